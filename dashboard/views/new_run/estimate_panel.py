@@ -75,8 +75,9 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
     return f"Predictions use {which} training rows as context{why}."
 
 
-def estimate_panel(sweep: SweepSettings, card: ModelCard, table: str, target: str, way: Way, *, stopped: bool) -> Judged:
+def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, stopped: bool) -> Judged:
     """Draws memory by cause, whether it fits, and time, each time that the form changes. Runs that are ``stopped`` are not measured."""
+    table, target = sweep.run.dataset, sweep.run.target
     classes = 0 if way == "numbers" else len(queries.class_counts(table, target, way, sweep.run.group_rare_classes))
     split = queries.split_sizes(dataclasses.replace(sweep.run, seed=sweep.seeds[0]))
     features = count_features(kinds_of(queries.tables()[table].columns, sweep.run), target)

@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args, get_origin
 
 import streamlit as st
 
+from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.url_state import refuse_odd
 from dashboard.views.new_run.forms import DEFAULTS, FORM, is_decimal, is_idle, keys_of
@@ -180,12 +181,9 @@ def baseline_widgets(card: ModelCard, task: Task) -> None:
     st.text_input("Seeds", DEFAULTS["seeds"], key="seeds", help=help, bind="query-params")
 
 
-def device_widget(cards: list[str], machine: tuple[int, int], memory: list[tuple[int, int] | None], cluster: Cluster | None) -> None:
-    """Draws where to train. ``cards`` names this machine's NVIDIA GPUs; ``machine`` and ``memory`` are free and total bytes, per GPU.
-
-    With a ``cluster``, runs go to its nodes and this machine's devices do not matter.
-    """
-    names = ON_A_CLUSTER if cluster else device_names(cards)
+def device_widget(cluster: Cluster | None) -> None:
+    """Draws where to train. With a ``cluster``, runs go to its nodes and this machine's devices do not matter."""
+    names = ON_A_CLUSTER if cluster else device_names(queries.cards())
     held = st.session_state.get("device", "auto")
     st.selectbox(
         SETTINGS["device"].label,
@@ -196,7 +194,7 @@ def device_widget(cards: list[str], machine: tuple[int, int], memory: list[tuple
         persist_state="session",
     )
     if cluster is None:
-        st.caption(free_memory(machine, memory))
+        st.caption(free_memory(*queries.memory_of_devices()))
         return
     st.caption(f":material/lan: Runs go to the nodes of a Ray cluster: {plain(cluster.summary)}.")
     for problem in filter(None, (cluster.waits, *(node.problem for node in cluster.nodes))):

@@ -50,7 +50,7 @@ with form:
     form_widgets.lora_widgets(card, task, told)
     st.header("Training", help=define("Episode", "Context row", "Query row"))
     form_widgets.training_widgets(card, task, told)
-    form_widgets.device_widget(queries.cards(), *queries.memory_of_devices(), cluster)
+    form_widgets.device_widget(cluster)
     st.header("Compare with", help=define("Zero-shot", "Full fine-tuning", "Reference"))
     form_widgets.baseline_widgets(card, task)
     advanced = st.expander("Advanced", icon=":material/settings:", key="advanced", on_change="rerun")
@@ -74,7 +74,7 @@ with price:
     with suppress(*((TabTuneError,) if stops else ())):  # layers of another model, an impossible split: they are among the reasons
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)
-        judged = estimate_panel(sweep, card, table, target, way, stopped=bool(stops))
+        judged = estimate_panel(sweep, card, way, stopped=bool(stops))
         launch_panel.show_advice(card, task, sweep, rows)
     if judged.too_large:
         st.error(plain(judged.too_large), icon=":material/memory:")

@@ -14,8 +14,6 @@ from dashboard.components import browser_part
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
 
-State = Literal["all", "some", "none"]
-
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
@@ -107,7 +105,7 @@ def as_data(card: ModelCard, task: Task, targets: Sequence[str], rank: int) -> l
     return [plain(node, "") for node in tree_of(card, task)]
 
 
-def state_of(node: Node, chosen: set[str]) -> State:
+def state_of(node: Node, chosen: set[str]) -> Literal["all", "some", "none"]:
     """Returns how much under a node is adapted; small weights do not count for "all"."""
     paths = {leaf.path for leaf in node.leaves}
     if node.usual and chosen >= set(node.usual):
