@@ -81,8 +81,7 @@ def damaged(lines: Mapping[str, str], noun: str, delete: Callable[[str], object]
     """Draws a box with a line for each thing that cannot be read, by id; nothing if there is none."""
     if not lines:
         return
-    title = f"{counted(len(lines), noun)} cannot be read"
-    with st.expander(title, icon=":material/error:", expanded=True):
+    with st.expander(f"{counted(len(lines), noun)} cannot be read", icon=":material/error:", expanded=True):
         st.caption(way_out)
         for place, (identity, text) in enumerate(lines.items()):
             with st.container(horizontal=True, vertical_alignment="center"):
@@ -98,7 +97,6 @@ def damaged(lines: Mapping[str, str], noun: str, delete: Callable[[str], object]
 
 def unknown_fields(run: Run) -> None:
     """Lists the fields of a result that this version does not know."""
-    found = run.result.other if run.result else None
-    if found:
+    if run.result and (found := run.result.other):
         written = ", ".join(f"{name} = {value!r:.60}" for name, value in found.items())
         st.caption(plain(f"This result has fields of another version, which are kept but not used: {written}."))

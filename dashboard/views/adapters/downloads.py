@@ -53,10 +53,9 @@ def _line(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> None:
             _button(run, facts, form, job)
         st.caption(kind.inside)
         if kind.holds_rows:
-            rows = len(facts.context_rows)
             st.warning(
-                f"This file holds {rows:,} rows of your table ({plain(facts.table_name)}), target included. Give it only to people "
-                f"who may see them.",
+                f"This file holds {len(facts.context_rows):,} rows of your table ({plain(facts.table_name)}), target included."
+                " Give it only to people who may see them.",
                 icon=":material/visibility:",
             )
         if job is not None and job.result:

@@ -160,8 +160,7 @@ with st.expander(
 ):
     adapter_upload.add()
 say_gone("run", [*uploads, *(run.id for run in queries.listed(None))], "adapter")
-names = ownership.only_mine(owners, "adapters")
-if names:
+if names := ownership.only_mine(owners, "adapters"):
     try:
         chosen = choose_adapter(names, runs, uploads, owners)
         if chosen in uploads:

@@ -152,9 +152,7 @@ def rows_shown(compared: Compared) -> None:
         " of this sweep (by validation) at 64, 128, … and all context rows."
     )
     seeds = sorted({run.settings.seed for run in compared.done})
-    seed = seeds[0]
-    if len(seeds) > 1:
-        seed = st.selectbox("Seed", seeds, key=f"rows_seed_{compared.sweep}")
+    seed = st.selectbox("Seed", seeds, key=f"rows_seed_{compared.sweep}") if len(seeds) > 1 else seeds[0]
     runs = runs_of_curve(queries.store(), compared.done, compared.metric, seed)
     if not runs:
         st.info("No run of this seed has finished yet.", icon=":material/hourglass_top:")

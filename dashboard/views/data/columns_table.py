@@ -108,11 +108,10 @@ def columns_table(dataset: Dataset) -> ReadingChoices | None:
             **dict.fromkeys(("Missing (rows)", "Different values"), st.column_config.NumberColumn(format="localized")),
         },
     )
-    choices = asked_for(dataset, dict(zip(edited["Column"], edited["Kind"], strict=True)))
     changed = [name for name, before, after in zip(shown["Column"], shown["Kind"], edited["Kind"], strict=True) if before != after]
     if not changed:
         return None
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button("Read the file again with these kinds", type="primary", icon=":material/refresh:")
         st.caption(f"Changed: {plain(', '.join(changed[:5]))}{' and more' if len(changed) > 5 else ''}.", width="content")
-    return choices if pressed else None
+    return asked_for(dataset, dict(zip(edited["Column"], edited["Kind"], strict=True))) if pressed else None

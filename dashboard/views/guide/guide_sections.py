@@ -91,7 +91,7 @@ STEPS = (
 
 LARGEST = 8192
 GUIDE_LAYER = "768 × 768"
-LAYER_OF = {"TabICL v2": "tabicl-v2", "TabDPT 1.3": "tabdpt-1.3", "Mitra v2": "mitra-v2"}
+RELEASED = ("tabicl-v2", "tabdpt-1.3", "mitra-v2")
 
 
 def first_visit() -> None:
@@ -114,9 +114,9 @@ def idea() -> None:
 def layer_sizes() -> dict[str, tuple[int, int]]:
     """Returns ``(out, in)`` of the guide's example layer and of the largest adapted layer of each released model."""
     sizes = {GUIDE_LAYER: (768, 768)}
-    for title, name in LAYER_OF.items():
-        out, width = max(CATALOGUE[name].adapted_shapes("classification").values(), key=lambda shape: shape[0] * shape[1])
-        sizes[f"{title}: {out} × {width}"] = (out, width)
+    for card in map(CATALOGUE.__getitem__, RELEASED):
+        out, width = max(card.adapted_shapes("classification").values(), key=lambda shape: shape[0] * shape[1])
+        sizes[f"{card.title}: {out} × {width}"] = (out, width)
     return sizes
 
 

@@ -68,8 +68,7 @@ def speak_further(recommendation: Recommendation | None, *, going: bool) -> None
 
 def remarks(board: pd.DataFrame) -> None:
     """Points out archived runs and runs without a gain."""
-    away = int(board["archived"].sum())
-    if away:
+    if away := int(board["archived"].sum()):
         st.caption(f"{away} archived {'run is' if away == 1 else 'runs are'} excluded from the ranking and the recommendation.")
     no_gain = [plain(name) for name in board.loc[board["note"].str.startswith("no gain") & ~board["archived"], "name"]]
     if no_gain:

@@ -180,9 +180,7 @@ def repeats(chosen: Run, runs: Sequence[Run], number: int) -> list[RunSettings]:
     seeds = islice((seed for seed in chain(later, count()) if seed not in taken), number)
     context_rows = chosen.settings.train.predict_context_rows
     alike = (run.settings for run in runs if run.settings.train.predict_context_rows == context_rows)
-    zero_shot = next((settings for settings in alike if settings.strategy == "inference"), None)
-    if zero_shot is None:
-        zero_shot = chosen.settings.with_strategy("inference")
+    zero_shot = next((settings for settings in alike if settings.strategy == "inference"), chosen.settings.with_strategy("inference"))
     return [dataclasses.replace(run_settings, seed=seed) for seed in seeds for run_settings in (zero_shot, chosen.settings)]
 
 
@@ -202,7 +200,6 @@ def offer_seeds(claim: Claim, runs: Sequence[Run]) -> None:
 
 
 def _queue(chosen: Run, settings: Sequence[RunSettings]) -> None:
-    names = [f"{run_settings.label} seed {run_settings.seed}" for run_settings in settings]
-    queued = [queue(queries.store().duplicate, chosen.id, one, name) for one, name in zip(settings, names, strict=True)]
+    queued = [queue(queries.store().duplicate, chosen.id, one, f"{one.label} seed {one.seed}") for one in settings]
     if all(queued):
         st.toast(f"Queued: {counted(len(settings), 'run')}", icon=":material/playlist_add:")

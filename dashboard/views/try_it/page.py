@@ -46,7 +46,7 @@ def of_another_choice(job: Job, choice: try_choice.Choice, rows: pd.DataFrame | 
     """Says what a prediction is of, as far as a press would ask for something else now, also after a reload; else returns an empty text."""
     now = arguments_of(choice)
     then = {"base": now["base"], "table": now["table"], **job.arguments}
-    ids, titles = ({adapter[key] for adapter in arguments["adapters"]} for arguments, key in ((then, "id"), (then, "title")))
+    ids, titles = ({adapter[key] for adapter in then["adapters"]} for key in ("id", "title"))
     asked = asked_rows(queries.home(), then["rows"], queries.store().job_dir(job.id))
     other = []
     if asked is None or rows is None or not asked.equals(as_kept(rows)):
