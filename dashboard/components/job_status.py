@@ -76,6 +76,15 @@ def ask_for(kind: str, arguments: Mapping[str, Any]) -> None:
     queries.keep_worker()
 
 
+def result_of(job: Job | None, doing: str) -> dict[str, Any] | None:
+    """Returns the result of a job; without one, shows the progress as ``wait_for`` does, or says why it has ended without a result."""
+    if job is not None and job.status not in JOB_ENDED:
+        wait_for([job], doing)
+    elif job is not None and not job.result:
+        why_without_result(job)
+    return job.result if job is not None else None
+
+
 def why_without_result(job: Job) -> None:
     """Says why an ended job has no result."""
     if job.status == "cancelled":

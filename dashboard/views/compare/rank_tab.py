@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import segments
-from dashboard.components.job_status import ask_for, wait_for, why_without_result
+from dashboard.components.job_status import ask_for, result_of, wait_for
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, plain
 from dashboard.views.compare.compared import Compared
@@ -108,16 +108,12 @@ def one_run_rank(compared: Compared) -> None:
     )
     run = next(run for run in lora if run.id == chosen)
     [job] = queries.newest_jobs(KIND, {"run": run.id})
-    if job is not None and job.status not in JOB_ENDED:
-        wait_for([job], DOING)
-    elif job is None or job.result is None:
-        if job is not None:
-            why_without_result(job)
-        button([run.id], "Compute", key="work_out")
-    else:
+    if result := result_of(job, DOING):
         with how:
             y = segments("Spectrum", SPECTRA, key="spectrum_y")
-        _found(compared, run, job.result, y)
+        _found(compared, run, result, y)
+    elif job is None or job.status in JOB_ENDED:
+        button([run.id], "Compute", key="work_out")
 
 
 def button(run_ids: list[str], label: str, *, key: str) -> None:

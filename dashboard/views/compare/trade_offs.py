@@ -8,7 +8,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import segments
-from dashboard.components.job_status import ask_for, wait_for, why_without_result
+from dashboard.components.job_status import ask_for, result_of
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, megabytes, plain
 from dashboard.url_state import pick
@@ -164,11 +164,9 @@ def rows_shown(compared: Compared) -> None:
     [job] = queries.newest_jobs(KIND, asked)
     if job is not None and not with_intervals(job.result):  # of an earlier version
         job = None
-    if job is not None and job.status not in JOB_ENDED:
-        wait_for([job], "Predicting with more and more context rows")
-    elif job is None or job.result is None:
-        if job is not None:
-            why_without_result(job)
+    if result := result_of(job, "Predicting with more and more context rows"):
+        _found(compared, result)
+    elif job is None or job.status in JOB_ENDED:
         named = ", ".join(compared.legend.labels[run.id] for run in runs)
         st.button(
             "Compute",
@@ -178,8 +176,6 @@ def rows_shown(compared: Compared) -> None:
             icon=":material/table_rows:",
             help=f"Predicts the held-out rows of {plain(named)} and of zero-shot at each number of context rows. Takes seconds to minutes.",
         )
-    else:
-        _found(compared, job.result)
 
 
 def _found(compared: Compared, result: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components.glossary import define
-from dashboard.components.job_status import wait_for, why_without_result
+from dashboard.components.job_status import result_of
 from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import cell_number, plain
 from dashboard.url_state import MOST_BESIDE, go, invite, keep, stop
@@ -19,7 +19,7 @@ from tabtune_core.data.findings import shorten
 from tabtune_core.data.prediction_rows import as_kept, asked_rows, forget_rows, keep_rows
 from tabtune_core.data.values import words
 from tabtune_core.errors import AdapterError, StoreError, TableError
-from tabtune_core.store.jobs import JOB_ENDED, Job
+from tabtune_core.store.jobs import Job
 from tabtune_core.wording import counted, few
 
 KEPT_JOBS = 20
@@ -98,12 +98,8 @@ def show_result(choice: try_choice.Choice, rows: pd.DataFrame | None) -> None:
     st.header("Predictions")
     if other := of_another_choice(job, choice, rows):
         st.warning(plain(other), icon=":material/history:")
-    if job.status not in JOB_ENDED:
-        wait_for([job], "Predicting")
-    elif job.result:
-        try_result.draw(job.result, queries.store().job_dir(job.id), outdated=bool(other))
-    else:
-        why_without_result(job)
+    if result := result_of(job, "Predicting"):
+        try_result.draw(result, queries.store().job_dir(job.id), outdated=bool(other))
 
 
 st.title("Try it", help=define("Context row", "Zero-shot"))
