@@ -29,8 +29,6 @@ WAY_OUT: dict[Status, str] = {  # a run that diverged has a row in the troublesh
     "interrupted": "The run's process ended without an error message. Resume it, or run it again; the other runs of the sweep continue.",
     "cancelled": "Cancelled; nothing was kept. You can run it again.",
 }
-
-
 WAYS: dict[Way, str] = {
     "numbers": "Its numbers (regression)",
     "halves": "Two classes: up to the median, and above",
@@ -41,8 +39,6 @@ TRAIN_SECONDS_HELP = (
     " the time that computing them took, so that runs are comparable in any order. Cache reads and writes do not count,"
     " nor does waiting for a core that other programs use."
 )
-
-
 SILENCE_SECONDS = 15
 """A running process sends a heartbeat every second or two."""
 

@@ -33,8 +33,6 @@ from tabtune_core.settings import REFERENCES, LoraSettings, RunSettings, Strateg
 from tabtune_core.store import uploaded_adapters
 
 TASKS: dict[Way, Task] = {"classes": "classification", "halves": "classification", "numbers": "regression"}
-
-
 BARS = 30
 """Most bars of a histogram."""
 

@@ -91,7 +91,6 @@ class OwnedStore(RunStore):
 Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
 
-
 home = default_home
 """Returns the folder of the workspace."""
 

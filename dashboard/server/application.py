@@ -198,7 +198,6 @@ ROUTES = [
 TAKEN = {f"/{name}" for name in (*PAGES, "_lab", "_stcore", "component", "media", "static")}
 """Bases that ``BelowBase`` could not tell from addresses below the root, if the proxy removes the base."""
 
-
 FRAMES = "frame-ancestors 'self'"
 POLICY = (
     f"{FRAMES}; img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; frame-src 'self' data: blob:;"

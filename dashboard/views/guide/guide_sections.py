@@ -87,8 +87,6 @@ STEPS = (
         "See how the score depends on the rank, then download the adapter from the Adapters page.",
     ),
 )
-
-
 LARGEST = 8192
 GUIDE_LAYER = "768 × 768"
 RELEASED = ("tabicl-v2", "tabdpt-1.3", "mitra-v2")

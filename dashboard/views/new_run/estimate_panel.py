@@ -163,8 +163,6 @@ _WAY_OUT = (
     "Fewer context rows, in training or at prediction, save most; then fewer query rows, gradient checkpointing (Advanced), fewer target"
     " modules, or dropout 0. The rank hardly matters."
 )
-
-
 _DISK_HELP = (
     "Kept: adapters, weights of full fine-tuning, predictions and events of runs. Only while a run trains: the states from which it can be"
     " resumed. Data that runs share, up to 2 GB, is kept only if there is space for it. Exports are not counted."
