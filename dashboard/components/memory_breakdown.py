@@ -42,7 +42,7 @@ def against_measured(run: Run, name: str) -> None:
         said = f"{what} took {megabytes(growth_of(measured))} over the loaded model"
         if estimated:
             rows = cause_rows(name, "estimate", estimated) + rows
-            share = growth_of(estimated) / growth_of(measured)
-            said += f"; the estimate from the architecture alone is {megabytes(growth_of(estimated))} ({share:.0%})"
+            of_it = f" ({growth_of(estimated) / growth_of(measured):.0%})" if growth_of(measured) else ""
+            said += f"; the estimate from the architecture alone is {megabytes(growth_of(estimated))}{of_it}"
         draw(rows, key=f"by_cause_chart_{run.id}")
         st.caption(plain(f"{said}. Weights, adapter, gradients and optimizer were counted; activations are the rest of the measured peak."))
