@@ -46,13 +46,8 @@ class Chart:
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     """Escapes names in the frame that Plotly would take for markup; categories keep their order."""
-    made = {}
-    for name in NAMES:
-        if name in frame and isinstance(frame[name].dtype, pd.CategoricalDtype):
-            made[name] = frame[name].cat.rename_categories(lambda text: plain_in_figure(str(text)))
-        elif name in frame and not pd.api.types.is_numeric_dtype(frame[name].dtype):
-            made[name] = frame[name].map(lambda text: plain_in_figure(str(text)), na_action="ignore")
-    return frame.assign(**made)
+    names = [name for name in NAMES if name in frame and not pd.api.types.is_numeric_dtype(frame[name].dtype)]
+    return frame.assign(**{name: frame[name].map(lambda text: plain_in_figure(str(text)), na_action="ignore") for name in names})
 
 
 CHARTS: dict[str, Chart] = {

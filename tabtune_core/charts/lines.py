@@ -1,11 +1,13 @@
 """Charts with one line per run over steps or seconds: loss, gradient norm, learning rate, time per step, and readings of the GPU."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from tabtune_core.analysis.run_curves import LOW
-from tabtune_core.charts.style import PALE, X_TITLES, band, compact, each_run, figure, points_each, say, smooth, thin
+from tabtune_core.charts.style import PALE, RUN_X_TITLES, X_TITLES, band, compact, each_run, figure, points_each, say, smooth, thin
 
 
 def lines(
@@ -14,7 +16,7 @@ def lines(
     *,
     y_title: str,
     x: str = "step",
-    x_title: str = "",
+    x_titles: Mapping[str, str] = X_TITLES,
     log: bool = False,
     smoothing: float = 0.0,
     hover: str = ",.4~r",
@@ -25,8 +27,7 @@ def lines(
     With ``smoothing`` above 0 the line is the weighted mean of the points so far. The points themselves are a pale line behind it; the band
     of a group is smoothed like its mean.
     """
-    x_title = x_title or X_TITLES[x]
-    drawn = figure(x_title, y_title, log=log).update_xaxes(rangemode="nonnegative")
+    drawn = figure(x_titles[x], y_title, log=log).update_xaxes(rangemode="nonnegative")
     most = points_each(frame)
     value_title = f"{y_title}, smoothed" if smoothing else y_title
     for label, rows, style in each_run(frame):
@@ -38,12 +39,11 @@ def lines(
             "legendrank": style.place,
         }
         band(drawn, rows, x, y, label, style, weight=smoothing)
-        if smoothing and y + LOW in rows:
-            values = smooth(values, smoothing)
-        elif smoothing:
+        if smoothing and y + LOW not in rows:
             kept = thin(values, most // 2)
             behind = common | {"line": {"color": style.colour, "width": 1}, "opacity": PALE, "showlegend": False, "hoverinfo": "skip"}
             drawn.add_scatter(x=compact(places[kept]), y=compact(values[kept]), mode="lines", **behind)
+        if smoothing:
             values = smooth(values, smoothing)
         kept = thin(values, most)
         drawn.add_scatter(
@@ -51,7 +51,7 @@ def lines(
             y=compact(values[kept]),
             name=label,
             mode="lines" if len(kept) > 1 else "markers",
-            hovertemplate=f"{label}<br>{x_title}: %{{x:,.6~r}}<br>{value_title}: %{{y:{hover}}}<extra></extra>",
+            hovertemplate=f"{label}<br>{x_titles[x]}: %{{x:,.6~r}}<br>{value_title}: %{{y:{hover}}}<extra></extra>",
             **common,
         )
     return drawn if drawn.data else say(drawn, nothing)
@@ -95,6 +95,5 @@ def gpu(
 ) -> go.Figure:
     """``samples`` has one row per sample of the meters: run, step, seconds (since the run started) and a column per GPU reading."""
     known = samples[samples[meter].notna()] if meter in samples else samples.iloc[:0]
-    x_title = "" if x == "step" else "Time since the run started (s)"
-    nothing = "N/A: the NVIDIA driver has not reported this number"
-    return lines(known, meter, y_title=READINGS[meter], x=x, x_title=x_title, log=log, smoothing=smoothing, hover=",.0f", nothing=nothing)
+    told = {"y_title": READINGS[meter], "hover": ",.0f", "nothing": "N/A: the NVIDIA driver has not reported this number"}
+    return lines(known, meter, x=x, x_titles=RUN_X_TITLES, log=log, smoothing=smoothing, **told)

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from tabtune_core.analysis.run_curves import HIGH, LOW
 from tabtune_core.charts.lines import lines
-from tabtune_core.charts.style import COLOURS, MEGABYTE, each_run, figure, say
+from tabtune_core.charts.style import COLOURS, FAINT, MEGABYTE, RUN_X_TITLES, each_run, figure, say
 
 METERS = {
     "resident_bytes": ("Process memory (resident)", "Process memory (MB)"),
@@ -53,7 +53,7 @@ def memory(
         meter,
         y_title=METERS[meter][1],
         x=x,
-        x_title="" if x == "step" else "Time since the run started (s)",
+        x_titles=RUN_X_TITLES,
         log=log,
         hover=",.1f",
         nothing="N/A: this meter has reported no number",
@@ -90,24 +90,23 @@ def phase_peaks(phases: pd.DataFrame) -> go.Figure:
 
 
 CAUSES = {
-    "weights": "Model weights",
-    "adapter": "LoRA adapter",
-    "gradients": "Gradients",
-    "optimizer": "Optimizer",
-    "activations": "Activations",
+    "weights": ("Model weights", FAINT, ""),
+    "adapter": ("LoRA adapter", COLOURS[0], "x"),
+    "gradients": ("Gradients", COLOURS[1], "/"),
+    "optimizer": ("Optimizer", COLOURS[2], "\\"),
+    "activations": ("Activations", COLOURS[3], "."),
 }
-_LOOK = dict(zip(CAUSES, zip(("#7F8C99", *COLOURS), ("", "x", "/", "\\", "."), strict=False), strict=False))
+"""By cause: its name, colour and pattern."""
 
 
 def memory_breakdown(causes: pd.DataFrame) -> go.Figure:
     """``causes`` has one row per bar and cause: run, kind (``estimate`` or ``measured``), cause, bytes."""
     bars = list(dict.fromkeys(zip(causes["run"].astype(str), causes["kind"].astype(str), strict=True)))
     drawn = figure("Memory at the peak (MB)", "Run", height=130 + 46 * max(3, len(bars)))
-    for cause, name in CAUSES.items():
+    for cause, (name, colour, shape) in CAUSES.items():
         rows = causes[causes["cause"] == cause]
         if rows.empty:
             continue
-        colour, shape = _LOOK[cause]
         drawn.add_bar(
             x=rows["bytes"].to_numpy(dtype=np.float64) / MEGABYTE,
             y=rows["run"].astype(str).to_numpy(dtype=object) + "<br>" + rows["kind"].astype(str).to_numpy(dtype=object),

@@ -82,7 +82,8 @@ def pareto(
         ring = {"symbol": "circle-open", "size": 20, "color": FAINT, "line": {"width": 2}}
         named = {"mode": "markers+text", "text": best["run"].astype(str), "textposition": "top center"}
         _points(drawn, best, axes, hover, name="Best trade-offs on all three", marker=ring, **named)
-        _colour(drawn, axes[2])
+        bar = {"title": {"text": axes[2].title, "side": "right"}, "thickness": 12, "outlinewidth": 0}
+        drawn.update_layout(coloraxis={"colorscale": GOOD_TO_BAD, "reversescale": not axes[2].smaller_is_better, "colorbar": bar})
     else:
         _steps(drawn, best, axes)
     groups = group_runs(runs)
@@ -131,11 +132,6 @@ def _steps(drawn: go.Figure, best: pd.DataFrame, axes: list[Axis]) -> None:
     shape = "hv" if axes[0].smaller_is_better else "vh"
     line = {"color": FAINT, "width": 1.5, "dash": "dot", "shape": shape}
     drawn.add_scatter(x=points[:, 0], y=points[:, 1], mode="lines", name="Best trade-offs", hoverinfo="skip", line=line)
-
-
-def _colour(drawn: go.Figure, axis: Axis) -> None:
-    bar = {"title": {"text": axis.title, "side": "right"}, "thickness": 12, "outlinewidth": 0}
-    drawn.update_layout(coloraxis={"colorscale": GOOD_TO_BAD, "reversescale": not axis.smaller_is_better, "colorbar": bar})
 
 
 def _limits(drawn: go.Figure, axes: list[Axis], limits: Mapping[str, float]) -> None:

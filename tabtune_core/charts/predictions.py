@@ -22,8 +22,7 @@ def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:
     drawn = figure("Predicted class", "True class", height=max(260, 130 + 34 * len(names)) + 6 * longest * turned)
     if pairs.empty:
         return say(drawn, "No prediction to count")
-    shape = (len(names), len(names))
-    rows_KK, share_KK = (pairs[name].to_numpy(dtype=np.float64).reshape(shape) for name in ("rows", "share"))
+    rows_KK, share_KK = (pairs[name].to_numpy(dtype=np.float64).reshape(len(names), -1) for name in ("rows", "share"))
     places = np.arange(len(names))
     drawn.add_heatmap(
         x=places,
@@ -71,9 +70,7 @@ def reliability_diagram(bins: pd.DataFrame) -> go.Figure:
             hovertemplate=f"{label}<br>confidence %{{customdata[0]:.0%}} to %{{customdata[1]:.0%}}: %{{customdata[2]:,}} rows"
             "<br>mean confidence %{x:.1%}, right %{y:.1%}<extra></extra>",
         )
-    for update in (drawn.update_xaxes, drawn.update_yaxes):
-        update(tickformat=".0%")
-    return drawn
+    return drawn.update_xaxes(tickformat=".0%").update_yaxes(tickformat=".0%")
 
 
 def confidence_rows(bins: pd.DataFrame) -> go.Figure:
@@ -90,8 +87,7 @@ def confidence_rows(bins: pd.DataFrame) -> go.Figure:
         )
     if not drawn.data:
         return say(drawn, "No prediction to count")
-    drawn.update_xaxes(tickformat=".0%")
-    return drawn
+    return drawn.update_xaxes(tickformat=".0%")
 
 
 MOST_POINTS = 1500
@@ -142,5 +138,4 @@ def residuals(errors: pd.DataFrame) -> go.Figure:
             line={"color": style.colour, "dash": style.dash, "width": 2, "shape": "hv"},
             hovertemplate=f"{label}<br>from %{{x:,.4~r}}: %{{y:,}} rows<extra></extra>",
         )
-    drawn.update_yaxes(rangemode="tozero")
-    return drawn
+    return drawn.update_yaxes(rangemode="tozero")

@@ -1,7 +1,6 @@
 """The score at each rank, with the baselines and references as level lines."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -33,9 +32,9 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", smallest: int | 
     ranks = np.sort(lora["rank"].unique())
     several = lora["seed"].nunique() > 1
     for place, (name, rows) in enumerate(_lines(lora, told_by(lora), "LoRA")):
-        each, colour = rows.groupby("rank"), COLOURS[place % len(COLOURS)]
-        hover, marker = f"{name}, rank %{{x}}<br>{written}", MARKERS[place % len(MARKERS)]
+        colour, marker, hover = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)], f"{name}, rank %{{x}}<br>{written}"
         means = rows.groupby(["rank", "seed"])[column].mean().groupby("rank").mean()
+        halves = rows.groupby("rank")[HALF].first().to_numpy(dtype=np.float64) if HALF in rows else None
         drawn.add_scatter(
             x=means.index.to_numpy(),
             y=means.to_numpy(),
@@ -44,7 +43,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", smallest: int | 
             line={"color": colour, "dash": DASHES[place % len(DASHES)], "width": 2},
             legendgroup=name,
             marker={"size": 9, "symbol": marker},
-            error_y=_bars(each),
+            error_y={"visible": False} if halves is None else {"array": halves, "thickness": 1.5, "width": 5},
             hovertemplate=hover,
         )
         if len(rows) > len(means):
@@ -73,10 +72,3 @@ def _lines(runs: pd.DataFrame, apart: list[str], label: str) -> Iterator[tuple[s
         return
     for values, rows in runs.groupby(apart, dropna=False, sort=False):
         yield ", ".join([label, *(WRITTEN[name](value) for name, value in zip(apart, values, strict=True))]), rows
-
-
-def _bars(each_rank: Any) -> dict[str, Any]:
-    """Returns the bars of each point."""
-    if HALF not in each_rank.obj:
-        return {"visible": False}
-    return {"array": each_rank[HALF].first().to_numpy(dtype=np.float64), "thickness": 1.5, "width": 5}

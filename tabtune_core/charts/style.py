@@ -33,6 +33,7 @@ MOST_POINTS = 8_000
 PALE = 0.3
 """Opacity of a line behind its smoothed one."""
 X_TITLES = {"step": "Training step", "seconds": "Training time (s)"}
+RUN_X_TITLES = X_TITLES | {"seconds": "Time since the run started (s)"}
 
 
 @dataclass(frozen=True, slots=True)

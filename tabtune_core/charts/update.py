@@ -25,11 +25,11 @@ def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
     strongest = directions.groupby("layer", sort=False)["singular_value"].transform("max")
     relative = directions.assign(relative_value=directions["singular_value"] / strongest)
     for place, (target, rows) in enumerate(relative.groupby("target", sort=False)):
-        lines = [_with_gap(layer, y) for _, layer in rows.groupby("layer", sort=False)]
-        points = pd.concat(lines, ignore_index=True)
+        gap = pd.DataFrame({"layer": [""], "direction": [np.nan], y: [np.nan]})  # so that the lines of one trace do not join
+        points = pd.concat([part for _, layer in rows.groupby("layer", sort=False) for part in (layer, gap)])
         drawn.add_scatter(
             x=points["direction"].to_numpy(),
-            y=points["value"].to_numpy(),
+            y=points[y].to_numpy(),
             name=str(target),
             mode="lines",
             line={"color": COLOURS[place % len(COLOURS)], "dash": DASHES[place % len(DASHES)], "width": 1},
@@ -49,12 +49,6 @@ def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
     drawn.update_xaxes(tickformat="d", dtick=1 if highest <= 16 else None, range=[0.5, highest + 0.5])
     drawn.update_yaxes(rangemode="tozero")
     return drawn
-
-
-def _with_gap(layer: pd.DataFrame, y: str) -> pd.DataFrame:
-    """Adds a point without a value to a layer's points, so that the lines of one trace do not join."""
-    points = pd.DataFrame({"layer": layer["layer"], "direction": layer["direction"].astype(float), "value": layer[y]})
-    return pd.concat([points, pd.DataFrame({"layer": [""], "direction": [np.nan], "value": [np.nan]})], ignore_index=True)
 
 
 def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.DataFrame | None = None) -> go.Figure:
