@@ -58,9 +58,10 @@ def sparklines(store: RunStore, ids: Sequence[str], metric: str, *, points: int 
 
 def progress(store: RunStore, run: Run) -> Progress:
     """Returns the steps done and planned, the phase, and how long training may still take."""
-    planned, last_step, last_phase = (store.last(run.id, kind) for kind in ("RunPlanned", "StepDone", "PhaseStarted"))
-    plan, step, phase = (stored.event if stored else None for stored in (planned, last_step, last_phase))
-    total = plan.steps if isinstance(plan, RunPlanned) else None
+    plan = store.last_event(run.id, RunPlanned)
+    last_step, last_phase = (store.last(run.id, kind) for kind in ("StepDone", "PhaseStarted"))
+    step, phase = (stored.event if stored else None for stored in (last_step, last_phase))
+    total = plan.steps if plan else None
     done = step.step if isinstance(step, StepDone) else 0
     current = phase.phase if isinstance(phase, PhaseStarted) and run.status == "running" else None
     eta = None
@@ -72,4 +73,4 @@ def progress(store: RunStore, run: Run) -> Progress:
             eta = passed / here * (total - done)
             if limit is not None and step.seconds > 0:  # the limit is on the run's own clock
                 eta = min(eta, max(0.0, limit - step.seconds) * passed / here * done / step.seconds)
-    return Progress(done, total, current, eta, plan.fewer_evaluation_rows if isinstance(plan, RunPlanned) else None)
+    return Progress(done, total, current, eta, plan.fewer_evaluation_rows if plan else None)

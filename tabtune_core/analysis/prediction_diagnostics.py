@@ -22,16 +22,14 @@ def confusion(predictions: Predictions) -> pd.DataFrame:
     If there are more than 12 classes, all but the 11 most frequent are merged.
     """
     label_N, predicted_N = predictions.y_N.astype(np.int64), predictions.predicted.argmax(axis=1)
-    counts_KK = np.zeros((len(predictions.classes), len(predictions.classes)), dtype=np.int64)
-    np.add.at(counts_KK, (label_N, predicted_N), 1)
     names = np.array(predictions.classes, dtype=object)
     if len(names) > MOST_CLASSES:
-        often = np.sort(np.argsort(-counts_KK.sum(axis=1), kind="stable")[: MOST_CLASSES - 1])
+        often = np.sort(np.argsort(-np.bincount(label_N, minlength=len(names)), kind="stable")[: MOST_CLASSES - 1])
         place_K = np.full(len(names), len(often))
         place_K[often] = np.arange(len(often))
-        merged = np.zeros((len(often) + 1,) * 2, dtype=np.int64)
-        np.add.at(merged, (place_K[:, None], place_K[None, :]), counts_KK)
-        counts_KK, names = merged, np.append(names[often], OTHERS)
+        label_N, predicted_N, names = place_K[label_N], place_K[predicted_N], np.append(names[often], OTHERS)
+    counts_KK = np.zeros((len(names), len(names)), dtype=np.int64)
+    np.add.at(counts_KK, (label_N, predicted_N), 1)
     totals_K = np.maximum(counts_KK.sum(axis=1, keepdims=True), 1)
     return pd.DataFrame(
         {
@@ -86,8 +84,7 @@ def _one(predictions: Predictions, prefix: str) -> pd.DataFrame:
 def flips(both: pd.DataFrame) -> pd.DataFrame:
     """The rows of ``together`` whose class changed: first those that became right, then those that became wrong or stayed wrong."""
     changed = both[both["first_predicted"] != both["second_predicted"]]
-    order = 2 * (changed["second_right"].astype(int)) + changed["first_right"].astype(int)
-    return changed.assign(order=order.map({2: 0, 1: 1, 0: 2})).sort_values(["order", "row"], kind="stable").drop(columns="order")
+    return changed.sort_values(["second_right", "first_right", "row"], ascending=[False, False, True])
 
 
 def movers(both: pd.DataFrame, most: int = 50) -> pd.DataFrame:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from tabtune_core.analysis.intervals import half_width
+from tabtune_core.analysis.intervals import GAINS, half_width
 from tabtune_core.analysis.set_apart import apart
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
@@ -155,10 +155,8 @@ def gains_of(run: Run, metric: Metric) -> dict[str, float]:
     if result is None or run.settings.strategy not in TRAINED:
         return {}
     gains = {}
-    for name, scores, before in (
-        ("gain", result.validation, result.zero_shot_validation),
-        ("test_gain", result.test, result.zero_shot_test),
-    ):
+    for name, part in GAINS.items():
+        scores, before = getattr(result, part), getattr(result, f"zero_shot_{part}")
         if metric.name in scores and metric.name in before:
             same = 0.0 * before[metric.name]  # NaN without a score
             gains[name] = float(metric.ahead(scores[metric.name], before[metric.name])) if result.best_step else same

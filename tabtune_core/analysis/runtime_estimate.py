@@ -227,18 +227,18 @@ def train_seconds(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on
 
     A run that would take longer than its time limit counts with the limit.
     """
-    total, known = 0.0, dict[tuple[Any, ...], TimeEstimate | None]()
+    total, known = 0.0, dict[tuple[Any, ...], TimeEstimate]()
     for run in runs:
         if run.strategy not in TRAINED:
             continue
         kind, size = kind_of(run), trained_on.size_of(run)
-        step = known.setdefault(kind, step_seconds(run, paces, size) if kind not in known else None)
+        step = known.get(kind) or step_seconds(run, paces, size)
         if step is None:
             return None
+        known[kind] = step
         steps = run.train.steps or run.train.epochs * EpisodeSize(size.context, size.query).steps_an_epoch(trained_on.train_rows)
         total += min(steps * step.seconds, max(step.seconds, run.train.time_limit or math.inf))
-    steps_known = [step for step in known.values() if step]
-    return TimeEstimate(total, sum(step.runs for step in steps_known), any(step.measured for step in steps_known))
+    return TimeEstimate(total, sum(step.runs for step in known.values()), any(step.measured for step in known.values()))
 
 
 def beyond_limit(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> str | None:

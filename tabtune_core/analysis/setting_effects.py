@@ -39,7 +39,7 @@ def experience(runs: Sequence[Run], metric: str, table: str) -> dict[str, str]:
     width of Student's 95 % interval of the mean over the seeds; it allows for the choice of the two values among all pairs.
     """
     whole = [run for run in runs if run.status in RANKED and run.status != "stopped" and not run.archived]
-    ranked = [run for run in whole if run.settings.strategy == "peft" and _score(run, metric) is not None]
+    ranked = [run for run in whole if run.settings.strategy == "peft" and math.isfinite(_score(run, metric))]
     effects = {}
     for hyperparameter, (name, same, value_of) in HYPERPARAMETERS.items():
         groups = _groups(ranked, {hyperparameter: same, "device": "auto"}, value_of, metric)
@@ -52,9 +52,7 @@ def _groups(runs: Sequence[Run], same: dict[str, Any], value_of: Callable[[RunSe
     """One row per group of runs that are equal with the settings ``same``, indexed by its seed; one column per value, with its score."""
     groups: dict[tuple[int, str], dict[str, float]] = defaultdict(dict)
     for run in runs:
-        score = _score(run, metric)
-        assert score is not None
-        groups[run.settings.seed, repr(run.settings.changed(**same))][value_of(run.settings)] = score
+        groups[run.settings.seed, repr(run.settings.changed(**same))][value_of(run.settings)] = _score(run, metric)
     sets = Counter(frozenset(group) for group in groups.values() if len(group) > 1)
     if not sets:
         return pd.DataFrame()
@@ -63,9 +61,8 @@ def _groups(runs: Sequence[Run], same: dict[str, Any], value_of: Callable[[RunSe
     return pd.DataFrame([group for _, group in whole], index=[seed for seed, _ in whole], columns=sorted(chosen))
 
 
-def _score(run: Run, metric: str) -> float | None:
-    score = run.result.validation.get(metric) if run.result else None
-    return score if score is not None and math.isfinite(score) else None
+def _score(run: Run, metric: str) -> float:
+    return run.result.validation.get(metric, math.nan) if run.result else math.nan
 
 
 def _sentence(name: str, groups: pd.DataFrame, metric: str, table: str) -> str:

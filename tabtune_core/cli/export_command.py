@@ -61,6 +61,7 @@ def _package_and_scores(asked: argparse.Namespace) -> tuple[Path, list[Score]]:
     """Returns the package of a run with its scores and their intervals, or a package file with its own scores."""
     from tabtune_core.analysis.comparison import half_widths
     from tabtune_core.analysis.gains import change
+    from tabtune_core.analysis.intervals import GAINS
     from tabtune_core.store.predictions import read_predictions
     from tabtune_core.store.uploaded_adapters import check_package
 
@@ -75,14 +76,12 @@ def _package_and_scores(asked: argparse.Namespace) -> tuple[Path, list[Score]]:
         raise AdapterError(f"The run {run.id} has no adapter that a fresh process has verified. Choose a finished run of LoRA.")
     metric, scores = METRICS[run.settings.selection_metric], []
     halves = half_widths(run.id, metric, partial(read_predictions, store))
-    for part, after, before in (
-        ("test", run.result.test, run.result.zero_shot_test),
-        ("validation", run.result.validation, run.result.zero_shot_validation),
-    ):
+    for name, part in reversed(GAINS.items()):
+        after, before = getattr(run.result, part), getattr(run.result, f"zero_shot_{part}")
         if metric.name not in after:
             continue
-        value, half = after[metric.name], halves.get(f"{part}_{metric.name}", math.nan)
+        value, half = after[metric.name], halves[f"{part}_{metric.name}"]
         better = float(metric.ahead(value, before[metric.name])) if metric.name in before else math.nan
-        gain = "" if math.isnan(better) else change(better, halves.get("test_gain" if part == "test" else "gain", math.nan), metric, value)
+        gain = "" if math.isnan(better) else change(better, halves[name], metric, value)
         scores.append(Score(metric.name, part, value, None if math.isnan(half) else half, gain))
     return path, scores
