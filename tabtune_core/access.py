@@ -144,14 +144,14 @@ def checked_base(text: str) -> str:
     return "/" + "/".join(parts)
 
 
-def below_base(path: str, environment: Mapping[str, str] = os.environ) -> str:
+def below_base(path: str) -> str:
     """Puts the base path before a path of the server, as a browser has to request it."""
-    return environment.get(BASE_VARIABLE, "") + path
+    return os.environ.get(BASE_VARIABLE, "") + path
 
 
-def may_fetch(environment: Mapping[str, str] = os.environ) -> bool:
+def may_fetch() -> bool:
     """Whether a person may have the server fetch a table or an adapter from an address."""
-    return bool(environment.get(FETCH_VARIABLE))
+    return bool(os.environ.get(FETCH_VARIABLE))
 
 
 NO_PATHS = "Files of the server cannot be named here. The person who runs it can allow it: server_paths = true in secrets.toml."

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.plain_values import entry, only
 from tabtune_core.settings import LoraSettings
+from tabtune_core.settings.training import update_scaling
 from tabtune_core.variants import VARIANTS
 
 PREFIX = "base_model.model."
@@ -86,11 +87,6 @@ class AdaptedLayer:
         if read.kind not in get_args(LayerKind) or read.variant not in VARIANTS:
             raise Damaged(f"its layer {where!r} is of the kind {read.kind!r} and the variant {read.variant!r}, which are not known")
         return read
-
-
-def update_scaling(rank: int, alpha: float, *, use_rslora: bool = False) -> float:
-    """Returns the factor in front of B A: ``alpha / r``, or ``alpha / sqrt(r)`` with rsLoRA (Kalajdzievski 2023, arXiv 2312.03732)."""
-    return alpha / (math.sqrt(rank) if use_rslora else rank)
 
 
 def may_scale(lora: LoraSettings, scaling: float) -> bool:

@@ -8,6 +8,7 @@ Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 """
 
 import math
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,10 +17,10 @@ from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils import skip_init
 
-from tabtune_core.lora.adapted_layer import update_scaling
 from tabtune_core.lora.fused_linear import low_rank_linear
 from tabtune_core.lora.half_copies import half_factors
 from tabtune_core.lora.lazy_weight import LowRankWeight
+from tabtune_core.settings.training import update_scaling
 from tabtune_core.variants import VARIANTS
 
 
@@ -33,6 +34,16 @@ class LowRank(nn.Module):
         super().__init__()
         self.dropout = nn.Dropout(dropout)
         self.rank, self.scaling, self.variant = r, scaling, VARIANTS[variant]
+
+    def start(self, matrix: torch.Tensor, draw: Callable[[nn.Parameter], object], *, from_file: bool) -> None:
+        """Makes A and B for a weight ``(out, in)`` and starts the variant; ``draw`` fills A, unless a file will."""
+        out, width = matrix.shape
+        self.lora_A = nn.Parameter(torch.zeros(self.rank, width, dtype=matrix.dtype))
+        self.lora_B = nn.Parameter(torch.zeros(out, self.rank, dtype=matrix.dtype))
+        if not from_file:
+            draw(self.lora_A)
+        self.to(matrix.device)
+        self.variant.start(self, matrix, from_file=from_file)
 
     @property
     def factors(self) -> tuple[nn.Parameter, nn.Parameter]:
@@ -138,13 +149,7 @@ class LowRankUpdate(LowRank):
         from_file: bool = False,
     ) -> None:
         super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), dropout, variant)
-        out_features, in_features = weight.shape
-        self.lora_A = nn.Parameter(torch.zeros(r, in_features, dtype=weight.dtype))
-        self.lora_B = nn.Parameter(torch.zeros(out_features, r, dtype=weight.dtype))
-        if not from_file:
-            nn.init.kaiming_uniform_(self.lora_A, a=math.sqrt(5))
-        self.to(weight.device)
-        self.variant.start(self, weight, from_file=from_file)
+        self.start(weight, partial(nn.init.kaiming_uniform_, a=math.sqrt(5)), from_file=from_file)
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
         """Returns the weight as the model reads it: in training a ``LowRankWeight`` (with DoRA the sum), otherwise the updated weight."""
@@ -176,16 +181,10 @@ class LoRAEmbedding(LowRank):
         variant: str = "lora",
         from_file: bool = False,
     ) -> None:
-        weight = base_embedding.weight
         super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), 0.0, variant)
-        ids, width = weight.shape
         self.base = base_embedding.requires_grad_(False)
-        self.lora_A = nn.Parameter(torch.zeros(r, ids, dtype=weight.dtype))
-        self.lora_B = nn.Parameter(torch.zeros(width, r, dtype=weight.dtype))
-        if not from_file:
-            nn.init.uniform_(self.lora_A, -1, 1)  # the start of a linear layer with a fan-in of 1, as one column is read
-        self.to(weight.device)
-        self.variant.start(self, weight.T, from_file=from_file)
+        draw = partial(nn.init.uniform_, a=-1, b=1)  # the start of a linear layer with a fan-in of 1, as one column is read
+        self.start(base_embedding.weight.T, draw, from_file=from_file)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         """Looks up rows and adds the update to them."""

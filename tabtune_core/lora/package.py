@@ -23,8 +23,6 @@ from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.lora.package_reader import FACTS, FACTS_LIMIT_BYTES, PEFT_CONFIG, README, TENSORS, read_parts, readme
 from tabtune_core.variants import VARIANTS
 
-__all__ = ["FACTS", "README", "TENSORS", "AdapterPackage", "factor_tensors", "peft_config", "read_package", "write_package"]
-
 
 @dataclass(frozen=True, slots=True)
 class AdapterPackage:

@@ -20,8 +20,9 @@ from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.adapted_layer import PREFIX, SIDES, may_scale
 from tabtune_core.lora.hub import at_hand
 from tabtune_core.lora.inject import LoraReport
-from tabtune_core.lora.package import FACTS, read_package
+from tabtune_core.lora.package import read_package
 from tabtune_core.lora.package_facts import check_strength
+from tabtune_core.lora.package_reader import FACTS
 from tabtune_core.metrics import Task
 from tabtune_core.settings import LoraSettings
 from tabtune_core.upstream import Licence

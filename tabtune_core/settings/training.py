@@ -40,6 +40,11 @@ USUAL_PATIENCE, LEAST_PATIENCE = 8, 4
 """Default and smallest patience, in evaluations."""
 
 
+def update_scaling(rank: int, alpha: float, *, use_rslora: bool) -> float:
+    """Returns the factor in front of B A: ``alpha / r``, or ``alpha / sqrt(r)`` with rsLoRA (Kalajdzievski 2023, arXiv 2312.03732)."""
+    return alpha / (math.sqrt(rank) if use_rslora else rank)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraSettings:
     """Size, strength and place of a LoRA adapter (Hu et al. 2021, arXiv 2106.09685)."""
@@ -92,8 +97,8 @@ class LoraSettings:
 
     @property
     def scaling(self) -> float:
-        """Factor in front of B A: alpha / rank, or alpha / sqrt(rank) with rsLoRA."""
-        return self.effective_alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
+        """Factor in front of B A."""
+        return update_scaling(self.rank, self.effective_alpha, use_rslora=self.use_rslora)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
