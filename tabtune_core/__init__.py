@@ -4,15 +4,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tabtune_core.api.leaderboard import TabularLeaderboard
-    from tabtune_core.api.pipeline import TabularPipeline, merge_lora_weights
-    from tabtune_core.data.table import read_table
-    from tabtune_core.engine.adapted_model import AdaptedModel, load_adapter
-    from tabtune_core.errors import TableWarning, TabTuneError
-    from tabtune_core.lora.inject import inject, merge
-    from tabtune_core.lora.layers import LoRALinear
-    from tabtune_core.lora.standalone import LoraAdapter, load_lora_adapter
-    from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
+    from tabtune_core.api.leaderboard import TabularLeaderboard as TabularLeaderboard
+    from tabtune_core.api.pipeline import TabularPipeline as TabularPipeline
+    from tabtune_core.api.pipeline import merge_lora_weights as merge_lora_weights
+    from tabtune_core.data.table import read_table as read_table
+    from tabtune_core.engine.adapted_model import AdaptedModel as AdaptedModel
+    from tabtune_core.engine.adapted_model import load_adapter as load_adapter
+    from tabtune_core.errors import TableWarning as TableWarning
+    from tabtune_core.errors import TabTuneError as TabTuneError
+    from tabtune_core.lora.inject import inject as inject
+    from tabtune_core.lora.inject import merge as merge
+    from tabtune_core.lora.layers import LoRALinear as LoRALinear
+    from tabtune_core.lora.standalone import LoraAdapter as LoraAdapter
+    from tabtune_core.lora.standalone import load_lora_adapter as load_lora_adapter
+    from tabtune_core.settings import LoraSettings as LoraSettings
+    from tabtune_core.settings import RunSettings as RunSettings
+    from tabtune_core.settings import SweepSettings as SweepSettings
+    from tabtune_core.settings import TrainSettings as TrainSettings
 
 _HOMES = {
     "AdaptedModel": "engine.adapted_model",
@@ -34,25 +42,7 @@ _HOMES = {
     "read_table": "data.table",
 }
 
-__all__ = [
-    "AdaptedModel",
-    "LoRALinear",
-    "LoraAdapter",
-    "LoraSettings",
-    "RunSettings",
-    "SweepSettings",
-    "TabTuneError",
-    "TableWarning",
-    "TabularLeaderboard",
-    "TabularPipeline",
-    "TrainSettings",
-    "inject",
-    "load_adapter",
-    "load_lora_adapter",
-    "merge",
-    "merge_lora_weights",
-    "read_table",
-]
+__all__ = list(_HOMES)
 
 
 def __getattr__(name: str) -> Any:
