@@ -41,8 +41,7 @@ def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:
         for j in places:
             drawn.add_annotation(x=j, y=i, text=f"{rows_KK[i, j]:,.0f}", showarrow=False)
     drawn.update_xaxes(tickvals=places, ticktext=ticks, tickangle=90 if turned else 0, showgrid=False)
-    drawn.update_yaxes(tickvals=places, ticktext=ticks, showgrid=False, range=[len(names) - 0.5, -0.5])
-    return drawn
+    return drawn.update_yaxes(tickvals=places, ticktext=ticks, showgrid=False, range=[len(names) - 0.5, -0.5])
 
 
 def reliability_diagram(bins: pd.DataFrame) -> go.Figure:

@@ -177,7 +177,7 @@ def band(drawn: go.Figure, rows: pd.DataFrame, x: str, y: str, label: str, style
         mode="lines",
         line={"width": 0, "color": style.colour},
         fill="toself",
-        fillcolor=f"rgba({','.join(str(int(style.colour[place : place + 2], 16)) for place in (1, 3, 5))},0.16)",
+        fillcolor=f"rgba({','.join(map(str, bytes.fromhex(style.colour[1:])))},0.16)",
         showlegend=False,
         hoverinfo="skip",
         legendgroup=label,
@@ -188,9 +188,7 @@ def band(drawn: go.Figure, rows: pd.DataFrame, x: str, y: str, label: str, style
 def say(drawn: go.Figure, text: str) -> go.Figure:
     """Writes a sentence in the middle of the figure, for when there is nothing to draw yet."""
     drawn.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 14, "color": FAINT})
-    drawn.update_xaxes(showticklabels=False, showgrid=False)
-    drawn.update_yaxes(showticklabels=False, showgrid=False)
-    return drawn
+    return drawn.update_xaxes(showticklabels=False, showgrid=False).update_yaxes(showticklabels=False, showgrid=False)
 
 
 def leave_room(drawn: go.Figure, values: NDArray[np.floating]) -> go.Figure:

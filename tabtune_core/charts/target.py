@@ -32,8 +32,7 @@ def class_counts(counts: pd.DataFrame) -> go.Figure:
         showlegend=False,
     )
     drawn.update_yaxes(tickvals=places, ticktext=[cut(label) for label in labels])
-    drawn.update_xaxes(range=[0, float(np.max(largest["rows"])) * 1.05])
-    return drawn
+    return drawn.update_xaxes(range=[0, float(largest["rows"].max()) * 1.05])
 
 
 def cut(label: str, letters: int = LABEL_LETTERS) -> str:

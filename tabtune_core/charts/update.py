@@ -47,8 +47,7 @@ def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
         drawn.update_yaxes(tickformat=".0%")
     highest = int(relative["direction"].max())
     drawn.update_xaxes(tickformat="d", dtick=1 if highest <= 16 else None, range=[0.5, highest + 0.5])
-    drawn.update_yaxes(rangemode="tozero")
-    return drawn
+    return drawn.update_yaxes(rangemode="tozero")
 
 
 def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.DataFrame | None = None) -> go.Figure:
@@ -119,5 +118,4 @@ def layer_updates(layers: pd.DataFrame) -> go.Figure:
     # the last letters of a path, because paths share their beginning
     ticks = [path if len(path) <= LETTERS else f"…{path[1 - LETTERS :].lstrip('.')}" for path in kept]
     drawn.update_yaxes(range=[len(kept) - 0.5, -0.5], tickvals=list(places.values()), ticktext=ticks, tickfont={"size": 10})
-    drawn.update_xaxes(tickformat=".1%", rangemode="tozero", side="bottom")
-    return drawn
+    return drawn.update_xaxes(tickformat=".1%", rangemode="tozero", side="bottom")
