@@ -38,14 +38,14 @@ def attach(module: nn.Module, path: str, adapter: LowRank) -> None:
             raise
         _parametrized(owner, attribute).register_parameter("original", weight)
     else:
-        _replace(module, path, adapter)
+        module.set_submodule(path, adapter)
 
 
 def detach(module: nn.Module, path: str) -> LowRank:
     """Takes the adapter off the weight of a path; the weight is the same object as before."""
     adapter, (owner, attribute) = adapter_at(module, path), owner_of(module, path)
     if isinstance(adapter, LoRALinear | LoRAEmbedding):
-        _replace(module, path, adapter.base)
+        module.set_submodule(path, adapter.base)
         return adapter
     # torch's ``remove_parametrizations`` would change the class, which a copy of the module shares
     weight = _parametrized(owner, attribute).get_parameter("original")
@@ -53,11 +53,6 @@ def detach(module: nn.Module, path: str) -> LowRank:
     del owner.parametrizations
     owner.register_parameter(attribute, weight)
     return adapter
-
-
-def _replace(module: nn.Module, path: str, child: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(module.get_submodule(parent), name, child)
 
 
 def _parametrized(owner: nn.Module, attribute: str) -> parametrize.ParametrizationList:

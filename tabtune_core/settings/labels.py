@@ -4,9 +4,10 @@ In: the settings of runs. Out: a name for each that says how it differs from the
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-from tabtune_core.settings import TRAINED, RunSettings
+from tabtune_core.settings import SETTINGS, RunSettings
 from tabtune_core.settings.serialization import written_targets
 
 LONGEST_TARGETS = 40
@@ -67,15 +68,14 @@ def short_rate(rate: float, decimals: int = 6) -> str:
     return f"{float(digits):g}e{int(exponent)}"
 
 
+_WRITTEN: dict[str, Callable[[Any], str]] = {
+    "alpha": "alpha {:g}".format,
+    "dropout": "dropout {:g}".format,
+    "targets": lambda targets: f"targets {short_targets(targets)}",
+    "learning_rate": lambda rate: f"rate {short_rate(rate)}",
+}
+"""How a name writes a setting."""
+
+
 def _facts(run: RunSettings) -> dict[str, str]:
-    facts = {}
-    if run.strategy == "peft":
-        lora = run.lora
-        facts = {
-            "alpha": f"alpha {lora.effective_alpha:g}",
-            "dropout": f"dropout {lora.dropout:g}",
-            "targets": f"targets {short_targets(lora.targets)}",
-        }
-    if run.strategy in TRAINED:
-        facts["rate"] = f"rate {short_rate(run.base_rate)}"
-    return facts
+    return {name: write(run.used(name)) for name, write in _WRITTEN.items() if run.strategy in SETTINGS[name].strategies}

@@ -30,11 +30,10 @@ def check(settings: Any) -> None:
         value = getattr(settings, row.name)
         if value is not row.default and (value is not None or not row.optional):
             object.__setattr__(settings, row.name, _checked(row, row.path, value))
-    parts = [getattr(settings, name) for name in sections_of(settings.__class__)]
-    for row in (row for part in (settings, *parts) for row in rows_of(part.__class__) if row.idle):
-        if row.idle and getattr(settings, row.idle.other, None) == row.idle.value:
-            part = next(part for part in (settings, *parts) if isinstance(part, row.owner))
-            require(getattr(part, row.name) == row.default, f"{row.path} changes nothing {row.idle.why}")
+    for part in (settings, *(getattr(settings, name) for name in sections_of(settings.__class__))):
+        for row in rows_of(part.__class__):
+            if row.idle and getattr(settings, row.idle.other, None) == row.idle.value:
+                require(getattr(part, row.name) == row.default, f"{row.path} changes nothing {row.idle.why}")
 
 
 def _checked(row: Setting, name: str, value: Any) -> Any:
