@@ -120,8 +120,8 @@ def freest_card() -> int:
 
 def takes_one_process(place: int) -> bool:
     """Whether a GPU is in exclusive-process mode: while a run holds it, no second process can compute there."""
-    exclusive = _of_every_gpu(_is_exclusive)
-    return place < len(exclusive) and exclusive[place]
+    modes = _of_every_gpu(lambda handle: told(pynvml.nvmlDeviceGetComputeMode, handle))
+    return place < len(modes) and bool(modes[place] == pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS)
 
 
 def torch_has_cuda() -> bool:
@@ -208,10 +208,6 @@ def _first_slice(handle: Any) -> Any:
     places = range(pynvml.nvmlDeviceGetMaxMigDeviceCount(handle))
     slices = (told(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, place) for place in places)
     return next((found for found in slices if found is not None), None)
-
-
-def _is_exclusive(handle: Any) -> bool:
-    return bool(told(pynvml.nvmlDeviceGetComputeMode, handle) == pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS)
 
 
 def _memory(handle: Any) -> tuple[int, int] | None:

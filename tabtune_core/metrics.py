@@ -46,7 +46,11 @@ class Metric:
     task: Task
     function: Callable[[Any, Any], float]
     interval: Interval
-    help: str
+
+    @property
+    def help(self) -> str:
+        """What the metric says."""
+        return _HELP[self.name]
 
     def score(self, y_N: NDArray[Any], predicted: NDArray[np.floating], *, rarer: int | None = None) -> float:
         """Computes the metric. ``rarer`` is the ``rarer_class`` of the table, which may be another one here; None: that of these rows."""
@@ -268,25 +272,19 @@ _HELP = {
 }
 
 
-def _metric(
-    task: Task, name: str, label: str, higher_is_better: bool, unit: str, function: Callable[[Any, Any], float], interval: Interval
-) -> Metric:
-    return Metric(name, label, higher_is_better, unit, task, function, interval, _HELP[name])
-
-
 _ALL = (
-    _metric("classification", "log_loss", "Log-loss", _DOWN, "nats", _log_loss, _PLAIN),
-    _metric("classification", "accuracy", "Accuracy", _UP, "share", _accuracy, _OF_THE_CLASS),
-    _metric("classification", "balanced_accuracy", "Balanced accuracy", _UP, "share", _balanced_accuracy, _OF_THE_CLASS | _OVER_CLASSES),
-    _metric("classification", "f1_weighted", "F1 (weighted)", _UP, "share", _f1_weighted, _OF_THE_CLASS),
-    _metric("classification", "roc_auc", "ROC AUC", _UP, "share", _roc_auc, _OVER_CLASSES),
-    _metric("classification", "average_precision", "Average precision", _UP, "share", _average_precision, _OVER_CLASSES),
-    _metric("classification", "mcc", "Matthews correlation", _UP, "-1 to 1", _matthews, _OF_THE_CLASS),
-    _metric("classification", "brier", "Brier score", _DOWN, "0 to 2", _brier, _PLAIN),
-    _metric("classification", "ece", "Calibration error", _DOWN, "share", _expected_calibration_error, _PLAIN),
-    _metric("regression", "rmse", "RMSE", _DOWN, TARGET_UNIT, _rmse, _PLAIN),
-    _metric("regression", "mae", "Mean absolute error", _DOWN, TARGET_UNIT, _mae, _PLAIN),
-    _metric("regression", "r2", "R²", _UP, "at most 1", _r2, _PLAIN),
+    Metric("log_loss", "Log-loss", _DOWN, "nats", "classification", _log_loss, _PLAIN),
+    Metric("accuracy", "Accuracy", _UP, "share", "classification", _accuracy, _OF_THE_CLASS),
+    Metric("balanced_accuracy", "Balanced accuracy", _UP, "share", "classification", _balanced_accuracy, _OF_THE_CLASS | _OVER_CLASSES),
+    Metric("f1_weighted", "F1 (weighted)", _UP, "share", "classification", _f1_weighted, _OF_THE_CLASS),
+    Metric("roc_auc", "ROC AUC", _UP, "share", "classification", _roc_auc, _OVER_CLASSES),
+    Metric("average_precision", "Average precision", _UP, "share", "classification", _average_precision, _OVER_CLASSES),
+    Metric("mcc", "Matthews correlation", _UP, "-1 to 1", "classification", _matthews, _OF_THE_CLASS),
+    Metric("brier", "Brier score", _DOWN, "0 to 2", "classification", _brier, _PLAIN),
+    Metric("ece", "Calibration error", _DOWN, "share", "classification", _expected_calibration_error, _PLAIN),
+    Metric("rmse", "RMSE", _DOWN, TARGET_UNIT, "regression", _rmse, _PLAIN),
+    Metric("mae", "Mean absolute error", _DOWN, TARGET_UNIT, "regression", _mae, _PLAIN),
+    Metric("r2", "R²", _UP, "at most 1", "regression", _r2, _PLAIN),
 )
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 

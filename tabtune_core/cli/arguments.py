@@ -6,7 +6,8 @@ The docstring under a field is its help; if a flag is not given, the settings fi
 import argparse
 import dataclasses
 import shlex
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
 from tabtune_core.data.findings import Kind, Question, ReadingChoices
@@ -165,40 +166,36 @@ def _kind(hint: Any) -> dict[str, Any]:
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint)}
     if get_origin(hint) is Mapping:
-        return {"action": _Pattern, "const": get_args(hint)[1], "nargs": "+", "metavar": "LAYERS=N"}
+        return {"action": _Several, "const": partial(read_pattern, number=get_args(hint)[1]), "nargs": "+", "metavar": "LAYERS=N"}
     if get_origin(hint) is tuple:
         first, second = get_args(hint)
         if second is not Ellipsis:
             return {"type": first, "nargs": 2, "metavar": _METAVARS[first]}
         read, metavar = (read_target_set, "PART+PART") if get_origin(first) is tuple else (first, _METAVARS[first])
-        return {"action": _Listed, "const": read, "nargs": "+", "metavar": metavar}
+        return {"action": _Several, "const": partial(_listed, read=read), "nargs": "+", "metavar": metavar}
     return {"type": hint, "metavar": _METAVARS[hint]}
 
 
-class _Listed(argparse.Action):
-    """Several values, with spaces or commas between them; ``const`` reads one."""
-
-    def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
-    ) -> None:
-        read, listed = self.const, []
-        for text in (part.strip() for value in values for part in value.split(",")):
-            try:
-                listed += [read(text)] if text else []
-            except ValueError:
-                parser.error(f"argument {option_string}: invalid {read.__name__} value: {text!r}")
-        if not listed:
-            parser.error(f"argument {option_string}: expected a value, found an empty one")
-        setattr(namespace, self.dest, listed)
+def _listed(texts: Sequence[str], *, read: Callable[[str], Any]) -> list[Any]:
+    """Reads values with spaces or commas between them; ``read`` reads one."""
+    listed = []
+    for text in (part.strip() for several in texts for part in several.split(",")):
+        try:
+            listed += [read(text)] if text else []
+        except ValueError as error:
+            raise SettingError(f"invalid {read.__name__} value: {text!r}") from error
+    if not listed:
+        raise SettingError("expected a value, found an empty one")
+    return listed
 
 
-class _Pattern(argparse.Action):
-    """Several ``LAYERS=N`` as a dictionary."""
+class _Several(argparse.Action):
+    """Several texts that are read together, by ``const``."""
 
     def __call__(
         self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
     ) -> None:
         try:
-            setattr(namespace, self.dest, read_pattern(values, self.const))
+            setattr(namespace, self.dest, self.const(values))
         except SettingError as error:
             parser.error(f"argument {option_string}: {error}")
