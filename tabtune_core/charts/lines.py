@@ -7,7 +7,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from tabtune_core.analysis.run_curves import LOW
-from tabtune_core.charts.style import PALE, RUN_X_TITLES, X_TITLES, band, compact, each_run, figure, points_each, say, smooth, thin
+from tabtune_core.charts.style import PALE, X_TITLES, band, compact, each_run, figure, points_each, say, smooth, thin, with_numbers
+
+RUN_X_TITLES = X_TITLES | {"seconds": "Time since the run started (s)"}
 
 
 def lines(
@@ -94,6 +96,5 @@ def gpu(
     samples: pd.DataFrame, *, meter: str = "utilisation_percent", x: str = "seconds", log: bool = False, smoothing: float = 0.0
 ) -> go.Figure:
     """``samples`` has one row per sample of the meters: run, step, seconds (since the run started) and a column per GPU reading."""
-    known = samples[samples[meter].notna()] if meter in samples else samples.iloc[:0]
     told = {"y_title": READINGS[meter], "hover": ",.0f", "nothing": "N/A: the NVIDIA driver has not reported this number"}
-    return lines(known, meter, x=x, x_titles=RUN_X_TITLES, log=log, smoothing=smoothing, **told)
+    return lines(with_numbers(samples, meter), meter, x=x, x_titles=RUN_X_TITLES, log=log, smoothing=smoothing, **told)

@@ -7,8 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from tabtune_core.analysis.run_curves import HIGH, LOW
-from tabtune_core.charts.lines import lines
-from tabtune_core.charts.style import COLOURS, FAINT, MEGABYTE, RUN_X_TITLES, each_run, figure, say
+from tabtune_core.charts.lines import RUN_X_TITLES, lines
+from tabtune_core.charts.style import COLOURS, FAINT, MEGABYTE, each_run, figure, say, with_numbers
 
 METERS = {
     "resident_bytes": ("Process memory (resident)", "Process memory (MB)"),
@@ -46,7 +46,7 @@ def memory(
     ``phases`` holds the phases of one run to shade, only over seconds: phase, start_seconds, end_seconds (NaN while it goes on).
     ``axis_end`` is where the horizontal axis ends, if other runs are drawn beside these: a phase too short for its name has no label.
     """
-    known = samples[samples[meter].notna()] if meter in samples else samples.iloc[:0]
+    known = with_numbers(samples, meter)
     megabytes = {name: known[name] / MEGABYTE for name in (meter, meter + LOW, meter + HIGH) if name in known}
     drawn = lines(
         known.assign(**megabytes),

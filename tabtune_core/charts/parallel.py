@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.charts.style import GOOD_TO_BAD, MEGABYTE, say
+from tabtune_core.charts.style import GOOD_TO_BAD, MEGABYTE, say, with_numbers
 from tabtune_core.metrics import METRICS
 from tabtune_core.wording import number
 
@@ -31,7 +31,7 @@ def parallel(runs: pd.DataFrame, *, metric: str = "log_loss") -> go.Figure:
     clear = dict.fromkeys(("paper_bgcolor", "plot_bgcolor"), "rgba(0,0,0,0)")
     drawn.update_layout(height=420, margin={"l": 56, "r": 56, "t": 56, "b": 24}, xaxis_visible=False, yaxis_visible=False, **clear)
     meaning, column = METRICS[metric], f"validation_{metric}"
-    known = runs[runs["strategy"] == "peft"].dropna(subset=[column]) if column in runs else runs.iloc[:0]
+    known = with_numbers(runs[runs["strategy"] == "peft"], column)
     varied = [name for name in AXES if name in known and known[name].notna().all() and known[name].nunique() > 1]
     if len(known) < 2 or not varied:
         return say(drawn, "Two LoRA runs that differ in a setting are needed")

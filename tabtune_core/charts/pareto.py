@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from tabtune_core.analysis.pareto import front, within_limits
-from tabtune_core.charts.style import FAINT, GOOD_TO_BAD, MEGABYTE, figure, leave_room, run_styles, say
+from tabtune_core.charts.style import FAINT, GOOD_TO_BAD, MEGABYTE, figure, leave_room, run_styles, say, with_numbers
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 
@@ -66,8 +66,7 @@ def pareto(
     """
     axes = [axis_of(name, metric) for name in (x, y, third) if name]
     drawn = figure(axes[0].title, axes[1].title, height=460)
-    columns = [axis.column for axis in axes]
-    known = runs.dropna(subset=columns) if set(columns) <= set(runs) else runs.iloc[:0]
+    known = with_numbers(runs, *(axis.column for axis in axes))
     if known.empty:
         return say(drawn, "No finished run has these numbers")
     fits = within_limits(known, limits or {})

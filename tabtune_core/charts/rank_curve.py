@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 
 from tabtune_core.analysis.comparison import WRITTEN, told_by
 from tabtune_core.analysis.intervals import half_width
-from tabtune_core.charts.style import BASELINES, COLOURS, DASHES, FAINT, MARKERS, figure, leave_room, say
+from tabtune_core.charts.style import BASELINES, COLOURS, DASHES, FAINT, MARKERS, figure, leave_room, say, with_numbers
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES
 
@@ -24,7 +24,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", smallest: int | 
     """
     meaning, column = METRICS[metric], f"validation_{metric}"
     drawn = figure("LoRA rank (no unit)", f"Validation {meaning.written} ({meaning.unit})", height=420)
-    known = runs.dropna(subset=[column]) if column in runs else runs.iloc[:0]
+    known = with_numbers(runs, column)
     if known.empty:
         return say(drawn, "No finished run yet")
     written = f"%{{y:{meaning.form(known[column])}}}<extra></extra>"

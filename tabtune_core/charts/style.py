@@ -33,7 +33,6 @@ MOST_POINTS = 8_000
 PALE = 0.3
 """Opacity of a line behind its smoothed one."""
 X_TITLES = {"step": "Training step", "seconds": "Training time (s)"}
-RUN_X_TITLES = X_TITLES | {"seconds": "Time since the run started (s)"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +182,11 @@ def band(drawn: go.Figure, rows: pd.DataFrame, x: str, y: str, label: str, style
         legendgroup=label,
         legendrank=style.place,
     )
+
+
+def with_numbers(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
+    """Returns the rows with a number in each of these columns; no rows if such a column is missing."""
+    return frame.dropna(subset=[*columns]) if set(columns) <= set(frame) else frame.iloc[:0]
 
 
 def say(drawn: go.Figure, text: str) -> go.Figure:

@@ -37,10 +37,9 @@ def read_torch_file(path: Path) -> Any:
     return content
 
 
-def _check_parts(content: Any, most_bytes: int) -> None:
+def _check_parts(content: Any, room: int) -> None:
     """Checks all values with a list instead of recursion. Repeated values count each time: a file may repeat a list or tensor endlessly."""
-    looked, room = 0, most_bytes
-    waiting = [content]
+    looked, waiting = 0, [content]
     while waiting:
         part = waiting.pop()
         looked += 1
