@@ -115,12 +115,8 @@ def _winner(kind: Kind, means: dict[str, float], half: float, rank_by: str) -> s
     full, lora = means["full"], means["lora"]
     if math.isnan(full) or math.isnan(lora):
         return ""
-    if kind == "score":
-        noise = half
-    elif kind == "exact":
-        noise = 0.0
-    else:
-        noise = max(CLOCK_NOISE * max(full, lora), 0.0 if math.isnan(half) else half)
+    of_clock = max(CLOCK_NOISE * max(full, lora), 0.0 if math.isnan(half) else half)
+    noise = {"score": half, "measured": of_clock, "exact": 0.0}[kind]
     if math.isnan(noise):
         return UNKNOWN
     ahead = METRICS[rank_by].ahead(lora, full) if kind == "score" else full - lora
