@@ -45,8 +45,7 @@ def lines(
             kept = thin(values, most // 2)
             behind = common | {"line": {"color": style.colour, "width": 1}, "opacity": PALE, "showlegend": False, "hoverinfo": "skip"}
             drawn.add_scatter(x=compact(places[kept]), y=compact(values[kept]), mode="lines", **behind)
-        if smoothing:
-            values = smooth(values, smoothing)
+        values = smooth(values, smoothing)
         kept = thin(values, most)
         drawn.add_scatter(
             x=compact(places[kept]),

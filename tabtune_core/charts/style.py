@@ -230,6 +230,8 @@ def smooth(values: NDArray[np.floating], weight: float) -> NDArray[np.floating]:
     The weights are divided by their sum, so that the first points are not pulled towards 0 (Kingma and Ba 2015, section 3, arXiv
     1412.6980). Values that are not finite are left out of the mean.
     """
+    if not weight:
+        return values
     known = pd.Series(np.where(np.isfinite(values), values, np.nan))
     return known.ewm(alpha=1 - weight, adjust=True, ignore_na=True).mean().to_numpy()
 

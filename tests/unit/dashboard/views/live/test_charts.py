@@ -131,7 +131,7 @@ def test_a_run_that_is_not_compared_is_drawn_but_off_the_front():
 
 def test_smoothing_averages_past_values_and_skips_non_finite_ones():
     np.testing.assert_allclose(smooth(np.array([1.0, 3.0, np.inf, 5.0]), 0.5), [1.0, 7 / 3, 7 / 3, (0.25 * 1 + 0.5 * 3 + 5) / 1.75])
-    np.testing.assert_array_equal(smooth(np.array([1.0, 3.0]), 0.0), [1.0, 3.0])
+    np.testing.assert_array_equal(smooth(np.array([1.0, np.nan, 3.0]), 0.0), [1.0, np.nan, 3.0])
 
 
 def test_a_smoothed_line_has_its_raw_points_pale_behind_it():
