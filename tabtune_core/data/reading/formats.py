@@ -102,7 +102,10 @@ def json_as_parquet(path: Path, job: Job) -> Path:
         query = f"SELECT {cells} FROM (SELECT json_extract_string(json, $pointers) AS cells FROM read_json_objects($path))"
         with pq.ParquetWriter(target, pa.schema([(name, pa.string()) for name in names])) as writer:
             for batch in job.connection.sql(query, params=file | {"pointers": pointers}).to_arrow_reader():
-                if rows == 1 and str(batch.column(0)[0]).startswith(("[", "{")):
+                only = [str(column[0]) for column in batch.columns] if rows == 1 else [""]
+                if inside := [name for name, cell in zip(names, only, strict=False) if cell.startswith("[{")]:
+                    raise duckdb.Error(f"JSON Error: its rows seem to be the list in {inside[0]!r}")
+                if only[0].startswith(("[", "{")):
                     raise duckdb.Error("JSON Error: the whole file is one object")
                 writer.write_batch(batch.rename_columns(names))
     except duckdb.Error as error:

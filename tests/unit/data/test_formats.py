@@ -404,6 +404,7 @@ BOMB = xlsx({"S": [["word" * 1_000_000, "b"], [1, 2]]})
         (b'{"a": 1, "b": 2}\n{"a": ', {}, "not one object per row"),
         (json.dumps({"a": [1, 2], "b": [3, 4]}).encode(), {}, "not one object per row"),
         (b"[[1, 2], [3, 4]]", {}, "not one object per row"),
+        (b'{"code": 0, "content": [{"a": 1, "b": 2}, {"a": 3, "b": 4}]}', {}, "its rows seem to be the list in 'content'"),
     ],
 )
 def test_a_file_that_is_not_a_table_is_refused_in_a_sentence(data, choices, says):
