@@ -66,9 +66,8 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     if choices.delimiter is None and delimiter == ",":
         delimiter = next((mark for mark in ";\t| " if separates(head if mark != " " else single_blanks(head), mark, quote)), ",")
     records = head_records(head, delimiter, quote)
-    if choices.delimiter is None and usual_width(records) < 2:
-        tried = [(separator, head_records(head, separator, quote)) for separator in SEPARATORS]
-        delimiter, records = max(tried, key=lambda pair: (usual_width(pair[1]) > 1, evenness(pair[1])))
+    if choices.delimiter is None:
+        delimiter, records = other_than_one_column(head, quote, delimiter, records)
     if delimiter == " " and is_aligned(head, records, quote):
         rewrite(path, single_blanks)
         return find_dialect(connection, path, choices)
@@ -106,6 +105,18 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     dialect = replace(dialect, skip=blank + skip, header=header, short_header=header * max(width - len(first), 0), header_lines=lines)
     numbered = 2 * sum(NUMBER.fullmatch(record[0]) is not None for _, record in records) > len(records)
     return replace(dialect, comments=blank_comments(path, dialect, header_marked=bool(above), numbered=numbered))
+
+
+def other_than_one_column(
+    head: str, quote: str, delimiter: str, records: list[tuple[int, list[str]]]
+) -> tuple[str, list[tuple[int, list[str]]]]:
+    """Returns the separator with the most even records if ``delimiter`` makes one column, or only an empty one before it, as an indent."""
+    indented = len(records) > 1 and all(len(record) == 2 and not record[0].strip() for _, record in records)
+    if usual_width(records) > 1 and not indented:
+        return delimiter, records
+    tried = [(separator, head_records(head, separator, quote)) for separator in SEPARATORS]
+    best = max(tried, key=lambda pair: (usual_width(pair[1]) > 1 and pair[0] != delimiter, evenness(pair[1])))
+    return best if usual_width(best[1]) > 1 or not indented else (delimiter, records)
 
 
 def without_marked(start: str) -> str:

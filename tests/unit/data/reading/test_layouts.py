@@ -382,3 +382,10 @@ def test_hundreds_of_columns_fit_into_the_memory_limit_of_reading(tmp_path):
 def test_an_endless_line_is_refused_at_once(letters, message):
     with pytest.raises(TableError, match=message):
         read_table(b"x" * letters + b",b\n1,2\n3,4\n")
+
+
+def test_lines_that_begin_with_a_tab_are_not_split_there():
+    lines = "".join(f"\t143,Daegu,2015-01-{row % 28 + 1:02},{row / 2}\n" for row in range(60))
+    table = read_table(f"\tstn,name,day,rain,\n{lines}".encode())
+    assert [column.name for column in table.columns] == ["stn", "name", "day", "rain"]
+    assert (table.frame["stn"].eq(143).all(), table.frame["rain"].sum()) == (True, sum(range(60)) / 2)
