@@ -74,7 +74,7 @@ def read_new_rows(
     """
     needed, kinds, target = like.features, like.kinds, like.target
     wanted = tuple((name, kinds[name]) for name in (*needed, target) if name in kinds)
-    typed = _laid_out(source, replace(like.reading, kinds=wanted, rows=None, drop_copies=False, skip_last=0), needed, limit_bytes)
+    typed = _laid_out(source, replace(like.reading, kinds=wanted, rows=None, drop_copies=False, skip_last=0), like, limit_bytes)
     names = [str(name) for name in typed.frame.columns]
     _check_columns(names, needed)
     if strict and (unknown := next((name for name in names if name not in kinds), None)) is not None:
@@ -119,28 +119,83 @@ def percent_notes(rows: Table, names: Collection[str], percent: Collection[str])
             yield f"{told} If these are shares, as in workbooks, where 12% is 0.12, write them with %."
 
 
-def _laid_out(source: Path | bytes, own: ReadingChoices, needed: Sequence[str], limit_bytes: int) -> Table:
-    """Reads the rows with the layout of the adapter's table or, if that does not fit, with a detected layout."""
+def _laid_out(source: Path | bytes, own: ReadingChoices, like: ReadAs, limit_bytes: int) -> Table:
+    """Reads the rows with the layout of the adapter's table or, if that does not fit, with a detected layout.
+
+    Rows of a table without a header may have its made-up names in their first line; else their number of columns must be right.
+    """
     refused: TableError | None = None
     found: list[Table] = []
-    found_out = replace(own, encoding=None, delimiter=None, header=own.header or None, header_lines=None, sheet=None)
+    needed, by_place = set(like.features), own.header is False and {*like.kinds} == {*_made_up(len(like.kinds))}
+    header = own.header or (False if by_place else None)
+    found_out = replace(own, encoding=None, delimiter=None, header=header, header_lines=None, sheet=None)
     one_line = [replace(own, header_lines=1)] * ((own.header_lines or 1) > 1)  # first, since all columns must be there
-    for choices in (*one_line, own, found_out):
+    named = [replace(choices, header=True) for choices in (own, found_out)] * by_place
+    for choices in (*one_line, own, *named, found_out):
         try:
             table = read_table(source, choices, limit_bytes=limit_bytes, fewest=1)
         except TableError as error:
             refused = error
             continue
-        if set(needed) <= set(table.frame.columns):
+        if choices in named:
+            fits = not any(finding.code == "empty-names" and finding.column in needed for finding in table.findings)
+        else:  # "1,5;2,5" has three cells at ",", but they are not numbers
+            fits = not by_place or (_is_as_wide(table, like) and not _is_titled(table, like) and _is_read(table, like))
+        if needed <= set(table.frame.columns) and fits:
             return table
-        if choices not in one_line:
+        if choices not in (*one_line, *named):
             found.append(table)
     if found:
-        return found[0]
+        return _by_place(found, like) if by_place else found[0]
     if refused is not None and not isinstance(refused, LayoutError):
         raise refused
     alone = " A text file with one column needs a second one, which may be empty." if len(needed) == 1 else ""
     raise TableError(f"The file cannot be read as rows: its lines do not have the same number of cells, whatever separates them.{alone}")
+
+
+def _made_up(width: int) -> list[str]:
+    """Returns the names of the columns of a table without a header."""
+    return [f"column_{place + 1}" for place in range(width)]
+
+
+def _is_titled(rows: Table, like: ReadAs) -> bool:
+    """Whether the first row holds a name of the adapter's table."""
+    return any(column.examples and column.examples[0] in like.kinds for column in rows.columns)
+
+
+def _is_read(rows: Table, like: ReadAs) -> bool:
+    """Whether each cell of the columns of numbers, dates and times that the adapter knows can be read as such."""
+    return not any(finding.code in UNREAD and finding.column in (*like.features, like.target) for finding in rows.findings)
+
+
+def _is_as_wide(rows: Table, like: ReadAs) -> bool:
+    """Whether rows without names have the columns of the adapter's table, or all but the target if it is the last.
+
+    Columns without values at the end may be the table's or further ones.
+    """
+    whole, most = len(like.kinds), len(rows.columns) + any(finding.code == "trailing-separator" for finding in rows.findings)
+    least = max((place for place, column in enumerate(rows.columns, 1) if column.missing < len(rows.frame)), default=0)
+    return least <= whole <= most or (like.target == f"column_{whole}" and least <= whole - 1 <= most)
+
+
+def _by_place(found: Sequence[Table], like: ReadAs) -> Table:
+    """Returns the first of several readings that is as wide as the adapter's table without names; raises TableError if none is, or only
+    one with cells that cannot be read while another can.
+    """
+    names, whole = [str(name) for name in found[0].frame.columns], len(like.kinds)
+    if names != _made_up(len(names)):
+        return found[0]  # of a file with names of its own, such as Parquet
+    way_out = f"Write all columns in their order, or the names column_1 to column_{whole} of those that you have in the first line."
+    if any(_is_titled(table, like) for table in found):
+        told = "The first line holds names of the adapter's table, but not one for each column, or not all that it predicts from"
+        raise TableError(f"{told}. {way_out}")
+    read = [table for table in found if _is_read(table, like)] or found
+    wide = [table for table in read if _is_as_wide(table, like)]
+    if wide:
+        return wide[0]
+    without = f", or {whole - 1:,} without {like.target!r}, which is predicted" if like.target == f"column_{whole}" else ""
+    told = f"The file has {counted(len(read[0].columns), 'column')}, but rows to predict need {whole:,}{without}"
+    raise TableError(f"{told}: the adapter's table has no header, so columns are known by their place. {way_out}")
 
 
 def _check_columns(names: Sequence[str], needed: Sequence[str]) -> None:

@@ -303,6 +303,52 @@ def test_a_drawn_line_among_rows_to_predict_is_told_or_refused(strict):
         assert (len(read.frame), ["Line 3" in note for note in read.notes]) == (2, [True])
 
 
+def without_names(target: str) -> ReadAs:
+    """A table of three columns of numbers without a header, such as "11.7,16.8,7.1", and what an adapter predicts in it."""
+    table = read_table("".join(f"{row}.7,{row * 3}.8,{row % 7}.1\n" for row in range(30)).encode())
+    kinds = {column.name: column.kind for column in table.columns}
+    assert list(kinds.items()) == [("column_1", "number"), ("column_2", "number"), ("column_3", "number")]
+    return ReadAs(table.reading, kinds, [name for name in kinds if name != target], target)
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ("11.7,16.8,7.1\n", [[11.7, 16.8, 7.1]]),
+        ("11.7,16.8\n1,2\n", [[11.7, 16.8], [1, 2]]),
+        ("11.7,16.8,7.1,,\n", [[11.7, 16.8, 7.1]]),
+        ("11,7;16,8;7,1\n", [[11.7, 16.8, 7.1]]),
+        ("11,7;16,8\n1,5;2,5\n", [[11.7, 16.8], [1.5, 2.5]]),
+        ("11\t16,5\t7\n", [[11, 16.5, 7]]),
+        ("column_1,column_2,column_3\n11.7,16.8,7.1\n", [[11.7, 16.8, 7.1]]),
+        ("column_2;column_1;more\n16,8;11,7;5\n", [[11.7, 16.8]]),
+        ('[{"column_2": 16.8, "column_1": 11.7, "more": 3, "most": 4}]', [[11.7, 16.8]]),
+    ],
+)
+def test_rows_of_a_table_without_a_header_are_read_by_place_or_by_its_own_names(rows, expected):
+    read = read_new_rows(rows.encode(), without_names("column_3")).frame
+    known = [name for name in ("column_1", "column_2", "column_3") if name in read]
+    assert read[known].to_numpy()[:, : len(expected[0])].tolist() == expected
+    assert len(known) == len(expected[0])
+
+
+@pytest.mark.parametrize(
+    ("rows", "target", "said"),
+    [
+        ("1.5,2,3,4\n", "column_3", "The file has 4 columns, but rows to predict need 3, or 2 without 'column_3', which is predicted"),
+        ("11,7;16,8;7,1;5\n", "column_3", "The file has 4 columns, but rows to predict need 3"),
+        ("1.5,2\n", "column_2", "The file has 2 columns, but rows to predict need 3: the adapter's table has no header"),
+        ("1,5;2,5\n", "column_2", "The file has 2 columns, but rows to predict need 3: .* Write all columns in their order, or the names"),
+        (",column_1,column_2\n0,1.5,2\n", "column_3", "The first line holds names of the adapter's table, but not one for each column"),
+        ("column_2,column_3\n1.5,2\n", "column_3", "The first line holds names .* not all that it predicts from"),
+        ('[{"column_2": 1}]', "column_3", "The rows lack 1 of the 2 columns"),
+    ],
+)
+def test_rows_of_another_width_than_a_table_without_a_header_are_refused(rows, target, said):
+    with pytest.raises(TableError, match=said):
+        read_new_rows(rows.encode(), without_names(target))
+
+
 @pytest.mark.parametrize("encoding", [None, "utf-8"])
 def test_few_bytes_that_are_not_utf_8_do_not_spoil_the_other_letters(encoding):
     data = b"city,n\n" + "Łódź,1\n".encode() * 40 + "José,2\n".encode("latin-1")
