@@ -104,6 +104,8 @@ SERIES = -1.8
 """Weight of a name that differs from at least two others only in its digits, such as item_1, item_2, item_3."""
 FOLLOWS = 7.0
 """Multiplies the column's mean absolute rank correlation with the others, minus the average of that over all columns."""
+FEWEST_FILLED, MOSTLY_FILLED = 0.1, 0.5
+"""Shares of rows: a column filled in fewer than the first is ranked only if all are; one filled in fewer than the second comes last."""
 SURE = 0.75
 """Share of the total likelihood of all columns; if the best column has less, the person is asked."""
 MOST_CLASSES, MOST_ASKED, LONG = 30, 4, 4
@@ -137,8 +139,13 @@ def words_of(name: str) -> tuple[str, ...]:
 
 
 def rank_targets(columns: Sequence[Column], frame: pd.DataFrame, title: str, useless: Collection[str]) -> list[Ranked]:
-    """Returns the columns that can be predicted, the likeliest first; ``title`` is the name of the table or its file."""
+    """Returns the columns that can be predicted, the likeliest first and those that are mostly missing last.
+
+    ``title`` is the name of the table or its file.
+    """
     usable = [column for column in columns if column.name not in useless and column.kind not in (*MEANS, "text", "encoded", "ignored")]
+    filled = {column.name: (len(frame) - column.missing) / len(frame) for column in usable}
+    usable = [column for column in usable if filled[column.name] >= FEWEST_FILLED] or usable
     rows = np.unique(np.linspace(0, len(frame) - 1, SOME_ROWS).astype(int))
     codes = {
         column.name: pd.factorize(values, sort=is_numeric_dtype(values))[0]
@@ -163,7 +170,7 @@ def rank_targets(columns: Sequence[Column], frame: pd.DataFrame, title: str, use
         }
         series = SERIES if stems[stem(column.name)] > 2 else 0.0
         ranked.append(Ranked(column, sum(parts.values()) + series, max(parts, key=lambda part: parts[part])))
-    return sorted(ranked, key=lambda candidate: -candidate.score)
+    return sorted(ranked, key=lambda candidate: (filled[candidate.column.name] < MOSTLY_FILLED, -candidate.score))
 
 
 def stem(name: str) -> str:
@@ -205,12 +212,15 @@ def place_of(column: Column, ends: Sequence[Column], columns: Sequence[Column]) 
 def near_best(ranked: Sequence[Ranked], last: Column) -> list[Ranked]:
     """Returns the best column alone or, if it is not much likelier than all others together, the best four; scores are log odds.
 
-    The fourth is the table's ``last`` column if that is less likely: often it is the last of a series, such as the marks of a year.
+    The last of the four are, if they are further behind, the column with the highest score, which may be mostly missing, and the table's
+    ``last`` column: often it is the last of a series, such as the marks of a year.
     """
     others = sum(math.exp(candidate.score - ranked[0].score) for candidate in ranked[1:])
     if 1 / (1 + others) >= SURE:
         return [ranked[0]]
-    behind = [replace(one, reason="is the last column") for one in ranked[MOST_ASKED:] if one.column is last]
+    likeliest = max(ranked, key=lambda candidate: candidate.score)
+    further = [one for one in ranked[MOST_ASKED:] if one.column is last or one is likeliest]
+    behind = [one if one is likeliest else replace(one, reason="is the last column") for one in further]
     return [*ranked[: MOST_ASKED - len(behind)], *behind]
 
 

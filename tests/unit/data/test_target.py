@@ -118,6 +118,25 @@ def test_names_of_descriptions_and_of_values_known_in_advance_carry_no_weight():
     assert [weight > 0 for weight in weights] == [True, True, True, True, False, False, False]
 
 
+@pytest.mark.parametrize(
+    ("filled", "place", "offered"), [(1, [0], True), (0.6, [0], True), (0.4, [7], True), (0.1, [7], True), (0.05, [], False)]
+)
+def test_a_column_that_is_mostly_missing_comes_last_or_is_not_proposed(filled, place, offered):
+    notes = np.where(np.arange(600) < filled * 600, ["good", "bad"] * 300, "")
+    values = {name: np.random.default_rng(seed).normal(size=600).round(2) for seed, name in enumerate("pqrstub")}
+    read = read_table(pd.DataFrame({"notes": notes, **values}).to_csv(index=False).encode())
+    ranked = rank_targets(read.columns, read.frame, "", ())
+    assert [at for at, one in enumerate(ranked) if one.column.name == "notes"] == place
+    proposal = propose_target(read)
+    assert ("notes" in (proposal.column, *proposal.near)) == offered
+
+
+def test_a_nearly_empty_column_is_proposed_if_all_are():
+    notes = np.where(np.arange(600) < 12, ["good", "bad"] * 300, "")
+    read = read_table(pd.DataFrame({"key": [f"K{row}" for row in range(600)], "notes": notes}).to_csv(index=False).encode())
+    assert propose_target(read).column == "notes"
+
+
 def test_nothing_is_proposed_if_nothing_can_be_predicted():
     keys = pd.DataFrame({"key": [f"K{row}" for row in range(ROWS)], "same": 1})
     assert propose_target(read_table(keys.to_csv(index=False).encode())).column is None
