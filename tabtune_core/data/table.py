@@ -182,7 +182,8 @@ def finish(cells: Cells, job: Job, told: Told, *, own: bool | None, guides: bool
     raised = [*about_points, *raised]
     all_findings: Sequence[Finding] = [*findings, *of_marks, *cells.findings, *of_points, *of_ends, *of_codes, *of_columns]
     if cells.header and choices.header_lines is None:
-        all_findings, raised = with_header_lines(connection, described, frame, (all_findings, raised))
+        mixed = [place for place, kind in enumerate(typed) if any(one.field == "missing_marks" for one in kind.questions)]
+        all_findings, raised = with_header_lines(connection, described, frame, (all_findings, raised), mixed=mixed)
     units = tuple((name, kind.unit) for name, kind in zip(cells.names, typed, strict=True) if kind.unit)
     commas = tuple(marks.recorded(frame, decisive=decisive).items())
     known = replace(choices, day_first=day_first, date_orders=others, units=units, decimal_commas=commas, dashes=tuple(dashes))

@@ -5,7 +5,7 @@ how these rows are read.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from itertools import takewhile
 
 import duckdb
@@ -72,16 +72,22 @@ def with_units_row(connection: duckdb.DuckDBPyConnection, columns: Sequence[Colu
     )
 
 
-def with_header_lines(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, told: Told) -> Told:
+def with_header_lines(
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, told: Told, *, mixed: Collection[int]
+) -> Told:
     """Adds a finding and a question about further header lines: rows with words in three of four columns of numbers (or of numbers and
-    words that are asked about), and numbers in none. Returns all of both.
+    words that are asked about, at the places ``mixed``), and numbers in none. Returns all of both.
 
     The question replaces those about the words of each column.
     """
     findings, questions = told
     asked = {word for question in questions if question.field == "missing_marks" for word in question.options}
     first = connection.execute(f"SELECT * FROM cells LIMIT {MOST_HEADER_ROWS}").fetchall()
-    numbers = [place for place, column in enumerate(columns) if column.kind == "number" or asked.intersection(row[place] for row in first)]
+    numbers = [
+        place
+        for place, column in enumerate(columns)
+        if column.kind == "number" or (place in mixed and asked.intersection(row[place] for row in first))
+    ]
     if len(numbers) < max(FEWEST_ADDED, len(columns) / 3):
         return told
     words = [[cells[place] for place in numbers if cells[place]] for cells in first]

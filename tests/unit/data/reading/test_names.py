@@ -147,6 +147,17 @@ def test_several_header_lines_raise_one_question_and_the_answer_joins_them(word)
     assert (len(table.frame), table.questions) == (300, ())
 
 
+@pytest.mark.parametrize("answer", ["None", "unknown", "fine"])
+@pytest.mark.parametrize("place", [0, 1, 9])
+def test_lines_of_questions_are_asked_about_whatever_the_first_answers_are(answer, place):
+    comments = [answer if row == place else f"some words {row}" for row in range(150)]
+    answers = "".join(f"2021-01-{row % 28 + 1:02},{row},{row * row},{row % 7},{said}\n" for row, said in enumerate(comments))
+    lines = "StartDate,Q1,Q2,Q3,comment\nStart Date,How old?,How tall?,How far?,Else?\n{i0},{i1},{i2},{i3},{i4}\n"
+    asked = read_table((lines + answers).encode())
+    assert [(one.code, one.options) for one in asked.questions] == [("header-lines", ("1", "3"))]
+    assert not codes(asked) & {"bad-cells"}
+
+
 def test_marks_in_the_first_rows_are_not_names():
     lines = "".join(f"r{row},{row},{row + 3},{row * row}\n" for row in range(300))
     asked = read_table(f"a,b,c,d\nx,**,**,**\ny,n/k,n/k,n/k\n{lines}".encode())
