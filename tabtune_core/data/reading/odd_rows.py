@@ -144,20 +144,32 @@ def with_last_rows(
 
 
 def _notes(ends: Sequence[tuple[str | None, ...]], frame: pd.DataFrame) -> int:
-    """Counts the rows at the end with a phrase in their first cell and nothing else, if no row above is like that.
+    """Counts the rows at the end with a phrase, or a label that ends with a colon and what it labels, in their first cell and nothing else,
+    if no row above is like that.
 
     ``ends`` are the cells of the last rows, the last row first.
     """
     notes = 0
+    labels = [phrase is not None and phrase.endswith(":") and not any(others) for phrase, *others in ends]
     for phrase, *others in ends[: len(frame) - 1] if frame.shape[1] > 2 else ():
         value, more = frame.iloc[:, 0].iloc[-1 - notes], sum(cell is not None for cell in others)
         of_its_kind = not isinstance(value, str) and pd.notna(value)  # such as a date without values
-        if phrase is None or of_its_kind or more > bool(NOTE.fullmatch(phrase)) or not re.search(r"\w\W+\w", phrase):
+        labelled = any(labels[notes + 1 : notes + 2])
+        if phrase is None or of_its_kind or not (labelled or labels[notes] or re.search(r"\w\W+\w", phrase)):
+            break
+        split = (labelled and _are_new_words(others, frame.iloc[: -1 - notes, 1:])) or NOTE.fullmatch(phrase) is not None
+        if more > split:
             break
         notes += 1
     above = frame.iloc[: len(frame) - notes]
     alike = above.iloc[:, 0].isin([row[0] for row in ends[:notes]]).any()
     return 0 if not notes or alike or above.iloc[:, 1:].isna().all(axis=1).any() else notes
+
+
+def _are_new_words(cells: Sequence[str | None], above: pd.DataFrame) -> bool:
+    """Whether cells have no digits and do not recur in the rows above."""
+    words = [cell for cell in cells if cell is not None]
+    return not any(re.search(r"\d", word) for word in words) and not above.isin(words).any(axis=None)
 
 
 def _total(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, *, below: int) -> str:
