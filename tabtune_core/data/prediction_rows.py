@@ -137,6 +137,8 @@ def _laid_out(source: Path | bytes, own: ReadingChoices, like: ReadAs, limit_byt
         except TableError as error:
             refused = error
             continue
+        if by_place and table.reading.delimiter == " " != own.delimiter and not any(like.kinds[name] in _HOLDS for name in needed):
+            continue  # words with blanks, which nothing tells from cells
         if choices in named:
             fits = not any(finding.code == "empty-names" and finding.column in needed for finding in table.findings)
         else:  # "1,5;2,5" has three cells at ",", but they are not numbers

@@ -303,6 +303,12 @@ def test_a_drawn_line_among_rows_to_predict_is_told_or_refused(strict):
         assert (len(read.frame), ["Line 3" in note for note in read.notes]) == (2, [True])
 
 
+def test_blanks_in_words_do_not_separate_cells_of_a_table_without_a_header():
+    like = ReadAs(ReadingChoices(delimiter="|", header=False), {"column_1": "category", "column_2": "category"}, ["column_1"], "column_2")
+    with pytest.raises(TableError, match="cannot be read as rows"):
+        read_new_rows("a\nÄ c\nÄ c\n".encode(), like)
+
+
 def without_names(target: str) -> ReadAs:
     """A table of three columns of numbers without a header, such as "11.7,16.8,7.1", and what an adapter predicts in it."""
     table = read_table("".join(f"{row}.7,{row * 3}.8,{row % 7}.1\n" for row in range(30)).encode())
