@@ -87,11 +87,7 @@ def _earlier(folder: str) -> Counter[str]:
     return earlier_sweeps(listed(None))
 
 
-def _of_claims(sweep: str, rank_by: str) -> tuple[str, int]:
-    return stamp_of(sweep), _earlier()[sweep]
-
-
-@of_workspace(entries=32, spinner="Computing intervals from the held-out rows", stamp=_of_claims)
+@of_workspace(entries=32, spinner="Computing intervals from the held-out rows", stamp=_of_runs)
 def recommended(folder: str, sweep: str, rank_by: str) -> Recommendation:
     """Returns one sweep's recommendation of a rank; it is computed again when one of its runs changes state."""
     return recommend(store_of(folder), _ranked(sweep, rank_by), rank_by, _earlier()[sweep])

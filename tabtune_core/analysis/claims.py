@@ -5,7 +5,7 @@ In: the leaderboard of a sweep, its comparison and predictions. Out: a claim, wi
 
 import dataclasses
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -23,7 +23,7 @@ from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.settings import SplitBy
 from tabtune_core.store.predictions import Predictions
-from tabtune_core.store.run_row import ENDED, Run
+from tabtune_core.store.run_row import Run
 
 MOST_SEEDS = 20
 """More seeds than this are not proposed."""
@@ -110,22 +110,21 @@ def claim(
 
 
 def earlier_sweeps(runs: Iterable[Run]) -> Counter[str]:
-    """Counts, for each sweep, those that ended before it with scores of LoRA on the same test rows: of one set, or with one hash.
+    """Counts, for each sweep, those whose first score of LoRA came before its own, on the same test rows: of one set, or with one hash.
 
     Who keeps the sweep that claims a gain has chosen by these rows.
     """
     scored: dict[str, tuple[float, set[str]]] = {}
     for run in runs:
-        last, sets = scored.get(run.sweep, (0.0, set()))
-        if run.status not in ENDED:
-            scored[run.sweep] = math.inf, sets
-        elif run.settings.strategy == "peft" and run.result and run.result.test:
+        if run.settings.strategy == "peft" and run.result and run.result.test:
+            first, rows = scored.get(run.sweep, (math.inf, set()))
             same_rows = {run.settings.test_set, run.result.rows_sha256 or run.settings.test_set}
-            scored[run.sweep] = max(last, run.ended or run.created), sets | same_rows
-    before, counts = Counter[str](), Counter[str]()
-    for sweep, (_, sets) in sorted(scored.items(), key=lambda item: item[1][0]):
-        counts[sweep] = max((before[one] for one in sets), default=0)
-        before.update(sets)
+            scored[run.sweep] = min(first, run.ended or run.created), rows | same_rows
+    sharing, counts = defaultdict[str, set[str]](set), Counter[str]()
+    for sweep, (_, rows) in sorted(scored.items(), key=lambda item: item[1][0]):
+        counts[sweep] = len(set().union(*(sharing[one] for one in rows)))
+        for one in rows:
+            sharing[one].add(sweep)
     return counts
 
 

@@ -161,9 +161,7 @@ def spread_meaning(board: pd.DataFrame) -> str:
     if "interval_basis" not in board:
         rests = f"from {differences}"
     elif (board["interval_basis"] == SEEDS).all():
-        rests = (
-            "over the seeds of the configuration, which treats their held-out rows as different rows (test rows that they share give no ±)"
-        )
+        rests = "over the seeds of the configuration, which treats their held-out rows as different rows (rows that they share give no ±)"
     else:
         rests = f"of the configuration, from {differences} and, with several seeds, the spread between them"
     return f"{PLUS_MINUS}: {rests}. Empty: too few of these or of seeds, missing predictions, or a place far down the board of all runs."

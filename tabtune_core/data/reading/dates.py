@@ -128,7 +128,7 @@ def _are_durations() -> Asking[bool]:
     if short + long < filled * (1 - STRAY_SHARE):
         return False
     if not short:
-        return bool(late > BAD_SHARE * filled)
+        return bool(late > STRAY_SHARE * filled)
     return bool((beyond > BAD_SHARE * filled or long > STRAY_SHARE * filled) and not (long and 2 * hours > minutes))
 
 

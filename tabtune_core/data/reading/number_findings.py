@@ -15,7 +15,7 @@ from tabtune_core.data.reading.number_formats import (
     FLAG,
     FOOTNOTE,
     GAP,
-    MONEY,
+    LED,
     PERCENT,
     POINTS,
     UNMARKED,
@@ -59,8 +59,8 @@ def style_typed(name: str, sample: list[str], fitting: Fitting, unit: str | None
     if own in SHORTENED and not LETTER_UNITS[own.upper()].search(name):
         scale += f". Choose number, under Columns, if {own} means {SHORTENED[own]}"
     code = "marks" if text == UNMARKED else "units" if own else style.code
-    cells = [value for value in sample if re.search("[1-9]", value) and not re.search(r"[^\W\d_]{2}", re.sub(MONEY, "", value))]
-    marks = {frozenset(sign.rstrip(".") for sign in re.findall(f"{MONEY}|%", cell)) for cell in cells}
+    cells = [value for value in sample if re.search("[1-9]", value) and not re.search(r"[^\W\d_]{2}", re.sub(LED, "", value))]
+    marks = {frozenset(sign.rstrip(". ") for sign in re.findall(f"{LED}|%", cell)) for cell in cells}
     if text == BARE and (len(marks - {NO_SIGN}) > 1 or {frozenset("%"), NO_SIGN} <= marks):
         named = ", ".join(map(repr, sorted(NO_SIGN.union(*marks)))) + " and no sign" * (NO_SIGN in marks)
         message, code = f"{message}, with different signs: {named}. Convert them to one unit if they differ in it", "mixed-signs"

@@ -7,8 +7,8 @@ from tabtune_core.data.reading.batched_queries import quoted
 
 MONEY = r"[$¢-¥฿₠-₿￠￡￥￦]|USD|EUR|GBP|CHF|CNY|INR|JPY|Rs\.?|R\$|US\$"
 LED = (
-    rf"U\$S|{MONEY}|[A-Z]{{1,2}}\$|S/\.?|Rp\.?|(?:kr\.?|A[RU]D|BRL|CAD|CLP|COP|CZK|DKK|HKD|HUF|IDR|ILS|KRW|MXN|MYR|NOK|NZD|PEN|PHP|PLN|RON|SEK"
-    r"|SGD|THB|TRY|TWD|UAH|UYU|VND|ZAR)\s"
+    rf"U\$S|{MONEY}|(?:AU?|CA?|HK|MX|NT|NZ|S)\$|(?:S/|kr|Rp)\.?\s|(?:AUD|BRL|CAD|CLP|COP|CZK|DKK|HKD|HUF|IDR|KRW|MXN|MYR|NOK|NZD|PHP|PLN|SEK|SGD|THB"
+    r"|TWD|UAH|UYU|VND|ZAR)\s"
 )
 """Money before its amount. Behind it, other words than those of ``MONEY`` are the unit of the column."""
 MINUS = "\u2212\u2013"

@@ -187,7 +187,7 @@ def test_a_fraction_or_a_power_is_no_unit(cells):
     assert one(cells.split() * 9)[0] is None
 
 
-LED = ("U$S {}", "Rp {}", "Rp{}", "S/ {}", "A${}", "NT${}", "kr {}", "MXN {}")
+LED = ("U$S {}", "Rp {}", "S/ {}", "A${}", "NT${}", "kr {}", "MXN {}")
 
 
 @pytest.mark.parametrize("written", ["₺{}", "%{}", "￥{}", "Rs {}/-", "{} ₪", *LED])
@@ -195,9 +195,15 @@ def test_signs_of_other_countries_stand_beside_numbers(written):
     assert one([written.format(number) for number in (5, "7.5", 12)] * 9)[0] == [5, 7.5, 12] * 9
 
 
-@pytest.mark.parametrize("code", ["CAD{}", "RM {}", "TL{}", "MXN{}", "Fr {}"])
+@pytest.mark.parametrize("code", ["CAD{}", "RM {}", "TL{}", "MXN{}", "Fr {}", "RON {}", "PEN {}", "S/{}", "Rp{}", "AB${}"])
 def test_letters_before_a_number_that_may_be_a_code_are_no_money(code):
     assert one([code.format(number) for number in (101, 102, 205)] * 9)[0] is None
+
+
+@pytest.mark.parametrize("two", [("USD {}", "SEK {}"), ("Rp {}", "kr {}"), ("A${}", "C${}"), ("USD {}", "EUR {}")])
+def test_a_column_of_two_currencies_is_pointed_out(two):
+    _, finding, table = one([two[row % 2].format(5 + row) for row in range(40)])
+    assert "mixed-signs" in [found.code for found in table.findings]
 
 
 def test_grades_are_not_negative():
