@@ -4,6 +4,7 @@ import logging
 import math
 import os
 import shutil
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +68,8 @@ class WandB:
             earlier.finish(exit_code=1)  # of an interrupted run; does nothing if it has ended
         for folder in self._folders(run):
             shutil.rmtree(folder, ignore_errors=True)  # its service may still be writing its log
+            while time.strftime("%Y%m%d_%H%M%S") in folder.name:  # the new run's folder would have the same name, and lose rows
+                time.sleep(0.05)
         self._files.mkdir(parents=True, exist_ok=True)
         quiet = {"silent": True, "console": "off", "x_disable_stats": True, "x_disable_meta": True, "x_save_requirements": False}
         own = {"disable_git": True, "disable_code": True, "x_disable_machine_info": True}
