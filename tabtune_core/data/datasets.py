@@ -37,9 +37,8 @@ SAMPLES = {"breast_cancer": "diagnosis", "wine": "cultivar", "iris": "species", 
 """Target of each sample. Diabetes has numbers to predict, the others classes."""
 
 
-@functools.cache
-def sample_csv(name: str) -> bytes:
-    """Returns a sample as CSV, its label last and classes as words. Raises TableError for a name that is not in SAMPLES."""
+def sample_frame(name: str) -> pd.DataFrame:
+    """Returns a sample with its label last and classes as words. Raises TableError for a name that is not in SAMPLES."""
     from sklearn import datasets  # takes a second to import, and samples are rarely used
 
     if name not in SAMPLES:
@@ -47,9 +46,14 @@ def sample_csv(name: str) -> bytes:
     label = SAMPLES[name]
     bunch = getattr(datasets, f"load_{name}")(as_frame=True)
     frame: pd.DataFrame = bunch.frame.rename(columns={"target": label})
-    if (words := bunch.get("target_names")) is not None:
-        frame[label] = words[bunch.target]
-    return frame.to_csv(index=False).encode()
+    words = bunch.get("target_names")
+    return frame if words is None else frame.assign(**{label: pd.Series(words[bunch.target], dtype=object)})
+
+
+@functools.cache
+def sample_csv(name: str) -> bytes:
+    """Returns a sample as a CSV file. Raises TableError for a name that is not in SAMPLES."""
+    return sample_frame(name).to_csv(index=False).encode()
 
 
 Kept = TypeVar("Kept")
