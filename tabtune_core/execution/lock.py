@@ -169,8 +169,8 @@ def let_go(home: Path) -> None:
     """Asks the worker that this process started, if it is still that of the workspace, to end once nothing waits or runs."""
     started, worker = _started.get(home.absolute()), worker_of(home)
     if started is not None and worker is not None and worker.pid == started.pid and started.poll() is None:
-        asked = (home / LEAVE).read_text() if (home / LEAVE).exists() else ""
-        if asked != worker.identity:  # else it is to end at once
+        asked = (home / LEAVE).read_bytes() if (home / LEAVE).exists() else b""
+        if asked.decode(errors="replace") != worker.identity:  # else it is to end at once
             ask_to_leave(home, worker, when_idle=True)
 
 

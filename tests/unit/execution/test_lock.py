@@ -145,6 +145,10 @@ def test_the_worker_that_this_process_started_ends_when_its_queue_is_empty_and_n
     worker_lock.let_go(tmp_path / "new")
     wait_until(lambda: worker_of(tmp_path / "new") is None)
     monkeypatch.setitem(worker_lock._started, tmp_path, SimpleNamespace(pid=os.getpid(), poll=lambda: None))
+    ask_to_leave(tmp_path, worker_of(tmp_path))
+    worker_lock.let_go(tmp_path)
+    assert held.asked_to_leave(), "a request to end at once stays"
+    (tmp_path / "worker.leave").write_bytes(b"\xff\xfe")
     worker_lock.let_go(tmp_path)
     assert held.asked_to_leave(when_idle=True) and not held.asked_to_leave(), "its runs are not left behind"
 
