@@ -193,11 +193,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with named():
             check_limits()
             os.getcwd()  # a server cannot be started in a folder that was deleted: said before a worker is started
+            # so that the demo is deleted, and an idle worker ends, after these signals, too
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+                signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # uvicorn knows only this one
             if not options.demo:
                 serve(options, Path(os.path.expanduser(options.home or default_home())).resolve())
                 return
-            for number in (signal.SIGTERM, signal.SIGHUP):  # so that the demo is deleted then, too
-                signal.signal(number, lambda number, frame: sys.exit(128 + number))
             with demo_workspace() as home:
                 serve(options, home)
     except TabTuneError as error:

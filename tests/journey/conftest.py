@@ -123,14 +123,15 @@ def wait_until_healthy(address: str, process: subprocess.Popen) -> None:
 def end_worker(home: Path) -> None:
     """Ends the worker that the server started for this workspace."""
     holder = worker_lock.worker_of(home)
-    if holder is not None:
-        worker = psutil.Process(holder.pid)
-        family = worker.children(recursive=True)
-        worker.terminate()
-        psutil.wait_procs([worker], timeout=10)
-        for left in psutil.wait_procs(family, timeout=0.1)[1]:  # what loads torch would do so to the end
-            with suppress(psutil.NoSuchProcess):
-                left.kill()
+    with suppress(psutil.NoSuchProcess):  # it may be about to end by itself, now that the pages have
+        if holder is not None:
+            worker = psutil.Process(holder.pid)
+            family = worker.children(recursive=True)
+            worker.terminate()
+            psutil.wait_procs([worker], timeout=10)
+            for left in psutil.wait_procs(family, timeout=0.1)[1]:  # what loads torch would do so to the end
+                with suppress(psutil.NoSuchProcess):
+                    left.kill()
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The program that serves the pages says at once, in one line, why it cannot start."""
 
 import re
+import signal
 import socket
 import sys
 import types
@@ -11,6 +12,7 @@ import pytest
 from dashboard.__main__ import main
 from dashboard.server import application as served
 from tabtune_core.execution import cores
+from tabtune_core.execution import lock as worker_lock
 from tabtune_core.execution.lock import WorkerLock
 from tabtune_core.execution.on_ray import cluster_check
 from tabtune_core.execution.worker_flags import ExecutorChoice, asked_by_environment, chosen
@@ -30,7 +32,16 @@ def test_an_unusable_workspace_gives_one_line_and_exit_status_2(tmp_path, monkey
 
 
 @pytest.fixture
-def served_once(tmp_path, monkeypatch):
+def handlers():
+    """Restores the handlers of the signals that the program takes."""
+    held = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in held.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def served_once(tmp_path, monkeypatch, handlers):
     """Starts the program with flags and returns the environment that its worker would get."""
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     for name in ("TABTUNE_HOME", "TABTUNE_WORKER"):
@@ -51,6 +62,23 @@ def served_once(tmp_path, monkeypatch):
         return found[-1]
 
     return start
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_closed_terminal_and_sigterm_let_an_idle_worker_end_too(served_once, tmp_path, monkeypatch, number):
+    let_go = []
+    monkeypatch.setattr(served, "application", lambda access: types.SimpleNamespace(run=lambda config: signal.raise_signal(number)))
+    monkeypatch.setattr(worker_lock, "let_go", let_go.append)
+    with pytest.raises(SystemExit) as ended:
+        served_once()
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert let_go == [tmp_path]
+
+
+def test_nohup_keeps_the_pages_when_the_terminal_is_closed(served_once):
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    served_once()
+    assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
 def test_a_requested_busy_port_is_refused_and_the_default_one_is_replaced(served_once, capsys, monkeypatch):
