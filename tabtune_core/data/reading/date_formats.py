@@ -9,21 +9,51 @@ from functools import reduce
 from tabtune_core.data.findings import DateOrder
 
 ELSEWHERE = {
-    "jan": "ene(ro)?|gen(naio)?|jän(ner)?|styczeń|stycznia|янв(ар[ья])?|ocak|leden|ledna|január|ιανουάριος|ιανουαρίου",
-    "feb": "feber|fev(ereiro)?|fév(r(ier)?)?|luty|lutego|фев(рал[ья])?|şubat|února?|február|φεβρουάριος|φεβρουαρίου",
-    "mar": "märz?|mrz|mrt|maart|marzec|marca|март?а?|mart|březen|března|március|μάρτιος|μαρτίου",
-    "apr": "avr(il)?|abr(il)?|kwiecień|kwietnia|апр(ел[ья])?|nisan|duben|dubna|április|απρίλιος|απριλίου",
-    "may": "maio?|mag(gio)?|mei|maja?|ма[йя]|mayıs|květen|května|május|μάιος|μαΐου",
-    "jun": "juin|giu(gno)?|czerwiec|czerwca|июн[ья]?|haziran|červen|června|június|ιούνιος|ιουνίου",
-    "jul": "juil(let)?|lug(lio)?|lipiec|lipca|июл[ья]?|temmuz|červenec|července|július|ιούλιος|ιουλίου",
-    "aug": "ago(sto)?|août|sierpień|sierpnia|авг(уста?)?|ağustos|srpen|srpna|augusti|augusztus|αύγουστος|αυγούστου",
-    "sep": "set(t(embre)?|embro)?|wrzesień|września|сен(тябр[ья])?|eylül|září|szeptember|σεπτέμβριος|σεπτεμβρίου",
-    "oct": "okt(ober|óber)?|ott(obre)?|out(ubro)?|październik|października|окт(ябр[ья])?|ekim|říjen|října|οκτώβριος|οκτωβρίου",
-    "nov": "listopada?u?|ноя(бр[ья])?|kasım|νοέμβριος|νοεμβρίου",
-    "dec": "dez(ember|embro)?|dic(iembre|embre)?|déc(embre)?|grudzień|grudnia|дек(абр[ья])?|aralık|prosinec|prosince|δεκέμβριος|δεκεμβρίου",
+    "jan": (
+        "ene(ro)?|gen(naio)?|jän(ner)?|styczeń|stycznia|янв(ар[ья])?|ocak|leden|ledna|január|ιανουάριος|ιανουαρίου|ianuarie|ian|"
+        "січень|січня|gener|tammikuu(ta)?|януари"
+    ),
+    "feb": (
+        "feber|fev(ereiro)?|fév(r(ier)?)?|luty|lutego|фев(рал[ья])?|şubat|února?|február|φεβρουάριος|φεβρουαρίου|februarie|"
+        "лютий|лютого|febrer|helmikuu(ta)?|февруари"
+    ),
+    "mar": (
+        "märz?|mrz|mrt|maart|marzec|marca|март?а?|mart|březen|března|március|μάρτιος|μαρτίου|martie|marts|maret|березень|"
+        "березня|març|maaliskuu(ta)?|marec"
+    ),
+    "apr": (
+        "avr(il)?|abr(il)?|kwiecień|kwietnia|апр(ел[ья]|ил)?|nisan|duben|dubna|április|apríl|απρίλιος|απριλίου|aprilie|квітень|квітня|huhtikuu(ta)?"
+    ),
+    "may": "maio?|mag(gio)?|mei|maja?|ма[йя]|mayıs|květen|května|május|μάιος|μαΐου|травень|травня|maig|toukokuu(ta)?|máj",
+    "jun": (
+        "juin|giu(gno)?|czerwiec|czerwca|июн[ья]?|haziran|červen|června|június|ιούνιος|ιουνίου|iunie|червень|червня|juny|"
+        "kesäkuu(ta)?|jún|junij|юни"
+    ),
+    "jul": (
+        "juil(let)?|lug(lio)?|lipiec|lipca|июл[ья]?|temmuz|červenec|července|július|ιούλιος|ιουλίου|iulie|липень|липня|juliol|"
+        "heinäkuu(ta)?|júl|julij|юли"
+    ),
+    "aug": (
+        "ago(sto)?|août|sierpień|sierpnia|авг(уста?)?|ağustos|srpen|srpna|augusti|augusztus|αύγουστος|αυγούστου|agu(stus)?|agt|"
+        "серпень|серпня|agost|elokuu(ta)?|avgust"
+    ),
+    "sep": (
+        "set(t|t?embre|embro)?|wrzesień|września|сен(тябр[ья])?|eylül|září|szeptember|σεπτέμβριος|σεπτεμβρίου|septembrie|"
+        "вересень|вересня|syyskuu(ta)?|septembar|септември"
+    ),
+    "oct": (
+        "okt(ober|óber)?|ott(obre)?|out(ubro)?|październik|października|окт(ябр[ья])?|ekim|říjen|října|οκτώβριος|οκτωβρίου|"
+        "octombrie|жовтень|жовтня|lokakuu(ta)?|oktobar|октомври"
+    ),
+    "nov": "listopada?u?|ноя(бр[ья])?|kasım|νοέμβριος|νοεμβρίου|noiembrie|noi|nopember|листопада?|marraskuu(ta)?|novembar|ноември",
+    "dec": (
+        "dez(ember|embro)?|dic(iembre|embre)?|déc(embre)?|grudzień|grudnia|дек(абр[ья])?|aralık|prosinec|prosince|δεκέμβριος|"
+        "δεκεμβρίου|decembrie|des(ember|embre)?|грудень|грудня|joulukuu(ta)?|decembar|декември"
+    ),
 }
 """Months that are not written as in English, in German, French, Spanish, Italian, Portuguese, Dutch, Polish, Russian, Turkish, Czech,
-Swedish, Hungarian and Greek."""
+Swedish, Hungarian, Greek, Danish, Norwegian, Finnish, Romanian, Ukrainian, Catalan, Indonesian, Slovak, Slovenian, Serbian and
+Bulgarian."""
 FOREIGN = "|".join(ELSEWHERE.values()).replace("(", "(?:")
 LIKELY = re.compile(
     r"(?=.{4,40}$)(?=.*\d)([\d\s/.,:+年月日년월일-]|(mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"

@@ -159,6 +159,17 @@ MONTHS_ABROAD = {
     "Czech": "ledna února března dubna května června července srpna září října listopadu prosince",
     "Swedish": "januari februari mars april maj juni juli augusti september oktober november december",
     "Hungarian": "január február március április május június július augusztus szeptember október november december",
+    "Danish": "januar februar marts april maj juni juli august september oktober november december",
+    "Norwegian": "januar februar mars april mai juni juli august september oktober november desember",
+    "Finnish": "tammikuuta helmikuuta maaliskuuta huhtikuuta toukokuuta kesäkuuta heinäkuuta elokuuta syyskuuta lokakuuta marraskuuta joulukuuta",
+    "Romanian": "ianuarie februarie martie aprilie mai iunie iulie august septembrie octombrie noiembrie decembrie",
+    "Ukrainian": "січня лютого березня квітня травня червня липня серпня вересня жовтня листопада грудня",
+    "Catalan": "gener febrer març abril maig juny juliol agost setembre octubre novembre desembre",
+    "Indonesian": "Januari Februari Maret April Mei Juni Juli Agustus September Oktober November Desember",
+    "Indonesian, short": "Jan Feb Mar Apr Mei Jun Jul Agt Sep Okt Nov Des",
+    "Slovak": "január február marec apríl máj jún júl august september október november december",
+    "Serbian": "januar februar mart april maj jun jul avgust septembar oktobar novembar decembar",
+    "Bulgarian": "януари февруари март април май юни юли август септември октомври ноември декември",
     "Greek": "Ιανουαρίου Φεβρουαρίου Μαρτίου Απριλίου Μαΐου Ιουνίου Ιουλίου Αυγούστου Σεπτεμβρίου Οκτωβρίου Νοεμβρίου Δεκεμβρίου",
 }
 
