@@ -13,12 +13,16 @@ CATEGORY_SHARE = 0.25
 """Most different words of a category, as a share of the filled cells: on average each word occurs four times or more."""
 BOOLEAN_WORDS = (frozenset({"true", "false"}), frozenset({"yes", "no"}), frozenset({"t", "f"}), frozenset({"y", "n"}))
 MISSING_WORDS = (
-    *("na", "nan", "null", "none", "unknown", "missing", "not available", "not known", "not specified", "unspecified", "undefined"),
-    *("no data", "no answer"),
-    *("unbekannt", "keine angabe", "k.a", "inconnu", "non renseigné", "desconocido", "sconosciuto", "desconhecido", "未知", "不明"),
+    "na|n[.]a|nan|null|none|unknown|missing|blank|undefined|unspecified|don't know|prefer not to say|no (data|answer|response)|"
+    "not (available|applicable|known|specified|reported|recorded|stated)|unbekannt|keine (angabe|antwort|daten)|k[.]a|onbekend|"
+    "geen antwoord|inconnue?|non renseigné|sans réponse|ne sait pas|desconocido|sin (datos?|respuesta)|s/d|n[./]d|desconhecido|"
+    "ignorado|não informado|sem resposta|sconosciuto|non disponibile|brak danych|нет данных|неизвестно|не указано|"
+    "未知|不明|未填写|暂无|無回答|未回答|데이터 없음|무응답"
 )
-"""Words that may mean a missing value, without a full stop at the end. The person is asked; they are never read as missing unasked."""
-MISSING_WORD = f"(rtrim(lower(cell), '.') IN ({', '.join(map(quoted, MISSING_WORDS))}))"
+"""Words that may mean a missing value, as a regular expression. The person is asked; they are never read as missing unasked."""
+NO_WORD = r"[–—−…·/\\_.?]{1,5}|-{2,5}|#[a-z/0]+[!?]"  # noqa: RUF001
+"""The same of cells without a letter, and of the errors of spreadsheets."""
+MISSING_WORD = f"""(regexp_full_match(lower(cell), {quoted(rf"[(<[]?({MISSING_WORDS})[]>)]?[.]*|{NO_WORD}")}))"""
 
 
 @dataclass(frozen=True, slots=True)

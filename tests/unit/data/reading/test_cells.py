@@ -349,6 +349,24 @@ def test_words_among_numbers_are_asked_about_and_the_answer_makes_the_column_num
     assert (answered.columns[0].kind, answered.columns[0].missing) == ("number", 2)
 
 
+MAY_MEAN_MISSING = "Unknown n.a. n/d (blank) [Null] <none> Sans_réponse No_response не_указано k.A. – — / -- ... #REF! #DIV/0!"  # noqa: RUF001
+
+
+@pytest.mark.parametrize("mark", MAY_MEAN_MISSING.replace("_", "\xa0").split(" "))
+def test_marks_among_words_are_asked_about_and_the_answer_makes_them_missing(mark):
+    mark = mark.replace("\xa0", " ")
+    cells = [*["red", "green", "blue"] * 9, mark, mark]
+    assert [question.options for question in one_column(cells).questions if question.field == "missing_marks"] == [(mark,)]
+    assert one_column(cells, ReadingChoices(missing_marks=(mark,))).columns[0].missing == 2
+
+
+@pytest.mark.parametrize(
+    "words", ["+ ++ - +-", "none some", "A+ A B", "* ** *** n", "Naples Unknownland Nonesuch", "/a -b .c", "refused paid open"]
+)
+def test_words_with_a_meaning_are_not_asked_about(words):
+    assert "missing-words" not in codes(one_column(words.split() * 9))
+
+
 def word_column(different: int, rows: int) -> Table:
     lines = "".join(f"w{row % different}x,{row % 7}\n" for row in range(rows))
     return read_table(f"make,n\n{lines}".encode())
