@@ -1,7 +1,7 @@
-"""Reads numbers and dates in the digits of other scripts, such as Arabic-Indic, Devanagari or full-width ones.
+"""Reads numbers and dates in the digits of other scripts, such as Arabic-Indic, Devanagari or full-width ones, or with no-break spaces.
 
-Part of the fourth step of reading. Only columns with such digits, or with invisible letters as right-to-left texts have, take this way;
-their words stay as they are.
+Part of the fourth step of reading. Only columns with such digits or spaces, or with invisible letters as right-to-left texts have, take
+this way; their words stay as they are.
 """
 
 import re
@@ -15,34 +15,38 @@ from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
 from tabtune_core.data.reading.names import WITHOUT_WIDTH
 from tabtune_core.data.reading.words import Typed
 
-SIGNS = str.maketrans("٫٬٪．，－＋％／：", ".,%.,-+%/:")  # noqa: RUF001
+SPACES = "\u00a0\u2007\u2009\u202f"
+"""No-break and thin spaces, as JavaScript and Java write them before units, currencies and PM."""
+SIGNS = str.maketrans(f"٫٬٪．，－＋％／：{SPACES}", ".,%.,-+%/:    ")  # noqa: RUF001
 """The signs of such numbers and dates."""
 CELL = re.compile(r"'(?:[^']|'')*'|\bcell\b")
 
 
 def other_digits(connection: duckdb.DuckDBPyConnection) -> dict[int, str]:
-    """Returns the digits of other scripts and the invisible letters in each column of ``batch`` that has some."""
-    letters = rf"regexp_extract_all(cell, '[^\P{{Nd}}0-9]|{WITHOUT_WIDTH.pattern}')"
+    """Returns the digits of other scripts, the ``SPACES`` and the invisible letters in each column of ``batch`` that has some."""
+    letters = rf"regexp_extract_all(cell, '[^\P{{Nd}}0-9]|[{SPACES}]|{WITHOUT_WIDTH.pattern}')"
     found = f"SELECT DISTINCT place, unnest({letters}) AS digit FROM batch WHERE strlen(cell) > length(cell)"
     return dict(connection.execute(f"SELECT place, string_agg(digit, '' ORDER BY digit) FROM ({found}) GROUP BY place").fetchall())
 
 
 def ascii_digits(text: str) -> str:
-    """Returns a text with digits and signs of other scripts as ASCII ones, without invisible letters.
+    """Returns a text with digits, signs and spaces of other scripts as ASCII ones, without invisible letters.
 
-    >>> list(map(ascii_digits, ("٥٣٫٧", "－１２", "५३.७ cm²\u200e")))
+    >>> list(map(ascii_digits, ("٥٣٫٧", "－１２", "५३.७\u00a0cm²\u200e")))
     ['53.7', '-12', '53.7 cm²']
     """
-    if text.isascii():
-        return text
-    seen = WITHOUT_WIDTH.sub("", text).strip().translate(SIGNS)
+    return text if text.isascii() else _as_ascii(text).strip()
+
+
+def _as_ascii(text: str) -> str:
+    seen = WITHOUT_WIDTH.sub("", text).translate(SIGNS)
     return "".join(letter if (digit := unicodedata.decimal(letter, None)) is None else str(digit) for letter in seen)
 
 
 def in_ascii(work: Asking[Typed], digits: Collection[str]) -> Asking[Typed]:
     """Runs the work on a column with its cells as ``ascii_digits`` writes them; a column that stays words keeps its own."""
-    letters = "".join(sorted({*digits, *map(chr, SIGNS)}, key=lambda letter: ascii_digits(letter) == ""))  # those to drop come last
-    translated = f"nullif(trim(translate(cell, {quoted(letters)}, {quoted(ascii_digits(letters))})), '')"
+    letters = "".join(sorted({*digits, *map(chr, SIGNS)}, key=lambda letter: not _as_ascii(letter)))  # those to drop come last
+    translated = f"nullif(trim(translate(cell, {quoted(letters)}, {quoted(_as_ascii(letters))})), '')"
 
     def ascii_cell(sql: str) -> str:
         return CELL.sub(lambda found: translated if found[0] == "cell" else found[0], sql)

@@ -50,6 +50,24 @@ def test_numbers_and_dates_mean_the_same_in_every_script(script):
     np.testing.assert_array_equal(numbers(in_script(frame, script)["tenths"]), plain.frame["tenths"])
 
 
+@pytest.mark.parametrize("blank", ["\u00a0", "\u2007", "\u2009", "\u202f"], ids=ascii)
+def test_a_space_that_does_not_break_is_a_space(blank):
+    more = {
+        "price": [f"{DRAW.uniform(1, 99):.2f} €" for _ in range(40)],
+        "grouped": [f"{DRAW.randint(1_000, 99_999):,}".replace(",", " ") for _ in range(40)],
+        "when": [f"{DRAW.randint(1, 12)}/28/2024 {DRAW.randint(1, 12)}:07 PM" for _ in range(40)],
+    }
+    frame = pd.DataFrame({name: [draw() for _ in range(40)] for name, draw in COLUMNS.items()} | more | {"word": ["a b", "c d"] * 20})
+    written = frame.map(lambda cell: cell.replace(" ", blank))
+    plain, table = (read_table(one.to_csv(index=False).encode()) for one in (frame, written))
+    assert [column.kind for column in table.columns] == [column.kind for column in plain.columns]
+    assert [column.kind for column in table.columns[-4:]] == ["number", "number", "datetime", "category"]
+    pd.testing.assert_frame_equal(table.frame.drop(columns="word"), plain.frame.drop(columns="word"))
+    assert set(table.frame["word"]) == {f"a{blank}b", f"c{blank}d"}
+    facts = ReadAs(plain.reading, {column.name: column.kind for column in plain.columns}, [*frame], "y")
+    pd.testing.assert_frame_equal(read_new_rows(written[:3].to_csv(index=False).encode(), facts).frame[[*more]], plain.frame[:3][[*more]])
+
+
 @pytest.mark.parametrize("around", ["\u200e{}", "\u202a{}\u202c", "\u2067{}\u2069", "{}\u200b", "\ufeff{}", "\u200e {}\u200f"], ids=ascii)
 def test_invisible_letters_around_cells_change_nothing(around):
     frame = pd.DataFrame({name: [draw() for _ in range(40)] for name, draw in COLUMNS.items()} | {"word": ["né", "ab"] * 20})
