@@ -16,8 +16,11 @@ from tabtune_core.data.reading.sql import first_row
 from tabtune_core.data.reading.words import MISSING_WORD
 from tabtune_core.wording import counted
 
-NEGATIVE_CODE, POSITIVE_CODE = re.compile(r"-(1|7+|8+|9+|[1-9]0+)(\.(0+|9+))?"), re.compile(r"99+(\.(0+|9+))?")
+CODE = re.compile(r"(-(1|6+|7+|8+|9*[6-9]|[1-9]0+)|66+|77+|88+|9+[6-9])(\.(0+|9+))?")
 """Numbers that people write for a missing number."""
+FULL = {2.0**bits - 1 for bits in (15, 16, 31, 32, 63)}
+"""The largest whole numbers of the types of programs, which some write instead; others write a power of ten above BEYOND."""
+BEYOND = 1e19
 NO_DATES = ("0001-01-01", "1753-01-01", "1899-12-30", "1899-12-31", "1900-01-01", "1970-01-01", "2099-12-31", "2999-12-31", "9999-12-31")
 """Dates that programs and people write for a missing date or for no end; codes only if YEARS_APART from the other dates."""
 YEARS_APART = 20
@@ -120,11 +123,12 @@ def far_dates(found: dict[str, Any]) -> tuple[str, ...]:
 def is_code(value: float | None) -> bool:
     """Whether a number looks like a code for missing.
 
-    >>> list(map(is_code, (-200, -999.0, 9999.9, -3, 12, None)))
-    [True, True, True, False, False, False]
+    >>> list(map(is_code, (-200, -999.0, 9999.9, 98, 9.9e37, -32768, -3, 12, None)))
+    [True, True, True, True, True, True, False, False, False]
     """
-    text = "" if value is None else f"{value:.10g}"
-    return bool(NEGATIVE_CODE.fullmatch(text) or POSITIVE_CODE.fullmatch(text))
+    if value is None:
+        return False
+    return CODE.fullmatch(f"{value:.10g}") is not None or abs(value) > BEYOND or bool(FULL.intersection((value, -value, -value - 1)))
 
 
 def sentinels(connection: duckdb.DuckDBPyConnection, values: str, places: list[int]) -> dict[int, tuple[str, ...]]:
@@ -149,10 +153,13 @@ def _codes(numbers: list[list[Any]]) -> Iterator[str]:
     low, second, high = others[0], others[1], others[-1]
     codes = [number for number, code in zip(numbers, coded, strict=True) if code]
     for side in ([number for number in codes[::-1] if number[0] < low], [number for number in codes if number[0] > high]):
-        for value, times, cells in side:  # from the others outwards: behind a number that is not a code, none is
+        found = False
+        for value, times, cells in side if len(side) < ENDS else []:  # from the others outwards; beside so many codes, these are not known
             gap, short = max(low - value, value - high), abs(value) < SHORT
             apart = gap > high - low or (value < 0 <= low and gap > STEPS * (second - low))
-            often = times >= (FEWEST_OF_A_SHORT_CODE if short else 1 if value <= -999 and low >= 0 else 2) and len(others) > 1 + short
-            if not (apart and often and (value != -1 or low >= LEAST_ABOVE)):
-                break
-            yield from cells
+            often = times >= (FEWEST_OF_A_SHORT_CODE if short else 1 if found or (value <= -999 and low >= 0) else 2)
+            if apart and often and len(others) > 1 + short and not (value == -1 and low < LEAST_ABOVE):
+                found = True
+                yield from cells
+            else:  # a number like the others
+                low, high = min(low, value), max(high, value)

@@ -248,6 +248,26 @@ def test_a_code_for_missing_is_asked_about_once_for_all_columns_and_the_answer_i
     assert not read_table(without).questions
 
 
+@pytest.mark.parametrize(
+    ("regular", "coded"),
+    [
+        ([-10, -9, 3.5, 12], [-999]),
+        ([1, 2, 3, 4, 5], [-98, -99]),
+        ([0, 4, 8, 10], [77, 88, 99]),
+        ([12, 14, 83], [997, 998, 999]),
+        ([41_000, 52_500, 48_000], [-666_666_666]),
+        ([2.5, 2.7, 31], [9.9e37]),
+        ([1, 5, 1200], [-32_768]),
+        ([1, 99, 50.5], [999.9]),
+    ],
+    ids=str,
+)
+def test_several_codes_and_those_of_programs_are_asked_about(regular, coded):
+    (question,) = one_column([*regular * 9, *coded * 3]).questions
+    assert question.field == "missing_marks"
+    assert set(map(float, question.options)) == set(coded)
+
+
 @pytest.mark.parametrize("name", SAMPLES)
 def test_clean_tables_raise_no_question(name):
     table = read_table(sample_csv(name))
@@ -256,7 +276,9 @@ def test_clean_tables_raise_no_question(name):
 
 
 @pytest.mark.parametrize(
-    "cells", [[-1, 0, 1], [-1, 1, 2, 3], [-10, 0, 10, 20], [95, 97, 99], [0, 1, 9], [-20, -7, 3, 8], [-20, -10, 0, 5, 10, 30]], ids=str
+    "cells",
+    [[-1, 0, 1], [-1, 1, 2, 3], [-10, 0, 10, 20], [95, 97, 99], [0, 1, 9], [-20, -7, 3, 8], [-20, -10, 0, 5, 10, 30], [*range(-10, 11)]],
+    ids=str,
 )
 def test_numbers_near_the_others_are_not_codes_for_missing(cells):
     assert not one_column(cells * 9).questions
