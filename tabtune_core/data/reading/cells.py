@@ -24,7 +24,7 @@ from tabtune_core.wording import counted
 
 DASH = "-"
 """Means missing, except in columns that also hold "+"."""
-USUAL_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", "?", DASH, ".", "..")
+USUAL_MARKS = ("", "na", "n/a", "#n/a", "nan", "null", "<na>", r"\n", "?", DASH, ".", "..")
 EXACT = {"na": "NA|na", "nan": "NaN|NAN|nan", "null": "NULL|null"}
 """How marks are written that are also names: Na is sodium, Nan a province, Null a family."""
 FEWEST = 2

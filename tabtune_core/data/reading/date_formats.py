@@ -88,6 +88,7 @@ MARKS = (
     (r"^(\d+:[\d:]+) (\d+ \w+ \d+)$", r"\2 \1"),
     (r"^(\d{4})(\d\d)(\d\d) (\d+:)", r"\1 \2 \3 \4"),
     (r"^(\d{4})(\d\d)(\d\d):(\d\d)(\d\d)$", r"\1 \2 \3 \4:\5"),
+    (r"(:\d\d:\d\d):(\d{3})$", r"\1 \2"),
 )
 """Rules that put a blank for every mark except the colons of a time, a time after its date, and blanks into a date of digits."""
 ENDINGS = (  # of months in all these languages; an exact list, since "Junior 2010" is not a date
@@ -141,7 +142,9 @@ STYLES = (
     YEAR_FIRST,
 )
 YEAR_LEADS, YEAR_ENDS = r"(1[89]|20)\d{%d}", r"\d{3,4}(19|20)\d\d"
-DIGITS = {style: YEAR_LEADS % rest for style, rest in (("%Y%m", 4), ("%Y%m%d", 6), ("%Y%m%d%H%M", 10), ("%Y%m%d%H%M%S", 12))}
+DIGITS = {
+    style: YEAR_LEADS % rest for style, rest in (("%Y%m", 4), ("%Y%m%d", 6), ("%Y%m%d%H", 8), ("%Y%m%d%H%M", 10), ("%Y%m%d%H%M%S", 12))
+}
 DIGITS |= dict.fromkeys(("%d%m%Y", "%m%d%Y"), YEAR_ENDS)
 """Date formats that are whole numbers, with their pattern."""
 IN_DIGITS = re.compile(rf"({'|'.join(DIGITS.values())})(\.0+)?")
@@ -164,7 +167,9 @@ def written_as(*styles: str) -> str:
         for style in styles
         for form in (style, *(f"{style} {clock}" for clock in CLOCKS), *(style.replace(" %Y", f" {clock} %Y") for clock in CLOCKS[:2]))
     ]
-    return f"coalesce({STANDARD}, CASE WHEN regexp_matches({SIMPLE}, '{_year(styles[0])}') THEN TRY_STRPTIME({SIMPLE}, {timed}) END)"
+    next_day = f"TRY_STRPTIME(replace({SIMPLE}, ' 24:00', ' 00:00'), {timed}) + INTERVAL 1 DAY"
+    moment = f"CASE WHEN contains({SIMPLE}, ' 24:00') THEN {next_day} ELSE TRY_STRPTIME({SIMPLE}, {timed}) END"
+    return f"coalesce({STANDARD}, CASE WHEN regexp_matches({SIMPLE}, '{_year(styles[0])}') THEN {moment} END)"
 
 
 def _year(style: str) -> str:

@@ -56,7 +56,7 @@ def test_na_that_means_missing_elsewhere_is_not_reported_among_codes():
 
 NUMBERS = {
     "plain": (["1", "2.5", "-3e2"], [1, 2.5, -300], set()),
-    "usual marks of missing values": (["1", "NA", "?", " ", "null", "-", ".", "..", "2"], [1, *[np.nan] * 7, 2], set()),
+    "usual marks of missing values": (["1", "NA", "?", " ", "null", "-", ".", "..", r"\N", "2"], [1, *[np.nan] * 8, 2], set()),
     "infinite": (["1", "inf", "-Infinity"], [1, np.nan, np.nan], {"infinite"}),
     "thousands": (["1,234", "5", "1,234,567.5"], [1234, 5, 1234567.5], {"thousands"}),
     "thousands by blanks": (["1 234", "5", "1 234 567.5"], [1234, 5, 1234567.5], {"thousands"}),

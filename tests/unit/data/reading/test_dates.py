@@ -306,3 +306,38 @@ def test_times_of_day_may_lack_their_seconds(seconds):
 
 def clock(seconds):
     return seconds // 3600, seconds // 60 % 60, seconds % 60
+
+
+@pytest.mark.parametrize("style", ["%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%d %b %Y %H:%M", "%Y-%m-%d %H:%M"])
+def test_midnight_may_be_the_end_of_a_day(style):
+    moments = pd.date_range("2024-01-30 01:00", periods=60, freq="h")
+    cells = [
+        (day - pd.Timedelta(days=1)).strftime(style).replace(" 00:", " 24:") if day.hour == 0 else day.strftime(style) for day in moments
+    ]
+    table = read_table(pd.DataFrame({"t": cells, "y": range(60)}).to_csv(index=False).encode())
+    assert table.columns[0].kind == "datetime"
+    assert (table.frame["t"] == moments).all()
+    rows = read_new_rows(
+        pd.DataFrame({"t": cells[:30], "z": 1}).to_csv(index=False).encode(), ReadAs(table.reading, {"t": "datetime"}, ["t"], "y")
+    )
+    assert (rows.frame["t"] == moments[:30]).all()
+
+
+def test_hours_without_a_mark_and_milliseconds_behind_a_colon_are_moments():
+    moments = pd.date_range("2024-01-13", periods=60, freq="h") + pd.Timedelta(milliseconds=955)
+    frame = pd.DataFrame({"hour": moments.strftime("%Y%m%d%H"), "ms": moments.strftime("%m/%d/%Y %H:%M:%S:955"), "y": range(60)})
+    table = read_table(frame.to_csv(index=False).encode())
+    assert [column.kind for column in table.columns[:2]] == ["datetime", "datetime"]
+    assert (table.frame["hour"] == moments.floor("h")).all()
+    assert (table.frame["ms"] == moments).all()
+
+
+@pytest.mark.parametrize(
+    ("style", "freq", "read"),
+    [("%m/%d/%Y %H:%M", "h", "month"), ("%d/%m/%Y %H:%M", "h", "day"), ("%m/%d/%Y", "D", "month"), ("%d/%m/%Y", "MS", "day")],
+)
+def test_regular_steps_propose_the_order_of_day_and_month(style, freq, read):
+    days = pd.date_range("2024-06-02" if freq != "MS" else "2024-01-01", "2024-06-11" if freq != "MS" else "2024-12-01", freq=freq)
+    table = read_table(pd.DataFrame({"t": days.strftime(style), "y": range(len(days))}).to_csv(index=False).encode())
+    assert next(finding.message for finding in table.findings if finding.code == "ambiguous-date").endswith(f"read {read} first.")
+    assert (table.frame["t"] == days).all()
