@@ -49,10 +49,9 @@ class RunLife(EventLog, JobQueue):
         Raises:
             StoreError: there is none of this id.
         """
-        found = next((one for one in self.sweeps() if one.id == sweep), None)
-        if found is None:
-            raise StoreError(f"There is no sweep {sweep!r} in {self.home}; it may have been deleted.")
-        return found
+        found = [one for one in self.sweeps() if one.id == sweep]
+        self._row("sweep", sweep)
+        return found[0]
 
     def owner_of(self, run_id: str) -> str:
         """Returns who launched the run's sweep, also for a run that cannot be read; empty if unknown."""
