@@ -11,6 +11,7 @@ from asyncio import to_thread
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import lru_cache
+from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
@@ -39,9 +40,6 @@ from tabtune_core.errors import SettingError, ShortageError, TableError, TabTune
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.runs import default_home
 
-INSUFFICIENT_STORAGE = 507
-"""https://www.rfc-editor.org/rfc/rfc4918, section 11.5."""
-
 
 def show_error(error: Exception) -> bool:
     """Draws an error that is meant for people; returns False for a bug, which Streamlit then shows itself."""
@@ -61,7 +59,7 @@ def answer_error(request: Request, error: Exception) -> Response:
     told = shortage_of(error, folder=default_home())
     if told is None:
         raise error
-    return PlainTextResponse(str(told), status_code=INSUFFICIENT_STORAGE)
+    return PlainTextResponse(str(told), status_code=HTTPStatus.INSUFFICIENT_STORAGE)
 
 
 HANDLERS = {
