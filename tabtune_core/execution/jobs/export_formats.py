@@ -70,11 +70,8 @@ def snippet(form: Format, facts: PackageFacts, run_id: str, *, table: str) -> Sn
 
 def command_lines(facts: PackageFacts, run_id: str, *, table: str) -> str:
     """Returns the commands that predict with the adapter package and merge it."""
-    adapter, weights = (
-        file_name("adapter", facts, run_id),
-        f" --checkpoint {shlex.quote(facts.checkpoint)}" if facts.checkpoint else "",
-    )
-    out = file_name("merged", facts, run_id).removesuffix(".zip")
+    adapter, out = file_name("adapter", facts, run_id), file_name("merged", facts, run_id).removesuffix(".zip")
+    weights = f" --checkpoint {shlex.quote(facts.checkpoint)}" if facts.checkpoint else ""
     return (
         f"python -m tabtune_core predict {adapter} rows.csv --context {shlex.quote(table)}{weights} > predictions.csv\n"
         f"python -m tabtune_core merge {adapter} {out}{weights}"

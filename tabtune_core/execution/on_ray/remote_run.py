@@ -190,8 +190,7 @@ class RemoteRun:
             with suppress(OSError):  # the log's disk may be what is full
                 traceback.print_exception(error)
             lacking = shortage_of(error, "The run could not go on", self.home)
-            message = explain(error, memory_advice(settings, self._plan), "the run's log", self.home)
-            if lacking is not None and lacking.passes:
-                message = str(lacking)
+            passes = lacking is not None and lacking.passes
+            message = str(lacking) if passes else explain(error, memory_advice(settings, self._plan), "the run's log", self.home)
             self._tell(RunFailed(message, kind_of_error(error)))
-            self.outcome = Outcome("interrupted" if lacking is not None and lacking.passes else "failed", error=message)
+            self.outcome = Outcome("interrupted" if passes else "failed", error=message)
