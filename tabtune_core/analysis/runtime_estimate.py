@@ -59,6 +59,14 @@ class TrainedOn:
         device = "cuda" if on_gpu else "cpu"
         return cls(train_rows=split.train, validation_rows=split.validation, features=features, classes=classes, device=device)
 
+    @classmethod
+    def of(cls, run: RunPlanned) -> "TrainedOn":
+        """Returns the sizes and the device of a run that has begun."""
+        device = "cpu" if run.device.startswith("cpu") else "cuda"
+        return cls(
+            train_rows=run.train_rows, validation_rows=run.validation_rows, features=run.features, classes=len(run.classes), device=device
+        )
+
     def size_of(self, settings: RunSettings) -> "Size":
         """Returns the size of a step and of an evaluation on the validation rows, whose number the settings may limit."""
         train = settings.train
@@ -132,14 +140,7 @@ def pace_of(run: Run, plan: RunPlanned) -> Pace | None:
     result = run.result
     if result is None or not result.steps_done or math.isnan(result.train_seconds):
         return None
-    trained_on = TrainedOn(
-        train_rows=plan.train_rows,
-        validation_rows=plan.validation_rows,
-        features=plan.features,
-        classes=len(plan.classes),
-        device="cpu" if plan.device.startswith("cpu") else "cuda",
-    )
-    size = trained_on.size_of(run.settings)
+    size = TrainedOn.of(plan).size_of(run.settings)
     ratio = _growth_ratio(run.settings, size, result.growth_memory_bytes)
     return Pace(kind_of(run.settings), size, result.train_seconds / result.steps_done, growth_ratio=ratio)
 

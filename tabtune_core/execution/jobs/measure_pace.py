@@ -15,8 +15,8 @@ from tabtune_core.analysis.runtime_estimate import TrainedOn
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import kinds_of, prepare
-from tabtune_core.devices import is_gpu, own_chance, resolve_device
-from tabtune_core.events import Evaluated, Event, RunPlanned, StepDone, StopRequest
+from tabtune_core.devices import own_chance, resolve_device
+from tabtune_core.events import Evaluated, Event, StepDone, StopRequest
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.training import FORWARD_COST
@@ -82,14 +82,7 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
             train_model(session, ZeroShot({}, {}, {settings.selection_metric: worst}))
     steps = [event.seconds for event in events if isinstance(event, StepDone)] or [0.0]  # empty if no row of a step could be scored
     step = (steps[-1] - steps[0]) / (len(steps) - 1) if len(steps) > 1 else steps[0]
-    told = next(event for event in events if isinstance(event, RunPlanned))
-    trained_on = TrainedOn(
-        train_rows=told.train_rows,
-        validation_rows=told.validation_rows,
-        features=told.features,
-        classes=len(told.classes),
-        device="cuda" if is_gpu(device) else "cpu",
-    )
+    trained_on = TrainedOn.of(session.plan)
     size = trained_on.size_of(settings)
     step *= size.cells / trained_on.size_of(short).cells
     by_rows = step * FORWARD_COST * train.views * (size.shown + size.validation) / (size.context + size.query)
