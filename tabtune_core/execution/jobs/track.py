@@ -8,16 +8,6 @@ from tabtune_core.tracking.mirror import Mirror
 
 
 def track(home: Path, folder: Path, *, sweep: str, to: str) -> dict[str, str]:
-    """Sends what the tracker does not have yet.
-
-    Args:
-        home: the workspace.
-        folder: not used.
-        sweep: id.
-        to: name of the tracker.
-
-    Returns:
-        ``told``, a sentence about what was sent, and ``look``, how a person looks at it.
-    """
+    """Sends what the tracker ``to`` lacks of a sweep; returns ``told``, a sentence about it, and ``look``, how a person sees it."""
     tracker = open_tracker(to, home)
     return {"told": Mirror(RunStore(home), sweep, tracker).send(), "look": tracker.look}
