@@ -221,7 +221,7 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     check_environment()
     where = {"executor": options.executor, "address": options.ray_address, "gpu_share": options.gpu_share, "notify": options.notify}
     tell_workers(parallel=options.parallel, threads=options.threads, **where)
-    choice, _ = chosen(asked_by_environment())  # checked here, because the worker would only end with a line in its log
+    choice = chosen(asked_by_environment())  # checked here, because the worker would only end with a line in its log
     choice.check()
     if options.notify:
         checked_address(options.notify)

@@ -6,7 +6,6 @@ Exit status of ``--status``: 0 if a worker runs and responds, else 1.
 import argparse
 import logging
 import time
-from functools import partial
 from pathlib import Path
 
 from tabtune_core.cli.terminal import moment, say, shown, suspended
@@ -14,7 +13,7 @@ from tabtune_core.errors import StoreError
 from tabtune_core.execution.cluster_file import why_not_joined
 from tabtune_core.execution.executor import LOCAL, RAY
 from tabtune_core.execution.lock import LOCK, MAKE_WAY_SECONDS, Holder, ask_to_leave, is_stopped, stop_workers, worker_of
-from tabtune_core.execution.worker_flags import ExecutorChoice
+from tabtune_core.execution.worker_flags import ExecutorChoice, chosen
 from tabtune_core.shortage import check_limits, why_nothing_starts
 from tabtune_core.store.jobs import Job
 from tabtune_core.store.run_row import Run
@@ -24,9 +23,7 @@ from tabtune_core.wording import counted
 
 def work(asked: argparse.Namespace) -> int:
     """Executes queued runs, or shows or stops the worker if the flags say so."""
-    from tabtune_core.execution.local import LocalExecutor
     from tabtune_core.execution.service import run_worker
-    from tabtune_core.execution.worker_flags import chosen
 
     if asked.now and not asked.stop:
         raise StoreError("--now says how to stop the worker. Give --stop --now.")
@@ -36,7 +33,7 @@ def work(asked: argparse.Namespace) -> int:
     if asked.status:
         return _show_status(RunStore(asked.home))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
-    choice, shares = chosen(asked)
+    choice = chosen(asked)
     check_limits()
     run_worker(
         asked.home,
@@ -45,7 +42,7 @@ def work(asked: argparse.Namespace) -> int:
         job_minutes=asked.job_minutes,
         notify=asked.notify,
         unless_stopped=asked.unless_stopped,
-        executor=partial(LocalExecutor, shares=shares) if shares else choice.opener(),
+        executor=choice.opener(),
     )
     return 0
 

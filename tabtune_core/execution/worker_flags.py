@@ -9,7 +9,7 @@ import math
 import os
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -50,6 +50,8 @@ class ExecutorChoice:
     """Address of the Ray cluster's head, HOST:6379; 'auto' is the cluster that this machine is part of."""
     gpu_share: float = 1.0
     """Share of a GPU that a run on the Ray cluster gets. Below 1, several runs share a GPU and their seconds cannot be compared."""
+    shares: Shares | None = None
+    """How runs on this machine divide its cores; None: the usual shares, and on a cluster."""
 
     def __post_init__(self) -> None:
         if self.executor not in EXECUTORS:
@@ -76,7 +78,7 @@ class ExecutorChoice:
         if self.executor == LOCAL:
             from tabtune_core.execution.local import LocalExecutor
 
-            return LocalExecutor
+            return functools.partial(LocalExecutor, shares=self.shares)
         from tabtune_core.execution.on_ray.executor import RayExecutor
 
         return functools.partial(RayExecutor, self.address, self.gpu_share)
@@ -146,8 +148,8 @@ def add_flags_of_worker(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def chosen(asked: argparse.Namespace) -> tuple[ExecutorChoice, Shares | None]:
-    """Returns where the flags put runs, and how they divide the cores of this machine; None for a cluster.
+def chosen(asked: argparse.Namespace) -> ExecutorChoice:
+    """Returns where the flags put runs.
 
     Raises:
         SettingError: a flag is out of range, or does not apply to the executor.
@@ -158,13 +160,13 @@ def chosen(asked: argparse.Namespace) -> tuple[ExecutorChoice, Shares | None]:
             raise SettingError(
                 f"--gpu-share is for the executor 'ray'; a run on this machine gets a GPU of its own. Leave it out, in {VARIABLE} too."
             )
-        return choice, divide(asked.parallel, asked.threads)
+        return replace(choice, shares=divide(asked.parallel, asked.threads))
     if asked.parallel or asked.threads:
         raise SettingError(
             "--parallel and --threads divide the cores of this machine, but the executor 'ray' chooses the node and the CPUs of a run."
             f" Leave them out, in {VARIABLE} too, or choose --executor local."
         )
-    return choice, None
+    return choice
 
 
 def flags_in_environment() -> list[str]:

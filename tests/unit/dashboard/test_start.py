@@ -5,6 +5,7 @@ import signal
 import socket
 import sys
 import types
+from dataclasses import replace
 from importlib.machinery import ModuleSpec
 
 import pytest
@@ -129,9 +130,9 @@ def test_the_number_of_concurrent_runs_is_passed_to_the_worker(served_once, monk
 
 def test_a_cluster_is_passed_to_the_worker(served_once, capsys, monkeypatch):
     monkeypatch.setattr(cluster_check, "check", lambda address: None)
-    assert chosen(served_once())[0] == ExecutorChoice()
+    assert replace(chosen(served_once()), shares=None) == ExecutorChoice()
     asked = served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379", "--gpu-share", "0.5")
-    assert chosen(asked)[0] == ExecutorChoice("ray", "10.0.0.1:6379", 0.5)
+    assert chosen(asked) == ExecutorChoice("ray", "10.0.0.1:6379", 0.5)
     with pytest.raises(SystemExit):
         served_once("--executor", "ray", "--gpu-share", "1.5")
     assert "The share of a GPU is 1.5; a run is given at most one GPU" in capsys.readouterr().err
