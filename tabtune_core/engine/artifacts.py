@@ -88,7 +88,7 @@ def write_adapter(
         layers=report.layers,
         biases=report.biases,
         base=model.source,
-        settings=_portable(settings),
+        settings=replace(settings, checkpoint=settings.checkpoint and Path(settings.checkpoint).name),  # without this machine's folders
         classes=context.labels.classes,
         table_name=dataset.name,
         table_rows=len(table.frame),
@@ -108,8 +108,3 @@ def write_adapter(
         },
     )
     write_package(path, model.module, report, facts)
-
-
-def _portable(settings: RunSettings) -> RunSettings:
-    """Returns the settings without this machine's folders."""
-    return settings if settings.checkpoint is None else replace(settings, checkpoint=Path(settings.checkpoint).name)
