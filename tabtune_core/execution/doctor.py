@@ -34,7 +34,6 @@ from tabtune_core.store.runs import RunStore
 from tabtune_core.upstream import DISTRIBUTION, installed_now
 
 State = Literal["ok", "note", "problem"]
-OLDEST_PYTHON = (3, 11)
 SPARE_BYTES = 2_000_000_000
 """Free space on a disk or in memory below which a released model or a large table may not fit."""
 HUB_SECONDS = 3.0
@@ -69,9 +68,7 @@ def report(checks: list[Check]) -> str:
 
 
 def _software() -> Iterator[Check]:
-    old = sys.version_info < OLDEST_PYTHON
-    advice = f"Install Python {'.'.join(map(str, OLDEST_PYTHON))} or newer." if old else ""
-    yield Check("Python", "problem" if old else "ok", f"{platform.python_version()} at {sys.executable}, {platform.platform()}", advice)
+    yield Check("Python", "ok", f"{platform.python_version()} at {sys.executable}, {platform.platform()}")
     yield Check("LoRA Lab", "ok", f"{code_version()} at {Path(__file__).parents[2]}")
     yield _torch()
     for family in FAMILIES.values():
