@@ -101,12 +101,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "the worker that this program starts", f"A worker that is already running keeps its own. {VARIABLE} may hold all flags of a worker."
     )
     add_worker_flags(flags, address="--ray-address")
-    parser.add_argument(
-        "--notify",
-        metavar="URL",
-        help="address, such as a chat's webhook, to which the worker that this starts sends a small JSON document when a sweep has ended;"
-        " a worker that is already running keeps its own (default: nothing is sent)",
-    )
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     return parser.parse_args(arguments)
 

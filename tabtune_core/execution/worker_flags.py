@@ -85,7 +85,7 @@ class ExecutorChoice:
 
 
 def add_worker_flags(parser: argparse._ActionsContainer, *, address: str = "--address") -> None:
-    """Adds the flags that say where runs are carried out; ``address`` is the flag of the Ray cluster's address, stored as ``ray_address``.
+    """Adds the flags of a worker that the pages have too; ``address`` is the flag of the Ray cluster's address, stored as ``ray_address``.
 
     A flag that is not given is None; ``add_flags_of_worker`` sets defaults.
     """
@@ -121,12 +121,17 @@ def add_worker_flags(parser: argparse._ActionsContainer, *, address: str = "--ad
         help="share of a GPU that a run on the Ray cluster gets, at most 1. Below 1, several runs share a GPU and their seconds cannot be"
         " compared (default: 1)",
     )
+    parser.add_argument(
+        "--notify",
+        metavar="URL",
+        help="send a small JSON document to this address, such as a chat's webhook, when a sweep has ended (default: nothing is sent)",
+    )
 
 
 def add_flags_of_worker(parser: argparse.ArgumentParser) -> None:
     """Adds all flags that ``VARIABLE`` may hold."""
     add_worker_flags(parser)
-    parser.set_defaults(executor=LOCAL, ray_address="auto", gpu_share=1.0)
+    parser.set_defaults(executor=LOCAL, ray_address="auto", gpu_share=1.0, notify="")
     parser.add_argument(
         "--no-resume",
         action="store_true",
@@ -139,12 +144,6 @@ def add_flags_of_worker(parser: argparse.ArgumentParser) -> None:
         default={},
         help="how long a prediction, export or curve may take before it is ended: one number for all kinds, or predict=10,export=90"
         f" (default: {', '.join(f'{name}={kind.minutes:g}' for name, kind in KINDS.items())})",
-    )
-    parser.add_argument(
-        "--notify",
-        metavar="URL",
-        default="",
-        help="send a small JSON document to this address, such as a chat's webhook, when a sweep has ended (default: nothing is sent)",
     )
 
 
