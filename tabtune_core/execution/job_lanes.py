@@ -66,14 +66,15 @@ class JobLanes:
                 _log.info("Adopted job %s in process %d.", job.id, watched.pid)
                 self.going.append(watched)
             elif state in ("gone", "other") or is_silent(job.id, None):
-                self._close(watched, job)
+                self._close(watched)
         for job_id, pid, identity in self.store.unreadable_jobs():
+            watched = Watched(job_id, pid or 0, identity, None, LANES[-1])
             if job_id in known:
                 continue
             if pid not in (None, os.getpid()) and found(pid, identity) == "alive":  # the next look ends it
-                self.going.append(Watched(job_id, pid or 0, identity, None, LANES[-1]))
+                self.going.append(watched)
             else:
-                self._fail(job_id)
+                self._close(watched)
 
     def end_all(self, why: str) -> list[str]:
         """Ends running jobs as 'interrupted'. Returns the ids of those left running, whose process may be somebody else's."""
@@ -99,9 +100,7 @@ class JobLanes:
         self.going.append(watched)
 
     def _look_at(self, watched: Watched) -> None:
-        job: Job | None = None
-        with contextlib.suppress(StoreError):  # its row was deleted, or is damaged
-            job = self.store.job(watched.id)
+        job = self._row(watched)
         state = state_of(watched, job)
         if state == "alive":
             self._press(watched, job)
@@ -109,11 +108,14 @@ class JobLanes:
             return
         if state == "gone" and watched.identity:
             signal_group(watched.pid, signal.SIGKILL)  # ends what the job started itself
-        if job is not None:
-            self._close(watched, job)
-        else:
-            self._fail(watched.id)
+        self._close(watched)
         self.going.remove(watched)
+
+    def _row(self, watched: Watched) -> Job | None:
+        """Returns the row of a job; None if it was deleted, or is damaged."""
+        with contextlib.suppress(StoreError):
+            return self.store.job(watched.id)
+        return None
 
     def _press(self, watched: Watched, job: Job | None) -> None:
         """Signals a job that should end. A cancelled or overdue job gets no grace time, because it has nothing to save."""
@@ -127,21 +129,16 @@ class JobLanes:
     def _minutes(self, job: Job) -> float:
         return self.minutes.get(job.kind, kind_of(job.kind).minutes)
 
-    def _fail(self, job_id: str) -> None:
-        """Ends a row that is gone or cannot be read, and deletes what its process wrote."""
-        with contextlib.suppress(OSError, StoreError):
-            discard(self.store.job_dir(job_id))
-        self.store.finish_job(job_id, "failed", error=UNREADABLE)
-
-    def _close(self, watched: Watched, job: Job) -> None:
+    def _close(self, watched: Watched) -> None:
         """Ends the row of a job whose process is gone, unless it did so itself, and deletes what it wrote."""
-        with contextlib.suppress(StoreError):  # read again: it may have ended after its row was read
-            job = self.store.job(job.id)
-        if job.status in JOB_ENDED:
+        job = self._row(watched)  # read again: it may have ended after its row was read
+        if job is not None and job.status in JOB_ENDED:
             return
-        with contextlib.suppress(OSError):  # deleted with the job at the latest
-            discard(self.store.job_dir(job.id))
-        if job.wish == "cancel":
+        with contextlib.suppress(OSError, StoreError):  # deleted with the job at the latest
+            discard(self.store.job_dir(watched.id))
+        if job is None:
+            self.store.finish_job(watched.id, "failed", error=UNREADABLE)
+        elif job.wish == "cancel":
             self.store.finish_job(job.id, "cancelled")
         elif "limit" in watched.asked:
             over = (
