@@ -27,9 +27,8 @@ from tabtune_core.events import Event, RunPlanned, Unread
 from tabtune_core.execution.jobs.export_formats import Format, snippet
 from tabtune_core.execution.jobs.run_package import package_of_run
 from tabtune_core.gpus import card_names, card_uuids
-from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package import AdapterPackage
-from tabtune_core.models.adaptation import OWN, put_on
+from tabtune_core.models.adaptation import OWN, adapt
 from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
@@ -116,9 +115,9 @@ def _open(store: RunStore, run_id: str) -> _Source:
     settings, facts = package.facts.settings, package.facts
     device, visible, tolerance = _trial(run.settings.device, planned.device if planned else run.settings.device)
     base = open_base(settings.model, settings.task, facts.base.sha256, checkpoint=run.settings.checkpoint, device=device)
-    adapters = AdapterSet(base.module)
-    put_on(adapters, base, settings.lora, package.tensors)
-    adapted, frame = AdaptedModel(with_module(base, adapters.module), settings, facts), load_frame(store.home, run.settings.dataset)
+    model = with_module(base, base.module)
+    adapt(model, settings, package.tensors)
+    adapted, frame = AdaptedModel(model, settings, facts), load_frame(store.home, run.settings.dataset)
     told = (*(stored.event for stored in store.events(run_id)), run.result)
     history = [event for event in told if event is not None and not isinstance(event, Unread)]
     return _Source(run, path, package, base, frame, adapted, adapted.context(frame), history, visible, tolerance)
