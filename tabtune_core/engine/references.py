@@ -88,8 +88,7 @@ def run_reference(
     """Fits all training rows, or as many as take seconds, and scores the validation and test rows that all runs of the seed share.
 
     Raises:
-        Cancelled: a person asked for the end without a result.
-        TabTuneError: what was asked cannot be done; the text says why and what to do.
+        Cancelled, TabTuneError: as ``run_experiment``.
     """
     dataset = get_dataset(home, settings.dataset)
     kinds = kinds_of(dataset.columns, settings)

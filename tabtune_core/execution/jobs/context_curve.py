@@ -48,10 +48,8 @@ DRAWS = 4
 def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str, Any]:
     """Scores zero-shot and the states that runs returned with 64, 128, ... and all context rows, with several sets of rows of each size.
 
-    Args:
-        home: the workspace.
-        folder: progress is written here before every prediction.
-        runs: ids of runs of one table, model, seed and split; zero-shot is the model of the first one.
+    ``runs`` are ids of runs of one table, model, seed and split; zero-shot is the model of the first one. Writes its progress to ``folder``
+    before every prediction.
 
     Returns:
         ``rows``: for each state and number of rows ``strategy``, ``rank``, ``run``, ``predict_seconds`` (for the test rows; the validation

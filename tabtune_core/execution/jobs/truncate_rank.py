@@ -67,12 +67,7 @@ FACTORS = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "start_")
 
 
 def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
-    """Scores a run's adapter at each lower rank.
-
-    Args:
-        home: the workspace.
-        folder: progress is written here before every rank.
-        run: id of a LoRA run with a result.
+    """Scores the adapter of the LoRA run with the id ``run`` at each lower rank; writes its progress to ``folder`` before every rank.
 
     Returns:
         ``ranks`` (0 is the base alone); ``validation`` and ``test``, every metric at each rank; ``layers``: path, target, shape
