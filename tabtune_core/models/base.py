@@ -16,6 +16,7 @@ from torch import nn
 from tabtune_core.data.encoding import Target
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.upstream import Source
 
 Encoded = NDArray[np.float64]
@@ -100,5 +101,7 @@ def load_model(card: ModelCard, task: Task, device: torch.device, checkpoint: st
         CheckpointError: the weights are missing, damaged or of another model.
     """
     card.weights_for(task)
-    model: BaseModel = card.family.code("model").MODEL.load(card, task, device, checkpoint)
+    code = card.family.code("model")
+    path, source = find_checkpoint(card, task, checkpoint)
+    model: BaseModel = code.MODEL(card, task, source, code.read_checkpoint(path, card, task), device)
     return model

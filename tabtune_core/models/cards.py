@@ -76,8 +76,8 @@ class Family:
 
     The folder has these modules beside ``family.py``, which are imported on demand:
 
-    - ``model``: ``MODEL``, a class that implements ``base.BaseModel`` and has ``load``; ``stages(module)``, the order of its computation
-      (``stages.Stages``);
+    - ``model``: ``MODEL``, a class that implements ``base.BaseModel``; ``read_checkpoint``, which opens what it is made of;
+      ``stages(module)``, the order of its computation (``stages.Stages``);
     - ``activations``: ``training``, ``predicting``, ``attention`` and ``untrained``, which estimate memory; loads no torch;
     - ``export``: ``ENDING`` and ``snippet``, which open a merged checkpoint with the upstream package; loads no torch.
     """

@@ -16,6 +16,7 @@ from tabtune_core.files.archives import LARGEST_FILE_BYTES
 from tabtune_core.files.damaged import Damaged, check_file, refused_as
 from tabtune_core.files.plain_values import check_values, read_json
 from tabtune_core.files.torch_files import check_tensor, read_torch_file
+from tabtune_core.metrics import Task
 
 Module = TypeVar("Module", bound=nn.Module)
 MOST_BLOCKS = 1_000
@@ -64,6 +65,16 @@ def check_config(config: Mapping[str, Any]) -> None:
     for name, value in config.items():
         if isinstance(value, int) and any(word in name for word in ("block", "layers")) and value > MOST_BLOCKS:
             raise Damaged(f"its {name} is {value:,}, but models have at most {MOST_BLOCKS:,}")
+
+
+def check_task(path: Path, stored: str, task: Task) -> None:
+    """Refuses weights that are ``stored`` for another task.
+
+    Raises:
+        CheckpointError: naming both.
+    """
+    if stored != task:
+        raise CheckpointError(f"{path} holds a model for {stored}, and the task is {task}. Name a checkpoint for {task}.")
 
 
 def build(path: Path, make: Callable[[], Module], tensors: Mapping[str, torch.Tensor], package: str) -> Module:

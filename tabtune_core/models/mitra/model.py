@@ -20,9 +20,8 @@ from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded, averaged, reduction
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.models.mitra.family import FAMILY
-from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, read_config, read_safetensors
+from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, check_task, read_config, read_safetensors
 from tabtune_core.models.stages import Stage, Stages, spread
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.upstream import Source
@@ -41,30 +40,12 @@ LOWEST_BIN, HIGHEST_BIN = -0.5, 1.5
 class MitraModel:
     """A Mitra classifier or regressor. ``module`` is the unchanged upstream ``Tab2D``."""
 
-    def __init__(self, card: ModelCard, task: Task, source: Source, module: Tab2D, device: torch.device) -> None:
+    def __init__(self, card: ModelCard, task: Task, source: Source, opened: Tab2D, device: torch.device) -> None:
         self.card, self.task, self.source, self.device = card, task, source, device
-        self.module = module.to(device).eval()
-        self.outputs: int = module.dim_output
+        self.module = opened.to(device).eval()
+        self.outputs: int = opened.dim_output
         self.native_classes: int | None = self.outputs if task == "classification" else None
         self._edges = torch.linspace(LOWEST_BIN, HIGHEST_BIN, self.outputs + 1, device=device)
-
-    @classmethod
-    def load(cls, card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None = None) -> "MitraModel":
-        """Opens a folder with ``config.json`` and ``model.safetensors``.
-
-        Raises:
-            CheckpointError: a file is missing, damaged, or of another model or task.
-        """
-        path, source = find_checkpoint(card, task, checkpoint)
-        config = _read_config(path.with_name("config.json"))
-        if config["task"] != task.upper():
-            stored_task = str(config["task"]).lower()
-            raise CheckpointError(f"{path.parent} holds a model for {stored_task}, and the task is {task}. Name a checkpoint for {task}.")
-        with refused_as(CheckpointError, f"{path} is damaged or not a Mitra checkpoint", WAY_OUT):
-            tensors, _ = read_safetensors(path)
-        # upstream's "cpu" means attention without flash-attn; it runs on GPUs too, and flash-attn does not support fp32
-        how = {**config, "use_pretrained_weights": False, "path_to_weights": "", "device": "cpu"}
-        return cls(card, task, source, build(path, lambda: Tab2D(**how), tensors, "autogluon.tabular"), device)
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
         """Fits AutoGluon's steps to the context: fill missing numbers with the mean, drop constant columns.
@@ -157,6 +138,21 @@ def _range(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 def _scaled(y_BN: torch.Tensor, low_B1: torch.Tensor, span_B1: torch.Tensor) -> torch.Tensor:
     """Scales the context's range to 0 to 1; if the context has a single value, everything becomes 0."""
     return ((y_BN - low_B1) / span_B1).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
+
+
+def read_checkpoint(path: Path, card: ModelCard, task: Task) -> Tab2D:
+    """Opens ``model.safetensors`` with the ``config.json`` beside it.
+
+    Raises:
+        CheckpointError: a file is missing, damaged, or of another model or task.
+    """
+    config = _read_config(path.with_name("config.json"))
+    check_task(path.parent, config["task"].lower(), task)
+    with refused_as(CheckpointError, f"{path} is damaged or not a Mitra checkpoint", WAY_OUT):
+        tensors, _ = read_safetensors(path)
+    # upstream's "cpu" means attention without flash-attn; it runs on GPUs too, and flash-attn does not support fp32
+    how = {**config, "use_pretrained_weights": False, "path_to_weights": "", "device": "cpu"}
+    return build(path, lambda: Tab2D(**how), tensors, "autogluon.tabular")
 
 
 def _read_config(path: Path) -> dict[str, Any]:

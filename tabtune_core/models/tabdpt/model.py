@@ -36,7 +36,6 @@ from tabtune_core.lora.attach import view_of_one
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded, averaged, reduction
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.models.opened_weights import WAY_OUT, check_config, read_safetensors
 from tabtune_core.models.stages import Instead, Stage, Stages, first_of, spread
 from tabtune_core.upstream import Source
@@ -76,8 +75,9 @@ class ContextStatistics(Network):  # type: ignore[misc]
 class TabDPTModel:
     """A TabDPT for one task. ``module`` is the upstream ``TabDPTModel`` as ``ContextStatistics``, with attention's scale on the CPU."""
 
-    def __init__(self, card: ModelCard, task: Task, source: Source, module: Network, config: str, device: torch.device) -> None:
-        self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
+    def __init__(self, card: ModelCard, task: Task, source: Source, opened: tuple[Network, str], device: torch.device) -> None:
+        self.card, self.task, self.source, self.device = card, task, source, device
+        module, self.config = opened
         scale_on_cpu(module)
         self.module = module.to(device).eval()
         self.module.__class__ = ContextStatistics
@@ -85,17 +85,6 @@ class TabDPTModel:
         self._bin_width = (module.regression_bin_max - module.regression_bin_min) / module.regression_bin_count
         self._first_centre = module.regression_bin_min + self._bin_width / 2
         self._places_N = torch.arange(module.regression_bin_count, device=device, dtype=widest_float(device))
-
-    @classmethod
-    def load(cls, card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None = None) -> "TabDPTModel":
-        """Opens a checkpoint.
-
-        Raises:
-            CheckpointError: the file is missing, damaged, or does not hold the TabDPT that the installed package reads.
-        """
-        path, source = find_checkpoint(card, task, checkpoint)
-        module, config = read_checkpoint(path)
-        return cls(card, task, source, module, config, device)
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
         """Fits upstream's steps to the context: fill missing numbers with the mean, standardize, PCA if there are too many features.
@@ -205,11 +194,11 @@ def standard(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return mean_B1, variance_B1.sqrt().clamp_min(torch.finfo(torch.float32).tiny)
 
 
-def read_checkpoint(path: Path) -> tuple[Network, str]:
-    """Reads a safetensors file; returns the upstream module and its configuration as the JSON text in the file.
+def read_checkpoint(path: Path, card: ModelCard, task: Task) -> tuple[Network, str]:
+    """Reads a safetensors file for both tasks; returns the upstream module and its configuration as the JSON text in the file.
 
     Raises:
-        CheckpointError: it is another kind of file or for another version.
+        CheckpointError: it is another kind of file, damaged or for another version.
     """
     with refused_as(CheckpointError, f"{path} is not a TabDPT checkpoint", WAY_OUT):
         tensors, beside = read_safetensors(path)

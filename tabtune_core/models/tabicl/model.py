@@ -26,8 +26,7 @@ from tabtune_core.files.whole import in_one_move
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded, averaged, context_scale, reduction
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, read_entries
+from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, check_task, read_entries
 from tabtune_core.models.stages import Stage, Stages, first_of
 from tabtune_core.models.tabicl.lean_forward import lean, of_one_call
 from tabtune_core.upstream import Source
@@ -44,30 +43,16 @@ class TabICLModel:
     For a table with more classes than ``native_classes``, upstream predicts with a tree of smaller classification tasks.
     """
 
-    def __init__(self, card: ModelCard, task: Task, source: Source, module: TabICL, config: dict[str, Any], device: torch.device) -> None:
-        self.card, self.task, self.source, self.config, self.device = card, task, source, config, device
-        self.native_classes: int | None = int(config["max_classes"])
+    def __init__(self, card: ModelCard, task: Task, source: Source, opened: tuple[TabICL, dict[str, Any]], device: torch.device) -> None:
+        self.card, self.task, self.source, self.device = card, task, source, device
+        module, self.config = opened
+        self.native_classes: int | None = int(self.config["max_classes"])
         self.module = module.to(device).eval()
         lean(self.module)
         set_flash_attn3_enabled(False)  # for training and recomputed blocks: if installed, it computes attention in fp16
         self._inference = InferenceConfig()
         stage = {"device": device, "use_amp": False, "use_fa3": False, "verbose": False}  # fp32: scores of runs are compared to 1e-6
         self._inference.update_from_dict({name: dict(stage) for name in ("COL_CONFIG", "ROW_CONFIG", "ICL_CONFIG")})
-
-    @classmethod
-    def load(cls, card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None = None) -> "TabICLModel":
-        """Opens a checkpoint.
-
-        Raises:
-            CheckpointError: the file is missing or does not hold a TabICL model of this task.
-        """
-        path, source = find_checkpoint(card, task, checkpoint)
-        module, written = read_checkpoint(path)
-        config = {"max_classes": 10, **written}  # upstream's default
-        stored_task: Task = "classification" if config["max_classes"] else "regression"
-        if stored_task != task:
-            raise CheckpointError(f"{path} holds a model for {stored_task}, and the task is {task}. Name a checkpoint for {task}.")
-        return cls(card, task, source, module, config, device)
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
         """Fits upstream's steps to the context: fill missing numbers with the mean, drop constant columns, standardize, clip softly."""
@@ -179,17 +164,20 @@ def _answers(outputs: torch.Tensor, scaler: StandardScaler | None, classes: int)
     return np.asarray(probabilities_QK)
 
 
-def read_checkpoint(path: Path) -> tuple[TabICL, dict[str, Any]]:
+def read_checkpoint(path: Path, card: ModelCard, task: Task) -> tuple[TabICL, dict[str, Any]]:
     """Reads a file with ``config`` and ``state_dict``, without running any code in it; returns the upstream module and its configuration.
 
     Raises:
-        CheckpointError: it is another kind of file.
+        CheckpointError: it is another kind of file or of another task.
     """
     with refused_as(CheckpointError, f"{path} is not a TabICL checkpoint", WAY_OUT):
         content = read_entries(path)
         config = content["config"]
         check_config(config)
-    return build(path, lambda: TabICL(**config), content["state_dict"], "tabicl"), config
+    module = build(path, lambda: TabICL(**config), content["state_dict"], "tabicl")
+    config = {"max_classes": 10, **config}  # upstream's default
+    check_task(path, "classification" if config["max_classes"] else "regression", task)
+    return module, config
 
 
 MODEL = TabICLModel

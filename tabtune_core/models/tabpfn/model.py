@@ -21,8 +21,7 @@ from tabtune_core.files.whole import in_one_move
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded, averaged, context_scale, reduction
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, read_entries
+from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, check_task, read_entries
 from tabtune_core.models.stages import Stage, Stages
 from tabtune_core.models.tabpfn.family import FAMILY
 from tabtune_core.upstream import Source
@@ -75,20 +74,6 @@ class TabPFNModel:
             self.module.feature_group_embedder.__class__ = self.module.target_embedder.__class__ = AskedLinear
         self.native_classes: int | None = int(self.module.n_out) if opened.borders is None else None
         self._bars = None if opened.borders is None else FullSupportBarDistribution(opened.borders.float().to(device))
-
-    @classmethod
-    def load(cls, card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None = None) -> "TabPFNModel":
-        """Opens a checkpoint.
-
-        Raises:
-            CheckpointError: the file is missing or does not hold a model of this card and task.
-        """
-        path, source = find_checkpoint(card, task, checkpoint)
-        opened = read_checkpoint(path, card)
-        stored_task: Task = "classification" if opened.borders is None else "regression"
-        if stored_task != task:
-            raise CheckpointError(f"{path} holds a model for {stored_task}, and the task is {task}. Name a checkpoint for {task}.")
-        return cls(card, task, source, opened, device)
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
         """Fits to the context: upstream's soft clip if it has one, dropping constant columns, standardizing; missing numbers stay.
@@ -199,11 +184,11 @@ class TabPFNModel:
         return outputs_BQO.gather(-1, place_BK[:, None].expand(-1, outputs_BQO.shape[1], -1))
 
 
-def read_checkpoint(path: Path, card: ModelCard) -> Opened:
+def read_checkpoint(path: Path, card: ModelCard, task: Task) -> Opened:
     """Reads a file of a card's architecture, without running any code in it.
 
     Raises:
-        CheckpointError: it is another kind of file.
+        CheckpointError: it is another kind of file or of another task.
     """
     with refused_as(CheckpointError, f"{path} is not a {card.title} checkpoint", WAY_OUT):
         content = read_entries(path)
@@ -228,7 +213,9 @@ def read_checkpoint(path: Path, card: ModelCard) -> Opened:
         if "inference_config" in content:
             entries["inference_config"] = content["inference_config"]
         read_with = _estimator(content.get("inference_config", {}), numbers=borders is not None)
-    return Opened(build(path, lambda: upstream.get_architecture(parsed), own, "tabpfn"), entries, borders, *read_with)
+    module = build(path, lambda: upstream.get_architecture(parsed), own, "tabpfn")
+    check_task(path, "classification" if borders is None else "regression", task)
+    return Opened(module, entries, borders, *read_with)
 
 
 def _estimator(told: Any, *, numbers: bool) -> tuple[float, float | None]:

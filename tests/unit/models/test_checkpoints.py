@@ -96,7 +96,7 @@ def test_a_checkpoint_cannot_run_code(tmp_path, capsys):
     torch.save({"config": Payload(), "state_dict": {}}, tmp_path / "evil2.ckpt")
     for name in ("evil.ckpt", "evil2.ckpt"):
         with pytest.raises(CheckpointError, match="is not a TabICL checkpoint"):
-            read_checkpoint(tmp_path / name)
+            read_checkpoint(tmp_path / name, CATALOGUE["tabicl-mini"], "classification")
     assert "this code ran" not in capsys.readouterr().out
 
 

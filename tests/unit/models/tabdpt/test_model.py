@@ -47,7 +47,7 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
         load_model(CARD, "regression", CPU, path)
     save_file({"weight": torch.ones(2)}, path)
     with pytest.raises(CheckpointError, match="is not a TabDPT checkpoint: its metadata lacks the entry 'cfg'"):
-        read_checkpoint(path)
+        read_checkpoint(path, CARD, "regression")
 
 
 def as_saved_by_1_2(tensors):
@@ -70,10 +70,10 @@ def without_encoder(tensors):
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_with_the_reason(tmp_path, change, config, message):
-    _, own = read_checkpoint(tiny_checkpoint(tmp_path / "tiny.safetensors", CARD.name))
+    _, own = read_checkpoint(tiny_checkpoint(tmp_path / "tiny.safetensors", CARD.name), CARD, "regression")
     save_file(change(load_file(tmp_path / "tiny.safetensors")), tmp_path / "bad.safetensors", metadata={"cfg": config or own})
     with pytest.raises(CheckpointError, match=message):
-        read_checkpoint(tmp_path / "bad.safetensors")
+        read_checkpoint(tmp_path / "bad.safetensors", CARD, "regression")
 
 
 @BOTH
@@ -83,7 +83,7 @@ def test_what_is_saved_opens_again_bit_by_bit(tmp_path, task):
     before, after = load_file(tmp_path / "tiny.safetensors"), load_file(tmp_path / "again.safetensors")
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert json.loads(read_checkpoint(tmp_path / "again.safetensors")[1])["model"]["max_num_classes"] == 4
+    assert json.loads(read_checkpoint(tmp_path / "again.safetensors", CARD, task)[1])["model"]["max_num_classes"] == 4
 
 
 @BOTH
