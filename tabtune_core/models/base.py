@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn import functional as F
 
 from tabtune_core.data.encoding import Target
 from tabtune_core.metrics import Task
@@ -25,17 +26,23 @@ Array = NDArray[np.float32]
 """Features as the model reads them: normalised, and without missing numbers unless the model can read these."""
 
 
-def reduction(weight_BQ: torch.Tensor | None) -> str:
-    """Returns the ``reduction`` of a torch loss: ``mean``, or with row weights ``none``, so that ``averaged`` can weight each row."""
-    return "mean" if weight_BQ is None else "none"
-
-
-def averaged(loss: torch.Tensor, weight_BQ: torch.Tensor | None) -> torch.Tensor:
-    """Returns the mean of the rows' losses times their weights; without weights, ``loss`` is a mean already and is returned unchanged.
+def averaged(loss_BQ: torch.Tensor, weight_BQ: torch.Tensor | None) -> torch.Tensor:
+    """Returns the mean of the rows' losses, each times its weight if there are weights.
 
     It is not divided by the weights of these rows, or else those of a few rows would hardly count, and that of one row not at all.
     """
-    return loss if weight_BQ is None else (loss.flatten() * weight_BQ.flatten()).mean()
+    return loss_BQ.mean() if weight_BQ is None else (loss_BQ.flatten() * weight_BQ.flatten()).mean()
+
+
+def cross_entropy(logits_BQK: torch.Tensor, y: torch.Tensor, weight_BQ: torch.Tensor | None) -> torch.Tensor:
+    """Returns the mean cross-entropy in nats, as ``averaged``.
+
+    ``y`` has class ids ``(B, Q)``, where rows with -1 are left out, or shares of the classes ``(B, Q, K)``.
+    """
+    logits_NK, y_N = logits_BQK.flatten(0, 1), y.flatten(0, 1)
+    if weight_BQ is None:
+        return F.cross_entropy(logits_NK, y_N, ignore_index=-1)
+    return averaged(F.cross_entropy(logits_NK, y_N, ignore_index=-1, reduction="none"), weight_BQ)
 
 
 def context_scale(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -18,7 +18,7 @@ from tabtune_core.data.encoding import Target
 from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.metrics import Task
-from tabtune_core.models.base import Array, Encoded, averaged, reduction
+from tabtune_core.models.base import Array, Encoded, averaged, cross_entropy
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.mitra.family import FAMILY
 from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, check_task, read_config, read_safetensors
@@ -75,9 +75,8 @@ class MitraModel:
             y_BC, y_BQ = self._labels(_scaled(y_BC, low_B1, span_B1)), self._labels(_scaled(y_BQ, low_B1, span_B1))
         outputs_BQO = outputs_of(self.module, x_BTF, y_BC)
         if self.outputs == 1:
-            return averaged(F.mse_loss(outputs_BQO, y_BQ, reduction=reduction(weight_BQ)), weight_BQ)
-        logits_NK, y_N = outputs_BQO[..., : classes or None].flatten(0, 1), y_BQ.flatten()
-        return averaged(F.cross_entropy(logits_NK, y_N, ignore_index=-1, reduction=reduction(weight_BQ)), weight_BQ)
+            return averaged(F.mse_loss(outputs_BQO, y_BQ, reduction="none"), weight_BQ)
+        return cross_entropy(outputs_BQO[..., : classes or None], y_BQ, weight_BQ)
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
         """Predicts probabilities ``(Q, K)``, by softmax over the table's classes as AutoGluon does, or numbers ``(Q,)``."""

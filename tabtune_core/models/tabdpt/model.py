@@ -34,7 +34,7 @@ from tabtune_core.files.plain_values import read_json
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.attach import view_of_one
 from tabtune_core.metrics import Task
-from tabtune_core.models.base import Array, Encoded, averaged, reduction
+from tabtune_core.models.base import Array, Encoded, cross_entropy
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.opened_weights import WAY_OUT, check_config, read_safetensors
 from tabtune_core.models.stages import Instead, Stage, Stages, first_of, spread
@@ -113,14 +113,13 @@ class TabDPTModel:
         The mini was trained with this loss; the loss of the released weights is not published.
         """
         if classes:
-            scores_NK, y_N = self._class_scores(x_BTF, y_BC, classes).flatten(0, 1), y_BQ.flatten()
-            return averaged(F.cross_entropy(scores_NK, y_N, ignore_index=-1, reduction=reduction(weight_BQ)), weight_BQ)
+            return cross_entropy(self._class_scores(x_BTF, y_BC, classes), y_BQ, weight_BQ)
         mean_B1, deviation_B1 = standard(y_BC)
         logits_BQN = self._bin_logits(x_BTF, (y_BC - mean_B1) / deviation_B1)
         place_BQ = ((y_BQ - mean_B1) / deviation_B1 - self._first_centre) / self._bin_width
         distance_BQN = (place_BQ.clamp(0, len(self._places_N) - 1)[..., None] - self._places_N).abs()
         shares_BQN = (1 - distance_BQN).clamp_min(0).to(logits_BQN)
-        return averaged(F.cross_entropy(logits_BQN.flatten(0, 1), shares_BQN.flatten(0, 1), reduction=reduction(weight_BQ)), weight_BQ)
+        return cross_entropy(logits_BQN, shares_BQN, weight_BQ)
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
         """Predicts probabilities ``(Q, K)`` or numbers ``(Q,)``: the expectation over the bins."""

@@ -16,7 +16,6 @@ from tabicl._model.attention import set_flash_attn3_enabled
 from tabicl._model.tabicl import TabICL
 from tabicl._sklearn.preprocessing import PreprocessingPipeline, UniqueFeatureFilter
 from torch import nn
-from torch.nn import functional as F
 
 from tabtune_core.data.encoding import Target
 from tabtune_core.devices import on_device
@@ -24,7 +23,7 @@ from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.metrics import Task
-from tabtune_core.models.base import Array, Encoded, averaged, context_scale, reduction
+from tabtune_core.models.base import Array, Encoded, averaged, context_scale, cross_entropy
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, check_task, read_entries
 from tabtune_core.models.stages import Stage, Stages, first_of
@@ -78,9 +77,7 @@ class TabICLModel:
         mean_B1, scale_B1 = context_scale(y_BC) if not classes else (0.0, 1.0)
         outputs_BQO = self.module(x_BTF, y_BC.float() if classes else (y_BC - mean_B1) / scale_B1)
         if classes:
-            logits_BQK = outputs_BQO[..., :classes] / TEMPERATURE
-            logits_NK, y_N = logits_BQK.float().flatten(0, 1), y_BQ.flatten()
-            return averaged(F.cross_entropy(logits_NK, y_N, ignore_index=-1, reduction=reduction(weight_BQ)), weight_BQ)
+            return cross_entropy((outputs_BQO[..., :classes] / TEMPERATURE).float(), y_BQ, weight_BQ)
         quantiles_BQL = outputs_BQO.float()
         levels_L = torch.linspace(0, 1, quantiles_BQL.shape[-1] + 2, device=self.device)[1:-1]
         error_BQL = ((y_BQ - mean_B1) / scale_B1)[..., None] - quantiles_BQL

@@ -19,7 +19,7 @@ from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.metrics import Task
-from tabtune_core.models.base import Array, Encoded, averaged, context_scale, reduction
+from tabtune_core.models.base import Array, Encoded, averaged, context_scale, cross_entropy
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, check_task, read_entries
 from tabtune_core.models.stages import Stage, Stages
@@ -113,10 +113,8 @@ class TabPFNModel:
         mean_B1, scale_B1 = (0.0, 1.0) if classes else context_scale(y_BC)
         outputs_BQO = self._outputs(x_BTF, y_BC if classes else (y_BC - mean_B1) / scale_B1)
         if self._bars is None:
-            logits_NK = self._by_class(outputs_BQO, y_BC, classes).flatten(0, 1)
-            return averaged(F.cross_entropy(logits_NK, y_BQ.flatten(), ignore_index=-1, reduction=reduction(weight_BQ)), weight_BQ)
-        loss_BQ: torch.Tensor = self._bars(outputs_BQO, (y_BQ - mean_B1) / scale_B1)
-        return loss_BQ.mean() if weight_BQ is None else averaged(loss_BQ, weight_BQ)
+            return cross_entropy(self._by_class(outputs_BQO, y_BC, classes), y_BQ, weight_BQ)
+        return averaged(self._bars(outputs_BQO, (y_BQ - mean_B1) / scale_B1), weight_BQ)
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
         """Predicts probabilities ``(Q, K)``, or numbers ``(Q,)``: the mean of the bar distribution."""
