@@ -7,6 +7,7 @@ regression, both are numbers ``(N,)``.
 import enum
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -54,7 +55,7 @@ class Metric:
 
     def score(self, y_N: NDArray[Any], predicted: NDArray[np.floating], *, rarer: int | None = None) -> float:
         """Computes the metric. ``rarer`` is the ``rarer_class`` of the table, which may be another one here; None: that of these rows."""
-        return _average_precision(y_N, predicted, rarer) if self.name == "average_precision" else self.function(y_N, predicted)
+        return _of_ranked(self.name, y_N, predicted, rarer) if self.name == "average_precision" else self.function(y_N, predicted)
 
     def better(self, left: float, right: float) -> bool:
         """Whether ``left`` beats ``right``; a number beats nan."""
@@ -179,16 +180,16 @@ def ranked_classes(metric: str, y_N: Labels, classes: int, rarer: int | None = N
     return [1 if metric == "roc_auc" else rarer if rarer is not None else int(counts_K[0] >= counts_K[1])]
 
 
-def _roc_auc(y_N: Labels, p_NK: Probabilities) -> float:
-    """Computes one class against the rest, averaged over the ``ranked_classes``; nan without any."""
-    ranked = ranked_classes("roc_auc", y_N, p_NK.shape[1])
-    return float(np.mean([_sk().roc_auc_score(y_N == k, p_NK[:, k]) for k in ranked])) if ranked else float("nan")
+def _of_ranked(metric: str, y_N: Labels, p_NK: Probabilities, rarer: int | None = None) -> float:
+    """Computes scikit-learn's score of one class against the rest, averaged over the ``ranked_classes``; nan without any."""
+    ranked, score = ranked_classes(metric, y_N, p_NK.shape[1], rarer), getattr(_sk(), f"{metric}_score")
+    return float(np.mean([score(y_N == k, p_NK[:, k]) for k in ranked])) if ranked else float("nan")
 
 
-def _average_precision(y_N: Labels, p_NK: Probabilities, rarer: int | None = None) -> float:
-    """Computes scikit-learn's ``average_precision_score``, averaged over the ``ranked_classes``; nan without any."""
-    ranked = ranked_classes("average_precision", y_N, p_NK.shape[1], rarer)
-    return float(np.mean([_sk().average_precision_score(y_N == k, p_NK[:, k]) for k in ranked])) if ranked else float("nan")
+def _of_rows(metric: str, y_N: NDArray[Any], predicted: NDArray[np.floating]) -> float:
+    """Computes a metric of ``ROW_MEANS``."""
+    of_row, of_mean = ROW_MEANS[metric]
+    return float(of_mean(np.mean(of_row(y_N, predicted))))
 
 
 def _log_loss(y_N: Labels, p_NK: Probabilities) -> float:
@@ -198,11 +199,6 @@ def _log_loss(y_N: Labels, p_NK: Probabilities) -> float:
 def _normalised(p_NK: Probabilities) -> Probabilities:
     p_NK = np.clip(np.asarray(p_NK, dtype=np.float64), 1e-15, 1.0)
     return np.asarray(p_NK / p_NK.sum(axis=1, keepdims=True))
-
-
-def _brier(y_N: Labels, p_NK: Probabilities) -> float:
-    """Computes the mean squared distance to the one-hot label, summed over the classes (Brier 1950): 0 to 2."""
-    return float(np.mean(np.sum((p_NK - np.eye(p_NK.shape[1])[y_N]) ** 2, axis=1)))
 
 
 def confidence_bins(y_N: Labels, p_NK: Probabilities, bins: int = 10) -> NDArray[np.float64]:
@@ -219,10 +215,6 @@ def _expected_calibration_error(y_N: Labels, p_NK: Probabilities) -> float:
     """Computes the mean gap between confidence and accuracy over equal-width bins, weighted by rows (Guo et al. 2017, section 2)."""
     _, confidence_B, right_B = confidence_bins(y_N, p_NK).T
     return float(np.abs(confidence_B - right_B).sum() / len(y_N))
-
-
-def _accuracy(y_N: Labels, p_NK: Probabilities) -> float:
-    return float(np.mean(p_NK.argmax(axis=1) == y_N))
 
 
 def _balanced_accuracy(y_N: Labels, p_NK: Probabilities) -> float:
@@ -274,13 +266,15 @@ _HELP = {
 
 _ALL = (
     Metric("log_loss", "Log-loss", _DOWN, "nats", "classification", _log_loss, _PLAIN),
-    Metric("accuracy", "Accuracy", _UP, "share", "classification", _accuracy, _OF_THE_CLASS),
+    Metric("accuracy", "Accuracy", _UP, "share", "classification", partial(_of_rows, "accuracy"), _OF_THE_CLASS),
     Metric("balanced_accuracy", "Balanced accuracy", _UP, "share", "classification", _balanced_accuracy, _OF_THE_CLASS | _OVER_CLASSES),
     Metric("f1_weighted", "F1 (weighted)", _UP, "share", "classification", _f1_weighted, _OF_THE_CLASS),
-    Metric("roc_auc", "ROC AUC", _UP, "share", "classification", _roc_auc, _OVER_CLASSES),
-    Metric("average_precision", "Average precision", _UP, "share", "classification", _average_precision, _OVER_CLASSES),
+    Metric("roc_auc", "ROC AUC", _UP, "share", "classification", partial(_of_ranked, "roc_auc"), _OVER_CLASSES),
+    Metric(
+        "average_precision", "Average precision", _UP, "share", "classification", partial(_of_ranked, "average_precision"), _OVER_CLASSES
+    ),
     Metric("mcc", "Matthews correlation", _UP, "-1 to 1", "classification", _matthews, _OF_THE_CLASS),
-    Metric("brier", "Brier score", _DOWN, "0 to 2", "classification", _brier, _PLAIN),
+    Metric("brier", "Brier score", _DOWN, "0 to 2", "classification", partial(_of_rows, "brier"), _PLAIN),
     Metric("ece", "Calibration error", _DOWN, "share", "classification", _expected_calibration_error, _PLAIN),
     Metric("rmse", "RMSE", _DOWN, TARGET_UNIT, "regression", _rmse, _PLAIN),
     Metric("mae", "Mean absolute error", _DOWN, TARGET_UNIT, "regression", _mae, _PLAIN),
@@ -297,6 +291,7 @@ LOSS_UNITS: dict[Task, str] = {"classification": "nats", "regression": "the mode
 ROW_MEANS: dict[str, tuple[Callable[[Any, Any], NDArray[np.floating]], Callable[[Any], Any]]] = {
     "log_loss": (lambda y_N, p_NK: -np.log(_normalised(p_NK)[np.arange(len(y_N)), y_N]), np.asarray),
     "accuracy": (lambda y_N, p_NK: (p_NK.argmax(axis=1) == y_N).astype(np.float64), np.asarray),
+    # the squared distance to the one-hot label (Brier 1950): 0 to 2
     "brier": (lambda y_N, p_NK: np.sum((p_NK - np.eye(p_NK.shape[1])[y_N]) ** 2, axis=1), np.asarray),
     "mae": (lambda y_N, p_N: np.abs(p_N - y_N), np.asarray),
     "rmse": (lambda y_N, p_N: (p_N - y_N) ** 2, np.sqrt),
