@@ -387,16 +387,10 @@ def pipeline_of_run(
     columns: Sequence[str],
     history: Sequence[Event],
 ) -> TabularPipeline:
-    """Makes a fitted pipeline from what a run stored.
+    """Makes a fitted pipeline from what a run stored. The last adapter is active; the LoRA settings of the run apply to each.
 
-    Args:
-        base: the base model, without an adapter.
-        settings: of the run; its LoRA settings apply to every adapter.
-        adapters: tensors by name; the last adapter is active.
-        context: the run's own context rows, so that the pipeline gives the run's predictions. Unlike after ``fit``, they do not
-            include the validation and test rows.
-        columns: columns that rows to predict must have.
-        history: the events of the run; the last is the result.
+    ``context`` are the run's own context rows, so that the pipeline gives the run's predictions. Unlike after ``fit``, they do not include
+    the validation and test rows. Rows to predict must have the ``columns``. The last event of ``history`` is the result.
     """
     pipeline = TabularPipeline(**write_params(settings))
     pipeline._params = copy.deepcopy(pipeline.get_params())

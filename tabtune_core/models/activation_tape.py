@@ -76,14 +76,7 @@ class Tape:
         yield
 
     def keep(self, name: str, numbers: float, *, wide: bool = False, trains: bool = False) -> None:
-        """Records a tensor that is kept if a gradient is needed in this layer.
-
-        Args:
-            name: of the tensor in this block.
-            numbers: how many it has.
-            wide: always float32.
-            trains: a weight of this layer trains.
-        """
+        """Records a tensor that is kept if the layer needs a gradient or a weight of it ``trains``; always in float32 if ``wide``."""
         if (self.live or trains or self.trained.everything) and name not in self._kept:
             self.keep_bytes(name, numbers * (NUMBER_BYTES if wide else self.number_bytes))
 
@@ -105,13 +98,9 @@ class Tape:
         self.keep(f"{name} statistics", 2 * rows, wide=True)
 
     def linear(self, path: str, inputs: Mapping[str, float], shape: tuple[int, int], *, read: bool = False) -> None:
-        """Records a layer with a weight ``(out, in)``.
+        """Records a layer with a weight ``(out, in)``; ``inputs`` has the number of rows by name of the tensor that the layer reads.
 
-        Args:
-            path: of the weight, as in the catalogue.
-            inputs: number of rows by name of the tensor that is read.
-            shape: of the weight.
-            read: the weight is read as a tensor, of which a variant may make an updated copy; otherwise the layer is called.
+        If the weight is ``read`` as a tensor, a variant may make an updated copy of it; otherwise the layer is called.
         """
         rank = self.trained.ranks.get(path)
         if rank:

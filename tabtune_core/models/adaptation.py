@@ -27,14 +27,9 @@ def adapt(model: BaseModel, settings: RunSettings, tensors: Tensors | None = Non
 
 
 def put_on(adapters: AdapterSet, model: BaseModel, lora: LoraSettings, tensors: Tensors | None = None, name: str = OWN) -> LoraReport:
-    """Adds an adapter to a set, and makes it the active one.
+    """Adds an adapter to a set on the model's module, and makes it the active one.
 
-    Args:
-        adapters: the set, on the model's module.
-        model: the base.
-        lora: settings of the adapter.
-        tensors: its values, as files have them: it then only predicts, and nothing trains. By default fresh ones, which train.
-        name: the adapter's name.
+    With ``tensors``, its values as files have them, it only predicts, and nothing trains; a fresh adapter trains.
 
     Raises:
         AdapterError: the tensors do not fit these settings or this model, or the name is taken; the set is not changed.

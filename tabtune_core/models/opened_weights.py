@@ -78,13 +78,7 @@ def check_task(path: Path, stored: str, task: Task) -> None:
 
 
 def build(path: Path, make: Callable[[], Module], tensors: Mapping[str, torch.Tensor], package: str) -> Module:
-    """Builds a module with these weights; first on the meta device, to check its size.
-
-    Args:
-        path: of the file, for the error.
-        make: builds the module, without weights.
-        tensors: its state dict.
-        package: name of the upstream package, for the error.
+    """Builds a module with these weights; first on the meta device, to check its size. The error names ``path`` and ``package``.
 
     Raises:
         CheckpointError: the weights do not fit the module.

@@ -53,14 +53,10 @@ def open_adapters(
     device: str = "auto",
     merged: bool = False,
 ) -> dict[str, Served]:
-    """Opens packages on one base, each under the name of its file.
+    """Opens packages on one base, each under the name of its file; ``table_of`` returns the table that an adapter was trained on.
 
-    Args:
-        paths: the packages.
-        table_of: returns the table that an adapter was trained on.
-        checkpoint: weights of the base, if they are not in the package or the Hugging Face cache.
-        device: where to compute.
-        merged: predicts with copies of the adapted weights, which takes no more time than the base alone.
+    ``checkpoint`` has the base's weights if they are not in this package or the Hugging Face cache. ``merged`` predicts with copies of the
+    adapted weights, which takes no more time than the base alone.
 
     Raises:
         AdapterError: a package cannot be opened, has another base than the first, the name of another, or another table.

@@ -27,12 +27,7 @@ Work = Callable[[], None]
 def why_not(train: TrainSettings, family: Family, device: torch.device, *, read_from_files: bool, sizes_differ: bool) -> str | None:
     """Says why the steps of a run cannot be one CUDA graph; None if they can.
 
-    Args:
-        train: the training settings.
-        family: the model's family.
-        device: the device of the training.
-        read_from_files: whether outputs of frozen stages are looked up by the content of an episode.
-        sizes_differ: whether episodes have different shapes.
+    ``read_from_files``: outputs of frozen stages are looked up by the content of an episode. ``sizes_differ``: episodes differ in shape.
     """
     reasons = {
         f"it needs an NVIDIA GPU, and the device is {name_of(device)}": not is_proven(device),

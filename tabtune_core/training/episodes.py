@@ -125,14 +125,8 @@ def draw_episodes(
 ) -> Iterator[Episode]:
     """Yields episodes without end; the same ``rng`` state gives the same episodes.
 
-    Args:
-        x_NF: features.
-        y_N: class ids from 0, or numbers.
-        classes: how many there are; 0 for numbers.
-        size: of an episode; smaller if its classes have too few rows.
-        rng: draws rows and permutations.
-        most_classes: most classes of an episode, chosen at random; None: all.
-        weight_N: weight of each row in the loss when it is a query row; None: equal weights.
+    ``y_N`` are class ids from 0, or numbers if ``classes`` is 0. An episode has at most ``most_classes`` classes, chosen at random, and is
+    smaller than ``size`` if these have too few rows. ``weight_N`` are the weights of the rows in the loss when they are query rows.
     """
     many, pool = most_classes is not None and classes > most_classes, RowPool(y_N, classes)
     while True:
@@ -159,9 +153,7 @@ def draw_episodes(
 def in_rounds(draw: Callable[[], Iterator[Episode]], count: int) -> Iterator[Episode]:
     """Repeats the first ``count`` episodes without end, drawing each round again so that none is held in memory; 0: no repetition.
 
-    Args:
-        draw: starts the same endless sequence of episodes at each call.
-        count: episodes of a round.
+    ``draw`` starts the same endless sequence of episodes at each call.
     """
     while True:
         yield from itertools.islice(draw(), count or None)

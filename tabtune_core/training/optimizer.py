@@ -25,15 +25,9 @@ def make_optimizer(
 ) -> torch.optim.Optimizer:
     """Makes one of torch's optimizers over the trainable parameters; ``adamw`` is Loshchilov & Hutter 2019, arXiv 1711.05101.
 
-    Args:
-        named_parameters: LoRA's B factors are recognised by the part ``lora_B`` of their name.
-        optimizer: ``adamw`` decays the weights themselves, ``adam`` and ``sgd`` through the gradient.
-        learning_rate: the peak rate.
-        weight_decay: passed to the optimizer.
-        betas: of Adam and AdamW.
-        eps: of Adam and AdamW.
-        lr_ratio: the learning rate of the B factors is this many times higher: LoRA+, Hayou et al. 2024, arXiv 2402.12354.
-        captured: whether rates are tensors on the weights' device, which a CUDA graph reads again at each step.
+    ``adamw`` decays the weights themselves, ``adam`` and ``sgd`` through the gradient. ``learning_rate`` is the peak; that of LoRA's B
+    factors, recognised by the part ``lora_B`` of their name, is ``lr_ratio`` times as high: LoRA+, Hayou et al. 2024, arXiv 2402.12354.
+    If ``captured``, rates are tensors on the weights' device, which a CUDA graph reads again at each step.
     """
     by_rate: dict[float, list[nn.Parameter]] = {}
     for name, parameter in named_parameters:

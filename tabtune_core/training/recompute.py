@@ -23,9 +23,7 @@ from tabtune_core.models.stages import replaced
 def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None]:
     """Checkpoints the blocks inside the context; without gradients they run as usual. Dropout draws the same masks again.
 
-    Args:
-        module: the model.
-        block_lists: paths of its lists of blocks, for example ``icl_predictor.tf_icl.blocks``; the blocks may be called from anywhere.
+    ``block_lists`` are paths such as ``icl_predictor.tf_icl.blocks``; the blocks in these lists may be called from anywhere.
     """
     blocks = [block for path in block_lists for block in module.get_submodule(path).children()]
     with replaced((block, "forward", partial(_recomputed, block.forward)) for block in blocks):

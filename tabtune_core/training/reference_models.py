@@ -72,15 +72,10 @@ def _weights_a_feature(classes: int) -> int:
 
 
 def fit_reference(strategy: Strategy, x_NF: Array, y_N: Target, *, categories: int, classes: int, seed: int) -> Reference:
-    """Chooses the model's setting and fits the model to all rows.
+    """Chooses the setting of 'linear' (logistic regression, or ridge regression) or 'boosting', and fits the model to all rows.
 
-    Args:
-        strategy: 'linear' (logistic regression, or ridge regression) or 'boosting'.
-        x_NF: features: category ids first (-1 if missing or unknown), then numbers (nan if missing).
-        y_N: class ids, every class among them, or numbers.
-        categories: how many of the features are category ids.
-        classes: number of classes; 0 for regression.
-        seed: of the folds and of boosting.
+    The first ``categories`` features are category ids (-1 if missing or unknown), the others numbers (nan if missing). ``y_N`` are class
+    ids, every class among them, or numbers if ``classes`` is 0. ``seed`` is that of the folds and of boosting.
     """
     from threadpoolctl import threadpool_limits
 

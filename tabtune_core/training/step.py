@@ -102,11 +102,8 @@ def queue_step(loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_nor
 
     Delete the gradients of the previous step before the forward pass, so that they do not take memory beside its activations.
 
-    Args:
-        loss: of the episode.
-        optimizer: one of torch's fused optimizers, which read from a tensor whether to step.
-        clip_norm: longer gradients are scaled to this norm; 0: no clipping.
-        precision: of the loss.
+    ``optimizer`` is one of torch's fused ones, which read from a tensor whether to step. Gradients longer than ``clip_norm`` are scaled to
+    it; 0: no clipping.
 
     Returns:
         The loss, the norm of its gradient before clipping, and the scale of fp16, ``(3,)``.
@@ -136,13 +133,7 @@ def plain_step(
 ) -> Callable[[Episode], Stepped]:
     """Returns a function that takes a step on any episode, for ``train``.
 
-    Args:
-        model: the model whose trainable parameters ``optimizer`` holds.
-        optimizer: from ``make_optimizer``.
-        classes: K; 0 for numbers.
-        clip_norm: longer gradients are scaled to this norm; 0: no clipping.
-        precision: of the steps; scores are in fp32.
-        device: of the model.
+    ``optimizer``, from ``make_optimizer``, holds the model's trainable parameters. ``classes`` is 0 for numbers; see ``queue_step``.
     """
 
     def step(episode: Episode) -> Stepped:

@@ -93,13 +93,9 @@ _NOTE = "Predicts numbers as a distribution over 5,000 bars."
 
 
 def _by_path(version: str, *, blocks: int, classes: int, numbers: int) -> ModelCard:
-    """Makes the card of a later release. The architecture is the package's; the regressor's follows from the size of the released file.
+    """Makes the card of a later release from the numbers of parameters of its classifier (``classes``) and regressor (``numbers``).
 
-    Args:
-        version: of the release.
-        blocks: of the regressor.
-        classes: parameters of the classifier.
-        numbers: parameters of the regressor.
+    The architecture is the package's; that of the regressor, with its ``blocks``, follows from the size of the released file.
     """
     name, repository = f"TabPFN-v{version}", f"Prior-Labs/tabpfn_{version.replace('.', '_')}"
     config = {**_LATER, "name": name}

@@ -22,13 +22,7 @@ LEAST, MOST = 128, 2**20
 def with_shown_rows(settings: RunSettings, *, features: int, memory_bytes: int, on_gpu: bool) -> RunSettings:
     """Returns the settings with ``predict_context_rows`` set: as asked for, or the most that model, memory and time allow.
 
-    That is a power of two, or the model's own limit.
-
-    Args:
-        settings: of a run.
-        features: number of features that the model reads.
-        memory_bytes: total memory of the device.
-        on_gpu: whether the device is a GPU.
+    That is a power of two, or the model's own limit. ``memory_bytes`` is the total memory of the device.
 
     Raises:
         SettingError: the model does not exist or does not do the task.
