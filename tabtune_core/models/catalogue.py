@@ -23,16 +23,15 @@ FOLDERS = (
 )
 """Folders of this package, each with a ``family.py``, in the order in which models are listed."""
 _MODULES = [import_module(f"tabtune_core.models.{folder}.family") for folder in FOLDERS]
-CARDS: tuple[ModelCard, ...] = tuple(card for module in _MODULES for card in module.CARDS)
+CATALOGUE: dict[str, ModelCard] = {card.name: card for module in _MODULES for card in module.CARDS}
 EARLIER: dict[str, tuple[ModelCard, ...]] = {name: cards for module in _MODULES for name, cards in getattr(module, "EARLIER", {}).items()}
 """By a model's name: cards of the weights that earlier versions shipped under that name, each with a name of its own."""
-FAMILIES: dict[str, Family] = {card.family.name: card.family for card in CARDS}
+FAMILIES: dict[str, Family] = {card.family.name: card.family for card in CATALOGUE.values()}
 
 WEIGHTS = Path(__file__).parent / "weights"
 ELSEWHERE = "TABTUNE_CHECKPOINT_IS_AT"
 """Environment variable with the path of the user's checkpoint on a machine where it differs from the path in the settings."""
 
-CATALOGUE: dict[str, ModelCard] = {card.name: card for card in CARDS}
 BY_NAME = ChainMap(CATALOGUE, {card.name: card for cards in EARLIER.values() for card in cards})
 """All cards by name, with the earlier ones that no list offers."""
 

@@ -14,7 +14,7 @@ from torch import nn
 from tabtune_core.errors import CheckpointError
 from tabtune_core.files.archives import LARGEST_FILE_BYTES
 from tabtune_core.files.damaged import Damaged, check_file, refused_as
-from tabtune_core.files.plain_values import check_values, read_json
+from tabtune_core.files.plain_values import check_values
 from tabtune_core.files.torch_files import check_tensor, read_torch_file
 from tabtune_core.metrics import Task
 
@@ -96,16 +96,3 @@ def build(path: Path, make: Callable[[], Module], tensors: Mapping[str, torch.Te
         module = make()
         module.load_state_dict(tensors)
         return module
-
-
-def read_config(path: Path) -> dict[str, Any]:
-    """Reads a small JSON file beside the weights.
-
-    Raises:
-        Damaged: it is not a JSON file with entries by name.
-    """
-    check_file(path, most_bytes=1_000_000)
-    config = read_json(path.read_bytes())
-    if not isinstance(config, dict):
-        raise Damaged(f"it holds {type(config).__name__} instead of entries by name")
-    return config

@@ -6,18 +6,12 @@ In: the facts of an adapter package. Out: code that an export runs before it is 
 from dataclasses import dataclass
 
 from tabtune_core.lora.package_facts import PackageFacts
-from tabtune_core.models.cards import Family
 from tabtune_core.models.catalogue import get_card
-
-
-def family_of(facts: PackageFacts) -> Family:
-    """Returns the family of an adapter's base."""
-    return get_card(facts.base.model).family
 
 
 def file_name(form: str, facts: PackageFacts, run_id: str) -> str:
     """Returns the name of a download, without any text from the user. ``form`` is ``adapter``, ``pipeline``, ``lora`` or ``merged``."""
-    ending = {"adapter": "zip", "pipeline": "zip", "lora": "pt"}.get(form) or family_of(facts).code("export").ENDING
+    ending = {"adapter": "zip", "pipeline": "zip", "lora": "pt"}.get(form) or get_card(facts.base.model).family.code("export").ENDING
     start = {"lora": "lora_adapters"}.get(form, form)
     return f"{start}-{facts.base.model}-r{facts.settings.lora.rank}-{run_id}.{ending}"
 

@@ -10,7 +10,8 @@ from typing import Literal
 
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.lora.package_facts import PackageFacts
-from tabtune_core.models.snippets import Snippet, family_of, file_name
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.snippets import Snippet, file_name
 
 Format = Literal["merged", "pipeline", "lora"]
 
@@ -49,7 +50,7 @@ FORMATS: dict[Format, ExportFormat] = {
 def snippet(form: Format, facts: PackageFacts, run_id: str, *, table: str) -> Snippet:
     """Returns the Python code that opens one of FORMATS and predicts the rows of ``table``, the file that the run read."""
     if form == "merged":
-        merged: Snippet = family_of(facts).code("export").snippet(facts, run_id, table)
+        merged: Snippet = get_card(facts.base.model).family.code("export").snippet(facts, run_id, table)
         return merged
     base = f", checkpoint={facts.checkpoint!r}" if facts.checkpoint else ""
     predict = "predict_proba" if facts.classes else "predict"

@@ -16,12 +16,13 @@ from torch.nn import functional as F
 
 from tabtune_core.data.encoding import Target
 from tabtune_core.errors import CheckpointError
-from tabtune_core.files.damaged import Damaged, refused_as
+from tabtune_core.files.damaged import Damaged, check_file, refused_as
+from tabtune_core.files.plain_values import read_json
 from tabtune_core.metrics import Task
 from tabtune_core.models.base import Array, Encoded, averaged, cross_entropy
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.mitra.family import FAMILY
-from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, check_task, read_config, read_safetensors
+from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, check_task, read_safetensors
 from tabtune_core.models.stages import Stage, Stages, spread
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.upstream import Source
@@ -157,7 +158,10 @@ def read_checkpoint(path: Path, card: ModelCard, task: Task) -> Tab2D:
 def _read_config(path: Path) -> dict[str, Any]:
     way_out = " A checkpoint is a folder with config.json and model.safetensors, as Tab2D.save_pretrained writes it."
     with refused_as(CheckpointError, f"{path} is missing or does not describe a Mitra model", way_out):
-        content = read_config(path)
+        check_file(path, most_bytes=1_000_000)
+        content = read_json(path.read_bytes())
+        if not isinstance(content, dict):
+            raise Damaged(f"it holds {type(content).__name__} instead of entries by name")
         config = {key: content[key] for key in ("dim", "dim_output", "n_layers", "n_heads", "task")}
         check_config(config)
         if config["task"] not in ("CLASSIFICATION", "REGRESSION"):
