@@ -92,9 +92,7 @@ class TabularLeaderboard:
             "tuning_params": dict(tuning_params or {}),
             "task": self._task,
         }
-        settings = TabularPipeline(**params).settings()
-        train = dataclasses.replace(settings.train, validation_rows=self._most)
-        settings = dataclasses.replace(settings, validation_share=self._share, train=train)
+        settings = TabularPipeline(**params).settings().changed(validation_share=self._share, validation_rows=self._most)
         name = name or f"{model_name} {settings.label}"
         if name in self._entries:
             raise SettingError(f"There is an entry {name!r} already; give this one another name=.")

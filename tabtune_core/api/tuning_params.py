@@ -121,9 +121,8 @@ def write_params(settings: RunSettings) -> dict[str, Any]:
     {'seed': 1, 'epochs': 3}
     """
     values = plain_values({name: settings.value(row.name) for name, row in ARGUMENTS.items() if not settings.is_usual(row.name)})
-    params = {name: value for name, value in values.items() if settings.strategy in ARGUMENTS[name].strategies}
-    if settings.strategy == "inference":
-        params = {name: value for name, value in params.items() if name not in WITHHOLDING}
+    useless = WITHHOLDING if settings.strategy == "inference" else ()
+    params = {name: value for name, value in values.items() if settings.strategy in ARGUMENTS[name].strategies and name not in useless}
     config = {name: params.pop(name) for name in list(params) if name.startswith("peft_config.")}
     if config:
         params["peft_config"] = {name.removeprefix("peft_config."): value for name, value in config.items()}

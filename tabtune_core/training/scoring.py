@@ -58,7 +58,7 @@ class Shown:
         """Returns the features ``(N, F)`` as the model reads them."""
         if rows.empty:  # upstream packages refuse empty tables
             return self.scorer.x_CF[:0]
-        starts = range(0, max(1, len(rows)), BLOCK_ROWS)
+        starts = range(0, len(rows), BLOCK_ROWS)
         blocks = [self.normalise(self.context.encoder.transform(rows.iloc[start : start + BLOCK_ROWS])) for start in starts]
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
