@@ -24,6 +24,8 @@ Encoded = NDArray[np.float64]
 """Features as in the table; missing numbers are NaN."""
 Array = NDArray[np.float32]
 """Features as the model reads them: normalised, and without missing numbers unless the model can read these."""
+CACHE_BYTES = 500_000_000
+"""Largest cache of a context for many predictions."""
 
 
 def averaged(loss_BQ: torch.Tensor, weight_BQ: torch.Tensor | None) -> torch.Tensor:

@@ -23,10 +23,7 @@ class RowPool:
     """Rows grouped by class, so that the rows of some classes are found without searching the others."""
 
     def __init__(self, y_N: NDArray[np.int64] | NDArray[np.float64], classes: int) -> None:
-        """Args:
-        y_N: class ids from 0, or numbers.
-        classes: how many there are; 0 for numbers.
-        """
+        """Groups rows by ``y_N``: class ids from 0, or numbers if ``classes`` is 0."""
         self._y_N, self._classes = y_N, classes
         self._by_class = np.argsort(y_N, kind="stable") if classes else np.arange(len(y_N))
         counts = np.bincount(y_N, minlength=classes) if classes else np.array([len(y_N)])

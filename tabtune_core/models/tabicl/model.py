@@ -23,15 +23,13 @@ from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.metrics import Task
-from tabtune_core.models.base import Array, Encoded, averaged, context_scale, cross_entropy
+from tabtune_core.models.base import CACHE_BYTES, Array, Encoded, averaged, context_scale, cross_entropy
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, check_task, read_entries
 from tabtune_core.models.stages import Stage, Stages, first_of
 from tabtune_core.models.tabicl.lean_forward import lean, of_one_call
 from tabtune_core.upstream import Source
 
-CACHE_BYTES = 500_000_000
-"""Largest cache of a context for many predictions."""
 TEMPERATURE = 0.9
 """Upstream's ``softmax_temperature``; the training loss uses it too, so that training matches prediction."""
 

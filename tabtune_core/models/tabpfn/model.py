@@ -19,7 +19,7 @@ from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.metrics import Task
-from tabtune_core.models.base import Array, Encoded, averaged, context_scale, cross_entropy
+from tabtune_core.models.base import CACHE_BYTES, Array, Encoded, averaged, context_scale, cross_entropy
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, check_task, read_entries
 from tabtune_core.models.stages import Stage, Stages
@@ -34,8 +34,6 @@ try:
 except ImportError as error:
     raise FAMILY.missing_package() from error
 
-CACHE_BYTES = 500_000_000
-"""Largest cache of a context for many predictions."""
 LARGEST = 1e140
 """Largest number kept: the square of a larger one can overflow."""
 MODELS = {"tabpfn_v2": "tabpfn-v2", "base": "tabpfn-v2.5", "tabpfn_v2_5": "tabpfn-v2.5", "tabpfn_v2_6": "tabpfn-v2.6"}
