@@ -6,7 +6,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from tabtune_core.training.state_file import StateFileError, read_state, write_state
+from tabtune_core.files.damaged import Damaged
+from tabtune_core.training.state_file import read_state, write_state
 
 
 class BestState:
@@ -37,12 +38,12 @@ class BestState:
         """Makes the state that an earlier process saved at ``step`` the best.
 
         Raises:
-            StateFileError: it is missing, damaged or of another module; the text says which.
+            Damaged: it is missing, damaged or of another module; the text says which.
         """
         if step:
             state = read_state(self._file(step))[0]
             if shapes(state) != shapes(self.trainable):
-                raise StateFileError(f"{self._file(step).name} holds other parameters than the model")
+                raise Damaged(f"{self._file(step).name} holds other parameters than the model")
         self._best = step
         self.rely()
 

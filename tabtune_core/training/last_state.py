@@ -14,11 +14,12 @@ import torch
 
 from tabtune_core.devices import random_states, set_random_states
 from tabtune_core.events import Note, Resumed
+from tabtune_core.files.damaged import Damaged
 from tabtune_core.models.catalogue import names_of
 from tabtune_core.training.best_checkpoint import BestState, shapes
 from tabtune_core.training.loop import TrainResult
 from tabtune_core.training.session import Session
-from tabtune_core.training.state_file import StateFileError, read_state, write_state
+from tabtune_core.training.state_file import read_state, write_state
 
 FORMAT = 2
 """Part of a state's identity: increase it when the content of the file changes. States written by earlier versions are not resumed."""
@@ -66,7 +67,7 @@ class LastState:
             tensors, facts = read_state(self._file)
             self._check(tensors, facts)
             self._best.take(facts["result"]["best_step"])
-        except StateFileError as error:
+        except Damaged as error:
             emit(Resumed(0))
             emit(Note(f"The saved state of the interrupted training is not used: {error}. Training starts anew.", "warning"))
             return
@@ -117,13 +118,13 @@ class LastState:
         return found | {f"random {name}": state for name, state in random_states(self._session.device).items()}
 
     def _check(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
-        """Raises StateFileError if the state is of other settings, another table, model or kind of device."""
+        """Raises Damaged if the state is of other settings, another table, model or kind of device."""
         if facts.get("identity") not in [self._identity(name) for name in names_of(self._session.settings.model)]:
-            raise StateFileError("it belongs to other settings, another table or another version")
+            raise Damaged("it belongs to other settings, another table or another version")
         held = {name.removeprefix("parameter "): tensor for name, tensor in tensors.items() if name.startswith("parameter ")}
         needed = {f"random {name}" for name in random_states(self._session.device)}
         if shapes(held) != shapes(self._best.trainable) or needed - tensors.keys():
-            raise StateFileError("it holds other parameters than the model, or was trained on another kind of device")
+            raise Damaged("it holds other parameters than the model, or was trained on another kind of device")
 
     def _put_back(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
         device, parameters = self._session.device, self._best.trainable

@@ -13,15 +13,12 @@ from typing import Any
 import safetensors
 import torch
 
+from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.whole import lasting
 
 _DTYPES = {torch.float32: "F32", torch.float64: "F64", torch.int64: "I64", torch.uint8: "U8"}
 _NO_DIGEST = "0" * 128
 """A placeholder until the tensors are written."""
-
-
-class StateFileError(ValueError):
-    """The file is damaged or was not written by this package; the text says how."""
 
 
 def write_state(file: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> int:
@@ -52,19 +49,19 @@ def read_state(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Reads tensors, on the CPU, and facts.
 
     Raises:
-        StateFileError: the text says what is wrong.
+        Damaged: the text says what is wrong.
     """
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
             told = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name).clone() for name in sorted(opened.keys())}
     except (OSError, safetensors.SafetensorError) as error:
-        raise StateFileError(f"{file.name} cannot be read ({error})") from error
+        raise Damaged(f"{file.name} cannot be read ({error})") from error
     digest = hashlib.blake2b(told.get("facts", "").encode())
     for name, tensor in tensors.items():
         _tell(digest, name, tensor)
     if told.get("digest") != digest.hexdigest():
-        raise StateFileError(f"{file.name} is damaged: its content is not what was written")
+        raise Damaged(f"{file.name} is damaged: its content is not what was written")
     facts: dict[str, Any] = json.loads(told["facts"])
     return tensors, facts
 

@@ -5,8 +5,9 @@ import torch
 from safetensors.torch import load_file
 from small_disk import fill, small_disk
 
+from tabtune_core.files.damaged import Damaged
 from tabtune_core.training.best_checkpoint import BestState
-from tabtune_core.training.state_file import StateFileError, read_state, write_state
+from tabtune_core.training.state_file import read_state, write_state
 
 TENSORS = {"b": torch.arange(6.0).reshape(2, 3).T, "a": torch.tensor(7.0), "c": torch.tensor([1, 2], dtype=torch.uint8)}
 FACTS = {"step": 3, "scores": [float("nan"), 0.1], "text": '"digest": ' + "0" * 128}
@@ -48,19 +49,19 @@ def test_one_changed_byte_is_detected(tmp_path, place):
     content = bytearray(file.read_bytes())
     content[place] ^= 1
     file.write_bytes(content)
-    with pytest.raises(StateFileError, match=r"state\.safetensors"):
+    with pytest.raises(Damaged, match=r"state\.safetensors"):
         read_state(file)
 
 
 @pytest.mark.parametrize("content", [b"", b"short", b"\xff" * 4096, b"\x02\0\0\0\0\0\0\0{}"])
 def test_a_file_that_is_not_a_state_is_refused(tmp_path, content):
     (tmp_path / "state.safetensors").write_bytes(content)
-    with pytest.raises(StateFileError):
+    with pytest.raises(Damaged):
         read_state(tmp_path / "state.safetensors")
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(StateFileError, match="cannot be read"):
+    with pytest.raises(Damaged, match="cannot be read"):
         read_state(tmp_path / "state.safetensors")
 
 
