@@ -3,17 +3,26 @@
 import os
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
 from tabtune_core.wording import print_what_the_encoding_lacks
 
 
-def program() -> NoReturn:
-    """Runs the command line. Ctrl-C while it loads ends the process at once, because a package could take the interrupt for an error."""
+@contextmanager
+def loading() -> Iterator[None]:
+    """Within it, Ctrl-C ends the process at once, because a package could take the interrupt for an error."""
     held = signal.getsignal(signal.SIGINT)
     if held is not signal.SIG_IGN:
         signal.signal(signal.SIGINT, _leave)
+    yield
+    signal.signal(signal.SIGINT, held)
+
+
+def program() -> NoReturn:
+    """Runs the command line."""
     for name in ("stdin", "stdout", "stderr"):
         if getattr(sys, name) is None:  # closed: the next opened file would get its number, and everything written to it
             number = os.open(os.devnull, os.O_RDWR)
@@ -21,9 +30,8 @@ def program() -> NoReturn:
             setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w"))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in runs, see execution/forkserver.py; torch reads it once, when it is loaded
     print_what_the_encoding_lacks()
-    from tabtune_core.cli.main import program as run
-
-    signal.signal(signal.SIGINT, held)
+    with loading():
+        from tabtune_core.cli.main import program as run
     run()
 
 

@@ -9,7 +9,7 @@ import importlib
 import threading
 from asyncio import to_thread
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
@@ -260,7 +260,13 @@ NEEDED_FIRST = ("dashboard.queries", "sklearn.tree")
 @asynccontextmanager
 async def loading(app: object) -> AsyncIterator[None]:
     """Import ``NEEDED_FIRST`` in a thread once the server is up, while the browser starts."""
-    threading.Thread(target=lambda: [importlib.import_module(name) for name in NEEDED_FIRST], name="loading", daemon=True).start()
+
+    def load() -> None:
+        with suppress(RuntimeError):  # the program ends meanwhile
+            for name in NEEDED_FIRST:
+                importlib.import_module(name)
+
+    threading.Thread(target=load, name="loading", daemon=True).start()
     yield
 
 

@@ -251,7 +251,7 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(worker, home, table):
     assert {run.status for run in store.runs() if run.id not in before} == {"cancelled"}
 
 
-PAGES_THAT_PRINT = r'import dashboard.__main__ as pages; pages.serve = lambda *_: print("caf\u00e9 \u00b1 1"); pages.main([])'
+PAGES_THAT_PRINT = r'import dashboard.start as pages; pages.serve = lambda *_: print("caf\u00e9 \u00b1 1"); pages.main([])'
 
 
 @pytest.mark.parametrize("how", [("-m", "tabtune_core", "leaderboard"), ("-c", PAGES_THAT_PRINT)])

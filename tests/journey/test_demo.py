@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 from page_steps import button, go, texts
 
-from dashboard.__main__ import main
 from dashboard.demo.workspace import PACKED, RANKS, about, demo_workspace
 from dashboard.server import application as served
+from dashboard.start import main
 from tabtune_core import load_adapter
 from tabtune_core.analysis.recommendation import recommend
 from tabtune_core.analysis.runs_table import leaderboard
@@ -121,8 +121,8 @@ def test_the_demo_is_deleted_when_the_dashboard_ends_and_the_users_workspace_is_
     monkeypatch.setenv("TABTUNE_HOME", str(tmp_path / "mine"))
     monkeypatch.setenv("TABTUNE_WORKER", "")
     monkeypatch.setattr(served, "application", lambda access: Interrupted())
-    monkeypatch.setattr("dashboard.__main__.signal.signal", lambda number, handler: None)
-    monkeypatch.setattr("dashboard.__main__.ensure_worker", lambda home, **more: None)
+    monkeypatch.setattr("dashboard.start.signal.signal", lambda number, handler: None)
+    monkeypatch.setattr("dashboard.start.ensure_worker", lambda home, **more: None)
     with pytest.raises(SystemExit):
         main(["--demo", "--no-browser"])
     (home,) = homes

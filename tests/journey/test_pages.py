@@ -613,7 +613,7 @@ def test_no_page_loads_torch(home):
     """Loading torch would cost every visit seconds and the server hundreds of megabytes."""
     code = (
         "import sys; from streamlit.testing.v1 import AppTest; import seeding; from pathlib import Path;"
-        "from tabtune_core.store.runs import RunStore; import dashboard.server.application, dashboard.__main__;"
+        "from tabtune_core.store.runs import RunStore; import dashboard.server.application, dashboard.start;"
         f"seeding.finished_sweep(RunStore(Path({str(home)!r})));"
         "app = AppTest.from_file('dashboard/app.py', default_timeout=30).run();"
         f"[app.switch_page(f'views/{{name}}/page.py').run() for name in {PAGES!r}];"

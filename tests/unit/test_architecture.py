@@ -38,6 +38,7 @@ LAYERS = (
 """The packages of tabtune_core, lowest layer first; each may import from its own layer and those below."""
 HEIGHT = {name: height for height, row in enumerate(LAYERS) for name in row}
 PAGES_REACH = (
+    "__main__",
     "access",
     "errors",
     "events",
@@ -179,7 +180,7 @@ TORCH_FREE = (
     "tabtune_core.execution.jobs.export_formats",
     "tabtune_core.analysis.runs_table",
     "dashboard",
-    "dashboard.__main__",
+    "dashboard.start",
     "dashboard.server.application",
 )
 QUICK = ("tabtune_core.cli.main", "tabtune_core.execution.service")

@@ -75,7 +75,7 @@ def commands():
 @pytest.mark.parametrize(("program", "arguments"), commands(), ids=lambda value: " ".join(value) if isinstance(value, tuple) else value)
 def test_the_texts_use_existing_flags(program, arguments, capsys):
     if program == "dashboard":
-        from dashboard.__main__ import parse as ask
+        from dashboard.start import parse as ask
     else:
         ask = main
     with pytest.raises(SystemExit) as ended:

@@ -13,7 +13,7 @@ import duckdb
 import pytest
 from small_disk import fill, small_disk
 
-from dashboard.__main__ import main as serve
+from dashboard.start import main as serve
 from tabtune_core.cli.main import main
 from tabtune_core.errors import ShortageError, StoreError, TableError
 from tabtune_core.settings import RunSettings

@@ -20,7 +20,7 @@ import pytest
 from made_sweeps import Lab
 from random_sweeps import BASE
 
-from dashboard.__main__ import main as serve
+from dashboard.start import main as serve
 from tabtune_core.cli import launch
 from tabtune_core.cli.arguments import answer_flags
 from tabtune_core.cli.main import _parser, main

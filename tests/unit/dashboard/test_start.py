@@ -3,6 +3,7 @@
 import re
 import signal
 import socket
+import subprocess
 import sys
 import types
 from dataclasses import replace
@@ -10,8 +11,8 @@ from importlib.machinery import ModuleSpec
 
 import pytest
 
-from dashboard.__main__ import main
 from dashboard.server import application as served
+from dashboard.start import main
 from tabtune_core.execution import cores
 from tabtune_core.execution import lock as worker_lock
 from tabtune_core.execution.lock import WorkerLock
@@ -55,7 +56,7 @@ def served_once(tmp_path, monkeypatch, handlers):
 
     monkeypatch.setattr(cores, "_cores", lambda: tuple(range(8)))
     monkeypatch.setattr(cores, "core_quota", lambda: None)
-    monkeypatch.setattr("dashboard.__main__.ensure_worker", ensure_worker)
+    monkeypatch.setattr("dashboard.start.ensure_worker", ensure_worker)
     monkeypatch.setattr(served, "application", lambda access: types.SimpleNamespace(run=lambda config: None))
 
     def start(*flags):
@@ -82,6 +83,34 @@ def test_nohup_keeps_the_pages_when_the_terminal_is_closed(served_once):
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
 
 
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+from dashboard.__main__ import program
+
+class Interrupting:
+    @staticmethod
+    def find_spec(name, *more):
+        if name == "dashboard.start":
+            os.kill(os.getpid(), signal.SIGINT)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, Interrupting)
+program()
+"""
+
+
+def test_ctrl_c_while_the_pages_load_ends_without_a_trace():
+    ended = subprocess.run([sys.executable, "-c", INTERRUPTED_IMPORT], capture_output=True, check=False)
+    assert (ended.returncode, ended.stderr) == (130, b"")
+
+
+def test_ctrl_c_before_the_pages_are_served_has_the_status_of_an_interrupt(served_once, monkeypatch):
+    monkeypatch.setattr("dashboard.start.RunStore", lambda home: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(SystemExit) as ended:
+        served_once()
+    assert ended.value.code == 130
+
+
 def test_a_requested_busy_port_is_refused_and_the_default_one_is_replaced(served_once, capsys, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -91,7 +120,7 @@ def test_a_requested_busy_port_is_refused_and_the_default_one_is_replaced(served
             served_once("--port", str(port))
         assert ended.value.code == 2
         assert re.search(f"Port {port} cannot be used .*in use.*leave --port out for the next free one", capsys.readouterr().err)
-        monkeypatch.setattr("dashboard.__main__.USUAL_PORT", port)
+        monkeypatch.setattr("dashboard.start.USUAL_PORT", port)
         served_once()
     assert re.search(r"is at http://127\.0\.0\.1:(\d+)", capsys.readouterr().out)[1] != str(port)
 
@@ -167,7 +196,7 @@ def test_ctrl_c_after_a_clean_end_gives_an_exit_status_and_no_traceback(tmp_path
     for name in ("TABTUNE_HOME", "TABTUNE_WORKER"):
         monkeypatch.setenv(name, "")
     monkeypatch.setattr(served, "application", lambda access: Interrupted())
-    monkeypatch.setattr("dashboard.__main__.ensure_worker", lambda home, **more: None)
+    monkeypatch.setattr("dashboard.start.ensure_worker", lambda home, **more: None)
     with pytest.raises(SystemExit) as ended:
         main(["--home", str(tmp_path), "--no-browser"])
     assert ended.value.code == 130

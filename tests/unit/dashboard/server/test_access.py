@@ -16,10 +16,10 @@ from starlette.websockets import WebSocketDisconnect
 from streamlit.web.server.server_util import get_cookie_secret
 from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 
-from dashboard.__main__ import let_in, parse
 from dashboard.server import application
 from dashboard.server.application import SameOrigin
 from dashboard.server.guard import LoginGuard, TokenGuard, user_of
+from dashboard.start import let_in, parse
 from tabtune_core.access import (
     BASE_VARIABLE,
     FEWEST_LETTERS,

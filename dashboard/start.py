@@ -1,0 +1,247 @@
+"""Starts the worker if it is not running, then serves the pages, by default only on this machine.
+
+In: the command line. Out: a line or two with the address, then a server until Ctrl-C.
+"""
+
+import argparse
+import errno
+import os
+import signal
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from dashboard.demo.workspace import demo_workspace
+from tabtune_core.access import (
+    BASE_VARIABLE,
+    FETCH_VARIABLE,
+    LOGIN_VARIABLE,
+    LOOPBACK,
+    SERVER_PATHS_VARIABLE,
+    Access,
+    Rules,
+    checked_base,
+    decide,
+)
+from tabtune_core.errors import SettingError, TabTuneError
+from tabtune_core.execution.end_messages import checked_address
+from tabtune_core.execution.executor import LOCAL
+from tabtune_core.execution.lock import ensure_worker, worker_of
+from tabtune_core.execution.worker_flags import (
+    VARIABLE,
+    add_worker_flags,
+    asked_by_environment,
+    check_environment,
+    chosen,
+    named_home,
+    number_within,
+    tell_workers,
+)
+from tabtune_core.execution.worker_watch import watched
+from tabtune_core.shortage import check_limits, named
+from tabtune_core.store.runs import RunStore, default_home
+from tabtune_core.upstream import DISTRIBUTION, installed
+from tabtune_core.wording import print_what_the_encoding_lacks
+
+USUAL_PORT, MOST_PORTS = 8501, 50
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, by shell convention."""
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    """Parses the command line."""
+    parser = argparse.ArgumentParser(prog="tabtune-dashboard", description="LoRA Lab: explore LoRA trade-offs on your own tables.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {installed(DISTRIBUTION) or '(not installed)'}")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--home", type=named_home, default=None, help="workspace folder (default: TABTUNE_HOME, else ~/.tabtune)")
+    where.add_argument(
+        "--demo",
+        action="store_true",
+        help="open a temporary workspace with a finished sweep and one in progress; it is deleted at the end",
+    )
+    parser.add_argument("--port", type=number_within(1, 2**16 - 1), help=f"port to listen on (default: {USUAL_PORT}, or the next free one)")
+    parser.add_argument(
+        "--address",
+        default=LOOPBACK,
+        help="host or IP address to listen on; 0.0.0.0 is all addresses of this machine. If other machines can reach the server, it asks"
+        " for a token, which is part of the address that it prints; set TABTUNE_TOKEN to choose it (default: 127.0.0.1, this machine only)",
+    )
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another host name by which browsers reach this server, for example that of a proxy; can be repeated",
+    )
+    parser.add_argument(
+        "--base-url",
+        default="",
+        metavar="PATH",
+        help="path below which a proxy serves this dashboard, such as /lab/, whether or not the proxy removes it (default: no path)",
+    )
+    parser.add_argument(
+        "--login",
+        action="store_true",
+        help="ask people to log in, instead of for a token, with the OpenID Connect provider under [auth] in .streamlit/secrets.toml",
+    )
+    parser.add_argument(
+        "--fetch-addresses",
+        action="store_true",
+        help="let people add tables (https://, hf://datasets/, openml:) and adapters (hf://) by address, which this machine then downloads;"
+        " addresses of private networks are refused (default: only files)",
+    )
+    parser.add_argument(
+        "--upload-limit-mb", type=number_within(1, 10**6), default=1000, help="largest file to upload, in megabytes (default: 1000)"
+    )
+    flags = parser.add_argument_group(
+        "the worker that this program starts", f"A worker that is already running keeps its own. {VARIABLE} may hold all flags of a worker."
+    )
+    add_worker_flags(flags, address="--ray-address")
+    parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
+    return parser.parse_args(arguments)
+
+
+def free_port(address: str, asked: int | None) -> int:
+    """Returns the port ``asked`` for, or the first free one from USUAL_PORT.
+
+    Raises:
+        SettingError: if no such port is free, or ``address`` is not of this machine.
+    """
+    why = ""
+    ports = range(USUAL_PORT, USUAL_PORT + MOST_PORTS) if asked is None else range(asked, asked + 1)
+    for port in ports:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                if error.errno == errno.EADDRNOTAVAIL:
+                    raise SettingError(f"{address} is not an address of this machine; choose another with --address.") from error
+                why = error.strerror or ""
+                continue
+            return port
+    if asked is None:
+        raise SettingError(f"No port is free between {ports[0]} and {ports[-1]}; choose another with --port.")
+    raise SettingError(f"Port {asked} cannot be used ({why}). Choose another with --port, or leave --port out for the next free one.")
+
+
+def sections_for_login() -> dict[str, object]:
+    """Returns the secrets of a server where people log in.
+
+    Raises:
+        SettingError: if the section [auth] or a package is missing; it says what to do.
+    """
+    from streamlit import secrets
+    from streamlit.auth_util import is_authlib_installed
+
+    found = dict(secrets) if secrets.load_if_toml_exists() else {}
+    if "auth" not in found:
+        raise SettingError(
+            "--login needs the section [auth] in .streamlit/secrets.toml, in this folder or your home folder. How to write it:"
+            " https://docs.streamlit.io/develop/concepts/connections/authentication"
+        )
+    if not is_authlib_installed():
+        raise SettingError("--login needs a package that is not installed. Run: pip install 'streamlit[auth]'")
+    return found
+
+
+def let_in(options: argparse.Namespace) -> Access:
+    """Returns who may reach the server; raises SettingError if the options contradict each other."""
+    login = sections_for_login() if options.login else None
+    try:
+        base = checked_base(options.base_url)
+        if base and login is not None:
+            raise SettingError("--login cannot be used with --base-url: the provider sends people back to the root of a host name.")
+        access = replace(decide(options.address, options.allow_host, login=login), base=base)
+        rules = Rules.of(login or {})
+    except ValueError as error:
+        raise SettingError(str(error)) from error
+    os.environ[BASE_VARIABLE] = base
+    os.environ[LOGIN_VARIABLE] = "1" if access.login else ""
+    os.environ[SERVER_PATHS_VARIABLE] = "1" if rules.server_paths else ""
+    return access
+
+
+def greet(access: Access, urls: list[str], home: Path, *, demo: bool) -> None:
+    """Prints where the pages are and who may see them."""
+    end = "deletes the demo" if demo else "stops the dashboard; runs continue"
+    print(f"LoRA Lab is at {' and, on this machine, at '.join(urls)} (workspace {home}). Ctrl-C {end}.")
+    if access.token:
+        print("Anyone who has this address with its token can use the server. The connection is not encrypted.")
+    if access.login:
+        who = f"those listed ({len(access.emails)})" if access.emails else "everybody who can log in with the provider under [auth]"
+        print(f"Asks for a log-in and admits {who}. List them as emails = [...] under [tabtune] in secrets.toml.")
+    if sys.stdout is not None:  # closed
+        sys.stdout.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serves until interrupted."""
+    print_what_the_encoding_lacks()
+    options = parse(arguments)
+    try:
+        with named():
+            check_limits()
+            os.getcwd()  # a server cannot be started in a folder that was deleted: said before a worker is started
+            # so that the demo is deleted, and an idle worker ends, after these signals, too
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+            if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
+                signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # uvicorn knows only this one
+            if not options.demo:
+                serve(options, Path(os.path.expanduser(options.home or default_home())).resolve())
+                return
+            with demo_workspace() as home:
+                serve(options, home)
+    except TabTuneError as error:
+        print(f"tabtune-dashboard: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    except KeyboardInterrupt:  # uvicorn raises it again after an orderly shutdown
+        raise SystemExit(INTERRUPTED) from None
+
+
+def serve(options: argparse.Namespace, home: Path) -> None:
+    """Serves the pages of the workspace ``home``, and starts its worker."""
+    from dashboard.server.application import application, explain_failed_downloads, leave_out_late_parts
+
+    explain_failed_downloads()
+    leave_out_late_parts()
+    sys.argv = [str(Path(__file__).with_name("app.py"))]  # Streamlit looks for .streamlit/config.toml beside this file
+    access = let_in(options)
+    port = free_port(access.address, options.port)
+    os.environ["TABTUNE_HOME"] = str(home)
+    os.environ[FETCH_VARIABLE] = "1" if options.fetch_addresses else ""
+    check_environment()
+    where = {"executor": options.executor, "address": options.ray_address, "gpu_share": options.gpu_share, "notify": options.notify}
+    tell_workers(parallel=options.parallel, threads=options.threads, **where)
+    choice = chosen(asked_by_environment())  # checked here, because the worker would only end with a line in its log
+    choice.check()
+    if options.notify:
+        checked_address(options.notify)
+    with named(folder=home):
+        store = RunStore(home)
+        there = worker_of(home)
+        ensure_worker(home, exit_when_idle=options.demo)
+
+    later = options.parallel or options.threads or choice.executor != LOCAL
+    if later and there is not None and not there.outdated:
+        print(
+            f"The worker of {home} is already running (process {there.pid}), so --parallel, --threads and --executor apply to the next one."
+            " To apply them now, end the worker with 'loralab worker --stop' (its runs continue) and start this program again."
+        )
+    urls = access.addresses(port)
+    greet(access, urls, home, demo=options.demo)
+    if not options.no_browser:
+        threading.Timer(1.5, webbrowser.open, (urls[-1],)).start()
+    config = {
+        "server.address": access.address,
+        "server.port": port,
+        "server.maxUploadSize": options.upload_limit_mb,
+        "server.allowedHosts": list(access.names),
+        "logger.hideWelcomeMessage": True,  # it names the address without its token
+    }
+    with watched(store):
+        application(access).run(config=config)
