@@ -6,7 +6,7 @@ from datetime import date
 
 from tabtune_core.data.findings import Finding, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking
-from tabtune_core.data.reading.date_formats import PARTS, STANDARD, ZONED
+from tabtune_core.data.reading.date_formats import LOCAL_TIME, MAILED, PARTS, STANDARD, ZONED
 from tabtune_core.data.reading.unread_cells import STRAY_SHARE
 
 OTHER_YEAR = re.compile(r"(?<!\d)(1[34]\d\d|2[456]\d\d)(?!\d)")
@@ -23,6 +23,15 @@ def calendar_findings(name: str, cells: Sequence[str]) -> tuple[Finding, ...]:
     message = f"{name!r} holds dates such as {shorten(years[0])!r}, which seem to be of the Iranian, Islamic or Thai calendar, "
     what = "but are read as Gregorian: their days of the week and months are wrong, and the distances between them nearly right."
     return (Finding("warning", "calendar", message + what, name),)
+
+
+def local_time_findings(name: str, cells: Sequence[str]) -> tuple[Finding, ...]:
+    """Reports that the name of a zone at the end of times was left out."""
+    shown = next((cell for cell in cells if re.search(LOCAL_TIME, cell, re.IGNORECASE)), None)
+    if shown is None:
+        return ()
+    message = f"{name!r} holds times with the name of a zone, such as {shorten(shown)!r}: each is read as the time on the clock there."
+    return (Finding("info", "local-time", message, name),)
 
 
 def far_year_findings(name: str, style: str, value: str) -> Asking[tuple[Finding, ...]]:
@@ -42,7 +51,8 @@ def far_year_findings(name: str, style: str, value: str) -> Asking[tuple[Finding
 
 def zone_findings(name: str) -> Asking[tuple[Finding, ...]]:
     """Reports that times became moments in UTC, if any has an offset or a zone."""
-    filled, zoned, shown = yield Ask((f"count({STANDARD})", f"count(*) FILTER ({ZONED})", f"min(cell) FILTER ({ZONED})"))
+    with_zone = f"({MAILED} OR {ZONED})"
+    filled, zoned, shown = yield Ask((f"count({STANDARD})", f"count(*) FILTER {with_zone}", f"min(cell) FILTER {with_zone}"))
     if not zoned:
         return ()
     message = f"{name!r} holds times with an offset from UTC or a zone, such as {shorten(shown)!r}: each is read as its moment in UTC."

@@ -70,6 +70,9 @@ ZONED = (
     f"((regexp_full_match(cell, '{LOCAL}{TIME}{ZONE}') AND NOT regexp_full_match(cell, '{HALF_DAY}'))"
     f" OR regexp_full_match(cell, '{HALF_DAY}{ZONE}'))"
 )
+MAILED = r"regexp_full_match(cell, '([A-Za-z]{3}, )?\d{1,2} [A-Za-z]{3} \d{4} \d\d:\d\d(:\d\d)? [+-]\d{4}')"
+"""A moment as mails and HTTP have it."""
+MAIL = ["%d %b %Y %H:%M:%S %z", "%d %b %Y %H:%M %z"]
 MOMENT = (  # on a clock of 24 hours
     f"coalesce(strftime(TRY_STRPTIME(replace(regexp_extract(cell, '^{HALF_DAY}'), '/', '-'), "
     f"['%Y-%m-%d %I:%M:%S %p', '%Y-%m-%d %I:%M %p']), '%Y-%m-%d %H:%M:%S') || regexp_replace(cell, '^{HALF_DAY}', ''), cell)"
@@ -77,6 +80,7 @@ MOMENT = (  # on a clock of 24 hours
 # a plain cast drops everything after a time: offsets, zones, even PM
 STANDARD = (
     f"CASE WHEN regexp_full_match(cell, '{LOCAL}({TIME})?') THEN TRY_CAST(cell AS TIMESTAMP) "
+    f"WHEN {MAILED} THEN make_timestamp(epoch_us(TRY_STRPTIME(regexp_replace(cell, '^[A-Za-z]+, ', ''), {MAIL}))) "
     f"WHEN {ZONED} THEN make_timestamp(epoch_us(TRY_CAST(regexp_replace("
     # before DuckDB 2, a moment with a zone needs seconds
     rf"regexp_replace(replace({MOMENT}, 'UTC', 'GMT'), '([T ]\d{{1,2}}:\d{{2}})(\s*[A-Za-z+-])', '\1:00\2'), '\s+([+-])', '\1') "
@@ -94,6 +98,8 @@ MARKS = (
 ENDINGS = (  # of months in all these languages; an exact list, since "Junior 2010" is not a date
     "uary|uari?|vier|v|eiro|ruary|ruari?|rero|braio|ch|s|zo|ço|ile?|o|e|io?|ho|y|ust(us)?|t|t?i?embre|tember|ober|obre|ubre|ember|embro"
 )
+LOCAL_TIME = r"^(\d?\d?\D.*\d(?:\s*[ap]\.?m\.?)?)\s*\b(?:[ecmp][sd]t|ce(?:s)?t|[ew]e(?:s)?t|bst|ist|jst|kst|msk|ae(?:s|d)t|me(?:s)?z)$"
+"""A moment that ends with the name of a zone, on the clock of that place; those with the year first become UTC, if the zone is known."""
 REWRITTEN = (
     (r"^((mon|tue|wed|thu|fri|sat|sun)(day|sday|nesday|rsday|urday)?[.,]?\s+|(mo|di|mi|do|fr|sa|so)[.,]+ *)", ""),
     (r"\b(\d{1,2})(st|nd|rd|th)\b( of\b)?", r"\1"),
@@ -102,6 +108,7 @@ REWRITTEN = (
     (r"(\d)t(\d)", r"\1 \2"),
     (r"^(\d{8}) (\d\d)(\d\d)(\d\d)z?$", r"\1 \2:\3:\4"),
     (r"(\d)\s*(utc|gmt|uhr|[+-]00:?00)$", r"\1"),
+    (LOCAL_TIME, r"\1"),
     (r"(\d)\s*([ap])\.?m\.?$", r"\1 \2M"),
     *MARKS,
     (r"^(\d{4}) ?q ?([1-4])$", r"q\2 \1"),

@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from tabtune_core.data.findings import DateOrder, Finding, Kind, Question, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, answered, quoted
-from tabtune_core.data.reading.date_findings import calendar_findings, far_year_findings, zone_findings
+from tabtune_core.data.reading.date_findings import calendar_findings, far_year_findings, local_time_findings, zone_findings
 from tabtune_core.data.reading.date_formats import (
     CLOCK,
     DIGITS,
@@ -73,7 +73,7 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
         ways = {style: written_as(style) for style in STYLES} if forced or not in_digits else {}
         ways |= {style: digits_as(style) for style in DIGITS} if forced or in_digits else {}
         other, more, _ = yield from _fitting(ways, forced)
-        fitting, read, zones = (other, more, ()) if more > read else (fitting, read, zones)
+        fitting, read, zones = (other, more, local_time_findings(name, likely)) if more > read else (fitting, read, zones)
     if not forced and (not fitting or (in_digits and read < filled)):
         return None
     by_order = {order: style for order, styles in ORDERS.items() if (style := next(filter(fitting.__contains__, styles), None))}
@@ -184,7 +184,8 @@ def _typed(name: str, likely: list[str], kind: Kind, value: str, read: int, fill
         (timed,) = yield Ask((f"count(*) FILTER (({value}) <> date_trunc('day', {value}))",), parts=PARTS)
         kind = "datetime" if timed else "date"
     shown = f" such as {shorten(likely[0])!r}" if likely else ""
-    wrong_kind = " Choose number, under Columns, if they are plain numbers." if likely and is_number(likely[0]) else " Nothing to do."
+    other = "durations" if kind == "time" else "plain numbers" if likely and is_number(likely[0]) else ""
+    wrong_kind = f" Choose number, under Columns, if they are {other}." if other else " Nothing to do."
     told = (Finding("info", "date", f"{name!r} holds {MEANS[kind].format(shown)}.{wrong_kind}", name),) if read else ()
     return Typed(kind, value, (*bad, *told))
 

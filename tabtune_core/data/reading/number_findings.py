@@ -29,6 +29,8 @@ MANY_NUMBERS = 20
 """A column with more different values, all but a few of them numbers, is a number column, however often the words occur."""
 BARE_POWER = re.compile(r"\d+[Ee]\d+")
 MARKED = re.compile(rf"{BOUND}.*|.*\d{FLAG}")
+CREDIT = re.compile(r".*\d[.,]\d\d\s*(CR|DR|Cr|Dr|[CDHS])")
+"""An amount with a mark of credit or debit, in English or German."""
 NO_SIGN: frozenset[str] = frozenset()
 SHOWN = {POINTS: r"\d,\d", COMMAS: r"\d,\d", BLANKS: rf"\d({GAP}|{APOSTROPHE})\d", AMOUNTS: "[KkMmBb]$"}
 """What the example of a format must hold."""
@@ -87,6 +89,17 @@ def like_codes(name: str, sample: Sequence[str]) -> tuple[Finding, ...]:
         return ()
     message = f"{name!r} holds {short[twice]!r} and {twice!r}, read as the same number. Choose category if they differ, as versions do."
     return (Finding("info", "zeros-at-end", message, name),)
+
+
+def credit_finding(name: str, sample: Sequence[str]) -> tuple[Finding, ...]:
+    """Warns about amounts that stay words because a mark may change their sign."""
+    shown = {match[1]: cell for cell in sample if (match := CREDIT.fullmatch(cell))}
+    if not shown.keys() & {"CR", "DR", "Cr", "Dr"} and shown.keys() not in ({"C", "D"}, {"H", "S"}):
+        return ()
+    message = (
+        f"{name!r} holds amounts such as {next(iter(shown.values()))!r}, whose mark may change their sign, so they are kept as words. "
+    )
+    return (Finding("warning", "credits", f"{message}Write the signs as plus and minus in the file.", name),)
 
 
 def infinite_finding(name: str, infinite: int) -> tuple[Finding, ...]:

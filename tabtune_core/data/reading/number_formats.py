@@ -16,10 +16,12 @@ MINUS = "\u2212\u2013"
 SIGNED = f"replace(replace(cell, '{MINUS[0]}', '-'), '{MINUS[1]}', '-')"  # translate takes three times as long
 BRACKETED = rf"^({LED})?\s*\(([^()]*\d%?)\s*\)\s*%?$|^(\d[\d.,]*[.,]\d\d+)-$"
 """A negative number as accountants and SAP write it; a grade such as 2- or 1.3- is none."""
-BARE = rf"regexp_replace(regexp_replace({SIGNED}, '{BRACKETED}', '-\2\3'), '^([+-]?)\s*({LED}|%)\s*|\s*({MONEY}|/-|%|\+)$', '\1', 'g')"
-BOUND, FLAG = r"[<>≤≥~≈]=?\s*", r"\s+[AC-JLN-Za-jln-z]{1,2}"
+SURROUNDED = rf"^([+-]?)\s*({LED}|%)\s*|^([+-])\s+|\s*({MONEY}|/-|%|\+)$"
+BARE = rf"regexp_replace(regexp_replace({SIGNED}, '{BRACKETED}', '-\2\3'), '{SURROUNDED}', '\1\3', 'g')"
+_FLAG = "[AC-JLN-Za-jln-z]"
+BOUND, FLAG = r"[<>≤≥~≈]=?\s*", rf"\s+(?:{_FLAG}|{_FLAG}[AC-JLN-QS-Za-jln-qs-z]|[AE-JLN-Zae-jln-z][Rr])"
 """A mark before a number that was too small or large to measure; a flag after a number, as laboratories (H) and statistical offices (e)
-write it, except K, M and B, which mean thousands, millions and billions."""
+write it, except K, M and B, which mean thousands, millions and billions, and CR and DR: a credit has the other sign."""
 FOOTNOTE = r"\s*(?:\[[^\]]{1,9}\]|[*†‡§]+)"
 UNMARKED = rf"regexp_replace({SIGNED}, '^{BOUND}|(?:{FLAG}|{FOOTNOTE})$', '', 'g')"
 PERCENT = "%"
@@ -65,8 +67,9 @@ SIGNS = NumberFormat("units", "Numbers", r"[+-]?(\d+\.?\d*|\.\d+)" + POWER, "{ce
 AMOUNTS = NumberFormat(
     "units",
     "Numbers with K, M or B for thousands, millions or billions",
-    r"[+-]?(\d+|\d{1,3}(,\d{3})+)(\.\d+)?\s?[KkMmBb]?",
-    "regexp_replace({cell}, '[^\\d.+-]', '', 'g') || 'e' || (strpos('KMB', upper({cell}[-1:])) * 3)",
+    r"[+-]?((\d+|\d{1,3}(,\d{3})+)(\.\d+)?\s?[KkMmBb]?|\d+,\d{1,2}\s?[KkMmBb])",
+    "regexp_replace(regexp_replace({cell}, ',(\\d\\d?\\D)', '.\\1'), '[^\\d.+-]', '', 'g')"
+    " || 'e' || (strpos('KMB', upper({cell}[-1:])) * 3)",
     "K, M or B",
 )
 SURE_COMMA = rf"[+-]?\d{{1,3}}((\.|{GAP})?\d{{3}})*,((\d{{1,2}}|\d{{4,}}){POWER}|\d{{3}}[eE][+-]?\d{{1,3}})"

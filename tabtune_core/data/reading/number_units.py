@@ -20,7 +20,7 @@ POWERS = str.maketrans({"2": "[2²]", "²": "[2²]", "3": "[3³]", "³": "[3³]"
 """In a pattern of a unit, m2 and m² are the same."""
 PLURAL, HAS_PLURAL = re.compile(r"(?<=[a-z]{3})s$"), re.compile("[a-z]{2}$")
 """lb and lbs are one unit; m and ms, V and Vs, kW and kWs are not."""
-AMOUNT = re.compile(rf".*(\d\.\d+|({MONEY}).*\d)\s?[KkMB]")
+AMOUNT = re.compile(rf".*(\d\.\d+|\d,\d\d?|({MONEY}).*\d)\s?[KkMB]")
 """A number with K, M or B where a decimal point or a currency shows that the letter is not a unit or part of a code."""
 ASKED_AMOUNT = re.compile(r".*\d\s?[KkMB]")
 """The same without that evidence, for a column that the person asked to read as numbers."""

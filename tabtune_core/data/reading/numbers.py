@@ -11,7 +11,7 @@ from tabtune_core.data.findings import Finding, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
 from tabtune_core.data.reading.durations import CLOCKED, SPANS, unit_of_typed, values_in
 from tabtune_core.data.reading.fitting import all_ways, ending, number_format
-from tabtune_core.data.reading.number_findings import MANY_NUMBERS, MARKED, infinite_finding, like_codes, style_typed
+from tabtune_core.data.reading.number_findings import MANY_NUMBERS, MARKED, credit_finding, infinite_finding, like_codes, style_typed
 from tabtune_core.data.reading.number_formats import (
     AMOUNTS,
     FINITE,
@@ -93,7 +93,8 @@ def as_number(
             return replace(typed, findings=(bad_cells_finding(name, bad, unread, filled), *typed.findings))
     (marked,) = (yield Ask((f"count(*) FILTER {MISSING_WORD}",))) if unread > filled * STRAY_SHARE else (0,)
     most = 1 if unread == marked or len(sample) > MANY_NUMBERS else STRAY_SHARE
-    return (yield from stray_words(name, unread, filled, wrong, most=most))
+    words = yield from stray_words(name, unread, filled, wrong, most=most)
+    return replace(words, findings=(*credit_finding(name, sample), *words.findings))
 
 
 def each_number(name: str, sample: Sequence[str], *, unit: str | None, comma_first: bool, decimal_comma: bool | None) -> Asking[Typed]:

@@ -120,7 +120,7 @@ def test_numbers_as_people_write_them(cells, values, found):
         (["9007199254740993", "12", "13"], "category", {"kept-as-text"}),
         (["12345678901234567890", "12345678901234567891", "3"], "category", {"kept-as-text"}),
         ([f"{row:05}" for row in range(0, 90_000, 1000)] + ["abroad"], "text", {"kept-as-text", "id-like"}),
-        (["€1,5M", "€2,5M"], "category", set()),
+        (["€1,5M", "€2,5M"], "number", {"units"}),
         (["1_000", "2", "3"], "category", set()),
         (["(1)", "(2)", "(1)"], "category", set()),
         (["<=50K", ">50K", ">50K"], "category", set()),
@@ -387,6 +387,27 @@ def test_marks_among_words_are_asked_about_and_the_answer_makes_them_missing(mar
 )
 def test_words_with_a_meaning_are_not_asked_about(words):
     assert "missing-words" not in codes(one_column(words.split() * 9))
+
+
+@pytest.mark.parametrize(
+    ("cells", "read"),
+    [
+        (["- 715,73 €", "921,44 €", "- 12,10 €"], [-715.73, 921.44, -12.1]),
+        (["- 7.5", "3.25", "+ 1.5"], [-7.5, 3.25, 1.5]),
+        (["75,36K", "1,5M", "40,93K"], [75_360, 1_500_000, 40_930]),
+    ],
+)
+def test_signs_with_a_space_and_amounts_with_a_decimal_comma_are_read(cells, read):
+    table = one_column(cells * 9)
+    assert table.frame["x"].tolist() == read * 9
+
+
+@pytest.mark.parametrize("marks", [("", " CR"), (" Dr", " Cr"), (" S", " H"), (" C", " D")])
+def test_marks_of_credit_and_debit_are_pointed_out_and_never_dropped(marks):
+    table = one_column([f"1,{100 + row}.50{marks[row % 2]}" for row in range(40)])
+    assert "credits" in codes(table)
+    assert table.columns[0].kind != "number"
+    assert "credits" not in codes(one_column([f"1,{100 + row}.50{' H' * (row % 2)}" for row in range(40)]))
 
 
 def word_column(different: int, rows: int) -> Table:

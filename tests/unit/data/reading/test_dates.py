@@ -341,3 +341,15 @@ def test_regular_steps_propose_the_order_of_day_and_month(style, freq, read):
     table = read_table(pd.DataFrame({"t": days.strftime(style), "y": range(len(days))}).to_csv(index=False).encode())
     assert next(finding.message for finding in table.findings if finding.code == "ambiguous-date").endswith(f"read {read} first.")
     assert (table.frame["t"] == days).all()
+
+
+def test_zones_by_name_stay_on_the_clock_and_offsets_of_mails_become_utc():
+    moments = pd.date_range("2024-01-01 13:05:07", periods=40, freq="25h")
+    frame = pd.DataFrame({"mailed": moments.strftime("%a, %d %b %Y %H:%M:%S +0130"), "y": range(40)})
+    for zone in ("PST", "CEST", "MEZ", "GMT"):
+        frame[zone] = moments.strftime(f"%b %-d, %Y %-I:%M:%S %p {zone}" if zone == "PST" else f"%d.%m.%Y %H:%M:%S {zone}")
+    table = read_table(frame.to_csv(index=False).encode())
+    assert (table.frame["mailed"] == moments - pd.Timedelta(minutes=90)).all()
+    assert all((table.frame[zone] == moments).all() for zone in frame.columns[2:])
+    assert [finding.column for finding in table.findings if finding.code == "local-time"] == ["PST", "CEST", "MEZ"]
+    assert [finding.column for finding in table.findings if finding.code == "utc"] == ["mailed"]
