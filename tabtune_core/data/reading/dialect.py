@@ -37,6 +37,8 @@ MARK = "#"
 OPEN_CELL = re.compile('[;,\t|]"[^"]*$')
 """A cell in quotes that goes on in the next line, in a line without its other cells in quotes."""
 BLANKS = re.compile(r'("[^"]*")| +')
+EVEN = 0.8
+"""Least share of the lines that a separator splits evenly; the others have a cell too many or too few."""
 DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+(?:[eE][-+]?\d+)?\s*")
 
 
@@ -228,7 +230,7 @@ def write_start(start: str, path: Path) -> None:
 
 def head_records(head: str, delimiter: str, quote: str) -> list[tuple[int, list[str]]]:
     """Returns the non-blank records at the start of a file, each with the number of lines before it."""
-    reader = csv.reader(io.StringIO(head), delimiter=delimiter, quotechar=quote)
+    reader = csv.reader(io.StringIO(head), delimiter=delimiter, quotechar=quote, skipinitialspace=delimiter != " ")
     records = []
     before = 0
     with suppress(csv.Error):  # a cell over csv's size limit: the records before it are enough
@@ -241,22 +243,29 @@ def head_records(head: str, delimiter: str, quote: str) -> list[tuple[int, list[
 
 
 def separates(head: str, mark: str, quote: str) -> bool:
-    """Whether ``mark`` separates cells although DuckDB found ',': all lines except notes split evenly at it, while at ',' some do not or
-    only decimal numbers are split.
+    """Whether ``mark`` separates cells although DuckDB found ',': most lines except notes split evenly at it, while at ',' some do not or
+    split into fewer cells, or only decimal numbers are split.
     """
     records = head_records(head, mark, quote)
     width = usual_width(records)
     whole = [len(record) == width for _, record in records]
     table = records[whole.index(True) : len(whole) - whole[::-1].index(True)] if width > 1 else []
-    cells = [cell for _, record in table for cell in record if "," in cell]
-    if not cells or not all(len(record) == width for _, record in table):
+    rows = [record for _, record in table if len(record) == width]
+    even, marked = len(rows) >= EVEN * len(table), len(records[0][1]) > 1 if records else False
+    if not even or not any("," in cell for record in rows for cell in record):
         return False
-    if not whole[0] and "," in "".join(table[0][1]):  # the line above is not a note but a header without the mark
+    if not marked and "," in "".join(rows[0]):  # the line above is not a note but a header without the mark
         return False
-    decimals = whole[0] and all(map(DECIMAL_COMMA.fullmatch, cells))
-    if mark == " ":  # which may stand in a cell: only below a header without numbers
-        return decimals and not any(map(NUMBER.fullmatch, records[0][1]))
-    return decimals or evenness(head_records(head, ",", quote)) < 1
+    named = not any(map(NUMBER.fullmatch, rows[0]))
+    if mark == " ":  # which may stand in a cell: only below a header without numbers, and in each line
+        return whole[0] and named and len(rows) == len(table) and only_decimals(rows)
+    others = head_records(head, ",", quote)
+    return (marked and (only_decimals(rows[named:]) or width > usual_width(others))) or evenness(others) < 1
+
+
+def only_decimals(rows: list[list[str]]) -> bool:
+    """Whether each cell with a comma is a number with a decimal comma."""
+    return all(DECIMAL_COMMA.fullmatch(cell) for record in rows for cell in record if "," in cell)
 
 
 def single_blanks(text: str) -> str:

@@ -13,6 +13,7 @@ from read_tables import EXPECTED, PLAIN, codes, parquet, said, zipped
 from tabtune_core.data.findings import ReadAs
 from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.reading.cells import load_text
+from tabtune_core.data.reading.dialect import separates
 from tabtune_core.data.reading.misfits import Dialect
 from tabtune_core.data.reading.progress import Job, untold
 from tabtune_core.data.reading.sql import connect, counts
@@ -381,10 +382,46 @@ def test_notes_with_commas_do_not_disturb_decimal_commas_and_semicolons(above, b
     assert table.frame.iloc[19].tolist() == ["town 19", 19000, 19.25]
 
 
+def with_odd_line(mark: str, names: str, row: str, *, place: int, more: int) -> str:
+    """A table of 20 rows, one of which has a cell more, or less, than the others."""
+    lines = [row.format(number, number) for number in range(20)]
+    lines[place] = f"{lines[place]};x" if more > 0 else lines[place].rpartition(";")[0]
+    return "\n".join([*[names] * (names != ""), *lines]).replace(";", mark)
+
+
+@pytest.mark.parametrize("mark", [";", "\t", "|"])
+@pytest.mark.parametrize("row", ["town {};{},25", "a;{};Doe, J. {}", "a;{};-{},5;2,75", "[{}, 1];7;{},5;y", "1,5;{},5;{}"])
+def test_a_line_with_a_cell_too_many_or_too_few_does_not_hide_the_separator(mark, row):
+    width = row.count(";") + 1
+    for names in (";".join("abcd"[:width]), ";".join(["who, and where", *"bcd"][:width]), ""):
+        for place, more in [(0, 1), (0, -1)] * (names != "") + [(7, 1), (7, -1), (19, 1), (19, -1)]:
+            assert separates(with_odd_line(mark, names, row, place=place, more=more), mark, '"'), (names, place, more)
+
+
+@pytest.mark.parametrize(("mark", "names"), [(";", "who;a;b"), ("\t", "who;a, in m;b"), ("|", "who;a;b")])
+@pytest.mark.parametrize("more", [-1, 1])
+def test_a_line_with_a_cell_too_many_or_too_few_leaves_the_others_apart(mark, names, more):
+    text = with_odd_line(mark, names, "k{};{},25;x", place=7, more=more).encode()
+    free, told = read_table(text), read_table(text, ReadingChoices(delimiter=mark))
+    assert (free.reading.delimiter, len(free.frame)) == (mark, 20 - (more > 0))
+    pd.testing.assert_frame_equal(free.frame, told.frame)
+
+
 @pytest.mark.parametrize("more", ["", "q;r,4,5\n"])
 def test_a_table_of_lists_is_split_at_its_commas(more):
     table = read_table(f"a,b\nx;y,1\nz;w,2\nx;w,3\n{more}".encode())
     assert [column.name for column in table.columns] == ["a", "b"]
+
+
+@pytest.mark.parametrize(("comma", "quote"), [(", ", ""), (", ", '"'), ("; ", '"')])
+@pytest.mark.parametrize("number", ["{}.5", '"1,{}00"'])
+def test_blanks_after_a_separator_are_not_part_of_a_cell(comma, quote, number):
+    lines = [comma.join([f"{quote}k{row}{quote}", f'"Chair, {"red" if row % 2 else "blue"}"', number.format(row)]) for row in range(20)]
+    table = read_table("\n".join([comma.join(f"{quote}{name}{quote}" for name in ("id", "what", "price")), *lines]).encode())
+    assert ([*table.frame], len(table.frame)) == (["id", "what", "price"], 20)
+    assert table.frame.iloc[[1, 2], 1].tolist() == ["Chair, red", "Chair, blue"]
+    assert table.columns[2].kind == "number"
+    assert not {"short-lines", "ragged-lines"} & codes(table)
 
 
 def packed(kind):
