@@ -10,7 +10,7 @@ import re
 from collections import Counter, deque
 from contextlib import suppress
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 
@@ -18,7 +18,7 @@ import duckdb
 
 from tabtune_core.data.findings import SET_SEPARATOR, ReadingChoices
 from tabtune_core.data.reading.drawn_lines import HEAD_CHARACTERS, rewrite
-from tabtune_core.data.reading.header_line import MOSTLY, NUMBER, first_record, has_header, names_above
+from tabtune_core.data.reading.header_line import MOSTLY, NUMBER, first_record, has_header, names_above, rows_above
 from tabtune_core.data.reading.misfits import Dialect, Lines, find_misfits, refuse_open_quote
 from tabtune_core.data.reading.sniffer import SNIFFED_CHARACTERS, SNIFFED_LINES, sniff
 from tabtune_core.errors import LayoutError, TableError
@@ -98,6 +98,8 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     marked = numbers or (skip == 1 and start[1:2] != " " and any({*first} & {*record} for before, record in records if before > skip))
     above = marked_header(start.split("\n"), skip, delimiter, quote, width) if marked else None
     skip, first = above or (skip, first)
+    empty_first(sniffed, skip, quote)
+    empty_first(path, blank + skip, quote)
     below = [record for before, record in records if before > skip]
     dialect = Dialect(delimiter, quote, escape, skip, max(width, len(first)), False, 0)
     header = (
@@ -105,6 +107,7 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     )
     lines = 2 if together and header else None
     dialect = replace(dialect, skip=blank + skip, header=header, short_header=header * max(width - len(first), 0), header_lines=lines)
+    dialect = replace(dialect, rows_above=rows_above(records, skip))
     numbered = 2 * sum(NUMBER.fullmatch(record[0]) is not None for _, record in records) > len(records)
     return replace(dialect, comments=blank_comments(path, dialect, header_marked=bool(above), numbered=numbered))
 
@@ -196,6 +199,15 @@ def blank_comments(path: Path, dialect: Dialect, *, header_marked: bool, numbere
             kept.write(line)
     whole.unlink()
     return comments
+
+
+def empty_first(path: Path, number: int, quote: str) -> None:
+    """Empties the first lines of a file if they have quotes: DuckDB would skip records, and take a cell with line breaks for one line."""
+    with path.open(encoding="utf-8", newline="\n") as lines:
+        quoted = any(quote in line for line in islice(lines, number))
+    if quoted:
+        places = count(1)
+        rewrite(path, lambda line: "\n" if next(places) <= number else line)
 
 
 def first_letters(path: Path) -> tuple[int, str]:

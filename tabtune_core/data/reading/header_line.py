@@ -4,6 +4,7 @@ Part of the second step of reading. In: the records at the start of the file. Ou
 """
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +25,8 @@ NO_NUMBERS = ["", "?", "-", ".", "..", "NA", "na", "N/A", "n/a", "#N/A", "NaN", 
 """Marks of a missing number: one of them in the first line does not make it a header."""
 MANY_PLACES = 4
 """From this many numbers that count the columns, the line is a header."""
+FEWEST_CELLS_ABOVE = 10
+"""Fewest cells, besides the first of each row, of another table above."""
 NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?\s*")
 
 
@@ -31,16 +34,44 @@ def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int,
     """Finds the first line of the table: as wide as a row, one cell short or without the cells that are empty in each row, and at least
     half filled.
     """
+    records = records[records_above(records, width) :]
     filled_width = max(place for _, record in records for place, cell in enumerate(record, 1) if len(record) == width and cell.strip())
     fill = [sum(bool(cell.strip()) for cell in record) for _, record in records]
     usual = width - 1 if max(fill) >= width - 1 else median_low(fill)  # a note beside the table may widen it
-    for (before, record), filled in zip(records, fill, strict=True):
+    for place, ((before, record), filled) in enumerate(zip(records, fill, strict=True), 1):
         if len(record) >= max(min(width - 1, filled_width), 2) and filled * 2 > min(usual, width - 1):
-            below = next((row for start, row in records if start > before), ())
+            below, *others = [row for _, row in records[place:]] or [[]]
+            if filled == 1 and names_numbers(below, others):
+                continue  # the title of a table of two columns
             # else a title with as many cells as names, some of which may be years
             if len(record) >= width - 1 or any(NUMBER.fullmatch(cell) and not YEAR.fullmatch(cell) for cell in below):
                 return before, record
     return records[0]
+
+
+def records_above(records: list[tuple[int, list[str]]], width: int) -> int:
+    """Counts the records above the table that blank lines separate from it: those of blocks without a row, and those above a larger block
+    that begins with names of its columns of numbers.
+    """
+    ends = [before + 1 + sum(cell.count("\n") for cell in record) for before, record in records]
+    gaps = [place for place in range(1, len(records)) if records[place][0] > ends[place - 1]]
+    above = 0
+    for start, end in pairwise([0, *gaps, len(records)]):
+        block = [record for _, record in records[start:end]]
+        first = next((place for place, record in enumerate(block[:2]) if len(record) == width), None)
+        named = 2 * start < end and first is not None and names_numbers(block[first], block[first + 1 :])
+        without_row = above == start and all(len(record) != width for record in block) and (len(block) > 1 or len(block[0]) < width - 1)
+        if named or without_row:
+            above = start if named else end
+    return above if above < len(records) else 0
+
+
+def rows_above(records: list[tuple[int, list[str]]], skip: int) -> int:
+    """Counts the rows of another table in the first ``skip`` lines: many, with most of their cells filled, and a number in each."""
+    rows = [record for before, record in records if before < skip and any(map(NUMBER.fullmatch, record))]
+    widths = Counter(len(record) for record in rows if 2 * sum(map(bool, record)) > len(record))
+    width, count = max(widths.items(), key=lambda pair: pair[1], default=(0, 0))
+    return count if count * (width - 1) >= FEWEST_CELLS_ABOVE else 0
 
 
 def names_above(records: list[tuple[int, list[str]]], skip: int, parts: list[str]) -> tuple[int, list[str]] | None:

@@ -57,6 +57,8 @@ class Dialect:
     with more, they end in separators."""
     header_lines: int | None = None
     """How many lines surely hold names, if several."""
+    rows_above: int = 0
+    """How many rows of another table are above this one."""
     comments: Lines = field(default_factory=Lines)
     """Lines of the table that are not rows."""
 

@@ -1,0 +1,73 @@
+"""Lines above a table: titles, other tables and further lines of names."""
+
+import pytest
+from read_tables import said
+
+from tabtune_core.data.table import ReadingChoices, read_table
+
+ROWS = [f"k{row % 3},{row}.5,{row * 7 % 10}" for row in range(24)]
+NAMES = ["who", "size", "days"]
+
+
+def lines(*above: str, mark: str = ",", end: str = "\n", names: str = "who,size,days") -> bytes:
+    return end.join([*above, *[names] * (names != ""), *ROWS]).replace(",", mark).encode()
+
+
+@pytest.mark.parametrize("above", ['"Report{}July 2017",,', ',,{}"Report{}by us{}July",,', '{}{}"Report, {}July 2017"', '5" pipes, 2017{}'])
+@pytest.mark.parametrize(("mark", "end"), [(",", "\n"), (";", "\r\n"), ("\t", "\n")])
+def test_a_title_in_quotes_may_hold_line_breaks(above, mark, end):
+    table = read_table(lines(above.replace("{}", end), mark=mark, end=end))
+    assert ([*table.frame], len(table.frame), table.frame["size"].sum()) == (NAMES, 24, sum(range(24)) + 12)
+    assert said(table, "title-lines")
+
+
+@pytest.mark.parametrize("header", [False, None])
+def test_a_title_in_quotes_may_stand_above_rows_without_names(header):
+    above = '"Report\nJuly 2017",,' if header is None else '"Report\nJuly 2017"'
+    table = read_table(lines(above, names=""), ReadingChoices(header=header))
+    assert len(table.frame) == 24
+
+
+SMALL = {
+    "one row": ["latitude,longitude,elevation,zone,place", "52.52,13.41,38.0,GMT,Rome", ""],
+    "as many columns": ["latitude,longitude,zone", "52.52,13.41,GMT", ""],
+    "a line of separators": ["Security,SPX,", "Period,D,", ",,"],
+    "two tables": ["a,b,c,d", "1,2,3,4", "", "e,f,g,h,i", "1,2,3,4,5", "6,7,8,9,1", ""],
+    "below a title": ["Station 7", "", "latitude,longitude", "52.52,13.41", "", "Hours"],
+}
+
+
+@pytest.mark.parametrize("above", SMALL.values(), ids=SMALL)
+@pytest.mark.parametrize("mark", [",", ";", "\t"])
+def test_a_small_table_above_does_not_name_the_columns(above, mark):
+    table = read_table(lines(*above, mark=mark))
+    assert ([*table.frame], len(table.frame)) == (NAMES, 24)
+    assert [finding.severity for finding in table.findings if finding.code == "title-lines"] == ["info"]
+    again = read_table(lines(*above, mark=mark), table.reading)  # as rows to predict are
+    assert again.frame.equals(table.frame)
+
+
+@pytest.mark.parametrize("width", [2, 4, 6])
+def test_a_table_above_of_another_width_is_told(width):
+    above = ["Body", ",".join("abcdef"[:width]), *(",".join([f"2024-01-{row + 10}", *"70123"[: width - 1]]) for row in range(12))]
+    read = read_table(lines(*above, "", "Steps"))
+    assert ([*read.frame], len(read.frame)) == (NAMES, 24)
+    assert [finding.severity for finding in read.findings if finding.code == "title-lines"] == ["warning"]
+    assert "They hold another table, of 12 rows: to read that one, save it as a file of its own." in said(read, "title-lines")[0]
+
+
+@pytest.mark.parametrize("gap", [1, 5, 12])
+@pytest.mark.parametrize("names", ["who,size,days", "size,days", ""])
+@pytest.mark.parametrize("row", ["k{},{}.5,n/a", "k{},?,n/a", "{},{}.5,2"])
+def test_blank_lines_between_rows_take_none_of_them(gap, names, row):
+    rows = [row.format(number % 3, number) for number in range(24)]
+    text = "\n".join([names] * (names != "") + [""] * (gap == 1 and names != "") + rows[:gap] + [""] + rows[gap:] + [""])
+    read = read_table(text.encode(), ReadingChoices(header=names != ""))
+    assert len(read.frame) == 24
+    assert not said(read, "title-lines")
+
+
+def test_the_title_of_a_table_of_two_columns_is_not_its_header():
+    rows = [f"R{row},{row * 7 % 90}" for row in range(20)]
+    assert [*read_table("\n".join(["Report 2024,", "Region,Sales", *rows]).encode()).frame] == ["Region", "Sales"]
+    assert [*read_table("\n".join(["Region,", *rows]).encode(), ReadingChoices(header=True)).frame] == ["Region", "column_2"]
