@@ -108,10 +108,14 @@ def load_text(path: Path, dialect: Dialect, job: Job, *, sample: Path) -> Cells:
 
 
 def joined_names(connection: duckdb.DuckDBPyConnection, named: tuple[str | None, ...], more: int) -> tuple[str | None, ...]:
-    """Removes ``more`` further header rows from the start of ``cells``, and appends their words to the names of the first line."""
-    lines = [named, *connection.execute(f"SELECT * FROM cells WHERE rowid < {more} ORDER BY rowid").fetchall()]
-    connection.execute(f"DELETE FROM cells WHERE rowid < {more}")
-    return tuple(" ".join(filter(None, words)) for words in zip(*lines, strict=True))
+    """Removes ``more`` further header rows from the start of ``cells``, and appends their words to the names of the first line.
+
+    A row without any value does not count, as for a person who is asked.
+    """
+    filled = f"coalesce({', '.join(f'c{place}' for place in range(len(named)))}) IS NOT NULL"
+    found = connection.execute(f"SELECT rowid, * FROM cells WHERE {filled} ORDER BY rowid LIMIT {more}").fetchall()
+    connection.execute(f"DELETE FROM cells WHERE rowid <= {max((number for number, *_ in found), default=-1)}")
+    return tuple(" ".join(filter(None, words)) for words in zip(named, *(words for _, *words in found), strict=True))
 
 
 def rows_of(path: Path, dialect: Dialect, *, pad: bool) -> Source:

@@ -51,18 +51,19 @@ def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int,
 
 def records_above(records: list[tuple[int, list[str]]], width: int) -> int:
     """Counts the records above the table that blank lines separate from it: those of blocks without a row, and those above a larger block
-    that begins with names of its columns of numbers.
+    that begins with names of its columns of numbers, unless they are single lines, which may hold names of the same columns.
     """
     ends = [before + 1 + sum(cell.count("\n") for cell in record) for before, record in records]
     gaps = [place for place in range(1, len(records)) if records[place][0] > ends[place - 1]]
-    above = 0
+    above, single = 0, True
     for start, end in pairwise([0, *gaps, len(records)]):
         block = [record for _, record in records[start:end]]
-        first = next((place for place, record in enumerate(block[:2]) if len(record) == width), None)
-        named = 2 * start < end and first is not None and names_numbers(block[first], block[first + 1 :])
-        without_row = above == start and all(len(record) != width for record in block) and (len(block) > 1 or len(block[0]) < width - 1)
-        if named or without_row:
-            above = start if named else end
+        wide = [place for place, record in enumerate(block) if len(record) == width]
+        named = not single and 2 * start < end and wide[:1] in ([0], [1]) and names_numbers(block[wide[0]], block[wide[0] + 1 :])
+        if above == start and not wide and (len(block) > 1 or len(block[0]) < width - 1):
+            above = end
+        else:
+            above, single = start if named else above, (single or named) and wide == [*range(len(block))] == [0]
     return above if above < len(records) else 0
 
 

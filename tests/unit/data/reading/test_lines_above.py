@@ -71,3 +71,14 @@ def test_the_title_of_a_table_of_two_columns_is_not_its_header():
     rows = [f"R{row},{row * 7 % 90}" for row in range(20)]
     assert [*read_table("\n".join(["Report 2024,", "Region,Sales", *rows]).encode()).frame] == ["Region", "Sales"]
     assert [*read_table("\n".join(["Region,", *rows]).encode(), ReadingChoices(header=True)).frame] == ["Region", "column_2"]
+
+
+@pytest.mark.parametrize("gaps", [0, 1, 2])
+@pytest.mark.parametrize("gap", ["", ",,", " , ,"])
+def test_rows_without_any_value_do_not_count_as_lines_of_names(gap, gaps):
+    further = [*[gap] * gaps, "code,mph,sec", *[gap] * gaps, ",max,min"]
+    table = read_table(lines(names="\n".join(["who,size,days", *further])), ReadingChoices(header_lines=3))
+    assert ([*table.frame], len(table.frame)) == (["who code", "size mph max", "days sec min"], 24)
+    if gaps < 2:
+        asked = read_table(lines(names="\n".join(["who,size,days", *[gap] * gaps, "code,mph,sec"])))
+        assert [question.options for question in asked.questions if question.code in ("header-lines", "units-row")] == [("mph", "sec")]
