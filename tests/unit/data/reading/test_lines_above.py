@@ -1,5 +1,6 @@
 """Lines above a table: titles, other tables and further lines of names."""
 
+import pandas as pd
 import pytest
 from read_tables import said
 
@@ -82,3 +83,22 @@ def test_rows_without_any_value_do_not_count_as_lines_of_names(gap, gaps):
     if gaps < 2:
         asked = read_table(lines(names="\n".join(["who,size,days", *[gap] * gaps, "code,mph,sec"])))
         assert [question.options for question in asked.questions if question.code in ("header-lines", "units-row")] == [("mph", "sec")]
+
+
+@pytest.mark.parametrize("above", ["# USGS\n# 2020\n", ""])
+@pytest.mark.parametrize("fields", ["5s\t14n\t10d", "15s\t3n\t6n"])
+def test_the_widths_that_the_usgs_tells_below_the_names_are_left_out(above, fields):
+    rows = "".join(f"k{row % 3}\t{row}.5\t{row}\n" for row in range(20))
+    told, plain = (read_table(f"{above}site\tflow\tday\n{line}{rows}".encode()) for line in (f"{fields}\n", ""))
+    pd.testing.assert_frame_equal(told.frame, plain.frame)
+    line = above.count("\n") + 2
+    assert said(told, "drawn-lines") == [
+        f"Telling the width of each column ({fields[: fields.index(chr(9))]!r}, ...), and left out: Line {line}."
+    ]
+    again = read_table(f"{above}site\tflow\tday\n{fields}\n{rows}".encode(), told.reading)
+    pd.testing.assert_frame_equal(again.frame, told.frame)
+
+
+def test_durations_in_a_table_are_not_widths():
+    rows = "".join(f"{row % 9}s\t{row * 7 % 60}s\n" for row in range(20))
+    assert len(read_table(f"lap\tpause\n{rows}".encode()).frame) == 20
