@@ -88,6 +88,12 @@ def with_header_lines(
         for place, column in enumerate(columns)
         if column.kind == "number" or (place in mixed and asked.intersection(row[place] for row in first))
     ]
+    odd = [
+        bool(is_missing and (column.missing == 1 or (place in numbers and cell))) or (place in numbers and cell in asked)
+        for place, (column, cell, is_missing) in enumerate(zip(columns, first[0], frame.iloc[0].isna(), strict=True))
+    ]
+    if named := _names_of_unnamed(columns, first[0], odd):
+        return _header_lines(2, named, "line 2 has words ({}, ...) where the first has no name", told)
     if len(numbers) < max(FEWEST_ADDED, len(columns) / 3):
         return told
     words = [[cells[place] for place in numbers if cells[place]] for cells in first]
@@ -102,11 +108,24 @@ def with_header_lines(
     unnamed = all(columns[place].name == f"column_{place + 1}" and not first[lines - 2][place] for place in range(len(index)))
     if index and unnamed and all(map(LETTER.search, index)) and not any(first[lines - 1][len(index) :]):
         lines += 1  # the names of an index, as pandas writes them
-    such = ", ".join(map(repr, words[worded[-1]][:3]))
-    message = (
-        f"The first {lines} lines look like lines of names: line {worded[-1] + 2} has words ({such}, ...) where all others have numbers. "
-        "Only the first is read as names."
-    )
+    return _header_lines(lines, words[worded[-1]], f"line {worded[-1] + 2} has words ({{}}, ...) where all others have numbers", told)
+
+
+def _names_of_unnamed(columns: Sequence[Column], first: Sequence[str | None], odd: Sequence[bool]) -> list[str]:
+    """Returns the words of the first row below columns without a name, if there are several, each has one, and that row is ``odd`` (has no
+    value in a column with no other gap, or a word among numbers) in two other columns.
+    """
+    unnamed = [column.name == f"column_{place + 1}" for place, column in enumerate(columns)]
+    words = [cell for cell, is_unnamed in zip(first, unnamed, strict=True) if is_unnamed and cell and LETTER.search(cell)]
+    others = sum(is_odd and not is_unnamed for is_odd, is_unnamed in zip(odd, unnamed, strict=True))
+    return words if 1 < len(words) == sum(unnamed) and others > 1 else []
+
+
+def _header_lines(lines: int, words: Sequence[str], reason: str, told: Told) -> Told:
+    """Replaces what was told about the words of further header lines by one finding and one question."""
+    findings, questions = told
+    because = reason.format(", ".join(map(repr, words[:3])))
+    message = f"The first {lines} lines look like lines of names: {because}. Only the first is read as names."
     question = Question("header-lines", f"{message} If all of them hold names, say so.", "header_lines", ("1", str(lines)))
     kept = [finding for finding in findings if finding.code not in ("bad-cells", "missing-marks", "units-row", *REPAIRED)]
     return [Finding("warning", "header-lines", message), *kept], [question, *(one for one in questions if one.field != "missing_marks")]

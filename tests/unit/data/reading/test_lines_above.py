@@ -85,6 +85,31 @@ def test_rows_without_any_value_do_not_count_as_lines_of_names(gap, gaps):
         assert [question.options for question in asked.questions if question.code in ("header-lines", "units-row")] == [("mph", "sec")]
 
 
+SECOND = {
+    "parts of questions": (["id,day,Which apply?,,,Age", ",,Phone,Tablet,Other,Open"], "{0},2024-05-{1},x,,z,{0}"),
+    "names below years": ([",,2022,2023,2024,2025", "Region,Kind,Sales,Sales,Sales,Sales"], "r{2},k{2},{0},{0}.5,7,{1}"),
+    "in a currency": ([",,2022,2023,2024,2025", "Region,Kind,Sales,Sales,Sales,Sales"], "r{2},k{2},${0},${1},$7.5,"),
+}
+
+
+@pytest.mark.parametrize(("names", "row"), SECOND.values(), ids=SECOND)
+@pytest.mark.parametrize("rows", [15, 120])
+def test_a_second_line_with_the_names_that_the_first_lacks_is_asked_about(names, row, rows):
+    body = [row.format(number + 1, number % 20 + 10, number % 3) for number in range(rows)]
+    asked = read_table("\n".join([*names, *body]).encode())
+    assert [question.options for question in asked.questions if question.field in ("header_lines", "missing_marks")] == [("1", "2")]
+    answered = read_table("\n".join([*names, *body]).encode(), ReadingChoices(header_lines=2))
+    joined = [" ".join(filter(None, pair)) for pair in zip(*(line.split(",") for line in names), strict=True)]
+    assert ([*answered.frame], len(answered.frame)) == (joined, rows)
+
+
+@pytest.mark.parametrize("names", ["a,b,,", "a,,c,"])
+@pytest.mark.parametrize("first", ["1,2,x,y", ",2,x,y", "1,2,x,"])
+def test_a_first_row_below_empty_names_is_not_taken_for_names(names, first):
+    table = read_table("\n".join([names, first, *(f"{row},{row % 7},{'pq'[row % 2]},r" for row in range(30))]).encode())
+    assert not said(table, "header-lines")
+
+
 @pytest.mark.parametrize("above", ["# USGS\n# 2020\n", ""])
 @pytest.mark.parametrize("fields", ["5s\t14n\t10d", "15s\t3n\t6n"])
 def test_the_widths_that_the_usgs_tells_below_the_names_are_left_out(above, fields):
