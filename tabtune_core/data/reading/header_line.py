@@ -72,7 +72,7 @@ def rows_above(records: list[tuple[int, list[str]]], skip: int) -> int:
     rows = [record for before, record in records if before < skip and any(map(NUMBER.fullmatch, record))]
     widths = Counter(len(record) for record in rows if 2 * sum(map(bool, record)) > len(record))
     width, count = max(widths.items(), key=lambda pair: pair[1], default=(0, 0))
-    return count if count * (width - 1) >= FEWEST_CELLS_ABOVE else 0
+    return count if count > 2 and count * (width - 1) >= FEWEST_CELLS_ABOVE else 0
 
 
 def names_above(records: list[tuple[int, list[str]]], skip: int, parts: list[str]) -> tuple[int, list[str]] | None:

@@ -34,6 +34,7 @@ SMALL = {
     "as many columns": ["latitude,longitude,zone", "52.52,13.41,GMT", ""],
     "a line of separators": ["Security,SPX,", "Period,D,", ",,"],
     "two tables": ["a,b,c,d", "1,2,3,4", "", "e,f,g,h,i", "1,2,3,4,5", "6,7,8,9,1", ""],
+    "a long line": [",".join(["EXTF", "700", "21", *"abcdefghijklmn"]), ""],
     "below a title": ["Station 7", "", "latitude,longitude", "52.52,13.41", "", "Hours"],
 }
 
