@@ -290,11 +290,13 @@ def single_blanks(text: str) -> str:
 
 
 def is_aligned(head: str, records: list[tuple[int, list[str]]], quote: str) -> bool:
-    """Whether blanks align the columns: all lines split evenly at runs of blanks, and into ``records``, at each blank, less evenly or into
-    columns of which one but the last is always empty.
+    """Whether blanks align the columns: all lines split evenly at runs of blanks, except an indented header without a name for row names,
+    and into ``records``, at each blank, less evenly or into columns of which one but the last is always empty.
     """
     single = single_blanks(head)
-    if single == head or evenness(head_records(single, " ", quote)) < 1:
+    split = head_records(single, " ", quote)
+    indented = len(split) > 2 and len(split[0][1]) == usual_width(split) - 1 and head.split("\n")[split[0][0]].startswith(" ")
+    if single == head or evenness(split[indented:]) < 1:
         return False
     return evenness(records) < 1 or (len(records) > 1 and not all(map(any, zip(*(cells[:-1] for _, cells in records), strict=True))))
 

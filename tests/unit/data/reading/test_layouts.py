@@ -237,6 +237,17 @@ def test_columns_aligned_with_blanks_are_read_as_with_commas(chance, gap, left, 
     assert [tuple(row) for row in read.itertuples(index=False)] == [(town.strip('"'), float(n), float(price)) for town, n, price in rows]
 
 
+@pytest.mark.parametrize("left", [False, True])
+@pytest.mark.parametrize("rows", [3, 120])
+@pytest.mark.parametrize("index", ["{}", "r{}"])
+def test_a_printed_frame_has_no_name_for_its_index(left, rows, index):
+    frame = pd.DataFrame({"town": ["Rom", "Ulm"] * rows, "n": range(0, 14 * rows, 7), "price": [row / 4 for row in range(2 * rows)]})
+    lines = frame.set_axis([index.format(row) for row in range(2 * rows)]).to_string(justify="left" if left else "right")
+    read = read_table(lines.encode()).frame
+    pd.testing.assert_frame_equal(read[["town", "n", "price"]], frame, check_dtype=False)
+    assert next(iter(read)) == "row"
+
+
 @pytest.mark.parametrize(
     "text", ["Flat 12,350\nFlat 14,420\nFlat 9,380\n", "name   x    y   z\na      1    2   3\nb           8   1\nc      4    5   6\n"]
 )
