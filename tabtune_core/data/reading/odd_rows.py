@@ -76,7 +76,8 @@ def with_header_lines(
     connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, told: Told, *, mixed: Collection[int]
 ) -> Told:
     """Adds a finding and a question about further header lines: rows with words in three of four columns of numbers (or of numbers and
-    words that are asked about, at the places ``mixed``), and numbers in none. Returns all of both.
+    words that are asked about, at the places ``mixed``), and numbers in none, or a second line with the names that the first lacks.
+    Returns all of both.
 
     The question replaces those about the words of each column.
     """
@@ -92,17 +93,17 @@ def with_header_lines(
         bool(is_missing and (column.missing == 1 or (place in numbers and cell))) or (place in numbers and cell in asked)
         for place, (column, cell, is_missing) in enumerate(zip(columns, first[0], frame.iloc[0].isna(), strict=True))
     ]
-    if named := _names_of_unnamed(columns, first[0], odd):
-        return _header_lines(2, named, "line 2 has words ({}, ...) where the first has no name", told)
+    named = _names_of_unnamed(columns, first[0], odd)
+    otherwise = _header_lines(2, named, "line 2 has words ({}, ...) where the first has no name", told) if named else told
     if len(numbers) < max(FEWEST_ADDED, len(columns) / 3):
-        return told
+        return otherwise
     words = [[cells[place] for place in numbers if cells[place]] for cells in first]
     shown = frame.iloc[: len(first), numbers]
     unread = shown.isna() | shown.isin(asked)
     worded = [row for row, found in enumerate(words) if 4 * len(found) >= 3 * len(numbers) and unread.iloc[row].all()]
     repaired = sum(finding.code in REPAIRED for finding in findings)
     if not any(len(set(filter(LETTER.search, words[row]))) > 1 for row in worded) or (worded[-1] == 0 and repaired < FEWEST_REPAIRED):
-        return told  # such as "**" or "n/k" in each column, or units below names of their own
+        return otherwise  # such as "**" or "n/k" in each column, or units below names of their own
     lines = worded[-1] + 2
     index = [cell for cell in first[lines - 1] if cell] if len(first) >= lines else []
     unnamed = all(columns[place].name == f"column_{place + 1}" and not first[lines - 2][place] for place in range(len(index)))
