@@ -6,22 +6,16 @@ how these rows are read.
 
 import re
 from collections.abc import Collection, Sequence
-from itertools import takewhile
 
 import duckdb
-import numpy as np
 import pandas as pd
 
 from tabtune_core.data.findings import Column, Finding, Question, Told, not_asked, shorten
-from tabtune_core.data.reading.batched_queries import quoted
 from tabtune_core.data.reading.sql import counts, first_row
+from tabtune_core.data.reading.totals import FEWEST_ADDED, last_totals
 
 UNIT = re.compile(r"[^\d<>≤≥~+.,-][^\n]{0,20}")
 """A unit of measure: a short word, not a number and not a bound such as "<5"."""
-TOTAL = re.compile(
-    r"(grand |sub)?totals?|sums?|averages?|means?|∑|Σ|summen?|gesamt(summe)?|insgesamt|mittelwert|total général|totale|somme",
-    re.IGNORECASE,
-)
 LETTER = re.compile(r"[^\W\d_]")
 MOST_MARKS = 20
 """Most different units in one question."""
@@ -29,18 +23,13 @@ MOST_HEADER_ROWS = 4
 """Number of rows after the first line that may hold names."""
 REPAIRED, FEWEST_REPAIRED = ("duplicate-names", "empty-names"), 2
 """Findings on names that a line of groups of columns leaves, and their least number if one line of names follows it."""
-FEWEST_ADDED = 3
-"""Fewest nonzero numbers above a total: two may add up to a third by chance."""
-FEWEST_BESIDE_A_WORD = 8
-"""The same, of all columns, if the total has a name in any language."""
-TYPED = ("number", "date", "datetime", "time")
 NOTE = re.compile(
     r"(sources?|notes?|data from|(last )?updated|generated|exported|quelle|stand|fuente|nota)\b.*[:,].*|\(?\d+ rows?\b.*|[©*].*",
     re.IGNORECASE,
 )
 """A note below a table, even if a comma splits it into two cells."""
-MOST_NOTES, MOST_TOTALS = 10, 3
-"""Most rows of notes and of totals."""
+MOST_NOTES = 10
+"""Most rows of notes."""
 
 
 def with_units_row(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, told: Told) -> Told:
@@ -140,7 +129,7 @@ def with_last_rows(
     """
     ends = connection.execute(f"SELECT * FROM cells ORDER BY rowid DESC LIMIT {MOST_NOTES}").fetchall()
     notes = _notes(ends, frame)
-    totals = [*takewhile(bool, (_total(connection, columns, frame, below=notes + row) for row in range(MOST_TOTALS)))]
+    totals = last_totals(connection, columns, frame, below=notes)
     found = []
     if notes:
         first = shorten(ends[notes - 1][0])
@@ -190,35 +179,3 @@ def _are_new_words(cells: Sequence[str | None], above: pd.DataFrame) -> bool:
     """Whether cells have no digits and do not recur in the rows above."""
     words = [cell for cell in cells if cell is not None]
     return not any(re.search(r"\d", word) for word in words) and not above.isin(words).any(axis=None)
-
-
-def _total(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, *, below: int) -> str:
-    """Describes the last row above ``below`` rows of notes if it is a total: a cell says so, or its numbers add up, and it has no word or
-    a word that occurs only there.
-    """
-    if len(frame) < below + 2:
-        return ""
-    last, above = frame.iloc[-1 - below], frame.iloc[: len(frame) - 1 - below]
-    cells = first_row(connection, f"SELECT * FROM cells ORDER BY rowid DESC LIMIT 1 OFFSET {below}")
-    read = [column.kind in TYPED and pd.notna(last[column.name]) for column in columns]
-    words = [place for place, cell in enumerate(cells) if cell is not None and columns[place].kind != "ignored" and not read[place]]
-    once = counts(connection, *(f"count(*) FILTER (c{place} = {quoted(cells[place])})" for place in words)) if words else ()
-    new = [place for place, rows in zip(words, once, strict=True) if rows == 1]
-    labels = [place for place in new if TOTAL.fullmatch(cells[place].strip(" :."))]
-    filled = [column.name for column, is_read in zip(columns, read, strict=True) if is_read and column.kind == "number"]
-    if not labels:
-        added = [*filter(None, (_added(above[name], last[name]) for name in filled))]
-        if new and (2 * len(added) <= len(filled) or sum(added) < FEWEST_BESIDE_A_WORD):
-            return ""
-        if not new and (words or not added or len(added) < sum(read)):
-            return ""
-    told = dict(zip((column.name for column in columns), map(str, cells), strict=True))
-    return ", ".join(f"{name!r} is {shorten(told[name])!r}" for name in [*(columns[place].name for place in labels or new), *filled][:3])
-
-
-def _added(above: pd.Series, last: float) -> int:
-    """Returns how many nonzero numbers add up to ``last``; 0 if they do not, or are few."""
-    if last == 0 or not np.isclose(above.sum(), last, rtol=1e-9, atol=0):
-        return 0
-    count = int(np.count_nonzero(above.fillna(0)))
-    return count if count >= FEWEST_ADDED else 0

@@ -53,6 +53,35 @@ def test_a_total_in_the_last_row_is_reported(rows, shown):
     assert [shown in message for message in said(table, "total-row")] == [True] * (shown is not None)
 
 
+LAST = {
+    "of what follows its name": (["Total: Account,9,12", "Total: Search,2,3", "Total: Display,0,0"], 3),
+    "of what is in brackets": (["Sum (all),9,12"], 1),
+    "of all": (["Overall average,3,4"], 1),
+    "a mean, a deviation and others": (["Mean,3,4", "SD,2,2", "Min,1,2", "Max.,5,6"], 4),
+    "a deviation without a mean": (["SD,2,2"], 0),
+    "a deviation above a total": (["SD,2,2", "Total,9,12"], 1),
+    "more statistics than rows": (["Mean,3,4", "SD,2,2", "Min,1,2", "Max,5,6", "CV,1,1", "Median,3,4", "Range,5,6"], 0),
+    "a name that begins like many others": ([f"Total: {row},{row},7" for row in range(9)], 0),
+}
+
+
+@pytest.mark.parametrize(("rows", "number"), LAST.values(), ids=LAST)
+def test_totals_at_the_end_are_counted(rows, number):
+    table = read_table("\n".join(["item,n,m", "a,1,2", "b,3,4", "c,5,6", "d,0,0", *rows]).encode())
+    assert [len(question.options) for question in table.questions if question.field == "skip_last"] == [number + 1] * (number > 0)
+
+
+@pytest.mark.parametrize(
+    ("currencies", "ends", "number"),
+    [("EUR", [",EUR,36"], 1), ("EUR USD", [",USD,16", ",EUR,20"], 2), ("EUR", [",EUR,37"], 0), ("EUR", ["9,EUR,36"], 0)],
+)
+def test_a_total_may_repeat_a_word_of_the_rows_that_it_adds(currencies, ends, number):
+    words = currencies.split()
+    rows = [f"{row},{words[row % len(words)]},{row}" for row in range(1, 9)]
+    table = read_table("\n".join(["document,currency,amount", *rows, *ends]).encode())
+    assert [len(question.options) for question in table.questions if question.field == "skip_last"] == [number + 1] * (number > 0)
+
+
 NOTES = {
     "a source": (["Source: World Bank, 2024"], "The last row looks like a note"),
     "two notes": (["Note: income in thousand dollars,,", "Last updated: 2024-03-01,,"], "The last 2 rows look like notes"),
