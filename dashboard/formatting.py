@@ -100,6 +100,7 @@ _READING_WORDS: dict[str, Callable[[Any], str]] = {
     "missing_marks": lambda marks: f"{few(marks)} missing",
     "sheet": lambda sheet: f"sheet {sheet}",
     "skip_last": lambda rows: f"without the last {rows}" if rows else "with the last rows",
+    "drop_totals": lambda dropped: "without totals" if dropped else "with totals",
     "drop_copies": lambda dropped: "without copies" if dropped else "with copies",
 }
 

@@ -137,14 +137,16 @@ class ReadingChoices:
     """Which sheet of a workbook holds the table."""
     drop_copies: bool = False
     """Whether to keep only the first of several rows that are equal in every column."""
+    drop_totals: bool = False
+    """Whether to leave out rows that are totals of others: the first row, subtotals between rows and totals at the end."""
     skip_last: int = 0
     """How many rows to leave out at the end, such as a total or notes below the table."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values from which ``from_json`` restores the choices."""
-        # left out while empty, since earlier versions do not know them
-        later = {"rows", "drop_copies", "units", "header_lines", "sheet", "date_orders", "decimal_commas", "dashes", "skip_last"}
-        return {name: value for name, value in asdict(self).items() if value or name not in later}
+        first = {"encoding", "delimiter", "header", "day_first", "missing_marks", "kinds"}
+        # the others are left out while empty, since earlier versions do not know them
+        return {name: value for name, value in asdict(self).items() if value or name in first}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:

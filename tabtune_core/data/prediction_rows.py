@@ -74,7 +74,8 @@ def read_new_rows(
     """
     needed, kinds, target = like.features, like.kinds, like.target
     wanted = tuple((name, kinds[name]) for name in (*needed, target) if name in kinds)
-    typed = _laid_out(source, replace(like.reading, kinds=wanted, rows=None, drop_copies=False, skip_last=0), like, limit_bytes)
+    all_rows = replace(like.reading, rows=None, drop_copies=False, drop_totals=False, skip_last=0)
+    typed = _laid_out(source, replace(all_rows, kinds=wanted), like, limit_bytes)
     names = [str(name) for name in typed.frame.columns]
     _check_columns(names, needed)
     if strict and (unknown := next((name for name in names if name not in kinds), None)) is not None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from tabtune_core.data.findings import Column, DateOrder, Finding, Kind, Question, ReadingChoices, Told, shorten
 from tabtune_core.data.reading.batched_queries import Asking, among, answered, first_cells, groups, hold_batch, places_by, worded_dashes
-from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies, without_last
+from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies, without_last, without_totals
 from tabtune_core.data.reading.column_profile import Facts, describe, facts_of, with_formulas
 from tabtune_core.data.reading.date_orders import ORDERS
 from tabtune_core.data.reading.dates import MEANS, as_date, each_date
@@ -25,7 +25,7 @@ from tabtune_core.data.reading.drawn_lines import erase_rules
 from tabtune_core.data.reading.formats import readable
 from tabtune_core.data.reading.missing_codes import as_one_question, missing_codes
 from tabtune_core.data.reading.numbers import as_number, each_number
-from tabtune_core.data.reading.odd_rows import with_header_lines, with_last_rows, with_units_row
+from tabtune_core.data.reading.odd_rows import OddRows, with_header_lines, with_units_row
 from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Job, Tell, untold
 from tabtune_core.data.reading.sql import connect, hold_cells, translated
@@ -175,8 +175,12 @@ def finish(cells: Cells, job: Job, told: Told, *, own: bool | None, guides: bool
     others = tuple((name, first) for name, first in orders.items() if first != day_first)
     job.tell("Building the table", 0, 0)
     frame = as_frame(taken, cells.names)
+    odd = OddRows.of(connection, described, frame)
+    totals = odd.sums(len(frame)) if choices.drop_totals else []
+    if 0 < len(totals) <= len(frame) - FEWEST:
+        return finish(without_totals(connection, cells, totals), job, told, own=own, guides=guides, guided=guided)
     of_columns, raised = as_one_question(with_units_row(connection, described, frame, (of_columns, raised)))
-    of_ends, raised = with_last_rows(connection, described, frame, raised, choices.skip_last)
+    of_ends, raised = odd.told(raised, choices.skip_last)
     of_codes = [] if to_predict or "NA" in choices.missing_marks else missing_codes(connection, cells, described, frame)
     of_points, about_points = marks.raised()
     raised = [*about_points, *raised]

@@ -154,6 +154,21 @@ def test_points_between_thousands_are_answered_by_column_and_the_answer_can_be_t
     assert (dataset.reading.decimal_commas, [question.options for question in dataset.questions]) == ((), [("people",)])
 
 
+def test_totals_are_left_out_by_an_answer_that_can_be_taken_back(app, home):
+    lines = "".join(f"{name},{row},{row * row}\n" for name in "ab" for row in range(9)).replace("b,0,0", "Total a,36,204\nb,0,0")
+    add_dataset(home, f"group,n,m\n{lines}".encode(), "groups.csv")
+    app.run()
+    assert list_datasets(home)[0].rows == 19
+    app.radio[0].set_value("true").run()
+    button(app, "Read the file again with these answers").click().run()
+    (dataset,) = list_datasets(home)
+    assert (dataset.rows, dataset.questions) == (18, ())
+    app.checkbox(key=f"reading_drop_totals_{dataset.id[:12]}").uncheck()
+    button(app, "Read the file again").click().run()
+    assert not app.exception
+    assert list_datasets(home)[0].rows == 19
+
+
 def test_a_column_of_commas_between_thousands_is_corrected_where_the_warning_says(app, home):
     add_dataset(home, b"price;label\n" + b"$617,557;a\n$948,618;b\n$605,067;a\n" * 9, "houses.csv")
     app.run()

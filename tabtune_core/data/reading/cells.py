@@ -218,6 +218,14 @@ def without_last(connection: duckdb.DuckDBPyConnection, cells: Cells, number: in
     return replace(cells, rows=cells.rows - number, findings=(*cells.findings, said))
 
 
+def without_totals(connection: duckdb.DuckDBPyConnection, cells: Cells, rows: Sequence[int]) -> Cells:
+    """Removes the rows with these numbers, from 0, that hold totals."""
+    numbered = "SELECT rowid AS row, row_number() OVER () - 1 AS place FROM cells"
+    connection.execute(f"DELETE FROM cells WHERE rowid IN (SELECT row FROM ({numbered}) WHERE place IN ({', '.join(map(str, rows))}))")
+    said = Finding("info", "dropped-totals", f"{counted(len(rows), 'row')} of totals: left out, as asked.")
+    return replace(cells, rows=cells.rows - len(rows), findings=(*cells.findings, said))
+
+
 def without_copies(connection: duckdb.DuckDBPyConnection, cells: Cells) -> Cells:
     """Keeps only the first of rows that are equal in every column."""
     alike = f"hash({', '.join(f'c{place}' for place in range(len(cells.names)))})"

@@ -6,13 +6,16 @@ how these rows are read.
 
 import re
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import duckdb
 import pandas as pd
 
 from tabtune_core.data.findings import Column, Finding, Question, Told, not_asked, shorten
 from tabtune_core.data.reading.sql import counts, first_row
-from tabtune_core.data.reading.totals import FEWEST_ADDED, last_totals
+from tabtune_core.data.reading.totals import FEWEST_ADDED, Totals, find_totals
+from tabtune_core.wording import few
 
 UNIT = re.compile(r"[^\d<>≤≥~+.,-][^\n]{0,20}")
 """A unit of measure: a short word, not a number and not a bound such as "<5"."""
@@ -121,35 +124,59 @@ def _header_lines(lines: int, words: Sequence[str], reason: str, told: Told) -> 
     return [Finding("warning", "header-lines", message), *kept], [question, *(one for one in questions if one.field != "missing_marks")]
 
 
-def with_last_rows(
-    connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, questions: Sequence[Question], skipped: int
-) -> Told:
-    """Returns findings about notes at the end and totals above them, and all questions with one about leaving these rows out, besides the
-    last ``skipped`` rows, which are left out already.
-    """
-    ends = connection.execute(f"SELECT * FROM cells ORDER BY rowid DESC LIMIT {MOST_NOTES}").fetchall()
-    notes = _notes(ends, frame)
-    totals = last_totals(connection, columns, frame, below=notes)
-    found = []
-    if notes:
-        first = shorten(ends[notes - 1][0])
-        message = (
-            f"The last row looks like a note below a table ({first!r}). It is read as a row of the table."
-            if notes == 1
-            else f"The last {notes} rows look like notes below a table ({first!r}, ...). They are read as rows of the table."
-        )
-        found.append(Finding("warning", "note-rows", message))
-    if totals:
-        where, more = " above the notes" if notes else "", f", and {len(totals) - 1} more above it" if len(totals) > 1 else ""
-        message = f"The last row{where} looks like a total of the others ({totals[0]}){more}. "
-        message += "They are read as rows of the table." if more else "It is read as a row of the table."
-        found.append(Finding("warning", "total-row", message))
-    if not found:
-        return [], questions
-    numbers = dict.fromkeys((skipped, *range(skipped + notes, skipped + notes + len(totals) + 1)))
-    said, now = " ".join(finding.message for finding in found), f" in all (now {skipped})" if skipped else ""
-    message = f"{said} If the table ends before, say how many rows to leave out at its end{now}."
-    return found, [*questions, Question("last-rows", message, "skip_last", tuple(map(str, numbers)))]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OddRows:
+    """Rows of a table that do not belong to it."""
+
+    notes: list[str | None]
+    """The first cells of the notes at the end."""
+    totals: Totals
+
+    @classmethod
+    def of(cls, connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame) -> Self:
+        """Finds the notes at the end, the totals above them and all other totals."""
+        ends = connection.execute(f"SELECT * FROM cells ORDER BY rowid DESC LIMIT {MOST_NOTES}").fetchall()
+        notes = [row[0] for row in ends[: _notes(ends, frame)][::-1]]
+        return cls(notes=notes, totals=find_totals(connection, columns, frame, below=len(notes)))
+
+    def sums(self, rows: int) -> list[int]:
+        """Returns the numbers of the totals of a table with so many rows, from 0."""
+        end = rows - len(self.notes)
+        return [*self.totals.others, *range(end - len(self.totals.last), end)]
+
+    def told(self, questions: Sequence[Question], skipped: int) -> Told:
+        """Returns findings about these rows, and all questions with those about leaving them out, besides the last ``skipped`` rows, which
+        are left out already.
+        """
+        found, asked, notes, last = [], [], len(self.notes), len(self.totals.last)
+        if notes:
+            first = shorten(self.notes[0] or "")
+            message = (
+                f"The last row looks like a note below a table ({first!r}). It is read as a row of the table."
+                if notes == 1
+                else f"The last {notes} rows look like notes below a table ({first!r}, ...). They are read as rows of the table."
+            )
+            found.append(Finding("warning", "note-rows", message))
+        if last:
+            where, more = " above the notes" if notes else "", f", and {last - 1} more above it" if last > 1 else ""
+            message = f"The last row{where} looks like a total of the others ({self.totals.last[0]}){more}. "
+            message += "They are read as rows of the table." if more else "It is read as a row of the table."
+            found.append(Finding("warning", "total-row", message))
+        if found:
+            numbers = dict.fromkeys((skipped, *range(skipped + notes, skipped + notes + last + 1)))
+            said, now = " ".join(finding.message for finding in found), f" in all (now {skipped})" if skipped else ""
+            message = f"{said} If the table ends before, say how many rows to leave out at its end{now}."
+            asked.append(Question("last-rows", message, "skip_last", tuple(map(str, numbers))))
+        if others := [str(place + 1) for place in self.totals.others]:
+            message = (
+                f"Row {others[0]} looks like a total of other rows ({self.totals.described}). It is read as a row of the table."
+                if len(others) == 1
+                else f"Rows {few(others, 5)} look like totals of other rows ({self.totals.described}, ...). They are read like the others."
+            )
+            found.append(Finding("warning", "total-row", message))
+            message += " If that is so, say that totals are left out; those at the end of the table are left out, too."
+            asked.append(Question("total-rows", message, "drop_totals", ("false", "true")))
+        return found, [*questions, *asked]
 
 
 def _notes(ends: Sequence[tuple[str | None, ...]], frame: pd.DataFrame) -> int:

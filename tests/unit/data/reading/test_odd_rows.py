@@ -82,6 +82,63 @@ def test_a_total_may_repeat_a_word_of_the_rows_that_it_adds(currencies, ends, nu
     assert [len(question.options) for question in table.questions if question.field == "skip_last"] == [number + 1] * (number > 0)
 
 
+def in_groups(names: str, *, rows: int = 4, total: str = "{} Total", grand: str = "", above: bool = False) -> str:
+    """Returns a table with a total of each group ``total`` and of all ``grand``, below or above their rows; none where empty."""
+    lines: list[list[str]] = []
+    for place, name in enumerate(names):
+        cells = [[name, f"s{row}", str(7 * row + place + 1), str(3 * row + 2)] for row in range(rows)]
+        sums = [str(sum(int(one[column]) for one in cells)) for column in (2, 3)]
+        lines += cells + [[total.format(name), "", *sums]] * (total != "")
+    if grand:
+        sums = [str(sum(int(one[column]) for one in lines if one[1])) for column in (2, 3)]
+        lines.append([grand, "", *sums])
+    return "\n".join(["group,shop,sales,items", *map(",".join, lines[:: -1 if above else 1])])
+
+
+def asked_about(text: str) -> list[tuple[str, ...]]:
+    return [(question.field, *question.options) for question in read_table(text.encode()).questions]
+
+
+DROPPED, ROW = ("drop_totals", "false", "true"), ("skip_last", "0", "1")
+
+
+@pytest.mark.parametrize(
+    ("table", "questions", "first"),
+    [
+        (in_groups("abc"), [DROPPED], "Rows 5, 10, 15 look like totals of other rows ('group' is 'a Total', 'sales' is '46'"),
+        (in_groups("abc", grand="Grand Total"), [ROW, DROPPED], "Rows 5, 10, 15 look"),
+        (in_groups("abc", grand="Alles"), [ROW, DROPPED], "Rows 5, 10, 15 look"),
+        (in_groups("abc", total="Summe {}", grand="Summe"), [ROW, DROPPED], "Rows 5, 10, 15 look"),
+        (in_groups("abc", total="{}小计"), [DROPPED], "Rows 5, 10, 15 look"),
+        (in_groups("abc", total="Total"), [DROPPED], "Rows 5, 10, 15 look"),
+        (in_groups("abc", total="{}"), [ROW, DROPPED], "Rows 5, 10 look"),
+        (in_groups("abc", above=True), [DROPPED], "Rows 1, 6, 11 look"),
+        (in_groups("abc", total="", grand="Total", above=True), [DROPPED], "Row 1 looks like a total of other rows"),
+        (in_groups("abc", total="", grand="All", above=True), [DROPPED], "Row 1 looks like a total of other rows"),
+        (in_groups("abc", total="", grand="", above=True), [], ""),
+        (in_groups("abc").replace(",46,", ",47,").replace(",50,", ",51,"), [], ""),
+        (in_groups("abc", rows=1, total="{} sum"), [], ""),
+        ("n,m,k\n" + "1,0,1\n" * 9 + "9,0,\n" + "1,1,0\n" * 9, [], ""),
+        ("text,stars\n" + "in total good,1\nnice,2\n" * 20, [], ""),
+        ("name,n,m\nTotal,1,2\na,3,4\nb,5,6\nc,7,8\n", [], ""),
+        ("name,n,m\nmean,3,4\nsd,1,2\nmin,2,3\nkurtosis,1,1\n", [], ""),
+    ],
+)
+def test_totals_among_the_rows_are_found_by_their_sums_and_asked_about(table, questions, first):
+    assert asked_about(table) == questions
+    told = [message for message in said(read_table(table.encode()), "total-row") if message.startswith("Row")]
+    assert [message.startswith(first) for message in told] == [True] * (DROPPED in questions)
+
+
+@pytest.mark.parametrize("names", [dict(grand="Grand Total"), dict(total="{}"), dict(total="", grand="Total", above=True)])
+def test_totals_are_left_out_if_asked_and_later_readings_remember(names):
+    rows = in_groups("abc", **{**names, "total": "", "grand": ""})
+    left = read_table(in_groups("abc", **names).encode(), ReadingChoices(drop_totals=True))
+    assert left.frame.equals(read_table(rows.encode()).frame) and not left.questions
+    assert len(said(left, "dropped-totals")) == 1
+    assert ReadingChoices.from_json(left.reading.to_json()).drop_totals
+
+
 NOTES = {
     "a source": (["Source: World Bank, 2024"], "The last row looks like a note"),
     "two notes": (["Note: income in thousand dollars,,", "Last updated: 2024-03-01,,"], "The last 2 rows look like notes"),

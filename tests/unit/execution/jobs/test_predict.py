@@ -158,9 +158,11 @@ def test_rows_written_by_another_program_are_read():
     assert rows.frame["zip"].tolist() == ["München", "Köln"]
 
 
-def test_equal_rows_are_each_predicted_even_if_the_table_drops_copies():
-    facts = replace(LIKE, reading=replace(LIKE.reading, drop_copies=True, skip_last=1))
-    assert len(read_new_rows(b"age,zip,born\n1,2,2024-04-03\n1,2,2024-04-03\n", facts).frame) == 2
+def test_equal_rows_and_totals_are_each_predicted_even_if_the_table_drops_them():
+    facts = replace(LIKE, reading=replace(LIKE.reading, drop_copies=True, drop_totals=True, skip_last=1))
+    read = read_new_rows(b"age,zip,born\n4,Total,\n1,2,2024-04-03\n1,2,2024-04-03\n2,3,2024-04-03\n", facts)
+    assert len(read.frame) == 4
+    assert [note.partition(" (")[0] for note in read.notes] == ["Row 1 looks like a total of other rows"]
 
 
 def test_a_missing_column_is_named_with_the_nearest_one():
