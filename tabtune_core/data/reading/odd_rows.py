@@ -27,12 +27,15 @@ MOST_HEADER_ROWS = 4
 REPAIRED, FEWEST_REPAIRED = ("duplicate-names", "empty-names"), 2
 """Findings on names that a line of groups of columns leaves, and their least number if one line of names follows it."""
 NOTE = re.compile(
-    r"(sources?|notes?|data from|(last )?updated|generated|exported|quelle|stand|fuente|nota)\b.*[:,].*|\(?\d+ rows?\b.*|[©*].*",
+    r"(sources?|notes?|data from|(last )?updated|generated|exported|quelle|stand|fuente|nota)\b.*[:,].*|\(?\d+ rows?\b.*|[©*].*|"
+    r".*(©|\(c\)|copyright) .*",
     re.IGNORECASE,
 )
 """A note below a table, even if a comma splits it into two cells."""
-MOST_NOTES = 10
-"""Most rows of notes."""
+LINE = re.compile(r"[\W_]{3,}")
+"""Marks that separate a table and its notes."""
+MOST_NOTES, MOST_NOTE_CELLS = 100, 100_000
+"""Most rows of notes, and most cells of the rows that are looked at; 10 rows at least."""
 
 
 def with_units_row(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, told: Told) -> Told:
@@ -135,7 +138,8 @@ class OddRows:
     @classmethod
     def of(cls, connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame) -> Self:
         """Finds the notes at the end, the totals above them and all other totals."""
-        ends = connection.execute(f"SELECT * FROM cells ORDER BY rowid DESC LIMIT {MOST_NOTES}").fetchall()
+        most = max(10, min(MOST_NOTES, MOST_NOTE_CELLS // len(columns)))
+        ends = connection.execute(f"SELECT * FROM cells ORDER BY rowid DESC LIMIT {most}").fetchall()
         notes = [row[0] for row in ends[: _notes(ends, frame)][::-1]]
         return cls(notes=notes, totals=find_totals(connection, columns, frame, below=len(notes)))
 
@@ -150,7 +154,7 @@ class OddRows:
         """
         found, asked, notes, last = [], [], len(self.notes), len(self.totals.last)
         if notes:
-            first = shorten(self.notes[0] or "")
+            first = shorten(next((note for note in self.notes if note and not LINE.fullmatch(note)), self.notes[0]) or "")
             message = (
                 f"The last row looks like a note below a table ({first!r}). It is read as a row of the table."
                 if notes == 1
@@ -181,25 +185,41 @@ class OddRows:
 
 def _notes(ends: Sequence[tuple[str | None, ...]], frame: pd.DataFrame) -> int:
     """Counts the rows at the end with a phrase, or a label that ends with a colon and what it labels, in their first cell and nothing else,
-    if no row above is like that.
+    if no row above is like that; below a drawn line, with a word.
 
     ``ends`` are the cells of the last rows, the last row first.
     """
-    notes = 0
+    notes, below = 0, _below_lines(ends, frame)
     labels = [phrase is not None and phrase.endswith(":") and not any(others) for phrase, *others in ends]
     for phrase, *others in ends[: len(frame) - 1] if frame.shape[1] > 2 else ():
         value, more = frame.iloc[:, 0].iloc[-1 - notes], sum(cell is not None for cell in others)
         of_its_kind = not isinstance(value, str) and pd.notna(value)  # such as a date without values
         labelled = any(labels[notes + 1 : notes + 2])
+        if below[notes]:
+            notes += 1
+            continue
         if phrase is None or of_its_kind or not (labelled or labels[notes] or re.search(r"\w\W+\w", phrase)):
             break
-        split = (labelled and _are_new_words(others, frame.iloc[: -1 - notes, 1:])) or NOTE.fullmatch(phrase) is not None
-        if more > split:
+        if NOTE.fullmatch(phrase):
+            more = frame.iloc[-1 - notes, 1:].notna().sum() - 1  # a comma may split it
+        if more > (labelled and _are_new_words(others, frame.iloc[: -1 - notes, 1:])):
             break
         notes += 1
     above = frame.iloc[: len(frame) - notes]
-    alike = above.iloc[:, 0].isin([row[0] for row in ends[:notes]]).any()
+    alike = above.iloc[:, 0].isin([row[0] for row in ends[:notes] if row[0]]).any()
     return 0 if not notes or alike or above.iloc[:, 1:].isna().all(axis=1).any() else notes
+
+
+def _below_lines(ends: Sequence[tuple[str | None, ...]], frame: pd.DataFrame) -> list[bool]:
+    """Whether a row is a line drawn with marks, or one with one or two words in its first cells is below such a line."""
+    found, below = [], False
+    for place, cells in reversed([*enumerate(ends)]):
+        filled = [cell for cell in cells if cell is not None]
+        drawn = bool(filled) and all(map(LINE.fullmatch, filled))
+        worded = below and len(filled) <= 2 < len(cells) and cells[0] is not None
+        below = drawn or (worded and all(isinstance(value, str) or pd.isna(value) for value in frame.iloc[-1 - place]))
+        found.append(below)
+    return found[::-1]
 
 
 def _are_new_words(cells: Sequence[str | None], above: pd.DataFrame) -> bool:

@@ -94,15 +94,13 @@ def _last_totals(
 
 
 def _first_total(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame) -> str:
-    """Describes the first row if it is a total of the others, and most of its numbers are the largest."""
-    if len(frame) <= FEWEST_ADDED:
-        return ""
-    name, described = _total(connection, columns, frame, 0, frame.iloc[1:])
-    if not described or SPREAD.fullmatch(name) or MEAN_NAME.search(name):
-        return ""
+    """Describes the first row if most of its numbers are the largest and it is a total of the others."""
     numbers = [column.name for column in columns if column.kind == "number" and pd.notna(frame[column.name].iloc[0])]
     largest = [frame[name].iloc[0] > frame[name].iloc[1:].max() for name in numbers]
-    return described if 2 * sum(largest) > len(numbers) else ""
+    if len(frame) <= FEWEST_ADDED or 2 * sum(largest) <= len(numbers):
+        return ""
+    name, described = _total(connection, columns, frame, 0, frame.iloc[1:])
+    return "" if SPREAD.fullmatch(name) or MEAN_NAME.search(name) else described
 
 
 def _total(

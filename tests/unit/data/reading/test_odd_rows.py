@@ -145,6 +145,16 @@ NOTES = {
     "the row count of a database": (["(3 rows affected)"], "'(3 rows affected)'"),
     "labels, each above a word": (["thousand persons,,", "Units:,,", "persons,,", "Internal code:,,", "mun110100,,"], "The last 5 rows"),
     "a label and, below it, words that a comma splits": (["d,4,5", "Contact:,,", "Statistics,office,"], "The last 2 rows"),
+    "words below a drawn line": (["-----,,", "Dataset: x,,", "-----,,", "Caveats,,"], "The last 4 rows look like notes below a table"),
+    "below a line of other marks": (["______,,", "Stand: 01.02.2024,,"], "The last 2 rows"),
+    "below a line in each column": (["---,---,---", "Caveats,,"], "The last 2 rows"),
+    "words without blanks": (["d,4,x", "=====,,", "共40笔记录,,", "交易数:3笔,总额,"], "The last 3 rows"),
+    "many words below a line": (["---,,", *(f"word{row},," for row in range(40))], "The last 41 rows"),
+    "a drawn line": (["-----,,"], "The last row looks like a note below a table ('-----')"),
+    "a copyright": (["d,4,5", "PVGIS (c) European Union,2001-2024,"], "The last row"),
+    "a row below a line": (["---,,", "d,4,5"], None),
+    "a number below a line": (["---,,", "d,4,"], None),
+    "a line between rows": (["---,,", "d,4,5", "e,,"], None),
     "a name": (["d,,"], None),
     "names": (["d,,", "e,,"], None),
     "a label between rows": (["d:,,", "e,,", "f,4,5", "Old:,,", "g,,"], None),
@@ -160,6 +170,12 @@ NOTES = {
 def test_notes_below_a_table_are_reported(rows, shown):
     found = said(read_table("\n".join(["item,n,m", "a,1,2", "b,3,4", "c,5,6", *rows]).encode()), "note-rows")
     assert [shown in message for message in found] == [True] * (shown is not None)
+
+
+def test_commas_may_split_a_source_into_more_cells():
+    rows = "".join(f"r{row},{row},{row * row},{row % 7}\n" for row in range(60))
+    assert said(read_table(f"item,n,m,k\n{rows}Source: World Bank, WDI, 2024\n".encode()), "note-rows")
+    assert not said(read_table(f"item,n,m,k\n{rows}Source: World Bank, 4, 2024\n".encode()), "note-rows")
 
 
 @pytest.mark.parametrize(
