@@ -85,7 +85,9 @@ def _last_totals(
 
     Deviations and such count beside a mean of more rows.
     """
-    above = (frame.iloc[:place].drop(index=[row for row in without if row < place]) for place in range(end - 1, 0, -1))
+    above = (frame.iloc[:place] for place in range(end - 1, 0, -1))
+    if without:  # else no table is copied
+        above = (rows.drop(index=[row for row in without if row < len(rows)]) for rows in above)
     told = (_total(connection, columns, frame, end - 1 - row, others) for row, others in enumerate(islice(above, MOST_TOTALS)))
     found = [*takewhile(lambda one: one[1], told)]
     if not any(MEAN_NAME.search(name) for name, _ in found) or 2 * len(found) > end:
