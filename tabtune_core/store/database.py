@@ -21,7 +21,8 @@ FORMAT = 7
 opens its own format and earlier ones. When you change the meaning of a table or file, add one here and a step in ``_migrate``."""
 TIMEOUT_SECONDS = 30
 """How long a writer waits for its turn."""
-DAMAGED = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+"""SQLite's codes for a damaged file; the first also if the schema lacks a column because a letter of its name is damaged."""
 INCREMENTAL = 2
 """Value of ``PRAGMA auto_vacuum``: free pages can be given back in small steps."""
 PAGES_A_STEP = 256
@@ -206,8 +207,8 @@ class Database:
         try:
             with named("The workspace's database could not be read or written", self.home):
                 yield
-        except sqlite3.DatabaseError as error:
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF not in DAMAGED:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter: a column's name is not UTF-8
+            if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF not in DAMAGED:
                 raise
             raise StoreError(
                 f"The workspace's database {self.home / 'runs.sqlite'} is damaged ({error}). The tables and the files of its runs are still"
@@ -219,8 +220,8 @@ class Database:
     @contextmanager
     def _together(self) -> Iterator[None]:
         """Runs all statements inside, or changes nothing."""
-        connection = self._connection
         with self._lacks_named():
+            connection = self._connection
             connection.execute("BEGIN IMMEDIATE")
             try:
                 yield

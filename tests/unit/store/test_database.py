@@ -142,6 +142,16 @@ def test_a_database_damaged_anywhere_is_named_with_a_way_out(tmp_path):
     assert len(refused) > len(pages)
 
 
+@pytest.mark.parametrize("damage", [(b"heartbeat ", b"\xdfeartbeat "), (b"time    REAL", b"tume    REAL")])
+def test_a_database_with_a_damaged_letter_in_a_column_s_name_is_named(tmp_path, damage):
+    store = RunStore(tmp_path / "whole")
+    store.add_sweep([RunSettings(dataset="d", target="t")])
+    store.settle()
+    (tmp_path / "runs.sqlite").write_bytes((store.home / "runs.sqlite").read_bytes().replace(*damage))
+    with pytest.raises(StoreError, match=rf"database {tmp_path / 'runs.sqlite'} is damaged"):
+        [RunStore(tmp_path).events(run.id) for run in RunStore(tmp_path).runs()]
+
+
 @pytest.mark.parametrize("empty", [True, False])
 def test_a_lost_database_is_not_replaced_by_a_new_one_over_its_runs(tmp_path, empty):
     for home in (tmp_path / "lost", tmp_path / "new"):
