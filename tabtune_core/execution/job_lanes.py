@@ -1,7 +1,7 @@
 """The worker's jobs: one at a time in each lane, beside the runs; ended when a person cancels them or their time is over.
 
-In: queued jobs and requests to cancel. Out: jobs that have ended. An interrupted job is not queued again: a person who still wants its
-result asks again.
+In: queued jobs and requests to cancel. Out: jobs that have ended. A job whose process was interrupted is not queued again: a person who
+still wants its result asks again.
 """
 
 import contextlib
@@ -57,11 +57,12 @@ class JobLanes:
         for job in self.store.jobs(status="running"):
             if job.id in known:
                 continue
-            if job.pid == os.getpid():  # claimed here, but its process was never started
-                self.store.unclaim_job(job.id, os.getpid())
+            state = found(job.pid, job.identity)
+            # claimed here, or by a worker that is gone, and no process began, which would have made the folder
+            if job.pid and (job.pid == os.getpid() or (state in ("gone", "other") and not self.store.job_dir(job.id).exists())):
+                self.store.unclaim_job(job.id, job.pid)
                 continue
             watched = Watched(job.id, job.pid or 0, job.identity, None, kind_of(job.kind).lane)
-            state = found(job.pid, job.identity)
             if state == "alive":
                 _log.info("Adopted job %s in process %d.", job.id, watched.pid)
                 self.going.append(watched)

@@ -117,10 +117,11 @@ def test_a_job_whose_process_cannot_be_started_returns_to_its_place_in_the_queue
     assert [store.claim_job(1, None).id for _ in range(2)] == [first, second]
 
 
-def test_a_claimed_job_that_did_not_start_is_never_mistaken_for_the_worker(tmp_path):
+@pytest.mark.parametrize("worker", [(os.getpid(), identity_of(os.getpid())), (1, "of another worker")])
+def test_a_claimed_job_that_did_not_start_is_queued_again(tmp_path, worker):
     store = RunStore(tmp_path)
     job_id = store.add_job("double", {"number": 1})
-    store.claim_job(os.getpid(), identity_of(os.getpid()))
+    store.claim_job(*worker)
     lanes = JobLanes(store, Mock(), "fake_jobs", {})
     lanes.reconcile(lambda name, heartbeat: False)
     assert (store.job(job_id).status, lanes.going) == ("queued", [])
