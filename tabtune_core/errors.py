@@ -130,6 +130,13 @@ class StoreError(TabTuneError, ValueError):
     """The workspace cannot be used, or does not hold the run, sweep, job or dataset."""
 
 
+class MovedError(StoreError):
+    """The workspace in the folder ``home``, which this program used, is not there any more."""
+
+    def __init__(self, home: object) -> None:
+        super().__init__(f"The workspace {home} was moved, deleted or replaced while this program was open. Start the program again.")
+
+
 FULL_MEMORY_CLASSES = ("OutOfMemoryError", "OutOfMemoryException")
 """Classes of torch, Ray and DuckDB, by name because loading them takes seconds (Arrow's is a MemoryError); ``RunFailed`` has the first."""
 OUT_OF_MEMORY = re.compile(

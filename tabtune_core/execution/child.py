@@ -8,12 +8,12 @@ import shutil
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 
 from tabtune_core.engine.preforked_process import FreshProcess
-from tabtune_core.errors import Cancelled, ShortageError, StoreError, TabTuneError, is_out_of_memory
+from tabtune_core.errors import Cancelled, MovedError, ShortageError, StoreError, TabTuneError, is_out_of_memory
 from tabtune_core.events import RunFailed, RunFinished, RunPlanned
 from tabtune_core.execution.cores import stay_on
 from tabtune_core.execution.identity import identity_of
@@ -69,6 +69,16 @@ def discard(run_dir: Path) -> None:
             path.unlink()
 
 
+@contextlib.contextmanager
+def _needs_its_workspace() -> Iterator[None]:
+    """Ends this process with a sentence if its workspace was moved: there is nothing left to report to."""
+    try:
+        yield
+    except MovedError as error:
+        sys.exit(str(error))
+
+
+@_needs_its_workspace()
 def run_child(
     home: Path, run_id: str, experiment: str, device: str | None, cores: Collection[int] = (), threads: int | None = None
 ) -> None:
@@ -102,7 +112,7 @@ def _to_the_log(error: Exception) -> None:
 
 
 def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
-    store = patiently(lambda: RunStore(home))
+    store = patiently(lambda: RunStore(home, existing=True))
     log = store.run_dir(run_id) / LOG
     log.parent.mkdir(parents=True, exist_ok=True)
     write_to(log)
@@ -145,10 +155,11 @@ def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFi
     store.forget_states(run_id)
 
 
+@_needs_its_workspace()
 def job_child(home: Path, job_id: str, jobs: str) -> None:
     """Carries out one job."""
     _stand_apart()
-    store = patiently(lambda: RunStore(home))
+    store = patiently(lambda: RunStore(home, existing=True))
     folder = store.job_dir(job_id)
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ import time
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from tabtune_core.errors import ShortageError, StoreError
+from tabtune_core.errors import MovedError, ShortageError, StoreError
 from tabtune_core.execution.identity import identity_of, is_suspended
 from tabtune_core.shortage import named
 from tabtune_core.store.row_values import check_row, is_time
@@ -198,6 +198,7 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False, unless_stopped: b
     has released the lock. While a worker that this process started is alive, no other is started.
 
     Raises:
+        MovedError: there is no workspace.
         ShortageError: the machine lacks what a process needs.
     """
     with named(f"The worker of {home} could not be started", home, starting=True):
@@ -208,7 +209,8 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False, unless_stopped: b
         worker = worker_of(home)
         if worker is not None and not worker.outdated:
             return
-        home.mkdir(parents=True, exist_ok=True)
+        if not (home / "runs.sqlite").exists():
+            raise MovedError(home)
         command = [sys.executable, "-m", "tabtune_core", "worker", UNLESS_STOPPED, "--home", str(home.absolute())]
         with _starting:
             if (started := _started.get(home.absolute())) is not None and started.poll() is None:

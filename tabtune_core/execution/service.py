@@ -57,15 +57,17 @@ def run_worker(
     Returns at once if the workspace has a worker of this version; takes over from a worker of another version. If it leaves running
     children behind, it exits the process itself, because multiprocessing would wait for them. With ``resume``, a run whose process is gone
     is queued again once. ``job_minutes`` limits jobs of some kinds. ``notify`` is the address that is told when a sweep ends. Takes back
-    ``lock.stop_workers``; with ``unless_stopped``, returns at once if a person has stopped the worker.
+    ``lock.stop_workers``; with ``unless_stopped``, as a program starts it, returns at once if a person has stopped the worker, and makes
+    no new workspace.
 
     Raises:
         SettingError: ``notify`` is not an address.
+        MovedError: the workspace in which a program started it is not there.
         ClusterError: the executor needs a cluster that is not there.
     """
     messages = EndMessages(notify)
     once_there_is_room = partial(patiently, seconds=math.inf, say=lambda lack: _log.warning("%s This worker waits.", lack))
-    store = once_there_is_room(lambda: RunStore(home))
+    store = once_there_is_room(lambda: RunStore(home, existing=unless_stopped))
     lock = WorkerLock(store.home)
     if not unless_stopped:
         want_worker(store.home)

@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from tabtune_core.errors import ShortageError, StoreError
+from tabtune_core.errors import MovedError, ShortageError, StoreError
 from tabtune_core.machine import network_file_system
 from tabtune_core.shortage import named, shortage_of
 from tabtune_core.store.row_values import decoded
@@ -59,13 +59,16 @@ class _Connection(sqlite3.Connection):
 class Database:
     """The database of one workspace; safe for several threads and processes, but not across a fork.
 
+    A new workspace is made, unless it is said to be an ``existing`` one, as by a process that another program starts for it.
+
     Raises:
-        StoreError: the folder or its database cannot be opened, or was written by a later version. Every method raises it once another
-            file, or none, is at the database's path: what is written to the opened one would be lost.
+        StoreError: the folder or its database cannot be opened, or was written by a later version.
+        MovedError: there is no database of an ``existing`` workspace. Every method raises it once another file, or none, is at the
+            database's path: what is written to the opened one would be lost.
         ShortageError: a shortage that may pass, such as a full disk. Every method raises it if the machine lacks something.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, *, existing: bool = False) -> None:
         self.home = Path(home).absolute()
         self._local = threading.local()
         if _storable([str(self.home)]) != [str(self.home)]:
@@ -73,10 +76,13 @@ class Database:
                 f"The path of the workspace {self.home} is not UTF-8, so no table can be read there."
                 " Choose another with --home or TABTUNE_HOME."
             )
-        self._opened: tuple[int, int] | None = None
+        self._opened = self._present()
         """Device and inode of the database; None until it exists."""
+        if existing and not self._opened:
+            raise MovedError(self.home)
         try:
-            self.home.mkdir(parents=True, exist_ok=True)
+            if not self._opened:
+                self.home.mkdir(parents=True, exist_ok=True)
             refuse_network(self.home)
             file = self.home / "runs.sqlite"
             if file.exists() and os.access(self.home, os.W_OK) > os.access(file, os.W_OK):
@@ -156,6 +162,11 @@ class Database:
         """Whether the opened database is still the one in the workspace; False once that was moved, deleted or replaced."""
         return self._opened == self._present()
 
+    def check_in_place(self) -> None:
+        """Raises MovedError unless the database ``is_in_place``."""
+        if self._opened and not self.is_in_place():
+            raise MovedError(self.home)
+
     def _present(self) -> tuple[int, int] | None:
         try:
             there = os.stat(f"{self.home}/runs.sqlite")
@@ -166,10 +177,7 @@ class Database:
     @property
     def _connection(self) -> sqlite3.Connection:
         """This thread's own connection; it is closed with the thread, or with this object."""
-        if self._opened and not self.is_in_place():
-            raise StoreError(
-                f"The workspace {self.home} was moved, deleted or replaced while this program was open. Start the program again."
-            )
+        self.check_in_place()
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
         if connection is None:
             connection = sqlite3.connect(

@@ -60,7 +60,7 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
         AdapterError: the runs do not share a split, or a trained state no longer exists.
         CheckpointError: the base's weights cannot be found.
     """
-    started, store = time.monotonic(), RunStore(home)
+    started, store = time.monotonic(), RunStore(home, existing=True)
     asked = [store.run(run) for run in runs]
     if not same_split([run.settings for run in asked]):
         raise AdapterError("A curve over the context rows compares runs of one table, model, seed and split; these differ. Choose others.")

@@ -77,7 +77,7 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
         AdapterError: the run has no adapter, or the file does not give the run's predictions; no file is left.
         TableError: the run's table is gone.
     """
-    store = RunStore(home)
+    store = RunStore(home, existing=True)
     write_progress(folder, 0, STEPS, "steps")
     source = _open(store, run)
     file = folder / file_name(format, source.package.facts, run)

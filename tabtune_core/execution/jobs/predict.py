@@ -163,7 +163,7 @@ def _open(home: Path, identity: str, title: str) -> _Adapter:
         stored = get_adapter(home, identity)
         package, checkpoint = read_package(package_of(home, identity)), stored.checkpoint
     else:
-        store = RunStore(home)
+        store = RunStore(home, existing=True)
         run = store.run(identity)
         package, checkpoint = package_of_run(store, run), run.settings.checkpoint
     return _Adapter(identity, title, package, package.facts.settings, checkpoint)
@@ -223,7 +223,7 @@ def _intervals(home: Path, adapter: _Adapter) -> tuple[Interval | None, Interval
     """Returns the intervals of the adapter and of its base alone, from the run's held-out predictions; None for missing ones."""
     if SHA256.fullmatch(adapter.id):
         return None, None
-    store = RunStore(home)
+    store = RunStore(home, existing=True)
     validation, test = read_predictions(store, adapter.id, "validation"), read_predictions(store, adapter.id, "test")
     if validation is None or test is None:
         return None, None

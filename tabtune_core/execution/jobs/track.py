@@ -10,4 +10,4 @@ from tabtune_core.tracking.mirror import Mirror
 def track(home: Path, folder: Path, *, sweep: str, to: str) -> dict[str, str]:
     """Sends what the tracker ``to`` lacks of a sweep; returns ``told``, a sentence about it, and ``look``, how a person sees it."""
     tracker = open_tracker(to, home)
-    return {"told": Mirror(RunStore(home), sweep, tracker).send(), "look": tracker.look}
+    return {"told": Mirror(RunStore(home, existing=True), sweep, tracker).send(), "look": tracker.look}

@@ -78,7 +78,7 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
         AdapterError: the run is not a LoRA run, or its adapter package, predictions or rows are missing.
         CheckpointError: the base's weights cannot be found.
     """
-    started, store = time.monotonic(), RunStore(home)
+    started, store = time.monotonic(), RunStore(home, existing=True)
     asked = store.run(run)
     if asked.settings.strategy != "peft":
         raise AdapterError(f"{asked.name} has no low-rank update; choose a LoRA run.")

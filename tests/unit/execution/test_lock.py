@@ -11,7 +11,8 @@ import pytest
 from worker_program import wait_until
 
 from tabtune_core.cli import worker_command
-from tabtune_core.errors import StoreError
+from tabtune_core.errors import MovedError, StoreError
+from tabtune_core.execution import child
 from tabtune_core.execution import lock as worker_lock
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.execution.lock import WorkerLock, ask_to_leave, ensure_worker, is_stopped, stop_workers, worker_of
@@ -62,6 +63,7 @@ def test_no_second_worker_is_started(tmp_path, monkeypatch):
 
 
 def test_a_worker_is_started_if_none_runs_and_ends_when_idle(tmp_path):
+    RunStore(tmp_path / "new")
     ensure_worker(tmp_path / "new", exit_when_idle=True)
     log = tmp_path / "new" / "worker.log"
     wait_until(lambda: "drains" in log.read_text())
@@ -69,7 +71,25 @@ def test_a_worker_is_started_if_none_runs_and_ends_when_idle(tmp_path):
     assert "Traceback" not in log.read_text()
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        ensure_worker,
+        lambda home: run_worker(home, unless_stopped=True),
+        lambda home: child.run_child(home, "0a", "fake_experiment", None),
+        lambda home: child.job_child(home, "0a", "fake_jobs"),
+    ],
+)
+def test_a_process_that_a_program_starts_for_a_workspace_that_was_moved_makes_no_other(tmp_path, monkeypatch, start):
+    monkeypatch.setattr(child, "_stand_apart", lambda: None)
+    for home in (tmp_path / "moved", tmp_path):  # the latter is what an unmounted disk leaves
+        with pytest.raises((MovedError, SystemExit), match=f"workspace {home} was moved"):
+            start(home)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_while_a_worker_is_starting_no_other_is_started(tmp_path, monkeypatch):
+    RunStore(tmp_path)
     waiting = [sys.executable, "-c", "input()"]
     with subprocess.Popen(waiting, stdin=subprocess.PIPE) as slow, subprocess.Popen(waiting, stdin=subprocess.PIPE) as second:
         made = iter([slow, second])
@@ -140,6 +160,7 @@ def test_the_worker_that_this_process_started_ends_when_its_queue_is_empty_and_n
     held.take()
     worker_lock.let_go(tmp_path)
     assert not held.asked_to_leave(when_idle=True), "a person started it"
+    RunStore(tmp_path / "new")
     ensure_worker(tmp_path / "new")
     wait_until(lambda: (there := worker_of(tmp_path / "new")) and there.pid)
     worker_lock.let_go(tmp_path / "new")
