@@ -109,6 +109,7 @@ page = st.navigation(
 
 
 with errors_shown(TabTuneError, icon=ERROR):
+    queries.store()  # so that every page says if the workspace was moved
     banner(page)
     told: list[str] = st.session_state.setdefault(FAILED_DOWNLOADS, [])
     while told:

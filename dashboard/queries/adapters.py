@@ -42,7 +42,7 @@ def uploads(folder: str) -> dict[str, StoredAdapter]:
 
 def keep_upload(data: bytes, name: str) -> StoredAdapter:
     """Checks a package and stores it with the person as owner; raises AdapterError if it is not an adapter."""
-    return uploaded_adapters.add_adapter(home(), data, name, owner=person())
+    return uploaded_adapters.add_adapter(store().home, data, name, owner=person())
 
 
 def delete_upload(identity: str) -> None:

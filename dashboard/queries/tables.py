@@ -215,12 +215,12 @@ def pair_leaks(folder: str, table: str, column: str) -> tuple[Finding, ...]:
 
 def start_reading(source: Path | bytes | str, name: str, choices: ReadingChoices) -> ReadingProcess:
     """Starts a process that reads a file, or downloads one from an address, into a table that the person owns."""
-    return ReadingProcess(home(), source, name, choices, owner=person(), limit_bytes=upload_limit())
+    return ReadingProcess(store().home, source, name, choices, owner=person(), limit_bytes=upload_limit())
 
 
 def keep_sample(name: str) -> Dataset:
     """Adds one of the samples as a table that the person owns."""
-    return add_sample(home(), name, owner=person())
+    return add_sample(store().home, name, owner=person())
 
 
 def delete_table(identity: str) -> None:

@@ -124,8 +124,14 @@ def store_of(folder: str) -> OwnedStore:
 
 
 def store() -> OwnedStore:
-    """Returns the run store of the workspace; one per process, safe to use from every tab. It knows whose page asks."""
-    return store_of(str(home()))
+    """Returns the run store of the workspace; one per process, safe to use from every tab. It knows whose page asks.
+
+    Raises:
+        MovedError: the workspace is not there any more.
+    """
+    found = store_of(str(home()))
+    found.check_in_place()
+    return found
 
 
 class _Sweeps(dict[str, Sweep]):

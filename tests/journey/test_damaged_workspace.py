@@ -11,6 +11,7 @@ import seeding
 from made_run import made_run
 from page_steps import button, go, texts
 
+from dashboard import queries
 from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_dataset, list_datasets, load_frame
 from tabtune_core.errors import StoreError, TableError
@@ -54,6 +55,20 @@ BREAKS = {
 }
 """Ways to break a row of each table: name, column and new value."""
 UNKNOWN, NO_JSON = ("runs", *BREAKS["runs"][0]), ("runs", *BREAKS["runs"][1])
+
+
+@pytest.mark.parametrize("page", ["data", "new_run", "guide"])
+def test_a_page_says_that_the_workspace_was_moved_and_stores_nothing_there(app, home, store, page):
+    go(app, page)
+    store.home.rename(f"{home}-moved")
+    for _ in range(2):
+        app.run()
+        assert "was moved, deleted or replaced" in texts(app.error)
+    with pytest.raises(StoreError, match="was moved"):
+        queries.keep_sample("iris")
+    with pytest.raises(StoreError, match="was moved"):
+        add_dataset(home, b"a,b\n1,2\n", "a.csv")
+    assert not home.exists()
 
 
 @pytest.fixture(scope="module")
