@@ -85,6 +85,8 @@ class Database:
                 self.home.mkdir(parents=True, exist_ok=True)
             refuse_network(self.home)
             file = self.home / "runs.sqlite"
+            if file.is_dir():
+                raise IsADirectoryError(f"{file} is a folder, not a database")
             if file.exists() and os.access(self.home, os.W_OK) > os.access(file, os.W_OK):
                 # checked before SQLite creates files beside it that nobody could write to later
                 raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))

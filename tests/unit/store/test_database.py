@@ -167,6 +167,12 @@ def test_a_lost_database_is_not_replaced_by_a_new_one_over_its_runs(tmp_path, em
             RunStore(tmp_path / "lost")
 
 
+def test_a_folder_as_database_is_named(tmp_path):
+    (tmp_path / "runs.sqlite").mkdir()
+    with pytest.raises(StoreError, match=rf"cannot be opened: {tmp_path}/runs\.sqlite is a folder, not a database\. Choose another folder"):
+        RunStore(tmp_path)
+
+
 def test_a_dangling_link_as_database_is_refused_without_a_traceback(tmp_path, recwarn, capsys):
     (tmp_path / "runs.sqlite").symlink_to(tmp_path / "nowhere" / "at all")
     with pytest.raises(StoreError, match="cannot be opened"):
