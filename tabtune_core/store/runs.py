@@ -83,7 +83,7 @@ class RunStore(RunLife):
         with self._together():
             old = self.run(run_id)
             if old.retried_as is not None:
-                raise StoreError(f"Run {run_id!r} was already queued again as {old.retried_as!r}; retry that one.")
+                raise StoreError(f"Run {run_id!r} was already queued again as {old.retried_as!r}; use that one instead.")
             if old.status not in RETRYABLE:
                 raise StoreError(f"Run {run_id!r} is {old.status}; only {', '.join(sorted(RETRYABLE))} runs can be retried.")
             new = self._queue(old.sweep, old.name, settings or old.settings)

@@ -142,7 +142,7 @@ def test_a_forbidden_change_of_state_is_refused_with_the_current_state(store):
     for ask, run_id, said in (
         (store.retry, finished, "is finished; only cancelled, diverged, failed, interrupted runs can be retried"),
         (store.resume, finished, "is finished; only an interrupted run can be resumed"),
-        (store.retry, failed, f"already queued again as '{again}'"),
+        (store.retry, failed, f"already queued again as '{again}'; use that one"),
         (store.delete, going, "is running; cancel it before"),
     ):
         with pytest.raises(StoreError, match=said):
