@@ -27,7 +27,7 @@ from tabtune_core.data.reading.sql import translated
 from tabtune_core.data.reading.unpacking import check_is_file
 from tabtune_core.data.sources import fetch, recorded
 from tabtune_core.data.table import LIMIT_BYTES, Table, read_table
-from tabtune_core.errors import MovedError, TableError, TabTuneError
+from tabtune_core.errors import TableError, TabTuneError
 from tabtune_core.files.plain_values import SHA256, restored
 from tabtune_core.files.whole import keep_folder
 from tabtune_core.scratch import scratch_folder
@@ -253,15 +253,9 @@ def folder_of(home: Path, identity: str) -> Path:
 
 @contextmanager
 def incoming(home: Path, inside: Path | None = None) -> Iterator[Path]:
-    """Yields a temporary folder on the disk of the workspace; it is removed afterwards unless it was renamed.
-
-    Raises:
-        MovedError: there is no workspace.
-    """
+    """Yields a temporary folder on the disk of the workspace; it is removed afterwards unless it was renamed."""
     datasets = home / "datasets"
-    if not home.is_dir():
-        raise MovedError(home)
-    datasets.mkdir(exist_ok=True)
+    datasets.mkdir(parents=True, exist_ok=True)
     with scratch_folder(inside or datasets, "incoming-") as folder:
         yield folder
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.progress import in_words
-from tabtune_core.errors import LayoutError, MovedError, ShortageError, TableError
+from tabtune_core.errors import LayoutError, ShortageError, TableError
 from tabtune_core.files.whole import write_text
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.shortage import named, shortage_of
@@ -43,7 +43,7 @@ class ReadingProcess:
         Raises ShortageError where the machine lacks something that reading needs, such as disk space.
         """
         with named(folder=home, starting=True), ExitStack() as held:
-            (home / "datasets").mkdir(exist_ok=True)
+            (home / "datasets").mkdir(parents=True, exist_ok=True)
             self._folder = held.enter_context(scratch_folder(home / "datasets", "incoming-"))
             if isinstance(source, bytes):
                 (self._folder / "given").write_bytes(source)
@@ -127,7 +127,7 @@ def main(folder: Path) -> None:
         else:
             kept = add_dataset(Path(request["home"]), Path(request["source"]), request["name"], choices, **more)
         answer: dict[str, Any] = {"id": kept.id}
-    except (MovedError, TableError) as error:
+    except TableError as error:
         answer = {"error": str(error), "layout": isinstance(error, LayoutError)}
     except Exception as error:
         lacking = shortage_of(error, folder=folder)

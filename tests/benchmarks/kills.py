@@ -48,7 +48,7 @@ ROUND_SECONDS = 120.0
 """On an idle machine."""
 DASHBOARD = """
 import sys
-from dashboard import __main__ as pages
+from dashboard import start as pages
 from worker_program import start_worker
 pages.ensure_worker = lambda home, **_: start_worker(home, "parallel=2")
 pages.main(sys.argv[1:])

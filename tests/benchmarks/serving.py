@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-DASHBOARD = "from dashboard import __main__ as dashboard\ndashboard.main()"
+DASHBOARD = "from dashboard import start as dashboard\ndashboard.main()"
 NO_WORKER = """
-from dashboard import __main__ as dashboard
+from dashboard import start as dashboard
 from tabtune_core.execution import lock
 lock.ensure_worker = dashboard.ensure_worker = lambda home, **more: None
 dashboard.main()

@@ -80,7 +80,7 @@ lock.ensure_worker = lambda home, **more: None
 worker_watch.WorkerWatch.look = lambda watch: None
 """
 PAGES = """
-from dashboard import __main__ as dashboard
+from dashboard import start as dashboard
 dashboard.main()
 """
 

@@ -265,7 +265,7 @@ def check_launch_is_in_view_without_scrolling_and_parts_of_a_model_are_ticked_in
 
 SCALED = """
 import numpy as np
-from dashboard import __main__ as dashboard, queries
+from dashboard import start as dashboard, queries
 
 ranked = queries.ranked
 
@@ -331,7 +331,7 @@ def test_no_number_in_a_table_loses_its_first_digits(serve, page, tmp_path):
 
 SLOW_TO_START = """
 import time
-from dashboard import __main__ as dashboard, queries
+from dashboard import start as dashboard, queries
 queries.keep_worker = lambda: time.sleep(0.5)
 dashboard.main()
 """

@@ -9,7 +9,7 @@ pytestmark = pytest.mark.browser
 
 
 SOON = """
-from dashboard import __main__ as dashboard
+from dashboard import start as dashboard
 from dashboard.views.data import reading
 reading.AWAY_LOOK_SECONDS, reading.MOST_AWAY_SECONDS = 0.2, 1
 dashboard.main()

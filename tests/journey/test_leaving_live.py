@@ -26,7 +26,7 @@ SLOW = """
 import pathlib, sys, time
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
-from dashboard import __main__ as dashboard, queries
+from dashboard import start as dashboard, queries
 home = pathlib.Path(sys.argv[sys.argv.index("--home") + 1])
 carry_out, latest = ScriptRunner._run_script, queries.latest
 def run_script(self, asked):

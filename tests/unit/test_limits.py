@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from dashboard import __main__ as dashboard
+from dashboard import start as dashboard
 from dashboard.server import application as served
 from tabtune_core.cli import main as cli
 from tabtune_core.execution import lock, service

@@ -11,7 +11,7 @@ from streamlit import net_util
 from streamlit.web.server.starlette.starlette_websocket import _is_origin_allowed
 
 import dashboard
-from dashboard import __main__ as program
+from dashboard import start as program
 from dashboard.server import application
 from dashboard.server.application import _from_here
 from tabtune_core.access import OWN_NAMES
