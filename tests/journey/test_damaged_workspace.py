@@ -66,8 +66,6 @@ def test_a_page_says_that_the_workspace_was_moved_and_stores_nothing_there(app, 
         assert "was moved, deleted or replaced" in texts(app.error)
     with pytest.raises(StoreError, match="was moved"):
         queries.keep_sample("iris")
-    with pytest.raises(StoreError, match="was moved"):
-        add_dataset(home, b"a,b\n1,2\n", "a.csv")
     assert not home.exists()
 
 

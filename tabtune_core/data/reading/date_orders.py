@@ -34,16 +34,13 @@ def likely_orders(sample: Sequence[str], orders: Sequence[DateOrder]) -> Sequenc
     """Returns the likely ones of several orders in which the cells can be read: those with two digits of the year first, or last, or both.
 
     The steps between neighbours take fewest nats to write in the right order, and few dates lie after next year. A part that
-    never varies may be the year, or the day of each month. Of day and month first, the likelier comes first.
+    never varies may be the year, or the day of each month.
     """
-    if len(orders) < 2:
+    if "year" not in orders or len(orders) < 2:
         return orders
     cells = dict.fromkeys(tuple(map(int, parts)) for cell in sample if len(parts := re.findall(r"\d+", cell)[:3]) == 3)
     read = [[day for parts in cells if (day := _day(parts, order))] for order in orders]
     cost = [sum(map(log1p, np.abs(np.diff(days)))) + _turns(np.diff(days)) for days in read]
-    if "year" not in orders:
-        monthly = any({part[place] for part in cells} == {1} for place in (0, 1))  # on the first of each month
-        return orders[::-1] if cost[0] - cost[1] > max(2 * SURE, len(cells) / 2) and not monthly else orders
     last = min(range(len(orders) - 1), key=cost.__getitem__)
     gain, others = cost[last] - cost[-1], orders[:-1]
     late_last, late_year = (max(read[place], default=0) > date.today().toordinal() + 366 for place in (last, -1))
@@ -58,10 +55,10 @@ def likely_orders(sample: Sequence[str], orders: Sequence[DateOrder]) -> Sequenc
 
 
 def _day(parts: Sequence[int], order: DateOrder) -> int:
-    """Returns the number of a day, 0 if there is no such day; a year of two digits is one from 1969 to 2068."""
+    """Returns the number of a day whose year has two digits, 0 if there is no such day."""
     try:
         year, month, day = (parts[place] for place in PLACES[order])
-        return date(year + (2000 if year < 69 else 1900 if year < 100 else 0), month, day).toordinal()
+        return date(year + (2000 if year < 69 else 1900), month, day).toordinal()
     except ValueError:
         return 0
 

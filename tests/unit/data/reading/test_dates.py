@@ -323,24 +323,12 @@ def test_midnight_may_be_the_end_of_a_day(style):
     assert (rows.frame["t"] == moments[:30]).all()
 
 
-def test_hours_without_a_mark_and_milliseconds_behind_a_colon_are_moments():
+def test_milliseconds_behind_a_colon_are_read():
     moments = pd.date_range("2024-01-13", periods=60, freq="h") + pd.Timedelta(milliseconds=955)
-    frame = pd.DataFrame({"hour": moments.strftime("%Y%m%d%H"), "ms": moments.strftime("%m/%d/%Y %H:%M:%S:955"), "y": range(60)})
+    frame = pd.DataFrame({"ms": moments.strftime("%m/%d/%Y %H:%M:%S:955"), "y": range(60)})
     table = read_table(frame.to_csv(index=False).encode())
-    assert [column.kind for column in table.columns[:2]] == ["datetime", "datetime"]
-    assert (table.frame["hour"] == moments.floor("h")).all()
+    assert table.columns[0].kind == "datetime"
     assert (table.frame["ms"] == moments).all()
-
-
-@pytest.mark.parametrize(
-    ("style", "freq", "read"),
-    [("%m/%d/%Y %H:%M", "h", "month"), ("%d/%m/%Y %H:%M", "h", "day"), ("%m/%d/%Y", "D", "month"), ("%d/%m/%Y", "MS", "day")],
-)
-def test_regular_steps_propose_the_order_of_day_and_month(style, freq, read):
-    days = pd.date_range("2024-06-02" if freq != "MS" else "2024-01-01", "2024-06-11" if freq != "MS" else "2024-12-01", freq=freq)
-    table = read_table(pd.DataFrame({"t": days.strftime(style), "y": range(len(days))}).to_csv(index=False).encode())
-    assert next(finding.message for finding in table.findings if finding.code == "ambiguous-date").endswith(f"read {read} first.")
-    assert (table.frame["t"] == days).all()
 
 
 def test_zones_by_name_stay_on_the_clock_and_offsets_of_mails_become_utc():
