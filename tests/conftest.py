@@ -2,6 +2,7 @@
 
 import gc
 import os
+import signal
 import sqlite3
 import sys
 from pathlib import Path
@@ -143,3 +144,12 @@ def counting_gpu(gpu):
     if gpu.type == "cuda":
         pytest.skip("a real GPU does not count what the host waits for")
     return gpu
+
+
+@pytest.fixture(autouse=True)
+def _signals():
+    """Restores the handlers that the dashboard's program sets."""
+    held = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    yield
+    for number, handler in held.items():
+        signal.signal(number, handler)

@@ -34,16 +34,7 @@ def test_an_unusable_workspace_gives_one_line_and_exit_status_2(tmp_path, monkey
 
 
 @pytest.fixture
-def handlers():
-    """Restores the handlers of the signals that the program takes."""
-    held = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
-    yield
-    for number, handler in held.items():
-        signal.signal(number, handler)
-
-
-@pytest.fixture
-def served_once(tmp_path, monkeypatch, handlers):
+def served_once(tmp_path, monkeypatch):
     """Starts the program with flags and returns the environment that its worker would get."""
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     for name in ("TABTUNE_HOME", "TABTUNE_WORKER"):

@@ -317,6 +317,7 @@ def test_a_job_does_not_wait_for_a_run_that_trains(live):
 
 
 def test_a_job_whose_process_is_gone_is_interrupted(live):
+    (live.home / "jobs" / "lost").mkdir(parents=True)  # its process made it
     live._write(
         "INSERT INTO jobs (id, kind, arguments, status, created, pid, identity)"
         " VALUES ('lost', 'double', '{}', 'running', 0, 4194300, '1 boot pid:[1]')"
