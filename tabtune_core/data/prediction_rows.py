@@ -41,7 +41,7 @@ NO_ROWS = {"comment-lines": "Remove comments, or put a cell that starts with '#'
 """Findings about lines that are not rows, and what to do if each line must be one."""
 SAID = ("short-lines", "note-rows", "total-row", *NO_ROWS, "mixed-decimal-marks", "no-results", "hidden-cells", "formula-errors")
 """Findings that change what is predicted."""
-LOST = ("open-quote", "ragged-lines")
+LOST = ("open-quote", "ragged-lines", "table-above")
 """Findings that change the number of rows; so do those in NO_ROWS, which are refused if strict."""
 UNREAD = ("not-numbers", "bad-cells", "infinite")
 """Findings about cells that became missing because they do not fit the kind of their column."""

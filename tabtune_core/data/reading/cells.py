@@ -244,7 +244,9 @@ def layout_findings(dialect: Dialect) -> Iterator[Finding]:
         message = f"The table starts at line {dialect.skip + 1}; the lines above it were left out."
         if dialect.rows_above:
             message += f" They hold another table, of {dialect.rows_above:,} rows: to read that one, save it as a file of its own."
-        yield Finding("warning" if dialect.rows_above else "info", "title-lines", message)
+            yield Finding("warning", "table-above", message)
+        else:
+            yield Finding("info", "title-lines", message)
     if dialect.header_lines:
         message = "The first two lines hold names and were joined: where the second has none, the first has one."
         yield Finding("info", "joined-names", message)

@@ -271,8 +271,9 @@ def separates(head: str, mark: str, quote: str) -> bool:
     named = not any(map(NUMBER.fullmatch, rows[0]))
     if mark == " ":  # which may stand in a cell: only below a header without numbers, and in each line
         return whole[0] and named and len(rows) == len(table) and only_decimals(rows)
+    prose = named and not any(re.search(r",\S", name) for name in rows[0])  # the commas of its names separate no cells
     others = head_records(head, ",", quote)
-    return (marked and (only_decimals(rows[named:]) or width > usual_width(others))) or evenness(others) < 1
+    return (marked and (only_decimals(rows[prose:]) or width > usual_width(others))) or evenness(others) < 1
 
 
 def only_decimals(rows: list[list[str]]) -> bool:

@@ -418,6 +418,15 @@ def test_a_line_with_a_cell_too_many_or_too_few_leaves_the_others_apart(mark, na
     pd.testing.assert_frame_equal(free.frame, told.frame)
 
 
+@pytest.mark.parametrize(
+    ("names", "row"),
+    [("coord (lat;lon),t", "{0}.5;10.25,{0}"), ("id,lat;lon", "{0},48;2"), ("seg a|b,n", "1|{0},1"), ("a,b;c,d", "{0},1;2,3")],
+)
+def test_pairs_in_a_column_with_such_a_name_do_not_separate(names, row):
+    table = read_table("\n".join([names, *map(row.format, range(12))]).encode())
+    assert [*table.frame] == names.split(",")
+
+
 @pytest.mark.parametrize("more", ["", "q;r,4,5\n"])
 def test_a_table_of_lists_is_split_at_its_commas(more):
     table = read_table(f"a,b\nx;y,1\nz;w,2\nx;w,3\n{more}".encode())

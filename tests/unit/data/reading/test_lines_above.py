@@ -4,7 +4,10 @@ import pandas as pd
 import pytest
 from read_tables import said
 
+from tabtune_core.data.findings import ReadAs
+from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.table import ReadingChoices, read_table
+from tabtune_core.errors import TableError
 
 ROWS = [f"k{row % 3},{row}.5,{row * 7 % 10}" for row in range(24)]
 NAMES = ["who", "size", "days"]
@@ -54,8 +57,15 @@ def test_a_table_above_of_another_width_is_told(width):
     above = ["Body", ",".join("abcdef"[:width]), *(",".join([f"2024-01-{row + 10}", *"70123"[: width - 1]]) for row in range(12))]
     read = read_table(lines(*above, "", "Steps"))
     assert ([*read.frame], len(read.frame)) == (NAMES, 24)
-    assert [finding.severity for finding in read.findings if finding.code == "title-lines"] == ["warning"]
-    assert "They hold another table, of 12 rows: to read that one, save it as a file of its own." in said(read, "title-lines")[0]
+    assert "They hold another table, of 12 rows: to read that one, save it as a file of its own." in said(read, "table-above")[0]
+    with pytest.raises(TableError, match="no row may be missing"):
+        read_new_rows(lines(*above, "", "Steps"), ReadAs(read.reading, {"size": "number"}, ["size"], "days"))
+
+
+@pytest.mark.parametrize("rows", [3, 10])
+def test_a_repeated_header_below_a_blank_line_hides_no_row(rows):
+    above = [",".join(NAMES), *(f"k,{row},2" for row in range(rows)), ""]
+    assert len(read_table(lines(*above)).frame) >= 24 + rows
 
 
 @pytest.mark.parametrize("gap", [1, 5, 12])
