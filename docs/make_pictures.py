@@ -20,6 +20,7 @@ from contextlib import contextmanager, suppress
 from io import BytesIO
 from pathlib import Path
 
+from make_demo import SWEEPS, TABLE
 from PIL import Image
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -27,34 +28,13 @@ from tabtune_core.store.runs import RunStore
 
 DOCS = Path(__file__).parent
 PICTURES = DOCS / "pages" / "pictures"
-SWEEP = (
-    "--target",
-    "shell",
-    "--model",
-    "tabicl-mini",
-    "--ranks",
-    "2",
-    "4",
-    "8",
-    "16",
-    "--learning-rates",
-    "0.002",
-    "--full-learning-rates",
-    "0.00002",
-    "0.0002",
-    "--steps",
-    "100",
-)
-"""The tutorial's."""
 SCHEMES = ("light", "dark")
 SCREEN = {"width": 1440, "height": 1240}
 WIDTH, QUALITY = 1120, 78
 """Of a picture: pixels, and WebP's quality."""
 SECONDS_A_LOOK, FRAMES = 5.0, 14
 FRAME_MS, LAST_MS = 600, 3000
-FORM = (
-    "target=shell&ranks=2&ranks=4&ranks=8&ranks=16&length=steps&learning_rates=0.002&full_learning_rates=0.00002&full_learning_rates=0.0002"
-)
+FORM = "target=shell&ranks=2&ranks=4&ranks=8&length=steps&learning_rates=0.002&full_learning_rates=0.00002&full_learning_rates=0.0002"
 STILLS = {
     "data": "?target=shell",
     "new_run": f"new_run?{FORM}",
@@ -140,7 +120,7 @@ def main() -> None:
         subprocess.run([sys.executable, DOCS / "examples" / "quantiles.py", table], check=True)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         with dashboard(home) as address:
-            command = [sys.executable, "-m", "tabtune_core", "sweep", str(table), *SWEEP, "--home", str(home)]
+            command = [sys.executable, "-m", "tabtune_core", "sweep", table, *f"{TABLE} {SWEEPS['finished']}".split(), "--home", home]
             sweep = subprocess.Popen(command, stdin=subprocess.DEVNULL)
             while not RunStore(home).sweeps() and sweep.poll() is None:
                 time.sleep(0.5)

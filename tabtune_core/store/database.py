@@ -16,7 +16,7 @@ from tabtune_core.machine import network_file_system
 from tabtune_core.shortage import named, shortage_of
 from tabtune_core.store.row_values import decoded
 
-FORMAT = 7
+FORMAT = 8
 """Format of a workspace, stored in the database as ``user_version``; the earliest versions stored none, which reads as 0. This version
 opens its own format and earlier ones. When you change the meaning of a table or file, add one here and a step in ``_migrate``."""
 TIMEOUT_SECONDS = 30
@@ -36,6 +36,7 @@ RENAMED = (
     (4, '"model": "tabicl-mini"', '"model": "tabicl-mini-1"'),
     (6, '"model": "mitra-mini"', '"model": "mitra-mini-1"'),
     (7, '"model": "tabdpt-mini"', '"model": "tabdpt-mini-1"'),
+    (8, '"model": "tabicl-mini"', '"model": "tabicl-mini-3"'),
 )
 """Replacements in stored settings by format, so that queued runs use the weights that their sweep began with. They cannot occur inside a
 value, where quotes are escaped."""

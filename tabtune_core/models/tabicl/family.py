@@ -179,7 +179,7 @@ MINI_CARD = ModelCard(
             repository=None,
             total_parameters=1_257_790,
             config=MINI,
-            sha256="7de835e7a8a980bfd5365d863aef66447ade059cd626d94f19c112dff8057502",
+            sha256="c682213758d7eb749cd39533cafc3bae008579dc9174d633098f80c42dcbc365",
         ),
         "regression": Weights(
             file="tabicl-mini-regressor.ckpt",
@@ -214,6 +214,11 @@ MINI_1 = replace(
     },
     rates={"classification": {"peft": 2e-3, "base-ft": 2e-4}, "regression": {"peft": 2e-3, "base-ft": 2e-4}},
 )
+_CLASSES_2 = replace(
+    MINI_CARD.weights["classification"],
+    file="tabicl-mini-2.ckpt",
+    sha256="7de835e7a8a980bfd5365d863aef66447ade059cd626d94f19c112dff8057502",
+)
 _NUMBERS_2 = replace(
     MINI_CARD.weights["regression"],
     file="tabicl-mini-2-regressor.ckpt",
@@ -224,9 +229,16 @@ MINI_2 = replace(
     name="tabicl-mini-2",
     title="TabICL mini 2",
     note="The second weights of TabICL mini, for adapters made with them.",
-    weights={**MINI_CARD.weights, "regression": _NUMBERS_2},
+    weights={"classification": _CLASSES_2, "regression": _NUMBERS_2},
 )
-EARLIER = {"tabicl-mini": (MINI_1, MINI_2)}
+MINI_3 = replace(
+    MINI_2,
+    name="tabicl-mini-3",
+    title="TabICL mini 3",
+    note="The third weights of TabICL mini, for adapters made with them: the second for classes, the present ones for numbers.",
+    weights={**MINI_2.weights, "regression": MINI_CARD.weights["regression"]},
+)
+EARLIER = {"tabicl-mini": (MINI_1, MINI_2, MINI_3)}
 CARDS = (
     MINI_CARD,
     MINI_1,

@@ -55,13 +55,15 @@ def test_runs_of_a_model_with_new_weights_keep_their_old_weights_and_settings(tm
         assert [run.settings for run in RunStore(tmp_path).runs()] == later
 
 
-@pytest.mark.parametrize(("model", "held"), [("mitra-mini", 3), ("mitra-mini", 5), ("tabdpt-mini", 6)])
-def test_runs_keep_the_weights_they_began_with(tmp_path, model, held):
+@pytest.mark.parametrize(
+    ("model", "held", "number"), [("mitra-mini", 3, 1), ("mitra-mini", 5, 1), ("tabdpt-mini", 6, 1), ("tabicl-mini", 7, 3)]
+)
+def test_runs_keep_the_weights_they_began_with(tmp_path, model, held, number):
     RunStore(tmp_path).add_sweep([RunSettings(dataset="d", target="t", model=model, strategy="inference")])
     with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
         database.execute(f"PRAGMA user_version = {held}")
     for _ in range(2):
-        assert [run.settings.model for run in RunStore(tmp_path).runs()] == [f"{model}-1"]
+        assert [run.settings.model for run in RunStore(tmp_path).runs()] == [f"{model}-{number}"]
 
 
 def test_runs_in_a_workspace_of_format_1_continue_with_a_process_in_doubt(format_1):
