@@ -81,11 +81,12 @@ class Mirror:
             if run.started is None or run.status == "queued" or not (live or run.status in ENDED):
                 continue
             try:
-                with self._refused():
-                    self._send(run)
-            except TabTuneError:
+                self._send(run)
+            except Exception as error:
                 self._open.pop(run.id, None)
-                raise
+                if isinstance(error, TabTuneError):
+                    raise
+                raise self._refusal(error) from error
         return sum(run.status not in ENDED for run in runs)
 
     def send(self) -> str:
@@ -99,19 +100,13 @@ class Mirror:
         left_out = "".join(f" {text}" for text in sorted(self.left_out))
         return f"{self._tracker.title} has the sweep {self._sweep.id}; {counted(self.sent, 'run')} of it new or changed.{rest}{left_out}"
 
-    @contextlib.contextmanager
-    def _refused(self) -> Iterator[None]:
-        try:
-            yield
-        except TabTuneError:
-            raise
-        except Exception as error:
-            text, folder = str(error).strip().removeprefix(f"[Errno {getattr(error, 'errno', '')}] "), self._tracker.folder
-            first = next(iter(text.splitlines()), type(error).__name__)
-            doing = f"{self._tracker.title} did not accept the sweep, which the workspace still has"
-            check = f"files can be written in {str(folder)!r}" if folder else "its address and your login are right and the network is up"
-            what = f"{doing}. Check that {check}, and export it again. It said: {shorten(first, 160)}"
-            raise shortage_of(error, doing, folder) or TrackerError(what) from error
+    def _refusal(self, error: Exception) -> TabTuneError:
+        text, folder = str(error).strip().removeprefix(f"[Errno {getattr(error, 'errno', '')}] "), self._tracker.folder
+        first = next(iter(text.splitlines()), type(error).__name__)
+        doing = f"{self._tracker.title} did not accept the sweep, which the workspace still has"
+        check = f"files can be written in {str(folder)!r}" if folder else "its address and your login are right and the network is up"
+        what = f"{doing}. Check that {check}, and export it again. It said: {shorten(first, 160)}"
+        return shortage_of(error, doing, folder) or TrackerError(what)
 
     def _send(self, run: Run) -> None:
         if self._done.get(run.id) == run.resumptions:
