@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy.special import entr
 
 from tabtune_core.metrics import METRICS, metrics_of
 
@@ -47,8 +48,7 @@ def effective_rank(values: ArrayLike) -> float:
     (3.0, 1.76, 0.0)
     """
     s = np.asarray(values, dtype=np.float64)
-    p = s[s > 0] / s.sum() if s.any() else s[:0]
-    return round(float(np.exp(-(p * np.log(p)).sum())), 9) if len(p) else 0.0
+    return round(float(np.exp(entr(s / s.sum()).sum())), 9) if s.any() else 0.0
 
 
 def rank_for(values: ArrayLike) -> int:
