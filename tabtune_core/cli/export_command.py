@@ -62,6 +62,7 @@ def _package_and_scores(asked: argparse.Namespace) -> tuple[Path, list[Score]]:
     from tabtune_core.analysis.comparison import half_widths
     from tabtune_core.analysis.gains import change
     from tabtune_core.analysis.intervals import GAINS
+    from tabtune_core.analysis.runs_table import gains_of
     from tabtune_core.store.predictions import read_predictions
     from tabtune_core.store.uploaded_adapters import check_package
 
@@ -75,13 +76,12 @@ def _package_and_scores(asked: argparse.Namespace) -> tuple[Path, list[Score]]:
     if run.result is None or not run.result.adapter_verified or not path.is_file():
         raise AdapterError(f"The run {run.id} has no adapter that a fresh process has verified. Choose a finished run of LoRA.")
     metric, scores = METRICS[run.settings.selection_metric], []
-    halves = half_widths(run.id, metric, partial(read_predictions, store))
+    gains, halves = gains_of(run, metric), half_widths(run.id, metric, partial(read_predictions, store))
     for name, part in reversed(GAINS.items()):
-        after, before = getattr(run.result, part), getattr(run.result, f"zero_shot_{part}")
+        after = getattr(run.result, part)
         if metric.name not in after:
             continue
-        value, half = after[metric.name], halves[f"{part}_{metric.name}"]
-        better = float(metric.ahead(value, before[metric.name])) if metric.name in before else math.nan
+        value, half, better = after[metric.name], halves[f"{part}_{metric.name}"], gains.get(name, math.nan)
         gain = "" if math.isnan(better) else change(better, halves[name], metric, value)
         scores.append(Score(metric.name, part, value, None if math.isnan(half) else half, gain))
     return path, scores
