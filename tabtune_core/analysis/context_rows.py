@@ -57,9 +57,8 @@ def runs_of_curve(store: RunStore, runs: Sequence[Run], metric: str, seed: int |
     earlier versions, is left out.
     """
     known = [run for run in runs if run.status == "finished" and not run.archived and _is_kept(store, run)]
-    seeds = [run.settings.seed for run in known]
-    known = [run for run in known if run.settings.seed == (min(seeds) if seed is None else seed)] if seeds else []
-    ranked = sorted(known, key=lambda run: _cost(run, metric))
+    seed = min((run.settings.seed for run in known), default=None) if seed is None else seed
+    ranked = sorted((run for run in known if run.settings.seed == seed), key=lambda run: _cost(run, metric))
     first = next((run for strategy in ("peft", "base-ft", "inference") for run in ranked if run.settings.strategy == strategy), None)
     if first is None:
         return []

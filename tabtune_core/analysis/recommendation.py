@@ -283,12 +283,11 @@ def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
     """Says whether full fine-tuning is better than LoRA: a claim on the test rows, only a lead on the validation rows."""
     for _, full in table[table["strategy"] == "base-ft"].iloc[:1].iterrows():
         validation, test = (change(-full[gap], full[half_width(gap)], metric, full["score"]) for gap in ("lora_gap", "test_lora_gap"))
-        leads = full["lora_gap"] < 0
         if _full_is_better(table):
             gains = full["test_gain"] > full[half_width("test_gain")]
             advice = " Use full fine-tuning." if gains else ""
             yield f"Full fine-tuning is better than the best LoRA ({best}) on the test rows: {test}.{advice}"
-        elif leads:
+        elif full["lora_gap"] < 0:
             confirmed = "No test rows confirm it" if pd.isna(full["test_score"]) else f"The test rows do not confirm it: {test}"
             lead = f"On the validation rows full fine-tuning is ahead of the best LoRA ({best}): {validation}"
             yield f"{lead}. {confirmed}."

@@ -100,8 +100,7 @@ def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
     thousands = dict.fromkeys(values.pop("thousands_comma", ()), False)
     if both := sorted(commas.keys() & thousands):
         raise SettingError(f"--decimal-comma and --thousands-comma both name {both[0]!r}. Name it once.")
-    commas |= thousands
-    return ReadingChoices(**values, missing_marks=marks, kinds=tuple(kinds.items()), decimal_commas=tuple(commas.items()))
+    return ReadingChoices(**values, missing_marks=marks, kinds=tuple(kinds.items()), decimal_commas=(*commas.items(), *thousands.items()))
 
 
 def answer_flags(question: Question) -> str:

@@ -66,16 +66,14 @@ def match_targets(paths: Iterable[str], targets: Sequence[str], rules: TargetRul
             continue
         if any(under(path, prefix) for prefix in rules.unused):
             matches.idle.update(matching)
-        elif path not in matching and any(_has(path, part) and not any(part in t for t in matching) for part in rules.passed_over):
+            continue
+        parts = [part for part in rules.passed_over if part in names or fnmatchcase(path, part)]
+        if path not in matching and any(not any(part in t for t in matching) for part in parts):
             matches.left_out.append(path)
         else:
             matches.target_by_path[path] = matching[0]
             matches.reached.update(matching)
     return matches
-
-
-def _has(path: str, part: str) -> bool:
-    return part in path.split(".") or fnmatchcase(path, part)
 
 
 def bias_of(path: str) -> str:
