@@ -37,9 +37,8 @@ def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:
         customdata=np.dstack([np.array([[(a, b) for b in names] for a in names], dtype=object), rows_KK]),
         hovertemplate="label %{customdata[0]}, predicted %{customdata[1]}<br>%{customdata[2]:,} rows, %{z:.1%} of the label<extra></extra>",
     )
-    for i in places:
-        for j in places:
-            drawn.add_annotation(x=j, y=i, text=f"{rows_KK[i, j]:,.0f}", showarrow=False)
+    counts = [{"x": j, "y": i, "text": f"{rows_KK[i, j]:,.0f}", "showarrow": False} for i in places for j in places]
+    drawn.update_layout(annotations=counts)
     drawn.update_xaxes(tickvals=places, ticktext=ticks, tickangle=90 if turned else 0, showgrid=False)
     return drawn.update_yaxes(tickvals=places, ticktext=ticks, showgrid=False, range=[len(names) - 0.5, -0.5])
 
