@@ -89,19 +89,13 @@ def claim(
     found = None if math.isnan(value) else difference([final for final, _ in each], [zero_shot for _, zero_shot in each])
     validation = [rows for run in runs["run"] if (rows := load(run, "validation")) is not None]
     chosen_by, held_out = _chosen_by(test, validation), test or validation
-    units: SplitBy = held_out[0].split_by if held_out else "random"
+    units: SplitBy | None = held_out[0].split_by if held_out else "random"
+    if any(rows.units_N is None for rows in held_out):
+        units = None
     if isinstance(found, Difference):
         choices = (len(lora) if chosen_by else 1) if tested else max(evaluations, 1)
         found = dataclasses.replace(found, value=value, choices=choices)
-    lora_claim = Claim(
-        tuple(runs["run"]),
-        gain,
-        found,
-        _verdict(gain, found),
-        tested,
-        chosen_by,
-        None if any(rows.units_N is None for rows in held_out) else units,
-    )
+    lora_claim = Claim(tuple(runs["run"]), gain, found, _verdict(gain, found), tested, chosen_by, units)
     if lora_claim.verdict != "unclear" or not tested or not isinstance(found, Difference) or found.value <= 0:
         return lora_claim
     number = len(test[0].y_N)
