@@ -7,7 +7,7 @@ The docstring under each field is the widget's tooltip and the command line's he
 from tabtune_core.settings.fields import LORA, MODELS, TRAINED, Setting, Strategy, describe, rows_of
 from tabtune_core.settings.run import LEARNING_RATES, REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings, SplitBy
 from tabtune_core.settings.serialization import read_pattern
-from tabtune_core.settings.sweep import AXES, MANY_RUNS, MOST_RUNS, SweepSettings
+from tabtune_core.settings.sweep import AXES, MANY_RUNS, SweepSettings
 from tabtune_core.settings.training import Amp, Bias, LoraSettings, Optimizer, Schedule, TrainSettings
 
 __all__ = [
@@ -16,7 +16,6 @@ __all__ = [
     "LORA",
     "MANY_RUNS",
     "MODELS",
-    "MOST_RUNS",
     "REFERENCES",
     "SETTINGS",
     "STRATEGY_NAMES",

@@ -213,7 +213,7 @@ def _results(store: RunStore, run: Run) -> dict[str, float]:
     halves = half_widths(run.id, metric, partial(read_predictions, store))
     line |= {half_width(name): half for name, half in halves.items() if not pd.isna(line.get(name))}  # zero-shot has no gain
     numbers = {name: value for name, value in line.items() if name not in _OF_SETTINGS and isinstance(value, int | float)}
-    return {f"result/{name}": float(value) for name, value in numbers.items() if not pd.isna(value) and math.isfinite(value)}
+    return {f"result/{name}": float(value) for name, value in numbers.items() if math.isfinite(value)}
 
 
 @contextlib.contextmanager

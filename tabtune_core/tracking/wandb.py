@@ -97,9 +97,8 @@ class _Run:
     def log(self, rows: Sequence[Row]) -> None:
         for row in rows:
             self._held -= 1
-            if self._held >= 0 and row.time <= self._last:
-                continue
-            self._run.log({**row.values, "step": row.step, "_timestamp": row.time})
+            if self._held < 0 or row.time > self._last:
+                self._run.log({**row.values, "step": row.step, "_timestamp": row.time})
 
     def end(self, ending: Ending) -> None:
         self.log([ending.results])
