@@ -142,7 +142,8 @@ def without_rows(cells: Cells, job: Job) -> Cells:
     """Removes the rows that the person left out."""
     if job.choices.skip_last:
         cells = without_last(job.connection, cells, job.choices.skip_last)
-    return without_copies(job.connection, cells) if job.choices.drop_copies else cells
+    at_once = job.choices.drop_copies and not job.choices.drop_totals  # else later, as totals also add copies
+    return without_copies(job.connection, cells) if at_once else cells
 
 
 def finish(cells: Cells, job: Job, told: Told, *, own: bool | None, guides: bool = False, guided: bool = False) -> Table:
@@ -179,6 +180,8 @@ def finish(cells: Cells, job: Job, told: Told, *, own: bool | None, guides: bool
     totals = odd.sums(len(frame)) if choices.drop_totals else []
     if 0 < len(totals) <= len(frame) - FEWEST:
         return finish(without_totals(connection, cells, totals), job, told, own=own, guides=guides, guided=guided)
+    if choices.drop_copies and choices.drop_totals and (fewer := without_copies(connection, cells)).rows < cells.rows:
+        return finish(fewer, job, told, own=own, guides=guides, guided=guided)
     of_columns, raised = as_one_question(with_units_row(connection, described, frame, (of_columns, raised)))
     of_ends, raised = odd.told(raised, choices.skip_last)
     of_codes = [] if to_predict or "NA" in choices.missing_marks else missing_codes(connection, cells, described, frame)

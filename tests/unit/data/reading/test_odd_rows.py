@@ -139,6 +139,13 @@ def test_totals_are_left_out_if_asked_and_later_readings_remember(names):
     assert ReadingChoices.from_json(left.reading.to_json()).drop_totals
 
 
+def test_totals_of_rows_with_copies_are_left_out_before_the_copies():
+    table = in_groups("abc", grand="Grand Total").replace("a,s1,8,5", "a,s0,1,2").replace("a Total,,46,26", "a Total,,39,23")
+    left = read_table(table.replace(",150,78", ",143,75").encode(), ReadingChoices(drop_totals=True, drop_copies=True))
+    assert [*left.frame["group"]] == [*"aaabbbbcccc"] and left.frame["sales"].sum() == 142
+    assert said(left, "dropped-totals") and said(left, "dropped-copies")
+
+
 NOTES = {
     "a source": (["Source: World Bank, 2024"], "The last row looks like a note"),
     "two notes": (["Note: income in thousand dollars,,", "Last updated: 2024-03-01,,"], "The last 2 rows look like notes"),
