@@ -10,45 +10,46 @@ from tabtune_core.data.findings import DateOrder
 
 ELSEWHERE = {
     "jan": (
-        "ene(ro)?|gen(naio)?|jän(ner)?|styczeń|stycznia|янв(ар[ья])?|ocak|leden|ledna|január|ιανουάριος|ιανουαρίου|ianuarie|ian|"
+        "ene(ro)?|gen(naio)?|jän(ner)?|styczeń|stycznia|янв(ар[ья])?|ocak|leden|ledna|januára?|januarj?a|ιανουάριος|ιανουαρίου|ianuarie|ian|"
         "січень|січня|gener|tammikuu(ta)?|януари"
     ),
     "feb": (
-        "feber|fev(ereiro)?|fév(r(ier)?)?|luty|lutego|фев(рал[ья])?|şubat|února?|február|φεβρουάριος|φεβρουαρίου|februarie|"
+        "feber|fev(ereiro)?|fév(r(ier)?)?|luty|lutego|фев(рал[ья])?|şubat|února?|februára?|februarj?a|φεβρουάριος|φεβρουαρίου|februarie|"
         "лютий|лютого|febrer|helmikuu(ta)?|февруари"
     ),
     "mar": (
-        "märz?|mrz|mrt|maart|marzec|marca|март?а?|mart|březen|března|március|μάρτιος|μαρτίου|martie|marts|maret|березень|"
+        "märz?|mrz|mrt|maart|marzec|marca|март?а?|marta?|březen|března|március|μάρτιος|μαρτίου|martie|marts|maret|березень|"
         "березня|març|maaliskuu(ta)?|marec"
     ),
     "apr": (
-        "avr(il)?|abr(il)?|kwiecień|kwietnia|апр(ел[ья]|ил)?|nisan|duben|dubna|április|apríl|απρίλιος|απριλίου|aprilie|квітень|квітня|huhtikuu(ta)?"
+        "avr(il)?|abr(il)?|kwiecień|kwietnia|апр(ел[ья]|ил)?|nisan|duben|dubna|április|apríla?|aprila|απρίλιος|απριλίου|aprilie|квітень|квітня|"
+        "huhtikuu(ta)?"
     ),
-    "may": "maio?|mag(gio)?|mei|maja?|ма[йя]|mayıs|květen|května|május|μάιος|μαΐου|травень|травня|maig|toukokuu(ta)?|máj",
+    "may": "maio?|mag(gio)?|mei|maja?|ма[йя]|mayıs|květen|května|május|μάιος|μαΐου|травень|травня|maig|toukokuu(ta)?|mája?",
     "jun": (
-        "juin|giu(gno)?|czerwiec|czerwca|июн[ья]?|haziran|červen|června|június|ιούνιος|ιουνίου|iunie|червень|червня|juny|"
-        "kesäkuu(ta)?|jún|junij|юни"
+        "juin|giu(gno)?|czerwiec|czerwca|июн[ья]?|haziran|červen|června|június|ιούνιος|ιουνίου|iun(ie)?|червень|червня|juny|"
+        "kesäkuu(ta)?|júna?|junija?|juna|юни"
     ),
     "jul": (
-        "juil(let)?|lug(lio)?|lipiec|lipca|июл[ья]?|temmuz|červenec|července|július|ιούλιος|ιουλίου|iulie|липень|липня|juliol|"
-        "heinäkuu(ta)?|júl|julij|юли"
+        "juil(let)?|lug(lio)?|lipiec|lipca|июл[ья]?|temmuz|červenec|července|július|ιούλιος|ιουλίου|iul(ie)?|липень|липня|juliol|"
+        "heinäkuu(ta)?|júla?|julija?|jula|юли"
     ),
     "aug": (
-        "ago(sto)?|août|sierpień|sierpnia|авг(уста?)?|ağustos|srpen|srpna|augusti|augusztus|αύγουστος|αυγούστου|agu(stus)?|agt|"
-        "серпень|серпня|agost|elokuu(ta)?|avgust"
+        "ago(sto)?|août|sierpień|sierpnia|авг(уста?)?|ağustos|srpen|srpna|august[ai]|augusztus|αύγουστος|αυγούστου|agu(stus)?|agt|"
+        "серпень|серпня|agost|elokuu(ta)?|avgusta?"
     ),
     "sep": (
         "set(t|t?embre|embro)?|wrzesień|września|сен(тябр[ья])?|eylül|září|szeptember|σεπτέμβριος|σεπτεμβρίου|septembrie|"
-        "вересень|вересня|syyskuu(ta)?|septembar|септември"
+        "вересень|вересня|syyskuu(ta)?|septemb(ar|ra)|септември"
     ),
     "oct": (
-        "okt(ober|óber)?|ott(obre)?|out(ubro)?|październik|października|окт(ябр[ья])?|ekim|říjen|října|οκτώβριος|οκτωβρίου|"
+        "okt(ober|óber|[oó]bra)?|ott(obre)?|out(ubro)?|październik|października|окт(ябр[ья])?|ekim|říjen|října|οκτώβριος|οκτωβρίου|"
         "octombrie|жовтень|жовтня|lokakuu(ta)?|oktobar|октомври"
     ),
-    "nov": "listopada?u?|ноя(бр[ья])?|kasım|νοέμβριος|νοεμβρίου|noiembrie|noi|nopember|листопада?|marraskuu(ta)?|novembar|ноември",
+    "nov": "listopada?u?|ноя(бр[ья])?|kasım|νοέμβριος|νοεμβρίου|noiembrie|noi|nopember|листопада?|marraskuu(ta)?|novemb(ar|ra)|ноември",
     "dec": (
         "dez(ember|embro)?|dic(iembre|embre)?|déc(embre)?|grudzień|grudnia|дек(абр[ья])?|aralık|prosinec|prosince|δεκέμβριος|"
-        "δεκεμβρίου|decembrie|des(ember|embre)?|грудень|грудня|joulukuu(ta)?|decembar|декември"
+        "δεκεμβρίου|decembrie|des(ember|embre)?|грудень|грудня|joulukuu(ta)?|decemb(ar|ra)|декември"
     ),
 }
 """Months that are not written as in English, in German, French, Spanish, Italian, Portuguese, Dutch, Polish, Russian, Turkish, Czech,
