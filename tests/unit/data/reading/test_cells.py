@@ -177,6 +177,8 @@ MOMENTS = {
     ),
     "Z and UTC": (["2024-01-01T10:00:00Z", "2024-01-01 11:00:00 UTC"], ["01 10:00", "01 11:00"], "info"),
     "a zone by its name": (["2024-01-01 10:00:00 Europe/Berlin", "2024-01-01 11:00:00 GMT"], ["01 09:00", "01 11:00"], "info"),
+    "in summer": (["2024-07-01T10:00:00AEDT", "2024/07/01 10:00 PM EDT"], ["30 23:00", "02 02:00"], "info"),
+    "in summer in Europe": (["2024-07-01 10:00 CEST", "2024-07-01 10:00 BST"], ["01 08:00", "01 09:00"], "info"),
     "local times": (["2024-01-01 10:00:00", "2024-01-01T11:00"], ["01 10:00", "01 11:00"], None),
     "digits and a colon, as PVGIS writes": (["20240101:1000", "20240101:1110"], ["01 10:00", "01 11:10"], None),
     "before and after noon": (["2024-01-01 10:00:00 PM", "2024-01-01 12:30:00 AM"], ["01 22:00", "01 00:30"], None),
@@ -191,7 +193,7 @@ def test_a_time_with_an_offset_is_converted_to_utc_and_that_is_reported(cells, d
     assert [finding.severity for finding in table.findings if finding.code == "utc"] == [severity] * (severity is not None)
 
 
-@pytest.mark.parametrize("cell", ["2024-01-01 10:00:00 CEST", "2024-01-01 10:00:00 of course", "2024-01-01 10:00+99:00"])
+@pytest.mark.parametrize("cell", ["2024-01-01 10:00:00 XEST", "2024-01-01 10:00:00 of course", "2024-01-01 10:00+99:00"])
 def test_a_time_followed_by_other_text_is_not_a_date(cell):
     assert one_column([cell, "2024-01-02 10:00:00"]).columns[0].kind == "category"
     table = one_column([cell, "2024-01-02 10:00:00"], ReadingChoices(kinds=(("x", "date"),)))
