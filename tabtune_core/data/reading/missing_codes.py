@@ -65,7 +65,7 @@ DATED = ("date", "datetime")
 NO_DATE = f"(value::DATE IN ({', '.join(f'DATE {quoted(day)}' for day in NO_DATES)}))"
 CODED = {
     "number": "[min(value), max(value)]",
-    **dict.fromkeys(("category", "text"), f"list(DISTINCT cell) FILTER (WHERE {MISSING_WORD})"),
+    **dict.fromkeys(("category", "text"), f"list(DISTINCT cell) FILTER (WHERE {MISSING_WORD} OR ltrim(cell, '+') = '')"),
     **dict.fromkeys(
         DATED,
         f"{{'marks': list(DISTINCT {{'cell': cell, 'year': year(value)}}) FILTER (WHERE {NO_DATE}), "
@@ -76,8 +76,14 @@ CODED = {
 
 
 def missing_words(words: Sequence[str], unique: int) -> tuple[str, ...]:
-    """Returns the words of a column that may mean missing; empty if there is only one other word, as in "none" and "some"."""
-    return tuple(sorted(words)) if unique - len(words) >= 2 else ()
+    """Returns the words of a column that may mean missing; empty if there is only one other word, as in "none" and "some".
+
+    >>> missing_words(["--", "none"], 4), missing_words(["--", "+", "++", "none"], 6)  # the signs are a scale
+    (('--', 'none'), ('none',))
+    """
+    signs = {sign for word in words if "+" in word for sign in (word, word.replace("+", "-"))}
+    found = sorted({*words} - signs)
+    return tuple(found) if unique - len(found) >= 2 else ()
 
 
 def missing_codes(connection: duckdb.DuckDBPyConnection, cells: Cells, columns: Sequence[Column], frame: pd.DataFrame) -> list[Finding]:

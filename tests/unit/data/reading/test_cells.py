@@ -385,7 +385,8 @@ def test_marks_among_words_are_asked_about_and_the_answer_makes_them_missing(mar
 
 
 @pytest.mark.parametrize(
-    "words", ["+ ++ - +-", "none some", "A+ A B", "* ** *** n", "Naples Unknownland Nonesuch", "/a -b .c", "refused paid open"]
+    "words",
+    ["+ ++ - +-", "-- - 0 + ++", "none some", "A+ A B", "* ** *** n", "Naples Unknownland Nonesuch", "/a -b .c", "refused paid open"],
 )
 def test_words_with_a_meaning_are_not_asked_about(words):
     assert "missing-words" not in codes(one_column(words.split() * 9))
