@@ -28,7 +28,8 @@ def read_torch_file(path: Path) -> Any:
     """
     check_stored(path)
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with path.open("rb") as file:  # by its path, torch takes a file named .safetensors for one of that format
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, ImportError, *ODD) as error:
         raise Damaged(f"it cannot be opened safely: {one_line(error)}") from error
     except MemoryError as error:

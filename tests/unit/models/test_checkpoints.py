@@ -44,6 +44,11 @@ def test_a_given_path_is_used_and_its_hash_recorded(tmp_path):
     assert str(source.licence) == "not known", "only the person who named the file knows its licence"
 
 
+def test_a_file_is_opened_by_its_content_whatever_its_name(tmp_path):
+    path = tiny_checkpoint(tmp_path / "mine.safetensors")
+    assert load_model(CATALOGUE["tabicl-v2"], "classification", CPU, path).source.file == "mine.safetensors"
+
+
 def test_a_path_that_does_not_exist_is_an_error(tmp_path):
     with pytest.raises(CheckpointError, match="There is no checkpoint at .*nowhere.ckpt"):
         find_checkpoint(CATALOGUE["tabicl-mini"], "classification", tmp_path / "nowhere.ckpt")
