@@ -23,6 +23,8 @@ TIMEOUT_SECONDS = 30
 """How long a writer waits for its turn."""
 DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 """SQLite's codes for a damaged file; the first also if the schema lacks a column because a letter of its name is damaged."""
+DELETING = (*DAMAGED, sqlite3.SQLITE_CONSTRAINT)
+"""The same where rows are deleted: other rows refer to them only if those could not be read and deleted."""
 INCREMENTAL = 2
 """Value of ``PRAGMA auto_vacuum``: free pages can be given back in small steps."""
 PAGES_A_STEP = 256
@@ -203,7 +205,7 @@ class Database:
 
     def _write(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Executes a statement and returns the number of changed rows."""
-        with self._lacks_named():
+        with self._lacks_named(DELETING if sql.startswith("DELETE") else DAMAGED):
             return self._connection.execute(sql, _storable(values)).rowcount
 
     def _row(self, kind: Literal["run", "sweep", "job"], row_id: str) -> sqlite3.Row:
@@ -214,12 +216,12 @@ class Database:
         return rows[0]
 
     @contextmanager
-    def _lacks_named(self) -> Iterator[None]:
+    def _lacks_named(self, damaged: Sequence[int] = DAMAGED) -> Iterator[None]:
         try:
             with named("The workspace's database could not be read or written", self.home):
                 yield
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter: a column's name is not UTF-8
-            if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF not in DAMAGED:
+            if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF not in damaged:
                 raise
             raise StoreError(
                 f"The workspace's database {self.home / 'runs.sqlite'} is damaged ({error}). The tables and the files of its runs are still"

@@ -144,6 +144,21 @@ def test_a_database_damaged_anywhere_is_named_with_a_way_out(tmp_path):
     assert len(refused) > len(pages)
 
 
+def test_a_database_in_which_the_events_of_a_deleted_run_are_damaged_is_named(tmp_path):
+    store = RunStore(tmp_path / "whole")
+    _, (run_id,) = store.add_sweep([RunSettings(dataset="d", target="t")])
+    for _ in range(20):
+        store.append(run_id, Note("A note."))
+    store._write("UPDATE runs SET status = 'finished'")
+    store.settle()
+    page = store._read("SELECT rootpage FROM sqlite_master WHERE name = 'events'")[0][0]
+    content = bytearray((store.home / "runs.sqlite").read_bytes())
+    content[4096 * (page - 1) + 10] ^= 1  # where the second event begins
+    (tmp_path / "runs.sqlite").write_bytes(content)
+    with pytest.raises(StoreError, match=r"is damaged \(FOREIGN KEY constraint failed\)"):
+        RunStore(tmp_path).delete(run_id)
+
+
 @pytest.mark.parametrize("damage", [(b"heartbeat ", b"\xdfeartbeat "), (b"time    REAL", b"tume    REAL")])
 def test_a_database_with_a_damaged_letter_in_a_column_s_name_is_named(tmp_path, damage):
     store = RunStore(tmp_path / "whole")
