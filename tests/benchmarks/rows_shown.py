@@ -31,7 +31,7 @@ from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels
 from tabtune_core.data.task import Prepared
 from tabtune_core.engine.adapted_model import predict_rows
 from tabtune_core.events import Event, PhaseDone, PhaseStarted
-from tabtune_core.models.catalogue import CATALOGUE
+from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
@@ -96,7 +96,7 @@ def measured(model: str, table: RealTable, seed: int, trained: int) -> dict[str,
 
 def asked_for(model: str, table: RealTable, seed: int, trained: int) -> dict[str, Any]:
     """The fields that identify a run."""
-    weights = (CATALOGUE[model].weights["classification"].sha256 or "")[:8]
+    weights = (get_card(model).weights["classification"].sha256 or "")[:8]
     return {"table": table.name, "seed": seed, "trained": trained, "knobs": KNOBS, "weights": weights}
 
 
