@@ -59,8 +59,7 @@ def records_above(records: list[tuple[int, list[str]]], width: int) -> int:
     for start, end in pairwise([0, *gaps, len(records)]):
         block = [record for _, record in records[start:end]]
         wide = [place for place, record in enumerate(block) if len(record) == width]
-        rows = [record for _, record in records[:start] if len(record) == width]
-        other = len(rows) <= 2 and (not wide or block[wide[0]] not in rows[:-1])  # with more, or the same names, rows of the same table
+        other = sum(len(record) == width for _, record in records[:start]) <= 2  # with more, rows of the same table
         named = other and not single and 2 * start < end and wide[:1] in ([0], [1]) and names_numbers(block[wide[0]], block[wide[0] + 1 :])
         if above == start and not wide and (len(block) > 1 or len(block[0]) < width - 1):
             above = end

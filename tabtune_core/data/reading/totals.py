@@ -40,8 +40,6 @@ INSIDE = rf"\b(sub)?({SUM})\b|[∑Σ]|итого|всего|[小合总]计|[小�
 """What the name of a subtotal contains."""
 MOST_LABELS, MOST_NAMED, MOST_STARTS = 10, 5_000, 50
 """Most columns that may name subtotals, rows with such names, and totals before a subtotal after which it may begin."""
-MOST_LEVELS, NEAR = 4, 0.01
-"""Most levels of rows below a total in the first row, and the largest relative difference, as of rounded numbers, from the sum of one."""
 TYPED = ("number", "date", "datetime", "time")
 
 
@@ -98,19 +96,13 @@ def _last_totals(
 
 
 def _first_total(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame) -> str:
-    """Describes the first row if most of its numbers are the largest and may be sums, and it is a total of the others."""
+    """Describes the first row if most of its numbers are the largest and it is a total of the others."""
     numbers = [column.name for column in columns if column.kind == "number" and pd.notna(frame[column.name].iloc[0])]
-    sums = [_may_be_sum(frame[name].iloc[0], frame[name].iloc[1:]) for name in numbers]
-    if len(frame) <= FEWEST_ADDED or 2 * sum(sums) <= len(numbers):
+    largest = [frame[name].iloc[0] > frame[name].iloc[1:].max() for name in numbers]
+    if len(frame) <= FEWEST_ADDED or 2 * sum(largest) <= len(numbers):
         return ""
     name, described = _total(connection, columns, frame, 0, frame.iloc[1:])
     return "" if SPREAD.fullmatch(name) or MEAN_NAME.search(name) else described
-
-
-def _may_be_sum(number: float, others: pd.Series) -> bool:
-    """Whether a number is the largest and near the sum of the others, which may add up to it on each of several levels, or above it."""
-    near = np.isclose(others.sum() / np.arange(1, MOST_LEVELS + 1), number, rtol=NEAR, atol=0)
-    return bool(number > others.max() and (number > others.sum() or near.any()))
 
 
 def _total(

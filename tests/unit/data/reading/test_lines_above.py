@@ -62,7 +62,7 @@ def test_a_table_above_of_another_width_is_told(width):
         read_new_rows(lines(*above, "", "Steps"), ReadAs(read.reading, {"size": "number"}, ["size"], "days"))
 
 
-@pytest.mark.parametrize("rows", [1, 3, 10])
+@pytest.mark.parametrize("rows", [3, 10])
 def test_a_repeated_header_below_a_blank_line_hides_no_row(rows):
     above = [",".join(NAMES), *(f"k,{row},2" for row in range(rows)), ""]
     assert len(read_table(lines(*above)).frame) >= 24 + rows
