@@ -149,7 +149,7 @@ def counting_gpu(gpu):
 @pytest.fixture(autouse=True)
 def _signals():
     """Restores the handlers that the dashboard's program sets."""
-    held = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    held = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     yield
     for number, handler in held.items():
         signal.signal(number, handler)

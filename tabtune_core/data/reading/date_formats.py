@@ -78,8 +78,8 @@ MOMENT = (  # on a clock of 24 hours
     f"coalesce(strftime(TRY_STRPTIME(replace(regexp_extract(cell, '^{HALF_DAY}'), '/', '-'), "
     f"['%Y-%m-%d %I:%M:%S %p', '%Y-%m-%d %I:%M %p']), '%Y-%m-%d %H:%M:%S') || regexp_replace(cell, '^{HALF_DAY}', ''), cell)"
 )
-KNOWN = "CEST=+02 MESZ=+02 MEZ=+01 EEST=+03 WEST=+01 BST=+01 AEST=+10 AEDT=+11 EDT=-04 CDT=-05 MDT=-06 PDT=-07 MSK=+03 KST=+09 UTC=GMT"
-"""Zones that DuckDB does not know, or takes for others, and what stands for them; AEDT before EDT, which it contains."""
+KNOWN = "CEST=+02 MESZ=+02 MEZ=CET EEST=+03 WEST=+01 BST=+01 AEST=+10 AEDT=+11 EDT=-04 CDT=-05 MDT=-06 PDT=-07 MSK=+03 KST=+09 UTC=GMT"
+"""Zones that DuckDB does not know, or takes for distant ones, and what stands for them; AEDT before EDT, which it contains."""
 OFFSET = reduce(lambda cell, zone: f"replace({cell}, '{zone[:-4]}', '{zone[-3:]}')", KNOWN.split(), MOMENT)
 # a plain cast drops everything after a time: offsets, zones, even PM
 STANDARD = (

@@ -36,6 +36,8 @@ def test_an_unusable_workspace_gives_one_line_and_exit_status_2(tmp_path, monkey
 @pytest.fixture
 def served_once(tmp_path, monkeypatch):
     """Starts the program with flags and returns the environment that its worker would get."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts commands in the background with this one ignored,
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup with this one
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     for name in ("TABTUNE_HOME", "TABTUNE_WORKER"):
         monkeypatch.setenv(name, "")
