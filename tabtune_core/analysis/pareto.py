@@ -23,7 +23,7 @@ def within_limits(board: pd.DataFrame, limits: Mapping[str, float]) -> "pd.Serie
     """Marks rows whose numbers are known and at most the limit in every limited column."""
     inside = pd.Series(True, index=board.index)
     for name, most in limits.items():
-        inside &= board[name].astype("float64") <= most
+        inside &= (board[name].astype("float64") <= most).fillna(False)
     return inside
 
 

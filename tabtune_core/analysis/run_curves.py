@@ -133,11 +133,14 @@ def halve_steps(steps: pd.DataFrame) -> pd.DataFrame:
 
 def halve_samples(samples: pd.DataFrame) -> pd.DataFrame:
     """Merges neighbouring pairs of a phase: the earlier step and time, the most bytes, the mean of the readings. Keeps the last sample."""
-    phase = (samples["phase"] != samples["phase"].shift()).cumsum()
-    first = samples.groupby(phase).cumcount() % 2 == 0
-    first.iloc[-1] = True
+    begins = (samples["phase"] != samples["phase"].shift()).to_numpy()
+    starts = np.flatnonzero(begins)
+    place = np.arange(len(samples)) - starts[np.cumsum(begins) - 1]  # position within the phase
+    alone = begins | (place % 2 == 0)
+    alone[-1] = True
+    group = np.cumsum(alone) - 1
     how = {name: "max" if name.endswith("_bytes") else "mean" for name in METER_COLUMNS}
-    joined = samples.groupby(first.cumsum(), sort=False).agg({name: "first" for name in ("run", "step", "seconds", "phase")} | how)
+    joined = samples.groupby(group, sort=False).agg({name: "first" for name in ("run", "step", "seconds", "phase")} | how)
     return joined.reset_index(drop=True)[list(samples.columns)]
 
 
