@@ -8,7 +8,7 @@ import pandas as pd
 
 from tabtune_core.analysis.comparison import CONFIGURATION, WRITTEN
 from tabtune_core.analysis.intervals import GAINS, half_intervals, half_width
-from tabtune_core.analysis.runs_table import MEASURED, NO_GAIN, SCORES, TEXT, best_first
+from tabtune_core.analysis.runs_table import MEASURED, MEMORY, NO_GAIN, SCORES, TEXT, best_first
 from tabtune_core.settings import MODELS, STRATEGY_NAMES
 
 ROWS, SEEDS = "rows", "seeds"
@@ -44,7 +44,7 @@ def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame |
     known = known[complete | ~complete.groupby(known["configuration"]).transform("any")]
     shared = _shared(known[known["apart"] == ""]).reindex(known.index, fill_value=False)
     known = known[shared | ~shared.groupby(known["configuration"]).transform("any")]
-    table = each.groupby("configuration")[[*WHERE, *CONFIGURATION, "memory_meter"]].first()
+    table = each.groupby("configuration")[[*WHERE, *CONFIGURATION]].first()
     table = table.join(_means(known)).join(_texts(each, known))
     comparable = table.index.isin(known.loc[shared.loc[known.index], "configuration"])
     table.insert(0, "name", _names(table, each))
@@ -82,6 +82,7 @@ def _means(known: pd.DataFrame) -> pd.DataFrame:
     alike = sets.lt(groups.size(), axis=0)
     halves.loc[alike.any(axis=1), [name for name in several if name.startswith("test_")]] = np.nan
     halves.loc[alike["rows"]] = np.nan
+    means.loc[known.groupby("configuration")["memory_meter"].nunique() > 1, MEMORY] = np.nan  # of different memories
     return means.join(halves.rename(columns=half_width))
 
 
@@ -96,6 +97,7 @@ def _texts(each: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
             "held_out_set": groups["held_out_set"].agg(_joined, " "),
             "status": groups["status"].agg(_states),
             "ended_by": groups["ended_by"].agg(_joined, ", "),
+            "memory_meter": each["memory_meter"].dropna().groupby(each["configuration"]).agg(_joined, ", "),
             "note": groups["note"].agg(_notes),
             "own_note": groups["own_note"].agg(_joined, "; "),
             "tags": groups["tags"].agg(lambda own: " ".join(dict.fromkeys(word for tags in own for word in tags.split()))),

@@ -12,6 +12,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
+from tabtune_core.analysis.pareto import one_meter
+from tabtune_core.analysis.runs_table import MEMORY
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.style import CONFIG
 from tabtune_core.metrics import METRICS
@@ -56,7 +58,9 @@ def page(
     title = title or f"Leaderboard by validation {METRICS[rank_by].written}"
     labelled = board if "run" in board else board.assign(run=board["name"])
     ranked = labelled[labelled["place"].notna()] if "place" in labelled else labelled  # without archived runs
-    costs = {name: CHARTS["pareto"].draw(ranked, x=cost, metric=rank_by) for name, cost in COSTS.items()}
+    alike = one_meter(ranked)
+    some = "" if alike.notna().equals(ranked.notna()) else ", runs of one kind of memory only (GPU or process)"
+    costs = {name + some * (cost in MEMORY): CHARTS["pareto"].draw(alike, x=cost, metric=rank_by) for name, cost in COSTS.items()}
     drawn = "".join(_section(name, _drawn(figure), "chart") for name, figure in {**costs, **(figures or {})}.items())
     told = "".join(f"<p>{escape(text)}</p>" for text in lead)
     beside = {name: Path(__file__).with_name(f"html_report.{name}").read_text(encoding="utf-8") for name in ("css", "js")}

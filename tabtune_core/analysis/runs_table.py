@@ -46,6 +46,9 @@ MEASURED = {
     "rows_sha256": TEXT,
 }
 """Fields of a result besides its scores, and the kind of their columns."""
+MEMORY = [name for name in MEASURED if name.endswith("memory_bytes")]
+METERS = {"resident": "process (resident)", "torch_allocated": "GPU (torch allocated)"}
+"""What read a run's memory."""
 SCORES = tuple(f"{group}_{name}" for group in ("validation", "test", "zero_shot_validation") for name in METRICS)
 _KINDS = {
     "place": WHOLE,

@@ -19,7 +19,7 @@ from tabtune_core.analysis.curves import frame_of
 from tabtune_core.analysis.html_report import page
 from tabtune_core.analysis.recommendation import board_and_recommendation
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.memory import speaking_meter
+from tabtune_core.charts.memory import speaking_meter, without_numbers
 from tabtune_core.charts.style import roles, styles_of, with_names
 from tabtune_core.data.datasets import Dataset, get_dataset
 from tabtune_core.data.findings import not_asked, together
@@ -30,6 +30,7 @@ from tabtune_core.settings import REFERENCES, SweepSettings
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_row import RANKED, Run
 from tabtune_core.store.runs import RunStore
+from tabtune_core.wording import few
 
 IDS = ["sweep", "dataset"]
 QUOTED = re.compile(r"""(?<!\w)(['"])(?:\\.|(?!\1).)*\1(?!\w)""")
@@ -70,10 +71,12 @@ def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
 
 
 def _figures(metric: str, scores: pd.DataFrame, steps: pd.DataFrame, memory: pd.DataFrame) -> dict[str, go.Figure]:
+    meter = speaking_meter(memory)
+    absent = few(without_numbers(memory, meter))
     return {
         f"Validation {METRICS[metric].written}": CHARTS["score"].draw(scores, metric=metric),
         "Training loss": CHARTS["loss"].draw(steps, unit=LOSS_UNITS[METRICS[metric].task]),
-        "Memory": CHARTS["memory"].draw(memory, meter=speaking_meter(memory)),
+        "Memory" + (f" (this meter has no numbers of {absent})" if absent else ""): CHARTS["memory"].draw(memory, meter=meter),
         "Time per step": CHARTS["seconds"].draw(steps),
     }
 

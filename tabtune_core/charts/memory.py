@@ -32,6 +32,12 @@ def speaking_meter(samples: pd.DataFrame) -> str:
     return "torch_allocated_bytes" if "torch_allocated_bytes" in meters_read(samples) else "resident_bytes"
 
 
+def without_numbers(samples: pd.DataFrame, meter: str) -> list[str]:
+    """Names runs that have samples but no number of this meter, such as runs on a CPU beside those on a GPU."""
+    counts = samples[meter].groupby(samples["run"], observed=True, sort=False).count() if meter in samples else pd.Series()
+    return [str(run) for run in counts.index[counts == 0]]
+
+
 def memory(
     samples: pd.DataFrame,
     *,

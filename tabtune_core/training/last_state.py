@@ -122,9 +122,10 @@ class LastState:
         if facts.get("identity") not in [self._identity(name) for name in names_of(self._session.settings.model)]:
             raise Damaged("it belongs to other settings, another table or another version")
         held = {name.removeprefix("parameter "): tensor for name, tensor in tensors.items() if name.startswith("parameter ")}
-        needed = {f"random {name}" for name in random_states(self._session.device)}
-        if shapes(held) != shapes(self._best.trainable) or needed - tensors.keys():
-            raise Damaged("it holds other parameters than the model, or was trained on another kind of device")
+        if shapes(held) != shapes(self._best.trainable):
+            raise Damaged("it holds other parameters than the model")
+        if {f"random {name}" for name in random_states(self._session.device)} != {name for name in tensors if name.startswith("random ")}:
+            raise Damaged("it was trained on another kind of device, whose memory and seconds are not those of this one")
 
     def _put_back(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
         device, parameters = self._session.device, self._best.trainable

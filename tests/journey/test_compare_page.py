@@ -8,6 +8,7 @@ import pytest
 import seeding
 from page_steps import button, go, texts
 
+from dashboard import queries
 from tabtune_core.store.runs import RunStore
 
 TABS = ("Trade-offs", "Rank", "Context rows", "Runs side by side")
@@ -238,6 +239,21 @@ def test_runs_that_predict_numbers_show_their_errors(app, store):
     assert "get closer to the true value" in texts(app.markdown)
     at(app, "Rank")
     assert "R² against rank" in {found.value for found in app.header}
+
+
+def test_the_memory_of_a_process_is_not_compared_with_that_of_a_gpu(app, sweep, monkeypatch):
+    ranked = queries.ranked
+
+    def of_two_meters(*asked):
+        board = ranked(*asked)
+        return board.assign(memory_meter=board["strategy"].map({"inference": "resident"}).fillna("torch_allocated"))
+
+    monkeypatch.setattr(queries, "ranked", of_two_meters)
+    at(app, "Trade-offs")
+    assert "2 of 3 runs are the best trade-offs on these 2 axes: **LoRA r=8, LoRA r=2**" in texts(app.markdown).replace("\\", "")
+    assert "its memory is of another kind (GPU or process) than that of most trained runs: Zero-shot." in texts(app.caption).replace(
+        "\\", ""
+    )
 
 
 def test_a_running_sweep_does_not_crash(app, store):

@@ -16,7 +16,7 @@ from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, runs_of_curve, with_intervals
 from tabtune_core.analysis.intervals import PLUS_MINUS
-from tabtune_core.analysis.pareto import best_of, front, within_limits
+from tabtune_core.analysis.pareto import best_of, front, one_meter, within_limits
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.pareto import COSTS, SCORE, axis_of
 from tabtune_core.metrics import METRICS
@@ -38,6 +38,7 @@ def trade_offs(compared: Compared) -> None:
     x, y, third = _axes(compared.metric)
     limits = _limits()
     board, noun = _points(compared)
+    board = one_meter(board)
     chosen = [name for name in (x, y, third) if name is not None]
     complete = board[board["apart"] == ""]
     st.markdown(what_fits(complete, compared.metric, limits, noun) if limits else what_leads(complete, compared.metric, chosen, noun))
@@ -46,7 +47,8 @@ def trade_offs(compared: Compared) -> None:
     show("pareto", board, label=label, numbers=numbers, metric=compared.metric, x=x, y=y, third=third, limits=limits)
     absent = [str(name) for name in board.loc[board[columns].isna().any(axis=1) & board["place"].notna(), "run"]]
     if absent:
-        st.caption(f"Not shown, because one of these numbers is missing: {plain(few(absent, MOST_NAMED))}.")
+        why = "one of these numbers is missing, or its memory is of another kind (GPU or process) than that of most trained runs"
+        st.caption(f"Not shown, because {why}: {plain(few(absent, MOST_NAMED))}.")
 
     st.header("All settings at once", help=CHARTS["parallel"].help)
     st.caption("One line per LoRA run; blue is better. Drag along an axis to select lines.")

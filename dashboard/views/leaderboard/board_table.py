@@ -11,11 +11,11 @@ from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP
 from dashboard.table_columns import digits_behind, fitted, rounded
 from tabtune_core.analysis.configurations import SEEDS
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
+from tabtune_core.analysis.runs_table import METERS
 from tabtune_core.metrics import FEWEST_PLACES, METRICS
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 from tabtune_core.wording import MOST_PLACES
 
-METERS = {"resident": "process (resident)", "torch_allocated": "GPU (torch allocated)"}
 TIED = "Within one standard error of the best LoRA"
 SPREAD = "± gain"
 TEST_SPREAD = "± gain on test"

@@ -14,8 +14,9 @@ from dashboard.views.live.drawing import MOST_NAMED, Curves, OpenCharts
 from dashboard.views.live.view import View
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.lines import READINGS
-from tabtune_core.charts.memory import METERS
+from tabtune_core.charts.memory import METERS, without_numbers
 from tabtune_core.metrics import LOSS_UNITS, METRICS
+from tabtune_core.wording import few
 
 
 def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
@@ -111,6 +112,8 @@ def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
 
     # over steps, a point is at the last step done; over seconds, the chart covers the whole run
     opened.draw(curves, "memory", key="memory", label="Memory of each run", extra=extra, meter=meter, x=view.x, log=view.log)
+    if absent := without_numbers(queries.frame("memory", curves.shown, curves.legend), meter):
+        st.caption(f"Not drawn, because this meter has no numbers of them: {plain(few(absent))}.")
     if curves.legend.together:
         st.caption("Lines are means over the runs of a group that have reached a point; bands extend from the lowest to the highest run.")
     if name := plain(curves.shaded_name):

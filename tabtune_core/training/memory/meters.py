@@ -179,8 +179,8 @@ class MemoryMeter:
         started = time.monotonic()
         yield
         peaks = self._phase_peaks()
-        speaking = peaks[self.speaks] or 0
-        self.highest_bytes = max(self.highest_bytes, speaking)
+        speaking = peaks[self.speaks]
+        self.highest_bytes = max(self.highest_bytes, speaking or 0)
         if name == "load":
             _give_back_freed_memory(self._device)  # memory freed by loading must not count as the base, or growth would be too small
             self.base_bytes = getattr(self.sample(), f"{self.speaks}_bytes")
@@ -190,16 +190,18 @@ class MemoryMeter:
 
     def so_far(self) -> tuple[int, int | None]:
         """Returns the highest bytes of the run and the growth of the current phase, up to now."""
-        speaking = self._phase_peaks()[self.speaks] or 0
-        return max(self.highest_bytes, speaking), self._growth(speaking)
+        speaking = self._phase_peaks()[self.speaks]
+        return max(self.highest_bytes, speaking or 0), self._growth(speaking)
 
     def carry_over(self, highest_bytes: int, growth_bytes: int | None) -> None:
         """Takes over the peaks of an earlier process of the run up to the current phase: the higher ones count."""
         self.highest_bytes, self._earlier_growth_bytes = max(self.highest_bytes, highest_bytes), growth_bytes
 
-    def _growth(self, speaking: int) -> int | None:
-        """Returns the growth over the loaded base."""
-        return None if self.base_bytes is None else max(0, speaking - self.base_bytes, self._earlier_growth_bytes or 0)
+    def _growth(self, speaking: int | None) -> int | None:
+        """Returns the growth over the loaded base; None if no sample of a device without exact peaks fell into the phase."""
+        if self.base_bytes is None or speaking is None:
+            return None
+        return max(0, speaking - self.base_bytes, self._earlier_growth_bytes or 0)
 
     def _phase_peaks(self) -> dict[str, int | None]:
         """Returns the peaks of the current phase by meter, up to now."""

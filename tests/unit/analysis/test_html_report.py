@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from html import unescape
 
 import pandas as pd
@@ -90,6 +91,23 @@ def test_an_archived_run_is_marked_and_left_out_of_the_trade_off(tmp_path, capsy
     assert "<td>archived</td>" in shown(html)
     assert main(["leaderboard", "--rank-by", "accuracy", "--home", str(tmp_path)]) == 0
     assert next(line for line in capsys.readouterr().out.splitlines() if "r=4" in line).endswith("archived")
+
+
+def test_the_memory_of_a_gpu_and_of_a_process_are_not_drawn_on_one_axis(tmp_path):
+    lab = Lab(tmp_path)
+    made = lab.result
+    meters = {"peft": "torch_allocated", "boosting": "resident"}
+    lab.result = lambda one, *scores: replace(made(one, *scores), memory_meter=meters[one.strategy])
+    for run in lab.add((4, (0.9,)), (8, (0.8,)), ("boosting", (0.5,))).store.runs(lab.sweep):
+        lab.store.append(run.id, MemorySampled("train", 10**9, 10**6 if run.settings.strategy == "peft" else None))
+    html = unescape(shown(sweep_page(lab.store, lab.sweep, "accuracy")))
+    name = next(run.name for run in lab.store.runs(lab.sweep) if run.settings.strategy == "boosting")
+    assert f"<h2>Memory (this meter has no numbers of {name})</h2>" in html
+    charts = sweep_page(lab.store, lab.sweep, "accuracy").split("<h2>")
+    memory, time = (
+        next(chart for chart in charts if chart.startswith(f"Score and {cost}")) for cost in ("memory, runs of one kind", "time")
+    )
+    assert (f'"{name}"' in memory, f'"{name}"' in time) == (False, True)
 
 
 def test_a_board_alone_also_makes_a_page():

@@ -236,3 +236,13 @@ def test_the_gain_of_the_leaderboard_is_on_the_test_rows_or_has_no_interval(test
     assert (" test gain " in head, " validation gain " in head, "±" in head) == (tested, not tested, tested)
     shown = [f"{first['test_gain']:+.4f}", f"{first['test_gain_half_width']:.4f}"] if tested else [f"{first['gain']:+.4f}"]
     assert f" {'  '.join(part.rjust(width) for part, width in zip(shown, (9, 6) if tested else (15,), strict=True))} " in line
+
+
+def test_the_memory_of_a_gpu_and_of_a_process_are_told_apart():
+    runs, _ = sweep(np.random.default_rng(7), metric="log_loss")
+    board = leaderboard(runs, "log_loss").assign(test_gain=np.nan)
+    assert "memory of" not in table(board, "log_loss")
+    board["memory_meter"] = ["torch_allocated", *["resident"] * (len(board) - 1)]
+    head, first, second, *_ = table(board, "log_loss").splitlines()[1:]
+    assert "predict MB" in head and "memory of" in head
+    assert ("GPU (torch allocated)" in first, "process (resident)" in second) == (True, True)

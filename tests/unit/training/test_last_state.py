@@ -237,6 +237,11 @@ def lose_the_best(run, state):
         file.write_bytes(b"")
 
 
+def come_from_a_gpu(run, state):
+    tensors, facts = last_state.read_state(state)
+    last_state.write_state(state, tensors | {"random cuda": torch.zeros(16, dtype=torch.uint8)}, facts)
+
+
 def ask_for_others(run, state):
     run.settings = dataclasses.replace(run.settings, seed=1)
 
@@ -247,6 +252,7 @@ def ask_for_others(run, state):
         (cut_short, "cannot be read"),
         (flip, "last.safetensors is damaged"),
         (lose_the_best, "best-4.safetensors cannot be read"),
+        (come_from_a_gpu, "trained on another kind of device"),
         (ask_for_others, "it belongs to other settings"),
     ],
 )

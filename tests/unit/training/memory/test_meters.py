@@ -190,3 +190,15 @@ def test_phases_of_a_long_run_are_not_mixed():
 def test_a_meter_that_could_not_be_read_stays_unknown():
     told = told_of([MemorySampled("train", 1)] * (DENSE + 2))
     assert {one.nvml_device_bytes for one in told} == {None}
+
+
+@pytest.mark.parametrize("loaded", [True, False])
+def test_the_growth_of_a_phase_without_a_sample_is_unknown_and_not_zero(monkeypatch, loaded):
+    monkeypatch.setattr(meters, "_reset_peaks", lambda device: False)  # a device that keeps no peaks
+    meter = MemoryMeter(CPU, lambda event: None)  # its thread, which samples, is not started
+    if loaded:
+        with meter.phase("load"):
+            pass
+    with meter.phase("train"):
+        assert meter.so_far() == (0, None)
+    assert meter.growth_bytes["train"] is None
