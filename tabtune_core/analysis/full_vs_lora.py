@@ -49,8 +49,8 @@ def full_or_lora(board: pd.DataFrame, configurations: pd.DataFrame, rank_by: str
     best one (``lora_name`` and ``small_lora_name`` are their labels); all are means over the seeds of the comparison, NaN without such a
     run. ``difference`` is LoRA minus full fine-tuning, with the ± of the paired differences (for scores as in Comparison, for costs over
     the seeds); ``ratio`` is full fine-tuning divided by LoRA. The winner is better beyond that interval, and for ``measured`` aspects also
-    beyond CLOCK_NOISE. Storage is the adapter package, or all weights at PARAMETER_BYTES each. Memory that was read on different meters is
-    not compared: NaN.
+    beyond CLOCK_NOISE. Storage is the adapter package, or all weights at PARAMETER_BYTES each. Memory and seconds of runs on a GPU and
+    on a CPU, which have different meters, are not compared: NaN.
     """
     chosen = _chosen(configurations)
     runs = _with_computed(board).set_index("run")
@@ -93,12 +93,12 @@ def _with_computed(board: pd.DataFrame) -> pd.DataFrame:
     """Adds the seconds of a step, and the bytes that must be stored to predict: NaN without training, which stores nothing."""
     numbers = board.astype({"steps": "float64", "adapter_bytes": "float64", "total_parameters": "float64", "trainable_percent": "float64"})
     untrained = ~numbers["strategy"].isin(TRAINED)
-    meters = numbers.loc[~untrained, "memory_meter"].nunique()
+    apart = untrained | (numbers.loc[~untrained, "memory_meter"].nunique() > 1)
     whole = (PARAMETER_BYTES * numbers["total_parameters"]).where(numbers["strategy"] == "base-ft")
     return numbers.assign(
-        step_seconds=numbers["train_seconds"] / numbers["steps"].replace(0, np.nan),
-        train_seconds=numbers["train_seconds"].mask(untrained),
-        growth_memory_bytes=numbers["growth_memory_bytes"].mask(untrained | (meters > 1)),
+        step_seconds=(numbers["train_seconds"] / numbers["steps"].replace(0, np.nan)).mask(apart),
+        train_seconds=numbers["train_seconds"].mask(apart),
+        growth_memory_bytes=numbers["growth_memory_bytes"].mask(apart),
         stored_bytes=numbers["adapter_bytes"].fillna(whole),
     )
 

@@ -47,6 +47,7 @@ MEASURED = {
 }
 """Fields of a result besides its scores, and the kind of their columns."""
 MEMORY = [name for name in MEASURED if name.endswith("memory_bytes")]
+OF_A_DEVICE = [*MEMORY, *(name for name in MEASURED if name.endswith("_seconds"))]
 METERS = {"resident": "process (resident)", "torch_allocated": "GPU (torch allocated)"}
 """What read a run's memory."""
 SCORES = tuple(f"{group}_{name}" for group in ("validation", "test", "zero_shot_validation") for name in METRICS)

@@ -78,10 +78,11 @@ def test_a_sweep_without_predictions_names_no_score_winner(tmp_path):
     assert math.isnan(found.loc["validation_accuracy", "difference_half_width"])
 
 
-def test_memory_from_different_meters_is_not_compared(tmp_path):
+def test_memory_and_seconds_of_a_gpu_and_a_cpu_are_not_compared(tmp_path):
     found = compared(tmp_path, {"base-ft": (0.9,), 2: (0.7,)}, meter="torch_allocated")
-    assert found.loc["growth_memory_bytes", ["full", "lora", "ratio"]].isna().all()
-    assert found.loc["growth_memory_bytes", "winner"] == ""
+    for cost in ("growth_memory_bytes", "train_seconds", "step_seconds"):
+        assert found.loc[cost, ["full", "lora", "ratio"]].isna().all()
+        assert found.loc[cost, "winner"] == ""
 
 
 def test_costs_are_ratios_and_nearly_equal_costs_tie(tmp_path):
