@@ -12,8 +12,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
-from tabtune_core.analysis.pareto import one_meter
-from tabtune_core.analysis.runs_table import MEMORY
+from tabtune_core.analysis.runs_table import MEMORY, one_meter
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.style import CONFIG
 from tabtune_core.metrics import METRICS

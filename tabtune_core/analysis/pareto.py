@@ -7,9 +7,6 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from tabtune_core.analysis.runs_table import MEMORY
-from tabtune_core.settings import TRAINED
-
 
 def front(board: pd.DataFrame, smaller_is_better: Mapping[str, bool]) -> "pd.Series[bool]":
     """Marks rows unless another row is at least as good on every axis and better on one; ``smaller_is_better`` has the axes (columns).
@@ -20,15 +17,6 @@ def front(board: pd.DataFrame, smaller_is_better: Mapping[str, bool]) -> "pd.Ser
     costs_ND = costs.to_numpy()
     best = [not ((costs_ND <= row).all(axis=1) & (costs_ND < row).any(axis=1)).any() for row in costs_ND]
     return costs.notna().all(axis=1) & pd.Series(best, index=board.index, dtype=bool)
-
-
-def one_meter(board: pd.DataFrame) -> pd.DataFrame:
-    """Leaves out the memory of runs that another meter read than most trained runs: a GPU's memory and a process's are not compared."""
-    if "memory_meter" not in board:
-        return board
-    read, trained = board["memory_meter"].replace("", None), board["strategy"].isin(TRAINED)
-    usual = (read[trained] if trained.any() else read).mode()
-    return board.assign(**{name: board[name].where(read.isin(usual[:1])) for name in MEMORY if name in board})
 
 
 def within_limits(board: pd.DataFrame, limits: Mapping[str, float]) -> "pd.Series[bool]":

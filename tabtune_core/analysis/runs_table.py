@@ -99,6 +99,17 @@ def _of_kind(kind: str) -> dict[str, str]:
     return {name: kind for name, own in _KINDS.items() if own == kind}
 
 
+def one_meter(board: pd.DataFrame, columns: Sequence[str] = MEMORY) -> pd.DataFrame:
+    """Leaves out what was measured on another kind of device than that of most trained runs, as the meter tells: a GPU's memory and a
+    process's are not compared.
+    """
+    if "memory_meter" not in board:
+        return board
+    read, trained = board["memory_meter"].replace("", None), board["strategy"].isin(TRAINED)
+    usual = (read[trained] if trained.any() else read).mode()
+    return board.assign(**{name: board[name].where(read.isin(usual[:1])) for name in columns if name in board})
+
+
 def of_task(board: pd.DataFrame, task: Task) -> pd.DataFrame:
     """The leaderboard without the scores of other tasks and their intervals."""
     others = tuple(f"_{name}" for name, metric in METRICS.items() if metric.task != task)

@@ -4,7 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune_core.analysis.pareto import best_of, front, one_meter, within_limits
+from tabtune_core.analysis.pareto import best_of, front, within_limits
+from tabtune_core.analysis.runs_table import one_meter
 from tabtune_core.analysis.singular_values import curve_frame, layer_frame, spectrum_frame
 
 BOARD = pd.DataFrame(

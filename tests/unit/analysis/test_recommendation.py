@@ -72,6 +72,21 @@ def test_the_chosen_rank_names_its_rule_and_the_cost_of_the_best(lab):
     assert "Rank hardly changes memory here (100.0 to 104.0 MB); the number of context rows does." in lab.said()
 
 
+def test_no_sentence_compares_the_costs_of_a_gpu_and_a_cpu(lab, monkeypatch):
+    made = lab.result
+    monkeypatch.setitem(MEGABYTES, 8, 50)  # that of full fine-tuning
+    lab.result = lambda one, *scores: dataclasses.replace(
+        made(one, *scores), memory_meter="torch_allocated" if one.lora.rank == 32 or one.strategy == "base-ft" else "resident"
+    )
+    lab.add(*FOUR_RANKS, ("base-ft", (0.4,)))
+    said = lab.said()
+    assert "r=32 has an adapter that is 28.0 kB larger, for" in said
+    assert "saved no memory" not in said
+    lab.result = made
+    lab.add(*FOUR_RANKS, ("base-ft", (0.4,)))
+    assert "saved no memory" in lab.said()
+
+
 def test_a_best_rank_that_costs_less_is_described_without_a_negative_number(lab, monkeypatch):
     monkeypatch.setitem(MEGABYTES, 4, 107.2)
     lab.add((2, (0.5,), range(10)), (4, (0.95,), range(19)), (32, (0.6,), range(12)), ("inference", (0.5,), range(10)))
