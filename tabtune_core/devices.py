@@ -36,8 +36,10 @@ _APPLE = SimpleNamespace(
 """``torch.mps`` under the names of ``torch.cuda``. It records no memory peaks."""
 
 
-def resolve_device(name: str) -> torch.device:
+def resolve_device(name: str, *, asked: str = "") -> torch.device:
     """Returns the device that a name stands for: 'auto' is the NVIDIA GPU with the most free memory, or the CPU if there is no such GPU.
+
+    ``asked`` is the person's setting, if the worker chose the name.
 
     Raises:
         DeviceError: torch does not know the name, or the GPU is missing, cannot compute or computes wrong results.
@@ -56,6 +58,8 @@ def resolve_device(name: str) -> torch.device:
         reason = f"torch sees {counted(there, f'{device.type.upper()} GPU')}"
         if device.type == "cuda" and torch.version.cuda is None and torch.version.hip is None:
             reason += " (this build of torch has no CUDA)"
+        if asked == "auto":
+            raise DeviceError(f"'auto' was given {name!r}, but {reason}. Choose 'cpu', or run it again when the GPU is back.")
         raise DeviceError(f"The device {name!r} was requested, but {reason}. Choose 'cpu', or 'auto' for an available device.")
     return _tried(torch.device(gpu.type, index))
 
@@ -115,6 +119,12 @@ def _probe(device: torch.device) -> dict[str, torch.Tensor]:
     torch.optim.AdamW(weights, lr=0.1, eps=1e-3).step()  # with a small eps, rounding would choose the sign of some steps
     names = ("scores", "gradients of attention", "gradients of the head", "trained weights of attention", "trained weights of the head")
     return {name: tensor.detach().cpu() for name, tensor in zip(names, (scores_NK, *gradients, *weights), strict=True)}
+
+
+def count_proven() -> int:
+    """Counts the GPUs that 'auto' may take."""
+    gpu, gpus = _gpus()
+    return gpus if is_proven(gpu) else 0
 
 
 def unproven_gpu() -> str | None:

@@ -1,12 +1,15 @@
 """Which NVIDIA GPUs a run could take, according to the driver: asking torch would take seconds and hundreds of megabytes.
 
 The answers follow what torch does in the run's process: a build without CUDA sees no GPU, and CUDA_VISIBLE_DEVICES hides and orders
-GPUs. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch numbers the GPUs as the driver does.
+GPUs. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch numbers the GPUs as the driver does. If the driver does not answer (NVML),
+as in a container without the driver capability 'utility', a child process asks torch for their number, once.
 """
 
 import functools
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from ctypes.util import find_library
 from dataclasses import dataclass
@@ -21,6 +24,8 @@ from tabtune_core.wording import counted
 Answer = TypeVar("Answer")
 TYPES = {"cuda"}
 """Torch's device types of NVIDIA (and AMD) GPUs."""
+TORCH_SECONDS = 60.0
+"""How long torch may take to count the GPUs."""
 _NAMED = re.compile(r"(cuda|mps|xpu)(?::(\d+))?")
 
 
@@ -47,7 +52,7 @@ def driver() -> Driver | None:
 
 def count_cards() -> int:
     """Counts the GPUs that a run could name: cuda:0, cuda:1, ..."""
-    return len(_of_every_gpu(lambda handle: True))
+    return len(_of_every_gpu(lambda handle: True, True))
 
 
 def check_device(name: str) -> None:
@@ -97,17 +102,17 @@ def _library() -> str | None:
 
 
 def card_names() -> list[str]:
-    """Returns the names of the GPUs in torch's order; empty without a driver, a GPU or CUDA in torch."""
-    return _of_every_gpu(lambda handle: _text(pynvml.nvmlDeviceGetName(handle)))
+    """Returns the names of the GPUs in torch's order ('GPU' if only torch sees them); empty without a driver, a GPU or CUDA in torch."""
+    return _of_every_gpu(lambda handle: _text(pynvml.nvmlDeviceGetName(handle)), "GPU")
 
 
 def card_memory() -> list[tuple[int, int] | None]:
     """Returns free and total bytes of the GPUs in torch's order; None for a GPU whose memory the driver does not report."""
-    return _of_every_gpu(_memory)
+    return _of_every_gpu(_memory, None)
 
 
 def card_uuids() -> list[str]:
-    """Returns the UUIDs of the GPUs in torch's order, which CUDA_VISIBLE_DEVICES accepts whatever the numbering."""
+    """Returns the UUIDs of the GPUs in torch's order, which CUDA_VISIBLE_DEVICES accepts whatever the numbering; empty if unknown."""
     return _of_every_gpu(lambda handle: _text(pynvml.nvmlDeviceGetUUID(handle)))
 
 
@@ -156,9 +161,25 @@ def nvml_errors(library: Any) -> tuple[type[Exception], ...]:
     return (library.NVMLError, getattr(library, "NVMLLibraryMismatchError", library.NVMLError))
 
 
-def _of_every_gpu(ask: Callable[[Any], Answer]) -> list[Answer]:
-    """Returns the driver's answer for each GPU that torch would see, in torch's order."""
-    return _asked(lambda: [ask(handle) for handle in _handles(os.environ.get("CUDA_VISIBLE_DEVICES"))], []) if torch_has_cuda() else []
+def _of_every_gpu(ask: Callable[[Any], Answer], *untold: Answer) -> list[Answer]:
+    """Returns the driver's answer for each GPU that torch would see, in torch's order; ``untold`` for each if the driver is silent."""
+    if not torch_has_cuda():
+        return []
+    answers: list[Answer] | None = _asked(lambda: [ask(handle) for handle in _handles(os.environ.get("CUDA_VISIBLE_DEVICES"))], None)
+    if answers is None:
+        return [*untold] * _counted_by_torch() if untold and _library() else []
+    return answers
+
+
+@functools.cache
+def _counted_by_torch() -> int:
+    """Counts the GPUs that 'auto' may take; 0 if torch fails, whose error goes to this process's log."""
+    command = [sys.executable, "-c", "from tabtune_core.devices import count_proven; print(count_proven())"]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=TORCH_SECONDS, check=True)
+    except subprocess.SubprocessError:
+        return 0
+    return int(done.stdout.split()[-1])  # a library may print before it
 
 
 def _asked(ask: Callable[[], Answer], otherwise: Answer) -> Answer:
@@ -178,10 +199,14 @@ def _open(library: Any) -> None:
 
 
 def _handles(visible: str | None) -> list[Any]:
-    """Returns handles of the GPUs that CUDA enumerates: with MIG a single slice (NVIDIA MIG User Guide, "CUDA Device Enumeration")."""
+    """Returns handles of the GPUs that CUDA enumerates: with MIG a single slice (NVIDIA MIG User Guide, "CUDA Device Enumeration").
+
+    A GPU that is lost, or that a container may not use, has no handle, and CUDA does not number it.
+    """
     if visible is not None and visible.strip().startswith("MIG-"):
         return [pynvml.nvmlDeviceGetHandleByUUID(visible.partition(",")[0].strip())]
-    handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+    there = (told(pynvml.nvmlDeviceGetHandleByIndex, i) for i in range(pynvml.nvmlDeviceGetCount()))
+    handles = [handle for handle in there if handle is not None]
     if visible is not None:
         handles = [handles[i] for i in visible_cards(visible, [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles])]
     sliced = [_first_slice(handle) for handle in handles if _is_sliced(handle)]

@@ -49,7 +49,7 @@ def run_experiment(
     """
     if settings.strategy in REFERENCES:
         return run_reference(settings, home=home, run_dir=run_dir, emit=emit, stop_request=stop_request)
-    device = resolve_device(given or settings.device)
+    device = resolve_device(given or settings.device, asked=settings.device)
     dataset = get_dataset(home, settings.dataset)
     features = count_features(kinds_of(dataset.columns, settings), settings.target)
     plan = Plan.of(settings, features=features, device=device)

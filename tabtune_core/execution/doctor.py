@@ -24,7 +24,7 @@ from packaging.requirements import Requirement  # of huggingface_hub and streaml
 from tabtune_core.errors import TabTuneError
 from tabtune_core.execution.cluster_file import why_not_joined
 from tabtune_core.execution.lock import code_version, is_stopped, worker_of
-from tabtune_core.gpus import card_memory, card_names, driver
+from tabtune_core.gpus import card_memory, card_names, count_cards, driver
 from tabtune_core.machine import disk_of, machine_memory
 from tabtune_core.models.catalogue import CATALOGUE, FAMILIES, WEIGHTS
 from tabtune_core.models.checkpoints import is_here
@@ -32,6 +32,7 @@ from tabtune_core.shortage import why_nothing_starts
 from tabtune_core.store.database import refuse_network
 from tabtune_core.store.runs import RunStore
 from tabtune_core.upstream import DISTRIBUTION, installed_now
+from tabtune_core.wording import counted
 
 State = Literal["ok", "note", "problem"]
 SPARE_BYTES = 2_000_000_000
@@ -141,12 +142,7 @@ def _may_have_another() -> bool:
 def _gpus() -> Iterator[Check]:
     told, cuda = driver(), _made_for("cuda")
     if told is None:
-        there = any(Path("/proc/driver/nvidia").glob("gpus/*"))
-        yield (
-            Check("NVIDIA driver", "problem", "a GPU is here, but its driver does not answer (NVML)", "Install the driver again.")
-            if there
-            else Check("NVIDIA driver", "note", "no driver answers (NVML)", "Runs use the CPU, which is enough for the small models.")
-        )
+        yield _silent()
         return
     found = f"{told.version}, for CUDA up to {told.cuda}"
     if cuda is not None and int(cuda.split(".")[0]) > int(told.cuda.split(".")[0]):
@@ -162,6 +158,15 @@ def _gpus() -> Iterator[Check]:
     for place, (name, room) in enumerate(zip(names, memory, strict=True)):
         free = "memory unknown" if room is None else f"{room[0] / 1e9:,.1f} of {room[1] / 1e9:,.1f} GB free"
         yield Check(f"cuda:{place}", "ok", f"{name}, {free}")
+
+
+def _silent() -> Check:
+    if seen := count_cards():
+        advice = "Runs use it, without the driver's readings of memory. In a container, allow the driver capability 'utility'."
+        return Check("NVIDIA driver", "note", f"it does not answer (NVML), but torch sees {counted(seen, 'GPU')}", advice)
+    if any(Path("/proc/driver/nvidia").glob("gpus/*")):
+        return Check("NVIDIA driver", "problem", "a GPU is here, but its driver does not answer (NVML)", "Install the driver again.")
+    return Check("NVIDIA driver", "note", "no driver answers (NVML)", "Runs use the CPU, which is enough for the small models.")
 
 
 def _weights() -> Iterator[Check]:

@@ -34,7 +34,7 @@ def slots_of(device: str, cards: int) -> list[str]:
     """Returns the slots that suit a setting ``device``, the preferred one first; ``cpu`` stands for any share of the cores.
 
     A run that asks for a missing NVIDIA GPU gets a slot of the CPU, and its process reports the error; if the driver does not answer, it
-    gets the slot of that GPU. 'auto' gets a slot of the CPU if the driver reports no GPU, whatever torch finds there.
+    gets the slot of that GPU. 'auto' gets a slot of the CPU if no NVIDIA GPU is counted, and then its process uses the CPU.
 
     >>> slots_of("auto", 2), slots_of("cuda", 2), slots_of("cpu", 2), slots_of("auto", 0), slots_of("cuda:7", 2), slots_of("mps", 0)
     (['cuda:0', 'cuda:1'], ['cuda:0'], ['cpu'], ['cpu'], ['cpu'], ['mps:0'])
@@ -77,6 +77,7 @@ class LocalExecutor:
         A run that suits several GPUs gets one that no other queued run asks for by name, if such a GPU is free. If a run on the CPU does
         not fit in memory, all later runs on the CPU wait too; otherwise it might never start.
         """
+        self.cards = count_cards() or self.cards  # a GPU may be lost; if all are, a run ends with an error and does not move to the CPU
         taken, beside = {task.slot for task in going}, [task for task in going if is_on_cpu(task.slot)]
         on_cpu = self.shares.next([task.slot for task in beside], busy_percent())
         fitting = [slots_of(run.settings.device, self.cards) for run in queued]
@@ -108,8 +109,9 @@ class LocalExecutor:
         """Forks the run's process."""
         slot, held, on_cpu = placement.slot, self.shares, is_on_cpu(placement.slot)
         cores = cores_of(slot, ()) if on_cpu and held.pinned else ()
-        # on the CPU, its settings decide the device
-        given = (self.store.home, run.id, self.experiment, None if on_cpu else slot, cores, held.threads if on_cpu else None)
+        # a missing GPU that the settings name is for the process to report
+        device = slot if not on_cpu else CPU if run.settings.device == "auto" else None
+        given = (self.store.home, run.id, self.experiment, device, cores, held.threads if on_cpu else None)
         process = self.context.Process(target=run_child, args=given, name=f"run-{run.id}")
         if task := start(process, run.id, slot):
             _log.info("Run %s is process %d on %s.", run.id, task.pid, task.slot)

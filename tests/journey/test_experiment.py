@@ -63,10 +63,10 @@ HERE = SimpleNamespace(call=lambda function, **named: function(**named))
 """Verifies a package in this process, for tests that are not about the fresh one."""
 
 
-def run(settings, home, stop_request=lambda: None, fresh=HERE):
+def run(settings, home, stop_request=lambda: None, fresh=HERE, given=None):
     (home / "runs").mkdir(exist_ok=True)
     folder, events = Path(tempfile.mkdtemp(dir=home / "runs")), []
-    asked = {"home": home, "run_dir": folder, "emit": events.append, "stop_request": stop_request, "fresh": fresh}
+    asked = {"home": home, "run_dir": folder, "emit": events.append, "stop_request": stop_request, "fresh": fresh, "given": given}
     return run_experiment(settings, **asked), events, folder
 
 
@@ -236,6 +236,11 @@ def test_a_numeric_target_can_be_split_at_its_median(settings, home):
 def test_impossible_settings_are_refused_with_the_reason(settings, home, change, error, message):
     with pytest.raises(error, match=message):
         run(dataclasses.replace(settings, **change), home)
+
+
+def test_a_gpu_that_is_gone_is_reported_in_the_terms_of_the_setting(settings, home):
+    with pytest.raises(DeviceError, match="'auto' was given 'cuda:7', but torch sees"):
+        run(dataclasses.replace(settings, device="auto"), home, given="cuda:7")
 
 
 def test_a_run_frees_its_memory_before_another_process_verifies(settings, home, monkeypatch):

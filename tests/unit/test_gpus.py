@@ -19,6 +19,7 @@ def driver(monkeypatch):
         return driver
 
     monkeypatch.setattr(gpus, "installed_now", lambda package: "2.9.1+cu128")
+    monkeypatch.setattr(gpus, "_library", lambda: None)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return put
 
@@ -81,12 +82,35 @@ def test_a_torch_without_cuda_has_no_gpu(driver, monkeypatch):
     assert gpus.count_cards() == 0
 
 
-def test_without_a_driver_there_is_no_gpu(driver):
-    def fail():
-        raise NVMLError("library not found")
+def fail(*_):
+    raise NVMLError("library not found")
 
+
+def test_without_a_driver_there_is_no_gpu(driver):
     driver().nvmlInit = fail
     assert gpus.card_names() == []
+
+
+@pytest.mark.parametrize(("visible", "named"), [(None, ["H100", "T4"]), ("1", ["T4"]), ("GPU-aa22,0", []), ("1,0", ["T4", "H100"])])
+def test_a_lost_gpu_hides_no_other_and_has_no_number(driver, monkeypatch, visible, named):
+    three = driver()
+    monkeypatch.setattr(three, "nvmlDeviceGetHandleByIndex", lambda place: fail() if place == 1 else UUIDS[place])
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert (gpus.card_names(), gpus.count_cards()) == (named, len(named))
+
+
+def test_torch_counts_the_gpus_if_the_driver_is_there_but_silent(driver, monkeypatch):
+    driver().nvmlInit = fail
+    monkeypatch.setattr(gpus, "_library", lambda: "libcuda.so.1")
+    monkeypatch.setattr(gpus, "_counted_by_torch", lambda: 2)
+    assert (gpus.count_cards(), gpus.card_names(), gpus.card_memory()) == (2, ["GPU", "GPU"], [None, None])
+    assert (gpus.card_uuids(), gpus.freest_card(), gpus.takes_one_process(0)) == ([], 0, False)
+
+
+def test_a_torch_that_cannot_be_loaded_counts_no_gpu(monkeypatch):
+    monkeypatch.setattr("sys.executable", "/bin/false")
+    assert gpus._counted_by_torch.__wrapped__() == 0
 
 
 def test_free_memory_is_in_the_order_of_the_names_and_unknown_if_the_driver_does_not_report_it(driver, monkeypatch):

@@ -106,6 +106,13 @@ def test_a_gpu_with_a_torch_without_cuda_is_reported(tmp_path, monkeypatch):
     assert found(tmp_path, "GPUs").found == "1 here, but runs cannot use them: torch has no CUDA"
 
 
+def test_a_silent_driver_is_no_problem_if_torch_sees_its_gpus(tmp_path, monkeypatch):
+    monkeypatch.setattr(doctor, "driver", lambda: None)
+    monkeypatch.setattr(doctor, "count_cards", lambda: 2)
+    check = found(tmp_path, "NVIDIA driver")
+    assert (check.state, check.found) == ("note", "it does not answer (NVML), but torch sees 2 GPUs")
+
+
 def test_the_versions_of_torch_and_cuda_are_those_that_torch_reports():
     import torch
 

@@ -6,6 +6,7 @@ import os
 import pytest
 from worker_program import queue, start_worker, wait_for_end, working
 
+from tabtune_core.execution import local
 from tabtune_core.execution.cores import Shares, name_of
 from tabtune_core.execution.local import LocalExecutor, slots_of
 from tabtune_core.execution.processes import Watched
@@ -17,6 +18,8 @@ from fake_nvml import Driver
 gpus.pynvml, gpus.installed_now = Driver({names}), lambda package: "2.9.1+cu128"
 """
 NONE, ONE, TWO = (GPUS.format(names=", ".join(f"'GPU-{place}'" for place in range(count))) for count in (0, 1, 2))
+SILENT = f"{ONE}\ndef fail(): raise gpus.pynvml.NVMLError\ngpus.pynvml.nvmlInit, gpus._library = fail, lambda: 'libcuda.so.1'\n"
+"""A driver that does not answer."""
 
 
 @pytest.fixture(autouse=True)
@@ -48,12 +51,19 @@ def test_two_gpus_run_two_runs_at_a_time_each_on_its_own_gpu(tmp_path):
     assert sorted(run.slot for run in runs) == sorted(told(store, run) for run in runs) == ["cuda:0", "cuda:1"]
 
 
-@pytest.mark.parametrize(("gpus", "slot", "device"), [(ONE, "cuda:0", "cuda:0"), (NONE, name_of(os.sched_getaffinity(0)), "None")])
+@pytest.mark.parametrize(("gpus", "slot", "device"), [(ONE, "cuda:0", "cuda:0"), (NONE, name_of(os.sched_getaffinity(0)), "cpu")])
 def test_one_gpu_or_none_runs_one_run_at_a_time(tmp_path, gpus, slot, device):
     store, (first, second) = run_all(tmp_path, gpus, ["quick", "quick"])
     assert first.ended <= second.started
     assert [first.slot, second.slot] == [slot, slot]
     assert [told(store, first), told(store, second)] == [device, device]
+
+
+def test_a_silent_driver_changes_nothing_for_the_gpus_that_torch_sees(tmp_path):
+    before = f"{SILENT}gpus._counted_by_torch = lambda: 1\n"
+    store, (first, second, third) = run_all(tmp_path, before, ["quick"] * 3, ["auto", "auto", "cuda:0"])
+    assert {(run.slot, told(store, run)) for run in (first, second, third)} == {("cuda:0", "cuda:0")}
+    assert first.ended <= second.started <= second.ended <= third.started
 
 
 def test_a_run_waits_for_the_gpu_that_it_names_without_blocking_others(tmp_path):
@@ -74,7 +84,8 @@ def queued(store, *devices):
 
 
 @pytest.fixture
-def executor(tmp_path):
+def executor(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "count_cards", lambda: 0)
     return LocalExecutor(RunStore(tmp_path), None, "fake_experiment", shares=Shares((4, 5), 1, 2))
 
 
@@ -89,6 +100,15 @@ def test_a_run_without_a_preference_leaves_the_gpu_that_another_run_names(execut
     runs = queued(executor.store, "auto", "cuda")
     assert place(executor, 2, runs) == (runs[0], "cuda:1")
     assert place(executor, 2, runs[1:], "cuda:1") == (runs[1], "cuda:0")
+
+
+def test_a_lost_gpu_is_given_no_run_but_no_run_moves_to_the_cpu(executor, monkeypatch):
+    runs = queued(executor.store, "auto", "auto")
+    monkeypatch.setattr(local, "count_cards", lambda: 1)
+    assert place(executor, 2, runs) == (runs[0], "cuda:0")
+    assert place(executor, 2, runs[1:], "cuda:0") is None
+    monkeypatch.setattr(local, "count_cards", lambda: 0)
+    assert place(executor, 2, runs) == (runs[0], "cuda:0")
 
 
 def test_a_cpu_run_goes_beside_gpu_runs_but_not_beside_another_cpu_run(executor):
