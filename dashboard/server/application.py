@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import plotly
 import streamlit as st
@@ -231,7 +231,7 @@ class SameOrigin:
 def _from_here(connection: HTTPConnection) -> bool:
     """Returns True if the page that opens the websocket came from this address, or the client is not a browser."""
     origin = connection.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == connection.headers.get("host")
+    return origin is None or origin.partition("://")[2] == connection.headers.get("host")
 
 
 class BelowBase:

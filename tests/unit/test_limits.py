@@ -86,6 +86,7 @@ def status_of(command, arguments):
 @example(flag=("dashboard", "--address"), value="a..b")
 @example(flag=("dashboard", "--home"), value="~nobody-here/x")
 @example(flag=("train", "data"), value="9" * 5000)
+@example(flag=("train", "data"), value="http://[::1")
 @example(flag=("resume", "runs"), value="\udcff")
 def test_a_malformed_value_of_any_flag_is_refused_in_a_sentence(quiet, capsys, flag, value):
     command, name = flag

@@ -37,7 +37,10 @@ def download(address: str, target: Path, *, limit_bytes: int, tell: Tell, guarde
 
     Raises TableError where the address cannot be reached, refuses, sends more than ``limit_bytes``, or is ``guarded`` and private.
     """
-    shown = f"{urlsplit(address).scheme}://{urlsplit(address).hostname}"
+    try:
+        shown = f"{urlsplit(address).scheme}://{urlsplit(address).hostname}"
+    except ValueError as error:
+        raise TableError(f"{address!r} is not an address ({error}). {WAY_OUT}") from error
     try:
         asked = request.Request(address, headers={"User-Agent": "lora-lab", **(headers or {})})
         with closing(_opener(guarded).open(asked, timeout=PATIENCE_SECONDS)) as answer:
