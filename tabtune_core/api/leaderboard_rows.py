@@ -56,7 +56,7 @@ def hash_of(*rows: Any) -> str:
     """Returns the SHA-256 of frames, arrays and labels: their content, column names and types."""
     digest = hashlib.sha256()
     for part in rows:
-        frame = read_rows(part) if np.ndim(part) == 2 else pd.DataFrame({"y": np.asarray(part)})
+        frame = read_rows(part if np.ndim(part) == 2 else pd.DataFrame({"y": np.asarray(part)}))
         digest.update(repr([(name, str(kind)) for name, kind in frame.dtypes.items()]).encode())
         for name in (name for name in frame.columns if frame[name].dtype.kind == "O"):  # lists have no hash
             frame = with_column(frame, str(name), words(frame[name]))

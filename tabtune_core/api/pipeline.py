@@ -263,7 +263,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
     def _predict(self, X: Any, module: nn.Module | None = None) -> NDArray[Any]:
         check_is_fitted(self)
-        frame, model = read_rows(X, self._columns), with_module(self._base, module or self._adapters.module)
+        frame = read_rows(X, self._columns, self._context.encoder.columns)
+        model = with_module(self._base, module or self._adapters.module)
         for told in self._context.encoder.unread(frame):
             warn(told)
         return predict_rows(model, frame, self._context, views=read_params(**self._params).train.views)

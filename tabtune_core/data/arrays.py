@@ -31,25 +31,27 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.wording import counted
 
 
-def read_rows(x: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Returns X as a frame whose column names are text; an array's columns are x0, x1, ... or, at prediction, the fitted ones.
+def read_rows(x: Any, columns: Sequence[str] | None = None, needed: Sequence[str] | None = None) -> pd.DataFrame:
+    """Returns X as a frame whose column names are text; an array's columns are x0, x1, ... or, at prediction, the fitted ones, of which
+    only the ``needed`` ones (by default all) are returned.
 
-    Raises TableError where X does not consist of rows and columns, or its columns differ from the fitted ones.
+    Raises TableError where X does not consist of rows and columns, lacks a needed column, or is an array without all fitted ones.
     """
     if not isinstance(x, pd.DataFrame) and hasattr(x, "__arrow_c_stream__"):  # Polars, Arrow, DuckDB
         try:
             x = pa.table(x).to_pandas()
         except (pa.ArrowException, TypeError) as error:
             raise TableError(f"Arrow cannot convert X: {error}. Pass its columns in other types, or pass a pandas frame.") from error
-    frame = x if isinstance(x, pd.DataFrame) else _frame_of(x, columns)
+    frame = _native(x if isinstance(x, pd.DataFrame) else _frame_of(x, columns))
     frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
     if frame.shape[1] == 0:
         raise TableError(f"X has 0 feature(s) (shape={frame.shape}) while a minimum of 1 is required.")
-    missing = [name for name in columns or () if name not in frame.columns]
+    needed = columns if needed is None else needed
+    missing = [name for name in needed or () if name not in frame.columns]
     if missing:
         raise TableError(f"X lacks the columns {', '.join(map(repr, missing))}, with which the pipeline was fitted.")
-    if columns is not None:
-        frame = frame.loc[:, frame.columns.isin(columns)]
+    if needed is not None:
+        frame = frame.loc[:, frame.columns.isin(needed)]
     if not frame.columns.is_unique:
         raise TableError(f"X has two columns named {frame.columns[frame.columns.duplicated()][0]!r}; rename one.")
     try:
@@ -57,6 +59,15 @@ def read_rows(x: Any, columns: Sequence[str] | None = None) -> pd.DataFrame:
     except InvalidOperation as error:  # pandas' own
         raise TableError("X holds Decimal('sNaN'), a NaN that refuses to be read. Pass None where a value is missing.") from error
     return frame.reset_index(drop=True)
+
+
+def _native(frame: pd.DataFrame) -> pd.DataFrame:
+    """Returns the frame with NumPy's values in the byte order of this machine: of others, pandas refuses numbers and misreads durations."""
+    own = frame.copy(deep=False)
+    for place, kind in enumerate(frame.dtypes):
+        if isinstance(kind, np.dtype) and not kind.isnative:
+            own.isetitem(place, frame.iloc[:, place].to_numpy().astype(kind.newbyteorder("=")))
+    return own
 
 
 def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
@@ -72,6 +83,8 @@ def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
         )
     # NumPy would convert a list to a single type: numbers beside words become words, booleans beside numbers become numbers
     values = np.asarray(x, dtype=object) if isinstance(x, list | tuple) else _array(x)
+    if values.dtype.kind == "V":
+        raise TableError("X is a structured array, whose fields are not columns yet. Pass pandas.DataFrame(X).")
     if values.ndim != 2:
         raise TableError(f"X has {values.ndim} dimensions; it must have two. Reshape your data: for one row, X.reshape(1, -1).")
     if columns is not None and values.shape[1] != len(columns):
@@ -87,12 +100,12 @@ def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
 
 def _array(values: Any) -> NDArray[Any]:
     """Converts to a NumPy array, but keeps masked values as None and does not turn numbers beside words into words."""
-    if isinstance(values, np.ma.MaskedArray):
+    if isinstance(values, np.ma.MaskedArray) and values.dtype.kind != "V":
         return np.array(values.tolist(), dtype=object).reshape(values.shape)
     if (whole := _whole_with_gaps(values)) is not None:
         return whole
     array = np.asarray(values.to_pandas() if hasattr(values, "to_pandas") else values)  # Arrow itself turns nulls into words
-    return np.asarray(values, dtype=object) if array.dtype.kind == "U" else array
+    return np.asarray(values, dtype=object) if array.dtype.kind == "U" else array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 def _whole_with_gaps(values: Any) -> NDArray[np.object_] | None:
@@ -136,6 +149,8 @@ def read_labels(y: Any, rows: int) -> pd.Series:
     if y is None:
         raise LabelError("A pipeline requires y to be passed, but the target y is None.")
     values = _array(y)
+    if values.dtype.kind == "V":
+        raise LabelError("y is a structured array; it must have one value per row. Pass one of its fields, such as y['label'].")
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.shape != (rows,):

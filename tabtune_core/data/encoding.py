@@ -14,10 +14,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.data.findings import shorten
-from tabtune_core.data.reading.dates import is_number, kind_of_texts
+from tabtune_core.data.findings import DateOrder, shorten
+from tabtune_core.data.reading.dates import is_number, kind_of_texts, read_texts
 from tabtune_core.data.text_features import DIRECTIONS, PARTS, TextEncoder
-from tabtune_core.data.values import MISSING, date_texts, moments, numbers, places, present, seconds, word, words
+from tabtune_core.data.values import DATE, MISSING, as_text, date_texts, moments, numbers, places, present, seconds, word, words
 from tabtune_core.errors import LabelError, TableError
 from tabtune_core.wording import counted
 
@@ -132,8 +132,11 @@ class FeatureEncoder:
             yield f"{cells}: read as missing, because the column holds {what}."
 
     def unread(self, frame: pd.DataFrame) -> Iterator[str]:
-        """Yields a sentence for each column with cells that are not of its kind, or with unknown categories alone: read as missing."""
+        """Yields a sentence for each column with cells that are not of its kind, or with unknown categories alone: read as missing. Also
+        yields what ``other_orders`` does.
+        """
         yield from self.misfits_in_words(frame)
+        yield from self.other_orders(frame)
         for name, new, there in self.unknown(frame):
             if there and len(new) == there:
                 shown = ", ".join(repr(text) for text in self.categories[name][:5] if text is not None)
@@ -142,8 +145,18 @@ class FeatureEncoder:
                     f"missing. They contain {shown}."
                 )
 
+    def other_orders(self, frame: pd.DataFrame) -> Iterator[str]:
+        """Yields, as for a file of rows, a sentence for each column with dates that only the other order of day and month allows."""
+        for name in (name for name in (*self.dates, *self.datetimes) if frame[name].dtype.kind != "M"):
+            texts = [text for text in map(as_text, present(frame[name])) if text]
+            typed = None if all(map(DATE.fullmatch, texts)) else read_texts(texts, "datetime", day_first=self._order(name), name=name)[0]
+            yield from (finding.message for finding in (typed.findings if typed else ()) if finding.code == "other-order")
+
+    def _order(self, name: Any) -> DateOrder:
+        return "year" if name in self.year_first else name not in self.month_first
+
     def _moments(self, column: pd.Series) -> pd.Series:
-        return pd.Series(moments(column, day_first="year" if column.name in self.year_first else column.name not in self.month_first))
+        return pd.Series(moments(column, day_first=self._order(column.name)))
 
     def unknown(self, frame: pd.DataFrame) -> Iterator[tuple[str, list[str], int]]:
         """Yields for each category column its unknown words, one per row that has one, and the number of rows with any word."""

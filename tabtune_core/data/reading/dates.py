@@ -214,25 +214,29 @@ def kind_of_texts(texts: Sequence[str]) -> Typed | None:
     return read_texts(texts, None)[0] if may_be_dates(texts) else None
 
 
-def read_texts(texts: Sequence[str], asked: Kind | None, *, day_first: DateOrder | None = None) -> tuple[Typed | None, list[Any]]:
+def read_texts(
+    texts: Sequence[str], asked: Kind | None, *, day_first: DateOrder | None = None, name: str = ""
+) -> tuple[Typed | None, list[Any]]:
     """Returns the date or time type of texts, and of each text the time of day or the microseconds since 1970, None where it has none.
 
-    ``asked`` is the kind of ``MEANS`` to read them as, if known. If ``day_first`` is known, each date is read by itself.
+    ``asked`` is the kind of ``MEANS`` to read them as, if known. If ``day_first`` is known, each date is read by itself, and findings about
+    the column ``name`` count equal texts, too.
     """
     texts = list(map(ascii_digits, texts))
     different = list(dict.fromkeys(texts))
     if not different:
         return None, []
+    cells = different if day_first is None else texts
     with _database(os.getpid()).cursor() as connection:
-        cells = pa.table({"place": [0] * len(different), "number": range(len(different)), "cell": pa.array(different, pa.string())})
-        connection.register("batch", cells)
-        work = as_date("", different, None, asked=asked) if day_first is None else each_date("", "datetime", day_first)
+        batch = pa.table({"place": [0] * len(cells), "number": range(len(cells)), "cell": pa.array(cells, pa.string())})
+        connection.register("batch", batch)
+        work = as_date(name, different, None, asked=asked) if day_first is None else each_date(name, "datetime", day_first)
         (typed,) = answered(connection, [work], [different])
         if typed is None or typed.kind not in MEANS:
             return None, []
         value = typed.value if typed.kind == "time" else f"epoch_us({typed.value})"  # Python has no moments before the year 1
         values = connection.sql(f"SELECT {value} FROM batch ORDER BY number").fetchall()
-    read = {text: value for text, (value,) in zip(different, values, strict=True)}
+    read = {text: value for text, (value,) in zip(cells, values, strict=True)}
     return typed, [read[text] for text in texts]
 
 

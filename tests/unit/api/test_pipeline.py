@@ -237,6 +237,34 @@ def test_predictions_do_not_depend_on_column_or_container_types(tmp_path):
         np.testing.assert_array_equal(one.predict_proba(missing)[1:], expected[1:])
 
 
+@pytest.mark.parametrize("learnt", ["datetime64[ns]", "%Y-%m-%d", "%d.%m.%Y", "%d %B %Y", object])
+def test_dates_that_only_the_other_order_allows_are_told_in_predictions(learnt):
+    X, y = small_table()
+    days = pd.Series(pd.date_range("2024-01-01", periods=len(X)))
+    known = days.dt.strftime(learnt) if "%" in str(learnt) else days.astype(learnt)
+    pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X.assign(day=known), y)
+    told = "'day' is read day first, but 54 cells of 90, such as '01/13/2024', can only be month first: read so"
+    for predict in (pipeline.predict, pipeline.predict_proba, pipeline.predict_each):
+        with pytest.warns(TableWarning, match=told):
+            predict(X.assign(day=days.dt.strftime("%m/%d/%Y")))
+
+
+def test_rows_to_predict_may_lack_columns_that_the_model_does_not_use(tmp_path):
+    X, y = small_table()
+    whole = X.assign(person=np.arange(len(X)) // 3, remark=[f"remark {i}" for i in range(len(X))])
+    pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "split_by": "group", "split_column": "person"})
+    with pytest.warns(TableWarning, match="The column 'remark' is left out"):
+        pipeline.fit(whole, y)
+    pipeline.save(tmp_path / "pipeline.zip")
+    for one in (pipeline, TabularPipeline.load(tmp_path / "pipeline.zip")):
+        expected = one.predict_proba(whole)
+        for rows in (X[["noise", "size", "colour"]], polars.from_pandas(X), whole.astype(object).to_numpy()):
+            np.testing.assert_array_equal(one.predict_proba(rows), expected)
+        assert (one.n_features_in_, list(one.feature_names_in_)) == (5, list(whole))
+        with pytest.raises(TableError, match="X lacks the columns 'size'"):
+            one.predict(whole.drop(columns="size"))
+
+
 def test_a_new_fit_forgets_earlier_names_and_lists_columns_that_no_model_reads():
     X, y = small_table()
     pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"})

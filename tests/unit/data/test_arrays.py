@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import coo_array
 
+from tabtune_core.api.leaderboard_rows import hash_of
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_numbers, read_rows
 from tabtune_core.data.values import moments, numbers
 from tabtune_core.errors import LabelError, TableError
@@ -38,6 +39,8 @@ def test_an_array_takes_the_fitted_column_names():
         ("rows.csv", None, "X is 'rows.csv'; it must be a frame of .* For a file, read it first"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), None, "two columns named 'a'"),
         (np.ones((2, 3)), ("a", "b"), "X has 3 features, but TabularPipeline is expecting 2"),
+        (np.zeros(3, "i4,f8"), None, r"X is a structured array.* Pass pandas.DataFrame\(X\)"),
+        (np.ma.zeros((3, 1), "i4,f8"), ("a",), r"X is a structured array.* Pass pandas.DataFrame\(X\)"),
         (pd.DataFrame({"a": [1]}), ("a", "b"), "X lacks the columns 'b'"),
     ],
 )
@@ -59,6 +62,9 @@ def test_labels_that_do_not_match_the_rows_are_refused():
     assert read_labels([[1], [2]], 2).tolist() == [1, 2]
     with pytest.raises(LabelError, match="X has 3 rows, so it must be"):
         read_labels([1, 2], 3)
+    for structured in (np.zeros(3, "i4,f8"), np.zeros(3, [("label", "i4")]).view(np.recarray), np.ma.zeros(3, "i4,f8")):
+        with pytest.raises(LabelError, match=r"y is a structured array.* Pass one of its fields, such as y\['label'\]"):
+            read_labels(structured, 3)
 
 
 def test_every_labelled_row_trains_or_validates():
@@ -128,6 +134,33 @@ def test_only_fitted_columns_must_have_a_name_of_their_own():
     for columns in (None, ["a", "b"]):
         with pytest.raises(TableError, match="two columns named 'b'; rename one"):
             read_rows(frame, columns)
+
+
+def test_only_needed_columns_must_be_there_but_an_array_must_have_all():
+    assert list(read_rows(pd.DataFrame([[1, 2, 3]], columns=["b", "c", "c"]), ["a", "b", "c"], ["b"])) == ["b"]
+    assert read_rows(np.array([[1, 2, 3]]), ["a", "b", "c"], ["b"]).to_dict("list") == {"b": [2]}
+    with pytest.raises(TableError, match="X has 1 features, but TabularPipeline is expecting 3"):
+        read_rows([[1]], ["a", "b", "c"], ["b"])
+
+
+@pytest.mark.parametrize("kind", ["f2", "f4", "f8", "i2", "i4", "i8", "u2", "u4", "u8", "M8[ns]", "m8[s]", "U1"])
+def test_values_in_another_byte_order_are_the_same(kind):
+    values = np.arange(6).astype(kind)
+    swapped = values.astype(values.dtype.newbyteorder("S"))
+    for form in (
+        lambda one: one[:, None],
+        lambda one: pd.DataFrame({"a": one, 7: range(6)}),
+        lambda one: pd.Series(one, name=7).to_frame(),
+    ):
+        pd.testing.assert_frame_equal(read_rows(form(swapped)), read_rows(form(values)))
+    twice = pd.DataFrame(np.column_stack([swapped] * 3).astype(swapped.dtype), columns=["a", "b", "b"])
+    before = twice.dtypes.tolist()
+    assert read_rows(twice, ["a"])["a"].tolist() == read_rows(values[:, None], ["a"])["a"].tolist()
+    assert twice.dtypes.tolist() == before, "the caller's frame is not changed"
+    for form in (lambda one: one, pd.Series, lambda one: one[:, None]):
+        pd.testing.assert_series_equal(read_labels(form(swapped), 6), read_labels(form(values), 6))
+        assert len(Labels.of(read_labels(form(swapped), 6), "classification").classes) == 6
+    assert hash_of(swapped[:, None], swapped) == hash_of(values[:, None], values)
 
 
 @pytest.mark.parametrize(

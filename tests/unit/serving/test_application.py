@@ -26,7 +26,7 @@ from starlette.testclient import TestClient
 from tabtune_core import load_adapter, read_table
 from tabtune_core.access import Access, decide
 from tabtune_core.cli.main import main
-from tabtune_core.errors import AdapterError
+from tabtune_core.errors import AdapterError, TableWarning
 from tabtune_core.serving.adapters import Batches, open_adapters
 from tabtune_core.serving.application import Limits, application, serve
 from tabtune_core.store.runs import RunStore
@@ -128,6 +128,20 @@ def test_a_moment_beyond_python_s_years_is_read_alike_in_json_csv_and_python(fol
     assert told["notes"] == []
     assert ask(client, rows, kind="text/csv").json() == told
     np.testing.assert_allclose(alone(folder, "few", rows)[0], told["probabilities"], atol=2e-5)
+
+
+def test_dates_that_only_the_other_order_allows_are_told_in_json_csv_and_python(folder, client):
+    rows = [{**ROW, "seen": seen} for seen in ("03/25/2024", "03/04/2024", "2024-03-25", "03/25/2024")]
+    told = ask(client, rows).json()
+    assert [note.partition(": read so.")[0] for note in told["notes"]] == [
+        "'seen' is read day first, but 2 cells of 4, such as '03/25/2024', can only be month first"
+    ]
+    assert ask(client, rows, kind="text/csv").json() == told
+    model = load_adapter(folder / "few.zip", device="cpu")
+    context = model.context(read_table(folder / "data.csv", model.reading).frame)
+    for predict in (model.predict, model.predict_proba):
+        with pytest.warns(TableWarning, match=re.escape(told["notes"][0])):
+            predict(pd.DataFrame(rows), context=context)
 
 
 def test_texts_with_a_decimal_comma_are_read_in_json_and_python_as_in_the_table(tmp_path):
