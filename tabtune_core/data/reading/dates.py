@@ -219,14 +219,14 @@ def read_texts(
 ) -> tuple[Typed | None, list[Any]]:
     """Returns the date or time type of texts, and of each text the time of day or the microseconds since 1970, None where it has none.
 
-    ``asked`` is the kind of ``MEANS`` to read them as, if known. If ``day_first`` is known, each date is read by itself, and findings about
-    the column ``name`` count equal texts, too.
+    ``asked`` is the kind of ``MEANS`` to read them as, if known. If ``day_first`` is known, each date is read by itself. With the
+    column's ``name``, findings count equal texts, too.
     """
     texts = list(map(ascii_digits, texts))
     different = list(dict.fromkeys(texts))
     if not different:
         return None, []
-    cells = different if day_first is None else texts
+    cells = texts if name else different
     with _database(os.getpid()).cursor() as connection:
         batch = pa.table({"place": [0] * len(cells), "number": range(len(cells)), "cell": pa.array(cells, pa.string())})
         connection.register("batch", batch)

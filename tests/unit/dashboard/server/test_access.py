@@ -181,7 +181,9 @@ def test_every_answer_forbids_foreign_frames_and_pictures():
         assert headers["x-frame-options"] == "SAMEORIGIN"
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "http://lab:3000", "http://lab", "null", "http://[", "http://lab:8501.evil.example"])
+@pytest.mark.parametrize(
+    "origin", ["http://evil.example", "http://lab:3000", "http://lab", "null", "http://[", "http://lab:8501.evil.example"]
+)
 def test_a_websocket_of_another_page_is_refused_before_streamlit_sees_it(origin):
     with pytest.raises(WebSocketDisconnect), client(Middleware(SameOrigin)).websocket_connect(SOCKET, headers={"origin": origin}):
         pass
