@@ -107,6 +107,8 @@ def one_meter(board: pd.DataFrame, columns: Sequence[str] = MEMORY) -> pd.DataFr
         return board
     read, trained = board["memory_meter"].replace("", None), board["strategy"].isin(TRAINED)
     usual = (read[trained] if trained.any() else read).mode()
+    if usual.empty:
+        return board
     return board.assign(**{name: board[name].where(read.isin(usual[:1])) for name in columns if name in board})
 
 

@@ -39,7 +39,7 @@ def test_a_limit_excludes_values_above_it_and_unknown_values():
         (("resident", "gpu", "gpu", "resident"), [1, 2]),  # references on the CPU beside a model on a GPU
         (("resident", "resident", "gpu", "resident"), [0, 1, 3]),
         (("gpu", "", "gpu", "gpu"), [0, 2, 3]),
-        (("", "", "", ""), []),
+        (("", "", "", ""), [0, 1, 2, 3]),  # unknown
     ],
 )
 def test_memory_read_by_another_meter_than_that_of_most_trained_runs_is_not_compared(meters, kept):
