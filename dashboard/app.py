@@ -1,6 +1,8 @@
-"""Asks for a log-in if the server was started with ``--login``; lists the pages in the order in which a person uses them.
+"""Asks for a log-in if the server was started with ``--login``; lists the pages in the order in which a person uses
+them.
 
-They are in ``views``: Streamlit would serve a folder called ``pages`` without this file to anyone who opens a page by its address.
+They are in ``views``: Streamlit would serve a folder called ``pages`` without this file to anyone who opens a page by
+its address.
 """
 
 from collections.abc import Mapping
@@ -21,7 +23,9 @@ from tabtune_core.errors import TabTuneError
 
 
 def banner(page: st.Page) -> None:
-    """Draws the banner of a demo, which opens with the leaderboard of the finished sweep; draws nothing in other workspaces."""
+    """Draws the banner of a demo, which opens with the leaderboard of the finished sweep; draws nothing in other
+    workspaces.
+    """
     facts = about(queries.home())
     if not facts:
         return
@@ -32,7 +36,8 @@ def banner(page: st.Page) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(
             "**Demo**, deleted when the dashboard ends. Its table was chosen because LoRA wins on it.",
-            help=f"The finished sweep was measured on {facts['date']} on {facts['machine']} (commit {facts['commit']}).",
+            help=f"The finished sweep was measured on {facts['date']} on {facts['machine']} (commit "
+            f"{facts['commit']}).",
             width="content",
         )
         if st.button("Finished sweep", type="tertiary", icon=":material/leaderboard:", key="demo_finished"):
@@ -41,14 +46,16 @@ def banner(page: st.Page) -> None:
             go("views/live/page.py", sweep=facts["going"])
 
 
-# Streamlit leaves much space under its header, and marks the focused link with a shade that few people see. Its CSV of a table is not safe
-# to open in a spreadsheet. Its Stop ends the drawing of a page, but a person would think that it ends a run. Its primary colour is both the
-# background of white text on buttons and the text colour of selected options: in dark mode no colour has enough contrast for both. A
-# formula that scrolls by itself could not be scrolled with the keyboard. Words of code have too little contrast.
+# Streamlit leaves much space under its header, and marks the focused link with a shade that few people see. Its CSV of
+# a table is not safe to open in a spreadsheet. Its Stop ends the drawing of a page, but a person would think that it
+# ends a run. Its primary colour is both the background of white text on buttons and the text colour of selected
+# options: in dark mode no colour has enough contrast for both. A formula that scrolls by itself could not be scrolled
+# with the keyboard. Words of code have too little contrast.
 STYLE = (
     '<style>[data-testid="stMainBlockContainer"] { padding-top: 4.25rem }'
     "a:focus-visible, button:focus-visible { outline: 2px solid currentColor !important; outline-offset: 1px }"
-    '[data-testid="stElementToolbarButton"]:has([aria-label="Download as CSV"]), [data-testid="stStatusWidget"] button { display: none }'
+    '[data-testid="stElementToolbarButton"]:has([aria-label="Download as CSV"]), [data-testid="stStatusWidget"] '
+    "button { display: none }"
     '.st-key-failed_bar [data-testid="stProgressBarTrack"] > div { background: #D13B3B }'
     '[data-selected="true"] p, [data-testid="stSliderThumbValue"] p { color: light-dark(#0B66A0, #6CBDEB) !important }'
     ".st-key-try_one_row :is(td, th) { overflow-wrap: anywhere; min-width: 5.5rem }"
@@ -102,7 +109,11 @@ page = st.navigation(
         _page("adapters", "Adapters", ":material/inventory_2:"),
         _page("try_it", "Try it", ":material/play_arrow:"),
         _page("guide", "Guide", ":material/menu_book:"),
-        *([st.Page(st.logout, title="Log out", icon=":material/logout:", url_path="log_out")] if people_log_in() else []),
+        *(
+            [st.Page(st.logout, title="Log out", icon=":material/logout:", url_path="log_out")]
+            if people_log_in()
+            else []
+        ),
     ],
     position="top",
 )

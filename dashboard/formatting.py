@@ -26,7 +26,8 @@ STATUS: dict[Status, str] = {
     "interrupted": "✕ interrupted",
 }
 WAY_OUT: dict[Status, str] = {  # a run that diverged has a row in the troubleshooting table
-    "interrupted": "The run's process ended without an error message. Resume it, or run it again; the other runs of the sweep continue.",
+    "interrupted": "The run's process ended without an error message. Resume it, or run it again; the other runs of "
+    "the sweep continue.",
     "cancelled": "Cancelled; nothing was kept. You can run it again.",
 }
 WAYS: dict[Way, str] = {
@@ -131,7 +132,8 @@ def sweep_titles(sweeps: Mapping[str, Sweep]) -> dict[str, str]:
 
 
 def no_two_alike(titles: Mapping[str, str]) -> dict[str, str]:
-    """Number equal titles, all but the oldest, because a select box identifies its options by title. ``titles`` are newest first.
+    """Number equal titles, all but the oldest, because a select box identifies its options by title. ``titles`` are
+    newest first.
 
     >>> no_two_alike({"third": "Sweep", "second": "Sweep", "first": "Ranks"})
     {'third': 'Sweep (2)', 'second': 'Sweep', 'first': 'Ranks'}
@@ -142,8 +144,8 @@ def no_two_alike(titles: Mapping[str, str]) -> dict[str, str]:
 def labels(runs: list[Run]) -> dict[str, str]:
     """Returns run id -> a name that no other run of the list has.
 
-    The names of zero-shot and full fine-tuning begin with the strategy. Equal names get whichever of model, alpha, dropout, targets and
-    rate differs, the time if the runs are of several sweeps, and a number if a run is repeated.
+    The names of zero-shot and full fine-tuning begin with the strategy. Equal names get whichever of model, alpha,
+    dropout, targets and rate differs, the time if the runs are of several sweeps, and a number if a run is repeated.
     """
     settings = [run.settings for run in runs]
     names = told_apart(with_models([_by_strategy(run) for run in runs], settings), settings)
@@ -156,11 +158,16 @@ def labels(runs: list[Run]) -> dict[str, str]:
 def with_models(names: Sequence[str], runs: Sequence[RunSettings]) -> list[str]:
     """Adds to each name its model if the runs have several, except to a reference, which has none."""
     several = len({run.model for run in runs}) > 1
-    return [f"{name} · {run.model}" if several and run.strategy not in REFERENCES else name for name, run in zip(names, runs, strict=True)]
+    return [
+        f"{name} · {run.model}" if several and run.strategy not in REFERENCES else name
+        for name, run in zip(names, runs, strict=True)
+    ]
 
 
 def _by_strategy(run: Run) -> str:
-    """Returns the run's name; charts identify a baseline by the start of its name, so a renamed one keeps it and no other run gets it."""
+    """Returns the run's name; charts identify a baseline by the start of its name, so a renamed one keeps it and no
+    other run gets it.
+    """
     own, baselines = STRATEGY_NAMES[run.settings.strategy], (STRATEGY_NAMES["inference"], STRATEGY_NAMES["base-ft"])
     known = run.name.startswith(own) if own in baselines else not run.name.startswith(baselines)
     return run.name if known else f"{own}: {run.name}"
@@ -181,7 +188,8 @@ def with_labels(text: str) -> str:
 def plain(text: str) -> str:
     """Escapes text, for example from a file, so that Markdown shows it unchanged.
 
-    Streamlit looks for icons, emoji, coloured text and addresses after it has removed the escapes; a zero-width space breaks them up.
+    Streamlit looks for icons, emoji, coloured text and addresses after it has removed the escapes; a zero-width space
+    breaks them up.
     """
     text = DIRECTIONS.sub("", re.sub(r"[ \t\r\n\f\v]+", " ", text))  # line breaks and indents would make blocks
     escaped = re.sub(r"[\\`*_{}\[\]()#+\-.!|<>~$:&=^]", r"\\\g<0>", text)
@@ -189,7 +197,8 @@ def plain(text: str) -> str:
 
 
 def name_in_label(name: str) -> str:
-    r"""Escapes a name like ``plain``, but only where it must: a screen reader is told the label of a widget with its backslashes.
+    r"""Escapes a name like ``plain``, but only where it must: a screen reader is told the label of a widget with its
+    backslashes.
 
     >>> name_in_label("body_mass (2-4 kg)"), name_in_label("_a_")
     ('body_mass (2-4 kg)', '\\_a\\_')
@@ -201,4 +210,6 @@ def name_in_label(name: str) -> str:
 def with_code(text: str) -> str:
     """Escapes text like ``plain``, but shows words between backticks as code."""
     parts = enumerate(text.split("`"))
-    return "".join(f"`{' '.join(part.split())}`" if place % 2 and part.strip() else plain(part) for place, part in parts)
+    return "".join(
+        f"`{' '.join(part.split())}`" if place % 2 and part.strip() else plain(part) for place, part in parts
+    )

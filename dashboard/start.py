@@ -54,21 +54,33 @@ INTERRUPTED = 130
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Parses the command line."""
-    parser = argparse.ArgumentParser(prog="tabtune-dashboard", description="LoRA Lab: explore LoRA trade-offs on your own tables.")
-    parser.add_argument("--version", action="version", version=f"%(prog)s {installed(DISTRIBUTION) or '(not installed)'}")
+    parser = argparse.ArgumentParser(
+        prog="tabtune-dashboard", description="LoRA Lab: explore LoRA trade-offs on your own tables."
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {installed(DISTRIBUTION) or '(not installed)'}"
+    )
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--home", type=named_home, default=None, help="workspace folder (default: TABTUNE_HOME, else ~/.tabtune)")
+    where.add_argument(
+        "--home", type=named_home, default=None, help="workspace folder (default: TABTUNE_HOME, else ~/.tabtune)"
+    )
     where.add_argument(
         "--demo",
         action="store_true",
         help="open a temporary workspace with a finished sweep and one in progress; it is deleted at the end",
     )
-    parser.add_argument("--port", type=number_within(1, 2**16 - 1), help=f"port to listen on (default: {USUAL_PORT}, or the next free one)")
+    parser.add_argument(
+        "--port",
+        type=number_within(1, 2**16 - 1),
+        help=f"port to listen on (default: {USUAL_PORT}, or the next free one)",
+    )
     parser.add_argument(
         "--address",
         default=LOOPBACK,
-        help="host or IP address to listen on; 0.0.0.0 is all addresses of this machine. If other machines can reach the server, it asks"
-        " for a token, which is part of the address that it prints; set TABTUNE_TOKEN to choose it (default: 127.0.0.1, this machine only)",
+        help="host or IP address to listen on; 0.0.0.0 is all addresses of this machine. If other machines can reach "
+        "the server, it asks"
+        " for a token, which is part of the address that it prints; set TABTUNE_TOKEN to choose it (default: "
+        "127.0.0.1, this machine only)",
     )
     parser.add_argument(
         "--allow-host",
@@ -81,24 +93,31 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--base-url",
         default="",
         metavar="PATH",
-        help="path below which a proxy serves this dashboard, such as /lab/, whether or not the proxy removes it (default: no path)",
+        help="path below which a proxy serves this dashboard, such as /lab/, whether or not the proxy removes it "
+        "(default: no path)",
     )
     parser.add_argument(
         "--login",
         action="store_true",
-        help="ask people to log in, instead of for a token, with the OpenID Connect provider under [auth] in .streamlit/secrets.toml",
+        help="ask people to log in, instead of for a token, with the OpenID Connect provider under [auth] in "
+        ".streamlit/secrets.toml",
     )
     parser.add_argument(
         "--fetch-addresses",
         action="store_true",
-        help="let people add tables (https://, hf://datasets/, openml:) and adapters (hf://) by address, which this machine then downloads;"
+        help="let people add tables (https://, hf://datasets/, openml:) and adapters (hf://) by address, which this "
+        "machine then downloads;"
         " addresses of private networks are refused (default: only files)",
     )
     parser.add_argument(
-        "--upload-limit-mb", type=number_within(1, 10**6), default=1000, help="largest file to upload, in megabytes (default: 1000)"
+        "--upload-limit-mb",
+        type=number_within(1, 10**6),
+        default=1000,
+        help="largest file to upload, in megabytes (default: 1000)",
     )
     flags = parser.add_argument_group(
-        "the worker that this program starts", f"A worker that is already running keeps its own. {VARIABLE} may hold all flags of a worker."
+        "the worker that this program starts",
+        f"A worker that is already running keeps its own. {VARIABLE} may hold all flags of a worker.",
     )
     add_worker_flags(flags, address="--ray-address")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
@@ -120,13 +139,17 @@ def free_port(address: str, asked: int | None) -> int:
                 probe.bind((address, port))
             except OSError as error:
                 if error.errno == errno.EADDRNOTAVAIL:
-                    raise SettingError(f"{address} is not an address of this machine; choose another with --address.") from error
+                    raise SettingError(
+                        f"{address} is not an address of this machine; choose another with --address."
+                    ) from error
                 why = error.strerror or ""
                 continue
             return port
     if asked is None:
         raise SettingError(f"No port is free between {ports[0]} and {ports[-1]}; choose another with --port.")
-    raise SettingError(f"Port {asked} cannot be used ({why}). Choose another with --port, or leave --port out for the next free one.")
+    raise SettingError(
+        f"Port {asked} cannot be used ({why}). Choose another with --port, or leave --port out for the next free one."
+    )
 
 
 def sections_for_login() -> dict[str, object]:
@@ -141,7 +164,8 @@ def sections_for_login() -> dict[str, object]:
     found = dict(secrets) if secrets.load_if_toml_exists() else {}
     if "auth" not in found:
         raise SettingError(
-            "--login needs the section [auth] in .streamlit/secrets.toml, in this folder or your home folder. How to write it:"
+            "--login needs the section [auth] in .streamlit/secrets.toml, in this folder or your home folder. How to "
+            "write it:"
             " https://docs.streamlit.io/develop/concepts/connections/authentication"
         )
     if not is_authlib_installed():
@@ -155,7 +179,9 @@ def let_in(options: argparse.Namespace) -> Access:
     try:
         base = checked_base(options.base_url)
         if base and login is not None:
-            raise SettingError("--login cannot be used with --base-url: the provider sends people back to the root of a host name.")
+            raise SettingError(
+                "--login cannot be used with --base-url: the provider sends people back to the root of a host name."
+            )
         access = replace(decide(options.address, options.allow_host, login=login), base=base)
         rules = Rules.of(login or {})
     except ValueError as error:
@@ -173,7 +199,11 @@ def greet(access: Access, urls: list[str], home: Path, *, demo: bool) -> None:
     if access.token:
         print("Anyone who has this address with its token can use the server. The connection is not encrypted.")
     if access.login:
-        who = f"those listed ({len(access.emails)})" if access.emails else "everybody who can log in with the provider under [auth]"
+        who = (
+            f"those listed ({len(access.emails)})"
+            if access.emails
+            else "everybody who can log in with the provider under [auth]"
+        )
         print(f"Asks for a log-in and admits {who}. List them as emails = [...] under [tabtune] in secrets.toml.")
     if sys.stdout is not None:  # closed
         sys.stdout.flush()
@@ -190,7 +220,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # so that the demo is deleted, and an idle worker ends, after these signals, too
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-                signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))  # uvicorn knows only this one
+                signal.signal(
+                    signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM)
+                )  # uvicorn knows only this one
             if not options.demo:
                 serve(options, Path(os.path.expanduser(options.home or default_home())).resolve())
                 return
@@ -215,7 +247,12 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     os.environ["TABTUNE_HOME"] = str(home)
     os.environ[FETCH_VARIABLE] = "1" if options.fetch_addresses else ""
     check_environment()
-    where = {"executor": options.executor, "address": options.ray_address, "gpu_share": options.gpu_share, "notify": options.notify}
+    where = {
+        "executor": options.executor,
+        "address": options.ray_address,
+        "gpu_share": options.gpu_share,
+        "notify": options.notify,
+    }
     tell_workers(parallel=options.parallel, threads=options.threads, **where)
     choice = chosen(asked_by_environment())  # checked here, because the worker would only end with a line in its log
     choice.check()
@@ -229,8 +266,10 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     later = options.parallel or options.threads or choice.executor != LOCAL
     if later and there is not None and not there.outdated:
         print(
-            f"The worker of {home} is already running (process {there.pid}), so --parallel, --threads and --executor apply to the next one."
-            " To apply them now, end the worker with 'loralab worker --stop' (its runs continue) and start this program again."
+            f"The worker of {home} is already running (process {there.pid}), so --parallel, --threads and --executor "
+            "apply to the next one."
+            " To apply them now, end the worker with 'loralab worker --stop' (its runs continue) and start this "
+            "program again."
         )
     urls = access.addresses(port)
     greet(access, urls, home, demo=options.demo)

@@ -1,4 +1,6 @@
-"""Columns of tables on the pages: the format and the width of numbers, and names that differ from the columns beside them."""
+"""Columns of tables on the pages: the format and the width of numbers, and names that differ from the columns beside
+them.
+"""
 
 import math
 from collections.abc import Hashable, Iterable
@@ -19,15 +21,16 @@ PLAIN_ABOVE, PLAIN_BELOW = 1e-6, 1e21
 CHARACTER, MARGINS = 7, 18
 """Pixels of a digit, and of what is beside the text of a cell."""
 MEASURED = 10
-"""The rows by which Streamlit chooses a width: the first ten and the last, without those twice as long as their mean."""
+"""The rows by which Streamlit chooses a width: the first ten and the last, without those twice as long as their mean.
+"""
 
 
 def digits_behind(values: pd.Series, digits: int | None, sign: str = "", least: int = 0) -> dict[str, Any]:
     """Returns the format of a table column: ``digits`` decimals, and commas between thousands if a value is that large.
 
-    Streamlit writes either a sign or commas, so ``sign``, for example ``%+`` or ``± %``, is used only without commas. With commas it does
-    not round (see ``rounded``) and writes three decimals: if ``digits`` is larger, there are no commas. With None, each value keeps the
-    digits that it has. ``least`` is a width in pixels, as for ``fitted``.
+    Streamlit writes either a sign or commas, so ``sign``, for example ``%+`` or ``± %``, is used only without commas.
+    With commas it does not round (see ``rounded``) and writes three decimals: if ``digits`` is larger, there are no
+    commas. With None, each value keeps the digits that it has. ``least`` is a width in pixels, as for ``fitted``.
     """
     with_commas = _keeps_digits(values) if digits is None else digits <= MOST_WITH_COMMAS
     own = f"{sign or '%'}" + (".15g" if digits is None else f".{digits}f" if digits <= MOST_PLACES else ".4e")
@@ -40,8 +43,8 @@ def rounded(values: pd.Series, digits: int) -> pd.Series:
 
 
 def as_they_come(values: pd.Series) -> dict[str, Any]:
-    """Returns the format of a column with a file's own numbers: six digits; if a number is large, all digits with commas, or ten digits if
-    commas would hide those of another number.
+    """Returns the format of a column with a file's own numbers: six digits; if a number is large, all digits with
+    commas, or ten digits if commas would hide those of another number.
     """
     large = "localized" if _keeps_digits(values) else "%.10g"
     return fitted(values, large if (values.abs() >= LARGE).any() else "%.6g")
@@ -50,11 +53,14 @@ def as_they_come(values: pd.Series) -> dict[str, Any]:
 def _keeps_digits(values: pd.Series) -> bool:
     """Whether three decimals show at least six digits of every number, or all that it has."""
     known = values.dropna().to_numpy(dtype=np.float64)
-    return bool((abs(known) < PLAIN_BELOW).all() and np.allclose(known.round(MOST_WITH_COMMAS), known, rtol=1e-6, atol=0))
+    return bool(
+        (abs(known) < PLAIN_BELOW).all() and np.allclose(known.round(MOST_WITH_COMMAS), known, rtol=1e-6, atol=0)
+    )
 
 
 def fitted(values: pd.Series, form: str, least: int = 0) -> dict[str, Any]:
-    """Returns a format and the width in pixels for its longest number, which a narrower column would show without its first digits.
+    """Returns a format and the width in pixels for its longest number, which a narrower column would show without its
+    first digits.
 
     If ``least`` is 0 and Streamlit finds a width for all rows itself, the width is left to it.
     """
@@ -76,18 +82,25 @@ def _length(value: float, form: str) -> int:
     text = form % value
     if "e" not in text or not PLAIN_ABOVE <= abs(value) < PLAIN_BELOW:
         return len(text)
-    return len(form.partition("%")[0]) + len(np.format_float_positional(float(text.lstrip("± ")), trim="-", sign="+" in form))
+    return len(form.partition("%")[0]) + len(
+        np.format_float_positional(float(text.lstrip("± ")), trim="-", sign="+" in form)
+    )
 
 
 def row_columns(rows: pd.DataFrame) -> dict[str, Any]:
     """Returns the formats of a table of rows: numbers as they come, and dates without a time."""
-    days = [name for name in rows.select_dtypes("datetime") if (known := rows[name].dropna()).eq(known.dt.normalize()).all()]
-    numbers = {str(name): st.column_config.NumberColumn(**as_they_come(rows[name])) for name in rows.select_dtypes("number")}
+    days = [
+        name for name in rows.select_dtypes("datetime") if (known := rows[name].dropna()).eq(known.dt.normalize()).all()
+    ]
+    numbers = {
+        str(name): st.column_config.NumberColumn(**as_they_come(rows[name])) for name in rows.select_dtypes("number")
+    }
     return numbers | dict.fromkeys(map(str, days), st.column_config.DateColumn(format="YYYY-MM-DD"))
 
 
 def beside(names: Iterable[Hashable], taken: Iterable[Hashable]) -> list[str]:
-    """Returns the names of a file's columns that are shown beside columns of the page; those that are taken get other names.
+    """Returns the names of a file's columns that are shown beside columns of the page; those that are taken get other
+    names.
 
     >>> beside(["Row", "age", "Row (column)"], ["Row", "Label"])
     ['Row (column) (column)', 'age', 'Row (column)']

@@ -1,7 +1,8 @@
 """What a page can ask for, so that nothing is copied by hand.
 
-``{{ help COMMAND }}`` is what a command prints for ``--help``, ``{{ file PATH }}`` a file of the repository, ``{{ metrics }}`` a table,
-``{{ glossary }}`` a definition list, ``{{ settings }}`` a table for each class of settings, ``{{ arguments }}`` what a pipeline takes.
+``{{ help COMMAND }}`` is what a command prints for ``--help``, ``{{ file PATH }}`` a file of the repository, ``{{
+metrics }}`` a table, ``{{ glossary }}`` a definition list, ``{{ settings }}`` a table for each class of settings, ``{{
+arguments }}`` what a pipeline takes.
 """
 
 import dataclasses
@@ -28,7 +29,9 @@ def on_page_markdown(markdown: str, **_: object) -> str:
     """Fills one page."""
     markdown = markdown.replace("{{ metrics }}", _metrics())
     markdown = markdown.replace("{{ glossary }}", "\n\n".join(f"{term}\n:   {text}" for term, text in TERMS.items()))
-    markdown = markdown.replace("{{ settings }}", _settings()).replace("{{ arguments }}", ", ".join(f"`{name}`" for name in ARGUMENTS))
+    markdown = markdown.replace("{{ settings }}", _settings()).replace(
+        "{{ arguments }}", ", ".join(f"`{name}`" for name in ARGUMENTS)
+    )
     markdown = re.sub(r"\{\{ file (.+?) \}\}", lambda match: (ROOT / match[1]).read_text(encoding="utf-8"), markdown)
     return re.sub(r"\{\{ help (.+?) \}\}", lambda match: f"```text\n{_help(match[1])}```", markdown)
 
@@ -36,7 +39,14 @@ def on_page_markdown(markdown: str, **_: object) -> str:
 def _metrics() -> str:
     head = ["name", "metric", "task", "better", "unit", "what it says"]
     rows = [
-        [f"`{metric.name}`", metric.label, metric.task, "higher" if metric.higher_is_better else "lower", metric.unit, metric.help]
+        [
+            f"`{metric.name}`",
+            metric.label,
+            metric.task,
+            "higher" if metric.higher_is_better else "lower",
+            metric.unit,
+            metric.help,
+        ]
         for metric in METRICS.values()
     ]
     return "\n".join(f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *rows])
@@ -51,7 +61,9 @@ def _settings() -> str:
             words = {bool: "true, false", str: "text"}.get(row.kind, ", ".join(str(one) for one in get_args(row.kind)))
             allowed = " and ".join(filter(None, bounds(row))) if row.low is not None or row.above is not None else words
             shown = "" if row.default in (None, (), dataclasses.MISSING) else f"`{row.default}`"
-            lines.append([f"`{row.name}`", shown, "" if get_origin(row.kind) is tuple else allowed, " ".join(row.help.split())])
+            lines.append(
+                [f"`{row.name}`", shown, "" if get_origin(row.kind) is tuple else allowed, " ".join(row.help.split())]
+            )
         body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
         tables.append(f"## {owner.__name__}\n\n{inspect.getdoc(owner)}\n\n{body}")
     return "\n\n".join(tables)

@@ -1,8 +1,9 @@
-"""Makes the workspace that ``python -m dashboard --demo`` opens, from real sweeps: the tutorial's, and the first runs of a slower one.
+"""Makes the workspace that ``python -m dashboard --demo`` opens, from real sweeps: the tutorial's, and the first runs
+of a slower one.
 
-``python docs/make_demo.py`` runs them in a temporary workspace (minutes, on a CPU) and writes ``dashboard/demo/workspace.zip``, with the
-commit, the date and the machine. The weights of full fine-tuning are left out: they are large, and only a new curve over context rows
-needs them.
+``python docs/make_demo.py`` runs them in a temporary workspace (minutes, on a CPU) and writes
+``dashboard/demo/workspace.zip``, with the commit, the date and the machine. The weights of full fine-tuning are left
+out: they are large, and only a new curve over context rows needs them.
 """
 
 import argparse
@@ -31,12 +32,17 @@ SWEEPS = {
     "going": "--ranks 2 --learning-rates 0.0005 --steps 200 --no-full-fine-tuning",
     "finished": "--ranks 2 4 8 --learning-rates 0.002 --full-learning-rates 0.00002 0.0002 --steps 100",
 }
-"""The second is the tutorial's. The pages open on the newest, so the other one, in which the demo queues more runs, is measured first."""
+"""The second is the tutorial's.
+
+The pages open on the newest, so the other one, in which the demo queues more runs, is measured first.
+"""
 KEPT = ("datasets/*/*", "runs/*/*", "jobs/*/*")
 
 
 def measure(home: Path, table: Path) -> dict[str, str]:
-    """The sweeps, by what the demo makes of them; of the tutorial's also scores by context rows and by the rank that is kept."""
+    """The sweeps, by what the demo makes of them; of the tutorial's also scores by context rows and by the rank that is
+    kept.
+    """
     subprocess.run([sys.executable, DOCS / "examples" / "quantiles.py", table], check=True)
     ids = {}
     for name, axes in SWEEPS.items():
@@ -59,7 +65,9 @@ def measure(home: Path, table: Path) -> dict[str, str]:
 
 def about() -> dict[str, str]:
     """Where and from what it was measured."""
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], cwd=DOCS, check=True, capture_output=True, text=True).stdout.strip()
+    commit = subprocess.run(
+        ["git", "rev-parse", "--short", "HEAD"], cwd=DOCS, check=True, capture_output=True, text=True
+    ).stdout.strip()
     return {
         "date": time.strftime("%d %b %Y"),
         "commit": commit,

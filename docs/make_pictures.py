@@ -1,7 +1,8 @@
 """Makes the pictures of the README and the documentation from a real sweep, in light and dark.
 
-``python docs/make_pictures.py`` starts the dashboard on a workspace of its own, runs the tutorial's sweep there (minutes, on a CPU), looks
-at Live while it goes on, then opens the other pages. Out: WebP files in ``docs/pages/pictures``. Needs a Chromium (or ``CHROMIUM``).
+``python docs/make_pictures.py`` starts the dashboard on a workspace of its own, runs the tutorial's sweep there
+(minutes, on a CPU), looks at Live while it goes on, then opens the other pages. Out: WebP files in
+``docs/pages/pictures``. Needs a Chromium (or ``CHROMIUM``).
 """
 
 import argparse
@@ -105,7 +106,15 @@ def save(name: str, frames: list[Image.Image], last: Image.Image) -> None:
     """A moving picture: evenly spaced frames, then a last one that stays."""
     chosen = [frames[round(i * (len(frames) - 1) / (FRAMES - 1))] for i in range(FRAMES)]
     times = [FRAME_MS] * (FRAMES - 1) + [LAST_MS // 2, LAST_MS]
-    chosen[0].save(PICTURES / name, save_all=True, append_images=[*chosen[1:], last], duration=times, loop=0, quality=QUALITY, method=6)
+    chosen[0].save(
+        PICTURES / name,
+        save_all=True,
+        append_images=[*chosen[1:], last],
+        duration=times,
+        loop=0,
+        quality=QUALITY,
+        method=6,
+    )
 
 
 def main() -> None:
@@ -120,7 +129,16 @@ def main() -> None:
         subprocess.run([sys.executable, DOCS / "examples" / "quantiles.py", table], check=True)
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         with dashboard(home) as address:
-            command = [sys.executable, "-m", "tabtune_core", "sweep", table, *f"{TABLE} {SWEEPS['finished']}".split(), "--home", home]
+            command = [
+                sys.executable,
+                "-m",
+                "tabtune_core",
+                "sweep",
+                table,
+                *f"{TABLE} {SWEEPS['finished']}".split(),
+                "--home",
+                home,
+            ]
             sweep = subprocess.Popen(command, stdin=subprocess.DEVNULL)
             while not RunStore(home).sweeps() and sweep.poll() is None:
                 time.sleep(0.5)

@@ -1,4 +1,7 @@
-"""LoRA on tabular foundation models: train, compare, save and load. Names load on first use; importing this package loads no torch."""
+"""LoRA on tabular foundation models: train, compare, save and load.
+
+Names load on first use; importing this package loads no torch.
+"""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

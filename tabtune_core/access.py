@@ -20,7 +20,8 @@ TOKEN_VARIABLE = "TABTUNE_TOKEN"
 LOGIN_VARIABLE = "TABTUNE_LOGIN"
 """Set for the page scripts of a server that asks for a log-in."""
 SERVER_PATHS_VARIABLE = "TABTUNE_SERVER_PATHS"
-"""Set for the page scripts of a server with log-in where people may type paths of the server's files, such as weights."""
+"""Set for the page scripts of a server with log-in where people may type paths of the server's files, such as weights.
+"""
 BASE_VARIABLE = "TABTUNE_BASE"
 """Tells the page scripts the path below which browsers reach the server."""
 FETCH_VARIABLE = "TABTUNE_FETCH"
@@ -35,7 +36,10 @@ class Access:
     address: str = LOOPBACK
     """IP address that the server listens on; ``0.0.0.0`` and ``::`` stand for all addresses of this machine."""
     names: tuple[str, ...] = OWN_NAMES
-    """Accepted hosts of a request. Any other host could be a foreign web page whose name was pointed at this server (DNS rebinding)."""
+    """Accepted hosts of a request.
+
+    Any other host could be a foreign web page whose name was pointed at this server (DNS rebinding).
+    """
     token: str | None = field(default=None, repr=False)
     """None if no token is needed: only this machine can reach the server, or people log in."""
     login: bool = False
@@ -53,7 +57,9 @@ class Access:
         if self.login and self.origin:
             return [self.origin]
         hosts = [_reachable(self.address), LOOPBACK] if is_any(self.address) else [self.address]
-        query = f"{self.base}/?token={quote(self.token, safe='')}" if self.token else f"{self.base}/" if self.base else ""
+        query = (
+            f"{self.base}/?token={quote(self.token, safe='')}" if self.token else f"{self.base}/" if self.base else ""
+        )
         return [f"http://{bracketed(host)}:{port}{query}" for host in dict.fromkeys(hosts)]
 
 
@@ -66,20 +72,23 @@ def decide(
 ) -> Access:
     """Decides the access of a server that listens on ``address``, a host name or an IP address.
 
-    A token is required if other machines can reach the server, directly or through a proxy under one of ``more_names``, or if the
-    environment holds one. It is removed from the environment, because processes started later do not need it. ``login`` holds the sections
-    of Streamlit's secrets if people log in.
+    A token is required if other machines can reach the server, directly or through a proxy under one of ``more_names``,
+    or if the environment holds one. It is removed from the environment, because processes started later do not need it.
+    ``login`` holds the sections of Streamlit's secrets if people log in.
 
     Raises:
         ValueError: the address is not this machine's, a name is not a host name, or the token is easily guessed.
     """
     if odd := [name for name in more_names if not re.fullmatch(r"[\w.:*-]+", name)]:
-        raise ValueError(f"{odd[0]!r} is not a host name. Write it without http:// and without a port, for example lab.example.org.")
+        raise ValueError(
+            f"{odd[0]!r} is not a host name. Write it without http:// and without a port, for example lab.example.org."
+        )
     found = resolved(address)
     given = environment.pop(TOKEN_VARIABLE, None)
     if given is not None and len(given) < FEWEST_LETTERS:
         raise ValueError(
-            f"The token has {len(given)} characters and could be guessed. Give it at least {FEWEST_LETTERS}, or leave it out:"
+            f"The token has {len(given)} characters and could be guessed. Give it at least {FEWEST_LETTERS}, or "
+            "leave it out:"
             " the server then makes one."
         )
     names = dict.fromkeys((*OWN_NAMES, *_names_of(address, found), *more_names))
@@ -119,7 +128,12 @@ class Rules:
             ValueError: an entry is not a list of strings, or not true or false.
         """
         told = _section(secrets, "tabtune")
-        return cls(_listed(told, "emails"), _listed(told, "admins"), _switch(told, "unowned_open"), _switch(told, "server_paths"))
+        return cls(
+            _listed(told, "emails"),
+            _listed(told, "admins"),
+            _switch(told, "unowned_open"),
+            _switch(told, "server_paths"),
+        )
 
 
 def may_type_paths(environment: Mapping[str, str] = os.environ) -> bool:
@@ -140,7 +154,10 @@ def checked_base(text: str) -> str:
     if parts == [""]:
         return ""
     if not all(re.fullmatch(r"[\w.~@%+-]+", part) and part.strip(".") for part in parts):
-        raise ValueError(f"--base-url is {text!r}; write the path alone, for example /lab/, without http:// and the name of the proxy.")
+        raise ValueError(
+            f"--base-url is {text!r}; write the path alone, for example /lab/, without http:// and the name of the "
+            "proxy."
+        )
     return "/" + "/".join(parts)
 
 
@@ -154,13 +171,19 @@ def may_fetch() -> bool:
     return bool(os.environ.get(FETCH_VARIABLE))
 
 
-NO_PATHS = "Files of the server cannot be named here. The person who runs it can allow it: server_paths = true in secrets.toml."
+NO_PATHS = (
+    "Files of the server cannot be named here. The person who runs it can allow it: server_paths = true in "
+    "secrets.toml."
+)
 
 
 def _listed(told: Mapping[str, object], name: str) -> tuple[str, ...]:
     found = told.get(name, [])
     if isinstance(found, str) or not isinstance(found, Sequence) or not all(isinstance(email, str) for email in found):
-        raise ValueError(f'{name} under [tabtune] in secrets.toml is {found!r}; write a list, for example {name} = ["ann@example.org"].')
+        raise ValueError(
+            f"{name} under [tabtune] in secrets.toml is {found!r}; write a list, for example {name} = "
+            '["ann@example.org"].'
+        )
     return tuple(email.casefold() for email in found)
 
 
@@ -185,7 +208,10 @@ def resolved(address: str) -> str:
     try:
         return str(socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, ValueError) as error:
-        ways = "Take an IP address of this machine, or 0.0.0.0 for all of them. The head of a Ray cluster is named with --ray-address."
+        ways = (
+            "Take an IP address of this machine, or 0.0.0.0 for all of them. The head of a Ray cluster is named "
+            "with --ray-address."
+        )
         raise ValueError(f"There is no address {address!r}. {ways}") from error
 
 
@@ -200,19 +226,31 @@ def bracketed(host: str) -> str:
 
 
 def _names_of(asked: str, address: str) -> list[str]:
-    """Returns the host names of this server: ``asked`` and its IP address, or all of the machine's if it listens on all addresses."""
+    """Returns the host names of this server: ``asked`` and its IP address, or all of the machine's if it listens on all
+    addresses.
+    """
     if not is_any(address):
         return [asked.lower(), address]
-    found = [item.address for items in psutil.net_if_addrs().values() for item in items if item.family in (socket.AF_INET, socket.AF_INET6)]
+    found = [
+        item.address
+        for items in psutil.net_if_addrs().values()
+        for item in items
+        if item.family in (socket.AF_INET, socket.AF_INET6)
+    ]
     return [socket.gethostname().lower(), socket.getfqdn().lower(), *(ip for ip in found if "%" not in ip)]
 
 
 def _reachable(address: str) -> str:
-    """Returns the address under which other machines most likely reach this one: that of the route out. Sends nothing."""
+    """Returns the address under which other machines most likely reach this one: that of the route out.
+
+    Sends nothing.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:
-            probe.connect(("2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1", 9))  # addresses for documentation
+            probe.connect(
+                ("2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1", 9)
+            )  # addresses for documentation
             return str(probe.getsockname()[0])
         except OSError:
             return socket.gethostname()

@@ -1,7 +1,7 @@
 """The devices that torch computes on: resolves their names and wraps torch's functions for GPUs of every kind.
 
-NVIDIA and AMD GPUs are named ``cuda:1``, others by torch's own name. A requested device that is not there is an error; it is never
-replaced by another device.
+NVIDIA and AMD GPUs are named ``cuda:1``, others by torch's own name. A requested device that is not there is an error;
+it is never replaced by another device.
 """
 
 import threading
@@ -37,7 +37,8 @@ _APPLE = SimpleNamespace(
 
 
 def resolve_device(name: str, *, asked: str = "") -> torch.device:
-    """Returns the device that a name stands for: 'auto' is the NVIDIA GPU with the most free memory, or the CPU if there is no such GPU.
+    """Returns the device that a name stands for: 'auto' is the NVIDIA GPU with the most free memory, or the CPU if
+    there is no such GPU.
 
     ``asked`` is the person's setting, if the worker chose the name.
 
@@ -50,7 +51,9 @@ def resolve_device(name: str, *, asked: str = "") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceError(f"The device {name!r} is unknown; use 'auto', 'cpu', 'cuda', 'cuda:0', 'mps' or 'xpu'.") from error
+        raise DeviceError(
+            f"The device {name!r} is unknown; use 'auto', 'cpu', 'cuda', 'cuda:0', 'mps' or 'xpu'."
+        ) from error
     if device.type == "cpu":
         return device
     index, there = device.index or 0, gpus if device.type == _called(gpu) else 0
@@ -59,8 +62,12 @@ def resolve_device(name: str, *, asked: str = "") -> torch.device:
         if device.type == "cuda" and torch.version.cuda is None and torch.version.hip is None:
             reason += " (this build of torch has no CUDA)"
         if asked == "auto":
-            raise DeviceError(f"'auto' was given {name!r}, but {reason}. Choose 'cpu', or run it again when the GPU is back.")
-        raise DeviceError(f"The device {name!r} was requested, but {reason}. Choose 'cpu', or 'auto' for an available device.")
+            raise DeviceError(
+                f"'auto' was given {name!r}, but {reason}. Choose 'cpu', or run it again when the GPU is back."
+            )
+        raise DeviceError(
+            f"The device {name!r} was requested, but {reason}. Choose 'cpu', or 'auto' for an available device."
+        )
     return _tried(torch.device(gpu.type, index))
 
 
@@ -72,7 +79,9 @@ def _gpus() -> tuple[torch.device, int]:
 
 
 def _tried(device: torch.device) -> torch.device:
-    """Returns the GPU after a test computation, which reveals a driver that is too old or a GPU that another process has exclusively."""
+    """Returns the GPU after a test computation, which reveals a driver that is too old or a GPU that another process
+    has exclusively.
+    """
     try:
         torch.ones(1, device=device).add_(1).item()
         wrong = None if is_proven(device) else differs_from_cpu(device)
@@ -80,10 +89,13 @@ def _tried(device: torch.device) -> torch.device:
         if is_out_of_memory(error):
             raise
         gpu, cause = name_of(device), str(error).splitlines()[0]
-        raise DeviceError(f"The GPU {gpu} cannot be used: {cause} Choose 'cpu' or another GPU, or repair the driver.") from error
+        raise DeviceError(
+            f"The GPU {gpu} cannot be used: {cause} Choose 'cpu' or another GPU, or repair the driver."
+        ) from error
     if wrong is not None:
         raise DeviceError(
-            f"The GPU {name_of(device)} is not used, because it computes {wrong}; choose 'cpu', or try another version of torch."
+            f"The GPU {name_of(device)} is not used, because it computes {wrong}; choose 'cpu', or try another "
+            "version of torch."
         )
     return device
 
@@ -103,21 +115,35 @@ def differs_from_cpu(device: torch.device) -> str | None:
 def _probe(device: torch.device) -> dict[str, torch.Tensor]:
     """Computes attention of queries to context rows as the models do, its gradients, and a step of AdamW.
 
-    Weights and keys are sliced and transposed, because known wrong results mostly come from such tensors (pytorch#161640, #162730,
-    #192212, #197636).
+    Weights and keys are sliced and transposed, because known wrong results mostly come from such tensors
+    (pytorch#161640, #162730, #192212, #197636).
     """
     chance = torch.Generator().manual_seed(0)  # the CPU's, so that both devices get the same numbers
-    x_BTD, read_DE, out_KD = (torch.randn(shape, generator=chance).to(device) for shape in ((2, 40, 32), (64, 192), (5, 32)))
+    x_BTD, read_DE, out_KD = (
+        torch.randn(shape, generator=chance).to(device) for shape in ((2, 40, 32), (64, 192), (5, 32))
+    )
     weights = [torch.nn.Parameter(weight) for weight in (read_DE[::2, :96].T, out_KD.T)]
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        q_BHTE, k_BHTE, v_BHTE = F.linear(F.layer_norm(x_BTD, (32,)), weights[0] / 6).view(2, 40, 3, 4, 8).permute(2, 0, 3, 1, 4)
-        mixed_BTD = F.scaled_dot_product_attention(q_BHTE, k_BHTE[:, :, :24], v_BHTE[:, :, :24]).transpose(1, 2).flatten(2)
+        q_BHTE, k_BHTE, v_BHTE = (
+            F.linear(F.layer_norm(x_BTD, (32,)), weights[0] / 6).view(2, 40, 3, 4, 8).permute(2, 0, 3, 1, 4)
+        )
+        mixed_BTD = (
+            F.scaled_dot_product_attention(q_BHTE, k_BHTE[:, :, :24], v_BHTE[:, :, :24]).transpose(1, 2).flatten(2)
+        )
         scores_NK = F.gelu(mixed_BTD).flatten(0, 1) @ weights[1]
         gradients = torch.autograd.grad(F.cross_entropy(scores_NK, torch.arange(80, device=device) % 5), weights)
     for weight, gradient in zip(weights, gradients, strict=True):
         weight.grad = gradient
-    torch.optim.AdamW(weights, lr=0.1, eps=1e-3).step()  # with a small eps, rounding would choose the sign of some steps
-    names = ("scores", "gradients of attention", "gradients of the head", "trained weights of attention", "trained weights of the head")
+    torch.optim.AdamW(
+        weights, lr=0.1, eps=1e-3
+    ).step()  # with a small eps, rounding would choose the sign of some steps
+    names = (
+        "scores",
+        "gradients of attention",
+        "gradients of the head",
+        "trained weights of attention",
+        "trained weights of the head",
+    )
     return {name: tensor.detach().cpu() for name, tensor in zip(names, (scores_NK, *gradients, *weights), strict=True)}
 
 
@@ -139,7 +165,10 @@ def is_gpu(device: torch.device) -> bool:
 
 
 def is_proven(device: torch.device) -> bool:
-    """Whether the device is an NVIDIA GPU. On other GPUs 16-bit steps and CUDA graphs are off, and 'auto' does not take them."""
+    """Whether the device is an NVIDIA GPU.
+
+    On other GPUs 16-bit steps and CUDA graphs are off, and 'auto' does not take them.
+    """
     return device.type in TYPES and torch.version.hip is None
 
 
@@ -170,7 +199,9 @@ def memory_bytes(device: torch.device) -> int:
 
 
 def gpu_module(device: torch.device) -> Any:
-    """Returns torch's functions for GPUs of this kind, named as in ``torch.cuda``; pass the device to those that take one."""
+    """Returns torch's functions for GPUs of this kind, named as in ``torch.cuda``; pass the device to those that take
+    one.
+    """
     return _APPLE if device.type == "mps" else torch.get_device_module(device)
 
 
@@ -192,7 +223,9 @@ def synchronize(device: torch.device) -> None:
 
 def random_states(device: torch.device) -> dict[str, torch.Tensor]:
     """Returns the states of torch's generators: ``cpu``, and ``cuda`` if the device is a GPU."""
-    return {"cpu": torch.get_rng_state()} | ({"cuda": gpu_module(device).get_rng_state(device)} if is_gpu(device) else {})
+    return {"cpu": torch.get_rng_state()} | (
+        {"cuda": gpu_module(device).get_rng_state(device)} if is_gpu(device) else {}
+    )
 
 
 def set_random_states(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
@@ -207,10 +240,11 @@ _ONE_DRAWS = threading.RLock()
 
 @contextmanager
 def own_chance(device: torch.device, seed: int | None = None) -> Iterator[None]:
-    """Seeds torch's generators of the CPU and this device inside the block, if ``seed`` is given; restores them afterwards.
+    """Seeds torch's generators of the CPU and this device inside the block, if ``seed`` is given; restores them
+    afterwards.
 
-    Threads take turns, because torch has one generator per device and dropout draws from it. Unlike ``torch.manual_seed``, other GPUs are
-    not seeded.
+    Threads take turns, because torch has one generator per device and dropout draws from it. Unlike
+    ``torch.manual_seed``, other GPUs are not seeded.
     """
     with _ONE_DRAWS:
         before = random_states(device)

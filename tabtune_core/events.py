@@ -62,11 +62,13 @@ class RunPlanned:
     eval_every: int | None = None
     """Steps between two evaluations on the validation rows; None as above."""
     guess: tuple[float, ...] = ()
-    """The prediction that ignores the features: the share of each class among the training rows, or the mean of their target. Empty for
-    references and in runs of earlier versions."""
+    """The prediction that ignores the features: the share of each class among the training rows, or the mean of their
+    target. Empty for references and in runs of earlier versions.
+    """
     rarer: int | None = None
-    """The class of two that fewer rows of the table have, of which average precision is. None for other numbers of classes, and in runs of
-    earlier versions, which counted the rows of each part."""
+    """The class of two that fewer rows of the table have, of which average precision is. None for other numbers of
+    classes, and in runs of earlier versions, which counted the rows of each part.
+    """
 
     @property
     def fewer_evaluation_rows(self) -> int | None:
@@ -86,7 +88,9 @@ class StepDone:
     """Before clipping."""
     learning_rate: float
     seconds: float
-    """The run's own seconds since training began, as in ``RunFinished.train_seconds``; includes evaluations on the validation rows."""
+    """The run's own seconds since training began, as in ``RunFinished.train_seconds``; includes evaluations on the
+    validation rows.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,9 +156,11 @@ class RunFinished:
     zero_shot_validation: dict[str, float]
     zero_shot_test: dict[str, float]
     train_seconds: float
-    """The run's own time, so that a run has the same seconds whatever ran before it or beside it. Included: evaluations on the validation
-    rows, and frozen forward passes read from an earlier run, at their original cost. Excluded: hashing, events, files (also checkpoints)
-    and waits for a core that others used. NaN if unknown, as for a run of an earlier version's quick sweep."""
+    """The run's own time, so that a run has the same seconds whatever ran before it or beside it. Included: evaluations
+    on the validation rows, and frozen forward passes read from an earlier run, at their original cost. Excluded:
+    hashing, events, files (also checkpoints) and waits for a core that others used. NaN if unknown, as for a run of an
+    earlier version's quick sweep.
+    """
     predict_seconds: float
     """For the test rows, counted as ``train_seconds`` are."""
     peak_memory_bytes: int | None
@@ -176,9 +182,13 @@ class RunFinished:
     train_wall_seconds: float = math.nan
     """Wall-clock time of training, including every wait and file; NaN for a run of an earlier version."""
     predict_growth_memory_bytes: int | None = None
-    """Peak over the loaded base of the final prediction of the held-out rows; None for a trained run of an earlier version."""
+    """Peak over the loaded base of the final prediction of the held-out rows; None for a trained run of an earlier
+    version.
+    """
     ended_by: EndedBy = ""
-    """What ended training before its last step, other than a person or early stopping; the last step done was then evaluated."""
+    """What ended training before its last step, other than a person or early stopping; the last step done was then
+    evaluated.
+    """
     used_rows: int = 0
     """Query rows that were trained on."""
     skipped_rows: int = 0
@@ -186,7 +196,9 @@ class RunFinished:
     skipped_episodes: int = 0
     """Steps without a query row that could be scored."""
     rows_sha256: str | None = None
-    """Hash of the row numbers and targets of the held-out rows, equal for runs on the same rows; None for a fit of a pipeline."""
+    """Hash of the row numbers and targets of the held-out rows, equal for runs on the same rows; None for a fit of a
+    pipeline.
+    """
     context_sha256: str | None = None
     """Hash of the context rows."""
     memory_by_cause_bytes: dict[str, int] | None = None
@@ -208,13 +220,17 @@ class RunFinished:
     train_context_rows: int | None = None
     """Context rows of a training step; None if nothing was trained, and for a run of an earlier version."""
     resumed_steps: tuple[int, ...] = ()
-    """Steps after which training resumed in another process. The seconds add up the time before and after each; memory peaks are the
-    highest of all processes."""
+    """Steps after which training resumed in another process. The seconds add up the time before and after each; memory
+    peaks are the highest of all processes.
+    """
 
     @property
     def run_growth_memory_bytes(self) -> int | None:
         """Returns the peak of training or of prediction over the loaded base, whichever is higher."""
-        return max((grown for grown in (self.growth_memory_bytes, self.predict_growth_memory_bytes) if grown is not None), default=None)
+        return max(
+            (grown for grown in (self.growth_memory_bytes, self.predict_growth_memory_bytes) if grown is not None),
+            default=None,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,17 +251,32 @@ class Unread:
     why: str
 
 
-Event = PhaseStarted | Note | RunPlanned | StepDone | Evaluated | Resumed | MemorySampled | PhaseDone | RunFinished | RunFailed
+Event = (
+    PhaseStarted
+    | Note
+    | RunPlanned
+    | StepDone
+    | Evaluated
+    | Resumed
+    | MemorySampled
+    | PhaseDone
+    | RunFinished
+    | RunFailed
+)
 EVENTS: dict[str, type] = {cls.__name__: cls for cls in get_args(Event)}
 
 
 def to_json(event: Event) -> tuple[str, str]:
-    """Returns kind and payload. A loss that is not finite is kept as NaN or Infinity, which Python's json reads back."""
+    """Returns kind and payload.
+
+    A loss that is not finite is kept as NaN or Infinity, which Python's json reads back.
+    """
     return type(event).__name__, json.dumps(dataclasses.asdict(event))
 
 
 def from_json(kind: str, payload: str) -> Event:
-    """Restores an event. Fields that this version does not know are dropped; those of a ``RunFinished`` are kept in ``other``.
+    """Restores an event. Fields that this version does not know are dropped; those of a ``RunFinished`` are kept in
+    ``other``.
 
     Raises:
         ValueError: the kind is unknown, or its fields are missing or of other types.
@@ -259,7 +290,11 @@ def from_json(kind: str, payload: str) -> Event:
     strange = {name: values.pop(name) for name in [*values] if name not in hints}
     if missing := [name for name in required(kind) if name not in values]:
         raise ValueError(f"{kind} lacks {', '.join(missing)}")
-    values |= {name: tuple(value) for name, value in values.items() if isinstance(value, list) and get_origin(hints[name]) is tuple}
+    values |= {
+        name: tuple(value)
+        for name, value in values.items()
+        if isinstance(value, list) and get_origin(hints[name]) is tuple
+    }
     if wrong := [name for name, value in values.items() if not fits(value, hints[name])]:
         raise ValueError(f"{wrong[0]} of {kind} is {values[wrong[0]]!r:.60}")
     if cls is RunFinished:
@@ -282,19 +317,28 @@ def _object(payload: str) -> dict[str, Any]:
 def required(kind: str) -> frozenset[str]:
     """Returns the fields without a default, which every event of a kind has."""
     missing = dataclasses.MISSING
-    return frozenset(f.name for f in dataclasses.fields(EVENTS[kind]) if f.default is missing and f.default_factory is missing)
+    return frozenset(
+        f.name for f in dataclasses.fields(EVENTS[kind]) if f.default is missing and f.default_factory is missing
+    )
 
 
 def _not_known_any_more(values: dict[str, Any], strange: dict[str, Any]) -> dict[str, Any]:
     """Returns replacements for values that an earlier version measured differently.
 
-    Earlier versions took the growth of a zero-shot run for that of training. One that wrote ``shared_seconds`` measured other training
-    seconds, and another growth if other runs had made arrays of the training. A run with at most two arrays has only those of zero-shot,
-    one per held-out split, and keeps its values.
+    Earlier versions took the growth of a zero-shot run for that of training. One that wrote ``shared_seconds`` measured
+    other training seconds, and another growth if other runs had made arrays of the training. A run with at most two
+    arrays has only those of zero-shot, one per held-out split, and keeps its values.
     """
     known, made = dict[str, float | None](), values.get("shared_made", 0)
-    if "predict_growth_memory_bytes" not in values and values["total_parameters"] and not values["trainable_parameters"]:
-        known = {"growth_memory_bytes": None, "predict_growth_memory_bytes": values["growth_memory_bytes"]}  # zero-shot's
+    if (
+        "predict_growth_memory_bytes" not in values
+        and values["total_parameters"]
+        and not values["trainable_parameters"]
+    ):
+        known = {
+            "growth_memory_bytes": None,
+            "predict_growth_memory_bytes": values["growth_memory_bytes"],
+        }  # zero-shot's
     if "shared_seconds" in strange and made + values.get("shared_reused", 0) > 2:
         known["train_seconds"] = math.nan
         if made <= values["steps_done"]:

@@ -1,8 +1,10 @@
-"""Which NVIDIA GPUs a run could take, according to the driver: asking torch would take seconds and hundreds of megabytes.
+"""Which NVIDIA GPUs a run could take, according to the driver: asking torch would take seconds and hundreds of
+megabytes.
 
-The answers follow what torch does in the run's process: a build without CUDA sees no GPU, and CUDA_VISIBLE_DEVICES hides and orders
-GPUs. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch numbers the GPUs as the driver does. If the driver does not answer (NVML),
-as in a container without the driver capability 'utility', a child process asks torch for their number, once.
+The answers follow what torch does in the run's process: a build without CUDA sees no GPU, and CUDA_VISIBLE_DEVICES
+hides and orders GPUs. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch numbers the GPUs as the driver does.
+If the driver does not answer (NVML), as in a container without the driver capability 'utility', a child process asks
+torch for their number, once.
 """
 
 import functools
@@ -45,7 +47,11 @@ def driver() -> Driver | None:
 
     def facts() -> Driver | None:
         cuda = pynvml.nvmlSystemGetCudaDriverVersion()
-        return Driver(_text(pynvml.nvmlSystemGetDriverVersion()), f"{cuda // 1000}.{cuda % 1000 // 10}", pynvml.nvmlDeviceGetCount())
+        return Driver(
+            _text(pynvml.nvmlSystemGetDriverVersion()),
+            f"{cuda // 1000}.{cuda % 1000 // 10}",
+            pynvml.nvmlDeviceGetCount(),
+        )
 
     return _asked(facts, None)
 
@@ -59,7 +65,8 @@ def check_device(name: str) -> None:
     """Refuses a device that a run cannot have, as the run itself would, without loading torch.
 
     Raises:
-        DeviceError: the name is unknown, or the GPU is missing. If the driver does not report its GPUs, only the run can tell.
+        DeviceError: the name is unknown, or the GPU is missing. If the driver does not report its GPUs, only the run
+        can tell.
     """
     if name in ("auto", "cpu"):
         return
@@ -71,7 +78,9 @@ def check_device(name: str) -> None:
         reason = f"this machine has {counted(gpus, 'CUDA GPU')}" + (
             "" if torch_has_cuda() else " that torch can use (this build of torch has no CUDA)"
         )
-        raise DeviceError(f"The device {name!r} was requested, but {reason}. Choose 'cpu', or 'auto' for an available device.")
+        raise DeviceError(
+            f"The device {name!r} was requested, but {reason}. Choose 'cpu', or 'auto' for an available device."
+        )
 
 
 def named_gpu(name: str) -> tuple[str, int] | None:
@@ -85,9 +94,13 @@ def named_gpu(name: str) -> tuple[str, int] | None:
 
 
 def is_untold(name: str) -> bool:
-    """Whether NVIDIA's driver cannot tell of the named GPU: it is Apple's, Intel's or AMD's (torch for ROCm), or the driver is silent."""
+    """Whether NVIDIA's driver cannot tell of the named GPU: it is Apple's, Intel's or AMD's (torch for ROCm), or the
+    driver is silent.
+    """
     named = named_gpu(name)
-    return named is not None and (named[0] != "cuda" or "+rocm" in (installed_now("torch") or "") or not _driver_tells())
+    return named is not None and (
+        named[0] != "cuda" or "+rocm" in (installed_now("torch") or "") or not _driver_tells()
+    )
 
 
 def _driver_tells() -> bool:
@@ -102,22 +115,30 @@ def _library() -> str | None:
 
 
 def card_names() -> list[str]:
-    """Returns the names of the GPUs in torch's order ('GPU' if only torch sees them); empty without a driver, a GPU or CUDA in torch."""
+    """Returns the names of the GPUs in torch's order ('GPU' if only torch sees them); empty without a driver, a GPU or
+    CUDA in torch.
+    """
     return _of_every_gpu(lambda handle: _text(pynvml.nvmlDeviceGetName(handle)), "GPU")
 
 
 def card_memory() -> list[tuple[int, int] | None]:
-    """Returns free and total bytes of the GPUs in torch's order; None for a GPU whose memory the driver does not report."""
+    """Returns free and total bytes of the GPUs in torch's order; None for a GPU whose memory the driver does not
+    report.
+    """
     return _of_every_gpu(_memory, None)
 
 
 def card_uuids() -> list[str]:
-    """Returns the UUIDs of the GPUs in torch's order, which CUDA_VISIBLE_DEVICES accepts whatever the numbering; empty if unknown."""
+    """Returns the UUIDs of the GPUs in torch's order, which CUDA_VISIBLE_DEVICES accepts whatever the numbering; empty
+    if unknown.
+    """
     return _of_every_gpu(lambda handle: _text(pynvml.nvmlDeviceGetUUID(handle)))
 
 
 def freest_card() -> int:
-    """Returns the number of the GPU with the most free memory; 0 if that is unknown or torch may number the GPUs differently."""
+    """Returns the number of the GPU with the most free memory; 0 if that is unknown or torch may number the GPUs
+    differently.
+    """
     free = [memory[0] if memory else -1 for memory in card_memory()]
     counts_alike = os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID"
     return free.index(max(free)) if free and counts_alike else 0
@@ -138,8 +159,9 @@ def torch_has_cuda() -> bool:
 def visible_cards(visible: str, uuids: list[str]) -> list[int]:
     """Returns the indices of the GPUs that CUDA_VISIBLE_DEVICES names, in its order.
 
-    Entries are indices or beginnings of UUIDs, all of one kind. The first entry that fits no GPU ends the list; a GPU named twice makes it
-    empty. Sources: ``torch.cuda._parse_visible_devices`` and the CUDA C++ Programming Guide ("CUDA Environment Variables").
+    Entries are indices or beginnings of UUIDs, all of one kind. The first entry that fits no GPU ends the list; a GPU
+    named twice makes it empty. Sources: ``torch.cuda._parse_visible_devices`` and the CUDA C++ Programming Guide ("CUDA
+    Environment Variables").
     """
     entries = [entry.strip() for entry in visible.split(",")]
     places: list[int] = []
@@ -157,15 +179,22 @@ def visible_cards(visible: str, uuids: list[str]) -> list[int]:
 
 
 def nvml_errors(library: Any) -> tuple[type[Exception], ...]:
-    """Returns the errors raised when the driver does not answer. A driver older than the package raises an error of another family."""
+    """Returns the errors raised when the driver does not answer.
+
+    A driver older than the package raises an error of another family.
+    """
     return (library.NVMLError, getattr(library, "NVMLLibraryMismatchError", library.NVMLError))
 
 
 def _of_every_gpu(ask: Callable[[Any], Answer], *untold: Answer) -> list[Answer]:
-    """Returns the driver's answer for each GPU that torch would see, in torch's order; ``untold`` for each if the driver is silent."""
+    """Returns the driver's answer for each GPU that torch would see, in torch's order; ``untold`` for each if the
+    driver is silent.
+    """
     if not torch_has_cuda():
         return []
-    answers: list[Answer] | None = _asked(lambda: [ask(handle) for handle in _handles(os.environ.get("CUDA_VISIBLE_DEVICES"))], None)
+    answers: list[Answer] | None = _asked(
+        lambda: [ask(handle) for handle in _handles(os.environ.get("CUDA_VISIBLE_DEVICES"))], None
+    )
     if answers is None:
         return [*untold] * _counted_by_torch() if untold and _library() else []
     return answers
@@ -176,7 +205,9 @@ def _counted_by_torch() -> int:
     """Counts the GPUs that 'auto' may take; 0 if torch fails, whose error goes to this process's log."""
     command = [sys.executable, "-c", "from tabtune_core.devices import count_proven; print(count_proven())"]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=TORCH_SECONDS, check=True)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, timeout=TORCH_SECONDS, check=True
+        )
     except subprocess.SubprocessError:
         return 0
     return int(done.stdout.split()[-1])  # a library may print before it
@@ -199,7 +230,8 @@ def _open(library: Any) -> None:
 
 
 def _handles(visible: str | None) -> list[Any]:
-    """Returns handles of the GPUs that CUDA enumerates: with MIG a single slice (NVIDIA MIG User Guide, "CUDA Device Enumeration").
+    """Returns handles of the GPUs that CUDA enumerates: with MIG a single slice (NVIDIA MIG User Guide, "CUDA Device
+    Enumeration").
 
     A GPU that is lost, or that a container may not use, has no handle, and CUDA does not number it.
     """
@@ -208,14 +240,18 @@ def _handles(visible: str | None) -> list[Any]:
     there = (told(pynvml.nvmlDeviceGetHandleByIndex, i) for i in range(pynvml.nvmlDeviceGetCount()))
     handles = [handle for handle in there if handle is not None]
     if visible is not None:
-        handles = [handles[i] for i in visible_cards(visible, [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles])]
+        handles = [
+            handles[i] for i in visible_cards(visible, [_text(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles])
+        ]
     sliced = [_first_slice(handle) for handle in handles if _is_sliced(handle)]
     whole = [handle for handle in handles if not _is_sliced(handle)]
     return [first for first in sliced if first is not None][:1] or whole
 
 
 def told(ask: Callable[..., Any], *arguments: Any, library: Any = None) -> Any:
-    """Returns the answer of the driver's open library; None if it does not answer this, such as a GPU without MIG asked for its slices."""
+    """Returns the answer of the driver's open library; None if it does not answer this, such as a GPU without MIG asked
+    for its slices.
+    """
     try:
         return ask(*arguments)
     except nvml_errors(library or pynvml):

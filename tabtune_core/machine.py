@@ -1,6 +1,8 @@
-"""What the machine gives this process: disk space, and memory and cores within the limits of its control group (such as a container's).
+"""What the machine gives this process: disk space, and memory and cores within the limits of its control group (such as
+a container's).
 
-In: paths. Out: bytes, cores, and how often the system ended a process because memory ran out. Values that cannot be read are None.
+In: paths. Out: bytes, cores, and how often the system ended a process because memory ran out. Values that cannot be
+read are None.
 """
 
 import os
@@ -15,8 +17,9 @@ CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 """The control groups of this process, and where their limits are: cgroups(7)."""
 VMSTAT = Path("/proc/vmstat")
 PROCESS_BYTES = 450e6
-"""What a process holds beside tensors: Python, torch and a CUDA context. With TabICL mini 1 loaded 430 MB were resident on the CPU;
-a CUDA context is as large. On a GPU cuBLAS keeps 17 MB more, 67 MB on the Hopper generation."""
+"""What a process holds beside tensors: Python, torch and a CUDA context. With TabICL mini 1 loaded 430 MB were resident
+on the CPU; a CUDA context is as large. On a GPU cuBLAS keeps 17 MB more, 67 MB on the Hopper generation.
+"""
 TIGHT = 0.8
 """Share of the free memory up to which an estimate is trusted to fit; measured estimates were off by up to a fifth."""
 MOUNTS = Path("/proc/self/mountinfo")
@@ -53,17 +56,27 @@ def disk_of(path: Path) -> Disk | None:
     except OSError:
         return None
     names = not told.f_files or told.f_favail > 0
-    return Disk(Path(known or place), told.f_bavail * told.f_frsize, told.f_blocks * told.f_frsize, bool(told.f_flag & os.ST_RDONLY), names)
+    return Disk(
+        Path(known or place),
+        told.f_bavail * told.f_frsize,
+        told.f_blocks * told.f_frsize,
+        bool(told.f_flag & os.ST_RDONLY),
+        names,
+    )
 
 
 def network_file_system(folder: Path) -> tuple[str, str] | None:
-    """Returns type and mount point of the network file system that a folder lies on; None on a local disk or if unknown."""
+    """Returns type and mount point of the network file system that a folder lies on; None on a local disk or if
+    unknown.
+    """
     found = _mount_of(folder)
     return found if NETWORK_FILE_SYSTEMS.fullmatch(found[0]) else None
 
 
 def _mount_of(folder: Path) -> tuple[str, str]:
-    """Returns type and mount point of the file system that a folder lies on, also if it is bound from another place; empty if unknown."""
+    """Returns type and mount point of the file system that a folder lies on, also if it is bound from another place;
+    empty if unknown.
+    """
     place, found = os.path.realpath(folder), ("", "")
     for line in _text(MOUNTS).splitlines():
         before, _, after = line.partition(" - ")
@@ -88,7 +101,9 @@ def machine_memory() -> tuple[int, int]:
         ):
             limit, used = _number(folder / limit_name), _number(folder / used_name)
             if limit is not None and used is not None:
-                used = max(0, used - (_number(folder / "memory.stat", spare) or 0))  # without the file cache that the kernel would free
+                used = max(
+                    0, used - (_number(folder / "memory.stat", spare) or 0)
+                )  # without the file cache that the kernel would free
                 available, total = min(available, max(0, limit - used)), min(total, limit)
     return available, total
 
@@ -97,7 +112,9 @@ def core_quota() -> float | None:
     """Returns how many cores' time the control groups around this process allow; None without a limit."""
     quotas = []
     for folder in _folders("cpu"):
-        told = _text(folder / "cpu.max").split() or [_text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")]
+        told = _text(folder / "cpu.max").split() or [
+            _text(folder / f"cpu.cfs_{name}_us").strip() for name in ("quota", "period")
+        ]
         if all(number.isdecimal() for number in told):
             quotas.append(int(told[0]) / int(told[1]))
     return min(quotas, default=None)
@@ -114,8 +131,14 @@ def _folders(controller: str) -> Iterator[Path]:
 
 
 def oom_kills() -> int | None:
-    """Counts the processes that the system ended because memory ran out, in the groups around this process and on the machine."""
-    told = [_number(folder / name, "oom_kill") for folder in _folders("memory") for name in ("memory.events", "memory.oom_control")]
+    """Counts the processes that the system ended because memory ran out, in the groups around this process and on the
+    machine.
+    """
+    told = [
+        _number(folder / name, "oom_kill")
+        for folder in _folders("memory")
+        for name in ("memory.events", "memory.oom_control")
+    ]
     counted = [number for number in (*told, _number(VMSTAT, "oom_kill")) if number is not None]
     return sum(counted) if counted else None
 

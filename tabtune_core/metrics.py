@@ -1,7 +1,7 @@
 """The metrics: name, direction, unit, task and function. Uses NumPy and scikit-learn only.
 
-Shape letters: N rows, K classes. For classification, labels are class ids 0..K-1 and predictions are probabilities ``(N, K)``; for
-regression, both are numbers ``(N,)``.
+Shape letters: N rows, K classes. For classification, labels are class ids 0..K-1 and predictions are probabilities
+``(N, K)``; for regression, both are numbers ``(N,)``.
 """
 
 import enum
@@ -38,7 +38,10 @@ class Interval(enum.Flag):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric. ``function`` takes labels ``(N,)`` and predictions of its task and returns nan if it is undefined for them."""
+    """One metric.
+
+    ``function`` takes labels ``(N,)`` and predictions of its task and returns nan if it is undefined for them.
+    """
 
     name: str
     label: str
@@ -54,8 +57,15 @@ class Metric:
         return _HELP[self.name]
 
     def score(self, y_N: NDArray[Any], predicted: NDArray[np.floating], *, rarer: int | None = None) -> float:
-        """Computes the metric. ``rarer`` is the ``rarer_class`` of the table, which may be another one here; None: that of these rows."""
-        return _of_ranked(self.name, y_N, predicted, rarer) if self.name == "average_precision" else self.function(y_N, predicted)
+        """Computes the metric.
+
+        ``rarer`` is the ``rarer_class`` of the table, which may be another one here; None: that of these rows.
+        """
+        return (
+            _of_ranked(self.name, y_N, predicted, rarer)
+            if self.name == "average_precision"
+            else self.function(y_N, predicted)
+        )
 
     def better(self, left: float, right: float) -> bool:
         """Whether ``left`` beats ``right``; a number beats nan."""
@@ -75,7 +85,11 @@ class Metric:
         >>> METRICS["log_loss"].written, METRICS["f1_weighted"].written, METRICS["rmse"].written
         ('log-loss', 'F1 (weighted)', 'RMSE')
         """
-        return self.label if self.label.startswith(("ROC", "F1", "Matthews", "Brier", "RMSE", "R²")) else self.label.lower()
+        return (
+            self.label
+            if self.label.startswith(("ROC", "F1", "Matthews", "Brier", "RMSE", "R²"))
+            else self.label.lower()
+        )
 
     @property
     def signed(self) -> bool:
@@ -85,13 +99,15 @@ class Metric:
     def rounding(self, first: Any, second: Any = 0.0) -> Any:
         """Returns the size of rounding errors in a difference of scores or arrays of them.
 
-        It is relative to the scores, so no verdict depends on the target's unit; scores in other units are never taken for smaller than 1.
+        It is relative to the scores, so no verdict depends on the target's unit; scores in other units are never taken
+        for smaller than 1.
         """
         size = np.maximum(np.maximum(abs(first), abs(second)), float(self.unit != TARGET_UNIT))
         return ROUNDING * np.minimum(size, np.finfo(np.float64).max)
 
     def ahead(self, first: Any, second: Any) -> Any:
-        """Returns how much better ``first`` is than ``second``, both scores or arrays of them; 0 if that is a rounding error.
+        """Returns how much better ``first`` is than ``second``, both scores or arrays of them; 0 if that is a rounding
+        error.
 
         >>> float(METRICS["rmse"].ahead(3e-15, 5e-15)), float(METRICS["accuracy"].ahead(0.3, 0.1 + 0.2))
         (2e-15, 0.0)
@@ -100,11 +116,14 @@ class Metric:
         return better_by * (abs(better_by) > self.rounding(first, second)) + 0.0
 
     def text(self, value: float, *apart: float) -> str:
-        """Writes a score with the digits of its unit, and with two digits of each difference from another score in ``apart``."""
+        """Writes a score with the digits of its unit, and with two digits of each difference from another score in
+        ``apart``.
+        """
         return self.like(value, value, *apart)
 
     def like(self, value: float, size: float, *apart: float, signed: bool = False) -> str:
-        """Writes a score or a difference with the digits that fit a score of this ``size``, with a plus sign if ``signed``.
+        """Writes a score or a difference with the digits that fit a score of this ``size``, with a plus sign if
+        ``signed``.
 
         >>> METRICS["rmse"].like(7837.4, 62_507.0, signed=True), METRICS["accuracy"].like(0.5, 0.9)
         ('+7,837', '0.5000')
@@ -121,9 +140,11 @@ class Metric:
         return 0.0 if abs(value) <= self.rounding(size) else value
 
     def decimals(self, scores: Iterable[float], apart: Iterable[float] = ()) -> int:
-        """Returns the decimal places for scores that are written alike: four, or in the target's unit five digits of the smallest.
+        """Returns the decimal places for scores that are written alike: four, or in the target's unit five digits of
+        the smallest.
 
-        There are more if a score that should be small is smaller, or for two digits of each difference or error in ``apart``.
+        There are more if a score that should be small is smaller, or for two digits of each difference or error in
+        ``apart``.
 
         >>> [METRICS["rmse"].decimals([size]) for size in (54_321.0, 5.4, 0.00054)], METRICS["accuracy"].decimals([0.9])
         ([0, 4, 8], 4)
@@ -134,7 +155,11 @@ class Metric:
         least = 0 if self.unit == TARGET_UNIT and sizes else FEWEST_PLACES
         rounding, digits = self.rounding(min(sizes, default=0.0)), 5 if self.unit == TARGET_UNIT else 2
         small = [abs(one) for one in apart if np.isfinite(one) and abs(one) > rounding]
-        own = [digits - power_of_ten(size) - 1 for size in (min(sizes), max(sizes))] if sizes and not self.higher_is_better else [least]
+        own = (
+            [digits - power_of_ten(size) - 1 for size in (min(sizes), max(sizes))]
+            if sizes and not self.higher_is_better
+            else [least]
+        )
         places = own[0] if own[-1] > MOST_PLACES else min(own[0], MOST_PLACES)
         return max(least, places, *(1 - power_of_ten(one) for one in small))
 
@@ -150,14 +175,17 @@ class Metric:
 
 
 def _sk() -> Any:
-    """Loads scikit-learn's metrics on first use: that takes a second, and the command line and the worker need only the names."""
+    """Loads scikit-learn's metrics on first use: that takes a second, and the command line and the worker need only the
+    names.
+    """
     from sklearn import metrics
 
     return metrics
 
 
 def rarer_class(labels: NDArray[Any], classes: Sequence[object]) -> int | None:
-    """Returns the id of the class that fewer ``labels`` have, the second if as many have either; None unless there are two classes.
+    """Returns the id of the class that fewer ``labels`` have, the second if as many have either; None unless there are
+    two classes.
 
     >>> rarer_class(np.array(["no", "yes", "no"]), ["no", "yes"]), rarer_class(np.array([1, 0]), [0, 1]), rarer_class(np.array([0]), [0])
     (1, 1, None)
@@ -168,8 +196,9 @@ def rarer_class(labels: NDArray[Any], classes: Sequence[object]) -> int | None:
 def ranked_classes(metric: str, y_N: Labels, classes: int, rarer: int | None = None) -> list[int]:
     """Returns the classes that ROC AUC or average precision compare with the rest: those with a row here.
 
-    With two classes it is one of them: for average precision ``rarer``, by default the class with fewer rows here, for ROC AUC either, as
-    the score is the same. Empty if all rows are of one class, for which no ranking metric is defined.
+    With two classes it is one of them: for average precision ``rarer``, by default the class with fewer rows here, for
+    ROC AUC either, as the score is the same. Empty if all rows are of one class, for which no ranking metric is
+    defined.
     """
     counts_K = np.bincount(y_N, minlength=classes)
     there = np.flatnonzero(counts_K).tolist()
@@ -181,7 +210,9 @@ def ranked_classes(metric: str, y_N: Labels, classes: int, rarer: int | None = N
 
 
 def _of_ranked(metric: str, y_N: Labels, p_NK: Probabilities, rarer: int | None = None) -> float:
-    """Computes scikit-learn's score of one class against the rest, averaged over the ``ranked_classes``; nan without any."""
+    """Computes scikit-learn's score of one class against the rest, averaged over the ``ranked_classes``; nan without
+    any.
+    """
     ranked, score = ranked_classes(metric, y_N, p_NK.shape[1], rarer), getattr(_sk(), f"{metric}_score")
     return float(np.mean([score(y_N == k, p_NK[:, k]) for k in ranked])) if ranked else float("nan")
 
@@ -202,17 +233,22 @@ def _normalised(p_NK: Probabilities) -> Probabilities:
 
 
 def confidence_bins(y_N: Labels, p_NK: Probabilities, bins: int = 10) -> NDArray[np.float64]:
-    """Counts rows, summed confidence and correct rows in each of ``bins`` equal-width bins of the confidence, ``(bins, 3)``.
+    """Counts rows, summed confidence and correct rows in each of ``bins`` equal-width bins of the confidence, ``(bins,
+    3)``.
 
     The confidence is the probability of the predicted class (Guo et al. 2017, section 2).
     """
     confidence_N, right_N = p_NK.max(axis=1), p_NK.argmax(axis=1) == y_N
     bin_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
-    return np.stack([np.bincount(bin_N, weights, bins) for weights in (np.ones(len(y_N)), confidence_N, right_N)], axis=1)
+    return np.stack(
+        [np.bincount(bin_N, weights, bins) for weights in (np.ones(len(y_N)), confidence_N, right_N)], axis=1
+    )
 
 
 def _expected_calibration_error(y_N: Labels, p_NK: Probabilities) -> float:
-    """Computes the mean gap between confidence and accuracy over equal-width bins, weighted by rows (Guo et al. 2017, section 2)."""
+    """Computes the mean gap between confidence and accuracy over equal-width bins, weighted by rows (Guo et al. 2017,
+    section 2).
+    """
     _, confidence_B, right_B = confidence_bins(y_N, p_NK).T
     return float(np.abs(confidence_B - right_B).sum() / len(y_N))
 
@@ -251,27 +287,45 @@ _HELP = {
     "accuracy": "Share of rows predicted right.",
     "balanced_accuracy": "Accuracy within each class, averaged; fair to rare classes.",
     "f1_weighted": "Harmonic mean of precision and recall, weighted by class size.",
-    "roc_auc": "Chance that a row of a class scores above a row of another; 0.5 is guessing. With more than two classes, the mean over "
+    "roc_auc": "Chance that a row of a class scores above a row of another; 0.5 is guessing. With more than two "
+    "classes, the mean over "
     "the classes that have held-out rows.",
-    "average_precision": "Area under the precision-recall curve of the class of two that fewer rows of the table have; with more classes, "
-    "the mean over those that have held-out rows. Guessing scores the share of the class, so it says more than ROC AUC about a rare class.",
+    "average_precision": "Area under the precision-recall curve of the class of two that fewer rows of the table "
+    "have; with more classes, "
+    "the mean over those that have held-out rows. Guessing scores the share of the class, so it says more than ROC "
+    "AUC about a rare class.",
     "mcc": "Correlation of predicted and true classes; 0 is guessing.",
     "brier": "Squared distance of the probabilities from the truth.",
     "ece": "Gap between how sure the model is and how often it is right.",
     "rmse": "Typical size of an error; large errors count more.",
     "mae": "Mean size of an error.",
-    "r2": "Share of the target's variance that is explained; 0 is as good as always predicting the mean, below 0 is worse than that.",
+    "r2": "Share of the target's variance that is explained; 0 is as good as always predicting the mean, below 0 is "
+    "worse than that.",
 }
 
 
 _ALL = (
     Metric("log_loss", "Log-loss", _DOWN, "nats", "classification", _log_loss, _PLAIN),
     Metric("accuracy", "Accuracy", _UP, "share", "classification", partial(_of_rows, "accuracy"), _OF_THE_CLASS),
-    Metric("balanced_accuracy", "Balanced accuracy", _UP, "share", "classification", _balanced_accuracy, _OF_THE_CLASS | _OVER_CLASSES),
+    Metric(
+        "balanced_accuracy",
+        "Balanced accuracy",
+        _UP,
+        "share",
+        "classification",
+        _balanced_accuracy,
+        _OF_THE_CLASS | _OVER_CLASSES,
+    ),
     Metric("f1_weighted", "F1 (weighted)", _UP, "share", "classification", _f1_weighted, _OF_THE_CLASS),
     Metric("roc_auc", "ROC AUC", _UP, "share", "classification", partial(_of_ranked, "roc_auc"), _OVER_CLASSES),
     Metric(
-        "average_precision", "Average precision", _UP, "share", "classification", partial(_of_ranked, "average_precision"), _OVER_CLASSES
+        "average_precision",
+        "Average precision",
+        _UP,
+        "share",
+        "classification",
+        partial(_of_ranked, "average_precision"),
+        _OVER_CLASSES,
     ),
     Metric("mcc", "Matthews correlation", _UP, "-1 to 1", "classification", _matthews, _OF_THE_CLASS),
     Metric("brier", "Brier score", _DOWN, "0 to 2", "classification", partial(_of_rows, "brier"), _PLAIN),
@@ -296,7 +350,10 @@ ROW_MEANS: dict[str, tuple[Callable[[Any, Any], NDArray[np.floating]], Callable[
     "mae": (lambda y_N, p_N: np.abs(p_N - y_N), np.asarray),
     "rmse": (lambda y_N, p_N: (p_N - y_N) ** 2, np.sqrt),
 }
-"""Metrics that are a function of a mean over rows: each row's value, and that function. Resampling them needs no loop."""
+"""Metrics that are a function of a mean over rows: each row's value, and that function.
+
+Resampling them needs no loop.
+"""
 
 
 def metrics_of(task: Task) -> tuple[str, ...]:
@@ -305,7 +362,8 @@ def metrics_of(task: Task) -> tuple[str, ...]:
 
 
 def score_all(y_N: NDArray[Any], predicted: NDArray[np.floating], *, rarer: int | None = None) -> dict[str, float]:
-    """Computes every metric by name: of classification for ``predicted`` of shape ``(N, K)``, of regression for ``(N,)``.
+    """Computes every metric by name: of classification for ``predicted`` of shape ``(N, K)``, of regression for
+    ``(N,)``.
 
     ``rarer`` is that of ``Metric.score``. All are nan if a prediction is not finite, as after a training that diverged.
     """

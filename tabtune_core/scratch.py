@@ -1,6 +1,7 @@
 """Temporary folders. Each is deleted after use; the folder of a killed process is deleted when the next one is made.
 
-In: the parent folder. Out: a locked folder. The kernel releases the lock when the process ends, so a locked folder is in use.
+In: the parent folder. Out: a locked folder. The kernel releases the lock when the process ends, so a locked folder is
+in use.
 """
 
 import fcntl
@@ -12,12 +13,15 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PREFIX, SUFFIX = "tabtune-", ".tmp"
-"""Ends of a folder's name in the machine's temporary folder; short, because the path of a socket in it has at most 103 letters."""
+"""Ends of a folder's name in the machine's temporary folder; short, because the path of a socket in it has at most 103
+letters.
+"""
 
 
 @contextmanager
 def scratch_folder(parent: Path | None = None, prefix: str = PREFIX) -> Iterator[Path]:
-    """Yields a new folder and deletes it afterwards, unless it was renamed meanwhile; deletes folders of dead processes beside it first.
+    """Yields a new folder and deletes it afterwards, unless it was renamed meanwhile; deletes folders of dead processes
+    beside it first.
 
     Args:
         parent: the folder that it lies in; None: the machine's temporary folder.
@@ -33,7 +37,8 @@ def scratch_folder(parent: Path | None = None, prefix: str = PREFIX) -> Iterator
 
 
 def shared_scratch_folder(name: str) -> Path:
-    """Returns a temporary folder that all processes of this user share by ``name``; this process holds it until it ends.
+    """Returns a temporary folder that all processes of this user share by ``name``; this process holds it until it
+    ends.
 
     Its files stay for the next process. When no process holds the folder, the next sweep deletes it.
 
@@ -54,7 +59,9 @@ def shared_scratch_folder(name: str) -> Path:
 
 
 def sweep(parent: Path | None = None, prefix: str = PREFIX) -> None:
-    """Deletes the folders of this user's dead processes; a folder that cannot be locked is in use or has no locks, and is left alone."""
+    """Deletes the folders of this user's dead processes; a folder that cannot be locked is in use or has no locks, and
+    is left alone.
+    """
     place = parent or Path(tempfile.gettempdir())
     for folder in place.glob(f"{prefix}*{SUFFIX}"):
         with suppress(OSError):
@@ -68,7 +75,9 @@ def sweep(parent: Path | None = None, prefix: str = PREFIX) -> None:
 
 
 def _locked(parent: Path | None, prefix: str) -> tuple[Path, int]:
-    """Makes a folder, opens it and locks it if the file system has locks, else it is never swept; returns it and its descriptor."""
+    """Makes a folder, opens it and locks it if the file system has locks, else it is never swept; returns it and its
+    descriptor.
+    """
     while True:
         folder = Path(tempfile.mkdtemp(prefix=prefix, suffix=SUFFIX, dir=parent))
         with suppress(FileNotFoundError):  # deleted by a sweep before it was locked: make another

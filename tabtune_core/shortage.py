@@ -1,7 +1,8 @@
 """Says in a sentence what the machine lacked: room on a disk, permission to write, memory, processes, open files.
 
-In: any error. Out: a ``ShortageError`` that says what was being done, which disk or folder is concerned and what to do; None if the machine
-lacked nothing. Decided by errno, SQLite's code, or the system's words if a package hides the number.
+In: any error. Out: a ``ShortageError`` that says what was being done, which disk or folder is concerned and what to do;
+None if the machine lacked nothing. Decided by errno, SQLite's code, or the system's words if a package hides the
+number.
 """
 
 import errno
@@ -31,7 +32,15 @@ BY_NUMBER: dict[int, Lack] = {
 }
 HIDDEN = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.EMFILE)
 """Numbers whose texts are searched for in errors without a number, such as those of DuckDB and of packages in Rust."""
-BY_SQLITE: dict[int, Lack] = {5: "turn", 6: "turn", 7: "memory", 8: "permission", 10: "sound disk", 13: "room", 14: "sound disk"}
+BY_SQLITE: dict[int, Lack] = {
+    5: "turn",
+    6: "turn",
+    7: "memory",
+    8: "permission",
+    10: "sound disk",
+    13: "room",
+    14: "sound disk",
+}
 """https://www.sqlite.org/rescode.html: BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN."""
 BY_LONG_SQLITE: dict[int, Lack] = {3082: "memory", 1032: "database"}
 """The same for longer codes: IOERR_NOMEM, READONLY_DBMOVED."""
@@ -47,11 +56,13 @@ LEAST_LIMITS: dict[str, tuple[int, int, Lack, str]] = {
     "f": (resource.RLIMIT_FSIZE, 1_000_000_000, "size", "files of {} bytes"),
     "t": (resource.RLIMIT_CPU, 600, "processor time", "{} s of processor time"),
 }
-"""Least limits of a worker and of a process that starts one, by the letter of ``ulimit``: resource, value, lack, words."""
+"""Least limits of a worker and of a process that starts one, by the letter of ``ulimit``: resource, value, lack, words.
+"""
 
 
 def check_limits() -> None:
-    """Checks this process's resource limits before runs reach them, and raises its limit of open files as far as allowed.
+    """Checks this process's resource limits before runs reach them, and raises its limit of open files as far as
+    allowed.
 
     Raises:
         ShortageError: a limit is too low for runs.
@@ -61,12 +72,17 @@ def check_limits() -> None:
         if 0 <= soft < least:
             if letter != "n" or 0 <= hard < least:
                 has, needs = words.format(f"{soft:,}"), words.format(f"{least:,}")
-                text = f"A process may have {has} here (ulimit -{letter}), and runs need {needs}. Raise that, and try again."
+                text = (
+                    f"A process may have {has} here (ulimit -{letter}), and runs need {needs}. Raise that, and "
+                    "try again."
+                )
                 raise ShortageError(text, lack)
             resource.setrlimit(limit, (least, hard))
 
 
-def shortage_of(error: BaseException, doing: str = "", folder: Path | None = None, *, starting: bool = False) -> ShortageError | None:
+def shortage_of(
+    error: BaseException, doing: str = "", folder: Path | None = None, *, starting: bool = False
+) -> ShortageError | None:
     """Returns what the machine lacked according to an error or one that it was raised from; None if it lacked nothing.
 
     Args:
@@ -92,7 +108,9 @@ def shortage_of(error: BaseException, doing: str = "", folder: Path | None = Non
 
 @contextmanager
 def named(doing: str = "", folder: Path | None = None, *, starting: bool = False) -> Iterator[None]:
-    """Turns an error inside the block into a ShortageError if the machine lacked something; other errors pass unchanged."""
+    """Turns an error inside the block into a ShortageError if the machine lacked something; other errors pass
+    unchanged.
+    """
     try:
         yield
     except Exception as error:
@@ -103,7 +121,10 @@ def named(doing: str = "", folder: Path | None = None, *, starting: bool = False
 
 
 def why_nothing_starts(home: Path) -> str | None:
-    """Says why no run can start in a workspace now; None if runs can. The worker, the pages and the command line all ask here."""
+    """Says why no run can start in a workspace now; None if runs can.
+
+    The worker, the pages and the command line all ask here.
+    """
     disk = disk_of(home)
     if disk is None:
         return None
@@ -150,13 +171,21 @@ def _looked_up(path: Path | None, lack: Lack) -> Lack:
 
 
 def _path(error: BaseException, folder: Path | None) -> Path | None:
-    """Returns the file that the error names; else, of ``folder``, the temporary and current folders and standard output, the fullest."""
+    """Returns the file that the error names; else, of ``folder``, the temporary and current folders and standard
+    output, the fullest.
+    """
     if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
         return Path(os.fsdecode(error.filename2 or error.filename))
     if folder is not None and hasattr(error, "sqlite_errorcode"):
-        return next((file for file in folder.glob("*.sqlite-*") if file.exists() and not os.access(file, os.W_OK)), folder)
+        return next(
+            (file for file in folder.glob("*.sqlite-*") if file.exists() and not os.access(file, os.W_OK)), folder
+        )
     output = _standard_output()
-    places = [place for place in (folder, Path(tempfile.gettempdir()), _current_folder(), output) if place and not place.is_char_device()]
+    places = [
+        place
+        for place in (folder, Path(tempfile.gettempdir()), _current_folder(), output)
+        if place and not place.is_char_device()
+    ]
     disks = [(place, disk) for place in places if (disk := disk_of(place))]
     fullest, disk = min(disks, key=lambda one: one[1].free_bytes, default=(folder, None))
     has_room = disk is None or (disk.free_bytes >= START_BYTES and disk.has_names)
@@ -171,7 +200,9 @@ def _current_folder() -> Path | None:
 
 
 def _standard_output() -> Path | None:
-    """Returns the file or device (other than a terminal) that this process's output goes to; None for anything else, or if unknown."""
+    """Returns the file or device (other than a terminal) that this process's output goes to; None for anything else, or
+    if unknown.
+    """
     with suppress(OSError):
         file = Path(os.readlink("/proc/self/fd/1"))
         if file.is_file() or (file.is_char_device() and str(file) != os.devnull and not os.isatty(1)):
@@ -182,19 +213,26 @@ def _standard_output() -> Path | None:
 SENTENCES: dict[Lack, str] = {
     "room": "{Where} is full{room}. Delete runs that you no longer need, or other files there; then try again.",
     "quota": "Your quota on {where} is used up{room}. Delete files there, or ask for more; then try again.",
-    "writable disk": "Nothing can be written to {where}{mount}: it is read-only. Mount it for writing, or choose another folder.",
+    "writable disk": "Nothing can be written to {where}{mount}: it is read-only. Mount it for writing, or choose "
+    "another folder.",
     "permission": "This user may not open or write to {path}. Change its permissions, or choose another.",
     "sound disk": "{Where} reports an error in reading or writing. Look for damage in the system's log, and try again.",
     "turn": "Another program has kept the database in {path} locked for too long. Close what uses it, and try again.",
-    "database": "The database in {path} was deleted or moved while this program had it open. A new start opens or makes it again.",
+    "database": "The database in {path} was deleted or moved while this program had it open. A new start opens or "
+    "makes it again.",
     "memory": "There was not enough memory. End other programs, or ask for less at once; then try again.",
-    "processes": "The system cannot start more processes or threads here (ulimit -u, or a container's limit). End some; then try again.",
-    "folder": "The current folder was deleted, so nothing can be found from there. Change to another one (cd), and try again.",
+    "processes": "The system cannot start more processes or threads here (ulimit -u, or a container's limit). End "
+    "some; then try again.",
+    "folder": "The current folder was deleted, so nothing can be found from there. Change to another one (cd), and "
+    "try again.",
     "path": "The file {path:.100} cannot exist: the path is too long, or its links lead in a circle. Choose another.",
     "size": "A file may have {size:,} bytes here (ulimit -f), which is too little. Raise that, and try again.",
-    "files": "Too many files are open; a process may have {files:,} (ulimit -n). Raise that or end other programs, and try again.",
+    "files": "Too many files are open; a process may have {files:,} (ulimit -n). Raise that or end other programs, "
+    "and try again.",
 }
-NO_NAMES = "No more files fit on {where}, because all of its inodes are in use{mount}. Delete files there, and try again."
+NO_NAMES = (
+    "No more files fit on {where}, because all of its inodes are in use{mount}. Delete files there, and try again."
+)
 
 
 def _sentence(lack: Lack, path: Path | None) -> str:
@@ -219,5 +257,7 @@ def _sentence(lack: Lack, path: Path | None) -> str:
 def _room(disk: Disk | None) -> str:
     if disk is None:
         return ""
-    least = f"; at least {START_BYTES / 1e6:,.0f} MB are kept for running work" if 0 < disk.free_bytes < START_BYTES else ""
+    least = (
+        f"; at least {START_BYTES / 1e6:,.0f} MB are kept for running work" if 0 < disk.free_bytes < START_BYTES else ""
+    )
     return f" ({disk.free_bytes / 1e6:,.1f} MB of {disk.total_bytes / 1e6:,.0f} MB are free at {disk.mount}{least})"

@@ -1,7 +1,8 @@
-"""The non-public names of other packages that we use, listed so that a change is noticed; and sources and licences of weights.
+"""The non-public names of other packages that we use, listed so that a change is noticed; and sources and licences of
+weights.
 
-Each package has one list: in the ``family.py`` of a model family, or in an ``upstream.py`` beside the code that relies on it. Importing
-this module does not load those packages.
+Each package has one list: in the ``family.py`` of a model family, or in an ``upstream.py`` beside the code that relies
+on it. Importing this module does not load those packages.
 """
 
 from collections.abc import Mapping
@@ -81,7 +82,11 @@ class Licence:
     def __str__(self) -> str:
         if self.name is None:
             return "not known"
-        said = {True: "commercial use allowed", False: "no commercial use", None: "whether commercial use is allowed is not known"}
+        said = {
+            True: "commercial use allowed",
+            False: "no commercial use",
+            None: "whether commercial use is allowed is not known",
+        }
         return f"{self.name}, {said[self.commercial]}"
 
 
@@ -103,7 +108,9 @@ class Source:
     sha256: str
     """The first of ``identities``."""
     licence: Licence
-    """Licence of the weights; unknown for a file that a person named, unless it is the model's own or all its weights share one."""
+    """Licence of the weights; unknown for a file that a person named, unless it is the model's own or all its weights
+    share one.
+    """
     identities: tuple[str, ...] = ()
     """See ``checkpoints.identities_of``; empty if read from a file's description of its base."""
 

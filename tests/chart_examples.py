@@ -139,7 +139,9 @@ def curve() -> pd.DataFrame:
     rank = [0, 1, 2, 4]
     loss = np.array([0.4, 0.35, 0.31, 0.3])
     scores = {"log_loss": loss, "accuracy": 1 - loss, "rmse": 54_321 * loss, "r2": 0.5 - loss}
-    return pd.DataFrame({"rank": rank, **{f"{split}_{name}": scores[name] for split in ("validation", "test") for name in scores}})
+    return pd.DataFrame(
+        {"rank": rank, **{f"{split}_{name}": scores[name] for split in ("validation", "test") for name in scores}}
+    )
 
 
 def shown() -> pd.DataFrame:
@@ -175,13 +177,17 @@ def spectrum() -> pd.DataFrame:
 def layers() -> pd.DataFrame:
     """One row per adapted layer of a run."""
     runs = _runs(["LoRA r=2", "LoRA r=2", "LoRA r=8", "LoRA r=8"])
-    return pd.DataFrame({"run": runs, "layer": ["encoder.0", "decoder.1"] * 2, "relative_update": [0.01, 0.03, 0.02, 0.04]})
+    return pd.DataFrame(
+        {"run": runs, "layer": ["encoder.0", "decoder.1"] * 2, "relative_update": [0.01, 0.03, 0.02, 0.04]}
+    )
 
 
 def pairs() -> pd.DataFrame:
     """One row per pair of classes of one run."""
     label, predicted = ["benign", "benign", "malignant", "malignant"], ["benign", "malignant"] * 2
-    return pd.DataFrame({"label": label, "predicted": predicted, "rows": [69, 3, 2, 40], "share": [69 / 72, 3 / 72, 2 / 42, 40 / 42]})
+    return pd.DataFrame(
+        {"label": label, "predicted": predicted, "rows": [69, 3, 2, 40], "share": [69 / 72, 3 / 72, 2 / 42, 40 / 42]}
+    )
 
 
 def bins() -> pd.DataFrame:
@@ -203,7 +209,9 @@ def errors() -> pd.DataFrame:
     """One row per held-out row of a run that predicts numbers."""
     label, error = np.tile([10.0, 20.0, 30.0], 2), np.array([1.0, -2.0, 0.5, 0.5, -1.0, 0.0])
     runs = _runs(["Zero-shot"] * 3 + ["LoRA r=8"] * 3)
-    return pd.DataFrame({"run": runs, "row": np.tile([3, 5, 8], 2), "label": label, "predicted": label + error, "error": error})
+    return pd.DataFrame(
+        {"run": runs, "row": np.tile([3, 5, 8], 2), "label": label, "predicted": label + error, "error": error}
+    )
 
 
 EXAMPLES = {

@@ -24,7 +24,9 @@ def chance():
 
 
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # for busy machines
-settings.register_profile("ci", settings.get_profile("here"), derandomize=True)  # elsewhere every run draws new examples
+settings.register_profile(
+    "ci", settings.get_profile("here"), derandomize=True
+)  # elsewhere every run draws new examples
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 LEFT_OPEN: list[str] = []
@@ -61,7 +63,9 @@ def databases_are_closed():
 
 @pytest.fixture(autouse=True)
 def main_module():
-    """Restores ``__main__``: a page that ``AppTest`` ran would stay there, and every process spawned later would run it."""
+    """Restores ``__main__``: a page that ``AppTest`` ran would stay there, and every process spawned later would run
+    it.
+    """
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main
@@ -69,7 +73,9 @@ def main_module():
 
 @pytest.fixture(autouse=True)
 def no_worker_goes_on():
-    """Waits for workers that a test started here; they would execute queued runs beside later tests, and for hours after the last."""
+    """Waits for workers that a test started here; they would execute queued runs beside later tests, and for hours
+    after the last.
+    """
     yield
     if lock := sys.modules.get("tabtune_core.execution.lock"):
         while lock._started:

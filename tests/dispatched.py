@@ -59,7 +59,9 @@ class Dispatched(TorchDispatchMode):
         name = function.overloadpacket.__name__
         if name not in LAUNCHES_NOTHING:
             self.kernels.append(name)
-        masks = name.startswith("index") and any(one is not None and one.dtype in (torch.bool, torch.uint8) for one in _indices(args))
+        masks = name.startswith("index") and any(
+            one is not None and one.dtype in (torch.bool, torch.uint8) for one in _indices(args)
+        )
         if name in WAITS or masks:
             self.waits.append(name)
         self.from_host += name == "lift_fresh"

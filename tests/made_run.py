@@ -1,4 +1,6 @@
-"""A run with a real adapter on a real base, made without training: its factors are random and its predictions match them."""
+"""A run with a real adapter on a real base, made without training: its factors are random and its predictions match
+them.
+"""
 
 from functools import cache
 from pathlib import Path
@@ -30,12 +32,16 @@ def mixed_csv(rows=90, seed=0):
         size, colour = rng.normal(), ("red", "green", "blue")[i % 3]
         verdict = "keep it" if size + (colour == "red") > 0.3 else "drop it"
         shown = "" if i % 11 == 0 else f"{size:.3f}"
-        lines.append(f"{shown},{colour},2024-0{i % 9 + 1}-11,remark number {i},{verdict},{40 + 3 * size + rng.normal():.2f}")
+        lines.append(
+            f"{shown},{colour},2024-0{i % 9 + 1}-11,remark number {i},{verdict},{40 + 3 * size + rng.normal():.2f}"
+        )
     return ("\n".join(lines) + "\n").encode()
 
 
 def made_run(store, *, sweep="made", data=None, **how):
-    """Adds a finished run to the store in a sweep of this name and returns its id; ``how`` goes to ``_made``, which caches."""
+    """Adds a finished run to the store in a sweep of this name and returns its id; ``how`` goes to ``_made``, which
+    caches.
+    """
     settings, scores, files = _made(data=data or mixed_csv(), **how)
     _, (run_id,) = store.add_sweep([settings], sweep)
     dataset, folder = store.home / "datasets" / settings.dataset, store.run_dir(run_id)
@@ -45,14 +51,26 @@ def made_run(store, *, sweep="made", data=None, **how):
             for name, content in files[its].items():
                 (target / name).write_bytes(content)
     size = len(files["run"][ADAPTER_FILE])
-    result = RunFinished("finished", 1, 1, False, scores, scores, scores, scores, 1.0, 0.1, 10, 5, "resident", 4, 100, size, True)
+    result = RunFinished(
+        "finished", 1, 1, False, scores, scores, scores, scores, 1.0, 0.1, 10, 5, "resident", 4, 100, size, True
+    )
     store.finish(run_id, "finished", result=result)
     return run_id
 
 
 @cache
 def _made(
-    *, data, model="tabicl-mini", task="classification", rank=4, seed=0, name="people, mine.csv", views=1, kinds=(), marks=(), **more
+    *,
+    data,
+    model="tabicl-mini",
+    task="classification",
+    rank=4,
+    seed=0,
+    name="people, mine.csv",
+    views=1,
+    kinds=(),
+    marks=(),
+    **more,
 ):
     """The settings of a run, its scores, and the files of its table and of its folder."""
     with TemporaryDirectory() as home:
@@ -81,7 +99,11 @@ def _made(
         part = HeldOut(table.split.test, *table.part(table.split.test), table.context.rarer)
         predicted = predict_rows(base, table.frame.iloc[part.rows_N], table.context, views=views)
         write_predictions(
-            folder / PREDICTIONS_FILE, {"test": part}, {"test": predicted}, table.context.labels.classes, np.arange(len(table.frame))
+            folder / PREDICTIONS_FILE,
+            {"test": part},
+            {"test": predicted},
+            table.context.labels.classes,
+            np.arange(len(table.frame)),
         )
         write_adapter(folder / ADAPTER_FILE, settings, dataset, table, base, report, {}, 1)
         files = {"dataset": Path(home) / "datasets" / dataset.id, "run": folder}

@@ -22,30 +22,61 @@ class Lab:
         self.store = RunStore(home)
         self.guess = guess
 
-    def add(self, *runs, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, rows_sha256=None, stopped=()):
-        """Adds and ends ``runs``: (rank, strategy or settings; one score per seed; optionally the right ones of 20 pairs of rows).
+    def add(
+        self, *runs, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, rows_sha256=None, stopped=()
+    ):
+        """Adds and ends ``runs``: (rank, strategy or settings; one score per seed; optionally the right ones of 20
+        pairs of rows).
 
         Given right pairs, predictions are written. Runs with a rank in ``stopped`` end as stopped.
         """
-        settings = [(self.settings(what, seed), score, *right) for what, scores, *right in runs for seed, score in enumerate(scores)]
+        settings = [
+            (self.settings(what, seed), score, *right)
+            for what, scores, *right in runs
+            for seed, score in enumerate(scores)
+        ]
         self.sweep, ids = self.store.add_sweep([one for one, *_ in settings])
         for run_id, (one, score, *right) in zip(ids, settings, strict=True):
             ended = "stopped" if one.strategy == "peft" and one.lora.rank in stopped else status
             self.end(
-                run_id, one, score, right, metric=metric, zero_shot=zero_shot, status=ended, best_step=best_step, rows_sha256=rows_sha256
+                run_id,
+                one,
+                score,
+                right,
+                metric=metric,
+                zero_shot=zero_shot,
+                status=ended,
+                best_step=best_step,
+                rows_sha256=rows_sha256,
             )
         return self
 
-    def end(self, run_id, one, score, right=(), *, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, rows_sha256=None):
+    def end(
+        self,
+        run_id,
+        one,
+        score,
+        right=(),
+        *,
+        metric="accuracy",
+        zero_shot=0.5,
+        status="finished",
+        best_step=5,
+        rows_sha256=None,
+    ):
         """Ends a queued run, with test scores by ``right``, or else equal to the validation scores."""
-        self.store.append(run_id, RunPlanned("cpu", 1, 120, 40, 40, 120, 15, 2, ("no", "yes"), 100, 4, (), {}, guess=self.guess))
+        self.store.append(
+            run_id, RunPlanned("cpu", 1, 120, 40, 40, 120, 15, 2, ("no", "yes"), 100, 4, (), {}, guess=self.guess)
+        )
         if right:
             self.predict(run_id, *right)
         result = self.result(one, {metric: score}, {metric: zero_shot})
         if right and metric == "accuracy":
             on_test, before = ({metric: len(list(rows)) / 20} for rows in (*right, range(10))[:2])
             result = dataclasses.replace(result, test=on_test, zero_shot_test=before)
-        result = dataclasses.replace(result, best_step=0 if one.strategy == "inference" else best_step, rows_sha256=rows_sha256)
+        result = dataclasses.replace(
+            result, best_step=0 if one.strategy == "inference" else best_step, rows_sha256=rows_sha256
+        )
         self.store.finish(run_id, status, result=result)
 
     def settings(self, what, seed):
@@ -80,7 +111,9 @@ class Lab:
         )
 
     def predict(self, run_id, right, before=range(10)):
-        """Writes predictions of the 40 rows of each part: the pairs in ``right`` are right, and before training those in ``before``."""
+        """Writes predictions of the 40 rows of each part: the pairs in ``right`` are right, and before training those
+        in ``before``.
+        """
         folder = self.store.run_dir(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         p_N, zero_N = (np.where(right_rows(rows), 0.9, 0.2) for rows in (right, before))
@@ -91,7 +124,10 @@ class Lab:
             for k, label in enumerate(("no", "yes"))
         }
         parts = {"validation": range(40), "test": range(40, 80)}
-        frames = [pd.DataFrame({"split": split, "row": rows, "unit": rows, "label": label_N, **predicted}) for split, rows in parts.items()]
+        frames = [
+            pd.DataFrame({"split": split, "row": rows, "unit": rows, "label": label_N, **predicted})
+            for split, rows in parts.items()
+        ]
         pd.concat(frames).to_parquet(folder / PREDICTIONS_FILE)
 
     def board(self, metric="accuracy"):

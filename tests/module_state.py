@@ -2,12 +2,17 @@
 
 
 def module_state(module):
-    """The class, every attribute, and the identity and version of every tensor, by path; equal if a call left nothing behind."""
+    """The class, every attribute, and the identity and version of every tensor, by path; equal if a call left nothing
+    behind.
+    """
     state = {}
     for path, part in module.named_modules():
         for name, value in vars(part).items():
             if name in ("_parameters", "_buffers"):
-                state |= {(path, name, key): tensor is not None and (id(tensor), tensor._version) for key, tensor in value.items()}
+                state |= {
+                    (path, name, key): tensor is not None and (id(tensor), tensor._version)
+                    for key, tensor in value.items()
+                }
             elif isinstance(value, dict):
                 state[path, name] = {key: id(one) for key, one in value.items()}
             else:

@@ -1,4 +1,5 @@
-"""Do the tests detect faults? Breaks one place of a module at a time and runs its tests. Runs only by name; takes hours for all modules.
+"""Do the tests detect faults? Breaks one place of a module at a time and runs its tests. Runs only by name; takes hours
+for all modules.
 
     python tests/mutants.py analysis/claims lora/layers --mutants 20 --seed 0
 
@@ -18,23 +19,41 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 CLAIMS = (
-    "unit/analysis/test_claims.py unit/analysis/test_null_designs.py unit/analysis/test_outcomes.py unit/analysis/test_recommendation.py"
+    "unit/analysis/test_claims.py unit/analysis/test_null_designs.py unit/analysis/test_outcomes.py "
+    "unit/analysis/test_recommendation.py"
 )
 LORA = "unit/lora contract/test_variants.py parity/test_peft.py"
-SPLITS = "unit/data/test_splits.py unit/data/test_ordered_splits.py unit/data/test_held_out_rows.py unit/data/test_rare_classes.py"
-STATE = "unit/training/test_state_file.py unit/training/test_last_state.py unit/training/test_clock.py unit/training/test_loop.py"
+SPLITS = (
+    "unit/data/test_splits.py unit/data/test_ordered_splits.py unit/data/test_held_out_rows.py "
+    "unit/data/test_rare_classes.py"
+)
+STATE = (
+    "unit/training/test_state_file.py unit/training/test_last_state.py unit/training/test_clock.py "
+    "unit/training/test_loop.py"
+)
 FILES = "unit/files unit/lora/test_package.py unit/lora/test_adapter_set.py"
 TESTS = {
     **dict.fromkeys(
-        ("analysis/claims", "analysis/jackknife", "analysis/row_groups", "analysis/scores_without", "analysis/comparison"), CLAIMS
+        (
+            "analysis/claims",
+            "analysis/jackknife",
+            "analysis/row_groups",
+            "analysis/scores_without",
+            "analysis/comparison",
+        ),
+        CLAIMS,
     ),
-    "analysis/recommendation": f"{CLAIMS} unit/analysis/test_full_vs_lora.py unit/analysis/test_against_references.py unit/analysis/test_any_sweep.py",
+    "analysis/recommendation": f"{CLAIMS} unit/analysis/test_full_vs_lora.py "
+    "unit/analysis/test_against_references.py unit/analysis/test_any_sweep.py",
     **dict.fromkeys(("lora/inject", "lora/layers", "lora/fused_linear", "lora/names", "lora/targets"), LORA),
     **dict.fromkeys(
-        ("upstream", "lora/adapted_layer", "lora/package_facts"), "unit/lora unit/store/test_uploaded_adapters.py contract/test_upstream.py"
+        ("upstream", "lora/adapted_layer", "lora/package_facts"),
+        "unit/lora unit/store/test_uploaded_adapters.py contract/test_upstream.py",
     ),
-    "api/pipeline_facts": "unit/api/test_pipeline.py unit/api/test_pipeline_files.py unit/api/test_pipeline_adapters.py",
-    "lora/standalone": "unit/lora unit/api/test_pipeline.py unit/api/test_pipeline_files.py unit/api/test_pipeline_adapters.py",
+    "api/pipeline_facts": "unit/api/test_pipeline.py unit/api/test_pipeline_files.py "
+    "unit/api/test_pipeline_adapters.py",
+    "lora/standalone": "unit/lora unit/api/test_pipeline.py unit/api/test_pipeline_files.py "
+    "unit/api/test_pipeline_adapters.py",
     **dict.fromkeys(("training/best_checkpoint", "training/clock", "training/last_state"), STATE),
     "training/scoring": "unit/training/test_scoring.py unit/training/test_prefix_cache.py contract/test_models.py",
     **dict.fromkeys(("data/splits", "data/ordered_splits"), SPLITS),
@@ -44,16 +63,43 @@ TESTS = {
 }
 """The test files of each module."""
 OTHER: dict[type[ast.AST], type[ast.AST]] = {
-    **{ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq, ast.In: ast.NotIn},
-    **{ast.NotIn: ast.In, ast.Is: ast.IsNot, ast.IsNot: ast.Is, ast.And: ast.Or, ast.Or: ast.And, ast.Add: ast.Sub, ast.Sub: ast.Add},
-    **{ast.Mult: ast.Div, ast.Div: ast.Mult, ast.FloorDiv: ast.Mult, ast.Pow: ast.Mult, ast.BitAnd: ast.BitOr, ast.BitOr: ast.BitAnd},
+    **{
+        ast.Lt: ast.LtE,
+        ast.LtE: ast.Lt,
+        ast.Gt: ast.GtE,
+        ast.GtE: ast.Gt,
+        ast.Eq: ast.NotEq,
+        ast.NotEq: ast.Eq,
+        ast.In: ast.NotIn,
+    },
+    **{
+        ast.NotIn: ast.In,
+        ast.Is: ast.IsNot,
+        ast.IsNot: ast.Is,
+        ast.And: ast.Or,
+        ast.Or: ast.And,
+        ast.Add: ast.Sub,
+        ast.Sub: ast.Add,
+    },
+    **{
+        ast.Mult: ast.Div,
+        ast.Div: ast.Mult,
+        ast.FloorDiv: ast.Mult,
+        ast.Pow: ast.Mult,
+        ast.BitAnd: ast.BitOr,
+        ast.BitOr: ast.BitAnd,
+    },
 }
 
 
 def places(node: ast.AST) -> Iterator[tuple[ast.AST, Callable[[], None]]]:
-    """Every place below a node that can be broken, with a function that breaks it; annotations, decorators and strings are skipped."""
+    """Every place below a node that can be broken, with a function that breaks it; annotations, decorators and strings
+    are skipped.
+    """
     if isinstance(node, ast.Compare):
-        yield from ((node, lambda at=at: node.ops.__setitem__(at, OTHER[type(node.ops[at])]())) for at in range(len(node.ops)))
+        yield from (
+            (node, lambda at=at: node.ops.__setitem__(at, OTHER[type(node.ops[at])]())) for at in range(len(node.ops))
+        )
     elif isinstance(node, ast.BinOp | ast.BoolOp) and type(node.op) in OTHER:
         yield node, lambda: setattr(node, "op", OTHER[type(node.op)]())
     elif isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float) and node.value + 1 != node.value:
@@ -100,7 +146,9 @@ def passes(clone: Path, module: str, seconds: float) -> bool:
         *(f"tests/{name}" for name in TESTS[module].split()),
     ]
     try:
-        done = subprocess.run(command, cwd=clone, env=os.environ | {"PYTHONPATH": str(clone)}, capture_output=True, timeout=seconds)
+        done = subprocess.run(
+            command, cwd=clone, env=os.environ | {"PYTHONPATH": str(clone)}, capture_output=True, timeout=seconds
+        )
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0
@@ -109,7 +157,9 @@ def passes(clone: Path, module: str, seconds: float) -> bool:
 def main() -> None:
     """Breaks the requested modules and counts the killed mutants."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("modules", nargs="*", default=[*TESTS], metavar="MODULE", help=f"of {', '.join(TESTS)} (default: all)")
+    parser.add_argument(
+        "modules", nargs="*", default=[*TESTS], metavar="MODULE", help=f"of {', '.join(TESTS)} (default: all)"
+    )
     parser.add_argument("--mutants", type=int, default=20, help="mutants of each module (default: 20)")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()

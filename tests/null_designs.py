@@ -1,7 +1,7 @@
 """Simulated test rows on which two models are equally good, with independent, grouped, time-ordered or duplicate rows.
 
-``python tests/null_designs.py 2000`` draws 2,000 of each design and prints how often the interval holds 0. Letters: N rows of a part, T rows
-of the table, U units, C configurations, S seeds.
+``python tests/null_designs.py 2000`` draws 2,000 of each design and prints how often the interval holds 0. Letters: N
+rows of a part, T rows of the table, U units, C configurations, S seeds.
 """
 
 import dataclasses
@@ -29,7 +29,9 @@ def held_out(y_N, logit_N, rows_N=None, units_N=None, split_by="random"):
     """Predictions of rows; each row is its own unit unless ``units_N`` is given."""
     p_N, rows_N = sigmoid(logit_N), np.arange(len(y_N)) if rows_N is None else rows_N
     units_N = rows_N if units_N is None else units_N
-    return Predictions(rows_N, y_N.astype(int), np.column_stack([1 - p_N, p_N]), CLASSES, units_N=units_N, split_by=split_by)
+    return Predictions(
+        rows_N, y_N.astype(int), np.column_stack([1 - p_N, p_N]), CLASSES, units_N=units_N, split_by=split_by
+    )
 
 
 def two(truth_N, errors_2N, rng, y_N=None, units_N=None, split_by="random"):
@@ -98,7 +100,8 @@ def timid_and_bold(rng, rows=40, spread=2.0, timid=0.5):
 
 
 def rarely_wrong(rng, rows=120, wrong=0.01, timid=0.05, together=1, split_by="random"):
-    """Two models name the right side of every row, one more boldly, and a share ``wrong`` of the labels is turned: both have the same loss.
+    """Two models name the right side of every row, one more boldly, and a share ``wrong`` of the labels is turned: both
+    have the same loss.
 
     ``together`` rows in sequence have one label.
     """
@@ -111,7 +114,10 @@ def rarely_wrong(rng, rows=120, wrong=0.01, timid=0.05, together=1, split_by="ra
 
     bold = brentq(lambda error: loss(error) - loss(timid), 1e-12, wrong)
     units_N = np.arange(rows) if split_by == "time" else unit_N
-    return [[held_out(y_N, side_N * np.log1p(-error) - side_N * np.log(error), None, units_N, split_by)] for error in (bold, timid)]
+    return [
+        [held_out(y_N, side_N * np.log1p(-error) - side_N * np.log(error), None, units_N, split_by)]
+        for error in (bold, timid)
+    ]
 
 
 def surer_of_a_part(rng, rows=300, part=0.1, sure=1e-3, timid=0.1):
@@ -121,7 +127,12 @@ def surer_of_a_part(rng, rows=300, part=0.1, sure=1e-3, timid=0.1):
     part_N, error_N = rng.random(rows) < part, rng.random(rows) < right / (right + wrong)
     y_N = np.where(part_N, (side_N > 0) ^ error_N, rng.random(rows) < sigmoid(truth_N))
     return [
-        [held_out(y_N, np.where(part_N, side_N * (np.log1p(-error) - np.log(error)), truth_N + 0.1 * rng.normal(size=rows)))]
+        [
+            held_out(
+                y_N,
+                np.where(part_N, side_N * (np.log1p(-error) - np.log(error)), truth_N + 0.1 * rng.normal(size=rows)),
+            )
+        ]
         for error in (sure, timid)
     ]
 
@@ -131,7 +142,9 @@ def rarely_wrong_groups(rng, groups=20, rows=10, wrong=0.03):
     unit_N, y_N = np.repeat(np.arange(groups), rows), rng.random(groups * rows) < 0.5
     side_N = np.where(y_N, 2.0, -2.0)
     turned_2N = rng.random(groups)[unit_N] < wrong, rng.random(groups * rows) < wrong
-    return two(np.zeros(len(y_N)), [np.where(turned_N, -side_N, side_N) for turned_N in turned_2N], rng, y_N, unit_N, "group")
+    return two(
+        np.zeros(len(y_N)), [np.where(turned_N, -side_N, side_N) for turned_N in turned_2N], rng, y_N, unit_N, "group"
+    )
 
 
 def rare_numbers(rng, rows=120, share=0.02):
@@ -145,27 +158,35 @@ def prices(rng, rows=120, tail=1.1):
     """Targets with a heavy tail, and two models with equally distributed errors of their magnitude."""
     logit_N, errors_2N = rng.normal(scale=tail, size=rows), 0.5 * rng.normal(size=(2, rows))
     y_N = np.exp(logit_N + 0.3 * rng.normal(size=rows))
-    return [[Predictions(np.arange(rows), y_N, np.exp(logit_N + error_N), units_N=np.arange(rows))] for error_N in errors_2N]
+    return [
+        [Predictions(np.arange(rows), y_N, np.exp(logit_N + error_N), units_N=np.arange(rows))] for error_N in errors_2N
+    ]
 
 
 def chosen(rng, configurations=30, seeds=5, table=400, rows=80, lasting=0.8, *, moving=False):
     """The configuration with the best mean validation loss over the seeds, against zero-shot.
 
-    ``lasting`` correlates its effects on a row over seeds. With ``moving``, each seed draws test rows from the whole table, as earlier
-    versions did.
+    ``lasting`` correlates its effects on a row over seeds. With ``moving``, each seed draws test rows from the whole
+    table, as earlier versions did.
     """
     truth_T, zero_T = rng.normal(scale=1.5, size=table), rng.normal(size=table)
     y_T = rng.random(table) < sigmoid(truth_T)
     lasting_CT = rng.normal(size=(configurations, table))
     validation, test = [], []
     for _ in range(seeds):
-        order = rng.permutation(table) if moving else np.concatenate([np.arange(rows), rows + rng.permutation(table - rows)])
+        order = (
+            rng.permutation(table)
+            if moving
+            else np.concatenate([np.arange(rows), rows + rng.permutation(table - rows)])
+        )
         test.append(np.sort(order[:rows]))
         validation.append(np.sort(order[rows : 2 * rows]))
     moved_SCT = lasting * lasting_CT + np.sqrt(1 - lasting**2) * rng.normal(size=(seeds, configurations, table))
     logit_SCT = truth_T + 0.8 * (zero_T + moved_SCT) / np.sqrt(2)
     losses_SCT = np.logaddexp(0, np.where(y_T, -logit_SCT, logit_SCT))
-    loss_C = np.mean([loss_CT[:, rows_N].mean(axis=1) for loss_CT, rows_N in zip(losses_SCT, validation, strict=True)], axis=0)
+    loss_C = np.mean(
+        [loss_CT[:, rows_N].mean(axis=1) for loss_CT, rows_N in zip(losses_SCT, validation, strict=True)], axis=0
+    )
     best = logit_SCT[:, loss_C.argmin()]
     return [
         [held_out(y_T[r], logit_T[r], r) for r, logit_T in zip(test, both, strict=True)]
@@ -218,7 +239,11 @@ DESIGNS = {
     "one label in 100 wrong, 120 rows": (rarely_wrong, "log_loss", 1),
     "one label in 50 wrong, 120 rows": (partial(rarely_wrong, wrong=0.02, timid=0.08), "log_loss", 1),
     "one label in 200 wrong, 400 rows": (partial(rarely_wrong, rows=400, wrong=0.005, timid=0.03), "log_loss", 1),
-    "one group of 5 in 100 wrong, 120 groups": (partial(rarely_wrong, rows=600, together=5, split_by="group"), "log_loss", 1),
+    "one group of 5 in 100 wrong, 120 groups": (
+        partial(rarely_wrong, rows=600, together=5, split_by="group"),
+        "log_loss",
+        1,
+    ),
     "one group of 10 in 33 wrong, 20 groups, Brier score": (
         partial(rarely_wrong, rows=200, wrong=0.03, timid=0.1, together=10, split_by="group"),
         *("brier", 1),
@@ -247,7 +272,11 @@ BEYOND = {
     "one target in 16 not 0, RMSE": (partial(rare_numbers, share=1 / 16), "rmse", 1),
     "nearly certain, 40 rows": (partial(timid_and_bold, spread=4.0, timid=0.3), "log_loss", 1),
     "wrong in whole groups or single rows, log-loss": (rarely_wrong_groups, "log_loss", 1),
-    "one group in 10 wrong or one row in 10, 15 groups, accuracy": (partial(rarely_wrong_groups, groups=15, wrong=0.1), "accuracy", 1),
+    "one group in 10 wrong or one row in 10, 15 groups, accuracy": (
+        partial(rarely_wrong_groups, groups=15, wrong=0.1),
+        "accuracy",
+        1,
+    ),
     "2 seeds of varying luck": (partial(repeated, seeds=2), "log_loss", 1),
     "in time, 120 rows, long memory": (partial(in_time, memory=0.95), "log_loss", 1),
     "in time, 500 rows, long memory": (partial(in_time, rows=500, memory=0.95), "log_loss", 1),
@@ -256,9 +285,9 @@ BEYOND = {
 
 
 def shares(name, number, seed=1):
-    """Shares of the draws: with the answer "too few"; of the others, with an interval that holds 0, and with one on the side of 0 where more
-    are; and that would not hold 0 if the truth were three standard deviations of the difference higher. The last three are None without
-    other draws.
+    """Shares of the draws: with the answer "too few"; of the others, with an interval that holds 0, and with one on the
+    side of 0 where more are; and that would not hold 0 if the truth were three standard deviations of the difference
+    higher. The last three are None without other draws.
     """
     make, metric, choices = {**DESIGNS, **BEYOND}[name]
     rng = np.random.default_rng(seed)

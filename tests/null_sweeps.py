@@ -23,11 +23,12 @@ def probabilities(logit_N):
 
 
 def sweep(rng, *, metric, name="s", seeds=1, effect=0.0, ranks=RANKS, luck=0.0, noise=0.8):
-    """The runs of a board, and ``load``; training chooses its best evaluation on the validation rows, zero-shot included.
+    """The runs of a board, and ``load``; training chooses its best evaluation on the validation rows, zero-shot
+    included.
 
-    The truth is a logit per row. Zero-shot and every trained state have errors of the same size, so neither is better. Errors of ranks, of
-    later evaluations and of seeds are correlated. ``effect`` is the share by which training reduces its error, ``luck`` its standard
-    deviation between seeds, and ``noise`` the size of the errors in logits.
+    The truth is a logit per row. Zero-shot and every trained state have errors of the same size, so neither is better.
+    Errors of ranks, of later evaluations and of seeds are correlated. ``effect`` is the share by which training reduces
+    its error, ``luck`` its standard deviation between seeds, and ``noise`` the size of the errors in logits.
     """
     truth_T = rng.normal(scale=1.2, size=TABLE)
     y_T = (rng.random(TABLE) < probabilities(truth_T)[:, 1]).astype(int)
@@ -37,10 +38,15 @@ def sweep(rng, *, metric, name="s", seeds=1, effect=0.0, ranks=RANKS, luck=0.0, 
         rows = rng.permutation(TABLE)[: 2 * HELD_OUT]
         parts = {"validation": np.sort(rows[:HELD_OUT]), "test": np.sort(rows[HELD_OUT:])}
         zero_T = np.sqrt(0.8) * zero_row_T + np.sqrt(0.2) * rng.normal(size=TABLE)
-        walk_ET = np.cumsum(rng.normal(size=(EVALUATIONS, TABLE)), axis=0) / np.sqrt(np.arange(1, EVALUATIONS + 1))[:, None]
+        walk_ET = (
+            np.cumsum(rng.normal(size=(EVALUATIONS, TABLE)), axis=0) / np.sqrt(np.arange(1, EVALUATIONS + 1))[:, None]
+        )
         helped = effect + luck * rng.normal()
         for rank in (0, *ranks):
-            own_ET = np.cumsum(rng.normal(size=(EVALUATIONS, TABLE)), axis=0) / np.sqrt(np.arange(1, EVALUATIONS + 1))[:, None]
+            own_ET = (
+                np.cumsum(rng.normal(size=(EVALUATIONS, TABLE)), axis=0)
+                / np.sqrt(np.arange(1, EVALUATIONS + 1))[:, None]
+            )
             moved_ET = np.sqrt(0.4) * common_T + np.sqrt(0.4) * walk_ET + np.sqrt(0.2) * own_ET
             error_ET = 0.8 * zero_T + 0.6 * moved_ET
             states = [zero_T, *((1 - helped) * error_ET)] if rank else [zero_T]
@@ -58,7 +64,9 @@ def sweep(rng, *, metric, name="s", seeds=1, effect=0.0, ranks=RANKS, luck=0.0, 
             best = int(np.argmax(scores))
             run_id = f"{name}-{rank}-{seed}"
             for part, numbers in parts.items():
-                held[run_id, part] = Predictions(numbers, y_T[numbers], of(logits[best], part), ("no", "yes"), of(logits[0], part))
+                held[run_id, part] = Predictions(
+                    numbers, y_T[numbers], of(logits[best], part), ("no", "yes"), of(logits[0], part)
+                )
             told = {part: {metric: function(held[run_id, part].y_N, held[run_id, part].predicted)} for part in parts}
             before = {part: {metric: function(held[run_id, part].y_N, held[run_id, part].zero_shot)} for part in parts}
             result = dataclasses.replace(
@@ -72,5 +80,23 @@ def sweep(rng, *, metric, name="s", seeds=1, effect=0.0, ranks=RANKS, luck=0.0, 
             )
             what = {"lora": LoraSettings(rank=rank)} if rank else {"strategy": "inference"}
             settings = RunSettings(dataset="d", target="y", seed=seed, **what)
-            runs.append(Run(run_id, name, run_id, "finished", settings, 0.0, 0.0, 1.0, None, None, None, None, None, result, None))
+            runs.append(
+                Run(
+                    run_id,
+                    name,
+                    run_id,
+                    "finished",
+                    settings,
+                    0.0,
+                    0.0,
+                    1.0,
+                    None,
+                    None,
+                    None,
+                    None,
+                    None,
+                    result,
+                    None,
+                )
+            )
     return runs, lambda run, part: held[run, part]

@@ -8,7 +8,9 @@ from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.upstream import Licence, Source
 
 
-def package_facts(model: str = "tabicl-v2", lora: LoraSettings = LoraSettings(rank=4), target: str = "y", **changes: Any) -> PackageFacts:  # noqa: B008
+def package_facts(
+    model: str = "tabicl-v2", lora: LoraSettings = LoraSettings(rank=4), target: str = "y", **changes: Any
+) -> PackageFacts:  # noqa: B008
     whole: dict[str, Any] = {
         "layers": (),
         "biases": (),

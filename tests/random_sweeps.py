@@ -51,7 +51,11 @@ def random_sweep(store, rng, task, *, whole=0.0):
     ids += [store.duplicate(run_id, store.run(run_id).settings) for run_id in ids if rng.random() < 0.2]
     for run_id in ids:
         if rng.random() < whole:
-            of_part = {f"{part}{name}": dict.fromkeys(metrics_of(task), rng.random()) for part in ("", "zero_shot_") for name in PARTS}
+            of_part = {
+                f"{part}{name}": dict.fromkeys(metrics_of(task), rng.random())
+                for part in ("", "zero_shot_")
+                for name in PARTS
+            }
             store.finish(run_id, "finished", result=dataclasses.replace(BASE, **of_part))
             continue
         status = str(rng.choice([*sorted(ENDED), "queued"]))
@@ -65,7 +69,9 @@ def random_sweep(store, rng, task, *, whole=0.0):
 
 def two_halves(store):
     """A sweep in which no seed has a score of every configuration."""
-    sweep, ids = store.add_sweep([settings_of(what, seed, "classification") for what in ("inference", 2) for seed in (0, 1)])
+    sweep, ids = store.add_sweep(
+        [settings_of(what, seed, "classification") for what in ("inference", 2) for seed in (0, 1)]
+    )
     done = dataclasses.replace(BASE, validation={"log_loss": 0.5}, zero_shot_validation={"log_loss": 0.6})
     for run_id, status in zip(ids, ("finished", "cancelled", "cancelled", "finished"), strict=True):
         store.finish(run_id, status, result=done if status == "finished" else None)
@@ -73,7 +79,9 @@ def two_halves(store):
 
 
 def regression_sweep(store, seed, unit=1.0, validation_rows=60, rows=120):
-    """A sweep with predictions of a target that is given in another unit; some runs are as good as zero-shot, or equal to each other."""
+    """A sweep with predictions of a target that is given in another unit; some runs are as good as zero-shot, or equal
+    to each other.
+    """
     rng = np.random.default_rng(seed)
     seeds = range(int(rng.choice([1, 3])))
     effect, luck, same = rng.choice([0.0, 0.05, 0.4]), rng.choice([0.0, 0.1]), rng.random() < 0.3

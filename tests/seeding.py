@@ -10,14 +10,27 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.data.datasets import add_sample, get_dataset
-from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, PhaseStarted, RunFinished, RunPlanned, StepDone, to_json
+from tabtune_core.events import (
+    Evaluated,
+    MemorySampled,
+    Note,
+    PhaseDone,
+    PhaseStarted,
+    RunFinished,
+    RunPlanned,
+    StepDone,
+    to_json,
+)
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
 TOTAL, STEPS = 677_310, 60
 ADAPTER = {2: 33_000, 4: 66_000, 8: 132_000}
-SAMPLES = {"classification": ("breast_cancer", "diagnosis", "tabicl-mini"), "regression": ("diabetes", "progression", "tabicl-v2")}
+SAMPLES = {
+    "classification": ("breast_cancer", "diagnosis", "tabicl-mini"),
+    "regression": ("diabetes", "progression", "tabicl-v2"),
+}
 METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
 
 
@@ -63,7 +76,12 @@ def made_up_layer(path: str, lora: LoraSettings, out: int = 256, width: int = 12
     """An adapter package's facts about a layer."""
     rank, plain = min(lora.rank, out, width), {"target": "prediction_head", "kind": "linear", "capped": False}
     size = {"out_features": out, "in_features": width, "rank": rank, "parameters": rank * (out + width)}
-    how = {"alpha": lora.effective_alpha, "use_rslora": lora.use_rslora, "scaling": lora.scaling, "variant": lora.variant}
+    how = {
+        "alpha": lora.effective_alpha,
+        "use_rslora": lora.use_rslora,
+        "scaling": lora.scaling,
+        "variant": lora.variant,
+    }
     return {"path": path, **plain, **size, **how}
 
 
@@ -78,7 +96,13 @@ def made_up_facts(home: Path, settings: RunSettings) -> dict[str, object]:
         "opens_with_peft": False,
         "settings": settings.to_dict(),
         "kinds": kinds,
-        "base": {"model": settings.model, "file": "made-up.ckpt", "repository": None, "revision": None, "sha256": "0" * 64},
+        "base": {
+            "model": settings.model,
+            "file": "made-up.ckpt",
+            "repository": None,
+            "revision": None,
+            "sha256": "0" * 64,
+        },
         "classes": ["benign", "malignant"] if settings.task == "classification" else [],
         "best_step": STEPS,
         "versions": {},
@@ -110,13 +134,34 @@ class FakeRun:
             self.store.append(self.id, event)
 
     def begin(self) -> None:
-        layers = ({"path": "col_embedder", "shape": [96, 32], "rank": 2, "parameters": 256, "kind": "parametrization", "target": "x"},)
+        layers = (
+            {
+                "path": "col_embedder",
+                "shape": [96, 32],
+                "rank": 2,
+                "parameters": 256,
+                "kind": "parametrization",
+                "target": "x",
+            },
+        )
         self.tell(
             PhaseStarted("load"),
             self.memory("load", 0),
             PhaseDone("load", 0.4, dict.fromkeys(METERS) | {"resident": 400_000_000}, None),
             RunPlanned(
-                "cpu", STEPS, 341, 114, 114, 256, 85, 30, self.classes, TOTAL, self.trainable, layers, {"name": self.settings.model}
+                "cpu",
+                STEPS,
+                341,
+                114,
+                114,
+                256,
+                85,
+                30,
+                self.classes,
+                TOTAL,
+                self.trainable,
+                layers,
+                {"name": self.settings.model},
             ),
             Note("The query rows of a step were held to 85, a quarter of the training rows."),
             PhaseStarted("zero-shot"),
@@ -133,7 +178,13 @@ class FakeRun:
     def step(self, step: int) -> None:
         loss = 0.25 * np.exp(-step / 25) + 0.08 + 0.02 * self.random.normal()
         self.tell(
-            StepDone(step, float(loss), float(0.4 + 0.1 * self.random.random()), 2e-4 * np.sin(np.pi * step / STEPS), 0.2 * step),
+            StepDone(
+                step,
+                float(loss),
+                float(0.4 + 0.1 * self.random.random()),
+                2e-4 * np.sin(np.pi * step / STEPS),
+                0.2 * step,
+            ),
             self.memory("train", self.megabytes),
         )
         if step % 10 == 0:
@@ -147,7 +198,11 @@ class FakeRun:
         if trained:
             peaks = dict.fromkeys(METERS) | {"resident": int(4e8 + 1e6 * self.megabytes)}
             self.tell(PhaseDone("train", 12.0, peaks, int(1e6 * self.megabytes)))
-        self.tell(PhaseStarted("evaluate"), self.memory("evaluate", 12), PhaseDone("evaluate", 0.3, dict.fromkeys(METERS), 12_000_000))
+        self.tell(
+            PhaseStarted("evaluate"),
+            self.memory("evaluate", 12),
+            PhaseDone("evaluate", 0.3, dict.fromkeys(METERS), 12_000_000),
+        )
         accuracy = self.accuracy(STEPS) if trained else 0.93
         adapter = None
         if self.settings.strategy == "peft":
@@ -181,19 +236,25 @@ class FakeRun:
         with zipfile.ZipFile(folder / "adapter.zip", "w") as archive:
             archive.writestr("adapter_model.safetensors", bytes(4 * self.trainable))
             archive.writestr("tabtune.json", json.dumps(made_up_facts(self.store.home, self.settings)))
-            archive.writestr("README.md", "# A made-up adapter\n\n```python\nfrom tabtune_core import load_adapter\n```\n")
+            archive.writestr(
+                "README.md", "# A made-up adapter\n\n```python\nfrom tabtune_core import load_adapter\n```\n"
+            )
         return (folder / "adapter.zip").stat().st_size
 
 
 def predict(store: RunStore, run_id: str, right: range, before: range, rows: int = 114) -> None:
-    """Writes predictions of ``rows`` validation and test rows: those in ``right`` are right, and before training those in ``before``."""
+    """Writes predictions of ``rows`` validation and test rows: those in ``right`` are right, and before training those
+    in ``before``.
+    """
     frames = []
     for place, part in enumerate(("validation", "test")):
         found = {}
         for prefix, those in (("", right), ("zero_shot_", before)):
             p_N = np.where(np.isin(np.arange(rows), those), 0.95, 0.3)
             found |= {f"{prefix}prob_0": 1 - p_N, f"{prefix}prob_1": p_N}
-        frames.append(pd.DataFrame({"split": part, "row": place * rows + np.arange(rows), "label": "malignant", **found}))
+        frames.append(
+            pd.DataFrame({"split": part, "row": place * rows + np.arange(rows), "label": "malignant", **found})
+        )
     folder = store.run_dir(run_id)
     folder.mkdir(parents=True, exist_ok=True)
     pd.concat(frames).to_parquet(folder / "predictions.parquet")
@@ -237,7 +298,9 @@ def going_sweep(store: RunStore, steps: int = 25) -> tuple[str, list[FakeRun]]:
     finish(runs[0])
     finish(runs[1])
     start(runs[2])
-    store.finish(runs[2].id, "failed", error="The run needs more memory than there is. Lower the context rows or the batch size.")
+    store.finish(
+        runs[2].id, "failed", error="The run needs more memory than there is. Lower the context rows or the batch size."
+    )
     start(runs[3])
     for step in range(1, steps + 1):
         runs[3].step(step)
@@ -251,11 +314,19 @@ def claim_all(home):
 
 
 def many_runs(
-    store: RunStore, *, sweeps: int = 4, per_sweep: int = 50, looks: int = 20, steps: int = 0, task: str = "classification"
+    store: RunStore,
+    *,
+    sweeps: int = 4,
+    per_sweep: int = 50,
+    looks: int = 20,
+    steps: int = 0,
+    task: str = "classification",
 ) -> list[str]:
-    """Adds sweeps of finished runs in one transaction, hundreds of runs in a second, and returns their ids, newest first.
+    """Adds sweeps of finished runs in one transaction, hundreds of runs in a second, and returns their ids, newest
+    first.
 
-    Each has both baselines and LoRA at several ranks under five seeds, ``looks`` validation scores and ``steps`` steps per run, no folder.
+    Each has both baselines and LoRA at several ranks under five seeds, ``looks`` validation scores and ``steps`` steps
+    per run, no folder.
     """
     made = [_Bulk(store, number, per_sweep, task) for number in range(sweeps)]
     rows = [row for bulk in made for row in bulk.rows()]
@@ -263,7 +334,8 @@ def many_runs(
     with store._together():
         connection = store._connection
         connection.executemany(
-            "INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", [(b.id, f"Made-up sweep {b.number}", b.created) for b in made]
+            "INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)",
+            [(b.id, f"Made-up sweep {b.number}", b.created) for b in made],
         )
         connection.executemany(
             "INSERT INTO runs (id, sweep, name, status, settings, position, created, started, ended, result)"
@@ -310,7 +382,12 @@ class _Bulk:
                 False,
                 *(
                     made_up_scores(value, self.task)
-                    for value in (accuracy, accuracy - 0.01, self.zero_shot(settings.seed), self.zero_shot(settings.seed) - 0.005)
+                    for value in (
+                        accuracy,
+                        accuracy - 0.01,
+                        self.zero_shot(settings.seed),
+                        self.zero_shot(settings.seed) - 0.005,
+                    )
                 ),
                 (9.0 + settings.seed + settings.lora.rank / 10) * trained,
                 0.3,
@@ -325,18 +402,47 @@ class _Bulk:
             )
             name = f"{settings.label} seed {settings.seed}"
             times = (self.created, self.created + 20 * place, self.created + 20 * place + 15)
-            yield run_id, self.id, name, json.dumps(settings.to_dict()), 1000 * self.number + place, *times, to_json(result)[1]
+            yield (
+                run_id,
+                self.id,
+                name,
+                json.dumps(settings.to_dict()),
+                1000 * self.number + place,
+                *times,
+                to_json(result)[1],
+            )
 
     def events(self, run_id: str, settings: RunSettings, looks: int, steps: int):
         """Events of a run: the plan, its steps, and its evaluations on the validation rows."""
         accuracy = self.accuracy(settings)
         plan = RunPlanned(
-            "cpu", STEPS, 341, 114, 114, 256, 85, 30, () if self.task == "regression" else ("benign", "malignant"), TOTAL, 0, (), {}
+            "cpu",
+            STEPS,
+            341,
+            114,
+            114,
+            256,
+            85,
+            30,
+            () if self.task == "regression" else ("benign", "malignant"),
+            TOTAL,
+            0,
+            (),
+            {},
         )
         told = [PhaseStarted("train"), plan]
-        told += [StepDone(step, 0.25 * math.exp(-3 * step / steps) + 0.08, 0.5, 2e-4, 0.2 * step) for step in range(1, steps + 1)]
+        told += [
+            StepDone(step, 0.25 * math.exp(-3 * step / steps) + 0.08, 0.5, 2e-4, 0.2 * step)
+            for step in range(1, steps + 1)
+        ]
         for look in range(looks if settings.strategy != "inference" else 1):
             told.append(
-                Evaluated(10 * look, "validation", made_up_scores(accuracy - 0.03 * math.exp(-look / 5), self.task), True, 2.0 * look)
+                Evaluated(
+                    10 * look,
+                    "validation",
+                    made_up_scores(accuracy - 0.03 * math.exp(-look / 5), self.task),
+                    True,
+                    2.0 * look,
+                )
             )
         return [(run_id, self.created + second, *to_json(event)) for second, event in enumerate(told)]

@@ -1,10 +1,12 @@
 """A soak test: the real server, worker, runs and browser for hours, with accidents. Runs only by name.
 
     python tests/soak.py --hours 2 --seed 7 --report soak.jsonl
-    python tests/soak.py --hours 2 --rounds 40 --actions kill_worker kill_child kill_forkserver freeze    # signals, and no page open
+    python tests/soak.py --hours 2 --rounds 40 --actions kill_worker kill_child kill_forkserver freeze    # signals, and
+    no page open
 
-Each round draws actions from the seed (launches, pages, uploads, downloads, stops, deletions, kills), waits until nothing is running, and
-checks that nothing is lost, stuck, left over or growing. A failure is recorded and the soak continues; the exit status is then 1.
+Each round draws actions from the seed (launches, pages, uploads, downloads, stops, deletions, kills), waits until
+nothing is running, and checks that nothing is lost, stuck, left over or growing. A failure is recorded and the soak
+continues; the exit status is then 1.
 """
 
 import argparse
@@ -40,7 +42,9 @@ def parse() -> argparse.Namespace:
         choices=sorted(ACTIONS),
         help="only these, besides launching sweeps (default: all); actions without a page need no browser",
     )
-    parser.add_argument("--home", type=Path, help="folder for the workspace and logs, kept afterwards (default: a temporary one)")
+    parser.add_argument(
+        "--home", type=Path, help="folder for the workspace and logs, kept afterwards (default: a temporary one)"
+    )
     parser.add_argument("--report", type=Path, help="file that gets one line of JSON per round")
     return parser.parse_args()
 
@@ -48,7 +52,9 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     """Runs rounds until the time is up and returns the exit status."""
     asked = parse()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs of a shell ignore SIGINT, and so would the server
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # background jobs of a shell ignore SIGINT, and so would the server
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     folder = (asked.home or Path(tempfile.mkdtemp(prefix="soak-"))).resolve()
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,6 @@
-"""Small random checkpoints in the upstream packages' own formats, for tests that need the architecture but no trained weights."""
+"""Small random checkpoints in the upstream packages' own formats, for tests that need the architecture but no trained
+weights.
+"""
 
 import json
 import re
@@ -70,7 +72,9 @@ def _build_tabdpt(config: dict) -> nn.Module:
         "min_eval_context": "base_len",
         "max_eval_context": "max_len",
     }
-    return TabDPTModel(dropout=0.0, use_flash=False, **{other.get(name, name): value for name, value in config["model"].items()})
+    return TabDPTModel(
+        dropout=0.0, use_flash=False, **{other.get(name, name): value for name, value in config["model"].items()}
+    )
 
 
 def _save_tabdpt(module: nn.Module, config: dict, path: Path) -> None:
@@ -99,12 +103,18 @@ def _build_tabpfn(config: dict) -> nn.Module:
 
 
 def _save_tabpfn(module: nn.Module, config: dict, path: Path) -> None:
-    """Saves in the released format: v2 without an architecture name, v2.5 with another name, and a regressor with its bars."""
+    """Saves in the released format: v2 without an architecture name, v2.5 with another name, and a regressor with its
+    bars.
+    """
     buckets = config["num_buckets"]
     bars = (
-        {"borders": torch.linspace(-3, 3, buckets + 1), "losses_per_bucket": torch.zeros(buckets)} if not config["max_num_classes"] else {}
+        {"borders": torch.linspace(-3, 3, buckets + 1), "losses_per_bucket": torch.zeros(buckets)}
+        if not config["max_num_classes"]
+        else {}
     )
-    named = {"TabPFN-v2.5": {"architecture_name": "base"}, "TabPFN-v2.6": {"architecture_name": "tabpfn_v2_6"}}.get(config["name"], {})
+    named = {"TabPFN-v2.5": {"architecture_name": "base"}, "TabPFN-v2.6": {"architecture_name": "tabpfn_v2_6"}}.get(
+        config["name"], {}
+    )
     state = {**module.state_dict(), **{f"criterion.{name}": tensor for name, tensor in bars.items()}}
     torch.save({"config": config, "state_dict": state, **named}, path)
 
@@ -130,14 +140,18 @@ def tiny_config(name: str, task: str = "classification") -> dict:
 
 ARCHITECTURES = tuple(
     {
-        (card.family.name, task, str(tiny_config(name, task))): (name, task) for name, card in CATALOGUE.items() for task in card.weights
+        (card.family.name, task, str(tiny_config(name, task))): (name, task)
+        for name, card in CATALOGUE.items()
+        for task in card.weights
     }.values()
 )
 """A model and a task of each architecture in the catalogue."""
 
 
 def tiny_module(name: str = "tabicl-v2", seed: int = 0, task: str = "classification") -> nn.Module:
-    """A module with random weights only: upstream initialises some to zero, and adapters before those would have no effect."""
+    """A module with random weights only: upstream initialises some to zero, and adapters before those would have no
+    effect.
+    """
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         module = build(CATALOGUE[name].family.name, tiny_config(name, task))

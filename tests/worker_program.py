@@ -38,17 +38,25 @@ service.run_worker(
 
 
 def start_worker(home, *flags, before=""):
-    """Starts a worker's process; ``before`` is code that prepares it. It runs one run at a time unless a flag says "parallel=2"."""
+    """Starts a worker's process; ``before`` is code that prepares it.
+
+    It runs one run at a time unless a flag says "parallel=2".
+    """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS / "fakes")])}
     with (home / "worker.log").open("ab") as log:
-        return subprocess.Popen([sys.executable, "-c", before + PROGRAM, str(home), *flags], stdout=log, stderr=log, env=environment)
+        return subprocess.Popen(
+            [sys.executable, "-c", before + PROGRAM, str(home), *flags], stdout=log, stderr=log, env=environment
+        )
 
 
 def queue(store, *targets, devices=(), **more):
     """Queues fake runs that act by their targets, on 'auto' unless ``devices`` are given, and returns their ids."""
     wanted = devices or ["auto"] * len(targets)
     return store.add_sweep(
-        [RunSettings(dataset="d", target=target, device=device, **more) for target, device in zip(targets, wanted, strict=True)]
+        [
+            RunSettings(dataset="d", target=target, device=device, **more)
+            for target, device in zip(targets, wanted, strict=True)
+        ]
     )[1]
 
 

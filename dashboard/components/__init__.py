@@ -1,4 +1,7 @@
-"""Parts that several pages draw. A part that runs in the browser has its script and style in files beside its Python file."""
+"""Parts that several pages draw.
+
+A part that runs in the browser has its script and style in files beside its Python file.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,17 +11,27 @@ import streamlit as st
 
 
 def browser_part(name: str, html: str, *, isolate_styles: bool = True) -> Any:
-    """Returns the component of ``<name>.js`` and, if it exists, ``<name>.css`` in this folder, with the elements of ``html``."""
+    """Returns the component of ``<name>.js`` and, if it exists, ``<name>.css`` in this folder, with the elements of
+    ``html``.
+    """
     script, style = (Path(__file__).with_name(f"{name}.{kind}") for kind in ("js", "css"))
     return st.components.v2.component(
-        f"lab_{name}", html=html, js=script.read_text(), css=style.read_text() if style.exists() else None, isolate_styles=isolate_styles
+        f"lab_{name}",
+        html=html,
+        js=script.read_text(),
+        css=style.read_text() if style.exists() else None,
+        isolate_styles=isolate_styles,
     )
 
 
 def segments(label: str, words: Mapping[str, str], *, key: str, default: str | None = None, **more: Any) -> Any:
-    """Draws buttons in a row, of which one is always chosen, at first the ``default`` or the first one; ``words`` has the text of each."""
+    """Draws buttons in a row, of which one is always chosen, at first the ``default`` or the first one; ``words`` has
+    the text of each.
+    """
     first = next(iter(words)) if default is None else default
-    return st.segmented_control(label, list(words), default=first, required=True, key=key, format_func=words.__getitem__, **more)
+    return st.segmented_control(
+        label, list(words), default=first, required=True, key=key, format_func=words.__getitem__, **more
+    )
 
 
 def figure(label: str, value: Any, help: str | None = None) -> None:

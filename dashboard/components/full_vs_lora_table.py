@@ -26,7 +26,10 @@ WINNERS = {"": NOT_RUN, TIE: "neither: no clear difference", UNKNOWN: "not known
 
 
 def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Returns every number as text with its unit, N/A without such a run. The smallest LoRA that is as good has a column if it differs."""
+    """Returns every number as text with its unit, N/A without such a run.
+
+    The smallest LoRA that is as good has a column if it differs.
+    """
     name, small_name = compared[["lora_name", "small_lora_name"]].iloc[0]
     best = f"Best LoRA ({name})" if name else "Best LoRA"
 
@@ -55,7 +58,11 @@ def words(compared: pd.DataFrame, metric: str) -> pd.DataFrame:
 def _against(row: dict[Hashable, Any], metric: str) -> str:
     """Returns scores as a difference, costs as a ratio."""
     if not pd.isna(less := row["ratio"]):
-        return "about the same" if 1 / 1.05 < less < 1.05 else f"{max(less, 1 / less):,.1f} times {'less' if less > 1 else 'more'}"
+        return (
+            "about the same"
+            if 1 / 1.05 < less < 1.05
+            else f"{max(less, 1 / less):,.1f} times {'less' if less > 1 else 'more'}"
+        )
     if pd.isna(row["difference"]) or row["column"] in WRITTEN:
         return NOT_RUN
     better_by = float(METRICS[metric].ahead(row["lora"], row["full"]))
@@ -68,12 +75,14 @@ def show(compared: pd.DataFrame, metric: str) -> None:
         return
     st.header(
         "Full fine-tuning against LoRA",
-        help='Section 14 of the guide "PEFT & LoRA: Parameter-Efficient Fine-Tuning for Tabular Models", with what this sweep measured.',
+        help='Section 14 of the guide "PEFT & LoRA: Parameter-Efficient Fine-Tuning for Tabular Models", with what '
+        "this sweep measured.",
     )
     columns = {"Aspect": st.column_config.TextColumn(pinned=True), "Better": st.column_config.TextColumn(width=190)}
     st.dataframe(words(compared, metric), hide_index=True, column_config=columns)
     st.caption(
         f"Means over the compared seeds; for scores, + is better. {PLUS_MINUS}."
-        " A score wins if its difference exceeds ±; memory and time must also differ by more than 5 %. Storage: the adapter package,"
+        " A score wins if its difference exceeds ±; memory and time must also differ by more than 5 %. Storage: the "
+        "adapter package,"
         " against all weights of the model at 4 bytes each (computed). N/A: no such run in this sweep."
     )

@@ -1,9 +1,15 @@
-"""The product's terms: the Guide page and the documentation list all of them, the other pages explain the ones they use."""
+"""The product's terms: the Guide page and the documentation list all of them, the other pages explain the ones they
+use.
+"""
 
 import re
 from pathlib import Path
 
-TERMS = dict(re.findall(r"^\*\*(.+?)\*\*: (.+)$", Path(__file__).with_name("glossary.md").read_text(encoding="utf-8"), re.MULTILINE))
+TERMS = dict(
+    re.findall(
+        r"^\*\*(.+?)\*\*: (.+)$", Path(__file__).with_name("glossary.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+)
 """Term to definition, in Markdown, in the order of ``glossary.md`` beside this file (alphabetical)."""
 
 

@@ -33,7 +33,9 @@ def against_measured(run: Run, name: str) -> None:
     measured, estimated = (run.result.memory_by_cause_bytes, run.result.estimated_bytes) if run.result else (None, None)
     if not measured or any(set(CAUSES) - found.keys() for found in (measured, estimated) if found):
         return
-    box = st.expander("Memory: estimate and measurement", key=f"by_cause_{run.id}", on_change="rerun", icon=":material/memory:")
+    box = st.expander(
+        "Memory: estimate and measurement", key=f"by_cause_{run.id}", on_change="rerun", icon=":material/memory:"
+    )
     if not box.open:
         return
     with box:
@@ -45,4 +47,9 @@ def against_measured(run: Run, name: str) -> None:
             of_it = f" ({growth_of(estimated) / growth_of(measured):.0%})" if growth_of(measured) else ""
             said += f"; the estimate from the architecture alone is {megabytes(growth_of(estimated))}{of_it}"
         draw(rows, key=f"by_cause_chart_{run.id}")
-        st.caption(plain(f"{said}. Weights, adapter, gradients and optimizer were counted; activations are the rest of the measured peak."))
+        st.caption(
+            plain(
+                f"{said}. Weights, adapter, gradients and optimizer were counted; activations are the rest of the "
+                "measured peak."
+            )
+        )

@@ -12,7 +12,10 @@ MINE = "mine"
 
 
 def only_mine(owners: Mapping[str, str], what: str) -> list[str]:
-    """Returns the ids to list: all, or on request the person's own. ``owners`` is by id; ``what`` names the things, as in ``sweeps``."""
+    """Returns the ids to list: all, or on request the person's own.
+
+    ``owners`` is by id; ``what`` names the things, as in ``sweeps``.
+    """
     told = f"Lists only {what} that you added."
     if not people_log_in() or not st.toggle("Mine only", key=MINE, help=told, persist_state="session"):
         return list(owners)

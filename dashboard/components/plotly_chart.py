@@ -65,12 +65,17 @@ def settle(figure: go.Figure) -> Settled | None:
 
 
 def compose(
-    figure: go.Figure, *, key: str, settled: Settled | None = None, legend: bool = True, steps_to_come: float | None = None
+    figure: go.Figure,
+    *,
+    key: str,
+    settled: Settled | None = None,
+    legend: bool = True,
+    steps_to_come: float | None = None,
 ) -> Drawn:
     """Returns the figure with axes that also fit ``settled``, whose lines are sent separately.
 
-    Zoom is kept as long as ``key`` and the meaning of the axes stay the same. An axis of steps is ``steps_to_come`` long and has no ticks
-    between whole steps.
+    Zoom is kept as long as ``key`` and the meaning of the axes stay the same. An axis of steps is ``steps_to_come``
+    long and has no ticks between whole steps.
     """
     spec = join(figure, settled).to_plotly_json()
     layout = spec["layout"]
@@ -111,13 +116,21 @@ Numbers = pd.DataFrame | Callable[[], pd.DataFrame]
 
 
 def show(
-    chart: str, frame: pd.DataFrame, *, key: str = "", label: str = "", numbers: Numbers | None = None, together: str = "", **options: Any
+    chart: str,
+    frame: pd.DataFrame,
+    *,
+    key: str = "",
+    label: str = "",
+    numbers: Numbers | None = None,
+    together: str = "",
+    **options: Any,
 ) -> None:
-    """Draws a chart of ``CHARTS`` with its ``options`` and, below it, a box with the table of its ``numbers``, by default the frame.
+    """Draws a chart of ``CHARTS`` with its ``options`` and, below it, a box with the table of its ``numbers``, by
+    default the frame.
 
-    ``key`` is by default the chart's name, and ``label``, the text for screen readers, its help. Zoom is kept as long as the axes mean the
-    same. Charts with the same ``together`` hide runs and show the run under the pointer together, and zoom together if their x axes mean
-    the same.
+    ``key`` is by default the chart's name, and ``label``, the text for screen readers, its help. Zoom is kept as long
+    as the axes mean the same. Charts with the same ``together`` hide runs and show the run under the pointer together,
+    and zoom together if their x axes mean the same.
     """
     key, kind, numbers = key or chart, CHARTS[chart], frame if numbers is None else numbers
     drawn = compose(kind.draw(frame, **options), key=key)
@@ -134,8 +147,8 @@ def show_drawn(
     together: str = "",
     every: float | None = None,
 ) -> None:
-    """Like ``show``, for a composed figure that ``feed`` may replace. ``settled`` holds the lines that no longer change; they are sent
-    once, separately. An open table is read again ``every`` so many seconds.
+    """Like ``show``, for a composed figure that ``feed`` may replace. ``settled`` holds the lines that no longer
+    change; they are sent once, separately. An open table is read again ``every`` so many seconds.
     """
     data = {
         "figure": drawn.figure,
@@ -160,8 +173,8 @@ def show_drawn(
 
 
 def feed(figures: dict[str, tuple[str, str]]) -> None:
-    """Replaces the figures of charts without redrawing the page. ``figures`` maps the key of a chart to the stamp of the figure given to
-    ``show_drawn`` (the browser may show a later one) and the new figure.
+    """Replaces the figures of charts without redrawing the page. ``figures`` maps the key of a chart to the stamp of
+    the figure given to ``show_drawn`` (the browser may show a later one) and the new figure.
     """
     _component(data={"figures": figures}, key="fed", height=1)
 

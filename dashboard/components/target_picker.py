@@ -1,4 +1,6 @@
-"""The column to predict, how to predict it, and the split of the rows: questions on Data and choices on New run that share one answer."""
+"""The column to predict, how to predict it, and the split of the rows: questions on Data and choices on New run that
+share one answer.
+"""
 
 from collections.abc import Iterable
 from typing import cast
@@ -30,7 +32,11 @@ def pick_target(dataset: Dataset) -> str:
     if proposed.near and chosen("target", options, likely) == NOT_CHOSEN:
         _ask_target(dataset, proposed.near, proposed.reason)
     column = pick(
-        "Column to predict", options, name="target", default=likely, format_func=lambda name: name or "Not chosen yet: all columns"
+        "Column to predict",
+        options,
+        name="target",
+        default=likely,
+        format_func=lambda name: name or "Not chosen yet: all columns",
     )
     if column == proposed.column:
         st.caption(f"Proposed: {plain(proposed.reason)}")
@@ -43,7 +49,13 @@ def _ask_target(dataset: Dataset, near: tuple[str, ...], reason: str) -> None:
     with st.container(horizontal=True):
         for place, name in enumerate(near):
             whole = plain(name) if len(name) > LONGEST_SEEN else None
-            st.button(plain(name), key=f"predict_{place}_{dataset.id[:12]}", on_click=choose, args=("target", name), help=whole)
+            st.button(
+                plain(name),
+                key=f"predict_{place}_{dataset.id[:12]}",
+                on_click=choose,
+                args=("target", name),
+                help=whole,
+            )
     st.caption(f"Likely: {plain(reason)} Or choose from all columns.")
 
 
@@ -54,7 +66,12 @@ def pick_way(table: str, column: str) -> Way:
     if len(ways) == 1:
         st.query_params.pop("way", None)  # of an earlier table or column
         return cast(Way, chosen("way", ways, ways[0]))
-    return cast(Way, pick("Predict", ways, name="way", default=ways[0], format_func=lambda way: WAYS[cast(Way, way)], widget=st.radio))
+    return cast(
+        Way,
+        pick(
+            "Predict", ways, name="way", default=ways[0], format_func=lambda way: WAYS[cast(Way, way)], widget=st.radio
+        ),
+    )
 
 
 def rare_grouped() -> int:
@@ -77,7 +94,9 @@ def group_rare(table: str, target: str, way: Way) -> None:
 
 
 def without_mended(found: Iterable[Finding]) -> list[Finding]:
-    """Leaves out the finding about a rare class, if the choices on Data or on New run already give it the weight of the others."""
+    """Leaves out the finding about a rare class, if the choices on Data or on New run already give it the weight of the
+    others.
+    """
     now = st.session_state
     mended = now.get("class_weights") == BALANCED["class_weights"] and now.get("selection_metric") in SCORES_OF_RARE
     return [one for one in found if one.code != "imbalance" or not mended]
@@ -91,7 +110,10 @@ def balance(found: list[Finding]) -> None:
 
 
 def ask_split(dataset: Dataset, target: str) -> str:
-    """Asks how to split if the table has dates or repeated ids; New run uses the answer too. The table is not read again."""
+    """Asks how to split if the table has dates or repeated ids; New run uses the answer too.
+
+    The table is not read again.
+    """
     question = queries.split_asked(dataset.id, target)
     last, held = _held_split(dataset, target)
     if question is None and held == AT_RANDOM:

@@ -1,4 +1,6 @@
-"""Errors of the workspace, shown where they occur, so that everything else works: unreadable rows, refused changes, damaged files."""
+"""Errors of the workspace, shown where they occur, so that everything else works: unreadable rows, refused changes,
+damaged files.
+"""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -23,7 +25,9 @@ ERROR = ":material/error:"
 
 
 def page_part(every: float | None = None) -> Callable[[Callable[Asked, None]], Callable[Asked, None]]:
-    """Decorates a part that is drawn again by itself, ``every`` so many seconds or after a click in it; it shows its own errors."""
+    """Decorates a part that is drawn again by itself, ``every`` so many seconds or after a click in it; it shows its
+    own errors.
+    """
     return lambda draw: st.fragment(errors_shown(TabTuneError, icon=ERROR)(draw), run_every=every)
 
 
@@ -39,7 +43,9 @@ def errors_shown(*kinds: type[Exception], stop: bool = False, icon: str | None =
 
 
 def attempt(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwargs) -> Answer | None:
-    """Makes a change and returns its answer; shows a refusal (another person owns it, it was deleted in another tab) and returns None."""
+    """Makes a change and returns its answer; shows a refusal (another person owns it, it was deleted in another tab)
+    and returns None.
+    """
     try:
         return change(*args, **more)
     except TabTuneError as error:
@@ -48,8 +54,12 @@ def attempt(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kw
 
 
 def once(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwargs) -> Answer:
-    """Makes a change, or returns the answer of the same change if this tab made it a moment ago: this is the second click of two."""
-    made = st.session_state.setdefault("made", {})  # filled in place, because a write to the session state may end the script
+    """Makes a change, or returns the answer of the same change if this tab made it a moment ago: this is the second
+    click of two.
+    """
+    made = st.session_state.setdefault(
+        "made", {}
+    )  # filled in place, because a write to the session state may end the script
     key, now = repr((change.__name__, args, more)), time.monotonic()
     known: tuple[Answer, float] | None = made.get(key)
     answer = known[0] if known and now - known[1] < SECOND_CLICK_SECONDS else change(*args, **more)
@@ -68,7 +78,9 @@ def runs() -> None:
     """Lists the runs that this version cannot read."""
     names = {sweep: found.name or "Sweep" for sweep, found in queries.sweeps().items()}
     lines = {
-        run.id: f"{run.name} ({run.status}, of {names.get(run.sweep, run.sweep)}): {run.why}" for run in queries.unreadable() if run.id
+        run.id: f"{run.name} ({run.status}, of {names.get(run.sweep, run.sweep)}): {run.why}"
+        for run in queries.unreadable()
+        if run.id
     }
     way_out = "It is damaged, or another version of LoRA Lab wrote it and may open it. It is kept unchanged."
     damaged(lines, "run", queries.store().delete, way_out)

@@ -1,7 +1,7 @@
 """The demo workspace: recorded before, unpacked into a folder of its own, and deleted when the dashboard ends.
 
-In: ``workspace.zip``, which ``docs/make_demo.py`` makes from real sweeps. Out: a folder in which this machine's worker trains more runs of
-the second sweep.
+In: ``workspace.zip``, which ``docs/make_demo.py`` makes from real sweeps. Out: a folder in which this machine's worker
+trains more runs of the second sweep.
 """
 
 import json
@@ -44,7 +44,9 @@ def demo_workspace() -> Iterator[Path]:
 
 
 def about(home: Path) -> Mapping[str, str]:
-    """Returns ``date``, ``commit``, ``machine`` and the ids of the sweeps ``finished`` and ``going``; empty if ``home`` is not a demo."""
+    """Returns ``date``, ``commit``, ``machine`` and the ids of the sweeps ``finished`` and ``going``; empty if ``home``
+    is not a demo.
+    """
     try:
         return dict(json.loads((home / ABOUT).read_text(encoding="utf-8")))
     except FileNotFoundError:

@@ -34,7 +34,10 @@ def facts(folder: str, run_id: str) -> PackageFacts:
     return read_facts(store_of(folder).run_dir(run_id) / ADAPTER_FILE)
 
 
-@of_workspace(entries=4, stamp=lambda: sorted((str(about), _changed(about)) for about in (home() / "adapters").glob("*/about.json")))
+@of_workspace(
+    entries=4,
+    stamp=lambda: sorted((str(about), _changed(about)) for about in (home() / "adapters").glob("*/about.json")),
+)
 def uploads(folder: str) -> dict[str, StoredAdapter]:
     """Returns the uploaded adapters by id, newest first."""
     return {adapter.id: adapter for adapter in uploaded_adapters.list_adapters(Path(folder))}
@@ -58,7 +61,9 @@ def delete_upload(identity: str) -> None:
 
 
 def name_weights(identity: str, path: str) -> None:
-    """Records the path of its base model's weights; raises like ``name_checkpoint``, and NotYoursError if another person owns it."""
+    """Records the path of its base model's weights; raises like ``name_checkpoint``, and NotYoursError if another
+    person owns it.
+    """
     _check_upload(identity)
     uploaded_adapters.name_checkpoint(home(), identity, path)
 

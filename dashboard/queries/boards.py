@@ -14,7 +14,16 @@ import streamlit as st
 
 from dashboard.formatting import labels
 from dashboard.queries.workspace import active as any_active
-from dashboard.queries.workspace import delete_jobs, home, listed, of_workspace, selection_metric, stamp_of, store, store_of
+from dashboard.queries.workspace import (
+    delete_jobs,
+    home,
+    listed,
+    of_workspace,
+    selection_metric,
+    stamp_of,
+    store,
+    store_of,
+)
 from tabtune_core.analysis import curves as series
 from tabtune_core.analysis.claims import earlier_sweeps
 from tabtune_core.analysis.comparison import half_widths, with_half_widths
@@ -65,16 +74,22 @@ def _half_widths(folder: str, run: str, ended: float | None, metric: str) -> dic
 
 
 def gains_in_words(run: Run) -> dict[str, str]:
-    """Returns column of the leaderboard -> the run's gain over zero-shot with its interval, in the score's unit, as far as it is known."""
+    """Returns column of the leaderboard -> the run's gain over zero-shot with its interval, in the score's unit, as far
+    as it is known.
+    """
     name = run.settings.selection_metric
     known = {column: gain for column, gain in gains_of(run, METRICS[name]).items() if np.isfinite(gain)}
     halves = _half_widths(str(home()), run.id, run.ended, name) if known else {}
     size = run.result.validation.get(name, 0.0) if run.result else 0.0
-    return {column: amount(gain, halves[column], METRICS[name], size, signed=True, unit="") for column, gain in known.items()}
+    return {
+        column: amount(gain, halves[column], METRICS[name], size, signed=True, unit="")
+        for column, gain in known.items()
+    }
 
 
 def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.DataFrame:
-    """Returns the leaderboard of one sweep, or of all runs of the score's task. ``archived`` includes archived runs, without a rank.
+    """Returns the leaderboard of one sweep, or of all runs of the score's task. ``archived`` includes archived runs,
+    without a rank.
 
     Each gain has its ±; without a ``sweep``, only those of the first MOST_GAINS runs.
     """
@@ -134,9 +149,15 @@ def predictions(folder: str, run_id: str, part: SplitName) -> Predictions | None
 
 @of_workspace(entries=16, stamp=lambda *asked: stamp_of(None))
 def experienced(folder: str, table: str, target: str, model: str, metric: str) -> dict[str, str]:
-    """Returns setting -> its effect in this workspace's runs on one table; see ``tabtune_core.analysis.setting_effects``."""
+    """Returns setting -> its effect in this workspace's runs on one table; see
+    ``tabtune_core.analysis.setting_effects``.
+    """
     wanted = (table, target, model)
-    runs = [run for run in store_of(folder).runs() if (run.settings.dataset, run.settings.target, run.settings.model) == wanted]
+    runs = [
+        run
+        for run in store_of(folder).runs()
+        if (run.settings.dataset, run.settings.target, run.settings.model) == wanted
+    ]
     return experience(runs, metric, get_dataset(Path(folder), table).name)
 
 
@@ -152,7 +173,10 @@ def paces(model: str) -> list[Pace]:
 
 
 def measure(runs: Sequence[RunSettings]) -> Job | None:
-    """Returns the job that measures the time of a step of these runs. It is queued once, when a worker has nothing else to do."""
+    """Returns the job that measures the time of a step of these runs.
+
+    It is queued once, when a worker has nothing else to do.
+    """
     jobs = store().jobs("pace")
     if going := [job for job in jobs if job.status not in JOB_ENDED]:
         return going[0]

@@ -61,7 +61,9 @@ def legend_of(runs: list[Run], among: list[Run] | None = None) -> Legend:
 
 
 def grouped_legend(groups: dict[str, str], shown: list[Run]) -> Legend:
-    """Returns a legend in which the runs ``shown`` have the name of their group; ``groups`` is by run id, and each group has a colour."""
+    """Returns a legend in which the runs ``shown`` have the name of their group; ``groups`` is by run id, and each
+    group has a colour.
+    """
     looks = run_styles(list(dict.fromkeys(groups.values())))
     sizes = Counter(groups[run.id] for run in shown)
     written = {name: name if size == 1 else f"{name} · mean of {size}" for name, size in sizes.items()}
@@ -70,15 +72,19 @@ def grouped_legend(groups: dict[str, str], shown: list[Run]) -> Legend:
 
 Value = TypeVar("Value")
 EVERY_SECONDS = 1.0
-"""Shortest time between two reads of running runs, however many tabs watch. All runs are read at once, because new events of one redraw a
-chart of all."""
+"""Shortest time between two reads of running runs, however many tabs watch. All runs are read at once, because new
+events of one redraw a chart of all.
+"""
 MOST_BYTES = 400e6
 LEAST_BYTES = 2_000
 """Smallest size that is assumed for a value with its key."""
 
 
 class Shared:
-    """A cache of values by key: the first thread that asks makes the value, others wait for it. The least recently used go first."""
+    """A cache of values by key: the first thread that asks makes the value, others wait for it.
+
+    The least recently used go first.
+    """
 
     def __init__(self, most_bytes: float = MOST_BYTES) -> None:
         self._most_bytes = most_bytes
@@ -91,7 +97,8 @@ class Shared:
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
         """Returns the value of a key; an error of ``make`` is raised in all waiting threads, and not kept.
 
-        If the script that makes the value is stopped, for example by a click in its tab, the next waiting thread makes it.
+        If the script that makes the value is stopped, for example by a click in its tab, the next waiting thread makes
+        it.
         """
         with self._lock:
             future: Future[Value] | None = self._held.get(key)
@@ -136,7 +143,11 @@ def _size_bytes(value: Any) -> int:
     if isinstance(value, pd.DataFrame):
         return int(value.memory_usage().sum())
     parts = (
-        value.values() if isinstance(value, dict) else [getattr(value, one.name) for one in fields(value)] if is_dataclass(value) else ()
+        value.values()
+        if isinstance(value, dict)
+        else [getattr(value, one.name) for one in fields(value)]
+        if is_dataclass(value)
+        else ()
     )
     return getattr(value, "size_bytes", len(value) if isinstance(value, str) else sum(map(_size_bytes, parts)))
 
@@ -147,7 +158,10 @@ def _held(folder: Path) -> Shared:
 
 
 def shared(key: Hashable, make: Callable[[], Value]) -> Value:
-    """Returns a value that all tabs on this workspace share; the first that asks makes it. ``_size_bytes`` says how large it is."""
+    """Returns a value that all tabs on this workspace share; the first that asks makes it.
+
+    ``_size_bytes`` says how large it is.
+    """
     return _held(home()).get(key, make)
 
 
@@ -163,7 +177,10 @@ def _tick() -> int:
 
 
 def _curves(run: Run) -> RunCurves:
-    """Returns the curves of one run; at most ``EVERY_SECONDS`` old while it is running. Callers must not modify their frames."""
+    """Returns the curves of one run; at most ``EVERY_SECONDS`` old while it is running.
+
+    Callers must not modify their frames.
+    """
     key = ("curves", run.id)
     read = shared(key, lambda: _Read(store(), run.id))
     if read.status != run.status or (run.status == "running" and _tick() > read.tick):
@@ -180,7 +197,10 @@ def stamp(kind: str, runs: list[Run]) -> tuple[tuple[str, str, int], ...]:
 
 
 def frame(kind: str, runs: list[Run], legend: Legend | None = None, *, by: str = "") -> pd.DataFrame:
-    """Returns a frame for charts, with names from ``legend``. With ``by``, runs that share a name become their mean. Do not modify it."""
+    """Returns a frame for charts, with names from ``legend``.
+
+    With ``by``, runs that share a name become their mean. Do not modify it.
+    """
     legend = legend or legend_of(runs)
 
     def make() -> pd.DataFrame:
@@ -244,7 +264,9 @@ class Latest:
     progress: Progress
     loss: float | None
     best: float | None
-    """The best validation score by the requested metric; that of its result once the run has one, which may use more context rows."""
+    """The best validation score by the requested metric; that of its result once the run has one, which may use more
+    context rows.
+    """
     held_bytes: float | None
     """Memory now, on the meter that is used for the device."""
 
@@ -252,8 +274,14 @@ class Latest:
 def _latest(run: Run, metric: str) -> Latest:
     frames = _curves(run).frames
     evaluations, samples = frames["scores"], frames["memory"]
-    validation = evaluations.loc[evaluations["split"] == "validation", metric].dropna() if metric in evaluations else pd.Series(dtype=float)
-    best = None if validation.empty else float(validation.max() if METRICS[metric].higher_is_better else validation.min())
+    validation = (
+        evaluations.loc[evaluations["split"] == "validation", metric].dropna()
+        if metric in evaluations
+        else pd.Series(dtype=float)
+    )
+    best = (
+        None if validation.empty else float(validation.max() if METRICS[metric].higher_is_better else validation.min())
+    )
     return Latest(
         progress(store(), run),
         _last(frames["steps"]["loss"].dropna()),

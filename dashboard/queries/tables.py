@@ -63,7 +63,9 @@ def table_titles(datasets: Iterable[Dataset]) -> dict[str, str]:
     for alike in named.values():
         for dataset, how in zip(alike, reading_words([one.reading for one in alike]), strict=True):
             size = f"{dataset.rows:,} rows, {len(dataset.columns)} columns"
-            titles[dataset.id] = " · ".join(filter(None, (dataset.name, how, size, f"{moment(dataset.created)}{by(dataset.owner)}")))
+            titles[dataset.id] = " · ".join(
+                filter(None, (dataset.name, how, size, f"{moment(dataset.created)}{by(dataset.owner)}"))
+            )
     return no_two_alike(titles)
 
 
@@ -96,9 +98,15 @@ def _proposal(folder: str, table: str) -> Proposal:
 
 
 def proposal(table: str) -> Proposal:
-    """Returns the column that the table's last run predicts; without runs, the most likely column, or several to choose from."""
+    """Returns the column that the table's last run predicts; without runs, the most likely column, or several to choose
+    from.
+    """
     last = last_settings((run.settings for run in listed(None)), table)
-    return _proposal(table) if last is None else Proposal(last.target, last.task, "the last run on this table predicts it.")
+    return (
+        _proposal(table)
+        if last is None
+        else Proposal(last.target, last.task, "the last run on this table predicts it.")
+    )
 
 
 @of_workspace(entries=64)
@@ -120,7 +128,12 @@ def ways(folder: str, table: str, column: str) -> tuple[Way, ...]:
 
 
 def _label_frame(folder: str, table: str, column: str, way: Way, rare: int = 0) -> pd.DataFrame:
-    run = RunSettings(dataset=table, target=column, split_at_median=way == "halves", group_rare_classes=rare if way == "classes" else 0)
+    run = RunSettings(
+        dataset=table,
+        target=column,
+        split_at_median=way == "halves",
+        group_rare_classes=rare if way == "classes" else 0,
+    )
     return with_label(_whole(folder, table), run)
 
 
@@ -165,8 +178,12 @@ def split_sizes(run: RunSettings) -> SplitSizes:
 def _of_rows(run: RunSettings, strategy: Strategy = "inference") -> RunSettings:
     """Returns the run with only the settings that matter to its rows, so that runs share what is known about them."""
     own = run.train
-    train = TrainSettings(selection_metric=own.selection_metric, validation_rows=own.validation_rows, test_rows=own.test_rows)
-    return dataclasses.replace(run.with_strategy(strategy), train=train, lora=LoraSettings(), device="auto", checkpoint=None)
+    train = TrainSettings(
+        selection_metric=own.selection_metric, validation_rows=own.validation_rows, test_rows=own.test_rows
+    )
+    return dataclasses.replace(
+        run.with_strategy(strategy), train=train, lora=LoraSettings(), device="auto", checkpoint=None
+    )
 
 
 @of_workspace(entries=64, spinner="Checking for target leakage")
@@ -238,7 +255,11 @@ def delete_table(identity: str) -> None:
 
 def forget_reading(old: str, new: str) -> None:
     """Deletes the table ``old``, which ``new`` replaces, unless a run used it or another person owns it."""
-    if new != old and may_change(get_dataset(home(), old).owner) and not any(run.settings.dataset == old for run in store().runs()):
+    if (
+        new != old
+        and may_change(get_dataset(home(), old).owner)
+        and not any(run.settings.dataset == old for run in store().runs())
+    ):
         with suppress(StoreError):  # a prediction is using its rows
             uploaded_adapters.delete_table(store(), old)
 
@@ -258,7 +279,9 @@ def ranges(folder: str, table: str) -> dict[str, Span]:
     """Returns the range of each numeric column that has values."""
     frame, found = _whole(folder, table), {}
     for column in get_dataset(Path(folder), table).columns:
-        values = frame[column.name].to_numpy(dtype=np.float64, na_value=np.nan) if column.kind == "number" else np.empty(0)
+        values = (
+            frame[column.name].to_numpy(dtype=np.float64, na_value=np.nan) if column.kind == "number" else np.empty(0)
+        )
         values = values[np.isfinite(values)]
         if len(values):
             low, high = float(values.min()), float(values.max())

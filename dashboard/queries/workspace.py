@@ -39,8 +39,8 @@ def _of_a_run(change: Change) -> Change:
 class OwnedStore(RunStore):
     """The store for page scripts. They use no other store, so that permissions do not depend on hidden buttons.
 
-    It is a RunStore in which a person owns what they add; each change raises a NotYoursError, which is a StoreError, if the run or job
-    belongs to another person.
+    It is a RunStore in which a person owns what they add; each change raises a NotYoursError, which is a StoreError, if
+    the run or job belongs to another person.
     """
 
     ask = _of_a_run(RunStore.ask)
@@ -162,7 +162,9 @@ def _listed(folder: str, sweep: str | None, stamp: str) -> list[Run]:
 
 
 def listed(sweep: str | None) -> list[Run]:
-    """Returns the runs of one sweep or all, read again when one changes its state, name or note; heartbeats and wishes may be old."""
+    """Returns the runs of one sweep or all, read again when one changes its state, name or note; heartbeats and wishes
+    may be old.
+    """
     return _listed(str(home()), sweep, stamp_of(sweep))
 
 

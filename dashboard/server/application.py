@@ -1,8 +1,9 @@
-"""The web application around the pages: access, the addresses that are not pages, and errors if the machine lacks something.
+"""The web application around the pages: access, the addresses that are not pages, and errors if the machine lacks
+something.
 
-Streamlit checks the Host of websockets only; the middleware here refuses a foreign Host for plain requests too, so that a
-web page elsewhere cannot reach this server by pointing its own name at 127.0.0.1. For an error that is meant for people, every
-page shows a sentence; the log has the traceback.
+Streamlit checks the Host of websockets only; the middleware here refuses a foreign Host for plain requests too, so that
+a web page elsewhere cannot reach this server by pointing its own name at 127.0.0.1. For an error that is meant for
+people, every page shows a sentence; the log has the traceback.
 """
 
 import importlib
@@ -70,10 +71,11 @@ HANDLERS = {
 
 
 def leave_out_late_parts() -> None:
-    """Makes Streamlit ignore a request for parts that no longer exist, so that a late click does not blank the next page. Call it once.
+    """Makes Streamlit ignore a request for parts that no longer exist, so that a late click does not blank the next
+    page. Call it once.
 
-    If the browser sends a click in a part (``st.fragment``) of a page that it is leaving, the request names that page. Once the new page is
-    drawn, Streamlit 1.67 finds no such part, but shows the page that the request names.
+    If the browser sends a click in a part (``st.fragment``) of a page that it is leaving, the request names that page.
+    Once the new page is drawn, Streamlit 1.67 finds no such part, but shows the page that the request names.
     """
     carry_out = ScriptRunner._run_script
 
@@ -90,19 +92,26 @@ FAILED_DOWNLOADS = "failed_downloads"
 
 
 def explain_failed_downloads() -> None:
-    """Makes Streamlit say why a file cannot be downloaded, such as one that another tab deleted, and draw the page anew. Call it once.
+    """Makes Streamlit say why a file cannot be downloaded, such as one that another tab deleted, and draw the page
+    anew. Call it once.
 
     Streamlit 1.67 would log a traceback and leave the page as it is.
     """
 
-    async def handle(self: DeferredFileHandler, request: BackendOperationRequest, session_id: str) -> BackendOperationResponse:
+    async def handle(
+        self: DeferredFileHandler, request: BackendOperationRequest, session_id: str
+    ) -> BackendOperationResponse:
         answer = BackendOperationResponse(request_id=request.request_id)
         try:
-            answer.deferred_file.url = await to_thread(self._get_media_file_mgr().execute_deferred, request.deferred_file.file_id)
+            answer.deferred_file.url = await to_thread(
+                self._get_media_file_mgr().execute_deferred, request.deferred_file.file_id
+            )
         except MediaFileStorageError as error:
             gone = isinstance(error.__cause__, FileNotFoundError)
             told = "This file is no longer in the workspace." if gone else for_people(error.__cause__ or error)
-            if error.__cause__ is None:  # the button's file of an earlier drawing, since the page was drawn anew before the click arrived
+            if (
+                error.__cause__ is None
+            ):  # the button's file of an earlier drawing, since the page was drawn anew before the click arrived
                 told = "The page had just changed. Press the button again."
             if told is None:
                 raise
@@ -122,11 +131,16 @@ REPORT_PATH = "/_lab/report/"
 
 async def plotly_script(request: Request) -> Response:
     """Serve plotly.js from the installed Python package: we need no copy and no content delivery network."""
-    return FileResponse(PLOTLY_FILE, media_type="text/javascript", headers={"Cache-Control": "public, max-age=31536000, immutable"})
+    return FileResponse(
+        PLOTLY_FILE, media_type="text/javascript", headers={"Cache-Control": "public, max-age=31536000, immutable"}
+    )
 
 
 def first_page(request: Request) -> Response:
-    """Redirects ``/data`` to the first page, which has no name in Streamlit. The address is relative, because a proxy may move the root."""
+    """Redirects ``/data`` to the first page, which has no name in Streamlit.
+
+    The address is relative, because a proxy may move the root.
+    """
     query = request.url.query
     return RedirectResponse(f"./?{query}" if query else "./")
 
@@ -134,7 +148,9 @@ def first_page(request: Request) -> Response:
 def named_page(request: Request) -> Response:
     """Serves Streamlit's page, with the application's root: otherwise it would first look below a named address."""
     page = (Path(st.__file__).parent / "static/index.html").read_text(encoding="utf-8")
-    return HTMLResponse(page.replace("<head>", f"<head><script>{BASE}{CORRECTIONS}</script>", 1), headers={"Cache-Control": "no-cache"})
+    return HTMLResponse(
+        page.replace("<head>", f"<head><script>{BASE}{CORRECTIONS}</script>", 1), headers={"Cache-Control": "no-cache"}
+    )
 
 
 MOST_ROWS = 10_000
@@ -165,7 +181,10 @@ def report_html(home: Path, identity: str) -> str:
 
 
 def report(request: Request) -> Response:
-    """Serves the report of a table. Its cells are user data, so the page is isolated: its scripts cannot reach the dashboard."""
+    """Serves the report of a table.
+
+    Its cells are user data, so the page is isolated: its scripts cannot reach the dashboard.
+    """
     try:
         html = report_html(default_home(), request.path_params["identity"])
     except TableError as error:
@@ -184,7 +203,9 @@ CORRECTIONS = """{
     same ? history.replaceState(state, unused, url) : push(state, unused, url)
   }
 }"""
-"""An address that only gains choices is no new entry in the browser's history: Back would open the page that adds them again."""
+"""An address that only gains choices is no new entry in the browser's history: Back would open the page that adds them
+again.
+"""
 PAGES = sorted({path.parent.name for path in (Path(__file__).parents[1] / "views").glob("*/page.py")} - {"data"})
 ROUTES = [
     Route(PLOTLY_PATH, plotly_script),
@@ -198,20 +219,26 @@ TAKEN = {f"/{name}" for name in (*PAGES, "_lab", "_stcore", "component", "media"
 
 FRAMES = "frame-ancestors 'self'"
 POLICY = (
-    f"{FRAMES}; img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; frame-src 'self' data: blob:;"
+    f"{FRAMES}; img-src 'self' data: blob:; font-src 'self' data:; media-src 'self' data: blob:; frame-src 'self' "
+    "data: blob:;"
     " object-src 'none'; base-uri 'self'"
 )
 """Policy of the pages: a picture, font or frame from another machine is not loaded, even if a text became markup."""
 
 
 class SameOrigin:
-    """ASGI middleware that refuses websockets from other origins and adds security headers; directly behind the check of the Host."""
+    """ASGI middleware that refuses websockets from other origins and adds security headers; directly behind the check
+    of the Host.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward with headers. Refuse a websocket of another page, because Streamlit would first look up this machine's address."""
+        """Forward with headers.
+
+        Refuse a websocket of another page, because Streamlit would first look up this machine's address.
+        """
         if scope["type"] == "websocket" and not _from_here(HTTPConnection(scope)):
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -249,7 +276,11 @@ class BelowBase:
             return
         if path.startswith(f"{self.base}/"):
             raw = scope.get("raw_path") or path.encode()
-            scope = {**scope, "path": path.removeprefix(self.base), "raw_path": raw.removeprefix(quote(self.base).encode())}
+            scope = {
+                **scope,
+                "path": path.removeprefix(self.base),
+                "raw_path": raw.removeprefix(quote(self.base).encode()),
+            }
         await self.app(scope, receive, send)
 
 
@@ -277,7 +308,10 @@ def application(access: Access) -> st.App:
         SettingError: the base is also an address of the dashboard.
     """
     if access.base in TAKEN:
-        raise SettingError(f"--base-url is {access.base!r}, which is also an address of the dashboard. Choose another path, such as /lab/.")
+        raise SettingError(
+            f"--base-url is {access.base!r}, which is also an address of the dashboard. Choose another path, such as "
+            "/lab/."
+        )
     middleware = [
         *([Middleware(BelowBase, base=access.base)] if access.base else []),
         Middleware(TrustedHostMiddleware, allowed_hosts=[bracketed(name) for name in access.names], www_redirect=False),

@@ -1,8 +1,8 @@
 """Asks for a token, or for a log-in, before anything else of the application answers.
 
-In: every request and websocket. Out: the same request, forwarded, or a refusal. The token is part of the printed address; a browser that
-sends it gets a cookie, so that the token disappears from the address bar at once. Guessing is slowed down: each wrong token from an address
-is answered later than the one before, and few may wait at once.
+In: every request and websocket. Out: the same request, forwarded, or a refusal. The token is part of the printed
+address; a browser that sends it gets a cookie, so that the token disappears from the address bar at once. Guessing is
+slowed down: each wrong token from an address is answered later than the one before, and few may wait at once.
 """
 
 import asyncio
@@ -37,20 +37,25 @@ MOST_KNOWN = 10_000
 class Slowdown:
     """Delays wrong tokens; one instance per server.
 
-    The right token from an address with fewer than ``GUESSER`` wrong ones never waits, and a browser with the cookie is not checked here.
-    An address that keeps guessing gets no answer, right or wrong, while its guesses wait: otherwise guessing would be as fast as refusals.
+    The right token from an address with fewer than ``GUESSER`` wrong ones never waits, and a browser with the cookie is
+    not checked here. An address that keeps guessing gets no answer, right or wrong, while its guesses wait: otherwise
+    guessing would be as fast as refusals.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+    ) -> None:
         self._clock, self._sleep = clock, sleep
         self._wrong: OrderedDict[str, tuple[int, float]] = OrderedDict()
         """Number of wrong tokens of each address, and the time of the last."""
         self._waiting: Counter[str] = Counter()
 
     async def admits(self, address: str, *, right: bool) -> bool:
-        """Return True if the token may be checked now; a wrong one is recorded and waits first, longer each time. Other requests continue.
+        """Return True if the token may be checked now; a wrong one is recorded and waits first, longer each time. Other
+        requests continue.
 
-        False means that the address must try again later: too many of its guesses wait, or too many in all and it was wrong before.
+        False means that the address must try again later: too many of its guesses wait, or too many in all and it was
+        wrong before.
         """
         name = _network(address)
         times, last = self._wrong.get(name, (0, 0.0))
@@ -105,7 +110,9 @@ class TokenGuard:
     def __init__(self, app: ASGIApp, token: str) -> None:
         self.app, self.token = app, token
         self.pass_ = hashlib.scrypt(token.encode(), salt=b"LoRA Lab", n=2**14, r=8, p=1, dklen=32).hex()
-        """Value of the cookie: not the token itself, because cookies go to every port of a host; a slow hash, to slow down guessing."""
+        """Value of the cookie: not the token itself, because cookies go to every port of a host; a slow hash, to slow
+        down guessing.
+        """
         self.slowdown = Slowdown()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -121,7 +128,9 @@ class TokenGuard:
         if given is None or await self.slowdown.admits(address, right=same(given, self.token)):
             response = self.answer(connection)
         else:
-            response = PlainTextResponse("Too many wrong tokens. Try again in a few seconds.", 429, {**_HEADERS, "Retry-After": "8"})
+            response = PlainTextResponse(
+                "Too many wrong tokens. Try again in a few seconds.", 429, {**_HEADERS, "Retry-After": "8"}
+            )
         await response(scope, receive, send)
 
     def known(self, connection: HTTPConnection) -> bool:
@@ -136,14 +145,24 @@ class TokenGuard:
         if given is not None and same(given, self.token):
             response = onward(connection)
             response.set_cookie(
-                cookie_name(connection), self.pass_, httponly=True, samesite="strict", secure=connection.url.scheme == "https"
+                cookie_name(connection),
+                self.pass_,
+                httponly=True,
+                samesite="strict",
+                secure=connection.url.scheme == "https",
             )
             return response
         if given is None and connection.headers.get("sec-fetch-site") == "cross-site":
-            return onward(connection)  # a link from another site comes without the cookie; a request from our own page sends it
+            return onward(
+                connection
+            )  # a link from another site comes without the cookie; a request from our own page sends it
         why = "This server asks for a token." if given is None else "That is not the token."
-        held = "".join(f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in others(connection))
-        return HTMLResponse(_PAGE.format(head="", body=_ASK.format(why=why, held=held)), 401 if given is None else 403, _HEADERS)
+        held = "".join(
+            f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in others(connection)
+        )
+        return HTMLResponse(
+            _PAGE.format(head="", body=_ASK.format(why=why, held=held)), 401 if given is None else 403, _HEADERS
+        )
 
 
 class LoginGuard:
@@ -154,7 +173,11 @@ class LoginGuard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Forward what may pass."""
-        if scope["type"] != "http" or not scope["path"].startswith(BEHIND_LOGIN) or admitted(user_of(HTTPConnection(scope)), self.emails):
+        if (
+            scope["type"] != "http"
+            or not scope["path"].startswith(BEHIND_LOGIN)
+            or admitted(user_of(HTTPConnection(scope)), self.emails)
+        ):
             await self.app(scope, receive, send)
         else:
             await PlainTextResponse("Log in first, at the address of this server.", 403, _HEADERS)(scope, receive, send)
@@ -198,8 +221,12 @@ def others(connection: HTTPConnection) -> list[tuple[str, str]]:
 
 
 def onward(connection: HTTPConnection) -> HTMLResponse:
-    """Sends the browser to the same page without the token; a redirect would count as a request of the other site and lack the cookie."""
+    """Sends the browser to the same page without the token; a redirect would count as a request of the other site and
+    lack the cookie.
+    """
     query = urlencode(others(connection))
     target = "./" + quote(connection.scope["path"].rpartition("/")[2]) + (f"?{query}" if query else "")
     link = f'<meta http-equiv="refresh" content="0; url={escape(target)}">'
-    return HTMLResponse(_PAGE.format(head=link, body=f'<p><a href="{escape(target)}">Open LoRA Lab</a></p>'), headers=_HEADERS)
+    return HTMLResponse(
+        _PAGE.format(head=link, body=f'<p><a href="{escape(target)}">Open LoRA Lab</a></p>'), headers=_HEADERS
+    )

@@ -1,6 +1,7 @@
 """Entry point of jupyter-server-proxy: Jupyter starts the dashboard and serves it below its own address.
 
-Jupyter authenticates users and checks the origin of websockets; the requests that it forwards look as if they came from this machine.
+Jupyter authenticates users and checks the origin of websockets; the requests that it forwards look as if they came from
+this machine.
 """
 
 import sys

@@ -30,7 +30,9 @@ def person() -> str:
 
 
 def name_of(user: Mapping[str, Any]) -> str:
-    """Returns the e-mail address in lower case; without one, the provider's id for the person and the provider's address."""
+    """Returns the e-mail address in lower case; without one, the provider's id for the person and the provider's
+    address.
+    """
     if email := email_of(user):
         return email
     subject = str(user.get("sub", ""))
@@ -38,7 +40,9 @@ def name_of(user: Mapping[str, Any]) -> str:
 
 
 def may_change(owner: str) -> bool:
-    """Returns True if the person may delete, stop, rename or otherwise change what belongs to ``owner`` (empty if not known)."""
+    """Returns True if the person may delete, stop, rename or otherwise change what belongs to ``owner`` (empty if not
+    known).
+    """
     if not people_log_in():
         return True
     rules, name = Rules.of(st.secrets.to_dict()), person()

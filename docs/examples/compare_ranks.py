@@ -1,4 +1,5 @@
-"""Compares LoRA ranks with the model as it is on the tutorial's table, in Python alone: ``python docs/examples/compare_ranks.py``.
+"""Compares LoRA ranks with the model as it is on the tutorial's table, in Python alone: ``python
+docs/examples/compare_ranks.py``.
 
 Prints the ranking and writes ``board.html``. ``--rows`` and ``--steps`` make it shorter.
 """

@@ -1,6 +1,7 @@
 """Writes ``quantiles.csv``, the table of the tutorial: 3,000 rows of 10 numbers and a class of three.
 
-It is scikit-learn's ``make_gaussian_quantiles``: the class of a point is how far it lies from the middle, in three shells of equal size.
+It is scikit-learn's ``make_gaussian_quantiles``: the class of a point is how far it lies from the middle, in three
+shells of equal size.
 """
 
 import sys

@@ -36,22 +36,34 @@ class Rival:
 
 
 def rivals(board: pd.DataFrame, rank_by: str, load: Load, own_runs: Sequence[str]) -> Iterator[Rival]:
-    """Compares each reference of ``board``, the leaderboard of one sweep, with the configuration that has the runs ``own_runs``."""
+    """Compares each reference of ``board``, the leaderboard of one sweep, with the configuration that has the runs
+    ``own_runs``.
+    """
     metric, score = METRICS[rank_by], f"validation_{rank_by}"
     known = board[board[score].notna() & ~board["archived"] & (board["apart"] == "")]
     ours = known[known["run"].isin(own_runs)].drop_duplicates("seed")
     for strategy, name in NAMES.items():
-        theirs = known[(known["strategy"] == strategy) & known["seed"].isin(ours["seed"])].drop_duplicates("seed").sort_values("seed")
+        theirs = (
+            known[(known["strategy"] == strategy) & known["seed"].isin(ours["seed"])]
+            .drop_duplicates("seed")
+            .sort_values("seed")
+        )
         if theirs.empty:
             continue
         same = ours[ours["seed"].isin(theirs["seed"])].sort_values("seed")
-        made = [final for final, _ in replicates([*theirs["run"], *same["run"]], [*theirs["seed"], *same["seed"]], metric, load, "test")]
+        made = [
+            final
+            for final, _ in replicates(
+                [*theirs["run"], *same["run"]], [*theirs["seed"], *same["seed"]], metric, load, "test"
+            )
+        ]
         ahead = difference(made[: len(theirs)], made[len(theirs) :])
         yield Rival(name, float(theirs[score].mean()), float(same[score].mean()), len(theirs), ahead)
 
 
 def against_guessing(metric: Metric, load: Load, runs: Sequence[str], *, trained: bool) -> tuple[Found, SplitName]:
-    """Compares runs of several seeds, or their zero-shot, with guessing by their training rows; on the test rows, else the validation rows.
+    """Compares runs of several seeds, or their zero-shot, with guessing by their training rows; on the test rows, else
+    the validation rows.
 
     Runs of earlier versions do not say how their training rows are distributed: None.
     """
@@ -62,6 +74,8 @@ def against_guessing(metric: Metric, load: Load, runs: Sequence[str], *, trained
             groups = RowGroups(parts, metric)
             own = [one.predicted if trained else one.zero_shot for one in parts]
             made = [None if p is None else groups.leave_out(one, p) for one, p in zip(parts, own, strict=True)]
-            guesses = [np.broadcast_to(one.guess if one.classes else one.guess[0], one.predicted.shape) for one in parts]
+            guesses = [
+                np.broadcast_to(one.guess if one.classes else one.guess[0], one.predicted.shape) for one in parts
+            ]
             return difference(made, [groups.leave_out(one, p) for one, p in zip(parts, guesses, strict=True)]), part
     return None, "test"

@@ -1,4 +1,5 @@
-"""What may be claimed of the configuration that validation chose: its gain on the test rows, which were not used for any choice.
+"""What may be claimed of the configuration that validation chose: its gain on the test rows, which were not used for
+any choice.
 
 In: the leaderboard of a sweep, its comparison and predictions. Out: a claim, with what would settle it.
 """
@@ -42,22 +43,31 @@ class Claim:
     gain: float
     """On the validation rows, which chose the configuration, so it is biased upwards."""
     found: Difference | TooFew | None
-    """The gain on the test rows (without test rows: on the validation rows), with its interval; None: predictions are missing."""
+    """The gain on the test rows (without test rows: on the validation rows), with its interval; None: predictions are
+    missing.
+    """
     verdict: Verdict
-    """``better`` and ``worse`` are beyond the 95 % interval; ``no gain``: the pretrained model was as good on the validation rows."""
+    """``better`` and ``worse`` are beyond the 95 % interval; ``no gain``: the pretrained model was as good on the
+    validation rows.
+    """
     tested: bool
     """Whether there are test rows. Without them the interval allows for the choice among all evaluations."""
     chosen_by: float
-    """Share of a seed's test rows that are validation rows of another seed and so took part in the choice of the configuration; the
-    interval allows for it."""
+    """Share of a seed's test rows that are validation rows of another seed and so took part in the choice of the
+    configuration; the interval allows for it.
+    """
     units: SplitBy | None
-    """What an interval counts as one: rows, groups or blocks of time; None for runs of earlier versions, whose rows are treated as
-    independent."""
+    """What an interval counts as one: rows, groups or blocks of time; None for runs of earlier versions, whose rows are
+    treated as independent.
+    """
     more_seeds: int | None = None
-    """How many more seeds would show a true gain of this size in 80 % of cases; None if MOST_SEEDS in all would not, or none are needed."""
+    """How many more seeds would show a true gain of this size in 80 % of cases; None if MOST_SEEDS in all would not, or
+    none are needed.
+    """
     rows_needed: float | None = None
-    """Test rows with the present seeds that would do the same, in two digits; None also if that is more than MOST_TIMES the present rows,
-    and infinite if no number would, because the seeds differ too much."""
+    """Test rows with the present seeds that would do the same, in two digits; None also if that is more than MOST_TIMES
+    the present rows, and infinite if no number would, because the seeds differ too much.
+    """
 
     @property
     def chooses_a_rank(self) -> bool:
@@ -66,7 +76,13 @@ class Claim:
 
 
 def claim(
-    comparison: Comparison, board: pd.DataFrame, rank_by: str, load: Load, *, table_rows: int | None = None, evaluations: int = 0
+    comparison: Comparison,
+    board: pd.DataFrame,
+    rank_by: str,
+    load: Load,
+    *,
+    table_rows: int | None = None,
+    evaluations: int = 0,
 ) -> Claim:
     """Returns the claim about the best LoRA configuration of ``comparison``, which must have one.
 
@@ -75,7 +91,8 @@ def claim(
         board: the leaderboard of the sweep by ``rank_by``.
         rank_by: the metric.
         load: reads predictions.
-        table_rows: number of rows from which a seed draws its test rows: the larger the share drawn, the more the seeds overlap.
+        table_rows: number of rows from which a seed draws its test rows: the larger the share drawn, the more the seeds
+        overlap.
         evaluations: number of evaluations on the validation rows by all runs, among which the state was chosen.
     """
     metric, lora = METRICS[rank_by], comparison.configurations[comparison.configurations["strategy"] == "peft"]
@@ -86,7 +103,9 @@ def claim(
     part: SplitName = "test" if tested else "validation"
     each = replicates(list(runs["run"]), list(runs["seed"]), metric, load, part)
     value = on_test if tested else gain
-    found = None if math.isnan(value) else difference([final for final, _ in each], [zero_shot for _, zero_shot in each])
+    found = (
+        None if math.isnan(value) else difference([final for final, _ in each], [zero_shot for _, zero_shot in each])
+    )
     validation = [rows for run in runs["run"] if (rows := load(run, "validation")) is not None]
     chosen_by, held_out = _chosen_by(test, validation), test or validation
     units: SplitBy | None = held_out[0].split_by if held_out else "random"
@@ -104,7 +123,8 @@ def claim(
 
 
 def earlier_sweeps(runs: Iterable[Run]) -> Counter[str]:
-    """Counts, for each sweep, those whose first score of LoRA came before its own, on the same test rows: of one set, or with one hash.
+    """Counts, for each sweep, those whose first score of LoRA came before its own, on the same test rows: of one set,
+    or with one hash.
 
     Who keeps the sweep that claims a gain has chosen by these rows.
     """
@@ -144,10 +164,11 @@ def _verdict(gain: float, found: Difference | TooFew | None) -> Verdict:
 
 
 def seeds_needed(found: Difference, seeds: int, share: float) -> int | None:
-    """Returns how many more seeds would show a true gain of this size in 80 % of cases; None if MOST_SEEDS in all would not.
+    """Returns how many more seeds would show a true gain of this size in 80 % of cases; None if MOST_SEEDS in all would
+    not.
 
-    More seeds reduce the noise of the rows only as far as their test rows differ. How far they overlap is measured if there are several
-    seeds; with one it is ``share``, the share of the table that a seed tests on.
+    More seeds reduce the noise of the rows only as far as their test rows differ. How far they overlap is measured if
+    there are several seeds; with one it is ``share``, the share of the table that a seed tests on.
     """
     common = share if found.shared is None else found.shared
     for total in range(seeds + 1, MOST_SEEDS + 1):
@@ -159,7 +180,8 @@ def seeds_needed(found: Difference, seeds: int, share: float) -> int | None:
 
 
 def rows_needed(found: Difference, rows: int) -> float | None:
-    """Returns how many test rows with the present seeds would show a true gain of this size in 80 % of cases, rounded up to two digits.
+    """Returns how many test rows with the present seeds would show a true gain of this size in 80 % of cases, rounded
+    up to two digits.
 
     More rows do not reduce the variance between seeds: infinite if that alone is too large. None above MOST_TIMES.
     """

@@ -42,11 +42,13 @@ class Comparison:
     """Configurations on the seeds that all of them share."""
 
     configurations: pd.DataFrame
-    """Best first: CONFIGURATION, ``score`` and COSTS (means over the seeds), ``runs`` (ids), ``own_runs`` (ids, also under other seeds),
-    and differences, positive in the direction in which the score is better: ``gap`` behind the best of all, ``lora_gap`` behind the best
-    LoRA (negative: better than it), ``gain`` over the runs' own zero-shot; ``test_lora_gap`` and ``test_gain`` are the same on the test
-    rows. ``..._half_width`` is how far the 95 % interval of each, of the ``score`` and of the ``test_score`` reaches towards 0 (it may
-    reach further the other way); ``gap_error`` and ``lora_gap_error`` are standard errors. NaN if unknown, or if rows are too few."""
+    """Best first: CONFIGURATION, ``score`` and COSTS (means over the seeds), ``runs`` (ids), ``own_runs`` (ids, also
+    under other seeds), and differences, positive in the direction in which the score is better: ``gap`` behind the best
+    of all, ``lora_gap`` behind the best LoRA (negative: better than it), ``gain`` over the runs' own zero-shot;
+    ``test_lora_gap`` and ``test_gain`` are the same on the test rows. ``..._half_width`` is how far the 95 % interval
+    of each, of the ``score`` and of the ``test_score`` reaches towards 0 (it may reach further the other way);
+    ``gap_error`` and ``lora_gap_error`` are standard errors. NaN if unknown, or if rows are too few.
+    """
     seeds: tuple[int, ...]
     """The seeds on which they are compared."""
     left_out: tuple[int, ...]
@@ -60,24 +62,38 @@ class Comparison:
 def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     """Compares the configurations of ``board``, the leaderboard of one sweep.
 
-    Archived runs, runs that are ``apart`` and references without a model are left out, and so are memory and seconds of runs on another
-    kind of device than most trained runs. Intervals come from the rows, see ``difference``.
+    Archived runs, runs that are ``apart`` and references without a model are left out, and so are memory and seconds of
+    runs on another kind of device than most trained runs. Intervals come from the rows, see ``difference``.
     """
     board = one_meter(board, OF_A_DEVICE)
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
     numbers = [*COSTS, "gain", "test_gain", f"test_{rank_by}"]
-    scored = board.loc[np.isfinite(board[score]) & ~board["archived"], ["run", "name", "seed", "apart", *CONFIGURATION, score, *numbers]]
+    scored = board.loc[
+        np.isfinite(board[score]) & ~board["archived"],
+        ["run", "name", "seed", "apart", *CONFIGURATION, score, *numbers],
+    ]
     known = scored[(scored["apart"] == "") & scored["strategy"].isin(MODELS)]
     known = known.assign(configuration=known.groupby(CONFIGURATION, dropna=False, sort=False).ngroup())
     scores_SC = known.pivot_table(index="seed", columns="configuration", values=score)
     shared_SC = scores_SC.dropna()
     seeds = tuple(int(seed) for seed in shared_SC.index)
-    used, once = known[known["seed"].isin(seeds)], known.drop_duplicates(["seed", "configuration"]).sort_values("seed", kind="stable")
+    used, once = (
+        known[known["seed"].isin(seeds)],
+        known.drop_duplicates(["seed", "configuration"]).sort_values("seed", kind="stable"),
+    )
     groups = used.groupby("configuration")
     table = groups[CONFIGURATION].first()
-    own = {"runs": groups["run"].agg(tuple), "score": shared_SC.mean(), "own_runs": once.groupby("configuration")["run"].agg(tuple)}
-    table = table.assign(**{name: column.reindex(table.index) for name, column in own.items()})  # without a shared seed it is empty
-    of_seed = used[numbers].astype("float64").groupby([used["configuration"], used["seed"]]).mean()  # a seed may have several runs
+    own = {
+        "runs": groups["run"].agg(tuple),
+        "score": shared_SC.mean(),
+        "own_runs": once.groupby("configuration")["run"].agg(tuple),
+    }
+    table = table.assign(
+        **{name: column.reindex(table.index) for name, column in own.items()}
+    )  # without a shared seed it is empty
+    of_seed = (
+        used[numbers].astype("float64").groupby([used["configuration"], used["seed"]]).mean()
+    )  # a seed may have several runs
     table = table.join(of_seed.groupby("configuration").mean())
     table = table.rename(columns={f"test_{rank_by}": "test_score"})
     table = table.sort_values(["score", "rank"], ascending=[not meaning.higher_is_better, True], kind="stable")
@@ -85,7 +101,13 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     parts: tuple[tuple[SplitName, str], ...] = (("validation", ""), ("test", "test_"))
     too_few, shared = False, once[once["seed"].isin(seeds)]
     for part, prefix in parts:
-        each = [*zip(shared["configuration"], replicates(list(shared["run"]), list(shared["seed"]), meaning, load, part), strict=True)]
+        each = [
+            *zip(
+                shared["configuration"],
+                replicates(list(shared["run"]), list(shared["seed"]), meaning, load, part),
+                strict=True,
+            )
+        ]
         final = {c: [of_run for own, (of_run, _) in each if own == c] for c in table.index}
         before = {c: [zero_shot for own, (_, zero_shot) in each if own == c] for c in table.index}
         nothing = {c: [replicate and replicate.of_nothing() for replicate in final[c]] for c in table.index}
@@ -154,8 +176,15 @@ def replicates(
     of_runs = []
     for seed, predictions in zip(seeds, loaded, strict=True):
         other = first.get(seed)
-        same = predictions and other and np.array_equal(predictions.rows_N, other.rows_N) and np.array_equal(predictions.y_N, other.y_N)
-        of_runs.append((of(seed, predictions.predicted), of(seed, predictions.zero_shot)) if predictions and same else (None, None))
+        same = (
+            predictions
+            and other
+            and np.array_equal(predictions.rows_N, other.rows_N)
+            and np.array_equal(predictions.y_N, other.y_N)
+        )
+        of_runs.append(
+            (of(seed, predictions.predicted), of(seed, predictions.zero_shot)) if predictions and same else (None, None)
+        )
     return of_runs
 
 

@@ -28,14 +28,17 @@ NOISE = {
 
 
 def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame | None = None) -> pd.DataFrame:
-    """Averages the runs of ``board`` (one sweep or many) by configuration; ``compared`` holds the configurations of a sweep's comparison.
+    """Averages the runs of ``board`` (one sweep or many) by configuration; ``compared`` holds the configurations of a
+    sweep's comparison.
 
-    Means are over the seeds under which every configuration of a sweep has the score ``rank_by``, not counting references without a model.
-    A configuration is averaged over its own seeds and has no place if there is no such seed, if all its runs are ``apart`` (not compared
-    with the others), or if it is a reference that lacks one of these seeds. ``..._half_width`` is the ± of a mean; ``interval_basis`` says
-    its kind: ROWS if ``compared`` has any, and then only the score that ranks and the gains have one; else SEEDS, Student's interval, which
-    treats the held-out rows of different seeds as different rows: scores on test rows that seeds share have none.
-    ``seeds`` and ``seed_count`` say what the means are over, ``runs`` are the ids of all runs of the configuration.
+    Means are over the seeds under which every configuration of a sweep has the score ``rank_by``, not counting
+    references without a model. A configuration is averaged over its own seeds and has no place if there is no such
+    seed, if all its runs are ``apart`` (not compared with the others), or if it is a reference that lacks one of these
+    seeds. ``..._half_width`` is the ± of a mean; ``interval_basis`` says
+    its kind: ROWS if ``compared`` has any, and then only the score that ranks and the gains have one; else SEEDS,
+    Student's interval, which treats the held-out rows of different seeds as different rows: scores on test rows that
+    seeds share have none. ``seeds`` and ``seed_count`` say what the means are over, ``runs`` are the ids of all runs of
+    the configuration.
     """
     score = f"validation_{rank_by}"
     each = board.assign(configuration=board.groupby([*WHERE, *CONFIGURATION], dropna=False, sort=False).ngroup())
@@ -54,7 +57,8 @@ def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame |
 
 
 def _shared(known: pd.DataFrame) -> "pd.Series[bool]":
-    """By row: whether every configuration of its sweep has a score under its seed, and its own configuration under all such seeds.
+    """By row: whether every configuration of its sweep has a score under its seed, and its own configuration under all
+    such seeds.
 
     As in a comparison, references do not count if there are configurations of a model.
     """
@@ -68,7 +72,10 @@ def _shared(known: pd.DataFrame) -> "pd.Series[bool]":
 
 
 def _means(known: pd.DataFrame) -> pd.DataFrame:
-    """Means and half intervals of columns with a value under every seed; else NaN. Several runs of one seed are averaged first."""
+    """Means and half intervals of columns with a value under every seed; else NaN.
+
+    Several runs of one seed are averaged first.
+    """
     scores = [name for name in (*SCORES, *GAINS) if name in known]
     of_seed = known[[*MEANS, *scores]].astype("float64").groupby([known["configuration"], known["seed"]])
     numbers = of_seed.mean().where(of_seed.count().eq(of_seed.size(), axis=0))
@@ -77,12 +84,19 @@ def _means(known: pd.DataFrame) -> pd.DataFrame:
     means = groups.mean().where(full)
     several = [name for name in scores if not name.startswith("zero_shot")]
     halves = half_intervals(groups[several].std(), groups[several].count()).where(full[several])
-    # the spread over seeds does not tell the noise of rows that they share: the test rows, and in time all held-out rows
-    sets = known.assign(rows=known["rows_sha256"].fillna(known["run"])).groupby("configuration")[["held_out_set", "rows"]].nunique()
+    # the spread over seeds does not tell the noise of rows that they share: the test rows, and in time all held-out
+    # rows
+    sets = (
+        known.assign(rows=known["rows_sha256"].fillna(known["run"]))
+        .groupby("configuration")[["held_out_set", "rows"]]
+        .nunique()
+    )
     alike = sets.lt(groups.size(), axis=0)
     halves.loc[alike.any(axis=1), [name for name in several if name.startswith("test_")]] = np.nan
     halves.loc[alike["rows"]] = np.nan
-    means.loc[known.groupby("configuration")["memory_meter"].nunique() > 1, OF_A_DEVICE] = np.nan  # on a GPU and on a CPU
+    means.loc[known.groupby("configuration")["memory_meter"].nunique() > 1, OF_A_DEVICE] = (
+        np.nan
+    )  # on a GPU and on a CPU
     return means.join(halves.rename(columns=half_width))
 
 
@@ -100,7 +114,9 @@ def _texts(each: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
             "memory_meter": each["memory_meter"].dropna().groupby(each["configuration"]).agg(_joined, ", "),
             "note": groups["note"].agg(_notes),
             "own_note": groups["own_note"].agg(_joined, "; "),
-            "tags": groups["tags"].agg(lambda own: " ".join(dict.fromkeys(word for tags in own for word in tags.split()))),
+            "tags": groups["tags"].agg(
+                lambda own: " ".join(dict.fromkeys(word for tags in own for word in tags.split()))
+            ),
             "apart": groups["apart"].agg(_joined, "; "),
             "archived": groups["archived"].all(),
             "resumed": groups["resumed"].agg(_joined, "; "),
@@ -116,7 +132,11 @@ def _joined(own: pd.Series, mark: str) -> str:
 def _states(own: pd.Series) -> str:
     """For example ``finished``, or ``4 finished, 1 failed`` where they differ."""
     counts = own.value_counts()
-    return str(counts.index[0]) if len(counts) == 1 else ", ".join(f"{number} {status}" for status, number in counts.items())
+    return (
+        str(counts.index[0])
+        if len(counts) == 1
+        else ", ".join(f"{number} {status}" for status, number in counts.items())
+    )
 
 
 def _notes(own: pd.Series) -> str:
@@ -125,7 +145,9 @@ def _notes(own: pd.Series) -> str:
 
 
 def _names(table: pd.DataFrame, each: pd.DataFrame) -> list[str]:
-    """Returns the run's name if there is one run; else strategy, rank and what tells configurations of one rank in a sweep apart."""
+    """Returns the run's name if there is one run; else strategy, rank and what tells configurations of one rank in a
+    sweep apart.
+    """
     alike = table.groupby(["sweep", "strategy", "rank"], dropna=False)[list(WRITTEN)].transform("nunique") > 1
     apart = alike.groupby(table["sweep"]).transform("any")
     only = each.groupby("configuration")["name"].first()  # in the order of the table
@@ -142,7 +164,9 @@ def _names(table: pd.DataFrame, each: pd.DataFrame) -> list[str]:
 def _with_noise(table: pd.DataFrame, score: str, compared: pd.DataFrame) -> pd.DataFrame:
     """Adds the columns of NOISE, and the intervals of ``compared`` if any is known."""
     each = compared.explode("runs").drop_duplicates("runs").set_index("runs")
-    of_first = each.reindex([next((run for run in runs if run in each.index), "") for runs in table["runs"]]).reset_index(drop=True)
+    of_first = each.reindex(
+        [next((run for run in runs if run in each.index), "") for runs in table["runs"]]
+    ).reset_index(drop=True)
     noise = of_first[list(NOISE.values())].set_axis(list(NOISE), axis=1)
     table = pd.concat([table, noise], axis=1)  # pandas warns of a table that got many columns one by one
     sources = {score: "score", score.replace("validation_", "test_"): "test_score", **{name: name for name in GAINS}}
@@ -150,4 +174,6 @@ def _with_noise(table: pd.DataFrame, score: str, compared: pd.DataFrame) -> pd.D
     if all(interval.isna().all() for interval in intervals.values()):
         return table
     of_seeds = {half_width(name): np.nan for name in (*SCORES, *GAINS) if half_width(name) in table}
-    return table.assign(**of_seeds | intervals, interval_basis=ROWS)  # one basis for the whole table, even where an interval is unknown
+    return table.assign(
+        **of_seeds | intervals, interval_basis=ROWS
+    )  # one basis for the whole table, even where an interval is unknown

@@ -1,4 +1,5 @@
-"""The curve over context rows: whether more context rows, training or both improve the score, and which runs of a sweep it compares.
+"""The curve over context rows: whether more context rows, training or both improve the score, and which runs of a sweep
+it compares.
 
 In: the rows that the job ``context_curve`` returned, or runs. Out: frames, sentences, runs. Loads no torch.
 """
@@ -51,19 +52,25 @@ def _split(run: RunSettings) -> tuple[Any, ...]:
 
 
 def runs_of_curve(store: RunStore, runs: Sequence[Run], metric: str, seed: int | None = None) -> list[Run]:
-    """Returns the runs of a sweep that a curve compares: the best full fine-tuning and the best LoRA by validation, else zero-shot.
+    """Returns the runs of a sweep that a curve compares: the best full fine-tuning and the best LoRA by validation,
+    else zero-shot.
 
-    They have one seed (by default the smallest) and the split of its best LoRA. Full fine-tuning whose weights were not kept, as in
-    earlier versions, is left out.
+    They have one seed (by default the smallest) and the split of its best LoRA. Full fine-tuning whose weights were not
+    kept, as in earlier versions, is left out.
     """
     known = [run for run in runs if run.status == "finished" and not run.archived and _is_kept(store, run)]
     seed = min((run.settings.seed for run in known), default=None) if seed is None else seed
     ranked = sorted((run for run in known if run.settings.seed == seed), key=lambda run: _cost(run, metric))
-    first = next((run for strategy in ("peft", "base-ft", "inference") for run in ranked if run.settings.strategy == strategy), None)
+    first = next(
+        (run for strategy in ("peft", "base-ft", "inference") for run in ranked if run.settings.strategy == strategy),
+        None,
+    )
     if first is None:
         return []
     alike = [run for run in ranked if same_split([run.settings, first.settings])]
-    chosen = [next((run for run in alike if run.settings.strategy == strategy), None) for strategy in ("base-ft", "peft")]
+    chosen = [
+        next((run for run in alike if run.settings.strategy == strategy), None) for strategy in ("base-ft", "peft")
+    ]
     return [run for run in chosen if run is not None] or [first]
 
 
@@ -88,7 +95,8 @@ def score_curve(
     held_out: Mapping[SplitName, Predictions],
     decides: str,
 ) -> list[dict[int, dict[str, dict[str, dict[str, float]]]]]:
-    """Scores each state at each number of context rows, with 95 % intervals for the choice of held-out rows and of context rows.
+    """Scores each state at each number of context rows, with 95 % intervals for the choice of held-out rows and of
+    context rows.
 
     If a trained state does not beat zero-shot on the validation rows, zero-shot takes its place, as in a run.
 
@@ -99,12 +107,15 @@ def score_curve(
         decides: the metric that chooses between a trained state and zero-shot.
 
     Returns:
-        For each state, by number of context rows, part and metric: ``score``, the mean over the sets; ``gain`` over zero-shot with as
-        many context rows and ``more`` over zero-shot with ``few_of(sizes)``, positive where better; each with half its interval in
-        ``<name>_half_width``, NaN where the rows are too few to tell; and ``first``, the score with the first set.
+        For each state, by number of context rows, part and metric: ``score``, the mean over the sets; ``gain`` over
+        zero-shot with as many context rows and ``more`` over zero-shot with ``few_of(sizes)``, positive where better;
+        each with half its interval in ``<name>_half_width``, NaN where the rows are too few to tell; and ``first``, the
+        score with the first set.
     """
     rows, chosen_by = held_out["validation"], METRICS[decides]
-    by_choice = [[chosen_by.score(rows.y_N, one["validation"], rarer=rows.rarer) for one in state] for state in predicted]
+    by_choice = [
+        [chosen_by.score(rows.y_N, one["validation"], rarer=rows.rarer) for one in state] for state in predicted
+    ]
     used = [
         [
             one if chosen_by.better(score, base) else zero
@@ -118,7 +129,10 @@ def score_curve(
             metric = METRICS[name]
             groups = RowGroups([rows], metric)
             made = [[groups.leave_out(rows, one[part]) for one in state] for state in used]
-            by_size = [{size: [one for one, of in zip(state, sizes, strict=True) if of == size] for size in sizes} for state in made]
+            by_size = [
+                {size: [one for one, of in zip(state, sizes, strict=True) if of == size] for size in sizes}
+                for state in made
+            ]
             few = by_size[0][few_of(sizes)]
             for state, of_state in zip(curve, by_size, strict=True):
                 for size, drawn in of_state.items():
@@ -130,33 +144,43 @@ def score_curve(
                     }
                     scores = state[size].setdefault(part, {})[name] = {"first": drawn[0].score}
                     for what, found in told.items():
-                        value, half = (found.value, found.half) if isinstance(found, Difference) else (math.nan, math.nan)
+                        value, half = (
+                            (found.value, found.half) if isinstance(found, Difference) else (math.nan, math.nan)
+                        )
                         scores |= {what: value, half_width(what): half}
                     scores["score"] = float(np.mean([one.score for one in drawn]))
     return curve
 
 
 def few_of(sizes: Iterable[int]) -> int:
-    """Returns the number of context rows that more are compared with: 256, or the smallest if the curve does not go beyond 256."""
+    """Returns the number of context rows that more are compared with: 256, or the smallest if the curve does not go
+    beyond 256.
+    """
     known = set(sizes)
     return FEW if FEW in known and max(known) > FEW else min(known)
 
 
 def with_intervals(result: Mapping[str, Any] | None) -> bool:
-    """Whether the result of a job has intervals; earlier versions drew one set of rows and computed none. True without a result."""
-    return result is None or all(isinstance(told, Mapping) for point in result["rows"] for told in point.get("validation", {}).values())
+    """Whether the result of a job has intervals; earlier versions drew one set of rows and computed none.
+
+    True without a result.
+    """
+    return result is None or all(
+        isinstance(told, Mapping) for point in result["rows"] for told in point.get("validation", {}).values()
+    )
 
 
 def curve_frame(result: dict[str, Any]) -> pd.DataFrame:
-    """One row per state and number of rows: name, strategy, rank, run, context_rows, seconds, bytes, ``<part>_<metric>`` and the other
-    results of ``score_curve`` as ``<part>_<metric>_<what>``.
+    """One row per state and number of rows: name, strategy, rank, run, context_rows, seconds, bytes,
+    ``<part>_<metric>`` and the other results of ``score_curve`` as ``<part>_<metric>_<what>``.
     """
     rows = []
     for point in result["rows"]:
         plain = {name: value for name, value in point.items() if name not in ("validation", "test")}
         rank = "" if point["rank"] is None else f" r={point['rank']}"
         scores = {
-            f"{part}_{name}" + ("" if what == "score" else f"_{what.removeprefix('score_')}").replace("_interval", half_width("")): value
+            f"{part}_{name}"
+            + ("" if what == "score" else f"_{what.removeprefix('score_')}").replace("_interval", half_width("")): value
             for part in ("validation", "test")
             for name, told in point.get(part, {}).items()
             for what, value in told.items()
@@ -191,7 +215,9 @@ def in_words(frame: pd.DataFrame, metric: str) -> str:
     trained = next((strategy for strategy in ("peft", "base-ft") if strategy in by_state), None)
     if trained is None:
         return f"{start} There is no trained run of this seed to compare with."
-    name = "Full fine-tuning" if trained == "base-ft" else f"Rank {frame.loc[frame['strategy'] == 'peft', 'rank'].iloc[0]}"
+    name = (
+        "Full fine-tuning" if trained == "base-ft" else f"Rank {frame.loc[frame['strategy'] == 'peft', 'rank'].iloc[0]}"
+    )
     own = told(f"{name} with {many:,} context rows", trained, "gain")
     both = told("Adding both", trained, "more")
     return f"{start} {own}" + (f" {both}" if few < many else "")

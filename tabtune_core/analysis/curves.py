@@ -1,6 +1,7 @@
 """Frames for charts: a run's events in, one long frame out.
 
-Seconds count from the start of the run, or of training if the event says so; a value that could not be read is NaN, never 0.
+Seconds count from the start of the run, or of training if the event says so; a value that could not be read is NaN,
+never 0.
 """
 
 from collections.abc import Sequence
@@ -27,7 +28,8 @@ class Progress:
     phase: str | None
     """None unless it is running."""
     eta_seconds: float | None
-    """Wall time until training ends, if it does not stop early; None until five steps are known, and when all are done."""
+    """Wall time until training ends, if it does not stop early; None until five steps are known, and when all are done.
+    """
     evaluation_context_rows: int | None = None
     """Context rows of evaluations during training, if they are fewer than at prediction."""
 
@@ -35,19 +37,24 @@ class Progress:
 def frame_of(store: RunStore, ids: Sequence[str], kind: str) -> pd.DataFrame:
     """Returns the rows of one kind in ``run_curves.KINDS``, run after run.
 
-    ``steps``: one row per step: run, step, seconds (since training began), loss (as in StepDone), gradient_norm, learning_rate.
-    ``scores``: one per evaluation on validation or test rows: run, step, seconds (since training began), split, best, a column per metric.
-    ``memory``: one per memory sample: run, step (the last done), seconds (since the run started), phase, the meters of MemorySampled.
-    ``phases``: one per phase: run, phase, start_seconds, end_seconds (since the run started), growth_bytes, peak_<meter>_bytes.
-    ``end_seconds`` is NaN while the phase goes on; an interrupted phase ends with its run. Each run has at most ``run_curves.MOST`` steps
-    and samples; that module says what is left out.
+    ``steps``: one row per step: run, step, seconds (since training began), loss (as in StepDone), gradient_norm,
+    learning_rate.
+    ``scores``: one per evaluation on validation or test rows: run, step, seconds (since training began), split, best, a
+    column per metric.
+    ``memory``: one per memory sample: run, step (the last done), seconds (since the run started), phase, the meters of
+    MemorySampled.
+    ``phases``: one per phase: run, phase, start_seconds, end_seconds (since the run started), growth_bytes,
+    peak_<meter>_bytes. ``end_seconds`` is NaN while the phase goes on; an interrupted phase ends with its run. Each run
+    has at most ``run_curves.MOST`` steps and samples; that module says what is left out.
     """
     frames = [rows for run_id in ids if len(rows := RunCurves(store, run_id).read_on().frames[kind])]
     return pd.concat(frames, ignore_index=True) if frames else RunCurves(store, "").frames[kind]
 
 
 def sparklines(store: RunStore, ids: Sequence[str], metric: str, *, points: int = 30) -> dict[str, list[float]]:
-    """Maps run id to its validation score at about ``points`` evaluations, including the last; scores that are not finite are left out."""
+    """Maps run id to its validation score at about ``points`` evaluations, including the last; scores that are not
+    finite are left out.
+    """
     scores: dict[str, list[float]] = {}
     for evaluation in store.thinned(ids, "Evaluated", points):
         value = evaluation["scores"].get(metric)

@@ -18,7 +18,8 @@ FULL, LORA, TIE, UNKNOWN = "Full fine-tuning", "LoRA", "within noise", "not know
 PARAMETER_BYTES = 4
 """Size of one weight in a checkpoint: a 32-bit float."""
 CLOCK_NOISE = 0.05
-"""Seconds and memory that differ by less than this share count as equal: measurements on a shared machine are no finer."""
+"""Seconds and memory that differ by less than this share count as equal: measurements on a shared machine are no finer.
+"""
 
 
 Kind = Literal["score", "measured", "exact"]
@@ -26,7 +27,8 @@ Kind = Literal["score", "measured", "exact"]
 
 
 def aspects(rank_by: str) -> tuple[tuple[str, str, Kind, str], ...]:
-    """The lines of the table: name, column of the leaderboard (or one that is computed here), kind of number, and what the guide says.
+    """The lines of the table: name, column of the leaderboard (or one that is computed here), kind of number, and what
+    the guide says.
 
     A run does not measure the guide's other aspects: scalability, production and learning curve.
     """
@@ -43,19 +45,24 @@ def aspects(rank_by: str) -> tuple[tuple[str, str, Kind, str], ...]:
 
 
 def full_or_lora(board: pd.DataFrame, configurations: pd.DataFrame, rank_by: str) -> pd.DataFrame:
-    """One row an aspect: aspect, column, guide, zero_shot, full, lora, small_lora, difference, difference_half_width, ratio, winner.
+    """One row an aspect: aspect, column, guide, zero_shot, full, lora, small_lora, difference, difference_half_width,
+    ratio, winner.
 
-    ``full`` and ``lora`` are the best configurations of their kind, ``small_lora`` the smallest rank within one standard error of the
-    best one (``lora_name`` and ``small_lora_name`` are their labels); all are means over the seeds of the comparison, NaN without such a
-    run. ``difference`` is LoRA minus full fine-tuning, with the ± of the paired differences (for scores as in Comparison, for costs over
-    the seeds); ``ratio`` is full fine-tuning divided by LoRA. The winner is better beyond that interval, and for ``measured`` aspects also
-    beyond CLOCK_NOISE. Storage is the adapter package, or all weights at PARAMETER_BYTES each. Memory and seconds of runs on a GPU and
-    on a CPU, which have different meters, are not compared: NaN.
+    ``full`` and ``lora`` are the best configurations of their kind, ``small_lora`` the smallest rank within one
+    standard error of the best one (``lora_name`` and ``small_lora_name`` are their labels); all are means over the
+    seeds of the comparison, NaN without such a run. ``difference`` is LoRA minus full fine-tuning, with the ± of the
+    paired differences (for scores as in Comparison, for costs over the seeds); ``ratio`` is full fine-tuning divided by
+    LoRA. The winner is better beyond that interval, and for ``measured`` aspects also beyond CLOCK_NOISE. Storage is
+    the adapter package, or all weights at PARAMETER_BYTES each. Memory and seconds of runs on a GPU and on a CPU, which
+    have different meters, are not compared: NaN.
     """
     chosen = _chosen(configurations)
     runs = _with_computed(board).set_index("run")
     all_lora = configurations[configurations["strategy"] == "peft"]
-    names = {f"{who}_name": label_of(all_lora, row) if (row := chosen[who]) is not None else "" for who in ("lora", "small_lora")}
+    names = {
+        f"{who}_name": label_of(all_lora, row) if (row := chosen[who]) is not None else ""
+        for who in ("lora", "small_lora")
+    }
     rows = []
     for name, column, kind, guide in aspects(rank_by):
         each = {who: _values(runs, configuration, column) for who, configuration in chosen.items()}
@@ -86,12 +93,21 @@ def _chosen(configurations: pd.DataFrame) -> dict[str, pd.Series | None]:
     each = {strategy: rows for strategy, rows in configurations.groupby("strategy")}
     best = {strategy: rows.iloc[0] for strategy, rows in each.items()}
     small = smallest_within(each["peft"]) if "peft" in each else None
-    return {"zero_shot": best.get("inference"), "full": best.get("base-ft"), "lora": best.get("peft"), "small_lora": small}
+    return {
+        "zero_shot": best.get("inference"),
+        "full": best.get("base-ft"),
+        "lora": best.get("peft"),
+        "small_lora": small,
+    }
 
 
 def _with_computed(board: pd.DataFrame) -> pd.DataFrame:
-    """Adds the seconds of a step, and the bytes that must be stored to predict: NaN without training, which stores nothing."""
-    numbers = board.astype({"steps": "float64", "adapter_bytes": "float64", "total_parameters": "float64", "trainable_percent": "float64"})
+    """Adds the seconds of a step, and the bytes that must be stored to predict: NaN without training, which stores
+    nothing.
+    """
+    numbers = board.astype(
+        {"steps": "float64", "adapter_bytes": "float64", "total_parameters": "float64", "trainable_percent": "float64"}
+    )
     untrained = ~numbers["strategy"].isin(TRAINED)
     apart = untrained | (numbers.loc[~untrained, "memory_meter"].nunique() > 1)
     whole = (PARAMETER_BYTES * numbers["total_parameters"]).where(numbers["strategy"] == "base-ft")

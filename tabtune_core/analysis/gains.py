@@ -32,11 +32,17 @@ def beyond_noise(found: Found) -> int | None:
 def too_few(found: TooFew, part: str) -> str:
     """Says why there is no interval, and how many rows it takes."""
     unit = UNIT[found.of]
-    of_class = " with a target that is not near the median" if found.of_class == OF_FAR_TARGETS else f" with the class {found.of_class!r}"
+    of_class = (
+        " with a target that is not near the median"
+        if found.of_class == OF_FAR_TARGETS
+        else f" with the class {found.of_class!r}"
+    )
     which = "" if found.of_class is None else of_class
     there = counted(found.there, f"different {unit}" if found.of == "random" and found.there != found.found else unit)
     differing = "numbers of copies" if found.of == "random" else "sizes"
-    as_equal = f", which count as about {found.found} because their {differing} differ" if found.there != found.found else ""
+    as_equal = (
+        f", which count as about {found.found} because their {differing} differ" if found.there != found.found else ""
+    )
     return f"the {part} rows are too few to tell (they hold {there}{which}{as_equal}, and it takes {found.needed})"
 
 
@@ -65,9 +71,18 @@ def gain_over_zero_shot(found: Difference, metric: Metric, *, size: float, part:
     sign, by = beyond_noise(found), metric.alike(ends, size, finest, signed=True)
     if sign == 1:
         value, low, high = (one.removeprefix("+") for one in by)
-        return f"{where} it improves {metric.written} by {value}{unit} over zero-shot, 95 % interval {low} to {high}{allows}."
-    moved = f"{by[0]}{unit}, 95 % interval {by[1]} to {by[2]}{allows}{'' if metric.higher_is_better else f' ({BETTER})'}"
-    what = f"worsens {metric.written} compared with zero-shot" if sign else f"makes no difference to {metric.written} beyond noise"
+        return (
+            f"{where} it improves {metric.written} by {value}{unit} over zero-shot, 95 % interval {low} to "
+            f"{high}{allows}."
+        )
+    moved = (
+        f"{by[0]}{unit}, 95 % interval {by[1]} to {by[2]}{allows}{'' if metric.higher_is_better else f' ({BETTER})'}"
+    )
+    what = (
+        f"worsens {metric.written} compared with zero-shot"
+        if sign
+        else f"makes no difference to {metric.written} beyond noise"
+    )
     return f"{where} it {what}: {moved}."
 
 
@@ -86,7 +101,10 @@ def effect(what: str, gain: float, half: float, metric: Metric, *, size: float, 
     if math.isnan(gain + half):
         return f"How much {what[0].lower()}{what[1:]} changes {of} is not known."
     if abs(gain) <= half:
-        return f"{what} makes no difference to {of} beyond noise: {amount(gain, half, metric, size, signed=True, directed=True)}."
+        return (
+            f"{what} makes no difference to {of} beyond noise: "
+            f"{amount(gain, half, metric, size, signed=True, directed=True)}."
+        )
     return f"{what} {'improves' if gain > 0 else 'worsens'} {of} by {amount(abs(gain), half, metric, size)}."
 
 
@@ -105,15 +123,19 @@ def versus(first: str, second: str, found: Found, metric: Metric, *, size: float
     if not sign:
         by = amount(found.value, found.half, metric, size, signed=True, directed=True)
         return f"{start} and {second} do not differ beyond noise: {by}."
-    return f"{start} is {'better' if sign > 0 else 'worse'} than {second} by {amount(abs(found.value), found.half, metric, size)}."
+    return (
+        f"{start} is {'better' if sign > 0 else 'worse'} than {second} by "
+        f"{amount(abs(found.value), found.half, metric, size)}."
+    )
 
 
 def corrected(found: Difference) -> float:
-    """Corrects a claimed gain for selection: gains within their interval are not claimed, so small claimed gains are overstated.
+    """Corrects a claimed gain for selection: gains within their interval are not claimed, so small claimed gains are
+    overstated.
 
-    Returns the true gain, at least 0, under which the one found is most likely given that it is beyond its interval (Zhong and Prentice
-    2008, Biostatistics 9, 621-634, their first estimator). For true gains of 1.1 to 3 standard errors it returns 0.8 to 0.9 of them on
-    average; the uncorrected gains are 2.3 to 1.1 times as large.
+    Returns the true gain, at least 0, under which the one found is most likely given that it is beyond its interval
+    (Zhong and Prentice 2008, Biostatistics 9, 621-634, their first estimator). For true gains of 1.1 to 3 standard
+    errors it returns 0.8 to 0.9 of them on average; the uncorrected gains are 2.3 to 1.1 times as large.
     """
     if not found.error:
         return found.value
@@ -123,12 +145,20 @@ def corrected(found: Difference) -> float:
 
 
 def amount(
-    value: float, half: float, metric: Metric, size: float, *, signed: bool = False, directed: bool = False, unit: str | None = None
+    value: float,
+    half: float,
+    metric: Metric,
+    size: float,
+    *,
+    signed: bool = False,
+    directed: bool = False,
+    unit: str | None = None,
 ) -> str:
-    """Writes a difference with its ± (``half``, NaN if not known) and its unit, in digits that fit a score of this ``size``.
+    """Writes a difference with its ± (``half``, NaN if not known) and its unit, in digits that fit a score of this
+    ``size``.
 
-    There are at least two digits of the ±; ``directed`` says that + is better if a smaller score is. ``unit`` replaces the score's own; if
-    it is empty, no unit is named.
+    There are at least two digits of the ±; ``directed`` says that + is better if a smaller score is. ``unit`` replaces
+    the score's own; if it is empty, no unit is named.
 
     >>> from tabtune_core.metrics import METRICS
     >>> amount(0.07, 0.02, METRICS["log_loss"], 0.3, signed=True), amount(0.07, math.nan, METRICS["accuracy"], 0.3)

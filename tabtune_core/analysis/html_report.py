@@ -59,13 +59,19 @@ def page(
     ranked = labelled[labelled["place"].notna()] if "place" in labelled else labelled  # without archived runs
     alike = one_meter(ranked)
     some = "" if alike.notna().equals(ranked.notna()) else ", runs of one kind of memory only (GPU or process)"
-    costs = {name + some * (cost in MEMORY): CHARTS["pareto"].draw(alike, x=cost, metric=rank_by) for name, cost in COSTS.items()}
+    costs = {
+        name + some * (cost in MEMORY): CHARTS["pareto"].draw(alike, x=cost, metric=rank_by)
+        for name, cost in COSTS.items()
+    }
     drawn = "".join(_section(name, _drawn(figure), "chart") for name, figure in {**costs, **(figures or {})}.items())
     told = "".join(f"<p>{escape(text)}</p>" for text in lead)
-    beside = {name: Path(__file__).with_name(f"html_report.{name}").read_text(encoding="utf-8") for name in ("css", "js")}
+    beside = {
+        name: Path(__file__).with_name(f"html_report.{name}").read_text(encoding="utf-8") for name in ("css", "js")
+    }
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{_ALONE}'
-        f'<meta name="viewport" content="width=device-width,initial-scale=1"><title>{escape(title)}</title><style>{beside["css"]}</style>'
+        '<meta name="viewport" '
+        f'content="width=device-width,initial-scale=1"><title>{escape(title)}</title><style>{beside["css"]}</style>'
         f"<script>{get_plotlyjs()}</script></head><body><h1>{escape(title)}</h1>{f'<div class=lead>{told}</div>' if told else ''}"
         f"<div class=charts>{drawn}</div>{_section('Leaderboard', _tables(board, rank_by))}"
         f"{''.join(_section(name, part) for name, part in (parts or {}).items())}<script>{beside['js']}</script></body></html>"
@@ -81,7 +87,13 @@ def table_of(frame: pd.DataFrame) -> str:
 
 def _tables(board: pd.DataFrame, rank_by: str) -> str:
     """Returns the main columns with their units, and every column in a section that opens on click."""
-    names = {"place": "Place", "name": "Name", f"validation_{rank_by}": "Validation", f"test_{rank_by}": "Test", **_SHORT}
+    names = {
+        "place": "Place",
+        "name": "Name",
+        f"validation_{rank_by}": "Validation",
+        f"test_{rank_by}": "Test",
+        **_SHORT,
+    }
     short = board[[name for name in names if name in board]].rename(columns=names)
     for place, (name, (label, size)) in enumerate(_UNITS.items()):
         short.insert(len(short.columns) - 2 + place, label, board[name].astype("Float64").astype("float64") / size)
@@ -99,5 +111,7 @@ def _section(name: str, inner: str, kind: str = "") -> str:
 
 
 def _drawn(figure: go.Figure) -> str:
-    figure.update_layout(showlegend=sum(trace.showlegend is not False for trace in figure.data) <= MOST_NAMED, template="none")
+    figure.update_layout(
+        showlegend=sum(trace.showlegend is not False for trace in figure.data) <= MOST_NAMED, template="none"
+    )
     return str(figure.to_html(config=CONFIG | {"responsive": True}, full_html=False, include_plotlyjs=False))

@@ -1,6 +1,7 @@
 """How far a difference of scores may be off: the interval that follows from the scores without each group of rows.
 
-In: scores of one or more seeds with their replicates. Out: a difference with its 95 % interval, or what there is too little of.
+In: scores of one or more seeds with their replicates. Out: a difference with its 95 % interval, or what there is too
+little of.
 Letters: N rows, G groups of rows, S seeds.
 """
 
@@ -18,8 +19,10 @@ from tabtune_core.metrics import ROW_MEANS, Interval
 MOST_TURNED = 2_000
 """Rows from which the mean effect of one row is computed."""
 LEAST_ROWS = 1.5
-"""Least standard error of a score of classes or probabilities, as rows that change: where all rows of a class behave alike, the interval is
-3 rows wide, the rule of three (Hanley and Lippman-Hand 1983, Journal of the American Medical Association 249, 1743-1745)."""
+"""Least standard error of a score of classes or probabilities, as rows that change: where all rows of a class behave
+alike, the interval is 3 rows wide, the rule of three (Hanley and Lippman-Hand 1983, Journal of the American Medical
+Association 249, 1743-1745).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +42,18 @@ class Difference:
     """Variance between seeds beyond that."""
     seeds: int = 1
     shared: float | None = None
-    """Share of ``of_seed`` that more seeds do not reduce, because their test rows are the same; None: not known from one seed."""
+    """Share of ``of_seed`` that more seeds do not reduce, because their test rows are the same; None: not known from
+    one seed.
+    """
     choices: int = 1
-    """Number of differences from which this one was chosen on the same rows: the interval allows for it (Bonferroni; Dunn 1961, Journal of
-    the American Statistical Association 56, 52-64)."""
+    """Number of differences from which this one was chosen on the same rows: the interval allows for it (Bonferroni;
+    Dunn 1961, Journal of the American Statistical Association 56, 52-64).
+    """
 
     @property
     def quantile(self) -> float:
-        """Half width in standard errors: Student's intervals of rows and of seeds, combined in proportion to their variances.
+        """Half width in standard errors: Student's intervals of rows and of seeds, combined in proportion to their
+        variances.
 
         Howe 1974, Journal of the American Statistical Association 69, 789-794.
         """
@@ -55,7 +62,9 @@ class Difference:
     @property
     def detectable(self) -> float:
         """The true difference whose interval does not hold 0 in 80 % of cases."""
-        quantile = self._joined(lambda freedom: float(nctdtrinc(freedom, 0.2, stdtrit(freedom, 1 - 0.025 / self.choices))))
+        quantile = self._joined(
+            lambda freedom: float(nctdtrinc(freedom, 0.2, stdtrit(freedom, 1 - 0.025 / self.choices)))
+        )
         return self.half + (quantile - self.quantile) * self.error
 
     @property
@@ -70,7 +79,9 @@ class Difference:
 
     @property
     def half(self) -> float:
-        """Distance from the value to the end of the interval nearer to 0, which decides whether the value is beyond noise."""
+        """Distance from the value to the end of the interval nearer to 0, which decides whether the value is beyond
+        noise.
+        """
         return self.value - self.low if self.value > 0 else self.high - self.value
 
     def _joined(self, of: Callable[[float], float]) -> float:
@@ -78,9 +89,11 @@ class Difference:
         return math.sqrt((1 - of_seeds) * of(self.freedom) ** 2 + of_seeds * of(max(self.seeds - 1, 1)) ** 2)
 
     def _corrected(self, quantile: float) -> float:
-        """Corrects for skew (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228: the inverse of the transformation g1).
+        """Corrects for skew (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228: the inverse of the
+        transformation g1).
 
-        It at most doubles the half width: of a skew that is large for the number of rows, g1 makes up to five times Student's.
+        It at most doubles the half width: of a skew that is large for the number of rows, g1 makes up to five times
+        Student's.
         """
         if abs(self.skew) < 1e-6:
             return quantile
@@ -93,13 +106,14 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
 
     TooFew if there are too few rows for an interval; None if an entry is None, or a score is not finite.
 
-    The error is the jackknife's over groups of table rows (Efron and Stein 1981, The Annals of Statistics 9, 586-596): a row that several
-    seeds held out is left out of all of them at once, since it is one row. The variance between seeds beyond the noise of their rows, which
-    comes from split and initialization, is added. Metrics of the predicted class get half a row more in each direction, as in Agresti and
-    Min 2005 (Statistics in Medicine 24, 729-740), and where predictions differ, the error is at least LEAST_ROWS. So it is for log-loss and
-    Brier score, because rows without an error do not tell how many errors there are, and for ranks if no row changes the score. The
-    interval joins Student's and the one corrected for skew; its degrees of freedom are the number of seeds minus one, and the number of
-    groups or of units of the scarcest kind minus one.
+    The error is the jackknife's over groups of table rows (Efron and Stein 1981, The Annals of Statistics 9, 586-596):
+    a row that several seeds held out is left out of all of them at once, since it is one row. The variance between
+    seeds beyond the noise of their rows, which comes from split and initialization, is added. Metrics of the predicted
+    class get half a row more in each direction, as in Agresti and Min 2005 (Statistics in Medicine 24, 729-740), and
+    where predictions differ, the error is at least LEAST_ROWS. So it is for log-loss and Brier score, because rows
+    without an error do not tell how many errors there are, and for ranks if no row changes the score. The interval
+    joins Student's and the one corrected for skew; its degrees of freedom are the number of seeds minus one, and the
+    number of groups or of units of the scarcest kind minus one.
     """
     both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     if len(both) < max(len(first), 1):
@@ -124,7 +138,9 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     one_row = max(one_row_S) if metric.interval else float(np.mean(one_row_S))
     rows = _variance(pull_G, groups, one_row * of_rows)
     of_seeds = zip(without_SG, both, one_row_S, strict=True)
-    each = float(np.mean([_variance(_pull(without_G[a.here_G], rounding), groups, one) for without_G, (a, _), one in of_seeds]))
+    each = float(
+        np.mean([_variance(_pull(without_G[a.here_G], rounding), groups, one) for without_G, (a, _), one in of_seeds])
+    )
     own = max(each - rows, 0.0) * seeds / max(seeds - 1, 1)  # row noise that seeds do not share
     between = float(value_S.var(ddof=1)) - own if seeds > 1 else 0.0
     between = between if between > 0 and math.sqrt(between) > rounding else 0.0
@@ -132,7 +148,9 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     shared = 1 - min(own / each, 1.0) if seeds > 1 and each else None
     error, value = math.sqrt(total), float(value_S.mean())
     skew = float(((pull_G / error) ** 3).sum()) if error else 0.0
-    return Difference(value if abs(value) > rounding else 0.0, error, groups.freedom, skew, each, between, seeds, shared)
+    return Difference(
+        value if abs(value) > rounding else 0.0, error, groups.freedom, skew, each, between, seeds, shared
+    )
 
 
 def _pull(without_G: Floats, rounding: float) -> Floats:
@@ -142,10 +160,12 @@ def _pull(without_G: Floats, rounding: float) -> Floats:
 
 
 def _turned(first: Replicates, second: Replicates) -> float:
-    """Returns how much a difference of log-losses or Brier scores moves if one row has another class, the most likely one.
+    """Returns how much a difference of log-losses or Brier scores moves if one row has another class, the most likely
+    one.
 
-    It is a mean over rows, weighted by how much each moves it: an error that no row shows falls where the models differ.
-    It is 0 for other scores, and for the difference to nothing: the ± of a score is its distance to a better one; errors make it worse.
+    It is a mean over rows, weighted by how much each moves it: an error that no row shows falls where the models
+    differ. It is 0 for other scores, and for the difference to nothing: the ± of a score is its distance to a better
+    one; errors make it worse.
     """
     metric, number = first.groups.metric, len(first.rows.y_N)
     if metric.task == "regression" or metric.name not in ROW_MEANS or not second.predicted.size:

@@ -1,7 +1,7 @@
 """Checks before a sweep is queued: finds each reason for which its runs would fail before their first step.
 
-In: runs, and the table that they read. Out: errors that say what to do; empty if the runs can start. The pages, the command line and the
-Python API use these checks, and the runs themselves fail for the same reasons. Loads no torch.
+In: runs, and the table that they read. Out: errors that say what to do; empty if the runs can start. The pages, the
+command line and the Python API use these checks, and the runs themselves fail for the same reasons. Loads no torch.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -27,7 +27,8 @@ from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 
 def what_stops(home: Path, runs: Sequence[RunSettings], *, cluster_cards: int | None = None) -> list[TabTuneError]:
-    """Returns everything that stops runs on a table of a workspace, except a lack of memory, which is an estimate; see ``too_large``.
+    """Returns everything that stops runs on a table of a workspace, except a lack of memory, which is an estimate; see
+    ``too_large``.
 
     ``cluster_cards`` is as in ``stopped_by_request``.
 
@@ -42,7 +43,10 @@ def what_stops(home: Path, runs: Sequence[RunSettings], *, cluster_cards: int | 
 
 
 def stopped_by_table(frame: pd.DataFrame, columns: Iterable[Column], runs: Sequence[RunSettings]) -> list[TabTuneError]:
-    """Checks the target, the feature columns and the split. A model's limits do not stop references, which use no model."""
+    """Checks the target, the feature columns and the split.
+
+    A model's limits do not stop references, which use no model.
+    """
     run, kinds = runs[0], kinds_of(columns, runs[0])
     card = next((get_card(one.model) for one in runs if one.strategy not in REFERENCES), None)
     limit = None if card is None else card.family.class_limit
@@ -66,12 +70,18 @@ def stopped_by_request(runs: Sequence[RunSettings], *, cluster_cards: int | None
 
 
 def too_large(home: Path, runs: Sequence[RunSettings]) -> SettingError | None:
-    """Returns an error if, by estimate, runs exceed the memory of their device or the disk of their workspace; it says what to do."""
+    """Returns an error if, by estimate, runs exceed the memory of their device or the disk of their workspace; it says
+    what to do.
+    """
     seeded = [run for run in runs if run.strategy not in REFERENCES and run.seed == runs[0].seed]
     first = next((run for run in seeded if run.strategy != "inference"), next(iter(seeded), None))
     if first is None:
         return None
-    frame, columns, card = load_frame(home, first.dataset), get_dataset(home, first.dataset).columns, get_card(first.model)
+    frame, columns, card = (
+        load_frame(home, first.dataset),
+        get_dataset(home, first.dataset).columns,
+        get_card(first.model),
+    )
     labels = with_label(frame, first)[first.target]
     classes = 0 if first.task == "regression" else labels.nunique()
     split, device = plan_split(frame, first), DeviceMemory.of(first.device, machine_memory(), card_memory())
@@ -91,8 +101,15 @@ def _check_run(run: RunSettings, cluster_cards: int | None) -> None:
         return
     if cluster_cards is None:
         check_device(run.device)
-    if run.train.amp != "off" and run.device == "auto" and not (count_cards() if cluster_cards is None else cluster_cards):
-        raise DeviceError(f"train.amp is {run.train.amp!r}, which needs a CUDA GPU, and these runs would use the CPU. Set it to 'off'.")
+    if (
+        run.train.amp != "off"
+        and run.device == "auto"
+        and not (count_cards() if cluster_cards is None else cluster_cards)
+    ):
+        raise DeviceError(
+            f"train.amp is {run.train.amp!r}, which needs a CUDA GPU, and these runs would use the CPU. Set it to "
+            "'off'."
+        )
     check_weights(get_card(run.model), run.task, run.checkpoint)
 
 

@@ -1,7 +1,8 @@
 """What is shown beside the prediction of a row: an interval for predicted numbers, and the context rows most like it.
 
-In: the errors of one model on the validation and the test rows of a run; a context. Out: an interval around every prediction of that
-model; places in the context. Shape letters: C context rows, F features, N validation rows, M test rows.
+In: the errors of one model on the validation and the test rows of a run; a context. Out: an interval around every
+prediction of that model; places in the context. Shape letters: C context rows, F features, N validation rows, M test
+rows.
 """
 
 import math
@@ -29,10 +30,12 @@ class Interval:
 
 
 def interval(errors_N: Floats, test_errors_M: Floats) -> Interval | None:
-    """Computes it from validation errors (truth minus prediction); test errors only check it. None if validation rows are too few.
+    """Computes it from validation errors (truth minus prediction); test errors only check it. None if validation rows
+    are too few.
 
-    Split conformal prediction that leaves out equal shares at both ends: Lei et al. 2018, Journal of the American Statistical Association
-    113, 1094-1111. The validation rows also chose the checkpoint, so it is a little too narrow; ``held`` shows by how much.
+    Split conformal prediction that leaves out equal shares at both ends: Lei et al. 2018, Journal of the American
+    Statistical Association 113, 1094-1111. The validation rows also chose the checkpoint, so it is a little too narrow;
+    ``held`` shows by how much.
 
     >>> interval(np.linspace(-1.0, 2.0, 39), np.array([0.0, 1.9, 3.0, 1.0]))
     Interval(below=0.9210526315789473, above=1.9210526315789473, held=0.75)
@@ -49,8 +52,8 @@ def interval(errors_N: Floats, test_errors_M: Floats) -> Interval | None:
 def nearest(context: Context, row_F: Floats, most: int) -> tuple[NDArray[np.intp], Floats]:
     """Returns the places of the ``most`` nearest context rows, nearest first, and their distances.
 
-    A distance is the root of the mean squared difference of the features, numbers in standard deviations of the context. Two different
-    categories are 1 apart, and so are a missing and a known number.
+    A distance is the root of the mean squared difference of the features, numbers in standard deviations of the
+    context. Two different categories are 1 apart, and so are a missing and a known number.
     """
     categories = len(context.encoder.categories)
     known_CF = np.ma.masked_invalid(context.x_CF)

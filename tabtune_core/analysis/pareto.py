@@ -9,11 +9,14 @@ import pandas as pd
 
 
 def front(board: pd.DataFrame, smaller_is_better: Mapping[str, bool]) -> "pd.Series[bool]":
-    """Marks rows unless another row is at least as good on every axis and better on one; ``smaller_is_better`` has the axes (columns).
+    """Marks rows unless another row is at least as good on every axis and better on one; ``smaller_is_better`` has the
+    axes (columns).
 
     Each row is compared with all others, which is fast enough for the runs of a sweep. Letters: N rows, D axes.
     """
-    costs = pd.DataFrame({name: board[name].astype("float64") * (1 if smaller else -1) for name, smaller in smaller_is_better.items()})
+    costs = pd.DataFrame(
+        {name: board[name].astype("float64") * (1 if smaller else -1) for name, smaller in smaller_is_better.items()}
+    )
     costs_ND = costs.to_numpy()
     best = [not ((costs_ND <= row).all(axis=1) & (costs_ND < row).any(axis=1)).any() for row in costs_ND]
     return costs.notna().all(axis=1) & pd.Series(best, index=board.index, dtype=bool)
@@ -28,8 +31,12 @@ def within_limits(board: pd.DataFrame, limits: Mapping[str, float]) -> "pd.Serie
 
 
 def best_of(board: pd.DataFrame, score: str, *, higher_is_better: bool) -> pd.Series | None:
-    """Returns the row with the best score, and among equal scores the one with the fewest parameters; None if no row has a score."""
+    """Returns the row with the best score, and among equal scores the one with the fewest parameters; None if no row
+    has a score.
+    """
     known = board.dropna(subset=[score])
     if known.empty:
         return None
-    return known.sort_values([score, "trainable_parameters"], ascending=[not higher_is_better, True], kind="stable").iloc[0]
+    return known.sort_values(
+        [score, "trainable_parameters"], ascending=[not higher_is_better, True], kind="stable"
+    ).iloc[0]

@@ -1,4 +1,5 @@
-"""Predictions of runs row by row, counted and compared: confusion, calibration, errors, and rows whose prediction changed.
+"""Predictions of runs row by row, counted and compared: confusion, calibration, errors, and rows whose prediction
+changed.
 
 In: predictions of held-out rows. Out: frames for charts and tables. Letters: N rows, K classes, B bins.
 """
@@ -63,9 +64,11 @@ def errors(predictions: Predictions) -> pd.DataFrame:
 
 
 def together(first: Predictions, second: Predictions) -> pd.DataFrame:
-    """One row per row that both runs predicted: row, label, and for each run (``first_``, ``second_``) predicted and right or error.
+    """One row per row that both runs predicted: row, label, and for each run (``first_``, ``second_``) predicted and
+    right or error.
 
-    Classification has class names, and ``confidence``, the probability of the predicted class; regression has ``move``, second minus first.
+    Classification has class names, and ``confidence``, the probability of the predicted class; regression has ``move``,
+    second minus first.
     """
     both = _one(first, "first_").merge(_one(second, "second_").drop(columns="label"), on="row")
     return both if first.classes else both.assign(move=both["second_predicted"] - both["first_predicted"])
@@ -75,14 +78,21 @@ def _one(predictions: Predictions, prefix: str) -> pd.DataFrame:
     label_N, predicted = predictions.y_N, predictions.predicted
     if predictions.classes:
         names, guess_N = np.array(predictions.classes, dtype=object), predicted.argmax(axis=1)
-        label_N, values = names[label_N], {"predicted": names[guess_N], "confidence": predicted.max(axis=1), "right": guess_N == label_N}
+        label_N, values = (
+            names[label_N],
+            {"predicted": names[guess_N], "confidence": predicted.max(axis=1), "right": guess_N == label_N},
+        )
     else:
         values = {"predicted": predicted, "error": predicted - label_N}
-    return pd.DataFrame({"row": predictions.rows_N, "label": label_N} | {prefix + name: value for name, value in values.items()})
+    return pd.DataFrame(
+        {"row": predictions.rows_N, "label": label_N} | {prefix + name: value for name, value in values.items()}
+    )
 
 
 def flips(both: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``together`` whose class changed: first those that became right, then those that became wrong or stayed wrong."""
+    """The rows of ``together`` whose class changed: first those that became right, then those that became wrong or
+    stayed wrong.
+    """
     changed = both[both["first_predicted"] != both["second_predicted"]]
     return changed.sort_values(["second_right", "first_right", "row"], ascending=[False, False, True])
 
@@ -95,4 +105,8 @@ def movers(both: pd.DataFrame, most: int = 50) -> pd.DataFrame:
 def flip_counts(changed: pd.DataFrame) -> Mapping[str, int]:
     """Counts the rows of ``flips`` that became right, became wrong, or stayed wrong."""
     first, second = changed["first_right"].astype(bool), changed["second_right"].astype(bool)
-    return {"right": int((~first & second).sum()), "wrong": int((first & ~second).sum()), "still": int((~first & ~second).sum())}
+    return {
+        "right": int((~first & second).sum()),
+        "wrong": int((first & ~second).sum()),
+        "still": int((~first & ~second).sum()),
+    }

@@ -1,7 +1,8 @@
-"""The recommendation in words: whether LoRA gained anything, the smallest rank that is as good, and what a larger one costs.
+"""The recommendation in words: whether LoRA gained anything, the smallest rank that is as good, and what a larger one
+costs.
 
-In: the leaderboard of one sweep. Out: plain sentences, and the comparison of configurations behind them. Validation chooses; "better"
-and "worse" mean beyond a 95 % interval on the test rows.
+In: the leaderboard of one sweep. Out: plain sentences, and the comparison of configurations behind them. Validation
+chooses; "better" and "worse" mean beyond a 95 % interval on the test rows.
 """
 
 import dataclasses
@@ -35,7 +36,10 @@ COSTS = {
 }
 """By cost: the template of a difference, the words for more and for less, and the divisor to the unit."""
 USE_PRETRAINED = "Use the pretrained model as it is."
-NO_SEED = "Nothing is compared, because no seed has a score for every configuration. Run the missing configurations under the same seeds."
+NO_SEED = (
+    "Nothing is compared, because no seed has a score for every configuration. Run the missing configurations "
+    "under the same seeds."
+)
 CURSED = 0.9
 """A gain is called overstated if its corrected value is below this share of it."""
 UNUSED = ", which were not used for any choice,"
@@ -50,10 +54,12 @@ class Recommendation:
     sentences: tuple[str, ...]
     """Most important first; empty until two configurations have a score, one of them LoRA."""
     basis: str
-    """What ± and the intervals mean and are computed from; without sentences: which runs cannot be compared, and why."""
+    """What ± and the intervals mean and are computed from; without sentences: which runs cannot be compared, and why.
+    """
     configurations: pd.DataFrame
-    """One row per configuration, as in Comparison, with ``tied``: whether a LoRA is within one standard error (of the paired difference on
-    the validation rows) of the best LoRA; NA where that is unknown, and for other strategies."""
+    """One row per configuration, as in Comparison, with ``tied``: whether a LoRA is within one standard error (of the
+    paired difference on the validation rows) of the best LoRA; NA where that is unknown, and for other strategies.
+    """
     claim: Claim | None = None
     """What may be claimed of the best LoRA configuration; None if there is none to compare."""
 
@@ -67,7 +73,9 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
     comparison = compare(board, rank_by, load)
     table = comparison.configurations
     tied = table["lora_gap"] <= table["lora_gap_error"]
-    table = table.assign(tied=tied.astype("boolean").mask(table["lora_gap_error"].isna() | (table["strategy"] != "peft")))
+    table = table.assign(
+        tied=tied.astype("boolean").mask(table["lora_gap_error"].isna() | (table["strategy"] != "peft"))
+    )
     lora = table[table["strategy"] == "peft"]
     if table.empty and comparison.left_out:
         return Recommendation((), NO_SEED, table)
@@ -80,7 +88,11 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
     drawn_from = plan.train_rows + plan.validation_rows + plan.test_rows if plan else None
     stay = store.run(lora["runs"].iloc[0][0]).settings.test_rows_stay
     whole = plan.test_rows if plan and stay else drawn_from
-    evaluations = len(store.fields([run for runs in lora["runs"] for run in runs], "Evaluated")) if plan and not plan.test_rows else 0
+    evaluations = (
+        len(store.fields([run for runs in lora["runs"] for run in runs], "Evaluated"))
+        if plan and not plan.test_rows
+        else 0
+    )
     lora_claim = claim(comparison, board, rank_by, load, table_rows=whole, evaluations=evaluations)
     label, metric, best = partial(label_of, lora), METRICS[rank_by], lora.iloc[0]
     others = list(rivals(board, rank_by, load, best["own_runs"]))
@@ -90,7 +102,13 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
     full = list(_full(table, metric, label(best)))
     sentences = [_beside(leader, metric, label(best), leads=True)] if leader else full
     better = None if leader or bad else next((one for one in others if beyond_noise(one.ahead) == 1), None)
-    advice = "" if leader or bad else _beside(better, metric, label(best)) if better else _advice(lora_claim, lora, table, label)
+    advice = (
+        ""
+        if leader or bad
+        else _beside(better, metric, label(best))
+        if better
+        else _advice(lora_claim, lora, table, label)
+    )
     sentences += _headline(lora_claim, best, metric, label, among, advice)
     sentences += _one_of_several(lora_claim, earlier)
     sentences += bad
@@ -114,9 +132,15 @@ def _advice(claim: Claim, lora: pd.DataFrame, table: pd.DataFrame, label: Label)
 
 
 def _leader(others: Sequence[Rival], best: pd.Series, metric: Metric) -> Rival | None:
-    """Returns the reference with the best validation score; None if ``best``, the model's best configuration, is as good."""
+    """Returns the reference with the best validation score; None if ``best``, the model's best configuration, is as
+    good.
+    """
     first = max(others, key=lambda one: metric.sign * one.score, default=None)
-    return first if first and metric.better(first.score, best["score"]) and metric.better(first.score, first.ours) else None
+    return (
+        first
+        if first and metric.better(first.score, best["score"]) and metric.better(first.score, first.ours)
+        else None
+    )
 
 
 def _beside(other: Rival, metric: Metric, lora: str, *, leads: bool = False) -> str:
@@ -145,8 +169,12 @@ def _no_better_than_guessing(claim: Claim, metric: Metric, load: Load, lora: str
         yield versus(lora if trained else "zero-shot", how, found, metric, size=size, part=part) + advice
 
 
-def board_and_recommendation(store: RunStore, runs: Sequence[Run], rank_by: str, load: Load) -> tuple[pd.DataFrame, Recommendation]:
-    """Returns the leaderboard of a sweep's runs, with the ± of each gain, which ``load`` reads, and with NOISE; and its recommendation."""
+def board_and_recommendation(
+    store: RunStore, runs: Sequence[Run], rank_by: str, load: Load
+) -> tuple[pd.DataFrame, Recommendation]:
+    """Returns the leaderboard of a sweep's runs, with the ± of each gain, which ``load`` reads, and with NOISE; and its
+    recommendation.
+    """
     own = partial(half_widths, metric=METRICS[rank_by], load=load)
     board = with_half_widths(of_task(leaderboard(runs, rank_by), METRICS[rank_by].task), own)
     found = recommend(store, board, rank_by, earlier_sweeps(store.runs())[runs[0].sweep] if runs else 0)
@@ -164,7 +192,9 @@ NOISE = {"tied_with_best": "tied", half_width("lora_gap"): half_width("lora_gap"
 
 
 def smallest_within(lora: pd.DataFrame) -> pd.Series:
-    """Returns the smallest rank within one standard error of the best; ``lora`` holds the LoRA configurations, best first."""
+    """Returns the smallest rank within one standard error of the best; ``lora`` holds the LoRA configurations, best
+    first.
+    """
     near = lora[lora["lora_gap"] <= lora["lora_gap_error"]]
     return (near if len(near) else lora.iloc[:1]).sort_values(["rank", "lora_gap"], kind="stable").iloc[0]
 
@@ -178,7 +208,8 @@ def smallest_tied(configurations: pd.DataFrame) -> pd.Series | None:
 def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label, among: str, advice: str) -> Iterator[str]:
     """Says what validation chose, and what the test rows say about it.
 
-    ``among`` is `` among the LoRA runs`` if another strategy is the best of all; ``advice`` says what to use, or which reference is better.
+    ``among`` is `` among the LoRA runs`` if another strategy is the best of all; ``advice`` says what to use, or which
+    reference is better.
     """
     if claim.verdict == "no gain":
         over = ", on average over its seeds" if len(claim.runs) > 1 else ""
@@ -186,7 +217,9 @@ def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label, amo
         return
     score, gain = chosen["score"], chosen["gain"]
     before = "" if pd.isna(gain) else f", zero-shot has {metric.like(score - metric.sign * gain, score, gain)}"
-    yield f"Validation chooses {label(chosen)}{among}: its {metric.written} there is {metric.text(score, gain)}{before}."
+    yield (
+        f"Validation chooses {label(chosen)}{among}: its {metric.written} there is {metric.text(score, gain)}{before}."
+    )
     part = "test" if claim.tested else "validation"
     if not isinstance(claim.found, Difference):
         why = too_few(claim.found, part) if claim.found else "how much of its gain on these rows is noise is not known"
@@ -205,8 +238,10 @@ def _winners_curse(found: Difference) -> Iterator[str]:
     if (likely := corrected(found)) < CURSED * found.value:
         about = number(float(f"{likely:.2g}"))
         yield (
-            "Small gains that are beyond noise are overstated on average, because only the lucky ones get there. Corrected for that, this"
-            f" gain is {f'about {about}' if likely > 0.1 * found.value else 'hardly above 0'}. Run more seeds to measure it."
+            "Small gains that are beyond noise are overstated on average, because only the lucky ones get there. "
+            "Corrected for that, this"
+            f" gain is {f'about {about}' if likely > 0.1 * found.value else 'hardly above 0'}. Run more seeds to "
+            "measure it."
         )
 
 
@@ -215,8 +250,13 @@ def _one_of_several(claim: Claim, earlier: int) -> Iterator[str]:
     if claim.verdict != "better" or not claim.tested or not isinstance(claim.found, Difference):
         return
     if beyond_noise(dataclasses.replace(claim.found, choices=claim.found.choices * (1 + earlier))) != 1:
-        these = f"{counted(earlier, 'earlier sweep')} had the same test rows. Among {earlier + 1} sweeps, such a gain may be chance."
-        yield f"{these} Confirm it {'on later rows' if claim.units == 'time' else 'with another seed of the test rows'}."
+        these = (
+            f"{counted(earlier, 'earlier sweep')} had the same test rows. Among {earlier + 1} sweeps, such a "
+            "gain may be chance."
+        )
+        yield (
+            f"{these} Confirm it {'on later rows' if claim.units == 'time' else 'with another seed of the test rows'}."
+        )
 
 
 def _what_settles(claim: Claim) -> str:
@@ -240,7 +280,10 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
     smallest = smallest_within(lora)
     largest, smaller = lora[lora["rank"] == lora["rank"].max()].iloc[0], lora[lora["rank"] < best["rank"]]
     if smallest.name != best.name:
-        head = f"On the validation rows {label(smallest)} is the smallest rank within one standard error of the best ({label(best)})"
+        head = (
+            f"On the validation rows {label(smallest)} is the smallest rank within one standard error of the best "
+            f"({label(best)})"
+        )
         yield f"{head}. {label(best)} {_price(smallest, best, metric)}."
     elif len(smaller):
         head = f"On the validation rows {label(best)} is more than one standard error better than every smaller rank"
@@ -253,14 +296,18 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
 
 
 def _price(cheap: pd.Series, other: pd.Series, metric: Metric) -> str:
-    """Says what ``other`` costs compared with ``cheap``, and how its validation score differs; one of the two is the best LoRA."""
+    """Says what ``other`` costs compared with ``cheap``, and how its validation score differs; one of the two is the
+    best LoRA.
+    """
     half = max(one[half_width("lora_gap")] for one in (cheap, other))
     better_by = float(metric.ahead(other["score"], cheap["score"]))
     parts = []
     for name, (words, (more, less), size) in COSTS.items():
         amount = (other[name] - cheap[name]) / size
         if pd.notna(amount) and round(abs(amount), 1) > 0:
-            parts.append(words.format(f"{abs(amount):,.{1 if abs(amount) < 100 else 0}f}", more if amount > 0 else less))
+            parts.append(
+                words.format(f"{abs(amount):,.{1 if abs(amount) < 100 else 0}f}", more if amount > 0 else less)
+            )
     spent = " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
     noise = ", which may still be noise" if abs(better_by) <= half else ""
     return f"{spent or 'costs about the same'}, for {change(better_by, half, metric, cheap['score'])}{noise}"
@@ -271,10 +318,14 @@ def _memory(table: pd.DataFrame) -> Iterator[str]:
     growth = megabytes[table["strategy"] == "peft"].groupby(table["rank"]).mean().dropna()
     full = megabytes[table["strategy"] == "base-ft"].mean()
     if len(growth) > 1 and growth.max() - growth.min() < MEMORY_LEVER * growth.max():
-        yield f"Rank hardly changes memory here ({growth.min():,.1f} to {growth.max():,.1f} MB); the number of context rows does."
+        yield (
+            f"Rank hardly changes memory here ({growth.min():,.1f} to {growth.max():,.1f} MB); the number of "
+            "context rows does."
+        )
     if len(growth) and pd.notna(full) and growth.min() > full:
         yield (
-            f"LoRA saved no memory here ({growth.min():,.1f} MB at least, full fine-tuning {full:,.1f} MB): nearly all of it is activations"
+            f"LoRA saved no memory here ({growth.min():,.1f} MB at least, full fine-tuning {full:,.1f} MB): nearly "
+            "all of it is activations"
             ", which LoRA needs too."
         )
 
@@ -282,13 +333,17 @@ def _memory(table: pd.DataFrame) -> Iterator[str]:
 def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
     """Says whether full fine-tuning is better than LoRA: a claim on the test rows, only a lead on the validation rows."""
     for _, full in table[table["strategy"] == "base-ft"].iloc[:1].iterrows():
-        validation, test = (change(-full[gap], full[half_width(gap)], metric, full["score"]) for gap in ("lora_gap", "test_lora_gap"))
+        validation, test = (
+            change(-full[gap], full[half_width(gap)], metric, full["score"]) for gap in ("lora_gap", "test_lora_gap")
+        )
         if _full_is_better(table):
             gains = full["test_gain"] > full[half_width("test_gain")]
             advice = " Use full fine-tuning." if gains else ""
             yield f"Full fine-tuning is better than the best LoRA ({best}) on the test rows: {test}.{advice}"
         elif full["lora_gap"] < 0:
-            confirmed = "No test rows confirm it" if pd.isna(full["test_score"]) else f"The test rows do not confirm it: {test}"
+            confirmed = (
+                "No test rows confirm it" if pd.isna(full["test_score"]) else f"The test rows do not confirm it: {test}"
+            )
             lead = f"On the validation rows full fine-tuning is ahead of the best LoRA ({best}): {validation}"
             yield f"{lead}. {confirmed}."
 
@@ -303,7 +358,10 @@ def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str
     named = f"seed{'s' * (len(comparison.seeds) > 1)} {', '.join(map(str, comparison.seeds))}"
     compared = f" Compared on {named}, where every configuration has a score." if comparison.left_out else ""
     if comparison.configurations["gap_error"].isna().all() and claim.verdict == "not known":
-        return f"How much of this is noise is not known: predictions of its rows, or those before training, are missing.{compared}"
+        return (
+            "How much of this is noise is not known: predictions of its rows, or those before training, are "
+            f"missing.{compared}"
+        )
     missing = comparison.configurations["gap_error"].isna().any()
     unit = UNIT[claim.units or "random"]
     few = f"Too few {counted(0, unit).removeprefix('0 ')} give no interval."
@@ -323,6 +381,8 @@ def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str
 
 
 def label_of(lora: pd.DataFrame, row: pd.Series) -> str:
-    """Names a configuration, for example ``r=8``, with what else differs between configurations of one rank in brackets."""
+    """Names a configuration, for example ``r=8``, with what else differs between configurations of one rank in
+    brackets.
+    """
     more = ", ".join(WRITTEN[name](row[name]) for name in told_by(lora))
     return f"r={row['rank']}" + (f" ({more})" if more else "")

@@ -1,6 +1,7 @@
 """Groups of held-out rows, and scores without each of them.
 
-In: predictions of held-out rows of one or more seeds. Out: for each seed a score and its replicates, or what the rows have too few of.
+In: predictions of held-out rows of one or more seeds. Out: for each seed a score and its replicates, or what the rows
+have too few of.
 Letters: N rows, M rows of all seeds, U units (rows that an interval counts as one), G groups of units, K classes.
 """
 
@@ -16,17 +17,25 @@ from tabtune_core.settings import SplitBy
 from tabtune_core.store.predictions import Predictions
 
 GROUPS, FEW_GROUPS = 200, 40
-"""Most groups; fewer units are left out one at a time. FEW_GROUPS applies if the metric is recomputed without each group."""
+"""Most groups; fewer units are left out one at a time.
+
+FEW_GROUPS applies if the metric is recomputed without each group.
+"""
 BLOCKS, BLOCK_ROWS, BLOCK_POINTS = 10, 8, (3, 2)
-"""Under a split by time: most blocks, and fewest rows and points in time of a block (two points if there were too few blocks otherwise).
-If the differences of neighbours correlate (autoregressive, 0.5), at least 93 % of intervals contain the truth from 40 rows on; with 20
-blocks of 80 rows, 90 %. Where a day has 20 rows and days correlate (0.8), with 20 blocks of a day each, also 90 %."""
+"""Under a split by time: most blocks, and fewest rows and points in time of a block (two points if there were too few
+blocks otherwise). If the differences of neighbours correlate (autoregressive, 0.5), at least 93 % of intervals contain
+the truth from 40 rows on; with 20 blocks of 80 rows, 90 %. Where a day has 20 rows and days correlate (0.8), with 20
+blocks of a day each, also 90 %.
+"""
 FEWEST_ROWS, FEWEST = 30, 5
-"""Fewest rows; and fewest groups, blocks of time or, if the score is a mean over classes, rows of each class. With fewer, intervals of
-skewed differences contain the truth too rarely (with 20 rows in 93 % of cases for the RMSE of prices), or are too wide to be of use."""
+"""Fewest rows; and fewest groups, blocks of time or, if the score is a mean over classes, rows of each class. With
+fewer, intervals of skewed differences contain the truth too rarely (with 20 rows in 93 % of cases for the RMSE of
+prices), or are too wide to be of use.
+"""
 OF_FAR_TARGETS, NEAR = "", 0.02
-"""In a regression, FEWEST rows must have a target that is not near the median: as far as this share of the largest distance. Where nearly
-all targets are 0, the errors of the few others decide."""
+"""In a regression, FEWEST rows must have a target that is not near the median: as far as this share of the largest
+distance. Where nearly all targets are 0, the errors of the few others decide.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +72,9 @@ class Replicates:
 
 
 class RowGroups:
-    """Puts the rows of held-out parts into groups: rows that belong together share a group, which is the same under every seed."""
+    """Puts the rows of held-out parts into groups: rows that belong together share a group, which is the same under
+    every seed.
+    """
 
     def __init__(self, parts: Sequence[Predictions], metric: Metric) -> None:
         """``parts`` are predictions of one held-out part, one per seed, to be scored by ``metric``."""
@@ -78,7 +89,9 @@ class RowGroups:
         quick = metric.name in (*ROW_MEANS, *OF_COUNTS, *OF_RANKS)  # no loop over the groups, or a quick one
         number = int(unit_M.max()) + 1
         self.number = min(GROUPS if quick else FEW_GROUPS, number)
-        self._group = (np.random.default_rng(0).permutation(number) % self.number)[unit_M]  # neighbouring units may be alike
+        self._group = (np.random.default_rng(0).permutation(number) % self.number)[
+            unit_M
+        ]  # neighbouring units may be alike
         counts: list[tuple[str | None, tuple[float, int], int]] = [
             (None, _equal(unit_M), FEWEST_ROWS if self.split_by == "random" else FEWEST)
         ]
@@ -101,20 +114,26 @@ class RowGroups:
         return self._group[np.searchsorted(self._rows, rows_N)]
 
     def together(self, first: Replicates, second: Replicates) -> float:
-        """Returns how many rows may be wrong together: the copies of a row, as many of a group or block as its labels are alike, or under
-        a split by group as the errors of the two models are if one more group is wholly wrong, as in the rule of three for rows.
+        """Returns how many rows may be wrong together: the copies of a row, as many of a group or block as its labels
+        are alike, or under a split by group as the errors of the two models are if one more group is wholly wrong, as
+        in the rule of three for rows.
         """
         share, both = self._alike, [each for each in (first, second) if each.predicted.size]
         if self.split_by == "group" and self.metric.task == "classification":
             unit_N, more = self._unit_M[np.searchsorted(self._rows, first.rows.rows_N)], round(self._rows_of_unit)
             wrong = [each.predicted.argmax(axis=1) != each.rows.y_N for each in both]
-            units = [*(unit_N + place * len(self._rows) for place in range(len(both))), np.full(more, len(both) * len(self._rows))]
+            units = [
+                *(unit_N + place * len(self._rows) for place in range(len(both))),
+                np.full(more, len(both) * len(self._rows)),
+            ]
             unit_M = np.unique(np.concatenate(units), return_inverse=True)[1]
             share = max(share, alike(np.concatenate([*wrong, np.ones(more, bool)]).astype(int), unit_M))
         return 1 + share * (self._rows_of_unit - 1)
 
     def leave_out(self, rows: Predictions, predicted: Floats) -> Replicates:
-        """Scores predictions ``(N, K)`` or ``(N,)`` of ``rows`` without each group; a group without such rows gets the full score."""
+        """Scores predictions ``(N, K)`` or ``(N,)`` of ``rows`` without each group; a group without such rows gets the
+        full score.
+        """
         metric, y_N, group_N, G = self.metric, rows.y_N, self.of(rows.rows_N), self.number
         rows_G = np.bincount(group_N, minlength=G)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -145,7 +164,8 @@ def _blocks(unit_M: Ints) -> Ints:
 
 
 def _equal(unit_M: Ints) -> tuple[float, int]:
-    """Effective number: how many units of equal size are as informative as these (Kish 1965, Survey Sampling, section 11.7).
+    """Effective number: how many units of equal size are as informative as these (Kish 1965, Survey Sampling, section
+    11.7).
 
     Also returns how many there are.
     """
@@ -154,15 +174,18 @@ def _equal(unit_M: Ints) -> tuple[float, int]:
 
 
 def _far(y_M: Floats, *, squared: bool) -> NDArray[np.bool_]:
-    """Returns which numbers are not near the median. Of absolute errors, unlike squared ones, a few outliers do not decide."""
+    """Returns which numbers are not near the median.
+
+    Of absolute errors, unlike squared ones, a few outliers do not decide.
+    """
     distance_M = np.abs(y_M - np.median(y_M))
     largest = distance_M.max() if squared else np.sort(distance_M)[-min(FEWEST, len(y_M))]
     return np.asarray(distance_M > NEAR * largest)
 
 
 def alike(label_M: Ints, unit_M: Ints) -> float:
-    """Returns how alike the labels of a unit are, from 0 (as if drawn from all) to 1: their intraclass correlation (Fleiss and Cuzick 1979,
-    Applied Psychological Measurement 3, 537-542), and 1 if all rows have the same label.
+    """Returns how alike the labels of a unit are, from 0 (as if drawn from all) to 1: their intraclass correlation
+    (Fleiss and Cuzick 1979, Applied Psychological Measurement 3, 537-542), and 1 if all rows have the same label.
     """
     counts_UK = np.zeros((int(unit_M.max()) + 1, int(label_M.max()) + 1))
     np.add.at(counts_UK, (unit_M, label_M), 1)

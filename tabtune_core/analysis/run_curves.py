@@ -1,10 +1,12 @@
-"""The curves of one run, continued from the last event read and never longer than a chart needs; and the means of several runs.
+"""The curves of one run, continued from the last event read and never longer than a chart needs; and the means of
+several runs.
 
-In: the store, read again and again. Out: frames of at most MOST rows (evaluations: all), however many events the run emitted.
+In: the store, read again and again. Out: frames of at most MOST rows (evaluations: all), however many events the run
+emitted.
 
-Longer curves are thinned. A kept step has the lowest or the highest loss among its neighbours, and the first and the last step are always
-kept. A kept memory sample has the largest bytes of those that it replaces, and the mean of the GPU's readings. Highest and lowest values
-are never lost.
+Longer curves are thinned. A kept step has the lowest or the highest loss among its neighbours, and the first and the
+last step are always kept. A kept memory sample has the largest bytes of those that it replaces, and the mean of the
+GPU's readings. Highest and lowest values are never lost.
 """
 
 import dataclasses
@@ -30,15 +32,25 @@ LOW, HIGH = "_low", "_high"
 """Suffixes of the columns that hold the lowest and the highest value beside a mean."""
 BINS = 200
 """Number of bins along seconds, because the samples of different runs have different times."""
-KINDS = {"steps": ("StepDone",), "scores": ("Evaluated",), "memory": ("MemorySampled",), "phases": ("PhaseStarted", "PhaseDone")}
+KINDS = {
+    "steps": ("StepDone",),
+    "scores": ("Evaluated",),
+    "memory": ("MemorySampled",),
+    "phases": ("PhaseStarted", "PhaseDone"),
+}
 """The events that each frame is made of."""
 
 STARTS = ("RunPlanned", "Resumed")
-"""Each of these means that the run was resumed and has withdrawn some of its events, so it is read again from the start."""
+"""Each of these means that the run was resumed and has withdrawn some of its events, so it is read again from the
+start.
+"""
 
 
 class RunCurves:
-    """The frames ``steps``, ``scores``, ``memory`` and ``phases`` of a run. Thread-safe; a frame that was returned is never modified."""
+    """The frames ``steps``, ``scores``, ``memory`` and ``phases`` of a run.
+
+    Thread-safe; a frame that was returned is never modified.
+    """
 
     def __init__(self, store: RunStore, run_id: str) -> None:
         self._store, self._run_id, self._lock = store, run_id, threading.Lock()
@@ -55,7 +67,9 @@ class RunCurves:
         self.frames = {
             "steps": as_frame([], STEP_COLUMNS),
             "scores": as_frame([], SCORE_COLUMNS),
-            "memory": as_frame([], MEMORY_COLUMNS).astype({"step": np.int64} | dict.fromkeys(METER_COLUMNS, np.float64)),
+            "memory": as_frame([], MEMORY_COLUMNS).astype(
+                {"step": np.int64} | dict.fromkeys(METER_COLUMNS, np.float64)
+            ),
             "phases": _phase_frame([]),
         }
 
@@ -69,7 +83,10 @@ class RunCurves:
         return sum(int(frame.memory_usage().sum()) for frame in self.frames.values())
 
     def read_on(self, status: str = "") -> "RunCurves":
-        """Reads the events that the run has emitted since the last call. If its ``status`` has changed, an open phase may have ended."""
+        """Reads the events that the run has emitted since the last call.
+
+        If its ``status`` has changed, an open phase may have ended.
+        """
         with self._lock:
             seqs = self._store.last_seqs(self._run_id, [*STARTS, *(kind for kinds in KINDS.values() for kind in kinds)])
             starts = {kind: seqs.pop(kind) for kind in STARTS}
@@ -78,7 +95,9 @@ class RunCurves:
                 self._starts = starts
             done = [(np.array([-np.inf]), np.array([self._last_step], dtype=np.int64))]
             for rows in self._new(seqs, "StepDone"):
-                done.append((np.array([row["time"] for row in rows]), np.array([row["step"] for row in rows], dtype=np.int64)))
+                done.append(
+                    (np.array([row["time"] for row in rows]), np.array([row["step"] for row in rows], dtype=np.int64))
+                )
                 self._add("steps", as_frame(rows, STEP_COLUMNS), halve_steps)
             for rows in self._new(seqs, "Evaluated"):
                 metrics = list(dict.fromkeys(name for row in rows for name in row["scores"]))
@@ -105,7 +124,12 @@ class RunCurves:
         done = {values["phase"]: values for values in self._store.fields([run.id], "PhaseDone")}
         for begun in self._store.fields([run.id], "PhaseStarted"):
             over = done.get(begun["phase"], {"time": run.ended, "growth_bytes": None, "peak_bytes": {}})
-            row = {"run": run.id, "phase": begun["phase"], "start_seconds": begun["time"] - began, "growth_bytes": over["growth_bytes"]}
+            row = {
+                "run": run.id,
+                "phase": begun["phase"],
+                "start_seconds": begun["time"] - began,
+                "growth_bytes": over["growth_bytes"],
+            }
             row["end_seconds"] = None if over["time"] is None else over["time"] - began
             rows.append(row | {f"peak_{meter}_bytes": over["peak_bytes"].get(meter) for meter in METERS})
         return _phase_frame(rows)
@@ -122,17 +146,27 @@ class RunCurves:
 
 
 def halve_steps(steps: pd.DataFrame) -> pd.DataFrame:
-    """Keeps the rows with the lowest and the highest loss of every four; NaN counts as the highest. Both ends are kept."""
+    """Keeps the rows with the lowest and the highest loss of every four; NaN counts as the highest.
+
+    Both ends are kept.
+    """
     inner = (len(steps) - 2) // 4 * 4
-    loss_G4 = np.nan_to_num(steps["loss"].to_numpy(dtype=np.float64)[1 : 1 + inner], nan=np.inf).reshape(-1, 4)  # G groups
+    loss_G4 = np.nan_to_num(steps["loss"].to_numpy(dtype=np.float64)[1 : 1 + inner], nan=np.inf).reshape(
+        -1, 4
+    )  # G groups
     first_G = 1 + 4 * np.arange(len(loss_G4))
-    chosen_G2 = np.sort(np.stack([first_G + loss_G4.argmin(axis=1), first_G + 3 - loss_G4[:, ::-1].argmax(axis=1)], axis=1), axis=1)
+    chosen_G2 = np.sort(
+        np.stack([first_G + loss_G4.argmin(axis=1), first_G + 3 - loss_G4[:, ::-1].argmax(axis=1)], axis=1), axis=1
+    )
     kept = np.unique(np.concatenate([[0], chosen_G2.ravel(), np.arange(1 + inner, len(steps))]))
     return steps.iloc[kept].reset_index(drop=True)
 
 
 def halve_samples(samples: pd.DataFrame) -> pd.DataFrame:
-    """Merges neighbouring pairs of a phase: the earlier step and time, the most bytes, the mean of the readings. Keeps the last sample."""
+    """Merges neighbouring pairs of a phase: the earlier step and time, the most bytes, the mean of the readings.
+
+    Keeps the last sample.
+    """
     begins = (samples["phase"] != samples["phase"].shift()).to_numpy()
     starts = np.flatnonzero(begins)
     place = np.arange(len(samples)) - starts[np.cumsum(begins) - 1]  # position within the phase
@@ -140,12 +174,17 @@ def halve_samples(samples: pd.DataFrame) -> pd.DataFrame:
     alone[-1] = True
     group = np.cumsum(alone) - 1
     how = {name: "max" if name.endswith("_bytes") else "mean" for name in METER_COLUMNS}
-    joined = samples.groupby(group, sort=False).agg({name: "first" for name in ("run", "step", "seconds", "phase")} | how)
+    joined = samples.groupby(group, sort=False).agg(
+        {name: "first" for name in ("run", "step", "seconds", "phase")} | how
+    )
     return joined.reset_index(drop=True)[list(samples.columns)]
 
 
 def as_frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:
-    """Builds a frame by column, which is faster than from dicts. A value that should be a number but is not becomes NaN."""
+    """Builds a frame by column, which is faster than from dicts.
+
+    A value that should be a number but is not becomes NaN.
+    """
     frame = pd.DataFrame({name: [row.get(name) for row in rows] for name in columns}, columns=columns)
     words = {"run", "phase", "split"}
     odd = [name for name in columns if name not in words | {"best"} and frame[name].dtype == object and len(frame)]
@@ -158,10 +197,11 @@ def _phase_frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
 
 
 def group_means(frame: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Averages runs that are drawn as one curve: at each place the mean, lowest and highest value of the runs that have reached it.
+    """Averages runs that are drawn as one curve: at each place the mean, lowest and highest value of the runs that have
+    reached it.
 
-    ``frame`` has ``run``, a category that several runs may share, and numbers in any unit. ``by`` is the column that aligns their rows:
-    ``step``, ``phase``, or ``seconds``, which are rounded to the nearest of BINS equal bins.
+    ``frame`` has ``run``, a category that several runs may share, and numbers in any unit. ``by`` is the column that
+    aligns their rows: ``step``, ``phase``, or ``seconds``, which are rounded to the nearest of BINS equal bins.
 
     Columns without numbers are left out; a column that only some runs have is the mean over those.
     """

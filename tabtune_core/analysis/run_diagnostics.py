@@ -1,8 +1,8 @@
 """The guide's table of troubles, as data, and which of them a run has.
 
-In: a run with its curves. Out: what was seen, with the run's own numbers, the row of the table that helps, and other settings to try.
-The guide's section 11 is corrected where it does not hold: the learning rate comes before the rank, and memory depends on the context
-rows, hardly on the rank.
+In: a run with its curves. Out: what was seen, with the run's own numbers, the row of the table that helps, and other
+settings to try. The guide's section 11 is corrected where it does not hold: the learning rate comes before the rank,
+and memory depends on the context rows, hardly on the rank.
 """
 
 import math
@@ -49,7 +49,9 @@ GUIDE: dict[str, Row] = {
         "Use fewer context rows",
         "fewer query rows a step, fewer columns, gradient checkpointing; a lower rank hardly changes it",
     ),
-    "flat": Row("The loss does not fall", "Take two or three times the learning rate", "train longer; adapt more modules"),
+    "flat": Row(
+        "The loss does not fall", "Take two or three times the learning rate", "train longer; adapt more modules"
+    ),
     "no gain": Row(
         "No gain over zero-shot",
         "Try another learning rate before another rank",
@@ -70,7 +72,11 @@ GUIDE: dict[str, Row] = {
         "Check for target leakage: the Data page lists suspicious columns",
         "more validation rows, or a harder table, to see a difference between runs",
     ),
-    "slow": Row("Predicting with LoRA is slow", "Use the merged checkpoint, which is as fast as the base model", "a smaller ensemble"),
+    "slow": Row(
+        "Predicting with LoRA is slow",
+        "Use the merged checkpoint, which is as fast as the base model",
+        "a smaller ensemble",
+    ),
 }
 
 
@@ -106,8 +112,8 @@ def troubles(
 ) -> list[Trouble]:
     """Returns what is wrong with a run, most serious first.
 
-    ``frames`` holds its ``steps`` and ``scores`` as in ``curves.frame_of``. ``failure`` is the class name of the error that ended it,
-    ``phase`` the last phase that it entered, ``full`` the full fine-tuning of the same sweep and seed.
+    ``frames`` holds its ``steps`` and ``scores`` as in ``curves.frame_of``. ``failure`` is the class name of the error
+    that ended it, ``phase`` the last phase that it entered, ``full`` the full fine-tuning of the same sweep and seed.
     """
     if run.settings.strategy in REFERENCES or run.status == "cancelled":
         return []
@@ -124,7 +130,11 @@ def out_of_memory(run: Run, plan: RunPlanned | None, failure: str, phase: Phase 
     if run.status not in ("failed", "interrupted") or failure != FULL_MEMORY_CLASSES[0]:
         return None
     name, rows = _rows_to_lower(run.settings, plan, phase)
-    what = "needed more memory than there was" if run.status == "failed" else "was killed, most often because memory ran out"
+    what = (
+        "needed more memory than there was"
+        if run.status == "failed"
+        else "was killed, most often because memory ran out"
+    )
     when = " to predict" if name == "predict_context_rows" else ""
     seen = f"The run {what}. It used {rows:,} context rows{when}, and memory grows with them."
     fewer = max(rows // 2, LEAST_CONTEXT)
@@ -135,9 +145,14 @@ def out_of_memory(run: Run, plan: RunPlanned | None, failure: str, phase: Phase 
 
 
 def _rows_to_lower(settings: RunSettings, plan: RunPlanned | None, phase: Phase | None) -> tuple[str, int]:
-    """Returns the setting that memory depends on and its context rows: of predictions if it ended while predicting, else of a step."""
+    """Returns the setting that memory depends on and its context rows: of predictions if it ended while predicting,
+    else of a step.
+    """
     if settings.strategy == "inference" or phase in PREDICTING:
-        return "predict_context_rows", plan.context_rows if plan else settings.train.predict_context_rows or settings.train.context_rows
+        return (
+            "predict_context_rows",
+            plan.context_rows if plan else settings.train.predict_context_rows or settings.train.context_rows,
+        )
     context_rows = settings.train.context_rows
     return "context_rows", min(context_rows, plan.train_context_rows or plan.context_rows) if plan else context_rows
 
@@ -154,7 +169,9 @@ def diverged(run: Run) -> Trouble | None:
 
 
 def flat(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
-    """The last fifth of steps has a mean loss not two standard errors below that of the first fifth; no evaluation was a gain."""
+    """The last fifth of steps has a mean loss not two standard errors below that of the first fifth; no evaluation was
+    a gain.
+    """
     steps = _finite(steps, "loss")
     loss = steps["loss"].to_numpy(dtype=np.float64)
     gained = scores[(scores["split"] == "validation") & (scores["step"] > 0)]["best"].astype(bool).any()
@@ -168,12 +185,16 @@ def flat(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
     step = steps["step"].to_numpy()  # a long run's frame leaves out steps
     first, last = step[fifth - 1] - step[0] + 1, step[-1] - step[-fifth] + 1
     return Trouble(
-        "flat", f"The mean training loss of the first {first} steps is {start.mean():.4f}, that of the last {last} {end.mean():.4f}."
+        "flat",
+        f"The mean training loss of the first {first} steps is {start.mean():.4f}, that of the last {last} "
+        f"{end.mean():.4f}.",
     )
 
 
 def overfitting(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
-    """Several evaluations followed the best one, the later worse than the earlier, while the training loss kept falling."""
+    """Several evaluations followed the best one, the later worse than the earlier, while the training loss kept
+    falling.
+    """
     metric = run.settings.selection_metric
     if run.status in ("diverged", "failed") or metric not in scores:
         return None
@@ -194,7 +215,8 @@ def overfitting(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble 
     then, now = (METRICS[metric].text(sign * one, cost[-1] - cost[best]) for one in (cost[best], cost[-1]))
     return Trouble(
         "overfitting",
-        f"Validation {label} was best at step {best_step} ({then}) and is {now} at the last evaluation, while the training loss fell"
+        f"Validation {label} was best at step {best_step} ({then}) and is {now} at the last evaluation, while the "
+        "training loss fell"
         f" from {loss[1].mean():.4f} to {loss[0].mean():.4f} on average.",
     )
 
@@ -207,7 +229,9 @@ def no_gain(run: Run) -> Trouble | None:
     seen = "No evaluation on the validation rows beat zero-shot, so the pretrained weights are kept"
     zero_shot = run.result.zero_shot_validation.get(metric, math.nan)
     return Trouble(
-        "no gain", seen + (f" ({METRICS[metric].written} {METRICS[metric].text(zero_shot)})." if math.isfinite(zero_shot) else ".")
+        "no gain",
+        seen
+        + (f" ({METRICS[metric].written} {METRICS[metric].text(zero_shot)})." if math.isfinite(zero_shot) else "."),
     )
 
 
@@ -220,7 +244,8 @@ def behind(run: Run, full: Run | None, plan: RunPlanned | None) -> Trouble | Non
         return None
     return Trouble(
         "behind",
-        f"Validation accuracy is {ours:.4f}; full fine-tuning with the same seed has {theirs:.4f}, more than one standard error above it.",
+        f"Validation accuracy is {ours:.4f}; full fine-tuning with the same seed has {theirs:.4f}, more than one "
+        "standard error above it.",
     )
 
 

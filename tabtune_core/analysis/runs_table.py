@@ -18,7 +18,10 @@ from tabtune_core.settings import REFERENCES, SETTINGS, TRAINED, RunSettings
 from tabtune_core.store.run_row import Run
 
 NO_ADAPTER = "no adapter is offered: it was not verified in a fresh process"
-NO_GAIN, NOT_MEASURED = "no gain over zero-shot", "its score is not defined on the validation rows, so that nothing was measured"
+NO_GAIN, NOT_MEASURED = (
+    "no gain over zero-shot",
+    "its score is not defined on the validation rows, so that nothing was measured",
+)
 SCIKIT_LEARN = "scikit-learn"
 """Model of the runs that need no foundation model."""
 TEXT, WHOLE, NUMBER = "object", "Int64", "float64"
@@ -68,13 +71,15 @@ COLUMNS = tuple(_KINDS)
 
 
 def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
-    """One row per run, best first by the validation score ``rank_by``; equal scores share a place, the smaller run first.
+    """One row per run, best first by the validation score ``rank_by``; equal scores share a place, the smaller run
+    first.
 
-    Runs without that score and archived ones come last and have no place. ``variant`` also names settings without a column that differ in a
-    sweep. ``gain`` and ``test_gain`` are how much better than the run's own zero-shot the score is on the validation and test rows; 0 if no
-    trained state was better, so that the pretrained model was kept. ``apart`` is why a run is not compared with the others.
-    ``run_growth_memory_bytes`` is the peak of training or of prediction, whichever is higher: zero-shot has no training.
-    ``resumed`` says whether the run was resumed, and from where.
+    Runs without that score and archived ones come last and have no place. ``variant`` also names settings without a
+    column that differ in a sweep. ``gain`` and ``test_gain`` are how much better than the run's own zero-shot the score
+    is on the validation and test rows; 0 if no trained state was better, so that the pretrained model was kept.
+    ``apart`` is why a run is not compared with the others. ``run_growth_memory_bytes`` is the peak of training or of
+    prediction, whichever is higher: zero-shot has no training. ``resumed`` says whether the run was resumed, and from
+    where.
 
     Raises:
         SettingError: for a metric that does not exist.
@@ -89,7 +94,9 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
 
 
 def best_first(board: pd.DataFrame, score: "pd.Series[float]", rank_by: str) -> pd.DataFrame:
-    """Returns the rows with their ``place``: equal scores share one, the fewest trained parameters first; last are rows without a score."""
+    """Returns the rows with their ``place``: equal scores share one, the fewest trained parameters first; last are rows
+    without a score.
+    """
     place = score.rank(method="min", ascending=not METRICS[rank_by].higher_is_better)
     by = ["place", "trainable_parameters"]
     return board.assign(place=place).sort_values(by, kind="stable", na_position="last", ignore_index=True)
@@ -100,8 +107,8 @@ def _of_kind(kind: str) -> dict[str, str]:
 
 
 def one_meter(board: pd.DataFrame, columns: Sequence[str] = MEMORY) -> pd.DataFrame:
-    """Leaves out what was measured on another kind of device than that of most trained runs, as the meter tells: a GPU's memory and a
-    process's are not compared.
+    """Leaves out what was measured on another kind of device than that of most trained runs, as the meter tells: a
+    GPU's memory and a process's are not compared.
     """
     if "memory_meter" not in board:
         return board
@@ -128,7 +135,10 @@ def _differing(runs: Sequence[Run]) -> dict[str, str]:
     for alike in groups.values():
         each = [_others(run.settings) for run in alike]
         names = [name for name, value in each[0].items() if any(values[name] != value for values in each[1:])]
-        said |= {run.id: ", ".join(f"{name} {values[name]}" for name in names) for run, values in zip(alike, each, strict=True)}
+        said |= {
+            run.id: ", ".join(f"{name} {values[name]}" for name in names)
+            for run, values in zip(alike, each, strict=True)
+        }
     return said
 
 
@@ -162,7 +172,12 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
     if settings.strategy in TRAINED:
         row["learning_rate"] = settings.learning_rate
     if settings.strategy == "peft":
-        row |= {"rank": lora.rank, "alpha": lora.effective_alpha, "dropout": lora.dropout, "targets": " ".join(lora.targets) or "default"}
+        row |= {
+            "rank": lora.rank,
+            "alpha": lora.effective_alpha,
+            "dropout": lora.dropout,
+            "targets": " ".join(lora.targets) or "default",
+        }
     return row | _measured(run, run.result) if run.result else row
 
 
@@ -187,7 +202,9 @@ def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
     groups = {"validation": result.validation, "test": result.test, "zero_shot_validation": result.zero_shot_validation}
     row |= {f"{group}_{name}": score for group, scores in groups.items() for name, score in scores.items()}
     if run.settings.strategy in REFERENCES:
-        row |= dict.fromkeys(("steps", "best_step", "stopped_early", "trainable_parameters", "total_parameters", "trainable_percent"))
+        row |= dict.fromkeys(
+            ("steps", "best_step", "stopped_early", "trainable_parameters", "total_parameters", "trainable_percent")
+        )
     if result.best_step == 0 and run.settings.strategy in TRAINED:
         measured = math.isfinite(result.validation.get(run.settings.selection_metric, math.nan))
         row["note"] = NO_GAIN if measured else NOT_MEASURED

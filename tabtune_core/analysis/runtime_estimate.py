@@ -1,5 +1,6 @@
-"""How long a sweep will take and how much its memory grows, from the user's own earlier runs. If no run is similar, from a few steps that
-were measured on this machine. Without those steps the answer is unknown: a number is never made up.
+"""How long a sweep will take and how much its memory grows, from the user's own earlier runs. If no run is similar,
+from a few steps that were measured on this machine. Without those steps the answer is unknown: a number is never made
+up.
 """
 
 import math
@@ -25,14 +26,17 @@ NEAR = 2
 LATEST_RUNS = 40
 """How many of a model's latest runs times are taken from."""
 GROWS_ON_RATIO, GROWS_ON_BYTES = 1.03, 2e6
-"""A whole run grows resident memory by this factor of the growth of its first few steps, plus these bytes: the heap keeps growing, by a
-huge page and more. From 89 random runs that each had such a measurement."""
+"""A whole run grows resident memory by this factor of the growth of its first few steps, plus these bytes: the heap
+keeps growing, by a huge page and more. From 89 random runs that each had such a measurement.
+"""
 CLASSES_AT_ONCE = 10
 """More classes are predicted in several passes."""
 
 
 def kind_of(settings: RunSettings) -> tuple[Any, ...]:
-    """Returns the settings that decide what a step computes: the times of two runs are comparable only if all of these are equal."""
+    """Returns the settings that decide what a step computes: the times of two runs are comparable only if all of these
+    are equal.
+    """
     lora, train = settings.lora, settings.train
     adapted: tuple[Any, ...] = ()
     if settings.strategy == "peft":
@@ -57,14 +61,20 @@ class TrainedOn:
     def plan(cls, split: SplitSizes, *, features: int, classes: int, on_gpu: bool) -> "TrainedOn":
         """Returns the sizes for a table that will be split as ``split`` says."""
         device = "cuda" if on_gpu else "cpu"
-        return cls(train_rows=split.train, validation_rows=split.validation, features=features, classes=classes, device=device)
+        return cls(
+            train_rows=split.train, validation_rows=split.validation, features=features, classes=classes, device=device
+        )
 
     @classmethod
     def of(cls, run: RunPlanned) -> "TrainedOn":
         """Returns the sizes and the device of a run that has begun."""
         device = "cpu" if run.device.startswith("cpu") else "cuda"
         return cls(
-            train_rows=run.train_rows, validation_rows=run.validation_rows, features=run.features, classes=len(run.classes), device=device
+            train_rows=run.train_rows,
+            validation_rows=run.validation_rows,
+            features=run.features,
+            classes=len(run.classes),
+            device=device,
         )
 
     def size_of(self, settings: RunSettings) -> "Size":
@@ -78,7 +88,9 @@ class TrainedOn:
             shown=step.context + step.query,
             evaluated=evaluation_context + validation,
         )
-        return Size(step.context, step.query, self.features, validation, evaluation_context, every, self.classes, self.device)
+        return Size(
+            step.context, step.query, self.features, validation, evaluation_context, every, self.classes, self.device
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +115,10 @@ class Size:
 
     def is_near(self, other: "Size") -> bool:
         """Whether seconds can be scaled from one to the other by their cells."""
-        mine, others = ((size.context, size.query, size.features, size.validation, size.shown, size.eval_every) for size in (self, other))
+        mine, others = (
+            (size.context, size.query, size.features, size.validation, size.shown, size.eval_every)
+            for size in (self, other)
+        )
         near = all(max(one, two) <= NEAR * max(1, min(one, two)) for one, two in zip(mine, others, strict=True))
         passes = {math.ceil(size.classes / CLASSES_AT_ONCE) for size in (self, other)}
         return near and self.device == other.device and len(passes) == 1
@@ -120,7 +135,9 @@ class Pace:
     measured: bool = False
     """Whether it comes from a few steps that were measured before the first run, not from a finished run."""
     growth_ratio: float | None = None
-    """Measured memory growth divided by the estimate for its settings and size; None if it was not measured, or for a pack of runs."""
+    """Measured memory growth divided by the estimate for its settings and size; None if it was not measured, or for a
+    pack of runs.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +153,9 @@ class TimeEstimate:
 
 
 def pace_of(run: Run, plan: RunPlanned) -> Pace | None:
-    """Returns the pace of a run; None if it has no result or trained nothing, or an earlier version measured time differently."""
+    """Returns the pace of a run; None if it has no result or trained nothing, or an earlier version measured time
+    differently.
+    """
     result = run.result
     if result is None or not result.steps_done or math.isnan(result.train_seconds):
         return None
@@ -165,7 +184,9 @@ def _growth_ratio(run: RunSettings, size: Size, growth_bytes: float | None) -> f
 def latest(runs: Iterable[Run], model: str) -> list[Run]:
     """Returns the last trained runs of a model that finished with a result, at most LATEST_RUNS."""
     finished = [run for run in runs if run.settings.model == model and run.status == "finished" and run.result]
-    return sorted((run for run in finished if run.settings.strategy in TRAINED), key=lambda run: run.ended or 0)[-LATEST_RUNS:]
+    return sorted((run for run in finished if run.settings.strategy in TRAINED), key=lambda run: run.ended or 0)[
+        -LATEST_RUNS:
+    ]
 
 
 def read_paces(store: RunStore, run_ids: Iterable[str]) -> list[Pace]:
@@ -191,7 +212,9 @@ def measured_paces(results: Iterable[Mapping[str, Any]]) -> list[Pace]:
             size, growth = trained_on.size_of(settings), measured.get("growth_bytes")
             whole = growth if growth is None or size.device != "cpu" else GROWS_ON_RATIO * growth + GROWS_ON_BYTES
             ratio = _growth_ratio(settings, size, whole)
-            paces.append(Pace(kind_of(settings), size, float(measured["seconds_a_step"]), measured=True, growth_ratio=ratio))
+            paces.append(
+                Pace(kind_of(settings), size, float(measured["seconds_a_step"]), measured=True, growth_ratio=ratio)
+            )
     return paces
 
 
@@ -202,20 +225,26 @@ def not_known(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: Tr
 
 
 def growth_ratio(paces: Sequence[Pace], trained_on: TrainedOn, run: RunSettings) -> float | None:
-    """Measured memory growth divided by the estimate: the median of runs of its kind that are near in size; None without such a run."""
+    """Measured memory growth divided by the estimate: the median of runs of its kind that are near in size; None
+    without such a run.
+    """
     near = _near(run, [pace for pace in paces if pace.growth_ratio is not None], trained_on.size_of(run))
     return median(pace.growth_ratio or 0.0 for pace in near) if near else None
 
 
 def _near(run: RunSettings, paces: Sequence[Pace], size: Size) -> list[Pace]:
-    """Returns the paces of finished runs of the same kind and of near size or, without such a run, those that were measured."""
+    """Returns the paces of finished runs of the same kind and of near size or, without such a run, those that were
+    measured.
+    """
     kind = kind_of(run)
     near = [pace for pace in paces if pace.kind == kind and pace.size.is_near(size)]
     return [pace for pace in near if not pace.measured] or near
 
 
 def step_seconds(run: RunSettings, paces: Sequence[Pace], size: Size) -> TimeEstimate | None:
-    """Estimates one step: the median of runs of its kind that are near in size, each scaled by cells; None without such a run."""
+    """Estimates one step: the median of runs of its kind that are near in size, each scaled by cells; None without such
+    a run.
+    """
     near = _near(run, paces, size)
     if not near:
         return None
@@ -237,7 +266,9 @@ def train_seconds(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on
         if step is None:
             return None
         known[kind] = step
-        steps = run.train.steps or run.train.epochs * EpisodeSize(size.context, size.query).steps_an_epoch(trained_on.train_rows)
+        steps = run.train.steps or run.train.epochs * EpisodeSize(size.context, size.query).steps_an_epoch(
+            trained_on.train_rows
+        )
         total += min(steps * step.seconds, max(step.seconds, run.train.time_limit or math.inf))
     return TimeEstimate(total, sum(step.runs for step in known.values()), any(step.measured for step in known.values()))
 
@@ -246,10 +277,13 @@ def beyond_limit(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on:
     """Warns about a time limit that is shorter than one step, if the pace of such a run is known."""
     for run in runs:
         limit = run.train.time_limit
-        step = None if limit is None or run.strategy not in TRAINED else step_seconds(run, paces, trained_on.size_of(run))
+        step = (
+            None if limit is None or run.strategy not in TRAINED else step_seconds(run, paces, trained_on.size_of(run))
+        )
         if step is not None and limit is not None and step.seconds > limit:
             return (
-                f"The time limit of {limit:g} s is shorter than one step, which takes about {step.seconds:.2g} s with its share of the "
+                f"The time limit of {limit:g} s is shorter than one step, which takes about {step.seconds:.2g} s "
+                "with its share of the "
                 f"evaluations ({came_from(step)}): such a run does one step and evaluates it."
             )
     return None
@@ -258,5 +292,7 @@ def beyond_limit(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on:
 def came_from(estimate: TimeEstimate) -> str:
     """Says what an estimate comes from, for example ``from 3 finished runs like these``."""
     runs = f"{counted(estimate.runs, 'finished run')} like {'these' if estimate.runs != 1 else 'this'}"
-    parts = ([runs] if estimate.runs else []) + (["a measurement of a few steps on this machine"] if estimate.measured else [])
+    parts = ([runs] if estimate.runs else []) + (
+        ["a measurement of a few steps on this machine"] if estimate.measured else []
+    )
     return f"from {' and '.join(parts)}"

@@ -17,7 +17,8 @@ Ints = NDArray[np.int64]
 def without_groups(
     metric: Metric, y_N: NDArray[np.generic], predicted: Floats, group_N: Ints, groups: int, *, rarer: int | None = None
 ) -> Floats:
-    """Computes the score of predictions ``(N, K)`` or ``(N,)`` without each group, ``(G,)``; NaN where it is not defined.
+    """Computes the score of predictions ``(N, K)`` or ``(N,)`` without each group, ``(G,)``; NaN where it is not
+    defined.
 
     ``rarer`` is that of ``Metric.score``.
     """
@@ -29,7 +30,9 @@ def without_groups(
         each = [OF_RANKS[metric.name](label_N == k, predicted[:, k], group_N, groups) for k in ranked]
         return np.mean(each, axis=0) if each else np.full(groups, math.nan)
     kept_GN = (group_N != g for g in range(groups))
-    return np.array([metric.function(y_N[kept_N], predicted[kept_N]) if kept_N.any() else math.nan for kept_N in kept_GN])
+    return np.array(
+        [metric.function(y_N[kept_N], predicted[kept_N]) if kept_N.any() else math.nan for kept_N in kept_GN]
+    )
 
 
 def _area(own_N: NDArray[np.bool_], p_N: Floats, group_N: Ints, groups: int) -> Floats:
@@ -38,7 +41,9 @@ def _area(own_N: NDArray[np.bool_], p_N: Floats, group_N: Ints, groups: int) -> 
     Pairs within one group are counted at the mean of all pairs.
     """
     above, below = int(own_N.sum()), int((~own_N).sum())
-    won_N = np.empty(len(p_N))  # pairs of a row of the class with one of another class that the first wins; a tie counts half
+    won_N = np.empty(
+        len(p_N)
+    )  # pairs of a row of the class with one of another class that the first wins; a tie counts half
     won_N[own_N] = _below(p_N[own_N], p_N[~own_N])
     won_N[~own_N] = above - _below(p_N[~own_N], p_N[own_N])
     area = won_N[own_N].sum() / (above * below)
@@ -55,7 +60,9 @@ def _below(p_N: Floats, others: Floats) -> Floats:
 
 
 def _average_precision(own_N: NDArray[np.bool_], p_N: Floats, group_N: Ints, groups: int) -> Floats:
-    """Average precision without each group: for each row of the class, the share of the class among rows at least as high; their mean."""
+    """Average precision without each group: for each row of the class, the share of the class among rows at least as
+    high; their mean.
+    """
     order = np.argsort(-p_N, kind="stable")
     own_N, group_N, down_N = own_N[order], group_N[order], -p_N[order]
     last_N = np.searchsorted(down_N, down_N, side="right") - 1  # place of the last row with the same probability
@@ -86,7 +93,9 @@ def _matthews(counts_GKK: Floats) -> Floats:
     true_GK, said_GK = counts_GKK.sum(axis=2), counts_GKK.sum(axis=1)
     right_G, rows_G = np.trace(counts_GKK, axis1=1, axis2=2), true_GK.sum(axis=1)
     spread_G = (rows_G**2 - (true_GK**2).sum(axis=1)) * (rows_G**2 - (said_GK**2).sum(axis=1))
-    return np.asarray((right_G * rows_G - (true_GK * said_GK).sum(axis=1)) / np.sqrt(np.where(spread_G > 0, spread_G, np.inf)))
+    return np.asarray(
+        (right_G * rows_G - (true_GK * said_GK).sum(axis=1)) / np.sqrt(np.where(spread_G > 0, spread_G, np.inf))
+    )
 
 
 def _balanced_accuracy(counts_GKK: Floats) -> Floats:
@@ -101,7 +110,9 @@ OF_RANKS = {"roc_auc": _area, "average_precision": _average_precision}
 
 
 def one_row(metric: Metric, y_N: NDArray[np.generic], predicted: Floats, rarer: int | None = None) -> float:
-    """Returns what a perfect score of classes or ranks loses if one row of the rarest class is predicted wrongly; 0 for other scores."""
+    """Returns what a perfect score of classes or ranks loses if one row of the rarest class is predicted wrongly; 0 for
+    other scores.
+    """
     if metric.interval == Interval.PLAIN:
         return 0.0
     said_N = np.array(y_N, dtype=np.int64)

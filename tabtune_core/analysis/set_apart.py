@@ -1,4 +1,5 @@
-"""Which runs of a sweep are not compared with the others, and why: they trained less, used other rows, or did not finish.
+"""Which runs of a sweep are not compared with the others, and why: they trained less, used other rows, or did not
+finish.
 
 In: runs. Out: a reason for each run that is set apart.
 """
@@ -22,9 +23,9 @@ ENDS: dict[Status, str] = {
 def apart(runs: Sequence[Run]) -> dict[str, str]:
     """Maps run id to why the run is not compared with the rest of its sweep; empty if it is.
 
-    Runs that differ from most of their sweep in steps or context rows are apart, and so are runs whose held-out rows differ from most under
-    their seed. A run that stopped early is complete. If two values are equally frequent, the first counts as usual. Archived runs do not
-    count.
+    Runs that differ from most of their sweep in steps or context rows are apart, and so are runs whose held-out rows
+    differ from most under their seed. A run that stopped early is complete. If two values are equally frequent, the
+    first counts as usual. Archived runs do not count.
     """
     reasons = {run.id: ENDS.get(run.status, "") for run in runs}
     for key, of_seed, text in _SAME:
@@ -44,17 +45,30 @@ def apart(runs: Sequence[Run]) -> dict[str, str]:
 def _split(run: Run) -> Hashable:
     own, train = run.settings, run.settings.train
     sizes = (own.validation_share, own.test_share, train.validation_rows, train.test_rows)
-    rule = (own.split_at_median, own.group_rare_classes, own.split_by, own.split_column, own.split_seed, own.test_rows_move)
+    rule = (
+        own.split_at_median,
+        own.group_rare_classes,
+        own.split_by,
+        own.split_column,
+        own.split_seed,
+        own.test_rows_move,
+    )
     return (own.dataset, own.target, *sizes, *rule)
 
 
 def _steps(run: Run) -> Hashable:
     train = run.settings.train
-    return (counted(train.steps, "step") if train.steps else counted(train.epochs, "epoch")) if run.settings.strategy in TRAINED else None
+    return (
+        (counted(train.steps, "step") if train.steps else counted(train.epochs, "epoch"))
+        if run.settings.strategy in TRAINED
+        else None
+    )
 
 
 def _rows_shown(run: Run) -> Hashable:
-    """Context rows while predicting; a result of an earlier version lacks them, and had as many as the settings ask for."""
+    """Context rows while predicting; a result of an earlier version lacks them, and had as many as the settings ask
+    for.
+    """
     if run.result is None or run.settings.strategy not in MODELS:
         return None
     return run.settings.train.context_rows if run.result.context_rows is None else run.result.context_rows
@@ -72,4 +86,6 @@ _SAME: tuple[tuple[Callable[[Run], Hashable], bool, str], ...] = (
     ),
     (_rows_shown, True, "predicted with {:,} context rows, the others with {:,}"),
 )
-"""What the runs of a sweep must have in common, whether only those of one seed must, and the reason given for a run that differs."""
+"""What the runs of a sweep must have in common, whether only those of one seed must, and the reason given for a run
+that differs.
+"""

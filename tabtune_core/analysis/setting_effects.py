@@ -1,6 +1,7 @@
 """What a setting did in the user's own runs so far: the sentence at the end of its tooltip.
 
-In: the runs of one table, column and model. Out: a sentence for every hyperparameter with several values in otherwise equal runs.
+In: the runs of one table, column and model. Out: a sentence for every hyperparameter with several values in otherwise
+equal runs.
 """
 
 import math
@@ -31,12 +32,14 @@ MOST_VALUES = 6
 
 
 def experience(runs: Sequence[Run], metric: str, table: str) -> dict[str, str]:
-    """Writes a sentence per hyperparameter, for example ``In 6 of your runs on iris.csv that differ in nothing else: dropout 0.1 → log-loss
-    0.079, 0 → 0.081 (best first; they differ by 0.002 ± 0.001 nats).``
+    """Writes a sentence per hyperparameter, for example ``In 6 of your runs on iris.csv that differ in nothing else:
+    dropout 0.1 → log-loss 0.079, 0 → 0.081 (best first; they differ by 0.002 ± 0.001 nats).``
 
-    A value's score is the mean of the validation scores over groups of runs that share all other settings, including the seed, and that
-    have all the values named: first over the groups of a seed, then over the seeds. Stopped and archived runs are left out. ± is half the
-    width of Student's 95 % interval of the mean over the seeds; it allows for the choice of the two values among all pairs.
+    A value's score is the mean of the validation scores over groups of runs that share all other settings, including
+    the seed, and that
+    have all the values named: first over the groups of a seed, then over the seeds. Stopped and archived runs are left
+    out. ± is half the width of Student's 95 % interval of the mean over the seeds; it allows for the choice of the two
+    values among all pairs.
     """
     whole = [run for run in runs if run.status in RANKED and run.status != "stopped" and not run.archived]
     ranked = [run for run in whole if run.settings.strategy == "peft" and math.isfinite(_score(run, metric))]
@@ -48,8 +51,12 @@ def experience(runs: Sequence[Run], metric: str, table: str) -> dict[str, str]:
     return effects
 
 
-def _groups(runs: Sequence[Run], same: dict[str, Any], value_of: Callable[[RunSettings], str], metric: str) -> pd.DataFrame:
-    """One row per group of runs that are equal with the settings ``same``, indexed by its seed; one column per value, with its score."""
+def _groups(
+    runs: Sequence[Run], same: dict[str, Any], value_of: Callable[[RunSettings], str], metric: str
+) -> pd.DataFrame:
+    """One row per group of runs that are equal with the settings ``same``, indexed by its seed; one column per value,
+    with its score.
+    """
     groups: dict[tuple[int, str], dict[str, float]] = defaultdict(dict)
     for run in runs:
         groups[run.settings.seed, repr(run.settings.changed(**same))][value_of(run.settings)] = _score(run, metric)
@@ -70,9 +77,14 @@ def _sentence(name: str, groups: pd.DataFrame, metric: str, table: str) -> str:
     means = of_seed.mean()
     best_first = list(means.sort_values(ascending=not meaning.higher_is_better, kind="stable").index[:MOST_VALUES])
     places = meaning.decimals(means, means[best_first].diff())
-    scores = [f"{value} → {'' if i else meaning.written + ' '}{decimal(means[value], places)}" for i, value in enumerate(best_first)]
+    scores = [
+        f"{value} → {'' if i else meaning.written + ' '}{decimal(means[value], places)}"
+        for i, value in enumerate(best_first)
+    ]
     apart = meaning.sign * (of_seed[best_first[0]] - of_seed[best_first[-1]])
-    noise = amount(float(apart.mean()), half_interval(list(apart), math.comb(len(means), 2)), meaning, float(means.abs().max()))
+    noise = amount(
+        float(apart.mean()), half_interval(list(apart), math.comb(len(means), 2)), meaning, float(means.abs().max())
+    )
     which = "they" if len(best_first) == 2 else "the first and the last"
     runs = f"In {groups.size} of your runs on {table} that differ in nothing else"
     return f"{runs}: {name} {', '.join(scores)} (best first; {which} differ by {noise})."

@@ -1,7 +1,8 @@
 """How much of its rank a trained update really uses, computed from its singular values.
 
 In: the layers that the job ``rank_curve`` returned. Out: frames and numbers for the page. Loads no torch.
-Letters: s singular values, largest first. The energy of a direction is its share of ``sum s^2``, the squared Frobenius norm.
+Letters: s singular values, largest first. The energy of a direction is its share of ``sum s^2``, the squared Frobenius
+norm.
 """
 
 from collections.abc import Mapping, Sequence
@@ -62,7 +63,9 @@ def rank_for(values: ArrayLike) -> int:
 
 
 def layer_frame(layers: Layers) -> pd.DataFrame:
-    """One row per layer: layer, target, rank, relative_update (norm of the update over norm of the weight), rank_90, effective_rank."""
+    """One row per layer: layer, target, rank, relative_update (norm of the update over norm of the weight), rank_90,
+    effective_rank.
+    """
     return pd.DataFrame(
         [
             {

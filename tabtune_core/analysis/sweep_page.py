@@ -44,7 +44,9 @@ def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
     """
     runs = store.runs(sweep)
     if not runs:
-        raise StoreError(f"No run of the sweep {sweep!r} can be read. Open the workspace with the version that wrote it.")
+        raise StoreError(
+            f"No run of the sweep {sweep!r} can be read. Open the workspace with the version that wrote it."
+        )
     settings, named = runs[0].settings, store.sweep(sweep)
     metric = rank_by or settings.selection_metric
     board, found = board_and_recommendation(store, runs, metric, partial(read_predictions, store))
@@ -58,14 +60,18 @@ def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
     going = sum(run.ended is None for run in runs)
     lead = [f"{going} of {len(runs)} runs have not ended." if going else "", *found.sentences, found.basis]
     table = dataset.name if dataset else "a table that is not in the workspace any more"
-    models = ", ".join(dict.fromkeys(get_card(run.settings.model).title for run in runs if run.settings.strategy not in REFERENCES))
+    models = ", ".join(
+        dict.fromkeys(get_card(run.settings.model).title for run in runs if run.settings.strategy not in REFERENCES)
+    )
     about = f"{table}, target {settings.target}; {models}; {time.strftime('%d %b %Y', time.localtime(named.created))}."
     return page(
         named_in(board),
         metric,
         title=named.name or f"Sweep {sweep}",
         lead=[about, *filter(None, lead)],
-        figures=_figures(metric, *(named_in(frame_of(store, list(labels), kind)) for kind in ("scores", "steps", "memory"))),
+        figures=_figures(
+            metric, *(named_in(frame_of(store, list(labels), kind)) for kind in ("scores", "steps", "memory"))
+        ),
         parts={"The table": _table(dataset, runs), "Run it again": _again(runs, named.name, dataset)},
     )
 
@@ -76,7 +82,9 @@ def _figures(metric: str, scores: pd.DataFrame, steps: pd.DataFrame, memory: pd.
     return {
         f"Validation {METRICS[metric].written}": CHARTS["score"].draw(scores, metric=metric),
         "Training loss": CHARTS["loss"].draw(steps, unit=LOSS_UNITS[METRICS[metric].task]),
-        "Memory" + (f" (this meter has no numbers of {absent})" if absent else ""): CHARTS["memory"].draw(memory, meter=meter),
+        "Memory" + (f" (this meter has no numbers of {absent})" if absent else ""): CHARTS["memory"].draw(
+            memory, meter=meter
+        ),
         "Time per step": CHARTS["seconds"].draw(steps),
     }
 
@@ -94,7 +102,9 @@ def _table(dataset: Dataset | None, runs: Sequence[Run]) -> str:
     names = {column.name for column in dataset.columns}
     said = [_without_cells(one.message, names) for one in together(not_asked(dataset.findings, dataset.questions))]
     said += [_without_cells(question.message, names) for question in dataset.questions]
-    rows = dict.fromkeys(text for run in runs for text in (run.settings.split, f"test rows: {run.settings.test_rows_in_words}") if text)
+    rows = dict.fromkeys(
+        text for run in runs for text in (run.settings.split, f"test rows: {run.settings.test_rows_in_words}") if text
+    )
     size = f"{dataset.name}: {dataset.rows:,} rows, {len(dataset.columns):,} columns; {'; '.join(rows)}."
     return f"<p>{escape(size)}</p><ul>{''.join(f'<li>{escape(text)}</li>' for text in said)}</ul>"
 

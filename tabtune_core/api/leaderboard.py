@@ -1,8 +1,8 @@
 """Ranks many pipelines on the same rows.
 
-In: train and test rows, and what to fit. Out: one row per entry, with means over its seeds. Scores on validation rows, taken out of the
-training rows, decide the ranking; scores on the test rows are only reported. Entries with the same seed have the same validation rows and
-the same context rows when these are predicted.
+In: train and test rows, and what to fit. Out: one row per entry, with means over its seeds. Scores on validation rows,
+taken out of the training rows, decide the ranking; scores on the test rows are only reported. Entries with the same
+seed have the same validation rows and the same context rows when these are predicted.
 """
 
 import dataclasses
@@ -23,15 +23,26 @@ from tabtune_core.metrics import SELECTION, Task, metrics_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
 
-_SHORT = ("place", "name", "strategy", "rank", "alpha", "dropout", "seeds", "trainable_percent", "train_seconds", "growth_memory_bytes")
+_SHORT = (
+    "place",
+    "name",
+    "strategy",
+    "rank",
+    "alpha",
+    "dropout",
+    "seeds",
+    "trainable_percent",
+    "train_seconds",
+    "growth_memory_bytes",
+)
 
 
 class TabularLeaderboard:
     """Compares models, strategies and ranks on one table.
 
-    Every entry, zero-shot included, is scored twice. For the ranking, a share of ``X_train`` is withheld and predicted with the other rows
-    as context. For the test scores, all of ``X_train`` is the context, as after ``TabularPipeline.fit``. Both have at most
-    ``predict_context_rows`` rows.
+    Every entry, zero-shot included, is scored twice. For the ranking, a share of ``X_train`` is withheld and predicted
+    with the other rows as context. For the test scores, all of ``X_train`` is the context, as after
+    ``TabularPipeline.fit``. Both have at most ``predict_context_rows`` rows.
     """
 
     def __init__(
@@ -54,7 +65,8 @@ class TabularLeaderboard:
             y_train: a class or number for each row of ``X_train``.
             y_test: the same for ``X_test``.
             task: 'classification' or 'regression', of all entries.
-            folder: a workspace that keeps the events, scores and costs of finished fits, but no rows. A later leaderboard on the same rows
+            folder: a workspace that keeps the events, scores and costs of finished fits, but no rows. A later
+            leaderboard on the same rows
                 reuses them, even if the first was killed.
             validation_share: share of the rows of ``X_train`` that is withheld from every entry.
             validation_rows: maximum number of validation rows; if there are more, a stratified sample is scored.
@@ -67,7 +79,12 @@ class TabularLeaderboard:
         self._rank_by, self._repeats = "", 1
 
     def add_model(
-        self, model_name: str, strategy: str = "peft", *, name: str | None = None, tuning_params: dict[str, Any] | None = None
+        self,
+        model_name: str,
+        strategy: str = "peft",
+        *,
+        name: str | None = None,
+        tuning_params: dict[str, Any] | None = None,
     ) -> None:
         """Adds an entry.
 
@@ -75,7 +92,8 @@ class TabularLeaderboard:
             model_name: as ``TabularPipeline`` takes it.
             strategy: 'peft', 'base-ft' or 'inference'.
             name: of its row; by default the model and the run's label.
-            tuning_params: as ``TabularPipeline`` takes them, except those that withhold rows, which the leaderboard sets for all entries.
+            tuning_params: as ``TabularPipeline`` takes them, except those that withhold rows, which the leaderboard
+            sets for all entries.
 
         Raises:
             SettingError: a setting is invalid, or another entry has the name.
@@ -83,7 +101,8 @@ class TabularLeaderboard:
         for own in WITHHOLDING:
             if own in (tuning_params or {}):
                 raise SettingError(
-                    f"'{own}' is in the tuning_params of an entry, but all entries are ranked on the same validation rows. "
+                    f"'{own}' is in the tuning_params of an entry, but all entries are ranked on the same validation "
+                    "rows. "
                     f"Leave it out, or set it for all: TabularLeaderboard(..., {own}=...)."
                 )
         params: dict[str, Any] = {
@@ -92,7 +111,9 @@ class TabularLeaderboard:
             "tuning_params": dict(tuning_params or {}),
             "task": self._task,
         }
-        settings = TabularPipeline(**params).settings().changed(validation_share=self._share, validation_rows=self._most)
+        settings = (
+            TabularPipeline(**params).settings().changed(validation_share=self._share, validation_rows=self._most)
+        )
         name = name or f"{model_name} {settings.label}"
         if name in self._entries:
             raise SettingError(f"There is an entry {name!r} already; give this one another name=.")
@@ -105,11 +126,13 @@ class TabularLeaderboard:
 
         Args:
             rank_by: a metric of the task; by default log-loss, or RMSE for regression.
-            repeats: number of seeds: the one in an entry's ``tuning_params`` and the following ones. A column ``..._half_width`` is half
-                the width of Student's 95 % interval of the mean over the seeds; it leaves out the noise of the test rows, which all share.
+            repeats: number of seeds: the one in an entry's ``tuning_params`` and the following ones. A column
+            ``..._half_width`` is half
+                the width of Student's 95 % interval of the mean over the seeds; it leaves out the noise of the test
+                rows, which all share.
 
-        ``gain`` is over zero-shot on the validation rows, by which the checkpoint is chosen, so it is optimistic: to see whether training
-        helps, compare the test scores with those of an 'inference' entry.
+        ``gain`` is over zero-shot on the validation rows, by which the checkpoint is chosen, so it is optimistic: to
+        see whether training helps, compare the test scores with those of an 'inference' entry.
 
         Raises:
             SettingError: the task does not have the metric, or ``repeats`` is less than 1.
@@ -117,9 +140,13 @@ class TabularLeaderboard:
         rank_by = rank_by or SELECTION[self._task]
         known = metrics_of(self._task)
         if rank_by not in known:
-            raise SettingError(f"The leaderboard cannot rank by {rank_by!r}; for {self._task} known are {', '.join(known)}.")
+            raise SettingError(
+                f"The leaderboard cannot rank by {rank_by!r}; for {self._task} known are {', '.join(known)}."
+            )
         if not isinstance(repeats, int) or repeats < 1:
-            raise SettingError(f"repeats is {repeats!r}; it must be a whole number of at least 1; 3 show how noisy the scores are.")
+            raise SettingError(
+                f"repeats is {repeats!r}; it must be a whole number of at least 1; 3 show how noisy the scores are."
+            )
         self._rank_by, self._repeats = rank_by, repeats
         data = hash_of(*self._train, *self._test) if self._store else ""
         for name, (settings, params) in self._entries.items():
@@ -138,10 +165,15 @@ class TabularLeaderboard:
             SettingError: nothing has run.
         """
         scores = [f"{part}_{self._rank_by}" for part in PARTS]
-        return self._board()[[*_SHORT, *(name for score in (*scores, "gain") for name in (score, half_width(score))), "note", "error"]]
+        return self._board()[
+            [*_SHORT, *(name for score in (*scores, "gain") for name in (score, half_width(score))), "note", "error"]
+        ]
 
     def to_csv(self, path: str | Path) -> None:
-        """Writes the leaderboard as CSV. Text that a spreadsheet would read as a formula, such as ``=x``, gets a ``'`` in front."""
+        """Writes the leaderboard as CSV.
+
+        Text that a spreadsheet would read as a formula, such as ``=x``, gets a ``'`` in front.
+        """
         from tabtune_core.data.spreadsheet import safe_csv
 
         write_text(Path(path), safe_csv(self._board()))
@@ -191,7 +223,11 @@ class TabularLeaderboard:
 
     def _board(self) -> pd.DataFrame:
         fits = {
-            name: [self._fits[name, seeded.seed] for seeded in seeds_of(settings, self._repeats) if (name, seeded.seed) in self._fits]
+            name: [
+                self._fits[name, seeded.seed]
+                for seeded in seeds_of(settings, self._repeats)
+                if (name, seeded.seed) in self._fits
+            ]
             for name, (settings, _) in self._entries.items()
         }
         if not any(fits.values()):

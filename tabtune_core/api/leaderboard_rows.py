@@ -1,4 +1,5 @@
-"""The rows of a leaderboard of pipelines, one per entry. Finished fits are runs of a workspace, so a stopped leaderboard can resume.
+"""The rows of a leaderboard of pipelines, one per entry. Finished fits are runs of a workspace, so a stopped
+leaderboard can resume.
 
 In: the fits of each entry. Out: one frame, best first; column names contain the units (bytes, seconds, percent).
 """
@@ -30,8 +31,9 @@ from tabtune_core.store.runs import RunStore
 from tabtune_core.upstream import DISTRIBUTION
 
 FORMAT = 4
-"""Increases when the same settings give a different fit or score: since 2, all rows are context rows, validation rows included at the test;
-since 4, average precision is that of the class that is rarer in the whole table."""
+"""Increases when the same settings give a different fit or score: since 2, all rows are context rows, validation rows
+included at the test; since 4, average precision is that of the class that is rarer in the whole table.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +67,17 @@ def hash_of(*rows: Any) -> str:
 
 
 def known_by(settings: RunSettings, data_sha256: str) -> RunSettings:
-    """Returns the settings under which the store keeps a fit: equal if settings, rows, weights and this package's version are equal."""
+    """Returns the settings under which the store keeps a fit: equal if settings, rows, weights and this package's
+    version are equal.
+    """
     about = [data_sha256, version(DISTRIBUTION), FORMAT, _named_weights(settings)]
     return dataclasses.replace(settings, dataset=hashlib.sha256(json.dumps(about).encode()).hexdigest())
 
 
 def _named_weights(settings: RunSettings) -> str | None:
-    """Returns the SHA-256 of the named checkpoint or of weights in this package; None for downloads and weights that the fit refuses."""
+    """Returns the SHA-256 of the named checkpoint or of weights in this package; None for downloads and weights that
+    the fit refuses.
+    """
     try:
         card = get_card(settings.model)
         if settings.checkpoint is None:
@@ -83,17 +89,23 @@ def _named_weights(settings: RunSettings) -> str | None:
 
 
 def kept_fit(store: RunStore, settings: RunSettings) -> Fit | None:
-    """Returns the stored fit with these settings, as ``known_by`` made them; None if there is no such fit, or it cannot be read."""
+    """Returns the stored fit with these settings, as ``known_by`` made them; None if there is no such fit, or it cannot
+    be read.
+    """
     run = next((run for run in store.runs() if run.settings == settings and run.result), None)
     if run is None:
         return None
     return Fit(
-        settings, run.result, [told for stored in store.events(run.id, ["PhaseDone"]) if isinstance(told := stored.event, PhaseDone)]
+        settings,
+        run.result,
+        [told for stored in store.events(run.id, ["PhaseDone"]) if isinstance(told := stored.event, PhaseDone)],
     )
 
 
 def keep_fit(store: RunStore, name: str, settings: RunSettings, fit: Fit) -> None:
-    """Stores a fit that has a result, in the sweep of the fits on the same rows, unless another process has stored it meanwhile."""
+    """Stores a fit that has a result, in the sweep of the fits on the same rows, unless another process has stored it
+    meanwhile.
+    """
     assert fit.result is not None
     with (store.home / "leaderboard.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -113,7 +125,10 @@ PARTS = ("validation", "test")
 
 
 def rows_of(entries: Mapping[str, Sequence[Fit]], rank_by: str) -> pd.DataFrame:
-    """Returns one row per entry. Equal scores share a place, fewer trainable parameters first; an entry with a failed seed has no place."""
+    """Returns one row per entry.
+
+    Equal scores share a place, fewer trainable parameters first; an entry with a failed seed has no place.
+    """
     board = pd.DataFrame([{"place": math.nan, **_row(name, fits, rank_by)} for name, fits in entries.items()])
     score = board[f"validation_{rank_by}"].where(board["status"] != "failed")
     return best_first(board, score, rank_by).astype(dict.fromkeys(_WHOLE, "Int64"))
@@ -141,10 +156,21 @@ def _row(name: str, fits: Sequence[Fit], rank_by: str) -> dict[str, Any]:
         "best_step": _mean([r.best_step for r in results]),
         "trainable_parameters": results[0].trainable_parameters if results else None,
         "trainable_percent": _mean([100 * r.trainable_parameters / r.total_parameters for r in results]),
-        **{f"peak_{phase.replace('-', '_')}_bytes": _mean([fit.peaks.get(phase) for fit in fits if fit.result]) for phase in _PHASES},
+        **{
+            f"peak_{phase.replace('-', '_')}_bytes": _mean([fit.peaks.get(phase) for fit in fits if fit.result])
+            for phase in _PHASES
+        },
         **_means(results, "growth_memory_bytes", "predict_growth_memory_bytes", "run_growth_memory_bytes"),
         "memory_meter": results[0].memory_meter if results else "",
-        **_means(results, "train_seconds", "train_wall_seconds", "predict_seconds", "context_rows", "train_context_rows", "adapter_bytes"),
+        **_means(
+            results,
+            "train_seconds",
+            "train_wall_seconds",
+            "predict_seconds",
+            "context_rows",
+            "train_context_rows",
+            "adapter_bytes",
+        ),
         **_scores(settings, results, rank_by),
         "note": "; ".join(_notes(settings.strategy, results)),
         "error": error,
@@ -158,16 +184,22 @@ def _notes(strategy: Strategy, results: Sequence[RunFinished]) -> Iterator[str]:
 
 
 def _scores(settings: RunSettings, results: Sequence[RunFinished], rank_by: str) -> dict[str, float]:
-    """Returns mean and interval of every metric on validation and test rows, and of ``gain``: the gain over zero-shot on the validation
-    rows, seed by seed.
+    """Returns mean and interval of every metric on validation and test rows, and of ``gain``: the gain over zero-shot
+    on the validation rows, seed by seed.
     """
     row, task = dict[str, float](), settings.task
     for part in PARTS:
         for metric in metrics_of(task):
             values = _of([getattr(result, part) for result in results], metric)
             row |= _told(f"{part}_{metric}", values)
-    row |= {f"zero_shot_validation_{metric}": _mean(_of([r.zero_shot_validation for r in results], metric)) for metric in metrics_of(task)}
-    after, before = _of([r.validation for r in results], rank_by), _of([r.zero_shot_validation for r in results], rank_by)
+    row |= {
+        f"zero_shot_validation_{metric}": _mean(_of([r.zero_shot_validation for r in results], metric))
+        for metric in metrics_of(task)
+    }
+    after, before = (
+        _of([r.validation for r in results], rank_by),
+        _of([r.zero_shot_validation for r in results], rank_by),
+    )
     gains = [float(METRICS[rank_by].ahead(late, early)) for late, early in zip(after, before, strict=True)]
     return row | _told("gain", gains if settings.strategy in TRAINED else [])
 

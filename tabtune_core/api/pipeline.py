@@ -25,7 +25,15 @@ from tabtune_core.api.pipeline_adapters import BASE, WithAdapters, plain_copy
 from tabtune_core.api.pipeline_facts import PipelineFacts
 from tabtune_core.api.pipeline_file import PipelineContent, read_pipeline, write_pipeline
 from tabtune_core.api.tuning_params import changed_params, params_today, read_params, write_params
-from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_numbers, read_rows, read_weights, show_all
+from tabtune_core.data.arrays import (
+    Labels,
+    prepare_arrays,
+    read_labels,
+    read_numbers,
+    read_rows,
+    read_weights,
+    show_all,
+)
 from tabtune_core.data.task import Context
 from tabtune_core.data.values import places, present
 from tabtune_core.devices import resolve_device
@@ -71,7 +79,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         Args:
             model_name: a family such as 'TabICL', or a model of the catalogue such as 'tabicl-mini'.
             tuning_strategy: 'peft' trains a LoRA adapter, 'base-ft' trains every weight, 'inference' trains nothing.
-            tuning_params: device, epochs or steps, learning_rate, batch_size (query rows per step), peft_config and so on; see
+            tuning_params: device, epochs or steps, learning_rate, batch_size (query rows per step), peft_config and so
+            on; see
                 ``tabtune_core.api.tuning_params``.
             task: 'classification' predicts classes, 'regression' predicts numbers.
         """
@@ -81,19 +90,25 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         self.task = task
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, verbose: bool = False) -> Self:
-        """Trains on most of the rows, chooses the best checkpoint on the rest and keeps all of them as context rows for predictions.
+        """Trains on most of the rows, chooses the best checkpoint on the rest and keeps all of them as context rows for
+        predictions.
 
-        'inference' trains nothing and withholds no rows. The chosen checkpoint is never worse on the validation rows than zero-shot; for
-        both scores, which are in ``result``, the context is the other rows alone. Afterwards encoders and context are made again from all
-        rows with a label, or from a stratified sample if ``predict_context_rows`` is less; by default it depends on model, memory and time.
+        'inference' trains nothing and withholds no rows. The chosen checkpoint is never worse on the validation rows
+        than zero-shot; for both scores, which are in ``result``, the context is the other rows alone. Afterwards
+        encoders and context are made again from all rows with a label, or from a stratified sample if
+        ``predict_context_rows`` is less; by default it depends on model, memory and time.
 
         Args:
-            X: rows, as a frame of pandas, Polars or Arrow, an array or a list. Columns are read by their type; a text column whose values
-                are all numbers or all dates is read as such. Free text is left out, and a ``TableWarning`` names the column.
+            X: rows, as a frame of pandas, Polars or Arrow, an array or a list. Columns are read by their type; a text
+            column whose values
+                are all numbers or all dates is read as such. Free text is left out, and a ``TableWarning`` names the
+                column.
             y: a class or number for each row; rows without one are left out.
-            sample_weight: weight of each row in the training loss when it is a query row; 0 leaves it out of the loss. Default: equal
-                weights. It is multiplied by ``class_weights`` and affects nothing else: rows of weight 0 can still be validation rows or
-                context rows (these models cannot weight context rows), and validation scores count all rows equally.
+            sample_weight: weight of each row in the training loss when it is a query row; 0 leaves it out of the loss.
+            Default: equal
+                weights. It is multiplied by ``class_weights`` and affects nothing else: rows of weight 0 can still be
+                validation rows or context rows (these models cannot weight context rows), and validation scores count
+                all rows equally.
             verbose: shows a bar on stderr: the phase, the step, its loss and the best validation score.
 
         Raises:
@@ -103,10 +118,13 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         withhold = settings.strategy != "inference"
         if sample_weight is not None and not withhold:
             raise SettingError(
-                "sample_weight changes nothing with tuning_strategy 'inference', which trains nothing; leave it out, or choose 'peft'."
+                "sample_weight changes nothing with tuning_strategy 'inference', which trains nothing; leave it out, "
+                "or choose 'peft'."
             )
         with closing(FitBar(settings.selection_metric)) if verbose else nullcontext() as bar:
-            return self._fit(X, y, settings, withhold=withhold, sample_weight=sample_weight, watch=bar.take if bar else None)
+            return self._fit(
+                X, y, settings, withhold=withhold, sample_weight=sample_weight, watch=bar.take if bar else None
+            )
 
     def _fit(
         self,
@@ -118,7 +136,10 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         sample_weight: Any = None,
         watch: Callable[[Event], None] | None = None,
     ) -> Self:
-        """See ``fit``; a leaderboard withholds validation rows from zero-shot too. ``watch`` gets the events as they arrive."""
+        """See ``fit``; a leaderboard withholds validation rows from zero-shot too.
+
+        ``watch`` gets the events as they arrive.
+        """
         frame, device, events = read_rows(X), resolve_device(settings.device), list[Event]()
 
         def emit(event: Event) -> None:
@@ -133,7 +154,13 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             fitted = fit(
                 plan,
                 lambda: prepare_arrays(
-                    frame, y_N, labels, plan.shown, max_classes=plan.card.family.class_limit, withhold=withhold, weights=weights
+                    frame,
+                    y_N,
+                    labels,
+                    plan.shown,
+                    max_classes=plan.card.family.class_limit,
+                    withhold=withhold,
+                    weights=weights,
                 ),
                 Environment(meter=meter, folder=folder, emit=emit),
             )
@@ -143,9 +170,14 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             scored_rows = len(context.y_C)
             context = show_all(table.frame, table.labels, labels.texts, plan.shown)
         events.append(rows_shown(sum(label is not None for label in table.labels), scored_rows, len(context.y_C)))
-        events.append(dataclasses.replace(fitted.result, scored_context_rows=scored_rows, final_context_rows=len(context.y_C)))
+        events.append(
+            dataclasses.replace(fitted.result, scored_context_rows=scored_rows, final_context_rows=len(context.y_C))
+        )
         session.model.module.requires_grad_(False).eval()
-        self._params, rate = copy.deepcopy(self.get_params()), settings.train.learning_rate  # copied: set_params may change them later
+        self._params, rate = (
+            copy.deepcopy(self.get_params()),
+            settings.train.learning_rate,
+        )  # copied: set_params may change them later
         used = {} if rate is None else {"learning_rate": rate}  # a later version may have another default
         self._params["tuning_params"] = changed_params(self._params["tuning_params"], used)
         self._base, self._adapters = with_module(session.model, session.adapters.base), session.adapters
@@ -159,9 +191,17 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _show(
-        self, context: Context, history: Sequence[Event], columns: Sequence[Any], *, named: bool, classes: NDArray[Any] | None
+        self,
+        context: Context,
+        history: Sequence[Event],
+        columns: Sequence[Any],
+        *,
+        named: bool,
+        classes: NDArray[Any] | None,
     ) -> None:
-        """Sets what a fit learns beside its model: the rows that predictions are shown, and the attributes of scikit-learn."""
+        """Sets what a fit learns beside its model: the rows that predictions are shown, and the attributes of
+        scikit-learn.
+        """
         self._context, self._history = context, tuple(history)
         self._columns, self.n_features_in_ = tuple(columns), len(columns)
         for earlier in ("classes_", "feature_names_in_"):
@@ -172,7 +212,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             self.feature_names_in_ = np.array(self._columns, dtype=object)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickles a fitted pipeline as ``save`` writes it: without the weights of the base, which are looked up when it is unpickled.
+        """Pickles a fitted pipeline as ``save`` writes it: without the weights of the base, which are looked up when it
+        is unpickled.
 
         Beside it, scikit-learn's requests for metadata (``set_fit_request``) are kept.
 
@@ -188,7 +229,9 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = tags.target_tags.required = True
+        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = tags.target_tags.required = (
+            True
+        )
         if self.task == "regression":
             tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
         else:
@@ -196,7 +239,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def set_params(self, **params: Any) -> Self:
-        """Sets parameters as in scikit-learn; ``tuning_params__steps`` or ``tuning_params__lora_rank`` name one of ``tuning_params``.
+        """Sets parameters as in scikit-learn; ``tuning_params__steps`` or ``tuning_params__lora_rank`` name one of
+        ``tuning_params``.
 
         Raises:
             SettingError: a name is unknown.
@@ -280,12 +324,16 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         labels = present(y_N) if predicted.ndim == 2 else read_numbers(y_N)
         labelled = [place for place, label in enumerate(labels) if label is not None]
         if not labelled:
-            raise LabelError(f"y has no label in {counted(len(labels), 'row')}, so there is nothing to score. Pass rows that have one.")
+            raise LabelError(
+                f"y has no label in {counted(len(labels), 'row')}, so there is nothing to score. Pass rows that have "
+                "one."
+            )
         ids_N = self._context.labels.transform([labels[place] for place in labelled])
         return score_all(ids_N, predicted[labelled], rarer=self._context.rarer)
 
     def save(self, path: str | Path) -> None:
-        """Writes one zip of safetensors and JSON, whatever the file is called. It holds the context rows and names the base by its SHA-256.
+        """Writes one zip of safetensors and JSON, whatever the file is called. It holds the context rows and names the
+        base by its SHA-256.
 
         All adapters are saved; a merged adapter is active but not merged when the file is loaded.
 
@@ -294,9 +342,15 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         if self._params["tuning_strategy"] == "base-ft":
-            tensors = {name: value.detach().cpu().contiguous().clone() for name, value in self.model.state_dict().items()}
+            tensors = {
+                name: value.detach().cpu().contiguous().clone() for name, value in self.model.state_dict().items()
+            }
         else:
-            tensors = {f"{i}/{key}": value for i, name in enumerate(self.adapters) for key, value in self._adapters.tensors(name).items()}
+            tensors = {
+                f"{i}/{key}": value
+                for i, name in enumerate(self.adapters)
+                for key, value in self._adapters.tensors(name).items()
+            }
         facts = PipelineFacts(
             params=self._params,
             base=self._base.source,
@@ -326,7 +380,9 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         content = read_pipeline(Path(path))
         facts = content.facts
         with refused_as(
-            PipelineError, f"{Path(path).name} is not a saved pipeline", " Save it again, or copy the file again from where it was made."
+            PipelineError,
+            f"{Path(path).name} is not a saved pipeline",
+            " Save it again, or copy the file again from where it was made.",
         ):
             pipeline = cls(**params_today(facts.params))
             pipeline._params = pipeline.get_params()
@@ -336,9 +392,13 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             classes = np.array(facts.classes, dtype=facts.classes_type) if settings.task == "classification" else None
             named = content.context.labels.classes
             if classes is not None and places(classes, named).tolist() != [*range(len(named))]:
-                raise PipelineError(f"{Path(path).name} names other classes than its rows have, or in another order: it is damaged.")
+                raise PipelineError(
+                    f"{Path(path).name} names other classes than its rows have, or in another order: it is damaged."
+                )
             if bool(facts.classes) != (settings.task == "classification"):
-                raise PipelineError(f"{Path(path).name} is for {settings.task} but names {len(facts.classes)} classes: it is damaged.")
+                raise PipelineError(
+                    f"{Path(path).name} is for {settings.task} but names {len(facts.classes)} classes: it is damaged."
+                )
         base = open_base(
             card.name,
             settings.task,
@@ -347,12 +407,16 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             device=device or settings.device,
         )
         if settings.strategy == "base-ft":
-            with refused_as(PipelineError, f"{Path(path).name} holds other weights than {card.title} has", " The file is damaged."):
+            with refused_as(
+                PipelineError, f"{Path(path).name} holds other weights than {card.title} has", " The file is damaged."
+            ):
                 base.module.load_state_dict(content.tensors)
         pipeline._base, pipeline._adapters, pipeline._lora = base, AdapterSet(base.module), loras
         for i, (name, lora) in enumerate(loras.items()):
             prefix = "" if facts.adapters is None else f"{i}/"
-            tensors = {key.removeprefix(prefix): value for key, value in content.tensors.items() if key.startswith(prefix)}
+            tensors = {
+                key.removeprefix(prefix): value for key, value in content.tensors.items() if key.startswith(prefix)
+            }
             put_on(pipeline._adapters, base, lora, tensors, name)
         if facts.adapters is not None:
             pipeline._adapters.set(facts.active_adapter)
@@ -374,7 +438,10 @@ def _lora_settings(facts: PipelineFacts, settings: RunSettings) -> dict[str, Lor
     if facts.adapters is None:
         loras = {OWN: settings.lora} if settings.strategy == "peft" else {}
     else:
-        loras = {name: RunSettings.from_dict({**settings.to_dict(), "lora": lora}).lora for name, lora in facts.adapters.items()}
+        loras = {
+            name: RunSettings.from_dict({**settings.to_dict(), "lora": lora}).lora
+            for name, lora in facts.adapters.items()
+        }
     for lora in loras.values():
         check_strength(lora)
     return loras
@@ -388,14 +455,20 @@ def pipeline_of_run(
     columns: Sequence[str],
     history: Sequence[Event],
 ) -> TabularPipeline:
-    """Makes a fitted pipeline from what a run stored. The last adapter is active; the LoRA settings of the run apply to each.
+    """Makes a fitted pipeline from what a run stored. The last adapter is active; the LoRA settings of the run apply to
+    each.
 
-    ``context`` are the run's own context rows, so that the pipeline gives the run's predictions. Unlike after ``fit``, they do not include
-    the validation and test rows. Rows to predict must have the ``columns``. The last event of ``history`` is the result.
+    ``context`` are the run's own context rows, so that the pipeline gives the run's predictions. Unlike after ``fit``,
+    they do not include the validation and test rows. Rows to predict must have the ``columns``. The last event of
+    ``history`` is the result.
     """
     pipeline = TabularPipeline(**write_params(settings))
     pipeline._params = copy.deepcopy(pipeline.get_params())
-    pipeline._base, pipeline._adapters, pipeline._lora = base, AdapterSet(base.module), dict.fromkeys(adapters, settings.lora)
+    pipeline._base, pipeline._adapters, pipeline._lora = (
+        base,
+        AdapterSet(base.module),
+        dict.fromkeys(adapters, settings.lora),
+    )
     for name, tensors in adapters.items():
         put_on(pipeline._adapters, base, settings.lora, tensors, name)
     classes = np.array(context.labels.classes, dtype=object) if context.labels.classes else None

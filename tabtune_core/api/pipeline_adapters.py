@@ -52,9 +52,9 @@ class WithAdapters:
     def model(self) -> nn.Module:
         """The upstream package's module with the active adapter.
 
-        ``model.lora_A.state_dict()`` and ``model.lora_B.state_dict()`` have the factors of each adapted layer by its path, as the guide's
-        section 10.1 saves them, A ``(r, in)`` and B ``(out, r)`` (with PiSSA those of the update, of twice the rank). Without an active
-        adapter, or while it is merged, neither attribute exists.
+        ``model.lora_A.state_dict()`` and ``model.lora_B.state_dict()`` have the factors of each adapted layer by its
+        path, as the guide's section 10.1 saves them, A ``(r, in)`` and B ``(out, r)`` (with PiSSA those of the update,
+        of twice the rank). Without an active adapter, or while it is merged, neither attribute exists.
         """
         active, merged, module = self._fitted.on
         if active is not None and not merged:
@@ -79,7 +79,8 @@ class WithAdapters:
         return self._fitted.active
 
     def set_adapter(self, name: str | None) -> None:
-        """Makes an adapter the active one, for all threads; None: the base alone. A prediction in progress keeps its adapter.
+        """Makes an adapter the active one, for all threads; None: the base alone. A prediction in progress keeps its
+        adapter.
 
         Raises:
             AdapterError: the name is unknown.
@@ -89,7 +90,8 @@ class WithAdapters:
     def disable_adapter(self) -> AbstractContextManager[nn.Module]:
         """Turns all adapters off in a ``with`` block, for all threads.
 
-        Blocks may overlap. After the last, the adapter from before them is active, or the one that was made active since.
+        Blocks may overlap. After the last, the adapter from before them is active, or the one that was made active
+        since.
         """
         return self._fitted.disabled()
 
@@ -114,7 +116,9 @@ class WithAdapters:
         adapter = source if isinstance(source, LoraAdapter) else load_lora_adapter(source)
         name = name or Path(str(source)).stem
         if name == BASE:
-            raise AdapterError(f"{BASE!r} names the base alone in predict_each. Give the adapter another name with name=.")
+            raise AdapterError(
+                f"{BASE!r} names the base alone in predict_each. Give the adapter another name with name=."
+            )
         adapter.check_task(self._base.task)
         if self._params["tuning_strategy"] == "base-ft":
             raise AdapterError(
@@ -133,8 +137,9 @@ class WithAdapters:
     def save_adapter(self, path: str | Path | IO[bytes], name: str | None = None) -> None:
         """Writes rank, alpha, ``lora_a`` and ``lora_b`` by layer as plain tensors, as in the guide's section 10.1.
 
-        ``torch.load(path, weights_only=True)`` reads the file; the update of a layer's weight is ``lora_b @ lora_a * alpha / rank`` (with
-        rsLoRA or patterns ``* scaling``, by layer; for an embedding its transpose). ``load_adapter`` and ``load_lora_adapter`` read it too.
+        ``torch.load(path, weights_only=True)`` reads the file; the update of a layer's weight is ``lora_b @ lora_a *
+        alpha / rank`` (with rsLoRA or patterns ``* scaling``, by layer; for an embedding its transpose).
+        ``load_adapter`` and ``load_lora_adapter`` read it too.
 
         Args:
             path: the file.
@@ -145,7 +150,11 @@ class WithAdapters:
         """
         name = name or self._fitted.active
         if name is None:
-            hint = f"Turn one on, or name one of {', '.join(self.adapters)}." if self.adapters else "Fit with tuning_strategy='peft'."
+            hint = (
+                f"Turn one on, or name one of {', '.join(self.adapters)}."
+                if self.adapters
+                else "Fit with tuning_strategy='peft'."
+            )
             raise AdapterError(f"The pipeline has no LoRA adapter to save. {hint}")
         report = self._adapters.report(name)
         adapter = LoraAdapter(
@@ -158,7 +167,8 @@ class WithAdapters:
         write_plain(path, adapter, report, self._base.source.licence)
 
     def merge_lora_weights(self) -> None:
-        """Merges the active adapter into the weights: a prediction then costs as much as the base's. ``unmerge`` restores every bit.
+        """Merges the active adapter into the weights: a prediction then costs as much as the base's. ``unmerge``
+        restores every bit.
 
         Raises:
             AdapterError: no adapter is active.
@@ -179,7 +189,8 @@ class WithAdapters:
 
 
 def plain_copy(model: nn.Module) -> nn.Module:
-    """Returns a copy of an adapted module with the update in its weights and no adapter; the module itself is not changed.
+    """Returns a copy of an adapted module with the update in its weights and no adapter; the module itself is not
+    changed.
 
     Raises:
         AdapterError: the module has no adapter.

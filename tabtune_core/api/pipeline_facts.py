@@ -17,12 +17,30 @@ from tabtune_core.files.tensors import Stored
 from tabtune_core.upstream import Source
 
 KNOWN = {
-    "": ("format", "params", "base", "columns", "adapters", "active_adapter", "named", "classes", "classes_type", "history", "context"),
+    "": (
+        "format",
+        "params",
+        "base",
+        "columns",
+        "adapters",
+        "active_adapter",
+        "named",
+        "classes",
+        "classes_type",
+        "history",
+        "context",
+    ),
     "params": ("model_name", "task", "tuning_params", "tuning_strategy"),
     "context": ("sha256", "encoder", "classes", "rarer"),
     "context.encoder": ("categories", "texts", *PLAIN),
 }
-PREDICTS = {"numbers": 1, "dates": DATED["date"], "datetimes": DATED["datetime"], "times": DATED["time"], "texts": DIRECTIONS}
+PREDICTS = {
+    "numbers": 1,
+    "dates": DATED["date"],
+    "datetimes": DATED["datetime"],
+    "times": DATED["time"],
+    "texts": DIRECTIONS,
+}
 """Features per column of each part of an encoder, categories aside."""
 CLASSES_TYPE = re.compile(r"float64|[<>|=](?:O|b1|[iu][1248]|f[248]|U\d{1,7})")
 """NumPy types of arrays of text, numbers or booleans."""
@@ -43,7 +61,9 @@ class PipelineFacts:
     named: bool
     """Whether the columns have names."""
     adapters: Mapping[str, Mapping[str, Any]] | None
-    """LoRA settings of each adapter by name, in their order; None in format 1, whose single adapter has the pipeline's settings."""
+    """LoRA settings of each adapter by name, in their order; None in format 1, whose single adapter has the pipeline's
+    settings.
+    """
     active_adapter: str | None
     classes: Sequence[Any] = ()
     """Classes as the user gave them; empty for regression."""
@@ -106,7 +126,10 @@ def _check_adapters(facts: Mapping[str, Any]) -> None:
         only(adapter, ("name", "lora"), "an adapter")
         entry(adapter, "lora", dict)
     if len(names) > MOST_ADAPTERS or active not in (None, *names):
-        raise Damaged(f"it holds {len(names):,} adapters, but at most {MOST_ADAPTERS} are allowed and the active one must be among them")
+        raise Damaged(
+            f"it holds {len(names):,} adapters, but at most {MOST_ADAPTERS} are allowed and the active one must be "
+            "among them"
+        )
 
 
 def _check_encoder(facts: Mapping[str, Any]) -> None:

@@ -1,7 +1,8 @@
 """The file of a whole pipeline: one zip of safetensors and JSON, read without running any code in it.
 
-``pipeline.json`` has the settings, classes, encoders and measurements; ``weights.safetensors`` has the trained tensors (those of
-adapters, or all weights; the base itself is named by its SHA-256); ``context.safetensors`` has the context rows of predictions.
+``pipeline.json`` has the settings, classes, encoders and measurements; ``weights.safetensors`` has the trained tensors
+(those of adapters, or all weights; the base itself is named by its SHA-256); ``context.safetensors`` has the context
+rows of predictions.
 """
 
 import json
@@ -33,11 +34,16 @@ from tabtune_core.shortage import named
 FACTS, WEIGHTS, CONTEXT = "pipeline.json", "weights.safetensors", "context.safetensors"
 FORMAT = 3
 READABLE = (1, 2, FORMAT)
-"""Format 1 has the tensors of one adapter under their own names and no entry ``adapters``; formats 1 and 2 have no encoded text."""
+"""Format 1 has the tensors of one adapter under their own names and no entry ``adapters``; formats 1 and 2 have no
+encoded text.
+"""
 FACTS_LIMIT_BYTES = 32_000_000
 """Limit of ``pipeline.json``, most of which is the history of the fit: some hundred bytes per step."""
 MOST_EVENTS = 50_000
-"""Most events of a saved history. A longer one loses its memory samples and its earliest events; the peaks of each phase stay."""
+"""Most events of a saved history.
+
+A longer one loses its memory samples and its earliest events; the peaks of each phase stay.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +88,15 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
         ) from error
     if len(text) > FACTS_LIMIT_BYTES:
         raise PipelineError(
-            f"The pipeline cannot be saved: its {FACTS} would have {len(text) / 1e6:,.1f} MB. Leave out columns of many different texts."
+            f"The pipeline cannot be saved: its {FACTS} would have {len(text) / 1e6:,.1f} MB. Leave out columns of "
+            "many different texts."
         )
-    rows: dict[str, NDArray[Any]] = {"rows": context.rows, "x": context.x_CF, "y": context.y_C, **context.encoder.text_arrays}
+    rows: dict[str, NDArray[Any]] = {
+        "rows": context.rows,
+        "x": context.x_CF,
+        "y": context.y_C,
+        **context.encoder.text_arrays,
+    }
     saved = named("The pipeline was not saved", path.parent)
     with saved, in_one_move(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(FACTS, text)

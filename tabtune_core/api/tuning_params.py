@@ -1,7 +1,7 @@
 """The guide's names for settings: ``tuning_params`` and ``peft_config`` of a pipeline.
 
-In: the arguments of a pipeline. Out: the settings of a run, or an error that suggests the nearest name. A key that would change nothing
-is refused.
+In: the arguments of a pipeline. Out: the settings of a run, or an error that suggests the nearest name. A key that
+would change nothing is refused.
 """
 
 import os
@@ -20,7 +20,9 @@ FAMILY_MODELS: dict[str, tuple[str, str]] = {}
 for _card in CATALOGUE.values():
     if not _card.in_the_box:
         FAMILY_MODELS.setdefault(_card.family.name, (f"TABTUNE_{_card.family.name.upper()}", _card.name))
-"""By family name: the environment variable that can name a model, and the default, the family's first release in the catalogue."""
+"""By family name: the environment variable that can name a model, and the default, the family's first release in the
+catalogue.
+"""
 ARGUMENTS: dict[str, Setting] = {
     f"{'peft_config.' if row.section == 'lora' else ''}{row.argument or row.name}": row
     for row in SETTINGS.values()
@@ -64,11 +66,15 @@ def model_of(name: str) -> str:
         variable, current = FAMILY_MODELS[name]
         name = os.environ.get(variable, current)
     if name not in BY_NAME:
-        raise SettingError(f"There is no model {name!r}; choose {', '.join(FAMILY_MODELS)} or one of {', '.join(CATALOGUE)}.")
+        raise SettingError(
+            f"There is no model {name!r}; choose {', '.join(FAMILY_MODELS)} or one of {', '.join(CATALOGUE)}."
+        )
     return name
 
 
-def read_params(model_name: str, tuning_strategy: str, tuning_params: Mapping[str, Any] | None, task: str) -> RunSettings:
+def read_params(
+    model_name: str, tuning_strategy: str, tuning_params: Mapping[str, Any] | None, task: str
+) -> RunSettings:
     """Returns the settings that a pipeline's arguments stand for.
 
     Raises:
@@ -110,19 +116,28 @@ def changed_params(params: Mapping[str, Any] | None, changes: Mapping[str, Any])
         if name == "peft_config":
             flat = {old: kept for old, kept in flat.items() if not old.startswith("peft_config.")}
         flat |= _flat({name: value})
-    config = {name.removeprefix("peft_config."): flat.pop(name) for name in list(flat) if name.startswith("peft_config.")}
+    config = {
+        name.removeprefix("peft_config."): flat.pop(name) for name in list(flat) if name.startswith("peft_config.")
+    }
     return flat | ({"peft_config": config} if config else {})
 
 
 def write_params(settings: RunSettings) -> dict[str, Any]:
-    """Returns the arguments of a pipeline for these settings, without defaults. The checkpoint is named without its folder.
+    """Returns the arguments of a pipeline for these settings, without defaults. The checkpoint is named without its
+    folder.
 
     >>> write_params(RunSettings(dataset="d", target="y").changed(seed=1, epochs=3))["tuning_params"]
     {'seed': 1, 'epochs': 3}
     """
-    values = plain_values({name: settings.value(row.name) for name, row in ARGUMENTS.items() if not settings.is_usual(row.name)})
+    values = plain_values(
+        {name: settings.value(row.name) for name, row in ARGUMENTS.items() if not settings.is_usual(row.name)}
+    )
     useless = WITHHOLDING if settings.strategy == "inference" else ()
-    params = {name: value for name, value in values.items() if settings.strategy in ARGUMENTS[name].strategies and name not in useless}
+    params = {
+        name: value
+        for name, value in values.items()
+        if settings.strategy in ARGUMENTS[name].strategies and name not in useless
+    }
     config = {name: params.pop(name) for name in list(params) if name.startswith("peft_config.")}
     if config:
         params["peft_config"] = {name.removeprefix("peft_config."): value for name, value in config.items()}
@@ -137,8 +152,8 @@ def write_params(settings: RunSettings) -> dict[str, Any]:
 
 
 def params_today(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Converts the arguments of a pipeline saved by any version: earlier ones used ``context_rows`` and withheld rows for 'inference' too,
-    and their default learning rate was the guide's.
+    """Converts the arguments of a pipeline saved by any version: earlier ones used ``context_rows`` and withheld rows
+    for 'inference' too, and their default learning rate was the guide's.
     """
     tuning = dict(params.get("tuning_params") or {})
     if params.get("tuning_strategy") in TRAINED:
@@ -151,13 +166,20 @@ def params_today(params: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Flattens ``peft_config`` to ``peft_config.r`` and so on, and turns NumPy scalars, which a search may draw, into Python numbers."""
+    """Flattens ``peft_config`` to ``peft_config.r`` and so on, and turns NumPy scalars, which a search may draw, into
+    Python numbers.
+    """
     if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
-        raise SettingError(f"'tuning_params' is {params!r}; it must be a dictionary such as {{'steps': 100, 'peft_config': {{'r': 8}}}}.")
+        raise SettingError(
+            f"'tuning_params' is {params!r}; it must be a dictionary such as {{'steps': 100, 'peft_config': {{'r': "
+            f"8}}}}."
+        )
     flat = {name: value for name, value in params.items() if name != "peft_config"}
     config = params.get("peft_config") or {}
     if not isinstance(config, Mapping):
-        raise SettingError(f"'peft_config' is {config!r}; it must be a dictionary such as {{'r': 8, 'lora_alpha': 16}}.")
+        raise SettingError(
+            f"'peft_config' is {config!r}; it must be a dictionary such as {{'r': 8, 'lora_alpha': 16}}."
+        )
     flat |= {f"peft_config.{name}": value for name, value in config.items()}
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in flat.items()}
 
@@ -174,10 +196,13 @@ def _check_use(name: str, strategy: str, params: Mapping[str, Any]) -> None:
     if row is None:  # peft_config as a whole
         return
     if row.strategies == LORA and strategy != "peft":
-        raise SettingError(f"'{name}' changes nothing with tuning_strategy {strategy!r}; leave it out, or choose 'peft'.")
+        raise SettingError(
+            f"'{name}' changes nothing with tuning_strategy {strategy!r}; leave it out, or choose 'peft'."
+        )
     if strategy not in row.strategies or (strategy == "inference" and row.name in WITHHOLDING):
         raise SettingError(
-            f"'{name}' changes nothing with tuning_strategy 'inference', which neither trains nor withholds rows; leave it out."
+            f"'{name}' changes nothing with tuning_strategy 'inference', which neither trains nor withholds rows; "
+            "leave it out."
         )
     if row.idle and params.get(row.idle.other) == row.idle.value:
         raise SettingError(f"'{name}' changes nothing {row.idle.why}")

@@ -1,6 +1,8 @@
-"""The charts by name. Each is a function from a frame to a Plotly figure, most in a file of their own, without Streamlit.
+"""The charts by name. Each is a function from a frame to a Plotly figure, most in a file of their own, without
+Streamlit.
 
-To add one: write the file, add a line to ``CHARTS``, and add a frame to the examples of the tests, which also draw an empty frame.
+To add one: write the file, add a line to ``CHARTS``, and add a frame to the examples of the tests, which also draw an
+empty frame.
 """
 
 from collections.abc import Callable
@@ -15,7 +17,13 @@ from tabtune_core.charts.lines import gpu, gradient_norm, learning_rate, loss, s
 from tabtune_core.charts.memory import memory, memory_breakdown, phase_peaks
 from tabtune_core.charts.parallel import parallel
 from tabtune_core.charts.pareto import pareto
-from tabtune_core.charts.predictions import confidence_rows, confusion_matrix, predicted_true, reliability_diagram, residuals
+from tabtune_core.charts.predictions import (
+    confidence_rows,
+    confusion_matrix,
+    predicted_true,
+    reliability_diagram,
+    residuals,
+)
 from tabtune_core.charts.rank_curve import rank_curve
 from tabtune_core.charts.rows_shown import rows_shown
 from tabtune_core.charts.score import score
@@ -47,39 +55,62 @@ class Chart:
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     """Escapes names in the frame that Plotly would take for markup; categories keep their order."""
     names = [name for name in NAMES if name in frame and not pd.api.types.is_numeric_dtype(frame[name].dtype)]
-    return frame.assign(**{name: frame[name].map(lambda text: plain_in_figure(str(text)), na_action="ignore") for name in names})
+    return frame.assign(
+        **{name: frame[name].map(lambda text: plain_in_figure(str(text)), na_action="ignore") for name in names}
+    )
 
 
 CHARTS: dict[str, Chart] = {
     "score": Chart(
         score,
-        f"The chosen score on the validation rows at every evaluation, with at most {EVALUATION_ROWS:,} context rows. The ring marks "
+        f"The chosen score on the validation rows at every evaluation, with at most {EVALUATION_ROWS:,} context "
+        "rows. The ring marks "
         "the best. The final scores use all context rows of predictions.",
         frame="scores",
     ),
     "loss": Chart(loss, "Training loss on the query rows of each step."),
     "gradient_norm": Chart(gradient_norm, "Gradient norm. A sudden rise is the first sign of divergence."),
     "learning_rate": Chart(learning_rate, "Learning rate: it warms up, then decays."),
-    "seconds": Chart(seconds, "Time per step. Cached outputs of frozen layers count at the time that they took when they were computed."),
+    "seconds": Chart(
+        seconds,
+        "Time per step. Cached outputs of frozen layers count at the time that they took when they were computed.",
+    ),
     "memory": Chart(memory, "Memory during the run. N/A means that this machine does not have the meter.", "memory"),
     "gpu": Chart(gpu, "GPU utilization, power draw and temperature during the run.", "memory"),
-    "phase_peaks": Chart(phase_peaks, "Memory of each phase above the loaded model; only this part depends on LoRA.", "phases"),
-    "adapter_size": Chart(adapter_size, "Trainable parameters of one layer. Beyond the point where the lines cross, LoRA saves nothing."),
-    "memory_breakdown": Chart(memory_breakdown, "Peak memory by cause. LoRA changes every part except the model weights."),
+    "phase_peaks": Chart(
+        phase_peaks, "Memory of each phase above the loaded model; only this part depends on LoRA.", "phases"
+    ),
+    "adapter_size": Chart(
+        adapter_size, "Trainable parameters of one layer. Beyond the point where the lines cross, LoRA saves nothing."
+    ),
+    "memory_breakdown": Chart(
+        memory_breakdown, "Peak memory by cause. LoRA changes every part except the model weights."
+    ),
     "class_counts": Chart(class_counts, "Rows of each class of the target."),
     "target_values": Chart(target_values, "Rows by value of the target."),
     "pareto": Chart(
         pareto,
-        "One point per run. Runs on the dotted line or with a ring are the best trade-offs (Pareto front): no run beats them on all axes.",
+        "One point per run. Runs on the dotted line or with a ring are the best trade-offs (Pareto front): no run "
+        "beats them on all axes.",
     ),
-    "parallel": Chart(parallel, "One line per LoRA run. Drag along an axis to select lines; drag the name of an axis to move it."),
+    "parallel": Chart(
+        parallel, "One line per LoRA run. Drag along an axis to select lines; drag the name of an axis to move it."
+    ),
     "rank_curve": Chart(rank_curve, "How the score depends on the rank."),
-    "rows_shown": Chart(rows_shown, "Score, time and memory of predictions by the number of context rows, without training."),
-    "truncation": Chart(truncation, "Scores of one run after its update is truncated to lower ranks (SVD), without retraining."),
-    "spectrum": Chart(spectrum, "Share of the update in its strongest directions. A steep start means that a lower rank is enough."),
+    "rows_shown": Chart(
+        rows_shown, "Score, time and memory of predictions by the number of context rows, without training."
+    ),
+    "truncation": Chart(
+        truncation, "Scores of one run after its update is truncated to lower ranks (SVD), without retraining."
+    ),
+    "spectrum": Chart(
+        spectrum, "Share of the update in its strongest directions. A steep start means that a lower rank is enough."
+    ),
     "layer_updates": Chart(layer_updates, "Change of each layer, relative to its weights."),
     "confusion_matrix": Chart(confusion_matrix, "Confusion matrix: rows by true and predicted class."),
-    "reliability_diagram": Chart(reliability_diagram, "On the broad grey line the model is calibrated; below it, it is overconfident."),
+    "reliability_diagram": Chart(
+        reliability_diagram, "On the broad grey line the model is calibrated; below it, it is overconfident."
+    ),
     "confidence_rows": Chart(confidence_rows, "Number of rows by the probability of the predicted class."),
     "predicted_true": Chart(predicted_true, "Predicted against true values; they are equal on the dotted line."),
     "residuals": Chart(residuals, "Distribution of the errors (residuals)."),

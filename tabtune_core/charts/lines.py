@@ -1,4 +1,6 @@
-"""Charts with one line per run over steps or seconds: loss, gradient norm, learning rate, time per step, and readings of the GPU."""
+"""Charts with one line per run over steps or seconds: loss, gradient norm, learning rate, time per step, and readings
+of the GPU.
+"""
 
 from collections.abc import Mapping
 
@@ -7,7 +9,19 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from tabtune_core.analysis.run_curves import LOW
-from tabtune_core.charts.style import PALE, X_TITLES, band, compact, each_run, figure, points_each, say, smooth, thin, with_numbers
+from tabtune_core.charts.style import (
+    PALE,
+    X_TITLES,
+    band,
+    compact,
+    each_run,
+    figure,
+    points_each,
+    say,
+    smooth,
+    thin,
+    with_numbers,
+)
 
 RUN_X_TITLES = X_TITLES | {"seconds": "Time since the run started (s)"}
 
@@ -26,8 +40,8 @@ def lines(
 ) -> go.Figure:
     """``frame`` has one row per point: run, step, seconds and the column ``y``.
 
-    With ``smoothing`` above 0 the line is the weighted mean of the points so far. The points themselves are a pale line behind it; the band
-    of a group is smoothed like its mean.
+    With ``smoothing`` above 0 the line is the weighted mean of the points so far. The points themselves are a pale line
+    behind it; the band of a group is smoothed like its mean.
     """
     drawn = figure(x_titles[x], y_title, log=log).update_xaxes(rangemode="nonnegative")
     most = points_each(frame)
@@ -43,7 +57,12 @@ def lines(
         band(drawn, rows, x, y, label, style, weight=smoothing)
         if smoothing and y + LOW not in rows:
             kept = thin(values, most // 2)
-            behind = common | {"line": {"color": style.colour, "width": 1}, "opacity": PALE, "showlegend": False, "hoverinfo": "skip"}
+            behind = common | {
+                "line": {"color": style.colour, "width": 1},
+                "opacity": PALE,
+                "showlegend": False,
+                "hoverinfo": "skip",
+            }
             drawn.add_scatter(x=compact(places[kept]), y=compact(values[kept]), mode="lines", **behind)
         values = smooth(values, smoothing)
         kept = thin(values, most)
@@ -58,18 +77,26 @@ def lines(
     return drawn if drawn.data else say(drawn, nothing)
 
 
-def loss(steps: pd.DataFrame, *, unit: str = "nats", x: str = "step", log: bool = False, smoothing: float = 0.0) -> go.Figure:
-    """``steps`` has one row per training step: run, step, seconds, loss (in ``unit``, on the query rows of the episode)."""
+def loss(
+    steps: pd.DataFrame, *, unit: str = "nats", x: str = "step", log: bool = False, smoothing: float = 0.0
+) -> go.Figure:
+    """``steps`` has one row per training step: run, step, seconds, loss (in ``unit``, on the query rows of the
+    episode).
+    """
     return lines(steps, "loss", y_title=f"Training loss ({unit})", x=x, log=log, smoothing=smoothing)
 
 
 def gradient_norm(steps: pd.DataFrame, *, x: str = "step", log: bool = False, smoothing: float = 0.0) -> go.Figure:
     """``steps`` has one row per training step: run, step, seconds, gradient_norm (before clipping, no unit)."""
-    return lines(steps, "gradient_norm", y_title="Gradient norm before clipping (no unit)", x=x, log=log, smoothing=smoothing)
+    return lines(
+        steps, "gradient_norm", y_title="Gradient norm before clipping (no unit)", x=x, log=log, smoothing=smoothing
+    )
 
 
 def learning_rate(steps: pd.DataFrame, *, x: str = "step") -> go.Figure:
-    """``steps`` has one row per training step: run, step, seconds, learning_rate (per step; with LoRA+, that of the A factors)."""
+    """``steps`` has one row per training step: run, step, seconds, learning_rate (per step; with LoRA+, that of the A
+    factors).
+    """
     return lines(steps, "learning_rate", y_title="Learning rate (per step)", x=x, hover=".2e")
 
 
@@ -80,7 +107,9 @@ def seconds(steps: pd.DataFrame, *, cumulative: bool = False, smoothing: float =
     else:
         by_run = steps.groupby("run", observed=True, sort=False)
         spent = by_run["seconds"].diff().fillna(steps["seconds"]) / by_run["step"].diff().fillna(steps["step"])
-        drawn = lines(steps.assign(spent=spent), "spent", y_title="Time per step, evaluation included (s)", smoothing=smoothing)
+        drawn = lines(
+            steps.assign(spent=spent), "spent", y_title="Time per step, evaluation included (s)", smoothing=smoothing
+        )
     return drawn.update_yaxes(rangemode="tozero")  # times are compared by length
 
 
@@ -92,8 +121,19 @@ READINGS = {
 
 
 def gpu(
-    samples: pd.DataFrame, *, meter: str = "utilisation_percent", x: str = "seconds", log: bool = False, smoothing: float = 0.0
+    samples: pd.DataFrame,
+    *,
+    meter: str = "utilisation_percent",
+    x: str = "seconds",
+    log: bool = False,
+    smoothing: float = 0.0,
 ) -> go.Figure:
-    """``samples`` has one row per sample of the meters: run, step, seconds (since the run started) and a column per GPU reading."""
-    told = {"y_title": READINGS[meter], "hover": ",.0f", "nothing": "N/A: the NVIDIA driver has not reported this number"}
+    """``samples`` has one row per sample of the meters: run, step, seconds (since the run started) and a column per GPU
+    reading.
+    """
+    told = {
+        "y_title": READINGS[meter],
+        "hover": ",.0f",
+        "nothing": "N/A: the NVIDIA driver has not reported this number",
+    }
     return lines(with_numbers(samples, meter), meter, x=x, x_titles=RUN_X_TITLES, log=log, smoothing=smoothing, **told)

@@ -1,5 +1,5 @@
-"""Memory of a run: over its whole duration with the phases of one run shaded, what each phase added over the loaded model, and the peak
-by cause, as in section 7 of the guide.
+"""Memory of a run: over its whole duration with the phases of one run shaded, what each phase added over the loaded
+model, and the peak by cause, as in section 7 of the guide.
 """
 
 import numpy as np
@@ -34,7 +34,9 @@ def speaking_meter(samples: pd.DataFrame) -> str:
 
 def without_numbers(samples: pd.DataFrame, meter: str) -> list[str]:
     """Names runs that have samples but no number of this meter, such as runs on a CPU beside those on a GPU."""
-    counts = samples[meter].groupby(samples["run"], observed=True, sort=False).count() if meter in samples else pd.Series()
+    counts = (
+        samples[meter].groupby(samples["run"], observed=True, sort=False).count() if meter in samples else pd.Series()
+    )
     return [str(run) for run in counts.index[counts == 0]]
 
 
@@ -47,10 +49,12 @@ def memory(
     log: bool = False,
     axis_end: float | None = None,
 ) -> go.Figure:
-    """``samples`` has one row per memory sample: run, step (the last one done), seconds (since the run started), phase, bytes per meter.
+    """``samples`` has one row per memory sample: run, step (the last one done), seconds (since the run started), phase,
+    bytes per meter.
 
-    ``phases`` holds the phases of one run to shade, only over seconds: phase, start_seconds, end_seconds (NaN while it goes on).
-    ``axis_end`` is where the horizontal axis ends, if other runs are drawn beside these: a phase too short for its name has no label.
+    ``phases`` holds the phases of one run to shade, only over seconds: phase, start_seconds, end_seconds (NaN while it
+    goes on). ``axis_end`` is where the horizontal axis ends, if other runs are drawn beside these: a phase too short
+    for its name has no label.
     """
     known = with_numbers(samples, meter)
     megabytes = {name: known[name] / MEGABYTE for name in (meter, meter + LOW, meter + HIGH) if name in known}
@@ -66,7 +70,9 @@ def memory(
     )
     if not drawn.data:
         return drawn
-    drawn.for_each_trace(lambda trace: trace.update(legendgroup=None) if trace.name else None)  # each has its own line in the legend
+    drawn.for_each_trace(
+        lambda trace: trace.update(legendgroup=None) if trace.name else None
+    )  # each has its own line in the legend
     last = float(known["seconds"].max())
     for row in phases.to_dict("records") if phases is not None and x == "seconds" else ():
         start, phase = row["start_seconds"], row["phase"]
@@ -118,9 +124,14 @@ def memory_breakdown(causes: pd.DataFrame) -> go.Figure:
             y=rows["run"].astype(str).to_numpy(dtype=object) + "<br>" + rows["kind"].astype(str).to_numpy(dtype=object),
             orientation="h",
             name=name,
-            marker={"color": colour, "pattern": {"shape": shape, "fillmode": "overlay", "fgcolor": "#FFFFFF", "size": 6, "solidity": 0.2}},
+            marker={
+                "color": colour,
+                "pattern": {"shape": shape, "fillmode": "overlay", "fgcolor": "#FFFFFF", "size": 6, "solidity": 0.2},
+            },
             hovertemplate=f"%{{y}}<br>{name}: %{{x:,.1f}} MB<extra></extra>",
         )
     drawn.update_layout(barmode="stack", bargap=0.35, legend={"traceorder": "normal"})
-    drawn.update_yaxes(type="category", categoryorder="array", categoryarray=[f"{run}<br>{kind}" for run, kind in reversed(bars)])
+    drawn.update_yaxes(
+        type="category", categoryorder="array", categoryarray=[f"{run}<br>{kind}" for run, kind in reversed(bars)]
+    )
     return drawn if drawn.data else say(drawn, "Nothing to estimate yet")

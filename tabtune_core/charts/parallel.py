@@ -18,18 +18,22 @@ AXES = {
     "growth_memory_bytes": ("Memory (MB)", MEGABYTE, "measured"),
     "train_seconds": ("Training (s)", 1.0, "measured"),
 }
-"""By column: title, size of a unit, and kind of axis: ``chosen`` and ``logarithmic`` have the chosen values as marks."""
+"""By column: title, size of a unit, and kind of axis: ``chosen`` and ``logarithmic`` have the chosen values as marks.
+"""
 MOST_MARKS = 8
 
 
 def parallel(runs: pd.DataFrame, *, metric: str = "log_loss") -> go.Figure:
-    """``runs`` has one row per run: strategy, the columns of AXES and ``validation_<metric>``. LoRA runs alone have all of them.
+    """``runs`` has one row per run: strategy, the columns of AXES and ``validation_<metric>``. LoRA runs alone have all
+    of them.
 
     Columns with the same value in all runs have no axis.
     """
     drawn = go.Figure()
     clear = dict.fromkeys(("paper_bgcolor", "plot_bgcolor"), "rgba(0,0,0,0)")
-    drawn.update_layout(height=420, margin={"l": 56, "r": 56, "t": 56, "b": 24}, xaxis_visible=False, yaxis_visible=False, **clear)
+    drawn.update_layout(
+        height=420, margin={"l": 56, "r": 56, "t": 56, "b": 24}, xaxis_visible=False, yaxis_visible=False, **clear
+    )
     meaning, column = METRICS[metric], f"validation_{metric}"
     known = with_numbers(runs[runs["strategy"] == "peft"], column)
     varied = [name for name in AXES if name in known and known[name].notna().all() and known[name].nunique() > 1]
@@ -58,4 +62,9 @@ def _dimension(values_N: np.ndarray[Any, np.dtype[np.float64]], title: str, size
         return {"label": title, "values": values_N, "tickformat": ",.4~r"}
     marks = np.unique(values_N)
     marks = marks[np.linspace(0, len(marks) - 1, min(len(marks), MOST_MARKS)).round().astype(int)]
-    return {"label": title, "values": place(values_N), "tickvals": place(marks), "ticktext": [number(mark, 4) for mark in marks]}
+    return {
+        "label": title,
+        "values": place(values_N),
+        "tickvals": place(marks),
+        "ticktext": [number(mark, 4) for mark in marks],
+    }

@@ -44,7 +44,9 @@ def axis_of(name: str, metric: str) -> Axis:
     """Returns the axis for ``name``, one of COSTS or the validation score."""
     if name == SCORE:
         meaning = METRICS[metric]
-        return Axis(f"validation_{metric}", f"Validation {meaning.written} ({meaning.unit})", 1.0, not meaning.higher_is_better)
+        return Axis(
+            f"validation_{metric}", f"Validation {meaning.written} ({meaning.unit})", 1.0, not meaning.higher_is_better
+        )
     title, size = COSTS[name]
     return Axis(name, title, size, True)
 
@@ -58,11 +60,12 @@ def pareto(
     metric: str = "log_loss",
     limits: Mapping[str, float] | None = None,
 ) -> go.Figure:
-    """``runs`` has one row per run: run (label), strategy, rank, costs in bytes or seconds, and ``validation_<metric>``.
+    """``runs`` has one row per run: run (label), strategy, rank, costs in bytes or seconds, and
+    ``validation_<metric>``.
 
     Runs that are ``apart``, if there is such a column, are never best trade-offs.
-    ``x``, ``y`` and ``third`` (a colour) are names of COSTS or the score; ``limits`` are the largest allowed values of columns: runs beyond
-    them are grey.
+    ``x``, ``y`` and ``third`` (a colour) are names of COSTS or the score; ``limits`` are the largest allowed values of
+    columns: runs beyond them are grey.
     """
     axes = [axis_of(name, metric) for name in (x, y, third) if name]
     drawn = figure(axes[0].title, axes[1].title, height=460)
@@ -82,7 +85,9 @@ def pareto(
         named = {"mode": "markers+text", "text": best["run"].astype(str), "textposition": "top center"}
         _points(drawn, best, axes, hover, name="Best trade-offs on all three", marker=ring, **named)
         bar = {"title": {"text": axes[2].title, "side": "right"}, "thickness": 12, "outlinewidth": 0}
-        drawn.update_layout(coloraxis={"colorscale": GOOD_TO_BAD, "reversescale": not axes[2].smaller_is_better, "colorbar": bar})
+        drawn.update_layout(
+            coloraxis={"colorscale": GOOD_TO_BAD, "reversescale": not axes[2].smaller_is_better, "colorbar": bar}
+        )
     else:
         _steps(drawn, best, axes)
     groups = group_runs(runs)
@@ -99,13 +104,18 @@ def pareto(
 
 
 def group_runs(runs: pd.DataFrame) -> pd.Series:
-    """Returns each run's legend entry, as an ordered category: the run; with many runs strategy and rank; with many ranks strategy."""
+    """Returns each run's legend entry, as an ordered category: the run; with many runs strategy and rank; with many
+    ranks strategy.
+    """
     run = runs["run"]
     if not isinstance(run.dtype, pd.CategoricalDtype):
         run = run.astype(pd.CategoricalDtype(list(run.unique())))
     ways = runs["strategy"].map(STRATEGY_NAMES)
     ranks = ways + runs["rank"].map(lambda rank: "" if pd.isna(rank) else f" r={rank:g}")
-    for names in (run, ranks.astype(pd.CategoricalDtype(list(ranks[runs["rank"].sort_values(na_position="first").index].unique())))):
+    for names in (
+        run,
+        ranks.astype(pd.CategoricalDtype(list(ranks[runs["rank"].sort_values(na_position="first").index].unique()))),
+    ):
         if len(names.cat.categories) <= MOST_NAMED:
             return names
     return ways.astype("category")
@@ -113,7 +123,10 @@ def group_runs(runs: pd.DataFrame) -> pd.Series:
 
 def _points(drawn: go.Figure, rows: pd.DataFrame, axes: list[Axis], hover: str, **trace: object) -> None:
     numbers = np.column_stack([axis.values(rows) for axis in axes])
-    trace = {"mode": "markers", "customdata": np.column_stack([rows["run"].astype(str).to_numpy(dtype=object), numbers])} | trace
+    trace = {
+        "mode": "markers",
+        "customdata": np.column_stack([rows["run"].astype(str).to_numpy(dtype=object), numbers]),
+    } | trace
     drawn.add_scatter(x=numbers[:, 0], y=numbers[:, 1], hovertemplate=hover, **trace)
 
 

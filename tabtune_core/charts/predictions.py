@@ -8,13 +8,17 @@ from tabtune_core.charts.style import FAINT, each_run, figure, say
 from tabtune_core.charts.target import cut
 
 LABEL_LETTERS = 16
-"""Most letters of a class name beside a confusion matrix, whose cells need the room; the whole name is shown under the pointer."""
+"""Most letters of a class name beside a confusion matrix, whose cells need the room; the whole name is shown under the
+pointer.
+"""
 MOST_LEVEL = 36
 """Most letters that fit side by side below a narrow matrix; more are turned."""
 
 
 def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:
-    """``pairs`` has one row per pair of classes: label, predicted, rows, share (of the rows with that label, 0 to 1: the colour)."""
+    """``pairs`` has one row per pair of classes: label, predicted, rows, share (of the rows with that label, 0 to 1:
+    the colour).
+    """
     names = list(dict.fromkeys(pairs["label"].astype(str)))
     ticks = [cut(name, LABEL_LETTERS) for name in names]
     longest = max(map(len, ticks), default=0)
@@ -35,7 +39,8 @@ def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:
         showscale=False,
         colorscale=[[0.0, "rgba(0,114,178,0.06)"], [1.0, "rgba(0,114,178,0.65)"]],
         customdata=np.dstack([np.array([[(a, b) for b in names] for a in names], dtype=object), rows_KK]),
-        hovertemplate="label %{customdata[0]}, predicted %{customdata[1]}<br>%{customdata[2]:,} rows, %{z:.1%} of the label<extra></extra>",
+        hovertemplate="label %{customdata[0]}, predicted %{customdata[1]}<br>%{customdata[2]:,} rows, %{z:.1%} of "
+        "the label<extra></extra>",
     )
     counts = [{"x": j, "y": i, "text": f"{rows_KK[i, j]:,.0f}", "showarrow": False} for i in places for j in places]
     drawn.update_layout(annotations=counts)
@@ -44,7 +49,8 @@ def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:
 
 
 def reliability_diagram(bins: pd.DataFrame) -> go.Figure:
-    """``bins`` has one row per bin of a run: run, low, high, rows, confidence and accuracy (means of the bin, 0 to 1; NaN without rows).
+    """``bins`` has one row per bin of a run: run, low, high, rows, confidence and accuracy (means of the bin, 0 to 1;
+    NaN without rows).
 
     The larger a marker, the more rows; the legend has the calibration error over these bins (Guo et al. 2017).
     """
@@ -53,7 +59,9 @@ def reliability_diagram(bins: pd.DataFrame) -> go.Figure:
     if known.empty:
         return say(drawn, "No prediction to count")
     ends, line = [float(known["confidence"].min()), 1], {"color": FAINT, "width": 4}
-    drawn.add_scatter(x=ends, y=ends, name="Perfect calibration", mode="lines", hoverinfo="skip", line=line, opacity=0.35)
+    drawn.add_scatter(
+        x=ends, y=ends, name="Perfect calibration", mode="lines", hoverinfo="skip", line=line, opacity=0.35
+    )
     most = known["rows"].max()
     for label, rows, style in each_run(known):
         error = float((rows["rows"] * (rows["confidence"] - rows["accuracy"]).abs()).sum() / rows["rows"].sum())
@@ -63,9 +71,14 @@ def reliability_diagram(bins: pd.DataFrame) -> go.Figure:
             name=f"{label} (error {error:.4f})",
             mode="lines+markers",
             line={"color": style.colour, "dash": style.dash, "width": 1.5},
-            marker={"color": style.colour, "symbol": style.marker, "size": 6 + 14 * np.sqrt(rows["rows"].to_numpy() / most)},
+            marker={
+                "color": style.colour,
+                "symbol": style.marker,
+                "size": 6 + 14 * np.sqrt(rows["rows"].to_numpy() / most),
+            },
             customdata=rows[["low", "high", "rows"]].to_numpy(),
-            hovertemplate=f"{label}<br>confidence %{{customdata[0]:.0%}} to %{{customdata[1]:.0%}}: %{{customdata[2]:,}} rows"
+            hovertemplate=f"{label}<br>confidence %{{customdata[0]:.0%}} to %{{customdata[1]:.0%}}: "
+            f"%{{customdata[2]:,}} rows"
             "<br>mean confidence %{x:.1%}, right %{y:.1%}<extra></extra>",
         )
     return drawn.update_xaxes(tickformat=".0%").update_yaxes(tickformat=".0%")
@@ -81,7 +94,8 @@ def confidence_rows(bins: pd.DataFrame) -> go.Figure:
             name=label,
             marker={"color": style.colour},
             customdata=rows[["low", "high"]].to_numpy(),
-            hovertemplate=f"{label}<br>confidence %{{customdata[0]:.0%}} to %{{customdata[1]:.0%}}: %{{y:,}} rows<extra></extra>",
+            hovertemplate=f"{label}<br>confidence %{{customdata[0]:.0%}} to %{{customdata[1]:.0%}}: %{{y:,}} "
+            "rows<extra></extra>",
         )
     if not drawn.data:
         return say(drawn, "No prediction to count")
@@ -93,11 +107,16 @@ MOST_POINTS = 1500
 
 
 def predicted_true(errors: pd.DataFrame) -> go.Figure:
-    """``errors`` has one row per held-out row of a run: run, row (its number in the table), label, predicted (unit of the target)."""
+    """``errors`` has one row per held-out row of a run: run, row (its number in the table), label, predicted (unit of
+    the target).
+    """
     drawn = figure("True value (unit of the target)", "Predicted value (unit of the target)", height=420)
     if errors.empty:
         return say(drawn, "No prediction to draw")
-    ends, line = [float(errors["label"].min()), float(errors["label"].max())], {"color": FAINT, "dash": "dot", "width": 1.5}
+    ends, line = (
+        [float(errors["label"].min()), float(errors["label"].max())],
+        {"color": FAINT, "dash": "dot", "width": 1.5},
+    )
     drawn.add_scatter(x=ends, y=ends, name="Exactly right", mode="lines", hoverinfo="skip", line=line)
     for label, rows, style in each_run(errors):
         points = rows.iloc[:: max(1, -(-len(rows) // MOST_POINTS))]

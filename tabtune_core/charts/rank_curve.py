@@ -16,11 +16,12 @@ HALF = half_width("lora_gap")
 
 
 def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", smallest: int | None = None) -> go.Figure:
-    """``runs`` has one row per run: strategy, rank (no unit), seed, ``validation_<metric>``, and settings that may differ at one rank.
+    """``runs`` has one row per run: strategy, rank (no unit), seed, ``validation_<metric>``, and settings that may
+    differ at one rank.
 
-    Runs that differ only in rank and seed form a line; each point is a mean over seeds. If there is a column ``lora_gap_half_width`` (the ±
-    of the difference to the best rank), it is drawn as bars, in the metric's unit. ``smallest`` is r*, the smallest rank within one
-    standard error of the best.
+    Runs that differ only in rank and seed form a line; each point is a mean over seeds. If there is a column
+    ``lora_gap_half_width`` (the ± of the difference to the best rank), it is drawn as bars, in the metric's unit.
+    ``smallest`` is r*, the smallest rank within one standard error of the best.
     """
     meaning, column = METRICS[metric], f"validation_{metric}"
     drawn = figure("LoRA rank (no unit)", f"Validation {meaning.written} ({meaning.unit})", height=420)
@@ -32,7 +33,11 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", smallest: int | 
     ranks = np.sort(lora["rank"].unique())
     several = lora["seed"].nunique() > 1
     for place, (name, rows) in enumerate(_lines(lora, told_by(lora), "LoRA")):
-        colour, marker, hover = COLOURS[place % len(COLOURS)], MARKERS[place % len(MARKERS)], f"{name}, rank %{{x}}<br>{written}"
+        colour, marker, hover = (
+            COLOURS[place % len(COLOURS)],
+            MARKERS[place % len(MARKERS)],
+            f"{name}, rank %{{x}}<br>{written}",
+        )
         means = rows.groupby(["rank", "seed"])[column].mean().groupby("rank").mean()
         halves = rows.groupby("rank")[HALF].first().to_numpy(dtype=np.float64) if HALF in rows else None
         drawn.add_scatter(
@@ -47,8 +52,14 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", smallest: int | 
             hovertemplate=hover,
         )
         if len(rows) > len(means):
-            x, y, ring = rows["rank"].to_numpy(), rows[column].to_numpy(), {"color": colour, "symbol": f"{marker}-open", "size": 9}
-            drawn.add_scatter(x=x, y=y, name=f"{name}, each seed", mode="markers", legendgroup=name, marker=ring, hovertemplate=hover)
+            x, y, ring = (
+                rows["rank"].to_numpy(),
+                rows[column].to_numpy(),
+                {"color": colour, "symbol": f"{marker}-open", "size": 9},
+            )
+            drawn.add_scatter(
+                x=x, y=y, name=f"{name}, each seed", mode="markers", legendgroup=name, marker=ring, hovertemplate=hover
+            )
     left, right = (ranks[0], ranks[-1]) if len(ranks) > 1 else (1.0, 64.0)
     for strategy, label in ((name, label) for name, label in STRATEGY_NAMES.items() if label in BASELINES):
         baseline = known[known["strategy"] == strategy]
@@ -56,7 +67,14 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", smallest: int | 
         for place, (name, rows) in enumerate(_lines(baseline.sort_values(rates), rates, label)):
             level, style = float(rows.groupby("seed")[column].mean().mean()), BASELINES[label]
             line = {"color": style.colour, "dash": DASHES[place % len(DASHES)] if place else style.dash, "width": 2}
-            drawn.add_scatter(x=[left, right], y=[level, level], name=name, mode="lines", line=line, hovertemplate=f"{name}: {written}")
+            drawn.add_scatter(
+                x=[left, right],
+                y=[level, level],
+                name=name,
+                mode="lines",
+                line=line,
+                hovertemplate=f"{name}: {written}",
+            )
     if smallest is not None:
         at = {"x": np.log10(smallest), "y": 1, "yref": "paper", "yanchor": "top", "xanchor": "left", "showarrow": False}
         drawn.add_vline(smallest, line_color=FAINT, line_dash="dash", line_width=1.5)

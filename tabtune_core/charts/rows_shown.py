@@ -1,4 +1,6 @@
-"""What more context rows change at prediction: score, seconds or memory over context rows, one line per state of the model."""
+"""What more context rows change at prediction: score, seconds or memory over context rows, one line per state of the
+model.
+"""
 
 from typing import Literal
 
@@ -13,9 +15,11 @@ from tabtune_core.metrics import METRICS
 Axis = Literal["score", "seconds", "memory"]
 
 
-def rows_shown(curve: pd.DataFrame, *, metric: str = "log_loss", split: str = "test", axis: Axis = "score") -> go.Figure:
-    """``curve`` has one row per state and number of rows: name, context_rows, predict_seconds, growth_memory_bytes, ``<split>_<metric>``
-    and ``<split>_<metric>_half_width``, which is drawn as an error bar.
+def rows_shown(
+    curve: pd.DataFrame, *, metric: str = "log_loss", split: str = "test", axis: Axis = "score"
+) -> go.Figure:
+    """``curve`` has one row per state and number of rows: name, context_rows, predict_seconds, growth_memory_bytes,
+    ``<split>_<metric>`` and ``<split>_<metric>_half_width``, which is drawn as an error bar.
     """
     meaning, column = METRICS[metric], f"{split}_{metric}"
     title, name, unit = {

@@ -4,17 +4,29 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.charts.style import LEVEL, X_TITLES, band, compact, each_run, figure, leave_room, points_each, say, thin
+from tabtune_core.charts.style import (
+    LEVEL,
+    X_TITLES,
+    band,
+    compact,
+    each_run,
+    figure,
+    leave_room,
+    points_each,
+    say,
+    thin,
+)
 from tabtune_core.metrics import METRICS
 
 
 def score(
     scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", log: bool = False, axis_end: float | None = None
 ) -> go.Figure:
-    """``scores`` has one row an evaluation: run, step, seconds, split, best, and a column per metric. Step 0 is the untrained model.
+    """``scores`` has one row an evaluation: run, step, seconds, split, best, and a column per metric. Step 0 is the
+    untrained model.
 
-    Zero-shot and references, which have one evaluation, are level lines up to ``axis_end`` (by default the last point); a ring marks the
-    best evaluation of a run.
+    Zero-shot and references, which have one evaluation, are level lines up to ``axis_end`` (by default the last point);
+    a ring marks the best evaluation of a run.
     """
     meaning = METRICS[metric]
     y_title = f"Validation {meaning.written} ({meaning.unit})"
@@ -38,10 +50,17 @@ def score(
         band(drawn, rows, x, metric, label, style)
         kept = thin(values, most)
         marker = {"color": style.colour, "symbol": style.marker, "size": 6}
-        drawn.add_scatter(x=compact(rows[x].to_numpy()[kept]), y=compact(values[kept]), mode="lines+markers", marker=marker, **trace)
+        drawn.add_scatter(
+            x=compact(rows[x].to_numpy()[kept]), y=compact(values[kept]), mode="lines+markers", marker=marker, **trace
+        )
         best = rows[rows["best"].astype(bool)].tail(1)
         if len(best):
             ring = {"color": style.colour, "symbol": f"{style.marker}-open", "size": 14, "line": {"width": 2}}
-            around = legend | {"mode": "markers", "marker": ring, "showlegend": False, "hovertemplate": f"Best so far<br>{hover}"}
+            around = legend | {
+                "mode": "markers",
+                "marker": ring,
+                "showlegend": False,
+                "hovertemplate": f"Best so far<br>{hover}",
+            }
             drawn.add_scatter(x=best[x].to_numpy(), y=best[metric].to_numpy(), **around)
     return leave_room(drawn, validation[metric].to_numpy(dtype=np.float64))

@@ -1,6 +1,7 @@
 """What all charts share: colours, dashes and markers of the runs, axes with units, and the look of an empty figure.
 
-A categorical ``run`` column fixes the runs and their order, so that a run looks the same in every chart, even before all have points of it.
+A categorical ``run`` column fixes the runs and their order, so that a run looks the same in every chart, even before
+all have points of it.
 """
 
 import dataclasses
@@ -18,8 +19,9 @@ from tabtune_core.analysis.run_curves import HIGH, LOW
 from tabtune_core.settings import STRATEGY_NAMES, RunSettings
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#A08A00", "#8B5E3C", "#AD2E6A")
-"""The first six are safe for colour-blind readers (Okabe and Ito 2008); the yellow is darkened for a white background. Vermilion and grey
-are reserved for the baselines."""
+"""The first six are safe for colour-blind readers (Okabe and Ito 2008); the yellow is darkened for a white background.
+Vermilion and grey are reserved for the baselines.
+"""
 DASHES = ("solid", "7px,3px", "2px,3px", "9px,3px,2px,3px", "14px,4px", "5px,2px,1px,2px,1px,2px")
 """Each repeats within the width of a line in a legend."""
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon", "hexagon", "star-triangle-up")
@@ -27,7 +29,9 @@ MEGABYTE = 1e6
 FAINT = "#7F8C99"
 """For guides, limits and runs that are left out; visible on light and dark backgrounds."""
 GOOD_TO_BAD = [[0.0, "#0072B2"], [0.5, "#9A9A9A"], [1.0, "#E69F00"]]
-"""A colour scale that is safe for colour-blind readers and visible on light and dark backgrounds: blue is good, orange bad."""
+"""A colour scale that is safe for colour-blind readers and visible on light and dark backgrounds: blue is good, orange
+bad.
+"""
 MOST_POINTS = 8_000
 """Most points of all runs in one chart."""
 PALE = 0.3
@@ -58,7 +62,10 @@ LEVEL = ("Zero-shot", "Linear model", "Gradient boosting")
 
 
 class Styles(tuple[RunStyle, ...]):
-    """One style per category of ``run``, in order. Copying returns the same object: pandas copies ``attrs``, and styles never change."""
+    """One style per category of ``run``, in order.
+
+    Copying returns the same object: pandas copies ``attrs``, and styles never change.
+    """
 
     __slots__ = ()
 
@@ -67,16 +74,21 @@ class Styles(tuple[RunStyle, ...]):
 
 
 Role = tuple[str, Hashable, Hashable]
-"""What the look of a run expresses: a label, whose start identifies a baseline, and what runs share that have its colour, or its dash."""
+"""What the look of a run expresses: a label, whose start identifies a baseline, and what runs share that have its
+colour, or its dash.
+"""
 
 
 def roles(settings: Sequence[RunSettings]) -> list[Role]:
-    """Returns one role per run of a sweep: the colour shows the rank, or the configuration if all have one rank; the dash shows the seed.
+    """Returns one role per run of a sweep: the colour shows the rank, or the configuration if all have one rank; the
+    dash shows the seed.
 
     The dash also shows what else differs between runs of one rank and seed.
     """
     ranks = {run.lora.rank for run in settings if run.strategy == "peft"}
-    beside = [repr(run.changed(seed=0, rank=1)) if run.strategy == "peft" and len(ranks) > 1 else "" for run in settings]
+    beside = [
+        repr(run.changed(seed=0, rank=1)) if run.strategy == "peft" and len(ranks) > 1 else "" for run in settings
+    ]
     several = len({*beside} - {""}) > 1
     return [
         (
@@ -89,8 +101,13 @@ def roles(settings: Sequence[RunSettings]) -> list[Role]:
 
 
 def styles_of(cast: Sequence[Role]) -> Styles:
-    """Returns a style per role; colours and dashes are assigned in order. If dashes show nothing, they help to tell colours apart."""
-    baselines = [next((style for start, style in BASELINES.items() if label.startswith(start)), None) for label, *_ in cast]
+    """Returns a style per role; colours and dashes are assigned in order.
+
+    If dashes show nothing, they help to tell colours apart.
+    """
+    baselines = [
+        next((style for start, style in BASELINES.items() if label.startswith(start)), None) for label, *_ in cast
+    ]
     colours = _numbered(colour for (_, colour, _), baseline in zip(cast, baselines, strict=True) if baseline is None)
     dashes = _numbered(dash for *_, dash in cast)
     styles = []
@@ -119,7 +136,9 @@ def run_styles(labels: Sequence[str]) -> dict[str, RunStyle]:
 
 
 def with_names(frame: pd.DataFrame, names: Mapping[str, str], styles: Styles) -> pd.DataFrame:
-    """Returns the frame with names in place of ids in the column ``run``, and their styles in its attributes; ``names`` are by id."""
+    """Returns the frame with names in place of ids in the column ``run``, and their styles in its attributes; ``names``
+    are by id.
+    """
     frame = frame.assign(run=pd.Categorical(frame["run"].map(names), categories=list(dict.fromkeys(names.values()))))
     frame.attrs["styles"] = styles
     return frame
@@ -137,11 +156,16 @@ def each_run(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, RunStyle]
 
 def _labels(frame: pd.DataFrame) -> list[str]:
     column = frame["run"]
-    return [str(label) for label in (column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else pd.unique(column))]
+    return [
+        str(label)
+        for label in (column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else pd.unique(column))
+    ]
 
 
 def points_each(frame: pd.DataFrame) -> int:
-    """Returns how many points a run may have: 400, or fewer (at least 90) if all runs together would have more than MOST_POINTS."""
+    """Returns how many points a run may have: 400, or fewer (at least 90) if all runs together would have more than
+    MOST_POINTS.
+    """
     return max(90, min(400, MOST_POINTS // max(len(_labels(frame)), 1)))
 
 
@@ -156,14 +180,23 @@ def figure(x_title: str, y_title: str, *, log: bool = False, height: int = 320) 
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "hovermode": "closest",
-            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "font": {"size": 12}},
+            "legend": {
+                "orientation": "h",
+                "x": 0,
+                "xanchor": "left",
+                "y": 1.02,
+                "yanchor": "bottom",
+                "font": {"size": 12},
+            },
             "xaxis": axis | {"title": {"text": x_title, "standoff": 8}},
             "yaxis": axis | {"title": {"text": y_title, "standoff": 8}, "type": "log" if log else "linear"},
         }
     )
 
 
-def band(drawn: go.Figure, rows: pd.DataFrame, x: str, y: str, label: str, style: RunStyle, *, weight: float = 0.0) -> None:
+def band(
+    drawn: go.Figure, rows: pd.DataFrame, x: str, y: str, label: str, style: RunStyle, *, weight: float = 0.0
+) -> None:
     """Draws the band from the lowest to the highest run of a group behind its mean, if ``rows`` has these columns."""
     if y + LOW not in rows:
         return
@@ -191,7 +224,9 @@ def with_numbers(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 def say(drawn: go.Figure, text: str) -> go.Figure:
     """Writes a sentence in the middle of the figure, for when there is nothing to draw yet."""
-    drawn.add_annotation(text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 14, "color": FAINT})
+    drawn.add_annotation(
+        text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 14, "color": FAINT}
+    )
     return drawn.update_xaxes(showticklabels=False, showgrid=False).update_yaxes(showticklabels=False, showgrid=False)
 
 
@@ -205,12 +240,16 @@ def leave_room(drawn: go.Figure, values: NDArray[np.floating]) -> go.Figure:
 
 
 def thin(y_N: NDArray[np.floating], most: int = 400) -> NDArray[np.integer]:
-    """Returns the indices of about ``most`` points at most that keep every spike: the first, lowest and highest of equal stretches."""
+    """Returns the indices of about ``most`` points at most that keep every spike: the first, lowest and highest of
+    equal stretches.
+    """
     if len(y_N) <= most:
         return np.arange(len(y_N))
     width = -(-len(y_N) // (most // 3))
     starts = np.arange(0, len(y_N), width)
-    place_SW = np.minimum(starts[:, None] + np.arange(width), len(y_N) - 1)  # S stretches, each W wide; the last repeats its end
+    place_SW = np.minimum(
+        starts[:, None] + np.arange(width), len(y_N) - 1
+    )  # S stretches, each W wide; the last repeats its end
     value_SW = y_N[place_SW]
     lowest = starts + np.where(np.isnan(value_SW), np.inf, value_SW).argmin(axis=1)
     highest = starts + np.where(np.isnan(value_SW), -np.inf, value_SW).argmax(axis=1)
@@ -225,10 +264,11 @@ def compact(values: NDArray[np.generic]) -> NDArray[np.generic]:
 
 
 def smooth(values: NDArray[np.floating], weight: float) -> NDArray[np.floating]:
-    """Computes the exponentially weighted mean of all points so far; each has ``weight`` times the weight of the next. 0 changes nothing.
+    """Computes the exponentially weighted mean of all points so far; each has ``weight`` times the weight of the next.
+    0 changes nothing.
 
-    The weights are divided by their sum, so that the first points are not pulled towards 0 (Kingma and Ba 2015, section 3, arXiv
-    1412.6980). Values that are not finite are left out of the mean.
+    The weights are divided by their sum, so that the first points are not pulled towards 0 (Kingma and Ba 2015, section
+    3, arXiv 1412.6980). Values that are not finite are left out of the mean.
     """
     if not weight:
         return values
@@ -242,7 +282,10 @@ CONFIG: dict[str, Any] = {
     "plotlyServerURL": "",
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "sendChartToCloud", "sendDataToCloud"],
 }
-"""For ``Plotly.react`` and ``to_html``. The toolbar's "Share chart" would upload the chart, so it is off and has no address."""
+"""For ``Plotly.react`` and ``to_html``.
+
+The toolbar's "Share chart" would upload the chart, so it is off and has no address.
+"""
 
 
 def plain_in_figure(text: str) -> str:

@@ -11,14 +11,19 @@ LABEL_LETTERS = 40
 
 
 def class_counts(counts: pd.DataFrame) -> go.Figure:
-    """``counts`` has one row per class, largest first: label, rows. The largest twelve are drawn, with their shares of all rows."""
+    """``counts`` has one row per class, largest first: label, rows.
+
+    The largest twelve are drawn, with their shares of all rows.
+    """
     largest = counts.head(MOST)
     drawn = figure("Rows", "Class", height=max(140, 60 + 30 * len(largest)))
     if counts.empty:
         return say(drawn, "No class to count")
     share = largest["rows"] / counts["rows"].sum()
     labels = largest["label"].astype(str)
-    places = -np.arange(len(largest))  # not the labels: two may be equal when shortened, and Plotly takes "1" and "01" for one number
+    places = -np.arange(
+        len(largest)
+    )  # not the labels: two may be equal when shortened, and Plotly takes "1" and "01" for one number
     drawn.add_bar(
         x=largest["rows"].to_numpy(),
         y=places,

@@ -1,4 +1,6 @@
-"""A trained update: its directions in each layer, its scores when truncated to lower ranks, and how much it changed each layer."""
+"""A trained update: its directions in each layer, its scores when truncated to lower ranks, and how much it changed
+each layer.
+"""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +17,8 @@ TITLES = {
 
 
 def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
-    """``directions`` has one row per direction of a layer: layer, target, direction (from 1), singular_value, energy (0 to 1).
+    """``directions`` has one row per direction of a layer: layer, target, direction (from 1), singular_value, energy (0
+    to 1).
 
     Each layer is a thin line in the colour of its target module; the thick line is their mean.
     """
@@ -25,7 +28,9 @@ def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
     strongest = directions.groupby("layer", sort=False)["singular_value"].transform("max")
     relative = directions.assign(relative_value=directions["singular_value"] / strongest)
     for place, (target, rows) in enumerate(relative.groupby("target", sort=False)):
-        gap = pd.DataFrame({"layer": [""], "direction": [np.nan], y: [np.nan]})  # so that the lines of one trace do not join
+        gap = pd.DataFrame(
+            {"layer": [""], "direction": [np.nan], y: [np.nan]}
+        )  # so that the lines of one trace do not join
         points = pd.concat([part for _, layer in rows.groupby("layer", sort=False) for part in (layer, gap)])
         drawn.add_scatter(
             x=points["direction"].to_numpy(),
@@ -41,7 +46,9 @@ def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
     mean = (table.ffill() if y == "energy" else table.fillna(0.0)).mean(axis=1)  # a narrow layer has fewer directions
     thick = {"line": {"color": COLOURS[3], "width": 4}, "marker": {"size": 9}, "mode": "lines+markers"}
     hover = "mean, direction %{x}: %{y:.4f}<extra></extra>"
-    drawn.add_scatter(x=mean.index.to_numpy(), y=mean.to_numpy(), name="Mean of the layers", hovertemplate=hover, **thick)
+    drawn.add_scatter(
+        x=mean.index.to_numpy(), y=mean.to_numpy(), name="Mean of the layers", hovertemplate=hover, **thick
+    )
     if y == "energy":
         drawn.add_hline(MOST_OF_IT, line_color=FAINT, line_dash="dash", line_width=1.5)
         drawn.update_yaxes(tickformat=".0%")
@@ -51,7 +58,8 @@ def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
 
 
 def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.DataFrame | None = None) -> go.Figure:
-    """``curve`` has one row per rank that was kept: rank, ``validation_<metric>`` and, if there are test rows, ``test_<metric>``.
+    """``curve`` has one row per rank that was kept: rank, ``validation_<metric>`` and, if there are test rows,
+    ``test_<metric>``.
 
     Rank 0 is zero-shot, a level line. ``trained``: rank and ``validation_<metric>`` of runs that trained at their rank.
     """
@@ -77,14 +85,22 @@ def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.Dat
             hovertemplate=f"truncated to rank %{{x}}, {split}<br>{written}",
         )
         base = float(curve.loc[curve["rank"] == 0, column].iloc[0])
-        line = {"color": BASELINES["Zero-shot"].colour, "dash": "dot" if split == "validation" else "dashdot", "width": 2}
+        line = {
+            "color": BASELINES["Zero-shot"].colour,
+            "dash": "dot" if split == "validation" else "dashdot",
+            "width": 2,
+        }
         name = f"Zero-shot, {split}"
-        drawn.add_scatter(x=ranks[[0, -1]], y=[base, base], name=name, mode="lines", line=line, hovertemplate=f"{name}: {written}")
+        drawn.add_scatter(
+            x=ranks[[0, -1]], y=[base, base], name=name, mode="lines", line=line, hovertemplate=f"{name}: {written}"
+        )
     if trained is not None and len(trained):
         x, y = (trained[name].to_numpy(dtype=np.float64) for name in ("rank", f"validation_{metric}"))
         ring = {"color": COLOURS[2], "symbol": "diamond-open", "size": 11, "line": {"width": 2}}
         hover = f"trained at rank %{{x}}, validation<br>{written}"
-        drawn.add_scatter(x=x, y=y, name="Trained at the rank, validation", mode="markers", marker=ring, hovertemplate=hover)
+        drawn.add_scatter(
+            x=x, y=y, name="Trained at the rank, validation", mode="markers", marker=ring, hovertemplate=hover
+        )
     drawn.update_xaxes(type="log", tickvals=ranks, ticktext=[f"{rank:g}" for rank in ranks])
     return leave_room(drawn, curve[f"validation_{metric}"].to_numpy(dtype=np.float64))
 
@@ -94,14 +110,19 @@ LETTERS = 34
 
 
 def layer_updates(layers: pd.DataFrame) -> go.Figure:
-    """``layers`` has one row per layer of a run: run, layer, relative_update (Frobenius norm of the update over that of the weight).
+    """``layers`` has one row per layer of a run: run, layer, relative_update (Frobenius norm of the update over that of
+    the weight).
 
     Draws the forty layers that changed most, in the order in which the model uses them.
     """
     known = layers.dropna(subset=["relative_update"])
     largest = known.groupby("layer", sort=False)["relative_update"].max()
     kept = list(largest.index[largest.rank(method="first", ascending=False) <= MOST])
-    drawn = figure("Norm of the update / norm of the weight (share)", "Adapted layer (no unit)", height=max(220, 120 + 18 * len(kept)))
+    drawn = figure(
+        "Norm of the update / norm of the weight (share)",
+        "Adapted layer (no unit)",
+        height=max(220, 120 + 18 * len(kept)),
+    )
     if known.empty:
         return say(drawn, "Not computed yet")
     places = {name: place for place, name in enumerate(kept)}
@@ -117,5 +138,7 @@ def layer_updates(layers: pd.DataFrame) -> go.Figure:
         )
     # the last letters of a path, because paths share their beginning
     ticks = [path if len(path) <= LETTERS else f"…{path[1 - LETTERS :].lstrip('.')}" for path in kept]
-    drawn.update_yaxes(range=[len(kept) - 0.5, -0.5], tickvals=list(places.values()), ticktext=ticks, tickfont={"size": 10})
+    drawn.update_yaxes(
+        range=[len(kept) - 0.5, -0.5], tickvals=list(places.values()), ticktext=ticks, tickfont={"size": 10}
+    )
     return drawn.update_xaxes(tickformat=".1%", rangemode="tozero", side="bottom")

@@ -1,4 +1,5 @@
-"""Settings and reading choices as command-line flags. In: the dataclasses. Out: argparse arguments, and the values that were given.
+"""Settings and reading choices as command-line flags. In: the dataclasses. Out: argparse arguments, and the values that
+were given.
 
 The docstring under a field is its help; if a flag is not given, the settings file or the dataclass decides.
 """
@@ -30,21 +31,28 @@ def add_flags(
     leave_out: Collection[str] = (),
     more: Mapping[str, str] | None = None,
 ) -> None:
-    """Adds one flag per field of plain values, for example ``--context-rows``; its value is kept under ``section`` + the field's name.
+    """Adds one flag per field of plain values, for example ``--context-rows``; its value is kept under ``section`` +
+    the field's name.
 
     ``more`` is added to the help of a field; if it names a default, the dataclass's default is not shown.
     """
     for row in (row for row in rows_of(settings) if row.name not in leave_out):
         added = (more or {}).get(row.name, "")
         text = _help(f"{row.help} {added}".strip(), None if "(default:" in added else row.default)
-        group.add_argument(flag_of(row.name), dest=f"{section}{row.name}", default=argparse.SUPPRESS, help=text, **_kind(row.kind))
+        group.add_argument(
+            flag_of(row.name), dest=f"{section}{row.name}", default=argparse.SUPPRESS, help=text, **_kind(row.kind)
+        )
 
 
 def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     """Adds the flags for reading a file; a value is kept under ``reading.`` + the name of the choice."""
     for name, flag, more in (
         # a tab is hard to type on a command line
-        ("delimiter", "--delimiter", {"metavar": "CHARACTER", "type": lambda text: {"\\t": "\t", "tab": "\t"}.get(text, text)}),
+        (
+            "delimiter",
+            "--delimiter",
+            {"metavar": "CHARACTER", "type": lambda text: {"\\t": "\t", "tab": "\t"}.get(text, text)},
+        ),
         ("encoding", "--encoding", {"metavar": "NAME"}),
         ("header", "--header", {"action": argparse.BooleanOptionalAction}),
         ("header_lines", "--header-lines", {"metavar": "N", "type": number_within(1, 1_000)}),
@@ -59,12 +67,23 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
         group.add_argument(flag, dest=f"reading.{name}", default=argparse.SUPPRESS, help=text, **more)
     for flag, text in (
         ("--leave-out", "Columns that no model is shown, as with 'left out' on the Data page."),
-        ("--encode-text", "Columns of free text that models are shown as numbers, as with 'encoded text' on the Data page."),
-        ("--decimal-comma", "Columns in which 1.234 is 1234, as with 'The points separate thousands' on the Data page."),
-        ("--thousands-comma", "Columns in which 1,234 is 1234, as without them among 'Columns with decimal commas' on the Data page."),
+        (
+            "--encode-text",
+            "Columns of free text that models are shown as numbers, as with 'encoded text' on the Data page.",
+        ),
+        (
+            "--decimal-comma",
+            "Columns in which 1.234 is 1234, as with 'The points separate thousands' on the Data page.",
+        ),
+        (
+            "--thousands-comma",
+            "Columns in which 1,234 is 1234, as without them among 'Columns with decimal commas' on the Data page.",
+        ),
     ):
         dest = f"reading.{flag[2:].replace('-', '_')}"
-        group.add_argument(flag, dest=dest, metavar="COLUMN", nargs="+", type=str.strip, default=argparse.SUPPRESS, help=text)
+        group.add_argument(
+            flag, dest=dest, metavar="COLUMN", nargs="+", type=str.strip, default=argparse.SUPPRESS, help=text
+        )
     order = group.add_mutually_exclusive_group()
     for flag, first, date, meaning in (
         ("--day-first", True, "03/04/2025", "the third of April"),
@@ -72,7 +91,12 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
         ("--year-first", "year", "03/04/25", "the 25th of April 2003"),
     ):
         order.add_argument(
-            flag, dest="reading.day_first", action="store_const", const=first, default=argparse.SUPPRESS, help=f"{date} is {meaning}."
+            flag,
+            dest="reading.day_first",
+            action="store_const",
+            const=first,
+            default=argparse.SUPPRESS,
+            help=f"{date} is {meaning}.",
         )
 
 
@@ -92,7 +116,10 @@ def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
     }
     for flag in (name for name, value in values.items() if value == []):  # Python leaves out --
         named = flag.removesuffix("_marks").replace("_", "-")
-        raise SettingError(f"--{named} names nothing. If '--' was meant, write it with a blank in front and in quotes: --{named} ' --'.")
+        raise SettingError(
+            f"--{named} names nothing. If '--' was meant, write it with a blank in front and in quotes: --{named} ' "
+            "--'."
+        )
     marks = tuple(values.pop("missing_marks", ()))
     kinds: dict[str, Kind] = dict.fromkeys(values.pop("encode_text", ()), "encoded")
     kinds |= dict.fromkeys(values.pop("leave_out", ()), "ignored")
@@ -100,7 +127,9 @@ def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
     thousands = dict.fromkeys(values.pop("thousands_comma", ()), False)
     if both := sorted(commas.keys() & thousands):
         raise SettingError(f"--decimal-comma and --thousands-comma both name {both[0]!r}. Name it once.")
-    return ReadingChoices(**values, missing_marks=marks, kinds=tuple(kinds.items()), decimal_commas=(*commas.items(), *thousands.items()))
+    return ReadingChoices(
+        **values, missing_marks=marks, kinds=tuple(kinds.items()), decimal_commas=(*commas.items(), *thousands.items())
+    )
 
 
 def answer_flags(question: Question) -> str:
@@ -109,7 +138,9 @@ def answer_flags(question: Question) -> str:
 
     if question.field == "split":
         answers = [read_answer(option) for option in question.options]
-        return " or ".join(f"--split-by {by}" + (f" --split-column {shlex.quote(column)}" if column else "") for by, column in answers)
+        return " or ".join(
+            f"--split-by {by}" + (f" --split-column {shlex.quote(column)}" if column else "") for by, column in answers
+        )
     return {
         "header": "--header or --no-header",
         "header_lines": f"--header-lines {question.options[-1]}",
@@ -133,7 +164,8 @@ def _words(options: Iterable[str]) -> str:
 def given(arguments: argparse.Namespace, start: dict[str, Any]) -> dict[str, Any]:
     """Returns ``start`` overridden by the settings flags that were given, section by section.
 
-    If a flag is given, the setting that would replace it (steps replace epochs, several alphas replace one) is removed from ``start``.
+    If a flag is given, the setting that would replace it (steps replace epochs, several alphas replace one) is removed
+    from ``start``.
     """
     values = dict(start)
     flags = {path.split(".")[-1] for path in vars(arguments) if path.startswith("settings.")}
@@ -167,7 +199,12 @@ def _kind(hint: Any) -> dict[str, Any]:
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint)}
     if get_origin(hint) is Mapping:
-        return {"action": _Several, "const": partial(read_pattern, number=get_args(hint)[1]), "nargs": "+", "metavar": "LAYERS=N"}
+        return {
+            "action": _Several,
+            "const": partial(read_pattern, number=get_args(hint)[1]),
+            "nargs": "+",
+            "metavar": "LAYERS=N",
+        }
     if get_origin(hint) is tuple:
         first, second = get_args(hint)
         if second is not Ellipsis:
@@ -194,7 +231,11 @@ class _Several(argparse.Action):
     """Several texts that are read together, by ``const``."""
 
     def __call__(
-        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option_string: str | None = None
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
     ) -> None:
         try:
             setattr(namespace, self.dest, self.const(values))

@@ -21,13 +21,17 @@ def runs_of_sweep(store: RunStore, sweep: str | None) -> list[Run]:
     """Returns the runs of a sweep, by default the newest."""
     sweeps = store.sweeps()
     if not sweeps:
-        raise StoreError(f"The workspace {store.home} holds no runs yet; start some with 'loralab sweep DATA --target COLUMN'.")
+        raise StoreError(
+            f"The workspace {store.home} holds no runs yet; start some with 'loralab sweep DATA --target COLUMN'."
+        )
     chosen = sweep or sweeps[0].id
     runs, unread = store.runs(chosen), store.unreadable(chosen)
     for run in unread:
         say(f"{run.name} cannot be read and is left out: {run.why}")
     if not runs:
-        raise StoreError(f"No run of the sweep {chosen!r} can be read. Open the workspace with the version that wrote it.")
+        raise StoreError(
+            f"No run of the sweep {chosen!r} can be read. Open the workspace with the version that wrote it."
+        )
     return runs
 
 
@@ -35,7 +39,9 @@ def score_to_rank_by(asked: argparse.Namespace, settings: RunSettings) -> str:
     """Returns the score to rank by; raises SettingError if it belongs to another task."""
     fitting = metrics_of(settings.task)
     if asked.rank_by not in (None, *fitting):
-        raise SettingError(f"--rank-by is {asked.rank_by!r}; for {settings.task} it must be one of {', '.join(fitting)}.")
+        raise SettingError(
+            f"--rank-by is {asked.rank_by!r}; for {settings.task} it must be one of {', '.join(fitting)}."
+        )
     return str(asked.rank_by or settings.selection_metric)
 
 
@@ -43,11 +49,15 @@ def print_as(form: str, frame: "pd.DataFrame", text: str) -> None:
     """Prints a frame as ``json`` or ``csv``, or the ``text`` that stands for it."""
     from tabtune_core.data.spreadsheet import exact_json, safe_csv
 
-    print(exact_json(frame) if form == "json" else (safe_csv(frame) if form == "csv" else shown(text)).removesuffix("\n"))
+    print(
+        exact_json(frame) if form == "json" else (safe_csv(frame) if form == "csv" else shown(text)).removesuffix("\n")
+    )
 
 
 def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> int:
-    """Prints the leaderboard and, in table format, its recommendation; returns 0 if any run of a model has a result, else 1."""
+    """Prints the leaderboard and, in table format, its recommendation; returns 0 if any run of a model has a result,
+    else 1.
+    """
     from tabtune_core.analysis.recommendation import board_and_recommendation
     from tabtune_core.data.splits import SplitName
     from tabtune_core.store.predictions import Predictions, read_predictions
@@ -57,7 +67,9 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
     def load(run_id: str, split: SplitName) -> Predictions | None:
         found, path = read_predictions(store, run_id, split), store.run_dir(run_id) / PREDICTIONS_FILE
         if found is None and path.exists():
-            unread[run_id] = str(path) if store.last_event(run_id, RunPlanned) else "its plan in the database (RunPlanned)"
+            unread[run_id] = (
+                str(path) if store.last_event(run_id, RunPlanned) else "its plan in the database (RunPlanned)"
+            )
         return found
 
     board, found = board_and_recommendation(store, runs, rank_by, load)

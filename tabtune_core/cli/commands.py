@@ -1,4 +1,6 @@
-"""Commands that do not start runs of a sweep: ``leaderboard``, ``context-curve``, ``predict``, ``serve``, ``merge`` and ``doctor``."""
+"""Commands that do not start runs of a sweep: ``leaderboard``, ``context-curve``, ``predict``, ``serve``, ``merge`` and
+``doctor``.
+"""
 
 import argparse
 import json
@@ -37,10 +39,14 @@ def print_context_curve(asked: argparse.Namespace) -> int:
     runs = runs_of_sweep(store, asked.sweep)
     metric = score_to_rank_by(asked, runs[0].settings)
     if asked.seed is not None and asked.seed not in (seeds := sorted({run.settings.seed for run in runs})):
-        raise SettingError(f"--seed is {asked.seed}; the runs of this sweep have {', '.join(map(str, seeds))}. Choose one of them.")
+        raise SettingError(
+            f"--seed is {asked.seed}; the runs of this sweep have {', '.join(map(str, seeds))}. Choose one of them."
+        )
     chosen = runs_of_curve(store, runs, metric, asked.seed)
     if not chosen:
-        raise StoreError("No run of this sweep and seed has finished yet, so there is nothing to score with more context rows.")
+        raise StoreError(
+            "No run of this sweep and seed has finished yet, so there is nothing to score with more context rows."
+        )
     say(f"Scoring {', '.join([*(run.name for run in chosen if run.settings.strategy != 'inference'), 'zero-shot'])}")
     with scratch_folder() as folder:
         frame = curve_frame(context_curve(store.home, folder, runs=[run.id for run in chosen]))
@@ -62,7 +68,10 @@ def print_predictions(asked: argparse.Namespace) -> int:
     with scratch_folder() as folder:
         source = file_of(asked.data, asked.home, folder)
         model = load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device)
-        context, rows = model.context(_table_of(model, asked)), read_new_rows(source, model.facts.read_as, limit_bytes=LIMIT_BYTES)
+        context, rows = (
+            model.context(_table_of(model, asked)),
+            read_new_rows(source, model.facts.read_as, limit_bytes=LIMIT_BYTES),
+        )
     for note in (*rows.notes, *unknown_categories(rows.frame, context.encoder)):
         say(note)
     predicted = model.predict_table(rows.frame, context=context)
@@ -84,7 +93,9 @@ def _table_of(model: "AdaptedModel", asked: argparse.Namespace) -> "pd.DataFrame
         if asked.context:
             raise
         name = model.facts.table_name
-        raise TableError(f"{error} Or name the table that the adapter was trained on, {name!r}, with --context FILE.") from error
+        raise TableError(
+            f"{error} Or name the table that the adapter was trained on, {name!r}, with --context FILE."
+        ) from error
 
 
 def serve_adapters(asked: argparse.Namespace) -> int:
@@ -98,15 +109,31 @@ def serve_adapters(asked: argparse.Namespace) -> int:
             "Serving needs FastAPI, uvicorn and prometheus-client. Run: pip install 'tabtune-dashboard[serve]'"
         ) from error
     try:
-        access = decide(asked.address, asked.allow_host, environment=os.environ if asked.token is None else {TOKEN_VARIABLE: asked.token})
+        access = decide(
+            asked.address,
+            asked.allow_host,
+            environment=os.environ if asked.token is None else {TOKEN_VARIABLE: asked.token},
+        )
     except ValueError as error:
         raise SettingError(str(error)) from error
     served = open_adapters(
-        asked.adapters, partial(_table_of, asked=asked), checkpoint=asked.checkpoint, device=asked.device, merged=asked.merge
+        asked.adapters,
+        partial(_table_of, asked=asked),
+        checkpoint=asked.checkpoint,
+        device=asked.device,
+        merged=asked.merge,
     )
     for one in served.values():
-        say(f"{one.name}: predicts {one.about['target']!r} with {one.about['model']}; licence of the weights: {one.about['licence']}")
-    serve(application(served, access, Limits(max_rows=asked.max_rows, max_bytes=asked.max_mb * 1_000_000)), access, asked.port, say)
+        say(
+            f"{one.name}: predicts {one.about['target']!r} with {one.about['model']}; licence of the weights: "
+            f"{one.about['licence']}"
+        )
+    serve(
+        application(served, access, Limits(max_rows=asked.max_rows, max_bytes=asked.max_mb * 1_000_000)),
+        access,
+        asked.port,
+        say,
+    )
     return 0
 
 
@@ -117,7 +144,10 @@ def write_merged(asked: argparse.Namespace) -> int:
     folder = asked.checkpoint and asked.checkpoint.parent  # merged weights of several files are written to a folder
     for source in filter(None, (asked.adapter, asked.checkpoint, folder)):
         if os.path.exists(source) and os.path.exists(asked.out) and os.path.samefile(source, asked.out):
-            raise SettingError(f"{str(asked.out)!r} is one of the files to merge, or their folder, and would be overwritten. Name another.")
+            raise SettingError(
+                f"{str(asked.out)!r} is one of the files to merge, or their folder, and would be overwritten. Name "
+                "another."
+            )
     load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device).save_merged(asked.out)
     say(f"Merged into {asked.out}")
     return 0
@@ -126,5 +156,9 @@ def write_merged(asked: argparse.Namespace) -> int:
 def diagnose(asked: argparse.Namespace) -> int:
     """Prints the checks; returns 1 if one found a problem that keeps runs from working."""
     checks = examine(asked.home, online=asked.online)
-    print(json.dumps([asdict(check) for check in checks], indent=2, ensure_ascii=False) if asked.format == "json" else report(checks))
+    print(
+        json.dumps([asdict(check) for check in checks], indent=2, ensure_ascii=False)
+        if asked.format == "json"
+        else report(checks)
+    )
     return int(any(check.state == "problem" for check in checks))

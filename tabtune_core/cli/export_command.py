@@ -1,4 +1,7 @@
-"""``export``: writes a sweep as one page, or sends it to a tracker. ``hub push``: pushes an adapter with its model card to the Hub."""
+"""``export``: writes a sweep as one page, or sends it to a tracker.
+
+``hub push``: pushes an adapter with its model card to the Hub.
+"""
 
 import argparse
 import math
@@ -29,7 +32,10 @@ def export_sweep(asked: argparse.Namespace) -> int:
 
         file = Path(where or f"sweep-{sweep}.html")
         if file.is_dir() or not file.parent.is_dir():  # before the page is made
-            raise SettingError(f"{str(file)!r} cannot be written: it is a folder, or its folder does not exist. Name a file: html:FILE.")
+            raise SettingError(
+                f"{str(file)!r} cannot be written: it is a folder, or its folder does not exist. Name a file: "
+                "html:FILE."
+            )
         write_text(file, sweep_page(store, sweep))
         sys.stdout.buffer.write(os.fsencode(file) + b"\n")  # the locale C has no letters for it
         return 0
@@ -69,12 +75,16 @@ def _package_and_scores(asked: argparse.Namespace) -> tuple[Path, list[Score]]:
     if os.path.exists(asked.adapter):
         facts = check_package(Path(asked.adapter))
         name = facts.settings.selection_metric
-        return Path(asked.adapter), [Score(name, part, of[name], None) for part, of in facts.scores.items() if name in of]
+        return Path(asked.adapter), [
+            Score(name, part, of[name], None) for part, of in facts.scores.items() if name in of
+        ]
     store = RunStore(asked.home)
     run = store.run(asked.adapter)
     path = store.run_dir(run.id) / ADAPTER_FILE
     if run.result is None or not run.result.adapter_verified or not path.is_file():
-        raise AdapterError(f"The run {run.id} has no adapter that a fresh process has verified. Choose a finished run of LoRA.")
+        raise AdapterError(
+            f"The run {run.id} has no adapter that a fresh process has verified. Choose a finished run of LoRA."
+        )
     metric, scores = METRICS[run.settings.selection_metric], []
     gains, halves = gains_of(run, metric), half_widths(run.id, metric, partial(read_predictions, store))
     for name, part in reversed(GAINS.items()):

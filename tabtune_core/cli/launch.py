@@ -92,7 +92,10 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
 
     first = settings[0]
     if first.target in getattr(asked, "reading.leave_out", ()):
-        raise SettingError(f"--leave-out names {first.target!r}, which is the column to predict. Name it in one of the two places only.")
+        raise SettingError(
+            f"--leave-out names {first.target!r}, which is the column to predict. Name it in one of the two places "
+            "only."
+        )
     score_to_rank_by(asked, first)
     trained_on = check_target(store, dataset, settings)
     # the nodes of a cluster have other memory than this machine
@@ -101,11 +104,15 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     _say_time(store, settings, trained_on)
     card = get_card(first.model)
     if any(one.strategy not in REFERENCES for one in settings):
-        _, source = find_checkpoint(card, first.task, first.checkpoint)  # a download shows its progress here, not in a run's log
+        _, source = find_checkpoint(
+            card, first.task, first.checkpoint
+        )  # a download shows its progress here, not in a run's log
         if source.licence.commercial is False:
             say(f"Licence of {source.file}: {source.licence}")
     _check_adapters(asked)
-    for strategy in dict.fromkeys(one.strategy for one in settings if one != with_usual_rate(one) and one.checkpoint is None):
+    for strategy in dict.fromkeys(
+        one.strategy for one in settings if one != with_usual_rate(one) and one.checkpoint is None
+    ):
         say(f"Learning rate of {STRATEGY_NAMES[strategy]}: {card.told_rate(first.task, strategy)}")
     name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
     sweep, ids = store.add_sweep(settings, asked.name or name)
@@ -115,9 +122,14 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
 
 
 def _follow_to_the_board(
-    store: RunStore, sweep: str, ids: Sequence[str], asked: argparse.Namespace, meanwhile: Callable[[], None] = lambda: None
+    store: RunStore,
+    sweep: str,
+    ids: Sequence[str],
+    asked: argparse.Namespace,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> int:
-    """Follows the runs of a sweep to their end and shows the leaderboard. Ctrl-C cancels the runs in ``ids`` and shows those that ended.
+    """Follows the runs of a sweep to their end and shows the leaderboard. Ctrl-C cancels the runs in ``ids`` and shows
+    those that ended.
 
     ``meanwhile`` is called while the worker loads what runs need.
     """
@@ -134,8 +146,15 @@ def _follow_to_the_board(
         if lost is not None:
             raise lost
         if cancelled:
-            copied = f" --adapters {shlex.quote(str(asked.adapters))}{' --without-labels' * asked.without_labels}" if asked.adapters else ""
-            say(f"To start the cancelled runs again: loralab resume --sweep {sweep} --home {shlex.quote(str(store.home))}{copied}")
+            copied = (
+                f" --adapters {shlex.quote(str(asked.adapters))}{' --without-labels' * asked.without_labels}"
+                if asked.adapters
+                else ""
+            )
+            say(
+                f"To start the cancelled runs again: loralab resume --sweep {sweep} --home "
+                f"{shlex.quote(str(store.home))}{copied}"
+            )
         return 130 if cancelled else status
 
 
@@ -164,8 +183,12 @@ def _leaving_them(home: Path) -> Iterator[None]:
         signal.signal(signal.SIGTERM, held)
 
 
-def _follow_or_cancel(store: RunStore, sweep: str, ids: Sequence[str], meanwhile: Callable[[], None]) -> tuple[list[Run], bool]:
-    """Returns the ended runs of a sweep, and whether Ctrl-C cancelled those in ``ids``; without ids, Ctrl-C only ends the command."""
+def _follow_or_cancel(
+    store: RunStore, sweep: str, ids: Sequence[str], meanwhile: Callable[[], None]
+) -> tuple[list[Run], bool]:
+    """Returns the ended runs of a sweep, and whether Ctrl-C cancelled those in ``ids``; without ids, Ctrl-C only ends
+    the command.
+    """
     try:
         ensure_worker(store.home, exit_when_idle=True)
         meanwhile()
@@ -178,7 +201,10 @@ def _follow_or_cancel(store: RunStore, sweep: str, ids: Sequence[str], meanwhile
         for run_id in ids:
             store.ask(run_id, "cancel")
         signal.signal(signal.SIGINT, held)
-        say("\nCancelled the queued runs, and asked the running ones to end. Their logs stay; press Ctrl-C again to leave at once.")
+        say(
+            "\nCancelled the queued runs, and asked the running ones to end. Their logs stay; press Ctrl-C again to "
+            "leave at once."
+        )
         return follow(store, sweep), True
 
 
@@ -193,13 +219,22 @@ def resume_runs(asked: argparse.Namespace) -> int:
     sweep = first.sweep
     left = () if worker_of(store.home) else ("queued", "running")  # for example after a restart of the machine
     fit = ("interrupted", "cancelled", *left)
-    ids = list(dict.fromkeys(asked.runs)) or [run.id for run in runs.values() if run.status in fit and run.retried_as is None]
+    ids = list(dict.fromkeys(asked.runs)) or [
+        run.id for run in runs.values() if run.status in fit and run.retried_as is None
+    ]
     if not ids:
         going = [run.status for run in runs.values() if run.status not in ENDED]
-        way_out = f"Not ended yet: {counted(len(going), 'run')}; see 'loralab runs'." if going else "Name another with --sweep ID."
+        way_out = (
+            f"Not ended yet: {counted(len(going), 'run')}; see 'loralab runs'."
+            if going
+            else "Name another with --sweep ID."
+        )
         raise StoreError(f"No run of this sweep was interrupted or cancelled, so there is nothing to resume. {way_out}")
     if strangers := [run_id for run_id in ids if run_id not in runs]:
-        raise StoreError(f"Only runs of one sweep can be resumed at a time; {', '.join(strangers)} do not belong to the sweep {sweep}.")
+        raise StoreError(
+            f"Only runs of one sweep can be resumed at a time; {', '.join(strangers)} do not belong to the sweep "
+            f"{sweep}."
+        )
     for run in (runs[run_id] for run_id in ids):  # check all of them before the first is queued
         if run.retried_as is not None:
             raise StoreError(f"Run {run.id!r} was already queued again as {run.retried_as!r}; resume that one.")
@@ -239,7 +274,10 @@ def _check_adapters(asked: argparse.Namespace) -> None:
     folder: Path | None = asked.adapters
     if folder is None:
         if asked.without_labels:
-            raise SettingError("--without-labels changes nothing without --adapters DIR. Name the folder of the packages, or leave it out.")
+            raise SettingError(
+                "--without-labels changes nothing without --adapters DIR. Name the folder of the packages, or leave "
+                "it out."
+            )
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -256,14 +294,22 @@ def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path, *, leave_
         if run.result is None or run.result.adapter_bytes is None:
             continue
         if not run.result.adapter_verified:
-            did = "could not be loaded again" if run.result.adapter_verified is None else "gave other predictions when it was loaded again"
+            did = (
+                "could not be loaded again"
+                if run.result.adapter_verified is None
+                else "gave other predictions when it was loaded again"
+            )
             say(f"{run.name}: its adapter {did}, so it is not copied.")
             continue
         package = store.run_dir(run.id) / ADAPTER_FILE
         content = without_labels(package) if leave_out else package.read_bytes()
         target = folder / f"{name}.zip"
         if target.exists() and target.read_bytes() != content:
-            earlier = next(file for number in itertools.count(1) if not (file := folder / f"{name} (earlier {number}).zip").exists())
+            earlier = next(
+                file
+                for number in itertools.count(1)
+                if not (file := folder / f"{name} (earlier {number}).zip").exists()
+            )
             target.rename(earlier)
             say(f"{target} already existed, from another run; it was renamed to {earlier}.")
         with in_one_move(target) as made:

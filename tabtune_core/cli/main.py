@@ -1,8 +1,9 @@
 """The command line: results on stdout; progress, findings and errors on stderr.
 
-In: a file of data, or a table of the workspace, and settings. Out: runs in the workspace, which the pages also show, and their leaderboard.
-Exit status: 0 with a result, 1 if no run had one, 2 if the request or the machine needs a fix, 130 after Ctrl-C, 141 if the reader of
-stdout has closed it.
+In: a file of data, or a table of the workspace, and settings. Out: runs in the workspace, which the pages also show,
+and their leaderboard.
+Exit status: 0 with a result, 1 if no run had one, 2 if the request or the machine needs a fix, 130 after Ctrl-C, 141 if
+the reader of stdout has closed it.
 """
 
 import argparse
@@ -47,11 +48,13 @@ from tabtune_core.upstream import DISTRIBUTION, installed
 
 USAGE = "%(prog)s DATA --target COLUMN [options]"
 _TABLE = (
-    "a file (CSV, Parquet, Feather, JSON lines, a workbook), several Parquet files or a folder of them, an address (https://,"
+    "a file (CSV, Parquet, Feather, JSON lines, a workbook), several Parquet files or a folder of them, an address "
+    "(https://,"
     " hf://datasets/OWNER/NAME/FILE, openml:ID), or the id of a table that is in the workspace"
 )
 _WHERE = (
-    "WHERE is a tracking URI of mlflow, a project of wandb, a folder of trackio or tensorboard (default: from the tool's own"
+    "WHERE is a tracking URI of mlflow, a project of wandb, a folder of trackio or tensorboard (default: from the "
+    "tool's own"
     " environment variables, else in the workspace)"
 )
 OF_KEPT_RUNS = ("leaderboard", "runs", "show", "resume", "context-curve", "export", "jobs")
@@ -71,7 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if getattr(asked, "home", "none") is None:
             asked.home = default_home()
         elif given[0] in OF_KEPT_RUNS and not asked.home.exists():
-            raise StoreError(f"There is no folder {str(asked.home)!r}, so it holds no runs. Name a workspace with --home.")
+            raise StoreError(
+                f"There is no folder {str(asked.home)!r}, so it holds no runs. Name a workspace with --home."
+            )
         command: Callable[[argparse.Namespace], int] = asked.command
         with named(folder=getattr(asked, "home", None)):
             if given[0] in COMPUTING:
@@ -98,14 +103,17 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="loralab", description="LoRA trade-offs of tabular foundation models, measured on your own table."
     )
-    parser.add_argument("--version", action="version", version=f"%(prog)s {installed(DISTRIBUTION) or '(not installed)'}")
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {installed(DISTRIBUTION) or '(not installed)'}"
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     sweep = commands.add_parser(
         "sweep",
         usage=USAGE,
         help="compare ranks, alphas, dropouts, target modules and learning rates with zero-shot and full fine-tuning",
-        description="Trains LoRA at every point of a grid, and both baselines. An axis that is not given uses the value of the LoRA or"
+        description="Trains LoRA at every point of a grid, and both baselines. An axis that is not given uses the "
+        "value of the LoRA or"
         " training flags.",
     )
     sweep.set_defaults(command=_of_launch("start_sweep"))
@@ -121,18 +129,24 @@ def _parser() -> argparse.ArgumentParser:
     _add_run(train, "settings.", leave_out_run=("dataset",))
     _add_output(train)
 
-    leaderboard = commands.add_parser("leaderboard", help="rank the runs of a sweep", description="Prints the runs of a sweep, best first.")
+    leaderboard = commands.add_parser(
+        "leaderboard", help="rank the runs of a sweep", description="Prints the runs of a sweep, best first."
+    )
     leaderboard.set_defaults(command=print_leaderboard)
     leaderboard.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest)")
     _add_format(leaderboard)
 
-    runs = commands.add_parser("runs", help="list runs with their ids", description="Lists the runs of the workspace, newest sweep first.")
+    runs = commands.add_parser(
+        "runs", help="list runs with their ids", description="Lists the runs of the workspace, newest sweep first."
+    )
     runs.set_defaults(command=list_runs)
     runs.add_argument("--sweep", metavar="ID", help="id of a sweep (default: all)")
     _add_form(runs)
 
     show = commands.add_parser(
-        "show", help="one run with its settings", description="Prints the settings, the notes and the result of one run."
+        "show",
+        help="one run with its settings",
+        description="Prints the settings, the notes and the result of one run.",
     )
     show.set_defaults(command=show_run)
     show.add_argument("run", metavar="RUN", help="id of the run, as 'loralab runs' lists it")
@@ -141,11 +155,14 @@ def _parser() -> argparse.ArgumentParser:
     resume = commands.add_parser(
         "resume",
         help="resume interrupted or cancelled runs",
-        description="Resumes runs whose process was killed, each from its last saved state; a run without one, such as one that Ctrl-C"
+        description="Resumes runs whose process was killed, each from its last saved state; a run without one, such "
+        "as one that Ctrl-C"
         " cancelled, starts from the beginning.",
     )
     resume.set_defaults(command=_of_launch("resume_runs"))
-    resume.add_argument("runs", metavar="RUN", nargs="*", help="ids of runs (default: all interrupted and cancelled runs of the sweep)")
+    resume.add_argument(
+        "runs", metavar="RUN", nargs="*", help="ids of runs (default: all interrupted and cancelled runs of the sweep)"
+    )
     resume.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest, or that of the runs)")
     _add_log_to(resume)
     _add_adapters(resume)
@@ -154,14 +171,17 @@ def _parser() -> argparse.ArgumentParser:
     curve = commands.add_parser(
         "context-curve",
         help="scores by the number of context rows",
-        description="Scores zero-shot, full fine-tuning and the best LoRA at 64, 128, ... and all context rows, without training.",
+        description="Scores zero-shot, full fine-tuning and the best LoRA at 64, 128, ... and all context rows, "
+        "without training.",
     )
     curve.set_defaults(command=print_context_curve)
     curve.add_argument("--sweep", metavar="ID", help="id of the sweep (default: the newest)")
     curve.add_argument("--seed", metavar="N", type=int, help="seed of the runs (default: the smallest of the sweep)")
     _add_format(curve)
 
-    predict = commands.add_parser("predict", help="predict rows with an adapter", description="Prints predictions as CSV, one line a row.")
+    predict = commands.add_parser(
+        "predict", help="predict rows with an adapter", description="Prints predictions as CSV, one line a row."
+    )
     predict.set_defaults(command=print_predictions)
     _add_adapter(predict)
     rows = f"the rows to predict, in which the target may be missing: {_TABLE}, or query:SQL"
@@ -171,42 +191,82 @@ def _parser() -> argparse.ArgumentParser:
     serve = commands.add_parser(
         "serve",
         help="serve predictions of adapters over HTTP",
-        description="Loads a base once and answers POST /predict with the adapter that a request names, until Ctrl-C. An adapter has the"
-        " name of its file. GET /docs is a page to try it; there are also /adapters, /limits, /health, /metrics and /openapi.json.",
+        description="Loads a base once and answers POST /predict with the adapter that a request names, until "
+        "Ctrl-C. An adapter has the"
+        " name of its file. GET /docs is a page to try it; there are also /adapters, /limits, /health, /metrics and "
+        "/openapi.json.",
     )
     serve.set_defaults(command=serve_adapters)
     serve.add_argument(
-        "adapters", metavar="ADAPTER.zip", type=Path, nargs="+", help="adapter packages of runs on one base, or hf://owner/name"
+        "adapters",
+        metavar="ADAPTER.zip",
+        type=Path,
+        nargs="+",
+        help="adapter packages of runs on one base, or hf://owner/name",
     )
     _add_base(serve)
     _add_context(serve)
-    serve.add_argument("--merge", action="store_true", help="predict with copies of the weights that hold the adapter: faster, more memory")
-    serve.add_argument("--address", default=LOOPBACK, metavar="HOST", help="address to listen on (default: 127.0.0.1, this machine only)")
-    serve.add_argument("--port", type=number_within(0, 65_535), default=8600, metavar="N", help="port to listen on (default: 8600)")
-    serve.add_argument("--allow-host", action="append", default=[], metavar="NAME", help="another name by which clients reach this server")
+    serve.add_argument(
+        "--merge",
+        action="store_true",
+        help="predict with copies of the weights that hold the adapter: faster, more memory",
+    )
+    serve.add_argument(
+        "--address",
+        default=LOOPBACK,
+        metavar="HOST",
+        help="address to listen on (default: 127.0.0.1, this machine only)",
+    )
+    serve.add_argument(
+        "--port", type=number_within(0, 65_535), default=8600, metavar="N", help="port to listen on (default: 8600)"
+    )
+    serve.add_argument(
+        "--allow-host",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another name by which clients reach this server",
+    )
     token = (
-        f"token that a request must send as 'Authorization: Bearer TOKEN'; set the variable {TOKEN_VARIABLE} instead to keep it out of"
+        f"token that a request must send as 'Authorization: Bearer TOKEN'; set the variable {TOKEN_VARIABLE} instead "
+        "to keep it out of"
         " process lists (default: generated if other machines can reach the server)"
     )
     serve.add_argument("--token", metavar="TEXT", help=token)
     serve.add_argument(
-        "--max-rows", type=number_within(1, 10**9), default=10_000, metavar="N", help="most rows of a request (default: 10000)"
+        "--max-rows",
+        type=number_within(1, 10**9),
+        default=10_000,
+        metavar="N",
+        help="most rows of a request (default: 10000)",
     )
-    serve.add_argument("--max-mb", type=number_within(1, 10**6), default=10, metavar="N", help="largest request in megabytes (default: 10)")
+    serve.add_argument(
+        "--max-mb",
+        type=number_within(1, 10**6),
+        default=10,
+        metavar="N",
+        help="largest request in megabytes (default: 10)",
+    )
 
     hub = commands.add_parser(
         "hub",
         help="push an adapter to the Hugging Face Hub",
-        description="Pushes an adapter package with a model card: base model, licence, measured scores and their intervals, context rows,"
-        " how to load it. It contains no row of the table, but the names of its file, its columns and the target. Every command that"
+        description="Pushes an adapter package with a model card: base model, licence, measured scores and their "
+        "intervals, context rows,"
+        " how to load it. It contains no row of the table, but the names of its file, its columns and the target. "
+        "Every command that"
         " takes an adapter opens it as hf://owner/name. Log in with 'hf auth login' first.",
     )
     hub.set_defaults(command=push_adapter)
     hub.add_argument("action", choices=("push",), help="what to do")
-    hub.add_argument("adapter", metavar="ADAPTER", help="id of a run, or an adapter package, whose card then has no intervals")
+    hub.add_argument(
+        "adapter", metavar="ADAPTER", help="id of a run, or an adapter package, whose card then has no intervals"
+    )
     hub.add_argument("repository", metavar="OWNER/NAME", help="repository; created if it does not exist")
     hub.add_argument("--public", action="store_true", help="make a new repository public (default: private)")
-    hub.add_argument("--with-labels", action="store_true", help="name the class labels, values of the table (default: their hash)")
+    hub.add_argument(
+        "--with-labels", action="store_true", help="name the class labels, values of the table (default: their hash)"
+    )
 
     merge = commands.add_parser(
         "merge",
@@ -220,7 +280,8 @@ def _parser() -> argparse.ArgumentParser:
     export = commands.add_parser(
         "export",
         help="a sweep as one HTML page, or in MLflow, Weights & Biases, Trackio or TensorBoard",
-        description=f"Writes a sweep as one page to mail (html), or sends it to a tracker: {', '.join(TRACKERS)}. Runs that are already"
+        description=f"Writes a sweep as one page to mail (html), or sends it to a tracker: {', '.join(TRACKERS)}. "
+        "Runs that are already"
         " there are not sent twice, and no row of the table is sent.",
     )
     export.set_defaults(command=export_sweep)
@@ -234,41 +295,59 @@ def _parser() -> argparse.ArgumentParser:
     )
     jobs.set_defaults(command=show_or_cancel)
     jobs.add_argument("--all", action="store_true", help="also list jobs that have ended")
-    jobs.add_argument("--cancel", metavar="ID", nargs="+", help="cancel these jobs; a running job is ended and its output removed")
+    jobs.add_argument(
+        "--cancel", metavar="ID", nargs="+", help="cancel these jobs; a running job is ended and its output removed"
+    )
 
     doctor = commands.add_parser(
         "doctor",
         help="check whether this machine has what runs need",
-        description="Checks Python, packages, GPUs, weights, disks, memory, the workspace and its worker, and says how to fix each problem."
+        description="Checks Python, packages, GPUs, weights, disks, memory, the workspace and its worker, and says "
+        "how to fix each problem."
         " The exit status is 1 if a problem keeps runs from working. Nothing leaves the machine without --online.",
     )
     doctor.set_defaults(command=diagnose)
-    doctor.add_argument("--online", action="store_true", help="also ask whether Hugging Face, where weights come from, can be reached")
+    doctor.add_argument(
+        "--online", action="store_true", help="also ask whether Hugging Face, where weights come from, can be reached"
+    )
     _add_form(doctor)
 
     worker = commands.add_parser(
         "worker",
         help="execute queued runs, say what the worker does, or stop it",
-        description="Executes the queued runs of a workspace, which has one worker; the other commands and the pages start it. A worker of"
+        description="Executes the queued runs of a workspace, which has one worker; the other commands and the pages "
+        "start it. A worker of"
         f" a newer version takes over from one of an older version. Flags in the variable {VARIABLE}, for example"
-        f" {VARIABLE}='--parallel 2', are read before those of the command line and apply to every worker, also one that starts by itself.",
+        f" {VARIABLE}='--parallel 2', are read before those of the command line and apply to every worker, also one "
+        "that starts by itself.",
     )
     worker.set_defaults(command=work)
     worker.add_argument(UNLESS_STOPPED, action="store_true", help=argparse.SUPPRESS)
     worker.add_argument("--exit-when-idle", action="store_true", help="end when the queue is empty")
     doing = worker.add_mutually_exclusive_group()
-    doing.add_argument("--status", action="store_true", help="say what the worker does; exits with 0 if it runs and responds, else 1")
-    doing.add_argument("--stop", action="store_true", help="end the worker; running runs go on, and the next worker takes them over")
-    worker.add_argument("--now", action="store_true", help="with --stop: also end the running runs, which become interrupted")
+    doing.add_argument(
+        "--status", action="store_true", help="say what the worker does; exits with 0 if it runs and responds, else 1"
+    )
+    doing.add_argument(
+        "--stop", action="store_true", help="end the worker; running runs go on, and the next worker takes them over"
+    )
+    worker.add_argument(
+        "--now", action="store_true", help="with --stop: also end the running runs, which become interrupted"
+    )
     add_flags_of_worker(worker)
     for name, command in commands.choices.items():
         if name != "merge":
-            command.add_argument("--home", metavar="DIR", type=named_home, help="the workspace (default: TABTUNE_HOME or ~/.tabtune)")
+            command.add_argument(
+                "--home", metavar="DIR", type=named_home, help="the workspace (default: TABTUNE_HOME or ~/.tabtune)"
+            )
     return parser
 
 
 def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
-    """Returns a command that starts runs. It imports its module late: pandas takes a fifth of a second, which other commands save."""
+    """Returns a command that starts runs.
+
+    It imports its module late: pandas takes a fifth of a second, which other commands save.
+    """
 
     def command(asked: argparse.Namespace) -> int:
         from tabtune_core.cli import launch
@@ -276,7 +355,9 @@ def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
         check_environment()
         check_limits()
         if len(asked.log_to or ()) > 1:
-            raise SettingError("--log-to follows one tracker and is given more than once. 'loralab export' sends a sweep to others.")
+            raise SettingError(
+                "--log-to follows one tracker and is given more than once. 'loralab export' sends a sweep to others."
+            )
         asked.tracker = open_tracker(asked.log_to[0], asked.home) if asked.log_to else None
         status: int = getattr(launch, name)(asked)
         return status
@@ -285,29 +366,46 @@ def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
 
 
 def _add_adapter(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("adapter", metavar="ADAPTER.zip", type=Path, help="adapter package of a run, or hf://owner/name")
+    parser.add_argument(
+        "adapter", metavar="ADAPTER.zip", type=Path, help="adapter package of a run, or hf://owner/name"
+    )
     _add_base(parser)
 
 
 def _add_context(parser: argparse.ArgumentParser) -> None:
-    text = "the table that the adapter was trained on: a file, a folder, an address or an id (default: the one in the workspace)"
+    text = (
+        "the table that the adapter was trained on: a file, a folder, an address or an id (default: the one in "
+        "the workspace)"
+    )
     parser.add_argument("--context", metavar="TABLE", help=text)
 
 
 def _add_base(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--checkpoint", metavar="FILE", type=Path, help="weights of the base, if they are not found automatically")
+    parser.add_argument(
+        "--checkpoint", metavar="FILE", type=Path, help="weights of the base, if they are not found automatically"
+    )
     parser.add_argument("--device", metavar="TEXT", default="auto", help="auto, cpu, cuda or cuda:1 (default: auto)")
 
 
 def _add_data(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("data", metavar="DATA", nargs="*", help=_TABLE)
-    parser.add_argument("--query", metavar="SQL", help="in place of DATA: a query that DuckDB runs, such as \"select * from 'x.parquet'\"")
-    parser.add_argument("--settings", metavar="FILE.toml", type=Path, help="settings to start from; flags override them")
-    parser.add_argument("--name", default="", metavar="TEXT", help="what the pages call these runs (default: table and model)")
+    parser.add_argument(
+        "--query",
+        metavar="SQL",
+        help="in place of DATA: a query that DuckDB runs, such as \"select * from 'x.parquet'\"",
+    )
+    parser.add_argument(
+        "--settings", metavar="FILE.toml", type=Path, help="settings to start from; flags override them"
+    )
+    parser.add_argument(
+        "--name", default="", metavar="TEXT", help="what the pages call these runs (default: table and model)"
+    )
     add_reading_flags(parser.add_argument_group("how the file is read", "Detected from the file unless given."))
 
 
-def _add_run(parser: argparse.ArgumentParser, section: str, *, leave_out_run: Sequence[str], leave_out_lora: Sequence[str] = ()) -> None:
+def _add_run(
+    parser: argparse.ArgumentParser, section: str, *, leave_out_run: Sequence[str], leave_out_lora: Sequence[str] = ()
+) -> None:
     more = {"model": f"One of {', '.join(CATALOGUE)}.", "task": "(default: by the values of the target)"}
     add_flags(parser.add_argument_group("table and model"), RunSettings, section, leave_out=leave_out_run, more=more)
     add_flags(parser.add_argument_group("LoRA"), LoraSettings, f"{section}lora.", leave_out=leave_out_lora)
@@ -327,18 +425,32 @@ def _add_output(parser: argparse.ArgumentParser) -> None:
     _add_log_to(parser)
     _add_format(parser)
     parser.add_argument(
-        INSIST, dest="insist", action="store_true", help="start runs even if they probably need more memory or disk space than there is"
+        INSIST,
+        dest="insist",
+        action="store_true",
+        help="start runs even if they probably need more memory or disk space than there is",
     )
     _add_adapters(parser)
 
 
 def _add_adapters(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--adapters", metavar="DIR", type=Path, help="copy the adapter packages there, as lora-r8-seed0.zip")
-    parser.add_argument("--without-labels", action="store_true", help="leave the class labels, values of the table, out of those packages")
+    parser.add_argument(
+        "--adapters", metavar="DIR", type=Path, help="copy the adapter packages there, as lora-r8-seed0.zip"
+    )
+    parser.add_argument(
+        "--without-labels",
+        action="store_true",
+        help="leave the class labels, values of the table, out of those packages",
+    )
 
 
 def _add_format(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=("table", "csv", "json"), default="table", help="of the leaderboard on stdout (default: table)")
+    parser.add_argument(
+        "--format",
+        choices=("table", "csv", "json"),
+        default="table",
+        help="of the leaderboard on stdout (default: table)",
+    )
     parser.add_argument(
         "--rank-by",
         choices=tuple(METRICS),
@@ -349,15 +461,17 @@ def _add_format(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_form(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="of what is printed on stdout (default: text)")
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help="of what is printed on stdout (default: text)"
+    )
 
 
 def program() -> NoReturn:
     """Runs the command line as a process.
 
-    Except for a worker, which cleans up after its children, the process exits at once: during an orderly exit, threads of packages that
-    read tables, and the thread that waits for a worker, can abort a command that has succeeded, and Weights & Biases would mark runs that
-    go on after SIGTERM as finished.
+    Except for a worker, which cleans up after its children, the process exits at once: during an orderly exit, threads
+    of packages that read tables, and the thread that waits for a worker, can abort a command that has succeeded, and
+    Weights & Biases would mark runs that go on after SIGTERM as finished.
     """
     try:
         status = main()

@@ -48,7 +48,9 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
         for name in dict(choices.decimal_commas).keys() - set(names):
             near = nearest(name, names)
             way_out = f"Did you mean {near!r}?" if near else f"It has: {', '.join(names[:20])}."
-            raise TableError(f"--decimal-comma or --thousands-comma names {name!r}, but the table has no such column. {way_out}")
+            raise TableError(
+                f"--decimal-comma or --thousands-comma names {name!r}, but the table has no such column. {way_out}"
+            )
         for finding in together(not_asked(dataset.findings, dataset.questions)):
             say(f"{finding.severity}: {finding.message}")
         for question in dataset.questions:
@@ -56,18 +58,24 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
         return dataset
     if not SHA256.fullmatch(str(path)):
         raise TableError(
-            f"There is no file {str(path)!r}. Give the path of a table, an address (https://, hf://datasets/, openml:), or"
+            f"There is no file {str(path)!r}. Give the path of a table, an address (https://, hf://datasets/, "
+            "openml:), or"
             f" the id of a table in the workspace {store.home}."
         )
     dataset = get_dataset(store.home, str(path))
     if choices != ReadingChoices():
         source = folder_of(store.home, dataset.id) / "source"
-        raise TableError(f"The table {dataset.name!r} has already been read. To read its file in another way, give the file: {source}")
+        raise TableError(
+            f"The table {dataset.name!r} has already been read. To read its file in another way, give the file: "
+            f"{source}"
+        )
     return dataset
 
 
 def file_of(words: Sequence[str], home: Path, folder: Path) -> Path:
-    """Returns the file of what ``dataset_of`` takes, without adding it to the workspace; fetches an address into ``folder``."""
+    """Returns the file of what ``dataset_of`` takes, without adding it to the workspace; fetches an address into
+    ``folder``.
+    """
     from tabtune_core.data.datasets import source_of
     from tabtune_core.data.sources import fetch, is_source
     from tabtune_core.data.table import LIMIT_BYTES
@@ -100,8 +108,8 @@ def read_settings_file(path: Path | None, cls: type) -> dict[str, Any]:
 def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> None:
     """Fills in target, split and task in ``run``, and says what it chose.
 
-    If they are not given, target and split are those of the table's last run. Without such a run, a missing target is an error that names
-    the likely one, and a question about the split is printed.
+    If they are not given, target and split are those of the table's last run. Without such a run, a missing target is
+    an error that names the likely one, and a question about the split is printed.
     """
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.split_question import last_settings, split_question
@@ -118,10 +126,14 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
         say(f"target: {target!r}, as in the last run on this table; --target for another")
     if not target:
         likely = propose_target(
-            Table(frame, dataset.columns, dataset.findings, dataset.questions, dataset.reading), dataset.name, dataset.target
+            Table(frame, dataset.columns, dataset.findings, dataset.questions, dataset.reading),
+            dataset.name,
+            dataset.target,
         )
         hint = f" Likely: {likely.reason}" if likely.column or likely.near else f" {likely.reason}"
-        raise LabelError(f"Name the column to predict with --target.{hint} The table has {', '.join(map(str, frame.columns))}.")
+        raise LabelError(
+            f"Name the column to predict with --target.{hint} The table has {', '.join(map(str, frame.columns))}."
+        )
 
     said = bool({"split_by", "split_column"} & run.keys())
     if not said and last and last.target == target and last.split_by != "random":
@@ -136,7 +148,10 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
     if ways[0] == "numbers":
         why = "holds numbers on a scale; --task classification or --split-at-median for classes"
     elif "numbers" in ways:
-        why = f"holds {frame[target].nunique()} different numbers, each a class; --task regression to predict them as numbers"
+        why = (
+            f"holds {frame[target].nunique()} different numbers, each a class; --task regression to predict them "
+            "as numbers"
+        )
     else:
         why = "holds classes"
     say(f"{run['task']}: {target!r} {why}")
@@ -155,7 +170,9 @@ def say_what_may_leak(store: RunStore, dataset: "Dataset", settings: RunSettings
 
 
 def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSettings]) -> "TrainedOn":
-    """Raises an error if the runs could not start, prints other findings, and returns the sizes that runs will train on."""
+    """Raises an error if the runs could not start, prints other findings, and returns the sizes that runs will train
+    on.
+    """
     from tabtune_core.analysis.launch_checks import stopped_by_request, stopped_by_table
     from tabtune_core.analysis.runtime_estimate import TrainedOn
     from tabtune_core.data.datasets import load_frame
@@ -191,7 +208,9 @@ TERMINAL_SECONDS, FILE_SECONDS = 0.5, 10.0
 
 @contextmanager
 def telling() -> Iterator[Tell]:
-    """Yields a function that takes progress; after QUIET_SECONDS its last report and the seconds so far are shown on stderr."""
+    """Yields a function that takes progress; after QUIET_SECONDS its last report and the seconds so far are shown on
+    stderr.
+    """
     began, done = time.monotonic(), threading.Event()
     now = [""]
     terminal = sys.stderr.isatty()
@@ -203,7 +222,9 @@ def telling() -> Iterator[Tell]:
         wait = QUIET_SECONDS
         while not done.wait(wait):
             line = f"{now[0]} ({time.monotonic() - began:.0f} s, Ctrl-C to cancel)"
-            print(f"\r\x1b[2K{line[:79]}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True)
+            print(
+                f"\r\x1b[2K{line[:79]}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True
+            )
             wait = TERMINAL_SECONDS if terminal else FILE_SECONDS
 
     writer = threading.Thread(target=write, daemon=True)

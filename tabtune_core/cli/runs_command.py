@@ -1,4 +1,5 @@
-"""``runs``, ``show`` and ``jobs``: lists the runs of a workspace, shows one run, and lists or cancels jobs of the pages.
+"""``runs``, ``show`` and ``jobs``: lists the runs of a workspace, shows one run, and lists or cancels jobs of the
+pages.
 
 In: the store. Out: a line or an object per run, newest sweep first; or one run with its settings, notes and result.
 """
@@ -38,7 +39,9 @@ def list_runs(asked: argparse.Namespace) -> int:
         _print_json([_in_short(run) for run in runs])
         return 0
     for run in runs:
-        line = f"{run.id}  {run.sweep}  {run.status:<11}  {moment(run.created)}  {run.name:<24}  {'  '.join(_more(run))}"
+        line = (
+            f"{run.id}  {run.sweep}  {run.status:<11}  {moment(run.created)}  {run.name:<24}  {'  '.join(_more(run))}"
+        )
         print(shown(line.rstrip()))
     if not runs:
         say(f"There are no runs in {store.home}.")
@@ -68,7 +71,9 @@ def show_run(asked: argparse.Namespace) -> int:
     for row in SETTINGS.values():
         if run.settings.is_replaced(row.name):
             del about["settings"][row.section][row.name]
-    for name, value in _flat(about | {name: value and moment(value) for name, value in about.items() if name in _TIMES}):
+    for name, value in _flat(
+        about | {name: value and moment(value) for name, value in about.items() if name in _TIMES}
+    ):
         print(shown(f"{name}: {_with_unit(name, value)}"))
     return 0
 
@@ -164,21 +169,32 @@ def show_or_cancel(asked: argparse.Namespace) -> int:
         say(f"No job {'was asked for' if asked.all else 'is queued or running'} in {store.home}.")
     for job in jobs:
         told = read_progress(store.job_dir(job.id)) if job.status == "running" else None
-        print(f"{job.id}  {job.status:<11}  {moment(job.created)}  {kind_of(job.kind).title}{f', {told}' if told else ''}")
+        print(
+            f"{job.id}  {job.status:<11}  {moment(job.created)}  {kind_of(job.kind).title}{f', {told}' if told else ''}"
+        )
     return 0
 
 
 def _cancel(store: RunStore, jobs: list[Job]) -> int:
     for job in jobs:
         if job.status in JOB_ENDED:
-            raise StoreError(f"Job {job.id!r} has ended already: it is {job.status}. 'loralab jobs' lists those that can be cancelled.")
+            raise StoreError(
+                f"Job {job.id!r} has ended already: it is {job.status}. 'loralab jobs' lists those that can be "
+                "cancelled."
+            )
     for job in jobs:
         store.cancel_job(job.id)
         queued = store.job(job.id).status != "running"
-        say(f"The {kind_of(job.kind).title} {job.id} {'is cancelled' if queued else 'is ended by the worker within seconds'}.")
+        say(
+            f"The {kind_of(job.kind).title} {job.id} "
+            f"{'is cancelled' if queued else 'is ended by the worker within seconds'}."
+        )
     if store.jobs(status="running") and worker_of(store.home) is None:
         if is_stopped(store.home):
-            say("The worker was stopped with 'loralab worker --stop'. Start one, which ends the running jobs: loralab worker")
+            say(
+                "The worker was stopped with 'loralab worker --stop'. Start one, which ends the running jobs: "
+                "loralab worker"
+            )
         else:
             ensure_worker(store.home, exit_when_idle=True)
     return 0

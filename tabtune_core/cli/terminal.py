@@ -85,21 +85,30 @@ class _WorkerCare:
     def look(self) -> None:
         """Starts a worker if none runs; raises StoreError if it keeps ending, or was stopped by a user."""
         if not self.home.is_dir():
-            raise StoreError(f"The workspace {self.home} is not there any more: it was deleted or moved, and its runs with it.")
+            raise StoreError(
+                f"The workspace {self.home} is not there any more: it was deleted or moved, and its runs with it."
+            )
         trouble, told = self.watch.look(), ""
         if trouble is None or trouble.why == "ended":
             if trouble and trouble.what and asked_by_environment().executor == RAY:
                 raise StoreError(f"{trouble.what} Queued runs wait for a worker.")
             if trouble and trouble.starts > QUICK_STARTS:
-                raise StoreError(f"The worker was started {trouble.starts - 1} times and ended each time; see {trouble.log}.")
+                raise StoreError(
+                    f"The worker was started {trouble.starts - 1} times and ended each time; see {trouble.log}."
+                )
         elif trouble.why == "stopped":
-            raise StoreError("The worker was stopped with 'loralab worker --stop', so queued runs wait. 'loralab worker' starts it.")
+            raise StoreError(
+                "The worker was stopped with 'loralab worker --stop', so queued runs wait. 'loralab worker' starts it."
+            )
         elif trouble.why == "no room":
             told = f"{trouble.what} Queued runs wait, and start by themselves later."
         elif trouble.why == "suspended":
             told = f"The worker of {self.home} is process {trouble.pid}. {suspended(trouble.pid)}"
         else:
-            told = f"The worker (process {trouble.pid}) is of another version, {trouble.version}; one of this version takes over from it."
+            told = (
+                f"The worker (process {trouble.pid}) is of another version, {trouble.version}; one of this "
+                "version takes over from it."
+            )
         if told and told != self.said:
             say(told)
         self.said = told
@@ -108,7 +117,8 @@ class _WorkerCare:
 def suspended(pid: int) -> str:
     """Says what to do about a worker that was sent STOP."""
     return (
-        f"It does not respond, because it is suspended (signal STOP); running runs go on, queued runs wait. Let the worker continue with"
+        "It does not respond, because it is suspended (signal STOP); running runs go on, queued runs wait. Let the "
+        "worker continue with"
         f" 'kill -CONT {pid}', or end it with 'kill -9 {pid}'."
     )
 
@@ -127,7 +137,14 @@ class RunView:
         self.facts: dict[str, str] = {}
         self.over = False
         layout = "{desc:<32}{n_fmt:>5} of {total_fmt:<5}|{bar:16}| {elapsed}{postfix}"
-        self.bar = tqdm(total=0, file=sys.stderr, bar_format=layout, leave=False, dynamic_ncols=True, disable=not sys.stderr.isatty())
+        self.bar = tqdm(
+            total=0,
+            file=sys.stderr,
+            bar_format=layout,
+            leave=False,
+            dynamic_ncols=True,
+            disable=not sys.stderr.isatty(),
+        )
 
     def update(self, store: RunStore, run: Run) -> None:
         """Shows what the run has emitted since the last call."""
@@ -173,7 +190,22 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
     gains = {"test gain": "test_gain", "±": half_width("test_gain")} if tested else {"validation gain": "gain"}
     finest = max(places, min(metric.decimals(scores.iloc[:, 0], board[list(gains.values())[-1]].abs()), MOST_PLACES))
     read_by = ["memory of"] if board["memory_meter"].replace("", None).nunique() > 1 else []
-    rows = [("", "run", "validation", "test", *gains, "train s", "train MB", "predict MB", *read_by, "trainable", "adapter kB", "note")]
+    rows = [
+        (
+            "",
+            "run",
+            "validation",
+            "test",
+            *gains,
+            "train s",
+            "train MB",
+            "predict MB",
+            *read_by,
+            "trainable",
+            "adapter kB",
+            "note",
+        )
+    ]
     for row in board.to_dict("records"):
         status = row["status"] if row["status"] != "finished" else ""
         note = row["note"] if row["status"] in RANKED else ""
@@ -192,16 +224,25 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
                 *(METERS.get(row["memory_meter"], "-") for _ in read_by),
                 _cell(row["trainable_percent"], "{:.2f} %"),
                 _cell(row["adapter_bytes"], "{:,.1f}", 1e-3),
-                ", ".join(part for part in (away, status, note, ended, row["resumed"][:1].lower() + row["resumed"][1:]) if part),
+                ", ".join(
+                    part
+                    for part in (away, status, note, ended, row["resumed"][:1].lower() + row["resumed"][1:])
+                    if part
+                ),
             )
         )
     direction = "higher" if metric.higher_is_better else "lower"
-    head = f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows. MB are peaks over the loaded base."
+    head = (
+        f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows. MB are peaks over "
+        "the loaded base."
+    )
     return "\n".join((head, *[f"{PLUS_MINUS}."] * tested, *_aligned(rows)))
 
 
 def paragraphs(sentences: Sequence[str], note: str) -> str:
-    """Wraps each text into lines of at most WIDTH letters, after an empty line; returns an empty text if there is nothing to say."""
+    """Wraps each text into lines of at most WIDTH letters, after an empty line; returns an empty text if there is
+    nothing to say.
+    """
     texts = [textwrap.fill(text, WIDTH) for text in (*sentences, note) if text]
     return "\n".join(("", *texts, "")) if texts else ""
 
@@ -211,7 +252,9 @@ def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     name, note = 1, len(widths) - 1
     return [
-        "  ".join(cell.ljust(widths[i]) if i in (name, note) else cell.rjust(widths[i]) for i, cell in enumerate(row)).rstrip()
+        "  ".join(
+            cell.ljust(widths[i]) if i in (name, note) else cell.rjust(widths[i]) for i, cell in enumerate(row)
+        ).rstrip()
         for row in rows
     ]
 

@@ -12,7 +12,15 @@ from tabtune_core.cli.terminal import moment, say, shown, suspended
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.cluster_file import why_not_joined
 from tabtune_core.execution.executor import LOCAL, RAY
-from tabtune_core.execution.lock import LOCK, MAKE_WAY_SECONDS, Holder, ask_to_leave, is_stopped, stop_workers, worker_of
+from tabtune_core.execution.lock import (
+    LOCK,
+    MAKE_WAY_SECONDS,
+    Holder,
+    ask_to_leave,
+    is_stopped,
+    stop_workers,
+    worker_of,
+)
 from tabtune_core.execution.worker_flags import ExecutorChoice, chosen
 from tabtune_core.shortage import check_limits, why_nothing_starts
 from tabtune_core.store.jobs import Job
@@ -66,13 +74,19 @@ def _show_status(store: RunStore) -> int:
         print(f"The last worker ended: {why}")
     for line in _what_runs(store):
         print(shown(f"Running: {line}"))
-    print(f"Queued: {counted(len(store.runs(status='queued')), 'run')}, {counted(len(store.jobs(status='queued')), 'job')}.")
+    print(
+        f"Queued: {counted(len(store.runs(status='queued')), 'run')}, "
+        f"{counted(len(store.jobs(status='queued')), 'job')}."
+    )
     return 0 if worker is not None and not worker.suspended else 1
 
 
 def _what_runs(store: RunStore) -> list[str]:
     going: list[Run | Job] = [*store.runs(status="running"), *store.jobs(status="running")]
-    return [f"{'run ' + one.name if isinstance(one, Run) else 'job ' + one.kind} ({one.id}), {_where(one)}." for one in going]
+    return [
+        f"{'run ' + one.name if isinstance(one, Run) else 'job ' + one.kind} ({one.id}), {_where(one)}."
+        for one in going
+    ]
 
 
 def _where(one: Run | Job) -> str:
@@ -101,11 +115,17 @@ def _stop(store: RunStore, choice: ExecutorChoice, *, now: bool) -> int:
     for name in sorted(others):
         say(f"Runs of the executor '{name}' were not ended. To end them: loralab worker --stop --now --executor {name}")
     if left:
-        say("These processes may belong to other programs, so they were not ended. End them by process id if they are yours.")
+        say(
+            "These processes may belong to other programs, so they were not ended. End them by process id if they "
+            "are yours."
+        )
     elif not now and _what_runs(store):
         say("The next worker takes it over. To end it too: loralab worker --stop --now")
         if any(run.executor == RAY for run in store.runs(status="running")):
-            say("Only a worker with --executor ray takes over the runs of a Ray cluster; --stop --now --executor ray ends them.")
+            say(
+                "Only a worker with --executor ray takes over the runs of a Ray cluster; --stop --now --executor ray "
+                "ends them."
+            )
     return 1 if left or others else 0
 
 
@@ -114,13 +134,19 @@ def _see_off(home: Path, worker: Holder) -> None:
     if worker.suspended:
         raise StoreError(f"The worker of {home} is process {worker.pid}. {suspended(worker.pid)}")
     if not worker.pid:
-        raise StoreError(f"{home / LOCK} does not say which process the worker is. End the one that 'fuser {home / LOCK}' names.")
+        raise StoreError(
+            f"{home / LOCK} does not say which process the worker is. End the one that 'fuser {home / LOCK}' names."
+        )
     if not ask_to_leave(home, worker):
-        raise StoreError(f"The worker of {home} is of an earlier version, which cannot be asked to end. End it with 'kill {worker.pid}'.")
+        raise StoreError(
+            f"The worker of {home} is of an earlier version, which cannot be asked to end. End it with 'kill "
+            f"{worker.pid}'."
+        )
     deadline = time.monotonic() + MAKE_WAY_SECONDS
     while (there := worker_of(home)) is not None and there.identity == worker.identity:
         if time.monotonic() > deadline:
             raise StoreError(
-                f"The worker of {home} was asked to end and has not. Its log is {home / 'worker.log'}; 'kill -9 {worker.pid}' ends it."
+                f"The worker of {home} was asked to end and has not. Its log is {home / 'worker.log'}; 'kill -9 "
+                f"{worker.pid}' ends it."
             )
         time.sleep(0.05)

@@ -1,7 +1,7 @@
 """Prepares X and y, as scikit-learn passes them, in the same form as a table.
 
-In: a frame or an array, and labels of any kind. Out: a frame with the kinds of its columns, and the same ``Prepared`` that a run
-has, without test rows. Shape letters: N rows, F columns.
+In: a frame or an array, and labels of any kind. Out: a frame with the kinds of its columns, and the same ``Prepared``
+that a run has, without test rows. Shape letters: N rows, F columns.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,16 +32,19 @@ from tabtune_core.wording import counted
 
 
 def read_rows(x: Any, columns: Sequence[str] | None = None, needed: Sequence[str] | None = None) -> pd.DataFrame:
-    """Returns X as a frame whose column names are text; an array's columns are x0, x1, ... or, at prediction, the fitted ones, of which
-    only the ``needed`` ones (by default all) are returned.
+    """Returns X as a frame whose column names are text; an array's columns are x0, x1, ... or, at prediction, the
+    fitted ones, of which only the ``needed`` ones (by default all) are returned.
 
-    Raises TableError where X does not consist of rows and columns, lacks a needed column, or is an array without all fitted ones.
+    Raises TableError where X does not consist of rows and columns, lacks a needed column, or is an array without all
+    fitted ones.
     """
     if not isinstance(x, pd.DataFrame) and hasattr(x, "__arrow_c_stream__"):  # Polars, Arrow, DuckDB
         try:
             x = pa.table(x).to_pandas()
         except (pa.ArrowException, TypeError) as error:
-            raise TableError(f"Arrow cannot convert X: {error}. Pass its columns in other types, or pass a pandas frame.") from error
+            raise TableError(
+                f"Arrow cannot convert X: {error}. Pass its columns in other types, or pass a pandas frame."
+            ) from error
     frame = _native(x if isinstance(x, pd.DataFrame) else _frame_of(x, columns))
     frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
     if frame.shape[1] == 0:
@@ -57,12 +60,16 @@ def read_rows(x: Any, columns: Sequence[str] | None = None, needed: Sequence[str
     try:
         frame.loc[:, [kind.kind == "O" for kind in frame.dtypes]].isna()
     except InvalidOperation as error:  # pandas' own
-        raise TableError("X holds Decimal('sNaN'), a NaN that refuses to be read. Pass None where a value is missing.") from error
+        raise TableError(
+            "X holds Decimal('sNaN'), a NaN that refuses to be read. Pass None where a value is missing."
+        ) from error
     return frame.reset_index(drop=True)
 
 
 def _native(frame: pd.DataFrame) -> pd.DataFrame:
-    """Returns the frame with NumPy's values in the byte order of this machine: of others, pandas refuses numbers and misreads durations."""
+    """Returns the frame with NumPy's values in the byte order of this machine: of others, pandas refuses numbers and
+    misreads durations.
+    """
     own = frame.copy(deep=False)
     for place, kind in enumerate(frame.dtypes):
         if isinstance(kind, np.dtype) and not kind.isnative:
@@ -79,16 +86,22 @@ def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
         raise TableError("X holds dictionaries. Pass pandas.DataFrame(X); for one row, pandas.DataFrame([row]).")
     if x is None or isinstance(x, str | Path):
         raise TableError(
-            f"X is {x!r}; it must be a frame of pandas, Polars or Arrow, an array or a list of rows. For a file, read it first."
+            f"X is {x!r}; it must be a frame of pandas, Polars or Arrow, an array or a list of rows. For a file, "
+            "read it first."
         )
-    # NumPy would convert a list to a single type: numbers beside words become words, booleans beside numbers become numbers
+    # NumPy would convert a list to a single type: numbers beside words become words, booleans beside numbers become
+    # numbers
     values = np.asarray(x, dtype=object) if isinstance(x, list | tuple) else _array(x)
     if values.dtype.kind == "V":
         raise TableError("X is a structured array, whose fields are not columns yet. Pass pandas.DataFrame(X).")
     if values.ndim != 2:
-        raise TableError(f"X has {values.ndim} dimensions; it must have two. Reshape your data: for one row, X.reshape(1, -1).")
+        raise TableError(
+            f"X has {values.ndim} dimensions; it must have two. Reshape your data: for one row, X.reshape(1, -1)."
+        )
     if columns is not None and values.shape[1] != len(columns):
-        raise TableError(f"X has {values.shape[1]} features, but TabularPipeline is expecting {len(columns)} features as input.")
+        raise TableError(
+            f"X has {values.shape[1]} features, but TabularPipeline is expecting {len(columns)} features as input."
+        )
     names = list(columns or (f"x{i}" for i in range(values.shape[1])))
     if values.dtype != object:
         return pd.DataFrame(values, columns=names)
@@ -104,12 +117,20 @@ def _array(values: Any) -> NDArray[Any]:
         return np.array(values.tolist(), dtype=object).reshape(values.shape)
     if (whole := _whole_with_gaps(values)) is not None:
         return whole
-    array = np.asarray(values.to_pandas() if hasattr(values, "to_pandas") else values)  # Arrow itself turns nulls into words
-    return np.asarray(values, dtype=object) if array.dtype.kind == "U" else array.astype(array.dtype.newbyteorder("="), copy=False)
+    array = np.asarray(
+        values.to_pandas() if hasattr(values, "to_pandas") else values
+    )  # Arrow itself turns nulls into words
+    return (
+        np.asarray(values, dtype=object)
+        if array.dtype.kind == "U"
+        else array.astype(array.dtype.newbyteorder("="), copy=False)
+    )
 
 
 def _whole_with_gaps(values: Any) -> NDArray[np.object_] | None:
-    """Returns whole numbers with missing ones as objects, None for other values: as float64, large ones would become the same number."""
+    """Returns whole numbers with missing ones as objects, None for other values: as float64, large ones would become
+    the same number.
+    """
     listed: list[Any]
     if hasattr(values, "to_pandas"):  # Polars, Arrow
         listed = getattr(values, "to_pylist", getattr(values, "to_list", list))()
@@ -131,7 +152,10 @@ class Labels:
 
     @classmethod
     def of(cls, y: pd.Series, task: Task) -> "Labels":
-        """Collects the distinct values of ``y``, sorted (none for regression). Raises LabelError for values that have no common order."""
+        """Collects the distinct values of ``y``, sorted (none for regression).
+
+        Raises LabelError for values that have no common order.
+        """
         if task == "regression":
             return cls(np.array([]), LabelEncoder())
         labels = y.dropna()
@@ -140,7 +164,9 @@ class Labels:
         try:
             classes = np.unique(np.asarray(labels))
         except TypeError as error:
-            raise LabelError("The labels are of several kinds, such as numbers and words; make them all text.") from error
+            raise LabelError(
+                "The labels are of several kinds, such as numbers and words; make them all text."
+            ) from error
         return cls(classes, LabelEncoder(tuple(words(pd.Series(classes)))))
 
 
@@ -150,7 +176,9 @@ def read_labels(y: Any, rows: int) -> pd.Series:
         raise LabelError("A pipeline requires y to be passed, but the target y is None.")
     values = _array(y)
     if values.dtype.kind == "V":
-        raise LabelError("y is a structured array; it must have one value per row. Pass one of its fields, such as y['label'].")
+        raise LabelError(
+            "y is a structured array; it must have one value per row. Pass one of its fields, such as y['label']."
+        )
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.shape != (rows,):
@@ -160,7 +188,8 @@ def read_labels(y: Any, rows: int) -> pd.Series:
         np.array([value for value in values if isinstance(value, int)], dtype=np.float64)
     except (OverflowError, InvalidOperation) as error:  # InvalidOperation: pandas' own
         raise LabelError(
-            "y holds a whole number beyond 1e308, or Decimal('sNaN'). Make it missing (None), which leaves its row out, or make it text if "
+            "y holds a whole number beyond 1e308, or Decimal('sNaN'). Make it missing (None), which leaves its row "
+            "out, or make it text if "
             "it names a class."
         ) from error
     return series
@@ -169,20 +198,23 @@ def read_labels(y: Any, rows: int) -> pd.Series:
 def read_numbers(y: pd.Series) -> NDArray[np.object_]:
     """Returns the labels of ``read_labels`` as numbers, None where missing.
 
-    Raises LabelError for a label that is no finite number: such rows must not be dropped silently, as rows without a label are.
+    Raises LabelError for a label that is no finite number: such rows must not be dropped silently, as rows without a
+    label are.
     """
     found = label_numbers(y)
     wrong = [value for value, number in zip(present(y), found, strict=True) if value is not None and number is None]
     if wrong:
         raise LabelError(
-            f"y holds {wrong[0]!r}; {counted(len(wrong), 'value')} of {len(y):,} cannot be predicted as finite numbers. Correct them, or "
+            f"y holds {wrong[0]!r}; {counted(len(wrong), 'value')} of {len(y):,} cannot be predicted as finite "
+            "numbers. Correct them, or "
             "make them missing (None), which leaves their rows out."
         )
     return found
 
 
 def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
-    """Returns one weight per row, scaled so that the largest is 1 and rounded to float32; None where all weights are equal.
+    """Returns one weight per row, scaled so that the largest is 1 and rounded to float32; None where all weights are
+    equal.
 
     Raises LabelError where the number of weights is not ``rows``, or some are negative, missing or infinite.
     """
@@ -201,10 +233,15 @@ def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
         raise LabelError(f"sample_weight has the shape {weight_N.shape}; X has {rows} rows, so it must be ({rows},).")
     wrong = weight_N[~(np.isfinite(weight_N) & (weight_N >= 0))]
     if len(wrong):
-        raise LabelError(f"sample_weight holds {wrong[0]:g}; every weight must be a number of 0 or more. 0 leaves a row out of the loss.")
+        raise LabelError(
+            f"sample_weight holds {wrong[0]:g}; every weight must be a number of 0 or more. 0 leaves a row out of "
+            "the loss."
+        )
     if not weight_N.any():
         raise LabelError("sample_weight is zero for every row, so there is no loss. Give some rows a weight above 0.")
-    return None if (weight_N == weight_N[0]).all() else (weight_N / weight_N.max()).astype(np.float32).astype(np.float64)
+    return (
+        None if (weight_N == weight_N[0]).all() else (weight_N / weight_N.max()).astype(np.float32).astype(np.float64)
+    )
 
 
 def prepare_arrays(
@@ -219,19 +256,25 @@ def prepare_arrays(
 ) -> Prepared:
     """Splits off the validation rows and encodes the context; there are no test rows.
 
-    ``frame``, ``y`` and ``weights`` are what ``read_rows``, ``read_labels`` and ``read_weights`` gave; ``max_classes`` is the model's
-    limit, None for no limit. Without ``withhold`` there are no validation rows, and the context comes from ``show_all``.
+    ``frame``, ``y`` and ``weights`` are what ``read_rows``, ``read_labels`` and ``read_weights`` gave; ``max_classes``
+    is the model's limit, None for no limit. Without ``withhold`` there are no validation rows, and the context comes
+    from ``show_all``.
 
     Raises LabelError where the labels cannot be predicted, and TableError where no column is left to predict from.
     """
     if settings.task == "classification":
         if len(labels.classes) < 2:
             raise LabelError(f"y has {len(labels.classes)} class; two are needed to learn the difference.")
-        fraction = any(isinstance(label, float | np.floating | Decimal) and not float(label).is_integer() for label in labels.classes)
+        fraction = any(
+            isinstance(label, float | np.floating | Decimal) and not float(label).is_integer()
+            for label in labels.classes
+        )
         if fraction or is_continuous(y):
             raise LabelError(
-                f"y is continuous: {len(labels.classes):,} different numbers in {len(y):,} rows, and the pipeline predicts classes. "
-                "Pass task='regression' to predict numbers, or make classes of it first, for example with pandas.qcut(y, 2). If each "
+                f"y is continuous: {len(labels.classes):,} different numbers in {len(y):,} rows, and the pipeline "
+                "predicts classes. "
+                "Pass task='regression' to predict numbers, or make classes of it first, for example with "
+                "pandas.qcut(y, 2). If each "
                 "number is a class, pass y as text."
             )
     elif len(y) < 2:
@@ -252,18 +295,28 @@ def prepare_arrays(
     unseen = sorted({text for text in texts if isinstance(text, str)} - set(texts[split.train]))
     if unseen and settings.task == "classification":
         raise LabelError(
-            f"The {settings.split} leaves the class {unseen[0]!r} without a training row. Choose another split, or other rows."
+            f"The {settings.split} leaves the class {unseen[0]!r} without a training row. Choose another split, or "
+            "other rows."
         )
-    prepared = Prepared(frame, texts, split, make_context(frame, texts, split.context, kinds, names=labels.texts), weights)
+    prepared = Prepared(
+        frame, texts, split, make_context(frame, texts, split.context, kinds, names=labels.texts), weights
+    )
     if weights is not None and not weights[split.train].any():
-        raise LabelError("sample_weight is zero for all rows that train, so there is no loss. Give some rows a weight above 0.")
+        raise LabelError(
+            "sample_weight is zero for all rows that train, so there is no loss. Give some rows a weight above 0."
+        )
     return prepared
 
 
 def show_all(
-    frame: pd.DataFrame, labels: NDArray[np.object_], encoder: LabelEncoder, settings: RunSettings, kinds: dict[str, Kind] | None = None
+    frame: pd.DataFrame,
+    labels: NDArray[np.object_],
+    encoder: LabelEncoder,
+    settings: RunSettings,
+    kinds: dict[str, Kind] | None = None,
 ) -> Context:
-    """Returns the context that a pipeline predicts from: all labelled rows, or a stratified sample of ``predict_context_rows`` of them.
+    """Returns the context that a pipeline predicts from: all labelled rows, or a stratified sample of
+    ``predict_context_rows`` of them.
 
     Unless given, ``kinds`` are detected from the whole frame.
     """
@@ -282,9 +335,14 @@ def _warn_of_text(frame: pd.DataFrame, kinds: dict[str, Kind]) -> None:
     for name, kind in kinds.items():
         if kind == "text":
             warn(
-                f"The column {name!r} is left out: its {len(set(words(frame[name])) - {None}):,} different values in {len(frame):,} rows "
-                "are neither numbers nor dates, and too many for categories. Drop it, make it numbers or dates, or, if its values are "
+                f"The column {name!r} is left out: its {len(set(words(frame[name])) - {None}):,} different values in "
+                f"{len(frame):,} rows "
+                "are neither numbers nor dates, and too many for categories. Drop it, make it numbers or dates, or, "
+                "if its values are "
                 "categories, pass X[column].astype('category')."
             )
         elif kind in DATED and (dated := kind_of_texts(date_texts(frame[name]))) and dated.questions:
-            warn(f"{dated.questions[0].message.partition('.')[0]} in {name!r}. Pass pandas.to_datetime(X[column]) where that is wrong.")
+            warn(
+                f"{dated.questions[0].message.partition('.')[0]} in {name!r}. Pass pandas.to_datetime(X[column]) "
+                "where that is wrong."
+            )

@@ -38,7 +38,10 @@ SAMPLES = {"breast_cancer": "diagnosis", "wine": "cultivar", "iris": "species", 
 
 
 def sample_frame(name: str) -> pd.DataFrame:
-    """Returns a sample with its label last and classes as words. Raises TableError for a name that is not in SAMPLES."""
+    """Returns a sample with its label last and classes as words.
+
+    Raises TableError for a name that is not in SAMPLES.
+    """
     from sklearn import datasets  # takes a second to import, and samples are rarely used
 
     if name not in SAMPLES:
@@ -80,14 +83,17 @@ class Dataset:
     owner: str = ""
     """Who added it, where people log in; empty where not known."""
     origin: tuple[str, ...] = ()
-    """Command-line arguments that fetch the table again, such as an address; empty for a single uploaded or local file."""
+    """Command-line arguments that fetch the table again, such as an address; empty for a single uploaded or local file.
+    """
     target: str = ""
     """The column to predict, where the source names one."""
     source_sha256: str = ""
     """SHA-256 of the given file, in hex; empty for tables of earlier versions."""
 
     def words(self) -> list[str]:
-        """Returns the command-line arguments that name the table on another machine: its origin or file name, and the sheet."""
+        """Returns the command-line arguments that name the table on another machine: its origin or file name, and the
+        sheet.
+        """
         return [*(self.origin or (self.name,)), *(("--sheet", self.reading.sheet) if self.reading.sheet else ())]
 
 
@@ -104,16 +110,19 @@ def add_dataset(
     origin: tuple[str, ...] = (),
     target: str = "",
 ) -> Dataset:
-    """Reads a file and stores it. The same bytes read with the same choices are stored once, under the first name and owner.
+    """Reads a file and stores it. The same bytes read with the same choices are stored once, under the first name and
+    owner.
 
-    Temporary files are written to a folder in ``inside``, which must be on the disk of the workspace. ``tell`` is as in ``read_table``, and
-    ``owner`` is the logged-in person who adds it.
-    Raises TableError where ``read_table`` does; then nothing is stored.
+    Temporary files are written to a folder in ``inside``, which must be on the disk of the workspace. ``tell`` is as in
+    ``read_table``, and ``owner`` is the logged-in person who adds it. Raises TableError where ``read_table`` does; then
+    nothing is stored.
     """
     with incoming(home, inside) as folder:
         kept, table = folder / "source", None
         if isinstance(source, Path) and choices.rows and source.is_file() and source.stat().st_size > limit_bytes:
-            table = read_table(source, choices, limit_bytes=limit_bytes, inside=folder, sample=folder / "drawn", tell=tell)
+            table = read_table(
+                source, choices, limit_bytes=limit_bytes, inside=folder, sample=folder / "drawn", tell=tell
+            )
             table, source = replace(table, reading=replace(table.reading, encoding="utf-8")), folder / "drawn"
         with translated():
             digest, size = keep(source, kept, limit_bytes)
@@ -125,7 +134,18 @@ def add_dataset(
         if not final.exists():
             table = table or read_table(kept, choices, limit_bytes=limit_bytes, inside=folder, tell=tell)
             facts = (table.columns, table.findings, table.questions, table.reading)
-            dataset = Dataset(identity, shown_name(name), time.time(), len(table.frame), *facts, size, owner, origin, target, source_sha256)
+            dataset = Dataset(
+                identity,
+                shown_name(name),
+                time.time(),
+                len(table.frame),
+                *facts,
+                size,
+                owner,
+                origin,
+                target,
+                source_sha256,
+            )
             write(folder, table, dataset)
             keep_folder(folder, final)
     return get_dataset(home, identity)
@@ -165,7 +185,9 @@ def damaged_datasets(home: Path) -> dict[str, str]:
 
 
 def kept_in(place: Path, read: Callable[[str], Kept], refused: type[TabTuneError]) -> tuple[list[Kept], dict[str, str]]:
-    """Reads each folder of ``place`` that a SHA-256 names; returns what can be read, newest first, and by name why others cannot."""
+    """Reads each folder of ``place`` that a SHA-256 names; returns what can be read, newest first, and by name why
+    others cannot.
+    """
     kept, damaged = list[Kept](), dict[str, str]()
     for name in sorted(folder.name for folder in place.glob("*") if SHA256.fullmatch(folder.name)):
         try:
@@ -189,7 +211,8 @@ def get_dataset(home: Path, id: str) -> Dataset:
         if isinstance(error, PermissionError):
             raise TableError(f"The table {id[:12]} of the workspace cannot be read. {shortage_of(error)}") from error
         raise TableError(
-            f"The table {id[:12]} of the workspace cannot be read ({type(error).__name__}: {error}). It is damaged or of another version:"
+            f"The table {id[:12]} of the workspace cannot be read ({type(error).__name__}: {error}). It is damaged "
+            "or of another version:"
             f" delete it and add the file again; the file as it was given may still be at {folder / 'source'}."
         ) from error
     return dataset
@@ -203,7 +226,9 @@ def source_of(home: Path, id: str) -> Path:
         with path.open("rb") as file:
             whole = hashlib.file_digest(file, "sha256").hexdigest() == dataset.source_sha256
     if not whole:
-        raise TableError(f"{path}, from which the table {dataset.name!r} was read, is damaged or gone. Add the file again.")
+        raise TableError(
+            f"{path}, from which the table {dataset.name!r} was read, is damaged or gone. Add the file again."
+        )
     return path
 
 
@@ -231,7 +256,9 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException, StopIteration, ValueError, KeyError, TypeError) as error:
-        raise TableError(f"The table's file {path} is damaged ({error}). Delete the table and add its file again.") from error
+        raise TableError(
+            f"The table's file {path} is damaged ({error}). Delete the table and add its file again."
+        ) from error
 
 
 def delete_dataset(home: Path, id: str) -> None:
@@ -277,7 +304,9 @@ def keep(source: Path | bytes, target: Path, limit_bytes: int) -> "tuple[hashlib
 
 def write(folder: Path, table: Table, dataset: Dataset) -> None:
     """Writes the table and its description."""
-    pq.write_table(pa.Table.from_pandas(table.frame, preserve_index=False), folder / "table.parquet", write_page_checksum=True)
+    pq.write_table(
+        pa.Table.from_pandas(table.frame, preserve_index=False), folder / "table.parquet", write_page_checksum=True
+    )
     values = asdict(dataset)
     text = json.dumps({**values, "sha256": _sha256(values)}, ensure_ascii=False, indent=1)
     (folder / "table.json").write_text(text, encoding="utf-8")

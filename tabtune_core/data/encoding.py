@@ -1,7 +1,7 @@
 """Encodes typed columns as numbers and labels as class ids, learnt from the context rows alone.
 
-In: a frame of a table and the kinds of its columns. Out: float64 features (missing numbers stay nan, which each model handles
-itself) and integer class ids. Shape letters: N rows, F features.
+In: a frame of a table and the kinds of its columns. Out: float64 features (missing numbers stay nan, which each model
+handles itself) and integer class ids. Shape letters: N rows, F features.
 """
 
 import math
@@ -17,7 +17,19 @@ from numpy.typing import NDArray
 from tabtune_core.data.findings import DateOrder, shorten
 from tabtune_core.data.reading.dates import is_number, kind_of_texts, read_texts
 from tabtune_core.data.text_features import DIRECTIONS, PARTS, TextEncoder
-from tabtune_core.data.values import DATE, MISSING, as_text, date_texts, moments, numbers, places, present, seconds, word, words
+from tabtune_core.data.values import (
+    DATE,
+    MISSING,
+    as_text,
+    date_texts,
+    moments,
+    numbers,
+    places,
+    present,
+    seconds,
+    word,
+    words,
+)
 from tabtune_core.errors import LabelError, TableError
 from tabtune_core.wording import counted
 
@@ -37,8 +49,8 @@ PLAIN = ("numbers", "dates", "left_out", "datetimes", "times", "month_first", "y
 
 @dataclass(frozen=True, slots=True)
 class FeatureEncoder:
-    """Encodes columns as features: categories first, as ``tabicl`` orders them, then numbers, dates and texts. Unknown and missing
-    categories become -1.
+    """Encodes columns as features: categories first, as ``tabicl`` orders them, then numbers, dates and texts. Unknown
+    and missing categories become -1.
     """
 
     categories: dict[str, tuple[str | None, ...]]
@@ -54,7 +66,9 @@ class FeatureEncoder:
     year_first: tuple[str, ...] = ()
     """Date columns whose texts begin with two digits of the year."""
     texts: dict[str, TextEncoder] = field(default_factory=dict)
-    """Encoder of each free-text column that the person chose to encode; empty when fitted on a frame, whose text is left out."""
+    """Encoder of each free-text column that the person chose to encode; empty when fitted on a frame, whose text is
+    left out.
+    """
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -74,12 +88,19 @@ class FeatureEncoder:
         texts = {n: TextEncoder.fit(frame[n]) for n in names if kinds[n] == "encoded"}
         left_out = tuple(n for n in names if kinds[n] in LEFT_OUT)
         typed = [(n, kind_of_texts(date_texts(frame[n]))) for n in (*dates, *datetimes)]
-        month, year = (tuple(n for n, dated in typed if dated is not None and dated.day_first == order) for order in (False, "year"))
+        month, year = (
+            tuple(n for n, dated in typed if dated is not None and dated.day_first == order)
+            for order in (False, "year")
+        )
         return cls(categories, numeric, dates, left_out, datetimes, times, month, year, texts)
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values that ``from_json`` reads together with ``text_arrays``."""
-        return {"categories": self.categories, **{name: getattr(self, name) for name in PLAIN}, "texts": tuple(self.texts)}
+        return {
+            "categories": self.categories,
+            **{name: getattr(self, name) for name in PLAIN},
+            "texts": tuple(self.texts),
+        }
 
     @property
     def text_arrays(self) -> dict[str, NDArray[Any]]:
@@ -88,14 +109,22 @@ class FeatureEncoder:
         return {f"text/{i}/{name}": getattr(text, field) for i, text in texts for name, field in PARTS.items()}
 
     @classmethod
-    def from_json(cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] = MappingProxyType({})) -> "FeatureEncoder":
-        """Reads what ``to_json`` and ``text_arrays`` wrote; texts and times of day are optional, as earlier versions lack them."""
+    def from_json(
+        cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] = MappingProxyType({})
+    ) -> "FeatureEncoder":
+        """Reads what ``to_json`` and ``text_arrays`` wrote; texts and times of day are optional, as earlier versions
+        lack them.
+        """
         categories = {name: tuple(known) for name, known in data["categories"].items()}
-        texts = {name: TextEncoder(*(arrays[f"text/{i}/{part}"] for part in PARTS)) for i, name in enumerate(data.get("texts", ()))}
+        texts = {
+            name: TextEncoder(*(arrays[f"text/{i}/{part}"] for part in PARTS))
+            for i, name in enumerate(data.get("texts", ()))
+        }
         return cls(categories, texts=texts, **{name: tuple(data.get(name, ())) for name in PLAIN})
 
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float64]:
-        """Returns features ``(N, F)`` in double precision, since a large number may vary little, as a time in milliseconds does.
+        """Returns features ``(N, F)`` in double precision, since a large number may vary little, as a time in
+        milliseconds does.
 
         Raises TableError naming the columns that the frame lacks.
         """
@@ -106,7 +135,9 @@ class FeatureEncoder:
         blocks.extend(places(present(frame[name]), known)[:, None] for name, known in self.categories.items())
         blocks.extend(numbers(frame[name])[:, None] for name in self.numbers)
         blocks.extend(_date_parts(self._moments(frame[name])) for name in self.dates)
-        blocks.extend(part(self._moments(frame[name])) for name in self.datetimes for part in (_date_parts, _clock_parts))
+        blocks.extend(
+            part(self._moments(frame[name])) for name in self.datetimes for part in (_date_parts, _clock_parts)
+        )
         blocks.extend(_clock_parts(frame[name]) for name in self.times)
         blocks.extend(text.transform(frame[name]) for name, text in self.texts.items())
         features_NF = np.concatenate(blocks, axis=1)
@@ -114,12 +145,18 @@ class FeatureEncoder:
         return features_NF
 
     def misfits(self, frame: pd.DataFrame) -> Iterator[tuple[str, list[str], str]]:
-        """Yields for each column the cells that are not the numbers, dates or times of day it should hold, and the name of that kind."""
+        """Yields for each column the cells that are not the numbers, dates or times of day it should hold, and the name
+        of that kind.
+        """
         for name in (*self.numbers, *self.times, *self.dates, *self.datetimes):
             if name in self.numbers:
                 read = np.abs(numbers(frame[name])) < LARGEST
             else:
-                read = ~np.isnan(seconds(frame[name])) if name in self.times else self._moments(frame[name]).notna().to_numpy()
+                read = (
+                    ~np.isnan(seconds(frame[name]))
+                    if name in self.times
+                    else self._moments(frame[name]).notna().to_numpy()
+                )
             cells = [word(value) for value in present(frame[name][~read]) if value is not None]
             lost = [cell for cell in cells if cell.strip().lower() not in MISSING]
             if lost:
@@ -132,8 +169,8 @@ class FeatureEncoder:
             yield f"{cells}: read as missing, because the column holds {what}."
 
     def unread(self, frame: pd.DataFrame) -> Iterator[str]:
-        """Yields a sentence for each column with cells that are not of its kind, or with unknown categories alone: read as missing. Also
-        yields what ``other_orders`` does.
+        """Yields a sentence for each column with cells that are not of its kind, or with unknown categories alone: read
+        as missing. Also yields what ``other_orders`` does.
         """
         yield from self.misfits_in_words(frame)
         yield from self.other_orders(frame)
@@ -141,16 +178,25 @@ class FeatureEncoder:
             if there and len(new) == there:
                 shown = ", ".join(repr(text) for text in self.categories[name][:5] if text is not None)
                 yield (
-                    f"Every cell of {name!r}, such as {new[0]!r}, is a category that the context rows do not contain, and is read as "
+                    f"Every cell of {name!r}, such as {new[0]!r}, is a category that the context rows do not "
+                    "contain, and is read as "
                     f"missing. They contain {shown}."
                 )
 
     def other_orders(self, frame: pd.DataFrame) -> Iterator[str]:
-        """Yields, as for a file of rows, a sentence for each column with dates that only the other order of day and month allows."""
+        """Yields, as for a file of rows, a sentence for each column with dates that only the other order of day and
+        month allows.
+        """
         for name in (name for name in (*self.dates, *self.datetimes) if frame[name].dtype.kind != "M"):
             texts = [text for text in map(as_text, present(frame[name])) if text]
-            typed = None if all(map(DATE.fullmatch, texts)) else read_texts(texts, "datetime", day_first=self._order(name), name=name)[0]
-            yield from (finding.message for finding in (typed.findings if typed else ()) if finding.code == "other-order")
+            typed = (
+                None
+                if all(map(DATE.fullmatch, texts))
+                else read_texts(texts, "datetime", day_first=self._order(name), name=name)[0]
+            )
+            yield from (
+                finding.message for finding in (typed.findings if typed else ()) if finding.code == "other-order"
+            )
 
     def _order(self, name: Any) -> DateOrder:
         return "year" if name in self.year_first else name not in self.month_first
@@ -159,25 +205,35 @@ class FeatureEncoder:
         return pd.Series(moments(column, day_first=self._order(column.name)))
 
     def unknown(self, frame: pd.DataFrame) -> Iterator[tuple[str, list[str], int]]:
-        """Yields for each category column its unknown words, one per row that has one, and the number of rows with any word."""
+        """Yields for each category column its unknown words, one per row that has one, and the number of rows with any
+        word.
+        """
         for name, known in self.categories.items():
             there = [value for value in present(frame[name]) if value is not None]
-            yield name, [word(value) for value, place in zip(there, places(there, known), strict=True) if place == -1], len(there)
+            yield (
+                name,
+                [word(value) for value, place in zip(there, places(there, known), strict=True) if place == -1],
+                len(there),
+            )
 
 
 def check_any_feature(kinds: Mapping[str, str], target: str | None) -> None:
-    """Raises TableError, with the way out, where no column is left to predict from; ``target`` is None where it is not a column."""
+    """Raises TableError, with the way out, where no column is left to predict from; ``target`` is None where it is not
+    a column.
+    """
     if not count_features(kinds, target):
         beside = f"Besides {target!r} there" if target else "There"
         raise TableError(
-            f"{beside} are no columns of numbers, dates or categories: free text, columns that you left out and columns without a readable "
-            "value do not count. Change the kind of a column (free text can become encoded text), or add a column to the file."
+            f"{beside} are no columns of numbers, dates or categories: free text, columns that you left out and "
+            "columns without a readable "
+            "value do not count. Change the kind of a column (free text can become encoded text), or add a column to "
+            "the file."
         )
 
 
 def count_features(kinds: Mapping[str, str], target: str | None) -> int:
-    """Counts the features that a model gets from columns of these kinds: 3 for a date or a time of day, 6 for both together, 30 for encoded
-    text, 0 for free text and ignored columns, 1 for others.
+    """Counts the features that a model gets from columns of these kinds: 3 for a date or a time of day, 6 for both
+    together, 30 for encoded text, 0 for free text and ignored columns, 1 for others.
 
     >>> count_features({"age": "number", "born": "date", "note": "text", "sold": "boolean"}, target="sold")
     4
@@ -193,13 +249,19 @@ def _levels(column: pd.Series) -> tuple[str | None, ...]:
 
 def _date_parts(dates: pd.Series) -> NDArray[np.float64]:
     """Returns days since 1970, month and weekday, all in UTC."""
-    return np.column_stack([days_since_1970(dates), dates.dt.month.to_numpy(np.float64), dates.dt.day_of_week.to_numpy(np.float64)])
+    return np.column_stack(
+        [days_since_1970(dates), dates.dt.month.to_numpy(np.float64), dates.dt.day_of_week.to_numpy(np.float64)]
+    )
 
 
 def days_since_1970(dates: pd.Series) -> NDArray[np.float64]:
-    """Returns days ``(N,)``, nan where missing; works for any year, unlike pandas' nanoseconds, which overflow 64 bits in 2262."""
+    """Returns days ``(N,)``, nan where missing; works for any year, unlike pandas' nanoseconds, which overflow 64 bits
+    in 2262.
+    """
     span = dates.to_numpy("datetime64[us]") - np.datetime64(0, "us")
-    return np.asarray(span / np.timedelta64(1, "us") * 1e3 / 8.64e13)  # via nanoseconds: bit-identical to contexts of earlier versions
+    return np.asarray(
+        span / np.timedelta64(1, "us") * 1e3 / 8.64e13
+    )  # via nanoseconds: bit-identical to contexts of earlier versions
 
 
 def _clock_parts(column: pd.Series) -> NDArray[np.float64]:
@@ -210,7 +272,10 @@ def _clock_parts(column: pd.Series) -> NDArray[np.float64]:
 
 @dataclass(frozen=True, slots=True)
 class LabelEncoder:
-    """Maps class names to ids: numbers in numeric order, then texts alphabetically. Without classes, for regression, numbers stay."""
+    """Maps class names to ids: numbers in numeric order, then texts alphabetically.
+
+    Without classes, for regression, numbers stay.
+    """
 
     classes: tuple[str, ...] = ()
 
@@ -220,13 +285,19 @@ class LabelEncoder:
         return cls(tuple(sorted(set(labels), key=_label_order)))
 
     def transform(self, labels: Sequence[Any]) -> Target:
-        """Returns class ids, or numbers in the target's unit, ``(N,)``. Raises LabelError for a label that was not learnt."""
+        """Returns class ids, or numbers in the target's unit, ``(N,)``.
+
+        Raises LabelError for a label that was not learnt.
+        """
         if not self.classes:
             return np.array(labels, dtype=np.float64)
         ids = places(labels, self.classes)
         unknown = sorted({str(label) for label, place in zip(labels, ids, strict=True) if place == -1})
         if unknown:
-            raise LabelError(f"Labels {', '.join(map(repr, unknown[:5]))} are not among the classes {', '.join(map(repr, self.classes))}.")
+            raise LabelError(
+                f"Labels {', '.join(map(repr, unknown[:5]))} are not among the classes "
+                f"{', '.join(map(repr, self.classes))}."
+            )
         return ids
 
 

@@ -11,8 +11,8 @@ from tabtune_core.files.plain_values import restored
 from tabtune_core.wording import counted
 
 Kind = Literal["number", "category", "text", "date", "datetime", "time", "boolean", "ignored", "encoded"]
-"""What a column holds. The person left "ignored" columns out. Models see neither them nor free text ("text"), unless the person chose to
-have the text encoded as numbers ("encoded").
+"""What a column holds. The person left "ignored" columns out. Models see neither them nor free text ("text"), unless
+the person chose to have the text encoded as numbers ("encoded").
 """
 DateOrder = Literal["year"] | bool
 """Whether dates of digits have the day first (else the month), or "year": 19-09-24 is the 24th of September 2019."""
@@ -69,7 +69,9 @@ class Question:
     message: str
     """What was found, how it was read for now, and what each answer would mean."""
     field: str
-    """The field of ReadingChoices that the answer sets; "split" for how to split the rows, which is not a reading choice."""
+    """The field of ReadingChoices that the answer sets; "split" for how to split the rows, which is not a reading
+    choice.
+    """
     options: tuple[str, ...]
     """Possible answers: "true", "false" and "year", marks to read as missing, names of encodings, splits, columns."""
 
@@ -123,22 +125,28 @@ class ReadingChoices:
     kinds: tuple[tuple[str, Kind], ...] = ()
     """Pairs of a column name and the kind to read it as."""
     date_orders: tuple[tuple[str, DateOrder], ...] = ()
-    """Pairs of a column name and the order of its dates, as in ``day_first``, for columns that differ from ``day_first``."""
+    """Pairs of a column name and the order of its dates, as in ``day_first``, for columns that differ from
+    ``day_first``.
+    """
     units: tuple[tuple[str, str], ...] = ()
     """Pairs of a column name and the unit after its numbers, such as "km"."""
     decimal_commas: tuple[tuple[str, bool], ...] = ()
-    """Pairs of a column name and whether the comma in its numbers is a decimal comma; 1,234 and 1.234 alone are ambiguous: with True, 1.234
-    is 1234."""
+    """Pairs of a column name and whether the comma in its numbers is a decimal comma; 1,234 and 1.234 alone are
+    ambiguous: with True, 1.234 is 1234.
+    """
     dashes: tuple[str, ...] = ()
     """Names of columns in which "-" is a value and not missing, because they also contain "+"."""
     rows: int | None = None
-    """About how many rows to sample at random, for tables too long to read whole: the same rows each time, in the order of the file."""
+    """About how many rows to sample at random, for tables too long to read whole: the same rows each time, in the order
+    of the file.
+    """
     sheet: str | None = None
     """Which sheet of a workbook holds the table."""
     drop_copies: bool = False
     """Whether to keep only the first of several rows that are equal in every column."""
     drop_totals: bool = False
-    """Whether to leave out rows that are totals of others: the first row, subtotals between rows and totals at the end."""
+    """Whether to leave out rows that are totals of others: the first row, subtotals between rows and totals at the end.
+    """
     skip_last: int = 0
     """How many rows to leave out at the end, such as a total or notes below the table."""
 
@@ -150,8 +158,13 @@ class ReadingChoices:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
-        """Reads what ``to_json`` wrote, directly or from a JSON text. Raises TypeError, ValueError or KeyError for other data."""
-        return restored(cls, {**data, "kinds": data["kinds"], "missing_marks": data["missing_marks"]})  # these two must be there
+        """Reads what ``to_json`` wrote, directly or from a JSON text.
+
+        Raises TypeError, ValueError or KeyError for other data.
+        """
+        return restored(
+            cls, {**data, "kinds": data["kinds"], "missing_marks": data["missing_marks"]}
+        )  # these two must be there
 
 
 def shorten(cell: str, most: int = 60) -> str:

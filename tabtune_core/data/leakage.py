@@ -1,7 +1,7 @@
 """Finds columns that may leak the label: a single column predicts it almost without error.
 
-``target.check_label`` reports exact copies. In: a frame with its label and the kinds of its columns. Out: findings; only the person knows
-whether such a column is known before the outcome.
+``target.check_label`` reports exact copies. In: a frame with its label and the kinds of its columns. Out: findings;
+only the person knows whether such a column is known before the outcome.
 """
 
 from collections.abc import Iterator, Mapping
@@ -26,13 +26,18 @@ WORTH_MORE = 0.9
 LEAVES = 32
 LEAF_ROWS = 3
 NEARLY_ALL, NEARLY_ALL_OF_FEW = 0.98, 0.95
-"""Balanced accuracy, or share of the variance, from which a column is reported. Honest measurements, such as a petal's width for the
-species of iris, stay below. The lower limit is for a column with at most one value more than there are classes: a label with some slips."""
+"""Balanced accuracy, or share of the variance, from which a column is reported. Honest measurements, such as a petal's
+width for the species of iris, stay below. The lower limit is for a column with at most one value more than there are
+classes: a label with some slips.
+"""
 ONE_CLASS, FEWEST_TELLING, BY_CHANCE = 0.98, 20, 1e-6
-"""For the rows with a value, those without, or those with another than the usual value: the least share of one class among them, their
-least number, and the largest probability that they agree by chance."""
+"""For the rows with a value, those without, or those with another than the usual value: the least share of one class
+among them, their least number, and the largest probability that they agree by chance.
+"""
 MISSING, PART_OF_CLASS = "missing", 1 / 3
-"""Least share of the class that must have another than the usual value: the far end of an honest measurement may also hold one class."""
+"""Least share of the class that must have another than the usual value: the far end of an honest measurement may also
+hold one class.
+"""
 SAME_ORDER = 0.9999
 """Rank correlation from which a column counts as the target on another scale."""
 NAMED = 4
@@ -41,46 +46,65 @@ NAMED = 4
 def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: Task) -> tuple[Finding, ...]:
     """Returns a finding for each column from which a small tree alone predicts held-out rows almost without error.
 
-    A score is the mean over three folds of a sample of the rows, where missing counts as a separate value, or of those with a value if it
-    is higher there. ``check_label`` reports exact copies of the label.
+    A score is the mean over three folds of a sample of the rows, where missing counts as a separate value, or of those
+    with a value if it is higher there. ``check_label`` reports exact copies of the label.
     """
     labelled = pd.Series(np.flatnonzero(frame[target].notna()))
     if len(labelled) < FEWEST_ROWS:
         return ()
     copies = {finding.column for finding in leaks(frame, target)}
     sample = frame.iloc[labelled.sample(min(len(labelled), SAMPLE_ROWS), random_state=0).to_numpy()]
-    y_N = _without_far_ends(sample[target].to_numpy(dtype=float)) if task == "regression" else pd.factorize(sample[target])[0]
+    y_N = (
+        _without_far_ends(sample[target].to_numpy(dtype=float))
+        if task == "regression"
+        else pd.factorize(sample[target])[0]
+    )
     if task == "classification":
         counts = np.bincount(y_N)
         keep_N = counts[y_N] >= FOLDS * 2
         sample, y_N = sample[keep_N], y_N[keep_N]
     if len(np.unique(y_N)) < 2:
         return ()
-    candidates = [name for name in frame.columns if name not in (target, *copies) and kinds.get(str(name), "ignored") not in LEFT_OUT]
+    candidates = [
+        name
+        for name in frame.columns
+        if name not in (target, *copies) and kinds.get(str(name), "ignored") not in LEFT_OUT
+    ]
     scores = {name: _best_score(as_number(sample[name]), y_N, task) for name in candidates[:MOST_COLUMNS]}
     few = len(np.unique(y_N)) + 1 if task == "classification" else 0
     least = {name: NEARLY_ALL_OF_FEW if sample[name].nunique(dropna=False) <= few else NEARLY_ALL for name in scores}
     told = {name: score for name, score in scores.items() if score >= least[name]}
-    does = "explains {:.1%} of the variance" if task == "regression" else "is right in {:.1%} of the rows, with equal weight for each class"
+    does = (
+        "explains {:.1%} of the variance"
+        if task == "regression"
+        else "is right in {:.1%} of the rows, with equal weight for each class"
+    )
     alone = f"a small tree that sees this column alone {does}"
     findings = [_finding(str(name), target, alone.format(score)) for name, score in told.items()]
     if task == "regression":
         left = [name for name in scores if name not in told and kinds.get(str(name)) == "number"]
         ranks = sample[[target, *left]].rank().corr()[target]
-        for name in (name for name in left if abs(ranks[name]) >= SAME_ORDER and sample[name].count() > len(sample) / 2):
+        for name in (
+            name for name in left if abs(ranks[name]) >= SAME_ORDER and sample[name].count() > len(sample) / 2
+        ):
             alike = "both sort the rows in the same order, or the reverse, like a logarithm or an inverse"
             findings.append(_finding(str(name), target, alike))
     if task == "classification":
         rest = sample[[name for name in candidates[:MOST_COLUMNS] if name not in told]]
         findings += _gaps(rest, sample[target], np.asarray(y_N, dtype=np.int64))
     if len(candidates) > MOST_COLUMNS:
-        message = f"Only the first {MOST_COLUMNS} of {len(candidates):,} columns were checked for giving {target!r} away. Check the others."
+        message = (
+            f"Only the first {MOST_COLUMNS} of {len(candidates):,} columns were checked for giving {target!r} "
+            "away. Check the others."
+        )
         findings.append(Finding("info", "leak-unchecked", message))
     return tuple(findings)
 
 
 def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> Iterator[Finding]:
-    """Yields a finding for each pattern of cells that only one class has: a value, no value, or another than the usual value."""
+    """Yields a finding for each pattern of cells that only one class has: a value, no value, or another than the usual
+    value.
+    """
     from scipy.stats import binom  # slow to import
 
     sizes, alike = np.bincount(y_N), dict[tuple[str, str, str, bytes], list[str]]()
@@ -88,13 +112,21 @@ def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> Ite
         there_N = sample[name].notna().to_numpy()
         usual = next(iter(sample[name].mode()), None)
         other_N = there_N & (sample[name] != usual).to_numpy(dtype=bool, na_value=False)
-        patterns = (there_N, MISSING, "a value"), (~there_N, MISSING, "no value"), (other_N, shorten(word(usual)), "another value")
+        patterns = (
+            (there_N, MISSING, "a value"),
+            (~there_N, MISSING, "no value"),
+            (other_N, shorten(word(usual)), "another value"),
+        )
         for rows_N, pattern, how in patterns:
             counts = np.bincount(y_N[rows_N], minlength=len(sizes))
             most, there = int(counts.max()), int(rows_N.sum())
             by_chance = binom.sf(most - 1, there, sizes[counts.argmax()] / len(y_N))
-            many = pattern == MISSING or (most >= PART_OF_CLASS * sizes[counts.argmax()] and 4 * there <= 3 * there_N.sum())
-            alone = most >= ONE_CLASS * there or (pattern == MISSING and _tells_apart(most, there, sizes[counts.argmax()], len(y_N)))
+            many = pattern == MISSING or (
+                most >= PART_OF_CLASS * sizes[counts.argmax()] and 4 * there <= 3 * there_N.sum()
+            )
+            alone = most >= ONE_CLASS * there or (
+                pattern == MISSING and _tells_apart(most, there, sizes[counts.argmax()], len(y_N))
+            )
             if FEWEST_TELLING <= there < len(y_N) and alone and many and by_chance < BY_CHANCE:
                 label_there = word(label[y_N == counts.argmax()].iloc[0])
                 told = f"{most:,} of the {there:,} rows with {how}"
@@ -103,14 +135,17 @@ def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> Ite
     for (pattern, rows, class_name, _), names in alike.items():
         shown = few([*map(repr, names)], NAMED)
         message = (
-            f"Which cells of {shown} are {pattern} may give {str(label.name)!r} away: {rows} in {'it' if len(names) == 1 else 'them'} are "
+            f"Which cells of {shown} are {pattern} may give {str(label.name)!r} away: {rows} in "
+            f"{'it' if len(names) == 1 else 'them'} are "
             f"of the class {shorten(class_name)!r}. Leave out what is only known after the outcome."
         )
         yield Finding("warning", "may-leak", message, names[0])
 
 
 def _tells_apart(most: int, there: int, of_class: int, rows: int) -> bool:
-    """Whether ``there`` of the rows, ``most`` of them of one class, tell this class from the others, by their balanced accuracy."""
+    """Whether ``there`` of the rows, ``most`` of them of one class, tell this class from the others, by their balanced
+    accuracy.
+    """
     return bool((most / of_class + 1 - (there - most) / max(rows - of_class, 1)) / 2 >= NEARLY_ALL_OF_FEW)
 
 
@@ -131,7 +166,8 @@ def _best_score(x_N: NDArray[np.float64], y_N: NDArray[np.generic], task: Task) 
 
 
 def tree_score(x_N: NDArray[np.float64], y_N: NDArray[np.generic], task: Task) -> float:
-    """Returns the balanced accuracy, or R2, of a small tree that sees one column, on held-out rows; stops after one fold if that is low.
+    """Returns the balanced accuracy, or R2, of a small tree that sees one column, on held-out rows; stops after one
+    fold if that is low.
 
     >>> x = np.arange(100.0)
     >>> tree_score(x, (x > 50).astype(int), "classification") > 0.95, tree_score(x % 7, (x > 50).astype(int), "classification") < 0.7

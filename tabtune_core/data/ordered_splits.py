@@ -1,7 +1,9 @@
 """Splits by a column: by time, or by group.
 
-In: a frame, its labels, the column and the shares. Out: the split with its findings, or an error that says why it is impossible.
-Shape letters: M rows with a label and a value in the column, U different values, S strata, P splits (train, validation, test).
+In: a frame, its labels, the column and the shares. Out: the split with its findings, or an error that says why it is
+impossible.
+Shape letters: M rows with a label and a value in the column, U different values, S strata, P splits (train, validation,
+test).
 """
 
 from collections import Counter
@@ -16,7 +18,16 @@ from numpy.typing import NDArray
 from pandas.api import types
 
 from tabtune_core.data.findings import Finding
-from tabtune_core.data.splits import FEWEST_OF_A_CLASS, Rows, Split, SplitRule, check_shares, labelled_rows, sampled, strata_of
+from tabtune_core.data.splits import (
+    FEWEST_OF_A_CLASS,
+    Rows,
+    Split,
+    SplitRule,
+    check_shares,
+    labelled_rows,
+    sampled,
+    strata_of,
+)
 from tabtune_core.data.target_checks import absent
 from tabtune_core.data.values import column_kind, moments, numbers, seconds, words
 from tabtune_core.errors import LabelError, SettingError
@@ -26,8 +37,9 @@ By = Literal["time", "group"]
 MOST_MISSING = 0.5
 DRAWS = 50
 """Number of random orders of the groups; the one whose parts are closest to their shares is used. scikit-learn's
-GroupShuffleSplit counts groups instead of rows and ignores proportions; its StratifiedGroupKFold makes only equal parts and took 7 s
-for 20,000 groups, this 0.4 s."""
+GroupShuffleSplit counts groups instead of rows and ignores proportions; its StratifiedGroupKFold makes only equal parts
+and took 7 s for 20,000 groups, this 0.4 s.
+"""
 UNTRAINED = 10
 """Cost of a stratum without training rows; a stratum that another part lacks costs 1."""
 USUAL_VALIDATION = 0.25
@@ -40,12 +52,13 @@ WAY_OUT = "Choose another column, other shares of the parts, or a split at rando
 def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_], rule: SplitRule, *, by: By) -> Split:
     """Splits the labelled rows; rows without a value in the column are used for training only.
 
-    ``labels`` has one label per row: a class as text, a number, or None where it is missing. A split by time tests on the latest rows and
-    validates on those before, whatever the seed; rows with the same value stay together. A split by group draws whole groups, in an order
-    that depends on the seed of ``rule``.
+    ``labels`` has one label per row: a class as text, a number, or None where it is missing. A split by time tests on
+    the latest rows and validates on those before, whatever the seed; rows with the same value stay together. A split by
+    group draws whole groups, in an order that depends on the seed of ``rule``.
 
-    Raises SettingError where the column does not exist, cannot order rows, is missing in most rows, or has fewer values than there are
-    parts, and LabelError where a part would have rows of one class only, or of a class that no training row has.
+    Raises SettingError where the column does not exist, cannot order rows, is missing in most rows, or has fewer values
+    than there are parts, and LabelError where a part would have rows of one class only, or of a class that no training
+    row has.
     """
     check_shares(rule.validation_share, rule.test_share)
     shares = {"validation": rule.validation_share} | ({"test": rule.test_share} if rule.test_share else {})
@@ -65,29 +78,39 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
     train = np.setdiff1d(labelled, np.concatenate([*cut.values()]))
     held_out, lacking = cut, list[Finding]()
     if isinstance(labels[labelled[0]], str):
-        held_out, lacking = with_known_classes(cut, train, labels, f"The split by {by} on {column!r}", fixed=rule.test_seed is not None)
+        held_out, lacking = with_known_classes(
+            cut, train, labels, f"The split by {by} on {column!r}", fixed=rule.test_seed is not None
+        )
     found = sampled(strata, train, held_out["validation"], held_out.get("test", train[:0]), rule)
     there = [every_value.iloc[rows] for rows in (found.train, found.validation, found.test)]
     description = _time_description(there) if by == "time" else _group_description(there, column, rule.seed, group_seed)
     if not known.all():
         unknown = int((~known).sum())
-        description += f" The {counted(unknown, 'row')} without a value in it {'is' if unknown == 1 else 'are'} used for training only."
+        description += (
+            f" The {counted(unknown, 'row')} without a value in it {'is' if unknown == 1 else 'are'} used "
+            "for training only."
+        )
     if left_out := sum(len(rows) - len(held_out[part]) for part, rows in cut.items()):
-        description += f" Left out of every part: {counted(left_out, 'row')} of classes with fewer than {FEWEST_OF_A_CLASS} rows."
+        description += (
+            f" Left out of every part: {counted(left_out, 'row')} of classes with fewer than {FEWEST_OF_A_CLASS} rows."
+        )
     findings = [Finding("info", "split", f"Split by {by} on {column!r}: {description}", column)]
     for part, most in (("validation", rule.validation_rows), ("test", rule.test_rows)):
         if part in cut:
             share = min(shares[part] * len(rows_M), most)
             findings += _size(part, len(getattr(found, part)), min(len(cut[part]), most), share, column)
     if by == "group" and len(values_U) == len(rows_M):
-        findings.append(Finding("warning", "split-idle", f"Each row has its own {column!r}: this is a split at random.", column))
+        findings.append(
+            Finding("warning", "split-idle", f"Each row has its own {column!r}: this is a split at random.", column)
+        )
     if by == "group":
         findings += _spellings(words(pd.Series(values_U)), column)
     return replace(found, findings=(*findings, *lacking))
 
 
 def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
-    """Returns the values to split by: dates, times of day or numbers for a split by time, unchanged values for a split by group.
+    """Returns the values to split by: dates, times of day or numbers for a split by time, unchanged values for a split
+    by group.
 
     A date column that the person left out of the features is read if its dates look like 2025-12-31.
 
@@ -111,29 +134,37 @@ def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
     if dates.notna().sum() == values.notna().sum():
         return dates
     raise SettingError(
-        f"split_column is {column!r}, which holds words such as {values.dropna().iloc[0]!r}; a split by time needs dates or numbers. "
+        f"split_column is {column!r}, which holds words such as {values.dropna().iloc[0]!r}; a split by time needs "
+        "dates or numbers. "
         "Choose another column, or read this one as a date."
     )
 
 
 def _check(values: pd.Series, by: By, *, parts: int) -> None:
-    """Raises SettingError for a column that is missing in too many of the labelled rows or has too few different values."""
+    """Raises SettingError for a column that is missing in too many of the labelled rows or has too few different
+    values.
+    """
     missing, different = float(values.isna().mean()), values.nunique()
     if missing > MOST_MISSING:
         raise SettingError(
-            f"split_column is {values.name!r}, which is missing in {missing:.0%} of the rows with a label; a split needs it in half of "
+            f"split_column is {values.name!r}, which is missing in {missing:.0%} of the rows with a label; a split "
+            "needs it in half of "
             "them or more. Choose another column, or a split at random."
         )
     if different < parts:
         have = "is constant" if different == 1 else f"has {different} different values"
         raise SettingError(
-            f"split_column is {values.name!r}, which {have}; a split by {by} needs at least {parts}, one for each part. "
+            f"split_column is {values.name!r}, which {have}; a split by {by} needs at least {parts}, one for each "
+            "part. "
             "Choose another column, or a split at random."
         )
 
 
 def _by_time(counts_U: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np.int64]:
-    """Returns the part of each value, earliest first; 0 is training. Cuts lie between two values, as close to the shares as possible."""
+    """Returns the part of each value, earliest first; 0 is training.
+
+    Cuts lie between two values, as close to the shares as possible.
+    """
     part_U, before_U, end = np.zeros(len(counts_U), dtype=np.int64), np.cumsum(counts_U) - counts_U, len(counts_U)
     taken = 0.0
     for part in range(len(shares), 0, -1):
@@ -144,12 +175,17 @@ def _by_time(counts_U: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np
 
 
 def _by_group(
-    place_M: NDArray[np.int64], strata_M: NDArray[np.str_], shares: Mapping[str, float], seed: int, test_seed: int | None
+    place_M: NDArray[np.int64],
+    strata_M: NDArray[np.str_],
+    shares: Mapping[str, float],
+    seed: int,
+    test_seed: int | None,
 ) -> NDArray[np.int64]:
     """Returns the part of each group; 0 is training.
 
-    With a ``test_seed``, the test groups are drawn first, together with the usual share of validation groups, so that the validation share
-    does not change them. Then ``seed`` divides the other groups anew, unless every draw would leave more strata untrained.
+    With a ``test_seed``, the test groups are drawn first, together with the usual share of validation groups, so that
+    the validation share does not change them. Then ``seed`` divides the other groups anew, unless every draw would
+    leave more strata untrained.
     """
     names, stratum_M = np.unique(strata_M, return_inverse=True)
     groups = int(place_M.max()) + 1
@@ -166,13 +202,21 @@ def _by_group(
 def _best_draw(
     counts_US: NDArray[np.int64], shares: Sequence[float], seed: int, fallback_U: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """Returns the part of each group in the best of DRAWS random orders, or ``fallback_U`` if all of them leave more strata untrained."""
+    """Returns the part of each group in the best of DRAWS random orders, or ``fallback_U`` if all of them leave more
+    strata untrained.
+    """
     rng, groups, wanted_P = np.random.default_rng([seed, 2]), len(counts_US), np.array([1 - sum(shares), *shares])
 
     def off(part_U: NDArray[np.int64]) -> float:
         counts_PS = np.stack([counts_US[part_U == part].sum(axis=0) for part in range(len(wanted_P))])
-        shares_PS = np.column_stack([counts_PS / counts_US.sum(axis=0).clip(1), counts_PS.sum(axis=1) / counts_US.sum()])
-        return float(np.abs(shares_PS - wanted_P[:, None]).mean() + UNTRAINED * (counts_PS[0] == 0).sum() + (counts_PS[1:] == 0).sum())
+        shares_PS = np.column_stack(
+            [counts_PS / counts_US.sum(axis=0).clip(1), counts_PS.sum(axis=1) / counts_US.sum()]
+        )
+        return float(
+            np.abs(shares_PS - wanted_P[:, None]).mean()
+            + UNTRAINED * (counts_PS[0] == 0).sum()
+            + (counts_PS[1:] == 0).sum()
+        )
 
     found_U = np.zeros(groups, dtype=np.int64) if fallback_U is None else fallback_U
     lowest = np.inf if fallback_U is None else off(fallback_U) // 1 + UNTRAINED
@@ -209,7 +253,11 @@ def _group_description(parts: Sequence[pd.Series], column: str, seed: int, test_
         for there, does in zip(parts, ("trains", "validates", "tests"), strict=True)
         if len(there)
     ]
-    seeds = f"seed {seed}" if test_seed is None else f"seed {seed}; for every seed, the test groups are those of split seed {test_seed}"
+    seeds = (
+        f"seed {seed}"
+        if test_seed is None
+        else f"seed {seed}; for every seed, the test groups are those of split seed {test_seed}"
+    )
     return f"{', '.join(texts)} ({seeds}). Each group is in one part only, and models do not see {column!r}."
 
 
@@ -221,8 +269,10 @@ def _spellings(groups: NDArray[np.object_], column: str) -> list[Finding]:
         return []
     first, second, *_ = sorted(groups[written == twice.min()])
     message = (
-        f"{counted(len(twice), 'group')} of {column!r} differ from another only in capitals, spaces or leading zeros, such as {first!r} "
-        f"and {second!r}. They are different groups here: one may train while the other tests. Write them alike in the file if they are "
+        f"{counted(len(twice), 'group')} of {column!r} differ from another only in capitals, spaces or leading "
+        f"zeros, such as {first!r} "
+        f"and {second!r}. They are different groups here: one may train while the other tests. Write them alike in "
+        "the file if they are "
         "one."
     )
     return [Finding("warning", "split-spelling", message, column)]
@@ -232,16 +282,27 @@ def _size(part: str, rows: int, cut: int, wanted: float, column: str) -> list[Fi
     """Reports a part of ``rows`` that was ``cut`` far from its share."""
     if cut <= FAR_OFF * wanted and wanted <= FAR_OFF * cut:
         return []
-    message = f"The {part} part has {counted(rows, 'row')}, but its share is {wanted:,.0f}: many rows have the same value of {column!r}."
+    message = (
+        f"The {part} part has {counted(rows, 'row')}, but its share is {wanted:,.0f}: many rows have the same "
+        f"value of {column!r}."
+    )
     return [Finding("warning", "split-size", message, column)]
 
 
 def with_known_classes(
-    held_out: Mapping[str, Rows], train: Rows, labels: NDArray[np.object_], split: str, *, fixed: bool, way_out: str = WAY_OUT
+    held_out: Mapping[str, Rows],
+    train: Rows,
+    labels: NDArray[np.object_],
+    split: str,
+    *,
+    fixed: bool,
+    way_out: str = WAY_OUT,
 ) -> tuple[dict[str, Rows], list[Finding]]:
-    """Returns the held-out rows without classes that are too rare to be split, and a finding for each part that lacks classes.
+    """Returns the held-out rows without classes that are too rare to be split, and a finding for each part that lacks
+    classes.
 
-    A rare class stays if training has it too, but not in ``fixed`` test rows: with another seed or share, training may lack it.
+    A rare class stays if training has it too, but not in ``fixed`` test rows: with another seed or share, training may
+    lack it.
     """
     sizes, trained, kept, findings = Counter(labels[labels != None]), set(labels[train]), {}, []  # noqa: E711 (element by element)
     usual = {name for name, count in sizes.items() if count >= FEWEST_OF_A_CLASS}
@@ -249,7 +310,8 @@ def with_known_classes(
         unknown = sorted((set(labels[rows]) - trained) & usual)
         if unknown:
             raise LabelError(
-                f"{split} leaves the class {unknown[0]!r} without a training row, and {np.sum(labels[rows] == unknown[0]):,} {part} rows "
+                f"{split} leaves the class {unknown[0]!r} without a training row, and "
+                f"{np.sum(labels[rows] == unknown[0]):,} {part} rows "
                 f"have it: a model could not learn it. {way_out}"
             )
         kept[part] = rows[np.isin(labels[rows], list(usual if fixed and part == "test" else trained))]
@@ -260,6 +322,9 @@ def with_known_classes(
         lacking = sorted(usual - there)
         if lacking:
             names = few([*map(repr, lacking)], 5)
-            message = f"{split} leaves no {part} row of {names}; ROC AUC and average precision there are means over other classes."
+            message = (
+                f"{split} leaves no {part} row of {names}; ROC AUC and average precision there are means over "
+                "other classes."
+            )
             findings.append(Finding("warning", f"split-{part}", message))
     return kept, findings

@@ -1,7 +1,8 @@
-"""Finds two columns that together leak the target: their sum, difference, product or ratio is the target, up to a constant factor.
+"""Finds two columns that together leak the target: their sum, difference, product or ratio is the target, up to a
+constant factor.
 
-For classes: a few cuts on it separate them. ``leakage.may_leak`` looks at single columns. In: a frame with its target and the kinds of its
-columns. Out: findings. Shape letters: N rows, F columns, S rows of a first pass, P pairs.
+For classes: a few cuts on it separate them. ``leakage.may_leak`` looks at single columns. In: a frame with its target
+and the kinds of its columns. Out: findings. Shape letters: N rows, F columns, S rows of a first pass, P pairs.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,13 +24,17 @@ FIRST_LOOK = 32
 """Rows on which every pair is tried; pairs that fit on most of them are tried on the sample, then on all rows."""
 MOST = 0.75
 NEARLY_ALL = 0.99
-"""Share of the rows in which the formula must hold to be reported; also of the rows without the target's most frequent value."""
+"""Share of the rows in which the formula must hold to be reported; also of the rows without the target's most frequent
+value.
+"""
 ALONE = 0.95
 """A column that equals the target, or is constant, in this share of the rows is not paired."""
 CLOSE = 1e-3
 """Largest relative error of a match: totals of rounded parts have smaller ones."""
 SPREAD = 0.05
-"""Largest error of a match, in standard deviations of the target: otherwise a calendar year off by two (0.1 %) would match."""
+"""Largest error of a match, in standard deviations of the target: otherwise a calendar year off by two (0.1 %) would
+match.
+"""
 EXACT = 1e-9
 """Relative error of sums and products of numbers that are right to the last digit of a file."""
 FEWEST_TELLING = 20
@@ -41,16 +46,25 @@ CLASS_LOOK, SLIPS = 64, 2
 MOST_TRIED = 500
 """Pairs that are tried on the sample, the clearest first."""
 BY_CHANCE = 1e-6
-"""Largest probability that one of all formulas separates the classes this well by chance, if each is as good as the better column alone."""
+"""Largest probability that one of all formulas separates the classes this well by chance, if each is as good as the
+better column alone.
+"""
 
-FORMS: dict[str, Callable[[Numbers, Numbers], Numbers]] = {"+": np.add, "-": np.subtract, "×": np.multiply, "/": np.divide}
+FORMS: dict[str, Callable[[Numbers, Numbers], Numbers]] = {
+    "+": np.add,
+    "-": np.subtract,
+    "×": np.multiply,
+    "/": np.divide,
+}
 
 
 def pairs_that_give(frame: pd.DataFrame, kinds: Mapping[str, str], target: str) -> tuple[Finding, ...]:
-    """Returns a finding for each pair of number columns that gives the target in at least 99 % of the rows that have all three.
+    """Returns a finding for each pair of number columns that gives the target in at least 99 % of the rows that have
+    all three.
 
-    "Gives" means an identity within 0.1 %, or half a unit in the target's last place; even a good regression does not count. For classes it
-    means that each lies between cuts (one fewer than classes, but two for two), which neither column's own cuts come near.
+    "Gives" means an identity within 0.1 %, or half a unit in the target's last place; even a good regression does not
+    count. For classes it means that each lies between cuts (one fewer than classes, but two for two), which neither
+    column's own cuts come near.
     """
     numeric = is_numeric_dtype(frame[target]) and not is_bool_dtype(frame[target])
     return (_that_equal(frame, kinds, target) if numeric else ()) or _that_separate(frame, kinds, target)
@@ -75,7 +89,11 @@ def _that_equal(frame: pd.DataFrame, kinds: Mapping[str, str], target: str) -> t
 
 def _sample(rows: pd.DataFrame, kinds: Mapping[str, str], target: str) -> dict[str, Numbers]:
     """Returns the columns of numbers that vary in these rows."""
-    names = [str(name) for name in rows.columns if name != target and kinds.get(str(name)) == "number" and is_numeric_dtype(rows[name])]
+    names = [
+        str(name)
+        for name in rows.columns
+        if name != target and kinds.get(str(name)) == "number" and is_numeric_dtype(rows[name])
+    ]
     numbers = {name: as_number(rows[name]) for name in names[:MOST_COLUMNS]}
     return {name: x_N for name, x_N in numbers.items() if _varies(x_N)}
 
@@ -95,7 +113,9 @@ class _Judged:
     """How well a formula gives the target."""
 
     share: float = 0.0
-    """Share of matches in ``rows``, or in those of them without the target's most frequent value if that share is smaller."""
+    """Share of matches in ``rows``, or in those of them without the target's most frequent value if that share is
+    smaller.
+    """
     rows: int = 0
     """Number of rows with a value of the formula and of the target."""
     factor: float = 1.0
@@ -113,7 +133,9 @@ class _Near:
         rounding = np.diff(values).min() / 2
         self.y_N = y_N
         self.telling_N = y_N != values[counts.argmax()]
-        self.close_N = np.minimum(np.maximum(CLOSE * np.abs(y_N), rounding), SPREAD * np.nanstd(y_N)) + EXACT * np.abs(y_N)
+        self.close_N = np.minimum(np.maximum(CLOSE * np.abs(y_N), rounding), SPREAD * np.nanstd(y_N)) + EXACT * np.abs(
+            y_N
+        )
 
     def judge(self, f_N: Numbers) -> _Judged:
         """Judges a formula by its value in each row, nan where it has none."""
@@ -156,7 +178,9 @@ def _first_pass(sample: Mapping[str, Numbers], near: _Near) -> Iterator[tuple[st
             for sign, f_FS in formulas:
                 known_FS = np.isfinite(f_FS)
                 given_FS = np.abs(y_S - factors(np.broadcast_to(y_S, f_FS.shape), f_FS)[:, None] * f_FS) <= close_S
-                enough_F = (known_FS.sum(axis=1) >= FIRST_LOOK // 8) & ((given_FS & known_FS).sum(axis=1) >= MOST * known_FS.sum(axis=1))
+                enough_F = (known_FS.sum(axis=1) >= FIRST_LOOK // 8) & (
+                    (given_FS & known_FS).sum(axis=1) >= MOST * known_FS.sum(axis=1)
+                )
                 for second in np.flatnonzero(enough_F):
                     other = names[place + 1 + second]
                     yield ("/", other, first) if sign == "\\" else (sign, first, other)
@@ -169,10 +193,16 @@ def _finding(first: str, sign: str, second: str, target: str, judged: _Judged, p
     formula = f"{first!r} {sign} {second!r}"
     if factor != 1:
         formula = f"{factor:.4g} × ({formula})" if sign in "+-" else f"{factor:.4g} × {formula}"
-    where = f"in all {judged.rows:,} rows" if judged.share == 1 else f"in {int(1000 * judged.share) / 10} % of {judged.rows:,} rows"
+    where = (
+        f"in all {judged.rows:,} rows"
+        if judged.share == 1
+        else f"in {int(1000 * judged.share) / 10} % of {judged.rows:,} rows"
+    )
     close = "" if judged.exact else ", to within 0.1 % or rounding"
     cut = f", cut at {' and '.join(f'{place:.4g}' for place in places)}," if places else ""
-    message = f"{formula}{cut} gives {target!r} {where}{close}. Leave both out unless they are known before the outcome is."
+    message = (
+        f"{formula}{cut} gives {target!r} {where}{close}. Leave both out unless they are known before the outcome is."
+    )
     return Finding("warning", "pair-leak", message, first, second)
 
 
@@ -194,7 +224,9 @@ def _that_separate(frame: pd.DataFrame, kinds: Mapping[str, str], target: str) -
         # a quotient has no value where the divisor is 0, and in the other rows one column may do as well
         there = [cuts.judge(np.where(np.isfinite(f_N), sample[name], np.nan))[0].share for name in (first, second)]
         if max(there) < ALONE and _by_chance(judged, max(there)) * tried < BY_CHANCE:
-            whole, _ = _Cuts(y_N, cuts.number).judge(_value(sign, as_number(frame[first]), as_number(frame[second])), places)
+            whole, _ = _Cuts(y_N, cuts.number).judge(
+                _value(sign, as_number(frame[first]), as_number(frame[second])), places
+            )
             if whole.share >= NEARLY_ALL:
                 found.setdefault((first, second), _finding(first, sign, second, target, whole, places))
         if len(found) == MOST_NAMED:
@@ -229,7 +261,9 @@ class _Cuts:
 
 
 def _by_chance(judged: _Judged, alone: float) -> float:
-    """Bounds the probability of such a share if each row were right with probability ``alone``: Hoeffding 1963, theorem 1."""
+    """Bounds the probability of such a share if each row were right with probability ``alone``: Hoeffding 1963, theorem
+    1.
+    """
     wrong = max(1 - judged.share, 1e-12)
     log = judged.share * np.log(alone / judged.share) + wrong * np.log((1 - alone) / wrong)
     return float(np.exp(judged.telling * log))
@@ -238,7 +272,9 @@ def _by_chance(judged: _Judged, alone: float) -> float:
 def _separating(sample: Mapping[str, Numbers], cuts: _Cuts) -> list[tuple[str, str, str]]:
     """Returns formulas that separate the classes in a few rows, the clearest first: ``(sign, first, second)``."""
     names = list(sample)
-    rows_S = np.argsort(pd.Series(cuts.y_N).groupby(cuts.y_N).cumcount(), kind="stable")[:CLASS_LOOK]  # of each class alike
+    rows_S = np.argsort(pd.Series(cuts.y_N).groupby(cuts.y_N).cumcount(), kind="stable")[
+        :CLASS_LOOK
+    ]  # of each class alike
     y_S = cuts.y_N[rows_S]
     x_FS = np.array([x_N[rows_S] for x_N in sample.values()])
     found = []

@@ -1,6 +1,7 @@
 """Reads a file in a separate process, so that the server stays responsive and the person can cancel.
 
-In: a file and choices, as for ``add_dataset``. Out: progress, and the table in the workspace. The process ends when the pipe to it
+In: a file and choices, as for ``add_dataset``. Out: progress, and the table in the workspace. The process ends when the
+pipe to it
 closes: when reading is cancelled, the session ends or the server is killed. It then removes its files.
 """
 
@@ -27,7 +28,10 @@ PROGRESS, RESULT = "progress.txt", "result.json"
 UNSAID = 64
 """Base of the exit status of a process that could not write its result; the system's error number is added."""
 ENDED = "Reading was stopped by another program, or needed more memory than there is. Take a sample of the rows."
-CRASHED = "Reading the file failed unexpectedly; the server's log has the details. Save the table as CSV again, and add that file."
+CRASHED = (
+    "Reading the file failed unexpectedly; the server's log has the details. Save the table as CSV again, and "
+    "add that file."
+)
 TELL_SECONDS = 0.2
 GRACE_SECONDS = 3.0
 
@@ -36,9 +40,17 @@ class ReadingProcess:
     """A file that is being read into a workspace."""
 
     def __init__(
-        self, home: Path, source: Path | bytes | str, name: str, choices: ReadingChoices, *, owner: str = "", limit_bytes: int
+        self,
+        home: Path,
+        source: Path | bytes | str,
+        name: str,
+        choices: ReadingChoices,
+        *,
+        owner: str = "",
+        limit_bytes: int,
     ) -> None:
-        """Starts reading. Arguments are as for ``add_dataset``; a ``source`` that is a text is an address in a public network.
+        """Starts reading. Arguments are as for ``add_dataset``; a ``source`` that is a text is an address in a public
+        network.
 
         Raises ShortageError where the machine lacks something that reading needs, such as disk space.
         """
@@ -49,7 +61,12 @@ class ReadingProcess:
                 (self._folder / "given").write_bytes(source)
                 source = self._folder / "given"
             where = "source" if isinstance(source, Path) else "address"
-            request: dict[str, Any] = {"home": str(home), where: str(source), "name": name, "choices": choices.to_json()}
+            request: dict[str, Any] = {
+                "home": str(home),
+                where: str(source),
+                "name": name,
+                "choices": choices.to_json(),
+            }
             request |= {"owner": owner, "limit_bytes": limit_bytes}
             command = [sys.executable, "-m", "tabtune_core.data.reading_process", str(self._folder)]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
@@ -72,8 +89,8 @@ class ReadingProcess:
     def result(self) -> str:
         """Waits for the process and returns the id of the table.
 
-        Raises TableError where the file cannot be read (a LayoutError where other choices may help), and ShortageError where the disk is
-        full or the machine lacks something else.
+        Raises TableError where the file cannot be read (a LayoutError where other choices may help), and ShortageError
+        where the disk is full or the machine lacks something else.
         """
         self._process.wait()
         try:
@@ -81,7 +98,9 @@ class ReadingProcess:
         except (OSError, ValueError):
             answer = {"error": CRASHED if self._process.returncode == 1 else ENDED}
             number = self._process.returncode - UNSAID
-            if number in errno.errorcode and (lacking := shortage_of(OSError(number, os.strerror(number), str(self._folder.parent)))):
+            if number in errno.errorcode and (
+                lacking := shortage_of(OSError(number, os.strerror(number), str(self._folder.parent)))
+            ):
                 answer = {"error": str(lacking), "lack": lacking.lack}
         finally:
             self.cancel()
@@ -105,7 +124,9 @@ class ReadingProcess:
 
 
 def main(folder: Path) -> None:
-    """Runs in the process: reads the file that the first line of its input asks for, and ends at once when that input ends."""
+    """Runs in the process: reads the file that the first line of its input asks for, and ends at once when that input
+    ends.
+    """
     sys.excepthook = _end_with_error
     request = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_input, args=(folder,), daemon=True).start()

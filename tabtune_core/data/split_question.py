@@ -1,6 +1,8 @@
-"""Asks how to split a table that has dates, repeated ids, or one row for each pair of both (a panel): at random, by time or by group.
+"""Asks how to split a table that has dates, repeated ids, or one row for each pair of both (a panel): at random, by
+time or by group.
 
-In: a typed frame and its column descriptions. Out: a question with its possible answers, or None. Answering it does not re-read the table.
+In: a typed frame and its column descriptions. Out: a question with its possible answers, or None. Answering it does not
+re-read the table.
 """
 
 import re
@@ -23,16 +25,24 @@ FEWEST_DAYS, FEWEST_GROUPS, FEWEST_CODES = 10, 10, 50
 ROWS_A_GROUP = (1.1, 50.0)
 """Mean rows per id: below this range, ids hardly recur; above, they are categories, such as the branches of a shop."""
 FEWEST_DESCRIBED, FIRST_ROWS = 5.0, 200
-"""For a column whose values another column describes: fewest rows per value on average, and rows checked before all are."""
+"""For a column whose values another column describes: fewest rows per value on average, and rows checked before all
+are.
+"""
 FEWEST_OBSERVED, FEWEST_MOMENTS, FULL_PANEL, SOME_COPIES = 5, 3, 0.5, 1.1
-"""Of a panel: fewest observed units, fewest moments, least share of their pairs that are rows, and the most rows per pair with copies."""
+"""Of a panel: fewest observed units, fewest moments, least share of their pairs that are rows, and the most rows per
+pair with copies.
+"""
 TIME_NAME = re.compile(
     r"(?i:date|timestamp|date_?time|time_stamp|year|yr|jahr|année|annee|año|ano|anno|jaar|år|vuosi|rok|год|рік|έτος|y[\u0131i]l|tahun|năm|年|年度|연도)"
 )
-MOMENT_NAME = re.compile(rf"{TIME_NAME.pattern}|(?i:time|month|quarter|week|day|hour|minute|period|wave|round|season|visit)")
+MOMENT_NAME = re.compile(
+    rf"{TIME_NAME.pattern}|(?i:time|month|quarter|week|day|hour|minute|period|wave|round|season|visit)"
+)
 DAYS_OF_A_MONTH = 31
 SINCE_1970 = re.compile(r"1[2-9]\d{11}((\d{3}){1,2})?(\.0)?")
-"""Milliseconds since 1970, as pandas and JavaScript write moments, or micro- or nanoseconds, in the years from 2008 to 2033."""
+"""Milliseconds since 1970, as pandas and JavaScript write moments, or micro- or nanoseconds, in the years from 2008 to
+2033.
+"""
 BIRTH_NAME = re.compile(
     r"(?i)birth|(^|[\W_])(dob|born|n[ée]\(e\)|(dt|data|fecha|f)[\W_]*(de[\W_]*)?na[cs]c?)([\W_]|$)|geburt|geboren|geboorte|naissance|nacimiento"
     r"|nascita|nascimento|urodz|naroz|födel|fødsel|syntym|рожд|народж|doğum|lahir|生年月日|出生|생년월일"
@@ -59,23 +69,30 @@ def split_question(frame: pd.DataFrame, columns: Sequence[Column], target: str) 
     there = [column for column in columns if column.name != target and column.missing <= MOST_MISSING * rows]
     times = [column.name for column in there if _is_time(column)][:OFFERED]
     described = _described(frame, there)
-    groups = [column.name for column in there if column.name in described or _repeats(column, rows - column.missing)][:OFFERED]
+    groups = [column.name for column in there if column.name in described or _repeats(column, rows - column.missing)][
+        :OFFERED
+    ]
     why = []
     if panel := _panel(frame, there):
         observed, moments = panel
         why.append(
-            f"The table is a panel: each of {observed.unique:,} values of {observed.name!r} has at most one row at each of "
+            f"The table is a panel: each of {observed.unique:,} values of {observed.name!r} has at most one row at "
+            "each of "
             f"{moments.unique:,} values of {moments.name!r}."
         )
-        groups, times = (list(dict.fromkeys([one.name, *names])) for one, names in ((observed, groups), (moments, times)))
+        groups, times = (
+            list(dict.fromkeys([one.name, *names])) for one, names in ((observed, groups), (moments, times))
+        )
     if times:
         why.append(
-            f"{_listed(times)} {'holds' if len(times) == 1 else 'hold'} times: if new rows will be later, split by time, which tests on "
+            f"{_listed(times)} {'holds' if len(times) == 1 else 'hold'} times: if new rows will be later, split by "
+            "time, which tests on "
             "the latest rows."
         )
     if groups:
         why.append(
-            f"Values of {_listed(groups)} recur in several rows, as ids do: if new rows will have new values, split by group, which keeps "
+            f"Values of {_listed(groups)} recur in several rows, as ids do: if new rows will have new values, split "
+            "by group, which keeps "
             "each value in one part."
         )
     if not why:
@@ -86,7 +103,9 @@ def split_question(frame: pd.DataFrame, columns: Sequence[Column], target: str) 
 
 
 def last_settings(earlier: Iterable[RunSettings], table: str, target: str | None = None) -> RunSettings | None:
-    """Returns the settings of the last run on a table, if possible one that predicts ``target``; ``earlier`` are in order of start."""
+    """Returns the settings of the last run on a table, if possible one that predicts ``target``; ``earlier`` are in
+    order of start.
+    """
     last = None
     for settings in earlier:
         if settings.dataset == table and (last is None or settings.target == target or last.target != target):
@@ -95,11 +114,18 @@ def last_settings(earlier: Iterable[RunSettings], table: str, target: str | None
 
 
 def all_answers(columns: Sequence[Column], target: str) -> list[str]:
-    """Returns every split that can be chosen, the likely ones first. Whether a column can split is checked when its values are read."""
+    """Returns every split that can be chosen, the likely ones first.
+
+    Whether a column can split is checked when its values are read.
+    """
     others = [column for column in columns if column.name != target]
-    times = sorted((one for one in others if one.kind in (*MEANS, "number", "ignored")), key=lambda one: not _is_time(one))
+    times = sorted(
+        (one for one in others if one.kind in (*MEANS, "number", "ignored")), key=lambda one: not _is_time(one)
+    )
     likely = [written("time", one.name) for one in times if _is_time(one)]
-    groups = [written("group", one.name) for one in sorted(others, key=lambda one: one.kind not in ("category", "text"))]
+    groups = [
+        written("group", one.name) for one in sorted(others, key=lambda one: one.kind not in ("category", "text"))
+    ]
     return list(dict.fromkeys([AT_RANDOM, *likely, *groups, *(written("time", one.name) for one in times)]))
 
 
@@ -121,7 +147,9 @@ def read_answer(answer: str) -> tuple[SplitBy, str | None]:
 
 
 def _panel(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[Column, Column] | None:
-    """Returns the columns of the fullest panel, observed unit and moment: most of their pairs have one row, and none has several."""
+    """Returns the columns of the fullest panel, observed unit and moment: most of their pairs have one row, and none
+    has several.
+    """
     whole = [column for column in columns if not column.missing]
     moments = [one for one in whole if one.kind in ("date", "datetime") or MOMENT_NAME.fullmatch(one.name.strip())]
     found = [
@@ -152,7 +180,9 @@ def _is_time(column: Column) -> bool:
 
 
 def _repeats(column: Column, filled: int) -> bool:
-    """Whether a column is a recurring id of what the rows are about: by its name, or as codes with digits; plain numbers are not ids."""
+    """Whether a column is a recurring id of what the rows are about: by its name, or as codes with digits; plain
+    numbers are not ids.
+    """
     few, many = ROWS_A_GROUP
     if column.unique < FEWEST_GROUPS or not few <= filled / column.unique <= many:
         return False
@@ -169,18 +199,24 @@ def _names_things(column: Column) -> bool:
 
 
 def _described(frame: pd.DataFrame, columns: Sequence[Column]) -> set[str]:
-    """Returns columns that identify what rows are about because another column describes it with one number per value, such as the mean
-    mark of a school. A number that only rises or falls with another number, such as its square, does not count.
+    """Returns columns that identify what rows are about because another column describes it with one number per value,
+    such as the mean mark of a school. A number that only rises or falls with another number, such as its square, does
+    not count.
     """
     measures, first = [one for one in columns if one.kind == "number" and not one.missing], frame.iloc[:FIRST_ROWS]
     values = first[[one.name for one in measures]].to_numpy(np.float64)
     found = set()
     for column in columns:
-        few, named = FEWEST_GROUPS <= column.unique <= len(frame) / FEWEST_DESCRIBED, MOMENT_NAME.fullmatch(column.name.strip())
+        few, named = (
+            FEWEST_GROUPS <= column.unique <= len(frame) / FEWEST_DESCRIBED,
+            MOMENT_NAME.fullmatch(column.name.strip()),
+        )
         if column.missing or named or not few or not _names_things(column):
             continue
         codes = pd.factorize(first[column.name])[0]
-        alike = (values == values[np.unique(codes, return_index=True)[1][codes]]).all(axis=0)  # the first rows rule most columns out
+        alike = (values == values[np.unique(codes, return_index=True)[1][codes]]).all(
+            axis=0
+        )  # the first rows rule most columns out
         for other in (one for one, same in zip(measures, alike, strict=True) if same and one is not column):
             pairs = frame[[column.name, other.name]].drop_duplicates().sort_values(column.name)
             scale = pairs[other.name].is_monotonic_increasing or pairs[other.name].is_monotonic_decreasing

@@ -1,7 +1,7 @@
 """Splits rows at random into training, validation and test rows: seeded and stratified.
 
-In: labels and two seeds. Out: row numbers of the table. One seed draws the test rows, once for a table; the other seed splits the
-remaining rows, in the same way for every run of a sweep that has this seed.
+In: labels and two seeds. Out: row numbers of the table. One seed draws the test rows, once for a table; the other seed
+splits the remaining rows, in the same way for every run of a sweep that has this seed.
 """
 
 from collections import Counter
@@ -44,7 +44,8 @@ class SplitSizes:
 
     @classmethod
     def plan(cls, class_rows: NDArray[np.int64], validation_share: float, test_share: float) -> "SplitSizes":
-        """Computes the sizes of a split at random; ``class_rows`` counts the rows of each stratum (numbers: see ``group_rows``).
+        """Computes the sizes of a split at random; ``class_rows`` counts the rows of each stratum (numbers: see
+        ``group_rows``).
 
         >>> SplitSizes.plan(np.array([60, 40, 2]), validation_share=0.2, test_share=0.2)
         SplitSizes(train=62, validation=20, test=20)
@@ -69,7 +70,9 @@ def labelled_rows(labels: NDArray[np.object_]) -> Rows:
 
 
 def strata_of(labels: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Returns the strata whose proportions a split keeps: the classes, or for numbers up to ten groups of equal size by rank."""
+    """Returns the strata whose proportions a split keeps: the classes, or for numbers up to ten groups of equal size by
+    rank.
+    """
     known = labelled_rows(labels)
     if not len(known) or isinstance(labels[known[0]], str):
         return labels
@@ -84,13 +87,15 @@ def check_shares(validation_share: float, test_share: float) -> None:
     """Raises LabelError where no row is left to train on."""
     if validation_share + test_share >= 1:
         raise LabelError(
-            f"validation_share is {validation_share:g} and test_share is {test_share:g}: together they take all rows and leave no row to "
+            f"validation_share is {validation_share:g} and test_share is {test_share:g}: together they take all rows "
+            "and leave no row to "
             "train on. Make one of them smaller; 0.2 is usual."
         )
 
 
 def held_out_rows(class_rows: NDArray[np.int64], validation_share: float, test_share: float) -> tuple[int, int]:
-    """Returns how many rows a split at random holds out for validation and test; ``class_rows`` counts the rows of each stratum.
+    """Returns how many rows a split at random holds out for validation and test; ``class_rows`` counts the rows of each
+    stratum.
 
     Raises LabelError for too few rows.
     """
@@ -104,7 +109,8 @@ def held_out_rows(class_rows: NDArray[np.int64], validation_share: float, test_s
     validation, test = _sizes(class_rows, validation_share, test_share)
     if validation + test + len(usual) > usual.sum():
         raise LabelError(
-            f"{class_rows.sum():,} labelled rows are too few for {len(class_rows)} classes: each part of the split needs a row of every"
+            f"{class_rows.sum():,} labelled rows are too few for {len(class_rows)} classes: each part of the split "
+            "needs a row of every"
             " class. Add rows, or group rare classes (--group-rare-classes)."
         )
     return validation, test
@@ -129,7 +135,10 @@ class SplitRule:
     test_share: float
     """The same; 0 for a table whose test rows are elsewhere."""
     context_rows: int | None
-    """Most rows in ``context``; None for all training rows. With the same seed, a smaller context is part of every larger one."""
+    """Most rows in ``context``; None for all training rows.
+
+    With the same seed, a smaller context is part of every larger one.
+    """
     validation_rows: int
     """Most rows in ``validation``."""
     test_rows: int
@@ -139,9 +148,12 @@ class SplitRule:
 def split_rows(labels: NDArray[np.object_], rule: SplitRule) -> Split:
     """Splits the labelled rows; ``labels`` has one label per row of the table, None where it is missing.
 
-    A class with fewer than three rows cannot be in all parts and stays with the training rows. Raises LabelError for too few rows.
+    A class with fewer than three rows cannot be in all parts and stays with the training rows. Raises LabelError for
+    too few rows.
     """
-    from sklearn.model_selection import train_test_split  # takes half a second to import, and planning a split does not need it
+    from sklearn.model_selection import (
+        train_test_split,
+    )  # takes half a second to import, and planning a split does not need it
 
     labelled = labelled_rows(labels)
     _, ids, counts = np.unique(labels[labelled].astype(str), return_inverse=True, return_counts=True)
@@ -151,11 +163,15 @@ def split_rows(labels: NDArray[np.object_], rule: SplitRule) -> Split:
     rest, test = spread, spread[:0]
     if held_out_sizes[1]:
         first_seed = rule.seed if rule.test_seed is None else rule.test_seed
-        rest, test = train_test_split(spread, test_size=held_out_sizes[1], random_state=first_seed, stratify=labels[spread].astype(str))
+        rest, test = train_test_split(
+            spread, test_size=held_out_sizes[1], random_state=first_seed, stratify=labels[spread].astype(str)
+        )
         rest, test = (rest, test) if rule.test_seed is None else _with_every_class(labels, rest, test, left=2)
     strata = labels[rest].astype(str)
     recurring = np.unique(strata, return_counts=True)[1].min() >= 2
-    train, validation = train_test_split(rest, test_size=held_out_sizes[0], random_state=rule.seed, stratify=strata if recurring else None)
+    train, validation = train_test_split(
+        rest, test_size=held_out_sizes[0], random_state=rule.seed, stratify=strata if recurring else None
+    )
     if rule.test_seed is not None:  # runs of earlier versions have no test seed and must keep their split
         train, validation = _with_every_class(labels, train, validation, left=1)
     train = np.concatenate([train, labelled[rare]])
@@ -178,8 +194,8 @@ def sampled(labels: NDArray[np.object_], train: Rows, validation: Rows, test: Ro
 
 
 def _with_every_class(labels: NDArray[np.object_], rest: Rows, part: Rows, *, left: int) -> tuple[Rows, Rows]:
-    """Swaps rows so that every class that has enough rows has one in ``part`` and ``left`` in ``rest``: rounded shares may give a rare
-    class none. For each row moved, one row of the most frequent class moves the other way.
+    """Swaps rows so that every class that has enough rows has one in ``part`` and ``left`` in ``rest``: rounded shares
+    may give a rare class none. For each row moved, one row of the most frequent class moves the other way.
     """
 
     def swapped(first: Rows, second: Rows, name: object) -> tuple[Rows, Rows]:
@@ -197,7 +213,9 @@ def _with_every_class(labels: NDArray[np.object_], rest: Rows, part: Rows, *, le
 
 
 def sample_rows(values: NDArray[np.str_], rows: int, rng: np.random.Generator) -> Rows:
-    """Returns sorted positions of ``rows`` values drawn at random (all if there are fewer), with at least one of every class."""
+    """Returns sorted positions of ``rows`` values drawn at random (all if there are fewer), with at least one of every
+    class.
+    """
     if len(values) <= rows:
         return np.arange(len(values))
     order = rng.permutation(len(values))

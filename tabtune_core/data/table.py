@@ -1,6 +1,7 @@
 """Reads a file into a typed table, with findings about it and questions that it leaves open.
 
-The start of the data path. In: a file, as a path or bytes, and the person's choices. Out: a ``Table``. The steps are in ``reading/``.
+The start of the data path. In: a file, as a path or bytes, and the person's choices. Out: a ``Table``. The steps are in
+``reading/``.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,16 @@ import pandas as pd
 import pyarrow as pa
 
 from tabtune_core.data.findings import Column, DateOrder, Finding, Kind, Question, ReadingChoices, Told, shorten
-from tabtune_core.data.reading.batched_queries import Asking, among, answered, first_cells, groups, hold_batch, places_by, worded_dashes
+from tabtune_core.data.reading.batched_queries import (
+    Asking,
+    among,
+    answered,
+    first_cells,
+    groups,
+    hold_batch,
+    places_by,
+    worded_dashes,
+)
 from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies, without_last, without_totals
 from tabtune_core.data.reading.column_profile import Facts, describe, facts_of, with_formulas
 from tabtune_core.data.reading.date_orders import ORDERS
@@ -50,10 +60,12 @@ def type_column(
     decimal_comma: bool | None,
     to_predict: bool,
 ) -> Asking[Typed]:
-    """Decides what a column holds; ``to_predict`` says that it is a column of rows to predict, whose cells are read one by one.
+    """Decides what a column holds; ``to_predict`` says that it is a column of rows to predict, whose cells are read one
+    by one.
 
-    ``sample`` are the distinct ones of its first SAMPLE_CELLS values. ``asked`` is the kind that the person chose. ``unit`` (the unit after
-    its numbers) and ``decimal_comma`` are known from an earlier reading, or None; ``comma_first`` says which is more likely.
+    ``sample`` are the distinct ones of its first SAMPLE_CELLS values. ``asked`` is the kind that the person chose.
+    ``unit`` (the unit after its numbers) and ``decimal_comma`` are known from an earlier reading, or None;
+    ``comma_first`` says which is more likely.
     """
     if to_predict and asked in ("date", "datetime"):
         return (yield from each_date(name, asked, day_first))
@@ -65,7 +77,11 @@ def type_column(
             return dated
     if asked == "number" or (asked is None and sample):
         forced = asked == "number"
-        return (yield from as_number(name, sample, forced=forced, unit=unit, comma_first=comma_first, decimal_comma=decimal_comma))
+        return (
+            yield from as_number(
+                name, sample, forced=forced, unit=unit, comma_first=comma_first, decimal_comma=decimal_comma
+            )
+        )
     return Typed(asked, "cell") if asked is not None else (yield from as_words())
 
 
@@ -79,7 +95,9 @@ class Table:
     """A table as it was read."""
 
     frame: pd.DataFrame
-    """Numbers as float64, dates as datetime64, times of day as Python objects, all else as text; NaN, NaT or None where missing."""
+    """Numbers as float64, dates as datetime64, times of day as Python objects, all else as text; NaN, NaT or None where
+    missing.
+    """
     columns: tuple[Column, ...]
     """In the order of the frame."""
     findings: tuple[Finding, ...]
@@ -98,13 +116,14 @@ def read_table(
     sample: Path | None = None,
     tell: Tell = untold,
 ) -> Table:
-    """Reads a CSV (any usual separator and encoding, also zipped or gzipped), a Parquet or Feather file, JSON with one object per row, or
-    a sheet of a workbook.
+    """Reads a CSV (any usual separator and encoding, also zipped or gzipped), a Parquet or Feather file, JSON with one
+    object per row, or a sheet of a workbook.
 
     Args:
         source: the file.
         choices: what the person decided; everything else is detected.
-        limit_bytes: most bytes of the file and of its unpacked content, counted while unpacking; when plain text is sampled, the limit
+        limit_bytes: most bytes of the file and of its unpacked content, counted while unpacking; when plain text is
+        sampled, the limit
             applies to the sample.
         fewest: fewest rows and columns; 1 for rows to predict, where blank rows are kept.
         inside: folder for temporary files, up to a few times ``limit_bytes``; the system's own unless given.
@@ -115,10 +134,14 @@ def read_table(
         TableError: the file is not a readable table; the text says the way out.
     """
     with scratch_folder(inside) as folder, translated(), connect(folder) as connection:
-        job = Job(connection=connection, folder=folder, choices=choices, limit_bytes=limit_bytes, fewest=fewest, tell=tell)
+        job = Job(
+            connection=connection, folder=folder, choices=choices, limit_bytes=limit_bytes, fewest=fewest, tell=tell
+        )
         unpacked, findings = plain_file(Path(source) if isinstance(source, str) else source, job)
         path, used, converted, questions = readable(unpacked, job)
-        own = path == unpacked if choices.delimiter is not None else fewest > 1  # without it, the choices are a person's
+        own = (
+            path == unpacked if choices.delimiter is not None else fewest > 1
+        )  # without it, the choices are a person's
         job, findings = replace(job, choices=used), (*findings, *converted)
         if read_head(path).startswith(PARQUET):
             return finish(without_rows(load_parquet(path, job), job), job, (findings, questions), own=None)
@@ -146,17 +169,21 @@ def without_rows(cells: Cells, job: Job) -> Cells:
     return without_copies(job.connection, cells) if at_once else cells
 
 
-def finish(cells: Cells, job: Job, told: Told, *, own: bool | None, guides: bool = False, guided: bool = False) -> Table:
+def finish(
+    cells: Cells, job: Job, told: Told, *, own: bool | None, guides: bool = False, guided: bool = False
+) -> Table:
     """Types the cells, describes the columns and takes the frame out of the database.
 
-    Where commas are known to be decimal, "1.234" is read as 1234. ``own`` says that the file has the layout that ``choices`` describe;
-    any other file is read so only if it contains decimal commas itself; it is None for a typed file, whose numbers have points.
-    ``guides`` says that sure decimal commas in some columns tell how the others are meant; where they do, the columns are typed once more,
-    ``guided``.
+    Where commas are known to be decimal, "1.234" is read as 1234. ``own`` says that the file has the layout that
+    ``choices`` describe; any other file is read so only if it contains decimal commas itself; it is None for a typed
+    file, whose numbers have points. ``guides`` says that sure decimal commas in some columns tell how the others are
+    meant; where they do, the columns are typed once more, ``guided``.
     """
     connection, choices, to_predict = job.connection, job.choices, job.fewest == 1
     chosen_kinds = dict(choices.kinds)
-    for name in () if to_predict else chosen_kinds.keys() - set(cells.names):  # of rows to predict, the caller names all
+    for name in (
+        () if to_predict else chosen_kinds.keys() - set(cells.names)
+    ):  # of rows to predict, the caller names all
         near = nearest(name, cells.names)
         way_out = f"Did you mean {near!r}?" if near else f"It has: {', '.join(cells.names[:20])}."
         asked = "is to be left out" if chosen_kinds[name] == "ignored" else "is to be read in another way"
@@ -187,18 +214,34 @@ def finish(cells: Cells, job: Job, told: Told, *, own: bool | None, guides: bool
     of_codes = [] if to_predict or "NA" in choices.missing_marks else missing_codes(connection, cells, described, frame)
     of_points, about_points = marks.raised()
     raised = [*about_points, *raised]
-    all_findings: Sequence[Finding] = [*findings, *of_marks, *cells.findings, *of_points, *of_ends, *of_codes, *of_columns]
+    all_findings: Sequence[Finding] = [
+        *findings,
+        *of_marks,
+        *cells.findings,
+        *of_points,
+        *of_ends,
+        *of_codes,
+        *of_columns,
+    ]
     if cells.header and choices.header_lines is None:
-        mixed = [place for place, kind in enumerate(typed) if any(one.field == "missing_marks" for one in kind.questions)]
+        mixed = [
+            place for place, kind in enumerate(typed) if any(one.field == "missing_marks" for one in kind.questions)
+        ]
         all_findings, raised = with_header_lines(connection, described, frame, (all_findings, raised), mixed=mixed)
     units = tuple((name, kind.unit) for name, kind in zip(cells.names, typed, strict=True) if kind.unit)
     commas = tuple(marks.recorded(frame, decisive=decisive).items())
-    known = replace(choices, day_first=day_first, date_orders=others, units=units, decimal_commas=commas, dashes=tuple(dashes))
+    known = replace(
+        choices, day_first=day_first, date_orders=others, units=units, decimal_commas=commas, dashes=tuple(dashes)
+    )
     return Table(frame, described, tuple(all_findings), (*questions, *raised), known)
 
 
-def type_columns(cells: Cells, job: Job, marks: DecimalMarks) -> tuple[list[Typed], list[Facts], list[pa.ChunkedArray], list[str]]:
-    """Types the columns in groups; returns the type, facts and values of each, and the columns where a dash counts as a word."""
+def type_columns(
+    cells: Cells, job: Job, marks: DecimalMarks
+) -> tuple[list[Typed], list[Facts], list[pa.ChunkedArray], list[str]]:
+    """Types the columns in groups; returns the type, facts and values of each, and the columns where a dash counts as a
+    word.
+    """
     connection, choices = job.connection, job.choices
     kinds, units, orders = dict(choices.kinds), dict(choices.units), dict(choices.date_orders)
     typed: list[Typed] = []
@@ -258,7 +301,9 @@ def as_frame(columns: list[pa.ChunkedArray], names: Sequence[str]) -> pd.DataFra
 
 
 def names_a_column(first: str | None, values: pd.Series, kind: Kind) -> bool:
-    """Whether the first cell of a column must be its name: it is of another kind than the values, or the only one that does not recur."""
+    """Whether the first cell of a column must be its name: it is of another kind than the values, or the only one that
+    does not recur.
+    """
     recurring = kind == "category" and values.nunique() * 10 <= len(values)
     return kind in ("number", "boolean", *MEANS) or (recurring and not (values == first).any())
 
@@ -266,11 +311,16 @@ def names_a_column(first: str | None, values: pd.Series, kind: Kind) -> bool:
 def ask_about_header(table: Table, cells: Cells) -> Table:
     """Asks whether the first line is a header, where names and values look alike or no header was found."""
     if not table.reading.header:
-        message = "No header was found: the first line looks like the others. The columns are called column_1, column_2, ..."
+        message = (
+            "No header was found: the first line looks like the others. The columns are called column_1, column_2, ..."
+        )
         finding = Finding("info", "no-header", message)
         question = Question("header", f"{message} If it holds the names, say so.", "header", ("false", "true"))
         return replace(table, findings=(finding, *table.findings), questions=(question, *table.questions))
-    if any(names_a_column(name, table.frame[column.name], column.kind) for name, column in zip(cells.header, table.columns, strict=True)):
+    if any(
+        names_a_column(name, table.frame[column.name], column.kind)
+        for name, column in zip(cells.header, table.columns, strict=True)
+    ):
         return table
     if any(finding.code in ("mixed-numbers", "missing-marks", "kept-as-text") for finding in table.findings):
         return table

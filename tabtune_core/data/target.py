@@ -43,8 +43,16 @@ def propose_target(table: Table, title: str = "", named: str = "") -> Proposal:
     """
     if named in table.frame:
         way = ways_of(table.frame[named])[0]
-        return Proposal(named, "regression" if way == "numbers" else "classification", f"The table's source names {named!r} as the target.")
-    useless = {str(finding.column) for finding in table.findings if finding.code in ("id-like", "constant", "one-value", "all-missing")}
+        return Proposal(
+            named,
+            "regression" if way == "numbers" else "classification",
+            f"The table's source names {named!r} as the target.",
+        )
+    useless = {
+        str(finding.column)
+        for finding in table.findings
+        if finding.code in ("id-like", "constant", "one-value", "all-missing")
+    }
     ranked = rank_targets(table.columns, table.frame, title, useless)
     if not ranked:
         reason = "Every column is an id, a date, free text, constant, empty or left out: none can be predicted."
@@ -54,14 +62,19 @@ def propose_target(table: Table, title: str = "", named: str = "") -> Proposal:
     task: Task = "regression" if ways_of(table.frame[best.name])[0] == "numbers" else "classification"
     if len(near) > 1:
         reasons = [f"{candidate.column.name!r}, which {candidate.reason}" for candidate in near]
-        return Proposal(None, task, f"{'; '.join(reasons[:-1])}; or {reasons[-1]}.", tuple(candidate.column.name for candidate in near))
+        return Proposal(
+            None,
+            task,
+            f"{'; '.join(reasons[:-1])}; or {reasons[-1]}.",
+            tuple(candidate.column.name for candidate in near),
+        )
     values = "numbers on a scale ({:,} different ones)" if task == "regression" else "{:,} different values: classes"
     return Proposal(best.name, task, f"{best.name!r} {near[0].reason}, and holds {values.format(best.unique)}.")
 
 
 def is_continuous(series: pd.Series) -> bool:
-    """Whether a target is a measure and not classes: more than ten different numbers, with decimals or whole ones that seldom recur and of
-    which some are too rare for a class.
+    """Whether a target is a measure and not classes: more than ten different numbers, with decimals or whole ones that
+    seldom recur and of which some are too rare for a class.
     """
     values = series.dropna()
     if not is_numeric_dtype(values) or values.nunique() <= FEW_CLASSES:
@@ -76,7 +89,9 @@ def _seldom(values: pd.Series) -> bool:
 
 
 def looks_counted(series: pd.Series) -> bool:
-    """Whether whole numbers are more likely counts than classes: more than twenty different ones, some too rare for a class."""
+    """Whether whole numbers are more likely counts than classes: more than twenty different ones, some too rare for a
+    class.
+    """
     values = series.dropna()
     if not is_numeric_dtype(values) or is_bool_dtype(values):
         return False
@@ -95,4 +110,8 @@ def ways_of(series: pd.Series) -> tuple[Way, ...]:
     halves: tuple[Way, ...] = ("halves",) if (series > series.median()).any() else ()
     if is_continuous(series):
         return ("numbers", *halves)
-    return ("numbers", "classes", *halves) if looks_counted(series) or _seldom(series.dropna()) else ("classes", "numbers", *halves)
+    return (
+        ("numbers", "classes", *halves)
+        if looks_counted(series) or _seldom(series.dropna())
+        else ("classes", "numbers", *halves)
+    )

@@ -20,13 +20,17 @@ from tabtune_core.files.plain_values import LONGEST_TEXT
 from tabtune_core.metrics import Task
 from tabtune_core.wording import counted, few, number
 
-MEND = f"Merge classes with fewer than {GROUPED} rows into one, {OTHER!r} (the button on the Data page, --group-rare-classes {GROUPED})"
+MEND = (
+    f"Merge classes with fewer than {GROUPED} rows into one, {OTHER!r} (the button on the Data page, "
+    f"--group-rare-classes {GROUPED})"
+)
 SMALL_CLASS = 0.1
 """Share of the rows: a class below it that also has less than half the rows of the largest class is rare."""
 FEWEST_NUMBERS = 10
 FAR, FAR_IN_LOG = 30, 6
-"""Multiples of the interquartile range: a number further from the median is far from the others. Positive numbers must also be that far
-by their logarithms, since incomes and prices spread widely by nature."""
+"""Multiples of the interquartile range: a number further from the median is far from the others. Positive numbers must
+also be that far by their logarithms, since incomes and prices spread widely by nature.
+"""
 FIRST_ROWS = 1_000
 
 
@@ -35,19 +39,26 @@ def check_label(
 ) -> tuple[Finding, ...]:
     """Returns what to know about a label before training on it.
 
-    ``max_classes`` is the model's limit, None for no limit; ``split`` says whether rows are withheld for validation or testing, which needs
-    more rows. Raises LabelError where the column cannot be predicted as asked.
+    ``max_classes`` is the model's limit, None for no limit; ``split`` says whether rows are withheld for validation or
+    testing, which needs more rows. Raises LabelError where the column cannot be predicted as asked.
     """
     if target not in frame.columns:
         raise LabelError(absent(target, [str(name) for name in frame.columns]))
     series = frame[target]
     labels = series.dropna()
     if labels.empty:
-        way_out = "Choose another column, or check its missing marks. Save a workbook that computes it in Excel or LibreOffice first."
+        way_out = (
+            "Choose another column, or check its missing marks. Save a workbook that computes it in Excel or "
+            "LibreOffice first."
+        )
         raise LabelError(f"The label {target!r} is missing in every row. {way_out}")
     if labels.nunique() == 1:
         only = words(labels[:1])[0]
-        way_out = "Group fewer of its rare classes, or choose another column" if only.rstrip("_") == OTHER else "Choose another column"
+        way_out = (
+            "Group fewer of its rare classes, or choose another column"
+            if only.rstrip("_") == OTHER
+            else "Choose another column"
+        )
         raise LabelError(f"The label {target!r} is {only!r} in every row, so there is nothing to learn. {way_out}.")
     findings = []
     if len(labels) < len(series):
@@ -57,21 +68,25 @@ def check_label(
     if task == "regression":
         if not is_numeric_dtype(labels) or is_bool_dtype(labels):
             raise LabelError(
-                f"The label {target!r} holds values such as {words(labels[:1])[0]!r}; regression needs numbers. Choose classification."
+                f"The label {target!r} holds values such as {words(labels[:1])[0]!r}; regression needs numbers. "
+                "Choose classification."
             )
         if split and len(labels) < FEWEST_NUMBERS:
             raise LabelError(
-                f"The label {target!r} has {len(labels)} values; regression needs at least {FEWEST_NUMBERS} to train, validate and test on."
+                f"The label {target!r} has {len(labels)} values; regression needs at least {FEWEST_NUMBERS} to "
+                "train, validate and test on."
             )
         numbers = labels.to_numpy(dtype=float)
         if LARGEST <= (largest := float(np.abs(numbers).max())) < np.inf:
             raise LabelError(
-                f"The label {target!r} holds numbers such as {largest:g}, whose squares are too large to compute with. Divide the column "
+                f"The label {target!r} holds numbers such as {largest:g}, whose squares are too large to compute "
+                "with. Divide the column "
                 "by a number, or correct it."
             )
         if 0 < largest <= 1 / LARGEST:
             raise LabelError(
-                f"The label {target!r} holds no number larger than {largest:g}, and their squares are too small to compute with. Multiply "
+                f"The label {target!r} holds no number larger than {largest:g}, and their squares are too small to "
+                "compute with. Multiply "
                 "the column by a number."
             )
         findings += far_values(numbers, target)
@@ -99,7 +114,8 @@ def far_values(y_N: NDArray[np.float64], target: str) -> list[Finding]:
     examples = ", ".join(f"{value:,.10g}" for value in far[:3]) + (", ..." if len(far) > 3 else "")
     how = "1 value lies" if len(far) == 1 else f"{len(far):,} values lie"
     message = (
-        f"{how} far from the others in {target!r}: {examples}. Half of all lie between {number(low)} and {number(high)}. Such values"
+        f"{how} far from the others in {target!r}: {examples}. Half of all lie between {number(low)} and "
+        f"{number(high)}. Such values"
         " dominate training and the scores: if they are mistakes or totals, correct them or remove their rows."
     )
     return [Finding("warning", "far-values", message, target)]
@@ -118,35 +134,50 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
     offer = "Split it at its median into two classes (the switch on the page, --split-at-median on the command line)"
     if is_continuous(labels):
         raise LabelError(
-            f"The label {target!r} is a number on a scale ({len(sizes):,} different values in {len(labels):,} rows), not a class. "
+            f"The label {target!r} is a number on a scale ({len(sizes):,} different values in {len(labels):,} rows), "
+            "not a class. "
             f"Predict it as a number (the task regression), or {offer[0].lower()}{offer[1:]}."
         )
     if len(sizes) == len(labels):
-        raise LabelError(f"The label {target!r} has a different value in each of {len(labels):,} rows, as an id has. Choose another one.")
+        raise LabelError(
+            f"The label {target!r} has a different value in each of {len(labels):,} rows, as an id has. Choose "
+            "another one."
+        )
     if max_classes is not None and len(sizes) > max_classes:
         fewest = sizes.iloc[max_classes - 1] + 1
-        leaves = f"Group the rare ones (--group-rare-classes {fewest} leaves at most {max_classes}), or choose another model"
-        others = leaves if sizes.iloc[0] >= fewest else "Merge some in the file, or choose another model"  # else all would be one
+        leaves = (
+            f"Group the rare ones (--group-rare-classes {fewest} leaves at most {max_classes}), or choose another model"
+        )
+        others = (
+            leaves if sizes.iloc[0] >= fewest else "Merge some in the file, or choose another model"
+        )  # else all would be one
         way_out = offer if is_numeric_dtype(labels) else others
-        raise LabelError(f"The label {target!r} has {len(sizes):,} classes; this model takes at most {max_classes}. {way_out}.")
+        raise LabelError(
+            f"The label {target!r} has {len(sizes):,} classes; this model takes at most {max_classes}. {way_out}."
+        )
     longest = max(map(len, words(pd.Series(sizes.index))))
     if longest > LONGEST_TEXT:
         raise LabelError(
-            f"A class of the label {target!r} has {longest:,} letters; an adapter names classes of at most {LONGEST_TEXT:,}. Write short "
+            f"A class of the label {target!r} has {longest:,} letters; an adapter names classes of at most "
+            f"{LONGEST_TEXT:,}. Write short "
             "words for the classes, or choose another column."
         )
     rare = sizes[sizes < rows_per_class]
-    examples = ", ".join(f"{label} ({count})" for label, count in zip(words(pd.Series(rare.index[:5])), rare, strict=False))
+    examples = ", ".join(
+        f"{label} ({count})" for label, count in zip(words(pd.Series(rare.index[:5])), rare, strict=False)
+    )
     if len(sizes) - len(rare) < 2:
         raise LabelError(
-            f"The label {target!r} has fewer than two classes with {ROWS_PER_CLASS} rows: one to train, validate and test on each. "
+            f"The label {target!r} has fewer than two classes with {ROWS_PER_CLASS} rows: one to train, validate and "
+            "test on each. "
             f"Too small: {examples}. {MEND if worth_grouping(sizes) else 'Add rows'}, or choose another column."
         )
     mend = MEND if worth_grouping(sizes) else "Merge them with others in the file if they matter"
     if len(rare):
         few = f"{len(rare)} class of {target!r} has" if len(rare) == 1 else f"{len(rare)} classes of {target!r} have"
         message = (
-            f"{few} fewer than {ROWS_PER_CLASS} rows: {examples}. These are too few to train, validate and test on. A split at random uses "
+            f"{few} fewer than {ROWS_PER_CLASS} rows: {examples}. These are too few to train, validate and test on. "
+            "A split at random uses "
             f"them for training only; a split by time or by group leaves out those that it cannot score. {mend}."
         )
         yield Finding("warning", "rare-classes", message, target)
@@ -158,8 +189,10 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
     if sizes.iloc[-1] < SMALL_CLASS * len(labels) and 2 * sizes.iloc[-1] < sizes.iloc[0]:
         largest, smallest = words(pd.Series([sizes.index[0], sizes.index[-1]]))
         message = (
-            f"The class {smallest!r} has {sizes.iloc[-1]:,} of {len(labels):,} rows, and always answering {largest!r} is right in "
-            f"{sizes.iloc[0] / len(labels):.0%}: rank by balanced accuracy or average precision, not by accuracy, and try class weights "
+            f"The class {smallest!r} has {sizes.iloc[-1]:,} of {len(labels):,} rows, and always answering "
+            f"{largest!r} is right in "
+            f"{sizes.iloc[0] / len(labels):.0%}: rank by balanced accuracy or average precision, not by accuracy, "
+            "and try class weights "
             "'balanced', a setting of the training (under Advanced, Optimizer, or --class-weights)."
         )
         yield Finding("warning", "imbalance", message, target)
@@ -169,7 +202,9 @@ def leaks(frame: pd.DataFrame, target: str) -> list[Finding]:
     """Reports columns that repeat the label: their values map one-to-one to its values."""
     there = frame[target].notna()
     label = frame[target] if there.all() else frame[target][there]
-    measure = label.nunique() * 2 > len(label)  # too many different values for classes, so only equal values count as a copy
+    measure = label.nunique() * 2 > len(
+        label
+    )  # too many different values for classes, so only equal values count as a copy
     codes = None if measure else pd.factorize(label)[0]
 
     def says_the_same(column: pd.Series) -> bool:
@@ -180,5 +215,7 @@ def leaks(frame: pd.DataFrame, target: str) -> list[Finding]:
 
     others = (name for name in frame.columns if name != target)  # one column at a time, to avoid copying a large table
     same = [name for name in others if says_the_same(frame[name] if len(label) == len(frame) else frame[name][there])]
-    message = "{!r} says the same as the label {!r} in every row. Leave it out unless it is known before the outcome is."
+    message = (
+        "{!r} says the same as the label {!r} in every row. Leave it out unless it is known before the outcome is."
+    )
     return [Finding("warning", "leak", message.format(name, target), str(name)) for name in same]

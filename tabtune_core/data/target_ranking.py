@@ -1,8 +1,9 @@
 """Ranks the columns of a table by how likely they are the one to predict, from their names, places and values.
 
-Between a Table and the proposal in ``target``. In: columns, the table's name, names that cannot be predicted. Out: columns by score.
-A score is a sum of the weights below. They are log odds, fitted to one half of the tables of ``tests/benchmarks/target_proposal.csv``,
-rounded, and evaluated on the other half; LAST and SURE were chosen on that other half.
+Between a Table and the proposal in ``target``. In: columns, the table's name, names that cannot be predicted. Out:
+columns by score. A score is a sum of the weights below. They are log odds, fitted to one half of the tables of
+``tests/benchmarks/target_proposal.csv``, rounded, and evaluated on the other half; LAST and SURE were chosen on that
+other half.
 """
 
 import math
@@ -103,9 +104,12 @@ TWO_VALUES, MANY_WORDS = 1.2, -1.7
 SERIES = -1.8
 """Weight of a name that differs from at least two others only in its digits, such as item_1, item_2, item_3."""
 FOLLOWS = 7.0
-"""Multiplies the column's mean absolute rank correlation with the others, minus the average of that over all columns."""
+"""Multiplies the column's mean absolute rank correlation with the others, minus the average of that over all columns.
+"""
 FEWEST_FILLED, MOSTLY_FILLED = 0.1, 0.5
-"""Shares of rows: a column filled in fewer than the first is ranked only if all are; one filled in fewer than the second comes last."""
+"""Shares of rows: a column filled in fewer than the first is ranked only if all are; one filled in fewer than the
+second comes last.
+"""
 SURE = 0.75
 """Share of the total likelihood of all columns; if the best column has less, the person is asked."""
 MOST_CLASSES, MOST_ASKED, LONG = 30, 4, 4
@@ -135,7 +139,9 @@ def words_of(name: str) -> tuple[str, ...]:
     """
     parts = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     plain = "".join(letter for letter in unicodedata.normalize("NFKD", parts) if not unicodedata.combining(letter))
-    return tuple(word.strip("0123456789") or word for word in re.findall(r"[^\W_]+", unicodedata.normalize("NFC", plain).lower()))
+    return tuple(
+        word.strip("0123456789") or word for word in re.findall(r"[^\W_]+", unicodedata.normalize("NFC", plain).lower())
+    )
 
 
 def rank_targets(columns: Sequence[Column], frame: pd.DataFrame, title: str, useless: Collection[str]) -> list[Ranked]:
@@ -143,7 +149,11 @@ def rank_targets(columns: Sequence[Column], frame: pd.DataFrame, title: str, use
 
     ``title`` is the name of the table or its file.
     """
-    usable = [column for column in columns if column.name not in useless and column.kind not in (*MEANS, "text", "encoded", "ignored")]
+    usable = [
+        column
+        for column in columns
+        if column.name not in useless and column.kind not in (*MEANS, "text", "encoded", "ignored")
+    ]
     filled = {column.name: (len(frame) - column.missing) / len(frame) for column in usable}
     usable = [column for column in usable if filled[column.name] >= FEWEST_FILLED] or usable
     rows = np.unique(np.linspace(0, len(frame) - 1, SOME_ROWS).astype(int))
@@ -164,7 +174,9 @@ def rank_targets(columns: Sequence[Column], frame: pd.DataFrame, title: str, use
         parts = {
             f"holds {column.unique:,} different values": value_weight(column),
             NAMED: name_weight(column.name),
-            f"shares a word with the table's name, {title!r}": IN_TITLE if column.name in titled and name_weight(column.name) >= 0 else 0.0,
+            f"shares a word with the table's name, {title!r}": IN_TITLE
+            if column.name in titled and name_weight(column.name) >= 0
+            else 0.0,
             "goes with the other columns more than most": FOLLOWS * follows,
             place: at_place,
         }
@@ -179,7 +191,9 @@ def stem(name: str) -> str:
 
 
 def without_copies(columns: Sequence[Column], codes: Mapping[str, np.ndarray]) -> list[Column]:
-    """Keeps one of several columns with the same content, recoded or on another scale: the one with the likeliest name, or the first."""
+    """Keeps one of several columns with the same content, recoded or on another scale: the one with the likeliest name,
+    or the first.
+    """
     kept: dict[bytes, Column] = {}
     for column in columns:
         its = codes[column.name]
@@ -201,7 +215,9 @@ def follows_others(codes: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def place_of(column: Column, ends: Sequence[Column], columns: Sequence[Column]) -> tuple[str, float]:
-    """Describes the place of a first or last column, and weighs it; "that fits" means that others, such as an id, are further out."""
+    """Describes the place of a first or last column, and weighs it; "that fits" means that others, such as an id, are
+    further out.
+    """
     if column is ends[-1]:
         said = "is the last column" if column is columns[-1] else "is the last column that fits"
         return said, LAST + (LAST_OF_TWO if column is columns[-1] and column.unique == 2 else 0.0)
@@ -210,9 +226,11 @@ def place_of(column: Column, ends: Sequence[Column], columns: Sequence[Column]) 
 
 
 def near_best(ranked: Sequence[Ranked], last: Column) -> list[Ranked]:
-    """Returns the best column alone or, if it is not much likelier than all others together, the best four; scores are log odds.
+    """Returns the best column alone or, if it is not much likelier than all others together, the best four; scores are
+    log odds.
 
-    The last of the four are, if they are further behind, the column with the highest score, which may be mostly missing, and the table's
+    The last of the four are, if they are further behind, the column with the highest score, which may be mostly
+    missing, and the table's
     ``last`` column: often it is the last of a series, such as the marks of a year.
     """
     others = sum(math.exp(candidate.score - ranked[0].score) for candidate in ranked[1:])
@@ -225,7 +243,9 @@ def near_best(ranked: Sequence[Ranked], last: Column) -> list[Ranked]:
 
 
 def name_weight(name: str) -> float:
-    """Returns the weight of a name: in full for the name as a whole, else in part for its last word (the noun) or its strongest word."""
+    """Returns the weight of a name: in full for the name as a whole, else in part for its last word (the noun) or its
+    strongest word.
+    """
     words = words_of(name)
     if not words:
         return 0.0
@@ -238,24 +258,33 @@ def name_weight(name: str) -> float:
 
 
 def word_weight(word: str) -> float:
-    """Returns the weight of a word, also as a plural, a count ("ncases"), an abbreviation ("durat") or the end of a longer word."""
+    """Returns the weight of a word, also as a plural, a count ("ncases"), an abbreviation ("durat") or the end of a
+    longer word.
+    """
     for same in (word, word.rstrip("s")):
         if same in WEIGHTS:
             return WEIGHTS[same]
     if word.removeprefix("n") in MEASURES | SOMETIMES:
         return COUNTED
-    near = [known for known in WEIGHTS if len(known) > LONG and (word.endswith(known) or (len(word) > LONG and known.startswith(word)))]
+    near = [
+        known
+        for known in WEIGHTS
+        if len(known) > LONG and (word.endswith(known) or (len(word) > LONG and known.startswith(word)))
+    ]
     return PART * max((WEIGHTS[known] for known in near), key=abs, default=0.0)
 
 
 def in_title(columns: Iterable[Column], title: str) -> set[str]:
-    """Returns the columns that share a word with the table's name; none if more than two do, as the word is then uninformative."""
+    """Returns the columns that share a word with the table's name; none if more than two do, as the word is then
+    uninformative.
+    """
     of_title = [word for word in words_of(title.rsplit(".", 1)[0]) if len(word) > 2]
     matching = {
         column.name
         for column in columns
         for word in words_of(column.name)
-        if len(word) > 2 and any(word == other or (min(len(word), len(other)) > 3 and _starts(word, other)) for other in of_title)
+        if len(word) > 2
+        and any(word == other or (min(len(word), len(other)) > 3 and _starts(word, other)) for other in of_title)
     }
     return matching if len(matching) <= 2 else set()
 

@@ -17,7 +17,16 @@ from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, Target, lab
 from tabtune_core.data.findings import Column, Finding, Kind
 from tabtune_core.data.merged_classes import with_label
 from tabtune_core.data.ordered_splits import split_by_column, with_known_classes
-from tabtune_core.data.splits import Rows, Split, SplitRule, SplitSizes, group_rows, held_out_rows, split_rows, strata_of
+from tabtune_core.data.splits import (
+    Rows,
+    Split,
+    SplitRule,
+    SplitSizes,
+    group_rows,
+    held_out_rows,
+    split_rows,
+    strata_of,
+)
 from tabtune_core.data.target_checks import check_label
 from tabtune_core.data.values import numbers, words
 from tabtune_core.errors import SettingError
@@ -44,7 +53,13 @@ class Context:
     @property
     def sha256(self) -> str:
         """SHA-256 of the encoded content: columns, categories, classes, features and labels."""
-        names = [tuple(self.encoder.categories), self.encoder.numbers, self.encoder.dates, self.labels.classes, *self.encoder.texts]
+        names = [
+            tuple(self.encoder.categories),
+            self.encoder.numbers,
+            self.encoder.dates,
+            self.labels.classes,
+            *self.encoder.texts,
+        ]
         names += [part for part in (self.encoder.datetimes, self.encoder.times) if part]
         levels = [["nan" if text is None else text for text in known] for known in self.encoder.categories.values()]
         digest = hashlib.sha256(json.dumps([names, levels]).encode())
@@ -54,16 +69,20 @@ class Context:
 
 
 def labels_of(frame: pd.DataFrame, settings: RunSettings) -> NDArray[np.object_]:
-    """Returns the target of every row, None where missing: a number, or a class as text (one of two, where it is split at its median)."""
+    """Returns the target of every row, None where missing: a number, or a class as text (one of two, where it is split
+    at its median).
+    """
     column = with_label(frame, settings)[settings.target]
     return words(column) if settings.task == "classification" else label_numbers(column)
 
 
-def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunSettings, *, test_share: float | None = None) -> Split:
+def split_table(
+    frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunSettings, *, test_share: float | None = None
+) -> Split:
     """Splits the rows as the settings say; ``test_share`` overrides theirs.
 
-    Raises LabelError where there are too few rows or a split would lack the classes that it needs, and SettingError where the column cannot
-    split the table.
+    Raises LabelError where there are too few rows or a split would lack the classes that it needs, and SettingError
+    where the column cannot split the table.
     """
     train = settings.train
     rule = SplitRule(
@@ -82,7 +101,10 @@ def split_table(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunS
 
 
 def plan_split(frame: pd.DataFrame, settings: RunSettings) -> SplitSizes:
-    """Returns how many rows each split will have. A split at random only counts rows, which is fast on a large table."""
+    """Returns how many rows each split will have.
+
+    A split at random only counts rows, which is fast on a large table.
+    """
     if settings.split_by != "random":
         split = _split(frame, labels_of(frame, settings), settings)
         return SplitSizes(len(split.train), len(split.validation), len(split.test))
@@ -98,7 +120,8 @@ def _class_rows(frame: pd.DataFrame, settings: RunSettings) -> NDArray[np.int64]
 
 
 def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ...]:
-    """Returns what to know about a split before it is used. A split at random only counts rows, unless its test rows move.
+    """Returns what to know about a split before it is used. A split at random only counts rows, unless its test rows
+    move.
 
     Raises the errors of ``split_table``.
     """
@@ -110,18 +133,22 @@ def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ..
 
 def _split(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunSettings) -> Split:
     if settings.split_column == settings.target:
-        raise SettingError(f"split_column is {settings.target!r}, which is the column to predict. Choose another column to split by.")
+        raise SettingError(
+            f"split_column is {settings.target!r}, which is the column to predict. Choose another column to split by."
+        )
     split = split_table(frame, labels, settings)
     if settings.split_by != "random" or not settings.test_rows_move or settings.task == "regression":
         return split
     parts = {name: rows for name, rows in (("validation", split.validation), ("test", split.test)) if len(rows)}
-    _, lacking = with_known_classes(parts, split.train, labels, "The split at random", fixed=False, way_out=SMALLER_PARTS)
+    _, lacking = with_known_classes(
+        parts, split.train, labels, "The split at random", fixed=False, way_out=SMALLER_PARTS
+    )
     return replace(split, findings=tuple(lacking))
 
 
 def kinds_of(columns: Iterable[Column], settings: RunSettings) -> dict[str, Kind]:
-    """Returns the kind of each column for a model. Columns without a value are ignored, and so is the column of a split by group: held-out
-    rows have values there that training rows never have.
+    """Returns the kind of each column for a model. Columns without a value are ignored, and so is the column of a split
+    by group: held-out rows have values there that training rows never have.
     """
     kinds: dict[str, Kind] = {column.name: column.kind if column.unique else "ignored" for column in columns}
     return kinds | ({str(settings.split_column): "ignored"} if settings.split_by == "group" else {})
@@ -137,7 +164,8 @@ def make_context(
 ) -> Context:
     """Learns encoders from the rows ``rows`` of ``frame`` and applies them to these rows.
 
-    ``target`` is a column of the frame that is not a feature. ``names`` encodes the labels; unless given, it is learnt from the same rows.
+    ``target`` is a column of the frame that is not a feature. ``names`` encodes the labels; unless given, it is learnt
+    from the same rows.
     """
     context_frame, context_labels = frame.iloc[rows], list(labels[rows])
     encoder = FeatureEncoder.fit(context_frame, kinds, target)
@@ -160,16 +188,22 @@ class Prepared:
 
     def part(self, rows: Rows) -> tuple[NDArray[np.float64], Target]:
         """Returns the encoded features and targets of ``rows``."""
-        return self.context.encoder.transform(self.frame.iloc[rows]), self.context.labels.transform(list(self.labels[rows]))
+        return self.context.encoder.transform(self.frame.iloc[rows]), self.context.labels.transform(
+            list(self.labels[rows])
+        )
 
 
 def prepare(frame: pd.DataFrame, columns: Any, settings: RunSettings, *, max_classes: int | None) -> Prepared:
-    """Checks the target, splits the rows and encodes the context. ``max_classes`` is the model's limit, None for no limit.
+    """Checks the target, splits the rows and encodes the context. ``max_classes`` is the model's limit, None for no
+    limit.
 
-    Raises LabelError where the target cannot be predicted as asked, and TableError where no column is left to predict from.
+    Raises LabelError where the target cannot be predicted as asked, and TableError where no column is left to predict
+    from.
     """
     labelled = with_label(frame, settings)
     check_label(labelled, settings.target, max_classes=max_classes, task=settings.task)
     labels = labels_of(frame, settings)
     split = _split(frame, labels, settings)
-    return Prepared(frame, labels, split, make_context(frame, labels, split.context, kinds_of(columns, settings), settings.target))
+    return Prepared(
+        frame, labels, split, make_context(frame, labels, split.context, kinds_of(columns, settings), settings.target)
+    )

@@ -1,6 +1,7 @@
 """Brings values of any type into one form: a number, a moment in UTC, or a word.
 
-In: a column of any pandas, NumPy or Arrow type. Out: arrays of one type, the same for a fit, for a prediction and for a file.
+In: a column of any pandas, NumPy or Arrow type. Out: arrays of one type, the same for a fit, for a prediction and for a
+file.
 Shape letters: N rows.
 """
 
@@ -29,7 +30,10 @@ from tabtune_core.errors import TableError
 
 Key = TypeVar("Key", bound=Hashable)
 NUMBER = re.compile(r"[+-]?(?!0\d)(\d{1,15}(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-"""A number as text, as in a file. Codes with leading zeros, or with more digits than float64 holds, are words instead."""
+"""A number as text, as in a file.
+
+Codes with leading zeros, or with more digits than float64 holds, are words instead.
+"""
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 PADDED = re.compile(r"0\d{1,14}", re.ASCII)
 """A code with leading zeros, which a program that reads it as a number drops."""
@@ -38,7 +42,9 @@ TRUTH = {"true": "1", "false": "0"}
 MISSING = {*USUAL_MARKS, "none", "nat"}
 """Lower-case words that mark a missing value in a column of numbers or dates."""
 KINDS: dict[str, Kind] = {
-    **dict.fromkeys(("empty", "integer", "floating", "mixed-integer-float", "decimal", "timedelta", "timedelta64"), "number"),
+    **dict.fromkeys(
+        ("empty", "integer", "floating", "mixed-integer-float", "decimal", "timedelta", "timedelta64"), "number"
+    ),
     **dict.fromkeys(("date", "datetime", "datetime64", "period"), "date"),
     "boolean": "boolean",
     "time": "time",
@@ -49,9 +55,9 @@ KINDS: dict[str, Kind] = {
 def column_kind(column: pd.Series) -> Kind:
     """Returns the kind of a column, by its type or, if it holds Python objects, by their types.
 
-    Durations are numbers and periods are dates. Texts that are all numbers, dates or times of day (in any format that files may have) count
-    as such. Other words are categories, or free text if there are too many. A pandas category stays a category. Dates that are all at
-    midnight have no time. Raises TableError for complex numbers.
+    Durations are numbers and periods are dates. Texts that are all numbers, dates or times of day (in any format that
+    files may have) count as such. Other words are categories, or free text if there are too many. A pandas category
+    stays a category. Dates that are all at midnight have no time. Raises TableError for complex numbers.
 
     >>> [column_kind(pd.Series(values)) for values in ([1.5, None], [True, None], ["a", "b"], ["1", "2.5"])]
     ['number', 'boolean', 'category', 'number']
@@ -60,7 +66,9 @@ def column_kind(column: pd.Series) -> Kind:
         return "category"
     inferred = infer_dtype(column.astype(object), skipna=True) if column.dtype.kind in "OSUc" else ""
     if column.dtype.kind == "c" or inferred == "complex":
-        raise TableError(f"Complex data not supported: {column.name!r} has it. Pass its real and imaginary parts as two columns.")
+        raise TableError(
+            f"Complex data not supported: {column.name!r} has it. Pass its real and imaginary parts as two columns."
+        )
     plain: dict[str, Kind] = {"b": "boolean", "M": "date", **dict.fromkeys("iufm", "number")}
     kind = plain.get(column.dtype.kind) or KINDS.get(inferred)
     if kind == "date":
@@ -79,7 +87,9 @@ def column_kind(column: pd.Series) -> Kind:
     dated = kind_of_texts(telling)
     if dated is not None:
         return dated.kind
-    if all(isinstance(value, Number | np.bool_) for value in filled) or (telling and all(map(NUMBER.fullmatch, telling))):
+    if all(isinstance(value, Number | np.bool_) for value in filled) or (
+        telling and all(map(NUMBER.fullmatch, telling))
+    ):
         return "number"
     return "text" if len(counts) > max(FEW_VALUES, len(filled) * CATEGORY_SHARE) else "category"
 
@@ -94,14 +104,18 @@ def present(column: pd.Series) -> list[Any]:
 
 
 def numbers(column: pd.Series) -> NDArray[np.float64]:
-    """Returns numbers ``(N,)``, nan where missing or not a number; durations and times of day in seconds, booleans as 0 and 1."""
+    """Returns numbers ``(N,)``, nan where missing or not a number; durations and times of day in seconds, booleans as 0
+    and 1.
+    """
     if column.dtype.kind in "biuf":
         return column.to_numpy(np.float64, na_value=np.nan)
     return np.array([_number(value) for value in present(column)], dtype=np.float64)
 
 
 def durations_in(seconds: float, column: pd.Series) -> pd.Series:
-    """Returns the column with durations and times of day as numbers of a unit of time that is ``seconds`` long; other values stay."""
+    """Returns the column with durations and times of day as numbers of a unit of time that is ``seconds`` long; other
+    values stay.
+    """
     if column.dtype.kind not in "mO":
         return column
     spans_N = np.array([isinstance(value, timedelta | np.timedelta64 | time) for value in column], dtype=bool)
@@ -125,7 +139,8 @@ def _number(value: Any) -> float:
 
 
 def moments(column: pd.Series, *, day_first: DateOrder | None = None) -> "NDArray[np.datetime64]":
-    """Returns moments ``(N,)`` in UTC, in microseconds, NaT where missing or not a date. A moment without a zone is taken as UTC.
+    """Returns moments ``(N,)`` in UTC, in microseconds, NaT where missing or not a date. A moment without a zone is
+    taken as UTC.
 
     ``day_first`` says how texts such as 03/04/2025 are read.
     """
@@ -142,7 +157,9 @@ def moments(column: pd.Series, *, day_first: DateOrder | None = None) -> "NDArra
 
 
 def as_text(value: Any) -> str:
-    """Returns a text or whole number, which may be a date or a time of day, as text; "" for anything else and for a missing mark."""
+    """Returns a text or whole number, which may be a date or a time of day, as text; "" for anything else and for a
+    missing mark.
+    """
     if isinstance(value, Number) and not isinstance(value, bool) and _number(value).is_integer():
         return word(value)
     text = value.strip() if isinstance(value, str) else ""
@@ -161,7 +178,9 @@ def seconds(column: pd.Series) -> NDArray[np.float64]:
     told = dict(zip(texts, read_texts([text.strip() for text in texts], "time")[1], strict=True))
     clocks = [told[value] if isinstance(value, str) else value for value in values]
     found = numbers(pd.Series([value if isinstance(value, time) else None for value in clocks], dtype=object))
-    when = moments(pd.Series([value if isinstance(value, date | np.datetime64) else None for value in clocks], dtype=object))
+    when = moments(
+        pd.Series([value if isinstance(value, date | np.datetime64) else None for value in clocks], dtype=object)
+    )
     return np.where(np.isnat(when), found, (when - when.astype("datetime64[D]")) / np.timedelta64(1, "s"))
 
 
@@ -172,11 +191,17 @@ def _moment(value: Any) -> Any:
             value = datetime.fromisoformat(value.strip())
         if isinstance(value, pd.Period):
             value = value.start_time
-        if isinstance(value, datetime) and (ahead := value.utcoffset()) is not None:  # in UTC it may be in the year 0 or 10000
+        if (
+            isinstance(value, datetime) and (ahead := value.utcoffset()) is not None
+        ):  # in UTC it may be in the year 0 or 10000
             return np.datetime64(value.replace(tzinfo=None), "us") - np.timedelta64(ahead, "us")
     except (ValueError, OverflowError):
         return np.datetime64("NaT", "us")
-    return np.datetime64(cast("date", value), "us") if isinstance(value, date | np.datetime64) else np.datetime64("NaT", "us")
+    return (
+        np.datetime64(cast("date", value), "us")
+        if isinstance(value, date | np.datetime64)
+        else np.datetime64("NaT", "us")
+    )
 
 
 def with_column(frame: pd.DataFrame, name: str, values: Any) -> pd.DataFrame:
@@ -200,7 +225,8 @@ def words(column: pd.Series) -> NDArray[np.object_]:
 
 
 def word(value: Any) -> str:
-    """Returns a value as text that does not depend on its type: whole numbers without a fraction, moments in UTC, texts unchanged.
+    """Returns a value as text that does not depend on its type: whole numbers without a fraction, moments in UTC, texts
+    unchanged.
 
     >>> [word(value) for value in (1, 1.0, Decimal("1.00"), np.float32(0.1), True, "1.0", date(2024, 1, 1), np.array([1.0, 2.0]))]
     ['1', '1', '1', '0.10000000149011612', 'True', '1.0', '2024-01-01 00:00:00', '[1, 2]']
@@ -219,7 +245,10 @@ def word(value: Any) -> str:
         case timedelta() | np.timedelta64():
             return str(pd.Timedelta(value))
         case pd.Interval():
-            return f"{'[' if value.closed_left else '('}{word(value.left)}, {word(value.right)}{']' if value.closed_right else ')'}"
+            return (
+                f"{'[' if value.closed_left else '('}{word(value.left)}, "
+                f"{word(value.right)}{']' if value.closed_right else ')'}"
+            )
         case list() | tuple() | np.ndarray():
             return f"[{', '.join(map(word, value))}]"
         case dict():
@@ -231,9 +260,9 @@ def word(value: Any) -> str:
 def places(values: Iterable[Any], known: Sequence[str | None]) -> NDArray[np.int64]:
     """Returns the index of each value ``(N,)`` in the words ``known``; -1 for an unknown value and for None.
 
-    An exact match goes first. Otherwise a value matches a word that another type or program would have written for it, if exactly one does:
-    the result of ``str``, a whole number with or without a fraction, true and false as 1 and 0, a code without its leading zeros, a moment
-    in another format, or a word that looks the same.
+    An exact match goes first. Otherwise a value matches a word that another type or program would have written for it,
+    if exactly one does: the result of ``str``, a whole number with or without a fraction, true and false as 1 and 0, a
+    code without its leading zeros, a moment in another format, or a word that looks the same.
 
     >>> places([1, "1.0", True, "b", None, "01"], ["1", "b"]).tolist(), places([0.0, True, "TRUE"], ["False", "True"]).tolist()
     ([0, 0, 0, 1, -1, -1], [0, 1, 1])
@@ -260,7 +289,9 @@ def places(values: Iterable[Any], known: Sequence[str | None]) -> NDArray[np.int
     place_N = np.array([-1 if value is None else place(value) for value in values], dtype=np.int64)
     if any(map(DATE.fullmatch, exact)):
         other = [i for i, value in enumerate(values) if place_N[i] < 0 and isinstance(value, str)]
-        place_N[other] = [exact.get(word(moment), -1) for moment in moments(pd.Series([values[i] for i in other], dtype=object))]
+        place_N[other] = [
+            exact.get(word(moment), -1) for moment in moments(pd.Series([values[i] for i in other], dtype=object))
+        ]
     return place_N
 
 

@@ -40,8 +40,8 @@ from tabtune_core.training.scoring import Shown
 class AdaptedModel:
     """A base model with an adapter. It holds no rows: every prediction needs a context.
 
-    Rows to predict are a frame of pandas, Polars or Arrow with the table's columns, in any order. The missing marks of the run's table mean
-    missing in them too.
+    Rows to predict are a frame of pandas, Polars or Arrow with the table's columns, in any order. The missing marks of
+    the run's table mean missing in them too.
     """
 
     model: BaseModel
@@ -51,16 +51,22 @@ class AdaptedModel:
 
     @property
     def reading(self) -> ReadingChoices:
-        """Returns how the run read its table, for ``read_table``. Its text columns stay text, even if this version reads more in them."""
+        """Returns how the run read its table, for ``read_table``.
+
+        Its text columns stay text, even if this version reads more in them.
+        """
         choices, kinds = self.facts.reading, self.facts.kinds
-        words = {name: kinds[name] for name in (*self.facts.features, self.settings.target) if kinds.get(name) == "category"}
+        words = {
+            name: kinds[name] for name in (*self.facts.features, self.settings.target) if kinds.get(name) == "category"
+        }
         return replace(choices, kinds=tuple({**words, **dict(choices.kinds)}.items()))
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Returns the class names in the order of the probabilities; empty for regression.
 
-        For a package without class labels, returns "class 1" and so on; predictions then have the names of their context.
+        For a package without class labels, returns "class 1" and so on; predictions then have the names of their
+        context.
         """
         return self.facts.classes
 
@@ -69,7 +75,9 @@ class AdaptedModel:
             raise AdapterError(f"The table lacks the target column {self.settings.target!r}.")
         labels = labels_of(table, self.settings)
         if self.settings.split_at_median:  # earlier versions named the two halves with 15 digits of the median
-            short = {name: f"{name.partition(' ')[0]} {float(name.partition(' ')[2]):.15g}" for name in set(labels) - {None}}
+            short = {
+                name: f"{name.partition(' ')[0]} {float(name.partition(' ')[2]):.15g}" for name in set(labels) - {None}
+            }
             if hash_of_labels(sorted(short.values())) == self.facts.label_hash:
                 labels = np.array([short.get(label) for label in labels], dtype=object)
         return labels
@@ -86,11 +94,14 @@ class AdaptedModel:
         """
         table, rows = self._in_own_units(table), np.array(self.facts.context_rows, dtype=np.int64)
         if len(table) <= rows.max():
-            raise AdapterError(f"The run's table had {self.facts.table_rows:,} rows, this one has {len(table):,}; it is another table.")
+            raise AdapterError(
+                f"The run's table had {self.facts.table_rows:,} rows, this one has {len(table):,}; it is another table."
+            )
         context = make_context(table, self._labels(table), rows, self.facts.kinds, self.settings.target)
         if context.sha256 != self.facts.context_sha256:
             raise AdapterError(
-                "The context rows are not those of the run: their content has another hash. Give the file that the run was trained on; "
+                "The context rows are not those of the run: their content has another hash. Give the file that the "
+                "run was trained on; "
                 "in Python, read it with `model.reading`."
             )
         return self._with_own_classes(context)
@@ -103,29 +114,42 @@ class AdaptedModel:
         """
         table = self._in_own_units(table)
         labels = self._labels(table)
-        if self.settings.group_rare_classes and self.facts.labels_sha256 is None:  # the run's own table decided which classes are rare
+        if (
+            self.settings.group_rare_classes and self.facts.labels_sha256 is None
+        ):  # the run's own table decided which classes are rare
             labels = labels_like(table, self.settings, self.classes)
         rows, limit = np.flatnonzero([label is not None for label in labels]), self.model.card.family.context_limit
         if limit is not None and len(rows) > limit:
-            raise AdapterError(f"The context has {len(rows):,} rows; {self.model.card.title} takes at most {limit:,}. Choose some of them.")
+            raise AdapterError(
+                f"The context has {len(rows):,} rows; {self.model.card.title} takes at most {limit:,}. Choose some "
+                "of them."
+            )
         return self._with_own_classes(make_context(table, labels, rows, self.facts.kinds, self.settings.target))
 
     def _with_own_classes(self, context: Context) -> Context:
-        """Refuses a context with other classes or another order, which would mislabel predictions; sets how the encoder reads dates."""
+        """Refuses a context with other classes or another order, which would mislabel predictions; sets how the encoder
+        reads dates.
+        """
         if self.reading.day_first is not None:  # dates are read as in the run's table
             encoder, orders = context.encoder, dict(self.reading.date_orders)
             written = {**dict.fromkeys(encoder.month_first, False), **dict.fromkeys(encoder.year_first, "year")}
-            names = [(name, (written | orders).get(name, self.reading.day_first)) for name in (*encoder.dates, *encoder.datetimes)]
+            names = [
+                (name, (written | orders).get(name, self.reading.day_first))
+                for name in (*encoder.dates, *encoder.datetimes)
+            ]
             month, year = (tuple(name for name, order in names if order == first) for first in (False, "year"))
             context = replace(context, encoder=replace(encoder, month_first=month, year_first=year))
         if hash_of_labels(context.labels.classes) != self.facts.label_hash:
-            theirs, own = (shorten(", ".join(map(repr, names)), 300) for names in (context.labels.classes, self.classes))
+            theirs, own = (
+                shorten(", ".join(map(repr, names)), 300) for names in (context.labels.classes, self.classes)
+            )
             own = "others, whose names were left out of the package" if self.facts.labels_sha256 else own
             raise AdapterError(f"The context has the classes {theirs}; the adapter was trained for {own}.")
         return context
 
     def as_read(self, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
-        """Returns the rows as read in the run's table: missing marks are missing, commas are decimal, durations have the column's unit.
+        """Returns the rows as read in the run's table: missing marks are missing, commas are decimal, durations have
+        the column's unit.
 
         A float is no mark, as a file would have it with its decimals: 99 is not the price 99.0. Neither is a date.
         """
@@ -137,7 +161,12 @@ class AdaptedModel:
             if marked_N.any():
                 rows = with_column(rows, name, rows[name].astype(object).where(~marked_N, None))
         for name, decimal in self.facts.reading.decimal_commas:
-            if decimal and name in context.encoder.numbers and name in rows.columns and not is_numeric_dtype(rows[name]):
+            if (
+                decimal
+                and name in context.encoder.numbers
+                and name in rows.columns
+                and not is_numeric_dtype(rows[name])
+            ):
                 told = [with_point(cell) if isinstance(cell, str) else cell for cell in present(rows[name])]
                 rows = with_column(rows, name, pd.Series(told, index=rows.index, dtype=object))
         return self._in_own_units(rows)
@@ -171,10 +200,13 @@ class AdaptedModel:
             return pd.DataFrame({"predicted": predicted})
         classes = context.labels.classes
         labels = np.array(classes, dtype=object)[predicted.argmax(axis=1)]
-        return pd.DataFrame({"predicted": labels, **{f"prob_{name}": predicted[:, k] for k, name in enumerate(classes)}})
+        return pd.DataFrame(
+            {"predicted": labels, **{f"prob_{name}": predicted[:, k] for k, name in enumerate(classes)}}
+        )
 
     def save_merged(self, path: str | Path) -> None:
-        """Writes a checkpoint for the upstream package with the adapter merged in; an existing file stays until the new one is complete.
+        """Writes a checkpoint for the upstream package with the adapter merged in; an existing file stays until the new
+        one is complete.
 
         Raises:
             AdapterError: the file cannot be written.
@@ -185,10 +217,14 @@ class AdaptedModel:
             merged.save(Path(path))
         except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch's
             start, why = "The merged weights cannot be written", getattr(error, "strerror", None) or error
-            raise shortage_of(error, start, Path(path).parent) or AdapterError(f"{start} to {str(path)!r}: {why}.") from error
+            raise shortage_of(error, start, Path(path).parent) or AdapterError(
+                f"{start} to {str(path)!r}: {why}."
+            ) from error
 
     def _predict(self, rows: Any, context: Context, *, told: bool = False) -> NDArray[np.float64]:
-        """Predicts; ``told`` issues Python warnings about unreadable cells, which the command line reports in its own way."""
+        """Predicts; ``told`` issues Python warnings about unreadable cells, which the command line reports in its own
+        way.
+        """
         frame = self.as_read(read_rows(rows), context)
         predicted = predict_rows(self.model, frame, context, views=self.settings.train.views)
         for sentence in context.encoder.unread(frame) if told else ():
@@ -215,7 +251,8 @@ def finite(model: BaseModel, predicted: NDArray[np.float64]) -> NDArray[np.float
     odd = int((~np.isfinite(predicted)).any(axis=tuple(range(1, predicted.ndim))).sum())
     if odd:
         raise AdapterError(
-            f"{model.source.model} gives no finite number for {odd:,} of {len(predicted):,} rows: its adapter or its weights are damaged "
+            f"{model.source.model} gives no finite number for {odd:,} of {len(predicted):,} rows: its adapter or its "
+            "weights are damaged "
             f"or far too strong. Take another adapter."
         )
     return predicted
@@ -229,7 +266,9 @@ def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | No
         CheckpointError: the weights cannot be found.
     """
     card = get_card(name) if checkpoint else card_with(name, task, sha256)
-    _, source = find_checkpoint(card, task, checkpoint)  # checked before opening: a pipeline from elsewhere may name any file
+    _, source = find_checkpoint(
+        card, task, checkpoint
+    )  # checked before opening: a pipeline from elsewhere may name any file
     if sha256 not in source.identities:
         raise AdapterError(
             f"The adapter was trained on weights with the SHA-256 {sha256}, but {source.file} has "
@@ -260,6 +299,8 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
 
 
 def _text(cell: Any) -> str | None:
-    """Returns a text or whole number as marks are compared, in lower case; None for other cells and for Na, which is sodium."""
+    """Returns a text or whole number as marks are compared, in lower case; None for other cells and for Na, which is
+    sodium.
+    """
     text = str(cell).strip() if isinstance(cell, str | Integral) and not isinstance(cell, bool) else "Na"
     return None if text == "Na" else text.lower()

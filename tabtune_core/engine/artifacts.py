@@ -37,10 +37,11 @@ def write_predictions(
     units_T: NDArray[np.int64],
     zero_shot: Mapping[SplitName, NDArray[np.float64]] | None = None,
 ) -> None:
-    """Writes one line per held-out row: split, row (number in the table), unit (equal if intervals count rows as one), label, predicted.
+    """Writes one line per held-out row: split, row (number in the table), unit (equal if intervals count rows as one),
+    label, predicted.
 
-    For classes also ``prob_<k>``, in the order of ``classes``. ``zero_shot_predicted`` or ``zero_shot_prob_<k>`` are the predictions before
-    training.
+    For classes also ``prob_<k>``, in the order of ``classes``. ``zero_shot_predicted`` or ``zero_shot_prob_<k>`` are
+    the predictions before training.
     """
     names, frames = np.array(classes, dtype=object), []
     for split, part in parts.items():
@@ -51,7 +52,9 @@ def write_predictions(
             columns |= {f"prob_{k}": predicted[:, k] for k in range(len(classes))}
             columns |= {} if before is None else {f"{ZERO_SHOT}prob_{k}": before[:, k] for k in range(len(classes))}
         else:
-            columns |= {"label": part.y_N, "predicted": predicted} | ({} if before is None else {f"{ZERO_SHOT}predicted": before})
+            columns |= {"label": part.y_N, "predicted": predicted} | (
+                {} if before is None else {f"{ZERO_SHOT}predicted": before}
+            )
         frames.append(pd.DataFrame(columns))
     pd.concat(frames, ignore_index=True).to_parquet(path, write_page_checksum=True)
 
@@ -67,7 +70,11 @@ def hash_rows(parts: Mapping[SplitName, HeldOut], classes: tuple[str, ...]) -> s
     """Returns the SHA-256 of the numbers and targets of the held-out rows, which is equal for runs on the same rows."""
     digest = hashlib.sha256()
     for split, part in parts.items():
-        targets = json.dumps([classes[k] for k in part.y_N]).encode() if classes else np.asarray(part.y_N, dtype=np.float64).tobytes()
+        targets = (
+            json.dumps([classes[k] for k in part.y_N]).encode()
+            if classes
+            else np.asarray(part.y_N, dtype=np.float64).tobytes()
+        )
         digest.update(split.encode() + np.asarray(part.rows_N, dtype=np.int64).tobytes() + targets)
     return digest.hexdigest()
 
@@ -82,13 +89,17 @@ def write_adapter(
     scores: Mapping[str, Mapping[str, float]],
     best_step: int,
 ) -> None:
-    """Writes the adapter package with everything that its loader needs; of the table's values it contains only the class names."""
+    """Writes the adapter package with everything that its loader needs; of the table's values it contains only the
+    class names.
+    """
     context = table.context
     facts = PackageFacts(
         layers=report.layers,
         biases=report.biases,
         base=model.source,
-        settings=replace(settings, checkpoint=settings.checkpoint and Path(settings.checkpoint).name),  # without this machine's folders
+        settings=replace(
+            settings, checkpoint=settings.checkpoint and Path(settings.checkpoint).name
+        ),  # without this machine's folders
         classes=context.labels.classes,
         table_name=dataset.name,
         table_rows=len(table.frame),

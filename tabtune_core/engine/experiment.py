@@ -1,6 +1,7 @@
 """One run from the table to the adapter; the only module that joins all parts.
 
-In: the settings of a run and the workspace. Out: events meanwhile; the adapter package and the predictions in the run's folder.
+In: the settings of a run and the workspace. Out: events meanwhile; the adapter package and the predictions in the run's
+folder.
 """
 
 import dataclasses
@@ -40,8 +41,9 @@ def run_experiment(
 ) -> RunFinished:
     """Carries out a run and returns its result; ``emit`` is called from two threads.
 
-    ``given`` is the device that the worker chose; None: the one in the settings. The adapter package is verified in ``fresh``, or in a new
-    interpreter. The run resumes from the last state in its folder, if there is one; reference models and zero-shot always start anew.
+    ``given`` is the device that the worker chose; None: the one in the settings. The adapter package is verified in
+    ``fresh``, or in a new interpreter. The run resumes from the last state in its folder, if there is one; reference
+    models and zero-shot always start anew.
 
     Raises:
         Cancelled: a person asked for the end without a result.
@@ -64,7 +66,12 @@ def run_experiment(
         )
         fitted = fit(
             plan,
-            lambda: prepare(load_frame(home, settings.dataset), dataset.columns, plan.shown, max_classes=plan.card.family.class_limit),
+            lambda: prepare(
+                load_frame(home, settings.dataset),
+                dataset.columns,
+                plan.shown,
+                max_classes=plan.card.family.class_limit,
+            ),
             environment,
         )
         result, session = fitted.result, fitted.session
@@ -80,7 +87,14 @@ def run_experiment(
             if session.report is not None:
                 scores = {"validation": result.validation, "test": result.test}
                 write_adapter(
-                    run_dir / ADAPTER_FILE, plan.shown, dataset, session.table, session.model, session.report, scores, result.best_step
+                    run_dir / ADAPTER_FILE,
+                    plan.shown,
+                    dataset,
+                    session.table,
+                    session.model,
+                    session.report,
+                    scores,
+                    result.best_step,
                 )
                 verified, sentence = verify_in_fresh_process(
                     run_dir, home=home, device=name_of(device), checkpoint=settings.checkpoint, fresh=fresh
@@ -88,4 +102,8 @@ def run_experiment(
                 emit(Note(sentence, "info" if verified else "warning"))
                 size = (run_dir / ADAPTER_FILE).stat().st_size
                 result = dataclasses.replace(result, adapter_bytes=size, adapter_verified=verified)
-    return result if result.peak_memory_bytes is None else dataclasses.replace(result, peak_memory_bytes=meter.highest_bytes)
+    return (
+        result
+        if result.peak_memory_bytes is None
+        else dataclasses.replace(result, peak_memory_bytes=meter.highest_bytes)
+    )

@@ -1,6 +1,8 @@
-"""A process that is forked before this one loads anything, for one later call: as clean as a new interpreter, but seconds faster.
+"""A process that is forked before this one loads anything, for one later call: as clean as a new interpreter, but
+seconds faster.
 
-In: a function and its arguments. Out: its result, or None. The forked process waits meanwhile, and ends when its parent ends.
+In: a function and its arguments. Out: its result, or None. The forked process waits meanwhile, and ends when its parent
+ends.
 """
 
 import ctypes
@@ -21,12 +23,17 @@ class FreshProcess:
     def __init__(self) -> None:
         context = multiprocessing.get_context("fork")
         self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_wait, args=(theirs, self._pipe, os.getpid()), name="set aside", daemon=True)
+        self._process = context.Process(
+            target=_wait, args=(theirs, self._pipe, os.getpid()), name="set aside", daemon=True
+        )
         self._process.start()
         theirs.close()
 
     def call(self, function: Callable[..., Any], /, **named: Any) -> Any:
-        """Calls a picklable function there and returns its result; None if the process ended without an answer. Works only once."""
+        """Calls a picklable function there and returns its result; None if the process ended without an answer.
+
+        Works only once.
+        """
         try:
             with self._pipe:
                 self._pipe.send((function, named))
@@ -38,9 +45,11 @@ class FreshProcess:
 
 
 def die_with(parent: int) -> None:
-    """Has Linux kill this process when the thread that started it, in process ``parent``, ends: prctl(2), PR_SET_PDEATHSIG.
+    """Has Linux kill this process when the thread that started it, in process ``parent``, ends: prctl(2),
+    PR_SET_PDEATHSIG.
 
-    Otherwise it would survive: killing a process does not reach its children and, on a cluster, not even its process group.
+    Otherwise it would survive: killing a process does not reach its children and, on a cluster, not even its process
+    group.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

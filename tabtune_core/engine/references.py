@@ -1,4 +1,5 @@
-"""Runs of reference models (a linear model or gradient boosting on the same rows), and the check for suspiciously good scores.
+"""Runs of reference models (a linear model or gradient boosting on the same rows), and the check for suspiciously good
+scores.
 
 In: the settings of a run and the workspace. Out: events, predictions and a result, as for any other run.
 """
@@ -41,7 +42,9 @@ NAMED, WORTH = 3, 0.01
 """Most columns that are named, and the least score lost by shuffling each of them."""
 
 
-def too_good(table: Prepared, kinds: Mapping[str, str], settings: RunSettings, scores: Mapping[str, float]) -> str | None:
+def too_good(
+    table: Prepared, kinds: Mapping[str, str], settings: RunSettings, scores: Mapping[str, float]
+) -> str | None:
     """Says what to check if the test rows are predicted nearly without error; None otherwise.
 
     Columns are ranked by permutation importance (Breiman 2001, section 10) of gradient boosting on the same rows.
@@ -55,7 +58,8 @@ def too_good(table: Prepared, kinds: Mapping[str, str], settings: RunSettings, s
     copied = int(np.isin(hash_T[test], hash_T[table.split.train]).sum())
     if copied >= MANY_COPIES * len(test):
         return (
-            f"The test rows are predicted nearly without error: {copied:,} of {len(test):,} are copies of training rows. Leave "
+            f"The test rows are predicted nearly without error: {copied:,} of {len(test):,} are copies of training "
+            "rows. Leave "
             "copies out (the button on the Data page, --drop-copies on the command line)."
         )
     train = table.split.train[sample_rows(strata_of(table.labels)[table.split.train].astype(str), MOST_ROWS, rng)]
@@ -69,12 +73,16 @@ def too_good(table: Prepared, kinds: Mapping[str, str], settings: RunSettings, s
         return score_all(y_N, predict(context.encoder.transform(shown)))[metric]
 
     whole = score(frame)
-    lost = {name: whole - score(with_column(frame, name, rng.permutation(frame[name].to_numpy()))) for name in context.encoder.columns}
+    lost = {
+        name: whole - score(with_column(frame, name, rng.permutation(frame[name].to_numpy())))
+        for name in context.encoder.columns
+    }
     most = [name for name in sorted(lost, key=lambda name: -lost[name])[:NAMED] if lost[name] >= WORTH]
     if not most:
         return None
     return (
-        f"The test rows are predicted nearly without error, which is rare without a leak. In gradient boosting, most of it comes from "
+        "The test rows are predicted nearly without error, which is rare without a leak. In gradient boosting, most "
+        "of it comes from "
         f"{', '.join(map(repr, most))}: leave out columns that are only known after the outcome."
     )
 
@@ -83,9 +91,15 @@ CPU = torch.device("cpu")
 
 
 def run_reference(
-    settings: RunSettings, *, home: Path, run_dir: Path, emit: Callable[[Event], None], stop_request: Callable[[], StopRequest | None]
+    settings: RunSettings,
+    *,
+    home: Path,
+    run_dir: Path,
+    emit: Callable[[Event], None],
+    stop_request: Callable[[], StopRequest | None],
 ) -> RunFinished:
-    """Fits all training rows, or as many as take seconds, and scores the validation and test rows that all runs of the seed share.
+    """Fits all training rows, or as many as take seconds, and scores the validation and test rows that all runs of the
+    seed share.
 
     Raises:
         Cancelled, TabTuneError: as ``run_experiment``.
@@ -99,15 +113,29 @@ def run_reference(
             rows = table.split.train
             most = most_rows(count_features(kinds, settings.target), len(classes))
             if len(rows) > most:
-                emit(Note(f"Fitted to {most:,} of the {len(rows):,} training rows, drawn at random, so that fitting takes seconds."))
+                emit(
+                    Note(
+                        f"Fitted to {most:,} of the {len(rows):,} training rows, drawn at random, so that fitting "
+                        "takes seconds."
+                    )
+                )
                 strata = strata_of(table.labels)[rows].astype(str)
                 rows = rows[sample_rows(strata, most, np.random.default_rng([settings.seed, 3]))]
             context = make_context(table.frame, table.labels, rows, kinds, settings.target)
 
             parts: dict[SplitName, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
-            x_NF = {name: context.encoder.transform(table.frame.iloc[numbers]) for name, numbers in parts.items() if len(numbers)}
+            x_NF = {
+                name: context.encoder.transform(table.frame.iloc[numbers])
+                for name, numbers in parts.items()
+                if len(numbers)
+            }
             held_out = {
-                name: HeldOut(parts[name], x.astype(np.float32), context.labels.transform(list(table.labels[parts[name]])), context.rarer)
+                name: HeldOut(
+                    parts[name],
+                    x.astype(np.float32),
+                    context.labels.transform(list(table.labels[parts[name]])),
+                    context.rarer,
+                )
                 for name, x in x_NF.items()
             }
             plan = RunPlanned(
@@ -128,7 +156,12 @@ def run_reference(
             )
             emit(plan)
             if context.encoder.left_out:
-                emit(Note(f"Columns that the model does not use (free text or left out by you): {', '.join(context.encoder.left_out)}."))
+                emit(
+                    Note(
+                        "Columns that the model does not use (free text or left out by you): "
+                        f"{', '.join(context.encoder.left_out)}."
+                    )
+                )
         with meter.phase("train"):
             clock = OwnClock.of_this_thread()
             reference = fit_reference(

@@ -1,8 +1,8 @@
 """Opens a finished adapter package in a fresh process and compares its predictions with those of the run.
 
-A run of the worker has such a process waiting, with only the packages loaded. Elsewhere, in tests, and if that process does not answer, a
-new interpreter is used, in which sets also have another order: ``python -m tabtune_core.engine.verify RUN_DIR --home HOME`` prints the
-largest difference.
+A run of the worker has such a process waiting, with only the packages loaded. Elsewhere, in tests, and if that process
+does not answer, a new interpreter is used, in which sets also have another order: ``python -m
+tabtune_core.engine.verify RUN_DIR --home HOME`` prints the largest difference.
 """
 
 import argparse
@@ -26,7 +26,9 @@ from tabtune_core.gpus import takes_one_process
 TOLERANCE = 1e-6
 """Largest allowed difference on one CPU: of a probability, or of a number in standard deviations of the labels."""
 CARD_TOLERANCE = 1e-5
-"""The same on GPUs of one kind: TabICL's package splits a prediction by the free memory, which changes the order of sums."""
+"""The same on GPUs of one kind: TabICL's package splits a prediction by the free memory, which changes the order of
+sums.
+"""
 OTHER_DEVICE_TOLERANCE = 1e-3
 """The same between a GPU and the CPU, or two kinds of GPUs."""
 LOG_SAYS = "the run's log says why"
@@ -56,7 +58,8 @@ def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: st
 
 
 def compare(predicted: NDArray[Any], expected: NDArray[Any], labels: NDArray[Any]) -> tuple[float, int]:
-    """Returns the largest difference (see ``TOLERANCE``) of probabilities ``(N, K)`` or numbers ``(N,)``, and how many labels differ.
+    """Returns the largest difference (see ``TOLERANCE``) of probabilities ``(N, K)`` or numbers ``(N,)``, and how many
+    labels differ.
 
     The standard deviation of ``labels`` is the unit of a difference between numbers.
     """
@@ -81,28 +84,46 @@ def is_held(device: str) -> bool:
 def verify_in_fresh_process(
     run_dir: Path, *, home: Path, device: str, checkpoint: str | None, fresh: FreshProcess | None = None
 ) -> tuple[bool | None, str]:
-    """Returns whether a run's package gives the run's predictions (None: unknown), and a sentence that says so; uses ``fresh`` if given.
+    """Returns whether a run's package gives the run's predictions (None: unknown), and a sentence that says so; uses
+    ``fresh`` if given.
 
-    Predicts on the run's own device. If a GPU is in exclusive-process mode or the package does not open there, for example because another
-    program has taken its memory, predicts on the CPU: labels near a decision boundary may differ.
+    Predicts on the run's own device. If a GPU is in exclusive-process mode or the package does not open there, for
+    example because another program has taken its memory, predicts on the CPU: labels near a decision boundary may
+    differ.
     """
     held, tolerance, where = is_held(device), tolerance_on(device), "in a fresh process"
     answer = None if held else _answer(run_dir, home, device, checkpoint, fresh)
     on_cpu = not isinstance(answer, tuple) and device != "cpu"
     if on_cpu:
-        why = "the GPU is in exclusive-process mode" if held else f"it could not be opened on the GPU ({answer or LOG_SAYS})"
+        why = (
+            "the GPU is in exclusive-process mode"
+            if held
+            else f"it could not be opened on the GPU ({answer or LOG_SAYS})"
+        )
         answer, tolerance = _answer(run_dir, home, "cpu", checkpoint, fresh), OTHER_DEVICE_TOLERANCE
         where = f"in a fresh process on the CPU, because {why},"
     if not isinstance(answer, tuple):
-        why = f": {answer}. End other programs or lower predict_context_rows, and run it again." if answer else f"; {LOG_SAYS}."
+        why = (
+            f": {answer}. End other programs or lower predict_context_rows, and run it again."
+            if answer
+            else f"; {LOG_SAYS}."
+        )
         return None, f"The adapter package could not be opened in a fresh process and is not offered{why}"
     difference, labels = answer
     if difference <= tolerance and (on_cpu or labels == 0):
-        return True, f"The adapter package gave the run's test predictions {where} up to a difference of {difference:.1e}."
-    return False, f"The adapter package gave predictions {where} that differ by up to {difference:.1e}; it is not offered."
+        return (
+            True,
+            f"The adapter package gave the run's test predictions {where} up to a difference of {difference:.1e}.",
+        )
+    return (
+        False,
+        f"The adapter package gave predictions {where} that differ by up to {difference:.1e}; it is not offered.",
+    )
 
 
-def _answer(run_dir: Path, home: Path, device: str, checkpoint: str | None, fresh: FreshProcess | None) -> tuple[float, int] | str | None:
+def _answer(
+    run_dir: Path, home: Path, device: str, checkpoint: str | None, fresh: FreshProcess | None
+) -> tuple[float, int] | str | None:
     answer = None
     if fresh is not None:
         answer = fresh.call(largest_difference, run_dir=run_dir, home=home, device=device, checkpoint=checkpoint)
@@ -110,9 +131,20 @@ def _answer(run_dir: Path, home: Path, device: str, checkpoint: str | None, fres
     return answer or _in_new_interpreter(run_dir, home, device, checkpoint)
 
 
-def _in_new_interpreter(run_dir: Path, home: Path, device: str, checkpoint: str | None) -> tuple[float, int] | str | None:
+def _in_new_interpreter(
+    run_dir: Path, home: Path, device: str, checkpoint: str | None
+) -> tuple[float, int] | str | None:
     """Returns the answer, or a text if memory was full, or None if the run's log says why there is none."""
-    command = [sys.executable, "-m", "tabtune_core.engine.verify", str(run_dir), "--home", str(home), "--device", device]
+    command = [
+        sys.executable,
+        "-m",
+        "tabtune_core.engine.verify",
+        str(run_dir),
+        "--home",
+        str(home),
+        "--device",
+        device,
+    ]
     command += ["--parent", str(os.getpid())]
     if checkpoint is not None:
         command += ["--checkpoint", checkpoint]

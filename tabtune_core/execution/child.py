@@ -26,16 +26,22 @@ from tabtune_core.training.clock import Standstill, disturbed
 
 HEARTBEAT_SECONDS = 1.0
 BEYOND_A_GRID = "invalid configuration argument"
-"""CUDA's error for attention over more tables at once than a grid has blocks (https://github.com/pytorch/pytorch/issues/142228)."""
+"""CUDA's error for attention over more tables at once than a grid has blocks
+(https://github.com/pytorch/pytorch/issues/142228).
+"""
 NO_ROOM_STATUS = os.EX_TEMPFAIL
 """Exit status of a process whose run could not continue or report it, because of a shortage that may pass."""
 FIRST_TO_GO = 500
-"""Added to a run's score for the kernel's OOM killer (-1000 to 1000), so that it kills the run and not the worker or the pages."""
+"""Added to a run's score for the kernel's OOM killer (-1000 to 1000), so that it kills the run and not the worker or
+the pages.
+"""
 JOB_ADVICE = "Wait until other runs have ended, or ask for fewer rows or adapters at once."
 
 
 def memory_advice(settings: RunSettings, plan: RunPlanned | None) -> str:
-    """Says which settings to lower if memory was full, with their present values, and how many rows a step has if the table is smaller."""
+    """Says which settings to lower if memory was full, with their present values, and how many rows a step has if the
+    table is smaller.
+    """
     if settings.strategy in REFERENCES:
         return "It holds all training rows at once: run it again when other programs have ended, or leave columns out."
     train = settings.train
@@ -46,7 +52,8 @@ def memory_advice(settings: RunSettings, plan: RunPlanned | None) -> str:
     if plan is not None:
         context, query = plan.train_context_rows or plan.context_rows, plan.query_rows
     return (
-        f"Lower context_rows (now {_now(train.context_rows, context)}), then batch_size (now {_now(train.batch_size, query)}), or, if "
+        f"Lower context_rows (now {_now(train.context_rows, context)}), then batch_size (now "
+        f"{_now(train.batch_size, query)}), or, if "
         f"predictions did not fit, {predicting}, and run it again; the LoRA rank hardly changes the memory."
     )
 
@@ -80,12 +87,18 @@ def _needs_its_workspace() -> Iterator[None]:
 
 @_needs_its_workspace()
 def run_child(
-    home: Path, run_id: str, experiment: str, device: str | None, cores: Collection[int] = (), threads: int | None = None
+    home: Path,
+    run_id: str,
+    experiment: str,
+    device: str | None,
+    cores: Collection[int] = (),
+    threads: int | None = None,
 ) -> None:
     """Carries out one run on ``device`` (None: the one in its settings).
 
-    The process is pinned to ``cores`` (empty: all) and computes with ``threads`` (None: the libraries' choice). On a shortage that may
-    pass, such as a full disk, the process ends with NO_ROOM_STATUS: its run was interrupted, and its last state stays.
+    The process is pinned to ``cores`` (empty: all) and computes with ``threads`` (None: the libraries' choice). On a
+    shortage that may pass, such as a full disk, the process ends with NO_ROOM_STATUS: its run was interrupted, and its
+    last state stays.
     """
     _stand_apart()
     if threads is not None:
@@ -101,7 +114,10 @@ def run_child(
 
 
 def _to_the_log(error: Exception) -> None:
-    """Prints the error's traceback. If the log's disk is full it is dropped: unwritten output would change the exit status."""
+    """Prints the error's traceback.
+
+    If the log's disk is full it is dropped: unwritten output would change the exit status.
+    """
     try:
         traceback.print_exception(error)
         sys.stderr.flush()
@@ -126,10 +142,14 @@ def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
     _carry_out(store, run_id, partial(run_experiment, given=device, fresh=fresh), standstill)
 
 
-def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFinished], standstill: Standstill) -> None:
+def _carry_out(
+    store: RunStore, run_id: str, run_experiment: Callable[..., RunFinished], standstill: Standstill
+) -> None:
     settings, run_dir, teller = store.run(run_id).settings, store.run_dir(run_id), Teller(store, run_id)
     try:
-        result = run_experiment(settings, home=store.home, run_dir=run_dir, emit=teller.tell, stop_request=lambda: store.wish(run_id))
+        result = run_experiment(
+            settings, home=store.home, run_dir=run_dir, emit=teller.tell, stop_request=lambda: store.wish(run_id)
+        )
         for note in filter(None, (disturbed(), standstill.note())):
             teller.tell(note)
         teller.finish()
@@ -143,7 +163,8 @@ def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFi
         if lacking is not None and lacking.passes:
             with contextlib.suppress(ShortageError):  # then the worker reports it
                 store.append(run_id, RunFailed(str(lacking), type(lacking).__name__))
-            raise lacking from error  # becomes the exit status; the row and the last state stay, so that the run can be resumed
+            # becomes the exit status; the row and the last state stay, so that the run can be resumed
+            raise lacking from error
         advice = patiently(lambda: memory_advice(settings, store.last_event(run_id, RunPlanned)))
         message = explain(error, advice, "the run's log", store.home)
         patiently(partial(store.append, run_id, RunFailed(message, kind_of_error(error))))
@@ -166,9 +187,13 @@ def job_child(home: Path, job_id: str, jobs: str) -> None:
         write_to(folder / LOG)
         patiently(lambda: store.set_job_process(job_id, os.getpid(), identity_of(os.getpid())))
         job = store.job(job_id)
-        if job.status != "running":  # its worker was killed before it recorded this process, and the next one ended the job as lost
+        if (
+            job.status != "running"
+        ):  # its worker was killed before it recorded this process, and the next one ended the job as lost
             return
-        result = importlib.import_module(jobs).run_job(job.kind, home=store.home, folder=folder, arguments=job.arguments)
+        result = importlib.import_module(jobs).run_job(
+            job.kind, home=store.home, folder=folder, arguments=job.arguments
+        )
     except Exception as error:
         message = explain(error, JOB_ADVICE, f"the job's log, {folder / LOG}", home)
         patiently(lambda: store.finish_job(job_id, "failed", error=message))
@@ -198,10 +223,15 @@ def write_to(log: Path) -> None:
 
 
 def _beat(store: RunStore, run_id: str, standstill: Standstill) -> None:
-    """Writes heartbeats. Ends this process, leaving the row alone, if it was taken for dead: its run is queued or has another process."""
+    """Writes heartbeats.
+
+    Ends this process, leaving the row alone, if it was taken for dead: its run is queued or has another process.
+    """
     identity = identity_of(os.getpid())
     while store.is_in_place():
-        with contextlib.suppress(StoreError, ShortageError):  # the run was deleted, or the disk is full and the next beat may fit
+        with contextlib.suppress(
+            StoreError, ShortageError
+        ):  # the run was deleted, or the disk is full and the next beat may fit
             store.beat(run_id)
             run = store.run(run_id)
             if run.status == "queued" or (run.status == "running" and run.identity != identity):
@@ -212,7 +242,9 @@ def _beat(store: RunStore, run_id: str, standstill: Standstill) -> None:
 
 def kind_of_error(error: Exception) -> str:
     """Returns the name of the error's class; all out-of-memory errors have one name."""
-    return "OutOfMemoryError" if is_out_of_memory(error) and not isinstance(error, TabTuneError) else type(error).__name__
+    return (
+        "OutOfMemoryError" if is_out_of_memory(error) and not isinstance(error, TabTuneError) else type(error).__name__
+    )
 
 
 def explain(error: Exception, advice: str, log: str, home: Path | None = None) -> str:

@@ -33,7 +33,8 @@ class Cluster:
 
     nodes: tuple[ClusterNode, ...] = ()
     waits: str = ""
-    """A sentence: which run waits for a node that is not there, or, without nodes, why there is no cluster; else empty."""
+    """A sentence: which run waits for a node that is not there, or, without nodes, why there is no cluster; else empty.
+    """
 
     @property
     def cards(self) -> list[str]:
@@ -50,7 +51,11 @@ class Cluster:
         used = [node for node in self.nodes if not node.problem]
         cards = self.cards
         kinds = ", ".join(f"{cards.count(card)} × {card}" for card in dict.fromkeys(cards))
-        counts = (counted(len(used), "node"), counted(sum(node.cpus for node in used), "CPU"), counted(len(cards), "GPU"))
+        counts = (
+            counted(len(used), "node"),
+            counted(sum(node.cpus for node in used), "CPU"),
+            counted(len(cards), "GPU"),
+        )
         return ", ".join(counts) + (f" ({kinds})" if cards else "")
 
 
@@ -71,7 +76,9 @@ def read_cluster(home: Path) -> Cluster | None:
 
 
 def why_not_joined(home: Path) -> str:
-    """Says why the last worker could not join its cluster and ended; empty if it could, or runs are carried out on this machine."""
+    """Says why the last worker could not join its cluster and ended; empty if it could, or runs are carried out on this
+    machine.
+    """
     cluster = read_cluster(home)
     return cluster.waits if cluster and not cluster.nodes else ""
 

@@ -1,6 +1,7 @@
 """Divides the cores of this machine into shares: one run per share, each pinned to its own cores with as many threads.
 
-In: the machine, and what a person asks for. Out: how many runs and threads; the next run's slot, which names its cores; a pinned process.
+In: the machine, and what a person asks for. Out: how many runs and threads; the next run's slot, which names its cores;
+a pinned process.
 """
 
 import contextlib
@@ -36,7 +37,9 @@ class Shares:
     threads: int
     """Threads of each run."""
     pinned: bool = True
-    """Whether a run is pinned to its cores; false if the system cannot do so, or limits the time of all cores instead of their number."""
+    """Whether a run is pinned to its cores; false if the system cannot do so, or limits the time of all cores instead
+    of their number.
+    """
 
     @property
     def warning(self) -> str | None:
@@ -45,27 +48,35 @@ class Shares:
         if wanted <= len(self.cores):
             return None
         return (
-            f"{self.parallel} runs at once with {counted(self.threads, 'thread')} each are too many for {len(self.cores)}"
+            f"{self.parallel} runs at once with {counted(self.threads, 'thread')} each are too many for "
+            f"{len(self.cores)}"
             " cores: the runs slow each other down, and their times cannot be compared with those of other runs."
         )
 
     def next(self, going: Collection[str], busy: Iterable[float] = ()) -> str | None:
-        """Returns the slot of one more run beside those on the slots ``going``, on the least busy cores; None if no slot is free.
+        """Returns the slot of one more run beside those on the slots ``going``, on the least busy cores; None if no
+        slot is free.
 
         ``busy`` is ``busy_percent()``.
         """
         held = Counter(core for slot in going for core in cores_of(slot, self.cores))
-        together = -(-self.parallel * self.threads // len(self.cores))  # runs per core; 1 unless more threads than cores were asked for
+        together = -(
+            -self.parallel * self.threads // len(self.cores)
+        )  # runs per core; 1 unless more threads than cores were asked for
         free = [core for core in self.cores if held[core] < together]
         if len(going) >= self.parallel or len(free) < self.threads:
             return None
         load = dict(enumerate(busy))
-        free.sort(key=lambda core: (held[core], load.get(core, 0.0) > BUSY_PERCENT))  # stable: neighbours stay neighbours
+        free.sort(
+            key=lambda core: (held[core], load.get(core, 0.0) > BUSY_PERCENT)
+        )  # stable: neighbours stay neighbours
         return name_of(free[: self.threads])
 
 
 def busy_percent() -> list[float]:
-    """Returns how busy each core was since the last call, in per cent, by its number; empty if the system does not tell."""
+    """Returns how busy each core was since the last call, in per cent, by its number; empty if the system does not
+    tell.
+    """
     try:
         return psutil.cpu_percent(percpu=True)  # type: ignore[no-any-return]
     except OSError:
@@ -82,8 +93,14 @@ def divide(parallel: int | None = None, threads: int | None = None) -> Shares:
     usable = len(cores) if quota is None else max(1, min(len(cores), int(quota)))
     if threads is None:
         told = re.match(r"\d+", os.environ.get("OMP_NUM_THREADS", ""))  # a shell or a cluster may have set it
-        threads = max(1, usable // parallel) if parallel else min(usual_threads(usable), int(told[0] if told else 0) or usable)
-    require(threads <= usable, f"--threads is {threads}, and a run here can have {usable} cores. Ask for {usable} or fewer.")
+        threads = (
+            max(1, usable // parallel)
+            if parallel
+            else min(usual_threads(usable), int(told[0] if told else 0) or usable)
+        )
+    require(
+        threads <= usable, f"--threads is {threads}, and a run here can have {usable} cores. Ask for {usable} or fewer."
+    )
     pinned = hasattr(os, "sched_setaffinity") and usable == len(cores)
     return Shares(cores[:usable], parallel or max(1, usable // threads), threads, pinned)
 
@@ -123,7 +140,8 @@ def cores_of(slot: str, every: Collection[int]) -> set[int]:
 
 
 def stay_on(cores: Collection[int], threads: int) -> None:
-    """Pins this process and its children to ``cores`` (empty: unchanged) and limits their threads. Call it while there is one thread.
+    """Pins this process and its children to ``cores`` (empty: unchanged) and limits their threads. Call it while there
+    is one thread.
 
     Sets the number of threads in loaded libraries, and in the environment for libraries loaded later.
     """

@@ -1,7 +1,7 @@
 """Quick checks of what runs need on this machine, each with what to do about a problem.
 
-In: a workspace. Out: checks. Loads no torch, whose import alone takes longer than all the checks; its version and that of its CUDA are read
-from the package's files. Nothing leaves the machine unless ``online`` is true.
+In: a workspace. Out: checks. Loads no torch, whose import alone takes longer than all the checks; its version and that
+of its CUDA are read from the package's files. Nothing leaves the machine unless ``online`` is true.
 """
 
 import os
@@ -75,14 +75,24 @@ def _software() -> Iterator[Check]:
     for family in FAMILIES.values():
         there, tested = family.upstream.installed, ", ".join(family.upstream.tested)
         if there is None:
-            yield Check(family.name, "note", f"{family.distribution} is not installed", f"To use {family.name}, run: {family.install}")
+            yield Check(
+                family.name,
+                "note",
+                f"{family.distribution} is not installed",
+                f"To use {family.name}, run: {family.install}",
+            )
         elif not family.upstream.is_tested:
             advice = f"Runs use the package's own code without our shortcuts, which takes longer. Tested: {tested}."
             yield Check(family.name, "note", f"{family.distribution} {there} is not among the tested versions", advice)
         else:
             yield Check(family.name, "ok", f"{family.distribution} {there} (tested: {tested})")
     if unmet := list(_unmet()):
-        yield Check("Other packages", "problem", "; ".join(unmet), "Install LoRA Lab again, which brings the versions that it needs.")
+        yield Check(
+            "Other packages",
+            "problem",
+            "; ".join(unmet),
+            "Install LoRA Lab again, which brings the versions that it needs.",
+        )
     else:
         yield Check("Other packages", "ok", "all required packages are installed in matching versions")
 
@@ -112,11 +122,15 @@ def _torch() -> Check:
 
 
 def _made_for(what: str) -> str | None:
-    """Reads from torch's ``version.py`` the version of CUDA (or ``hip``, ``xpu``) that it was built for; None for a build without."""
+    """Reads from torch's ``version.py`` the version of CUDA (or ``hip``, ``xpu``) that it was built for; None for a
+    build without.
+    """
     spec = find_spec("torch")
     if spec is None or spec.origin is None:
         return None
-    found = re.search(rf"^{what}\b[^=\n]*= *'([\d.]+)", Path(spec.origin).with_name("version.py").read_text(), re.MULTILINE)
+    found = re.search(
+        rf"^{what}\b[^=\n]*= *'([\d.]+)", Path(spec.origin).with_name("version.py").read_text(), re.MULTILINE
+    )
     return found[1] if found else None
 
 
@@ -130,7 +144,12 @@ def _other_gpu() -> Iterator[Check]:
     try:
         if name:
             found = describe_device(resolve_device(name))
-            yield Check(name, "ok", f"{found} gives the CPU's numbers in a small training step", f"'auto' never takes it: choose {name}.")
+            yield Check(
+                name,
+                "ok",
+                f"{found} gives the CPU's numbers in a small training step",
+                f"'auto' never takes it: choose {name}.",
+            )
     except TabTuneError as error:
         yield Check(name or "GPU", "note", str(error), "Runs use the CPU.")
 
@@ -152,8 +171,16 @@ def _gpus() -> Iterator[Check]:
         yield Check("NVIDIA driver", "ok", found)
     names, memory = card_names(), card_memory()
     if not names:
-        why = "torch has no CUDA" if cuda is None else f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES')!r}"
-        advice = "Install the CUDA build of torch from pytorch.org." if cuda is None else "Name GPUs of this machine in it, or unset it."
+        why = (
+            "torch has no CUDA"
+            if cuda is None
+            else f"CUDA_VISIBLE_DEVICES is {os.environ.get('CUDA_VISIBLE_DEVICES')!r}"
+        )
+        advice = (
+            "Install the CUDA build of torch from pytorch.org."
+            if cuda is None
+            else "Name GPUs of this machine in it, or unset it."
+        )
         yield Check("GPUs", "note", f"{told.gpus} here, but runs cannot use them: {why}", advice)
     for place, (name, room) in enumerate(zip(names, memory, strict=True)):
         free = "memory unknown" if room is None else f"{room[0] / 1e9:,.1f} of {room[1] / 1e9:,.1f} GB free"
@@ -162,11 +189,23 @@ def _gpus() -> Iterator[Check]:
 
 def _silent() -> Check:
     if seen := count_cards():
-        advice = "Runs use it, without the driver's readings of memory. In a container, allow the driver capability 'utility'."
-        return Check("NVIDIA driver", "note", f"it does not answer (NVML), but torch sees {counted(seen, 'GPU')}", advice)
+        advice = (
+            "Runs use it, without the driver's readings of memory. In a container, allow the driver capability "
+            "'utility'."
+        )
+        return Check(
+            "NVIDIA driver", "note", f"it does not answer (NVML), but torch sees {counted(seen, 'GPU')}", advice
+        )
     if any(Path("/proc/driver/nvidia").glob("gpus/*")):
-        return Check("NVIDIA driver", "problem", "a GPU is here, but its driver does not answer (NVML)", "Install the driver again.")
-    return Check("NVIDIA driver", "note", "no driver answers (NVML)", "Runs use the CPU, which is enough for the small models.")
+        return Check(
+            "NVIDIA driver",
+            "problem",
+            "a GPU is here, but its driver does not answer (NVML)",
+            "Install the driver again.",
+        )
+    return Check(
+        "NVIDIA driver", "note", "no driver answers (NVML)", "Runs use the CPU, which is enough for the small models."
+    )
 
 
 def _weights() -> Iterator[Check]:
@@ -174,24 +213,40 @@ def _weights() -> Iterator[Check]:
         cards = [card for card in CATALOGUE.values() if card.family is family]
         everything = [(card, weights) for card in cards for weights in card.weights.values()]
         damaged = sorted(
-            {weights.file for _, weights in everything if weights.repository is None and not (WEIGHTS / weights.file).exists()}
+            {
+                weights.file
+                for _, weights in everything
+                if weights.repository is None and not (WEIGHTS / weights.file).exists()
+            }
         )
         if damaged:
-            yield Check(f"{family.name} weights", "problem", f"missing: {', '.join(damaged)}", "Install LoRA Lab again.")
+            yield Check(
+                f"{family.name} weights", "problem", f"missing: {', '.join(damaged)}", "Install LoRA Lab again."
+            )
             continue
         here = {card.title: f"{card.title} ({card.licence})" for card, weights in everything if is_here(weights)}
         named = {card.title: f"{card.title} ({card.licence})" for card, weights in everything if weights.by_path}
         absent = [card.title for card in cards if card.title not in {**here, **named}]
         told = {"here": here.values(), "not here": absent, "only by path": named.values()}
         found = "; ".join(f"{where}: {', '.join(titles)}" for where, titles in told.items() if titles)
-        yield Check(f"{family.name} weights", "ok", found, "Missing weights are downloaded when you choose the model." if absent else "")
+        yield Check(
+            f"{family.name} weights",
+            "ok",
+            found,
+            "Missing weights are downloaded when you choose the model." if absent else "",
+        )
 
 
 def _hub(*, online: bool) -> Check:
     from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 
     if HF_HUB_OFFLINE:
-        return Check("Hugging Face", "note", "HF_HUB_OFFLINE is set: nothing is downloaded", "Unset it to download a released model.")
+        return Check(
+            "Hugging Face",
+            "note",
+            "HF_HUB_OFFLINE is set: nothing is downloaded",
+            "Unset it to download a released model.",
+        )
     if not online:
         return Check("Hugging Face", "ok", "not checked; 'loralab doctor --online' checks it")
     try:
@@ -202,7 +257,9 @@ def _hub(*, online: bool) -> Check:
         pass  # it answers
     except (OSError, ValueError, HTTPException) as error:  # ValueError: HF_ENDPOINT is not an address
         why = getattr(error, "reason", None) or error
-        advice = "Only models whose weights are here work. Behind a proxy set https_proxy; to use a mirror set HF_ENDPOINT."
+        advice = (
+            "Only models whose weights are here work. Behind a proxy set https_proxy; to use a mirror set HF_ENDPOINT."
+        )
         return Check("Hugging Face", "note", f"{ENDPOINT} cannot be reached: {why}", advice)
     return Check("Hugging Face", "ok", f"{ENDPOINT} answers")
 
@@ -215,11 +272,18 @@ def _room(home: Path) -> Iterator[Check]:
             continue
         few = disk.free_bytes < SPARE_BYTES
         found = f"{path}: {disk.free_bytes / 1e9:,.1f} of {disk.total_bytes / 1e9:,.1f} GB free"
-        yield Check(name, "note" if few else "ok", found, "Large tables and models need more. Delete what is not needed." if few else "")
+        yield Check(
+            name,
+            "note" if few else "ok",
+            found,
+            "Large tables and models need more. Delete what is not needed." if few else "",
+        )
     available, total = machine_memory()
     few = available < SPARE_BYTES
     found = f"{available / 1e9:,.1f} of {total / 1e9:,.1f} GB available, {os.cpu_count()} processors"
-    yield Check("Memory", "note" if few else "ok", found, "A run takes 0.5 GB and more. End other programs." if few else "")
+    yield Check(
+        "Memory", "note" if few else "ok", found, "A run takes 0.5 GB and more. End other programs." if few else ""
+    )
 
 
 def _workspace(home: Path) -> Iterator[Check]:
@@ -241,7 +305,10 @@ def _workspace(home: Path) -> Iterator[Check]:
     if worker is None:
         how = "was stopped" if is_stopped(home) else "does not run"
         yield Check(
-            "Worker", "note" if waiting else "ok", f"{how}; the pages and commands start it", "Start it: loralab worker" if waiting else ""
+            "Worker",
+            "note" if waiting else "ok",
+            f"{how}; the pages and commands start it",
+            "Start it: loralab worker" if waiting else "",
         )
     elif worker.suspended:
         advice = f"Let it go on with 'kill -CONT {worker.pid}', or end it with 'kill -9 {worker.pid}'."

@@ -1,6 +1,8 @@
-"""Sends a message when a sweep has ended, to an address that a person named, such as a chat's. Sends nothing without an address.
+"""Sends a message when a sweep has ended, to an address that a person named, such as a chat's. Sends nothing without an
+address.
 
-In: sweeps as the worker sees them. Out: one small JSON document per ended sweep, by POST; a message that cannot be delivered is logged.
+In: sweeps as the worker sees them. Out: one small JSON document per ended sweep, by POST; a message that cannot be
+delivered is logged.
 """
 
 import json
@@ -29,11 +31,18 @@ def checked_address(address: str) -> str:
     """
     try:
         parts = urlsplit(address)
-        whole = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and re.fullmatch(r"[!-~]+", address)
+        whole = (
+            parts.scheme in ("http", "https")
+            and parts.hostname
+            and parts.port != 0
+            and re.fullmatch(r"[!-~]+", address)
+        )
     except ValueError:  # wrong brackets, or a port that is not a number up to 65535
         whole = None
     if not whole:
-        raise SettingError(f"The address to notify is {address!r}; it must begin with http:// or https:// and name a host.")
+        raise SettingError(
+            f"The address to notify is {address!r}; it must begin with http:// or https:// and name a host."
+        )
     return address
 
 
@@ -46,7 +55,9 @@ class EndMessages:
         self._sending: list[threading.Thread] = []
 
     def look(self, sweeps: Sequence[Sweep]) -> None:
-        """Compares the sweeps with those of the last call and sends messages in threads of their own; call it repeatedly."""
+        """Compares the sweeps with those of the last call and sends messages in threads of their own; call it
+        repeatedly.
+        """
         going = {sweep.id for sweep in sweeps if not ENDED.issuperset(sweep.counts)}
         for sweep in sweeps:
             if sweep.id in self._going - going:
@@ -66,8 +77,17 @@ class EndMessages:
             request = urllib.request.Request(self.address, body, headers)
             with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS):
                 pass
-        except (OSError, ValueError, HTTPException) as error:  # an unreachable address or an invalid answer, for example
-            _log.warning("The end of sweep %s could not be told to %s: %s", content["sweep"], urlsplit(self.address).hostname, error)
+        except (
+            OSError,
+            ValueError,
+            HTTPException,
+        ) as error:  # an unreachable address or an invalid answer, for example
+            _log.warning(
+                "The end of sweep %s could not be told to %s: %s",
+                content["sweep"],
+                urlsplit(self.address).hostname,
+                error,
+            )
 
 
 def message(sweep: Sweep) -> dict[str, Any]:

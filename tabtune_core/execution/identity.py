@@ -1,7 +1,8 @@
-"""Whether a pid still belongs to the process that we recorded, according to the kernel; setting the clock does not change the answer.
+"""Whether a pid still belongs to the process that we recorded, according to the kernel; setting the clock does not
+change the answer.
 
-In: a pid, and the identity recorded with it. Out: whether that very process exists. Signal only a process that is ``alive`` here: the
-kernel reuses pids, and in another container the same pid is another process.
+In: a pid, and the identity recorded with it. Out: whether that very process exists. Signal only a process that is
+``alive`` here: the kernel reuses pids, and in another container the same pid is another process.
 """
 
 import contextlib
@@ -12,15 +13,18 @@ from typing import Literal
 import psutil
 
 Found = Literal["alive", "gone", "other", "unknown"]
-"""``alive``: that very process runs, or is suspended. ``gone``: it has ended, and nothing else has its pid. ``other``: it has ended, and
-another process has its pid, or this machine was restarted. ``unknown``: a process may be it, and this cannot be decided."""
+"""``alive``: that very process runs, or is suspended. ``gone``: it has ended, and nothing else has its pid. ``other``:
+it has ended, and another process has its pid, or this machine was restarted. ``unknown``: a process may be it, and this
+cannot be decided.
+"""
 PROC = Path("/proc")
 ENDED_STATES = ("Z", "X")
 NOT_SAID = "-"
 
 
 def identity_of(pid: int) -> str | None:
-    """Returns a text that is unique to a process: its start in ticks since boot, the boot id and the pid namespace; None: not running.
+    """Returns a text that is unique to a process: its start in ticks since boot, the boot id and the pid namespace;
+    None: not running.
 
     Without ``/proc`` the start is psutil's, in unix seconds.
     """
@@ -29,7 +33,9 @@ def identity_of(pid: int) -> str | None:
 
 
 def found(pid: int | None, identity: str | None) -> Found:
-    """Says what became of a process recorded as ``pid`` and ``identity``; an earlier version recorded the identity None."""
+    """Says what became of a process recorded as ``pid`` and ``identity``; an earlier version recorded the identity
+    None.
+    """
     if not pid:
         return "gone"
     written = (identity or "").split()

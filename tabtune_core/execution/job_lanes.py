@@ -1,7 +1,8 @@
-"""The worker's jobs: one at a time in each lane, beside the runs; ended when a person cancels them or their time is over.
+"""The worker's jobs: one at a time in each lane, beside the runs; ended when a person cancels them or their time is
+over.
 
-In: queued jobs and requests to cancel. Out: jobs that have ended. A job whose process was interrupted is not queued again: a person who
-still wants its result asks again.
+In: queued jobs and requests to cancel. Out: jobs that have ended. A job whose process was interrupted is not queued
+again: a person who still wants its result asks again.
 """
 
 import contextlib
@@ -59,7 +60,9 @@ class JobLanes:
                 continue
             state = found(job.pid, job.identity)
             # claimed here, or by a worker that is gone, and no process began, which would have made the folder
-            if job.pid and (job.pid == os.getpid() or (state in ("gone", "other") and not self.store.job_dir(job.id).exists())):
+            if job.pid and (
+                job.pid == os.getpid() or (state in ("gone", "other") and not self.store.job_dir(job.id).exists())
+            ):
                 self.store.unclaim_job(job.id, job.pid)
                 continue
             watched = Watched(job.id, job.pid or 0, job.identity, None, kind_of(job.kind).lane)
@@ -78,7 +81,10 @@ class JobLanes:
                 self._close(watched)
 
     def end_all(self, why: str) -> list[str]:
-        """Ends running jobs as 'interrupted'. Returns the ids of those left running, whose process may be somebody else's."""
+        """Ends running jobs as 'interrupted'.
+
+        Returns the ids of those left running, whose process may be somebody else's.
+        """
         left = []
         for job in self.store.jobs(status="running"):
             if end(job.pid, job.identity):
@@ -92,7 +98,9 @@ class JobLanes:
         claimed = self.store.claim_job(pid, identity_of(pid), lane)
         if claimed is None:
             return
-        process = self.context.Process(target=job_child, args=(self.store.home, claimed.id, self.program), name=f"job-{claimed.id}")
+        process = self.context.Process(
+            target=job_child, args=(self.store.home, claimed.id, self.program), name=f"job-{claimed.id}"
+        )
         if (watched := start(process, claimed.id, lane)) is None:
             self.store.unclaim_job(claimed.id, pid)
             time.sleep(AGAIN_SECONDS)
@@ -119,7 +127,10 @@ class JobLanes:
         return None
 
     def _press(self, watched: Watched, job: Job | None) -> None:
-        """Signals a job that should end. A cancelled or overdue job gets no grace time, because it has nothing to save."""
+        """Signals a job that should end.
+
+        A cancelled or overdue job gets no grace time, because it has nothing to save.
+        """
         if job is None or job.status in JOB_ENDED:
             press(watched, "end")
         elif job.wish == "cancel":
@@ -143,8 +154,10 @@ class JobLanes:
             self.store.finish_job(job.id, "cancelled")
         elif "limit" in watched.asked:
             over = (
-                f"It was ended after {self._minutes(job):g} minutes, the longest that it may take. Ask for less at once, or allow it more"
-                " time with 'loralab worker --job-minutes', or with the same flag in TABTUNE_WORKER for a worker that the pages start."
+                f"It was ended after {self._minutes(job):g} minutes, the longest that it may take. Ask for less at "
+                "once, or allow it more"
+                " time with 'loralab worker --job-minutes', or with the same flag in TABTUNE_WORKER for a worker "
+                "that the pages start."
             )
             self.store.finish_job(job.id, "failed", error=over)
         else:

@@ -1,7 +1,8 @@
 """The executor of this machine: forks one process per task, which writes to the store itself and outlives its worker.
 
 One task at a time runs on each GPU and on each share of the CPU's cores, so that its time and memory are its own.
-In: runs of the queue. Out: processes on slots; signals, never to a process that may be another program's; why a process ended.
+In: runs of the queue. Out: processes on slots; signals, never to a process that may be another program's; why a process
+ended.
 """
 
 import contextlib
@@ -31,10 +32,12 @@ from tabtune_core.store.runs import RunStore
 
 
 def slots_of(device: str, cards: int) -> list[str]:
-    """Returns the slots that suit a setting ``device``, the preferred one first; ``cpu`` stands for any share of the cores.
+    """Returns the slots that suit a setting ``device``, the preferred one first; ``cpu`` stands for any share of the
+    cores.
 
-    A run that asks for a missing NVIDIA GPU gets a slot of the CPU, and its process reports the error; if the driver does not answer, it
-    gets the slot of that GPU. 'auto' gets a slot of the CPU if no NVIDIA GPU is counted, and then its process uses the CPU.
+    A run that asks for a missing NVIDIA GPU gets a slot of the CPU, and its process reports the error; if the driver
+    does not answer, it gets the slot of that GPU. 'auto' gets a slot of the CPU if no NVIDIA GPU is counted, and then
+    its process uses the CPU.
 
     >>> slots_of("auto", 2), slots_of("cuda", 2), slots_of("cpu", 2), slots_of("auto", 0), slots_of("cuda:7", 2), slots_of("mps", 0)
     (['cuda:0', 'cuda:1'], ['cuda:0'], ['cpu'], ['cpu'], ['cpu'], ['mps:0'])
@@ -54,11 +57,16 @@ _log = logging.getLogger(__name__)
 
 
 class LocalExecutor:
-    """Processes of this machine. ``experiment`` is the module whose ``run_experiment`` carries out a run; ``shares`` divides the cores."""
+    """Processes of this machine.
+
+    ``experiment`` is the module whose ``run_experiment`` carries out a run; ``shares`` divides the cores.
+    """
 
     name = LOCAL
 
-    def __init__(self, store: RunStore, context: ForkServerContext, experiment: str, *, shares: Shares | None = None) -> None:
+    def __init__(
+        self, store: RunStore, context: ForkServerContext, experiment: str, *, shares: Shares | None = None
+    ) -> None:
         self.store, self.context, self.experiment = store, context, experiment
         self.shares = shares or divide()
         self.cards = count_cards()
@@ -74,10 +82,12 @@ class LocalExecutor:
     def place(self, queued: Sequence[Run], going: Sequence[Watched]) -> Placement | None:
         """Chooses the first run that suits a free slot.
 
-        A run that suits several GPUs gets one that no other queued run asks for by name, if such a GPU is free. If a run on the CPU does
-        not fit in memory, all later runs on the CPU wait too; otherwise it might never start.
+        A run that suits several GPUs gets one that no other queued run asks for by name, if such a GPU is free. If a
+        run on the CPU does not fit in memory, all later runs on the CPU wait too; otherwise it might never start.
         """
-        self.cards = count_cards() or self.cards  # a GPU may be lost; if all are, a run ends with an error and does not move to the CPU
+        self.cards = (
+            count_cards() or self.cards
+        )  # a GPU may be lost; if all are, a run ends with an error and does not move to the CPU
         taken, beside = {task.slot for task in going}, [task for task in going if is_on_cpu(task.slot)]
         on_cpu = self.shares.next([task.slot for task in beside], busy_percent())
         fitting = [slots_of(run.settings.device, self.cards) for run in queued]
@@ -92,7 +102,9 @@ class LocalExecutor:
         return None
 
     def _fits(self, beside: Sequence[Watched], run: Run) -> bool:
-        """Whether free memory suffices for the run and for the expected growth of the others; a run without others always fits."""
+        """Whether free memory suffices for the run and for the expected growth of the others; a run without others
+        always fits.
+        """
         if not beside:
             return True
         need, free = self.need_of(run.id), machine_memory()[0]
@@ -102,7 +114,10 @@ class LocalExecutor:
         if self.waits != run.id:
             self.waits = run.id
             told = (run.id, need / 1e9, to_come / 1e9, free / 1e9)
-            _log.info("Run %s waits: it needs about %.1f GB, those that go on may take %.1f GB more, and %.1f GB are free.", *told)
+            _log.info(
+                "Run %s waits: it needs about %.1f GB, those that go on may take %.1f GB more, and %.1f GB are free.",
+                *told,
+            )
         return False
 
     def start(self, run: Run, placement: Placement) -> Watched | None:
@@ -141,7 +156,9 @@ class LocalExecutor:
         return end(task.pid, task.identity)
 
     def collect(self, task: Watched) -> Ended:
-        """Ends processes that the task started, which would keep the device's memory; its files are in their place already."""
+        """Ends processes that the task started, which would keep the device's memory; its files are in their place
+        already.
+        """
         if task.identity and found(task.pid, task.identity) == "gone":
             signal_group(task.pid, signal.SIGKILL)
         return Ended(*cause(task, "run"))
@@ -150,7 +167,9 @@ class LocalExecutor:
         """Does nothing: the tasks write to the store themselves."""
 
     def wait(self, tasks: Sequence[Watched], jobs: Sequence[int], timeout_seconds: float) -> bool:
-        """Waits for the end of a process; the end of an adopted one, which is not a child of this process, is not noticed."""
+        """Waits for the end of a process; the end of an adopted one, which is not a child of this process, is not
+        noticed.
+        """
         return bool(wait([*(task.process.sentinel for task in tasks if task.process), *jobs], timeout=timeout_seconds))
 
 

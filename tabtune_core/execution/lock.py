@@ -1,7 +1,8 @@
 """One worker per workspace: finds which worker holds the lock, asks it to leave, and starts one if none runs.
 
-The kernel's lock on ``worker.lock`` decides, so it cannot go stale and works across containers; the content of the file only says whose it
-is. A worker is asked to leave by a file instead of a signal, which also works from another container.
+The kernel's lock on ``worker.lock`` decides, so it cannot go stale and works across containers; the content of the file
+only says whose it is. A worker is asked to leave by a file instead of a signal, which also works from another
+container.
 """
 
 import fcntl
@@ -25,7 +26,9 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def code_version(package: Path = PACKAGE) -> str:
-    """Returns the version of the code on disk, which a new process would load: the package's version and 8 digits of its sources' hash."""
+    """Returns the version of the code on disk, which a new process would load: the package's version and 8 digits of
+    its sources' hash.
+    """
     digest = hashlib.sha256()
     for path in sorted((*package.rglob("*.py"), *package.rglob("*.sql"))):
         digest.update(f"{path.relative_to(package)}\0".encode())
@@ -83,7 +86,8 @@ class WorkerLock:
             self._file = os.open(home / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
             raise StoreError(
-                f"No worker can run in the workspace {home}: {error}. Choose another folder with --home or TABTUNE_HOME."
+                f"No worker can run in the workspace {home}: {error}. Choose another folder with --home or "
+                "TABTUNE_HOME."
             ) from error
 
     def take(self, patience_seconds: float = TAKE_SECONDS) -> bool:
@@ -119,7 +123,10 @@ class WorkerLock:
     def asked_to_leave(self, *, when_idle: bool = False) -> bool:
         """Whether this very worker was asked to end, at once or ``when_idle``."""
         try:
-            return self._mine is not None and (self._home / LEAVE).read_text() == f"{self._mine.identity}{WHEN_IDLE * when_idle}"
+            return (
+                self._mine is not None
+                and (self._home / LEAVE).read_text() == f"{self._mine.identity}{WHEN_IDLE * when_idle}"
+            )
         except (OSError, ValueError):  # there is no such file, or it is damaged
             return False
 
@@ -155,7 +162,8 @@ def _written(content: bytes) -> Holder:
 
 
 def ask_to_leave(home: Path, worker: Holder, *, when_idle: bool = False) -> bool:
-    """Asks a worker to end: ``when_idle`` once nothing waits or runs, else at once, leaving its runs to the next worker.
+    """Asks a worker to end: ``when_idle`` once nothing waits or runs, else at once, leaving its runs to the next
+    worker.
 
     Returns False for a worker of an earlier version, which cannot be asked.
     """
@@ -166,7 +174,9 @@ def ask_to_leave(home: Path, worker: Holder, *, when_idle: bool = False) -> bool
 
 
 def let_go(home: Path) -> None:
-    """Asks the worker that this process started, if it is still that of the workspace, to end once nothing waits or runs."""
+    """Asks the worker that this process started, if it is still that of the workspace, to end once nothing waits or
+    runs.
+    """
     started, worker = _started.get(home.absolute()), worker_of(home)
     if started is not None and worker is not None and worker.pid == started.pid and started.poll() is None:
         asked = (home / LEAVE).read_bytes() if (home / LEAVE).exists() else b""
@@ -190,12 +200,13 @@ def is_stopped(home: Path) -> bool:
 
 
 def ensure_worker(home: Path, *, exit_when_idle: bool = False, unless_stopped: bool = False) -> None:
-    """Starts a worker that outlives this process, unless one of this version runs; it replaces a worker of another version.
+    """Starts a worker that outlives this process, unless one of this version runs; it replaces a worker of another
+    version.
 
     This takes back ``stop_workers``; with ``unless_stopped``, nothing starts while a person has stopped the worker.
 
-    Two that start at once are harmless: the second ends itself. Queue the runs first: an idle worker checks the queue once more after it
-    has released the lock. While a worker that this process started is alive, no other is started.
+    Two that start at once are harmless: the second ends itself. Queue the runs first: an idle worker checks the queue
+    once more after it has released the lock. While a worker that this process started is alive, no other is started.
 
     Raises:
         MovedError: there is no workspace.

@@ -1,6 +1,7 @@
 """Estimates the memory that queued runs will need, from facts about their table, without opening it.
 
-In: a run that starts on the CPU. Out: bytes, approximately. The worker loads what this needs, such as pandas, with the first estimate.
+In: a run that starts on the CPU. Out: bytes, approximately. The worker loads what this needs, such as pandas, with the
+first estimate.
 """
 
 from collections.abc import Callable

@@ -22,7 +22,8 @@ from tabtune_core.store.run_row import Run
 GRACE_SECONDS = 10.0
 """How long a run's process may take to cancel, and any process to exit once its row has ended, before it is sent TERM.
 
-A stop has no such limit, because the run still evaluates, packs and verifies its result; a person can cancel instead."""
+A stop has no such limit, because the run still evaluates, packs and verifies its result; a person can cancel instead.
+"""
 KILL_SECONDS = 5.0
 """From TERM to KILL."""
 
@@ -52,23 +53,34 @@ class Watched:
 
 
 def start(process: ForkServerProcess, for_id: str, slot: str) -> Watched | None:
-    """Starts the process of a run or job; None if the forkserver was killed: multiprocessing starts another with the next process."""
+    """Starts the process of a run or job; None if the forkserver was killed: multiprocessing starts another with the
+    next process.
+    """
     try:
         process.start()
     except (EOFError, OSError) as error:
-        _log.warning("No process could be started (%s).", shortage_of(error, starting=True) or str(error) or "the forkserver is gone")
+        _log.warning(
+            "No process could be started (%s).",
+            shortage_of(error, starting=True) or str(error) or "the forkserver is gone",
+        )
         return None
     assert process.pid is not None
     return Watched(for_id, process.pid, identity_of(process.pid), process, slot)
 
 
 def state_of(watched: Watched, row: Run | Job | None) -> Found:
-    """Says what became of a process; that of an adopted run or job is the one in its ``row``, which it may have recorded only now."""
+    """Says what became of a process; that of an adopted run or job is the one in its ``row``, which it may have
+    recorded only now.
+    """
     if watched.process is None and row is not None and row.pid and row.identity:
         watched.pid, watched.identity = row.pid, row.identity
-    exitcode = watched.process.exitcode if watched.process else None  # before ``found``: a process that ends in between is gone
+    exitcode = (
+        watched.process.exitcode if watched.process else None
+    )  # before ``found``: a process that ends in between is gone
     state = found(watched.pid, watched.identity)
-    if state == "alive" and exitcode is not None:  # it means that the forkserver is gone; the pid still identifies the process
+    if (
+        state == "alive" and exitcode is not None
+    ):  # it means that the forkserver is gone; the pid still identifies the process
         watched.process = None
     return state
 
@@ -98,7 +110,9 @@ def signal_group(pid: int, number: signal.Signals) -> None:
 
 
 def cause(watched: Watched, what: Literal["run", "job"]) -> tuple[str, str]:
-    """Says why a process that reported no error is gone, and what to do; the latter is empty if memory is the likely cause."""
+    """Says why a process that reported no error is gone, and what to do; the latter is empty if memory is the likely
+    cause.
+    """
     if watched.process:
         watched.process.join(timeout=1)  # the forkserver, its parent, may not have reported its exit status yet
     exitcode = watched.process.exitcode if watched.process else None

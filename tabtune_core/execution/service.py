@@ -1,7 +1,8 @@
-"""The worker's process: takes the workspace's lock, works until it is told to leave, and makes way for a worker of another version.
+"""The worker's process: takes the workspace's lock, works until it is told to leave, and makes way for a worker of
+another version.
 
-In: a workspace. Out: the workspace with nothing left to do, and without the remains of killed processes. The worker outlives the dashboard;
-its children outlive the worker, and a new one adopts them.
+In: a workspace. Out: the workspace with nothing left to do, and without the remains of killed processes. The worker
+outlives the dashboard; its children outlive the worker, and a new one adopts them.
 """
 
 import contextlib
@@ -24,7 +25,15 @@ from tabtune_core.execution.executor import OpenExecutor
 from tabtune_core.execution.forkserver import EXPERIMENT, JOBS, forkserver, start_early
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.local import LocalExecutor
-from tabtune_core.execution.lock import MAKE_WAY_SECONDS, TAKE_SECONDS, WorkerLock, ask_to_leave, is_stopped, want_worker, worker_of
+from tabtune_core.execution.lock import (
+    MAKE_WAY_SECONDS,
+    TAKE_SECONDS,
+    WorkerLock,
+    ask_to_leave,
+    is_stopped,
+    want_worker,
+    worker_of,
+)
 from tabtune_core.execution.on_ray.node_files import drop_arriving
 from tabtune_core.execution.worker import Worker
 from tabtune_core.scratch import scratch_folder, sweep
@@ -54,11 +63,11 @@ def run_worker(
 ) -> None:
     """Works until SIGTERM or SIGINT, until asked to leave or, with ``exit_when_idle``, until the queue is empty.
 
-    Returns at once if the workspace has a worker of this version; takes over from a worker of another version. If it leaves running
-    children behind, it exits the process itself, because multiprocessing would wait for them. With ``resume``, a run whose process is gone
-    is queued again once. ``job_minutes`` limits jobs of some kinds. ``notify`` is the address that is told when a sweep ends. Takes back
-    ``lock.stop_workers``; with ``unless_stopped``, as a program starts it, returns at once if a person has stopped the worker, and makes
-    no new workspace.
+    Returns at once if the workspace has a worker of this version; takes over from a worker of another version. If it
+    leaves running children behind, it exits the process itself, because multiprocessing would wait for them. With
+    ``resume``, a run whose process is gone is queued again once. ``job_minutes`` limits jobs of some kinds. ``notify``
+    is the address that is told when a sweep ends. Takes back ``lock.stop_workers``; with ``unless_stopped``, as a
+    program starts it, returns at once if a person has stopped the worker, and makes no new workspace.
 
     Raises:
         SettingError: ``notify`` is not an address.
@@ -66,7 +75,9 @@ def run_worker(
         ClusterError: the executor needs a cluster that is not there.
     """
     messages = EndMessages(notify)
-    once_there_is_room = partial(patiently, seconds=math.inf, say=lambda lack: _log.warning("%s This worker waits.", lack))
+    once_there_is_room = partial(
+        patiently, seconds=math.inf, say=lambda lack: _log.warning("%s This worker waits.", lack)
+    )
     store = once_there_is_room(lambda: RunStore(home, existing=unless_stopped))
     lock = WorkerLock(store.home)
     if not unless_stopped:
@@ -88,8 +99,12 @@ def run_worker(
     while once_there_is_room(lambda: lock.take(patience)):
         _log.info("Worker %d drains %s.", os.getpid(), store.home)
         try:
-            if worker is None:  # only with the lock: an executor ends processes that no row names, and tells the pages where runs go
-                worker = open_worker(store, lock, executor, experiment, jobs, messages, resume=resume, job_minutes=job_minutes)
+            if (
+                worker is None
+            ):  # only with the lock: an executor ends processes that no row names, and tells the pages where runs go
+                worker = open_worker(
+                    store, lock, executor, experiment, jobs, messages, resume=resume, job_minutes=job_minutes
+                )
                 start_early()
                 for number in (signal.SIGTERM, signal.SIGINT):
                     signal.signal(number, worker.leave)
@@ -129,7 +144,8 @@ def open_worker(
 
 
 def end_everything(home: Path, executor: OpenExecutor = LocalExecutor) -> list[str]:
-    """Ends everything that runs in a workspace without a worker. Returns the ids of what was left running: it may be another's process.
+    """Ends everything that runs in a workspace without a worker. Returns the ids of what was left running: it may be
+    another's process.
 
     Raises:
         StoreError: there is a worker.
@@ -137,7 +153,9 @@ def end_everything(home: Path, executor: OpenExecutor = LocalExecutor) -> list[s
     store = RunStore(home)
     lock = WorkerLock(store.home)
     if not lock.take():
-        raise StoreError(f"A new worker has taken {store.home}, so nothing was ended. End the pages, and stop it again.")
+        raise StoreError(
+            f"A new worker has taken {store.home}, so nothing was ended. End the pages, and stop it again."
+        )
     try:
         worker = open_worker(store, lock, executor)
         worker.reconcile()
@@ -153,8 +171,8 @@ FRESH_SECONDS = 10.0
 
 
 def sweep_up(store: RunStore) -> None:
-    """Deletes scratch folders of dead processes, rows to predict whose job has ended, files of cluster runs that did not arrive whole, and
-    states of trainings that ended or were deleted.
+    """Deletes scratch folders of dead processes, rows to predict whose job has ended, files of cluster runs that did
+    not arrive whole, and states of trainings that ended or were deleted.
     """
     sweep()
     for place in ("datasets", "adapters"):
@@ -162,7 +180,11 @@ def sweep_up(store: RunStore) -> None:
     for folder in store.home.glob("jobs/*"):
         sweep(folder)
     wanted = {str(job.arguments.get("rows")) for job in store.jobs() if job.status not in JOB_ENDED}
-    needed = {run.id for run in store.runs() if run.status not in ENDED or (run.status == "interrupted" and run.retried_as is None)}
+    needed = {
+        run.id
+        for run in store.runs()
+        if run.status not in ENDED or (run.status == "interrupted" and run.retried_as is None)
+    }
     for rows in store.home.glob("inputs/*"):
         with suppress(OSError):
             if rows.stem not in wanted and time.time() - rows.stat().st_mtime > FRESH_SECONDS:

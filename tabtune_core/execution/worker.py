@@ -1,4 +1,5 @@
-"""The worker's rules for every executor: starts queued runs, passes on requests, and keeps the rows of the store up to date.
+"""The worker's rules for every executor: starts queued runs, passes on requests, and keeps the rows of the store up to
+date.
 
 In: queued runs, jobs and requests. Out: runs and jobs that have ended. Never loads torch.
 """
@@ -30,14 +31,17 @@ AGAIN_SECONDS = 1.0
 """Wait before another try after a shortage, such as a full disk."""
 RECONCILE_SECONDS = 3.0
 SILENT_SECONDS = 60.0
-"""Time without a heartbeat after which a run counts as ended if its process cannot be identified, as after an upgrade or in another
-container. Such a process is never signalled."""
+"""Time without a heartbeat after which a run counts as ended if its process cannot be identified, as after an upgrade
+or in another container. Such a process is never signalled.
+"""
 FOREIGN = (
-    "The run was started by the executor '{executor}', and the present worker uses another one: whether the run goes on is unknown, so it"
+    "The run was started by the executor '{executor}', and the present worker uses another one: whether the run goes "
+    "on is unknown, so it"
     " is not started again here. A worker with --executor {executor} takes it over; Cancel gives it up."
 )
 UNSTARTED = (
-    f"For {PATIENCE_SECONDS:.0f} seconds no process could be started for it: the system ended each one, as happens when memory is short."
+    f"For {PATIENCE_SECONDS:.0f} seconds no process could be started for it: the system ended each one, as happens "
+    "when memory is short."
     " End other programs or give the container more memory, then resume it."
 )
 ENDED_BY_A_PERSON = "It was ended with 'loralab worker --stop --now'."
@@ -54,7 +58,9 @@ def leave_deleted_folder(home: Path) -> None:
 
 
 def _is_only_claimed(run: Run) -> bool:
-    """Whether this worker, or one that is gone, claimed the run and started no process for it, which would have written a heartbeat."""
+    """Whether this worker, or one that is gone, claimed the run and started no process for it, which would have written
+    a heartbeat.
+    """
     state = found(run.pid, run.identity)
     if run.pid == os.getpid() and state == "alive":
         return True
@@ -65,7 +71,14 @@ class Worker:
     """The running tasks, and the rules for starting, ending and closing them."""
 
     def __init__(
-        self, store: RunStore, lock: WorkerLock, executor: Executor[Any], lanes: JobLanes, messages: EndMessages, *, resume: bool = True
+        self,
+        store: RunStore,
+        lock: WorkerLock,
+        executor: Executor[Any],
+        lanes: JobLanes,
+        messages: EndMessages,
+        *,
+        resume: bool = True,
     ) -> None:
         self.store = store
         self.lock = lock
@@ -76,11 +89,16 @@ class Worker:
         self.tasks: list[Task] = []
         self.leaving = False
         self.lacking = ""
-        """What the machine lacked in the last turn; empty if nothing. Runs do not end because of it: everything is tried again."""
+        """What the machine lacked in the last turn; empty if nothing.
+
+        Runs do not end because of it: everything is tried again.
+        """
         self.unstarted: float | None = None
         """Since when no process could be started, in monotonic seconds."""
         self.heard: dict[str, tuple[object, float]] = {}
-        """For runs whose process cannot be identified: the heartbeat, and since when it has been the same, in monotonic seconds."""
+        """For runs whose process cannot be identified: the heartbeat, and since when it has been the same, in monotonic
+        seconds.
+        """
 
     def leave(self, number: int, frame: FrameType | None) -> None:
         """Signal handler: no new run is started."""
@@ -99,7 +117,9 @@ class Worker:
                 return
             leave_deleted_folder(self.store.home)
             lacked, self.lacking, started = self.lacking, "", False
-            self.tell_ends(lacked)  # before runs of an earlier worker end now: only sweeps that were seen running are announced
+            self.tell_ends(
+                lacked
+            )  # before runs of an earlier worker end now: only sweeps that were seen running are announced
             if time.monotonic() - reconciled >= RECONCILE_SECONDS:
                 reconciled = time.monotonic()
                 with self.surviving(lacked):
@@ -118,7 +138,9 @@ class Worker:
                 with self.surviving(lacked):
                     self.look_at(task)
             if self.lacking and ending:
-                time.sleep(AGAIN_SECONDS)  # a task that has ended but could not be closed would end the next wait at once
+                time.sleep(
+                    AGAIN_SECONDS
+                )  # a task that has ended but could not be closed would end the next wait at once
 
     def tell_ends(self, said: str = "") -> None:
         """Sends a message for each sweep that has ended, if a person named an address."""
@@ -162,7 +184,9 @@ class Worker:
             self.look_at(task)
         for unread in self.store.unreadable(status="running"):
             if unread.id not in known and self.is_silent(unread.id, unread.heartbeat):
-                self.store.finish(unread.id, "interrupted", error=f"It cannot be read: {unread.why}.")  # only ended runs can be deleted
+                self.store.finish(
+                    unread.id, "interrupted", error=f"It cannot be read: {unread.why}."
+                )  # only ended runs can be deleted
         self.lanes.reconcile(self.is_silent)
 
     def _look_at_another_executor(self, run: Run) -> None:
@@ -229,7 +253,10 @@ class Worker:
         return None
 
     def end_all(self) -> list[str]:
-        """Ends running runs and jobs as 'interrupted'. Returns the ids of those left running, whose process may be somebody else's."""
+        """Ends running runs and jobs as 'interrupted'.
+
+        Returns the ids of those left running, whose process may be somebody else's.
+        """
         left: list[str] = []
         for task in self.tasks:
             if self.executor.end(task):
@@ -250,7 +277,11 @@ class Worker:
         elif self.resume and not run.resumptions and not error:
             self.store.requeue(run.id, why.cause)
         else:
-            text = error or f"{why.cause} {why.way_out or memory_advice(run.settings, self.store.last_event(run.id, RunPlanned))}"
+            text = (
+                error
+                or f"{why.cause} "
+                f"{why.way_out or memory_advice(run.settings, self.store.last_event(run.id, RunPlanned))}"
+            )
             if not (error or why.way_out):  # so that pages recognise it as out of memory
                 self.store.append(run.id, RunFailed(text, FULL_MEMORY_CLASSES[0]))
             self.store.finish(run.id, "interrupted", error=text)

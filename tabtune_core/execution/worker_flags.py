@@ -1,6 +1,8 @@
-"""The command-line flags of a worker, and of programs that start one: which executor it uses and how it carries out runs.
+"""The command-line flags of a worker, and of programs that start one: which executor it uses and how it carries out
+runs.
 
-In: a parser, and the environment variable with flags for every worker started from here. Out: the flags, read and checked. Loads no Ray.
+In: a parser, and the environment variable with flags for every worker started from here. Out: the flags, read and
+checked. Loads no Ray.
 """
 
 import argparse
@@ -30,7 +32,10 @@ LEAST_SHARE = 0.01
 
 
 def named_home(text: str) -> Path:
-    """Reads the folder of ``--home``. A blank name, as from an unset variable, is refused: it would mean the current folder."""
+    """Reads the folder of ``--home``.
+
+    A blank name, as from an unset variable, is refused: it would mean the current folder.
+    """
     if not text.strip():
         raise argparse.ArgumentTypeError("it is blank; name a folder, or leave it out")
     return Path(text)
@@ -49,7 +54,10 @@ class ExecutorChoice:
     address: str = "auto"
     """Address of the Ray cluster's head, HOST:6379; 'auto' is the cluster that this machine is part of."""
     gpu_share: float = 1.0
-    """Share of a GPU that a run on the Ray cluster gets. Below 1, several runs share a GPU and their seconds cannot be compared."""
+    """Share of a GPU that a run on the Ray cluster gets.
+
+    Below 1, several runs share a GPU and their seconds cannot be compared.
+    """
     shares: Shares | None = None
     """How runs on this machine divide its cores; None: the usual shares, and on a cluster."""
 
@@ -58,7 +66,8 @@ class ExecutorChoice:
             raise SettingError(f"There is no executor {self.executor!r}; choose one of {', '.join(EXECUTORS)}.")
         if not LEAST_SHARE <= self.gpu_share <= 1:
             raise SettingError(
-                f"The share of a GPU is {self.gpu_share:g}; a run is given at most one GPU, and at least {LEAST_SHARE:g} of it. Write 1,"
+                f"The share of a GPU is {self.gpu_share:g}; a run is given at most one GPU, and at least "
+                f"{LEAST_SHARE:g} of it. Write 1,"
                 " or for example 0.5."
             )
 
@@ -85,7 +94,8 @@ class ExecutorChoice:
 
 
 def add_worker_flags(parser: argparse._ActionsContainer, *, address: str = "--address") -> None:
-    """Adds the flags of a worker that the pages have too; ``address`` is the flag of the Ray cluster's address, stored as ``ray_address``.
+    """Adds the flags of a worker that the pages have too; ``address`` is the flag of the Ray cluster's address, stored
+    as ``ray_address``.
 
     A flag that is not given is None; ``add_flags_of_worker`` sets defaults.
     """
@@ -93,20 +103,23 @@ def add_worker_flags(parser: argparse._ActionsContainer, *, address: str = "--ad
         "--parallel",
         metavar="N",
         type=number_within(1, MOST_AT_ONCE),
-        help="most runs at once on the CPU, each on its own cores; a run waits if its estimated memory is not free. A GPU has one run."
+        help="most runs at once on the CPU, each on its own cores; a run waits if its estimated memory is not free. "
+        "A GPU has one run."
         " Not with the executor 'ray' (default: as many as the cores allow)",
     )
     parser.add_argument(
         "--threads",
         metavar="N",
         type=number_within(1, MOST_AT_ONCE),
-        help="threads of each run on the CPU. Not with the executor 'ray' (default: the cores divided by --parallel; without that, half of"
+        help="threads of each run on the CPU. Not with the executor 'ray' (default: the cores divided by --parallel; "
+        "without that, half of"
         " the cores, at most four)",
     )
     parser.add_argument(
         "--executor",
         choices=EXECUTORS,
-        help="where runs are carried out: on this machine, or on a Ray cluster, which needs the extra 'ray' (default: local)",
+        help="where runs are carried out: on this machine, or on a Ray cluster, which needs the extra 'ray' "
+        "(default: local)",
     )
     parser.add_argument(
         address,
@@ -118,13 +131,15 @@ def add_worker_flags(parser: argparse._ActionsContainer, *, address: str = "--ad
         "--gpu-share",
         metavar="SHARE",
         type=float,
-        help="share of a GPU that a run on the Ray cluster gets, at most 1. Below 1, several runs share a GPU and their seconds cannot be"
+        help="share of a GPU that a run on the Ray cluster gets, at most 1. Below 1, several runs share a GPU and "
+        "their seconds cannot be"
         " compared (default: 1)",
     )
     parser.add_argument(
         "--notify",
         metavar="URL",
-        help="send a small JSON document to this address, such as a chat's webhook, when a sweep has ended (default: nothing is sent)",
+        help="send a small JSON document to this address, such as a chat's webhook, when a sweep has ended (default: "
+        "nothing is sent)",
     )
 
 
@@ -135,14 +150,16 @@ def add_flags_of_worker(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--no-resume",
         action="store_true",
-        help="do not resume a run whose process was killed; use 'loralab resume' or the Live page (default: it is resumed once)",
+        help="do not resume a run whose process was killed; use 'loralab resume' or the Live page (default: it is "
+        "resumed once)",
     )
     parser.add_argument(
         "--job-minutes",
         metavar="MINUTES",
         type=read_minutes,
         default={},
-        help="how long a prediction, export or curve may take before it is ended: one number for all kinds, or predict=10,export=90"
+        help="how long a prediction, export or curve may take before it is ended: one number for all kinds, or "
+        "predict=10,export=90"
         f" (default: {', '.join(f'{name}={kind.minutes:g}' for name, kind in KINDS.items())})",
     )
 
@@ -157,12 +174,14 @@ def chosen(asked: argparse.Namespace) -> ExecutorChoice:
     if choice.executor == LOCAL:
         if choice.gpu_share < 1:
             raise SettingError(
-                f"--gpu-share is for the executor 'ray'; a run on this machine gets a GPU of its own. Leave it out, in {VARIABLE} too."
+                "--gpu-share is for the executor 'ray'; a run on this machine gets a GPU of its own. Leave it out, "
+                f"in {VARIABLE} too."
             )
         return replace(choice, shares=divide(asked.parallel, asked.threads))
     if asked.parallel or asked.threads:
         raise SettingError(
-            "--parallel and --threads divide the cores of this machine, but the executor 'ray' chooses the node and the CPUs of a run."
+            "--parallel and --threads divide the cores of this machine, but the executor 'ray' chooses the node and "
+            "the CPUs of a run."
             f" Leave them out, in {VARIABLE} too, or choose --executor local."
         )
     return choice
@@ -182,7 +201,9 @@ def flags_in_environment() -> list[str]:
 
 def _refusal(why: str) -> SettingError:
     """Makes the error that says why the variable is invalid."""
-    return SettingError(f"The environment variable {VARIABLE} is {os.environ[VARIABLE]!r}, which a worker does not accept: {why}")
+    return SettingError(
+        f"The environment variable {VARIABLE} is {os.environ[VARIABLE]!r}, which a worker does not accept: {why}"
+    )
 
 
 def tell_workers(**given: object) -> None:
@@ -242,7 +263,8 @@ def number_within(low: int, high: int) -> Callable[[str], int]:
 
 
 def read_minutes(text: str) -> dict[str, float]:
-    """Parses the minutes that each kind of job may take, for example ``120`` (every kind) or ``predict=10,context_curve=240``.
+    """Parses the minutes that each kind of job may take, for example ``120`` (every kind) or
+    ``predict=10,context_curve=240``.
 
     >>> read_minutes("predict=10,export=2.5")
     {'predict': 10.0, 'export': 2.5}
@@ -262,7 +284,9 @@ def read_minutes(text: str) -> dict[str, float]:
         except ValueError:
             minutes = math.nan
         if not minutes > 0:
-            told = f"A job's time in minutes is {number.strip()!r}; it must be a positive number. Write 30, or predict=10."
+            told = (
+                f"A job's time in minutes is {number.strip()!r}; it must be a positive number. Write 30, or predict=10."
+            )
             raise argparse.ArgumentTypeError(told)
         found |= dict.fromkeys([kind.strip()] if kind else KINDS, minutes)
     return found

@@ -35,8 +35,9 @@ class WorkerTrouble:
     """A problem of the worker that a person has to know."""
 
     why: Literal["no room", "ended", "stopped", "suspended", "outdated"]
-    """The disk is full or read-only; the worker was started and is gone; a person stopped it; it was sent STOP; its code is not this
-    program's."""
+    """The disk is full or read-only; the worker was started and is gone; a person stopped it; it was sent STOP; its
+    code is not this program's.
+    """
     log: Path
     what: str = ""
     """What the machine lacks, or why there is no cluster to join, in sentences; else empty."""
@@ -56,7 +57,9 @@ class WorkerTrouble:
 class WorkerWatch:
     """One per workspace and process, shared by all tabs."""
 
-    def __init__(self, home: Path, *, exit_when_idle: bool = False, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, home: Path, *, exit_when_idle: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.home, self.log, self._exit_when_idle, self._clock = home, home / "worker.log", exit_when_idle, clock
         self._lock = threading.Lock()
         self._next_look = -float("inf")
@@ -68,8 +71,9 @@ class WorkerWatch:
         """What the machine lacked at the last check or start."""
         self._outdated = False
         self._replaced: set[str] = set()
-        """Versions that were asked to make way, each only once: otherwise two programs of different versions would replace each other's
-        worker again and again."""
+        """Versions that were asked to make way, each only once: otherwise two programs of different versions would
+        replace each other's worker again and again.
+        """
 
     def start(self) -> None:
         """Starts a worker at a person's request if it does not run, and forgets earlier failures.
@@ -110,10 +114,14 @@ class WorkerWatch:
             if not self._failed:
                 return None
             seconds = self._next_look - now
-            return WorkerTrouble("ended", self.log, why_not_joined(self.home), self._starts, seconds, tail(self.log, LOG_LINES))
+            return WorkerTrouble(
+                "ended", self.log, why_not_joined(self.home), self._starts, seconds, tail(self.log, LOG_LINES)
+            )
         if worker.suspended or self._outdated:
             why: Literal["suspended", "outdated"] = "suspended" if worker.suspended else "outdated"
-            return WorkerTrouble(why, self.log, pid=worker.pid, version=worker.version, can_be_asked=worker.identity is not None)
+            return WorkerTrouble(
+                why, self.log, pid=worker.pid, version=worker.version, can_be_asked=worker.identity is not None
+            )
         return None
 
     def _look_closely(self, worker: worker_lock.Holder | None) -> None:
@@ -144,14 +152,17 @@ def watch_of(home: Path) -> WorkerWatch:
 def watched(store: RunStore) -> Iterator[None]:
     """Runs a thread during the block that keeps a worker in the workspace while a run or job waits or runs there.
 
-    Afterwards a worker that this process started ends as soon as its queue is empty: a worker that waits holds 400 MB of its own.
+    Afterwards a worker that this process started ends as soon as its queue is empty: a worker that waits holds 400 MB
+    of its own.
     """
     ended = threading.Event()
 
     def keep_looking() -> None:
         watch = watch_of(store.home)
         while not ended.wait(TURN_SECONDS):
-            with suppress(ShortageError, StoreError):  # the database may be readable at the next turn; the pages say what is wrong
+            with suppress(
+                ShortageError, StoreError
+            ):  # the database may be readable at the next turn; the pages say what is wrong
                 if store.has_work():
                     watch.look()
 

@@ -22,7 +22,9 @@ LIST_BYTES = 16_000_000
 """Largest list of members at the end of a zip; a member takes about a hundred bytes."""
 CHUNK_BYTES = 1 << 16
 END_BYTES, LARGE_END_BYTES = 22, 76
-"""Sizes of the records at the end of a zip: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.14 to 4.3.16."""
+"""Sizes of the records at the end of a zip: https://pkware.cachefly.net/webdocs/casestudies/APPNOTE.TXT, 4.3.14 to
+4.3.16.
+"""
 LINK, ENCRYPTED = stat.S_IFLNK, 0x1
 
 
@@ -46,7 +48,8 @@ class Archive:
         """Returns the content of a member, whose bytes are counted while they are unpacked.
 
         Raises:
-            Damaged: no member has that name, or it is damaged, larger than ``most_bytes`` or larger than the file may unpack to.
+            Damaged: no member has that name, or it is damaged, larger than ``most_bytes`` or larger than the file may
+            unpack to.
         """
         if name not in self.names:
             raise Damaged(f"it lacks the member {name}")
@@ -65,7 +68,8 @@ class Archive:
 
 def _too_large(name: str, size: int, most: int) -> str:
     return (
-        f"{name} unpacks to {size / 1e6:,.1f} MB or more, and {most / 1e6:,.1f} MB is the most that such a file can need; "
+        f"{name} unpacks to {size / 1e6:,.1f} MB or more, and {most / 1e6:,.1f} MB is the most that such a file can "
+        "need; "
         f"if it is your own, unpack it and zip it again without compression"
     )
 
@@ -75,7 +79,8 @@ def open_archive(path: Path) -> Iterator[Archive]:
     """Opens a zip for reading.
 
     Raises:
-        Damaged: the members are not those of a package: too many, too large, encrypted, links, duplicates or named outside the zip.
+        Damaged: the members are not those of a package: too many, too large, encrypted, links, duplicates or named
+        outside the zip.
     """
     size = check_file(path, most_bytes=LARGEST_FILE_BYTES)
     with _Bounded(path) as file, zipfile.ZipFile(file) as archive:
@@ -94,7 +99,12 @@ def open_archive(path: Path) -> Iterator[Archive]:
 
 def _check_member(entry: zipfile.ZipInfo) -> None:
     name = entry.filename
-    if name.startswith(("/", "\\")) or ":" in name or ".." in name.replace("\\", "/").split("/") or not name.isprintable():
+    if (
+        name.startswith(("/", "\\"))
+        or ":" in name
+        or ".." in name.replace("\\", "/").split("/")
+        or not name.isprintable()
+    ):
         raise Damaged(f"its member {name[:60]!r} has a path outside the zip")
     if stat.S_IFMT(entry.external_attr >> 16) == LINK:
         raise Damaged(f"its member {name[:60]!r} is a link to another file")
@@ -127,7 +137,8 @@ def list_members(path: Path) -> list[zipfile.ZipInfo]:
 def check_stored(path: Path) -> None:
     """Checks the zip that ``torch.save`` writes, which is not compressed and so cannot unpack to more than its size.
 
-    Checks its pickle too. torch finds the list of members by the position that the file declares, so this must be the list read here.
+    Checks its pickle too. torch finds the list of members by the position that the file declares, so this must be the
+    list read here.
 
     Raises:
         Damaged: it is not such a file.
@@ -153,7 +164,9 @@ def check_stored(path: Path) -> None:
 
 
 def _says_to_begin(path: Path, end: int) -> int:
-    """Returns the declared start of the list of members of a zip whose last record ends at ``end``; large zips declare it elsewhere."""
+    """Returns the declared start of the list of members of a zip whose last record ends at ``end``; large zips declare
+    it elsewhere.
+    """
     with path.open("rb") as file:
         file.seek(max(0, end - END_BYTES - LARGE_END_BYTES))
         last = file.read(END_BYTES + LARGE_END_BYTES)

@@ -1,7 +1,8 @@
 """The error of the readers in this folder for an invalid file, and its conversion to an error for the caller.
 
-Used for every file that a person opens on the page, the command line or in Python: an adapter package, a pipeline, weights, settings. A
-reader raises ``Damaged`` with what it found; the caller, which knows what the file should be, converts it with ``refused_as``.
+Used for every file that a person opens on the page, the command line or in Python: an adapter package, a pipeline,
+weights, settings. A reader raises ``Damaged`` with what it found; the caller, which knows what the file should be,
+converts it with ``refused_as``.
 """
 
 import struct
@@ -42,12 +43,14 @@ class Damaged(ValueError):
 
 @contextmanager
 def refused_as(error: type[TabTuneError], start: str, end: str = "") -> Iterator[None]:
-    """Turns the errors of reading untrusted content into one sentence: ``start``, what was found, ``end``; or that permission is missing.
+    """Turns the errors of reading untrusted content into one sentence: ``start``, what was found, ``end``; or that
+    permission is missing.
 
     Use it only around code that reads such content and does nothing else.
 
     Raises:
-        TabTuneError: of the class ``error``. Errors of that class, missing packages and out-of-memory errors pass unchanged.
+        TabTuneError: of the class ``error``. Errors of that class, missing packages and out-of-memory errors pass
+        unchanged.
     """
     try:
         yield
@@ -56,7 +59,9 @@ def refused_as(error: type[TabTuneError], start: str, end: str = "") -> Iterator
     except PermissionError as found:
         raise error(str(shortage_of(found) or found)) from found
     except (TabTuneError, *ODD) as found:
-        if isinstance(found, RuntimeError) and is_out_of_memory(found):  # only torch's errors: others may quote the file
+        if isinstance(found, RuntimeError) and is_out_of_memory(
+            found
+        ):  # only torch's errors: others may quote the file
             raise
         raise error(f"{start}: {one_line(found)}{end}") from found
 
@@ -91,7 +96,9 @@ def check_file(path: Path, *, most_bytes: int) -> int:
     if not size:
         raise Damaged("it is empty (0 bytes)")
     if size > most_bytes:
-        raise Damaged(f"it has {size / 1e6:,.1f} MB, and {most_bytes / 1e6:,.1f} MB is the most that such a file can need")
+        raise Damaged(
+            f"it has {size / 1e6:,.1f} MB, and {most_bytes / 1e6:,.1f} MB is the most that such a file can need"
+        )
     return size
 
 

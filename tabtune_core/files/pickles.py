@@ -1,5 +1,5 @@
-"""Checks the pickle in a file of ``torch.save`` before torch reads it: torch runs none of its code, but a single instruction can request a
-hundred gigabytes, and nested tuples can keep torch busy forever.
+"""Checks the pickle in a file of ``torch.save`` before torch reads it: torch runs none of its code, but a single
+instruction can request a hundred gigabytes, and nested tuples can keep torch busy forever.
 
 In: the bytes. Out: nothing, or an error unless they are what ``torch.save`` writes for plain values and tensors.
 """
@@ -10,20 +10,50 @@ from typing import Any
 
 from tabtune_core.files.damaged import Damaged
 
-MADE = re.compile(r"collections OrderedDict|torch Size|torch [A-Za-z0-9]+Storage|torch\._utils _rebuild_(tensor_v2|parameter)")
+MADE = re.compile(
+    r"collections OrderedDict|torch Size|torch [A-Za-z0-9]+Storage|torch\._utils _rebuild_(tensor_v2|parameter)"
+)
 """Names that a pickle may import. torch allows more, such as ``bytearray``, which can allocate any number of bytes."""
 ATOM, HOLDER, A_NAME = 1, 100, 0
-"""Numbers that stand for values on the stack; a tuple's is 1 plus the sum of its parts, so that any list or dictionary in it shows."""
+"""Numbers that stand for values on the stack; a tuple's is 1 plus the sum of its parts, so that any list or dictionary
+in it shows.
+"""
 ADDED = dict.fromkeys(
-    ("NONE", "NEWTRUE", "NEWFALSE", "BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINSTRING", "EMPTY_TUPLE"),
+    (
+        "NONE",
+        "NEWTRUE",
+        "NEWFALSE",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG1",
+        "BINFLOAT",
+        "BINUNICODE",
+        "SHORT_BINSTRING",
+        "EMPTY_TUPLE",
+    ),
     ATOM,
 ) | {"EMPTY_LIST": HOLDER, "EMPTY_DICT": HOLDER}
-TAKEN = {"SETITEMS": None, "APPENDS": None, "TUPLE": None, "SETITEM": 2, "APPEND": 1, "BUILD": 1, "TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
-"""How many values each opcode takes from the stack and puts into the value below or into a tuple; None: all since the last mark."""
+TAKEN = {
+    "SETITEMS": None,
+    "APPENDS": None,
+    "TUPLE": None,
+    "SETITEM": 2,
+    "APPEND": 1,
+    "BUILD": 1,
+    "TUPLE1": 1,
+    "TUPLE2": 2,
+    "TUPLE3": 3,
+}
+"""How many values each opcode takes from the stack and puts into the value below or into a tuple; None: all since the
+last mark.
+"""
 MOST_WITHIN = 100_000
 """Most values of a tuple, where nested ones count each time they occur, as they do in reading time."""
 OF_STORAGE = 6
-"""Number of a tuple that names a tensor's bytes: five texts and numbers. torch would print any other in an error, however large."""
+"""Number of a tuple that names a tensor's bytes: five texts and numbers. torch would print any other in an error,
+however large.
+"""
 
 
 def check_pickle(content: bytes) -> None:

@@ -30,10 +30,12 @@ HALF_A_LETTER = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def read_json(content: bytes) -> Any:
-    """Reads a JSON text. NaN and Infinity are read, as Python writes them: whoever uses a number checks that it is finite.
+    """Reads a JSON text. NaN and Infinity are read, as Python writes them: whoever uses a number checks that it is
+    finite.
 
     Raises:
-        Damaged: it is not JSON, is nested too deeply, has an entry twice, or has numbers or letters that cannot be stored.
+        Damaged: it is not JSON, is nested too deeply, has an entry twice, or has numbers or letters that cannot be
+        stored.
     """
     if content.count(b"[") + content.count(b"{") > MOST_CONTAINERS:
         raise Damaged("its JSON holds more than a million lists")
@@ -80,7 +82,11 @@ def check_values(values: Any) -> None:
         depth += 1
         if depth > DEPTH:
             raise Damaged(f"it is nested deeper than {DEPTH} levels")
-        parts = [part for one in level for part in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else (one,))]
+        parts = [
+            part
+            for one in level
+            for part in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else (one,))
+        ]
         if any(isinstance(part, int) and abs(part) > LARGEST for part in parts):
             raise Damaged(TOO_LARGE)
         level = [part for part in parts if isinstance(part, dict | list) and part]
@@ -125,7 +131,8 @@ def only(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
     for name in values:
         if name not in known:
             raise Damaged(
-                f"{where} has the entry {str(name)[:60]!r}, which this version does not know; if a later version wrote it, open it there"
+                f"{where} has the entry {str(name)[:60]!r}, which this version does not know; if a later version "
+                "wrote it, open it there"
             )
 
 
@@ -156,7 +163,8 @@ def check_fields(values: Any) -> None:
 
 
 def restored(kind: type[Kind], value: Any) -> Kind:
-    """Returns what ``dataclasses.asdict`` and JSON made of a dataclass: objects become dataclasses and lists tuples, as the fields say.
+    """Returns what ``dataclasses.asdict`` and JSON made of a dataclass: objects become dataclasses and lists tuples, as
+    the fields say.
 
     Raises:
         Damaged: a field does not have its annotated type.
@@ -179,7 +187,8 @@ def hints_of(cls: Any) -> dict[str, Any]:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value matches a type hint; an int also matches float, but a bool and an int beyond LARGEST match neither.
+    """Whether a value matches a type hint; an int also matches float, but a bool and an int beyond LARGEST match
+    neither.
 
     >>> fits({"a": 1}, dict[str, float]), fits(True, int), fits(None, int | None), fits(("a", 1), tuple[str, ...])
     (True, False, True, False)
@@ -199,5 +208,9 @@ def fits(value: Any, hint: Any) -> bool:
         of = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
         return len(of) == len(value) and all(map(fits, value, of))
     if hint in (int, float):
-        return isinstance(value, int | hint) and not isinstance(value, bool) and (isinstance(value, float) or abs(value) <= LARGEST)
+        return (
+            isinstance(value, int | hint)
+            and not isinstance(value, bool)
+            and (isinstance(value, float) or abs(value) <= LARGEST)
+        )
     return hint is Any or isinstance(value, hint)

@@ -1,6 +1,7 @@
 """Checks tensors in the safetensors format without torch: shapes, number types, and whether all numbers are finite.
 
-In: the bytes. Out: the checked tensors. The format, and the package that reads it: https://huggingface.co/docs/safetensors.
+In: the bytes. Out: the checked tensors. The format, and the package that reads it:
+https://huggingface.co/docs/safetensors.
 """
 
 import math
@@ -57,7 +58,9 @@ def read_tensors(content: bytes) -> dict[str, Stored]:
         raise Damaged(f"its tensors (safetensors) are damaged ({error})") from error
     for name, tensor in found:
         if tensor["dtype"] not in TYPES:
-            raise Damaged(f"its tensor {name[:60]!r} has the type {tensor['dtype']!r}; this version reads {', '.join(TYPES)}")
+            raise Damaged(
+                f"its tensor {name[:60]!r} has the type {tensor['dtype']!r}; this version reads {', '.join(TYPES)}"
+            )
         if math.prod(side or 1 for side in tensor["shape"]) >= MOST_NUMBERS:
             raise Damaged(f"the shape of its tensor {name[:60]!r} does not fit its bytes")
     return {name: Stored(tensor["dtype"], tuple(tensor["shape"]), tensor["data"]) for name, tensor in found}

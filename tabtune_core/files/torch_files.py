@@ -1,4 +1,5 @@
-"""Reads files of ``torch.save`` with ``weights_only``: no code in them is run, and they cannot take much more memory than their size.
+"""Reads files of ``torch.save`` with ``weights_only``: no code in them is run, and they cannot take much more memory
+than their size.
 
 In: a file. Out: plain values and plain tensors, with finite numbers only.
 """
@@ -17,7 +18,8 @@ KNOWN = (*FLOATS, torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8
 MOST_PARTS = 200_000
 """Most values and tensors of one file."""
 TIMES_THE_FILE = 4
-"""Largest size of all tensors as a multiple of the file, which they can exceed because tied tensors share their bytes."""
+"""Largest size of all tensors as a multiple of the file, which they can exceed because tied tensors share their bytes.
+"""
 
 
 def read_torch_file(path: Path) -> Any:
@@ -39,7 +41,10 @@ def read_torch_file(path: Path) -> Any:
 
 
 def _check_parts(content: Any, room: int) -> None:
-    """Checks all values with a list instead of recursion. Repeated values count each time: a file may repeat a list or tensor endlessly."""
+    """Checks all values with a list instead of recursion.
+
+    Repeated values count each time: a file may repeat a list or tensor endlessly.
+    """
     looked, waiting = 0, [content]
     while waiting:
         part = waiting.pop()
@@ -54,7 +59,10 @@ def _check_parts(content: Any, room: int) -> None:
             check_tensor(part)
             room -= part.numel() * part.element_size()
             if room < 0:
-                raise Damaged(f"its tensors take more than {TIMES_THE_FILE} times as much as the file, because they share the same bytes")
+                raise Damaged(
+                    f"its tensors take more than {TIMES_THE_FILE} times as much as the file, because they share the "
+                    "same bytes"
+                )
         elif not isinstance(part, str | int | float | bool | None):
             raise Damaged(f"it holds a value of the type {type(part).__name__}")
         elif isinstance(part, str) and not part.isascii():
@@ -67,8 +75,15 @@ def check_tensor(tensor: torch.Tensor) -> None:
     Raises:
         Damaged: it is not; the text says why.
     """
-    plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and not tensor.is_quantized and tensor.dtype in KNOWN
+    plain = (
+        tensor.layout == torch.strided
+        and tensor.device.type == "cpu"
+        and not tensor.is_quantized
+        and tensor.dtype in KNOWN
+    )
     if not plain or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise Damaged(f"a tensor in it is not plain: its type is {tensor.dtype}, its shape {tuple(tensor.shape)}")
-    if tensor.dtype in FLOATS and tensor.numel() and not all(extreme.isfinite() for extreme in torch.aminmax(tensor)):  # NaN is both
+    if (
+        tensor.dtype in FLOATS and tensor.numel() and not all(extreme.isfinite() for extreme in torch.aminmax(tensor))
+    ):  # NaN is both
         raise Damaged("a tensor in it holds NaN or Infinity and cannot be used")

@@ -15,11 +15,13 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 @contextmanager
 def in_one_move(path: Path, *, alone: bool = False) -> Iterator[Path]:
-    """Yields a temporary file beside ``path`` and moves it there; if writing fails, removes it so that it does not fill the disk.
+    """Yields a temporary file beside ``path`` and moves it there; if writing fails, removes it so that it does not fill
+    the disk.
 
-    Links are followed, the mode of an existing file is kept, and a pipe or device is written directly. System errors name ``path``.
-    The temporary file has a new name each time, so that of several processes that write ``path`` at once the last one wins, and none mixes
-    into another's file. With ``alone``, for a file that only one process writes, the next write replaces what a killed one left.
+    Links are followed, the mode of an existing file is kept, and a pipe or device is written directly. System errors
+    name ``path``. The temporary file has a new name each time, so that of several processes that write ``path`` at once
+    the last one wins, and none mixes into another's file. With ``alone``, for a file that only one process writes, the
+    next write replaces what a killed one left.
     """
     place = Path(os.path.realpath(path))
     name = f"{place.name}.partial" if alone else f"{place.name}.{secrets.token_hex(3)}~"
@@ -34,7 +36,9 @@ def in_one_move(path: Path, *, alone: bool = False) -> Iterator[Path]:
         if partial is not place:
             with suppress(OSError):
                 partial.unlink()
-        if isinstance(error, OSError) and (error.filename == str(partial) or (error.filename is None and error.errno in FULL)):
+        if isinstance(error, OSError) and (
+            error.filename == str(partial) or (error.filename is None and error.errno in FULL)
+        ):
             error.filename = str(path)
             del error.filename2  # None would be shown as a second file
         raise
@@ -42,7 +46,8 @@ def in_one_move(path: Path, *, alone: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def lasting(path: Path) -> Iterator[BinaryIO]:
-    """Yields a stream to a file that is complete or absent even after a power failure; until it is on the disk, ``path`` is unchanged.
+    """Yields a stream to a file that is complete or absent even after a power failure; until it is on the disk,
+    ``path`` is unchanged.
 
     Only one process may write it.
     """

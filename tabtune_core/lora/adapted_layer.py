@@ -42,7 +42,9 @@ class AdaptedLayer:
     target: str
     """The target that matched it."""
     kind: LayerKind
-    """``linear`` is called (LoRALinear), ``weight`` is read (LowRankUpdate), ``embedding`` is looked up (LoRAEmbedding)."""
+    """``linear`` is called (LoRALinear), ``weight`` is read (LowRankUpdate), ``embedding`` is looked up
+    (LoRAEmbedding).
+    """
     out_features: int
     in_features: int
     """For an embedding, the rows of its table."""
@@ -85,12 +87,17 @@ class AdaptedLayer:
         if not 1 <= read.rank <= min(read.out_features, read.in_features) or read.out_features >= 2**24:
             raise Damaged(f"its layer {where!r} has the rank {read.rank}, which is impossible for its shape")
         if read.kind not in get_args(LayerKind) or read.variant not in VARIANTS:
-            raise Damaged(f"its layer {where!r} is of the kind {read.kind!r} and the variant {read.variant!r}, which are not known")
+            raise Damaged(
+                f"its layer {where!r} is of the kind {read.kind!r} and the variant {read.variant!r}, which are not "
+                "known"
+            )
         return read
 
 
 def may_scale(lora: LoraSettings, scaling: float) -> bool:
-    """Whether a layer of an adapter with these settings may have this scaling; which of them a pattern means, only the base can tell."""
+    """Whether a layer of an adapter with these settings may have this scaling; which of them a pattern means, only the
+    base can tell.
+    """
     allowed = (
         update_scaling(rank, 2.0 * rank if alpha is None else alpha, use_rslora=lora.use_rslora)
         for rank in (lora.rank, *lora.rank_pattern.values())

@@ -1,7 +1,8 @@
 """Several adapters on one base model, switched without loading anything again.
 
-In: a plain module, and the settings of each adapter. Out: a module for each adapter that shares the base's weights. Switching never changes
-the base or an inactive adapter, not by a bit, and a thread that is predicting keeps the module that it started with.
+In: a plain module, and the settings of each adapter. Out: a module for each adapter that shares the base's weights.
+Switching never changes the base or an inactive adapter, not by a bit, and a thread that is predicting keeps the module
+that it started with.
 """
 
 import threading
@@ -65,7 +66,11 @@ class AdapterSet:
         return self.on[2]
 
     def add(
-        self, name: str, lora: LoraSettings, rules: TargetRules = NO_RULES, tensors: Mapping[str, torch.Tensor] | None = None
+        self,
+        name: str,
+        lora: LoraSettings,
+        rules: TargetRules = NO_RULES,
+        tensors: Mapping[str, torch.Tensor] | None = None,
     ) -> LoraReport:
         """Adds an adapter and makes it the active one.
 
@@ -114,7 +119,8 @@ class AdapterSet:
     def disabled(self) -> Iterator[nn.Module]:
         """Turns all adapters off in a ``with`` block, and yields the base.
 
-        Blocks may overlap, also in several threads. After the last, the adapter from before them is active, or the one made active since.
+        Blocks may overlap, also in several threads. After the last, the adapter from before them is active, or the one
+        made active since.
         """
         with self._lock:
             self._disabled += 1

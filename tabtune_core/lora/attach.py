@@ -1,7 +1,8 @@
 """Puts an adapter on a weight and takes it off again. The weight itself stays the same object, and is never written to.
 
-A path is that of the weight in the plain module, without a trailing ``.weight``. A ``view`` is another module over the same weights.
-Whatever a call or an adapter adds to a view does not affect other views, so threads can share a model and nothing needs to be undone.
+A path is that of the weight in the plain module, without a trailing ``.weight``. A ``view`` is another module over the
+same weights. Whatever a call or an adapter adds to a view does not affect other views, so threads can share a model and
+nothing needs to be undone.
 """
 
 from collections.abc import Iterator
@@ -30,9 +31,13 @@ def attach(module: nn.Module, path: str, adapter: LowRank) -> None:
     if isinstance(adapter, LowRankUpdate):
         weight = owner.get_parameter(attribute)
         weight.requires_grad_(False)
-        owner.register_parameter(attribute, nn.Parameter(weight.data, requires_grad=False))  # torch calls ``set_`` on this one
+        owner.register_parameter(
+            attribute, nn.Parameter(weight.data, requires_grad=False)
+        )  # torch calls ``set_`` on this one
         try:
-            parametrize.register_parametrization(owner, attribute, adapter, unsafe=True)  # a safe call would compute the weight to check it
+            parametrize.register_parametrization(
+                owner, attribute, adapter, unsafe=True
+            )  # a safe call would compute the weight to check it
         except BaseException:
             owner.register_parameter(attribute, weight)
             raise

@@ -1,8 +1,10 @@
-"""A frozen linear layer with a low-rank update, as one operation with a backward pass of its own: ``x W^T + b + s dropout(x) A^T B^T``.
+"""A frozen linear layer with a low-rank update, as one operation with a backward pass of its own: ``x W^T + b + s
+dropout(x) A^T B^T``.
 
-Autograd's own graph of this formula makes a tensor of the output's size for the update, copies the input if there is dropout, and computes
-the whole gradient of a weight that is read. This operation avoids all three: it keeps x for the backward pass (with dropout one byte more
-per number), and adds the update to the output in place, or to a copy of the weight if that is smaller than the output.
+Autograd's own graph of this formula makes a tensor of the output's size for the update, copies the input if there is
+dropout, and computes the whole gradient of a weight that is read. This operation avoids all three: it keeps x for the
+backward pass (with dropout one byte more per number), and adds the update to the output in place, or to a copy of the
+weight if that is smaller than the output.
 
 Shape letters: N rows, all tokens of all tables; I inputs, O outputs, R rank.
 """
@@ -18,11 +20,19 @@ from tabtune_core.variants.base import is_whole
 
 LEVELS = 2**8
 CACHED = 2**19
-"""Numbers that fit a core's cache, 2 MB in fp32: here both forms of ``_narrow`` take equally long on a Xeon; on a GPU they always do."""
+"""Numbers that fit a core's cache, 2 MB in fp32: here both forms of ``_narrow`` take equally long on a Xeon; on a GPU
+they always do.
+"""
 
 
 def low_rank_linear(
-    x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor, scaling: float, dropout: float
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    a: torch.Tensor,
+    b: torch.Tensor,
+    scaling: float,
+    dropout: float,
 ) -> torch.Tensor:
     """Computes the output of a frozen layer with its low-rank update.
 
@@ -45,7 +55,8 @@ def low_rank_linear(
         bias = None if bias is None else in_half(bias, dtype)
         with torch.autocast(device, enabled=False):
             return _apply(x, weight, bias, a, b, scaling, dropout, False)
-    # merged if the output is larger than the weight; never in 16 bits, where adding a small update to the weight would round it away
+    # merged if the output is larger than the weight; never in 16 bits, where adding a small update to the weight would
+    # round it away
     return _apply(x, weight, bias, a, b, scaling, dropout, not dropout and x.numel() >= max(weight.shape) * x.shape[-1])
 
 
@@ -60,10 +71,11 @@ def on_gpu(x: torch.Tensor) -> bool:
 
 
 def keep_mask(x: torch.Tensor, dropout: float) -> torch.Tensor:
-    """Draws the dropout mask on a CPU, ``(N, I)``: 1 for the numbers of x that the update sees and 0 for the others, one byte each.
+    """Draws the dropout mask on a CPU, ``(N, I)``: 1 for the numbers of x that the update sees and 0 for the others,
+    one byte each.
 
-    Compares eight random bits per number with a threshold, drawn from the two integers next to ``256 dropout`` so that the expected share
-    is exact. Torch's own Bernoulli numbers take as long as the layer itself.
+    Compares eight random bits per number with a threshold, drawn from the two integers next to ``256 dropout`` so that
+    the expected share is exact. Torch's own Bernoulli numbers take as long as the layer itself.
     """
     hidden = math.floor(LEVELS * dropout + torch.rand(()).item())
     if hidden in (0, LEVELS):
@@ -101,7 +113,13 @@ class _LowRankLinear(torch.autograd.Function):
         dropout: float,
         merged: bool,
     ) -> torch.Tensor:
-        x_NI, low_NR, kept, ctx.merged, ctx.scaling = x.reshape(-1, x.shape[-1]), None, None, merged, scaling / (1 - dropout)
+        x_NI, low_NR, kept, ctx.merged, ctx.scaling = (
+            x.reshape(-1, x.shape[-1]),
+            None,
+            None,
+            merged,
+            scaling / (1 - dropout),
+        )
         ctx.whole = is_whole(len(weight), weight.shape[1], len(a))
         if merged:
             output = F.linear(x, torch.addmm(weight, b, a, alpha=scaling), bias)
@@ -115,8 +133,12 @@ class _LowRankLinear(torch.autograd.Function):
             del seen_NI  # with dropout a copy, as large as the output
             output = F.linear(x, weight, bias).contiguous()
             output.view(-1, output.shape[-1]).addmm_(given, _scaled(b, a, scaling).T if ctx.whole else b.T)
-        ctx.save_for_backward(x, weight, a, b, kept, low_NR)  # x, which other layers keep too, and not x_NI, which may be a copy
-        result: torch.Tensor = torch.ops.aten._unsafe_view(output, output.shape)  # as in torch's linear, so upstream may write into it
+        ctx.save_for_backward(
+            x, weight, a, b, kept, low_NR
+        )  # x, which other layers keep too, and not x_NI, which may be a copy
+        result: torch.Tensor = torch.ops.aten._unsafe_view(
+            output, output.shape
+        )  # as in torch's linear, so upstream may write into it
         return result
 
     @staticmethod
@@ -139,7 +161,11 @@ class _LowRankLinear(torch.autograd.Function):
                 grad_x = grad_NO @ torch.addmm(weight, b, a, alpha=scaling)
             else:
                 left, right = (grad_NO, _scaled(b, a, scaling)) if back_NR is None else (back_NR, a)
-                grad_x = (grad_NO @ weight).addmm_(left, right) if kept is None else _masked(left @ right, kept).addmm_(grad_NO, weight)
+                grad_x = (
+                    (grad_NO @ weight).addmm_(left, right)
+                    if kept is None
+                    else _masked(left @ right, kept).addmm_(grad_NO, weight)
+                )
             grad_x = grad_x.view(*grad.shape[:-1], -1)
         grad_bias = grad_NO.sum(0) if ctx.needs_input_grad[2] else None
         return grad_x, None, grad_bias, grad_a, grad_b, None, None, None
@@ -151,5 +177,7 @@ def _scaled(left: torch.Tensor, right: torch.Tensor, scaling: float) -> torch.Te
 
 
 def _narrow(x_NI: torch.Tensor, a_RI: torch.Tensor, scaling: float) -> torch.Tensor:
-    """Computes ``scaling x A^T``, ``(N, R)``, R small; as the transpose of ``A x^T`` while x fits the cache, as BLAS is then faster."""
+    """Computes ``scaling x A^T``, ``(N, R)``, R small; as the transpose of ``A x^T`` while x fits the cache, as BLAS is
+    then faster.
+    """
     return _scaled(a_RI, x_NI.T, scaling).T if x_NI.numel() < CACHED else _scaled(x_NI, a_RI.T, scaling)

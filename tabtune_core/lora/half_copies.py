@@ -1,6 +1,7 @@
 """16-bit copies of weights, made once: of frozen weights for a whole training, of an adapter's factors for one step.
 
-Autocast would make a copy at each use. In: the factors of an adapter, while a model trains under autocast. Out: copies for its layers.
+Autocast would make a copy at each use. In: the factors of an adapter, while a model trains under autocast. Out: copies
+for its layers.
 """
 
 from collections.abc import Iterator, Sequence
@@ -12,7 +13,10 @@ from torch import nn
 
 
 class _Copies:
-    """The copies of one training. Keys are ids of the originals; the frozen originals are held too, so that their ids stay valid."""
+    """The copies of one training.
+
+    Keys are ids of the originals; the frozen originals are held too, so that their ids stay valid.
+    """
 
     def __init__(self) -> None:
         self.frozen: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}

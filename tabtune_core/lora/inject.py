@@ -48,7 +48,9 @@ class LoraReport:
         return tuple(layer.to_json() for layer in self.layers)
 
 
-def inject(module: nn.Module, lora: LoraSettings, rules: TargetRules = NO_RULES, *, from_file: bool = False) -> LoraReport:
+def inject(
+    module: nn.Module, lora: LoraSettings, rules: TargetRules = NO_RULES, *, from_file: bool = False
+) -> LoraReport:
     """Freezes ``module`` and adapts the weights under the targets in place.
 
     >>> inject(nn.Sequential(nn.Linear(8, 4), nn.Linear(4, 2)), LoraSettings(rank=2, targets=("0",)))
@@ -56,13 +58,16 @@ def inject(module: nn.Module, lora: LoraSettings, rules: TargetRules = NO_RULES,
 
     Args:
         module: the base model.
-        lora: settings of the adapter. Each layer caps the rank at the smaller side of its weight. Dropout applies to the input of A in
+        lora: settings of the adapter. Each layer caps the rank at the smaller side of its weight. Dropout applies to
+        the input of A in
             training; embeddings have none. Targets are names of layers, path prefixes or groups.
         rules: default targets, and what group names stand for in this module.
-        from_file: all values of the adapter will come from a file, by ``load_factors``, so no initial values are computed.
+        from_file: all values of the adapter will come from a file, by ``load_factors``, so no initial values are
+        computed.
 
     Raises:
-        TargetError: a target, pattern or bias matches nothing, a rank is above the cap of every layer it is for, or the adapter could
+        TargetError: a target, pattern or bias matches nothing, a rank is above the cap of every layer it is for, or the
+        adapter could
             not train.
         AdapterError: the module already has an adapter.
     """
@@ -79,7 +84,9 @@ def inject(module: nn.Module, lora: LoraSettings, rules: TargetRules = NO_RULES,
         used = min(requested, out, width)
         alpha = alphas.get(entry.path, 2.0 * requested if lora.alpha is None else lora.alpha)
         alpha *= (used / requested) ** (0.5 if lora.use_rslora else 1)
-        return AdaptedLayer(entry.path, target, entry.kind, out, width, used, alpha, used < requested, lora.use_rslora, lora.variant)
+        return AdaptedLayer(
+            entry.path, target, entry.kind, out, width, used, alpha, used < requested, lora.use_rslora, lora.variant
+        )
 
     plans = [(plan(entry, target), entry) for target, entries in matched.items() for entry in entries]
     layers = tuple(layer for layer, _ in plans)
@@ -96,7 +103,9 @@ def inject(module: nn.Module, lora: LoraSettings, rules: TargetRules = NO_RULES,
             attach(module, layer.path, _make(layer, entry, lora.dropout, from_file))
         for parameter in adapter_tensors(module, report).values():
             parameter.requires_grad_(isinstance(parameter, nn.Parameter))
-        assert trainable == sum(p.numel() for p in module.parameters() if p.requires_grad), "something beside the adapter would be trained"
+        assert trainable == sum(p.numel() for p in module.parameters() if p.requires_grad), (
+            "something beside the adapter would be trained"
+        )
     except BaseException:  # for example out of memory, or KeyboardInterrupt
         for path in list(adapted_paths(module)):
             detach(module, path)
@@ -112,7 +121,8 @@ def _check_ranks(default: int, ranks: Mapping[str, int], caps: Mapping[str, int]
         if rank > largest:
             which = "target" if rank == default else "layer that the rank pattern gives it to"
             raise TargetError(
-                f"Rank {rank} is above the cap of every {which}: their largest weight allows {largest}. Choose a rank up to {largest}."
+                f"Rank {rank} is above the cap of every {which}: their largest weight allows {largest}. Choose a "
+                f"rank up to {largest}."
             )
 
 
@@ -122,12 +132,16 @@ def _refuse(variant: str, entries: Iterable[Adaptable]) -> None:
         raise TargetError(next(iter(refused.values())).format(paths=few(list(refused))))
 
 
-def _find_biases(module: nn.Module, bias: Bias, layers: Sequence[AdaptedLayer], unused: Sequence[str]) -> tuple[str, ...]:
+def _find_biases(
+    module: nn.Module, bias: Bias, layers: Sequence[AdaptedLayer], unused: Sequence[str]
+) -> tuple[str, ...]:
     if bias == "none":
         return ()
     beside = {bias_of(layer.path) for layer in layers}
     named = [name for name, _ in module.named_parameters() if name.rpartition(".")[2] in ("bias", "in_proj_bias")]
-    biases = tuple(n for n in named if (n in beside if bias == "lora_only" else not any(under(n, part) for part in unused)))
+    biases = tuple(
+        n for n in named if (n in beside if bias == "lora_only" else not any(under(n, part) for part in unused))
+    )
     if not biases:
         where = "adapted layers" if bias == "lora_only" else "model"
         raise TargetError(f"bias={bias!r} would train nothing: there is no bias in the {where}. Choose 'none'.")
@@ -151,12 +165,16 @@ def adapter_factors(module: nn.Module, report: LoraReport) -> dict[str, tuple[nn
 
 
 def adapter_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Tensor]:
-    """Returns the adapter's own tensors, not copies, named as PEFT names them: trainable parameters, and a variant's frozen buffers."""
+    """Returns the adapter's own tensors, not copies, named as PEFT names them: trainable parameters, and a variant's
+    frozen buffers.
+    """
     tensors: dict[str, torch.Tensor] = {}
     for layer in report.layers:
         adapter = adapter_at(module, layer.path)
         sides = (ends[layer.kind == "embedding"] for ends in SIDES)
-        named = dict(zip(sides, adapter.factors, strict=True)) | {f".{name}": tensor for name, tensor in adapter.beside.items()}
+        named = dict(zip(sides, adapter.factors, strict=True)) | {
+            f".{name}": tensor for name, tensor in adapter.beside.items()
+        }
         tensors |= {f"{PREFIX}{layer.path}{end}": tensor for end, tensor in named.items()}
     for name in report.biases:
         path, _, bias = name.rpartition(".")
@@ -174,19 +192,23 @@ def bias_owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, torch.Tensor]) -> None:
-    """Copies an adapter's tensors into the model, by the names of ``adapter_tensors`` (or for an embedding those of a linear layer).
+    """Copies an adapter's tensors into the model, by the names of ``adapter_tensors`` (or for an embedding those of a
+    linear layer).
 
     Raises:
         AdapterError: tensors are missing, additional, of another shape or not finite; then nothing is copied.
     """
     tensors = adapter_tensors(module, report)
-    tables = [layer.path for layer in report.layers if layer.kind == "embedding"]  # files written by hand name them as linear layers
+    tables = [
+        layer.path for layer in report.layers if layer.kind == "embedding"
+    ]  # files written by hand name them as linear layers
     named = {f"{PREFIX}{path}{linear}": f"{PREFIX}{path}{embedding}" for path in tables for linear, embedding in SIDES}
     values = {named.get(name, name): value for name, value in values.items()}
     if tensors.keys() != values.keys():
         odd = sorted(tensors.keys() ^ values.keys())
         raise AdapterError(
-            f"The adapter and the model disagree on {counted(len(odd), 'tensor')}, for example {odd[0].removeprefix(PREFIX)[:200]!r}; "
+            f"The adapter and the model disagree on {counted(len(odd), 'tensor')}, for example "
+            f"{odd[0].removeprefix(PREFIX)[:200]!r}; "
             f"the adapter is damaged, or belongs to another model or other targets."
         )
     for name, parameter in tensors.items():
@@ -215,13 +237,21 @@ def check_numbers(tensors: Mapping[str, torch.Tensor], then: str) -> None:
 
 
 def adapter_updates(module: nn.Module, report: LoraReport) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Returns the factors of the update of each adapted weight, by path: A and B, except for variants that add something else."""
+    """Returns the factors of the update of each adapted weight, by path: A and B, except for variants that add
+    something else.
+    """
     return {layer.path: adapter_at(module, layer.path).update for layer in report.layers}
 
 
 def dead_adapters(module: nn.Module, report: LoraReport) -> list[str]:
-    """Returns the layers whose factors both got no gradient in the last backward pass; A's gradient is zero as long as B is zero."""
-    return [path for path, pair in adapter_factors(module, report).items() if not any(p.grad is not None and p.grad.any() for p in pair)]
+    """Returns the layers whose factors both got no gradient in the last backward pass; A's gradient is zero as long as
+    B is zero.
+    """
+    return [
+        path
+        for path, pair in adapter_factors(module, report).items()
+        if not any(p.grad is not None and p.grad.any() for p in pair)
+    ]
 
 
 def merge(module: nn.Module, report: LoraReport) -> nn.Module:

@@ -1,8 +1,9 @@
-"""The three kinds of layers with a low-rank update of a frozen weight: a layer that is called, a weight that is read, an embedding.
+"""The three kinds of layers with a low-rank update of a frozen weight: a layer that is called, a weight that is read,
+an embedding.
 
-Hu et al. 2021, section 4.1, arXiv 2106.09685: ``W + (alpha / r) B A``. A starts random and B zero, so that a fresh adapter changes
-nothing. A is drawn on the CPU, so a seed gives the same start on every device. Variants (``tabtune_core.variants``) change the update; each
-of them works with all three kinds.
+Hu et al. 2021, section 4.1, arXiv 2106.09685: ``W + (alpha / r) B A``. A starts random and B zero, so that a fresh
+adapter changes nothing. A is drawn on the CPU, so a seed gives the same start on every device. Variants
+(``tabtune_core.variants``) change the update; each of them works with all three kinds.
 
 Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 """
@@ -73,13 +74,18 @@ class LowRank(nn.Module):
 
     def updated(self, weight: torch.Tensor) -> torch.Tensor:
         """Returns the updated weight."""
-        return self.variant.row_scale(self, weight)[:, None] * self.moved(weight) if self.variant.rescales else self.moved(weight)
+        return (
+            self.variant.row_scale(self, weight)[:, None] * self.moved(weight)
+            if self.variant.rescales
+            else self.moved(weight)
+        )
 
 
 class LoRALinear(LowRank):
     """A linear layer that is called: ``base(x) + (alpha / r) B A dropout(x)``.
 
-    With DoRA, dropout also applies to the input of the term by which the rows' lengths change the base's output, as in PEFT.
+    With DoRA, dropout also applies to the input of the term by which the rows' lengths change the base's output, as in
+    PEFT.
     Shapes: x ``(..., in)``, result ``(..., out)``.
     """
 
@@ -115,7 +121,9 @@ class LoRALinear(LowRank):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Adds the update to the base layer's output."""
         if not self.variant.rescales:
-            return low_rank_linear(x, self.base.weight, self.base.bias, *half_factors(*self.update), self.scaling, self.active_dropout)
+            return low_rank_linear(
+                x, self.base.weight, self.base.bias, *half_factors(*self.update), self.scaling, self.active_dropout
+            )
         hidden = self.dropout(x)
         update: torch.Tensor = self.lora_B(self.lora_A(hidden))
         output: torch.Tensor = self.base(x)
@@ -133,8 +141,9 @@ class LoRALinear(LowRank):
 class LowRankUpdate(LowRank):
     """A parametrization of a weight that is read: ``W -> W + (alpha / r) B A``.
 
-    TabICL's attention reads ``in_proj_weight`` and ``out_proj.weight`` as tensors, so a wrapper around the layer would never be called.
-    The input of A is not available here, so dropout hides input features: one mask per read, the same for every token.
+    TabICL's attention reads ``in_proj_weight`` and ``out_proj.weight`` as tensors, so a wrapper around the layer would
+    never be called. The input of A is not available here, so dropout hides input features: one mask per read, the same
+    for every token.
     """
 
     def __init__(
@@ -152,7 +161,9 @@ class LowRankUpdate(LowRank):
         self.start(weight, partial(nn.init.kaiming_uniform_, a=math.sqrt(5)), from_file=from_file)
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """Returns the weight as the model reads it: in training a ``LowRankWeight`` (with DoRA the sum), otherwise the updated weight."""
+        """Returns the weight as the model reads it: in training a ``LowRankWeight`` (with DoRA the sum), otherwise the
+        updated weight.
+        """
         if not torch.is_grad_enabled():
             return self.updated(weight)
         if not self.variant.rescales:
@@ -183,7 +194,9 @@ class LoRAEmbedding(LowRank):
     ) -> None:
         super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), 0.0, variant)
         self.base = base_embedding.requires_grad_(False)
-        draw = partial(nn.init.uniform_, a=-1, b=1)  # the start of a linear layer with a fan-in of 1, as one column is read
+        draw = partial(
+            nn.init.uniform_, a=-1, b=1
+        )  # the start of a linear layer with a fan-in of 1, as one column is read
         self.start(base_embedding.weight.T, draw, from_file=from_file)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """A weight that upstream code reads as a tensor, with its low-rank update kept separate until the sum is needed.
 
-TabICL's attention takes rows of ``in_proj_weight`` and calls ``torch.nn.functional.linear`` with them. With a sum ``W + s B A`` the
-backward pass would compute the gradient of the whole weight, as in full fine-tuning; with this tensor it computes two narrow products. All
-other operations get the sum.
+TabICL's attention takes rows of ``in_proj_weight`` and calls ``torch.nn.functional.linear`` with them. With a sum ``W +
+s B A`` the backward pass would compute the gradient of the whole weight, as in full fine-tuning; with this tensor it
+computes two narrow products. All other operations get the sum.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,7 +13,10 @@ from torch.nn import functional as F
 
 from tabtune_core.lora.fused_linear import low_rank_linear
 
-_FACTS = {getattr(torch.Tensor, name).__get__ for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_sparse")} | {
+_FACTS = {
+    getattr(torch.Tensor, name).__get__
+    for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_sparse")
+} | {
     torch.Tensor.dim,
     torch.Tensor.size,
     torch.Tensor.numel,
@@ -59,12 +62,23 @@ class LowRankWeight(torch.Tensor):
 
     @classmethod
     def __torch_function__(
-        cls, func: Callable[..., Any], types: Sequence[type], args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+        cls,
+        func: Callable[..., Any],
+        types: Sequence[type],
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Runs linear functions with the low-rank operation, takes rows of W and of B together, and passes the sum to everything else."""
+        """Runs linear functions with the low-rank operation, takes rows of W and of B together, and passes the sum to
+        everything else.
+        """
         kwargs = kwargs or {}
         first: Any = args[0] if args else None
-        if func is F.linear and len(args) > 1 and isinstance(args[1], LowRankWeight) and not isinstance(first, LowRankWeight):
+        if (
+            func is F.linear
+            and len(args) > 1
+            and isinstance(args[1], LowRankWeight)
+            and not isinstance(first, LowRankWeight)
+        ):
             return args[1].linear(first, args[2] if len(args) > 2 else kwargs.get("bias"))
         if isinstance(first, LowRankWeight):
             if func in _FACTS:

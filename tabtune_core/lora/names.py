@@ -84,7 +84,8 @@ def bias_of(path: str) -> str:
 def pattern_values(name: str, pattern: Mapping[str, Value], paths: Sequence[str], groups: Groups) -> dict[str, Value]:
     """Returns the value of a pattern for every path that one of its keys matches; the first matching key is used.
 
-    A key is a path, a prefix of paths, one or more consecutive names anywhere in a path (such as its end, as in PEFT), or a group.
+    A key is a path, a prefix of paths, one or more consecutive names anywhere in a path (such as its end, as in PEFT),
+    or a group.
 
     Raises:
         TargetError: a key matches no path.

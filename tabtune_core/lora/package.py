@@ -1,7 +1,8 @@
 """The file of a trained adapter: one zip, read without running any code in it.
 
-It holds ``adapter_model.safetensors`` with the names of Hugging Face PEFT, ``tabtune.json`` with all that is needed to use it (but no row
-of the table), ``README.md`` with a loader, and ``adapter_config.json`` if PEFT can apply the adapter.
+It holds ``adapter_model.safetensors`` with the names of Hugging Face PEFT, ``tabtune.json`` with all that is needed to
+use it (but no row of the table), ``README.md`` with a loader, and ``adapter_config.json`` if PEFT can apply the
+adapter.
 """
 
 import json
@@ -29,7 +30,9 @@ class AdapterPackage:
     """The content of a package."""
 
     tensors: dict[str, torch.Tensor]
-    """A ``(r, in)`` and B ``(out, r)`` of every layer, a variant's own tensors, and trained biases, named as PEFT names them."""
+    """A ``(r, in)`` and B ``(out, r)`` of every layer, a variant's own tensors, and trained biases, named as PEFT names
+    them.
+    """
     facts: PackageFacts
 
 
@@ -39,7 +42,10 @@ def factor_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Ten
     Raises:
         AdapterError: a tensor holds NaN or Infinity.
     """
-    tensors = {name: parameter.detach().cpu().contiguous().clone() for name, parameter in adapter_tensors(module, report).items()}
+    tensors = {
+        name: parameter.detach().cpu().contiguous().clone()
+        for name, parameter in adapter_tensors(module, report).items()
+    }
     check_numbers(tensors, "It cannot be saved; train it again with a lower learning rate.")
     return tensors
 
@@ -49,7 +55,9 @@ def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
     first = report.layers[0]
     if {layer.kind for layer in report.layers} - set(VARIANTS[first.variant].peft_kinds):
         return None
-    exactly = {layer.path: re.escape(layer.path) for layer in report.layers}  # PEFT matches bare paths with ends of paths too
+    exactly = {
+        layer.path: re.escape(layer.path) for layer in report.layers
+    }  # PEFT matches bare paths with ends of paths too
     return {
         "peft_type": "LORA",
         "r": first.rank,
@@ -61,7 +69,9 @@ def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
         "inference_mode": True,
         "target_modules": "|".join(exactly.values()),
         "rank_pattern": {f"^{exactly[layer.path]}": layer.rank for layer in report.layers if layer.rank != first.rank},
-        "alpha_pattern": {f"^{exactly[layer.path]}": layer.alpha for layer in report.layers if layer.alpha != first.alpha},
+        "alpha_pattern": {
+            f"^{exactly[layer.path]}": layer.alpha for layer in report.layers if layer.alpha != first.alpha
+        },
         "base_model_name_or_path": None,
         "task_type": None,
     }
@@ -77,10 +87,13 @@ def write_package(path: Path, module: nn.Module, report: LoraReport, facts: Pack
     facts = replace(facts, opens_with_peft=config is not None)
     text = json.dumps(facts.to_json(), separators=(",", ":"))
     if len(text) > FACTS_LIMIT_BYTES:
-        raise AdapterError(f"The adapter cannot be saved: its {FACTS} would have {len(text) / 1e6:,.1f} MB. Choose fewer context rows.")
+        raise AdapterError(
+            f"The adapter cannot be saved: its {FACTS} would have {len(text) / 1e6:,.1f} MB. Choose fewer context rows."
+        )
     tensors = factor_tensors(module, report)
     with in_one_move(path, alone=True) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
-        # stored, not deflated: an untrained B of zeros would compress to nothing, and file sizes are compared across ranks
+        # stored, not deflated: an untrained B of zeros would compress to nothing, and file sizes are compared across
+        # ranks
         archive.writestr(TENSORS, safetensors.torch.save(tensors), zipfile.ZIP_STORED)
         archive.writestr(FACTS, text)
         archive.writestr(README, readme(facts))

@@ -1,6 +1,8 @@
-"""The allowed content of ``tabtune.json`` in an adapter package: only known entries, each of its type, and tensors that fit its layers.
+"""The allowed content of ``tabtune.json`` in an adapter package: only known entries, each of its type, and tensors that
+fit its layers.
 
-In: values that were read, and the header of the tensors. Out: typed facts, or an error that says what is wrong. Loads no torch.
+In: values that were read, and the header of the tensors. Out: typed facts, or an error that says what is wrong. Loads
+no torch.
 """
 
 import hashlib
@@ -22,7 +24,19 @@ from tabtune_core.upstream import Source, name_entry
 FORMAT = 1
 KNOWN = {
     "": (
-        *("format", "layers", "biases", "opens_with_peft", "base", "settings", "classes", "table", "reading", "kinds", "features"),
+        *(
+            "format",
+            "layers",
+            "biases",
+            "opens_with_peft",
+            "base",
+            "settings",
+            "classes",
+            "table",
+            "reading",
+            "kinds",
+            "features",
+        ),
         *("context", "scores", "best_step", "versions", "labels_sha256"),
     ),
     "table": ("name", "rows", "id"),
@@ -45,7 +59,9 @@ class PackageFacts:
     base: Source
     settings: RunSettings
     classes: tuple[str, ...]
-    """Class labels in the order of the probabilities; empty for regression; "class 1" and so on if the labels were left out."""
+    """Class labels in the order of the probabilities; empty for regression; "class 1" and so on if the labels were left
+    out.
+    """
     labels_sha256: str | None = None
     """SHA-256 of the class labels, if they were left out."""
     table_name: str
@@ -143,7 +159,11 @@ class PackageFacts:
         ):
             raise Damaged("it does not give the kind of column of each feature")
         rows, most = self.context_rows, self.table_rows
-        if not rows or not all(type(row) is int and 0 <= row < most for row in rows) or np.unique(rows).size < len(rows):
+        if (
+            not rows
+            or not all(type(row) is int and 0 <= row < most for row in rows)
+            or np.unique(rows).size < len(rows)
+        ):
             raise Damaged(f"the rows of its context are not different rows of a table of {most:,}")
         settings = self.settings
         if settings.strategy != "peft" or settings.model != self.base.model:
@@ -157,14 +177,19 @@ class PackageFacts:
         lora = settings.lora
         odd = (layer for layer in self.layers if layer.variant != lora.variant or not may_scale(lora, layer.scaling))
         if (layer := next(odd, None)) is not None:
-            raise Damaged(f"its layer {layer.path[:120]!r} has the scaling {layer.scaling:g} ({layer.variant}), unlike its settings")
+            raise Damaged(
+                f"its layer {layer.path[:120]!r} has the scaling {layer.scaling:g} ({layer.variant}), unlike its "
+                "settings"
+            )
         if not fits(self.scores, dict[str, dict[str, float]]) or not fits(self.versions, dict[str, str]):
             raise Damaged("its scores or versions are not values by name")
 
     @property
     def bytes_declared(self) -> int:
         """Upper bound of the tensors' size, computed from the layers: in 64 bits, with a variant's own tensors."""
-        numbers = sum(2 * layer.rank * (layer.out_features + layer.in_features) + layer.out_features for layer in self.layers)
+        numbers = sum(
+            2 * layer.rank * (layer.out_features + layer.in_features) + layer.out_features for layer in self.layers
+        )
         return 1_000_000 + 8 * numbers + len(self.biases) * 1_000_000
 
     def check_tensors(self, tensors: Mapping[str, Stored]) -> None:
@@ -176,15 +201,24 @@ class PackageFacts:
         rest = dict(tensors)
         for layer in self.layers:
             own = [name for name in (f"{PREFIX}{layer.path}{end}" for ends in SIDES for end in ends) if name in rest]
-            shapes, wanted = [rest.pop(name).shape for name in own], [(layer.rank, layer.in_features), (layer.out_features, layer.rank)]
+            shapes, wanted = (
+                [rest.pop(name).shape for name in own],
+                [(layer.rank, layer.in_features), (layer.out_features, layer.rank)],
+            )
             if shapes != wanted:
                 raise Damaged(
-                    f"the factors of its layer {layer.path[:120]!r} have the shapes {shapes}, and not {wanted[0]} and {wanted[1]}"
+                    f"the factors of its layer {layer.path[:120]!r} have the shapes {shapes}, and not {wanted[0]} "
+                    f"and {wanted[1]}"
                 )
-        owners, biases = tuple(f"{PREFIX}{layer.path}." for layer in self.layers), {PREFIX + name for name in self.biases}
+        owners, biases = (
+            tuple(f"{PREFIX}{layer.path}." for layer in self.layers),
+            {PREFIX + name for name in self.biases},
+        )
         for name, stored in tensors.items():
             if stored.dtype not in FLOATS:
-                raise Damaged(f"its tensor {name[:120]!r} has the type {stored.dtype}; an adapter has {', '.join(FLOATS)}")
+                raise Damaged(
+                    f"its tensor {name[:120]!r} has the type {stored.dtype}; an adapter has {', '.join(FLOATS)}"
+                )
             if name in rest and not name.startswith(owners) and name not in biases:
                 raise Damaged(f"its tensor {name[:120]!r} does not belong to a layer that it names")
 

@@ -1,6 +1,8 @@
-"""Reads the zip of an adapter package, an untrusted file, without torch, and writes its README. All packages are opened here.
+"""Reads the zip of an adapter package, an untrusted file, without torch, and writes its README. All packages are opened
+here.
 
-In: a file. Out: the facts in ``tabtune.json`` and the bytes of the tensors. Nothing is unpacked to the disk and no code in it is run.
+In: a file. Out: the facts in ``tabtune.json`` and the bytes of the tensors. Nothing is unpacked to the disk and no code
+in it is run.
 """
 
 import io
@@ -66,9 +68,11 @@ def _facts(archive: Archive) -> PackageFacts:
 
 
 def without_labels(path: Path) -> bytes:
-    """Returns a package with the same predictions but without the class labels, which its loader takes from the context rows.
+    """Returns a package with the same predictions but without the class labels, which its loader takes from the context
+    rows.
 
-    A hash of the labels replaces them, so that the loader can check them; anybody who guesses all labels can confirm the guess.
+    A hash of the labels replaces them, so that the loader can check them; anybody who guesses all labels can confirm
+    the guess.
 
     Raises:
         AdapterError: the file is not an adapter package, or is damaged.
@@ -91,9 +95,15 @@ def readme(facts: PackageFacts) -> str:
     if facts.opens_with_peft:
         peft = "Hugging Face PEFT opens it too (`adapter_config.json`), on the module of the upstream package."
     elif all(layer.kind != "weight" for layer in facts.layers):
-        peft = "Hugging Face PEFT cannot apply it: PEFT does not support this adapter on an embedding. Use the loader above."
+        peft = (
+            "Hugging Face PEFT cannot apply it: PEFT does not support this adapter on an embedding. Use the "
+            "loader above."
+        )
     else:
-        peft = "Hugging Face PEFT cannot apply it: the model reads its attention weights without calling a layer. Use the loader above."
+        peft = (
+            "Hugging Face PEFT cannot apply it: the model reads its attention weights without calling a layer. "
+            "Use the loader above."
+        )
     checkpoint = f", checkpoint={facts.checkpoint!r}" if facts.checkpoint else ""
     classes, named = facts.classes, facts.labels_sha256 is None
     says = ", ".join(classes) if named else f"{len(classes)} classes"

@@ -33,8 +33,9 @@ class Adaptable:
 def adaptable_weights(module: nn.Module) -> Iterator[Adaptable]:
     """Yields every weight that LoRA can reach.
 
-    A plain ``nn.Linear`` is called and a plain ``nn.Embedding`` looked up. Their subclasses (attention's output projection, layers that
-    take class ids or skip rows) and attention's packed projection are read or called differently, so only their weight can be updated.
+    A plain ``nn.Linear`` is called and a plain ``nn.Embedding`` looked up. Their subclasses (attention's output
+    projection, layers that take class ids or skip rows) and attention's packed projection are read or called
+    differently, so only their weight can be updated.
     """
     plain: dict[type, LayerKind] = {nn.Linear: "linear", nn.Embedding: "embedding"}
     for path, child in module.named_modules():
@@ -44,7 +45,9 @@ def adaptable_weights(module: nn.Module) -> Iterator[Adaptable]:
             yield Adaptable(f"{path}.in_proj_weight", "weight", child, child.in_proj_weight)
 
 
-def find_targets(module: nn.Module, targets: Sequence[str], rules: TargetRules) -> tuple[dict[str, list[Adaptable]], list[str]]:
+def find_targets(
+    module: nn.Module, targets: Sequence[str], rules: TargetRules
+) -> tuple[dict[str, list[Adaptable]], list[str]]:
     """Returns the weights by target, each under the first target that matches it, and the paths that were left out.
 
     Raises:
@@ -66,7 +69,9 @@ def find_targets(module: nn.Module, targets: Sequence[str], rules: TargetRules) 
 def _refuse(missed: Mapping[str, Sequence[str]], paths: Sequence[str], matches: Matches) -> None:
     parts = ", ".join(sorted({".".join(path.split(".")[:2]) for path in paths}))
     requested = ", ".join(repr(t) for t in missed) or "an empty list of targets"
-    only_small = [path for path in matches.left_out if any(under(path, prefix) for part in missed.values() for prefix in part)]
+    only_small = [
+        path for path in matches.left_out if any(under(path, prefix) for part in missed.values() for prefix in part)
+    ]
     if only_small:
         raise TargetError(
             f"Under {requested} there are only layers smaller than an adapter would be ({', '.join(only_small)}). "
@@ -75,6 +80,7 @@ def _refuse(missed: Mapping[str, Sequence[str]], paths: Sequence[str], matches: 
     never = ", ".join(repr(t) for t in missed if t in matches.idle)
     if never:
         raise TargetError(
-            f"The model does not use {never} for this task: an adapter there would never train. Modules that it uses: {parts}."
+            f"The model does not use {never} for this task: an adapter there would never train. Modules that it "
+            f"uses: {parts}."
         )
     raise TargetError(f"No linear layer under {requested}. Modules that have some: {parts}.")

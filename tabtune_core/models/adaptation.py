@@ -1,6 +1,8 @@
-"""Puts the adapter that settings describe on a base model, fresh or with the tensors of a file. All adapters are made here.
+"""Puts the adapter that settings describe on a base model, fresh or with the tensors of a file. All adapters are made
+here.
 
-In: a base model, LoRA settings, tensors. Out: a report, and the model with the adapter, or a set of adapters with one more.
+In: a base model, LoRA settings, tensors. Out: a report, and the model with the adapter, or a set of adapters with one
+more.
 """
 
 from collections.abc import Mapping
@@ -26,7 +28,9 @@ def adapt(model: BaseModel, settings: RunSettings, tensors: Tensors | None = Non
     return report
 
 
-def put_on(adapters: AdapterSet, model: BaseModel, lora: LoraSettings, tensors: Tensors | None = None, name: str = OWN) -> LoraReport:
+def put_on(
+    adapters: AdapterSet, model: BaseModel, lora: LoraSettings, tensors: Tensors | None = None, name: str = OWN
+) -> LoraReport:
     """Adds an adapter to a set on the model's module, and makes it the active one.
 
     With ``tensors``, its values as files have them, it only predicts, and nothing trains; a fresh adapter trains.

@@ -31,7 +31,8 @@ CACHE_BYTES = 500_000_000
 def averaged(loss_BQ: torch.Tensor, weight_BQ: torch.Tensor | None) -> torch.Tensor:
     """Returns the mean of the rows' losses, each times its weight if there are weights.
 
-    It is not divided by the weights of these rows, or else those of a few rows would hardly count, and that of one row not at all.
+    It is not divided by the weights of these rows, or else those of a few rows would hardly count, and that of one row
+    not at all.
     """
     return loss_BQ.mean() if weight_BQ is None else (loss_BQ.flatten() * weight_BQ.flatten()).mean()
 
@@ -48,7 +49,9 @@ def cross_entropy(logits_BQK: torch.Tensor, y: torch.Tensor, weight_BQ: torch.Te
 
 
 def context_scale(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns mean and standard deviation of the context's numbers, ``(B, 1)`` each; the deviation of constant numbers is 1."""
+    """Returns mean and standard deviation of the context's numbers, ``(B, 1)`` each; the deviation of constant numbers
+    is 1.
+    """
     scale_B1 = y_BC.std(1, correction=0, keepdim=True)
     return y_BC.mean(1, keepdim=True), torch.where(scale_B1 > 0, scale_B1, torch.ones_like(scale_B1))
 
@@ -68,14 +71,19 @@ class BaseModel(Protocol):
         ...
 
     def loss(
-        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
+        self,
+        x_BTF: torch.Tensor,
+        y_BC: torch.Tensor,
+        y_BQ: torch.Tensor,
+        classes: int,
+        weight_BQ: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Computes the mean loss of the query rows, with a graph; the first C rows are context.
 
-        The outputs are those of a prediction. Classification: cross-entropy in nats, ids int64; query rows with the id -1 are left out.
-        Regression (``classes`` is 0): the loss of the model's pre-training, with targets scaled by the context's; y is float32.
-        With ``weight_BQ``, which is 0 for rows with the id -1 and has a mean of 1 over the training rows, each row's loss is multiplied by
-        its weight.
+        The outputs are those of a prediction. Classification: cross-entropy in nats, ids int64; query rows with the id
+        -1 are left out. Regression (``classes`` is 0): the loss of the model's pre-training, with targets scaled by the
+        context's; y is float32. With ``weight_BQ``, which is 0 for rows with the id -1 and has a mean of 1 over the
+        training rows, each row's loss is multiplied by its weight.
         """
         ...
 
@@ -84,9 +92,11 @@ class BaseModel(Protocol):
         ...
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Returns a ``predict`` for many batches of query rows with one context, which is computed once if the model supports that.
+        """Returns a ``predict`` for many batches of query rows with one context, which is computed once if the model
+        supports that.
 
-        The result caches the context for the current weights: discard it after a training step. The module must be in ``eval`` mode.
+        The result caches the context for the current weights: discard it after a training step. The module must be in
+        ``eval`` mode.
         """
         ...
 

@@ -14,8 +14,9 @@ from tabtune_core.upstream import Licence, Upstream, installed_now
 from tabtune_core.variants import VARIANTS
 
 LATE = "late_layers"
-"""Group of the last third of a model's main blocks and its head: an adapter there is small, and the frozen layers before it run once for
-each input."""
+"""Group of the last third of a model's main blocks and its head: an adapter there is small, and the frozen layers
+before it run once for each input.
+"""
 Shapes = dict[str, tuple[int, int]]
 """Shapes ``(out, in)`` of weights by their path in the module, without a trailing ``.weight``."""
 
@@ -62,7 +63,9 @@ class Weights:
     beside: tuple[str, ...] = ()
     """Names of files that must be in the same folder."""
     by_path: bool = False
-    """Whether the user must download the file, because its owner requires a licence to be accepted; it is then opened only by its path."""
+    """Whether the user must download the file, because its owner requires a licence to be accepted; it is then opened
+    only by its path.
+    """
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -76,9 +79,10 @@ class Family:
 
     The folder has these modules beside ``family.py``, which are imported on demand:
 
-    - ``model``: ``MODEL``, a class that implements ``base.BaseModel``; ``read_checkpoint``, which opens what it is made of;
-      ``stages(module)``, the order of its computation (``stages.Stages``);
-    - ``activations``: ``training``, ``predicting``, ``attention`` and ``untrained``, which estimate memory; loads no torch;
+    - ``model``: ``MODEL``, a class that implements ``base.BaseModel``; ``read_checkpoint``, which opens what it is made
+      of; ``stages(module)``, the order of its computation (``stages.Stages``);
+    - ``activations``: ``training``, ``predicting``, ``attention`` and ``untrained``, which estimate memory; loads no
+      torch;
     - ``export``: ``ENDING`` and ``snippet``, which open a merged checkpoint with the upstream package; loads no torch.
     """
 
@@ -88,7 +92,9 @@ class Family:
     targets: tuple[str, ...]
     """Default targets of LoRA: the guide's section 5.2."""
     groups: Mapping[str, tuple[str, ...]]
-    """Modules by group name, for every size of the model: the names of the guide's section 5.1, and old names of modules that moved."""
+    """Modules by group name, for every size of the model: the names of the guide's section 5.1, and old names of
+    modules that moved.
+    """
     late_blocks: str
     """Path of the list of main blocks; the last third of them are late layers."""
     head: tuple[str, ...]
@@ -98,7 +104,8 @@ class Family:
     passed_over: tuple[str, ...] = ()
     """Modules that LoRA adapts only when a target names them: an adapter there would be larger than the weight."""
     block_lists: tuple[str, ...]
-    """Paths of the lists of blocks that gradient checkpointing recomputes; empty if the package always recomputes them."""
+    """Paths of the lists of blocks that gradient checkpointing recomputes; empty if the package always recomputes them.
+    """
     layers: Callable[[dict[str, Any], Task], Layers]
     """Computes the layers from the architecture, without those that the task never calls."""
     capturable: bool = False
@@ -109,7 +116,8 @@ class Family:
     context_limit: int | None = None
     """Most context rows."""
     added_to_spread: float | None = None
-    """Constant that its package adds to a column's standard deviation before dividing by it; None: it does not divide."""
+    """Constant that its package adds to a column's standard deviation before dividing by it; None: it does not divide.
+    """
     install: str
     """Command that installs its package."""
     upstream: Upstream
@@ -127,7 +135,9 @@ class Family:
     def rules(self, task: Task, paths: Iterable[str]) -> TargetRules:
         """Returns the target rules of a model of this family; ``paths`` of its weights determine the late layers."""
         numbers = {
-            int(path.removeprefix(f"{self.late_blocks}.").split(".")[0]) for path in paths if path.startswith(f"{self.late_blocks}.")
+            int(path.removeprefix(f"{self.late_blocks}.").split(".")[0])
+            for path in paths
+            if path.startswith(f"{self.late_blocks}.")
         }
         late = sorted(numbers)[-max(1, len(numbers) // 3) :]
         groups = {**self.groups, LATE: (*(f"{self.late_blocks}.{number}" for number in late), *self.head)}
@@ -141,7 +151,8 @@ class Family:
     def missing_package(self) -> MissingPackageError:
         """Returns the error for a package that is not installed."""
         return MissingPackageError(
-            f"{self.name} needs the package {self.distribution}, which is not installed or not complete. Run: {self.install}"
+            f"{self.name} needs the package {self.distribution}, which is not installed or not complete. Run: "
+            f"{self.install}"
         )
 
 
@@ -157,17 +168,24 @@ class ModelCard:
     note: str
     weights: Mapping[Task, Weights]
     rates: Mapping[Task, Mapping[Strategy, float]] = field(default_factory=dict)
-    """Peak learning rates that gained most on real tables with these weights (``tests/benchmarks/default_rates.py``)."""
+    """Peak learning rates that gained most on real tables with these weights (``tests/benchmarks/default_rates.py``).
+    """
 
     def usual_rate(self, task: Task, strategy: Strategy) -> float:
         """Returns the default peak learning rate: the measured one, or else the guide's."""
         return self.rates.get(task, LEARNING_RATES).get(strategy, LEARNING_RATES[strategy])
 
     def told_rate(self, task: Task, strategy: Strategy) -> str:
-        """Writes the default peak learning rate with its source, for example ``2e-3 (measured for this model; guide 2e-4)``."""
+        """Writes the default peak learning rate with its source, for example ``2e-3 (measured for this model; guide
+        2e-4)``.
+        """
         usual, guide = (short_rate(rate) for rate in (self.usual_rate(task, strategy), LEARNING_RATES[strategy]))
         measured = strategy in self.rates.get(task, {})
-        return f"{usual} (measured for this model; guide {guide})" if measured else f"{guide} (guide; not measured for this model)"
+        return (
+            f"{usual} (measured for this model; guide {guide})"
+            if measured
+            else f"{guide} (guide; not measured for this model)"
+        )
 
     def weights_for(self, task: Task) -> Weights:
         """Returns the checkpoint of a task.
@@ -176,14 +194,17 @@ class ModelCard:
             SettingError: the model does not support the task.
         """
         if task not in self.weights:
-            raise SettingError(f"{self.title} has no weights for {task}, only for {' and '.join(self.weights)}. Choose another model.")
+            raise SettingError(
+                f"{self.title} has no weights for {task}, only for {' and '.join(self.weights)}. Choose another model."
+            )
         return self.weights[task]
 
     def without_path(self, task: Task) -> CheckpointError:
         """Returns the error for weights that are opened only by their path if no path is given."""
         weights = self.weights_for(task)
         return CheckpointError(
-            f"{self.title} is not downloaded automatically, because of its owner's licence ({self.licence}): accept the licence on "
+            f"{self.title} is not downloaded automatically, because of its owner's licence ({self.licence}): accept "
+            "the licence on "
             f"huggingface.co/{weights.repository}, download {weights.file} there and set its path as the checkpoint."
         )
 
@@ -228,7 +249,10 @@ class AdapterSize:
 
     @property
     def tensor_bytes(self) -> int:
-        """Exact size of the tensors in the adapter's file: float32. The file also has their names and some pages of text."""
+        """Exact size of the tensors in the adapter's file: float32.
+
+        The file also has their names and some pages of text.
+        """
         return 4 * (self.trainable + self.frozen)
 
     @property
@@ -239,7 +263,9 @@ class AdapterSize:
 
 def _asked_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:
     paths = list(card.adapted_shapes(task, lora.targets))
-    return dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, card.rules(task).groups)
+    return dict.fromkeys(paths, lora.rank) | pattern_values(
+        "rank_pattern", lora.rank_pattern, paths, card.rules(task).groups
+    )
 
 
 def adapted_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:
@@ -253,7 +279,8 @@ def adapted_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, 
 
 
 def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize:
-    """Computes the size of an adapter: ``rank * (in + out)`` per layer, Hu et al. 2021, section 4.1, with the rank capped.
+    """Computes the size of an adapter: ``rank * (in + out)`` per layer, Hu et al. 2021, section 4.1, with the rank
+    capped.
 
     Raises:
         TargetError: a pattern names no adapted layer.
@@ -262,7 +289,9 @@ def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize
     asked, used = _asked_ranks(card, task, lora), adapted_ranks(card, task, lora)
     beside = {bias_of(path) for path in shapes}
     biases = sum(
-        size for name, size in card.layers(task).biases.items() if lora.bias == "all" or (lora.bias == "lora_only" and name in beside)
+        size
+        for name, size in card.layers(task).biases.items()
+        if lora.bias == "all" or (lora.bias == "lora_only" and name in beside)
     )
     return AdapterSize(
         factors=sum(used[path] * sum(shape) + variant.trained(*shape, used[path]) for path, shape in shapes.items()),

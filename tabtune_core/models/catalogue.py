@@ -1,6 +1,7 @@
 """The catalogue of models: one folder and one line per family. Data only; importing it loads no torch.
 
-The shapes of a model's layers are listed so that pages can compute adapter sizes without the model; a test compares them with the module.
+The shapes of a model's layers are listed so that pages can compute adapter sizes without the model; a test compares
+them with the module.
 """
 
 import os
@@ -24,13 +25,18 @@ FOLDERS = (
 """Folders of this package, each with a ``family.py``, in the order in which models are listed."""
 _MODULES = [import_module(f"tabtune_core.models.{folder}.family") for folder in FOLDERS]
 CATALOGUE: dict[str, ModelCard] = {card.name: card for module in _MODULES for card in module.CARDS}
-EARLIER: dict[str, tuple[ModelCard, ...]] = {name: cards for module in _MODULES for name, cards in getattr(module, "EARLIER", {}).items()}
-"""By a model's name: cards of the weights that earlier versions shipped under that name, each with a name of its own."""
+EARLIER: dict[str, tuple[ModelCard, ...]] = {
+    name: cards for module in _MODULES for name, cards in getattr(module, "EARLIER", {}).items()
+}
+"""By a model's name: cards of the weights that earlier versions shipped under that name, each with a name of its own.
+"""
 FAMILIES: dict[str, Family] = {card.family.name: card.family for card in CATALOGUE.values()}
 
 WEIGHTS = Path(__file__).parent / "weights"
 ELSEWHERE = "TABTUNE_CHECKPOINT_IS_AT"
-"""Environment variable with the path of the user's checkpoint on a machine where it differs from the path in the settings."""
+"""Environment variable with the path of the user's checkpoint on a machine where it differs from the path in the
+settings.
+"""
 
 BY_NAME = ChainMap(CATALOGUE, {card.name: card for cards in EARLIER.values() for card in cards})
 """All cards by name, with the earlier ones that no list offers."""
@@ -53,7 +59,8 @@ def get_card(name: str) -> ModelCard:
 
 
 def with_usual_rate(run: RunSettings) -> RunSettings:
-    """Returns the run with a default learning rate filled in: its model's, or the guide's if the user supplied a checkpoint.
+    """Returns the run with a default learning rate filled in: its model's, or the guide's if the user supplied a
+    checkpoint.
 
     Every run passes through here once, when it is requested, and is stored with that rate.
     """
@@ -64,7 +71,8 @@ def with_usual_rate(run: RunSettings) -> RunSettings:
 
 
 def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:
-    """Returns the checkpoint that the user supplied in place of the model's own; for a folder, the file in it with the model's file name.
+    """Returns the checkpoint that the user supplied in place of the model's own; for a folder, the file in it with the
+    model's file name.
 
     Raises:
         CheckpointError: the file does not exist.
@@ -82,7 +90,8 @@ def check_request(settings: RunSettings) -> None:
     """Refuses a run before launch if the catalogue alone shows that it would fail.
 
     Raises:
-        SettingError: the model does not exist, does not support the task or so many context rows, or always recomputes its layers.
+        SettingError: the model does not exist, does not support the task or so many context rows, or always recomputes
+        its layers.
         DeviceError: 16-bit training on the CPU.
         MissingPackageError: the model's package is not installed.
         CheckpointError: the user's checkpoint does not exist, or is required and not given.
@@ -99,11 +108,19 @@ def check_request(settings: RunSettings) -> None:
     for name in (*trained, "predict_context_rows"):
         rows = getattr(settings.train, name)
         if limit is not None and rows is not None and rows > limit:
-            raise SettingError(f"train.{name} is {rows}; {card.title} takes at most {limit:,} context rows. Set it to {limit} or fewer.")
+            raise SettingError(
+                f"train.{name} is {rows}; {card.title} takes at most {limit:,} context rows. Set it to {limit} or "
+                "fewer."
+            )
     if settings.train.gradient_checkpointing and not card.family.block_lists:
-        raise SettingError(f"train.gradient_checkpointing changes nothing: {card.family.name} always recomputes its layers. Leave it out.")
+        raise SettingError(
+            f"train.gradient_checkpointing changes nothing: {card.family.name} always recomputes its layers. Leave "
+            "it out."
+        )
     if settings.train.amp != "off" and (device := settings.device.partition(":")[0]) not in ("auto", "cuda"):
-        raise DeviceError(f"train.amp is {settings.train.amp!r}, which needs a CUDA GPU, but the device is {device}. Set it to 'off'.")
+        raise DeviceError(
+            f"train.amp is {settings.train.amp!r}, which needs a CUDA GPU, but the device is {device}. Set it to 'off'."
+        )
     if settings.checkpoint is not None:
         _check_kind(named_checkpoint(card, settings.task, settings.checkpoint))
     elif card.weights_for(settings.task).by_path:
@@ -117,7 +134,9 @@ def _check_kind(file: Path) -> None:
         with file.open("rb") as opened:
             head = opened.read(9)
         if not head.startswith(b"PK") and head[8:] != b"{":
-            raise CheckpointError(f"{file} holds no weights: it is neither a safetensors file nor one of torch.save. Name another file.")
+            raise CheckpointError(
+                f"{file} holds no weights: it is neither a safetensors file nor one of torch.save. Name another file."
+            )
 
 
 def _check_adapter(card: ModelCard, task: Task, lora: LoraSettings) -> None:
@@ -125,13 +144,16 @@ def _check_adapter(card: ModelCard, task: Task, lora: LoraSettings) -> None:
     missed = [target for target in lora.targets if not card.adapted_shapes(task, (target,))]
     if missed:
         parts = ", ".join(sorted({".".join(path.split(".")[:2]) for path in card.layers(task).weights}))
-        raise TargetError(f"No linear layer under {', '.join(map(repr, missed))}. Modules of {card.title} that have some: {parts}.")
+        raise TargetError(
+            f"No linear layer under {', '.join(map(repr, missed))}. Modules of {card.title} that have some: {parts}."
+        )
     for name in ("rank_pattern", "alpha_pattern"):
         pattern_values(name, getattr(lora, name), list(shapes), card.rules(task).groups)
     largest = max(min(shape) for shape in shapes.values())
     if lora.rank > largest and not lora.rank_pattern:
         raise TargetError(
-            f"Rank {lora.rank} is above the cap of every target: their largest weight allows {largest}. Choose a rank up to {largest}."
+            f"Rank {lora.rank} is above the cap of every target: their largest weight allows {largest}. Choose a "
+            f"rank up to {largest}."
         )
 
 

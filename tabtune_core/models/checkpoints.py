@@ -26,7 +26,8 @@ ANSWER_SECONDS = 5.0
 
 
 def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None) -> tuple[Path, Source]:
-    """Finds the weights file: the given path, the package's own file, the Hugging Face cache, or a download with a progress bar.
+    """Finds the weights file: the given path, the package's own file, the Hugging Face cache, or a download with a
+    progress bar.
 
     Raises:
         CheckpointError: the file is missing (the error says where to get it), or its hash is not the published one.
@@ -48,7 +49,8 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
     expected = None if path is not None else weights.sha256 or _published_sha256(file)
     if expected not in (None, digest):
         raise CheckpointError(
-            f"{file} has the SHA-256 {digest}, but {card.title} has {expected}: the file is damaged or a different one. "
+            f"{file} has the SHA-256 {digest}, but {card.title} has {expected}: the file is damaged or a different "
+            "one. "
             f"Delete it and try again."
         )
     licence = card.licence if path is None or weights.by_path or digest == weights.sha256 else Licence(None)
@@ -56,7 +58,8 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
 
 
 def card_with(name: str, task: Task, sha256: str) -> ModelCard:
-    """Returns the card of the weights with this SHA-256: the named card, or an earlier one if the shipped weights have changed since.
+    """Returns the card of the weights with this SHA-256: the named card, or an earlier one if the shipped weights have
+    changed since.
 
     Raises:
         SettingError: the model does not exist.
@@ -70,7 +73,9 @@ def card_with(name: str, task: Task, sha256: str) -> ModelCard:
 
 
 def _published_sha256(cached: Path) -> str | None:
-    """Returns the published SHA-256, which the Hugging Face cache uses as the name of a large file; the snapshot's name links to it."""
+    """Returns the published SHA-256, which the Hugging Face cache uses as the name of a large file; the snapshot's name
+    links to it.
+    """
     name = cached.resolve().name
     return name if re.fullmatch("[0-9a-f]{64}", name) else None
 
@@ -116,7 +121,9 @@ def _why_no_download(weights: Weights, *, ask_hub: bool) -> str | None:
         return None  # the hub is reachable; the download can send a token
     except OSError as error:
         reason = getattr(error, "reason", error)
-        return None if isinstance(reason, SSLError) else f"{type(reason).__name__}: {reason}"  # the download may use other certificates
+        return (
+            None if isinstance(reason, SSLError) else f"{type(reason).__name__}: {reason}"
+        )  # the download may use other certificates
     return None
 
 
@@ -124,16 +131,19 @@ def _shipped(card: ModelCard, weights: Weights) -> Path:
     file = WEIGHTS / weights.file
     if not file.is_file():
         raise CheckpointError(
-            f"{card.title} ships as {file}, but the file is not there: the installation is damaged. Install the package again."
+            f"{card.title} ships as {file}, but the file is not there: the installation is damaged. Install the "
+            "package again."
         )
     return file
 
 
 def _not_here(card: ModelCard, weights: Weights, why: str) -> CheckpointError:
     return CheckpointError(
-        f"{card.title} needs the file {' and beside it '.join(weights.files)} from huggingface.co/{weights.repository}; it is not in "
+        f"{card.title} needs the file {' and beside it '.join(weights.files)} from "
+        f"huggingface.co/{weights.repository}; it is not in "
         f"the Hugging Face cache and could not be downloaded ({why}). On a machine with internet run "
-        f"`hf download {weights.repository} {' '.join(weights.files)}` and copy it here, then set its path as the checkpoint; "
+        f"`hf download {weights.repository} {' '.join(weights.files)}` and copy it here, then set its path as the "
+        "checkpoint; "
         f"or choose TabICL mini, which ships with the package."
     )
 
@@ -152,10 +162,11 @@ def _from_hub(card: ModelCard, weights: Weights) -> Path:
 
 
 def identities_of(file: Path, beside: Sequence[str]) -> tuple[str, ...]:
-    """Returns the hashes by which an adapter may identify weights: SHA-256 of the file with those ``beside`` it, then of the file alone.
+    """Returns the hashes by which an adapter may identify weights: SHA-256 of the file with those ``beside`` it, then
+    of the file alone.
 
-    The file beside it, Mitra's ``config.json``, affects what the weights compute. Adapters of earlier versions have the hash of the file
-    alone.
+    The file beside it, Mitra's ``config.json``, affects what the weights compute. Adapters of earlier versions have the
+    hash of the file alone.
     """
     alone = sha256_of(file)
     if not beside:

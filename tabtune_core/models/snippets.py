@@ -1,6 +1,7 @@
 """Python code, as text, that opens an exported file and predicts with it; loads no torch.
 
-In: the facts of an adapter package. Out: code that an export runs before it is shown, so that the code users copy is known to work.
+In: the facts of an adapter package. Out: code that an export runs before it is shown, so that the code users copy is
+known to work.
 """
 
 from dataclasses import dataclass
@@ -10,8 +11,13 @@ from tabtune_core.models.catalogue import get_card
 
 
 def file_name(form: str, facts: PackageFacts, run_id: str) -> str:
-    """Returns the name of a download, without any text from the user. ``form`` is ``adapter``, ``pipeline``, ``lora`` or ``merged``."""
-    ending = {"adapter": "zip", "pipeline": "zip", "lora": "pt"}.get(form) or get_card(facts.base.model).family.code("export").ENDING
+    """Returns the name of a download, without any text from the user.
+
+    ``form`` is ``adapter``, ``pipeline``, ``lora`` or ``merged``.
+    """
+    ending = {"adapter": "zip", "pipeline": "zip", "lora": "pt"}.get(form) or get_card(facts.base.model).family.code(
+        "export"
+    ).ENDING
     start = {"lora": "lora_adapters"}.get(form, form)
     return f"{start}-{facts.base.model}-r{facts.settings.lora.rank}-{run_id}.{ending}"
 
@@ -38,7 +44,8 @@ def own_rows(facts: PackageFacts, run_id: str, table: str) -> str:
     base = f", checkpoint={facts.checkpoint!r}" if facts.checkpoint else ""
     return (
         f"# Licence of the base's weights: {facts.base.licence}\n"
-        f"run = load_adapter({file_name('adapter', facts, run_id)!r}{base}, device='cpu')  # only to read and encode rows as the run did\n"
+        f"run = load_adapter({file_name('adapter', facts, run_id)!r}{base}, device='cpu')  # only to read and encode "
+        "rows as the run did\n"
         f"table = read_table({table!r}, run.reading).frame\n"
         f"context = run.context(table)  # or fit on rows of your own: the file needs nothing of ours\n"
         f"rows = table.iloc[run.split(table).test]\n"

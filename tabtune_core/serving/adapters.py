@@ -1,7 +1,7 @@
 """Adapters of one base, opened once for all requests; the rows of requests that arrive together are one batch.
 
-In: packages, and the tables that they were trained on. Out: adapters by name, which turn lots of rows into predictions. They do not change
-afterwards, and one thread computes, so predictions cannot interfere.
+In: packages, and the tables that they were trained on. Out: adapters by name, which turn lots of rows into predictions.
+They do not change afterwards, and one thread computes, so predictions cannot interfere.
 """
 
 import asyncio
@@ -39,7 +39,9 @@ class Served:
     """What GET /adapters says about it."""
 
     def predict(self, lots: Sequence[pd.DataFrame]) -> list[NDArray[np.float64]]:
-        """Returns probabilities ``(rows, classes)`` or numbers ``(rows,)`` of each lot; encodes each lot alone, predicts all at once."""
+        """Returns probabilities ``(rows, classes)`` or numbers ``(rows,)`` of each lot; encodes each lot alone,
+        predicts all at once.
+        """
         read = [self.shown.read(rows) for rows in lots]
         predicted = finite(self.adapted.model, self.ask(np.concatenate(read)))
         return np.split(predicted, np.cumsum([len(x_NF) for x_NF in read])[:-1])
@@ -53,13 +55,15 @@ def open_adapters(
     device: str = "auto",
     merged: bool = False,
 ) -> dict[str, Served]:
-    """Opens packages on one base, each under the name of its file; ``table_of`` returns the table that an adapter was trained on.
+    """Opens packages on one base, each under the name of its file; ``table_of`` returns the table that an adapter was
+    trained on.
 
-    ``checkpoint`` has the base's weights if they are not in this package or the Hugging Face cache. ``merged`` predicts with copies of the
-    adapted weights, which takes no more time than the base alone.
+    ``checkpoint`` has the base's weights if they are not in this package or the Hugging Face cache. ``merged`` predicts
+    with copies of the adapted weights, which takes no more time than the base alone.
 
     Raises:
-        AdapterError: a package cannot be opened, has another base than the first, the name of another, or another table.
+        AdapterError: a package cannot be opened, has another base than the first, the name of another, or another
+        table.
         CheckpointError: the base's weights cannot be found.
     """
     packages = [(path, read_package(path)) for path in paths]
@@ -70,15 +74,19 @@ def open_adapters(
         settings, named = package.facts.settings, package.facts.base
         if settings.task != base.task or named.sha256 not in base.source.identities:
             raise AdapterError(
-                f"{path.name} is for {settings.task} on {named.model} (SHA-256 {named.sha256[:12]}…), and {paths[0].name} for "
-                f"{base.task} on {base.source.model} ({base.source.sha256[:12]}…). A server has one base: start another one for it."
+                f"{path.name} is for {settings.task} on {named.model} (SHA-256 {named.sha256[:12]}…), and "
+                f"{paths[0].name} for "
+                f"{base.task} on {base.source.model} ({base.source.sha256[:12]}…). A server has one base: start "
+                "another one for it."
             )
         put_on(adapters, base, settings.lora, package.tensors, path.stem)
         if merged:
             adapters.merge()
         adapted = AdaptedModel(with_module(base, adapters.module), settings, package.facts)
         shown = Shown.to(adapted.model, adapted.context(table_of(adapted)), views=settings.train.views)
-        served[path.stem] = Served(path.stem, adapted, shown, shown.scorer.keep(adapted.model), _about(path.stem, adapted, shown.context))
+        served[path.stem] = Served(
+            path.stem, adapted, shown, shown.scorer.keep(adapted.model), _about(path.stem, adapted, shown.context)
+        )
     return served
 
 
@@ -98,12 +106,15 @@ def _about(name: str, adapted: AdaptedModel, context: Context) -> dict[str, Any]
 
 
 WINDOW_SECONDS = 0.003
-"""How long the first request waits for others; requests that arrive while a batch computes form the next batch anyway."""
+"""How long the first request waits for others; requests that arrive while a batch computes form the next batch anyway.
+"""
 Answer = NDArray[np.float64] | BaseException
 
 
 class Batches:
-    """Collects requests into batches, one instance per server; calls ``told`` with the number of requests of each batch."""
+    """Collects requests into batches, one instance per server; calls ``told`` with the number of requests of each
+    batch.
+    """
 
     def __init__(self, told: Callable[[int], None] = lambda requests: None) -> None:
         self._thread, self._told = ThreadPoolExecutor(1, thread_name_prefix="predict"), told

@@ -1,6 +1,7 @@
 """The HTTP interface of served adapters: who may ask, what a request contains, and the response.
 
-In: adapters by name, and who may reach the server. Out: a FastAPI application. An error tells the client in ``detail`` what to fix.
+In: adapters by name, and who may reach the server. Out: a FastAPI application. An error tells the client in ``detail``
+what to fix.
 """
 
 import asyncio
@@ -32,7 +33,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tabtune_core.access import Access, bracketed
 from tabtune_core.data.findings import shorten
-from tabtune_core.data.prediction_rows import LONGEST_SHOWN, NewRows, listed, misfit, read_new_rows, unknown_categories, unknown_column
+from tabtune_core.data.prediction_rows import (
+    LONGEST_SHOWN,
+    NewRows,
+    listed,
+    misfit,
+    read_new_rows,
+    unknown_categories,
+    unknown_column,
+)
 from tabtune_core.errors import SettingError, TableError, TabTuneError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
@@ -73,9 +82,13 @@ class Meters:
 
     def __init__(self, adapters: Mapping[str, Served]) -> None:
         self.registry, self._adapters = CollectorRegistry(), adapters
-        self._seconds = Histogram("loralab_request_seconds", "Seconds of POST /predict", ["adapter", "status"], registry=self.registry)
+        self._seconds = Histogram(
+            "loralab_request_seconds", "Seconds of POST /predict", ["adapter", "status"], registry=self.registry
+        )
         self.rows = Counter("loralab_rows", "Rows predicted", ["adapter"], registry=self.registry)
-        self.batch = Histogram("loralab_batch_requests", "Requests of a batch", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry)
+        self.batch = Histogram(
+            "loralab_batch_requests", "Requests of a batch", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
+        )
 
     async def around(self, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
         """Times a request; unknown adapter names are counted under one empty name."""
@@ -92,11 +105,16 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 def application(adapters: Mapping[str, Served], access: Access, limits: Limits) -> FastAPI:
-    """Builds the server of these adapters. If it asks for a token, only /health, /docs and /openapi.json answer without one."""
+    """Builds the server of these adapters.
+
+    If it asks for a token, only /health, /docs and /openapi.json answer without one.
+    """
     meters, first = Meters(adapters), next(iter(adapters.values()))
     batches = Batches(meters.batch.observe)
     app = FastAPIOffline(redoc_url=None, title="LoRA Lab, predictions", version=installed(DISTRIBUTION) or "0")
-    app.add_middleware(TrustedHostMiddleware, allowed_hosts=[bracketed(name) for name in access.names], www_redirect=False)
+    app.add_middleware(
+        TrustedHostMiddleware, allowed_hosts=[bracketed(name) for name in access.names], www_redirect=False
+    )
     app.middleware("http")(meters.around)
     app.add_exception_handler(TableError, _refused)
     routes = APIRouter(dependencies=[Depends(_asks_for(access.token))] if access.token else [])
@@ -121,17 +139,27 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
         """Returns the metrics for Prometheus."""
         return Response(generate_latest(meters.registry), media_type=CONTENT_TYPE_LATEST)
 
-    @routes.post("/predict", openapi_extra={"requestBody": _body_of(first)}, responses={code: {"description": why} for code, why in _CODES})
-    async def predict(request: Request, adapter: Annotated[str, Query(description="name of an adapter")] = first.name) -> Answer:
+    @routes.post(
+        "/predict",
+        openapi_extra={"requestBody": _body_of(first)},
+        responses={code: {"description": why} for code, why in _CODES},
+    )
+    async def predict(
+        request: Request, adapter: Annotated[str, Query(description="name of an adapter")] = first.name
+    ) -> Answer:
         """Predicts rows: a list of objects, or CSV with a header line."""
         if adapter not in adapters:
-            raise HTTPException(404, f"There is no adapter {adapter[:200]!r}; this server has {listed(list(adapters), 20)}.")
+            raise HTTPException(
+                404, f"There is no adapter {adapter[:200]!r}; this server has {listed(list(adapters), 20)}."
+            )
         if len(asked := request.query_params.getlist("adapter")) > 1:
             raise HTTPException(422, f"{len(asked)} adapters are named; a request may name only one.")
         served, kind = adapters[adapter], request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _READERS:
             raise HTTPException(415, f"The content type is {kind[:200]!r}; it must be {' or '.join(_READERS)}.")
-        if (encoding := request.headers.get("content-encoding", "identity")) != "identity" and kind == "application/json":
+        if (
+            encoding := request.headers.get("content-encoding", "identity")
+        ) != "identity" and kind == "application/json":
             raise HTTPException(415, f"The content encoding is {encoding[:200]!r}; send JSON uncompressed.")
         content = await _content(request, limits.max_bytes)
         with _failures_told():
@@ -155,13 +183,24 @@ def serve(app: FastAPI, access: Access, port: int, say: Callable[[str], None]) -
     try:
         listening = socket.create_server((access.address, port), family=family)
     except OSError as error:
-        raise SettingError(f"Port {port} of {access.address} cannot be listened on ({error}). Choose another with --port.") from error
+        raise SettingError(
+            f"Port {port} of {access.address} cannot be listened on ({error}). Choose another with --port."
+        ) from error
     with listening:
-        say(f"Serving at http://{bracketed(access.address)}:{listening.getsockname()[1]} (a page to try it: /docs). Ctrl-C ends it.")
+        say(
+            f"Serving at http://{bracketed(access.address)}:{listening.getsockname()[1]} (a page to try it: /docs). "
+            "Ctrl-C ends it."
+        )
         if access.token:
-            say(f"Requests must send the header 'Authorization: Bearer {access.token}'. The connection is not encrypted.")
-        config = uvicorn.Config(_until_the_end(app), log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
-        # uvicorn raises SIGTERM once more when it has ended; by default that kills the process before the last answers are sent
+            say(
+                f"Requests must send the header 'Authorization: Bearer {access.token}'. The connection is not "
+                "encrypted."
+            )
+        config = uvicorn.Config(
+            _until_the_end(app), log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
+        )
+        # uvicorn raises SIGTERM once more when it has ended; by default that kills the process before the last answers
+        # are sent
         main = threading.current_thread() is threading.main_thread()
         before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number)) if main else None
         try:
@@ -181,7 +220,9 @@ def _until_the_end(app: ASGIApp) -> ASGIApp:
             if scope["type"] != "http":
                 raise
             with suppress(RuntimeError):  # part of the app's own answer was sent
-                await JSONResponse({"detail": "The server is ending. Send the rows again when it runs."}, 503)(scope, receive, send)
+                await JSONResponse({"detail": "The server is ending. Send the rows again when it runs."}, 503)(
+                    scope, receive, send
+                )
 
     return answer
 
@@ -190,14 +231,18 @@ def _asks_for(token: str) -> Callable[..., None]:
     def known(given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> None:
         if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
             why = "This server asks for a token" if given is None else "That is not the token of this server"
-            raise HTTPException(401, f"{why}: send the header 'Authorization: Bearer TOKEN'.", {"WWW-Authenticate": "Bearer"})
+            raise HTTPException(
+                401, f"{why}: send the header 'Authorization: Bearer TOKEN'.", {"WWW-Authenticate": "Bearer"}
+            )
 
     return known
 
 
 @contextmanager
 def _failures_told() -> Iterator[None]:
-    """Turns an error that is not the client's into 503, if the machine lacks something, else 500; prints it for who runs the server."""
+    """Turns an error that is not the client's into 503, if the machine lacks something, else 500; prints it for who
+    runs the server.
+    """
     try:
         yield
     except (HTTPException, TableError):
@@ -213,7 +258,9 @@ def _failures_told() -> Iterator[None]:
 
 
 async def _content(request: Request, most: int) -> bytes:
-    """Reads the body; a body that is too large is refused before it is sent if its length is given, else while it is sent."""
+    """Reads the body; a body that is too large is refused before it is sent if its length is given, else while it is
+    sent.
+    """
     told, parts, size = request.headers.get("content-length", ""), [], 0
     if told.isdecimal() and int(told) > most:
         raise _too_large(most)
@@ -224,17 +271,23 @@ async def _content(request: Request, most: int) -> bytes:
                 raise _too_large(most)
             parts.append(part)
     except ClientDisconnect as error:
-        raise HTTPException(499, "The client has disconnected.") from error  # as nginx counts it; nobody gets the answer
+        raise HTTPException(
+            499, "The client has disconnected."
+        ) from error  # as nginx counts it; nobody gets the answer
     return b"".join(parts)
 
 
 def _too_large(most: int) -> HTTPException:
-    return HTTPException(413, f"The request has more than {most / 1e6:,.1f} MB, the limit of this server. Send fewer rows at once.")
+    return HTTPException(
+        413, f"The request has more than {most / 1e6:,.1f} MB, the limit of this server. Send fewer rows at once."
+    )
 
 
 def _check_rows(rows: int, limits: Limits) -> None:
     if rows > limits.max_rows:
-        raise HTTPException(413, f"The request has {rows:,} rows; at most {limits.max_rows:,} are predicted at once. Send fewer.")
+        raise HTTPException(
+            413, f"The request has {rows:,} rows; at most {limits.max_rows:,} are predicted at once. Send fewer."
+        )
     if not rows:
         raise TableError("The request has no row. Send at least one.")
 
@@ -266,8 +319,12 @@ def _of_json(content: bytes, served: Served, limits: Limits) -> NewRows:
 def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:
     """Reads rows from CSV in the same way as the adapter's table was read."""
     if _JSON.match(content) or (content.startswith(b"PAR1") and content.endswith(b"PAR1")):
-        raise TableError("The body is JSON or Parquet, not CSV. Send JSON as 'application/json', and Parquet as CSV or JSON.")
-    if b"\0" not in content:  # neither compressed nor UTF-16; count first, so that far too many rows are refused without parsing them
+        raise TableError(
+            "The body is JSON or Parquet, not CSV. Send JSON as 'application/json', and Parquet as CSV or JSON."
+        )
+    if (
+        b"\0" not in content
+    ):  # neither compressed nor UTF-16; count first, so that far too many rows are refused without parsing them
         lines = sum(1 for _ in _LINE.finditer(_QUOTED.sub(b"_", content)))
         if lines == 1 or lines > 2 * limits.max_rows + 1:  # not each line is a row: there may be notes above the header
             _check_rows(lines - 1, limits)

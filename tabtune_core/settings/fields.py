@@ -1,7 +1,8 @@
 """The table of settings: one row per setting, which everything that handles settings reads.
 
-In: settings classes whose fields are made by ``setting``. Out: one row per field. The rows determine the checks of values, the form, the
-command line's flags, a pipeline's arguments, TOML, the labels of runs and the leaderboard's columns.
+In: settings classes whose fields are made by ``setting``. Out: one row per field. The rows determine the checks of
+values, the form, the command line's flags, a pipeline's arguments, TOML, the labels of runs and the leaderboard's
+columns.
 """
 
 import ast
@@ -104,7 +105,9 @@ class Setting:
 def setting(default: Value, label: str = "", place: str = "", **facts: Any) -> Value:
     """Makes a field of a settings class; ``facts`` are the other attributes of ``Setting``."""
     facts |= {"label": label, "place": place}
-    field: Any = dataclasses.field(metadata=facts, **({"default_factory": dict, "hash": False} if default == {} else {"default": default}))
+    field: Any = dataclasses.field(
+        metadata=facts, **({"default_factory": dict, "hash": False} if default == {} else {"default": default})
+    )
     made: Value = field
     return made
 
@@ -129,7 +132,11 @@ def rows_of(owner: Any) -> tuple[Setting, ...]:
 def sections_of(owner: Any) -> dict[str, Any]:
     """Returns the fields of a class that are settings classes themselves, by name."""
     hints = hints_of(owner)
-    return {field.name: hints[field.name] for field in dataclasses.fields(owner) if dataclasses.is_dataclass(hints[field.name])}
+    return {
+        field.name: hints[field.name]
+        for field in dataclasses.fields(owner)
+        if dataclasses.is_dataclass(hints[field.name])
+    }
 
 
 def describe(settings: type, name: str) -> str:

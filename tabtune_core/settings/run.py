@@ -1,7 +1,7 @@
 """The settings of one run: rows, model and what is trained.
 
-In: keyword arguments or plain values. Out: a frozen dataclass whose values have been checked. The docstring under each field is the
-widget's tooltip and the command line's help.
+In: keyword arguments or plain values. Out: a frozen dataclass whose values have been checked. The docstring under each
+field is the widget's tooltip and the command line's help.
 """
 
 import dataclasses
@@ -29,7 +29,13 @@ STRATEGY_NAMES: dict[Strategy, str] = {
 }
 REFERENCES: tuple[Strategy, ...] = ("linear", "boosting")
 """Strategies without a foundation model: scikit-learn's models on the same split, to compare with."""
-LEARNING_RATES: dict[Strategy, float] = {"inference": 0.0, "base-ft": 2e-5, "peft": 2e-4, "linear": 0.0, "boosting": 0.0}
+LEARNING_RATES: dict[Strategy, float] = {
+    "inference": 0.0,
+    "base-ft": 2e-5,
+    "peft": 2e-4,
+    "linear": 0.0,
+    "boosting": 0.0,
+}
 """Peak learning rates of the guide's section 6.2: an adapter needs about ten times the rate of full fine-tuning."""
 WITHOUT_A_SEED = Idle("test_rows_move", True, "with test_rows_move; leave one of the two out.")
 USUAL_RANK = 8
@@ -51,34 +57,45 @@ class RunSettings:
     checkpoint: str | None = setting(None, "Weights file instead of the model's own", "Rows, weights")
     """Path of a weights file that replaces the model's own."""
     strategy: Strategy = setting("peft", argument=None, column=True)
-    """'inference' is zero-shot, 'base-ft' is full fine-tuning, 'peft' trains a LoRA adapter. The references use no foundation model:
-    'linear' is logistic or ridge regression, 'boosting' is gradient boosting, both from scikit-learn."""
+    """'inference' is zero-shot, 'base-ft' is full fine-tuning, 'peft' trains a LoRA adapter. The references use no
+    foundation model: 'linear' is logistic or ridge regression, 'boosting' is gradient boosting, both from scikit-learn.
+    """
     lora: LoraSettings = field(default_factory=LoraSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     seed: int = setting(0, "Seed", low=0, below=2**32, column=True)
-    """Random seed of the training and validation rows (except in a split by time), the adapter's initialization and the episodes. Runs with
-    the same seed share all of them. A run repeated on a CUDA GPU may differ in the last digits, because some sums have no fixed order
-    there."""
+    """Random seed of the training and validation rows (except in a split by time), the adapter's initialization and the
+    episodes. Runs with the same seed share all of them. A run repeated on a CUDA GPU may differ in the last digits,
+    because some sums have no fixed order there.
+    """
     device: str = setting("auto", "Device")
-    """'auto' uses a free CUDA GPU if there is one, otherwise the CPU. 'cpu', 'cuda' and 'cuda:1' are used as given; 'mps' (Apple) and
-    'xpu' (Intel) are used after a check that a small training step there gives the same numbers as the CPU."""
+    """'auto' uses a free CUDA GPU if there is one, otherwise the CPU. 'cpu', 'cuda' and 'cuda:1' are used as given;
+    'mps' (Apple) and 'xpu' (Intel) are used after a check that a small training step there gives the same numbers as
+    the CPU.
+    """
     validation_share: float = setting(0.2, "Validation rows (share)", "Rows, weights", low=0.05, high=0.5, step=0.05)
     """Share of the rows for validation, which chooses the best checkpoint and ranks the runs."""
     test_share: float = setting(0.2, "Test rows (share)", "Rows, weights", low=0.05, high=0.5, argument=None, step=0.05)
     """Share of the rows for the test. Test scores are reported and choose nothing."""
-    split_seed: int = setting(0, "Seed of the test rows", "Rows, weights", low=0, below=2**32, argument=None, idle=WITHOUT_A_SEED)
-    """Random seed of the test rows. They are held out once and are the same for every seed, so that no run trains on them or chooses by
-    them."""
+    split_seed: int = setting(
+        0, "Seed of the test rows", "Rows, weights", low=0, below=2**32, argument=None, idle=WITHOUT_A_SEED
+    )
+    """Random seed of the test rows. They are held out once and are the same for every seed, so that no run trains on
+    them or chooses by them.
+    """
     test_rows_move: bool = setting(False, "Let the seeds move the test rows", "Rows, weights", argument=None)
-    """Let the seed draw the test rows too, as in earlier versions. Test rows of one seed are then training and validation rows of another,
-    so a choice made over several seeds has used test rows."""
+    """Let the seed draw the test rows too, as in earlier versions. Test rows of one seed are then training and
+    validation rows of another, so a choice made over several seeds has used test rows.
+    """
     split_by: SplitBy = setting("random", column=True)
-    """How the rows are split. Random: stratified by class. Time: the earliest rows of a date or number column are for training, later ones
-    for validation, the latest for the test, with the same split for every seed. Group: all rows of one value, such as a customer, stay
-    together. If a table has dates or repeated IDs, a random split gives better scores than new rows will."""
+    """How the rows are split. Random: stratified by class. Time: the earliest rows of a date or number column are for
+    training, later ones for validation, the latest for the test, with the same split for every seed. Group: all rows of
+    one value, such as a customer, stay together. If a table has dates or repeated IDs, a random split gives better
+    scores than new rows will.
+    """
     split_column: str | None = setting(None, column=True)
-    """Column of the split by time or by group. Rows without a value in it are used for training only. A group column is not a feature; a
-    time column stays a feature unless you leave it out."""
+    """Column of the split by time or by group. Rows without a value in it are used for training only. A group column is
+    not a feature; a time column stays a feature unless you leave it out.
+    """
     split_at_median: bool = setting(False, argument=None)
     """Turn a numeric target into two classes: up to its median, and above its median."""
     group_rare_classes: int = setting(
@@ -97,18 +114,28 @@ class RunSettings:
         check(self)
         require(bool(self.dataset), "dataset is empty; add a table first.")
         require(bool(self.target), "target is empty; name the column to predict.")
-        idle = f"split_column is {self.split_column!r}, which changes nothing with split_by 'random'; choose 'time' or 'group', or omit it."
+        idle = (
+            f"split_column is {self.split_column!r}, which changes nothing with split_by 'random'; choose 'time' "
+            "or 'group', or omit it."
+        )
         require(self.split_by != "random" or self.split_column is None, idle)
         wanted = f"split_by is {self.split_by!r}, which needs a column: name it as split_column."
         require(self.split_by == "random" or bool(self.split_column), wanted)
         halves = self.split_at_median and self.task == "regression"
-        require(not halves, "split_at_median makes two classes of the target, so the task must be 'classification', not 'regression'.")
+        require(
+            not halves,
+            "split_at_median makes two classes of the target, so the task must be 'classification', not 'regression'.",
+        )
         metric, fitting = self.train.selection_metric, metrics_of(self.task)
         require(
-            metric in (None, *fitting), f"train.selection_metric is {metric!r}; for {self.task} it must be one of {', '.join(fitting)}."
+            metric in (None, *fitting),
+            f"train.selection_metric is {metric!r}; for {self.task} it must be one of {', '.join(fitting)}.",
         )
         for name in LORA_ONLY if self.strategy != "peft" else ():
-            useless = f"{SETTINGS[name].path} changes nothing with the strategy {self.strategy!r}; leave it out, or choose 'peft'."
+            useless = (
+                f"{SETTINGS[name].path} changes nothing with the strategy {self.strategy!r}; leave it out, or "
+                "choose 'peft'."
+            )
             require(self.is_usual(name), useless)
 
     def part(self, owner: type) -> Any:
@@ -156,7 +183,11 @@ class RunSettings:
     @property
     def learning_rate(self) -> float:
         """The peak learning rate as used; with LoRA+, that of the factors A."""
-        return self.base_rate * math.sqrt(USUAL_RANK / self.lora.rank) if self.train.rate_scales_with_rank else self.base_rate
+        return (
+            self.base_rate * math.sqrt(USUAL_RANK / self.lora.rank)
+            if self.train.rate_scales_with_rank
+            else self.base_rate
+        )
 
     @property
     def selection_metric(self) -> str:
@@ -165,7 +196,9 @@ class RunSettings:
 
     @property
     def variant(self) -> str:
-        """The settings beside the rank that differ from their defaults, for example ``ensemble of 4, DoRA``; empty if none does."""
+        """The settings beside the rank that differ from their defaults, for example ``ensemble of 4, DoRA``; empty if
+        none does.
+        """
 
         def said(of: tuple[Strategy, ...]) -> list[str]:
             rows = [row for row in SAID if row.strategies == of and self.strategy in of and not self.is_usual(row.name)]
@@ -184,12 +217,18 @@ class RunSettings:
         """Eight hex digits that identify the set of test rows: a hash of the table, the rule of the split and its seed."""
         grouped = (self.group_rare_classes,) if self.group_rare_classes else ()  # keeps the hashes of earlier versions
         rule = (self.dataset, self.target, self.task, self.split_at_median, self.split_by, self.split_column, *grouped)
-        moving = (self.seed, self.validation_share, self.train.validation_rows) if self.test_rows_move else self.split_seed
-        return hashlib.sha256(json.dumps([rule, self.test_share, self.train.test_rows, moving]).encode()).hexdigest()[:8]
+        moving = (
+            (self.seed, self.validation_share, self.train.validation_rows) if self.test_rows_move else self.split_seed
+        )
+        return hashlib.sha256(json.dumps([rule, self.test_share, self.train.test_rows, moving]).encode()).hexdigest()[
+            :8
+        ]
 
     @property
     def test_rows_stay(self) -> bool:
-        """Whether the test rows of one seed are test rows under every other seed: no seed trains on them or chooses by them."""
+        """Whether the test rows of one seed are test rows under every other seed: no seed trains on them or chooses by
+        them.
+        """
         return not self.test_rows_move or self.split_by == "time"
 
     @property
@@ -197,7 +236,9 @@ class RunSettings:
         """The set of test rows in words, for example ``set 1a2b3c4d, the same for every seed``."""
         if not self.test_rows_move:
             return f"set {self.test_set}, the same for every seed"
-        return f"set {self.test_set} of seed {self.seed}" + ("" if self.test_rows_stay else ", on which other seeds train or choose")
+        return f"set {self.test_set} of seed {self.seed}" + (
+            "" if self.test_rows_stay else ", on which other seeds train or choose"
+        )
 
     @property
     def label(self) -> str:
@@ -206,7 +247,8 @@ class RunSettings:
         return f"{name} ({self.variant})" if self.variant else name
 
     def with_strategy(self, strategy: Strategy) -> "RunSettings":
-        """Returns the run with another strategy; settings that only LoRA uses are reset unless the strategy is ``peft``.
+        """Returns the run with another strategy; settings that only LoRA uses are reset unless the strategy is
+        ``peft``.
 
         >>> run = RunSettings(dataset="-", target="y", train=TrainSettings(lr_ratio=4.0))
         >>> run.with_strategy("inference").train.lr_ratio
@@ -231,8 +273,8 @@ class RunSettings:
 
     @classmethod
     def stored(cls, values: Mapping[str, Any]) -> "RunSettings":
-        """Reads the settings that a run was recorded with. In earlier versions the seed moved the test rows, and the default learning rate
-        was the guide's.
+        """Reads the settings that a run was recorded with. In earlier versions the seed moved the test rows, and the
+        default learning rate was the guide's.
 
         Raises:
             SettingError: as ``from_dict``.
@@ -242,7 +284,8 @@ class RunSettings:
 
     @classmethod
     def of_package(cls, values: Mapping[str, Any]) -> "RunSettings":
-        """Reads the settings in an adapter package. In earlier versions ``context_rows`` also limited the context rows at prediction.
+        """Reads the settings in an adapter package. In earlier versions ``context_rows`` also limited the context rows
+        at prediction.
 
         Raises:
             SettingError: as ``from_dict``.
@@ -253,7 +296,9 @@ class RunSettings:
         return read
 
 
-SETTINGS: dict[str, Setting] = {row.name: row for owner in (RunSettings, LoraSettings, TrainSettings) for row in rows_of(owner)}
+SETTINGS: dict[str, Setting] = {
+    row.name: row for owner in (RunSettings, LoraSettings, TrainSettings) for row in rows_of(owner)
+}
 """Every setting of a run by name; names are unique across the sections."""
 SAID = tuple(row for row in SETTINGS.values() if row.said)
 LORA_ONLY = tuple(row.name for row in SETTINGS.values() if row.strategies == LORA and row.owner is not LoraSettings)

@@ -26,25 +26,34 @@ MANY_RUNS = 100
 class SweepSettings:
     """LoRA at every point of a grid, with two baselines and two references; everything is repeated for each seed.
 
-    An axis without values has the single value of ``run``. The baselines have no adapter: zero-shot is one run per seed, full fine-tuning
-    one run for each of its own learning rates. The references have no foundation model.
+    An axis without values has the single value of ``run``. The baselines have no adapter: zero-shot is one run per
+    seed, full fine-tuning one run for each of its own learning rates. The references have no foundation model.
     """
 
     run: RunSettings
     """The settings that all runs share."""
     ranks: tuple[int, ...] = setting((2, 4, 8), "LoRA ranks to compare", axis="rank", counted="rank")
     """LoRA ranks to compare."""
-    alphas: tuple[float, ...] = setting((), "Alpha, for every rank", axis="alpha", counted="alpha", placeholder="Type a number")
+    alphas: tuple[float, ...] = setting(
+        (), "Alpha, for every rank", axis="alpha", counted="alpha", placeholder="Type a number"
+    )
     """Alphas to compare, each with every rank. Default: the alpha of the LoRA settings."""
-    dropouts: tuple[float, ...] = setting((), "Dropout before the adapter", axis="dropout", counted="dropout", placeholder="0.05")
+    dropouts: tuple[float, ...] = setting(
+        (), "Dropout before the adapter", axis="dropout", counted="dropout", placeholder="0.05"
+    )
     """Dropouts to compare. Default: the dropout of the LoRA settings."""
     target_sets: tuple[tuple[str, ...], ...] = setting(
         (), "Other sets of target modules to compare", axis="targets", counted="set of target modules"
     )
-    """Sets of target modules to compare. An empty set is the model's own list. Default: the targets of the LoRA settings."""
+    """Sets of target modules to compare.
+
+    An empty set is the model's own list. Default: the targets of the LoRA settings.
+    """
     learning_rates: tuple[float, ...] = setting((), "LoRA learning rate", axis="learning_rate", counted="learning rate")
     """Peak learning rates of LoRA to compare. Default: the learning rate of the training settings."""
-    full_learning_rates: tuple[float, ...] = setting((), "Full fine-tuning learning rate", axis="learning_rate", counted="rate")
+    full_learning_rates: tuple[float, ...] = setting(
+        (), "Full fine-tuning learning rate", axis="learning_rate", counted="rate"
+    )
     """Peak learning rates of full fine-tuning to compare, one run each. Default: the one measured for the model, or
     else the guide's 2e-5."""
     zero_shot: bool = setting(True, "Zero-shot: without training")
@@ -52,7 +61,9 @@ class SweepSettings:
     full_fine_tuning: bool = setting(True, "Full fine-tuning: every weight")
     """Add a full fine-tuning run, which trains every weight."""
     references: bool = setting(True, "Linear model and gradient boosting")
-    """Add two reference runs without a foundation model: logistic or ridge regression, and gradient boosting (scikit-learn, seconds)."""
+    """Add two reference runs without a foundation model: logistic or ridge regression, and gradient boosting
+    (scikit-learn, seconds).
+    """
     seeds: tuple[int, ...] = setting((0,), "Seeds", low=0, below=2**32)
     """Random seeds; every run is repeated with each of them."""
 
@@ -68,13 +79,24 @@ class SweepSettings:
             require(len(set(values)) == len(values), f"{name} {_listed(values)} contain a value twice.")
         distinct = bool(self.seeds) and len(set(self.seeds)) == len(self.seeds)
         require(distinct, f"seeds {list(self.seeds)} must be one or more different numbers.")
-        require(bool(self.ranks) or self.zero_shot or self.full_fine_tuning, "Nothing to run: choose a rank or a baseline.")
+        require(
+            bool(self.ranks) or self.zero_shot or self.full_fine_tuning, "Nothing to run: choose a rank or a baseline."
+        )
         for name in LORA_AXES[1:]:
-            idle = f"{name} {_listed(getattr(self, name))} change nothing without a LoRA rank; leave them out, or choose a rank."
+            idle = (
+                f"{name} {_listed(getattr(self, name))} change nothing without a LoRA rank; leave them out, or "
+                "choose a rank."
+            )
             require(bool(self.ranks) or not getattr(self, name), idle)
-        idle = f"full_learning_rates {_listed(self.full_learning_rates)} change nothing without full fine-tuning; leave them out."
+        idle = (
+            f"full_learning_rates {_listed(self.full_learning_rates)} change nothing without full fine-tuning; "
+            "leave them out."
+        )
         require(self.full_fine_tuning or not self.full_learning_rates, idle)
-        require(self.size <= MOST_RUNS, f"The sweep has {self.size:,} runs ({self.formula}); at most {MOST_RUNS:,} go into one.")
+        require(
+            self.size <= MOST_RUNS,
+            f"The sweep has {self.size:,} runs ({self.formula}); at most {MOST_RUNS:,} go into one.",
+        )
 
     @property
     def size(self) -> int:
@@ -85,7 +107,9 @@ class SweepSettings:
     def formula(self) -> str:
         """How the number of runs is computed, for example ``3 ranks x 2 dropouts + 2 baselines, x 3 seeds``."""
         counts = {name: len(getattr(self, name)) for name in LORA_AXES}
-        grid = " x ".join(counted(count, AXES[name].counted) for name, count in counts.items() if count > (name != "ranks"))
+        grid = " x ".join(
+            counted(count, AXES[name].counted) for name, count in counts.items() if count > (name != "ranks")
+        )
         if self._full_runs > 1:
             others = [*(["zero-shot"] if self.zero_shot else []), f"{self._full_runs} rates of full fine-tuning"]
         else:
@@ -110,7 +134,8 @@ class SweepSettings:
     def expand(self) -> list[RunSettings]:
         """Returns the single runs, seed by seed, baselines first.
 
-        Alpha None becomes twice the rank of each run. Full fine-tuning has its own learning rates and never uses LoRA's.
+        Alpha None becomes twice the rank of each run. Full fine-tuning has its own learning rates and never uses
+        LoRA's.
         """
         return [run for seed in self.seeds for run in self.one_seed(seed)]
 
@@ -124,7 +149,9 @@ class SweepSettings:
         return [*runs, *self._grid(common)]
 
     def _grid(self, common: RunSettings) -> Iterator[RunSettings]:
-        axes = {AXES[name].axis: getattr(self, name) or (common.value(AXES[name].axis),) for name in LORA_AXES} | {"rank": self.ranks}
+        axes = {AXES[name].axis: getattr(self, name) or (common.value(AXES[name].axis),) for name in LORA_AXES} | {
+            "rank": self.ranks
+        }
         adapted = common.with_strategy("peft")
         for point in product(*axes.values()):
             yield adapted.changed(**dict(zip(axes, point, strict=True)))
@@ -134,12 +161,20 @@ class SweepSettings:
         """Returns the sweep that the runs came from, or the smallest grid that contains them.
 
         Raises:
-            SettingError: the grid is larger than a sweep may be, or the runs differ in a setting that a sweep cannot list.
+            SettingError: the grid is larger than a sweep may be, or the runs differ in a setting that a sweep cannot
+            list.
         """
         lora, full = ([run for run in runs if run.strategy == strategy] for strategy in ("peft", "base-ft"))
         listed = {"full_learning_rates": full, **dict.fromkeys(LORA_AXES[1:], lora)}
-        axes = {name: [(run.value(AXES[name].axis), run.used(AXES[name].axis)) for run in those] for name, those in listed.items()}
-        values = {name: tuple(dict.fromkeys(used for _, used in axis)) for name, axis in axes.items() if len({was for was, _ in axis}) > 1}
+        axes = {
+            name: [(run.value(AXES[name].axis), run.used(AXES[name].axis)) for run in those]
+            for name, those in listed.items()
+        }
+        values = {
+            name: tuple(dict.fromkeys(used for _, used in axis))
+            for name, axis in axes.items()
+            if len({was for was, _ in axis}) > 1
+        }
         if full and full[0].train.learning_rate is not None:
             values.setdefault("full_learning_rates", (full[0].train.learning_rate,))
         common = min(runs, key=lambda run: (run.strategy != "peft", run.strategy in REFERENCES)).with_strategy("peft")
@@ -154,23 +189,33 @@ class SweepSettings:
         )
         held = set(map(_as_used, made.expand()))
         odd = sum(_as_used(run) not in held for run in runs)
-        require(odd == 0, f"One sweep cannot hold these runs: {odd:,} of {len(runs):,} differ in what it cannot list. Choose fewer.")
+        require(
+            odd == 0,
+            f"One sweep cannot hold these runs: {odd:,} of {len(runs):,} differ in what it cannot list. Choose fewer.",
+        )
         return made
 
     def to_toml(self) -> str:
         """Writes the sweep as a TOML document from which ``from_toml`` makes the same runs.
 
-        Axes without values are left out, and so are settings that another one replaces: epochs if steps are set, the single value of an
-        axis that lists several, the warm-up share if its steps are set, and the run's strategy and seed.
+        Axes without values are left out, and so are settings that another one replaces: epochs if steps are set, the
+        single value of an axis that lists several, the warm-up share if its steps are set, and the run's strategy and
+        seed.
         """
         values = plain_values(dataclasses.asdict(self))
-        replaced = {axis.axis for name, axis in AXES.items() if name in LORA_AXES and getattr(self, name)} | {"rank", "strategy", "seed"}
+        replaced = {axis.axis for name, axis in AXES.items() if name in LORA_AXES and getattr(self, name)} | {
+            "rank",
+            "strategy",
+            "seed",
+        }
         for row in SETTINGS.values():
             idle = row.idle and row.idle.other in SETTINGS and self.run.value(row.idle.other) == row.idle.value
             if row.name in replaced or idle or self.run.is_replaced(row.name):
                 section = values["run"][row.section] if row.section else values["run"]
                 section.pop(row.name, None)
-        return tomli_w.dumps({name: value for name, value in values.items() if value or name == "ranks" or name not in AXES})
+        return tomli_w.dumps(
+            {name: value for name, value in values.items() if value or name == "ranks" or name not in AXES}
+        )
 
     @classmethod
     def from_toml(cls, text: str) -> "SweepSettings":
@@ -189,7 +234,9 @@ LORA_AXES = tuple(name for name in AXES if name != "full_learning_rates")
 
 
 def _as_used(run: RunSettings) -> RunSettings:
-    """Normalizes settings, so that two runs that do the same are equal: fills in defaults and drops what the strategy does not use."""
+    """Normalizes settings, so that two runs that do the same are equal: fills in defaults and drops what the strategy
+    does not use.
+    """
     lora, rate = LoraSettings(), run.base_rate if run.strategy in ("peft", "base-ft") else None
     if run.strategy == "peft":
         lora = run.lora if run.lora.rank_pattern else dataclasses.replace(run.lora, alpha=run.lora.effective_alpha)

@@ -1,7 +1,7 @@
 """The settings of an adapter and of its training.
 
-In: numbers, choices and names. Out: frozen dataclasses whose values have been checked. The docstring under each field is the widget's
-tooltip and the command line's help.
+In: numbers, choices and names. Out: frozen dataclasses whose values have been checked. The docstring under each field
+is the widget's tooltip and the command line's help.
 """
 
 import math
@@ -20,16 +20,21 @@ Schedule = Literal["cosine", "linear", "constant"]
 ClassWeights = Literal["none", "balanced"]
 Amp = Literal["off", "bf16", "fp16"]
 MOST_VIEWS = 64
-"""Largest ensemble size; a larger ensemble takes time and predicts no better. Packages made elsewhere are checked against it too."""
+"""Largest ensemble size; a larger ensemble takes time and predicts no better.
+
+Packages made elsewhere are checked against it too.
+"""
 WITHOUT_CLASSES = Idle("task", "regression", "for regression, which has no classes; leave it out.")
 WITHOUT_MOMENTS = Idle("optimizer", "sgd", "with the optimizer 'sgd'; leave it out, or choose 'adamw'.")
 
 
 USUAL_CONTEXT_ROWS = 512
-"""Context rows of a training step. Measured with TabICL mini 1, rank 8, one seed, on banana, segment and titanic (benchmark
-``rows_shown.py``), with all training rows as context at prediction. Test log-loss, compared with training on 2,048 context rows: 0.008
-higher with 256 (mean; 0.007 to 0.010; on chess 0.027, on marketing 0.022), 0.004 higher with 512 (-0.009 to 0.015), 0.060 higher for
-zero-shot. With 512 context rows training took 23 to 50 % of the seconds and 40 to 59 % of the memory."""
+"""Context rows of a training step. Measured with TabICL mini 1, rank 8, one seed, on banana, segment and titanic
+(benchmark ``rows_shown.py``), with all training rows as context at prediction. Test log-loss, compared with training on
+2,048 context rows: 0.008 higher with 256 (mean; 0.007 to 0.010; on chess 0.027, on marketing 0.022), 0.004 higher with
+512 (-0.009 to 0.015), 0.060 higher for zero-shot. With 512 context rows training took 23 to 50 % of the seconds and 40
+to 59 % of the memory.
+"""
 USUAL_EVERY, MOST_EVERY = 10, 50
 """Smallest and largest default number of steps between two evaluations."""
 EVALUATION_SHARE, LEAST_EVALUATIONS = 0.1, 10
@@ -41,7 +46,9 @@ USUAL_PATIENCE, LEAST_PATIENCE = 8, 4
 
 
 def update_scaling(rank: int, alpha: float, *, use_rslora: bool) -> float:
-    """Returns the factor in front of B A: ``alpha / r``, or ``alpha / sqrt(r)`` with rsLoRA (Kalajdzievski 2023, arXiv 2312.03732)."""
+    """Returns the factor in front of B A: ``alpha / r``, or ``alpha / sqrt(r)`` with rsLoRA (Kalajdzievski 2023, arXiv
+    2312.03732).
+    """
     return alpha / (math.sqrt(rank) if use_rslora else rank)
 
 
@@ -52,36 +59,79 @@ class LoraSettings:
     rank: int = setting(8, "Rank", low=1, hint="Start with 8.", argument="r", column=True)
     """Rank r of the update, the width of its factors A and B. The adapter size grows in proportion."""
     alpha: float | None = setting(
-        None, "Alpha", above=0, hint="With 0 the adapter would do nothing; twice the rank is usual.", argument="lora_alpha", column=True
+        None,
+        "Alpha",
+        above=0,
+        hint="With 0 the adapter would do nothing; twice the rank is usual.",
+        argument="lora_alpha",
+        column=True,
     )
     """The update is scaled by alpha / rank. Default: twice the rank."""
     dropout: float = setting(
-        0.05, "Dropout", low=0, below=1, hint="With 1 nothing would reach the adapter; 0.05 is usual.", argument="lora_dropout", column=True
+        0.05,
+        "Dropout",
+        low=0,
+        below=1,
+        hint="With 1 nothing would reach the adapter; 0.05 is usual.",
+        argument="lora_dropout",
+        column=True,
     )
-    """Dropout probability on the adapter's input during training; use more on small tables. On a CPU it makes a step a tenth longer."""
+    """Dropout probability on the adapter's input during training; use more on small tables.
+
+    On a CPU it makes a step a tenth longer.
+    """
     targets: tuple[str, ...] = setting((), "Target modules", argument="target_modules", column=True)
-    """Target modules: which modules of the model get an adapter, by name, path prefix or group. Default: the model's own list."""
-    use_rslora: bool = setting(False, "Scale by alpha / square root of the rank (rsLoRA)", "Adapter", said=lambda _: "rsLoRA")
-    """Scale by alpha / sqrt(rank), so that high ranks learn as fast as low ones; set alpha to one number for all ranks then."""
-    use_dora: bool = setting(False, "Train lengths beside directions (DoRA)", "Adapter", column=True)
-    """Train the length of each row of a weight beside its direction (DoRA): a little better at low ranks, and slower."""
-    bias: Bias = setting("none", "Biases that train", "Adapter", said="bias {}".format)
-    """Biases of the base that train too: none, all, or those of the adapted layers (lora_only). They are saved with the adapter."""
-    init_lora_weights: Start = setting("default", "Start of A and B", "Adapter", column=True)
-    """Start of the factors A and B: random and zero (default), or the principal singular vectors of each weight (pissa). PiSSA keeps a
-    frozen copy of its start, so the adapter's file is twice as large; it may need a lower learning rate."""
-    rank_pattern: Mapping[str, int] = setting({}, "Other ranks", "Adapter", low=1, placeholder="decoder = 4", said=lambda _: "rank pattern")
-    """Other ranks for some layers, by path, prefix, name in the path or group, for example decoder=4; the first match is used."""
-    alpha_pattern: Mapping[str, float] = setting(
-        {}, "Other alphas", "Adapter", above=0, hint="Twice the rank is usual.", placeholder="decoder = 8", said=lambda _: "alpha pattern"
+    """Target modules: which modules of the model get an adapter, by name, path prefix or group.
+
+    Default: the model's own list.
+    """
+    use_rslora: bool = setting(
+        False, "Scale by alpha / square root of the rank (rsLoRA)", "Adapter", said=lambda _: "rsLoRA"
     )
-    """Other alphas for some layers, named as in the rank pattern. Layers without a match have the alpha above, or twice their own rank."""
+    """Scale by alpha / sqrt(rank), so that high ranks learn as fast as low ones; set alpha to one number for all ranks
+    then.
+    """
+    use_dora: bool = setting(False, "Train lengths beside directions (DoRA)", "Adapter", column=True)
+    """Train the length of each row of a weight beside its direction (DoRA): a little better at low ranks, and slower.
+    """
+    bias: Bias = setting("none", "Biases that train", "Adapter", said="bias {}".format)
+    """Biases of the base that train too: none, all, or those of the adapted layers (lora_only).
+
+    They are saved with the adapter.
+    """
+    init_lora_weights: Start = setting("default", "Start of A and B", "Adapter", column=True)
+    """Start of the factors A and B: random and zero (default), or the principal singular vectors of each weight
+    (pissa). PiSSA keeps a frozen copy of its start, so the adapter's file is twice as large; it may need a lower
+    learning rate.
+    """
+    rank_pattern: Mapping[str, int] = setting(
+        {}, "Other ranks", "Adapter", low=1, placeholder="decoder = 4", said=lambda _: "rank pattern"
+    )
+    """Other ranks for some layers, by path, prefix, name in the path or group, for example decoder=4; the first match
+    is used.
+    """
+    alpha_pattern: Mapping[str, float] = setting(
+        {},
+        "Other alphas",
+        "Adapter",
+        above=0,
+        hint="Twice the rank is usual.",
+        placeholder="decoder = 8",
+        said=lambda _: "alpha pattern",
+    )
+    """Other alphas for some layers, named as in the rank pattern.
+
+    Layers without a match have the alpha above, or twice their own rank.
+    """
     _section: ClassVar[str] = "lora"
     _strategies: ClassVar[tuple[Strategy, ...]] = LORA
 
     def __post_init__(self) -> None:
         check(self)
-        both = f"lora.use_dora and lora.init_lora_weights = {self.init_lora_weights!r} are two variants of LoRA; choose one of them."
+        both = (
+            f"lora.use_dora and lora.init_lora_weights = {self.init_lora_weights!r} are two variants of LoRA; "
+            "choose one of them."
+        )
         require(not self.use_dora or self.init_lora_weights == "default", both)
 
     @property
@@ -108,18 +158,32 @@ class TrainSettings:
     steps: int | None = setting(None, "Steps", low=1, step=10)
     """Number of optimizer steps. If set, it replaces the number of epochs."""
     epochs: int = setting(
-        30, "Epochs", low=1, hint="For no training at all, choose the strategy 'inference' (zero-shot).", replaced_by="steps", step=5
+        30,
+        "Epochs",
+        low=1,
+        hint="For no training at all, choose the strategy 'inference' (zero-shot).",
+        replaced_by="steps",
+        step=5,
     )
     """Passes over the training rows. One pass takes (training rows / query rows per step) steps."""
     learning_rate: float | None = setting(
-        None, "Learning rate", above=0, high=1, hint="Leave it out for the one that was measured for the model.", column=True
+        None,
+        "Learning rate",
+        above=0,
+        high=1,
+        hint="Leave it out for the one that was measured for the model.",
+        column=True,
     )
-    """Peak learning rate. Default: the one measured for the model, or else the guide's: 2e-4 for LoRA, 2e-5 for full fine-tuning. In a
-    sweep it applies to the LoRA runs only."""
+    """Peak learning rate. Default: the one measured for the model, or else the guide's: 2e-4 for LoRA, 2e-5 for full
+    fine-tuning. In a sweep it applies to the LoRA runs only.
+    """
     context_rows: int = setting(USUAL_CONTEXT_ROWS, "Context rows while training", "Training", low=10, step=128)
     """Maximum number of context rows in a training step. It is the setting that changes training memory most."""
     batch_size: int = setting(256, "Query rows per step (batch size)", "Training", low=1, step=32)
-    """Query rows per step: the rows that the model must predict from the context rows. At most a quarter of the training rows are used."""
+    """Query rows per step: the rows that the model must predict from the context rows.
+
+    At most a quarter of the training rows are used.
+    """
     predict_context_rows: int | None = setting(
         None,
         "Context rows at prediction",
@@ -130,40 +194,75 @@ class TrainSettings:
         placeholder="all that fit",
         said="{:,} context rows".format,
     )
-    """Maximum number of context rows at prediction. Default: all training rows, as far as model, memory and a reasonable time allow."""
+    """Maximum number of context rows at prediction.
+
+    Default: all training rows, as far as model, memory and a reasonable time allow.
+    """
     lr_ratio: float = setting(
-        1.0, "Rate of B against A (LoRA+)", "Adapter", above=0, hint="1 is plain LoRA.", strategies=LORA, said="LoRA+ {:g}".format
+        1.0,
+        "Rate of B against A (LoRA+)",
+        "Adapter",
+        above=0,
+        hint="1 is plain LoRA.",
+        strategies=LORA,
+        said="LoRA+ {:g}".format,
     )
-    """LoRA+ (Hayou et al. 2024, arXiv 2402.12354): learning rate of the factors B divided by that of A. The paper advises 16."""
-    rate_scales_with_rank: bool = setting(False, "Scale the rate with the rank", "Adapter", strategies=LORA, said=lambda _: "rate by rank")
-    """Multiply the learning rate by sqrt(8 / rank). With alpha = 2 x rank the best rate falls as the rank grows, so a single rate favours
-    small ranks."""
+    """LoRA+ (Hayou et al. 2024, arXiv 2402.12354): learning rate of the factors B divided by that of A.
+
+    The paper advises 16.
+    """
+    rate_scales_with_rank: bool = setting(
+        False, "Scale the rate with the rank", "Adapter", strategies=LORA, said=lambda _: "rate by rank"
+    )
+    """Multiply the learning rate by sqrt(8 / rank). With alpha = 2 x rank the best rate falls as the rank grows, so a
+    single rate favours small ranks.
+    """
     optimizer: Optimizer = setting("adamw", "Optimizer", "Optimizer", said=str)
-    """AdamW, Adam (weight decay is added to the gradient), or SGD with momentum 0.9, which needs a far higher learning rate."""
+    """AdamW, Adam (weight decay is added to the gradient), or SGD with momentum 0.9, which needs a far higher learning
+    rate.
+    """
     class_weights: ClassWeights = setting(
         "none", "Class weights of the loss", "Optimizer", idle=WITHOUT_CLASSES, said="class weights {}".format
     )
-    """Weight of a row in the training loss: equal (none), or inversely proportional to the size of its class (balanced). Balanced weights
-    predict rare classes more often. The probabilities become those of a table with equally large classes, so log-loss may get worse and
-    the pretrained weights may be kept: choose balanced accuracy or average precision as the selection metric."""
+    """Weight of a row in the training loss: equal (none), or inversely proportional to the size of its class
+    (balanced). Balanced weights predict rare classes more often. The probabilities become those of a table with equally
+    large classes, so log-loss may get worse and the pretrained weights may be kept: choose balanced accuracy or average
+    precision as the selection metric.
+    """
     weight_decay: float = setting(0.01, "Weight decay", "Optimizer", low=0, high=1, step=0.01)
     """Weight decay: in each step the trained weights shrink by this factor times the learning rate."""
-    clip_norm: float = setting(1.0, "Gradient clipping (0: none)", "Optimizer", low=0, hint="1 is usual, 0 is no clipping.", step=0.1)
+    clip_norm: float = setting(
+        1.0, "Gradient clipping (0: none)", "Optimizer", low=0, hint="1 is usual, 0 is no clipping.", step=0.1
+    )
     """Maximum gradient norm: larger gradients are scaled down to it. 0 turns clipping off."""
     schedule: Schedule = setting("cosine", "Schedule after the warm-up", "Optimizer", said=str)
     """Learning rate schedule after the warm-up: cosine decay to 0, linear decay to 0, or constant."""
-    warmup_ratio: float = setting(0.1, "Warm-up (share of steps)", "Optimizer", low=0, high=1, replaced_by="warmup_steps", step=0.05)
+    warmup_ratio: float = setting(
+        0.1, "Warm-up (share of steps)", "Optimizer", low=0, high=1, replaced_by="warmup_steps", step=0.05
+    )
     """Share of the steps over which the learning rate rises from 0 to its peak."""
-    warmup_steps: int | None = setting(None, "Warm-up (steps)", "Optimizer", low=0, step=10, placeholder="from the share")
+    warmup_steps: int | None = setting(
+        None, "Warm-up (steps)", "Optimizer", low=0, step=10, placeholder="from the share"
+    )
     """Number of warm-up steps. If set, it replaces the share."""
     betas: tuple[float, float] = setting(
-        (0.9, 0.999), "Beta", "Optimizer", low=0, below=1, hint="0.9 and 0.999 are usual.", idle=WITHOUT_MOMENTS, step=0.001
+        (0.9, 0.999),
+        "Beta",
+        "Optimizer",
+        low=0,
+        below=1,
+        hint="0.9 and 0.999 are usual.",
+        idle=WITHOUT_MOMENTS,
+        step=0.001,
     )
     """Exponential decay rates of Adam and AdamW for the first and second moment of the gradient."""
     eps: float = setting(1e-8, "Epsilon", "Optimizer", above=0, high=1, idle=WITHOUT_MOMENTS, step=1e-8, format="%.0e")
     """Small constant in Adam and AdamW that prevents division by zero."""
     amp: Amp = setting("off", "Mixed precision, 16-bit (CUDA GPU only)", "Memory and time", said=str)
-    """Mixed-precision training (autocast) on a CUDA GPU: bf16, or fp16 with loss scaling. Scores are always computed in fp32."""
+    """Mixed-precision training (autocast) on a CUDA GPU: bf16, or fp16 with loss scaling.
+
+    Scores are always computed in fp32.
+    """
     views: int = setting(
         1,
         "Ensemble size",
@@ -174,7 +273,10 @@ class TrainSettings:
         strategies=MODELS,
         said="ensemble of {}".format,
     )
-    """Ensemble size: predictions are averaged over this many random column and class orders. Prediction time grows in proportion."""
+    """Ensemble size: predictions are averaged over this many random column and class orders.
+
+    Prediction time grows in proportion.
+    """
     time_limit: float | None = setting(
         None,
         "Time limit of a run (s)",
@@ -184,33 +286,57 @@ class TrainSettings:
         step=60,
         placeholder="none",
     )
-    """Training time in seconds, evaluations included, after which a run ends as if at its last step. Default: no limit. Results that are
-    reused from an earlier run count with the time that they took then. The learning rate follows the planned steps, so it has not decayed
-    to 0 when the limit ends a run."""
+    """Training time in seconds, evaluations included, after which a run ends as if at its last step. Default: no limit.
+    Results that are reused from an earlier run count with the time that they took then. The learning rate follows the
+    planned steps, so it has not decayed to 0 when the limit ends a run.
+    """
     episode_set: int = setting(
-        0, "Distinct episodes (0: a new one each step)", "Memory and time", low=0, hint="0 draws a fresh episode at every step."
+        0,
+        "Distinct episodes (0: a new one each step)",
+        "Memory and time",
+        low=0,
+        hint="0 draws a fresh episode at every step.",
     )
-    """Number of distinct training episodes to cycle through. With a fixed set, frozen layers run once per episode and are cached (up to
-    2 GB). 0 draws a new episode every step."""
+    """Number of distinct training episodes to cycle through. With a fixed set, frozen layers run once per episode and
+    are cached (up to 2 GB). 0 draws a new episode every step.
+    """
     gradient_checkpointing: bool = setting(False, "Gradient checkpointing (recompute activations)", "Memory and time")
-    """Gradient checkpointing: activations are recomputed in the backward pass. The result is the same, with less memory and more time.
-    On the CPU, large blocks of memory are also returned to the system at once."""
+    """Gradient checkpointing: activations are recomputed in the backward pass. The result is the same, with less memory
+    and more time. On the CPU, large blocks of memory are also returned to the system at once.
+    """
     cuda_graph: bool = setting(False, "Capture the training step (CUDA graph)", "Memory and time")
-    """Capture the training step once as a CUDA graph and replay it. The result is the same, in less time where the GPU waits for Python, as
-    with small tables. For TabICL on a CUDA GPU. If a run cannot be captured, a notice says why and it trains without the graph."""
+    """Capture the training step once as a CUDA graph and replay it. The result is the same, in less time where the GPU
+    waits for Python, as with small tables. For TabICL on a CUDA GPU. If a run cannot be captured, a notice says why and
+    it trains without the graph.
+    """
     selection_metric: str | None = setting(None, "Selection metric", column=True)
-    """The validation score that decides early stopping, the best checkpoint and the ranking. Default: log-loss or RMSE."""
-    eval_every: int | None = setting(None, "Steps between evaluations", "Best checkpoint", low=1, placeholder="by the rows")
-    """Number of steps between two evaluations on the validation rows. Default: 10, or up to 50 if an evaluation uses many more rows than a
-    step, so that evaluations take about a tenth of the training time. A run has at least ten evaluations, or one every 10 steps."""
-    patience: int | None = setting(
-        None, "Patience (0: never stop)", "Best checkpoint", low=0, hint="0 never stops early.", placeholder="8 or fewer"
+    """The validation score that decides early stopping, the best checkpoint and the ranking.
+
+    Default: log-loss or RMSE.
+    """
+    eval_every: int | None = setting(
+        None, "Steps between evaluations", "Best checkpoint", low=1, placeholder="by the rows"
     )
-    """Early stopping: training ends after this many evaluations without a better score. Default: 8; if evaluations are more than 10 steps
-    apart by default, as many as fit into 80 steps, at least 4. 0 turns early stopping off."""
+    """Number of steps between two evaluations on the validation rows. Default: 10, or up to 50 if an evaluation uses
+    many more rows than a step, so that evaluations take about a tenth of the training time. A run has at least ten
+    evaluations, or one every 10 steps.
+    """
+    patience: int | None = setting(
+        None,
+        "Patience (0: never stop)",
+        "Best checkpoint",
+        low=0,
+        hint="0 never stops early.",
+        placeholder="8 or fewer",
+    )
+    """Early stopping: training ends after this many evaluations without a better score. Default: 8; if evaluations are
+    more than 10 steps apart by default, as many as fit into 80 steps, at least 4. 0 turns early stopping off.
+    """
     validation_rows: int = setting(2000, "Maximum validation rows", "Rows, weights", low=10, strategies=ALL, step=500)
     """Maximum number of validation rows. If the share holds more, a stratified sample is scored."""
-    test_rows: int = setting(10000, "Maximum test rows", "Rows, weights", low=10, strategies=ALL, argument=None, step=1000)
+    test_rows: int = setting(
+        10000, "Maximum test rows", "Rows, weights", low=10, strategies=ALL, argument=None, step=1000
+    )
     """Maximum number of test rows. If the share holds more, a stratified sample is scored."""
     _section: ClassVar[str] = "train"
     _strategies: ClassVar[tuple[Strategy, ...]] = TRAINED
@@ -218,7 +344,10 @@ class TrainSettings:
     def __post_init__(self) -> None:
         check(self)
         known = ", ".join(METRICS)
-        require(self.selection_metric in (None, *METRICS), f"train.selection_metric is {self.selection_metric!r}; known are {known}.")
+        require(
+            self.selection_metric in (None, *METRICS),
+            f"train.selection_metric is {self.selection_metric!r}; known are {known}.",
+        )
 
     def warmup_steps_of(self, steps: int) -> int:
         """Returns the warm-up steps of a run of ``steps`` steps; they may exceed the run."""
@@ -238,7 +367,9 @@ class TrainSettings:
         if self.eval_every is not None:
             return self.eval_every
         cost = FORWARD_COST * self.views * evaluated / shown  # in steps
-        return max(USUAL_EVERY, min(math.ceil(cost * (1 / EVALUATION_SHARE - 1)), steps // LEAST_EVALUATIONS, MOST_EVERY))
+        return max(
+            USUAL_EVERY, min(math.ceil(cost * (1 / EVALUATION_SHARE - 1)), steps // LEAST_EVALUATIONS, MOST_EVERY)
+        )
 
     def patience_of(self, eval_every: int) -> int:
         """Returns the number of evaluations without a better score after which training stops; 0 never stops.
@@ -248,4 +379,8 @@ class TrainSettings:
         """
         if self.patience is not None:
             return self.patience
-        return USUAL_PATIENCE if self.eval_every is not None else max(LEAST_PATIENCE, round(USUAL_PATIENCE * USUAL_EVERY / eval_every))
+        return (
+            USUAL_PATIENCE
+            if self.eval_every is not None
+            else max(LEAST_PATIENCE, round(USUAL_PATIENCE * USUAL_EVERY / eval_every))
+        )

@@ -17,12 +17,16 @@ from tabtune_core.shortage import named, shortage_of
 from tabtune_core.store.row_values import decoded
 
 FORMAT = 8
-"""Format of a workspace, stored in the database as ``user_version``; the earliest versions stored none, which reads as 0. This version
-opens its own format and earlier ones. When you change the meaning of a table or file, add one here and a step in ``_migrate``."""
+"""Format of a workspace, stored in the database as ``user_version``; the earliest versions stored none, which reads as
+0. This version opens its own format and earlier ones. When you change the meaning of a table or file, add one here and
+a step in ``_migrate``.
+"""
 TIMEOUT_SECONDS = 30
 """How long a writer waits for its turn."""
 DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-"""SQLite's codes for a damaged file; the first also if the schema lacks a column because a letter of its name is damaged."""
+"""SQLite's codes for a damaged file; the first also if the schema lacks a column because a letter of its name is
+damaged.
+"""
 DELETING = (*DAMAGED, sqlite3.SQLITE_CONSTRAINT)
 """The same where rows are deleted: other rows refer to them only if those could not be read and deleted."""
 INCREMENTAL = 2
@@ -40,14 +44,17 @@ RENAMED = (
     (7, '"model": "tabdpt-mini"', '"model": "tabdpt-mini-1"'),
     (8, '"model": "tabicl-mini"', '"model": "tabicl-mini-3"'),
 )
-"""Replacements in stored settings by format, so that queued runs use the weights that their sweep began with. They cannot occur inside a
-value, where quotes are escaped."""
+"""Replacements in stored settings by format, so that queued runs use the weights that their sweep began with. They
+cannot occur inside a value, where quotes are escaped.
+"""
 REMOVED = ("process_started",)
 """Columns of earlier formats: up to format 1, a process was identified by its start time."""
 
 
 def _storable(values: Sequence[Any]) -> list[Any]:
-    """Returns the values with question marks in place of halves of letters, as in words of a command that are not UTF-8."""
+    """Returns the values with question marks in place of halves of letters, as in words of a command that are not
+    UTF-8.
+    """
     return [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in values]
 
 
@@ -62,13 +69,16 @@ class _Connection(sqlite3.Connection):
 class Database:
     """The database of one workspace; safe for several threads and processes, but not across a fork.
 
-    A new workspace is made, unless it is said to be an ``existing`` one, as by a process that another program starts for it.
+    A new workspace is made, unless it is said to be an ``existing`` one, as by a process that another program starts
+    for it.
 
     Raises:
         StoreError: the folder or its database cannot be opened, or was written by a later version.
-        MovedError: there is no database of an ``existing`` workspace. Every method raises it once another file, or none, is at the
+        MovedError: there is no database of an ``existing`` workspace. Every method raises it once another file, or
+        none, is at the
             database's path: what is written to the opened one would be lost.
-        ShortageError: a shortage that may pass, such as a full disk. Every method raises it if the machine lacks something.
+        ShortageError: a shortage that may pass, such as a full disk. Every method raises it if the machine lacks
+        something.
     """
 
     def __init__(self, home: Path, *, existing: bool = False) -> None:
@@ -104,25 +114,33 @@ class Database:
                 raise ShortageError(f"{start}. {lacking}", lacking.lack) from error
             no_folder = isinstance(error, FileExistsError | NotADirectoryError)
             why = "it is a file or a link to nothing, or below one" if no_folder else str(lacking or error).rstrip(".")
-            end = "--home or TABTUNE_HOME names the folder" if lacking else "Choose another folder with --home or TABTUNE_HOME"
+            end = (
+                "--home or TABTUNE_HOME names the folder"
+                if lacking
+                else "Choose another folder with --home or TABTUNE_HOME"
+            )
             raise StoreError(f"{start}: {why}. {end}.") from error
 
     def _migrate(self, held: int) -> None:
         """Upgrades an empty workspace, or one of format ``held``, to FORMAT."""
         if held > FORMAT:
             raise StoreError(
-                f"The workspace {self.home} is of format {held}; this version of LoRA Lab knows formats up to {FORMAT}. "
+                f"The workspace {self.home} is of format {held}; this version of LoRA Lab knows formats up to "
+                f"{FORMAT}. "
                 "Open it with the version that wrote it, or choose another folder with --home or TABTUNE_HOME."
             )
         if any(self.home.glob("runs/*")) and not self._read("SELECT 1 FROM sqlite_master LIMIT 1"):
             raise StoreError(
-                f"The workspace's database {self.home / 'runs.sqlite'} is missing or empty, but {self.home / 'runs'} holds files of runs."
+                f"The workspace's database {self.home / 'runs.sqlite'} is missing or empty, but {self.home / 'runs'} "
+                "holds files of runs."
                 " Put an earlier copy of the database there, or move that folder away to start with an empty workspace."
             )
         schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
         try:
             with self._lacks_named():
-                self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # works only for a new database; _give_back changes others
+                self._connection.execute(
+                    "PRAGMA auto_vacuum = INCREMENTAL"
+                )  # works only for a new database; _give_back changes others
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 self._connection.executescript(schema)
             with self._together():
@@ -135,7 +153,9 @@ class Database:
                     "INSERT INTO sweeps (id, name, created) SELECT sweep, '', MIN(created) FROM runs"
                     " WHERE sweep NOT IN (SELECT id FROM sweeps) GROUP BY sweep ORDER BY MIN(created)"
                 )
-                self._write(f"PRAGMA user_version = {FORMAT}")  # always written, so that a read-only database is noticed here
+                self._write(
+                    f"PRAGMA user_version = {FORMAT}"
+                )  # always written, so that a read-only database is noticed here
         except ShortageError as error:
             if error.lack != "room" or held != FORMAT:
                 raise  # with a full disk, a workspace of this format can still be read, and deleting runs makes room
@@ -147,14 +167,18 @@ class Database:
             new.executescript(schema)
             for table, name, kind, needed, default in new.execute(COLUMNS):
                 if (table, name) not in there and (default or not needed):
-                    self._write(f"ALTER TABLE {table} ADD COLUMN {name} {kind}{f' NOT NULL DEFAULT {default}' * needed}")
+                    self._write(
+                        f"ALTER TABLE {table} ADD COLUMN {name} {kind}{f' NOT NULL DEFAULT {default}' * needed}"
+                    )
         for table, name in there:
             if name in REMOVED:
                 self._write(f"ALTER TABLE {table} DROP COLUMN {name}")
 
     def _disown_copied(self) -> None:
         """In a copy of a workspace, forgets the processes of what was running: they belong to the original."""
-        place = str((self._opened or (0, 0))[1])  # not the device, whose number may differ between a container and its host
+        place = str(
+            (self._opened or (0, 0))[1]
+        )  # not the device, whose number may differ between a container and its host
         known = [row["file"] for row in self._read("SELECT file FROM place")]
         if known == [place]:
             return
@@ -164,7 +188,9 @@ class Database:
         self._write("INSERT INTO place (file) VALUES (?)", (place,))
 
     def is_in_place(self) -> bool:
-        """Whether the opened database is still the one in the workspace; False once that was moved, deleted or replaced."""
+        """Whether the opened database is still the one in the workspace; False once that was moved, deleted or
+        replaced.
+        """
         return self._opened == self._present()
 
     def check_in_place(self) -> None:
@@ -224,9 +250,12 @@ class Database:
             if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF not in damaged:
                 raise
             raise StoreError(
-                f"The workspace's database {self.home / 'runs.sqlite'} is damaged ({error}). The tables and the files of its runs are still"
-                " in that folder. End all programs that use it, remove runs.sqlite-wal and runs.sqlite-shm beside it, and put an earlier"
-                " copy of runs.sqlite in its place, or what 'sqlite3 runs.sqlite .recover' saves of it; or choose another folder with"
+                f"The workspace's database {self.home / 'runs.sqlite'} is damaged ({error}). The tables and the "
+                "files of its runs are still"
+                " in that folder. End all programs that use it, remove runs.sqlite-wal and runs.sqlite-shm beside "
+                "it, and put an earlier"
+                " copy of runs.sqlite in its place, or what 'sqlite3 runs.sqlite .recover' saves of it; or choose "
+                "another folder with"
                 " --home or TABTUNE_HOME."
             ) from error
 
@@ -245,7 +274,8 @@ class Database:
                 raise
 
     def _give_back(self, *, idle: bool) -> None:
-        """Gives free space in the files back to the disk, in steps of milliseconds; gives up if another process blocks it.
+        """Gives free space in the files back to the disk, in steps of milliseconds; gives up if another process blocks
+        it.
 
         The database of an earlier version has to be rewritten once for that, which takes seconds: only if ``idle``.
         """
@@ -270,7 +300,9 @@ class Database:
             connection.execute(f"PRAGMA busy_timeout = {1000 * TIMEOUT_SECONDS}")
 
     def settle(self) -> None:
-        """Moves what the write-ahead log holds into runs.sqlite, so that a copy of this file alone is whole; best effort."""
+        """Moves what the write-ahead log holds into runs.sqlite, so that a copy of this file alone is whole; best
+        effort.
+        """
         with suppress(sqlite3.Error, StoreError, ShortageError):
             self._give_back(idle=False)
 
@@ -280,7 +312,8 @@ class Database:
 
 
 def refuse_network(home: Path) -> None:
-    """Refuses a network file system: SQLite's write-ahead log needs shared memory and locks (https://www.sqlite.org/wal.html).
+    """Refuses a network file system: SQLite's write-ahead log needs shared memory and locks
+    (https://www.sqlite.org/wal.html).
 
     Raises:
         StoreError: the folder is, or would be, on a network file system.
@@ -288,13 +321,16 @@ def refuse_network(home: Path) -> None:
     if found := network_file_system(home):
         kind, place = found
         raise StoreError(
-            f"The workspace {home} lies on a network file system ({kind}, mounted at {place}), where its database would be damaged. Choose"
+            f"The workspace {home} lies on a network file system ({kind}, mounted at {place}), where its database "
+            "would be damaged. Choose"
             " a folder on a disk of this machine with --home or TABTUNE_HOME; you can copy an existing workspace there."
         )
 
 
 def size_of(*paths: Path) -> int:
-    """Adds up the bytes of files and of all files in folders; a file that is missing, or is deleted meanwhile, counts 0."""
+    """Adds up the bytes of files and of all files in folders; a file that is missing, or is deleted meanwhile, counts
+    0.
+    """
     total = 0
     for path in paths:
         for file in path.rglob("*") if path.is_dir() else (path,):

@@ -2,8 +2,8 @@
 
 In: events, and ids of runs. Out: the events, or only their fields, for frames.
 
-If the disk is full or the database is locked, a run's process goes on and writes its events later: a training loses nothing by waiting,
-but would lose its progress by ending. Unwritten events are kept in memory, in order.
+If the disk is full or the database is locked, a run's process goes on and writes its events later: a training loses
+nothing by waiting, but would lose its progress by ending. Unwritten events are kept in memory, in order.
 """
 
 import json
@@ -27,7 +27,8 @@ PATIENCE_SECONDS = 60.0
 AGAIN_SECONDS = 0.5
 """Between two tries."""
 LACKING = Note(
-    "The curves lack the last steps before the run was resumed: these steps count, but the interruption came before they were recorded.",
+    "The curves lack the last steps before the run was resumed: these steps count, but the interruption came before "
+    "they were recorded.",
     "warning",
 )
 Given = TypeVar("Given")
@@ -88,23 +89,37 @@ class EventLog(Database):
         return found.event if found and isinstance(found.event, kind) else None
 
     def fields(self, run_ids: Sequence[str], kind: str) -> list[dict[str, Any]]:
-        """Returns all events of one kind as plain fields with ``run`` and ``time`` (unix seconds), run by run, for frames."""
+        """Returns all events of one kind as plain fields with ``run`` and ``time`` (unix seconds), run by run, for
+        frames.
+        """
         sql = f"SELECT run, time, payload FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) ORDER BY run, seq"
         return _parsed(self._read(sql, (kind, *run_ids)), kind)
 
     def last_seqs(self, run_id: str, kinds: Sequence[str]) -> dict[str, int]:
-        """Returns the position of a run's latest event of each kind, read at one moment; 0 without such an event. Cheap."""
+        """Returns the position of a run's latest event of each kind, read at one moment; 0 without such an event.
+
+        Cheap.
+        """
         sql = "SELECT value, (SELECT MAX(seq) FROM events WHERE run = ? AND kind = value) AS last FROM JSON_EACH(?)"
         return {row["value"]: row["last"] or 0 for row in self._read(sql, (run_id, json.dumps(list(kinds))))}
 
     def extent(self, run_id: str, kinds: Sequence[str], upto: int = 2**63 - 1) -> tuple[int, int]:
-        """Returns the number of a run's events of these kinds up to a position, and the position of the last; any change changes these."""
-        sql = f"SELECT COUNT(*) AS number, MAX(seq) AS last FROM events WHERE run = ? AND kind IN ({_marks(kinds)}) AND seq <= ?"
+        """Returns the number of a run's events of these kinds up to a position, and the position of the last; any
+        change changes these.
+        """
+        sql = (
+            f"SELECT COUNT(*) AS number, MAX(seq) AS last FROM events WHERE run = ? AND kind IN ({_marks(kinds)}) "
+            "AND seq <= ?"
+        )
         (row,) = self._read(sql, (run_id, *kinds, upto))
         return row["number"], row["last"] or 0
 
-    def told(self, run_id: str, kind: str, after: int, upto: int, at_once: int = 20_000) -> Iterator[list[dict[str, Any]]]:
-        """Yields what ``fields`` returns for positions above ``after`` up to ``upto``, in chunks so that a long run fits in memory."""
+    def told(
+        self, run_id: str, kind: str, after: int, upto: int, at_once: int = 20_000
+    ) -> Iterator[list[dict[str, Any]]]:
+        """Yields what ``fields`` returns for positions above ``after`` up to ``upto``, in chunks so that a long run
+        fits in memory.
+        """
         sql = "SELECT run, time, payload FROM events WHERE run = ? AND kind = ? AND seq > ? AND seq <= ? ORDER BY seq"
         with self._lacks_named():
             rows = self._connection.execute(sql, (run_id, kind, after, upto))
@@ -128,7 +143,10 @@ def _marks(values: Sequence[str]) -> str:
 
 
 def _parsed(rows: Sequence[sqlite3.Row], kind: str) -> list[dict[str, Any]]:
-    """Parses the rows' fields and drops invalid rows. Parsing the joined text once is several times faster than parsing each row."""
+    """Parses the rows' fields and drops invalid rows.
+
+    Parsing the joined text once is several times faster than parsing each row.
+    """
     try:
         found: list[Any] = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
     except (ValueError, TypeError, RecursionError):
@@ -160,7 +178,9 @@ def _stored(row: sqlite3.Row) -> Stored:
     return Stored(row["seq"], row["time"] if is_time(row["time"]) else 0.0, event)
 
 
-def patiently(write: Callable[[], Given], seconds: float = PATIENCE_SECONDS, say: Callable[[str], None] | None = None) -> Given:
+def patiently(
+    write: Callable[[], Given], seconds: float = PATIENCE_SECONDS, say: Callable[[str], None] | None = None
+) -> Given:
     """Calls ``write`` until it succeeds, and returns its result; ``say`` is told each new shortage that it waits for.
 
     Raises:

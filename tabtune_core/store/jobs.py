@@ -1,6 +1,8 @@
-"""Jobs: work that needs torch and that a person waits for, such as predictions. The worker carries them out beside runs.
+"""Jobs: work that needs torch and that a person waits for, such as predictions. The worker carries them out beside
+runs.
 
-In: a kind and arguments. Out: a row that ends with a JSON result or an error for the person, and files in the job's folder.
+In: a kind and arguments. Out: a row that ends with a JSON result or an error for the person, and files in the job's
+folder.
 """
 
 import contextlib
@@ -72,7 +74,9 @@ class JobQueue(Database):
     def jobs(self, kind: str | None = None, *, status: JobStatus | None = None) -> list[Job]:
         """Returns the jobs of one kind or all, of one status or all, newest first, without those that cannot be read."""
         where, given = only(kind=kind, status=status)
-        return [job for job in map(_job, self._read(f"SELECT * FROM jobs WHERE {where} ORDER BY rowid DESC", given)) if job]
+        return [
+            job for job in map(_job, self._read(f"SELECT * FROM jobs WHERE {where} ORDER BY rowid DESC", given)) if job
+        ]
 
     def job(self, job_id: str) -> Job:
         """Returns the present state of a job."""
@@ -96,7 +100,9 @@ class JobQueue(Database):
         return found
 
     def unreadable_jobs(self) -> list[tuple[str, int | None, str | None]]:
-        """Returns ids of running jobs whose rows cannot be read, each with its pid and process identity if the row has them."""
+        """Returns ids of running jobs whose rows cannot be read, each with its pid and process identity if the row has
+        them.
+        """
         rows = [row for row in self._read("SELECT * FROM jobs WHERE status = 'running'") if _job(row) is None]
         return [
             (
@@ -108,7 +114,9 @@ class JobQueue(Database):
         ]
 
     def unclaim_job(self, job_id: str, pid: int) -> None:
-        """Puts a job back in its place in the queue, because the worker ``pid`` claimed it but could not start a process for it."""
+        """Puts a job back in its place in the queue, because the worker ``pid`` claimed it but could not start a
+        process for it.
+        """
         self._write(
             "UPDATE jobs SET status = 'queued', started = NULL, pid = NULL, identity = NULL"
             " WHERE id = ? AND status = 'running' AND pid = ?",
@@ -120,22 +128,29 @@ class JobQueue(Database):
         sql = "UPDATE jobs SET pid = ?, identity = ? WHERE id = ? AND status = 'running'"
         self._write(sql, (pid, identity, job_id))
 
-    def finish_job(self, job_id: str, status: JobStatus, *, result: Mapping[str, Any] | None = None, error: str | None = None) -> None:
+    def finish_job(
+        self, job_id: str, status: JobStatus, *, result: Mapping[str, Any] | None = None, error: str | None = None
+    ) -> None:
         """Ends a queued or running job; a job that has ended is not changed."""
         assert status in JOB_ENDED, status
         self._write(
-            "UPDATE jobs SET status = ?, result = ?, error = ?, ended = ? WHERE id = ? AND status IN ('queued', 'running')",
+            "UPDATE jobs SET status = ?, result = ?, error = ?, ended = ? WHERE id = ? AND status IN ('queued', "
+            "'running')",
             (status, None if result is None else json.dumps(dict(result)), error, time.time(), job_id),
         )
 
     def cancel_job(self, job_id: str) -> None:
         """Cancels a queued job at once, or asks the worker to end a running one; a job that has ended is not changed."""
         self.job(job_id)
-        if not self._write("UPDATE jobs SET status = 'cancelled', ended = ? WHERE id = ? AND status = 'queued'", (time.time(), job_id)):
+        if not self._write(
+            "UPDATE jobs SET status = 'cancelled', ended = ? WHERE id = ? AND status = 'queued'", (time.time(), job_id)
+        ):
             self._write("UPDATE jobs SET wish = 'cancel' WHERE id = ? AND status = 'running'", (job_id,))
 
     def refuse_while_used(self, what: str, *ids: str) -> None:
-        """Raises StoreError if a queued or running job uses one of the ids, which are to be deleted; ``what`` names them in the text."""
+        """Raises StoreError if a queued or running job uses one of the ids, which are to be deleted; ``what`` names
+        them in the text.
+        """
         for job in (*self.jobs(status="running"), *self.jobs(status="queued")):
             if not uses(job.arguments).isdisjoint(ids):
                 raise StoreError(

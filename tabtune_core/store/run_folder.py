@@ -1,4 +1,7 @@
-"""Names of the files in a run's folder; an adapter from elsewhere has the same name in its own folder. Loads no torch."""
+"""Names of the files in a run's folder; an adapter from elsewhere has the same name in its own folder.
+
+Loads no torch.
+"""
 
 ADAPTER_FILE = "adapter.zip"
 """The adapter package."""

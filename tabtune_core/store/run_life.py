@@ -1,6 +1,7 @@
 """Reads runs, and writes their life from the queue to the end, for the worker and the run's own process.
 
-In: ids, and what became of a process. Out: rows whose status only moves forward; only an interrupted run can leave its final status.
+In: ids, and what became of a process. Out: rows whose status only moves forward; only an interrupted run can leave its
+final status.
 """
 
 import json
@@ -58,7 +59,9 @@ class RunLife(EventLog, JobQueue):
         return str(self._row("sweep", self._row("run", run_id)["sweep"])["owner"])
 
     def runs(self, sweep: str | None = None, *, status: Status | None = None) -> list[Run]:
-        """Returns the runs of one sweep or all, of one status or all, in the order of the queue, without ``unreadable`` ones."""
+        """Returns the runs of one sweep or all, of one status or all, in the order of the queue, without ``unreadable``
+        ones.
+        """
         if sweep is not None:
             self._row("sweep", sweep)
         where, given = only(sweep=sweep, status=status)
@@ -66,7 +69,9 @@ class RunLife(EventLog, JobQueue):
         return [run for run in map(read_run, rows) if isinstance(run, Run)]
 
     def unreadable(self, sweep: str | None = None, *, status: Status | None = None) -> list[Unreadable]:
-        """Returns the rows that this version cannot read, of one sweep or all, of one status or all, in the order of the queue."""
+        """Returns the rows that this version cannot read, of one sweep or all, of one status or all, in the order of
+        the queue.
+        """
         where, given = only(sweep=sweep, status=status)
         rows = self._read(f"SELECT * FROM runs WHERE {where} ORDER BY position", given)
         return [found for found in map(read_run, rows) if isinstance(found, Unreadable)]
@@ -79,14 +84,19 @@ class RunLife(EventLog, JobQueue):
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
         """Returns values that change whenever a list of these runs must be read again; cheaper than reading the runs."""
         where, given = only(sweep=sweep)
-        sql = f"SELECT id, status, resumptions, wish, name, note, archived, tags FROM runs WHERE {where} ORDER BY position"
+        sql = (
+            f"SELECT id, status, resumptions, wish, name, note, archived, tags FROM runs WHERE {where} ORDER BY "
+            "position"
+        )
         return tuple(tuple(row) for row in self._read(sql, given))
 
     def run(self, run_id: str) -> Run:
         """Returns the present state of a run; raises StoreError if there is none or its row cannot be read."""
         found = read_run(self._row("run", run_id))
         if isinstance(found, Unreadable):
-            raise StoreError(f"Run {run_id!r} cannot be read: {found.why}. Open the workspace with the version that wrote it.")
+            raise StoreError(
+                f"Run {run_id!r} cannot be read: {found.why}. Open the workspace with the version that wrote it."
+            )
         return found
 
     def wish(self, run_id: str) -> StopRequest | None:
@@ -107,14 +117,23 @@ class RunLife(EventLog, JobQueue):
         return size_of(self.run_dir(run_id))
 
     def claim(
-        self, pid: int, identity: str | None, run_id: str | None = None, *, slot: str = "", executor: str = "", node: str = ""
+        self,
+        pid: int,
+        identity: str | None,
+        run_id: str | None = None,
+        *,
+        slot: str = "",
+        executor: str = "",
+        node: str = "",
     ) -> Run | None:
         """Claims the first run of the queue, or a given one, for this process; of several claimants only one gets it."""
         now = time.time()
         rows = self._read(
-            "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, identity = ?, slot = ?, executor = ?, node = ?"
+            "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, identity = ?, slot = ?, "
+            "executor = ?, node = ?"
             " WHERE status = 'queued'"
-            " AND id = COALESCE(?, (SELECT id FROM runs WHERE status = 'queued' ORDER BY position LIMIT 1)) RETURNING *",
+            " AND id = COALESCE(?, (SELECT id FROM runs WHERE status = 'queued' ORDER BY position LIMIT 1)) "
+            "RETURNING *",
             (now, now, pid, identity, slot, executor, node, run_id),
         )
         found = read_run(rows[0]) if rows else None
@@ -131,7 +150,10 @@ class RunLife(EventLog, JobQueue):
 
     def unclaim(self, run_id: str, pid: int) -> None:
         """Queues a run again, because the worker ``pid`` claimed it but could not start a process for it."""
-        sql = f"UPDATE runs SET status = 'queued', started = NULL, {NOWHERE} WHERE id = ? AND pid = ? AND status = 'running'"
+        sql = (
+            f"UPDATE runs SET status = 'queued', started = NULL, {NOWHERE} WHERE id = ? AND pid = ? AND status = "
+            "'running'"
+        )
         self._write(sql, (run_id, pid))
 
     def set_place(self, run_id: str, slot: str, node: str) -> None:
@@ -150,15 +172,21 @@ class RunLife(EventLog, JobQueue):
         """Records a heartbeat of the run's process."""
         self._write("UPDATE runs SET heartbeat = ? WHERE id = ? AND status = 'running'", (time.time(), run_id))
 
-    def finish(self, run_id: str, status: Status, *, result: RunFinished | None = None, error: str | None = None) -> None:
+    def finish(
+        self, run_id: str, status: Status, *, result: RunFinished | None = None, error: str | None = None
+    ) -> None:
         """Ends a queued or running run; a run that has ended is not changed.
 
         If the clock was set back meanwhile, the run ends with its last event, whose time does not follow the clock.
         """
         assert status in ENDED, status
-        last = f"(SELECT time FROM events WHERE seq = (SELECT MAX(seq) FROM events WHERE run = runs.id) AND time <= {LATEST})"
+        last = (
+            "(SELECT time FROM events WHERE seq = (SELECT MAX(seq) FROM events WHERE run = runs.id) AND time <= "
+            f"{LATEST})"
+        )
         self._write(
-            f"UPDATE runs SET status = ?, result = ?, error = ?, ended = MAX(?, COALESCE(started, 0), COALESCE({last}, 0))"
+            "UPDATE runs SET status = ?, result = ?, error = ?, ended = MAX(?, COALESCE(started, 0), "
+            f"COALESCE({last}, 0))"
             " WHERE id = ? AND status IN ('queued', 'running')",
             (status, to_json(result)[1] if result else None, error, time.time(), run_id),
         )
@@ -168,7 +196,9 @@ class RunLife(EventLog, JobQueue):
         shutil.rmtree(self.run_dir(run_id) / STATES, ignore_errors=True)
 
     def requeue(self, run_id: str, why: str) -> None:
-        """Queues a run whose process is gone again, in its old place and with its request; ``why`` is shown until it goes on."""
+        """Queues a run whose process is gone again, in its old place and with its request; ``why`` is shown until it
+        goes on.
+        """
         self._queue_again(run_id, "running", why)
 
     def resume(self, run_id: str) -> None:
@@ -187,24 +217,34 @@ class RunLife(EventLog, JobQueue):
 
     def _queue_again(self, run_id: str, status: Status, why: str, more: str = "") -> int:
         return self._write(
-            f"UPDATE runs SET status = 'queued', error = ?, resumptions = resumptions + 1, ended = NULL, heartbeat = NULL, {NOWHERE}{more}"
+            "UPDATE runs SET status = 'queued', error = ?, resumptions = resumptions + 1, ended = NULL, heartbeat = "
+            f"NULL, {NOWHERE}{more}"
             " WHERE id = ? AND status = ? AND retried_as IS NULL",
             (why, run_id, status),
         )
 
     def begin_again(self, run_id: str) -> None:
-        """Deletes events of the earlier process of a run that was queued again, except zero-shot and the training that was saved.
+        """Deletes events of the earlier process of a run that was queued again, except zero-shot and the training that
+        was saved.
 
-        The run's new process calls this. Memory samples and phases are deleted too, so that every curve has a single start.
+        The run's new process calls this. Memory samples and phases are deleted too, so that every curve has a single
+        start.
         """
         why, goes_on = self.run(run_id).error or "", self.has_last_state(run_id)
         how = "goes on from its last saved state" if goes_on else "starts anew, because it had saved no state"
         told = self.events(run_id, ["StepDone", "Evaluated"]) if goes_on else []
-        zero_shot = {one.event.split: one.seq for one in reversed(told) if isinstance(one.event, Evaluated) and one.event.step == 0}
+        zero_shot = {
+            one.event.split: one.seq
+            for one in reversed(told)
+            if isinstance(one.event, Evaluated) and one.event.step == 0
+        }
         # of zero-shot only the first: the end of a run may report step 0 again
         kept = [*zero_shot.values(), *(one.seq for one in told if _is_of_training(one.event))]
         with self._together():
-            self._write("DELETE FROM events WHERE run = ? AND seq NOT IN (SELECT value FROM JSON_EACH(?))", (run_id, json.dumps(kept)))
+            self._write(
+                "DELETE FROM events WHERE run = ? AND seq NOT IN (SELECT value FROM JSON_EACH(?))",
+                (run_id, json.dumps(kept)),
+            )
             self._write("UPDATE runs SET error = NULL WHERE id = ?", (run_id,))
             self.append(run_id, Note(f"The run was interrupted, and {how}. {why}".strip(), "warning"))
 
@@ -220,7 +260,8 @@ class RunLife(EventLog, JobQueue):
         if wish == "stop" and saved:
             going = "status IN ('queued', 'running')"
         elif self._write(
-            "UPDATE runs SET status = 'cancelled', error = NULL, ended = ? WHERE id = ? AND status = 'queued'", (time.time(), run_id)
+            "UPDATE runs SET status = 'cancelled', error = NULL, ended = ? WHERE id = ? AND status = 'queued'",
+            (time.time(), run_id),
         ):
             if saved:
                 self.forget_states(run_id)
@@ -230,4 +271,6 @@ class RunLife(EventLog, JobQueue):
 
 def _is_of_training(event: Event | Unread) -> bool:
     """Whether an event is a step or an evaluation between steps, not one of zero-shot or of the end."""
-    return isinstance(event, StepDone) or (isinstance(event, Evaluated) and event.split == "validation" and event.step > 0)
+    return isinstance(event, StepDone) or (
+        isinstance(event, Evaluated) and event.split == "validation" and event.step > 0
+    )

@@ -50,7 +50,10 @@ class Run:
     archived: bool = False
     """Put away by a person."""
     slot: str = ""
-    """Where the worker put it: a GPU such as ``cuda:1``, or ``cpu``; empty while queued. Its ``RunPlanned`` names the actual device."""
+    """Where the worker put it: a GPU such as ``cuda:1``, or ``cpu``; empty while queued.
+
+    Its ``RunPlanned`` names the actual device.
+    """
     executor: str = ""
     """Name of the executor; empty while queued, and for ``local`` in rows of earlier versions."""
     node: str = ""
@@ -62,7 +65,9 @@ class Run:
 
     @property
     def resumed(self) -> str:
-        """Says how the run was resumed, for example ``Resumed at step 40 after an interruption``; empty if it never was."""
+        """Says how the run was resumed, for example ``Resumed at step 40 after an interruption``; empty if it never
+        was.
+        """
         if not self.resumptions:
             return ""
         if self.result is None:
@@ -102,7 +107,9 @@ class Sweep:
 
 @functools.lru_cache(maxsize=4096)
 def _settings(text: str) -> RunSettings:
-    """Parses settings; cached, because stored settings never change and checking them takes longer than reading the row."""
+    """Parses settings; cached, because stored settings never change and checking them takes longer than reading the
+    row.
+    """
     return RunSettings.stored(json.loads(text))
 
 

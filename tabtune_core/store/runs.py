@@ -37,7 +37,9 @@ def default_home() -> Path:
     try:
         return Path(os.environ.get("TABTUNE_HOME", "").strip() or Path.home() / ".tabtune")
     except RuntimeError as error:
-        raise StoreError("This user has no home folder for the workspace. Name a folder with --home or TABTUNE_HOME.") from error
+        raise StoreError(
+            "This user has no home folder for the workspace. Name a folder with --home or TABTUNE_HOME."
+        ) from error
 
 
 class RunStore(RunLife):
@@ -48,21 +50,33 @@ class RunStore(RunLife):
     """
 
     def add_sweep(self, runs: Sequence[RunSettings], name: str = "", *, owner: str = "") -> tuple[str, list[str]]:
-        """Queues the runs, in this order, behind all others, for the logged-in person ``owner``. Returns the sweep's id and theirs.
+        """Queues the runs, in this order, behind all others, for the logged-in person ``owner``. Returns the sweep's id
+        and theirs.
 
         A run without a learning rate is stored with its model's default.
         """
         sweep, runs = new_id(), [*map(with_usual_rate, runs)]
         with self._together():
-            self._write("INSERT INTO sweeps (id, name, created, owner) VALUES (?, ?, ?, ?)", (sweep, name, time.time(), owner))
-            ids = [self._queue(sweep, label, settings) for label, settings in zip(distinct_labels(runs), runs, strict=True)]
+            self._write(
+                "INSERT INTO sweeps (id, name, created, owner) VALUES (?, ?, ?, ?)", (sweep, name, time.time(), owner)
+            )
+            ids = [
+                self._queue(sweep, label, settings) for label, settings in zip(distinct_labels(runs), runs, strict=True)
+            ]
         return sweep, ids
 
-    def add_ended(self, name: str, settings: RunSettings, told: Sequence[Event], result: RunFinished, *, sweep: str = "") -> str:
-        """Adds a run that was carried out elsewhere, with its events, to ``sweep`` or to a new sweep. Returns the run's id."""
+    def add_ended(
+        self, name: str, settings: RunSettings, told: Sequence[Event], result: RunFinished, *, sweep: str = ""
+    ) -> str:
+        """Adds a run that was carried out elsewhere, with its events, to ``sweep`` or to a new sweep.
+
+        Returns the run's id.
+        """
         with self._together():
             if not sweep:
-                self._write("INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", (sweep := new_id(), "", time.time()))
+                self._write(
+                    "INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", (sweep := new_id(), "", time.time())
+                )
             run_id = self._queue(sweep, name, settings)
             for event in told:
                 self.append(run_id, event)
@@ -79,13 +93,20 @@ class RunStore(RunLife):
         return run_id
 
     def retry(self, run_id: str, settings: RunSettings | None = None) -> str:
-        """Queues a run that failed, diverged or was ended early again in its sweep, with its settings or others. Returns the new id."""
+        """Queues a run that failed, diverged or was ended early again in its sweep, with its settings or others.
+
+        Returns the new id.
+        """
         with self._together():
             old = self.run(run_id)
             if old.retried_as is not None:
-                raise StoreError(f"Run {run_id!r} was already queued again as {old.retried_as!r}; use that one instead.")
+                raise StoreError(
+                    f"Run {run_id!r} was already queued again as {old.retried_as!r}; use that one instead."
+                )
             if old.status not in RETRYABLE:
-                raise StoreError(f"Run {run_id!r} is {old.status}; only {', '.join(sorted(RETRYABLE))} runs can be retried.")
+                raise StoreError(
+                    f"Run {run_id!r} is {old.status}; only {', '.join(sorted(RETRYABLE))} runs can be retried."
+                )
             new = self._queue(old.sweep, old.name, settings or old.settings)
             self._write("UPDATE runs SET retried_as = ? WHERE id = ?", (new, run_id))
         return new
@@ -117,7 +138,10 @@ class RunStore(RunLife):
         """
         words = list(dict.fromkeys(word for tag in tags for word in tag.replace(",", " ").split()))
         if len(words) > MOST_TAGS or any(len(word) > LONGEST_TAG for word in words):
-            raise StoreError(f"A run has at most {MOST_TAGS} tags of at most {LONGEST_TAG} characters; {' '.join(words)!r:.200} is more.")
+            raise StoreError(
+                f"A run has at most {MOST_TAGS} tags of at most {LONGEST_TAG} characters; {' '.join(words)!r:.200} "
+                "is more."
+            )
         self._write("UPDATE runs SET tags = ? WHERE id = ?", (" ".join(words), self.run(run_id).id))
 
     def archive(self, run_id: str, archived: bool = True) -> None:
@@ -150,7 +174,10 @@ class RunStore(RunLife):
         with self._together():
             self._write("DELETE FROM runs WHERE id = ?", (run_id,))
             self._write("UPDATE runs SET retried_as = NULL WHERE retried_as = ?", (run_id,))
-            self._write("DELETE FROM sweeps WHERE id = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE sweep = sweeps.id)", (run["sweep"],))
+            self._write(
+                "DELETE FROM sweeps WHERE id = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE sweep = sweeps.id)",
+                (run["sweep"],),
+            )
         self._give_back(idle=not (self.runs(status="running") or self.jobs(status="running")))
         return freed + max(0, before - self._file_bytes())
 
@@ -160,7 +187,8 @@ class RunStore(RunLife):
         A later run that needs one makes it again; a process that is reading one keeps it.
         """
         same = (
-            "SELECT 1 FROM runs AS other JOIN runs AS mine ON mine.id = ? AND other.id != mine.id WHERE NOT JSON_VALID(mine.settings)"
+            "SELECT 1 FROM runs AS other JOIN runs AS mine ON mine.id = ? AND other.id != mine.id WHERE NOT "
+            "JSON_VALID(mine.settings)"
             " OR NOT JSON_VALID(other.settings)"
             " OR JSON_EXTRACT(other.settings, '$.dataset') = JSON_EXTRACT(mine.settings, '$.dataset') LIMIT 1"
         )

@@ -1,7 +1,8 @@
 """Adapters from elsewhere that are kept in the workspace. Loads no torch.
 
-In: a package (zip) from another machine. Out: ``home/adapters/<id>/`` with the unchanged ``adapter.zip`` and ``about.json``; whether its
-base is on this machine. The id is the hash of the file: a name from a person is never part of a path, and code in the file is never run.
+In: a package (zip) from another machine. Out: ``home/adapters/<id>/`` with the unchanged ``adapter.zip`` and
+``about.json``; whether its base is on this machine. The id is the hash of the file: a name from a person is never part
+of a path, and code in the file is never run.
 """
 
 import functools
@@ -59,7 +60,8 @@ class StoredAdapter:
 
 
 def add_adapter(home: Path, data: bytes, name: str, *, owner: str = "") -> StoredAdapter:
-    """Checks a package and keeps it, for the logged-in person ``owner``. A file is kept once, under its first name and owner.
+    """Checks a package and keeps it, for the logged-in person ``owner``. A file is kept once, under its first name and
+    owner.
 
     Raises:
         AdapterError: the file is not an adapter, is damaged or too large, or lacks something; then nothing is kept.
@@ -94,9 +96,12 @@ def check_package(path: Path) -> PackageFacts:
     shapes = card.layers(settings.task).weights
     for layer in facts.layers:
         declared = layer.out_features, layer.in_features
-        if shapes.get(layer.path) != (declared[::-1] if layer.kind == "embedding" else declared):  # embedding weights are (in, out)
+        if shapes.get(layer.path) != (
+            declared[::-1] if layer.kind == "embedding" else declared
+        ):  # embedding weights are (in, out)
             raise AdapterError(
-                f"The package adapts a layer {layer.path[:LONGEST_NAME]!r} of shape {declared}, which {card.title} does not have; "
+                f"The package adapts a layer {layer.path[:LONGEST_NAME]!r} of shape {declared}, which {card.title} "
+                "does not have; "
                 f"it is damaged, or made for another version of the model."
             )
     _check_as_settings_say(card, facts, sum(tensor.numbers for tensor in read_tensors(content).values()))
@@ -107,15 +112,21 @@ def _check_as_settings_say(card: ModelCard, facts: PackageFacts, numbers: int) -
     """Refuses an adapter that would not open on its base. ``numbers`` is the number of values in its tensors."""
     settings = facts.settings
     try:
-        ranks, size = adapted_ranks(card, settings.task, settings.lora), adapter_size(card, settings.task, settings.lora)
+        ranks, size = (
+            adapted_ranks(card, settings.task, settings.lora),
+            adapter_size(card, settings.task, settings.lora),
+        )
     except TargetError as error:
         raise AdapterError(f"The package does not fit {card.title}: {error}") from error
     of_layers = {layer.path: layer.rank for layer in facts.layers}
     odd = [path for path in ranks.keys() | of_layers.keys() if of_layers.get(path) != ranks.get(path)]
     if odd or numbers != size.trainable + size.frozen:
-        which = f"the rank of {min(odd)[:LONGEST_NAME]!r} differs" if odd else f"its number of values ({numbers:,}) differs"
+        which = (
+            f"the rank of {min(odd)[:LONGEST_NAME]!r} differs" if odd else f"its number of values ({numbers:,}) differs"
+        )
         raise AdapterError(
-            f"The package does not match its own settings for {card.title}: {which}. Get the file again from where it was made."
+            f"The package does not match its own settings for {card.title}: {which}. Get the file again from where "
+            "it was made."
         )
 
 
@@ -132,7 +143,11 @@ def damaged_adapters(home: Path) -> dict[str, str]:
 def get_adapter(home: Path, identity: str) -> StoredAdapter:
     """Returns an adapter. Raises AdapterError if the workspace does not have it, or its description is damaged."""
     about = folder_of(home, identity) / "about.json"
-    with refused_as(AdapterError, f"The adapter {identity[:12]} of the workspace cannot be read", " Delete it and add its file again."):
+    with refused_as(
+        AdapterError,
+        f"The adapter {identity[:12]} of the workspace cannot be read",
+        " Delete it and add its file again.",
+    ):
         values = json.loads(about.read_text(encoding="utf-8"))
         adapter = StoredAdapter(**{**values, "facts": PackageFacts.from_json(values["facts"])})
         if check_row(adapter).id != identity:
@@ -175,7 +190,9 @@ def name_checkpoint(home: Path, identity: str, path: str) -> StoredAdapter:
     found = named_checkpoint(card, settings.task, path)
     identities = _identities(found, card.weights_for(settings.task))
     if adapter.facts.base.sha256 not in identities:
-        raise AdapterError(f"{found} has the SHA-256 {identities[0]}; the adapter was trained on {adapter.facts.base.sha256}.")
+        raise AdapterError(
+            f"{found} has the SHA-256 {identities[0]}; the adapter was trained on {adapter.facts.base.sha256}."
+        )
     named = replace(adapter, checkpoint=str(found))
     _write(folder_of(home, identity), named)
     return named
@@ -185,7 +202,10 @@ def missing_base(adapter: StoredAdapter) -> str | None:
     """Says which base an adapter needs and how to get it; None if that base is on this machine."""
     settings, base = adapter.settings, adapter.facts.base
     if settings.model not in BY_NAME:
-        return f"It was trained on {settings.model!r}, a model that this version does not know. A newer version may know it."
+        return (
+            f"It was trained on {settings.model!r}, a model that this version does not know. A newer version may "
+            "know it."
+        )
     card = get_card(settings.model)
     if not card.family.installed:
         return str(card.family.missing_package())
@@ -210,7 +230,10 @@ def missing_base(adapter: StoredAdapter) -> str | None:
     identities = _identities(here, weights)
     if base.sha256 in identities:
         return None
-    return f"{wanted}; {here.name} on this machine is another file (SHA-256 {identities[0][:12]}…). Name those that it was trained on."
+    return (
+        f"{wanted}; {here.name} on this machine is another file (SHA-256 {identities[0][:12]}…). Name those that "
+        "it was trained on."
+    )
 
 
 @functools.cache
@@ -223,7 +246,9 @@ def _identities(path: Path, weights: Weights) -> tuple[str, ...]:
     try:
         known = [file.stat() for file in files]
     except OSError as error:
-        raise CheckpointError(f"The file {error.filename} does not exist any more. Name the checkpoint's new path.") from error
+        raise CheckpointError(
+            f"The file {error.filename} does not exist any more. Name the checkpoint's new path."
+        ) from error
     return _identities_of(path, weights.beside, tuple((one.st_mtime_ns, one.st_size) for one in known))
 
 

@@ -32,10 +32,14 @@ def open_tracker(named: str, home: Path, *, also: Sequence[str] = ()) -> Tracker
     if name not in TRACKERS:
         known = [*also, *TRACKERS]
         near, named_all = nearest(name, known), ", ".join(known)
-        raise SettingError(f"There is no tracker {name!r}. {f'Did you mean {near!r}?' if near else f'Known: {named_all}.'}")
+        raise SettingError(
+            f"There is no tracker {name!r}. {f'Did you mean {near!r}?' if near else f'Known: {named_all}.'}"
+        )
     module = importlib.import_module(f"tabtune_core.tracking.{name}")
     try:
         tracker: Tracker = module.open_tracker(where, home / "trackers")
     except ImportError as error:
-        raise MissingPackageError(f"{TRACKERS[name]} needs its own package. Run: pip install 'tabtune-dashboard[{name}]'") from error
+        raise MissingPackageError(
+            f"{TRACKERS[name]} needs its own package. Run: pip install 'tabtune-dashboard[{name}]'"
+        ) from error
     return tracker

@@ -1,6 +1,8 @@
-"""Sends a sweep of the workspace to a tracker, when it has ended or while it goes on; both read the store in the same way.
+"""Sends a sweep of the workspace to a tracker, when it has ended or while it goes on; both read the store in the same
+way.
 
-In: the store and a tracker. Out: what the tracker did not have. The store stays the source of truth; nothing here writes to it.
+In: the store and a tracker. Out: what the tracker did not have. The store stays the source of truth; nothing here
+writes to it.
 """
 
 import contextlib
@@ -70,7 +72,8 @@ class Mirror:
         """Sentences about adapters that cannot be read."""
 
     def look(self, *, live: bool = False) -> int:
-        """Sends what the tracker does not have; ``live``: also of runs that go on. Returns how many runs have not ended.
+        """Sends what the tracker does not have; ``live``: also of runs that go on. Returns how many runs have not
+        ended.
 
         Raises:
             TrackerError: the tracker did not accept a run; the next call sends it again.
@@ -98,13 +101,20 @@ class Mirror:
         going = self.look()
         rest = f" Not ended yet: {counted(going, 'run')}; export it again later." if going else ""
         left_out = "".join(f" {text}" for text in sorted(self.left_out))
-        return f"{self._tracker.title} has the sweep {self._sweep.id}; {counted(self.sent, 'run')} of it new or changed.{rest}{left_out}"
+        return (
+            f"{self._tracker.title} has the sweep {self._sweep.id}; {counted(self.sent, 'run')} of it new or "
+            f"changed.{rest}{left_out}"
+        )
 
     def _refusal(self, error: Exception) -> TabTuneError:
         text, folder = str(error).strip().removeprefix(f"[Errno {getattr(error, 'errno', '')}] "), self._tracker.folder
         first = next(iter(text.splitlines()), type(error).__name__)
         doing = f"{self._tracker.title} did not accept the sweep, which the workspace still has"
-        check = f"files can be written in {str(folder)!r}" if folder else "its address and your login are right and the network is up"
+        check = (
+            f"files can be written in {str(folder)!r}"
+            if folder
+            else "its address and your login are right and the network is up"
+        )
         what = f"{doing}. Check that {check}, and export it again. It said: {shorten(first, 160)}"
         return shortage_of(error, doing, folder) or TrackerError(what)
 
@@ -117,7 +127,11 @@ class Mirror:
             self._done[run.id] = run.resumptions
             return
         # a run that is resumed withdraws events, some time after its row says that it is running
-        if going is None or going.about != about or self._store.extent(run.id, CURVES, going.after) != (going.sent, going.after):
+        if (
+            going is None
+            or going.about != about
+            or self._store.extent(run.id, CURVES, going.after) != (going.sent, going.after)
+        ):
             going = self._open[run.id] = _Going(self._tracker.begin(about), about)
         told = self._store.events(run.id, CURVES, going.after)
         for start in range(0, len(told), AT_ONCE):
@@ -136,13 +150,26 @@ class Mirror:
 
     def _about(self, run: Run) -> AboutRun:
         words = {"loralab.tags": " ".join(run.tags), "loralab.note": run.note}
-        tags = {"loralab.sweep": run.sweep, "loralab.run": run.id} | {name: text for name, text in words.items() if text}
+        tags = {"loralab.sweep": run.sweep, "loralab.run": run.id} | {
+            name: text for name, text in words.items() if text
+        }
         name = f"{self._sweep.name[:60] or 'Sweep'} {run.sweep}"
-        return AboutRun(run.id, run.name, run.sweep, name, run.started or run.created, dict(_settings(run.settings)), tags)
+        return AboutRun(
+            run.id, run.name, run.sweep, name, run.started or run.created, dict(_settings(run.settings)), tags
+        )
 
     def _ending(self, run: Run) -> Ending:
         results = {} if run.result is None else _results(self._store, run)
-        told = [FORMAT, run.name, run.tags, run.note, run.status, run.resumptions, self._store.extent(run.id, CURVES), results]
+        told = [
+            FORMAT,
+            run.name,
+            run.tags,
+            run.note,
+            run.status,
+            run.resumptions,
+            self._store.extent(run.id, CURVES),
+            results,
+        ]
         stamp = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
         steps = run.result.steps_done if run.result else 0
         return Ending(run.status, Row(f"{run.id}-{stamp[:12]}", steps, run.ended or run.created, results), None, stamp)
@@ -151,7 +178,9 @@ class Mirror:
         return held == stamp or (held == stamp + LACKING and self._adapter(run) is None)
 
     def _adapter(self, run: Run) -> bytes | None:
-        """Returns the package without the class labels, which are cells of the table; empty without one, None if it cannot be read."""
+        """Returns the package without the class labels, which are cells of the table; empty without one, None if it
+        cannot be read.
+        """
         if not (run.result and run.result.adapter_verified):
             return b""
         try:
@@ -186,12 +215,16 @@ class _Going:
                 case MemorySampled() as sample:
                     values = _named("memory", sample, METER_COLUMNS)
                 case PhaseDone() as phase:
-                    peaks = {f"phase/{phase.phase}/peak_{meter}_bytes": peak for meter, peak in phase.peak_bytes.items()}
+                    peaks = {
+                        f"phase/{phase.phase}/peak_{meter}_bytes": peak for meter, peak in phase.peak_bytes.items()
+                    }
                     values = _named(f"phase/{phase.phase}", phase, ("seconds", "growth_bytes")) | peaks
                 case _:  # an event of another version
                     continue
             if known := {name: float(value) for name, value in values.items() if value is not None}:
-                yield Row(str(one.seq), one.event.step if isinstance(one.event, Evaluated) else self.step, one.time, known)
+                yield Row(
+                    str(one.seq), one.event.step if isinstance(one.event, Evaluated) else self.step, one.time, known
+                )
 
 
 def _named(prefix: str, event: object, names: Sequence[str]) -> dict[str, Any]:
@@ -211,14 +244,19 @@ def _results(store: RunStore, run: Run) -> dict[str, float]:
     metric = METRICS[run.settings.selection_metric]
     line = of_task(leaderboard([run], metric.name), run.settings.task).iloc[0].to_dict()
     halves = half_widths(run.id, metric, partial(read_predictions, store))
-    line |= {half_width(name): half for name, half in halves.items() if not pd.isna(line.get(name))}  # zero-shot has no gain
-    numbers = {name: value for name, value in line.items() if name not in _OF_SETTINGS and isinstance(value, int | float)}
+    line |= {
+        half_width(name): half for name, half in halves.items() if not pd.isna(line.get(name))
+    }  # zero-shot has no gain
+    numbers = {
+        name: value for name, value in line.items() if name not in _OF_SETTINGS and isinstance(value, int | float)
+    }
     return {f"result/{name}": float(value) for name, value in numbers.items() if math.isfinite(value)}
 
 
 @contextlib.contextmanager
 def following(mirror: Mirror, say: Callable[[str], None]) -> Iterator[None]:
-    """Sends events in a thread while the block runs, and the rest after it: the block and the runs never wait for the tracker.
+    """Sends events in a thread while the block runs, and the rest after it: the block and the runs never wait for the
+    tracker.
 
     An error is reported once; sending is tried again every LOOK_SECONDS.
     """
@@ -255,7 +293,10 @@ def following(mirror: Mirror, say: Callable[[str], None]) -> Iterator[None]:
                 _wait_for(ended, say)
         finally:
             if said or not ended.is_set():
-                say("warning: The tracker lacks the end of the sweep. The workspace has all of it; 'loralab export' sends the rest.")
+                say(
+                    "warning: The tracker lacks the end of the sweep. The workspace has all of it; 'loralab export' "
+                    "sends the rest."
+                )
 
 
 def _wait_for(ended: threading.Event, say: Callable[[str], None]) -> None:

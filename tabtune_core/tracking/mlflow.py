@@ -1,4 +1,7 @@
-"""MLflow: an experiment per sweep and a run per run. ``mlflow-skinny`` is enough; a local database also needs SQLAlchemy and alembic."""
+"""MLflow: an experiment per sweep and a run per run.
+
+``mlflow-skinny`` is enough; a local database also needs SQLAlchemy and alembic.
+"""
 
 import logging
 import os
@@ -10,8 +13,14 @@ from typing import Any, TypeVar
 from tabtune_core.tracking.tracker import AboutRun, Ending, Row
 
 MOST_METRICS, MOST_PARAMETERS, LONGEST = 1_000, 100, 6_000
-"""Limits of one call, and letters of a parameter (https://mlflow.org/docs/latest/api_reference/rest-api.html#request-limits)."""
-USUAL = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2", "MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true"}
+"""Limits of one call, and letters of a parameter
+(https://mlflow.org/docs/latest/api_reference/rest-api.html#request-limits).
+"""
+USUAL = {
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
+}
 STAMP, RUN = "loralab.stamp", "loralab.run"
 ENDS = {"cancelled": "KILLED", "failed": "FAILED", "interrupted": "FAILED"}
 Item = TypeVar("Item")
@@ -55,7 +64,9 @@ class MLflow:
         for known in self._client.search_experiments(filter_string=f"tags.`loralab.sweep` = '{run.sweep}'"):
             return str(known.experiment_id)
         place = self.folder and (self.folder / "mlflow-artifacts" / run.sweep).as_uri()
-        return str(self._client.create_experiment(run.experiment, artifact_location=place, tags={"loralab.sweep": run.sweep}))
+        return str(
+            self._client.create_experiment(run.experiment, artifact_location=place, tags={"loralab.sweep": run.sweep})
+        )
 
     def _held(self, run: AboutRun) -> list[Any]:
         return list(self._client.search_runs([self._experiment(run)], f"tags.`{RUN}` = '{run.id}'"))
@@ -71,7 +82,9 @@ class MLflow:
         for held in self._held(run):
             self._client.delete_run(held.info.run_id)
         made = self._client.create_run(self._experiment(run), int(run.started * 1e3), dict(run.tags), run.name)
-        for some in _parts([Param(name, str(value)[:LONGEST]) for name, value in run.settings.items()], MOST_PARAMETERS):
+        for some in _parts(
+            [Param(name, str(value)[:LONGEST]) for name, value in run.settings.items()], MOST_PARAMETERS
+        ):
             self._client.log_batch(made.info.run_id, params=some)
         return _Run(self._client, made.info.run_id)
 
@@ -83,7 +96,9 @@ class _Run:
     def log(self, rows: Sequence[Row]) -> None:
         from mlflow.entities import Metric
 
-        metrics = [Metric(name, value, int(row.time * 1e3), row.step) for row in rows for name, value in row.values.items()]
+        metrics = [
+            Metric(name, value, int(row.time * 1e3), row.step) for row in rows for name, value in row.values.items()
+        ]
         for some in _parts(metrics, MOST_METRICS):
             self._client.log_batch(self._id, metrics=some)
 

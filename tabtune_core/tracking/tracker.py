@@ -27,7 +27,9 @@ class AboutRun:
     settings: Mapping[str, Value]
     """By their names in TOML, such as ``lora.rank``."""
     tags: Mapping[str, str]
-    """``loralab.sweep`` and ``loralab.run`` are ids in the workspace; the others hold the tags and the note of the user."""
+    """``loralab.sweep`` and ``loralab.run`` are ids in the workspace; the others hold the tags and the note of the
+    user.
+    """
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,12 +22,16 @@ def open_tracker(where: str, folder: Path) -> "Trackio":
     from trackio.utils import TRACKIO_DIR
 
     if where and Path(where).absolute() != Path(TRACKIO_DIR):
-        raise SettingError(f"In this process Trackio already writes to {TRACKIO_DIR}, not to {where!r}. Start another process.")
+        raise SettingError(
+            f"In this process Trackio already writes to {TRACKIO_DIR}, not to {where!r}. Start another process."
+        )
     return Trackio(SQLiteStorage, Path(TRACKIO_DIR))
 
 
 class Trackio:
-    """A folder of databases, written as Trackio's own importers do, because ``trackio.log`` cannot set the time of a row."""
+    """A folder of databases, written as Trackio's own importers do, because ``trackio.log`` cannot set the time of a
+    row.
+    """
 
     title = "Trackio"
 
@@ -70,7 +74,9 @@ class _Run:
             artifact.add_file(ending.adapter)
             made = {"name": artifact.name, "type": "model", "description": None, "metadata": None, "aliases": None}
             manifest, project = artifact._build_manifest(_project(self._run)), _project(self._run)
-            self._storage.commit_artifact_version(project, **made, manifest=manifest, run_name=self._run.name, run_id=self._run.id)
+            self._storage.commit_artifact_version(
+                project, **made, manifest=manifest, run_name=self._run.name, run_id=self._run.id
+            )
         self.log([ending.results], status=ending.status, **{STAMP: ending.stamp})
 
 

@@ -1,4 +1,7 @@
-"""Weights & Biases: a group per sweep and a run per run. Without a login all stays in files, until ``wandb sync`` sends them."""
+"""Weights & Biases: a group per sweep and a run per run.
+
+Without a login all stays in files, until ``wandb sync`` sends them.
+"""
 
 import logging
 import math
@@ -18,7 +21,8 @@ ENDS = {"cancelled": 1, "failed": 1, "interrupted": 1}
 
 
 def open_tracker(where: str, folder: Path) -> "WandB":
-    """``where`` is a project, or ENTITY/PROJECT. Runs are sent if WANDB_MODE is ``online``, or if it is not set and there is a login.
+    """``where`` is a project, or ENTITY/PROJECT. Runs are sent if WANDB_MODE is ``online``, or if it is not set and
+    there is a login.
 
     Raises:
         SettingError: WANDB_MODE is another one, or the address, the key or the login cannot be used.
@@ -26,7 +30,9 @@ def open_tracker(where: str, folder: Path) -> "WandB":
     os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
     import wandb
 
-    logging.raiseExceptions = False  # its log is on the same disk as its files: if the disk is full, the error itself says so
+    logging.raiseExceptions = (
+        False  # its log is on the same disk as its files: if the disk is full, the error itself says so
+    )
 
     asked = os.environ.get("WANDB_MODE")
     if asked not in (None, "", "online", "offline"):
@@ -53,7 +59,11 @@ class WandB:
         self.folder = self._files if mode == "offline" else None
         self._place = {"project": project, "entity": entity, "dir": str(self._files), "mode": mode}
         files = f"'{self._files / 'wandb'}'/offline-run-*"
-        self.look = f"wandb login && wandb sync {files}" if mode == "offline" else f"project {project} of your login at Weights & Biases"
+        self.look = (
+            f"wandb login && wandb sync {files}"
+            if mode == "offline"
+            else f"project {project} of your login at Weights & Biases"
+        )
 
     def _folders(self, run: AboutRun) -> list[Path]:
         return [*self._files.glob(f"wandb/*run-*-{run.id}")]
@@ -63,15 +73,26 @@ class WandB:
         return next((file.read_text() for folder in self._folders(run) if (file := folder / STAMP).exists()), "")
 
     def begin(self, run: AboutRun) -> "_Run":
-        """Starts a run with the same id; deletes files that were not sent yet. What the server has stays, and only later rows are sent."""
+        """Starts a run with the same id; deletes files that were not sent yet.
+
+        What the server has stays, and only later rows are sent.
+        """
         if earlier := self._begun.pop(run.id, None):
             earlier.finish(exit_code=1)  # of an interrupted run; does nothing if it has ended
         for folder in self._folders(run):
             shutil.rmtree(folder, ignore_errors=True)  # its service may still be writing its log
-            while time.strftime("%Y%m%d_%H%M%S") in folder.name:  # the new run's folder would have the same name, and lose rows
+            while (
+                time.strftime("%Y%m%d_%H%M%S") in folder.name
+            ):  # the new run's folder would have the same name, and lose rows
                 time.sleep(0.05)
         self._files.mkdir(parents=True, exist_ok=True)
-        quiet = {"silent": True, "console": "off", "x_disable_stats": True, "x_disable_meta": True, "x_save_requirements": False}
+        quiet = {
+            "silent": True,
+            "console": "off",
+            "x_disable_stats": True,
+            "x_disable_meta": True,
+            "x_save_requirements": False,
+        }
         own = {"disable_git": True, "disable_code": True, "x_disable_machine_info": True}
         made = self._wandb.init(
             **self._place,
@@ -92,7 +113,9 @@ class _Run:
     def __init__(self, wandb: Any, run: Any) -> None:
         self._wandb, self._run = wandb, run
         self._held, self._last = run.starting_step, run.summary.get("_timestamp", math.inf)
-        """How many rows the server has, and the time of the last; after an interruption those include rows that were withdrawn."""
+        """How many rows the server has, and the time of the last; after an interruption those include rows that were
+        withdrawn.
+        """
 
     def log(self, rows: Sequence[Row]) -> None:
         for row in rows:

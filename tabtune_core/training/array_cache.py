@@ -1,7 +1,8 @@
 """The cache that the runs of a workspace share: arrays, keyed by the hash of everything that they depend on.
 
-In: what an array depends on, and how to make it. Out: the array, mapped from a file if any run made it before. The file also stores the
-seconds that it took on a core, which every run that uses it is charged, and the seconds that its maker waited for a core.
+In: what an array depends on, and how to make it. Out: the array, mapped from a file if any run made it before. The file
+also stores the seconds that it took on a core, which every run that uses it is charged, and the seconds that its maker
+waited for a core.
 """
 
 import hashlib
@@ -22,9 +23,11 @@ from numpy.typing import NDArray
 from tabtune_core.training.clock import OwnClock
 
 FORMAT = 4
-"""Part of every hash: increase it when a file's content or inputs change; files of earlier versions are then not used."""
+"""Part of every hash: increase it when a file's content or inputs change; files of earlier versions are then not used.
+"""
 LIMIT_BYTES = 2_000_000_000
-"""Limit of all files together; a run begins by deleting the oldest files beyond half of it, to make room for its own."""
+"""Limit of all files together; a run begins by deleting the oldest files beyond half of it, to make room for its own.
+"""
 COUNTED_AGAIN = 0.05
 """Share of the limit after whose writing a run counts the files again, because other runs write at the same time."""
 ABANDONED_SECONDS = 3600
@@ -65,7 +68,9 @@ class SharedArrays:
             self._used_bytes -= size
 
     def get(self, parts: Sequence[Any], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """Reads or makes the array that depends on ``parts``: arrays, tensors, and values that fields or ``repr`` distinguish."""
+        """Reads or makes the array that depends on ``parts``: arrays, tensors, and values that fields or ``repr``
+        distinguish.
+        """
         with self.clock.aside():
             file = self.file_of(parts)
             array = self.read(file)
@@ -109,7 +114,10 @@ class SharedArrays:
 
         Making it took ``seconds``, besides ``waits`` for a core that others used.
         """
-        seconds, waits = max(0.0, seconds), max(0.0, waits)  # the kernel reports waits late, so a short time may be below 0
+        seconds, waits = (
+            max(0.0, seconds),
+            max(0.0, waits),
+        )  # the kernel reports waits late, so a short time may be below 0
         with self.clock.aside():
             self.made += 1
             self.paid.add(file)

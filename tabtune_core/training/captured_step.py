@@ -1,8 +1,8 @@
 """A training step that is recorded once as a CUDA graph and then replayed.
 
-In: a model and its optimizer, and episodes of one shape. Out: what a plain step returns. Every tensor of the step keeps its address; each
-episode is copied into the tensors of the first. The host decides nothing within a step: not whether to step, nor at what rate.
-Random numbers differ from step to step, because each replay advances torch's generator.
+In: a model and its optimizer, and episodes of one shape. Out: what a plain step returns. Every tensor of the step keeps
+its address; each episode is copied into the tensors of the first. The host decides nothing within a step: not whether
+to step, nor at what rate. Random numbers differ from step to step, because each replay advances torch's generator.
 """
 
 import copy
@@ -20,18 +20,24 @@ from tabtune_core.training.episodes import Episode
 from tabtune_core.training.step import Precision, Stepped, Tensors, episode_tensors, queue_step, stepped
 
 EARLY = 3
-"""Steps that run uncaptured first, on the capturing stream: https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture."""
+"""Steps that run uncaptured first, on the capturing stream:
+https://docs.pytorch.org/docs/stable/notes/cuda.html#whole-network-capture.
+"""
 Work = Callable[[], None]
 
 
-def why_not(train: TrainSettings, family: Family, device: torch.device, *, read_from_files: bool, sizes_differ: bool) -> str | None:
+def why_not(
+    train: TrainSettings, family: Family, device: torch.device, *, read_from_files: bool, sizes_differ: bool
+) -> str | None:
     """Says why the steps of a run cannot be one CUDA graph; None if they can.
 
-    ``read_from_files``: outputs of frozen stages are looked up by the content of an episode. ``sizes_differ``: episodes differ in shape.
+    ``read_from_files``: outputs of frozen stages are looked up by the content of an episode. ``sizes_differ``: episodes
+    differ in shape.
     """
     reasons = {
         f"it needs an NVIDIA GPU, and the device is {name_of(device)}": not is_proven(device),
-        f"{family.name}'s own code decides on the CPU within a step": not family.capturable or not family.upstream.is_tested,
+        f"{family.name}'s own code decides on the CPU within a step": not family.capturable
+        or not family.upstream.is_tested,
         "activations are recomputed (train.gradient_checkpointing)": train.gradient_checkpointing,
         "the results of frozen layers are read from files": read_from_files,
         "the table has more classes than the model, so that training episodes differ in size": sizes_differ,
@@ -40,7 +46,9 @@ def why_not(train: TrainSettings, family: Family, device: torch.device, *, read_
 
 
 class Graph:
-    """Does the same work at each call: the first calls run it, one records it as a CUDA graph, and that and all later calls replay it."""
+    """Does the same work at each call: the first calls run it, one records it as a CUDA graph, and that and all later
+    calls replay it.
+    """
 
     def __init__(self, work: Work, device: torch.device) -> None:
         self._work, self._device, self._gpu, self._early = work, device, gpu_module(device), EARLY
@@ -64,13 +72,17 @@ class Graph:
     def _recorded(self) -> Any:
         graph = self._gpu.CUDAGraph()
         try:
-            with self._gpu.graph(graph, stream=self._stream, capture_error_mode="thread_local"):  # other threads may call CUDA meanwhile
+            with self._gpu.graph(
+                graph, stream=self._stream, capture_error_mode="thread_local"
+            ):  # other threads may call CUDA meanwhile
                 self._work()
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise
             cause = str(error).splitlines()[0]
-            raise DeviceError(f"The training step cannot be recorded as a CUDA graph: {cause} Turn train.cuda_graph off.") from error
+            raise DeviceError(
+                f"The training step cannot be recorded as a CUDA graph: {cause} Turn train.cuda_graph off."
+            ) from error
         return graph
 
 
@@ -116,4 +128,6 @@ class CapturedStep:
         self._optimizer.zero_grad(set_to_none=True)
         with self._precision.autocast():
             loss = self._model.loss(x_BTF, y_BC, y_BQ, self._classes, weight_BQ)
-        self._loss_norm_scale.copy_(queue_step(loss, self._optimizer, clip_norm=self._clip_norm, precision=self._precision))
+        self._loss_norm_scale.copy_(
+            queue_step(loss, self._optimizer, clip_norm=self._clip_norm, precision=self._precision)
+        )

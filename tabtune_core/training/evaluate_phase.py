@@ -1,4 +1,5 @@
-"""The last phase: compares the best trained state with zero-shot on the validation rows, scores the better one, and makes the result.
+"""The last phase: compares the best trained state with zero-shot on the validation rows, scores the better one, and
+makes the result.
 
 In: a session, zero-shot and what was trained. Out: predictions of the held-out rows, and the result of the run.
 """
@@ -20,25 +21,32 @@ from tabtune_core.training.zero_shot import Predictions, ZeroShot
 
 
 def evaluate(session: Session, zero_shot: ZeroShot, trained: Trained) -> tuple[Predictions, RunFinished]:
-    """Predicts the held-out rows and puts the model into the better state of the two; returns that state's predictions, and the result."""
+    """Predicts the held-out rows and puts the model into the better state of the two; returns that state's predictions,
+    and the result.
+    """
     held_out, scorer = session.rows.held_out, session.rows.scorer
     with session.environment.meter.phase("evaluate"):
         predictions, seconds, clock = Predictions(), 0.0, OwnClock.of_this_thread()
         for split, rows in held_out.items():
             clock.start()
-            with session.prefix.use(split == "validation" and "test" in held_out):  # the timed split is computed in full
+            with session.prefix.use(
+                split == "validation" and "test" in held_out
+            ):  # the timed split is computed in full
                 predictions[split] = scorer.predict(session.model, rows.x_NF)
             seconds = clock.seconds  # of the last split with rows: the test rows, if there are any
         predictions = _returned(session, zero_shot, trained, predictions)
         scores = {split: rows.score(predictions[split]) for split, rows in held_out.items()}
         if "test" in scores:
-            session.environment.emit(Evaluated(trained.result.best_step, "test", scores["test"], False, trained.seconds))
+            session.environment.emit(
+                Evaluated(trained.result.best_step, "test", scores["test"], False, trained.seconds)
+            )
     session.model.module.eval()
     return predictions, _result(session, zero_shot, trained, scores, seconds)
 
 
 def _returned(session: Session, zero_shot: ZeroShot, trained: Trained, predictions: Predictions) -> Predictions:
-    """Returns the predictions of the better state on the validation rows, trained or zero-shot, and restores that state.
+    """Returns the predictions of the better state on the validation rows, trained or zero-shot, and restores that
+    state.
 
     Both used all context rows of predictions; evaluations during training may have used fewer.
     """
@@ -54,7 +62,11 @@ def _returned(session: Session, zero_shot: ZeroShot, trained: Trained, predictio
 
 
 def _result(
-    session: Session, zero_shot: ZeroShot, trained: Trained, scores: Mapping[SplitName, dict[str, float]], predict_seconds: float
+    session: Session,
+    zero_shot: ZeroShot,
+    trained: Trained,
+    scores: Mapping[SplitName, dict[str, float]],
+    predict_seconds: float,
 ) -> RunFinished:
     """Makes the result that the leaderboard shows; a later step adds the adapter package."""
     meter, plan, result = session.environment.meter, session.plan, trained.result

@@ -1,7 +1,7 @@
 """Fits one model to one table, for runs and pipelines.
 
-In: settings and a prepared table. Out: events meanwhile; the model in its best state, and what was measured. Candidate 0 is zero-shot, so
-the result is never worse on the validation rows.
+In: settings and a prepared table. Out: events meanwhile; the model in its best state, and what was measured. Candidate
+0 is zero-shot, so the result is never worse on the validation rows.
 """
 
 from collections.abc import Callable
@@ -53,6 +53,9 @@ def fit(plan: Plan, prepare_table: Callable[[], Prepared], environment: Environm
             raise Cancelled("The run was cancelled; only its log is kept.")
         chosen_step = trained.result.best_step
         predictions, result = evaluate(session, zero_shot, trained)
-    for note in (*costs(result), *endings(plan.settings, session.plan.steps, trained.result, session.arrays, chosen_step)):
+    for note in (
+        *costs(result),
+        *endings(plan.settings, session.plan.steps, trained.result, session.arrays, chosen_step),
+    ):
         environment.emit(note)
     return Fitted(session, predictions, zero_shot.predictions if result.best_step else predictions, result)

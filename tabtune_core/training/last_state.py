@@ -1,7 +1,7 @@
 """The last state of a training, from which a killed run resumes with bit-identical results.
 
-In: everything that the next step depends on, except what follows from the seed and the step number (episodes, the adapter's initial values,
-the learning rate). Out: a file, and the same state read back from it.
+In: everything that the next step depends on, except what follows from the seed and the step number (episodes, the
+adapter's initial values, the learning rate). Out: a file, and the same state read back from it.
 """
 
 import dataclasses
@@ -22,19 +22,27 @@ from tabtune_core.training.session import Session
 from tabtune_core.training.state_file import read_state, write_state
 
 FORMAT = 2
-"""Part of a state's identity: increase it when the content of the file changes. States written by earlier versions are not resumed."""
+"""Part of a state's identity: increase it when the content of the file changes.
+
+States written by earlier versions are not resumed.
+"""
 LIGHT_BYTES = 32_000_000
-"""A state up to this size, such as an adapter's, is saved at every evaluation. At rank 8, TabICL mini 1 has 0.9 MB and TabICL v2 8.7 MB;
-saving took 0.04 and 0.35 s with disk and machine under load (``tests/benchmarks/last_state.py``)."""
+"""A state up to this size, such as an adapter's, is saved at every evaluation. At rank 8, TabICL mini 1 has 0.9 MB and
+TabICL v2 8.7 MB; saving took 0.04 and 0.35 s with disk and machine under load (``tests/benchmarks/last_state.py``).
+"""
 SAVING_SHARE = 0.03
-"""Most time that saving a larger state may take, as a share of the training's; so it is not saved after every evaluation. In full
-fine-tuning of TabICL v2, saving 331 MB took 21 s. A state holds the trained weights and Adam's two numbers per weight (SGD: one)."""
+"""Most time that saving a larger state may take, as a share of the training's; so it is not saved after every
+evaluation. In full fine-tuning of TabICL v2, saving 331 MB took 21 s. A state holds the trained weights and Adam's two
+numbers per weight (SGD: one).
+"""
 
 
 class LastState:
     """The last state of one training: saved after evaluations, restored once before the first step."""
 
-    def __init__(self, session: Session, best: BestState, optimizer: torch.optim.Optimizer, result: TrainResult) -> None:
+    def __init__(
+        self, session: Session, best: BestState, optimizer: torch.optim.Optimizer, result: TrainResult
+    ) -> None:
         self._session, self._best, self._optimizer, self._result = session, best, optimizer, result
         self._file = session.environment.last_state
         self._bytes, self._longest_seconds, self._spent_seconds = 0, 0.0, 0.0
@@ -50,7 +58,10 @@ class LastState:
                 self._bytes = write_state(self._file, self._tensors(), facts)
             except OSError as error:
                 self._file = None
-                said = f"The state of step {self._result.steps_done} could not be saved ({error.strerror}), and no later one will be."
+                said = (
+                    f"The state of step {self._result.steps_done} could not be saved ({error.strerror}), and no "
+                    "later one will be."
+                )
                 said += " The run goes on, but it would start anew after an interruption."
                 self._session.environment.emit(Note(said, "warning"))
                 return
@@ -59,7 +70,9 @@ class LastState:
             self._spent_seconds += time.monotonic() - began
 
     def restore(self) -> None:
-        """Restores the state that an earlier process of the run saved, if there is one; a note says so, or why it cannot be used."""
+        """Restores the state that an earlier process of the run saved, if there is one; a note says so, or why it
+        cannot be used.
+        """
         if self._file is None or not self._file.exists():
             return
         emit = self._session.environment.emit
@@ -69,25 +82,38 @@ class LastState:
             self._best.take(facts["result"]["best_step"])
         except Damaged as error:
             emit(Resumed(0))
-            emit(Note(f"The saved state of the interrupted training is not used: {error}. Training starts anew.", "warning"))
+            emit(
+                Note(
+                    f"The saved state of the interrupted training is not used: {error}. Training starts anew.",
+                    "warning",
+                )
+            )
             return
         self._put_back(tensors, facts)
         emit(Resumed(self._result.steps_done))
         emit(
             Note(
-                f"Resumed at step {self._result.steps_done} after an interruption. The {facts['seconds']:,.1f} s of training before it "
+                f"Resumed at step {self._result.steps_done} after an interruption. The {facts['seconds']:,.1f} s of "
+                "training before it "
                 "count; the time in between and repeated steps do not. Peak memory is the higher of both processes."
             )
         )
 
     def _may_take_time(self, trained_seconds: float) -> bool:
-        """Whether saving is allowed now. Until it was first timed, it is expected to take as long per byte as saving the best state did."""
-        size = self._bytes or 3 * sum(p.nbytes for p in self._best.trainable.values())  # at first, weights and two more numbers of each
+        """Whether saving is allowed now.
+
+        Until it was first timed, it is expected to take as long per byte as saving the best state did.
+        """
+        size = self._bytes or 3 * sum(
+            p.nbytes for p in self._best.trainable.values()
+        )  # at first, weights and two more numbers of each
         expected = self._longest_seconds or self._best.seconds_a_byte * size
         return size <= LIGHT_BYTES or self._spent_seconds + expected <= SAVING_SHARE * trained_seconds
 
     def _identity(self, model: str) -> str:
-        """Returns a hash of what a state belongs to: settings, the model by this name, table, context rows, base weights and steps."""
+        """Returns a hash of what a state belongs to: settings, the model by this name, table, context rows, base
+        weights and steps.
+        """
         plan, table = self._session.plan, self._session.table
         settings = {**self._session.settings.to_dict(), "model": model}
         told = [FORMAT, settings, plan.base["sha256"], plan.steps, plan.train_rows, table.context.sha256]
@@ -109,7 +135,9 @@ class LastState:
         }
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """Returns parameters and their optimizer state by the parameter's name, and the states of torch's generators, for dropout."""
+        """Returns parameters and their optimizer state by the parameter's name, and the states of torch's generators,
+        for dropout.
+        """
         found: dict[str, torch.Tensor] = {}
         for name, parameter in self._best.trainable.items():
             found[f"parameter {name}"] = parameter
@@ -121,11 +149,17 @@ class LastState:
         """Raises Damaged if the state is of other settings, another table, model or kind of device."""
         if facts.get("identity") not in [self._identity(name) for name in names_of(self._session.settings.model)]:
             raise Damaged("it belongs to other settings, another table or another version")
-        held = {name.removeprefix("parameter "): tensor for name, tensor in tensors.items() if name.startswith("parameter ")}
+        held = {
+            name.removeprefix("parameter "): tensor for name, tensor in tensors.items() if name.startswith("parameter ")
+        }
         if shapes(held) != shapes(self._best.trainable):
             raise Damaged("it holds other parameters than the model")
-        if {f"random {name}" for name in random_states(self._session.device)} != {name for name in tensors if name.startswith("random ")}:
-            raise Damaged("it was trained on another kind of device, whose memory and seconds are not those of this one")
+        if {f"random {name}" for name in random_states(self._session.device)} != {
+            name for name in tensors if name.startswith("random ")
+        }:
+            raise Damaged(
+                "it was trained on another kind of device, whose memory and seconds are not those of this one"
+            )
 
     def _put_back(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
         device, parameters = self._session.device, self._best.trainable

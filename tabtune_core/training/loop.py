@@ -20,12 +20,17 @@ from tabtune_core.training.optimizer import rate_factor, set_rate
 from tabtune_core.training.step import Stepped
 
 REPORTED_STEPS = 5_000
-"""After so many steps only every second step is reported; the distance doubles again each time the number of steps doubles."""
+"""After so many steps only every second step is reported; the distance doubles again each time the number of steps
+doubles.
+"""
 
 
 @dataclass(slots=True)
 class TrainResult:
-    """How training ended. Updated during training, so that it exists after an interruption and a resumed run starts with it."""
+    """How training ended.
+
+    Updated during training, so that it exists after an interruption and a resumed run starts with it.
+    """
 
     outcome: Literal["finished", "stopped", "cancelled", "diverged"] = "finished"
     best_step: int = 0
@@ -67,7 +72,10 @@ class LoopPlan:
     warmup_steps: int
     """Steps during which the learning rate rises."""
     time_limit: float | None = None
-    """Seconds after which training ends with the current step, evaluations included. It does not change the schedule."""
+    """Seconds after which training ends with the current step, evaluations included.
+
+    It does not change the schedule.
+    """
 
     @classmethod
     def of(cls, settings: RunSettings, *, steps: int, eval_every: int, classes: int) -> "LoopPlan":
@@ -86,7 +94,8 @@ class LoopPlan:
 
 
 def is_reported(step: int, plan: LoopPlan) -> bool:
-    """Whether a step gets an event: each of the first REPORTED_STEPS, then fewer and fewer; always the last one and evaluated ones.
+    """Whether a step gets an event: each of the first REPORTED_STEPS, then fewer and fewer; always the last one and
+    evaluated ones.
 
     Of a million steps that are evaluated every thousandth, about 26,000 get one.
     """
@@ -109,7 +118,8 @@ def train(
     clock: OwnClock,
     result: TrainResult,
 ) -> Iterator[Event]:
-    """Yields ``Evaluated`` and, for reported steps, ``StepDone``, and updates ``result``. Does not restore the best state.
+    """Yields ``Evaluated`` and, for reported steps, ``StepDone``, and updates ``result``. Does not restore the best
+    state.
 
     Args:
         module: the module to train; it is put into training mode.
@@ -123,7 +133,8 @@ def train(
         find_dead: returns the adapted layers without a gradient after the first backward pass.
         save_last: called after each evaluation, once ``result`` is up to date.
         clock: the run's own clock, which gives the seconds of the events.
-        result: holds the validation scores before the first step (candidate 0, which later states must beat), or the saved result of
+        result: holds the validation scores before the first step (candidate 0, which later states must beat), or the
+        saved result of
             the same training, which then continues.
     """
     direction = METRICS[plan.metric]
@@ -134,7 +145,9 @@ def train(
         if request is not None:
             result.outcome = "stopped" if request == "stop" else "cancelled"
             return
-        rate = set_rate(optimizer, rate_factor(step - 1, schedule=plan.schedule, steps=plan.steps, warmup_steps=plan.warmup_steps))
+        rate = set_rate(
+            optimizer, rate_factor(step - 1, schedule=plan.schedule, steps=plan.steps, warmup_steps=plan.warmup_steps)
+        )
         episode = next(episodes)
         scored, first = episode.scored(plan.classes), result.used_rows == 0
         result.used_rows += scored
@@ -166,7 +179,9 @@ def train(
         else:
             result.misses += 1
         result.stopped_early = 0 < result.misses == plan.patience
-        result.ended_by = "time limit" if step < plan.steps and not result.stopped_early and clock.is_past(plan.time_limit) else ""
+        result.ended_by = (
+            "time limit" if step < plan.steps and not result.stopped_early and clock.is_past(plan.time_limit) else ""
+        )
         save_last()
         if result.stopped_early or result.ended_by:
             return

@@ -24,7 +24,9 @@ SAVING_REPORTED = 0.1
 LEAST_WAITED, WAITED_SHARE = 1.0, 0.1
 """Earlier runs' waits for a core are mentioned from so many seconds and from this share of their computing time."""
 HARDLY = 0.3
-"""A column is named if nine in ten of its scaled values lie within this range; those of a normal distribution lie within 3.3."""
+"""A column is named if nine in ten of its scaled values lie within this range; those of a normal distribution lie
+within 3.3.
+"""
 ROWS_SORTED = 1000
 """Values of a column from which that range is computed."""
 _LIMIT = f"{LIMIT_BYTES / 1e9:g} GB"
@@ -35,28 +37,42 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
     yield from _untested(settings)
     yield from _split(settings, table)
     if table.context.encoder.left_out:
-        yield Note(f"Columns that the model does not use (free text or left out by you): {', '.join(table.context.encoder.left_out)}.")
+        yield Note(
+            "Columns that the model does not use (free text or left out by you): "
+            f"{', '.join(table.context.encoder.left_out)}."
+        )
     yield from _narrow(settings, table)
     yield from _shown(settings, plan)
     warmup_steps = settings.train.warmup_steps_of(plan.steps)
     if settings.strategy != "inference" and warmup_steps > plan.steps:
-        yield Note(f"The warm-up of {counted(warmup_steps, 'step')} is longer than the run; it is shortened to {plan.steps}.", "warning")
+        yield Note(
+            f"The warm-up of {counted(warmup_steps, 'step')} is longer than the run; it is shortened to {plan.steps}.",
+            "warning",
+        )
     if settings.strategy != "inference" and plan.query_rows < settings.train.batch_size:
         yield Note(
-            f"A step predicts {counted(plan.query_rows, 'row')}, not {settings.train.batch_size:,}: a quarter of the {plan.train_rows:,} "
+            f"A step predicts {counted(plan.query_rows, 'row')}, not {settings.train.batch_size:,}: a quarter of the "
+            f"{plan.train_rows:,} "
             "training rows."
         )
     yield from _weights(settings, table)
     if report is not None:
         capped = sum(layer.capped for layer in report.layers)
         if capped:
-            yield Note(f"In {capped} of {counted(len(report.layers), 'layer')} the rank is capped at the layer's own width.")
+            yield Note(
+                f"In {capped} of {counted(len(report.layers), 'layer')} the rank is capped at the layer's own width."
+            )
         if report.left_out:
             yield Note(
-                f"Not adapted: {counted(len(report.left_out), 'layer')} under the targets, where an adapter is larger than the weight."
+                f"Not adapted: {counted(len(report.left_out), 'layer')} under the targets, where an adapter is "
+                "larger than the weight."
             )
         if report.biases:
-            biases = "1 bias of the base trains" if len(report.biases) == 1 else f"{len(report.biases):,} biases of the base train"
+            biases = (
+                "1 bias of the base trains"
+                if len(report.biases) == 1
+                else f"{len(report.biases):,} biases of the base train"
+            )
             yield Note(f"{biases} beside the adapter, as asked with bias={report.bias!r}.")
 
 
@@ -66,13 +82,16 @@ def _untested(settings: RunSettings) -> Iterator[Note]:
     if not upstream.is_tested:
         yield Note(
             f"{upstream.distribution} {upstream.installed} is not among the versions that LoRA Lab was tested with "
-            f"({', '.join(upstream.tested)}). The model runs the package's own code only: no frozen layer is cached, which takes longer.",
+            f"({', '.join(upstream.tested)}). The model runs the package's own code only: no frozen layer is cached, "
+            "which takes longer.",
             "warning",
         )
 
 
 def _narrow(settings: RunSettings, table: Prepared) -> Iterator[Note]:
-    """Names number columns whose values become almost equal by the model's own scaling: because of outliers or a large unit."""
+    """Names number columns whose values become almost equal by the model's own scaling: because of outliers or a large
+    unit.
+    """
     family, encoder = get_card(settings.model).family, table.context.encoder
     if family.added_to_spread is None:
         return
@@ -82,17 +101,21 @@ def _narrow(settings: RunSettings, table: Prepared) -> Iterator[Note]:
     middle, spread = high - low, numbers.std(ddof=0)
     unseen = (middle > 0) & (middle < HARDLY * (spread + family.added_to_spread))
     far = (
-        "few values lie so far from the others that standardising makes the others almost equal. Correct or leave out the few if they are "
+        "few values lie so far from the others that standardising makes the others almost equal. Correct or leave "
+        "out the few if they are "
         "mistakes, or take the logarithm"
     )
     small = (
-        f"its package adds {family.added_to_spread:g} to the standard deviation, which is hardly larger than that here. Write such columns "
+        f"its package adds {family.added_to_spread:g} to the standard deviation, which is hardly larger than that "
+        "here. Write such columns "
         "in a smaller unit, so that their numbers are larger"
     )
     squeezed = middle < HARDLY * spread
     for unseen_F, why in ((unseen & squeezed, far), (unseen & ~squeezed, small)):
         if unseen_F.any():
-            yield Note(f"{family.name} hardly sees {', '.join(map(repr, numbers.columns[unseen_F]))}: {why}.", "warning")
+            yield Note(
+                f"{family.name} hardly sees {', '.join(map(repr, numbers.columns[unseen_F]))}: {why}.", "warning"
+            )
 
 
 def _shown(settings: RunSettings, plan: RunPlanned) -> Iterator[Note]:
@@ -105,7 +128,8 @@ def _shown(settings: RunSettings, plan: RunPlanned) -> Iterator[Note]:
         )
     elif requested is not None and requested > plan.train_rows:
         yield Note(
-            f"Predictions use all {plan.train_rows:,} training rows as context rows: {requested:,} were requested, and there are no more."
+            f"Predictions use all {plan.train_rows:,} training rows as context rows: {requested:,} were requested, "
+            "and there are no more."
         )
     if fewer := plan.fewer_evaluation_rows:
         yield Note(
@@ -121,7 +145,8 @@ def _split(settings: RunSettings, table: Prepared) -> Iterator[Note]:
     encoder = table.context.encoder
     if settings.split_by == "time" and settings.split_column in encoder.columns:
         yield Note(
-            f"{settings.split_column!r} is also a feature, and its later values are outside the range of the training rows. "
+            f"{settings.split_column!r} is also a feature, and its later values are outside the range of the "
+            "training rows. "
             "To predict without it, leave it out under Columns on the Data page."
         )
 
@@ -131,7 +156,8 @@ def _weights(settings: RunSettings, table: Prepared) -> Iterator[Note]:
     if settings.strategy != "inference" and settings.train.class_weights == "balanced":
         (largest, most), *_, (smallest, few) = Counter(table.labels[table.split.train]).most_common()
         yield Note(
-            f"A row of {smallest!r}, the smallest class, counts {most / few:.1f} times as much in the training loss as one of {largest!r}, "
+            f"A row of {smallest!r}, the smallest class, counts {most / few:.1f} times as much in the training loss "
+            f"as one of {largest!r}, "
             "the largest. Probabilities become those of a table with as many rows of each class."
         )
 
@@ -150,50 +176,72 @@ def capture(why_not: str | None) -> Note:
     """Says that the steps are a CUDA graph, or why they are not although that was asked for."""
     if why_not is None:
         return Note("The training step is captured as a CUDA graph after its first runs, and replayed from then on.")
-    return Note(f"The training step is not captured as a CUDA graph, although train.cuda_graph asks for it: {why_not}.", "warning")
+    return Note(
+        f"The training step is not captured as a CUDA graph, although train.cuda_graph asks for it: {why_not}.",
+        "warning",
+    )
 
 
 def costs(result: RunFinished) -> Iterator[Note]:
     """Says which part of a run's own time was read from the cache."""
     if result.shared_saved_seconds >= SAVING_REPORTED:
         yield Note(
-            f"{result.shared_saved_seconds:,.1f} s of the {result.train_seconds:,.1f} s of training had been computed by earlier runs: "
+            f"{result.shared_saved_seconds:,.1f} s of the {result.train_seconds:,.1f} s of training had been "
+            "computed by earlier runs: "
             "they count as this run's time, although it read them from the cache."
         )
     if result.shared_waited_seconds >= max(LEAST_WAITED, WAITED_SHARE * result.shared_saved_seconds):
         yield Note(
-            f"While they computed it, the earlier runs waited {result.shared_waited_seconds:,.1f} s for a core that others used. These"
+            f"While they computed it, the earlier runs waited {result.shared_waited_seconds:,.1f} s for a core that "
+            "others used. These"
             " seconds do not count."
         )
 
 
-def endings(settings: RunSettings, steps: int, result: TrainResult, arrays: SharedArrays, evaluated_step: int) -> Iterator[Note]:
-    """Yields the notes after scoring about what went differently; ``evaluated_step`` is the step that evaluations during training chose."""
+def endings(
+    settings: RunSettings, steps: int, result: TrainResult, arrays: SharedArrays, evaluated_step: int
+) -> Iterator[Note]:
+    """Yields the notes after scoring about what went differently; ``evaluated_step`` is the step that evaluations
+    during training chose.
+    """
     if result.ended_by == "time limit":
         single_step = ", which one step takes longer than," if result.steps_done == 1 else ""
         yield Note(
-            f"The time limit of {settings.train.time_limit:g} s{single_step} ended training after step {result.steps_done} of {steps}; "
+            f"The time limit of {settings.train.time_limit:g} s{single_step} ended training after step "
+            f"{result.steps_done} of {steps}; "
             "that step was evaluated as the last one."
         )
     if arrays.refused:
         yield Note(
-            f"{arrays.refused} of {arrays.made} results of frozen layers were not cached: the cache may take {_LIMIT}, and its folder must "
+            f"{arrays.refused} of {arrays.made} results of frozen layers were not cached: the cache may take "
+            f"{_LIMIT}, and its folder must "
             "have room and be writable. They were computed again at each use."
         )
     if result.dead_layers:
         yield Note(
-            f"{counted(len(result.dead_layers), 'adapted layer')} received no gradient: {', '.join(result.dead_layers[:3])}.", "warning"
+            f"{counted(len(result.dead_layers), 'adapted layer')} received no gradient: "
+            f"{', '.join(result.dead_layers[:3])}.",
+            "warning",
         )
     if result.overflowed_steps:
-        yield Note(f"{counted(result.overflowed_steps, 'step')} changed nothing: gradients overflowed fp16 until they were scaled down.")
+        yield Note(
+            f"{counted(result.overflowed_steps, 'step')} changed nothing: gradients overflowed fp16 until they were "
+            "scaled down."
+        )
     if result.skipped_rows:
         yield Note(
-            f"{result.skipped_rows} of {result.used_rows + result.skipped_rows} query rows were not trained on: the context of their "
-            f"episode did not show their class. {counted(result.skipped_episodes, 'step')} had no other rows and changed nothing.",
+            f"{result.skipped_rows} of {result.used_rows + result.skipped_rows} query rows were not trained on: the "
+            "context of their "
+            f"episode did not show their class. {counted(result.skipped_episodes, 'step')} had no other rows and "
+            "changed nothing.",
             "warning" if result.skipped_episodes else "info",
         )
     elif result.skipped_episodes:
-        yield Note(f"{counted(result.skipped_episodes, 'step')} changed nothing: no row to predict there had a weight above 0.", "warning")
+        yield Note(
+            f"{counted(result.skipped_episodes, 'step')} changed nothing: no row to predict there had a weight above "
+            "0.",
+            "warning",
+        )
     if result.outcome == "diverged":
         rate = settings.base_rate
         yield Note(
@@ -209,19 +257,23 @@ def _why_kept(metric: str, result: TrainResult, evaluated_step: int) -> str:
     """Says why a training kept the pretrained weights."""
     if math.isnan(result.best_scores.get(metric, 0.0)):
         return (
-            f"Nothing was measured: {METRICS[metric].label} is not defined on these validation rows, so the pretrained weights are kept. "
+            f"Nothing was measured: {METRICS[metric].label} is not defined on these validation rows, so the "
+            "pretrained weights are kept. "
             "Choose another selection metric, or other split shares."
         )
     if evaluated_step:
         return (
-            f"No gain over zero-shot: step {evaluated_step} was better with the context rows of evaluations, but not with all "
+            f"No gain over zero-shot: step {evaluated_step} was better with the context rows of evaluations, but not "
+            "with all "
             "context rows of predictions, so the pretrained weights are kept."
         )
     return "No improvement over zero-shot: no evaluation beat the pretrained model, so its weights are kept."
 
 
 def rows_shown(labelled: int, scored: int | None, shown: int) -> Note:
-    """Says how many of a pipeline's rows are context rows of its predictions, and how many were of its scores (None: no scores)."""
+    """Says how many of a pipeline's rows are context rows of its predictions, and how many were of its scores (None: no
+    scores).
+    """
     of_all = f"all {labelled:,}" if shown == labelled else f"{shown:,} of the {labelled:,}"
     nothing = "No rows were withheld, so no score was measured."
     measured = nothing if scored is None else f"The validation scores were measured with {scored:,} context rows."

@@ -23,11 +23,13 @@ def make_optimizer(
     lr_ratio: float = 1.0,
     captured: bool = False,
 ) -> torch.optim.Optimizer:
-    """Makes one of torch's optimizers over the trainable parameters; ``adamw`` is Loshchilov & Hutter 2019, arXiv 1711.05101.
+    """Makes one of torch's optimizers over the trainable parameters; ``adamw`` is Loshchilov & Hutter 2019, arXiv
+    1711.05101.
 
-    ``adamw`` decays the weights themselves, ``adam`` and ``sgd`` through the gradient. ``learning_rate`` is the peak; that of LoRA's B
-    factors, recognised by the part ``lora_B`` of their name, is ``lr_ratio`` times as high: LoRA+, Hayou et al. 2024, arXiv 2402.12354.
-    If ``captured``, rates are tensors on the weights' device, which a CUDA graph reads again at each step.
+    ``adamw`` decays the weights themselves, ``adam`` and ``sgd`` through the gradient. ``learning_rate`` is the peak;
+    that of LoRA's B factors, recognised by the part ``lora_B`` of their name, is ``lr_ratio`` times as high: LoRA+,
+    Hayou et al. 2024, arXiv 2402.12354. If ``captured``, rates are tensors on the weights' device, which a CUDA graph
+    reads again at each step.
     """
     by_rate: dict[float, list[nn.Parameter]] = {}
     for name, parameter in named_parameters:
@@ -38,7 +40,9 @@ def make_optimizer(
     ]
     if optimizer == "sgd":
         made = torch.optim.SGD(groups, momentum=MOMENTUM, weight_decay=weight_decay, fused=True)
-        for parameter in (p for group in by_rate.values() for p in group):  # torch leaves them uninitialised if the first step is skipped
+        for parameter in (
+            p for group in by_rate.values() for p in group
+        ):  # torch leaves them uninitialised if the first step is skipped
             made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return made
     kind = torch.optim.AdamW if optimizer == "adamw" else torch.optim.Adam
@@ -46,7 +50,9 @@ def make_optimizer(
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
-    """Sets each group's rate to this share of its peak; returns the rate of the first group, with LoRA+ that of the A factors."""
+    """Sets each group's rate to this share of its peak; returns the rate of the first group, with LoRA+ that of the A
+    factors.
+    """
     for group in optimizer.param_groups:
         rate = factor * group["peak_rate"]
         if isinstance(group["lr"], torch.Tensor):
@@ -57,7 +63,8 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
 
 
 def rate_factor(step: int, *, schedule: Schedule, steps: int, warmup_steps: int) -> float:
-    """Returns the share of the peak rate at a step counted from 0: a linear rise, then half a cosine or a line down to 0, or a constant.
+    """Returns the share of the peak rate at a step counted from 0: a linear rise, then half a cosine or a line down to
+    0, or a constant.
 
     >>> [round(rate_factor(step, schedule="cosine", steps=10, warmup_steps=2), 2) for step in (0, 1, 2, 6, 10)]
     [0.5, 1.0, 1.0, 0.5, 0.0]

@@ -1,7 +1,8 @@
 """The cache of frozen first stages: they run once per input, without a graph, for all steps, evaluations and runs.
 
-In: a model, its stages in call order, and a folder of arrays. Out: the same numbers and gradients, sooner. The cut lies after the last
-stage up to which nothing trains; its output is read from a file, whose key is the hash of all inputs of the model.
+In: a model, its stages in call order, and a folder of arrays. Out: the same numbers and gradients, sooner. The cut lies
+after the last stage up to which nothing trains; its output is read from a file, whose key is the hash of all inputs of
+the model.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,8 +25,10 @@ from tabtune_core.models.stages import Stage, Stages, replaced
 from tabtune_core.training.array_cache import SharedArrays
 
 STEPS_IN_FULL = 8
-"""First steps of a run in which the frozen stages run although their output is cached, because gaps make the CPU's heap grow for about as
-long. With one or two, peak memory was 23 and 11 MB below the 140 MB without a cache (TabICL mini 1, 1,024 context rows x 40 columns)."""
+"""First steps of a run in which the frozen stages run although their output is cached, because gaps make the CPU's heap
+grow for about as long. With one or two, peak memory was 23 and 11 MB below the 140 MB without a cache (TabICL mini 1,
+1,024 context rows x 40 columns).
+"""
 
 
 def frozen_stages(module: nn.Module, stages: Sequence[Stage]) -> list[Stage]:
@@ -43,14 +46,26 @@ def frozen_stages(module: nn.Module, stages: Sequence[Stage]) -> list[Stage]:
 
 
 def _is_frozen(stage: nn.Module) -> bool:
-    shares = [float(layer.p) if isinstance(layer, nn.Dropout) else getattr(layer, "dropout", None) for layer in stage.modules()]
-    drops = any(isinstance(share, float) and share for share in shares)  # a layer's dropout may be a module, which comes by itself
-    return not drops and not any(adapted_paths(stage)) and not any(parameter.requires_grad for parameter in stage.parameters())
+    shares = [
+        float(layer.p) if isinstance(layer, nn.Dropout) else getattr(layer, "dropout", None)
+        for layer in stage.modules()
+    ]
+    drops = any(
+        isinstance(share, float) and share for share in shares
+    )  # a layer's dropout may be a module, which comes by itself
+    return (
+        not drops
+        and not any(adapted_paths(stage))
+        and not any(parameter.requires_grad for parameter in stage.parameters())
+    )
 
 
 @dataclass(slots=True)
 class SharedPrefix:
-    """The cached stages of one model. Exact without autocast: frozen stages return equal numbers for equal inputs, which the key covers."""
+    """The cached stages of one model.
+
+    Exact without autocast: frozen stages return equal numbers for equal inputs, which the key covers.
+    """
 
     module: nn.Module
     stages: Stages
@@ -69,7 +84,9 @@ class SharedPrefix:
     _waits: float = 0.0
     """Seconds that they also waited for a core."""
     _in_full: dict[tuple[str, bool], list[int]] | None = field(init=False, default=None)
-    """Input sizes of forward passes computed in full, by entry and whether with gradients; None: the cache is used at once."""
+    """Input sizes of forward passes computed in full, by entry and whether with gradients; None: the cache is used at
+    once.
+    """
 
     @property
     def cut(self) -> str | None:
@@ -78,7 +95,8 @@ class SharedPrefix:
         return frozen[-1].path if frozen else None
 
     def begin_in_full(self) -> None:
-        """From now on, computes the first forward passes in full even if they are cached: ``STEPS_IN_FULL`` steps, and one evaluation.
+        """From now on, computes the first forward passes in full even if they are cached: ``STEPS_IN_FULL`` steps, and
+        one evaluation.
 
         So peak memory is the same as without a cache.
         """
@@ -120,7 +138,12 @@ class SharedPrefix:
             self._within = False
         if self._made:
             with self.arrays.clock.aside():
-                self.arrays.keep(file, self._made[0] if len(self._made) == 1 else np.concatenate(self._made), self._seconds, self._waits)
+                self.arrays.keep(
+                    file,
+                    self._made[0] if len(self._made) == 1 else np.concatenate(self._made),
+                    self._seconds,
+                    self._waits,
+                )
         self._found, self._made = None, []
         return result
 
@@ -128,7 +151,10 @@ class SharedPrefix:
         """Whether a forward pass is among the first of its kind, counting only those at least as large."""
         if self._in_full is None:
             return False
-        size, trains = sum(tensor.numel() for tensor in inputs if isinstance(tensor, torch.Tensor)), torch.is_grad_enabled()
+        size, trains = (
+            sum(tensor.numel() for tensor in inputs if isinstance(tensor, torch.Tensor)),
+            torch.is_grad_enabled(),
+        )
         sizes = self._in_full.setdefault((name, trains), [])  # not ``module.training``: TabDPT's steps run in eval mode
         early = sum(other >= size for other in sizes) < (STEPS_IN_FULL if trains else 1)
         if early:
@@ -150,13 +176,20 @@ class SharedPrefix:
             began, waits = clock.seconds, clock.waited_seconds
             output = forward(*positional, **named)
             if last:
-                synchronize(next(self.module.parameters()).device)  # otherwise the copy below would wait for the work timed here
+                synchronize(
+                    next(self.module.parameters()).device
+                )  # otherwise the copy below would wait for the work timed here
             if last or stage.skip is not None:
-                self._seconds, self._waits = self._seconds + clock.seconds - began, self._waits + clock.waited_seconds - waits
+                self._seconds, self._waits = (
+                    self._seconds + clock.seconds - began,
+                    self._waits + clock.waited_seconds - waits,
+                )
             if last:
                 assert stage.keep is not None
                 with clock.aside():
-                    self._made += [tensor.cpu().numpy().reshape(-1) for tensor in stage.keep(output, *positional, **named)]
+                    self._made += [
+                        tensor.cpu().numpy().reshape(-1) for tensor in stage.keep(output, *positional, **named)
+                    ]
         return output
 
     def _take(self, *shape: int) -> torch.Tensor:

@@ -1,8 +1,8 @@
 """Gradient checkpointing: blocks keep only their inputs and compute the rest again in the backward pass.
 
-Chen et al. 2016, arXiv 1604.06174. On the CPU this also keeps gaps in glibc's heap small. Blocks above a threshold (mallopt(3)) are mapped
-separately and returned to the system when freed. By default glibc raises the threshold up to 32 MiB as soon as large blocks are freed, and
-places later ones in the heap among small ones.
+Chen et al. 2016, arXiv 1604.06174. On the CPU this also keeps gaps in glibc's heap small. Blocks above a threshold
+(mallopt(3)) are mapped separately and returned to the system when freed. By default glibc raises the threshold up to 32
+MiB as soon as large blocks are freed, and places later ones in the heap among small ones.
 """
 
 import ctypes
@@ -21,9 +21,11 @@ from tabtune_core.models.stages import replaced
 
 @contextmanager
 def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None]:
-    """Checkpoints the blocks inside the context; without gradients they run as usual. Dropout draws the same masks again.
+    """Checkpoints the blocks inside the context; without gradients they run as usual. Dropout draws the same masks
+    again.
 
-    ``block_lists`` are paths such as ``icl_predictor.tf_icl.blocks``; the blocks in these lists may be called from anywhere.
+    ``block_lists`` are paths such as ``icl_predictor.tf_icl.blocks``; the blocks in these lists may be called from
+    anywhere.
     """
     blocks = [block for path in block_lists for block in module.get_submodule(path).children()]
     with replaced((block, "forward", partial(_recomputed, block.forward)) for block in blocks):
@@ -31,10 +33,17 @@ def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None
 
 
 def _recomputed(forward: Callable[..., Any], *positional: Any, **named: Any) -> Any:
-    """Checkpoints a call. Tensors given by name are also passed by position: torch saves only the random state of GPUs it finds there."""
-    positional = tuple(value.pop() if isinstance(value, list) else value for value in positional)  # TabPFN passes lists to be emptied
+    """Checkpoints a call.
+
+    Tensors given by name are also passed by position: torch saves only the random state of GPUs it finds there.
+    """
+    positional = tuple(
+        value.pop() if isinstance(value, list) else value for value in positional
+    )  # TabPFN passes lists to be emptied
     tensors = [value for value in named.values() if isinstance(value, torch.Tensor)]
-    return checkpoint(lambda *every: forward(*every[: len(positional)], **named), *positional, *tensors, use_reentrant=False)
+    return checkpoint(
+        lambda *every: forward(*every[: len(positional)], **named), *positional, *tensors, use_reentrant=False
+    )
 
 
 LARGE_BYTES = 4 << 20
@@ -46,7 +55,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 @contextmanager
 def large_blocks_apart() -> Iterator[None]:
-    """Maps blocks from 4 MiB on separately inside the context. Does nothing without glibc or if the environment sets the threshold."""
+    """Maps blocks from 4 MiB on separately inside the context.
+
+    Does nothing without glibc or if the environment sets the threshold.
+    """
     chosen = "MALLOC_MMAP_THRESHOLD_" in os.environ or "mmap_threshold" in os.environ.get("GLIBC_TUNABLES", "")
     mallopt = None if chosen else getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

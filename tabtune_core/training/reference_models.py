@@ -1,7 +1,7 @@
 """Reference models without pretrained weights: a linear model and gradient boosting, both scikit-learn's.
 
-In: encoded training rows, categories first. Out: a fitted model. Its one setting, the penalty or the number of rounds, is chosen within the
-training rows; then the model is fitted to all of them.
+In: encoded training rows, categories first. Out: a fitted model. Its one setting, the penalty or the number of rounds,
+is chosen within the training rows; then the model is fitted to all of them.
 
 Shape letters: N rows, F features, K classes.
 """
@@ -25,24 +25,29 @@ Array = NDArray[np.float64]
 Predict = Callable[[Array], Array]
 
 MOST_CELLS = 2_000_000
-"""Most training rows times features, times the classes if there are more than two: these take some seconds on two cores."""
+"""Most training rows times features, times the classes if there are more than two: these take some seconds on two
+cores.
+"""
 FEWEST_ROWS = 1_000
 """Rows that are used even if the table is so wide that MOST_CELLS allows fewer."""
 CELLS_OF_FOLDS = 200_000
 """Up to so many cells, the setting is chosen by cross-validation; for larger tables one fold is enough."""
 FOLDS = 5
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
-"""Factors of the squared norm of coefficients on standardised columns: ridge's alpha, and 1 / C of logistic regression."""
+"""Factors of the squared norm of coefficients on standardised columns: ridge's alpha, and 1 / C of logistic regression.
+"""
 LEVELS = 30
-"""Most columns of the linear model per categorical feature; other values, and those of fewer than RARE rows, share one."""
+"""Most columns of the linear model per categorical feature; other values, and those of fewer than RARE rows, share one.
+"""
 RARE = 5
 LEVELS_OF_TREES = 250
 """scikit-learn's boosting takes at most 255."""
 MOST_ROUNDS = 200
 ROUNDS_AT_ONCE = 20
 LEAF_ROWS, LEAF_SHARE = 20, 5
-"""Fewest rows of a leaf: scikit-learn's default, or a fifth of the rows. With 20, no tree can split fewer than 40 rows: on 30 rows of five
-small tables the log-loss was 0.66 to 1.10 in place of 0.18 to 0.66."""
+"""Fewest rows of a leaf: scikit-learn's default, or a fifth of the rows. With 20, no tree can split fewer than 40 rows:
+on 30 rows of five small tables the log-loss was 0.66 to 1.10 in place of 0.18 to 0.66.
+"""
 PATIENCE = 2
 """Boosting stops after this many times ROUNDS_AT_ONCE without a better score."""
 
@@ -71,15 +76,21 @@ def _weights_a_feature(classes: int) -> int:
     return classes if classes > 2 else 1
 
 
-def fit_reference(strategy: Strategy, x_NF: Array, y_N: Target, *, categories: int, classes: int, seed: int) -> Reference:
-    """Chooses the setting of 'linear' (logistic regression, or ridge regression) or 'boosting', and fits the model to all rows.
+def fit_reference(
+    strategy: Strategy, x_NF: Array, y_N: Target, *, categories: int, classes: int, seed: int
+) -> Reference:
+    """Chooses the setting of 'linear' (logistic regression, or ridge regression) or 'boosting', and fits the model to
+    all rows.
 
-    The first ``categories`` features are category ids (-1 if missing or unknown), the others numbers (nan if missing). ``y_N`` are class
-    ids, every class among them, or numbers if ``classes`` is 0. ``seed`` is that of the folds and of boosting.
+    The first ``categories`` features are category ids (-1 if missing or unknown), the others numbers (nan if missing).
+    ``y_N`` are class ids, every class among them, or numbers if ``classes`` is 0. ``seed`` is that of the folds and of
+    boosting.
     """
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(1 if x_NF.size <= CELLS_OF_FOLDS else None):  # for a small table, threads mostly wait for each other
+    with threadpool_limits(
+        1 if x_NF.size <= CELLS_OF_FOLDS else None
+    ):  # for a small table, threads mostly wait for each other
         return (_linear if strategy == "linear" else _boosting)(x_NF, y_N, categories, classes, seed)
 
 
@@ -110,7 +121,9 @@ def _fit_linear(x_NF: Array, y_N: Target, categories: int, classes: int, penalty
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
     one_hot = OneHotEncoder(handle_unknown="infrequent_if_exist", max_categories=LEVELS, min_frequency=RARE)
-    numbers = make_pipeline(SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), StandardScaler())
+    numbers = make_pipeline(
+        SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True), StandardScaler()
+    )
     ids, others = list(range(categories)), list(range(categories, x_NF.shape[1]))
     columns = ColumnTransformer([("one_hot", one_hot, ids), ("numbers", numbers, others)])
     model = LogisticRegression(C=1 / penalty, max_iter=200) if classes else Ridge(alpha=penalty)
@@ -134,7 +147,13 @@ def _boosting(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int
 
 
 def _curve(
-    x_NF: Array, y_N: Target, fit: NDArray[np.int64], held_out: NDArray[np.int64], categories: int, classes: int, seed: int
+    x_NF: Array,
+    y_N: Target,
+    fit: NDArray[np.int64],
+    held_out: NDArray[np.int64],
+    categories: int,
+    classes: int,
+    seed: int,
 ) -> list[float]:
     """Returns the loss on the held-out rows after each round, until it stops improving."""
     columns, model = _trees(categories, classes, ROUNDS_AT_ONCE, seed, len(fit))
@@ -171,7 +190,9 @@ def _trees(categories: int, classes: int, rounds: int, seed: int, rows: int) -> 
 
 
 def _folds(x_NF: Array, y_N: Target, classes: int, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yields rows to fit and rows held out; a class keeps its share in each fold, and a class of a single row is never held out."""
+    """Yields rows to fit and rows held out; a class keeps its share in each fold, and a class of a single row is never
+    held out.
+    """
     rng = np.random.default_rng([seed, 2])
     order_N = rng.permutation(len(y_N))
     fold_N = np.empty(len(y_N), dtype=np.int64)
@@ -193,4 +214,8 @@ def _loss(predicted: Array, y_N: Target) -> float:
 
 
 def _how(folds: Sequence[object]) -> str:
-    return f"by {FOLDS}-fold cross-validation inside the training rows" if len(folds) > 1 else "on a fifth of the training rows"
+    return (
+        f"by {FOLDS}-fold cross-validation inside the training rows"
+        if len(folds) > 1
+        else "on a fifth of the training rows"
+    )

@@ -59,7 +59,9 @@ class Shown:
         if rows.empty:  # upstream packages refuse empty tables
             return self.scorer.x_CF[:0]
         starts = range(0, len(rows), BLOCK_ROWS)
-        blocks = [self.normalise(self.context.encoder.transform(rows.iloc[start : start + BLOCK_ROWS])) for start in starts]
+        blocks = [
+            self.normalise(self.context.encoder.transform(rows.iloc[start : start + BLOCK_ROWS])) for start in starts
+        ]
         return blocks[0] if len(blocks) == 1 else np.concatenate(blocks)
 
     def read_labelled(self, frame: pd.DataFrame, labels: NDArray[np.object_], rows: NDArray[np.int64]) -> HeldOut:
@@ -86,7 +88,10 @@ class Scorer:
     """Called with the number of rows that one more call of a member predicted."""
 
     def predict(self, model: BaseModel, x_NF: Array) -> NDArray[np.float64]:
-        """Predicts probabilities ``(N, K)`` or numbers ``(N,)``. Rows do not see each other, so ``rows_at_once`` only limits memory."""
+        """Predicts probabilities ``(N, K)`` or numbers ``(N,)``.
+
+        Rows do not see each other, so ``rows_at_once`` only limits memory.
+        """
         if not len(x_NF):
             return np.empty((0, self.classes) if self.classes else 0)
         if model.module.training:
@@ -96,7 +101,9 @@ class Scorer:
             finally:
                 model.module.train()
         once = len(x_NF) <= self.rows_at_once
-        return self._mean(self._asked(self._opened(model, *member, once=once), x_NF, *member) for member in self._members())
+        return self._mean(
+            self._asked(self._opened(model, *member, once=once), x_NF, *member) for member in self._members()
+        )
 
     def keep(self, model: BaseModel) -> Callable[[Array], NDArray[np.float64]]:
         """Returns a ``predict`` for many calls: each member's context is read once, and cached if the model can.
@@ -107,7 +114,9 @@ class Scorer:
         return lambda x_NF: self._mean(self._asked(ask, x_NF, columns, ids) for ask, columns, ids in opened)
 
     def _members(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Yields each member's orders of columns and of class ids, the same in every run so that scores can be compared."""
+        """Yields each member's orders of columns and of class ids, the same in every run so that scores can be
+        compared.
+        """
         yield np.arange(self.x_CF.shape[1]), np.arange(self.classes)
         for member in range(1, self.views):
             rng = np.random.default_rng(member)
@@ -117,20 +126,28 @@ class Scorer:
         if self.views == 1:
             return next(predicted)
         least = np.finfo(np.float64).tiny
-        total = np.asarray(sum(np.log(np.maximum(one, least)) if self.classes else one for one in predicted)) / self.views
+        total = (
+            np.asarray(sum(np.log(np.maximum(one, least)) if self.classes else one for one in predicted)) / self.views
+        )
         return np.asarray(softmax(total, axis=1)) if self.classes else total
 
     def _opened(
         self, model: BaseModel, columns: NDArray[np.int64], ids: NDArray[np.int64], *, once: bool = False
     ) -> Callable[[Array], NDArray[np.float64]]:
-        """Returns a function that predicts with one ensemble member; with ``once``, it is called once and need not cache the context."""
+        """Returns a function that predicts with one ensemble member; with ``once``, it is called once and need not
+        cache the context.
+        """
         x_CF, y_C = self.x_CF[:, columns], ids[self.y_C] if self.classes else self.y_C
         if once:
             return lambda x_QF: model.predict(x_CF, y_C, x_QF, self.classes)
         return model.read_context(x_CF, y_C, self.classes)
 
     def _asked(
-        self, ask: Callable[[Array], NDArray[np.float64]], x_NF: Array, columns: NDArray[np.int64], ids: NDArray[np.int64]
+        self,
+        ask: Callable[[Array], NDArray[np.float64]],
+        x_NF: Array,
+        columns: NDArray[np.int64],
+        ids: NDArray[np.int64],
     ) -> NDArray[np.float64]:
         """Predicts with one member, and returns the classes in their original order."""
         parts = []
@@ -161,13 +178,17 @@ class ModelRows:
         shown = Shown.to(model, table.context, views=settings.views)
         train = shown.read_labelled(table.frame, table.labels, table.split.train)
         parts: dict[SplitName, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
-        held_out = {name: shown.read_labelled(table.frame, table.labels, rows) for name, rows in parts.items() if len(rows)}
+        held_out = {
+            name: shown.read_labelled(table.frame, table.labels, rows) for name, rows in parts.items() if len(rows)
+        }
         size = EpisodeSize.plan(len(train.y_N), batch_size=settings.batch_size, context_rows=settings.context_rows)
         return cls(train.x_NF, train.y_N, held_out, shown.scorer, _fewer(shown.scorer), size)
 
 
 def _fewer(scorer: Scorer) -> Scorer:
-    """Returns a scorer with at most EVALUATION_ROWS of the context rows, every class among them, and the same normalisation."""
+    """Returns a scorer with at most EVALUATION_ROWS of the context rows, every class among them, and the same
+    normalisation.
+    """
     strata = scorer.y_C.astype(str) if scorer.classes else np.zeros(len(scorer.y_C), dtype=str)
     kept = sample_rows(strata, EVALUATION_ROWS, np.random.default_rng(0))
     return scorer if len(kept) == len(scorer.y_C) else replace(scorer, x_CF=scorer.x_CF[kept], y_C=scorer.y_C[kept])

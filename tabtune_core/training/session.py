@@ -1,6 +1,7 @@
 """The session of a fit: the model, the rows, the plan and the cache that all its phases use.
 
-In: a plan, a function that prepares the table, and the environment of the fit. Out: a session with a loaded model; emits the plan.
+In: a plan, a function that prepares the table, and the environment of the fit. Out: a session with a loaded model;
+emits the plan.
 """
 
 import re
@@ -40,14 +41,17 @@ from tabtune_core.variants import VARIANTS
 CONTEXT, QUERY, FEATURES = 64, 16, 4
 """Sizes of the warm-up table: large enough to use the kernels of a large table, at little cost."""
 USED: set[tuple[str, str, int]] = set()
-"""Warm-ups that this process has done on the CPU, by model, task and number of trained tensors; they need not be repeated."""
+"""Warm-ups that this process has done on the CPU, by model, task and number of trained tensors; they need not be
+repeated.
+"""
 
 
 def use_once(model: BaseModel, *, device: torch.device) -> None:
-    """Warms up: predicts once and, if something trains, takes one step that changes nothing. Random states and gradients are kept.
+    """Warms up: predicts once and, if something trains, takes one step that changes nothing. Random states and
+    gradients are kept.
 
-    On a GPU this starts CUDA, which would otherwise count as the run's time, and allocates cuBLAS workspaces of two threads, which would
-    count as its memory.
+    On a GPU this starts CUDA, which would otherwise count as the run's time, and allocates cuBLAS workspaces of two
+    threads, which would count as its memory.
     """
     trained = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
     key = (model.card.name, model.task, len(trained))
@@ -71,7 +75,9 @@ def use_once(model: BaseModel, *, device: torch.device) -> None:
     other = nn.Parameter(torch.zeros(2, device=device))
     other.grad = torch.ones_like(other)
     nn.utils.clip_grad_norm_([other], 1.0)
-    make_optimizer([("other", other)], optimizer="adamw", learning_rate=0.0, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8).step()
+    make_optimizer(
+        [("other", other)], optimizer="adamw", learning_rate=0.0, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8
+    ).step()
 
 
 PRIVATE = "frozen"
@@ -97,7 +103,9 @@ class Environment:
 
     @property
     def goes_on(self) -> bool:
-        """Whether an earlier process of the run saved a state; its zero-shot events stay valid unless the state cannot be used."""
+        """Whether an earlier process of the run saved a state; its zero-shot events stay valid unless the state cannot
+        be used.
+        """
         return self.last_state is not None and self.last_state.exists()
 
 
@@ -159,7 +167,9 @@ def open_session(resolved: Plan, prepare_table: Callable[[], Prepared], environm
     folder = environment.folder / PRIVATE if environment.shared is None else environment.shared
     arrays = SharedArrays(folder, _salt(model, plan))
     stages = stages_of(model.card.family, model.module)
-    prefix = SharedPrefix(model.module, stages, arrays, on=settings.strategy != "inference" and settings.train.amp == "off")
+    prefix = SharedPrefix(
+        model.module, stages, arrays, on=settings.strategy != "inference" and settings.train.amp == "off"
+    )
     return Session(
         resolved=resolved,
         environment=environment,
@@ -180,7 +190,12 @@ def _open_model(resolved: Plan, emit: Callable[[Event], None]) -> tuple[BaseMode
     settings, card, device = resolved.settings, resolved.card, resolved.device
     weights = card.weights_for(settings.task)
     if settings.checkpoint is None and not is_here(weights):
-        emit(Note(f"Downloading {weights.file} (about {4e-6 * weights.total_parameters:.0f} MB); the log shows the progress."))
+        emit(
+            Note(
+                f"Downloading {weights.file} (about {4e-6 * weights.total_parameters:.0f} MB); the log shows the "
+                "progress."
+            )
+        )
     model = load_model(card, settings.task, device, settings.checkpoint)
     if settings.strategy == "inference":
         model.module.requires_grad_(False)
@@ -198,10 +213,15 @@ def _check_classes(model: BaseModel, classes: int) -> None:
     """Refuses a target with more classes than the weights have; a named checkpoint may have fewer than the model's own."""
     most = model.native_classes
     if model.card.family.class_limit is not None and most is not None and classes > most:
-        raise LabelError(f"The target has {classes} classes; the weights in {model.source.file} are for at most {most}. Choose others.")
+        raise LabelError(
+            f"The target has {classes} classes; the weights in {model.source.file} are for at most {most}. Choose "
+            "others."
+        )
 
 
-def _plan(settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str) -> RunPlanned:
+def _plan(
+    settings: RunSettings, table: Prepared, model: BaseModel, rows: ModelRows, report: LoraReport | None, device: str
+) -> RunPlanned:
     train, trains, parameters = settings.train, settings.strategy != "inference", list(model.module.parameters())
     steps = train.steps or train.epochs * rows.size.steps_an_epoch(len(rows.y_N))
     shown, evaluated = rows.size.context + rows.size.query, len(rows.evaluator.y_C) + len(table.split.validation)

@@ -1,7 +1,9 @@
-"""Saves tensors and facts of a training in one file that is complete or absent even after a power failure. Reading it runs no code.
+"""Saves tensors and facts of a training in one file that is complete or absent even after a power failure. Reading it
+runs no code.
 
 In: tensors by name, and JSON facts. Out: the same, or what is wrong with the file. It is a safetensors file
-(https://huggingface.co/docs/safetensors, "Format"), written tensor by tensor: a copy of all tensors would count as memory of the training.
+(https://huggingface.co/docs/safetensors, "Format"), written tensor by tensor: a copy of all tensors would count as
+memory of the training.
 """
 
 import hashlib

@@ -22,7 +22,9 @@ from tabtune_core.training.episodes import Episode
 
 DTYPES: dict[Amp, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BF16_CAPABILITY = (8, 0)
-"""Lowest compute capability with native bf16 (CUDA C++ Programming Guide, "Compute Capability 8.x"); other GPUs emulate it."""
+"""Lowest compute capability with native bf16 (CUDA C++ Programming Guide, "Compute Capability 8.x"); other GPUs emulate
+it.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +47,10 @@ class Precision:
             DeviceError: 16-bit training was asked for, and the device is not an NVIDIA GPU.
         """
         if amp != "off" and not is_proven(device):
-            raise DeviceError(f"train.amp is {amp!r}, which needs an NVIDIA GPU, but the device is {name_of(device)}. Set it to 'off'.")
+            raise DeviceError(
+                f"train.amp is {amp!r}, which needs an NVIDIA GPU, but the device is {name_of(device)}. Set it to "
+                "'off'."
+            )
         return cls(device.type, DTYPES.get(amp), torch.amp.GradScaler(device.type, enabled=amp == "fp16"))
 
     def autocast(self) -> torch.autocast:
@@ -65,11 +70,15 @@ def emulation(amp: Amp, device: torch.device) -> Iterator[Note]:
 
 
 Stepped = tuple[float, float, Literal["done", "overflow", "diverged"]]
-"""The loss of a step, the norm of its gradient before clipping, and its outcome; ``overflow``: its scaled gradient exceeds fp16."""
+"""The loss of a step, the norm of its gradient before clipping, and its outcome; ``overflow``: its scaled gradient
+exceeds fp16.
+"""
 
 
 def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch.device) -> torch.Tensor:
-    """Computes the mean loss of the query rows (nats for classes), weighted by the episode's weights; nan if no row can be scored."""
+    """Computes the mean loss of the query rows (nats for classes), weighted by the episode's weights; nan if no row can
+    be scored.
+    """
     x_BTF, y_BC, y_BQ, weight_BQ = episode_tensors(episode, classes, device)
     return model.loss(x_BTF, y_BC, y_BQ, classes, weight_BQ)
 
@@ -78,9 +87,11 @@ Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
 
 
 def episode_tensors(episode: Episode, classes: int, device: torch.device) -> Tensors:
-    """Makes a model's inputs: features ``(1, T, F)``, labels ``(1, C)`` and ``(1, Q)``, and weights of query rows ``(1, Q)``.
+    """Makes a model's inputs: features ``(1, T, F)``, labels ``(1, C)`` and ``(1, Q)``, and weights of query rows ``(1,
+    Q)``.
 
-    Numeric labels are standardised by the context first: in float32, large numbers that differ little, such as dates, would be equal.
+    Numeric labels are standardised by the context first: in float32, large numbers that differ little, such as dates,
+    would be equal.
     """
     kind, y_C, y_Q = torch.int64 if classes else torch.float32, episode.y_C, episode.y_Q
     if not classes:
@@ -92,18 +103,24 @@ def episode_tensors(episode: Episode, classes: int, device: torch.device) -> Ten
     return x_BTF, y_BC, y_BQ, weight_BQ
 
 
-def take_step(loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_norm: float, precision: Precision) -> Stepped:
+def take_step(
+    loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_norm: float, precision: Precision
+) -> Stepped:
     """Calls ``queue_step`` and returns its outcome; the host waits for the device once."""
     return stepped(queue_step(loss, optimizer, clip_norm=clip_norm, precision=precision), precision)
 
 
-def queue_step(loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_norm: float, precision: Precision) -> torch.Tensor:
-    """Queues one optimizer step; it changes no parameter if the loss or its gradient is not finite. The host decides nothing.
+def queue_step(
+    loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_norm: float, precision: Precision
+) -> torch.Tensor:
+    """Queues one optimizer step; it changes no parameter if the loss or its gradient is not finite. The host decides
+    nothing.
 
-    Delete the gradients of the previous step before the forward pass, so that they do not take memory beside its activations.
+    Delete the gradients of the previous step before the forward pass, so that they do not take memory beside its
+    activations.
 
-    ``optimizer`` is one of torch's fused ones, which read from a tensor whether to step. Gradients longer than ``clip_norm`` are scaled to
-    it; 0: no clipping.
+    ``optimizer`` is one of torch's fused ones, which read from a tensor whether to step. Gradients longer than
+    ``clip_norm`` are scaled to it; 0: no clipping.
 
     Returns:
         The loss, the norm of its gradient before clipping, and the scale of fp16, ``(3,)``.
@@ -111,7 +128,10 @@ def queue_step(loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_nor
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     precision.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
     precision.scaler.unscale_(optimizer)
-    norm, scale = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf), precision.scaler.scale(torch.ones_like(loss))
+    norm, scale = (
+        nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf),
+        precision.scaler.scale(torch.ones_like(loss)),
+    )
     loss_norm_scale = torch.stack([loss.detach(), norm, scale])
     vars(optimizer).update(grad_scale=None, found_inf=1 - loss_norm_scale.isfinite().all().float())
     optimizer.step()
@@ -120,7 +140,10 @@ def queue_step(loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_nor
 
 
 def stepped(loss_norm_scale: torch.Tensor, precision: Precision) -> Stepped:
-    """Reads what ``queue_step`` returned. While fp16's scale is at least 1, an infinite gradient is an overflow: it shrinks the scale."""
+    """Reads what ``queue_step`` returned.
+
+    While fp16's scale is at least 1, an infinite gradient is an overflow: it shrinks the scale.
+    """
     value, norm, scale = loss_norm_scale.tolist()
     if not math.isfinite(value):
         return value, norm, "diverged"
@@ -129,11 +152,18 @@ def stepped(loss_norm_scale: torch.Tensor, precision: Precision) -> Stepped:
 
 
 def plain_step(
-    model: BaseModel, optimizer: torch.optim.Optimizer, *, classes: int, clip_norm: float, precision: Precision, device: torch.device
+    model: BaseModel,
+    optimizer: torch.optim.Optimizer,
+    *,
+    classes: int,
+    clip_norm: float,
+    precision: Precision,
+    device: torch.device,
 ) -> Callable[[Episode], Stepped]:
     """Returns a function that takes a step on any episode, for ``train``.
 
-    ``optimizer``, from ``make_optimizer``, holds the model's trainable parameters. ``classes`` is 0 for numbers; see ``queue_step``.
+    ``optimizer``, from ``make_optimizer``, holds the model's trainable parameters. ``classes`` is 0 for numbers; see
+    ``queue_step``.
     """
 
     def step(episode: Episode) -> Stepped:

@@ -1,6 +1,7 @@
 """The training phase: makes episodes, an optimizer and a step from a session, and runs the loop.
 
-In: a session, and zero-shot's scores, which training must beat. Out: the model in its best state, how training ended, and its cost.
+In: a session, and zero-shot's scores, which training must beat. Out: the model in its best state, how training ended,
+and its cost.
 """
 
 import itertools
@@ -88,7 +89,9 @@ def _as_asked(session: Session) -> Iterator[None]:
                 contexts.enter_context(large_blocks_apart())
         contexts.enter_context(session.prefix.use(environment.shared is not None or settings.train.episode_set > 0))
         pairs = adapter_factors(module, session.report).values() if session.report else ()
-        contexts.enter_context(half_copies(module, [factor for pair in pairs for factor in pair], session.precision.dtype))
+        contexts.enter_context(
+            half_copies(module, [factor for pair in pairs for factor in pair], session.precision.dtype)
+        )
         yield
 
 
@@ -128,7 +131,13 @@ def _optimizer(session: Session, best: BestState, *, captured: bool) -> torch.op
 
 
 def _run_loop(
-    session: Session, best: BestState, optimizer: torch.optim.Optimizer, result: TrainResult, last: LastState, *, captured: bool
+    session: Session,
+    best: BestState,
+    optimizer: torch.optim.Optimizer,
+    result: TrainResult,
+    last: LastState,
+    *,
+    captured: bool,
 ) -> None:
     """Takes all remaining training steps and emits their events."""
     environment, model, report = session.environment, session.model, session.report
@@ -162,7 +171,9 @@ def _run_loop(
 
 
 def _episodes(session: Session, *, most_classes: int, done: int) -> Iterator[Episode]:
-    """Returns the endless sequence of episodes of the run's seed, or a repeated set of them, after the first ``done`` ones."""
+    """Returns the endless sequence of episodes of the run's seed, or a repeated set of them, after the first ``done``
+    ones.
+    """
     rows, classes, count = session.rows, len(session.plan.classes), session.settings.train.episode_set
     weights = session.table.weights
     weight_N = None if weights is None else weights[session.table.split.train]

@@ -24,7 +24,9 @@ class ZeroShot:
     predictions: Predictions
     scores: dict[SplitName, dict[str, float]]
     candidate: dict[str, float]
-    """Validation scores as in evaluations during training, which may use fewer context rows; empty without validation rows."""
+    """Validation scores as in evaluations during training, which may use fewer context rows; empty without validation
+    rows.
+    """
 
 
 def score_zero_shot(session: Session) -> ZeroShot:
@@ -46,7 +48,9 @@ def tell_zero_shot(session: Session, zero_shot: ZeroShot) -> None:
     """Emits the scores as step 0."""
     for split, scores in zero_shot.scores.items():
         of_validation = split == "validation"
-        session.environment.emit(Evaluated(0, split, zero_shot.candidate if of_validation else scores, of_validation, 0.0))
+        session.environment.emit(
+            Evaluated(0, split, zero_shot.candidate if of_validation else scores, of_validation, 0.0)
+        )
 
 
 def _predict(session: Session, scorer: Scorer, split: SplitName) -> NDArray[np.float64]:

@@ -1,4 +1,5 @@
-"""The base class of the variants. It is plain LoRA, Hu et al. 2021, arXiv 2106.09685; other variants override what differs.
+"""The base class of the variants. It is plain LoRA, Hu et al. 2021, arXiv 2106.09685; other variants override what
+differs.
 
 Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 """
@@ -13,7 +14,9 @@ Pair = tuple["torch.Tensor", "torch.Tensor"]
 
 
 SKINNY = 3
-"""Time per number of a product with the rank as one side, relative to a full-width product; forward and backward together."""
+"""Time per number of a product with the rank as one side, relative to a full-width product; forward and backward
+together.
+"""
 
 
 def is_whole(out: int, width: int, rank: int) -> bool:
@@ -121,10 +124,14 @@ class Variant:
         """Returns the factor of each updated row, ``(out,)``; called only if ``rescales``."""
         raise NotImplementedError
 
-    def keep(self, tape: Tape, path: str, inputs: Mapping[str, float], shape: tuple[int, int], rank: int, *, read: bool) -> None:
+    def keep(
+        self, tape: Tape, path: str, inputs: Mapping[str, float], shape: tuple[int, int], rank: int, *, read: bool
+    ) -> None:
         """Records on a tape what a layer keeps for the backward pass; see ``Tape.linear``."""
         for name, rows in inputs.items():
             tape.keep(name, rows * shape[1], trains=True)
             tape.keep_bytes(f"{path} {name} mask", rows * shape[1] if tape.hides else 0)
-            if not is_whole(*shape, rank) and (tape.hides or rows < max(shape)):  # else the update is added to the weight
+            if not is_whole(*shape, rank) and (
+                tape.hides or rows < max(shape)
+            ):  # else the update is added to the weight
                 tape.keep(f"{path} {name} low", rows * rank, trains=True)

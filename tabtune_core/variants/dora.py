@@ -1,6 +1,7 @@
 """DoRA, Liu et al. 2024, section 4, arXiv 2402.09353: ``m (W + s B A) / ||W + s B A||``.
 
-Each row has a length m that starts as ``||W||`` and trains; the norm in the denominator is a constant in the gradient (section 4.3).
+Each row has a length m that starts as ``||W||`` and trains; the norm in the denominator is a constant in the gradient
+(section 4.3).
 """
 
 from collections.abc import Mapping
@@ -28,7 +29,8 @@ class Dora(Variant):
         if matrix.norm(dim=1).all():
             return ""
         return (
-            "DoRA trains the length of each row of a weight, and a row of zeros has no direction. There are such rows in {paths}. "
+            "DoRA trains the length of each row of a weight, and a row of zeros has no direction. There are such "
+            "rows in {paths}. "
             "Leave use_dora off, or leave these layers out of the targets."
         )
 
@@ -42,14 +44,21 @@ class Dora(Variant):
         """Returns ``m / ||W + s B A||``."""
         import torch
 
-        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):  # in 16 bits m / ||W|| of a fresh adapter is not 1
+        with (
+            torch.no_grad(),
+            torch.autocast(weight.device.type, enabled=False),
+        ):  # in 16 bits m / ||W|| of a fresh adapter is not 1
             norm: torch.Tensor = adapter.moved(weight).norm(dim=1)
         return adapter.get_parameter("lora_magnitude_vector").div(norm)
 
-    def keep(self, tape: Tape, path: str, inputs: Mapping[str, float], shape: tuple[int, int], rank: int, *, read: bool) -> None:
-        """Records what torch's own operations keep: for a called layer also outputs, for a read weight its inputs and copies of the weight.
+    def keep(
+        self, tape: Tape, path: str, inputs: Mapping[str, float], shape: tuple[int, int], rank: int, *, read: bool
+    ) -> None:
+        """Records what torch's own operations keep: for a called layer also outputs, for a read weight its inputs and
+        copies of the weight.
 
-        One copy is for the gradient of the inputs, the other for that of the lengths; with dropout the factors replace the latter.
+        One copy is for the gradient of the inputs, the other for that of the lengths; with dropout the factors replace
+        the latter.
         """
         out, width = shape
         if read:

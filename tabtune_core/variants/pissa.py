@@ -1,12 +1,15 @@
-"""PiSSA, Meng et al. 2024, arXiv 2404.02948: A and B start as the first r singular triplets of W and train in their place.
+"""PiSSA, Meng et al. 2024, arXiv 2404.02948: A and B start as the first r singular triplets of W and train in their
+place.
 
-The paper replaces the base by the residual ``W - s B0 A0``. Here no bit of W changes; the update is the change of the product,
-``s (B A - B0 A0)``, and a frozen copy of the start is kept. Written as ``(B - B0) A + B0 (A - A0)`` the update is exactly zero before
-training, so zero-shot predictions are the base's own to the last bit, and no large terms cancel. Merging, unmerging and exports are those
-of an ordinary update of rank 2r. The gradients of A and B are the paper's. Compared with LoRA it costs r (in + out) frozen numbers per
-layer, in the package too, and narrow products that are twice as wide.
+The paper replaces the base by the residual ``W - s B0 A0``. Here no bit of W changes; the update is the change of the
+product, ``s (B A - B0 A0)``, and a frozen copy of the start is kept. Written as ``(B - B0) A + B0 (A - A0)`` the update
+is exactly zero before training, so zero-shot predictions are the base's own to the last bit, and no large terms cancel.
+Merging, unmerging and exports are those of an ordinary update of rank 2r. The gradients of A and B are the paper's.
+Compared with LoRA it costs r (in + out) frozen numbers per layer, in the package too, and narrow products that are
+twice as wide.
 
-The package contains the start, so that a decomposition on another machine need not agree to the last digit. PEFT computes its own.
+The package contains the start, so that a decomposition on another machine need not agree to the last digit. PEFT
+computes its own.
 """
 
 from collections.abc import Mapping
@@ -19,7 +22,10 @@ if TYPE_CHECKING:
 
 
 class Pissa(Variant):
-    """Training starts from the principal singular directions of the weight. Weight decay shrinks these factors, as it does in PEFT."""
+    """Training starts from the principal singular directions of the weight.
+
+    Weight decay shrinks these factors, as it does in PEFT.
+    """
 
     title: ClassVar[str] = "PiSSA"
     peft: ClassVar[Mapping[str, Any]] = {"init_lora_weights": "pissa"}
@@ -33,8 +39,8 @@ class Pissa(Variant):
     def start(self, adapter: Adapter, matrix: "torch.Tensor", *, from_file: bool) -> None:
         """Sets ``A = sqrt(S / s) V^T``, ``B = U sqrt(S / s)``: section 3, equations 2 and 3.
 
-        Computed on the CPU in fp32 (fp64 for an fp64 weight), the same on each machine and for every seed. The sign of a singular pair is
-        arbitrary and changes nothing, as A and B share it.
+        Computed on the CPU in fp32 (fp64 for an fp64 weight), the same on each machine and for every seed. The sign of
+        a singular pair is arbitrary and changes nothing, as A and B share it.
         """
         import torch
 
@@ -44,7 +50,9 @@ class Pissa(Variant):
                 a.zero_()
             else:
                 whole = matrix.detach().cpu()
-                left, values, right = torch.linalg.svd(whole.to(torch.promote_types(whole.dtype, torch.float32)), full_matrices=False)
+                left, values, right = torch.linalg.svd(
+                    whole.to(torch.promote_types(whole.dtype, torch.float32)), full_matrices=False
+                )
                 root = (values[: adapter.rank] / adapter.scaling).sqrt()
                 a.copy_(root[:, None] * right[: adapter.rank])
                 b.copy_(left[:, : adapter.rank] * root)
@@ -62,12 +70,17 @@ class Pissa(Variant):
 
     def put(self, adapter: Adapter, a: "torch.Tensor", b: "torch.Tensor") -> None:
         """Solves the two halves of each factor in ``update`` for A, B and their start."""
-        (own_a, own_b), (first_a, first_b) = adapter.factors, (adapter.get_buffer(name) for name in ("start_A", "start_B"))
+        (own_a, own_b), (first_a, first_b) = (
+            adapter.factors,
+            (adapter.get_buffer(name) for name in ("start_A", "start_B")),
+        )
         (upper, lower), (left, right) = a.chunk(2), b.chunk(2, dim=1)
         for tensor, value in ((own_a, upper), (first_a, upper - lower), (first_b, right), (own_b, left + right)):
             tensor.data.copy_(value)
 
-    def keep(self, tape: Tape, path: str, inputs: Mapping[str, float], shape: tuple[int, int], rank: int, *, read: bool) -> None:
+    def keep(
+        self, tape: Tape, path: str, inputs: Mapping[str, float], shape: tuple[int, int], rank: int, *, read: bool
+    ) -> None:
         """Records an ordinary update of twice the rank, and its factors, which are made in each step."""
         super().keep(tape, path, inputs, shape, 2 * rank, read=read)
         tape.keep(f"{path} update", 2 * rank * sum(shape), trains=True)

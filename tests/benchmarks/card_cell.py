@@ -1,6 +1,8 @@
-"""Measures one training with the product's own ``fit`` on a table of noise, in this process: a cell of ``first_hour_on_a_card.py``.
+"""Measures one training with the product's own ``fit`` on a table of noise, in this process: a cell of
+``first_hour_on_a_card.py``.
 
-In: a cell as JSON. Out: one line of JSON. Weights of full-size models are random, since time and memory do not depend on them.
+In: a cell as JSON. Out: one line of JSON. Weights of full-size models are random, since time and memory do not depend
+on them.
 """
 
 import json
@@ -53,7 +55,9 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
     return {
         "ms a step": 1e3 * float(np.median(np.diff(seconds)[min(FIRST, len(seconds) - 2) :])),
         "growth (MB)": None if growth is None else growth / 1e6,
-        "estimated (MB)": None if expected is None else sum(expected[name] for name in ("gradients", "optimizer", "activations")) / 1e6,
+        "estimated (MB)": None
+        if expected is None
+        else sum(expected[name] for name in ("gradients", "optimizer", "activations")) / 1e6,
         "card busy (ms)": busy(cell) if cell.get("profile") else None,
     }
 

@@ -1,7 +1,8 @@
-"""The parts of ``first_hour_on_a_card.py``. Each runs in a process of its own and prints a line of JSON per result as soon as it has it, so that
-nothing is lost when its time is over.
+"""The parts of ``first_hour_on_a_card.py``. Each runs in a process of its own and prints a line of JSON per result as
+soon as it has it, so that nothing is lost when its time is over.
 
-In: the name of a part and its setup as JSON. Out: lines of JSON, each a row of the page. ``tiny`` makes all sizes small, for a trial on the CPU.
+In: the name of a part and its setup as JSON. Out: lines of JSON, each a row of the page. ``tiny`` makes all sizes
+small, for a trial on the CPU.
 """
 
 import json
@@ -52,7 +53,11 @@ def gpu_tests(setup: Found) -> Iterator[Found]:
         counts[outcome := "passed" if said is None else said.tag] += 1
         if said is not None:
             reason = (said.get("message") or "no reason").splitlines()[0]
-            yield {"test": f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}", "outcome": outcome, "reason": reason}
+            yield {
+                "test": f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}",
+                "outcome": outcome,
+                "reason": reason,
+            }
     yield {"test": "all", "outcome": ", ".join(f"{number} {outcome}" for outcome, number in counts.items())}
 
 
@@ -66,7 +71,9 @@ def estimates(setup: Found) -> Iterator[Found]:
     for model, tables in ({"tabicl-mini": [(64, 4)]} if setup["tiny"] else sizes).items():
         for rows, features in tables:
             for kind, strategy in (("full", FULL), ("LoRA", LORA)):
-                told = cell(setup, {"model": model, "rows": rows, "features": features, "dropout": 0.05, **strategy}, steps=6)
+                told = cell(
+                    setup, {"model": model, "rows": rows, "features": features, "dropout": 0.05, **strategy}, steps=6
+                )
                 yield {
                     "training": kind,
                     "model": model,
@@ -88,7 +95,12 @@ def step_times(setup: Found) -> Iterator[Found]:
                 told = cell(setup, asked, steps=30)
                 first = told.get("ms a step") if kind is FULL else first
                 shown = measured(told, "ms a step", "card busy (ms)")
-                yield {"step": name, **size(rows, features), **shown, "to full, fp32": ratio(told.get("ms a step"), first)}
+                yield {
+                    "step": name,
+                    **size(rows, features),
+                    **shown,
+                    "to full, fp32": ratio(told.get("ms a step"), first),
+                }
 
 
 def memory(setup: Found) -> Iterator[Found]:
@@ -110,9 +122,22 @@ def sweep(setup: Found) -> Iterator[Found]:
     folder = Path(setup["folder"])
     load_breast_cancer(as_frame=True).frame.to_csv(folder / "table.csv", index=False)
     steps = "4" if setup["tiny"] else "100"
-    asked = ["--target", "target", "--model", "tabicl-mini", "--ranks", "2", "8", "--no-references", "--device", setup["device"]]
+    asked = [
+        "--target",
+        "target",
+        "--model",
+        "tabicl-mini",
+        "--ranks",
+        "2",
+        "8",
+        "--no-references",
+        "--device",
+        setup["device"],
+    ]
     where = ["--home", str(folder / "home")]
-    loralab("sweep", str(folder / "table.csv"), *asked, "--steps", steps, *where, "--adapters", str(folder / "adapters"))
+    loralab(
+        "sweep", str(folder / "table.csv"), *asked, "--steps", steps, *where, "--adapters", str(folder / "adapters")
+    )
     store = RunStore(folder / "home")
     for run in store.runs():
         sampled = [stored.event for stored in store.events(run.id, ["MemorySampled"])]
@@ -124,12 +149,22 @@ def sweep(setup: Found) -> Iterator[Found]:
             "levels of device memory": f"{len(levels)} in {len(sampled)} samples",
             "process memory": any(sample.nvml_process_bytes is not None for sample in sampled),
             "highest utilization (%)": max(busy, default=None),
-            **({} if result is None else {"training (s)": result.train_seconds, "growth (MB)": megabytes(result.growth_memory_bytes)}),
-            **({} if result is None else {"test log-loss": result.test.get("log_loss"), "adapter verified": result.adapter_verified}),
+            **(
+                {}
+                if result is None
+                else {"training (s)": result.train_seconds, "growth (MB)": megabytes(result.growth_memory_bytes)}
+            ),
+            **(
+                {}
+                if result is None
+                else {"test log-loss": result.test.get("log_loss"), "adapter verified": result.adapter_verified}
+            ),
             **({"error": run.error} if run.error else {}),
         }
     adapter = next(iter(sorted((folder / "adapters").glob("*.zip"))))
-    lines = loralab("predict", str(adapter), str(folder / "table.csv"), "--device", setup["device"], *where).splitlines()
+    lines = loralab(
+        "predict", str(adapter), str(folder / "table.csv"), "--device", setup["device"], *where
+    ).splitlines()
     yield {"run": f"`loralab predict {adapter.name}`", "predicted rows": len(lines) - 1}
 
 
@@ -144,7 +179,12 @@ def together(setup: Found) -> Iterator[Found]:
         alone = times[0] if runs == 1 and times else alone
         shown = ", ".join(one.get("error") or f"{one['ms a step']:.1f}" for one in told)
         more = sum(alone / time for time in times) if alone and len(times) == runs else None
-        yield {"runs at a time": runs, **size(rows, features), "ms a step, each": shown, "steps a second, to one alone": more}
+        yield {
+            "runs at a time": runs,
+            **size(rows, features),
+            "ms a step, each": shown,
+            "steps a second, to one alone": more,
+        }
 
 
 PARTS = {
@@ -186,7 +226,10 @@ def started(setup: Found, asked: Found, *, steps: int) -> "subprocess.Popen[str]
     """Starts the process of a cell."""
     command = {**asked, "device": setup["device"], "folder": setup["folder"], "steps": 4 if setup["tiny"] else steps}
     return subprocess.Popen(
-        [sys.executable, str(BENCHMARKS / "card_cell.py"), json.dumps(command)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, str(BENCHMARKS / "card_cell.py"), json.dumps(command)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
 
 
@@ -206,7 +249,9 @@ def cell(setup: Found, asked: Found, *, steps: int) -> Found:
 
 def loralab(*arguments: str) -> str:
     """The standard output of a ``loralab`` command."""
-    done = subprocess.run([sys.executable, "-m", "tabtune_core", *arguments], stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "tabtune_core", *arguments], stdout=subprocess.PIPE, text=True, check=False
+    )
     if done.returncode:
         raise SystemExit(f"loralab {arguments[0]} ended with {done.returncode}")
     return done.stdout

@@ -1,9 +1,11 @@
-"""Do two equal runs report the same seconds and memory, one with an empty folder of shared arrays and one with a full folder?
+"""Do two equal runs report the same seconds and memory, one with an empty folder of shared arrays and one with a full
+folder?
 
-``python tests/benchmarks/cold_and_warm.py`` prints Markdown. LoRA in TabICL mini's late layers, 25 steps, a table of noise. Each run is a process
-of its own, and cold and warm runs alternate. ``train_seconds`` are the run's own (arrays of an earlier run count with the time they took then);
-wall seconds are what a person waits. Growth is the peak of training over the loaded model, as in a run. ``--busy N`` adds a second pair beside N
-programs that compute all the time, and runs that read the other pair's arrays.
+``python tests/benchmarks/cold_and_warm.py`` prints Markdown. LoRA in TabICL mini's late layers, 25 steps, a table of
+noise. Each run is a process of its own, and cold and warm runs alternate. ``train_seconds`` are the run's own (arrays
+of an earlier run count with the time they took then); wall seconds are what a person waits. Growth is the peak of
+training over the loaded model, as in a run. ``--busy N`` adds a second pair beside N programs that compute all the
+time, and runs that read the other pair's arrays.
 """
 
 import argparse
@@ -71,7 +73,10 @@ def measure(shared: Path, context_rows: int) -> dict[str, float]:
 def in_fresh_process(shared: Path, *more: str) -> dict[str, float]:
     """Runs ``measure`` in a process like the worker's."""
     done = subprocess.run(
-        [sys.executable, __file__, *more, "--one", str(shared)], capture_output=True, text=True, env=RUN_ENVIRONMENT | os.environ
+        [sys.executable, __file__, *more, "--one", str(shared)],
+        capture_output=True,
+        text=True,
+        env=RUN_ENVIRONMENT | os.environ,
     )
     if done.returncode:
         sys.exit(done.stderr[-3000:])
@@ -85,16 +90,35 @@ def report(found: dict[str, list[dict[str, float]]]) -> tuple[str, bool]:
         kind: {name: statistics.median(run[name] for run in runs) for name in runs[0]} for kind, runs in found.items()
     }
     rows = [
-        [kind, f"{m['own']:.1f}", f"{m['saved']:.1f}", f"{m['wall']:.1f}", f"{m['growth'] / 1e6:.1f}", f"{m['peak'] / 1e6:.0f}"]
+        [
+            kind,
+            f"{m['own']:.1f}",
+            f"{m['saved']:.1f}",
+            f"{m['wall']:.1f}",
+            f"{m['growth'] / 1e6:.1f}",
+            f"{m['peak'] / 1e6:.0f}",
+        ]
         for kind, m in medians.items()
     ]
-    head = ["Folder", "train_seconds", "Of them computed before", "Wall seconds of training", "Growth (MB)", "Peak (MB)"]
+    head = [
+        "Folder",
+        "train_seconds",
+        "Of them computed before",
+        "Wall seconds of training",
+        "Growth (MB)",
+        "Peak (MB)",
+    ]
     apart = {name: {kind: m[name] - medians[COLD][name] for kind, m in medians.items()} for name in ("own", "growth")}
     seconds, growth = (max(of_kind.values(), key=abs) for of_kind in apart.values())
     share = seconds / medians[COLD]["own"]
-    said = f"Furthest from cold: {share:+.1%} of seconds, {growth / 1e6:+.1f} MB of growth; asked for: {NEAR_SECONDS:.0%}, {NEAR_BYTES / 1e6:g} MB."
+    said = (
+        f"Furthest from cold: {share:+.1%} of seconds, {growth / 1e6:+.1f} MB of growth; asked for: "
+        f"{NEAR_SECONDS:.0%}, {NEAR_BYTES / 1e6:g} MB."
+    )
     turns = f"Medians of {len(found[COLD])} each, taken in turn. {machine()}."
-    return "\n\n".join([markdown_table(head, rows), said, turns]), abs(share) <= NEAR_SECONDS and abs(growth) <= NEAR_BYTES
+    return "\n\n".join([markdown_table(head, rows), said, turns]), abs(share) <= NEAR_SECONDS and abs(
+        growth
+    ) <= NEAR_BYTES
 
 
 @contextmanager

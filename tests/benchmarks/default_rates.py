@@ -1,16 +1,19 @@
-"""Which learning rates should the minis have by default? LoRA of rank 8 and full fine-tuning at five rates each, on real tables.
+"""Which learning rates should the minis have by default? LoRA of rank 8 and full fine-tuning at five rates each, on
+real tables.
 
-``python tests/benchmarks/default_rates.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. The tables
-were named below before the first run, from the lists of ``real_tables.py``, which says what to install. Runs that are already in the file
-are not repeated. ``--lengths`` trains at the default rate for 8, 30 (the default) and 120 epochs, with 400 and with 1,600 rows given, and
-with fewer and more of those 1,600 as context rows of a step.
+``python tests/benchmarks/default_rates.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the
+documentation. The tables were named below before the first run, from the lists of ``real_tables.py``, which says what
+to install. Runs that are already in the file are not repeated. ``--lengths`` trains at the default rate for 8, 30 (the
+default) and 120 epochs, with 400 and with 1,600 rows given, and with fewer and more of those 1,600 as context rows of a
+step.
 
-``fit`` gets 6 in 10 rows, at most 400, and holds out a fifth of them to choose the step; at most 1,000 other rows are the test rows. All other
-settings are the defaults of ``TabularPipeline``. A gain is measured on the test rows, against zero-shot with the same rows: in log-loss, as a
-share of zero-shot's, or in the share of explained variance.
+``fit`` gets 6 in 10 rows, at most 400, and holds out a fifth of them to choose the step; at most 1,000 other rows are
+the test rows. All other settings are the defaults of ``TabularPipeline``. A gain is measured on the test rows, against
+zero-shot with the same rows: in log-loss, as a share of zero-shot's, or in the share of explained variance.
 
-The hash of a table's name determines its order and its half, so that a benchmark that is stopped early has both halves. The rate is chosen by the
-mean gain over one half. The other half compares it with the rate, of the five, that each table's own validation rows choose.
+The hash of a table's name determines its order and its half, so that a benchmark that is stopped early has both halves.
+The rate is chosen by the mean gain over one half. The other half compares it with the rate, of the five, that each
+table's own validation rows choose.
 
 Shape letters: T tables, R rates.
 """
@@ -35,15 +38,23 @@ from tabtune_core.models.catalogue import BY_NAME
 from tabtune_core.settings import STRATEGY_NAMES, Strategy
 from tabtune_core.settings.labels import short_rate
 
-RATES: dict[Strategy, tuple[float, ...]] = {"peft": (2e-4, 5e-4, 1e-3, 2e-3, 5e-3), "base-ft": (2e-5, 5e-5, 1e-4, 2e-4, 5e-4)}
+RATES: dict[Strategy, tuple[float, ...]] = {
+    "peft": (2e-4, 5e-4, 1e-3, 2e-3, 5e-3),
+    "base-ft": (2e-5, 5e-5, 1e-4, 2e-4, 5e-4),
+}
 FIT_SHARE, FIT_ROWS, TEST_ROWS = 0.6, 400, 1000
 MORE_ROWS = 1600
 LENGTHS = {"8 epochs": {"epochs": 8}, "30 epochs, the default": {"epochs": 30}, "120 epochs": {"epochs": 120}}
-SHOWN = {"256 context rows": {"context_rows": 256}, "512, the default": LENGTHS["30 epochs, the default"], "1,024": {"context_rows": 1024}}
+SHOWN = {
+    "256 context rows": {"context_rows": 256},
+    "512, the default": LENGTHS["30 epochs, the default"],
+    "1,024": {"context_rows": 1024},
+}
 """Context rows of a training step; 400 rows leave fewer than the default."""
 VARIED = ((FIT_ROWS, LENGTHS), (MORE_ROWS, LENGTHS), (MORE_ROWS, SHOWN))
 NAMES: dict[Task, str] = {
-    "classification": "banana contraceptive german penbased pima segment titanic Chile HMDA spam7 credit_data mlc_churn hpc_data phoneme vehicle Arrests",
+    "classification": "banana contraceptive german penbased pima segment titanic Chile HMDA spam7 credit_data "
+    "mlc_churn hpc_data phoneme vehicle Arrests",
     "regression": "Boston Auto Carseats Wage concrete Sacramento diamonds CPS1985 SLID MathAchieve Computers gpa2",
 }
 LISTS: dict[Task, tuple[RealTable, ...]] = {
@@ -55,7 +66,9 @@ LISTS: dict[Task, tuple[RealTable, ...]] = {
 def tables(task: Task) -> list[RealTable]:
     """The tables in the order of the hash of their names; the two halves alternate."""
     by_name = {table.name: table for table in LISTS[task]}
-    return [by_name[name] for name in sorted(NAMES[task].split(), key=lambda name: hashlib.sha256(name.encode()).digest())]
+    return [
+        by_name[name] for name in sorted(NAMES[task].split(), key=lambda name: hashlib.sha256(name.encode()).digest())
+    ]
 
 
 @lru_cache(maxsize=1)
@@ -64,7 +77,9 @@ def rows(table: RealTable, task: Task, seed: int, given: int) -> list[Any]:
     x, y = table.load()
     fitted = min(given, round(FIT_SHARE * len(y)))
     classes = y if task == "classification" else None
-    return train_test_split(x, y, train_size=fitted, test_size=min(TEST_ROWS, len(y) - fitted), random_state=seed, stratify=classes)  # type: ignore[no-any-return]
+    return train_test_split(
+        x, y, train_size=fitted, test_size=min(TEST_ROWS, len(y) - fitted), random_state=seed, stratify=classes
+    )  # type: ignore[no-any-return]
 
 
 def losses(pipeline: TabularPipeline, x: pd.DataFrame, y: pd.Series) -> NDArray[np.float64]:
@@ -81,7 +96,9 @@ def zero_shot(model: str, task: Task, table: RealTable, seed: int, given: int) -
     return losses(TabularPipeline(model, "inference", {"device": "cpu"}, task).fit(x, y), x_test, y_test)
 
 
-def one_run(model: str, task: Task, table: RealTable, seed: int, strategy: str, params: dict[str, Any]) -> dict[str, Any]:
+def one_run(
+    model: str, task: Task, table: RealTable, seed: int, strategy: str, params: dict[str, Any]
+) -> dict[str, Any]:
     """A run's scores on validation and its gain on test; ``params["given"]`` is the number of rows that it gets."""
     given = params.get("given", FIT_ROWS)
     x, x_test, y, y_test = rows(table, task, seed, given)
@@ -113,7 +130,9 @@ class Runs(Kept):
             return one_run(model, task, table, seed, strategy, params)
 
         weights = (BY_NAME[model].weights[task].sha256 or "")[:8]
-        return self.get(make, model=model, task=task, table=table.name, seed=seed, strategy=strategy, params=params, weights=weights)
+        return self.get(
+            make, model=model, task=task, table=table.name, seed=seed, strategy=strategy, params=params, weights=weights
+        )
 
 
 def report(runs: Runs, model: str, task: Task, strategy: Strategy) -> Iterator[str]:
@@ -125,7 +144,12 @@ def report(runs: Runs, model: str, task: Task, strategy: Strategy) -> Iterator[s
             for run in runs.known.values()
             if (run["model"], run["task"], run["table"], run["strategy"]) == (model, task, table.name, strategy)
         ]
-        by_rate = [run for rate in RATES[strategy] for run in done if run["params"] == {"learning_rate": rate} and run["seed"] == 0]
+        by_rate = [
+            run
+            for rate in RATES[strategy]
+            for run in done
+            if run["params"] == {"learning_rate": rate} and run["seed"] == 0
+        ]
         if len(by_rate) == len(RATES[strategy]):
             gains[table.name] = by_rate
     if not gains:
@@ -133,7 +157,9 @@ def report(runs: Runs, model: str, task: Task, strategy: Strategy) -> Iterator[s
     usual, sign = BY_NAME[model].usual_rate(task, strategy), METRICS[SELECTION[task]].sign
     gain_TR = np.array([[run["gain"] for run in by_rate] for by_rate in gains.values()])
     chosen_T = [int(np.argmax([sign * run["validation"][1] for run in by_rate])) for by_rate in gains.values()]
-    halves_T = np.array([place % 2 for place in (tables(task).index(table) for table in tables(task) if table.name in gains)])
+    halves_T = np.array(
+        [place % 2 for place in (tables(task).index(table) for table in tables(task) if table.name in gains)]
+    )
     place = RATES[strategy].index(usual)
     rows = [
         [
@@ -146,7 +172,11 @@ def report(runs: Runs, model: str, task: Task, strategy: Strategy) -> Iterator[s
         for (name, by_rate), chosen, half in zip(gains.items(), chosen_T, halves_T, strict=True)
     ]
     best_T = gain_TR[np.arange(len(gains)), chosen_T]
-    for name, kept_T in {"mean, chooses": halves_T == 0, "mean, confirms": halves_T == 1, "mean, all": halves_T < 2}.items():
+    for name, kept_T in {
+        "mean, chooses": halves_T == 0,
+        "mean, confirms": halves_T == 1,
+        "mean, all": halves_T < 2,
+    }.items():
         if kept_T.any():
             means = gain_TR[kept_T].mean(axis=0)
             rows.append(
@@ -160,12 +190,21 @@ def report(runs: Runs, model: str, task: Task, strategy: Strategy) -> Iterator[s
             )
     yield f"{BY_NAME[model].title}, {task}, {STRATEGY_NAMES[strategy]}: the default is {short_rate(usual)}."
     yield markdown_table(
-        ["table (rows given)", "half", *map(short_rate, RATES[strategy]), "validation's rate", f"at {short_rate(usual)}"], rows
+        [
+            "table (rows given)",
+            "half",
+            *map(short_rate, RATES[strategy]),
+            "validation's rate",
+            f"at {short_rate(usual)}",
+        ],
+        rows,
     )
 
 
 def lengths(task: Task) -> Iterator[tuple[RealTable, dict[str, int]]]:
-    """Tables that have enough rows, each with the parameters of every run: other lengths, other context rows, and the default."""
+    """Tables that have enough rows, each with the parameters of every run: other lengths, other context rows, and the
+    default.
+    """
     for (given, varied), table in product(VARIED, tables(task)):
         if given == FIT_ROWS or round(FIT_SHARE * len(table.load()[1])) >= given:
             yield from ((table, params | {"given": given}) for params in varied.values())
@@ -174,14 +213,25 @@ def lengths(task: Task) -> Iterator[tuple[RealTable, dict[str, int]]]:
 def lengths_report(runs: Runs, model: str, task: Task) -> Iterator[str]:
     """Gains at each length by table and rows given, and the mean seconds; tables that lack a length are left out."""
     done = {
-        (run["table"], *sorted(run["params"].items())): run for run in runs.known.values() if (run["model"], run["task"]) == (model, task)
+        (run["table"], *sorted(run["params"].items())): run
+        for run in runs.known.values()
+        if (run["model"], run["task"]) == (model, task)
     }
     for given, varied in VARIED:
         half = {table.name: place % 2 for place, table in enumerate(tables(task))}
-        by_table = {name: [done.get((name, *sorted({**params, "given": given}.items()))) for params in varied.values()] for name in half}
+        by_table = {
+            name: [done.get((name, *sorted({**params, "given": given}.items()))) for params in varied.values()]
+            for name in half
+        }
         whole = {name: [run for run in runs if run] for name, runs in by_table.items() if all(runs)}
         rows = [
-            [name, *(f"{run['gain']:+.3f} ± {1.96 * run['error']:.3f} (step {run['best_step']} of {run['steps']})" for run in runs)]
+            [
+                name,
+                *(
+                    f"{run['gain']:+.3f} ± {1.96 * run['error']:.3f} (step {run['best_step']} of {run['steps']})"
+                    for run in runs
+                ),
+            ]
             for name, runs in whole.items()
         ]
         for what, kept in {"mean, chooses": (0,), "mean, confirms": (1,), "mean, all": (0, 1)}.items():
@@ -211,12 +261,17 @@ def main() -> None:
         parts = [part for model, task in asked for part in lengths_report(runs, model, task)]
         publish("default-lengths", "\n\n".join(parts), write=arguments.write)
         return
-    for seed, model, strategy, place in product(arguments.seeds, arguments.models, RATES, range(0 if arguments.told else arguments.tables)):
+    for seed, model, strategy, place in product(
+        arguments.seeds, arguments.models, RATES, range(0 if arguments.told else arguments.tables)
+    ):
         for task in NAMES:
             for table, rate in product(tables(task)[place : place + 1], RATES[strategy]):
                 runs.of(model, task, table, seed, strategy, learning_rate=rate)
     for model in arguments.models:
-        name, parts = f"default-rates-{model}", [part for asked in product(NAMES, RATES) for part in report(runs, model, *asked)]
+        name, parts = (
+            f"default-rates-{model}",
+            [part for asked in product(NAMES, RATES) for part in report(runs, model, *asked)],
+        )
         publish(name, "\n\n".join(parts), write=arguments.write)
 
 

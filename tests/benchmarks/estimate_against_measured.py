@@ -1,12 +1,14 @@
-"""How close is the memory growth that a page estimates before a launch to what the run then takes? Runs are drawn at random from a seed.
+"""How close is the memory growth that a page estimates before a launch to what the run then takes? Runs are drawn at
+random from a seed.
 
-``python tests/benchmarks/estimate_against_measured.py --home runs --seed 7 --runs 130`` prints Markdown; with ``--write`` it goes into the
-documentation. ``--home`` is a workspace created for it; runs that have ended there are not repeated. Takes about an hour of one core.
+``python tests/benchmarks/estimate_against_measured.py --home runs --seed 7 --runs 130`` prints Markdown; with
+``--write`` it goes into the documentation. ``--home`` is a workspace created for it; runs that have ended there are not
+repeated. Takes about an hour of one core.
 
-The model, the strategy, the table's rows, columns and classes, and other settings are drawn. A few steps of every second run are measured first,
-as the form requests. The run after it is of the same kind, with another rank and a table from half to twice the size, and is estimated from the
-first. A worker executes both. The measurement is the one that rankings use: on the CPU, the kernel's peak of resident memory (VmHWM) over the
-loaded model. Tables are noise.
+The model, the strategy, the table's rows, columns and classes, and other settings are drawn. A few steps of every
+second run are measured first, as the form requests. The run after it is of the same kind, with another rank and a
+table from half to twice the size, and is estimated from the first. A worker executes both. The measurement is the one that
+rankings use: on the CPU, the kernel's peak of resident memory (VmHWM) over the loaded model. Tables are noise.
 """
 
 import json
@@ -93,7 +95,9 @@ def pair(home: Path, rng: np.random.Generator) -> list[RunSettings]:
     runs = []
     for (rows_here, features_here), rank in zip(sizes, (lora["rank"], other_rank), strict=True):
         adapter = {"lora": {**lora, "rank": rank}} if strategy == "peft" else {}
-        run = RunSettings.from_dict({**values, **adapter, "dataset": table(home, rng, max(100, rows_here), max(2, features_here), classes)})
+        run = RunSettings.from_dict(
+            {**values, **adapter, "dataset": table(home, rng, max(100, rows_here), max(2, features_here), classes)}
+        )
         if strategy == "peft":
             adapter_size(CATALOGUE[model], run.task, run.lora)
         runs.append(run)
@@ -116,20 +120,39 @@ def fill(store: RunStore, seed: int, number: int) -> None:
 
 def carry_out(home: Path) -> None:
     """Executes what is queued in the workspace, one run at a time on one core."""
-    command = [sys.executable, "-m", "tabtune_core", "worker", "--home", str(home), "--exit-when-idle", "--parallel", "1", "--threads", "1"]
+    command = [
+        sys.executable,
+        "-m",
+        "tabtune_core",
+        "worker",
+        "--home",
+        str(home),
+        "--exit-when-idle",
+        "--parallel",
+        "1",
+        "--threads",
+        "1",
+    ]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def compared(store: RunStore) -> pd.DataFrame:
-    """One row per run: model, what the estimate used, its lowest and highest bytes, the architecture's estimate, and the measured bytes."""
-    probes = {json.dumps(job.arguments["settings"][0], sort_keys=True): job.result for job in store.jobs("pace") if job.result}
+    """One row per run: model, what the estimate used, its lowest and highest bytes, the architecture's estimate, and
+    the measured bytes.
+    """
+    probes = {
+        json.dumps(job.arguments["settings"][0], sort_keys=True): job.result for job in store.jobs("pace") if job.result
+    }
     first, rows = dict[str, str](), []
     for run in store.runs():
         settings, earlier = run.settings, first.setdefault(run.sweep, run.id)
         if run.result is None:
             continue
         dataset = get_dataset(store.home, settings.dataset)
-        features, classes = len(dataset.columns) - 1, dataset.columns[-1].unique if settings.task == "classification" else 0
+        features, classes = (
+            len(dataset.columns) - 1,
+            dataset.columns[-1].unique if settings.task == "classification" else 0,
+        )
         split = SplitSizes.plan(group_rows(dataset.rows), settings.validation_share, settings.test_share)
         shown = with_shown_rows(settings, features=features, memory_bytes=machine_memory()[1], on_gpu=False)
         sizes = Sizes.plan(shown, split, features=features, classes=classes)
@@ -138,10 +161,24 @@ def compared(store: RunStore) -> pd.DataFrame:
         paces = measured_paces([probe] if probe else []) if earlier == run.id else read_paces(store, [earlier])
         ratio = growth_ratio(paces, TrainedOn.plan(split, features=features, classes=classes, on_gpu=False), settings)
         told, zero_shot = Growth.of(estimate, ratio), settings.strategy == "inference"
-        known = "nothing" if ratio is None else "a few steps of the run" if earlier == run.id else "a similar finished run"
+        known = (
+            "nothing" if ratio is None else "a few steps of the run" if earlier == run.id else "a similar finished run"
+        )
         measured = run.result.predict_growth_memory_bytes if zero_shot else run.result.growth_memory_bytes
         alone = Growth.of(estimate, None)
-        rows.append((settings.model, zero_shot, known, told.least, told.most, alone.least, alone.most, estimate.growth, measured))
+        rows.append(
+            (
+                settings.model,
+                zero_shot,
+                known,
+                told.least,
+                told.most,
+                alone.least,
+                alone.most,
+                estimate.growth,
+                measured,
+            )
+        )
     columns = ["model", "zero_shot", "known", "least", "most", "least_alone", "most_alone", "estimated", "measured"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -160,8 +197,18 @@ def report(runs: pd.DataFrame) -> str:
         ratio = told["most"] / told["measured"]
         within = int((abs(ratio - 1) <= NEAR).sum())
         numbers = (f"{value:.2f}" for value in (ratio.median(), ratio.min(), ratio.max()))
-        rows.append([str(name), str(len(told)), f"{within} ({within / len(told):.0%})", *numbers, str(int((ratio < LOW).sum()))])
-    head = ["Estimated from", "Runs", f"Within {NEAR:.0%}", "Median of estimate / measured", "Lowest", "Highest", f"Below {LOW}"]
+        rows.append(
+            [str(name), str(len(told)), f"{within} ({within / len(told):.0%})", *numbers, str(int((ratio < LOW).sum()))]
+        )
+    head = [
+        "Estimated from",
+        "Runs",
+        f"Within {NEAR:.0%}",
+        "Median of estimate / measured",
+        "Lowest",
+        "Highest",
+        f"Below {LOW}",
+    ]
     bands = runs[runs["least"] < runs["most"]]
     said = []
     for title, told, low, high in (
@@ -171,7 +218,8 @@ def report(runs: pd.DataFrame) -> str:
         inside = int(told["measured"].between(told[low], told[high]).sum())
         over, small = int((told["measured"] > told[high]).sum()), int((told["measured"] < SMALL_BYTES).sum())
         said.append(
-            f"{title}: {len(told)}, of which {small} took less than {SMALL_BYTES / 1e6:.0f} MB; {inside} lie within the band, {over} above."
+            f"{title}: {len(told)}, of which {small} took less than {SMALL_BYTES / 1e6:.0f} MB; {inside} lie within "
+            f"the band, {over} above."
         )
     return "\n\n".join([markdown_table(head, rows), *said])
 

@@ -1,9 +1,9 @@
 """Measures in under half an hour what must be known first on a machine with a CUDA GPU.
 
-``python tests/benchmarks/first_hour_on_a_card.py --out first_hour.json`` measures; ``--write`` also writes the page of that name. Every part has a
-time limit; a part that fails or is late is recorded with its error, and the others follow. ``--dry-run`` does everything on the CPU (or on
-the pretend GPU, with ``tests/fakes/pretend_card`` on PYTHONPATH), with tiny sizes and a fake driver, and writes no page. ``--page
-first_hour.json`` writes the page of an earlier measurement.
+``python tests/benchmarks/first_hour_on_a_card.py --out first_hour.json`` measures; ``--write`` also writes the page of
+that name. Every part has a time limit; a part that fails or is late is recorded with its error, and the others follow.
+``--dry-run`` does everything on the CPU (or on the pretend GPU, with ``tests/fakes/pretend_card`` on PYTHONPATH), with
+tiny sizes and a fake driver, and writes no page. ``--page first_hour.json`` writes the page of an earlier measurement.
 """
 
 import argparse
@@ -60,7 +60,9 @@ def carried_out(name: str, command: Sequence[str], budget: float) -> Part:
         out.seek(0)
         said.seek(0)
         found = [json.loads(line) for line in out if line.startswith("{") and line.endswith("}\n")]
-        last = ([line for line in said.read().splitlines() if line.strip()] or [f"exit status {process.returncode}"])[-1]
+        last = ([line for line in said.read().splitlines() if line.strip()] or [f"exit status {process.returncode}"])[
+            -1
+        ]
     error = {"done": "", "failed": last, "late": f"It was ended after {budget:g} s."}[status]
     return Part(name, status, round(seconds, 1), found, error)
 
@@ -76,7 +78,12 @@ def _end(process: "subprocess.Popen[bytes]") -> None:
 
 
 def measure(
-    device: str, *, tiny: bool, facts: dict[str, Any], keep: Callable[[dict[str, Any]], None], run: Callable[..., Part] = carried_out
+    device: str,
+    *,
+    tiny: bool,
+    facts: dict[str, Any],
+    keep: Callable[[dict[str, Any]], None],
+    run: Callable[..., Part] = carried_out,
 ) -> dict[str, Any]:
     """Runs all parts in their order and passes the results so far to ``keep`` after each."""
     whole: dict[str, Any] = {"dry_run": tiny, "device": device, "facts": facts, "machine": machine(), "parts": []}
@@ -84,7 +91,10 @@ def measure(
         with tempfile.TemporaryDirectory() as folder:
             setup = json.dumps({"device": device, "tiny": tiny, "folder": folder})
             part = run(name, [sys.executable, str(BENCHMARKS / "card_parts.py"), name, setup], budget)
-        print(f"{name}: {part.status} after {part.seconds:.0f} s, {len(part.found)} lines{f'; {part.error}' if part.error else ''}")
+        print(
+            f"{name}: {part.status} after {part.seconds:.0f} s, {len(part.found)} "
+            f"lines{f'; {part.error}' if part.error else ''}"
+        )
         whole["parts"].append(asdict(part))
         keep(whole)
     return whole
@@ -136,7 +146,8 @@ def no_card() -> str:
 
     built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
     return (
-        f"A CUDA card was looked for, and torch {torch.__version__} ({built}) sees {torch.cuda.device_count()} and the NVIDIA driver names "
+        f"A CUDA card was looked for, and torch {torch.__version__} ({built}) sees {torch.cuda.device_count()} and "
+        "the NVIDIA driver names "
         f"{count_cards()}, so that nothing was measured; --dry-run goes through all of it on the CPU."
     )
 
@@ -144,10 +155,17 @@ def no_card() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measures, saves, and writes the page with ``--write``."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--out", type=Path, default=Path("first_hour.json"), help="JSON of all that was found (default: first_hour.json)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("first_hour.json"),
+        help="JSON of all that was found (default: first_hour.json)",
+    )
     parser.add_argument("--write", action="store_true", help=f"make {PAGE.name} of it")
     parser.add_argument("--page", type=Path, metavar="FILE.json", help="measure nothing, make the page of this file")
-    parser.add_argument("--dry-run", action="store_true", help="on the CPU, tiny, with a driver that is made up; no page")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="on the CPU, tiny, with a driver that is made up; no page"
+    )
     asked = parser.parse_args(arguments)
     if asked.page:
         return write_page(json.loads(asked.page.read_text()))

@@ -24,8 +24,14 @@ def page(whole: dict[str, Any]) -> str:
     mode = ", exclusive-process mode" if facts["exclusive_process"] else ""
     title = "# The first hour on a card" + (" (dry run: nothing was measured on a card)" if whole["dry_run"] else "")
     before = f"{_shown(facts['idle']['nvml_device_bytes'] / 1e6)} MB of it in use before"
-    head = f"{title}\n\n{facts['name']}, {facts['total_bytes'] / 1e9:.0f} GB, {before}, driver {facts['driver']}{mode}. {whole['machine']}."
-    how = "`python tests/benchmarks/first_hour_on_a_card.py --out first_hour.json --write` measured this and wrote the page."
+    head = (
+        f"{title}\n\n{facts['name']}, {facts['total_bytes'] / 1e9:.0f} GB, {before}, driver "
+        f"{facts['driver']}{mode}. {whole['machine']}."
+    )
+    how = (
+        "`python tests/benchmarks/first_hour_on_a_card.py --out first_hour.json --write` measured this and wrote "
+        "the page."
+    )
     return "\n\n".join([head, how, *(_section(part) for part in whole["parts"])]) + "\n"
 
 

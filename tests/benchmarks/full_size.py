@@ -1,4 +1,6 @@
-"""Shared by several benchmarks: full-size models with random weights, an episode of noise, and the training steps of a run."""
+"""Shared by several benchmarks: full-size models with random weights, an episode of noise, and the training steps of a
+run.
+"""
 
 import sys
 from contextlib import ExitStack
@@ -37,7 +39,9 @@ def random_weights(name: str, folder: Path) -> Path:
 
 def opened(name: str, folder: Path, device: torch.device = CPU) -> BaseModel:
     """A classifier: a mini with its own weights, a full-size model with random ones."""
-    return load_model(get_card(name), "classification", device, None if "mini" in name else random_weights(name, folder))
+    return load_model(
+        get_card(name), "classification", device, None if "mini" in name else random_weights(name, folder)
+    )
 
 
 def noise(rows: int, features: int) -> Episode:
@@ -53,7 +57,8 @@ class Steps:
 
     model: BaseModel
     targets: tuple[str, ...] | None
-    """LoRA's targets, empty for the model's own; None trains every parameter that requires a gradient, by default all."""
+    """LoRA's targets, empty for the model's own; None trains every parameter that requires a gradient, by default all.
+    """
     cache: Path | None = None
     """Folder for the cached outputs of frozen parts."""
     rank: int = 8
@@ -68,7 +73,9 @@ class Steps:
             adapt(self.model, RunSettings(dataset="-", target="-", model=name, lora=lora))
         module = self.model.module
         named = [(name, p) for name, p in module.named_parameters() if p.requires_grad]
-        self.optimizer = make_optimizer(named, optimizer="adamw", learning_rate=2e-5, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8)
+        self.optimizer = make_optimizer(
+            named, optimizer="adamw", learning_rate=2e-5, weight_decay=0.01, betas=(0.9, 0.999), eps=1e-8
+        )
         if self.cache is not None:
             prefix = SharedPrefix(module, self.model.card.family.code("model").stages(module), SharedArrays(self.cache))
             assert prefix.cut, "no frozen part before the trained one can be cached"

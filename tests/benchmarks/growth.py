@@ -1,10 +1,11 @@
-"""How the cost of a workspace grows with its runs and events, measured where this machine can and fitted where it cannot.
+"""How the cost of a workspace grows with its runs and events, measured where this machine can and fitted where it
+cannot.
 
-``python tests/benchmarks/growth.py`` prints Markdown; with ``--write`` it goes into the documentation. ``--events 1000000`` sets the largest
-measured number of events, ``--runs 4000`` that of runs. Takes minutes.
+``python tests/benchmarks/growth.py`` prints Markdown; with ``--write`` it goes into the documentation. ``--events
+1000000`` sets the largest measured number of events, ``--runs 4000`` that of runs. Takes minutes.
 
-Times are CPU seconds of this process, medians of several. A fit is a straight line through the logarithms; its exponent says how a cost grows: 0 not
-at all, 1 in proportion. Figures beyond the largest measured size extrapolate that line.
+Times are CPU seconds of this process, medians of several. A fit is a straight line through the logarithms; its exponent
+says how a cost grows: 0 not at all, 1 in proportion. Figures beyond the largest measured size extrapolate that line.
 """
 
 import os
@@ -86,7 +87,10 @@ def of_runs(sizes: Sequence[int]) -> dict[str, list[float]]:
             newest, *_ = seeding.many_runs(store, sweeps=size // 50, per_sweep=50, looks=10)
             store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in range(50)])
             work = {
-                "the worker checks its queue": lambda store=store: (store.runs(status="running"), store.runs(status="queued")),
+                "the worker checks its queue": lambda store=store: (
+                    store.runs(status="running"),
+                    store.runs(status="queued"),
+                ),
                 "a sweep's board": lambda store=store, newest=newest: leaderboard(store.runs(newest)),
                 "the board of all runs": lambda store=store: leaderboard(store.runs()),
                 "what changed (each page, each refresh)": lambda store=store: store.marks(),
@@ -119,7 +123,10 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=4_000, help="the largest measured number of runs")
     asked = parser.parse_args()
     os.environ["TABTUNE_HOME"] = tempfile.gettempdir()
-    events, runs = [asked.events // 100, asked.events // 10, asked.events], [asked.runs // 16, asked.runs // 4, asked.runs]
+    events, runs = (
+        [asked.events // 100, asked.events // 10, asked.events],
+        [asked.runs // 16, asked.runs // 4, asked.runs],
+    )
     written = of_events(events)
     append = written["append an event"][-1]
     text = "\n\n".join(
@@ -127,7 +134,8 @@ def main() -> None:
             table("events", events, written),
             table("runs", runs, of_runs(runs)),
             f"One writer appends {1 / append:,.0f} events a second on one core: as many as "
-            f"{1 / append / EVENTS_A_SECOND:,.0f} runs that train at once write, with {EVENTS_A_SECOND:g} events a second each.",
+            f"{1 / append / EVENTS_A_SECOND:,.0f} runs that train at once write, with {EVENTS_A_SECOND:g} events a "
+            "second each.",
             f"{machine()}.",
         ]
     )

@@ -1,12 +1,13 @@
 """How long does a person wait in the browser for each of the main interactions?
 
-``python tests/benchmarks/interactions.py [--rounds 5] [--write]`` prints Markdown; with ``--write`` it goes into the documentation. It needs a
-Chromium and, for meaningful figures, two idle cores.
+``python tests/benchmarks/interactions.py [--rounds 5] [--write]`` prints Markdown; with ``--write`` it goes into the
+documentation. It needs a Chromium and, for meaningful figures, two idle cores.
 
-A server without a worker shows a workspace of eight sweeps with 50 runs of 1,000 steps, so nothing trains meanwhile. Last, a workspace with one
-table and an idle worker launches a sweep as New run proposes it; the sweep is cancelled when the first score of a run is drawn. Seconds count from
-the click or the address until the result is on the page: the next button, the number of runs after a rank was changed, the runs of a sweep, the
-board's table, the first chart, the first point. The first page is opened in a fresh browser context.
+A server without a worker shows a workspace of eight sweeps with 50 runs of 1,000 steps, so nothing trains meanwhile.
+Last, a workspace with one table and an idle worker launches a sweep as New run proposes it; the sweep is cancelled when
+the first score of a run is drawn. Seconds count from the click or the address until the result is on the page: the next
+button, the number of runs after a rank was changed, the runs of a sweep, the board's table, the first chart, the first
+point. The first page is opened in a fresh browser context.
 """
 
 import os
@@ -75,7 +76,8 @@ def one_round(browser: Browser, large: str, table: str) -> dict[str, float]:
     drawn(page)
     runs = launch.inner_text()
     seconds["a rank on or off"] = waited(
-        page.get_by_role("button", name="32", exact=True).first.click, page.get_by_role("button", name="Launch").filter(has_not_text=runs)
+        page.get_by_role("button", name="32", exact=True).first.click,
+        page.get_by_role("button", name="Launch").filter(has_not_text=runs),
     )
     drawn(page)
     seconds["Launch to Live"] = waited(launch.click, page.get_by_text("runs have ended"))
@@ -128,7 +130,8 @@ def main() -> None:
                 one["Launch to the first point"] = first_point(browser, RunStore(other), table)
         stop_workers(other)
     rows = [
-        [what, f"{found[0][what]:.1f}", f"{statistics.median(one[what] for one in found):.1f}", f"{most:g}"] for what, most in BARS.items()
+        [what, f"{found[0][what]:.1f}", f"{statistics.median(one[what] for one in found):.1f}", f"{most:g}"]
+        for what, most in BARS.items()
     ]
     text = f"{markdown_table(['From a click to', 'first time (s)', f'median of {len(found)} (s)', 'aim (s)'], rows)}\n\n{machine()}."
     publish("interactions", text, write=asked.write)

@@ -1,13 +1,16 @@
-"""How many kernels does a training step launch on a GPU? LoRA against full fine-tuning, in fp32 and under bf16 autocast.
+"""How many kernels does a training step launch on a GPU? LoRA against full fine-tuning, in fp32 and under bf16
+autocast.
 
-``python tests/benchmarks/kernels.py`` prints Markdown; ``--write`` puts it into the documentation. It needs no GPU and takes less than a minute.
+``python tests/benchmarks/kernels.py`` prints Markdown; ``--write`` puts it into the documentation. It needs no GPU and
+takes less than a minute.
 
-TabICL v2's architecture with random weights, its own LoRA targets, rank 8, an episode of 256 rows x 10 columns. The forward and backward pass
-of a step take the GPU's code path on a CPU (``as_on_a_gpu`` in ``tests/dispatched.py``), and what torch dispatches below autograd is counted.
-Views, uninitialised memory and the profiler's own entries launch nothing (``LAUNCHES_NOTHING`` there) and are not counted, on either side.
-Autocast is the CPU's, whose lists differ from CUDA's, for example where a norm reads 16 bits. Clipping and the optimizer are counted separately:
-an operation on all weights is one call here, and several launches on a GPU. Waits are those within a step; after it the loop reads the loss and
-the gradient's norm in one more, which a CPU's tensors do not show.
+TabICL v2's architecture with random weights, its own LoRA targets, rank 8, an episode of 256 rows x 10 columns. The
+forward and backward pass of a step take the GPU's code path on a CPU (``as_on_a_gpu`` in ``tests/dispatched.py``), and
+what torch dispatches below autograd is counted. Views, uninitialised memory and the profiler's own entries launch
+nothing (``LAUNCHES_NOTHING`` there) and are not counted, on either side. Autocast is the CPU's, whose lists differ from
+CUDA's, for example where a norm reads 16 bits. Clipping and the optimizer are counted separately: an operation on all
+weights is one call here, and several launches on a GPU. Waits are those within a step; after it the loop reads the loss
+and the gradient's norm in one more, which a CPU's tensors do not show.
 """
 
 import tempfile
@@ -27,8 +30,13 @@ DROPOUTS = {"full fine-tuning": None, "LoRA": 0.0, "LoRA, dropout 0.05": 0.05}
 
 
 def counted(dropout: float | None, dtype: torch.dtype | None, folder: Path) -> tuple[Dispatched, Dispatched]:
-    """The dispatches of a step's forward and backward pass, and of a whole step; full fine-tuning if ``dropout`` is None."""
-    steps, episode = Steps(opened("tabicl-v2", folder), None if dropout is None else (), dropout=dropout or 0.0), noise(ROWS, FEATURES)
+    """The dispatches of a step's forward and backward pass, and of a whole step; full fine-tuning if ``dropout`` is
+    None.
+    """
+    steps, episode = (
+        Steps(opened("tabicl-v2", folder), None if dropout is None else (), dropout=dropout or 0.0),
+        noise(ROWS, FEATURES),
+    )
     precision = Precision("cpu", dtype, Precision.of("off", CPU).scaler)
     factors = [p for name, p in steps.model.module.named_parameters() if "lora_" in name]
     with as_on_a_gpu(), half_copies(steps.model.module, factors, dtype):
@@ -57,8 +65,18 @@ def main() -> None:
                 number = len(passes.kernels)
                 full.setdefault(precision, number)
                 ratios = [f"{number / full[of]:.2f}" for of in (precision, "fp32")]
-                rows.append([precision, kind, str(number), *ratios, str(len(whole.waits)), str(len(whole.kernels) - number)])
-    columns = ["Precision", "Step", "Kernels", "Ratio to full", "Ratio to full in fp32", "Host waits", "Clipping and optimizer"]
+                rows.append(
+                    [precision, kind, str(number), *ratios, str(len(whole.waits)), str(len(whole.kernels) - number)]
+                )
+    columns = [
+        "Precision",
+        "Step",
+        "Kernels",
+        "Ratio to full",
+        "Ratio to full in fp32",
+        "Host waits",
+        "Clipping and optimizer",
+    ]
     table = markdown_table(columns, rows)
     publish("kernels", table, write=asked.write)
 

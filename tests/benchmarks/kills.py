@@ -2,13 +2,14 @@
 
     python tests/benchmarks/kills.py --rounds 200 --seed 0
 
-Every round queues a job and three runs that save a state at each evaluation (tests/fakes/fake_experiment.py), and sends two to four signals to the
-dashboard, the worker, the forkserver, a run, a process that a run set aside, or all at once. An interrupted run continues by itself the first
-time, unless its worker was started with --no-resume (half of the workers started here are); otherwise this program resumes it. When all has
-ended, every run must have the steps, evaluations and scores of an undisturbed one; each of its processes must have continued from the last saved
-state; the database must be intact; only one dashboard and one worker with its forkserver may be left; and every tenth round the dashboard must
-answer. Ctrl-C ends after the current round. The exit status is 0 if all of this held in every round. Linux only, since other systems do not say
-which processes belong to the workspace.
+Every round queues a job and three runs that save a state at each evaluation (tests/fakes/fake_experiment.py), and sends
+two to four signals to the dashboard, the worker, the forkserver, a run, a process that a run set aside, or all at once.
+An interrupted run continues by itself the first time, unless its worker was started with --no-resume (half of the
+workers started here are); otherwise this program resumes it. When all has ended, every run must have the steps,
+evaluations and scores of an undisturbed one; each of its processes must have continued from the last saved state; the
+database must be intact; only one dashboard and one worker with its forkserver may be left; and every tenth round the
+dashboard must answer. Ctrl-C ends after the current round. The exit status is 0 if all of this held in every round.
+Linux only, since other systems do not say which processes belong to the workspace.
 """
 
 import argparse
@@ -133,20 +134,35 @@ def wait_for_work(lab: Victims, *, seconds: float) -> None:
 
 
 def unsettled(lab: Victims, *, answering: bool) -> list[str]:
-    """Queued or running work; else a dashboard that must answer but does not; else surplus processes; else interrupted runs."""
+    """Queued or running work; else a dashboard that must answer but does not; else surplus processes; else interrupted
+    runs.
+    """
     lab.keep()
     store = lab.store
-    left = [*store.runs(status="queued"), *store.runs(status="running"), *store.jobs(status="queued"), *store.jobs(status="running")]
+    left = [
+        *store.runs(status="queued"),
+        *store.runs(status="running"),
+        *store.jobs(status="queued"),
+        *store.jobs(status="running"),
+    ]
     wrong = [f"{one.id} is {one.status} (process {one.pid})" for one in left]
     wrong = wrong or ["the dashboard does not answer"] * (answering and not lab.healthy())
-    there = {} if wrong else {kind: [one.pid for one in found] for kind, found in lab.processes().items() if kind != "tracker"}
+    there = (
+        {}
+        if wrong
+        else {kind: [one.pid for one in found] for kind, found in lab.processes().items() if kind != "tracker"}
+    )
     wrong += [f"left: {kind} {pids}" for kind, pids in there.items() if len(pids) > MOST_LEFT.get(kind, 0)]
     return wrong or [f"{run.id} is interrupted" for run in store.runs(status="interrupted")]
 
 
 def settle(lab: Victims, *, answering: bool) -> list[str]:
     """Waits until all is settled; returns what is not in time."""
-    return [] if wait_until(lambda: not unsettled(lab, answering=answering), ROUND_SECONDS) else unsettled(lab, answering=answering)
+    return (
+        []
+        if wait_until(lambda: not unsettled(lab, answering=answering), ROUND_SECONDS)
+        else unsettled(lab, answering=answering)
+    )
 
 
 def left_alone(folder: Path) -> tuple[list[object], dict[str, float]]:
@@ -208,7 +224,9 @@ def end(lab: Victims) -> list[str]:
     deadline, wrong = time.monotonic() + 30.0, []
     for process in [*lab.processes()["dashboard"], *lab.processes()["worker"]]:
         process.terminate()
-    while (left := [process for found in lab.processes().values() for process in found]) and time.monotonic() < deadline:
+    while (
+        left := [process for found in lab.processes().values() for process in found]
+    ) and time.monotonic() < deadline:
         lab.reap()
         time.sleep(0.1)
     wrong = [f"left at the end: {kind_of(process)} {process.pid}" for process in left]
@@ -237,20 +255,30 @@ def main() -> int:
                 wrong += 1
                 print(f"round {number}: {found}", flush=True)
             if number % 10 == 0:
-                print(f"{number} rounds, {sum(lab.sent.values())} signals, {time.monotonic() - began:.0f} s, {wrong} wrong", flush=True)
+                print(
+                    f"{number} rounds, {sum(lab.sent.values())} signals, {time.monotonic() - began:.0f} s, {wrong} "
+                    "wrong",
+                    flush=True,
+                )
         for found in [*settle(lab, answering=True), *end(lab)]:
             wrong += 1
             print(found)
         runs = lab.store.runs()
         status = {
-            name: dict(collections.Counter(one.status for one in rows)) for name, rows in (("runs", runs), ("jobs", lab.store.jobs()))
+            name: dict(collections.Counter(one.status for one in rows))
+            for name, rows in (("runs", runs), ("jobs", lab.store.jobs()))
         }
         again = [run for run in runs if run.resumptions]
         steps = sum(bool(run.result and run.result.resumed_steps) for run in again)
-        print(f"{status} in {time.monotonic() - began:.0f} s; {sum(lab.sent.values())} signals: {dict(sorted(lab.sent.items()))}")
         print(
-            f"{len(again)} runs were interrupted, {sum(run.resumptions for run in again)} times in all: they went on by themselves"
-            f" {sum(run.resumptions for run in again) - lab.resumed} times and were resumed {lab.resumed} times; {steps} went on from a saved state."
+            f"{status} in {time.monotonic() - began:.0f} s; {sum(lab.sent.values())} signals: "
+            f"{dict(sorted(lab.sent.items()))}"
+        )
+        print(
+            f"{len(again)} runs were interrupted, {sum(run.resumptions for run in again)} times in all: they went on "
+            "by themselves"
+            f" {sum(run.resumptions for run in again) - lab.resumed} times and were resumed {lab.resumed} times; "
+            f"{steps} went on from a saved state."
         )
         print(f"wrong: {wrong}")
     return 1 if wrong else 0

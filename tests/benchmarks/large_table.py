@@ -1,14 +1,18 @@
-"""How many seconds and how much memory does a table of a million rows take to read, check and train on, compared with a tenth of it?
+"""How many seconds and how much memory does a table of a million rows take to read, check and train on, compared with a
+tenth of it?
 
-``python tests/benchmarks/large_table.py`` prints Markdown; with ``--write`` it goes into the documentation. ``--rows 1000000 100000`` sets the
-sizes, ``--parts stages steps looks contexts`` chooses parts. Takes about twelve minutes, half of them for Mitra's steps.
+``python tests/benchmarks/large_table.py`` prints Markdown; with ``--write`` it goes into the documentation. ``--rows
+1000000 100000`` sets the sizes, ``--parts stages steps looks contexts`` chooses parts. Takes about twelve minutes, half
+of them for Mitra's steps.
 
-- Stages: a CSV of 20 columns (numbers, categories, dates, a tenth of some missing) is read and stored, its label is checked, and LoRA r=4 is
-  trained for 20 steps with TabICL mini, including the adapter package and its check in a fresh process. Each of the three is a process of its
-  own and uses the product's own code. Memory is that process's peak resident size in a stage, by the kernel (VmHWM).
-- Steps: CPU seconds of a training step, optimizer included, by context rows and features, and a least-squares fit with a term for a step, its
-  rows, rows x features, and rows x context rows (attention).
-- Looks: the evaluations on the validation rows in the first steps of a run with the defaults, and their share of its training.
+- Stages: a CSV of 20 columns (numbers, categories, dates, a tenth of some missing) is read and stored, its label is
+  checked, and LoRA r=4 is trained for 20 steps with TabICL mini, including the adapter package and its check in a fresh
+  process. Each of the three is a process of its own and uses the product's own code. Memory is that process's peak
+  resident size in a stage, by the kernel (VmHWM).
+- Steps: CPU seconds of a training step, optimizer included, by context rows and features, and a least-squares fit with
+  a term for a step, its rows, rows x features, and rows x context rows (attention).
+- Looks: the evaluations on the validation rows in the first steps of a run with the defaults, and their share of its
+  training.
 - Contexts: what TabICL saves if it computes the context once for many predicted rows; memory is over the level before.
 
 One thread; medians, for the larger tables of one or two evaluations.
@@ -58,14 +62,21 @@ STEPS, RANK = 20, 4
 
 
 def write_csv(path: Path, rows: int, block: int = 100_000) -> None:
-    """Writes a mixed table of 20 columns, three of which determine the label, in blocks, so that this process stays small."""
+    """Writes a mixed table of 20 columns, three of which determine the label, in blocks, so that this process stays
+    small.
+    """
     rng = np.random.default_rng(0)
     for start in range(0, rows, block):
         n = min(block, rows - start)
         columns: dict[str, Any] = {f"number_{i}": rng.normal(size=n).round(4) for i in range(10)}
         columns |= {f"count_{i}": rng.integers(0, 1000 * (i + 1), n) for i in range(3)}
-        columns |= {f"word_{k}": np.char.add("level ", rng.integers(0, k, n).astype(str)).astype(object) for k in (2, 8, 50, 400)}
-        columns |= {f"day_{i}": np.datetime_as_string(np.datetime64("2015-01-01") + rng.integers(0, 3650, n)) for i in range(2)}
+        columns |= {
+            f"word_{k}": np.char.add("level ", rng.integers(0, k, n).astype(str)).astype(object)
+            for k in (2, 8, 50, 400)
+        }
+        columns |= {
+            f"day_{i}": np.datetime_as_string(np.datetime64("2015-01-01") + rng.integers(0, 3650, n)) for i in range(2)
+        }
         frame = pd.DataFrame(columns)
         signal = frame["number_0"] + 0.5 * frame["number_1"] + (frame["word_8"] == "level 3") + 0.5 * rng.normal(size=n)
         for name in ("number_2", "number_3", "count_1", "word_50", "day_1"):
@@ -118,7 +129,9 @@ def check(home: Path, csv: Path) -> dict[str, Any]:
 def train(home: Path, csv: Path) -> dict[str, Any]:
     """Trains a run and measures each phase."""
     (dataset,) = list_datasets(home)
-    settings = RunSettings(dataset=dataset.id, target="label", lora=LoraSettings(rank=RANK), train=TrainSettings(steps=STEPS), device="cpu")
+    settings = RunSettings(
+        dataset=dataset.id, target="label", lora=LoraSettings(rank=RANK), train=TrainSettings(steps=STEPS), device="cpu"
+    )
     found: dict[str, Any] = {}
     began: list[float] = []
 
@@ -152,7 +165,12 @@ def stages(sizes: list[int]) -> str:
             for what in ("read", "check", "train"):
                 found[-1] |= in_fresh_process(what, home, csv)
                 print(rows, what, found[-1], file=sys.stderr)
-    head = ["Stage", *(f"{rows:,} rows: {unit}" for rows in sizes for unit in ("CPU s (wall)", "MB")), "CPU ratio", "MB ratio"]
+    head = [
+        "Stage",
+        *(f"{rows:,} rows: {unit}" for rows in sizes for unit in ("CPU s (wall)", "MB")),
+        "CPU ratio",
+        "MB ratio",
+    ]
     lines = []
     for name in found[0]:
         cells = [one[name] for one in found]
@@ -174,7 +192,9 @@ def median_seconds(run: Callable[[], Any], times: int = 3) -> float:
 
 
 def linear(name: str) -> list[str]:
-    """A model's row: a step at the smallest and the largest size, the shares of the largest by term, and the error of the fit."""
+    """A model's row: a step at the smallest and the largest size, the shares of the largest by term, and the error of
+    the fit.
+    """
     contexts, widths = SMALLER.get(name, (CONTEXTS, FEATURES))
     step = Steps(load_model(CATALOGUE[name], "classification", CPU), (), rank=RANK, dropout=LoraSettings().dropout).step
     rng, found, sizes = np.random.default_rng(0), [], list(product(contexts, widths))
@@ -191,19 +211,37 @@ def linear(name: str) -> list[str]:
     off, shares = np.abs(fitted / seconds - 1), terms[-1] * weights / fitted[-1]
     share = " / ".join(f"{one:.0%}" for one in shares)
     ends = f"{seconds[0] * 1e3:,.0f} to {seconds[-1] * 1e3:,.0f}"
-    return [CATALOGUE[name].title, ends, f"{contexts[-1]:,} x {widths[-1]}", share, f"{np.median(off):.0%}, {off.max():.0%}"]
+    return [
+        CATALOGUE[name].title,
+        ends,
+        f"{contexts[-1]:,} x {widths[-1]}",
+        share,
+        f"{np.median(off):.0%}, {off.max():.0%}",
+    ]
 
 
 def steps() -> str:
     """A table with one row per model."""
-    head = ["Model", "ms per step", "Largest size", "Step / rows / rows x features / attention", "Error of the fit (median, largest)"]
+    head = [
+        "Model",
+        "ms per step",
+        "Largest size",
+        "Step / rows / rows x features / attention",
+        "Error of the fit (median, largest)",
+    ]
     return markdown_table(head, [linear(name) for name in MODELS])
 
 
 def look(name: str, rows: int) -> list[str]:
-    """Compares evaluations on the validation rows with the steps between them, in the first steps of a run with the defaults."""
+    """Compares evaluations on the validation rows with the steps between them, in the first steps of a run with the
+    defaults.
+    """
     rng, found = np.random.default_rng(0), {"step": [0.0], "look": [0.0]}
-    frame = pd.DataFrame(rng.normal(size=(rows, 20))).add_prefix("x").assign(y=np.char.add("class ", (np.arange(rows) % 3).astype(str)))
+    frame = (
+        pd.DataFrame(rng.normal(size=(rows, 20)))
+        .add_prefix("x")
+        .assign(y=np.char.add("class ", (np.arange(rows) % 3).astype(str)))
+    )
     every = list[int]()
 
     def timed(what: str, call: Callable[..., Any]) -> Callable[..., Any]:
@@ -215,7 +253,9 @@ def look(name: str, rows: int) -> list[str]:
 
         return measured
 
-    def train_timed(module: Any, episodes: Any, optimizer: Any, take_step: Any, plan: Any, **more: Any) -> Iterator[Event]:
+    def train_timed(
+        module: Any, episodes: Any, optimizer: Any, take_step: Any, plan: Any, **more: Any
+    ) -> Iterator[Event]:
         every.append(plan.eval_every)
         more["score_validation"] = timed("look", more["score_validation"])
         yield from loop.train(module, episodes, optimizer, timed("step", take_step), plan, **more)
@@ -245,12 +285,22 @@ def look(name: str, rows: int) -> list[str]:
 
 def looks() -> str:
     """A table with one row per model and table size."""
-    head = ["Model", "Rows", "Step, CPU s", "Evaluation, CPU s", "An evaluation, in steps", "Steps between two", "Share of training"]
+    head = [
+        "Model",
+        "Rows",
+        "Step, CPU s",
+        "Evaluation, CPU s",
+        "An evaluation, in steps",
+        "Steps between two",
+        "Share of training",
+    ]
     return markdown_table(head, [look(name, rows) for name in MODELS for rows in LOOKS])
 
 
 def kept_context(name: str, rows: int) -> list[str]:
-    """Predicts many rows with a context that is kept, as the product does, and with one that is computed for each lot; the two alternate."""
+    """Predicts many rows with a context that is kept, as the product does, and with one that is computed for each lot;
+    the two alternate.
+    """
     rng, context, lot = np.random.default_rng(0), 1024, 2048
     x_CF, x_NF = (rng.normal(size=(number, 10)).astype(np.float32) for number in (context, rows))
     y_C, taken, answers = np.arange(context) % CLASSES, {"kept": [], "again": []}, {}
@@ -259,7 +309,9 @@ def kept_context(name: str, rows: int) -> list[str]:
     model.module.eval()
     ways = {
         "kept": lambda: Scorer(x_CF, y_C, CLASSES, rows_at_once=lot).predict(model, x_NF),
-        "again": lambda: np.concatenate([model.predict(x_CF, y_C, x_NF[i : i + lot], CLASSES) for i in range(0, rows, lot)]),
+        "again": lambda: np.concatenate(
+            [model.predict(x_CF, y_C, x_NF[i : i + lot], CLASSES) for i in range(0, rows, lot)]
+        ),
     }
     for _ in range(3):
         for way, predict in ways.items():
@@ -269,7 +321,12 @@ def kept_context(name: str, rows: int) -> list[str]:
             taken[way].append([found[way][0], found[way][2] - before])
     (kept, kept_bytes), (again, again_bytes) = (np.median(taken[way], axis=0) for way in ways)
     difference = f"{np.abs(answers['kept'] - answers['again']).max():.0e}"
-    cells = [f"{kept:.1f} / {again:.1f}", f"{kept / again:.2f}", difference, f"{kept_bytes / 1e6:,.0f} / {again_bytes / 1e6:,.0f}"]
+    cells = [
+        f"{kept:.1f} / {again:.1f}",
+        f"{kept / again:.2f}",
+        difference,
+        f"{kept_bytes / 1e6:,.0f} / {again_bytes / 1e6:,.0f}",
+    ]
     return [CATALOGUE[name].title, f"{rows:,} with {context:,}", *cells]
 
 
@@ -289,7 +346,9 @@ def contexts() -> str:
 def main() -> None:
     """Measures, prints, and writes with ``--write``."""
     parser = options(__doc__)
-    parser.add_argument("--rows", type=int, nargs="+", default=[1_000_000, 100_000], help="the last is what the first is compared with")
+    parser.add_argument(
+        "--rows", type=int, nargs="+", default=[1_000_000, 100_000], help="the last is what the first is compared with"
+    )
     parts = {"stages": lambda: stages(asked.rows), "steps": steps, "looks": looks}
     parser.add_argument("--parts", nargs="+", choices=[*parts, "contexts"], default=[*parts, "contexts"])
     asked = parser.parse_args()
@@ -302,6 +361,10 @@ def main() -> None:
 if __name__ == "__main__":
     torch.set_num_threads(1)
     if sys.argv[1:2] == ["--cell"]:
-        print(json.dumps({"read": read, "check": check, "train": train}[sys.argv[2]](Path(sys.argv[3]), Path(sys.argv[4]))))
+        print(
+            json.dumps(
+                {"read": read, "check": check, "train": train}[sys.argv[2]](Path(sys.argv[3]), Path(sys.argv[4]))
+            )
+        )
     else:
         main()

@@ -1,7 +1,8 @@
-"""How many bytes and seconds does it take to save the state from which a killed run resumes, with LoRA and with full fine-tuning?
+"""How many bytes and seconds does it take to save the state from which a killed run resumes, with LoRA and with full
+fine-tuning?
 
-Tensors of the model's own shapes with random numbers, and Adam's two for each. ``python tests/benchmarks/last_state.py`` prints Markdown;
-``--write`` puts it into the documentation.
+Tensors of the model's own shapes with random numbers, and Adam's two for each. ``python
+tests/benchmarks/last_state.py`` prints Markdown; ``--write`` puts it into the documentation.
 """
 
 import statistics
@@ -29,7 +30,10 @@ def sizes(name: str) -> dict[str, tuple[int, int]]:
     card = get_card(name)
     shapes = card.adapted_shapes(TASK, LoraSettings().targets)
     weights = card.weights_for(TASK).total_parameters
-    return {"LoRA r=8": (adapter_size(card, TASK, LoraSettings(rank=8)).trainable, 2 * len(shapes)), "full": (weights, 2 * len(shapes))}
+    return {
+        "LoRA r=8": (adapter_size(card, TASK, LoraSettings(rank=8)).trainable, 2 * len(shapes)),
+        "full": (weights, 2 * len(shapes)),
+    }
 
 
 def state(numbers: int, tensors: int) -> dict[str, torch.Tensor]:
@@ -63,7 +67,13 @@ def main() -> None:
                 written = write_state(file, made, {})
                 took = [seconds_of(lambda made=made: write_state(file, made, {})), seconds_of(lambda: read_state(file))]
                 lines.append(
-                    [name, strategy, f"{written / 1e6:,.1f}", *took, "every evaluation" if written <= LIGHT_BYTES else "as time allows"]
+                    [
+                        name,
+                        strategy,
+                        f"{written / 1e6:,.1f}",
+                        *took,
+                        "every evaluation" if written <= LIGHT_BYTES else "as time allows",
+                    ]
                 )
     table = markdown_table(["Model", "Trained", "MB", "Save, s", "Read, s", "Saved after"], lines)
     text = f"{table}\n\nMedian and longest of {TIMES}, with the wait for the disk. {machine()}."

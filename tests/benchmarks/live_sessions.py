@@ -1,11 +1,14 @@
 """How much do people who watch the Live page slow the training down, and how fresh is their page?
 
-``python tests/benchmarks/live_sessions.py [--before TREE]`` trains a model in a workspace of its own and opens ``--sessions`` sessions on its Live
-page: websockets that request the page and its refreshes as a browser does but draw nothing, so that only the server is measured. With
-``--before``, a server of another source tree, which must know the same workspace format, alternates with this one.
+``python tests/benchmarks/live_sessions.py [--before TREE]`` trains a model in a workspace of its own and opens
+``--sessions`` sessions on its Live
+page: websockets that request the page and its refreshes as a browser does but draw nothing, so that only the server is
+measured. With ``--before``, a server of another source tree, which must know the same workspace format, alternates with
+this one.
 
-A round is a window without sessions, then one with sessions for each server. The training speed with sessions, in steps per second, is compared
-with the windows without sessions before and after it. Printed are medians over the rounds, with the lowest and highest.
+A round is a window without sessions, then one with sessions for each server. The training speed with sessions, in steps
+per second, is compared with the windows without sessions before and after it. Printed are medians over the rounds, with
+the lowest and highest.
 """
 
 import argparse
@@ -65,7 +68,9 @@ class Session:
     async def watch(self) -> None:
         """Watches the page until cancelled."""
         address = f"ws://127.0.0.1:{self.port}/_stcore/stream"
-        async with websockets.connect(address, subprotocols=["streamlit"], max_size=None, ping_interval=None) as self.wire:
+        async with websockets.connect(
+            address, subprotocols=["streamlit"], max_size=None, ping_interval=None
+        ) as self.wire:
             await self.ask()
             async for message in self.wire:
                 self.received += len(message)
@@ -129,7 +134,11 @@ def queue(home: Path, others: int, trainings: int) -> tuple[str, list[str]]:
         model="tabicl-mini-1",
         train=TrainSettings(steps=1_000_000, eval_every=20, patience=0, context_rows=200),
     )
-    runs = [run for run in SweepSettings(run=settings, ranks=tuple(range(1, others + 1)), seeds=(0,)).expand() if run.strategy == "peft"]
+    runs = [
+        run
+        for run in SweepSettings(run=settings, ranks=tuple(range(1, others + 1)), seeds=(0,)).expand()
+        if run.strategy == "peft"
+    ]
     sweep, ids = store.add_sweep([*runs[:others], *(replace(long, seed=seed) for seed in range(trainings))], "watched")
     for run_id in ids[:-trainings]:
         run = seeding.FakeRun(store, store.run(run_id).settings, run_id)
@@ -223,7 +232,9 @@ def main() -> None:
         ensure_worker(home)
         stack.callback(end, store)
         ports = {name: (options.port + place, tree) for place, (name, tree) in enumerate(trees.items())}
-        servers = {name: (port, stack.enter_context(served(home, port, tree=tree))) for name, (port, tree) in ports.items()}
+        servers = {
+            name: (port, stack.enter_context(served(home, port, tree=tree))) for name, (port, tree) in ports.items()
+        }
         deadline = time.monotonic() + 120
         while not all(store.last(run_id, "StepDone") for run_id in trainings):
             assert time.monotonic() < deadline, "the training did not start"
@@ -247,7 +258,10 @@ def report(options: argparse.Namespace, found: list[dict[str, float | str]]) -> 
         middle, cost = rounds.median(numeric_only=True), 1 - rounds["share"]
         holds = "holds" if cost.median() <= MOST_COST and middle["interval"] < MOST_SECONDS else "DOES NOT HOLD"
         spread = f"rounds {cost.min():.0%} to {cost.max():.0%}"
-        print(f"{name}, {options.sessions} sessions: training costs {cost.median():.0%} ({spread}), {told(middle)}: {holds}")
+        print(
+            f"{name}, {options.sessions} sessions: training costs {cost.median():.0%} ({spread}), {told(middle)}: "
+            f"{holds}"
+        )
 
 
 if __name__ == "__main__":

@@ -1,20 +1,25 @@
-"""Does LoRA, with rank and rate chosen on validation, beat zero-shot on rows that neither has seen? TabICL mini on nine real tables.
+"""Does LoRA, with rank and rate chosen on validation, beat zero-shot on rows that neither has seen? TabICL mini on nine
+real tables.
 
-``python tests/benchmarks/lora_against_zero_shot.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. The
-tables are ``ADAPTATION`` of ``real_tables.py``, which says what to install. Runs that are already in the file are not repeated.
+``python tests/benchmarks/lora_against_zero_shot.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into
+the documentation. The tables are ``ADAPTATION`` of ``real_tables.py``, which says what to install. Runs that are
+already in the file are not repeated.
 
-Test rows (3 in 10, at most 2,000) are split off once per table and used only for the final score. The seed changes everything else: the
-validation rows, the context rows, the adapter's start and the episodes. Under one seed zero-shot and LoRA share these. Test rows are predicted
+Test rows (3 in 10, at most 2,000) are split off once per table and used only for the final score. The seed changes
+everything else: the validation rows, the context rows, the adapter's start and the episodes. Under one seed zero-shot
+and LoRA share these. Test rows are predicted
 as every pipeline predicts: with that many context rows, drawn from training and validation rows.
 
-1. Under seed 0 every rank is trained at every rate. The lowest validation log-loss wins; zero-shot is a candidate like the others.
+1. Under seed 0 every rank is trained at every rate. The lowest validation log-loss wins; zero-shot is a candidate like
+   the others.
 2. The winner is trained under the other seeds too. Only the step is chosen there, by each run's own validation rows.
-3. The gain on test is the mean over the seeds, seed 0 included, because no test row took part in the choice. ``± seeds`` is the 95 % interval
-   (Student's t) of the paired differences over the seeds, for this choice and these test rows. ``± rows`` is the interval of the paired
-   differences over the test rows, each a mean over the seeds: what other test rows of the same table would change.
+3. The gain on test is the mean over the seeds, seed 0 included, because no test row took part in the choice. ``±
+   seeds`` is the 95 % interval (Student's t) of the paired differences over the seeds, for this choice and these test
+   rows. ``± rows`` is the interval of the paired differences over the test rows, each a mean over the seeds: what other
+   test rows of the same table would change.
 
-Logistic regression and gradient boosting are trained on the same training rows: all of them, as LoRA is, while zero-shot uses only its
-context rows.
+Logistic regression and gradient boosting are trained on the same training rows: all of them, as LoRA is, while
+zero-shot uses only its context rows.
 """
 
 import dataclasses
@@ -65,7 +70,12 @@ class Rows:
         x, y = table.load()
         test = min(TEST_ROWS, round(TEST_SHARE * len(y)))
         x, x_test, y, y_test = train_test_split(x, y, test_size=test, random_state=0, stratify=y)
-        return cls(x.reset_index(drop=True), y.reset_index(drop=True), x_test.reset_index(drop=True), y_test.reset_index(drop=True))
+        return cls(
+            x.reset_index(drop=True),
+            y.reset_index(drop=True),
+            x_test.reset_index(drop=True),
+            y_test.reset_index(drop=True),
+        )
 
 
 def true_class_losses(p_NK: NDArray[np.float64], classes: NDArray[Any], y: pd.Series) -> list[float]:
@@ -77,11 +87,17 @@ def true_class_losses(p_NK: NDArray[np.float64], classes: NDArray[Any], y: pd.Se
 def tuned(rows: Rows, knobs: dict[str, Any], seed: int, rank: int, rate: float) -> dict[str, Any]:
     """One run: LoRA, or zero-shot if ``rank`` is 0."""
     shown = {"seed": seed, "device": "cpu", "predict_context_rows": knobs["context_rows"]}
-    strategy, params = ("peft", {**shown, **knobs, "learning_rate": rate, "peft_config": {"r": rank}}) if rank else ("inference", shown)
+    strategy, params = (
+        ("peft", {**shown, **knobs, "learning_rate": rate, "peft_config": {"r": rank}})
+        if rank
+        else ("inference", shown)
+    )
     pipeline = TabularPipeline("tabicl-mini", strategy, params)
     settings = pipeline.settings()
     train = dataclasses.replace(settings.train, validation_rows=knobs["validation_rows"])
-    pipeline._fit(rows.x, rows.y, dataclasses.replace(settings, train=train), withhold=True)  # zero-shot uses the same validation rows
+    pipeline._fit(
+        rows.x, rows.y, dataclasses.replace(settings, train=train), withhold=True
+    )  # zero-shot uses the same validation rows
     result, p_NK = pipeline.result, pipeline.predict_proba(rows.x_test)
     return {
         "context": result.context_sha256[:12],
@@ -116,7 +132,8 @@ def classic(rows: Rows, knobs: dict[str, Any], seed: int, name: str) -> dict[str
     else:
         ordinal = OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-1)
         model = make_pipeline(
-            make_column_transformer(("passthrough", numbers), (ordinal, other)), HistGradientBoostingClassifier(random_state=0)
+            make_column_transformer(("passthrough", numbers), (ordinal, other)),
+            HistGradientBoostingClassifier(random_state=0),
         )
     model.fit(rows.x.iloc[train], rows.y.iloc[train])
     p_NK = model.predict_proba(rows.x_test)
@@ -142,17 +159,25 @@ class Runs(Kept):
 
         def make() -> dict[str, Any]:
             rows = rows_of(table)
-            run = tuned(rows, self.knobs, seed, rank, rate) if model == "tabicl-mini" else classic(rows, self.knobs, seed, model)
+            run = (
+                tuned(rows, self.knobs, seed, rank, rate)
+                if model == "tabicl-mini"
+                else classic(rows, self.knobs, seed, model)
+            )
             run["test"]["log_loss"] = float(np.mean(run["losses"]))
             return run
 
-        return self.get(make, table=table.name, model=model, seed=seed, rank=rank, rate=rate, knobs=self.knobs, weights=WEIGHTS)
+        return self.get(
+            make, table=table.name, model=model, seed=seed, rank=rank, rate=rate, knobs=self.knobs, weights=WEIGHTS
+        )
 
 
 def chosen(runs: Runs, table: RealTable) -> tuple[int, float]:
     """Rank and rate with the lowest validation log-loss under the first seed; rank 0 is zero-shot, which wins a tie."""
     candidates = [(0, 0.0), *((rank, rate) for rank in RANKS for rate in RATES)]
-    return min(candidates, key=lambda candidate: runs.of(table, "tabicl-mini", SEEDS[0], *candidate)["validation"]["log_loss"])
+    return min(
+        candidates, key=lambda candidate: runs.of(table, "tabicl-mini", SEEDS[0], *candidate)["validation"]["log_loss"]
+    )
 
 
 def half_width(differences: NDArray[np.float64]) -> float:
@@ -168,12 +193,24 @@ def line(runs: Runs, table: RealTable) -> Iterator[tuple[str, list[str]]]:
     assert [run["context"] for run in zero] == [run["context"] for run in lora]
     classics = [[runs.of(table, name, seed) for seed in SEEDS] for name in CLASSICS]
     rows = sum(len(y) for y in (rows_of(table).y, rows_of(table).y_test))
-    over_rows = half_width(np.mean([run["losses"] for run in zero], axis=0) - np.mean([run["losses"] for run in lora], axis=0))
+    over_rows = half_width(
+        np.mean([run["losses"] for run in zero], axis=0) - np.mean([run["losses"] for run in lora], axis=0)
+    )
     for score, sign in SCORES.items():
         means = [float(np.mean([run["test"][score] for run in group])) for group in (zero, lora, *classics)]
-        gains = np.array([sign * (new["test"][score] - old["test"][score]) for new, old in zip(lora, zero, strict=True)])
-        verdict = "better" if gains.mean() > half_width(gains) else "worse" if -gains.mean() > half_width(gains) else "no difference"
-        intervals = f"{gains.mean():+.4f} ± {half_width(gains):.4f}" + (f" ± {over_rows:.4f}" if score == "log_loss" else "")
+        gains = np.array(
+            [sign * (new["test"][score] - old["test"][score]) for new, old in zip(lora, zero, strict=True)]
+        )
+        verdict = (
+            "better"
+            if gains.mean() > half_width(gains)
+            else "worse"
+            if -gains.mean() > half_width(gains)
+            else "no difference"
+        )
+        intervals = f"{gains.mean():+.4f} ± {half_width(gains):.4f}" + (
+            f" ± {over_rows:.4f}" if score == "log_loss" else ""
+        )
         choice = f"r={rank}, {rate:g}" if rank else "zero-shot"
         yield (
             score,

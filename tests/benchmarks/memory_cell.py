@@ -1,6 +1,8 @@
-"""Measures the memory of one training with the product's own ``fit``, in this process: a cell of ``training_memory.py``.
+"""Measures the memory of one training with the product's own ``fit``, in this process: a cell of
+``training_memory.py``.
 
-In: a cell as JSON. Out: one line of JSON with bytes and seconds. Tables and weights are noise, since memory does not depend on them.
+In: a cell as JSON. Out: one line of JSON with bytes and seconds. Tables and weights are noise, since memory does not
+depend on them.
 """
 
 import json
@@ -46,7 +48,9 @@ def settings_of(cell: dict[str, Any]) -> RunSettings:
     }
     if cell["targets"] is None:
         return read_params(cell["model"], "base-ft", params, "classification")
-    return read_params(cell["model"], "peft", {**params, "peft_config": {"r": 8, "target_modules": cell["targets"]}}, "classification")
+    return read_params(
+        cell["model"], "peft", {**params, "peft_config": {"r": 8, "target_modules": cell["targets"]}}, "classification"
+    )
 
 
 class Counted:
@@ -106,7 +110,9 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
     events, counted = list[tuple[float, Event]](), Counted(cell["steps"]) if cell["count"] else None
     with tempfile.TemporaryDirectory() as folder:
         shared = Path(folder) if cell["cached_prefix"] else None
-        result, meter = trained(settings, cell["rows"], cell["features"], lambda event: events.append((time.process_time(), event)), shared)
+        result, meter = trained(
+            settings, cell["rows"], cell["features"], lambda event: events.append((time.process_time(), event)), shared
+        )
     if counted:
         return {"kept": counted.kept_bytes, "step_peak": counted.peak_bytes}
     phases = {event.phase: event for _, event in events if isinstance(event, PhaseDone)}

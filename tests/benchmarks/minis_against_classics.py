@@ -1,22 +1,25 @@
 """Are the models in the box better than classic methods on real tables, without any training?
 
-``python tests/benchmarks/minis_against_classics.py --cache scores.json`` prints Markdown; with ``--write`` it goes into the documentation, and
-the scores table by table into ``minis_against_classics.csv`` here. The tables are those of ``real_tables.py``, which says what to install.
-Two lists are of tables on which the minis were looked at while they were made, one, "unseen", is not; what the first flatter is printed.
+``python tests/benchmarks/minis_against_classics.py --cache scores.json`` prints Markdown; with ``--write`` it goes into
+the documentation, and the scores table by table into ``minis_against_classics.csv`` here. The tables are those of
+``real_tables.py``, which says what to install. Two lists are of tables on which the minis were looked at while they
+were made, one, "unseen", is not; what the first flatter is printed.
 
-Tables of 1,000 to 10,000 rows are lists of their own, ``--lists larger "larger numbers"``: of one split, with at most 4,096 rows given and
-2,048 asked. There the classics are the product's own linear model and boosting and a forest, and with ``--lora`` the models after LoRA of
-rank 8 come in; scores go into ``larger_tables.csv``. ``choices`` and ``choices of numbers`` are compared in the same way; only by them may
-weights be chosen.
+Tables of 1,000 to 10,000 rows are lists of their own, ``--lists larger "larger numbers"``: of one split, with at most
+4,096 rows given and 2,048 asked. There the classics are the product's own linear model and boosting and a forest, and
+with ``--lora`` the models after LoRA of rank 8 come in; scores go into ``larger_tables.csv``. ``choices`` and ``choices
+of numbers`` are compared in the same way; only by them may weights be chosen.
 
-In the other lists half of the rows, at most 500, are what ``fit`` of a model's pipeline and of a classic are given; at most 500 of the
-other half are the test; mean of 5 splits, then of the tables. The minis are pipelines with the strategy "inference", as users call them: they are shown all rows
-that they are given, which is checked. Classics get the features as the product encodes them (categories as ordinals); logistic regression,
-ridge and kNN get one-hot categories and scaled numbers. For the log-loss every probability is held to at least 0.001, whosever it is: a
-forest or kNN that says 0 and errs would have a loss without end.
+In the other lists half of the rows, at most 500, are what ``fit`` of a model's pipeline and of a classic are given; at
+most 500 of the other half are the test; mean of 5 splits, then of the tables. The minis are pipelines with the strategy
+"inference", as users call them: they are shown all rows that they are given, which is checked. Classics get the
+features as the product encodes them (categories as ordinals); logistic regression, ridge and kNN get one-hot categories
+and scaled numbers. For the log-loss every probability is held to at least 0.001, whosever it is: a forest or kNN that
+says 0 and errs would have a loss without end.
 
-The cache keeps every score by table and model (a model's key has the hash of its weights), so that a second call costs what is new in it.
-Delete the file when the code that predicts has changed. Shape letters: C context rows, Q query rows, F features, K classes.
+The cache keeps every score by table and model (a model's key has the hash of its weights), so that a second call costs
+what is new in it. Delete the file when the code that predicts has changed. Shape letters: C context rows, Q query rows,
+F features, K classes.
 """
 
 import argparse
@@ -34,7 +37,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from published import markdown_table, write_block
-from real_tables import CHOICES, CHOICES_MEASURED, CHOICES_NUMBERS, CLASSIFICATION, LARGER, LARGER_NUMBERS, REGRESSION, UNSEEN, RealTable
+from real_tables import (
+    CHOICES,
+    CHOICES_MEASURED,
+    CHOICES_NUMBERS,
+    CLASSIFICATION,
+    LARGER,
+    LARGER_NUMBERS,
+    REGRESSION,
+    UNSEEN,
+    RealTable,
+)
 from scipy import stats
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
@@ -96,26 +109,42 @@ class Contest:
 
 
 def sample(table: RealTable, seed: int, rows: tuple[int, int], *, classes: bool) -> Sample:
-    """Draws at most so many context and query rows and encodes; with classes both halves are stratified, and every class is in the context."""
+    """Draws at most so many context and query rows and encodes; with classes both halves are stratified, and every
+    class is in the context.
+    """
     x, target = table.load()
     kinds = {name: column_kind(x[name]) for name in x.columns}
     y = np.unique(target, return_inverse=True)[1] if classes else target.to_numpy(float)
     groups, rng = (y if classes else np.zeros(len(y), int)), np.random.default_rng(seed)
     halves = train_test_split(np.arange(len(y)), test_size=0.5, random_state=seed, stratify=groups)
-    context, query = (half[sample_rows(groups[half].astype(str), most, rng)] for half, most in zip(halves, rows, strict=True))
+    context, query = (
+        half[sample_rows(groups[half].astype(str), most, rng)] for half, most in zip(halves, rows, strict=True)
+    )
     shown, asked = x.iloc[context], x.iloc[query]
     encoder = FeatureEncoder.fit(shown, kinds, None)
-    return Sample(shown, asked, encoder.transform(shown), y[context], encoder.transform(asked), y[query], len(encoder.categories))
+    return Sample(
+        shown, asked, encoder.transform(shown), y[context], encoder.transform(asked), y[query], len(encoder.categories)
+    )
 
 
 def catalogue_model(name: str, task: Task, checkpoint: Path | None, views: int, *, lora: bool = False) -> Predict:
-    """A model of the catalogue, with its own weights or others, as users call it; after LoRA it is shown its own training rows."""
-    params = {"device": "cpu", "views": views} | ({"checkpoint": str(checkpoint)} if checkpoint else {}) | (LORA if lora else {})
+    """A model of the catalogue, with its own weights or others, as users call it; after LoRA it is shown its own
+    training rows.
+    """
+    params = (
+        {"device": "cpu", "views": views}
+        | ({"checkpoint": str(checkpoint)} if checkpoint else {})
+        | (LORA if lora else {})
+    )
 
     def predict(drawn: Sample) -> Array:
-        pipeline = TabularPipeline(name, "peft" if lora else "inference", params, task=task).fit(drawn.context, drawn.y_C)
+        pipeline = TabularPipeline(name, "peft" if lora else "inference", params, task=task).fit(
+            drawn.context, drawn.y_C
+        )
         if not lora and len(pipeline.context_rows_) != len(drawn.y_C):
-            raise ValueError(f"{name} is shown {len(pipeline.context_rows_)} of {len(drawn.y_C)} rows; the classics are given all.")
+            raise ValueError(
+                f"{name} is shown {len(pipeline.context_rows_)} of {len(drawn.y_C)} rows; the classics are given all."
+            )
         return pipeline.predict_proba(drawn.query) if task == "classification" else pipeline.predict(drawn.query)
 
     return predict
@@ -127,7 +156,9 @@ def scaled(estimator: Any) -> Callable[[int], Any]:
     def make(categories: int) -> Any:
         one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
         numbers = make_pipeline(SimpleImputer(), StandardScaler())
-        split = make_column_transformer((one_hot, list(range(categories))), (numbers, lambda x_NF: list(range(categories, x_NF.shape[1]))))
+        split = make_column_transformer(
+            (one_hot, list(range(categories))), (numbers, lambda x_NF: list(range(categories, x_NF.shape[1])))
+        )
         return make_pipeline(split, estimator)
 
     return make
@@ -136,7 +167,11 @@ def scaled(estimator: Any) -> Callable[[int], Any]:
 def score_classes(y_Q: Array, p_QK: Array) -> Scores:
     held_QK = np.maximum(p_QK, LEAST)
     auc, loss, accuracy = METRICS["roc_auc"], METRICS["log_loss"], METRICS["accuracy"]
-    return {"ROC AUC": auc.function(y_Q, p_QK), "log-loss": loss.function(y_Q, held_QK), "accuracy": accuracy.function(y_Q, p_QK)}
+    return {
+        "ROC AUC": auc.function(y_Q, p_QK),
+        "log-loss": loss.function(y_Q, held_QK),
+        "accuracy": accuracy.function(y_Q, p_QK),
+    }
 
 
 def score_numbers(y_Q: Array, predicted_Q: Array) -> Scores:
@@ -176,7 +211,9 @@ class OwnReference:
 
     def fit(self, x_CF: Array, y_C: Array) -> "OwnReference":
         classes = int(y_C.max()) + 1 if self._classes else 0
-        self.predict = self.predict_proba = fit_reference(x_NF=x_CF, y_N=y_C, classes=classes, **self._arguments).predict
+        self.predict = self.predict_proba = fit_reference(
+            x_NF=x_CF, y_N=y_C, classes=classes, **self._arguments
+        ).predict
         return self
 
 
@@ -198,7 +235,9 @@ class Listed:
 
     @property
     def classics(self) -> dict[str, Callable[[int], Any]]:
-        """Of thousands of rows, a forest and those that the product itself compares with, whose one setting is chosen inside the context."""
+        """Of thousands of rows, a forest and those that the product itself compares with, whose one setting is chosen
+        inside the context.
+        """
         classics, classes = dict(CONTESTS[self.task].classics), self.task == "classification"
         if self.splits > 1:
             return classics
@@ -236,14 +275,24 @@ def opened(listed: Listed, asked: list[str], *, lora: bool) -> dict[str, Predict
             title = f"{name} ({path.stem})" if checkpoint else name
             for views, tuned in itertools.product(listed.views, (False, True) if lora else (False,)):
                 said = f"{title}{', LoRA' if tuned else ''}, {views} view{'s' if views > 1 else ''}"
-                models[f"{said} @{source.sha256[:8]}"] = catalogue_model(name, task, path if checkpoint else None, views, lora=tuned)
+                models[f"{said} @{source.sha256[:8]}"] = catalogue_model(
+                    name, task, path if checkpoint else None, views, lora=tuned
+                )
     return models
 
 
 def compare(
-    name: str, asked: list[str], only: list[str] | None, known: dict[str, dict[str, Scores]], save: Callable[[], None], *, lora: bool
+    name: str,
+    asked: list[str],
+    only: list[str] | None,
+    known: dict[str, dict[str, Scores]],
+    save: Callable[[], None],
+    *,
+    lora: bool,
 ) -> pd.DataFrame:
-    """Mean scores over the splits, one row a table and model; the end of a key, the hash, is left out of the model's name."""
+    """Mean scores over the splits, one row a table and model; the end of a key, the hash, is left out of the model's
+    name.
+    """
     listed = LISTS[name]
     contest, models = CONTESTS[listed.task], opened(listed, asked, lora=lora)
     classics = listed.classics
@@ -253,15 +302,24 @@ def compare(
             continue
         scores = known.setdefault(table.name, {})
         new = [key for key in keys if key not in scores]
-        samples = [sample(table, seed, listed.rows, classes=contest.classes) for seed in range(listed.splits)] if new else []
+        samples = (
+            [sample(table, seed, listed.rows, classes=contest.classes) for seed in range(listed.splits)] if new else []
+        )
         for key in new:
             make, model = classics.get(key), models.get(key)
             predictions = [model(s) if model else estimator_of(contest, make, s) for s in samples]
-            splits = pd.DataFrame([contest.score(s.y_Q, predicted) for s, predicted in zip(samples, predictions, strict=True)])
+            splits = pd.DataFrame(
+                [contest.score(s.y_Q, predicted) for s, predicted in zip(samples, predictions, strict=True)]
+            )
             scores[key] = splits.mean().to_dict()
         if new:
             save()
-            print(table.name, {key: round(next(iter(scores[key].values())), 4) for key in keys}, file=sys.stderr, flush=True)
+            print(
+                table.name,
+                {key: round(next(iter(scores[key].values())), 4) for key in keys},
+                file=sys.stderr,
+                flush=True,
+            )
         rows += [{"table": table.name, "model": key.partition(" @")[0], **scores[key]} for key in keys]
     return pd.DataFrame(rows)
 
@@ -276,10 +334,14 @@ def summary(scores: pd.DataFrame) -> str:
 
 
 def standing(frames: Mapping[str, pd.DataFrame]) -> str:
-    """Of tables of thousands of rows: the mean score of each model, and on how many tables it is better than a linear model and boosting."""
+    """Of tables of thousands of rows: the mean score of each model, and on how many tables it is better than a linear
+    model and boosting.
+    """
     columns: dict[str, dict[str, str]] = {}
     for name, frame in frames.items():
-        score, sign, linear = ("log-loss", -1, "logistic regression") if LISTS[name].task == "classification" else ("R2", 1, "ridge")
+        score, sign, linear = (
+            ("log-loss", -1, "logistic regression") if LISTS[name].task == "classification" else ("R2", 1, "ridge")
+        )
         wide = sign * frame.pivot(index="table", columns="model", values=score)[frame["model"].unique()]
         means = columns.setdefault(f"{score}, mean of {len(wide)} tables", {})
         counts = [columns.setdefault(f"better than {other}", {}) for other in (linear, f"boosting ({score})")]
@@ -293,9 +355,11 @@ def standing(frames: Mapping[str, pd.DataFrame]) -> str:
 
 
 def flattered(known: pd.DataFrame, unseen: pd.DataFrame) -> str:
-    """Each mini's ROC AUC less that of two classics: on the tables that were looked at, on the others, and by how much less there.
+    """Each mini's ROC AUC less that of two classics: on the tables that were looked at, on the others, and by how much
+    less there.
 
-    Means over the tables; ± is half of the 95 % interval (Welch's t) of the difference of two such means, tables being the sample.
+    Means over the tables; ± is half of the 95 % interval (Welch's t) of the difference of two such means, tables being
+    the sample.
     """
     wide = [frame.pivot(index="table", columns="model", values="ROC AUC") for frame in (known, unseen)]
     rows, lists = [], [f"{len(wide[0])} tables", f"{len(wide[1])} unseen tables"]
@@ -314,7 +378,11 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, required=True, help="JSON file of scores; made if it does not exist")
     parser.add_argument("--lists", nargs="+", choices=LISTS, default=list(FIRST))
     parser.add_argument(
-        "--minis", nargs="*", default=in_the_box, metavar="NAME[=WEIGHTS]", help="models of the catalogue; those in the box"
+        "--minis",
+        nargs="*",
+        default=in_the_box,
+        metavar="NAME[=WEIGHTS]",
+        help="models of the catalogue; those in the box",
     )
     parser.add_argument("--tables", nargs="+", help="only these")
     parser.add_argument("--lora", action="store_true", help="the models after LoRA of rank 8, too")
@@ -335,12 +403,18 @@ def main() -> None:
     if {"classification", "unseen"} <= frames.keys():
         texts["unseen"] += f"\n\n{flattered(frames['classification'], frames['unseen'])}"
     print("\n\n".join(f"{name.capitalize()}:\n\n{text}" for name, text in texts.items()))
-    every = pd.concat([frame.assign(list=name) for name, frame in frames.items()]).set_index(["list", "table", "model"]).round(4)
+    every = (
+        pd.concat([frame.assign(list=name) for name, frame in frames.items()])
+        .set_index(["list", "table", "model"])
+        .round(4)
+    )
     if arguments.write and not set(arguments.lists) & set(FIRST):
         write_block("larger-tables", standing(frames))
         every.to_csv(Path(__file__).with_name("larger_tables.csv"))
     elif arguments.write:
-        write_block("minis", "\n\n".join(f"{name.capitalize()}:\n\n{texts[name]}" for name in ("classification", "regression")))
+        write_block(
+            "minis", "\n\n".join(f"{name.capitalize()}:\n\n{texts[name]}" for name in ("classification", "regression"))
+        )
         write_block("minis-unseen", texts["unseen"])
         every.to_csv(Path(__file__).with_suffix(".csv"))
 

@@ -17,4 +17,7 @@ def processor() -> str:
 def machine() -> str:
     """For example ``Intel Xeon, 2 cores, 1 thread, torch 2.9.1, load 0.1``."""
     cores, threads, load = os.cpu_count(), torch.get_num_threads(), os.getloadavg()[0]
-    return f"{processor()}, {cores} cores, {threads} thread{'s' * (threads != 1)}, torch {torch.__version__}, load {load:.1f}"
+    return (
+        f"{processor()}, {cores} cores, {threads} thread{'s' * (threads != 1)}, torch {torch.__version__}, load "
+        f"{load:.1f}"
+    )

@@ -1,14 +1,15 @@
 """Does the product claim a gain when there is none? Sweeps on real tables with shuffled labels.
 
-``python tests/benchmarks/null_claims.py --results null_claims.jsonl --design group`` continues where the file ends, and prints the number of sweeps
-of each design and how many of them claim a gain. The tables are those of ``real_tables.py``, which says what to install, with at most 400 rows
-each and shuffled labels, so that nothing can be learnt. LoRA with ``tabicl-mini-1``, chosen and ranked by ROC AUC and by accuracy (log-loss can
-really improve here, by becoming less certain). Everything is the product's own code except the check that an adapter package opens in a fresh
+``python tests/benchmarks/null_claims.py --results null_claims.jsonl --design group`` continues where the file ends, and
+prints the number of sweeps of each design and how many of them claim a gain. The tables are those of
+``real_tables.py``, which says what to install, with at most 400 rows each and shuffled labels, so that nothing can be
+learnt. LoRA with ``tabicl-mini-1``, chosen and ranked by ROC AUC and by accuracy (log-loss can really improve here, by
+becoming less certain). Everything is the product's own code except the check that an adapter package opens in a fresh
 process, which does not affect scores.
 
-Designs: ``random``, ranks 2, 4 and 8; ``wide``, 30 configurations; ``seeds``, the ranks under three seeds; ``group``, similar rows belong to one
-customer, who has one label, and the split is by customer; ``time``, similar rows follow each other, the labels come in runs, and the split is
-by time.
+Designs: ``random``, ranks 2, 4 and 8; ``wide``, 30 configurations; ``seeds``, the ranks under three seeds; ``group``,
+similar rows belong to one customer, who has one label, and the split is by customer; ``time``, similar rows follow each
+other, the labels come in runs, and the split is by time.
 """
 
 import argparse
@@ -55,7 +56,9 @@ def shuffled(table: RealTable, design: str) -> bytes:
     rows = np.sort(sample_rows(target.astype(str).to_numpy(), ROWS, rng))
     frame, label_N = x.iloc[rows].reset_index(drop=True), rng.permutation(target.iloc[rows].astype(str))
     if design in ("group", "time"):
-        frame = frame.sort_values(list(frame.columns), kind="stable", key=lambda column: column.rank()).reset_index(drop=True)
+        frame = frame.sort_values(list(frame.columns), kind="stable", key=lambda column: column.rank()).reset_index(
+            drop=True
+        )
         first_N = np.arange(len(frame)) % CUSTOMER == 0 if design == "group" else rng.random(len(frame)) < 1 / RUN
         unit_N = np.cumsum(first_N)
         label_N = label_N[unit_N]
@@ -68,7 +71,10 @@ def shuffled(table: RealTable, design: str) -> bytes:
 
 def sweep(home: Path, table: RealTable, design: str, metric: str) -> dict[str, object]:
     """Runs one sweep and returns the product's claim about it."""
-    dataset, train = add_dataset(home, shuffled(table, design), f"{table.name}.csv"), dataclasses.replace(TRAIN, selection_metric=metric)
+    dataset, train = (
+        add_dataset(home, shuffled(table, design), f"{table.name}.csv"),
+        dataclasses.replace(TRAIN, selection_metric=metric),
+    )
     split = {"split_by": design, "split_column": design} if design in ("group", "time") else {}
     run = RunSettings(dataset=dataset.id, target="shuffled_target", model="tabicl-mini-1", train=train, **split)
     settings = SweepSettings(run=run, **DESIGNS[design], full_fine_tuning=False).expand()
@@ -100,7 +106,9 @@ def sweep(home: Path, table: RealTable, design: str, metric: str) -> dict[str, o
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--results", type=Path, required=True, help="one line per sweep; sweeps in it are not run again")
+    parser.add_argument(
+        "--results", type=Path, required=True, help="one line per sweep; sweeps in it are not run again"
+    )
     parser.add_argument("--design", choices=DESIGNS, action="append", help="designs to run (default: all)")
     asked = parser.parse_args()
     torch.set_num_threads(1)

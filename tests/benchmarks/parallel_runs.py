@@ -2,13 +2,14 @@
 
 ``python tests/benchmarks/parallel_runs.py`` prints Markdown; with ``--write`` it goes into the documentation.
 
-One sweep (zero-shot, full fine-tuning, LoRA of r = 2, 4, 8, 16) on scikit-learn's breast cancer (569 x 30) with TabICL mini, by ``loralab
-sweep`` with its own worker in a fresh workspace, for each division of the cores into runs at once and threads per run. The divisions alternate,
-round by round. Wall seconds are what a person waits; CPU seconds are of all processes. Times, memory and scores are compared, round by round, with
-the same run alone on one thread: the median ratio, and the largest difference of a score. On a busy machine several processes get more time
-than one, so wall seconds favour several runs there. The second table does not depend on that: for a training step it has the seconds that the
-first thread computes, which nothing can shorten, and those of all threads. "Waited" is the share of time in which a thread was ready but had no
-core, as the kernel counts it for the whole machine (/proc/pressure/cpu).
+One sweep (zero-shot, full fine-tuning, LoRA of r = 2, 4, 8, 16) on scikit-learn's breast cancer (569 x 30) with TabICL
+mini, by ``loralab sweep`` with its own worker in a fresh workspace, for each division of the cores into runs at once
+and threads per run. The divisions alternate, round by round. Wall seconds are what a person waits; CPU seconds are of
+all processes. Times, memory and scores are compared, round by round, with the same run alone on one thread: the median
+ratio, and the largest difference of a score. On a busy machine several processes get more time than one, so wall
+seconds favour several runs there. The second table does not depend on that: for a training step it has the seconds that
+the first thread computes, which nothing can shorten, and those of all threads. "Waited" is the share of time in which a
+thread was ready but had no core, as the kernel counts it for the whole machine (/proc/pressure/cpu).
 """
 
 import argparse
@@ -66,7 +67,9 @@ def steps(home: Path, cores: int) -> str:
                 done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
             seconds[threads] = first, every = tuple(map(float, done.stdout.split()))
             most = f"{seconds[1][0] / first:.2f}"
-            rows.append([title, str(threads), f"{first:.3f}", f"{every:.3f}", most, f"{threads * first / seconds[1][0]:.2f}"])
+            rows.append(
+                [title, str(threads), f"{first:.3f}", f"{every:.3f}", most, f"{threads * first / seconds[1][0]:.2f}"]
+            )
     head = [
         "step",
         "threads",
@@ -85,8 +88,33 @@ def waited_seconds() -> float:
 
 def sweep(table: Path, home: Path, way: tuple[int, int], asked: argparse.Namespace) -> dict[str, Any]:
     """The seconds of a sweep, and its runs by name."""
-    settings = ["--model", asked.model, "--device", "cpu", "--steps", asked.steps, "--patience", 0, "--no-references", "--ranks", *RANKS]
-    command = [sys.executable, "-m", "tabtune_core", "sweep", table, "--target", "target", *settings, "--home", home, "--format", "csv"]
+    settings = [
+        "--model",
+        asked.model,
+        "--device",
+        "cpu",
+        "--steps",
+        asked.steps,
+        "--patience",
+        0,
+        "--no-references",
+        "--ranks",
+        *RANKS,
+    ]
+    command = [
+        sys.executable,
+        "-m",
+        "tabtune_core",
+        "sweep",
+        table,
+        "--target",
+        "target",
+        *settings,
+        "--home",
+        home,
+        "--format",
+        "csv",
+    ]
     environment = {name: value for name, value in os.environ.items() if not name.endswith("NUM_THREADS")}
     environment |= {"PYTHONPATH": str(ROOT), "TABTUNE_WORKER": f"--parallel {way[0]} --threads {way[1]}"}
     before, began = waited_seconds(), time.perf_counter()
@@ -126,7 +154,9 @@ def report(turns: list[dict[tuple[int, int], dict[str, Any]]], asked: argparse.N
     rows = []
     for way in turns[0]:
         middle = {name: statistics.median(turn[way][name] for turn in turns) for name in ("wall", "cpu", "waited")}
-        measured = [ratio(turns, way, column) for column in ("train_seconds", "growth_memory_bytes", "peak_memory_bytes")]
+        measured = [
+            ratio(turns, way, column) for column in ("train_seconds", "growth_memory_bytes", "peak_memory_bytes")
+        ]
         seconds = [f"{middle['wall']:.1f}", f"{middle['cpu']:.1f}"]
         rows.append([f"{way[0]} x {way[1]}", *seconds, *measured, difference(turns, way), f"{middle['waited']:.0%}"])
     head = [
@@ -141,7 +171,8 @@ def report(turns: list[dict[tuple[int, int], dict[str, Any]]], asked: argparse.N
     ]
     runs = len(turns[0][ALONE]["runs"])
     return (
-        f"{markdown_table(head, rows)}\n\n{runs} runs of {asked.steps} steps with {asked.model}; medians of {len(turns)} rounds; training time and"
+        f"{markdown_table(head, rows)}\n\n{runs} runs of {asked.steps} steps with {asked.model}; medians of "
+        f"{len(turns)} rounds; training time and"
         f" memory as a ratio to the same run in 1 x 1, lowest and highest in brackets; {machine()}."
     )
 
@@ -153,7 +184,13 @@ def main() -> None:
     parser.add_argument("--model", default="tabicl-mini-1")
     parser.add_argument("--steps", type=int, default=30, help="steps of each run (default: 30)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--at-once", type=int, nargs="*", default=[1, 2, 4], help="numbers of runs; beyond the cores each has one thread")
+    parser.add_argument(
+        "--at-once",
+        type=int,
+        nargs="*",
+        default=[1, 2, 4],
+        help="numbers of runs; beyond the cores each has one thread",
+    )
     asked = parser.parse_args()
     ways = list(dict.fromkeys([ALONE, *((number, max(1, cores // number)) for number in asked.at_once)]))
     turns = []
@@ -164,7 +201,11 @@ def main() -> None:
             turn = {}
             for way in ways:
                 turn[way] = sweep(table, Path(name) / f"{number}-{way[0]}-{way[1]}", way, asked)
-                print(f"round {number + 1}, {way}: {turn[way]['wall']:.1f} s, CPU {turn[way]['cpu']:.1f} s", file=sys.stderr, flush=True)
+                print(
+                    f"round {number + 1}, {way}: {turn[way]['wall']:.1f} s, CPU {turn[way]['cpu']:.1f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
             turns.append(turn)
         text = f"{report(turns, asked)}\n\n{steps(Path(name) / '0-1-1', cores)}"
     publish("parallel", text, write=asked.write)

@@ -1,8 +1,8 @@
 """Which planted rules does a model recognise in a table without training, compared with classic methods?
 
-``python tests/benchmarks/planted_rules.py`` prints Markdown; with ``--write`` it goes into the documentation. A table has 1,000 context rows, 500
-rows to predict, and 10 columns of random numbers, of which a rule reads one, two or five; mean of 3 draws. For the log-loss, probabilities are
-clipped to at least 0.001. Shape letters: N rows, F features.
+``python tests/benchmarks/planted_rules.py`` prints Markdown; with ``--write`` it goes into the documentation. A table
+has 1,000 context rows, 500 rows to predict, and 10 columns of random numbers, of which a rule reads one, two or five;
+mean of 3 draws. For the log-loss, probabilities are clipped to at least 0.001. Shape letters: N rows, F features.
 """
 
 from collections.abc import Callable
@@ -28,7 +28,9 @@ def _category(rng: np.random.Generator, x_NF: Array) -> Array:
 RULES: dict[str, Callable[[np.random.Generator, Array], Array]] = {
     "a sum of five columns, with noise": lambda rng, x_NF: x_NF[:, :5].sum(1) + 0.5 * rng.normal(size=len(x_NF)),
     "one column above 0.3": lambda rng, x_NF: x_NF[:, 0] - 0.3,
-    "the same, one label in ten wrong": lambda rng, x_NF: (x_NF[:, 0] - 0.3) * rng.choice([-1, 1], len(x_NF), p=[0.1, 0.9]),
+    "the same, one label in ten wrong": lambda rng, x_NF: (
+        (x_NF[:, 0] - 0.3) * rng.choice([-1, 1], len(x_NF), p=[0.1, 0.9])
+    ),
     "inside a circle of two columns": lambda rng, x_NF: 1.4 - (x_NF[:, :2] ** 2).sum(1),
     "20 codes in random order": _category,
     "the sign of a product of two": lambda rng, x_NF: x_NF[:, 0] * x_NF[:, 1],

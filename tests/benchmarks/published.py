@@ -1,4 +1,6 @@
-"""Shared by the benchmarks: their arguments, the runs that they keep, and their block of the documentation, between two comments that name it."""
+"""Shared by the benchmarks: their arguments, the runs that they keep, and their block of the documentation, between two
+comments that name it.
+"""
 
 import argparse
 import json
@@ -66,5 +68,9 @@ class Kept:
             self.known[key] = asked | make()
             with self.path.open("a") as file:
                 file.write(json.dumps(self.known[key]) + "\n")
-            print({name: value for name, value in self.known[key].items() if not isinstance(value, list)}, file=sys.stderr, flush=True)
+            print(
+                {name: value for name, value in self.known[key].items() if not isinstance(value, list)},
+                file=sys.stderr,
+                flush=True,
+            )
         return self.known[key]

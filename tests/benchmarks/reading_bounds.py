@@ -1,7 +1,7 @@
 """Reads odd files and files that are huge once unpacked, each in a process of its own: the result, seconds and memory.
 
-``python tests/benchmarks/reading_bounds.py`` prints Markdown, ``--write`` puts it into the documentation; names choose files. Takes about ten
-minutes.
+``python tests/benchmarks/reading_bounds.py`` prints Markdown, ``--write`` puts it into the documentation; names choose
+files. Takes about ten minutes.
 """
 
 import gzip
@@ -34,7 +34,10 @@ def wide_csv(path: Path) -> Path:
 def wide_numbers(path: Path) -> Path:
     """5,000 rows x 2,000 columns: nine of ten columns are numbers, the others categories."""
     rng = np.random.default_rng(0)
-    columns = {f"x{i}": rng.normal(size=5_000).round(3) if i % 10 else rng.choice(["red", "green", "blue"], 5_000) for i in range(2_000)}
+    columns = {
+        f"x{i}": rng.normal(size=5_000).round(3) if i % 10 else rng.choice(["red", "green", "blue"], 5_000)
+        for i in range(2_000)
+    }
     pd.DataFrame(columns).to_csv(path, index=False)
     return path
 
@@ -45,7 +48,9 @@ def long_table(path: Path) -> Path:
     numbers = {f"n{i}": rng.normal(size=rows).round(3) for i in range(10)}
     words = {f"w{i}": rng.choice([f"word {j}" for j in range(5 * 4**i)], rows) for i in range(4)}
     times = pd.Series(pd.date_range("2020-01-01", periods=rows, freq="min").strftime("%Y-%m-%dT%H:%M:%S+02:00"))
-    frame = pd.DataFrame({**numbers, **words, "begun": times, "ended": times.shift(-60), "y": rng.choice(["yes", "no"], rows)})
+    frame = pd.DataFrame(
+        {**numbers, **words, "begun": times, "ended": times.shift(-60), "y": rng.choice(["yes", "no"], rows)}
+    )
     frame.to_csv(path, index=False)
     return path
 
@@ -87,7 +92,8 @@ def read(path: Path) -> None:
     try:
         table = read_table(path)
         found = (
-            f"{len(table.frame):,} rows x {len(table.columns):,}; {', '.join(sorted({one.code for one in table.findings})) or 'no finding'}"
+            f"{len(table.frame):,} rows x {len(table.columns):,}; "
+            f"{', '.join(sorted({one.code for one in table.findings})) or 'no finding'}"
         )
     except TableError as error:
         found = str(error)
@@ -100,14 +106,20 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(FILES)} (default: all)")
     asked = parser.parse_args()
-    from named_machine import machine  # not at the top: it imports torch, which would count as memory of the reading process
+    from named_machine import (
+        machine,
+    )  # not at the top: it imports torch, which would count as memory of the reading process
 
     lines = []
     for name in asked.names or FILES:
         with tempfile.TemporaryDirectory() as home:
             path = FILES[name](Path(home) / "table")
-            done = subprocess.run([sys.executable, __file__, "--cell", str(path)], capture_output=True, text=True, timeout=1_800)
-            lines.append([name, *(done.stdout.strip().split("\t") if done.returncode == 0 else ["", "", "", done.stderr[-200:]])])
+            done = subprocess.run(
+                [sys.executable, __file__, "--cell", str(path)], capture_output=True, text=True, timeout=1_800
+            )
+            lines.append(
+                [name, *(done.stdout.strip().split("\t") if done.returncode == 0 else ["", "", "", done.stderr[-200:]])]
+            )
             print(lines[-1], file=sys.stderr, flush=True)
     text = f"{markdown_table(['File', 'CPU s', 'Seconds', 'Peak MB', 'Result'], lines)}\n\n{machine()}."
     publish("reading-bounds", text, write=asked.write)

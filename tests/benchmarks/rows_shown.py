@@ -1,15 +1,19 @@
-"""More context rows, LoRA, or both? A model on nine real tables, and what training with few context rows costs and saves.
+"""More context rows, LoRA, or both? A model on nine real tables, and what training with few context rows costs and
+saves.
 
-``python tests/benchmarks/rows_shown.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. The tables are
-``ADAPTATION`` of ``real_tables.py``, which says what to install. Runs that are already in the file are not repeated.
+``python tests/benchmarks/rows_shown.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the
+documentation. The tables are ``ADAPTATION`` of ``real_tables.py``, which says what to install. Runs that are already in
+the file are not repeated.
 
-Test rows are those of ``lora_against_zero_shot.py``. The seed changes everything else: the split of the other rows, the contexts (for one seed and
-table, each is part of every larger one), the adapter's start and the episodes. Only each run's step is chosen; rank 8, rate 2e-3, early
-stopping by evaluations with at most 2,048 context rows. Zero-shot, LoRA trained with 256 context rows and LoRA trained with 2,048 are then scored
-on the test rows at every number of context rows. As in the product, zero-shot replaces a trained state that is not better on the validation rows
-with all context rows.
+Test rows are those of ``lora_against_zero_shot.py``. The seed changes everything else: the split of the other rows, the
+contexts (for one seed and table, each is part of every larger one), the adapter's start and the episodes. Only each
+run's step is chosen; rank 8, rate 2e-3, early stopping by evaluations with at most 2,048 context rows. Zero-shot, LoRA
+trained with 256 context rows and LoRA trained with 2,048 are then scored on the test rows at every number of context
+rows. As in the product, zero-shot replaces a trained state that is not better on the validation rows with all context
+rows.
 
-Each training has a process of its own, so that its memory can be measured; seconds are CPU seconds, evaluations included.
+Each training has a process of its own, so that its memory can be measured; seconds are CPU seconds, evaluations
+included.
 """
 
 import multiprocessing
@@ -39,9 +43,18 @@ from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
 
 SEEDS, TRAINED, SHOWN = (0, 1, 2, 3, 4), (0, 256, 2048), (256, 1024, 4096, None)
-"""``TRAINED`` are the context rows of a training step, 0 is zero-shot; ``SHOWN`` those at prediction, None is all training rows."""
+"""``TRAINED`` are the context rows of a training step, 0 is zero-shot; ``SHOWN`` those at prediction, None is all
+training rows.
+"""
 EVALUATED = 2048
-KNOBS: dict[str, Any] = {"steps": 100, "batch_size": 128, "validation_rows": 500, "eval_every": 20, "patience": 3, "learning_rate": 2e-3}
+KNOBS: dict[str, Any] = {
+    "steps": 100,
+    "batch_size": 128,
+    "validation_rows": 500,
+    "eval_every": 20,
+    "patience": 3,
+    "learning_rate": 2e-3,
+}
 
 
 def settings_of(model: str, seed: int, trained: int, shown: int | None) -> RunSettings:
@@ -49,8 +62,12 @@ def settings_of(model: str, seed: int, trained: int, shown: int | None) -> RunSe
     params = {"seed": seed, "device": "cpu", "predict_context_rows": shown}
     if not trained:
         zero_shot = TabularPipeline(model, "inference", params).settings()
-        return replace(zero_shot, train=replace(zero_shot.train, validation_rows=KNOBS["validation_rows"]))  # the same validation rows
-    return TabularPipeline(model, "peft", {**params, **KNOBS, "context_rows": trained, "peft_config": {"r": 8}}).settings()
+        return replace(
+            zero_shot, train=replace(zero_shot.train, validation_rows=KNOBS["validation_rows"])
+        )  # the same validation rows
+    return TabularPipeline(
+        model, "peft", {**params, **KNOBS, "context_rows": trained, "peft_config": {"r": 8}}
+    ).settings()
 
 
 def measured(model: str, table: RealTable, seed: int, trained: int) -> dict[str, Any]:
@@ -116,7 +133,9 @@ def _by_name(model: str, name: str, seed: int, trained: int) -> dict[str, Any]:
 
 
 def returned(trained: dict[str, Any], zero: dict[str, Any]) -> dict[str, Any]:
-    """The scores of the state that the product returns: the trained one if it is better on validation with all context rows."""
+    """The scores of the state that the product returns: the trained one if it is better on validation with all context
+    rows.
+    """
     better = trained["scores"]["all"]["validation"] < zero["scores"]["all"]["validation"]
     scores: dict[str, Any] = (trained if better else zero)["scores"]
     return scores
@@ -132,13 +151,19 @@ def scores_line(table: RealTable, zero: list[dict[str, Any]], few: list[dict[str
     return [f"{table.name} ({zero[0]['rows']:,})", str(len(zero)), *cells]
 
 
-def price_line(table: RealTable, zero: list[dict[str, Any]], few: list[dict[str, Any]], many: list[dict[str, Any]]) -> list[str]:
+def price_line(
+    table: RealTable, zero: list[dict[str, Any]], few: list[dict[str, Any]], many: list[dict[str, Any]]
+) -> list[str]:
     """What 256 instead of 2,048 context rows in a training step cost in score, with all rows at prediction, and save."""
     loras = (few, many)
-    losses = [np.array([returned(run, base)["all"]["test"] for run, base in zip(lora, zero, strict=True)]) for lora in loras]
+    losses = [
+        np.array([returned(run, base)["all"]["test"] for run, base in zip(lora, zero, strict=True)]) for lora in loras
+    ]
     extra = losses[0] - losses[1]
     interval = f" ± {half_width(extra):.3f}" if len(extra) > 1 else ""
-    seconds, growth = ([float(np.mean([run[name] for run in lora])) for lora in loras] for name in ("seconds", "growth"))
+    seconds, growth = (
+        [float(np.mean([run[name] for run in lora])) for lora in loras] for name in ("seconds", "growth")
+    )
     steps = [float(np.mean([run["seconds"] / run["steps"] for run in lora])) for lora in loras]
     return [
         table.name,
@@ -164,9 +189,15 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="JSONL file that the runs are appended to")
     parser.add_argument("--tables", nargs="+", help="only these")
     parser.add_argument("--seeds", nargs="+", type=int, default=list(SEEDS))
-    parser.add_argument("--only-known", action="store_true", help="train nothing: print the seeds whose runs are all in the file")
+    parser.add_argument(
+        "--only-known", action="store_true", help="train nothing: print the seeds whose runs are all in the file"
+    )
     parser.add_argument("--model", default="tabicl-mini", help="model of the catalogue; each has a table of its own")
-    parser.add_argument("--without-price", action="store_true", help="skip training with 2,048 context rows, which takes most of the time")
+    parser.add_argument(
+        "--without-price",
+        action="store_true",
+        help="skip training with 2,048 context rows, which takes most of the time",
+    )
     asked = parser.parse_args()
     model = asked.model
     tables = [table for table in CLASSIFICATION if table.name in asked.tables] if asked.tables else list(ADAPTATION)
@@ -176,11 +207,27 @@ def main() -> None:
         make_all(runs, model, tables, asked.seeds, price=not asked.without_price)
     for table in tables:
         for lines, line, ways in ((scores, scores_line, TRAINED[:2]), (prices, price_line, TRAINED)):
-            seeds = [seed for seed in asked.seeds if all(runs.has(**asked_for(model, table, seed, trained)) for trained in ways)]
+            seeds = [
+                seed
+                for seed in asked.seeds
+                if all(runs.has(**asked_for(model, table, seed, trained)) for trained in ways)
+            ]
             if seeds:
-                lines.append(line(table, *([run_of(runs, model, table, seed, trained) for seed in seeds] for trained in ways)))
+                lines.append(
+                    line(table, *([run_of(runs, model, table, seed, trained) for seed in seeds] for trained in ways))
+                )
     shown = ["table (rows)", "seeds", *(f"{size:,} context rows" if size else "all training rows" for size in SHOWN)]
-    head = ["table", "seeds", "log-loss at 256 minus 2,048", "s at 256", "at 2,048", "s/step at 256", "at 2,048", "MB at 256", "at 2,048"]
+    head = [
+        "table",
+        "seeds",
+        "log-loss at 256 minus 2,048",
+        "s at 256",
+        "at 2,048",
+        "s/step at 256",
+        "at 2,048",
+        "MB at 256",
+        "at 2,048",
+    ]
     text = "\n\n".join([markdown_table(shown, scores), *([markdown_table(head, prices)] if prices else [])])
     name = f"rows-shown-{model}"
     publish(name, text, write=asked.write)

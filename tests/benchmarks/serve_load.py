@@ -1,8 +1,9 @@
 """How quickly does ``loralab serve`` answer, and how much memory does it take?
 
-``python tests/benchmarks/serve_load.py`` prints Markdown. A table of 1,000 rows, an adapter of TabICL mini with 600 of them as context, and
-clients that each send one request after the other over their own connection: JSON of one row, or of 100. The clients run on the server's
-machine and use some of its cores. Memory is the server's resident memory once all adapters are open.
+``python tests/benchmarks/serve_load.py`` prints Markdown. A table of 1,000 rows, an adapter of TabICL mini with 600 of
+them as context, and clients that each send one request after the other over their own connection: JSON of one row, or
+of 100. The clients run on the server's machine and use some of its cores. Memory is the server's resident memory once
+all adapters are open.
 """
 
 import argparse
@@ -97,11 +98,15 @@ def load(adapter: Path, *, merged: bool, requests: int) -> list[list[str]]:
         for rows in ROWS:
             for clients in CLIENTS:
                 started = time.perf_counter()
-                taken = [one for of in threads.map(lambda _: server.seconds(rows, requests), range(clients)) for one in of]  # noqa: B023
+                taken = [
+                    one for of in threads.map(lambda _: server.seconds(rows, requests), range(clients)) for one in of
+                ]  # noqa: B023
                 rate = len(taken) * rows / (time.perf_counter() - started)
                 p50, p95 = statistics.median(taken), statistics.quantiles(taken, n=20)[-1]
                 how = "merged" if merged else "unmerged"
-                lines.append([f"{how}, {clients} × {rows} rows", f"{p50 * 1e3:,.0f}", f"{p95 * 1e3:,.0f}", f"{rate:,.0f}"])
+                lines.append(
+                    [f"{how}, {clients} × {rows} rows", f"{p50 * 1e3:,.0f}", f"{p95 * 1e3:,.0f}", f"{rate:,.0f}"]
+                )
     return lines
 
 
@@ -127,7 +132,9 @@ def main() -> None:
         adapters = adapters_in(Path(folder))
         lines = [line for merged in (False, True) for line in load(adapters[0], merged=merged, requests=asked.requests)]
         print(markdown_table(["Clients × rows of a request", "p50 (ms)", "p95 (ms)", "Rows a second"], lines))
-        print(f"\n{markdown_table(['Memory (MB) of', '1 adapter', f'{ADAPTERS} adapters'], memory(adapters))}\n\n{machine()}.")
+        print(
+            f"\n{markdown_table(['Memory (MB) of', '1 adapter', f'{ADAPTERS} adapters'], memory(adapters))}\n\n{machine()}."
+        )
 
 
 if __name__ == "__main__":

@@ -23,7 +23,9 @@ def served(home: Path, port: int, program: str = DASHBOARD, tree: Path = ROOT) -
     """Serves a workspace from this or another source tree; yields the process id."""
     command = [sys.executable, "-c", program, "--home", str(home), "--port", str(port), "--no-browser"]
     environment = {**os.environ, "PYTHONPATH": str(tree)}
-    with subprocess.Popen(command, cwd=tree, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment) as server:
+    with subprocess.Popen(
+        command, cwd=tree, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, env=environment
+    ) as server:
         try:
             next(line for line in server.stdout or () if "LoRA Lab is at" in line)
             yield server.pid

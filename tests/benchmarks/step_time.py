@@ -1,22 +1,27 @@
-"""What does one training step cost? LoRA against our own full fine-tuning, against ``peft`` on the layers that it reaches, and against TabTune.
+"""What does one training step cost? LoRA against our own full fine-tuning, against ``peft`` on the layers that it
+reaches, and against TabTune.
 
-``python tests/benchmarks/step_time.py --runs steps.jsonl --tabtune FOLDER`` prints Markdown; with ``--write`` it goes into the documentation. FOLDER
-has TabTune's environment, which is created there if missing. Cells already in the file are not measured again; all take about half an hour.
+``python tests/benchmarks/step_time.py --runs steps.jsonl --tabtune FOLDER`` prints Markdown; with ``--write`` it goes
+into the documentation. FOLDER has TabTune's environment, which is created there if missing. Cells already in the file
+are not measured again; all take about half an hour.
 
-Full-size models with random weights (time does not depend on them), rank 8, one thread, fp32, AdamW; 80 % of an episode's rows are context, of three
-classes. A step is forward pass, backward pass, clipping and optimizer. Ours and ``peft`` alternate in one process, which asks for huge pages as
-the worker's runs do; TabTune takes its turn in its own process, as TabTune starts it. This is repeated in several processes: the place of a
-process's memory changes all of its steps by up to a fifth, and the machine's speed varies. Ratios are of CPU seconds within a turn, and medians
-over all turns. The first two turns of a process do not count: they fill caches and allocate the optimizer's state.
+Full-size models with random weights (time does not depend on them), rank 8, one thread, fp32, AdamW; 80 % of an
+episode's rows are context, of three classes. A step is forward pass, backward pass, clipping and optimizer. Ours and
+``peft`` alternate in one process, which asks for huge pages as the worker's runs do; TabTune takes its turn in its own
+process, as TabTune starts it. This is repeated in several processes: the place of a process's memory changes all of its
+steps by up to a fifth, and the machine's speed varies. Ratios are of CPU seconds within a turn, and medians over all
+turns. The first two turns of a process do not count: they fill caches and allocate the optimizer's state.
 
-- ``upstream`` is full fine-tuning of TabICL as its own package computes it: with results that are never used and with copies in its attention
-  (``models/tabicl/lean_forward.py``).
-- ``limit``: only one bias at the start trains, so there is a whole forward and backward pass but no weight has a gradient. That is what LoRA
-  would cost if its own work were free. The cached ``icl_predictor`` has such a row too.
-- ``cached``: the part before the adapted layers is frozen and was computed for this episode before, as in a later epoch over the same
-  episodes or in another run of a sweep.
-- ``peft`` wraps the linear layers that are called, so not TabICL's attention, whose weights are only read. Ours then has the same targets.
-- TabTune opens the same file of TabICL v2 and of Mitra. It knows only version 1.1 of TabDPT, so its step is not compared there.
+- ``upstream`` is full fine-tuning of TabICL as its own package computes it: with results that are never used and with
+  copies in its attention (``models/tabicl/lean_forward.py``).
+- ``limit``: only one bias at the start trains, so there is a whole forward and backward pass but no weight has a
+  gradient. That is what LoRA would cost if its own work were free. The cached ``icl_predictor`` has such a row too.
+- ``cached``: the part before the adapted layers is frozen and was computed for this episode before, as in a later epoch
+  over the same episodes or in another run of a sweep.
+- ``peft`` wraps the linear layers that are called, so not TabICL's attention, whose weights are only read. Ours then
+  has the same targets.
+- TabTune opens the same file of TabICL v2 and of Mitra. It knows only version 1.1 of TabDPT, so its step is not
+  compared there.
 """
 
 import contextlib
@@ -47,7 +52,16 @@ from tabtune_core.models.tabicl import model as tabicl
 from tabtune_core.settings import LoraSettings
 
 RANK = 8
-FULL, UPSTREAM, ALL, DROPOUT, OURS, PEFT, TABTUNE, LATE = "full", "upstream", "all", "dropout", "reached", "peft", "tabtune", "late_layers"
+FULL, UPSTREAM, ALL, DROPOUT, OURS, PEFT, TABTUNE, LATE = (
+    "full",
+    "upstream",
+    "all",
+    "dropout",
+    "reached",
+    "peft",
+    "tabtune",
+    "late_layers",
+)
 LIMIT, CACHED_LIMIT = "limit", "limit of icl_predictor"
 WARM_UP = 2
 SIZES = {
@@ -129,13 +143,17 @@ def prepared(kind: str, name: str, folder: Path) -> Steps:
     if kind in CACHED[name]:
         targets = tuple(FEED_FORWARD) if kind == FORWARD_ALONE else (kind,)
         return Steps(model, targets, cache=folder / f"cache of {name} before {kind}")
-    return Steps(model, {FULL: None, UPSTREAM: None, OURS: REACHED[name]}.get(kind, ()), dropout=0.05 if kind == DROPOUT else 0.0)
+    return Steps(
+        model, {FULL: None, UPSTREAM: None, OURS: REACHED[name]}.get(kind, ()), dropout=0.05 if kind == DROPOUT else 0.0
+    )
 
 
 def with_peft(model: BaseModel, name: str) -> BaseModel:
     """Puts ``peft``'s adapter on the layers that ours adapts with the same targets."""
     layers = list(get_card(name).adapted_shapes("classification", REACHED[name]))
-    peft.inject_adapter_in_model(peft.LoraConfig(r=RANK, lora_alpha=2 * RANK, lora_dropout=0.0, target_modules=layers), model.module)
+    peft.inject_adapter_in_model(
+        peft.LoraConfig(r=RANK, lora_alpha=2 * RANK, lora_dropout=0.0, target_modules=layers), model.module
+    )
     trained = sum(p.numel() for p in model.module.parameters() if p.requires_grad)
     told = adapter_size(get_card(name), "classification", LoraSettings(rank=RANK, targets=tuple(REACHED[name]))).factors
     assert trained == told, "peft adapts other layers than ours"
@@ -153,7 +171,9 @@ def kinds_of(
         episode = noise(rows, features)
         file = save_episode(folder / "episode.npz", episode.x_TF, episode.y_C, episode.y_Q, CLASSES)
         checkpoint = random_weights(name, folder)
-        peer = TabTuneSteps(python, TABTUNES[name], checkpoint.parent if name.startswith("mitra") else checkpoint, file, rank=RANK)
+        peer = TabTuneSteps(
+            python, TABTUNES[name], checkpoint.parent if name.startswith("mitra") else checkpoint, file, rank=RANK
+        )
         stack.enter_context(peer)
 
         def ask() -> dict[str, float]:
@@ -163,7 +183,9 @@ def kinds_of(
         yield TABTUNE, ask
 
 
-def measure(name: str, rows: int, features: int, processes: int, times: int, folder: Path, python: Path | None) -> dict[str, Any]:
+def measure(
+    name: str, rows: int, features: int, processes: int, times: int, folder: Path, python: Path | None
+) -> dict[str, Any]:
     """Seconds of every turn at one size, by kind and meter."""
     found: dict[str, dict[str, list[float]]] = {}
     random_weights(name, folder)  # once, not in each process

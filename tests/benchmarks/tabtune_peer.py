@@ -1,20 +1,24 @@
-"""TabTune 0.2.1 in its own environment: its training step, one at a time, and its leaderboard. Does not import the product.
+"""TabTune 0.2.1 in its own environment: its training step, one at a time, and its leaderboard. Does not import the
+product.
 
-``PEER/bin/python tests/benchmarks/tabtune_peer.py step --model TabICLv2 --checkpoint FILE --episode EPISODE.npz --rank 8`` answers every line
-on stdin with one training step and a line of JSON; ``leaderboard`` runs its ``TabularLeaderboard`` on a split. ``tabtune_python`` creates the
-environment, and ``TabTuneSteps`` is such a process for benchmarks that alternate with it.
+``PEER/bin/python tests/benchmarks/tabtune_peer.py step --model TabICLv2 --checkpoint FILE --episode EPISODE.npz --rank
+8`` answers every line on stdin with one training step and a line of JSON; ``leaderboard`` runs its
+``TabularLeaderboard`` on a split. ``tabtune_python`` creates the environment, and ``TabTuneSteps`` is such a process
+for benchmarks that alternate with it.
 
-The training code is TabTune's own: ``TuningManager._finetune_tabicl`` or ``_finetune_mitra`` (its "meta-learning" mode, the default), with its own
-LoRA injection, alpha 16 and dropout 0.05, and its own Adam without clipping. Only these parts are replaced from outside:
+The training code is TabTune's own: ``TuningManager._finetune_tabicl`` or ``_finetune_mitra`` (its "meta-learning" mode,
+the default), with its own LoRA injection, alpha 16 and dropout 0.05, and its own Adam without clipping. Only these
+parts are replaced from outside:
 
-- ``Adam``, by a subclass that waits for a line before ``zero_grad`` and answers after ``step``; the time between is measured;
+- ``Adam``, by a subclass that waits for a line before ``zero_grad`` and answers after ``step``; the time between is
+  measured;
 - the randomly drawn episodes, by the given one, with its rows in order;
 - ``CrossEntropyLoss``, by a subclass that remembers its last value;
-- the constructor of TabICL, by one that drops settings of newer checkpoints which TabTune's copy does not know (``zero_init``, which concerns only
-  the start of pre-training). The weights must still fit.
+- the constructor of TabICL, by one that drops settings of newer checkpoints which TabTune's copy does not know
+  (``zero_init``, which concerns only the start of pre-training). The weights must still fit.
 
-Local weights need no patch: TabICL's ``model_path`` and a folder for Mitra are options of its models. Its registry refuses the strategy "peft" for
-TabICL v2, but ``finetune_method="peft"``, which its TuningManager reads, enables it.
+Local weights need no patch: TabICL's ``model_path`` and a folder for Mitra are options of its models. Its registry
+refuses the strategy "peft" for TabICL v2, but ``finetune_method="peft"``, which its TuningManager reads, enables it.
 """
 
 import argparse
@@ -128,7 +132,11 @@ def step(asked: argparse.Namespace, answers: Any) -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     episode = np.load(asked.episode)
-    x_TF, y_C, y_Q = episode["x_TF"].astype(np.float32), episode["y_C"].astype(np.int64), episode["y_Q"].astype(np.int64)
+    x_TF, y_C, y_Q = (
+        episode["x_TF"].astype(np.float32),
+        episode["y_C"].astype(np.int64),
+        episode["y_Q"].astype(np.int64),
+    )
     y_T = np.concatenate([y_C, y_Q])
     take_turns(Turns(answers))
     params = {
@@ -157,7 +165,9 @@ def step(asked: argparse.Namespace, answers: Any) -> None:
                 return torch.from_numpy(x_TF), torch.from_numpy(y_C), torch.from_numpy(y_Q)
 
         tuning.TabICLMetaDataset = OneEpisode
-        model = classifier_code().TabICLClassifier(n_jobs=1, device=DEVICE, model_path=asked.checkpoint, allow_auto_download=False)
+        model = classifier_code().TabICLClassifier(
+            n_jobs=1, device=DEVICE, model_path=asked.checkpoint, allow_auto_download=False
+        )
         manager._finetune_tabicl(model, x_TF, y_T, params=params, peft_config=peft)
     np.random.choice = lambda rows, size, replace: np.arange(size)
     model = tuning.Tab2D.from_pretrained(asked.checkpoint, device=DEVICE)
@@ -165,10 +175,12 @@ def step(asked: argparse.Namespace, answers: Any) -> None:
 
 
 def leaderboard(asked: argparse.Namespace, answers: Any) -> None:
-    """Runs zero-shot, full fine-tuning and LoRA at every rank in one ``TabularLeaderboard``, and scores them on the held-out rows.
+    """Runs zero-shot, full fine-tuning and LoRA at every rank in one ``TabularLeaderboard``, and scores them on the
+    held-out rows.
 
-    ``--rows`` is an npz with ``x`` and ``y`` and the row numbers ``train``, ``validation`` and ``test``. TabTune's test rows are our validation and
-    test rows together, so that both predict the same rows. TabTune predicts them twice, for labels and for probabilities.
+    ``--rows`` is an npz with ``x`` and ``y`` and the row numbers ``train``, ``validation`` and ``test``. TabTune's test
+    rows are our validation and test rows together, so that both predict the same rows. TabTune predicts them twice, for
+    labels and for probabilities.
     """
     started = time.perf_counter()
     import pandas as pd
@@ -196,7 +208,12 @@ def leaderboard(asked: argparse.Namespace, answers: Any) -> None:
 
     code.TabularPipeline.predict_proba = kept
     board = code.TabularLeaderboard(x_train, x_test, y_train, y_test)
-    model = {"model_path": asked.checkpoint, "allow_auto_download": False, "n_estimators": asked.views, "device": DEVICE}
+    model = {
+        "model_path": asked.checkpoint,
+        "allow_auto_download": False,
+        "n_estimators": asked.views,
+        "device": DEVICE,
+    }
     loop = {
         "device": DEVICE,
         "epochs": 1,
@@ -210,7 +227,14 @@ def leaderboard(asked: argparse.Namespace, answers: Any) -> None:
     board.add_model(TABICL, "inference", dict(model), label="zero-shot")
     board.add_model(TABICL, "finetune", dict(model), full, "meta-learning", label="full fine-tuning")
     for rank in asked.ranks:
-        board.add_model(TABICL, "finetune", dict(model), {**lora, "peft_config": {"r": rank}}, "meta-learning", label=f"LoRA r={rank}")
+        board.add_model(
+            TABICL,
+            "finetune",
+            dict(model),
+            {**lora, "peft_config": {"r": rank}},
+            "meta-learning",
+            label=f"LoRA r={rank}",
+        )
     board.run(display=False)
     failed = [f"{entry.label}: {entry.error}" for entry in board.entries if entry.error]
     if failed or len(predicted) != len(board.entries):
@@ -219,7 +243,11 @@ def leaderboard(asked: argparse.Namespace, answers: Any) -> None:
     def scores(p_NK: Any, chosen: Any) -> dict[str, float]:
         y_N, p_N = y_test.to_numpy()[chosen], np.asarray(p_NK)[chosen]
         area = roc_auc_score(y_N, p_N[:, 1]) if p_N.shape[1] == 2 else roc_auc_score(y_N, p_N, multi_class="ovr")
-        found = {"log_loss": log_loss(y_N, p_N), "roc_auc": area, "accuracy": accuracy_score(y_N, np.unique(y_train)[p_N.argmax(axis=1)])}
+        found = {
+            "log_loss": log_loss(y_N, p_N),
+            "roc_auc": area,
+            "accuracy": accuracy_score(y_N, np.unique(y_train)[p_N.argmax(axis=1)]),
+        }
         return {name: float(value) for name, value in found.items()}
 
     cut = len(parts["validation"])
@@ -284,7 +312,12 @@ class TabTuneSteps:
 
     def __init__(self, python: Path, model: str, checkpoint: Path, episode: Path, *, rank: int) -> None:
         told = {"model": model, "checkpoint": checkpoint.absolute(), "episode": episode.absolute(), "rank": rank}
-        command = [str(python), __file__, "step", *(text for name, value in told.items() for text in (f"--{name}", str(value)))]
+        command = [
+            str(python),
+            __file__,
+            "step",
+            *(text for name, value in told.items() for text in (f"--{name}", str(value))),
+        ]
         self._process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -307,7 +340,9 @@ class TabTuneSteps:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
-            raise RuntimeError(f"TabTune's process ended with {self._process.wait()}; with PEER_LOG=1 its messages are shown.")
+            raise RuntimeError(
+                f"TabTune's process ended with {self._process.wait()}; with PEER_LOG=1 its messages are shown."
+            )
         answer: dict[str, Any] = json.loads(line)
         if answer.get("skipped"):
             raise RuntimeError("TabTune leaves this episode out: a query row has a class that the context lacks.")
@@ -316,7 +351,9 @@ class TabTuneSteps:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.close()
@@ -342,7 +379,9 @@ def main() -> None:
     board.add_argument("--steps", type=int, required=True)
     board.add_argument("--support", type=int, required=True, help="context rows of an episode")
     board.add_argument("--query", type=int, required=True, help="query rows of an episode")
-    board.add_argument("--views", type=int, default=1, help="its n_estimators, 8 by default: predictions of so many views are averaged")
+    board.add_argument(
+        "--views", type=int, default=1, help="its n_estimators, 8 by default: predictions of so many views are averaged"
+    )
     board.add_argument("--seed", type=int, default=0)
     board.add_argument("--threads", type=int, default=1)
     asked = parser.parse_args()

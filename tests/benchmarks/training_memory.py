@@ -1,23 +1,26 @@
 """What does training add to the memory of a loaded full-size model: LoRA of rank 8 against full fine-tuning?
 
-``python tests/benchmarks/training_memory.py --runs memory.jsonl`` prints Markdown; with ``--write`` it goes into the documentation. Cells that are
-already in the file are not measured again; ``--models tabicl-v2 --rows 256`` measures only those.
+``python tests/benchmarks/training_memory.py --runs memory.jsonl`` prints Markdown; with ``--write`` it goes into the
+documentation. Cells that are already in the file are not measured again; ``--models tabicl-v2 --rows 256`` measures
+only those.
 
-Every cell is a run of a few steps in a fresh process like the worker's, with the product's own code, a table of noise and random weights. Full
-fine-tuning and LoRA see the same batch: 80 % of the rows are context, the others are predicted. AdamW, one thread. There are three columns:
+Every cell is a run of a few steps in a fresh process like the worker's, with the product's own code, a table of noise
+and random weights. Full fine-tuning and LoRA see the same batch: 80 % of the rows are context, the others are
+predicted. AdamW, one thread. There are three columns:
 
 - nothing on: neither side recomputes or shares a frozen prefix;
 - recompute: ``gradient_checkpointing`` on both sides, which on a CPU also returns large blocks of memory at once;
-- proposed: LoRA with ``gradient_checkpointing`` and, if only late layers are adapted, the frozen prefix run once per input (as runs of a
-  workspace do), against full fine-tuning with nothing on.
+- proposed: LoRA with ``gradient_checkpointing`` and, if only late layers are adapted, the frozen prefix run once per
+  input (as runs of a workspace do), against full fine-tuning with nothing on.
 
-Late layers are ``icl_predictor`` of TabICL, and the last third of the blocks and the head of the other models. Mitra always recomputes its blocks
-and has no such setting, so its first two columns are equal.
+Late layers are ``icl_predictor`` of TabICL, and the last third of the blocks and the head of the other models. Mitra
+always recomputes its blocks and has no such setting, so its first two columns are equal.
 
-Meters: on a CPU the kernel's peak of resident memory (VmHWM, reset when training begins) over the loaded model; on a GPU torch's
-``max_memory_allocated`` over that level, and NVML's reading of the process. A separate process measures with torch's profiler what its allocators
-hold of a step: once the loss is computed, which is what autograd keeps (without the older weights), and at the peak of the whole step, without
-gradients and optimizer state of earlier steps.
+Meters: on a CPU the kernel's peak of resident memory (VmHWM, reset when training begins) over the loaded model; on a
+GPU torch's ``max_memory_allocated`` over that level, and NVML's reading of the process. A separate process measures
+with torch's profiler what its allocators
+hold of a step: once the loss is computed, which is what autograd keeps (without the older weights), and at the peak of
+the whole step, without gradients and optimizer state of earlier steps.
 """
 
 import json
@@ -90,7 +93,12 @@ def cells_of(model: str, rows: int, device: str) -> list[dict[str, Any]]:
 def in_fresh_process(cell: dict[str, Any]) -> dict[str, Any]:
     """Measures a cell in a process of its own."""
     script = Path(__file__).with_name("memory_cell.py")
-    done = subprocess.run([sys.executable, str(script), json.dumps(cell)], capture_output=True, text=True, env=RUN_ENVIRONMENT | os.environ)
+    done = subprocess.run(
+        [sys.executable, str(script), json.dumps(cell)],
+        capture_output=True,
+        text=True,
+        env=RUN_ENVIRONMENT | os.environ,
+    )
     if done.returncode:
         sys.exit(f"{cell} failed:\n{done.stderr[-3000:]}")
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
@@ -107,11 +115,15 @@ class Found:
         """The median of a cell by one of its meters; None if it was not measured."""
         cell = cell_of(model, rows, trained, levers, self.device)
         names = ("model", "rows", "features", "trained", "levers", "device")
-        values = [run[meter] for run in self.known if all(run[n] == cell[n] for n in names) and run.get(meter) is not None]
+        values = [
+            run[meter] for run in self.known if all(run[n] == cell[n] for n in names) and run.get(meter) is not None
+        ]
         return float(np.median(values)) if values else None
 
     def table(self, meter: str, models: list[str], rows: list[int]) -> str:
-        """One row per model, size and choice of layers; each column has the MB of LoRA, of full fine-tuning, and their ratio."""
+        """One row per model, size and choice of layers; each column has the MB of LoRA, of full fine-tuning, and their
+        ratio.
+        """
         lines = []
         for model in models:
             for size in rows:
@@ -149,14 +161,32 @@ def report(known: list[dict[str, Any]], models: list[str], rows: list[int], devi
                 seconds = [found.bytes_of("step_cpu_seconds", model, size, trained, how) for how in (levers, PLAIN)]
                 full = found.bytes_of("step_cpu_seconds", model, size, "full", PLAIN)
                 if None not in (*seconds, full):
-                    name = {"all": "LoRA, all layers, recompute", "late": "LoRA, late layers, proposed", "full": "full, recompute"}[trained]
+                    name = {
+                        "all": "LoRA, all layers, recompute",
+                        "late": "LoRA, late layers, proposed",
+                        "full": "full, recompute",
+                    }[trained]
                     ratios = [f"{seconds[0]:.2f}", f"{seconds[0] / seconds[1]:.2f}", f"{seconds[0] / full:.2f}"]
                     times.append([MODELS[model], f"{size:,} x {FEATURES}", name, *ratios])
-    head = ["Model", "Rows x columns", "Setting", "CPU seconds per step", "ratio to nothing on", "ratio to full, nothing on"]
+    head = [
+        "Model",
+        "Rows x columns",
+        "Setting",
+        "CPU seconds per step",
+        "ratio to nothing on",
+        "ratio to full, nothing on",
+    ]
     machines = sorted({run["machine"].partition(", load")[0] for run in known if "machine" in run})
     meters = " and ".join(sorted({run["meter"].replace("_", " ") for run in known if "meter" in run}))
-    turns = {m: Counter(tuple(run[n] for n in KEY[:-1]) for run in known if run["model"] == m and not run["count"]) for m in models}
-    counts = ", ".join(f"{MODELS[m]} {' to '.join(map(str, sorted({min(t.values()), max(t.values())})))}" for m, t in turns.items() if t)
+    turns = {
+        m: Counter(tuple(run[n] for n in KEY[:-1]) for run in known if run["model"] == m and not run["count"])
+        for m in models
+    }
+    counts = ", ".join(
+        f"{MODELS[m]} {' to '.join(map(str, sorted({min(t.values()), max(t.values())})))}"
+        for m, t in turns.items()
+        if t
+    )
     said = f"Meter: {meters}; medians of fresh processes taken in turn ({counts}). {'; '.join(machines)}."
     return "\n\n".join([*parts, "What these settings cost:", markdown_table(head, times), said])
 
@@ -175,7 +205,9 @@ def main() -> None:
             weights = str(random_weights(model, Path(folder)))
             for rows in arguments.rows:
                 for cell in cells_of(model, rows, arguments.device):
-                    runs.get(partial(in_fresh_process, {**cell, "weights": weights}), **{name: cell[name] for name in KEY})
+                    runs.get(
+                        partial(in_fresh_process, {**cell, "weights": weights}), **{name: cell[name] for name in KEY}
+                    )
     known = [run for run in runs.known.values() if run["device"] == arguments.device]
     publish("training-memory", report(known, arguments.models, arguments.rows, arguments.device), write=arguments.write)
 

@@ -21,7 +21,11 @@ HOSTILE = "<b>x</b><a href='http://x.example'>y</a> &lt; %{x} <br>"
 def hostile(frame):
     """Replaces the frame's texts by hostile names that a file could contain."""
     return frame.assign(
-        **{name: frame[name].astype(str) + HOSTILE for name in NAMES if name in frame and frame[name].dtype.kind not in "iuf"}
+        **{
+            name: frame[name].astype(str) + HOSTILE
+            for name in NAMES
+            if name in frame and frame[name].dtype.kind not in "iuf"
+        }
     )
 
 
@@ -62,7 +66,9 @@ def test_a_chart_without_rows_says_so(name):
     figure = CHARTS[name].draw(EXAMPLES[name]().iloc[:0])
     assert len(figure.data) == 0
     assert figure.layout.annotations[0].text
-    assert figure.layout.plot_bgcolor == figure.layout.paper_bgcolor == "rgba(0,0,0,0)", "the page's own background, light or dark"
+    assert figure.layout.plot_bgcolor == figure.layout.paper_bgcolor == "rgba(0,0,0,0)", (
+        "the page's own background, light or dark"
+    )
 
 
 @pytest.mark.parametrize("name", sorted(set(CHARTS) - {"parallel"}))
@@ -77,7 +83,9 @@ def test_axes_name_their_units(name):
 def test_regression_scores_are_drawn_in_their_unit(name, metric):
     figure = CHARTS[name].draw(EXAMPLES[name](), metric=metric)
     assert METRICS[metric].unit in figure.layout.yaxis.title.text
-    digits = {"rmse": ",.1f" if name == "score" else ",.0f", "r2": ",.4f"}[metric]  # five digits of the lowest score, here 5,432
+    digits = {"rmse": ",.1f" if name == "score" else ",.0f", "r2": ",.4f"}[
+        metric
+    ]  # five digits of the lowest score, here 5,432
     assert all(digits in trace.hovertemplate for trace in figure.data if trace.hovertemplate)
 
 

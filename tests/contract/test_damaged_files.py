@@ -1,6 +1,7 @@
 """Whatever the damage to a file, its reader says in one line what is wrong, quickly and in little memory.
 
-``tests/damaging`` damages the files; ``TABTUNE_DAMAGED_FILES=5000`` tries that many of each kind instead of some dozens.
+``tests/damaging`` damages the files; ``TABTUNE_DAMAGED_FILES=5000`` tries that many of each kind instead of some
+dozens.
 """
 
 import json
@@ -15,7 +16,16 @@ from damaging import program
 from damaging.program import look
 
 PROGRAM = Path(__file__).parents[1] / "damaging" / "program.py"
-KINDS = ("adapter", "pipeline", "plain adapter", "TabICL weights", "TabDPT weights", "Mitra weights", "Mitra config", "settings")
+KINDS = (
+    "adapter",
+    "pipeline",
+    "plain adapter",
+    "TabICL weights",
+    "TabDPT weights",
+    "Mitra weights",
+    "Mitra config",
+    "settings",
+)
 COUNT = int(os.environ.get("TABTUNE_DAMAGED_FILES", "40"))
 
 

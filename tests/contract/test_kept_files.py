@@ -1,4 +1,7 @@
-"""Files of earlier versions still open with the same content. ``tests/kept`` holds them and the predictions made with them at the time."""
+"""Files of earlier versions still open with the same content.
+
+``tests/kept`` holds them and the predictions made with them at the time.
+"""
 
 import json
 import sqlite3
@@ -67,7 +70,10 @@ def test_earlier_runs_keep_their_rows_and_zero_shot_memory_is_that_of_prediction
         for part in ("validation", "test"):
             assert list(read_predictions(store, run.id, part).rows_N) == list(getattr(split, part))
     assert {run.settings.test_rows_move for run in store.runs()} == {True}
-    memory = {run.name: (run.result.growth_memory_bytes is None, run.result.predict_growth_memory_bytes is None) for run in store.runs()}
+    memory = {
+        run.name: (run.result.growth_memory_bytes is None, run.result.predict_growth_memory_bytes is None)
+        for run in store.runs()
+    }
     assert memory == {"LoRA r=1": (False, True), "Zero-shot": (True, False), "Full fine-tuning": (False, True)}
     assert leaderboard(store.runs(), "log_loss")["run_growth_memory_bytes"].notna().all()
 
@@ -86,7 +92,9 @@ def test_a_workspace_of_a_later_format_is_refused_and_left_unchanged(home):
     with closing(sqlite3.connect(home / "runs.sqlite")) as database, database:
         database.execute(f"PRAGMA user_version = {FORMAT + 1}")
     before = (home / "runs.sqlite").read_bytes()
-    with pytest.raises(StoreError, match=f"is of format {FORMAT + 1}; this version of LoRA Lab knows formats up to {FORMAT}"):
+    with pytest.raises(
+        StoreError, match=f"is of format {FORMAT + 1}; this version of LoRA Lab knows formats up to {FORMAT}"
+    ):
         RunStore(home)
     assert (home / "runs.sqlite").read_bytes() == before
 
@@ -100,7 +108,9 @@ def test_an_earlier_adapter_package_predicts_as_before():
 
 def test_an_earlier_pipeline_file_predicts_as_before():
     pipeline = TabularPipeline.load(KEPT / "pipeline.zip")
-    np.testing.assert_allclose(pipeline.predict_proba(TABLE.drop(columns="kind").head(5)), EXPECTED["pipeline"], atol=1e-6)
+    np.testing.assert_allclose(
+        pipeline.predict_proba(TABLE.drop(columns="kind").head(5)), EXPECTED["pipeline"], atol=1e-6
+    )
 
 
 def test_earlier_weights_are_found_by_name_and_by_the_adapters_made_with_them(home):
@@ -109,11 +119,16 @@ def test_earlier_weights_are_found_by_name_and_by_the_adapters_made_with_them(ho
         name: TabularPipeline(name, "inference", {"device": "cpu"}).fit(X, y).predict_proba(X)
         for name in ("tabicl-mini", "tabicl-mini-1", "tabicl-mini-2", "tabicl-mini-3")
     }
-    assert not any(np.allclose(pipelines[one], pipelines[other], atol=1e-3) for one, other in combinations(list(pipelines)[:3], 2))
+    assert not any(
+        np.allclose(pipelines[one], pipelines[other], atol=1e-3) for one, other in combinations(list(pipelines)[:3], 2)
+    )
     np.testing.assert_array_equal(pipelines["tabicl-mini-2"], pipelines["tabicl-mini-3"])
     regressors = {find_checkpoint(get_card(name), "regression")[1].sha256 for name in pipelines}
     assert len(regressors) == 3
-    assert all(find_checkpoint(card_with("tabicl-mini", "regression", one), "regression")[1].sha256 == one for one in regressors)
+    assert all(
+        find_checkpoint(card_with("tabicl-mini", "regression", one), "regression")[1].sha256 == one
+        for one in regressors
+    )
     for model, task in product(("mitra-mini", "tabdpt-mini"), ("classification", "regression")):
         names = [model, f"{model}-1"]
         new, old = (find_checkpoint(get_card(name), task)[1].sha256 for name in names)

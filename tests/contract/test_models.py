@@ -1,4 +1,6 @@
-"""Promises of every registered model for each of its tasks, on small random checkpoints of the same class and file format."""
+"""Promises of every registered model for each of its tasks, on small random checkpoints of the same class and file
+format.
+"""
 
 import numpy as np
 import pytest
@@ -29,7 +31,9 @@ def case(request, tmp_path_factory):
 def opened(case, *, lora=None, live=False):
     name, task, path = case
     model = load_model(CATALOGUE[name], task, CPU, path)
-    settings = RunSettings(dataset="d", target="y", task=task, model=name, lora=lora or LoraSettings(rank=2, dropout=0.0))
+    settings = RunSettings(
+        dataset="d", target="y", task=task, model=name, lora=lora or LoraSettings(rank=2, dropout=0.0)
+    )
     report = adapt(model, settings)
     if live:
         move(model)
@@ -71,7 +75,9 @@ def loss_of(model, task, *, rows=40, classes=3):
 def test_a_fresh_adapter_changes_nothing(case):
     data = table(case[1])
     plain = load_model(CATALOGUE[case[0]], case[1], CPU, case[2])
-    plain.module.requires_grad_(False)  # as for every prediction: torch sums in another order if a weight without a bias may train
+    plain.module.requires_grad_(
+        False
+    )  # as for every prediction: torch sums in another order if a weight without a bias may train
     np.testing.assert_array_equal(predicted(opened(case)[0], *data), predicted(plain, *data))
 
 
@@ -140,14 +146,18 @@ def test_row_weights_scale_the_loss_and_its_gradient(case):
     model.module.train()
 
     def loss(asked, weight_BQ=None):  # Mitra overwrites the given labels
-        return model.loss(x_BTF[:, [*range(30), *asked]], y_BN[:, :30].clone(), y_BN[:, asked].clone(), classes, weight_BQ)
+        return model.loss(
+            x_BTF[:, [*range(30), *asked]], y_BN[:, :30].clone(), y_BN[:, asked].clone(), classes, weight_BQ
+        )
 
     each_Q = torch.stack([loss([i]) for i in range(30, 40)])
     parameters = [p for p in model.module.parameters() if p.requires_grad]
     for expected, given in ((each_Q.mean(), None), ((weight_Q * each_Q).mean(), weight_Q[None])):
         found = loss(range(30, 40), given)
         torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
-        slopes = [torch.autograd.grad(one, parameters, retain_graph=True, allow_unused=True) for one in (found, expected)]
+        slopes = [
+            torch.autograd.grad(one, parameters, retain_graph=True, allow_unused=True) for one in (found, expected)
+        ]
         for slope, wanted in zip(*slopes, strict=True):
             torch.testing.assert_close(slope, wanted, rtol=1e-3, atol=1e-4)
 
@@ -180,7 +190,13 @@ def test_twenty_rows_with_missing_values_train(case):
     x_NF[:, 2] = np.nan
     normalise = model.fit_preprocessing(x_NF)
     episode = next(
-        draw_episodes(normalise(x_NF), y_N, classes, EpisodeSize.plan(20, batch_size=5, context_rows=100), np.random.default_rng(0))
+        draw_episodes(
+            normalise(x_NF),
+            y_N,
+            classes,
+            EpisodeSize.plan(20, batch_size=5, context_rows=100),
+            np.random.default_rng(0),
+        )
     )
     model.module.train()
     loss = episode_loss(model, episode, classes, CPU)

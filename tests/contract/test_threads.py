@@ -1,4 +1,6 @@
-"""Threads share a model: each gets the answers it would get alone, and no call leaves anything behind, even if it failed."""
+"""Threads share a model: each gets the answers it would get alone, and no call leaves anything behind, even if it
+failed.
+"""
 
 import sys
 import threading
@@ -21,7 +23,9 @@ WIDE, NARROW = 60, 4
 """Columns: more than 48, so that TabDPT mini draws a random projection."""
 X = np.random.default_rng(0).normal(size=(60, WIDE))
 CLASSES = np.arange(60) % 12
-"""More classes than TabICL and TabDPT predict at once: TabICL builds a tree of smaller problems, TabDPT predicts digit by digit."""
+"""More classes than TabICL and TabDPT predict at once: TabICL builds a tree of smaller problems, TabDPT predicts digit
+by digit.
+"""
 FAST = {"device": "cpu", "steps": 1, "peft_config": {"r": 2}}
 
 
@@ -48,8 +52,13 @@ def fit(model, task):
     pipeline = TabularPipeline(model, "peft", FAST, task=task).fit(table(model), target(model, task))
     settings, generator = pipeline._lora["default"], torch.Generator().manual_seed(0)
     for name in ("first", "second"):
-        tensors = {key: 0.1 * torch.randn(t.shape, generator=generator) for key, t in pipeline._adapters.tensors("default").items()}
-        pipeline.load_adapter(LoraAdapter(settings=settings, tensors=tensors, task=None, model=None, base_sha256=None), name)
+        tensors = {
+            key: 0.1 * torch.randn(t.shape, generator=generator)
+            for key, t in pipeline._adapters.tensors("default").items()
+        }
+        pipeline.load_adapter(
+            LoraAdapter(settings=settings, tensors=tensors, task=None, model=None, base_sha256=None), name
+        )
     return pipeline
 
 
@@ -110,7 +119,9 @@ def test_each_of_many_threads_gets_the_answer_it_would_get_alone(pipeline, tmp_p
         partial(answer_of_the_saved, folder=tmp_path, rows=15),
     ]
     alone = [way(pipeline) for way in ways]
-    assert min(np.abs(alone[a] - alone[b]).max() for a, b in ((2, 4), (2, 5), (4, 5))) > 1e-3, "a mix-up could not be seen"
+    assert min(np.abs(alone[a] - alone[b]).max() for a, b in ((2, 4), (2, 5), (4, 5))) > 1e-3, (
+        "a mix-up could not be seen"
+    )
     modules = [pipeline._adapters.module_of(name) for name in (None, *pipeline.adapters)]
     before = [module_state(module) for module in modules]
     asked = [k for k in range(len(ways)) for _ in range(2)]
@@ -137,7 +148,9 @@ def test_a_call_that_fails_leaves_nothing_behind(pipeline, way):
 @pytest.mark.parametrize("pipeline", ["classification"], indirect=True)
 def test_concurrent_predictions_do_not_change_a_fit(model, pipeline):
     def fitted():
-        own = TabularPipeline(model, "peft", {**FAST, "steps": 2}, task=pipeline.task).fit(table(model), target(model, pipeline.task))
+        own = TabularPipeline(model, "peft", {**FAST, "steps": 2}, task=pipeline.task).fit(
+            table(model), target(model, pipeline.task)
+        )
         return answer(own, 20)
 
     def ask():
@@ -154,7 +167,9 @@ def test_concurrent_predictions_do_not_change_a_fit(model, pipeline):
         for one in asking:
             one.result()
     assert len(answered) > 0
-    np.testing.assert_allclose(answered, np.broadcast_to(expected, (len(answered), *expected.shape)), atol=2e-5, rtol=2e-4)
+    np.testing.assert_allclose(
+        answered, np.broadcast_to(expected, (len(answered), *expected.shape)), atol=2e-5, rtol=2e-4
+    )
 
 
 def test_concurrent_fits_equal_sequential_fits(model):

@@ -1,4 +1,6 @@
-"""Each tracker, with its real package and no network: it gets exactly what the store has, once, and its failures do not affect runs."""
+"""Each tracker, with its real package and no network: it gets exactly what the store has, once, and its failures do not
+affect runs.
+"""
 
 import glob
 import json
@@ -66,11 +68,16 @@ def of_mlflow(folder, run_id):
 
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     runs = [
-        run for one in client.search_experiments() for run in client.search_runs([one.experiment_id], f"tags.`loralab.run` = '{run_id}'")
+        run
+        for one in client.search_experiments()
+        for run in client.search_runs([one.experiment_id], f"tags.`loralab.run` = '{run_id}'")
     ]
     return [
         (
-            {n: [(m.step, m.timestamp / 1e3, m.value) for m in client.get_metric_history(run.info.run_id, n)] for n in run.data.metrics},
+            {
+                n: [(m.step, m.timestamp / 1e3, m.value) for m in client.get_metric_history(run.info.run_id, n)]
+                for n in run.data.metrics
+            },
             {**run.data.params, **run.data.tags},
             [file.path for file in client.list_artifacts(run.info.run_id)],
         )
@@ -88,7 +95,10 @@ def of_tensorboard(folder, run_id):
         raw = read.PluginTagToContent("hparams")["_hparams_/session_start_info"]
         start = plugin_data_pb2.HParamsPluginData.FromString(raw).session_start_info
         settings = {name: value.string_value or value.number_value for name, value in start.hparams.items()}
-        scalars = {name: [(one.step, one.wall_time, one.value) for one in read.Scalars(name)] for name in read.Tags()["scalars"]}
+        scalars = {
+            name: [(one.step, one.wall_time, one.value) for one in read.Scalars(name)]
+            for name in read.Tags()["scalars"]
+        }
         found.append((scalars, settings, [file.name for file in path.glob("*.zip")]))
     return found
 
@@ -156,7 +166,9 @@ def alone(monkeypatch, trackio_folder):
     connect = socket.socket.connect
 
     def local(self, address):
-        assert self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1", "localhost"), f"connects to {address}"
+        assert self.family == socket.AF_UNIX or address[0] in ("127.0.0.1", "::1", "localhost"), (
+            f"connects to {address}"
+        )
         return connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", local)
@@ -197,11 +209,20 @@ def test_a_tracker_has_exactly_what_the_store_has(name, lab, alone):
     ((curves, settings, adapters),) = READ[name](folder, lab.lora)
     for key, told in expected(lab.store, lab.lora).items():
         held = [tuple(math.nan if value == "NaN" else value for value in row) for row in curves[key]]
-        assert sorted(held, key=lambda row: row[1]) == [pytest.approx(row, rel=1e-6, abs=1e-3, nan_ok=True) for row in told], key
+        assert sorted(held, key=lambda row: row[1]) == [
+            pytest.approx(row, rel=1e-6, abs=1e-3, nan_ok=True) for row in told
+        ], key
     ((_, ended, gain),) = curves["result/test_gain"]
     assert gain == pytest.approx(0.25) and ended == pytest.approx(lab.store.run(lab.lora).ended, abs=0.1)
-    assert 0 < curves["result/test_gain_half_width"][0][2] < 1 and 0 < curves["result/validation_log_loss_half_width"][0][2] < 1
-    assert str(settings["lora.rank"]).removesuffix(".0") == "8" and settings["loralab.sweep"] == lab.sweep and len(adapters) == 1
+    assert (
+        0 < curves["result/test_gain_half_width"][0][2] < 1
+        and 0 < curves["result/validation_log_loss_half_width"][0][2] < 1
+    )
+    assert (
+        str(settings["lora.rank"]).removesuffix(".0") == "8"
+        and settings["loralab.sweep"] == lab.sweep
+        and len(adapters) == 1
+    )
     everything = b"".join(file.read_bytes() for file in [*folder.rglob("*")] if file.is_file())
     assert b"secret 17" not in everything
 
@@ -235,12 +256,21 @@ def test_a_server_gets_the_rows_that_it_lacks_and_no_row_twice(lab, server):
     Mirror(lab.store, lab.sweep, open_tracker("wandb", lab.store.home)).look()
     told, run = list(server[lab.lora]["rows"]), server[lab.lora]
     assert len(told) == 11 and len(losses(told)) == 3 and run["ended"] == 0
-    for had, last in ((0, 0), (5, 4), (5, 10), (10, 9)):  # the values of the summary may come before its row, which brings "_step"
-        summary = {name: value for name, value in told[last].items() if name != "_step"} | ({"_step": had - 1} if had else {})
+    for had, last in (
+        (0, 0),
+        (5, 4),
+        (5, 10),
+        (10, 9),
+    ):  # the values of the summary may come before its row, which brings "_step"
+        summary = {name: value for name, value in told[last].items() if name != "_step"} | (
+            {"_step": had - 1} if had else {}
+        )
         run |= {"rows": told[:had], "summary": summary, "ended": None}
         shutil.rmtree(lab.store.home / "trackers")
         Mirror(lab.store, lab.sweep, open_tracker("wandb", lab.store.home)).look()
-        assert [(row["step"], row["_timestamp"]) for row in run["rows"]] == [(row["step"], row["_timestamp"]) for row in told]
+        assert [(row["step"], row["_timestamp"]) for row in run["rows"]] == [
+            (row["step"], row["_timestamp"]) for row in told
+        ]
         assert run["ended"] == 0
 
 
@@ -285,11 +315,17 @@ def test_a_run_that_goes_on_after_the_command_was_ended_has_no_end_at_the_server
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"WANDB_API_KEY": "short"}, "WANDB_API_KEY invalid: .* Correct WANDB_BASE_URL, WANDB_API_KEY or the settings of 'wandb login'."),
+        (
+            {"WANDB_API_KEY": "short"},
+            "WANDB_API_KEY invalid: .* Correct WANDB_BASE_URL, WANDB_API_KEY or the settings of 'wandb login'.",
+        ),
         ({"WANDB_BASE_URL": "foo"}, "base_url Input should be a valid URL.* Correct WANDB_BASE_URL, "),
         ({"WANDB_MODE": "nonsense"}, "WANDB_MODE is 'nonsense'. Set it to 'online' or 'offline', or leave it out."),
         ({"WANDB_MODE": "disabled"}, "WANDB_MODE is 'disabled'. Set it to 'online' or 'offline', or leave it out."),
-        ({"WANDB_MODE": "online", "WANDB_API_KEY": ""}, "WANDB_MODE is 'online', but there is no login. Run 'wandb login', or set"),
+        (
+            {"WANDB_MODE": "online", "WANDB_API_KEY": ""},
+            "WANDB_MODE is 'online', but there is no login. Run 'wandb login', or set",
+        ),
     ],
 )
 def test_unusable_settings_of_weights_and_biases_are_named(server, tmp_path, monkeypatch, settings, said):
@@ -304,7 +340,9 @@ def test_unusable_settings_of_weights_and_biases_are_named(server, tmp_path, mon
 def test_an_unreachable_server_is_not_taken_for_a_folder(lab, server, monkeypatch):
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_INIT_TIMEOUT", "1")
-    with pytest.raises(TrackerError, match="Check that its address and your login are right and the network is up, and export it"):
+    with pytest.raises(
+        TrackerError, match="Check that its address and your login are right and the network is up, and export it"
+    ):
         Mirror(lab.store, lab.sweep, open_tracker("wandb", lab.store.home)).look()
 
 
@@ -356,7 +394,9 @@ def test_a_run_is_followed_live_and_an_interrupted_one_begins_anew(lab):
 
 
 def life(lab, run_id, chance):
-    """Yields after each write to the store of a run that is killed at random points and resumed by its worker or a person."""
+    """Yields after each write to the store of a run that is killed at random points and resumed by its worker or a
+    person.
+    """
     store, state, done, saved = lab.store, lab.store.run_dir(run_id) / STATES / LAST_STATE, 0, 0
     for left in reversed(range(chance.integers(2, 5))):
         store.claim(1, None, run_id)
@@ -443,7 +483,9 @@ def spoil(file):
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize("damage", [Path.unlink, lambda file: os.truncate(file, 0), lambda file: os.truncate(file, 900), spoil])
+@pytest.mark.parametrize(
+    "damage", [Path.unlink, lambda file: os.truncate(file, 0), lambda file: os.truncate(file, 900), spoil]
+)
 def test_an_adapter_that_cannot_be_read_is_named_and_sent_when_it_is_whole_again(lab, damage):
     tracker, file = Listed(), lab.store.run_dir(lab.lora) / ADAPTER_FILE
     whole = file.read_bytes()
@@ -466,7 +508,12 @@ def test_a_tracker_failure_is_reported_once_and_the_rest_is_sent_on_recovery(lab
     with following(Mirror(lab.store, lab.sweep, tracker), said.append):
         time.sleep(0.5)
     assert lab.store.runs(lab.sweep) == before
-    assert len(said) == 2 and "Listed did not accept the sweep" in said[0] and "loralab export" in said[1] and "\n" not in "".join(said)
+    assert (
+        len(said) == 2
+        and "Listed did not accept the sweep" in said[0]
+        and "loralab export" in said[1]
+        and "\n" not in "".join(said)
+    )
     with pytest.raises(Exception, match="Listed did not accept") as refused:
         Mirror(lab.store, lab.sweep, tracker).look()
     assert isinstance(refused.value, TrackerError) or "full" in str(refused.value)
@@ -504,7 +551,10 @@ def test_a_local_place_that_cannot_hold_files_is_named(lab, tmp_path, where, fol
     (tmp_path / "folder").mkdir()
     with pytest.raises(TrackerError) as refused:
         Mirror(lab.store, lab.sweep, open_tracker(where.format(tmp_path), lab.store.home)).send()
-    assert f"Check that files can be written in {str(tmp_path / folder)!r}, and export it again. It said: {said}" in str(refused.value)
+    assert (
+        f"Check that files can be written in {str(tmp_path / folder)!r}, and export it again. It said: {said}"
+        in str(refused.value)
+    )
 
 
 def test_a_database_of_mlflow_that_cannot_be_opened_is_named_at_once(lab, tmp_path):

@@ -1,4 +1,6 @@
-"""Names in other packages that we use beyond their public promises: missing ones fail here, untested versions are noted and avoided."""
+"""Names in other packages that we use beyond their public promises: missing ones fail here, untested versions are noted
+and avoided.
+"""
 
 import ast
 import importlib.util
@@ -20,7 +22,9 @@ from tabtune_core.upstream import Upstream
 
 ROOT = Path(__file__).parents[2]
 OF_FAMILIES = [family.upstream for family in FAMILIES.values()]
-PRIVATE = re.compile(r"^(tabicl|tabdpt|autogluon|tabpfn|torch|streamlit)\b.*\._(?!dynamo)|^(tabicl|tabdpt|autogluon|tabpfn)\.")
+PRIVATE = re.compile(
+    r"^(tabicl|tabdpt|autogluon|tabpfn|torch|streamlit)\b.*\._(?!dynamo)|^(tabicl|tabdpt|autogluon|tabpfn)\."
+)
 """What must be listed: every private name, and everything below the top level of the model packages."""
 
 
@@ -28,7 +32,11 @@ PRIVATE = re.compile(r"^(tabicl|tabdpt|autogluon|tabpfn|torch|streamlit)\b.*\._(
 def test_every_name_that_we_rely_on_exists(upstream):
     if upstream.installed is None:
         pytest.skip(f"{upstream.distribution} is not installed")
-    optional = [] if importlib.util.find_spec("xgboost") else [name for name in upstream.names if name.startswith("tabicl.prior")]
+    optional = (
+        []
+        if importlib.util.find_spec("xgboost")
+        else [name for name in upstream.names if name.startswith("tabicl.prior")]
+    )
     assert set(upstream.missing()) <= set(optional)
 
 
@@ -38,11 +46,15 @@ def test_the_installed_version_was_tested(upstream):
 
 
 def test_a_missing_name_is_reported():
-    upstream = Upstream(distribution="torch", names={"torch:Tensor.add": "", "torch:Tensor.adds": "", "torch._none:x": ""})
+    upstream = Upstream(
+        distribution="torch", names={"torch:Tensor.add": "", "torch:Tensor.adds": "", "torch._none:x": ""}
+    )
     assert upstream.missing() == ["torch:Tensor.adds", "torch._none:x"]
 
 
-@pytest.mark.parametrize(("installed", "tested"), [("2.2.0", True), ("2.2.9", True), ("2.3.0", False), ("2.20.1", False)])
+@pytest.mark.parametrize(
+    ("installed", "tested"), [("2.2.0", True), ("2.2.9", True), ("2.3.0", False), ("2.20.1", False)]
+)
 def test_a_version_counts_as_tested_by_its_minor_number(monkeypatch, installed, tested):
     monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: installed)
     assert FAMILIES["TabICL"].upstream.is_tested is tested
@@ -58,14 +70,17 @@ def test_an_untested_version_caches_no_frozen_layer_and_a_note_says_so(monkeypat
     monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: "99.0.1")
     assert stages_of(family, model.module).every == ()
     assert [note.text for note in _untested(RunSettings(dataset="d", target="y", model=name))] == [
-        f"{family.distribution} 99.0.1 is not among the versions that LoRA Lab was tested with ({', '.join(family.upstream.tested)}). "
+        f"{family.distribution} 99.0.1 is not among the versions that LoRA Lab was tested with "
+        f"({', '.join(family.upstream.tested)}). "
         "The model runs the package's own code only: no frozen layer is cached, which takes longer."
     ]
 
 
 def test_an_untested_version_computes_everything_itself(monkeypatch, tmp_path):
     monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: "99.0.1")
-    model = load_model(CATALOGUE["tabicl-v2"], "classification", torch.device("cpu"), tiny_checkpoint(tmp_path / "tiny", "tabicl-v2"))
+    model = load_model(
+        CATALOGUE["tabicl-v2"], "classification", torch.device("cpu"), tiny_checkpoint(tmp_path / "tiny", "tabicl-v2")
+    )
     assert not any(type(module).__module__.startswith("tabtune_core") for module in model.module.modules())
 
 
@@ -78,6 +93,10 @@ def imports(path):
 def test_every_private_import_is_listed():
     listed = {name for upstream in (*OF_FAMILIES, TORCH, STREAMLIT) for name in upstream.names}
     modules = {name.partition(":")[0] for name in listed}
-    used = {name for top in ("tabtune_core", "dashboard") for path in (ROOT / top).rglob("*.py") for name in imports(path)}
-    unlisted = {name for name in used if PRIVATE.match(name) and name not in listed and name.replace(":", ".") not in modules}
+    used = {
+        name for top in ("tabtune_core", "dashboard") for path in (ROOT / top).rglob("*.py") for name in imports(path)
+    }
+    unlisted = {
+        name for name in used if PRIVATE.match(name) and name not in listed and name.replace(":", ".") not in modules
+    }
     assert unlisted == set()

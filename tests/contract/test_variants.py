@@ -1,4 +1,6 @@
-"""Promises of every registered variant of LoRA: on a layer that is called, a weight that is read and a table that is looked up."""
+"""Promises of every registered variant of LoRA: on a layer that is called, a weight that is read and a table that is
+looked up.
+"""
 
 import copy
 
@@ -26,7 +28,11 @@ class Three(nn.Module):
     def __init__(self):
         super().__init__()
         torch.manual_seed(0)
-        self.called, self.read, self.table = nn.Linear(8, 6), nn.MultiheadAttention(8, 2, batch_first=True), nn.Embedding(7, 8)
+        self.called, self.read, self.table = (
+            nn.Linear(8, 6),
+            nn.MultiheadAttention(8, 2, batch_first=True),
+            nn.Embedding(7, 8),
+        )
 
     def forward(self, ids):
         x_BTD = self.table(ids)
@@ -117,7 +123,9 @@ def test_its_computed_size_equals_its_tensors(variant):
         own = [*held.factors, *held.beside.values()]
         shape = layer.out_features, layer.in_features
         assert layer.parameters == sum(tensor.numel() for tensor in own if tensor.requires_grad)
-        assert VARIANTS[variant].frozen(*shape, layer.rank) == sum(tensor.numel() for tensor in own if not tensor.requires_grad)
+        assert VARIANTS[variant].frozen(*shape, layer.rank) == sum(
+            tensor.numel() for tensor in own if not tensor.requires_grad
+        )
 
 
 def test_its_update_can_be_rebuilt_from_its_singular_directions(variant):

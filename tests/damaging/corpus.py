@@ -110,7 +110,9 @@ def hashed(data):
 
     rows, about = safetensors.numpy.load(members[CONTEXT]), facts["context"]
     labels = LabelEncoder(tuple(about["classes"]))
-    about["sha256"] = Context(rows["rows"], rows["x"], rows["y"], FeatureEncoder.from_json(about["encoder"], rows), labels, None).sha256
+    about["sha256"] = Context(
+        rows["rows"], rows["x"], rows["y"], FeatureEncoder.from_json(about["encoder"], rows), labels, None
+    ).sha256
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in (members | {FACTS: json.dumps(facts)}).items():
@@ -181,9 +183,15 @@ def kinds(folder):
         "pipeline": Kind("zip", "zip", (PipelineError, AdapterError), read("pipeline.zip"), open_pipeline),
         "plain adapter": Kind("torch", "pt", (AdapterError,), read(*plain), open_plain),
         "TabICL weights": Kind("torch", "ckpt", (CheckpointError,), read("tabicl-v2"), open_checkpoint("tabicl-v2")),
-        "TabDPT weights": Kind("safetensors", "safetensors", (CheckpointError,), read("tabdpt-1.3"), open_checkpoint("tabdpt-1.3")),
+        "TabDPT weights": Kind(
+            "safetensors", "safetensors", (CheckpointError,), read("tabdpt-1.3"), open_checkpoint("tabdpt-1.3")
+        ),
         "Mitra weights": Kind(
-            "safetensors", "safetensors", (CheckpointError,), read("mitra/model.safetensors"), open_checkpoint("mitra-mini")
+            "safetensors",
+            "safetensors",
+            (CheckpointError,),
+            read("mitra/model.safetensors"),
+            open_checkpoint("mitra-mini"),
         ),
         "Mitra config": Kind("json", "json", (CheckpointError,), read("mitra/config.json"), open_config),
         "settings": Kind("toml", "toml", (SettingError,), ((KEPT / "sweep.toml").read_bytes(),), open_toml),

@@ -1,4 +1,7 @@
-"""Damages files: bytes of any file, and values, tensors and members of known formats. One seed per file determines the damage."""
+"""Damages files: bytes of any file, and values, tensors and members of known formats.
+
+One seed per file determines the damage.
+"""
 
 import copy
 import datetime
@@ -15,8 +18,42 @@ import torch
 
 BOMB = bytes(150_000_000)
 NASTY = (
-    *(None, True, False, -1, 0, 1, 2, 2**31, 2**53 + 1, 10**9, 10**17, 10**30, 10**400, -(10**9), -0.0, 0.5, 1e-320, 1e30, 1e308),
-    *(float("nan"), float("inf"), "", "x", "x" * 5000, "\ud800", "é\n<b>", "../../x", "/etc/passwd", "[" * 50, "NaN", "1", "cuda:99"),
+    *(
+        None,
+        True,
+        False,
+        -1,
+        0,
+        1,
+        2,
+        2**31,
+        2**53 + 1,
+        10**9,
+        10**17,
+        10**30,
+        10**400,
+        -(10**9),
+        -0.0,
+        0.5,
+        1e-320,
+        1e30,
+        1e308,
+    ),
+    *(
+        float("nan"),
+        float("inf"),
+        "",
+        "x",
+        "x" * 5000,
+        "\ud800",
+        "é\n<b>",
+        "../../x",
+        "/etc/passwd",
+        "[" * 50,
+        "NaN",
+        "1",
+        "cuda:99",
+    ),
     *([], {}, [[]], [None] * 500, [0] * 1000, {"a": {"b": [1]}}, {"": 0}, ["a", "a"], [1.5], [True], [[1], [2, 3]]),
     *("\u202egnp.exe", "a\x00\x1b[31mb", "a\u2028b", "\ufeffx", "x\r\ny", "1e5", "True", "0x10"),
     *("tabicl-mini", "tabdpt-mini", "regression", "base-ft", "inference", "text", "<U99999999", "|O", "V9999999"),
@@ -181,11 +218,17 @@ def lay_otherwise(tensors, rng):
         case "alias":
             tensors[name] = tensors[other]
         case "shift":
-            about["data_offsets"] = [place + rng.choice((-4, 4, 2**31, 2**63, -(2**63))) for place in about["data_offsets"]]
+            about["data_offsets"] = [
+                place + rng.choice((-4, 4, 2**31, 2**63, -(2**63))) for place in about["data_offsets"]
+            ]
         case "kind":
-            about["dtype"] = rng.choice(("f32", "float32", "F8_E4M3", "F64", "I32", "U32", "BF16", "F16", "C64", "BOOL", "F4"))
+            about["dtype"] = rng.choice(
+                ("f32", "float32", "F8_E4M3", "F64", "I32", "U32", "BF16", "F16", "C64", "BOOL", "F4")
+            )
         case "sides":
-            about["shape"] = rng.choice(([0, 2**39], [2**32, 2**32], [1] * 3000, [True], [4.0], [-1, -1], [0] * 8, [*about["shape"], 1]))
+            about["shape"] = rng.choice(
+                ([0, 2**39], [2**32, 2**32], [1] * 3000, [True], [4.0], [-1, -1], [0] * 8, [*about["shape"], 1])
+            )
         case "order":
             about["shape"] = about["shape"][::-1]
         case "many":
@@ -275,7 +318,9 @@ OF_MEMBERS = (*(damage_content,) * 12, drop, call_otherwise, say_twice, make_a_l
 
 
 def lie_about_a_member(made, rng):
-    """Changes a member's entry in the central directory: encryption, size, compression, date, offset, or the sizes of zip64."""
+    """Changes a member's entry in the central directory: encryption, size, compression, date, offset, or the sizes of
+    zip64.
+    """
     entry = made.rindex(b"PK\x01\x02")
     match rng.choice(("bit", "size", "both sizes", "way", "date", "place", "zip64")):
         case "bit":
@@ -295,7 +340,9 @@ def lie_about_a_member(made, rng):
 
 
 def lie_about_the_list(made, rng):
-    """Changes what surrounds the central directory: leading bytes, a comment with another end record, or the end record's values."""
+    """Changes what surrounds the central directory: leading bytes, a comment with another end record, or the end
+    record's values.
+    """
     end = made.rindex(b"PK\x05\x06")
     match rng.choice(("before", "remark", "end in a remark", "place", "number", "zip64")):
         case "before":
@@ -321,7 +368,9 @@ def damage_zip(data, rng):
     how = rng.choice(OF_MEMBERS)
     how(members, member, rng)
     usual = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-    packed = zipfile.ZIP_DEFLATED if how is make_a_bomb else rng.choice((*usual * 5, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
+    packed = (
+        zipfile.ZIP_DEFLATED if how is make_a_bomb else rng.choice((*usual * 5, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA))
+    )
     made = io.BytesIO()
     with zipfile.ZipFile(made, "w", packed) as archive:
         for name, content, attributes in members:
@@ -370,7 +419,9 @@ def put_another_pickle(data, rng):
         for entry in old.infolist():
             content = old.read(entry)
             if entry.filename.endswith("data.pkl"):
-                content = b"\x80\x02" + rng.choice(ODD_PICKLES) if rng.random() < 0.2 else damage_bytes(content, rng, content)
+                content = (
+                    b"\x80\x02" + rng.choice(ODD_PICKLES) if rng.random() < 0.2 else damage_bytes(content, rng, content)
+                )
             new.writestr(entry, content)
     return made.getvalue()
 
@@ -388,15 +439,40 @@ def damage_torch(data, rng):
         values["code"] = Payload()
     try:
         torch.save(values, made, _use_new_zipfile_serialization=rng.random() > 0.1)
-    except (RuntimeError, NotImplementedError, UnicodeEncodeError, struct.error, OverflowError):  # torch cannot write it
+    except (
+        RuntimeError,
+        NotImplementedError,
+        UnicodeEncodeError,
+        struct.error,
+        OverflowError,
+    ):  # torch cannot write it
         return b""
     return made.getvalue()
 
 
 ODD_LINES = (
-    *("seeds = [2024-01-01]", "seeds = 2024-01-01T10:00:00+02:00", "ranks = [10:00:00]", "seeds = [0x" + "f" * 5000 + "]"),
-    *("seeds = [0b" + "1" * 9000 + "]", "ranks = [1_0, 0o17]", "x = " + "{a=" * 900 + "1" + "}" * 900, "run = {seed = 1}", "ranks = [inf]"),
-    *('"a\\u0000b" = 1', '"\\u202e" = 1', "'' = 1", 'run.target = "a\\u001b[31m"', "seeds = [-0]", "seeds = [1, 1]", "[a]\n[a]"),
+    *(
+        "seeds = [2024-01-01]",
+        "seeds = 2024-01-01T10:00:00+02:00",
+        "ranks = [10:00:00]",
+        "seeds = [0x" + "f" * 5000 + "]",
+    ),
+    *(
+        "seeds = [0b" + "1" * 9000 + "]",
+        "ranks = [1_0, 0o17]",
+        "x = " + "{a=" * 900 + "1" + "}" * 900,
+        "run = {seed = 1}",
+        "ranks = [inf]",
+    ),
+    *(
+        '"a\\u0000b" = 1',
+        '"\\u202e" = 1',
+        "'' = 1",
+        'run.target = "a\\u001b[31m"',
+        "seeds = [-0]",
+        "seeds = [1, 1]",
+        "[a]\n[a]",
+    ),
 )
 
 
@@ -414,7 +490,8 @@ def damage_toml(data, rng):
             "run.lora = 3",
         )
         lines.insert(
-            rng.randrange(len(lines) + 1), rng.choice((*odd, "ranks = [1e400]", "seeds = [nan]", "\x00", "run.train.views = 1_000_000"))
+            rng.randrange(len(lines) + 1),
+            rng.choice((*odd, "ranks = [1e400]", "seeds = [nan]", "\x00", "run.train.views = 1_000_000")),
         )
         return "\n".join(lines).encode()
     values = tomllib.loads(data.decode())
@@ -425,7 +502,13 @@ def damage_toml(data, rng):
         return data[: rng.randrange(len(data))]
 
 
-FORMATS = {"zip": damage_zip, "torch": damage_torch, "safetensors": damage_safetensors, "json": damage_json, "toml": damage_toml}
+FORMATS = {
+    "zip": damage_zip,
+    "torch": damage_torch,
+    "safetensors": damage_safetensors,
+    "json": damage_json,
+    "toml": damage_toml,
+}
 
 
 def damage(data, form, rng, other):

@@ -107,7 +107,9 @@ def main():
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--count", type=int, default=100, help="files of each kind (default: 100)")
     asked.add_argument("--kind", help="only this kind")
-    asked.add_argument("--first", type=int, default=0, help="number of the first file, to try others than before (default: 0)")
+    asked.add_argument(
+        "--first", type=int, default=0, help="number of the first file, to try others than before (default: 0)"
+    )
     asked.add_argument("--number", type=int, help="only this file, which is left in the current folder")
     asked = asked.parse_args()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -123,7 +125,8 @@ def main():
                 kind.open(Path(folder) / f"whole.{kind.ending}")
         numbers = range(asked.first, asked.first + asked.count) if asked.number is None else [asked.number]
         report = {
-            name: try_files(kind, name, numbers, Path(folder) if asked.number is None else Path.cwd()) for name, kind in chosen.items()
+            name: try_files(kind, name, numbers, Path(folder) if asked.number is None else Path.cwd())
+            for name, kind in chosen.items()
         }
     print(json.dumps(report, indent=1))
 

@@ -24,7 +24,10 @@ def run_experiment(settings, *, home, run_dir, emit, stop_request, given, fresh)
     """Emits one step, then does what its name says; a steady run trains."""
     if settings.target == "steady":
         return train_steadily(run_dir, emit)
-    print(f"The fake was here. Device: {given} Cores: {sorted(os.sched_getaffinity(0))} Threads: {os.environ.get('OMP_NUM_THREADS')}")
+    print(
+        f"The fake was here. Device: {given} Cores: {sorted(os.sched_getaffinity(0))} Threads: "
+        f"{os.environ.get('OMP_NUM_THREADS')}"
+    )
     (run_dir / "adapter.zip").write_bytes(b"weights")
     if settings.target == "bulky":
         os.truncate(run_dir / "adapter.zip", BULK)
@@ -35,7 +38,9 @@ def run_experiment(settings, *, home, run_dir, emit, stop_request, given, fresh)
 def result(outcome="finished"):
     """A result with one score."""
     scores = {"log_loss": 0.5}
-    return RunFinished(outcome, 1, 1, False, scores, scores, {"log_loss": 0.6}, scores, 1.0, 0.1, 10, 5, "resident", 4, 100, None)
+    return RunFinished(
+        outcome, 1, 1, False, scores, scores, {"log_loss": 0.6}, scores, 1.0, 0.1, 10, 5, "resident", 4, 100, None
+    )
 
 
 def train_steadily(run_dir, emit):
@@ -49,7 +54,9 @@ def train_steadily(run_dir, emit):
         journal.write(f"began {at['step']}\n")
         while at["step"] < STEPS:
             at["step"] += 1
-            at["weight"] = (at["weight"] * 48_271 + at["step"]) % 2_147_483_647  # MINSTD (Park, Miller and Stockmeyer 1993) and the step
+            at["weight"] = (
+                at["weight"] * 48_271 + at["step"]
+            ) % 2_147_483_647  # MINSTD (Park, Miller and Stockmeyer 1993) and the step
             emit(StepDone(at["step"], float(at["weight"]), 1.0, 2e-4, 0.5))
             time.sleep(0.005)
             if at["step"] % EVALUATED_EVERY == 0:
@@ -57,7 +64,9 @@ def train_steadily(run_dir, emit):
                 save(file, at)
                 journal.write(f"saved {at['step']}\n")
     scores = {"log_loss": float(at["weight"])}
-    return dataclasses.replace(result(), validation=scores, test=scores, steps_done=STEPS, resumed_steps=tuple(at["went_on"]))
+    return dataclasses.replace(
+        result(), validation=scores, test=scores, steps_done=STEPS, resumed_steps=tuple(at["went_on"])
+    )
 
 
 def save(file, at):

@@ -19,7 +19,13 @@ class Driver:
     NVML_TEMPERATURE_GPU = 0
 
     def __init__(self, *uuids, names=None, slices=None, exclusive=(), free=None):
-        self.uuids, self.names, self.slices, self.exclusive, self.free = uuids, names or uuids, slices or {}, exclusive, free or {}
+        self.uuids, self.names, self.slices, self.exclusive, self.free = (
+            uuids,
+            names or uuids,
+            slices or {},
+            exclusive,
+            free or {},
+        )
         self.opened = 0
         self.nvmlDeviceGetHandleByIndex = self.uuids.__getitem__
         self.nvmlDeviceGetCount = lambda: len(self.uuids)

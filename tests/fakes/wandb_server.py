@@ -1,4 +1,6 @@
-"""A server that takes runs as Weights & Biases does: GraphQL and file streams, of which it keeps rows, the summary and the end."""
+"""A server that takes runs as Weights & Biases does: GraphQL and file streams, of which it keeps rows, the summary and
+the end.
+"""
 
 import gzip
 import json
@@ -21,7 +23,9 @@ class _Answers(BaseHTTPRequestHandler):
         content = gzip.decompress(content) if self.headers.get("content-encoding") == "gzip" else content
         told = {} if self.command == "PUT" else json.loads(content)
         if "query" in told:
-            answer = {"data": self._of(re.search(r"(?:query|mutation)\s+(\w+)", told["query"])[1], told.get("variables", {}))}
+            answer = {
+                "data": self._of(re.search(r"(?:query|mutation)\s+(\w+)", told["query"])[1], told.get("variables", {}))
+            }
         else:
             answer = {}
             if self.path.endswith("file_stream"):
@@ -47,7 +51,10 @@ class _Answers(BaseHTTPRequestHandler):
         if asked == "Viewer":
             return {"viewer": {"id": "u", "entity": "us", "username": "u", "flags": "{}", "teams": {"edges": []}}}
         if asked == "CreateRunFiles":
-            files = [{"name": name, "uploadUrl": f"http://127.0.0.1:{self.server.server_port}/{name}"} for name in given["files"]]
+            files = [
+                {"name": name, "uploadUrl": f"http://127.0.0.1:{self.server.server_port}/{name}"}
+                for name in given["files"]
+            ]
             return {"createRunFiles": {"runID": "R", "uploadHeaders": [], "files": files}}
         name = given.get("name")
         run, about = self.server.runs.get(name), {"id": f"id-{name}", "name": name, "displayName": name, "config": "{}"}
@@ -55,7 +62,11 @@ class _Answers(BaseHTTPRequestHandler):
             lines = {"logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]", "tags": [], "wandbConfig": '{"t": 1}'}
             if run:
                 tail = json.dumps([json.dumps(row) for row in run["rows"][-1:]])
-                lines |= {"historyLineCount": len(run["rows"]), "historyTail": tail, "summaryMetrics": json.dumps(run["summary"])}
+                lines |= {
+                    "historyLineCount": len(run["rows"]),
+                    "historyTail": tail,
+                    "summaryMetrics": json.dumps(run["summary"]),
+                }
             return {"model": RUNS_ARE_IN | {"bucket": run and about | lines}}
         if asked == "UpsertBucket":
             self.server.runs.setdefault(name, {"rows": [], "summary": {}, "ended": None})

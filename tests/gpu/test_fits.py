@@ -31,15 +31,25 @@ def settings(model="tabicl-mini", *, train=None, lora=None, **more):
 
 
 CASES = {
-    "TabICL, LoRA, recomputed, weighted classes": settings(train={"gradient_checkpointing": True, "class_weights": "balanced"}),
-    "TabICL, late layers from files, numbers": settings(task="regression", train={"episode_set": 2}, lora={"targets": ("icl_predictor",)}),
+    "TabICL, LoRA, recomputed, weighted classes": settings(
+        train={"gradient_checkpointing": True, "class_weights": "balanced"}
+    ),
+    "TabICL, late layers from files, numbers": settings(
+        task="regression", train={"episode_set": 2}, lora={"targets": ("icl_predictor",)}
+    ),
     "TabICL, LoRA, captured": settings(train={"cuda_graph": True}),
     "TabICL, all weights, SGD": settings(strategy="base-ft", train={"optimizer": "sgd"}),
     "TabDPT, DoRA, three views": settings("tabdpt-mini", train={"views": 3}, lora={"use_dora": True}),
     # a low rate: the first steps of Adam are as long as it, even where only rounding decides their sign
-    "TabDPT, all weights, numbers": settings("tabdpt-mini", task="regression", strategy="base-ft", train={"learning_rate": 3e-4}),
-    "Mitra, PiSSA, fewer rows shown": settings("mitra-mini", train={"predict_context_rows": 20}, lora={"init_lora_weights": "pissa"}),
-    "Mitra, rsLoRA with biases, numbers": settings("mitra-mini", task="regression", lora={"use_rslora": True, "bias": "lora_only"}),
+    "TabDPT, all weights, numbers": settings(
+        "tabdpt-mini", task="regression", strategy="base-ft", train={"learning_rate": 3e-4}
+    ),
+    "Mitra, PiSSA, fewer rows shown": settings(
+        "mitra-mini", train={"predict_context_rows": 20}, lora={"init_lora_weights": "pissa"}
+    ),
+    "Mitra, rsLoRA with biases, numbers": settings(
+        "mitra-mini", task="regression", lora={"use_rslora": True, "bias": "lora_only"}
+    ),
 }
 
 
@@ -76,7 +86,11 @@ def test_the_projection_of_a_wide_table_keeps_the_random_state(gpu):
 def test_dropout_on_a_gpu_depends_on_the_seed(gpu, tmp_path):
     seen = {}
     found = {
-        name: losses(fitted(settings(lora={"dropout": dropout}), tmp_path / name, device=gpu, stop_request=noting(gpu, seen, name))[0])
+        name: losses(
+            fitted(
+                settings(lora={"dropout": dropout}), tmp_path / name, device=gpu, stop_request=noting(gpu, seen, name)
+            )[0]
+        )
         for name, dropout in (("once", 0.3), ("again", 0.3), ("without", 0.0))
     }
     assert seen["once", 3] - seen["once", 2] == 1 or gpu.type == "cuda"

@@ -1,4 +1,6 @@
-"""A GPU of another maker than NVIDIA (here the pretend one) is probed first, and features proven only on NVIDIA's are off."""
+"""A GPU of another maker than NVIDIA (here the pretend one) is probed first, and features proven only on NVIDIA's are
+off.
+"""
 
 import numpy as np
 import pytest
@@ -73,19 +75,25 @@ def test_a_gpu_that_disagrees_with_the_cpu_is_refused_in_one_sentence(other, spo
     spoil(kernel, change)
     with pytest.raises(DeviceError) as refused:
         resolve_device(name_of(other))
-    assert str(refused.value).startswith(f"The GPU {name_of(other)} is not used, because it computes {what} that differ from the CPU's by ")
+    assert str(refused.value).startswith(
+        f"The GPU {name_of(other)} is not used, because it computes {what} that differ from the CPU's by "
+    )
     monkeypatch.setattr(devices, "unproven_gpu", lambda: name_of(other))
     (told,) = told_by_the_doctor(monkeypatch)
     assert (told.state, told.found) == ("note", str(refused.value))
 
 
-@pytest.mark.parametrize("step", [lambda self: None, lambda self: [p.fill_(torch.nan) for g in self.param_groups for p in g["params"]]])
+@pytest.mark.parametrize(
+    "step", [lambda self: None, lambda self: [p.fill_(torch.nan) for g in self.param_groups for p in g["params"]]]
+)
 def test_a_gpu_whose_steps_change_nothing_or_give_nan_is_refused(other, monkeypatch, step):
     plain = torch.optim.AdamW.step
     monkeypatch.setattr(
         torch.optim.AdamW,
         "step",
-        lambda self: torch.no_grad()(step)(self) if self.param_groups[0]["params"][0].device.type != "cpu" else plain(self),
+        lambda self: (
+            torch.no_grad()(step)(self) if self.param_groups[0]["params"][0].device.type != "cpu" else plain(self)
+        ),
     )
     with pytest.raises(DeviceError, match="computes trained weights of attention that differ from the CPU's by"):
         resolve_device(name_of(other))
@@ -98,14 +106,29 @@ def test_a_gpu_without_16_bit_numbers(other):
 
 @pytest.mark.parametrize(
     ("model", "task"),
-    [("tabicl-mini", "classification"), ("tabicl-mini", "regression"), ("tabdpt-mini", "regression"), ("mitra-mini", "regression")],
+    [
+        ("tabicl-mini", "classification"),
+        ("tabicl-mini", "regression"),
+        ("tabdpt-mini", "regression"),
+        ("mitra-mini", "regression"),
+    ],
 )
 def test_a_fit_equals_the_cpus_and_needs_no_64_bit_floats(other, tmp_path, model, task):
     train = TrainSettings(steps=3, eval_every=2, learning_rate=3e-3, context_rows=24, batch_size=16, cuda_graph=True)
-    case = RunSettings(dataset="-", target="y", model=model, task=task, device="cpu", train=train, lora=LoraSettings(rank=3, dropout=0.0))
+    case = RunSettings(
+        dataset="-",
+        target="y",
+        model=model,
+        task=task,
+        device="cpu",
+        train=train,
+        lora=LoraSettings(rank=3, dropout=0.0),
+    )
     told, result = fitted(case, tmp_path / "gpu", device=other)
     expected, cpu = fitted(case, tmp_path / "cpu")
-    assert any("is not captured" in event.text and name_of(other) in event.text for event in told if isinstance(event, Note))
+    assert any(
+        "is not captured" in event.text and name_of(other) in event.text for event in told if isinstance(event, Note)
+    )
     for found, wanted in (
         (losses(told), losses(expected)),
         (scores(told), scores(expected)),

@@ -45,8 +45,14 @@ print([torch._C._cuda_hasPrimaryContext(place) for place in (0, 1)])
 
 def told(code, **environment):
     """Returns the last line that ``code`` prints in a separate process."""
-    named = {**os.environ, "CUDA_DEVICE_ORDER": "PCI_BUS_ID", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    done = subprocess.run([sys.executable, "-c", code], env=named | environment, capture_output=True, text=True, timeout=120)
+    named = {
+        **os.environ,
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=named | environment, capture_output=True, text=True, timeout=120
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
 
@@ -64,7 +70,11 @@ def settings(tmp_path):
     X, y = small_table(120)
     dataset = add_dataset(tmp_path, X.assign(y=y).to_csv(index=False).encode(), "small.csv")
     return RunSettings(
-        dataset=dataset.id, target="y", model="tabicl-mini", lora=LoraSettings(rank=2), train=TrainSettings(steps=4, eval_every=2)
+        dataset=dataset.id,
+        target="y",
+        model="tabicl-mini",
+        lora=LoraSettings(rank=2),
+        train=TrainSettings(steps=4, eval_every=2),
     )
 
 
@@ -90,13 +100,18 @@ def test_the_worker_verifies_a_run_on_each_gpu_and_its_jobs_run_there(gpu, setti
     given = {"adapters": [{"id": run.id, "title": "one"}], "table": settings.dataset, "device": name}
     assert len(JOBS["predict"](tmp_path, folder, rows=keep_rows(tmp_path, rows), **given)["models"]) == 2
     curve = JOBS["context_curve"](tmp_path, folder, runs=[run.id])
-    assert (curve["device"].startswith(name), {row["strategy"] for row in curve["rows"]}) == (True, {"inference", "peft"})
+    assert (curve["device"].startswith(name), {row["strategy"] for row in curve["rows"]}) == (
+        True,
+        {"inference", "peft"},
+    )
     assert JOBS["rank_curve"](tmp_path, folder, run=run.id)
     (pace,) = JOBS["pace"](tmp_path, folder / "pace", settings=[run.settings.to_dict()])["measured"]
     assert (pace["device"], pace["seconds_a_step"] > 0) == (name.partition(":")[0], True)
 
 
-@pytest.mark.parametrize("visible", ["", pytest.param("0", marks=pytest.mark.gpu), pytest.param("1,0", marks=pytest.mark.gpu), "7"])
+@pytest.mark.parametrize(
+    "visible", ["", pytest.param("0", marks=pytest.mark.gpu), pytest.param("1,0", marks=pytest.mark.gpu), "7"]
+)
 def test_torch_and_the_driver_count_the_same_gpus_and_auto_takes_one(request, visible):
     if visible in ("0", "1,0"):
         request.getfixturevalue("two_real_gpus" if visible == "1,0" else "real_gpu")
@@ -133,7 +148,9 @@ def test_equal_gpus_share_computed_arrays(two_gpus, settings, tmp_path):
     def result(gpu):
         run_dir, there = tmp_path / str(gpu.index), {"emit": lambda event: None, "stop_request": lambda: None}
         run_dir.mkdir()
-        return run_experiment(dataclasses.replace(zero_shot, device=name_of(gpu)), home=tmp_path, run_dir=run_dir, **there)
+        return run_experiment(
+            dataclasses.replace(zero_shot, device=name_of(gpu)), home=tmp_path, run_dir=run_dir, **there
+        )
 
     first, second = map(result, two_gpus)
     assert first.shared_made > 0

@@ -33,7 +33,9 @@ BROWSER_FLAGS = (
     "--js-flags=--no-opt --max-lazy",  # a page is open for seconds, so compiling for long runs does not pay
 )
 
-manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)  # which each AppTest does
+manifest_scanner.scan_component_manifests = functools.cache(
+    manifest_scanner.scan_component_manifests
+)  # which each AppTest does
 READ = {}
 """Tables read in this process, by their bytes and reading choices."""
 
@@ -87,7 +89,8 @@ dashboard.main()
 
 @pytest.fixture
 def serve(tmp_path):
-    """Starts the dashboard on ``tmp_path``: with its worker, which loads torch for seconds, or only the pages, which a program may patch.
+    """Starts the dashboard on ``tmp_path``: with its worker, which loads torch for seconds, or only the pages, which a
+    program may patch.
 
     Seed the workspace first, since the worker executes what is queued.
     """
@@ -137,7 +140,12 @@ def end_worker(home: Path) -> None:
 @pytest.fixture(scope="module")
 def chromium():
     """A Chromium; without one the tests are skipped, except on CI."""
-    path = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    path = (
+        os.environ.get("CHROMIUM")
+        or shutil.which("chromium")
+        or shutil.which("chromium-browser")
+        or shutil.which("google-chrome")
+    )
     if path is None:
         reason = "no Chromium: install one or name it with the environment variable CHROMIUM"
         pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)

@@ -38,7 +38,9 @@ ENDED = """() => Promise.race([new Promise((late) => setTimeout(late, 2000)), Pr
   .filter((moving) => moving.effect.getComputedTiming().endTime < Infinity).map((moving) => moving.finished.catch(() => null)))])"""
 """Waits for fade-in animations; endless spinners are left out."""
 LOOKS = (("light", 1440), ("dark", 420))
-"""The checked views of each page; the top bar, which a narrow screen folds away, is equal on all and checked once in the dark."""
+"""The checked views of each page; the top bar, which a narrow screen folds away, is equal on all and checked once in
+the dark.
+"""
 
 
 def settled(page):
@@ -48,13 +50,17 @@ def settled(page):
     page.evaluate(ENDED)
 
 
-def test_every_page_is_accessible_makes_no_bad_request_and_the_keyboard_goes_from_upload_to_download(serve, page, tmp_path):
+def test_every_page_is_accessible_makes_no_bad_request_and_the_keyboard_goes_from_upload_to_download(
+    serve, page, tmp_path
+):
     store = RunStore(tmp_path)
     finished_sweep(store)
     made_run(store)
     complaints, asked = [], []
     page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: complaints.append(f"{page.url}: {message.text}") if message.type == "error" else None)
+    page.on(
+        "console", lambda message: complaints.append(f"{page.url}: {message.text}") if message.type == "error" else None
+    )
     address, found = serve(), {}
     for name, (title, text) in PAGES.items():
         page.set_viewport_size({"width": LOOKS[0][1], "height": 1200})
@@ -66,7 +72,9 @@ def test_every_page_is_accessible_makes_no_bad_request_and_the_keyboard_goes_fro
         for scheme, width in LOOKS if name else (*LOOKS, ("dark", 1440)):
             page.emulate_media(color_scheme=scheme)
             page.set_viewport_size({"width": width, "height": 1200})
-            page.wait_for_function(f"() => getComputedStyle(document.querySelector('.stApp')).colorScheme === '{scheme}'")
+            page.wait_for_function(
+                f"() => getComputedStyle(document.querySelector('.stApp')).colorScheme === '{scheme}'"
+            )
             settled(page)
             assert page.evaluate("() => document.documentElement.scrollWidth") <= width
             if faults := [*page.evaluate(RULES), *page.evaluate(STICKS_OUT)]:
@@ -74,7 +82,9 @@ def test_every_page_is_accessible_makes_no_bad_request_and_the_keyboard_goes_fro
     assert not found
     assert not complaints
     assert [url for url in asked if url.startswith(address)]
-    assert [url for url in asked if not url.startswith((address, address.replace("http", "ws"), "data:", "blob:"))] == []
+    assert [
+        url for url in asked if not url.startswith((address, address.replace("http", "ws"), "data:", "blob:"))
+    ] == []
     page.set_viewport_size({"width": LOOKS[0][1], "height": 1200})
     from_upload_to_download_by_keyboard(page, address)
 

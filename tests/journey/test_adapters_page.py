@@ -44,7 +44,10 @@ def theirs(store, run, **changes):
         archive.writestr("tabtune.json", json.dumps(facts))
         (layer,) = facts["layers"]
         shapes = {"lora_A": (layer["rank"], layer["in_features"]), "lora_B": (layer["out_features"], layer["rank"])}
-        factors = {f"base_model.model.{layer['path']}.{side}.weight": np.ones(shape, np.float32) for side, shape in shapes.items()}
+        factors = {
+            f"base_model.model.{layer['path']}.{side}.weight": np.ones(shape, np.float32)
+            for side, shape in shapes.items()
+        }
         archive.writestr("adapter_model.safetensors", safetensors.numpy.save(factors))
     return buffer.getvalue()
 
@@ -229,7 +232,9 @@ def test_a_package_that_disappears_while_the_page_reads_it_is_reported(app, stor
     run = verified_run(store)
     package = store.run_dir(run) / "adapter.zip"
     real = st.badge
-    monkeypatch.setattr(st, "badge", lambda *text, **more: package.unlink() or real(*text, **more))  # once it was opened
+    monkeypatch.setattr(
+        st, "badge", lambda *text, **more: package.unlink() or real(*text, **more)
+    )  # once it was opened
     go(app, "adapters", run=run)
     assert not app.exception
     assert "deleted in another tab" in texts(app.info)
@@ -243,7 +248,9 @@ def test_things_that_a_job_uses_can_be_deleted_only_after_it_has_ended(app, stor
     with pytest.raises(StoreError, match=r"A queued job \(rank curve\) uses this table\. Cancel it"):
         delete_table(store, table)
     store.cancel_job(about_run)
-    job = store.add_job("predict", {"rows": "0" * 16, "adapters": [{"id": adapter.id, "title": "theirs"}], "table": table, "base": True})
+    job = store.add_job(
+        "predict", {"rows": "0" * 16, "adapters": [{"id": adapter.id, "title": "theirs"}], "table": table, "base": True}
+    )
     go(app, "adapters", run=adapter.id)
     app.button(key=f"delete_{adapter.id[:12]}").click().run()
     assert "A queued job (prediction) uses this adapter" in texts(app.error).replace("\\", "")
@@ -350,7 +357,9 @@ def test_a_row_that_the_table_does_not_have_is_explained(app, store, place):
 
 def test_predictions_of_another_choice_say_of_what_also_after_a_reload(app, store):
     seeding.finished_sweep(store, ranks=(2, 4), task="regression")
-    one, other = sorted((run for run in store.runs() if run.settings.strategy == "peft"), key=lambda run: run.settings.lora.rank)
+    one, other = sorted(
+        (run for run in store.runs() if run.settings.strategy == "peft"), key=lambda run: run.settings.lora.rank
+    )
     go(app, "try_it", adapter=one.id, adapters=one.id)
     assert not app.warning
     predict_button(app).click().run()
@@ -423,10 +432,18 @@ def test_predictions_are_side_by_side_and_differences_are_marked(app, store):
             "m1_1": [0.1, 0.6, 0.8],
         }
     )
-    result = {"models": MODELS, "classes": ["a", "b"], "rows": 3, "notes": ["2 rows hold 'x' in 'y'."], "deviation": None}
+    result = {
+        "models": MODELS,
+        "classes": ["a", "b"],
+        "rows": 3,
+        "notes": ["2 rows hold 'x' in 'y'."],
+        "deviation": None,
+    }
     go(app, "try_it", adapter=run, job=answered(store, run, predicted, result))
     assert not app.exception
-    assert [box.proto.label for box in app.get("download_button")] == ["Download the earlier predictions (CSV)"]  # of other rows
+    assert [box.proto.label for box in app.get("download_button")] == [
+        "Download the earlier predictions (CSV)"
+    ]  # of other rows
     assert "The models differ in **1 of 3** rows." in texts(app.markdown)
     assert "2 rows hold 'x' in 'y'" in texts(app.markdown)
     shown = app.dataframe[-1].value
@@ -513,7 +530,9 @@ def test_an_uploaded_file_is_read_before_its_rows_can_be_predicted(app, store):
     app.file_uploader[0].upload("rows.csv", whole.iloc[:4, 1:].to_csv(index=False).encode()).run()
     assert "The rows lack 1 of the 30 columns" in texts(app.error)
     assert predict_button(app).disabled
-    app.file_uploader[0].upload("rows.csv", whole.iloc[:4].drop(columns="diagnosis").assign(more=1).to_csv(index=False).encode()).run()
+    app.file_uploader[0].upload(
+        "rows.csv", whole.iloc[:4].drop(columns="diagnosis").assign(more=1).to_csv(index=False).encode()
+    ).run()
     assert not app.exception
     assert "the adapter was trained without it\\: 'more'" in texts(app.markdown)
     predict_button(app).click().run()
@@ -557,7 +576,14 @@ def test_similar_rows_keep_columns_named_as_those_of_the_page(app, store):
     run = verified_run(store)
     predicted = pd.DataFrame({"m0": ["a"], "m0_0": [0.9], "m0_1": [0.1]})
     nearest = {"rows": [4], "labels": ["b"], "distances": [0.5]}
-    result = {"models": MODELS[:1], "classes": ["a", "b"], "rows": 1, "notes": [], "deviation": None, "nearest": nearest}
+    result = {
+        "models": MODELS[:1],
+        "classes": ["a", "b"],
+        "rows": 1,
+        "notes": [],
+        "deviation": None,
+        "nearest": nearest,
+    }
     job = answered(store, run, predicted, result)
     for name, number in ((ROWS, 1.0), (NEAREST_ROWS, 2.0)):
         pd.DataFrame({"Row": [number], "Distance": [-number]}).to_parquet(store.job_dir(job) / name)
@@ -634,7 +660,9 @@ def test_a_changed_number_outside_the_tables_values_is_named(app, store):
 def test_fields_and_adapters_follow_the_choice(app, store):
     for target, ranks in (("bmi", (2,)), ("progression", (2, 4, 8))):
         sweep = seeding.sweep_settings(store.home, task="regression", ranks=ranks)
-        for run in seeding.queue(store, dataclasses.replace(sweep, run=dataclasses.replace(sweep.run, target=target)))[1]:
+        for run in seeding.queue(store, dataclasses.replace(sweep, run=dataclasses.replace(sweep.run, target=target)))[
+            1
+        ]:
             seeding.finish(run)
     adapters = [run.id for run in store.runs() if run.settings.strategy == "peft"]
     go(app, "try_it", adapters=",".join(adapters[:0:-1]))
@@ -651,7 +679,10 @@ def test_fields_and_adapters_follow_the_choice(app, store):
 
 def test_fewer_context_rows_can_be_chosen_and_the_default_is_shown(app, store, monkeypatch):
     run = verified_run(store)
-    told = {**seeding.made_up_facts(store.home, store.run(run).settings), "context": {"rows": list(range(341)), "sha256": "0" * 64}}
+    told = {
+        **seeding.made_up_facts(store.home, store.run(run).settings),
+        "context": {"rows": list(range(341)), "sha256": "0" * 64},
+    }
     facts = PackageFacts.from_json(told)
     monkeypatch.setattr(page_queries, "facts", lambda run: facts)
     go(app, "try_it", adapter=run)
@@ -682,7 +713,9 @@ def test_a_checked_line_is_archived_and_a_repeated_upload_shows_the_existing_ada
     page.goto(f"{serve()}/leaderboard?board={sweep}")
     lines = page.locator("[data-testid=stDataFrame]").first
     lines.locator("canvas").first.wait_for()
-    page.get_by_role("heading", name="Full fine-tuning against LoRA").wait_for()  # the last part, so nothing moves after it
+    page.get_by_role(
+        "heading", name="Full fine-tuning against LoRA"
+    ).wait_for()  # the last part, so nothing moves after it
     box = lines.bounding_box()
     page.mouse.click(box["x"] + 16, box["y"] + 52)  # the first line's checkbox; the table is a canvas
     page.get_by_text("Chosen: LoRA r=4").wait_for()
@@ -696,7 +729,9 @@ def test_a_checked_line_is_archived_and_a_repeated_upload_shows_the_existing_ada
     page.get_by_role("link", name="Adapters", exact=True).click()
     page.get_by_role("button", name="Download the adapter").wait_for()  # the run's own adapter comes first
     page.get_by_text("Add an adapter from another machine").click()
-    page.locator("input[type=file]").set_input_files({"name": "theirs.zip", "mimeType": "application/zip", "buffer": data})
+    page.locator("input[type=file]").set_input_files(
+        {"name": "theirs.zip", "mimeType": "application/zip", "buffer": data}
+    )
     page.get_by_text("its base model is here").wait_for()
 
 
@@ -708,8 +743,13 @@ OUTSIDE = """() => [...document.querySelectorAll('[data-testid="stMain"], [data-
 def test_long_class_names_break_and_a_download_of_a_deleted_run_is_explained(serve, page, tmp_path):
     store = RunStore(tmp_path)
     run = verified_run(store)
-    classes = ["Personal_services_and_administrative_overhead_without_any_pension_costs", "\u0645\u0635\u0627\u0631\u064a\u0641" * 12]
-    predicted = pd.DataFrame({"m0": classes[:1], "m0_0": [0.9], "m0_1": [0.1], "m1": classes[1:], "m1_0": [0.2], "m1_1": [0.8]})
+    classes = [
+        "Personal_services_and_administrative_overhead_without_any_pension_costs",
+        "\u0645\u0635\u0627\u0631\u064a\u0641" * 12,
+    ]
+    predicted = pd.DataFrame(
+        {"m0": classes[:1], "m0_0": [0.9], "m0_1": [0.1], "m1": classes[1:], "m1_0": [0.2], "m1_1": [0.8]}
+    )
     result = {"models": MODELS, "classes": classes, "rows": 1, "notes": [], "deviation": None}
     address = serve()
     page.goto(f"{address}/try_it?adapter={run}&job={answered(store, run, predicted, result)}")
@@ -717,7 +757,9 @@ def test_long_class_names_break_and_a_download_of_a_deleted_run_is_explained(ser
         page.set_viewport_size({"width": width, "height": 1000})
         page.get_by_role("cell", name="0.800", exact=True).wait_for()
         drawn(page)
-        page.wait_for_function(f"() => ({OUTSIDE})().length === 0")  # charts and tables follow the window a moment later
+        page.wait_for_function(
+            f"() => ({OUTSIDE})().length === 0"
+        )  # charts and tables follow the window a moment later
 
     page.goto(f"{address}/adapters?run={run}")
     page.get_by_role("button", name="Download the adapter").wait_for()

@@ -18,7 +18,9 @@ def test_back_opens_each_page_once_with_the_table_that_its_address_names(serve, 
         page.get_by_role("heading", name=name, level=1).wait_for()
         page.wait_for_url(re.compile(f"table={table}"))
         title = {older: "older.csv", newer: "newer.csv"}[table]
-        page.wait_for_function("title => document.querySelector('[data-testid=stSelectbox] input')?.value.startsWith(title)", arg=title)
+        page.wait_for_function(
+            "title => document.querySelector('[data-testid=stSelectbox] input')?.value.startsWith(title)", arg=title
+        )
 
     page.goto(f"{serve()}/?table={older}&target=weight")
     page.get_by_role("button", name="Next").click()

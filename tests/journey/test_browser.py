@@ -65,7 +65,10 @@ def check_who_may_ask(server):
 
 
 def y_range(page, name):
-    return page.evaluate(f"() => document.querySelector('[class*=\"st-key-{name}\"] .js-plotly-plot')._fullLayout.yaxis.range.map(Number)")
+    return page.evaluate(
+        f'() => document.querySelector(\'[class*="st-key-{name}"] '
+        ".js-plotly-plot')._fullLayout.yaxis.range.map(Number)"
+    )
 
 
 ZOOMED = "() => !document.querySelector('[class*=\"st-key-loss_\"] .js-plotly-plot')._fullLayout.yaxis.autorange"
@@ -82,9 +85,7 @@ HIDDEN = """() => [...document.querySelectorAll('.lab-figure')].every((chart) =>
 
 def all_points(name):
     """JavaScript for the number of points of all runs in a chart."""
-    return (
-        f"""document.querySelector('[class*="st-key-{name}"] .js-plotly-plot')._fullData.reduce((sum, trace) => sum + trace.x.length, 0)"""
-    )
+    return f"""document.querySelector('[class*="st-key-{name}"] .js-plotly-plot')._fullData.reduce((sum, trace) => sum + trace.x.length, 0)"""
 
 
 STEPS = 160
@@ -93,7 +94,9 @@ LINES = """document.querySelector('[class*="st-key-loss_"] .js-plotly-plot')._fu
 
 
 def points(page, name):
-    return page.evaluate(f"() => document.querySelector('[class*=\"st-key-{name}\"] .js-plotly-plot')._fullData.at(-1).x.length")
+    return page.evaluate(
+        f"() => document.querySelector('[class*=\"st-key-{name}\"] .js-plotly-plot')._fullData.at(-1).x.length"
+    )
 
 
 def test_a_chart_grows_with_its_points_and_keeps_its_zoom(serve, page, tmp_path):
@@ -115,7 +118,8 @@ def test_a_chart_grows_with_its_points_and_keeps_its_zoom(serve, page, tmp_path)
         runs[1].step(step)
         store.beat(runs[1].id)
     page.wait_for_function(
-        "() => document.querySelector('[class*=\"st-key-score_\"] .js-plotly-plot')._fullData.some((trace) => trace.x.length >= 5)",
+        "() => document.querySelector('[class*=\"st-key-score_\"] .js-plotly-plot')._fullData.some((trace) => "
+        "trace.x.length >= 5)",
     )
     low, high = y_range(page, "score_")
     assert high - low < 0.06
@@ -145,9 +149,14 @@ def test_a_chart_grows_with_its_points_and_keeps_its_zoom(serve, page, tmp_path)
     for step in range(21, 31):
         runs[2].step(step)
         store.beat(runs[2].id)
-    page.wait_for_function(f"() => document.querySelector('[class*=\"st-key-loss_\"] .js-plotly-plot')._fullData.at(-1).x.length > {seen}")
+    page.wait_for_function(
+        f"() => document.querySelector('[class*=\"st-key-loss_\"] .js-plotly-plot')._fullData.at(-1).x.length > {seen}"
+    )
     assert y_range(page, "loss_") == pytest.approx(zoomed)
-    assert page.evaluate("() => document.querySelector('[class*=\"st-key-loss_\"] .js-plotly-plot').dataset.mark") == "same"
+    assert (
+        page.evaluate("() => document.querySelector('[class*=\"st-key-loss_\"] .js-plotly-plot').dataset.mark")
+        == "same"
+    )
 
     runs[2].end()
     page.get_by_text("3 of 3 runs have ended.").wait_for()
@@ -158,7 +167,9 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
     server = serve(worker=True)
     page.set_viewport_size({"width": 1440, "height": 1800})
     page.goto(server)
-    page.locator("input[type=file]").set_input_files({"name": "people.csv", "mimeType": "text/csv", "buffer": MIXED.encode()})
+    page.locator("input[type=file]").set_input_files(
+        {"name": "people.csv", "mimeType": "text/csv", "buffer": MIXED.encode()}
+    )
     page.get_by_text("Proposed:").wait_for()
     assert "bought" in page.get_by_text("Proposed:").inner_text()
     page.locator(".js-plotly-plot .barlayer .trace").first.wait_for()
@@ -187,7 +198,10 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
     assert [other.id for other in store.sweeps()] == [sweep.id]
 
     page.goto("about:blank")  # an open Live page costs more time than the runs
-    any(all(run.status in ENDED for run in store.runs()) or page.wait_for_timeout(500) for _ in range(PATIENCE_MS // 500))
+    any(
+        all(run.status in ENDED for run in store.runs()) or page.wait_for_timeout(500)
+        for _ in range(PATIENCE_MS // 500)
+    )
     assert {run.status for run in store.runs()} == {"finished"}
     assert all(run.result.adapter_verified for run in store.runs() if run.settings.strategy == "peft")
 
@@ -196,7 +210,15 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
     with page.expect_download() as found:
         page.get_by_role("button", name="Download the leaderboard (CSV)").click()
     board = pd.read_csv(found.value.path()).set_index("name")
-    told = ["place", "trainable_percent", "peak_memory_bytes", "train_seconds", "steps", "validation_accuracy", "test_accuracy"]
+    told = [
+        "place",
+        "trainable_percent",
+        "peak_memory_bytes",
+        "train_seconds",
+        "steps",
+        "validation_accuracy",
+        "test_accuracy",
+    ]
     assert board.loc[REFERENCES, "model"].tolist() == ["scikit-learn"] * 2
     assert board.loc[REFERENCES, ["place", "train_seconds", "test_accuracy"]].notna().all(axis=None)
     board = board.drop(index=REFERENCES)
@@ -226,7 +248,8 @@ def check_loader(folder, store):
         code = package.read("README.md").decode().split("```python\n")[1].split("```")[0]
         rank = json.loads(package.read("tabtune.json"))["settings"]["lora"]["rank"]
     code += (
-        "import json; print(json.dumps([list(model.predict(test, context=context)), model.predict_proba(test, context=context).tolist()]))"
+        "import json; print(json.dumps([list(model.predict(test, context=context)), model.predict_proba(test, "
+        "context=context).tolist()]))"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
     labels, probabilities = json.loads(done.stdout.splitlines()[-1])

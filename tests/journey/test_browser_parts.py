@@ -23,7 +23,9 @@ def test_every_script_exports_only_the_function_that_mounts_it(page):
 
 
 def test_a_script_with_a_syntax_error_is_detected(page):
-    broken = page.evaluate(f"(source) => ({IMPORTED})(source).catch((error) => error.name)", SCRIPTS[0].read_text() + "\nconst = 1")
+    broken = page.evaluate(
+        f"(source) => ({IMPORTED})(source).catch((error) => error.name)", SCRIPTS[0].read_text() + "\nconst = 1"
+    )
     assert broken == "SyntaxError"
 
 
@@ -36,7 +38,9 @@ LIBRARY = "window.Plotly = { react: async (element) => { element.append('drawn')
 
 
 def test_a_chart_is_drawn_once_its_library_can_be_loaded_again(page):
-    answers = iter([lambda route: route.abort(), lambda route: route.fulfill(body=LIBRARY, content_type="text/javascript")])
+    answers = iter(
+        [lambda route: route.abort(), lambda route: route.fulfill(body=LIBRARY, content_type="text/javascript")]
+    )
     page.route("http://lab/plotly.js", lambda route: next(answers)(route))
     page.set_content('<div class="lab-part"></div>')
     page.evaluate(MOUNTED, next(script for script in SCRIPTS if script.name == "plotly_chart.js").read_text())
@@ -50,7 +54,14 @@ CHARTS = """() => [...document.querySelectorAll('.chart')].map((cell) => [cell, 
 
 @pytest.mark.parametrize("width", [1400, 1000, 420])
 def test_every_chart_of_the_html_report_is_as_wide_as_its_cell_without_a_resize(page, tmp_path, width):
-    row = {"name": "r=4", "strategy": "peft", "rank": 4, "note": "", "growth_memory_bytes": 1e6, "run_growth_memory_bytes": 1e6}
+    row = {
+        "name": "r=4",
+        "strategy": "peft",
+        "rank": 4,
+        "note": "",
+        "growth_memory_bytes": 1e6,
+        "run_growth_memory_bytes": 1e6,
+    }
     board = pd.DataFrame([row | {"validation_log_loss": 0.5, "train_seconds": 3.0, "adapter_bytes": 9.0}])
     (tmp_path / "report.html").write_text(report(board, "log_loss"), encoding="utf-8")
     page.set_viewport_size({"width": width, "height": 900})

@@ -46,7 +46,12 @@ HEAR_CTRL_C = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
 
 def command(home, *arguments):
     environment = {**os.environ, "TABTUNE_HOME": str(home), "PYTHONPATH": str(ROOT), "COLUMNS": "100"}
-    return {"args": [sys.executable, "-m", "tabtune_core", *map(str, arguments)], "env": environment, "cwd": home.parent, "text": True}
+    return {
+        "args": [sys.executable, "-m", "tabtune_core", *map(str, arguments)],
+        "env": environment,
+        "cwd": home.parent,
+        "text": True,
+    }
 
 
 def tabtune(home, *arguments):
@@ -55,7 +60,10 @@ def tabtune(home, *arguments):
 
 @pytest.fixture
 def tabtune_here(monkeypatch, capsys):
-    """Runs the command line in this process, which is faster; returns its output and exit status. No worker executes what it queues."""
+    """Runs the command line in this process, which is faster; returns its output and exit status.
+
+    No worker executes what it queues.
+    """
     monkeypatch.setattr(launch, "ensure_worker", lambda *home, **more: None)
 
     def run(home, *arguments):
@@ -91,7 +99,19 @@ def swept(home, table):
     """A sweep over one rank and the baselines, its adapters copied out."""
     adapters = home.parent / "adapters"
     return tabtune(
-        home, "sweep", table, "--target", "class", "--ranks", 2, "--no-references", *SMALL, "--format", "json", "--adapters", adapters
+        home,
+        "sweep",
+        table,
+        "--target",
+        "class",
+        "--ranks",
+        2,
+        "--no-references",
+        *SMALL,
+        "--format",
+        "json",
+        "--adapters",
+        adapters,
     ), adapters
 
 
@@ -129,21 +149,34 @@ def test_an_adapter_reproduces_the_predictions_of_its_run(swept, home, table, tm
     (run,) = [run for run in RunStore(home).runs() if run.name.endswith("LoRA r=2")]
     saved = pd.read_parquet(RunStore(home).run_dir(run.id) / "predictions.parquet").query("split == 'test'")
     pd.read_csv(table).drop(columns="class").iloc[saved["row"]].to_csv(tmp_path / "rows.csv", index=False)
-    status, printed, _ = tabtune_here(home, "predict", adapters / "lora-r2-seed0.zip", tmp_path / "rows.csv", "--device", "cpu")
+    status, printed, _ = tabtune_here(
+        home, "predict", adapters / "lora-r2-seed0.zip", tmp_path / "rows.csv", "--device", "cpu"
+    )
     predicted = pd.read_csv(io.StringIO(printed))
     assert (status, list(predicted)) == (0, ["predicted", "prob_down", "prob_up"])
     assert predicted["predicted"].tolist() == saved["predicted"].tolist()
     np.testing.assert_allclose(predicted["prob_up"], saved["prob_1"], atol=1e-6)
-    elsewhere = (tmp_path / "empty", "predict", adapters / "lora-r2-seed0.zip", tmp_path / "rows.csv", "--device", "cpu")
+    elsewhere = (
+        tmp_path / "empty",
+        "predict",
+        adapters / "lora-r2-seed0.zip",
+        tmp_path / "rows.csv",
+        "--device",
+        "cpu",
+    )
     assert tabtune_here(*elsewhere, "--context", table)[1] == printed
     status, _, err = tabtune_here(*elsewhere)
     assert (status, "--context FILE" in err) == (2, True)
 
 
 def test_an_adapter_is_merged_into_a_checkpoint_that_a_run_can_start_from(swept, home, table, tmp_path, tabtune_here):
-    status, _, said = tabtune_here(home, "merge", swept[1] / "lora-r2-seed0.zip", tmp_path / "merged.ckpt", "--device", "cpu")
+    status, _, said = tabtune_here(
+        home, "merge", swept[1] / "lora-r2-seed0.zip", tmp_path / "merged.ckpt", "--device", "cpu"
+    )
     assert (status, "merged.ckpt" in said) == (0, True)
-    merged = load_model(CATALOGUE["tabicl-mini"], "classification", torch.device("cpu"), tmp_path / "merged.ckpt").module.state_dict()
+    merged = load_model(
+        CATALOGUE["tabicl-mini"], "classification", torch.device("cpu"), tmp_path / "merged.ckpt"
+    ).module.state_dict()
     adapted = load_adapter(swept[1] / "lora-r2-seed0.zip", device="cpu").model.module
     torch.testing.assert_close(merged, merged_copy(adapted).state_dict(), atol=0, rtol=0)
 
@@ -152,7 +185,9 @@ def test_a_leaderboard_can_be_printed_again_in_other_forms(swept, home, tabtune_
     status, printed, _ = tabtune_here(home, "leaderboard", "--format", "csv", "--rank-by", "accuracy")
     rows = list(csv.DictReader(io.StringIO(printed)))
     assert status == 0
-    assert [float(row["validation_accuracy"]) for row in rows] == sorted((float(row["validation_accuracy"]) for row in rows), reverse=True)
+    assert [float(row["validation_accuracy"]) for row in rows] == sorted(
+        (float(row["validation_accuracy"]) for row in rows), reverse=True
+    )
 
 
 def test_the_leaderboard_is_narrow_and_has_units(swept, home, tabtune_here):
@@ -189,10 +224,25 @@ def test_the_context_curve_is_printed_with_its_sentence(swept, home, tabtune_her
 
 def test_a_continuous_target_is_announced_and_predicted_as_a_number(worker, home, table, tabtune_here):
     weights = tiny_checkpoint(home.parent / "tiny.ckpt", "tabicl-v2", task="regression")
-    arguments = ("train", table, "--target", "scale", "--rank", 2, "--model", "tabicl-v2", "--checkpoint", weights, *SMALL)
+    arguments = (
+        "train",
+        table,
+        "--target",
+        "scale",
+        "--rank",
+        2,
+        "--model",
+        "tabicl-v2",
+        "--checkpoint",
+        weights,
+        *SMALL,
+    )
     done = tabtune(home, *arguments, "--adapters", home.parent / "numbers")
     assert done.returncode == 0, done.stderr
-    assert "regression: 'scale' holds numbers on a scale; --task classification or --split-at-median for classes" in done.stderr
+    assert (
+        "regression: 'scale' holds numbers on a scale; --task classification or --split-at-median for classes"
+        in done.stderr
+    )
     assert done.stdout.startswith("RMSE (unit of the target, lower is better)")
     assert {run.settings.task for run in RunStore(home).runs(RunStore(home).sweeps()[0].id)} == {"regression"}
     with zipfile.ZipFile(home.parent / "numbers" / "lora-r2-seed0.zip") as package:
@@ -208,7 +258,9 @@ def test_a_continuous_target_is_announced_and_predicted_as_a_number(worker, home
 
 
 def test_a_time_limit_below_one_step_is_reported_before_and_after_the_run(worker, home, table):
-    (home.parent / "run.toml").write_text('target = "class"\n[lora]\nrank = 3\n[train]\nsteps = 2\neval_every = 1\ncontext_rows = 40\n')
+    (home.parent / "run.toml").write_text(
+        'target = "class"\n[lora]\nrank = 3\n[train]\nsteps = 2\neval_every = 1\ncontext_rows = 40\n'
+    )
     asked = ("--settings", home.parent / "run.toml", "--seed", 3, "--device", "cpu", "--time-limit", "1e-6")
     done = tabtune(home, "train", table, *asked, "--format", "json")
     told = " ".join(done.stderr.split())
@@ -231,7 +283,20 @@ def test_if_every_run_fails_the_status_is_1_and_the_reason_is_printed(worker, ho
 
 def test_ctrl_c_cancels_the_sweep_and_says_so(worker, home, table):
     before = {run.id for run in RunStore(home).runs()}
-    arguments = ("sweep", table, "--target", "class", "--ranks", 2, 4, "--no-zero-shot", "--no-references", *SMALL, "--steps", 100_000)
+    arguments = (
+        "sweep",
+        table,
+        "--target",
+        "class",
+        "--ranks",
+        2,
+        4,
+        "--no-zero-shot",
+        "--no-references",
+        *SMALL,
+        "--steps",
+        100_000,
+    )
     arguments += ("--patience", 100_000)
     # a shell starts what runs in the background with Ctrl-C ignored, and a child would inherit that
     process = subprocess.Popen(
@@ -251,7 +316,9 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(worker, home, table):
     assert {run.status for run in store.runs() if run.id not in before} == {"cancelled"}
 
 
-PAGES_THAT_PRINT = r'import dashboard.start as pages; pages.serve = lambda *_: print("caf\u00e9 \u00b1 1"); pages.main([])'
+PAGES_THAT_PRINT = (
+    r'import dashboard.start as pages; pages.serve = lambda *_: print("caf\u00e9 \u00b1 1"); pages.main([])'
+)
 
 
 @pytest.mark.parametrize("how", [("-m", "tabtune_core", "leaderboard"), ("-c", PAGES_THAT_PRINT)])
@@ -307,9 +374,15 @@ def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtun
 
 def test_ctrl_c_prints_the_board_of_ended_runs_and_the_others_can_be_resumed(tmp_path, tabtune_here, monkeypatch):
     store = RunStore(tmp_path)
-    sweep, (done, first, second) = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1, 2)])
+    sweep, (done, first, second) = store.add_sweep(
+        [RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1, 2)]
+    )
     scores = {"log_loss": 0.25, "accuracy": 0.9}
-    store.finish(done, "finished", result=RunFinished("finished", 1, 9, False, *[scores] * 4, 1.0, 0.1, 1, 1, "resident", 4, 100, 9))
+    store.finish(
+        done,
+        "finished",
+        result=RunFinished("finished", 1, 9, False, *[scores] * 4, 1.0, 0.1, 1, 1, "resident", 4, 100, 9),
+    )
     store.finish(first, "interrupted", error="Killed.")
     pressed = iter([True])
 
@@ -338,42 +411,76 @@ def test_ctrl_c_prints_the_board_of_ended_runs_and_the_others_can_be_resumed(tmp
         (["sweep", "{drift}"], "Name the column to predict with --target. Likely: 'y'"),
         (["sweep", "missing.csv", "--target", "y"], "There is no file 'missing.csv'"),
         (["sweep", "{table}", "--target", "clas"], "no column 'clas'. Did you mean 'class'?"),
-        (["sweep", "{table}", "--target", "scale", "--model", "tabicl-v1"], "regression: 'scale' holds numbers on a scale; --task"),
+        (
+            ["sweep", "{table}", "--target", "scale", "--model", "tabicl-v1"],
+            "regression: 'scale' holds numbers on a scale; --task",
+        ),
         (["sweep", "{table}", "--target", "scale", "--task", "classification"], "--split-at-median"),
         (["sweep", "{table}", "--target", "class", "--task", "regression"], "regression needs numbers"),
-        (["sweep", "{table}", "--target", "class", "--rank-by", "rmse"], "for classification it must be one of log_loss"),
+        (
+            ["sweep", "{table}", "--target", "class", "--rank-by", "rmse"],
+            "for classification it must be one of log_loss",
+        ),
         (["sweep", "{table}", "--target", "class", "--rank-pattern", "decoder"], "write for example decoder=4"),
         (["sweep", "{table}", "--target", "class", "--ranks", "0"], "rank is 0"),
         (["sweep", "{table}", "--target", "class", "--ranks", "two"], "invalid int value: 'two'"),
         (["sweep", "{table}", "--target", "class", "--model", "tabpfn"], "There is no model 'tabpfn'"),
         (["sweep", "{table}", "--target", "class", "--dropout", "1"], "lora.dropout is 1.0"),
-        (["sweep", "{table}", "--target", "class", "--time-limit", "0"], "train.time_limit is 0.0; it must be above 0. It is in seconds"),
-        (["train", "{table}", "--target", "class", "--time-limit", "-3"], "train.time_limit is -3.0; it must be above 0"),
+        (
+            ["sweep", "{table}", "--target", "class", "--time-limit", "0"],
+            "train.time_limit is 0.0; it must be above 0. It is in seconds",
+        ),
+        (
+            ["train", "{table}", "--target", "class", "--time-limit", "-3"],
+            "train.time_limit is -3.0; it must be above 0",
+        ),
         (["sweep", "{table}", "--target", "class", "--bias", "some"], "invalid choice: 'some'"),
         (
             ["sweep", "{table}", "--target", "class", "--rank-pattern", "decoder"],
             "argument --rank-pattern: 'decoder' is not a layer with its number",
         ),
         (["sweep", "{table}", "--target", "class", "--rank-pattern", "decoder=2", "a=0"], "lora.rank_pattern.a is 0"),
-        (["sweep", "{table}", "--target", "class", "--settings", "missing.toml"], "'missing.toml' cannot be read as TOML"),
+        (
+            ["sweep", "{table}", "--target", "class", "--settings", "missing.toml"],
+            "'missing.toml' cannot be read as TOML",
+        ),
         (["sweep", "{table}", "--target", "class", "--settings", "{unknown}"], "Did you mean 'ranks'?"),
         (["sweep", "{table}", "--target", "class", "--adapters", "{table}"], "is not a folder that can be written to"),
         (["sweep", "{binary}", "--target", "class"], "loralab: "),
         (["train", "{table}", "--target", "class", "--strategy", "qlora"], "invalid choice: 'qlora'"),
         (["train", "{table}", "--target", "class", "--split-by", "time"], "split_by is 'time', which needs a column"),
-        (["train", "{table}", "--target", "class", "--split-by", "time", "--split-column", "scal"], "Did you mean 'scale'?"),
-        (["sweep", "{table}", "--target", "class", "--split-by", "group", "--split-column", "class"], "which is the column to predict"),
-        (["sweep", "{table}", "--target", "scale", "--split-by", "group", "--split-column", "class"], "has 2 different values; a split by"),
-        (["sweep", "{table}", "--target", "scale", "--class-weights", "balanced"], "for regression, which has no classes"),
-        (["sweep", "{drift}", "--target", "y", "--split-by", "time", "--split-column", "day"], "without a training row, and 20 test rows"),
+        (
+            ["train", "{table}", "--target", "class", "--split-by", "time", "--split-column", "scal"],
+            "Did you mean 'scale'?",
+        ),
+        (
+            ["sweep", "{table}", "--target", "class", "--split-by", "group", "--split-column", "class"],
+            "which is the column to predict",
+        ),
+        (
+            ["sweep", "{table}", "--target", "scale", "--split-by", "group", "--split-column", "class"],
+            "has 2 different values; a split by",
+        ),
+        (
+            ["sweep", "{table}", "--target", "scale", "--class-weights", "balanced"],
+            "for regression, which has no classes",
+        ),
+        (
+            ["sweep", "{drift}", "--target", "y", "--split-by", "time", "--split-column", "day"],
+            "without a training row, and 20 test rows",
+        ),
         (["train", "{table}", "--target", "class", "--targets", "nowhere"], "nowhere"),
         (["predict", "{table}", "{table}"], "is not an adapter package"),
         (["merge", "missing.zip", "out.ckpt"], "There is no adapter package at missing.zip"),
         (
             ["sweep", "{table}", "--target", "class", "--model", "mitra-mini", "--predict-context-rows", "10001"],
-            "train.predict_context_rows is 10001; Mitra mini takes at most 10,000 context rows. Set it to 10000 or fewer.",
+            "train.predict_context_rows is 10001; Mitra mini takes at most 10,000 context rows. Set it to 10000 or "
+            "fewer.",
         ),
-        (["train", "{table}", "--target", "class", "--predict-context-rows", "5"], "train.predict_context_rows is 5; it must be a whole"),
+        (
+            ["train", "{table}", "--target", "class", "--predict-context-rows", "5"],
+            "train.predict_context_rows is 5; it must be a whole",
+        ),
         (["context-curve", "--sweep", "nothing"], "There is no sweep 'nothing'"),
         (["context-curve", "--seed", "77"], "--seed is 77; the runs of this sweep have 0. Choose one of them."),
         (["leaderboard", "--sweep", "nothing"], "There is no sweep 'nothing'"),
@@ -386,7 +493,12 @@ def test_impossible_requests_are_refused_with_a_reason(swept, home, table, tmp_p
     (tmp_path / "binary.csv").write_bytes(bytes(range(256)) * 20)
     drift = pd.DataFrame({"day": range(100), "a": np.arange(100) % 7, "y": ["x", "y"] * 40 + ["new"] * 20})
     drift.to_csv(tmp_path / "drift.csv", index=False)
-    places = {"table": table, "drift": tmp_path / "drift.csv", "unknown": tmp_path / "unknown.toml", "binary": tmp_path / "binary.csv"}
+    places = {
+        "table": table,
+        "drift": tmp_path / "drift.csv",
+        "unknown": tmp_path / "unknown.toml",
+        "binary": tmp_path / "binary.csv",
+    }
     before = len(RunStore(home).runs())
     status, out, err = tabtune_here(home, *(argument.format(**places) for argument in arguments))
     assert (status, out) == (2, "")
@@ -394,7 +506,9 @@ def test_impossible_requests_are_refused_with_a_reason(swept, home, table, tmp_p
     assert len(RunStore(home).runs()) == before
 
 
-DAYS = "day;amount;bought\n" + "".join(f"0{i % 9 + 1}/0{i % 7 + 1}/2024;{i if i % 20 else 'lost'};{'yn'[i % 2]}\n" for i in range(60))
+DAYS = "day;amount;bought\n" + "".join(
+    f"0{i % 9 + 1}/0{i % 7 + 1}/2024;{i if i % 20 else 'lost'};{'yn'[i % 2]}\n" for i in range(60)
+)
 
 
 def test_a_question_names_the_flags_that_answer_it(tmp_path, tabtune_here):
@@ -412,7 +526,9 @@ def test_an_answered_question_is_not_asked_again(tmp_path, tabtune_here):
     assert status == 2
     assert "question" not in err
     (dataset,) = list_datasets(tmp_path / "home")
-    assert dataset.reading == ReadingChoices(encoding="utf-8", delimiter=";", header=True, day_first=False, missing_marks=("lost",))
+    assert dataset.reading == ReadingChoices(
+        encoding="utf-8", delimiter=";", header=True, day_first=False, missing_marks=("lost",)
+    )
     assert {column.name: column.kind for column in dataset.columns}["amount"] == "number"
 
 
@@ -422,7 +538,10 @@ def test_dates_and_repeated_ids_ask_how_to_split_unless_a_flag_says_it(tmp_path,
     refused = ("train", tmp_path / "orders.csv", "--target", "bought", "--rank", "0")
     status, _, err = tabtune_here(tmp_path / "home", *refused)
     assert status == 2
-    assert "--split-by random or --split-by time --split-column day or --split-by group --split-column customer_id" in " ".join(err.split())
+    assert (
+        "--split-by random or --split-by time --split-column day or --split-by group --split-column customer_id"
+        in " ".join(err.split())
+    )
     assert "question" not in tabtune_here(tmp_path / "home", *refused, "--split-by", "random")[2]
 
 
@@ -433,7 +552,9 @@ def test_a_table_of_the_workspace_keeps_its_reading_choices(tmp_path, tabtune_he
     queued = []
     monkeypatch.setattr(launch, "follow", lambda store, sweep: queued.extend(store.runs(sweep)) or queued)
     words = shlex.split(command_line([dataset.id], "as on the page", home))[3:]
-    (tmp_path / "sweep.toml").write_text(SweepSettings(run=RunSettings(dataset=dataset.id, target="bought"), ranks=(2,)).to_toml())
+    (tmp_path / "sweep.toml").write_text(
+        SweepSettings(run=RunSettings(dataset=dataset.id, target="bought"), ranks=(2,)).to_toml()
+    )
     monkeypatch.chdir(tmp_path)
     tabtune_here(home, *words)
     assert {run.settings.dataset for run in queued} == {dataset.id}
@@ -443,16 +564,31 @@ def test_a_table_of_the_workspace_keeps_its_reading_choices(tmp_path, tabtune_he
 def test_every_axis_of_a_sweep_has_a_flag_and_run_names_are_unique(tmp_path, tabtune_here, monkeypatch):
     dataset = add_dataset(tmp_path / "home", DAYS.encode(), "days.csv")
     monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
-    axes = ("--alphas", "8", "16", "--dropouts", "0", "0.1", "--target-sets", "default", "row_attention+prediction_head")
+    axes = (
+        "--alphas",
+        "8",
+        "16",
+        "--dropouts",
+        "0",
+        "0.1",
+        "--target-sets",
+        "default",
+        "row_attention+prediction_head",
+    )
     rates = ("--learning-rates", "1e-4", "--full-learning-rates", "1e-5", "2e-5", "--seeds", "0", "1")
-    _, _, said = tabtune_here(tmp_path / "home", "sweep", dataset.id, "--target", "bought", "--ranks", "4", "8", *axes, *rates)
+    _, _, said = tabtune_here(
+        tmp_path / "home", "sweep", dataset.id, "--target", "bought", "--ranks", "4", "8", *axes, *rates
+    )
     runs = RunStore(tmp_path / "home").runs()
     assert (
-        f"{len(runs)} runs: 2 ranks x 2 alphas x 2 dropouts x 2 sets of target modules + zero-shot + 2 rates of full fine-tuning + 2 references, x 2 seeds"
-        in said
+        f"{len(runs)} runs: 2 ranks x 2 alphas x 2 dropouts x 2 sets of target modules + zero-shot + 2 rates of full "
+        "fine-tuning + 2 references, x 2 seeds" in said
     )
     assert len({run.name for run in runs}) == len(runs) == 2 * (2**4 + 5)
-    assert {run.settings.lora.targets for run in runs if run.settings.strategy == "peft"} == {(), ("row_attention", "prediction_head")}
+    assert {run.settings.lora.targets for run in runs if run.settings.strategy == "peft"} == {
+        (),
+        ("row_attention", "prediction_head"),
+    }
     assert runs[-1].name == "LoRA r=8, alpha 16, dropout 0.1, targets row_attention+prediction_head seed 1"
 
 
@@ -491,9 +627,13 @@ def test_encoded_text_is_learnt_and_its_adapter_predicts_in_another_process(work
     said = {"good": "a lovely taste and quick parcel", "bad": "a broken box and slow parcel"}
     label = rng.choice(list(said), 160)
     notes = [f"{said[one]}, order {rng.integers(10**6)}" for one in label]
-    pd.DataFrame({"size": rng.normal(size=160).round(3), "note": notes, "class": label}).to_csv(tmp_path / "notes.csv", index=False)
+    pd.DataFrame({"size": rng.normal(size=160).round(3), "note": notes, "class": label}).to_csv(
+        tmp_path / "notes.csv", index=False
+    )
     adapters, data = tmp_path / "adapters", (tmp_path / "notes.csv", "--target", "class")
-    done = tabtune(home, "train", *data, "--encode-text", "note", "--rank", 2, *SMALL, "--format", "json", "--adapters", adapters)
+    done = tabtune(
+        home, "train", *data, "--encode-text", "note", "--rank", 2, *SMALL, "--format", "json", "--adapters", adapters
+    )
     (row,) = json.loads(done.stdout)
     assert row["test_accuracy"] > 0.9 and row["adapter_verified"]
     (adapter,) = adapters.iterdir()
@@ -539,7 +679,8 @@ def test_a_run_that_cannot_fit_in_memory_starts_only_with_the_flag(tmp_path, tab
     assert (status, out) == (2, "")
     *_, line = err.splitlines()
     assert re.fullmatch(
-        r"loralab: This needs about 0\.\d GB of memory, as estimated; the CPU has 0\.4 GB in all\. Lower .* \(now .*\)\."
+        r"loralab: This needs about 0\.\d GB of memory, as estimated; the CPU has 0\.4 GB in all\. Lower .* \(now "
+        r".*\)\."
         r" Nothing was started; --even-if-it-does-not-fit starts it anyway\.",
         line,
     )
@@ -549,12 +690,16 @@ def test_a_run_that_cannot_fit_in_memory_starts_only_with_the_flag(tmp_path, tab
 
 
 def test_a_run_that_does_not_fit_on_the_disk_starts_only_with_the_flag(tmp_path, table, tabtune_here, monkeypatch):
-    monkeypatch.setattr("tabtune_core.training.memory.fitting.disk_of", lambda path: Disk(path, 10**5, 10**9, False, True))
+    monkeypatch.setattr(
+        "tabtune_core.training.memory.fitting.disk_of", lambda path: Disk(path, 10**5, 10**9, False, True)
+    )
     monkeypatch.setattr("tabtune_core.cli.launch._follow_to_the_board", lambda *asked: 130)
     asked = ("train", table, "--target", "class", "--device", "cpu")
     status, _, err = tabtune_here(tmp_path, *asked)
     assert status == 2
     assert re.search(
-        r"This needs about \d+\.\d MB on the disk of .*; 0\.1 MB are free\. .* --even-if-it-does-not-fit starts it anyway", err
+        r"This needs about \d+\.\d MB on the disk of .*; 0\.1 MB are free\. .* --even-if-it-does-not-fit starts it "
+        r"anyway",
+        err,
     )
     assert tabtune_here(tmp_path, *asked, "--even-if-it-does-not-fit")[0] == 130

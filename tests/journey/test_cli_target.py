@@ -12,7 +12,9 @@ ROWS = "".join(f"{20 + i % 40},{'ab'[i % 2]},{'xy'[i // 2 % 2]},{150 + i % 9}.5\
 
 def test_without_a_target_the_likely_columns_are_named(home, store):
     dataset = add_dataset(home, f"age,status,diagnosis,height\n{ROWS}".encode(), "patients.csv")
-    with pytest.raises(LabelError, match="--target. Likely: 'diagnosis', which is a usual name.*'status', which is a usual name"):
+    with pytest.raises(
+        LabelError, match="--target. Likely: 'diagnosis', which is a usual name.*'status', which is a usual name"
+    ):
         settle_target(store, dataset, {})
 
 
@@ -33,4 +35,6 @@ def test_target_and_split_of_the_last_run_are_used_and_announced(home, store, ca
     assert (run["target"], run.get("split_by"), run.get("split_column")) == settled
     said = capsys.readouterr().err
     assert ("target: 'status', as in the last run on this table; --target for another" in said) == (not given)
-    assert ("split by group: age, as in the last run on this table" in said) == (given.get("split_by") is None and settled[1] == "group")
+    assert ("split by group: age, as in the last run on this table" in said) == (
+        given.get("split_by") is None and settled[1] == "group"
+    )

@@ -37,7 +37,12 @@ def write_predictions(store: RunStore, sweep: str) -> None:
         if numbers:
             rows |= {"label": 100.0 + 50 * y, "predicted": 100 + 50 * p}
         else:
-            rows |= {"label": np.array(names)[y], "predicted": np.array(names)[(p > 0.5).astype(int)], "prob_0": 1 - p, "prob_1": p}
+            rows |= {
+                "label": np.array(names)[y],
+                "predicted": np.array(names)[(p > 0.5).astype(int)],
+                "prob_0": 1 - p,
+                "prob_1": p,
+            }
         folder = store.run_dir(run.id)
         folder.mkdir(parents=True, exist_ok=True)
         pd.DataFrame(rows).to_parquet(folder / "predictions.parquet")
@@ -76,13 +81,22 @@ def answer(store, job):
     rank = store.run(job.arguments["run"]).settings.lora.rank
     ranks = [0, 1, rank]
     scores = [seeding.made_up_scores(accuracy) for accuracy in (0.9, 0.94, 0.95)]
-    result = {"ranks": ranks, "validation": scores, "test": scores, "layers": [layer(rank)], "beside": 0, "seconds": 1.5}
+    result = {
+        "ranks": ranks,
+        "validation": scores,
+        "test": scores,
+        "layers": [layer(rank)],
+        "beside": 0,
+        "seconds": 1.5,
+    }
     store.finish_job(job.id, "finished", result=result)
 
 
 def test_limits_name_the_best_run_within_them(app, sweep):
     at(app, "Trade-offs")
-    assert "3 of 4 runs are the best trade-offs on these 2 axes: **LoRA r=8, LoRA r=2, Zero" in texts(app.markdown).replace("\\", "")
+    assert "3 of 4 runs are the best trade-offs on these 2 axes: **LoRA r=8, LoRA r=2, Zero" in texts(
+        app.markdown
+    ).replace("\\", "")
     app.number_input(key="limit_run_growth_memory_bytes").set_value(35.0).run()
     assert "Within these limits **LoRA r=2** has the best validation log-loss, **0.1287**, with 33.3 MB over" in texts(
         app.markdown
@@ -106,7 +120,9 @@ def test_the_rank_tab_marks_the_smallest_rank_within_noise(app, predicted):
     at(app, "Rank")
     assert not app.exception
     assert {"Log-loss against rank", "Calibration error against rank"} <= {found.value for found in app.header}
-    assert "Lower is better. r* = 8" in texts(app.caption), "scores were made up to differ, predictions to be the same: no noise"
+    assert "Lower is better. r* = 8" in texts(app.caption), (
+        "scores were made up to differ, predictions to be the same: no noise"
+    )
     assert texts(app.caption).count("r* =") == 1, "one calibration error for all: no rank gains, so none is chosen"
 
 
@@ -114,7 +130,9 @@ def test_a_rank_is_drawn_by_the_compared_runs(app, store, sweep):
     one = next(run for run in store.runs(sweep) if run.settings.lora.rank == 2 and run.settings.strategy == "peft")
     for more in ({"seed": 1}, {"steps": 7}):
         settings = one.settings.changed(**more)
-        seeding.finish(seeding.FakeRun(store, settings, store.duplicate(one.id, settings, f"LoRA r=2, {next(iter(more))}")))
+        seeding.finish(
+            seeding.FakeRun(store, settings, store.duplicate(one.id, settings, f"LoRA r=2, {next(iter(more))}"))
+        )
     at(app, "Rank")
     told = texts(app.caption).replace("\\", "")
     assert told.count("stopped before the end): LoRA r=2, seed, LoRA r=2, steps.") == 2
@@ -140,13 +158,24 @@ def test_the_curve_over_ranks_is_a_job_whose_result_is_found_again(app, store, s
 
 def answer_rows_shown(store, job):
     """Writes the result of a job about zero-shot and its runs as the worker would."""
-    states = [("inference", None, 0.9), *((store.run(run).settings.strategy, run, 0.93) for run in job.arguments["runs"])]
+    states = [
+        ("inference", None, 0.9),
+        *((store.run(run).settings.strategy, run, 0.93) for run in job.arguments["runs"]),
+    ]
     rows = []
     for strategy, run, accuracy in states:
         for shown in (64, 256, 341):
-            gains = {"gain": 0.03 * (strategy != "inference"), "more": 0.01, "gain_half_width": 0.01, "more_half_width": 0.01}
+            gains = {
+                "gain": 0.03 * (strategy != "inference"),
+                "more": 0.01,
+                "gain_half_width": 0.01,
+                "more_half_width": 0.01,
+            }
             made_up = seeding.made_up_scores(accuracy + shown / 10_000)
-            scores = {name: {"score": score, "first": score, "score_half_width": 0.02, **gains} for name, score in made_up.items()}
+            scores = {
+                name: {"score": score, "first": score, "score_half_width": 0.02, **gains}
+                for name, score in made_up.items()
+            }
             rank = store.run(run).settings.lora.rank if strategy == "peft" else None
             rows.append(
                 {
@@ -160,7 +189,9 @@ def answer_rows_shown(store, job):
                     "test": scores,
                 }
             )
-    store.finish_job(job.id, "finished", result={"rows": rows, "device": "cpu (1 thread)", "train_rows": 341, "seconds": 2.0})
+    store.finish_job(
+        job.id, "finished", result={"rows": rows, "device": "cpu (1 thread)", "train_rows": 341, "seconds": 2.0}
+    )
 
 
 def test_the_curve_over_context_rows_is_a_job_whose_result_is_found_again(app, store, sweep):
@@ -179,10 +210,13 @@ def test_the_curve_over_context_rows_is_a_job_whose_result_is_found_again(app, s
     app.run()
     assert not app.exception
     assert not app.error
-    assert "Using 341 context rows instead of 256 makes no difference to log-loss on the test rows beyond noise" in texts(
+    assert (
+        "Using 341 context rows instead of 256 makes no difference to log-loss on the test rows beyond noise"
+        in texts(app.markdown).replace("\\", "")
+    )
+    assert "Rank 8 with 341 context rows improves log-loss on the test rows by 0.0300 ± 0.0100" in texts(
         app.markdown
     ).replace("\\", "")
-    assert "Rank 8 with 341 context rows improves log-loss on the test rows by 0.0300 ± 0.0100" in texts(app.markdown).replace("\\", "")
     for axis in ("seconds", "memory"):
         app.session_state["rows_axis"] = axis
         app.run()
@@ -250,10 +284,12 @@ def test_the_memory_of_a_process_is_not_compared_with_that_of_a_gpu(app, sweep, 
 
     monkeypatch.setattr(queries, "ranked", of_two_meters)
     at(app, "Trade-offs")
-    assert "2 of 3 runs are the best trade-offs on these 2 axes: **LoRA r=8, LoRA r=2**" in texts(app.markdown).replace("\\", "")
-    assert "its memory is of another kind (GPU or process) than that of most trained runs: Zero-shot." in texts(app.caption).replace(
+    assert "2 of 3 runs are the best trade-offs on these 2 axes: **LoRA r=8, LoRA r=2**" in texts(app.markdown).replace(
         "\\", ""
     )
+    assert "its memory is of another kind (GPU or process) than that of most trained runs: Zero-shot." in texts(
+        app.caption
+    ).replace("\\", "")
 
 
 def test_a_running_sweep_does_not_crash(app, store):

@@ -28,8 +28,16 @@ BREAKS = {
         ("settings that are no JSON", "settings", lambda text: text[:-1]),
         ("settings nested without end", "settings", lambda text: "[" * 5000),
         ("a result without its scores", "result", lambda text: json.dumps({"outcome": "finished"})),
-        ("a result with a text for a number", "result", lambda text: text.replace('"best_step": 60', '"best_step": "many"')),
-        ("a result whose scores are a list", "result", lambda text: text.replace('"validation": {', '"validation": [3], "was": {')),
+        (
+            "a result with a text for a number",
+            "result",
+            lambda text: text.replace('"best_step": 60', '"best_step": "many"'),
+        ),
+        (
+            "a result whose scores are a list",
+            "result",
+            lambda text: text.replace('"validation": {', '"validation": [3], "was": {'),
+        ),
         ("a state of another version", "status", lambda text: "paused"),
         ("a beginning of words", "created", lambda text: "yesterday"),
         ("a beginning that no clock shows", "created", lambda text: -1e308),
@@ -181,7 +189,13 @@ def test_an_unreadable_queued_run_is_ended_and_the_queue_continues(tmp_path):
 
 @pytest.mark.parametrize(
     ("file", "content"),
-    [("table.json", b"{"), ("table.json", b"[]"), ("table.json", None), ("table.parquet", b"PAR1"), ("table.parquet", None)],
+    [
+        ("table.json", b"{"),
+        ("table.json", b"[]"),
+        ("table.json", None),
+        ("table.parquet", b"PAR1"),
+        ("table.parquet", None),
+    ],
 )
 def test_a_damaged_table_does_not_affect_the_others(app, store, ended, file, content):
     other = add_dataset(store.home, b"a,b\n" + b"1,x\n2,y\n" * 30, "other.csv")
@@ -202,7 +216,10 @@ def test_a_changed_byte_never_yields_other_values(tmp_path):
     store = RunStore(tmp_path)
     run = store.run(made_run(store))
     store.append(run.id, RunPlanned("cpu", 1, 90, 18, 18, 90, 5, 2, ("drop it", "keep it"), 100, 4, (), {}))
-    table, saved = tmp_path / "datasets" / run.settings.dataset / "table.parquet", store.run_dir(run.id) / PREDICTIONS_FILE
+    table, saved = (
+        tmp_path / "datasets" / run.settings.dataset / "table.parquet",
+        store.run_dir(run.id) / PREDICTIONS_FILE,
+    )
 
     def frame():
         return load_frame(tmp_path, run.settings.dataset).to_json()

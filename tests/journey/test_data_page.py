@@ -20,7 +20,9 @@ from tabtune_core.store.runs import RunStore
 CSV = b"name,age,city,bought\n" + b"".join(
     b"p%d,%d,%s,%s\n" % (i, 20 + i % 40, b"Rome" if i % 3 else b"", b"yes" if i % 2 else b"no") for i in range(60)
 )
-TILDES = b"name~age~bought\n" + b"".join(b"p%d~%d~%s\n" % (i, 20 + i % 40, b"yes" if i % 2 else b"no") for i in range(60))
+TILDES = b"name~age~bought\n" + b"".join(
+    b"p%d~%d~%s\n" % (i, 20 + i % 40, b"yes" if i % 2 else b"no") for i in range(60)
+)
 PICTURE = b"\x89PNG\r\n\x1a\n" + bytes(500)
 
 
@@ -49,7 +51,9 @@ def test_of_several_files_each_failure_is_reported_and_the_others_are_kept(app, 
     assert "picture.csv was not added. The file is a PNG picture" in told
     assert "odd.csv was not added." in told
     assert "2 of 4 files were added: people.data, small.parquet" in texts(app.success).replace("\\", "")
-    assert app.selectbox(key="chosen_table").value == next(found.id for found in list_datasets(home) if found.name == "people.data")
+    assert app.selectbox(key="chosen_table").value == next(
+        found.id for found in list_datasets(home) if found.name == "people.data"
+    )
     type_in(app.selectbox(key="reading_delimiter_upload"), "~~")
     button(app, "Try again with these choices").click().run()
     assert "A separator is one character" in texts(app.error)
@@ -83,7 +87,11 @@ def test_a_name_that_looks_like_a_path_is_only_a_label(app, home):
 
 @pytest.fixture
 def mixed(home):
-    return add_dataset(home, b"code,keep,y\n" + b"".join(b"%d,%s,%d\n" % (i % 3, b"ab"[i % 2 : i % 2 + 1], i) for i in range(40)), "m.csv")
+    return add_dataset(
+        home,
+        b"code,keep,y\n" + b"".join(b"%d,%s,%d\n" % (i % 3, b"ab"[i % 2 : i % 2 + 1], i) for i in range(40)),
+        "m.csv",
+    )
 
 
 def kinds(dataset, **edited):
@@ -93,7 +101,10 @@ def kinds(dataset, **edited):
 
 def test_an_edited_table_of_columns_becomes_reading_choices(mixed):
     assert asked_for(mixed, kinds(mixed)) == mixed.reading
-    assert asked_for(mixed, kinds(mixed, code="category", keep="left out")).kinds == (("code", "category"), ("keep", "ignored"))
+    assert asked_for(mixed, kinds(mixed, code="category", keep="left out")).kinds == (
+        ("code", "category"),
+        ("keep", "ignored"),
+    )
     assert asked_for(mixed, kinds(mixed, code="yes / no")).kinds == (("code", "category"),)
 
 
@@ -140,7 +151,9 @@ def test_a_target_chosen_by_a_button_stays_while_questions_are_answered(app, hom
 
 
 def test_points_between_thousands_are_answered_by_column_and_the_answer_can_be_taken_back(app, home):
-    lines = "".join(f"{name};{number};{'ab'[number == '607']}\n" for name in range(9) for number in ("607", "1.652", "24.000"))
+    lines = "".join(
+        f"{name};{number};{'ab'[number == '607']}\n" for name in range(9) for number in ("607", "1.652", "24.000")
+    )
     add_dataset(home, f"town;people;label\n{lines}".encode(), "towns.csv")
     app.run()
     app.button_group[0].set_value(["people"]).run()
@@ -155,7 +168,9 @@ def test_points_between_thousands_are_answered_by_column_and_the_answer_can_be_t
 
 
 def test_totals_are_left_out_by_an_answer_that_can_be_taken_back(app, home):
-    lines = "".join(f"{name},{row},{row * row}\n" for name in "ab" for row in range(9)).replace("b,0,0", "Total a,36,204\nb,0,0")
+    lines = "".join(f"{name},{row},{row * row}\n" for name in "ab" for row in range(9)).replace(
+        "b,0,0", "Total a,36,204\nb,0,0"
+    )
     add_dataset(home, f"group,n,m\n{lines}".encode(), "groups.csv")
     app.run()
     assert list_datasets(home)[0].rows == 19
@@ -243,7 +258,9 @@ def test_an_unanswered_question_is_asked_again_after_a_kind_was_changed(app, hom
     days = "\n".join(["day,id,label", *(f"0{i % 9 + 1}/0{i % 7 + 1}/2024,{i},{'ab'[i % 2]}" for i in range(40))])
     add_dataset(home, days.encode(), "days.csv")
     app.run()
-    assert "can be read day first or month first" not in texts(app.markdown)  # asked as a question, and not repeated as a finding
+    assert "can be read day first or month first" not in texts(
+        app.markdown
+    )  # asked as a question, and not repeated as a finding
     button(app, "Leave out id").click().run()
     (dataset,) = list_datasets(home)
     assert [question.field for question in dataset.questions] == ["day_first"]
@@ -272,8 +289,14 @@ def test_the_limits_of_the_models_are_named_with_what_to_do():
     wide = [column(f"c{i}") for i in range(502)] + [Column("empty", "number", 9, 0, ())]
     mitra, tabicl = (get_card(name).family for name in ("mitra-mini", "tabicl-mini"))
     (note,) = limit_notes(mitra, wide, "c0", "classification", 28)
-    assert note.message.startswith("Mitra takes at most 500 columns (here 501: leave some out below) and 10 classes (here 28")
-    assert limit_notes(tabicl, wide, "c0", "classification", 28) == limit_notes(mitra, wide[:5], "c0", "regression", 0) == []
+    assert note.message.startswith(
+        "Mitra takes at most 500 columns (here 501: leave some out below) and 10 classes (here 28"
+    )
+    assert (
+        limit_notes(tabicl, wide, "c0", "classification", 28)
+        == limit_notes(mitra, wide[:5], "c0", "regression", 0)
+        == []
+    )
     # this stops training and is shown as such
     assert limit_notes(mitra, [column("t", "text"), column("y")], "y", "classification", 2) == []
 
@@ -288,7 +311,8 @@ def test_deleting_says_what_it_removes(app, home):
 
 
 NEAR = b"age,status,diagnosis,height\n" + b"".join(
-    b"%d,%s,%s,%d.5\n" % (20 + i % 40, (b"alive", b"moved")[i % 2], (b"x", b"y")[i // 2 % 2], 150 + i % 9) for i in range(60)
+    b"%d,%s,%s,%d.5\n" % (20 + i % 40, (b"alive", b"moved")[i % 2], (b"x", b"y")[i // 2 % 2], 150 + i % 9)
+    for i in range(60)
 )
 
 
@@ -386,7 +410,8 @@ def test_a_long_reading_shows_progress_and_can_be_cancelled(app, home, monkeypat
 STOPS = {
     "one class": (b"n,y\n" + b"1,a\n2,a\n" * 20, "is 'a' in every row, so there is nothing to learn"),
     "nothing to predict from": (
-        b"note,y\n" + b"".join(b"note %d of somebody who wrote at length,%s\n" % (i, b"ab"[i % 2 : i % 2 + 1]) for i in range(40)),
+        b"note,y\n"
+        + b"".join(b"note %d of somebody who wrote at length,%s\n" % (i, b"ab"[i % 2 : i % 2 + 1]) for i in range(40)),
         "no columns of numbers, dates or categories",
     ),
     "too few rows": (b"n,y\n1,a\n2,a\n3,a\n4,b\n5,b\n6,b\n", ""),

@@ -66,7 +66,9 @@ def test_its_adapters_load_and_reproduce_their_stored_predictions(demo):
 def all_said(app):
     """Every text of a page, including the cells of its tables."""
     elements = (*app.markdown, *app.caption, *app.metric, *app.info, *app.warning, *(table for table in app.dataframe))
-    return " ".join(one.value.to_csv() if isinstance(one.value, pd.DataFrame) else str(one.value) for one in elements).replace("\\", "")
+    return " ".join(
+        one.value.to_csv() if isinstance(one.value, pd.DataFrame) else str(one.value) for one in elements
+    ).replace("\\", "")
 
 
 def test_every_page_has_content_names_the_measuring_machine_and_formats_numbers_alike(shown, demo):

@@ -24,7 +24,11 @@ def first_look(app):
 
 
 def badge(app):
-    return next(str(found.value) for found in app.markdown if "-badge[" in str(found.value) and "at most, of" in str(found.value))
+    return next(
+        str(found.value)
+        for found in app.markdown
+        if "-badge[" in str(found.value) and "at most, of" in str(found.value)
+    )
 
 
 def test_a_plan_for_a_smaller_gpu_turns_fits_into_exceeds(app, store):
@@ -46,7 +50,9 @@ def test_a_plan_for_an_impossible_gpu_is_explained(app, store, gigabytes):
     new_run(app)
     app.number_input(key="planned_gigabytes").set_value(gigabytes).run()
     assert not app.exception
-    assert [str(found.value) for found in app.error] == ["A GPU has 1 to 10,000 GB. The estimate is for the device chosen above."]
+    assert [str(found.value) for found in app.error] == [
+        "A GPU has 1 to 10,000 GB. The estimate is for the device chosen above."
+    ]
     assert "Disk: about" in captions(app)
 
 
@@ -54,7 +60,9 @@ def test_time_is_unknown_before_the_first_run_and_then_comes_from_it(app, store)
     add_sample(store.home, "breast_cancer")
     new_run(app)
     assert "not known before a run like each of these has finished" in captions(app)
-    assert re.search(r"Training takes, over the loaded model: Full fine-tuning \d+ to \d+ MB; LoRA r=2 \d+ to \d+ MB", captions(app))
+    assert re.search(
+        r"Training takes, over the loaded model: Full fine-tuning \d+ to \d+ MB; LoRA r=2 \d+ to \d+ MB", captions(app)
+    )
     seeding.finished_sweep(store)
     app.run()
     assert re.search(r"Full fine-tuning about \d+ MB; LoRA r=2 about \d+ MB", captions(app))
@@ -117,7 +125,9 @@ def test_a_run_that_cannot_fit_in_memory_starts_only_after_confirmation(app, sto
 
 def test_a_run_that_does_not_fit_on_the_disk_starts_only_after_confirmation(app, store, monkeypatch):
     add_sample(store.home, "breast_cancer")
-    monkeypatch.setattr("tabtune_core.training.memory.fitting.disk_of", lambda path: Disk(path, 10**6, 10**9, False, True))
+    monkeypatch.setattr(
+        "tabtune_core.training.memory.fitting.disk_of", lambda path: Disk(path, 10**6, 10**9, False, True)
+    )
     new_run(app)
     errors = " ".join(str(found.value) for found in app.error).replace("\\", "")
     assert "are free. Delete runs, or start fewer; full fine-tuning takes most." in errors

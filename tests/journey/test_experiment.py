@@ -66,7 +66,14 @@ HERE = SimpleNamespace(call=lambda function, **named: function(**named))
 def run(settings, home, stop_request=lambda: None, fresh=HERE, given=None):
     (home / "runs").mkdir(exist_ok=True)
     folder, events = Path(tempfile.mkdtemp(dir=home / "runs")), []
-    asked = {"home": home, "run_dir": folder, "emit": events.append, "stop_request": stop_request, "fresh": fresh, "given": given}
+    asked = {
+        "home": home,
+        "run_dir": folder,
+        "emit": events.append,
+        "stop_request": stop_request,
+        "fresh": fresh,
+        "given": given,
+    }
     return run_experiment(settings, **asked), events, folder
 
 
@@ -100,7 +107,9 @@ def test_lora_trains_only_its_factors_and_keeps_everything_it_measured(settings,
     assert len(of(StepDone, events)) == 12
     assert of(MemorySampled, events)
     assert [e.step for e in of(Evaluated, events) if e.split == "validation"] == [0, 4, 8, 12]
-    assert result.validation["log_loss"] <= result.zero_shot_validation["log_loss"], "never worse on validation than zero-shot"
+    assert result.validation["log_loss"] <= result.zero_shot_validation["log_loss"], (
+        "never worse on validation than zero-shot"
+    )
     assert result.adapter_verified is True
     assert (result.memory_meter, result.growth_memory_bytes > 0) == ("resident", True)
     assert result.peak_memory_bytes > result.growth_memory_bytes
@@ -115,7 +124,9 @@ def test_lora_trains_only_its_factors_and_keeps_everything_it_measured(settings,
 
 def test_pissa_starts_from_exactly_loras_zero_shot_and_its_package_is_verified(settings, home, done):
     plain = done[0]
-    slower = dataclasses.replace(settings.train, learning_rate=5e-4)  # at the default rate, none of these 12 steps improves on zero-shot
+    slower = dataclasses.replace(
+        settings.train, learning_rate=5e-4
+    )  # at the default rate, none of these 12 steps improves on zero-shot
     lora = LoraSettings(rank=4, init_lora_weights="pissa")
     result, events, _ = run(dataclasses.replace(settings, lora=lora, train=slower), home)
     assert result.zero_shot_validation == plain.zero_shot_validation == of(Evaluated, events)[0].scores
@@ -132,7 +143,9 @@ def test_an_adapter_changes_the_base_and_knows_its_context_and_its_base(settings
     table = read_table(mixed_csv(), adapted.reading).frame
     context, test = adapted.context(table), table.iloc[adapted.split(table).test]
     zero_shot, _, zero_folder = run(dataclasses.replace(settings, strategy="inference"), home)
-    base = pd.read_parquet(zero_folder / "predictions.parquet").query("split == 'test'")[["prob_0", "prob_1"]].to_numpy()
+    base = (
+        pd.read_parquet(zero_folder / "predictions.parquet").query("split == 'test'")[["prob_0", "prob_1"]].to_numpy()
+    )
     assert np.abs(adapted.predict_proba(test, context=context) - base).max() > 1e-3
     with pytest.raises(AdapterError, match="their content has another hash"):
         adapted.context(table.assign(size=table["size"] + 1))
@@ -143,7 +156,11 @@ def test_an_adapter_changes_the_base_and_knows_its_context_and_its_base(settings
 
 @pytest.mark.parametrize(("by", "column"), [("time", "seen"), ("group", "who")])
 def test_a_split_by_a_column_is_followed_from_the_table_to_the_adapter(home, by, column):
-    frame = pd.read_csv(io.BytesIO(mixed_csv()), keep_default_na=False).sample(frac=1.0, random_state=3).reset_index(drop=True)
+    frame = (
+        pd.read_csv(io.BytesIO(mixed_csv()), keep_default_na=False)
+        .sample(frac=1.0, random_state=3)
+        .reset_index(drop=True)
+    )
     csv = frame.assign(who=[f"p{i % 20}" for i in range(ROWS)]).to_csv(index=False).encode()
     dataset = add_dataset(home, csv, "mixed.csv")
     settings = RunSettings(
@@ -177,7 +194,9 @@ def test_a_split_by_a_column_is_followed_from_the_table_to_the_adapter(home, by,
     assert len(context.y_C) == of(RunPlanned, events)[0].context_rows
 
 
-def test_runs_that_share_a_seed_share_rows_and_zero_shot_and_the_same_settings_give_the_same_run(settings, home, done, unverified):
+def test_runs_that_share_a_seed_share_rows_and_zero_shot_and_the_same_settings_give_the_same_run(
+    settings, home, done, unverified
+):
     first, told, one = done
     again = run(settings, home)[1]
     assert [e.loss for e in of(StepDone, told)] == pytest.approx([e.loss for e in of(StepDone, again)], abs=1e-6)
@@ -248,7 +267,9 @@ def test_a_run_frees_its_memory_before_another_process_verifies(settings, home, 
     done, fit = [], experiment.fit
     monkeypatch.setattr(experiment, "fit", lambda *given, **named: (fit(*given, **named), done.append("fitted"))[0])
     monkeypatch.setattr(meters, "_give_back_freed_memory", lambda device: done.append("given back"))
-    monkeypatch.setattr(experiment, "verify_in_fresh_process", lambda *given, **named: (True, str(done.append("verified"))))
+    monkeypatch.setattr(
+        experiment, "verify_in_fresh_process", lambda *given, **named: (True, str(done.append("verified")))
+    )
     run(dataclasses.replace(settings, train=TrainSettings(steps=1)), home)
     assert done[done.index("fitted") :] == ["fitted", "given back", "verified"]
 
@@ -257,7 +278,11 @@ def test_a_run_frees_its_memory_before_another_process_verifies(settings, home, 
 def test_the_journey_on_a_gpu_moves_the_meters(settings, home, real_gpu):
     store = RunStore(home)
     _, (run_id,) = store.add_sweep([dataclasses.replace(settings, device=name_of(real_gpu))])
-    subprocess.run([sys.executable, "-m", "tabtune_core", "worker", "--home", str(home), "--exit-when-idle"], check=True, timeout=300)
+    subprocess.run(
+        [sys.executable, "-m", "tabtune_core", "worker", "--home", str(home), "--exit-when-idle"],
+        check=True,
+        timeout=300,
+    )
     finished = store.run(run_id)
     assert finished.status == "finished", finished.error
     assert finished.result.memory_meter == "torch_allocated"
@@ -266,4 +291,7 @@ def test_the_journey_on_a_gpu_moves_the_meters(settings, home, real_gpu):
     samples = [stored.event for stored in store.events(run_id, ["MemorySampled"])]
     assert len({sample.torch_allocated_bytes for sample in samples}) > 1
     assert len({sample.nvml_device_bytes for sample in samples} - {None}) > 1
-    assert max(sample.nvml_device_bytes for sample in samples if sample.nvml_device_bytes) > finished.result.growth_memory_bytes
+    assert (
+        max(sample.nvml_device_bytes for sample in samples if sample.nvml_device_bytes)
+        > finished.result.growth_memory_bytes
+    )

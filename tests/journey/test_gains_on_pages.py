@@ -6,7 +6,9 @@ import pandas as pd
 import seeding
 from page_steps import go
 
-OF_A_GAIN = re.compile(r"\b(improv|worsen|better than|worse than|gain|brings?\b|ahead|behind|beats?\b|leads?\b)", re.IGNORECASE)
+OF_A_GAIN = re.compile(
+    r"\b(improv|worsen|better than|worse than|gain|brings?\b|ahead|behind|beats?\b|leads?\b)", re.IGNORECASE
+)
 A_NUMBER = re.compile(r"\d\.\d\d")
 ITS_NOISE = re.compile(r"±|interval|[Nn]oise|too few")
 PAGES = [
@@ -26,7 +28,9 @@ def alone(frame):
     beside = " ".join(str(name) for name in frame if "±" in str(name) or str(name).endswith("_half_width"))
     texts = {name: frame[name].dropna().astype(str) for name in gains}
     bare = [
-        name for name, cells in texts.items() if cells.str.contains(A_NUMBER).any() and not cells[cells != ""].str.contains(ITS_NOISE).all()
+        name
+        for name, cells in texts.items()
+        if cells.str.contains(A_NUMBER).any() and not cells[cells != ""].str.contains(ITS_NOISE).all()
     ]
     return [name for name in bare if not (pd.api.types.is_numeric_dtype(frame[name]) and "gain" in beside)]
 
@@ -34,7 +38,12 @@ def alone(frame):
 def said(app):
     """Every sentence on the page that mentions a gain and a number but not its noise."""
     kinds = (app.markdown, app.caption, app.info, app.success, app.warning, app.metric)
-    texts = [str(part) for kind in kinds for one in kind for part in (one.value, getattr(one, "label", ""), getattr(one, "help", ""))]
+    texts = [
+        str(part)
+        for kind in kinds
+        for one in kind
+        for part in (one.value, getattr(one, "label", ""), getattr(one, "help", ""))
+    ]
     paragraphs = [paragraph for text in texts for paragraph in text.split("\n\n")]
     return [one for one in paragraphs if OF_A_GAIN.search(one) and A_NUMBER.search(one) and not ITS_NOISE.search(one)]
 

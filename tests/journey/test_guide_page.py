@@ -48,7 +48,10 @@ def test_a_size_out_of_range_is_explained(app, key, value):
 
 
 def test_the_picture_is_to_scale():
-    sizes = [tuple(map(float, found)) for found in re.findall(r'width="([\d.]+)" height="([\d.]+)" rx', layer_picture(600, 300, 60))]
+    sizes = [
+        tuple(map(float, found))
+        for found in re.findall(r'width="([\d.]+)" height="([\d.]+)" rx', layer_picture(600, 300, 60))
+    ]
     (w_wide, w_tall), (b_wide, b_tall), (a_wide, a_tall) = sizes
     assert w_wide / w_tall == pytest.approx(2)
     assert (b_tall, a_wide) == (w_tall, w_wide)
@@ -87,7 +90,9 @@ def test_the_figures_in_the_text_equal_the_measurements():
     (measured,) = re.findall(growth, " ".join((MEASURED / "index.md").read_text().split()))
     assert [measured] == re.findall(growth, told["Memory"])
     rows = re.findall(
-        r"^\| \w+ \([\d,]+\) \| r=(\d+),.*±.*±.*\| (better|no difference|worse) \|", (MEASURED / "lora_gain.md").read_text(), re.MULTILINE
+        r"^\| \w+ \([\d,]+\) \| r=(\d+),.*±.*±.*\| (better|no difference|worse) \|",
+        (MEASURED / "lora_gain.md").read_text(),
+        re.MULTILINE,
     )
     assert f"on {sum(verdict == 'better' for _, verdict in rows)} of {len(rows)} tables" in told["Accuracy"]
     assert f"chose 2 on {sum(rank == '2' for rank, _ in rows)} of them" in told["Accuracy"]

@@ -1,4 +1,6 @@
-"""Text from a file is never markup: a table with Markdown, HTML and addresses as names, opened on every page, and a predicted row."""
+"""Text from a file is never markup: a table with Markdown, HTML and addresses as names, opened on every page, and a
+predicted row.
+"""
 
 import io
 import itertools
@@ -46,7 +48,10 @@ MARKUP = """() => [
 OWN_CSV = """() => [...document.querySelectorAll('[data-testid="stElementToolbarButton"]:has([aria-label="Download as CSV"])')].map(
     (button) => getComputedStyle(button).display)"""
 """True if Streamlit's own table download shows, whose texts a spreadsheet could read as formulas."""
-REFUSED = "document.addEventListener('securitypolicyviolation', (event) => console.error(`The policy refuses ${event.blockedURI}`))"
+REFUSED = (
+    "document.addEventListener('securitypolicyviolation', (event) => console.error(`The policy refuses "
+    "${event.blockedURI}`))"
+)
 
 
 def carry_out(store):
@@ -61,7 +66,12 @@ def table():
     """A table with hostile names and labels; letters make the classes and half of the columns distinct."""
     names = [f"{HOSTILE} {letter}" for letter in "pqr"]
     rows = [
-        {names[0]: i % 7, names[1]: f"{HOSTILE} {'uv'[i % 2]}", names[2]: i % 5, "verdict": f"{['no', 'yes'][i % 3 > 0]} {HOSTILE}"}
+        {
+            names[0]: i % 7,
+            names[1]: f"{HOSTILE} {'uv'[i % 2]}",
+            names[2]: i % 5,
+            "verdict": f"{['no', 'yes'][i % 3 > 0]} {HOSTILE}",
+        }
         for i in range(90)
     ]
     file = io.StringIO()
@@ -71,7 +81,8 @@ def table():
 
 @pytest.fixture
 def hostile(tmp_path):
-    """A workspace with a finished run and its adapter, and a failed run of the same sweep; both have hostile names and notes.
+    """A workspace with a finished run and its adapter, and a failed run of the same sweep; both have hostile names and
+    notes.
 
     Returns also the finished run's prediction of its first test row.
     """
@@ -114,7 +125,10 @@ def opened(page, boxes):
 def test_no_page_treats_text_as_markup_or_contacts_another_machine(serve, page, hostile, tmp_path):
     address = serve()
     asked, complaints = [], []
-    page.route(lambda url: not url.startswith((address, "data:", "blob:")), lambda route: (asked.append(route.request.url), route.abort()))
+    page.route(
+        lambda url: not url.startswith((address, "data:", "blob:")),
+        lambda route: (asked.append(route.request.url), route.abort()),
+    )
     page.on("console", lambda message: complaints.append(message.text) if message.type == "error" else None)
     page.add_init_script(REFUSED)
     page.goto(f"{address}/?target=verdict")
@@ -138,7 +152,9 @@ def test_no_page_treats_text_as_markup_or_contacts_another_machine(serve, page, 
         if title == "Compare":
             page.get_by_role("tab", name="Trade-offs").click()
             page.locator(".js-plotly-plot .modebar-btn").first.wait_for(state="attached")
-            buttons = page.evaluate("() => [...document.querySelectorAll('.modebar-btn')].map((button) => button.dataset.title ?? '')")
+            buttons = page.evaluate(
+                "() => [...document.querySelectorAll('.modebar-btn')].map((button) => button.dataset.title ?? '')"
+            )
             assert any("PNG" in button for button in buttons)
             assert not [button for button in buttons if "hare" in button or "loud" in button or "lotly" in button]
 
@@ -146,8 +162,14 @@ def test_no_page_treats_text_as_markup_or_contacts_another_machine(serve, page, 
     with page.expect_download() as found:
         page.get_by_role("button", name="Download predictions").click()
     (told,) = pd.read_csv(found.value.path()).to_dict("records")
-    adapter, base = ({name.split(": ")[-1].split(" ")[0]: told[name] for name in told if name.startswith(who)} for who in ("LoRA", "Base"))
-    assert (adapter["predicted"], adapter["probability"]) == (hostile["predicted"], pytest.approx(hostile["prob_1"], abs=1e-6))
+    adapter, base = (
+        {name.split(": ")[-1].split(" ")[0]: told[name] for name in told if name.startswith(who)}
+        for who in ("LoRA", "Base")
+    )
+    assert (adapter["predicted"], adapter["probability"]) == (
+        hostile["predicted"],
+        pytest.approx(hostile["prob_1"], abs=1e-6),
+    )
     assert base["probability"] != pytest.approx(hostile["prob_1"], abs=1e-4)
     assert page.evaluate(MARKUP) == []
     assert page.get_by_test_id("stAppDeployButton").count() == 0

@@ -21,7 +21,12 @@ def test_killing_the_pages_disturbs_no_run_and_after_a_killed_run_the_next_start
     store = RunStore(tmp_path)
     serve(worker=True)
     dataset = add_sample(tmp_path, "iris")
-    long = RunSettings(dataset=dataset.id, target=dataset.columns[-1].name, train=TrainSettings(steps=3000, patience=3000), device="cpu")
+    long = RunSettings(
+        dataset=dataset.id,
+        target=dataset.columns[-1].name,
+        train=TrainSettings(steps=3000, patience=3000),
+        device="cpu",
+    )
     short = RunSettings(dataset=dataset.id, target=dataset.columns[-1].name, strategy="inference", device="cpu")
     _, (first, second) = store.add_sweep([long, short])
     ensure_worker(tmp_path)

@@ -19,7 +19,8 @@ from tabtune_core.execution.jobs.track import track
 from tabtune_core.metrics import METRICS
 
 HEADLINE = re.compile(
-    r"Validation chooses r=(\d+)(?: among the LoRA runs)?:.*\sOn the test rows it .*: (\S+), 95 % interval (\S+) to (\S+?)\.\s",
+    r"Validation chooses r=(\d+)(?: among the LoRA runs)?:.*\sOn the test rows it .*: (\S+), 95 % interval (\S+) to "
+    r"(\S+?)\.\s",
     re.DOTALL,
 )
 
@@ -156,7 +157,12 @@ def test_a_long_board_keeps_every_gain_and_leaves_out_only_the_interval(store, m
     monkeypatch.setattr(boards, "MOST_GAINS", 1)
     of_sweep, of_all = queries.ranked(sweep, "log_loss"), queries.ranked(None, "log_loss")
     assert of_all["gain"].dropna().tolist() == of_sweep["gain"].dropna().tolist()
-    assert of_all["gain_half_width"].notna().sum() <= 1 < of_sweep["gain_half_width"].notna().sum() == of_sweep["gain"].notna().sum()
+    assert (
+        of_all["gain_half_width"].notna().sum()
+        <= 1
+        < of_sweep["gain_half_width"].notna().sum()
+        == of_sweep["gain"].notna().sum()
+    )
 
 
 def test_chosen_runs_can_be_noted_archived_and_unarchived(app, store):
@@ -196,7 +202,9 @@ def test_tags_are_set_for_all_chosen_runs_filter_the_board_and_are_exported(app,
     assert pd.read_csv(io.StringIO(exports.csv(queries.ranked(sweep, "log_loss"), "log_loss")))["tags"].notna().all()
 
 
-@pytest.mark.parametrize(("icon", "title"), [("compare_arrows", "Compare"), ("monitoring", "Live"), ("inventory_2", "Adapters")])
+@pytest.mark.parametrize(
+    ("icon", "title"), [("compare_arrows", "Compare"), ("monitoring", "Live"), ("inventory_2", "Adapters")]
+)
 def test_chosen_runs_go_on_to_another_page(app, store, icon, title):
     sweep = seeding.finished_sweep(store, ranks=(2, 4))
     open_page(app, lines="run")
@@ -230,8 +238,9 @@ def test_a_stopped_run_is_marked_and_never_leads(app, store):
         run.step(1)
         run.end(outcome)
     open_page(app)
-    assert "**Zero-shot** is the only run in the ranking, on the validation rows with log-loss **0.1620**. Validation" in texts(
-        app.markdown
+    assert (
+        "**Zero-shot** is the only run in the ranking, on the validation rows with log-loss **0.1620**. Validation"
+        in texts(app.markdown)
     )
     assert board(app).set_index("Run")["Status"].to_dict()["LoRA r=2"] == "◐ stopped, best kept"
 
@@ -285,10 +294,16 @@ def test_the_headline_agrees_with_the_exported_csv(app, store, per):
     sweep = with_predictions(store, {2: range(108), 4: range(111), 8: range(109)}, before=range(110))
     open_page(app, lines=per, metric="accuracy")
     found = queries.recommended(sweep, "accuracy").configurations
-    exported = with_noise(queries.ranked(sweep, "accuracy"), found) if per == "run" else queries.configurations(sweep, "accuracy")
+    exported = (
+        with_noise(queries.ranked(sweep, "accuracy"), found)
+        if per == "run"
+        else queries.configurations(sweep, "accuracy")
+    )
     table = pd.read_csv(io.StringIO(exports.csv(exported, "accuracy")))
     rank, *numbers = HEADLINE.search(texts(app.markdown)).groups()
-    best = table[table["strategy"] == "peft"].sort_values(["validation_accuracy", "rank"], ascending=[False, True]).iloc[0]
+    best = (
+        table[table["strategy"] == "peft"].sort_values(["validation_accuracy", "rank"], ascending=[False, True]).iloc[0]
+    )
     half = best["test_gain_half_width"]
     assert (int(rank), half > 0) == (best["rank"], True)
     gain, low, high = map(float, numbers)
@@ -299,10 +314,14 @@ def test_the_headline_agrees_with_the_exported_csv(app, store, per):
 
 
 def with_predictions(store, right, *, before, **more):
-    """A sweep with made-up scores whose runs kept predictions; ``right`` has the rows that LoRA predicts right, by rank."""
+    """A sweep with made-up scores whose runs kept predictions; ``right`` has the rows that LoRA predicts right, by
+    rank.
+    """
     sweep = seeding.finished_sweep(store, ranks=tuple(right), **more)
     for run in store.runs(sweep):
-        seeding.predict(store, run.id, right[run.settings.lora.rank] if run.settings.strategy == "peft" else before, before)
+        seeding.predict(
+            store, run.id, right[run.settings.lora.rank] if run.settings.strategy == "peft" else before, before
+        )
     return sweep
 
 

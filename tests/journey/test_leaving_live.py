@@ -1,7 +1,7 @@
 """Live while its sweep ends: it notifies those who asked, and the next page is complete whenever Live is left.
 
-It is left for the Leaderboard at that moment, with a click still under way, or redrawn during a refresh. ``LEAVINGS=50 pytest
-tests/journey/test_leaving_live.py`` leaves that many times, at different moments around the end.
+It is left for the Leaderboard at that moment, with a click still under way, or redrawn during a refresh. ``LEAVINGS=50
+pytest tests/journey/test_leaving_live.py`` leaves that many times, at different moments around the end.
 """
 
 import os
@@ -38,8 +38,9 @@ def slow_latest(*asked):
 ScriptRunner._run_script, queries.latest = run_script, slow_latest
 dashboard.main()
 """
-"""A dashboard with two delays: while a file "slow" exists, refreshes take longer than starting to draw a page; while a file "late" exists,
-drawing starts so late that clicks on the previous page still arrive."""
+"""A dashboard with two delays: while a file "slow" exists, refreshes take longer than starting to draw a page; while a
+file "late" exists, drawing starts so late that clicks on the previous page still arrive.
+"""
 
 
 def going(store):

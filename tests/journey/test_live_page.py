@@ -45,7 +45,10 @@ def test_the_queue_spans_all_sweeps_and_runs_can_be_moved_and_removed(live, app,
     opened(app, "queue")
     assert "Queue" in [behind.label for behind in app.expander], "another label would close it"
     assert not app.exception
-    assert [value for value in texts(app.markdown).split("**") if value in ("LoRA r=8", "LoRA r=16")] == ["LoRA r=8", "LoRA r=16"]
+    assert [value for value in texts(app.markdown).split("**") if value in ("LoRA r=8", "LoRA r=16")] == [
+        "LoRA r=8",
+        "LoRA r=16",
+    ]
     assert texts(app.markdown).count("the second") == 3
     app.button(key=f"front_{other[2].id}").click().run()
     assert store.runs(status="queued")[0].id == other[2].id
@@ -81,7 +84,9 @@ def test_the_table_shows_final_scores_and_says_that_evaluations_use_fewer_contex
     sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home))
     for run in runs[:2]:
         seeding.start(run)
-        run.tell(dataclasses.replace(store.last_event(run.id, RunPlanned), context_rows=8192, evaluation_context_rows=2048))
+        run.tell(
+            dataclasses.replace(store.last_event(run.id, RunPlanned), context_rows=8192, evaluation_context_rows=2048)
+        )
         run.step(10)
         if run is runs[0]:
             run.accuracy = lambda step: 0.5
@@ -90,7 +95,10 @@ def test_the_table_shows_final_scores_and_says_that_evaluations_use_fewer_contex
     shown = app.dataframe[0]
     final, now = shown.value["Best validation log-loss"][:2]
     assert final == store.run(runs[0].id).result.validation["log_loss"] > now
-    assert "While a run trains: with 2,048 context rows; when it has ended, with all that its predictions use." in shown.proto.columns
+    assert (
+        "While a run trains: with 2,048 context rows; when it has ended, with all that its predictions use."
+        in shown.proto.columns
+    )
 
 
 def test_running_sweeps_are_shown_before_ended_ones(live, app, store):
@@ -226,7 +234,8 @@ def everything_drawn(app, name):
     chart = next(
         one
         for one in sent
-        if name in json.loads(one.get("figure", "{}")).get("layout", {}).get("yaxis", {}).get("title", {}).get("text", "")
+        if name
+        in json.loads(one.get("figure", "{}")).get("layout", {}).get("yaxis", {}).get("title", {}).get("text", "")
     )
     settled = next((json.loads(one["traces"]) for one in sent if one.get("stamp") == chart["settled"]), [])
     return json.loads(chart["figure"])["data"] + settled
@@ -304,7 +313,11 @@ def test_all_runs_are_shown_again_once_none_is_chosen(live, app, store):
 
 def drawn(app, name):
     """The figure of a chart."""
-    sent = [json.loads(json.loads(found.proto.json)["figure"]) for found in app.get("bidi_component") if '"figure"' in found.proto.json]
+    sent = [
+        json.loads(json.loads(found.proto.json)["figure"])
+        for found in app.get("bidi_component")
+        if '"figure"' in found.proto.json
+    ]
     return next(figure for figure in sent if name in figure["layout"]["yaxis"]["title"]["text"])
 
 

@@ -35,7 +35,9 @@ def needs(name):
         pytest.skip(str(CATALOGUE[name].family.missing_package()))
 
 
-@pytest.mark.parametrize(("name", "least"), [("tabicl-mini", 0.94), ("tabicl-mini-1", 0.94), ("tabdpt-mini", 0.93), ("mitra-mini", 0.9)])
+@pytest.mark.parametrize(
+    ("name", "least"), [("tabicl-mini", 0.94), ("tabicl-mini-1", 0.94), ("tabdpt-mini", 0.93), ("mitra-mini", 0.9)]
+)
 def test_the_mean_roc_auc_over_four_real_tables_is_high(name, least):
     needs(name)
     areas = []
@@ -54,5 +56,8 @@ def test_numbers_are_predicted_nearly_as_well_as_by_ridge(name):
     for seed in range(3):
         x_context, x_query, y_context, y_query = train_test_split(x, y, test_size=0.5, random_state=seed)
         ridge = make_pipeline(StandardScaler(), Ridge()).fit(x_context, y_context).predict(x_query)
-        gaps.append(r2_score(y_query, predicted(name, "regression", x_context, y_context, x_query, 0)) - r2_score(y_query, ridge))
+        gaps.append(
+            r2_score(y_query, predicted(name, "regression", x_context, y_context, x_query, 0))
+            - r2_score(y_query, ridge)
+        )
     assert np.mean(gaps) >= -0.08

@@ -40,7 +40,10 @@ def test_a_model_of_an_earlier_version_can_still_be_launched(app, store):
 
 
 def test_the_machines_of_a_cluster_are_listed_beside_the_device_choice(app, store):
-    write_cluster(store.home, Cluster((ClusterNode("a", 8, ("NVIDIA L4",) * 2), ClusterNode("b", 4, (), "Node b has torch 2.8.0.")), ""))
+    write_cluster(
+        store.home,
+        Cluster((ClusterNode("a", 8, ("NVIDIA L4",) * 2), ClusterNode("b", 4, (), "Node b has torch 2.8.0.")), ""),
+    )
     add_sample(store.home, "breast_cancer")
     app.run()
     page = app.switch_page("views/new_run/page.py").run()
@@ -49,18 +52,26 @@ def test_the_machines_of_a_cluster_are_listed_beside_the_device_choice(app, stor
     assert "Runs go to the nodes of a Ray cluster: 1 node, 8 CPUs, 2 GPUs (2 × NVIDIA L4)." in said
     assert "Node b has torch 2.8.0." in said
     assert "Free memory on a node of the cluster: not known." in said
-    assert next(box for box in page.selectbox if box.key == "device").options[0] == "auto: a GPU of the cluster; a CPU if it has no GPU"
+    assert (
+        next(box for box in page.selectbox if box.key == "device").options[0]
+        == "auto: a GPU of the cluster; a CPU if it has no GPU"
+    )
 
 
 def test_a_press_uses_the_table_that_was_shown_when_it_happened(app, store):
-    chosen, other = add_sample(store.home, "breast_cancer"), add_dataset(store.home, b"a,diagnosis\n" + b"1,no\n2,yes\n" * 40, "other.csv")
+    chosen, other = (
+        add_sample(store.home, "breast_cancer"),
+        add_dataset(store.home, b"a,diagnosis\n" + b"1,no\n2,yes\n" * 40, "other.csv"),
+    )
     page = go(app, "new_run").selectbox(key="chosen_table").set_value(chosen.id).run()
     assert not launch(page).disabled
     delete_dataset(store.home, chosen.id)  # in another tab
     launch(page).click().run()
     assert not page.exception
     assert store.runs() == []
-    assert "The table that was chosen here is no longer in the workspace. The page shows another table." in texts(page.warning)
+    assert "The table that was chosen here is no longer in the workspace. The page shows another table." in texts(
+        page.warning
+    )
     delete_dataset(store.home, other.id)
     page.run()
     assert "is no longer in the workspace." in texts(page.warning)
@@ -110,11 +121,15 @@ def test_an_address_with_an_advanced_setting_opens_with_it(app, store):
 
 
 @pytest.mark.parametrize(
-    "value", ["inf", "-1e999", "nan", "1e30", "", "text", "9" * 5000, ["2", "1e999"], ["steps", ""]], ids=lambda value: repr(value)[:16]
+    "value",
+    ["inf", "-1e999", "nan", "1e30", "", "text", "9" * 5000, ["2", "1e999"], ["steps", ""]],
+    ids=lambda value: repr(value)[:16],
 )
 def test_an_address_with_values_that_no_field_can_hold_opens_the_form(app, store, value):
     add_sample(store.home, "breast_cancer")
-    page = go(app, "new_run", **dict.fromkeys(("length", "epochs", "context_rows", "views", *form_widgets.FIELDS), value))
+    page = go(
+        app, "new_run", **dict.fromkeys(("length", "epochs", "context_rows", "views", *form_widgets.FIELDS), value)
+    )
     assert not page.exception
     assert page.number_input(key="epochs").value == form_widgets.DEFAULTS["epochs"]
     assert not page.query_params.keys() & {"epochs", "context_rows", "length"}
@@ -147,7 +162,10 @@ def test_a_number_out_of_range_is_explained_by_its_label_and_nothing_can_be_laun
 
 def test_a_grid_can_be_typed_is_counted_and_launched(page, store):
     typed(page, dropouts=["0", "0.07"], learning_rates=["1e-4", "2e-4"], target_sets=["prediction_head+row_attention"])
-    assert "28 = 3 ranks x 2 dropouts x 2 sets of target modules x 2 learning rates + 2 baselines + 2 references" in texts(page.caption)
+    assert (
+        "28 = 3 ranks x 2 dropouts x 2 sets of target modules x 2 learning rates + 2 baselines + 2 references"
+        in texts(page.caption)
+    )
     assert launch(page).label == "Launch 28 runs"
     launch(page).click().run()
     assert not page.exception
@@ -165,7 +183,9 @@ def test_late_layers_are_among_the_parts_and_show_their_bytes(page, store):
     page.multiselect(key="targets").set_value(["late_layers"]).run()
     priced = next(table.value for table in page.dataframe if "Bytes" in table.value)
     lora = [LoraSettings(rank=rank, targets=("late_layers",)) for rank in priced["Rank"]]
-    assert priced["Bytes"].tolist() == [adapter_size(get_card("tabicl-mini"), "classification", one).tensor_bytes for one in lora]
+    assert priced["Bytes"].tolist() == [
+        adapter_size(get_card("tabicl-mini"), "classification", one).tensor_bytes for one in lora
+    ]
     assert (priced["Share (%)"] < 7).all()  # of a mini; the share of a released model is below 1
     launch(page).click().run()
     assert not page.exception
@@ -179,7 +199,9 @@ def test_over_a_hundred_runs_need_confirmation_and_over_a_thousand_are_refused(p
     page.checkbox(key="sure").check().run()
     assert not launch(page).disabled
     page.text_input(key="seeds").set_value(", ".join(map(str, range(300)))).run()
-    assert "The sweep has 2,100 runs (3 ranks + 2 baselines + 2 references, x 300 seeds); at most 1,000" in texts(page.error)
+    assert "The sweep has 2,100 runs (3 ranks + 2 baselines + 2 references, x 300 seeds); at most 1,000" in texts(
+        page.error
+    )
 
 
 def settings_table(page):
@@ -210,17 +232,26 @@ def test_the_proposal_says_why_and_fills_the_form(page):
     assert settings_table(page)["In the form"] == settings_table(page)["Default"]
     page.button(key="use_proposal").click().run()
     sweep = SweepSettings.from_toml(page.code[0].value)
-    assert (sweep.ranks, sweep.run.lora.alpha, sweep.run.lora.dropout, sweep.run.train.learning_rate) == ((4,), None, 0.1, None)
+    assert (sweep.ranks, sweep.run.lora.alpha, sweep.run.lora.dropout, sweep.run.train.learning_rate) == (
+        (4,),
+        None,
+        0.1,
+        None,
+    )
 
 
 def test_a_grid_from_settings_as_text_fills_the_form(page, store):
     sweep = seeding.sweep_settings(store.home, ranks=(3,))
-    sweep = dataclasses.replace(sweep, alphas=(4.0, 8.0), dropouts=(0.0, 0.15), target_sets=((), ("col_embedder",)), **RATES)
+    sweep = dataclasses.replace(
+        sweep, alphas=(4.0, 8.0), dropouts=(0.0, 0.15), target_sets=((), ("col_embedder",)), **RATES
+    )
     page.text_area(key="pasted_toml").set_value(sweep.to_toml()).run()
     next(found for found in page.button if found.label == "Fill the form").click().run()
     assert not page.exception
     shown = SweepSettings.from_toml(page.code[0].value)
-    assert [run for run in shown.expand() if run.strategy == "peft"] == [run for run in sweep.expand() if run.strategy == "peft"]
+    assert [run for run in shown.expand() if run.strategy == "peft"] == [
+        run for run in sweep.expand() if run.strategy == "peft"
+    ]
     assert [run.learning_rate for run in shown.expand() if run.strategy == "base-ft"] == [1e-5, 2e-5]
     assert page.multiselect(key="target_sets").value == ["col_embedder"]
 
@@ -238,13 +269,16 @@ def test_the_guides_warnings_follow_the_settings(page):
 
 def test_a_tooltip_says_what_its_setting_changed_so_far(page, store):
     assert "of your runs" not in page.multiselect(key="dropouts").help
-    sweep = dataclasses.replace(seeding.sweep_settings(store.home, ranks=(2, 4)), dropouts=(0.0, 0.1), full_fine_tuning=False)
+    sweep = dataclasses.replace(
+        seeding.sweep_settings(store.home, ranks=(2, 4)), dropouts=(0.0, 0.1), full_fine_tuning=False
+    )
     for run in seeding.queue(store, sweep)[1]:
         seeding.finish(run)
     page.run()
-    assert "In 4 of your runs on breast_cancer.csv that differ in nothing else: dropout 0 → log-loss" in page.multiselect(
-        key="dropouts"
-    ).help.replace("\\", "")
+    assert (
+        "In 4 of your runs on breast_cancer.csv that differ in nothing else: dropout 0 → log-loss"
+        in page.multiselect(key="dropouts").help.replace("\\", "")
+    )
     assert "rank 4 → log-loss" in page.pills(key="ranks").help.replace("\\", "")
 
 
@@ -261,7 +295,10 @@ def test_weights_of_another_family_are_cleared_from_the_form(page, tmp_path):
 
 def test_a_part_that_the_model_lacks_is_refused_before_launch(page):
     typed(page, target_sets=["no_such_part"])
-    assert "No linear layer under 'no_such_part'. Modules of TabICL mini that have some: col_embedder.in_linear" in texts(page.error)
+    assert (
+        "No linear layer under 'no_such_part'. Modules of TabICL mini that have some: col_embedder.in_linear"
+        in texts(page.error)
+    )
     assert launch(page).disabled
 
 
@@ -285,7 +322,9 @@ def test_context_rows_at_prediction_have_a_field_and_more_than_the_model_takes_a
     page.switch_page("views/new_run/page.py").run()
     page.number_input(key="predict_context_rows").set_value(20_000).run()
     assert not page.exception
-    assert "Context rows at prediction is 20000; Mitra mini takes at most 10,000 context rows." in texts([*page.error, *page.warning])
+    assert "Context rows at prediction is 20000; Mitra mini takes at most 10,000 context rows." in texts(
+        [*page.error, *page.warning]
+    )
     assert all(run.settings.model == "tabicl-mini" for run in store.runs())
 
 
@@ -303,7 +342,9 @@ def test_weights_that_cannot_be_downloaded_stop_the_launch_before_anything_is_qu
     from urllib.error import URLError
 
     monkeypatch.setattr(checkpoints, "is_here", lambda weights: False)
-    monkeypatch.setattr(checkpoints, "urlopen", lambda *args, **more: (_ for _ in ()).throw(URLError(OSError("no route"))))
+    monkeypatch.setattr(
+        checkpoints, "urlopen", lambda *args, **more: (_ for _ in ()).throw(URLError(OSError("no route")))
+    )
     page.button(key="model_tabicl-v2").click().run()
     assert not launch(page).disabled  # no server is asked before a person launches
     launch(page).click().run()
@@ -318,7 +359,14 @@ def test_a_short_measurement_gives_the_time_before_the_first_run(page, store, mo
     (job,) = store.jobs("pace")
     assert [one["strategy"] for one in job.arguments["settings"]] == ["peft", "base-ft"]
     assert "Training time" not in texts(page.caption)
-    facts = {"train_rows": 341, "validation_rows": 114, "features": 30, "classes": 2, "device": "cpu", "seconds_a_step": 0.5}
+    facts = {
+        "train_rows": 341,
+        "validation_rows": 114,
+        "features": 30,
+        "classes": 2,
+        "device": "cpu",
+        "seconds_a_step": 0.5,
+    }
     measured = [{"settings": one, **facts} for one in job.arguments["settings"]]
     store.claim_job(1, None)
     store.finish_job(job.id, "finished", result={"measured": measured})

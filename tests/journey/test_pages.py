@@ -61,8 +61,36 @@ def test_each_button_has_a_name_of_its_own(app, store, name):
 
 
 NAMED = (
-    *("sweep", "run", "runs", "only", "job", "adapter", "adapters", "table", "target", "way", "split", "model", "view", "status"),
-    *("ranks", "alpha", "dropout", "dropouts", "tied", "seeds", "length", "text", "archived", "settings", "metric", "board"),
+    *(
+        "sweep",
+        "run",
+        "runs",
+        "only",
+        "job",
+        "adapter",
+        "adapters",
+        "table",
+        "target",
+        "way",
+        "split",
+        "model",
+        "view",
+        "status",
+    ),
+    *(
+        "ranks",
+        "alpha",
+        "dropout",
+        "dropouts",
+        "tied",
+        "seeds",
+        "length",
+        "text",
+        "archived",
+        "settings",
+        "metric",
+        "board",
+    ),
 )
 """Names that addresses have, or might."""
 ODD = (
@@ -94,7 +122,10 @@ def test_an_address_may_say_anything(app, store):
     for _ in range(40):
         name = str(chance.choice(ALL_PAGES))
         values = (ODD, known)[chance.integers(2)]
-        said = {key: ",".join(chance.choice(values, chance.integers(1, 12))) for key in chance.choice(NAMED, 12, replace=False)}
+        said = {
+            key: ",".join(chance.choice(values, chance.integers(1, 12)))
+            for key in chance.choice(NAMED, 12, replace=False)
+        }
         app.query_params.clear()
         go(app, name, **said)
         assert not app.exception, (name, said)
@@ -119,7 +150,9 @@ def test_an_unreadable_upload_says_why_and_loses_nothing(app, home):
     assert [dataset.name for dataset in list_datasets(home)] == ["iris.csv"]
 
 
-TILDES = b"name~age~bought\n" + b"".join(b"p%d~%d~%s\n" % (i, 20 + i % 40, b"yes" if i % 2 else b"no") for i in range(60))
+TILDES = b"name~age~bought\n" + b"".join(
+    b"p%d~%d~%s\n" % (i, 20 + i % 40, b"yes" if i % 2 else b"no") for i in range(60)
+)
 
 
 def test_an_upload_that_failed_can_be_forgotten(app, home):
@@ -131,7 +164,9 @@ def test_an_upload_that_failed_can_be_forgotten(app, home):
 
 
 def test_a_table_is_read_again_with_reading_choices(app, home):
-    text = "when;code;amount\n" + "".join(f"0{i % 9 + 1}/0{i % 7 + 1}/2024;{i % 3};{i if i % 4 else 'lost'}\n" for i in range(60))
+    text = "when;code;amount\n" + "".join(
+        f"0{i % 9 + 1}/0{i % 7 + 1}/2024;{i % 3};{i if i % 4 else 'lost'}\n" for i in range(60)
+    )
     key = add_dataset(home, text.encode(), "codes.csv").id[:12]
     app.run()
     button(app, "Read the file again").click().run()
@@ -141,7 +176,9 @@ def test_a_table_is_read_again_with_reading_choices(app, home):
     button(app, "Read the file again").click().run()
     assert not app.exception
     (dataset,) = list_datasets(home)
-    assert dataset.reading == ReadingChoices(encoding="utf-8", delimiter=";", header=True, day_first=False, missing_marks=("lost",))
+    assert dataset.reading == ReadingChoices(
+        encoding="utf-8", delimiter=";", header=True, day_first=False, missing_marks=("lost",)
+    )
     assert [column.kind for column in dataset.columns] == ["date", "number", "number"]
     assert app.selectbox(key="chosen_table").value == dataset.id
 
@@ -269,7 +306,9 @@ def test_16_bit_training_without_a_gpu_is_refused_before_launch(app, store):
     assert next(found for found in app.button if found.label.startswith("Launch")).disabled
 
 
-@pytest.mark.parametrize(("seeds", "told"), [("zero", "write whole numbers"), ("4294967296", "it must be below 4294967296")])
+@pytest.mark.parametrize(
+    ("seeds", "told"), [("zero", "write whole numbers"), ("4294967296", "it must be below 4294967296")]
+)
 def test_a_wrong_setting_is_explained_and_leaves_nothing_to_launch(app, store, seeds, told):
     add_sample(store.home, "breast_cancer")
     go(app, "new_run")
@@ -364,7 +403,9 @@ def test_settings_that_the_library_accepts_appear_in_the_form(app, store, text):
     button(app, "Fill the form").click().run()
     assert not app.exception
     assert not [error for error in app.error if "load" in str(error.value)]
-    wanted = SweepSettings.from_toml(SweepSettings.from_toml(text).to_toml())  # without settings that another one replaces
+    wanted = SweepSettings.from_toml(
+        SweepSettings.from_toml(text).to_toml()
+    )  # without settings that another one replaces
     shown = SweepSettings.from_toml(app.code[0].value)
     assert dataclasses.replace(shown.run, dataset="elsewhere", target="t") == wanted.run
     assert (shown.ranks, shown.seeds, shown.zero_shot) == (wanted.ranks, wanted.seeds, wanted.zero_shot)
@@ -378,7 +419,9 @@ def test_only_scores_of_the_task_can_be_chosen_to_decide(app, store):
     button(app, "Fill the form").click().run()
     assert app.selectbox(key="selection_metric").value == "ece"
     assert len(app.selectbox(key="selection_metric").options) == len(metrics_of("classification"))
-    app.text_area(key="pasted_toml").set_value(sweep.to_toml().replace("[run.train]", '[run.train]\nselection_metric = "r2"')).run()
+    app.text_area(key="pasted_toml").set_value(
+        sweep.to_toml().replace("[run.train]", '[run.train]\nselection_metric = "r2"')
+    ).run()
     button(app, "Fill the form").click().run()
     assert not app.exception
     assert app.radio(key="chosen_way").value == "numbers"
@@ -429,7 +472,9 @@ def test_settings_of_a_stored_table_choose_it_and_its_column(app, store):
     sweep = seeding.sweep_settings(store.home)
     add_sample(store.home, "iris")
     go(app, "new_run")
-    app.selectbox(key="chosen_table").set_value(next(found.id for found in list_datasets(store.home) if found.name == "iris.csv")).run()
+    app.selectbox(key="chosen_table").set_value(
+        next(found.id for found in list_datasets(store.home) if found.name == "iris.csv")
+    ).run()
     app.text_area(key="pasted_toml").set_value(sweep.to_toml()).run()
     button(app, "Fill the form").click().run()
     assert app.selectbox(key="chosen_table").value == sweep.run.dataset
@@ -468,7 +513,10 @@ def test_a_worker_that_keeps_ending_is_reported_with_the_end_of_its_log(app, sto
 @pytest.mark.parametrize(
     ("worker", "said"),
     [
-        (Holder(7, "1 boot pid:[1]", "0.1.0+other"), "is of another version than these pages: 0.1.0+other. It was asked to make way"),
+        (
+            Holder(7, "1 boot pid:[1]", "0.1.0+other"),
+            "is of another version than these pages: 0.1.0+other. It was asked to make way",
+        ),
         (Holder(7), "It cannot be asked to make way; end it with `kill 7`."),
     ],
 )
@@ -498,7 +546,12 @@ def test_a_worker_that_a_person_stopped_is_not_restarted_automatically(app, stor
 
 def test_a_run_on_a_gpu_shows_the_gpus_memory(app, store):
     _, runs = seeding.going_sweep(store)
-    card = {"torch_allocated_bytes": 3_000_000_000, "torch_reserved_bytes": 4_000_000_000, "utilisation_percent": 93, "power_watts": 411.6}
+    card = {
+        "torch_allocated_bytes": 3_000_000_000,
+        "torch_reserved_bytes": 4_000_000_000,
+        "utilisation_percent": 93,
+        "power_watts": 411.6,
+    }
     runs[3].tell(MemorySampled("train", 400_000_000, **card))
     go(app, "live")
     assert not app.exception
@@ -540,7 +593,9 @@ def test_the_pages_of_a_regression_sweep_show_regression_scores(app, store):
     go(app, "live", sweep=sweep)
     assert {"Loss (the model's own unit)", "Best validation RMSE"} <= set(app.dataframe[0].value)
     assert "**RMSE**" in texts(app.markdown)
-    assert app.selectbox(key="live_metric_regression").options == ["Mean absolute error", "R²"], "the one that decides has its chart"
+    assert app.selectbox(key="live_metric_regression").options == ["Mean absolute error", "R²"], (
+        "the one that decides has its chart"
+    )
     app.toggle(key="live_log").set_value(True).run()
     go(app, "leaderboard", board=sweep)
     assert app.selectbox(key="chosen_metric").options == ["By RMSE", "By mean absolute error", "By R²"]

@@ -22,11 +22,23 @@ def swept(home, at_once):
     frame, labels = small_table()
     home.mkdir()
     frame.assign(kept=labels).to_csv(home / "table.csv", index=False)
-    run = RunSettings(dataset=add_dataset(home, home / "table.csv", "table.csv").id, target="kept", device="cpu", train=TRAIN)
+    run = RunSettings(
+        dataset=add_dataset(home, home / "table.csv", "table.csv").id, target="kept", device="cpu", train=TRAIN
+    )
     adapters = [LoraSettings(rank=rank, targets=("icl_predictor",)) for rank in (2, 4)]
     store = RunStore(home)
     store.add_sweep([dataclasses.replace(run, lora=lora) for lora in adapters])
-    command = [sys.executable, "-m", "tabtune_core", "worker", "--exit-when-idle", "--threads", "1", "--parallel", str(at_once)]
+    command = [
+        sys.executable,
+        "-m",
+        "tabtune_core",
+        "worker",
+        "--exit-when-idle",
+        "--threads",
+        "1",
+        "--parallel",
+        str(at_once),
+    ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([*command, "--home", str(home)], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -13,7 +13,11 @@ from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.jobs import read_progress
 from tabtune_core.store.runs import RunStore
 
-CASES = [({"rank": 4}, 4), ({"rank": 2, "use_dora": True, "bias": "lora_only"}, 2), ({"rank": 2, "init_lora_weights": "pissa"}, 4)]
+CASES = [
+    ({"rank": 4}, 4),
+    ({"rank": 2, "use_dora": True, "bias": "lora_only"}, 2),
+    ({"rank": 2, "init_lora_weights": "pissa"}, 4),
+]
 """LoRA settings with the rank of their update."""
 
 

@@ -1,4 +1,7 @@
-"""Runs on a Ray cluster of two simulated machines: processes of this one, with made-up GPUs. Nothing leaves the machine."""
+"""Runs on a Ray cluster of two simulated machines: processes of this one, with made-up GPUs.
+
+Nothing leaves the machine.
+"""
 
 import contextlib
 import os
@@ -33,7 +36,10 @@ PATIENCE_SECONDS = 600
 @pytest.fixture(scope="module")
 def cluster():
     """A head without CPUs and two machines with two GPUs each, with their files in a separate folder."""
-    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as place:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True) as place,
+    ):
         for name, value in {
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_worker_niceness": "0",  # Ray's default of 15 starves runs on a busy machine
@@ -92,7 +98,9 @@ def worker(store, cluster):
 
 def real_worker(home, *more):
     command = [sys.executable, "-m", "tabtune_core", "worker", "--home", str(home), *more]
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(TESTS.parent)}, stderr=(home / "worker.log").open("ab"))
+    return subprocess.Popen(
+        command, env={**os.environ, "PYTHONPATH": str(TESTS.parent)}, stderr=(home / "worker.log").open("ab")
+    )
 
 
 def wait_until(condition):
@@ -113,7 +121,9 @@ def queue_fakes(store, table, *targets):
 
 def training(table, *, rank=2, steps=6, strategy="peft", **more):
     train = TrainSettings(steps=steps, eval_every=3, learning_rate=5e-3, **more)
-    return RunSettings(dataset=table, target="verdict", strategy=strategy, lora=LoraSettings(rank=rank), train=train, device="cpu")
+    return RunSettings(
+        dataset=table, target="verdict", strategy=strategy, lora=LoraSettings(rank=rank), train=train, device="cpu"
+    )
 
 
 def processes_of_runs():
@@ -131,7 +141,10 @@ def steps_of(store, run_id):
 
 def test_a_sweep_on_the_cluster_has_the_scores_and_board_of_this_machine(tmp_path, cluster):
     stores = {name: RunStore(tmp_path / name) for name in ("local", "ray")}
-    for name, flags in {"local": ["--executor", "local"], "ray": ["--executor", "ray", "--address", cluster.address]}.items():
+    for name, flags in {
+        "local": ["--executor", "local"],
+        "ray": ["--executor", "ray", "--address", cluster.address],
+    }.items():
         store = stores[name]
         table = add_table(store)
         store.add_sweep([training(table, strategy="inference"), training(table, rank=2), training(table, rank=4)])
@@ -193,7 +206,9 @@ def test_runs_of_a_lost_machine_continue_elsewhere_from_their_last_state(store, 
     steps, workers = 40, []
 
     def keep_worker():
-        """Restarts the worker as the pages do: Ray 2.52 may attach it to the lost machine, since all are this one, and it ends with it."""
+        """Restarts the worker as the pages do: Ray 2.52 may attach it to the lost machine, since all are this one, and
+        it ends with it.
+        """
         while not workers or workers[-1].poll() is not None:
             workers.append(real_worker(store.home, "--executor", "ray", "--address", cluster.address))
 
@@ -230,9 +245,13 @@ def test_live_shows_runs_of_two_machines_at_once(serve, page, tmp_path, cluster)
     store = RunStore(tmp_path)
     table = add_table(store)
     address = serve("--executor", "ray", "--ray-address", cluster.address, worker=True)
-    wait_until(lambda: len(machines_with_room(store)) == 2)  # the machine that joined after the previous test appears a little later
+    wait_until(
+        lambda: len(machines_with_room(store)) == 2
+    )  # the machine that joined after the previous test appears a little later
     sweep, ids = store.add_sweep([training(table, rank=rank, steps=20_000, patience=0) for rank in (2, 3, 4)])
-    wait_until(lambda: all(steps_of(store, run_id) for run_id in ids))  # a machine has room for two runs, and Ray chooses which
+    wait_until(
+        lambda: all(steps_of(store, run_id) for run_id in ids)
+    )  # a machine has room for two runs, and Ray chooses which
     nodes = {store.run(run_id).node for run_id in ids}
     assert len(nodes) == 2
     page.goto(f"{address}/live?sweep={sweep}")
@@ -288,7 +307,10 @@ def test_a_run_killed_twice_is_interrupted_and_disturbs_no_other(store, table, w
     assert ended(store, killed).status == "interrupted"
     assert "was killed or crashed (Node" in store.run(killed).error
     assert store.run(killed).resumptions == 1
-    assert ended(store, broken).error == "Something unexpected happened (RuntimeError: boom). The trace is in the run's log."
+    assert (
+        ended(store, broken).error
+        == "Something unexpected happened (RuntimeError: boom). The trace is in the run's log."
+    )
     assert "break_down" in (store.run_dir(broken) / "log.txt").read_text()
     assert ended(store, quick).status == "finished"
 
@@ -305,7 +327,18 @@ def test_many_short_runs_on_four_gpus_all_end(store, table, worker):
 
 def test_an_unreachable_address_is_one_sentence(store):
     worker = subprocess.run(
-        [sys.executable, "-m", "tabtune_core", "worker", "--executor", "ray", "--address", "127.0.0.1:1", "--home", str(store.home)],
+        [
+            sys.executable,
+            "-m",
+            "tabtune_core",
+            "worker",
+            "--executor",
+            "ray",
+            "--address",
+            "127.0.0.1:1",
+            "--home",
+            str(store.home),
+        ],
         env={**os.environ, "PYTHONPATH": str(TESTS.parent), "RAY_USAGE_STATS_ENABLED": "0"},
         capture_output=True,
         text=True,

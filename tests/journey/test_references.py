@@ -37,7 +37,11 @@ def settings(home, strategy, task="classification", **others):
 def run(asked, home, stop_request=lambda: None):
     folder, events = home / "runs" / asked.strategy, []
     folder.mkdir(parents=True)
-    return run_experiment(asked, home=home, run_dir=folder, emit=events.append, stop_request=stop_request), events, folder
+    return (
+        run_experiment(asked, home=home, run_dir=folder, emit=events.append, stop_request=stop_request),
+        events,
+        folder,
+    )
 
 
 def of(kind, events):
@@ -51,7 +55,10 @@ def test_a_reference_is_a_run_without_an_adapter_and_weights(home, strategy, tas
     (plan,) = of(RunPlanned, events)
     assert (plan.device[:3], plan.steps, plan.train_rows, plan.total_parameters, plan.layers) == ("cpu", 0, 72, 0, ())
     assert [done.phase for done in of(PhaseDone, events)] == ["load", "train", "evaluate", "save"]
-    assert [(one.split, one.scores) for one in of(Evaluated, events)] == [("validation", result.validation), ("test", result.test)]
+    assert [(one.split, one.scores) for one in of(Evaluated, events)] == [
+        ("validation", result.validation),
+        ("test", result.test),
+    ]
     assert of(MemorySampled, events)
     assert [from_json(*to_json(event)) for event in events] == events
     assert (result.outcome, result.zero_shot_validation, result.adapter_bytes) == ("finished", {}, None)
@@ -63,7 +70,9 @@ def test_a_reference_is_a_run_without_an_adapter_and_weights(home, strategy, tas
 
 
 def test_references_and_models_have_the_same_validation_and_test_rows(home):
-    frames = [pd.read_parquet(run(settings(home, name), home)[2] / PREDICTIONS_FILE) for name in ("inference", *REFERENCES)]
+    frames = [
+        pd.read_parquet(run(settings(home, name), home)[2] / PREDICTIONS_FILE) for name in ("inference", *REFERENCES)
+    ]
     for frame in frames[1:]:
         pd.testing.assert_frame_equal(frame[["split", "row", "label"]], frames[0][["split", "row", "label"]])
         assert list(frame) == [name for name in frames[0] if not name.startswith(ZERO_SHOT)]
@@ -109,7 +118,17 @@ def test_a_cancelled_reference_ends_without_a_result(home):
 
 def test_the_command_line_runs_references_by_default_and_a_flag_leaves_them_out(home, tmp_path, capsys, monkeypatch):
     (tmp_path / "rows.csv").write_bytes(mixed_csv(120))
-    asked = ["sweep", str(tmp_path / "rows.csv"), "--target", "verdict", "--ranks", "2", "--no-full-fine-tuning", "--steps", "1"]
+    asked = [
+        "sweep",
+        str(tmp_path / "rows.csv"),
+        "--target",
+        "verdict",
+        "--ranks",
+        "2",
+        "--no-full-fine-tuning",
+        "--steps",
+        "1",
+    ]
     asked += ["--context-rows", "20", "--device", "cpu", "--home", str(home)]
     assert main([*asked, "--format", "json"]) == 0
     printed, said = capsys.readouterr()
@@ -120,7 +139,9 @@ def test_the_command_line_runs_references_by_default_and_a_flag_leaves_them_out(
         row = rows[name]
         assert row["model"] == "scikit-learn"
         assert row["place"] >= 1
-        assert [row[column] for column in ("gain", "best_step", "trainable_percent", "adapter_bytes", "note")] == [None] * 4 + [""]
+        assert [row[column] for column in ("gain", "best_step", "trainable_percent", "adapter_bytes", "note")] == [
+            None
+        ] * 4 + [""]
     store = RunStore(home)
     (reference,) = [one for one in store.runs() if one.name == "Gradient boosting"]
     assert len(read_predictions(store, reference.id, "test").rows_N) == 24
@@ -132,7 +153,9 @@ def test_the_command_line_runs_references_by_default_and_a_flag_leaves_them_out(
     assert "2 runs: 1 rank + 1 baseline" in capsys.readouterr().err
 
 
-def test_one_reference_can_run_alone_and_two_columns_that_form_the_target_are_named(home, tmp_path, capsys, monkeypatch):
+def test_one_reference_can_run_alone_and_two_columns_that_form_the_target_are_named(
+    home, tmp_path, capsys, monkeypatch
+):
     monkeypatch.setattr(launch, "ensure_worker", lambda *home, **more: None)
     monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
     rng = np.random.default_rng(0)
@@ -151,7 +174,13 @@ def test_a_reference_with_another_seed_has_another_split(home):
     for seed in (0, 1):
         folder = home / "runs" / str(seed)
         folder.mkdir(parents=True)
-        run_experiment(dataclasses.replace(first, seed=seed), home=home, run_dir=folder, emit=lambda event: None, stop_request=lambda: None)
+        run_experiment(
+            dataclasses.replace(first, seed=seed),
+            home=home,
+            run_dir=folder,
+            emit=lambda event: None,
+            stop_request=lambda: None,
+        )
         rows.append(set(pd.read_parquet(folder / PREDICTIONS_FILE)["row"]))
     assert rows[0] != rows[1]
 
@@ -161,7 +190,11 @@ def test_a_nearly_perfect_test_score_names_the_columns_behind_it(home, noise):
     rng = np.random.default_rng(0)
     late = rng.random(600) < 0.5
     frame = pd.DataFrame(
-        {"age": rng.normal(size=600), "fee": late + rng.normal(scale=noise, size=600), "late": np.where(late, "yes", "no")}
+        {
+            "age": rng.normal(size=600),
+            "fee": late + rng.normal(scale=noise, size=600),
+            "late": np.where(late, "yes", "no"),
+        }
     )
     dataset = add_dataset(home, frame.to_csv(index=False).encode(), "late.csv")
     asked = RunSettings(dataset=dataset.id, target="late", strategy="linear", device="cpu")

@@ -1,4 +1,6 @@
-"""Context rows at prediction: their setting, the return to zero-shot, and the curve over them, with really trained runs."""
+"""Context rows at prediction: their setting, the return to zero-shot, and the curve over them, with really trained
+runs.
+"""
 
 import dataclasses
 import itertools
@@ -89,7 +91,12 @@ def untrained(settings):
 def test_predictions_use_all_training_rows_steps_the_set_number_and_packages_store_it(run, settings, home):
     store, (done,) = run(settings)
     (plan,) = told(store, done, RunPlanned)
-    assert (plan.train_rows, plan.context_rows, plan.train_context_rows, plan.evaluation_context_rows) == (180, 180, 40, 180)
+    assert (plan.train_rows, plan.context_rows, plan.train_context_rows, plan.evaluation_context_rows) == (
+        180,
+        180,
+        40,
+        180,
+    )
     assert (done.result.context_rows, done.result.train_context_rows) == (180, 40)
     adapted = load_adapter(store.run_dir(done.id) / "adapter.zip")
     assert adapted.settings.train.predict_context_rows >= 2048
@@ -109,7 +116,9 @@ def test_asking_for_more_context_rows_than_exist_is_reported(run, settings):
     many = dataclasses.replace(settings, train=dataclasses.replace(settings.train, predict_context_rows=5000))
     store, (done,) = run(untrained(many))
     notes = [note.text for note in told(store, done, Note)]
-    assert "Predictions use all 180 training rows as context rows: 5,000 were requested, and there are no more." in notes
+    assert (
+        "Predictions use all 180 training rows as context rows: 5,000 were requested, and there are no more." in notes
+    )
 
 
 def test_evaluations_with_fewer_context_rows_are_noted_and_scores_use_all(run, settings, monkeypatch):
@@ -129,7 +138,9 @@ def test_a_state_that_is_better_only_in_evaluations_is_replaced_by_zero_shot(run
     praise = iter(np.linspace(1e-3, 1e-4, 10).tolist())
     monkeypatch.setattr(train_phase, "_evaluate", lambda session: dict.fromkeys(("log_loss", "accuracy"), next(praise)))
     for strategy in ("peft", "base-ft"):
-        ruin = dataclasses.replace(settings, strategy=strategy, train=dataclasses.replace(settings.train, learning_rate=0.5, clip_norm=0.0))
+        ruin = dataclasses.replace(
+            settings, strategy=strategy, train=dataclasses.replace(settings.train, learning_rate=0.5, clip_norm=0.0)
+        )
         store, (done,) = run(ruin)
         assert [event.best for event in told(store, done, Evaluated) if event.split == "validation"] == [True] * 3
         assert done.result.best_step == 0
@@ -146,7 +157,9 @@ def test_a_state_that_is_better_only_in_evaluations_is_replaced_by_zero_shot(run
 
 
 def test_a_package_rebuilds_its_context_even_from_an_earlier_version(run, settings, home, tmp_path):
-    few = dataclasses.replace(settings, train=dataclasses.replace(settings.train, predict_context_rows=50, context_rows=50))
+    few = dataclasses.replace(
+        settings, train=dataclasses.replace(settings.train, predict_context_rows=50, context_rows=50)
+    )
     store, (done,) = run(few)
     package, earlier = store.run_dir(done.id) / "adapter.zip", tmp_path / "earlier.zip"
     with zipfile.ZipFile(package) as new, zipfile.ZipFile(earlier, "w") as old:
@@ -168,7 +181,9 @@ def test_a_package_rebuilds_its_context_even_from_an_earlier_version(run, settin
 def test_average_precision_is_that_of_the_tables_rarer_class_wherever_it_is_shown(run, settings, home, tmp_path):
     rng = np.random.default_rng(0)
     first, last = (rng.permutation(np.repeat(["no", "yes"], counts)) for counts in ([160, 80], [20, 40]))
-    frame = pd.DataFrame({"x": rng.normal(size=ROWS), "day": pd.date_range("2024-01-01", periods=ROWS), "y": [*first, *last]})
+    frame = pd.DataFrame(
+        {"x": rng.normal(size=ROWS), "day": pd.date_range("2024-01-01", periods=ROWS), "y": [*first, *last]}
+    )
     dataset = add_dataset(home, frame.to_csv(index=False).encode(), "shift.csv").id
     asked = dataclasses.replace(settings, dataset=dataset, target="y", split_by="time", split_column="day")
     store, (zero, lora) = run(untrained(asked), asked)
@@ -176,7 +191,9 @@ def test_average_precision_is_that_of_the_tables_rarer_class_wherever_it_is_show
     predicted = read_predictions(store, zero.id, "test")
     own = average_precision_score(predicted.y_N, predicted.predicted[:, 1])
     assert own != pytest.approx(average_precision_score(1 - predicted.y_N, predicted.predicted[:, 0]), abs=0.05)
-    assert (zero.result.test["average_precision"], lora.result.zero_shot_test["average_precision"]) == pytest.approx((own, own), abs=1e-5)
+    assert (zero.result.test["average_precision"], lora.result.zero_shot_test["average_precision"]) == pytest.approx(
+        (own, own), abs=1e-5
+    )
 
     curve = curve_frame(context_curve(home, tmp_path, runs=[lora.id]))
     whole = curve[(curve["strategy"] == "inference") & (curve["context_rows"] == len(context))]
@@ -192,14 +209,19 @@ def test_average_precision_is_that_of_the_tables_rarer_class_wherever_it_is_show
     expected = average_precision_score(tests["y"] == "yes", pipeline.predict_proba(tests.drop(columns="y"))[:, 1])
     pipeline.save(tmp_path / "pipeline.zip")
     for one in (pipeline, TabularPipeline.load(tmp_path / "pipeline.zip", device="cpu")):
-        assert one.evaluate(tests.drop(columns="y"), tests["y"])["average_precision"] == pytest.approx(expected, abs=1e-5)
+        assert one.evaluate(tests.drop(columns="y"), tests["y"])["average_precision"] == pytest.approx(
+            expected, abs=1e-5
+        )
 
 
 def test_a_context_is_part_of_every_larger_one(settings, home):
     frame, sizes = load_frame(home, settings.dataset), (20, 64, 128, None)
     labels = labels_of(frame, settings)
     contexts = [
-        split_table(frame, labels, dataclasses.replace(settings, train=TrainSettings(predict_context_rows=size))).context for size in sizes
+        split_table(
+            frame, labels, dataclasses.replace(settings, train=TrainSettings(predict_context_rows=size))
+        ).context
+        for size in sizes
     ]
     assert [len(context) for context in contexts] == [20, 64, 128, 180]
     assert all(set(small) < set(large) for small, large in itertools.pairwise(contexts))
@@ -207,9 +229,15 @@ def test_a_context_is_part_of_every_larger_one(settings, home):
 
 def test_the_curve_ends_at_the_runs_own_scores(run, gaining, home, tmp_path):
     full, lora = gaining
-    weaker = dataclasses.replace(lora, lora=LoraSettings(rank=2), train=dataclasses.replace(lora.train, steps=1, eval_every=1))
+    weaker = dataclasses.replace(
+        lora, lora=LoraSettings(rank=2), train=dataclasses.replace(lora.train, steps=1, eval_every=1)
+    )
     store, runs = run(untrained(lora), full, lora, weaker)
-    by_strategy = {"inference": runs[0], "base-ft": runs[1], "peft": max(runs[2:], key=lambda one: -one.result.validation["log_loss"])}
+    by_strategy = {
+        "inference": runs[0],
+        "base-ft": runs[1],
+        "peft": max(runs[2:], key=lambda one: -one.result.validation["log_loss"]),
+    }
     assert all(by_strategy[strategy].result.best_step for strategy in ("base-ft", "peft")), "there must be an effect"
     chosen = runs_of_curve(store, runs, "log_loss")
     assert [one.id for one in chosen] == [by_strategy["base-ft"].id, by_strategy["peft"].id]
@@ -242,15 +270,21 @@ def test_every_point_of_the_curve_equals_a_run_with_that_many_context_rows(run, 
     pytest.importorskip("autogluon.tabular" if model == "mitra-mini" else "torch", reason="Mitra needs AutoGluon")
     train = TrainSettings(steps=2, eval_every=1, context_rows=40, views=2)
     dataset = add_dataset(home, mixed_csv(rows=200), "mixed.csv").id
-    lora = RunSettings(dataset=dataset, target=target, task=task, model=model, lora=LoraSettings(rank=2), train=train, device="cpu")
-    few, every = (dataclasses.replace(lora, train=dataclasses.replace(train, predict_context_rows=rows)) for rows in (64, None))
+    lora = RunSettings(
+        dataset=dataset, target=target, task=task, model=model, lora=LoraSettings(rank=2), train=train, device="cpu"
+    )
+    few, every = (
+        dataclasses.replace(lora, train=dataclasses.replace(train, predict_context_rows=rows)) for rows in (64, None)
+    )
     _, runs = run(untrained(few), untrained(every), lora)
     curve = curve_frame(context_curve(home, tmp_path, runs=[runs[2].id])).set_index(["strategy", "context_rows"])
     assert list(curve.index) == [(strategy, rows) for strategy in ("inference", "peft") for rows in (64, 120)]
     for place, one in zip([("inference", 64), ("inference", 120), ("peft", 120)], runs, strict=True):
         for part in ("validation", "test"):
             own = getattr(one.result, part)
-            assert {metric: curve.loc[place, f"{part}_{metric}_first"] for metric in own} == pytest.approx(own, abs=1e-6)
+            assert {metric: curve.loc[place, f"{part}_{metric}_first"] for metric in own} == pytest.approx(
+                own, abs=1e-6
+            )
 
 
 def test_incomparable_or_missing_runs_are_refused(run, gaining, home, tmp_path):

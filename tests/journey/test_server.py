@@ -41,7 +41,9 @@ def test_a_server_that_others_can_reach_opens_with_the_address_that_it_prints(se
     assert (tmp_path / "server.log").read_text().count("token=") == 2  # the two addresses, without a log of requests
 
 
-@pytest.mark.parametrize(("auth", "labels"), [({"client_id": "lab"}, ["Log in"]), ({"one": {"client_id": "lab"}}, ["Log in with one"])])
+@pytest.mark.parametrize(
+    ("auth", "labels"), [({"client_id": "lab"}, ["Log in"]), ({"one": {"client_id": "lab"}}, ["Log in with one"])]
+)
 def test_with_log_in_no_page_shows_before_it(app, monkeypatch, auth, labels):
     monkeypatch.setenv(LOGIN_VARIABLE, "1")
     app.secrets["auth"] = auth

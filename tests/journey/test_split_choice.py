@@ -45,7 +45,11 @@ def test_the_answer_on_the_data_page_is_the_split_of_new_run(app, store, orders)
     app.query_params["target"] = "returned"
     app.run()
     asked = app.radio(key="chosen_split")
-    assert [option.replace("\\", "") for option in asked.options] == ["at random", "by time: day", "by group: customer_id"]
+    assert [option.replace("\\", "") for option in asked.options] == [
+        "at random",
+        "by time: day",
+        "by group: customer_id",
+    ]
     assert "so scores look too good" in said(app.caption)
     asked.set_value("by time: day").run()
     next(found for found in app.button if found.label == "Next: choose a model").click().run()

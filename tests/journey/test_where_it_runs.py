@@ -24,7 +24,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_jupyter_starts_the_dashboard_below_its_own_address(tmp_path):
-    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"]["jupyter_serverproxy_servers"]
+    named = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["entry-points"][
+        "jupyter_serverproxy_servers"
+    ]
     assert named == {"lora-lab": f"{jupyter.__name__}:{jupyter.server.__name__}"}
     config = tmp_path / "jupyter_server_config.py"
     config.write_text(
@@ -35,7 +37,13 @@ def test_jupyter_starts_the_dashboard_below_its_own_address(tmp_path):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = {**os.environ, "HOME": str(tmp_path), "TABTUNE_HOME": str(home), "PYTHONPATH": str(ROOT)}
-    flags = [f"--port={port}", "--ServerApp.base_url=/user/ann/", "--IdentityProvider.token=secret", "--no-browser", "--allow-root"]
+    flags = [
+        f"--port={port}",
+        "--ServerApp.base_url=/user/ann/",
+        "--IdentityProvider.token=secret",
+        "--no-browser",
+        "--allow-root",
+    ]
     command = [sys.executable, "-m", "jupyter", "server", f"--config={config}", *flags]
     with ExitStack() as stack:
         log = stack.enter_context((tmp_path / "jupyter.log").open("wb"))
@@ -48,7 +56,10 @@ def test_jupyter_starts_the_dashboard_below_its_own_address(tmp_path):
         assert b"<title>" in answer(f"http://{below}/live?token=secret", server)
         headers = {"Authorization": "token secret"}
         with connect(
-            f"ws://{below}/_stcore/stream", origin=f"http://127.0.0.1:{port}", additional_headers=headers, subprotocols=["streamlit"]
+            f"ws://{below}/_stcore/stream",
+            origin=f"http://127.0.0.1:{port}",
+            additional_headers=headers,
+            subprotocols=["streamlit"],
         ):
             pass
 
@@ -76,7 +87,9 @@ def test_a_container_serves_the_pages_or_runs_a_command(words, runs, tmp_path):
     stub.write_text('#!/bin/sh\necho "$@"\n')
     stub.chmod(0o755)
     environment = {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    ran = subprocess.run([ROOT / ".docker" / "start", *words], env=environment, capture_output=True, text=True, check=True)
+    ran = subprocess.run(
+        [ROOT / ".docker" / "start", *words], env=environment, capture_output=True, text=True, check=True
+    )
     assert ran.stdout.strip() == runs
 
 
@@ -89,7 +102,11 @@ def test_the_notebook_for_colab_is_valid_and_its_commands_are_known():
     for words in commands:
         _parser().parse_args(words)
     python = ast.parse("\n".join(line for line in lines if not line.startswith(("!", "%"))))
-    named = [(one.module, alias.name) for one in ast.walk(python) if isinstance(one, ast.ImportFrom) for alias in one.names]
+    named = [
+        (one.module, alias.name) for one in ast.walk(python) if isinstance(one, ast.ImportFrom) for alias in one.names
+    ]
     assert [
-        name for module, name in named if module.startswith("tabtune_core") and not hasattr(importlib.import_module(module), name)
+        name
+        for module, name in named
+        if module.startswith("tabtune_core") and not hasattr(importlib.import_module(module), name)
     ] == []

@@ -50,7 +50,9 @@ def test_status_names_the_worker_its_run_and_another_version(store, worker, caps
         patch.setattr(worker_lock, "code_version", lambda: "other")
         assert ask(store, "--status") == 0
     assert "It is of another version than this program" in capsys.readouterr().out
-    (store.home / "worker.lock").write_text(f'{{"pid": {worker.pid}, "process_started": 1.0}}')  # in the format of an earlier version
+    (store.home / "worker.lock").write_text(
+        f'{{"pid": {worker.pid}, "process_started": 1.0}}'
+    )  # in the format of an earlier version
     assert ask(store, "--stop") == 2
     assert f"End it with 'kill {worker.pid}'" in capsys.readouterr().err
     assert worker.poll() is None

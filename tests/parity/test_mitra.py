@@ -22,9 +22,13 @@ CASES = pytest.mark.parametrize("case", [CLASSIFIER, REGRESSOR, BINS], ids="-".j
 
 
 def table(task, rows=90, seed=0):
-    """Context rows, their targets, and query rows, with missing numbers, a constant column and columns of very different scales."""
+    """Context rows, their targets, and query rows, with missing numbers, a constant column and columns of very
+    different scales.
+    """
     rng = np.random.default_rng(seed)
-    x = np.column_stack([rng.normal(size=(rows, 2)), rng.integers(0, 4, rows), np.ones(rows), 1e30 * rng.normal(size=rows)])
+    x = np.column_stack(
+        [rng.normal(size=(rows, 2)), rng.integers(0, 4, rows), np.ones(rows), 1e30 * rng.normal(size=rows)]
+    )
     x[::7, 0] = np.nan
     signal = np.nan_to_num(x[:, 0]) + x[:, 1]
     y = np.digitize(signal, [-0.7, 0.7]) if task == "classification" else 40 + 3 * signal
@@ -87,7 +91,12 @@ def autogluon(path, x_CF, y_C, x_QF, task, precision):
 
     classes = {"classification": MitraClassifier, "regression": MitraRegressor}
     estimator = in_precision(classes[task], precision)(
-        hf_model=str(path), device="cpu", fine_tune=False, verbose=False, random_mirror_x=False, random_mirror_regression=False
+        hf_model=str(path),
+        device="cpu",
+        fine_tune=False,
+        verbose=False,
+        random_mirror_x=False,
+        random_mirror_regression=False,
     )
     estimator.fit(x_CF.copy(), y_C, x_CF[:20].copy(), y_C[:20])
     return estimator.predict_proba(x_QF.copy()) if task == "classification" else estimator.predict(x_QF.copy())

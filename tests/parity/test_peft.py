@@ -53,7 +53,11 @@ def both(how, **config):
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize(("rank", "alpha"), [(1, 2), (3, 7)])
 def test_linears_and_tables_equal_pefts_including_gradients(rank, alpha, dropout, variant, monkeypatch):
-    monkeypatch.setattr(fused_linear, "keep_mask", lambda x, p: torch.empty_like(x).bernoulli_(1 - p).view(-1, x.shape[-1]).to(torch.int8))
+    monkeypatch.setattr(
+        fused_linear,
+        "keep_mask",
+        lambda x, p: torch.empty_like(x).bernoulli_(1 - p).view(-1, x.shape[-1]).to(torch.int8),
+    )
     how = {"rank": rank, "alpha": alpha, "dropout": dropout, **variant}
     module, report, other = both(how, r=rank, lora_alpha=alpha, lora_dropout=dropout, **variant)
     ids, x, outputs = torch.tensor([[0, 3, 3], [6, 1, 3]]), torch.randn(2, 3, 6).double(), []
@@ -82,10 +86,14 @@ def test_pissa_equals_pefts_at_the_start_and_after_a_step(use_rslora):
     module, ids, x = Small().float(), torch.tensor([[0, 3, 3], [6, 1, 3]]), torch.randn(2, 3, 6)
     config = {"use_rslora": use_rslora}
     other = peft.get_peft_model(
-        Small().float(), peft.LoraConfig(r=3, lora_alpha=7, target_modules=["first", "second"], init_lora_weights="pissa", **config)
+        Small().float(),
+        peft.LoraConfig(r=3, lora_alpha=7, target_modules=["first", "second"], init_lora_weights="pissa", **config),
     )
     untrained = module(ids, x)
-    report = inject(module, LoraSettings(rank=3, alpha=7, dropout=0, targets=("first", "second"), init_lora_weights="pissa", **config))
+    report = inject(
+        module,
+        LoraSettings(rank=3, alpha=7, dropout=0, targets=("first", "second"), init_lora_weights="pissa", **config),
+    )
     for layer in report.layers:
         theirs = other.base_model.model.get_submodule(layer.path)
         a, b = adapter_factors(module, report)[layer.path]

@@ -31,10 +31,12 @@ EXCEPTIONS = {
     "check_classifiers_train": "needs skill, which random weights lack; the mini model has it, see below",
     "check_regressors_train": "the same",
     **dict.fromkeys(
-        (check.__name__ for check in WEIGHTED), "zero-shot trains nothing, so weights are refused; with LoRA they pass, see below"
+        (check.__name__ for check in WEIGHTED),
+        "zero-shot trains nothing, so weights are refused; with LoRA they pass, see below",
     ),
     "check_classifiers_one_label_sample_weights": "the same: rows of weight 0 remain context rows",
-    "check_sample_weight_equivalence_on_dense_data": "weights act on the loss; a repeated row is also a repeated context row",
+    "check_sample_weight_equivalence_on_dense_data": "weights act on the loss; a repeated row is also a repeated "
+    "context row",
 }
 
 

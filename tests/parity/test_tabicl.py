@@ -14,7 +14,13 @@ from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.training.scoring import Scorer
 
-ALONE = {"allow_auto_download": False, "device": "cpu", "n_estimators": 1, "norm_methods": "none", "feat_shuffle_method": "none"}
+ALONE = {
+    "allow_auto_download": False,
+    "device": "cpu",
+    "n_estimators": 1,
+    "norm_methods": "none",
+    "feat_shuffle_method": "none",
+}
 """One member of upstream's ensemble."""
 
 
@@ -56,13 +62,17 @@ def theirs(path, frame, task, name="tabicl-v2"):
     version = CATALOGUE[name].weights_for(task).file
     x, y = frame.drop(columns="label"), frame["label"]
     if task == "regression":
-        return scaled(TabICLRegressor(model_path=path, checkpoint_version=version, **ALONE).fit(x[:60], y[:60]).predict(x[60:]), frame)
+        return scaled(
+            TabICLRegressor(model_path=path, checkpoint_version=version, **ALONE).fit(x[:60], y[:60]).predict(x[60:]),
+            frame,
+        )
     upstream = TabICLClassifier(model_path=path, checkpoint_version=version, class_shuffle_method="none", **ALONE)
     return upstream.fit(x[:60], y[:60]).predict_proba(x[60:])
 
 
 @pytest.mark.parametrize(
-    ("name", "task"), [*((name, "classification") for name in ("tabicl-v1", "tabicl-v1.1", "tabicl-v2")), ("tabicl-v2", "regression")]
+    ("name", "task"),
+    [*((name, "classification") for name in ("tabicl-v1", "tabicl-v1.1", "tabicl-v2")), ("tabicl-v2", "regression")],
 )
 def test_zero_shot_equals_the_upstream_estimator_with_one_member(tmp_path, name, task):
     path, frame = tiny_checkpoint(tmp_path / "tiny.ckpt", name, task=task), mixed_table(task)
@@ -88,13 +98,17 @@ def test_more_classes_than_the_model_has_are_predicted_as_upstream(tmp_path):
 def test_the_shipped_model_opens_in_the_upstream_package(name, task):
     card, frame = CATALOGUE[name], mixed_table(task)
     path, _ = find_checkpoint(card, task)
-    np.testing.assert_allclose(ours(load_model(card, task, torch.device("cpu")), frame), theirs(path, frame, task), atol=1e-5)
+    np.testing.assert_allclose(
+        ours(load_model(card, task, torch.device("cpu")), frame), theirs(path, frame, task), atol=1e-5
+    )
 
 
 @TASKS
 def test_a_merged_checkpoint_gives_upstream_the_adapted_predictions(tmp_path, task):
     frame = mixed_table(task)
-    model = load_model(CATALOGUE["tabicl-v2"], task, torch.device("cpu"), tiny_checkpoint(tmp_path / "tiny.ckpt", task=task))
+    model = load_model(
+        CATALOGUE["tabicl-v2"], task, torch.device("cpu"), tiny_checkpoint(tmp_path / "tiny.ckpt", task=task)
+    )
     base = ours(model, frame)
     report = adapted(model)
     moved = ours(model, frame)

@@ -39,9 +39,13 @@ def _no_way_out(monkeypatch):
 
 
 def table(task, rows=90, seed=0):
-    """Context rows, targets and query rows, with missing numbers, a constant column, an outlier and columns of very different scales."""
+    """Context rows, targets and query rows, with missing numbers, a constant column, an outlier and columns of very
+    different scales.
+    """
     rng = np.random.default_rng(seed)
-    x = np.column_stack([rng.normal(size=(rows, 3)), rng.integers(0, 4, rows), np.ones(rows), 1e12 * rng.normal(size=rows)])
+    x = np.column_stack(
+        [rng.normal(size=(rows, 3)), rng.integers(0, 4, rows), np.ones(rows), 1e12 * rng.normal(size=rows)]
+    )
     x[::7, 0], x[3, 1], x[-2, 1] = np.nan, 30.0, -700.0
     signal = np.nan_to_num(x[:, 0]) + x[:, 2]
     y = np.digitize(signal, [-0.7, 0.7]) if task == "classification" else 40 + 3 * signal
@@ -54,7 +58,10 @@ def open_tiny(path, name, task):
     if name == "tabpfn-v2.6":
         kind = "multiclass" if task == "classification" else task
         said = dataclasses.asdict(InferenceConfig.get_default(kind, ModelVersion.V2_5))
-        torch.save({**torch.load(path), "inference_config": {**said, "SOFTMAX_TEMPERATURE": 0.5, "OUTLIER_REMOVAL_STD": 2.5}}, path)
+        torch.save(
+            {**torch.load(path), "inference_config": {**said, "SOFTMAX_TEMPERATURE": 0.5, "OUTLIER_REMOVAL_STD": 2.5}},
+            path,
+        )
     return load_model(CATALOGUE[name], task, CPU, path)
 
 

@@ -1,7 +1,7 @@
 """Actions of people and accidents that need no browser, by name, with their weights.
 
-Each takes the round and its own random generator, and does nothing if it has no target. A StoreError is a valid answer: the run or job
-changed in the meantime.
+Each takes the round and its own random generator, and does nothing if it has no target. A StoreError is a valid answer:
+the run or job changed in the meantime.
 """
 
 import contextlib
@@ -82,7 +82,20 @@ def launch_by_command(round_: "Round", chance: random.Random) -> None:
     file = round_.lab.home.parent / COMMAND_TABLE
     file.write_bytes(good_table(chance))
     steps, rank = chance.choice(["3", "6"]), chance.choice(["2", "4"])
-    settings = ("--steps", steps, "--rank", rank, "--batch-size", "32", "--context-rows", "64", "--device", "cpu", "--split-by", "random")
+    settings = (
+        "--steps",
+        steps,
+        "--rank",
+        rank,
+        "--batch-size",
+        "32",
+        "--context-rows",
+        "64",
+        "--device",
+        "cpu",
+        "--split-by",
+        "random",
+    )
     round_.lab.command("train", str(file), "--target", "label", *settings)
 
 
@@ -93,7 +106,11 @@ def wait_for_a_step(round_: "Round", chance: random.Random) -> None:
 
     def trains_or_nothing_does() -> bool:
         going = [run for run in store.runs() if run.status not in ENDED]
-        return not going or round_.lab.worker is None or any(store.last(run.id, "StepDone") for run in going if run.status == "running")
+        return (
+            not going
+            or round_.lab.worker is None
+            or any(store.last(run.id, "StepDone") for run in going if run.status == "running")
+        )
 
     wait_until(trains_or_nothing_does)
 
@@ -118,7 +135,11 @@ def move_to_front(round_: "Round", chance: random.Random) -> None:
 @action(3)
 def retry(round_: "Round", chance: random.Random) -> None:
     tables = {table.id for table in list_datasets(round_.lab.home)}
-    found = [run for run in ended(round_) if run.status in RETRYABLE and run.retried_as is None and run.settings.dataset in tables]
+    found = [
+        run
+        for run in ended(round_)
+        if run.status in RETRYABLE and run.retried_as is None and run.settings.dataset in tables
+    ]
     if found:
         with contextlib.suppress(StoreError):
             round_.lab.store.retry(chance.choice(found).id)
@@ -246,7 +267,9 @@ def freeze(round_: "Round", chance: random.Random) -> None:
     lab = round_.lab
     chosen = [
         process
-        for process in chance.choice([[lab.server], [lab.worker], lab.at_work(), [lab.server, lab.worker, *lab.at_work()]])
+        for process in chance.choice(
+            [[lab.server], [lab.worker], lab.at_work(), [lab.server, lab.worker, *lab.at_work()]]
+        )
         if process
     ]
     for process in chosen:

@@ -69,13 +69,18 @@ def tab(round_: "Round") -> Iterator[Page]:
     page, said = round_.chromium.page(), list[str]()
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on(
-        "console", lambda message: said.append(message.text) if message.type == "error" and "load resource" not in message.text else None
+        "console",
+        lambda message: (
+            said.append(message.text) if message.type == "error" and "load resource" not in message.text else None
+        ),
     )
     # a page opened by its address first asks for the server's health below that address
     page.on(
         "response",
         lambda response: (
-            said.append(f"{response.status} {response.url}") if response.status >= 400 and "/_stcore/h" not in response.url else None
+            said.append(f"{response.status} {response.url}")
+            if response.status >= 400 and "/_stcore/h" not in response.url
+            else None
         ),
     )
     try:
@@ -128,9 +133,15 @@ def upload_tables(round_: "Round", chance: random.Random) -> None:
         visit(round_, page, "")
         before = {table.id for table in list_datasets(round_.lab.home)}
         files = [("people *mine*.csv", good_table(chance)), (name, content)]
-        page.locator("input[type=file]").set_input_files([{"name": n, "mimeType": "text/csv", "buffer": c} for n, c in files])
+        page.locator("input[type=file]").set_input_files(
+            [{"name": n, "mimeType": "text/csv", "buffer": c} for n, c in files]
+        )
         page.get_by_text(f"{name} was not added").first.wait_for()
-        new = [table.name for table in list_datasets(round_.lab.home) if table.id not in before and table.name != COMMAND_TABLE]
+        new = [
+            table.name
+            for table in list_datasets(round_.lab.home)
+            if table.id not in before and table.name != COMMAND_TABLE
+        ]
         if new != [files[0][0]]:
             round_.fail("upload", f"a good table and {name} became {new}")
 
@@ -145,7 +156,9 @@ def upload_an_adapter(round_: "Round", chance: random.Random) -> None:
         box = page.locator("details", has_text="Add an adapter from another machine")
         if box.get_attribute("open") is None:
             box.locator("summary").click()
-        page.locator("input[type=file]").set_input_files({"name": "theirs.zip", "mimeType": "application/zip", "buffer": content})
+        page.locator("input[type=file]").set_input_files(
+            {"name": "theirs.zip", "mimeType": "application/zip", "buffer": content}
+        )
         told = "its base model is here" if content == whole else "theirs.zip was not added"
         page.get_by_text(told).first.wait_for()
 

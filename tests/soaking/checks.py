@@ -210,7 +210,10 @@ def logs(round_: "Round") -> None:
         round_.read[path] = len(text)
         for trace in new.split("Traceback")[1:]:
             error, ours = ERROR.search(trace), OURS.findall(trace)
-            round_.fail("trace", f"{path.name}: {error[0] if error else trace[-200:]} ({ours[-1] if ours else 'not in our code'})")
+            round_.fail(
+                "trace",
+                f"{path.name}: {error[0] if error else trace[-200:]} ({ours[-1] if ours else 'not in our code'})",
+            )
 
 
 def figures(round_: "Round") -> dict[str, float]:

@@ -161,6 +161,10 @@ class Lab:
         belonging = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if process.environ().get(MARK) == self.mark and process.pid != os.getpid() and process.status() != psutil.STATUS_ZOMBIE:
+                if (
+                    process.environ().get(MARK) == self.mark
+                    and process.pid != os.getpid()
+                    and process.status() != psutil.STATUS_ZOMBIE
+                ):
                     belonging.append(process)
         return belonging

@@ -19,9 +19,14 @@ KILLS = ("kill_child", "kill_worker", "kill_forkserver", "kill_all", "end_server
 def line(told: dict[str, Any]) -> str:
     """One round in one line."""
     memory = " ".join(
-        f"{name} {told[f'{name}_mb']:.0f} MB {told[f'{name}_files']} files" for name in ("dashboard", "worker") if f"{name}_mb" in told
+        f"{name} {told[f'{name}_mb']:.0f} MB {told[f'{name}_files']} files"
+        for name in ("dashboard", "worker")
+        if f"{name}_mb" in told
     )
-    return f"{told['round']:4d} {told['seconds']:6.1f} s  {told['runs']:3d} runs  {memory}  {len(told['failures'])} failures  {' '.join(told['actions'])}"
+    return (
+        f"{told['round']:4d} {told['seconds']:6.1f} s  {told['runs']:3d} runs  {memory}  {len(told['failures'])} "
+        f"failures  {' '.join(told['actions'])}"
+    )
 
 
 def longest(told: Sequence[dict[str, Any]], name: str) -> list[dict[str, Any]]:
@@ -35,20 +40,30 @@ def thirds(told: Sequence[dict[str, Any]], name: str, unit: str) -> tuple[float,
     """Medians of the first, middle and last third; None with too few rounds."""
     values = [one[f"{name}_{unit}"] for one in longest(told, name) if f"{name}_{unit}" in one]
     size = len(values) // 3
-    return (median(values[:size]), median(values[size:-size]), median(values[-size:])) if len(values) >= FEWEST else None
+    return (
+        (median(values[:size]), median(values[size:-size]), median(values[-size:])) if len(values) >= FEWEST else None
+    )
 
 
 def levels(told: Sequence[dict[str, Any]]) -> tuple[list[str], list[str]]:
     """Lines of the table for the figures that should stay level, and failures."""
     lines, failures = [], []
-    for name, unit in (("dashboard", "mb"), ("worker", "mb"), ("dashboard", "files"), ("worker", "files"), ("files_per", "run")):
+    for name, unit in (
+        ("dashboard", "mb"),
+        ("worker", "mb"),
+        ("dashboard", "files"),
+        ("worker", "files"),
+        ("files_per", "run"),
+    ):
         title, found = f"{name} {unit}".replace("_", " "), thirds(told, name, unit)
         if found is None:
             lines.append(f"{title:16s} too few rounds of one process to compare")
             continue
         first, middle, last = found
         grown = last > middle * (1 + GROWTH) + ALLOWED[unit]
-        lines.append(f"{title:16s} first {first:8.1f}  middle {middle:8.1f}  last {last:8.1f}  {'GREW' if grown else 'level'}")
+        lines.append(
+            f"{title:16s} first {first:8.1f}  middle {middle:8.1f}  last {last:8.1f}  {'GREW' if grown else 'level'}"
+        )
         if grown:
             failures.append(f"{title} grew from {middle:.1f} to {last:.1f}")
     return lines, failures
@@ -65,6 +80,9 @@ def summary(told: Sequence[dict[str, Any]], outcomes: Counter[str]) -> tuple[str
         "actions": ", ".join(f"{name} {number}" for name, number in actions.most_common()),
         "runs": ", ".join(f"{name} {number}" for name, number in outcomes.most_common()),
         "kills": str(sum(actions[name] for name in KILLS)),
-        "failures": f"{len(failures) + len(grown)} ({', '.join(f'{kind} {n}' for kind, n in Counter(one['kind'] for one in failures).most_common())})",
+        "failures": f"{len(failures) + len(grown)} "
+        f"({', '.join(f'{kind} {n}' for kind, n in Counter(one['kind'] for one in failures).most_common())})",
     }
-    return "\n".join([*(f"{name:16s} {text}" for name, text in parts.items()), *lines, listed, *grown]), len(failures) + len(grown)
+    return "\n".join([*(f"{name:16s} {text}" for name, text in parts.items()), *lines, listed, *grown]), len(
+        failures
+    ) + len(grown)

@@ -1,4 +1,7 @@
-"""A round: actions drawn from the seed, a wait until nothing is running, and the checks. Also the state passed to the next round."""
+"""A round: actions drawn from the seed, a wait until nothing is running, and the checks.
+
+Also the state passed to the next round.
+"""
 
 import random
 import time
@@ -14,7 +17,9 @@ from soaking.lab import Lab
 from tabtune_core.store.run_row import ENDED, Run
 
 CYCLE, ROUGH = 40, 10
-"""In ``ROUGH`` of ``CYCLE`` rounds the server and the worker may be ended; in the others they stay, so their memory can be compared."""
+"""In ``ROUGH`` of ``CYCLE`` rounds the server and the worker may be ended; in the others they stay, so their memory can
+be compared.
+"""
 
 
 def plan(seed: int, number: int, actions: Sequence[str] | None = None) -> list[tuple[str, random.Random]]:

@@ -16,7 +16,13 @@ def good_table(chance: random.Random) -> bytes:
         size, colour = chance.gauss(0, 1), chance.choice(["red", "green", "blue"])
         strength = size + (colour == "red") + chance.gauss(0, 0.4)
         shown = "" if chance.random() < 0.05 else f"{size:.3f}"
-        cells = (shown, colour, f"{chance.random():.3f}", f"2024-0{i % 9 + 1}-1{i % 7}", "keep" if strength > 0.3 else "drop")
+        cells = (
+            shown,
+            colour,
+            f"{chance.random():.3f}",
+            f"2024-0{i % 9 + 1}-1{i % 7}",
+            "keep" if strength > 0.3 else "drop",
+        )
         lines.append(separator.join([*cells, f"{40 + 3 * strength:.2f}"]))
     return "\n".join([separator.join(["size", "colour", "noise", "seen", "label", "amount"]), *lines, ""]).encode()
 

@@ -79,7 +79,11 @@ PAGES_REACH = (
 """Modules of the core that the dashboard may use; none of them loads torch."""
 WALKS = (ROOT / "docs" / "pages" / "architecture" / "walks.md").read_text()
 ROOM = re.compile(r"^\d+\. `([\w/]+\.\w+)`, `([\w.]+)`: .+\.$", re.MULTILINE)
-MOST_ROOMS = {"A table from upload to adapter": 25, "A rank from form to layer": 12, "An event from the loop to the drawn chart": 9}
+MOST_ROOMS = {
+    "A table from upload to adapter": 25,
+    "A rank from form to layer": 12,
+    "An event from the loop to the drawn chart": 9,
+}
 """The titles of the walks, and the largest number of files in each."""
 VIEWS = sorted(path.name for path in (ROOT / "dashboard" / "views").iterdir() if (path / "page.py").exists())
 
@@ -125,7 +129,12 @@ def package(path):
 
 
 @pytest.mark.parametrize(
-    "line", ["from tabtune_core import data", "import tabtune_core.data.table", "from tabtune_core.data.table import read_table"]
+    "line",
+    [
+        "from tabtune_core import data",
+        "import tabtune_core.data.table",
+        "from tabtune_core.data.table import read_table",
+    ],
 )
 def test_every_form_of_import_is_found(line):
     assert [name.split(".")[1] for name in imported(f"def later():\n    {line}")] == ["data"]
@@ -137,16 +146,22 @@ def test_every_module_has_its_place_in_a_layer():
 
 def test_imports_point_down():
     core = [path for path in modules("tabtune_core") if package(path) != "__init__"]
-    too_high = [found for found in imports(core, "tabtune_core.") if HEIGHT[found[1].split(".")[0]] > HEIGHT[package(found[0])]]
+    too_high = [
+        found for found in imports(core, "tabtune_core.") if HEIGHT[found[1].split(".")[0]] > HEIGHT[package(found[0])]
+    ]
     assert too_high == []
     assert [*imports(core, "dashboard")] == []
 
 
 def test_there_are_no_circular_imports():
     """Imports within functions and only for types count too."""
-    files = {".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path for path in every_module()}
+    files = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+        for path in every_module()
+    }
     known = {
-        name: {end for end in map(partial(file_of, files), imported(path.read_text())) if end} - {name} for name, path in files.items()
+        name: {end for end in map(partial(file_of, files), imported(path.read_text())) if end} - {name}
+        for name, path in files.items()
     }
     while ground := {name for name, ends in known.items() if not ends & known.keys()}:
         known = {name: ends for name, ends in known.items() if name not in ground}
@@ -155,8 +170,12 @@ def test_there_are_no_circular_imports():
 
 def test_the_pages_use_only_modules_without_torch():
     used = [*imports(modules("dashboard"), "tabtune_core.")]
-    assert [found for found in used if not f"{found[1]}.".startswith(tuple(f"{reached}." for reached in PAGES_REACH))] == []
-    assert [reached for reached in PAGES_REACH if not any(f"{found[1]}.".startswith(f"{reached}.") for found in used)] == []
+    assert [
+        found for found in used if not f"{found[1]}.".startswith(tuple(f"{reached}." for reached in PAGES_REACH))
+    ] == []
+    assert [
+        reached for reached in PAGES_REACH if not any(f"{found[1]}.".startswith(f"{reached}.") for found in used)
+    ] == []
 
 
 def test_a_page_imports_no_part_of_another_and_only_views_import_views():
@@ -184,7 +203,9 @@ TORCH_FREE = (
     "dashboard.server.application",
 )
 QUICK = ("tabtune_core.cli.main", "tabtune_core.execution.service")
-"""A command that only lists, and a worker that does not put runs side by side, take half a second and 50 MB; pandas would double both."""
+"""A command that only lists, and a worker that does not put runs side by side, take half a second and 50 MB; pandas
+would double both.
+"""
 PLANNING = (
     *("tabtune_core.cli.launch", "tabtune_core.cli.request", "tabtune_core.data.task", "dashboard.queries"),
     *("tabtune_core.analysis.launch_checks", "tabtune_core.data.pair_leakage"),
@@ -194,7 +215,8 @@ PLANNING = (
 def test_modules_that_people_wait_for_do_not_load_slow_packages():
     code = (
         "import importlib, sys\n"
-        f"for modules, heavy in (({QUICK}, {{'pandas', 'duckdb'}}), ({PLANNING}, {{'sklearn'}}), ({TORCH_FREE}, {{'torch', 'ray'}})):\n"
+        f"for modules, heavy in (({QUICK}, {{'pandas', 'duckdb'}}), ({PLANNING}, {{'sklearn'}}), ({TORCH_FREE}, "
+        f"{{'torch', 'ray'}})):\n"
         "    for name in modules:\n"
         "        importlib.import_module(name)\n"
         "        if found := heavy & sys.modules.keys(): sys.exit(f'{name}: {found}')"
@@ -220,7 +242,9 @@ def test_a_walk_names_existing_files_and_functions():
     assert [(file, name) for file, name in ROOM.findall(WALKS) if name not in set(names_in(ROOT / file))] == []
 
 
-@pytest.mark.parametrize("walk", re.split(r"^## ", WALKS, flags=re.MULTILINE)[1:], ids=lambda walk: walk.partition("\n")[0])
+@pytest.mark.parametrize(
+    "walk", re.split(r"^## ", WALKS, flags=re.MULTILINE)[1:], ids=lambda walk: walk.partition("\n")[0]
+)
 def test_a_walk_is_short_and_each_of_its_lines_has_the_right_form(walk):
     title, _, rooms = walk.partition("\n")
     lines = [line for line in rooms.splitlines() if line.strip()]
@@ -228,12 +252,16 @@ def test_a_walk_is_short_and_each_of_its_lines_has_the_right_form(walk):
 
 
 def test_only_the_store_has_sql():
-    with_sql = {str(p.relative_to(ROOT / "tabtune_core")) for p in modules("tabtune_core") if "sqlite3" in p.read_text()}
+    with_sql = {
+        str(p.relative_to(ROOT / "tabtune_core")) for p in modules("tabtune_core") if "sqlite3" in p.read_text()
+    }
     assert {path.partition("/")[0] for path in with_sql} == {"store"}
 
 
 def test_gpus_are_queried_only_through_devices():
-    """Then code tested on one kind of GPU is right for each: ``torch.cuda`` waits for and opens the first GPU unless told otherwise."""
+    """Then code tested on one kind of GPU is right for each: ``torch.cuda`` waits for and opens the first GPU unless
+    told otherwise.
+    """
     found = {
         f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}"
         for path in modules("tabtune_core")
@@ -242,7 +270,9 @@ def test_gpus_are_queried_only_through_devices():
         if (
             isinstance(node, ast.Attribute)
             and node.attr in ("cuda", "accelerator", "mps", "xpu", "manual_seed", "fork_rng", "is_cuda")
-            and re.fullmatch(r"torch\.(cuda|accelerator|mps|xpu|manual_seed|random\.fork_rng)|.*\.is_cuda", ast.unparse(node))
+            and re.fullmatch(
+                r"torch\.(cuda|accelerator|mps|xpu|manual_seed|random\.fork_rng)|.*\.is_cuda", ast.unparse(node)
+            )
         )
         or (isinstance(node, ast.Compare) and re.search(r"\.type [!=]= 'cuda", ast.unparse(node)))
     }

@@ -19,7 +19,9 @@ def gpus(monkeypatch):
     tried = []
 
     def put(fail=None, hip=None):
-        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available=False: torch.device("cuda"))
+        monkeypatch.setattr(
+            torch.accelerator, "current_accelerator", lambda check_available=False: torch.device("cuda")
+        )
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
         monkeypatch.setattr(torch.version, "hip", hip)
         ones = torch.ones
@@ -46,7 +48,9 @@ def test_a_gpu_is_tried_before_it_is_chosen(gpus):
 @pytest.mark.parametrize("name", ["auto", "cuda:1"])
 def test_a_gpu_that_cannot_compute_is_an_error_and_never_replaced_by_another_device(gpus, name):
     gpus(fail=RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore"))
-    with pytest.raises(DeviceError, match=r"The GPU cuda:. cannot be used: CUDA error: no kernel image .*device Choose 'cpu'"):
+    with pytest.raises(
+        DeviceError, match=r"The GPU cuda:. cannot be used: CUDA error: no kernel image .*device Choose 'cpu'"
+    ):
         resolve_device(name)
 
 
@@ -60,7 +64,9 @@ def test_auto_means_the_gpu_with_the_most_free_memory(gpus, monkeypatch):
 
 def test_a_gpu_that_is_gone_is_named_as_the_one_that_auto_was_given(gpus):
     gpus()
-    with pytest.raises(DeviceError, match="'auto' was given 'cuda:2', but torch sees 2 CUDA GPUs.*Choose 'cpu', or run it again when"):
+    with pytest.raises(
+        DeviceError, match="'auto' was given 'cuda:2', but torch sees 2 CUDA GPUs.*Choose 'cpu', or run it again when"
+    ):
         resolve_device("cuda:2", asked="auto")
 
 
@@ -75,14 +81,19 @@ def test_an_amd_gpu_is_chosen_only_by_name_and_after_a_probe(gpus, monkeypatch):
     monkeypatch.setattr(devices, "differs_from_cpu", {torch.device("cuda:1"): "scores that differ"}.get)
     assert (resolve_device("auto"), devices.unproven_gpu(), tried) == (torch.device("cpu"), "cuda:0", [])
     assert resolve_device("cuda:0") == torch.device("cuda:0")
-    with pytest.raises(DeviceError, match="The GPU cuda:1 is not used, because it computes scores that differ; choose 'cpu'"):
+    with pytest.raises(
+        DeviceError, match="The GPU cuda:1 is not used, because it computes scores that differ; choose 'cpu'"
+    ):
         resolve_device("cuda:1")
 
 
 @pytest.mark.parametrize("name", ["mps", "xpu:1", "meta"])
 def test_a_gpu_kind_that_torch_does_not_see_is_an_error_even_with_other_gpus(gpus, name):
     tried = gpus()
-    with pytest.raises(DeviceError, match=f"'{name}' was requested, but torch sees 0 {name.partition(':')[0].upper()} GPUs. Choose 'cpu'"):
+    with pytest.raises(
+        DeviceError,
+        match=f"'{name}' was requested, but torch sees 0 {name.partition(':')[0].upper()} GPUs. Choose 'cpu'",
+    ):
         resolve_device(name)
     assert tried == []
 
@@ -90,7 +101,11 @@ def test_a_gpu_kind_that_torch_does_not_see_is_an_error_even_with_other_gpus(gpu
 def test_every_kind_of_gpu_has_the_functions_that_are_called():
     """Except the functions from which is_proven and keeps_peaks shield a device."""
     files = [path for path in Path(devices.__file__).parent.rglob("*.py") if path.name != "captured_step.py"]
-    asked = set(re.findall(r"(?:\bgpu_module\((?:[^()]|\([^()]*\))*\)|\bgpu)\.([a-z_]+)\(", "".join(path.read_text() for path in files)))
+    asked = set(
+        re.findall(
+            r"(?:\bgpu_module\((?:[^()]|\([^()]*\))*\)|\bgpu)\.([a-z_]+)\(", "".join(path.read_text() for path in files)
+        )
+    )
     assert len(asked) > 8
     assert [name for name in asked if not hasattr(torch.xpu, name)] == []
     assert {name for name in asked if not hasattr(devices.gpu_module(torch.device("mps")), name)} == {
@@ -103,10 +118,13 @@ def test_every_kind_of_gpu_has_the_functions_that_are_called():
 
 def test_only_equal_gpus_share_computed_results():
     model = SimpleNamespace(
-        source=SimpleNamespace(sha256="abc"), task="classification", card=SimpleNamespace(family=SimpleNamespace(distribution="tabicl"))
+        source=SimpleNamespace(sha256="abc"),
+        task="classification",
+        card=SimpleNamespace(family=SimpleNamespace(distribution="tabicl")),
     )
     first, second, other, cpu = (
-        _salt(model, SimpleNamespace(device=name)) for name in ("cuda:0 (NVIDIA H100)", "cuda:1 (NVIDIA H100)", "cuda:1 (Tesla T4)", "cpu")
+        _salt(model, SimpleNamespace(device=name))
+        for name in ("cuda:0 (NVIDIA H100)", "cuda:1 (NVIDIA H100)", "cuda:1 (Tesla T4)", "cpu")
     )
     assert first == second
     assert len({first, other, cpu}) == 3

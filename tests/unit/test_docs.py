@@ -36,7 +36,12 @@ def anchors(path):
 
 
 def test_every_link_leads_to_a_file_and_a_heading_of_it():
-    links = [(path, link) for path in TEXTS for link in LINK.findall(prose(path)) if not link.startswith(("http://", "https://"))]
+    links = [
+        (path, link)
+        for path in TEXTS
+        for link in LINK.findall(prose(path))
+        if not link.startswith(("http://", "https://"))
+    ]
     lost = []
     for path, link in links:
         name, _, anchor = link.partition("#")
@@ -52,7 +57,9 @@ def test_every_page_can_be_reached():
 
 
 def mapped():
-    """Returns every path named in a table of the architecture pages; a bare name is in the folder of the path before it."""
+    """Returns every path named in a table of the architecture pages; a bare name is in the folder of the path before
+    it.
+    """
     for page in (PAGES / "architecture").glob("*.md"):
         for line in page.read_text().splitlines():
             folder = Path()
@@ -72,7 +79,9 @@ def commands():
     return sorted({(program, tuple(shlex.split(rest))) for program, rest in found})
 
 
-@pytest.mark.parametrize(("program", "arguments"), commands(), ids=lambda value: " ".join(value) if isinstance(value, tuple) else value)
+@pytest.mark.parametrize(
+    ("program", "arguments"), commands(), ids=lambda value: " ".join(value) if isinstance(value, tuple) else value
+)
 def test_the_texts_use_existing_flags(program, arguments, capsys):
     if program == "dashboard":
         from dashboard.start import parse as ask
@@ -88,7 +97,9 @@ def test_the_texts_use_existing_flags(program, arguments, capsys):
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_the_table_of_models_has_the_sizes_of_the_catalogue(name):
     row = next(
-        line for line in (PAGES / "reference" / "models.md").read_text().splitlines() if line.startswith("|") and f"`{name}`" in line
+        line
+        for line in (PAGES / "reference" / "models.md").read_text().splitlines()
+        if line.startswith("|") and f"`{name}`" in line
     )
     assert f"{CATALOGUE[name].weights_for('classification').total_parameters:,}" in row
     assert f"{adapter_size(CATALOGUE[name], 'classification', LoraSettings(rank=8)).factors:,}" in row
@@ -100,17 +111,28 @@ def test_every_alias_of_a_setting_and_every_variable_of_a_family_is_listed():
     assert [name for name in names if f"`{name}`" not in page] == []
 
 
-@pytest.mark.parametrize("path", [path for path in BENCHMARKS if re.search(r"(?:write_block|publish)\(", path.read_text())], ids=named)
+@pytest.mark.parametrize(
+    "path", [path for path in BENCHMARKS if re.search(r"(?:write_block|publish)\(", path.read_text())], ids=named
+)
 def test_a_benchmark_writes_to_a_page_with_a_place_for_it(path):
     pages = "".join(page.read_text() for page in (PAGES / "measurements").glob("*.md"))
     names = re.findall(r"(?:write_block|publish)\((?:\"([\w-]+)\"|name)", path.read_text())
     assert names
-    assert [name for name in names if name and (pages.count(f"<!-- {name}:begin -->"), pages.count(f"<!-- {name}:end -->")) != (1, 1)] == []
+    assert [
+        name
+        for name in names
+        if name and (pages.count(f"<!-- {name}:begin -->"), pages.count(f"<!-- {name}:end -->")) != (1, 1)
+    ] == []
 
 
 def test_every_benchmark_makes_a_used_figure_or_is_part_of_one():
-    words = {path: set(re.findall(r"\w+", path.read_text())) for path in (*TEXTS, *(ROOT / "tabtune_core").rglob("*.py"), *BENCHMARKS)}
-    assert [named(path) for path in BENCHMARKS if not any(path.stem in said for text, said in words.items() if text != path)] == []
+    words = {
+        path: set(re.findall(r"\w+", path.read_text()))
+        for path in (*TEXTS, *(ROOT / "tabtune_core").rglob("*.py"), *BENCHMARKS)
+    }
+    assert [
+        named(path) for path in BENCHMARKS if not any(path.stem in said for text, said in words.items() if text != path)
+    ] == []
 
 
 @pytest.mark.parametrize("path", BENCHMARKS, ids=named)
@@ -137,7 +159,11 @@ def test_a_block_is_written_to_the_only_page_with_a_place_for_it(tmp_path, monke
 
 def ratios(page, row):
     """Returns the least and the largest "of full" ratio in the rows of a measurement that begin so."""
-    found = re.findall(rf"^\| +\| {re.escape(row)} \|.*?([\d.]+)\**? of full", (PAGES / "measurements" / page).read_text(), re.MULTILINE)
+    found = re.findall(
+        rf"^\| +\| {re.escape(row)} \|.*?([\d.]+)\**? of full",
+        (PAGES / "measurements" / page).read_text(),
+        re.MULTILINE,
+    )
     return min(found), max(found)
 
 
@@ -149,12 +175,22 @@ def test_the_guides_repeat_the_measured_step_times():
 
 
 def test_the_guide_repeats_the_measured_memory():
-    rows = [re.split(r" *\| *", line) for line in (PAGES / "measurements" / "training_memory.md").read_text().splitlines()]
-    measured = {tuple(row[1:4]): [cell.split("**")[1] for cell in row[4:7]] for row in rows[::-1] if len(row) == 8 and "**" in row[4]}
+    rows = [
+        re.split(r" *\| *", line) for line in (PAGES / "measurements" / "training_memory.md").read_text().splitlines()
+    ]
+    measured = {
+        tuple(row[1:4]): [cell.split("**")[1] for cell in row[4:7]]
+        for row in rows[::-1]
+        if len(row) == 8 and "**" in row[4]
+    }
     told = re.findall(
-        r"^\| ((?:TabICL|TabDPT|Mitra) v?[\d.]+).* \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", (PAGES / "guide.md").read_text(), re.MULTILINE
+        r"^\| ((?:TabICL|TabDPT|Mitra) v?[\d.]+).* \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$",
+        (PAGES / "guide.md").read_text(),
+        re.MULTILINE,
     )
     size = "256 x 10"
     assert len(told) == 3
     for model, *shares in told:
-        assert shares == [measured[model, size, layers][way] for layers, way in (("all", 0), ("all", 2), ("late", 2))], model
+        assert shares == [
+            measured[model, size, layers][way] for layers, way in (("all", 0), ("all", 2), ("late", 2))
+        ], model

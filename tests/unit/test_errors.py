@@ -41,7 +41,8 @@ def test_memory_advice_names_the_rows_that_a_step_really_has():
     assert memory_advice(settings, None).startswith("Lower context_rows (now 512), then batch_size (now 256), or")
     plan = RunPlanned("cpu", 1, 180, 40, 40, 180, 45, 2, ("no", "yes"), 100, 4, (), {}, train_context_rows=135)
     assert memory_advice(settings, plan).startswith(
-        "Lower context_rows (now 512, but a step has only 135: go below that), then batch_size (now 256, but a step has only 45: go below"
+        "Lower context_rows (now 512, but a step has only 135: go below that), then batch_size (now 256, but a step "
+        "has only 45: go below"
     )
 
 

@@ -6,7 +6,17 @@ from typing import get_args
 
 import pytest
 
-from tabtune_core.events import EVENTS, Event, MemorySampled, PhaseDone, RunFinished, RunPlanned, StepDone, from_json, to_json
+from tabtune_core.events import (
+    EVENTS,
+    Event,
+    MemorySampled,
+    PhaseDone,
+    RunFinished,
+    RunPlanned,
+    StepDone,
+    from_json,
+    to_json,
+)
 
 PLAN = RunPlanned(
     device="cpu",
@@ -25,7 +35,9 @@ PLAN = RunPlanned(
 )
 
 
-@pytest.mark.parametrize("event", [PLAN, MemorySampled("train", 5), PhaseDone("load", 0.5, {"resident": 3, "nvml_device": None}, None)])
+@pytest.mark.parametrize(
+    "event", [PLAN, MemorySampled("train", 5), PhaseDone("load", 0.5, {"resident": 3, "nvml_device": None}, None)]
+)
 def test_an_event_reads_back_unchanged(event):
     assert from_json(*to_json(event)) == event
 
@@ -42,7 +54,9 @@ def test_every_event_is_known_by_its_class_name():
 
 def result_of_an_earlier_version(**extra):
     scores = {"accuracy": 0.9}
-    result = RunFinished("finished", 4, 20, False, scores, scores, scores, scores, 35.6, 0.3, 500, 11, "resident", 2, 5, None)
+    result = RunFinished(
+        "finished", 4, 20, False, scores, scores, scores, scores, 35.6, 0.3, 500, 11, "resident", 2, 5, None
+    )
     kind, payload = to_json(result)
     values = json.loads(payload)
     for name in ("shared_saved_seconds", "ended_by", "shared_made", "shared_reused", "other"):
@@ -60,4 +74,9 @@ def test_seconds_and_memory_measured_differently_by_an_earlier_version_are_unkno
 def test_an_earlier_result_of_a_training_that_shared_nothing_is_unchanged():
     for extra in ({}, {"shared_seconds": 1.0, "shared_made": 1, "shared_reused": 1}):
         result = result_of_an_earlier_version(**extra)
-        assert (result.train_seconds, result.growth_memory_bytes, result.shared_saved_seconds, result.ended_by) == (35.6, 11, 0.0, "")
+        assert (result.train_seconds, result.growth_memory_bytes, result.shared_saved_seconds, result.ended_by) == (
+            35.6,
+            11,
+            0.0,
+            "",
+        )

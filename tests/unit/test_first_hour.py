@@ -14,10 +14,22 @@ import card_parts
 import first_hour_on_a_card as first_hour
 import first_hour_page
 
-FACTS = {"name": "H100", "driver": "570.0", "total_bytes": 80e9, "exclusive_process": False, "idle": {"nvml_device_bytes": 3e6}}
+FACTS = {
+    "name": "H100",
+    "driver": "570.0",
+    "total_bytes": 80e9,
+    "exclusive_process": False,
+    "idle": {"nvml_device_bytes": 3e6},
+}
 FOUND = {
-    "gpu tests": [{"test": "a::c", "outcome": "failure", "reason": "assert 1 | 2"}, {"test": "all", "outcome": "7 passed, 1 failure"}],
-    "estimate": [{"model": "tabicl-v2", "estimated (MB)": 50.0, "ratio": 1.25}, {"model": "tabicl-v2", "error": "CUDA out of memory."}],
+    "gpu tests": [
+        {"test": "a::c", "outcome": "failure", "reason": "assert 1 | 2"},
+        {"test": "all", "outcome": "7 passed, 1 failure"},
+    ],
+    "estimate": [
+        {"model": "tabicl-v2", "estimated (MB)": 50.0, "ratio": 1.25},
+        {"model": "tabicl-v2", "error": "CUDA out of memory."},
+    ],
     "step times": [{"step": "full, fp32", "ms a step": 40.0, "card busy (ms)": 8.0, "to full, fp32": 1.0}],
     "memory": [{"training": "LoRA r = 8", "growth (MB)": None, "to full": None}],
     "sweep": [{"run": "r=8", "adapter verified": True}, {"run": "lora.zip", "predicted rows": 569}],
@@ -34,7 +46,11 @@ def whole(*parts, dry_run=False):
 
 
 def rows_of(page):
-    return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line[1:-1])] for line in page.splitlines() if line.startswith("|")]
+    return [
+        [cell.strip() for cell in re.split(r"(?<!\\)\|", line[1:-1])]
+        for line in page.splitlines()
+        if line.startswith("|")
+    ]
 
 
 def test_every_part_runs_in_order_within_its_budget_and_all_of_them_in_half_an_hour():
@@ -44,7 +60,9 @@ def test_every_part_runs_in_order_within_its_budget_and_all_of_them_in_half_an_h
         asked.append((name, command[2], json.loads(command[3])["device"], budget))
         return first_hour.Part(name, "failed" if name == "estimate" else "done", 1.0, FOUND[name], "boom")
 
-    found = first_hour.measure("cuda:0", tiny=False, facts=FACTS, keep=lambda so_far: kept.append(len(so_far["parts"])), run=run)
+    found = first_hour.measure(
+        "cuda:0", tiny=False, facts=FACTS, keep=lambda so_far: kept.append(len(so_far["parts"])), run=run
+    )
     assert asked == [(name, name, "cuda:0", budget) for name, budget in first_hour.BUDGETS.items()]
     assert sum(first_hour.BUDGETS.values()) < 30 * 60
     assert list(first_hour.BUDGETS) == list(card_parts.PARTS) == list(first_hour_page.TITLES)
@@ -82,14 +100,20 @@ def cells(monkeypatch, folder, answer):
 
 
 def test_a_failed_cell_is_recorded_and_the_next_one_is_measured(monkeypatch, tmp_path):
-    answer = "sys.exit('CUDA out of memory.') if full else print(json.dumps({'estimated (MB)': 5, 'growth (MB)': cell['steps']}))"
+    answer = (
+        "sys.exit('CUDA out of memory.') if full else print(json.dumps({'estimated (MB)': 5, 'growth (MB)': "
+        "cell['steps']}))"
+    )
     first, second = card_parts.estimates(cells(monkeypatch, tmp_path, answer))
     assert (first["training"], first["error"], first["ratio"]) == ("full", "CUDA out of memory.", None)
     assert (second["training"], second["growth (MB)"], second["ratio"]) == ("LoRA", 4, 1.25)
 
 
 def test_each_strategy_has_its_ratio_to_full_fine_tuning_of_its_size(monkeypatch, tmp_path):
-    answer = "print(json.dumps({'ms a step': 40 if full else 30, 'card busy (ms)': None, 'growth (MB)': 200 if full else 50}))"
+    answer = (
+        "print(json.dumps({'ms a step': 40 if full else 30, 'card busy (ms)': None, 'growth (MB)': 200 if full "
+        "else 50}))"
+    )
     setup = cells(monkeypatch, tmp_path, answer)
     steps = {one["step"]: one["to full, fp32"] for one in card_parts.step_times(setup)}
     assert steps == {"full, fp32": 1.0, "LoRA, fp32, dropout 0": 0.75, "LoRA, fp32, dropout 0.05": 0.75}
@@ -126,11 +150,15 @@ def test_a_dry_run_makes_no_page_and_a_measurement_does(tmp_path, capsys):
     assert not path.exists()
     assert "nothing in it was measured" in capsys.readouterr().out
     assert first_hour.write_page(whole(*map(part, FOUND)), path) == 0
-    assert path.read_text().startswith("# The first hour on a card\n\nH100, 80 GB, 3 MB of it in use before, driver 570.0. Xeon.")
+    assert path.read_text().startswith(
+        "# The first hour on a card\n\nH100, 80 GB, 3 MB of it in use before, driver 570.0. Xeon."
+    )
 
 
 @pytest.mark.parametrize("more", [[], ["--write"]])
-def test_without_a_gpu_one_sentence_says_what_was_looked_for_and_nothing_is_written(tmp_path, monkeypatch, capsys, more):
+def test_without_a_gpu_one_sentence_says_what_was_looked_for_and_nothing_is_written(
+    tmp_path, monkeypatch, capsys, more
+):
     monkeypatch.setattr(first_hour, "real", lambda: None)
     monkeypatch.setattr(first_hour, "measure", None)
     monkeypatch.setenv("CUDA_DEVICE_ORDER", "")

@@ -91,7 +91,9 @@ def test_without_a_driver_there_is_no_gpu(driver):
     assert gpus.card_names() == []
 
 
-@pytest.mark.parametrize(("visible", "named"), [(None, ["H100", "T4"]), ("1", ["T4"]), ("GPU-aa22,0", []), ("1,0", ["T4", "H100"])])
+@pytest.mark.parametrize(
+    ("visible", "named"), [(None, ["H100", "T4"]), ("1", ["T4"]), ("GPU-aa22,0", []), ("1,0", ["T4", "H100"])]
+)
 def test_a_lost_gpu_hides_no_other_and_has_no_number(driver, monkeypatch, visible, named):
     three = driver()
     monkeypatch.setattr(three, "nvmlDeviceGetHandleByIndex", lambda place: fail() if place == 1 else UUIDS[place])
@@ -144,9 +146,16 @@ def test_the_library_is_opened_once_and_again_after_a_failure(driver):
 
 @pytest.mark.parametrize(
     ("order", "free", "freest"),
-    [("PCI_BUS_ID", {"GPU-bb33": 9}, 2), ("PCI_BUS_ID", {}, 0), (None, {"GPU-bb33": 9}, 0), ("FASTEST_FIRST", {"GPU-bb33": 9}, 0)],
+    [
+        ("PCI_BUS_ID", {"GPU-bb33": 9}, 2),
+        ("PCI_BUS_ID", {}, 0),
+        (None, {"GPU-bb33": 9}, 0),
+        ("FASTEST_FIRST", {"GPU-bb33": 9}, 0),
+    ],
 )
-def test_the_gpu_with_the_most_free_memory_is_named_if_torch_and_driver_count_alike(driver, monkeypatch, order, free, freest):
+def test_the_gpu_with_the_most_free_memory_is_named_if_torch_and_driver_count_alike(
+    driver, monkeypatch, order, free, freest
+):
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)
     if order is not None:
         monkeypatch.setenv("CUDA_DEVICE_ORDER", order)

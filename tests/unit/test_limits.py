@@ -19,8 +19,26 @@ from tabtune_core.execution import lock, service
 from tabtune_core.execution.on_ray import cluster_check
 
 ODD = st.one_of(
-    st.sampled_from(["", "http://[::1", "[::1", "a..b", "http://a:99999", "http://a:b", "nan", "inf", "-1", "0", "1e999", "9" * 5000, "٣"]),
-    st.sampled_from(["\udcff", "x" * 5000, "/dev/null/x", "//", "~nobody-here/x", "=", "a=", "a=1,a=2", "{}", "%s", "\n"]),
+    st.sampled_from(
+        [
+            "",
+            "http://[::1",
+            "[::1",
+            "a..b",
+            "http://a:99999",
+            "http://a:b",
+            "nan",
+            "inf",
+            "-1",
+            "0",
+            "1e999",
+            "9" * 5000,
+            "٣",
+        ]
+    ),
+    st.sampled_from(
+        ["\udcff", "x" * 5000, "/dev/null/x", "//", "~nobody-here/x", "=", "a=", "a=1,a=2", "{}", "%s", "\n"]
+    ),
     st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12),
 )
 POSITIONAL = {"data": "none.csv", "adapter": "none.zip", "out": "none.ckpt", "run": "none", "target": "y"}
@@ -42,7 +60,9 @@ FLAGS = [
     for action in parser._actions
     if action.nargs != 0 and not isinstance(action, argparse.BooleanOptionalAction)
 ]
-LISTED = [(command, flag) for command, flag in FLAGS if flag in ("--notify", "--port", "--address", "--allow-host", "--home")]
+LISTED = [
+    (command, flag) for command, flag in FLAGS if flag in ("--notify", "--port", "--address", "--allow-host", "--home")
+]
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +119,10 @@ def test_a_malformed_value_of_any_flag_is_refused_in_a_sentence(quiet, capsys, f
     assert status == 0 or len(told) > 20
 
 
-STARTED = {"dashboard": ["-m", "dashboard", "--no-browser"], "worker": ["-m", "tabtune_core", "worker", "--exit-when-idle"]}
+STARTED = {
+    "dashboard": ["-m", "dashboard", "--no-browser"],
+    "worker": ["-m", "tabtune_core", "worker", "--exit-when-idle"],
+}
 
 
 @pytest.mark.parametrize("program", STARTED)

@@ -33,7 +33,12 @@ def test_without_a_group_limit_the_machines_own_values_apply(groups):
 def test_in_version_2_the_lowest_limit_of_the_parent_groups_counts(groups):
     own, root = groups
     own.write_text("0::/pod/run\n")
-    write(root / "pod", memory__max=f"{GIGABYTE}\n", memory__current=f"{GIGABYTE // 2}\n", memory__stat="anon 5\ninactive_file 100000000\n")
+    write(
+        root / "pod",
+        memory__max=f"{GIGABYTE}\n",
+        memory__current=f"{GIGABYTE // 2}\n",
+        memory__stat="anon 5\ninactive_file 100000000\n",
+    )
     write(root / "pod" / "run", memory__max="max\n", memory__current="7\n")
     assert machine_memory() == (6 * 10**8, GIGABYTE)
 
@@ -41,7 +46,12 @@ def test_in_version_2_the_lowest_limit_of_the_parent_groups_counts(groups):
 def test_version_1_has_a_folder_for_memory_and_a_container_sees_its_own_as_the_root(groups):
     own, root = groups
     own.write_text("8:memory:/docker/abc\n0::/\n")
-    write(root / "memory", memory__limit_in_bytes=f"{GIGABYTE}\n", memory__usage_in_bytes="0\n", memory__stat="total_inactive_file 0\n")
+    write(
+        root / "memory",
+        memory__limit_in_bytes=f"{GIGABYTE}\n",
+        memory__usage_in_bytes="0\n",
+        memory__stat="total_inactive_file 0\n",
+    )
     assert machine_memory() == (GIGABYTE, GIGABYTE)
 
 
@@ -119,7 +129,9 @@ def test_a_network_file_system_is_recognised_by_the_mount_of_the_folder(tmp_path
 
 
 def test_the_disk_of_a_bound_folder_is_that_folder(tmp_path, monkeypatch):
-    (tmp_path / "mounts").write_text(f"9 1 8:1 / / rw - ext4 /dev/a rw\n10 9 8:1 /x {tmp_path.resolve()} ro - ext4 /dev/a rw\n")
+    (tmp_path / "mounts").write_text(
+        f"9 1 8:1 / / rw - ext4 /dev/a rw\n10 9 8:1 /x {tmp_path.resolve()} ro - ext4 /dev/a rw\n"
+    )
     monkeypatch.setattr(machine, "MOUNTS", tmp_path / "mounts")
     assert disk_of(tmp_path / "runs").mount == tmp_path.resolve()
 

@@ -10,7 +10,12 @@ SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setup
 
 
 def shipped(package):
-    return {path for pattern in SETUPTOOLS["package-data"][package] for path in (ROOT / package).glob(pattern) if path.is_file()}
+    return {
+        path
+        for pattern in SETUPTOOLS["package-data"][package]
+        for path in (ROOT / package).glob(pattern)
+        if path.is_file()
+    }
 
 
 @pytest.mark.parametrize("package", SETUPTOOLS["package-data"])

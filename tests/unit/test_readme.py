@@ -19,7 +19,9 @@ def test_ci_runs_exactly_the_test_command_of_the_readme():
 
 
 def test_ci_builds_the_documentation_strictly():
-    assert re.search(r"^\S*mkdocs build .*--strict.* docs/mkdocs.yml$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE)
+    assert re.search(
+        r"^\S*mkdocs build .*--strict.* docs/mkdocs.yml$", (ROOT / ".ci" / "run").read_text(), re.MULTILINE
+    )
 
 
 def test_the_numbers_of_the_readme_are_those_of_the_measurements():
@@ -28,7 +30,9 @@ def test_the_numbers_of_the_readme_are_those_of_the_measurements():
     assert f"**{verdicts.count('better')} of {len(verdicts)}** real tables" in README
     lora, full = re.search(r"\*\*(\d+) of (\d+) MB\*\*", README).groups()
     late = next(
-        line for line in (MEASURED / "training_memory.md").read_text().splitlines() if line.startswith("| TabICL v2 | 256 x 10 | late |")
+        line
+        for line in (MEASURED / "training_memory.md").read_text().splitlines()
+        if line.startswith("| TabICL v2 | 256 x 10 | late |")
     )
     assert f"{lora} / {full} =" in late
     claimed = re.search(r"\*\*(\d+ of \d+)\*\* sweeps", README)[1]

@@ -1,4 +1,6 @@
-"""The context rows of a pipeline's predictions: every labelled row given to fit, including those withheld for validation."""
+"""The context rows of a pipeline's predictions: every labelled row given to fit, including those withheld for
+validation.
+"""
 
 import json
 import zipfile
@@ -70,7 +72,8 @@ def test_scores_are_of_the_withheld_rows_with_only_training_rows_as_context():
     (plan,) = [event for event in pipeline.history if isinstance(event, RunPlanned)]
     assert pipeline.result.scored_context_rows == len(table.split.train) == plan.context_rows < 60
     assert notes(pipeline)[-1] == (
-        "Predictions use all 60 labelled rows as context rows. The validation scores were measured with 48 context rows."
+        "Predictions use all 60 labelled rows as context rows. The validation scores were measured with 48 context "
+        "rows."
     )
 
 
@@ -121,7 +124,13 @@ def test_a_zero_shot_file_with_withheld_rows_still_opens(tmp_path):
 
 
 def test_a_run_without_training_is_described_without_withheld_rows():
-    run = RunSettings(dataset="-", target="y", strategy="inference", validation_share=0.3, train=TrainSettings(validation_rows=50, views=2))
+    run = RunSettings(
+        dataset="-",
+        target="y",
+        strategy="inference",
+        validation_share=0.3,
+        train=TrainSettings(validation_rows=50, views=2),
+    )
     params = write_params(run)
     assert params["tuning_params"] == {"views": 2}
     assert read_params(**params).strategy == "inference"

@@ -75,7 +75,10 @@ sys.stdin.readline()
 def test_a_shared_folder_stays_while_a_process_uses_it(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr(tempfile, "tempdir", None)
-    sharers = [subprocess.Popen([sys.executable, "-c", SHARER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    sharers = [
+        subprocess.Popen([sys.executable, "-c", SHARER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
     (folder,) = {Path(sharer.stdout.readline().strip()) for sharer in sharers}
     (folder / "table").touch()
     for sharer in sharers:

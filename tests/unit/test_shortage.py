@@ -33,7 +33,11 @@ def raised_from(error, cause):
 @pytest.mark.parametrize(
     ("error", "lack", "said"),
     [
-        (system(errno.ENOSPC, "/tmp/a"), "room", r"The disk of /tmp/a is full \(.* MB of .* MB are free at /.*\)\. Delete runs"),
+        (
+            system(errno.ENOSPC, "/tmp/a"),
+            "room",
+            r"The disk of /tmp/a is full \(.* MB of .* MB are free at /.*\)\. Delete runs",
+        ),
         (system(errno.EDQUOT, "/tmp/a"), "quota", "Your quota on the disk of /tmp/a is used up"),
         (system(errno.EACCES, "/tmp/a"), "permission", "This user may not open or write to /tmp/a"),
         (system(errno.EIO, "/tmp/a"), "sound disk", "The disk of /tmp/a reports an error"),
@@ -43,7 +47,11 @@ def raised_from(error, cause):
         (duckdb.OutOfMemoryException("Out of Memory Error: failed to pin block"), "memory", "not enough memory"),
         (duckdb.IOException('IO Error: Could not write file "/t/a": No space left on device'), "room", "is full"),
         (RuntimeError("can't start new thread"), "processes", "cannot start more processes or threads"),
-        (raised_from(RuntimeError("the step failed"), system(errno.ENOSPC, "/tmp/a")), "room", "The disk of /tmp/a is full"),
+        (
+            raised_from(RuntimeError("the step failed"), system(errno.ENOSPC, "/tmp/a")),
+            "room",
+            "The disk of /tmp/a is full",
+        ),
     ],
     ids=str,
 )
@@ -55,7 +63,8 @@ def test_the_missing_resource_is_named(error, lack, said):
 
 
 @pytest.mark.parametrize(
-    "error", [ValueError("x"), system(errno.ENOENT, "/tmp/a"), TableError("No space left on device"), KeyError("memory")]
+    "error",
+    [ValueError("x"), system(errno.ENOENT, "/tmp/a"), TableError("No space left on device"), KeyError("memory")],
 )
 def test_other_errors_stay_unchanged(error):
     assert shortage_of(error) is None
@@ -69,7 +78,9 @@ def test_a_database_that_was_deleted_while_it_was_open_is_named(tmp_path):
         (tmp_path / "a.db").unlink()
         with pytest.raises(sqlite3.OperationalError) as refused:
             opened.execute("INSERT INTO a VALUES (1)")
-    assert str(shortage_of(refused.value, folder=tmp_path)).startswith(f"The database in {tmp_path} was deleted or moved while")
+    assert str(shortage_of(refused.value, folder=tmp_path)).startswith(
+        f"The database in {tmp_path} was deleted or moved while"
+    )
 
 
 def test_eagain_means_too_many_processes_only_when_one_is_started():
@@ -103,7 +114,9 @@ def write_until_full(store):
 def test_a_full_disk_is_named_by_the_store_which_works_again_afterwards(disk):
     store = RunStore(disk)
     filler = fill(disk)
-    with pytest.raises(ShortageError, match=f"The workspace's database could not be read or written. The disk of {disk} is full"):
+    with pytest.raises(
+        ShortageError, match=f"The workspace's database could not be read or written. The disk of {disk} is full"
+    ):
         write_until_full(store)
     with pytest.raises(ShortageError), store._together():
         write_until_full(store)
@@ -190,12 +203,19 @@ def test_in_a_deleted_folder_commands_work_or_say_so_in_one_line(tmp_path, capsy
     assert main(["export", f"html:{tmp_path / 'page.html'}", "--home", str(tmp_path / "home")]) == 0
     capsys.readouterr()
     monkeypatch.setenv("TABTUNE_HOME", "home")
-    for command in (["export", f"html:{tmp_path / 'page.html'}"], ["context-curve"], ["predict", "a.zip", "b.csv"], ["serve", "a.zip"]):
+    for command in (
+        ["export", f"html:{tmp_path / 'page.html'}"],
+        ["context-curve"],
+        ["predict", "a.zip", "b.csv"],
+        ["serve", "a.zip"],
+    ):
         assert main(command) == 2
     assert main(["export", "html", "--home", str(tmp_path / "home")]) == 2
     with pytest.raises(SystemExit, match="2"):
         serve(["--home", str(tmp_path / "home"), "--no-browser"])
-    said = "The current folder was deleted, so nothing can be found from there. Change to another one (cd), and try again."
+    said = (
+        "The current folder was deleted, so nothing can be found from there. Change to another one (cd), and try again."
+    )
     assert capsys.readouterr().err.splitlines() == [*[f"loralab: {said}"] * 5, f"tabtune-dashboard: {said}"]
     assert not (tmp_path / "home" / "worker.log").exists()
     assert shortage_of(system(errno.ENOSPC)).lack == "room"
@@ -206,7 +226,10 @@ def test_a_thread_that_cannot_be_started_is_named(monkeypatch):
         raise RuntimeError("can't start new thread")
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
-    with pytest.raises(ShortageError, match="cannot start more processes or threads"), named("The worker could not be started"):
+    with (
+        pytest.raises(ShortageError, match="cannot start more processes or threads"),
+        named("The worker could not be started"),
+    ):
         threading.Thread(target=print).start()
 
 
@@ -216,5 +239,7 @@ from tabtune_core.shortage import shortage_of
 import errno, sys
 print(shortage_of(OSError(errno.ENOSPC, "full"), folder=Path({str(tmp_path)!r})), file=sys.stderr)"""
     with open("/dev/full", "w") as full:
-        said = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False).stderr
+        said = subprocess.run(
+            [sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        ).stderr
     assert said.startswith("Nothing more can be written to /dev/full. Send the output elsewhere, and try again.")

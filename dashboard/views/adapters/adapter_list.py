@@ -27,11 +27,17 @@ MOST_HIGH = 6
 CONFIRMED = "✓ confirmed"
 
 
-def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mapping[str, StoredAdapter], owners: Mapping[str, str]) -> str:
-    """Draws the list and returns the chosen row; by default the first, which is the best of the sweep that was viewed last."""
+def choose_adapter(
+    names: Sequence[str], runs: Mapping[str, Run], uploads: Mapping[str, StoredAdapter], owners: Mapping[str, str]
+) -> str:
+    """Draws the list and returns the chosen row; by default the first, which is the best of the sweep that was viewed
+    last.
+    """
     sweeps = queries.sweeps()
     sweep = chosen("sweep", list(sweeps), "")
-    rows = adapter_rows([runs[name] for name in names if name in runs], [uploads[name] for name in names if name in uploads], sweep)
+    rows = adapter_rows(
+        [runs[name] for name in names if name in runs], [uploads[name] for name in names if name in uploads], sweep
+    )
     if people_log_in():
         rows["Added by"] = [owners[name] for name in rows.index]
     listed = list(rows.index)
@@ -42,7 +48,8 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
     shown = chosen("run", listed, listed[0])
     place = listed.index(shown)
     st.caption(
-        "Choose an adapter with the box before its row, or move to the row and press Shift and Space. A gain is the difference from the"
+        "Choose an adapter with the box before its row, or move to the row and press Shift and Space. A gain is the "
+        "difference from the"
         f" run's own zero-shot score, in the unit of the score; positive is better. {PLUS_MINUS}."
     )
     picked = st.dataframe(
@@ -59,7 +66,8 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
             "Validation gain": st.column_config.TextColumn(help="On the rows that chose the best checkpoint."),
             "Test gain": st.column_config.TextColumn(help="On rows that were not used for any choice."),
             "On test rows": st.column_config.TextColumn(
-                help="Confirmed: validation chose this configuration, and the 95 % interval of its gain over zero-shot is above 0."
+                help="Confirmed: validation chose this configuration, and the 95 % interval of its gain over "
+                "zero-shot is above 0."
                 " Only the newest sweeps and the one that you come from are examined."
             ),
         },
@@ -71,7 +79,8 @@ def choose_adapter(names: Sequence[str], runs: Mapping[str, Run], uploads: Mappi
 
 
 def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: str = "") -> pd.DataFrame:
-    """Returns one row per adapter, by id, grouped by sweep: the sweep ``first``, then the newest; uploaded adapters last.
+    """Returns one row per adapter, by id, grouped by sweep: the sweep ``first``, then the newest; uploaded adapters
+    last.
 
     In a sweep, confirmed adapters come first, ordered by test gain, then the others, ordered by validation gain.
     """
@@ -79,11 +88,17 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: s
     confirmed = queries.confirmed(sorted(dict.fromkeys(run.sweep for run in runs), key=lambda sweep: sweep != first))
     rows: dict[str, dict[str, Any]] = {}
     for run in runs:
-        metric, table, in_words = run.settings.selection_metric, tables.get(run.settings.dataset), queries.gains_in_words(run)
+        metric, table, in_words = (
+            run.settings.selection_metric,
+            tables.get(run.settings.dataset),
+            queries.gains_in_words(run),
+        )
         gain = gains_of(run, METRICS[metric]).get("test_gain" if run.id in confirmed else "gain", math.nan)
         sweep, card = sweeps[run.sweep], CATALOGUE.get(run.settings.model)
         # other columns have the table and the model
-        called = sweep.name.removeprefix(f"{table.name}: " if table else "").removeprefix(f"{card.title}, " if card else "")
+        called = sweep.name.removeprefix(f"{table.name}: " if table else "").removeprefix(
+            f"{card.title}, " if card else ""
+        )
         rows[run.id] = {
             "Adapter": names[run.id],
             "Test gain": in_words.get("test_gain", ""),
@@ -93,7 +108,13 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: s
             "Predicts": f"{run.settings.target} · {table.name if table else 'table deleted'}",
             "Model": run.settings.model,
             "Sweep": f"{moment(sweep.created)} {called}",
-            "by": (run.sweep == first, sweep.created, run.sweep, run.id in confirmed, -math.inf if math.isnan(gain) else gain),
+            "by": (
+                run.sweep == first,
+                sweep.created,
+                run.sweep,
+                run.id in confirmed,
+                -math.inf if math.isnan(gain) else gain,
+            ),
         }
     frame = pd.DataFrame.from_dict(rows, orient="index")
     if len(frame):

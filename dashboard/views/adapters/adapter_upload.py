@@ -17,7 +17,9 @@ from tabtune_core.wording import counted
 
 
 def add() -> None:
-    """Draws the uploader and, if the server may download, a field for an address; a file is checked without running code in it."""
+    """Draws the uploader and, if the server may download, a field for an address; a file is checked without running
+    code in it.
+    """
     number = st.session_state.setdefault("adapter_uploads", 0)
     file = st.file_uploader(
         "Adapter package (zip)",
@@ -64,20 +66,25 @@ def details(adapter: StoredAdapter) -> None:
         figure("Layers", len(facts.layers))
         figure("Classes", len(facts.classes) or "numbers")
     st.markdown(
-        f"Predicts **{plain(settings.target)}** from {counted(len(facts.features), 'column')}, trained on {plain(facts.table_name)} "
+        f"Predicts **{plain(settings.target)}** from {counted(len(facts.features), 'column')}, trained on "
+        f"{plain(facts.table_name)} "
         f"({facts.table_rows:,} rows) with {plain(settings.model)}."
     )
     if facts.table_id in queries.tables():
         st.caption("That table is in this workspace, so the adapter predicts here exactly as it did there.")
     else:
         st.caption(
-            "That table is not in this workspace. Another table with the same columns can provide the context, but scores will differ."
+            "That table is not in this workspace. Another table with the same columns can provide the context, but "
+            "scores will differ."
         )
     with st.container(horizontal=True):
         if st.button("Try it", type="primary", icon=":material/play_arrow:", disabled=missing is not None):
             go("views/try_it/page.py", adapter=adapter.id)
         with st.popover("Delete", icon=":material/delete:"):
-            st.caption(f"Removes this adapter from the workspace and frees {megabytes(adapter.size_bytes)}. Your own file is not touched.")
+            st.caption(
+                f"Removes this adapter from the workspace and frees {megabytes(adapter.size_bytes)}. Your own file "
+                "is not touched."
+            )
             mine = belongs(adapter.owner)
             if st.button("Delete this adapter", disabled=not mine, key=f"delete_{adapter.id[:12]}"):
                 with errors_shown(TabTuneError):  # a job uses it, or another tab was faster
@@ -88,7 +95,9 @@ def details(adapter: StoredAdapter) -> None:
 
 def _ask_for_weights(adapter: StoredAdapter) -> None:
     with st.form(f"weights_{adapter.id[:12]}"):
-        path = st.text_input("Weights file on this machine", value=adapter.checkpoint or "", placeholder="/home/me/weights.ckpt")
+        path = st.text_input(
+            "Weights file on this machine", value=adapter.checkpoint or "", placeholder="/home/me/weights.ckpt"
+        )
         if st.form_submit_button("Use these weights") and path:
             with errors_shown(TabTuneError, OSError):
                 queries.name_weights(adapter.id, path)

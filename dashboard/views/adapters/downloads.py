@@ -36,7 +36,10 @@ def other_formats(run: Run) -> None:
         st.caption(plain(str(error)))
         return
     if run.settings.dataset not in queries.tables():
-        st.info("The table of this run is no longer in the workspace. Add the file again to prepare other formats of its adapter.")
+        st.info(
+            "The table of this run is no longer in the workspace. Add the file again to prepare other formats of its "
+            "adapter."
+        )
         return
     jobs = queries.newest_jobs(KIND, *({"run": run.id, "format": form} for form in FORMATS))
     for form, job in zip(FORMATS, jobs, strict=True):
@@ -54,7 +57,8 @@ def _line(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> None:
         st.caption(kind.inside)
         if kind.holds_rows:
             st.warning(
-                f"This file holds {len(facts.context_rows):,} rows of your table ({plain(facts.table_name)}), target included."
+                f"This file holds {len(facts.context_rows):,} rows of your table ({plain(facts.table_name)}), target "
+                "included."
                 " Give it only to people who may see them.",
                 icon=":material/visibility:",
             )
@@ -75,8 +79,14 @@ def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> Non
     if job is not None and job.status not in JOB_ENDED:
         st.markdown(":material/hourglass_top: Preparing", width="content")
         return
-    title = FORMATS[form].title[0].lower() + FORMATS[form].title[1:]  # each button has a name of its own, for screen readers
-    if job is not None and job.result and (path := queries.store().job_dir(job.id) / file_name(form, facts, run.id)).is_file():
+    title = (
+        FORMATS[form].title[0].lower() + FORMATS[form].title[1:]
+    )  # each button has a name of its own, for screen readers
+    if (
+        job is not None
+        and job.result
+        and (path := queries.store().job_dir(job.id) / file_name(form, facts, run.id)).is_file()
+    ):
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
             mime = "application/zip" if path.suffix == ".zip" else "application/octet-stream"
             size = megabytes(path.stat().st_size)
@@ -99,8 +109,19 @@ def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> Non
 def _verified(result: Mapping[str, Any], run: Run) -> None:
     classes, views = run.settings.task == "classification", run.settings.train.views
     unit = "of a probability" if classes else "standard deviations of the target"
-    st.badge(f"verified: a fresh process ran the code below on {result['rows']:,} test rows", icon=":material/verified:", color="green")
-    alone = " It uses no ensemble, so it was compared with the run's first ensemble member." if result["views"] != views else ""
+    st.badge(
+        f"verified: a fresh process ran the code below on {result['rows']:,} test rows",
+        icon=":material/verified:",
+        color="green",
+    )
+    alone = (
+        " It uses no ensemble, so it was compared with the run's first ensemble member."
+        if result["views"] != views
+        else ""
+    )
     flips = f"{result['labels']:,} labels differ." if result["labels"] else "No label differs." if classes else ""
     difference = f"{result['difference']:.1e} {unit}" if result["difference"] else "none"
-    st.caption(f"Opened with {plain(result['through'])}. Largest difference from the run's own predictions: {difference}. {flips}{alone}")
+    st.caption(
+        f"Opened with {plain(result['through'])}. Largest difference from the run's own predictions: {difference}. "
+        f"{flips}{alone}"
+    )

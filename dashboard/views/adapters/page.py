@@ -1,4 +1,6 @@
-"""The Adapters page: trained and uploaded adapters, their verification, their file formats, and the code that opens them."""
+"""The Adapters page: trained and uploaded adapters, their verification, their file formats, and the code that opens
+them.
+"""
 
 from functools import partial
 from pathlib import Path
@@ -43,7 +45,9 @@ def contents(path: Path) -> tuple[pd.DataFrame, str]:
     """
     with refused_as(AdapterError, "This adapter package cannot be opened", " Run it again to get a new one."):
         members = list_members(path)
-        inside = pd.DataFrame({"File": [item.filename for item in members], "Size (kB)": [item.file_size / 1e3 for item in members]})
+        inside = pd.DataFrame(
+            {"File": [item.filename for item in members], "Size (kB)": [item.file_size / 1e3 for item in members]}
+        )
         with open_archive(path) as archive:
             readme = archive.read(README, most_bytes=README_LIMIT_BYTES) if README in archive.names else b""
         return inside, readme.decode("utf-8", "replace")
@@ -70,15 +74,21 @@ def verification(run: Run) -> None:
     elif verified is None:
         st.badge("not verified", icon=":material/help:", color="gray", help="No fresh process has opened this package.")
     else:
-        st.badge("verification failed: a fresh process made different predictions", icon=":material/error:", color="red")
+        st.badge(
+            "verification failed: a fresh process made different predictions", icon=":material/error:", color="red"
+        )
 
 
 def withheld(run: Run) -> str:
     """Says why a package cannot be downloaded, and what to do."""
     if run.status not in ENDED:
-        return "the run has not ended. Its adapter can be downloaded after a fresh process has verified its predictions."
+        return (
+            "the run has not ended. Its adapter can be downloaded after a fresh process has verified its predictions."
+        )
     if run.result and run.result.adapter_verified is False:
-        return "a fresh process made different predictions with this package. See the log; run it again for a new package."
+        return (
+            "a fresh process made different predictions with this package. See the log; run it again for a new package."
+        )
     if run.result:
         return "no fresh process has opened this package. See the log; run it again for a new package."
     return "the run ended before this package was verified. Run it again for a new package."
@@ -104,21 +114,26 @@ def package_download(run: Run, path: Path) -> None:
     with st.container(horizontal=True):
         name, mime = download_name(run), "application/zip"
         download("Download the adapter", path.read_bytes, name, mime, type="primary", key=f"download_{run.id}")
-        if run.settings.task == "classification":  # a button, since after a switch a fast click would get the other file
+        if (
+            run.settings.task == "classification"
+        ):  # a button, since after a switch a fast click would get the other file
             download(
                 "Download without class labels",
                 partial(without_labels, path),
                 name,
                 mime,
                 key=f"download_no_labels_{run.id}",
-                help="Class labels are values of your table. This package holds a hash in their place, and predictions take the labels"
+                help="Class labels are values of your table. This package holds a hash in their place, and "
+                "predictions take the labels"
                 " from the context rows.",
             )
         if st.button("Try it on rows", icon=":material/play_arrow:"):
             go("views/try_it/page.py", adapter=run.id)
     st.caption(
-        "The package holds no rows of your table. It holds the file name, the names and kinds of the columns, the class labels unless you"
-        " leave them out, and the row numbers and a hash of the context rows. To predict, it needs the base model and the context rows."
+        "The package holds no rows of your table. It holds the file name, the names and kinds of the columns, the "
+        "class labels unless you"
+        " leave them out, and the row numbers and a hash of the context rows. To predict, it needs the base model "
+        "and the context rows."
     )
 
 
@@ -133,7 +148,9 @@ def one_run(run: Run) -> None:
     verification(run)
     figures(run, path)
     if run.result and run.result.best_step == 0:
-        st.warning("No gain over zero-shot: this adapter changes nothing, because no checkpoint beat the pretrained model.")
+        st.warning(
+            "No gain over zero-shot: this adapter changes nothing, because no checkpoint beat the pretrained model."
+        )
     package_download(run, path)
     if run.result and run.result.adapter_verified:
         downloads.other_formats(run)
@@ -147,9 +164,13 @@ def one_run(run: Run) -> None:
 
 st.title("Adapters", help=define("Adapter package", "Merged checkpoint", "Pipeline file"))
 uploads = queries.uploads()
-runs = {run.id: run for run in reversed(queries.listed(None)) if run.settings.strategy == "peft" and package(run).exists()}
+runs = {
+    run.id: run for run in reversed(queries.listed(None)) if run.settings.strategy == "peft" and package(run).exists()
+}
 sweeps = queries.sweeps()
-owners = {name: sweeps[run.sweep].owner for name, run in runs.items()} | {name: found.owner for name, found in uploads.items()}
+owners = {name: sweeps[run.sweep].owner for name, run in runs.items()} | {
+    name: found.owner for name, found in uploads.items()
+}
 if not runs and not uploads:
     invite("No adapter yet. Each finished LoRA run adds one here, ready to download.", "inventory_2")
 unreadable.damaged(damaged_adapters(queries.home()), "adapter", queries.delete_upload)
@@ -168,5 +189,8 @@ if names := ownership.only_mine(owners, "adapters"):
         else:
             one_run(runs[chosen])
     except (FileNotFoundError, StoreError):
-        st.info("This adapter, or a file of it, was deleted in another tab while this page was drawn.", icon=":material/delete:")
+        st.info(
+            "This adapter, or a file of it, was deleted in another tab while this page was drawn.",
+            icon=":material/delete:",
+        )
         st.button("Refresh the page", icon=":material/refresh:")

@@ -24,7 +24,9 @@ if not sweeps:
 say_gone("sweep", list(sweeps), "sweep")
 where, by = st.columns([2, 1])
 with where:
-    sweep = pick("Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=sweep_titles(sweeps).__getitem__)
+    sweep = pick(
+        "Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=sweep_titles(sweeps).__getitem__
+    )
 if not queries.listed(sweep):
     unreadable.runs()
     stop()
@@ -38,7 +40,9 @@ if not compared.done:
     text = "No run of this sweep has a result yet. Watch it on the Live page."
     nothing_yet(text, "hourglass_top", button="Go to Live", page="views/live/page.py", sweep=sweep)
 
-for tab, draw in zip(st.tabs(list(TABS), key="view", on_change="rerun", bind="query-params"), TABS.values(), strict=True):
+for tab, draw in zip(
+    st.tabs(list(TABS), key="view", on_change="rerun", bind="query-params"), TABS.values(), strict=True
+):
     if tab.open:
         with tab:
             draw(compared)

@@ -1,4 +1,6 @@
-"""The chosen runs' predictions for held-out rows: confusion, calibration, errors, and rows that two runs predict differently."""
+"""The chosen runs' predictions for held-out rows: confusion, calibration, errors, and rows that two runs predict
+differently.
+"""
 
 from collections.abc import Callable
 
@@ -11,7 +13,15 @@ from dashboard.components.plotly_chart import compose, show, show_drawn
 from dashboard.formatting import plain
 from dashboard.table_columns import beside, row_columns
 from dashboard.views.compare.compared import Compared
-from tabtune_core.analysis.prediction_diagnostics import confusion, errors, flip_counts, flips, movers, reliability, together
+from tabtune_core.analysis.prediction_diagnostics import (
+    confusion,
+    errors,
+    flip_counts,
+    flips,
+    movers,
+    reliability,
+    together,
+)
 from tabtune_core.charts import CHARTS
 from tabtune_core.data.splits import SplitName
 from tabtune_core.errors import TableError
@@ -43,13 +53,17 @@ def predictions_of(compared: Compared, runs: list[Run], part: SplitName) -> dict
 
 def confusions(compared: Compared, runs: list[Run]) -> None:
     """Draws one confusion matrix per run."""
-    st.caption(CHARTS["confusion_matrix"].help + " The stronger the colour, the larger the share of the rows with that label.")
+    st.caption(
+        CHARTS["confusion_matrix"].help + " The stronger the colour, the larger the share of the rows with that label."
+    )
     by_run = predictions_of(compared, runs, which_rows())
     if not by_run:
         return
     counts = {run_id: confusion(predictions) for run_id, predictions in by_run.items()}
     classes = max(pairs["label"].nunique() for pairs in counts.values())
-    with st.grid(min(len(by_run), 3), min_column_width=max(320, 180 + 32 * classes)):  # labels, and cells that hold a number
+    with st.grid(
+        min(len(by_run), 3), min_column_width=max(320, 180 + 32 * classes)
+    ):  # labels, and cells that hold a number
         for run_id, pairs in counts.items():
             with st.container():
                 st.markdown(f"**{plain(compared.legend.labels[run_id])}**")
@@ -69,7 +83,9 @@ def calibration(compared: Compared, runs: list[Run]) -> None:
     with right:
         st.markdown("**Rows in each bin**", help=CHARTS["confidence_rows"].help)
         drawn = compose(CHARTS["confidence_rows"].draw(bins), key="confidence_rows")
-        show_drawn(drawn, key="confidence_rows", label=CHARTS["confidence_rows"].help)  # the table is below the other chart
+        show_drawn(
+            drawn, key="confidence_rows", label=CHARTS["confidence_rows"].help
+        )  # the table is below the other chart
 
 
 def number_errors(compared: Compared, runs: list[Run]) -> None:
@@ -84,7 +100,9 @@ def number_errors(compared: Compared, runs: list[Run]) -> None:
             show(name, off)
 
 
-def _together(compared: Compared, by_run: dict[str, Predictions], count: Callable[[Predictions], pd.DataFrame]) -> pd.DataFrame | None:
+def _together(
+    compared: Compared, by_run: dict[str, Predictions], count: Callable[[Predictions], pd.DataFrame]
+) -> pd.DataFrame | None:
     """Returns the counts of all runs in one frame, with names; None without predictions."""
     if not by_run:
         return None
@@ -99,14 +117,20 @@ NAMES = {"row": "Row", "label": "Label", "move": "Move"}
 def changed_rows(compared: Compared, runs: list[Run]) -> None:
     """Draws the rows that two runs predict differently, by default from zero-shot to the last chosen run."""
     if len(runs) < 2:
-        st.info("Choose a second run above to see which rows they predict differently.", icon=":material/compare_arrows:")
+        st.info(
+            "Choose a second run above to see which rows they predict differently.", icon=":material/compare_arrows:"
+        )
         return
     ids = [run.id for run in runs]
     zero_shot = next((place for place, run in enumerate(runs) if run.settings.strategy == "inference"), 0)
     before, after, part = st.columns([2, 2, 1], vertical_alignment="bottom")
-    first = before.selectbox("From", ids, zero_shot, format_func=compared.legend.labels.__getitem__, key=f"from_{compared.sweep}")
+    first = before.selectbox(
+        "From", ids, zero_shot, format_func=compared.legend.labels.__getitem__, key=f"from_{compared.sweep}"
+    )
     others = [run_id for run_id in ids if run_id != first]
-    second = after.selectbox("To", others, len(others) - 1, format_func=compared.legend.labels.__getitem__, key=f"to_{compared.sweep}")
+    second = after.selectbox(
+        "To", others, len(others) - 1, format_func=compared.legend.labels.__getitem__, key=f"to_{compared.sweep}"
+    )
     with part:
         rows = which_rows()
     pair = [next(run for run in runs if run.id == run_id) for run_id in (first, second)]
@@ -118,7 +142,10 @@ def changed_rows(compared: Compared, runs: list[Run]) -> None:
         st.info(f"These two runs have no {rows} row in common, because their seeds differ.", icon=":material/info:")
         return
     if pair[0].settings.seed != pair[1].settings.seed:
-        st.caption(f"The seeds of these runs differ, and so do their training and validation rows; they share {len(both):,} {rows} rows.")
+        st.caption(
+            f"The seeds of these runs differ, and so do their training and validation rows; they share {len(both):,} "
+            f"{rows} rows."
+        )
     names = [compared.legend.labels[run.id] for run in pair]
     if compared.task == "classification":
         _classes(both, names, pair[0])
@@ -132,20 +159,30 @@ def _classes(both: pd.DataFrame, names: list[str], run: Run) -> None:
     if changed.empty:
         return
     right = {(True, False): names[0], (False, True): names[1], (False, False): "neither"}
-    who = [right[pair] for pair in zip(changed["first_right"].astype(bool), changed["second_right"].astype(bool), strict=True)]
+    who = [
+        right[pair]
+        for pair in zip(changed["first_right"].astype(bool), changed["second_right"].astype(bool), strict=True)
+    ]
     rows = changed[["row", "label"]].assign(right=who)
     for prefix, name in zip(("first", "second"), names, strict=True):
-        rows[f"{name}: predicted"], rows[f"{name}: probability"] = changed[f"{prefix}_predicted"], changed[f"{prefix}_confidence"]
+        rows[f"{name}: predicted"], rows[f"{name}: probability"] = (
+            changed[f"{prefix}_predicted"],
+            changed[f"{prefix}_confidence"],
+        )
     _table(rows.rename(columns={**NAMES, "right": "Right"}), run, percent=[f"{name}: probability" for name in names])
 
 
 def in_words(both: pd.DataFrame, changed: pd.DataFrame, names: list[str]) -> str:
     """Says how many predicted classes change, and whether they become right or wrong."""
     if changed.empty:
-        return f"No prediction changes: **{plain(names[0])}** and **{plain(names[1])}** predict the same class for all {len(both):,} rows."
+        return (
+            f"No prediction changes: **{plain(names[0])}** and **{plain(names[1])}** predict the same class for "
+            f"all {len(both):,} rows."
+        )
     counts = flip_counts(changed)
     return (
-        f"From **{plain(names[0])}** to **{plain(names[1])}**, the class of {len(changed):,} of {len(both):,} rows changes:"
+        f"From **{plain(names[0])}** to **{plain(names[1])}**, the class of {len(changed):,} of {len(both):,} rows "
+        "changes:"
         f" {counts['right']:,} become right, {counts['wrong']:,} become wrong, {counts['still']:,} stay wrong."
     )
 
@@ -154,7 +191,8 @@ def _numbers(both: pd.DataFrame, names: list[str], run: Run) -> None:
     moved = movers(both)
     closer = int((both["second_error"].abs() < both["first_error"].abs()).sum())
     st.markdown(
-        f"From **{plain(names[0])}** to **{plain(names[1])}**, {closer:,} of {len(both):,} rows get closer to the true value."
+        f"From **{plain(names[0])}** to **{plain(names[1])}**, {closer:,} of {len(both):,} rows get closer to the "
+        "true value."
         f" The {len(moved)} rows with the largest change:"
     )
     rows = moved[["row", "label", "move"]].copy()

@@ -1,4 +1,6 @@
-"""The second tab of Compare: two scores against the rank of the trained runs, and one run's update: its rank curve and size per layer."""
+"""The second tab of Compare: two scores against the rank of the trained runs, and one run's update: its rank curve and
+size per layer.
+"""
 
 from typing import Any
 
@@ -14,7 +16,14 @@ from dashboard.formatting import duration, plain
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.recommendation import Recommendation, smallest_tied, with_noise
-from tabtune_core.analysis.singular_values import MOST_OF_IT, curve_frame, effective_rank, layer_frame, rank_for, spectrum_frame
+from tabtune_core.analysis.singular_values import (
+    MOST_OF_IT,
+    curve_frame,
+    effective_rank,
+    layer_frame,
+    rank_for,
+    spectrum_frame,
+)
 from tabtune_core.charts import CHARTS
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.settings import REFERENCES
@@ -46,15 +55,24 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
     meaning = METRICS[metric]
     recommendation = queries.recommended(compared.sweep, metric)
     drawn_runs = _compared_runs(compared.board, recommendation)
-    board = with_noise(drawn_runs.assign(run=drawn_runs["id"]), recommendation.configurations).assign(run=drawn_runs["run"])
+    board = with_noise(drawn_runs.assign(run=drawn_runs["id"]), recommendation.configurations).assign(
+        run=drawn_runs["run"]
+    )
     smallest = smallest_tied(recommendation.configurations)
-    star = None if smallest is None or recommendation.claim is None or not recommendation.claim.chooses_a_rank else int(smallest["rank"])
+    star = (
+        None
+        if smallest is None or recommendation.claim is None or not recommendation.claim.chooses_a_rank
+        else int(smallest["rank"])
+    )
     st.header(f"{meaning.label} against rank", help=f"{meaning.help} {CHARTS['rank_curve'].help}")
     used = ["run", "strategy", "rank", "seed", f"validation_{metric}", f"test_{metric}", half_width("lora_gap")]
     label = f"{meaning.label} against rank"
     show("rank_curve", board, key=f"rank_{metric}", label=label, numbers=board[used], metric=metric, smallest=star)
     better = "Higher" if meaning.higher_is_better else "Lower"
-    st.caption(f"{better} is better." + ("" if star is None else f" r* = {star}, the smallest rank within one standard error of the best."))
+    st.caption(
+        f"{better} is better."
+        + ("" if star is None else f" r* = {star}, the smallest rank within one standard error of the best.")
+    )
     left_out = compared.board[~compared.board["id"].isin(board["id"]) & compared.board[f"validation_{metric}"].notna()]
     if len(left_out):
         named = plain(few([str(name) for name in left_out["run"]], MOST_NAMED))
@@ -79,11 +97,13 @@ def _what_bars_are(compared: Compared, recommendation: Recommendation) -> None:
         st.caption("The noise of a difference is not known here; run several seeds.")
     else:
         st.caption(
-            "Differences below about one over the square root of the number of validation rows are noise; repeat with several seeds."
+            "Differences below about one over the square root of the number of validation rows are noise; repeat "
+            "with several seeds."
         )
     if recommendation.configurations[half_width("lora_gap")].notna().any():
         st.caption(
-            f"Bars at a rank: the ± of its difference from the best rank on the validation rows. {PLUS_MINUS}. If a bar reaches the level"
+            f"Bars at a rank: the ± of its difference from the best rank on the validation rows. {PLUS_MINUS}. If a "
+            "bar reaches the level"
             " of the best, the difference may be noise."
         )
 
@@ -98,13 +118,19 @@ def one_run_rank(compared: Compared) -> None:
     """Draws which rank one run really used."""
     st.header("Truncate the rank of one run", help=CHARTS["truncation"].help)
     st.caption(
-        "A trained update can be truncated to any lower rank without retraining. If the score stays the same, the full rank was not needed;"
+        "A trained update can be truncated to any lower rank without retraining. If the score stays the same, the "
+        "full rank was not needed;"
         " if it gets worse, it was. Compute it for the largest rank to see how good smaller ranks would be."
     )
-    lora = sorted((run for run in compared.done if run.settings.strategy == "peft"), key=lambda run: -run.settings.lora.rank)
+    lora = sorted(
+        (run for run in compared.done if run.settings.strategy == "peft"), key=lambda run: -run.settings.lora.rank
+    )
     which, how = st.columns([1, 2], vertical_alignment="bottom")
     chosen = which.selectbox(
-        "Run to truncate", [run.id for run in lora], format_func=compared.legend.labels.__getitem__, key=f"cut_{compared.sweep}"
+        "Run to truncate",
+        [run.id for run in lora],
+        format_func=compared.legend.labels.__getitem__,
+        key=f"cut_{compared.sweep}",
     )
     run = next(run for run in lora if run.id == chosen)
     [job] = queries.newest_jobs(KIND, {"run": run.id})
@@ -124,7 +150,8 @@ def button(run_ids: list[str], label: str, *, key: str) -> None:
         on_click=_ask,
         args=(run_ids,),
         icon=":material/content_cut:",
-        help="Scores the adapter at each lower rank, also while other runs train. Each rank takes as long as one prediction.",
+        help="Scores the adapter at each lower rank, also while other runs train. Each rank takes as long as one "
+        "prediction.",
     )
 
 
@@ -140,14 +167,22 @@ def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None
     left, right = st.columns(2)
     with left:
         board = compared.board
-        same = board[(board["strategy"] == "peft") & (board["seed"] == run.settings.seed) & (board["model"] == run.settings.model)]
+        same = board[
+            (board["strategy"] == "peft")
+            & (board["seed"] == run.settings.seed)
+            & (board["model"] == run.settings.model)
+        ]
         show("truncation", curve, metric=compared.metric, trained=same.dropna(subset=[f"validation_{compared.metric}"]))
     with right:
         show("spectrum", directions, y=y)
     beside = result["beside"]
     st.caption(
         f"Computed in {duration(result['seconds'])}. The full rank reproduces the scores of the run."
-        + (f" {beside} other trained tensors (biases, or DoRA's row lengths) are kept unchanged at every rank but 0." if beside else "")
+        + (
+            f" {beside} other trained tensors (biases, or DoRA's row lengths) are kept unchanged at every rank but 0."
+            if beside
+            else ""
+        )
     )
     behind = st.expander("Layer by layer", key="cut_layers", on_change="rerun")
     if behind.open:
@@ -159,7 +194,9 @@ def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None
                 "relative_update": st.column_config.NumberColumn(
                     "Update / weight", format="percent", help="Frobenius norm of the update over that of the weight."
                 ),
-                "rank_90": st.column_config.NumberColumn("90 % in rank", help="Number of directions with 90 % of the squared update."),
+                "rank_90": st.column_config.NumberColumn(
+                    "90 % in rank", help="Number of directions with 90 % of the squared update."
+                ),
                 "effective_rank": st.column_config.NumberColumn(
                     "Effective rank", format="%.1f", help="exp(entropy of the singular values): Roy and Vetterli 2007."
                 ),
@@ -192,7 +229,8 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, Any]], metric: str) -> 
     kept = next((rank for rank in lower if gains[rank] >= MOST_OF_IT * gains[full]), lower[-1])
     at_kept, at_full, without = (METRICS[metric].text(scores[rank], *(gains[full] - gains)) for rank in (kept, full, 0))
     return (
-        f"{first} Truncated to rank {kept}, its validation {written} is {at_kept}; at its full rank {full} it is {at_full}, and without the"
+        f"{first} Truncated to rank {kept}, its validation {written} is {at_kept}; at its full rank {full} it is "
+        f"{at_full}, and without the"
         f" update {without}. These scores do not include the rows' noise."
     )
 
@@ -218,5 +256,7 @@ def update_sizes(compared: Compared, runs: list[Run]) -> None:
         st.markdown(f"Not computed yet for {plain(', '.join(compared.legend.labels[run_id] for run_id in missing))}.")
         button(missing, f"Compute it for {counted(len(missing), 'run')}", key="work_out_sizes")
     if known:
-        sizes = pd.concat([layer_frame(result["layers"]).assign(run=run_id) for run_id, result in known.items()], ignore_index=True)
+        sizes = pd.concat(
+            [layer_frame(result["layers"]).assign(run=run_id) for run_id, result in known.items()], ignore_index=True
+        )
         show("layer_updates", compared.legend.name(sizes))

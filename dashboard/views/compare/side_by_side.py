@@ -25,7 +25,9 @@ View = Callable[[Compared, list[Run]], None]
 
 
 def flat(run: Run) -> dict[str, str]:
-    """Returns dotted name -> value in use of the settings that apply to a run, without those that another setting replaces."""
+    """Returns dotted name -> value in use of the settings that apply to a run, without those that another setting
+    replaces.
+    """
     own, settings = run.settings, dict[str, str]()
     for row in SETTINGS.values():
         if own.strategy in row.strategies and not own.is_replaced(row.name):
@@ -80,7 +82,13 @@ def side_by_side(compared: Compared) -> None:
     of_task: dict[str, View] = {"Confusion": confusions, "Calibration": calibration}
     if compared.task == "regression":
         of_task = {"Errors": number_errors}
-    views = {"Settings": _settings, "Curves": _curves, **of_task, "Changed rows": changed_rows, "Update size": update_sizes}
+    views = {
+        "Settings": _settings,
+        "Curves": _curves,
+        **of_task,
+        "Changed rows": changed_rows,
+        "Update size": update_sizes,
+    }
     for tab, draw in zip(st.tabs(list(views), key="side_by_side", on_change="rerun"), views.values(), strict=True):
         if tab.open:
             with tab:
@@ -88,10 +96,16 @@ def side_by_side(compared: Compared) -> None:
 
 
 def usual(compared: Compared) -> list[str]:
-    """Returns the default: baselines, the better reference and the two best LoRA runs of the first seed, in queue order."""
+    """Returns the default: baselines, the better reference and the two best LoRA runs of the first seed, in queue
+    order.
+    """
     board = compared.board[compared.board["place"].notna() & (compared.board["seed"] == compared.done[0].settings.seed)]
     lora, reference = board["strategy"] == "peft", board["strategy"].isin(REFERENCES)
-    chosen = {*board.loc[~lora & ~reference, "id"].head(2), *board.loc[lora, "id"].head(2), *board.loc[reference, "id"].head(1)}
+    chosen = {
+        *board.loc[~lora & ~reference, "id"].head(2),
+        *board.loc[lora, "id"].head(2),
+        *board.loc[reference, "id"].head(1),
+    }
     return [run.id for run in compared.done if run.id in chosen]
 
 
@@ -109,8 +123,24 @@ def _curves(compared: Compared, runs: list[Run]) -> None:
     with left:
         st.markdown(f"**{meaning.label}**", help=f"{meaning.help} {CHARTS['score'].help}")
         label = f"Validation {meaning.written} of the chosen runs"
-        show("score", frames["scores"], key="compare_score", label=label, metric=compared.metric, x=x, together=compared.sweep)
+        show(
+            "score",
+            frames["scores"],
+            key="compare_score",
+            label=label,
+            metric=compared.metric,
+            x=x,
+            together=compared.sweep,
+        )
     with right:
         st.markdown("**Training loss**", help=CHARTS["loss"].help)
         label = "Training loss of the chosen runs"
-        show("loss", frames["steps"], key="compare_loss", label=label, unit=LOSS_UNITS[compared.task], x=x, together=compared.sweep)
+        show(
+            "loss",
+            frames["steps"],
+            key="compare_loss",
+            label=label,
+            unit=LOSS_UNITS[compared.task],
+            x=x,
+            together=compared.sweep,
+        )

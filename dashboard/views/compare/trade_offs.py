@@ -42,25 +42,45 @@ def trade_offs(compared: Compared) -> None:
     board = one_meter(board)
     chosen = [name for name in (x, y, third) if name is not None]
     complete = board[board["apart"] == ""]
-    st.markdown(what_fits(complete, compared.metric, limits, noun) if limits else what_leads(complete, compared.metric, chosen, noun))
+    st.markdown(
+        what_fits(complete, compared.metric, limits, noun)
+        if limits
+        else what_leads(complete, compared.metric, chosen, noun)
+    )
     columns = [axis_of(name, compared.metric).column for name in chosen]
     label, numbers = "Trade-offs of all runs", board[["run", *columns]]
     show("pareto", board, label=label, numbers=numbers, metric=compared.metric, x=x, y=y, third=third, limits=limits)
     absent = [str(name) for name in board.loc[board[columns].isna().any(axis=1) & board["place"].notna(), "run"]]
     if absent:
-        why = "one of these numbers is missing, or its memory is of another kind (GPU or process) than that of most trained runs"
+        why = (
+            "one of these numbers is missing, or its memory is of another kind (GPU or process) than that of most "
+            "trained runs"
+        )
         st.caption(f"Not shown, because {why}: {plain(few(absent, MOST_NAMED))}.")
 
     st.header("All settings at once", help=CHARTS["parallel"].help)
     st.caption("One line per LoRA run; blue is better. Drag along an axis to select lines.")
-    used = ["run", "rank", "alpha", "dropout", "learning_rate", "growth_memory_bytes", "train_seconds", f"validation_{compared.metric}"]
+    used = [
+        "run",
+        "rank",
+        "alpha",
+        "dropout",
+        "learning_rate",
+        "growth_memory_bytes",
+        "train_seconds",
+        f"validation_{compared.metric}",
+    ]
     lora = board.loc[board["strategy"] == "peft", used]
     show("parallel", board, label="Settings and numbers of LoRA runs", numbers=lora, metric=compared.metric)
 
 
 def _axes(metric: str) -> tuple[str, str, str | None]:
     """Asks for the x axis, the y axis and the colour, which may be None."""
-    titles = {SCORE: f"Score ({METRICS[metric].label})", **{name: title for name, (title, _) in COSTS.items()}, NONE: "None"}
+    titles = {
+        SCORE: f"Score ({METRICS[metric].label})",
+        **{name: title for name, (title, _) in COSTS.items()},
+        NONE: "None",
+    }
     everything = [name for name in titles if name != NONE]
     across, up, colour = st.columns(3)
     with across:
@@ -82,14 +102,21 @@ def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
         True,
         key="over_seeds",
         persist_state="session",
-        help="Training and validation rows differ between seeds, and the rows of one seed may be easier than those of another.",
+        help="Training and validation rows differ between seeds, and the rows of one seed may be easier than those "
+        "of another.",
     ):
         return board, "runs"
-    means = by_configuration(board.assign(run=board["id"]), compared.metric).dropna(subset=["place"]).rename(columns={"name": "run"})
+    means = (
+        by_configuration(board.assign(run=board["id"]), compared.metric)
+        .dropna(subset=["place"])
+        .rename(columns={"name": "run"})
+    )
     if means.empty:
         st.caption("There are no means yet, because no seed has a result for every configuration.")
         return board, "runs"
-    st.caption(f"Means over the seeds {means['seeds'].iloc[0].replace(' ', ', ')}, for which every configuration has a result.")
+    st.caption(
+        f"Means over the seeds {means['seeds'].iloc[0].replace(' ', ', ')}, for which every configuration has a result."
+    )
     in_order = means.sort_values("rank", na_position="first", kind="stable")["run"].unique()
     run = pd.Categorical(means["run"], categories=list(in_order))
     return means.assign(run=run, apart=""), "configurations"  # a configuration with a place is compared
@@ -101,7 +128,9 @@ def _limits() -> dict[str, float]:
     with st.expander("Limits on memory, time and size", icon=":material/straighten:"):
         places = st.columns(len(LIMITS))
     for place, (name, label) in zip(places, LIMITS.items(), strict=True):
-        most = place.number_input(label, value=None, key=f"limit_{name}", placeholder="no limit", persist_state="session")
+        most = place.number_input(
+            label, value=None, key=f"limit_{name}", placeholder="no limit", persist_state="session"
+        )
         if most is not None:
             limits[name] = most * COSTS[name][1]
     return limits
@@ -134,12 +163,15 @@ def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], nou
         return f"**No run is within these limits.** The lowest measured values: {least or 'nothing'}."
     costs = [
         f"{megabytes(None if pd.isna(memory := best['run_growth_memory_bytes']) else memory)} over the loaded model",
-        f"{best['train_seconds']:,.1f} s of training" if pd.notna(best["train_seconds"]) else "an unknown training time",
+        f"{best['train_seconds']:,.1f} s of training"
+        if pd.notna(best["train_seconds"])
+        else "an unknown training time",
         f"an adapter of {megabytes(best['adapter_bytes'])}" if pd.notna(best["adapter_bytes"]) else "no adapter",
     ]
     return (
         f"Within these limits **{plain(str(best['run']))}** has the best validation {METRICS[metric].written},"
-        f" **{METRICS[metric].text(best[f'validation_{metric}'])}**, with {', '.join(costs)}. {len(inside)} of {len(scored)} {noun} fit."
+        f" **{METRICS[metric].text(best[f'validation_{metric}'])}**, with {', '.join(costs)}. {len(inside)} of "
+        f"{len(scored)} {noun} fit."
     )
 
 
@@ -151,7 +183,8 @@ def rows_shown(compared: Compared) -> None:
     """Draws the tab Context rows."""
     st.header("Context rows and training", help=CHARTS["rows_shown"].help)
     st.caption(
-        "More context rows at prediction need no training. The curve scores zero-shot, full fine-tuning and the best LoRA run"
+        "More context rows at prediction need no training. The curve scores zero-shot, full fine-tuning and the best "
+        "LoRA run"
         " of this sweep (by validation) at 64, 128, … and all context rows."
     )
     seeds = sorted({run.settings.seed for run in compared.done})
@@ -162,7 +195,10 @@ def rows_shown(compared: Compared) -> None:
         return
     strategies = {run.settings.strategy for run in compared.done if run.settings.seed == seed}
     if "base-ft" in strategies and not any(run.settings.strategy == "base-ft" for run in runs):
-        st.caption("Full fine-tuning is missing: its weights were not kept, or its model or split differs. Run it again to add it.")
+        st.caption(
+            "Full fine-tuning is missing: its weights were not kept, or its model or split differs. Run it again to "
+            "add it."
+        )
     asked = {"runs": [run.id for run in runs]}
     [job] = queries.newest_jobs(KIND, asked)
     if job is not None and not with_intervals(job.result):  # of an earlier version
@@ -177,7 +213,8 @@ def rows_shown(compared: Compared) -> None:
             on_click=ask_for,
             args=(KIND, asked),
             icon=":material/table_rows:",
-            help=f"Predicts the held-out rows of {plain(named)} and of zero-shot at each number of context rows. Takes seconds to minutes.",
+            help=f"Predicts the held-out rows of {plain(named)} and of zero-shot at each number of context rows. "
+            "Takes seconds to minutes.",
         )
 
 
@@ -187,7 +224,8 @@ def _found(compared: Compared, result: dict[str, Any]) -> None:
         st.markdown(plain(in_words(curve, compared.metric)))
         st.caption(
             f"{PLUS_MINUS}: the noise of the scored rows and of the choice of context rows, of which several sets"
-            " were drawn. Other seeds may differ more. A trained state counts only if it beats zero-shot on the validation rows."
+            " were drawn. Other seeds may differ more. A trained state counts only if it beats zero-shot on the "
+            "validation rows."
         )
     left, right = st.columns(2)
     with left:
@@ -196,10 +234,17 @@ def _found(compared: Compared, result: dict[str, Any]) -> None:
     with right:
         words = {part: part.capitalize() for part in parts}
         split = segments("Rows", words, key="rows_split", default=part_of(curve, compared.metric))
-    used = ["name", "context_rows", *(f"{part}_{compared.metric}" for part in parts), "predict_seconds", "growth_memory_bytes"]
+    used = [
+        "name",
+        "context_rows",
+        *(f"{part}_{compared.metric}" for part in parts),
+        "predict_seconds",
+        "growth_memory_bytes",
+    ]
     label = f"{meaning.label} against context rows"
     show("rows_shown", curve, label=label, numbers=curve[used], metric=compared.metric, split=split, axis=axis)
     st.caption(
-        f"Computed on {plain(result['device'])} in {duration(result['seconds'])}, with {result['train_rows']:,} training rows. Seconds are"
+        f"Computed on {plain(result['device'])} in {duration(result['seconds'])}, with {result['train_rows']:,} "
+        "training rows. Seconds are"
         f" for predicting the {part_of(curve, compared.metric)} rows; memory is the peak of that over the loaded model."
     )

@@ -24,11 +24,23 @@ FOUND_OUT = ""
 
 
 def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoices | None:
-    """Draws the form and returns its choices once the button is pressed. ``key`` distinguishes it from other forms on the page."""
+    """Draws the form and returns its choices once the button is pressed.
+
+    ``key`` distinguishes it from other forms on the page.
+    """
     with st.form(f"reading_{key}", enter_to_submit=False):
         with st.grid(4, min_column_width=220):
-            delimiter = _one("Separator", "delimiter", held.delimiter, SEPARATORS, key, new="Choose, or type one character")
-            encoding = _one("Encoding", "encoding", held.encoding, {name: name for name in ENCODINGS}, key, new="Choose, or type a name")
+            delimiter = _one(
+                "Separator", "delimiter", held.delimiter, SEPARATORS, key, new="Choose, or type one character"
+            )
+            encoding = _one(
+                "Encoding",
+                "encoding",
+                held.encoding,
+                {name: name for name in ENCODINGS},
+                key,
+                new="Choose, or type a name",
+            )
             header = _one("First line", "header", _word(held.header), WORDS["header"], key)
             day_first = _one("Dates such as 03/04/2025", "day_first", _word(held.day_first), WORDS["day_first"], key)
         marks = st.multiselect(
@@ -48,7 +60,12 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
             key=f"reading_commas_{key}",
             help="In these columns 1.234 is 1234. If you remove one, 1,234 is 1234.",
         )
-        sheet = st.text_input("Sheet of a workbook", held.sheet or "", key=f"reading_sheet_{key}", placeholder="The first sheet with cells")
+        sheet = st.text_input(
+            "Sheet of a workbook",
+            held.sheet or "",
+            key=f"reading_sheet_{key}",
+            placeholder="The first sheet with cells",
+        )
         rows = st.number_input(
             "Rows to read",
             value=held.rows,
@@ -63,7 +80,9 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
             key=f"reading_skip_last_{key}",
             help="For example a total or notes below the table.",
         )
-        drop_copies = st.checkbox("Leave out rows that repeat an earlier one", held.drop_copies, key=f"reading_drop_copies_{key}")
+        drop_copies = st.checkbox(
+            "Leave out rows that repeat an earlier one", held.drop_copies, key=f"reading_drop_copies_{key}"
+        )
         drop_totals = st.checkbox("Leave out totals of other rows", held.drop_totals, key=f"reading_drop_totals_{key}")
         if not st.form_submit_button(button, icon=":material/refresh:", key=f"reading_submit_{key}"):
             return None
@@ -84,12 +103,16 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         drop_totals=drop_totals,
         skip_last=int(skip_last),
     )
-    other_columns = any(getattr(asked, name) != getattr(held, name) for name in ("encoding", "delimiter", "header", "sheet"))
+    other_columns = any(
+        getattr(asked, name) != getattr(held, name) for name in ("encoding", "delimiter", "header", "sheet")
+    )
     none: dict[str, Any] = dict.fromkeys(("kinds", "units", "date_orders", "decimal_commas", "dashes"), ())
     return replace(asked, **none) if other_columns else asked  # those columns may no longer exist
 
 
-def _one(label: str, field: str, held: str | None, known: dict[str, str], key: str, *, new: str | None = None) -> str | None:
+def _one(
+    label: str, field: str, held: str | None, known: dict[str, str], key: str, *, new: str | None = None
+) -> str | None:
     """Draws one field and returns its choice or None; with ``new``, other values than those listed can be typed."""
     options = list(dict.fromkeys((FOUND_OUT, *known, held or FOUND_OUT)))
     chosen = st.selectbox(

@@ -50,13 +50,17 @@ def rows(dataset: Dataset) -> pd.DataFrame:
 
 
 def still_open(dataset: Dataset) -> ReadingChoices:
-    """Returns the reading choices that a person made; the other choices stay open, so that open questions are asked again."""
+    """Returns the reading choices that a person made; the other choices stay open, so that open questions are asked
+    again.
+    """
     asked: dict[str, Any] = {question.field: None for question in dataset.questions if question.field not in SEVERAL}
     return dataclasses.replace(dataset.reading, **asked)
 
 
 def asked_for(dataset: Dataset, edited: Mapping[str, str]) -> ReadingChoices:
-    """Returns the choices that give the columns the kinds of an edited table; ``edited`` is column name -> word for a kind."""
+    """Returns the choices that give the columns the kinds of an edited table; ``edited`` is column name -> word for a
+    kind.
+    """
     held = still_open(dataset)
     kinds = dict(held.kinds)
     by_word = {word: kind for kind, word in KINDS.items()}
@@ -67,7 +71,9 @@ def asked_for(dataset: Dataset, edited: Mapping[str, str]) -> ReadingChoices:
         elif by_word[word] != column.kind:
             # two words that mean yes and no are detected from the file; any others are categories
             kinds[column.name] = "category" if by_word[word] == "boolean" else by_word[word]
-    return dataclasses.replace(held, kinds=tuple((one.name, kinds[one.name]) for one in dataset.columns if one.name in kinds))
+    return dataclasses.replace(
+        held, kinds=tuple((one.name, kinds[one.name]) for one in dataset.columns if one.name in kinds)
+    )
 
 
 def _key(dataset: Dataset) -> str:
@@ -75,8 +81,13 @@ def _key(dataset: Dataset) -> str:
 
 
 def has_unread_kinds(dataset: Dataset) -> bool:
-    """Returns True if a person has changed kinds but not read the file again: the changes would be lost on another page."""
-    edits, kinds = st.session_state.get(_key(dataset), {}).get("edited_rows", {}), [KINDS[column.kind] for column in dataset.columns]
+    """Returns True if a person has changed kinds but not read the file again: the changes would be lost on another
+    page.
+    """
+    edits, kinds = (
+        st.session_state.get(_key(dataset), {}).get("edited_rows", {}),
+        [KINDS[column.kind] for column in dataset.columns],
+    )
     return any(edit.get("Kind", kinds[row]) != kinds[row] for row, edit in edits.items())
 
 
@@ -84,7 +95,8 @@ def columns_table(dataset: Dataset) -> ReadingChoices | None:
     """Draws the table and returns the choices once the button is pressed."""
     st.caption(
         "To correct a kind or leave out a column, choose under **Kind**: double-click the cell, or move there and press"
-        " Enter. Models never see free text or columns that are left out. **Encoded text** gives them a text as numbers."
+        " Enter. Models never see free text or columns that are left out. **Encoded text** gives them a text as "
+        "numbers."
     )
     shown = rows(dataset)
     edited = st.data_editor(
@@ -99,19 +111,28 @@ def columns_table(dataset: Dataset) -> ReadingChoices | None:
                 options=[*KINDS.values(), FOUND_OUT],
                 required=True,
                 width="small",
-                help="number: used unchanged. category: words or codes without an order. date: becomes day number, month and"
+                help="number: used unchanged. category: words or codes without an order. date: becomes day number, "
+                "month and"
                 " weekday; date and time and time of day: also the hour and its position on the circle of a day."
                 " yes / no: treated as a category. free text and left out: not used by the model. encoded text:"
                 f" {DIRECTIONS} numbers for the groups of letters in it, for texts whose words carry information.",
             ),
-            "Missing": st.column_config.ProgressColumn("Missing (share)", format="percent", min_value=0, max_value=1, width="small"),
+            "Missing": st.column_config.ProgressColumn(
+                "Missing (share)", format="percent", min_value=0, max_value=1, width="small"
+            ),
             **dict.fromkeys(("Missing (rows)", "Different values"), st.column_config.NumberColumn(format="localized")),
         },
     )
-    changed = [name for name, before, after in zip(shown["Column"], shown["Kind"], edited["Kind"], strict=True) if before != after]
+    changed = [
+        name
+        for name, before, after in zip(shown["Column"], shown["Kind"], edited["Kind"], strict=True)
+        if before != after
+    ]
     if not changed:
         return None
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button("Read the file again with these kinds", type="primary", icon=":material/refresh:")
-        st.caption(f"Changed: {plain(', '.join(changed[:5]))}{' and more' if len(changed) > 5 else ''}.", width="content")
+        st.caption(
+            f"Changed: {plain(', '.join(changed[:5]))}{' and more' if len(changed) > 5 else ''}.", width="content"
+        )
     return asked_for(dataset, dict(zip(edited["Column"], edited["Kind"], strict=True))) if pressed else None

@@ -21,7 +21,10 @@ from tabtune_core.settings import RunSettings, describe
 
 STEPS = (
     ("1 · Add a table", "A CSV with a column to predict. It stays on this machine."),
-    ("2 · Choose ranks", "A pretrained model learns your table through small adapters. Compare several sizes (ranks) in one go."),
+    (
+        "2 · Choose ranks",
+        "A pretrained model learns your table through small adapters. Compare several sizes (ranks) in one go.",
+    ),
     ("3 · Watch and keep", "Memory, time and accuracy live, a leaderboard, and the adapter to download."),
 )
 
@@ -29,7 +32,9 @@ STEPS = (
 def first_visit() -> None:
     """Shows the product in three steps, and a button for the sample table."""
     st.title("LoRA Lab", help=define("Tabular foundation model", "LoRA"))
-    st.markdown("Fine-tune a tabular foundation model on your own table with LoRA, and see what each rank costs and gains.")
+    st.markdown(
+        "Fine-tune a tabular foundation model on your own table with LoRA, and see what each rank costs and gains."
+    )
     with st.grid(3, min_column_width=240):
         for title, text in STEPS:
             with st.container(border=True, height="stretch"):
@@ -37,7 +42,10 @@ def first_visit() -> None:
                 st.caption(text)
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button(
-            "Use the sample table", type="primary", icon=":material/science:", help="Breast cancer: 569 rows, 30 numbers, 2 classes."
+            "Use the sample table",
+            type="primary",
+            icon=":material/science:",
+            help="Breast cancer: 569 rows, 30 numbers, 2 classes.",
         ):
             uploads.use_sample("breast_cancer")
         st.page_link("views/guide/page.py", label="What is LoRA?", icon=":material/menu_book:")
@@ -98,7 +106,12 @@ def show(dataset: Dataset) -> None:
 def as_chosen(dataset: Dataset, target: str, way: Way, split: str) -> RunSettings:
     """Returns settings with the target and the split that a person chose; a model is not chosen yet."""
     by, column = read_answer(split)
-    how: dict[str, Any] = {"task": queries.TASKS[way], "split_at_median": way == "halves", "split_by": by, "split_column": column}
+    how: dict[str, Any] = {
+        "task": queries.TASKS[way],
+        "split_at_median": way == "halves",
+        "split_by": by,
+        "split_column": column,
+    }
     how |= {RARE: rare_grouped()} if way == "classes" else {}
     return RunSettings(dataset=dataset.id, target=target, strategy="linear", **how)
 
@@ -121,7 +134,9 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     table_views.delete(tables[table])
 uploads.notes()
 unreadable.damaged(damaged_datasets(queries.home()), "table", queries.delete_table)
-with st.expander("Add other tables", icon=":material/upload_file:", key=f"add_{st.session_state.get('uploads', 0)}"):  # closes after each
+with st.expander(
+    "Add other tables", icon=":material/upload_file:", key=f"add_{st.session_state.get('uploads', 0)}"
+):  # closes after each
     uploads.add()
 
 with unreadable.errors_shown(TableError):

@@ -1,6 +1,8 @@
-"""Reading files into the workspace one after the other, each in a process of its own, with progress and a way to cancel.
+"""Reading files into the workspace one after the other, each in a process of its own, with progress and a way to
+cancel.
 
-The waiting files are kept in the tab's session, so that a click elsewhere or a visit to another page does not end the reading.
+The waiting files are kept in the tab's session, so that a click elsewhere or a visit to another page does not end the
+reading.
 """
 
 import threading
@@ -25,12 +27,15 @@ from tabtune_core.data.reading_process import ReadingProcess
 from tabtune_core.errors import LayoutError, ShortageError, TableError, TabTuneError
 
 NOTES, FAILED, WAITING = "upload_notes", "failed_uploads", "waiting_files"
-"""Session keys for the next run of the page: messages with their severity; name, bytes and reason of files that other choices may make
-readable; and the files that are being read."""
+"""Session keys for the next run of the page: messages with their severity; name, bytes and reason of files that other
+choices may make readable; and the files that are being read.
+"""
 LOOK_SECONDS = 0.1
 AWAY_LOOK_SECONDS = 1.0
 MOST_AWAY_SECONDS = 10.0
-"""Seconds without the tab after which it counts as closed; a lost connection usually returns sooner, else the file must be read again."""
+"""Seconds without the tab after which it counts as closed; a lost connection usually returns sooner, else the file must
+be read again.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +91,17 @@ def cancel() -> None:
     if waiting.process is not None:
         waiting.process.cancel()
     names = ", ".join(shown_name(item.name) for item in waiting.items)
-    tell("info", f"Reading was cancelled. Not added: {names}." if not waiting.items[0].replaces else "Reading was cancelled.")
+    tell(
+        "info",
+        f"Reading was cancelled. Not added: {names}." if not waiting.items[0].replaces else "Reading was cancelled.",
+    )
     show_added(waiting)
 
 
 def end_with_tab(waiting: Waiting, process: ReadingProcess, is_open: Callable[[], bool]) -> None:
-    """Ends a reading whose tab was closed: Streamlit keeps the session of a closed tab for minutes, or until the next one opens."""
+    """Ends a reading whose tab was closed: Streamlit keeps the session of a closed tab for minutes, or until the next
+    one opens.
+    """
     away = 0.0
     while not process.ended():
         time.sleep(AWAY_LOOK_SECONDS)
@@ -119,12 +129,16 @@ def follow() -> None:
                 not_added(waiting.items.pop(0), error)
                 continue
             if runtime.exists() and (context := get_script_run_ctx()):
-                is_open = partial(runtime.get_instance().is_active_session, context.session_id)  # the thread may outlive the server
+                is_open = partial(
+                    runtime.get_instance().is_active_session, context.session_id
+                )  # the thread may outlive the server
                 threading.Thread(target=end_with_tab, args=(waiting, waiting.process, is_open), daemon=True).start()
         process = waiting.process
         place = f" ({waiting.whole - len(waiting.items) + 1} of {waiting.whole})" if waiting.whole > 1 else ""
         while not process.ended():
-            line.markdown(f":material/hourglass_top: **Reading {plain(shown_name(item.name))}**{place}  \n{process.progress()}")
+            line.markdown(
+                f":material/hourglass_top: **Reading {plain(shown_name(item.name))}**{place}  \n{process.progress()}"
+            )
             time.sleep(LOOK_SECONDS)
         del waiting.items[0]
         waiting.process = None

@@ -1,4 +1,5 @@
-"""Findings that depend on the columns, the target and the limits of the models, in addition to those of reading the file.
+"""Findings that depend on the columns, the target and the limits of the models, in addition to those of reading the
+file.
 
 In: a dataset, and the target. Out: findings, each with what to do.
 """
@@ -22,13 +23,23 @@ SHARE = 0.2
 def useless(dataset: Dataset, target: str) -> list[str]:
     """Returns the columns that cannot help a model: ids, copies, and columns with the same value in every row."""
     kinds = {column.name: column.kind for column in dataset.columns}
-    named = [finding.column for finding in dataset.findings if finding.code in USELESS and finding.column not in (None, target)]
+    named = [
+        finding.column
+        for finding in dataset.findings
+        if finding.code in USELESS and finding.column not in (None, target)
+    ]
     return [name for name in dict.fromkeys(named) if name is not None and kinds[name] not in LEFT_OUT]
 
 
 def missing_note(columns: Sequence[Column], target: str | None = None) -> list[Finding]:
-    """Says which columns have missing values; other findings are about those of the target and about a column without a value."""
-    used = (column for column in columns if column.missing and column.unique and column.kind != "ignored" and column.name != target)
+    """Says which columns have missing values; other findings are about those of the target and about a column without a
+    value.
+    """
+    used = (
+        column
+        for column in columns
+        if column.missing and column.unique and column.kind != "ignored" and column.name != target
+    )
     gaps = sorted(used, key=lambda column: -column.missing)
     if not gaps:
         return []
@@ -45,7 +56,8 @@ def size_note(rows: int, task: Task) -> list[Finding]:
     validation = max(1, round(SHARE * rows))
     noise = f" (of accuracy: below about {validation**-0.5:.0%})" if task == "classification" else ""
     message = (
-        f"{rows:,} rows leave about {validation:,} validation rows, so small differences between runs are noise{noise}. "
+        f"{rows:,} rows leave about {validation:,} validation rows, so small differences between runs are "
+        f"noise{noise}. "
         "Use several seeds on New run, and a dropout of 0.1 or more."
     )
     return [Finding("info", "few-rows", message)]

@@ -10,7 +10,15 @@ from dashboard import queries
 from dashboard.components import figure
 from dashboard.components.ownership import belongs
 from dashboard.components.plotly_chart import show
-from dashboard.components.target_picker import NOT_CHOSEN, balance, group_rare, pick_target, pick_way, rare_grouped, without_mended
+from dashboard.components.target_picker import (
+    NOT_CHOSEN,
+    balance,
+    group_rare,
+    pick_target,
+    pick_way,
+    rare_grouped,
+    without_mended,
+)
 from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import megabytes, plain
 from dashboard.server.application import REPORT_PATH
@@ -62,7 +70,9 @@ def share(part: float) -> str:
 
 
 def findings(found: Iterable[Finding]) -> None:
-    """Shows findings, the most severe first, about the whole table before single columns; a long list ends in an expander."""
+    """Shows findings, the most severe first, about the whole table before single columns; a long list ends in an
+    expander.
+    """
     ordered = sorted(found, key=lambda item: (list(LOOKS).index(item.severity), item.column is not None))
     for finding in ordered[:MOST_FINDINGS]:
         st.markdown(f"{LOOKS[finding.severity]} {plain(finding.message)}")
@@ -86,7 +96,14 @@ def to_check(dataset: Dataset) -> None:
 
 def leave_out(dataset: Dataset, names: Sequence[str], *, key: str) -> None:
     """Shows a button that leaves columns out, if there are any."""
-    if _pressed(dataset, "Leave out", names, "The models will not use them.", icon=":material/visibility_off:", key=f"leave_out_{key}"):
+    if _pressed(
+        dataset,
+        "Leave out",
+        names,
+        "The models will not use them.",
+        icon=":material/visibility_off:",
+        key=f"leave_out_{key}",
+    ):
         _read_as(dataset, names, "ignored")
 
 
@@ -94,7 +111,9 @@ def drop_copies(dataset: Dataset) -> None:
     """Shows a button that leaves out repeated rows, if there are any."""
     if any(finding.code == "duplicate-rows" for finding in dataset.findings):
         help = "If rows are equal in every column, only the first is read. You can undo this under Reading choices."
-        if st.button("Leave out the copies", icon=":material/content_copy:", key=f"drop_copies_{dataset.id[:12]}", help=help):
+        if st.button(
+            "Leave out the copies", icon=":material/content_copy:", key=f"drop_copies_{dataset.id[:12]}", help=help
+        ):
             read_again(dataset, dataclasses.replace(still_open(dataset), drop_copies=True))
 
 
@@ -134,13 +153,19 @@ def questions(dataset: Dataset) -> None:
     st.caption("The file can be read in more than one way. The choice shown was used; choose another if it is wrong.")
     marks = [mark for question in dataset.questions if question.field == "missing_marks" for mark in question.options]
     asked = [question for question in dataset.questions if question.field != "missing_marks" or len(marks) > 1]
-    choices = answered(dataset.reading, [(question, ask(question, dataset.id, number)) for number, question in enumerate(asked)])
+    choices = answered(
+        dataset.reading, [(question, ask(question, dataset.id, number)) for number, question in enumerate(asked)]
+    )
     for question in dataset.questions:
         if question not in asked:  # a single mark needs only the button
             st.markdown(plain(question.message))
     if _pressed(dataset, "Read as missing:", marks, "In every column.", icon=":material/backspace:", key="marks"):
-        read_again(dataset, dataclasses.replace(choices, missing_marks=tuple(dict.fromkeys([*choices.missing_marks, *marks]))))
-    if asked and st.button("Read the file again with these answers", disabled=choices == dataset.reading, icon=":material/refresh:"):
+        read_again(
+            dataset, dataclasses.replace(choices, missing_marks=tuple(dict.fromkeys([*choices.missing_marks, *marks])))
+        )
+    if asked and st.button(
+        "Read the file again with these answers", disabled=choices == dataset.reading, icon=":material/refresh:"
+    ):
         read_again(dataset, choices)
 
 
@@ -153,7 +178,8 @@ def reading_choices(dataset: Dataset) -> None:
     """Draws how the file was read, and a form to read it differently."""
     with st.expander("Reading choices", icon=":material/tune:"):
         st.caption(
-            "How the file was read. If you read it differently, the result is a new table, and the old one is deleted unless a run used it."
+            "How the file was read. If you read it differently, the result is a new table, and the old one is "
+            "deleted unless a run used it."
         )
         choices = reading_form(dataset.id[:12], dataset.reading, button="Read the file again")
         if choices == dataset.reading:
@@ -178,7 +204,15 @@ def ask(question: Question, dataset: str, number: int) -> list[str]:
         words = {rows: f"Leave out the last {rows} rows" for rows in question.options}
         words |= {"0": "Keep all rows", "1": "Leave out the last row"}
     if words is not None:
-        return [st.radio(plain(question.message), question.options, key=key, format_func=lambda option: words[option], horizontal=True)]
+        return [
+            st.radio(
+                plain(question.message),
+                question.options,
+                key=key,
+                format_func=lambda option: words[option],
+                horizontal=True,
+            )
+        ]
     return [st.selectbox(plain(question.message), question.options, key=key)]
 
 
@@ -199,7 +233,9 @@ def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) ->
 
 
 def target(dataset: Dataset) -> tuple[str, Way]:
-    """Picks the column to predict and how, and shows the findings about it; the column is NOT_CHOSEN until a person has decided."""
+    """Picks the column to predict and how, and shows the findings about it; the column is NOT_CHOSEN until a person has
+    decided.
+    """
     st.header("What to predict")
     left, right = st.columns([1, 1.4])
     with left:
@@ -229,7 +265,9 @@ def numbers(dataset: Dataset, column: str, way: Way) -> None:
     show("target_values", bars, key=f"values_{dataset.id[:12]}", label=f"Rows by value of {column}")
     if not bars.empty:
         average, error = number(mean, 4), number(deviation, 4)
-        st.caption(f"Mean {average}. Always predicting the mean gives an RMSE of about {error}, the standard deviation.")
+        st.caption(
+            f"Mean {average}. Always predicting the mean gives an RMSE of about {error}, the standard deviation."
+        )
 
 
 def label_findings(dataset: Dataset, column: str, way: Way) -> None:
@@ -254,7 +292,10 @@ def label_findings(dataset: Dataset, column: str, way: Way) -> None:
 def picture(dataset: Dataset) -> None:
     """Shows skrub's report on demand."""
     behind = st.expander(
-        "Distributions and associations of all columns", key=f"report_{dataset.id[:12]}", on_change="rerun", icon=":material/insights:"
+        "Distributions and associations of all columns",
+        key=f"report_{dataset.id[:12]}",
+        on_change="rerun",
+        icon=":material/insights:",
     )
     if behind.open:
         behind.caption("From the first 10,000 rows and 60 columns; takes some seconds the first time.")
@@ -263,7 +304,9 @@ def picture(dataset: Dataset) -> None:
 
 def delete(dataset: Dataset) -> None:
     """Offers to delete a table from the workspace."""
-    with st.popover("Delete", icon=":material/delete:", key=f"ask_delete_{dataset.id[:12]}"):  # the key closes it for the next table
+    with st.popover(
+        "Delete", icon=":material/delete:", key=f"ask_delete_{dataset.id[:12]}"
+    ):  # the key closes it for the next table
         using = [run for run in queries.listed(None) if run.settings.dataset == dataset.id]
         busy = [run for run in using if queries.active([run])]
         st.caption(f"Removes the table and its file from this workspace ({megabytes(dataset.size_bytes)}).")
@@ -271,7 +314,9 @@ def delete(dataset: Dataset) -> None:
             ended = f"{counted(len(using), 'run')} used it"
             st.caption(f"{ended}. Results are kept. To predict with the adapters, you need to add the table again.")
         if busy:
-            st.caption(f"{len(busy)} of them still need{'s' * (len(busy) == 1)} it: wait, or cancel them on the Live page.")
+            st.caption(
+                f"{len(busy)} of them still need{'s' * (len(busy) == 1)} it: wait, or cancel them on the Live page."
+            )
         mine = belongs(dataset.owner)
         if st.button("Delete this table", disabled=bool(busy) or not mine, key=f"delete_{dataset.id[:12]}"):
             with errors_shown(TabTuneError):  # a run or job uses it, or another tab was faster

@@ -65,14 +65,17 @@ def add() -> None:
         key=f"upload_{number}",
         accept_multiple_files=True,
         max_upload_size=queries.upload_limit() // 1_000_000,
-        help="CSV with any usual separator and encoding, also zipped, a workbook (Excel, ODS), Parquet, Feather or JSON lines. Each file"
+        help="CSV with any usual separator and encoding, also zipped, a workbook (Excel, ODS), Parquet, Feather or "
+        "JSON lines. Each file"
         " becomes one table. Files stay on the machine that this server runs on.",
     )
     if files:
         st.session_state["uploads"] = number + 1
         begin([Item(file.name, file.getvalue(), ReadingChoices()) for file in files])
     if may_fetch():
-        address = st.text_input("Or an address", key=f"address_{number}", placeholder="https://…, hf://datasets/…, openml:31")
+        address = st.text_input(
+            "Or an address", key=f"address_{number}", placeholder="https://…, hf://datasets/…, openml:31"
+        )
         if st.button("Fetch the table", icon=":material/download:", key=f"fetch_{number}") and address.strip():
             st.session_state["uploads"] = number + 1
             begin([Item(address.strip(), address.strip(), ReadingChoices())])
@@ -80,6 +83,10 @@ def add() -> None:
         st.caption("Or a sample:", width="content")
         for name in SAMPLES:
             if st.button(
-                name.replace("_", " "), key=f"sample_{name}", type="tertiary", icon=":material/science:", help=f"{SAMPLE_WORDS[name]}."
+                name.replace("_", " "),
+                key=f"sample_{name}",
+                type="tertiary",
+                icon=":material/science:",
+                help=f"{SAMPLE_WORDS[name]}.",
             ):
                 use_sample(name)

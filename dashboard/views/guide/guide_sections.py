@@ -29,7 +29,9 @@ FROZEN, A_COLOUR, B_COLOUR = BASELINES["Zero-shot"].colour, COLOURS[0], COLOURS[
 
 
 def layer_picture(d_in: int, d_out: int, rank: int) -> str:
-    """Returns an SVG of the weight W0 with B and A beside it, to scale; each side is at least ``THINNEST`` long, so that it can be seen."""
+    """Returns an SVG of the weight W0 with B and A beside it, to scale; each side is at least ``THINNEST`` long, so
+    that it can be seen.
+    """
     scale = SIDE / max(d_in, d_out)
     wide, tall, thin = max(d_in * scale, THINNEST), max(d_out * scale, THINNEST), max(rank * scale, THINNEST)
     left = 30.0
@@ -45,21 +47,30 @@ def layer_picture(d_in: int, d_out: int, rank: int) -> str:
     left += 20
     blocks.append(_block(left, wide, thin, A_COLOUR, "A", f"{rank} × {d_in}", "trained"))
     width = left + wide + 30
-    said = f"A frozen weight of {d_out} by {d_in}, plus alpha over r times B of {d_out} by {rank} times A of {rank} by {d_in}."
+    said = (
+        f"A frozen weight of {d_out} by {d_in}, plus alpha over r times B of {d_out} by {rank} times A of {rank} "
+        f"by {d_in}."
+    )
     return (
-        f'<svg viewBox="0 0 {width:.0f} 244" style="width: 100%; max-width: {width:.0f}px; height: auto" role="img" aria-label="{said}"'
-        f' font-family="inherit" font-size="16" fill="currentColor" text-anchor="middle"><title>{said}</title>{"".join(blocks)}</svg>'
+        f'<svg viewBox="0 0 {width:.0f} 244" style="width: 100%; max-width: {width:.0f}px; height: auto" role="img" '
+        f'aria-label="{said}"'
+        ' font-family="inherit" font-size="16" fill="currentColor" '
+        f'text-anchor="middle"><title>{said}</title>{"".join(blocks)}</svg>'
     )
 
 
-def _block(left: float, width: float, height: float, colour: str, name: str, size: str, state: str, *, dashed: bool = False) -> str:
+def _block(
+    left: float, width: float, height: float, colour: str, name: str, size: str, state: str, *, dashed: bool = False
+) -> str:
     """A matrix with its name and size under it."""
     centre, dash = left + width / 2, ' stroke-dasharray="5 3"' if dashed else ""
     return (
-        f'<rect x="{left:.1f}" y="{MIDDLE - height / 2:.1f}" width="{width:.1f}" height="{height:.1f}" rx="2" fill="{colour}"'
+        f'<rect x="{left:.1f}" y="{MIDDLE - height / 2:.1f}" width="{width:.1f}" height="{height:.1f}" rx="2" '
+        f'fill="{colour}"'
         f' fill-opacity="{0.18 if dashed else 0.85}" stroke="{colour}" stroke-width="1.5"{dash}/>'
         f'<text x="{centre:.1f}" y="200" font-weight="600" font-size="18">{name}</text>'
-        f'<text x="{centre:.1f}" y="219">{size}</text><text x="{centre:.1f}" y="237" opacity="0.7" font-size="15">{state}</text>'
+        f'<text x="{centre:.1f}" y="219">{size}</text><text x="{centre:.1f}" y="237" opacity="0.7" '
+        f'font-size="15">{state}</text>'
     )
 
 
@@ -75,12 +86,23 @@ def _sections(text: str, mark: str) -> dict[str, str]:
 
 TEXTS = _sections(Path(__file__).with_name("guide.md").read_text(encoding="utf-8"), "##")
 """Section name to Markdown."""
-CLAIMS = {topic: [part.replace("\n", " ") for part in told.split("\n\n")] for topic, told in _sections(TEXTS.pop("claims"), "###").items()}
+CLAIMS = {
+    topic: [part.replace("\n", " ") for part in told.split("\n\n")]
+    for topic, told in _sections(TEXTS.pop("claims"), "###").items()
+}
 """Topic to the guide's statement, what was measured, and where and when, or its source."""
 STEPS = (
     ("views/data/page.py", "1 · Data", "Upload a table, or take a sample. Check the target column and the findings."),
-    ("views/new_run/page.py", "2 · New run", "Keep the proposal: a small model, a few ranks, zero-shot and full fine-tuning. Launch."),
-    ("views/live/page.py", "3 · Live", "Watch accuracy, memory and time. You can close the browser; the runs continue."),
+    (
+        "views/new_run/page.py",
+        "2 · New run",
+        "Keep the proposal: a small model, a few ranks, zero-shot and full fine-tuning. Launch.",
+    ),
+    (
+        "views/live/page.py",
+        "3 · Live",
+        "Watch accuracy, memory and time. You can close the browser; the runs continue.",
+    ),
     (
         "views/leaderboard/page.py",
         "4 · Leaderboard",
@@ -125,7 +147,9 @@ def take_sizes() -> None:
 
 
 def layer() -> None:
-    """Shows a layer whose sizes, rank and alpha can be changed: picture, parameters, share, scaling, and where LoRA stops saving."""
+    """Shows a layer whose sizes, rank and alpha can be changed: picture, parameters, share, scaling, and where LoRA
+    stops saving.
+    """
     st.header("One layer, to scale")
     st.pills("Use the sizes of", list(layer_sizes()), key="guide_layer", on_change=take_sizes, default=GUIDE_LAYER)
     with st.grid(4, min_column_width=150):
@@ -138,7 +162,10 @@ def layer() -> None:
         return
     capped = min(rank, d_in, d_out)
     if capped < rank:
-        st.warning(f"A matrix of {d_out} by {d_in} has at most rank {capped}; the adapter uses that rank, and the report says so.")
+        st.warning(
+            f"A matrix of {d_out} by {d_in} has at most rank {capped}; the adapter uses that rank, and the report "
+            "says so."
+        )
     adapter, whole, even = capped * (d_in + d_out), d_in * d_out, d_in * d_out / (d_in + d_out)
     left, right = st.columns([1.2, 1], gap="large")
     with left:
@@ -148,10 +175,13 @@ def layer() -> None:
         figure("Adapter", f"{adapter:,}", help="r (d_in + d_out) parameters: what LoRA trains.")
         figure("Share", f"{adapter / whole:.1%}", help="Adapter parameters divided by weight parameters.")
         figure("Scaling α/r", f"{alpha / capped:.3g}", help="Factor in front of B A.")
-    numbers = rf"\frac{{{adapter:,}}}{{{whole:,}}}".replace(",", "{,}")  # a bare comma would be set as between two numbers
+    numbers = rf"\frac{{{adapter:,}}}{{{whole:,}}}".replace(
+        ",", "{,}"
+    )  # a bare comma would be set as between two numbers
     st.latex(r"\frac{r\,(d_{in}+d_{out})}{d_{in}\,d_{out}} = " + numbers + rf" = {100 * adapter / whole:.2f}\,\%")
     st.markdown(
-        f"LoRA stops saving parameters at r* = d_in d_out / (d_in + d_out) = **{even:,.1f}**: beyond it the two thin matrices hold more"
+        f"LoRA stops saving parameters at r* = d_in d_out / (d_in + d_out) = **{even:,.1f}**: beyond it the two thin "
+        "matrices hold more"
         " numbers than the weight."
     )
     ranks = pd.Series(sorted({*range(1, min(d_in, d_out, 256) + 1), min(d_in, d_out)}))
@@ -184,16 +214,22 @@ def choosing() -> None:
         }
         for row in PRESETS.values()
     ]
-    st.dataframe(pd.DataFrame(rows), hide_index=True, column_config={"Alpha": st.column_config.NumberColumn(format="%g")})
+    st.dataframe(
+        pd.DataFrame(rows), hide_index=True, column_config={"Alpha": st.column_config.NumberColumn(format="%g")}
+    )
     if newest is not None and fits is not None:
         formula = max(4, newest.rows / 50_000)
         st.markdown(
-            f"For **{plain(newest.name)}** with {newest.rows:,} rows the table says **r = {fits.lora.rank}**. The guide's formula"
+            f"For **{plain(newest.name)}** with {newest.rows:,} rows the table says **r = {fits.lora.rank}**. The "
+            "guide's formula"
             f" r = max(4, rows / 50,000) gives {formula:.3g}; where the two disagree the table is used."
         )
     st.markdown(TEXTS["advice"])
     with st.grid(2, min_column_width=280):
-        for title, icon, text in (("Do", ":green[:material/check:]", "do"), ("Do not", ":red[:material/close:]", "do_not")):
+        for title, icon, text in (
+            ("Do", ":green[:material/check:]", "do"),
+            ("Do not", ":red[:material/close:]", "do_not"),
+        ):
             with st.container(border=True, height="stretch"):
                 st.markdown(f"**{title}**")
                 st.markdown("\n\n".join(f"{icon} {line.removeprefix('- ')}" for line in TEXTS[text].splitlines()))
@@ -221,21 +257,32 @@ def found() -> None:
         st.caption(plain(said.basis))
         full_vs_lora_table.show(measured, metric)
         return
-    st.info("No sweep here has both LoRA and full fine-tuning yet. Its figures will appear here.", icon=":material/straighten:")
+    st.info(
+        "No sweep here has both LoRA and full fine-tuning yet. Its figures will appear here.",
+        icon=":material/straighten:",
+    )
     st.page_link("views/new_run/page.py", label="Start one", icon=":material/tune:")
 
 
 def troubles() -> None:
     """Shows the guide's section 11, corrected."""
     st.header("Troubleshooting")
-    rows = [{"What you see": row.symptom, "Try first": row.first, "What else helps": row.then} for row in GUIDE.values()]
+    rows = [
+        {"What you see": row.symptom, "Try first": row.first, "What else helps": row.then} for row in GUIDE.values()
+    ]
     st.table(pd.DataFrame(rows).set_index("What you see"))
-    st.caption("Live shows under One run which of these applies to a run, with its numbers and, if possible, a button that fixes it.")
+    st.caption(
+        "Live shows under One run which of these applies to a run, with its numbers and, if possible, a button that "
+        "fixes it."
+    )
 
 
 def this_machine() -> None:
     """On request, show what ``doctor`` finds on the server's machine, as text for an issue report."""
-    st.markdown("Python, packages, GPUs, weights, disks, memory and the worker, as `loralab doctor` prints them. Attach it to an issue.")
+    st.markdown(
+        "Python, packages, GPUs, weights, disks, memory and the worker, as `loralab doctor` prints them. Attach it "
+        "to an issue."
+    )
     with st.container(horizontal=True, vertical_alignment="center"):
         pressed = st.button("Check this machine", icon=":material/stethoscope:", key="doctor")
         online = st.checkbox("Also ask whether Hugging Face can be reached", key="doctor_online")

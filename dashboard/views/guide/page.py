@@ -7,7 +7,14 @@ from dashboard.views.guide import guide_sections
 
 st.title("Guide")
 guide_sections.first_visit()
-names = ["What LoRA is", "How to choose", "Rules of thumb, checked", "When something goes wrong", "This machine", "Glossary"]
+names = [
+    "What LoRA is",
+    "How to choose",
+    "Rules of thumb, checked",
+    "When something goes wrong",
+    "This machine",
+    "Glossary",
+]
 asked = {"glossary": "Glossary", "machine": "This machine"}.get(st.query_params.get("tab", ""))
 what, how, held, wrong, machine, words = st.tabs(names, default=asked)
 with what:

@@ -27,7 +27,11 @@ class Filter:
         values = self.values(board).dropna()
         texts = [str(value) for value in (values.str.split().explode().dropna() if self.several else values).unique()]
         texts = [text for text in texts if text not in ("", "r=")]
-        return sorted(texts, key=lambda text: int(text[2:])) if all(text[:2] == "r=" and text[2:].isdigit() for text in texts) else texts
+        return (
+            sorted(texts, key=lambda text: int(text[2:]))
+            if all(text[:2] == "r=" and text[2:].isdigit() for text in texts)
+            else texts
+        )
 
     def fits(self, board: pd.DataFrame, chosen: list[str]) -> "pd.Series[bool]":
         """Returns for each run whether it has one of the chosen values."""
@@ -48,7 +52,9 @@ TEXT, ARCHIVED = "only_text", "archived"
 
 
 def kept(board: pd.DataFrame, chosen: Mapping[str, list[str]], text: str, *, archived: bool) -> "pd.Series[bool]":
-    """Returns for each run whether it passes every choice and has the text in its name, tags or notes; an empty choice passes all."""
+    """Returns for each run whether it passes every choice and has the text in its name, tags or notes; an empty choice
+    passes all.
+    """
     fits = pd.Series(True, index=board.index) if archived else ~board["archived"]
     for name, values in chosen.items():
         if values:
@@ -60,7 +66,10 @@ def kept(board: pd.DataFrame, chosen: Mapping[str, list[str]], text: str, *, arc
 
 
 def ask(board: pd.DataFrame) -> "pd.Series[bool]":
-    """Draws the filters that can hide a run, and returns which runs pass. ``board`` also has the table's name ``table`` and ``owner``."""
+    """Draws the filters that can hide a run, and returns which runs pass.
+
+    ``board`` also has the table's name ``table`` and ``owner``.
+    """
     options = {name: each.options(board) for name, each in FILTERS.items()}
     useful = {name: values for name, values in options.items() if len(values) > (not FILTERS[name].several)}
     away = int(board["archived"].sum())

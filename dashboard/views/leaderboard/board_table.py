@@ -21,7 +21,10 @@ SPREAD = "± gain"
 TEST_SPREAD = "± gain on test"
 TOO_FEW = "not known: no interval"
 HALF = "Distance to the end nearer to 0 of the 95 % interval"
-CHOSEN = "If some of these rows also served to choose among configurations, it does not allow for that; the recommendation's interval does."
+CHOSEN = (
+    "If some of these rows also served to choose among configurations, it does not allow for that; the "
+    "recommendation's interval does."
+)
 CURVE = "Curve"
 SAVED = "Computed before (s)"
 WALL = "Training, on the wall clock (s)"
@@ -48,7 +51,17 @@ ALWAYS = {
 """Columns that are shown by default; they fit a screen."""
 NOISE = (TIED, "± validation", "± test")
 """Columns that are hidden if no line has a value. The ± of gains is always shown, if necessary as unknown."""
-WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Owner", "Table", "Target", "Test rows", "Context rows", "Context rows while training")
+WHERE_IT_DIFFERS = (
+    "Status",
+    "Model",
+    "Sweep",
+    "Owner",
+    "Table",
+    "Target",
+    "Test rows",
+    "Context rows",
+    "Context rows while training",
+)
 WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Learning rate", "Targets", "Other settings")
 WHERE_IT_IS = ("Not compared", "Tags", "Note", "What happened", "Archived")
 
@@ -61,8 +74,8 @@ def table(
     sweeps: Mapping[str, str],
     owners: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Returns one row per run, or per configuration if the board has ``runs``. ``tables`` and ``sweeps`` are names by id; ``owners`` is the
-    owner of each sweep, None without log-in.
+    """Returns one row per run, or per configuration if the board has ``runs``. ``tables`` and ``sweeps`` are names by
+    id; ``owners`` is the owner of each sweep, None without log-in.
     """
     grouped = "runs" in board
     first = board["runs"].str[0] if grouped else board["run"]
@@ -83,7 +96,9 @@ def table(
         CURVE: first.map(lambda run: curves.get(run, [])),
         "± validation": board[half_width(f"validation_{metric}")] if grouped else None,
         "± test": board[half_width(f"test_{metric}")] if grouped else None,
-        TIED: board["tied_with_best"].map({True: "✓ yes", False: "no"}).fillna(_unknown(board)) if "tied_with_best" in board else None,
+        TIED: board["tied_with_best"].map({True: "✓ yes", False: "no"}).fillna(_unknown(board))
+        if "tied_with_best" in board
+        else None,
         "Gain over zero-shot": board["gain"],
         SPREAD: board[half_width("gain")],
         "Memory of prediction (MB)": board["predict_growth_memory_bytes"].astype(number) / 1e6,
@@ -130,8 +145,13 @@ def table(
 
 
 def _digits(frame: pd.DataFrame, metric: str, name: str = "Validation") -> "pd.Series[int]":
-    """Returns the decimals of a column by line: those of the scores, or more for two digits of a ±. Every target has its own unit."""
-    half = frame.get({"Gain on test": TEST_SPREAD, "Gain over zero-shot": SPREAD}.get(name, name if name.startswith("±") else ""))
+    """Returns the decimals of a column by line: those of the scores, or more for two digits of a ±.
+
+    Every target has its own unit.
+    """
+    half = frame.get(
+        {"Gain on test": TEST_SPREAD, "Gain over zero-shot": SPREAD}.get(name, name if name.startswith("±") else "")
+    )
 
     def of_target(scores: "pd.Series[float]") -> float:
         places = METRICS[metric].decimals(scores)
@@ -161,10 +181,16 @@ def spread_meaning(board: pd.DataFrame) -> str:
     if "interval_basis" not in board:
         rests = f"from {differences}"
     elif (board["interval_basis"] == SEEDS).all():
-        rests = "over the seeds of the configuration, which treats their held-out rows as different rows (rows that they share give no ±)"
+        rests = (
+            "over the seeds of the configuration, which treats their held-out rows as different rows (rows that "
+            "they share give no ±)"
+        )
     else:
         rests = f"of the configuration, from {differences} and, with several seeds, the spread between them"
-    return f"{PLUS_MINUS}: {rests}. Empty: too few of these or of seeds, missing predictions, or a place far down the board of all runs."
+    return (
+        f"{PLUS_MINUS}: {rests}. Empty: too few of these or of seeds, missing predictions, or a place far down "
+        "the board of all runs."
+    )
 
 
 def usual(frame: pd.DataFrame) -> list[str]:
@@ -189,14 +215,19 @@ def ask_columns(frame: pd.DataFrame, key: str) -> list[str]:
         st.session_state[key] = [name for name in frame if name in wanted]
     st.session_state[f"usual_{key}"] = now
     with st.popover("Columns", icon=":material/view_column:", key="columns"):
-        chosen: list[str] = st.multiselect("Columns to show", list(map(str, frame)), default=now, key=key, label_visibility="collapsed")
+        chosen: list[str] = st.multiselect(
+            "Columns to show", list(map(str, frame)), default=now, key=key, label_visibility="collapsed"
+        )
     return chosen
 
 
 def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
     """Returns the format and help of each column."""
     meaning = METRICS[metric]
-    score_help = f"{meaning.label} ({meaning.unit}); {'higher' if meaning.higher_is_better else 'lower'} is better. {meaning.help}"
+    score_help = (
+        f"{meaning.label} ({meaning.unit}); {'higher' if meaning.higher_is_better else 'lower'} is better. "
+        f"{meaning.help}"
+    )
     most = float(frame["Peak memory (MB)"].max()) if frame["Peak memory (MB)"].notna().any() else 1.0
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
 
@@ -208,7 +239,9 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         return written(name, int(digits.max()) if digits.nunique() == 1 else None, sign, least)
 
     return {
-        "Test rows": text(help="Hash of the table, the split rule and its seed: runs with the same hash have the same test rows."),
+        "Test rows": text(
+            help="Hash of the table, the split rule and its seed: runs with the same hash have the same test rows."
+        ),
         "Place": number(
             "#",
             **fitted(frame["Place"], "%.0f", least=40),
@@ -220,13 +253,16 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         "Seeds": number(width="small", help="Number of seeds in the means of this row."),
         "Learning rate": number("Learning rate", format="%.2g"),
         "Targets": text(help="Target modules: the modules of the model that have an adapter."),
-        "Other settings": text(help="Other settings that differ between rows, such as variants of LoRA and of training."),
+        "Other settings": text(
+            help="Other settings that differ between rows, such as variants of LoRA and of training."
+        ),
         "Trainable (%)": number(format="%.2f", width=NARROW, help="Trainable share of the model's parameters."),
         "Validation": _score(metric, score_help, scored("Validation", least=NARROW)),
         "Test": _score(metric, score_help, scored("Test", least=NARROW)),
         "± validation": number(
             **scored("± validation", "± %"),
-            help=f"{HALF} of the validation score; it includes the rows and, with several seeds, the spread between them.",
+            help=f"{HALF} of the validation score; it includes the rows and, with several seeds, the spread between "
+            "them.",
         ),
         "± test": number(**scored("± test", "± %"), help=f"{HALF} of the test score, as for validation."),
         CURVE: st.column_config.LineChartColumn(
@@ -234,17 +270,20 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         ),
         "Gain over zero-shot": number(
             **scored("Gain over zero-shot", "%+"),
-            help=f"Difference in {meaning.written} ({meaning.unit}) from the run's own zero-shot on the validation rows; above 0 is better."
+            help=f"Difference in {meaning.written} ({meaning.unit}) from the run's own zero-shot on the validation "
+            "rows; above 0 is better."
             " The best step is chosen on these rows, so the gain is optimistic; the gain on test is not.",
         ),
         TIED: text(
-            help="Whether the configuration's mean validation score is at most one standard error of the difference behind the best LoRA."
+            help="Whether the configuration's mean validation score is at most one standard error of the difference "
+            "behind the best LoRA."
             " This rule chooses the smallest rank. Only LoRA runs that have ended are compared."
         ),
         SPREAD: number(**scored(SPREAD, "± %"), help=f"{HALF} of the gain on the validation rows. {CHOSEN}"),
         "Gain on test": number(
             **scored("Gain on test", "%+", NARROW),
-            help="Difference from the run's own zero-shot score on the test rows, which are not used for any choice unless the seed moves"
+            help="Difference from the run's own zero-shot score on the test rows, which are not used for any choice "
+            "unless the seed moves"
             " them; above 0 is better.",
         ),
         TEST_SPREAD: number(
@@ -262,32 +301,40 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         "Memory of training (MB)": number(
             "Memory (MB)",
             **written("Memory of training (MB)", 1, least=NARROW),
-            help="Peak of training above the loaded model; only this part depends on LoRA. Empty for zero-shot, which does not train.",
+            help="Peak of training above the loaded model; only this part depends on LoRA. Empty for zero-shot, "
+            "which does not train.",
         ),
         "Memory of prediction (MB)": number(
             **written("Memory of prediction (MB)", 1),
-            help="Peak above the loaded model of the final prediction of held-out rows. Empty for trained runs of earlier versions.",
+            help="Peak above the loaded model of the final prediction of held-out rows. Empty for trained runs of "
+            "earlier versions.",
         ),
         "Training (s)": number(**written("Training (s)", 1, least=NARROW), help=TRAIN_SECONDS_HELP),
         WALL: number(
             "Wall clock (s)",
             **fitted(frame[WALL], "%.1f", least=NARROW),
-            help="Elapsed time of training: includes waiting for a core that other programs use, excludes what an earlier run computed.",
+            help="Elapsed time of training: includes waiting for a core that other programs use, excludes what an "
+            "earlier run computed.",
         ),
         SAVED: number(
-            format="%.1f", help="Part of the training time that came from the cache of an earlier run, so this run did not wait for it."
+            format="%.1f",
+            help="Part of the training time that came from the cache of an earlier run, so this run did not wait for "
+            "it.",
         ),
         "Prediction (s)": number(format="%.2f", help="For the test rows."),
         "Steps": number(format="%.0f"),
         "Context rows": number(
             format="localized",
-            help="Number of context rows of predictions, zero-shot included. Empty (unknown) for runs of earlier versions.",
+            help="Number of context rows of predictions, zero-shot included. Empty (unknown) for runs of earlier "
+            "versions.",
         ),
         "Context rows while training": number(
             format="localized", help="Number of context rows of a training step. Empty: the same as Context rows."
         ),
         "Best step": number(format="%.0f", help="The step of the best checkpoint; 0 is the pretrained model."),
-        "Adapter (kB)": number(**written("Adapter (kB)", 1, least=NARROW), help="Size of the adapter package; empty without an adapter."),
+        "Adapter (kB)": number(
+            **written("Adapter (kB)", 1, least=NARROW), help="Size of the adapter package; empty without an adapter."
+        ),
         "Tags": text(help="Your tags; select rows to set them."),
         "Note": text(width="medium", help="Your note; select rows to write one."),
         "What happened": text(width="large"),

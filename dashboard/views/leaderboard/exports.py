@@ -1,4 +1,6 @@
-"""The leaderboard as a file, and a sweep as one page to mail or sent to a tracker that is installed on the server's machine."""
+"""The leaderboard as a file, and a sweep as one page to mail or sent to a tracker that is installed on the server's
+machine.
+"""
 
 from functools import partial
 from importlib.util import find_spec
@@ -21,13 +23,17 @@ KIND = "track"
 
 
 def offer(sweep: str, metric: str) -> None:
-    """Draws the download of the page, and a menu of trackers. They write where the server's variables say, or to its workspace."""
+    """Draws the download of the page, and a menu of trackers.
+
+    They write where the server's variables say, or to its workspace.
+    """
     download(
         "Download the sweep (HTML)",
         partial(sweep_page, queries.store(), sweep, metric),
         f"sweep-{sweep}.html",
         "text/html",
-        help="One page to mail: findings, curves, trade-offs, the leaderboard, and how to run it again. It opens without a network (5 MB)"
+        help="One page to mail: findings, curves, trade-offs, the leaderboard, and how to run it again. It opens "
+        "without a network (5 MB)"
         " and holds no row of the table.",
     )
     with st.popover("Send to a tracker", icon=":material/output:"):
@@ -41,7 +47,10 @@ def offer(sweep: str, metric: str) -> None:
                 help=None if there else f"Not installed here. Run: pip install 'tabtune-dashboard[{name}]'",
                 key=f"track_{name}",
             )
-        st.caption("The server's machine sends the sweep. Without a login or an address there, it writes files on that machine.")
+        st.caption(
+            "The server's machine sends the sweep. Without a login or an address there, it writes files on that "
+            "machine."
+        )
 
 
 def show(sweep: str | None) -> None:
@@ -59,7 +68,8 @@ def show(sweep: str | None) -> None:
 
 
 def csv(board: pd.DataFrame, metric: str) -> str:
-    """Returns every column that the page can show, and those that they are computed from, as CSV; the units are in the column names.
+    """Returns every column that the page can show, and those that they are computed from, as CSV; the units are in the
+    column names.
 
     Scores of other tasks are left out; ids of several runs become one text.
     """

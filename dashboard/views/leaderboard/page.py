@@ -32,7 +32,9 @@ def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: st
     """Shows the short recommendation, or why it is missing."""
     done = board[board["place"].notna() & (board["apart"] == "")]
     if recommendation is None:
-        st.caption("Places across sweeps mean little, because their validation rows differ. Choose one sweep to compare.")
+        st.caption(
+            "Places across sweeps mean little, because their validation rows differ. Choose one sweep to compare."
+        )
     elif going:
         st.caption("Some runs of this sweep have not ended. The recommendation appears after the last one.")
     elif recommendation.sentences:
@@ -49,7 +51,11 @@ def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: st
         noise = "How much of a lead is noise is not known. "
         if len(done) == 1:
             lead, noise = f"**{first[0]}** is the only run in the ranking,", ""
-        meaning, score, untrained = METRICS[metric], best[f"validation_{metric}"], best[f"zero_shot_validation_{metric}"]
+        meaning, score, untrained = (
+            METRICS[metric],
+            best[f"validation_{metric}"],
+            best[f"zero_shot_validation_{metric}"],
+        )
         trained = pd.notna(untrained) and best["strategy"] != "inference"
         zero_shot = f" (zero-shot {meaning.text(untrained, score - untrained)})" if trained else ""
         st.markdown(
@@ -69,10 +75,15 @@ def speak_further(recommendation: Recommendation | None, *, going: bool) -> None
 def remarks(board: pd.DataFrame) -> None:
     """Points out archived runs and runs without a gain."""
     if away := int(board["archived"].sum()):
-        st.caption(f"{away} archived {'run is' if away == 1 else 'runs are'} excluded from the ranking and the recommendation.")
+        st.caption(
+            f"{away} archived {'run is' if away == 1 else 'runs are'} excluded from the ranking and the recommendation."
+        )
     no_gain = [plain(name) for name in board.loc[board["note"].str.startswith("no gain") & ~board["archived"], "name"]]
     if no_gain:
-        st.caption(f"No gain over zero-shot: {few(no_gain, 10)}. These runs kept the pretrained weights, because no evaluation beat them.")
+        st.caption(
+            f"No gain over zero-shot: {few(no_gain, 10)}. These runs kept the pretrained weights, because no "
+            "evaluation beat them."
+        )
 
 
 head = st.container(horizontal=True, vertical_alignment="center")
@@ -118,7 +129,9 @@ with controls:
     )
     repeated = "configuration" if sweep and len({run.settings.seed for run in runs.values()}) > 1 else "run"
     renew("lines", when=picked, value=repeated)
-    per = pick("Rows", list(PER), name="lines", default=repeated, format_func=PER.__getitem__, label_visibility="collapsed")
+    per = pick(
+        "Rows", list(PER), name="lines", default=repeated, format_func=PER.__getitem__, label_visibility="collapsed"
+    )
 with unreadable.errors_shown(StoreError, stop=True):
     board = queries.ranked(sweep, metric, archived=True)
     found = None if sweep is None else queries.recommended(sweep, metric)
@@ -140,7 +153,9 @@ if per == "configuration":
 else:
     every = board
     kept = (shown_runs if found is None else with_noise(shown_runs, found.configurations)).reset_index(drop=True)
-shown = board_table.table(kept, metric, queries.sparklines(sweep, metric), tables, names, owners if people_log_in() else None)
+shown = board_table.table(
+    kept, metric, queries.sparklines(sweep, metric), tables, names, owners if people_log_in() else None
+)
 with controls:
     visible = board_table.ask_columns(shown, f"columns_{picked}_{per}")
 what = "runs" if per == "run" else "configurations"
@@ -154,7 +169,8 @@ chosen_rows = st.dataframe(
     placeholder="",
     on_select="rerun",
     selection_mode="multi-row",
-    key=f"board_{hash((*board_table.runs_of(kept, range(len(kept))), picked, per))}",  # a selection must not carry over to other lines
+    # a selection must not carry over to other lines
+    key=f"board_{hash((*board_table.runs_of(kept, range(len(kept))), picked, per))}",
 ).selection.rows
 st.caption(board_table.spread_meaning(kept))
 chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]
@@ -163,14 +179,18 @@ if chosen_runs:
     run_actions.show_chosen(chosen_runs, metric)
 else:
     st.caption(
-        f"Select {what} to see their curves, compare, try, tag, rename, note, archive or delete them: use the box before a row, or move to"
+        f"Select {what} to see their curves, compare, try, tag, rename, note, archive or delete them: use the box "
+        "before a row, or move to"
         " the row and press Shift and Space."
     )
 remarks(board)
 if sweep is not None:
     splits = sorted({run.settings.split for run in runs.values()} - {""})
     split = f"{plain('; '.join(splits))}. " if splits else ""
-    st.caption(f"{split[:1].upper()}{split[1:]}Test rows: {'; '.join(sorted({run.settings.test_rows_in_words for run in runs.values()}))}.")
+    st.caption(
+        f"{split[:1].upper()}{split[1:]}Test rows: "
+        f"{'; '.join(sorted({run.settings.test_rows_in_words for run in runs.values()}))}."
+    )
 speak_further(found, going=going)
 with st.container(horizontal=True):
     download(

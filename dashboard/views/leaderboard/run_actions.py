@@ -106,7 +106,12 @@ def _tag(runs: Sequence[Run]) -> None:
     known = sorted({tag for run in queries.listed(None) for tag in run.tags})
     with st.popover("Tags", icon=":material/label:"):
         tags = st.multiselect(
-            "Tags", known, shared, key=f"tags_{_key(runs)}", accept_new_options=True, placeholder="Choose, or type a word and press Enter"
+            "Tags",
+            known,
+            shared,
+            key=f"tags_{_key(runs)}",
+            accept_new_options=True,
+            placeholder="Choose, or type a word and press Enter",
         )
         if len(runs) > 1:
             st.caption("These are the tags that all chosen runs have. A run keeps its other tags.")
@@ -135,13 +140,16 @@ def _delete(runs: Sequence[Run]) -> None:
     with popover:
         if staying:
             st.caption(
-                f"{staying} of them {'is' if staying == 1 else 'are'} queued or running and will stay. Cancel on the Live page first."
+                f"{staying} of them {'is' if staying == 1 else 'are'} queued or running and will stay. Cancel on the "
+                "Live page first."
             )
         if not ended:
             return
         freed = megabytes(sum(queries.store().size_bytes(run.id) for run in ended))
         what = plain(ended[0].name) if len(ended) == 1 else f"{len(ended)} runs"
-        st.markdown(f"Delete **{what}** with curves, predictions and adapters? This frees **{freed}** and cannot be undone.")
+        st.markdown(
+            f"Delete **{what}** with curves, predictions and adapters? This frees **{freed}** and cannot be undone."
+        )
         if st.button("Delete permanently", type="primary", key=f"delete_{_key(runs)}"):
             with errors_shown(StoreError):  # started or deleted in another tab
                 with st.spinner("Deleting"):
@@ -168,7 +176,13 @@ def show_chosen(runs: Sequence[Run], metric: str) -> None:
     legend = legend_of(drawn, queries.listed(drawn[0].sweep) if len(sweeps) == 1 else None)
     scores = queries.frame("scores", drawn, legend)
     st.markdown(f"**{METRICS[metric].label} of the chosen runs**", help=CHARTS["score"].help)
-    show("score", scores, key="chosen_score", label=f"Validation {METRICS[metric].written} of the chosen runs", metric=metric)
+    show(
+        "score",
+        scores,
+        key="chosen_score",
+        label=f"Validation {METRICS[metric].written} of the chosen runs",
+        metric=metric,
+    )
     if len(runs) > MOST:
         st.caption(f"The first {MOST} of {len(runs)} chosen runs.")
 
@@ -180,8 +194,12 @@ def repeats(chosen: Run, runs: Sequence[Run], number: int) -> list[RunSettings]:
     seeds = islice((seed for seed in chain(later, count()) if seed not in taken), number)
     context_rows = chosen.settings.train.predict_context_rows
     alike = (run.settings for run in runs if run.settings.train.predict_context_rows == context_rows)
-    zero_shot = next((settings for settings in alike if settings.strategy == "inference"), chosen.settings.with_strategy("inference"))
-    return [dataclasses.replace(run_settings, seed=seed) for seed in seeds for run_settings in (zero_shot, chosen.settings)]
+    zero_shot = next(
+        (settings for settings in alike if settings.strategy == "inference"), chosen.settings.with_strategy("inference")
+    )
+    return [
+        dataclasses.replace(run_settings, seed=seed) for seed in seeds for run_settings in (zero_shot, chosen.settings)
+    ]
 
 
 def offer_seeds(claim: Claim, runs: Sequence[Run]) -> None:

@@ -1,4 +1,6 @@
-"""The actions of the Live page: stop, cancel and repeat runs, queue a run with one setting changed, and the queue of all sweeps."""
+"""The actions of the Live page: stop, cancel and repeat runs, queue a run with one setting changed, and the queue of
+all sweeps.
+"""
 
 from contextlib import suppress
 
@@ -27,7 +29,15 @@ WISH_ICONS: dict[StopRequest, str] = {"stop": ":material/stop_circle:", "cancel"
 
 def wish_button(label: str, run_ids: list[str], wish: StopRequest, *, key: str, help: str, disabled: bool) -> None:
     """Draws a button that asks runs to stop or cancel; the wish is part of its key."""
-    st.button(label, on_click=ask, args=(run_ids, wish), disabled=disabled, key=f"{wish}_{key}", icon=WISH_ICONS[wish], help=help)
+    st.button(
+        label,
+        on_click=ask,
+        args=(run_ids, wish),
+        disabled=disabled,
+        key=f"{wish}_{key}",
+        icon=WISH_ICONS[wish],
+        help=help,
+    )
 
 
 def again(run: Run, settings: RunSettings | None = None, added: str = "") -> None:
@@ -88,7 +98,9 @@ def _number(text: str, label: str) -> float:
 
 
 def name_of(run: Run, settings: RunSettings, name: str) -> str:
-    """Names the changed run: by rank and seed if the old name has that form, else the old name with the change appended."""
+    """Names the changed run: by rank and seed if the old name has that form, else the old name with the change
+    appended.
+    """
     if name == "seed":
         return f"{settings.label} seed {settings.seed}"
     usual = run.settings.label
@@ -100,7 +112,11 @@ def name_of(run: Run, settings: RunSettings, name: str) -> str:
 def tweak(run: Run, *, key: str) -> None:
     """Draws the popover: a setting, its new value, and a button that queues the changed run behind all others."""
     popover = st.popover(
-        "Change and queue", icon=":material/tune:", key=f"tweak_{key}", on_change="rerun", help="The same run with one setting changed."
+        "Change and queue",
+        icon=":material/tune:",
+        key=f"tweak_{key}",
+        on_change="rerun",
+        help="The same run with one setting changed.",
     )
     if not popover.open:
         return
@@ -128,12 +144,18 @@ SHOWN = 8
 
 
 def waiting_runs(shown: str) -> None:
-    """Draws the queue with a row per run, and beside its title how many there are and how many are not of the sweep that is ``shown``."""
+    """Draws the queue with a row per run, and beside its title how many there are and how many are not of the sweep
+    that is ``shown``.
+    """
     waiting = queries.store().runs(status="queued")
     others = sum(run.sweep != shown for run in waiting)
-    of_others = "" if not others else " in other sweeps" if others == len(waiting) else f", {others} of them in other sweeps"
+    of_others = (
+        "" if not others else " in other sweeps" if others == len(waiting) else f", {others} of them in other sweeps"
+    )
     st.caption(f"Queue: {counted(len(waiting), 'run')} waiting{of_others}" if waiting else "Queue: empty")
-    behind = st.expander("Queue", key="queue", on_change="rerun", icon=":material/queue:")  # another label would close it
+    behind = st.expander(
+        "Queue", key="queue", on_change="rerun", icon=":material/queue:"
+    )  # another label would close it
     if not behind.open:
         return
     with behind:

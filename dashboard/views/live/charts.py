@@ -29,7 +29,9 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
     opened.charts.clear()
 
     def whole_axis(curves: Curves) -> dict[str, Any]:
-        return {"axis_end": max(queries.axis_end("scores", view.x, curves.shown), curves.steps if view.x == "step" else 0)}
+        return {
+            "axis_end": max(queries.axis_end("scores", view.x, curves.shown), curves.steps if view.x == "step" else 0)
+        }
 
     def score(key: str, metric: str, *, log: bool) -> None:
         st.markdown(f"**{METRICS[metric].label}**", help=f"{METRICS[metric].help} {CHARTS['score'].help}")
@@ -49,17 +51,24 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
         draw("loss", key="loss", label="Training loss of each run", unit=LOSS_UNITS[task], **shown)
 
     def of_gpu() -> dict[str, Any]:
-        reading = segments("GPU reading", READINGS, key="live_gpu", label_visibility="collapsed", persist_state="session")
+        reading = segments(
+            "GPU reading", READINGS, key="live_gpu", label_visibility="collapsed", persist_state="session"
+        )
         return {"meter": reading, **shown}
 
     more: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
-        "Time of a step": ("seconds", lambda: {"cumulative": st.toggle("Cumulative", key="live_cumulative"), "smoothing": view.smoothing}),
+        "Time of a step": (
+            "seconds",
+            lambda: {"cumulative": st.toggle("Cumulative", key="live_cumulative"), "smoothing": view.smoothing},
+        ),
         "Memory by phase": ("phase_peaks", dict),
         "Gradient norm": ("gradient_norm", lambda: shown),
         "Learning rate": ("learning_rate", lambda: {"x": view.x}),
         "GPU load, power, temperature": ("gpu", of_gpu),
     }
-    for tab, (name, choose) in zip(st.tabs(list(more), key=f"more_{curves.key}", on_change="rerun"), more.values(), strict=True):
+    for tab, (name, choose) in zip(
+        st.tabs(list(more), key=f"more_{curves.key}", on_change="rerun"), more.values(), strict=True
+    ):
         if tab.open:
             with tab:
                 st.caption(CHARTS[name].help)
@@ -67,7 +76,9 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
 
 
 def chosen(named: dict[str, str], key: str) -> list[str]:
-    """Returns the ids of all runs, or of those that a person picks if there are many, or that another page or the address names."""
+    """Returns the ids of all runs, or of those that a person picks if there are many, or that another page or the
+    address names.
+    """
     own = f"live_only_{key}"
     wanted = [run_id for run_id in asked_for("only", own).split(",") if run_id in named]
     if wanted:
@@ -111,11 +122,16 @@ def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
         return {"phases": phases[phases["run"] == curves.shaded_name], "axis_end": end}
 
     # over steps, a point is at the last step done; over seconds, the chart covers the whole run
-    opened.draw(curves, "memory", key="memory", label="Memory of each run", extra=extra, meter=meter, x=view.x, log=view.log)
+    opened.draw(
+        curves, "memory", key="memory", label="Memory of each run", extra=extra, meter=meter, x=view.x, log=view.log
+    )
     if absent := without_numbers(queries.frame("memory", curves.shown, curves.legend), meter):
         st.caption(f"Not drawn, because this meter has no numbers of them: {plain(few(absent))}.")
     if curves.legend.together:
-        st.caption("Lines are means over the runs of a group that have reached a point; bands extend from the lowest to the highest run.")
+        st.caption(
+            "Lines are means over the runs of a group that have reached a point; bands extend from the lowest to the "
+            "highest run."
+        )
     if name := plain(curves.shaded_name):
         over_time = f"Shaded: the phases of {name}."
         st.caption(over_time if view.x == "seconds" else "With seconds on the axis, the phases of a run are shaded.")

@@ -1,4 +1,5 @@
-"""Figures of the Live page: lines of ended runs are made once and kept, others with each refresh; the browser combines both.
+"""Figures of the Live page: lines of ended runs are made once and kept, others with each refresh; the browser combines
+both.
 
 The charts are drawn with the page; a refresh sends only their figures.
 """
@@ -30,11 +31,19 @@ class Curves:
     def __init__(self, named: dict[str, str], shown: list[Run], legend: Legend, key: str, steps: int) -> None:
         self.named, self.shown, self.legend, self.key, self.steps = named, shown, legend, key, steps
         begun = [run for run in shown if run.started is not None]
-        self.shaded = None if legend.together else next((run for run in begun if run.status == "running"), begun[-1] if begun else None)
+        self.shaded = (
+            None
+            if legend.together
+            else next((run for run in begun if run.status == "running"), begun[-1] if begun else None)
+        )
         """The run whose phases are shaded."""
         self.shaded_name = named[self.shaded.id] if self.shaded else ""
         # a run without training steps is a level line as long as the others; the shaded run has the phases
-        fresh = [run for run in shown if run.status not in ENDED or run.settings.strategy not in TRAINED or run is self.shaded]
+        fresh = [
+            run
+            for run in shown
+            if run.status not in ENDED or run.settings.strategy not in TRAINED or run is self.shaded
+        ]
         labels = legend.labels
         moving = {labels[run.id] for run in fresh}  # a mean changes with any of its runs
         self.fresh = [run for run in shown if labels[run.id] in moving]
@@ -43,7 +52,11 @@ class Curves:
     def averaged_over(self, chart: str, options: dict[str, Any]) -> str:
         """Returns the column over which runs of a group are averaged; empty if each run is drawn."""
         kind = CHARTS[chart].frame
-        return {"steps": "step", "scores": "step", "phases": "phase"}.get(kind, options.get("x", "")) if self.legend.together else ""
+        return (
+            {"steps": "step", "scores": "step", "phases": "phase"}.get(kind, options.get("x", ""))
+            if self.legend.together
+            else ""
+        )
 
     def meters(self) -> tuple[list[str], str]:
         """Returns the memory meters that have readings, and the one that is used for the device."""
@@ -51,7 +64,9 @@ class Curves:
         return meters_read(samples) or ["resident_bytes"], speaking_meter(samples)
 
     def gpu_readings(self) -> str:
-        """Returns load, power and temperature of the shaded run's GPU at the last reading; empty if no driver reports them."""
+        """Returns load, power and temperature of the shaded run's GPU at the last reading; empty if no driver reports
+        them.
+        """
         units = {"utilisation_percent": "{:.0f} % busy", "power_watts": "{:.0f} W", "temperature_celsius": "{:.0f} °C"}
         samples = queries.frame("memory", self.fresh, self.legend)
         samples = samples[samples["run"] == self.shaded_name]
@@ -72,7 +87,11 @@ class OpenChart:
 
     def figure(self, curves: Curves) -> tuple[Drawn, Settled | None]:
         """Returns the chart as it is sent to every tab that shows it, and its settled lines."""
-        draw, kind, by = CHARTS[self.chart].draw, CHARTS[self.chart].frame, curves.averaged_over(self.chart, self.options)
+        draw, kind, by = (
+            CHARTS[self.chart].draw,
+            CHARTS[self.chart].frame,
+            curves.averaged_over(self.chart, self.options),
+        )
 
         def settled_lines() -> Settled | None:
             return settle(draw(queries.frame(kind, curves.settled, curves.legend, by=by), **self.options))
@@ -83,9 +102,13 @@ class OpenChart:
             return compose(figure, key=self.key, settled=settled, legend=named, steps_to_come=curves.steps)
 
         same = (self.chart, by, curves.legend, repr(self.options))
-        settled = queries.shared((*same, queries.stamp(kind, curves.settled)), settled_lines) if curves.settled else None
+        settled = (
+            queries.shared((*same, queries.stamp(kind, curves.settled)), settled_lines) if curves.settled else None
+        )
         stamps = [queries.stamp(one, curves.fresh) for one in (kind, *(["phases"] if kind == "memory" else []))]
-        return queries.shared((*same, self.key, curves.steps, *stamps, settled.stamp if settled else ""), composed), settled
+        return queries.shared(
+            (*same, self.key, curves.steps, *stamps, settled.stamp if settled else ""), composed
+        ), settled
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,15 +150,25 @@ class OpenCharts:
         self.sent[own], settled = self.charts[-1].figure(curves)
         by = curves.averaged_over(chart, options)
         numbers = partial(queries.frame, CHARTS[chart].frame, curves.shown, curves.legend, by=by)
-        show_drawn(self.sent[own], key=own, label=label, numbers=numbers, settled=settled, together=curves.key, every=self.every)
+        show_drawn(
+            self.sent[own],
+            key=own,
+            label=label,
+            numbers=numbers,
+            settled=settled,
+            together=curves.key,
+            every=self.every,
+        )
 
     def refresh(self, curves: Curves, look: Look) -> None:
-        """Sends all charts that have changed since the page was drawn, because a browser may have missed earlier refreshes; redraw the page
-        if another meter has readings.
+        """Sends all charts that have changed since the page was drawn, because a browser may have missed earlier
+        refreshes; redraw the page if another meter has readings.
         """
 
         def make() -> Refreshed:
-            return Refreshed(curves.meters(), curves.gpu_readings(), {one.key: one.figure(curves)[0].figure for one in self.charts})
+            return Refreshed(
+                curves.meters(), curves.gpu_readings(), {one.key: one.figure(curves)[0].figure for one in self.charts}
+            )
 
         now = queries.of_look(look, (curves.legend, *((one.key, repr(one.options)) for one in self.charts)), make)
         if self.meters not in (None, now.meters):
@@ -143,4 +176,10 @@ class OpenCharts:
         if now.gpu:
             st.caption(now.gpu)
         if self.every is not None:
-            feed({key: (self.sent[key].stamp, figure) for key, figure in now.figures.items() if self.sent[key].figure != figure})
+            feed(
+                {
+                    key: (self.sent[key].stamp, figure)
+                    for key, figure in now.figures.items()
+                    if self.sent[key].figure != figure
+                }
+            )

@@ -23,9 +23,11 @@ SEVERE = ("diverged", "memory", "no gain")
 
 
 def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
-    """Returns the run that the address or a person names; else the one in progress, then one that failed, then the first.
+    """Returns the run that the address or a person names; else the one in progress, then one that failed, then the
+    first.
 
-    Only a person's choice is put into the box: the browser would send back a choice made by code as if a person had made it.
+    Only a person's choice is put into the box: the browser would send back a choice made by code as if a person had
+    made it.
 
     Raises:
         StoreError: the run was deleted since the page was drawn.
@@ -38,16 +40,26 @@ def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
     place = options.index(st.session_state[key])
     words = {FOLLOW: "The current run"} | named
     chosen = st.selectbox(
-        "Run", options, place, format_func=words.__getitem__, key=key, label_visibility="collapsed", persist_state="session"
+        "Run",
+        options,
+        place,
+        format_func=words.__getitem__,
+        key=key,
+        label_visibility="collapsed",
+        persist_state="session",
     )
     keep("run", None if chosen == FOLLOW else chosen)
-    current = next((run.id for run in runs if run.status == "running"), next((run.id for run in runs if run.error), runs[0].id))
+    current = next(
+        (run.id for run in runs if run.status == "running"), next((run.id for run in runs if run.error), runs[0].id)
+    )
     return queries.store().run(current if chosen == FOLLOW else chosen)
 
 
 def one_run(run: Run, name: str, runs: list[Run], *, allowed: bool) -> None:
     """Draws everything about one of ``runs``; ``allowed`` says whether the person may change it."""
-    st.markdown(f"**{plain(name)}** · {STATUS[run.status]}" + "".join(f" :gray-badge[{plain(tag)}]" for tag in run.tags))
+    st.markdown(
+        f"**{plain(name)}** · {STATUS[run.status]}" + "".join(f" :gray-badge[{plain(tag)}]" for tag in run.tags)
+    )
     if allowed:
         buttons(run)
     plan = queries.store().last_event(run.id, RunPlanned)
@@ -58,11 +70,16 @@ def one_run(run: Run, name: str, runs: list[Run], *, allowed: bool) -> None:
         st.caption("This run was queued again; the new run is in the same sweep.")
     for stored in queries.store().events(run.id, ["Note"]):
         if isinstance(stored.event, Note):
-            st.caption(f"{':material/warning:' if stored.event.severity == 'warning' else ':material/info:'} {plain(stored.event.text)}")
+            st.caption(
+                f"{':material/warning:' if stored.event.severity == 'warning' else ':material/info:'} "
+                f"{plain(stored.event.text)}"
+            )
     if plan and run.settings.strategy in REFERENCES:
         st.caption(
-            f"On {_where(run, plan)}, with scikit-learn: {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
-            f" {plan.test_rows:,} test rows, {counted(plan.features, 'feature')}. A reference: no foundation model is loaded."
+            f"On {_where(run, plan)}, with scikit-learn: {plan.train_rows:,} training, {plan.validation_rows:,} "
+            "validation and"
+            f" {plan.test_rows:,} test rows, {counted(plan.features, 'feature')}. A reference: no foundation model "
+            "is loaded."
         )
     elif plan:
         st.caption(
@@ -76,7 +93,9 @@ def one_run(run: Run, name: str, runs: list[Run], *, allowed: bool) -> None:
     against_measured(run, name)
     log = st.expander("Log (last 200 lines)", key=f"log_{run.id}", on_change="rerun", icon=":material/article:")
     if log.open:
-        log.code(queries.log_tail(run.id) or "This run has written no log yet.", language=None, wrap_lines=True, height=320)
+        log.code(
+            queries.log_tail(run.id) or "This run has written no log yet.", language=None, wrap_lines=True, height=320
+        )
 
 
 def _where(run: Run, plan: RunPlanned) -> str:
@@ -98,7 +117,8 @@ def _rows_shown(plan: RunPlanned) -> str:
         return f"{plan.context_rows:,} context rows"
     return (
         f"{plan.train_context_rows:,} context and {plan.query_rows:,} query rows per step,"
-        f" {plan.evaluation_context_rows:,} context rows in evaluations during training and {plan.context_rows:,} at prediction"
+        f" {plan.evaluation_context_rows:,} context rows in evaluations during training and {plan.context_rows:,} at "
+        "prediction"
     )
 
 
@@ -109,7 +129,14 @@ def buttons(run: Run) -> None:
         may_stop = run.status == "running" and run.wish is None
         wish_button("Stop and keep the best", [run.id], "stop", key=run.id, help=stopped, disabled=not may_stop)
         may_cancel = run.status not in ENDED and run.wish != "cancel"
-        wish_button("Cancel and discard", [run.id], "cancel", key=run.id, help="Ends at once; nothing is kept.", disabled=not may_cancel)
+        wish_button(
+            "Cancel and discard",
+            [run.id],
+            "cancel",
+            key=run.id,
+            help="Ends at once; nothing is kept.",
+            disabled=not may_cancel,
+        )
         st.button(
             "Run again",
             on_click=again,
@@ -122,7 +149,10 @@ def buttons(run: Run) -> None:
         if run.status == "interrupted" and run.retried_as is None:
             means = "The run has no saved state, so it starts again from the beginning."
             if queries.store().has_last_state(run.id):
-                means = "Continues from the run's last saved state; its scores and curves become those of a run without interruption."
+                means = (
+                    "Continues from the run's last saved state; its scores and curves become those of a run "
+                    "without interruption."
+                )
             st.button(
                 "Resume",
                 on_click=queue,
@@ -141,12 +171,24 @@ def may_retry(run: Run) -> bool:
 
 
 def trouble(run: Run, name: str, runs: list[Run], plan: RunPlanned | None, *, allowed: bool) -> None:
-    """Shows what is wrong with a run, the matching row of the guide's table, and a button for a fix that can be tried at once."""
+    """Shows what is wrong with a run, the matching row of the guide's table, and a button for a fix that can be tried
+    at once.
+    """
     failed = queries.store().last_event(run.id, RunFailed) if run.status in ("failed", "interrupted") else None
     entered = queries.store().last_event(run.id, PhaseStarted)
-    full = next((other for other in runs if other.settings.strategy == "base-ft" and other.settings.seed == run.settings.seed), None)
+    full = next(
+        (other for other in runs if other.settings.strategy == "base-ft" and other.settings.seed == run.settings.seed),
+        None,
+    )
     frames = {kind: queries.frame(kind, [run]) for kind in ("steps", "scores")}
-    found = troubles(run, frames, plan=plan, failure=failed.kind if failed else "", phase=entered.phase if entered else None, full=full)
+    found = troubles(
+        run,
+        frames,
+        plan=plan,
+        failure=failed.kind if failed else "",
+        phase=entered.phase if entered else None,
+        full=full,
+    )
     if run.error and not any(seen.kind == "memory" for seen in found):
         st.error(f"{plain(name)}: {plain(run.error)}")
     for seen in found:

@@ -31,7 +31,9 @@ head = st.container(horizontal=True, vertical_alignment="center")
 head.title("Live", help=define("Evaluation", "Zero-shot", "Best checkpoint"), width="content")
 sweeps = queries.sweeps()
 if not sweeps:
-    nothing_yet("Nothing is running yet. Choose a table, a model and some ranks; the curves then appear here.", "monitoring")
+    nothing_yet(
+        "Nothing is running yet. Choose a table, a model and some ranks; the curves then appear here.", "monitoring"
+    )
 
 say_gone("sweep", list(sweeps), "sweep")
 listed = ownership.only_mine({name: found.owner for name, found in sweeps.items()}, "sweeps")
@@ -64,7 +66,9 @@ above = st.container()
 with st.container(horizontal=True, vertical_alignment="center"):
     if going:
         progress.sweep_buttons(runs, sweep, allowed=mine)
-    elif st.button("Leaderboard", type="primary", icon=":material/leaderboard:", help="Compare the results of this sweep's runs."):
+    elif st.button(
+        "Leaderboard", type="primary", icon=":material/leaderboard:", help="Compare the results of this sweep's runs."
+    ):
         go("views/leaderboard/page.py", sweep=sweep, board=sweep)
     view, shown = controls(settings, runs, sweep, lambda: chosen(named, sweep))
     share()
@@ -75,7 +79,9 @@ opened = OpenCharts(every)
 
 @contextmanager
 def as_it_stands(look_at: Callable[[], Look]) -> Iterator[Look]:
-    """Yields the runs of ``look_at``; redraw the whole page if a run began, ended, was renamed or was deleted, also while this is drawn."""
+    """Yields the runs of ``look_at``; redraw the whole page if a run began, ended, was renamed or was deleted, also
+    while this is drawn.
+    """
     try:
         look = look_at()
         if look.stamp != stamp:
@@ -116,7 +122,9 @@ def watch() -> None:
         st.rerun()
 
 
-with above:  # not inside watch: if the page is redrawn during a refresh, the refresh must not write outside its own place
+with (
+    above
+):  # not inside watch: if the page is redrawn during a refresh, the refresh must not write outside its own place
     watch()
 
 

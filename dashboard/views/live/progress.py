@@ -51,7 +51,10 @@ def share_done(run: Run, far: Progress) -> float:
 
 def tab_title(runs: list[Run]) -> None:
     """Sets the title of the browser tab: how many runs have ended; at the end, how many failed or were interrupted."""
-    ended, failed = sum(run.status in ENDED for run in runs), Counter(run.status for run in runs if run.status in FAILED)
+    ended, failed = (
+        sum(run.status in ENDED for run in runs),
+        Counter(run.status for run in runs if run.status in FAILED),
+    )
     done = ", ".join(f"{number} {status}" for status, number in failed.items()) or "done"
     st.set_page_config(page_title=f"{done if ended == len(runs) else f'{ended}/{len(runs)}'} · LoRA Lab")
 
@@ -59,11 +62,16 @@ def tab_title(runs: list[Run]) -> None:
 def ending(runs: list[Run], sweep: Sweep) -> str:
     """Says how a sweep ended, for a notification."""
     counts = Counter(run.status for run in runs)
-    return f"{sweep.name or 'The sweep'} has ended: {', '.join(f'{number} {status}' for status, number in counts.items())}."
+    return (
+        f"{sweep.name or 'The sweep'} has ended: "
+        f"{', '.join(f'{number} {status}' for status, number in counts.items())}."
+    )
 
 
 def failures(runs: list[Run], named: dict[str, str], *, allowed: bool) -> None:
-    """Says why runs failed or were interrupted, each reason once, with buttons to run all again or to open the form with their settings."""
+    """Says why runs failed or were interrupted, each reason once, with buttons to run all again or to open the form
+    with their settings.
+    """
     failed = [run for run in runs if run.status in FAILED and run.retried_as is None]
     if not failed:
         return
@@ -71,9 +79,15 @@ def failures(runs: list[Run], named: dict[str, str], *, allowed: bool) -> None:
     for run in failed:
         reasons.setdefault(run.error or STATUS[run.status], []).append(named[run.id])
     counts = Counter(run.status for run in failed).items()
-    ends = [f"{number} {'' if status == 'failed' else 'was ' if number == 1 else 'were '}{status}" for status, number in counts]
+    ends = [
+        f"{number} {'' if status == 'failed' else 'was ' if number == 1 else 'were '}{status}"
+        for status, number in counts
+    ]
     head = ", ".join(ends).replace(" ", f" of {len(runs)} runs ", 1) if len(runs) > 1 else f"The run {ends[0][2:]}"
-    whole = [f"**{head}.**", *(f"{plain(few(names, MOST_NAMED))}: {plain(reason)}" for reason, names in reasons.items())]
+    whole = [
+        f"**{head}.**",
+        *(f"{plain(few(names, MOST_NAMED))}: {plain(reason)}" for reason, names in reasons.items()),
+    ]
     st.error("  \n".join(whole), icon=":material/error:")
     key = runs[0].sweep
     with st.container(horizontal=True):
@@ -125,12 +139,15 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
     seconds = time_left(runs, far, time.time()) if to_come else None
     if seconds is not None:
         st.caption(
-            f"About {duration(seconds)} left for the sweep. Estimated: each remaining run takes as long as similar runs that have ended."
+            f"About {duration(seconds)} left for the sweep. Estimated: each remaining run takes as long as similar "
+            "runs that have ended."
         )
 
 
 def _waits_for(runs: list[Run]) -> str:
-    """Says how many runs of which other sweeps come before ``runs``; empty if one of these is running or next, or all have ended."""
+    """Says how many runs of which other sweeps come before ``runs``; empty if one of these is running or next, or all
+    have ended.
+    """
     states = {run.status for run in runs}
     if "running" in states or "queued" not in states:  # asked only then, since Live is drawn again every few seconds
         return ""
@@ -140,7 +157,11 @@ def _waits_for(runs: list[Run]) -> str:
         return ""
     sweeps = queries.sweeps()
     before = Counter(run.sweep for run in (*queries.store().runs(status="running"), *waiting[:place]))
-    named = [f"{counted(number, 'run')} of {sweeps[sweep].name or 'another sweep'}" for sweep, number in before.items() if sweep in sweeps]
+    named = [
+        f"{counted(number, 'run')} of {sweeps[sweep].name or 'another sweep'}"
+        for sweep, number in before.items()
+        if sweep in sweeps
+    ]
     return f" Waits for {plain(few(named))}." if named else ""
 
 
@@ -165,7 +186,9 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
             "Phase": far[run.id].phase or "",
             "Progress": round(100 * share_done(run, far[run.id])),
             "Steps": f"{far[run.id].done_steps} / {far[run.id].total_steps}" if far[run.id].total_steps else "",
-            "Time left": duration(far[run.id].eta_seconds) if run.status == "running" and far[run.id].eta_seconds is not None else "",
+            "Time left": duration(far[run.id].eta_seconds)
+            if run.status == "running" and far[run.id].eta_seconds is not None
+            else "",
             loss_title: latest[run.id].loss,
             best_title: best[run.id],
             "Memory now": megabytes(latest[run.id].held_bytes) if run.status == "running" else "",
@@ -174,7 +197,11 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
         for run in runs
     ]
     fewer = max((far[run.id].evaluation_context_rows or 0 for run in runs if run.status == "running"), default=0)
-    meanwhile = f" While a run trains: with {fewer:,} context rows; when it has ended, with all that its predictions use." if fewer else ""
+    meanwhile = (
+        f" While a run trains: with {fewer:,} context rows; when it has ended, with all that its predictions use."
+        if fewer
+        else ""
+    )
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
     wide = 35 + 7 * max(len(str(row["Status"])) for row in rows)  # pixels, so that no status is cut off
     st.dataframe(
@@ -188,14 +215,23 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
             "Where": text(help="The GPU or CPU that the run uses; on a cluster, also its node."),
             "Progress": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d%%", width="small"),
             loss_title: number(format="%.4f"),
-            best_title: number(**digits_behind(best, digits), help=f"{METRICS[metric].unit}. {METRICS[metric].help}{meanwhile}"),
+            best_title: number(
+                **digits_behind(best, digits), help=f"{METRICS[metric].unit}. {METRICS[metric].help}{meanwhile}"
+            ),
             "Time left": text(help="Training time, if it does not stop early. Known from the fifth step."),
             "Memory now": text(help="What torch uses of the GPU; on the CPU, the process's resident memory."),
         },
     )
-    saved = [run.result.shared_saved_seconds for run in runs if run.result and run.result.shared_saved_seconds >= LEAST_SAVING]
+    saved = [
+        run.result.shared_saved_seconds
+        for run in runs
+        if run.result and run.result.shared_saved_seconds >= LEAST_SAVING
+    ]
     if saved:
-        st.caption(f"Frozen layers shared with {counted(len(saved), 'run')}: {duration(sum(saved))} saved.", help=TRAIN_SECONDS_HELP)
+        st.caption(
+            f"Frozen layers shared with {counted(len(saved), 'run')}: {duration(sum(saved))} saved.",
+            help=TRAIN_SECONDS_HELP,
+        )
 
 
 def sweep_buttons(runs: list[Run], key: str, *, allowed: bool) -> None:
@@ -208,9 +244,11 @@ def sweep_buttons(runs: list[Run], key: str, *, allowed: bool) -> None:
 
 
 def time_left(runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> float | None:
-    """Returns the seconds until all runs have ended, if each takes as long as similar runs that ended with a result; None if not known.
+    """Returns the seconds until all runs have ended, if each takes as long as similar runs that ended with a result;
+    None if not known.
 
-    A running run takes its own time left, or the rest of a similar run's time. As many runs as now are assumed to run at once.
+    A running run takes its own time left, or the rest of a similar run's time. As many runs as now are assumed to run
+    at once.
     """
     still = [run for run in runs if run.status not in ENDED]
     known = [left for run in still if (left := _left(run, runs, far[run.id], now)) is not None]
@@ -232,7 +270,10 @@ def _left(run: Run, runs: Sequence[Run], far: Progress, now: float) -> float | N
     whole = [
         other.ended - other.started
         for other in runs
-        if other.status in RANKED and _length(other) == _length(run) and other.ended is not None and other.started is not None
+        if other.status in RANKED
+        and _length(other) == _length(run)
+        and other.ended is not None
+        and other.started is not None
     ]
     if not whole:
         return None

@@ -42,7 +42,9 @@ class View:
     """A key of ``groupings``; runs of a group are drawn as their mean."""
 
 
-def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: Callable[[], list[str]]) -> tuple[View, list[str]]:
+def controls(
+    settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: Callable[[], list[str]]
+) -> tuple[View, list[str]]:
     """Draws the x axis, and behind a button the other choices; returns them and the ids that ``ask_runs`` returns.
 
     The first score is the selection metric.
@@ -81,7 +83,8 @@ def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: C
                 list(groups).index(now["group"]),
                 key=keys["group"],
                 format_func=groups.__getitem__,
-                help="Runs of a group are one line, their mean at each step; the band extends from the lowest to the highest of them.",
+                help="Runs of a group are one line, their mean at each step; the band extends from the lowest to the "
+                "highest of them.",
                 persist_state="session",
             )
         st.selectbox(
@@ -99,14 +102,16 @@ def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: C
             now["smooth"],
             key=keys["smooth"],
             help="Exponential moving average; the value is the weight of the previous points. Raw values"
-            " remain as a faint line. It applies to loss, gradient norm, step time and GPU; scores and memory are never smoothed.",
+            " remain as a faint line. It applies to loss, gradient norm, step time and GPU; scores and memory are "
+            "never smoothed.",
             persist_state="session",
         )
         st.toggle(
             "Logarithmic",
             now["log"],
             key=keys["log"],
-            help="Vertical axes of the second score, loss, memory, gradient and GPU. A score that can be negative stays linear.",
+            help="Vertical axes of the second score, loss, memory, gradient and GPU. A score that can be negative "
+            "stays linear.",
             persist_state="session",
         )
     for name, (key, _, default) in fields.items():
@@ -118,12 +123,17 @@ def controls(settings: RunSettings, runs: Sequence[Run], sweep: str, ask_runs: C
 def share() -> None:
     """Shows the address of this view, to copy."""
     with st.popover(
-        "Share", icon=":material/link:", key="share", help="An address that opens this page with the same sweep, run and charts."
+        "Share",
+        icon=":material/link:",
+        key="share",
+        help="An address that opens this page with the same sweep, run and charts.",
     ):
         there = {name: st.query_params[name] for name in SHARED if name in st.query_params}
         page = (st.context.url or "").rstrip("/").removesuffix("/live") + "/live"
         st.code(f"{page}?{urlencode(there)}", language=None, wrap_lines=True)
-        st.caption("It opens for everyone who can reach this dashboard. Unless a run is chosen, it follows the current run.")
+        st.caption(
+            "It opens for everyone who can reach this dashboard. Unless a run is chosen, it follows the current run."
+        )
 
 
 EACH, SEEDS = "run", "seeds"
@@ -134,10 +144,15 @@ TITLES = {name: SETTINGS[name].label for name in (*NAMES, "targets", "model")}
 
 
 def groupings(runs: Sequence[Run]) -> dict[str, str]:
-    """Returns key -> title of each grouping: single runs, over seeds, and by every setting that differs within a strategy."""
+    """Returns key -> title of each grouping: single runs, over seeds, and by every setting that differs within a
+    strategy.
+    """
     settings = [run.settings for run in runs]
     strategies = {one.strategy for one in settings}
-    values = {name: [{_value(one, name) for one in settings if one.strategy == strategy} for strategy in strategies] for name in TITLES}
+    values = {
+        name: [{_value(one, name) for one in settings if one.strategy == strategy} for strategy in strategies]
+        for name in TITLES
+    }
     differing = [name for name in TITLES if any(len(own) > 1 for own in values[name])]
     seeds = {SEEDS: "Configuration (mean over seeds)"} if len({one.seed for one in settings}) > 1 else {}
     return {EACH: "None: each run"} | seeds | {name: TITLES[name] for name in differing}
@@ -152,7 +167,9 @@ def legend_by(group: str, runs: list[Run], shown: list[Run]) -> Legend:
     """Returns a legend of the runs ``shown`` with the names of their groups; strategies are never mixed."""
     if group == EACH:
         return legend_of(shown, runs)
-    return grouped_legend(_over_seeds(runs) if group == SEEDS else {run.id: _by_setting(run.settings, group) for run in runs}, shown)
+    return grouped_legend(
+        _over_seeds(runs) if group == SEEDS else {run.id: _by_setting(run.settings, group) for run in runs}, shown
+    )
 
 
 def _over_seeds(runs: list[Run]) -> dict[str, str]:

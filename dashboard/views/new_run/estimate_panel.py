@@ -1,6 +1,7 @@
 """The estimated memory and time of the sweep in the form, marked as an estimate.
 
-In: the sweep, its model and table. Out: a chart of memory by cause, whether it fits the device, and how long it may take.
+In: the sweep, its model and table. Out: a chart of memory by cause, whether it fits the device, and how long it may
+take.
 """
 
 import dataclasses
@@ -12,7 +13,15 @@ from dashboard import queries
 from dashboard.components.job_status import wait_for
 from dashboard.components.memory_breakdown import cause_rows, draw
 from dashboard.formatting import duration, megabytes, plain
-from tabtune_core.analysis.runtime_estimate import Pace, TrainedOn, beyond_limit, came_from, growth_ratio, not_known, train_seconds
+from tabtune_core.analysis.runtime_estimate import (
+    Pace,
+    TrainedOn,
+    beyond_limit,
+    came_from,
+    growth_ratio,
+    not_known,
+    train_seconds,
+)
 from tabtune_core.charts.style import MEGABYTE
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.target import Way
@@ -22,7 +31,18 @@ from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import is_here
 from tabtune_core.settings import RunSettings, SweepSettings
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory
-from tabtune_core.training.memory.fitting import DeviceMemory, Fit, Growth, Need, between, cannot_fit, disk_need, judge, need_of, no_room
+from tabtune_core.training.memory.fitting import (
+    DeviceMemory,
+    Fit,
+    Growth,
+    Need,
+    between,
+    cannot_fit,
+    disk_need,
+    judge,
+    need_of,
+    no_room,
+)
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 GIGABYTE, MOST_GIGABYTES = 1e9, 10_000
@@ -49,7 +69,9 @@ class Judged:
 
 
 def shown_runs(sweep: SweepSettings) -> dict[str, RunSettings]:
-    """Returns the runs of the chart by name: full fine-tuning, requested or not, and LoRA at the lowest and the highest rank."""
+    """Returns the runs of the chart by name: full fine-tuning, requested or not, and LoRA at the lowest and the highest
+    rank.
+    """
     full = sweep.run.with_strategy("base-ft")
     by_rank = {run.lora.rank: run for run in sweep.one_seed() if run.strategy == "peft"}
     ends = sorted({min(by_rank), max(by_rank)}) if by_rank else []
@@ -64,7 +86,8 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
     >>> _rows_shown(5000, 300, 300)
     'Predictions use all of the 300 training rows as context: 5,000 were requested, and there are no more.'
     >>> _rows_shown(None, 8192, 60000)
-    'Predictions use 8,192 of the 60,000 training rows as context, as many as the model, the memory and a reasonable prediction time allow.'
+    'Predictions use 8,192 of the 60,000 training rows as context, as many as the model, the memory and a reasonable
+    prediction time allow.'
     """
     which = f"all of the {train_rows:,}" if shown >= train_rows else f"{shown:,} of the {train_rows:,}"
     why = ""
@@ -76,7 +99,10 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
 
 
 def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, stopped: bool) -> Judged:
-    """Draws memory by cause, whether it fits, and time, each time that the form changes. Runs that are ``stopped`` are not measured."""
+    """Draws memory by cause, whether it fits, and time, each time that the form changes.
+
+    Runs that are ``stopped`` are not measured.
+    """
     table, target = sweep.run.dataset, sweep.run.target
     classes = 0 if way == "numbers" else len(queries.class_counts(table, target, way, sweep.run.group_rare_classes))
     split = queries.split_sizes(dataclasses.replace(sweep.run, seed=sweep.seeds[0]))
@@ -109,13 +135,18 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, stopped: 
         return Judged()  # this machine was not judged
     on_disk = disk_need(sweep.one_seed(), card, split, classes=classes, times=len(sweep.seeds))
     meanwhile = megabytes(on_disk.meanwhile)
-    st.caption(f"Disk: about {megabytes(on_disk.kept)} are kept, and up to {meanwhile} more are used while a run trains.", help=_DISK_HELP)
+    st.caption(
+        f"Disk: about {megabytes(on_disk.kept)} are kept, and up to {meanwhile} more are used while a run trains.",
+        help=_DISK_HELP,
+    )
     too_large = cannot_fit(need, device, sweep.run) or no_room(on_disk, queries.home())
     return Judged(too_large, fit, _time(sweep, card, trained_on, paces, may_measure=not stopped and fit != "exceeds"))
 
 
 def _ask_device(asked: str) -> tuple[DeviceMemory, bool]:
-    """Asks for a GPU to plan for; returns it, else the device ``asked`` for (of a cluster, some node), and whether it is planned."""
+    """Asks for a GPU to plan for; returns it, else the device ``asked`` for (of a cluster, some node), and whether it
+    is planned.
+    """
     planned = st.number_input(
         "Plan for a GPU of (GB)",
         value=None,
@@ -124,12 +155,16 @@ def _ask_device(asked: str) -> tuple[DeviceMemory, bool]:
         placeholder="this machine's device",
         format="%g",
         persist_state="session",
-        help="Estimates for a GPU with this much memory, even if this machine has no such GPU. Empty: the device chosen above.",
+        help="Estimates for a GPU with this much memory, even if this machine has no such GPU. Empty: the device "
+        "chosen above.",
     )
     if planned is not None and 1 <= planned <= MOST_GIGABYTES:
         return DeviceMemory(f"a GPU of {planned:g} GB", planned * GIGABYTE, planned * GIGABYTE, True), True
     if planned is not None:
-        st.error(f"A GPU has 1 to {MOST_GIGABYTES:,} GB. The estimate is for the device chosen above.", icon=":material/block:")
+        st.error(
+            f"A GPU has 1 to {MOST_GIGABYTES:,} GB. The estimate is for the device chosen above.",
+            icon=":material/block:",
+        )
     cluster = queries.cluster()
     if cluster is None:
         return DeviceMemory.of(asked, *queries.memory_of_devices()), False
@@ -152,31 +187,43 @@ def _say_whether_it_fits(need: Need, device: DeviceMemory) -> Fit | None:
 
 
 _HELP = (
-    "Weights, adapter, gradients and optimizer are counted. Activations are what the layers keep for the backward pass, computed from the"
-    " model's architecture and your table's size; on the CPU they include some memory that torch takes in its first steps."
+    "Weights, adapter, gradients and optimizer are counted. Activations are what the layers keep for the backward "
+    "pass, computed from the"
+    " model's architecture and your table's size; on the CPU they include some memory that torch takes in its first "
+    "steps."
 )
 _GROWTH_HELP = (
-    "A number if a run like it has finished here, or a few steps of one were measured: nine in ten runs are within 20 % of it. Before that,"
+    "A number if a run like it has finished here, or a few steps of one were measured: nine in ten runs are within "
+    "20 % of it. Before that,"
     " a band that contains nine in ten runs. Below 20 MB only that is said. The chart shows the likely value."
 )
 _WAY_OUT = (
-    "Fewer context rows, in training or at prediction, save most; then fewer query rows, gradient checkpointing (Advanced), fewer target"
+    "Fewer context rows, in training or at prediction, save most; then fewer query rows, gradient checkpointing "
+    "(Advanced), fewer target"
     " modules, or dropout 0. The rank hardly matters."
 )
 _DISK_HELP = (
-    "Kept: adapters, weights of full fine-tuning, predictions and events of runs. Only while a run trains: the states from which it can be"
+    "Kept: adapters, weights of full fine-tuning, predictions and events of runs. Only while a run trains: the "
+    "states from which it can be"
     " resumed. Data that runs share, up to 2 GB, is kept only if there is space for it. Exports are not counted."
 )
 _TIME_HELP = (
     "Before the first run, a few steps are measured on this machine. Afterwards the time comes"
-    " from your own finished runs of this model with the same strategy, adapted layers, precision, recomputation and steps between"
-    " evaluations, dropout on or off as here, and up to twice or half as many context, query and validation rows and features, scaled by"
-    " rows x features. It is the sum of the runs' own times: you wait less if runs share frozen layers or run at the same time."
+    " from your own finished runs of this model with the same strategy, adapted layers, precision, recomputation and "
+    "steps between"
+    " evaluations, dropout on or off as here, and up to twice or half as many context, query and validation rows and "
+    "features, scaled by"
+    " rows x features. It is the sum of the runs' own times: you wait less if runs share frozen layers or run at the "
+    "same time."
 )
 
 
-def _time(sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn, paces: list[Pace], *, may_measure: bool) -> float | None:
-    """Shows and returns the longest training time, from earlier runs of this model here, or from a few steps that are measured now."""
+def _time(
+    sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn, paces: list[Pace], *, may_measure: bool
+) -> float | None:
+    """Shows and returns the longest training time, from earlier runs of this model here, or from a few steps that are
+    measured now.
+    """
     runs = sweep.expand()
     estimate = train_seconds(runs, paces, trained_on)
     if estimate is None:
@@ -188,7 +235,8 @@ def _time(sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn, paces: l
             st.caption("Training time: not known before a run like each of these has finished.", help=_TIME_HELP)
     elif estimate.seconds:
         st.caption(
-            f"Training takes about {duration(estimate.seconds)} in all if nothing stops early, {came_from(estimate)}.", help=_TIME_HELP
+            f"Training takes about {duration(estimate.seconds)} in all if nothing stops early, {came_from(estimate)}.",
+            help=_TIME_HELP,
         )
         _offer_fewer_steps(runs, paces, trained_on, estimate.seconds)
     if short := beyond_limit(runs, paces, trained_on):
@@ -201,4 +249,9 @@ def _offer_fewer_steps(runs: list[RunSettings], paces: list[Pace], trained_on: T
     short = train_seconds([run.changed(steps=FIRST_LOOK) for run in runs], paces, trained_on)
     if seconds > LONG and short is not None and 0 < short.seconds < seconds / 2:
         takes = f"{FIRST_LOOK} steps each, for a first look: about {duration(short.seconds)}"
-        st.button(takes, on_click=st.session_state.update, args=({"length": "steps", "steps": FIRST_LOOK},), icon=":material/timer:")
+        st.button(
+            takes,
+            on_click=st.session_state.update,
+            args=({"length": "steps", "steps": FIRST_LOOK},),
+            icon=":material/timer:",
+        )

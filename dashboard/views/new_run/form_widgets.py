@@ -33,7 +33,8 @@ SEVERAL = "Choose several values to compare them in separate runs; type other va
 def widget(name: str, **more: Any) -> None:
     """Draws the widget for a setting's type.
 
-    Number fields have no bounds, because Streamlit would keep a value outside them to itself: the library explains values that it refuses.
+    Number fields have no bounds, because Streamlit would keep a value outside them to itself: the library explains
+    values that it refuses.
     """
     row = FORM[name]
     about = {"help": row.help, "bind": "query-params", **more}
@@ -43,7 +44,9 @@ def widget(name: str, **more: Any) -> None:
         options = get_args(row.kind)
         st.selectbox(row.label, options, options.index(DEFAULTS[name]), key=name, **about)
     elif get_origin(row.kind) is Mapping:
-        st.text_area(row.label, DEFAULTS[name], key=name, height=90, placeholder=f"{row.placeholder}\none per line", **about)
+        st.text_area(
+            row.label, DEFAULTS[name], key=name, height=90, placeholder=f"{row.placeholder}\none per line", **about
+        )
     elif row.kind is str:
         st.text_input(row.label, DEFAULTS[name], key=name, **about)
     else:
@@ -67,7 +70,9 @@ def _number_fields(row: Setting, about: Mapping[str, Any]) -> None:
 
 
 def widgets(place: str, values: Mapping[str, Any], width: int = 180) -> None:
-    """Draws a part of the form, without settings that have no effect given ``values``: fields in a grid, switches, then patterns."""
+    """Draws a part of the form, without settings that have no effect given ``values``: fields in a grid, switches, then
+    patterns.
+    """
     kinds: dict[Any, list[str]] = defaultdict(list)
     for row in FORM.values():
         if row.place == place and not is_idle(row, values):
@@ -81,7 +86,9 @@ def widgets(place: str, values: Mapping[str, Any], width: int = 180) -> None:
 
 
 def list_field(row: Setting, usual: Iterable[str], *, help: str, placeholder: str, typed: bool = True) -> None:
-    """Draws a field of several values, which are chosen from the ``usual`` ones or ``typed``; those that it holds stay options."""
+    """Draws a field of several values, which are chosen from the ``usual`` ones or ``typed``; those that it holds stay
+    options.
+    """
     st.multiselect(
         row.label,
         list(dict.fromkeys([*usual, *DEFAULTS[row.name], *st.session_state.get(row.name, [])])),
@@ -135,11 +142,15 @@ def target_widgets(card: ModelCard, task: Task, told: str) -> None:
     """Draws the target modules, by name or in a tree of the model, and other sets to compare them with."""
     row, own_list = SETTINGS["targets"], "The model's own list (all of them)"
     list_field(row, parts_of(card, task), help=f"{row.help} {plain(told)}", placeholder=own_list, typed=False)
-    tree = st.expander("Choose in a tree of the model", icon=":material/account_tree:", key="parts_tree", on_change="rerun")
+    tree = st.expander(
+        "Choose in a tree of the model", icon=":material/account_tree:", key="parts_tree", on_change="rerun"
+    )
     if tree.open:
         with tree:
             chosen, rank = st.session_state.targets, max(st.session_state.ranks or [USUAL_RANK])
-            show_tree(as_data(card, task, chosen, rank), rank=rank, key="tree", on_tick=lambda path: tick(card, task, path))
+            show_tree(
+                as_data(card, task, chosen, rank), rank=rank, key="tree", on_tick=lambda path: tick(card, task, path)
+            )
     sets, help = AXES["target_sets"], "Join the modules of one set with +; 'default' is the model's own list."
     groups, none = card.rules(task).groups, "None; each set is a separate run"
     list_field(sets, groups, help=f"{sets.help} {help}", placeholder=none)
@@ -201,7 +212,11 @@ def device_widget(cluster: Cluster | None) -> None:
         st.caption(f":material/warning: {plain(problem)}")
 
 
-ON_A_CLUSTER = {"auto": "auto: a GPU of the cluster; a CPU if it has no GPU", "cpu": "cpu", "cuda:0": "cuda: a GPU of the cluster"}
+ON_A_CLUSTER = {
+    "auto": "auto: a GPU of the cluster; a CPU if it has no GPU",
+    "cpu": "cpu",
+    "cuda:0": "cuda: a GPU of the cluster",
+}
 
 
 def device_names(cards: list[str]) -> dict[str, str]:
@@ -237,7 +252,10 @@ FIELDS = ("selection_metric", *(key for row in FORM.values() if row.place in TAB
 
 
 def holds_a_choice(task: Task) -> bool:
-    """Returns True if a widget under Advanced does not have its default. Then all are drawn, because an undrawn widget has its default."""
+    """Returns True if a widget under Advanced does not have its default.
+
+    Then all are drawn, because an undrawn widget has its default.
+    """
     usual = {**DEFAULTS, "selection_metric": SELECTION[task]}
     return any(name in st.query_params or st.session_state.get(name, usual[name]) != usual[name] for name in FIELDS)
 
@@ -251,7 +269,11 @@ def advanced_widgets(task: Task) -> None:
             widgets(name, {"optimizer": DEFAULTS["optimizer"], **st.session_state.to_dict(), "task": task})
             if name == "Rows, weights":
                 shut = not may_type_paths()
-                widget("checkpoint", placeholder="Not allowed on this server" if shut else "Path on this machine", disabled=shut)
+                widget(
+                    "checkpoint",
+                    placeholder="Not allowed on this server" if shut else "Path on this machine",
+                    disabled=shut,
+                )
 
 
 def _selection_widget(task: Task) -> None:

@@ -1,4 +1,5 @@
-"""Sweep settings <-> the values of widgets. A widget's key is the name of its setting; its tooltip is the field's docstring.
+"""Sweep settings <-> the values of widgets. A widget's key is the name of its setting; its tooltip is the field's
+docstring.
 
 In: widget values by key, also from the address bar. Out: checked settings, or a SettingError that says what to change.
 """
@@ -11,7 +12,16 @@ import streamlit as st
 
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import SELECTION, Task
-from tabtune_core.settings import SETTINGS, LoraSettings, RunSettings, Setting, SplitBy, SweepSettings, read_pattern, rows_of
+from tabtune_core.settings import (
+    SETTINGS,
+    LoraSettings,
+    RunSettings,
+    Setting,
+    SplitBy,
+    SweepSettings,
+    read_pattern,
+    rows_of,
+)
 from tabtune_core.settings.labels import short_rate
 from tabtune_core.settings.serialization import read_target_set, written_targets
 from tabtune_core.wording import counted
@@ -70,7 +80,9 @@ def is_decimal(row: Setting) -> bool:
 
 
 def to_widgets(sweep: SweepSettings) -> dict[str, Any]:
-    """Returns the value of every widget that shows this sweep, except the table, the target and its task, which the Data page holds."""
+    """Returns the value of every widget that shows this sweep, except the table, the target and its task, which the
+    Data page holds.
+    """
     values: dict[str, Any] = {}
     for row in FORM.values():
         value = getattr(sweep, row.name) if row.owner is SweepSettings else sweep.run.value(row.name)
@@ -139,7 +151,11 @@ def to_sweep(
         **named, split_at_median=split_at_median, split_by=split[0], split_column=split[1]
     )
     axes: dict[str, Any] = {"alphas": alphas, "dropouts": dropouts, "target_sets": tuple(sets), "learning_rates": rates}
-    full_rates = read_numbers("The rate of full fine-tuning", values["full_learning_rates"]) if values["full_fine_tuning"] else ()
+    full_rates = (
+        read_numbers("The rate of full fine-tuning", values["full_learning_rates"])
+        if values["full_fine_tuning"]
+        else ()
+    )
     return SweepSettings(
         run=run,
         ranks=tuple(sorted(values["ranks"])),
@@ -174,7 +190,9 @@ def fill(sweep: SweepSettings) -> None:
     values = to_widgets(sweep)
     for name, value in [*values.items(), *(("ranks", rank) for rank in sweep.ranks)]:
         if isinstance(value, int) and value > LARGEST_WHOLE:
-            raise SettingError(f"{name} is {value:,}; the form takes whole numbers up to {LARGEST_WHOLE:,}. Choose a smaller one.")
+            raise SettingError(
+                f"{name} is {value:,}; the form takes whole numbers up to {LARGEST_WHOLE:,}. Choose a smaller one."
+            )
     st.session_state.update(values)
 
 
@@ -184,4 +202,8 @@ def sweep_name(table: str, model: str, sweep: SweepSettings) -> str:
     axes = {"alpha": sweep.alphas, "dropout": sweep.dropouts, "rate": sweep.learning_rates}
     others = [f"{name} {', '.join(map(written, values))}" for name, values in axes.items() if values]
     parts = [counted(len(sweep.target_sets), "set of target modules")] if sweep.target_sets else []
-    return "; ".join(part for part in (", ".join(filter(None, (f"{table}: {model}", ranks))), *others, *parts, sweep.run.split) if part)
+    return "; ".join(
+        part
+        for part in (", ".join(filter(None, (f"{table}: {model}", ranks))), *others, *parts, sweep.run.split)
+        if part
+    )

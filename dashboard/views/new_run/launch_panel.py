@@ -55,13 +55,17 @@ def show_findings(sweep: SweepSettings, way: Way) -> None:
         st.caption(f"{icon} {plain(finding.message)}")
     balance(found)
     group_rare(run.dataset, run.target, way)
-    sets = dict.fromkeys(one.test_rows_in_words for one in (dataclasses.replace(run, seed=seed) for seed in sweep.seeds))
+    sets = dict.fromkeys(
+        one.test_rows_in_words for one in (dataclasses.replace(run, seed=seed) for seed in sweep.seeds)
+    )
     st.caption(f"Test rows: {'; '.join(sets)}.")
 
 
 def show_size(sweep: SweepSettings) -> None:
     """Shows the number of runs, and its calculation."""
-    st.metric("Runs", f"{sweep.size:,}", help="Each CUDA GPU trains one run at a time; the CPU as many as its cores allow.")
+    st.metric(
+        "Runs", f"{sweep.size:,}", help="Each CUDA GPU trains one run at a time; the CPU as many as its cores allow."
+    )
     st.caption(f"{sweep.size:,} = {plain(sweep.formula)}")
 
 
@@ -76,19 +80,25 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
         column_config={
             "Rank": st.column_config.NumberColumn(**fitted(priced["Rank"], "%.0f", 45)),
             "Trainable": st.column_config.NumberColumn(
-                **fitted(priced["Trainable"], "localized", 80), help="Factors A and B, DoRA's magnitudes and trained biases."
+                **fitted(priced["Trainable"], "localized", 80),
+                help="Factors A and B, DoRA's magnitudes and trained biases.",
             ),
             "Bytes": st.column_config.NumberColumn(
                 **fitted(priced["Bytes"], "localized", 80),
                 help="Exact size of the tensors in the adapter file, without names and metadata.",
             ),
-            "Share (%)": st.column_config.NumberColumn(format="%.2f", width=75, help="Share of all parameters, adapter included."),
+            "Share (%)": st.column_config.NumberColumn(
+                format="%.2f", width=75, help="Share of all parameters, adapter included."
+            ),
             "Compression": st.column_config.NumberColumn(
                 **fitted(priced["Compression"], "%.1f : 1", 95),
-                help="Weights of the adapted layers divided by the adapter's parameters. At 1 or below the adapter saves nothing.",
+                help="Weights of the adapted layers divided by the adapter's parameters. At 1 or below the adapter "
+                "saves nothing.",
             ),
             "Scaling": st.column_config.TextColumn(
-                "α / r", width=55, help="Strength of the update: alpha / rank, or with rsLoRA alpha / square root of the rank."
+                "α / r",
+                width=55,
+                help="Strength of the update: alpha / rank, or with rsLoRA alpha / square root of the rank.",
             ),
             "Capped layers": st.column_config.NumberColumn(
                 width=100, help="Layers narrower than the rank; there the rank is the layer's own width."
@@ -101,9 +111,13 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
 
 def show_advice(card: ModelCard, task: Task, sweep: SweepSettings, rows: int) -> None:
     """Draws the guide's warnings that apply."""
-    points = dict.fromkeys(run.lora for run in sweep.one_seed() if run.strategy == "peft" and run.lora.rank == max(sweep.ranks))
+    points = dict.fromkeys(
+        run.lora for run in sweep.one_seed() if run.strategy == "peft" and run.lora.rank == max(sweep.ranks)
+    )
     sizes = [adapter_size(card, task, lora) for lora in points]
-    size = min(sizes, key=lambda size: size.compression, default=AdapterSize(0, 0, 0, 0))  # of the adapter that saves least
+    size = min(
+        sizes, key=lambda size: size.compression, default=AdapterSize(0, 0, 0, 0)
+    )  # of the adapter that saves least
     found = advise(
         sweep,
         usual_rates={strategy: card.usual_rate(task, strategy) for strategy in TRAINED},
@@ -118,8 +132,14 @@ def show_advice(card: ModelCard, task: Task, sweep: SweepSettings, rows: int) ->
 
 
 def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Judged) -> None:
-    """Draws the bar that is always in view: what would start and its button, or why it cannot start. A large sweep asks first."""
-    with st.bottom, st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="launch_bar"):
+    """Draws the bar that is always in view: what would start and its button, or why it cannot start.
+
+    A large sweep asks first.
+    """
+    with (
+        st.bottom,
+        st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="launch_bar"),
+    ):
         if stops:
             st.markdown(f":red[:material/block: **Cannot start.**] {plain(first_sentence(stops[0]))}", width="stretch")
         elif judged.too_large:
@@ -129,11 +149,14 @@ def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Ju
         insists = not judged.too_large or st.checkbox(
             "Start even if it does not fit",
             key="insists",
-            help="The estimate can be wrong. If memory runs out, the system ends the run, and perhaps other programs; if the disk is"
+            help="The estimate can be wrong. If memory runs out, the system ends the run, and perhaps other "
+            "programs; if the disk is"
             " full, runs fail or wait.",
         )
         sure = sweep.size <= MANY_RUNS or st.checkbox(
-            f"Yes, queue {sweep.size:,} runs", key="sure", help=f"More than {MANY_RUNS} runs take long; consider fewer values."
+            f"Yes, queue {sweep.size:,} runs",
+            key="sure",
+            help=f"More than {MANY_RUNS} runs take long; consider fewer values.",
         )
         ready = not stops and sure and insists
         pressed = st.button(
@@ -141,7 +164,8 @@ def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Ju
             type="primary" if ready else "secondary",
             disabled=not ready,
             icon=":material/rocket_launch:",
-            key=f"launch_{sweep.run.dataset[:12]}",  # a press counts for this table only, also if the table was deleted in another tab
+            # a press counts for this table only, also if the table was deleted in another tab
+            key=f"launch_{sweep.run.dataset[:12]}",
         )
     if pressed:
         _launch(sweep, name)

@@ -28,7 +28,9 @@ def closed(card: ModelCard, task: Task) -> str | None:
 
 
 def model_cards(task: Task) -> ModelCard:
-    """Draws the models by family, included ones first, and returns the chosen one; an earlier version is shown only if chosen."""
+    """Draws the models by family, included ones first, and returns the chosen one; an earlier version is shown only if
+    chosen.
+    """
     cards = sorted(CATALOGUE.values(), key=lambda card: not card.in_the_box)
     cards += [card for name, card in BY_NAME.items() if name not in CATALOGUE]
     open_to = [card.name for card in cards if closed(card, task) is None]
@@ -48,7 +50,9 @@ def model_cards(task: Task) -> ModelCard:
 
 
 def settle_form(card: ModelCard, task: Task) -> None:
-    """Removes from the form the values of another model: target modules that this one lacks, and a weights file of another family."""
+    """Removes from the form the values of another model: target modules that this one lacks, and a weights file of
+    another family.
+    """
     before = st.session_state.get(FILLED_FOR)
     st.session_state[FILLED_FOR] = card.name
     if before in (None, card.name):
@@ -72,10 +76,17 @@ def _limits(card: ModelCard, task: Task) -> str:
 def _model_card(card: ModelCard, task: Task, current: ModelCard) -> None:
     """Draws a model with the facts that a person needs before choosing it."""
     weights = card.weights.get(task) or next(iter(card.weights.values()))
-    badge = ":green-badge[:material/check: included]" if card.in_the_box else ":orange-badge[:material/download: to download]"
+    badge = (
+        ":green-badge[:material/check: included]"
+        if card.in_the_box
+        else ":orange-badge[:material/download: to download]"
+    )
     badge = ":orange-badge[:material/folder_open: by its path]" if weights.by_path else badge
     st.markdown(f"**{card.title}** {badge}")
-    st.caption(f"{weights.total_parameters / 1e6:.1f} M parameters. {_limits(card, task)} Licence {card.licence}. {plain(card.note)}")
+    st.caption(
+        f"{weights.total_parameters / 1e6:.1f} M parameters. {_limits(card, task)} Licence {card.licence}. "
+        f"{plain(card.note)}"
+    )
     if weights.repository is not None:
         size = weights.total_parameters * BYTES_A_PARAMETER / 1e6
         how = "where you accept its licence; name the file under Advanced" if weights.by_path else "once"

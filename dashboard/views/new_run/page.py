@@ -21,14 +21,23 @@ st.title("New run")
 tables = queries.tables()
 say_gone("table", list(tables), "table")
 if not tables:
-    nothing_yet("Add a table first: upload a CSV or use the sample.", "table_chart", button="Add a table", page="views/data/page.py")
+    nothing_yet(
+        "Add a table first: upload a CSV or use the sample.",
+        "table_chart",
+        button="Add a table",
+        page="views/data/page.py",
+    )
 
 if (handed := handed_over("settings")) is not None:
     text_panel.load(handed)
 left, right = st.columns(2)
 with left:
     table = pick(
-        "Table", list(tables), name="table", default=next(iter(tables)), format_func=queries.table_titles(tables.values()).__getitem__
+        "Table",
+        list(tables),
+        name="table",
+        default=next(iter(tables)),
+        format_func=queries.table_titles(tables.values()).__getitem__,
     )
 with right, errors_shown(TableError, stop=True):
     target = pick_target(tables[table])
@@ -63,15 +72,21 @@ with form:
 with price:
     st.header("What it takes")
     with errors_shown(SettingError, stop=True):
-        values = {name: st.session_state[name] for name in forms.DEFAULTS if name in st.session_state} | {"model": card.name}
-        sweep = forms.to_sweep(values, dataset=table, target=target, task=task, split_at_median=way == "halves", split=split)
+        values = {name: st.session_state[name] for name in forms.DEFAULTS if name in st.session_state} | {
+            "model": card.name
+        }
+        sweep = forms.to_sweep(
+            values, dataset=table, target=target, task=task, split_at_median=way == "halves", split=split
+        )
     launch_panel.show_size(sweep)
     launch_panel.show_findings(sweep, way)
     cluster_cards = len(cluster.cards) if cluster else None
     stops, judged = launch_panel.what_stops(sweep, cluster_cards), Judged()
     for reason in stops:
         st.error(plain(reason), icon=":material/block:")
-    with suppress(*((TabTuneError,) if stops else ())):  # layers of another model, an impossible split: they are among the reasons
+    with suppress(
+        *((TabTuneError,) if stops else ())
+    ):  # layers of another model, an impossible split: they are among the reasons
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)
         judged = estimate_panel(sweep, card, way, stopped=bool(stops))

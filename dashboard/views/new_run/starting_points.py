@@ -23,20 +23,33 @@ NAMES = {"ranks": "Rank", "alphas": "Alpha", "dropouts": "Dropout", "learning_ra
 
 
 def starting_points(card: ModelCard, task: Task, rows: int) -> None:
-    """Compares the form with the model's defaults and the proposal for a table of ``rows`` rows, with buttons that fill the form.
+    """Compares the form with the model's defaults and the proposal for a table of ``rows`` rows, with buttons that fill
+    the form.
 
     Call it after the widgets are drawn.
     """
-    preset, rate, measured = proposed(rows), short_rate(card.usual_rate(task, "peft")), "peft" in card.rates.get(task, {})
+    preset, rate, measured = (
+        proposed(rows),
+        short_rate(card.usual_rate(task, "peft")),
+        "peft" in card.rates.get(task, {}),
+    )
     proposal = {**_values(preset), **({"learning_rates": DEFAULTS["learning_rates"]} if measured else {})}
     held = {name: st.session_state.get(name, DEFAULTS[name]) for name in SET}
     described = {"In the form": held, "Default": DEFAULTS, "Proposed for this table": proposal}
     filled = {name: _words(values, rate) for name, values in described.items()}
     with st.container(border=True):
-        lines = [f"| {name} | " + " | ".join(plain(values[key]) for values in filled.values()) + " |" for key, name in NAMES.items()]
-        st.markdown("\n".join([f"| | {' | '.join(filled)} |", "|---" * (len(filled) + 1) + "|", *lines]))  # fits a phone
+        lines = [
+            f"| {name} | " + " | ".join(plain(values[key]) for values in filled.values()) + " |"
+            for key, name in NAMES.items()
+        ]
+        st.markdown(
+            "\n".join([f"| | {' | '.join(filled)} |", "|---" * (len(filled) + 1) + "|", *lines])
+        )  # fits a phone
         kept = f", except the learning rate: on real tables this model gained more at {rate}" if measured else ""
-        st.caption(f"{rows:,} rows: {WHY[preset]} From the guide's quick reference{kept}. Tune the learning rate before the rank.")
+        st.caption(
+            f"{rows:,} rows: {WHY[preset]} From the guide's quick reference{kept}. Tune the learning rate before the "
+            "rank."
+        )
         with st.container(horizontal=True):
             st.button(
                 "Use the proposal",
@@ -60,7 +73,8 @@ def starting_points(card: ModelCard, task: Task, rows: int) -> None:
         key="preset",
         on_change=_fill_in_chosen,
         format_func=lambda name: PRESETS[name].title.split(" (")[0],
-        help="Sets rank, alpha, dropout and learning rate. " + " ".join(f"{row.title}: {row.said}." for row in PRESETS.values()),
+        help="Sets rank, alpha, dropout and learning rate. "
+        + " ".join(f"{row.title}: {row.said}." for row in PRESETS.values()),
     )
 
 
@@ -83,7 +97,14 @@ def _fill_in_chosen() -> None:
 
 def _values(name: str) -> dict[str, Any]:
     row = PRESETS[name]
-    alpha = None if row.lora.effective_alpha == 2 * row.lora.rank else row.lora.effective_alpha  # a tied alpha follows other ranks too
-    run = RunSettings(dataset="-", target="-", lora=replace(row.lora, alpha=alpha), train=TrainSettings(learning_rate=row.learning_rate))
+    alpha = (
+        None if row.lora.effective_alpha == 2 * row.lora.rank else row.lora.effective_alpha
+    )  # a tied alpha follows other ranks too
+    run = RunSettings(
+        dataset="-",
+        target="-",
+        lora=replace(row.lora, alpha=alpha),
+        train=TrainSettings(learning_rate=row.learning_rate),
+    )
     values = to_widgets(SweepSettings(run=run, ranks=(row.lora.rank,)))
     return {name: values[name] for name in SET}

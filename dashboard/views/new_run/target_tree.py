@@ -1,7 +1,9 @@
-"""A model as a tree of modules with their sizes: its nodes, the effect of a tick on the targets, and the tree on the page.
+"""A model as a tree of modules with their sizes: its nodes, the effect of a tick on the targets, and the tree on the
+page.
 
-In: a model card and the chosen targets. Out: nodes with what is adapted under each, and changed targets. Streamlit has no tree; this one
-uses the browser's ``details`` elements and check boxes with three states, and remembers which nodes are open.
+In: a model card and the chosen targets. Out: nodes with what is adapted under each, and changed targets. Streamlit has
+no tree; this one uses the browser's ``details`` elements and check boxes with three states, and remembers which nodes
+are open.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -63,7 +65,8 @@ def adapted(card: ModelCard, task: Task, targets: Sequence[str]) -> set[str]:
 
 
 def toggled(card: ModelCard, task: Task, targets: Sequence[str], path: str) -> list[str]:
-    """Returns the targets after a tick at ``path``: everything under it is adapted, or nothing if everything was. One weight always stays.
+    """Returns the targets after a tick at ``path``: everything under it is adapted, or nothing if everything was. One
+    weight always stays.
 
     The result has as few targets as possible; it is empty for the model's own list.
     """
@@ -88,7 +91,9 @@ def as_data(card: ModelCard, task: Task, targets: Sequence[str], rank: int) -> l
 
     def plain(node: Node, parent: str) -> dict[str, Any]:
         name = node.path.removeprefix(f"{parent}.")
-        adapter = sum(min(rank, leaf.out, leaf.width) * (leaf.out + leaf.width) for leaf in node.leaves if leaf.path in chosen)
+        adapter = sum(
+            min(rank, leaf.out, leaf.width) * (leaf.out + leaf.width) for leaf in node.leaves if leaf.path in chosen
+        )
         return {
             "path": node.path,
             "name": name,

@@ -1,6 +1,7 @@
 """The settings of a sweep as text: exported as TOML, command line and Python, imported as TOML.
 
-In: the sweep that the form describes. Out: text to copy; or the form filled from a text, with a message about what could not be used.
+In: the sweep that the form describes. Out: text to copy; or the form filled from a text, with a message about what
+could not be used.
 """
 
 import dataclasses
@@ -69,7 +70,9 @@ def load(text: str) -> None:
     choose("model", sweep.run.model)
     st.session_state[FILLED_FOR] = card.name
     if absent := _what_is_absent(sweep):
-        st.session_state["load_note"] = f"{absent} The table, the target and the task are unchanged; all other settings are in the form."
+        st.session_state["load_note"] = (
+            f"{absent} The table, the target and the task are unchanged; all other settings are in the form."
+        )
         return
     choose("table", sweep.run.dataset)
     choose("target", sweep.run.target)
@@ -87,13 +90,21 @@ def _what_is_absent(sweep: SweepSettings) -> str | None:
     found = queries.tables().get(sweep.run.dataset)
     if found is None:
         table, column = sweep.run.dataset[:12], sweep.run.target
-        return f"The settings are for the table {table!r} and its column {column!r}; that table is not in this workspace."
+        return (
+            f"The settings are for the table {table!r} and its column {column!r}; that table is not in this workspace."
+        )
     if sweep.run.target not in [column.name for column in found.columns]:
         return f"The settings are for the column {sweep.run.target!r}, which the table {found.name!r} does not have."
     if sweep.run.split_column not in (None, *(column.name for column in found.columns)):
-        return f"The settings split by the column {sweep.run.split_column!r}, which the table {found.name!r} does not have."
+        return (
+            f"The settings split by the column {sweep.run.split_column!r}, which the table {found.name!r} does "
+            "not have."
+        )
     if _way_of(sweep) not in queries.ways(found.id, sweep.run.target):
-        return f"The settings predict {sweep.run.target!r} in a way ({WAYS[_way_of(sweep)].lower()}) that its values do not allow."
+        return (
+            f"The settings predict {sweep.run.target!r} in a way ({WAYS[_way_of(sweep)].lower()}) that its values "
+            "do not allow."
+        )
     return None
 
 
@@ -123,15 +134,23 @@ if __name__ == "__main__":
 
 
 def command_line(table: Sequence[str], name: str, home: Path | None) -> str:
-    """Returns the command that runs the sweep saved as sweep.toml on ``table``: the id of a table, or the words that name its source."""
+    """Returns the command that runs the sweep saved as sweep.toml on ``table``: the id of a table, or the words that
+    name its source.
+    """
     named = [f"--name={name}", *([f"--home={home}"] if home else [])]  # '=', because a name may begin with a dash
     return shlex.join(["python", "-m", "tabtune_core", "sweep", *table, "--settings", "sweep.toml", *named])
 
 
 def python_code(sweep: SweepSettings, name: str, home: Path, cluster_cards: int | None = None) -> str:
-    """Returns a script that builds the same settings and runs them; ``cluster_cards`` is the cluster's number of GPUs, None without one."""
+    """Returns a script that builds the same settings and runs them; ``cluster_cards`` is the cluster's number of GPUs,
+    None without one.
+    """
     written = _call(sweep)
-    used = [cls.__name__ for cls in (LoraSettings, RunSettings, SweepSettings, TrainSettings) if f"{cls.__name__}(" in written]
+    used = [
+        cls.__name__
+        for cls in (LoraSettings, RunSettings, SweepSettings, TrainSettings)
+        if f"{cls.__name__}(" in written
+    ]
     cards = "" if cluster_cards is None else f", cluster_cards={cluster_cards}"
     return _SCRIPT.format(name=name, classes=", ".join(used), sweep=written, home=str(home), cards=cards)
 
@@ -142,7 +161,8 @@ def _call(settings: Any, indent: str = "") -> str:
     given = {
         f.name: _call(value, inner) if dataclasses.is_dataclass(value) else repr(value)
         for f in dataclasses.fields(settings)
-        if (value := getattr(settings, f.name)) != (f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default)
+        if (value := getattr(settings, f.name))
+        != (f.default_factory() if f.default_factory is not dataclasses.MISSING else f.default)
     }
     arguments = [f"{name}={text}" for name, text in given.items()]
     flat = f"{type(settings).__name__}({', '.join(arguments)})"

@@ -43,7 +43,9 @@ def arguments_of(choice: try_choice.Choice) -> dict[str, Any]:
 
 
 def of_another_choice(job: Job, choice: try_choice.Choice, rows: pd.DataFrame | None) -> str:
-    """Says what a prediction is of, as far as a press would ask for something else now, also after a reload; else returns an empty text."""
+    """Says what a prediction is of, as far as a press would ask for something else now, also after a reload; else
+    returns an empty text.
+    """
     now = arguments_of(choice)
     then = {"base": now["base"], "table": now["table"], **job.arguments}
     ids, titles = ({adapter[key] for adapter in then["adapters"]} for key in ("id", "title"))
@@ -60,7 +62,11 @@ def of_another_choice(job: Job, choice: try_choice.Choice, rows: pd.DataFrame | 
         other.append(f"with context rows of {'a deleted table' if table is None else table.name}")
     if then.get("context_rows") != now.get("context_rows"):
         other.append("with another number of context rows")
-    return f"These predictions are not of the present choice, but {', '.join(other)}. Press Predict again." if other else ""
+    return (
+        f"These predictions are not of the present choice, but {', '.join(other)}. Press Predict again."
+        if other
+        else ""
+    )
 
 
 def _which(asked: pd.DataFrame, rows: pd.DataFrame | None) -> str:
@@ -69,7 +75,9 @@ def _which(asked: pd.DataFrame, rows: pd.DataFrame | None) -> str:
         return f"of {len(asked):,} other rows"
     cells = {str(name): _written(asked[name]) for name in asked}
     now = {} if rows is None or len(rows) > 1 else {str(name): _written(rows[name]) for name in rows}
-    other = [f"{shorten(name)} = {shorten(cell)}" for name, cell in cells.items() if name not in now or now[name] != cell]
+    other = [
+        f"{shorten(name)} = {shorten(cell)}" for name, cell in cells.items() if name not in now or now[name] != cell
+    ]
     return f"of the row with {few(other)}" if other else "of another row"
 
 
@@ -118,13 +126,17 @@ if choice is None:
 
 left, right = st.columns([1, 1.5], gap="large")
 with left:
-    way = st.segmented_control("Rows", ["Edit one row", "Upload rows"], default="Edit one row", required=True, key="try_way")
+    way = st.segmented_control(
+        "Rows", ["Edit one row", "Upload rows"], default="Edit one row", required=True, key="try_way"
+    )
     with errors_shown(TableError, stop=True):
         if way == "Upload rows":
             rows = try_rows.upload_rows(choice)
             how_many = "" if rows is None else f" {counted(len(rows), 'row')}"
             nothing = rows is None or rows.empty
-            pressed = st.button(f"Predict{how_many}", type="primary", icon=":material/play_arrow:", disabled=nothing, key=choice.button)
+            pressed = st.button(
+                f"Predict{how_many}", type="primary", icon=":material/play_arrow:", disabled=nothing, key=choice.button
+            )
         else:
             rows, pressed = try_rows.edit_row(choice)
 with right:

@@ -1,4 +1,6 @@
-"""The choice of adapters, of runs or uploaded, for one table and target, and of the table that provides the context rows."""
+"""The choice of adapters, of runs or uploaded, for one table and target, and of the table that provides the context
+rows.
+"""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -32,7 +34,13 @@ class Candidate:
     def group(self) -> str:
         """A key that adapters share if they predict the same; it is a hash, so that it can be part of an address."""
         settings = self.settings
-        what = (self.table, settings.target, settings.task, str(settings.split_at_median), str(settings.group_rare_classes))
+        what = (
+            self.table,
+            settings.target,
+            settings.task,
+            str(settings.split_at_median),
+            str(settings.group_rare_classes),
+        )
         return hashlib.sha256("\n".join(what).encode()).hexdigest()[:12]
 
 
@@ -56,7 +64,9 @@ class Choice:
 
 
 def candidates() -> dict[str, Candidate]:
-    """Returns all adapters that can be tried, newest first: verified ones of runs, and uploaded ones whose base model is here."""
+    """Returns all adapters that can be tried, newest first: verified ones of runs, and uploaded ones whose base model
+    is here.
+    """
     tables = queries.tables()
     found: dict[str, Candidate] = {}
     for run in reversed(queries.listed(None)):
@@ -68,7 +78,9 @@ def candidates() -> dict[str, Candidate]:
             table, name = adapter.facts.table_id, adapter.facts.table_name
             found[adapter.id] = Candidate(adapter.id, adapter.name, adapter.settings, table, name, table in tables)
     titles = no_two_alike({name: candidate.group + candidate.title for name, candidate in found.items()})
-    return {name: replace(candidate, title=titles[name].removeprefix(candidate.group)) for name, candidate in found.items()}
+    return {
+        name: replace(candidate, title=titles[name].removeprefix(candidate.group)) for name, candidate in found.items()
+    }
 
 
 def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
@@ -80,7 +92,8 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     asked = [name for name in st.query_params.get("adapters", "").split(",") if name]
     if gone("adapter", list(found)) or not found.keys() >= set(asked):
         st.warning(
-            "An adapter that was chosen here cannot be tried any more: it or its table was deleted. Check the present choice.",
+            "An adapter that was chosen here cannot be tried any more: it or its table was deleted. Check the "
+            "present choice.",
             icon=":material/warning:",
         )
     wanted = chosen("adapter", list(found), next((name for name in asked if name in found), next(iter(found))))
@@ -90,11 +103,16 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
 
     def title(group: str) -> str:
         first = found[groups[group][0]]
-        return f"{first.settings.target} · {first.table_name}{'' if first.here else ' (not in this workspace)'} · {first.settings.task}"
+        return (
+            f"{first.settings.target} · {first.table_name}{'' if first.here else ' (not in this workspace)'} · "
+            f"{first.settings.task}"
+        )
 
     left, right = st.columns([1, 1.4])
     titles, place = no_two_alike({group: title(group) for group in groups}), list(groups).index(found[wanted].group)
-    group = left.selectbox("What to predict", list(groups), place, format_func=titles.__getitem__, key=f"try_group_{wanted[:12]}")
+    group = left.selectbox(
+        "What to predict", list(groups), place, format_func=titles.__getitem__, key=f"try_group_{wanted[:12]}"
+    )
     ids = groups[group]
     also = first_few(asked, ids)
     picked = right.multiselect(
@@ -140,7 +158,8 @@ def _ask_context_rows(facts: PackageFacts, group: str) -> int | None:
         key=f"try_context_{group}_{usual}",
         format_func=lambda rows: f"{rows:,} (default)" if rows == usual else f"{rows:,}",
         width=320,
-        help="The labelled rows of the table from which each prediction is made. The default is the number of the run; fewer rows are a"
+        help="The labelled rows of the table from which each prediction is made. The default is the number of the "
+        "run; fewer rows are a"
         " sample of those, for the base model too.",
     )
     return None if rows == usual else rows
@@ -149,10 +168,13 @@ def _ask_context_rows(facts: PackageFacts, group: str) -> int | None:
 def _other_table(facts: PackageFacts) -> Dataset | None:
     """Asks for a table of the workspace in place of the one that an uploaded adapter was trained on."""
     needed = {*facts.features, facts.settings.target}
-    fitting = {name: table for name, table in queries.tables().items() if needed <= {column.name for column in table.columns}}
+    fitting = {
+        name: table for name, table in queries.tables().items() if needed <= {column.name for column in table.columns}
+    }
     if not fitting:
         st.warning(
-            f"An adapter predicts from context rows with a known {plain(facts.settings.target)}, but the package holds no rows. "
+            f"An adapter predicts from context rows with a known {plain(facts.settings.target)}, but the package "
+            "holds no rows. "
             f"Add {plain(facts.table_name)} on the Data page, or another table with the same {len(needed):,} columns."
         )
         return None
@@ -160,6 +182,7 @@ def _other_table(facts: PackageFacts) -> Dataset | None:
         "Table for the context",
         list(fitting),
         format_func=queries.table_titles(fitting.values()).__getitem__,
-        help="The model predicts from context rows with known labels. The adapter's own table is not here, so the scores will differ.",
+        help="The model predicts from context rows with known labels. The adapter's own table is not here, so the "
+        "scores will differ.",
     )
     return fitting[name]

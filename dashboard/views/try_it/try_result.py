@@ -1,4 +1,6 @@
-"""The models' predictions side by side: scores if labels are known, differences, probabilities, and the file to download."""
+"""The models' predictions side by side: scores if labels are known, differences, probabilities, and the file to
+download.
+"""
 
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -27,7 +29,9 @@ MARK = "background-color: rgba(230, 159, 0, 0.35)"
 
 
 def draw(result: Mapping[str, Any], folder: Path, *, outdated: bool) -> None:
-    """Draws the table of one finished prediction, its scores, its notes and its download, which says if they are outdated."""
+    """Draws the table of one finished prediction, its scores, its notes and its download, which says if they are
+    outdated.
+    """
     try:
         predicted = pd.read_parquet(folder / PREDICTED)
         rows = pd.read_parquet(folder / ROWS) if (folder / ROWS).is_file() else pd.DataFrame(index=predicted.index)
@@ -74,7 +78,12 @@ def _scores(result: Mapping[str, Any]) -> None:
         frame[label] = rounded(values, digits)
         how[label] = st.column_config.NumberColumn(**digits_behind(values, digits), help=METRICS[name].help)
     st.markdown(f"**Scores on {counted(result['scored_rows'], 'labelled row')}**")
-    st.dataframe(frame, hide_index=True, placeholder="N/A", column_config={"Model": st.column_config.TextColumn(pinned=True)} | how)
+    st.dataframe(
+        frame,
+        hide_index=True,
+        placeholder="N/A",
+        column_config={"Model": st.column_config.TextColumn(pinned=True)} | how,
+    )
 
 
 def models_of(result: Mapping[str, Any]) -> dict[str, str]:
@@ -104,7 +113,11 @@ def unlike_first(shown: pd.DataFrame, result: Mapping[str, Any]) -> pd.DataFrame
 def _sentence(differing: pd.Series, result: Mapping[str, Any]) -> None:
     if len(result["models"]) < 2:
         return
-    far = "" if result["classes"] else f"{100 * FAR:.0f} % of the target's standard deviation ({number(result['deviation'])})"
+    far = (
+        ""
+        if result["classes"]
+        else f"{100 * FAR:.0f} % of the target's standard deviation ({number(result['deviation'])})"
+    )
     if len(differing) == 1:
         near = f", to within {far}" if far else ""
         st.markdown("The models **differ** here." if differing.any() else f"The models **agree** here{near}.")
@@ -131,12 +144,17 @@ def _one_row(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
     lines = [["Predicted", *map(said, models)]]
     if classes:
         order = sorted(range(len(classes)), key=lambda k: -sum(own[k] for own in shares.values()))
-        lines += [[plain(str(classes[k])), *(f"{own[k]:.3f}" for own in shares.values())] for k in order[:CLASSES_SHOWN]]
+        lines += [
+            [plain(str(classes[k])), *(f"{own[k]:.3f}" for own in shares.values())] for k in order[:CLASSES_SHOWN]
+        ]
         if rest := order[CLASSES_SHOWN:]:
             lines.append([f"{len(rest)} more", *(f"{sum(own[k] for k in rest):.3f}" for own in shares.values())])
     elif any(model.get("interval") for model in result["models"]):
         lines.append(
-            [f"{100 * SHARE:.0f} % interval", *(_reach(row[name], model) for name, model in zip(models, result["models"], strict=True))]
+            [
+                f"{100 * SHARE:.0f} % interval",
+                *(_reach(row[name], model) for name, model in zip(models, result["models"], strict=True)),
+            ]
         )
     head = f"| | {' | '.join(map(plain, models.values()))} |"
     with st.container(key="try_one_row"):  # where long words break
@@ -159,7 +177,9 @@ def _reach(predicted: float, model: Mapping[str, Any]) -> str:
         return "N/A"
     width = found["below"] + found["above"]
     digits = 2 - power_of_ten(width) if width else 12
-    low, high = (decimal(round(end, digits), max(digits, 0)) for end in (predicted - found["below"], predicted + found["above"]))
+    low, high = (
+        decimal(round(end, digits), max(digits, 0)) for end in (predicted - found["below"], predicted + found["above"])
+    )
     return plain(f"{low} to {high}")
 
 
@@ -179,12 +199,15 @@ def _like_it(row: pd.DataFrame, result: Mapping[str, Any], folder: Path) -> None
     shown.columns = beside(shown, about)
     st.markdown(
         "**The most similar context rows**",
-        help="The distance is the root mean squared difference of the features, each in standard deviations of the context rows; two"
+        help="The distance is the root mean squared difference of the features, each in standard deviations of the "
+        "context rows; two"
         " different categories, or a missing and a known value, count as 1. The model may compare rows differently.",
     )
     config = {"Row": st.column_config.TextColumn(pinned=True), "Distance": st.column_config.NumberColumn(format="%.2f")}
     frame = pd.concat([pd.DataFrame(about), shown], axis=1)
-    st.dataframe(frame, hide_index=True, column_config=row_columns(shown) | config, placeholder="missing", key="try_nearest")
+    st.dataframe(
+        frame, hide_index=True, column_config=row_columns(shown) | config, placeholder="missing", key="try_nearest"
+    )
 
 
 def _many_rows(predicted: pd.DataFrame, rows: pd.DataFrame, result: Mapping[str, Any]) -> None:
@@ -198,7 +221,9 @@ def _many_rows(predicted: pd.DataFrame, rows: pd.DataFrame, result: Mapping[str,
         frame["Label"] = part[TRUTH].to_numpy()
         config["Label"] = st.column_config.Column(help="The label in your file.")
         if not classes:
-            config["Label"] = st.column_config.NumberColumn(help="The label in your file.", **as_they_come(frame["Label"]))
+            config["Label"] = st.column_config.NumberColumn(
+                help="The label in your file.", **as_they_come(frame["Label"])
+            )
     for name, title in models.items():
         frame[title] = part[name].to_numpy()
         if not classes:
@@ -208,7 +233,9 @@ def _many_rows(predicted: pd.DataFrame, rows: pd.DataFrame, result: Mapping[str,
     for name, title in models.items() if classes else ():
         sure = part[[f"{name}_{k}" for k in range(len(classes))]].max(axis=1)
         frame[title] = [f"{label} ({share:.3f})" for label, share in zip(part[name], sure, strict=True)]
-        config[title] = st.column_config.TextColumn(help=f"The label that {plain(title)} predicts, and its probability.")
+        config[title] = st.column_config.TextColumn(
+            help=f"The label that {plain(title)} predicts, and its probability."
+        )
     own = rows.loc[part.index, rows.columns[:COLUMNS_SHOWN]].reset_index(drop=True)
     own.columns = beside(own, frame)
     config |= row_columns(own)

@@ -44,12 +44,17 @@ def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
     start = int(place) - 1
     row = queries.rows_of(table.id, np.array([start])).reset_index(drop=True)
     frame = typed(row[features], kinds)
-    edited, pressed = row_form(table.id, frame, kinds, button=choice.button, key=f"{table.id[:12]}_{choice.adapters[0].group}_{start}")
+    edited, pressed = row_form(
+        table.id, frame, kinds, button=choice.button, key=f"{table.id[:12]}_{choice.adapters[0].group}_{start}"
+    )
     truth = words(row[target])[0] if target in row else None
     if edited.equals(frame):
         regression = choice.facts.settings.task == "regression"
         known = "nothing" if truth is None else plain(number(float(row[target].iloc[0])) if regression else truth)
-        st.caption(f"Unchanged from the table, where {plain(target)} is {known}. Change fields to see how the predictions change.")
+        st.caption(
+            f"Unchanged from the table, where {plain(target)} is {known}. Change fields to see how the predictions "
+            "change."
+        )
         return (edited if truth is None else with_column(edited, target, row[target])), pressed
     st.caption("Changed; no true answer is known for this row.")
     for sentence in _outside(table.id, frame, edited):
@@ -58,10 +63,17 @@ def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
 
 
 def _outside(table: str, before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
-    """Says which changed numbers the table's values do not reach: a browser may drop a decimal comma, so that 16,99 is 1699."""
-    spans = {name: span for name, span in queries.ranges(table).items() if name in after and not after[name].equals(before[name])}
+    """Says which changed numbers the table's values do not reach: a browser may drop a decimal comma, so that 16,99 is
+    1699.
+    """
+    spans = {
+        name: span
+        for name, span in queries.ranges(table).items()
+        if name in after and not after[name].equals(before[name])
+    }
     return [
-        f"{name!r} is {cell_number(float(value))}, outside the table's {cell_number(span.low)} to {cell_number(span.high)}."
+        f"{name!r} is {cell_number(float(value))}, outside the table's {cell_number(span.low)} to "
+        f"{cell_number(span.high)}."
         for name, span in spans.items()
         if (value := after[name].iloc[0]) < span.low or value > span.high
     ]
@@ -82,7 +94,8 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
         "Rows to predict",
         max_upload_size=LIMIT_BYTES // 1_000_000,
         key="try_file",
-        help="A file with the columns that the adapter predicts from. The target may be missing; rows with a target are scored."
+        help="A file with the columns that the adapter predicts from. The target may be missing; rows with a target "
+        "are scored."
         f" Up to {LIMIT_ROWS:,} rows.",
     )
     if file is None:
@@ -96,8 +109,15 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
         st.markdown(f":orange[:material/warning:] {plain(note)}")
     target = choice.facts.settings.target
     labelled = int(rows.frame[target].notna().sum()) if target in rows.frame else 0
-    scored = f" {labelled:,} of them {'has' if labelled == 1 else 'have'} a {plain(target)} and will be scored." if labelled else ""
-    st.caption(f"{counted(len(rows.frame), 'row')} read in the same way as the table.{scored} The first {min(SHOWN, len(rows.frame))}:")
+    scored = (
+        f" {labelled:,} of them {'has' if labelled == 1 else 'have'} a {plain(target)} and will be scored."
+        if labelled
+        else ""
+    )
+    st.caption(
+        f"{counted(len(rows.frame), 'row')} read in the same way as the table.{scored} The first "
+        f"{min(SHOWN, len(rows.frame))}:"
+    )
     shown = rows.frame.head(SHOWN)
     st.dataframe(shown, hide_index=True, placeholder="missing", column_config=row_columns(shown))
     return rows.frame
@@ -106,11 +126,17 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
 MOST_FIELDS = 60
 """More would make the page slow; a person can add other columns."""
 MOST_IN_SIGHT, HEIGHT = 6, 520
-"""Most fields without a scrolling frame, and the height of the frame in pixels, which keeps the button below it near."""
+"""Most fields without a scrolling frame, and the height of the frame in pixels, which keeps the button below it near.
+"""
 
 
-def row_form(table: str, row: pd.DataFrame, kinds: Mapping[str, str], *, button: str, key: str) -> tuple[pd.DataFrame, bool]:
-    """Draws the form; returns its row, and whether its button was pressed. ``row`` is one row of the columns to predict from."""
+def row_form(
+    table: str, row: pd.DataFrame, kinds: Mapping[str, str], *, button: str, key: str
+) -> tuple[pd.DataFrame, bool]:
+    """Draws the form; returns its row, and whether its button was pressed.
+
+    ``row`` is one row of the columns to predict from.
+    """
     names = [str(name) for name in row.columns]
     shown = names[:MOST_FIELDS]
     if len(names) > MOST_FIELDS:
@@ -141,7 +167,9 @@ def _field(table: str, name: str, kind: str, cell: pd.Series, span: queries.Span
         step = 1.0 if span is None or span.whole else 10.0 ** np.floor(np.log10(span.high - span.low) - 1.5)
         hint = "" if span is None else f" ({cell_number(span.low)} to {cell_number(span.high)})"
         _start(key, None if held is None else float(held))
-        return st.number_input(f"{label}{hint}", value=None, step=float(step), format="%.15g", key=key, placeholder="missing")
+        return st.number_input(
+            f"{label}{hint}", value=None, step=float(step), format="%.15g", key=key, placeholder="missing"
+        )
     if kind in ("date", "datetime"):
         return _moment(label, held, key)
     words = None if kind in ("time", "encoded") else queries.values(table, name)
@@ -168,7 +196,9 @@ def _start(key: str, value: Any) -> None:
 
 
 def typed(frame: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
-    """Returns the columns with the types that reading a file gives; the widgets may have changed those of missing values."""
+    """Returns the columns with the types that reading a file gives; the widgets may have changed those of missing
+    values.
+    """
     columns: dict[Hashable, pd.Series[Any]] = {}
     for name in frame.columns:
         column, kind = frame[name], kinds[name]

@@ -1,7 +1,9 @@
-"""Queries a group of columns at once: the table ``batch`` holds their cells, one per row, so that one query covers all of them.
+"""Queries a group of columns at once: the table ``batch`` holds their cells, one per row, so that one query covers all
+of them.
 
-The number of terms in a query does not grow with the number of columns, since planning a term takes longer than computing it on a small
-column. The work on a column is a generator: it yields the SQL of the aggregates it needs over the column's cells, and is sent their values.
+The number of terms in a query does not grow with the number of columns, since planning a term takes longer than
+computing it on a small column. The work on a column is a generator: it yields the SQL of the aggregates it needs over
+the column's cells, and is sent their values.
 """
 
 from collections.abc import Collection, Generator, Hashable, Iterable, Sequence
@@ -39,17 +41,26 @@ def groups(columns: int, rows: int) -> list[tuple[int, int]]:
 
 
 def hold_batch(connection: duckdb.DuckDBPyConnection, start: int, end: int) -> None:
-    """Fills ``batch`` with a range of columns of ``cells``: place of the column in the range, number of the row (both from 0), and cell."""
+    """Fills ``batch`` with a range of columns of ``cells``: place of the column in the range, number of the row (both
+    from 0), and cell.
+    """
     names = ", ".join(f"c{place}" for place in range(start, end))
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest(range({end - start})) AS place, number, unnest(listed) AS cell "
+        f"CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest(range({end - start})) AS place, number, unnest(listed) "
+        "AS cell "
         f"FROM (SELECT row_number() OVER () - 1 AS number, [{names}] AS listed FROM cells)"
     )
 
 
 def worded_dashes(connection: duckdb.DuckDBPyConnection, known: Collection[int]) -> set[int]:
-    """Returns the places of columns of ``batch`` in which "-" is a word: those ``known`` and those with "+". Empties "-" in the others."""
-    query = "SELECT place, bool_or(cell = '+') FROM batch WHERE cell IN ('+', '-') GROUP BY place HAVING bool_or(cell = '-')"
+    """Returns the places of columns of ``batch`` in which "-" is a word: those ``known`` and those with "+".
+
+    Empties "-" in the others.
+    """
+    query = (
+        "SELECT place, bool_or(cell = '+') FROM batch WHERE cell IN ('+', '-') GROUP BY place HAVING "
+        "bool_or(cell = '-')"
+    )
     beside_plus = dict(connection.execute(query).fetchall())
     worded = {*known, *(place for place, plus in beside_plus.items() if plus)}
     if emptied := sorted(beside_plus.keys() - worded):
@@ -64,9 +75,13 @@ def first_cells(connection: duckdb.DuckDBPyConnection, columns: int, most: int) 
     return [found.get(place, []) for place in range(columns)]
 
 
-def answered(connection: duckdb.DuckDBPyConnection, works: Sequence[Asking[Done]], samples: Sequence[Sequence[str]]) -> list[Done]:
+def answered(
+    connection: duckdb.DuckDBPyConnection, works: Sequence[Asking[Done]], samples: Sequence[Sequence[str]]
+) -> list[Done]:
     """Runs one work per column of ``batch``, with one sample each, and returns the results in their order."""
-    connection.register("samples", pa.table({"place": range(len(samples)), "cells": pa.array(samples, pa.list_(pa.string()))}))
+    connection.register(
+        "samples", pa.table({"place": range(len(samples)), "cells": pa.array(samples, pa.list_(pa.string()))})
+    )
     done: dict[int, Done] = {}
     told: dict[int, tuple[Any, ...] | None] = dict.fromkeys(range(len(works)))
     while told:
@@ -96,7 +111,8 @@ def places_by(keyed: Iterable[tuple[int, Key]]) -> dict[Key, list[int]]:
 
 
 def among(places: Sequence[int]) -> str:
-    """Returns an SQL condition for the cells of some columns, without a subquery, with which DuckDB would plan the query twice.
+    """Returns an SQL condition for the cells of some columns, without a subquery, with which DuckDB would plan the
+    query twice.
 
     >>> among([0, 2])
     'place IN (0, 2)'

@@ -1,6 +1,7 @@
 """Describes typed columns and reports what is odd about them: ids, constants, copies, missing values.
 
-Fifth step of reading. In: how columns are typed, and the cells of a group of them in ``batch``. Out: columns and findings.
+Fifth step of reading. In: how columns are typed, and the cells of a group of them in ``batch``. Out: columns and
+findings.
 """
 
 import re
@@ -19,14 +20,19 @@ from tabtune_core.data.reading.sql import counts, unplanned
 from tabtune_core.data.reading.words import FEW_VALUES, Typed
 
 ID_SHARE, NAMED_ID_SHARE = 0.98, 0.9
-"""Share of different values, of the filled cells, from which a column is an id; less is enough if its name says id and its values are
-whole numbers, since some ids come twice."""
+"""Share of different values, of the filled cells, from which a column is an id; less is enough if its name says id and
+its values are whole numbers, since some ids come twice.
+"""
 ID_ROWS = 20
 ID_NAME = re.compile(
-    r"(^|[_\W])(id|uuid|guid|key|index|row|rownames|number|nummer|nr|code|unnamed: 0)$|[a-z](I[Dd]|Number|Code)$", re.IGNORECASE
+    r"(^|[_\W])(id|uuid|guid|key|index|row|rownames|number|nummer|nr|code|unnamed: 0)$|[a-z](I[Dd]|Number|Code)$",
+    re.IGNORECASE,
 )
 YEAR_NAME = re.compile(r"years?|yr", re.IGNORECASE)
-BARE_WORD = r"regexp_replace(nfc_normalize(lower(value)), '[\x{ad}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{feff}]', '', 'g')"
+BARE_WORD = (
+    r"regexp_replace(nfc_normalize(lower(value)), "
+    r"'[\x{ad}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{feff}]', '', 'g')"
+)
 SAME_WORD = rf"trim(regexp_replace({BARE_WORD}, '[\s\x{{a0}}\x{{2028}}\x{{2029}}]+', ' ', 'g'))"
 OF_A_KIND = ("id-like", "free-text", "high-cardinality", "recurring-words")
 """Findings that depend on the kind of a column: left out while a question asks for its kind."""
@@ -39,10 +45,14 @@ FEW_COPIES = 0.01
 SPOKEN_WORDS = 3
 """A value with this many words is free text, even if unique; it is not an id."""
 LEAVE = "Leave it out, under Columns on the Data page."
-ENCODE = "If its words are informative, choose encoded text for it, under Columns on the Data page (--encode-text on the command line)."
+ENCODE = (
+    "If its words are informative, choose encoded text for it, under Columns on the Data page (--encode-text on "
+    "the command line)."
+)
 DROP_COPIES = "leave them out (the button on the Data page, --drop-copies on the command line)"
 MAKE_CATEGORY = (
-    "Most models fill such gaps with that value and learn nothing from it: choose category for it, under Columns on the Data page, if the "
+    "Most models fill such gaps with that value and learn nothing from it: choose category for it, under Columns on "
+    "the Data page, if the "
     "presence of a value matters; else leave it out."
 )
 KEEP_OR_LEAVE = "Keep it if the presence of a value matters; else leave it out, under Columns on the Data page."
@@ -77,11 +87,17 @@ def describe(
         if kind.kind == "ignored":
             continue
         found = column_findings(columns[-1], cells.rows, consecutive=fact.consecutive)
-        findings += [*kind.findings, *(finding for finding in found if not (kind.questions and finding.code in OF_A_KIND))]
+        findings += [
+            *kind.findings,
+            *(finding for finding in found if not (kind.questions and finding.code in OF_A_KIND)),
+        ]
         questions += kind.questions
         if fact.filled and fact.content in seen:
             twin = seen[fact.content]
-            message = f"{name!r} holds the same as {twin!r} in every row. Leave one of them out, under Columns on the Data page."
+            message = (
+                f"{name!r} holds the same as {twin!r} in every row. Leave one of them out, under Columns on "
+                "the Data page."
+            )
             findings.append(Finding("warning", "duplicate-columns", message, name))
         seen.setdefault(fact.content, name)
         if fact.alike:
@@ -93,10 +109,15 @@ def describe(
                 finding = Finding("info", "missing-words", message, name)
             else:
                 others, one = ("values", "number") if kind.kind == "number" else ("dates", "date")
-                message = f"{name!r} holds {shown} far from its other {others}, as a code for missing would be; it is read as a {one}."
+                message = (
+                    f"{name!r} holds {shown} far from its other {others}, as a code for missing would be; it "
+                    f"is read as a {one}."
+                )
                 finding = Finding("warning", "sentinel-missing", message, name)
             findings.append(finding)
-            questions.append(Question(finding.code, f"{message} If it means missing, say so.", "missing_marks", fact.marks))
+            questions.append(
+                Question(finding.code, f"{message} If it means missing, say so.", "missing_marks", fact.marks)
+            )
     return tuple(columns), (findings + row_findings(connection, cells), questions)
 
 
@@ -114,14 +135,20 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
         coded = [row[0] for row in rows if any(map(is_code, row[5]))] if number else []
         marks = sentinels(connection, values, coded) if coded else {}
         if not number:
-            marks = {row[0]: far_dates(row[5]) if kind in DATED else missing_words(row[5] or (), row[2]) for row in rows}
+            marks = {
+                row[0]: far_dates(row[5]) if kind in DATED else missing_words(row[5] or (), row[2]) for row in rows
+            }
         words = alike(connection, values) if kind in ("category", "boolean") else {}
-        found |= {row[0]: Facts(row[1], row[2], row[3], row[4], marks.get(row[0], ()), words.get(row[0], ())) for row in rows}
+        found |= {
+            row[0]: Facts(row[1], row[2], row[3], row[4], marks.get(row[0], ()), words.get(row[0], ())) for row in rows
+        }
     return [found[place] for place in range(len(typed))]
 
 
 def alike(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple[tuple[str, ...], ...]]:
-    """Returns the words of each column that differ only in capitals, blanks, letters of no width or the encoding of accents."""
+    """Returns the words of each column that differ only in capitals, blanks, letters of no width or the encoding of
+    accents.
+    """
     times = f"SELECT place, value, count(*) AS times FROM {values} WHERE value IS NOT NULL GROUP BY place, value"
     rows = connection.execute(
         f"SELECT place, list(value ORDER BY times DESC, value) FROM ({times}) "
@@ -132,8 +159,13 @@ def alike(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple
 
 def alike_finding(name: str, alike: Sequence[Sequence[str]]) -> Finding:
     """Reports words that probably mean the same."""
-    shown = "; ".join(" and ".join(repr(shorten(word)) for word in words[:3]) for words in alike[:3]) + ("; ..." if len(alike) > 3 else "")
-    message = f"{name!r} has words that differ only in capitals, blanks or invisible letters ({shown}) and count as different values. "
+    shown = "; ".join(" and ".join(repr(shorten(word)) for word in words[:3]) for words in alike[:3]) + (
+        "; ..." if len(alike) > 3 else ""
+    )
+    message = (
+        f"{name!r} has words that differ only in capitals, blanks or invisible letters ({shown}) and count as "
+        "different values. "
+    )
     return Finding("warning", "alike", f"{message}If they mean the same, write them alike in the file.", name)
 
 
@@ -142,12 +174,19 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
     name = column.name
     filled = rows - column.missing
     if filled == 0:
-        yield Finding("warning", "all-missing", f"{name!r} has no value in any row: it tells a model nothing. {LEAVE}", name)
+        yield Finding(
+            "warning", "all-missing", f"{name!r} has no value in any row: it tells a model nothing. {LEAVE}", name
+        )
         return
     if column.unique == 1:
         yield one_value(column)
     elif column.missing > rows * MANY_MISSING and column.kind != "text":
-        yield Finding("warning", "many-missing", f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}", name)
+        yield Finding(
+            "warning",
+            "many-missing",
+            f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}",
+            name,
+        )
     words, numeric = column.kind in ("category", "text"), column.kind == "number"
     coded = ID_NAME.search(name) is not None and all(example.isdecimal() for example in column.examples)
     spoken = column.kind == "text" and all(len(example.split()) >= SPOKEN_WORDS for example in column.examples)
@@ -156,17 +195,30 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
     if different and not spoken and not timed and (words or consecutive or (numeric and coded)):
         seen = f"{column.unique:,} different values in {filled:,} rows"
         if column.kind == "text":
-            yield Finding("info", "id-like", f"{name!r} has {seen}, as an id has. No model sees it: nothing to do.", name)
+            yield Finding(
+                "info", "id-like", f"{name!r} has {seen}, as an id has. No model sees it: nothing to do.", name
+            )
         else:
-            yield Finding("warning", "id-like", f"{name!r} has {seen}, as an id has: a model can only memorize it. {LEAVE}", name)
+            yield Finding(
+                "warning", "id-like", f"{name!r} has {seen}, as an id has: a model can only memorize it. {LEAVE}", name
+            )
     elif column.kind == "text":
-        message = f"{name!r} is read as free text, which no model sees. {ENCODE} If its words recur and mean something, choose category."
+        message = (
+            f"{name!r} is read as free text, which no model sees. {ENCODE} If its words recur and mean "
+            "something, choose category."
+        )
         yield Finding("info", "free-text", message, name)
     elif words and column.unique > MANY_VALUES:
-        message = f"{name!r} has {column.unique:,} different words; a model sees little of what they mean. Group rare ones in the file."
+        message = (
+            f"{name!r} has {column.unique:,} different words; a model sees little of what they mean. Group "
+            "rare ones in the file."
+        )
         yield Finding("info", "high-cardinality", message, name)
     elif column.kind == "category" and column.unique > max(FEW_VALUES, filled * RECURRING):
-        message = f"{name!r} has {column.unique:,} different words in {filled:,} rows and is read as a category, as they recur."
+        message = (
+            f"{name!r} has {column.unique:,} different words in {filled:,} rows and is read as a category, as "
+            "they recur."
+        )
         yield Finding("info", "recurring-words", f"{message} Nothing to do.", name)
 
 
@@ -182,7 +234,9 @@ def one_value(column: Column) -> Finding:
     if not column.missing:
         return Finding("warning", "constant", f"{told}. It tells a model nothing. {LEAVE}", column.name)
     advice = KEEP_OR_LEAVE if column.kind in ("category", "boolean") else MAKE_CATEGORY
-    return Finding("warning", "one-value", f"{told} but the {column.missing:,} where it is missing. {advice}", column.name)
+    return Finding(
+        "warning", "one-value", f"{told} but the {column.missing:,} where it is missing. {advice}", column.name
+    )
 
 
 def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Finding]:
@@ -194,5 +248,8 @@ def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Fi
     if not repeated:
         return []
     copies = "1 row is a copy of an earlier one" if repeated == 1 else f"{repeated:,} rows are copies of an earlier one"
-    message = f"{copies}. If one is used for training and the other for testing, scores are too good: {DROP_COPIES}, unless they are real."
+    message = (
+        f"{copies}. If one is used for training and the other for testing, scores are too good: {DROP_COPIES}, "
+        "unless they are real."
+    )
     return [Finding("info" if repeated < cells.rows * FEW_COPIES else "warning", "duplicate-rows", message)]

@@ -52,9 +52,10 @@ ELSEWHERE = {
         "δεκεμβρίου|decembrie|des(ember|embre)?|грудень|грудня|joulukuu(ta)?|decemb(ar|ra)|декември"
     ),
 }
-"""Months that are not written as in English, in German, French, Spanish, Italian, Portuguese, Dutch, Polish, Russian, Turkish, Czech,
-Swedish, Hungarian, Greek, Danish, Norwegian, Finnish, Romanian, Ukrainian, Catalan, Indonesian, Slovak, Slovenian, Serbian and
-Bulgarian."""
+"""Months that are not written as in English, in German, French, Spanish, Italian, Portuguese, Dutch, Polish, Russian,
+Turkish, Czech, Swedish, Hungarian, Greek, Danish, Norwegian, Finnish, Romanian, Ukrainian, Catalan, Indonesian, Slovak,
+Slovenian, Serbian and Bulgarian.
+"""
 FOREIGN = "|".join(ELSEWHERE.values()).replace("(", "(?:")
 LIKELY = re.compile(
     r"(?=.{4,40}$)(?=.*\d)([\d\s/.,:+年月日년월일-]|(mon|tue|wed|thu|fri|sat|sun|jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec"
@@ -76,10 +77,16 @@ MAILED = r"regexp_full_match(cell, '([A-Za-z]{3}, )?\d{1,2} [A-Za-z]{3} \d{4} \d
 MAIL = ["%d %b %Y %H:%M:%S %z", "%d %b %Y %H:%M %z"]
 MOMENT = (  # on a clock of 24 hours
     f"coalesce(strftime(TRY_STRPTIME(replace(regexp_extract(cell, '^{HALF_DAY}'), '/', '-'), "
-    f"['%Y-%m-%d %I:%M:%S %p', '%Y-%m-%d %I:%M %p']), '%Y-%m-%d %H:%M:%S') || regexp_replace(cell, '^{HALF_DAY}', ''), cell)"
+    f"['%Y-%m-%d %I:%M:%S %p', '%Y-%m-%d %I:%M %p']), '%Y-%m-%d %H:%M:%S') || regexp_replace(cell, '^{HALF_DAY}', "
+    "''), cell)"
 )
-KNOWN = "CEST=+02 MESZ=+02 MEZ=CET EEST=+03 WEST=+01 BST=+01 AEST=+10 AEDT=+11 EDT=-04 CDT=-05 MDT=-06 PDT=-07 MSK=+03 KST=+09 UTC=GMT"
-"""Zones that DuckDB does not know, or takes for distant ones, and what stands for them; AEDT before EDT, which it contains."""
+KNOWN = (
+    "CEST=+02 MESZ=+02 MEZ=CET EEST=+03 WEST=+01 BST=+01 AEST=+10 AEDT=+11 EDT=-04 CDT=-05 MDT=-06 PDT=-07 "
+    "MSK=+03 KST=+09 UTC=GMT"
+)
+"""Zones that DuckDB does not know, or takes for distant ones, and what stands for them; AEDT before EDT, which it
+contains.
+"""
 OFFSET = reduce(lambda cell, zone: f"replace({cell}, '{zone[:-4]}', '{zone[-3:]}')", KNOWN.split(), MOMENT)
 # a plain cast drops everything after a time: offsets, zones, even PM
 STANDARD = (
@@ -98,12 +105,16 @@ MARKS = (
     (r"^(\d{4})(\d\d)(\d\d):(\d\d)(\d\d)$", r"\1 \2 \3 \4:\5"),
     (r"(:\d\d:\d\d):(\d{3})$", r"\1 \2"),
 )
-"""Rules that put a blank for every mark except the colons of a time, a time after its date, and blanks into a date of digits."""
+"""Rules that put a blank for every mark except the colons of a time, a time after its date, and blanks into a date of
+digits.
+"""
 ENDINGS = (  # of months in all these languages; an exact list, since "Junior 2010" is not a date
     "uary|uari?|vier|v|eiro|ruary|ruari?|rero|braio|ch|s|zo|ço|ile?|o|e|io?|ho|y|ust(us)?|t|t?i?embre|tember|ober|obre|ubre|ember|embro"
 )
 LOCAL_TIME = r"^(\d?\d?\D.*\d(?:\s*[ap]\.?m\.?)?)\s*\b(?:[ecmp][sd]t|ce(?:s)?t|[ew]e(?:s)?t|bst|ist|jst|kst|msk|ae(?:s|d)t|me(?:s)?z)$"
-"""A moment that ends with the name of a zone, on the clock of that place; those with the year first become UTC, if the zone is known."""
+"""A moment that ends with the name of a zone, on the clock of that place; those with the year first become UTC, if the
+zone is known.
+"""
 REWRITTEN = (
     (r"^((mon|tue|wed|thu|fri|sat|sun)(day|sday|nesday|rsday|urday)?[.,]?\s+|(mo|di|mi|do|fr|sa|so)[.,]+ *)", ""),
     (r"\b(\d{1,2})(st|nd|rd|th)\b( of\b)?", r"\1"),
@@ -121,8 +132,9 @@ REWRITTEN = (
     (r"^(\d{4}) ?m ?(\d{1,2})$", r"\1 \2"),
     (r"^(\d{4}) ?w ?(\d{1,2})$", r"\1 W\2 1"),
 )
-"""Rules that simplify a date before its format is tried: no weekday, short months, quarters as their first month, and a blank for every
-mark except the colons of a time."""
+"""Rules that simplify a date before its format is tried: no weekday, short months, quarters as their first month, and a
+blank for every mark except the colons of a time.
+"""
 LONE = r"(^|[ \d.,/-])(?:%s)([ \d.,/-]|$)"
 """A word that letters of no script adjoin; written so, since RE2 takes long to compile a class of all letters."""
 TRANSLATED = ((LONE % words.replace("(", "(?:"), rf"\1{month}\2") for month, words in ELSEWHERE.items())
@@ -133,7 +145,8 @@ def _rewritten(cell: str, rules: Iterable[tuple[str, str]]) -> str:
 
 
 ENGLISH = (
-    rf"CASE WHEN regexp_matches(lower(cell), '{LONE % (FOREIGN + '|de')}') AND regexp_matches(cell, '\b[12]\d{{3}}\b') "  # not "set 12"
+    # not "set 12"
+    rf"CASE WHEN regexp_matches(lower(cell), '{LONE % (FOREIGN + '|de')}') AND regexp_matches(cell, '\b[12]\d{{3}}\b') "
     f"THEN {_rewritten('lower(cell)', [(r' de ', ' '), *TRANSLATED])} ELSE lower(cell) END"
 )
 WORDED = _rewritten(ENGLISH, REWRITTEN)
@@ -146,14 +159,30 @@ SWAPPED = {"%d %m %Y": "%m %d %Y", "%d %m %y": "%m %d %y", "%d%m%Y": "%m%d%Y"}
 """Formats with the day first, and their counterparts with the month first."""
 YEAR_FIRST = "%y %m %d"
 YEARS = (r"\b[12]\d{3}\b", r"(^|\D)\d\d( \d+:|$)", r"^\d\d \d\d? \d\d( |$)")
-"""Patterns of years, which keep two digits from being read as four, and one-digit days as years: four digits, two at the end or first."""
+"""Patterns of years, which keep two digits from being read as four, and one-digit days as years: four digits, two at
+the end or first.
+"""
 STYLES = (
-    *("%d %b %Y", "%b %d %Y", "%Y %b %d", "%b %Y", "%Y %b", "%d %b %y", "%b %y", "%Y %m %d", "%Y %m", "%m %Y", "%G W%V %u"),
+    *(
+        "%d %b %Y",
+        "%b %d %Y",
+        "%Y %b %d",
+        "%b %Y",
+        "%Y %b",
+        "%d %b %y",
+        "%b %y",
+        "%Y %m %d",
+        "%Y %m",
+        "%m %Y",
+        "%G W%V %u",
+    ),
     *(style for pair in SWAPPED.items() for style in pair if " " in style),
     YEAR_FIRST,
 )
 YEAR_LEADS, YEAR_ENDS = r"(1[89]|20)\d{%d}", r"\d{3,4}(19|20)\d\d"
-DIGITS = {style: YEAR_LEADS % rest for style, rest in (("%Y%m", 4), ("%Y%m%d", 6), ("%Y%m%d%H%M", 10), ("%Y%m%d%H%M%S", 12))}
+DIGITS = {
+    style: YEAR_LEADS % rest for style, rest in (("%Y%m", 4), ("%Y%m%d", 6), ("%Y%m%d%H%M", 10), ("%Y%m%d%H%M%S", 12))
+}
 DIGITS |= dict.fromkeys(("%d%m%Y", "%m%d%Y"), YEAR_ENDS)
 """Date formats that are whole numbers, with their pattern."""
 IN_DIGITS = re.compile(rf"({'|'.join(DIGITS.values())})(\.0+)?")
@@ -164,17 +193,25 @@ def any_format(day_first: DateOrder) -> str:
     swapped = [*SWAPPED.values(), *SWAPPED] if day_first is False else [*SWAPPED, *SWAPPED.values()]
     never = [style for style in swapped if "%y" in style] if day_first == "year" else [YEAR_FIRST]
     styles = [style for style in dict.fromkeys((*swapped, *STYLES)) if style in STYLES and style not in never]
-    written = [written_as(*alike) for alike in ([style for style in styles if _year(style) == year] for year in YEARS) if alike]
+    written = [
+        written_as(*alike) for alike in ([style for style in styles if _year(style) == year] for year in YEARS) if alike
+    ]
     digits = [digits_as(style) for style in sorted(DIGITS, key=lambda style: style in swapped and swapped.index(style))]
     return f"coalesce({', '.join([STANDARD, *written, *digits])})"
 
 
 def written_as(*styles: str) -> str:
-    """Returns SQL for a date in the first fitting format, with or without a time; all formats have the same kind of year."""
+    """Returns SQL for a date in the first fitting format, with or without a time; all formats have the same kind of
+    year.
+    """
     timed = [
         form
         for style in styles
-        for form in (style, *(f"{style} {clock}" for clock in CLOCKS), *(style.replace(" %Y", f" {clock} %Y") for clock in CLOCKS[:2]))
+        for form in (
+            style,
+            *(f"{style} {clock}" for clock in CLOCKS),
+            *(style.replace(" %Y", f" {clock} %Y") for clock in CLOCKS[:2]),
+        )
     ]
     next_day = f"TRY_STRPTIME(replace({SIMPLE}, ' 24:00', ' 00:00'), {timed}) + INTERVAL 1 DAY"
     moment = f"CASE WHEN contains({SIMPLE}, ' 24:00') THEN {next_day} ELSE TRY_STRPTIME({SIMPLE}, {timed}) END"

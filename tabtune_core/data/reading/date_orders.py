@@ -31,10 +31,11 @@ SURE = 5
 
 
 def likely_orders(sample: Sequence[str], orders: Sequence[DateOrder]) -> Sequence[DateOrder]:
-    """Returns the likely ones of several orders in which the cells can be read: those with two digits of the year first, or last, or both.
+    """Returns the likely ones of several orders in which the cells can be read: those with two digits of the year
+    first, or last, or both.
 
-    The steps between neighbours take fewest nats to write in the right order, and few dates lie after next year. A part that
-    never varies may be the year, or the day of each month.
+    The steps between neighbours take fewest nats to write in the right order, and few dates lie after next year. A part
+    that never varies may be the year, or the day of each month.
     """
     if "year" not in orders or len(orders) < 2:
         return orders

@@ -15,7 +15,12 @@ import pyarrow as pa
 
 from tabtune_core.data.findings import DateOrder, Finding, Kind, Question, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, answered, quoted
-from tabtune_core.data.reading.date_findings import calendar_findings, far_year_findings, local_time_findings, zone_findings
+from tabtune_core.data.reading.date_findings import (
+    calendar_findings,
+    far_year_findings,
+    local_time_findings,
+    zone_findings,
+)
 from tabtune_core.data.reading.date_formats import (
     CLOCK,
     DIGITS,
@@ -42,7 +47,8 @@ FEWEST_IN_DIGITS = 8
 """Fewest different numbers that must all be dates: fewer may be so by chance."""
 MEANS: dict[Kind, str] = {
     "date": "dates{}. A model gets the day's number, the month and the day of the week of each",
-    "datetime": "dates with a time{}. A model gets the day's number, the month, the day of the week and the time of day of each",
+    "datetime": "dates with a time{}. A model gets the day's number, the month, the day of the week and the time of "
+    "day of each",
     "time": "times of day{}. A model gets the hour of each, and its position on the circle of a day",
 }
 """Description of each kind in this file, for findings."""
@@ -50,14 +56,18 @@ MEANS: dict[Kind, str] = {
 
 def may_be_dates(sample: Sequence[str]) -> bool:
     """Whether nearly all cells look like dates or times of day, so that trying their formats is worthwhile."""
-    likely = sum(LIKELY.fullmatch(cell) is not None and not (is_number(cell) and not IN_DIGITS.fullmatch(cell)) for cell in sample)
+    likely = sum(
+        LIKELY.fullmatch(cell) is not None and not (is_number(cell) and not IN_DIGITS.fullmatch(cell))
+        for cell in sample
+    )
     return bool(sample) and likely >= len(sample) * (1 - STRAY_SHARE)
 
 
 def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked: Kind | None) -> Asking[Typed | None]:
     """Types a column as date or time of day if nearly every cell is one; returns None otherwise.
 
-    If day and month can be swapped in all cells, asks which comes first. ``asked`` is the kind of ``MEANS`` that the person chose, if any.
+    If day and month can be swapped in all cells, asks which comes first. ``asked`` is the kind of ``MEANS`` that the
+    person chose, if any.
     """
     forced = asked is not None
     if not forced and not may_be_dates(sample):
@@ -73,10 +83,14 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
         ways = {style: written_as(style) for style in STYLES} if forced or not in_digits else {}
         ways |= {style: digits_as(style) for style in DIGITS} if forced or in_digits else {}
         other, more, _ = yield from _fitting(ways, forced)
-        fitting, read, zones = (other, more, local_time_findings(name, likely)) if more > read else (fitting, read, zones)
+        fitting, read, zones = (
+            (other, more, local_time_findings(name, likely)) if more > read else (fitting, read, zones)
+        )
     if not forced and (not fitting or (in_digits and read < filled)):
         return None
-    by_order = {order: style for order, styles in ORDERS.items() if (style := next(filter(fitting.__contains__, styles), None))}
+    by_order = {
+        order: style for order, styles in ORDERS.items() if (style := next(filter(fitting.__contains__, styles), None))
+    }
     orders = likely_orders(sample, [*by_order])
     order = day_first if day_first in orders else next(iter(orders), None)
     style = next(iter(fitting), "") if order is None else by_order[order]
@@ -91,7 +105,10 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
     zones += (*(yield from far_year_findings(name, style, value)), *calendar_findings(name, likely))
     typed = replace(typed, findings=(*typed.findings, *zones), day_first=order)
     if order == "year" and day_first is None and len(orders) == 1:
-        told = f"The dates in {name!r}, such as {likely[0]!r}, are read year first. If that is wrong, choose day first or month first"
+        told = (
+            f"The dates in {name!r}, such as {likely[0]!r}, are read year first. If that is wrong, choose day "
+            "first or month first"
+        )
         said = Finding("info", "year-first", f"{told} (Reading choices on the page, a flag on the command line).", name)
         return replace(typed, findings=(*typed.findings, said))
     if order is None or len(orders) < 2 or day_first is not None:
@@ -113,15 +130,21 @@ def _time_of_day(name: str, likely: list[str], forced: bool) -> Asking[Typed | N
 
 
 def _are_durations() -> Asking[bool]:
-    """Whether times such as 12:30 can only be minutes and seconds: some are beyond 24 minutes, or many cells also have hours, such as
-    1:02:30, and the hours are few beside the minutes. Nor are times of day such as 31:02:30.
+    """Whether times such as 12:30 can only be minutes and seconds: some are beyond 24 minutes, or many cells also have
+    hours, such as 1:02:30, and the hours are few beside the minutes. Nor are times of day such as 31:02:30.
     """
-    two, three = "regexp_full_match(cell, '\\d{1,2}:[0-5]\\d')", "regexp_full_match(cell, '\\d{1,2}:[0-5]\\d:[0-5]\\d([.]\\d+)?')"
+    two, three = (
+        "regexp_full_match(cell, '\\d{1,2}:[0-5]\\d')",
+        "regexp_full_match(cell, '\\d{1,2}:[0-5]\\d:[0-5]\\d([.]\\d+)?')",
+    )
     first = "TRY_CAST(split_part(cell, ':', 1) AS INTEGER)"
     filled, short, long, beyond, late, minutes, hours = yield Ask(
         (
             "count(cell)",
-            *(f"count(*) FILTER ({shape})" for shape in (two, three, f"{two} AND {first} > 24", f"{three} AND {first} > 24")),
+            *(
+                f"count(*) FILTER ({shape})"
+                for shape in (two, three, f"{two} AND {first} > 24", f"{three} AND {first} > 24")
+            ),
             *(f"max({first}) FILTER ({shape})" for shape in (two, three)),
         )
     )
@@ -137,7 +160,9 @@ SERIALS = (10_000, 100_000)
 
 
 def _with_serials(name: str, sample: list[str]) -> Asking[Typed | None]:
-    """Types a column as words, with a finding, if most cells are dates and the others are numbers, as Excel stores dates; else None."""
+    """Types a column as words, with a finding, if most cells are dates and the others are numbers, as Excel stores
+    dates; else None.
+    """
     written = [cell for cell in sample if not is_number(cell)]
     if not len(sample) / 2 <= len(written) < len(sample) or not may_be_dates(written):
         return None
@@ -147,13 +172,20 @@ def _with_serials(name: str, sample: list[str]) -> Asking[Typed | None]:
     if dates * 2 < filled or not numbers or dates + numbers < filled * (1 - STRAY_SHARE):
         return None
     words = yield from as_words()
-    message = f"{name!r} holds dates in {dates:,} cells and numbers, such as {shown!r}, in {numbers:,}; it is read as {words.kind}. "
-    way_out = "Excel stores dates as such numbers: correct the file, or choose date under Columns if they may become missing."
+    message = (
+        f"{name!r} holds dates in {dates:,} cells and numbers, such as {shown!r}, in {numbers:,}; it is read "
+        f"as {words.kind}. "
+    )
+    way_out = (
+        "Excel stores dates as such numbers: correct the file, or choose date under Columns if they may become missing."
+    )
     return replace(words, findings=(Finding("warning", "mixed-dates", message + way_out, name),))
 
 
 def each_date(name: str, kind: Kind, day_first: DateOrder | None) -> Asking[Typed]:
-    """Types a date column of rows to predict: each cell is read by itself, so that it means the same whatever rows are beside it."""
+    """Types a date column of rows to predict: each cell is read by itself, so that it means the same whatever rows are
+    beside it.
+    """
     order = True if day_first is None else day_first
     value = any_format(order)
     other = f"{value} IS NOT NULL AND regexp_matches({SIMPLE}, {quoted(ONLY_OTHER.get(order, '^$'))})"
@@ -163,13 +195,22 @@ def each_date(name: str, kind: Kind, day_first: DateOrder | None) -> Asking[Type
     typed = (yield from _typed(name, [], kind, value, read, filled, forced=True)) or Typed(kind, value)
     if not swapped:
         return typed
-    told = f"{name!r} is read {ORDER_WORDS[order][1]}, but {counted(swapped, 'cell')} of {filled:,}, such as {shorten(shown)!r},"
-    message = f"{told} can only be {ORDER_WORDS[not order][1]}: read so. Write all dates in one order, or as 2024-12-31."
+    told = (
+        f"{name!r} is read {ORDER_WORDS[order][1]}, but {counted(swapped, 'cell')} of {filled:,}, such as "
+        f"{shorten(shown)!r},"
+    )
+    message = (
+        f"{told} can only be {ORDER_WORDS[not order][1]}: read so. Write all dates in one order, or as 2024-12-31."
+    )
     return replace(typed, findings=(Finding("warning", "other-order", message, name), *typed.findings))
 
 
-def _typed(name: str, likely: list[str], kind: Kind, value: str, read: int, filled: int, *, forced: bool) -> Asking[Typed | None]:
-    """Returns the type of a column in which ``read`` of ``filled`` cells are dates or times; words, or None, if these are too few."""
+def _typed(
+    name: str, likely: list[str], kind: Kind, value: str, read: int, filled: int, *, forced: bool
+) -> Asking[Typed | None]:
+    """Returns the type of a column in which ``read`` of ``filled`` cells are dates or times; words, or None, if these
+    are too few.
+    """
     unread = filled - read
     if not forced and unread > filled * STRAY_SHARE:
         return None
@@ -191,7 +232,9 @@ def _typed(name: str, likely: list[str], kind: Kind, value: str, read: int, fill
 
 
 def _fitting(ways: Mapping[str, str], forced: bool) -> Asking[tuple[dict[str, str], int, int]]:
-    """Returns the formats that fit most cells, the number of these cells, and of all filled cells; the sample is tried first."""
+    """Returns the formats that fit most cells, the number of these cells, and of all filled cells; the sample is tried
+    first.
+    """
     seen, *counts = yield Ask(("count(cell)", *(f"count({way})" for way in ways.values())), of_sample=True, parts=PARTS)
     least = 1 if forced else (seen or 0) * (1 - STRAY_SHARE)
     likely = [style for style, count in zip(ways, counts, strict=True) if count and count >= least]
@@ -217,10 +260,11 @@ def kind_of_texts(texts: Sequence[str]) -> Typed | None:
 def read_texts(
     texts: Sequence[str], asked: Kind | None, *, day_first: DateOrder | None = None, name: str = ""
 ) -> tuple[Typed | None, list[Any]]:
-    """Returns the date or time type of texts, and of each text the time of day or the microseconds since 1970, None where it has none.
+    """Returns the date or time type of texts, and of each text the time of day or the microseconds since 1970, None
+    where it has none.
 
-    ``asked`` is the kind of ``MEANS`` to read them as, if known. If ``day_first`` is known, each date is read by itself. With the
-    column's ``name``, findings count equal texts, too.
+    ``asked`` is the kind of ``MEANS`` to read them as, if known. If ``day_first`` is known, each date is read by
+    itself. With the column's ``name``, findings count equal texts, too.
     """
     texts = list(map(ascii_digits, texts))
     different = list(dict.fromkeys(texts))
@@ -230,11 +274,15 @@ def read_texts(
     with _database(os.getpid()).cursor() as connection:
         batch = pa.table({"place": [0] * len(cells), "number": range(len(cells)), "cell": pa.array(cells, pa.string())})
         connection.register("batch", batch)
-        work = as_date(name, different, None, asked=asked) if day_first is None else each_date(name, "datetime", day_first)
+        work = (
+            as_date(name, different, None, asked=asked) if day_first is None else each_date(name, "datetime", day_first)
+        )
         (typed,) = answered(connection, [work], [different])
         if typed is None or typed.kind not in MEANS:
             return None, []
-        value = typed.value if typed.kind == "time" else f"epoch_us({typed.value})"  # Python has no moments before the year 1
+        value = (
+            typed.value if typed.kind == "time" else f"epoch_us({typed.value})"
+        )  # Python has no moments before the year 1
         values = connection.sql(f"SELECT {value} FROM batch ORDER BY number").fetchall()
     read = {text: value for text, (value,) in zip(cells, values, strict=True)}
     return typed, [read[text] for text in texts]
@@ -242,5 +290,8 @@ def read_texts(
 
 @cache
 def _database(process: int) -> duckdb.DuckDBPyConnection:
-    """Opens one database per process, since opening takes longer than reading a column. A forked process opens its own."""
+    """Opens one database per process, since opening takes longer than reading a column.
+
+    A forked process opens its own.
+    """
     return connect()

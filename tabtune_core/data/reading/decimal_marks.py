@@ -54,7 +54,9 @@ class DecimalMarks:
 
     @classmethod
     def of(cls, cells: Cells, job: Job, *, own: bool | None, guided: bool) -> tuple[Self, list[Finding]]:
-        """Returns what is known before the columns are typed, and what to tell the person; the arguments are those of ``finish``."""
+        """Returns what is known before the columns are typed, and what to tell the person; the arguments are those of
+        ``finish``.
+        """
         connection, choices, to_predict = job.connection, job.choices, job.fewest == 1
         known, told = dict(choices.decimal_commas), list[Finding]()
         anywhere = ", ".join(f"c{place}" for place in range(len(cells.names)))
@@ -84,7 +86,11 @@ class DecimalMarks:
         return True if self.pointed and name not in self.kinds and has_points else None
 
     def see(
-        self, connection: duckdb.DuckDBPyConnection, names: Sequence[str], typed: Sequence[Typed], samples: Sequence[Sequence[str]]
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        names: Sequence[str],
+        typed: Sequence[Typed],
+        samples: Sequence[Sequence[str]],
     ) -> None:
         """Takes note of the columns of ``batch``, as they were typed."""
         for name, kind, sample in zip(names, typed, samples, strict=True):
@@ -92,12 +98,18 @@ class DecimalMarks:
                 self.seen[name] = (kind.decimal_comma, [cell for cell in sample if "," in cell or "." in cell])
         if self.asks and self.doubts is not None:
             found = _doubtful_points(connection, typed, samples, semicolons=self.by_comma)
-            self.doubts = None if found is None else self.doubts | {names[place]: shown for place, shown in found.items()}
+            self.doubts = (
+                None if found is None else self.doubts | {names[place]: shown for place, shown in found.items()}
+            )
 
     @property
     def decisive(self) -> bool:
-        """Whether sure decimal commas tell how other numbers are meant: not too few for that, and no comma must separate thousands."""
-        sure = sum(COMMA_DECIMAL.search(cell) is not None for decimal, cells in self.seen.values() if decimal for cell in cells)
+        """Whether sure decimal commas tell how other numbers are meant: not too few for that, and no comma must
+        separate thousands.
+        """
+        sure = sum(
+            COMMA_DECIMAL.search(cell) is not None for decimal, cells in self.seen.values() if decimal for cell in cells
+        )
         others = (cell for decimal, cells in self.seen.values() if decimal is False for cell in cells)
         enough = sure > LEAST_SURE * sum(len(cells) for _, cells in self.seen.values())
         return self.asks and self.doubts is not None and enough and not any(map(SURE_COMMA_BETWEEN.search, others))
@@ -123,16 +135,24 @@ class DecimalMarks:
         if not decisive:
             return commas
         # 1.234 in new rows is 1234 in whole numbers, too, unless the person said otherwise
-        whole = (name for name, (_, cells) in self.seen.items() if not cells and frame[name].abs().max() >= LEAST_NEAR_THOUSANDS)
-        return dict.fromkeys(whole, True) | {name: False for name in self.seen if self.known.get(name) is False} | commas
+        whole = (
+            name
+            for name, (_, cells) in self.seen.items()
+            if not cells and frame[name].abs().max() >= LEAST_NEAR_THOUSANDS
+        )
+        return (
+            dict.fromkeys(whole, True) | {name: False for name in self.seen if self.known.get(name) is False} | commas
+        )
 
 
 def _doubtful_points(
     connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed], samples: Sequence[Sequence[str]], *, semicolons: bool
 ) -> dict[int, str] | None:
-    """Returns a cell of each number column of ``batch`` whose points may all separate thousands, or None if some point must be decimal.
+    """Returns a cell of each number column of ``batch`` whose points may all separate thousands, or None if some point
+    must be decimal.
 
-    Without ``semicolons`` between cells, a column is in doubt only if it also holds numbers without a point: 1.652 beside 607.
+    Without ``semicolons`` between cells, a column is in doubt only if it also holds numbers without a point: 1.652
+    beside 607.
     """
     pointed = {
         place: [cell for cell in samples[place] if "." in cell]
@@ -156,20 +176,26 @@ def _doubtful_points(
 
 def points_question(doubts: Mapping[str, str]) -> tuple[list[Finding], list[Question]]:
     """Asks in which columns points separate thousands; ``doubts`` are the columns, each with a cell."""
-    listed = ", ".join(f"{shown!r} in {name!r}" for name, shown in [*doubts.items()][:3]) + (", ..." if len(doubts) > 3 else "")
+    listed = ", ".join(f"{shown!r} in {name!r}" for name, shown in [*doubts.items()][:3]) + (
+        ", ..." if len(doubts) > 3 else ""
+    )
     message = f"All points in numbers have three digits after them, such as {listed}. They were read as decimal points."
     question = Question("point", f"{message} If they separate thousands, say so.", "decimal_commas", tuple(doubts))
     return [Finding("warning", "point", message)], [question]
 
 
 def commas_finding(commas: Mapping[str, Sequence[str]]) -> list[Finding]:
-    """Warns if all numbers with a decimal comma may have thousands; ``commas`` are the columns, each with its cells that hold a comma."""
+    """Warns if all numbers with a decimal comma may have thousands; ``commas`` are the columns, each with its cells
+    that hold a comma.
+    """
     shown = {name: next(filter(COMMA_BETWEEN.search, cells), None) for name, cells in commas.items()}
     doubts = [f"{cell!r} in {name!r}" for name, cell in shown.items() if cell]
     if not doubts or any(COMMA_DECIMAL.search(cell) for cells in commas.values() for cell in cells):
         return []
     listed = ", ".join(doubts[:3]) + (", ..." if len(doubts) > 3 else "")
-    message = f"All commas in numbers have three digits after them, such as {listed}. They were read as decimal commas. "
+    message = (
+        f"All commas in numbers have three digits after them, such as {listed}. They were read as decimal commas. "
+    )
     way_out = (
         "If they separate thousands, remove the column from 'Columns with decimal commas' under Reading choices; "
         "on the command line, use --thousands-comma."

@@ -29,7 +29,19 @@ BYTE_ORDER_MARKS = (
 )
 # The detector recognizes scripts far more reliably than the Latin code page of a short file.
 TRUSTED_GUESSES = frozenset(
-    {"big5", "big5hkscs", "cp932", "cp949", "euc_jp", "euc_kr", "gb18030", "gb2312", "gbk", "shift_jis", "shift_jis_2004"}
+    {
+        "big5",
+        "big5hkscs",
+        "cp932",
+        "cp949",
+        "euc_jp",
+        "euc_kr",
+        "gb18030",
+        "gb2312",
+        "gbk",
+        "shift_jis",
+        "shift_jis_2004",
+    }
     | {"cp1251", "cp1253", "cp1255", "cp1256", "koi8_r", "koi8_u"}
 )
 MOST_SLIPS = 0.05
@@ -64,9 +76,11 @@ def count_lines(path: Path) -> int:
 def decode(
     path: Path, target: Path, encoding: str | None, *, to_predict: bool = False
 ) -> tuple[str, tuple[Finding, ...], tuple[Question, ...]]:
-    r"""Writes ``path`` to ``target`` as UTF-8 with ``\n`` at the line ends; returns its encoding, with findings and questions about it.
+    r"""Writes ``path`` to ``target`` as UTF-8 with ``\n`` at the line ends; returns its encoding, with findings and
+    questions about it.
 
-    Rows ``to_predict`` may be in UTF-8 although the ``encoding`` of their adapter's table is another one, in which any bytes are letters.
+    Rows ``to_predict`` may be in UTF-8 although the ``encoding`` of their adapter's table is another one, in which any
+    bytes are letters.
 
     Raises TableError where ``encoding`` does not exist or does not fit the bytes.
     """
@@ -139,7 +153,10 @@ def transcode_as_asked(path: Path, target: Path, encoding: str) -> tuple[Finding
         raise LayoutError(f"Unknown encoding {shorten(encoding)!r}. Known ones: {known}.") from error
     slips = with_slips(path, target, beyond_ascii(path)) if is_utf8 and not fits else ()
     if not fits and not slips:
-        raise LayoutError(f"The file is not valid {encoding}: some bytes cannot be decoded. Leave the encoding open, or choose another.")
+        raise LayoutError(
+            f"The file is not valid {encoding}: some bytes cannot be decoded. Leave the encoding open, or choose "
+            "another."
+        )
     return slips
 
 
@@ -149,14 +166,19 @@ def with_slips(path: Path, target: Path, evidence: bytes) -> tuple[Finding, ...]
     if not shown:
         return ()
     transcode(path, target, "utf-8", BY_BYTE)
-    message = f"A few bytes are not UTF-8, as all others are. They were read as cp1252, which gives text such as {shown!r}."
+    message = (
+        f"A few bytes are not UTF-8, as all others are. They were read as cp1252, which gives text such as {shown!r}."
+    )
     return (Finding("warning", "latin-1", message),)
 
 
 def transcode(path: Path, target: Path, encoding: str, errors: str = "strict") -> bool:
     """Writes the file as UTF-8 in bounded memory; returns False where its bytes are invalid in ``encoding``."""
     try:
-        with path.open(encoding=encoding, errors=errors) as text, target.open("w", encoding="utf-8", newline="\n") as out:
+        with (
+            path.open(encoding=encoding, errors=errors) as text,
+            target.open("w", encoding="utf-8", newline="\n") as out,
+        ):
             shutil.copyfileobj(text, out, CHUNK_BYTES)
     except UnicodeError:
         return False
@@ -168,7 +190,9 @@ def transcode(path: Path, target: Path, encoding: str, errors: str = "strict") -
 
 
 def beyond_ascii(path: Path) -> bytes:
-    """Collects lines with letters beyond ASCII from the whole file, about a thousand at most, for the encoding detector."""
+    """Collects lines with letters beyond ASCII from the whole file, about a thousand at most, for the encoding
+    detector.
+    """
     lines: list[bytes] = []
     with path.open("rb") as stream:
         while line := stream.readline(CHUNK_BYTES):
@@ -180,7 +204,9 @@ def beyond_ascii(path: Path) -> bytes:
 
 
 def slips_in_utf8(text: bytes) -> str:
-    """Returns the letters around the first byte that is not UTF-8, if nearly all letters beyond ASCII are; else an empty text."""
+    """Returns the letters around the first byte that is not UTF-8, if nearly all letters beyond ASCII are; else an
+    empty text.
+    """
     letters = text.decode("utf-8", "surrogateescape")
     bad = [place for place, letter in enumerate(letters) if "\udc80" <= letter <= "\udcff"]
     if not bad or len(bad) > MOST_SLIPS * sum(not letter.isascii() for letter in letters):

@@ -66,7 +66,9 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     if usual > quoted:  # with a broken quote in the file, the sniffer may take apostrophes for quotes
         quote = escape = '"'
     if choices.delimiter is None and delimiter == ",":
-        delimiter = next((mark for mark in ";\t| " if separates(head if mark != " " else single_blanks(head), mark, quote)), ",")
+        delimiter = next(
+            (mark for mark in ";\t| " if separates(head if mark != " " else single_blanks(head), mark, quote)), ","
+        )
     records = head_records(head, delimiter, quote)
     if choices.delimiter is None:
         delimiter, records = other_than_one_column(head, quote, delimiter, records)
@@ -81,7 +83,8 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
         start = records[0][1][0] if records else head  # no records if a cell exceeds the size limit of csv
         asked = "" if choices.delimiter is None else f" when split at {choices.delimiter!r}"
         raise LayoutError(
-            f"The file has one column{asked}: {start[:60]!r}. A table needs a column to predict and at least one to predict "
+            f"The file has one column{asked}: {start[:60]!r}. A table needs a column to predict and at least one to "
+            "predict "
             f"from. If the cells are separated by another character, {SET_SEPARATOR}."
         )
     skip, first = first_record(records, width)
@@ -90,12 +93,15 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     skip, first = together or (skip, first)
     if evenness(split) < MOSTLY:
         raise LayoutError(
-            f"Split at {delimiter!r}, only {evenness(split):.0%} of the first {len(split):,} lines have the most frequent number of cells, "
+            f"Split at {delimiter!r}, only {evenness(split):.0%} of the first {len(split):,} lines have the most "
+            "frequent number of cells, "
             f"{width}. Correct the file, or {SET_SEPARATOR}."
         )
     numbers = any(NUMBER.fullmatch(cell) for _, record in records for cell in record)
     # in a table of words, the line below it is a row only if one of its cells recurs
-    marked = numbers or (skip == 1 and start[1:2] != " " and any({*first} & {*record} for before, record in records if before > skip))
+    marked = numbers or (
+        skip == 1 and start[1:2] != " " and any({*first} & {*record} for before, record in records if before > skip)
+    )
     above = marked_header(start.split("\n"), skip, delimiter, quote, width) if marked else None
     skip, first = above or (skip, first)
     empty_first(sniffed, skip, quote)
@@ -103,10 +109,14 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
     below = [record for before, record in records if before > skip]
     dialect = Dialect(delimiter, quote, escape, skip, max(width, len(first)), False, 0)
     header = (
-        choices.header if choices.header is not None else bool(above or together) or has_header(connection, sniffed, dialect, first, below)
+        choices.header
+        if choices.header is not None
+        else bool(above or together) or has_header(connection, sniffed, dialect, first, below)
     )
     lines = 2 if together and header else None
-    dialect = replace(dialect, skip=blank + skip, header=header, short_header=header * max(width - len(first), 0), header_lines=lines)
+    dialect = replace(
+        dialect, skip=blank + skip, header=header, short_header=header * max(width - len(first), 0), header_lines=lines
+    )
     dialect = replace(dialect, rows_above=rows_above(records, skip))
     numbered = 2 * sum(NUMBER.fullmatch(record[0]) is not None for _, record in records) > len(records)
     return replace(dialect, comments=blank_comments(path, dialect, header_marked=bool(above), numbered=numbered))
@@ -115,7 +125,9 @@ def find_dialect(connection: duckdb.DuckDBPyConnection, path: Path, choices: Rea
 def other_than_one_column(
     head: str, quote: str, delimiter: str, records: list[tuple[int, list[str]]]
 ) -> tuple[str, list[tuple[int, list[str]]]]:
-    """Returns the separator with the most even records if ``delimiter`` makes one column, or only an empty one before it, as an indent."""
+    """Returns the separator with the most even records if ``delimiter`` makes one column, or only an empty one before
+    it, as an indent.
+    """
     indented = len(records) > 1 and all(len(record) == 2 and not record[0].strip() for _, record in records)
     if usual_width(records) > 1 and not indented:
         return delimiter, records
@@ -132,13 +144,18 @@ def without_marked(start: str) -> str:
         found = lines_of_marked(lines[number : number + LINES_AHEAD]) if line.startswith(MARK) and not inside else 0
         inside ^= not found and line.count('"') % 2 == 1
         marked += [True] * found or [False]
-    return start if 2 * sum(marked) > len(lines) else "\n".join("" if hidden else line for hidden, line in zip(marked, lines, strict=True))
+    return (
+        start
+        if 2 * sum(marked) > len(lines)
+        else "\n".join("" if hidden else line for hidden, line in zip(marked, lines, strict=True))
+    )
 
 
 def lines_of_marked(lines: list[str]) -> int:
     """Counts the lines of the first record if it begins with a ``#``; 0 if it does not.
 
-    It has several if a cell in quotes has line breaks and the record has as many cells as the next one; else it is a comment of a line.
+    It has several if a cell in quotes has line breaks and the record has as many cells as the next one; else it is a
+    comment of a line.
 
     >>> lines_of_marked(['#,"Why', 'not?"', "1,2"]), lines_of_marked(['# a,"b', '1,2,"c"', "3,4,5"]), lines_of_marked(["1,2"])
     (2, 1, 0)
@@ -155,7 +172,8 @@ def lines_of_marked(lines: list[str]) -> int:
 
 
 def marked_header(lines: list[str], skip: int, delimiter: str, quote: str, width: int) -> tuple[int, list[str]] | None:
-    """Finds a header marked with ``#``: the last record in the first ``skip`` lines that has as many cells as a row, none of them a number.
+    """Finds a header marked with ``#``: the last record in the first ``skip`` lines that has as many cells as a row,
+    none of them a number.
 
     Returns the number of lines before it, and its cells.
     """
@@ -170,8 +188,9 @@ def marked_header(lines: list[str], skip: int, delimiter: str, quote: str, width
 def blank_comments(path: Path, dialect: Dialect, *, header_marked: bool, numbered: bool) -> Lines:
     """Empties the comments of a file, and removes the ``#`` of a header; returns the lines of the comments.
 
-    A comment is a line that starts with a ``#`` outside quotes and has too few or too many cells for a row. If rows are ``numbered`` (begin
-    with a number), a line with a number after the mark is also a comment: a row that was commented out.
+    A comment is a line that starts with a ``#`` outside quotes and has too few or too many cells for a row. If rows are
+    ``numbered`` (begin with a number), a line with a number after the mark is also a comment: a row that was commented
+    out.
     """
     comments = Lines()
     with path.open("rb") as held, mmap(held.fileno(), 0, access=ACCESS_READ) as text:
@@ -185,11 +204,17 @@ def blank_comments(path: Path, dialect: Dialect, *, header_marked: bool, numbere
             if number <= dialect.skip:
                 line = "\n"  # a quote may open in it
             elif line.startswith(MARK) and not inside:
-                while "".join((line, *ahead)).count(dialect.quote) % 2 and len(ahead) < LINES_AHEAD and (more := next(lines, "")):
+                while (
+                    "".join((line, *ahead)).count(dialect.quote) % 2
+                    and len(ahead) < LINES_AHEAD
+                    and (more := next(lines, ""))
+                ):
                     ahead.append(more)  # a cell in quotes may hold line breaks
                 cells = [line]
                 with suppress(csv.Error):  # a cell over csv's size limit
-                    cells = next(csv.reader([line, *ahead], delimiter=dialect.delimiter, quotechar=dialect.quote), [line])
+                    cells = next(
+                        csv.reader([line, *ahead], delimiter=dialect.delimiter, quotechar=dialect.quote), [line]
+                    )
                 if header_marked and number == dialect.skip + 1:
                     line = line.lstrip(MARK + " ")
                 elif len(cells) != dialect.width or (numbered and NUMBER.fullmatch(cells[0].lstrip(MARK))):
@@ -202,7 +227,9 @@ def blank_comments(path: Path, dialect: Dialect, *, header_marked: bool, numbere
 
 
 def empty_first(path: Path, number: int, quote: str) -> None:
-    """Empties the first lines of a file if they have quotes: DuckDB would skip records, and take a cell with line breaks for one line."""
+    """Empties the first lines of a file if they have quotes: DuckDB would skip records, and take a cell with line
+    breaks for one line.
+    """
     with path.open(encoding="utf-8", newline="\n") as lines:
         quoted = any(quote in line for line in islice(lines, number))
     if quoted:
@@ -226,12 +253,17 @@ def first_letters(path: Path) -> tuple[int, str]:
         lead = head[: len(head) - len(head.lstrip())]
         head = head[lead.rfind("\n") + 1 :] + text.read(SNIFFED_CHARACTERS)
         if "\n" not in head and "\n" not in text.read(LONGEST_LINE_CHARACTERS - len(head)) and text.read(1):
-            raise TableError("The first line is longer than 16 million letters: this is not a table of text, or its line ends were lost.")
+            raise TableError(
+                "The first line is longer than 16 million letters: this is not a table of text, or its line ends "
+                "were lost."
+            )
     return blank + lead.count("\n"), head[:SNIFFED_CHARACTERS]
 
 
 def write_start(start: str, path: Path) -> None:
-    """Writes the first lines for DuckDB's sniffer, with lines of MAX_COLUMNS cells or more emptied: they would take it minutes."""
+    """Writes the first lines for DuckDB's sniffer, with lines of MAX_COLUMNS cells or more emptied: they would take it
+    minutes.
+    """
     lines = start.split("\n")[:SNIFFED_LINES]
     if len(start) == SNIFFED_CHARACTERS and len(lines) > 1:
         del lines[-1]  # it may be incomplete
@@ -255,8 +287,8 @@ def head_records(head: str, delimiter: str, quote: str) -> list[tuple[int, list[
 
 
 def separates(head: str, mark: str, quote: str) -> bool:
-    """Whether ``mark`` separates cells although DuckDB found ',': most lines except notes split evenly at it, while at ',' some do not or
-    split into fewer cells, or only decimal numbers are split.
+    """Whether ``mark`` separates cells although DuckDB found ',': most lines except notes split evenly at it, while at
+    ',' some do not or split into fewer cells, or only decimal numbers are split.
     """
     records = head_records(head, mark, quote)
     width = usual_width(records)
@@ -291,15 +323,20 @@ def single_blanks(text: str) -> str:
 
 
 def is_aligned(head: str, records: list[tuple[int, list[str]]], quote: str) -> bool:
-    """Whether blanks align the columns: all lines split evenly at runs of blanks, except an indented header without a name for row names,
-    and into ``records``, at each blank, less evenly or into columns of which one but the last is always empty.
+    """Whether blanks align the columns: all lines split evenly at runs of blanks, except an indented header without a
+    name for row names, and into ``records``, at each blank, less evenly or into columns of which one but the last is
+    always empty.
     """
     single = single_blanks(head)
     split = head_records(single, " ", quote)
-    indented = len(split) > 2 and len(split[0][1]) == usual_width(split) - 1 and head.split("\n")[split[0][0]].startswith(" ")
+    indented = (
+        len(split) > 2 and len(split[0][1]) == usual_width(split) - 1 and head.split("\n")[split[0][0]].startswith(" ")
+    )
     if single == head or evenness(split[indented:]) < 1:
         return False
-    return evenness(records) < 1 or (len(records) > 1 and not all(map(any, zip(*(cells[:-1] for _, cells in records), strict=True))))
+    return evenness(records) < 1 or (
+        len(records) > 1 and not all(map(any, zip(*(cells[:-1] for _, cells in records), strict=True)))
+    )
 
 
 def usual_width(records: list[tuple[int, list[str]]]) -> int:

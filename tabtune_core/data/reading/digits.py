@@ -1,7 +1,8 @@
-"""Reads numbers and dates in the digits of other scripts, such as Arabic-Indic, Devanagari or full-width ones, or with no-break spaces.
+"""Reads numbers and dates in the digits of other scripts, such as Arabic-Indic, Devanagari or full-width ones, or with
+no-break spaces.
 
-Part of the fourth step of reading. Only columns with such digits or spaces, or with invisible letters as right-to-left texts have, take
-this way; their words stay as they are.
+Part of the fourth step of reading. Only columns with such digits or spaces, or with invisible letters as right-to-left
+texts have, take this way; their words stay as they are.
 """
 
 import re
@@ -23,10 +24,16 @@ CELL = re.compile(r"'(?:[^']|'')*'|\bcell\b")
 
 
 def other_digits(connection: duckdb.DuckDBPyConnection) -> dict[int, str]:
-    """Returns the digits of other scripts, the ``SPACES`` and the invisible letters in each column of ``batch`` that has some."""
+    """Returns the digits of other scripts, the ``SPACES`` and the invisible letters in each column of ``batch`` that
+    has some.
+    """
     letters = rf"regexp_extract_all(cell, '[^\P{{Nd}}0-9]|[{SPACES}]|{WITHOUT_WIDTH.pattern}')"
     found = f"SELECT DISTINCT place, unnest({letters}) AS digit FROM batch WHERE strlen(cell) > length(cell)"
-    return dict(connection.execute(f"SELECT place, string_agg(digit, '' ORDER BY digit) FROM ({found}) GROUP BY place").fetchall())
+    return dict(
+        connection.execute(
+            f"SELECT place, string_agg(digit, '' ORDER BY digit) FROM ({found}) GROUP BY place"
+        ).fetchall()
+    )
 
 
 def ascii_digits(text: str) -> str:
@@ -44,8 +51,12 @@ def _as_ascii(text: str) -> str:
 
 
 def in_ascii(work: Asking[Typed], digits: Collection[str]) -> Asking[Typed]:
-    """Runs the work on a column with its cells as ``ascii_digits`` writes them; a column that stays words keeps its own."""
-    letters = "".join(sorted({*digits, *map(chr, SIGNS)}, key=lambda letter: not _as_ascii(letter)))  # those to drop come last
+    """Runs the work on a column with its cells as ``ascii_digits`` writes them; a column that stays words keeps its
+    own.
+    """
+    letters = "".join(
+        sorted({*digits, *map(chr, SIGNS)}, key=lambda letter: not _as_ascii(letter))
+    )  # those to drop come last
     translated = f"nullif(trim(translate(cell, {quoted(letters)}, {quoted(_as_ascii(letters))})), '')"
 
     def ascii_cell(sql: str) -> str:

@@ -23,8 +23,8 @@ FIELDS = re.compile(r"\d{1,4}[sdn](\t\d{1,4}[sdn])+")
 
 
 def erase_rules(path: Path, delimiter: str | None) -> list[Finding]:
-    """Empties the lines that a program draws between rows, that in which it counts them and that which tells the widths of the columns, and
-    removes the bars around rows.
+    """Empties the lines that a program draws between rows, that in which it counts them and that which tells the widths
+    of the columns, and removes the bars around rows.
 
     Does so only where tabs, bars or blanks part the columns, and outside quotes; returns what was found.
     """
@@ -64,7 +64,13 @@ def erase_fields(path: Path, lines: list[str]) -> list[Finding]:
         return []
     told, numbers = lines[found[0]].split("\t")[0], count(0)
     rewrite(path, lambda line: "\n" if next(numbers) == found[0] else line)
-    return [Finding("info", "drawn-lines", f"Telling the width of each column ({told!r}, ...), and left out: Line {found[0] + 1}.")]
+    return [
+        Finding(
+            "info",
+            "drawn-lines",
+            f"Telling the width of each column ({told!r}, ...), and left out: Line {found[0] + 1}.",
+        )
+    ]
 
 
 def rewrite(path: Path, change: Callable[[str], str]) -> None:

@@ -13,7 +13,9 @@ TYPED_NUMBER = re.compile(r"-?(?:0|[1-9]\d*)(?:\.\d+)?(?:e[+-]\d+)?(?: s)?")
 
 def _spans(parts: Sequence[str], between: str = r",?\s*") -> str:
     """Returns a pattern for one or more of ``parts`` in their order."""
-    return "|".join(part + "".join(f"({between}{later})?" for later in parts[place + 1 :]) for place, part in enumerate(parts))
+    return "|".join(
+        part + "".join(f"({between}{later})?" for later in parts[place + 1 :]) for place, part in enumerate(parts)
+    )
 
 
 def _added(worth: Mapping[str, float]) -> str:
@@ -40,7 +42,8 @@ CLOCKED = NumberFormat(
     rf"(-?\d+ days?,? \+?\d+:|\d+:)?\d+:[0-5]\d(\.\d+)?|P(\d+D(T({_ISO}))?|T({_ISO}))",
     _added({"day": 86400, "D": 86400, "H": 3600, "M": 60, "S": 1})
     + "".join(
-        f" + {60**place} * coalesce(TRY_CAST(regexp_extract(split_part({{cell}}, ':', {-1 - place}), '[\\d.]+$') AS DOUBLE), 0)"
+        f" + {60**place} * coalesce(TRY_CAST(regexp_extract(split_part({{cell}}, ':', {-1 - place}), '[\\d.]+$') AS "
+        "DOUBLE), 0)"
         for place in range(3)
     ),
     "seconds",
@@ -54,22 +57,34 @@ def seconds_in(unit: str) -> int | None:
     [3600, 60, 60, 1, None, None]
     """
     known = {SPANS.unit: 60, CLOCKED.unit: 1, METRES_OR_MINUTES: None}
-    return known[unit] if unit in known else next((seconds for one, seconds in SECONDS.items() if re.fullmatch(one, unit)), None)
+    return (
+        known[unit]
+        if unit in known
+        else next((seconds for one, seconds in SECONDS.items() if re.fullmatch(one, unit)), None)
+    )
 
 
 def values_in(unit: str | None) -> list[str]:
-    """Returns SQL for durations in the unit of their column; without one it may be of an earlier version, which recorded no seconds."""
+    """Returns SQL for durations in the unit of their column; without one it may be of an earlier version, which
+    recorded no seconds.
+    """
     if unit is None:
-        return [Fitting(CLOCKED, "cell").value, Fitting(SIGNS, "regexp_replace(cell, ' s$', '')").value]  # 90 s is of a typed file
+        return [
+            Fitting(CLOCKED, "cell").value,
+            Fitting(SIGNS, "regexp_replace(cell, ' s$', '')").value,
+        ]  # 90 s is of a typed file
     if (worth := seconds_in(unit)) is None:
         return []
-    clocked = CLOCKED if unit == CLOCKED.unit else replace(CLOCKED, pattern=CLOCKED.pattern.replace(":)?", ":)", 1))  # 2:33 may be hours
+    clocked = (
+        CLOCKED if unit == CLOCKED.unit else replace(CLOCKED, pattern=CLOCKED.pattern.replace(":)?", ":)", 1))
+    )  # 2:33 may be hours
     spans = replace(SPANS, value=_added({one[0]: seconds / worth for one, seconds in SECONDS.items()}))
     return [f"({Fitting(clocked, 'cell').value}) / {worth}", Fitting(spans, "cell").value]
 
 
 def unit_of_typed(sample: Sequence[str]) -> str | None:
-    """Returns the "s" of durations as typed files give them if nearly all other cells are such durations or plain numbers, or None.
+    """Returns the "s" of durations as typed files give them if nearly all other cells are such durations or plain
+    numbers, or None.
 
     >>> unit_of_typed(["0 s"]), unit_of_typed(["3600 s", "-1.5"]), unit_of_typed(["3600 s", "007"]), unit_of_typed(["1", "2"])
     ('s', 's', None, None)

@@ -1,6 +1,7 @@
 """Converts workbooks, Feather and JSON files to text or Parquet, which the next steps read.
 
-First step of reading, after ``decoding`` has unpacked a file. In: a plain file. Out: the same table as CSV or Parquet, and findings.
+First step of reading, after ``decoding`` has unpacked a file. In: a plain file. Out: the same table as CSV or Parquet,
+and findings.
 """
 
 import re
@@ -24,7 +25,10 @@ from tabtune_core.errors import TableError
 
 
 def readable(path: Path, job: Job) -> tuple[Path, ReadingChoices, tuple[Finding, ...], tuple[Question, ...]]:
-    """Returns the file itself, or its conversion, and how to read it. Raises TableError where it is damaged or unpacks beyond the limit."""
+    """Returns the file itself, or its conversion, and how to read it.
+
+    Raises TableError where it is damaged or unpacks beyond the limit.
+    """
     head, choices = read_head(path), job.choices
     if is_workbook(path, head):
         text = job.folder / "sheet.csv"
@@ -54,17 +58,23 @@ def feather_as_parquet(path: Path, job: Job) -> Path:
                     size += batch.nbytes
                     check_size(size, job.limit_bytes, "Feather")
                     columns = [
-                        one if one.type == kind else pa.DictionaryArray.from_arrays(one.indices, one.dictionary.cast(kind.value_type))
+                        one
+                        if one.type == kind
+                        else pa.DictionaryArray.from_arrays(one.indices, one.dictionary.cast(kind.value_type))
                         for one, kind in zip(batch.columns, schema.types, strict=True)
                     ]
                     writer.write_batch(pa.record_batch(columns, schema))
                     job.tell("Unpacking megabytes", size // 1_000_000, 0)
     except pa.ArrowNotImplementedError as error:
-        raise TableError(f"The Feather file holds a column that cannot be read ({shorten(str(error), 120)}). Leave it out.") from error
+        raise TableError(
+            f"The Feather file holds a column that cannot be read ({shorten(str(error), 120)}). Leave it out."
+        ) from error
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
-        raise TableError(f"The Feather file is damaged ({shorten(str(error), 120)}). Write it again, or save it as CSV.") from error
+        raise TableError(
+            f"The Feather file is damaged ({shorten(str(error), 120)}). Write it again, or save it as CSV."
+        ) from error
     return target
 
 
@@ -82,9 +92,14 @@ def json_as_parquet(path: Path, job: Job) -> Path:
     job.tell("Reading JSON", 0, 0)
     target, file = job.folder / "json.parquet", {"path": str(path)}
     objects = "(SELECT json, row_number() OVER () AS place FROM read_json_objects($path))"
-    keys = f"(SELECT unnest(json_keys(json)) AS key, generate_subscripts(json_keys(json), 1) AS entry, place FROM {objects})"
+    keys = (
+        "(SELECT unnest(json_keys(json)) AS key, generate_subscripts(json_keys(json), 1) AS entry, place FROM "
+        f"{objects})"
+    )
     try:
-        found = job.connection.execute(f"SELECT key FROM {keys} GROUP BY key ORDER BY min((place, entry))", file).fetchall()
+        found = job.connection.execute(
+            f"SELECT key FROM {keys} GROUP BY key ORDER BY min((place, entry))", file
+        ).fetchall()
         names = [name for (name,) in found]
         if len(names) > MAX_COLUMNS:
             raise TableError(f"The objects have {len(names):,} entries; at most {MAX_COLUMNS:,} columns are read.")
@@ -99,7 +114,9 @@ def json_as_parquet(path: Path, job: Job) -> Path:
             raise duckdb.Error(f"JSON Error: an object has the entry {twice!r} twice")
         pointers = ["/" + name.replace("~", "~0").replace("/", "~1") for name in names]
         cells = ", ".join(f"cells[{place}] AS c{place}" for place in range(1, len(names) + 1))
-        query = f"SELECT {cells} FROM (SELECT json_extract_string(json, $pointers) AS cells FROM read_json_objects($path))"
+        query = (
+            f"SELECT {cells} FROM (SELECT json_extract_string(json, $pointers) AS cells FROM read_json_objects($path))"
+        )
         with pq.ParquetWriter(target, pa.schema([(name, pa.string()) for name in names])) as writer:
             for batch in job.connection.sql(query, params=file | {"pointers": pointers}).to_arrow_reader():
                 only = [str(column[0]) for column in batch.columns] if rows == 1 else [""]

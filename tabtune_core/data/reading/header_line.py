@@ -1,6 +1,7 @@
 """Finds the line of a text file that holds the names of the columns.
 
-Part of the second step of reading. In: the records at the start of the file. Out: the place of the line, and whether it holds names.
+Part of the second step of reading. In: the records at the start of the file. Out: the place of the line, and whether it
+holds names.
 """
 
 import re
@@ -31,11 +32,13 @@ NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?\s*")
 
 
 def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int, list[str]]:
-    """Finds the first line of the table: as wide as a row, one cell short or without the cells that are empty in each row, and at least
-    half filled.
+    """Finds the first line of the table: as wide as a row, one cell short or without the cells that are empty in each
+    row, and at least half filled.
     """
     records = records[records_above(records, width) :]
-    filled_width = max(place for _, record in records for place, cell in enumerate(record, 1) if len(record) == width and cell.strip())
+    filled_width = max(
+        place for _, record in records for place, cell in enumerate(record, 1) if len(record) == width and cell.strip()
+    )
     fill = [sum(bool(cell.strip()) for cell in record) for _, record in records]
     usual = width - 1 if max(fill) >= width - 1 else median_low(fill)  # a note beside the table may widen it
     for place, ((before, record), filled) in enumerate(zip(records, fill, strict=True), 1):
@@ -50,8 +53,9 @@ def first_record(records: list[tuple[int, list[str]]], width: int) -> tuple[int,
 
 
 def records_above(records: list[tuple[int, list[str]]], width: int) -> int:
-    """Counts the records above the table that blank lines separate from it: those of blocks without a row, and those above a larger block
-    that begins with names of its columns of numbers, unless they are single lines, which may hold names of the same columns.
+    """Counts the records above the table that blank lines separate from it: those of blocks without a row, and those
+    above a larger block that begins with names of its columns of numbers, unless they are single lines, which may hold
+    names of the same columns.
     """
     ends = [before + 1 + sum(cell.count("\n") for cell in record) for before, record in records]
     gaps = [place for place in range(1, len(records)) if records[place][0] > ends[place - 1]]
@@ -60,7 +64,13 @@ def records_above(records: list[tuple[int, list[str]]], width: int) -> int:
         block = [record for _, record in records[start:end]]
         wide = [place for place, record in enumerate(block) if len(record) == width]
         other = sum(len(record) == width for _, record in records[:start]) <= 2  # with more, rows of the same table
-        named = other and not single and 2 * start < end and wide[:1] in ([0], [1]) and names_numbers(block[wide[0]], block[wide[0] + 1 :])
+        named = (
+            other
+            and not single
+            and 2 * start < end
+            and wide[:1] in ([0], [1])
+            and names_numbers(block[wide[0]], block[wide[0] + 1 :])
+        )
         if above == start and not wide and (len(block) > 1 or len(block[0]) < width - 1):
             above = end
         else:
@@ -69,7 +79,9 @@ def records_above(records: list[tuple[int, list[str]]], width: int) -> int:
 
 
 def rows_above(records: list[tuple[int, list[str]]], skip: int) -> int:
-    """Counts the rows of another table in the first ``skip`` lines: many, with most of their cells filled, and a number in each."""
+    """Counts the rows of another table in the first ``skip`` lines: many, with most of their cells filled, and a number
+    in each.
+    """
     rows = [record for before, record in records if before < skip and any(map(NUMBER.fullmatch, record))]
     widths = Counter(len(record) for record in rows if 2 * sum(map(bool, record)) > len(record))
     width, count = max(widths.items(), key=lambda pair: pair[1], default=(0, 0))
@@ -77,8 +89,8 @@ def rows_above(records: list[tuple[int, list[str]]], skip: int) -> int:
 
 
 def names_above(records: list[tuple[int, list[str]]], skip: int, parts: list[str]) -> tuple[int, list[str]] | None:
-    """Returns the record above the first line of the table if it holds questions and that line their parts: where the line has no name,
-    the record has one, and it has others.
+    """Returns the record above the first line of the table if it holds questions and that line their parts: where the
+    line has no name, the record has one, and it has others.
     """
     above = next(((before, record) for before, record in reversed(records) if before < skip), None)
     if above is None or len(above[1]) < len(parts):
@@ -89,7 +101,8 @@ def names_above(records: list[tuple[int, list[str]]], skip: int, parts: list[str
 
 
 def names_numbers(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
-    """Whether each column of numbers begins with a word, there is one, and no word of the first line recurs in its column.
+    """Whether each column of numbers begins with a word, there is one, and no word of the first line recurs in its
+    column.
 
     >>> names_numbers(["who", "days"], [["Ann", "3"], ["Bob", ""], ["Cy", "12"]]), names_numbers(["Ann", "3"], [["Bob", "12"]])
     (True, False)
@@ -105,7 +118,9 @@ def names_numbers(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
         for cell, column in zip(first, filled, strict=True)
         if len(column) > 1 and sum(map(bool, map(NUMBER.fullmatch, column))) >= MOSTLY * len(column)
     ]
-    return bool(of_numbers) and all(re.search(r"[^\W\d_]{2}", cell) and cell.lower() not in NO_NAMES for cell in of_numbers)
+    return bool(of_numbers) and all(
+        re.search(r"[^\W\d_]{2}", cell) and cell.lower() not in NO_NAMES for cell in of_numbers
+    )
 
 
 def count_up(cells: list[str]) -> bool:
@@ -113,9 +128,11 @@ def count_up(cells: list[str]) -> bool:
     return any(cells == [str(start + place) for place in range(len(cells))] for start in (0, 1))
 
 
-def has_header(connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, first: list[str], below: list[list[str]]) -> bool:
-    """Whether the first line is a header: DuckDB says so, or it has consecutive years, numbers that count the columns, or no digits, or
-    names of columns of numbers, or no name for a column that counts the rows.
+def has_header(
+    connection: duckdb.DuckDBPyConnection, path: Path, dialect: Dialect, first: list[str], below: list[list[str]]
+) -> bool:
+    """Whether the first line is a header: DuckDB says so, or it has consecutive years, numbers that count the columns,
+    or no digits, or names of columns of numbers, or no name for a column that counts the rows.
     """
     if len(first) < dialect.width - 1:  # DuckDB may take a line that is too short for a title
         lines = path.read_text(encoding="utf-8").split("\n")

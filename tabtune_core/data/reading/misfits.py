@@ -1,7 +1,8 @@
 """Counts and lists the lines of a text file that are not rows, which DuckDB skips silently.
 
-Part of the third step of reading, used if there are fewer rows than lines. In: a UTF-8 file. Out: what it contains besides rows. Python's
-CSV reader finds this in one pass and little memory; DuckDB's own list of rejected lines repeats a line for each extra cell.
+Part of the third step of reading, used if there are fewer rows than lines. In: a UTF-8 file. Out: what it contains
+besides rows. Python's CSV reader finds this in one pass and little memory; DuckDB's own list of rejected lines repeats
+a line for each extra cell.
 """
 
 import csv
@@ -36,7 +37,9 @@ class Lines:
         ('Line 4', 'Lines 1, 2 and 10 more')
         """
         more = self.count - len(self.first)
-        return f"Line{'s' * (self.count > 1)} {', '.join(map(str, self.first))}" + (f" and {more:,} more" if more else "")
+        return f"Line{'s' * (self.count > 1)} {', '.join(map(str, self.first))}" + (
+            f" and {more:,} more" if more else ""
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +56,9 @@ class Dialect:
     header: bool
     """Whether the first line of the table holds names."""
     short_header: int
-    """How many cells the header is short: with one, the first column holds row names, as R writes them, or the lines end in a separator;
-    with more, they end in separators."""
+    """How many cells the header is short: with one, the first column holds row names, as R writes them, or the lines
+    end in a separator; with more, they end in separators.
+    """
     header_lines: int | None = None
     """How many lines surely hold names, if several."""
     rows_above: int = 0
@@ -123,7 +127,12 @@ def _look(found: Misfits, lines: Iterator[str], dialect: Dialect) -> None:
     """Reads ``lines``, those below ``dialect.skip``."""
     doubled = dialect.escape == dialect.quote
     escape = None if doubled else dialect.escape
-    layout: dict[str, Any] = {"delimiter": dialect.delimiter, "quotechar": dialect.quote, "doublequote": doubled, "escapechar": escape}
+    layout: dict[str, Any] = {
+        "delimiter": dialect.delimiter,
+        "quotechar": dialect.quote,
+        "doublequote": doubled,
+        "escapechar": escape,
+    }
     records = csv.reader(lines, **layout, skipinitialspace=dialect.delimiter != " ", strict=True)
     before = dialect.skip  # lines that the reader did not count
     while True:

@@ -18,7 +18,8 @@ UNSEEN = re.compile(f"{WITHOUT_WIDTH.pattern}|\u00ad")
 
 
 def shown_name(name: str) -> str:
-    r"""Returns a file's name without line breaks, control letters, direction marks and bytes that are not UTF-8, cut if it is long.
+    r"""Returns a file's name without line breaks, control letters, direction marks and bytes that are not UTF-8, cut if
+    it is long.
 
     >>> shown_name("a\nb\x1b[31m.csv"), shown_name("caf\udce9.csv"), shown_name("\u202evsc.exe"), shown_name("\n")
     ('a b [31m.csv', 'caf�.csv', 'vsc.exe', 'table')
@@ -43,4 +44,6 @@ def column_name(name: str) -> str:
 
 def _one_line(text: str) -> str:
     """Puts a blank for each run of blanks, line breaks and control letters."""
-    return " ".join("".join(" " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in text).split())
+    return " ".join(
+        "".join(" " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in text).split()
+    )

@@ -20,8 +20,10 @@ SURROUNDED = rf"^([+-]?)\s*({LED}|%)\s*|^([+-])\s+|\s*({MONEY}|/-|%|\+)$"
 BARE = rf"regexp_replace(regexp_replace({SIGNED}, '{BRACKETED}', '-\2\3'), '{SURROUNDED}', '\1\3', 'g')"
 _FLAG = "[AC-JLN-Za-jln-z]"
 BOUND, FLAG = r"[<>≤≥~≈]=?\s*", rf"\s+(?:{_FLAG}|{_FLAG}[AC-JLN-QS-Za-jln-qs-z]|[AE-JLN-Zae-jln-z][Rr])"
-"""A mark before a number that was too small or large to measure; a flag after a number, as laboratories (H) and statistical offices (e)
-write it, except K, M and B, which mean thousands, millions and billions, and CR and DR: a credit has the other sign."""
+"""A mark before a number that was too small or large to measure; a flag after a number, as laboratories (H) and
+statistical offices (e) write it, except K, M and B, which mean thousands, millions and billions, and CR and DR: a
+credit has the other sign.
+"""
 FOOTNOTE = r"\s*(?:\[[^\]]{1,9}\]|[*†‡§]+)"
 UNMARKED = rf"regexp_replace({SIGNED}, '^{BOUND}|(?:{FLAG}|{FOOTNOTE})$', '', 'g')"
 PERCENT = "%"

@@ -26,7 +26,9 @@ ASKED_AMOUNT = re.compile(r".*\d\s?[KkMB]")
 """The same without that evidence, for a column that the person asked to read as numbers."""
 LETTERED = re.compile(r"[+-]?(\d{1,15}|\d{1,3}(?:,\d{3}){1,4})(?:\.\d+)?([KkM]?)")
 SAME_SIZE = 3
-"""How many times as large or small as the numbers with a letter those without may be, if the letter is a unit that they lack."""
+"""How many times as large or small as the numbers with a letter those without may be, if the letter is a unit that they
+lack.
+"""
 WORTH = {"K": 1e3, "M": 1e6}
 SHORTENED = {"k": "thousands", "K": "thousands", "M": "millions"}
 LETTER_UNITS = {
@@ -37,7 +39,9 @@ LETTER_UNITS = {
 
 
 def letter_of_all(sample: Sequence[str]) -> str:
-    """Returns the K (of 100 and more) or M that may be a unit, since all of the cells end with it and none has a currency; else ""."""
+    """Returns the K (of 100 and more) or M that may be a unit, since all of the cells end with it and none has a
+    currency; else "".
+    """
     letters = {cell[-1:] for cell in sample}
     if letters not in ({"K"}, {"M"}) or any(re.search(MONEY, cell) for cell in sample):
         return ""
@@ -45,7 +49,8 @@ def letter_of_all(sample: Sequence[str]) -> str:
 
 
 def abbreviates(name: str, sample: Sequence[str]) -> bool:
-    """Returns True if a letter after some of the numbers shortens them: there are K and M, or several numbers without it differ in size.
+    """Returns True if a letter after some of the numbers shortens them: there are K and M, or several numbers without
+    it differ in size.
 
     >>> [abbreviates("n", cells.split()) for cells in ("900K 3M", "850 900 1K 12K", "295 0 300K", "5 30M 31M", "1K 2A")]
     [True, True, False, False, False]
@@ -55,7 +60,11 @@ def abbreviates(name: str, sample: Sequence[str]) -> bool:
         if found:
             sizes.setdefault(found[2].upper(), []).append(int(found[1].replace(",", "")))
     plain, known = sizes.pop("", []), sum(map(len, sizes.values()))
-    if not sizes or known + len(plain) < len(sample) * (1 - STRAY_SHARE) or any(LETTER_UNITS[letter].search(name) for letter in sizes):
+    if (
+        not sizes
+        or known + len(plain) < len(sample) * (1 - STRAY_SHARE)
+        or any(LETTER_UNITS[letter].search(name) for letter in sizes)
+    ):
         return False
     with_letter = [size for one in sizes.values() for size in one]
     low, high = min(with_letter) / SAME_SIZE, max(with_letter) * SAME_SIZE

@@ -1,7 +1,7 @@
 """Loads a Parquet file into a DuckDB table of text cells, batch by batch.
 
-Third step of reading, beside ``cells``. The limit applies to the unpacked cells: with a dictionary of one long word, a file of kilobytes
-can unpack to gigabytes.
+Third step of reading, beside ``cells``. The limit applies to the unpacked cells: with a dictionary of one long word, a
+file of kilobytes can unpack to gigabytes.
 """
 
 import json
@@ -45,10 +45,16 @@ def load_parquet(path: Path, job: Job) -> Cells:
     try:
         with closing(pq.ParquetFile(path)) as plain:
             schema, metadata = plain.schema_arrow, plain.metadata
-            spans = [place for place in range(len(plain.schema)) if plain.schema.column(place).converted_type == "INTERVAL"]
+            spans = [
+                place for place in range(len(plain.schema)) if plain.schema.column(place).converted_type == "INTERVAL"
+            ]
         if spans:  # Arrow reads their bytes
             raise TableError(f"{unwritable(plain.schema.column(spans[0]).path, 'INTERVAL')} {WAY_OUT}")
-        kept = [place for place, field in enumerate(schema) if not (LEFT_INDEX.fullmatch(field.name) and pa.types.is_integer(field.type))]
+        kept = [
+            place
+            for place, field in enumerate(schema)
+            if not (LEFT_INDEX.fullmatch(field.name) and pa.types.is_integer(field.type))
+        ]
         index = [schema.names[place] for place in sorted({*range(len(schema))} - {*kept})]
         schema = pa.schema([schema.field(place) for place in kept])
         check_width(len(schema), job.fewest)
@@ -61,16 +67,22 @@ def load_parquet(path: Path, job: Job) -> Cells:
         missing = missing_pattern(choices.missing_marks)
         selected = ", ".join(cleaned(f"CAST({name} AS VARCHAR)") for name in names)
         shared = prefixed(metadata)
-        texts = [field.name for field in schema if field.name not in shared and any(is_text(field.type) for is_text in TEXTS)]
+        texts = [
+            field.name for field in schema if field.name not in shared and any(is_text(field.type) for is_text in TEXTS)
+        ]
         read, size = 0, 0.0
         with closing(pq.ParquetFile(path, read_dictionary=texts, pre_buffer=False)) as file, unplanned(connection):
             for batch in file.iter_batches(rows_at_once(schema, shared)):
                 size += share * sum(map(unpacked_bytes, batch.columns))
                 check_size(int(size), job.limit_bytes)
-                table = pa.table([plain_type(batch.column(place), schema.field(at)) for at, place in enumerate(kept)], names)
+                table = pa.table(
+                    [plain_type(batch.column(place), schema.field(at)) for at, place in enumerate(kept)], names
+                )
                 try:
                     connection.register("batch", table)
-                    connection.execute(f"INSERT INTO cells SELECT {selected} FROM ({drawn('FROM batch', share, before=read)})", missing)
+                    connection.execute(
+                        f"INSERT INTO cells SELECT {selected} FROM ({drawn('FROM batch', share, before=read)})", missing
+                    )
                     connection.unregister("batch")
                 except UNREAD as error:
                     raise TableError(f"{without_text(table, schema)} {WAY_OUT}") from error
@@ -79,25 +91,41 @@ def load_parquet(path: Path, job: Job) -> Cells:
     except (pa.ArrowException, OSError) as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise  # a system error, translated where reading begins
-        untyped = "FROM parquet_schema($path) WHERE type = 'FIXED_LEN_BYTE_ARRAY' AND coalesce(converted_type, logical_type) IS NULL"
-        if isinstance(error, pa.ArrowNotImplementedError) and (odd := first_row(connection, f"SELECT name {untyped}", {"path": str(path)})):
+        untyped = (
+            "FROM parquet_schema($path) WHERE type = 'FIXED_LEN_BYTE_ARRAY' AND coalesce(converted_type, "
+            "logical_type) IS NULL"
+        )
+        if isinstance(error, pa.ArrowNotImplementedError) and (
+            odd := first_row(connection, f"SELECT name {untyped}", {"path": str(path)})
+        ):
             raise TableError(f"{unwritable(odd[0], f'Arrow: {error}')} {WAY_OUT}") from error
         raise TableError(
-            "The Parquet file is damaged or holds columns that cannot be written as text. Write it again, or save it as CSV."
+            "The Parquet file is damaged or holds columns that cannot be written as text. Write it again, or save it "
+            "as CSV."
         ) from error
     tidy, findings = tidy_names(tuple(schema.names), told=True)
     if index:
-        findings.append(Finding("info", "index", f"The row numbers that pandas stored as {', '.join(map(repr, index))} were left out."))
+        findings.append(
+            Finding(
+                "info", "index", f"The row numbers that pandas stored as {', '.join(map(repr, index))} were left out."
+            )
+        )
     return tidied(job, tidy, (), [*findings, *sampled_finding(count_rows(connection), share)])
 
 
 def plain_type(column: pa.Array, field: pa.Field) -> pa.Array:
-    """Returns a column whose cells DuckDB writes as other sources do: half floats as floats, durations as "90 s", periods as dates."""
+    """Returns a column whose cells DuckDB writes as other sources do: half floats as floats, durations as "90 s",
+    periods as dates.
+    """
     if frequency := period_of(field):
-        numbers = pd.Series((column.storage if isinstance(column, pa.ExtensionArray) else column).to_pandas(), dtype="Int64").dropna()
+        numbers = pd.Series(
+            (column.storage if isinstance(column, pa.ExtensionArray) else column).to_pandas(), dtype="Int64"
+        ).dropna()
         with suppress(ValueError):  # an unknown frequency
             texts = pd.PeriodIndex.from_ordinals(numbers.astype("int64"), freq=frequency).astype(str)  # type: ignore[attr-defined]
-            written = pd.Series(texts.str.split("/").str[0], numbers.index).reindex(range(len(column)))  # a week is written as two days
+            written = pd.Series(texts.str.split("/").str[0], numbers.index).reindex(
+                range(len(column))
+            )  # a week is written as two days
             return pa.array(written, pa.string(), from_pandas=True)
     if column.type == pa.float16():
         return column.cast(pa.float32())
@@ -121,7 +149,9 @@ def period_of(field: pa.Field) -> str:
 
 
 def without_text(table: pa.Table, schema: pa.Schema) -> str:
-    """Names the first column that DuckDB cannot write as text; each is tried in a new database, since a failure ends the old one."""
+    """Names the first column that DuckDB cannot write as text; each is tried in a new database, since a failure ends
+    the old one.
+    """
     for place, name in enumerate(table.column_names):
         try:
             with connect() as connection:
@@ -148,7 +178,9 @@ def check_size(found: int, limit_bytes: int, kind: str = "Parquet") -> None:
 
 
 def prefixed(metadata: pq.FileMetaData) -> set[str]:
-    """Returns columns whose words are stored as differences from the previous word; Arrow reads them without a dictionary."""
+    """Returns columns whose words are stored as differences from the previous word; Arrow reads them without a
+    dictionary.
+    """
     groups = [metadata.row_group(place) for place in range(metadata.num_row_groups)]
     chunks = [group.column(place) for group in groups for place in range(group.num_columns)]
     return {chunk.path_in_schema for chunk in chunks if any("DELTA" in encoding for encoding in chunk.encodings)}

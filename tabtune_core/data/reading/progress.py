@@ -1,4 +1,6 @@
-"""What the steps of reading share: what is asked, the limit of what is unpacked, and the progress, shown to the person who waits."""
+"""What the steps of reading share: what is asked, the limit of what is unpacked, and the progress, shown to the person
+who waits.
+"""
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -14,8 +16,9 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20
 Tell = Callable[[str, int, int], None]
-"""Is called by every step of reading with its stage, the amount done and the whole amount, both in the unit of the stage (bytes, rows or
-columns); the whole is 0 where not known. It may raise an error to stop reading."""
+"""Is called by every step of reading with its stage, the amount done and the whole amount, both in the unit of the
+stage (bytes, rows or columns); the whole is 0 where not known. It may raise an error to stop reading.
+"""
 
 
 def untold(stage: str, done: int, whole: int) -> None:
@@ -38,7 +41,10 @@ class Job:
 
 
 def unpacked(streams: "Iterable[IO[bytes] | GzipFile]", too_large: str, job: Job) -> Iterator[bytes]:
-    """Yields the bytes of all streams in chunks. Raises TableError, with the text ``too_large``, once they are more than the limit."""
+    """Yields the bytes of all streams in chunks.
+
+    Raises TableError, with the text ``too_large``, once they are more than the limit.
+    """
     size = 0
     for stream in streams:
         with stream:

@@ -7,10 +7,14 @@ import duckdb
 from tabtune_core.data.reading.sql import first_row
 
 SNIFFED_LINES, SNIFFED_CHARACTERS = 20_480, 1 << 22
-"""DuckDB's default number of lines, limited in characters for wide tables: its sniffer tries every layout on all of their cells."""
+"""DuckDB's default number of lines, limited in characters for wide tables: its sniffer tries every layout on all of
+their cells.
+"""
 
 
-def sniff(connection: duckdb.DuckDBPyConnection, path: Path, **given: str | int | list[str]) -> tuple[str, str, str, bool] | None:
+def sniff(
+    connection: duckdb.DuckDBPyConnection, path: Path, **given: str | int | list[str]
+) -> tuple[str, str, str, bool] | None:
     """Returns the delimiter, quote, escape and header that DuckDB detects; None where it finds no layout."""
     options = {"null_padding": True, "ignore_errors": True, "sample_size": SNIFFED_LINES, "comment": "", **given}
     names = "".join(f", {name}=?" for name in options)

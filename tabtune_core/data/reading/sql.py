@@ -1,7 +1,8 @@
-"""The DuckDB connection that the reading steps share (bounded, isolated, removed with its folder), and its error messages.
+"""The DuckDB connection that the reading steps share (bounded, isolated, removed with its folder), and its error
+messages.
 
-In SQL the table being read is ``cells`` and its columns are ``c0``, ``c1``, ...: no column name of a person's file is ever part
-of a statement, and a value only in quotes.
+In SQL the table being read is ``cells`` and its columns are ``c0``, ``c1``, ...: no column name of a person's file is
+ever part of a statement, and a value only in quotes.
 """
 
 import errno
@@ -66,7 +67,9 @@ def unplanned(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
     connection.execute("PRAGMA enable_optimizer")
 
 
-def first_row(connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()) -> tuple[Any, ...]:
+def first_row(
+    connection: duckdb.DuckDBPyConnection, query: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+) -> tuple[Any, ...]:
     """Returns the first row of a short result, or an empty tuple. The result is read to its end."""
     rows = connection.execute(query, parameters).fetchall()
     return rows[0] if rows else ()
@@ -92,7 +95,9 @@ def translated() -> Iterator[None]:
     try:
         yield
     except (duckdb.OutOfMemoryException, pa.ArrowMemoryError, MemoryError) as error:
-        raise TableError("The table needs more memory than reading may take. Take a sample of the rows, or leave out columns.") from error
+        raise TableError(
+            "The table needs more memory than reading may take. Take a sample of the rows, or leave out columns."
+        ) from error
     except RuntimeError as error:
         if "interrupted" in str(error):  # DuckDB's error after Ctrl-C
             raise KeyboardInterrupt from error
@@ -100,7 +105,9 @@ def translated() -> Iterator[None]:
     except duckdb.Error as error:
         if os.strerror(errno.ENOSPC).lower() in str(error).lower():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        raise TableError("The file cannot be read as a table. Open it in the program that wrote it, and save it again as CSV.") from error
+        raise TableError(
+            "The file cannot be read as a table. Open it in the program that wrote it, and save it again as CSV."
+        ) from error
     except OSError as error:
         if error.errno in FULL:
             raise

@@ -1,4 +1,5 @@
-"""Finds rows that sum up others: totals, means and deviations at the end of a table, a total in its first row, subtotals between rows.
+"""Finds rows that sum up others: totals, means and deviations at the end of a table, a total in its first row,
+subtotals between rows.
 
 In: the frame, its columns and the cells of the file. Out: where such rows are, and what they show.
 """
@@ -17,7 +18,8 @@ from tabtune_core.data.reading.batched_queries import quoted
 from tabtune_core.data.reading.sql import counts, first_row
 
 SUM = (
-    r"(grand |sub-?)?totals?|total general|total général|totale|totaal|totalt|sums?|suma|summa|summen?|gesamt(summe)?|insgesamt|somme|"
+    r"(grand |sub-?)?totals?|total general|total "
+    r"général|totale|totaal|totalt|sums?|suma|summa|summen?|gesamt(summe)?|insgesamt|somme|"
     "razem|celkem|toplam"
 )
 MEAN = "averages?|avg|means?|mittelwert|durchschnitt|moyenne|promedio"
@@ -55,7 +57,9 @@ class Totals:
     """The first of these."""
 
 
-def find_totals(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, *, below: int) -> Totals:
+def find_totals(
+    connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, *, below: int
+) -> Totals:
     """Finds the totals above ``below`` rows of notes."""
     end = len(frame) - below
     others = _subtotals(connection, columns, frame.iloc[:end])
@@ -79,7 +83,12 @@ def _described(columns: Sequence[Column], cells: Sequence[str | None], places: S
 
 
 def _last_totals(
-    connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, *, end: int, without: Sequence[int]
+    connection: duckdb.DuckDBPyConnection,
+    columns: Sequence[Column],
+    frame: pd.DataFrame,
+    *,
+    end: int,
+    without: Sequence[int],
 ) -> list[str]:
     """Describes the totals before row ``end``, the last first; they do not add the rows ``without``.
 
@@ -88,7 +97,10 @@ def _last_totals(
     above = (frame.iloc[:place] for place in range(end - 1, 0, -1))
     if without:  # else no table is copied
         above = (rows.drop(index=[row for row in without if row < len(rows)]) for rows in above)
-    told = (_total(connection, columns, frame, end - 1 - row, others) for row, others in enumerate(islice(above, MOST_TOTALS)))
+    told = (
+        _total(connection, columns, frame, end - 1 - row, others)
+        for row, others in enumerate(islice(above, MOST_TOTALS))
+    )
     found = [*takewhile(lambda one: one[1], told)]
     if not any(MEAN_NAME.search(name) for name, _ in found) or 2 * len(found) > end:
         found = [*takewhile(lambda one: not SPREAD.fullmatch(one[0]), found)]
@@ -106,27 +118,44 @@ def _first_total(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column
 
 
 def _total(
-    connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame, place: int, others: pd.DataFrame
+    connection: duckdb.DuckDBPyConnection,
+    columns: Sequence[Column],
+    frame: pd.DataFrame,
+    place: int,
+    others: pd.DataFrame,
 ) -> tuple[str, str]:
-    """Returns the name, if any, and the description of a row if it is a total of the rows ``others``: its name says so, or its numbers add
-    up, and it has no word, a word that occurs only there or, beside an empty cell, words that all rows that it adds have.
+    """Returns the name, if any, and the description of a row if it is a total of the rows ``others``: its name says so,
+    or its numbers add up, and it has no word, a word that occurs only there or, beside an empty cell, words that all
+    rows that it adds have.
     """
     row, cells = frame.iloc[place], _cells(connection, place, counts(connection, "count(*)")[0])
     read = [column.kind in TYPED and pd.notna(row[column.name]) for column in columns]
-    words = [place for place, cell in enumerate(cells) if cell is not None and columns[place].kind != "ignored" and not read[place]]
-    once = counts(connection, *(f"count(*) FILTER (c{place} = {quoted(str(cells[place]))})" for place in words)) if words else ()
+    words = [
+        place
+        for place, cell in enumerate(cells)
+        if cell is not None and columns[place].kind != "ignored" and not read[place]
+    ]
+    once = (
+        counts(connection, *(f"count(*) FILTER (c{place} = {quoted(str(cells[place]))})" for place in words))
+        if words
+        else ()
+    )
     new = [place for place, rows in zip(words, once, strict=True) if rows == 1]
     labels = [place for place in new if _is_name(connection, place, str(cells[place]))]
     filled = [place for place, column in enumerate(columns) if read[place] and column.kind == "number"]
     names = [columns[place].name for place in filled]
-    if not labels and not (_adds_in_most(others, row, names) if new else _adds_in_all(others, row, names, words, sum(read))):
+    if not labels and not (
+        _adds_in_most(others, row, names) if new else _adds_in_all(others, row, names, words, sum(read))
+    ):
         return "", ""
     shown = [*(labels or new), *filled]
     return str(cells[shown[0]]) if new else "", _described(columns, cells, shown)
 
 
 def _is_name(connection: duckdb.DuckDBPyConnection, place: int, cell: str) -> bool:
-    """Whether a cell names a total or what stands beside one; if it says of what, few cells of its column may begin like that."""
+    """Whether a cell names a total or what stands beside one; if it says of what, few cells of its column may begin
+    like that.
+    """
     found = TOTAL.fullmatch(cell.strip(" :."))
     if not found or not found["of"]:
         return bool(found or SPREAD.fullmatch(cell.strip(" :.")))
@@ -140,8 +169,12 @@ def _adds_in_most(above: pd.DataFrame, last: pd.Series, filled: Sequence[str]) -
     return 2 * len(added) > len(filled) and sum(added) >= FEWEST_BESIDE_A_WORD
 
 
-def _adds_in_all(above: pd.DataFrame, last: pd.Series, filled: Sequence[str], words: Sequence[int], values: int) -> bool:
-    """Whether all ``values`` of a row are sums, over the rows with the same ``words`` if it has some and a cell is empty only there."""
+def _adds_in_all(
+    above: pd.DataFrame, last: pd.Series, filled: Sequence[str], words: Sequence[int], values: int
+) -> bool:
+    """Whether all ``values`` of a row are sums, over the rows with the same ``words`` if it has some and a cell is
+    empty only there.
+    """
     if words:
         same = above.iloc[:, [*words]].eq(last.iloc[[*words]]).all(axis=1)
         above = above[same]
@@ -159,8 +192,8 @@ def _added(above: pd.Series, last: float) -> int:
 
 
 def _subtotals(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column], frame: pd.DataFrame) -> list[int]:
-    """Returns the numbers of the rows that sum up those since an earlier total, or else those up to a later one: rows with a name of
-    totals, or all rows in which a cell is empty.
+    """Returns the numbers of the rows that sum up those since an earlier total, or else those up to a later one: rows
+    with a name of totals, or all rows in which a cell is empty.
     """
     names = [column.name for column in columns if column.kind == "number"]
     seen = [place for place, column in enumerate(columns) if column.kind != "ignored"][:MOST_LABELS]
@@ -172,7 +205,9 @@ def _subtotals(connection: duckdb.DuckDBPyConnection, columns: Sequence[Column],
         f"WHERE regexp_matches(words, {quoted(INSIDE)}, 'i') ORDER BY place LIMIT {MOST_NAMED + 1}"
     )
     named = [place for (place,) in connection.execute(query).fetchall() if place < len(frame)]
-    if 0 < len(named) <= MOST_NAMED and (found := _summing(frame[names], named) or _summing(frame[names], named, backwards=True)):
+    if 0 < len(named) <= MOST_NAMED and (
+        found := _summing(frame[names], named) or _summing(frame[names], named, backwards=True)
+    ):
         return found
     for place in seen:
         empty = [*map(int, np.flatnonzero(frame.iloc[:, place].isna())[: MOST_NAMED + 1])]
@@ -190,8 +225,8 @@ def _starts_with_a_sum(frame: pd.DataFrame, names: Sequence[str], place: int) ->
 
 
 def _summing(numbers: pd.DataFrame, places: list[int], *, backwards: bool = False) -> list[int]:
-    """Returns those of the rows ``places`` with numbers that mostly are sums of the rows since one that was found before, without totals;
-    none if few numbers add up to them. ``backwards`` adds up the rows after them.
+    """Returns those of the rows ``places`` with numbers that mostly are sums of the rows since one that was found
+    before, without totals; none if few numbers add up to them. ``backwards`` adds up the rows after them.
     """
     step = -1 if backwards else 1
     places = places[::step]
@@ -199,7 +234,10 @@ def _summing(numbers: pd.DataFrame, places: list[int], *, backwards: bool = Fals
     columns = [numbers[name].to_numpy(dtype=float, na_value=np.nan)[::step] for name in numbers]
     own = np.stack([column[at] for column in columns], axis=1)
     both = np.stack([np.nan_to_num(own), np.nan_to_num(own) != 0])  # a number, and 1 if it is not 0
-    parts = ([np.nan_to_num(column).cumsum()[at] for column in columns], [(np.nan_to_num(column) != 0).cumsum()[at] for column in columns])
+    parts = (
+        [np.nan_to_num(column).cumsum()[at] for column in columns],
+        [(np.nan_to_num(column) != 0).cumsum()[at] for column in columns],
+    )
     before = np.stack([np.stack(part, axis=1) for part in parts]) - both
     found: list[int] = []
     starts, taken, added = [0 * both[:, 0]], 0 * both[:, 0], 0.0

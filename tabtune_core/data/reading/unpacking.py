@@ -37,7 +37,10 @@ REFUSED: tuple[tuple[bytes | tuple[bytes, ...], str], ...] = (
     (b"\x28\xb5\x2f\xfd", "a Zstandard archive"),
     ((b"\x7fELF", b"MZ\x90"), "a program"),
     ((b"<!doctype html", b"<html"), WEB_PAGE),
-    ((b"<stata_dta>", *(bytes((version, order, 1, 0)) for version in (113, 114, 115) for order in (1, 2))), "a Stata file"),
+    (
+        (b"<stata_dta>", *(bytes((version, order, 1, 0)) for version in (113, 114, 115) for order in (1, 2))),
+        "a Stata file",
+    ),
     ((b"X\n\x00\x00\x00", b"RDX2\n", b"RDX3\n"), "an R file"),
     ((b"$FL2@(#)", b"$FL3@(#)"), "an SPSS file"),
     ((bytes(12) + b"\xc2\xea\x81\x60", b"HEADER RECORD*******"), "a SAS file"),
@@ -58,8 +61,8 @@ EXPORT = "Export the table as CSV or Parquet and add that file."
 def plain_file(source: Path | bytes, job: Job) -> tuple[Path, tuple[Finding, ...]]:
     """Returns a file that is not compressed: the source itself, or a file written to the folder of the job.
 
-    Raises TableError for a file that is missing, empty or not a table, and for one larger than the limit (also unpacked) unless it is
-    plain text to be sampled.
+    Raises TableError for a file that is missing, empty or not a table, and for one larger than the limit (also
+    unpacked) unless it is plain text to be sampled.
     """
     path, sampled = source if isinstance(source, Path) else job.folder / "given", job.choices.rows is not None
     if isinstance(source, bytes):
@@ -72,9 +75,11 @@ def plain_file(source: Path | bytes, job: Job) -> tuple[Path, tuple[Finding, ...
     workbook = is_workbook(path, head)
     if size > job.limit_bytes and (not sampled or workbook or is_packed(head) or is_known(head)):
         way_out = (
-            "A file of this size can be sampled only if it is plain text: unpack it, or save it as CSV, and add that file."
+            "A file of this size can be sampled only if it is plain text: unpack it, or save it as CSV, and add that "
+            "file."
             if sampled
-            else "A table to learn from can be sampled: give its path to 'loralab sweep' or 'loralab train' with --rows N. "
+            else "A table to learn from can be sampled: give its path to 'loralab sweep' or 'loralab train' with "
+            "--rows N. "
             "Rows to predict can be split over several files."
         )
         raise TableError(f"The file has {size:,} bytes and the limit is {job.limit_bytes:,}. {way_out}")
@@ -87,7 +92,9 @@ def plain_file(source: Path | bytes, job: Job) -> tuple[Path, tuple[Finding, ...
     except (zipfile.BadZipFile, zlib.error, LZMAError, EOFError, OSError, NotImplementedError) as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise  # any other OSError comes from a broken bzip2 stream or an odd offset
-        raise TableError(f"The file is a damaged or unsupported archive ({error}). Unpack it yourself and add the CSV in it.") from error
+        raise TableError(
+            f"The file is a damaged or unsupported archive ({error}). Unpack it yourself and add the CSV in it."
+        ) from error
     inner = read_head(unpacked)
     if not inner:
         raise TableError("The archive holds an empty file. Check that the export finished.")
@@ -115,11 +122,17 @@ def refuse_other_formats(head: bytes) -> None:
     what = what or next((what for pattern, what in REFUSED_TEXTS if pattern.match(head)), None)
     if what is not None:
         raise TableError(f"The file is {what}, not a table of text, whatever its name says. {EXPORT}")
-    if is_known(head) or wide_encoding(head) is not None or head.startswith(tuple(mark for mark, _ in BYTE_ORDER_MARKS)):
+    if (
+        is_known(head)
+        or wide_encoding(head) is not None
+        or head.startswith(tuple(mark for mark, _ in BYTE_ORDER_MARKS))
+    ):
         return
     controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1a\x1b" for byte in head)
     if controls > len(head) * 0.02:
-        raise TableError(f"The file holds binary data ({controls:,} control bytes in its first {len(head):,}), not text. {EXPORT}")
+        raise TableError(
+            f"The file holds binary data ({controls:,} control bytes in its first {len(head):,}), not text. {EXPORT}"
+        )
 
 
 def is_packed(head: bytes) -> bool:
@@ -136,11 +149,18 @@ def unzip(path: Path, target: Path, job: Job) -> str:
     """Writes the one file of a zip to ``target`` and returns its name."""
     with zipfile.ZipFile(path) as archive:
         files = [member for member in archive.infolist() if not member.is_dir()]
-        members = [file for file in files if not file.filename.startswith("__MACOSX") and not Path(file.filename).name.startswith(".")]
+        members = [
+            file
+            for file in files
+            if not file.filename.startswith("__MACOSX") and not Path(file.filename).name.startswith(".")
+        ]
         names = [shown_name(member.filename) for member in members]
         if len(members) != 1:
             shown = ", ".join(names[:5]) or "nothing"
-            raise TableError(f"The zip holds {len(members)} files ({shown}); one CSV was expected. Unpack it and add the CSV you mean.")
+            raise TableError(
+                f"The zip holds {len(members)} files ({shown}); one CSV was expected. Unpack it and add the CSV you "
+                "mean."
+            )
         if members[0].flag_bits & 1:
             raise TableError("The zip is locked with a password. Unpack it and add the CSV in it.")
         with archive.open(members[0]) as stream, target.open("wb") as out:

@@ -17,22 +17,34 @@ from tabtune_core.errors import TableError
 
 
 def joined(words: Sequence[str], folder: Path, *, limit_bytes: int, tell: Tell) -> Fetched:
-    """Joins the rows of several files into one file, in the order given; the files of a folder in the order of their names."""
+    """Joins the rows of several files into one file, in the order given; the files of a folder in the order of their
+    names.
+    """
     first = Path(words[0])
-    paths = sorted(first.glob("[!._]*.parquet")) if len(words) == 1 and first.is_dir() else [Path(word) for word in words]
+    paths = (
+        sorted(first.glob("[!._]*.parquet")) if len(words) == 1 and first.is_dir() else [Path(word) for word in words]
+    )
     if not paths:
-        raise TableError(f"The folder {str(first)!r} holds no file that ends in .parquet. Give the path of one file in it.")
+        raise TableError(
+            f"The folder {str(first)!r} holds no file that ends in .parquet. Give the path of one file in it."
+        )
     with translated():
         for path in paths:
             check_is_file(path)
             if not read_head(path).startswith(PARQUET):
-                raise TableError(f"{str(path)!r} is not a Parquet file; only those are joined. Give one file, or join them yourself.")
+                raise TableError(
+                    f"{str(path)!r} is not a Parquet file; only those are joined. Give one file, or join them yourself."
+                )
         if (size := sum(path.stat().st_size for path in paths)) > limit_bytes:
-            raise TableError(f"The files have {size:,} bytes together and the limit is {limit_bytes:,}. Give fewer of them.")
+            raise TableError(
+                f"The files have {size:,} bytes together and the limit is {limit_bytes:,}. Give fewer of them."
+            )
         try:
             _write(paths, folder / "joined.parquet", tell)
         except pa.ArrowException as error:
-            raise TableError(f"The Parquet files cannot be joined: one is damaged ({str(error)[:120]}). Write it again.") from error
+            raise TableError(
+                f"The Parquet files cannot be joined: one is damaged ({str(error)[:120]}). Write it again."
+            ) from error
     name = first.name if first.is_dir() else f"{first.stem} and {len(paths) - 1} more" if len(paths) > 1 else first.name
     return Fetched(folder / "joined.parquet", name)
 
@@ -42,9 +54,15 @@ def _write(paths: Sequence[Path], target: Path, tell: Tell) -> None:
     names = schemas[0].names
     for path, schema in zip(paths, schemas, strict=True):
         if differ := sorted(set(schema.names) ^ set(names)):
-            raise TableError(f"{str(path)!r} has other columns than {str(paths[0])!r}: only one has {', '.join(map(repr, differ[:5]))}.")
+            raise TableError(
+                f"{str(path)!r} has other columns than {str(paths[0])!r}: only one has "
+                f"{', '.join(map(repr, differ[:5]))}."
+            )
     if twice := [name for name in names if names.count(name) > 1]:
-        raise TableError(f"{twice[0]!r} is the name of two columns of the files; only one can have it. Rename the other in every file.")
+        raise TableError(
+            f"{twice[0]!r} is the name of two columns of the files; only one can have it. Rename the other in every "
+            "file."
+        )
     schema = pa.schema([pa.field(name, _common({other.field(name).type for other in schemas})) for name in names])
     with pq.ParquetWriter(target, schema) as writer:
         for number, path in enumerate(paths):
@@ -55,7 +73,9 @@ def _write(paths: Sequence[Path], target: Path, tell: Tell) -> None:
 
 
 def _common(types: "set[pa.DataType]") -> pa.DataType:
-    """Returns the type of a column in all files; text where they differ, as its type is decided later, over all of its cells."""
+    """Returns the type of a column in all files; text where they differ, as its type is decided later, over all of its
+    cells.
+    """
     if len(types) == 1:
         return next(iter(types))
     return pa.duration("us") if all(map(pa.types.is_duration, types)) else pa.string()
@@ -79,10 +99,14 @@ def query(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bo
                 rows = rows.project(f"* REPLACE ({', '.join(f'epoch({name}) AS {name}' for name in names)})")
             rows.write_parquet(str(target))
         except duckdb.OutOfMemoryException as error:
-            raise TableError("The query needs more memory than reading may take (1 GB). Select fewer rows or columns.") from error
+            raise TableError(
+                "The query needs more memory than reading may take (1 GB). Select fewer rows or columns."
+            ) from error
         except duckdb.Error as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise TableError(f"The query cannot be run. {' '.join(lines)}") from error
     if (size := target.stat().st_size) > limit_bytes:
-        raise TableError(f"The query gives {size:,} bytes and the limit is {limit_bytes:,}. Select fewer rows or columns.")
+        raise TableError(
+            f"The query gives {size:,} bytes and the limit is {limit_bytes:,}. Select fewer rows or columns."
+        )
     return Fetched(target, "query")

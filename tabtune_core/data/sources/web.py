@@ -1,4 +1,6 @@
-"""Fetches a file from an address, or from a data set on the Hub: ``hf://datasets/owner/name/file.parquet``, or ``name@revision``."""
+"""Fetches a file from an address, or from a data set on the Hub: ``hf://datasets/owner/name/file.parquet``, or
+``name@revision``.
+"""
 
 import ipaddress
 import re
@@ -29,13 +31,18 @@ class PrivateAddress(TableError):
 def fetch(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bool) -> Fetched:
     """Downloads the file."""
     download(asked, folder / "download", limit_bytes=limit_bytes, tell=tell, guarded=guarded)
-    return Fetched(folder / "download", unquote(urlsplit(asked).path.rpartition("/")[2]) or str(urlsplit(asked).hostname))
+    return Fetched(
+        folder / "download", unquote(urlsplit(asked).path.rpartition("/")[2]) or str(urlsplit(asked).hostname)
+    )
 
 
-def download(address: str, target: Path, *, limit_bytes: int, tell: Tell, guarded: bool, headers: Mapping[str, str] | None = None) -> None:
+def download(
+    address: str, target: Path, *, limit_bytes: int, tell: Tell, guarded: bool, headers: Mapping[str, str] | None = None
+) -> None:
     """Writes the content at an address to ``target``.
 
-    Raises TableError where the address cannot be reached, refuses, sends more than ``limit_bytes``, or is ``guarded`` and private.
+    Raises TableError where the address cannot be reached, refuses, sends more than ``limit_bytes``, or is ``guarded``
+    and private.
     """
     try:
         shown = f"{urlsplit(address).scheme}://{urlsplit(address).hostname}"
@@ -74,7 +81,10 @@ def _check_size(size: int, limit_bytes: int) -> None:
 
 
 def _opener(guarded: bool) -> request.OpenerDirector:
-    """Returns an opener for http and https alone. If ``guarded``, it uses no proxy, which would resolve host names elsewhere."""
+    """Returns an opener for http and https alone.
+
+    If ``guarded``, it uses no proxy, which would resolve host names elsewhere.
+    """
     opener = request.OpenerDirector()
     opener.addheaders = []
     for handler in (
@@ -92,10 +102,14 @@ def _opener(guarded: bool) -> request.OpenerDirector:
 class _Redirects(request.HTTPRedirectHandler):
     """Removes the token when a redirect leads to another host or off https."""
 
-    def redirect_request(self, req: request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str) -> request.Request | None:
+    def redirect_request(
+        self, req: request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> request.Request | None:
         """Returns the next request."""
         after = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if after is not None and (urlsplit(newurl).netloc != urlsplit(req.full_url).netloc or not newurl.startswith("https://")):
+        if after is not None and (
+            urlsplit(newurl).netloc != urlsplit(req.full_url).netloc or not newurl.startswith("https://")
+        ):
             after.remove_header("Authorization")
         return after
 
@@ -128,7 +142,9 @@ class GuardedHttps(HTTPSConnection):
     """Connects to public addresses only, with TLS."""
 
     def connect(self) -> None:
-        """Resolves the name once, and connects to the address that was checked; the certificate must be valid for the name."""
+        """Resolves the name once, and connects to the address that was checked; the certificate must be valid for the
+        name.
+        """
         plain = public_socket(self.host, self.port, self.timeout)
         self.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)
 
@@ -137,7 +153,10 @@ def public_socket(host: str, port: int, timeout: float | None) -> socket.socket:
     """Connects to a host whose addresses are all public. Raises PrivateAddress otherwise, before anything is sent."""
     found = [str(item[4][0]) for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     if not all(_is_public(ipaddress.ip_address(address.partition("%")[0])) for address in found):
-        raise PrivateAddress(f"{host} is an address of a private network, which this server does not fetch from. Upload the file instead.")
+        raise PrivateAddress(
+            f"{host} is an address of a private network, which this server does not fetch from. Upload the file "
+            "instead."
+        )
     return socket.create_connection((found[0], port), timeout)
 
 
@@ -155,14 +174,19 @@ def fetch_from_hub(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, gu
 
     found = DATASET.fullmatch(asked)
     if found is None:
-        raise TableError(f"{asked!r} does not name a file of a data set. Write hf://datasets/OWNER/NAME/FILE, for example a .parquet file.")
+        raise TableError(
+            f"{asked!r} does not name a file of a data set. Write hf://datasets/OWNER/NAME/FILE, for example a "
+            ".parquet file."
+        )
     repo, revision, file = found["repo"], found["revision"] or "main", found["file"]
     name = file.rpartition("/")[2]
     if constants.HF_HUB_OFFLINE:
         cached = None if guarded else try_to_load_from_cache(repo, file, repo_type="dataset", revision=revision)
         if isinstance(cached, str):
             return Fetched(Path(cached), name)
-        raise TableError(f"HF_HUB_OFFLINE is set, and {file} of {repo} is not in the cache. Download it elsewhere and give its path.")
+        raise TableError(
+            f"HF_HUB_OFFLINE is set, and {file} of {repo} is not in the cache. Download it elsewhere and give its path."
+        )
     # the token belongs to the person who runs the server, not to whoever uses the page
     token = None if guarded else get_token()
     headers = {"Authorization": f"Bearer {token}"} if token else {}

@@ -1,7 +1,9 @@
-"""The context-row curve: zero-shot and trained states of one split, scored with growing numbers of context rows, without new training.
+"""The context-row curve: zero-shot and trained states of one split, scored with growing numbers of context rows,
+without new training.
 
-In: runs of one seed. Out: plain values, one row per state and number of context rows. Each context has its own encoders and normalisation,
-and is part of every larger one that was drawn with it; the first of each size is that of a run whose predictions use so many rows.
+In: runs of one seed. Out: plain values, one row per state and number of context rows. Each context has its own encoders
+and normalisation, and is part of every larger one that was drawn with it; the first of each size is that of a run whose
+predictions use so many rows.
 """
 
 import time
@@ -46,15 +48,16 @@ DRAWS = 4
 
 
 def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str, Any]:
-    """Scores zero-shot and the states that runs returned with 64, 128, ... and all context rows, with several sets of rows of each size.
+    """Scores zero-shot and the states that runs returned with 64, 128, ... and all context rows, with several sets of
+    rows of each size.
 
-    ``runs`` are ids of runs of one table, model, seed and split; zero-shot is the model of the first one. Writes its progress to ``folder``
-    before every prediction.
+    ``runs`` are ids of runs of one table, model, seed and split; zero-shot is the model of the first one. Writes its
+    progress to ``folder`` before every prediction.
 
     Returns:
-        ``rows``: for each state and number of rows ``strategy``, ``rank``, ``run``, ``predict_seconds`` (for the test rows; the validation
-        rows if there are no test rows), ``growth_memory_bytes`` (peak over the loaded model, None: could not be read), and the results of
-        ``score_curve``; ``device``; ``train_rows``; ``seconds``.
+        ``rows``: for each state and number of rows ``strategy``, ``rank``, ``run``, ``predict_seconds`` (for the test
+        rows; the validation rows if there are no test rows), ``growth_memory_bytes`` (peak over the loaded model, None:
+        could not be read), and the results of ``score_curve``; ``device``; ``train_rows``; ``seconds``.
 
     Raises:
         AdapterError: the runs do not share a split, or a trained state no longer exists.
@@ -63,7 +66,10 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
     started, store = time.monotonic(), RunStore(home, existing=True)
     asked = [store.run(run) for run in runs]
     if not same_split([run.settings for run in asked]):
-        raise AdapterError("A curve over the context rows compares runs of one table, model, seed and split; these differ. Choose others.")
+        raise AdapterError(
+            "A curve over the context rows compares runs of one table, model, seed and split; these differ. Choose "
+            "others."
+        )
     states = [
         replace(asked[0], settings=asked[0].settings.with_strategy("inference")),
         *(run for run in asked if run.settings.strategy != "inference"),
@@ -84,7 +90,9 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
                 model = _open(store, state)
                 use_once(model, device=device)
             for done, context in enumerate(contexts):
-                write_progress(folder, place * len(contexts) + done, len(states) * len(contexts), "predictions of the curve")
+                write_progress(
+                    folder, place * len(contexts) + done, len(states) * len(contexts), "predictions of the curve"
+                )
                 with meter.phase("evaluate"):
                     shown, seconds = Shown.to(model, context, views=state.settings.train.views), 0.0
                     of_parts = dict[SplitName, NDArray[np.float64]]()
@@ -111,7 +119,9 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
         for part, rows in held_out.items()
     }
     points = []
-    for state, cost, of_sizes in zip(states, costs, score_curve(predicted, sizes, targets, settings.selection_metric), strict=True):
+    for state, cost, of_sizes in zip(
+        states, costs, score_curve(predicted, sizes, targets, settings.selection_metric), strict=True
+    ):
         for size, scores in of_sizes.items():
             of_size = [one for one, rows in zip(cost, sizes, strict=True) if rows == size]
             points.append(
@@ -125,11 +135,20 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
                     **scores,
                 }
             )
-    return {"rows": points, "device": describe_device(device), "train_rows": len(split.train), "seconds": time.monotonic() - started}
+    return {
+        "rows": points,
+        "device": describe_device(device),
+        "train_rows": len(split.train),
+        "seconds": time.monotonic() - started,
+    }
 
 
 def _drawn_contexts(
-    settings: RunSettings, table: pd.DataFrame, labels: NDArray[np.object_], kinds: Mapping[str, str], device: torch.device
+    settings: RunSettings,
+    table: pd.DataFrame,
+    labels: NDArray[np.object_],
+    kinds: Mapping[str, str],
+    device: torch.device,
 ) -> tuple[Split, list[Rows]]:
     """Returns the split, and context rows of each size: first those of a run with this size, then DRAWS - 1 other sets.
 
@@ -146,7 +165,10 @@ def _drawn_contexts(
     strata_N, drawn = strata_of(labels)[whole.train].astype(str), list[Rows]()
     for size in sizes_up_to(all_rows, classes=len({label for label in labels if isinstance(label, str)})):
         drawn.append(split(size).context)
-        others = (np.random.default_rng([settings.seed, 2, draw]) for draw in range(1, DRAWS if size < len(whole.train) else 1))
+        others = (
+            np.random.default_rng([settings.seed, 2, draw])
+            for draw in range(1, DRAWS if size < len(whole.train) else 1)
+        )
         drawn += [whole.train[sample_rows(strata_N, size, rng)] for rng in others]
     return whole, drawn
 
@@ -156,11 +178,19 @@ def _open(store: RunStore, state: Run) -> BaseModel:
     settings, folder = state.settings, store.home / "runs" / state.id
     planned = store.last_event(state.id, RunPlanned)
     assert planned is not None
-    model = open_base(settings.model, settings.task, str(planned.base["sha256"]), checkpoint=settings.checkpoint, device=settings.device)
+    model = open_base(
+        settings.model,
+        settings.task,
+        str(planned.base["sha256"]),
+        checkpoint=settings.checkpoint,
+        device=settings.device,
+    )
     if settings.strategy == "peft":
         adapt(model, settings, package_of_run(store, state).tensors)
     elif settings.strategy == "base-ft" and (state.result is None or state.result.best_step):
         if not (folder / WEIGHTS_FILE).is_file():
-            raise AdapterError(f"The trained weights of {state.name} were not kept; earlier versions did not keep them. Run it again.")
+            raise AdapterError(
+                f"The trained weights of {state.name} were not kept; earlier versions did not keep them. Run it again."
+            )
         model.module.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_FILE))
     return model

@@ -1,6 +1,8 @@
-"""Exports an adapter in another format, opens the file with the snippet that a person will copy, and compares predictions with the run's.
+"""Exports an adapter in another format, opens the file with the snippet that a person will copy, and compares
+predictions with the run's.
 
-In: a run with a verified adapter, and a format. Out: the file in the job's folder, and the largest difference of its predictions.
+In: a run with a verified adapter, and a format. Out: the file in the job's folder, and the largest difference of its
+predictions.
 """
 
 import os
@@ -60,12 +62,15 @@ class _Source:
     context: Context
     history: Sequence[Event]
     visible: str | None
-    """CUDA_VISIBLE_DEVICES of the fresh process, so that it chooses the device of ``base``; None leaves it unchanged."""
+    """CUDA_VISIBLE_DEVICES of the fresh process, so that it chooses the device of ``base``; None leaves it unchanged.
+    """
     tolerance: float
     """In the units of ``verify.TOLERANCE``."""
 
     def pipeline(self, settings: RunSettings, adapters: Mapping[str, Mapping[str, torch.Tensor]]) -> TabularPipeline:
-        """Makes a pipeline with the run's context rows; its columns are in the table's order, which is the column order of an array."""
+        """Makes a pipeline with the run's context rows; its columns are in the table's order, which is the column order
+        of an array.
+        """
         columns = [name for name in self.package.facts.kinds if name in self.package.facts.features]
         return pipeline_of_run(self.base, settings, adapters, self.context, columns, self.history)
 
@@ -94,7 +99,8 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
         tolerance = OTHER_DEVICE_TOLERANCE if format == "merged" else source.tolerance
         if difference > tolerance or not np.isfinite(difference):
             raise AdapterError(
-                f"A fresh process opened the file and got other predictions than the run, by up to {difference:.1e}; it is not offered. "
+                f"A fresh process opened the file and got other predictions than the run, by up to {difference:.1e}; "
+                "it is not offered. "
                 f"The adapter package itself is not affected."
             )
         made.replace(file)
@@ -114,7 +120,9 @@ def _open(store: RunStore, run_id: str) -> _Source:
     package, planned = package_of_run(store, run), store.last_event(run_id, RunPlanned)
     settings, facts = package.facts.settings, package.facts
     device, visible, tolerance = _trial(run.settings.device, planned.device if planned else run.settings.device)
-    base = open_base(settings.model, settings.task, facts.base.sha256, checkpoint=run.settings.checkpoint, device=device)
+    base = open_base(
+        settings.model, settings.task, facts.base.sha256, checkpoint=run.settings.checkpoint, device=device
+    )
     model = with_module(base, base.module)
     adapt(model, settings, package.tensors)
     adapted, frame = AdaptedModel(model, settings, facts), load_frame(store.home, run.settings.dataset)
@@ -124,9 +132,11 @@ def _open(store: RunStore, run_id: str) -> _Source:
 
 
 def _trial(asked: str, computed_on: str) -> tuple[str, str | None, float]:
-    """Chooses the device, and ``visible`` and ``tolerance`` of a source: the run's own device or a GPU of the same kind, else ``asked``.
+    """Chooses the device, and ``visible`` and ``tolerance`` of a source: the run's own device or a GPU of the same
+    kind, else ``asked``.
 
-    ``computed_on`` is the run's recorded device, for example ``cuda:1 (NVIDIA H100)``; ``asked`` is the one in its settings.
+    ``computed_on`` is the run's recorded device, for example ``cuda:1 (NVIDIA H100)``; ``asked`` is the one in its
+    settings.
     """
     if computed_on.startswith("cpu"):
         return "cpu", "", tolerance_on("cpu")
@@ -169,27 +179,41 @@ _WRITERS = {"merged": _merged, "pipeline": _pipeline, "lora": _lora}
 def _gather(work: Path, source: _Source, home: Path, file: Path) -> None:
     """Links everything that the snippet opens into one folder, under the names that it uses."""
     run, facts = source.run, source.package.facts
-    links = {TABLE: source_of(home, run.settings.dataset), file_name("adapter", facts, run.id): source.path, file.name: file}
+    links = {
+        TABLE: source_of(home, run.settings.dataset),
+        file_name("adapter", facts, run.id): source.path,
+        file.name: file,
+    }
     if run.settings.checkpoint is not None:
         card = get_card(run.settings.model)
         weights, _ = find_checkpoint(card, run.settings.task, run.settings.checkpoint)
-        links |= {facts.base.file: weights} | {name: weights.parent / name for name in card.weights_for(run.settings.task).beside}
+        links |= {facts.base.file: weights} | {
+            name: weights.parent / name for name in card.weights_for(run.settings.task).beside
+        }
     for name, target in links.items():
         (work / Path(name).name).symlink_to(target.absolute())
 
 
 def _compared(source: _Source, told: Snippet, work: Path) -> tuple[float, int, int]:
-    """Compares the snippet's predictions with the run's: returns the largest difference, the number of differing labels and of rows."""
+    """Compares the snippet's predictions with the run's: returns the largest difference, the number of differing labels
+    and of rows.
+    """
     saved = pd.read_parquet(source.path.with_name(PREDICTIONS_FILE))
     saved = saved[saved["split"] == "test"].iloc[:MOST_ROWS]
     rows = saved["row"].to_numpy()
     # the setup may have picked the test rows already, or may hold the whole table
     choose = f"rows = rows.iloc[{rows.tolist()!r}] if len(rows) == {len(source.frame)} else rows.iloc[:{len(rows)}]"
-    done = _run(f"{told.setup}\n{choose}\n{told.use}\nimport numpy\nnumpy.save('predicted.npy', predicted)\n", work, source.visible)
+    done = _run(
+        f"{told.setup}\n{choose}\n{told.use}\nimport numpy\nnumpy.save('predicted.npy', predicted)\n",
+        work,
+        source.visible,
+    )
     if done.returncode:
         sys.stderr.write(done.stderr)  # the job's log
         log = work.with_name(LOG)
-        raise AdapterError(f"A fresh process could not open the file, so it is not offered. The log of this job says why: {log}")
+        raise AdapterError(
+            f"A fresh process could not open the file, so it is not offered. The log of this job says why: {log}"
+        )
     predicted: NDArray[np.float64] = np.load(work / "predicted.npy")
     if told.views != source.run.settings.train.views:
         expected = predict_rows(source.adapted.model, source.frame.iloc[rows], source.context, views=told.views)

@@ -1,7 +1,8 @@
-"""Measures the time of a training step and the growth of memory on this machine before the first run: a few steps of each kind of run, then
-one evaluation.
+"""Measures the time of a training step and the growth of memory on this machine before the first run: a few steps of
+each kind of run, then one evaluation.
 
-In: settings of runs that a person is about to start. Out: seconds per step and bytes, with what they were measured on. Keeps nothing else.
+In: settings of runs that a person is about to start. Out: seconds per step and bytes, with what they were measured on.
+Keeps nothing else.
 """
 
 import dataclasses
@@ -32,12 +33,14 @@ STEPS = 4
 MOST_SECONDS = 8.0
 """Time of the steps of a kind after which neither another step nor the evaluation starts."""
 MOST_CELLS = 100_000
-"""Most rows x features of a step. For a wider table, steps have fewer rows and no evaluation is measured: with 857 columns a step of 768
-rows of TabICL mini 1 took 40 s on one busy core, and 4 GB."""
+"""Most rows x features of a step. For a wider table, steps have fewer rows and no evaluation is measured: with 857
+columns a step of 768 rows of TabICL mini 1 took 40 s on one busy core, and 4 GB.
+"""
 
 
 def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Measures for each run the seconds per step, including its share of an evaluation, and the growth of memory in bytes.
+    """Measures for each run the seconds per step, including its share of an evaluation, and the growth of memory in
+    bytes.
 
     Raises:
         TabTuneError: such a run cannot be done.
@@ -55,7 +58,11 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
     features = count_features(kinds_of(dataset.columns, settings), settings.target)
     train, events = settings.train, list[Event]()
     share = min(1.0, MOST_CELLS / max(1, features * (train.context_rows + train.batch_size)))
-    fewer = {name: max(10, int(share * getattr(train, name))) for name in ("context_rows", "batch_size")} if share < 1 else {}
+    fewer = (
+        {name: max(10, int(share * getattr(train, name))) for name in ("context_rows", "batch_size")}
+        if share < 1
+        else {}
+    )
     short = settings.changed(steps=STEPS, eval_every=STEPS, time_limit=None, **fewer)
 
     def enough() -> StopRequest | None:
@@ -75,12 +82,16 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
         with own_chance(device, settings.seed):
             frame = load_frame(home, settings.dataset)
             session = open_session(
-                plan, lambda: prepare(frame, dataset.columns, plan.shown, max_classes=plan.card.family.class_limit), environment
+                plan,
+                lambda: prepare(frame, dataset.columns, plan.shown, max_classes=plan.card.family.class_limit),
+                environment,
             )
             # every evaluation beats these scores, so that states are kept and take memory as in a run
             worst = -math.inf if METRICS[settings.selection_metric].higher_is_better else math.inf
             train_model(session, ZeroShot({}, {}, {settings.selection_metric: worst}))
-    steps = [event.seconds for event in events if isinstance(event, StepDone)] or [0.0]  # empty if no row of a step could be scored
+    steps = [event.seconds for event in events if isinstance(event, StepDone)] or [
+        0.0
+    ]  # empty if no row of a step could be scored
     step = (steps[-1] - steps[0]) / (len(steps) - 1) if len(steps) > 1 else steps[0]
     trained_on = TrainedOn.of(session.plan)
     size = trained_on.size_of(settings)

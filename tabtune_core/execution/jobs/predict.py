@@ -1,6 +1,7 @@
 """Predicts rows that a person gives with the base model and several adapters side by side.
 
-In: typed rows, adapters of runs and from elsewhere, a table for the context. Out: predictions as one frame and as CSV, and notes.
+In: typed rows, adapters of runs and from elsewhere, a table for the context. Out: predictions as one frame and as CSV,
+and notes.
 """
 
 import dataclasses
@@ -116,7 +117,15 @@ def predict(
     for one in dict.fromkeys(adapter.base for adapter in opened):
         group = [adapter for adapter in opened if adapter.base == one]
         columns += _predict_group(
-            home, group, frame, shown, base=base, context_rows=context_rows, device=device, notes=notes, progress=progress
+            home,
+            group,
+            frame,
+            shown,
+            base=base,
+            context_rows=context_rows,
+            device=device,
+            notes=notes,
+            progress=progress,
         )
     columns.sort(key=lambda column: column.kind != "base")
     titles = numbered([column.title for column in columns])  # one base model with different weights has the same title
@@ -126,18 +135,25 @@ def predict(
         notes.update(dict.fromkeys([*encoder.misfits_in_words(frame), *unknown_categories(frame, encoder)]))
     classes = columns[0].context.labels.classes
     settings = opened[0].settings
-    truth = labels_like(frame, settings, classes) if settings.target in frame else np.full(len(frame), None, dtype=object)
+    truth = (
+        labels_like(frame, settings, classes) if settings.target in frame else np.full(len(frame), None, dtype=object)
+    )
     known = np.array([label is not None and (not classes or label in classes) for label in truth], dtype=bool)
     strange = sorted({str(label) for label in truth[~known] if label is not None})
     if strange:
         notes[f"Rows with a label that the adapter does not know ({listed(strange)}) are not scored."] = None
     if known.any() and (seen := _seen(frame[known], shown, columns, opened[0])):
         notes[
-            f"{seen:,} of {counted(int(known.sum()), 'labelled row')} {'was' if seen == 1 else 'were'} used to train these adapters or to"
+            f"{seen:,} of {counted(int(known.sum()), 'labelled row')} {'was' if seen == 1 else 'were'} used to train "
+            "these adapters or to"
             " choose their best checkpoint: scores on such rows do not show how well new rows are predicted."
         ] = None
     _write(folder, frame, columns, classes, truth)
-    like = _nearest(frame, next(column for column in columns if column.kind == "adapter"), folder) if len(frame) == 1 else None
+    like = (
+        _nearest(frame, next(column for column in columns if column.kind == "adapter"), folder)
+        if len(frame) == 1
+        else None
+    )
     return {
         "models": [
             {
@@ -174,9 +190,13 @@ def _check_alike(opened: Sequence[_Adapter]) -> None:
         raise AdapterError("No adapter was chosen. Choose at least one.")
     first = opened[0]
     for other in opened[1:]:
-        if (other.settings.target, other.package.facts.label_hash) != (first.settings.target, first.package.facts.label_hash):
+        if (other.settings.target, other.package.facts.label_hash) != (
+            first.settings.target,
+            first.package.facts.label_hash,
+        ):
             raise AdapterError(
-                f"{other.title} predicts {other.settings.target!r} and {first.title} predicts {first.settings.target!r}, or their classes "
+                f"{other.title} predicts {other.settings.target!r} and {first.title} predicts "
+                f"{first.settings.target!r}, or their classes "
                 f"differ; choose adapters that predict the same thing."
             )
 
@@ -195,7 +215,9 @@ def _predict_group(
 ) -> Iterator[_Column]:
     """Predicts with the adapters of one base, which is opened once."""
     first = group[0]
-    model = open_base(first.settings.model, first.settings.task, first.base[1], checkpoint=first.checkpoint, device=device)
+    model = open_base(
+        first.settings.model, first.settings.task, first.base[1], checkpoint=first.checkpoint, device=device
+    )
     adapters, alone = AdapterSet(model.module), set[tuple[str, int]]()
     title = f"Base {get_card(first.settings.model).title}"
     for place, adapter in enumerate(group):
@@ -220,7 +242,9 @@ def _predict_group(
 
 
 def _intervals(home: Path, adapter: _Adapter) -> tuple[Interval | None, Interval | None]:
-    """Returns the intervals of the adapter and of its base alone, from the run's held-out predictions; None for missing ones."""
+    """Returns the intervals of the adapter and of its base alone, from the run's held-out predictions; None for missing
+    ones.
+    """
     if SHA256.fullmatch(adapter.id):
         return None, None
     store = RunStore(home, existing=True)
@@ -234,7 +258,9 @@ def _intervals(home: Path, adapter: _Adapter) -> tuple[Interval | None, Interval
 
 
 def _nearest(frame: pd.DataFrame, column: _Column, folder: Path) -> dict[str, Any]:
-    """Finds the context rows nearest to the only row: returns numbers, labels and distances, and writes their cells to the folder."""
+    """Finds the context rows nearest to the only row: returns numbers, labels and distances, and writes their cells to
+    the folder.
+    """
     context = column.context
     places, distances = nearest(context, context.encoder.transform(frame)[0], NEAREST)
     rows = column.table.iloc[context.rows[places]]
@@ -242,23 +268,31 @@ def _nearest(frame: pd.DataFrame, column: _Column, folder: Path) -> dict[str, An
     return {"rows": rows.index.to_list(), "labels": list(_labels_of(context)[places]), "distances": distances.tolist()}
 
 
-def _context(adapted: AdaptedModel, table: pd.DataFrame, title: str, notes: dict[str, None]) -> tuple[Context, pd.DataFrame]:
-    """Returns the run's own context rows if the table is the run's; else rows of the table, chosen as the run chose its own.
+def _context(
+    adapted: AdaptedModel, table: pd.DataFrame, title: str, notes: dict[str, None]
+) -> tuple[Context, pd.DataFrame]:
+    """Returns the run's own context rows if the table is the run's; else rows of the table, chosen as the run chose its
+    own.
 
     Also returns the table that the context's row numbers refer to.
     """
     missing = [name for name in adapted.facts.features if name not in table.columns]
     if missing:
-        raise AdapterError(f"The table lacks {listed(missing)}, from which {title} predicts. Choose a table with the same columns.")
+        raise AdapterError(
+            f"The table lacks {listed(missing)}, from which {title} predicts. Choose a table with the same columns."
+        )
     try:
         return adapted.context(table), table
     except AdapterError:
-        at_random = dataclasses.replace(adapted.settings, split_by="random", split_column=None)  # no row of this table is held out
+        at_random = dataclasses.replace(
+            adapted.settings, split_by="random", split_column=None
+        )  # no row of this table is held out
         rows = dataclasses.replace(adapted, settings=at_random).split(table).context
         chosen = table.iloc[rows]
         context = adapted.new_context(chosen)
     notes[
-        f"{title}: this table is not the one that it was trained on, so {len(context.y_C):,} rows of this one are its context. Its scores "
+        f"{title}: this table is not the one that it was trained on, so {len(context.y_C):,} rows of this one are "
+        "its context. Its scores "
         f"will differ from those of its run."
     ] = None
     return context, chosen
@@ -285,7 +319,11 @@ def _seen(frame: pd.DataFrame, table: pd.DataFrame, columns: Sequence[_Column], 
     """Counts the rows that an adapter was trained on or chosen by."""
     kinds, names = first.package.facts.kinds, [*first.package.facts.features, first.settings.target]
     splits = [column.split for column in columns if column.split]
-    used = table.iloc[np.unique(np.concatenate([part for split in splits for part in (split.train, split.validation)]))] if splits else None
+    used = (
+        table.iloc[np.unique(np.concatenate([part for split in splits for part in (split.train, split.validation)]))]
+        if splits
+        else None
+    )
     return 0 if used is None else int(row_keys(frame, kinds, names).isin(row_keys(used, kinds, names)).sum())
 
 
@@ -297,13 +335,17 @@ def _scores(column: _Column, truth: NDArray[np.object_], known: NDArray[np.bool_
     return score_all(context.labels.transform(list(truth[known])), column.predicted[known], rarer=context.rarer)
 
 
-def _write(folder: Path, frame: pd.DataFrame, columns: Sequence[_Column], classes: tuple[str, ...], truth: NDArray[np.object_]) -> None:
+def _write(
+    folder: Path, frame: pd.DataFrame, columns: Sequence[_Column], classes: tuple[str, ...], truth: NDArray[np.object_]
+) -> None:
     names, predicted, told = np.array(classes, dtype=object), dict[str, Any](), dict[str, Any]()
     if any(label is not None for label in truth):
         predicted[TRUTH] = pd.Series(list(truth), dtype=object if classes else "float64")
     for place, column in enumerate(columns):
         values = column.predicted
-        predicted[f"m{place}"] = told[f"{column.title}: predicted"] = names[values.argmax(axis=1)] if classes else values
+        predicted[f"m{place}"] = told[f"{column.title}: predicted"] = (
+            names[values.argmax(axis=1)] if classes else values
+        )
         for k, name in enumerate(classes):
             predicted[f"m{place}_{k}"] = told[f"{column.title}: probability of {name}"] = values[:, k]
     pd.DataFrame(predicted).to_parquet(folder / PREDICTED)

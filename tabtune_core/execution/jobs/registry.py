@@ -1,8 +1,8 @@
 """The functions that carry out jobs, one per kind; each job runs in its own process.
 
 To add a kind: write ``function(home, folder, **arguments)`` in its own module, and add a line to
-``tabtune_core.store.job_kinds.KINDS``. Pass the ids of runs, adapters and tables that it needs as arguments. It returns JSON values and
-may write files into ``folder``; the text of a TabTuneError that it raises is shown to the person.
+``tabtune_core.store.job_kinds.KINDS``. Pass the ids of runs, adapters and tables that it needs as arguments. It returns
+JSON values and may write files into ``folder``; the text of a TabTuneError that it raises is shown to the person.
 """
 
 import pkgutil
@@ -27,6 +27,7 @@ def run_job(kind: str, *, home: Path, folder: Path, arguments: dict[str, Any]) -
     """
     if kind not in JOBS:
         raise StoreError(
-            f"This version knows no job of the kind {kind!r}; perhaps a newer version queued it. Delete it, or install that version."
+            f"This version knows no job of the kind {kind!r}; perhaps a newer version queued it. Delete it, or "
+            "install that version."
         )
     return JOBS[kind](home, folder, **arguments)

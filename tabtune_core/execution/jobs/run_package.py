@@ -17,7 +17,8 @@ def package_of_run(store: RunStore, run: Run) -> AdapterPackage:
     found, own = package.facts.settings, run.settings
     if (found.lora, found.seed, found.target) != (own.lora, own.seed, own.target):
         raise AdapterError(
-            f"In place of the adapter of {run.name} is that of another run: {found.label}, seed {found.seed}, target {found.target!r}. "
+            f"In place of the adapter of {run.name} is that of another run: {found.label}, seed {found.seed}, target "
+            f"{found.target!r}. "
             "Put the right file back, or run it again."
         )
     return package

@@ -1,6 +1,8 @@
-"""The rank curve of one run: its trained update cut to lower ranks and scored on the run's own rows, and the spectrum of every layer.
+"""The rank curve of one run: its trained update cut to lower ranks and scored on the run's own rows, and the spectrum
+of every layer.
 
-In: a run with an adapter package. Out: plain values for the page. A run trained *at* a lower rank may do better than the cut update, which
+In: a run with an adapter package. Out: plain values for the page. A run trained *at* a lower rank may do better than
+the cut update, which
 is not trained again: the curve says how much of this run's gain lies in its first directions.
 """
 
@@ -54,7 +56,9 @@ class Directions:
 
 
 def directions(a: torch.Tensor, b: torch.Tensor, scaling: float) -> Directions:
-    """Decomposes ``scaling * B A`` by QR of B and A^T and the SVD of the small ``(r, r)`` core between them (Golub and Van Loan, 5.4)."""
+    """Decomposes ``scaling * B A`` by QR of B and A^T and the SVD of the small ``(r, r)`` core between them (Golub and
+    Van Loan, 5.4).
+    """
     out_basis, out_core = torch.linalg.qr(b.detach().cpu().double())
     in_basis, in_core = torch.linalg.qr(a.detach().cpu().double().T)
     left, values, right = torch.linalg.svd(scaling * out_core @ in_core.T, full_matrices=False)
@@ -67,12 +71,13 @@ FACTORS = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "start_")
 
 
 def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
-    """Scores the adapter of the LoRA run with the id ``run`` at each lower rank; writes its progress to ``folder`` before every rank.
+    """Scores the adapter of the LoRA run with the id ``run`` at each lower rank; writes its progress to ``folder``
+    before every rank.
 
     Returns:
-        ``ranks`` (0 is the base alone); ``validation`` and ``test``, every metric at each rank; ``layers``: path, target, shape
-        ``[out, in]``, rank, singular_values, update_norm and weight_norm (Frobenius); ``beside``: how many other tensors trained, which
-        are kept at every rank except 0; ``seconds``.
+        ``ranks`` (0 is the base alone); ``validation`` and ``test``, every metric at each rank; ``layers``: path,
+        target, shape ``[out, in]``, rank, singular_values, update_norm and weight_norm (Frobenius); ``beside``: how
+        many other tensors trained, which are kept at every rank except 0; ``seconds``.
 
     Raises:
         AdapterError: the run is not a LoRA run, or its adapter package, predictions or rows are missing.
@@ -82,12 +87,16 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     asked = store.run(run)
     if asked.settings.strategy != "peft":
         raise AdapterError(f"{asked.name} has no low-rank update; choose a LoRA run.")
-    parts = {part: found for part in PARTS if (found := read_predictions(store, run, part)) is not None and len(found.rows_N)}
+    parts = {
+        part: found for part in PARTS if (found := read_predictions(store, run, part)) is not None and len(found.rows_N)
+    }
     if "validation" not in parts:
         raise AdapterError(f"The predictions of {asked.name} are missing, so its rows cannot be scored. Run it again.")
     package = package_of_run(store, asked)
     settings, base = asked.settings, package.facts.base
-    plain = open_base(settings.model, settings.task, base.sha256, checkpoint=settings.checkpoint, device=settings.device)
+    plain = open_base(
+        settings.model, settings.task, base.sha256, checkpoint=settings.checkpoint, device=settings.device
+    )
     norms = {name: float(parameter.detach().norm()) for name, parameter in plain.module.named_parameters()}
     model = with_module(plain, plain.module)
     report = adapt(model, settings, package.tensors)
@@ -95,13 +104,20 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     cuts = {layer.path: directions(*updates[layer.path], layer.scaling) for layer in report.layers}
     table = load_frame(home, settings.dataset)
     shown = Shown.to(model, AdaptedModel(model, settings, package.facts).context(table), views=settings.train.views)
-    held_out = {part: HeldOut(one.rows_N, shown.read(table.iloc[one.rows_N]), one.y_N, one.rarer) for part, one in parts.items()}
+    held_out = {
+        part: HeldOut(one.rows_N, shown.read(table.iloc[one.rows_N]), one.y_N, one.rarer) for part, one in parts.items()
+    }
     ranks, scored = ranks_up_to(max(len(of_layer.values) for of_layer in cuts.values())), []
     for done, rank in enumerate(ranks):
         write_progress(folder, done, len(ranks), "ranks")
         if rank:
             _cut(model.module, report, package.tensors, cuts, rank)
-        scored.append({part: rows.score(shown.scorer.predict(model if rank else plain, rows.x_NF)) for part, rows in held_out.items()})
+        scored.append(
+            {
+                part: rows.score(shown.scorer.predict(model if rank else plain, rows.x_NF))
+                for part, rows in held_out.items()
+            }
+        )
     return {
         "ranks": ranks,
         **{part: [scores[part] for scores in scored] for part in held_out},
@@ -120,8 +136,16 @@ def ranks_up_to(highest: int) -> list[int]:
     return [0, *(2**i for i in range((highest - 1).bit_length())), highest]
 
 
-def _cut(module: nn.Module, report: LoraReport, tensors: Mapping[str, torch.Tensor], found: Mapping[str, Directions], rank: int) -> None:
-    """Puts the first ``rank`` directions of every layer in place of its trained update, the ``tensors``; ``found`` is by path."""
+def _cut(
+    module: nn.Module,
+    report: LoraReport,
+    tensors: Mapping[str, torch.Tensor],
+    found: Mapping[str, Directions],
+    rank: int,
+) -> None:
+    """Puts the first ``rank`` directions of every layer in place of its trained update, the ``tensors``; ``found`` is
+    by path.
+    """
     load_factors(module, report, tensors)
     for layer in report.layers:
         adapter = adapter_at(module, layer.path)

@@ -13,7 +13,9 @@ from tabtune_core.errors import ClusterError
 
 AUTO = "auto"
 REACH_SECONDS = 5.0
-NOT_INSTALLED = "The executor 'ray' needs the package ray, which is not installed. Run: pip install 'tabtune-dashboard[ray]'"
+NOT_INSTALLED = (
+    "The executor 'ray' needs the package ray, which is not installed. Run: pip install 'tabtune-dashboard[ray]'"
+)
 SETTINGS = b"\x04"
 GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes(3) + SETTINGS + bytes(5)
 """An HTTP/2 client's preface with an empty SETTINGS frame: https://www.rfc-editor.org/rfc/rfc9113#section-3.4"""
@@ -31,10 +33,13 @@ def check(address: str) -> None:
     """
     if address.startswith("ray://"):
         raise ClusterError(
-            f"The address {address} is that of a Ray client, which loses its runs if the connection is interrupted for 30 s. Start the"
+            f"The address {address} is that of a Ray client, which loses its runs if the connection is interrupted "
+            "for 30 s. Start the"
             f" worker on a machine of the cluster, with the address '{AUTO}' or that of its head, HOST:6379."
         )
-    if (found := find_spec("ray")) is None or found.origin is None:  # no origin: a folder that happens to have this name
+    if (
+        found := find_spec("ray")
+    ) is None or found.origin is None:  # no origin: a folder that happens to have this name
         raise ClusterError(NOT_INSTALLED)
     named = os.environ.get("RAY_ADDRESS", "") if address == AUTO else address
     host, _, port = named.rpartition(":")
@@ -63,11 +68,13 @@ def no_cluster(address: str, why: BaseException | str) -> ClusterError:
     """Makes the error for a cluster that is not there or refuses this process."""
     if OTHER_VERSION in str(why):
         return ClusterError(
-            f"The Ray cluster at {address!r} cannot be joined. {' '.join(str(why).split())}. Install the same version of Ray and of Python"
+            f"The Ray cluster at {address!r} cannot be joined. {' '.join(str(why).split())}. Install the same "
+            "version of Ray and of Python"
             " on all of its machines; then start the worker again."
         )
     return ClusterError(
-        f"There is no Ray cluster to join at {address!r}: {first_line(why)} Start one on this machine with 'ray start --head', or"
+        f"There is no Ray cluster to join at {address!r}: {first_line(why)} Start one on this machine with 'ray "
+        "start --head', or"
         " join one with 'ray start --address HOST:6379'; then start the worker again."
     )
 

@@ -1,7 +1,7 @@
 """The executor of a Ray cluster: one detached actor per run, on a node with room for what it needs.
 
-In: runs of the queue. Out: actors, each followed by a thread of the worker; why an actor is gone. Ray itself never restarts anything: the
-worker does, once.
+In: runs of the queue. Out: actors, each followed by a thread of the worker; why an actor is gone. Ray itself never
+restarts anything: the worker does, once.
 """
 
 import contextlib
@@ -35,11 +35,16 @@ _log = logging.getLogger(__name__)
 
 
 class RayExecutor:
-    """Actors of the cluster that this process joins. ``experiment`` is the module whose ``run_experiment`` carries out a run."""
+    """Actors of the cluster that this process joins.
+
+    ``experiment`` is the module whose ``run_experiment`` carries out a run.
+    """
 
     name = RAY
 
-    def __init__(self, address: str, gpu_share: float, store: RunStore, context: ForkServerContext, experiment: str) -> None:
+    def __init__(
+        self, address: str, gpu_share: float, store: RunStore, context: ForkServerContext, experiment: str
+    ) -> None:
         self.gpu_share, self.store, self.experiment = gpu_share, store, experiment
         try:
             self.machines = Machines(address, store.home)
@@ -93,7 +98,8 @@ class RayExecutor:
             return None
         try:
             actor = self._actor(run, demand, [node.id for node in holding])
-        except ValueError as error:  # an earlier try made an actor of this name; later Ray versions raise a RayError that is a ValueError
+        # an earlier try made an actor of this name; later Ray versions raise a RayError that is a ValueError
+        except ValueError as error:
             _log.warning("Run %s is started once more: %s", run.id, first_line(error))
             self._kill(_actor_name(run))
             return None
@@ -165,14 +171,25 @@ class RayExecutor:
             task.join(JOIN_SECONDS)
 
     def wait(self, tasks: Sequence[Link], jobs: Sequence[int], timeout_seconds: float) -> bool:
-        """Waits for the end of a job, or until time is up; the end of a task is only checked, because tasks are threads."""
+        """Waits for the end of a job, or until time is up; the end of a task is only checked, because tasks are
+        threads.
+        """
         self._tell_pages()
         self._waits = ""  # ``place`` sets it again
         gone = any(task.state == "gone" for task in tasks)
         return bool(wait(list(jobs), timeout=0 if gone else timeout_seconds)) or gone
 
     def _link(self, run: Run, actor: Any, demand: Demand, node_id: str) -> Link:
-        return Link(self.store, run, self.ray, actor, experiment=self.experiment, demand=demand, node=node_id, name_of=self._name_of)
+        return Link(
+            self.store,
+            run,
+            self.ray,
+            actor,
+            experiment=self.experiment,
+            demand=demand,
+            node=node_id,
+            name_of=self._name_of,
+        )
 
     def _name_of(self, node_id: str) -> str:
         return self.machines.names.get(node_id, node_id[:8])
@@ -188,15 +205,21 @@ class RayExecutor:
             return node.problem
         if not demand.fits(node.has):
             return f"Node {node.name} has {node.has}."
-        return difference(node.name, self.machines.here, node.versions, [get_card(run.settings.model).family.distribution])
+        return difference(
+            node.name, self.machines.here, node.versions, [get_card(run.settings.model).family.distribution]
+        )
 
     def _wait_or_refuse(self, run: Run, demand: Demand, nodes: Sequence[Node]) -> str:
         """Says why a run waits for a node that was there before; otherwise ends the run as failed and returns ''."""
         reasons = " ".join(self._why_not(run, demand, node) for node in nodes)
         needs = f"The run needs {demand}, which no node of the cluster can give it now. {reasons}".strip()
         ever = any(demand.fits(has) for has in self.machines.seen.values())
-        if not ever or any(not node.problem and demand.fits(node.has) for node in nodes):  # large enough, but a package differs
-            self.store.finish(run.id, "failed", error=f"{needs} Add such a node, or lower what the run needs, and run it again.")
+        if not ever or any(
+            not node.problem and demand.fits(node.has) for node in nodes
+        ):  # large enough, but a package differs
+            self.store.finish(
+                run.id, "failed", error=f"{needs} Add such a node, or lower what the run needs, and run it again."
+            )
             return ""
         waits = f"{needs} It waits for a node that was there before."
         if self._said.get(run.id) != waits:
@@ -207,7 +230,9 @@ class RayExecutor:
 
     def _kill_strays(self) -> None:
         """Kills actors whose run has ended or has another actor: their worker was killed before it could do so."""
-        there = set(self.ray.util.list_named_actors())  # before the runs are read: a run is claimed before its actor is started
+        there = set(
+            self.ray.util.list_named_actors()
+        )  # before the runs are read: a run is claimed before its actor is started
         for name in there - {_actor_name(run) for run in self.store.runs(status="running")}:
             self._kill(name)
 
@@ -217,7 +242,9 @@ class RayExecutor:
 
     def _tell_pages(self) -> None:
         with contextlib.suppress(OSError):  # a full disk, which the worker reports elsewhere
-            write_cluster(self.store.home, Cluster(tuple(node.for_pages() for node in self.machines.nodes()), self._waits))
+            write_cluster(
+                self.store.home, Cluster(tuple(node.for_pages() for node in self.machines.nodes()), self._waits)
+            )
 
 
 def _actor_name(run: Run) -> str:

@@ -42,7 +42,9 @@ class Demand:
 
     def fits(self, room: "Demand") -> bool:
         """Whether ``room`` suffices; differences of up to a thousandth are rounding."""
-        return self.cpus <= room.cpus + 1e-3 and self.memory_bytes <= room.memory_bytes and self.gpus <= room.gpus + 1e-3
+        return (
+            self.cpus <= room.cpus + 1e-3 and self.memory_bytes <= room.memory_bytes and self.gpus <= room.gpus + 1e-3
+        )
 
     def without(self, taken: "Demand") -> "Demand":
         """Subtracts what is taken."""
@@ -76,7 +78,9 @@ def look_around() -> Sight:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python (minor), this package (with a hash of its sources), torch (without build) and the model packages."""
+    """Returns the versions of Python (minor), this package (with a hash of its sources), torch (without build) and the
+    model packages.
+    """
     major, minor, _ = platform.python_version_tuple()
     families = {family.distribution: installed_now(family.distribution) or NONE for family in FAMILIES.values()}
     torch = (installed_now("torch") or NONE).partition("+")[0]
@@ -91,7 +95,10 @@ def difference(node: str, here: Mapping[str, str], there: Mapping[str, str], pac
     """
     for name in packages:
         if here.get(name, NONE) != there.get(name, NONE):
-            return f"Node {node} has {name} {there.get(name, NONE)} and the worker has {here.get(name, NONE)}: install the same on both."
+            return (
+                f"Node {node} has {name} {there.get(name, NONE)} and the worker has {here.get(name, NONE)}: "
+                "install the same on both."
+            )
     return ""
 
 
@@ -152,7 +159,10 @@ class Machines:
 
     def asks(self, settings: RunSettings, gpu_share: float) -> Demand:
         """Returns the CPUs and GPUs that a run needs, with memory 0."""
-        cpus, gpus = max((has.cpus for has in self.seen.values()), default=0), max((has.gpus for has in self.seen.values()), default=0)
+        cpus, gpus = (
+            max((has.cpus for has in self.seen.values()), default=0),
+            max((has.gpus for has in self.seen.values()), default=0),
+        )
         if wants_gpu(settings, there_are_some=gpus > 0):
             return Demand(CPUS_OF_A_GPU_RUN, 0, gpu_share)
         return Demand(min(CPUS_OF_A_CPU_RUN, max(1, cpus - gpus * CPUS_OF_A_GPU_RUN), cpus or 1), 0, 0)
@@ -170,7 +180,11 @@ class Machines:
                 del self._questions[node_id]
                 self._sights[node_id] = self._heard(question)
         hosts = Counter(node["NodeManagerHostname"] for node in there.values())
-        known = [_node(node, self._sights[node_id], hosts, self.here) for node_id, node in there.items() if node_id in self._sights]
+        known = [
+            _node(node, self._sights[node_id], hosts, self.here)
+            for node_id, node in there.items()
+            if node_id in self._sights
+        ]
         for node in known:
             if node.id not in self.names:
                 _log.info("Node %s has %s. %s", node.name, node.has, node.problem or "It is given runs.")
@@ -225,6 +239,9 @@ def _node(told: dict[str, Any], sight: Sight | str, hosts: Counter[str], here: d
     name = host if hosts[host] == 1 else f"{host} ({told['NodeID'][:4]})"
     has = Demand(resources.get("CPU", 0.0), resources.get("memory", 0.0), resources.get("GPU", 0.0))
     if isinstance(sight, str):
-        problem = f"Node {name} could not load tabtune_core: install it there, version {here['tabtune_core']}. Ray says: {sight}"
+        problem = (
+            f"Node {name} could not load tabtune_core: install it there, version {here['tabtune_core']}. Ray "
+            f"says: {sight}"
+        )
         return Node(told["NodeID"], name, has, (), dict.fromkeys(here, NONE), problem)
     return Node(told["NodeID"], name, has, *sight, difference(name, here, sight[1], EVERY_RUN))

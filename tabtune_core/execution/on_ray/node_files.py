@@ -1,7 +1,7 @@
 """A cluster node's copy of files from a workspace on another machine: tables and weights, named by their content.
 
-In: pieces of files. Out: files that exist whole or not at all, and pieces of the files that a run leaves. Tables and weights stay for later
-runs of the node; the next run on the machine deletes the folder of a node that has left.
+In: pieces of files. Out: files that exist whole or not at all, and pieces of the files that a run leaves. Tables and
+weights stay for later runs of the node; the next run on the machine deletes the folder of a node that has left.
 """
 
 import os
@@ -38,7 +38,9 @@ def piece(file: Path, offset: int) -> bytes:
 
 def take(file: Path, offset: int, content: bytes, size: int) -> None:
     """Adds a piece to a file of ``size`` bytes; the last piece moves the file to its place."""
-    arriving = file.with_name(f"{file.name}.{os.getpid()}.{ARRIVING}")  # two runs of a node may get the same table at the same time
+    arriving = file.with_name(
+        f"{file.name}.{os.getpid()}.{ARRIVING}"
+    )  # two runs of a node may get the same table at the same time
     file.parent.mkdir(parents=True, exist_ok=True)
     with arriving.open("ab" if offset else "wb") as stream:
         assert stream.tell() == offset, f"{file.name}: {stream.tell()} bytes are there, {offset} were expected"
@@ -48,7 +50,9 @@ def take(file: Path, offset: int, content: bytes, size: int) -> None:
 
 
 def drop_arriving(folder: Path) -> None:
-    """Removes, as far as possible, files that will never be complete, because their node has left or their worker was killed."""
+    """Removes, as far as possible, files that will never be complete, because their node has left or their worker was
+    killed.
+    """
     for path in folder.glob(f"*{ARRIVING}"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
@@ -67,8 +71,8 @@ def sizes(folder: Path, *, without: Sequence[str] = ()) -> Sizes:
 def snapshot(states: Path, place: Path, last: str) -> Sizes:
     """Links the last state and the best states beside it into ``place``, where training does not replace them.
 
-    Training keeps the best state that the last state names until a later last state exists. So the links belong together if the last state
-    is still the same after they were made.
+    Training keeps the best state that the last state names until a later last state exists. So the links belong
+    together if the last state is still the same after they were made.
     """
     while True:
         shutil.rmtree(place, ignore_errors=True)
@@ -98,7 +102,8 @@ class Carried:
 
 
 def carried(settings: RunSettings) -> Carried:
-    """Returns the weights of a run that are not part of the package; none if this machine has no copy: the node then downloads them.
+    """Returns the weights of a run that are not part of the package; none if this machine has no copy: the node then
+    downloads them.
 
     Raises:
         CheckpointError: the named file is not there.
@@ -142,7 +147,9 @@ def lay_out(home: Path, what: Carried) -> None:
     # https://huggingface.co/docs/huggingface_hub/guides/manage-cache: a branch's commit, and a commit's files
     cache = Path(HF_HUB_CACHE) / repo_folder_name(repo_id=what.repository, repo_type="model")
     for name in what.files:
-        file = cache / "snapshots" / what.revision / Path(name).relative_to(f"weights/{what.repository}/{what.revision}")
+        file = (
+            cache / "snapshots" / what.revision / Path(name).relative_to(f"weights/{what.repository}/{what.revision}")
+        )
         file.parent.mkdir(parents=True, exist_ok=True)
         if not file.exists() and (home / name).is_file():
             shutil.move(home / name, file)

@@ -1,7 +1,8 @@
 """One run on a node of a cluster: the class of the actor, whose process carries out the run.
 
-In: the order of a run, and the files that it needs, in pieces. Out: new events and log lines, the last state of its training, and finally
-its outcome and its files. The worker asks for all of them, so that a worker may end at any time and another one go on.
+In: the order of a run, and the files that it needs, in pieces. Out: new events and log lines, the last state of its
+training, and finally its outcome and its files. The worker asks for all of them, so that a worker may end at any time
+and another one go on.
 """
 
 import importlib
@@ -91,7 +92,9 @@ class RemoteRun:
         sweep()  # deletes folders of nodes that have left
         self.cards = here.get_accelerator_ids().get("GPU", [])
         self.run_dir = self.home / "runs" / run_id
-        shutil.rmtree(self.run_dir, ignore_errors=True)  # left by an earlier process, whose progress is in the workspace
+        shutil.rmtree(
+            self.run_dir, ignore_errors=True
+        )  # left by an earlier process, whose progress is in the workspace
         self.run_dir.mkdir(parents=True)
         self.asked: StopRequest | None = None
         self.outcome: Outcome | None = None
@@ -191,6 +194,10 @@ class RemoteRun:
                 traceback.print_exception(error)
             lacking = shortage_of(error, "The run could not go on", self.home)
             passes = lacking is not None and lacking.passes
-            message = str(lacking) if passes else explain(error, memory_advice(settings, self._plan), "the run's log", self.home)
+            message = (
+                str(lacking)
+                if passes
+                else explain(error, memory_advice(settings, self._plan), "the run's log", self.home)
+            )
             self._tell(RunFailed(message, kind_of_error(error)))
             self.outcome = Outcome("interrupted" if passes else "failed", error=message)

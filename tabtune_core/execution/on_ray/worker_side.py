@@ -1,7 +1,8 @@
-"""The worker's side of one run on a node: sends the files that the run needs, stores its events, and brings back its files.
+"""The worker's side of one run on a node: sends the files that the run needs, stores its events, and brings back its
+files.
 
-In: a queued run, or one that an earlier worker started. Out: rows and files of the workspace, which only this machine writes. Every step
-can be repeated, so that a killed worker, a full disk or a lost connection costs only time.
+In: a queued run, or one that an earlier worker started. Out: rows and files of the workspace, which only this machine
+writes. Every step can be repeated, so that a killed worker, a full disk or a lost connection costs only time.
 """
 
 import contextlib
@@ -22,7 +23,15 @@ from tabtune_core.execution.on_ray import node_files
 from tabtune_core.execution.on_ray.cluster_check import first_line
 from tabtune_core.execution.on_ray.machines import Demand
 from tabtune_core.execution.on_ray.node_files import carried
-from tabtune_core.execution.on_ray.remote_run import EVENTS_AT_ONCE, LEAVING, LOG_BYTES_AT_ONCE, News, Order, Outcome, Where
+from tabtune_core.execution.on_ray.remote_run import (
+    EVENTS_AT_ONCE,
+    LEAVING,
+    LOG_BYTES_AT_ONCE,
+    News,
+    Order,
+    Outcome,
+    Where,
+)
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.run_folder import LAST_STATE, LOG, STATES
 from tabtune_core.store.run_row import Run
@@ -36,7 +45,10 @@ PENDING_SECONDS = 30.0
 AGAIN_SECONDS = 1.0
 TABLE_FILES = ("table.parquet", "table.json")
 WAITS = "The run waits for room on the cluster: its nodes are in use, or a process is slow to start."
-SHARES = "The run has {share:g} of its GPU, which others may use at the same time: its seconds cannot be compared with those of other runs."
+SHARES = (
+    "The run has {share:g} of its GPU, which others may use at the same time: its seconds cannot be compared "
+    "with those of other runs."
+)
 
 _sending = threading.Lock()
 """Only one run at a time is sent its files, so that a file that two runs of a node need is sent once."""
@@ -55,7 +67,16 @@ class Link:
     """A task of the executor: one run and the thread that follows it."""
 
     def __init__(
-        self, store: RunStore, run: Run, ray: Any, actor: Any, *, experiment: str, demand: Demand, node: str, name_of: Callable[[str], str]
+        self,
+        store: RunStore,
+        run: Run,
+        ray: Any,
+        actor: Any,
+        *,
+        experiment: str,
+        demand: Demand,
+        node: str,
+        name_of: Callable[[str], str],
     ) -> None:
         self.store, self.run, self.ray, self.experiment = store, run, ray, experiment
         self.id = run.id
@@ -78,7 +99,9 @@ class Link:
         if actor is None:
             self.state = "gone"
             self.ended = Ended(
-                f"The run's process is gone, and so may be its machine ({self._called()}); no worker was running to see why.", AGAIN
+                f"The run's process is gone, and so may be its machine ({self._called()}); no worker was running to "
+                "see why.",
+                AGAIN,
             )
         else:
             self._thread.start()
@@ -123,7 +146,9 @@ class Link:
                 time.sleep(AGAIN_SECONDS)
 
     def _lacking_here(self, error: Exception) -> ShortageError | None:
-        """Returns a shortage of this machine, such as a full disk, after which everything is tried again; None for one of a node."""
+        """Returns a shortage of this machine, such as a full disk, after which everything is tried again; None for one
+        of a node.
+        """
         if isinstance(error, self.ray.exceptions.RayError | NodeTroubleError):
             return None
         return error if isinstance(error, ShortageError) else shortage_of(error, folder=self.store.home)
@@ -166,7 +191,9 @@ class Link:
             raise _LetGoError
         try:
             answer = self.ray.get(getattr(self._actor, method).remote(*given), timeout=patience_seconds)
-        except self.ray.exceptions.RayTaskError as error:  # also an instance of its cause's class, as if that had been raised here
+        except (
+            self.ray.exceptions.RayTaskError
+        ) as error:  # also an instance of its cause's class, as if that had been raised here
             raise NodeTroubleError(first_line(error.cause)) from error
         self._answered = time.monotonic()
         return answer
@@ -251,7 +278,9 @@ class Link:
                 self._hear()
 
     def _bring_state(self, state: int) -> None:
-        """Brings the last state and the best state that it names; puts them in place once all earlier events are stored."""
+        """Brings the last state and the best state that it names; puts them in place once all earlier events are
+        stored.
+        """
         files, folder = self._call("state"), self.store.run_dir(self.run.id) / STATES
         arriving = folder.with_name(f"{STATES}-{node_files.ARRIVING}")
         for name, size in files.items():
@@ -260,7 +289,9 @@ class Link:
             return
         self._hear()
         folder.mkdir(exist_ok=True)
-        for name in sorted(files, key=lambda name: name == LAST_STATE):  # best states before the last state, which names one
+        for name in sorted(
+            files, key=lambda name: name == LAST_STATE
+        ):  # best states before the last state, which names one
             (arriving / name).replace(folder / name)
         for path in _states(folder):
             if path.name not in files:

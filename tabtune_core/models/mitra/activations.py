@@ -1,4 +1,5 @@
-"""Mitra: a cell is one token; attention over rows, then over columns, context and query separately; every layer is always recomputed.
+"""Mitra: a cell is one token; attention over rows, then over columns, context and query separately; every layer is
+always recomputed.
 
 As AutoGluon 1.6 computes it without flash attention (``mitra/_internal/models/tab2d.py``).
 Shape letters: S context cells, N query cells (of the label's column too), D width.
@@ -24,8 +25,12 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
                 over_rows = half == 1
                 tape.norm("input" if over_rows else f"cells {half}", cells, width)
                 for part in "qkv":
-                    read = cells + (context_cells if over_rows and part != "q" else 0)  # the context's keys are made again for the query
-                    inputs = {f"normal {half}": cells} | ({f"normal {half} again": context_cells} if read > cells else {})
+                    read = cells + (
+                        context_cells if over_rows and part != "q" else 0
+                    )  # the context's keys are made again for the query
+                    inputs = {f"normal {half}": cells} | (
+                        {f"normal {half} again": context_cells} if read > cells else {}
+                    )
                     tape.linear(f"{path}.attention{half}.{part}", inputs, (width, width))
                     tape.keep(f"{part} {half}", read * width)
                 tape.keep(f"answer {half}", cells * (width + heads))
@@ -41,7 +46,9 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
 
 
 def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
-    """Estimates the peak bytes of a prediction: around GELU, with the layer's input, the sum and two tensors of four times the width."""
+    """Estimates the peak bytes of a prediction: around GELU, with the layer's input, the sum and two tensors of four
+    times the width.
+    """
     cells = (context + query) * (features + 1)
     return float(NUMBER_BYTES * 10 * cells * config["dim"])
 

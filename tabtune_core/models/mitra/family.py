@@ -9,7 +9,10 @@ from tabtune_core.upstream import APACHE_2, Upstream
 
 
 def mitra_layers(config: dict[str, Any], task: Task) -> Layers:
-    """Returns the layers of a ``Tab2D`` module. Labels go through an embedding with a row per output, or a linear layer if there is one."""
+    """Returns the layers of a ``Tab2D`` module.
+
+    Labels go through an embedding with a row per output, or a linear layer if there is one.
+    """
     width, outputs = config["dim"], config["dim_output"]
     layers = Layers()
     layers.linear("x_embedding.x_embedding", width, 1)
@@ -58,16 +61,32 @@ FAMILY = Family(
     feature_limit=500,
     context_limit=10_000,
 )
-"""The limits are AutoGluon's. The guide names ``x_embedding`` (1 to d); its adapter has rank 1 and one number more than the weight."""
+"""The limits are AutoGluon's.
 
-MITRA_MINI_CLASSIFIER: dict[str, Any] = {"dim": 48, "dim_output": 10, "n_layers": 4, "n_heads": 4, "task": "CLASSIFICATION"}
+The guide names ``x_embedding`` (1 to d); its adapter has rank 1 and one number more than the weight.
+"""
+
+MITRA_MINI_CLASSIFIER: dict[str, Any] = {
+    "dim": 48,
+    "dim_output": 10,
+    "n_layers": 4,
+    "n_heads": 4,
+    "task": "CLASSIFICATION",
+}
 MITRA_MINI_REGRESSOR: dict[str, Any] = {**MITRA_MINI_CLASSIFIER, "dim_output": 1, "task": "REGRESSION"}
-"""Predicts a scalar on the min-max scale, as Mitra v1: with value bins AutoGluon would predict their mode, not their mean."""
+"""Predicts a scalar on the min-max scale, as Mitra v1: with value bins AutoGluon would predict their mode, not their
+mean.
+"""
 _MITRA: dict[str, Any] = {"dim": 512, "dim_output": 10, "n_layers": 12, "n_heads": 4, "task": "CLASSIFICATION"}
 
 
 def _mitra_weights(
-    parameters: int, config: dict[str, Any], *, folder: str = "", repository: str | None = None, sha256: str | None = None
+    parameters: int,
+    config: dict[str, Any],
+    *,
+    folder: str = "",
+    repository: str | None = None,
+    sha256: str | None = None,
 ) -> Weights:
     return Weights(
         file=f"{folder}model.safetensors",
@@ -79,14 +98,23 @@ def _mitra_weights(
     )
 
 
-def _mitra(name: str, title: str, note: str, *weights: Weights, rates: dict[Task, dict[Strategy, float]] | None = None) -> ModelCard:
+def _mitra(
+    name: str, title: str, note: str, *weights: Weights, rates: dict[Task, dict[Strategy, float]] | None = None
+) -> ModelCard:
     tasks: tuple[Task, ...] = ("classification", "regression")
     by_task = dict(zip(tasks, weights, strict=False))
-    return ModelCard(name=name, title=title, family=FAMILY, licence=APACHE_2, note=note, weights=by_task, rates=rates or {})
+    return ModelCard(
+        name=name, title=title, family=FAMILY, licence=APACHE_2, note=note, weights=by_task, rates=rates or {}
+    )
 
 
 def _mini(
-    name: str, title: str, note: str, classifier: str, regressor: str, rates: dict[Task, dict[Strategy, float]] | None = None
+    name: str,
+    title: str,
+    note: str,
+    classifier: str,
+    regressor: str,
+    rates: dict[Task, dict[Strategy, float]] | None = None,
 ) -> ModelCard:
     classes = _mitra_weights(227_386, MITRA_MINI_CLASSIFIER, folder=f"{name}-classifier/", sha256=classifier)
     numbers = _mitra_weights(226_561, MITRA_MINI_REGRESSOR, folder=f"{name}-regressor/", sha256=regressor)
@@ -116,14 +144,23 @@ CARDS = (
         "Mitra v2",
         "Predicts numbers as a distribution over 1,000 value bins.",
         _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier-2"),
-        _mitra_weights(76_684_776, {**_MITRA, "dim_output": 1000, "task": "REGRESSION"}, repository="autogluon/mitra-regressor-2"),
+        _mitra_weights(
+            76_684_776, {**_MITRA, "dim_output": 1000, "task": "REGRESSION"}, repository="autogluon/mitra-regressor-2"
+        ),
     ),
-    _mitra("mitra-v1.1", "Mitra v1.1", "An improved v1.", _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier-1.1")),
+    _mitra(
+        "mitra-v1.1",
+        "Mitra v1.1",
+        "An improved v1.",
+        _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier-1.1"),
+    ),
     _mitra(
         "mitra-v1",
         "Mitra v1",
         "The first release.",
         _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier"),
-        _mitra_weights(75_661_313, {**_MITRA, "dim_output": 1, "task": "REGRESSION"}, repository="autogluon/mitra-regressor"),
+        _mitra_weights(
+            75_661_313, {**_MITRA, "dim_output": 1, "task": "REGRESSION"}, repository="autogluon/mitra-regressor"
+        ),
     ),
 )

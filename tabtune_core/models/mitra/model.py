@@ -1,7 +1,9 @@
 """Mitra through AutoGluon's own module ``Tab2D``: the upstream class, checkpoint folder and normalisation, all in fp32.
 
-Upstream always recomputes every layer in the backward pass (gradient checkpointing): a step takes longer and needs little memory.
-Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs of the module.
+Upstream always recomputes every layer in the backward pass (gradient checkpointing): a step takes longer and needs
+little memory.
+Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs of
+the module.
 """
 
 from collections.abc import Callable
@@ -51,8 +53,8 @@ class MitraModel:
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
         """Fits AutoGluon's steps to the context: fill missing numbers with the mean, drop constant columns.
 
-        The median is subtracted before conversion to float32. This keeps the ranks, which are all that Mitra reads, also in large columns
-        that vary little, such as times in milliseconds.
+        The median is subtracted before conversion to float32. This keeps the ranks, which are all that Mitra reads,
+        also in large columns that vary little, such as times in milliseconds.
         """
         mean_F = np.nanmean(np.where(np.isnan(x_CF).all(axis=0), 0.0, x_CF), axis=0)
         filled_CF = np.where(np.isnan(x_CF), mean_F, x_CF)
@@ -68,9 +70,16 @@ class MitraModel:
         return transform
 
     def loss(
-        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
+        self,
+        x_BTF: torch.Tensor,
+        y_BC: torch.Tensor,
+        y_BQ: torch.Tensor,
+        classes: int,
+        weight_BQ: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Computes cross-entropy (nats) over the table's classes or over value bins; squared error if the module has one output."""
+        """Computes cross-entropy (nats) over the table's classes or over value bins; squared error if the module has
+        one output.
+        """
         if not classes:
             low_B1, span_B1 = _range(y_BC)
             y_BC, y_BQ = self._labels(_scaled(y_BC, low_B1, span_B1)), self._labels(_scaled(y_BQ, low_B1, span_B1))
@@ -80,12 +89,16 @@ class MitraModel:
         return cross_entropy(outputs_BQO[..., : classes or None], y_BQ, weight_BQ)
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Predicts probabilities ``(Q, K)``, by softmax over the table's classes as AutoGluon does, or numbers ``(Q,)``."""
+        """Predicts probabilities ``(Q, K)``, by softmax over the table's classes as AutoGluon does, or numbers
+        ``(Q,)``.
+        """
         x_BTF = torch.from_numpy(np.concatenate([x_CF, x_QF])[None]).to(self.device)
         y_BC = torch.from_numpy(y_C[None])
         with torch.no_grad():
             if classes:
-                predicted = torch.softmax(outputs_of(self.module, x_BTF, y_BC.to(self.device))[0, :, :classes].cpu().double(), dim=-1)
+                predicted = torch.softmax(
+                    outputs_of(self.module, x_BTF, y_BC.to(self.device))[0, :, :classes].cpu().double(), dim=-1
+                )
             else:
                 low_B1, span_B1 = _range(y_BC)
                 labels_BC = self._labels(_scaled(y_BC, low_B1, span_B1).float().to(self.device))
@@ -94,11 +107,15 @@ class MitraModel:
         return np.asarray(predicted.numpy())
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Returns ``predict`` with this context: upstream has no cache, so each batch of rows computes the context again."""
+        """Returns ``predict`` with this context: upstream has no cache, so each batch of rows computes the context
+        again.
+        """
         return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
 
     def save(self, path: Path) -> None:
-        """Writes the folder ``path`` with ``config.json`` and ``model.safetensors``, which ``Tab2D.from_pretrained`` opens."""
+        """Writes the folder ``path`` with ``config.json`` and ``model.safetensors``, which ``Tab2D.from_pretrained``
+        opens.
+        """
         with scratch_folder(path.parent) as made:
             self.module.save_pretrained(str(made))
             if path.is_file():
@@ -112,21 +129,31 @@ class MitraModel:
         return scaled if self.outputs == 1 else (torch.bucketize(scaled, self._edges) - 1).clamp(0, self.outputs - 1)
 
     def _decoded(self, outputs_QO: torch.Tensor) -> torch.Tensor:
-        """Returns scaled numbers ``(Q,)``: the module's output, or the mean of its value bins, as in the evaluation of the release."""
+        """Returns scaled numbers ``(Q,)``: the module's output, or the mean of its value bins, as in the evaluation of
+        the release.
+        """
         return (
-            outputs_QO if self.outputs == 1 else torch.softmax(outputs_QO, dim=-1) @ (self._edges[:-1] + self._edges[1:]).cpu().double() / 2
+            outputs_QO
+            if self.outputs == 1
+            else torch.softmax(outputs_QO, dim=-1) @ (self._edges[:-1] + self._edges[1:]).cpu().double() / 2
         )
 
 
 def outputs_of(module: nn.Module, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
-    """Returns outputs ``(B, Q, O)``, or ``(B, Q)`` if O is 1. Nothing is padded: without flash-attn upstream attends to padding too."""
+    """Returns outputs ``(B, Q, O)``, or ``(B, Q)`` if O is 1.
+
+    Nothing is padded: without flash-attn upstream attends to padding too.
+    """
     tables, rows, features = x_BTF.shape
     context = y_BC.shape[1]
     padding_F, padding_C, padding_Q = (
-        torch.zeros(tables, length, dtype=torch.bool, device=x_BTF.device) for length in (features, context, rows - context)
+        torch.zeros(tables, length, dtype=torch.bool, device=x_BTF.device)
+        for length in (features, context, rows - context)
     )
     # a copy of the context, as upstream writes into its arguments
-    outputs_BQO: torch.Tensor = module(x_BTF[:, :context].clone(), y_BC, x_BTF[:, context:], padding_F, padding_C, padding_Q)
+    outputs_BQO: torch.Tensor = module(
+        x_BTF[:, :context].clone(), y_BC, x_BTF[:, context:], padding_F, padding_C, padding_Q
+    )
     return outputs_BQO
 
 
@@ -173,7 +200,9 @@ MODEL = MitraModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """Returns the stages: quantiles, embeddings of features and labels, then layers over context and query side by side."""
+    """Returns the stages: quantiles, embeddings of features and labels, then layers over context and query side by
+    side.
+    """
     width = int(module.dim)  # type: ignore[arg-type]
 
     def layer(i: int) -> Stage:

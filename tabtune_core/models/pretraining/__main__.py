@@ -18,19 +18,29 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Trains, and prints the progress."""
-    parser = argparse.ArgumentParser(prog="python -m tabtune_core.models.pretraining", description="Pre-trains a small base model.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tabtune_core.models.pretraining", description="Pre-trains a small base model."
+    )
     parser.add_argument("family", choices=RECIPES, help="the model to train")
-    parser.add_argument("folder", type=Path, help="for state.pt (to go on from), the averaged weights, and a JSON file with their curve")
+    parser.add_argument(
+        "folder", type=Path, help="for state.pt (to go on from), the averaged weights, and a JSON file with their curve"
+    )
     parser.add_argument("--steps", type=int, help="stop after so many in all (default: go on until Ctrl+C)")
     parser.add_argument("--rate", type=float, help="peak learning rate (default: 0.001)")
     parser.add_argument("--seed", type=int, help="of the weights and the tables (default: 0)")
     parser.add_argument("--growth", type=int, help="steps in which tables grow to their full size (default: 4000)")
-    parser.add_argument("--rows", type=int, nargs=2, metavar=("FEWEST", "MOST"), help="of the tables, if not those of the recipe")
+    parser.add_argument(
+        "--rows", type=int, nargs=2, metavar=("FEWEST", "MOST"), help="of the tables, if not those of the recipe"
+    )
     parser.add_argument("--start", type=Path, help="weights to begin with, if the folder has no state")
-    parser.add_argument("--decay", type=int, metavar="STEPS", help="let the rate fall over so many steps, in FOLDER/decay")
+    parser.add_argument(
+        "--decay", type=int, metavar="STEPS", help="let the rate fall over so many steps, in FOLDER/decay"
+    )
     arguments = parser.parse_args()
     if arguments.rows and not FEWEST_ROWS <= arguments.rows[0] <= arguments.rows[1]:
-        parser.error(f"--rows needs two numbers of at least {FEWEST_ROWS}, the smaller first; it was given {arguments.rows}.")
+        parser.error(
+            f"--rows needs two numbers of at least {FEWEST_ROWS}, the smaller first; it was given {arguments.rows}."
+        )
     from tabtune_core.models.pretraining.loop import Pretraining, begin_decay
     from tabtune_core.models.pretraining.state import one_training
 

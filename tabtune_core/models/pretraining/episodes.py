@@ -1,4 +1,5 @@
-"""Turns synthetic tables into the input of one training pass: tables of one shape, with features preprocessed as for a model.
+"""Turns synthetic tables into the input of one training pass: tables of one shape, with features preprocessed as for a
+model.
 
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes.
 """
@@ -32,7 +33,9 @@ class Size:
 
 @dataclass(frozen=True, slots=True)
 class PretrainingEpisode:
-    """``x_BTF``; ``y_BC`` of the context; ``targets_BQ``; for classification also ``classes_B``, the number of classes of each table."""
+    """``x_BTF``; ``y_BC`` of the context; ``targets_BQ``; for classification also ``classes_B``, the number of classes
+    of each table.
+    """
 
     x_BTF: torch.Tensor
     y_BC: torch.Tensor
@@ -44,21 +47,31 @@ def draw_episode(rng: np.random.Generator, size: Size, *, classes: bool) -> Pret
     """Draws tables with log-uniform numbers of rows and features; 30 to 80 % of the rows are the context."""
     rows, features = (
         int(np.exp(rng.uniform(np.log(low), np.log(high + 1))))
-        for low, high in ((min(size.fewest_rows, size.rows), size.rows), (min(FEWEST_FEATURES, size.features), size.features))
+        for low, high in (
+            (min(size.fewest_rows, size.rows), size.rows),
+            (min(FEWEST_FEATURES, size.features), size.features),
+        )
     )
-    tables = [draw_table(rng, rows, features, classes=classes) for _ in range(min(MOST_TABLES, max(1, round(CELLS / rows / features))))]
+    tables = [
+        draw_table(rng, rows, features, classes=classes)
+        for _ in range(min(MOST_TABLES, max(1, round(CELLS / rows / features))))
+    ]
     context = int(rows * rng.uniform(0.3, 0.8))
     return read_episode([table.x_TF for table in tables], [table.y_T for table in tables], context, classes=classes)
 
 
-def read_episode(tables: Sequence[Array], targets: Sequence[Array], context: int, *, classes: bool) -> PretrainingEpisode:
+def read_episode(
+    tables: Sequence[Array], targets: Sequence[Array], context: int, *, classes: bool
+) -> PretrainingEpisode:
     """Makes an episode from tables ``(T, F)`` and targets ``(T,)`` of one shape."""
     x_BTF = torch.from_numpy(np.stack([_read(x_TF, context) for x_TF in tables])).float()
     return (class_episode if classes else number_episode)(x_BTF, torch.from_numpy(np.stack(targets)), context)
 
 
 def _read(x_TF: Array, context: int) -> Array:
-    """Preprocesses features as ``tabicl`` does, by the context: fills missing cells with the mean, standardizes, softly clips outliers."""
+    """Preprocesses features as ``tabicl`` does, by the context: fills missing cells with the mean, standardizes, softly
+    clips outliers.
+    """
     x_TF = np.where(np.isnan(x_TF[:context]).all(0), 0.0, x_TF)
     mean_F = np.nanmean(x_TF[:context], axis=0)
     x_TF = np.where(np.isnan(x_TF), mean_F, x_TF)
@@ -70,7 +83,10 @@ def _read(x_TF: Array, context: int) -> Array:
 
 
 def class_episode(x_BTF: torch.Tensor, ids_BT: torch.Tensor, context: int) -> PretrainingEpisode:
-    """Makes an episode from class ids, which start at 0 in each table. Query rows of a class that the context lacks are not scored."""
+    """Makes an episode from class ids, which start at 0 in each table.
+
+    Query rows of a class that the context lacks are not scored.
+    """
     ids_BT = ids_BT.long()
     y_BC, targets_BQ = ids_BT[:, :context], ids_BT[:, context:]
     seen_BK = torch.zeros(len(ids_BT), MOST_CLASSES, dtype=torch.bool).scatter_(1, y_BC, True)
@@ -89,5 +105,7 @@ def number_episode(x_BTF: torch.Tensor, y_BT: torch.Tensor, context: int) -> Pre
 def class_loss(logits_BQK: torch.Tensor, episode: PretrainingEpisode) -> torch.Tensor:
     """Computes the mean cross-entropy (nats) over the classes of each table."""
     assert episode.classes_B is not None
-    logits_BQK = logits_BQK.masked_fill(torch.arange(logits_BQK.shape[-1]) >= episode.classes_B[:, None, None], float("-inf"))
+    logits_BQK = logits_BQK.masked_fill(
+        torch.arange(logits_BQK.shape[-1]) >= episode.classes_B[:, None, None], float("-inf")
+    )
     return F.cross_entropy(logits_BQK.flatten(0, 1), episode.targets_BQ.flatten(), ignore_index=NOT_SCORED)

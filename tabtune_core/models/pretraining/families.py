@@ -1,6 +1,7 @@
 """The models that can be pre-trained, one recipe each: how to build it, its losses, and how to save it.
 
-Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, V bins or quantiles.
+Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, V bins or
+quantiles.
 """
 
 import json
@@ -87,7 +88,9 @@ def _tabdpt(config: dict[str, Any]) -> nn.Module:
         min_eval_context="base_len",
         max_eval_context="max_len",
     )
-    module: nn.Module = TabDPTModel(dropout=0.0, use_flash=False, **{names.get(name, name): value for name, value in part.items()})
+    module: nn.Module = TabDPTModel(
+        dropout=0.0, use_flash=False, **{names.get(name, name): value for name, value in part.items()}
+    )
     return module.eval()  # only in this mode features are standardized by the context alone; there is no dropout
 
 
@@ -104,7 +107,9 @@ def tabdpt_class_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Te
 
 
 def tabdpt_number_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
-    """Computes the cross-entropy (nats); a target is shared between the two nearest bin centres, so that the expectation is exact."""
+    """Computes the cross-entropy (nats); a target is shared between the two nearest bin centres, so that the
+    expectation is exact.
+    """
     part = TABDPT_MINI["model"]
     logits_BQV = _tabdpt_logits(model, episode, False)[..., part["max_num_classes"] :]
     low, high, count = part["regression_bin_min"], part["regression_bin_max"], part["regression_bin_count"]
@@ -116,7 +121,11 @@ def tabdpt_number_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.T
 
 
 def _save_tabdpt(module: nn.Module, config: dict[str, Any], path: Path) -> None:
-    save_file({name: value.contiguous() for name, value in module.state_dict().items()}, path, metadata={"cfg": json.dumps(config)})
+    save_file(
+        {name: value.contiguous() for name, value in module.state_dict().items()},
+        path,
+        metadata={"cfg": json.dumps(config)},
+    )
 
 
 def _mitra(config: dict[str, Any]) -> nn.Module:
@@ -127,7 +136,9 @@ def _mitra(config: dict[str, Any]) -> nn.Module:
 
 
 def _mitra_output(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
-    """Computes outputs without upstream's recomputation, which takes a third more time to save memory that a mini does not need."""
+    """Computes outputs without upstream's recomputation, which takes a third more time to save memory that a mini does
+    not need.
+    """
     from autogluon.tabular.models.mitra._internal.models import tab2d
 
     from tabtune_core.models.mitra.model import outputs_of
@@ -142,7 +153,8 @@ def mitra_class_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Ten
 
 
 def mitra_number_loss(model: nn.Module, episode: PretrainingEpisode) -> torch.Tensor:
-    """Computes the Huber loss on targets standardized by the context; the model's input and output use the context's min-max scale.
+    """Computes the Huber loss on targets standardized by the context; the model's input and output use the context's
+    min-max scale.
 
     A squared error would give most weight to the few targets far outside of their context.
     """

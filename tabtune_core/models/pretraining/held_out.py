@@ -1,8 +1,8 @@
 """Held-out synthetic tables: choices are made by the loss on them. No real table is among them.
 
-In: a task. Out: lists of episodes by name, the same at every call and in every process. ``other prior`` holds tables of ``tabicl``'s own
-generator, which training never uses: they show whether a model only learnt the quirks of our generator. Needs the extra ``pretrain``
-(xgboost, for trees).
+In: a task. Out: lists of episodes by name, the same at every call and in every process. ``other prior`` holds tables of
+``tabicl``'s own generator, which training never uses: they show whether a model only learnt the quirks of our
+generator. Needs the extra ``pretrain`` (xgboost, for trees).
 """
 
 import random
@@ -20,7 +20,12 @@ from tabtune_core.models.pretraining.episodes import PretrainingEpisode, Size, d
 SEED = 2**40
 """First number of the held-out seeds, larger than the seeds of trainings."""
 OTHER = "other prior"
-ROWS = {"to 256 rows": (64, 256), "to 1,024 rows": (257, 1024), "to 2,048 rows": (1025, 2048), "to 4,096 rows": (2049, 4096)}
+ROWS = {
+    "to 256 rows": (64, 256),
+    "to 1,024 rows": (257, 1024),
+    "to 2,048 rows": (1025, 2048),
+    "to 4,096 rows": (2049, 4096),
+}
 PRIORS = ("mlp_scm", "tree_scm")
 """Without ``graph_scm``, which depends on the order of a set of strings, so its tables differ between processes."""
 
@@ -38,7 +43,9 @@ def held_out(size: Size, *, classes: bool, episodes: int = 8) -> dict[str, list[
         bounds = Size(min(high, size.rows), size.features, fewest_rows=low)
         seeds = [[SEED, number, i] for i in range(episodes)] if low < size.rows else []
         lists[name] = [draw_episode(np.random.default_rng(seed), bounds, classes=classes) for seed in seeds]
-    lists[OTHER] = [_other(i, min(1024, size.rows), min(50, size.features), classes=classes) for i in range((episodes + 1) // 2)]
+    lists[OTHER] = [
+        _other(i, min(1024, size.rows), min(50, size.features), classes=classes) for i in range((episodes + 1) // 2)
+    ]
     return {name: drawn for name, drawn in lists.items() if drawn}
 
 

@@ -1,8 +1,9 @@
 """The pre-training loop.
 
-In: a recipe and a folder. Out: a stream of steps, and files from which training can resume. Step ``n`` depends only on the seed, ``n`` and
-the state, so a killed training resumes exactly. The learning rate is constant after the warm-up; the averaged weights can be used at any
-time, and a decay lowers the rate in a branch of its own (warm-up, stable, decay: Hu et al. 2024, arXiv 2404.06395).
+In: a recipe and a folder. Out: a stream of steps, and files from which training can resume. Step ``n`` depends only on
+the seed, ``n`` and the state, so a killed training resumes exactly. The learning rate is constant after the warm-up;
+the averaged weights can be used at any time, and a decay lowers the rate in a branch of its own (warm-up, stable,
+decay: Hu et al. 2024, arXiv 2404.06395).
 """
 
 import copy
@@ -47,7 +48,9 @@ GIVING = re.compile(r"(out_proj|linear2)\.(weight|bias)")
 
 
 def _orthogonal(grad: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> torch.Tensor:
-    """Runs the Newton-Schulz iteration of ``torch.optim.Muon``, whose bfloat16 takes thirteen times as long on a CPU without bfloat16."""
+    """Runs the Newton-Schulz iteration of ``torch.optim.Muon``, whose bfloat16 takes thirteen times as long on a CPU
+    without bfloat16.
+    """
     a, b, c = coefficients
     is_tall = grad.shape[0] > grad.shape[1]
     x = grad.T if is_tall else grad
@@ -59,8 +62,14 @@ def _orthogonal(grad: torch.Tensor, coefficients: tuple[float, float, float], st
 
 
 def make_optimizers(model: nn.Module, outer: tuple[str, ...]) -> list[torch.optim.Optimizer]:
-    """Makes Muon (Jordan et al. 2024) for the hidden matrices, and AdamW for vectors and matrices next to inputs and outputs."""
-    hidden = [p for n, p in model.named_parameters() if p.requires_grad and p.ndim == 2 and not any(part in n for part in outer)]
+    """Makes Muon (Jordan et al. 2024) for the hidden matrices, and AdamW for vectors and matrices next to inputs and
+    outputs.
+    """
+    hidden = [
+        p
+        for n, p in model.named_parameters()
+        if p.requires_grad and p.ndim == 2 and not any(part in n for part in outer)
+    ]
     chosen = {id(p) for p in hidden}
     rest = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
     muon = torch.optim.Muon(hidden, momentum=0.9, weight_decay=0.01, adjust_lr_fn="match_rms_adamw")
@@ -74,10 +83,13 @@ def rate_factor(progress: Progress) -> float:
 
 
 def size_at(step: int, growth: int, full: Size) -> Size:
-    """Returns the largest rows and features of a step's tables: they grow from ``SMALL`` to ``full`` by the same factor at every step."""
+    """Returns the largest rows and features of a step's tables: they grow from ``SMALL`` to ``full`` by the same factor
+    at every step.
+    """
     part = min(1.0, step / max(1, growth))
     rows, features = (
-        round(min(low, high) * (high / min(low, high)) ** part) for low, high in ((SMALL.rows, full.rows), (SMALL.features, full.features))
+        round(min(low, high) * (high / min(low, high)) ** part)
+        for low, high in ((SMALL.rows, full.rows), (SMALL.features, full.features))
     )
     return replace(full, rows=rows, features=features)
 
@@ -85,7 +97,8 @@ def size_at(step: int, growth: int, full: Size) -> Size:
 def start_from(model: nn.Module, path: Path) -> None:
     """Copies every weight of a checkpoint that has the same name and shape in the model.
 
-    A model with a multiple of the blocks starts as the same function: each new block copies an old one, and its output starts at 0.
+    A model with a multiple of the blocks starts as the same function: each new block copies an old one, and its output
+    starts at 0.
 
     Raises:
         CheckpointError: the file is truncated or not a checkpoint.
@@ -150,10 +163,19 @@ class Pretraining:
         self.recipe, self.folder, self.looks, self.saves = recipes[family], folder, looks, saves
         self._lists = lists
         self.other_code = False
-        """Whether other code wrote the state: the weights are valid, but later steps differ from those of an uninterrupted training."""
+        """Whether other code wrote the state: the weights are valid, but later steps differ from those of an
+        uninterrupted training.
+        """
         self.trouble: str | None = None
         """Why the last state could not be written."""
-        asked = {"family": family, "config": self.recipe.config, "seed": seed, "rate": rate, "growth": growth, "rows": rows}
+        asked = {
+            "family": family,
+            "config": self.recipe.config,
+            "seed": seed,
+            "rate": rate,
+            "growth": growth,
+            "rows": rows,
+        }
         torch.manual_seed(seed or 0)  # for the initial weights
         self.model = self.recipe.make()
         self.optimizers = make_optimizers(self.model, self.recipe.outer)
@@ -168,18 +190,24 @@ class Pretraining:
             self.other_code, self.progress.code = self.progress.code != code_now(), code_now()
         else:
             defaults: dict[str, Any] = {"seed": 0, "rate": 1e-3, "growth": 4000, "code": code_now()}
-            self.progress = Progress(**{**defaults, **{name: value for name, value in asked.items() if value is not None}})
+            self.progress = Progress(
+                **{**defaults, **{name: value for name, value in asked.items() if value is not None}}
+            )
             if start is not None:
                 self._start(start, asked)
             self.average = copy.deepcopy(self.model).requires_grad_(False)
 
     def _start(self, start: Path, asked: Mapping[str, Any]) -> None:
         if not weights_file(start).is_file():
-            raise CheckpointError(f"There are no weights at {start} to begin with. Name another file, or leave --start out.")
+            raise CheckpointError(
+                f"There are no weights at {start} to begin with. Name another file, or leave --start out."
+            )
         if (led := read_milestone(start)) is not None:
             check_same(led, {"family": asked["family"], "config": asked["config"]}, start)
             chosen = {name: asked[name] for name in ("seed", "rate", "growth", "rows") if asked[name] is not None}
-            self.progress = replace(led, fresh=led.step, decay_from=None, decay_steps=0, losses=[], code=code_now(), **chosen)
+            self.progress = replace(
+                led, fresh=led.step, decay_from=None, decay_steps=0, losses=[], code=code_now(), **chosen
+            )
         self.progress.started_from = sha256_of(weights_file(start))
         start_from(self.model, start)
 
@@ -228,7 +256,10 @@ class Pretraining:
             for group in optimizer.param_groups:
                 group["lr"] = progress.rate * rate_factor(progress)
         for number in range(STEP_PASSES):
-            rng, task = np.random.default_rng([progress.seed, progress.step, number]), tasks[(progress.step + number) % len(tasks)]
+            rng, task = (
+                np.random.default_rng([progress.seed, progress.step, number]),
+                tasks[(progress.step + number) % len(tasks)],
+            )
             size = size_at(progress.step, progress.growth, self._size)
             episode = draw_episode(rng, size, classes=task == "classes")
             progress.tables += len(episode.x_BTF)
@@ -252,7 +283,9 @@ class Pretraining:
                 mean.lerp_(value, 1 - decay)
 
     def _round(self) -> None:
-        """Rounds the averaged weights to bfloat16, the type of weights for use: half the size, and no loss that could be measured."""
+        """Rounds the averaged weights to bfloat16, the type of weights for use: half the size, and no loss that could
+        be measured.
+        """
         with torch.no_grad():
             for mean in self.average.state_dict().values():
                 mean.copy_(mean.bfloat16())
@@ -268,16 +301,29 @@ class Pretraining:
                 }
         size = size_at(progress.step, progress.growth, self._size)
         of_training = float(np.nanmean(progress.losses)) if progress.losses else None
-        counters = {"step": progress.step, "tables": progress.tables, "hours": round(progress.hours, 4), "rows": size.rows}
-        progress.history.append({**counters, "rate": progress.rate * rate_factor(progress), "loss": of_training, "held_out": losses})
+        counters = {
+            "step": progress.step,
+            "tables": progress.tables,
+            "hours": round(progress.hours, 4),
+            "rows": size.rows,
+        }
+        progress.history.append(
+            {**counters, "rate": progress.rate * rate_factor(progress), "loss": of_training, "held_out": losses}
+        )
 
     def save(self) -> None:
-        """Writes the state, the averaged weights and their JSON file; if that fails, as on a full disk, sets ``trouble``."""
+        """Writes the state, the averaged weights and their JSON file; if that fails, as on a full disk, sets
+        ``trouble``.
+        """
         tensors = {"model": self.model.state_dict(), "average": self.average.state_dict()}
         average = self.average if self.progress.step != self._end else copy.deepcopy(self.average).bfloat16()
         weights, save = self.folder / self.recipe.file, partial(self.recipe.save, average, self.recipe.config)
         try:
-            write_state(self.folder, self.progress, {**tensors, "optimizers": [optimizer.state_dict() for optimizer in self.optimizers]})
+            write_state(
+                self.folder,
+                self.progress,
+                {**tensors, "optimizers": [optimizer.state_dict() for optimizer in self.optimizers]},
+            )
             write_milestone(weights, save, self.progress)
             self.trouble = None
         except (OSError, RuntimeError) as error:  # the second is torch's own for a full disk
@@ -285,7 +331,8 @@ class Pretraining:
 
 
 def begin_decay(folder: Path, branch: Path, steps: int, rows: list[int] | None = None) -> None:
-    """Copies the state of ``folder`` into ``branch``, for a decay of ``steps`` steps there; keeps a state that ``branch`` already has.
+    """Copies the state of ``folder`` into ``branch``, for a decay of ``steps`` steps there; keeps a state that
+    ``branch`` already has.
 
     ``rows`` are those of ``Progress``, for the decay; None: as in ``folder``.
 
@@ -298,4 +345,6 @@ def begin_decay(folder: Path, branch: Path, steps: int, rows: list[int] | None =
         raise CheckpointError(f"There is no training in {folder} whose rate could fall. Train there first.")
     progress, tensors = read_state(folder)
     branch.mkdir(parents=True, exist_ok=True)
-    write_state(branch, replace(progress, decay_from=progress.step, decay_steps=steps, rows=rows or progress.rows), tensors)
+    write_state(
+        branch, replace(progress, decay_from=progress.step, decay_steps=steps, rows=rows or progress.rows), tensors
+    )

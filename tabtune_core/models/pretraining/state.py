@@ -1,7 +1,8 @@
 """The state of a pre-training on disk: written atomically; a truncated or foreign file is refused.
 
-A state file has a line with its format version and the SHA-256 of the rest, which is written by ``torch.save``. Beside it are the averaged
-weights, and a JSON file of the same name with their progress: a milestone from which training can continue on any machine.
+A state file has a line with its format version and the SHA-256 of the rest, which is written by ``torch.save``. Beside
+it are the averaged weights, and a JSON file of the same name with their progress: a milestone from which training can
+continue on any machine.
 """
 
 import fcntl
@@ -85,7 +86,9 @@ def one_training(folder: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise CheckpointError(f"Another process trains in {folder}. Wait for it, end it, or name another folder.") from None
+            raise CheckpointError(
+                f"Another process trains in {folder}. Wait for it, end it, or name another folder."
+            ) from None
         yield
 
 
@@ -110,7 +113,9 @@ def read_state(folder: Path) -> tuple[Progress, dict[str, Any]]:
     """
     path = folder / STATE
     header, _, data = path.read_bytes().partition(b"\n")
-    way_out = f"Take it away to start anew, from the averaged weights in the same folder with --start if you like: {folder}."
+    way_out = (
+        f"Take it away to start anew, from the averaged weights in the same folder with --start if you like: {folder}."
+    )
     if not header.startswith(FORM):
         raise CheckpointError(f"{path} is not a state of this version's pre-training. {way_out}")
     if header.removeprefix(FORM).decode(errors="replace") != hashlib.sha256(data).hexdigest():
@@ -123,7 +128,9 @@ def _progress(told: Mapping[str, Any], path: Path) -> Progress:
     try:
         return Progress(**told)
     except TypeError as error:
-        raise CheckpointError(f"{path} was written by another version of the pre-training, which this one cannot read: {error}.") from None
+        raise CheckpointError(
+            f"{path} was written by another version of the pre-training, which this one cannot read: {error}."
+        ) from None
 
 
 def check_same(progress: Progress, asked: Mapping[str, Any], folder: Path) -> None:
@@ -136,10 +143,12 @@ def check_same(progress: Progress, asked: Mapping[str, Any], folder: Path) -> No
         if value is not None and value != (begun := getattr(progress, name)):
             if isinstance(value, dict):
                 begun, value = (
-                    {key: one.get(key) for key in {**begun, **value} if begun.get(key) != value.get(key)} for one in (begun, value)
+                    {key: one.get(key) for key in {**begun, **value} if begun.get(key) != value.get(key)}
+                    for one in (begun, value)
                 )
             raise CheckpointError(
-                f"The training in {folder} has the {name} {begun}, and {value} was asked for. Leave it out, or name another folder."
+                f"The training in {folder} has the {name} {begun}, and {value} was asked for. Leave it out, or name "
+                "another folder."
             )
 
 
@@ -179,6 +188,7 @@ def read_milestone(weights: Path) -> Progress | None:
     told = json.loads(path.read_text(encoding="utf-8"))
     if (digest := sha256_of(weights_file(weights))) != told.pop("sha256"):
         raise CheckpointError(
-            f"{weights} has the SHA-256 {digest}, and {path} describes other weights: one of them was truncated or copied alone."
+            f"{weights} has the SHA-256 {digest}, and {path} describes other weights: one of them was truncated or "
+            "copied alone."
         )
     return _progress(told, path)

@@ -1,4 +1,5 @@
-"""TabDPT: a row is one token; in-context attention over rows, with the labels in the values and thinking rows before the context.
+"""TabDPT: a row is one token; in-context attention over rows, with the labels in the values and thinking rows before
+the context.
 
 As ``tabdpt`` 1.3 computes it (``model.py``).
 Shape letters: T rows (thinking, context, query), C of them shown (thinking, context), Q query rows, D width, O outputs.
@@ -10,7 +11,9 @@ from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape
 
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
-    """Records one training step on the tape; more classes than the model has outputs take one pass per digit of the class id."""
+    """Records one training step on the tape; more classes than the model has outputs take one pass per digit of the
+    class id.
+    """
     passes, reach = 1, config["model"]["max_num_classes"]
     while reach < classes:
         passes, reach = passes + 1, reach * config["model"]["max_num_classes"]
@@ -19,10 +22,14 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
 
 
 def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
-    """Estimates the peak bytes of a prediction: in a feed-forward part, with five tensors of a row's width and four hidden ones."""
+    """Estimates the peak bytes of a prediction: in a feed-forward part, with five tensors of a row's width and four
+    hidden ones.
+    """
     size = config["model"]
     rows = size["n_thinking_rows"] + context + query
-    features_read = 5 * (context + query) * size["max_num_features"]  # clipped, normalised and clipped again, with masks
+    features_read = (
+        5 * (context + query) * size["max_num_features"]
+    )  # clipped, normalised and clipped again, with masks
     outputs = 4 * query * (size["max_num_classes"] + size["regression_bin_count"])
     return float(NUMBER_BYTES * max(rows * (5 * size["emsize"] + 4 * size["ff_dim"]), features_read, outputs))
 
@@ -33,7 +40,9 @@ def attention(config: dict[str, Any], *, features: int) -> int:
 
 
 def untrained(config: dict[str, Any], regression: bool) -> int:
-    """Returns the number of parameters without a gradient in full fine-tuning: those of the other task's label encoders."""
+    """Returns the number of parameters without a gradient in full fine-tuning: those of the other task's label
+    encoders.
+    """
     size = config["model"]
     labels = size["y_encoder_dim"]
     return int(size["nlayers"] * (size["max_num_classes"] * labels if regression else labels * (labels + 3)))

@@ -40,7 +40,8 @@ UPSTREAM = Upstream(
         "tabdpt.model:TabDPTModel": "the class of the module, its submodules, sizes and state dict",
         "tabdpt.model:TabDPTModel.load": "a module from the configuration in a checkpoint",
         "tabdpt.model:TransformerEncoderLayer": "a stage, which returns the change of its input",
-        "tabdpt.model:TransformerEncoderLayer.get_scale_param": "the attention's scale, from three numbers of the layer",
+        "tabdpt.model:TransformerEncoderLayer.get_scale_param": "the attention's scale, from three numbers of the "
+        "layer",
     },
 )
 """The names that we use of its package."""
@@ -56,7 +57,10 @@ FAMILY = Family(
         "column_embeddings": ("encoder",),
         "row_attention": ("transformer_encoder",),
         "prediction_head": ("head",),
-        "y_encoder": ("cls_y_encoders", "reg_y_encoders"),  # the guide's name: until TabDPT 1.2, one label encoder for both tasks
+        "y_encoder": (
+            "cls_y_encoders",
+            "reg_y_encoders",
+        ),  # the guide's name: until TabDPT 1.2, one label encoder for both tasks
     },
     unused={"classification": ("reg_y_encoders",), "regression": ("cls_y_encoders",)},
     passed_over=("q_gate", "reg_y_encoders.*.0"),
@@ -107,7 +111,9 @@ _TABDPT: dict[str, Any] = {
 }
 
 
-def _tabdpt(name: str, title: str, note: str, weights: Weights, rates: dict[Strategy, float] | None = None) -> ModelCard:
+def _tabdpt(
+    name: str, title: str, note: str, weights: Weights, rates: dict[Strategy, float] | None = None
+) -> ModelCard:
     both: dict[Task, Weights] = {"classification": weights, "regression": weights}
     measured: dict[Task, dict[Strategy, float]] = {task: rates or {} for task in both}
     return ModelCard(name=name, title=title, family=FAMILY, licence=APACHE_2, note=note, weights=both, rates=measured)

@@ -1,9 +1,10 @@
-"""TabDPT through its own package: the upstream class, checkpoint schema and preprocessing, for both tasks from one file.
+"""TabDPT through its own package: the upstream class, checkpoint schema and preprocessing, for both tasks from one
+file.
 
 The engine samples the context rows and all of them are used, so upstream's retrieval of neighbours is not needed.
 
-Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs (class logits,
-then N bins of the target).
+Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs
+(class logits, then N bins of the target).
 """
 
 import json
@@ -42,11 +43,15 @@ from tabtune_core.upstream import Source
 
 CPU = torch.device("cpu")
 FARTHEST = 1e30
-"""Largest standardized number kept, in standard deviations: float32 holds it and sums of its products with a projection."""
+"""Largest standardized number kept, in standard deviations: float32 holds it and sums of its products with a
+projection.
+"""
 
 
 class _Drawn(TorchFunctionMode):
-    """Makes ``torch.randn`` draw the same numbers every time, in this thread while the context lasts; the global generator is not used."""
+    """Makes ``torch.randn`` draw the same numbers every time, in this thread while the context lasts; the global
+    generator is not used.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -60,8 +65,8 @@ class _Drawn(TorchFunctionMode):
 class ContextStatistics(Network):  # type: ignore[misc]
     """Upstream's module with feature statistics from the context alone, in training as in prediction.
 
-    Upstream's forward uses the root's ``training`` flag only for these statistics. If set, they include query rows, which would then see
-    each other. The flags of submodules, which control an adapter's dropout, are not changed.
+    Upstream's forward uses the root's ``training`` flag only for these statistics. If set, they include query rows,
+    which would then see each other. The flags of submodules, which control an adapter's dropout, are not changed.
     """
 
     def forward(self, *positional: Any, **named: Any) -> torch.Tensor:
@@ -73,9 +78,14 @@ class ContextStatistics(Network):  # type: ignore[misc]
 
 
 class TabDPTModel:
-    """A TabDPT for one task. ``module`` is the upstream ``TabDPTModel`` as ``ContextStatistics``, with attention's scale on the CPU."""
+    """A TabDPT for one task.
 
-    def __init__(self, card: ModelCard, task: Task, source: Source, opened: tuple[Network, str], device: torch.device) -> None:
+    ``module`` is the upstream ``TabDPTModel`` as ``ContextStatistics``, with attention's scale on the CPU.
+    """
+
+    def __init__(
+        self, card: ModelCard, task: Task, source: Source, opened: tuple[Network, str], device: torch.device
+    ) -> None:
         self.card, self.task, self.source, self.device = card, task, source, device
         module, self.config = opened
         scale_on_cpu(module)
@@ -87,7 +97,8 @@ class TabDPTModel:
         self._places_N = torch.arange(module.regression_bin_count, device=device, dtype=widest_float(device))
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """Fits upstream's steps to the context: fill missing numbers with the mean, standardize, PCA if there are too many features.
+        """Fits upstream's steps to the context: fill missing numbers with the mean, standardize, PCA if there are too
+        many features.
 
         Upstream draws the start of its randomized PCA from torch's global generator; here it is always the same.
         """
@@ -105,12 +116,17 @@ class TabDPTModel:
         return transform
 
     def loss(
-        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
+        self,
+        x_BTF: torch.Tensor,
+        y_BC: torch.Tensor,
+        y_BQ: torch.Tensor,
+        classes: int,
+        weight_BQ: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """Computes the mean cross-entropy (nats) of the query rows, over classes or over bins of the target's z-score.
 
-        A z-score is shared between the two nearest bin centres, so that the expectation, which is the prediction, can equal the z-score.
-        The mini was trained with this loss; the loss of the released weights is not published.
+        A z-score is shared between the two nearest bin centres, so that the expectation, which is the prediction, can
+        equal the z-score. The mini was trained with this loss; the loss of the released weights is not published.
         """
         if classes:
             return cross_entropy(self._class_scores(x_BTF, y_BC, classes), y_BQ, weight_BQ)
@@ -127,7 +143,9 @@ class TabDPTModel:
         y_BC = torch.from_numpy(y_C[None])
         with torch.no_grad():
             if classes:
-                return np.asarray(self._class_scores(x_BTF, y_BC.to(self.device), classes)[0].cpu().double().softmax(dim=-1).numpy())
+                return np.asarray(
+                    self._class_scores(x_BTF, y_BC.to(self.device), classes)[0].cpu().double().softmax(dim=-1).numpy()
+                )
             mean_B1, deviation_B1 = standard(y_BC)
             logits_BQN = self._bin_logits(x_BTF, ((y_BC - mean_B1) / deviation_B1).float().to(self.device))
             place_BQ = logits_BQN.cpu().double().softmax(dim=-1) @ self._places_N.cpu().double()
@@ -135,14 +153,16 @@ class TabDPTModel:
         return np.asarray(number_BQ[0].numpy())
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Returns ``predict`` with this context: upstream has no cache, so each batch of rows computes the context again."""
+        """Returns ``predict`` with this context: upstream has no cache, so each batch of rows computes the context
+        again.
+        """
         return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
 
     def _class_scores(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
         """Returns log-probabilities ``(B, Q, K)`` up to a constant per row.
 
-        More classes than the model has logits are predicted digit by digit, as upstream does: the class id is written in base ``n_out``,
-        each digit is predicted on its own, and the log-probabilities of a class's digits are added.
+        More classes than the model has logits are predicted digit by digit, as upstream does: the class id is written
+        in base ``n_out``, each digit is predicted on its own, and the log-probabilities of a class's digits are added.
         """
         base, place, digits = self.module.n_out, 1, []
         ids_K = torch.arange(classes, device=x_BTF.device)
@@ -171,10 +191,14 @@ class TabDPTModel:
 
 
 def scale_on_cpu(module: Network) -> None:
-    """Computes attention's scale on the CPU: upstream computes it on the GPU and needs it as a number, so every layer would wait for it."""
+    """Computes attention's scale on the CPU: upstream computes it on the GPU and needs it as a number, so every layer
+    would wait for it.
+    """
     for layer in module.transformer_encoder:
         numbers = {name: getattr(layer, name).cpu().clone() for name in ("n0", "max_len_f", "kappa")}
-        layer.get_scale_param = partial(_scale, SimpleNamespace(**numbers, disable_attention_scaling=layer.disable_attention_scaling))
+        layer.get_scale_param = partial(
+            _scale, SimpleNamespace(**numbers, disable_attention_scaling=layer.disable_attention_scaling)
+        )
 
 
 def _scale(numbers: SimpleNamespace, eval_pos: int, *, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
@@ -185,7 +209,8 @@ def _scale(numbers: SimpleNamespace, eval_pos: int, *, device: torch.device, dty
 def standard(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Returns mean and deviation ``(B, 1)`` of the context's numbers, in double precision if the device supports it.
 
-    Upstream adds 1e-6 to the deviation, which shrinks targets of that size; here only the deviation of a constant target is replaced.
+    Upstream adds 1e-6 to the deviation, which shrinks targets of that size; here only the deviation of a constant
+    target is replaced.
     """
     y_BC = y_BC.to(widest_float(y_BC.device))
     mean_B1 = y_BC.mean(dim=1, keepdim=True)
@@ -194,7 +219,8 @@ def standard(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def read_checkpoint(path: Path, card: ModelCard, task: Task) -> tuple[Network, str]:
-    """Reads a safetensors file for both tasks; returns the upstream module and its configuration as the JSON text in the file.
+    """Reads a safetensors file for both tasks; returns the upstream module and its configuration as the JSON text in
+    the file.
 
     Raises:
         CheckpointError: it is another kind of file, damaged or for another version.
@@ -204,11 +230,17 @@ def read_checkpoint(path: Path, card: ModelCard, task: Task) -> tuple[Network, s
         if "cfg" not in beside:
             raise Damaged("its metadata lacks the entry 'cfg'")
         if any(name.startswith(("y_encoder.", "y_encoders.")) for name in tensors):
-            raise Damaged("it holds the weights of TabDPT 1.2 or earlier; the installed tabdpt package reads those of 1.3")
+            raise Damaged(
+                "it holds the weights of TabDPT 1.2 or earlier; the installed tabdpt package reads those of 1.3"
+            )
         check_config(read_json(beside["cfg"].encode())["model"])
     with refused_as(CheckpointError, f"{path} does not fit the installed tabdpt package", WAY_OUT):
         with torch.device("meta"):
-            Network.load({name: tensor.to("meta") for name, tensor in tensors.items()}, _settings(beside["cfg"], "meta"), use_flash=False)
+            Network.load(
+                {name: tensor.to("meta") for name, tensor in tensors.items()},
+                _settings(beside["cfg"], "meta"),
+                use_flash=False,
+            )
         return Network.load(tensors, _settings(beside["cfg"], "cpu"), use_flash=False), beside["cfg"]
 
 
@@ -238,7 +270,11 @@ def stages(module: nn.Module) -> Stages:
         every=(
             Stage(path="encoder", skip=lambda x, *_: spread(x, *x.shape[:-1], width)),
             Stage(path="enc_norm", skip=first_of),
-            *(stage for i, _ in enumerate(module.get_submodule("transformer_encoder").children()) for stage in layer(i)),
+            *(
+                stage
+                for i, _ in enumerate(module.get_submodule("transformer_encoder").children())
+                for stage in layer(i)
+            ),
             Stage(path="head"),
         )
     )

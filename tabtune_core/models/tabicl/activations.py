@@ -1,7 +1,9 @@
 """TabICL: columns through induced attention, rows through attention over columns, then in-context attention over rows.
 
-As ``tabicl`` 2.2 computes it (``_model/embedding.py``, ``interaction.py``, ``learning.py``, ``layers.py``, ``ssmax.py``).
-Shape letters: T rows (context, then query), C context rows, Q query rows, H columns with the reserved ones, E width of a cell, D of a row.
+As ``tabicl`` 2.2 computes it (``_model/embedding.py``, ``interaction.py``, ``learning.py``, ``layers.py``,
+``ssmax.py``).
+Shape letters: T rows (context, then query), C context rows, Q query rows, H columns with the reserved ones, E width of
+a cell, D of a row.
 """
 
 from typing import Any
@@ -13,7 +15,10 @@ SSMAX_HIDDEN = 64
 
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
-    """Records one training step on the tape. ``classes`` is not used: an episode never has more classes than the model has outputs."""
+    """Records one training step on the tape.
+
+    ``classes`` is not used: an episode never has more classes than the model has outputs.
+    """
     width, reserved = config["embed_dim"], config["row_num_cls"]
     deep, rows = width * reserved, context + query
     columns = features + reserved
@@ -25,7 +30,18 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
     for i in range(config["col_num_blocks"]):
         with tape.block(features * rows * width):
             path, points = f"col_embedder.tf_col.blocks.{i}.multihead_attn", config["col_num_inds"]
-            attend(tape, f"{path}1", config, features, points, context, width, config["col_nhead"], once=True, ssmax=config["col_ssmax"])
+            attend(
+                tape,
+                f"{path}1",
+                config,
+                features,
+                points,
+                context,
+                width,
+                config["col_nhead"],
+                once=True,
+                ssmax=config["col_ssmax"],
+            )
             tape.keep("points", features * points * width, wide=True)
             attend(tape, f"{path}2", config, features, rows, points, width, config["col_nhead"])
     if config["col_affine"]:
@@ -35,14 +51,36 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
     for i in range(blocks):
         with tape.block(columns * rows * width):
             path, last = f"row_interactor.tf_row.blocks.{i}", i == blocks - 1
-            attend(tape, path, config, rows, reserved if last else columns, columns, width, config["row_nhead"], own=not last, rope=True)
+            attend(
+                tape,
+                path,
+                config,
+                rows,
+                reserved if last else columns,
+                columns,
+                width,
+                config["row_nhead"],
+                own=not last,
+                rope=True,
+            )
             tape.passing(6 * columns * rows * width)  # of the input and the block's output, and around GELU
     blocks = config["icl_num_blocks"]
     for i in range(blocks):
         with tape.block(rows * deep):
             path, last = f"icl_predictor.tf_icl.blocks.{i}", i == blocks - 1
             asking = query if last else rows
-            attend(tape, path, config, 1, asking, context, deep, config["icl_nhead"], own=not last, ssmax=config["icl_ssmax"])
+            attend(
+                tape,
+                path,
+                config,
+                1,
+                asking,
+                context,
+                deep,
+                config["icl_nhead"],
+                own=not last,
+                ssmax=config["icl_ssmax"],
+            )
     with tape.block(query * deep):
         tape.keep("statistics", 2 * query, wide=True)
         head = "icl_predictor.decoder"
@@ -54,22 +92,27 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
 
 
 def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
-    """Estimates the peak bytes of a prediction: in the column blocks, ten tensors with one number per cell and unit of width.
+    """Estimates the peak bytes of a prediction: in the column blocks, ten tensors with one number per cell and unit of
+    width.
 
-    They are the inputs of stage and block, the block's normalised input, the attention's output, the sum and its normalised copy, and two
-    wider tensors around GELU.
+    They are the inputs of stage and block, the block's normalised input, the attention's output, the sum and its
+    normalised copy, and two wider tensors around GELU.
     """
     cells = (features + config["row_num_cls"]) * (context + query)
     return float(NUMBER_BYTES * (6 + 2 * config["ff_factor"]) * cells * config["embed_dim"])
 
 
 def attention(config: dict[str, Any], *, features: int) -> int:
-    """Returns the operations per pair of context rows in a prediction; only the in-context attention grows with the square of the rows."""
+    """Returns the operations per pair of context rows in a prediction; only the in-context attention grows with the
+    square of the rows.
+    """
     return int(4 * config["icl_num_blocks"] * config["embed_dim"] * config["row_num_cls"])
 
 
 def untrained(config: dict[str, Any], regression: bool) -> int:
-    """Returns the number of parameters without a gradient in full fine-tuning: the fixed frequencies of the rotary embedding."""
+    """Returns the number of parameters without a gradient in full fine-tuning: the fixed frequencies of the rotary
+    embedding.
+    """
     return int(config["embed_dim"] // config["row_nhead"] // 2)
 
 
@@ -88,10 +131,11 @@ def attend(
     rope: bool = False,
     ssmax: object = False,
 ) -> None:
-    """Records a ``MultiheadAttentionBlock``: in each of ``tables``, ``asking`` tokens attend to ``shown`` tokens, then feed-forward.
+    """Records a ``MultiheadAttentionBlock``: in each of ``tables``, ``asking`` tokens attend to ``shown`` tokens, then
+    feed-forward.
 
-    ``own``: the shown tokens are among the asking ones, so both come out of one norm. ``once``: every table has the same asking tokens,
-    which are computed only once before the attention.
+    ``own``: the shown tokens are among the asking ones, so both come out of one norm. ``once``: every table has the
+    same asking tokens, which are computed only once before the attention.
     """
     query_tokens, key_tokens, name = tables * asking, tables * shown, path.rpartition(".")[2]
     asked_tokens = asking if once else query_tokens

@@ -23,14 +23,18 @@ def _tabicl_block(layers: Layers, path: str, width: int, heads: int = 0, *, fact
 
 
 def tabicl_layers(config: dict[str, Any], task: Task) -> Layers:
-    """Returns the layers of a TabICL module; v1 and v2 differ in the input of columns, the scaled softmax and the biases of norms."""
+    """Returns the layers of a TabICL module; v1 and v2 differ in the input of columns, the scaled softmax and the
+    biases of norms.
+    """
     width, factor, labels = config["embed_dim"], config["ff_factor"], config["max_classes"] or 1
     deep = width * config["row_num_cls"]
     layers, norms = Layers(), not config.get("bias_free_ln", False)
     block = partial(_tabicl_block, layers, factor=factor, norms=norms)
     layers.linear("col_embedder.in_linear", width, config.get("col_feature_group_size", 1))
     for i in range(config["col_num_blocks"]):
-        block(f"col_embedder.tf_col.blocks.{i}.multihead_attn1", width, config["col_nhead"] if config["col_ssmax"] else 0)
+        block(
+            f"col_embedder.tf_col.blocks.{i}.multihead_attn1", width, config["col_nhead"] if config["col_ssmax"] else 0
+        )
         block(f"col_embedder.tf_col.blocks.{i}.multihead_attn2", width)
     for name in ("w", "b") if config["col_affine"] else ():
         layers.linear(f"col_embedder.out_{name}", width, width)
@@ -67,7 +71,8 @@ UPSTREAM = Upstream(
         "tabicl._model.layers:SkippableLinear": "checks for reserved columns, which a training step does not need",
         "tabicl._model.layers:InducedSelfAttentionBlock": "its inducing points, projected once for all columns",
         "tabicl._model.layers:InducedSelfAttentionBlock.induced_attention": "the same layer without the check for reserved columns",
-        "tabicl._model.layers:MultiheadAttention": "its projections, its rotary embedding and its scaling, computed without copies",
+        "tabicl._model.layers:MultiheadAttention": "its projections, its rotary embedding and its scaling, computed "
+        "without copies",
         "tabicl._model.rope:RotaryEmbedding": "its frequencies, and how numbers are paired",
         "tabicl._model.attention:sdpa_with_flattened_batch": "attention of many tables at once",
         "tabicl._model.ssmax:_logn": "the logarithm of the number of rows, which synchronizes with the GPU",
@@ -235,7 +240,8 @@ MINI_3 = replace(
     MINI_2,
     name="tabicl-mini-3",
     title="TabICL mini 3",
-    note="The third weights of TabICL mini, for adapters made with them: the second for classes, the present ones for numbers.",
+    note="The third weights of TabICL mini, for adapters made with them: the second for classes, the present ones "
+    "for numbers.",
     weights={**MINI_2.weights, "regression": MINI_CARD.weights["regression"]},
 )
 EARLIER = {"tabicl-mini": (MINI_1, MINI_2, MINI_3)}
@@ -249,6 +255,13 @@ CARDS = (
         _released("tabicl-classifier-v2-20260212.ckpt", 27_552_258, _V2),
         _released("tabicl-regressor-v2-20260212.ckpt", 28_544_991, {**_V2, "max_classes": 0, "bias_free_ln": True}),
     ),
-    _tabicl("tabicl-v1.1", "TabICL v1.1", "An improved v1.", _released("tabicl-classifier-v1.1-20250506.ckpt", 27_051_666, _V1)),
-    _tabicl("tabicl-v1", "TabICL v1", "The first release.", _released("tabicl-classifier-v1-20250208.ckpt", 27_051_666, _V1)),
+    _tabicl(
+        "tabicl-v1.1",
+        "TabICL v1.1",
+        "An improved v1.",
+        _released("tabicl-classifier-v1.1-20250506.ckpt", 27_051_666, _V1),
+    ),
+    _tabicl(
+        "tabicl-v1", "TabICL v1", "The first release.", _released("tabicl-classifier-v1-20250208.ckpt", 27_051_666, _V1)
+    ),
 )

@@ -1,6 +1,7 @@
 """TabICL through its own package: the upstream class, checkpoint schema, normalisation and inference path.
 
-Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, L quantile levels.
+Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, L quantile
+levels.
 """
 
 from collections.abc import Callable
@@ -37,26 +38,40 @@ TEMPERATURE = 0.9
 class TabICLModel:
     """A TabICL classifier or regressor. ``module`` is the upstream ``TabICL`` after ``lean_forward.lean``.
 
-    For a table with more classes than ``native_classes``, upstream predicts with a tree of smaller classification tasks.
+    For a table with more classes than ``native_classes``, upstream predicts with a tree of smaller classification
+    tasks.
     """
 
-    def __init__(self, card: ModelCard, task: Task, source: Source, opened: tuple[TabICL, dict[str, Any]], device: torch.device) -> None:
+    def __init__(
+        self, card: ModelCard, task: Task, source: Source, opened: tuple[TabICL, dict[str, Any]], device: torch.device
+    ) -> None:
         self.card, self.task, self.source, self.device = card, task, source, device
         module, self.config = opened
         self.native_classes: int | None = int(self.config["max_classes"])
         self.module = module.to(device).eval()
         lean(self.module)
-        set_flash_attn3_enabled(False)  # for training and recomputed blocks: if installed, it computes attention in fp16
+        set_flash_attn3_enabled(
+            False
+        )  # for training and recomputed blocks: if installed, it computes attention in fp16
         self._inference = InferenceConfig()
-        stage = {"device": device, "use_amp": False, "use_fa3": False, "verbose": False}  # fp32: scores of runs are compared to 1e-6
+        stage = {
+            "device": device,
+            "use_amp": False,
+            "use_fa3": False,
+            "verbose": False,
+        }  # fp32: scores of runs are compared to 1e-6
         self._inference.update_from_dict({name: dict(stage) for name in ("COL_CONFIG", "ROW_CONFIG", "ICL_CONFIG")})
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """Fits upstream's steps to the context: fill missing numbers with the mean, drop constant columns, standardize, clip softly."""
+        """Fits upstream's steps to the context: fill missing numbers with the mean, drop constant columns, standardize,
+        clip softly.
+        """
         mean_F = np.nan_to_num(np.nanmean(np.where(np.isnan(x_CF).all(axis=0), 0.0, x_CF), axis=0))
         filled_CF = np.where(np.isnan(x_CF), mean_F, x_CF)
         varying = UniqueFeatureFilter().fit(filled_CF)
-        scale = PreprocessingPipeline(normalization_method="none", outlier_threshold=4.0, random_state=0).fit(varying.transform(filled_CF))
+        scale = PreprocessingPipeline(normalization_method="none", outlier_threshold=4.0, random_state=0).fit(
+            varying.transform(filled_CF)
+        )
 
         def transform(x_NF: Encoded) -> Array:
             filled_NF = np.where(np.isnan(x_NF), mean_F, x_NF)
@@ -66,9 +81,15 @@ class TabICLModel:
         return transform
 
     def loss(
-        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
+        self,
+        x_BTF: torch.Tensor,
+        y_BC: torch.Tensor,
+        y_BQ: torch.Tensor,
+        classes: int,
+        weight_BQ: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Computes cross-entropy, or the pinball loss over all levels of the standardized target, as upstream's fine-tuning does.
+        """Computes cross-entropy, or the pinball loss over all levels of the standardized target, as upstream's
+        fine-tuning does.
 
         Needs ``module.train()``, as upstream's inference path keeps no graph.
         """
@@ -83,7 +104,9 @@ class TabICLModel:
         return loss_BQL.mean() if weight_BQ is None else averaged(loss_BQL.mean(dim=-1), weight_BQ)
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Predicts probabilities ``(Q, K)`` or means ``(Q,)`` by upstream's inference path, which splits work by the available memory."""
+        """Predicts probabilities ``(Q, K)`` or means ``(Q,)`` by upstream's inference path, which splits work by the
+        available memory.
+        """
         x_BTF = self._tensor(np.concatenate([x_CF, x_QF]))
         y_BC, scaler = self._shown(y_C, classes)
         own = of_one_call(self.module)
@@ -91,16 +114,22 @@ class TabICLModel:
             if scaler is not None:
                 outputs = own.predict_stats(x_BTF, y_BC, "mean", inference_config=self._inference)
             else:
-                outputs = own(x_BTF, y_BC, return_logits=True, softmax_temperature=TEMPERATURE, inference_config=self._inference)
+                outputs = own(
+                    x_BTF, y_BC, return_logits=True, softmax_temperature=TEMPERATURE, inference_config=self._inference
+                )
         return _answers(outputs[0], scaler, classes)
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Uses upstream's cache of the context if it fits ``CACHE_BYTES``: keys and values, or else the input of the in-context stage."""
+        """Uses upstream's cache of the context if it fits ``CACHE_BYTES``: keys and values, or else the input of the
+        in-context stage.
+        """
         mode = self._cache_mode(len(x_CF), x_CF.shape[1])
         if mode is None or classes > (self.native_classes or classes):  # upstream's class tree has no cache
             return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
         y_BC, scaler = self._shown(y_C, classes)
-        options = {"inference_config": self._inference} | ({"softmax_temperature": TEMPERATURE} if scaler is None else {})
+        options = {"inference_config": self._inference} | (
+            {"softmax_temperature": TEMPERATURE} if scaler is None else {}
+        )
         with torch.no_grad(), on_device(self.device):
             reader = of_one_call(self.module)
             reader.forward_with_cache(self._tensor(x_CF), y_BC, cache_mode=mode, inference_config=self._inference)
@@ -141,7 +170,9 @@ class TabICLModel:
 
 
 def _scaler(y_C: Target) -> StandardScaler:
-    """Returns the scaler of a numeric target; around a large mean, scikit-learn takes a target for constant unless it is centred first."""
+    """Returns the scaler of a numeric target; around a large mean, scikit-learn takes a target for constant unless it
+    is centred first.
+    """
     scaler = StandardScaler().fit(y_C[:, None])
     if scaler.scale_[0] != np.sqrt(scaler.var_[0]) and np.ptp(y_C) > 0:
         centre = y_C.mean()
@@ -160,7 +191,8 @@ def _answers(outputs: torch.Tensor, scaler: StandardScaler | None, classes: int)
 
 
 def read_checkpoint(path: Path, card: ModelCard, task: Task) -> tuple[TabICL, dict[str, Any]]:
-    """Reads a file with ``config`` and ``state_dict``, without running any code in it; returns the upstream module and its configuration.
+    """Reads a file with ``config`` and ``state_dict``, without running any code in it; returns the upstream module and
+    its configuration.
 
     Raises:
         CheckpointError: it is another kind of file or of another task.
@@ -179,8 +211,13 @@ MODEL = TabICLModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """Returns the stages: columns, rows, then the in-context blocks. Outputs of the first two are copied, as upstream overwrites them."""
-    columns, rows, in_context = (module.get_submodule(name) for name in ("col_embedder", "row_interactor", "icl_predictor"))
+    """Returns the stages: columns, rows, then the in-context blocks.
+
+    Outputs of the first two are copied, as upstream overwrites them.
+    """
+    columns, rows, in_context = (
+        module.get_submodule(name) for name in ("col_embedder", "row_interactor", "icl_predictor")
+    )
     cell, deep = int(columns.embed_dim), int(rows.embed_dim) * int(rows.num_cls)  # type: ignore[arg-type]
 
     blocks = list(in_context.get_submodule("tf_icl.blocks").children())
@@ -195,11 +232,15 @@ def stages(module: nn.Module) -> Stages:
             path=f"icl_predictor.tf_icl.blocks.{i}",
             skip=first_of,
             keep=lambda output, *_, **__: [output],
-            give=lambda take, q, *, train_size=None, **_: take(*q.shape[:-2], q.shape[-2] - last * (train_size or 0), q.shape[-1]),
+            give=lambda take, q, *, train_size=None, **_: take(
+                *q.shape[:-2], q.shape[-2] - last * (train_size or 0), q.shape[-1]
+            ),
         )
 
     first = (
-        Stage(path="col_embedder", skip=first_of, keep=copied, give=lambda take, x, *_, **__: take(*x.shape[:2], -1, cell)),
+        Stage(
+            path="col_embedder", skip=first_of, keep=copied, give=lambda take, x, *_, **__: take(*x.shape[:2], -1, cell)
+        ),
         Stage(
             path="row_interactor",
             skip=lambda x, *_, **__: x.new_zeros(*x.shape[:2], deep),

@@ -1,4 +1,5 @@
-"""TabPFN: a cell is a pair of columns or the target; attention over the cells of a row, then over rows, where query rows read one head.
+"""TabPFN: a cell is a pair of columns or the target; attention over the cells of a row, then over rows, where query
+rows read one head.
 
 As ``tabpfn`` 9.2 computes it (``architectures/tabpfn_v2.py``).
 v2.5 and v2.6 have thinking rows before the context; the norms of v2.6 have a weight.
@@ -31,11 +32,20 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
     for i in range(config["nlayers"]):
         path = f"blocks.{i}"
         with tape.block(cells * width):
-            _attention(tape, f"{path}.per_sample_attention_between_features", {part: cells for part in "qkv"}, cells, width, heads)
+            _attention(
+                tape,
+                f"{path}.per_sample_attention_between_features",
+                {part: cells for part in "qkv"},
+                cells,
+                width,
+                heads,
+            )
             _norm(tape, "sum 1", cells, config)
             seen = {"q": cells, "k": context_cells, "v": context_cells}
             _attention(tape, f"{path}.per_column_attention_between_cells", seen, cells, width, heads)
-            if tape.trained.everything:  # a layer without a bias copies the slice that it reads, once for k and once for v
+            if (
+                tape.trained.everything
+            ):  # a layer without a bias copies the slice that it reads, once for k and once for v
                 tape.keep("context apart", 2 * context_cells * width)
             for part in "kv":  # the first head, once for each of the query's
                 tape.keep(f"{part} of the query", context_cells * width)
@@ -74,7 +84,9 @@ def _columns(config: dict[str, Any], features: int) -> int:
 
 
 def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
-    """Estimates the peak bytes of a prediction: each release needs nine numbers per cell and unit of width; ten are counted."""
+    """Estimates the peak bytes of a prediction: each release needs nine numbers per cell and unit of width; ten are
+    counted.
+    """
     cells = (config.get("num_thinking_rows", 0) + context + query) * _columns(config, features)
     return float(NUMBER_BYTES * 10 * cells * config["emsize"])
 

@@ -21,7 +21,8 @@ def snippet(facts: PackageFacts, run_id: str, table: str) -> Snippet:
     use = (
         f"plain = {PLAIN}  # one member, as the run predicts\n"
         f"model = {kind}(\n"
-        f"    model_path={file_name('merged', facts, run_id)!r}, device='cpu', n_estimators=1, inference_config=plain,\n"
+        f"    model_path={file_name('merged', facts, run_id)!r}, device='cpu', n_estimators=1, "
+        "inference_config=plain,\n"
         f"    ignore_pretraining_limits=True, inference_precision=torch.float32,\n"
         f")\n"
         f"model.fit(context.x_CF, context.y_C)\n"

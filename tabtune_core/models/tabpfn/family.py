@@ -16,7 +16,10 @@ def hidden_width(config: dict[str, Any]) -> int:
 
 
 def tabpfn_layers(config: dict[str, Any], task: Task) -> Layers:
-    """Returns the layers of a TabPFN module. Its norms and blocks have no bias; LoRA does not reach the norms' weights of v2.6."""
+    """Returns the layers of a TabPFN module.
+
+    Its norms and blocks have no bias; LoRA does not reach the norms' weights of v2.6.
+    """
     width, hidden, outputs = config["emsize"], hidden_width(config), config["max_num_classes"] or config["num_buckets"]
     layers, read = Layers(), 2 * config["features_per_group"]
     if config.get("encoder_type") == "mlp":
@@ -51,8 +54,13 @@ UPSTREAM = Upstream(
     tested=("9.2",),
     names={
         f"{_ALL}:ARCHITECTURES": "the three files, by the name of an architecture in a checkpoint",
-        **{f"{_ALL}.{file}:{name}": use for file, made in _MODULES.items() for name, use in {made: _CLASS, **_OF_EACH}.items()},
-        f"{_ALL}.tabpfn_v2:TabPFNV2.forward": "takes rows first, and caches a context with return_kv_cache, in every release",
+        **{
+            f"{_ALL}.{file}:{name}": use
+            for file, made in _MODULES.items()
+            for name, use in {made: _CLASS, **_OF_EACH}.items()
+        },
+        f"{_ALL}.tabpfn_v2:TabPFNV2.forward": "takes rows first, and caches a context with return_kv_cache, in every "
+        "release",
         f"{_ALL}.tabpfn_v2:_replace_keys_from_base_architecture": "the names of tensors in the released files",
         f"{_ALL}.tabpfn_v2_5:_replace_keys_from_base_architecture": "the same",
         f"{_BARS}:FullSupportBarDistribution": "numbers as a distribution over bars, and its loss",
@@ -68,7 +76,11 @@ FAMILY = Family(
     install="pip install 'tabtune-dashboard[tabpfn]'",
     layers=tabpfn_layers,
     targets=("feature_group_embedder", "blocks", "output_projection"),
-    groups={"column_embeddings": ("feature_group_embedder",), "row_attention": ("blocks",), "prediction_head": ("output_projection",)},
+    groups={
+        "column_embeddings": ("feature_group_embedder",),
+        "row_attention": ("blocks",),
+        "prediction_head": ("output_projection",),
+    },
     block_lists=("blocks",),
     late_blocks="blocks",
     head=("output_projection",),
@@ -93,9 +105,11 @@ _NOTE = "Predicts numbers as a distribution over 5,000 bars."
 
 
 def _by_path(version: str, *, blocks: int, classes: int, numbers: int) -> ModelCard:
-    """Makes the card of a later release from the numbers of parameters of its classifier (``classes``) and regressor (``numbers``).
+    """Makes the card of a later release from the numbers of parameters of its classifier (``classes``) and regressor
+    (``numbers``).
 
-    The architecture is the package's; that of the regressor, with its ``blocks``, follows from the size of the released file.
+    The architecture is the package's; that of the regressor, with its ``blocks``, follows from the size of the released
+    file.
     """
     name, repository = f"TabPFN-v{version}", f"Prior-Labs/tabpfn_{version.replace('.', '_')}"
     config = {**_LATER, "name": name}
@@ -114,7 +128,9 @@ def _by_path(version: str, *, blocks: int, classes: int, numbers: int) -> ModelC
         for task, (kind, parameters, architecture) in models.items()
     }
     licence = Licence(f"TabPFN-{version} License", commercial=False)
-    return ModelCard(name=name.lower(), title=f"TabPFN v{version}", family=FAMILY, licence=licence, note=_NOTE, weights=weights)
+    return ModelCard(
+        name=name.lower(), title=f"TabPFN v{version}", family=FAMILY, licence=licence, note=_NOTE, weights=weights
+    )
 
 
 CARDS = (

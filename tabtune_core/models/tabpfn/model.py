@@ -1,6 +1,8 @@
-"""TabPFN v2, v2.5 and v2.6 through their package: the upstream class, checkpoint schema, normalisation and cache of a context, in fp32.
+"""TabPFN v2, v2.5 and v2.6 through their package: the upstream class, checkpoint schema, normalisation and cache of a
+context, in fp32.
 
-Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs of the module.
+Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs of
+the module.
 """
 
 from collections.abc import Callable
@@ -74,10 +76,12 @@ class TabPFNModel:
         self._bars = None if opened.borders is None else FullSupportBarDistribution(opened.borders.float().to(device))
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """Fits to the context: upstream's soft clip if it has one, dropping constant columns, standardizing; missing numbers stay.
+        """Fits to the context: upstream's soft clip if it has one, dropping constant columns, standardizing; missing
+        numbers stay.
 
-        The module standardizes again for each context. Doing it here in double precision preserves large columns that vary little, such as
-        times in milliseconds, which float32 would round. In a column with one distinct number and missing cells, every number is replaced
+        The module standardizes again for each context. Doing it here in double precision preserves large columns that
+        vary little, such as times in milliseconds, which float32 would round. In a column with one distinct number and
+        missing cells, every number is replaced
         by that one: another number would change how the module reads the neighbouring column, and so other rows.
         """
         known_CF = np.clip(x_CF, -LARGEST, LARGEST)
@@ -105,9 +109,16 @@ class TabPFNModel:
         return transform
 
     def loss(
-        self, x_BTF: torch.Tensor, y_BC: torch.Tensor, y_BQ: torch.Tensor, classes: int, weight_BQ: torch.Tensor | None = None
+        self,
+        x_BTF: torch.Tensor,
+        y_BC: torch.Tensor,
+        y_BQ: torch.Tensor,
+        classes: int,
+        weight_BQ: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Computes cross-entropy (nats) over the table's classes, or the loss of the bar distribution of the standardized target."""
+        """Computes cross-entropy (nats) over the table's classes, or the loss of the bar distribution of the
+        standardized target.
+        """
         mean_B1, scale_B1 = (0.0, 1.0) if classes else context_scale(y_BC)
         outputs_BQO = self._outputs(x_BTF, y_BC if classes else (y_BC - mean_B1) / scale_B1)
         if self._bars is None:
@@ -124,26 +135,35 @@ class TabPFNModel:
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
         """Uses upstream's cache of keys and values (of one head, for each block and pair) if it fits ``CACHE_BYTES``."""
         pairs = -(-x_CF.shape[1] // self.module.features_per_group) + 1
-        of_row = 2 * len(self.module.blocks) * pairs * self.module.emsize // self.config["nhead"] * torch.float32.itemsize
+        of_row = (
+            2 * len(self.module.blocks) * pairs * self.module.emsize // self.config["nhead"] * torch.float32.itemsize
+        )
         if len(x_CF) * of_row > CACHE_BYTES:
             return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
         y_BC, mean, scale = self._shown(y_C, classes)
         with torch.no_grad():
-            # the class's own forward, not one that replaces stages with cached outputs, which contain no keys and values
+            # the class's own forward, not one that replaces stages with cached outputs, which contain no keys and
+            # values
             forward = type(self.module).forward
             _, cache = forward(self.module, self._tensor(x_CF).transpose(0, 1), y_BC.T.float(), return_kv_cache=True)
 
         def predict(x_QF: Array) -> NDArray[np.float64]:
             with torch.no_grad():
                 x_QBF = self._tensor(x_QF).transpose(0, 1)
-                outputs_QBO, _ = forward(self.module, x_QBF, None, kv_cache=cache, return_kv_cache=True, x_is_test_only=True)
+                outputs_QBO, _ = forward(
+                    self.module, x_QBF, None, kv_cache=cache, return_kv_cache=True, x_is_test_only=True
+                )
                 return self._answers(outputs_QBO.transpose(0, 1) / self._opened.temperature, y_BC, classes, mean, scale)
 
         return predict
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint that ``tabpfn.TabPFNClassifier(model_path=...)`` opens, with the licence of its base."""
-        bars = {} if self._bars is None else {"borders": self._bars.borders, "losses_per_bucket": torch.zeros_like(self._bars.borders[1:])}
+        bars = (
+            {}
+            if self._bars is None
+            else {"borders": self._bars.borders, "losses_per_bucket": torch.zeros_like(self._bars.borders[1:])}
+        )
         tensors = {**self.module.state_dict(), **{f"{CRITERION}{name}": tensor for name, tensor in bars.items()}}
         with in_one_move(path) as partial, partial.open("wb") as stream:  # torch's own errors hide that a disk is full
             torch.save({**self._opened.entries, "state_dict": tensors, "licence": str(self.source.licence)}, stream)
@@ -163,16 +183,22 @@ class TabPFNModel:
         outputs_QBO: torch.Tensor = self.module(x_BTF.transpose(0, 1), y_BC.T.float())
         return outputs_QBO.transpose(0, 1) / self._opened.temperature
 
-    def _answers(self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, classes: int, mean: float, scale: float) -> NDArray[np.float64]:
+    def _answers(
+        self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, classes: int, mean: float, scale: float
+    ) -> NDArray[np.float64]:
         """Turns the outputs of one table into probabilities or numbers."""
         outputs = outputs_BQO.double()
         answers = (
-            torch.softmax(self._by_class(outputs, y_BC, classes), dim=-1) if self._bars is None else mean + scale * self._bars.mean(outputs)
+            torch.softmax(self._by_class(outputs, y_BC, classes), dim=-1)
+            if self._bars is None
+            else mean + scale * self._bars.mean(outputs)
         )
         return np.asarray(answers[0].cpu().numpy())
 
     def _by_class(self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
-        """Returns logits ``(B, Q, K)``. v2's module numbers the classes in the context first; classes absent from it come after them."""
+        """Returns logits ``(B, Q, K)``. v2's module numbers the classes in the context first; classes absent from it
+        come after them.
+        """
         if not isinstance(self.module, TabPFNV2):
             return outputs_BQO[..., :classes]
         absent_BK = 1 - F.one_hot(y_BC, classes).amax(dim=1)
@@ -235,7 +261,9 @@ MODEL = TabPFNModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """Returns the stages: embeddings of labels, column pairs and positions, thinking rows except in v2, then blocks over all cells."""
+    """Returns the stages: embeddings of labels, column pairs and positions, thinking rows except in v2, then blocks
+    over all cells.
+    """
 
     def cells(given: list[torch.Tensor] | torch.Tensor) -> torch.Tensor:
         """Returns the cells; upstream expects a list of them to be emptied."""
@@ -250,7 +278,11 @@ def stages(module: nn.Module) -> Stages:
         )
 
     columns = ("feature_group_embedder", "feature_positional_embedding_embeddings")
-    first = ("target_embedder", *columns) if isinstance(module, TabPFNV2) else (*columns, "target_embedder", "add_thinking_rows")
+    first = (
+        ("target_embedder", *columns)
+        if isinstance(module, TabPFNV2)
+        else (*columns, "target_embedder", "add_thinking_rows")
+    )
     return Stages(
         every=(
             *(Stage(path=path) for path in first),

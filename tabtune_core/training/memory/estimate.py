@@ -1,10 +1,11 @@
-"""Estimates the memory of a run before it starts, from the model's architecture and the sizes of the table. Loads no torch.
+"""Estimates the memory of a run before it starts, from the model's architecture and the sizes of the table. Loads no
+torch.
 
-In: settings, a model card, sizes. Out: bytes by cause. Weights, adapter, gradients, optimizer state and activations are counted (see the
-families' ``activations``). On the CPU, constants stand for what torch allocates at the first steps and for the gaps in glibc's heap; on a
-GPU, first-use memory is allocated during loading (see ``session.use_once``). The gaps differ between runs, so the estimate is a band;
-measuring a few steps makes it a number (see ``fitting``). ``tests/benchmarks/estimate_against_measured.py`` compares it with measured
-peaks.
+In: settings, a model card, sizes. Out: bytes by cause. Weights, adapter, gradients, optimizer state and activations are
+counted (see the families' ``activations``). On the CPU, constants stand for what torch allocates at the first steps and
+for the gaps in glibc's heap; on a GPU, first-use memory is allocated during loading (see ``session.use_once``). The
+gaps differ between runs, so the estimate is a band; measuring a few steps makes it a number (see ``fitting``).
+``tests/benchmarks/estimate_against_measured.py`` compares it with measured peaks.
 """
 
 from dataclasses import dataclass, replace
@@ -19,12 +20,15 @@ from tabtune_core.training.episodes import EVALUATION_ROWS, ROWS_AT_ONCE, Episod
 MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
 """Numbers that an optimizer keeps per trained weight: Adam's two moments, SGD's momentum."""
 CPU_FIRST_USE_BYTES, CPU_FIRST_PREDICTION_BYTES = 4e6, 1e6
-"""What torch still allocates at the first steps and at the first prediction, after the warm-up during loading; see ``HEAP``."""
+"""What torch still allocates at the first steps and at the first prediction, after the warm-up during loading; see
+``HEAP``.
+"""
 HEAP, HEAP_RECOMPUTED = 1.3, 1.7
-"""Resident bytes of the heap relative to those in use, if tensors are kept to the end of the forward pass, or freed block by block.
+"""Resident bytes of the heap relative to those in use, if tensors are kept to the end of the forward pass, or freed
+block by block.
 
-All four are rounded from 53 random runs of the three minis and six of TabICL v2. With ``MALLOC_MMAP_THRESHOLD_=262144`` glibc's heap has
-few gaps, but a step takes 30 to 40 % longer.
+All four are rounded from 53 random runs of the three minis and six of TabICL v2. With ``MALLOC_MMAP_THRESHOLD_=262144``
+glibc's heap has few gaps, but a step takes 30 to 40 % longer.
 """
 
 
@@ -55,9 +59,17 @@ class Sizes:
 
     @classmethod
     def of(
-        cls, settings: RunSettings, *, train_rows: int, predicted_rows: int, features: int, classes: int, shown_rows: int | None = None
+        cls,
+        settings: RunSettings,
+        *,
+        train_rows: int,
+        predicted_rows: int,
+        features: int,
+        classes: int,
+        shown_rows: int | None = None,
     ) -> "Sizes":
-        """Returns the sizes for a table after its split; ``predicted_rows`` are those of the largest split that is scored.
+        """Returns the sizes for a table after its split; ``predicted_rows`` are those of the largest split that is
+        scored.
 
         ``shown_rows`` are the context rows of a prediction, by default those that the settings ask for.
         """
@@ -86,7 +98,8 @@ class MemoryByCause:
     gradients: int
     optimizer: int
     activations: int
-    """What layers keep for the backward pass, and everything temporary: predictions, updated weights, gaps in the heap."""
+    """What layers keep for the backward pass, and everything temporary: predictions, updated weights, gaps in the heap.
+    """
 
     @property
     def growth(self) -> int:
@@ -104,9 +117,11 @@ class MemoryByCause:
 
 
 def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> MemoryByCause:
-    """Estimates bytes by cause at the peak of a run's training: the highest of a step, an evaluation and saving the best state.
+    """Estimates bytes by cause at the peak of a run's training: the highest of a step, an evaluation and saving the
+    best state.
 
-    For zero-shot, estimates the peak of its predictions. Final predictions of a trained run may take more: see ``prediction_bytes``.
+    For zero-shot, estimates the peak of its predictions. Final predictions of a trained run may take more: see
+    ``prediction_bytes``.
 
     A checkpoint that a person supplies is assumed to have the model's architecture.
 
@@ -117,15 +132,20 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
     weights = card.weights_for(task)
     first = 0.0 if on_gpu else CPU_FIRST_PREDICTION_BYTES if settings.strategy == "inference" else CPU_FIRST_USE_BYTES
     adapter = adapter_size(card, task, settings.lora) if settings.strategy == "peft" else None
-    trained = {"inference": 0, "base-ft": weights.total_parameters - family.untrained(weights.config, sizes.classes == 0)}.get(
-        settings.strategy, adapter.trainable if adapter else 0
-    )
+    trained = {
+        "inference": 0,
+        "base-ft": weights.total_parameters - family.untrained(weights.config, sizes.classes == 0),
+    }.get(settings.strategy, adapter.trainable if adapter else 0)
     context_rows = sizes.shown_rows if settings.strategy == "inference" else sizes.evaluation_rows
     kept = (1.0 if on_gpu else HEAP) * family.predicting(
         weights.config, context=context_rows, query=sizes.predicted_rows, features=sizes.features
     )
     if settings.strategy != "inference":
-        kept = max(kept, _step_bytes(settings, card, sizes, NUMBER_BYTES * trained, on_gpu=on_gpu), 0 if on_gpu else NUMBER_BYTES * trained)
+        kept = max(
+            kept,
+            _step_bytes(settings, card, sizes, NUMBER_BYTES * trained, on_gpu=on_gpu),
+            0 if on_gpu else NUMBER_BYTES * trained,
+        )
     return MemoryByCause(
         weights=NUMBER_BYTES * weights.total_parameters,
         adapter=NUMBER_BYTES * (adapter.factors + adapter.frozen) if adapter else 0,
@@ -135,24 +155,37 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
     )
 
 
-def prediction_bytes(card: ModelCard, task: Task, *, shown: int, features: int, on_gpu: bool, predicted_rows: int = ROWS_AT_ONCE) -> float:
-    """Estimates the peak bytes of a prediction over the loaded model, with ``shown`` context rows and ``predicted_rows`` at once."""
+def prediction_bytes(
+    card: ModelCard, task: Task, *, shown: int, features: int, on_gpu: bool, predicted_rows: int = ROWS_AT_ONCE
+) -> float:
+    """Estimates the peak bytes of a prediction over the loaded model, with ``shown`` context rows and
+    ``predicted_rows`` at once.
+    """
     first, heap = (0.0, 1.0) if on_gpu else (CPU_FIRST_PREDICTION_BYTES, HEAP)
     counts = card.family.code("activations")
-    return first + heap * float(counts.predicting(card.weights_for(task).config, context=shown, query=predicted_rows, features=features))
+    return first + heap * float(
+        counts.predicting(card.weights_for(task).config, context=shown, query=predicted_rows, features=features)
+    )
 
 
 def _step_bytes(settings: RunSettings, card: ModelCard, sizes: Sizes, gradients: int, *, on_gpu: bool) -> float:
     """Estimates the peak bytes of a step without gradients and optimizer state, including gaps in the heap.
 
-    During the backward pass, gradients appear while activations are freed. So the peak has either all activations and no gradients, or one
-    block's activations and all gradients.
+    During the backward pass, gradients appear while activations are freed. So the peak has either all activations and
+    no gradients, or one block's activations and all gradients.
     """
     recomputed = settings.train.gradient_checkpointing or not card.family.block_lists
-    copies = 0 if settings.train.amp == "off" else 2 * card.weights_for(settings.task).total_parameters  # that autocast keeps
-    tape, heap = step_tape(settings, card, sizes, on_gpu=on_gpu), 1.0 if on_gpu else HEAP_RECOMPUTED if recomputed else HEAP
+    copies = (
+        0 if settings.train.amp == "off" else 2 * card.weights_for(settings.task).total_parameters
+    )  # that autocast keeps
+    tape, heap = (
+        step_tape(settings, card, sizes, on_gpu=on_gpu),
+        1.0 if on_gpu else HEAP_RECOMPUTED if recomputed else HEAP,
+    )
     one_block = heap * tape.peak_bytes(checkpointed=True)
-    return (one_block if recomputed else max(one_block, heap * tape.peak_bytes(checkpointed=False) - gradients)) + copies
+    return (
+        one_block if recomputed else max(one_block, heap * tape.peak_bytes(checkpointed=False) - gradients)
+    ) + copies
 
 
 def step_tape(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> Tape:
@@ -163,7 +196,13 @@ def step_tape(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: b
     """
     half, lora, peft = settings.train.amp != "off", settings.lora, settings.strategy == "peft"
     ranks = adapted_ranks(card, settings.task, lora) if peft else {}
-    trained = Trained(everything=not peft, ranks=ranks, dropout=lora.dropout > 0, biases=peft and lora.bias == "all", variant=lora.variant)
+    trained = Trained(
+        everything=not peft,
+        ranks=ranks,
+        dropout=lora.dropout > 0,
+        biases=peft and lora.bias == "all",
+        variant=lora.variant,
+    )
     tape = Tape(trained, number_bytes=2 if half else NUMBER_BYTES, mask_bytes=1 if on_gpu else NUMBER_BYTES)
     card.family.code("activations").training(
         tape,

@@ -1,6 +1,7 @@
 """Judges before the start whether runs fit the memory of their device and the disk of their workspace. Loads no torch.
 
-In: the estimate of each run, and the size of the device's memory or the disk. Out: bytes, a judgement, and a sentence that refuses runs.
+In: the estimate of each run, and the size of the device's memory or the disk. Out: bytes, a judgement, and a sentence
+that refuses runs.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,14 @@ from tabtune_core.machine import PROCESS_BYTES, TIGHT, disk_of
 from tabtune_core.models.activation_tape import NUMBER_BYTES
 from tabtune_core.models.cards import ModelCard, adapter_size
 from tabtune_core.settings import REFERENCES, RunSettings
-from tabtune_core.training.memory.estimate import CPU_FIRST_USE_BYTES, MOMENTS, MemoryByCause, Sizes, estimate_memory, prediction_bytes
+from tabtune_core.training.memory.estimate import (
+    CPU_FIRST_USE_BYTES,
+    MOMENTS,
+    MemoryByCause,
+    Sizes,
+    estimate_memory,
+    prediction_bytes,
+)
 
 Fit = Literal["fits", "tight", "exceeds"]
 Ratio = Callable[[RunSettings], float | None]
@@ -56,9 +64,13 @@ class Growth:
 
     @classmethod
     def of(cls, estimate: MemoryByCause, ratio: float | None) -> "Growth":
-        """Returns a single number if the ``ratio`` of similar runs is known, else a band; small values are always a band."""
+        """Returns a single number if the ``ratio`` of similar runs is known, else a band; small values are always a
+        band.
+        """
         if ratio is None:
-            return cls(LEAST * max(0.0, estimate.growth - CPU_FIRST_USE_BYTES), max(SMALL_BYTES, MOST * estimate.growth))
+            return cls(
+                LEAST * max(0.0, estimate.growth - CPU_FIRST_USE_BYTES), max(SMALL_BYTES, MOST * estimate.growth)
+            )
         likely = ratio * estimate.growth
         return cls(likely, likely) if likely >= SMALL_BYTES else cls(0.0, SMALL_BYTES)
 
@@ -83,10 +95,14 @@ def judge(need: Need, free_bytes: float) -> Fit:
     return "fits" if need.most <= TIGHT * free_bytes else "tight" if need.least <= free_bytes else "exceeds"
 
 
-def need_of(runs: Sequence[RunSettings], card: ModelCard, sizes: Sizes, *, on_gpu: bool, ratio: Ratio = lambda run: None) -> Need:
+def need_of(
+    runs: Sequence[RunSettings], card: ModelCard, sizes: Sizes, *, on_gpu: bool, ratio: Ratio = lambda run: None
+) -> Need:
     """Returns the most that one of the runs needs, during training or prediction."""
     distinct = {
-        (run.strategy, run.lora.rank, run.lora.targets, run.lora.dropout > 0): run for run in runs if run.strategy not in REFERENCES
+        (run.strategy, run.lora.rank, run.lora.targets, run.lora.dropout > 0): run
+        for run in runs
+        if run.strategy not in REFERENCES
     }
     least, most, adapter = 0.0, 0.0, 0
     for run in distinct.values():
@@ -94,7 +110,12 @@ def need_of(runs: Sequence[RunSettings], card: ModelCard, sizes: Sizes, *, on_gp
         growth, adapter = Growth.of(estimate, ratio(run)), max(adapter, estimate.adapter)
         least, most = max(least, estimate.adapter + growth.least), max(most, estimate.adapter + growth.most)
     predicting = adapter + prediction_bytes(
-        card, runs[0].task, shown=sizes.shown_rows, features=sizes.features, on_gpu=on_gpu, predicted_rows=sizes.predicted_rows
+        card,
+        runs[0].task,
+        shown=sizes.shown_rows,
+        features=sizes.features,
+        on_gpu=on_gpu,
+        predicted_rows=sizes.predicted_rows,
     )
     fixed = PROCESS_BYTES + NUMBER_BYTES * card.weights_for(runs[0].task).total_parameters
     return Need(fixed + max(least, predicting), fixed + max(most, predicting), predicting=predicting > most)
@@ -111,7 +132,9 @@ def between(least: float, most: float, unit: float, digits: int) -> str:
 
 
 def cannot_fit(need: Need, device: DeviceMemory, settings: RunSettings) -> str | None:
-    """Says why runs cannot fit the device even if it is empty, and what to lower; None if they may fit or its size is unknown."""
+    """Says why runs cannot fit the device even if it is empty, and what to lower; None if they may fit or its size is
+    unknown.
+    """
     if device.all_bytes is None or need.least <= device.all_bytes:
         return None
     train = settings.train
@@ -146,8 +169,11 @@ class DiskNeed:
         return self.kept + self.meanwhile
 
 
-def disk_need(runs: Sequence[RunSettings], card: ModelCard, split: SplitSizes, *, classes: int, times: int = 1) -> DiskNeed:
-    """Estimates what runs of one model write, training one at a time and each ``times`` times. ``classes`` is 0 for numbers.
+def disk_need(
+    runs: Sequence[RunSettings], card: ModelCard, split: SplitSizes, *, classes: int, times: int = 1
+) -> DiskNeed:
+    """Estimates what runs of one model write, training one at a time and each ``times`` times. ``classes`` is 0 for
+    numbers.
 
     Raises:
         TargetError: a pattern that names no adapted layer.
@@ -165,7 +191,9 @@ def disk_need(runs: Sequence[RunSettings], card: ModelCard, split: SplitSizes, *
             kept += trained
         else:
             continue
-        states.append(trained * (BEST_STATES + 2 * (1 + MOMENTS[train.optimizer])))  # the last state, and a new one being written
+        states.append(
+            trained * (BEST_STATES + 2 * (1 + MOMENTS[train.optimizer]))
+        )  # the last state, and a new one being written
     return DiskNeed(times * kept, max(states))
 
 
@@ -175,7 +203,8 @@ def no_room(need: DiskNeed, home: Path) -> str | None:
     if disk is None or need.bytes <= disk.free_bytes:
         return None
     return (
-        f"This needs about {_size(need.bytes)} on the disk of {home}, as estimated ({_size(need.kept)} of it permanently); "
+        f"This needs about {_size(need.bytes)} on the disk of {home}, as estimated ({_size(need.kept)} of it "
+        "permanently); "
         f"{_size(disk.free_bytes)} are free. Delete runs, or start fewer; full fine-tuning takes most."
     )
 

@@ -1,7 +1,7 @@
 """Measures memory: what the GPU, the process and torch hold, by phase; and by cause, counted from the tensors.
 
-In: a device. Out: ``MemorySampled`` a few times a second, less often the longer a run takes, and the peaks of each phase. A value that
-cannot be read is None, never 0.
+In: a device. Out: ``MemorySampled`` a few times a second, less often the longer a run takes, and the peaks of each
+phase. A value that cannot be read is None, never 0.
 """
 
 import ctypes
@@ -34,7 +34,8 @@ _NOT_AVAILABLE = 2**64 - 1  # NVML_VALUE_NOT_AVAILABLE: some drivers give it as 
 class NvmlReader:
     """Reads one GPU through NVML. ``library`` is the module ``pynvml`` or an object with the same functions.
 
-    ``pid`` is this process's id for the driver; None if that is unknown, so that another process is never taken for this one.
+    ``pid`` is this process's id for the driver; None if that is unknown, so that another process is never taken for
+    this one.
     """
 
     def __init__(self, library: Any, uuid: str, pid: int | None) -> None:
@@ -51,7 +52,10 @@ class NvmlReader:
     def sample(self) -> dict[str, Any]:
         """Returns the NVML fields of ``MemorySampled``."""
         library = self._library
-        power, processes = self._read(library.nvmlDeviceGetPowerUsage), self._read(library.nvmlDeviceGetComputeRunningProcesses)
+        power, processes = (
+            self._read(library.nvmlDeviceGetPowerUsage),
+            self._read(library.nvmlDeviceGetComputeRunningProcesses),
+        )
         mine = [process.usedGpuMemory for process in processes or [] if process.pid == self._pid]
         return dict(
             nvml_device_bytes=getattr(self._read(library.nvmlDeviceGetMemoryInfo), "used", None),
@@ -87,10 +91,11 @@ def pid_of_driver(namespace: str = "/proc/self/ns/pid") -> int | None:
 
 
 class Thinning:
-    """Emits fewer samples the longer a run takes: at first each one, after DENSE of them two combined into one, then four, and so on.
+    """Emits fewer samples the longer a run takes: at first each one, after DENSE of them two combined into one, then
+    four, and so on.
 
-    A combined sample has the maximum of the bytes and the last of the GPU's other readings. Phases are never mixed. Of four samples a
-    second for eight hours, 115,200 in all, about 4,000 are emitted.
+    A combined sample has the maximum of the bytes and the last of the GPU's other readings. Phases are never mixed. Of
+    four samples a second for eight hours, 115,200 in all, about 4,000 are emitted.
     """
 
     def __init__(self) -> None:
@@ -107,8 +112,13 @@ class Thinning:
     def rest(self) -> Iterator[MemorySampled]:
         """Yields the samples that have not been emitted yet, combined into one."""
         if self._samples:
-            read = {name: [getattr(sample, name) for sample in self._samples] for name in (f"{meter}_bytes" for meter in METERS)}
-            highest: dict[str, Any] = {name: max((v for v in values if v is not None), default=None) for name, values in read.items()}
+            read = {
+                name: [getattr(sample, name) for sample in self._samples]
+                for name in (f"{meter}_bytes" for meter in METERS)
+            }
+            highest: dict[str, Any] = {
+                name: max((v for v in values if v is not None), default=None) for name, values in read.items()
+            }
             yield dataclasses.replace(self._samples[-1], **highest)
             self._emitted, self._samples = self._emitted + 1, []
 
@@ -119,7 +129,9 @@ class MemoryMeter:
     ``speaks`` is the ranking meter of the device: torch's allocated bytes on a GPU, resident memory on the CPU.
     """
 
-    def __init__(self, device: torch.device, emit: Callable[[Event], None], *, nvml: NvmlReader | None = None, hertz: float = 4) -> None:
+    def __init__(
+        self, device: torch.device, emit: Callable[[Event], None], *, nvml: NvmlReader | None = None, hertz: float = 4
+    ) -> None:
         self._device, self._emit, self._nvml, self._seconds = device, emit, nvml, 1 / hertz
         self._process = psutil.Process()
         self._phase: Phase = "load"
@@ -182,7 +194,9 @@ class MemoryMeter:
         speaking = peaks[self.speaks]
         self.highest_bytes = max(self.highest_bytes, speaking or 0)
         if name == "load":
-            _give_back_freed_memory(self._device)  # memory freed by loading must not count as the base, or growth would be too small
+            _give_back_freed_memory(
+                self._device
+            )  # memory freed by loading must not count as the base, or growth would be too small
             self.base_bytes = getattr(self.sample(), f"{self.speaks}_bytes")
         growth = None if name == "load" else self._growth(speaking)
         self.growth_bytes[name] = growth
@@ -198,7 +212,9 @@ class MemoryMeter:
         self.highest_bytes, self._earlier_growth_bytes = max(self.highest_bytes, highest_bytes), growth_bytes
 
     def _growth(self, speaking: int | None) -> int | None:
-        """Returns the growth over the loaded base; None if no sample of a device without exact peaks fell into the phase."""
+        """Returns the growth over the loaded base; None if no sample of a device without exact peaks fell into the
+        phase.
+        """
         if self.base_bytes is None or speaking is None:
             return None
         return max(0, speaking - self.base_bytes, self._earlier_growth_bytes or 0)
@@ -212,14 +228,19 @@ class MemoryMeter:
         """Returns the peaks recorded by torch and the kernel, which include spikes between two samples."""
         if keeps_peaks(self._device):
             gpu, device = gpu_module(self._device), self._device
-            return {"torch_allocated": gpu.max_memory_allocated(device), "torch_reserved": gpu.max_memory_reserved(device)}
+            return {
+                "torch_allocated": gpu.max_memory_allocated(device),
+                "torch_reserved": gpu.max_memory_reserved(device),
+            }
         told = Path("/proc/self/status").read_text() if self._kernel_keeps_peaks else ""
         match = re.search(r"^VmHWM:\s+(\d+) kB", told, re.MULTILINE)  # the kernel's high-water mark: proc(5)
         return {"resident": int(match[1]) * 1024} if match else {}
 
 
 def _reset_peaks(device: torch.device) -> bool:
-    """Resets the peaks of torch and the kernel; returns whether the kernel's could be reset (only on Linux, not in every container)."""
+    """Resets the peaks of torch and the kernel; returns whether the kernel's could be reset (only on Linux, not in
+    every container).
+    """
     if keeps_peaks(device):
         gpu_module(device).reset_peak_memory_stats(device)
     try:
@@ -243,8 +264,15 @@ def _give_back_freed_memory(device: torch.device) -> None:
 
 
 def held_bytes(module: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, int]:
-    """Counts bytes of weights, adapter, gradients and optimizer state; call it after a step, before its gradients are deleted."""
-    own = {id(t): t for layer in module.modules() if isinstance(layer, LowRank) for t in (*layer.factors, *layer.beside.values())}
+    """Counts bytes of weights, adapter, gradients and optimizer state; call it after a step, before its gradients are
+    deleted.
+    """
+    own = {
+        id(t): t
+        for layer in module.modules()
+        if isinstance(layer, LowRank)
+        for t in (*layer.factors, *layer.beside.values())
+    }
     parameters = list(module.parameters())
     states = optimizer.state.values() if optimizer else ()
     return {
@@ -256,7 +284,11 @@ def held_bytes(module: nn.Module, optimizer: torch.optim.Optimizer | None) -> di
 
 
 def by_cause(without_activations: dict[str, int], growth_bytes: int | None) -> dict[str, int] | None:
-    """Adds activations: the growth over the loaded model less gradients and optimizer state; None if the growth is unknown."""
+    """Adds activations: the growth over the loaded model less gradients and optimizer state; None if the growth is
+    unknown.
+    """
     if growth_bytes is None:
         return None
-    return without_activations | {"activations": max(0, growth_bytes - without_activations["gradients"] - without_activations["optimizer"])}
+    return without_activations | {
+        "activations": max(0, growth_bytes - without_activations["gradients"] - without_activations["optimizer"])
+    }

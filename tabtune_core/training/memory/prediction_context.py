@@ -1,7 +1,8 @@
-"""Chooses the default number of context rows of predictions: as many as the model, the memory and an acceptable time allow.
+"""Chooses the default number of context rows of predictions: as many as the model, the memory and an acceptable time
+allow.
 
-In: settings, the number of features and the memory of the device. Out: settings with a number, which is stored in all files of the run, so
-that another machine uses the same rows. Loads no torch.
+In: settings, the number of features and the memory of the device. Out: settings with a number, which is stored in all
+files of the run, so that another machine uses the same rows. Loads no torch.
 """
 
 from tabtune_core.models.catalogue import get_card
@@ -9,18 +10,23 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.training.memory.estimate import prediction_bytes
 
 SHARE = 0.5
-"""Share of the device's total memory for a prediction at its peak; the free memory would change from day to day, and the number with it."""
+"""Share of the device's total memory for a prediction at its peak; the free memory would change from day to day, and
+the number with it.
+"""
 OPERATIONS = {"cpu": 2.8e11, "cuda": 2.8e14}
-"""Most floating-point operations of the context rows' attention to each other, which grow with their square. These take five to ten seconds
-on one core with the measured 20 to 40 billion a second, or on a GPU a thousand times as fast. On the CPU, TabICL mini and TabDPT mini get
-8,192 rows (1,000 predictions took 4.8 and 4.3 s; with 16,384 rows 17 and 16 s), Mitra mini 4,096 of 16 columns (9 s; 31 s with 8,192)."""
+"""Most floating-point operations of the context rows' attention to each other, which grow with their square. These take
+five to ten seconds on one core with the measured 20 to 40 billion a second, or on a GPU a thousand times as fast. On
+the CPU, TabICL mini and TabDPT mini get 8,192 rows (1,000 predictions took 4.8 and 4.3 s; with 16,384 rows 17 and 16
+s), Mitra mini 4,096 of 16 columns (9 s; 31 s with 8,192).
+"""
 ALWAYS = 2048
 """Context rows that are used however long it takes, if memory and model allow."""
 LEAST, MOST = 128, 2**20
 
 
 def with_shown_rows(settings: RunSettings, *, features: int, memory_bytes: int, on_gpu: bool) -> RunSettings:
-    """Returns the settings with ``predict_context_rows`` set: as asked for, or the most that model, memory and time allow.
+    """Returns the settings with ``predict_context_rows`` set: as asked for, or the most that model, memory and time
+    allow.
 
     That is a power of two, or the model's own limit. ``memory_bytes`` is the total memory of the device.
 
@@ -30,10 +36,15 @@ def with_shown_rows(settings: RunSettings, *, features: int, memory_bytes: int, 
     if settings.train.predict_context_rows is not None:
         return settings
     card = get_card(settings.model)
-    each = card.family.code("activations").attention(card.weights_for(settings.task).config, features=features)  # of a pair of rows
+    each = card.family.code("activations").attention(
+        card.weights_for(settings.task).config, features=features
+    )  # of a pair of rows
     rows = MOST
     while rows > ALWAYS and each * rows**2 > OPERATIONS["cuda" if on_gpu else "cpu"]:
         rows //= 2
-    while rows > LEAST and prediction_bytes(card, settings.task, shown=rows, features=features, on_gpu=on_gpu) > SHARE * memory_bytes:
+    while (
+        rows > LEAST
+        and prediction_bytes(card, settings.task, shown=rows, features=features, on_gpu=on_gpu) > SHARE * memory_bytes
+    ):
         rows //= 2
     return settings.changed(predict_context_rows=min(rows, card.family.context_limit or rows))

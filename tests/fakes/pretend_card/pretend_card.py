@@ -1,4 +1,5 @@
-"""A pretend GPU: with this folder on PYTHONPATH, torch has the devices "card:0" and "card:1", and the driver names two GPUs.
+"""A pretend GPU: with this folder on PYTHONPATH, torch has the devices "card:0" and "card:1", and the driver names two
+GPUs.
 
 ``card.cpp`` is compiled at the first use on a machine and cached by its content. Every process that loads torch has the
 devices, through torch's mechanism for external backends (the entry point ``torch.backends``).
@@ -32,7 +33,19 @@ def build() -> Path:
         compiler = shutil.which(os.environ.get("CXX", "g++")) or "c++"
         headers = [f"-I{there / 'include'}", f"-I{there / 'include/torch/csrc/api/include'}"]
         libraries = [f"-L{there / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
-        command = [compiler, "-shared", "-fPIC", "-std=c++20", "-O1", "-w", *headers, str(SOURCE), "-o", str(begun), *libraries]
+        command = [
+            compiler,
+            "-shared",
+            "-fPIC",
+            "-std=c++20",
+            "-O1",
+            "-w",
+            *headers,
+            str(SOURCE),
+            "-o",
+            str(begun),
+            *libraries,
+        ]
         subprocess.run(command, check=True)
         begun.replace(made)
     return made
@@ -100,7 +113,9 @@ def _module() -> types.ModuleType:
         set_per_process_memory_fraction=limit,
         get_device_name=lambda device=None: NAME,
         get_device_capability=lambda device=None: (9, 0),
-        get_device_properties=lambda device=None: types.SimpleNamespace(total_memory=total(device), uuid=f"pretend-{_place(device)}"),
+        get_device_properties=lambda device=None: types.SimpleNamespace(
+            total_memory=total(device), uuid=f"pretend-{_place(device)}"
+        ),
         get_amp_supported_dtype=lambda: [torch.bfloat16, torch.float16],
         get_rng_state=lambda device=None: ops.random_state(_place(device)),
         set_rng_state=lambda state, device=None: ops.set_random_state(_place(device), state),

@@ -35,7 +35,9 @@ def test_without_predictions_no_winner_is_named(tmp_path):
 
 def against_guess(tmp_path, right, guess, metric="accuracy"):
     lab = Lab(tmp_path, guess).add((4, (0.5,), right))
-    return against_guessing(METRICS[metric], partial(read_predictions, lab.store), [lab.store.runs()[0].id], trained=True)
+    return against_guessing(
+        METRICS[metric], partial(read_predictions, lab.store), [lab.store.runs()[0].id], trained=True
+    )
 
 
 @pytest.mark.parametrize(("right", "sign"), [(range(20), 1), (range(10), 0), (range(2), -1)])

@@ -43,7 +43,9 @@ def share_better(told):
     return np.mean([one.verdict == "better" for one in told])
 
 
-@pytest.mark.parametrize(("metric", "seeds", "number"), [("log_loss", 1, 100), ("accuracy", 1, 60), ("log_loss", 3, 40)])
+@pytest.mark.parametrize(
+    ("metric", "seeds", "number"), [("log_loss", 1, 100), ("accuracy", 1, 60), ("log_loss", 3, 40)]
+)
 def test_a_gain_is_almost_never_claimed_when_training_changes_nothing(metric, seeds, number):
     told = claims(number, metric, seeds=seeds)
     assert share_better(told) <= MOST_FALSE
@@ -70,7 +72,9 @@ def test_without_test_rows_the_interval_allows_for_every_evaluation():
     runs, load = sweep(rng, metric="log_loss", effect=0.6, noise=1.4)
     board = leaderboard(runs, "log_loss").assign(test_gain=math.nan)
     found = compare(board, "log_loss", load)
-    assert claim(found, board, "log_loss", load).verdict == "not known", "there are test rows, but the score is not defined on them"
+    assert claim(found, board, "log_loss", load).verdict == "not known", (
+        "there are test rows, but the score is not defined on them"
+    )
 
     def no_test(run, part):
         return None if part == "test" else load(run, part)
@@ -99,7 +103,9 @@ def test_a_claim_that_would_not_survive_all_sweeps_with_its_test_rows_is_said_to
     told = []
     for _ in range(4):
         lab.add((2, [0.9], range(13)), (4, [0.8], range(12)))
-        found = board_and_recommendation(lab.store, lab.store.runs(lab.sweep), "accuracy", partial(read_predictions, lab.store))[1]
+        found = board_and_recommendation(
+            lab.store, lab.store.runs(lab.sweep), "accuracy", partial(read_predictions, lab.store)
+        )[1]
         told.append((found.claim.found, found.claim.verdict, " ".join(found.sentences)))
     assert len({found for found, *_ in told}) == 1, "the interval is that of the sweep alone"
     assert {verdict for _, verdict, _ in told} == {"better"}
@@ -111,9 +117,16 @@ def test_a_claim_that_would_not_survive_all_sweeps_with_its_test_rows_is_said_to
 def test_sweeps_are_earlier_if_they_ended_before_with_scores_on_the_same_test_rows(tmp_path):
     lab = Lab(tmp_path / "lab")
     first, second = (lab.add((2, [0.9])).sweep for _ in range(2))
-    other = [RunSettings(dataset="d", target="y", split_seed=1), RunSettings(dataset="e", target="y"), RunSettings(dataset="d", target="z")]
+    other = [
+        RunSettings(dataset="d", target="y", split_seed=1),
+        RunSettings(dataset="e", target="y"),
+        RunSettings(dataset="d", target="z"),
+    ]
     apart = [lab.add((one, [0.9])).sweep for one in other]
-    copies = [lab.add((RunSettings(dataset=f"copy{one}", target="y"), [0.9]), rows_sha256="same rows").sweep for one in range(2)]
+    copies = [
+        lab.add((RunSettings(dataset=f"copy{one}", target="y"), [0.9]), rows_sha256="same rows").sweep
+        for one in range(2)
+    ]
     waiting, _ = lab.store.add_sweep([RunSettings(dataset="d", target="y")])
     lab.add(("inference", [0.9]))
     again = lab.add((2, [0.9])).sweep
@@ -131,7 +144,9 @@ SEEN = Difference(0.1, 0.08, math.inf, of_seed=0.08**2)
 def test_the_proposed_seeds_show_such_a_gain_in_four_cases_of_five(share, more):
     """With that many seeds the standard error is at most 0.0357: times 1.96 + 0.84 it is below the gain, 0.1."""
     assert seeds_needed(SEEN, 1, share) == more
-    assert seeds_needed(Difference(0.1, 0.08, math.inf, of_seed=0.08**2, shared=share), 1, 0.7) == more, "several seeds measure it"
+    assert seeds_needed(Difference(0.1, 0.08, math.inf, of_seed=0.08**2, shared=share), 1, 0.7) == more, (
+        "several seeds measure it"
+    )
     assert MOST_SEEDS == 20
 
 
@@ -144,19 +159,28 @@ def test_rows_needed_have_two_digits_and_are_none_when_out_of_reach():
 @settings(deadline=None, max_examples=20)
 @given(st.sampled_from(metrics_of("classification")), st.integers(2, 4), st.integers(0, 9), st.sampled_from([1, 2, 40]))
 def test_leaving_a_group_out_equals_the_metric_of_the_remaining_rows(metric, classes, seed, levels):
-    """Also with ties, in balanced tables and for a class without rows. Of two classes, the rarer one stays the rarer in every remainder."""
+    """Also with ties, in balanced tables and for a class without rows.
+
+    Of two classes, the rarer one stays the rarer in every remainder.
+    """
     rng = np.random.default_rng(seed)
     y_N = np.append(rng.permutation(np.arange(48) % max(classes - seed % 2, 2)), [0, 1])
     p_NK = np.maximum(np.round(rng.dirichlet(np.ones(classes), size=50) * levels), 0.1)
     p_NK /= p_NK.sum(axis=1, keepdims=True)
-    rows = Predictions(np.sort(rng.permutation(1000)[:50]), y_N, p_NK, tuple("abcd"[:classes]), rarer=(None, 0, 1)[seed % 3])
+    rows = Predictions(
+        np.sort(rng.permutation(1000)[:50]), y_N, p_NK, tuple("abcd"[:classes]), rarer=(None, 0, 1)[seed % 3]
+    )
     groups = RowGroups([rows], METRICS[metric])
     found, group_N, function = groups.leave_out(rows, p_NK), groups.of(rows.rows_N), METRICS[metric].function
     known = rows.rarer if classes == 2 else None
     assert found.score == pytest.approx(score_all(y_N, p_NK, rarer=known)[metric])
     rarer_N = y_N == (int(np.sum(y_N == 0) >= np.sum(y_N == 1)) if known is None else known)
     copies = [(group_N != g) for g in range(groups.number)]
-    named = {"average_precision": lambda kept_N: _precision(rarer_N[kept_N], p_NK[kept_N, int(y_N[rarer_N][0])])} if classes == 2 else {}
+    named = (
+        {"average_precision": lambda kept_N: _precision(rarer_N[kept_N], p_NK[kept_N, int(y_N[rarer_N][0])])}
+        if classes == 2
+        else {}
+    )
     expected = [named.get(metric, lambda kept_N: function(y_N[kept_N], p_NK[kept_N]))(kept_N) for kept_N in copies]
     np.testing.assert_allclose(found.without_G, expected, atol=1e-12)
 
@@ -183,7 +207,9 @@ def test_the_standard_error_is_that_of_a_bootstrap_of_rows(metric):
 def test_a_row_held_out_under_two_seeds_counts_once():
     rng = np.random.default_rng(6)
     y_N, (p_N, q_N) = rng.integers(2, size=100), rng.normal(size=(2, 100))
-    here, there = ([held_out(y_N, logit_N, rows_N) for logit_N in (p_N, q_N)] for rows_N in (np.arange(100), np.arange(100, 200)))
+    here, there = (
+        [held_out(y_N, logit_N, rows_N) for logit_N in (p_N, q_N)] for rows_N in (np.arange(100), np.arange(100, 200))
+    )
     alone, twice, apart = (of(*zip(*seeds, strict=True)) for seeds in ([here], [here, here], [here, there]))
     assert twice.error == pytest.approx(alone.error)
     assert apart.error == pytest.approx(alone.error / math.sqrt(2), rel=0.02)
@@ -204,7 +230,9 @@ def test_the_interval_of_a_score_is_students_t_over_its_rows():
 def test_a_run_without_rows_has_no_interval():
     none = Predictions(np.arange(0), np.arange(0), np.zeros((0, 2)), ("a", "b"))
     halves = half_widths("run", METRICS["log_loss"], lambda run, part: none if part == "test" else None)
-    assert [*halves] == ["gain", "validation_log_loss", "test_gain", "test_log_loss"] and np.isnan([*halves.values()]).all()
+    assert [*halves] == ["gain", "validation_log_loss", "test_gain", "test_log_loss"] and np.isnan(
+        [*halves.values()]
+    ).all()
 
 
 def test_a_seed_whose_predictions_are_missing_leaves_no_difference():
@@ -244,7 +272,9 @@ def test_the_correction_for_skew_undoes_the_transformation_that_it_names_and_at_
 
 @pytest.mark.parametrize(("variance", "more"), [(0.2, 1), (1.0, 7), (2.5, 19), (2.7, None)])
 def test_the_number_of_seeds_that_show_a_gain_follows_the_normal_distribution(variance, more):
-    """By hand: the variance over the seeds times (1.96 + 0.84) squared, or 7.85, must be below the square of the gain, 1."""
+    """By hand: the variance over the seeds times (1.96 + 0.84) squared, or 7.85, must be below the square of the gain,
+    1.
+    """
     assert seeds_needed(Difference(1.0, variance**0.5, 1e9, of_seed=variance), 1, share=0.0) == more
 
 
@@ -255,7 +285,14 @@ def test_the_rows_that_would_show_a_gain_are_rounded_up_to_two_digits(rows, need
 
 
 @settings(deadline=None, max_examples=200)
-@given(st.integers(1, 8), st.floats(0, 1), st.floats(0.2, 3), st.floats(-1.5, 1.5), st.floats(4, 500), st.integers(30, 5000))
+@given(
+    st.integers(1, 8),
+    st.floats(0, 1),
+    st.floats(0.2, 3),
+    st.floats(-1.5, 1.5),
+    st.floats(4, 500),
+    st.integers(30, 5000),
+)
 def test_an_unclear_gain_never_needs_as_few_rows_as_there_are(seeds, of_seeds, value, skew, freedom, rows):
     of_seeds *= seeds > 1
     found = Difference(value, 1.0, freedom, skew, 1 - of_seeds, of_seeds * seeds, seeds)
@@ -275,7 +312,9 @@ def test_with_so_many_rows_such_a_gain_is_claimed_in_four_cases_of_five(seeds, o
         value_S = seen + rng.normal(scale=math.sqrt(found.between_seeds), size=seeds)
         between = value_S.var(ddof=1) if seeds > 1 else 0.0
         noise = of_rows * rng.chisquare(200) / 200
-        claimed.append(Difference(value_S.mean(), math.sqrt(noise + between / seeds), 200, 0, noise, between, seeds).low > 0)
+        claimed.append(
+            Difference(value_S.mean(), math.sqrt(noise + between / seeds), 200, 0, noise, between, seeds).low > 0
+        )
     assert np.mean(claimed) == pytest.approx(SMALLEST_POWER, abs=0.03)
 
 
@@ -286,10 +325,19 @@ def test_no_number_of_rows_is_given_if_the_seeds_differ_too_much():
 def test_time_blocks_have_equal_numbers_of_rows_and_never_split_a_moment():
     assert np.bincount(_blocks(np.arange(400))).tolist() == [40] * 10
     assert np.unique(_blocks(np.repeat([0, 1, 2], [70, 70, 20])), return_counts=True)[1].tolist() == [70, 70, 20]
-    assert [_blocks(np.repeat(np.arange(days), 30)).max() + 1 for days in (9, 10, 15, 20, 30, 90)] == [4, 5, 5, 6, 10, 10]
+    assert [_blocks(np.repeat(np.arange(days), 30)).max() + 1 for days in (9, 10, 15, 20, 30, 90)] == [
+        4,
+        5,
+        5,
+        6,
+        10,
+        10,
+    ]
 
 
-@pytest.mark.parametrize("rows_U", [np.arange(1, 31), np.array([300, *[5] * 29]), np.array([*[5] * 29, 300]), np.arange(30) % 9 + 1])
+@pytest.mark.parametrize(
+    "rows_U", [np.arange(1, 31), np.array([300, *[5] * 29]), np.array([*[5] * 29, 300]), np.arange(30) % 9 + 1]
+)
 def test_a_block_of_time_has_three_moments_or_two(rows_U):
     block_M = _blocks(np.repeat(np.arange(30), rows_U))
     moments = np.bincount(block_M[np.cumsum(rows_U) - 1])
@@ -305,7 +353,9 @@ def sure(class_N):
 @settings(deadline=None, max_examples=15)
 @given(st.sampled_from(["accuracy", "balanced_accuracy"]), st.integers(5, 25), st.integers(1, 6), st.floats(0.5, 8))
 def test_an_interval_holds_the_truth_where_few_or_no_rows_of_a_class_are_wrong(metric, rare, times, wrong):
-    """Zero-shot always predicts the frequent class; after training, each row of the rarer class is wrong with the same probability."""
+    """Zero-shot always predicts the frequent class; after training, each row of the rarer class is wrong with the same
+    probability.
+    """
     y_N = np.arange(rare * (1 + times) + 20) < rare
     rows = np.arange(len(y_N))
     missed = min(wrong / rare, 0.5)
@@ -327,11 +377,18 @@ def test_a_score_without_a_wrong_row_has_the_interval_of_the_rule_of_three(rows)
 
 
 @settings(deadline=None, max_examples=30)
-@given(st.sampled_from(metrics_of("classification")), st.integers(15, 60), st.sampled_from(["random", "group", "time"]), st.integers(0, 99))
+@given(
+    st.sampled_from(metrics_of("classification")),
+    st.integers(15, 60),
+    st.sampled_from(["random", "group", "time"]),
+    st.integers(0, 99),
+)
 def test_only_equal_predictions_have_a_difference_without_an_interval(metric, rare, split_by, seed):
     y_N = np.random.default_rng(seed).permutation(np.arange(120) < rare).astype(int)
     unit_N = np.arange(120) // (6 if split_by == "group" else 1)
-    always, right = ([held_out(y_N, logit_N, None, unit_N, split_by)] for logit_N in (np.full(120, -1.0), 2.0 * y_N - 1))
+    always, right = (
+        [held_out(y_N, logit_N, None, unit_N, split_by)] for logit_N in (np.full(120, -1.0), 2.0 * y_N - 1)
+    )
     changed = of(right, always, metric)
     assert isinstance(changed, TooFew) or changed.half > 0 or METRICS[metric].interval == Interval.PLAIN
     same = of(right, right, metric)

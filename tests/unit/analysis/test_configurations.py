@@ -17,7 +17,23 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 
 BASE = RunFinished(
-    "finished", 5, 9, False, {}, {"log_loss": 0.7}, {"log_loss": 0.6}, {}, 1.0, 0.1, 2_000_000, 1_000_000, "resident", 4, 100, 7, True
+    "finished",
+    5,
+    9,
+    False,
+    {},
+    {"log_loss": 0.7},
+    {"log_loss": 0.6},
+    {},
+    1.0,
+    0.1,
+    2_000_000,
+    1_000_000,
+    "resident",
+    4,
+    100,
+    7,
+    True,
 )
 
 
@@ -30,7 +46,9 @@ def add(store, *pairs):
     sweep, ids = store.add_sweep([settings for settings, _ in pairs])
     for run_id, (_, loss) in zip(ids, pairs, strict=True):
         result = None if loss is None else dataclasses.replace(BASE, validation={"log_loss": loss})
-        store.finish(run_id, "failed" if loss is None else "finished", result=result, error="broke" if loss is None else None)
+        store.finish(
+            run_id, "failed" if loss is None else "finished", result=result, error="broke" if loss is None else None
+        )
     return sweep
 
 
@@ -39,11 +57,17 @@ def lines(store, sweep=None, rank_by="log_loss"):
 
 
 def test_a_line_is_the_mean_over_its_seeds_with_students_t_interval(store):
-    sweep = add(store, *((lora(4, seed), loss) for seed, loss in enumerate((0.1, 0.2, 0.3))), *((lora(8, seed), 0.4) for seed in range(3)))
+    sweep = add(
+        store,
+        *((lora(4, seed), loss) for seed, loss in enumerate((0.1, 0.2, 0.3))),
+        *((lora(8, seed), 0.4) for seed in range(3)),
+    )
     table = lines(store, sweep).set_index("name")
     assert table["validation_log_loss"].to_dict() == pytest.approx({"LoRA r=4": 0.2, "LoRA r=8": 0.4})
     # two degrees of freedom: 4.302653 times 0.1 / root 3
-    assert table["validation_log_loss_half_width"].to_dict() == pytest.approx({"LoRA r=4": 4.302653 * 0.1 / math.sqrt(3), "LoRA r=8": 0})
+    assert table["validation_log_loss_half_width"].to_dict() == pytest.approx(
+        {"LoRA r=4": 4.302653 * 0.1 / math.sqrt(3), "LoRA r=8": 0}
+    )
     assert table[["seeds", "seed_count", "place"]].to_dict("index") == {
         "LoRA r=4": {"seeds": "0 1 2", "seed_count": 3, "place": 1},
         "LoRA r=8": {"seeds": "0 1 2", "seed_count": 3, "place": 2},
@@ -103,7 +127,9 @@ def test_an_archived_run_is_not_ranked_and_enters_no_mean(store):
 def test_a_mean_of_memory_or_seconds_is_not_of_a_gpu_and_a_cpu(store):
     sweep, ids = store.add_sweep([lora(rank, seed) for rank in (4, 8) for seed in (0, 1)])
     for run_id, meter in zip(ids, ("resident", "torch_allocated", "resident", "resident"), strict=True):
-        store.finish(run_id, "finished", result=dataclasses.replace(BASE, validation={"log_loss": 0.1}, memory_meter=meter))
+        store.finish(
+            run_id, "finished", result=dataclasses.replace(BASE, validation={"log_loss": 0.1}, memory_meter=meter)
+        )
     table = lines(store, sweep).set_index("rank")
     assert table["memory_meter"].to_dict() == {4: "resident, torch_allocated", 8: "resident"}
     known = [name for name in OF_A_DEVICE if pd.notna(table.at[8, name])]
@@ -120,7 +146,10 @@ def test_runs_of_different_sweeps_are_different_lines(store):
 
 
 def test_a_changed_setting_makes_a_separate_line_and_is_named(store):
-    sweep = add(store, *((lora(4, seed, train=TrainSettings(context_rows=rows)), 0.1) for seed in (0, 1) for rows in (500, 2048)))
+    sweep = add(
+        store,
+        *((lora(4, seed, train=TrainSettings(context_rows=rows)), 0.1) for seed in (0, 1) for rows in (500, 2048)),
+    )
     assert set(lines(store, sweep)["name"]) == {"LoRA r=4 (context_rows 500)", "LoRA r=4 (context_rows 2048)"}
 
 
@@ -143,14 +172,18 @@ def test_a_reference_that_lacks_a_seed_does_not_remove_it_from_other_lines(store
     linear = lora(4).with_strategy("linear")
     sweep = add(store, *((lora(rank, seed), rank / 10 + seed) for rank in (4, 8) for seed in (0, 1)), (linear, 0.2))
     table = lines(store, sweep).set_index("strategy")
-    assert table.loc["peft", ["validation_log_loss", "place"]].to_numpy().tolist() == pytest.approx(np.array([[0.9, 1], [1.3, 2]]))
+    assert table.loc["peft", ["validation_log_loss", "place"]].to_numpy().tolist() == pytest.approx(
+        np.array([[0.9, 1], [1.3, 2]])
+    )
     assert (table.at["linear", "validation_log_loss"], table.at["linear", "seeds"]) == (0.2, "0")
     assert pd.isna(table.at["linear", "place"])
 
 
 def test_a_configuration_that_is_not_compared_keeps_its_numbers_but_is_not_ranked(store):
     longer = TrainSettings(steps=99)
-    sweep = add(store, *((lora(rank, seed), rank / 10) for rank in (4, 8) for seed in (0, 1)), (lora(2, 1, train=longer), 0.1))
+    sweep = add(
+        store, *((lora(rank, seed), rank / 10) for rank in (4, 8) for seed in (0, 1)), (lora(2, 1, train=longer), 0.1)
+    )
     table = lines(store, sweep).set_index("rank")
     assert table["validation_log_loss"].to_dict() == pytest.approx({4: 0.4, 8: 0.8, 2: 0.1})
     assert table["place"].dropna().to_dict() == {4: 1, 8: 2}
@@ -158,12 +191,20 @@ def test_a_configuration_that_is_not_compared_keeps_its_numbers_but_is_not_ranke
 
 def test_where_the_ranking_score_has_an_interval_over_rows_no_other_score_shows_its_spread_over_seeds():
     runs, load = sweep(np.random.default_rng(7), metric="log_loss", seeds=3)
-    others = [dataclasses.replace(run, result=dataclasses.replace(run.result, test=run.result.test | {"accuracy": 0.75})) for run in runs]
+    others = [
+        dataclasses.replace(run, result=dataclasses.replace(run.result, test=run.result.test | {"accuracy": 0.75}))
+        for run in runs
+    ]
     board = leaderboard(others, "log_loss")
     compared = compare(board, "log_loss", load).configurations.assign(tied=None)
     table = by_configuration(board, "log_loss", compared)
     known = {name for name in table if name.endswith("_half_width") and table[name].notna().any()}
-    of_scores = {"validation_log_loss_half_width", "test_log_loss_half_width", "gain_half_width", "test_gain_half_width"}
+    of_scores = {
+        "validation_log_loss_half_width",
+        "test_log_loss_half_width",
+        "gain_half_width",
+        "test_gain_half_width",
+    }
     assert known == of_scores | {"behind_best_half_width", "behind_best_lora_half_width"}
     assert set(table["interval_basis"]) == {"rows"}
 

@@ -10,7 +10,9 @@ from tabtune_core.store.predictions import Predictions
 
 
 def curve(*changes, states=("inference", "peft"), part="test", metric="log_loss", few=256, many=4096):
-    """Two states at two sizes; ``changes`` are (gain, half width) of more rows, of training at ``many`` rows, and of both."""
+    """Two states at two sizes; ``changes`` are (gain, half width) of more rows, of training at ``many`` rows, and of
+    both.
+    """
     gains = dict(zip(("inference more", f"{states[-1]} gain", f"{states[-1]} more"), changes, strict=False))
     rows = []
     for strategy in states:
@@ -18,15 +20,22 @@ def curve(*changes, states=("inference", "peft"), part="test", metric="log_loss"
             told = {"score": 0.3, "score_half_width": 0.1, "first": 0.3}
             for what in ("gain", "more"):
                 told[what], told[f"{what}_half_width"] = gains.get(f"{strategy} {what}", (0.0, 0.0))
-            point = {"strategy": strategy, "rank": 8 if strategy == "peft" else None, "run": None, "context_rows": shown}
+            point = {
+                "strategy": strategy,
+                "rank": 8 if strategy == "peft" else None,
+                "run": None,
+                "context_rows": shown,
+            }
             rows.append({**point, "predict_seconds": 1.0, "growth_memory_bytes": 1e6, part: {metric: told}})
     return curve_frame({"rows": rows})
 
 
 def test_the_effects_of_rows_of_training_and_of_both_are_shown_with_their_intervals():
     assert in_words(curve((0.157, 0.02), (0.004, 0.01), (-0.227, 0.03)), "log_loss") == (
-        "Using 4,096 context rows instead of 256 improves log-loss on the test rows by 0.1570 ± 0.0200 nats. Rank 8 with 4,096 context rows "
-        "makes no difference to log-loss on the test rows beyond noise: +0.0040 ± 0.0100 nats (+ is better). Adding both worsens log-loss "
+        "Using 4,096 context rows instead of 256 improves log-loss on the test rows by 0.1570 ± 0.0200 nats. Rank 8 "
+        "with 4,096 context rows "
+        "makes no difference to log-loss on the test rows beyond noise: +0.0040 ± 0.0100 nats (+ is better). Adding "
+        "both worsens log-loss "
         "on the test rows by 0.2270 ± 0.0300 nats."
     )
 
@@ -34,13 +43,22 @@ def test_the_effects_of_rows_of_training_and_of_both_are_shown_with_their_interv
 def test_full_fine_tuning_replaces_missing_lora_and_validation_replaces_missing_test_rows():
     found = curve((0.1, 0.01), (0.1, 0.01), states=("inference", "base-ft"), part="validation")
     assert part_of(found, "log_loss") == "validation"
-    assert "Full fine-tuning with 4,096 context rows improves log-loss on the validation rows by 0.1000" in in_words(found, "log_loss")
+    assert "Full fine-tuning with 4,096 context rows improves log-loss on the validation rows by 0.1000" in in_words(
+        found, "log_loss"
+    )
 
 
 def test_a_result_with_earlier_field_names_gives_the_same_frame():
     told = {"score": 0.3, "score_half_width": 0.1, "gain": 0.2, "gain_half_width": 0.02}
     earlier = {name.replace("_half_width", "_interval"): value for name, value in told.items()}
-    point = {"strategy": "inference", "rank": None, "run": None, "context_rows": 64, "predict_seconds": 1.0, "growth_memory_bytes": 1}
+    point = {
+        "strategy": "inference",
+        "rank": None,
+        "run": None,
+        "context_rows": 64,
+        "predict_seconds": 1.0,
+        "growth_memory_bytes": 1,
+    }
     frames = [curve_frame({"rows": [{**point, "test": {"log_loss": names}}]}) for names in (told, earlier)]
     pd.testing.assert_frame_equal(*frames)
     assert frames[0].loc[0, "test_log_loss_gain_half_width"] == 0.02
@@ -50,7 +68,8 @@ def test_zero_shot_alone_and_a_small_table_are_mentioned():
     assert "no trained run of this seed" in in_words(curve((0.1, 0.01), states=("inference",)), "log_loss")
     small = in_words(curve((0.0, 0.0), (0.1, 0.02), few=64, many=64), "log_loss")
     assert small.startswith(
-        "All 64 training rows are context rows. Rank 8 with 64 context rows improves log-loss on the test rows by 0.1000"
+        "All 64 training rows are context rows. Rank 8 with 64 context rows improves log-loss on the test rows by "
+        "0.1000"
     )
 
 
@@ -71,12 +90,18 @@ def test_a_curve_has_row_noise_intervals_and_never_shows_a_state_below_zero_shot
         [-np.mean(np.log([0.60, 0.66, 0.56])), -np.log(0.85)]
     )
     assert base[64]["test"]["log_loss"]["gain"] == 0
-    assert lora[64]["test"]["log_loss"]["gain_half_width"] > lora[128]["test"]["log_loss"]["gain_half_width"] > 0, "the draws differ"
+    assert lora[64]["test"]["log_loss"]["gain_half_width"] > lora[128]["test"]["log_loss"]["gain_half_width"] > 0, (
+        "the draws differ"
+    )
     assert lora[200]["test"]["log_loss"]["more"] == pytest.approx(np.mean(np.log(0.85 / np.array(zero[:3]))))
 
 
-@pytest.mark.parametrize("other", [{"seed": 1}, {"test_share": 0.3}, {"model": "tabdpt-mini"}, {"train": TrainSettings(test_rows=50)}])
+@pytest.mark.parametrize(
+    "other", [{"seed": 1}, {"test_share": 0.3}, {"model": "tabdpt-mini"}, {"train": TrainSettings(test_rows=50)}]
+)
 def test_runs_of_another_split_are_not_compared(other):
     usual = RunSettings(dataset="d", target="y")
-    assert same_split([usual, RunSettings(dataset="d", target="y", strategy="inference", train=TrainSettings(context_rows=50))])
+    assert same_split(
+        [usual, RunSettings(dataset="d", target="y", strategy="inference", train=TrainSettings(context_rows=50))]
+    )
     assert not same_split([usual, RunSettings(dataset="d", target="y", **other)])

@@ -34,15 +34,23 @@ def test_steps_of_several_runs_share_one_frame(store):
 
 
 def test_each_metric_has_a_column(store):
-    looks = (Evaluated(0, "validation", {"accuracy": 0.5}, True, 0.0), Evaluated(9, "test", {"accuracy": 0.7, "mcc": 0.1}, False, 4.0))
+    looks = (
+        Evaluated(0, "validation", {"accuracy": 0.5}, True, 0.0),
+        Evaluated(9, "test", {"accuracy": 0.7, "mcc": 0.1}, False, 4.0),
+    )
     frame = frame_of(store, [running(store, *looks)], "scores")
     assert list(frame.columns) == ["run", "step", "seconds", "split", "best", "accuracy", "mcc"]
-    assert frame[["step", "split", "best", "accuracy"]].values.tolist() == [[0, "validation", True, 0.5], [9, "test", False, 0.7]]
+    assert frame[["step", "split", "best", "accuracy"]].values.tolist() == [
+        [0, "validation", True, 0.5],
+        [9, "test", False, 0.7],
+    ]
     assert np.isnan(frame["mcc"][0])
 
 
 def test_an_unreadable_meter_is_nan_and_not_zero(store):
-    frame = frame_of(store, [running(store, MemorySampled("train", 5, nvml_device_bytes=None, torch_allocated_bytes=7))], "memory")
+    frame = frame_of(
+        store, [running(store, MemorySampled("train", 5, nvml_device_bytes=None, torch_allocated_bytes=7))], "memory"
+    )
     row = frame.iloc[0]
     assert (row["phase"], row["resident_bytes"], row["torch_allocated_bytes"]) == ("train", 5, 7)
     assert np.isnan(row["nvml_device_bytes"])
@@ -50,7 +58,12 @@ def test_an_unreadable_meter_is_nan_and_not_zero(store):
 
 
 def test_a_phase_has_its_peaks_and_a_running_phase_has_no_end(store):
-    run_id = running(store, PhaseStarted("load"), PhaseDone("load", 0.1, {"resident": 9, "nvml_device": None}, 3), PhaseStarted("train"))
+    run_id = running(
+        store,
+        PhaseStarted("load"),
+        PhaseDone("load", 0.1, {"resident": 9, "nvml_device": None}, 3),
+        PhaseStarted("train"),
+    )
     frame = frame_of(store, [run_id], "phases").set_index("phase")
     assert (frame.loc["load", "peak_resident_bytes"], frame.loc["load", "growth_bytes"]) == (9, 3)
     assert frame.loc["load", "end_seconds"] >= frame.loc["load", "start_seconds"]
@@ -93,7 +106,9 @@ def test_time_left_is_wall_time_and_known_after_five_steps(store, two_seconds_an
 
 def test_a_time_limit_ends_training_by_the_runs_own_clock(store, two_seconds_an_event):
     run_id = running(store, PLAN, PhaseStarted("train"), *map(step, range(1, 6)), train=TrainSettings(time_limit=3.5))
-    assert progress(store, store.run(run_id)).eta_seconds == pytest.approx(2 * 2)  # two more steps of half a second each
+    assert progress(store, store.run(run_id)).eta_seconds == pytest.approx(
+        2 * 2
+    )  # two more steps of half a second each
 
 
 def test_time_left_of_a_resumed_run_uses_the_steps_of_its_current_process(store, two_seconds_an_event):
@@ -108,7 +123,9 @@ def test_time_left_of_a_resumed_run_uses_the_steps_of_its_current_process(store,
     assert progress(store, store.run(run_id)).eta_seconds == pytest.approx((PLAN.steps - 13) * 12 / 5)
 
 
-@pytest.mark.parametrize("events", [(*map(step, range(1, 9)), PhaseStarted("evaluate")), tuple(map(step, range(1, 21)))])
+@pytest.mark.parametrize(
+    "events", [(*map(step, range(1, 9)), PhaseStarted("evaluate")), tuple(map(step, range(1, 21)))]
+)
 def test_no_time_left_is_given_after_the_last_step(store, events):
     run_id = running(store, PLAN, PhaseStarted("train"), *events)
     assert progress(store, store.run(run_id)).eta_seconds is None

@@ -18,7 +18,8 @@ from tabtune_core.store.runs import RunStore
 
 
 def compared(home, scores, *, right=None, memory=(), seconds=(), metric="accuracy", meter="resident"):
-    """``scores`` are validation scores by strategy or rank, one per seed; test is 0.1 lower. ``memory`` and ``seconds`` are full and LoRA.
+    """``scores`` are validation scores by strategy or rank, one per seed; test is 0.1 lower. ``memory`` and ``seconds``
+    are full and LoRA.
 
     ``right`` is the number of correctly predicted rows, of 40 in each part, by strategy or rank.
     """
@@ -26,7 +27,10 @@ def compared(home, scores, *, right=None, memory=(), seconds=(), metric="accurac
     settings = [
         (
             RunSettings(
-                dataset="d", target="y", seed=seed, **({"lora": LoraSettings(rank=what)} if isinstance(what, int) else {"strategy": what})
+                dataset="d",
+                target="y",
+                seed=seed,
+                **({"lora": LoraSettings(rank=what)} if isinstance(what, int) else {"strategy": what}),
             ),
             score,
         )
@@ -68,7 +72,12 @@ def test_a_score_wins_only_beyond_the_interval_of_the_paired_differences(tmp_pat
 @pytest.mark.parametrize(("metric", "winner"), [("accuracy", FULL), ("log_loss", LORA)])
 def test_the_winner_is_on_the_better_side_of_the_metric(tmp_path, metric, winner):
     scores = {"base-ft": (0.9,), 2: (0.45,)}
-    found = compared(tmp_path, scores, right={"base-ft": 36, 2: 18} if metric == "accuracy" else {"base-ft": 18, 2: 36}, metric=metric)
+    found = compared(
+        tmp_path,
+        scores,
+        right={"base-ft": 36, 2: 18} if metric == "accuracy" else {"base-ft": 18, 2: 36},
+        metric=metric,
+    )
     assert found.loc[[f"validation_{metric}", f"test_{metric}"], "winner"].tolist() == [winner, winner]
 
 
@@ -86,7 +95,9 @@ def test_memory_and_seconds_of_a_gpu_and_a_cpu_are_not_compared(tmp_path):
 
 
 def test_costs_are_ratios_and_nearly_equal_costs_tie(tmp_path):
-    found = compared(tmp_path, {"inference": (0.5,), "base-ft": (0.9,), 2: (0.7,)}, memory=(200, 100), seconds=(10.0, 10.3))
+    found = compared(
+        tmp_path, {"inference": (0.5,), "base-ft": (0.9,), 2: (0.7,)}, memory=(200, 100), seconds=(10.0, 10.3)
+    )
     assert found.loc["growth_memory_bytes", ["ratio", "winner"]].tolist() == [2.0, LORA]
     assert found.loc[["train_seconds", "step_seconds"], "winner"].tolist() == [TIE, TIE]
     assert found.loc["step_seconds", ["full", "lora"]].tolist() == pytest.approx([1.0, 1.03])

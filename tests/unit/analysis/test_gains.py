@@ -16,7 +16,9 @@ from tabtune_core.metrics import METRICS
 
 OF_A_GAIN = re.compile(r"\b(improv\w*|worsen\w*|better|worse|gains?|brings?|ahead|behind|beats?|leads?|differences?)\b")
 A_NUMBER = re.compile(r"\{[^{}]*:[^{}]*(\{\w+\})?[fg%]\}|%\{|%[+\-]?\d*\.\d*[fg]|\{(\w+\.)*(text|score)\(")
-"""A placeholder in a text that is filled later (``str.format``, ``%``, a chart's hover), or in the source of an f-string."""
+"""A placeholder in a text that is filled later (``str.format``, ``%``, a chart's hover), or in the source of an
+f-string.
+"""
 OF_OTHERS = re.compile(r"prediction|MB|package|one rate|noise is not known")
 """Differences of quantities other than scores, and texts that say themselves that the noise is not known."""
 
@@ -24,13 +26,28 @@ OF_OTHERS = re.compile(r"prediction|MB|package|one rate|noise is not known")
 def texts_with_numbers(path):
     """Yields every text about a gain that holds a score as a number: f-strings and texts that are filled in later."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
-    parts = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node) if part is not node}
-    texts = [node for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) or isinstance(getattr(node, "value", None), str)]
+    parts = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr)
+        for part in ast.walk(node)
+        if part is not node
+    }
+    texts = [
+        node
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr) or isinstance(getattr(node, "value", None), str)
+    ]
     docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in texts:
         written = ast.unparse(node)
         words = re.sub(r"\{[^{}]*\}", "", written)
-        if id(node) not in parts | docstrings and OF_A_GAIN.search(words) and A_NUMBER.search(written) and not OF_OTHERS.search(words):
+        if (
+            id(node) not in parts | docstrings
+            and OF_A_GAIN.search(words)
+            and A_NUMBER.search(written)
+            and not OF_OTHERS.search(words)
+        ):
             yield f"{path.name}:{node.lineno} {written}"
 
 

@@ -33,7 +33,8 @@ def swept(tmp_path_factory):
     """A sweep on a table where each kind of finding quotes a cell."""
     lab = Lab(tmp_path_factory.mktemp("home"))
     rows = [
-        f"{'Kipper' if i % 4 else 'kipper'},{914.25 + i} km,2024-07-{i % 28 + 1:02}T06:05+02:00,{i if i % 30 else 77123},{['no', 'yes'][i % 2]}"
+        f"{'Kipper' if i % 4 else 'kipper'},{914.25 + i} "
+        f"km,2024-07-{i % 28 + 1:02}T06:05+02:00,{i if i % 30 else 77123},{['no', 'yes'][i % 2]}"
         for i in range(120)
     ]
     rows[50] = rows[50].replace(",50,", ",n.a.x,")
@@ -65,7 +66,10 @@ def test_a_sweep_page_shows_the_findings_and_the_command_to_rerun_it(swept):
     assert "<td></td>" in text and not re.search(r"<td>(None|nan|&lt;NA&gt;)</td>", text)
     toml = re.search(r"<pre>(dataset|ranks|zero_shot|[a-z_]+ = .*?)</pre>", text, re.DOTALL)
     again = SweepSettings.from_toml(unescape(toml[1]))
-    assert again.run.dataset == dataset.id and "loralab sweep &#x27;fish &amp; chips.csv&#x27; --settings sweep.toml" in text
+    assert (
+        again.run.dataset == dataset.id
+        and "loralab sweep &#x27;fish &amp; chips.csv&#x27; --settings sweep.toml" in text
+    )
 
 
 def shown_by_plotly():
@@ -105,14 +109,20 @@ def test_the_memory_of_a_gpu_and_of_a_process_are_not_drawn_on_one_axis(tmp_path
     assert f"<h2>Memory (this meter has no numbers of {name})</h2>" in html
     charts = sweep_page(lab.store, lab.sweep, "accuracy").split("<h2>")
     memory, time = (
-        next(chart for chart in charts if chart.startswith(f"Score and {cost}")) for cost in ("memory, runs of one kind", "time")
+        next(chart for chart in charts if chart.startswith(f"Score and {cost}"))
+        for cost in ("memory, runs of one kind", "time")
     )
     assert (f'"{name}"' in memory, f'"{name}"' in time) == (False, True)
 
 
 def test_a_board_alone_also_makes_a_page():
-    board = pd.DataFrame({"place": [1], "name": [NAME], "strategy": ["peft"], "rank": [4], "note": [""], "growth_memory_bytes": [1e6]})
-    html = page(board.assign(validation_log_loss=0.5, run_growth_memory_bytes=1e6, train_seconds=3.0, adapter_bytes=9.0), "log_loss")
+    board = pd.DataFrame(
+        {"place": [1], "name": [NAME], "strategy": ["peft"], "rank": [4], "note": [""], "growth_memory_bytes": [1e6]}
+    )
+    html = page(
+        board.assign(validation_log_loss=0.5, run_growth_memory_bytes=1e6, train_seconds=3.0, adapter_bytes=9.0),
+        "log_loss",
+    )
     assert "&lt;img" in html and "<img" not in shown(html)
 
 
@@ -125,5 +135,9 @@ def test_training_losses_have_the_unit_of_the_task(tmp_path, task, unit):
 
 def test_scores_on_the_page_of_a_sweep_have_the_digits_that_tell_runs_apart(tmp_path):
     store = RunStore(tmp_path)
-    shown = sweep_page(store, finished_sweep(store, task="regression")).partition("<h2>Leaderboard")[2].partition("<details")[0]
+    shown = (
+        sweep_page(store, finished_sweep(store, task="regression"))
+        .partition("<h2>Leaderboard")[2]
+        .partition("<details")[0]
+    )
     assert "<td>33.195</td>" in shown and "<td>33.2</td>" not in shown

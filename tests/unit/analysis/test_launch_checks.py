@@ -26,14 +26,21 @@ def drawn_table(rng: np.random.Generator) -> tuple[pd.DataFrame, dict]:
         "one": np.full(rows, "a"),
         "gaps": np.where(rng.random(rows) < 0.8, None, rng.choice(["a", "b"], rows)),
     }[target]
-    frame = pd.DataFrame({"y": y, "n": rng.normal(size=rows), "g": rng.choice(list("pqrs"), rows), "day": np.arange(rows)})
+    frame = pd.DataFrame(
+        {"y": y, "n": rng.normal(size=rows), "g": rng.choice(list("pqrs"), rows), "day": np.arange(rows)}
+    )
     if rng.random() < 0.3:
         frame = frame[["y", "g"]].assign(g=[f"note {i} of somebody, who wrote at length" for i in range(rows)])
     by = str(rng.choice(["random", "time", "group"]))
     column = {"random": None, "time": "day", "group": "g"}[by]
     shares = {"validation_share": float(rng.choice([0.2, 0.5])), "test_share": float(rng.choice([0.2, 0.5]))}
     task = "regression" if target == "numbers" and rng.random() < 0.8 else "classification"
-    return frame, {"task": task, "split_by": by, "split_column": column if column in frame or column is None else "g", **shares}
+    return frame, {
+        "task": task,
+        "split_by": by,
+        "split_column": column if column in frame or column is None else "g",
+        **shares,
+    }
 
 
 def fails(frame, columns, run):
@@ -68,7 +75,10 @@ def test_checks_stop_exactly_the_sweeps_whose_runs_would_fail():
         ({"device": "cuda:7"}, "The device 'cuda:7' was requested, but this machine has 0 CUDA GPUs"),
         ({"device": "tpu"}, "The device 'tpu' is unknown"),
         ({"checkpoint": "/nowhere/weights.ckpt"}, "There is no checkpoint at /nowhere/weights.ckpt"),
-        ({"checkpoint": __file__}, "holds no weights: it is neither a safetensors file nor one of torch.save. Name another file"),
+        (
+            {"checkpoint": __file__},
+            "holds no weights: it is neither a safetensors file nor one of torch.save. Name another file",
+        ),
         ({"train": TrainSettings(amp="bf16")}, "needs a CUDA GPU, and these runs would use the CPU"),
         ({"model": "tabicl-v2"}, r"could not be downloaded \(HF_HUB_OFFLINE is set\)"),
     ],
@@ -104,11 +114,15 @@ def test_an_unreachable_hub_is_distinguished_from_one_that_answers(monkeypatch):
     from tabtune_core.models.catalogue import get_card
 
     monkeypatch.setattr(checkpoints, "is_here", lambda weights: False)
-    monkeypatch.setattr(checkpoints, "urlopen", lambda *args, **more: (_ for _ in ()).throw(URLError(OSError("no route"))))
+    monkeypatch.setattr(
+        checkpoints, "urlopen", lambda *args, **more: (_ for _ in ()).throw(URLError(OSError("no route")))
+    )
     checkpoints.check_weights(get_card("tabicl-v2"), "classification")  # contacts no hub
     with pytest.raises(CheckpointError, match="OSError: no route"):
         checkpoints.check_weights(get_card("tabicl-v2"), "classification", ask_hub=True)
-    monkeypatch.setattr(checkpoints, "urlopen", lambda *args, **more: (_ for _ in ()).throw(HTTPError("", 401, "", None, None)))
+    monkeypatch.setattr(
+        checkpoints, "urlopen", lambda *args, **more: (_ for _ in ()).throw(HTTPError("", 401, "", None, None))
+    )
     checkpoints.check_weights(get_card("tabicl-v2"), "classification", ask_hub=True)
 
 
@@ -119,7 +133,10 @@ def test_all_reasons_are_found_at_once_and_a_good_sweep_has_none(tmp_path):
     assert what_stops(tmp_path, SweepSettings(run=run).expand()) == []
     assert too_large(tmp_path, SweepSettings(run=run).expand()) is None
     odd = RunSettings(dataset=dataset.id, target="z", device="tpu")
-    assert [str(stop)[:12] for stop in what_stops(tmp_path, SweepSettings(run=odd).expand())] == ["The table ha", "The device '"]
+    assert [str(stop)[:12] for stop in what_stops(tmp_path, SweepSettings(run=odd).expand())] == [
+        "The table ha",
+        "The device '",
+    ]
     assert get_dataset(tmp_path, dataset.id).rows == 60
 
 

@@ -55,7 +55,9 @@ def test_one_row_of_a_class_gives_no_interval_for_a_score_over_classes(design):
         (40, 20, 20, "time", "log_loss", TooFew("time", None, 2, 5, 2)),
     ],
 )
-def test_below_the_minimum_the_answer_names_what_is_scarce_and_how_many_are_needed(rows, positives, units, split_by, metric, expected):
+def test_below_the_minimum_the_answer_names_what_is_scarce_and_how_many_are_needed(
+    rows, positives, units, split_by, metric, expected
+):
     """``units`` is the number of rows per unit."""
     rng, y_N = np.random.default_rng(0), np.arange(rows) < positives
     unit_N = np.arange(rows) // (units or 1)
@@ -67,7 +69,9 @@ def test_below_the_minimum_the_answer_names_what_is_scarce_and_how_many_are_need
 def test_groups_of_unequal_size_are_told_apart_from_what_they_count_as():
     y_N, unit_N = np.arange(80) % 2, np.repeat([0, 1], [75, 5])
     found = of(*([held_out(y_N, y_N * 1.0, None, unit_N, "group")] for _ in range(2)))
-    assert "(they hold 2 groups, which count as about 1 because their sizes differ, and it takes 5)" in too_few(found, "test")
+    assert "(they hold 2 groups, which count as about 1 because their sizes differ, and it takes 5)" in too_few(
+        found, "test"
+    )
 
 
 def test_rows_without_an_error_widen_the_interval_of_a_gain_but_not_of_a_score():
@@ -78,7 +82,9 @@ def test_rows_without_an_error_widen_the_interval_of_a_gain_but_not_of_a_score()
     assert difference([parts], [parts.of_nothing()]).error < 0.001
 
 
-@pytest.mark.parametrize(("split_by", "together", "at_once"), [("group", 10, 10), ("group", 1, 10), ("time", 10, 9), ("time", 1, 1)])
+@pytest.mark.parametrize(
+    ("split_by", "together", "at_once"), [("group", 10, 10), ("group", 1, 10), ("time", 10, 9), ("time", 1, 1)]
+)
 def test_rows_of_a_group_or_period_with_one_label_may_all_be_wrong_at_once(split_by, together, at_once):
     """Blocks of time have 40 rows, and 10 in sequence have one label; groups without an error may err as a whole."""
     rng, rows = np.random.default_rng(2), 400
@@ -97,18 +103,24 @@ def test_one_outlier_does_not_take_the_interval_of_absolute_errors():
 @pytest.mark.parametrize(("metric", "others"), [("rmse", 4), ("r2", 4), ("mae", 3), ("rmse", 5)])
 def test_rare_large_targets_are_counted(metric, others):
     y_N = np.where(np.arange(100) < others, 7.0, 0.0)
-    first, second = ([Predictions(np.arange(100), y_N, 0.1 * y_N + said, units_N=np.arange(100))] for said in (0.1, 0.2))
+    first, second = (
+        [Predictions(np.arange(100), y_N, 0.1 * y_N + said, units_N=np.arange(100))] for said in (0.1, 0.2)
+    )
     found = of(first, second, metric)
     if others == 5:
         assert found.freedom == 4
     else:
         assert found == TooFew("random", OF_FAR_TARGETS, others, 5, others)
-        assert f"(they hold {others} rows with a target that is not near the median, and it takes 5)" in too_few(found, "test")
+        assert f"(they hold {others} rows with a target that is not near the median, and it takes 5)" in too_few(
+            found, "test"
+        )
 
 
 def test_degrees_of_freedom_come_from_the_scarcest_count():
     y_N, (p_N, q_N) = np.arange(100) < 10, np.random.default_rng(0).normal(size=(2, 100))
-    found = {metric: of([held_out(y_N, p_N)], [held_out(y_N, q_N)], metric).freedom for metric in ("log_loss", "roc_auc")}
+    found = {
+        metric: of([held_out(y_N, p_N)], [held_out(y_N, q_N)], metric).freedom for metric in ("log_loss", "roc_auc")
+    }
     assert found == pytest.approx({"log_loss": 99, "roc_auc": 9})
     unit_N = np.minimum(np.arange(100) // 5, 16)  # sixteen groups of 5 and one of 20
     first, second = ([held_out(y_N, logit_N, None, unit_N, "group")] for logit_N in (p_N, q_N))

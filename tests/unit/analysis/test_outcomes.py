@@ -1,4 +1,6 @@
-"""The possible outcomes of a sweep and their full texts, which stand in outcomes.md beside this file for people to read."""
+"""The possible outcomes of a sweep and their full texts, which stand in outcomes.md beside this file for people to
+read.
+"""
 
 from pathlib import Path
 
@@ -6,7 +8,8 @@ import pytest
 from made_sweeps import Lab
 
 TEXTS = dict(
-    part.split("\n", 1) for part in Path(__file__).with_name("outcomes.md").read_text(encoding="utf-8").removeprefix("## ").split("\n## ")
+    part.split("\n", 1)
+    for part in Path(__file__).with_name("outcomes.md").read_text(encoding="utf-8").removeprefix("## ").split("\n## ")
 )
 ZERO = ("inference", (0.7,), range(14), range(14))
 BETTER = (4, (0.95,), range(19), range(14))

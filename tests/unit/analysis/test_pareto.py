@@ -9,7 +9,12 @@ from tabtune_core.analysis.runs_table import one_meter
 from tabtune_core.analysis.singular_values import curve_frame, layer_frame, spectrum_frame
 
 BOARD = pd.DataFrame(
-    {"score": [0.9, 0.8, 0.9, 0.7], "memory": [3.0, 2.0, 3.0, None], "seconds": [1.0, 5.0, 2.0, 0.1], "trainable_parameters": [9, 8, 7, 1]}
+    {
+        "score": [0.9, 0.8, 0.9, 0.7],
+        "memory": [3.0, 2.0, 3.0, None],
+        "seconds": [1.0, 5.0, 2.0, 0.1],
+        "trainable_parameters": [9, 8, 7, 1],
+    }
 )
 
 
@@ -43,7 +48,9 @@ def test_a_limit_excludes_values_above_it_and_unknown_values():
     ],
 )
 def test_memory_read_by_another_meter_than_that_of_most_trained_runs_is_not_compared(meters, kept):
-    board = pd.DataFrame({"memory_meter": meters, "strategy": ["linear", "peft", "base-ft", "inference"], "peak_memory_bytes": range(4)})
+    board = pd.DataFrame(
+        {"memory_meter": meters, "strategy": ["linear", "peft", "base-ft", "inference"], "peak_memory_bytes": range(4)}
+    )
     if "".join(meters) and meters[1] == "resident":
         board["strategy"] = ["linear", "peft", "inference", "boosting"]
     assert one_meter(board)["peak_memory_bytes"].dropna().tolist() == kept
@@ -80,4 +87,6 @@ def test_a_curve_has_one_column_per_score_and_split():
     found = curve_frame({"ranks": [0, 1], "validation": [{"rmse": 2.0}, {"rmse": 1.0}]})
     known = found.dropna(axis="columns").to_dict("list")
     assert known == {"rank": [0, 1], "validation_rmse": [2.0, 1.0]}
-    assert list(found) == ["rank", "validation_rmse", "validation_mae", "validation_r2"], "what was not recorded is missing"
+    assert list(found) == ["rank", "validation_rmse", "validation_mae", "validation_r2"], (
+        "what was not recorded is missing"
+    )

@@ -3,14 +3,25 @@
 import numpy as np
 import pytest
 
-from tabtune_core.analysis.prediction_diagnostics import OTHERS, confusion, errors, flip_counts, flips, movers, reliability, together
+from tabtune_core.analysis.prediction_diagnostics import (
+    OTHERS,
+    confusion,
+    errors,
+    flip_counts,
+    flips,
+    movers,
+    reliability,
+    together,
+)
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.predictions import Predictions
 
 
 def of_classes(y, p, rows=None, names="abc"):
     p = np.array(p, dtype=float)
-    return Predictions(np.arange(len(y)) if rows is None else np.array(rows), np.array(y), p, tuple(names[: p.shape[1]]))
+    return Predictions(
+        np.arange(len(y)) if rows is None else np.array(rows), np.array(y), p, tuple(names[: p.shape[1]])
+    )
 
 
 @pytest.fixture
@@ -51,7 +62,9 @@ def test_a_flip_is_a_shared_row_with_a_changed_class(sure):
 
 
 def test_numeric_predictions_move_by_second_minus_first():
-    first, second = (Predictions(np.arange(3), np.array([1.0, 2.0, 3.0]), np.array(p)) for p in ([1.0, 2.0, 3.5], [1.1, 0.0, 3.0]))
+    first, second = (
+        Predictions(np.arange(3), np.array([1.0, 2.0, 3.0]), np.array(p)) for p in ([1.0, 2.0, 3.5], [1.1, 0.0, 3.0])
+    )
     moved = movers(together(first, second), most=2)
     assert moved["row"].tolist() == [1, 2]
     assert moved["move"].tolist() == [-2.0, -0.5]

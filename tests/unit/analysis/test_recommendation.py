@@ -45,12 +45,19 @@ def right(pairs):
     return right_rows(pairs).astype(float)
 
 
-FOUR_RANKS = ((2, (0.5,), range(10)), (4, (0.75,), range(2, 17)), (32, (0.8,), range(16)), ("inference", (0.5,), range(10)))
+FOUR_RANKS = (
+    (2, (0.5,), range(10)),
+    (4, (0.75,), range(2, 17)),
+    (32, (0.8,), range(16)),
+    ("inference", (0.5,), range(10)),
+)
 
 
 def test_differences_are_paired_row_by_row(lab):
     rows = lab.add(*FOUR_RANKS).rows()
-    assert rows.loc["2", ["gap", "gap_half_width"]].tolist() == pytest.approx([0.3, half_width(right(range(16)) - right(range(10)))])
+    assert rows.loc["2", ["gap", "gap_half_width"]].tolist() == pytest.approx(
+        [0.3, half_width(right(range(16)) - right(range(10)))]
+    )
     assert rows.loc["4", ["gap", "lora_gap_half_width"]].tolist() == pytest.approx(
         [0.05, half_width(right(range(16)) - right(range(2, 17)))]
     )
@@ -66,8 +73,10 @@ def test_the_chosen_rank_names_its_rule_and_the_cost_of_the_best(lab):
     lab.add(*FOUR_RANKS)
     half = half_width(right(range(16)) - right(range(2, 17)))
     assert (
-        "On the validation rows r=4 is the smallest rank within one standard error of the best (r=32). r=32 used 3.0 MB more memory, "
-        f"trained 28.0 s longer and has an adapter that is 28.0 kB larger, for +0.0500 ± {half:.4f} accuracy, which may still be noise."
+        "On the validation rows r=4 is the smallest rank within one standard error of the best (r=32). r=32 used 3.0 "
+        "MB more memory, "
+        f"trained 28.0 s longer and has an adapter that is 28.0 kB larger, for +0.0500 ± {half:.4f} accuracy, which "
+        "may still be noise."
     ) in lab.said()
     assert "Rank hardly changes memory here (100.0 to 104.0 MB); the number of context rows does." in lab.said()
 
@@ -76,7 +85,8 @@ def test_no_sentence_compares_the_costs_of_a_gpu_and_a_cpu(lab, monkeypatch):
     made = lab.result
     monkeypatch.setitem(MEGABYTES, 8, 50)  # that of full fine-tuning
     lab.result = lambda one, *scores: dataclasses.replace(
-        made(one, *scores), memory_meter="torch_allocated" if one.lora.rank == 32 or one.strategy == "base-ft" else "resident"
+        made(one, *scores),
+        memory_meter="torch_allocated" if one.lora.rank == 32 or one.strategy == "base-ft" else "resident",
     )
     lab.add(*FOUR_RANKS, ("base-ft", (0.4,)))
     said = lab.said()
@@ -96,7 +106,9 @@ def test_a_best_rank_that_costs_less_is_described_without_a_negative_number(lab,
 
 
 def test_the_number_of_seeds_asked_for_depends_on_the_noise(lab):
-    moving = RunSettings(dataset="d", target="y", test_rows_move=True, lora=LoraSettings(rank=4))  # else more seeds settle nothing
+    moving = RunSettings(
+        dataset="d", target="y", test_rows_move=True, lora=LoraSettings(rank=4)
+    )  # else more seeds settle nothing
     lab.add((moving, (0.6,), range(12)), (moving.with_strategy("inference"), (0.5,), range(10)))
     claim = lab.found().claim
     found = claim.found
@@ -105,7 +117,8 @@ def test_the_number_of_seeds_asked_for_depends_on_the_noise(lab):
     needed = next(
         more
         for more in range(1, 20)
-        if (found.quantile + ndtri(0.8)) * math.sqrt(found.of_seed * (1 / (1 + more) + more / (1 + more) / 5)) < found.value
+        if (found.quantile + ndtri(0.8)) * math.sqrt(found.of_seed * (1 / (1 + more) + more / (1 + more) / 5))
+        < found.value
     )
     assert claim.more_seeds == needed
     assert f"{needed} more seed" in lab.said() and "One seed does not tell how much seeds differ" in lab.said()
@@ -122,7 +135,11 @@ def test_a_run_that_kept_the_pretrained_model_has_no_gain_despite_rounding(lab):
 
 def test_a_configuration_without_a_gain_may_have_a_better_run(lab):
     lab.add((2, (0.6, 0.4), range(12)), ("inference", (0.5, 0.5), range(10)))
-    assert lab.found().sentences[0].startswith("The best LoRA (r=2) is not better than zero-shot on the validation rows, on average over")
+    assert (
+        lab.found()
+        .sentences[0]
+        .startswith("The best LoRA (r=2) is not better than zero-shot on the validation rows, on average over")
+    )
 
 
 def test_the_sentence_is_reversed_when_lower_is_better(lab):
@@ -132,12 +149,17 @@ def test_the_sentence_is_reversed_when_lower_is_better(lab):
     )
     lab.add((4, (after,), range(19)), ("inference", (before,), range(10)), metric="log_loss", zero_shot=before)
     assert f"its log-loss there is {after:.4f}, zero-shot has {before:.4f}" in lab.said("log_loss")
-    assert re.search(r"it improves log-loss by 0\.\d+ nats over zero-shot, 95 % interval \d\.\d+ to \d\.", lab.said("log_loss"))
+    assert re.search(
+        r"it improves log-loss by 0\.\d+ nats over zero-shot, 95 % interval \d\.\d+ to \d\.", lab.said("log_loss")
+    )
 
 
 def test_the_sentence_when_the_best_rank_is_the_smallest(lab):
     lab.add((2, (0.95,), range(19)), (4, (0.9,), range(18)), ("inference", (0.5,), range(10)))
-    assert "r=2 is the smallest rank, and no larger one is better on the validation rows. r=4 used 1.0 MB more memory" in lab.said()
+    assert (
+        "r=2 is the smallest rank, and no larger one is better on the validation rows. r=4 used 1.0 MB more memory"
+        in lab.said()
+    )
 
 
 def test_the_interval_over_seeds_includes_their_spread(lab):
@@ -241,8 +263,13 @@ def test_test_rows_used_for_choosing_under_another_seed_are_not_called_unused(la
     for run in lab.store.runs():
         path = lab.store.run_dir(run.id) / PREDICTIONS_FILE
         frame = pd.read_parquet(path)
-        frame.assign(row=(frame["row"] + 40 * run.settings.seed) % 80).to_parquet(path)  # the second seed validates on the first one's
-    assert "only the test rows, 100% of which are validation rows under another seed, can confirm an improvement" in lab.said()
+        frame.assign(row=(frame["row"] + 40 * run.settings.seed) % 80).to_parquet(
+            path
+        )  # the second seed validates on the first one's
+    assert (
+        "only the test rows, 100% of which are validation rows under another seed, can confirm an improvement"
+        in lab.said()
+    )
 
 
 def test_with_too_few_rows_of_a_class_nothing_is_claimed_and_the_needed_number_is_given(lab):
@@ -254,15 +281,17 @@ def test_with_too_few_rows_of_a_class_nothing_is_claimed_and_the_needed_number_i
     found = lab.found("balanced_accuracy")
     assert (found.claim.verdict, found.claim.found) == ("too few", TooFew("random", "no", 3, 5, 3))
     assert (
-        "No gain over zero-shot is claimed: the test rows are too few to tell (they hold 3 rows with the class 'no', and it takes 5)."
-        in " ".join(found.sentences)
+        "No gain over zero-shot is claimed: the test rows are too few to tell (they hold 3 rows with the class 'no', "
+        "and it takes 5)." in " ".join(found.sentences)
     )
     assert "Too few rows give no interval." in found.basis
 
 
 def test_a_configuration_that_ran_twice_with_one_seed_counts_it_once(lab):
     lab.add(("inference", (0.5, 0.5), range(10)), (4, (0.9, 0.6), range(18)), (8, (0.8, 0.6), range(16)))
-    first = next(run for run in lab.store.runs(lab.sweep) if run.settings.lora.rank == 4 and run.settings.strategy == "peft")
+    first = next(
+        run for run in lab.store.runs(lab.sweep) if run.settings.lora.rank == 4 and run.settings.strategy == "peft"
+    )
     again = lab.store.duplicate(first.id, first.settings)
     lab.end(again, first.settings, 0.9, (range(18),))
     assert lab.rows().loc["4", ["score", "gain"]].tolist() == pytest.approx([0.75, 0.25])
@@ -281,7 +310,10 @@ def test_other_settings_that_differ_at_one_rank_are_named(lab):
         (32, (0.9,), range(18)),
         ("inference", (0.5,), range(10)),
     )
-    assert "r=4 (dropout 0.2) is the smallest rank, and no larger one is better on the validation rows. r=32 (dropout 0.05)" in lab.said()
+    assert (
+        "r=4 (dropout 0.2) is the smallest rank, and no larger one is better on the validation rows. r=32 (dropout "
+        "0.05)" in lab.said()
+    )
 
 
 def test_one_run_alone_is_not_compared(lab):
@@ -297,7 +329,10 @@ def test_one_run_alone_is_not_compared(lab):
 )
 def test_a_run_with_other_steps_or_rows_has_a_gain_but_is_not_compared(lab, train, told):
     """A gain over the zero-shot of other runs would be 0.4."""
-    lab.add(*FOUR_RANKS, (RunSettings(dataset="d", target="y", lora=LoraSettings(rank=2), train=train), (0.9,), range(18), range(17)))
+    lab.add(
+        *FOUR_RANKS,
+        (RunSettings(dataset="d", target="y", lora=LoraSettings(rank=2), train=train), (0.9,), range(18), range(17)),
+    )
     other = next(run for run in lab.store.runs() if run.settings.changed(learning_rate=None).train == train)
     lab.store._write(
         "UPDATE runs SET result = ? WHERE id = ?",
@@ -346,7 +381,10 @@ def test_a_subset_of_a_board_gets_the_same_noise_as_the_whole(lab):
 def test_runs_have_the_half_width_of_their_gain_and_configurations_that_of_the_mean(lab):
     lab.add((4, (0.8, 0.75), range(16)), ("inference", (0.5, 0.5), range(10)))
     lab.predict(lab.store.runs()[1].id, range(2, 17), range(10))
-    own = [half_widths(run.id, METRICS["accuracy"], partial(read_predictions, lab.store))["gain"] for run in lab.store.runs()[:2]]
+    own = [
+        half_widths(run.id, METRICS["accuracy"], partial(read_predictions, lab.store))["gain"]
+        for run in lab.store.runs()[:2]
+    ]
     assert own == pytest.approx([half_width(right(rows) - right(range(10))) for rows in (range(16), range(2, 17))])
     assert lab.rows().loc["4", "gain_half_width"] not in own
 
@@ -365,19 +403,30 @@ def test_the_text_says_when_lora_takes_more_memory_than_full_fine_tuning(lab, mo
     assert "saved no memory" not in lab.said()
 
 
-@pytest.mark.parametrize(("boosting", "advice"), [(range(20), "gradient boosting is better than r=4 by"), (range(16), "Use r=4")])
+@pytest.mark.parametrize(
+    ("boosting", "advice"), [(range(20), "gradient boosting is better than r=4 by"), (range(16), "Use r=4")]
+)
 def test_a_reference_better_on_the_test_rows_replaces_the_advice(lab, boosting, advice):
     lab.add((4, (0.9,), range(14)), ("inference", (0.5,), range(2)), ("boosting", (0.8,), boosting))
     assert advice in lab.found().sentences[2] and lab.said().count("without a foundation model") == 1
     assert ("Use r=4" in lab.said()) == (advice == "Use r=4")
 
 
-@pytest.mark.parametrize(("boosting", "linear", "first"), [(0.8, 0.85, "The linear model"), (0.85, 0.8, "Gradient boosting")])
+@pytest.mark.parametrize(
+    ("boosting", "linear", "first"), [(0.8, 0.85, "The linear model"), (0.85, 0.8, "Gradient boosting")]
+)
 def test_the_better_of_two_leading_references_is_advised(lab, boosting, linear, first):
     lab.add(
-        (4, (0.6,), range(12)), ("inference", (0.5,), range(10)), ("boosting", (boosting,), range(16)), ("linear", (linear,), range(16))
+        (4, (0.6,), range(12)),
+        ("inference", (0.5,), range(10)),
+        ("boosting", (boosting,), range(16)),
+        ("linear", (linear,), range(16)),
     )
-    assert lab.found().sentences[0].startswith(f"{first}, without a foundation model, has the best validation accuracy: 0.8500;")
+    assert (
+        lab.found()
+        .sentences[0]
+        .startswith(f"{first}, without a foundation model, has the best validation accuracy: 0.8500;")
+    )
     assert lab.found().sentences[0].endswith(f"Use {first[0].lower()}{first[1:]}.")
 
 
@@ -386,15 +435,21 @@ def test_references_do_not_change_the_text_about_rank(tmp_path):
     alone = Lab(tmp_path / "alone").add(*runs)
     beside = Lab(tmp_path / "beside").add(*runs, ("boosting", (0.9, 0.95, 0.92)), ("linear", (0.4,)))
     of_ranks = [sentence for sentence in beside.found().sentences if "foundation model" not in sentence]
-    assert [sentence.replace(" among the LoRA runs", "") for sentence in of_ranks] == list(alone.found().sentences) != []
+    assert (
+        [sentence.replace(" among the LoRA runs", "") for sentence in of_ranks] == list(alone.found().sentences) != []
+    )
     assert set(beside.rows().index) == set(alone.rows().index)
     assert beside.board()["strategy"].iloc[0] == "boosting"
 
 
-@pytest.mark.parametrize(("split_by", "unit"), [("group", "group by group"), ("time", "block of time by block of time")])
+@pytest.mark.parametrize(
+    ("split_by", "unit"), [("group", "group by group"), ("time", "block of time by block of time")]
+)
 def test_the_basis_says_what_the_interval_counts_as_one(tmp_path, split_by, unit):
     by = {"dataset": "d", "target": "y", "split_by": split_by, "split_column": "who"}
-    runs = [(RunSettings(lora=LoraSettings(rank=rank), **by), (score,), range(18)) for rank, score in ((2, 0.9), (4, 0.8))]
+    runs = [
+        (RunSettings(lora=LoraSettings(rank=rank), **by), (score,), range(18)) for rank, score in ((2, 0.9), (4, 0.8))
+    ]
     assert f"differences {unit} (40 validation" in Lab(tmp_path).add(*runs).found().basis
 
 

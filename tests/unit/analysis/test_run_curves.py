@@ -30,7 +30,12 @@ def step(number, loss=0.5):
 def test_incremental_reading_gives_the_same_as_reading_all(store):
     run_id = running(store)
     curves = RunCurves(store, run_id)
-    events = [MemorySampled("load", 5), step(1), Evaluated(1, "validation", {"accuracy": 0.5}, True, 1.0), MemorySampled("train", 6)]
+    events = [
+        MemorySampled("load", 5),
+        step(1),
+        Evaluated(1, "validation", {"accuracy": 0.5}, True, 1.0),
+        MemorySampled("train", 6),
+    ]
     more = [
         MemorySampled("train", 7),
         step(2),
@@ -98,7 +103,11 @@ def test_a_very_long_run_is_thinned_but_keeps_its_ends_and_extremes(store):
     losses[[777, 15_555]] = (-3.0, 9.0)
     curves = RunCurves(store, run_id)
     for part in range(3):
-        tell(store, run_id, [step(place + 1, float(losses[place])) for place in range(10_000 * part, 10_000 * (part + 1))])
+        tell(
+            store,
+            run_id,
+            [step(place + 1, float(losses[place])) for place in range(10_000 * part, 10_000 * (part + 1))],
+        )
         curves.read_on()
     steps = curves.frames["steps"]
     assert MOST / 4 < len(steps) <= MOST
@@ -119,7 +128,11 @@ def test_a_nan_loss_is_kept(store):
 
 def test_every_evaluation_is_kept(store):
     run_id = running(store)
-    tell(store, run_id, [Evaluated(number, "validation", {"accuracy": 0.5}, number == 7, 1.0) for number in range(2 * MOST)])
+    tell(
+        store,
+        run_id,
+        [Evaluated(number, "validation", {"accuracy": 0.5}, number == 7, 1.0) for number in range(2 * MOST)],
+    )
     scores = RunCurves(store, run_id).read_on().frames["scores"]
     assert (len(scores), scores.loc[scores["best"], "step"].tolist()) == (2 * MOST, [7])
 
@@ -129,7 +142,9 @@ def test_samples_of_an_earlier_version_are_thinned_but_keep_peaks_and_phases(sto
     bytes_N = np.random.default_rng(0).integers(10**8, 10**9, 50_000)
     phases = ["load"] * 3 + ["train"] * 49_990 + ["save"] * 7
     looks = [
-        MemorySampled(phase, int(value), torch_allocated_bytes=int(10**9 - value), utilisation_percent=40 + 20 * (place % 2))
+        MemorySampled(
+            phase, int(value), torch_allocated_bytes=int(10**9 - value), utilisation_percent=40 + 20 * (place % 2)
+        )
         for place, (phase, value) in enumerate(zip(phases, bytes_N, strict=True))
     ]
     tell(store, run_id, looks)

@@ -25,7 +25,9 @@ def run(status="running", strategy="peft", **more):
 
 def result(best_step=50, accuracy=0.9):
     scores = {"accuracy": accuracy, "log_loss": 0.3}
-    return RunFinished("finished", best_step, 100, False, scores, scores, scores, scores, 1.0, 1.0, 1, 1, "resident", 10, 100, None)
+    return RunFinished(
+        "finished", best_step, 100, False, scores, scores, scores, scores, 1.0, 1.0, 1, 1, "resident", 10, 100, None
+    )
 
 
 def frames(loss, log_loss):
@@ -35,7 +37,9 @@ def frames(loss, log_loss):
     best = np.minimum.accumulate(looks) == looks
     return {
         "steps": pd.DataFrame({"step": step, "loss": loss}),
-        "scores": pd.DataFrame({"step": 10 * np.arange(len(looks)), "split": "validation", "best": best, "log_loss": looks}),
+        "scores": pd.DataFrame(
+            {"step": 10 * np.arange(len(looks)), "split": "validation", "best": best, "log_loss": looks}
+        ),
     }
 
 
@@ -81,7 +85,8 @@ def test_out_of_memory_offers_half_of_the_used_context_rows(status):
 
 
 @pytest.mark.parametrize(
-    ("phase", "lowered"), [("zero-shot", "predict_context_rows"), ("train", "context_rows"), ("evaluate", "predict_context_rows")]
+    ("phase", "lowered"),
+    [("zero-shot", "predict_context_rows"), ("train", "context_rows"), ("evaluate", "predict_context_rows")],
 )
 def test_out_of_memory_while_predicting_is_blamed_on_the_prediction_rows(phase, lowered):
     failed, plan = run("failed", error="x"), dataclasses.replace(PLAN, train_context_rows=100, context_rows=4000)
@@ -91,7 +96,10 @@ def test_out_of_memory_while_predicting_is_blamed_on_the_prediction_rows(phase, 
 
 
 def test_other_failures_are_not_called_out_of_memory():
-    assert troubles(run("failed", error="There was not enough memory for 'y'."), frames([], []), failure="TableError") == []
+    assert (
+        troubles(run("failed", error="There was not enough memory for 'y'."), frames([], []), failure="TableError")
+        == []
+    )
 
 
 def test_a_diverged_run_names_its_rate_and_offers_half_of_it():
@@ -111,7 +119,9 @@ def test_lora_runs_report_no_gain_and_a_gap_to_full_fine_tuning():
 
 
 def test_a_perfect_zero_shot_score_suggests_a_leak():
-    assert kinds(run("finished", "inference", result=result(best_step=0, accuracy=1.0)), frames([], [0.01])) == ["too good"]
+    assert kinds(run("finished", "inference", result=result(best_step=0, accuracy=1.0)), frames([], [0.01])) == [
+        "too good"
+    ]
     assert kinds(run("finished", "peft", result=result(accuracy=1.0)), frames(FALLING, IMPROVING)) == []
 
 
@@ -125,21 +135,29 @@ PARTS = st.dictionaries(st.sampled_from(["accuracy", "log_loss"]), ANY)
 
 @pytest.mark.parametrize("status", ["running", "finished", "stopped", "interrupted", "failed", "cancelled"])
 def test_no_checkpoint_is_said_to_be_kept_of_a_run_that_keeps_none(status):
-    assert kinds(run(status), frames(FALLING, WORSENING)) == ([] if status in ("failed", "cancelled") else ["overfitting"])
+    assert kinds(run(status), frames(FALLING, WORSENING)) == (
+        [] if status in ("failed", "cancelled") else ["overfitting"]
+    )
 
 
 @settings(deadline=None, max_examples=300)
 @given(
     st.lists(ANY, min_size=1, max_size=120),
     st.lists(ANY, min_size=1, max_size=15),
-    st.sampled_from([("finished", "inference"), *((s, t) for s in ("running", "finished", "diverged") for t in ("peft", "base-ft"))]),
+    st.sampled_from(
+        [("finished", "inference"), *((s, t) for s in ("running", "finished", "diverged") for t in ("peft", "base-ft"))]
+    ),
     PARTS,
     PARTS,
 )
 def test_advice_never_names_nan_and_never_calls_divergence_overfitting(losses, looks, how, ours, theirs):
     status, strategy = how
     ended = [
-        run(status, strategy, result=dataclasses.replace(result(best_step=0), validation=scores, zero_shot_validation=scores))
+        run(
+            status,
+            strategy,
+            result=dataclasses.replace(result(best_step=0), validation=scores, zero_shot_validation=scores),
+        )
         for scores in (ours, theirs)
     ]
     told = troubles(ended[0], frames(losses, looks), plan=PLAN, full=ended[1])

@@ -12,7 +12,23 @@ from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.store.runs import RunStore
 
 BASE = RunFinished(
-    "finished", 5, 9, False, {}, {}, {"log_loss": 0.6, "accuracy": 0.7}, {}, 1.0, 0.1, 2_000_000, 1_000_000, "resident", 4, 100, 7, True
+    "finished",
+    5,
+    9,
+    False,
+    {},
+    {},
+    {"log_loss": 0.6, "accuracy": 0.7},
+    {},
+    1.0,
+    0.1,
+    2_000_000,
+    1_000_000,
+    "resident",
+    4,
+    100,
+    7,
+    True,
 )
 
 RATE = CATALOGUE["tabicl-mini"].usual_rate("classification", "peft")
@@ -77,7 +93,9 @@ def test_gain_is_positive_on_the_better_side_of_zero_shot(board_of, rank_by, gai
 
 
 def test_cached_work_and_the_reason_for_the_end_are_shown(board_of):
-    board = board_of((lora(2), scored(0.3, shared_saved_seconds=0.7, ended_by="time limit")), (lora(4), scored(0.4)), (lora(8), None))
+    board = board_of(
+        (lora(2), scored(0.3, shared_saved_seconds=0.7, ended_by="time limit")), (lora(4), scored(0.4)), (lora(8), None)
+    )
     assert board["shared_saved_seconds"].tolist()[:2] == [0.7, 0.0]
     assert board["ended_by"].tolist() == ["time limit", "", ""]
     grouped = by_configuration(board, "log_loss")
@@ -110,13 +128,20 @@ def test_a_row_holds_the_settings_as_used(board_of):
 
 def test_a_non_random_split_is_listed_under_other_settings(board_of):
     by_time = replace(lora(4), split_by="time", split_column="day")
-    board = board_of((lora(2), scored(0.3)), (by_time, scored(0.4)), (replace(by_time, strategy="inference"), scored(0.5)))
+    board = board_of(
+        (lora(2), scored(0.3)), (by_time, scored(0.4)), (replace(by_time, strategy="inference"), scored(0.5))
+    )
     assert board["variant"].tolist() == ["plain", "split by time: day", "split by time: day"]
 
 
 def test_a_row_holds_the_measurements(board_of):
     row = board_of((lora(), scored(0.5))).iloc[0]
-    assert (row["steps"], row["best_step"], row["trainable_percent"], row["peak_memory_bytes"]) == (9, 5, 4.0, 2_000_000)
+    assert (row["steps"], row["best_step"], row["trainable_percent"], row["peak_memory_bytes"]) == (
+        9,
+        5,
+        4.0,
+        2_000_000,
+    )
     assert (row["memory_meter"], row["adapter_bytes"], row["adapter_verified"]) == ("resident", 7, True)
 
 
@@ -136,11 +161,22 @@ def test_an_unknown_metric_is_refused():
 
 
 def test_a_reference_is_ranked_and_has_no_model_columns(board_of):
-    reference = replace(scored(0.2), best_step=0, steps_done=0, zero_shot_validation={}, trainable_parameters=0, total_parameters=0)
+    reference = replace(
+        scored(0.2), best_step=0, steps_done=0, zero_shot_validation={}, trainable_parameters=0, total_parameters=0
+    )
     board = board_of((RunSettings(dataset="d", target="y", strategy="boosting"), reference), (lora(4), scored(0.5)))
     first = board.iloc[0]
-    assert (first["name"], first["place"], first["model"], first["note"]) == ("Gradient boosting", 1, "scikit-learn", "")
-    assert board.loc[0, ["gain", "rank", "learning_rate", "steps", "best_step", "trainable_percent", "total_parameters"]].isna().all()
+    assert (first["name"], first["place"], first["model"], first["note"]) == (
+        "Gradient boosting",
+        1,
+        "scikit-learn",
+        "",
+    )
+    assert (
+        board.loc[0, ["gain", "rank", "learning_rate", "steps", "best_step", "trainable_percent", "total_parameters"]]
+        .isna()
+        .all()
+    )
 
 
 def test_a_resumed_run_says_so_on_the_board_and_in_its_configuration(board_of):

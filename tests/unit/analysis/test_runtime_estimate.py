@@ -6,7 +6,16 @@ import types
 
 import pytest
 
-from tabtune_core.analysis.runtime_estimate import Pace, TrainedOn, beyond_limit, came_from, growth_ratio, kind_of, pace_of, train_seconds
+from tabtune_core.analysis.runtime_estimate import (
+    Pace,
+    TrainedOn,
+    beyond_limit,
+    came_from,
+    growth_ratio,
+    kind_of,
+    pace_of,
+    train_seconds,
+)
 from tabtune_core.events import RunPlanned
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 
@@ -18,10 +27,20 @@ KIND, SIZE = kind_of(RUN), TABLE.size_of(RUN)
 
 def other(**changes):
     """Returns the run with changed settings, given by section."""
-    lora = {name: value for name, value in changes.items() if name in {field.name for field in dataclasses.fields(LoraSettings)}}
-    train = {name: value for name, value in changes.items() if name in {field.name for field in dataclasses.fields(TrainSettings)}}
+    lora = {
+        name: value
+        for name, value in changes.items()
+        if name in {field.name for field in dataclasses.fields(LoraSettings)}
+    }
+    train = {
+        name: value
+        for name, value in changes.items()
+        if name in {field.name for field in dataclasses.fields(TrainSettings)}
+    }
     rest = {name: value for name, value in changes.items() if name not in lora and name not in train}
-    return dataclasses.replace(RUN, lora=dataclasses.replace(RUN.lora, **lora), train=dataclasses.replace(RUN.train, **train), **rest)
+    return dataclasses.replace(
+        RUN, lora=dataclasses.replace(RUN.lora, **lora), train=dataclasses.replace(RUN.train, **train), **rest
+    )
 
 
 def test_time_is_the_median_of_similar_runs_scaled_by_rows_and_features():
@@ -55,14 +74,24 @@ def test_runs_of_another_kind_of_work_are_ignored(changes):
     assert train_seconds(SWEEP, [Pace(kind_of(other(**changes)), SIZE, 0.1)], TABLE) is None
 
 
-@pytest.mark.parametrize("changes", [{"rank": 64}, {"alpha": 3.0}, {"learning_rate": 0.1}, {"steps": 7}, {"seed": 5}, {"dropout": 0.3}])
+@pytest.mark.parametrize(
+    "changes", [{"rank": 64}, {"alpha": 3.0}, {"learning_rate": 0.1}, {"steps": 7}, {"seed": 5}, {"dropout": 0.3}]
+)
 def test_runs_that_differ_only_in_settings_without_cost_count(changes):
     assert train_seconds(SWEEP, [Pace(kind_of(other(**changes)), SIZE, 0.1)], TABLE).seconds == pytest.approx(2)
 
 
 @pytest.mark.parametrize(
     "changes",
-    [{"context": 201}, {"query": 49}, {"features": 2}, {"validation": 99}, {"eval_every": 4}, {"classes": 11}, {"device": "cuda"}],
+    [
+        {"context": 201},
+        {"query": 49},
+        {"features": 2},
+        {"validation": 99},
+        {"eval_every": 4},
+        {"classes": 11},
+        {"device": "cuda"},
+    ],
     ids=lambda changes: next(iter(changes)),
 )
 def test_runs_of_a_very_different_size_are_ignored(changes):
@@ -76,7 +105,12 @@ def test_an_explicit_default_cadence_counts_like_an_omitted_one():
 
 def test_one_unknown_kind_of_run_makes_the_whole_sweep_unknown():
     late = SweepSettings(
-        run=RUN, target_sets=(("late_layers",), ()), ranks=(2,), full_fine_tuning=False, zero_shot=False, references=False
+        run=RUN,
+        target_sets=(("late_layers",), ()),
+        ranks=(2,),
+        full_fine_tuning=False,
+        zero_shot=False,
+        references=False,
     ).expand()
     paces = [Pace(kind_of(late[0]), SIZE, 0.1)]
     assert train_seconds(late[:1], paces, TABLE).seconds == pytest.approx(1)

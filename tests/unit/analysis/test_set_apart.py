@@ -13,17 +13,40 @@ RESULT = RunFinished("finished", 1, 9, False, {}, {}, {}, {}, 1.0, 0.1, 1, 1, "r
 
 
 def runs(*told, **usual):
-    """Three plain runs of one sweep, then one for each of ``told``: settings, status, the result's context rows and row hash, archived."""
+    """Three plain runs of one sweep, then one for each of ``told``: settings, status, the result's context rows and row
+    hash, archived.
+    """
     plain = [{"lora": LoraSettings(rank=rank)} for rank in (2, 4, 8)]
     made = []
     for number, one in enumerate([*plain, *told]):
         given = {**usual, **one}
         status, shown, rows, archived = (
-            given.pop(name, default) for name, default in (("status", "finished"), ("shown", None), ("rows", None), ("archived", False))
+            given.pop(name, default)
+            for name, default in (("status", "finished"), ("shown", None), ("rows", None), ("archived", False))
         )
-        settings, result = RunSettings(dataset="d", target="y", **given), dataclasses.replace(RESULT, rows_sha256=rows, context_rows=shown)
+        settings, result = (
+            RunSettings(dataset="d", target="y", **given),
+            dataclasses.replace(RESULT, rows_sha256=rows, context_rows=shown),
+        )
         made.append(
-            Run(str(number), "s", "", status, settings, 0.0, 0.0, 1.0, None, None, None, None, None, result, None, archived=archived)
+            Run(
+                str(number),
+                "s",
+                "",
+                status,
+                settings,
+                0.0,
+                0.0,
+                1.0,
+                None,
+                None,
+                None,
+                None,
+                None,
+                result,
+                None,
+                archived=archived,
+            )
         )
     return made
 
@@ -41,7 +64,10 @@ def why(*told, **usual):
         ({"status": "diverged"}, "diverged"),
         ({"train": TrainSettings(steps=5)}, "trained for 5 steps, the others for 30 epochs"),
         ({"train": TrainSettings(context_rows=64)}, "trained with 64 context rows, the others with 512"),
-        ({"strategy": "inference", "train": TrainSettings(context_rows=64)}, "predicted with 64 context rows, the others with 512"),
+        (
+            {"strategy": "inference", "train": TrainSettings(context_rows=64)},
+            "predicted with 64 context rows, the others with 512",
+        ),
         ({"validation_share": 0.3}, "its held-out rows differ from those of the others"),
         ({"strategy": "inference"}, ""),
         ({"strategy": "base-ft"}, ""),
@@ -60,7 +86,11 @@ def test_a_run_that_stopped_early_is_complete():
 
 def test_measured_rows_take_precedence_over_requested_rows():
     told = why({"shown": 256}, {"rows": "b"}, {"seed": 1, "shown": 300, "rows": "c"}, shown=341, rows="a")
-    assert told == ["predicted with 256 context rows, the others with 341", "its held-out rows differ from those of the others", ""]
+    assert told == [
+        "predicted with 256 context rows, the others with 341",
+        "its held-out rows differ from those of the others",
+        "",
+    ]
 
 
 def test_archived_and_incomplete_runs_do_not_define_what_is_usual():

@@ -31,10 +31,13 @@ def test_a_setting_with_several_values_shows_the_mean_of_each(told):
     said = told(dropouts=(0.0, 0.1, 0.2), seeds=(0, 1))
     assert set(said) == {"rank", "dropout"}
     assert said["dropout"] == (
-        "In 12 of your runs on iris.csv that differ in nothing else: dropout 0.2 → log-loss 0.1780, 0.1 → 0.1940, 0 → 0.2100 (best"
+        "In 12 of your runs on iris.csv that differ in nothing else: dropout 0.2 → log-loss 0.1780, 0.1 → 0.1940, 0 "
+        "→ 0.2100 (best"
         " first; the first and the last differ by 0.0320 ± 0.0000 nats)."
     )
-    assert said["rank"].endswith("rank 2 → log-loss 0.1940, 4 → 0.1940 (best first; they differ by 0.0000 ± 0.0000 nats).")
+    assert said["rank"].endswith(
+        "rank 2 → log-loss 0.1940, 4 → 0.1940 (best first; they differ by 0.0000 ± 0.0000 nats)."
+    )
 
 
 def test_the_better_score_comes_first_whatever_its_direction(told):
@@ -61,7 +64,10 @@ def test_a_stopped_or_archived_run_is_not_compared(tmp_path, how):
     assert set(experience(store.runs(), "log_loss", "iris.csv")) == {"rank"}
     if how == "archived":
         store.archive(whole[4].id)
-    runs = [dataclasses.replace(run, status="stopped") if (run.id, how) == (whole[4].id, "stopped") else run for run in store.runs()]
+    runs = [
+        dataclasses.replace(run, status="stopped") if (run.id, how) == (whole[4].id, "stopped") else run
+        for run in store.runs()
+    ]
     assert experience(runs, "log_loss", "iris.csv") == {}
 
 
@@ -72,7 +78,9 @@ def test_settings_without_an_effect_differ_beyond_noise_in_at_most_one_sweep_of_
     for _ in range(200):
         scores = np.repeat(0.3 + 0.05 * rng.normal(size=(seeds, values)), ranks, axis=0)
         groups = pd.DataFrame(scores, index=np.repeat(range(seeds), ranks), columns=map(str, range(values)))
-        apart, half = re.search(r"differ by (\S+) ± (\S+) nats", _sentence("dropout", groups, "log_loss", "t.csv")).groups()
+        apart, half = re.search(
+            r"differ by (\S+) ± (\S+) nats", _sentence("dropout", groups, "log_loss", "t.csv")
+        ).groups()
         beyond += float(apart) > float(half)
     assert beyond / 200 <= 0.05 + 2.33 * np.sqrt(0.05 * 0.95 / 200)
 

@@ -25,7 +25,14 @@ def told(home, seed, unit, metric):
     found = recommend(store, board, metric)
     text = " ".join((*found.sentences, found.basis))
     winners = full_or_lora(board, found.configurations, metric)["winner"].tolist()
-    chosen = found.claim.verdict, found.claim.more_seeds, found.claim.rows_needed, winners, board["place"].tolist(), table(board, metric)
+    chosen = (
+        found.claim.verdict,
+        found.claim.more_seeds,
+        found.claim.rows_needed,
+        winners,
+        board["place"].tolist(),
+        table(board, metric),
+    )
     return text, found.configurations["tied"].tolist(), *chosen
 
 

@@ -18,7 +18,9 @@ def checkpoint(tmp_path_factory):
 @pytest.fixture(scope="module")
 def fitted():
     X, y = small_table()
-    return disturb(TabularPipeline("tabicl-mini", "peft", {**FAST, "peft_config": {"r": 4, "lora_alpha": 12}}).fit(X, y))
+    return disturb(
+        TabularPipeline("tabicl-mini", "peft", {**FAST, "peft_config": {"r": 4, "lora_alpha": 12}}).fit(X, y)
+    )
 
 
 @pytest.fixture(scope="module")

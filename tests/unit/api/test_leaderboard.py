@@ -1,4 +1,6 @@
-"""The leaderboard of pipelines: the same rows for all, failures affect only their own row, nothing runs twice, and what it writes."""
+"""The leaderboard of pipelines: the same rows for all, failures affect only their own row, nothing runs twice, and what
+it writes.
+"""
 
 import errno
 import json
@@ -33,7 +35,10 @@ def board_of(checkpoint, task="classification", folder=None):
     board = TabularLeaderboard(TRAIN[0], TEST[0], y_train, y_test, task=task, folder=folder)
     params = {"device": "cpu", "checkpoint": checkpoint[task]}
     board.add_model(
-        "tabicl-v2", "peft", name="<b>small</b>", tuning_params={**params, "steps": 1, "peft_config": {"r": 2, "lora_alpha": 6}}
+        "tabicl-v2",
+        "peft",
+        name="<b>small</b>",
+        tuning_params={**params, "steps": 1, "peft_config": {"r": 2, "lora_alpha": 6}},
     )
     board.add_model("tabicl-v2", "inference", tuning_params=params)
     return board
@@ -55,14 +60,25 @@ def fitted(monkeypatch):
 @pytest.fixture(scope="module")
 def ran(checkpoint):
     board = board_of(checkpoint)
-    board.add_model("tabicl-v2", "peft", name="no such GPU", tuning_params={"device": "cuda:7", "checkpoint": checkpoint["classification"]})
+    board.add_model(
+        "tabicl-v2",
+        "peft",
+        name="no such GPU",
+        tuning_params={"device": "cuda:7", "checkpoint": checkpoint["classification"]},
+    )
     return board, board.run(rank_by="accuracy", repeats=2).set_index("name")
 
 
 def test_rows_carry_settings_costs_and_every_score_with_its_interval(ran):
     _, results = ran
     small = results.loc["<b>small</b>"]
-    assert (small["strategy"], small["rank"], small["alpha"], small["dropout"], small["targets"]) == ("peft", 2, 6, 0.05, "default")
+    assert (small["strategy"], small["rank"], small["alpha"], small["dropout"], small["targets"]) == (
+        "peft",
+        2,
+        6,
+        0.05,
+        "default",
+    )
     assert (small["seeds"], small["trainable_parameters"] > 0) == ("0 1", True)
     assert 0 < small["trainable_percent"] < 50
     costs = [
@@ -79,7 +95,10 @@ def test_rows_carry_settings_costs_and_every_score_with_its_interval(ran):
     assert (small[costs] > 0).all()
     done = results.loc[["<b>small</b>", "tabicl-v2 Zero-shot"]]
     scores = [
-        f"{part}_{metric}{end}" for part in ("validation", "test") for metric in metrics_of("classification") for end in ("", "_half_width")
+        f"{part}_{metric}{end}"
+        for part in ("validation", "test")
+        for metric in metrics_of("classification")
+        for end in ("", "_half_width")
     ]
     assert done[scores].notna().all(axis=None)
     assert not any("rmse" in column for column in results)
@@ -91,7 +110,9 @@ def test_entries_are_ranked_on_the_same_withheld_rows_and_tested_with_all_rows_s
     board = TabularLeaderboard(TRAIN[0], TEST[0], TRAIN[1], TEST[1])
     board.add_model("tabicl-v2", "inference", name="zero-shot", tuning_params=params)
     for strategy in ("peft", "base-ft"):  # a rate at which nothing moves, so that only the rows differ
-        board.add_model("tabicl-v2", strategy, name=strategy, tuning_params={**params, "steps": 1, "learning_rate": 1e-12})
+        board.add_model(
+            "tabicl-v2", strategy, name=strategy, tuning_params={**params, "steps": 1, "learning_rate": 1e-12}
+        )
     results = board.run(rank_by="log_loss")
     assert set(results["validation_context_rows"]) == {48}
     assert set(results["test_context_rows"]) == {60}
@@ -112,7 +133,9 @@ def test_the_withheld_rows_are_the_leaderboards_own(checkpoint):
     assert scores[0]["validation_log_loss"] != scores[1]["validation_log_loss"]
     assert scores[0]["test_log_loss"] == scores[1]["test_log_loss"]
     for own in ("validation_share", "validation_rows"):
-        with pytest.raises(SettingError, match=rf"'{own}' is in the tuning_params of an entry.*TabularLeaderboard\(..., {own}=...\)"):
+        with pytest.raises(
+            SettingError, match=rf"'{own}' is in the tuning_params of an entry.*TabularLeaderboard\(..., {own}=...\)"
+        ):
             board.add_model("tabicl-v2", "peft", tuning_params={**params, own: 0.3})
 
 
@@ -137,7 +160,10 @@ def test_it_is_written_as_csv_json_and_a_page_with_the_trade_off(ran, tmp_path):
     board, results = ran
     for name in ("csv", "json", "html"):
         getattr(board, f"to_{name}")(tmp_path / f"board.{name}")
-    assert pd.read_csv(tmp_path / "board.csv")["validation_accuracy"].dropna().tolist() == results["validation_accuracy"].dropna().tolist()
+    assert (
+        pd.read_csv(tmp_path / "board.csv")["validation_accuracy"].dropna().tolist()
+        == results["validation_accuracy"].dropna().tolist()
+    )
     assert [row["name"] for row in json.loads((tmp_path / "board.json").read_text())] == list(results.index)
     page = (tmp_path / "board.html").read_text()
     assert "Memory over the loaded model (MB)" in page
@@ -192,7 +218,9 @@ def test_a_new_leaderboard_continues_where_a_killed_one_stopped(checkpoint, fitt
     assert len(fitted) == 4, "other rows need another fit"
     with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
         database.execute("UPDATE runs SET result = '{'")
-    pd.testing.assert_series_equal(board_of(checkpoint, folder=tmp_path).run()["validation_log_loss"], first["validation_log_loss"])
+    pd.testing.assert_series_equal(
+        board_of(checkpoint, folder=tmp_path).run()["validation_log_loss"], first["validation_log_loss"]
+    )
     assert len(fitted) == 6, "unreadable results run again"
 
 

@@ -33,7 +33,11 @@ from tabtune_core.settings import LoraSettings
 @pytest.mark.parametrize(
     ("strategy", "params", "message"),
     [
-        ("peft", {"peft_config": {"lora_alfa": 16}}, "Unknown setting 'peft_config.lora_alfa'. Did you mean 'peft_config.lora_alpha'?"),
+        (
+            "peft",
+            {"peft_config": {"lora_alfa": 16}},
+            "Unknown setting 'peft_config.lora_alfa'. Did you mean 'peft_config.lora_alpha'?",
+        ),
         ("peft", {"lora_alpha": 16}, "Unknown setting 'lora_alpha'. Did you mean 'peft_config.lora_alpha'?"),
         ("peft", {"epocs": 5}, "Unknown setting 'epocs'. Did you mean 'epochs'?"),
         ("peft", {"lr": 1e-3}, "Unknown setting 'lr'. Did you mean 'learning_rate'?"),
@@ -41,9 +45,17 @@ from tabtune_core.settings import LoraSettings
         ("peft", {"optimiser": "sgd"}, "Unknown setting 'optimiser'. Did you mean 'optimizer'?"),
         ("peft", {"optimizer": "sgd", "eps": 1e-8}, "'eps' changes nothing with the optimizer 'sgd'"),
         ("peft", {"max_grad_norm": 1.0, "clip_norm": 1.0}, "'max_grad_norm' and 'clip_norm' are the same setting"),
-        ("peft", {"lr_ratio": 10, "peft_config": {"lr_ratio": 10}}, "'peft_config.lr_ratio' and 'lr_ratio' are the same setting"),
+        (
+            "peft",
+            {"lr_ratio": 10, "peft_config": {"lr_ratio": 10}},
+            "'peft_config.lr_ratio' and 'lr_ratio' are the same setting",
+        ),
         ("base-ft", {"lr_ratio": 1.0}, "'lr_ratio' changes nothing with tuning_strategy 'base-ft'"),
-        ("base-ft", {"rate_scales_with_rank": True}, "'rate_scales_with_rank' changes nothing with tuning_strategy 'base-ft'"),
+        (
+            "base-ft",
+            {"rate_scales_with_rank": True},
+            "'rate_scales_with_rank' changes nothing with tuning_strategy 'base-ft'",
+        ),
         ("inference", {"max_grad_norm": 1.0}, "'max_grad_norm' changes nothing with tuning_strategy 'inference'"),
         ("peft", {"peft_config": {"bias": "some"}}, "lora.bias is 'some'; it must be one of none, all, lora_only"),
         ("peft", {"peft_config": 8}, "'peft_config' is 8; it must be a dictionary"),
@@ -75,7 +87,10 @@ def test_unknown_tasks_and_models_are_refused():
 def test_a_setting_may_have_another_librarys_name():
     read = read_params("tabicl-mini", "peft", {"max_grad_norm": 0.5, "peft_config": {"lr_ratio": 10}}, "classification")
     assert (read.train.clip_norm, read.train.lr_ratio) == (0.5, 10)
-    assert read_params("tabicl-mini", "peft", {"peft_config": {"init_lora_weights": True}}, "classification").lora == LoraSettings()
+    assert (
+        read_params("tabicl-mini", "peft", {"peft_config": {"init_lora_weights": True}}, "classification").lora
+        == LoraSettings()
+    )
 
 
 def test_a_family_name_means_the_current_release_unless_the_environment_names_another(monkeypatch):
@@ -116,7 +131,9 @@ def test_each_strategy_trains_what_it_promises(fitted):
     zero_shot = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X, y)
     assert full.result.trainable_parameters > 0.99 * full.result.total_parameters
     assert zero_shot.result.trainable_parameters == 0
-    assert full.result.zero_shot_validation == pytest.approx(fitted.result.zero_shot_validation), "the same rows under the same seed"
+    assert full.result.zero_shot_validation == pytest.approx(fitted.result.zero_shot_validation), (
+        "the same rows under the same seed"
+    )
     assert full.report is None
 
 
@@ -135,16 +152,24 @@ def test_single_params_can_be_searched_and_set_by_nested_names():
     given = {"device": "cpu", "steps": 6, "peft_config": {"r": 2}}
     search = GridSearchCV(
         make_pipeline(FunctionTransformer(), TabularPipeline("tabicl-mini", "peft", given)),
-        {"tabularpipeline__tuning_params__steps": np.array([1, 2]), "tabularpipeline__tuning_params__lora_rank": np.array([3])},
+        {
+            "tabularpipeline__tuning_params__steps": np.array([1, 2]),
+            "tabularpipeline__tuning_params__lora_rank": np.array([3]),
+        },
         cv=ShuffleSplit(1, random_state=0),
         error_score="raise",
     ).fit(X, y)
     assert sorted(search.cv_results_["param_tabularpipeline__tuning_params__steps"]) == [1, 2]
     best = search.best_estimator_[-1]
-    assert (best.result.steps_done, best.settings().lora.rank) == (search.best_params_["tabularpipeline__tuning_params__steps"], 3)
+    assert (best.result.steps_done, best.settings().lora.rank) == (
+        search.best_params_["tabularpipeline__tuning_params__steps"],
+        3,
+    )
     assert given == {"device": "cpu", "steps": 6, "peft_config": {"r": 2}}
     reloaded = pickle.loads(pickle.dumps(best))
-    assert reloaded._params["tuning_params"]["learning_rate"] == best.settings().learning_rate, "the value in use is kept"
+    assert reloaded._params["tuning_params"]["learning_rate"] == best.settings().learning_rate, (
+        "the value in use is kept"
+    )
     pipeline = TabularPipeline(tuning_params=given)
     pipeline.set_params(tuning_params__peft_config__lora_alpha=6, tuning_params__learning_rate=0.1)
     assert pipeline.tuning_params == {**given, "learning_rate": 0.1, "peft_config": {"r": 2, "lora_alpha": 6}}
@@ -168,7 +193,9 @@ def test_a_column_whose_scale_hides_its_values_from_a_model_is_named(model, scal
     if not CATALOGUE[model].family.installed:
         pytest.skip(f"{CATALOGUE[model].family.distribution} is not installed")
     current = np.random.default_rng(0).normal(size=80)
-    X = pd.DataFrame({"word": list("abcd") * 20, "empty": np.nan, "current": np.append(current[:-1], current[-1] + far) * scale})
+    X = pd.DataFrame(
+        {"word": list("abcd") * 20, "empty": np.nan, "current": np.append(current[:-1], current[-1] + far) * scale}
+    )
     y = current > 0
     pipeline = TabularPipeline(model, "inference", {"device": "cpu"}).fit(X, y)
     told = [note.text for note in of(Note, pipeline) if "hardly sees 'current'" in note.text]
@@ -212,7 +239,9 @@ def test_predictions_do_not_depend_on_column_or_container_types(tmp_path):
     X, y = small_table()
     times = pd.Series(pd.date_range("2024-01-31 23:00", periods=len(X), freq="7h", tz="Europe/Berlin"))
     step = pd.Series(np.arange(len(X)) % 4)
-    frame = X.assign(at=times, bought=step == 1, day=times.dt.date, grade=step.astype("category"), code=(step / 3).astype(str))
+    frame = X.assign(
+        at=times, bought=step == 1, day=times.dt.date, grade=step.astype("category"), code=(step / 3).astype(str)
+    )
     frame[7] = step
     pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(frame, y)
     pipeline.save(tmp_path / "pipeline.zip")
@@ -270,7 +299,10 @@ def test_a_new_fit_forgets_earlier_names_and_lists_columns_that_no_model_reads()
     pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"})
     with pytest.warns(TableWarning, match="The column 'remark' is left out: its 90 different values in 90 rows"):
         pipeline.fit(X.assign(remark=[f"remark {i}" for i in range(len(X))]), y)
-    with pytest.warns(TableWarning, match="90 cells of 'size', such as 'wide': read as missing, because the column holds numbers below"):
+    with pytest.warns(
+        TableWarning,
+        match="90 cells of 'size', such as 'wide': read as missing, because the column holds numbers below",
+    ):
         pipeline.predict(X.assign(size="wide", remark=""))
     pipeline.fit(X[["size", "noise"]].to_numpy(), y == "keep")
     assert not hasattr(pipeline, "feature_names_in_")

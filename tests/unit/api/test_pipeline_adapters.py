@@ -31,7 +31,9 @@ def fit(checkpoint):
     def fit(strategy="peft", task="classification", moved=True, **params):
         """Fits a pipeline; the trained tensors are moved far enough to show in the predictions."""
         params = {"checkpoint": checkpoint[task], **({"device": "cpu"} if strategy == "inference" else FAST), **params}
-        pipeline = TabularPipeline("tabicl-v2", strategy, params, task=task).fit(X, Y if task == "classification" else NUMBERS)
+        pipeline = TabularPipeline("tabicl-v2", strategy, params, task=task).fit(
+            X, Y if task == "classification" else NUMBERS
+        )
         for name, parameter in pipeline.model.named_parameters():
             if "lora_" in name and moved:
                 parameter.data.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(5)), alpha=0.3)
@@ -96,7 +98,10 @@ def test_a_file_of_the_first_format_still_opens(fit, tmp_path):
         facts = {name: value for name, value in json.loads(now.read("pipeline.json")).items() if "adapter" not in name}
         tensors = safetensors.torch.load(now.read("weights.safetensors"))
         then.writestr("pipeline.json", json.dumps({**facts, "format": 1}))
-        then.writestr("weights.safetensors", safetensors.torch.save({name.removeprefix("0/"): value for name, value in tensors.items()}))
+        then.writestr(
+            "weights.safetensors",
+            safetensors.torch.save({name.removeprefix("0/"): value for name, value in tensors.items()}),
+        )
         then.writestr("context.safetensors", now.read("context.safetensors"))
     loaded = TabularPipeline.load(tmp_path / "then.zip")
     assert loaded.active_adapter == "default"
@@ -119,7 +124,10 @@ def test_unmerging_restores_every_bit_and_a_merged_file_predicts_the_same(fit, t
 
 def test_overlapping_blocks_without_the_adapter_leave_it_active_afterwards(fit, file_of):
     pipeline = fit()
-    first, second = pipeline.disable_adapter(), pipeline.disable_adapter()  # as in two threads: the first to begin ends first
+    first, second = (
+        pipeline.disable_adapter(),
+        pipeline.disable_adapter(),
+    )  # as in two threads: the first to begin ends first
     first.__enter__()
     second.__enter__()
     first.__exit__(None, None, None)
@@ -142,7 +150,12 @@ def test_overlapping_blocks_without_the_adapter_leave_it_active_afterwards(fit, 
 
 @pytest.mark.parametrize(
     "config",
-    [{"use_rslora": True}, {"use_dora": True, "bias": "all"}, {"init_lora_weights": "pissa"}, {"rank_pattern": {"decoder": 1}}],
+    [
+        {"use_rslora": True},
+        {"use_dora": True, "bias": "all"},
+        {"init_lora_weights": "pissa"},
+        {"rank_pattern": {"decoder": 1}},
+    ],
     ids=str,
 )
 def test_a_file_holds_everything_that_a_variant_trains(fit, tmp_path, config):
@@ -152,16 +165,26 @@ def test_a_file_holds_everything_that_a_variant_trains(fit, tmp_path, config):
     np.testing.assert_allclose(other.predict_proba(X), trained.predict_proba(X), atol=1e-6)
 
 
-@pytest.mark.parametrize("config", [{}, {"use_rslora": True}, {"use_dora": True}, {"init_lora_weights": "pissa"}], ids=str)
+@pytest.mark.parametrize(
+    "config", [{}, {"use_rslora": True}, {"use_dora": True}, {"init_lora_weights": "pissa"}], ids=str
+)
 def test_a_saved_file_with_some_entries_changed_is_refused(fit, tmp_path, config):
     fit(peft_config={"r": 2, "alpha_pattern": {"decoder": 7.0}, **config}).save_adapter(path := tmp_path / "a.pt")
     saved = torch.load(path, weights_only=True)
     scaling, factors = saved["scaling"], saved["lora_b"]
     doubled = {layer: 2 * factor for layer, factor in factors.items()}
     fewer = dict(list(factors.items())[1:])
-    for change in ({"rank": 3}, {"alpha": 5.0}, {"lora_a": fewer}, {"lora_b": doubled}, {"scaling": dict.fromkeys(scaling, 9.0)}):
+    for change in (
+        {"rank": 3},
+        {"alpha": 5.0},
+        {"lora_a": fewer},
+        {"lora_b": doubled},
+        {"scaling": dict.fromkeys(scaling, 9.0)},
+    ):
         torch.save(saved | change, path)
-        with pytest.raises(AdapterError, match=f"a.pt contradicts itself: its entry '{next(iter(change))}' differs .* as plain LoRA"):
+        with pytest.raises(
+            AdapterError, match=f"a.pt contradicts itself: its entry '{next(iter(change))}' differs .* as plain LoRA"
+        ):
             load_lora_adapter(path)
     torch.save(saved | {"settings": saved["settings"] | {"rank": 4}}, path)
     with pytest.raises(AdapterError, match="its entry 'rank' differs"):

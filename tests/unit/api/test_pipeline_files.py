@@ -27,13 +27,25 @@ from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 
 VARIANT = {
-    "peft_config": {"bias": "all", "use_rslora": True, "use_dora": True, "rank_pattern": {"decoder": 3}, "alpha_pattern": {"attn": 5}}
+    "peft_config": {
+        "bias": "all",
+        "use_rslora": True,
+        "use_dora": True,
+        "rank_pattern": {"decoder": 3},
+        "alpha_pattern": {"attn": 5},
+    }
 }
 
 
-@pytest.mark.parametrize(("strategy", "more"), [("peft", {}), ("base-ft", {**FAST, "steps": 1}), ("inference", {"device": "cpu"})])
+@pytest.mark.parametrize(
+    ("strategy", "more"), [("peft", {}), ("base-ft", {**FAST, "steps": 1}), ("inference", {"device": "cpu"})]
+)
 def test_a_pickled_pipeline_predicts_the_same_and_holds_no_base_weights(fitted, strategy, more, test_rows):
-    pipeline = fitted if strategy == "peft" else TabularPipeline("tabicl-mini", strategy, {**more, "seed": np.int64(1)}).fit(*small_table())
+    pipeline = (
+        fitted
+        if strategy == "peft"
+        else TabularPipeline("tabicl-mini", strategy, {**more, "seed": np.int64(1)}).fit(*small_table())
+    )
     if strategy == "base-ft":
         disturb(pipeline)
     pickled = pickle.dumps(pipeline)
@@ -54,7 +66,11 @@ def test_an_unfitted_pipeline_is_pickled_as_its_arguments():
 
 def test_a_pickled_or_copied_pipeline_keeps_its_requests_for_metadata():
     with config_context(enable_metadata_routing=True):
-        fitted = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).set_score_request(sample_weight=True).fit(*small_table())
+        fitted = (
+            TabularPipeline("tabicl-mini", "inference", {"device": "cpu"})
+            .set_score_request(sample_weight=True)
+            .fit(*small_table())
+        )
         for again in (pickle.loads(pickle.dumps(fitted)), copy.deepcopy(fitted)):
             assert again.get_metadata_routing().score.requests == {"sample_weight": True}
 
@@ -71,12 +87,18 @@ def test_a_saved_pipeline_predicts_the_same_under_any_file_name(strategy, more, 
     assert loaded.get_params() == pipeline.get_params()
     assert loaded.history == pipeline.history
     assert loaded.report == pipeline.report
-    assert set(zipfile.ZipFile(tmp_path / "pipeline.joblib").namelist()) == {"pipeline.json", "weights.safetensors", "context.safetensors"}
+    assert set(zipfile.ZipFile(tmp_path / "pipeline.joblib").namelist()) == {
+        "pipeline.json",
+        "weights.safetensors",
+        "context.safetensors",
+    }
 
 
 def test_a_zero_shot_pipeline_keeps_its_context_and_its_classes(test_rows, tmp_path):
     X, y = small_table()
-    pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X[["size", "noise"]].to_numpy(), y == "keep")
+    pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(
+        X[["size", "noise"]].to_numpy(), y == "keep"
+    )
     pipeline.save(tmp_path / "zero-shot.zip")
     loaded, rows = TabularPipeline.load(tmp_path / "zero-shot.zip"), test_rows[0][["size", "noise"]].to_numpy()
     assert loaded.predict(rows).tolist() == pipeline.predict(rows).tolist()
@@ -104,7 +126,9 @@ def test_a_saved_adapter_is_plain_tensors_that_rebuild_the_merged_weights(fitted
         torch.testing.assert_close(base[name] + lora["lora_b"][path] @ a * lora["scaling"][path], merged[name])
     assert set(lora["scaling"].values()) == {lora["alpha"] / lora["rank"]}
     with pytest.raises(AdapterError, match="no LoRA adapter to save"):
-        TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(*small_table()).save_adapter(tmp_path / "none.pt")
+        TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(*small_table()).save_adapter(
+            tmp_path / "none.pt"
+        )
     assert not (tmp_path / "none.pt").exists()
 
 
@@ -185,9 +209,18 @@ def first_number(content, number):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: context_of(content, y_C=content.context.y_C * 0), "classes of its context rows differ from those that it names"),
-        (lambda content: context_of(content, y_C=content.context.y_C + 1), "classes of its context rows differ from those that it names"),
-        (lambda content: {"tensors": {**content.tensors, "7/x": torch.zeros(3)}}, "holds tensors that do not belong to its adapters"),
+        (
+            lambda content: context_of(content, y_C=content.context.y_C * 0),
+            "classes of its context rows differ from those that it names",
+        ),
+        (
+            lambda content: context_of(content, y_C=content.context.y_C + 1),
+            "classes of its context rows differ from those that it names",
+        ),
+        (
+            lambda content: {"tensors": {**content.tensors, "7/x": torch.zeros(3)}},
+            "holds tensors that do not belong to its adapters",
+        ),
         (partial(first_number, number=np.inf), "hold numbers that are too large or not finite"),
         (partial(first_number, number=-1e308), "hold numbers that are too large or not finite"),
         (partial(first_number, number=LARGEST), "hold numbers that are too large or not finite"),
@@ -249,10 +282,16 @@ def test_the_contents_of_a_file_are_checked_before_use(good, tmp_path, change, m
 
 def test_a_pipeline_whose_file_could_not_be_opened_again_is_not_written(tmp_path):
     X, y = small_table()
-    named = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X.rename(columns={"size": "s" * 20_000}), y)
-    with pytest.raises(PipelineError, match="cannot be saved, as its file could not be opened again: its entry 'columns'"):
+    named = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(
+        X.rename(columns={"size": "s" * 20_000}), y
+    )
+    with pytest.raises(
+        PipelineError, match="cannot be saved, as its file could not be opened again: its entry 'columns'"
+    ):
         named.save(tmp_path / "pipeline.zip")
-    long = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X, np.uint64(2**63) + np.arange(len(y), dtype=np.uint64) % 2)
+    long = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(
+        X, np.uint64(2**63) + np.arange(len(y), dtype=np.uint64) % 2
+    )
     with pytest.raises(PipelineError, match="could not be opened again: it holds a whole number of more than 64 bits"):
         long.save(tmp_path / "pipeline.zip")
     assert list(tmp_path.iterdir()) == []

@@ -53,9 +53,16 @@ def losses_of(checkpoint):
 def test_a_time_limit_ends_training_and_the_result_reports_it():
     X, y = small_table()
     pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "time_limit": 1e-6}).fit(X, y)
-    assert (pipeline.result.outcome, pipeline.result.ended_by, pipeline.result.steps_done) == ("finished", "time limit", 1)
+    assert (pipeline.result.outcome, pipeline.result.ended_by, pipeline.result.steps_done) == (
+        "finished",
+        "time limit",
+        1,
+    )
     assert [event.step for event in of(Evaluated, pipeline) if event.split == "validation"] == [0, 1]
-    told = "The time limit of 1e-06 s, which one step takes longer than, ended training after step 1 of 6; that step was evaluated"
+    told = (
+        "The time limit of 1e-06 s, which one step takes longer than, ended training after step 1 of 6; that step "
+        "was evaluated"
+    )
     assert any(note.text.startswith(told) for note in of(Note, pipeline))
 
 
@@ -96,7 +103,10 @@ def test_recomputed_activations_change_only_memory(losses_of, plain_losses, monk
 def test_a_captured_step_trains_the_same_and_a_note_says_why_there_is_none(losses_of, plain_losses, monkeypatch):
     X, y = small_table()
     pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 1, "cuda_graph": True}).fit(X, y)
-    told = "is not captured as a CUDA graph, although train.cuda_graph asks for it: it needs an NVIDIA GPU, and the device is cpu."
+    told = (
+        "is not captured as a CUDA graph, although train.cuda_graph asks for it: it needs an NVIDIA GPU, and the "
+        "device is cpu."
+    )
     assert [note.severity for note in of(Note, pipeline) if told in note.text] == ["warning"]
     repeat = Mock(side_effect=lambda work, device: work)
     monkeypatch.setattr(train_phase, "why_not", lambda *given, **named: None)
@@ -119,7 +129,10 @@ def test_class_weights_change_the_loss_and_are_refused_without_training():
     losses = [
         [
             step.loss
-            for step in of(StepDone, TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 1, "class_weights": weights}).fit(X, few))
+            for step in of(
+                StepDone,
+                TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 1, "class_weights": weights}).fit(X, few),
+            )
         ]
         for weights in ("none", "balanced")
     ]
@@ -139,7 +152,9 @@ def fitted_with(weights, task="classification", model="tabicl-mini", **params):
     """Returns the losses of the steps and the predictions afterwards."""
     X, y = small_table()
     y = y if task == "classification" else np.linspace(0, 1, len(y)) ** 2
-    pipeline = TabularPipeline(model, "peft", {**FAST, "steps": 2, **params}, task=task).fit(X, y, sample_weight=weights)
+    pipeline = TabularPipeline(model, "peft", {**FAST, "steps": 2, **params}, task=task).fit(
+        X, y, sample_weight=weights
+    )
     return [step.loss for step in of(StepDone, pipeline)], pipeline.predict(X.head(5))
 
 
@@ -185,7 +200,9 @@ def test_steps_with_only_zero_weights_change_nothing_and_are_reported():
     X, y = small_table()
     weights = np.zeros(len(y))
     weights[:8] = [1e-300, 1e300, 1.5e300, 1e300] * 2  # a wider range than float32 has
-    pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 12, "eval_every": 12, "batch_size": 4}).fit(X, y, weights)
+    pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 12, "eval_every": 12, "batch_size": 4}).fit(
+        X, y, weights
+    )
     losses = [step.loss for step in of(StepDone, pipeline)]
     assert 0 < len(losses) < 12
     assert np.isfinite(losses).all()
@@ -236,19 +253,21 @@ def test_a_column_may_decide_which_rows_are_for_validation():
         ("time", "day", "trains on 72 rows up to 35, validates on 18 rows from 36 to 44."),
         ("group", "who", "24 groups"),
     ):
-        pipeline = TabularPipeline("tabicl-mini", "base-ft", {"device": "cpu", "steps": 1, "split_by": by, "split_column": column}).fit(
-            frame, y
-        )
+        pipeline = TabularPipeline(
+            "tabicl-mini", "base-ft", {"device": "cpu", "steps": 1, "split_by": by, "split_column": column}
+        ).fit(frame, y)
         assert told in of(Note, pipeline)[0].text
         assert (column in pipeline._context.encoder.to_json()["numbers"]) == (by == "time")
         assert np.isfinite(pipeline.predict_proba(frame)).all()
     values = frame[["size", "noise", "day"]].to_numpy()
-    by_array = TabularPipeline("tabicl-mini", "base-ft", {"device": "cpu", "steps": 1, "split_by": "time", "split_column": "x2"}).fit(
-        values, y
-    )
+    by_array = TabularPipeline(
+        "tabicl-mini", "base-ft", {"device": "cpu", "steps": 1, "split_by": "time", "split_column": "x2"}
+    ).fit(values, y)
     assert "Split by time on 'x2'" in of(Note, by_array)[0].text
     with pytest.raises(SettingError, match="split_column is 'x9'. The table has no column 'x9'"):
-        TabularPipeline("tabicl-mini", "base-ft", {"device": "cpu", "steps": 1, "split_by": "time", "split_column": "x9"}).fit(values, y)
+        TabularPipeline(
+            "tabicl-mini", "base-ft", {"device": "cpu", "steps": 1, "split_by": "time", "split_column": "x9"}
+        ).fit(values, y)
 
 
 def test_a_table_of_20_rows_trains_on_every_query_row():

@@ -21,7 +21,10 @@ def styles(home, **sweep):
 def test_colours_mark_ranks_and_dashes_mark_seeds(tmp_path):
     runs, looks = styles(tmp_path, ranks=(2, 4, 8), seeds=(0, 1, 5))
     pairs = list(zip(runs, looks, strict=True))
-    by_rank = {rank: {look.colour for run, look in pairs if (run.strategy, run.lora.rank) == ("peft", rank)} for rank in (2, 4, 8)}
+    by_rank = {
+        rank: {look.colour for run, look in pairs if (run.strategy, run.lora.rank) == ("peft", rank)}
+        for rank in (2, 4, 8)
+    }
     by_seed = {seed: {look.dash for run, look in pairs if run.seed == seed} for seed in (0, 1, 5)}
     assert [len(colours) for colours in by_rank.values()] == [1, 1, 1]
     assert len(set.union(*by_rank.values())) == 3
@@ -48,13 +51,19 @@ def test_dashes_mark_differences_other_than_rank(tmp_path):
     assert len({(look.colour, look.dash) for look in looks}) == 4
 
 
-@pytest.mark.parametrize("name", ["score", "loss", "memory", "phase_peaks", "predicted_true", "pareto", "layer_updates"])
+@pytest.mark.parametrize(
+    "name", ["score", "loss", "memory", "phase_peaks", "predicted_true", "pareto", "layer_updates"]
+)
 def test_a_chart_uses_the_style_given_in_its_frame(name):
     frame = EXAMPLES[name]()
     labels = list(dict.fromkeys(frame["run"].astype(str)))
     frame = frame.assign(run=pd.Categorical(frame["run"].astype(str), categories=labels))
-    frame.attrs["styles"] = Styles(RunStyle(f"#0000{place:02d}", "solid", "circle", place) for place in range(10, 10 + len(labels)))
-    colours = {found.marker.color or found.line.color for found in CHARTS[name].draw(frame).data if found.name in labels}
+    frame.attrs["styles"] = Styles(
+        RunStyle(f"#0000{place:02d}", "solid", "circle", place) for place in range(10, 10 + len(labels))
+    )
+    colours = {
+        found.marker.color or found.line.color for found in CHARTS[name].draw(frame).data if found.name in labels
+    }
     assert colours
     assert all(str(colour).startswith("#00001") for colour in colours)
 

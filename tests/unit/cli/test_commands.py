@@ -81,7 +81,10 @@ def test_a_run_is_shown_with_its_settings_its_notes_and_why_it_failed(store, cap
     failed = next(run for run in store.runs() if run.error)
     shown = json.loads(printed(capsys, store, "show", failed.id, "--format", "json"))
     assert RunSettings.from_dict(shown["settings"]) == failed.settings
-    assert (shown["error"], shown["notes"]) == ("No such device.", [{"text": "The rank is capped.", "severity": "info"}])
+    assert (shown["error"], shown["notes"]) == (
+        "No such device.",
+        [{"text": "The rank is capped.", "severity": "info"}],
+    )
     text = printed(capsys, store, "show", failed.id)
     assert "error: No such device." in text
     assert "info: The rank is capped." in text
@@ -89,10 +92,16 @@ def test_a_run_is_shown_with_its_settings_its_notes_and_why_it_failed(store, cap
 
 
 def test_tags_place_and_only_the_settings_that_apply_are_shown(store, capsys):
-    _, (placed,) = store.add_sweep([RunSettings(dataset="d", target="y", train=TrainSettings(steps=40, warmup_steps=4))], "placed")
+    _, (placed,) = store.add_sweep(
+        [RunSettings(dataset="d", target="y", train=TrainSettings(steps=40, warmup_steps=4))], "placed"
+    )
     store.claim(1, None, placed, slot="cuda:1", node="mill")
     store.tag(placed, ["keep", "paper"])
-    assert printed(capsys, store, "runs", "--sweep", store.run(placed).sweep).rstrip().endswith("on mill cuda:1  #keep  #paper")
+    assert (
+        printed(capsys, store, "runs", "--sweep", store.run(placed).sweep)
+        .rstrip()
+        .endswith("on mill cuda:1  #keep  #paper")
+    )
     (row,) = json.loads(printed(capsys, store, "runs", "--format", "json", "--sweep", store.run(placed).sweep))
     assert (row["tags"], row["node"], row["slot"]) == (["keep", "paper"], "mill", "cuda:1")
     text = printed(capsys, store, "show", placed)
@@ -152,7 +161,11 @@ def test_a_reader_that_closes_the_pipe_early_causes_no_traceback(store):
 
 @pytest.mark.parametrize("written", [["2,4"], ["2", "4"], ["2,", "4"], ["2, 4"]])
 def test_values_are_listed_with_spaces_or_commas(written):
-    asked = vars(_parser().parse_args(["sweep", "t.csv", "--ranks", *written, "--dropouts", "0.1,0.2", "--target-sets", "a+b,default"]))
+    asked = vars(
+        _parser().parse_args(
+            ["sweep", "t.csv", "--ranks", *written, "--dropouts", "0.1,0.2", "--target-sets", "a+b,default"]
+        )
+    )
     assert asked["settings.ranks"] == [2, 4]
     assert asked["settings.dropouts"] == [0.1, 0.2]
     assert asked["settings.target_sets"] == [("a", "b"), ()]
@@ -184,18 +197,30 @@ def test_the_default_learning_rate_is_printed_if_none_is_given(tmp_path, launche
 
 
 @pytest.mark.parametrize(("name", "advice"), [("cd", "Did you mean 'c d'?"), ("price", "It has: a, b, c d, y.")])
-def test_leaving_out_an_unknown_column_is_refused_with_a_near_name_or_all_names(tmp_path, launched, capsys, name, advice):
+def test_leaving_out_an_unknown_column_is_refused_with_a_near_name_or_all_names(
+    tmp_path, launched, capsys, name, advice
+):
     assert main(["train", str(launched), "--target", "y", "--leave-out", name, "--home", str(tmp_path / "home")]) == 2
-    assert f"{name!r} is to be left out, but the table has no such column. {advice}" in " ".join(capsys.readouterr().err.split())
+    assert f"{name!r} is to be left out, but the table has no such column. {advice}" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
-@pytest.mark.parametrize(("flag", "cell", "read"), [("--decimal-comma", "1.500", 1500), ("--thousands-comma", "1,500", 1500)])
-def test_commas_and_points_in_a_column_are_read_as_asked_and_an_unknown_column_is_refused(tmp_path, launched, capsys, flag, cell, read):
+@pytest.mark.parametrize(
+    ("flag", "cell", "read"), [("--decimal-comma", "1.500", 1500), ("--thousands-comma", "1,500", 1500)]
+)
+def test_commas_and_points_in_a_column_are_read_as_asked_and_an_unknown_column_is_refused(
+    tmp_path, launched, capsys, flag, cell, read
+):
     table, home = tmp_path / "prices.csv", tmp_path / "home"
-    table.write_text("price;y\n" + "".join(f"{cell};{'no' if i % 3 else 'yes'}\n{i + 1}{cell[1:]};no\n" for i in range(40)))
+    table.write_text(
+        "price;y\n" + "".join(f"{cell};{'no' if i % 3 else 'yes'}\n{i + 1}{cell[1:]};no\n" for i in range(40))
+    )
     asked = ["train", str(table), "--target", "y", "--home", str(home), flag]
     assert main([*asked, "prise"]) == 2
-    assert "names 'prise', but the table has no such column. Did you mean 'price'?" in " ".join(capsys.readouterr().err.split())
+    assert "names 'prise', but the table has no such column. Did you mean 'price'?" in " ".join(
+        capsys.readouterr().err.split()
+    )
     assert main([*asked[:-1], "--decimal-comma", "price", "--thousands-comma", "price"]) == 2
     assert "both name 'price'" in capsys.readouterr().err
     assert main([*asked, "price"]) == 130, capsys.readouterr().err
@@ -216,7 +241,9 @@ def test_a_mark_for_missing_can_be_typed_as_the_command_line_advises(tmp_path, l
 
 def test_two_hyphens_that_python_leaves_out_are_not_ignored(tmp_path, launched, capsys):
     assert main(["train", str(launched), "--target", "y", "--missing=--", "--home", str(tmp_path / "home")]) == 2
-    assert "--missing names nothing. If '--' was meant, write it with a blank in front" in " ".join(capsys.readouterr().err.split())
+    assert "--missing names nothing. If '--' was meant, write it with a blank in front" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 def test_a_sweep_is_exported_to_a_page_or_tracker_and_an_unknown_target_queues_nothing(store, capsys, tmp_path):
@@ -224,7 +251,9 @@ def test_a_sweep_is_exported_to_a_page_or_tracker_and_an_unknown_target_queues_n
     file = tmp_path / "page.html"
     assert printed(capsys, store, "export", f"html:{file}", older).strip() == str(file)
     assert "<h1>older</h1>" in file.read_text()
-    assert f"tensorboard --logdir '{tmp_path / 'tb'}'" in printed(capsys, store, "export", f"tensorboard:{tmp_path / 'tb'}", older)
+    assert f"tensorboard --logdir '{tmp_path / 'tb'}'" in printed(
+        capsys, store, "export", f"tensorboard:{tmp_path / 'tb'}", older
+    )
     for place in (tmp_path, tmp_path / "no" / "page.html"):
         assert main(["export", f"html:{place}", "--home", str(store.home)]) == 2
         assert "cannot be written: " in capsys.readouterr().err
@@ -244,7 +273,9 @@ def test_what_cannot_be_read_of_a_run_without_intervals_is_named(tmp_path, capsy
     store._write("UPDATE events SET payload = '{' WHERE run = ? AND kind = 'RunPlanned'", (other.id,))
     assert main(["leaderboard", "--home", str(tmp_path)]) == 0
     said = capsys.readouterr().err
-    assert f"LoRA r=8: {store.run_dir(lora.id) / PREDICTIONS_FILE} cannot be read, so its intervals are missing." in said
+    assert (
+        f"LoRA r=8: {store.run_dir(lora.id) / PREDICTIONS_FILE} cannot be read, so its intervals are missing." in said
+    )
     assert "LoRA r=4: its plan in the database (RunPlanned) cannot be read, so its intervals are missing." in said
 
 
@@ -286,14 +317,22 @@ def test_adapters_with_long_or_equal_names_are_all_copied(tmp_path):
     launch._copy_adapters(store, store.runs(), tmp_path, leave_out=False)
     assert other.read_text() == "of a sweep that ends now"
     copied = {path.name: path.read_text() for path in tmp_path.glob("*.zip")}
-    assert copied == {f"{'r' * 200}-seed0.zip": "r" * 300, "same-seed1.zip": "same seed 1", "same-seed1 (2).zip": "same"}
-    (store.run_dir(runs[1].id) / ADAPTER_FILE).write_text("another")  # as if another sweep copied its adapters to the same folder
+    assert copied == {
+        f"{'r' * 200}-seed0.zip": "r" * 300,
+        "same-seed1.zip": "same seed 1",
+        "same-seed1 (2).zip": "same",
+    }
+    (store.run_dir(runs[1].id) / ADAPTER_FILE).write_text(
+        "another"
+    )  # as if another sweep copied its adapters to the same folder
     launch._copy_adapters(store, store.runs(), tmp_path, leave_out=False)
     now = {path.name: path.read_text() for path in tmp_path.glob("*.zip")}
     assert now == copied | {"same-seed1.zip": "another", "same-seed1 (earlier 1).zip": "same seed 1"}
 
 
-def test_an_adapter_folder_without_write_permission_is_refused_before_anything_trains(tmp_path, launched, monkeypatch, capsys):
+def test_an_adapter_folder_without_write_permission_is_refused_before_anything_trains(
+    tmp_path, launched, monkeypatch, capsys
+):
     (tmp_path / "theirs").mkdir()
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "theirs" and real(path, mode))
@@ -304,8 +343,12 @@ def test_an_adapter_folder_without_write_permission_is_refused_before_anything_t
     assert RunStore(tmp_path / "home").runs() == []
 
 
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.zip"), AdapterError("a.zip is damaged.")])
-def test_the_leaderboard_is_shown_before_the_tracker_has_all_and_even_if_adapters_cannot_be_copied(tmp_path, monkeypatch, capsys, error):
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.zip"), AdapterError("a.zip is damaged.")]
+)
+def test_the_leaderboard_is_shown_before_the_tracker_has_all_and_even_if_adapters_cannot_be_copied(
+    tmp_path, monkeypatch, capsys, error
+):
     def full(*given, **more):
         raise error
 

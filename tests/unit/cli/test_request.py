@@ -47,7 +47,9 @@ def test_a_folder_and_a_missing_file_get_different_messages(tmp_path):
 
 def test_a_flag_overrides_the_setting_that_replaces_it_in_the_file():
     train = TrainSettings(steps=7, warmup_steps=2)
-    file = SweepSettings(run=RunSettings(dataset="d", target="y", train=train), alphas=(4, 8), full_learning_rates=(1e-4,))
+    file = SweepSettings(
+        run=RunSettings(dataset="d", target="y", train=train), alphas=(4, 8), full_learning_rates=(1e-4,)
+    )
     text = read_toml(file.to_toml(), SweepSettings)
 
     def asked(*flags):
@@ -70,7 +72,15 @@ def test_the_command_ends_with_an_error_message(tmp_path, capsys, content, messa
     (tmp_path / "x.toml").write_text(content)
     (tmp_path / "x.csv").write_text("a,b\n" + "1,x\n2,y\n" * 30)
     target = [] if "target" in content else ["--target", "b"]
-    data = ["train", str(tmp_path / "x.csv"), *target, "--settings", str(tmp_path / "x.toml"), "--home", str(tmp_path / "home")]
+    data = [
+        "train",
+        str(tmp_path / "x.csv"),
+        *target,
+        "--settings",
+        str(tmp_path / "x.toml"),
+        "--home",
+        str(tmp_path / "home"),
+    ]
     assert main(data) == 2
     assert re.search(message, capsys.readouterr().err)
 
@@ -81,7 +91,10 @@ def test_the_command_ends_with_an_error_message(tmp_path, capsys, content, messa
         (["--device", "cuda:77"], "The device 'cuda:77' was requested, but this machine has"),
         (["--checkpoint", "/nowhere/weights.ckpt"], "There is no checkpoint at /nowhere/weights.ckpt"),
         (["--leave-out", "b"], "--leave-out names 'b', which is the column to predict"),
-        (["--group-rare-classes", "1000"], "is 'other' in every row, so there is nothing to learn. Group fewer of its rare classes"),
+        (
+            ["--group-rare-classes", "1000"],
+            "is 'other' in every row, so there is nothing to learn. Group fewer of its rare classes",
+        ),
         ([], "no columns of numbers, dates or categories"),
     ],
     ids=["device", "weights", "target", "rare classes", "columns"],
@@ -99,7 +112,8 @@ def test_a_problem_that_stops_a_sweep_is_reported_once_before_anything_is_queued
 
 
 @pytest.mark.parametrize(
-    ("flags", "told"), [(["--target", ""], "target is empty; name the column"), (["--target", "b", "--targets", ""], "expected a value")]
+    ("flags", "told"),
+    [(["--target", ""], "target is empty; name the column"), (["--target", "b", "--targets", ""], "expected a value")],
 )
 def test_an_empty_value_is_refused_and_not_taken_as_left_out(tmp_path, capsys, flags, told):
     (tmp_path / "x.csv").write_text("a,b\n" + "1,x\n2,y\n" * 30)

@@ -1,4 +1,6 @@
-"""While a command waits, a worker of this version runs unless a person has stopped it; and what the command prints meanwhile."""
+"""While a command waits, a worker of this version runs unless a person has stopped it; and what the command prints
+meanwhile.
+"""
 
 import io
 import itertools
@@ -87,7 +89,10 @@ def test_the_reason_why_nothing_starts_is_printed_once_per_occurrence(tmp_path, 
     for why in ("The disk is full.", "The disk is full.", None, "The disk is full."):
         monkeypatch.setattr(worker_watch, "why_nothing_starts", lambda home, why=why: why)
         care.look()
-    assert capsys.readouterr().err.splitlines() == ["The disk is full. Queued runs wait, and start by themselves later."] * 2
+    assert (
+        capsys.readouterr().err.splitlines()
+        == ["The disk is full. Queued runs wait, and start by themselves later."] * 2
+    )
 
 
 class Screen(io.StringIO):
@@ -142,13 +147,17 @@ def followed(tmp_path, monkeypatch, screen, events):
     return screen.shown()
 
 
-PLAN = RunPlanned("cpu", 40, 60, 20, 20, 60, 15, 4, ("a", "b"), total_parameters=9, trainable_parameters=1, layers=(), base={})
+PLAN = RunPlanned(
+    "cpu", 40, 60, 20, 20, 60, 15, 4, ("a", "b"), total_parameters=9, trainable_parameters=1, layers=(), base={}
+)
 
 
 @pytest.mark.parametrize("columns", [40, 80, 200])
 def test_a_progress_bar_leaves_one_clean_line_at_any_terminal_width(tmp_path, monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
-    steps = [StepDone(step=step, loss=0.5 / step, learning_rate=1e-3, gradient_norm=1.0, seconds=step) for step in (1, 2, 40)]
+    steps = [
+        StepDone(step=step, loss=0.5 / step, learning_rate=1e-3, gradient_norm=1.0, seconds=step) for step in (1, 2, 40)
+    ]
     monkeypatch.setattr("tqdm.std._screen_shape_wrapper", lambda: lambda file: (columns, 24))
     screen = Screen(columns)
     shown = followed(tmp_path, monkeypatch, screen, [[PLAN, *steps], [PhaseStarted("evaluate")]])
@@ -174,7 +183,9 @@ def test_a_note_shared_by_all_runs_is_printed_once_and_a_warning_every_time(tmp_
 
 
 @pytest.mark.parametrize("executor", ["ray", "local"])
-def test_a_cluster_that_the_worker_could_not_join_ends_the_wait_with_the_reason(tmp_path, monkeypatch, started, executor):
+def test_a_cluster_that_the_worker_could_not_join_ends_the_wait_with_the_reason(
+    tmp_path, monkeypatch, started, executor
+):
     there_is(monkeypatch, None)
     monkeypatch.setenv("TABTUNE_WORKER", f"--executor {executor}")
     write_cluster(tmp_path, Cluster(waits="There was none yesterday."))
@@ -234,8 +245,13 @@ def test_the_gain_of_the_leaderboard_is_on_the_test_rows_or_has_no_interval(test
     head, *lines = table(board if tested else board.assign(test_gain=np.nan), "log_loss").splitlines()[1 + tested :]
     line = next(line for line in lines if f" {first['name']} " in line)
     assert (" test gain " in head, " validation gain " in head, "±" in head) == (tested, not tested, tested)
-    shown = [f"{first['test_gain']:+.4f}", f"{first['test_gain_half_width']:.4f}"] if tested else [f"{first['gain']:+.4f}"]
-    assert f" {'  '.join(part.rjust(width) for part, width in zip(shown, (9, 6) if tested else (15,), strict=True))} " in line
+    shown = (
+        [f"{first['test_gain']:+.4f}", f"{first['test_gain_half_width']:.4f}"] if tested else [f"{first['gain']:+.4f}"]
+    )
+    assert (
+        f" {'  '.join(part.rjust(width) for part, width in zip(shown, (9, 6) if tested else (15,), strict=True))} "
+        in line
+    )
 
 
 def test_the_memory_of_a_gpu_and_of_a_process_are_told_apart():

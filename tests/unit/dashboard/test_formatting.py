@@ -18,7 +18,9 @@ def seen(text):
     return re.sub(r"\\([!-/:-@\[-`{-~])", r"\1", plain(text)).replace("\u200b", "")
 
 
-@pytest.mark.parametrize("text", [string.printable.strip(), "![x](http://x/y)", "a @ b, me@x.org", "10:30", "café: 5 µm"])
+@pytest.mark.parametrize(
+    "text", [string.printable.strip(), "![x](http://x/y)", "a @ b, me@x.org", "10:30", "café: 5 µm"]
+)
 def test_text_is_shown_literally(text):
     assert seen(text) == re.sub(r"\s+", " ", text)
 
@@ -63,7 +65,9 @@ def test_a_score_has_the_same_format_in_tables_and_sentences(score):
 @pytest.mark.parametrize("seed", range(20))
 def test_a_column_of_numbers_of_any_size_shows_six_digits_of_each(seed):
     rng = np.random.default_rng(seed)
-    values = pd.Series(rng.normal(size=30) * 10.0 ** rng.uniform(-9, 14, 30), name="mixed").round(int(rng.integers(1, 20)))
+    values = pd.Series(rng.normal(size=30) * 10.0 ** rng.uniform(-9, 14, 30), name="mixed").round(
+        int(rng.integers(1, 20))
+    )
     look = as_they_come(values)
     written = [f"{value:,.3f}" if look["format"] == "localized" else look["format"] % value for value in values]
     assert [float(text.replace(",", "")) for text in written] == pytest.approx(values.tolist(), rel=5e-6)
@@ -76,14 +80,18 @@ def test_large_numbers_have_commas_if_three_decimals_show_all():
 
 
 def test_a_column_is_as_wide_as_its_longest_number():
-    few, many = pd.Series([1.5, 239_659_173_358.25], name="a"), pd.Series([1.5] * 30 + [239_659_173_358.25, 2.5], name="a")
+    few, many = (
+        pd.Series([1.5, 239_659_173_358.25], name="a"),
+        pd.Series([1.5] * 30 + [239_659_173_358.25, 2.5], name="a"),
+    )
     assert as_they_come(few[:1]) == {"format": "%.6g"}
     assert as_they_come(many)["width"] >= 7 * len("239,659,173,358.25") + 17
     assert fitted(few, "%.2g", least=300)["width"] == 300
 
 
 @pytest.mark.parametrize(
-    ("seconds", "said"), [(7800, "2 h 10 min"), (360 * 86400, "8640 h 00 min"), (5e7, "1.6 years"), (7.5e17, "23,766,065,860.5 years")]
+    ("seconds", "said"),
+    [(7800, "2 h 10 min"), (360 * 86400, "8640 h 00 min"), (5e7, "1.6 years"), (7.5e17, "23,766,065,860.5 years")],
 )
 def test_absurd_durations_are_years(seconds, said):
     assert duration(seconds) == said

@@ -74,19 +74,38 @@ def test_every_writing_method_is_checked():
     for kind in RunStore.__mro__[:-1]:
         (tree,) = ast.parse(inspect.getsource(kind)).body
         for method in tree.body:
-            called = {node.func.attr for node in ast.walk(method) if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)}
+            called = {
+                node.func.attr
+                for node in ast.walk(method)
+                if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)
+            }
             if isinstance(method, ast.FunctionDef) and called & {"_write", "_add", "_queue", "_queue_again", "rmtree"}:
                 writing.add(method.name)
-    assert {name for name in writing if not name.startswith("_")} | {"claim", "claim_job"} == set(CHANGES) | WORKERS | ADDING
+    assert {name for name in writing if not name.startswith("_")} | {"claim", "claim_job"} == set(
+        CHANGES
+    ) | WORKERS | ADDING
     for name in {*CHANGES, *ADDING}:
         assert getattr(OwnedStore, name) is not getattr(RunStore, name)
 
 
 def test_no_page_opens_a_store_or_changes_files_past_the_checks():
-    unchecked = {"RunStore", "add_dataset", "add_sample", "delete_dataset", "add_adapter", "delete_adapter", "name_checkpoint"}
+    unchecked = {
+        "RunStore",
+        "add_dataset",
+        "add_sample",
+        "delete_dataset",
+        "add_adapter",
+        "delete_adapter",
+        "name_checkpoint",
+    }
     found = []
     for path in [*VIEWS.rglob("*.py"), *(VIEWS.parent / "components").glob("*.py")]:
-        names = {alias.name for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ImportFrom) for alias in node.names}
+        names = {
+            alias.name
+            for node in ast.walk(ast.parse(path.read_text()))
+            if isinstance(node, ast.ImportFrom)
+            for alias in node.names
+        }
         found += [(path.name, name) for name in names & unchecked]
     assert found == []
 

@@ -69,7 +69,12 @@ def test_every_event_is_read_once_however_often_pages_refresh(store, clock, read
         runs[3].step(step)
         clock.seconds += 1
     assert len(told(sweep, store, "steps").query("run == @runs[3].settings.label")) == 27
-    written = [(run.id, kind) for run in runs for kind in ("StepDone", "Evaluated", "MemorySampled") for _ in store.fields([run.id], kind)]
+    written = [
+        (run.id, kind)
+        for run in runs
+        for kind in ("StepDone", "Evaluated", "MemorySampled")
+        for _ in store.fields([run.id], kind)
+    ]
     assert sorted(read) == sorted(written)
 
 
@@ -112,11 +117,15 @@ def test_runs_of_several_models_are_distinguished(store):
 
 def test_runs_of_two_sweeps_are_distinguished_by_their_differences(store):
     sweep = seeding.sweep_settings(store.home, ranks=(2,))
-    other = dataclasses.replace(sweep, run=dataclasses.replace(sweep.run, lora=dataclasses.replace(sweep.run.lora, dropout=0.2)))
+    other = dataclasses.replace(
+        sweep, run=dataclasses.replace(sweep.run, lora=dataclasses.replace(sweep.run.lora, dropout=0.2))
+    )
     for one in (sweep, other):
         seeding.queue(store, dataclasses.replace(one, full_fine_tuning=False))
     runs = store.runs()
-    first, second = (dataclasses.replace(run, ended=run.created + 3600 * hours) for hours, run in enumerate(runs[::2], 1))
+    first, second = (
+        dataclasses.replace(run, ended=run.created + 3600 * hours) for hours, run in enumerate(runs[::2], 1)
+    )
     named = labels([first, runs[1], second, runs[3]])
     ended = [f"Zero-shot, {moment(run.ended)}" for run in (first, second)]
     assert list(named.values()) == [ended[0], "LoRA r=2, dropout 0.05", ended[1], "LoRA r=2, dropout 0.2"]
@@ -132,7 +141,12 @@ def test_a_sweep_without_events_is_an_empty_frame(store, kind):
 def test_a_finding_about_a_split_counts_the_rows_that_the_settings_allow(store):
     file = store.home / "table.csv"
     file.write_text("group,x,y\n" + "".join(f"{i // 3},{i * 7 % 13},{'ab'[i * 5 % 7 % 2]}\n" for i in range(400)))
-    run = RunSettings(dataset=add_dataset(store.home, file, file.name).id, target="y", split_by="group", split_column="group")
+    run = RunSettings(
+        dataset=add_dataset(store.home, file, file.name).id, target="y", split_by="group", split_column="group"
+    )
     fewer = SweepSettings(run=run.changed(validation_rows=10, test_rows=12))
     assert "validates on 10 rows of 8 groups, tests on 12 rows" in queries.split_findings(fewer)[0].message
-    assert "validates on 79 rows of 27 groups, tests on 81 rows" in queries.split_findings(SweepSettings(run=run))[0].message
+    assert (
+        "validates on 79 rows of 27 groups, tests on 81 rows"
+        in queries.split_findings(SweepSettings(run=run))[0].message
+    )

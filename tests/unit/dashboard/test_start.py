@@ -36,7 +36,9 @@ def test_an_unusable_workspace_gives_one_line_and_exit_status_2(tmp_path, monkey
 @pytest.fixture
 def served_once(tmp_path, monkeypatch):
     """Starts the program with flags and returns the environment that its worker would get."""
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell starts commands in the background with this one ignored,
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell starts commands in the background with this one ignored,
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # and nohup with this one
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     for name in ("TABTUNE_HOME", "TABTUNE_WORKER"):
@@ -62,7 +64,9 @@ def served_once(tmp_path, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_closed_terminal_and_sigterm_let_an_idle_worker_end_too(served_once, tmp_path, monkeypatch, number):
     let_go = []
-    monkeypatch.setattr(served, "application", lambda access: types.SimpleNamespace(run=lambda config: signal.raise_signal(number)))
+    monkeypatch.setattr(
+        served, "application", lambda access: types.SimpleNamespace(run=lambda config: signal.raise_signal(number))
+    )
     monkeypatch.setattr(worker_lock, "let_go", let_go.append)
     with pytest.raises(SystemExit) as ended:
         served_once()
@@ -112,7 +116,9 @@ def test_a_requested_busy_port_is_refused_and_the_default_one_is_replaced(served
         with pytest.raises(SystemExit) as ended:
             served_once("--port", str(port))
         assert ended.value.code == 2
-        assert re.search(f"Port {port} cannot be used .*in use.*leave --port out for the next free one", capsys.readouterr().err)
+        assert re.search(
+            f"Port {port} cannot be used .*in use.*leave --port out for the next free one", capsys.readouterr().err
+        )
         monkeypatch.setattr("dashboard.start.USUAL_PORT", port)
         served_once()
     assert re.search(r"is at http://127\.0\.0\.1:(\d+)", capsys.readouterr().out)[1] != str(port)

@@ -69,7 +69,9 @@ def test_labels_that_do_not_match_the_rows_are_refused():
 
 def test_every_labelled_row_trains_or_validates():
     y = pd.Series(["a", "b"] * 20 + [None])
-    prepared = prepare_arrays(read_rows(np.arange(82.0).reshape(41, 2)), y, Labels.of(y, "classification"), SETTINGS, max_classes=10)
+    prepared = prepare_arrays(
+        read_rows(np.arange(82.0).reshape(41, 2)), y, Labels.of(y, "classification"), SETTINGS, max_classes=10
+    )
     assert sorted([*prepared.split.train, *prepared.split.validation]) == list(range(40))
     assert len(prepared.split.test) == 0
     assert prepared.context.x_CF.shape == (32, 2)
@@ -84,13 +86,19 @@ def test_one_class_is_refused(values):
 
 def test_repeated_whole_numbers_are_classes_for_classification():
     y = pd.Series(np.arange(300) % 30)
-    prepared = prepare_arrays(read_rows(np.ones((300, 1))), y, Labels.of(y, "classification"), SETTINGS, max_classes=None)
+    prepared = prepare_arrays(
+        read_rows(np.ones((300, 1))), y, Labels.of(y, "classification"), SETTINGS, max_classes=None
+    )
     assert len(prepared.context.labels.classes) == 30
 
 
 def test_a_missing_value_among_words_is_not_a_word():
     assert read_labels(["a", np.nan, None], 3).isna().tolist() == [False, True, True]
-    assert read_labels(pa.chunked_array([["b", "a", None]]).dictionary_encode(), 3).isna().tolist() == [False, False, True]
+    assert read_labels(pa.chunked_array([["b", "a", None]]).dictionary_encode(), 3).isna().tolist() == [
+        False,
+        False,
+        True,
+    ]
     with pytest.raises(LabelError, match="of several kinds"):
         Labels.of(read_labels(["a", 1], 2), "classification")
 
@@ -164,11 +172,16 @@ def test_values_in_another_byte_order_are_the_same(kind):
 
 
 @pytest.mark.parametrize(
-    "make", [lambda values: pd.array(values, dtype="Int64"), pl.Series, pa.array, lambda values: pa.chunked_array([values])]
+    "make",
+    [lambda values: pd.array(values, dtype="Int64"), pl.Series, pa.array, lambda values: pa.chunked_array([values])],
 )
 def test_large_whole_numbers_stay_apart_beside_a_missing_one(make):
     values = [None, 5, 2**53, 2**53 + 1]
-    assert Labels.of(read_labels(make(values), 4), "classification").texts.classes == ("5", "9007199254740992", "9007199254740993")
+    assert Labels.of(read_labels(make(values), 4), "classification").texts.classes == (
+        "5",
+        "9007199254740992",
+        "9007199254740993",
+    )
     assert read_labels(make(values), 4).isna().tolist() == [True, False, False, False]
     assert Labels.of(read_labels(make(values), 4), "classification").classes.dtype == np.int64
 

@@ -41,7 +41,11 @@ def test_a_table_comes_back_as_it_was_read(tmp_path):
         assert getattr(added, part) == getattr(table, part)
     pd.testing.assert_frame_equal(load_frame(tmp_path, added.id), table.frame)
     pd.testing.assert_frame_equal(preview(tmp_path, added.id, rows=2), table.frame.head(2))
-    assert sorted(path.name for path in (tmp_path / "datasets" / added.id).iterdir()) == ["source", "table.json", "table.parquet"]
+    assert sorted(path.name for path in (tmp_path / "datasets" / added.id).iterdir()) == [
+        "source",
+        "table.json",
+        "table.parquet",
+    ]
     assert (tmp_path / "datasets" / added.id / "source").read_bytes() == SOURCE
 
 
@@ -193,7 +197,8 @@ def test_a_workspace_without_tables_lists_none(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "target"), [("breast_cancer", "diagnosis"), ("wine", "cultivar"), ("iris", "species"), ("diabetes", "progression")]
+    ("name", "target"),
+    [("breast_cancer", "diagnosis"), ("wine", "cultivar"), ("iris", "species"), ("diabetes", "progression")],
 )
 def test_each_sample_table_has_its_label_proposed(tmp_path, name, target):
     added = add_sample(tmp_path, name)
@@ -214,7 +219,9 @@ def test_a_workspace_can_have_any_name(tmp_path, name):
 
 
 def test_an_unreadable_table_is_named_and_does_not_hide_the_others(tmp_path, monkeypatch):
-    first, second = (add_dataset(tmp_path, f"a,y\n1,{word}\n2,no\n".encode() * 20, f"{word}.csv") for word in ("yes", "maybe"))
+    first, second = (
+        add_dataset(tmp_path, f"a,y\n1,{word}\n2,no\n".encode() * 20, f"{word}.csv") for word in ("yes", "maybe")
+    )
     real = Path.read_text
 
     def refuse(self, *given, **more):

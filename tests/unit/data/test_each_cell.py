@@ -1,4 +1,6 @@
-"""A cell of a row to predict means the same whatever rows are beside it: read alone, in any batch, from a file or from Python."""
+"""A cell of a row to predict means the same whatever rows are beside it: read alone, in any batch, from a file or from
+Python.
+"""
 
 from datetime import date
 from functools import cache
@@ -14,7 +16,25 @@ from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.table import read_table
 from tabtune_core.data.values import moments
 
-NUMBERS = ("70,000", "tbd", "1.234", "12", "3 p", "<5", "1.234,5 €", "(5)", "5 h", "inf", "1e3", "$1.2M", "5 K", "12 km", "8%", "", "1:30")
+NUMBERS = (
+    "70,000",
+    "tbd",
+    "1.234",
+    "12",
+    "3 p",
+    "<5",
+    "1.234,5 €",
+    "(5)",
+    "5 h",
+    "inf",
+    "1e3",
+    "$1.2M",
+    "5 K",
+    "12 km",
+    "8%",
+    "",
+    "1:30",
+)
 DATES = (
     "03/04/2021",
     "13/04/2021",
@@ -76,7 +96,11 @@ def test_the_order_of_the_column_decides_only_dates_that_have_two_meanings(day_f
 
 
 @settings(max_examples=8, deadline=None)
-@given(st.lists(st.dates(date(1970, 1, 1)), min_size=1, max_size=9), st.sampled_from(["%d/%m/%Y", "%m.%d.%y", "%m%d%Y"]), st.booleans())
+@given(
+    st.lists(st.dates(date(1970, 1, 1)), min_size=1, max_size=9),
+    st.sampled_from(["%d/%m/%Y", "%m.%d.%y", "%m%d%Y"]),
+    st.booleans(),
+)
 def test_dates_that_only_the_other_order_allows_are_told(days, written, day_first):
     days = [day.replace(year=1970 + day.year % 60) for day in days if (day.month, day.day) != (2, 29)] * 2
     cells = [*(day.strftime(written) for day in days), "2024-12-31"]

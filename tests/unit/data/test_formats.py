@@ -59,27 +59,36 @@ def xlsx(sheets, hidden=(), merged=(), hidden_rows=(), columns=""):
     listed = related = types = ""
     for number, (name, rows) in enumerate(sheets.items(), 1):
         lines = "".join(
-            f'<row r="{at}" hidden="{int(at in hidden_rows)}">{"".join(xlsx_cell(f"{chr(65 + place)}{at}", cell) for place, cell in enumerate(row))}</row>'
+            f'<row r="{at}" '
+            f'hidden="{int(at in hidden_rows)}">{"".join(xlsx_cell(f"{chr(65 + place)}{at}", cell) for place, cell in enumerate(row))}</row>'
             for at, row in enumerate(rows, 1)
         )
         areas = "".join(f'<mergeCell ref="{area}"/>' for area in merged)
         areas = f'<mergeCells count="{len(merged)}">{areas}</mergeCells>' if merged else ""
-        parts[f"xl/worksheets/sheet{number}.xml"] = f'<worksheet xmlns="{MAIN}">{columns}<sheetData>{lines}</sheetData>{areas}</worksheet>'
+        parts[f"xl/worksheets/sheet{number}.xml"] = (
+            f'<worksheet xmlns="{MAIN}">{columns}<sheetData>{lines}</sheetData>{areas}</worksheet>'
+        )
         state = "hidden" if name in hidden else "visible"
         listed += f'<sheet name="{name}" sheetId="{number}" state="{state}" r:id="rId{number}"/>'
         related += f'<Relationship Id="rId{number}" Type="{OFFICE}/worksheet" Target="worksheets/sheet{number}.xml"/>'
-        types += f'<Override PartName="/xl/worksheets/sheet{number}.xml" ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"/>'
+        types += (
+            f'<Override PartName="/xl/worksheets/sheet{number}.xml" '
+            'ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"/>'
+        )
     parts["xl/workbook.xml"] = f'<workbook xmlns="{MAIN}" xmlns:r="{OFFICE}"><sheets>{listed}</sheets></workbook>'
     related += f'<Relationship Id="styles" Type="{OFFICE}/styles" Target="styles.xml"/>'
     parts["xl/_rels/workbook.xml.rels"] = f'<Relationships xmlns="{PACKAGE}/relationships">{related}</Relationships>'
     parts["xl/styles.xml"] = (
-        f'<styleSheet xmlns="{MAIN}"><cellXfs count="2"><xf numFmtId="0"/><xf numFmtId="14" applyNumberFormat="1"/></cellXfs></styleSheet>'
+        f'<styleSheet xmlns="{MAIN}"><cellXfs count="2"><xf numFmtId="0"/><xf numFmtId="14" '
+        'applyNumberFormat="1"/></cellXfs></styleSheet>'
     )
     parts["_rels/.rels"] = (
-        f'<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="rId1" Type="{OFFICE}/officeDocument" Target="xl/workbook.xml"/></Relationships>'
+        f'<Relationships xmlns="{PACKAGE}/relationships"><Relationship Id="rId1" Type="{OFFICE}/officeDocument" '
+        'Target="xl/workbook.xml"/></Relationships>'
     )
     parts["[Content_Types].xml"] = (
-        f'<Types xmlns="{PACKAGE}/content-types"><Default Extension="xml" ContentType="application/xml"/>{types}</Types>'
+        f'<Types xmlns="{PACKAGE}/content-types"><Default Extension="xml" '
+        f'ContentType="application/xml"/>{types}</Types>'
     )
     return zipped({name: part.replace('"></row>', '"/>') for name, part in parts.items()})
 
@@ -94,16 +103,25 @@ def ods(sheets):
             return f'<table:table-cell office:value-type="string"><text:p>{escape(value)}</text:p></table:table-cell>'
         return f'<table:table-cell office:value-type="float" office:value="{value!r}"/>'
 
-    spaces = " ".join(f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in ("office", "table", "text"))
+    spaces = " ".join(
+        f'xmlns:{name}="urn:oasis:names:tc:opendocument:xmlns:{name}:1.0"' for name in ("office", "table", "text")
+    )
 
     def table(name, rows):
         lines = "".join(f"<table:table-row>{''.join(map(cell, row))}</table:table-row>" for row in rows)
         return f'<table:table table:name="{name}">{lines}</table:table>'
 
     tables = "".join(table(name, rows) for name, rows in sheets.items())
-    content = f"<office:document-content {spaces}><office:body><office:spreadsheet>{tables}</office:spreadsheet></office:body></office:document-content>"
+    content = (
+        "<office:document-content "
+        f"{spaces}><office:body><office:spreadsheet>{tables}</office:spreadsheet></office:body></office:document-content>"
+    )
     kind = "application/vnd.oasis.opendocument.spreadsheet"
-    manifest = f'<manifest:manifest xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"><manifest:file-entry manifest:full-path="/" manifest:media-type="{kind}"/></manifest:manifest>'
+    manifest = (
+        "<manifest:manifest "
+        'xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"><manifest:file-entry '
+        f'manifest:full-path="/" manifest:media-type="{kind}"/></manifest:manifest>'
+    )
     return zipped({"mimetype": kind, "content.xml": content, "META-INF/manifest.xml": manifest})
 
 
@@ -123,14 +141,24 @@ def compound(*names):
     head = (
         b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
         + b"\0" * 16
-        + struct.pack("<HHHHH6xIIIIIIIIII", 0x3E, 3, 0xFFFE, 9, 6, 0, 1, len(fat) - 2, 0, 4096, end, 0, end, 0, len(fat) - 1)
+        + struct.pack(
+            "<HHHHH6xIIIIIIIIII", 0x3E, 3, 0xFFFE, 9, 6, 0, 1, len(fat) - 2, 0, 4096, end, 0, end, 0, len(fat) - 1
+        )
     )
-    return head.ljust(512, b"\xff") + b"".join(streams) + entries.ljust(512, b"\0") + struct.pack(f"<{len(fat)}I", *fat).ljust(512, b"\xff")
+    return (
+        head.ljust(512, b"\xff")
+        + b"".join(streams)
+        + entries.ljust(512, b"\0")
+        + struct.pack(f"<{len(fat)}I", *fat).ljust(512, b"\xff")
+    )
 
 
 def in_cells(frame):
     """Returns the names and rows of ``frame`` as cells that a person would type; whole days become dates."""
-    return [list(frame.columns), *([None if cell != cell else cell for cell in row] for row in frame.itertuples(index=False))]
+    return [
+        list(frame.columns),
+        *([None if cell != cell else cell for cell in row] for row in frame.itertuples(index=False)),
+    ]
 
 
 def feather(frame):
@@ -148,7 +176,11 @@ def test_periods_in_parquet_are_the_dates_at_their_start(frequency):
 
 def test_periods_of_years_in_parquet_are_numbers_of_years():
     years = pd.Series(pd.PeriodIndex.from_ordinals([1000, -970, 50], freq="Y"))
-    assert read_table(parquet(pd.DataFrame({"when": years, "n": [1, 2, 3]}))).frame["when"].tolist() == [2970, 1000, 2020]
+    assert read_table(parquet(pd.DataFrame({"when": years, "n": [1, 2, 3]}))).frame["when"].tolist() == [
+        2970,
+        1000,
+        2020,
+    ]
 
 
 @pytest.mark.parametrize("fewest", [1, 2])
@@ -156,13 +188,19 @@ def test_a_small_sheet_before_the_table_is_passed_over(fewest):
     rows = [["a", "b"], *([number, number % 3] for number in range(9))]
     book = xlsx({"Cover": [["Report", "2024"]], "Data": rows})
     table = read_table(book, fewest=fewest)
-    assert (list(table.frame), len(table.frame), [question.options for question in table.questions]) == (["a", "b"], 9, [("Data", "Cover")])
+    assert (list(table.frame), len(table.frame), [question.options for question in table.questions]) == (
+        ["a", "b"],
+        9,
+        [("Data", "Cover")],
+    )
 
 
 WRITERS = {
     "parquet": lambda frame: frame.to_parquet(index=False),
     "feather": feather,
-    "json lines": lambda frame: frame.astype({"day": str}).to_json(orient="records", lines=True, double_precision=15).encode(),
+    "json lines": lambda frame: (
+        frame.astype({"day": str}).to_json(orient="records", lines=True, double_precision=15).encode()
+    ),
     "json": lambda frame: frame.astype({"day": str}).to_json(orient="records", double_precision=15).encode(),
     "xlsx": lambda frame: xlsx({"Sheet1": in_cells(frame)}),
     "ods": lambda frame: ods({"Sheet1": in_cells(frame)}),
@@ -179,7 +217,9 @@ def made(rows=60, seed=3):
             "size": np.where(rng.random(rows) < 0.2, np.nan, rng.normal(0, 1e5, rows).round(6)),
             "count": rng.integers(-(10**9), 10**9, rows),
             "colour": rng.choice(np.array(["red", "green", None], dtype=object), rows),
-            "day": [datetime.date(1950, 1, 1) + datetime.timedelta(int(days)) for days in rng.integers(0, 40_000, rows)],
+            "day": [
+                datetime.date(1950, 1, 1) + datetime.timedelta(int(days)) for days in rng.integers(0, 40_000, rows)
+            ],
             "note": rng.choice(words, rows),
         }
     )
@@ -219,7 +259,9 @@ def test_a_damaged_part_of_another_sheet_does_not_matter_for_formulas(tmp_path):
     content = file.read_bytes()
     start = 30 + len(part)
     file.write_bytes(content[:start] + b"\xff" * 40 + content[start + 40 :])
-    assert [workbook.unsaved_formula(file, name) for name in ("worksheets/sheet1.xml", "worksheets/sheet2.xml", "")] == ["", "", ""]
+    assert [
+        workbook.unsaved_formula(file, name) for name in ("worksheets/sheet1.xml", "worksheets/sheet2.xml", "")
+    ] == ["", "", ""]
     assert workbook.part_of(file, "S") == ""
 
 
@@ -240,7 +282,8 @@ def test_formulas_without_a_saved_result_are_told():
         ((5,), '<cols><col min="2" max="16384" hidden="1" width="0"/></cols>', "1 row and 2 columns"),
         (
             (),
-            '<cols><col min="1" max="1" hidden="0"/><col hidden="true" min="3" max="3"/><col min="9" max="99" hidden="1"/></cols>',
+            '<cols><col min="1" max="1" hidden="0"/><col hidden="true" min="3" max="3"/><col min="9" max="99" '
+            'hidden="1"/></cols>',
             "1 column",
         ),
         ((20_010,), '<cols><col min="4" max="16384" hidden="1"/></cols>', None),
@@ -250,16 +293,27 @@ def test_hidden_rows_and_columns_are_read_and_told(rows, columns, told):
     sheet = [["a", "b", "y"], *([row, row % 7, "uv"[row % 2]] for row in range(20_000)), *[[]] * 20]
     table = read_table(xlsx({"S": sheet}, hidden_rows=rows, columns=columns))
     said = [finding.message for finding in table.findings if finding.code == "hidden-cells"]
-    assert (table.frame.shape, [one.split(", by")[0] for one in said]) == ((20_000, 3), [f"The sheet hides {told}"] * (told is not None))
+    assert (table.frame.shape, [one.split(", by")[0] for one in said]) == (
+        (20_000, 3),
+        [f"The sheet hides {told}"] * (told is not None),
+    )
 
 
 def test_hidden_rows_are_those_of_the_sheet_that_is_read_however_its_part_is_called():
-    sheets = {"First": [["a", "y"], *([row, "uv"[row % 2]] for row in range(40))], "Other": [["b", "z"], *([row, 1] for row in range(40))]}
+    sheets = {
+        "First": [["a", "y"], *([row, "uv"[row % 2]] for row in range(40))],
+        "Other": [["b", "z"], *([row, 1] for row in range(40))],
+    }
     with zipfile.ZipFile(io.BytesIO(xlsx(sheets, hidden_rows=(4, 9)))) as archive:
         parts = {name: archive.read(name).decode() for name in archive.namelist()}
     first, second = (f"xl/worksheets/sheet{number}.xml" for number in (1, 2))
     parts[first] = parts[first].replace('hidden="1"', 'hidden="0"')
-    relations = parts["xl/_rels/workbook.xml.rels"].replace("sheet1", "sheet@").replace("sheet2", "sheet1").replace("sheet@", "sheet2")
+    relations = (
+        parts["xl/_rels/workbook.xml.rels"]
+        .replace("sheet1", "sheet@")
+        .replace("sheet2", "sheet1")
+        .replace("sheet@", "sheet2")
+    )
     swapped = zipped({**parts, first: parts[second], second: parts[first], "xl/_rels/workbook.xml.rels": relations})
     for sheet, told in (("First", []), ("Other", ["The sheet hides 2 rows"])):
         table = read_table(swapped, ReadingChoices(sheet=sheet))
@@ -272,7 +326,9 @@ def test_error_cells_of_a_workbook_are_told():
     told = [finding.message for finding in table.findings if finding.code == "formula-errors"]
     assert [one.split(" with")[0] for one in told] == ["The sheet has 12 cells, the first in B5,"]
     assert table.frame["share"].isna().sum() == 12
-    assert "formula-errors" not in {finding.code for finding in read_table(xlsx({"S": [row[::2] for row in sheet]})).findings}
+    assert "formula-errors" not in {
+        finding.code for finding in read_table(xlsx({"S": [row[::2] for row in sheet]})).findings
+    }
 
 
 def test_a_column_that_arrow_cannot_read_is_named(tmp_path):
@@ -284,14 +340,18 @@ def test_a_column_that_arrow_cannot_read_is_named(tmp_path):
 @pytest.mark.parametrize("write", [feather, pd.DataFrame.to_parquet], ids=["feather", "parquet"])
 @pytest.mark.parametrize("least", [0, -5000])
 def test_durations_are_read_in_seconds(write, least):
-    seconds = np.append(np.random.default_rng(0).integers(least, 80_000, 49), 5.5 * 86_400 * 300)  # beyond 2^53 nanoseconds
+    seconds = np.append(
+        np.random.default_rng(0).integers(least, 80_000, 49), 5.5 * 86_400 * 300
+    )  # beyond 2^53 nanoseconds
     frame = pd.DataFrame({"wait": pd.to_timedelta(seconds, unit="s"), "y": ["a", "b"] * 25})
     assert read_table(write(frame)).frame["wait"].tolist() == seconds.tolist()
 
 
 def test_the_categories_of_polars_are_words(tmp_path):
     words = pl.Series(["a", "b", None] * 9, dtype=pl.Categorical)
-    pl.DataFrame({"kind": words, "grade": words.cast(pl.Enum(["b", "a"])), "n": range(27)}).write_ipc(tmp_path / "t.arrow")
+    pl.DataFrame({"kind": words, "grade": words.cast(pl.Enum(["b", "a"])), "n": range(27)}).write_ipc(
+        tmp_path / "t.arrow"
+    )
     read = read_table(tmp_path / "t.arrow").frame
     assert [read[name].fillna("").tolist() for name in ("kind", "grade")] == [["a", "b", ""] * 9] * 2
 
@@ -328,7 +388,10 @@ def test_a_sheet_as_people_write_it(left):
         ["Bonn", 3.5, "8", datetime.date(2020, 2, 1)],
     ]
     rows = [[None] * left + row for row in rows]
-    merged = [re.sub("[A-D]", lambda letter: chr(ord(letter[0]) + left), area) for area in ("A1:D1", "A3:A4", "D3:D4", "B3:C3")]
+    merged = [
+        re.sub("[A-D]", lambda letter: chr(ord(letter[0]) + left), area)
+        for area in ("A1:D1", "A3:A4", "D3:D4", "B3:C3")
+    ]
     data = xlsx({"Notes": [["see next"]], "Data": rows, "Old": [["x"]]}, hidden=["Old"], merged=merged)
     table = read_table(data, ReadingChoices(sheet="Data", header_lines=2))
     assert list(table.frame) == ["Shop", "2024 May", "2024 June", "Opened"]
@@ -350,7 +413,9 @@ def test_a_workbook_with_several_sheets_asks_which_one():
 
 @pytest.mark.parametrize("write", [xlsx, ods])
 def test_the_only_sheet_with_cells_is_read_without_a_question(write):
-    table = read_table(write({"Empty": [], "Data": [["a", "b"], *([number, number % 3] for number in range(9))], "More": []}))
+    table = read_table(
+        write({"Empty": [], "Data": [["a", "b"], *([number, number % 3] for number in range(9))], "More": []})
+    )
     assert (len(table.frame), table.questions, table.reading.sheet) == (9, (), None)
 
 
@@ -404,7 +469,11 @@ BOMB = xlsx({"S": [["word" * 1_000_000, "b"], [1, 2]]})
         (b'{"a": 1, "b": 2}\n{"a": ', {}, "not one object per row"),
         (json.dumps({"a": [1, 2], "b": [3, 4]}).encode(), {}, "not one object per row"),
         (b"[[1, 2], [3, 4]]", {}, "not one object per row"),
-        (b'{"code": 0, "content": [{"a": 1, "b": 2}, {"a": 3, "b": 4}]}', {}, "its rows seem to be the list in 'content'"),
+        (
+            b'{"code": 0, "content": [{"a": 1, "b": 2}, {"a": 3, "b": 4}]}',
+            {},
+            "its rows seem to be the list in 'content'",
+        ),
     ],
 )
 def test_a_file_that_is_not_a_table_is_refused_in_a_sentence(data, choices, says):
@@ -419,7 +488,8 @@ def test_cancelling_ends_the_process_that_opens_the_workbook(tmp_path):
     book = zipped(
         {name: parts.read(name) for name in parts.namelist() if "sheet1" not in name}
         | {
-            "xl/worksheets/sheet1.xml": f'<worksheet xmlns="{MAIN}"><sheetData>{"<row><c><v>1</v></c></row>" * 5_000_000}</sheetData></worksheet>'
+            "xl/worksheets/sheet1.xml": "<worksheet "
+            f'xmlns="{MAIN}"><sheetData>{"<row><c><v>1</v></c></row>" * 5_000_000}</sheetData></worksheet>'
         }
     )  # opening it takes seconds
     reading = ReadingProcess(tmp_path, book, "t.xlsx", ReadingChoices(), limit_bytes=1_000_000_000)

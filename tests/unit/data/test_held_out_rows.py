@@ -26,7 +26,9 @@ def asked(draw, kinds=tuple(KINDS), *, even=False):
     frame = pd.DataFrame(
         {
             "day": rng.integers(draw(st.integers(5, 200)), size=rows).astype(float),
-            "customer": [f"c{i}" for i in (np.arange(rows) if even else (rng.pareto(1.0, size=rows) * 10).astype(int)) % groups],
+            "customer": [
+                f"c{i}" for i in (np.arange(rows) if even else (rng.pareto(1.0, size=rows) * 10).astype(int)) % groups
+            ],
             "number": rng.normal(size=rows),
             "label": rng.choice(["a", "b", "c"], p=[0.6, 0.3, 0.1], size=rows).astype(object),
         }
@@ -46,7 +48,9 @@ def asked(draw, kinds=tuple(KINDS), *, even=False):
         split_seed=draw(st.integers(0, 3)),
         validation_share=draw(st.sampled_from([0.1, 0.2, 0.3])),
         test_share=draw(st.sampled_from([0.1, 0.2, 0.3])),
-        train=TrainSettings(validation_rows=draw(limit), test_rows=draw(limit), predict_context_rows=draw(st.sampled_from([None, 40]))),
+        train=TrainSettings(
+            validation_rows=draw(limit), test_rows=draw(limit), predict_context_rows=draw(st.sampled_from([None, 40]))
+        ),
     )
     return frame, run
 
@@ -81,9 +85,14 @@ def test_seeds_move_training_and_validation_rows_and_split_seeds_move_test_rows(
 @given(asked(), st.sampled_from([0.1, 0.2, 0.3]), st.sampled_from([10, 50, 5000]))
 def test_no_other_setting_moves_test_rows_and_a_smaller_set_is_a_subset(given_run, share, most):
     frame, run = given_run
-    here, train = split(frame, run), dataclasses.replace(run.train, validation_rows=most, predict_context_rows=most, context_rows=most)
+    here, train = (
+        split(frame, run),
+        dataclasses.replace(run.train, validation_rows=most, predict_context_rows=most, context_rows=most),
+    )
     assert np.array_equal(here.test, split(frame, run, validation_share=share, train=train).test)
-    fewer, more = sorted((here.test, split(frame, run, train=dataclasses.replace(run.train, test_rows=most)).test), key=len)
+    fewer, more = sorted(
+        (here.test, split(frame, run, train=dataclasses.replace(run.train, test_rows=most)).test), key=len
+    )
     assert set(fewer) <= set(more)
 
 
@@ -93,7 +102,10 @@ def test_a_random_split_has_the_planned_numbers_of_rows(given_run, seed):
     frame, run = given_run
     planned, real = plan_split(frame, run), split(frame, run, seed=seed)
     limits = run.train.validation_rows, run.train.test_rows
-    assert (len(real.train), len(real.validation), len(real.test)) == (planned.train, *map(min, (planned.validation, planned.test), limits))
+    assert (len(real.train), len(real.validation), len(real.test)) == (
+        planned.train,
+        *map(min, (planned.validation, planned.test), limits),
+    )
 
 
 @of_any
@@ -117,12 +129,26 @@ def test_movable_test_rows_are_validation_rows_of_other_seeds(given_run):
 
 def test_the_id_of_the_test_rows_changes_with_the_settings_that_draw_them():
     run = RunSettings(dataset="d", target="y")
-    drawing = {"split_seed": 7, "test_share": 0.3, "dataset": "e", "target": "z", "split_at_median": True, "test_rows_move": True}
+    drawing = {
+        "split_seed": 7,
+        "test_share": 0.3,
+        "dataset": "e",
+        "target": "z",
+        "split_at_median": True,
+        "test_rows_move": True,
+    }
     drawing |= {"train": TrainSettings(test_rows=10)}
-    by_column = [dataclasses.replace(run, split_by=by, split_column=column) for by in ("time", "group") for column in "ab"]
+    by_column = [
+        dataclasses.replace(run, split_by=by, split_column=column) for by in ("time", "group") for column in "ab"
+    ]
     others = [dataclasses.replace(run, **{name: value}) for name, value in drawing.items()] + by_column
     assert len({one.test_set for one in (run, *others)}) == 1 + len(others)
-    for name, value in {"seed": 9, "validation_share": 0.3, "strategy": "linear", "train": TrainSettings(validation_rows=10)}.items():
+    for name, value in {
+        "seed": 9,
+        "validation_share": 0.3,
+        "strategy": "linear",
+        "train": TrainSettings(validation_rows=10),
+    }.items():
         assert dataclasses.replace(run, **{name: value}).test_set == run.test_set
 
 

@@ -24,7 +24,14 @@ def table(task: str) -> tuple[pd.DataFrame, dict[str, str]]:
             "y": label,
         }
     )
-    return frame, {"noise": "number", "good": "number", "rescaled": "number", "paid on": "date", "note": "text", "y": "number"}
+    return frame, {
+        "noise": "number",
+        "good": "number",
+        "rescaled": "number",
+        "paid on": "date",
+        "note": "text",
+        "y": "number",
+    }
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
@@ -42,15 +49,26 @@ def test_a_total_row_does_not_hide_a_leak():
 
 def test_a_rescaled_label_is_named_even_in_a_table_too_small_for_a_tree():
     y = np.random.default_rng(1).lognormal(sigma=2, size=80)
-    frame = pd.DataFrame({"log": np.log(y).round(6), "inverse": 1 / y, "near": y * np.random.default_rng(2).uniform(0.8, 1.25, 80), "y": y})
+    frame = pd.DataFrame(
+        {
+            "log": np.log(y).round(6),
+            "inverse": 1 / y,
+            "near": y * np.random.default_rng(2).uniform(0.8, 1.25, 80),
+            "y": y,
+        }
+    )
     found = may_leak(frame, dict.fromkeys(frame, "number"), "y", "regression")
-    assert [finding.column for finding in found] == ["log", "inverse"] and all("the same order" in finding.message for finding in found)
+    assert [finding.column for finding in found] == ["log", "inverse"] and all(
+        "the same order" in finding.message for finding in found
+    )
 
 
 def test_a_value_present_only_for_one_class_leaks():
     frame, kinds = table("classification")
     frame["closed"] = np.where(frame["y"] == "yes", "x", None)
-    assert "closed" in {finding.column for finding in may_leak(frame, kinds | {"closed": "category"}, "y", "classification")}
+    assert "closed" in {
+        finding.column for finding in may_leak(frame, kinds | {"closed": "category"}, "y", "classification")
+    }
 
 
 def test_ignored_columns_and_exact_copies_are_not_named_again():
@@ -76,7 +94,10 @@ def test_missing_cells_that_reveal_the_class_are_reported_once_for_all_columns()
     frame, kinds = table("classification")
     rng = np.random.default_rng(1)
     some = (frame["y"] == "yes") & (rng.random(ROWS) < 0.7)
-    for names, said in ((["closed", "fee"], "cells of 'closed', 'fee' are"), ([*"abcdef"], "cells of 'a', 'b', 'c', 'd' and 2 more are")):
+    for names, said in (
+        (["closed", "fee"], "cells of 'closed', 'fee' are"),
+        ([*"abcdef"], "cells of 'a', 'b', 'c', 'd' and 2 more are"),
+    ):
         telling = pd.DataFrame({name: pd.Series(rng.normal(size=ROWS)).where(some) for name in names})
         telling["gaps"] = pd.Series(rng.normal(size=ROWS)).where(rng.random(ROWS) < 0.6)
         found = may_leak(frame.join(telling), kinds | dict.fromkeys(telling, "number"), "y", "classification")
@@ -90,7 +111,11 @@ def test_a_copy_of_the_label_with_errors_is_named_unless_the_majority_explains_i
     rng = np.random.default_rng(2)
     label = rng.random(2_000) < rare
     frame = pd.DataFrame(
-        {"again": label ^ (rng.random(2_000) < slips), "majority": rng.random(2_000) < 0.01, "y": np.where(label, "b", "a")}
+        {
+            "again": label ^ (rng.random(2_000) < slips),
+            "majority": rng.random(2_000) < 0.01,
+            "y": np.where(label, "b", "a"),
+        }
     )
     found = may_leak(frame, {"again": "boolean", "majority": "boolean", "y": "category"}, "y", "classification")
     assert {finding.column for finding in found} == ({"again"} if named else set())
@@ -100,14 +125,24 @@ def test_a_copy_of_the_label_with_errors_is_named_unless_the_majority_explains_i
 @pytest.mark.parametrize("seed", range(5))
 def test_gaps_and_zeros_that_do_not_depend_on_a_rare_class_are_not_suspected(common, seed):
     rng = np.random.default_rng(seed)
-    frame = pd.DataFrame({name: rng.normal(size=2_000) for name in "abc"}).where(rng.random((2_000, 3)) < rng.uniform(0.2, 0.9, 3))
+    frame = pd.DataFrame({name: rng.normal(size=2_000) for name in "abc"}).where(
+        rng.random((2_000, 3)) < rng.uniform(0.2, 0.9, 3)
+    )
     frame["amount"] = np.where(rng.random(2_000) < 0.5, 0.0, rng.exponential(size=2_000))
     frame["y"] = np.where(rng.random(2_000) < common, "no", "yes")
-    assert may_leak(frame, dict.fromkeys("abc", "number") | {"amount": "number", "y": "category"}, "y", "classification") == ()
+    assert (
+        may_leak(frame, dict.fromkeys("abc", "number") | {"amount": "number", "y": "category"}, "y", "classification")
+        == ()
+    )
 
 
 @pytest.mark.parametrize(
-    "value", [lambda rng: rng.exponential(9.0, 2_000), lambda rng: np.full(2_000, "escalated"), lambda rng: np.full(2_000, True)]
+    "value",
+    [
+        lambda rng: rng.exponential(9.0, 2_000),
+        lambda rng: np.full(2_000, "escalated"),
+        lambda rng: np.full(2_000, True),
+    ],
 )
 def test_a_value_other_than_the_usual_one_for_one_class_alone_leaks(value):
     rng = np.random.default_rng(3)

@@ -1,4 +1,6 @@
-"""Splits by time and by group: nothing leaks between parts, and a table that cannot be split is refused with the reason."""
+"""Splits by time and by group: nothing leaks between parts, and a table that cannot be split is refused with the
+reason.
+"""
 
 import re
 from datetime import time
@@ -14,7 +16,14 @@ from tabtune_core.data.task import check_split, kinds_of, labels_of, plan_split,
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.settings import RunSettings
 
-SIZES = {"test_seed": None, "validation_share": 0.2, "test_share": 0.2, "context_rows": 5000, "validation_rows": 5000, "test_rows": 5000}
+SIZES = {
+    "test_seed": None,
+    "validation_share": 0.2,
+    "test_share": 0.2,
+    "context_rows": 5000,
+    "validation_rows": 5000,
+    "test_rows": 5000,
+}
 
 
 def table(rows=600, seed=0):
@@ -50,7 +59,10 @@ def test_parts_of_a_split_by_time_are_in_order_and_share_no_day(column):
 
 def test_seeds_change_the_split_by_group_but_not_the_split_by_time():
     frame = table()
-    assert all(np.array_equal(*pair) for pair in zip(*(parts(split(frame, "day", "time", seed=s)) for s in (0, 1)), strict=True))
+    assert all(
+        np.array_equal(*pair)
+        for pair in zip(*(parts(split(frame, "day", "time", seed=s)) for s in (0, 1)), strict=True)
+    )
     first, again, other = (split(frame, "customer", "group", seed=s).test for s in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
@@ -73,8 +85,14 @@ def test_groups_that_are_probably_two_spellings_of_one_are_reported(name, other)
     frame = table()
     is_first = frame["customer"] == "c0"
     names = frame["customer"].mask(is_first, name).mask(is_first & (frame.index % 2 == 0), other)
-    told = [finding for finding in split(frame.assign(customer=names), "customer", "group").findings if finding.code == "split-spelling"]
-    assert [f"such as {min(name, other)!r} and {max(name, other)!r}" in finding.message for finding in told] == [True] * (other != "c00")
+    told = [
+        finding
+        for finding in split(frame.assign(customer=names), "customer", "group").findings
+        if finding.code == "split-spelling"
+    ]
+    assert [f"such as {min(name, other)!r} and {max(name, other)!r}" in finding.message for finding in told] == [
+        True
+    ] * (other != "c00")
 
 
 @pytest.mark.parametrize(
@@ -88,7 +106,10 @@ def test_groups_are_the_same_as_in_earlier_versions(test_seed, validation, test)
 
 def test_groups_of_one_row_each_are_reported_as_a_random_split():
     frame = table().assign(ticket=range(600))
-    told = {column: [finding.code for finding in split(frame, column, "group").findings] for column in ("ticket", "customer")}
+    told = {
+        column: [finding.code for finding in split(frame, column, "group").findings]
+        for column in ("ticket", "customer")
+    }
     assert {column: "split-idle" in codes for column, codes in told.items()} == {"ticket": True, "customer": False}
 
 
@@ -119,7 +140,11 @@ def test_the_split_is_described_with_its_days_and_numbers_of_groups():
     assert f"tests on {len(found.test)} rows from {first} to {last}" in found.findings[0].message
     found = split(frame.assign(clock=[time(row % 24, 5) for row in range(600)]), "clock", "time")
     assert "up to 13:05:00, " in found.findings[0].message and "to 23:05:00." in found.findings[0].message
-    far = split(frame.assign(day=pd.Series(np.arange("7500", "8100", dtype="datetime64[Y]").astype("datetime64[us]"))), "day", "time")
+    far = split(
+        frame.assign(day=pd.Series(np.arange("7500", "8100", dtype="datetime64[Y]").astype("datetime64[us]"))),
+        "day",
+        "time",
+    )
     assert "from 7980-01-01 to 8099-01-01." in far.findings[0].message, "dates that nanoseconds cannot hold"
     found = split(frame, "customer", "group", seed=3)
     groups = frame["customer"].iloc[found.validation].nunique()
@@ -132,7 +157,10 @@ def test_a_table_with_a_separate_test_table_has_two_parts():
     for by in ("time", "group"):
         found = split(frame, "year", by, test_share=0.0)
         assert (len(found.train), len(found.validation), len(found.test)) == (30, 30, 0)
-    chosen = {tuple(split(table(), "customer", "group", seed=seed, test_share=0.0, test_seed=0).validation) for seed in range(3)}
+    chosen = {
+        tuple(split(table(), "customer", "group", seed=seed, test_share=0.0, test_seed=0).validation)
+        for seed in range(3)
+    }
     assert len(chosen) == 3
 
 
@@ -153,7 +181,10 @@ def test_numbers_are_split_too():
 
 def test_large_parts_are_sampled_within_themselves():
     frame = table(2000)
-    whole, some = (split(frame, "customer", "group", **most) for most in ({}, {"validation_rows": 50, "test_rows": 60, "context_rows": 70}))
+    whole, some = (
+        split(frame, "customer", "group", **most)
+        for most in ({}, {"validation_rows": 50, "test_rows": 60, "context_rows": 70})
+    )
     assert [len(rows) for rows in (some.validation, some.test, some.context)] == [50, 60, 70]
     assert set(some.validation) <= set(whole.validation)
     assert set(some.test) <= set(whole.test)
@@ -165,7 +196,12 @@ def test_large_parts_are_sampled_within_themselves():
     [
         ("dat", "time", {}, "split_column is 'dat'. The table has no column 'dat'"),
         ("x", "group", {"x": 1.0}, "split_column is 'x', which is constant; a split by group needs at least 3"),
-        ("day", "time", {"day": [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-02")] * 300}, "'day', which has 2 different values"),
+        (
+            "day",
+            "time",
+            {"day": [pd.Timestamp("2024-01-01"), pd.Timestamp("2024-01-02")] * 300},
+            "'day', which has 2 different values",
+        ),
         (
             "customer",
             "group",
@@ -178,7 +214,12 @@ def test_large_parts_are_sampled_within_themselves():
             {"customer": ["a", "b", "c", None, None, None, None] * 85 + ["a"] * 5},
             "which is missing in 57% of the rows",
         ),
-        ("day", "time", {"day": [None] * 400 + [pd.Timestamp("2024-01-01")] * 200}, "which is missing in 67% of the rows"),
+        (
+            "day",
+            "time",
+            {"day": [None] * 400 + [pd.Timestamp("2024-01-01")] * 200},
+            "which is missing in 67% of the rows",
+        ),
         ("customer", "time", {}, "'customer', which holds words such as 'c"),
     ],
 )
@@ -204,7 +245,10 @@ def test_a_class_of_three_rows_missing_in_a_part_is_reported_and_a_rarer_one_is_
     frame = pd.DataFrame({"time": np.arange(600.0), "label": ["a", "b", "c"] * 160 + ["a", "b"] * 60})
     found = split(frame, "time", "time")
     assert [one.code for one in found.findings] == ["split", "split-test"]
-    assert "leaves no test row of 'c'; ROC AUC and average precision there are means over other classes" in found.findings[1].message
+    assert (
+        "leaves no test row of 'c'; ROC AUC and average precision there are means over other classes"
+        in found.findings[1].message
+    )
     frame.loc[599, "label"] = "only once"
     assert 599 not in np.concatenate(parts(split(frame, "time", "time")))
 
@@ -231,7 +275,8 @@ def test_the_target_cannot_split_and_a_class_missing_in_a_part_is_reported():
 def test_models_see_the_time_column_but_not_the_group_column():
     frame = table()
     columns = [
-        Column(name, kind, 0, 10, ()) for name, kind in zip(frame, ("date", "number", "category", "number", "category"), strict=True)
+        Column(name, kind, 0, 10, ())
+        for name, kind in zip(frame, ("date", "number", "category", "number", "category"), strict=True)
     ]
     by_group = settings(split_by="group", split_column="customer")
     assert kinds_of(columns, by_group)["customer"] == "ignored"

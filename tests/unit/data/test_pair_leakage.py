@@ -12,12 +12,19 @@ from tabtune_core.data.pair_leakage import pairs_that_give
 ROWS = 400
 RNG = np.random.default_rng(0)
 LEFT, RIGHT = RNG.integers(1, 300, ROWS), RNG.integers(2, 900, ROWS)
-OTHERS = {"temperature": RNG.normal(size=ROWS), "humidity": RNG.integers(0, 100, ROWS), "weekday": RNG.integers(0, 7, ROWS)}
+OTHERS = {
+    "temperature": RNG.normal(size=ROWS),
+    "humidity": RNG.integers(0, 100, ROWS),
+    "weekday": RNG.integers(0, 7, ROWS),
+}
 
 
 def found(target: object, **columns: object) -> list[str]:
     frame = pd.DataFrame({"left": LEFT, **OTHERS, "right": RIGHT, **columns, "y": target})
-    return [finding.message.split(" gives ")[0] for finding in pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "y")]
+    return [
+        finding.message.split(" gives ")[0]
+        for finding in pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "y")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -40,14 +47,22 @@ def test_a_sum_difference_product_or_ratio_is_named(target, formula):
 def test_the_finding_names_both_columns_the_rows_and_what_to_do():
     frame = pd.DataFrame({"casual": LEFT, **OTHERS, "registered": RIGHT, "cnt": LEFT + RIGHT})
     (finding,) = pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "cnt")
-    assert (finding.severity, finding.code, finding.column, finding.second) == ("warning", "pair-leak", "casual", "registered")
+    assert (finding.severity, finding.code, finding.column, finding.second) == (
+        "warning",
+        "pair-leak",
+        "casual",
+        "registered",
+    )
     assert finding.message == (
-        "'casual' + 'registered' gives 'cnt' in all 400 rows. Leave both out unless they are known before the outcome is."
+        "'casual' + 'registered' gives 'cnt' in all 400 rows. Leave both out unless they are known before the "
+        "outcome is."
     )
 
 
 def test_a_total_of_rounded_parts_is_named_and_reported_as_rounded():
-    frame = pd.DataFrame({"payments": LEFT, **OTHERS, "discharges": RIGHT, "total": LEFT * RIGHT * (1 + RNG.uniform(-2e-4, 2e-4, ROWS))})
+    frame = pd.DataFrame(
+        {"payments": LEFT, **OTHERS, "discharges": RIGHT, "total": LEFT * RIGHT * (1 + RNG.uniform(-2e-4, 2e-4, ROWS))}
+    )
     (finding,) = pairs_that_give(frame, dict.fromkeys(frame.columns, "number"), "total")
     assert "gives 'total' in all 400 rows, to within 0.1 % or rounding." in finding.message
 
@@ -88,7 +103,9 @@ def test_a_sum_of_nearly_all_zeros_is_not_an_identity():
 def test_ignored_and_text_columns_are_not_named():
     frame = pd.DataFrame({"left": LEFT, "right": RIGHT, "y": LEFT + RIGHT})
     assert pairs_that_give(frame, {"left": "ignored", "right": "number", "y": "number"}, "y") == ()
-    assert pairs_that_give(frame.astype({"right": str}), {"left": "number", "right": "category", "y": "number"}, "y") == ()
+    assert (
+        pairs_that_give(frame.astype({"right": str}), {"left": "number", "right": "category", "y": "number"}, "y") == ()
+    )
 
 
 def test_independent_measurements_are_not_suspected():
@@ -121,11 +138,19 @@ def test_two_columns_that_separate_the_classes_are_named(sign, cuts, formula, se
 
 
 def test_a_result_is_the_difference_of_the_goals_on_both_sides():
-    frame = pd.DataFrame({"home": GOALS[0], "away": GOALS[1], **OTHERS, "result": np.array(["D", "H", "A"])[np.sign(GOALS[0] - GOALS[1])]})
+    frame = pd.DataFrame(
+        {
+            "home": GOALS[0],
+            "away": GOALS[1],
+            **OTHERS,
+            "result": np.array(["D", "H", "A"])[np.sign(GOALS[0] - GOALS[1])],
+        }
+    )
     (finding,) = pairs_that_give(frame, {**dict.fromkeys(frame.columns, "number"), "result": "category"}, "result")
     assert (finding.column, finding.second) == ("home", "away")
     assert finding.message == (
-        "'home' - 'away', cut at -0.5 and 0.5, gives 'result' in all 400 rows. Leave both out unless they are known before the outcome is."
+        "'home' - 'away', cut at -0.5 and 0.5, gives 'result' in all 400 rows. Leave both out unless they are known "
+        "before the outcome is."
     )
 
 
@@ -156,7 +181,12 @@ def test_a_quotient_by_a_column_that_is_0_except_in_one_class_accuses_nobody(see
     y = rng.random(2_000) < 0.3
     flag = np.where(y & (rng.random(2_000) < 0.5), rng.integers(1, 5, 2_000), 0) * 1.0
     frame = pd.DataFrame(
-        {"age": rng.integers(18, 90, 2_000), "income": rng.normal(40, 9, 2_000), "flag": flag, "y": np.where(y, "yes", "no")}
+        {
+            "age": rng.integers(18, 90, 2_000),
+            "income": rng.normal(40, 9, 2_000),
+            "flag": flag,
+            "y": np.where(y, "yes", "no"),
+        }
     )
     kinds = dict.fromkeys(frame.columns[:-1], "number") | {"y": "category"}
     assert pairs_that_give(frame, kinds, "y") == ()

@@ -1,4 +1,6 @@
-"""Classes with any number of rows, under each split: every score is finite on the held-out rows, or the split is refused."""
+"""Classes with any number of rows, under each split: every score is finite on the held-out rows, or the split is
+refused.
+"""
 
 import re
 from dataclasses import replace
@@ -19,13 +21,17 @@ SHARES = st.sampled_from([(0.2, 0.2), (0.05, 0.05), (0.1, 0.3), (0.3, 0.5), (0.5
 
 
 def splits(counts, shares, kind, seed, most=10_000, move=False):
-    """Returns the labels of a table with these classes, and its split into at most ``most`` held-out rows; skips refused splits."""
+    """Returns the labels of a table with these classes, and its split into at most ``most`` held-out rows; skips
+    refused splits.
+    """
     rng = np.random.default_rng(seed)
     labels = rng.permutation(np.repeat(np.array([f"class {k}" for k in range(len(counts))], dtype=object), counts))
     frame = pd.DataFrame({"at": rng.permutation(len(labels)) // 3, "target": labels})
     how = {} if kind == "random" else {"split_by": kind, "split_column": "at"}
     how |= {"train": TrainSettings(validation_rows=most, test_rows=most), "test_rows_move": move}
-    asked = RunSettings(dataset="-", target="target", validation_share=shares[0], test_share=shares[1], seed=seed, **how)
+    asked = RunSettings(
+        dataset="-", target="target", validation_share=shares[0], test_share=shares[1], seed=seed, **how
+    )
     try:
         return labels, replace(split_table(frame, labels, asked), findings=check_split(frame, asked))
     except (LabelError, SettingError):
@@ -55,8 +61,12 @@ def test_a_random_split_puts_a_class_in_every_part_or_only_in_training(counts, s
 
 
 @settings(deadline=None, max_examples=50)
-@given(COUNTS, SHARES, st.sampled_from(["group", "time"]), st.integers(0, 99), st.sampled_from([30, 10_000]), st.booleans())
-def test_a_split_by_a_column_says_how_many_rows_each_part_has_and_how_many_are_in_none(counts, shares, kind, seed, most, move):
+@given(
+    COUNTS, SHARES, st.sampled_from(["group", "time"]), st.integers(0, 99), st.sampled_from([30, 10_000]), st.booleans()
+)
+def test_a_split_by_a_column_says_how_many_rows_each_part_has_and_how_many_are_in_none(
+    counts, shares, kind, seed, most, move
+):
     labels, split = splits(counts, shares, kind, seed, most, move)
     said, parts = split.findings[0].message, (split.train, split.validation, split.test)
     numbers = re.findall(r"(?:trains|validates|tests) on ([\d,]+) row", said)

@@ -84,7 +84,10 @@ def openml(tmp_path, monkeypatch):
     info = json.loads(gzip.decompress((KEPT / "api-v1-jd-61.json.gz").read_bytes()))
     arff = info["data_set_description"]["url"].split("/", 3)[3]
     kept = {"jd-61.json": "data/61", "jdf-61.json": "data/features/61", "jdq-61.json": "data/qualities/61"}
-    for name, path in {**{f"api-v1-{one}": f"api/v1/json/{path}" for one, path in kept.items()}, "data-v1-dl-61.arff": arff}.items():
+    for name, path in {
+        **{f"api-v1-{one}": f"api/v1/json/{path}" for one, path in kept.items()},
+        "data-v1-dl-61.arff": arff,
+    }.items():
         (data / f"{path}.gz").parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(KEPT / f"{name}.gz", data / f"{path}.gz")
     shutil.copy(data / f"{arff}.gz", data / "data/v1/download/61.gz")  # the name in scikit-learn 1.6
@@ -101,7 +104,9 @@ def hub(server, monkeypatch):
 def write_parts(folder):
     folder.mkdir()
     FRAME[:10].to_parquet(folder / "part-0.parquet", index=False)
-    FRAME[10:].assign(size=lambda rows: rows["size"].astype("float32"))[["kind", "size"]].to_parquet(folder / "part-1.parquet", index=False)
+    FRAME[10:].assign(size=lambda rows: rows["size"].astype("float32"))[["kind", "size"]].to_parquet(
+        folder / "part-1.parquet", index=False
+    )
     return folder
 
 
@@ -120,7 +125,11 @@ def test_every_source_gives_the_same_table(server, hub, tmp_path):
         kept = add_source(tmp_path / "home", words, limit_bytes=LIMIT)
         pd.testing.assert_frame_equal(load_frame(tmp_path / "home", kept.id), FRAME, check_dtype=False)
         if kept.name != name:  # the same bytes are kept under their first name
-            assert (name, kept.name) in {("to", "table.parquet"), ("train.parquet", "table.parquet"), ("parts", "part-0 and 1 more")}
+            assert (name, kept.name) in {
+                ("to", "table.parquet"),
+                ("train.parquet", "table.parquet"),
+                ("parts", "part-0 and 1 more"),
+            }
         assert "s3cret" not in " ".join(kept.origin)
     assert ("/datasets/owner/name/resolve/v1/data/train.parquet", "Bearer hf_of_this_machine") in server.asked
     assert kept.words() == parts
@@ -129,7 +138,9 @@ def test_every_source_gives_the_same_table(server, hub, tmp_path):
 def test_durations_keep_their_unit_in_joined_files_and_queries(tmp_path):
     spans = pd.to_timedelta(np.arange(0, 90_000, 9000), unit="s")
     for number, unit in enumerate(("us", "ms")):  # the whole numbers differ in type, too
-        frame = pd.DataFrame({"wait": spans.astype(f"timedelta64[{unit}]"), "k": np.arange(10).astype(f"int{32 + 32 * number}")})
+        frame = pd.DataFrame(
+            {"wait": spans.astype(f"timedelta64[{unit}]"), "k": np.arange(10).astype(f"int{32 + 32 * number}")}
+        )
         frame.to_parquet(tmp_path / f"{number}.parquet", index=False)
     parts = [str(tmp_path / f"{number}.parquet") for number in range(2)]
     for words in (parts, [f"query:select to_seconds(k * 9000) as wait, k from '{tmp_path}/*.parquet'"]):
@@ -197,11 +208,17 @@ def test_an_unavailable_source_is_refused_in_a_sentence(server, tmp_path):
     assert [one.name for one in (tmp_path / "home" / "datasets").iterdir()] == []
 
 
-@pytest.mark.parametrize(("number", "says"), [(7, "could not be reached"), (61, "OpenML has no table 61 that can be read")])
+@pytest.mark.parametrize(
+    ("number", "says"), [(7, "could not be reached"), (61, "OpenML has no table 61 that can be read")]
+)
 def test_a_missing_or_unreachable_openml_data_set_is_refused(number, says, openml, tmp_path, monkeypatch):
     from urllib.error import HTTPError, URLError
 
-    error = URLError("no network") if number == 7 else HTTPError("https://openml.org", 412, "Precondition Failed", None, None)
+    error = (
+        URLError("no network")
+        if number == 7
+        else HTTPError("https://openml.org", 412, "Precondition Failed", None, None)
+    )
     monkeypatch.setattr("sklearn.datasets._openml.urlopen", lambda *_, **__: (_ for _ in ()).throw(error))
     shutil.rmtree(tmp_path / "scikit_learn_data")
     with pytest.raises(TableError, match=says):
@@ -209,7 +226,8 @@ def test_a_missing_or_unreachable_openml_data_set_is_refused(number, says, openm
 
 
 @pytest.mark.parametrize(
-    "host", ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "169.254.169.254", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433"]
+    "host",
+    ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "169.254.169.254", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433"],
 )
 def test_a_page_reaches_no_private_address(host, tmp_path):
     with pytest.raises(TableError, match="private network|could not be reached"):
@@ -223,12 +241,17 @@ def test_a_page_is_not_led_to_a_private_address_by_a_redirect(server, tmp_path, 
     before = len(server.asked)
     with pytest.raises(TableError, match="localhost is an address of a private network"):
         sources.fetch(
-            [f"{server.address}/to?{server.address.replace('127.0.0.1', 'localhost')}/a.parquet"], tmp_path, limit_bytes=LIMIT, guarded=True
+            [f"{server.address}/to?{server.address.replace('127.0.0.1', 'localhost')}/a.parquet"],
+            tmp_path,
+            limit_bytes=LIMIT,
+            guarded=True,
         )
     assert [path for path, _ in server.asked[before:]] == ["/to"]
 
 
-@pytest.mark.parametrize("words", ["query:select 1", "/etc/hostname", "file:///etc/hostname", "http://127.0.0.1:9/a.csv"])
+@pytest.mark.parametrize(
+    "words", ["query:select 1", "/etc/hostname", "file:///etc/hostname", "http://127.0.0.1:9/a.csv"]
+)
 def test_the_process_of_a_page_fetches_only_from_public_addresses(words, tmp_path):
     reading = ReadingProcess(tmp_path, words, words, ReadingChoices(), limit_bytes=LIMIT)
     with pytest.raises(TableError, match="is not an address|private network"):

@@ -54,7 +54,9 @@ def test_columns_that_may_need_another_split_are_asked_about(found, answers):
     question = asked(found, column("label"))
     assert question.options == ("at random", *answers)
     assert repr(found.name) in question.message
-    assert question.message.endswith("A split at random trains on rows similar to the test rows, so scores look too good.")
+    assert question.message.endswith(
+        "A split at random trains on rows similar to the test rows, so scores look too good."
+    )
 
 
 @pytest.mark.parametrize(
@@ -66,11 +68,20 @@ def test_columns_that_may_need_another_split_are_asked_about(found, answers):
         column("income", unique=900),
         column("isbn", unique=900, examples=("9783161484100", "9780306406157")),
         column("phone", unique=900, examples=("919812345678", "917012345678")),
-        *(column(name, unique=60, examples=("1", "7")) for name in ("num_session", "num_order", "nr_person", "no_case", "key_account")),
+        *(
+            column(name, unique=60, examples=("1", "7"))
+            for name in ("num_session", "num_order", "nr_person", "no_case", "key_account")
+        ),
         column("customer_id", unique=1000),
         column("store_id", unique=5),
-        *(column(name, "date") for name in ("DOB", "date_of_birth", "Geburtsdatum", "patient dob", "date_born", "birthday")),
-        *(column(name, "date") for name in ("DT_NASC", "Né(e)_le", "fecha_nac", "geboortedatum", "生年月日", "tanggal_lahir")),
+        *(
+            column(name, "date")
+            for name in ("DOB", "date_of_birth", "Geburtsdatum", "patient dob", "date_born", "birthday")
+        ),
+        *(
+            column(name, "date")
+            for name in ("DT_NASC", "Né(e)_le", "fecha_nac", "geboortedatum", "生年月日", "tanggal_lahir")
+        ),
         *(column(name, unique=60, examples=("1", "7")) for name in ("COD_IDADE", "codigo_postal", "hasta")),
         column("branch_id", unique=15),
         column("customer_id", missing=600),
@@ -95,25 +106,37 @@ def test_other_columns_are_not_asked_about(found):
 
 def test_a_question_has_an_answer_for_every_column_and_a_flag_for_every_answer():
     question = asked(column("sold on", "date"), column("customer_id"))
-    assert [read_answer(option) for option in question.options] == [("random", None), ("time", "sold on"), ("group", "customer_id")]
-    flags = "--split-by random or --split-by time --split-column 'sold on' or --split-by group --split-column customer_id"
+    assert [read_answer(option) for option in question.options] == [
+        ("random", None),
+        ("time", "sold on"),
+        ("group", "customer_id"),
+    ]
+    flags = (
+        "--split-by random or --split-by time --split-column 'sold on' or --split-by group --split-column customer_id"
+    )
     assert answer_flags(question) == flags
 
 
 def panel(draw, *, observed, moments, share):
-    """Returns a panel in random order: a row for a ``share`` of all pairs of country and year, with a column of numbers."""
+    """Returns a panel in random order: a row for a ``share`` of all pairs of country and year, with a column of
+    numbers.
+    """
     pairs = [(f"place {who}", 2000 + year) for who in range(observed) for year in range(moments)]
     drawn = draw.permutation(len(pairs))[: round(share * len(pairs))]
     frame = pd.DataFrame([pairs[place] for place in drawn], columns=["country", "year"])
     frame["income"] = draw.normal(size=len(frame))
     kinds = {"country": "category", "year": "number", "income": "number"}
-    return frame, [Column(name, kind, 0, frame[name].nunique(), tuple(map(str, frame[name][:3]))) for name, kind in kinds.items()]
+    return frame, [
+        Column(name, kind, 0, frame[name].nunique(), tuple(map(str, frame[name][:3]))) for name, kind in kinds.items()
+    ]
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_a_panel_is_recognised_only_by_its_pairs(seed):
     draw = np.random.default_rng(seed)
-    frame, columns = panel(draw, observed=draw.integers(5, 60), moments=draw.integers(4, 20), share=draw.uniform(0.6, 1))
+    frame, columns = panel(
+        draw, observed=draw.integers(5, 60), moments=draw.integers(4, 20), share=draw.uniform(0.6, 1)
+    )
     copied = pd.concat([frame, frame.iloc[: seed % 3]])
     question = split_question(copied, columns, "income")
     assert question.options == ("at random", "by time: year", "by group: country")
@@ -138,7 +161,9 @@ def test_the_last_run_with_the_same_target_is_remembered_before_others():
 
 def test_a_column_described_by_a_measure_is_a_group_unless_it_is_only_another_scale():
     rng, school = np.random.default_rng(0), np.repeat(np.arange(30), 100)
-    frame = pd.DataFrame({"school": school, "mean mark": rng.normal(size=30).round(3)[school], "age": rng.integers(20, 60, len(school))})
+    frame = pd.DataFrame(
+        {"school": school, "mean mark": rng.normal(size=30).round(3)[school], "age": rng.integers(20, 60, len(school))}
+    )
     frame["squared age"] = frame["age"] ** 2
     columns = [Column(name, "number", 0, frame[name].nunique(), tuple(map(str, frame[name][:3]))) for name in frame]
     assert split_question(frame, columns, "label").options == ("at random", "by group: school")

@@ -11,7 +11,14 @@ from tabtune_core.data.task import check_split, split_table
 from tabtune_core.errors import LabelError
 from tabtune_core.settings import RunSettings
 
-SHARES = {"test_seed": 0, "validation_share": 0.2, "test_share": 0.2, "context_rows": 2000, "validation_rows": 2000, "test_rows": 2000}
+SHARES = {
+    "test_seed": 0,
+    "validation_share": 0.2,
+    "test_share": 0.2,
+    "context_rows": 2000,
+    "validation_rows": 2000,
+    "test_rows": 2000,
+}
 
 
 def labels(**counts):
@@ -47,7 +54,9 @@ def test_twenty_rows_can_be_split():
 
 def test_a_large_table_is_sampled_with_every_class():
     values = labels(a=5000, b=40)
-    split = split_rows(values, SplitRule(seed=0, **{**SHARES, "context_rows": 100, "validation_rows": 50, "test_rows": 60}))
+    split = split_rows(
+        values, SplitRule(seed=0, **{**SHARES, "context_rows": 100, "validation_rows": 50, "test_rows": 60})
+    )
     assert (len(split.context), len(split.validation), len(split.test)) == (100, 50, 60)
     assert set(split.context) <= set(split.train)
     assert all({"a", "b"} == set(values[rows]) for rows in (split.context, split.validation, split.test))
@@ -72,7 +81,9 @@ def test_a_sample_keeps_a_class_that_a_simple_draw_would_lose():
 def test_the_context_size_moves_no_held_out_row_and_a_smaller_context_is_a_subset():
     values = labels(a=700, b=300)
     few, more, every = (
-        split_rows(values, SplitRule(seed=0, **{**SHARES, "context_rows": rows, "validation_rows": 50, "test_rows": 60}))
+        split_rows(
+            values, SplitRule(seed=0, **{**SHARES, "context_rows": rows, "validation_rows": 50, "test_rows": 60})
+        )
         for rows in (100, 300, None)
     )
     for other in (more, every):
@@ -85,7 +96,12 @@ def test_the_context_size_moves_no_held_out_row_and_a_smaller_context_is_a_subse
 def test_shares_that_leave_nothing_to_train_on_are_named(by):
     frame = pd.DataFrame({"when": range(40), "y": ["a", "b"] * 20})
     shares = RunSettings(
-        dataset="d", target="y", validation_share=0.5, test_share=0.5, split_by=by, split_column=None if by == "random" else "when"
+        dataset="d",
+        target="y",
+        validation_share=0.5,
+        test_share=0.5,
+        split_by=by,
+        split_column=None if by == "random" else "when",
     )
     with pytest.raises(LabelError, match="validation_share is 0.5 and test_share is 0.5: .* Make one of them smaller"):
         split_table(frame, frame["y"].to_numpy(dtype=object), shares)
@@ -108,7 +124,10 @@ def test_moving_test_rows_that_leave_a_class_without_training_rows_are_refused_b
     frame = pd.DataFrame({"x": range(104), "y": [*"a" * 60, *"b" * 40, *"c" * 4]})
     asked = RunSettings(dataset="d", target="y", validation_share=0.5, test_share=0.4)
     assert check_split(frame, asked) == ()
-    message = "leaves the class 'c' without a training row, .* Choose other shares of the parts, or test rows that stay the same"
+    message = (
+        "leaves the class 'c' without a training row, .* Choose other shares of the parts, or test rows that "
+        "stay the same"
+    )
     with pytest.raises(LabelError, match=message):
         check_split(frame, replace(asked, test_rows_move=True))
     assert check_split(frame, replace(asked, test_rows_move=True, test_share=0.2, validation_share=0.2)) == ()

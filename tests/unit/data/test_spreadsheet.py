@@ -42,7 +42,9 @@ def test_a_text_that_looks_like_a_formula_is_marked_and_reads_back(text, written
 
 
 def test_numbers_stay_as_they_are():
-    frame = pd.DataFrame({"a": [-1.5, 2.0], "b": ["-3", "+1e5"], "c": pd.array([-1, None], dtype="Int64"), "d": [True, False]})
+    frame = pd.DataFrame(
+        {"a": [-1.5, 2.0], "b": ["-3", "+1e5"], "c": pd.array([-1, None], dtype="Int64"), "d": [True, False]}
+    )
     assert safe_csv(frame) == frame.to_csv(index=False)
 
 
@@ -55,7 +57,9 @@ def test_categories_duplicate_names_and_missing_values_are_written():
 @settings(deadline=None)
 @given(st.lists(st.floats(), min_size=1), st.sampled_from(["float64", "Float64", "object"]))
 def test_json_holds_the_exact_numbers_and_null_for_others(values, kind):
-    frame = pd.DataFrame({"score": pd.Series(values, dtype=kind), "name": "é/", "runs": [("a", "b")] * len(values), "kept": True})
+    frame = pd.DataFrame(
+        {"score": pd.Series(values, dtype=kind), "name": "é/", "runs": [("a", "b")] * len(values), "kept": True}
+    )
     frame["rank"] = pd.array([None, *range(1, len(values))], dtype="Int64")
     read = json.loads(exact_json(frame), parse_constant=lambda name: pytest.fail(name))
     assert [row["score"] for row in read] == [value if abs(value) < float("inf") else None for value in values]

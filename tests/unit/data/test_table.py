@@ -16,11 +16,15 @@ from tabtune_core.errors import TableError
 @pytest.mark.parametrize("seed", range(5))
 def test_dropping_copies_keeps_the_first_of_equal_rows_in_place(seed):
     draw = np.random.default_rng(seed)
-    frame = pd.DataFrame({"a": draw.integers(3, size=60), "b": draw.choice(["x", "y", None], 60), "c": draw.integers(2, size=60) / 2})
+    frame = pd.DataFrame(
+        {"a": draw.integers(3, size=60), "b": draw.choice(["x", "y", None], 60), "c": draw.integers(2, size=60) / 2}
+    )
     whole = read_table(frame.to_csv(index=False).encode())
     once = read_table(frame.to_csv(index=False).encode(), ReadingChoices(drop_copies=True))
     pd.testing.assert_frame_equal(once.frame, whole.frame.drop_duplicates(ignore_index=True))
-    assert {"duplicate-rows"} & codes(whole) and codes(once) & {"duplicate-rows", "dropped-copies"} == {"dropped-copies"}
+    assert {"duplicate-rows"} & codes(whole) and codes(once) & {"duplicate-rows", "dropped-copies"} == {
+        "dropped-copies"
+    }
     assert ReadingChoices.from_json(once.reading.to_json()) == once.reading
 
 
@@ -37,7 +41,9 @@ def in_parquet(values) -> bytes:
 
 NOT_AS_TEXT = {
     "years of six digits": pa.array([10**16, 2 * 10**16], pa.timestamp("ms")),
-    "invalid UTF-8": pa.StringArray.from_buffers(2, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"\xff\xfe")),
+    "invalid UTF-8": pa.StringArray.from_buffers(
+        2, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"\xff\xfe")
+    ),
 }
 
 
@@ -59,7 +65,9 @@ def test_an_ambiguous_day_and_month_are_asked_about_and_the_answer_is_used(choic
     assert ([question.field for question in table.questions] == ["day_first"]) == (choice is None)
 
 
-@pytest.mark.parametrize(("kind", "values"), [("number", [7.0, 8.0, np.nan]), ("category", ["007", "8", "x"]), ("text", ["007", "8", "x"])])
+@pytest.mark.parametrize(
+    ("kind", "values"), [("number", [7.0, 8.0, np.nan]), ("category", ["007", "8", "x"]), ("text", ["007", "8", "x"])]
+)
 def test_a_chosen_kind_is_used(kind, values):
     table = one_column(["007", "8", "x"], ReadingChoices(kinds=(("x", kind),)))
     assert table.columns[0].kind == kind
@@ -119,7 +127,11 @@ def test_unusual_columns_are_reported():
 @pytest.mark.parametrize(
     ("first", "second", "names"),
     [
-        ("id,How often?,,Which?,,,", ",by car,by bus,a,b,c,d", ["id", "How often? by car", "by bus", "Which? a", "b", "c", "d"]),
+        (
+            "id,How often?,,Which?,,,",
+            ",by car,by bus,a,b,c,d",
+            ["id", "How often? by car", "by bus", "Which? a", "b", "c", "d"],
+        ),
         ("Report,,,,", ",by car,by bus,a,b", ["column_1", "by car", "by bus", "a", "b"]),
         ("Report,,2024,,", "id,by car,by bus,a,b", ["id", "by car", "by bus", "a", "b"]),
     ],
@@ -128,7 +140,8 @@ def test_unusual_columns_are_reported():
 @pytest.mark.parametrize("numbers", [True, False])
 def test_questions_above_their_parts_are_joined_with_them(first, second, names, numbers):
     rows = [
-        f"{row},{row % 3},{row % 5},x,y" if numbers else f"r{row},{'no' if row % 3 else 'yes'},{'pqr'[row % 3]},x,y" for row in range(30)
+        f"{row},{row % 3},{row % 5},x,y" if numbers else f"r{row},{'no' if row % 3 else 'yes'},{'pqr'[row % 3]},x,y"
+        for row in range(30)
     ]
     source = "\n".join([first, second, *(row + ",u" * (len(names) - 5) for row in rows)])
     table = read_table(source.encode())
@@ -136,7 +149,9 @@ def test_questions_above_their_parts_are_joined_with_them(first, second, names, 
     assert bool(said(table, "joined-names")) == (names[1] == "How often? by car")
     again = read_table(source.encode(), ReadingChoices.from_json(table.reading.to_json()))
     assert again.frame.equals(table.frame)
-    earlier = read_table(source.encode(), ReadingChoices.from_json({**table.reading.to_json(), "header_lines": None, "header": True}))
+    earlier = read_table(
+        source.encode(), ReadingChoices.from_json({**table.reading.to_json(), "header_lines": None, "header": True})
+    )
     assert not said(earlier, "joined-names")  # a table that was read before keeps its names
 
 
@@ -196,7 +211,8 @@ def test_parquet_keeps_its_values():
 
 
 @pytest.mark.parametrize(
-    "choices", [ReadingChoices(), ReadingChoices(encoding="cp1252", header=False, missing_marks=("x",), kinds=(("a", "text"),))]
+    "choices",
+    [ReadingChoices(), ReadingChoices(encoding="cp1252", header=False, missing_marks=("x",), kinds=(("a", "text"),))],
 )
 def test_choices_survive_json(choices):
     assert ReadingChoices.from_json(choices.to_json()) == choices

@@ -36,7 +36,11 @@ def table(**label):
         ({"rings": np.random.default_rng(1).permutation(list(range(1, 31)) * 2)}, "rings", "regression"),
         ({"sort": ["k", "l", "m"] * 20, "target": [1.5, 2.5, 3.5] * 20}, "target", "classification"),
         ({"Umsatz": np.random.default_rng(1).normal(size=ROWS)}, "Umsatz", "regression"),
-        ({"label": ["k", "l", "m"] * 20, "amount": np.random.default_rng(1).normal(size=ROWS)}, "label", "classification"),
+        (
+            {"label": ["k", "l", "m"] * 20, "amount": np.random.default_rng(1).normal(size=ROWS)},
+            "label",
+            "classification",
+        ),
         ({"目标": ["k", "l"] * 30, "z": np.linspace(3, 4, ROWS)}, "目标", "classification"),
         ({"loan_status": ["k", "l"] * 30, "key": [f"K{row}" for row in range(ROWS)]}, "loan_status", "classification"),
     ],
@@ -64,7 +68,8 @@ def test_rows_sorted_by_the_target_do_not_hide_it():
 
 
 @pytest.mark.parametrize(
-    "name", ["y.box", "x y", "how many days of sick leave did you take last year", "in which class of costs do you see it"]
+    "name",
+    ["y.box", "x y", "how many days of sick leave did you take last year", "in which class of costs do you see it"],
 )
 def test_a_letter_or_a_word_within_a_question_does_not_name_a_target(name):
     assert name_weight(name) == 0
@@ -72,7 +77,9 @@ def test_a_letter_or_a_word_within_a_question_does_not_name_a_target(name):
 
 def test_likely_columns_are_asked_about_with_the_reason_for_each():
     halves = np.random.default_rng(1).permuted([["k", "l"] * 30, ["m", "n"] * 30], axis=1)
-    proposal = propose_target(table(status=halves[0], diagnosis=halves[1], z=np.random.default_rng(2).normal(size=ROWS)))
+    proposal = propose_target(
+        table(status=halves[0], diagnosis=halves[1], z=np.random.default_rng(2).normal(size=ROWS))
+    )
     assert proposal.column is None
     assert set(proposal.near[:2]) == {"status", "diagnosis"}
     assert len(proposal.near) == 4
@@ -83,7 +90,11 @@ def test_likely_columns_are_asked_about_with_the_reason_for_each():
 def test_the_position_of_a_column_is_the_one_in_the_file():
     key, day = [f"K{row}" for row in range(ROWS)], pd.date_range("2026-01-01", periods=ROWS).astype(str)
     proposal = propose_target(
-        read_table(pd.DataFrame({"key": key, "p": [1.5, 2.5] * 30, "q": [2.5, 3.5, 2.5] * 20, "day": day}).to_csv(index=False).encode())
+        read_table(
+            pd.DataFrame({"key": key, "p": [1.5, 2.5] * 30, "q": [2.5, 3.5, 2.5] * 20, "day": day})
+            .to_csv(index=False)
+            .encode()
+        )
     )
     assert "'p', which is the first column that fits" in proposal.reason
     assert "'q', which is the last column that fits" in proposal.reason
@@ -114,12 +125,16 @@ def test_a_column_that_depends_on_the_others_is_likelier():
 
 
 def test_names_of_descriptions_and_of_values_known_in_advance_carry_no_weight():
-    weights = [name_weight(name) for name in ("sale_price", "ncases", "durat", "worldconsumption", "price_date", "Geschlecht", "zzz")]
+    weights = [
+        name_weight(name)
+        for name in ("sale_price", "ncases", "durat", "worldconsumption", "price_date", "Geschlecht", "zzz")
+    ]
     assert [weight > 0 for weight in weights] == [True, True, True, True, False, False, False]
 
 
 @pytest.mark.parametrize(
-    ("filled", "place", "offered"), [(1, [0], True), (0.6, [0], True), (0.4, [7], True), (0.1, [7], True), (0.05, [], False)]
+    ("filled", "place", "offered"),
+    [(1, [0], True), (0.6, [0], True), (0.4, [7], True), (0.1, [7], True), (0.05, [], False)],
 )
 def test_a_column_that_is_mostly_missing_comes_last_or_is_not_proposed(filled, place, offered):
     notes = np.where(np.arange(600) < filled * 600, ["good", "bad"] * 300, "")
@@ -133,7 +148,9 @@ def test_a_column_that_is_mostly_missing_comes_last_or_is_not_proposed(filled, p
 
 def test_a_nearly_empty_column_is_proposed_if_all_are():
     notes = np.where(np.arange(600) < 12, ["good", "bad"] * 300, "")
-    read = read_table(pd.DataFrame({"key": [f"K{row}" for row in range(600)], "notes": notes}).to_csv(index=False).encode())
+    read = read_table(
+        pd.DataFrame({"key": [f"K{row}" for row in range(600)], "notes": notes}).to_csv(index=False).encode()
+    )
     assert propose_target(read).column == "notes"
 
 
@@ -193,7 +210,10 @@ def test_rare_classes_are_grouped_into_one_also_in_other_rows(usual):
 def test_context_rows_may_be_few():
     label = ["x"] * 5 + ["y"]
     assert check_label(pd.DataFrame({"label": label}), "label", max_classes=10, split=False) == ()
-    assert check_label(pd.DataFrame({"label": [1.5, 2.5]}), "label", max_classes=None, task="regression", split=False) == ()
+    assert (
+        check_label(pd.DataFrame({"label": [1.5, 2.5]}), "label", max_classes=None, task="regression", split=False)
+        == ()
+    )
 
 
 def test_without_a_limit_any_number_of_classes_passes():
@@ -214,7 +234,9 @@ def test_numbers_pass_for_regression_and_words_do_not():
         check_label(numbers, "word", max_classes=10, task="regression")
     with pytest.raises(LabelError, match=r"numbers such as 2e\+200, whose squares are too large to compute with"):
         check_label(numbers.assign(label=numbers["label"] * 2e200), "label", max_classes=10, task="regression")
-    with pytest.raises(LabelError, match="no number larger than 2e-200, and their squares are too small to compute with. Multiply"):
+    with pytest.raises(
+        LabelError, match="no number larger than 2e-200, and their squares are too small to compute with. Multiply"
+    ):
         check_label(numbers.assign(label=numbers["label"] * 2e-200), "label", max_classes=10, task="regression")
 
 
@@ -244,15 +266,20 @@ def test_counts_with_rare_values_are_numbers_first_and_may_be_classes():
 
 
 @pytest.mark.parametrize(
-    ("rows", "told"), [({"x": 91, "y": 9}, True), ({"x": 90, "y": 10}, False), ({name: 8 for name in "abcdefghijklm"}, False)]
+    ("rows", "told"),
+    [({"x": 91, "y": 9}, True), ({"x": 90, "y": 10}, False), ({name: 8 for name in "abcdefghijklm"}, False)],
 )
 def test_a_class_below_a_tenth_is_reported_with_the_way_out(rows, told):
     labels = [name for name, count in rows.items() for _ in range(count)]
     frame = pd.DataFrame({"a": np.arange(len(labels)) % 7, "label": labels})
-    found = [finding.message for finding in check_label(frame, "label", max_classes=None) if finding.code == "imbalance"]
+    found = [
+        finding.message for finding in check_label(frame, "label", max_classes=None) if finding.code == "imbalance"
+    ]
     assert len(found) == told
     for message in found:
-        assert message.startswith("The class 'y' has 9 of 100 rows, and always answering 'x' is right in 91%: rank by balanced accuracy or")
+        assert message.startswith(
+            "The class 'y' has 9 of 100 rows, and always answering 'x' is right in 91%: rank by balanced accuracy or"
+        )
         assert "average precision, not by accuracy, and try class weights 'balanced'" in message
 
 
@@ -287,7 +314,11 @@ def test_the_last_mark_of_a_series_is_among_the_four_in_question():
 
 def test_a_year_is_not_proposed_for_sharing_the_table_s_name():
     rng = np.random.default_rng(0)
-    columns = {"budgetYear": np.arange(60) // 2 + 1980, "value": rng.normal(size=60), "forecastYear": rng.integers(1980, 2020, 60)}
+    columns = {
+        "budgetYear": np.arange(60) // 2 + 1980,
+        "value": rng.normal(size=60),
+        "forecastYear": rng.integers(1980, 2020, 60),
+    }
     proposal = propose_target(read_table(pd.DataFrame(columns).to_csv(index=False).encode()), "budgets.csv")
     assert (proposal.column or proposal.near[0]) == "value"
 

@@ -43,7 +43,9 @@ def test_a_missing_text_is_missing():
     assert np.isnan(features_NK[3]).all() and np.isfinite(np.delete(features_NK, 3, axis=0)).all()
 
 
-@pytest.mark.parametrize("column", [[None, None], ["alone"], ["the same"] * 40, ["", " ", "a"], ["a b", "\ud83d\ude00" * 30, "\x00"]])
+@pytest.mark.parametrize(
+    "column", [[None, None], ["alone"], ["the same"] * 40, ["", " ", "a"], ["a b", "\ud83d\ude00" * 30, "\x00"]]
+)
 def test_any_column_gives_features(column):
     series = pd.Series(column, dtype=object)
     encoder = TextEncoder.fit(series)

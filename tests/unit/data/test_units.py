@@ -16,7 +16,11 @@ KINDS = {"amount": "number", "kind": "category", "customer": "category", "day": 
 
 def table(rows=300):
     rng = np.random.default_rng(0)
-    columns = {"amount": rng.normal(size=rows), "kind": rng.choice(["x", "y"], rows), "customer": rng.choice(list("abcdefghijklmno"), rows)}
+    columns = {
+        "amount": rng.normal(size=rows),
+        "kind": rng.choice(["x", "y"], rows),
+        "customer": rng.choice(list("abcdefghijklmno"), rows),
+    }
     return pd.DataFrame({**columns, "day": rng.permutation(rows) // 4, "target": rng.choice(["no", "yes"], rows)})
 
 

@@ -39,16 +39,25 @@ def each(make):
 
 
 def filled(name):
-    """Returns a conversion to a type without a missing value; for a column that needs one, pandas takes floats or objects."""
-    return lambda column: column.astype(name if column.notna().all() else {"b": object}.get(np.dtype(name).kind, "float64"))
+    """Returns a conversion to a type without a missing value; for a column that needs one, pandas takes floats or
+    objects.
+    """
+    return lambda column: column.astype(
+        name if column.notna().all() else {"b": object}.get(np.dtype(name).kind, "float64")
+    )
 
 
 WHOLE = {
     **{name: filled(name) for name in ("int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64")},
-    **{name: as_type(name) for name in ("Int8", "UInt8", "Int32", "UInt64", "float16", "float32", "float64", "Float32", "Float64", object)},
+    **{
+        name: as_type(name)
+        for name in ("Int8", "UInt8", "Int32", "UInt64", "float16", "float32", "float64", "Float32", "Float64", object)
+    },
     **{str(kind): arrow(kind) for kind in (pa.int8(), pa.uint64(), pa.float32(), pa.decimal128(9, 2))},
     "Decimal": each(Decimal),
-    "mixed": lambda column: pd.Series([float(v) if i % 2 and v is not None else v for i, v in enumerate(column)], dtype=object),
+    "mixed": lambda column: pd.Series(
+        [float(v) if i % 2 and v is not None else v for i, v in enumerate(column)], dtype=object
+    ),
     "sparse": lambda column: column.astype("float64").astype("Sparse[float64]"),
     "category": as_type("category"),
     "category of floats": lambda column: column.astype("float64").astype("category"),
@@ -75,7 +84,10 @@ MOMENTS = {
     "zone": lambda column: column.astype("datetime64[ns]").dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo"),
     "arrow": arrow(pa.timestamp("us")),
     "arrow's zone": lambda column: pd.Series(
-        pd.array(column.astype("datetime64[us]").dt.tz_localize("UTC"), dtype=pd.ArrowDtype(pa.timestamp("ms", "America/Lima")))
+        pd.array(
+            column.astype("datetime64[us]").dt.tz_localize("UTC"),
+            dtype=pd.ArrowDtype(pa.timestamp("ms", "America/Lima")),
+        )
     ),
     "Python": each(lambda value: value.to_pydatetime() if isinstance(value, pd.Timestamp) else value),
     "NumPy": each(np.datetime64),
@@ -113,7 +125,9 @@ WORDS = {
     **{name: as_type(name) for name in (object, "string", "string[pyarrow]", "category")},
     "large": arrow(pa.large_string()),
     "dictionary": lambda column: pd.Series(
-        pd.array(pa.array(list(column)).dictionary_encode(), dtype=pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string())))
+        pd.array(
+            pa.array(list(column)).dictionary_encode(), dtype=pd.ArrowDtype(pa.dictionary(pa.int32(), pa.string()))
+        )
     ),
     "NumPy": each(np.str_),
 }
@@ -154,7 +168,10 @@ def columns(draw, among=tuple(HELD)):
     """Draws the values of a column, some of them missing, and two types that can hold them."""
     kind = draw(st.sampled_from(among))
     values, forms = HELD[kind]
-    some, gone = draw(st.lists(values, min_size=1, max_size=6)), draw(st.frozensets(st.integers(0, ROWS - 2), max_size=4))
+    some, gone = (
+        draw(st.lists(values, min_size=1, max_size=6)),
+        draw(st.frozensets(st.integers(0, ROWS - 2), max_size=4)),
+    )
     return kind, some, gone, *(draw(st.sampled_from(list(forms))) for _ in range(2))
 
 
@@ -170,7 +187,9 @@ def held(made, place):
 
 def fitted(frame):
     kinds = {name: column_kind(frame[name]) for name in frame}
-    return FeatureEncoder.fit(frame, kinds | dict.fromkeys([n for n, kind in kinds.items() if kind == "text"], "category"), None)
+    return FeatureEncoder.fit(
+        frame, kinds | dict.fromkeys([n for n, kind in kinds.items() if kind == "text"], "category"), None
+    )
 
 
 @settings(max_examples=80, deadline=None)
@@ -189,7 +208,9 @@ def test_features_do_not_depend_on_the_type_that_holds_a_value(made, chance):
     for i, name in enumerate(encoder.columns):
         place = count_features({before: kinds.get(before, "number") for before in encoder.columns[:i]}, None)
         seen = expected[:, place] >= 0 if name in encoder.categories else ~np.isnan(expected[:, place])
-        np.testing.assert_array_equal(seen, plain(made[int(name)]).notna(), err_msg="a value is there where there was one")
+        np.testing.assert_array_equal(
+            seen, plain(made[int(name)]).notna(), err_msg="a value is there where there was one"
+        )
 
 
 DOORS = {
@@ -225,7 +246,12 @@ def test_rows_of_a_file_equal_those_that_pandas_reads_or_writes(made):
     encoder = FeatureEncoder.fit(table.frame, kinds, None)
     facts = ReadAs(table.reading, kinds, list(encoder.columns), "y")
     files = [written, kept.getvalue(), other.to_csv(index=False).encode()]
-    for rows in (pd.read_csv(io.BytesIO(written)), pd.read_parquet(kept), other, *(read_new_rows(file, facts).frame for file in files)):
+    for rows in (
+        pd.read_csv(io.BytesIO(written)),
+        pd.read_parquet(kept),
+        other,
+        *(read_new_rows(file, facts).frame for file in files),
+    ):
         np.testing.assert_array_equal(encoder.transform(rows), encoder.transform(table.frame))
 
 
@@ -237,7 +263,9 @@ def test_a_column_is_a_feature_or_a_warning_names_it(made, remark):
     y = read_labels(["a", "b"] * (ROWS // 2), ROWS)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        prepared = prepare_arrays(read_rows(frame), y, Labels.of(y, "classification"), RunSettings(dataset="-", target="y"), max_classes=10)
+        prepared = prepare_arrays(
+            read_rows(frame), y, Labels.of(y, "classification"), RunSettings(dataset="-", target="y"), max_classes=10
+        )
     named = [name for name in frame if any(f"The column {name!r} is left out" in str(one.message) for one in told)]
     assert sorted([*prepared.context.encoder.columns, *named]) == sorted(frame)
     assert ("remark" in named) == remark
@@ -272,7 +300,11 @@ def test_complex_numbers_are_refused(values):
 def test_unreadable_values_in_a_prediction_are_reported():
     encoder = fitted(pd.DataFrame({"n": [1.5, 2.5], "d": pd.to_datetime(["2024-01-01"] * 2), "c": ["a", "b"]}))
     odd = pd.DataFrame({"n": ["wet", np.inf], "d": [2024, None], "c": ["A", None]})
-    assert [told.partition(",")[0] for told in encoder.unread(odd)] == ["2 cells of 'n'", "1 cell of 'd'", "Every cell of 'c'"]
+    assert [told.partition(",")[0] for told in encoder.unread(odd)] == [
+        "2 cells of 'n'",
+        "1 cell of 'd'",
+        "Every cell of 'c'",
+    ]
     assert list(encoder.unread(odd.assign(n=["NaN", None], d=None, c=["a", "new"]))) == []
 
 
@@ -297,7 +329,8 @@ def test_a_number_as_text_is_that_number(number):
 
 
 @pytest.mark.parametrize(
-    ("digits", "kind"), [("\u0661\u0662", "number"), ("\uff11\uff12", "number"), ("1\u0968", "number"), ("\u0968024-01-05", "date")]
+    ("digits", "kind"),
+    [("\u0661\u0662", "number"), ("\uff11\uff12", "number"), ("1\u0968", "number"), ("\u0968024-01-05", "date")],
 )
 def test_digits_of_other_scripts_mean_the_same_as_in_a_file(digits, kind):
     column, table = pd.Series([digits, digits], dtype=object), read_table(f"a,b\n{digits},1\n{digits},2\n".encode())
@@ -311,12 +344,17 @@ def test_digits_of_other_scripts_mean_the_same_as_in_a_file(digits, kind):
 def test_labels_of_another_type_are_the_same_classes(y):
     classes = LabelEncoder.fit(list(words(pd.Series(y, dtype=object))[:2]))
     for name in ("category", object):
-        assert classes.transform(list(pd.Series(y, dtype=object).dropna().astype(name))).tolist() == classes.transform(y[:2]).tolist()
+        assert (
+            classes.transform(list(pd.Series(y, dtype=object).dropna().astype(name))).tolist()
+            == classes.transform(y[:2]).tolist()
+        )
     decimals = [value if isinstance(value, str) else Decimal(value) for value in y[:2]]
     assert classes.transform(decimals).tolist() == classes.transform(y[:2]).tolist()
 
 
-@pytest.mark.parametrize("form", ["int32", "int64", "uint64", "UInt64", "float64", "Float64", object, "Decimal", "mixed", "text"])
+@pytest.mark.parametrize(
+    "form", ["int32", "int64", "uint64", "UInt64", "float64", "Float64", object, "Decimal", "mixed", "text"]
+)
 def test_dates_in_digits_are_dates_in_every_type(form):
     days = pd.Series([20_200_101 + 100 * (i % 12) + i for i in range(25)], dtype=object)
     assert column_kind(WHOLE[form](days)) == "date"

@@ -38,7 +38,9 @@ def changed(path, facts=lambda facts: None, value=None):
     return path
 
 
-@pytest.mark.parametrize(("value", "told"), [(np.nan, "holds NaN or Infinity"), (np.inf, "holds NaN or Infinity"), (3e38, "")])
+@pytest.mark.parametrize(
+    ("value", "told"), [(np.nan, "holds NaN or Infinity"), (np.inf, "holds NaN or Infinity"), (3e38, "")]
+)
 def test_the_command_line_neither_predicts_nor_merges_with_non_finite_numbers(tmp_path, capsys, value, told):
     adapter, merged = changed(tmp_path / "adapter.zip", value=value), tmp_path / "merged.ckpt"
     rows = ["--context", str(KEPT / "kept.csv"), "--device", "cpu"]
@@ -74,15 +76,21 @@ def test_a_full_disk_is_reported_and_an_earlier_file_is_kept(tmp_path, name):
 
 
 def test_targets_missing_from_the_model_are_an_adapter_error(tmp_path):
-    adapter = changed(tmp_path / "adapter.zip", lambda facts: facts["settings"]["lora"].update(targets=["no_such_part"]))
-    with pytest.raises(AdapterError, match="The adapter does not fit tabicl-mini-1: No linear layer under 'no_such_part'"):
+    adapter = changed(
+        tmp_path / "adapter.zip", lambda facts: facts["settings"]["lora"].update(targets=["no_such_part"])
+    )
+    with pytest.raises(
+        AdapterError, match="The adapter does not fit tabicl-mini-1: No linear layer under 'no_such_part'"
+    ):
         load_adapter(adapter, device="cpu")
 
 
 @pytest.mark.parametrize("classes", [["small", "large"], ["large"], ["large", "small", "more"]])
 def test_an_adapter_whose_classes_do_not_match_its_rows_does_not_predict(tmp_path, classes):
     model = load_adapter(changed(tmp_path / "adapter.zip", lambda facts: facts.update(classes=classes)), device="cpu")
-    with pytest.raises(AdapterError, match="The context has the classes 'large', 'small'; the adapter was trained for '"):
+    with pytest.raises(
+        AdapterError, match="The context has the classes 'large', 'small'; the adapter was trained for '"
+    ):
         model.context(pd.read_csv(KEPT / "kept.csv"))
 
 
@@ -94,7 +102,8 @@ def test_an_adapter_without_class_labels_uses_its_contexts_and_refuses_other_cla
     pd.testing.assert_frame_equal(*(one.predict_table(table, context=one.context(table)) for one in (whole, model)))
     renamed = table.assign(**{model.settings.target: table[model.settings.target].replace("large", "class 1")})
     with pytest.raises(
-        AdapterError, match="The context has the classes 'class 1', 'small'; the adapter was trained for others, whose names"
+        AdapterError,
+        match="The context has the classes 'class 1', 'small'; the adapter was trained for others, whose names",
     ):
         model.new_context(renamed)
 
@@ -103,7 +112,9 @@ def test_rows_may_be_any_frame_but_duplicate_column_names_are_refused():
     model, table = load_adapter(KEPT / "adapter.zip", device="cpu"), pd.read_csv(KEPT / "kept.csv")
     context, rows = model.context(table), table.iloc[:5].drop(columns=model.settings.target)
     other = polars.DataFrame(rows[rows.columns[::-1]].to_dict("list"))
-    np.testing.assert_array_equal(model.predict_proba(other, context=context), model.predict_proba(rows, context=context))
+    np.testing.assert_array_equal(
+        model.predict_proba(other, context=context), model.predict_proba(rows, context=context)
+    )
     with pytest.raises(TableError, match=f"X has two columns named {rows.columns[0]!r}; rename one."):
         model.predict(pd.concat([rows, rows.iloc[:, :1]], axis=1), context=context)
 

@@ -10,7 +10,9 @@ from tabtune_core.engine.references import too_good
 from tabtune_core.settings import RunSettings
 
 DRAW = np.random.default_rng(0)
-HONEST = pd.DataFrame({"size": DRAW.normal(size=400).round(6), "weight": DRAW.normal(size=400).round(6), "self": ["no", "yes"] * 200})
+HONEST = pd.DataFrame(
+    {"size": DRAW.normal(size=400).round(6), "weight": DRAW.normal(size=400).round(6), "self": ["no", "yes"] * 200}
+)
 
 
 @pytest.mark.parametrize(
@@ -23,7 +25,10 @@ HONEST = pd.DataFrame({"size": DRAW.normal(size=400).round(6), "weight": DRAW.no
     ids=["honest", "a leak", "copies"],
 )
 def test_a_nearly_perfect_score_names_its_probable_cause(frame, score, said):
-    table, run = read_table(frame.to_csv(index=False).encode()), RunSettings(dataset="d", target="self", strategy="boosting")
+    table, run = (
+        read_table(frame.to_csv(index=False).encode()),
+        RunSettings(dataset="d", target="self", strategy="boosting"),
+    )
     prepared = prepare(table.frame, table.columns, run, max_classes=None)
     told = too_good(prepared, kinds_of(table.columns, run), run, {"balanced_accuracy": score})
     assert (told is None) if said is None else said in told

@@ -30,16 +30,25 @@ class Answers:
 )
 def test_the_preforked_process_decides_whether_a_package_is_offered(tmp_path, answer, good, said):
     fresh = Answers(answer)
-    offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cpu", checkpoint="x.ckpt", fresh=fresh)
+    offered, sentence = verify.verify_in_fresh_process(
+        tmp_path, home=tmp_path, device="cpu", checkpoint="x.ckpt", fresh=fresh
+    )
     assert (offered, said in sentence) == (good, True)
-    assert fresh.asked == (verify.largest_difference, {"run_dir": tmp_path, "home": tmp_path, "device": "cpu", "checkpoint": "x.ckpt"})
+    assert fresh.asked == (
+        verify.largest_difference,
+        {"run_dir": tmp_path, "home": tmp_path, "device": "cpu", "checkpoint": "x.ckpt"},
+    )
 
 
 def test_a_new_interpreter_decides_if_the_preforked_process_was_killed(tmp_path, monkeypatch):
     fresh = FreshProcess()
     fresh._process.kill()
-    monkeypatch.setattr(verify, "_in_new_interpreter", lambda *asked: (1e-7, 0) if asked == (tmp_path, tmp_path, "cpu", None) else None)
-    offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cpu", checkpoint=None, fresh=fresh)
+    monkeypatch.setattr(
+        verify, "_in_new_interpreter", lambda *asked: (1e-7, 0) if asked == (tmp_path, tmp_path, "cpu", None) else None
+    )
+    offered, sentence = verify.verify_in_fresh_process(
+        tmp_path, home=tmp_path, device="cpu", checkpoint=None, fresh=fresh
+    )
     assert offered
     assert "gave the run's test predictions in a fresh process" in sentence
 
@@ -53,13 +62,25 @@ def test_without_a_preforked_process_a_new_interpreter_decides_and_its_failure_i
 @pytest.mark.parametrize(
     ("happens", "said"),
     [
-        ("raise MemoryError", "and is not offered: there was not enough memory. End other programs or lower predict_context_rows, and run"),
-        ("os.kill(os.getpid(), 9)", "and is not offered: the process was killed, most often because memory ran out. End other programs or"),
+        (
+            "raise MemoryError",
+            "and is not offered: there was not enough memory. End other programs or lower predict_context_rows, and "
+            "run",
+        ),
+        (
+            "os.kill(os.getpid(), 9)",
+            "and is not offered: the process was killed, most often because memory ran out. End other programs or",
+        ),
         ("raise ValueError", "could not be opened in a fresh process and is not offered; the run's log says why."),
     ],
 )
-def test_a_package_that_is_not_opened_for_want_of_memory_is_reported_with_what_to_do(tmp_path, monkeypatch, capfd, happens, said):
-    fails = f"import os\nfrom tabtune_core.engine import verify\ndef fails(**_):\n    {happens}\nverify.largest_difference = fails\nverify.main()"
+def test_a_package_that_is_not_opened_for_want_of_memory_is_reported_with_what_to_do(
+    tmp_path, monkeypatch, capfd, happens, said
+):
+    fails = (
+        "import os\nfrom tabtune_core.engine import verify\ndef fails(**_):\n    "
+        f"{happens}\nverify.largest_difference = fails\nverify.main()"
+    )
     (tmp_path / "fails.py").write_text(fails)
     (tmp_path / "python").write_text(f'#!/bin/sh\nshift 2\nexec {sys.executable} {tmp_path / "fails.py"} "$@"\n')
     (tmp_path / "python").chmod(0o755)
@@ -73,14 +94,24 @@ def test_a_package_that_is_not_opened_for_want_of_memory_is_reported_with_what_t
     ("on_cpu", "good", "said"),
     [
         ((5e-4, 1), True, "on the CPU, because it could not be opened on the GPU (the run's log says why), up to"),
-        ((5e-3, 0), False, "on the CPU, because it could not be opened on the GPU (the run's log says why), that differ"),
+        (
+            (5e-3, 0),
+            False,
+            "on the CPU, because it could not be opened on the GPU (the run's log says why), that differ",
+        ),
         (None, None, "could not be opened in a fresh process"),
-        ("there was not enough memory", None, "not offered: there was not enough memory. End other programs or lower predict_context_rows"),
+        (
+            "there was not enough memory",
+            None,
+            "not offered: there was not enough memory. End other programs or lower predict_context_rows",
+        ),
     ],
 )
 def test_a_package_that_does_not_open_on_a_full_gpu_is_tried_on_the_cpu(tmp_path, monkeypatch, on_cpu, good, said):
     monkeypatch.setattr(verify, "takes_one_process", lambda place: False)
-    monkeypatch.setattr(verify, "_in_new_interpreter", lambda run_dir, home, device, checkpoint: {"cpu": on_cpu}.get(device))
+    monkeypatch.setattr(
+        verify, "_in_new_interpreter", lambda run_dir, home, device, checkpoint: {"cpu": on_cpu}.get(device)
+    )
     offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cuda:0", checkpoint=None)
     assert (offered, said in sentence) == (good, True)
 
@@ -94,9 +125,13 @@ def test_a_package_that_does_not_open_on_a_full_gpu_is_tried_on_the_cpu(tmp_path
         ((5e-3, 0), True, False, "cpu"),
     ],
 )
-def test_a_package_is_tried_on_the_runs_gpu_or_on_the_cpu_if_that_is_exclusive(tmp_path, monkeypatch, answer, exclusive, good, tried_on):
+def test_a_package_is_tried_on_the_runs_gpu_or_on_the_cpu_if_that_is_exclusive(
+    tmp_path, monkeypatch, answer, exclusive, good, tried_on
+):
     monkeypatch.setattr(verify, "takes_one_process", lambda place: exclusive and place == 1)
     fresh = Answers(answer)
-    offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cuda:1", checkpoint=None, fresh=fresh)
+    offered, sentence = verify.verify_in_fresh_process(
+        tmp_path, home=tmp_path, device="cuda:1", checkpoint=None, fresh=fresh
+    )
     assert (offered, "exclusive-process mode" in sentence) == (good, exclusive)
     assert fresh.asked[1]["device"] == tried_on

@@ -13,7 +13,9 @@ from tabtune_core.execution.cluster_file import (
 )
 from tabtune_core.execution.worker_flags import VARIABLE, cluster_for_new_runs
 
-MADE = Cluster((ClusterNode("a", 8, ("NVIDIA L4",) * 2), ClusterNode("b", 4, (), "Node b has torch 2.8.0.")), "It waits.")
+MADE = Cluster(
+    (ClusterNode("a", 8, ("NVIDIA L4",) * 2), ClusterNode("b", 4, (), "Node b has torch 2.8.0.")), "It waits."
+)
 
 
 def test_the_file_reads_back_and_a_node_without_runs_does_not_count(tmp_path):

@@ -26,7 +26,14 @@ def machine(monkeypatch):
 
 @pytest.mark.parametrize(
     ("asked", "parallel", "threads"),
-    [((None, None), 4, 4), ((2, None), 2, 8), ((None, 2), 8, 2), ((3, 2), 3, 2), ((32, None), 32, 1), ((5, None), 5, 3)],
+    [
+        ((None, None), 4, 4),
+        ((2, None), 2, 8),
+        ((None, 2), 8, 2),
+        ((3, 2), 3, 2),
+        ((32, None), 32, 1),
+        ((5, None), 5, 3),
+    ],
 )
 def test_unset_values_follow_from_the_cores(machine, asked, parallel, threads):
     machine(16)
@@ -35,7 +42,9 @@ def test_unset_values_follow_from_the_cores(machine, asked, parallel, threads):
     assert shares.pinned
 
 
-@pytest.mark.parametrize(("told", "threads"), [("2", 2), ("3,1", 3), ("16", 4), ("40", 4), ("", 4), ("no", 4), ("0", 4)])
+@pytest.mark.parametrize(
+    ("told", "threads"), [("2", 2), ("3,1", 3), ("16", 4), ("40", 4), ("", 4), ("no", 4), ("0", 4)]
+)
 def test_a_run_has_at_most_the_threads_that_the_environment_allows(machine, monkeypatch, told, threads):
     machine(16)
     monkeypatch.setenv("OMP_NUM_THREADS", told)

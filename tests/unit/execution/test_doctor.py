@@ -26,7 +26,9 @@ def test_a_sound_machine_has_no_problem_and_no_workspace_is_created(tmp_path):
     checks = examine(home)
     assert [check for check in checks if check.state == "problem"] == []
     assert not home.exists()
-    assert {"Python", "torch", "TabICL", "NVIDIA driver", "TabICL weights", "Memory", "Workspace"} <= {check.name for check in checks}
+    assert {"Python", "torch", "TabICL", "NVIDIA driver", "TabICL weights", "Memory", "Workspace"} <= {
+        check.name for check in checks
+    }
 
 
 def test_nothing_leaves_the_machine_unasked_and_an_unreachable_hub_is_a_note(tmp_path, monkeypatch):
@@ -70,11 +72,16 @@ def test_a_missing_or_untested_upstream_package_is_reported(tmp_path, monkeypatc
 
 
 def test_present_missing_and_damaged_weights_are_distinguished(tmp_path, monkeypatch):
-    monkeypatch.setattr(doctor, "is_here", lambda weights: weights.file.startswith("tabicl-classifier-v2") or is_here(weights))
-    assert found(tmp_path, "TabICL weights").found.startswith(
-        "here: TabICL mini (Apache-2.0, commercial use allowed), TabICL mini 1 (Apache-2.0, commercial use allowed), TabICL v2 (BSD-3-Clause, commercial use allowed); not here: "
+    monkeypatch.setattr(
+        doctor, "is_here", lambda weights: weights.file.startswith("tabicl-classifier-v2") or is_here(weights)
     )
-    by_path = ", ".join(f"TabPFN v{version} (TabPFN-{version} License, no commercial use)" for version in ("2.5", "2.6"))
+    assert found(tmp_path, "TabICL weights").found.startswith(
+        "here: TabICL mini (Apache-2.0, commercial use allowed), TabICL mini 1 (Apache-2.0, commercial use allowed), "
+        "TabICL v2 (BSD-3-Clause, commercial use allowed); not here: "
+    )
+    by_path = ", ".join(
+        f"TabPFN v{version} (TabPFN-{version} License, no commercial use)" for version in ("2.5", "2.6")
+    )
     assert found(tmp_path, "TabPFN weights").found == f"not here: TabPFN v2; only by path: {by_path}"
     monkeypatch.setattr(doctor, "WEIGHTS", tmp_path)
     told = found(tmp_path, "TabDPT weights")
@@ -83,7 +90,11 @@ def test_present_missing_and_damaged_weights_are_distinguished(tmp_path, monkeyp
 
 @pytest.mark.parametrize(
     ("torch_cuda", "driver_cuda", "state", "told"),
-    [("12.8", 12080, "ok", ""), ("12.8", 13000, "ok", ""), ("13.0", 12040, "problem", "install a newer driver, or a torch for CUDA 12.4")],
+    [
+        ("12.8", 12080, "ok", ""),
+        ("12.8", 13000, "ok", ""),
+        ("13.0", 12040, "problem", "install a newer driver, or a torch for CUDA 12.4"),
+    ],
 )
 def test_a_driver_that_is_too_old_for_torch_is_a_problem(tmp_path, monkeypatch, torch_cuda, driver_cuda, state, told):
     nvml = Driver("GPU-1", names=("NVIDIA H100",))
@@ -151,7 +162,9 @@ def test_the_report_has_every_check_and_its_advice(tmp_path):
 
 
 def test_a_workspace_that_cannot_be_created_is_a_problem(tmp_path, monkeypatch):
-    (tmp_path / "mounts").write_text(f"1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:4 / {tmp_path.resolve() / 'far'} rw - nfs server:/x rw\n")
+    (tmp_path / "mounts").write_text(
+        f"1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:4 / {tmp_path.resolve() / 'far'} rw - nfs server:/x rw\n"
+    )
     monkeypatch.setattr(machine, "MOUNTS", tmp_path / "mounts")
     assert found(tmp_path / "near" / "home", "Workspace").state == "ok"
     told = found(tmp_path / "far" / "home", "Workspace")
@@ -166,4 +179,7 @@ def test_a_workspace_that_cannot_be_created_is_a_problem(tmp_path, monkeypatch):
 def test_a_cluster_that_the_worker_could_not_join_is_reported(tmp_path):
     RunStore(tmp_path)
     write_cluster(tmp_path, Cluster(waits="There is no Ray cluster to join."))
-    assert (found(tmp_path, "Cluster").state, found(tmp_path, "Cluster").advice) == ("problem", "There is no Ray cluster to join.")
+    assert (found(tmp_path, "Cluster").state, found(tmp_path, "Cluster").advice) == (
+        "problem",
+        "There is no Ray cluster to join.",
+    )

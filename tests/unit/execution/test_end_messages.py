@@ -1,4 +1,6 @@
-"""The end of a sweep is sent once to the given address and to nobody else; an address that does not answer does no harm."""
+"""The end of a sweep is sent once to the given address and to nobody else; an address that does not answer does no
+harm.
+"""
 
 import http.server
 import json
@@ -22,7 +24,9 @@ def chat():
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
-            told.append((self.headers["Content-Type"], json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            told.append(
+                (self.headers["Content-Type"], json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            )
             self.send_response(204)
             self.end_headers()
 

@@ -80,7 +80,8 @@ def test_a_run_that_meets_a_full_disk_exits_with_that_status_although_its_log_is
     (disk / "log.txt").touch()
     program = (
         "import sys\nfrom pathlib import Path\nfrom tabtune_core.execution import child\n"
-        f"def full(*_):\n    child.write_to(Path({str(disk / 'log.txt')!r}))\n    print('x' * 10_000)\n    raise OSError(28, 'No space left')\n"
+        f"def full(*_):\n    child.write_to(Path({str(disk / 'log.txt')!r}))\n    print('x' * 10_000)\n    raise "
+        "OSError(28, 'No space left')\n"
         f"child._run = full\nchild.run_child(Path({str(disk)!r}), 'run', '', None)"
     )
     fill(disk)
@@ -92,7 +93,9 @@ def test_a_queued_run_waits_for_room_and_starts_automatically(store, disk, tmp_p
     (run_id,) = queue(store, "quick")
     filler, said = fill(disk), tmp_path / "said.txt"
     os.truncate(filler, filler.stat().st_size - left)
-    with working(store, "exit-when-idle", before=f"import sys\nsys.stderr = open({str(said)!r}, 'w', buffering=1)\n") as worker:
+    with working(
+        store, "exit-when-idle", before=f"import sys\nsys.stderr = open({str(said)!r}, 'w', buffering=1)\n"
+    ) as worker:
         wait_until(lambda: said.exists() and "is full" in said.read_text())
         assert "is full" in why_nothing_starts(disk)
         assert store.run(run_id).status == "queued"

@@ -69,7 +69,9 @@ def test_setting_the_clock_changes_nothing(sleeper, monkeypatch):
     assert identity_of(sleeper.pid) == written
 
 
-@pytest.mark.parametrize(("place", "state"), [(0, "other"), (1, "other"), (2, "unknown")], ids=["start", "boot", "namespace"])
+@pytest.mark.parametrize(
+    ("place", "state"), [(0, "other"), (1, "other"), (2, "unknown")], ids=["start", "boot", "namespace"]
+)
 def test_the_pid_alone_proves_nothing(sleeper, place, state):
     assert found(sleeper.pid, other(identity_of(sleeper.pid), place)) == state
 

@@ -52,7 +52,13 @@ def test_states_of_deleted_or_repeated_runs_are_removed(store):
 
 
 @pytest.mark.parametrize(
-    "place", ["home/datasets/incoming-12345678.tmp", "home/adapters/incoming-1.tmp", "home/jobs/0a/tabtune-1.tmp", "tmp/tabtune-1.tmp"]
+    "place",
+    [
+        "home/datasets/incoming-12345678.tmp",
+        "home/adapters/incoming-1.tmp",
+        "home/jobs/0a/tabtune-1.tmp",
+        "tmp/tabtune-1.tmp",
+    ],
 )
 def test_folders_of_dead_processes_are_removed(store, tmp_path, place):
     (tmp_path / place).mkdir(parents=True)

@@ -36,7 +36,9 @@ def test_the_lock_of_a_killed_holder_is_free(tmp_path):
         "print(WorkerLock(Path(sys.argv[1])).take(), flush=True); time.sleep(60)"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
-    with subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, env=environment) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path)], stdout=subprocess.PIPE, env=environment
+    ) as holder:
         assert holder.stdout.readline() == b"True\n"
         assert worker_of(tmp_path)
         assert not WorkerLock(tmp_path).take()
@@ -91,10 +93,15 @@ def test_a_process_that_a_program_starts_for_a_workspace_that_was_moved_makes_no
 def test_while_a_worker_is_starting_no_other_is_started(tmp_path, monkeypatch):
     RunStore(tmp_path)
     waiting = [sys.executable, "-c", "input()"]
-    with subprocess.Popen(waiting, stdin=subprocess.PIPE) as slow, subprocess.Popen(waiting, stdin=subprocess.PIPE) as second:
+    with (
+        subprocess.Popen(waiting, stdin=subprocess.PIPE) as slow,
+        subprocess.Popen(waiting, stdin=subprocess.PIPE) as second,
+    ):
         made = iter([slow, second])
         started = []
-        monkeypatch.setattr(worker_lock.subprocess, "Popen", lambda command, **more: started.append(command) or next(made))
+        monkeypatch.setattr(
+            worker_lock.subprocess, "Popen", lambda command, **more: started.append(command) or next(made)
+        )
         for _ in range(20):
             ensure_worker(tmp_path)
         assert len(started) == 1
@@ -183,7 +190,17 @@ def test_a_damaged_request_asks_nobody_to_leave(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"7", b"[]", b'{"pid": "x"}', b'"pid identity"', b'{"pid": -1}', b'{"version": []}', b'{"since": 1e300}', b"\xff", b"[" * 4096],
+    [
+        b"7",
+        b"[]",
+        b'{"pid": "x"}',
+        b'"pid identity"',
+        b'{"pid": -1}',
+        b'{"version": []}',
+        b'{"since": 1e300}',
+        b"\xff",
+        b"[" * 4096,
+    ],
 )
 def test_a_damaged_lock_file_of_a_worker_still_means_a_worker_and_names_no_process(tmp_path, content):
     held = WorkerLock(tmp_path)

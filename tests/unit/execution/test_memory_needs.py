@@ -32,7 +32,9 @@ def as_before_a_launch(home, run):
     features = count_features(kinds_of(dataset.columns, run), run.target)
     shown = with_shown_rows(run, features=features, memory_bytes=machine_memory()[1], on_gpu=False)
     split = plan_split(load_frame(home, run.dataset), run)
-    return need_of([run], get_card(run.model), Sizes.plan(shown, split, features=features, classes=2), on_gpu=False).most
+    return need_of(
+        [run], get_card(run.model), Sizes.plan(shown, split, features=features, classes=2), on_gpu=False
+    ).most
 
 
 @pytest.mark.parametrize("strategy", ["inference", "base-ft", "peft"])

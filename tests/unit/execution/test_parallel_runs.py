@@ -79,7 +79,9 @@ def test_runs_of_a_killed_worker_are_adopted_with_their_slots_and_the_next_run_w
         wait_until(lambda: worker_of(store.home))
         job = store.add_job("double", {"number": 1})  # a worker checks running and queued runs between two jobs
         wait_until(lambda: store.job(job).ended)
-        assert [(run.status, run.slot, run.pid) for run in map(store.run, ids[:2])] == [("running", run.slot, run.pid) for run in before]
+        assert [(run.status, run.slot, run.pid) for run in map(store.run, ids[:2])] == [
+            ("running", run.slot, run.pid) for run in before
+        ]
         assert store.run(ids[2]).status == "queued"
         store.ask(ids[1], "stop")
         third = wait_for_end(store, ids[2])
@@ -91,7 +93,10 @@ def test_runs_of_a_killed_worker_are_adopted_with_their_slots_and_the_next_run_w
 
 def test_a_run_that_does_not_fit_beside_the_others_waits_and_starts_alone(store):
     first, heavy, behind = queue(store, "waiting", "quick", "quick")
-    needs = "from tabtune_core.execution import memory_needs\nmemory_needs.estimated = lambda store, run: 1e18 if run.target == 'quick' else 1.0\n"
+    needs = (
+        "from tabtune_core.execution import memory_needs\nmemory_needs.estimated = lambda store, run: 1e18 if "
+        "run.target == 'quick' else 1.0\n"
+    )
     with working(store, "exit-when-idle", "parallel=3", before=needs) as worker:
         begun(store, first)
         job = store.add_job("double", {"number": 1})
@@ -115,7 +120,9 @@ def test_memory_is_reserved_for_running_runs_to_grow_as_estimated(store, monkeyp
     monkeypatch.setattr(memory_needs, "estimated", lambda store, run: next(needs))
     monkeypatch.setattr(local, "_resident", lambda pid: grown // 2)
     monkeypatch.setattr(local, "machine_memory", lambda: (free, 100))
-    executor = LocalExecutor(store, forkserver("fake_experiment", "fake_jobs"), "fake_experiment", shares=Shares((0, 1), 2, 1))
+    executor = LocalExecutor(
+        store, forkserver("fake_experiment", "fake_jobs"), "fake_experiment", shares=Shares((0, 1), 2, 1)
+    )
     store.claim(1, "1 boot pid:[1]", slot="cpu:0")
     going = executor.adopt(store.runs(status="running"))
     assert (executor.place(store.runs(status="queued"), going) is not None) is starts
@@ -141,7 +148,9 @@ def test_a_run_that_waited_for_its_cores_reports_it(threads):
 
 
 @pytest.mark.parametrize(
-    "lines", [("60000000000 5000000000 9\n",), ("1000000000 900000000 9\n",), (), ("",)], ids=["a little", "short", "no kernel", "ended"]
+    "lines",
+    [("60000000000 5000000000 9\n",), ("1000000000 900000000 9\n",), (), ("",)],
+    ids=["a little", "short", "no kernel", "ended"],
 )
 def test_a_run_that_hardly_waited_reports_nothing(threads, lines):
     assert disturbed(threads(*lines)) is None
@@ -155,7 +164,9 @@ def test_the_note_is_among_the_events_of_the_run(store, monkeypatch):
     monkeypatch.syspath_prepend(os.path.join(os.path.dirname(__file__), "../../fakes"))
     from fake_experiment import run_experiment
 
-    child._carry_out(store, run_id, lambda *given, **named: run_experiment(*given, **named, given=None, fresh=None), Standstill())
+    child._carry_out(
+        store, run_id, lambda *given, **named: run_experiment(*given, **named, given=None, fresh=None), Standstill()
+    )
     assert store.run(run_id).status == "finished"
     assert [stored.event.text for stored in store.events(run_id, ["Note"])] == ["It waited."]
 

@@ -18,7 +18,10 @@ from fake_nvml import Driver
 gpus.pynvml, gpus.installed_now = Driver({names}), lambda package: "2.9.1+cu128"
 """
 NONE, ONE, TWO = (GPUS.format(names=", ".join(f"'GPU-{place}'" for place in range(count))) for count in (0, 1, 2))
-SILENT = f"{ONE}\ndef fail(): raise gpus.pynvml.NVMLError\ngpus.pynvml.nvmlInit, gpus._library = fail, lambda: 'libcuda.so.1'\n"
+SILENT = (
+    f"{ONE}\ndef fail(): raise gpus.pynvml.NVMLError\ngpus.pynvml.nvmlInit, gpus._library = fail, lambda: "
+    "'libcuda.so.1'\n"
+)
 """A driver that does not answer."""
 
 
@@ -51,7 +54,9 @@ def test_two_gpus_run_two_runs_at_a_time_each_on_its_own_gpu(tmp_path):
     assert sorted(run.slot for run in runs) == sorted(told(store, run) for run in runs) == ["cuda:0", "cuda:1"]
 
 
-@pytest.mark.parametrize(("gpus", "slot", "device"), [(ONE, "cuda:0", "cuda:0"), (NONE, name_of(os.sched_getaffinity(0)), "cpu")])
+@pytest.mark.parametrize(
+    ("gpus", "slot", "device"), [(ONE, "cuda:0", "cuda:0"), (NONE, name_of(os.sched_getaffinity(0)), "cpu")]
+)
 def test_one_gpu_or_none_runs_one_run_at_a_time(tmp_path, gpus, slot, device):
     store, (first, second) = run_all(tmp_path, gpus, ["quick", "quick"])
     assert first.ended <= second.started

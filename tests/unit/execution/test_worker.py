@@ -62,7 +62,16 @@ def test_gpus_are_numbered_as_on_the_pages_despite_the_environment(monkeypatch):
 def test_the_queue_is_drained_in_order_and_no_failure_stops_it(drained):
     runs = drained.runs()
     started = [run.started for run in runs]
-    assert [run.status for run in runs] == ["finished", "failed", "failed", "failed", "interrupted", "finished", "finished", "finished"]
+    assert [run.status for run in runs] == [
+        "finished",
+        "failed",
+        "failed",
+        "failed",
+        "interrupted",
+        "finished",
+        "finished",
+        "finished",
+    ]
     assert started == sorted(started)
 
 
@@ -97,7 +106,8 @@ def test_a_killed_run_resumes_automatically_once_and_states_the_reason(drained):
     run = run_of(drained, "unlucky")
     assert (run.error, run.resumed) == (None, "Started anew after an interruption")
     assert [stored.event.text for stored in drained.events(run.id, ["Note"])] == [
-        "The run was interrupted, and starts anew, because it had saved no state. The run's process was killed (signal 9), most often because "
+        "The run was interrupted, and starts anew, because it had saved no state. The run's process was killed "
+        "(signal 9), most often because "
         "memory ran out."
     ]
     assert len(drained.events(run.id, ["StepDone"])) == 1
@@ -140,10 +150,13 @@ def test_a_run_that_a_dead_worker_claimed_but_never_started_is_queued_again_as_i
 
 def test_an_idle_worker_has_its_forkserver(tmp_path):
     process = start_worker(
-        tmp_path, before="from tabtune_core.execution import forkserver\nforkserver.machine_memory = lambda: (16e9, 32e9)\n"
+        tmp_path,
+        before="from tabtune_core.execution import forkserver\nforkserver.machine_memory = lambda: (16e9, 32e9)\n",
     )
     try:
-        wait_until(lambda: any("forkserver" in " ".join(child.cmdline()) for child in psutil.Process(process.pid).children()))
+        wait_until(
+            lambda: any("forkserver" in " ".join(child.cmdline()) for child in psutil.Process(process.pid).children())
+        )
     finally:
         end(RunStore(tmp_path), process)
 
@@ -222,7 +235,10 @@ def test_stop_keeps_the_best_and_cancel_discards_all_but_the_log(live):
     runs = [wait_for_end(live, run_id) for run_id in (stopped, cancelled)]
     assert [run.status for run in runs] == ["stopped", "cancelled"]
     assert [run.result is not None for run in runs] == [True, False]
-    assert [sorted(path.name for path in live.run_dir(run.id).iterdir()) for run in runs] == [["adapter.zip", "log.txt"], ["log.txt"]]
+    assert [sorted(path.name for path in live.run_dir(run.id).iterdir()) for run in runs] == [
+        ["adapter.zip", "log.txt"],
+        ["log.txt"],
+    ]
 
 
 def test_an_unresponsive_run_is_still_cancelled(live):

@@ -39,7 +39,10 @@ def test_members_together_may_not_unpack_beyond_the_limit(tmp_path):
     half = bytes(FREE_BYTES // 2 + 5_000_000)
     path = zipped(tmp_path / "bomb.zip", [("a", half), ("b", half)])
     assert path.stat().st_size < 1_000_000
-    with pytest.raises(Damaged, match=r"its content unpacks to 74.0 MB or more, .*zip it again without compression"), open_archive(path):
+    with (
+        pytest.raises(Damaged, match=r"its content unpacks to 74.0 MB or more, .*zip it again without compression"),
+        open_archive(path),
+    ):
         pass
     zipped(path, [("a", half), ("b", half)], zipfile.ZIP_STORED)
     with open_archive(path) as archive:
@@ -50,7 +53,10 @@ def test_members_together_may_not_unpack_beyond_the_limit(tmp_path):
 def test_members_may_unpack_to_exactly_the_limit(tmp_path, monkeypatch, less):
     path = zipped(tmp_path / "x.zip", [("a", bytes(5_000)), ("b", bytes(5_000))])
     monkeypatch.setattr(archives, "FREE_BYTES", 10_000 - archives.TIMES_THE_FILE * path.stat().st_size - less)
-    with pytest.raises(Damaged, match="its content unpacks to") if less else nullcontext(), open_archive(path) as archive:
+    with (
+        pytest.raises(Damaged, match="its content unpacks to") if less else nullcontext(),
+        open_archive(path) as archive,
+    ):
         assert archive.names == ("a", "b")
 
 
@@ -100,7 +106,9 @@ def test_an_overlong_list_of_members_is_not_read(tmp_path, monkeypatch):
         pass
 
 
-@pytest.mark.parametrize(("name", "message"), [("nowhere", "there is no file"), ("folder", "is a folder"), ("empty", "it is empty")])
+@pytest.mark.parametrize(
+    ("name", "message"), [("nowhere", "there is no file"), ("folder", "is a folder"), ("empty", "it is empty")]
+)
 def test_paths_that_are_not_files_are_distinguished(tmp_path, name, message):
     (tmp_path / "folder").mkdir()
     (tmp_path / "empty").touch()

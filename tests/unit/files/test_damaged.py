@@ -30,7 +30,8 @@ def test_an_error_is_reported_in_one_line(found, told):
 
 
 @pytest.mark.parametrize(
-    ("content", "said"), [(b"", r"it is empty \(0 bytes\)"), (bytes(2_000_001), r"it has 2\.0 MB, and 2\.0 MB is the most")]
+    ("content", "said"),
+    [(b"", r"it is empty \(0 bytes\)"), (bytes(2_000_001), r"it has 2\.0 MB, and 2\.0 MB is the most")],
 )
 def test_an_empty_or_too_large_file_is_refused(tmp_path, content, said):
     path = tmp_path / "it"

@@ -16,8 +16,14 @@ DOUBLED = b"q\x00h\x00\x86"
 ODD = {
     "a key of 2^60 tuples": (b"})" + DOUBLED * 60 + b"K\x01s.", "a tuple of more than 100,000 values"),
     "such a tuple in a list": (b"]K\x01" + DOUBLED * 60 + b"a.", "a tuple of more than 100,000 values"),
-    "a bytearray of a given length": (b"c__builtin__\nbytearray\n\x8a\x08" + (10**17).to_bytes(8, "little") + b"\x85R.", "it imports"),
-    "a tensor of a given shape": (b"ctorch\nFloatTensor\nJ\xff\xff\xff\x0fJ\xff\xff\xff\x0f\x86R.", "it imports 'torch FloatTensor'"),
+    "a bytearray of a given length": (
+        b"c__builtin__\nbytearray\n\x8a\x08" + (10**17).to_bytes(8, "little") + b"\x85R.",
+        "it imports",
+    ),
+    "a tensor of a given shape": (
+        b"ctorch\nFloatTensor\nJ\xff\xff\xff\x0fJ\xff\xff\xff\x0f\x86R.",
+        "it imports 'torch FloatTensor'",
+    ),
     "a call of a list": (b"])R.", "it calls a function other than"),
     "a list as a name": (b"]K\x01K\x02K\x03(K\x04]K\x05K\x06K\x07tQ.", "the name of a tensor's bytes"),
     "an object of a class": (b"ctorch\nSize\n)\x81.", "it has the opcode NEWOBJ"),
@@ -58,7 +64,9 @@ def test_values_and_tensors_written_by_torch_save_are_read(tmp_path):
     values = {
         "config": OrderedDict(a=[1, -(2**40), None, True], b=shared, c=shared),
         "state": torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.BatchNorm1d(2)).state_dict(),
-        "kinds": [torch.ones(2, dtype=kind) for kind in (torch.bfloat16, torch.float16, torch.float64, torch.int8, torch.bool)],
+        "kinds": [
+            torch.ones(2, dtype=kind) for kind in (torch.bfloat16, torch.float16, torch.float64, torch.int8, torch.bool)
+        ],
         "parameter": torch.nn.Parameter(torch.ones(2)),
         "shape": torch.ones(2, 3).shape,
     }

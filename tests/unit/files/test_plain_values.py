@@ -53,7 +53,12 @@ def test_a_tree_that_was_not_bounded_as_text_is_checked_too():
 def test_an_entry_of_another_type_is_named():
     values = {"a": {"b": 1, "c": True, "d": float("nan")}}
     assert entry(values, "a.b", int) == 1
-    for name, kind, message in (("a.x", int, "lacks"), ("a.b", str, "wrong type"), ("a.c", int, "wrong type"), ("a.d", float, "is nan")):
+    for name, kind, message in (
+        ("a.x", int, "lacks"),
+        ("a.b", str, "wrong type"),
+        ("a.c", int, "wrong type"),
+        ("a.d", float, "is nan"),
+    ):
         with pytest.raises(Damaged, match=message):
             entry(values, name, kind)
     with pytest.raises(Damaged, match="has the entry 'z', which this version does not know"):
@@ -64,13 +69,16 @@ def test_an_entry_of_another_type_is_named():
 
 
 @pytest.mark.parametrize(
-    ("value", "hint"), [([1], dict), ("1", int), (True, float), ({"a": "b"}, dict[str, float]), ((1, "a"), tuple[int, ...])]
+    ("value", "hint"),
+    [([1], dict), ("1", int), (True, float), ({"a": "b"}, dict[str, float]), ((1, "a"), tuple[int, ...])],
 )
 def test_a_value_of_another_type_does_not_fit(value, hint):
     assert not fits(value, hint)
 
 
-@pytest.mark.parametrize(("limit", "text"), [("MOST_CONTAINERS", "[{}, []]"), ("MOST_TEXTS", '["a", 1, 2]'), ("LARGEST", "-1234")])
+@pytest.mark.parametrize(
+    ("limit", "text"), [("MOST_CONTAINERS", "[{}, []]"), ("MOST_TEXTS", '["a", 1, 2]'), ("LARGEST", "-1234")]
+)
 def test_a_limit_may_be_reached(monkeypatch, limit, text):
     reached = {"MOST_CONTAINERS": 3, "LARGEST": 1234}.get(limit, 4)
     monkeypatch.setattr(plain_values, limit, reached)

@@ -87,7 +87,10 @@ def test_a_tensor_that_differs_from_its_description_is_refused(tmp_path, tensor,
 
 def test_an_incomplete_character_in_a_file_is_refused(tmp_path):
     torch.save({"name": "\ud800"}, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match="x.pt holds no weights"), refused_as(CheckpointError, "x.pt holds no weights"):
+    with (
+        pytest.raises(CheckpointError, match="x.pt holds no weights"),
+        refused_as(CheckpointError, "x.pt holds no weights"),
+    ):
         read_torch_file(tmp_path / "x.pt")
 
 

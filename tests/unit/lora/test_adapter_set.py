@@ -17,7 +17,9 @@ from tabtune_core.settings import LoraSettings
 RULES = TargetRules(TARGETS, unused=UNUSED)
 ADAPTERS = {
     "plain": LoraSettings(rank=4, dropout=0.1),
-    "dora": LoraSettings(rank=2, alpha=8, dropout=0, targets=("head", "cls_y_encoders", "encoder"), use_dora=True, bias="all"),
+    "dora": LoraSettings(
+        rank=2, alpha=8, dropout=0, targets=("head", "cls_y_encoders", "encoder"), use_dora=True, bias="all"
+    ),
     "pissa": LoraSettings(rank=3, dropout=0.1, init_lora_weights="pissa"),
     "head": LoraSettings(rank=8, dropout=0, targets=("head",), bias="lora_only"),
 }
@@ -34,7 +36,9 @@ def add(adapters, name, seed):
     report = adapters.add(name, ADAPTERS[name], RULES)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in adapter_tensors(adapters.module, report).values():  # a frozen start too: nothing may rely on the base's own
+        for parameter in adapter_tensors(
+            adapters.module, report
+        ).values():  # a frozen start too: nothing may rely on the base's own
             parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
     return logits(adapters.module)
 

@@ -113,7 +113,9 @@ def test_on_a_gpu_it_uses_few_kernels_and_never_waits_for_the_host(dropout, forw
 def test_the_gpu_path_gives_the_formulas_output_and_gradients_for_its_mask(monkeypatch):
     monkeypatch.setattr(module, "on_gpu", lambda x: True)
     kept, draw = [], torch.native_dropout
-    monkeypatch.setattr(torch, "native_dropout", lambda *given: kept.extend([draw(*given)[1]]) or (given[0] * kept[0] / 0.5, kept[0]))
+    monkeypatch.setattr(
+        torch, "native_dropout", lambda *given: kept.extend([draw(*given)[1]]) or (given[0] * kept[0] / 0.5, kept[0])
+    )
     x, w, c, a, b = operands(30, 40, 39)
     ours = low_rank_linear(x, w, c, a, b, SCALING, 0.5)
     assert 0.4 < kept[0].double().mean() < 0.6
@@ -190,11 +192,19 @@ def test_attention_reads_the_weight_without_forming_the_sum(reading, monkeypatch
     read, _, _ = weight()
     monkeypatch.setattr(
         "tabtune_core.lora.lazy_weight._summed",
-        lambda values: pytest.fail("the sum was formed") if any(isinstance(v, LowRankWeight) for v in values) else tuple(values),
+        lambda values: (
+            pytest.fail("the sum was formed") if any(isinstance(v, LowRankWeight) for v in values) else tuple(values)
+        ),
     )
     READINGS[reading](read, operands(4)[0])
 
 
 def test_properties_of_the_weight_are_answered_without_forming_the_sum():
     read, expected, _ = weight()
-    assert (read.shape, read.dtype, read.device, read.dim(), read.numel()) == (expected.shape, expected.dtype, expected.device, 2, 54)
+    assert (read.shape, read.dtype, read.device, read.dim(), read.numel()) == (
+        expected.shape,
+        expected.dtype,
+        expected.device,
+        2,
+        54,
+    )

@@ -33,7 +33,10 @@ class Hub(BaseHTTPRequestHandler):
     def answer(self, status=200, content=b"{}", **headers):
         self.send_response(status)
         content = content if isinstance(content, bytes) else json.dumps(content).encode()
-        for name, value in {"content-length": len(content), **{name.replace("_", "-"): value for name, value in headers.items()}}.items():
+        for name, value in {
+            "content-length": len(content),
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }.items():
             self.send_header(name, str(value))
         self.end_headers()
         if self.command != "HEAD":
@@ -52,7 +55,11 @@ class Hub(BaseHTTPRequestHandler):
             self.answer(409 if there else 200, {"url": f"{self.server.address}/{name}"})
         elif self.path.endswith("/preupload/main"):
             files = json.loads(self.body())["files"]
-            self.answer(content={"files": [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in files]})
+            self.answer(
+                content={
+                    "files": [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in files]
+                }
+            )
         elif "/commit/" in self.path:
             name = "/".join(self.path.split("/")[3:5])
             for line in map(json.loads, self.body().splitlines()):
@@ -67,7 +74,15 @@ class Hub(BaseHTTPRequestHandler):
         if self.path.startswith("/api/models/"):
             name = "/".join(self.path.split("/")[3:5])
             if name in self.repos:
-                self.answer(content={"id": name, "private": self.repos[name]["private"], "sha": "1" * 40, "siblings": [], "tags": []})
+                self.answer(
+                    content={
+                        "id": name,
+                        "private": self.repos[name]["private"],
+                        "sha": "1" * 40,
+                        "siblings": [],
+                        "tags": [],
+                    }
+                )
                 return
         owner, repo, _, _, *path = self.path.lstrip("/").split("/")
         found = self.repos.get(f"{owner}/{repo}")
@@ -88,7 +103,11 @@ def hub(monkeypatch, tmp_path):
     server.address = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
-    for name, value in {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": False, "ENDPOINT": server.address}.items():
+    for name, value in {
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "HF_HUB_OFFLINE": False,
+        "ENDPOINT": server.address,
+    }.items():
         monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
     for room in ("file_download", "constants"):  # before 1.0, the first copies it on import
         monkeypatch.setattr(f"huggingface_hub.{room}.HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
@@ -101,7 +120,9 @@ def hub(monkeypatch, tmp_path):
 
 def test_a_run_is_uploaded_with_its_model_card_and_predicts_by_its_address(store, hub, capsys, tmp_path):
     run = made_run(store, data=mixed_csv(400))
-    counts = dict.fromkeys(["steps", "train_rows", "validation_rows", "test_rows", "context_rows", "query_rows", "features"], 1)
+    counts = dict.fromkeys(
+        ["steps", "train_rows", "validation_rows", "test_rows", "context_rows", "query_rows", "features"], 1
+    )
     sizes = {"total_parameters": 1, "trainable_parameters": 1, "layers": (), "base": {}}
     store.append(run, RunPlanned(device="cpu", classes=("drop it", "keep it"), **counts, **sizes))
     assert main(["hub", "push", run, "ann/mine", "--home", str(store.home)]) == 0
@@ -112,7 +133,13 @@ def test_a_run_is_uploaded_with_its_model_card_and_predicts_by_its_address(store
     files = Hub.repos["ann/mine"]["files"]
     assert sorted(files) == ["README.md", "adapter.zip"]
     card = files["README.md"].decode()
-    for line in ("pipeline_tag: tabular-classification", "license: apache-2.0", "- lora", "model-index:", 'load_adapter("hf://ann/mine")'):
+    for line in (
+        "pipeline_tag: tabular-classification",
+        "license: apache-2.0",
+        "- lora",
+        "model-index:",
+        'load_adapter("hf://ann/mine")',
+    ):
         assert line in card
     assert "name of this file" not in card
     assert "| log-loss | test | 0.5000 | ±" in card
@@ -124,10 +151,18 @@ def test_a_run_is_uploaded_with_its_model_card_and_predicts_by_its_address(store
     np.testing.assert_array_equal(*predicted)
     assert load_lora_adapter("hf://ann/mine").model == "tabicl-mini"
     frame.to_csv(tmp_path / "rows.csv", index=False)
-    assert main(["predict", "hf://ann/mine", str(tmp_path / "rows.csv"), "--home", str(store.home), "--device", "cpu"]) == 0
+    assert (
+        main(["predict", "hf://ann/mine", str(tmp_path / "rows.csv"), "--home", str(store.home), "--device", "cpu"])
+        == 0
+    )
     assert capsys.readouterr().out.startswith("predicted,prob_drop it,prob_keep it\n")
-    assert main(["hub", "push", str(store.run_dir(run) / "adapter.zip"), "ann/labelled", "--public", "--with-labels"]) == 0
-    assert (b"keep it" in Hub.repos["ann/labelled"]["files"]["README.md"], Hub.repos["ann/labelled"]["private"]) == (True, False)
+    assert (
+        main(["hub", "push", str(store.run_dir(run) / "adapter.zip"), "ann/labelled", "--public", "--with-labels"]) == 0
+    )
+    assert (b"keep it" in Hub.repos["ann/labelled"]["files"]["README.md"], Hub.repos["ann/labelled"]["private"]) == (
+        True,
+        False,
+    )
     assert read_public("hf://ann/labelled") == Hub.repos["ann/labelled"]["files"]["adapter.zip"]
     for hidden in ("hf://ann/mine", str(tmp_path / "rows.csv")):  # from the log-in and from the machine
         with pytest.raises(AdapterError, match=r"no repository ann/mine|Write hf://owner/name"):
@@ -137,7 +172,10 @@ def test_a_run_is_uploaded_with_its_model_card_and_predicts_by_its_address(store
 
 
 def test_hub_errors_are_one_sentence(hub, monkeypatch):
-    Hub.repos |= {"ann/empty": {"private": True, "files": {}}, "ann/other": {"private": True, "files": {"adapter.zip": b"PK no adapter"}}}
+    Hub.repos |= {
+        "ann/empty": {"private": True, "files": {}},
+        "ann/other": {"private": True, "files": {"adapter.zip": b"PK no adapter"}},
+    }
     for address, told in {
         "hf://ann/none": "has no repository ann/none that you can see",
         "hf://ann/empty": "holds no adapter.zip",
@@ -149,5 +187,8 @@ def test_hub_errors_are_one_sentence(hub, monkeypatch):
     with pytest.raises(AdapterError, match="an adapter may have"):
         read_facts("hf://ann/other")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with ThreadPoolExecutor(1) as other, pytest.raises(AdapterError, match="cannot be reached"):  # before 1.0, each thread keeps a session
+    with (
+        ThreadPoolExecutor(1) as other,
+        pytest.raises(AdapterError, match="cannot be reached"),
+    ):  # before 1.0, each thread keeps a session
         other.submit(read_facts, "hf://ann/new").result()

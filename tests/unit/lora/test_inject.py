@@ -12,7 +12,15 @@ from tiny import tiny_module
 from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
 
 from tabtune_core.errors import AdapterError, TargetError
-from tabtune_core.lora.inject import adapter_factors, adapter_tensors, dead_adapters, inject, load_factors, merge, merged_copy
+from tabtune_core.lora.inject import (
+    adapter_factors,
+    adapter_tensors,
+    dead_adapters,
+    inject,
+    load_factors,
+    merge,
+    merged_copy,
+)
 from tabtune_core.lora.names import TargetRules
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings
@@ -60,24 +68,32 @@ def test_the_rank_is_capped_layer_by_layer_and_keeps_its_scaling():
     module = tiny_module()
     report = adapted(module, rank=24)
     widths = {layer.path: min(layer.out_features, layer.in_features) for layer in report.layers}
-    assert {layer.path: layer.rank for layer in report.layers} == {path: min(24, width) for path, width in widths.items()}
+    assert {layer.path: layer.rank for layer in report.layers} == {
+        path: min(24, width) for path, width in widths.items()
+    }
     assert {layer.alpha / layer.rank for layer in report.layers} == {2.0}
     assert min(widths.values()) < 24 < max(widths.values())
     assert f"LoRA of ranks {min(widths.values())} to 24 in" in repr(report)
 
 
 def test_a_rank_above_every_cap_is_refused():
-    with pytest.raises(TargetError, match=r"Rank 99 is above the cap of every target: their largest weight allows 10\."):
+    with pytest.raises(
+        TargetError, match=r"Rank 99 is above the cap of every target: their largest weight allows 10\."
+    ):
         adapted(tiny_module(), rank=99, targets=("icl_predictor.decoder.2",))
 
 
 def test_a_target_that_matches_nothing_names_the_parts_that_exist():
     module = tiny_module()
     with pytest.raises(
-        TargetError, match=r"No linear layer under 'col_embeder'\. Modules that have some: col_embedder\.in_linear, col_embedder\.tf_col,"
+        TargetError,
+        match=r"No linear layer under 'col_embeder'\. Modules that have some: col_embedder\.in_linear, "
+        r"col_embedder\.tf_col,",
     ):
         adapted(module, targets=("row_interactor", "col_embeder"))
-    assert all(p.requires_grad for n, p in module.named_parameters() if "rope" not in n), "a refused injection leaves the model unchanged"
+    assert all(p.requires_grad for n, p in module.named_parameters() if "rope" not in n), (
+        "a refused injection leaves the model unchanged"
+    )
 
 
 @pytest.mark.parametrize(
@@ -163,7 +179,10 @@ def test_label_tables_have_working_adapters_and_nothing_else_trains(variant):
     assert len(with_gradient) == len(tensors)
     assert all(p.grad.any() for p in tensors.values())
     assert report.trainable_parameters == sum(p.numel() for p in tensors.values())
-    assert [layer.path for layer in report.layers if layer.kind == "embedding"] == ["cls_y_encoders.0", "cls_y_encoders.1"]
+    assert [layer.path for layer in report.layers if layer.kind == "embedding"] == [
+        "cls_y_encoders.0",
+        "cls_y_encoders.1",
+    ]
     assert dead_adapters(module, report) == []
 
 
@@ -198,7 +217,9 @@ def test_the_packed_projections_bias_belongs_to_its_weight():
 
 
 def test_a_choice_of_biases_without_any_bias_is_refused():
-    with pytest.raises(TargetError, match="bias='lora_only' would train nothing: there is no bias in the adapted layers. Choose 'none'"):
+    with pytest.raises(
+        TargetError, match="bias='lora_only' would train nothing: there is no bias in the adapted layers. Choose 'none'"
+    ):
         trained_tabdpt(targets=("transformer_encoder",), bias="lora_only")
 
 
@@ -232,7 +253,8 @@ def test_the_first_key_that_matches_a_layer_counts():
 @pytest.mark.parametrize("name", ["rank_pattern", "alpha_pattern"])
 def test_a_pattern_without_an_adapted_layer_is_refused_with_the_adapted_ones(name):
     with pytest.raises(
-        TargetError, match=rf"{name} names 'heed', which no adapted layer has in its path\. Adapted are encoder, head\.0, head\.2;"
+        TargetError,
+        match=rf"{name} names 'heed', which no adapted layer has in its path\. Adapted are encoder, head\.0, head\.2;",
     ):
         trained_tabdpt(targets=("encoder", "head"), **{name: {"heed": 2}})
 
@@ -244,7 +266,8 @@ def test_three_of_many_adapted_layers_are_named():
 
 def test_a_pattern_above_every_cap_is_refused():
     with pytest.raises(
-        TargetError, match="Rank 5 is above the cap of every layer that the rank pattern gives it to: their largest weight allows 2"
+        TargetError,
+        match="Rank 5 is above the cap of every layer that the rank pattern gives it to: their largest weight allows 2",
     ):
         trained_tabdpt(rank_pattern={"q_gate": 5})
 
@@ -261,7 +284,8 @@ def test_parts_that_a_task_does_not_use_are_not_adapted():
     assert not any(layer.path.startswith("reg_y_encoders") for layer in report.layers)
     with pytest.raises(
         TargetError,
-        match="does not use 'reg_y_encoders' for this task: an adapter there would never train. Modules that it uses: cls_y_encoders.0,",
+        match="does not use 'reg_y_encoders' for this task: an adapter there would never train. Modules that it "
+        "uses: cls_y_encoders.0,",
     ):
         trained_tabdpt(targets=("encoder", "reg_y_encoders"))
 
@@ -269,7 +293,9 @@ def test_parts_that_a_task_does_not_use_are_not_adapted():
 def test_dora_on_rows_without_a_length_is_refused():
     module = tiny_tabdpt()
     torch.nn.init.zeros_(module.head[0].weight[3])
-    with pytest.raises(TargetError, match=r"a row of zeros has no direction. There are such rows in head\.0. Leave use_dora off"):
+    with pytest.raises(
+        TargetError, match=r"a row of zeros has no direction. There are such rows in head\.0. Leave use_dora off"
+    ):
         adapted(module, OF_TABDPT, use_dora=True)
     assert adapted(module, OF_TABDPT).layers
 

@@ -27,12 +27,16 @@ def test_a_linear_adds_alpha_over_rank_times_b_a(generator, rank, alpha):
     torch.testing.assert_close(layer(x), expected)
 
 
-@pytest.mark.parametrize("made", [lambda: LoRALinear(nn.Linear(400, 4)), lambda: LowRankUpdate(torch.ones(4, 400), 8, 16.0, 0.05)])
+@pytest.mark.parametrize(
+    "made", [lambda: LoRALinear(nn.Linear(400, 4)), lambda: LowRankUpdate(torch.ones(4, 400), 8, 16.0, 0.05)]
+)
 def test_factor_a_has_the_same_initialisation_as_in_peft(made):
     torch.manual_seed(0)
     layer = made()
     first = next(factor.detach() for factor in layer.factors if factor.any())  # B is zero
-    assert 400**-0.5 * 0.99 < first.abs().max() <= 400**-0.5 and first.std() == pytest.approx(400**-0.5 / 3**0.5, rel=0.05)
+    assert 400**-0.5 * 0.99 < first.abs().max() <= 400**-0.5 and first.std() == pytest.approx(
+        400**-0.5 / 3**0.5, rel=0.05
+    )
     assert (*first.shape, layer.scaling) == (8, 400, 2)
 
 
@@ -67,7 +71,10 @@ def test_a_fresh_variant_changes_nothing_on_any_kind_of_layer(generator, variant
     assert torch.equal(LoRALinear(linear, r=2, dropout=0.5, **variant)(x), linear(x))
     assert torch.equal(LoRAEmbedding(table, r=2, **variant)(IDS), table(IDS))
     assert len(LoRAEmbedding(table).lora_A) == 8
-    for update in (LowRankUpdate(linear.weight, 2, 4, 0.0, **variant), LowRankUpdate(linear.weight, 2, 4, 0.5, **variant).eval()):
+    for update in (
+        LowRankUpdate(linear.weight, 2, 4, 0.0, **variant),
+        LowRankUpdate(linear.weight, 2, 4, 0.5, **variant).eval(),
+    ):
         assert torch.equal(update(linear.weight), linear.weight)
 
 

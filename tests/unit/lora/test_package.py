@@ -50,7 +50,10 @@ def test_a_written_package_is_read_back_bit_by_bit(written):
     assert {name.rpartition(".")[2] for name in tensors} == {"weight", "lora_magnitude_vector", "bias", "in_proj_bias"}
     assert package.facts == about(report, settings=package.facts.settings)
     assert package.facts.settings == RunSettings.of_package(FACT.settings.to_dict())
-    assert package.facts.label_hash == about(report, labels_sha256=package.facts.label_hash, classes=("class 1", "class 2")).label_hash
+    assert (
+        package.facts.label_hash
+        == about(report, labels_sha256=package.facts.label_hash, classes=("class 1", "class 2")).label_hash
+    )
 
 
 def test_an_untrained_adapter_is_as_large_as_a_trained_one(written, tmp_path):
@@ -73,7 +76,9 @@ def test_the_loader_in_the_readme_is_valid_python_for_any_table_name(written):
     assert "Their licence: X-1, no commercial use." in readme(licensed)
     assert "it made this file: a version that is not known" in readme(replace(facts, versions={}))
     assert "checkpoint=" not in code, "the base's own weights are found without a path"
-    own = replace(facts, settings=replace(facts.settings, checkpoint="mine.ckpt"), base=replace(facts.base, file="mine.ckpt"))
+    own = replace(
+        facts, settings=replace(facts.settings, checkpoint="mine.ckpt"), base=replace(facts.base, file="mine.ckpt")
+    )
     assert "load_adapter(\"adapter.zip\", checkpoint='mine.ckpt')" in readme(own)
 
 
@@ -108,7 +113,14 @@ def test_a_crafted_package_cannot_run_code(written, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     "change",
-    [{TENSORS: None}, {FACTS: None}, {FACTS: b"{"}, {FACTS: b"\xff"}, {FACTS: b"[]"}, {FACTS: json.dumps({"format": 99}).encode()}],
+    [
+        {TENSORS: None},
+        {FACTS: None},
+        {FACTS: b"{"},
+        {FACTS: b"\xff"},
+        {FACTS: b"[]"},
+        {FACTS: json.dumps({"format": 99}).encode()},
+    ],
 )
 def test_a_damaged_package_is_refused(written, change):
     repacked(written[0], **change)
@@ -121,7 +133,10 @@ def test_a_factor_without_its_pair_is_named(written):
     tensors = dict(read_package(path).tensors)
     name = next(n for n in tensors if n.endswith("lora_B.weight"))
     value = tensors.pop(name)
-    with pytest.raises(AdapterError, match=f"disagree on 1 tensor, for example '{name.removeprefix(PREFIX)}'; the adapter is damaged, or"):
+    with pytest.raises(
+        AdapterError,
+        match=f"disagree on 1 tensor, for example '{name.removeprefix(PREFIX)}'; the adapter is damaged, or",
+    ):
         load_factors(module, report, tensors)
     with pytest.raises(AdapterError, match="of the adapter has the shape"):
         load_factors(module, report, {**tensors, name: value[1:]})
@@ -157,9 +172,13 @@ def test_the_error_for_a_missing_file_names_its_path(tmp_path):
 def test_a_package_that_could_not_be_opened_again_is_not_saved(written, tmp_path):
     _, module, report = written
     large = about(report, context_rows=list(range(2_000_000)))
-    with pytest.raises(AdapterError, match="cannot be saved: its tabtune.json would have 14.9 MB. Choose fewer context rows"):
+    with pytest.raises(
+        AdapterError, match="cannot be saved: its tabtune.json would have 14.9 MB. Choose fewer context rows"
+    ):
         write_package(tmp_path / "large.zip", module, report, large)
-    write_package(tmp_path / "million.zip", module, report, about(report, context_rows=list(range(10**6)), table_rows=10**6))
+    write_package(
+        tmp_path / "million.zip", module, report, about(report, context_rows=list(range(10**6)), table_rows=10**6)
+    )
     assert len(read_package(tmp_path / "million.zip").facts.context_rows) == 10**6
 
 

@@ -48,7 +48,9 @@ def test_every_weight_and_bias_that_a_task_uses_is_in_the_catalogue(name, task):
 @pytest.mark.parametrize(("name", "task"), MINIS)
 def test_the_size_equals_that_of_the_injected_module(name, task, lora, monkeypatch):
     card = get_card(name)
-    monkeypatch.setattr("tabtune_core.lora.inject._refuse", lambda variant, entries: None)  # refused: rows of length zero
+    monkeypatch.setattr(
+        "tabtune_core.lora.inject._refuse", lambda variant, entries: None
+    )  # refused: rows of length zero
     report = inject(module_of(name, task), lora, card.rules(task))
     size = adapter_size(card, task, lora)
     assert size.trainable == report.trainable_parameters
@@ -68,10 +70,15 @@ def test_late_layers_are_the_last_third_of_the_blocks_and_the_head(name, task):
     card = get_card(name)
     paths, family = list(card.layers(task).weights), card.family
     numbers = {
-        int(path.removeprefix(f"{family.late_blocks}.").split(".")[0]) for path in paths if path.startswith(f"{family.late_blocks}.")
+        int(path.removeprefix(f"{family.late_blocks}.").split(".")[0])
+        for path in paths
+        if path.startswith(f"{family.late_blocks}.")
     }
     *late, head = card.rules(task).groups["late_layers"]
-    assert late == [f"{family.late_blocks}.{number}" for number in range(max(numbers) + 1 - (max(numbers) + 1) // 3, max(numbers) + 1)]
+    assert late == [
+        f"{family.late_blocks}.{number}"
+        for number in range(max(numbers) + 1 - (max(numbers) + 1) // 3, max(numbers) + 1)
+    ]
     assert (head,) == family.head
     adapted = card.adapted_shapes(task, ("late_layers",))
     assert all(any(under(path, part) for path in adapted) for part in (*late, head))
@@ -92,4 +99,6 @@ def test_an_adapter_of_rank_8_on_late_layers_is_a_hundredth_of_the_model(name, t
     with safe_open(tmp_path / "adapter.safetensors", "pt") as file:
         assert sum(file.get_tensor(path).numpy().nbytes for path in file.keys()) == told  # noqa: SIM118
     share = 0.03 if card.family.name == "TabPFN" else 0.01  # its width is only 192, so rank 8 is a larger share
-    assert told <= (tmp_path / "adapter.safetensors").stat().st_size <= share * 4 * card.weights_for(task).total_parameters
+    assert (
+        told <= (tmp_path / "adapter.safetensors").stat().st_size <= share * 4 * card.weights_for(task).total_parameters
+    )

@@ -32,7 +32,9 @@ def test_the_guides_example_of_a_768_by_768_weight():
 
 
 def test_the_error_for_an_unknown_model_names_the_known_ones():
-    with pytest.raises(SettingError, match="There is no model 'tabpfn'; choose one of tabicl-mini, tabicl-mini-1, tabicl-v2"):
+    with pytest.raises(
+        SettingError, match="There is no model 'tabpfn'; choose one of tabicl-mini, tabicl-mini-1, tabicl-v2"
+    ):
         get_card("tabpfn")
 
 

@@ -150,7 +150,9 @@ def test_non_finite_weights_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini"])
-@pytest.mark.parametrize(("content", "message"), [(b"", "it is empty"), (b"PK", "is not a Tab"), (b"\x80\x02N.", "is not a Tab")])
+@pytest.mark.parametrize(
+    ("content", "message"), [(b"", "it is empty"), (b"PK", "is not a Tab"), (b"\x80\x02N.", "is not a Tab")]
+)
 def test_an_empty_or_foreign_file_is_not_a_checkpoint(tmp_path, name, content, message):
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(CheckpointError, match=message):

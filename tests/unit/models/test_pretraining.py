@@ -21,7 +21,14 @@ from tabtune_core.errors import CheckpointError, MissingPackageError
 from tabtune_core.models.catalogue import CATALOGUE, WEIGHTS
 from tabtune_core.models.checkpoints import sha256_of
 from tabtune_core.models.pretraining import __main__, episodes, loop, state
-from tabtune_core.models.pretraining.episodes import NOT_SCORED, Size, class_episode, class_loss, draw_episode, number_episode
+from tabtune_core.models.pretraining.episodes import (
+    NOT_SCORED,
+    Size,
+    class_episode,
+    class_loss,
+    draw_episode,
+    number_episode,
+)
 from tabtune_core.models.pretraining.families import RECIPES
 from tabtune_core.models.pretraining.held_out import OTHER, held_out
 from tabtune_core.models.pretraining.loop import Pretraining, begin_decay, rate_factor, size_at, start_from
@@ -31,7 +38,15 @@ from tabtune_core.models.tabicl.family import MINI
 
 SMALL = Size(40, 3)
 NEEDS = {"tabicl-mini": "tabicl", "tabicl-mini-regressor": "tabicl", "tabdpt-mini": "tabdpt"}
-TINY = {"embed_dim": 8, "col_num_blocks": 1, "row_num_blocks": 1, "icl_num_blocks": 2, "col_num_inds": 4, "row_nhead": 2, "col_nhead": 2}
+TINY = {
+    "embed_dim": 8,
+    "col_num_blocks": 1,
+    "row_num_blocks": 1,
+    "icl_num_blocks": 2,
+    "col_num_inds": 4,
+    "row_nhead": 2,
+    "col_nhead": 2,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -58,7 +73,9 @@ def family(request):
 
 
 def training(folder, family="tabicl-mini", **options):
-    return Pretraining(family, folder, recipes={family: recipe(family)}, lists=few, **{"saves": 2, "looks": 2, **options})
+    return Pretraining(
+        family, folder, recipes={family: recipe(family)}, lists=few, **{"saves": 2, "looks": 2, **options}
+    )
 
 
 def losses(folder, until, family="tabicl-mini", **options):
@@ -67,11 +84,18 @@ def losses(folder, until, family="tabicl-mini", **options):
 
 
 def weights_in(folder):
-    """Tensors of the model, the average and the optimizers in a fixed order, and everything else that the next step depends on."""
+    """Tensors of the model, the average and the optimizers in a fixed order, and everything else that the next step
+    depends on.
+    """
     progress, tensors = read_state(folder)
     flat = [*tensors["model"].values(), *tensors["average"].values()]
     for optimizer in tensors["optimizers"]:
-        flat += [value for entry in optimizer["state"].values() for value in entry.values() if isinstance(value, torch.Tensor)]
+        flat += [
+            value
+            for entry in optimizer["state"].values()
+            for value in entry.values()
+            if isinstance(value, torch.Tensor)
+        ]
     history = [{**entry, "hours": 0} for entry in progress.history]
     return [replace(progress, seconds=0.0, history=history), *flat]
 
@@ -133,7 +157,10 @@ def test_a_step_with_a_nan_gradient_changes_nothing(tmp_path):
 @pytest.mark.parametrize("shape", [(48, 16), (16, 48), (24, 24)])
 def test_muon_equals_torchs_except_for_precision(shape):
     grad = torch.randn(shape, generator=torch.Generator().manual_seed(0))
-    ours, theirs = (way(grad, (3.4445, -4.775, 2.0315), 5, 1e-7).float() for way in (loop._orthogonal, muon._zeropower_via_newtonschulz))
+    ours, theirs = (
+        way(grad, (3.4445, -4.775, 2.0315), 5, 1e-7).float()
+        for way in (loop._orthogonal, muon._zeropower_via_newtonschulz)
+    )
     torch.testing.assert_close(ours, theirs, atol=0.03, rtol=0)
 
 
@@ -181,11 +208,17 @@ def test_a_truncated_or_changed_state_or_weights_file_is_never_loaded(tmp_path):
 
 def test_it_does_not_resume_with_another_recipe_or_version(tmp_path):
     losses(tmp_path, 2)
-    for asked, said in (({"seed": 3}, "seed 0, and 3"), ({"rate": 0.5}, "rate 0.001, and 0.5"), ({"growth": 9}, "growth 4000")):
+    for asked, said in (
+        ({"seed": 3}, "seed 0, and 3"),
+        ({"rate": 0.5}, "rate 0.001, and 0.5"),
+        ({"growth": 9}, "growth 4000"),
+    ):
         with pytest.raises(CheckpointError, match=f"has the {said}.* Leave it out, or name another folder"):
             training(tmp_path, **asked)
     deeper = replace(recipe("tabicl-mini"), config={**MINI, **TINY, "icl_num_blocks": 4})
-    with pytest.raises(CheckpointError, match="has the config {'icl_num_blocks': 2}, and {'icl_num_blocks': 4} was asked for"):
+    with pytest.raises(
+        CheckpointError, match="has the config {'icl_num_blocks': 2}, and {'icl_num_blocks': 4} was asked for"
+    ):
         Pretraining("tabicl-mini", tmp_path, recipes={"tabicl-mini": deeper}, lists=few)
     with pytest.raises(CheckpointError, match="was written by another version of the pre-training"):
         state._progress({"family": "tabicl-mini", "unheard_of": 1}, tmp_path / STATE)
@@ -206,7 +239,11 @@ def test_the_error_for_a_missing_start_names_it(tmp_path):
 
 
 def test_two_processes_do_not_train_in_one_folder(tmp_path):
-    with state.one_training(tmp_path), pytest.raises(CheckpointError, match="Another process trains in"), state.one_training(tmp_path):
+    with (
+        state.one_training(tmp_path),
+        pytest.raises(CheckpointError, match="Another process trains in"),
+        state.one_training(tmp_path),
+    ):
         raise AssertionError
 
 
@@ -234,7 +271,9 @@ def test_the_shipped_weights_are_a_milestone_to_resume_from(task):
 def test_a_deeper_model_starts_as_the_same_function(tmp_path):
     losses(tmp_path, 4)
     (episode,) = few(SMALL, classes=True)["few"]
-    modules = [replace(recipe("tabicl-mini"), config={**MINI, **TINY, "icl_num_blocks": blocks}).make() for blocks in (2, 4, 6)]
+    modules = [
+        replace(recipe("tabicl-mini"), config={**MINI, **TINY, "icl_num_blocks": blocks}).make() for blocks in (2, 4, 6)
+    ]
     for module in modules:
         start_from(module, tmp_path / "tabicl-mini.ckpt")
     shallow, *deeper = (module(episode.x_BTF, episode.y_BC) for module in modules)
@@ -314,12 +353,16 @@ def test_tables_are_complete_and_varied(classes):
         rows, features = int(rng.integers(64, 600)), int(rng.integers(2, 51))
         tables.append(draw_table(np.random.default_rng(seed), rows, features, classes=classes))
         assert tables[-1].x_TF.shape == (rows, features) and np.isfinite(tables[-1].y_T).all()
-    np.testing.assert_array_equal(draw_table(np.random.default_rng(99), rows, features, classes=classes).x_TF, tables[-1].x_TF)
+    np.testing.assert_array_equal(
+        draw_table(np.random.default_rng(99), rows, features, classes=classes).x_TF, tables[-1].x_TF
+    )
     counts = [np.bincount(table.y_T.astype(int)) for table in tables] if classes else []
     assert all(2 <= len(count) <= 10 and count.min() >= FEWEST_OF_A_CLASS for count in counts)
     columns = [column[np.isfinite(column)] for table in tables for column in table.x_TF.T]
     codes = [len(np.unique(column)) for column in columns if (column == column.round()).all()]
-    assert max(codes) > 40 and np.mean(np.array(codes) <= 10) > 0.2  # categories and grades with many and with few levels
+    assert (
+        max(codes) > 40 and np.mean(np.array(codes) <= 10) > 0.2
+    )  # categories and grades with many and with few levels
     assert 0.2 < np.mean([np.isnan(table.x_TF).any() for table in tables]) < 0.5
     assert max(np.abs(column).max() / (np.median(np.abs(column)) + 1e-9) for column in columns) > 1000  # heavy tails
     assert any((column > 2000).all() for column in columns)  # dates
@@ -352,10 +395,17 @@ def test_held_out_tables_do_not_depend_on_the_hash_seed_of_the_process():
     pytest.importorskip("xgboost")
     code = (
         "from tabtune_core.models.pretraining.held_out import *\n"
-        "print({name: [float(one.x_BTF.sum()) for one in drawn] for name, drawn in held_out(Size(300, 8), classes=True, episodes=6).items()})"
+        "print({name: [float(one.x_BTF.sum()) for one in drawn] for name, drawn in held_out(Size(300, 8), "
+        "classes=True, episodes=6).items()})"
     )
     told = [
-        subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONHASHSEED": seed}, check=True, capture_output=True, text=True)
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        )
         for seed in ("1", "2")
     ]
     assert told[0].stdout == told[1].stdout != ""
@@ -365,7 +415,9 @@ def test_held_out_tables_do_not_depend_on_the_hash_seed_of_the_process():
 def test_features_are_prepared_as_in_the_product(classes):
     tabicl = pytest.importorskip("tabtune_core.models.tabicl.model")
     table = next(
-        table for seed in range(99) if np.isnan((table := draw_table(np.random.default_rng(seed), 90, 6, classes=classes)).x_TF[:60]).any()
+        table
+        for seed in range(99)
+        if np.isnan((table := draw_table(np.random.default_rng(seed), 90, 6, classes=classes)).x_TF[:60]).any()
     )
     from tabtune_core.models.pretraining.episodes import read_episode
 
@@ -394,13 +446,20 @@ def test_the_upstream_estimators_open_the_files(tmp_path):
     losses(tmp_path / "icl", 1, "tabicl-mini-regressor")
     x = np.random.default_rng(0).normal(size=(30, 3))
     local = dict(
-        model_weight_path=str(tmp_path / "dpt" / "tabdpt-mini.safetensors"), device="cpu", use_flash=False, compile=False, verbose=False
+        model_weight_path=str(tmp_path / "dpt" / "tabdpt-mini.safetensors"),
+        device="cpu",
+        use_flash=False,
+        compile=False,
+        verbose=False,
     )
     classifier = tabdpt.TabDPTClassifier(**local)
     classifier.fit(x[:20], (x[:20, 0] > 0).astype(int))
     assert classifier.predict_proba(x[20:]).shape == (10, 2)
     icl = tabicl.TabICLRegressor(
-        model_path=tmp_path / "icl" / "tabicl-mini-regressor.ckpt", allow_auto_download=False, device="cpu", n_estimators=1
+        model_path=tmp_path / "icl" / "tabicl-mini-regressor.ckpt",
+        allow_auto_download=False,
+        device="cpu",
+        n_estimators=1,
     )
     for regressor in (tabdpt.TabDPTRegressor(**local), icl):
         regressor.fit(x[:20], x[:20, 0])
@@ -423,7 +482,9 @@ def test_a_missing_package_ends_a_resumed_training_before_its_first_step(tmp_pat
     def without_package(size, *, classes):
         raise MissingPackageError("needs a package")
 
-    resumed = Pretraining("tabicl-mini", tmp_path, recipes={"tabicl-mini": recipe("tabicl-mini")}, lists=without_package)
+    resumed = Pretraining(
+        "tabicl-mini", tmp_path, recipes={"tabicl-mini": recipe("tabicl-mini")}, lists=without_package
+    )
     with pytest.raises(MissingPackageError):
         next(resumed.steps())
     assert resumed.progress.step == 1
@@ -450,5 +511,8 @@ def test_the_command_reports_progress_and_resumes_where_it_was_stopped(tmp_path,
 
 
 def test_the_command_needs_no_package_of_another_family_to_start():
-    code = "import sys, tabtune_core.models.pretraining.__main__; print({'tabicl', 'tabdpt', 'autogluon', 'xgboost'} & set(sys.modules))"
+    code = (
+        "import sys, tabtune_core.models.pretraining.__main__; print({'tabicl', 'tabdpt', 'autogluon', 'xgboost'} "
+        "& set(sys.modules))"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "set()\n"

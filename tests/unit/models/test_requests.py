@@ -15,14 +15,17 @@ RUN = {"dataset": "d", "target": "y"}
 def test_a_rank_above_the_cap_of_every_target_is_refused(targets, cap):
     check_request(RunSettings(**RUN, lora=LoraSettings(rank=cap, targets=targets)))
     above = LoraSettings(rank=cap + 1, targets=targets)
-    with pytest.raises(TargetError, match=rf"Rank {cap + 1} is above the cap of every target: their largest weight allows {cap}\."):
+    with pytest.raises(
+        TargetError, match=rf"Rank {cap + 1} is above the cap of every target: their largest weight allows {cap}\."
+    ):
         check_request(RunSettings(**RUN, lora=above))
     check_request(RunSettings(**RUN, strategy="inference", lora=above))  # which has no adapter
 
 
 def test_a_target_without_a_layer_is_refused_with_the_names_that_can_be_targets():
     with pytest.raises(
-        TargetError, match=r"No linear layer under 'nowhere'\. Modules of TabDPT mini that have some: .*, encoder, head\.0, "
+        TargetError,
+        match=r"No linear layer under 'nowhere'\. Modules of TabDPT mini that have some: .*, encoder, head\.0, ",
     ):
         check_request(RunSettings(**RUN, model="tabdpt-mini", lora=LoraSettings(targets=("nowhere",))))
 
@@ -45,9 +48,13 @@ def test_a_context_beyond_the_models_limit_is_refused(monkeypatch):
     monkeypatch.setattr(cards, "installed_now", lambda distribution: "1")
     with pytest.raises(SettingError, match="Mitra v2 takes at most 10,000 context rows"):
         check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(context_rows=10_001)))
-    with pytest.raises(SettingError, match=r"train.predict_context_rows is 10001; Mitra v2 takes at most 10,000 context rows. Set it"):
+    with pytest.raises(
+        SettingError, match=r"train.predict_context_rows is 10001; Mitra v2 takes at most 10,000 context rows. Set it"
+    ):
         check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(predict_context_rows=10_001)))
-    check_request(RunSettings(**RUN, model="mitra-v2", strategy="inference", train=TrainSettings(context_rows=10_001)))  # unused
+    check_request(
+        RunSettings(**RUN, model="mitra-v2", strategy="inference", train=TrainSettings(context_rows=10_001))
+    )  # unused
 
 
 def test_16_bit_training_on_the_cpu_is_refused():

@@ -17,7 +17,9 @@ def test_attention_never_uses_the_fp16_kernel_in_a_step_or_its_recomputation(tmp
     monkeypatch.setattr(attention, "_use_flash_attn3", True)
     model, switches = load_model(CATALOGUE["tabicl-v2"], "classification", CPU, tiny_checkpoint(tmp_path / "tiny")), []
     kernel = F.scaled_dot_product_attention
-    monkeypatch.setattr(F, "scaled_dot_product_attention", lambda *given: switches.append(attention._use_flash_attn3) or kernel(*given))
+    monkeypatch.setattr(
+        F, "scaled_dot_product_attention", lambda *given: switches.append(attention._use_flash_attn3) or kernel(*given)
+    )
     model.module.train()
     with checkpointed(model.module, model.card.family.block_lists):
         loss = model.loss(torch.randn(1, 30, 3), torch.arange(20)[None] % 2, torch.arange(10)[None] % 2, 2)

@@ -13,7 +13,10 @@ from tabtune_core.models.tabicl import model as tabicl
 @pytest.fixture(scope="module")
 def model(tmp_path_factory):
     return load_model(
-        get_card("tabicl-v2"), "classification", torch.device("cpu"), tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny")
+        get_card("tabicl-v2"),
+        "classification",
+        torch.device("cpu"),
+        tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny"),
     )
 
 
@@ -25,7 +28,9 @@ def rows(context=40, classes=3):
 
 def bytes_of(cache):
     entries = [entry for part in (cache.col_cache, cache.icl_cache) for entry in part.kv.values()]
-    held = [tensor for entry in entries for tensor in (entry.key, entry.value)] + ([cache.row_repr] if cache.row_repr is not None else [])
+    held = [tensor for entry in entries for tensor in (entry.key, entry.value)] + (
+        [cache.row_repr] if cache.row_repr is not None else []
+    )
     return sum(tensor.numel() * tensor.element_size() for tensor in held)
 
 
@@ -57,7 +62,9 @@ def test_the_limit_applies_to_what_the_cache_really_holds(model, monkeypatch, pl
 
 @pytest.mark.parametrize("kept", ["kv", "repr", None])
 @pytest.mark.parametrize("classes", [3, 13])
-def test_predictions_are_the_same_whatever_is_cached_and_the_cache_is_dropped_afterwards(model, monkeypatch, kept, classes):
+def test_predictions_are_the_same_whatever_is_cached_and_the_cache_is_dropped_afterwards(
+    model, monkeypatch, kept, classes
+):
     monkeypatch.setattr(tabicl, "CACHE_BYTES", dict(zip(("kv", "repr", None), (*sizes(model), 0), strict=True))[kept])
     assert model._cache_mode(40, 5) == kept
     x_CF, y_C, x_QF, classes = rows(classes=classes)

@@ -78,7 +78,9 @@ def as_csv(rows):
 
 def ask(client, rows, adapter=None, kind="application/json"):
     content = rows if isinstance(rows, bytes) else as_csv(rows) if kind == "text/csv" else json.dumps(rows)
-    return client.post("/predict", params=adapter and {"adapter": adapter}, content=content, headers={"content-type": kind})
+    return client.post(
+        "/predict", params=adapter and {"adapter": adapter}, content=content, headers={"content-type": kind}
+    )
 
 
 @pytest.mark.parametrize("kind", ["application/json", "text/csv"])
@@ -89,7 +91,9 @@ def test_a_request_is_answered_by_the_adapter_that_it_names_and_told_which_it_wa
         np.testing.assert_allclose(answer["probabilities"], expected, atol=2e-5)
         assert (answer["adapter"], answer["context_sha256"]) == (name, context)
         assert answer["predicted"] == [answer["classes"][k] for k in expected.argmax(axis=1)]
-    assert np.abs(np.subtract(*(answer["probabilities"] for answer in told.values()))).max() > 1e-3, "else a mix-up would pass"
+    assert np.abs(np.subtract(*(answer["probabilities"] for answer in told.values()))).max() > 1e-3, (
+        "else a mix-up would pass"
+    )
     assert ask(client, ROWS, kind=kind).json() == told["few"], "without a name, the first adapter answers"
 
 
@@ -154,7 +158,9 @@ def test_texts_with_a_decimal_comma_are_read_in_json_and_python_as_in_the_table(
     rows = [{**ROW, "weight": weight} for weight in ("41.000", "41.000,0", "41.000,000", "41000", 41000)]
     with TestClient(application(opened(tmp_path, "comma"), HERE, LIMITS)) as client:
         told = ask(client, rows).json()["probabilities"]
-        expected = ask(client, b"size;colour;seen;weight\n0,5;red;2024-03-11;41.000\n", kind="text/csv").json()["probabilities"]
+        expected = ask(client, b"size;colour;seen;weight\n0,5;red;2024-03-11;41.000\n", kind="text/csv").json()[
+            "probabilities"
+        ]
         other = ask(client, [{**ROW, "weight": weight} for weight in (0.652, "0.652", "0,652")]).json()["probabilities"]
     np.testing.assert_allclose(told, expected * len(rows), atol=1e-6)
     np.testing.assert_allclose(alone(tmp_path, "comma", rows)[0], told, atol=2e-5)
@@ -164,7 +170,8 @@ def test_texts_with_a_decimal_comma_are_read_in_json_and_python_as_in_the_table(
 
 def test_concurrent_requests_are_batched_by_adapter_and_never_mixed(client):
     lots = [
-        [{**ROW, "size": float(size), "colour": colour}] * rows for size, colour, rows in ((-2, "red", 1), (0, "blue", 3), (2, "green", 2))
+        [{**ROW, "size": float(size), "colour": colour}] * rows
+        for size, colour, rows in ((-2, "red", 1), (0, "blue", 3), (2, "green", 2))
     ]
     asked = [(lot, name) for lot in lots for name in ("few", "views")] * 8
     expected = {(repr(lot), name): ask(client, lot, name).json() for lot, name in asked[:6]}
@@ -174,7 +181,9 @@ def test_concurrent_requests_are_batched_by_adapter_and_never_mixed(client):
         np.testing.assert_allclose(answer["probabilities"], expected[repr(lot), name]["probabilities"], atol=2e-5)
         assert answer["adapter"] == name
     metrics = client.get("/metrics").text
-    batches, requests = (float(metrics.split(f"loralab_batch_requests_{part} ")[1].split("\n")[0]) for part in ("count", "sum"))
+    batches, requests = (
+        float(metrics.split(f"loralab_batch_requests_{part} ")[1].split("\n")[0]) for part in ("count", "sum")
+    )
     assert batches < requests
     assert 'loralab_request_seconds_count{adapter="views",status="200"}' in metrics
 
@@ -187,14 +196,20 @@ def test_a_failing_request_does_not_affect_the_others_in_its_batch():
 
     async def answers():
         batches, served = Batches(), SimpleNamespace(name="one", predict=predict)
-        return await asyncio.gather(*(batches.predict(served, lot) for lot in ("a", "bad", "b")), return_exceptions=True)
+        return await asyncio.gather(
+            *(batches.predict(served, lot) for lot in ("a", "bad", "b")), return_exceptions=True
+        )
 
     first, failed, last = asyncio.run(answers())
     assert (first, str(failed), last) == ("of a", "bad", "of b")
 
 
 REFUSED = {
-    "a missing column": ([{"size": 1, "colour": "red"}], 422, "Row 1 lacks 'weight', 'seen'. Send null for an unknown value."),
+    "a missing column": (
+        [{"size": 1, "colour": "red"}],
+        422,
+        "Row 1 lacks 'weight', 'seen'. Send null for an unknown value.",
+    ),
     "a misspelt column": (
         [ROW, {**ROW, "colours": 1}],
         422,
@@ -215,17 +230,37 @@ REFUSED = {
 }
 IN_CSV = {
     "a missing column": (as_csv([{"size": 1, "colour": "red"}]), 422, "The rows lack 2 of the 4 columns"),
-    "an unknown column": (as_csv([{**ROW, "colours": 1}]), 422, "The table of the adapter has no column 'colours'. Did you mean 'colour'?"),
-    "words for numbers": (as_csv([{**ROW, "size": "abc"}, ROW]), 422, "'size' holds other values, but must hold numbers below 1e100."),
+    "an unknown column": (
+        as_csv([{**ROW, "colours": 1}]),
+        422,
+        "The table of the adapter has no column 'colours'. Did you mean 'colour'?",
+    ),
+    "words for numbers": (
+        as_csv([{**ROW, "size": "abc"}, ROW]),
+        422,
+        "'size' holds other values, but must hold numbers below 1e100.",
+    ),
     "a row that looks like a comment": (
         as_csv([ROW, ROW]) + b"#red,2\n",
         422,
         "row. Line 4 starts with '#' and was read as a comment. Remove",
     ),
-    "JSON": (json.dumps(ROWS).encode(), 422, "The body is JSON or Parquet, not CSV. Send JSON as 'application/json', and"),
+    "JSON": (
+        json.dumps(ROWS).encode(),
+        422,
+        "The body is JSON or Parquet, not CSV. Send JSON as 'application/json', and",
+    ),
     "Parquet": (pd.DataFrame(ROWS).to_parquet(), 422, "The body is JSON or Parquet, not CSV."),
-    "a line that cannot be read": (as_csv([ROW, ROW]) + b"1,2,3,4,5,6,7\n", 422, "Rows are predicted in their order, so no row may"),
-    "too many rows": (as_csv([ROW] * 11), 413, "The request has 11 rows; at most 10 are predicted at once. Send fewer."),
+    "a line that cannot be read": (
+        as_csv([ROW, ROW]) + b"1,2,3,4,5,6,7\n",
+        422,
+        "Rows are predicted in their order, so no row may",
+    ),
+    "too many rows": (
+        as_csv([ROW] * 11),
+        413,
+        "The request has 11 rows; at most 10 are predicted at once. Send fewer.",
+    ),
 }
 
 
@@ -245,8 +280,13 @@ def test_an_invalid_request_gets_one_sentence(client, kind, content, status, tol
 def test_two_adapters_or_packed_json_in_a_request_are_refused(client):
     two = client.post("/predict?adapter=few&adapter=views", json=ROWS)
     assert (two.status_code, two.json()["detail"]) == (422, "2 adapters are named; a request may name only one.")
-    packed = client.post("/predict", content=b"x", headers={"content-type": "application/json", "content-encoding": "gzip"})
-    assert (packed.status_code, packed.json()["detail"]) == (415, "The content encoding is 'gzip'; send JSON uncompressed.")
+    packed = client.post(
+        "/predict", content=b"x", headers={"content-type": "application/json", "content-encoding": "gzip"}
+    )
+    assert (packed.status_code, packed.json()["detail"]) == (
+        415,
+        "The content encoding is 'gzip'; send JSON uncompressed.",
+    )
 
 
 def test_a_too_large_body_without_a_length_is_refused_while_it_is_sent(client):
@@ -263,7 +303,9 @@ def test_the_served_adapters_are_listed_before_an_upload(client):
     assert ask(client, body["application/json"]["example"]).status_code == 200
     page = client.get("/docs").text
     loaded = re.findall(r'(?:href|src)="([^"]+)"', page)
-    assert len(loaded) == 3 and all(client.get(path).status_code == 200 and path.startswith("/") for path in loaded), page
+    assert len(loaded) == 3 and all(client.get(path).status_code == 200 and path.startswith("/") for path in loaded), (
+        page
+    )
 
 
 def test_words_absent_from_the_context_give_a_note(client):
@@ -280,7 +322,11 @@ def test_csv_rows_are_counted_by_its_lines_whatever_letters_cells_and_packing_it
     rows = [{**ROW, "colour": "Åre"}] * 8
     expected = ask(client, rows, kind="text/csv").json()
     assert len(expected["predicted"]) == 8
-    for packed in (gzip.compress(as_csv(rows)), as_csv(rows).decode().encode("utf-16"), b"From the sensor\n" + as_csv(rows)):
+    for packed in (
+        gzip.compress(as_csv(rows)),
+        as_csv(rows).decode().encode("utf-16"),
+        b"From the sensor\n" + as_csv(rows),
+    ):
         assert ask(client, packed, kind="text/csv").json()["predicted"] == expected["predicted"]
     lines = ask(client, [{**ROW, "colour": "red\n\nish\nand more"}] * 8, kind="text/csv")
     assert len(lines.json()["predicted"]) == 8
@@ -303,7 +349,10 @@ def test_every_address_but_the_health_check_needs_the_token(folder):
     with TestClient(application(opened(folder, "few"), access, LIMITS)) as client:
         assert client.get("/health").json() == {"status": "ok"}
         for path in ("/limits", "/adapters", "/metrics"):
-            assert (client.get(path).status_code, client.get(path, headers={"authorization": "Bearer x"}).status_code) == (401, 401)
+            assert (
+                client.get(path).status_code,
+                client.get(path, headers={"authorization": "Bearer x"}).status_code,
+            ) == (401, 401)
         assert "Authorization: Bearer TOKEN" in ask(client, ROWS).json()["detail"]
         client.headers["authorization"] = "Bearer a-token-of-a-test"
         assert ask(client, ROWS).status_code == 200
@@ -321,10 +370,15 @@ def test_every_address_but_the_health_check_needs_the_token(folder):
         (
             RuntimeError("could not create a primitive"),
             503,
-            "The rows were not predicted. There was not enough memory. End other programs, or ask for less at once; then try again. If this"
+            "The rows were not predicted. There was not enough memory. End other programs, or ask for less at once; "
+            "then try again. If this"
             " goes on, restart the server.",
         ),
-        (OSError(errno.ENOSPC, "No space left on device", "/x"), 503, "The rows were not predicted. The disk of /x is full"),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/x"),
+            503,
+            "The rows were not predicted. The disk of /x is full",
+        ),
         (AdapterError("The adapter gives no finite number."), 500, "The adapter gives no finite number."),
         (KeyError("x"), 500, "Something unexpected happened (KeyError: 'x'). The server printed the trace."),
     ],
@@ -343,7 +397,10 @@ def test_a_failing_prediction_is_told_in_words_and_counted(folder, caplog, error
 
 def test_the_server_ends_while_an_upload_stalls_and_tells_its_client_and_counts_clients_that_leave(monkeypatch, capfd):
     app = application({"few": SimpleNamespace(name="few", about={"columns": {}})}, Access(), LIMITS)
-    start, found = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/csv\r\nContent-Length: 9\r\n\r\na", []
+    start, found = (
+        b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/csv\r\nContent-Length: 9\r\n\r\na",
+        [],
+    )
     threads = ThreadPoolExecutor(1)
 
     def clients(address):
@@ -354,7 +411,10 @@ def test_the_server_ends_while_an_upload_stalls_and_tells_its_client_and_counts_
             stalled.sendall(start)
             time.sleep(0.3)
             ends, left = time.monotonic() + 20, 'adapter="few",status="499"} 1.0'
-            while left not in (told := asks.get(f"http://127.0.0.1:{address[1]}/metrics").text) and time.monotonic() < ends:
+            while (
+                left not in (told := asks.get(f"http://127.0.0.1:{address[1]}/metrics").text)
+                and time.monotonic() < ends
+            ):
                 time.sleep(0.05)
             found.append(left in told)
             signal.raise_signal(signal.SIGTERM)
@@ -374,14 +434,25 @@ def test_the_server_ends_while_an_upload_stalls_and_tells_its_client_and_counts_
 
 
 def test_an_adapter_with_another_base_is_refused_at_the_start(folder):
-    with pytest.raises(AdapterError, match="other.zip is for classification on tabdpt-mini .* A server has one base: start another"):
+    with pytest.raises(
+        AdapterError, match="other.zip is for classification on tabdpt-mini .* A server has one base: start another"
+    ):
         opened(folder, "few", "other")
 
 
 def test_the_command_serves_and_prints_its_address_and_what_is_missing(folder, monkeypatch, capsys):
     served = []
     monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: served.append(sockets[0].getsockname()))
-    arguments = ["serve", str(folder / "few.zip"), "--context", str(folder / "data.csv"), "--device", "cpu", "--home", str(folder / "none")]
+    arguments = [
+        "serve",
+        str(folder / "few.zip"),
+        "--context",
+        str(folder / "data.csv"),
+        "--device",
+        "cpu",
+        "--home",
+        str(folder / "none"),
+    ]
     assert main([*arguments, "--port", "0"]) == 0
     assert f"Serving at http://127.0.0.1:{served[0][1]} " in (told := capsys.readouterr().err)
     assert "Apache-2.0, commercial use allowed" in told

@@ -67,5 +67,12 @@ def test_a_warning_states_the_facts_with_their_numbers():
 
 
 def test_a_sweep_of_only_baselines_gets_no_warning_about_adapters():
-    told = warned(axes={"ranks": ()}, rows=569, model_parameters=677_310, adapted_weights=0, adapter_parameters=0, lora={"dropout": 0})
+    told = warned(
+        axes={"ranks": ()},
+        rows=569,
+        model_parameters=677_310,
+        adapted_weights=0,
+        adapter_parameters=0,
+        lora={"dropout": 0},
+    )
     assert told == []

@@ -14,7 +14,13 @@ from tabtune_core.models.catalogue import with_usual_rate
 from tabtune_core.settings import AXES, LORA, SETTINGS, LoraSettings, RunSettings, SweepSettings, TrainSettings, rows_of
 
 PLAIN = RunSettings(dataset="d", target="y")
-TEXTS = {"device": "cpu", "model": "tabdpt-mini", "checkpoint": "w.ckpt", "selection_metric": "accuracy", "split_column": "day"}
+TEXTS = {
+    "device": "cpu",
+    "model": "tabdpt-mini",
+    "checkpoint": "w.ckpt",
+    "selection_metric": "accuracy",
+    "split_column": "day",
+}
 TOGETHER = {"split_by": {"split_column": "day"}, "split_column": {"split_by": "group"}}
 """What some settings require."""
 OF_TABLE = ("dataset", "target", "task", "split_by", "split_column", "split_at_median", "strategy")

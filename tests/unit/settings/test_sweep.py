@@ -15,7 +15,16 @@ from tabtune_core import TabularPipeline
 from tabtune_core.api.tuning_params import params_today
 from tabtune_core.errors import SettingError
 from tabtune_core.models.catalogue import CATALOGUE, check_request, with_usual_rate
-from tabtune_core.settings import LEARNING_RATES, REFERENCES, TRAINED, LoraSettings, RunSettings, SweepSettings, TrainSettings, read_pattern
+from tabtune_core.settings import (
+    LEARNING_RATES,
+    REFERENCES,
+    TRAINED,
+    LoraSettings,
+    RunSettings,
+    SweepSettings,
+    TrainSettings,
+    read_pattern,
+)
 from tabtune_core.settings.labels import distinct_labels
 from tabtune_core.settings.sweep import _as_used
 from tabtune_core.store.runs import RunStore
@@ -34,11 +43,23 @@ RUN = {"dataset": "d", "target": "y"}
         (LoraSettings, {"dropout": 1}, "lora.dropout is 1; it must be at least 0 and below 1"),
         (LoraSettings, {"dropout": -0.1}, "lora.dropout is -0.1"),
         (LoraSettings, {"bias": "some"}, "lora.bias is 'some'; it must be one of none, all, lora_only"),
-        (LoraSettings, {"use_dora": True, "init_lora_weights": "pissa"}, "are two variants of LoRA; choose one of them"),
+        (
+            LoraSettings,
+            {"use_dora": True, "init_lora_weights": "pissa"},
+            "are two variants of LoRA; choose one of them",
+        ),
         (LoraSettings, {"use_dora": 1}, "lora.use_dora is 1; it must be true or false"),
-        (LoraSettings, {"rank_pattern": {"decoder": 0}}, "lora.rank_pattern.decoder is 0; it must be a whole number of at least 1"),
+        (
+            LoraSettings,
+            {"rank_pattern": {"decoder": 0}},
+            "lora.rank_pattern.decoder is 0; it must be a whole number of at least 1",
+        ),
         (LoraSettings, {"rank_pattern": {"decoder": 2.5}}, "lora.rank_pattern.decoder is 2.5"),
-        (LoraSettings, {"rank_pattern": 4}, "lora.rank_pattern is 4; it must give a number to each name, for example {'decoder': 4}"),
+        (
+            LoraSettings,
+            {"rank_pattern": 4},
+            "lora.rank_pattern is 4; it must give a number to each name, for example {'decoder': 4}",
+        ),
         (LoraSettings, {"alpha_pattern": {"decoder": 0}}, "lora.alpha_pattern.decoder is 0; it must be above 0"),
         (LoraSettings, {"alpha_pattern": {"": 2}}, "lora.alpha_pattern is {'': 2}; it must give a number to each name"),
         (TrainSettings, {"learning_rate": 0}, "train.learning_rate is 0; it must be above 0"),
@@ -46,24 +67,52 @@ RUN = {"dataset": "d", "target": "y"}
         (TrainSettings, {"learning_rate": math.nan}, "train.learning_rate is nan"),
         (TrainSettings, {"learning_rate": 10**400}, "it must be above 0 and at most 1"),
         (LoraSettings, {"alpha": 10**400}, "it must be above 0"),
-        (TrainSettings, {"epochs": 0}, "train.epochs is 0; it must be a whole number of at least 1. For no training at all"),
+        (
+            TrainSettings,
+            {"epochs": 0},
+            "train.epochs is 0; it must be a whole number of at least 1. For no training at all",
+        ),
         (TrainSettings, {"steps": 0}, "train.steps is 0"),
-        (TrainSettings, {"time_limit": 0}, "train.time_limit is 0; it must be above 0. It is in seconds; leave it out for no limit."),
+        (
+            TrainSettings,
+            {"time_limit": 0},
+            "train.time_limit is 0; it must be above 0. It is in seconds; leave it out for no limit.",
+        ),
         (TrainSettings, {"time_limit": -5.0}, "train.time_limit is -5.0; it must be above 0"),
         (TrainSettings, {"time_limit": math.inf}, "train.time_limit is inf; it must be above 0"),
         (TrainSettings, {"time_limit": "60"}, "train.time_limit is '60'; it must be above 0"),
         (TrainSettings, {"betas": (0.9,)}, "train.betas has 1 value"),
         (TrainSettings, {"optimizer": "adagrad"}, "train.optimizer is 'adagrad'; it must be one of adamw, adam, sgd"),
         (TrainSettings, {"schedule": None}, "train.schedule is None; it must be one of cosine, linear, constant"),
-        (TrainSettings, {"gradient_checkpointing": None}, "train.gradient_checkpointing is None; it must be true or false"),
+        (
+            TrainSettings,
+            {"gradient_checkpointing": None},
+            "train.gradient_checkpointing is None; it must be true or false",
+        ),
         (TrainSettings, {"schedule": "step"}, "train.schedule is 'step'; it must be one of cosine, linear, constant"),
         (TrainSettings, {"amp": True}, "train.amp is True; it must be one of off, bf16, fp16"),
-        (TrainSettings, {"optimizer": "sgd", "betas": (0.8, 0.9)}, "train.betas changes nothing with the optimizer 'sgd'"),
+        (
+            TrainSettings,
+            {"optimizer": "sgd", "betas": (0.8, 0.9)},
+            "train.betas changes nothing with the optimizer 'sgd'",
+        ),
         (TrainSettings, {"optimizer": "sgd", "eps": 1e-6}, "train.eps changes nothing with the optimizer 'sgd'"),
         (TrainSettings, {"lr_ratio": 0}, "train.lr_ratio is 0; it must be above 0"),
-        (TrainSettings, {"clip_norm": -1}, "train.clip_norm is -1; it must be at least 0. 1 is usual, 0 is no clipping"),
-        (TrainSettings, {"patience": -1}, "train.patience is -1; it must be a whole number of at least 0. 0 never stops early"),
-        (TrainSettings, {"episode_set": -1}, "train.episode_set is -1; it must be a whole number of at least 0. 0 draws a fresh episode"),
+        (
+            TrainSettings,
+            {"clip_norm": -1},
+            "train.clip_norm is -1; it must be at least 0. 1 is usual, 0 is no clipping",
+        ),
+        (
+            TrainSettings,
+            {"patience": -1},
+            "train.patience is -1; it must be a whole number of at least 0. 0 never stops early",
+        ),
+        (
+            TrainSettings,
+            {"episode_set": -1},
+            "train.episode_set is -1; it must be a whole number of at least 0. 0 draws a fresh episode",
+        ),
         (TrainSettings, {"gradient_checkpointing": 1}, "train.gradient_checkpointing is 1; it must be true or false"),
         (TrainSettings, {"selection_metric": "acc"}, "train.selection_metric is 'acc'; known are log_loss, accuracy"),
     ],
@@ -79,8 +128,14 @@ def test_a_value_out_of_range_is_refused_with_the_reason(section, values, messag
         ({**RUN, "strategy": "lora"}, "strategy is 'lora'; it must be one of inference, base-ft, peft"),
         ({**RUN, "device": None}, "device is None; it must be text"),
         ({**RUN, "test_share": 0.9}, "test_share is 0.9"),
-        ({**RUN, "strategy": "base-ft", "train": {"lr_ratio": 16}}, "train.lr_ratio changes nothing with the strategy 'base-ft'"),
-        ({**RUN, "strategy": "inference", "train": {"rate_scales_with_rank": True}}, "train.rate_scales_with_rank changes nothing"),
+        (
+            {**RUN, "strategy": "base-ft", "train": {"lr_ratio": 16}},
+            "train.lr_ratio changes nothing with the strategy 'base-ft'",
+        ),
+        (
+            {**RUN, "strategy": "inference", "train": {"rate_scales_with_rank": True}},
+            "train.rate_scales_with_rank changes nothing",
+        ),
         (
             {**RUN, "task": "regression", "train": {"class_weights": "balanced"}},
             "train.class_weights changes nothing for regression, which has no classes; leave it out.",
@@ -121,8 +176,13 @@ def test_the_rate_follows_the_strategy_unless_it_is_set():
 def test_every_entry_point_uses_the_models_own_rate_by_default_and_the_store_keeps_it(tmp_path, task):
     card, run = CATALOGUE["tabicl-mini-1"], RunSettings(**RUN, model="tabicl-mini-1", task=task)
     own = {strategy: card.usual_rate(task, strategy) for strategy in TRAINED}
-    assert all(own[strategy] > LEARNING_RATES[strategy] for strategy in TRAINED), "the model's own rates must differ from the defaults"
-    form, text = forms.to_sweep({"model": card.name}, task=task, **RUN), SweepSettings.from_toml(SweepSettings(run=run).to_toml())
+    assert all(own[strategy] > LEARNING_RATES[strategy] for strategy in TRAINED), (
+        "the model's own rates must differ from the defaults"
+    )
+    form, text = (
+        forms.to_sweep({"model": card.name}, task=task, **RUN),
+        SweepSettings.from_toml(SweepSettings(run=run).to_toml()),
+    )
     store = RunStore(tmp_path)
     for sweep in (form, text):
         runs = [stored.settings for stored in store.runs(store.add_sweep(sweep.expand())[0])]
@@ -133,7 +193,9 @@ def test_every_entry_point_uses_the_models_own_rate_by_default_and_the_store_kee
         assert TabularPipeline(card.name, strategy, task=task).settings().train.learning_rate == own[strategy]
         guide = LEARNING_RATES[strategy]
         released, named = run.changed(model="tabicl-v2"), run.changed(checkpoint="mine.ckpt")
-        assert {with_usual_rate(one.with_strategy(strategy)).train.learning_rate for one in (released, named)} == {guide}
+        assert {with_usual_rate(one.with_strategy(strategy)).train.learning_rate for one in (released, named)} == {
+            guide
+        }
         stored_earlier = run.with_strategy(strategy).to_dict()
         assert RunSettings.stored(stored_earlier).learning_rate == guide
         assert params_today({"tuning_strategy": strategy})["tuning_params"] == {"learning_rate": guide}
@@ -149,7 +211,9 @@ def test_the_rate_can_scale_with_the_inverse_root_of_the_rank():
 
 
 def test_adapter_settings_do_not_reach_the_baselines():
-    runs = SweepSettings(run=RunSettings(**RUN, train=TrainSettings(lr_ratio=16, optimizer="adam")), ranks=(2,), references=False).expand()
+    runs = SweepSettings(
+        run=RunSettings(**RUN, train=TrainSettings(lr_ratio=16, optimizer="adam")), ranks=(2,), references=False
+    ).expand()
     assert [(run.strategy, run.train.lr_ratio) for run in runs] == [("inference", 1), ("base-ft", 1), ("peft", 16)]
     assert {run.train.optimizer for run in runs} == {"adam"}
 
@@ -159,7 +223,9 @@ def test_the_references_need_no_model_and_take_only_the_settings_of_the_split():
     runs = SweepSettings(run=RunSettings(**RUN, device="cuda", train=train), ranks=(2,), seeds=(0, 1)).expand()
     references = [run for run in runs if run.strategy in REFERENCES]
     labels = ("Linear model", "Gradient boosting")
-    assert [(run.seed, run.label, run.device) for run in references] == [(seed, label, "cpu") for seed in (0, 1) for label in labels]
+    assert [(run.seed, run.label, run.device) for run in references] == [
+        (seed, label, "cpu") for seed in (0, 1) for label in labels
+    ]
     assert {run.train.test_rows for run in references} == {50}
     for run in references:
         check_request(run)
@@ -170,7 +236,9 @@ def test_a_sweep_has_its_baselines_references_and_one_run_per_rank_for_each_seed
     runs = sweep.expand()
     labels = ("Zero-shot", "Linear model", "Gradient boosting", "Full fine-tuning", "LoRA r=2", "LoRA r=4")
     assert [(run.seed, run.label) for run in runs] == [(seed, label) for seed in (0, 1) for label in labels]
-    assert [r.learning_rate for r in runs[3:6]] == [2e-5, 3e-4, 3e-4], "a rate set for LoRA does not apply to full fine-tuning"
+    assert [r.learning_rate for r in runs[3:6]] == [2e-5, 3e-4, 3e-4], (
+        "a rate set for LoRA does not apply to full fine-tuning"
+    )
 
 
 def test_an_empty_sweep_is_refused():
@@ -180,9 +248,13 @@ def test_an_empty_sweep_is_refused():
 
 def test_toml_reads_back_what_it_wrote():
     patterns = {"rank_pattern": {"icl_predictor.decoder": 2, "attn": 4}, "alpha_pattern": {"attn": 0.5}}
-    lora = LoraSettings(alpha=3, targets=("row_interactor",), bias="lora_only", use_rslora=True, use_dora=True, **patterns)
+    lora = LoraSettings(
+        alpha=3, targets=("row_interactor",), bias="lora_only", use_rslora=True, use_dora=True, **patterns
+    )
     sweep = SweepSettings(
-        run=RunSettings(dataset="d", target='odd "name"\n', lora=lora, train=TrainSettings(steps=7)), ranks=(1, 64), full_fine_tuning=False
+        run=RunSettings(dataset="d", target='odd "name"\n', lora=lora, train=TrainSettings(steps=7)),
+        ranks=(1, 64),
+        full_fine_tuning=False,
     )
     assert SweepSettings.from_toml(sweep.to_toml()) == sweep
     assert RunSettings.from_dict(json.loads(json.dumps(sweep.run.to_dict()))) == sweep.run
@@ -205,7 +277,10 @@ def test_a_pattern_with_a_name_twice_is_refused():
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("ranks = 4", "ranks is 4; it must be a list, for example [4]"), ("seeds = true", "seeds is True; it must be a list.")],
+    [
+        ("ranks = 4", "ranks is 4; it must be a list, for example [4]"),
+        ("seeds = true", "seeds is True; it must be a list."),
+    ],
 )
 def test_a_single_value_where_a_list_belongs_is_refused(line, message):
     with pytest.raises(SettingError, match=re.escape(message)):
@@ -272,7 +347,11 @@ def test_a_grid_has_a_run_for_every_point_and_the_baselines_once_per_seed():
     )
     runs = sweep.expand()
     assert len(runs) == sweep.size == 2 * (2**5 + 1 + 2 + 2)
-    points = {(r.seed, r.lora.rank, r.lora.alpha, r.lora.dropout, r.lora.targets, r.learning_rate) for r in runs if r.strategy == "peft"}
+    points = {
+        (r.seed, r.lora.rank, r.lora.alpha, r.lora.dropout, r.lora.targets, r.learning_rate)
+        for r in runs
+        if r.strategy == "peft"
+    }
     assert len(points) == 2 * 2**5
     assert [r.learning_rate for r in runs if r.strategy == "base-ft"] == [1e-5, 2e-5] * 2
     assert len(set(distinct_labels(runs))) == len(runs)
@@ -287,7 +366,16 @@ def test_a_grid_has_a_run_for_every_point_and_the_baselines_once_per_seed():
             {"ranks": (8,), "target_sets": ((), ("decoder",)), "full_fine_tuning": False},
             "1 rank x 2 sets of target modules + 1 baseline + 2 references",
         ),
-        ({"ranks": (8,), "learning_rates": (1e-4,), "zero_shot": False, "full_fine_tuning": False, "references": False}, "1 rank"),
+        (
+            {
+                "ranks": (8,),
+                "learning_rates": (1e-4,),
+                "zero_shot": False,
+                "full_fine_tuning": False,
+                "references": False,
+            },
+            "1 rank",
+        ),
         ({"ranks": (), "full_learning_rates": (1e-5, 2e-5)}, "zero-shot + 2 rates of full fine-tuning + 2 references"),
     ],
 )
@@ -318,7 +406,9 @@ def test_the_names_of_a_sweep_say_only_what_differs(axes, names):
 def test_runs_that_a_short_name_cannot_distinguish_are_numbered():
     long = tuple(f"layers.{i}.attention" for i in range(9))
     sets = (long, (*long[:8], "other"))
-    sweep = SweepSettings(run=RunSettings(**RUN), ranks=(8,), target_sets=sets, zero_shot=False, full_fine_tuning=False, references=False)
+    sweep = SweepSettings(
+        run=RunSettings(**RUN), ranks=(8,), target_sets=sets, zero_shot=False, full_fine_tuning=False, references=False
+    )
     assert distinct_labels(sweep.expand()) == ["LoRA r=8", "LoRA r=8 (2)"]
 
 
@@ -326,7 +416,9 @@ def test_axes_survive_toml_and_old_documents_still_load():
     sweep = SweepSettings(run=RunSettings(**RUN), ranks=(), zero_shot=True)
     assert SweepSettings.from_toml(sweep.to_toml()) == sweep
     assert "alphas" not in sweep.to_toml()
-    grid = dataclasses.replace(sweep, ranks=(2,), alphas=(4.0,), dropouts=(0.0, 0.1), target_sets=((), ("a", "b")), learning_rates=(1e-4,))
+    grid = dataclasses.replace(
+        sweep, ranks=(2,), alphas=(4.0,), dropouts=(0.0, 0.1), target_sets=((), ("a", "b")), learning_rates=(1e-4,)
+    )
     assert SweepSettings.from_toml(grid.to_toml()) == grid
     old = SweepSettings.from_toml('ranks = [4]\n[run]\ndataset = "d"\ntarget = "y"\n[run.lora]\ndropout = 0.2')
     assert [run.lora.dropout for run in old.expand() if run.strategy == "peft"] == [0.2]
@@ -342,7 +434,10 @@ def test_axes_survive_toml_and_old_documents_still_load():
         ({"seeds": ("a",)}, "seeds is 'a'"),
         ({"target_sets": ("decoder",)}, "it must be a list of lists of texts, for example [['decoder'], []]"),
         ({"ranks": (), "dropouts": (0, 0.1)}, "dropouts [0, 0.1] change nothing without a LoRA rank"),
-        ({"full_fine_tuning": False, "full_learning_rates": (1e-5,)}, "full_learning_rates [1e-05] change nothing without full"),
+        (
+            {"full_fine_tuning": False, "full_learning_rates": (1e-5,)},
+            "full_learning_rates [1e-05] change nothing without full",
+        ),
         (
             {"seeds": tuple(range(201))},
             "The sweep has 1,407 runs (3 ranks + 2 baselines + 2 references, x 201 seeds); at most 1,000 go into one",
@@ -371,10 +466,23 @@ def test_a_run_can_change_strategy_and_drops_settings_of_lora_alone(strategy):
 def test_toml_states_each_setting_once():
     train = TrainSettings(steps=50, epochs=7, warmup_steps=3, optimizer="sgd", learning_rate=1e-3)
     run = RunSettings(dataset="d", target="y", seed=4, train=train, lora=LoraSettings(rank=3, dropout=0.3, alpha=5.0))
-    sweep = SweepSettings(run=run, ranks=(2, 4), seeds=(1, 2), alphas=(4.0, 8.0), dropouts=(0.0, 0.1), learning_rates=(1e-4, 2e-4))
+    sweep = SweepSettings(
+        run=run, ranks=(2, 4), seeds=(1, 2), alphas=(4.0, 8.0), dropouts=(0.0, 0.1), learning_rates=(1e-4, 2e-4)
+    )
     names = [line.split(" = ")[0] for line in sweep.to_toml().splitlines() if " = " in line]
     assert {"ranks", "steps", "warmup_steps", "alphas", "dropouts", "learning_rates", "seeds"} <= set(names)
-    assert not {"rank", "epochs", "warmup_ratio", "alpha", "dropout", "learning_rate", "seed", "strategy", "betas", "eps"} & set(names)
+    assert not {
+        "rank",
+        "epochs",
+        "warmup_ratio",
+        "alpha",
+        "dropout",
+        "learning_rate",
+        "seed",
+        "strategy",
+        "betas",
+        "eps",
+    } & set(names)
     again = SweepSettings.from_toml(sweep.to_toml())
     assert [_without_replaced(one) for one in again.expand()] == [_without_replaced(one) for one in sweep.expand()]
 
@@ -382,7 +490,9 @@ def test_toml_states_each_setting_once():
 def _without_replaced(run):
     train = dataclasses.replace(run.train, epochs=30, warmup_ratio=0.1)
     lora = run.lora if run.strategy == "peft" else LoraSettings()
-    return dataclasses.replace(run, lora=lora, train=dataclasses.replace(train, learning_rate=None) if run.strategy != "peft" else train)
+    return dataclasses.replace(
+        run, lora=lora, train=dataclasses.replace(train, learning_rate=None) if run.strategy != "peft" else train
+    )
 
 
 @pytest.mark.parametrize("value", [[0] * 5_000, "x" * 50_000])
@@ -390,7 +500,9 @@ def test_a_very_long_value_is_refused_in_a_short_sentence_with_the_way_out(value
     with pytest.raises(SettingError) as found:
         LoraSettings(rank=value)
     assert len(str(found.value)) < 1_100
-    assert str(found.value).startswith("lora.rank is ") and "it must be a whole number of at least 1" in str(found.value)
+    assert str(found.value).startswith("lora.rank is ") and "it must be a whole number of at least 1" in str(
+        found.value
+    )
 
 
 def axis(values):

@@ -56,7 +56,8 @@ def test_runs_of_a_model_with_new_weights_keep_their_old_weights_and_settings(tm
 
 
 @pytest.mark.parametrize(
-    ("model", "held", "number"), [("mitra-mini", 3, 1), ("mitra-mini", 5, 1), ("tabdpt-mini", 6, 1), ("tabicl-mini", 7, 3)]
+    ("model", "held", "number"),
+    [("mitra-mini", 3, 1), ("mitra-mini", 5, 1), ("tabdpt-mini", 6, 1), ("tabicl-mini", 7, 3)],
 )
 def test_runs_keep_the_weights_they_began_with(tmp_path, model, held, number):
     RunStore(tmp_path).add_sweep([RunSettings(dataset="d", target="t", model=model, strategy="inference")])
@@ -92,13 +93,18 @@ def test_jobs_are_taken_in_order_of_arrival_whatever_the_clock_said(tmp_path):
 def test_a_file_or_a_link_to_nothing_is_not_a_workspace(tmp_path, name):
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    said = r"cannot be opened: it is a file or a link to nothing, or below one\. Choose another folder with --home or TABTUNE_HOME"
+    said = (
+        r"cannot be opened: it is a file or a link to nothing, or below one\. Choose another folder with --home "
+        r"or TABTUNE_HOME"
+    )
     with pytest.raises(StoreError, match=said):
         RunStore(tmp_path / name)
 
 
 def test_a_path_that_is_not_utf_8_is_not_a_workspace(tmp_path):
-    with pytest.raises(StoreError, match=r"is not UTF-8, so no table can be read there\. Choose another with --home or TABTUNE_HOME"):
+    with pytest.raises(
+        StoreError, match=r"is not UTF-8, so no table can be read there\. Choose another with --home or TABTUNE_HOME"
+    ):
         RunStore(tmp_path / os.fsdecode(b"x\xff"))
     assert not [*tmp_path.iterdir()]
 
@@ -109,7 +115,9 @@ def test_a_read_only_database_is_named_and_nothing_is_left_beside_it(tmp_path, m
         file.unlink()
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "runs.sqlite" and real(path, mode))
-    with pytest.raises(StoreError, match=rf"This user may not open or write to {tmp_path}/runs\.sqlite\. Change its permissions"):
+    with pytest.raises(
+        StoreError, match=rf"This user may not open or write to {tmp_path}/runs\.sqlite\. Change its permissions"
+    ):
         RunStore(tmp_path)
     assert not [*tmp_path.glob("runs.sqlite-*")]
 
@@ -186,7 +194,10 @@ def test_a_lost_database_is_not_replaced_by_a_new_one_over_its_runs(tmp_path, em
 
 def test_a_folder_as_database_is_named(tmp_path):
     (tmp_path / "runs.sqlite").mkdir()
-    with pytest.raises(StoreError, match=rf"cannot be opened: {tmp_path}/runs\.sqlite is a folder, not a database\. Choose another folder"):
+    with pytest.raises(
+        StoreError,
+        match=rf"cannot be opened: {tmp_path}/runs\.sqlite is a folder, not a database\. Choose another folder",
+    ):
         RunStore(tmp_path)
 
 
@@ -212,10 +223,14 @@ def test_a_database_that_cannot_be_written_is_reported_at_opening(tmp_path, monk
 
 
 def test_a_workspace_on_a_network_file_system_is_refused_with_the_way_out_and_nothing_is_written(tmp_path, monkeypatch):
-    (tmp_path / "mounts").write_text(f"1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:4 / {tmp_path.resolve() / 'far'} rw - nfs server:/x rw\n")
+    (tmp_path / "mounts").write_text(
+        f"1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:4 / {tmp_path.resolve() / 'far'} rw - nfs server:/x rw\n"
+    )
     monkeypatch.setattr(machine, "MOUNTS", tmp_path / "mounts")
     RunStore(tmp_path / "near")
-    with pytest.raises(StoreError, match=r"network file system \(nfs, mounted at .*/far\).*Choose a folder on a disk of this machine"):
+    with pytest.raises(
+        StoreError, match=r"network file system \(nfs, mounted at .*/far\).*Choose a folder on a disk of this machine"
+    ):
         RunStore(tmp_path / "far" / "home")
     assert list((tmp_path / "far" / "home").iterdir()) == []
 
@@ -233,7 +248,9 @@ def test_nothing_is_written_to_a_workspace_that_was_moved_deleted_or_replaced(tm
     change(store.home)
     assert not store.is_in_place()
     for use in (store.runs, lambda: store.add_sweep(asked), lambda: store.add_job("predict", {})):
-        with pytest.raises(StoreError, match=rf"workspace {store.home} was moved, deleted or replaced .* Start the program again"):
+        with pytest.raises(
+            StoreError, match=rf"workspace {store.home} was moved, deleted or replaced .* Start the program again"
+        ):
             use()
     later = RunStore(store.home)
     later.add_sweep(asked)
@@ -248,7 +265,9 @@ def test_a_copy_forgets_the_processes_of_the_original_and_keeps_its_own(tmp_path
     store.claim_job(8, "10 boot pid:[1]")
     shutil.copytree(store.home, tmp_path / "copy")
     copy = RunStore(tmp_path / "copy")
-    assert [(row.status, row.pid, row.identity) for row in (*copy.runs(), *copy.jobs())] == [("running", None, None)] * 2
+    assert [(row.status, row.pid, row.identity) for row in (*copy.runs(), *copy.jobs())] == [
+        ("running", None, None)
+    ] * 2
     copy.set_process(copy.runs()[0].id, 9, "11 boot pid:[1]")
     moved = store.home.rename(tmp_path / "moved")
     assert [run.pid for home in (copy.home, moved) for run in RunStore(home).runs()] == [9, 7]
@@ -256,10 +275,14 @@ def test_a_copy_forgets_the_processes_of_the_original_and_keeps_its_own(tmp_path
 
 def test_a_recovered_database_without_its_sweeps_has_them_again_by_their_runs(tmp_path, capsys):
     store = RunStore(tmp_path)
-    sweeps = [store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1)])[0] for _ in range(3)]
+    sweeps = [
+        store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1)])[0] for _ in range(3)
+    ]
     with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
         database.execute("DELETE FROM sweeps WHERE id != ?", (sweeps[0],))
-    assert [(sweep.id, sweep.counts) for sweep in RunStore(tmp_path).sweeps()] == [(sweep, {"queued": 2}) for sweep in reversed(sweeps)]
+    assert [(sweep.id, sweep.counts) for sweep in RunStore(tmp_path).sweeps()] == [
+        (sweep, {"queued": 2}) for sweep in reversed(sweeps)
+    ]
     assert main(["leaderboard", "--home", str(tmp_path)]) == 1
     assert capsys.readouterr().out.count("queued") == 2
     with pytest.raises(StoreError, match="There is no sweep 'other' in .*; it may have been deleted"):
@@ -291,7 +314,11 @@ def test_a_text_that_is_not_utf_8_affects_no_other_row(tmp_path, table):
             [job.arguments for job in store.jobs() if job.arguments == {"name": "second"}],
             [one.event for one in store.events(run_id)],
             store.fields([run_id], "Note"),
-            (len(store.marks()), len(store.events(first_id)), [one["text"] for one in store.fields([first_id, run_id], "Note")][-1:]),
+            (
+                len(store.marks()),
+                len(store.events(first_id)),
+                [one["text"] for one in store.fields([first_id, run_id], "Note")][-1:],
+            ),
         )
 
     expected = others()
@@ -320,7 +347,9 @@ def test_the_advice_for_a_damaged_database_restores_an_earlier_copy(tmp_path):
     file.write_bytes(b"x" * 4096)
     for end, content in logs.items():
         Path(f"{file}{end}").write_bytes(content)
-    with pytest.raises(StoreError, match=r"remove runs\.sqlite-wal and runs\.sqlite-shm beside it, and put an earlier copy"):
+    with pytest.raises(
+        StoreError, match=r"remove runs\.sqlite-wal and runs\.sqlite-shm beside it, and put an earlier copy"
+    ):
         RunStore(store.home)
     for end in logs:
         Path(f"{file}{end}").unlink()

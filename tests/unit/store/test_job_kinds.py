@@ -21,7 +21,10 @@ def test_an_unknown_kind_counts_as_a_long_one():
     [
         ({"run": "r1", "format": "merged"}, {"r1"}),
         ({"runs": ["r1", "r2"]}, {"r1", "r2"}),
-        ({"adapters": [{"id": "r1", "title": "a"}, {"id": "u1", "title": "b"}], "table": "t1", "base": True}, {"r1", "u1", "t1"}),
+        (
+            {"adapters": [{"id": "r1", "title": "a"}, {"id": "u1", "title": "b"}], "table": "t1", "base": True},
+            {"r1", "u1", "t1"},
+        ),
         ({}, set()),
         ({"runs": 3, "run": None, "adapters": [[{"of": {"a later": "r1"}}]]}, {"r1"}),
     ],
@@ -31,7 +34,16 @@ def test_a_job_uses_what_its_arguments_name(arguments, ids):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"done": 1}', '{"done": 1, "total": 0, "unit": "rows"}', '{"done": "1", "total": 2, "unit": "r"}']
+    "text",
+    [
+        "",
+        "{",
+        "[]",
+        "null",
+        '{"done": 1}',
+        '{"done": 1, "total": 0, "unit": "rows"}',
+        '{"done": "1", "total": 2, "unit": "r"}',
+    ],
 )
 def test_unreadable_progress_is_none(tmp_path, text):
     (tmp_path / FILE).write_text(text)

@@ -147,13 +147,17 @@ class Lives(RuleBasedStateMachine):
             if not self.runs:
                 self.add(1)
             for other in self.runs.values():
-                other.retried = other.retried and any(row.retried_as for row in self.stores[0].runs() if self.runs[row.id] is other)
+                other.retried = other.retried and any(
+                    row.retried_as for row in self.stores[0].runs() if self.runs[row.id] is other
+                )
 
     @invariant()
     def rows_say_so(self):
         rows = {row.id: row for row in self.store.runs()}
         told = {
-            name: Expected(row.status, row.wish, row.resumptions, row.retried_as is not None, self.store.has_last_state(name))
+            name: Expected(
+                row.status, row.wish, row.resumptions, row.retried_as is not None, self.store.has_last_state(name)
+            )
             for name, row in rows.items()
         }
         assert told == self.runs

@@ -203,7 +203,10 @@ def test_a_long_run_is_deleted_in_short_steps_between_which_others_can_write(sto
         rows = write(self, sql, values)
         if sql.startswith("DELETE FROM events"):
             deleted.append(rows)
-            with closing(sqlite3.connect(store.home / "runs.sqlite", timeout=0)) as other, other:  # raises if it would have to wait
+            with (
+                closing(sqlite3.connect(store.home / "runs.sqlite", timeout=0)) as other,
+                other,
+            ):  # raises if it would have to wait
                 other.execute("INSERT INTO events (run, time, kind, payload) VALUES (?, 1.0, 'Note', '{}')", (going,))
         return rows
 
@@ -248,7 +251,10 @@ def test_threads_can_write_concurrently(store):
 
 
 def test_processes_may_open_a_new_workspace_at_the_same_time(tmp_path):
-    program = f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; from tabtune_core.store.runs import RunStore; "
+    program = (
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; from "
+        "tabtune_core.store.runs import RunStore; "
+    )
     program += f"RunStore(Path({str(tmp_path / 'new')!r})).sweeps()"
     processes = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
     assert [process.wait(timeout=60) for process in processes] == [0] * 4
@@ -335,7 +341,9 @@ def test_deleting_a_run_deletes_its_jobs(store):
     folder = store.job_dir(about[0])
     folder.mkdir(parents=True)
     store.claim_job(1, None)
-    with pytest.raises(StoreError, match=rf"A running job \(export\) uses run '{gone}'.*'loralab jobs --cancel {about[0]}'"):
+    with pytest.raises(
+        StoreError, match=rf"A running job \(export\) uses run '{gone}'.*'loralab jobs --cancel {about[0]}'"
+    ):
         store.delete(gone)
     store.finish_job(about[0], "finished", result={})
     store.delete(gone)
@@ -358,7 +366,11 @@ def test_each_job_is_claimed_once(store):
         store.delete_job(jobs[0])
     store.finish_job(jobs[0], "finished", result={"a": 1})
     store.finish_job(jobs[0], "failed", error="too late")
-    assert (store.job(jobs[0]).status, store.job(jobs[0]).result, store.job(jobs[0]).error) == ("finished", {"a": 1}, None)
+    assert (store.job(jobs[0]).status, store.job(jobs[0]).result, store.job(jobs[0]).error) == (
+        "finished",
+        {"a": 1},
+        None,
+    )
     store.delete_job(jobs[0])
     assert [job.id for job in store.jobs()] == [jobs[1]]
 
@@ -405,7 +417,13 @@ def test_an_interrupted_run_is_resumed_in_its_old_place(store):
     store.add_sweep([SETTINGS])
     store.resume(run_id)
     run = store.run(run_id)
-    assert (run.status, run.resumptions, run.ended, run.pid, run.resumed) == ("queued", 1, None, None, "Resumed after an interruption")
+    assert (run.status, run.resumptions, run.ended, run.pid, run.resumed) == (
+        "queued",
+        1,
+        None,
+        None,
+        "Resumed after an interruption",
+    )
     assert store.claim(1, "1").id == run_id
 
 
@@ -433,7 +451,10 @@ def test_a_run_that_starts_anew_keeps_no_events(store):
     store.resume(run_id)
     store.begin_again(run_id)
     (note,) = store.events(run_id)
-    assert note.event.text == "The run was interrupted, and starts anew, because it had saved no state. The run's process was killed."
+    assert (
+        note.event.text
+        == "The run was interrupted, and starts anew, because it had saved no state. The run's process was killed."
+    )
     assert len(store.events(other)) == 11
 
 

@@ -39,7 +39,9 @@ FACTORS = {"A": np.ones((2, 128), np.float32), "B": np.ones((256, 2), np.float32
 
 def factors(**changes):
     """Returns the tensors of a valid package, with another A or B; None leaves one out."""
-    named = {f"base_model.model.{LAYER['path']}.lora_{side}.weight": value for side, value in (FACTORS | changes).items()}
+    named = {
+        f"base_model.model.{LAYER['path']}.lora_{side}.weight": value for side, value in (FACTORS | changes).items()
+    }
     return safetensors.numpy.save({name: value for name, value in named.items() if value is not None})
 
 
@@ -52,7 +54,12 @@ def facts(**changes):
         "base": {"model": "tabicl-mini", "file": MINI.file, "sha256": MINI.sha256},
         "layers": [LAYER],
         "biases": [],
-        "settings": {"dataset": "a" * 64, "target": "y", "model": "tabicl-mini", "lora": {"rank": 2, "targets": [LAYER["path"]]}},
+        "settings": {
+            "dataset": "a" * 64,
+            "target": "y",
+            "model": "tabicl-mini",
+            "lora": {"rank": 2, "targets": [LAYER["path"]]},
+        },
         "classes": ["a", "b"],
         "table": {"name": "their.csv", "rows": 30, "id": "a" * 64},
         "reading": ReadingChoices().to_json(),
@@ -98,7 +105,9 @@ def test_a_file_name_is_kept_for_display_and_never_part_of_a_path(tmp_path, name
     assert files_below(tmp_path) == [f"home/adapters/{adapter.id}/{file}" for file in ("about.json", "adapter.zip")]
 
 
-@pytest.mark.parametrize(("entry", "value"), [("id", "a" * 64), ("created", 1e300), ("size_bytes", True), ("checkpoint", 7), ("ownes", "")])
+@pytest.mark.parametrize(
+    ("entry", "value"), [("id", "a" * 64), ("created", 1e300), ("size_bytes", True), ("checkpoint", 7), ("ownes", "")]
+)
 def test_a_damaged_description_is_refused(tmp_path, entry, value):
     adapter = add_adapter(tmp_path, package(), "mine.zip")
     about = tmp_path / "adapters" / adapter.id / "about.json"
@@ -165,7 +174,10 @@ REFUSED = {
     "an entry of a later version": (says(loader="x"), "it has the entry 'loader', which this version does not"),
     "a setting of a later version": (with_settings(speed=3), "Unknown setting 'speed'"),
     "no tensors": (package({TENSORS: safetensors.numpy.save({})}), "there is no adapter in it"),
-    "only one factor": (package({TENSORS: factors(B=None)}), "the factors of its layer 'icl_predictor.decoder.0' have the shapes"),
+    "only one factor": (
+        package({TENSORS: factors(B=None)}),
+        "the factors of its layer 'icl_predictor.decoder.0' have the shapes",
+    ),
     "factors of another shape": (package({TENSORS: factors(A=np.ones((2, 127), np.float32))}), "have the shapes .*127"),
     "NaN": (package({TENSORS: factors(A=np.full((2, 128), np.nan, np.float32))}), "holds NaN or Infinity"),
     "Infinity": (package({TENSORS: factors(B=np.full((256, 2), -np.inf, np.float32))}), "holds NaN or Infinity"),
@@ -173,12 +185,18 @@ REFUSED = {
     "a layer that the model lacks": (says(layers=[{**LAYER, "path": "x"}]), "have the shapes"),
     "a rank above its weight": (says(layers=[{**LAYER, "rank": 10**9}]), "has the rank 1000000000"),
     "a zip bomb": (package({"bomb": bytes(600_000_000)}), "unpacks to 600.0 MB or more"),
-    "huge facts": (package({FACTS: bytes(58_000_000)}), "tabtune.json unpacks to 58.0 MB or more, and 12.0 MB is the most"),
+    "huge facts": (
+        package({FACTS: bytes(58_000_000)}),
+        "tabtune.json unpacks to 58.0 MB or more, and 12.0 MB is the most",
+    ),
     "a thousand files": (package({f"f{i}": "" for i in range(1000)}), "holds 1,002 files"),
     "a file outside the folder": (package({"../../outside.txt": "no"}), "has a path outside"),
     "no base": (says(base=None), "its entry 'base' has the wrong type"),
     "a licence of booleans": (says(base=licensed(name=True, commercial=True)), "licence.name' has the wrong"),
-    "a licence with an unknown entry": (says(base=licensed(name="MIT", free=True)), "'base.licence' has the entry 'free'"),
+    "a licence with an unknown entry": (
+        says(base=licensed(name="MIT", free=True)),
+        "'base.licence' has the entry 'free'",
+    ),
     "unknown settings": (says(settings={"rank": 4}), "Unknown setting 'rank'"),
     "settings of full fine-tuning": (with_settings(strategy="base-ft"), "not those of a LoRA run"),
     "a million views": (with_settings(train={"views": 10**6}), "train.views is 1000000; it must be at most 64"),
@@ -209,17 +227,38 @@ REFUSED = {
         with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "rank_pattern": {"(a+)+$": 1}}),
         "does not fit TabICL mini: rank_pattern names .*, which no adapted layer has",
     ),
-    "a linear layer as an embedding": (says(layers=[{**LAYER, "kind": "embedding"}]), "which TabICL mini does not have"),
+    "a linear layer as an embedding": (
+        says(layers=[{**LAYER, "kind": "embedding"}]),
+        "which TabICL mini does not have",
+    ),
     "an empty tensor with huge sides": (package({TENSORS: endless()}), "the shape of its tensor '.*more' does not fit"),
-    "an unknown kind": (says(layers=[{**LAYER, "kind": "loop"}]), "of the kind 'loop' and the variant 'lora', which are not known"),
-    "an unknown variant": (says(layers=[{**LAYER, "variant": "x"}]), "of the kind 'linear' and the variant 'x', which are not known"),
-    "a layer with huge sides": (says(layers=[{**LAYER, "out_features": 2**24}]), "rank 2, which is impossible for its shape"),
+    "an unknown kind": (
+        says(layers=[{**LAYER, "kind": "loop"}]),
+        "of the kind 'loop' and the variant 'lora', which are not known",
+    ),
+    "an unknown variant": (
+        says(layers=[{**LAYER, "variant": "x"}]),
+        "of the kind 'linear' and the variant 'x', which are not known",
+    ),
+    "a layer with huge sides": (
+        says(layers=[{**LAYER, "out_features": 2**24}]),
+        "rank 2, which is impossible for its shape",
+    ),
     "a layer without a rank": (says(layers=[{**LAYER, "rank": 0}]), "rank 0, which is impossible for its shape"),
     "no layers": (says(layers=[]), "does not name an adapted layer"),
-    "scores that are words": (says(scores={"test": {"accuracy": "high"}}), "its scores or versions are not values by name"),
+    "scores that are words": (
+        says(scores={"test": {"accuracy": "high"}}),
+        "its scores or versions are not values by name",
+    ),
     "versions that are numbers": (says(versions={"torch": 2}), "its scores or versions are not values by name"),
-    "a revision that is a number": (says(base={**facts()["base"], "revision": 1}), "its entry 'base.revision' has the wrong type"),
-    "a hash in capitals": (says(base={**facts()["base"], "sha256": "A" * 64}), "its entry 'base.sha256' is not a SHA-256"),
+    "a revision that is a number": (
+        says(base={**facts()["base"], "revision": 1}),
+        "its entry 'base.revision' has the wrong type",
+    ),
+    "a hash in capitals": (
+        says(base={**facts()["base"], "sha256": "A" * 64}),
+        "its entry 'base.sha256' is not a SHA-256",
+    ),
     "a very long licence": (says(base=licensed(name="x" * 1001)), "its entry 'base.licence.name' is too long"),
     "a table without a name": (says(table={"name": "", "id": "a", "rows": 30}), "not a valid name"),
     "a reading of lists": (says(reading={**facts()["reading"], "encoding": ["x"]}), "wrong type"),

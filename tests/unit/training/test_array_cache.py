@@ -34,7 +34,13 @@ def test_an_array_is_computed_once_per_input(arrays, tmp_path):
     first = arrays.get(["x", np.zeros(2)], make)
     again = SharedArrays(tmp_path).get(["x", torch.zeros(2, dtype=torch.float64)], make)
     np.testing.assert_array_equal(first, again)
-    for parts in (["y", np.zeros(2)], ["x", np.zeros((2, 1))], ["x", np.zeros(2, np.float32)], ["x", np.array([0.0, 1.0])], ["x"]):
+    for parts in (
+        ["y", np.zeros(2)],
+        ["x", np.zeros((2, 1))],
+        ["x", np.zeros(2, np.float32)],
+        ["x", np.array([0.0, 1.0])],
+        ["x"],
+    ):
         arrays.get(parts, make)
     assert len(made) == 6
     assert (arrays.made, arrays.reused) == (6, 0)
@@ -45,7 +51,9 @@ def test_a_damaged_file_is_recomputed_and_charged_to_nobody(arrays, tmp_path):
     arrays.get(["x"], lambda: np.arange(3.0))
     file = next(tmp_path.glob("*.npy"))
     whole, chance, used = file.read_bytes(), np.random.default_rng(0), 0
-    changed = [whole[:place] + bytes([byte ^ 1 << chance.integers(8)]) + whole[place + 1 :] for place, byte in enumerate(whole)]
+    changed = [
+        whole[:place] + bytes([byte ^ 1 << chance.integers(8)]) + whole[place + 1 :] for place, byte in enumerate(whole)
+    ]
     for content in [*changed, *(whole[:place] for place in range(len(whole)))]:
         file.write_bytes(content)
         reader = SharedArrays(tmp_path)
@@ -142,11 +150,14 @@ def test_a_run_with_a_full_cache_gives_the_same_numbers(tmp_path, one_step_in_fu
     told, looks, result, notes = run(tmp_path, "first")
     again, looks_again, result_again, _ = run(tmp_path, "second")
     assert (told, looks) == (again, looks_again)
-    # zero-shot of validation and test, validation rows up to the cut and in training, four episodes; two evaluations reuse theirs
+    # zero-shot of validation and test, validation rows up to the cut and in training, four episodes; two evaluations
+    # reuse theirs
     assert counts(result) == (8, 2)
     assert counts(result_again) == (2, 7), "a run computes its first episode and first evaluation itself"
     assert counts(run(tmp_path, "third", rank=2)[2]) == (2, 7)
-    assert "All layers up to row_interactor are frozen: they are computed once per input and cached (up to 2 GB)." in notes
+    assert (
+        "All layers up to row_interactor are frozen: they are computed once per input and cached (up to 2 GB)." in notes
+    )
 
 
 def test_sharing_changes_no_loss(tmp_path, monkeypatch):
@@ -176,7 +187,11 @@ def test_events_and_the_result_use_one_clock_and_the_saved_time_is_reported(tmp_
         result = run_experiment(settings, home=tmp_path, run_dir=folder, emit=events.append, stop_request=lambda: None)
         looks = [event.seconds for event in events if isinstance(event, Evaluated) and event.split == "validation"]
         wall = next(event.seconds for event in events if isinstance(event, PhaseDone) and event.phase == "train")
-        told = [event.text for event in events if isinstance(event, Note) and "had been computed by earlier runs" in event.text]
+        told = [
+            event.text
+            for event in events
+            if isinstance(event, Note) and "had been computed by earlier runs" in event.text
+        ]
         assert 0 < looks[-1] <= result.train_seconds <= wall + result.shared_saved_seconds + 0.1
         return result.shared_saved_seconds, told
 
@@ -187,7 +202,9 @@ def test_events_and_the_result_use_one_clock_and_the_saved_time_is_reported(tmp_
 
 
 def test_a_set_of_episodes_is_computed_once_and_then_reused(tmp_path, one_step_in_full):
-    train = TrainSettings(steps=7, eval_every=7, episode_set=3, schedule="constant", warmup_steps=0, learning_rate=1e-12)
+    train = TrainSettings(
+        steps=7, eval_every=7, episode_set=3, schedule="constant", warmup_steps=0, learning_rate=1e-12
+    )
     told, _, result, _ = run(tmp_path, "rounds", targets=("late_layers",), dropout=0.0, train=train)
     assert counts(result) == (7, 5)  # four more episodes and the last evaluation
     losses = np.array(told)[:, 1]
@@ -197,7 +214,9 @@ def test_a_set_of_episodes_is_computed_once_and_then_reused(tmp_path, one_step_i
 
 def test_an_episode_set_too_large_to_keep_is_reported(tmp_path, monkeypatch):
     made = array_cache.SharedArrays
-    monkeypatch.setattr("tabtune_core.training.session.SharedArrays", lambda folder, salt: made(folder, salt, limit_bytes=100_000))
+    monkeypatch.setattr(
+        "tabtune_core.training.session.SharedArrays", lambda folder, salt: made(folder, salt, limit_bytes=100_000)
+    )
     _, _, result, notes = run(tmp_path, "full disk", targets=("late_layers",))
     refused = [note for note in notes if "were not cached: the cache may take" in note]
     assert len(refused) == 1
@@ -208,6 +227,12 @@ def test_an_episode_set_too_large_to_keep_is_reported(tmp_path, monkeypatch):
 def test_a_standalone_fit_caches_repeated_inputs(episode_set, expected, one_step_in_full):
     """Evaluations on the validation rows, and episodes if their set repeats."""
     rng = np.random.default_rng(0)
-    params = {"device": "cpu", "steps": 4, "eval_every": 2, "episode_set": episode_set, "peft_config": {"target_modules": ["late_layers"]}}
+    params = {
+        "device": "cpu",
+        "steps": 4,
+        "eval_every": 2,
+        "episode_set": episode_set,
+        "peft_config": {"target_modules": ["late_layers"]},
+    }
     fitted = TabularPipeline("tabicl-mini", "peft", params).fit(rng.normal(size=(60, 3)), np.arange(60) % 2)
     assert counts(fitted.result) == expected

@@ -31,7 +31,9 @@ def again(work, device):
 def adapted(folder, name="tabicl-v2", task="classification", dropout=0.0, device=CPU):
     torch.manual_seed(0)
     model = load_model(get_card(name), task, device, tiny_checkpoint(folder / f"{name} {task}", name, task=task))
-    adapt(model, RunSettings(dataset="d", target="y", model=name, task=task, lora=LoraSettings(rank=2, dropout=dropout)))
+    adapt(
+        model, RunSettings(dataset="d", target="y", model=name, task=task, lora=LoraSettings(rank=2, dropout=dropout))
+    )
     for parameter_name, parameter in model.module.named_parameters():
         if "lora_B" in parameter_name:
             torch.nn.init.normal_(parameter, std=0.1)
@@ -42,7 +44,9 @@ def adapted(folder, name="tabicl-v2", task="classification", dropout=0.0, device
 def optimizer_of(model, kind="adamw", *, captured, lr_ratio=1.0):
     trained = [(name, p) for name, p in model.module.named_parameters() if p.requires_grad]
     adam = {"betas": (0.9, 0.999), "eps": 1e-8}
-    return make_optimizer(trained, optimizer=kind, learning_rate=RATE, weight_decay=0.01, lr_ratio=lr_ratio, captured=captured, **adam)
+    return make_optimizer(
+        trained, optimizer=kind, learning_rate=RATE, weight_decay=0.01, lr_ratio=lr_ratio, captured=captured, **adam
+    )
 
 
 def episodes(count, task="classification", classes=3):
@@ -54,7 +58,9 @@ def episodes(count, task="classification", classes=3):
 
 def captured_step(model, optimizer, *, task="classification", precision=None, clip_norm=1.0, device=CPU, **how):
     precision, classes = precision or Precision.of("off", device), 3 if task == "classification" else 0
-    return CapturedStep(model, optimizer, classes=classes, clip_norm=clip_norm, precision=precision, device=device, **how)
+    return CapturedStep(
+        model, optimizer, classes=classes, clip_norm=clip_norm, precision=precision, device=device, **how
+    )
 
 
 def trained(step, optimizer, task="classification") -> list[Stepped]:
@@ -67,7 +73,9 @@ def trained(step, optimizer, task="classification") -> list[Stepped]:
 
 def plain_step(model, optimizer, classes, episode):
     optimizer.zero_grad(set_to_none=True)
-    return take_step(episode_loss(model, episode, classes, CPU), optimizer, clip_norm=1.0, precision=Precision.of("off", CPU))
+    return take_step(
+        episode_loss(model, episode, classes, CPU), optimizer, clip_norm=1.0, precision=Precision.of("off", CPU)
+    )
 
 
 @pytest.mark.parametrize(("kind", "name", "task"), [("adamw", *TASKS[0]), ("adam", *TASKS[1]), ("sgd", *TASKS[2])])
@@ -77,7 +85,13 @@ def test_losses_and_weights_are_those_of_the_plain_step(kind, name, task, tmp_pa
     optimizer = optimizer_of(ours, kind, captured=True, lr_ratio=4.0)
     told.append(trained(captured_step(ours, optimizer, task=task, repeat=again), optimizer, task))
     optimizer = optimizer_of(theirs, kind, captured=False, lr_ratio=4.0)
-    told.append(trained(lambda episode: plain_step(theirs, optimizer, 3 if task == "classification" else 0, episode), optimizer, task))
+    told.append(
+        trained(
+            lambda episode: plain_step(theirs, optimizer, 3 if task == "classification" else 0, episode),
+            optimizer,
+            task,
+        )
+    )
     assert told[0] == told[1]
     assert len(set(told[0])) == 6
     for found, wanted in zip(ours.module.parameters(), theirs.module.parameters(), strict=True):
@@ -88,8 +102,14 @@ def test_losses_and_weights_are_those_of_the_plain_step(kind, name, task, tmp_pa
 @pytest.mark.parametrize("dtype", [None, torch.bfloat16])
 def test_within_a_step_the_host_neither_waits_for_the_device_nor_sends_it_data(dtype, name, task, tmp_path):
     model = adapted(tmp_path, name, task, dropout=0.1)
-    optimizer, works, precision = optimizer_of(model, captured=True), [], Precision("cpu", dtype, Precision.of("off", CPU).scaler)
-    step = captured_step(model, optimizer, task=task, precision=precision, repeat=lambda work, device: works.append(work) or work)
+    optimizer, works, precision = (
+        optimizer_of(model, captured=True),
+        [],
+        Precision("cpu", dtype, Precision.of("off", CPU).scaler),
+    )
+    step = captured_step(
+        model, optimizer, task=task, precision=precision, repeat=lambda work, device: works.append(work) or work
+    )
     factors = [p for parameter_name, p in model.module.named_parameters() if "lora_" in parameter_name]
     with as_on_a_gpu(), half_copies(model.module, factors, dtype):
         step(next(episodes(1, task)))
@@ -140,7 +160,10 @@ def test_a_non_finite_loss_moves_nothing_and_the_next_step_trains(kind, tmp_path
 def test_the_fp16_scale_falls_until_the_gradient_fits(tmp_path):
     model = adapted(tmp_path)
     precision = Precision("cpu", torch.float16, torch.amp.GradScaler("cpu", init_scale=2.0**40))
-    step, episode = captured_step(model, optimizer_of(model, captured=True), precision=precision, repeat=again), next(episodes(1))
+    step, episode = (
+        captured_step(model, optimizer_of(model, captured=True), precision=precision, repeat=again),
+        next(episodes(1)),
+    )
     went = [step(episode)[2] for _ in range(40)]
     assert went == sorted(went, reverse=True), "overflows first, then steps"
     assert set(went) == {"overflow", "done"}
@@ -176,7 +199,11 @@ def test_the_reason_why_a_step_cannot_be_captured_is_given(circumstance, reason)
     assert why_not(**could) is None
     why = why_not(**could | circumstance)
     assert reason in why
-    assert (capture(why).severity, "is not captured" in capture(why).text, why in capture(why).text) == ("warning", True, True)
+    assert (capture(why).severity, "is not captured" in capture(why).text, why in capture(why).text) == (
+        "warning",
+        True,
+        True,
+    )
     assert "is captured" in capture(None).text
 
 

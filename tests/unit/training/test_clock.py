@@ -1,4 +1,6 @@
-"""A run's own time, on a fake clock: what counts, what is excluded and what is charged, independent of the cache folder."""
+"""A run's own time, on a fake clock: what counts, what is excluded and what is charged, independent of the cache
+folder.
+"""
 
 import subprocess
 import sys
@@ -128,9 +130,14 @@ os.kill(other, signal.SIGKILL)
 """
 
 
-@pytest.mark.skipif(not Path("/proc/thread-self/schedstat").exists(), reason="this kernel does not count the waiting time of a thread")
+@pytest.mark.skipif(
+    not Path("/proc/thread-self/schedstat").exists(), reason="this kernel does not count the waiting time of a thread"
+)
 def test_half_a_core_gives_the_seconds_of_a_whole_core():
-    own, wall = map(float, subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout.split())
+    own, wall = map(
+        float,
+        subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout.split(),
+    )
     assert wall > 0.8
     assert own == pytest.approx(0.5, abs=0.1)
 
@@ -174,7 +181,10 @@ def test_a_run_that_waited_for_cores_reports_it(tmp_path, threads, said):
 
 
 def worked(folder, time, names):
-    """Seconds, charged seconds, arrays computed and arrays found. Computing an array takes one second per letter of its name."""
+    """Seconds, charged seconds, arrays computed and arrays found.
+
+    Computing an array takes one second per letter of its name.
+    """
     clock = OwnClock(time)
     arrays = SharedArrays(folder, clock=clock)
 

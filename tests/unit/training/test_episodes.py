@@ -44,7 +44,9 @@ def draw(rng_seed, count=3, rows=40):
 @pytest.mark.parametrize("most", [None, 2])
 def test_row_weights_follow_their_rows_through_every_permutation(most):
     x_NF, y_N, weight_N = np.arange(40, dtype=np.float32)[:, None], np.arange(40) % 3, np.arange(40.0) + 10
-    drawn = draw_episodes(x_NF, y_N, 3, EpisodeSize(12, 6), np.random.default_rng(0), most_classes=most, weight_N=weight_N)
+    drawn = draw_episodes(
+        x_NF, y_N, 3, EpisodeSize(12, 6), np.random.default_rng(0), most_classes=most, weight_N=weight_N
+    )
     for episode in itertools.islice(drawn, 20):
         rows = episode.x_TF[len(episode.y_C) :, 0].astype(int)
         np.testing.assert_array_equal(episode.weight_Q, weight_N[rows])
@@ -52,7 +54,11 @@ def test_row_weights_follow_their_rows_through_every_permutation(most):
 
 def test_regression_weights_follow_their_rows():
     x_NF, weight_N = np.arange(40, dtype=np.float32)[:, None], np.arange(40.0)
-    episode = next(draw_episodes(x_NF, x_NF[:, 0].astype(float), 0, EpisodeSize(12, 6), np.random.default_rng(0), weight_N=weight_N))
+    episode = next(
+        draw_episodes(
+            x_NF, x_NF[:, 0].astype(float), 0, EpisodeSize(12, 6), np.random.default_rng(0), weight_N=weight_N
+        )
+    )
     np.testing.assert_array_equal(episode.weight_Q, weight_N[episode.x_TF[12:, 0].astype(int)])
 
 
@@ -71,13 +77,16 @@ def test_a_set_of_episodes_repeats_the_first_fresh_ones():
     for count, order in ((3, (0, 1, 2, 0, 1, 2, 0)), (1, (0,) * 7), (0, range(7)), (9, range(7))):
         given = itertools.islice(in_rounds(lambda: iter(draw(0, count=20)), count), 7)
         assert all(
-            np.array_equal(one.x_TF, fresh[i].x_TF) and np.array_equal(one.y_C, fresh[i].y_C) for one, i in zip(given, order, strict=True)
+            np.array_equal(one.x_TF, fresh[i].x_TF) and np.array_equal(one.y_C, fresh[i].y_C)
+            for one, i in zip(given, order, strict=True)
         )
 
 
 def test_one_seed_gives_the_same_episodes_and_another_gives_others(pool):
     first, again, other = draw(0), draw(0), draw(1)
-    assert all(np.array_equal(a.x_TF, b.x_TF) and np.array_equal(a.y_Q, b.y_Q) for a, b in zip(first, again, strict=True))
+    assert all(
+        np.array_equal(a.x_TF, b.x_TF) and np.array_equal(a.y_Q, b.y_Q) for a, b in zip(first, again, strict=True)
+    )
     assert not np.array_equal(first[0].x_TF, other[0].x_TF)
 
 
@@ -112,13 +121,17 @@ def test_the_context_has_every_class_of_the_query_rows(pool):
         assert len({*context, *query}) == size.context + size.query, "no row twice"
         assert set(y[query]) <= set(y[context])
         assert (episode.y_Q >= 0).all()
-        assert len({*zip(y[[*context, *query]], [*episode.y_C, *episode.y_Q], strict=True)}) == len({*y[[*context, *query]]})
+        assert len({*zip(y[[*context, *query]], [*episode.y_C, *episode.y_Q], strict=True)}) == len(
+            {*y[[*context, *query]]}
+        )
 
 
 def test_a_rare_class_is_queried_but_a_class_of_one_row_never(pool):
     y = np.repeat([0, 1, 2], [200, 2, 1])
     asked = np.concatenate([y[query] for *_, query in of_rows(y, EpisodeSize(20, 10), 300)])
-    assert np.isclose((asked == 1).mean(), 2 / 203, rtol=0.4), "as often as any other row, though seldom among 20 of 203 rows"
+    assert np.isclose((asked == 1).mean(), 2 / 203, rtol=0.4), (
+        "as often as any other row, though seldom among 20 of 203 rows"
+    )
     assert not (asked == 2).any()
 
 
@@ -147,7 +160,9 @@ def test_every_row_of_a_large_table_is_equally_likely(monkeypatch):
 
 def test_regression_rows_are_drawn_without_repeats(pool):
     x = np.arange(60, dtype=np.float32)[:, None]
-    for episode in itertools.islice(draw_episodes(x, x[:, 0].astype(float), 0, EpisodeSize(30, 10), np.random.default_rng(0)), 20):
+    for episode in itertools.islice(
+        draw_episodes(x, x[:, 0].astype(float), 0, EpisodeSize(30, 10), np.random.default_rng(0)), 20
+    ):
         np.testing.assert_array_equal(episode.x_TF[:, 0], [*episode.y_C, *episode.y_Q])
         assert len({*episode.y_C, *episode.y_Q}) == 40
 

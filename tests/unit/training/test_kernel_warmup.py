@@ -27,14 +27,18 @@ def opened(name, task, strategy, device=CPU):
     model = load_model(get_card(name), task, device)
     if strategy == "peft":
         lora = LoraSettings(dropout=0.5)
-        adapt(model, RunSettings(dataset="d", target="y", model=name, task=task, strategy="peft", device="cpu", lora=lora))
+        adapt(
+            model, RunSettings(dataset="d", target="y", model=name, task=task, strategy="peft", device="cpu", lora=lora)
+        )
     else:
         model.module.requires_grad_(strategy == "base-ft")
     return model
 
 
 @pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
-@pytest.mark.parametrize(("task", "strategy"), [("classification", "peft"), ("classification", "base-ft"), ("regression", "peft")])
+@pytest.mark.parametrize(
+    ("task", "strategy"), [("classification", "peft"), ("classification", "base-ft"), ("regression", "peft")]
+)
 def test_the_warm_up_step_leaves_no_trace(name, task, strategy):
     model, reached, looked = opened(name, task, strategy), [], []
     trained = [p for p in model.module.parameters() if p.requires_grad]

@@ -76,7 +76,9 @@ class Trained:
     def __init__(self, folder, checkpoint, *, train=TRAIN, lora=None, device=CPU, **more):
         self.folder, self.store, self.device = folder, RunStore(folder), device
         lora = lora or LoraSettings(rank=2)
-        self.settings = RunSettings(dataset="d", target="y", model="tabicl-v2", checkpoint=checkpoint, train=train, lora=lora, **more)
+        self.settings = RunSettings(
+            dataset="d", target="y", model="tabicl-v2", checkpoint=checkpoint, train=train, lora=lora, **more
+        )
         _, (self.id,) = self.store.add_sweep([self.settings])
 
     def go(self, killed_at=None, *, seed=99):
@@ -93,7 +95,11 @@ class Trained:
         states = self.store.run_dir(self.id) / "states"
         with MemoryMeter(self.device, lambda event: None if isinstance(event, MemorySampled) else emit(event)) as meter:
             environment = Environment(
-                meter=meter, folder=states, emit=emit, shared=self.folder / "shared", last_state=states / "last.safetensors"
+                meter=meter,
+                folder=states,
+                emit=emit,
+                shared=self.folder / "shared",
+                last_state=states / "last.safetensors",
             )
             try:
                 self.fitted = fit(
@@ -112,10 +118,16 @@ class Trained:
     def ended(self):
         """Everything that must not depend on an interruption."""
         result = dataclasses.replace(
-            self.fitted.result, resumed_steps=(), memory_by_cause_bytes=None, estimated_bytes=None, **dict.fromkeys(MEASURED, 0)
+            self.fitted.result,
+            resumed_steps=(),
+            memory_by_cause_bytes=None,
+            estimated_bytes=None,
+            **dict.fromkeys(MEASURED, 0),
         )
         steps = [dataclasses.replace(event, seconds=0.0) for event in self.events(StepDone)]
-        looks = [dataclasses.replace(event, seconds=0.0) for event in self.events(Evaluated) if event.split == "validation"]
+        looks = [
+            dataclasses.replace(event, seconds=0.0) for event in self.events(Evaluated) if event.split == "validation"
+        ]
         weights = {name: p.detach().clone() for name, p in self.fitted.session.model.module.state_dict().items()}
         return result, steps, looks, weights
 
@@ -164,7 +176,9 @@ def test_a_training_on_a_gpu_resumes_with_the_gpus_random_state(gpu, tmp_path, c
     resumed = Trained(tmp_path / "resumed", checkpoint, device=gpu, **KINDS["dropout"])
     assert resumed.go(SimpleNamespace(step=5)) is None
     resumed.go(seed=3)
-    assert [step.loss for step in resumed.ended()[1]] == pytest.approx([step.loss for step in whole.ended()[1]], rel=1e-3)
+    assert [step.loss for step in resumed.ended()[1]] == pytest.approx(
+        [step.loss for step in whole.ended()[1]], rel=1e-3
+    )
     assert resumed.fitted.result.resumed_steps == (4,)
 
 
@@ -262,7 +276,9 @@ def test_a_damaged_or_foreign_state_is_ignored_with_a_notice(damage, said, inter
     run.go()
     assert run.equals(whole_of(run.settings.seed))
     assert [event.step for event in run.events(Resumed)] == [0]
-    assert any(said in note.text and "starts anew" in note.text and note.severity == "warning" for note in run.events(Note))
+    assert any(
+        said in note.text and "starts anew" in note.text and note.severity == "warning" for note in run.events(Note)
+    )
 
 
 def test_a_state_resumes_even_if_a_later_version_renames_the_weights(interrupted, whole_of, monkeypatch):
@@ -285,7 +301,8 @@ def test_a_state_that_cannot_be_saved_does_not_end_the_run(tmp_path, checkpoint,
     run.go()
     assert run.fitted.result.outcome == "finished"
     assert [note.text for note in run.events(Note) if "could not be saved" in note.text] == [
-        "The state of step 4 could not be saved (No space left on device), and no later one will be. The run goes on, but it "
+        "The state of step 4 could not be saved (No space left on device), and no later one will be. The run goes "
+        "on, but it "
         "would start anew after an interruption."
     ]
 
@@ -311,7 +328,12 @@ def test_a_slow_save_happens_only_as_often_as_its_time_share_allows(tmp_path, ch
     always = Trained(tmp_path / "always", checkpoint)
     always.go()
     monkeypatch.setattr(last_state, "SAVING_SHARE", 1.0)
-    monkeypatch.setattr(best_checkpoint.BestState, "seconds_a_byte", property(lambda best: 1.0, lambda best, seconds: None), raising=False)
+    monkeypatch.setattr(
+        best_checkpoint.BestState,
+        "seconds_a_byte",
+        property(lambda best: 1.0, lambda best, seconds: None),
+        raising=False,
+    )
     too_slow = Trained(tmp_path / "too slow", checkpoint)
     too_slow.go()
     assert [run.store.has_last_state(run.id) for run in (never, always, too_slow)] == [False, True, False]

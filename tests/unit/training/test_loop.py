@@ -60,7 +60,12 @@ def run(
     scores, optimizer = (
         iter(scores),
         make_optimizer(
-            model.module.named_parameters(), optimizer="adamw", learning_rate=rate, weight_decay=0, betas=(0.9, 0.999), eps=1e-8
+            model.module.named_parameters(),
+            optimizer="adamw",
+            learning_rate=rate,
+            weight_decay=0,
+            betas=(0.9, 0.999),
+            eps=1e-8,
         ),
     )
     events = list(
@@ -128,7 +133,9 @@ def test_training_lowers_the_loss():
 
 def test_a_non_finite_loss_ends_the_run_as_diverged_and_is_reported():
     x = np.full((4, 2), np.inf, dtype=np.float32)
-    stream = itertools.chain(itertools.islice(episodes(), 4), itertools.repeat(Episode(x, np.array([0, 1]), np.array([0, 1]))))
+    stream = itertools.chain(
+        itertools.islice(episodes(), 4), itertools.repeat(Episode(x, np.array([0, 1]), np.array([0, 1])))
+    )
     result, events, _ = run([0.9, 0.8], stream=stream)
     assert (result.outcome, result.steps_done, result.best_step) == ("diverged", 4, 4)
     assert not math.isfinite([e for e in events if isinstance(e, StepDone)][-1].loss)
@@ -183,7 +190,11 @@ def test_a_gradient_is_clipped_to_the_norm_unless_the_norm_is_0():
 
 @pytest.mark.parametrize(
     ("precision", "outcome"),
-    [(FP32, "diverged"), (Precision("cpu", None, scaler(1)), "overflow"), (Precision("cpu", None, scaler(0.5)), "diverged")],
+    [
+        (FP32, "diverged"),
+        (Precision("cpu", None, scaler(1)), "overflow"),
+        (Precision("cpu", None, scaler(0.5)), "diverged"),
+    ],
     ids=["fp32", "scaled up", "scaled down"],
 )
 def test_a_non_finite_gradient_moves_nothing_and_is_an_overflow_if_scaled_up(precision, outcome):
@@ -207,7 +218,11 @@ def test_a_scale_that_overflows_fp16_skips_steps_until_it_fits():
 def test_the_loss_of_a_step_is_computed_in_16_bits_and_the_weights_stay_fp32(dtype):
     model = Linear()
     _, events, _ = run(
-        [0.9] * 50, steps=50, patience=0, model=model, precision=Precision("cpu", dtype, scaler(2.0**10, dtype == torch.float16))
+        [0.9] * 50,
+        steps=50,
+        patience=0,
+        model=model,
+        precision=Precision("cpu", dtype, scaler(2.0**10, dtype == torch.float16)),
     )
     losses = [e.loss for e in events if isinstance(e, StepDone)]
     assert losses[-1] < losses[0] - 0.2
@@ -239,7 +254,12 @@ def one_second_a_look_at_the_clock():
 
 def test_the_time_limit_ends_training_after_the_step_with_a_last_evaluation():
     result, events, _ = run([0.9] * 9, steps=20, eval_every=100, time_limit=6.0, now=one_second_a_look_at_the_clock())
-    assert (result.outcome, result.ended_by, result.stopped_early, result.best_step) == ("finished", "time limit", False, result.steps_done)
+    assert (result.outcome, result.ended_by, result.stopped_early, result.best_step) == (
+        "finished",
+        "time limit",
+        False,
+        result.steps_done,
+    )
     assert 1 < result.steps_done < 5
     assert [e.step for e in events if isinstance(e, Evaluated)] == [result.steps_done]
 
@@ -253,7 +273,11 @@ def test_a_limit_passed_during_an_evaluation_needs_no_further_evaluation():
             yield 0.9
 
     result, events, _ = run(scores(), steps=20, eval_every=2, time_limit=5.0, now=lambda: clock[0])
-    assert (result.ended_by, result.steps_done, [e.step for e in events if isinstance(e, Evaluated)]) == ("time limit", 2, [2])
+    assert (result.ended_by, result.steps_done, [e.step for e in events if isinstance(e, Evaluated)]) == (
+        "time limit",
+        2,
+        [2],
+    )
 
 
 def test_a_limit_shorter_than_a_step_allows_one_evaluated_step():
@@ -276,7 +300,14 @@ def test_the_rate_follows_the_planned_steps_whatever_the_limit():
 
 def test_seconds_come_from_the_given_clock():
     _, events, _ = run([0.9] * 9, steps=4, now=one_second_a_look_at_the_clock())
-    assert [type(e).__name__ for e in events] == ["StepDone", "StepDone", "Evaluated", "StepDone", "StepDone", "Evaluated"]
+    assert [type(e).__name__ for e in events] == [
+        "StepDone",
+        "StepDone",
+        "Evaluated",
+        "StepDone",
+        "StepDone",
+        "Evaluated",
+    ]
     assert [e.seconds for e in events] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 
 
@@ -288,5 +319,7 @@ def test_a_very_long_run_reports_fewer_steps_but_all_evaluated_ones_and_the_last
 
 
 def test_a_million_steps_produce_some_ten_thousand_events():
-    plan = LoopPlan(steps=1_000_000, classes=2, metric="log_loss", eval_every=1_000, patience=0, schedule="constant", warmup_steps=0)
+    plan = LoopPlan(
+        steps=1_000_000, classes=2, metric="log_loss", eval_every=1_000, patience=0, schedule="constant", warmup_steps=0
+    )
     assert sum(is_reported(step, plan) for step in range(1, plan.steps + 1)) < 30_000

@@ -21,7 +21,10 @@ ADAM = {"betas": (0.8, 0.9), "eps": 1e-7}
 )
 def test_an_optimizer_equals_torchs_own_under_every_setting(name, torchs_own):
     ours, theirs = (torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
-    optimizers = (make_optimizer([("w", ours)], optimizer=name, learning_rate=0.1, weight_decay=0.5, **ADAM), torchs_own(theirs))
+    optimizers = (
+        make_optimizer([("w", ours)], optimizer=name, learning_rate=0.1, weight_decay=0.5, **ADAM),
+        torchs_own(theirs),
+    )
     for _ in range(3):
         for optimizer, weight in zip(optimizers, (ours, theirs), strict=True):
             optimizer.zero_grad()
@@ -34,10 +37,14 @@ def test_lora_plus_keeps_the_ratio_of_b_factors_under_the_schedule():
     module = tiny_module()
     report = inject(module, LoraSettings(rank=2, dropout=0, targets=("row_interactor", "icl_predictor.decoder")))
     trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}
-    optimizer = make_optimizer(trainable.items(), optimizer="adamw", learning_rate=1e-3, weight_decay=0, lr_ratio=16, **ADAM)
+    optimizer = make_optimizer(
+        trainable.items(), optimizer="adamw", learning_rate=1e-3, weight_decay=0, lr_ratio=16, **ADAM
+    )
     assert set_rate(optimizer, 0.25) == 2.5e-4, "the reported rate is that of the A factors"
     rates = {id(p): group["lr"] for group in optimizer.param_groups for p in group["params"]}
-    by_factor = {factor: {rates[id(p)] for name, p in trainable.items() if factor in name} for factor in ("lora_A", "lora_B")}
+    by_factor = {
+        factor: {rates[id(p)] for name, p in trainable.items() if factor in name} for factor in ("lora_A", "lora_B")
+    }
     assert by_factor == {"lora_A": {2.5e-4}, "lora_B": {4e-3}}
     assert len(rates) == 2 * len(report.layers)
 

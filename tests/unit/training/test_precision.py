@@ -9,7 +9,9 @@ from tabtune_core.training.step import Precision, emulation
 
 @pytest.mark.parametrize("amp", ["bf16", "fp16"])
 def test_16_bits_on_the_cpu_are_refused(amp):
-    with pytest.raises(DeviceError, match=f"train.amp is '{amp}', which needs an NVIDIA GPU, but the device is cpu. Set it to 'off'"):
+    with pytest.raises(
+        DeviceError, match=f"train.amp is '{amp}', which needs an NVIDIA GPU, but the device is cpu. Set it to 'off'"
+    ):
         Precision.of(amp, torch.device("cpu"))
 
 
@@ -25,4 +27,6 @@ def test_bf16_on_a_gpu_that_emulates_it_gives_a_notice_with_the_alternative(monk
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Tesla T4")
     notes = [*emulation(amp, torch.device("cuda"))]
     assert len(notes) == told
-    assert all("Tesla T4 (compute capability 7.5) emulates bf16" in note.text and "'fp16'" in note.text for note in notes)
+    assert all(
+        "Tesla T4 (compute capability 7.5) emulates bf16" in note.text and "'fp16'" in note.text for note in notes
+    )

@@ -1,4 +1,6 @@
-"""The frozen first parts of a model run once per input, with the same losses, gradients and predictions as without a cache."""
+"""The frozen first parts of a model run once per input, with the same losses, gradients and predictions as without a
+cache.
+"""
 
 from contextlib import nullcontext
 
@@ -24,7 +26,9 @@ from tabtune_core.training.step import episode_loss
 CPU = torch.device("cpu")
 
 
-ONE_A_FAMILY = tuple({CATALOGUE[name].family.name: (name, task) for name, task in ARCHITECTURES if task == "classification"}.values())
+ONE_A_FAMILY = tuple(
+    {CATALOGUE[name].family.name: (name, task) for name, task in ARCHITECTURES if task == "classification"}.values()
+)
 
 
 @pytest.fixture(scope="module", params=ONE_A_FAMILY, ids="-".join)
@@ -53,7 +57,9 @@ def opened(case, *, seed=1, **lora):
         torch.manual_seed(seed)
         model = load_model(CATALOGUE[name], task, CPU, path)
         usual = {"rank": 2, "dropout": 0.0, "targets": (f"{family.late_blocks}.1", *family.head)}
-        adapt(model, RunSettings(dataset="d", target="y", task=task, model=name, lora=LoraSettings(**{**usual, **lora})))
+        adapt(
+            model, RunSettings(dataset="d", target="y", task=task, model=name, lora=LoraSettings(**{**usual, **lora}))
+        )
         for path, parameter in model.module.named_parameters():
             if parameter.requires_grad and "lora_B" in path:
                 nn.init.normal_(parameter, std=0.3)
@@ -71,7 +77,9 @@ def rows_of(model, task, rows=60, features=5):
 def steps(model, task, count=2):
     """Losses and gradients of the first episodes, and predictions; dropout masks are the same on every call."""
     x_NF, y_N, classes = rows_of(model, task)
-    episodes = draw_episodes(x_NF, y_N, classes, EpisodeSize.plan(60, batch_size=12, context_rows=40), np.random.default_rng(3))
+    episodes = draw_episodes(
+        x_NF, y_N, classes, EpisodeSize.plan(60, batch_size=12, context_rows=40), np.random.default_rng(3)
+    )
     model.module.train()
     found = []
     with torch.random.fork_rng([]):
@@ -148,7 +156,9 @@ def test_a_full_folder_gives_the_same_peaks_as_an_empty_one(one, tmp_path, monke
         with prefix.use():
             steps(model, one[1], count=5)
         sizes = {training: [size for when, size in taken if when is training] for training in (True, False)}
-        return {training: max(of) for training, of in sizes.items()}, {training: len(of) for training, of in sizes.items()}
+        return {training: max(of) for training, of in sizes.items()}, {
+            training: len(of) for training, of in sizes.items()
+        }
 
     (cold, often), (warm, seldom) = run(), run()
     assert warm == cold
@@ -239,7 +249,10 @@ def test_the_cut_lies_where_the_documentation_says(tmp_path, name, target):
     if not card.family.installed:
         pytest.skip(f"{card.family.distribution} is not installed")
     model = load_model(card, "classification", CPU)
-    adapt(model, RunSettings(dataset="d", target="y", model=name, lora=LoraSettings(rank=1, dropout=0.0, targets=(target,))))
+    adapt(
+        model,
+        RunSettings(dataset="d", target="y", model=name, lora=LoraSettings(rank=1, dropout=0.0, targets=(target,))),
+    )
     assert prefix_of(model, tmp_path).cut == CUTS[name, target]
 
 
@@ -258,7 +271,9 @@ def test_a_trained_weight_outside_the_known_parts_disables_sharing(case):
 
 
 def test_more_classes_than_the_model_has_are_predicted_in_several_passes(tmp_path_factory, tmp_path):
-    """TabICL then predicts through a tree of smaller problems and TabDPT digit by digit: a part runs several times per input."""
+    """TabICL then predicts through a tree of smaller problems and TabDPT digit by digit: a part runs several times per
+    input.
+    """
     for name in ("tabicl-v2", "tabdpt-1.3"):
         model = opened((name, "classification", tiny_checkpoint(tmp_path_factory.mktemp(name) / "tiny", name)))
         x_NF, y_N = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32), np.arange(90) % 14

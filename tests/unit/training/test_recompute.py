@@ -19,7 +19,9 @@ class Stack(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.layers = nn.ModuleList(nn.Sequential(nn.Linear(8, 32), nn.GELU(), nn.Dropout(0.3), nn.Linear(32, 8)) for _ in range(4))
+        self.layers = nn.ModuleList(
+            nn.Sequential(nn.Linear(8, 32), nn.GELU(), nn.Dropout(0.3), nn.Linear(32, 8)) for _ in range(4)
+        )
 
     def forward(self, x):
         for layer in self.layers:
@@ -33,7 +35,10 @@ def stack():
 
 def adapted_tabicl():
     module = tiny_module()
-    inject(module, LoraSettings(rank=2, dropout=0.2, targets=("col_embedder.tf_col", "row_interactor", "icl_predictor.tf_icl")))
+    inject(
+        module,
+        LoraSettings(rank=2, dropout=0.2, targets=("col_embedder.tf_col", "row_interactor", "icl_predictor.tf_icl")),
+    )
     for name, parameter in module.named_parameters():
         if "lora_B" in name:
             nn.init.normal_(parameter)  # with B at zero the A factors would have no gradient to compare
@@ -70,11 +75,16 @@ def test_gradients_are_equal_and_autograd_keeps_less(make):
 
 
 class Card:
-    """Stands in for a GPU with its own random generator. Torch keeps the state of that only if it finds a tensor on the GPU."""
+    """Stands in for a GPU with its own random generator.
+
+    Torch keeps the state of that only if it finds a tensor on the GPU.
+    """
 
     def __init__(self, monkeypatch):
         self.generator = torch.Generator()
-        monkeypatch.setattr(torch.utils.checkpoint, "_get_device_module", lambda device: SimpleNamespace(_initialized=True))
+        monkeypatch.setattr(
+            torch.utils.checkpoint, "_get_device_module", lambda device: SimpleNamespace(_initialized=True)
+        )
         monkeypatch.setattr(torch.utils.checkpoint, "get_device_states", self.states)
         monkeypatch.setattr(torch.utils.checkpoint, "set_device_states", self.restore)
         monkeypatch.setattr(fused_linear, "keep_mask", self.mask)

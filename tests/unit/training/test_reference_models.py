@@ -27,7 +27,8 @@ def test_numbers_are_learnt_from_categories_and_columns_with_gaps(strategy):
 @pytest.mark.parametrize("strategy", ["linear", "boosting"])
 def test_class_probabilities_are_in_id_order_and_repeatable_by_seed(strategy):
     p_NK, again_NK = (
-        fit_reference(strategy, MIXED[:160], CLASSES[:160], categories=1, classes=3, seed=4).predict(MIXED[160:]) for _ in range(2)
+        fit_reference(strategy, MIXED[:160], CLASSES[:160], categories=1, classes=3, seed=4).predict(MIXED[160:])
+        for _ in range(2)
     )
     np.testing.assert_array_equal(p_NK, again_NK)
     assert p_NK.shape == (80, 3)
@@ -70,10 +71,19 @@ def test_boosting_splits_the_rows_of_a_small_table(rows, classes):
     y_N = (np.arange(2 * rows) % (classes or 3)).astype(float)
     x_NF[:, 0] += 5 * y_N
     fitted = fit_reference(
-        "boosting", x_NF[:rows], y_N[:rows].astype(int) if classes else y_N[:rows], categories=0, classes=classes, seed=0
+        "boosting",
+        x_NF[:rows],
+        y_N[:rows].astype(int) if classes else y_N[:rows],
+        categories=0,
+        classes=classes,
+        seed=0,
     )
     predicted = fitted.predict(x_NF[rows:])
-    right = np.mean(predicted.argmax(axis=1) == y_N[rows:]) if classes else 1 - np.mean((predicted - y_N[rows:]) ** 2) / y_N.var()
+    right = (
+        np.mean(predicted.argmax(axis=1) == y_N[rows:])
+        if classes
+        else 1 - np.mean((predicted - y_N[rows:]) ** 2) / y_N.var()
+    )
     assert right > 0.75
 
 
@@ -95,4 +105,7 @@ def test_a_large_table_is_sampled_and_tuned_on_one_fold(monkeypatch):
     assert most_rows(20, 2) == 100_000
     assert most_rows(20, 10) == 10_000
     monkeypatch.setattr(reference_models, "CELLS_OF_FOLDS", 100)
-    assert "on a fifth of the training rows" in fit_reference("linear", MIXED, NUMBERS, categories=1, classes=0, seed=0).said
+    assert (
+        "on a fifth of the training rows"
+        in fit_reference("linear", MIXED, NUMBERS, categories=1, classes=0, seed=0).said
+    )

@@ -13,7 +13,10 @@ from tabtune_core.training.scoring import HeldOut, Scorer
 
 
 class Shown:
-    """Records its inputs. Predicts a class with probability 0.8 from the sign of the first column it sees, or that column itself."""
+    """Records its inputs.
+
+    Predicts a class with probability 0.8 from the sign of the first column it sees, or that column itself.
+    """
 
     def __init__(self):
         self.module, self.seen, self.read = torch.nn.Identity(), [], 0
@@ -80,7 +83,9 @@ def test_no_rows_give_an_empty_result_of_the_right_shape():
 
 
 def test_regression_predictions_are_scored_with_regression_metrics():
-    scores = HeldOut(np.arange(4), X, X[:, 0].astype(float), None).score(Scorer(X, Y.astype(float), 0).predict(Shown(), X))
+    scores = HeldOut(np.arange(4), X, X[:, 0].astype(float), None).score(
+        Scorer(X, Y.astype(float), 0).predict(Shown(), X)
+    )
     assert scores == {"rmse": 0.0, "mae": 0.0, "r2": 1.0}
 
 
@@ -93,14 +98,20 @@ def test_many_rows_are_read_in_blocks(number, monkeypatch):
 
 
 def test_labelled_rows_are_the_requested_ones_with_their_targets():
-    frame, labels = pd.DataFrame({"a": np.arange(6.0), "word": ["x", "y"] * 3}), np.array(["no", "yes", "no", "yes", "yes", "no"], object)
+    frame, labels = (
+        pd.DataFrame({"a": np.arange(6.0), "word": ["x", "y"] * 3}),
+        np.array(["no", "yes", "no", "yes", "yes", "no"], object),
+    )
     context = make_context(frame, labels, np.arange(4), {"a": "number", "word": "category"})
     shown = scoring.Shown(context, lambda x_NF: x_NF, None)
     part = shown.read_labelled(frame, labels, np.array([5, 1]))
     np.testing.assert_array_equal(part.x_NF, context.encoder.transform(frame.iloc[[5, 1]]))
     assert (part.rows_N.tolist(), part.y_N.tolist()) == ([5, 1], [0, 1])
     more = np.array(["no", "yes", "no", "no", "no", None], object)
-    contexts = [make_context(frame, of_all, np.arange(4), {"a": "number"}) for of_all in (labels, more, more[[1, 0, 1, 0, 1, 1]])]
+    contexts = [
+        make_context(frame, of_all, np.arange(4), {"a": "number"})
+        for of_all in (labels, more, more[[1, 0, 1, 0, 1, 1]])
+    ]
     assert [one.rarer for one in (part, *contexts)] == [1, 1, 1, 0]
 
 

@@ -17,7 +17,9 @@ def test_tensors_and_facts_come_back(tmp_path):
     size = write_state(tmp_path / "new" / "state.safetensors", TENSORS, FACTS)
     tensors, facts = read_state(tmp_path / "new" / "state.safetensors")
     assert str(facts) == str(FACTS)
-    assert {name: tensor.tolist() for name, tensor in tensors.items()} == {name: tensor.tolist() for name, tensor in TENSORS.items()}
+    assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
+        name: tensor.tolist() for name, tensor in TENSORS.items()
+    }
     assert [path.stat().st_size for path in (tmp_path / "new").iterdir()] == [size]
 
 

@@ -4,7 +4,11 @@ from dashboard.views.new_run import form_widgets
 
 
 def test_devices_are_named_by_their_gpus():
-    assert form_widgets.device_names(["H100"]) == {"auto": "auto: cuda:0 (H100)", "cpu": "cpu", "cuda:0": "cuda:0 (H100)"}
+    assert form_widgets.device_names(["H100"]) == {
+        "auto": "auto: cuda:0 (H100)",
+        "cpu": "cpu",
+        "cuda:0": "cuda:0 (H100)",
+    }
     assert form_widgets.device_names([])["auto"] == "auto: cpu; no NVIDIA GPU found"
 
 

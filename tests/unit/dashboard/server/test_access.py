@@ -38,7 +38,14 @@ ROOT = Path(__file__).parents[4]
 TOKEN = "a-token-of-enough-letters"
 SOCKET = "ws://lab:8501/_stcore/stream"
 UPLOAD = "/_stcore/upload_file/session/file"
-PATHS = ("/", "/live?run=1", "/static/js/index.js", application.REPORT_PATH + "0" * 64, "/media/a.csv", "/_stcore/metrics")
+PATHS = (
+    "/",
+    "/live?run=1",
+    "/static/js/index.js",
+    application.REPORT_PATH + "0" * 64,
+    "/media/a.csv",
+    "/_stcore/metrics",
+)
 PARTS = ("/", "/live", application.PLOTLY_PATH, application.REPORT_PATH + "0" * 64)
 
 
@@ -53,7 +60,10 @@ async def socket_reached(websocket):
 
 
 def client(*guards):
-    routes = [Route("/{path:path}", reached, methods=["GET", "POST", "PUT", "DELETE"]), WebSocketRoute("/_stcore/stream", socket_reached)]
+    routes = [
+        Route("/{path:path}", reached, methods=["GET", "POST", "PUT", "DELETE"]),
+        WebSocketRoute("/_stcore/stream", socket_reached),
+    ]
     return TestClient(Starlette(routes=routes, middleware=list(guards)), base_url="http://lab:8501")
 
 
@@ -136,7 +146,9 @@ def test_below_a_base_every_path_works_with_and_without_it(asked, kept, monkeypa
 def test_the_parts_of_a_page_are_found_below_any_base(base, keeps, tmp_path, monkeypatch):
     monkeypatch.setenv(BASE_VARIABLE, base)
     monkeypatch.setenv("TABTUNE_HOME", str(tmp_path))
-    browser = TestClient(Starlette(routes=application.ROUTES, middleware=[Middleware(application.BelowBase, base=base)] if base else []))
+    browser = TestClient(
+        Starlette(routes=application.ROUTES, middleware=[Middleware(application.BelowBase, base=base)] if base else [])
+    )
     replies = {path: browser.get(below_base(path).removeprefix("" if keeps else base)) for path in PARTS}
     assert {path: reply.status_code for path, reply in replies.items()} == {**dict.fromkeys(PARTS, 200), PARTS[-1]: 404}
     assert "holds no dataset" in replies[PARTS[-1]].text
@@ -182,10 +194,14 @@ def test_every_answer_forbids_foreign_frames_and_pictures():
 
 
 @pytest.mark.parametrize(
-    "origin", ["http://evil.example", "http://lab:3000", "http://lab", "null", "http://[", "http://lab:8501.evil.example"]
+    "origin",
+    ["http://evil.example", "http://lab:3000", "http://lab", "null", "http://[", "http://lab:8501.evil.example"],
 )
 def test_a_websocket_of_another_page_is_refused_before_streamlit_sees_it(origin):
-    with pytest.raises(WebSocketDisconnect), client(Middleware(SameOrigin)).websocket_connect(SOCKET, headers={"origin": origin}):
+    with (
+        pytest.raises(WebSocketDisconnect),
+        client(Middleware(SameOrigin)).websocket_connect(SOCKET, headers={"origin": origin}),
+    ):
         pass
 
 
@@ -200,7 +216,9 @@ def test_the_health_check_is_open(guarded):
 
 
 def signed(**user):
-    return create_signed_value(get_cookie_secret(), "_streamlit_user", json.dumps({"is_logged_in": True, **user})).decode()
+    return create_signed_value(
+        get_cookie_secret(), "_streamlit_user", json.dumps({"is_logged_in": True, **user})
+    ).decode()
 
 
 @pytest.mark.parametrize(
@@ -287,7 +305,11 @@ def uploaders():
     """Yields every call of st.file_uploader in the pages, with its file."""
     for path in sorted((ROOT / "dashboard").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "file_uploader":
+            if (
+                isinstance(node, ast.Call)
+                and isinstance(node.func, ast.Attribute)
+                and node.func.attr == "file_uploader"
+            ):
                 yield path.name, {keyword.arg for keyword in node.keywords}
 
 

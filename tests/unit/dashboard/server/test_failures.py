@@ -14,7 +14,14 @@ from streamlit.runtime.media_file_manager import MediaFileManager
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from streamlit.testing.v1 import AppTest
 
-from dashboard.server.application import FAILED_DOWNLOADS, HANDLERS, answer_error, application, explain_failed_downloads, show_error
+from dashboard.server.application import (
+    FAILED_DOWNLOADS,
+    HANDLERS,
+    answer_error,
+    application,
+    explain_failed_downloads,
+    show_error,
+)
 from tabtune_core.access import decide
 
 
@@ -66,7 +73,9 @@ def test_a_plain_request_is_answered_with_the_sentence():
 
 
 def test_a_click_on_a_button_of_an_earlier_drawing_is_told_to_be_repeated(monkeypatch):
-    session = SimpleNamespace(session_state={FAILED_DOWNLOADS: []}, request_rerun=lambda state: None, _client_state=None)
+    session = SimpleNamespace(
+        session_state={FAILED_DOWNLOADS: []}, request_rerun=lambda state: None, _client_state=None
+    )
     manager = SimpleNamespace(get_active_session_info=lambda session_id: SimpleNamespace(session=session))
     monkeypatch.setattr("dashboard.server.application.get_instance", lambda: SimpleNamespace(_session_mgr=manager))
     handler = backend_operation_handler.DeferredFileHandler

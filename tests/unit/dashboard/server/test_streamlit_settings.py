@@ -70,7 +70,9 @@ def test_streamlit_looks_up_no_address_with_the_passed_settings(monkeypatch, hos
     assert asked == ["get_internal_ip", "get_external_ip"]  # the look-ups that it must not do
 
 
-@pytest.mark.parametrize(("asked", "target"), [("/data", "./"), ("/data?table=a&target=b%26c", "./?table=a&target=b%26c")])
+@pytest.mark.parametrize(
+    ("asked", "target"), [("/data", "./"), ("/data?table=a&target=b%26c", "./?table=a&target=b%26c")]
+)
 def test_the_first_page_can_be_opened_by_its_name(asked, target):
     client = TestClient(Starlette(routes=application.ROUTES), follow_redirects=False)
     assert client.get(asked).headers["location"] == target

@@ -10,7 +10,10 @@ from tabtune_core.data.reading.batched_queries import Ask, answered, first_cells
 @pytest.fixture
 def connection(tmp_path):
     with sql.connect(tmp_path) as opened:
-        opened.execute("CREATE TABLE cells AS SELECT * FROM (VALUES ('1', 'a', NULL), ('2', 'b', 'x'), ('2', 'b', 'x')) AS t(c0, c1, c2)")
+        opened.execute(
+            "CREATE TABLE cells AS SELECT * FROM (VALUES ('1', 'a', NULL), ('2', 'b', 'x'), ('2', 'b', 'x')) AS "
+            "t(c0, c1, c2)"
+        )
         hold_batch(opened, 0, 3)
         yield opened
 
@@ -24,14 +27,20 @@ def different():
 
 
 def test_each_column_gets_its_own_answers(connection):
-    assert answered(connection, [different(), different(), different()], [[], [], []]) == [(3, (2, "2")), (3, (2, "b")), (2, None)]
+    assert answered(connection, [different(), different(), different()], [[], [], []]) == [
+        (3, (2, "2")),
+        (3, (2, "b")),
+        (2, None),
+    ]
 
 
 def test_columns_with_the_same_question_share_a_query(connection, monkeypatch):
     asked = []
     values = batched_queries._values
     monkeypatch.setattr(
-        batched_queries, "_values", lambda connection, ask, places: asked.append((ask.terms, places)) or values(connection, ask, places)
+        batched_queries,
+        "_values",
+        lambda connection, ask, places: asked.append((ask.terms, places)) or values(connection, ask, places),
     )
     answered(connection, [different(), different(), different()], [[], [], []])
     assert asked == [(("count(cell)",), [0, 1, 2]), (("count(DISTINCT cell)", "max(cell)"), [0, 1])]
@@ -46,7 +55,8 @@ def test_a_batch_holds_some_columns_in_the_order_of_the_remaining_rows(connectio
 
 def test_the_first_cells_with_a_value_are_found_even_late_in_the_file(connection):
     connection.execute(
-        "CREATE OR REPLACE TABLE cells AS SELECT CASE WHEN range > 5000 THEN range::VARCHAR END AS c0, NULL::VARCHAR AS c1 FROM range(9000)"
+        "CREATE OR REPLACE TABLE cells AS SELECT CASE WHEN range > 5000 THEN range::VARCHAR END AS c0, NULL::VARCHAR "
+        "AS c1 FROM range(9000)"
     )
     hold_batch(connection, 0, 2)
     assert first_cells(connection, 2, 3) == [["5001", "5002", "5003"], []]

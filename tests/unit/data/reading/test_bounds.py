@@ -26,9 +26,12 @@ WORD = "y" * 5_000
 
 def words(kind):
     column = pa.DictionaryArray.from_arrays(pa.array(np.zeros(N, dtype=np.int32)), pa.array([WORD]))
-    return {"dictionary": column, "plain": pa.array([WORD] * N), "binary": pa.array([WORD.encode()] * N), "list": pa.array([[WORD]] * N)}[
-        kind
-    ]
+    return {
+        "dictionary": column,
+        "plain": pa.array([WORD] * N),
+        "binary": pa.array([WORD.encode()] * N),
+        "list": pa.array([[WORD]] * N),
+    }[kind]
 
 
 @pytest.mark.parametrize("kind", ["dictionary", "plain", "binary", "list"])
@@ -36,7 +39,9 @@ def test_words_of_a_parquet_file_count_at_each_occurrence(tmp_path, kind):
     path = tmp_path / "t.parquet"
     pq.write_table(pa.table({"a": words(kind), "b": pa.array(range(N))}), path)
     assert path.stat().st_size < LIMIT / 10
-    with pytest.raises(TableError, match=r"unpacks to more than 1,000,000 bytes, the limit: .* or more. Take a sample of the rows"):
+    with pytest.raises(
+        TableError, match=r"unpacks to more than 1,000,000 bytes, the limit: .* or more. Take a sample of the rows"
+    ):
         read_table(path, limit_bytes=LIMIT)
     assert len(read_table(path, limit_bytes=30 * LIMIT).frame) == N
     assert 50 < len(read_table(path, ReadingChoices(rows=100), limit_bytes=LIMIT).frame) < 150
@@ -57,7 +62,9 @@ def test_cells_beyond_the_memory_limit_of_reading_go_to_disk(tmp_path, monkeypat
         hold_cells(connection, tmp_path, 100)
         columns = ", ".join(f"(range * {place + 7919} % 100003)::VARCHAR AS c{place}" for place in range(100))
         connection.execute(f"CREATE TABLE cells AS SELECT {columns} FROM range(20000)")
-        assert connection.execute("SELECT c3 FROM cells").fetchall() == [(str(row * 7922 % 100003),) for row in range(20000)]
+        assert connection.execute("SELECT c3 FROM cells").fetchall() == [
+            (str(row * 7922 % 100003),) for row in range(20000)
+        ]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +83,9 @@ def test_errors_of_the_libraries_are_translated(raised, told):
     assert "block" not in str(found.value)
 
 
-@pytest.mark.parametrize("raised", [OSError(errno.ENOSPC, "x"), duckdb.IOException("Could not write: No space left on device")])
+@pytest.mark.parametrize(
+    "raised", [OSError(errno.ENOSPC, "x"), duckdb.IOException("Could not write: No space left on device")]
+)
 def test_a_full_disk_is_not_blamed_on_the_file(raised):
     with pytest.raises(OSError) as found, translated():
         raise raised
@@ -95,7 +104,12 @@ def test_any_number_of_blank_lines_before_a_table_is_skipped():
 def test_a_path_that_is_not_a_file_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "folder").mkdir()
-    for name, told in (("pipe", "a pipe or a device"), ("folder", "is a folder"), ("none", "There is no file"), ("/dev/zero", "a device")):
+    for name, told in (
+        ("pipe", "a pipe or a device"),
+        ("folder", "is a folder"),
+        ("none", "There is no file"),
+        ("/dev/zero", "a device"),
+    ):
         for read in (read_table, lambda path: add_dataset(tmp_path / "home", path, "x")):
             with pytest.raises(TableError, match=told):
                 read(tmp_path / name)
@@ -107,7 +121,9 @@ def test_a_file_that_cannot_be_read_to_its_end_is_reported(tmp_path):
     assert not list((tmp_path / "datasets").iterdir())
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9.csv", b"a\nb\x1b[31m.csv", "\u202evsc.exe.csv".encode(), b"x" * 250 + b".csv", b"a<b>|c?.csv"])
+@pytest.mark.parametrize(
+    "name", [b"caf\xe9.csv", b"a\nb\x1b[31m.csv", "\u202evsc.exe.csv".encode(), b"x" * 250 + b".csv", b"a<b>|c?.csv"]
+)
 def test_any_file_name_is_kept_as_one_short_line(tmp_path, name):
     path = os.path.join(os.fsencode(tmp_path), name[-200:])
     with open(path, "wb") as out:
@@ -123,7 +139,11 @@ def test_many_columns_are_read_like_few():
     rng = np.random.default_rng(0)
     parts = [
         pd.DataFrame(
-            {f"n{k}": rng.normal(size=50).round(2), f"w{k}": rng.choice(["a", "b"], 50), f"d{k}": pd.date_range("2020", periods=50)}
+            {
+                f"n{k}": rng.normal(size=50).round(2),
+                f"w{k}": rng.choice(["a", "b"], 50),
+                f"d{k}": pd.date_range("2020", periods=50),
+            }
         )
         for k in range(40)
     ]
@@ -167,8 +187,12 @@ def test_a_table_with_too_many_rows_is_refused_at_once_but_a_sample_of_it_is_rea
         read_table(write(ROWS))
     sample = read_table(write(ROWS), ReadingChoices(rows=600))
     assert 500 < len(sample.frame) < 700
-    assert sample.frame["a"].is_monotonic_increasing and sample.frame["a"].iloc[-1] > 2_900, "it covers the whole file, in order"
-    assert sample.frame.equals(read_table(write(ROWS), ReadingChoices(rows=600)).frame), "each reading must draw the same rows"
+    assert sample.frame["a"].is_monotonic_increasing and sample.frame["a"].iloc[-1] > 2_900, (
+        "it covers the whole file, in order"
+    )
+    assert sample.frame.equals(read_table(write(ROWS), ReadingChoices(rows=600)).frame), (
+        "each reading must draw the same rows"
+    )
     assert "one in 5.0 of the table" in " ".join(finding.message for finding in sample.findings)
     assert ReadingChoices.from_json(sample.reading.to_json()) == sample.reading
 
@@ -182,7 +206,9 @@ def test_a_sample_larger_than_the_table_is_the_whole_table_and_a_sample_of_none_
 @pytest.mark.parametrize("mark", ["a.b", "(x)|[y]", "_\\E#", "50 %", "n'a", "Ä*"])
 def test_a_missing_value_mark_is_matched_literally_in_any_case(mark):
     cells = [mark, f" {mark.upper()} ", mark.lower(), f"{mark}1", "aXb", "x"]
-    frame = read_table(pd.DataFrame({"a": cells, "b": range(6)}).to_csv(index=False).encode(), ReadingChoices(missing_marks=(mark,))).frame
+    frame = read_table(
+        pd.DataFrame({"a": cells, "b": range(6)}).to_csv(index=False).encode(), ReadingChoices(missing_marks=(mark,))
+    ).frame
     assert frame["a"].isna().tolist() == [True] * 3 + [False] * 3
 
 

@@ -19,7 +19,9 @@ def test_sodium_is_not_a_missing_value():
     assert [word for word in table.frame["element"].dropna().unique()] == ["Na", "K"]
 
 
-@pytest.mark.parametrize(("word", "is_missing"), [("Nan", False), ("Null", False), ("NaN", True), ("nan", True), ("NULL", True)])
+@pytest.mark.parametrize(
+    ("word", "is_missing"), [("Nan", False), ("Null", False), ("NaN", True), ("nan", True), ("NULL", True)]
+)
 def test_a_name_that_looks_like_a_mark_is_kept_and_asked_about(word, is_missing):
     table = one_column([word, "Phrae", "Trang"] * 9)
     assert table.columns[0].missing == 9 * is_missing
@@ -40,7 +42,10 @@ def test_a_name_that_looks_like_a_mark_is_kept_and_asked_about(word, is_missing)
 )
 def test_na_among_codes_in_capitals_is_reported_as_missing(codes, rows):
     words = codes.split() * 15
-    table = read_table("\n".join(["region;y", *(f" {word} ;{row}" for row, word in enumerate(words))]).encode(), ReadingChoices(rows=rows))
+    table = read_table(
+        "\n".join(["region;y", *(f" {word} ;{row}" for row, word in enumerate(words))]).encode(),
+        ReadingChoices(rows=rows),
+    )
     told = [finding.message for finding in table.findings if finding.code == "missing-codes"]
     first = "(AF, AS, EU, ...) and" if "AF" in codes else "(APAC, EMEA, LATAM, ...) and"
     assert [first in message and f"{table.columns[0].missing} cells NA" in message for message in told] == [True] * (
@@ -50,26 +55,41 @@ def test_na_among_codes_in_capitals_is_reported_as_missing(codes, rows):
 
 def test_na_that_means_missing_elsewhere_is_not_reported_among_codes():
     rows = [f"{code},{row if row % 7 else 'NA'}" for row, code in enumerate(["EU", "AS", "AF", "NA"] * 15)]
-    for source, marks in (("\n".join(["region,y", *rows]), ()), ("\n".join(["region,y", *rows]).replace(",NA", ",1"), ("NA",))):
+    for source, marks in (
+        ("\n".join(["region,y", *rows]), ()),
+        ("\n".join(["region,y", *rows]).replace(",NA", ",1"), ("NA",)),
+    ):
         assert not said(read_table(source.encode(), ReadingChoices(missing_marks=marks)), "missing-codes")
 
 
 NUMBERS = {
     "plain": (["1", "2.5", "-3e2"], [1, 2.5, -300], set()),
-    "usual marks of missing values": (["1", "NA", "?", " ", "null", "-", ".", "..", r"\N", "2"], [1, *[np.nan] * 8, 2], set()),
+    "usual marks of missing values": (
+        ["1", "NA", "?", " ", "null", "-", ".", "..", r"\N", "2"],
+        [1, *[np.nan] * 8, 2],
+        set(),
+    ),
     "infinite": (["1", "inf", "-Infinity"], [1, np.nan, np.nan], {"infinite"}),
     "thousands": (["1,234", "5", "1,234,567.5"], [1234, 5, 1234567.5], {"thousands"}),
     "thousands by blanks": (["1 234", "5", "1 234 567.5"], [1234, 5, 1234567.5], {"thousands"}),
     "thousands by blanks alone": (["1\u00a0234", "5\u202f678"], [1234, 5678], {"thousands"}),
     "thousands by apostrophes": (["1'234", "5", "6"], [1234, 5, 6], {"thousands"}),
-    "points and a comma": (["1.234,5", "5,25", "7", "1.234", "5,125"], [1234.5, 5.25, 7, 1234, 5.125], {"decimal-comma"}),
+    "points and a comma": (
+        ["1.234,5", "5,25", "7", "1.234", "5,125"],
+        [1234.5, 5.25, 7, 1234, 5.125],
+        {"decimal-comma"},
+    ),
     "points and a comma and money": (["1.234,50 €", "5,25 €", "1.234 €"], [1234.5, 5.25, 1234], {"decimal-comma"}),
     "currency before": (["$5.50", "$ 1,200.00", "-$3"], [5.5, 1200, -3], {"thousands"}),
     "currency after": (["5.50 €", "1 €", "2.5"], [5.5, 1, 2.5], {"units"}),
     "percent": (["12%", "7.5 %"], [12, 7.5], {"units"}),
     "percent and shares": (["12%", "0.5"], [12, 0.5], {"mixed-signs"}),
     "durations and plain numbers of a workbook": (["3600 s", "3.5", "2", "0"], [3600, 3.5, 2, 0], {"mixed-signs"}),
-    "one duration and many plain numbers": (["3600 s", *(f"{row}.5" for row in range(40))], [3600, *np.arange(0.5, 40)], {"mixed-signs"}),
+    "one duration and many plain numbers": (
+        ["3600 s", *(f"{row}.5" for row in range(40))],
+        [3600, *np.arange(0.5, 40)],
+        {"mixed-signs"},
+    ),
     "durations and no duration": (["3600 s", "1e-06 s", "-2.5 s", "0"], [3600, 1e-6, -2.5, 0], {"units"}),
     "only durations of 0": (["0 s"] * 3, [0, 0, 0], {"units"}),
     "several currencies": (["$5", "7 €", "900"], [5, 7, 900], {"mixed-signs"}),
@@ -92,7 +112,11 @@ NUMBERS = {
     "a currency twice": (["$1 USD", "$2 USD"], [1, 2], {"units"}),
     "other minus signs": (["\u22125", "\u20130.5", "3"], [-5, -0.5, 3], {"units"}),
     "other minus signs and a unit": (["\u22125 °C", "1.5 °C"], [-5, 1.5], {"units"}),
-    "lakhs and crores": (["1,23,456", "12,34,56,789.5", "99,999", "500"], [123456, 123456789.5, 99999, 500], {"thousands"}),
+    "lakhs and crores": (
+        ["1,23,456", "12,34,56,789.5", "99,999", "500"],
+        [123456, 123456789.5, 99999, 500],
+        {"thousands"},
+    ),
     "footnotes": (["1,234[2]", "5*", "7"], [1234, 5, 7], {"marks"}),
     "laboratory flags": (["0.83 H", "4.5 L", *map(str, range(30))], [0.83, 4.5, *range(30)], {"marks"}),
     "limits of detection": (["<0.5", ">100", *map(str, range(30))], [0.5, 100, *range(30)], {"marks"}),
@@ -151,7 +175,9 @@ def test_each_kind_is_recognised_and_no_value_is_lost(cells, kind, found):
 
 
 def test_durations_are_told_in_seconds():
-    assert said(one_column(["0 s"] * 9), "units") == ["Numbers and the unit 's' in 'x', such as '0 s', were read as numbers."]
+    assert said(one_column(["0 s"] * 9), "units") == [
+        "Numbers and the unit 's' in 'x', such as '0 s', were read as numbers."
+    ]
     assert said(one_column(["3600 s", *map(str, range(1, 40))]), "mixed-signs") == [
         "'x' mixes durations in seconds, such as '3600 s', and plain numbers, such as '1'; all were read as numbers. "
         "Convert them to one unit if they differ in it."
@@ -169,14 +195,22 @@ def test_a_leading_zero_far_down_the_file_is_kept():
 
 MOMENTS = {
     "one offset": (["2024-01-01T10:00:00+02:00", "2024-01-01 23:30+0200"], ["01 08:00", "01 21:30"], "info"),
-    "mixed offsets": (["2024-01-01T10:00:00+02:00", "2024-01-01T10:00:00.5-0530", "2024-01-02T01:00:00 +02"], None, "info"),
+    "mixed offsets": (
+        ["2024-01-01T10:00:00+02:00", "2024-01-01T10:00:00.5-0530", "2024-01-02T01:00:00 +02"],
+        None,
+        "info",
+    ),
     "one of three offsets": (
         ["2024-01-01 10:00:00 +02:00", "2024-01-01 10:00:00", "2024-01-02"],
         ["01 08:00", "01 10:00", "02 00:00"],
         "warning",
     ),
     "Z and UTC": (["2024-01-01T10:00:00Z", "2024-01-01 11:00:00 UTC"], ["01 10:00", "01 11:00"], "info"),
-    "a zone by its name": (["2024-01-01 10:00:00 Europe/Berlin", "2024-01-01 11:00:00 GMT"], ["01 09:00", "01 11:00"], "info"),
+    "a zone by its name": (
+        ["2024-01-01 10:00:00 Europe/Berlin", "2024-01-01 11:00:00 GMT"],
+        ["01 09:00", "01 11:00"],
+        "info",
+    ),
     "in summer": (["2024-07-01T10:00:00AEDT", "2024/07/01 10:00 PM EDT"], ["30 23:00", "02 02:00"], "info"),
     "in summer in Europe": (["2024-07-01 10:00 CEST", "2024-07-01 10:00 BST"], ["01 08:00", "01 09:00"], "info"),
     "local times": (["2024-01-01 10:00:00", "2024-01-01T11:00"], ["01 10:00", "01 11:00"], None),
@@ -190,10 +224,14 @@ def test_a_time_with_an_offset_is_converted_to_utc_and_that_is_reported(cells, d
     table = one_column(cells)
     days = days or ["01 08:00", "01 15:30", "01 23:00"]
     assert table.frame["x"].dt.strftime("%d %H:%M").tolist() == days
-    assert [finding.severity for finding in table.findings if finding.code == "utc"] == [severity] * (severity is not None)
+    assert [finding.severity for finding in table.findings if finding.code == "utc"] == [severity] * (
+        severity is not None
+    )
 
 
-@pytest.mark.parametrize("cell", ["2024-01-01 10:00:00 XEST", "2024-01-01 10:00:00 of course", "2024-01-01 10:00+99:00"])
+@pytest.mark.parametrize(
+    "cell", ["2024-01-01 10:00:00 XEST", "2024-01-01 10:00:00 of course", "2024-01-01 10:00+99:00"]
+)
 def test_a_time_followed_by_other_text_is_not_a_date(cell):
     assert one_column([cell, "2024-01-02 10:00:00"]).columns[0].kind == "category"
     table = one_column([cell, "2024-01-02 10:00:00"], ReadingChoices(kinds=(("x", "date"),)))
@@ -216,7 +254,9 @@ def test_a_few_cells_that_are_not_dates_become_missing_and_are_reported(style):
 
 
 def test_a_chosen_date_column_is_read_in_the_format_of_most_cells():
-    table = one_column(["31/01/2025", "02/28/2025", "soon", "05/12/2025", "13/12/2025"], ReadingChoices(kinds=(("x", "date"),)))
+    table = one_column(
+        ["31/01/2025", "02/28/2025", "soon", "05/12/2025", "13/12/2025"], ReadingChoices(kinds=(("x", "date"),))
+    )
     assert table.frame["x"].isna().tolist() == [False, True, True, False, False]
     assert one_column(["soon", "late"], ReadingChoices(kinds=(("x", "date"),))).frame["x"].isna().all()
 
@@ -279,7 +319,16 @@ def test_clean_tables_raise_no_question(name):
 
 @pytest.mark.parametrize(
     "cells",
-    [[-1, 0, 1], [-1, 1, 2, 3], [-10, 0, 10, 20], [95, 97, 99], [0, 1, 9], [-20, -7, 3, 8], [-20, -10, 0, 5, 10, 30], [*range(-10, 11)]],
+    [
+        [-1, 0, 1],
+        [-1, 1, 2, 3],
+        [-10, 0, 10, 20],
+        [95, 97, 99],
+        [0, 1, 9],
+        [-20, -7, 3, 8],
+        [-20, -10, 0, 5, 10, 30],
+        [*range(-10, 11)],
+    ],
     ids=str,
 )
 def test_numbers_near_the_others_are_not_codes_for_missing(cells):
@@ -291,9 +340,14 @@ def test_numbers_near_the_others_are_not_codes_for_missing(cells):
 @given(some.data())
 def test_points_between_thousands_are_never_read_as_decimal_points_without_a_question(separator, data):
     numbers = data.draw(
-        some.lists(some.integers(0, 2_000_000), min_size=8, max_size=40).filter(lambda drawn: min(drawn) < 1000 <= max(drawn))
+        some.lists(some.integers(0, 2_000_000), min_size=8, max_size=40).filter(
+            lambda drawn: min(drawn) < 1000 <= max(drawn)
+        )
     )
-    mark, share = data.draw(some.sampled_from(["{}", "{} €", "{} km"])), data.draw(some.sampled_from(["x", "0,375", "9,5"]))
+    mark, share = (
+        data.draw(some.sampled_from(["{}", "{} €", "{} km"])),
+        data.draw(some.sampled_from(["x", "0,375", "9,5"])),
+    )
     written = [mark.format(f"{number:,}".replace(",", ".")) for number in numbers]
     rows = [(cell, share, "town") for cell in [*written, "-"]]
     content = pd.DataFrame(rows, columns=["people", "share", "kind"]).to_csv(index=False, sep=separator).encode()
@@ -301,13 +355,17 @@ def test_points_between_thousands_are_never_read_as_decimal_points_without_a_que
     wrong = table.frame["people"].tolist()[:-1] != numbers
     assert wrong == any(question.field == "decimal_commas" for question in table.questions)
     for own in (table.reading, ReadingChoices()):
-        choices = ReadingChoices.from_json(replace(own, decimal_commas=(*own.decimal_commas, ("people", True))).to_json())
+        choices = ReadingChoices.from_json(
+            replace(own, decimal_commas=(*own.decimal_commas, ("people", True))).to_json()
+        )
         answered = read_table(content, choices)
         assert answered.frame["people"].tolist()[:-1] == numbers
         assert not any(question.field == "decimal_commas" for question in answered.questions)
 
 
-@pytest.mark.parametrize("cells", [["0.607", "1.652"], ["1.652", "12.5"], ["1.652", "2.718"], ["1652", "1.652"]], ids=str)
+@pytest.mark.parametrize(
+    "cells", [["0.607", "1.652"], ["1.652", "12.5"], ["1.652", "2.718"], ["1652", "1.652"]], ids=str
+)
 def test_decimal_points_raise_no_question(cells):
     assert not one_column(cells * 9).questions
 
@@ -339,14 +397,18 @@ def test_points_are_not_asked_about_beside_sure_decimal_points_and_in_typed_file
     assert not read_table(typed).questions
     answered = read_table(b"people;kind\n607;a\n1.652;b\n", ReadingChoices(decimal_commas=(("people", True),)))
     assert answered.frame["people"].tolist() == [607, 1652]
-    assert read_table(typed, answered.reading).frame["people"].tolist() == [607, 1.652], "the table in another file, with typed numbers"
+    assert read_table(typed, answered.reading).frame["people"].tolist() == [607, 1.652], (
+        "the table in another file, with typed numbers"
+    )
 
 
 def test_dates_that_stand_for_none_are_asked_about():
     days = [f"20{10 + row % 14}-03-{row % 28 + 1:02}" for row in range(60)]
     asked = one_column([*days, *["9999-12-31"] * 9, "1900-01-01"])
     assert [(one.code, one.options) for one in asked.questions] == [("sentinel-missing", ("1900-01-01", "9999-12-31"))]
-    answered = one_column([*days, *["9999-12-31"] * 9, "1900-01-01"], ReadingChoices(missing_marks=("9999-12-31", "1900-01-01")))
+    answered = one_column(
+        [*days, *["9999-12-31"] * 9, "1900-01-01"], ReadingChoices(missing_marks=("9999-12-31", "1900-01-01"))
+    )
     assert (answered.columns[0].kind, answered.columns[0].missing, answered.questions) == ("date", 10, ())
     assert not one_column([*[f"19{row:02}-03-05" for row in range(1, 99)], "1900-01-01"]).questions
 
@@ -357,12 +419,16 @@ def test_numbers_that_differ_only_in_zeros_at_their_end_are_reported():
 
 
 def test_the_example_of_a_column_with_signs_has_one():
-    assert "such as '4+'," in next(finding.message for finding in one_column(["0", "3", "4+"] * 9).findings if finding.code == "units")
+    assert "such as '4+'," in next(
+        finding.message for finding in one_column(["0", "3", "4+"] * 9).findings if finding.code == "units"
+    )
 
 
 def test_whole_numbers_with_powers_of_ten_may_be_codes():
     assert "bare-powers" in codes(one_column(["1E14", "3E5", "27"] * 9))
-    assert "bare-powers" not in codes(one_column(["1E14", "2.5", "27"] * 9)) | codes(one_column(["1e+14", "3e5", "27"] * 9))
+    assert "bare-powers" not in codes(one_column(["1E14", "2.5", "27"] * 9)) | codes(
+        one_column(["1e+14", "3e5", "27"] * 9)
+    )
 
 
 def test_words_among_numbers_are_asked_about_and_the_answer_makes_the_column_numeric():
@@ -373,20 +439,33 @@ def test_words_among_numbers_are_asked_about_and_the_answer_makes_the_column_num
     assert (answered.columns[0].kind, answered.columns[0].missing) == ("number", 2)
 
 
-MAY_MEAN_MISSING = "Unknown n.a. n/d (blank) [Null] <none> Sans_réponse No_response не_указано k.A. – — / -- ... #REF! #DIV/0!"  # noqa: RUF001
+MAY_MEAN_MISSING = (
+    "Unknown n.a. n/d (blank) [Null] <none> Sans_réponse No_response не_указано k.A. – — / -- ... #REF! #DIV/0!"  # noqa: RUF001
+)
 
 
 @pytest.mark.parametrize("mark", MAY_MEAN_MISSING.replace("_", "\xa0").split(" "))
 def test_marks_among_words_are_asked_about_and_the_answer_makes_them_missing(mark):
     mark = mark.replace("\xa0", " ")
     cells = [*["red", "green", "blue"] * 9, mark, mark]
-    assert [question.options for question in one_column(cells).questions if question.field == "missing_marks"] == [(mark,)]
+    assert [question.options for question in one_column(cells).questions if question.field == "missing_marks"] == [
+        (mark,)
+    ]
     assert one_column(cells, ReadingChoices(missing_marks=(mark,))).columns[0].missing == 2
 
 
 @pytest.mark.parametrize(
     "words",
-    ["+ ++ - +-", "-- - 0 + ++", "none some", "A+ A B", "* ** *** n", "Naples Unknownland Nonesuch", "/a -b .c", "refused paid open"],
+    [
+        "+ ++ - +-",
+        "-- - 0 + ++",
+        "none some",
+        "A+ A B",
+        "* ** *** n",
+        "Naples Unknownland Nonesuch",
+        "/a -b .c",
+        "refused paid open",
+    ],
 )
 def test_words_with_a_meaning_are_not_asked_about(words):
     assert "missing-words" not in codes(one_column(words.split() * 9))
@@ -419,7 +498,8 @@ def word_column(different: int, rows: int) -> Table:
 
 
 @pytest.mark.parametrize(
-    ("different", "rows", "kind"), [(22, 201, "category"), (40, 160, "category"), (60, 160, "text"), (20, 40, "category")]
+    ("different", "rows", "kind"),
+    [(22, 201, "category"), (40, 160, "category"), (60, 160, "text"), (20, 40, "category")],
 )
 def test_repeated_words_are_a_category_and_others_are_text(different, rows, kind):
     assert word_column(different, rows).columns[0].kind == kind
@@ -427,7 +507,9 @@ def test_repeated_words_are_a_category_and_others_are_text(different, rows, kind
 
 def test_a_category_of_many_repeated_words_is_reported():
     told = said(word_column(22, 201), "recurring-words")
-    assert told == ["'make' has 22 different words in 201 rows and is read as a category, as they recur. Nothing to do."]
+    assert told == [
+        "'make' has 22 different words in 201 rows and is read as a category, as they recur. Nothing to do."
+    ]
     assert not said(word_column(20, 201), "recurring-words")
 
 
@@ -440,7 +522,9 @@ def test_a_few_bad_cells_leave_a_numeric_column_numeric_and_are_reported():
     table = numbers_with("1.2.3", "see note")
     (message,) = said(table, "bad-cells")
     assert (table.columns[0].kind, table.columns[0].missing, table.questions) == ("number", 2, ())
-    assert message.startswith("'n' holds numbers in 700 of 702 cells; 2 other cells became missing: '1.2.3', 'see note'.")
+    assert message.startswith(
+        "'n' holds numbers in 700 of 702 cells; 2 other cells became missing: '1.2.3', 'see note'."
+    )
     (message,) = said(one_column(["2.5 km/h", *(f"{row} km" for row in range(90))]), "units")
     assert "such as '0 km', were read" in message
 
@@ -458,21 +542,30 @@ def test_a_few_bad_cells_leave_a_column_of_decimal_commas_numeric_too():
 
 
 def test_words_among_decimal_commas_are_asked_about_and_a_chosen_number_column_keeps_its_numbers():
-    text = ("n;word\n" + "".join(f"{cell};k\n" for cell in [*(f"{row},5" for row in range(40)), "n.b.", "n.b."])).encode()
+    text = (
+        "n;word\n" + "".join(f"{cell};k\n" for cell in [*(f"{row},5" for row in range(40)), "n.b.", "n.b."])
+    ).encode()
     asked = read_table(text)
     assert [(question.code, question.options) for question in asked.questions] == [("mixed-numbers", ("n.b.",))]
     answered = read_table(text, ReadingChoices(missing_marks=("n.b.",)))
     forced = read_table(text, ReadingChoices(kinds=(("n", "number"),)))
-    assert [(table.columns[0].kind, table.columns[0].missing) for table in (answered, forced)] == [("number", 2), ("number", 2)]
+    assert [(table.columns[0].kind, table.columns[0].missing) for table in (answered, forced)] == [
+        ("number", 2),
+        ("number", 2),
+    ]
 
 
-@pytest.mark.parametrize(("other", "values"), [("9,5", [950, 95_000, 250_000]), ("9.5", [950, 95, 250]), ("9", [950, 95, 250])])
+@pytest.mark.parametrize(
+    ("other", "values"), [("9,5", [950, 95_000, 250_000]), ("9.5", [950, 95, 250]), ("9", [950, 95, 250])]
+)
 def test_a_point_separates_thousands_if_other_columns_have_decimal_commas(other, values):
     cells = ["950", "95.000", "250.000"]
     table = read_table(("n;m\n" + "".join(f"{cell};{other}\n" for cell in cells)).encode())
     assert table.frame["n"].tolist() == values
     plain = read_table(b"n;m\n1.25;9,5\n2.5;8,5\n").reading  # a column without thousands has none in new rows either
-    assert read_table(b"n;m\n1.234;9,5\n", replace(plain, kinds=(("n", "number"),)), fewest=1).frame["n"].tolist() == [1.234]
+    assert read_table(b"n;m\n1.234;9,5\n", replace(plain, kinds=(("n", "number"),)), fewest=1).frame["n"].tolist() == [
+        1.234
+    ]
 
 
 @pytest.mark.parametrize("bad", [("V58", "E11.5"), tuple(f"word {letter}" for letter in "abcdefghijklmnopqrstuvwxyz")])

@@ -19,7 +19,19 @@ from tabtune_core.data.table import ReadingChoices, read_table
 from tabtune_core.data.values import column_kind
 
 MONTHS = ("%Y-%m", "%Y/%m", "%m/%Y", "%B-%Y", "%b %Y", "%Y %b", "%b-%y", "%YM%m", "%Y%m")
-DAYS = ("%d%b%Y", "%d %B %Y", "%A, %B %d, %Y", "%B %dth, %Y", "%Y-%b-%d", "%d-%b-%y", "%m/%d/%Y", "%d.%m.%Y", "%Y%m%d", "%m%d%Y", "%d%m%Y")
+DAYS = (
+    "%d%b%Y",
+    "%d %B %Y",
+    "%A, %B %d, %Y",
+    "%B %dth, %Y",
+    "%Y-%b-%d",
+    "%d-%b-%y",
+    "%m/%d/%Y",
+    "%d.%m.%Y",
+    "%Y%m%d",
+    "%m%d%Y",
+    "%d%m%Y",
+)
 SECONDS = (
     *(
         "%m/%d/%Y %I:%M:%S %p",
@@ -30,11 +42,21 @@ SECONDS = (
         "%Y%m%d %H:%M:%S",
         "%Y%m%dT%H%M%SZ",
     ),
-    *("%d%b%Y:%H:%M:%S", "%d.%m.%Y %H:%M:%S Uhr", "Mo, %d.%m.%Y %H:%M:%S", "%Y-%m-%d %H:%M:%S+00:00", "%a, %d %b %Y %H:%M:%S +0000"),
+    *(
+        "%d%b%Y:%H:%M:%S",
+        "%d.%m.%Y %H:%M:%S Uhr",
+        "Mo, %d.%m.%Y %H:%M:%S",
+        "%Y-%m-%d %H:%M:%S+00:00",
+        "%a, %d %b %Y %H:%M:%S +0000",
+    ),
 )
 QUARTERS = ("%YQ@", "%Y-Q@", "Q@ %Y")
 TIMES = ("%H:%M:%S", "%-H:%M:%S", "%I:%M:%S %p", "%I:%M:%S%p")
-KINDS = {**dict.fromkeys((*MONTHS, *QUARTERS, *DAYS), "date"), **dict.fromkeys(SECONDS, "datetime"), **dict.fromkeys(TIMES, "time")}
+KINDS = {
+    **dict.fromkeys((*MONTHS, *QUARTERS, *DAYS), "date"),
+    **dict.fromkeys(SECONDS, "datetime"),
+    **dict.fromkeys(TIMES, "time"),
+}
 TELLING = dt.datetime(2001, 5, 25, 13, 7, 9)
 """A moment with a time, whose day cannot be a month."""
 
@@ -44,7 +66,11 @@ def meant(when, style):
     if style in TIMES:
         return when.time()
     day = when if style in SECONDS else when.replace(hour=0, minute=0, second=0)
-    return day.replace(day=1, month=day.month - (day.month - 1) % 3 * (style in QUARTERS)) if style in (*MONTHS, *QUARTERS) else day
+    return (
+        day.replace(day=1, month=day.month - (day.month - 1) % 3 * (style in QUARTERS))
+        if style in (*MONTHS, *QUARTERS)
+        else day
+    )
 
 
 @pytest.mark.parametrize("half", [0, 1])
@@ -54,19 +80,31 @@ def test_a_date_is_the_same_in_a_file_in_new_rows_and_in_a_frame(half):
     times = [[*(chance.randint(0, most) for most in (23, 59, 59))] for _ in months]
     moments = [
         TELLING,
-        *(dt.datetime(1970 + m // 12, m % 12 + 1, chance.randint(1, 28), *time) for m, time in zip(months, times, strict=True)),
+        *(
+            dt.datetime(1970 + m // 12, m % 12 + 1, chance.randint(1, 28), *time)
+            for m, time in zip(months, times, strict=True)
+        ),
     ]
     gone = chance.sample(range(20), 6)
     truth = [[None if i in gone else meant(when, style) for i, when in enumerate(moments, -1)] for style in styles]
     cells = {
-        style: [None if i in gone else when.strftime(style).replace("@", f"{(when.month + 2) // 3}") for i, when in enumerate(moments, -1)]
+        style: [
+            None if i in gone else when.strftime(style).replace("@", f"{(when.month + 2) // 3}")
+            for i, when in enumerate(moments, -1)
+        ]
         for style in styles
     }
     frame = pd.DataFrame({**cells, "x": np.arange(len(moments)) / 7}).astype(dict.fromkeys(styles, object))
     table = read_table(frame.to_csv(index=False).encode())
     kinds = {column.name: column.kind for column in table.columns}
-    assert kinds == {style: KINDS[style] for style in styles} | {"x": "number"} == {name: column_kind(frame[name]) for name in frame}
-    assert [[None if pd.isna(value) else value for value in table.frame[style].astype(object)] for style in styles] == truth
+    assert (
+        kinds
+        == {style: KINDS[style] for style in styles} | {"x": "number"}
+        == {name: column_kind(frame[name]) for name in frame}
+    )
+    assert [
+        [None if pd.isna(value) else value for value in table.frame[style].astype(object)] for style in styles
+    ] == truth
     encoder, own = FeatureEncoder.fit(table.frame, kinds, None), FeatureEncoder.fit(frame, kinds, None)
     expected = encoder.transform(table.frame)
     assert expected.shape[1] == count_features(kinds, None)
@@ -75,13 +113,18 @@ def test_a_date_is_the_same_in_a_file_in_new_rows_and_in_a_frame(half):
     np.testing.assert_array_equal(own.transform(frame), expected)
     facts = ReadAs(table.reading, kinds, [*frame], "y")
     last = frame.iloc[[-1]]  # a single value may not reveal its format
-    np.testing.assert_array_equal(encoder.transform(read_new_rows(last.to_csv(index=False).encode(), facts).frame), expected[[-1]])
+    np.testing.assert_array_equal(
+        encoder.transform(read_new_rows(last.to_csv(index=False).encode(), facts).frame), expected[[-1]]
+    )
     np.testing.assert_array_equal(own.transform(last), expected[[-1]])
 
 
 def test_texts_of_a_frame_can_be_read_in_threads_and_in_a_forked_process():
     texts = [f"{i % 28 + 1} May {2000 + i}" for i in range(50)]
-    expected = [(dt.datetime(2000 + i, 5, i % 28 + 1) - dt.datetime(1970, 1, 1)) // dt.timedelta(microseconds=1) for i in range(50)]
+    expected = [
+        (dt.datetime(2000 + i, 5, i % 28 + 1) - dt.datetime(1970, 1, 1)) // dt.timedelta(microseconds=1)
+        for i in range(50)
+    ]
     with ThreadPoolExecutor(8) as pool:
         assert [found for _, found in pool.map(read_texts, [texts] * 24, ["datetime"] * 24)] == [expected] * 24
     if not (child := os.fork()):
@@ -118,12 +161,17 @@ def test_a_chosen_kind_reports_how_many_cells_it_could_not_read(kind):
 
 
 @pytest.mark.parametrize(
-    ("first", "style"), [("1948", "%d.%m.%y"), ("1955", "%b-%y"), ("1948", "%d-%b-%y %H:%M"), ("1975", "%d.%m.%y"), ("1948", "%d.%m.%Y")]
+    ("first", "style"),
+    [("1948", "%d.%m.%y"), ("1955", "%b-%y"), ("1948", "%d-%b-%y %H:%M"), ("1975", "%d.%m.%y"), ("1948", "%d.%m.%Y")],
 )
 def test_two_digit_years_with_an_ambiguous_century_are_reported(first, style):
     born = pd.date_range(first, periods=150, freq="60D")
     frame = pd.DataFrame({"born": born.strftime(style), "x": range(150)})
-    told = [finding.message for finding in read_table(frame.to_csv(index=False).encode()).findings if finding.code == "far-years"]
+    told = [
+        finding.message
+        for finding in read_table(frame.to_csv(index=False).encode()).findings
+        if finding.code == "far-years"
+    ]
     wrong = (born.year < 1969).sum() if "%y" in style else 0
     assert [f": {wrong} dates such as" in message for message in told] == [True] * bool(wrong)
 
@@ -161,7 +209,8 @@ MONTHS_ABROAD = {
     "Hungarian": "január február március április május június július augusztus szeptember október november december",
     "Danish": "januar februar marts april maj juni juli august september oktober november december",
     "Norwegian": "januar februar mars april mai juni juli august september oktober november desember",
-    "Finnish": "tammikuuta helmikuuta maaliskuuta huhtikuuta toukokuuta kesäkuuta heinäkuuta elokuuta syyskuuta lokakuuta marraskuuta joulukuuta",
+    "Finnish": "tammikuuta helmikuuta maaliskuuta huhtikuuta toukokuuta kesäkuuta heinäkuuta elokuuta syyskuuta "
+    "lokakuuta marraskuuta joulukuuta",
     "Romanian": "ianuarie februarie martie aprilie mai iunie iulie august septembrie octombrie noiembrie decembrie",
     "Ukrainian": "січня лютого березня квітня травня червня липня серпня вересня жовтня листопада грудня",
     "Catalan": "gener febrer març abril maig juny juliol agost setembre octubre novembre desembre",
@@ -174,7 +223,8 @@ MONTHS_ABROAD = {
     "Romanian, short": "ian feb mar apr mai iun iul aug sept oct noi dec",
     "Serbian": "januar februar mart april maj jun jul avgust septembar oktobar novembar decembar",
     "Bulgarian": "януари февруари март април май юни юли август септември октомври ноември декември",
-    "Greek": "Ιανουαρίου Φεβρουαρίου Μαρτίου Απριλίου Μαΐου Ιουνίου Ιουλίου Αυγούστου Σεπτεμβρίου Οκτωβρίου Νοεμβρίου Δεκεμβρίου",
+    "Greek": "Ιανουαρίου Φεβρουαρίου Μαρτίου Απριλίου Μαΐου Ιουνίου Ιουλίου Αυγούστου Σεπτεμβρίου Οκτωβρίου "
+    "Νοεμβρίου Δεκεμβρίου",
 }
 
 
@@ -182,7 +232,12 @@ MONTHS_ABROAD = {
 def test_month_names_of_other_languages_are_read_beside_a_four_digit_year(style):
     days = pd.date_range("1999-12-01", periods=60, freq="MS" if "{0}" not in style else "33D")
     named = {name: months.split() for name, months in MONTHS_ABROAD.items()}
-    frame = pd.DataFrame({name: [style.format(day.day, months[day.month - 1], day.year) for day in days] for name, months in named.items()})
+    frame = pd.DataFrame(
+        {
+            name: [style.format(day.day, months[day.month - 1], day.year) for day in days]
+            for name, months in named.items()
+        }
+    )
     for no_month in ("set", "Junior", "Maine", "Marathon"):
         frame[no_month] = [f"{no_month} {place + (10 if no_month == 'set' else 1960)}" for place in range(60)]
     table = read_table(frame.to_csv(index=False).encode())
@@ -190,16 +245,25 @@ def test_month_names_of_other_languages_are_read_beside_a_four_digit_year(style)
     assert all((table.frame[name] == days).all() for name in MONTHS_ABROAD)
 
 
-@pytest.mark.parametrize(("dates", "numbers", "others", "told"), [(30, 20, 0, True), (30, 20, 20, False), (20, 30, 0, False)])
+@pytest.mark.parametrize(
+    ("dates", "numbers", "others", "told"), [(30, 20, 0, True), (30, 20, 20, False), (20, 30, 0, False)]
+)
 def test_numbers_among_dates_are_reported_if_all_other_cells_are_dates(dates, numbers, others, told):
     days = [str(day.date()) for day in pd.date_range("2020-01-01", periods=dates)]
     cells = [*days, *range(18_017, 18_017 + numbers), *(f"soon {row}" for row in range(others))]
-    table = read_table(pd.DataFrame({"day": cells, "y": range(len(cells))}).sample(frac=1, random_state=0).to_csv(index=False).encode())
+    table = read_table(
+        pd.DataFrame({"day": cells, "y": range(len(cells))}).sample(frac=1, random_state=0).to_csv(index=False).encode()
+    )
     said = [finding.message for finding in table.findings if finding.code == "mixed-dates"]
     assert table.columns[0].kind == "text"
-    years = read_table(("day,y\n" + "".join(f"{cell},{row}\n" for row, cell in enumerate([*days, *["2020", "2021"] * 9]))).encode())
+    years = read_table(
+        ("day,y\n" + "".join(f"{cell},{row}\n" for row, cell in enumerate([*days, *["2020", "2021"] * 9]))).encode()
+    )
     assert not [finding for finding in years.findings if "Excel" in finding.message]
-    start = "'day' holds dates in 30 cells and numbers, such as '18017', in 20; it is read as text. Excel stores dates as such"
+    start = (
+        "'day' holds dates in 30 cells and numbers, such as '18017', in 20; it is read as text. Excel stores "
+        "dates as such"
+    )
     assert [message.startswith(start) for message in said] == [True] * told
 
 
@@ -210,15 +274,21 @@ def test_dates_in_signs_of_east_asia_and_times_before_dates_are_read(style):
     assert table.frame["day"].dt.strftime(style).tolist() == days.tolist()
 
 
-@pytest.mark.parametrize(("zone", "hours"), [("GMT-3", -3), ("GMT", 0), ("GMT+5:30", 5.5), ("EST", -5), ("UTC+02:30", 2.5)])
+@pytest.mark.parametrize(
+    ("zone", "hours"), [("GMT-3", -3), ("GMT", 0), ("GMT+5:30", 5.5), ("EST", -5), ("UTC+02:30", 2.5)]
+)
 @pytest.mark.parametrize("style", ["%Y/%m/%d %I:%M:%S %p", "%Y/%m/%d %I:%M %p", "%Y-%m-%d %H:%M:%S"])
 def test_a_time_with_a_named_offset_is_its_moment_in_utc(style, zone, hours):
     days = pd.date_range("2021-08-10", periods=60, freq="33h")
-    table = read_table(pd.DataFrame({"day": days.strftime(f"{style} {zone}"), "x": range(60)}).to_csv(index=False).encode())
+    table = read_table(
+        pd.DataFrame({"day": days.strftime(f"{style} {zone}"), "x": range(60)}).to_csv(index=False).encode()
+    )
     assert table.frame["day"].tolist() == [*(days - pd.Timedelta(hours, "h"))]
 
 
-@pytest.mark.parametrize(("first", "told"), [("1399-05-12", True), ("2564-03-04", True), ("1899-05-12", False), ("1997-05-12", False)])
+@pytest.mark.parametrize(
+    ("first", "told"), [("1399-05-12", True), ("2564-03-04", True), ("1899-05-12", False), ("1997-05-12", False)]
+)
 def test_dates_of_another_calendar_are_pointed_out(first, told):
     days = np.datetime64(first) + np.arange(60)
     table = read_table(pd.DataFrame({"day": np.datetime_as_string(days), "x": range(60)}).to_csv(index=False).encode())
@@ -234,7 +304,9 @@ ORDERS = {"year": "%y-%m-%d", True: "%d-%m-%y", False: "%m-%d-%y"}
 def test_the_order_of_two_digit_years_follows_from_all_cells(order, shuffled, step, clock):
     days = pd.date_range("2012-11-20 10:30" if clock else "2012-11-20", periods=90, freq=step)
     days = days[np.random.default_rng(0).permutation(len(days))] if shuffled else days
-    frame = pd.DataFrame({"day": days.strftime(ORDERS[order] + clock), "iso": days.strftime("%Y-%m-%d"), "y": range(len(days))})
+    frame = pd.DataFrame(
+        {"day": days.strftime(ORDERS[order] + clock), "iso": days.strftime("%Y-%m-%d"), "y": range(len(days))}
+    )
     table = read_table(frame.to_csv(index=False).encode())
     assert (table.frame["day"] == days).all() and not table.questions
     assert ("year-first" in {finding.code for finding in table.findings}) == (order == "year")
@@ -261,22 +333,32 @@ def test_an_order_of_two_digit_years_that_stays_open_is_asked_about_and_the_answ
     cells = ["05/04/03", "06/07/02", "01/02/08"]
     frame = pd.DataFrame({"day": cells, "y": range(3)}).to_csv(index=False).encode()
     (question,) = read_table(frame).questions
-    assert question.options == ("true", "false", "year") and question.message.endswith("Choose month first or year first if that is meant.")
+    assert question.options == ("true", "false", "year") and question.message.endswith(
+        "Choose month first or year first if that is meant."
+    )
     for order, style in ORDERS.items():
         table = read_table(frame, ReadingChoices(day_first=order))
-        assert table.frame["day"].dt.strftime(style).tolist() == [cell.replace("/", "-") for cell in cells] and not table.questions
+        assert (
+            table.frame["day"].dt.strftime(style).tolist() == [cell.replace("/", "-") for cell in cells]
+            and not table.questions
+        )
 
 
 @pytest.mark.parametrize("zero", ["", "0"])
 @pytest.mark.parametrize("most", [2_400, 3_600, 4_500, 9_000, 20_000])
 def test_minutes_and_seconds_beside_hours_are_no_times_of_day(most, zero):
     lengths = np.random.default_rng(most).integers(61, most, 200)
-    texts = [f"{h}:{m:02}:{s:02}" if h else f"{m:{zero}{2 if zero else ''}}:{s:02}" for h, m, s in zip(*clock(lengths), strict=True)]
+    texts = [
+        f"{h}:{m:02}:{s:02}" if h else f"{m:{zero}{2 if zero else ''}}:{s:02}"
+        for h, m, s in zip(*clock(lengths), strict=True)
+    ]
     texts[70] = "oops"
     table = read_table(b"length,y\n" + b"".join(b"%s,%d\n" % (text.encode(), row) for row, text in enumerate(texts)))
     assert np.delete(table.frame["length"].to_numpy(), 70).tolist() == np.delete(lengths, 70).tolist()
     assert [finding.code for finding in table.findings if finding.column == "length"] == ["bad-cells", "units"]
-    new = read_new_rows(b"length,\n4:05,\n", ReadAs(table.reading, {"length": "number", "y": "number"}, ["length"], "y"))
+    new = read_new_rows(
+        b"length,\n4:05,\n", ReadAs(table.reading, {"length": "number", "y": "number"}, ["length"], "y")
+    )
     assert new.frame["length"].tolist() == [245.0]
 
 
@@ -312,17 +394,21 @@ def clock(seconds):
     return seconds // 3600, seconds // 60 % 60, seconds % 60
 
 
-@pytest.mark.parametrize("style", ["%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%d %b %Y %H:%M", "%Y-%m-%d %H:%M"])
+@pytest.mark.parametrize(
+    "style", ["%d.%m.%Y %H:%M", "%d.%m.%Y %H:%M:%S", "%m/%d/%Y %H:%M", "%d %b %Y %H:%M", "%Y-%m-%d %H:%M"]
+)
 def test_midnight_may_be_the_end_of_a_day(style):
     moments = pd.date_range("2024-01-30 01:00", periods=60, freq="h")
     cells = [
-        (day - pd.Timedelta(days=1)).strftime(style).replace(" 00:", " 24:") if day.hour == 0 else day.strftime(style) for day in moments
+        (day - pd.Timedelta(days=1)).strftime(style).replace(" 00:", " 24:") if day.hour == 0 else day.strftime(style)
+        for day in moments
     ]
     table = read_table(pd.DataFrame({"t": cells, "y": range(60)}).to_csv(index=False).encode())
     assert table.columns[0].kind == "datetime"
     assert (table.frame["t"] == moments).all()
     rows = read_new_rows(
-        pd.DataFrame({"t": cells[:30], "z": 1}).to_csv(index=False).encode(), ReadAs(table.reading, {"t": "datetime"}, ["t"], "y")
+        pd.DataFrame({"t": cells[:30], "z": 1}).to_csv(index=False).encode(),
+        ReadAs(table.reading, {"t": "datetime"}, ["t"], "y"),
     )
     assert (rows.frame["t"] == moments[:30]).all()
 
@@ -339,7 +425,9 @@ def test_zones_by_name_stay_on_the_clock_and_offsets_of_mails_become_utc():
     moments = pd.date_range("2024-01-01 13:05:07", periods=40, freq="25h")
     frame = pd.DataFrame({"mailed": moments.strftime("%a, %d %b %Y %H:%M:%S +0130"), "y": range(40)})
     for zone in ("PST", "CEST", "MEZ", "GMT"):
-        frame[zone] = moments.strftime(f"%b %-d, %Y %-I:%M:%S %p {zone}" if zone == "PST" else f"%d.%m.%Y %H:%M:%S {zone}")
+        frame[zone] = moments.strftime(
+            f"%b %-d, %Y %-I:%M:%S %p {zone}" if zone == "PST" else f"%d.%m.%Y %H:%M:%S {zone}"
+        )
     table = read_table(frame.to_csv(index=False).encode())
     assert (table.frame["mailed"] == moments - pd.Timedelta(minutes=90)).all()
     assert all((table.frame[zone] == moments).all() for zone in frame.columns[2:])

@@ -33,7 +33,9 @@ KINDS = dict.fromkeys(COLUMNS, "number") | {"days": "date"}
 
 def in_script(frame, script):
     digits, decimal, between = SCRIPTS[script]
-    return frame.apply(lambda column: column.str.translate(str.maketrans("0123456789.,", f"{digits}{decimal}{between}")))
+    return frame.apply(
+        lambda column: column.str.translate(str.maketrans("0123456789.,", f"{digits}{decimal}{between}"))
+    )
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
@@ -57,7 +59,9 @@ def test_a_space_that_does_not_break_is_a_space(blank):
         "grouped": [f"{DRAW.randint(1_000, 99_999):,}".replace(",", " ") for _ in range(40)],
         "when": [f"{DRAW.randint(1, 12)}/28/2024 {DRAW.randint(1, 12)}:07 PM" for _ in range(40)],
     }
-    frame = pd.DataFrame({name: [draw() for _ in range(40)] for name, draw in COLUMNS.items()} | more | {"word": ["a b", "c d"] * 20})
+    frame = pd.DataFrame(
+        {name: [draw() for _ in range(40)] for name, draw in COLUMNS.items()} | more | {"word": ["a b", "c d"] * 20}
+    )
     written = frame.map(lambda cell: cell.replace(" ", blank))
     plain, table = (read_table(one.to_csv(index=False).encode()) for one in (frame, written))
     assert [column.kind for column in table.columns] == [column.kind for column in plain.columns]
@@ -65,12 +69,18 @@ def test_a_space_that_does_not_break_is_a_space(blank):
     pd.testing.assert_frame_equal(table.frame.drop(columns="word"), plain.frame.drop(columns="word"))
     assert set(table.frame["word"]) == {f"a{blank}b", f"c{blank}d"}
     facts = ReadAs(plain.reading, {column.name: column.kind for column in plain.columns}, [*frame], "y")
-    pd.testing.assert_frame_equal(read_new_rows(written[:3].to_csv(index=False).encode(), facts).frame[[*more]], plain.frame[:3][[*more]])
+    pd.testing.assert_frame_equal(
+        read_new_rows(written[:3].to_csv(index=False).encode(), facts).frame[[*more]], plain.frame[:3][[*more]]
+    )
 
 
-@pytest.mark.parametrize("around", ["\u200e{}", "\u202a{}\u202c", "\u2067{}\u2069", "{}\u200b", "\ufeff{}", "\u200e {}\u200f"], ids=ascii)
+@pytest.mark.parametrize(
+    "around", ["\u200e{}", "\u202a{}\u202c", "\u2067{}\u2069", "{}\u200b", "\ufeff{}", "\u200e {}\u200f"], ids=ascii
+)
 def test_invisible_letters_around_cells_change_nothing(around):
-    frame = pd.DataFrame({name: [draw() for _ in range(40)] for name, draw in COLUMNS.items()} | {"word": ["né", "ab"] * 20})
+    frame = pd.DataFrame(
+        {name: [draw() for _ in range(40)] for name, draw in COLUMNS.items()} | {"word": ["né", "ab"] * 20}
+    )
     marked = frame.map(around.format)
     plain, table = (read_table(one.to_csv(index=False).encode()) for one in (frame, marked))
     pd.testing.assert_frame_equal(table.frame[[*KINDS]], plain.frame[[*KINDS]])
@@ -98,7 +108,9 @@ def test_a_soft_hyphen_which_may_be_what_is_left_of_a_minus_sign_is_not_left_out
 
 
 def test_an_answer_about_a_word_holds_for_cells_with_invisible_letters():
-    content = "x,y\n" + "".join(f"{row if row % 8 else word},a\n" for row, word in enumerate(["NA\u200b", "\u200eN\u200bA", "NA"] * 24))
+    content = "x,y\n" + "".join(
+        f"{row if row % 8 else word},a\n" for row, word in enumerate(["NA\u200b", "\u200eN\u200bA", "NA"] * 24)
+    )
     (question,) = read_table(content.encode()).questions
     assert question.options == ("NA",)
     answered = read_table(content.encode(), ReadingChoices(missing_marks=question.options))

@@ -28,8 +28,12 @@ SHAPES = {
     "many short lines": lambda size: HEAD + ROWS + b"1,2\n" * (size // 4),
     "many blank lines": lambda size: HEAD + ROWS + b"\n" * size,
     "blank lines first": lambda size: b" \n" * (size // 2) + HEAD + ROWS,
-    "many columns": lambda size: b"\n".join([b",".join(b"%d" % (i * k) for i in range(size // 200)) for k in range(1, 9)]),
-    "columns of one name": lambda size: b"\n".join([b",".join([b"a"] * (size // 200)), *[b",".join([b"1"] * (size // 200))] * 8]),
+    "many columns": lambda size: b"\n".join(
+        [b",".join(b"%d" % (i * k) for i in range(size // 200)) for k in range(1, 9)]
+    ),
+    "columns of one name": lambda size: b"\n".join(
+        [b",".join([b"a"] * (size // 200)), *[b",".join([b"1"] * (size // 200))] * 8]
+    ),
 }
 SIZE, TIMES = 100_000, 4
 

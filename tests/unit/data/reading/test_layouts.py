@@ -1,4 +1,6 @@
-"""Encodings, separators, comments, quotes and packed files: each becomes the intended table, or an error that says what to do."""
+"""Encodings, separators, comments, quotes and packed files: each becomes the intended table, or an error that says what
+to do.
+"""
 
 import gzip
 import io
@@ -38,9 +40,15 @@ SAME_TABLE = {
     "decimal comma": (PLAIN.replace(",", ";").replace(".", ",").encode(), {"separator", "decimal-comma"}),
     "blanks around cells": (PLAIN.replace(",", " , ").encode(), set()),
     "trailing separators": (PLAIN.replace("\n", ",\n").encode(), {"trailing-separator"}),
-    "trailing separators below the header": (("age,city,y\n" + PLAIN[11:].replace("\n", ",\n")).encode(), {"trailing-separator"}),
+    "trailing separators below the header": (
+        ("age,city,y\n" + PLAIN[11:].replace("\n", ",\n")).encode(),
+        {"trailing-separator"},
+    ),
     "title lines": (("Export of 1 May\n\n" + PLAIN).encode(), {"title-lines"}),
-    "several separators below the header": (("age,city,y\n" + PLAIN[11:].replace("\n", ",,,,\n")).encode(), {"trailing-separator"}),
+    "several separators below the header": (
+        ("age,city,y\n" + PLAIN[11:].replace("\n", ",,,,\n")).encode(),
+        {"trailing-separator"},
+    ),
     "title lines padded with separators": (("Export,,\n,,\n" + PLAIN).encode(), {"title-lines"}),
     "a separator line of Excel": (("sep=;\n" + PLAIN.replace(",", ";")).encode(), {"title-lines", "separator"}),
     "the end-of-file mark of DOS": ((PLAIN + "\x1a").encode(), set()),
@@ -73,7 +81,10 @@ REFUSED = {
     "a quote that stays open in the names": (b'a,"b\n1,2\n3,4\n', "A quote opens in line 1 and is never closed"),
     "a quote that stays open in the first cell": (b'"a,b\n1,2\n3,4\n', "A quote opens in line 1 and is never closed"),
     "a quote that stays open after a row": (b'a,b\n1,2\n"3,4\n5,6\n', "A quote opens in line 3 and is never closed"),
-    "a broken quote in the names": (b'a,"b"c,d\n1,2,3\n4,5,6\n', "The header line, 1, has too many cells or a broken quote"),
+    "a broken quote in the names": (
+        b'a,"b"c,d\n1,2,3\n4,5,6\n',
+        "The header line, 1, has too many cells or a broken quote",
+    ),
     "one row": (b"a,b\n1,2\n", "one row"),
     "one column": (b"a\n1\n2\n3\n", "one column"),
     "picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), "PNG picture"),
@@ -108,7 +119,19 @@ def test_a_file_that_is_not_a_table_is_refused_with_the_reason(source, said):
 
 @pytest.mark.parametrize(
     "name",
-    ["<table>", "<table id", "<TableSize>", "@relation", "@relation of", "@relationship", "RDX2", "RDX30", "$FL2", "$FL3@", "%<table>"],
+    [
+        "<table>",
+        "<table id",
+        "<TableSize>",
+        "@relation",
+        "@relation of",
+        "@relationship",
+        "RDX2",
+        "RDX30",
+        "$FL2",
+        "$FL3@",
+        "%<table>",
+    ],
 )
 def test_the_first_name_of_a_table_may_look_like_another_format(name):
     rows = "".join(f"<table {row}>,{row}\n" for row in range(9))
@@ -116,7 +139,9 @@ def test_the_first_name_of_a_table_may_look_like_another_format(name):
 
 
 @pytest.mark.parametrize(
-    "source", [PLAIN.encode() * 9, gzip.compress(PLAIN.encode() * 9), zipped(a__csv=PLAIN * 9)], ids=["plain", "gzip", "zip"]
+    "source",
+    [PLAIN.encode() * 9, gzip.compress(PLAIN.encode() * 9), zipped(a__csv=PLAIN * 9)],
+    ids=["plain", "gzip", "zip"],
 )
 def test_a_file_over_the_limit_is_refused_packed_or_not(source):
     with pytest.raises(TableError, match="300"):
@@ -144,17 +169,25 @@ def test_lines_that_do_not_fit_are_named_by_their_number():
 
 @pytest.mark.parametrize(
     ("first", "kept"),
-    [(["1", "#3", "5"], [1, 5]), (["#ff0000", "#404040", "red"], ["#ff0000", "#404040", "red"]), (["#1", "#2", "#3"], ["#1", "#2", "#3"])],
+    [
+        (["1", "#3", "5"], [1, 5]),
+        (["#ff0000", "#404040", "red"], ["#ff0000", "#404040", "red"]),
+        (["#1", "#2", "#3"], ["#1", "#2", "#3"]),
+    ],
 )
 def test_a_hash_comments_out_a_row_only_if_other_rows_begin_with_numbers(first, kept):
-    table = read_table("".join(f"{cell}\n" for cell in ["what,n", *(f"{cell},{place}" for place, cell in enumerate(first))]).encode())
+    table = read_table(
+        "".join(f"{cell}\n" for cell in ["what,n", *(f"{cell},{place}" for place, cell in enumerate(first))]).encode()
+    )
     assert table.frame["what"].tolist() == kept
     assert bool(said(table, "comment-lines")) == (len(kept) < len(first))
 
 
 def test_a_file_where_most_lines_do_not_fit_is_refused():
     with pytest.raises(TableError, match="most frequent number of cells"):
-        read_table(b"a,b\n" + b"".join(b"1,2" + b",3" * width + b"\n" for width in range(1, 30)), ReadingChoices(delimiter=","))
+        read_table(
+            b"a,b\n" + b"".join(b"1,2" + b",3" * width + b"\n" for width in range(1, 30)), ReadingChoices(delimiter=",")
+        )
 
 
 def test_a_quote_that_opens_after_a_hash_takes_no_lines():
@@ -172,7 +205,12 @@ def test_a_row_that_starts_with_a_hash_may_hold_line_breaks_in_quotes(remark):
 
 
 def test_a_table_of_words_has_its_header_marked_with_a_hash():
-    rows = [f"{name},{colour},{size}" for name in ("foo", "bar", "baz") for colour in ("red", "blue") for size in ("big", "small")]
+    rows = [
+        f"{name},{colour},{size}"
+        for name in ("foo", "bar", "baz")
+        for colour in ("red", "blue")
+        for size in ("big", "small")
+    ]
     table = read_table("\n".join(["#name,colour,size", *rows]).encode())
     assert (list(table.frame), len(table.frame)) == (["name", "colour", "size"], len(rows))
     table = read_table("\n".join(["#made by a tool,v2,today", "name,colour,size", *rows]).encode())
@@ -181,7 +219,9 @@ def test_a_table_of_words_has_its_header_marked_with_a_hash():
 
 @pytest.mark.parametrize("comment", ['# widths in,"', '#made by,"X', '# note,"unclosed', '#,"', '# a,"b",c,"d'])
 def test_a_comment_with_a_quote_takes_no_rows(comment):
-    rows = [f"{row},{row % 7}" + (',5" pipe' if row == 20 else ',"two\nlines"' if row == 9 else ",x") for row in range(30)]
+    rows = [
+        f"{row},{row % 7}" + (',5" pipe' if row == 20 else ',"two\nlines"' if row == 9 else ",x") for row in range(30)
+    ]
     table = read_table("\n".join([comment, "a,b,y", *rows]).encode())
     assert ([*table.frame], len(table.frame)) == (["a", "b", "y"], 30)
 
@@ -215,7 +255,9 @@ def test_a_note_beside_a_table_does_not_hide_its_header(line, beside, place):
 @pytest.mark.parametrize(("decimals", "whole"), [(1, 1), (2, 1), (4, 1), (2, 2), (3, 0)])
 @pytest.mark.parametrize(("mark", "header"), [(";", True), (";", False), ("\t", True), ("|", True), (" ", True)])
 def test_decimal_commas_do_not_separate_cells(decimals, whole, mark, header):
-    lines = [mark.join([f"-{row},{row + place}5" for place in range(decimals)] + [str(row % 2)] * whole) for row in range(40)]
+    lines = [
+        mark.join([f"-{row},{row + place}5" for place in range(decimals)] + [str(row % 2)] * whole) for row in range(40)
+    ]
     names = [f"name{place}" for place in range(decimals + whole)]
     table = read_table("\n".join([mark.join(names)] * header + lines).encode())
     assert [column.kind for column in table.columns[:decimals]] == ["number"] * decimals
@@ -224,32 +266,45 @@ def test_decimal_commas_do_not_separate_cells(decimals, whole, mark, header):
 
 
 @settings(max_examples=30, deadline=None)
-@given(some.randoms(use_true_random=False), some.integers(1, 3), some.booleans(), some.booleans(), some.sampled_from(".,"))
+@given(
+    some.randoms(use_true_random=False), some.integers(1, 3), some.booleans(), some.booleans(), some.sampled_from(".,")
+)
 def test_columns_aligned_with_blanks_are_read_as_with_commas(chance, gap, left, indented, point):
     rows = [
-        (chance.choice(["Rom", '"New  York"']), str(row * 7), f"{chance.uniform(-9, 2_000):.2f}") for row in range(chance.randint(4, 40))
+        (chance.choice(["Rom", '"New  York"']), str(row * 7), f"{chance.uniform(-9, 2_000):.2f}")
+        for row in range(chance.randint(4, 40))
     ]
     table = [("town", "n", "price"), *((town, number, price.replace(".", point)) for town, number, price in rows)]
     widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]
     sides = [str.ljust if left else str.rjust] * 3
     lines = [(" " * gap).join(pad(*cell) for pad, *cell in zip(sides, cells, widths, strict=True)) for cells in table]
     read = read_table("\n".join("  " * indented + line for line in lines).encode()).frame
-    assert [tuple(row) for row in read.itertuples(index=False)] == [(town.strip('"'), float(n), float(price)) for town, n, price in rows]
+    assert [tuple(row) for row in read.itertuples(index=False)] == [
+        (town.strip('"'), float(n), float(price)) for town, n, price in rows
+    ]
 
 
 @pytest.mark.parametrize("left", [False, True])
 @pytest.mark.parametrize("rows", [3, 120])
 @pytest.mark.parametrize("index", ["{}", "r{}"])
 def test_a_printed_frame_has_no_name_for_its_index(left, rows, index):
-    frame = pd.DataFrame({"town": ["Rom", "Ulm"] * rows, "n": range(0, 14 * rows, 7), "price": [row / 4 for row in range(2 * rows)]})
-    lines = frame.set_axis([index.format(row) for row in range(2 * rows)]).to_string(justify="left" if left else "right")
+    frame = pd.DataFrame(
+        {"town": ["Rom", "Ulm"] * rows, "n": range(0, 14 * rows, 7), "price": [row / 4 for row in range(2 * rows)]}
+    )
+    lines = frame.set_axis([index.format(row) for row in range(2 * rows)]).to_string(
+        justify="left" if left else "right"
+    )
     read = read_table(lines.encode()).frame
     pd.testing.assert_frame_equal(read[["town", "n", "price"]], frame, check_dtype=False)
     assert next(iter(read)) == "row"
 
 
 @pytest.mark.parametrize(
-    "text", ["Flat 12,350\nFlat 14,420\nFlat 9,380\n", "name   x    y   z\na      1    2   3\nb           8   1\nc      4    5   6\n"]
+    "text",
+    [
+        "Flat 12,350\nFlat 14,420\nFlat 9,380\n",
+        "name   x    y   z\na      1    2   3\nb           8   1\nc      4    5   6\n",
+    ],
 )
 def test_blanks_that_may_be_part_of_a_cell_or_stand_for_one_do_not_move_numbers(text):
     table = read_table(text.encode(), fewest=1)
@@ -270,7 +325,14 @@ RULED = {
 @pytest.mark.parametrize("mark", ".,")
 def test_lines_that_a_program_draws_are_no_rows(above, row, rule, below, mark):
     rows = [(f"k{number % 3}", number / 2) for number in range(20)]
-    lines = [above, row.format("key", "size"), rule, *(row.format(key, f"{size}".replace(".", mark)) for key, size in rows), above, below]
+    lines = [
+        above,
+        row.format("key", "size"),
+        rule,
+        *(row.format(key, f"{size}".replace(".", mark)) for key, size in rows),
+        above,
+        below,
+    ]
     table = read_table("\n".join(lines).encode())
     assert list(table.frame) == ["key", "size"]
     assert [*table.frame.itertuples(index=False, name=None)] == rows
@@ -307,7 +369,8 @@ def test_a_drawn_line_among_rows_to_predict_is_told_or_refused(strict):
     like = ReadAs(ReadingChoices(delimiter="|", header=True), {"a": "number", "b": "number"}, ["a", "b"], "")
     if strict:
         with pytest.raises(
-            TableError, match="Each line must be a row. Drawn between rows, or counting them, and left out: Line 3. Remove them."
+            TableError,
+            match="Each line must be a row. Drawn between rows, or counting them, and left out: Line 3. Remove them.",
         ):
             read_new_rows((rows + drawn).encode(), like, strict=True)
     else:
@@ -316,13 +379,20 @@ def test_a_drawn_line_among_rows_to_predict_is_told_or_refused(strict):
 
 
 def test_blanks_in_words_do_not_separate_cells_of_a_table_without_a_header():
-    like = ReadAs(ReadingChoices(delimiter="|", header=False), {"column_1": "category", "column_2": "category"}, ["column_1"], "column_2")
+    like = ReadAs(
+        ReadingChoices(delimiter="|", header=False),
+        {"column_1": "category", "column_2": "category"},
+        ["column_1"],
+        "column_2",
+    )
     with pytest.raises(TableError, match="cannot be read as rows"):
         read_new_rows("a\nÄ c\nÄ c\n".encode(), like)
 
 
 def without_names(target: str) -> ReadAs:
-    """A table of three columns of numbers without a header, such as "11.7,16.8,7.1", and what an adapter predicts in it."""
+    """A table of three columns of numbers without a header, such as "11.7,16.8,7.1", and what an adapter predicts in
+    it.
+    """
     table = read_table("".join(f"{row}.7,{row * 3}.8,{row % 7}.1\n" for row in range(30)).encode())
     kinds = {column.name: column.kind for column in table.columns}
     assert list(kinds.items()) == [("column_1", "number"), ("column_2", "number"), ("column_3", "number")]
@@ -353,11 +423,27 @@ def test_rows_of_a_table_without_a_header_are_read_by_place_or_by_its_own_names(
 @pytest.mark.parametrize(
     ("rows", "target", "said"),
     [
-        ("1.5,2,3,4\n", "column_3", "The file has 4 columns, but rows to predict need 3, or 2 without 'column_3', which is predicted"),
+        (
+            "1.5,2,3,4\n",
+            "column_3",
+            "The file has 4 columns, but rows to predict need 3, or 2 without 'column_3', which is predicted",
+        ),
         ("11,7;16,8;7,1;5\n", "column_3", "The file has 4 columns, but rows to predict need 3"),
-        ("1.5,2\n", "column_2", "The file has 2 columns, but rows to predict need 3: the adapter's table has no header"),
-        ("1,5;2,5\n", "column_2", "The file has 2 columns, but rows to predict need 3: .* Write all columns in their order, or the names"),
-        (",column_1,column_2\n0,1.5,2\n", "column_3", "The first line holds names of the adapter's table, but not one for each column"),
+        (
+            "1.5,2\n",
+            "column_2",
+            "The file has 2 columns, but rows to predict need 3: the adapter's table has no header",
+        ),
+        (
+            "1,5;2,5\n",
+            "column_2",
+            "The file has 2 columns, but rows to predict need 3: .* Write all columns in their order, or the names",
+        ),
+        (
+            ",column_1,column_2\n0,1.5,2\n",
+            "column_3",
+            "The first line holds names of the adapter's table, but not one for each column",
+        ),
         ("column_2,column_3\n1.5,2\n", "column_3", "The first line holds names .* not all that it predicts from"),
         ('[{"column_2": 1}]', "column_3", "The rows lack 1 of the 2 columns"),
     ],
@@ -385,7 +471,9 @@ def test_words_with_commas_do_not_disturb_decimal_commas_and_semicolons(word):
     assert table.frame.iloc[-1].tolist() == [word.format(19, 19), 19.5, 20.25]
 
 
-@pytest.mark.parametrize(("above", "below"), [("", "Source: us, 2024"), ("Cities, 2024\n\n", ""), ("Cities, of May\n", "Source: us, 2024")])
+@pytest.mark.parametrize(
+    ("above", "below"), [("", "Source: us, 2024"), ("Cities, 2024\n\n", ""), ("Cities, of May\n", "Source: us, 2024")]
+)
 def test_notes_with_commas_do_not_disturb_decimal_commas_and_semicolons(above, below):
     lines = [f"town {row};{row}.000 €;{row},25" for row in range(20)]
     table = read_table("\n".join([f"{above}who;a;b", *lines, below]).encode())
@@ -401,7 +489,9 @@ def with_odd_line(mark: str, names: str, row: str, *, place: int, more: int) -> 
 
 
 @pytest.mark.parametrize("mark", [";", "\t", "|"])
-@pytest.mark.parametrize("row", ["town {};{},25", "a;{};Doe, J. {}", "a;{};-{},5;2,75", "[{}, 1];7;{},5;y", "1,5;{},5;{}"])
+@pytest.mark.parametrize(
+    "row", ["town {};{},25", "a;{};Doe, J. {}", "a;{};-{},5;2,75", "[{}, 1];7;{},5;y", "1,5;{},5;{}"]
+)
 def test_a_line_with_a_cell_too_many_or_too_few_does_not_hide_the_separator(mark, row):
     width = row.count(";") + 1
     for names in (";".join("abcd"[:width]), ";".join(["who, and where", *"bcd"][:width]), ""):
@@ -420,7 +510,12 @@ def test_a_line_with_a_cell_too_many_or_too_few_leaves_the_others_apart(mark, na
 
 @pytest.mark.parametrize(
     ("names", "row"),
-    [("coord (lat;lon),t", "{0}.5;10.25,{0}"), ("id,lat;lon", "{0},48;2"), ("seg a|b,n", "1|{0},1"), ("a,b;c,d", "{0},1;2,3")],
+    [
+        ("coord (lat;lon),t", "{0}.5;10.25,{0}"),
+        ("id,lat;lon", "{0},48;2"),
+        ("seg a|b,n", "1|{0},1"),
+        ("a,b;c,d", "{0},1;2,3"),
+    ],
 )
 def test_pairs_in_a_column_with_such_a_name_do_not_separate(names, row):
     table = read_table("\n".join([names, *map(row.format, range(12))]).encode())
@@ -436,8 +531,13 @@ def test_a_table_of_lists_is_split_at_its_commas(more):
 @pytest.mark.parametrize(("comma", "quote"), [(", ", ""), (", ", '"'), ("; ", '"')])
 @pytest.mark.parametrize("number", ["{}.5", '"1,{}00"'])
 def test_blanks_after_a_separator_are_not_part_of_a_cell(comma, quote, number):
-    lines = [comma.join([f"{quote}k{row}{quote}", f'"Chair, {"red" if row % 2 else "blue"}"', number.format(row)]) for row in range(20)]
-    table = read_table("\n".join([comma.join(f"{quote}{name}{quote}" for name in ("id", "what", "price")), *lines]).encode())
+    lines = [
+        comma.join([f"{quote}k{row}{quote}", f'"Chair, {"red" if row % 2 else "blue"}"', number.format(row)])
+        for row in range(20)
+    ]
+    table = read_table(
+        "\n".join([comma.join(f"{quote}{name}{quote}" for name in ("id", "what", "price")), *lines]).encode()
+    )
     assert ([*table.frame], len(table.frame)) == (["id", "what", "price"], 20)
     assert table.frame.iloc[[1, 2], 1].tolist() == ["Chair, red", "Chair, blue"]
     assert table.columns[2].kind == "number"

@@ -17,7 +17,9 @@ def lines(*above: str, mark: str = ",", end: str = "\n", names: str = "who,size,
     return end.join([*above, *[names] * (names != ""), *ROWS]).replace(",", mark).encode()
 
 
-@pytest.mark.parametrize("above", ['"Report{}July 2017",,', ',,{}"Report{}by us{}July",,', '{}{}"Report, {}July 2017"', '5" pipes, 2017{}'])
+@pytest.mark.parametrize(
+    "above", ['"Report{}July 2017",,', ',,{}"Report{}by us{}July",,', '{}{}"Report, {}July 2017"', '5" pipes, 2017{}']
+)
 @pytest.mark.parametrize(("mark", "end"), [(",", "\n"), (";", "\r\n"), ("\t", "\n")])
 def test_a_title_in_quotes_may_hold_line_breaks(above, mark, end):
     table = read_table(lines(above.replace("{}", end), mark=mark, end=end))
@@ -54,10 +56,17 @@ def test_a_small_table_above_does_not_name_the_columns(above, mark):
 
 @pytest.mark.parametrize("width", [2, 4, 6])
 def test_a_table_above_of_another_width_is_told(width):
-    above = ["Body", ",".join("abcdef"[:width]), *(",".join([f"2024-01-{row + 10}", *"70123"[: width - 1]]) for row in range(12))]
+    above = [
+        "Body",
+        ",".join("abcdef"[:width]),
+        *(",".join([f"2024-01-{row + 10}", *"70123"[: width - 1]]) for row in range(12)),
+    ]
     read = read_table(lines(*above, "", "Steps"))
     assert ([*read.frame], len(read.frame)) == (NAMES, 24)
-    assert "They hold another table, of 12 rows: to read that one, save it as a file of its own." in said(read, "table-above")[0]
+    assert (
+        "They hold another table, of 12 rows: to read that one, save it as a file of its own."
+        in said(read, "table-above")[0]
+    )
     with pytest.raises(TableError, match="no row may be missing"):
         read_new_rows(lines(*above, "", "Steps"), ReadAs(read.reading, {"size": "number"}, ["size"], "days"))
 
@@ -73,7 +82,9 @@ def test_a_repeated_header_below_a_blank_line_hides_no_row(rows):
 @pytest.mark.parametrize("row", ["k{},{}.5,n/a", "k{},?,n/a", "{},{}.5,2"])
 def test_blank_lines_between_rows_take_none_of_them(gap, names, row):
     rows = [row.format(number % 3, number) for number in range(24)]
-    text = "\n".join([names] * (names != "") + [""] * (gap == 1 and names != "") + rows[:gap] + [""] + rows[gap:] + [""])
+    text = "\n".join(
+        [names] * (names != "") + [""] * (gap == 1 and names != "") + rows[:gap] + [""] + rows[gap:] + [""]
+    )
     read = read_table(text.encode(), ReadingChoices(header=names != ""))
     assert len(read.frame) == 24
     assert not said(read, "title-lines")
@@ -82,7 +93,10 @@ def test_blank_lines_between_rows_take_none_of_them(gap, names, row):
 def test_the_title_of_a_table_of_two_columns_is_not_its_header():
     rows = [f"R{row},{row * 7 % 90}" for row in range(20)]
     assert [*read_table("\n".join(["Report 2024,", "Region,Sales", *rows]).encode()).frame] == ["Region", "Sales"]
-    assert [*read_table("\n".join(["Region,", *rows]).encode(), ReadingChoices(header=True)).frame] == ["Region", "column_2"]
+    assert [*read_table("\n".join(["Region,", *rows]).encode(), ReadingChoices(header=True)).frame] == [
+        "Region",
+        "column_2",
+    ]
 
 
 @pytest.mark.parametrize("gaps", [0, 1, 2])
@@ -93,12 +107,17 @@ def test_rows_without_any_value_do_not_count_as_lines_of_names(gap, gaps):
     assert ([*table.frame], len(table.frame)) == (["who code", "size mph max", "days sec min"], 24)
     if gaps < 2:
         asked = read_table(lines(names="\n".join(["who,size,days", *[gap] * gaps, "code,mph,sec"])))
-        assert [question.options for question in asked.questions if question.code in ("header-lines", "units-row")] == [("mph", "sec")]
+        assert [question.options for question in asked.questions if question.code in ("header-lines", "units-row")] == [
+            ("mph", "sec")
+        ]
 
 
 SECOND = {
     "parts of questions": (["id,day,Which apply?,,,Age", ",,Phone,Tablet,Other,Open"], "{0},2024-05-{1},x,,z,{0}"),
-    "names below years": ([",,2022,2023,2024,2025", "Region,Kind,Sales,Sales,Sales,Sales"], "r{2},k{2},{0},{0}.5,7,{1}"),
+    "names below years": (
+        [",,2022,2023,2024,2025", "Region,Kind,Sales,Sales,Sales,Sales"],
+        "r{2},k{2},{0},{0}.5,7,{1}",
+    ),
     "in a currency": ([",,2022,2023,2024,2025", "Region,Kind,Sales,Sales,Sales,Sales"], "r{2},k{2},${0},${1},$7.5,"),
 }
 
@@ -108,7 +127,9 @@ SECOND = {
 def test_a_second_line_with_the_names_that_the_first_lacks_is_asked_about(names, row, rows):
     body = [row.format(number + 1, number % 20 + 10, number % 3) for number in range(rows)]
     asked = read_table("\n".join([*names, *body]).encode())
-    assert [question.options for question in asked.questions if question.field in ("header_lines", "missing_marks")] == [("1", "2")]
+    assert [
+        question.options for question in asked.questions if question.field in ("header_lines", "missing_marks")
+    ] == [("1", "2")]
     answered = read_table("\n".join([*names, *body]).encode(), ReadingChoices(header_lines=2))
     joined = [" ".join(filter(None, pair)) for pair in zip(*(line.split(",") for line in names), strict=True)]
     assert ([*answered.frame], len(answered.frame)) == (joined, rows)

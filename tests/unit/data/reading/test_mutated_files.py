@@ -11,7 +11,9 @@ from damaging.mutations import damage_bytes
 from tabtune_core.data.table import read_table
 from tabtune_core.errors import TableError
 
-FRAME = pd.DataFrame({"a": range(30), "b": [f"w{i % 3}" for i in range(30)], "c": [["x", None, '"q"'][i % 3] for i in range(30)]})
+FRAME = pd.DataFrame(
+    {"a": range(30), "b": [f"w{i % 3}" for i in range(30)], "c": [["x", None, '"q"'][i % 3] for i in range(30)]}
+)
 CSV = FRAME.to_csv(index=False).encode()
 TIMES = 20
 

@@ -37,9 +37,20 @@ def test_a_header_in_a_table_of_words_is_asked_about_and_the_answer_is_used():
 
 
 def test_a_header_of_years_is_a_header():
-    assert read_table(b"country,2000,2001,2002\nx,3,4,5\ny,5,6,7\n").frame.columns.tolist() == ["country", "2000", "2001", "2002"]
-    bank = b'"Source","Indicators",\n\n"Name","Code","Indicator",' + b",".join(b'"%d"' % year for year in range(1990, 1996)) + b",\n"
-    table = read_table(bank + b"".join(b'"Land, %d","L%d","GDP","3.5","","..","4","5","%d",\n' % (row, row, row) for row in range(30)))
+    assert read_table(b"country,2000,2001,2002\nx,3,4,5\ny,5,6,7\n").frame.columns.tolist() == [
+        "country",
+        "2000",
+        "2001",
+        "2002",
+    ]
+    bank = (
+        b'"Source","Indicators",\n\n"Name","Code","Indicator",'
+        + b",".join(b'"%d"' % year for year in range(1990, 1996))
+        + b",\n"
+    )
+    table = read_table(
+        bank + b"".join(b'"Land, %d","L%d","GDP","3.5","","..","4","5","%d",\n' % (row, row, row) for row in range(30))
+    )
     assert table.frame.columns.tolist() == ["Name", "Code", "Indicator", *map(str, range(1990, 1996))]
     assert read_table(b"land,1990,1995,1996,2000,2010\nx,3,4,5,1,2\ny,5,6,7,3,2\n").frame.columns[0] == "land"
 
@@ -128,7 +139,9 @@ def test_a_line_of_groups_and_one_of_names_raise_the_question_too(tmp_path, inde
 def test_a_row_with_one_cell_below_two_lines_of_names_stays_a_row(names, first):
     lines = "".join(f"{row},{row}.5,{row * row},{row}.25\n" for row in range(90))
     (question,) = [
-        one for one in read_table(f"{names}\nmean,std,low,high\n{first}\n{lines}".encode()).questions if one.field == "header_lines"
+        one
+        for one in read_table(f"{names}\nmean,std,low,high\n{first}\n{lines}".encode()).questions
+        if one.field == "header_lines"
     ]
     assert question.options == ("1", "2")
 
@@ -151,7 +164,9 @@ def test_several_header_lines_raise_one_question_and_the_answer_joins_them(word)
 @pytest.mark.parametrize("place", [0, 1, 9])
 def test_lines_of_questions_are_asked_about_whatever_the_first_answers_are(answer, place):
     comments = [answer if row == place else f"some words {row}" for row in range(150)]
-    answers = "".join(f"2021-01-{row % 28 + 1:02},{row},{row * row},{row % 7},{said}\n" for row, said in enumerate(comments))
+    answers = "".join(
+        f"2021-01-{row % 28 + 1:02},{row},{row * row},{row % 7},{said}\n" for row, said in enumerate(comments)
+    )
     lines = "StartDate,Q1,Q2,Q3,comment\nStart Date,How old?,How tall?,How far?,Else?\n{i0},{i1},{i2},{i3},{i4}\n"
     asked = read_table((lines + answers).encode())
     assert [(one.code, one.options) for one in asked.questions] == [("header-lines", ("1", "3"))]
@@ -181,7 +196,9 @@ def test_a_first_row_of_words_is_no_line_of_names():
 
 def test_a_header_whose_index_has_no_name_is_found():
     body = ["Ann,3.5,", "Bob,2.5,", "Cy,,"]
-    table = read_table("\n".join(['"","First","SMITH","LEE"', *(f'"{row}",{cells}' for row, cells in enumerate(body * 4, 1))]).encode())
+    table = read_table(
+        "\n".join(['"","First","SMITH","LEE"', *(f'"{row}",{cells}' for row, cells in enumerate(body * 4, 1))]).encode()
+    )
     assert [*table.frame] == ["column_1", "First", "SMITH", "LEE"] and len(table.frame) == 12
 
 
@@ -193,6 +210,12 @@ def test_thousands_of_columns_with_one_name_become_unique_quickly():
 @pytest.mark.parametrize("start", [0, 1])
 @pytest.mark.parametrize("quote", ["", '"'])
 def test_a_line_without_a_name_for_the_index_is_a_header_of_words(start, quote):
-    words = [f"{row + start},{quote}{'abc'[row % 3]}pple{quote},{quote}{'uv'[row % 2]}olk tune{quote}" for row in range(30)]
+    words = [
+        f"{row + start},{quote}{'abc'[row % 3]}pple{quote},{quote}{'uv'[row % 2]}olk tune{quote}" for row in range(30)
+    ]
     table = read_table("\n".join([f"{quote}{quote},{quote}word{quote},{quote}theme{quote}", *words]).encode())
-    assert ([column.name for column in table.columns][1:], len(table.frame), table.questions) == (["word", "theme"], 30, ())
+    assert ([column.name for column in table.columns][1:], len(table.frame), table.questions) == (
+        ["word", "theme"],
+        30,
+        (),
+    )

@@ -27,7 +27,9 @@ STYLES = {
     "footnotes": lambda: f"{DRAW.randint(1, 9_999):,}{DRAW.choice(['', '', '[1]', '*'])}",
     "clocked": lambda: f"{DRAW.randint(0, 90)}:{DRAW.randint(0, 59):02}",
     "days": lambda: str(pd.Timedelta(DRAW.randint(0, 300_000), "s")),
-    "spans": lambda: DRAW.choice(["{}h", "{}m", "{}h {}min", "{} s", "{} days"]).format(DRAW.randint(1, 9), DRAW.randint(1, 9)),
+    "spans": lambda: DRAW.choice(["{}h", "{}m", "{}h {}min", "{} s", "{} days"]).format(
+        DRAW.randint(1, 9), DRAW.randint(1, 9)
+    ),
     "ISO": lambda: DRAW.choice(["PT{}H", "PT{}M{}S", "P{}DT{}H"]).format(DRAW.randint(1, 9), DRAW.randint(1, 9)),
 }
 
@@ -41,7 +43,11 @@ def test_new_rows_are_read_like_rows_of_the_table(separator):
     facts = ReadAs(reading, dict.fromkeys(frame, "number"), [*frame], "y")
     for place in range(0, 60, 13):
         rows, given = frame.iloc[[place]], DRAW.choice(",;\t|")
-        written = rows.to_csv(index=False, sep=given).encode() if place % 2 else rows.to_csv(index=False, sep=given, quoting=1).encode()
+        written = (
+            rows.to_csv(index=False, sep=given).encode()
+            if place % 2
+            else rows.to_csv(index=False, sep=given, quoting=1).encode()
+        )
         np.testing.assert_array_equal(read_new_rows(written, facts).frame, table.frame.iloc[[place]], given)
 
 
@@ -68,19 +74,25 @@ def test_durations_of_new_rows_have_the_unit_of_the_table_in_whatever_style(styl
         read = read_new_rows(rows, facts)
         assert read.notes == ()
         np.testing.assert_allclose(read.frame["trip"], expected * (len(read.frame) // 4), rtol=1e-12)
-    assert np.isnan(read_new_rows(b"trip,y\n2:33,a\n", facts).frame["trip"][0]) == (style not in ("clock", "ISO", "pandas"))
+    assert np.isnan(read_new_rows(b"trip,y\n2:33,a\n", facts).frame["trip"][0]) == (
+        style not in ("clock", "ISO", "pandas")
+    )
 
 
 def test_durations_that_no_unit_fits_are_missing_and_those_of_earlier_versions_are_told():
     def rows(**known):
-        facts = ReadAs(ReadingChoices(delimiter=",", header=True, **known), {"trip": "number", "y": "category"}, ["trip"], "y")
+        facts = ReadAs(
+            ReadingChoices(delimiter=",", header=True, **known), {"trip": "number", "y": "category"}, ["trip"], "y"
+        )
         return read_new_rows(b"trip,y\n1:20:00,a\n1h 20m,b\n7,c\n", facts)
 
     plain, far = rows(), rows(units=(("trip", "km"),))
     np.testing.assert_array_equal(plain.frame["trip"], [4800, np.nan, 7])
     np.testing.assert_array_equal(far.frame["trip"], [np.nan, np.nan, 7])
     assert plain.notes[0].startswith("Durations such as '1:20:00' in 'trip' were read as seconds.")
-    assert far.notes == ("Cells of 'trip' that are not numbers below 1e100, alone or with the unit 'km', were read as missing.",)
+    assert far.notes == (
+        "Cells of 'trip' that are not numbers below 1e100, alone or with the unit 'km', were read as missing.",
+    )
 
 
 def test_durations_of_typed_files_need_no_recorded_unit():
@@ -92,7 +104,9 @@ def test_durations_of_typed_files_need_no_recorded_unit():
     assert read.notes == ()
 
 
-@pytest.mark.parametrize(("more", "expected"), [("", [14, 12, *[np.nan] * 4]), ("1h 5m", [14, 12, 300, 1 / 12, np.nan, 153])])
+@pytest.mark.parametrize(
+    ("more", "expected"), [("", [14, 12, *[np.nan] * 4]), ("1h 5m", [14, 12, 300, 1 / 12, np.nan, 153])]
+)
 def test_m_means_minutes_only_in_a_column_with_other_units_of_time(more, expected):
     table = read_table(f"x,y\n{''.join(f'{row} m,a{chr(10)}' for row in range(40))}{more or '7 m'},b\n".encode())
     like = ReadAs(table.reading, {"x": "number", "y": "category"}, ["x"], "y")
@@ -112,8 +126,12 @@ WRITTEN = {"; ,": (";", ","), "; .": (";", "."), ", .": (",", "."), "tab ,": ("\
 
 def weights(rows):
     draw = np.random.default_rng(rows)
-    grams = np.round(draw.uniform(0.5, 9, rows), 3)  # nearly all have three digits after the mark, so they may be thousands
-    return pd.DataFrame({"grams": grams, "length": np.round(draw.uniform(5, 60, rows), 1), "of": draw.choice([*"xy"], rows)})
+    grams = np.round(
+        draw.uniform(0.5, 9, rows), 3
+    )  # nearly all have three digits after the mark, so they may be thousands
+    return pd.DataFrame(
+        {"grams": grams, "length": np.round(draw.uniform(5, 60, rows), 1), "of": draw.choice([*"xy"], rows)}
+    )
 
 
 def as_file(frame, style):
@@ -154,16 +172,23 @@ def test_rows_with_any_separator_and_decimal_mark_give_the_same_numbers(style, r
     ],
 )
 def test_only_a_sure_mark_in_a_column_of_numbers_changes_how_new_numbers_are_read(style, cells, expected, noted):
-    read = read_new_rows(f"grams;length;of\n{cells}\n".replace(";", "\t" * ("\t" in cells) or ";").encode(), read_like(style))
+    read = read_new_rows(
+        f"grams;length;of\n{cells}\n".replace(";", "\t" * ("\t" in cells) or ";").encode(), read_like(style)
+    )
     assert (read.frame["grams"][0], bool(read.notes)) == (expected, noted)
-    said = ("decimal points, such as '5.5', and decimal commas, such as '5,5', unlike", "'5.5 %' in 'length' was read as 5.5")
+    said = (
+        "decimal points, such as '5.5', and decimal commas, such as '5,5', unlike",
+        "'5.5 %' in 'length' was read as 5.5",
+    )
     assert all(any(map(note.__contains__, said)) for note in read.notes)
 
 
 @pytest.mark.parametrize("typed", ["3,5", "0,5", "1,2"])
 def test_a_single_typing_error_does_not_change_how_the_other_numbers_are_read(typed):
     incomes = [1029 + 99 * row for row in range(300)]
-    table = "income,age,y\n" + "".join(f'"{income:,}",{row % 60 + 18},{"ab"[row % 2]}\n' for row, income in enumerate(incomes))
+    table = "income,age,y\n" + "".join(
+        f'"{income:,}",{row % 60 + 18},{"ab"[row % 2]}\n' for row, income in enumerate(incomes)
+    )
     facts = ReadAs(read_table(table.encode()).reading, {"income": "number", "age": "number"}, ["income", "age"], "y")
     read = read_new_rows(f'{table}"45,300","{typed}",a\n'.encode(), facts)
     assert read.frame["income"].tolist() == [*incomes, 45300]
@@ -197,7 +222,12 @@ def test_notes_and_totals_below_new_rows_are_reported():
     facts = ReadAs(table.reading, {"a": "number", "b": "number"}, ["a", "b"], "y")
     assert not [note for note in read_new_rows(f"who,a,b\n{lines}".encode(), facts).notes if "row" in note]
     rows = read_new_rows(f"who,a,b\n{lines}Total,190,95\nSource: us\n".encode(), facts)
-    assert len(rows.frame) == 22 and [note[:9] for note in rows.notes] == ["Line 23 h", "The last ", "The last ", "Not used,"]
+    assert len(rows.frame) == 22 and [note[:9] for note in rows.notes] == [
+        "Line 23 h",
+        "The last ",
+        "The last ",
+        "Not used,",
+    ]
     assert not [note for note in read_new_rows(b"who,a,b\nTotal,1,2\n", facts).notes if "total" in note]
 
 

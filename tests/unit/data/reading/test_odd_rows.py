@@ -10,7 +10,9 @@ from tabtune_core.errors import LayoutError
 
 
 def with_units(*, rows: int, word: str = "") -> bytes:
-    return "\n".join(["city,weight,height", f"{word},kg,cm", *(f"c{row % 3},{row}.5,{row * 2}" for row in range(rows))]).encode()
+    return "\n".join(
+        ["city,weight,height", f"{word},kg,cm", *(f"c{row % 3},{row}.5,{row * 2}" for row in range(rows))]
+    ).encode()
 
 
 @pytest.mark.parametrize("rows", [30, 300])
@@ -36,9 +38,15 @@ TOTALS = {
     "named in another language": (["a,1,2", "b,3,4", "c,5,6", "Gesamtsumme,9,12"], "'item' is 'Gesamtsumme'"),
     "without a name": (["a,1,2", "b,3,4", "c,5,6", ",9,12"], "'n' is '9', 'm' is '12'"),
     "a name that recurs": (["a,1,2", "total,3,4", "c,5,6", "total,9,12"], None),
-    "named in any language, by its sums": (["a,1,2", "b,3,4", "c,5,6", "d,2,2", "Итого,11,14"], "'item' is 'Итого', 'n' is '11'"),
+    "named in any language, by its sums": (
+        ["a,1,2", "b,3,4", "c,5,6", "d,2,2", "Итого,11,14"],
+        "'item' is 'Итого', 'n' is '11'",
+    ),
     "named so, beside a mean": (["a,1,2", "b,3,4", "c,5,6", *["d,2,2"] * 6, "합계,21,2.7"], None),
-    "a sum of one column": ([*(f"r{row},{row}," for row in range(1, 9)), "Razem,36,"], "'item' is 'Razem', 'n' is '36'"),
+    "a sum of one column": (
+        [*(f"r{row},{row}," for row in range(1, 9)), "Razem,36,"],
+        "'item' is 'Razem', 'n' is '36'",
+    ),
     "a word that recurs": (["a,1,2", "b,3,4", "c,5,6", "d,2,2", "b,11,14"], None),
     "not the sum": (["a,1,2", "b,3,4", "c,5,6", ",9,13"], None),
     "a row like the others": (["a,1,2", "b,3,4", "c,5,6", "d,9,12"], None),
@@ -68,22 +76,33 @@ LAST = {
 @pytest.mark.parametrize(("rows", "number"), LAST.values(), ids=LAST)
 def test_totals_at_the_end_are_counted(rows, number):
     table = read_table("\n".join(["item,n,m", "a,1,2", "b,3,4", "c,5,6", "d,0,0", *rows]).encode())
-    assert [len(question.options) for question in table.questions if question.field == "skip_last"] == [number + 1] * (number > 0)
+    assert [len(question.options) for question in table.questions if question.field == "skip_last"] == [number + 1] * (
+        number > 0
+    )
 
 
 @pytest.mark.parametrize(
     ("currencies", "ends", "number"),
-    [("EUR", [",EUR,36"], 1), ("EUR USD", [",USD,16", ",EUR,20"], 2), ("EUR", [",EUR,37"], 0), ("EUR", ["9,EUR,36"], 0)],
+    [
+        ("EUR", [",EUR,36"], 1),
+        ("EUR USD", [",USD,16", ",EUR,20"], 2),
+        ("EUR", [",EUR,37"], 0),
+        ("EUR", ["9,EUR,36"], 0),
+    ],
 )
 def test_a_total_may_repeat_a_word_of_the_rows_that_it_adds(currencies, ends, number):
     words = currencies.split()
     rows = [f"{row},{words[row % len(words)]},{row}" for row in range(1, 9)]
     table = read_table("\n".join(["document,currency,amount", *rows, *ends]).encode())
-    assert [len(question.options) for question in table.questions if question.field == "skip_last"] == [number + 1] * (number > 0)
+    assert [len(question.options) for question in table.questions if question.field == "skip_last"] == [number + 1] * (
+        number > 0
+    )
 
 
 def in_groups(names: str, *, rows: int = 4, total: str = "{} Total", grand: str = "", above: bool = False) -> str:
-    """Returns a table with a total of each group ``total`` and of all ``grand``, below or above their rows; none where empty."""
+    """Returns a table with a total of each group ``total`` and of all ``grand``, below or above their rows; none where
+    empty.
+    """
     lines: list[list[str]] = []
     for place, name in enumerate(names):
         cells = [[name, f"s{row}", str(7 * row + place + 1), str(3 * row + 2)] for row in range(rows)]
@@ -105,7 +124,11 @@ DROPPED, ROW = ("drop_totals", "false", "true"), ("skip_last", "0", "1")
 @pytest.mark.parametrize(
     ("table", "questions", "first"),
     [
-        (in_groups("abc"), [DROPPED], "Rows 5, 10, 15 look like totals of other rows ('group' is 'a Total', 'sales' is '46'"),
+        (
+            in_groups("abc"),
+            [DROPPED],
+            "Rows 5, 10, 15 look like totals of other rows ('group' is 'a Total', 'sales' is '46'",
+        ),
         (in_groups("abc", grand="Grand Total"), [ROW, DROPPED], "Rows 5, 10, 15 look"),
         (in_groups("abc", grand="Alles"), [ROW, DROPPED], "Rows 5, 10, 15 look"),
         (in_groups("abc", total="Summe {}", grand="Summe"), [ROW, DROPPED], "Rows 5, 10, 15 look"),
@@ -130,7 +153,9 @@ def test_totals_among_the_rows_are_found_by_their_sums_and_asked_about(table, qu
     assert [message.startswith(first) for message in told] == [True] * (DROPPED in questions)
 
 
-@pytest.mark.parametrize("names", [dict(grand="Grand Total"), dict(total="{}"), dict(total="", grand="Total", above=True)])
+@pytest.mark.parametrize(
+    "names", [dict(grand="Grand Total"), dict(total="{}"), dict(total="", grand="Total", above=True)]
+)
 def test_totals_are_left_out_if_asked_and_later_readings_remember(names):
     rows = in_groups("abc", **{**names, "total": "", "grand": ""})
     left = read_table(in_groups("abc", **names).encode(), ReadingChoices(drop_totals=True))
@@ -140,7 +165,11 @@ def test_totals_are_left_out_if_asked_and_later_readings_remember(names):
 
 
 def test_totals_of_rows_with_copies_are_left_out_before_the_copies():
-    table = in_groups("abc", grand="Grand Total").replace("a,s1,8,5", "a,s0,1,2").replace("a Total,,46,26", "a Total,,39,23")
+    table = (
+        in_groups("abc", grand="Grand Total")
+        .replace("a,s1,8,5", "a,s0,1,2")
+        .replace("a Total,,46,26", "a Total,,39,23")
+    )
     left = read_table(table.replace(",150,78", ",143,75").encode(), ReadingChoices(drop_totals=True, drop_copies=True))
     assert [*left.frame["group"]] == [*"aaabbbbcccc"] and left.frame["sales"].sum() == 142
     assert said(left, "dropped-totals") and said(left, "dropped-copies")
@@ -148,11 +177,23 @@ def test_totals_of_rows_with_copies_are_left_out_before_the_copies():
 
 NOTES = {
     "a source": (["Source: World Bank, 2024"], "The last row looks like a note"),
-    "two notes": (["Note: income in thousand dollars,,", "Last updated: 2024-03-01,,"], "The last 2 rows look like notes"),
+    "two notes": (
+        ["Note: income in thousand dollars,,", "Last updated: 2024-03-01,,"],
+        "The last 2 rows look like notes",
+    ),
     "the row count of a database": (["(3 rows affected)"], "'(3 rows affected)'"),
-    "labels, each above a word": (["thousand persons,,", "Units:,,", "persons,,", "Internal code:,,", "mun110100,,"], "The last 5 rows"),
-    "a label and, below it, words that a comma splits": (["d,4,5", "Contact:,,", "Statistics,office,"], "The last 2 rows"),
-    "words below a drawn line": (["-----,,", "Dataset: x,,", "-----,,", "Caveats,,"], "The last 4 rows look like notes below a table"),
+    "labels, each above a word": (
+        ["thousand persons,,", "Units:,,", "persons,,", "Internal code:,,", "mun110100,,"],
+        "The last 5 rows",
+    ),
+    "a label and, below it, words that a comma splits": (
+        ["d,4,5", "Contact:,,", "Statistics,office,"],
+        "The last 2 rows",
+    ),
+    "words below a drawn line": (
+        ["-----,,", "Dataset: x,,", "-----,,", "Caveats,,"],
+        "The last 4 rows look like notes below a table",
+    ),
     "below a line of other marks": (["______,,", "Stand: 01.02.2024,,"], "The last 2 rows"),
     "below a line in each column": (["---,---,---", "Caveats,,"], "The last 2 rows"),
     "words without blanks": (["d,4,x", "=====,,", "共40笔记录,,", "交易数:3笔,总额,"], "The last 3 rows"),
@@ -196,7 +237,9 @@ def test_commas_may_split_a_source_into_more_cells():
 )
 @pytest.mark.parametrize("days", [3, 60])  # with 60 the column holds dates, and its notes are missing values
 def test_rows_below_a_table_are_asked_about_and_left_out(end, asked, days):
-    body = "day,n,m\n" + "".join(f"{pd.Timestamp('2024-01-01') + pd.Timedelta(day, 'D'):%Y-%m-%d},{day},{day % 7}\n" for day in range(days))
+    body = "day,n,m\n" + "".join(
+        f"{pd.Timestamp('2024-01-01') + pd.Timedelta(day, 'D'):%Y-%m-%d},{day},{day % 7}\n" for day in range(days)
+    )
     assert not read_table((body + "2024-04-01,,\n").encode()).questions
     table = read_table((body + end).encode())
     assert [question.options for question in table.questions if question.field == "skip_last"] == [asked]

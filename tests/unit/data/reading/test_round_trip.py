@@ -28,10 +28,16 @@ ODD = {
     "comment": "# it's a k{0}k",
     "marked": "#5{0}5{0}k",
 }
-"""Lines that do not fit the table, with the separator to fill in. Two are still rows: the missing cells of "short" become missing values,
-and "marked" is not taken as a comment, because no row begins with a number.
+"""Lines that do not fit the table, with the separator to fill in. Two are still rows: the missing cells of "short"
+become missing values, and "marked" is not taken as a comment, because no row begins with a number.
 """
-NAMED = {"short": "short-lines", "ragged": "ragged-lines", "broken": "ragged-lines", "open": "open-quote", "comment": "comment-lines"}
+NAMED = {
+    "short": "short-lines",
+    "ragged": "ragged-lines",
+    "broken": "ragged-lines",
+    "open": "open-quote",
+    "comment": "comment-lines",
+}
 PLACES = some.dictionaries(some.integers(0, 4), some.sampled_from(list(ODD)), max_size=3)
 
 
@@ -57,12 +63,35 @@ def line_of(cells, separator, quoting):
 @example(
     rows=[("k, k", -4, "k"), ("k", -8, ";'\"\n.k"), ("kk", 1, "k"), ("kk", 4, "k")],  # an apostrophe before a quote
     **dict(
-        places={}, separator=",", quoting=csv.QUOTE_MINIMAL, line_end="\n", encoding="utf-8", before="", opened={}, trailing="", mark=""
+        places={},
+        separator=",",
+        quoting=csv.QUOTE_MINIMAL,
+        line_end="\n",
+        encoding="utf-8",
+        before="",
+        opened={},
+        trailing="",
+        mark="",
     ),
 )
 @example(
-    rows=[("kk", 6, "c|ß\n#Ä,/k"), ("k'.,k", 7, "'.,k"), ("kc|ß\n#Ä,/k", 6, 'éb,"\nk'), ("kk", 6, "c|ß\n#Ä,/k")],  # marks in quotes
-    **dict(places={}, separator="|", quoting=csv.QUOTE_ALL, line_end="\n", encoding="utf-8", before="", opened={}, trailing="", mark="#"),
+    rows=[
+        ("kk", 6, "c|ß\n#Ä,/k"),
+        ("k'.,k", 7, "'.,k"),
+        ("kc|ß\n#Ä,/k", 6, 'éb,"\nk'),
+        ("kk", 6, "c|ß\n#Ä,/k"),
+    ],  # marks in quotes
+    **dict(
+        places={},
+        separator="|",
+        quoting=csv.QUOTE_ALL,
+        line_end="\n",
+        encoding="utf-8",
+        before="",
+        opened={},
+        trailing="",
+        mark="#",
+    ),
 )
 def test_a_table_comes_back_and_each_extra_line_is_named(
     rows, places, separator, quoting, line_end, encoding, before, opened, trailing, mark
@@ -74,13 +103,21 @@ def test_a_table_comes_back_and_each_extra_line_is_named(
         written.insert(place, (sort, line + end * marked, ["#5", 5, "k"] if marked else ["k", 5, None]))
     written += [(sort, text, None) for sort, text in opened.items()]
     text = before + "\n".join([mark + line_of(HEADER, separator, quoting) + end, *(line for _, line, _ in written)])
-    table = read_table(text.replace("\n", line_end).encode(encoding), ReadingChoices(header=True, delimiter=separator, encoding=encoding))
+    table = read_table(
+        text.replace("\n", line_end).encode(encoding),
+        ReadingChoices(header=True, delimiter=separator, encoding=encoding),
+    )
 
     assert table.frame.columns.tolist() == HEADER
     said = {finding.code: finding.message for finding in table.findings}
     read = table.frame.astype(object).where(table.frame.notna(), None)
-    assert read.to_numpy(dtype=object).tolist() == [cells for sort, _, cells in written if sort in ("row", "short", "marked")]
-    numbers = [before.count("\n") + 2 + sum(line.count("\n") + 1 for _, line, _ in written[:place]) for place in range(len(written))]
+    assert read.to_numpy(dtype=object).tolist() == [
+        cells for sort, _, cells in written if sort in ("row", "short", "marked")
+    ]
+    numbers = [
+        before.count("\n") + 2 + sum(line.count("\n") + 1 for _, line, _ in written[:place])
+        for place in range(len(written))
+    ]
     named = [
         (sort, f"{number}" in re.findall(r"\d+", said.get(NAMED[sort], "")))
         for (sort, *_), number in zip(written, numbers, strict=True)
@@ -93,7 +130,9 @@ def test_a_table_comes_back_and_each_extra_line_is_named(
 @settings(max_examples=20, deadline=None, phases=[Phase.explicit, Phase.generate])
 @given(
     rows=some.lists(
-        some.tuples(PLAIN.map("k{}k".format), some.integers(-1_000_000, 1_000_000), PLAIN.map("k{}k".format)), min_size=4, max_size=25
+        some.tuples(PLAIN.map("k{}k".format), some.integers(-1_000_000, 1_000_000), PLAIN.map("k{}k".format)),
+        min_size=4,
+        max_size=25,
     ),
     separator=some.sampled_from(SEPARATORS),
     quoting=some.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]),

@@ -1,4 +1,6 @@
-"""Exported files open elsewhere and reproduce the predictions of the run; the snippet that people copy is the one that is tried."""
+"""Exported files open elsewhere and reproduce the predictions of the run; the snippet that people copy is the one that
+is tried.
+"""
 
 import ast
 import contextlib
@@ -49,7 +51,11 @@ def here(monkeypatch):
     monkeypatch.setattr(exports, "_run", run)
 
 
-CASES = [(model, task, "merged") for model in ("tabicl-mini", "tabdpt-mini", "mitra-mini") for task in ("classification", "regression")]
+CASES = [
+    (model, task, "merged")
+    for model in ("tabicl-mini", "tabdpt-mini", "mitra-mini")
+    for task in ("classification", "regression")
+]
 CASES += [(model, task, form) for model, task in (CASES[0][:2], CASES[3][:2]) for form in ("pipeline", "lora")]
 
 
@@ -67,7 +73,9 @@ def test_every_format_reproduces_the_predictions_of_the_run(store, job, here, fo
 
 @pytest.mark.parametrize("form", ["pipeline", "lora"])
 def test_learnt_text_encodings_travel_with_the_file(store, job, here, form):
-    told = exports.export(store.home, job, run=made_run(store, kinds=(("remark", "encoded"), ("colour", "encoded"))), format=form)
+    told = exports.export(
+        store.home, job, run=made_run(store, kinds=(("remark", "encoded"), ("colour", "encoded"))), format=form
+    )
     assert (told["difference"] <= 1e-6, told["labels"], told["rows"]) == (True, 0, 18)
 
 
@@ -75,7 +83,10 @@ def test_learnt_text_encodings_are_checked_before_use(store, job, here, tmp_path
     told = exports.export(store.home, job, run=made_run(store, kinds=(("remark", "encoded"),)), format="pipeline")
     content = read_pipeline(job / told["file"])
     learnt = content.context.encoder.texts["remark"]
-    for rarity_H, said in ((learnt.rarity_H * np.nan, "text encoder holds numbers"), (learnt.rarity_H[1:], "its encoders make")):
+    for rarity_H, said in (
+        (learnt.rarity_H * np.nan, "text encoder holds numbers"),
+        (learnt.rarity_H[1:], "its encoders make"),
+    ):
         content.context.encoder.texts["remark"] = TextEncoder(rarity_H, learnt.weights_KH)
         write_pipeline(tmp_path / "bad.zip", content)
         with pytest.raises(PipelineError, match=said):
@@ -118,7 +129,9 @@ def test_a_file_with_other_predictions_is_not_offered(store, job, here, monkeypa
 
 
 def test_a_file_that_a_fresh_process_cannot_open_is_removed_and_the_log_is_named(store, job, monkeypatch):
-    monkeypatch.setattr(exports, "_run", lambda code, work, visible: subprocess.CompletedProcess([], 1, "", "no such package"))
+    monkeypatch.setattr(
+        exports, "_run", lambda code, work, visible: subprocess.CompletedProcess([], 1, "", "no such package")
+    )
     with pytest.raises(AdapterError, match=rf"could not open the file.*{job / 'log.txt'}"):
         exports.export(store.home, job, run=made_run(store), format="pipeline")
     assert [path.name for path in job.iterdir()] == [PROGRESS]
@@ -175,7 +188,9 @@ def test_differences_between_numbers_are_in_standard_deviations():
         ("auto", "cuda:0 (A100)", False, ("auto", None, 1e-3)),
     ],
 )
-def test_a_file_is_tried_on_the_device_of_the_run_or_with_the_cross_device_tolerance(monkeypatch, asked, computed_on, held, expected):
+def test_a_file_is_tried_on_the_device_of_the_run_or_with_the_cross_device_tolerance(
+    monkeypatch, asked, computed_on, held, expected
+):
     monkeypatch.setattr(exports, "card_names", lambda: ["H100", "H100", "T4"])
     monkeypatch.setattr(exports, "card_uuids", lambda: ["GPU-a", "GPU-b", "GPU-c"])
     monkeypatch.setattr(exports, "is_held", lambda device: held)
@@ -185,4 +200,8 @@ def test_a_file_is_tried_on_the_device_of_the_run_or_with_the_cross_device_toler
 def test_the_fresh_process_sees_the_gpus_assigned_to_it(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
     code = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
-    assert [exports._run(code, tmp_path, visible).stdout.strip() for visible in ("GPU-b", "", None)] == ["GPU-b", "", "3"]
+    assert [exports._run(code, tmp_path, visible).stdout.strip() for visible in ("GPU-b", "", None)] == [
+        "GPU-b",
+        "",
+        "3",
+    ]

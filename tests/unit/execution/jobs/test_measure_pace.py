@@ -7,7 +7,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune_core.analysis.runtime_estimate import TrainedOn, came_from, growth_ratio, measured_paces, not_known, train_seconds
+from tabtune_core.analysis.runtime_estimate import (
+    TrainedOn,
+    came_from,
+    growth_ratio,
+    measured_paces,
+    not_known,
+    train_seconds,
+)
 from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
 from tabtune_core.data.task import plan_split, prepare
 from tabtune_core.devices import name_of
@@ -78,7 +85,11 @@ def test_a_result_of_another_version_is_not_used_as_a_pace():
     [
         ("base-ft", {}, {"gradient_checkpointing": True}),
         ("peft", {"use_dora": True, "targets": ("late_layers",)}, {}),
-        ("peft", {"bias": "all", "targets": ("column_embeddings",)}, {"episode_set": 2, "views": 2, "optimizer": "sgd"}),
+        (
+            "peft",
+            {"bias": "all", "targets": ("column_embeddings",)},
+            {"episode_set": 2, "views": 2, "optimizer": "sgd"},
+        ),
     ],
     ids=str,
 )
@@ -89,16 +100,27 @@ def test_a_few_steps_predict_the_memory_of_another_rank_on_a_smaller_table(tmp_p
         table = add_dataset(tmp_path, frame.to_csv(index=False).encode(), "t.csv").id
         length = TrainSettings(steps=4, eval_every=2, **train)
         adapter = LoraSettings(rank=rank, **lora)
-        runs.append(RunSettings(dataset=table, target="y", strategy=strategy, lora=adapter, train=length, device=name_of(gpu)))
+        runs.append(
+            RunSettings(dataset=table, target="y", strategy=strategy, lora=adapter, train=length, device=name_of(gpu))
+        )
     (tmp_path / "job").mkdir()
     paces = measured_paces([measure_pace(tmp_path, tmp_path / "job", settings=[runs[0].to_dict()])])
     sizes = plan_split(load_frame(tmp_path, table), runs[1])
     ratio = growth_ratio(paces, TrainedOn.plan(sizes, features=6, classes=3, on_gpu=True), runs[1])
-    told = ratio * estimate_memory(runs[1], get_card(runs[1].model), Sizes.plan(runs[1], sizes, features=6, classes=3), on_gpu=True).growth
+    told = (
+        ratio
+        * estimate_memory(
+            runs[1], get_card(runs[1].model), Sizes.plan(runs[1], sizes, features=6, classes=3), on_gpu=True
+        ).growth
+    )
 
     with MemoryMeter(gpu, lambda event: None) as meter:
         columns = get_dataset(tmp_path, table).columns
-        environment = Environment(meter=meter, folder=tmp_path / "run", emit=lambda event: None, shared=tmp_path / "shared")
+        environment = Environment(
+            meter=meter, folder=tmp_path / "run", emit=lambda event: None, shared=tmp_path / "shared"
+        )
         plan = Plan.of(runs[1], features=6, device=gpu)
-        result = fit(plan, lambda: prepare(load_frame(tmp_path, table), columns, plan.shown, max_classes=None), environment).result
+        result = fit(
+            plan, lambda: prepare(load_frame(tmp_path, table), columns, plan.shown, max_classes=None), environment
+        ).result
     assert told == pytest.approx(result.growth_memory_bytes, rel=0.2)

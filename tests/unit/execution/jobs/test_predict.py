@@ -16,7 +16,15 @@ from made_run import made_run, mixed_csv
 from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.data.findings import ReadAs, ReadingChoices
 from tabtune_core.data.merged_classes import split_at_median
-from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, forget_rows, keep_rows, labels_like, read_new_rows
+from tabtune_core.data.prediction_rows import (
+    CSV,
+    NEAREST_ROWS,
+    PREDICTED,
+    forget_rows,
+    keep_rows,
+    labels_like,
+    read_new_rows,
+)
 from tabtune_core.data.task import labels_of
 from tabtune_core.engine.adapted_model import load_adapter
 from tabtune_core.errors import AdapterError, TableError
@@ -46,7 +54,16 @@ def ask(store, runs, rows, *, table=None, base=True, **more):
     folder.mkdir()
     adapters = [{"id": run, "title": f"adapter {place}"} for place, run in enumerate(runs)]
     table = table or store.run(runs[0]).settings.dataset
-    told = predict(store.home, folder, rows=keep_rows(store.home, rows), adapters=adapters, table=table, base=base, device="cpu", **more)
+    told = predict(
+        store.home,
+        folder,
+        rows=keep_rows(store.home, rows),
+        adapters=adapters,
+        table=table,
+        base=base,
+        device="cpu",
+        **more,
+    )
     return json.loads(json.dumps(told)), pd.read_parquet(folder / PREDICTED), pd.read_csv(folder / CSV)
 
 
@@ -55,15 +72,23 @@ def test_the_adapter_of_another_run_in_place_of_its_own_is_refused(store, other)
     own, another = made_run(store), made_run(store, **other)
     files = [store.run_dir(run) / ADAPTER_FILE for run in (own, another)]
     files[0].write_bytes(files[1].read_bytes())
-    with pytest.raises(AdapterError, match=r"In place of the adapter of .* is that of another run: LoRA r=\d .*, seed \d, target"):
+    with pytest.raises(
+        AdapterError, match=r"In place of the adapter of .* is that of another run: LoRA r=\d .*, seed \d, target"
+    ):
         ask(store, [own], rows_of(store, own))
     assert ask(store, [another], rows_of(store, another))[0]["rows"] == 7
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_each_column_equals_the_prediction_of_that_model_alone(store, task, monkeypatch):
-    monkeypatch.setattr(predict_job, "get_card", lambda model: SimpleNamespace(title="mini"))  # as if one model had two weights files
-    runs = [made_run(store, task=task, seed=0), made_run(store, task=task, seed=0, rank=2), made_run(store, task=task, model="tabdpt-mini")]
+    monkeypatch.setattr(
+        predict_job, "get_card", lambda model: SimpleNamespace(title="mini")
+    )  # as if one model had two weights files
+    runs = [
+        made_run(store, task=task, seed=0),
+        made_run(store, task=task, seed=0, rank=2),
+        made_run(store, task=task, model="tabdpt-mini"),
+    ]
     rows = rows_of(store, runs[0])
     told, predicted, csv = ask(store, runs, rows)
     titles = [model["title"] for model in told["models"]]
@@ -79,17 +104,25 @@ def test_each_column_equals_the_prediction_of_that_model_alone(store, task, monk
         assert csv[f"adapter {place}: predicted"].tolist() == pytest.approx(alone["predicted"].tolist())
     value = "m{}_1" if told["classes"] else "m{}"
     columns = [predicted[value.format(place)].to_numpy() for place in range(5)]
-    assert min(np.abs(a - b).max() for i, a in enumerate(columns) for b in columns[:i]) > 1e-3, "else a mix-up would pass"
+    assert min(np.abs(a - b).max() for i, a in enumerate(columns) for b in columns[:i]) > 1e-3, (
+        "else a mix-up would pass"
+    )
     assert csv["size"].tolist() == pytest.approx(rows["size"].tolist(), nan_ok=True)
     assert not list((store.home / "inputs").iterdir())
-    assert read_progress(store.home / "job").total == 6 * len(rows), "three adapters, and a base for each; two of them share theirs"
+    assert read_progress(store.home / "job").total == 6 * len(rows), (
+        "three adapters, and a base for each; two of them share theirs"
+    )
 
 
 def test_runs_of_other_seeds_have_a_base_each_because_their_context_differs(store):
     runs = [made_run(store, seed=0), made_run(store, seed=1)]
     told, _, _ = ask(store, runs, rows_of(store, runs[0]))
     adapters = ["adapter 0", "adapter 1"]
-    assert [model["title"] for model in told["models"]] == ["Base TabICL mini", "Base TabICL mini (context of adapter 1)", *adapters]
+    assert [model["title"] for model in told["models"]] == [
+        "Base TabICL mini",
+        "Base TabICL mini (context of adapter 1)",
+        *adapters,
+    ]
     told, _, _ = ask(store, runs, rows_of(store, runs[0]), base=False)
     assert [model["title"] for model in told["models"]] == adapters
 
@@ -107,7 +140,9 @@ def test_an_uploaded_adapter_predicts_the_same_with_its_table_and_reports_anothe
     assert all("used to train" in note for note in told["notes"])
     other = add_dataset(store.home, mixed_csv(rows=60, seed=9), "other.csv").id
     told, predicted, _ = ask(store, [adapter.id], rows, table=other)
-    assert "this table is not the one that it was trained on, so 36 rows of this one are its context" in told["notes"][0]
+    assert (
+        "this table is not the one that it was trained on, so 36 rows of this one are its context" in told["notes"][0]
+    )
     assert np.abs(predicted["m1_0"] - expected["m1_0"]).max() > 1e-4
     narrow = add_dataset(store.home, b"size,verdict\n" + b"1,keep it\n2,drop it\n" * 20, "narrow.csv").id
     with pytest.raises(AdapterError, match="The table lacks 'colour', 'weight', 'seen', from which adapter 0 predicts"):
@@ -118,7 +153,9 @@ def test_the_group_column_is_required_of_neither_tables_nor_rows(store):
     run = made_run(store, split_by="group", split_column="colour")
     rows = rows_of(store, run).drop(columns="colour")
     expected = ask(store, [run], rows)[1]
-    other = add_dataset(store.home, pd.read_csv(io.BytesIO(mixed_csv(seed=4))).drop(columns="colour").to_csv().encode(), "other.csv").id
+    other = add_dataset(
+        store.home, pd.read_csv(io.BytesIO(mixed_csv(seed=4))).drop(columns="colour").to_csv().encode(), "other.csv"
+    ).id
     told, predicted, _ = ask(store, [run], rows, table=other)
     assert "so 54 rows of this one are its context" in told["notes"][0]
     assert np.abs(predicted["m1_0"] - expected["m1_0"]).max() > 1e-4
@@ -134,7 +171,13 @@ def test_adapters_of_different_tasks_are_not_compared(store):
 def test_missing_rows_are_reported(store, identity):
     run = made_run(store)
     with pytest.raises(TableError, match="The rows to predict are gone"):
-        predict(store.home, store.home, rows=identity, adapters=[{"id": run, "title": "a"}], table=store.run(run).settings.dataset)
+        predict(
+            store.home,
+            store.home,
+            rows=identity,
+            adapters=[{"id": run, "title": "a"}],
+            table=store.run(run).settings.dataset,
+        )
 
 
 LIKE = ReadAs(
@@ -167,7 +210,8 @@ def test_equal_rows_and_totals_are_each_predicted_even_if_the_table_drops_them()
 
 def test_a_missing_column_is_named_with_the_nearest_one():
     with pytest.raises(
-        TableError, match=r"lack 2 of the 3 columns .* 'zip' \(did you mean 'zipp'\?\), 'born'.* The file has: 'age', 'zipp'"
+        TableError,
+        match=r"lack 2 of the 3 columns .* 'zip' \(did you mean 'zipp'\?\), 'born'.* The file has: 'age', 'zipp'",
     ):
         read_new_rows(b"age,zipp\n1,2\n", LIKE)
 
@@ -218,9 +262,9 @@ def test_marks_beside_numbers_are_reported_and_refused_in_strict_mode():
 )
 def test_cells_of_another_kind_are_reported_and_refused_in_strict_mode(column, kind, cells, what):
     facts = replace(LIKE, kinds={**LIKE.kinds, column: kind})
-    file = pd.DataFrame({"age": 7, "zip": "1", "born": "12:00" if kind == "time" else "2024-04-03", "more": [*range(30), "?"]}).assign(
-        **{column: cells}
-    )
+    file = pd.DataFrame(
+        {"age": 7, "zip": "1", "born": "12:00" if kind == "time" else "2024-04-03", "more": [*range(30), "?"]}
+    ).assign(**{column: cells})
     rows = read_new_rows(file.to_csv(index=False).encode(), facts)
     assert rows.frame[column].isna().all()
     assert rows.notes[0] == f"Cells of {column!r} that are not {what} were read as missing."
@@ -288,14 +332,20 @@ def test_labelled_rows_are_scored_as_on_the_leaderboard_and_training_rows_are_re
     classes = list(adapted.classes)
     y_N = np.array([classes.index(label) for label in truth]) if classes else truth.astype(float)
     own = score_all(y_N, adapted._predict(table.iloc[split.test], adapted.context(table)))
-    assert told["models"][1]["scores"] == {name: pytest.approx(value, abs=1e-5, nan_ok=True) for name, value in own.items()}
+    assert told["models"][1]["scores"] == {
+        name: pytest.approx(value, abs=1e-5, nan_ok=True) for name, value in own.items()
+    }
     assert told["models"][0]["scores"] != told["models"][1]["scores"]
     assert not [note for note in told["notes"] if "used to train" in note]
     assert predicted["truth"].notna().all()
 
-    told, _, _ = ask(store, [run], table.iloc[[*split.test[:3], *split.train[:2], *split.validation[:1]]].reset_index(drop=True))
+    told, _, _ = ask(
+        store, [run], table.iloc[[*split.test[:3], *split.train[:2], *split.validation[:1]]].reset_index(drop=True)
+    )
     assert [note.split(" labelled")[0] for note in told["notes"] if "used to train" in note] == ["3 of 6"]
-    unlabelled, predicted, _ = ask(store, [run], table.iloc[split.train[:4]].drop(columns=settings.target).reset_index(drop=True))
+    unlabelled, predicted, _ = ask(
+        store, [run], table.iloc[split.train[:4]].drop(columns=settings.target).reset_index(drop=True)
+    )
     assert (unlabelled["scored_rows"], unlabelled["models"][0]["scores"], unlabelled["notes"]) == (0, {}, [])
     assert "truth" not in predicted
 
@@ -356,7 +406,9 @@ def test_regression_has_an_interval_from_validation_rows_checked_on_test_rows(st
     assert (trained["below"], trained["above"], trained["held"]) == pytest.approx((0.921, 1.921, 0.75), abs=1e-3)
     assert (before["below"], before["above"]) == pytest.approx((1.921, 0.921), abs=1e-3)
     fewer, _, _ = ask(store, [run], rows, context_rows=20)
-    assert [model["interval"] for model in fewer["models"]] == [None, None], "the interval is unknown for other context rows"
+    assert [model["interval"] for model in fewer["models"]] == [None, None], (
+        "the interval is unknown for other context rows"
+    )
 
 
 def test_halves_named_with_15_digits_by_an_earlier_version_match_the_table(store, monkeypatch):
@@ -364,13 +416,20 @@ def test_halves_named_with_15_digits_by_an_earlier_version_match_the_table(store
     with monkeypatch.context() as earlier:
         earlier.setattr("tabtune_core.data.merged_classes.exact", lambda number: f"{number:.15g}")
         run = made_run(store, data=f"size,colour,verdict\n{rows}".encode(), split_at_median=True)
-    model, frame = load_adapter(store.run_dir(run) / "adapter.zip", device="cpu"), load_frame(store.home, store.run(run).settings.dataset)
+    model, frame = (
+        load_adapter(store.run_dir(run) / "adapter.zip", device="cpu"),
+        load_frame(store.home, store.run(run).settings.dataset),
+    )
     assert labels_of(frame, model.settings).tolist().count(f"<= {46 / 7!r}") == 46
     assert model.context(frame).labels.classes == model.classes == (f"<= {46 / 7:.15g}", f"> {46 / 7:.15g}")
 
 
 @hypothesis.settings(deadline=None)
-@hypothesis.given(st.lists(st.floats(-1e150, 1e150), min_size=1).map(lambda values: [*values, max(values) + abs(max(values)) + 1, None]))
+@hypothesis.given(
+    st.lists(st.floats(-1e150, 1e150), min_size=1).map(
+        lambda values: [*values, max(values) + abs(max(values)) + 1, None]
+    )
+)
 @hypothesis.example([1.0, 1 / 3, 0.1, None])
 def test_other_rows_are_split_at_the_median_of_the_adapter(values):
     halves = split_at_median(pd.Series(values, name="y"))

@@ -20,7 +20,11 @@ def machine(monkeypatch):
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
 
     def has(*names):
-        monkeypatch.setattr(cluster_check.psutil, "process_iter", lambda wanted: [SimpleNamespace(info={"name": name}) for name in names])
+        monkeypatch.setattr(
+            cluster_check.psutil,
+            "process_iter",
+            lambda wanted: [SimpleNamespace(info={"name": name}) for name in names],
+        )
 
     has("bash")
     return has
@@ -52,14 +56,21 @@ def port():
 @pytest.mark.parametrize("spec", [None, SimpleNamespace(origin=None)], ids=["not installed", "a folder of that name"])
 def test_a_missing_ray_package_is_reported_with_its_install_command(monkeypatch, spec):
     monkeypatch.setattr(cluster_check, "find_spec", lambda name: spec)
-    with pytest.raises(ClusterError, match=r"needs the package ray, which is not installed\. Run: pip install 'tabtune-dashboard\[ray\]'"):
+    with pytest.raises(
+        ClusterError,
+        match=r"needs the package ray, which is not installed\. Run: pip install 'tabtune-dashboard\[ray\]'",
+    ):
         cluster_check.check("auto")
 
 
 @pytest.mark.parametrize(
     ("address", "said"),
     [
-        ("auto", r"to join at 'auto': This machine is not part of a cluster\. Start one on this machine with 'ray start --head'"),
+        (
+            "auto",
+            r"to join at 'auto': This machine is not part of a cluster\. Start one on this machine with 'ray start "
+            r"--head'",
+        ),
         ("127.0.0.1:1", r"to join at '127.0.0.1:1': .*refused"),
         ("127.0.0.1:99999", "to join at '127.0.0.1:99999': "),
         ("somewhere", r"to join at 'somewhere': This is not an address; write HOST:6379\."),
@@ -102,14 +113,21 @@ def test_a_silent_address_is_waited_for_some_seconds(machine, monkeypatch):
 
 def test_ray_is_not_loaded_for_it():
     program = (
-        "import sys\nfrom tabtune_core.execution.worker_flags import ExecutorChoice\nfrom tabtune_core.errors import ClusterError\n"
-        "try:\n    ExecutorChoice('ray', '127.0.0.1:1').check()\nexcept ClusterError:\n    print(sorted({'ray', 'torch'} & set(sys.modules)))"
+        "import sys\nfrom tabtune_core.execution.worker_flags import ExecutorChoice\nfrom tabtune_core.errors import "
+        "ClusterError\n"
+        "try:\n    ExecutorChoice('ray', '127.0.0.1:1').check()\nexcept ClusterError:\n    print(sorted({'ray', "
+        "'torch'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
 def test_another_version_of_ray_is_reported_with_both_versions():
-    told = "Version mismatch: The cluster was started with:\n    Ray: 2.52.0\n    Python: 3.11.7\nThis process was started with:\n    Ray: 2.60.0\n"
+    told = (
+        "Version mismatch: The cluster was started with:\n    Ray: 2.52.0\n    Python: 3.11.7\nThis process was "
+        "started with:\n    Ray: 2.60.0\n"
+    )
     said = str(cluster_check.no_cluster("auto", RuntimeError(told)))
-    assert "Ray: 2.52.0 Python: 3.11.7 This process was started with: Ray: 2.60.0. Install the same version of Ray" in said
+    assert (
+        "Ray: 2.52.0 Python: 3.11.7 This process was started with: Ray: 2.60.0. Install the same version of Ray" in said
+    )
     assert "ray start" not in said

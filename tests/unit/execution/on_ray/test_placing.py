@@ -18,7 +18,14 @@ HERE = versions()
 
 def machine(name, cpus=4, gigabytes=16, gpus=0, **other):
     told = HERE | other
-    return Node(name, name, Demand(cpus, gigabytes * 1e9, gpus), ("NVIDIA L4",) * gpus, told, difference(name, HERE, told, EVERY_RUN))
+    return Node(
+        name,
+        name,
+        Demand(cpus, gigabytes * 1e9, gpus),
+        ("NVIDIA L4",) * gpus,
+        told,
+        difference(name, HERE, told, EVERY_RUN),
+    )
 
 
 class Machines(machines.Machines):
@@ -26,7 +33,9 @@ class Machines(machines.Machines):
 
     def __init__(self, *nodes):
         self.here = HERE
-        self.ray = SimpleNamespace(util=SimpleNamespace(list_named_actors=list), exceptions=SimpleNamespace(RayError=ConnectionError))
+        self.ray = SimpleNamespace(
+            util=SimpleNamespace(list_named_actors=list), exceptions=SimpleNamespace(RayError=ConnectionError)
+        )
         self.seen, self.names = {}, {}
         self.put(*nodes)
 
@@ -102,7 +111,10 @@ def test_a_cpu_run_overtakes_one_that_waits_for_a_gpu(opened, queue):
     ],
 )
 def test_device_strategy_and_cluster_decide_who_wants_a_gpu(device, strategy, there, wanted):
-    assert wants_gpu(RunSettings(dataset="d", target="t", device=device, strategy=strategy), there_are_some=there) is wanted
+    assert (
+        wants_gpu(RunSettings(dataset="d", target="t", device=device, strategy=strategy), there_are_some=there)
+        is wanted
+    )
 
 
 def test_a_run_requests_its_estimated_memory(opened, queue):
@@ -118,7 +130,9 @@ def test_a_run_that_fits_on_no_node_is_refused_with_both_sizes(opened, queue, st
     assert executor.place(queued, []) is None
     run = store.run(queued[0].id)
     assert run.status == "failed"
-    assert "The run needs 4 CPUs, 0.5 GB of memory and no GPU, which no node of the cluster can give it now." in run.error
+    assert (
+        "The run needs 4 CPUs, 0.5 GB of memory and no GPU, which no node of the cluster can give it now." in run.error
+    )
     assert "Node a has 4 CPUs, 0.1 GB of memory and no GPU. Node b has 4 CPUs, 0.2 GB" in run.error
 
 

@@ -25,7 +25,9 @@ def send(what, node):
         (node / name).write_bytes(file.read_bytes())
 
 
-@pytest.mark.parametrize("settings", [RunSettings(dataset="d", target="t"), RunSettings(dataset="d", target="t", strategy="linear")])
+@pytest.mark.parametrize(
+    "settings", [RunSettings(dataset="d", target="t"), RunSettings(dataset="d", target="t", strategy="linear")]
+)
 def test_shipped_models_and_models_without_weights_carry_none(settings):
     assert node_files.carried(settings) == node_files.Carried()
 

@@ -51,7 +51,9 @@ class Actor:
 
 
 def ray_of(actor):
-    return SimpleNamespace(get=actor.answer, kill=lambda actor, no_restart: None, exceptions=SimpleNamespace(**ERRORS, RayError=RayError))
+    return SimpleNamespace(
+        get=actor.answer, kill=lambda actor, no_restart: None, exceptions=SimpleNamespace(**ERRORS, RayError=RayError)
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -73,7 +75,16 @@ def store(tmp_path):
 def follow(store, **script):
     actor = Actor(**script)
     run = store.runs()[0]
-    link = Link(store, run, ray_of(actor), actor, experiment="", demand=Demand(1, 1e9, 0), node="1", name_of=lambda node: f"n{node}")
+    link = Link(
+        store,
+        run,
+        ray_of(actor),
+        actor,
+        experiment="",
+        demand=Demand(1, 1e9, 0),
+        node="1",
+        name_of=lambda node: f"n{node}",
+    )
     assert link.join(20)
     return link, actor
 
@@ -81,8 +92,16 @@ def follow(store, **script):
 @pytest.mark.parametrize(
     ("error", "said", "way_out"),
     [
-        (ERRORS["OutOfMemoryError"]("much"), "Ray ended the run's process, because the memory of its node ran out (Node n1).", ""),
-        (ERRORS["ActorDiedError"]("The actor died because its node has died."), "Node n1 has left the cluster.", "Resume"),
+        (
+            ERRORS["OutOfMemoryError"]("much"),
+            "Ray ended the run's process, because the memory of its node ran out (Node n1).",
+            "",
+        ),
+        (
+            ERRORS["ActorDiedError"]("The actor died because its node has died."),
+            "Node n1 has left the cluster.",
+            "Resume",
+        ),
         (ERRORS["ActorUnschedulableError"]("gone"), "Node n1 has left the cluster.", "Resume"),
         (PREEMPTED("its node has died"), "Node n1 was taken away from the cluster (preempted).", "Resume"),
         (
@@ -110,7 +129,9 @@ def test_out_of_memory_on_a_node_is_recognised_with_the_settings_to_lower(store)
 
 def test_an_error_on_the_node_is_not_attributed_to_this_machine(store):
     error = type(
-        "Both", (ERRORS["RayTaskError"], ShortageError), {"__init__": lambda self: None, "cause": OSError(28, "No space left on device")}
+        "Both",
+        (ERRORS["RayTaskError"], ShortageError),
+        {"__init__": lambda self: None, "cause": OSError(28, "No space left on device")},
     )()
     link, _ = follow(store, where=[error])
     assert "Node n1 could not go on with the run: [Errno 28] No space left on device." in link.ended.cause
@@ -174,7 +195,11 @@ def test_a_node_that_leaves_during_a_fetch_leaves_no_partial_file(store):
     gone = ERRORS["ActorDiedError"]("The actor died because its node has died.")
     left = {"predictions.parquet": 2, "adapter.zip": 3}
     link, actor = follow(
-        store, where=[Where("1", "cpu", True)], after=[news(outcome=Outcome("finished"))], left=[left], piece=[b"pp", b"a", gone]
+        store,
+        where=[Where("1", "cpu", True)],
+        after=[news(outcome=Outcome("finished"))],
+        left=[left],
+        piece=[b"pp", b"a", gone],
     )
     run = store.runs()[0]
     assert (link.ended.cause, run.status) == ("Node n1 has left the cluster.", "running")
@@ -188,12 +213,23 @@ def test_leftovers_of_a_fetch_by_a_killed_worker_are_removed(store):
     (folder / "adapter.zip.1.arriving").write_bytes(b"a")
     (folder / "states-arriving").mkdir()
     end = news(outcome=Outcome("stopped"))
-    follow(store, where=[Where("1", "cpu", True)], after=[end], left=[{"adapter.zip": 3}], piece=[b"abc"], forget=[None])
+    follow(
+        store, where=[Where("1", "cpu", True)], after=[end], left=[{"adapter.zip": 3}], piece=[b"abc"], forget=[None]
+    )
     assert sorted(path.name for path in folder.iterdir()) == ["adapter.zip", "log.txt"]
 
 
 def test_a_run_without_an_actor_is_gone(store):
-    link = Link(store, store.runs()[0], ray_of(Actor()), None, experiment="", demand=Demand(0, 0, 0), node="1", name_of=lambda node: "n")
+    link = Link(
+        store,
+        store.runs()[0],
+        ray_of(Actor()),
+        None,
+        experiment="",
+        demand=Demand(0, 0, 0),
+        node="1",
+        name_of=lambda node: "n",
+    )
     assert link.state == "gone"
     assert "The run's process is gone, and so may be its machine (Node n)" in link.ended.cause
     assert f"run-{link.id}" not in [thread.name for thread in threading.enumerate()]
@@ -241,4 +277,6 @@ def test_a_requeued_run_states_its_reason_once_even_if_sent_again(store):
     link = Link(store, run, ray_of(actor), actor, experiment="", demand=Demand(1, 1e9, 0), node="1", name_of=str)
     assert link.join(20)
     said = [stored.event.text for stored in store.events(run.id, ["Note"])]
-    assert said == ["The run was interrupted, and starts anew, because it had saved no state. Node a has left the cluster."]
+    assert said == [
+        "The run was interrupted, and starts anew, because it had saved no state. Node a has left the cluster."
+    ]

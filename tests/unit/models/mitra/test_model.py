@@ -52,15 +52,23 @@ def predict(model):
 @CASES
 def test_shapes_match_the_weights_that_lora_can_adapt(case):
     name, task = case
-    layers = {path: layer for path, layer in tiny_module(name, task=task).named_modules() if isinstance(layer, nn.Linear | nn.Embedding)}
-    found = {p: tuple(reversed(m.weight.shape) if isinstance(m, nn.Embedding) else m.weight.shape) for p, m in layers.items()}
+    layers = {
+        path: layer
+        for path, layer in tiny_module(name, task=task).named_modules()
+        if isinstance(layer, nn.Linear | nn.Embedding)
+    }
+    found = {
+        p: tuple(reversed(m.weight.shape) if isinstance(m, nn.Embedding) else m.weight.shape) for p, m in layers.items()
+    }
     assert CATALOGUE[name].family.layers(tiny_config(name, task), task).weights == found
 
 
 @CASES
 def test_the_label_embedding_can_be_named(tmp_path, case):
     model = open_tiny(tmp_path, case)
-    report = inject(model.module, LoraSettings(rank=4, dropout=0, targets=("y_embedding", "layers")), model.card.rules(model.task))
+    report = inject(
+        model.module, LoraSettings(rank=4, dropout=0, targets=("y_embedding", "layers")), model.card.rules(model.task)
+    )
     assert [layer.path for layer in report.layers if layer.target == "y_embedding"] == ["y_embedding.y_embedding"]
     assert report.left_out == ("y_embedding.y_mask",)
     model.loss(*episode(case[1])).backward()
@@ -170,8 +178,15 @@ def _of_numbers(folder):
         (_without_config, "config.json is missing or does not describe a Mitra model"),
         (_half_a_file, "model.safetensors is damaged or not a Mitra checkpoint"),
         (_a_pickle, "model.safetensors is damaged or not a Mitra checkpoint"),
-        (_deeper, "model.safetensors does not fit the installed autogluon.tabular package: the tensor .* is missing in the file"),
-        (_of_numbers, "holds a model for regression, and the task is classification. Name a checkpoint for classification."),
+        (
+            _deeper,
+            "model.safetensors does not fit the installed autogluon.tabular package: the tensor .* is missing in the "
+            "file",
+        ),
+        (
+            _of_numbers,
+            "holds a model for regression, and the task is classification. Name a checkpoint for classification.",
+        ),
     ],
 )
 def test_a_folder_that_is_not_a_checkpoint_of_the_task_is_refused(tmp_path, capsys, change, message):
@@ -186,6 +201,7 @@ def test_without_autogluon_the_error_gives_the_install_command(monkeypatch, tmp_
     monkeypatch.setitem(sys.modules, "autogluon.tabular.models.mitra._internal.models.tab2d", None)
     monkeypatch.delitem(sys.modules, "tabtune_core.models.mitra.model", raising=False)
     with pytest.raises(
-        MissingPackageError, match=r"Mitra needs the package autogluon\.tabular.* Run: pip install 'tabtune-dashboard\[mitra\]'"
+        MissingPackageError,
+        match=r"Mitra needs the package autogluon\.tabular.* Run: pip install 'tabtune-dashboard\[mitra\]'",
     ):
         load_model(CATALOGUE["mitra-v1"], "classification", CPU, tmp_path)

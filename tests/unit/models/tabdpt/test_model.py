@@ -31,7 +31,11 @@ def adapt(model, *, dropout=0.0, targets=()):
 def episode(task, seed=0):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(1, 30, 5, generator=generator)
-    y = torch.randint(0, 3, (1, 30), generator=generator) if task == "classification" else torch.randn(1, 30, generator=generator)
+    y = (
+        torch.randint(0, 3, (1, 30), generator=generator)
+        if task == "classification"
+        else torch.randn(1, 30, generator=generator)
+    )
     return x, y[:, :20], y[:, 20:], 3 if task == "classification" else 0
 
 
@@ -51,7 +55,9 @@ def test_a_file_of_another_kind_is_refused(tmp_path):
 
 
 def as_saved_by_1_2(tensors):
-    return {name.replace("reg_y_encoders", "y_encoders"): tensor for name, tensor in tensors.items() if "cls_y" not in name}
+    return {
+        name.replace("reg_y_encoders", "y_encoders"): tensor for name, tensor in tensors.items() if "cls_y" not in name
+    }
 
 
 def without_encoder(tensors):
@@ -65,13 +71,19 @@ def without_encoder(tensors):
         (dict, "{", "its JSON is malformed or truncated"),
         (dict, "[]", "an entry of it has the wrong type"),
         (dict, "{}", "it lacks the entry 'model'"),
-        (dict, '{"env": {}, "training": {"dropout": 0.0}, "model": {"max_num_classes": 4}}', "does not fit the installed tabdpt package"),
+        (
+            dict,
+            '{"env": {}, "training": {"dropout": 0.0}, "model": {"max_num_classes": 4}}',
+            "does not fit the installed tabdpt package",
+        ),
         (without_encoder, None, r"Missing key\(s\) in state_dict: \"encoder.weight\""),
     ],
 )
 def test_a_file_that_does_not_fit_is_refused_with_the_reason(tmp_path, change, config, message):
     _, own = read_checkpoint(tiny_checkpoint(tmp_path / "tiny.safetensors", CARD.name), CARD, "regression")
-    save_file(change(load_file(tmp_path / "tiny.safetensors")), tmp_path / "bad.safetensors", metadata={"cfg": config or own})
+    save_file(
+        change(load_file(tmp_path / "tiny.safetensors")), tmp_path / "bad.safetensors", metadata={"cfg": config or own}
+    )
     with pytest.raises(CheckpointError, match=message):
         read_checkpoint(tmp_path / "bad.safetensors", CARD, "regression")
 
@@ -93,7 +105,9 @@ def test_query_rows_do_not_see_each_other_even_while_training(tmp_path, task):
     x[:, 20:] *= torch.linspace(1, 30, 10)[:, None]  # outliers that would change statistics taken over query rows
     model.module.train()
     together = model.loss(x, y_context, y_query, classes)
-    alone = [model.loss(torch.cat([x[:, :20], x[:, [20 + i]]], 1), y_context, y_query[:, [i]], classes) for i in range(10)]
+    alone = [
+        model.loss(torch.cat([x[:, :20], x[:, [20 + i]]], 1), y_context, y_query[:, [i]], classes) for i in range(10)
+    ]
     torch.testing.assert_close(together, torch.stack(alone).mean(), atol=1e-5, rtol=0)
     assert model.module.training, "the loss must not change the training flag"
 
@@ -135,7 +149,9 @@ def test_query_rows_of_a_class_that_the_context_lacks_are_left_out(tmp_path):
     model = open_tiny(tmp_path, "classification")
     x, y_context, y_query, classes = episode("classification")
     y_query[:, 5:] = -1
-    torch.testing.assert_close(model.loss(x, y_context, y_query, classes), model.loss(x[:, :25], y_context, y_query[:, :5], classes))
+    torch.testing.assert_close(
+        model.loss(x, y_context, y_query, classes), model.loss(x[:, :25], y_context, y_query[:, :5], classes)
+    )
 
 
 @pytest.mark.parametrize(("factor", "offset"), [(1e-9, 0.0), (1e12, 0.0), (2.0, 1e6)])
@@ -143,14 +159,18 @@ def test_numbers_may_have_any_unit(tmp_path, factor, offset):
     model = open_tiny(tmp_path, "regression")
     x, y_context, *_ = episode("regression")
     target = y_context[0].double().numpy()
-    plain, other = (model.predict(x[0, :20].numpy(), y, x[0, 20:].numpy(), 0) for y in (target, factor * target + offset))
+    plain, other = (
+        model.predict(x[0, :20].numpy(), y, x[0, 20:].numpy(), 0) for y in (target, factor * target + offset)
+    )
     np.testing.assert_allclose((other - offset) / factor, plain, atol=1e-5)
 
 
 @pytest.mark.parametrize("context", [[7.0] * 20, [7.0]])
 def test_a_constant_target_is_predicted_exactly(tmp_path, context):
     model = open_tiny(tmp_path, "regression")
-    predicted = model.predict(np.ones((len(context), 2), np.float32), np.array(context), np.zeros((3, 2), np.float32), 0)
+    predicted = model.predict(
+        np.ones((len(context), 2), np.float32), np.array(context), np.zeros((3, 2), np.float32), 0
+    )
     np.testing.assert_allclose(predicted, 7.0)
 
 

@@ -59,7 +59,9 @@ def both(name="tabicl-v2", task="classification"):
 @pytest.mark.parametrize("recompute", [(), BLOCKS], ids=["kept", "recomputed"])
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize(
-    ("name", "task"), [("tabicl-v2", "classification"), ("tabicl-v2", "regression"), ("tabicl-v1", "classification")], ids=str
+    ("name", "task"),
+    [("tabicl-v2", "classification"), ("tabicl-v2", "regression"), ("tabicl-v1", "classification")],
+    ids=str,
 )
 def test_outputs_and_gradients_equal_upstreams(name, task, lora, recompute):
     y_BC = torch.arange(CONTEXT).expand(2, -1).float() % 3 if task == "classification" else torch.randn(2, CONTEXT)
@@ -78,7 +80,9 @@ def test_outputs_and_gradients_equal_upstreams(name, task, lora, recompute):
         said.append(outputs(module, y_BC, x_BTF, checkpointed(module, recompute)))
     assert len(said[0]) > 10
     assert (rows[0], rows[-1], set(columns[1])) == (ROWS, ROWS - CONTEXT, {FEATURES})
-    for found, wanted in zip(said[1], said[0], strict=True):  # as a whole: single numbers that nearly cancel differ between processors
+    for found, wanted in zip(
+        said[1], said[0], strict=True
+    ):  # as a whole: single numbers that nearly cancel differ between processors
         assert (found - wanted).norm() <= 3e-4 * wanted.norm() + 3e-5
 
 
@@ -147,7 +151,9 @@ def test_attention_dropout_acts_in_training_and_not_in_prediction():
 
 
 def test_a_mask_is_handled_by_upstream():
-    upstreams, leans = ([layer for layer in module.modules() if isinstance(layer, MultiheadAttention)][-1].eval() for module in both())
+    upstreams, leans = (
+        [layer for layer in module.modules() if isinstance(layer, MultiheadAttention)][-1].eval() for module in both()
+    )
     x_BTD, hidden_TT = torch.randn(2, 5, upstreams.embed_dim), torch.eye(5, dtype=torch.bool)
     expected = upstreams(x_BTD, x_BTD, x_BTD, attn_mask=hidden_TT)
     torch.testing.assert_close(leans(x_BTD, x_BTD, x_BTD, attn_mask=hidden_TT), expected, **ROUNDING)

@@ -22,7 +22,11 @@ OUTER = {
     "feature_group_embedder.weight": "encoder.5.layer.weight",
     "target_embedder.weight": "y_encoder.2.layer.weight",
     "target_embedder.bias": "y_encoder.2.layer.bias",
-    **{f"output_projection.{i}.{part}": f"decoder_dict.standard.{i}.{part}" for i in (0, 2) for part in ("weight", "bias")},
+    **{
+        f"output_projection.{i}.{part}": f"decoder_dict.standard.{i}.{part}"
+        for i in (0, 2)
+        for part in ("weight", "bias")
+    },
 }
 ATTENTION = {
     "per_sample_attention_between_features": "self_attn_between_features",
@@ -31,7 +35,9 @@ ATTENTION = {
 
 
 def as_released(tensors, heads):
-    """Makes the state of a v2 or v2.5 file: attention's three projections in one tensor, with a dimension for the heads."""
+    """Makes the state of a v2 or v2.5 file: attention's three projections in one tensor, with a dimension for the
+    heads.
+    """
     old = {OUTER.get(name, name): tensor for name, tensor in tensors.items() if not name.startswith("blocks.")}
     for name, tensor in tensors.items():
         if name.startswith("blocks."):
@@ -42,7 +48,10 @@ def as_released(tensors, heads):
             elif layer == "out_projection":
                 old[f"{where}.{ATTENTION[part]}._w_out"] = tensor.T.unflatten(0, (heads, -1))
             elif layer == "q_projection":
-                three = [tensors[name.replace("q_projection", f"{one}_projection")].unflatten(0, (heads, -1)) for one in "qkv"]
+                three = [
+                    tensors[name.replace("q_projection", f"{one}_projection")].unflatten(0, (heads, -1))
+                    for one in "qkv"
+                ]
                 old[f"{where}.{ATTENTION[part]}._w_qkv"] = torch.stack(three)
     return old
 
@@ -60,11 +69,19 @@ def predicted(model, x_NF, context=20):
 @pytest.mark.parametrize("name", MODELS[:2])
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_a_released_file_gives_the_model_under_its_new_names(tmp_path, name, task):
-    x_NF, model = np.random.default_rng(0).normal(size=(30, 5)), opened(tiny_checkpoint(tmp_path / "new", name, task=task), name, task)
+    x_NF, model = (
+        np.random.default_rng(0).normal(size=(30, 5)),
+        opened(tiny_checkpoint(tmp_path / "new", name, task=task), name, task),
+    )
     content = torch.load(tmp_path / "new")
     old = as_released(content["state_dict"], content["config"]["nhead"])
-    assert not set(old) & {path for path in content["state_dict"] if path.startswith(("blocks", "output", "target", "add_thinking"))}
-    torch.save({**content, "state_dict": {**old, **{p: t for p, t in content["state_dict"].items() if "criterion" in p}}}, tmp_path / "old")
+    assert not set(old) & {
+        path for path in content["state_dict"] if path.startswith(("blocks", "output", "target", "add_thinking"))
+    }
+    torch.save(
+        {**content, "state_dict": {**old, **{p: t for p, t in content["state_dict"].items() if "criterion" in p}}},
+        tmp_path / "old",
+    )
     np.testing.assert_array_equal(predicted(opened(tmp_path / "old", name, task), x_NF), predicted(model, x_NF))
 
 
@@ -75,7 +92,10 @@ def test_a_released_file_gives_the_model_under_its_new_names(tmp_path, name, tas
         ({"architecture_name": ["base"]}, "an entry of it has the wrong type"),
         ({"architecture_name": "tabpfn_v2_6"}, "its architecture is 'tabpfn_v2_6', which the model tabpfn-v2.6 opens"),
         ({"config": {"num_thinking_rows": 65}}, "the tensor 'add_thinking_rows.row_token_values_TE' is"),
-        ({"state_dict": {"blocks.0.layernorm_mlp.weight": torch.ones(24)}}, "the tensor 'blocks.0.layernorm_mlp.weight' is"),
+        (
+            {"state_dict": {"blocks.0.layernorm_mlp.weight": torch.ones(24)}},
+            "the tensor 'blocks.0.layernorm_mlp.weight' is",
+        ),
         ({"inference_config": 3}, "its 'inference_config' holds no entries by name"),
         ({"inference_config": {"SOFTMAX_TEMPERATURE": 0}}, NOT_POSITIVE),
         ({"inference_config": {"OUTLIER_REMOVAL_STD": "no"}}, NOT_POSITIVE),
@@ -84,10 +104,14 @@ def test_a_released_file_gives_the_model_under_its_new_names(tmp_path, name, tas
 )
 def test_a_foreign_file_is_refused_in_one_sentence(tmp_path, entries, refused):
     content = torch.load(tiny_checkpoint(tmp_path / "x", "tabpfn-v2.5"))
-    changed = {name: {**content[name], **value} if name in ("config", "state_dict") else value for name, value in entries.items()}
+    changed = {
+        name: {**content[name], **value} if name in ("config", "state_dict") else value
+        for name, value in entries.items()
+    }
     torch.save({**content, **changed}, tmp_path / "x")
     with pytest.raises(
-        CheckpointError, match=rf"x (is not a TabPFN v2.5 checkpoint|does not fit the installed tabpfn package): {refused}[^\n]*$"
+        CheckpointError,
+        match=rf"x (is not a TabPFN v2.5 checkpoint|does not fit the installed tabpfn package): {refused}[^\n]*$",
     ):
         opened(tmp_path / "x", "tabpfn-v2.5")
 
@@ -95,7 +119,9 @@ def test_a_foreign_file_is_refused_in_one_sentence(tmp_path, entries, refused):
 @pytest.mark.parametrize("name", MODELS[1:])
 def test_a_later_release_opens_only_by_path_and_its_licence_is_passed_on(tmp_path, name):
     said = f"TabPFN-{name[-3:]} License, no commercial use"
-    with pytest.raises(CheckpointError, match=re.escape(f"not downloaded automatically, because of its owner's licence ({said})")):
+    with pytest.raises(
+        CheckpointError, match=re.escape(f"not downloaded automatically, because of its owner's licence ({said})")
+    ):
         opened(None, name)
     with pytest.raises(CheckpointError, match="not downloaded automatically"):
         check_request(RunSettings(dataset="d", target="y", model=name))

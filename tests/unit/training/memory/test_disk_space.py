@@ -44,4 +44,7 @@ def test_runs_are_refused_when_the_disk_is_too_full(monkeypatch, free, refused):
     told = no_room(need(RUN.with_strategy("base-ft")), Path("/home/lab"))
     assert (told is not None) is refused
     if told:
-        assert "on the disk of /home/lab, as estimated (" in told and "1.0 MB are free. Delete runs, or start fewer" in told
+        assert (
+            "on the disk of /home/lab, as estimated (" in told
+            and "1.0 MB are free. Delete runs, or start fewer" in told
+        )

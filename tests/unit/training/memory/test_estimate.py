@@ -1,4 +1,6 @@
-"""The memory estimate: exact where it counts, equal to what torch keeps for autograd, and never lower for a larger table."""
+"""The memory estimate: exact where it counts, equal to what torch keeps for autograd, and never lower for a larger
+table.
+"""
 
 import dataclasses
 import itertools
@@ -19,12 +21,16 @@ from tabtune_core.training.recompute import checkpointed
 
 CPU = torch.device("cpu")
 PISSA = {"init_lora_weights": "pissa"}
-SIZES = Sizes(context_rows=48, query_rows=16, features=5, classes=3, shown_rows=60, evaluation_rows=60, predicted_rows=20)
+SIZES = Sizes(
+    context_rows=48, query_rows=16, features=5, classes=3, shown_rows=60, evaluation_rows=60, predicted_rows=20
+)
 MITRA = "autogluon.tabular.models.mitra._internal.models.tab2d"
 
 
 def opened(strategy, model="tabicl-mini", **lora):
-    settings = RunSettings(dataset="d", target="y", model=model, strategy=strategy, device="cpu", lora=LoraSettings(**lora))
+    settings = RunSettings(
+        dataset="d", target="y", model=model, strategy=strategy, device="cpu", lora=LoraSettings(**lora)
+    )
     loaded = load_model(get_card(model), "classification", CPU)
     if strategy == "peft":
         adapt(loaded, settings)
@@ -96,7 +102,9 @@ def test_the_peak_of_a_recomputed_step_is_counted(model, lora):
 def test_the_counted_parts_are_exact(model, strategy, variant):
     settings, loaded = opened(strategy, model, rank=3, **variant)
     named = [(name, p) for name, p in loaded.module.named_parameters() if p.requires_grad]
-    optimizer = make_optimizer(named, optimizer="adamw", learning_rate=1e-4, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8)
+    optimizer = make_optimizer(
+        named, optimizer="adamw", learning_rate=1e-4, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8
+    )
     loss_of(loaded).backward()
     optimizer.step()
     held, expected = held_bytes(loaded.module, optimizer), estimate_memory(settings, loaded.card, SIZES, on_gpu=False)
@@ -106,7 +114,9 @@ def test_the_counted_parts_are_exact(model, strategy, variant):
 
 
 def growth(strategy="peft", sizes=SIZES, model="tabicl-v2", on_gpu=True, **lora):
-    settings = RunSettings(dataset="d", target="y", model=model, strategy=strategy, device="cpu", lora=LoraSettings(**lora))
+    settings = RunSettings(
+        dataset="d", target="y", model=model, strategy=strategy, device="cpu", lora=LoraSettings(**lora)
+    )
     return estimate_memory(settings, get_card(model), sizes, on_gpu=on_gpu).growth
 
 
@@ -114,7 +124,13 @@ def growth(strategy="peft", sizes=SIZES, model="tabicl-v2", on_gpu=True, **lora)
 @pytest.mark.parametrize("strategy", ["inference", "base-ft", "peft"])
 def test_a_larger_table_never_needs_less_memory(model, strategy):
     larger = dataclasses.replace(
-        SIZES, context_rows=4800, query_rows=1600, features=50, shown_rows=6000, evaluation_rows=2048, predicted_rows=2000
+        SIZES,
+        context_rows=4800,
+        query_rows=1600,
+        features=50,
+        shown_rows=6000,
+        evaluation_rows=2048,
+        predicted_rows=2000,
     )
     assert growth(strategy, larger, model) > growth(strategy, model=model)
     assert growth(strategy, model=model) > 0
@@ -154,9 +170,17 @@ def test_growth_is_a_number_if_a_similar_run_was_measured_else_a_range():
 
 def test_sizes_follow_the_split_and_the_settings():
     train = TrainSettings(context_rows=500, predict_context_rows=4000, batch_size=100, validation_rows=150)
-    sizes = Sizes.plan(RunSettings(dataset="d", target="y", train=train), SplitSizes(6000, 2000, 2000), features=7, classes=2)
+    sizes = Sizes.plan(
+        RunSettings(dataset="d", target="y", train=train), SplitSizes(6000, 2000, 2000), features=7, classes=2
+    )
     assert sizes == Sizes(
-        context_rows=500, query_rows=100, features=7, classes=2, shown_rows=4000, evaluation_rows=2048, predicted_rows=150
+        context_rows=500,
+        query_rows=100,
+        features=7,
+        classes=2,
+        shown_rows=4000,
+        evaluation_rows=2048,
+        predicted_rows=150,
     )
     unset = RunSettings(dataset="d", target="y", train=dataclasses.replace(train, predict_context_rows=None))
     assert Sizes.plan(unset, SplitSizes(600, 200, 200), features=7, classes=2).shown_rows == 600

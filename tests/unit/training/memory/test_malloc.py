@@ -27,12 +27,16 @@ with large_blocks_apart():
     print(given_back())
 print(given_back())
 """
-"""Runs in a separate process: blocks would fill any gap of 8 MB that other code left in the heap, whatever the threshold."""
+"""Runs in a separate process: blocks would fill any gap of 8 MB that other code left in the heap, whatever the
+threshold.
+"""
 
 
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="only glibc has mallopt")
 def test_a_freed_block_returns_to_the_system_inside_the_context():
-    done = subprocess.run([sys.executable, "-c", GIVEN_BACK], stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[4])
+    done = subprocess.run(
+        [sys.executable, "-c", GIVEN_BACK], stdout=subprocess.PIPE, text=True, check=True, cwd=Path(__file__).parents[4]
+    )
     inside, outside = map(float, done.stdout.split())
     assert inside > 7
     assert outside < 1

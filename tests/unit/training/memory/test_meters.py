@@ -25,7 +25,11 @@ class FakeNvml:
     NVML_TEMPERATURE_GPU = 0
 
     def __init__(self, broken=(), process_bytes=3_000):
-        self.broken, self.process_bytes, self.used = set(broken), process_bytes, {"GPU-aaa": 10_000, "GPU-bbb": 20_000, "MIG-ccc": 5_000}
+        self.broken, self.process_bytes, self.used = (
+            set(broken),
+            process_bytes,
+            {"GPU-aaa": 10_000, "GPU-bbb": 20_000, "MIG-ccc": 5_000},
+        )
 
     def nvmlInit(self):
         pass
@@ -73,7 +77,8 @@ def test_every_meter_is_read_in_its_unit():
 
 
 @pytest.mark.parametrize(
-    ("nvml", "uuid"), [(FakeNvml(broken=["memory", "processes", "utilisation", "power", "temperature"]), "aaa"), (FakeNvml(), "zzz")]
+    ("nvml", "uuid"),
+    [(FakeNvml(broken=["memory", "processes", "utilisation", "power", "temperature"]), "aaa"), (FakeNvml(), "zzz")],
 )
 def test_values_unknown_to_the_driver_are_none_and_not_zero(nvml, uuid):
     assert set(NvmlReader(nvml, uuid, os.getpid()).sample().values()) == {None}

@@ -13,14 +13,18 @@ PLENTY = 10**15
 
 def shown(model="tabicl-mini", *, features=16, memory_bytes=PLENTY, on_gpu=False, **train):
     settings = dataclasses.replace(RUN, model=model, train=TrainSettings(**train))
-    return with_shown_rows(settings, features=features, memory_bytes=memory_bytes, on_gpu=on_gpu).train.predict_context_rows
+    return with_shown_rows(
+        settings, features=features, memory_bytes=memory_bytes, on_gpu=on_gpu
+    ).train.predict_context_rows
 
 
 def test_a_requested_number_of_rows_is_kept():
     assert shown(predict_context_rows=300_000, memory_bytes=1) == 300_000
 
 
-@pytest.mark.parametrize(("model", "rows"), [("tabicl-mini", 8192), ("tabdpt-mini", 8192), ("mitra-mini", 4096), ("tabicl-v2", 2048)])
+@pytest.mark.parametrize(
+    ("model", "rows"), [("tabicl-mini", 8192), ("tabdpt-mini", 8192), ("mitra-mini", 4096), ("tabicl-v2", 2048)]
+)
 def test_on_a_cpu_time_limits_the_rows(model, rows):
     assert shown(model) == rows
 

@@ -32,13 +32,24 @@ def test_the_time_of_a_step_is_a_difference():
 
 
 def test_equal_scores_get_a_sensible_axis():
-    looks = pd.DataFrame({"run": "LoRA r=2", "step": [0, 5], "seconds": [0.0, 1.0], "split": "validation", "best": False, "accuracy": 0.9})
+    looks = pd.DataFrame(
+        {
+            "run": "LoRA r=2",
+            "step": [0, 5],
+            "seconds": [0.0, 1.0],
+            "split": "validation",
+            "best": False,
+            "accuracy": 0.9,
+        }
+    )
     low, high = score(looks).layout.yaxis.range
     assert 0.8 < low < 0.9 < high < 1.0
 
 
 def test_a_meter_without_values_is_neither_offered_nor_zero():
-    samples = pd.DataFrame({"run": "a", "seconds": [0.0, 1.0], "phase": "train", "resident_bytes": [1e6, 2e6], "nvml_device_bytes": np.nan})
+    samples = pd.DataFrame(
+        {"run": "a", "seconds": [0.0, 1.0], "phase": "train", "resident_bytes": [1e6, 2e6], "nvml_device_bytes": np.nan}
+    )
     assert meters_read(samples) == ["resident_bytes"]
     assert len(memory(samples, meter="nvml_device_bytes").data) == 0
     np.testing.assert_allclose(memory(samples).data[0].y, [1.0, 2.0])
@@ -85,7 +96,10 @@ def test_configurations_that_differ_beside_the_rank_have_their_own_lines_and_int
         }
     )
     lines = {line.name: line for line in rank_curve(runs).data}
-    assert {name: line.y.tolist() for name, line in lines.items()} == {"LoRA, dropout 0": [0.4, 0.3, 0.35], "LoRA, dropout 0.1": [0.36]}
+    assert {name: line.y.tolist() for name, line in lines.items()} == {
+        "LoRA, dropout 0": [0.4, 0.3, 0.35],
+        "LoRA, dropout 0.1": [0.36],
+    }
     assert [line.error_y.array.tolist() for line in lines.values()] == [[0.02, 0.0, 0.03], [0.04]]
     assert rank_curve(runs.drop(columns="lora_gap_half_width")).data[0].error_y.array is None
 
@@ -104,7 +118,12 @@ def many_runs(ranks, seeds):
         for r in ranks
         for s in seeds
     ]
-    return pd.DataFrame([{"run": "Zero-shot", "strategy": "inference", "rank": None, "train_seconds": 0, "validation_log_loss": 2}, *lora])
+    return pd.DataFrame(
+        [
+            {"run": "Zero-shot", "strategy": "inference", "rank": None, "train_seconds": 0, "validation_log_loss": 2},
+            *lora,
+        ]
+    )
 
 
 def test_many_runs_share_legend_entries():
@@ -130,7 +149,9 @@ def test_a_run_that_is_not_compared_is_drawn_but_off_the_front():
 
 
 def test_smoothing_averages_past_values_and_skips_non_finite_ones():
-    np.testing.assert_allclose(smooth(np.array([1.0, 3.0, np.inf, 5.0]), 0.5), [1.0, 7 / 3, 7 / 3, (0.25 * 1 + 0.5 * 3 + 5) / 1.75])
+    np.testing.assert_allclose(
+        smooth(np.array([1.0, 3.0, np.inf, 5.0]), 0.5), [1.0, 7 / 3, 7 / 3, (0.25 * 1 + 0.5 * 3 + 5) / 1.75]
+    )
     np.testing.assert_array_equal(smooth(np.array([1.0, np.nan, 3.0]), 0.0), [1.0, np.nan, 3.0])
 
 

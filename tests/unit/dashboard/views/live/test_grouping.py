@@ -10,7 +10,10 @@ from dashboard.views.live.view import EACH, SEEDS, groupings, legend_by, usual_g
 
 def runs_of(home, dropouts=(), **sweep):
     settings = dataclasses.replace(seeding.sweep_settings(home, **sweep), dropouts=dropouts).expand()
-    return [types.SimpleNamespace(id=f"{i}", sweep="one", ended=i, settings=s, name=s.label, created=i) for i, s in enumerate(settings)]
+    return [
+        types.SimpleNamespace(id=f"{i}", sweep="one", ended=i, settings=s, name=s.label, created=i)
+        for i, s in enumerate(settings)
+    ]
 
 
 def names(runs, by, shown=None):
@@ -55,4 +58,6 @@ def test_ranks_keep_their_colours_when_runs_are_drawn_together(tmp_path):
     alone, together = legend_by(EACH, runs, runs), legend_by("rank", runs, runs)
     colours = {name: look.colour for (_, name), look in zip(alone.names, alone.styles, strict=True)}
     groups = dict(zip(dict.fromkeys(together.labels.values()), together.styles, strict=True))
-    assert groups["LoRA r=4 · mean of 2"].colour == next(colour for name, colour in colours.items() if name.startswith("LoRA r=4"))
+    assert groups["LoRA r=4 · mean of 2"].colour == next(
+        colour for name, colour in colours.items() if name.startswith("LoRA r=4")
+    )

@@ -52,12 +52,17 @@ def test_the_code_runs_the_sweep_and_prints_its_leaderboard(tmp_path, monkeypatc
         exec(python_code(sweep, "from code", tmp_path), {"__name__": "__main__"})
     assert [found.name for found in RunStore(tmp_path).sweeps()] == ["from code"]
     printed = capsys.readouterr().out
-    assert all(name in printed for name in ("Full fine-tuning", "LoRA r=1, dropout 0", "LoRA r=3, dropout 0.1", "validation_log_loss"))
+    assert all(
+        name in printed
+        for name in ("Full fine-tuning", "LoRA r=1, dropout 0", "LoRA r=3, dropout 0.1", "validation_log_loss")
+    )
 
 
 def test_on_a_cluster_the_code_requests_the_clusters_gpus(tmp_path, monkeypatch):
     monkeypatch.setattr(launch_checks, "count_cards", lambda: 0)
-    run = RunSettings(dataset=add_sample(tmp_path, "breast_cancer").id, target="diagnosis", train=TrainSettings(amp="bf16"))
+    run = RunSettings(
+        dataset=add_sample(tmp_path, "breast_cancer").id, target="diagnosis", train=TrainSettings(amp="bf16")
+    )
     monkeypatch.setattr(terminal, "follow", lambda store, sweep: sys.exit("queued"))
     for gpus, said in ((None, "needs a CUDA GPU"), (2, "queued")):
         with pytest.raises(SystemExit, match=said):

@@ -11,11 +11,15 @@ from tabtune_core.errors import SettingError
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 
 PLAIN = SweepSettings(run=RunSettings(dataset="d", target="t"))
-NUMBERS = SweepSettings(run=RunSettings(dataset="d", target="t", task="regression", train=TrainSettings(selection_metric="r2")))
+NUMBERS = SweepSettings(
+    run=RunSettings(dataset="d", target="t", task="regression", train=TrainSettings(selection_metric="r2"))
+)
 
 
 GRID = SweepSettings(
-    run=RunSettings(dataset="d", target="t", lora=LoraSettings(alpha=4.0, dropout=0.0, targets=("decoder", "row_attention"))),
+    run=RunSettings(
+        dataset="d", target="t", lora=LoraSettings(alpha=4.0, dropout=0.0, targets=("decoder", "row_attention"))
+    ),
     ranks=(2, 4),
     alphas=(4.0, 1 / 3 + 4),
     dropouts=(0.0, 0.123456789),
@@ -62,7 +66,11 @@ def test_no_number_field_has_bounds_outside_which_streamlit_would_use_an_earlier
     calls = [node for page in pages for node in ast.walk(ast.parse(page.read_text())) if isinstance(node, ast.Call)]
     fields = [call for call in calls if isinstance(call.func, ast.Attribute) and call.func.attr == "number_input"]
     assert len(fields) > 8
-    assert not [ast.unparse(call) for call in fields if len(call.args) > 1 or {"min_value", "max_value"} & {k.arg for k in call.keywords}]
+    assert not [
+        ast.unparse(call)
+        for call in fields
+        if len(call.args) > 1 or {"min_value", "max_value"} & {k.arg for k in call.keywords}
+    ]
 
 
 @pytest.mark.parametrize(("tied", "alphas"), [(True, [4.0, 16.0]), (False, [99.0, 99.0])])
@@ -78,5 +86,12 @@ def test_seeds_that_are_not_whole_numbers_are_explained(text):
 
 
 def test_axes_without_a_rank_add_no_lora_runs():
-    sweep = forms.to_sweep({"ranks": [], "dropouts": ["0", "0.1"], "learning_rates": ["1e-4", "2e-4"]}, dataset="d", target="t")
-    assert [run.label for run in sweep.expand()] == ["Zero-shot", "Linear model", "Gradient boosting", "Full fine-tuning"]
+    sweep = forms.to_sweep(
+        {"ranks": [], "dropouts": ["0", "0.1"], "learning_rates": ["1e-4", "2e-4"]}, dataset="d", target="t"
+    )
+    assert [run.label for run in sweep.expand()] == [
+        "Zero-shot",
+        "Linear model",
+        "Gradient boosting",
+        "Full fine-tuning",
+    ]

@@ -34,7 +34,10 @@ def test_the_guides_example_of_a_768_by_768_weight():
 
 
 def test_a_group_names_its_parts():
-    assert set(MINI.adapted_shapes("classification", ("decoder",))) == {"icl_predictor.decoder.0", "icl_predictor.decoder.2"}
+    assert set(MINI.adapted_shapes("classification", ("decoder",))) == {
+        "icl_predictor.decoder.0",
+        "icl_predictor.decoder.2",
+    }
 
 
 def test_a_rank_too_large_for_a_layer_is_capped_and_reported():
@@ -51,7 +54,12 @@ def test_scaling_is_alpha_over_the_rank_or_its_root():
 
 def test_there_is_a_row_for_each_rank_and_set_of_parts():
     table = priced(ranks=(2, 4), target_sets=((), ("decoder",)))
-    assert table[["Rank", "Parts"]].to_numpy().tolist() == [[2, "default"], [2, "decoder"], [4, "default"], [4, "decoder"]]
+    assert table[["Rank", "Parts"]].to_numpy().tolist() == [
+        [2, "default"],
+        [2, "decoder"],
+        [4, "default"],
+        [4, "decoder"],
+    ]
     assert table["Trainable"].is_unique
 
 
@@ -63,4 +71,6 @@ def test_a_part_that_matches_nothing_costs_nothing(part):
 def test_the_share_equals_that_of_a_finished_run():
     """The leaderboard divides by all parameters of the trained model, including its adapter."""
     adapter = adapter_size(MINI, "classification", LoraSettings(rank=8)).factors
-    assert priced()["Share (%)"].item() == pytest.approx(100 * adapter / (MINI.weights_for("classification").total_parameters + adapter))
+    assert priced()["Share (%)"].item() == pytest.approx(
+        100 * adapter / (MINI.weights_for("classification").total_parameters + adapter)
+    )

@@ -44,11 +44,18 @@ def test_a_partly_adapted_part_is_half_ticked():
     assert [node["state"] for node in top] == ["none", "none", "some"]
     blocks = next(child for child in top[2]["children"] if child["path"] == "icl_predictor.tf_icl.blocks")
     assert [child["state"] for child in blocks["children"]] == ["all", *["none"] * 7]
-    assert top[2]["adapter"] == adapter_size(card, TASK, LoraSettings(rank=8, targets=("icl_predictor.tf_icl.blocks.0",))).factors
+    assert (
+        top[2]["adapter"]
+        == adapter_size(card, TASK, LoraSettings(rank=8, targets=("icl_predictor.tf_icl.blocks.0",))).factors
+    )
 
 
 def test_the_guides_groups_are_listed_with_their_parts():
-    named = {child["path"]: child["group"] for node in as_data(get_card("tabicl-mini"), TASK, [], 8) for child in (node, *node["children"])}
+    named = {
+        child["path"]: child["group"]
+        for node in as_data(get_card("tabicl-mini"), TASK, [], 8)
+        for child in (node, *node["children"])
+    }
     assert named["col_embedder"] == "column_embeddings"
     assert named["row_interactor.tf_row.blocks"] == named["icl_predictor.tf_icl.blocks"] == "row_attention"
 
