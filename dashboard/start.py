@@ -264,12 +264,12 @@ def serve(options: argparse.Namespace, home: Path) -> None:
         ensure_worker(home, exit_when_idle=options.demo)
 
     later = options.parallel or options.threads or choice.executor != LOCAL
-    if later and there is not None and not there.outdated:
+    if later and there is not None:
         print(
             f"The worker of {home} is already running (process {there.pid}), so --parallel, --threads and --executor "
             "apply to the next one."
-            " To apply them now, end the worker with 'loralab worker --stop' (its runs continue) and start this "
-            "program again."
+            " To apply them now, end the worker with 'loralab worker --stop' and start this program again, which "
+            "resumes its runs."
         )
     urls = access.addresses(port)
     greet(access, urls, home, demo=options.demo)

@@ -7,8 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
-
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_row import ENDED
 
@@ -16,10 +14,10 @@ TESTS = Path(__file__).parent
 PROGRAM = """
 import sys
 from pathlib import Path
-from tabtune_core.execution import cores, local, processes, service, worker
+from tabtune_core.execution import cores, local, processes, service
 from tabtune_core.execution.worker_flags import ExecutorChoice
-processes.GRACE_SECONDS = processes.KILL_SECONDS = 0.3
-worker.RECONCILE_SECONDS = 0.3
+processes.GRACE_SECONDS = 0.3
+service.RECONCILE_SECONDS = 0.3
 told = sys.argv[2:]
 numbers = {name: int(number) for name, _, number in (flag.partition("=") for flag in told) if name in ("parallel", "threads")}
 shares = cores.divide(numbers.get("parallel", 1), numbers.get("threads"))
@@ -49,6 +47,19 @@ def start_worker(home, *flags, before=""):
         )
 
 
+def open_worker(store, *, resume=True):
+    """Makes a worker in this process; it starts nothing by itself."""
+    from tabtune_core.execution.end_messages import EndMessages
+    from tabtune_core.execution.forkserver import forkserver
+    from tabtune_core.execution.job_lanes import JobLanes
+    from tabtune_core.execution.local import LocalExecutor
+    from tabtune_core.execution.worker import Worker
+
+    context = forkserver("fake_experiment", "fake_jobs")
+    executor, lanes = LocalExecutor(store, context, "fake_experiment"), JobLanes(store, context, "fake_jobs", {})
+    return Worker(store, executor, lanes, EndMessages(""), resume=resume)
+
+
 def queue(store, *targets, devices=(), **more):
     """Queues fake runs that act by their targets, on 'auto' unless ``devices`` are given, and returns their ids."""
     wanted = devices or ["auto"] * len(targets)
@@ -74,21 +85,12 @@ def wait_for_end(store, run_id):
     return store.run(run_id)
 
 
-def end(store, *workers):
-    """Kills the workers and the processes of runs and jobs."""
-    for worker in workers:
-        worker.kill()
-        worker.wait()
-    for one in (*store.runs(status="running"), *store.jobs(status="running")):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            psutil.Process(one.pid).kill()
-
-
 @contextlib.contextmanager
 def working(store, *flags, before=""):
-    """Has a worker in the store's folder, and ends it with all that runs there."""
+    """Has a worker in the store's folder, and kills it with all that runs there."""
     worker = start_worker(store.home, *flags, before=before)
     try:
         yield worker
     finally:
-        end(store, worker)
+        worker.kill()
+        worker.wait()

@@ -23,7 +23,7 @@ from packaging.requirements import Requirement  # of huggingface_hub and streaml
 
 from tabtune_core.errors import TabTuneError
 from tabtune_core.execution.cluster_file import why_not_joined
-from tabtune_core.execution.lock import code_version, is_stopped, worker_of
+from tabtune_core.execution.lock import is_stopped, worker_of
 from tabtune_core.gpus import card_memory, card_names, count_cards, driver
 from tabtune_core.machine import disk_of, machine_memory
 from tabtune_core.models.catalogue import CATALOGUE, FAMILIES, WEIGHTS
@@ -70,7 +70,7 @@ def report(checks: list[Check]) -> str:
 
 def _software() -> Iterator[Check]:
     yield Check("Python", "ok", f"{platform.python_version()} at {sys.executable}, {platform.platform()}")
-    yield Check("LoRA Lab", "ok", f"{code_version()} at {Path(__file__).parents[2]}")
+    yield Check("LoRA Lab", "ok", f"{installed_now(DISTRIBUTION) or 'not installed'} at {Path(__file__).parents[2]}")
     yield _torch()
     for family in FAMILIES.values():
         there, tested = family.upstream.installed, ", ".join(family.upstream.tested)
@@ -314,8 +314,7 @@ def _workspace(home: Path) -> Iterator[Check]:
         advice = f"Let it go on with 'kill -CONT {worker.pid}', or end it with 'kill -9 {worker.pid}'."
         yield Check("Worker", "problem", f"process {worker.pid} is suspended", advice)
     else:
-        other = " of another version; the next command that starts runs replaces it" if worker.outdated else ""
-        yield Check("Worker", "ok", f"process {worker.pid}{other}, log: {home / 'worker.log'}")
+        yield Check("Worker", "ok", f"process {worker.pid}, log: {home / 'worker.log'}")
 
 
 def _why_unusable(home: Path) -> str:

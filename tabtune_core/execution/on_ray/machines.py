@@ -17,13 +17,12 @@ from typing import Any
 
 from tabtune_core.errors import ClusterError
 from tabtune_core.execution.cluster_file import ClusterNode
-from tabtune_core.execution.lock import code_version
 from tabtune_core.execution.on_ray.cluster_check import NOT_INSTALLED, check, first_line, no_cluster
 from tabtune_core.gpus import card_names
 from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.catalogue import FAMILIES
 from tabtune_core.settings import REFERENCES, RunSettings
-from tabtune_core.upstream import installed_now
+from tabtune_core.upstream import DISTRIBUTION, installed_now
 
 CPUS_OF_A_CPU_RUN = 4
 """Fewer if the largest node has fewer besides those reserved for its GPUs."""
@@ -75,6 +74,15 @@ Sight = tuple[tuple[str, ...], dict[str, str]]
 def look_around() -> Sight:
     """Reports about the machine that this is called on."""
     return tuple(card_names()), versions()
+
+
+def code_version(package: Path = Path(__file__).parents[2]) -> str:
+    """Returns the package's version with 8 digits of its sources' hash: a node's results come from its own copy."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)}\0".encode())
+        digest.update(path.read_bytes())
+    return f"{installed_now(DISTRIBUTION) or '0'}+{digest.hexdigest()[:8]}"
 
 
 def versions() -> dict[str, str]:
@@ -133,8 +141,8 @@ class Node:
 class Machines:
     """The machines of the cluster that this process has joined."""
 
-    def __init__(self, address: str, home: Path) -> None:
-        self.ray = join(address, home)
+    def __init__(self, address: str) -> None:
+        self.ray = join(address)
         self.here = versions()
         self.seen: dict[str, Demand] = {}
         """Resources of each node that could ever be given runs, including nodes that have left."""
@@ -210,7 +218,7 @@ class Machines:
         return sight
 
 
-def join(address: str, home: Path) -> Any:
+def join(address: str) -> Any:
     """Connects to the cluster and returns the module ``ray``.
 
     Raises:
@@ -223,15 +231,10 @@ def join(address: str, home: Path) -> Any:
     except ImportError as error:
         raise ClusterError(NOT_INSTALLED) from error
     try:
-        ray.init(address=address, namespace=namespace_of(home), log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise no_cluster(address, error) from error
     return ray
-
-
-def namespace_of(home: Path) -> str:
-    """Returns the Ray namespace of a workspace's runs, the same however the path is written."""
-    return f"tabtune-{hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:12]}"
 
 
 def _node(told: dict[str, Any], sight: Sight | str, hosts: Counter[str], here: dict[str, str]) -> Node:

@@ -11,7 +11,7 @@ from worker_program import queue, wait_for_end, wait_until, working
 from tabtune_core.errors import ShortageError
 from tabtune_core.events import StepDone
 from tabtune_core.execution.child import NO_ROOM_STATUS
-from tabtune_core.execution.identity import found
+from tabtune_core.execution.identity import is_alive
 from tabtune_core.shortage import why_nothing_starts
 from tabtune_core.store import event_log
 from tabtune_core.store.event_log import Teller, patiently
@@ -110,7 +110,7 @@ def test_a_run_that_fills_the_disk_reports_it_and_continues_when_there_is_room(s
     with working(store) as worker:
         wait_until(lambda: store.run(run_id).identity and (disk / "filler").exists())
         first = store.run(run_id)
-        wait_until(lambda: found(first.pid, first.identity) == "gone")
+        wait_until(lambda: not is_alive(first.pid, first.identity))
         assert worker.poll() is None
         (disk / "filler").unlink()
         run = wait_for_end(store, run_id)

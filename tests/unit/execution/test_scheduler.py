@@ -1,7 +1,7 @@
 """Which run goes where: two GPUs carry out two runs at a time, one GPU one."""
 
-import dataclasses
 import os
+from unittest.mock import Mock
 
 import pytest
 from worker_program import queue, start_worker, wait_for_end, working
@@ -97,7 +97,7 @@ def executor(tmp_path, monkeypatch):
 def place(executor, cards, queued, *taken):
     """Returns the run that starts next beside those on the taken slots of a machine with so many GPUs, and its slot."""
     executor.cards = cards
-    placement = executor.place(queued, [Watched("", 0, None, None, slot) for slot in taken])
+    placement = executor.place(queued, [Watched("", Mock(pid=0), slot) for slot in taken])
     return placement and (placement.run, placement.slot)
 
 
@@ -137,10 +137,3 @@ def test_a_run_on_a_missing_device_starts_and_reports_it_itself(device):
 def test_a_named_gpu_has_its_own_slot_also_while_the_driver_does_not_answer(monkeypatch):
     monkeypatch.setattr("tabtune_core.gpus._driver_tells", lambda: False)
     assert [slots_of(device, 0) for device in ("cuda:1", "cpu", "auto")] == [["cuda:1"], ["cpu"], ["cpu"]]
-
-
-def test_a_run_of_an_earlier_version_holds_its_first_choice(executor):
-    (run,) = queued(executor.store, "auto")
-    executor.cards = 2
-    adopted = executor.adopt([dataclasses.replace(run, slot=slot) for slot in ("", "cuda:1")])
-    assert [task.slot for task in adopted] == ["cuda:0", "cuda:1"]
