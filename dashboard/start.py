@@ -42,7 +42,7 @@ from tabtune_core.execution.worker_flags import (
     tell_workers,
 )
 from tabtune_core.execution.worker_watch import watched
-from tabtune_core.shortage import check_limits, named
+from tabtune_core.shortage import named, raise_file_limit
 from tabtune_core.store.runs import RunStore, default_home
 from tabtune_core.upstream import DISTRIBUTION, installed
 from tabtune_core.wording import print_what_the_encoding_lacks
@@ -215,7 +215,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     try:
         with named():
-            check_limits()
+            raise_file_limit()
             os.getcwd()  # a server cannot be started in a folder that was deleted: said before a worker is started
             # so that the demo is deleted, and an idle worker ends, after these signals, too
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))

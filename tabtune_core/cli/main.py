@@ -41,7 +41,7 @@ from tabtune_core.execution.worker_flags import (
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
-from tabtune_core.shortage import check_limits, named
+from tabtune_core.shortage import named, raise_file_limit
 from tabtune_core.store.runs import default_home
 from tabtune_core.tracking import TRACKERS, open_tracker
 from tabtune_core.upstream import DISTRIBUTION, installed
@@ -348,7 +348,7 @@ def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
         from tabtune_core.cli import launch
 
         check_environment()
-        check_limits()
+        raise_file_limit()
         if len(asked.log_to or ()) > 1:
             raise SettingError(
                 "--log-to follows one tracker and is given more than once. 'loralab export' sends a sweep to others."

@@ -13,7 +13,7 @@ from tabtune_core.execution.cluster_file import why_not_joined
 from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import is_stopped, stop_workers, worker_of
 from tabtune_core.execution.worker_flags import chosen
-from tabtune_core.shortage import check_limits, why_nothing_starts
+from tabtune_core.shortage import raise_file_limit, why_nothing_starts
 from tabtune_core.store.jobs import Job
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
@@ -33,7 +33,7 @@ def work(asked: argparse.Namespace) -> int:
         return _show_status(RunStore(asked.home))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
     choice = chosen(asked)
-    check_limits()
+    raise_file_limit()
     run_worker(
         asked.home,
         exit_when_idle=asked.exit_when_idle,

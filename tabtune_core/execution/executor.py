@@ -77,10 +77,10 @@ class Executor(Protocol[TaskType]):
         """
 
     def collect(self, task: TaskType) -> Ended:
-        """Brings the files of a task that is gone to the run's folder, frees what it occupied, and says why it ended."""
+        """Brings a gone task's files to the run's folder, frees what it occupied, and says why it ended."""
 
     def wait(self, tasks: Sequence[TaskType], jobs: Sequence[int], timeout_seconds: float) -> bool:
-        """Waits until a task or a job, given by its process's sentinel, may have ended; returns whether one may have."""
+        """Waits until a task or a job (a process's sentinel) may have ended; returns whether one may have."""
 
 
 OpenExecutor = Callable[[RunStore, ForkServerContext, str], Executor[Any]]

@@ -12,7 +12,6 @@ from typing import Literal
 
 from tabtune_core.execution.child import NO_ROOM_STATUS
 from tabtune_core.execution.identity import identity_of, kill, kill_group
-from tabtune_core.machine import oom_kills
 from tabtune_core.shortage import shortage_of
 
 GRACE_SECONDS = 10.0
@@ -38,8 +37,6 @@ class Watched:
     identity: str | None = None
     asked: dict[str, float] = field(default_factory=dict)
     """When each request was first seen, in monotonic seconds."""
-    oom_kills: int | None = field(default_factory=oom_kills)
-    """``machine.oom_kills`` when this process was started."""
     since: float = field(default_factory=time.monotonic)
     """When it was started, in monotonic seconds."""
 
@@ -65,7 +62,7 @@ class Watched:
 
 
 def start(process: ForkServerProcess, for_id: str, slot: str) -> Watched | None:
-    """Starts the process of a run or job; None if the forkserver was killed: another is started with the next process."""
+    """Starts the process of a run or job; None if the forkserver was killed: the next process starts another."""
     try:
         process.start()
     except (EOFError, OSError) as error:
@@ -84,9 +81,6 @@ def cause(watched: Watched, what: Literal["run", "job"]) -> tuple[str, str]:
         lacked = f"For too long, the {its} had no room on a disk or lacked another resource."
         return lacked, f"Its log may say more; make room, then {again}."
     if exitcode == -signal.SIGKILL:
-        now = oom_kills()
-        if now is not None and watched.oom_kills is not None and now > watched.oom_kills:
-            return f"The system ended the {its} (signal 9), because memory ran out.", ""
         return f"The {its} was killed (signal 9), most often because memory ran out.", ""
     how = f"signal {-exitcode}" if exitcode and exitcode < 0 else f"exit status {exitcode}"
     return f"The {its} ended without an error message ({how}).", f"Its log may say more; {again}."

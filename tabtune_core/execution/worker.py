@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 def leave_deleted_folder(home: Path) -> None:
-    """Moves this process to ``home`` if its current folder was deleted, because no process can be started from there."""
+    """Moves this process to ``home`` if its current folder was deleted: no process can be started from there."""
     try:
         os.getcwd()
     except FileNotFoundError:
@@ -76,7 +76,9 @@ class Worker:
         """Starts, watches and closes runs and jobs once; returns whether there is nothing left to do."""
         leave_deleted_folder(self.store.home)
         lacked, self.lacking, started = self.lacking, "", False
-        self.tell_ends(lacked)  # before runs of an earlier worker end now: only sweeps that were seen running are announced
+        self.tell_ends(
+            lacked
+        )  # before runs of an earlier worker end now: only sweeps that were seen running are announced
         if reconcile:
             with self.surviving(lacked):
                 self.reconcile()
@@ -120,7 +122,7 @@ class Worker:
                 raise
 
     def reconcile(self) -> None:
-        """Queues runs again that say 'running' and are not this worker's: their worker ended, and their process with it.
+        """Queues runs that say 'running' and are not this worker's again: their worker ended, and their process with it.
 
         What is left of such a process is killed first, so that no two processes ever write one run.
         """

@@ -56,7 +56,7 @@ class Demand:
 
 
 def wants_gpu(settings: RunSettings, *, there_are_some: bool) -> bool:
-    """Whether a run is put on a GPU: 'auto' is if any node has one; the number in 'cuda:1' has no meaning on a cluster."""
+    """Whether a run is put on a GPU: 'auto' is if any node has one; the number in 'cuda:1' has no meaning here."""
     if settings.strategy in REFERENCES:
         return False
     return settings.device.startswith("cuda") or (settings.device == "auto" and there_are_some)

@@ -4,14 +4,17 @@ In: the order of a run, and the files that it needs, in pieces. Out: new events 
 training, and finally its outcome and its files. The worker asks for all of them, and Ray ends this with the worker.
 """
 
+import fcntl
 import importlib
 import os
 import shutil
+import tempfile
 import threading
 import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tabtune_core.errors import Cancelled
@@ -19,7 +22,7 @@ from tabtune_core.events import Event, RunFailed, RunFinished, RunPlanned, StopR
 from tabtune_core.execution.child import explain, kind_of_error, memory_advice, write_to
 from tabtune_core.execution.on_ray import node_files
 from tabtune_core.execution.on_ray.node_files import Carried, lacks_release, lay_out
-from tabtune_core.scratch import shared_scratch_folder, sweep
+from tabtune_core.scratch import PREFIX, SUFFIX, locked, sweep
 from tabtune_core.settings import RunSettings
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.run_folder import LAST_STATE, LOG, STATES
@@ -83,7 +86,9 @@ class RemoteRun:
 
         here = ray.get_runtime_context()
         self.node_id = here.get_node_id()
-        self.home = shared_scratch_folder(self.node_id[:12])
+        self.home = Path(tempfile.gettempdir()) / f"{PREFIX}{self.node_id[:12]}{SUFFIX}"  # shared by the node's runs
+        self.home.mkdir(mode=0o700, exist_ok=True)
+        self._held = locked(self.home, fcntl.LOCK_SH)
         sweep()  # deletes folders of nodes that have left
         self.cards = here.get_accelerator_ids().get("GPU", [])
         for earlier in (self.home / "runs").glob(f"{run_id}-*"):

@@ -96,7 +96,7 @@ class Link:
         self._thread.start()
 
     def ask(self, word: StopRequest | None, grace_seconds: float) -> None:
-        """Passes on a request; a run to be cancelled is killed after the grace time, or at once if it has not started."""
+        """Passes on a request; a cancelled run is killed after the grace time, or at once if it has not started."""
         if word is None or not self.goes_on:
             return
         if word not in self._asked:
