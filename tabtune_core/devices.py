@@ -20,6 +20,7 @@ from tabtune_core.wording import counted
 
 PROBE_TOLERANCE = 1e-3
 """Relative to the largest number: a thousand times what the order of a 32-bit sum changes."""
+PARTS = ("attention", "the head")
 NARROW = {"mps"}
 """Torch's types of GPUs without 64-bit floats."""
 _APPLE = SimpleNamespace(
@@ -110,7 +111,7 @@ def differs_from_cpu(device: torch.device) -> str | None:
 
 
 def _probe(device: torch.device) -> dict[str, torch.Tensor]:
-    """Computes attention of queries to context rows as the models do, and its gradients.
+    """Computes attention of queries to context rows as the models do, its gradients, and a step of AdamW.
 
     Weights and keys are sliced and transposed, because known wrong results mostly come from such tensors
     (pytorch#161640, #162730, #192212, #197636).
@@ -118,21 +119,18 @@ def _probe(device: torch.device) -> dict[str, torch.Tensor]:
     chance = torch.Generator().manual_seed(0)  # the CPU's, so that both devices get the same numbers
     shapes = ((2, 40, 32), (64, 192), (5, 32))
     x_BTD, read_DE, out_KD = (torch.randn(shape, generator=chance).to(device) for shape in shapes)
-    weights = [weight.requires_grad_() for weight in (read_DE[::2, :96].T, out_KD.T)]
+    weights = [torch.nn.Parameter(weight) for weight in (read_DE[::2, :96].T, out_KD.T)]
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
         mixed = F.linear(F.layer_norm(x_BTD, (32,)), weights[0] / 6).view(2, 40, 3, 4, 8)
         q_BHTE, k_BHTE, v_BHTE = mixed.permute(2, 0, 3, 1, 4)
         shown = F.scaled_dot_product_attention(q_BHTE, k_BHTE[:, :, :24], v_BHTE[:, :, :24])
         scores_NK = F.gelu(shown.transpose(1, 2).flatten(2)).flatten(0, 1) @ weights[1]
         gradients = torch.autograd.grad(F.cross_entropy(scores_NK, torch.arange(80, device=device) % 5), weights)
-    names = ("scores", "gradients of attention", "gradients of the head")
-    return {name: tensor.detach().cpu() for name, tensor in zip(names, (scores_NK, *gradients), strict=True)}
-
-
-def unproven_gpu() -> str | None:
-    """Returns the name of the GPU that torch sees but 'auto' does not take; None without such a GPU."""
-    gpu, _ = _gpus()
-    return name_of(gpu) if is_gpu(gpu) and not is_proven(gpu) else None
+    for weight, gradient in zip(weights, gradients, strict=True):
+        weight.grad = gradient
+    torch.optim.AdamW(weights, lr=0.1, eps=1e-3).step()  # with a small eps, rounding would choose some signs
+    names = ("scores", *(f"{what} of {part}" for what in ("gradients", "trained weights") for part in PARTS))
+    return {name: tensor.detach().cpu() for name, tensor in zip(names, (scores_NK, *gradients, *weights), strict=True)}
 
 
 def is_gpu(device: torch.device) -> bool:

@@ -47,7 +47,7 @@ class Check:
 
 def examine(home: Path, *, online: bool = False) -> list[Check]:
     """Makes all checks, in the order in which a person would look."""
-    return [*_software(), *_gpus(), *_weights(), *[_hub()] * online, *_room(home), *_workspace(home)]
+    return [*_software(), *_gpus(), *_weights(), *([_hub()] if online else []), *_room(home), *_workspace(home)]
 
 
 def report(checks: list[Check]) -> str:

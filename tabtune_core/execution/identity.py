@@ -1,6 +1,6 @@
 """Whether a pid still belongs to the process that was recorded, by its creation time; and how that one is killed.
 
-In: a pid, and the identity recorded with it. Out: yes or no; a signal, never to a process that may be another program's.
+In: a pid, and the identity recorded with it. Out: yes or no; a signal, never to another program's process.
 """
 
 import os

@@ -122,7 +122,7 @@ class Worker:
                 raise
 
     def reconcile(self) -> None:
-        """Queues runs that say 'running' and are not this worker's again: their worker ended, and their process with it.
+        """Queues runs again that say 'running' and are not this worker's: their worker and their process have ended.
 
         What is left of such a process is killed first, so that no two processes ever write one run.
         """

@@ -510,23 +510,6 @@ def test_a_worker_that_keeps_ending_is_reported_with_the_end_of_its_log(app, sto
     assert not app.exception
 
 
-@pytest.mark.parametrize(
-    ("worker", "said"),
-    [
-        (
-            Holder(7, "1 boot pid:[1]", "0.1.0+other"),
-            "is of another version than these pages: 0.1.0+other. It was asked to make way",
-        ),
-        (Holder(7), "It cannot be asked to make way; end it with `kill 7`."),
-    ],
-)
-def test_a_worker_of_another_version_is_reported(app, store, monkeypatch, worker, said):
-    monkeypatch.setattr(worker_watch.worker_lock, "worker_of", lambda home: worker)
-    seeding.queue(store, seeding.sweep_settings(store.home))
-    go(app, "live")
-    assert said in texts(app.info).replace("\\", "")
-
-
 def test_a_suspended_worker_is_reported_as_not_responding(app, store, monkeypatch):
     monkeypatch.setattr(worker_watch.worker_lock, "worker_of", lambda home: Holder(7))
     monkeypatch.setattr(Holder, "suspended", True)

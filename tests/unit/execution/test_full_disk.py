@@ -61,7 +61,7 @@ def test_waiting_for_room_has_a_limit(store, disk, monkeypatch):
     monkeypatch.setattr(event_log, "PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(event_log, "AGAIN_SECONDS", 0.0)
     fill(disk)
-    with pytest.raises(ShortageError, match=rf"The disk of {disk} is full \(0.0 MB of 21 MB are free at {disk}\)"):
+    with pytest.raises(ShortageError, match=rf"The disk of {disk} is full .*0.0 MB of 21 MB"):
         for step in range(1000):
             teller.tell(StepDone(step, 0.5, 1.0, 2e-4, 0.5))
     with pytest.raises(ShortageError, match="is full"):
