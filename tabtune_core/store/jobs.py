@@ -125,7 +125,7 @@ class JobQueue(Database):
 
     def set_job_process(self, job_id: str, pid: int, identity: str | None, *, claimed_by: int | None = None) -> None:
         """Records which process carries out a running job; raises StoreError as ``set_process`` does."""
-        sql = "UPDATE jobs SET pid = ?, identity = ? WHERE id = ? AND status = 'running' AND pid = COALESCE(?, pid)"
+        sql = "UPDATE jobs SET pid = ?, identity = ? WHERE id = ? AND status = 'running' AND pid IS COALESCE(?, pid)"
         if not self._write(sql, (pid, identity, job_id, claimed_by)):
             raise StoreError(f"Job {job_id!r} is not running any more; ask for it again.")
 

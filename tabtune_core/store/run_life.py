@@ -146,7 +146,7 @@ class RunLife(EventLog, JobQueue):
         """
         sql = (
             "UPDATE runs SET pid = ?, identity = ?, heartbeat = ? WHERE id = ? AND status = 'running'"
-            " AND pid = COALESCE(?, pid)"
+            " AND pid IS COALESCE(?, pid)"
         )
         if not self._write(sql, (pid, identity, time.time(), run_id, claimed_by)):
             raise StoreError(f"Run {run_id!r} is not running any more; queue it again with retry.")

@@ -7,7 +7,7 @@ from unittest.mock import Mock
 import pytest
 from worker_program import open_worker, queue, start_worker, wait_for_end, wait_until, working
 
-from tabtune_core.execution import processes, worker
+from tabtune_core.execution import worker
 from tabtune_core.execution.child import NO_ROOM_STATUS
 from tabtune_core.execution.forkserver import forkserver, start_early
 from tabtune_core.execution.identity import is_alive
@@ -238,21 +238,6 @@ def test_a_job_does_not_wait_for_a_run_that_trains(live):
     assert live.run(run).status == "running"
     live.ask(run, "cancel")
     wait_for_end(live, run)
-
-
-@pytest.mark.parametrize(
-    ("before", "now", "said"),
-    [
-        (3, 4, "The system ended the run's process (signal 9), because memory ran out."),
-        (3, 3, "most often because"),
-        (None, 4, "most often"),
-    ],
-)
-def test_memory_is_certainly_blamed_only_if_the_system_counted_an_out_of_memory_kill(monkeypatch, before, now, said):
-    monkeypatch.setattr(processes, "oom_kills", lambda: now)
-    watched = Watched("a", Mock(exitcode=-signal.SIGKILL), oom_kills=before)
-    assert said in cause(watched, "run")[0]
-    assert said.replace("run's", "job's") in cause(watched, "job")[0]
 
 
 @pytest.mark.parametrize("exitcode", [NO_ROOM_STATUS, 1, -signal.SIGSEGV])
