@@ -250,7 +250,6 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     where = {
         "executor": options.executor,
         "address": options.ray_address,
-        "gpu_share": options.gpu_share,
         "notify": options.notify,
     }
     tell_workers(parallel=options.parallel, threads=options.threads, **where)

@@ -16,17 +16,19 @@ import sys
 from pathlib import Path
 from tabtune_core.execution import cores, local, processes, service
 from tabtune_core.execution.worker_flags import ExecutorChoice
+from tabtune_core.store import job_kinds
 processes.GRACE_SECONDS = 0.3
 service.RECONCILE_SECONDS = 0.3
 told = sys.argv[2:]
 numbers = {name: int(number) for name, _, number in (flag.partition("=") for flag in told) if name in ("parallel", "threads")}
 shares = cores.divide(numbers.get("parallel", 1), numbers.get("threads"))
 clusters = [ExecutorChoice("ray", word.removeprefix("ray=")).opener() for word in told if word.startswith("ray=")]
+if "short-limits" in told:
+    job_kinds.KINDS["stubborn"] = job_kinds.JobKind(title="job", function="", minutes=0.005)
 service.run_worker(
     Path(sys.argv[1]),
     exit_when_idle="exit-when-idle" in told,
     resume="no-resume" not in told,
-    job_minutes={"stubborn": 0.005} if "short-limits" in told else {},
     executor=(clusters or [lambda *given: local.LocalExecutor(*given, shares=shares)])[0],
     notify=next((flag.removeprefix("notify=") for flag in told if flag.startswith("notify=")), ""),
     experiment="fake_experiment",

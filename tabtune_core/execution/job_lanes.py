@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Mapping
 from multiprocessing.context import ForkServerContext
 
 from tabtune_core.errors import StoreError
@@ -31,12 +30,12 @@ _log = logging.getLogger(__name__)
 class JobLanes:
     """The running jobs, and the rules for starting, ending and closing them."""
 
-    def __init__(self, store: RunStore, context: ForkServerContext, program: str, minutes: Mapping[str, float]) -> None:
+    def __init__(self, store: RunStore, context: ForkServerContext, program: str, minutes: float | None) -> None:
         self.store, self.context = store, context
         self.program = program
         """Module whose ``run_job`` carries out a job."""
         self.minutes = minutes
-        """Longest time of kinds for which a person set it; other kinds have their default."""
+        """Longest time of a job, if a person set it; else each kind has its own."""
         self.going: list[Watched] = []
 
     def look(self) -> None:
@@ -109,7 +108,7 @@ class JobLanes:
             watched.press("limit", at_once=True)
 
     def _minutes(self, job: Job) -> float:
-        return self.minutes.get(job.kind, kind_of(job.kind).minutes)
+        return self.minutes or kind_of(job.kind).minutes
 
     def _close(self, watched: Watched) -> None:
         """Ends the row of a job whose process is gone, unless it did so itself."""

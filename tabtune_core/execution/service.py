@@ -10,7 +10,7 @@ import os
 import shutil
 import signal
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ def run_worker(
     *,
     exit_when_idle: bool = False,
     resume: bool = True,
-    job_minutes: Mapping[str, float] | None = None,
+    job_minutes: float | None = None,
     notify: str = "",
     started_by: int = 0,
     executor: OpenExecutor = LocalExecutor,
@@ -49,7 +49,7 @@ def run_worker(
     """Works until SIGTERM or SIGINT, until a person stops it or, with ``exit_when_idle``, until the queue is empty.
 
     Returns at once if the workspace has a worker. With ``resume``, a run whose process is gone is queued again once.
-    ``job_minutes`` limits jobs of some kinds. ``notify`` is the address that is told when a sweep ends. A person who
+    ``job_minutes`` limits every job. ``notify`` is the address that is told when a sweep ends. A person who
     starts it takes back ``lock.stop_workers``. With ``started_by``, a program's process id, it returns at once if a
     person has stopped the worker, makes no new workspace, and ends when idle once that program has ended.
 
@@ -75,7 +75,7 @@ def run_worker(
         try:
             if worker is None:  # only with the lock: an executor tells the pages where runs go
                 context = forkserver(experiment, jobs)
-                lanes = JobLanes(store, context, jobs, job_minutes or {})
+                lanes = JobLanes(store, context, jobs, job_minutes)
                 worker = Worker(store, executor(store, context, experiment), lanes, messages, resume=resume)
                 start_early()
                 for number in (signal.SIGTERM, signal.SIGINT):

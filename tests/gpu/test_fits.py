@@ -76,13 +76,6 @@ def test_a_fit_equals_the_cpus_keeps_the_random_state_and_waits_once_per_step(ca
     assert (result.memory_meter, result.growth_memory_bytes > 0) == ("torch_allocated", True)
 
 
-def test_the_projection_of_a_wide_table_keeps_the_random_state(gpu):
-    model, before = load_model(get_card("tabdpt-mini"), "classification", gpu), random_states(gpu)
-    wide_CF = np.random.default_rng(0).normal(size=(200, model.module.num_features + 3))
-    assert model.fit_preprocessing(wide_CF)(wide_CF).shape == (200, model.module.num_features)
-    assert all(torch.equal(states, before[name]) for name, states in random_states(gpu).items())
-
-
 def test_dropout_on_a_gpu_depends_on_the_seed(gpu, tmp_path):
     seen = {}
     found = {

@@ -41,10 +41,8 @@ class RayExecutor:
 
     name = RAY
 
-    def __init__(
-        self, address: str, gpu_share: float, store: RunStore, context: ForkServerContext, experiment: str
-    ) -> None:
-        self.gpu_share, self.store, self.experiment = gpu_share, store, experiment
+    def __init__(self, address: str, store: RunStore, context: ForkServerContext, experiment: str) -> None:
+        self.store, self.experiment = store, experiment
         try:
             self.machines = Machines(address)
         except ClusterError as error:
@@ -68,7 +66,7 @@ class RayExecutor:
             if link.node in left:
                 left[link.node] = left[link.node].without(link.demand)
         for run in queued:
-            asks = self.machines.asks(run.settings, self.gpu_share)
+            asks = self.machines.asks(run.settings)
             large_enough = [node for node in nodes if node.id in left and asks.fits(node.has)]
             if large_enough and not any(asks.fits(left[node.id]) for node in large_enough):
                 continue  # no CPUs or GPUs are free for it, so its memory need not be estimated
@@ -150,7 +148,7 @@ class RayExecutor:
 
     def _demand(self, run: Run) -> Demand:
         """Returns the run's demand, including memory."""
-        asks = self.machines.asks(run.settings, self.gpu_share)
+        asks = self.machines.asks(run.settings)
         return replace(asks, memory_bytes=BYTES_OF_A_GPU_RUN if asks.gpus else self._need_of(run.id))
 
     def _why_not(self, run: Run, demand: Demand, node: Node) -> str:

@@ -165,14 +165,14 @@ class Machines:
             self._look()
         return self._nodes
 
-    def asks(self, settings: RunSettings, gpu_share: float) -> Demand:
+    def asks(self, settings: RunSettings) -> Demand:
         """Returns the CPUs and GPUs that a run needs, with memory 0."""
         cpus, gpus = (
             max((has.cpus for has in self.seen.values()), default=0),
             max((has.gpus for has in self.seen.values()), default=0),
         )
         if wants_gpu(settings, there_are_some=gpus > 0):
-            return Demand(CPUS_OF_A_GPU_RUN, 0, gpu_share)
+            return Demand(CPUS_OF_A_GPU_RUN, 0, 1)
         return Demand(min(CPUS_OF_A_CPU_RUN, max(1, cpus - gpus * CPUS_OF_A_GPU_RUN), cpus or 1), 0, 0)
 
     def _look(self) -> None:

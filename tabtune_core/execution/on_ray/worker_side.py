@@ -46,10 +46,6 @@ AGAIN_SECONDS = 1.0
 JOIN_SECONDS = 5.0
 TABLE_FILES = ("table.parquet", "table.json")
 WAITS = "The run waits for room on the cluster: its nodes are in use, or a process is slow to start."
-SHARES = (
-    "The run has {share:g} of its GPU, which others may use at the same time: its seconds cannot be compared "
-    "with those of other runs."
-)
 
 _sending = threading.Lock()
 """Only one run at a time is sent its files, so that a file that two runs of a node need is sent once."""
@@ -236,8 +232,6 @@ class Link:
                 for offset, content in node_files.pieces(files[name]):
                     self._call("take", name, offset, content, size)
                     self.store.beat(run.id)
-        if 0 < self.demand.gpus < 1:
-            self.store.append(run.id, Note(SHARES.format(share=self.demand.gpus), "warning"))
         self._log_start = (folder / LOG).stat().st_size
         self._call("start", Order(run.settings.to_dict(), self.experiment, self.demand.gpus > 0, weights))
 

@@ -152,14 +152,11 @@ def test_the_number_of_concurrent_runs_is_passed_to_the_worker(served_once, monk
     assert asked_by_environment().no_resume
 
 
-def test_a_cluster_is_passed_to_the_worker(served_once, capsys, monkeypatch):
+def test_a_cluster_is_passed_to_the_worker(served_once, monkeypatch):
     monkeypatch.setattr(cluster_check, "check", lambda address: None)
     assert replace(chosen(served_once()), shares=None) == ExecutorChoice()
-    asked = served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379", "--gpu-share", "0.5")
-    assert chosen(asked) == ExecutorChoice("ray", "10.0.0.1:6379", 0.5)
-    with pytest.raises(SystemExit):
-        served_once("--executor", "ray", "--gpu-share", "1.5")
-    assert "The share of a GPU is 1.5; a run is given at most one GPU" in capsys.readouterr().err
+    asked = served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379")
+    assert chosen(asked) == ExecutorChoice("ray", "10.0.0.1:6379")
 
 
 def test_a_missing_cluster_ends_the_program_with_one_sentence(served_once, capsys, monkeypatch):

@@ -54,10 +54,10 @@ class Going:
 
 @pytest.fixture
 def opened(store, monkeypatch):
-    def make(*nodes, gpu_share=1.0):
+    def make(*nodes):
         there = Machines(*nodes)
         monkeypatch.setattr(ray_executor, "Machines", lambda address: there)
-        return ray_executor.RayExecutor("auto", gpu_share, store, None, "fake_experiment")
+        return ray_executor.RayExecutor("auto", store, None, "fake_experiment")
 
     return make
 
@@ -84,13 +84,6 @@ def test_a_run_goes_to_the_node_with_the_most_free_gpus_and_names_it(opened, que
     taken = [Going("b", Demand(1, 1e9, 1)), Going("b", Demand(1, 1e9, 1))]
     assert executor.place(queued, taken).node == "a"
     assert executor.place(queued, [*taken, Going("a", Demand(1, 1e9, 1))]) is None
-
-
-def test_two_runs_share_a_gpu_if_configured(opened, queue):
-    executor, queued = opened(machine("a", gpus=1), gpu_share=0.5), queue("auto")
-    half = Going("a", Demand(1, 1e9, 0.5))
-    assert executor.place(queued, [half]).node == "a"
-    assert executor.place(queued, [half, half]) is None
 
 
 def test_a_cpu_run_overtakes_one_that_waits_for_a_gpu(opened, queue):
@@ -178,5 +171,5 @@ def test_the_reason_why_a_cluster_cannot_be_joined_reaches_the_pages(store, monk
 
     monkeypatch.setattr(ray_executor, "Machines", refuse)
     with pytest.raises(ClusterError):
-        ray_executor.RayExecutor("auto", 1.0, store, None, "fake_experiment")
+        ray_executor.RayExecutor("auto", store, None, "fake_experiment")
     assert why_not_joined(store.home) == "There is no Ray cluster to join."
