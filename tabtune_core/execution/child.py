@@ -28,22 +28,16 @@ from tabtune_core.training.clock import Standstill, disturbed
 
 HEARTBEAT_SECONDS = 1.0
 BEYOND_A_GRID = "invalid configuration argument"
-"""CUDA's error for attention over more tables at once than a grid has blocks
-(https://github.com/pytorch/pytorch/issues/142228).
-"""
+"""CUDA's error for attention over more tables at once than a grid has blocks (pytorch#142228)."""
 NO_ROOM_STATUS = os.EX_TEMPFAIL
 """Exit status of a process whose run could not continue or report it, because of a shortage that may pass."""
 FIRST_TO_GO = 500
-"""Added to a run's score for the kernel's OOM killer (-1000 to 1000), so that it kills the run and not the worker or
-the pages.
-"""
+"""Added to a run's score for the kernel's OOM killer (at most 1000), so that it kills the run and not the pages."""
 JOB_ADVICE = "Wait until other runs have ended, or ask for fewer rows or adapters at once."
 
 
 def memory_advice(settings: RunSettings, plan: RunPlanned | None) -> str:
-    """Says which settings to lower if memory was full, with their present values, and how many rows a step has if the
-    table is smaller.
-    """
+    """Says which settings to lower if memory was full, with their present values and the rows of a step."""
     if settings.strategy in REFERENCES:
         return "It holds all training rows at once: run it again when other programs have ended, or leave columns out."
     train = settings.train

@@ -76,9 +76,7 @@ def read_cluster(home: Path) -> Cluster | None:
 
 
 def why_not_joined(home: Path) -> str:
-    """Says why the last worker could not join its cluster and ended; empty if it could, or runs are carried out on this
-    machine.
-    """
+    """Says why the last worker could not join its cluster and ended; empty without such a failure."""
     cluster = read_cluster(home)
     return cluster.waits if cluster and not cluster.nodes else ""
 

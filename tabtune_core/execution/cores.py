@@ -37,9 +37,7 @@ class Shares:
     threads: int
     """Threads of each run."""
     pinned: bool = True
-    """Whether a run is pinned to its cores; false if the system cannot do so, or limits the time of all cores instead
-    of their number.
-    """
+    """Whether a run is pinned to its cores; false if the system cannot, or limits the time of all cores."""
 
     @property
     def warning(self) -> str | None:
@@ -74,9 +72,7 @@ class Shares:
 
 
 def busy_percent() -> list[float]:
-    """Returns how busy each core was since the last call, in per cent, by its number; empty if the system does not
-    tell.
-    """
+    """Returns how busy each core was since the last call, in per cent, by its number; empty if unknown."""
     try:
         return psutil.cpu_percent(percpu=True)  # type: ignore[no-any-return]
     except OSError:

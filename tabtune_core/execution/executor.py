@@ -84,6 +84,4 @@ class Executor(Protocol[TaskType]):
 
 
 OpenExecutor = Callable[[RunStore, ForkServerContext, str], Executor[Any]]
-"""Makes an executor for a store, from the context of its processes and the module whose ``run_experiment`` carries out
-a run.
-"""
+"""Makes an executor for a store, from the context of its processes and the module that carries out a run."""

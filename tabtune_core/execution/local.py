@@ -97,9 +97,7 @@ class LocalExecutor:
         return None
 
     def _fits(self, beside: Sequence[Watched], run: Run) -> bool:
-        """Whether free memory suffices for the run and for the expected growth of the others; a run without others
-        always fits.
-        """
+        """Whether free memory suffices for the run and the expected growth of the others; a run alone always fits."""
         if not beside:
             return True
         need, free = self.need_of(run.id), machine_memory()[0]

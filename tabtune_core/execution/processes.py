@@ -73,9 +73,7 @@ def start(process: ForkServerProcess, for_id: str, slot: str) -> Watched | None:
 
 
 def cause(watched: Watched, what: Literal["run", "job"]) -> tuple[str, str]:
-    """Says why a process that reported no error is gone, and what to do; the latter is empty if memory is the likely
-    cause.
-    """
+    """Says why a process that reported no error is gone, and what to do; the latter is empty if memory ran out."""
     exitcode, again, its = watched.process.exitcode, AGAIN[what], f"{what}'s process"
     if exitcode == NO_ROOM_STATUS:
         lacked = f"For too long, the {its} had no room on a disk or lacked another resource."

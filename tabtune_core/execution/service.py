@@ -116,9 +116,7 @@ FRESH_SECONDS = 10.0
 
 
 def sweep_up(store: RunStore) -> None:
-    """Deletes scratch folders of dead processes, rows to predict whose job has ended, files of cluster runs that did
-    not arrive whole, and states of trainings that ended or were deleted.
-    """
+    """Deletes what dead processes left: scratch folders, rows to predict, incomplete files, states of ended runs."""
     sweep()
     for place in ("datasets", "adapters"):
         sweep(store.home / place, INCOMING)

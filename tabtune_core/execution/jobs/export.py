@@ -68,9 +68,7 @@ class _Source:
     """In the units of ``verify.TOLERANCE``."""
 
     def pipeline(self, settings: RunSettings, adapters: Mapping[str, Mapping[str, torch.Tensor]]) -> TabularPipeline:
-        """Makes a pipeline with the run's context rows; its columns are in the table's order, which is the column order
-        of an array.
-        """
+        """Makes a pipeline with the run's context rows; its columns are in the table's order."""
         columns = [name for name in self.package.facts.kinds if name in self.package.facts.features]
         return pipeline_of_run(self.base, settings, adapters, self.context, columns, self.history)
 
@@ -195,9 +193,7 @@ def _gather(work: Path, source: _Source, home: Path, file: Path) -> None:
 
 
 def _compared(source: _Source, told: Snippet, work: Path) -> tuple[float, int, int]:
-    """Compares the snippet's predictions with the run's: returns the largest difference, the number of differing labels
-    and of rows.
-    """
+    """Returns the largest difference of the snippet's predictions, the number of differing labels and of rows."""
     saved = pd.read_parquet(source.path.with_name(PREDICTIONS_FILE))
     saved = saved[saved["split"] == "test"].iloc[:MOST_ROWS]
     rows = saved["row"].to_numpy()

@@ -242,9 +242,7 @@ def _predict_group(
 
 
 def _intervals(home: Path, adapter: _Adapter) -> tuple[Interval | None, Interval | None]:
-    """Returns the intervals of the adapter and of its base alone, from the run's held-out predictions; None for missing
-    ones.
-    """
+    """Returns the intervals of the adapter and of its base alone, from the run's held-out predictions."""
     if SHA256.fullmatch(adapter.id):
         return None, None
     store = RunStore(home, existing=True)
@@ -258,9 +256,7 @@ def _intervals(home: Path, adapter: _Adapter) -> tuple[Interval | None, Interval
 
 
 def _nearest(frame: pd.DataFrame, column: _Column, folder: Path) -> dict[str, Any]:
-    """Finds the context rows nearest to the only row: returns numbers, labels and distances, and writes their cells to
-    the folder.
-    """
+    """Returns the context rows nearest to the only row, with labels and distances, and writes their cells."""
     context = column.context
     places, distances = nearest(context, context.encoder.transform(frame)[0], NEAREST)
     rows = column.table.iloc[context.rows[places]]

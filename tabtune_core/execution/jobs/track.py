@@ -1,6 +1,4 @@
-"""Sends a sweep to an experiment tracker: to the one that the worker's environment variables name, or to files in the
-workspace.
-"""
+"""Sends a sweep to the experiment tracker of the worker's environment variables, or to files in the workspace."""
 
 from pathlib import Path
 
@@ -10,8 +8,6 @@ from tabtune_core.tracking.mirror import Mirror
 
 
 def track(home: Path, folder: Path, *, sweep: str, to: str) -> dict[str, str]:
-    """Sends what the tracker ``to`` lacks of a sweep; returns ``told``, a sentence about it, and ``look``, how a person
-    sees it.
-    """
+    """Sends what the tracker ``to`` lacks of a sweep; returns ``told``, a sentence, and ``look``, how to see it."""
     tracker = open_tracker(to, home)
     return {"told": Mirror(RunStore(home, existing=True), sweep, tracker).send(), "look": tracker.look}

@@ -138,9 +138,7 @@ class RayExecutor:
         return task.ended
 
     def wait(self, tasks: Sequence[Link], jobs: Sequence[int], timeout_seconds: float) -> bool:
-        """Waits for the end of a job, or until time is up; the end of a task is only checked, because tasks are
-        threads.
-        """
+        """Waits for the end of a job, or until time is up; tasks are threads, whose end is only checked."""
         self._tell_pages()
         self._waits = ""  # ``place`` sets it again
         gone = any(not task.goes_on for task in tasks)

@@ -86,9 +86,7 @@ def code_version(package: Path = Path(__file__).parents[2]) -> str:
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of Python (minor), this package (with a hash of its sources), torch (without build) and the
-    model packages.
-    """
+    """Returns the versions of Python (minor), this package, torch (without build) and the model packages."""
     major, minor, _ = platform.python_version_tuple()
     families = {family.distribution: installed_now(family.distribution) or NONE for family in FAMILIES.values()}
     torch = (installed_now("torch") or NONE).partition("+")[0]

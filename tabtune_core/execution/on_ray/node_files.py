@@ -50,9 +50,7 @@ def take(file: Path, offset: int, content: bytes, size: int) -> None:
 
 
 def drop_arriving(folder: Path) -> None:
-    """Removes, as far as possible, files that will never be complete, because their node has left or their worker was
-    killed.
-    """
+    """Removes files that will never be complete, because their node has left or their worker was killed."""
     for path in folder.glob(f"*{ARRIVING}"):
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -133,9 +133,7 @@ class Link:
                 time.sleep(AGAIN_SECONDS)
 
     def _lacking_here(self, error: Exception) -> ShortageError | None:
-        """Returns a shortage of this machine, such as a full disk, after which everything is tried again; None for one
-        of a node.
-        """
+        """Returns a shortage of this machine, after which everything is tried again; None for one of a node."""
         if isinstance(error, self.ray.exceptions.RayError | NodeTroubleError):
             return None
         return error if isinstance(error, ShortageError) else shortage_of(error, folder=self.store.home)
@@ -262,9 +260,7 @@ class Link:
                 self._hear()
 
     def _bring_state(self, state: int) -> None:
-        """Brings the last state and the best state that it names; puts them in place once all earlier events are
-        stored.
-        """
+        """Brings the last state and the best states beside it; all earlier events are stored first."""
         files, folder = self._call("state"), self.store.run_dir(self.run.id) / STATES
         arriving = folder.with_name(f"{STATES}-{node_files.ARRIVING}")
         for name, size in files.items():
