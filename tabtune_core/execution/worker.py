@@ -52,13 +52,7 @@ class Worker:
     """The running tasks, and the rules for starting, ending and closing them."""
 
     def __init__(
-        self,
-        store: RunStore,
-        executor: Executor[Any],
-        lanes: JobLanes,
-        messages: EndMessages,
-        *,
-        resume: bool = True,
+        self, store: RunStore, executor: Executor[Any], lanes: JobLanes, messages: EndMessages, *, resume: bool = True
     ) -> None:
         self.store, self.executor, self.lanes, self.messages, self.resume = store, executor, lanes, messages, resume
         self.tasks: list[Task] = []

@@ -10,8 +10,6 @@ from fits import fitted, losses, scores
 
 from tabtune_core.devices import gpu_module, random_states
 from tabtune_core.events import Note
-from tabtune_core.models.base import load_model
-from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 
 pytestmark = pytest.mark.gpu

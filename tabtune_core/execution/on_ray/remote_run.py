@@ -21,7 +21,6 @@ from tabtune_core.errors import Cancelled
 from tabtune_core.events import Event, RunFailed, RunFinished, RunPlanned, StopRequest
 from tabtune_core.execution.child import explain, kind_of_error, memory_advice, write_to
 from tabtune_core.execution.on_ray import node_files
-from tabtune_core.execution.on_ray.node_files import Carried, lacks_release, lay_out
 from tabtune_core.scratch import PREFIX, SUFFIX, locked, sweep
 from tabtune_core.settings import RunSettings
 from tabtune_core.shortage import shortage_of
@@ -43,7 +42,6 @@ class Order:
     """Module whose ``run_experiment`` carries it out."""
     on_gpu: bool
     """Whether it has a GPU; it then sees only this one."""
-    weights: Carried
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,10 +110,6 @@ class RemoteRun:
         """Returns the names of files that this node does not have."""
         return [name for name in names if not (self.home / name).is_file()]
 
-    def lacks_release(self, settings: dict[str, Any]) -> bool:
-        """Whether this node would have to download the weights of a run."""
-        return lacks_release(RunSettings.from_dict(settings))
-
     def take(self, name: str, offset: int, content: bytes, size: int) -> None:
         """Stores a piece of a file; the name of a state begins with STATES."""
         place = self.run_dir if name.startswith(f"{STATES}/") else self.home
@@ -175,7 +169,6 @@ class RemoteRun:
     def _carry_out(self, order: Order) -> None:
         settings = RunSettings.from_dict(order.settings)
         try:
-            lay_out(self.home, order.weights)
             result = importlib.import_module(order.experiment).run_experiment(
                 settings,
                 home=self.home,

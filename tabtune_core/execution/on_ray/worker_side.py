@@ -22,7 +22,6 @@ from tabtune_core.execution.executor import AGAIN, Ended
 from tabtune_core.execution.on_ray import node_files
 from tabtune_core.execution.on_ray.cluster_check import first_line
 from tabtune_core.execution.on_ray.machines import Demand
-from tabtune_core.execution.on_ray.node_files import carried
 from tabtune_core.execution.on_ray.remote_run import (
     EVENTS_AT_ONCE,
     LEAVING,
@@ -218,12 +217,9 @@ class Link:
         (folder / LOG).touch()
         if run.resumptions and run.error is not None:  # without an error, an earlier try did this already
             self.store.begin_again(run.id)
-        weights = carried(run.settings)
         table = folder_of(self.store.home, run.settings.dataset)
         files = {f"datasets/{run.settings.dataset}/{name}": table / name for name in TABLE_FILES}
         files |= {f"{STATES}/{path.name}": path for path in _states(folder)}
-        if weights.named or (weights.repository and self._call("lacks_release", run.settings.to_dict())):
-            files |= weights.files
         with _sending:
             for name in self._call("missing", list(files)):
                 size = files[name].stat().st_size
@@ -231,7 +227,7 @@ class Link:
                     self._call("take", name, offset, content, size)
                     self.store.beat(run.id)
         self._log_start = (folder / LOG).stat().st_size
-        self._call("start", Order(run.settings.to_dict(), self.experiment, self.demand.gpus > 0, weights))
+        self._call("start", Order(run.settings.to_dict(), self.experiment, self.demand.gpus > 0))
 
     def _hear(self) -> News:
         """Stores everything that is new; returns although the run may report more meanwhile."""

@@ -68,14 +68,6 @@ def test_waiting_for_room_has_a_limit(store, disk, monkeypatch):
         patiently(teller.finish)
 
 
-def test_permanent_errors_are_not_waited_for():
-    def refuse():
-        raise ShortageError("No.", "writable disk")
-
-    with pytest.raises(ShortageError, match="No"):
-        patiently(refuse)
-
-
 def test_a_run_that_meets_a_full_disk_exits_with_that_status_although_its_log_is_there(disk):
     (disk / "log.txt").touch()
     program = (

@@ -13,7 +13,6 @@ from tabtune_core.execution.forkserver import forkserver, start_early
 from tabtune_core.execution.identity import is_alive
 from tabtune_core.execution.lock import worker_of
 from tabtune_core.execution.processes import Watched, cause
-from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.runs import RunStore
 
 
@@ -114,20 +113,6 @@ def test_a_worker_with_no_resume_leaves_a_killed_run_to_a_person(tmp_path):
     store.resume(run_id)
     assert start_worker(store.home, "exit-when-idle", "no-resume").wait(timeout=60) == 0
     assert store.run(run_id).status == "finished"
-
-
-def test_a_worker_whose_current_folder_is_deleted_starts_runs_and_jobs_all_the_same(tmp_path):
-    store = RunStore(tmp_path / "home")
-    (gone := tmp_path / "gone").mkdir()
-    with working(store, before=f"import os\nos.chdir({str(gone)!r})\n"):
-        first, then = queue(store, "quick", "waiting")
-        wait_until(lambda: store.events(then))  # it has started processes from there
-        gone.rmdir()
-        (store.home / "go").touch()
-        (later,), job = queue(store, "quick"), store.add_job("double", {"number": 4})
-        wait_until(lambda: store.job(job).status in JOB_ENDED)
-        assert [wait_for_end(store, run).status for run in (first, then, later)] == ["finished"] * 3
-        assert (store.job(job).status, store.run(later).resumptions) == ("finished", 0)
 
 
 @pytest.mark.parametrize(("free_gb", "starts"), [(16, 1), (1, 0)])

@@ -12,7 +12,6 @@ import pytest
 from tabtune_core.errors import ShortageError
 from tabtune_core.execution import lock as worker_lock
 from tabtune_core.execution import worker_watch
-from tabtune_core.execution.cluster_file import Cluster, write_cluster
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.execution.lock import Holder, stop_workers
 from tabtune_core.execution.worker_watch import LOG_LINES, LONGEST_SECONDS, LOOK_SECONDS, STEADY_SECONDS, WorkerWatch
@@ -134,11 +133,3 @@ def test_a_suspended_worker_is_reported_and_no_other_is_started(world, watch):
         assert watch.look() is None
         process.kill()
     assert world.starts == 0
-
-
-def test_a_missing_cluster_is_reported_instead_of_a_log(world, watch, tmp_path):
-    watch.look()
-    write_cluster(tmp_path, Cluster(waits="There is no Ray cluster to join."))
-    world.now += LOOK_SECONDS
-    assert (trouble := watch.look()).why == "ended"
-    assert trouble.what == "There is no Ray cluster to join."

@@ -1,7 +1,6 @@
 """Why a run on another machine has ended, and that its events are written once; the actor is a fake."""
 
 import contextlib
-import dataclasses
 from types import SimpleNamespace
 from unittest import mock
 
@@ -124,16 +123,6 @@ def test_out_of_memory_on_a_node_is_recognised_with_the_settings_to_lower(store)
     assert out_of_memory(run, None, failed.kind, None) is not None
 
 
-def test_an_error_on_the_node_is_not_attributed_to_this_machine(store):
-    error = type(
-        "Both",
-        (ERRORS["RayTaskError"], ShortageError),
-        {"__init__": lambda self: None, "cause": OSError(28, "No space left on device")},
-    )()
-    link, _ = follow(store, where=[error])
-    assert "Node n1 could not go on with the run: [Errno 28] No space left on device." in link.ended.cause
-
-
 def news(*steps, log=b"", outcome=None):
     return News([(StepDone(step, 0.5, 1.0, 1e-3, 0.1), float(step)) for step in steps], log, 0, outcome)
 
@@ -152,22 +141,6 @@ def test_a_cut_connection_loses_nothing_and_no_event_is_written_twice(store):
     assert [stored.event.step for stored in store.events(run.id)] == [1, 2, 3]
     assert (store.run_dir(run.id) / "log.txt").read_bytes() == b"abc"
     assert [given for method, *given in actor.called if method == "after"] == [[0, 0], [2, 2], [2, 2], [3, 3]]
-
-
-def test_the_state_of_a_run_with_constant_news_is_fetched_in_time(store):
-    state = dataclasses.replace(news(3), state=7)
-    link, actor = follow(
-        store,
-        where=[Where("1", "cpu")],
-        after=[state, *(news(step) for step in range(4, 20)), news(outcome=Outcome("stopped"))],
-        state=[{"last.safetensors": 1}],
-        piece=[b"a"],
-        left=[{}],
-        forget=[None],
-    )
-    methods = [method for method, *_ in actor.called]
-    assert methods.index("state") == methods.index("after") + 1, "the state must not wait until the run falls silent"
-    assert not link.goes_on
 
 
 def test_a_full_disk_does_not_keep_a_lost_run_forever(store, monkeypatch):
@@ -203,15 +176,6 @@ def test_a_node_that_leaves_during_a_fetch_leaves_no_partial_file(store):
     assert sorted(path.name for path in store.run_dir(run.id).iterdir()) == ["log.txt", "predictions.parquet"]
     pieces = [tuple(given) for method, *given in actor.called if method == "piece"]
     assert pieces == [("predictions.parquet", 0), ("adapter.zip", 0), ("adapter.zip", 1)]
-
-
-def test_leftovers_of_a_fetch_by_a_killed_worker_are_removed(store):
-    folder = store.run_dir(store.runs()[0].id)
-    (folder / "adapter.zip.1.arriving").write_bytes(b"a")
-    (folder / "states-arriving").mkdir()
-    end = news(outcome=Outcome("stopped"))
-    follow(store, where=[Where("1", "cpu")], after=[end], left=[{"adapter.zip": 3}], piece=[b"abc"], forget=[None])
-    assert sorted(path.name for path in folder.iterdir()) == ["adapter.zip", "log.txt"]
 
 
 def test_a_run_whose_table_is_missing_fails(store):
