@@ -101,11 +101,10 @@ def _gpus() -> Iterator[Check]:
 def _weights() -> Iterator[Check]:
     for family in FAMILIES.values():
         cards = [card for card in CATALOGUE.values() if card.family is family]
-        here = [card.title for card in cards if any(map(is_here, card.weights.values()))]
-        rest = [card.title for card in cards if card.title not in here]
-        yield Check(
-            f"{family.name} weights", "ok", f"here: {', '.join(here) or '-'}; not here: {', '.join(rest) or '-'}"
-        )
+        here = [card for card in cards if any(map(is_here, card.weights.values()))]
+        found = ", ".join(f"{card.title} ({card.licence})" for card in here) or "-"
+        absent = ", ".join(card.title for card in cards if card not in here) or "-"
+        yield Check(f"{family.name} weights", "ok", f"here: {found}; not here: {absent}")
 
 
 def _hub() -> Check:
