@@ -30,7 +30,6 @@ from tabtune_core.engine.adapted_model import load_adapter
 from tabtune_core.events import RunFinished
 from tabtune_core.execution.lock import WorkerLock, worker_of
 from tabtune_core.lora.inject import merged_copy
-from tabtune_core.machine import Disk
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings, SweepSettings
@@ -685,9 +684,7 @@ def test_a_run_that_cannot_fit_in_memory_starts_only_with_the_flag(tmp_path, tab
 
 
 def test_a_run_that_does_not_fit_on_the_disk_starts_only_with_the_flag(tmp_path, table, tabtune_here, monkeypatch):
-    monkeypatch.setattr(
-        "tabtune_core.training.memory.fitting.disk_of", lambda path: Disk(path, 10**5, 10**9, False, True)
-    )
+    monkeypatch.setattr("tabtune_core.training.memory.fitting.disk_of", lambda path: (10**5, 10**9))
     monkeypatch.setattr("tabtune_core.cli.launch._follow_to_the_board", lambda *asked: 130)
     asked = ("train", table, "--target", "class", "--device", "cpu")
     status, _, err = tabtune_here(tmp_path, *asked)

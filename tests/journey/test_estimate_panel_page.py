@@ -6,7 +6,6 @@ import pytest
 import seeding
 
 from tabtune_core.data.datasets import add_sample
-from tabtune_core.machine import Disk
 
 
 def new_run(app):
@@ -125,9 +124,7 @@ def test_a_run_that_cannot_fit_in_memory_starts_only_after_confirmation(app, sto
 
 def test_a_run_that_does_not_fit_on_the_disk_starts_only_after_confirmation(app, store, monkeypatch):
     add_sample(store.home, "breast_cancer")
-    monkeypatch.setattr(
-        "tabtune_core.training.memory.fitting.disk_of", lambda path: Disk(path, 10**6, 10**9, False, True)
-    )
+    monkeypatch.setattr("tabtune_core.training.memory.fitting.disk_of", lambda path: (10**6, 10**9))
     new_run(app)
     errors = " ".join(str(found.value) for found in app.error).replace("\\", "")
     assert "are free. Delete runs, or start fewer; full fine-tuning takes most." in errors

@@ -128,7 +128,7 @@ def test_this_machine_is_checked_on_request_and_the_report_can_be_copied(app, mo
 
 
 def test_problems_that_stop_runs_are_named_above_the_report(app, monkeypatch):
-    monkeypatch.setattr("tabtune_core.execution.doctor.requires", lambda name: ["numpy>=99"])
+    monkeypatch.setattr("tabtune_core.execution.doctor.why_nothing_starts", lambda home: "The disk is full.")
     go(app, "guide", tab="machine")
     button(app, "Check this machine").click().run()
-    assert "see Other packages" in texts(app.error)
+    assert "see Workspace" in texts(app.error)
