@@ -15,7 +15,7 @@ from tabtune_core.errors import Lack, ShortageError, TabTuneError, says_out_of_m
 from tabtune_core.machine import disk_of
 
 BY_NUMBER: dict[int, Lack] = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT), "room"),
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EIO), "room"),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "permission"),
     **dict.fromkeys((errno.EMFILE, errno.ENFILE), "processes"),
     errno.ENOMEM: "memory",
