@@ -83,8 +83,9 @@ def run_worker(
             with worker.surviving():
                 sweep_up(store)
             drain(worker, lambda: exit_when_idle or (started_by > 0 and not is_alive(started_by, starter)))
-            worker.stop()
         finally:
+            if worker is not None:  # also after an error: this process would wait for its children when it exits
+                worker.stop()
             lock.release()
         worker.tell_ends()
         messages.finish()

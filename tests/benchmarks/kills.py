@@ -22,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
 from contextlib import closing
 from pathlib import Path
 
@@ -77,7 +76,6 @@ class Lab:
         self.sent: collections.Counter[str] = collections.Counter()
         self.server: subprocess.Popen | None = None
         self.workers: list[subprocess.Popen] = []
-        self.address = ""
 
     def launch(self) -> None:
         """Starts the dashboard as a person does; it starts the worker."""
@@ -87,13 +85,6 @@ class Lab:
         command = [sys.executable, "-c", DASHBOARD, "--home", str(self.home), "--port", str(port), "--no-browser"]
         with (self.home.parent / "server.log").open("ab") as log:
             self.server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=TESTS.parent)
-        self.address = f"http://127.0.0.1:{port}"
-
-    def healthy(self) -> bool:
-        """Whether the dashboard answers."""
-        with contextlib.suppress(OSError):
-            return urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=5).status == 200
-        return False
 
     def marked(self) -> list[psutil.Process]:
         """All live processes started here, without this one."""
@@ -106,24 +97,20 @@ class Lab:
 
     def processes(self) -> dict[str, list[psutil.Process]]:
         """The live processes of this workspace by kind."""
-        seen: dict[str, list[psutil.Process]] = {name: [] for name in TARGETS if name != "all"}
+        seen = collections.defaultdict(list)
         for process in self.marked():
             with contextlib.suppress(psutil.Error, ProcessLookupError):
-                seen.setdefault(kind_of(process), []).append(process)
+                seen[kind_of(process)].append(process)
         return seen
-
-    def reap(self) -> bool:
-        """Reaps ended processes; returns whether the dashboard runs."""
-        self.workers = [worker for worker in self.workers if worker.poll() is None]
-        return self.server is not None and self.server.poll() is None
 
     def keep(self) -> None:
         """Starts a dashboard (which ensures a worker) and a worker if they are missing; resumes interrupted runs."""
         for run in self.store.runs(status="interrupted"):
             self.store.resume(run.id)
             self.resumed += 1
-        if not self.reap():
+        if self.server is None or self.server.poll() is not None:
             self.launch()
+        self.workers = [worker for worker in self.workers if worker.poll() is None]
         if worker_of(self.home) is None and not self.workers:
             flags = self.chance.choice(([], ["no-resume"]))
             self.workers.append(start_worker(self.home, "parallel=2", *flags))
@@ -134,7 +121,12 @@ class Lab:
         there["all"] = [process for found in there.values() for process in found]
         (target,), how = self.chance.choices([*there], [TARGETS[kind] for kind in there]), self.chance.choice(HOW)
         hit = self.chance.sample(there[target], len(there[target]) if target == "all" else 1)
-        self.sent[f"{how} {target}"] += send(hit, how, self.chance.uniform(0.0, 1.0))
+        self.sent[f"{how} {target}"] += 1
+        for number in ("SIGSTOP", "SIGCONT") if how == "STOP" else (f"SIG{how}",):
+            for process in hit:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.Signals[number])
+            time.sleep(self.chance.uniform(0.0, 1.0) if number == "SIGSTOP" else 0.0)
 
 
 def kind_of(process: psutil.Process) -> str:
@@ -150,29 +142,12 @@ def kind_of(process: psutil.Process) -> str:
     return "set aside" if os.getsid(process.pid) == parent.pid else "run"
 
 
-def send(processes: list[psutil.Process], how: str, seconds: float) -> bool:
-    """Sends signals and returns whether a process was there; suspended ones continue after ``seconds``."""
-    there = 0
-    for number in (f"SIG{how}", "SIGCONT") if how == "STOP" else (f"SIG{how}",):
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.Signals[number])
-                there += 1
-        time.sleep(seconds if number == "SIGSTOP" else 0.0)
-    return bool(there)
-
-
 def unsettled(lab: Lab) -> list[str]:
-    """Queued, running or interrupted work; else a dashboard that does not answer; else surplus processes."""
+    """Queued, running or interrupted work; else surplus processes."""
     lab.keep()
-    rows = [*lab.store.runs(), *lab.store.jobs()]
-    left = [
-        one
-        for one in rows
-        if one.status in ("queued", "running") or (one.status == "interrupted" and hasattr(one, "sweep"))
-    ]
-    wrong = [f"{one.id} is {one.status} (process {one.pid})" for one in left]
-    wrong = wrong or ["the dashboard does not answer"] * (not lab.healthy())
+    runs = [run for run in lab.store.runs() if run.status in ("queued", "running", "interrupted")]
+    jobs = [job for job in lab.store.jobs() if job.status in ("queued", "running")]
+    wrong = [f"{one.id} is {one.status} (process {one.pid})" for one in (*runs, *jobs)]
     there = {} if wrong else {kind: len(found) for kind, found in lab.processes().items() if kind != "tracker"}
     return wrong + [f"left: {number} {kind}" for kind, number in there.items() if number > MOST_LEFT.get(kind, 0)]
 
@@ -230,7 +205,7 @@ def end(lab: Lab) -> list[str]:
     """Ends everything as a person does; returns the processes and files left over."""
     for process in [*lab.processes()["dashboard"], *lab.processes()["worker"]]:
         process.terminate()
-    wait_until(lambda: (lab.reap(), not lab.marked())[1], 30.0)
+    wait_until(lambda: not lab.marked(), 30.0)
     left = [f"left at the end: {kind_of(process)} {process.pid}" for process in lab.marked()]
     for process in lab.marked():
         process.kill()

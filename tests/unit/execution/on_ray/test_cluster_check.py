@@ -110,3 +110,10 @@ def test_another_version_of_ray_is_reported_with_both_versions():
         "Ray: 2.52.0 Python: 3.11.7 This process was started with: Ray: 2.60.0. Install the same version of Ray" in said
     )
     assert "ray start" not in said
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.0 400 Bad request"], ids=["empty", "HTTP"])
+def test_an_address_that_is_not_a_head_node_is_not_waited_for(machine, answer):
+    machine("raylet")
+    with listening(answer) as server, pytest.raises(ClusterError, match="Another program listens there"):
+        cluster_check.check(f"127.0.0.1:{server.getsockname()[1]}")
