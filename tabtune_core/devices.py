@@ -74,9 +74,9 @@ def resolve_device(name: str, *, asked: str = "") -> torch.device:
 
 def _gpus() -> tuple[torch.device, int]:
     """Returns torch's accelerator and the number of such devices; the CPU and 0 without an accelerator."""
-    found = torch.accelerator.current_accelerator(check_available=True)
-    gpus = gpu_module(found).device_count() if found is not None else 0
-    return (found, gpus) if found is not None and gpus else (torch.device("cpu"), 0)
+    gpu = torch.accelerator.current_accelerator(check_available=True)
+    gpus = gpu_module(gpu).device_count() if gpu is not None else 0
+    return (gpu, gpus) if gpu is not None and gpus else (torch.device("cpu"), 0)
 
 
 def _tried(device: torch.device) -> torch.device:

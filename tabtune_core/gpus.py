@@ -85,8 +85,8 @@ def card_memory() -> list[tuple[int, int] | None]:
     """Returns free and total bytes of the GPUs in torch's order; None where the driver does not report them."""
 
     def memory(handle: Any) -> tuple[int, int] | None:
-        found = told(pynvml.nvmlDeviceGetMemoryInfo, handle)
-        return None if found is None else (int(found.free), int(found.total))
+        memory = told(pynvml.nvmlDeviceGetMemoryInfo, handle)
+        return None if memory is None else (int(memory.free), int(memory.total))
 
     return _of_every_gpu(memory)
 

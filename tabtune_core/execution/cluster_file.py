@@ -69,8 +69,8 @@ def write_cluster(home: Path, cluster: Cluster) -> None:
 def read_cluster(home: Path) -> Cluster | None:
     """Reads the file; None if runs are carried out on this machine, or it cannot be read."""
     try:
-        told = json.loads((home / CLUSTER).read_text(encoding="utf-8"))
-        return restored(Cluster, {"nodes": told["nodes"], "waits": told["waits"]})
+        content = json.loads((home / CLUSTER).read_text(encoding="utf-8"))
+        return restored(Cluster, {"nodes": content["nodes"], "waits": content["waits"]})
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 

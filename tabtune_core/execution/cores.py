@@ -88,11 +88,11 @@ def divide(parallel: int | None = None, threads: int | None = None) -> Shares:
     cores, quota = _cores(), core_quota()
     usable = len(cores) if quota is None else max(1, min(len(cores), int(quota)))
     if threads is None:
-        told = re.match(r"\d+", os.environ.get("OMP_NUM_THREADS", ""))  # a shell or a cluster may have set it
+        limit = re.match(r"\d+", os.environ.get("OMP_NUM_THREADS", ""))  # a shell or a cluster may have set it
         threads = (
             max(1, usable // parallel)
             if parallel
-            else min(usual_threads(usable), int(told[0] if told else 0) or usable)
+            else min(usual_threads(usable), int(limit[0] if limit else 0) or usable)
         )
     require(
         threads <= usable, f"--threads is {threads}, and a run here can have {usable} cores. Ask for {usable} or fewer."
@@ -163,7 +163,7 @@ def _cores() -> tuple[int, ...]:
 def _first_sibling(core: int) -> int:
     """Returns the lowest core number among the threads of the same physical core."""
     try:
-        told = (TOPOLOGY / f"cpu{core}/topology/thread_siblings_list").read_text()
+        siblings = (TOPOLOGY / f"cpu{core}/topology/thread_siblings_list").read_text()
     except OSError:
         return core
-    return min(cores_of(f"{CPU}:{told}", (core,)))
+    return min(cores_of(f"{CPU}:{siblings}", (core,)))

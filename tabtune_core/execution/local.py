@@ -106,11 +106,8 @@ class LocalExecutor:
             return True
         if self.waits != run.id:
             self.waits = run.id
-            told = (run.id, need / 1e9, to_come / 1e9, free / 1e9)
-            _log.info(
-                "Run %s waits: it needs about %.1f GB, those that go on may take %.1f GB more, and %.1f GB are free.",
-                *told,
-            )
+            sizes = f"it needs about {need / 1e9:.1f} GB, those that go on may take {to_come / 1e9:.1f} GB more, and"
+            _log.info("Run %s waits: %s %.1f GB are free.", run.id, sizes, free / 1e9)
         return False
 
     def start(self, run: Run, placement: Placement) -> Watched | None:

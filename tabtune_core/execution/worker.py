@@ -92,15 +92,15 @@ class Worker:
             time.sleep(AGAIN_SECONDS)  # a task that has ended but could not be closed would end the next wait at once
         return False
 
-    def tell_ends(self, said: str = "") -> None:
+    def tell_ends(self, known: str = "") -> None:
         """Sends a message for each sweep that has ended, if a person named an address."""
         if self.messages.address:
-            with self.surviving(said):
+            with self.surviving(known):
                 self.messages.look(self.store.sweeps())
 
     @contextlib.contextmanager
-    def surviving(self, said: str = "") -> Iterator[None]:
-        """Logs a shortage inside the block, such as a full disk, unless it was ``said`` before, and suppresses it.
+    def surviving(self, known: str = "") -> Iterator[None]:
+        """Logs a shortage inside the block, such as a full disk, unless it was ``known`` before, and suppresses it.
 
         Errors of a workspace that is no longer in place are suppressed too: the worker ends with it.
         """
@@ -109,7 +109,7 @@ class Worker:
                 yield
         except ShortageError as error:
             self.lacking = error.lack
-            if error.lack != said:
+            if error.lack != known:
                 _log.warning("%s The worker tries again.", error)
         except StoreError:
             if self.store.is_in_place():
@@ -192,8 +192,8 @@ class Worker:
     def close(self, run: Run, ended: Ended, *, most: int) -> None:
         """Ends the row of a run that is gone, or queues it again if it was resumed fewer than ``most`` times."""
         _log.warning("Run %s: its process is gone.", run.id)
-        told = self.store.last_event(run.id, RunFailed)
-        why = ended if told is None else Ended(told.message, AGAIN)  # the run's own report takes precedence
+        report = self.store.last_event(run.id, RunFailed)
+        why = ended if report is None else Ended(report.message, AGAIN)  # the run's own report takes precedence
         if run.wish == "cancel":
             discard(self.store.run_dir(run.id))
             self.store.finish(run.id, "cancelled")

@@ -64,8 +64,8 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
     short = settings.changed(steps=STEPS, eval_every=STEPS, time_limit=None, **fewer)
 
     def enough() -> StopRequest | None:
-        told = [event.seconds for event in events if isinstance(event, StepDone)]
-        return "stop" if told and (told[-1] > MOST_SECONDS or (fewer and len(told) == STEPS - 1)) else None
+        seconds = [event.seconds for event in events if isinstance(event, StepDone)]
+        return "stop" if seconds and (seconds[-1] > MOST_SECONDS or (fewer and len(seconds) == STEPS - 1)) else None
 
     plan = Plan.of(short, features=features, device=device)
     with MemoryMeter(device, lambda event: None) as meter:

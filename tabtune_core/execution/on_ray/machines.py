@@ -235,14 +235,14 @@ def join(address: str) -> Any:
     return ray
 
 
-def _node(told: dict[str, Any], sight: Sight | str, hosts: Counter[str], here: dict[str, str]) -> Node:
-    host, resources = told["NodeManagerHostname"], told["Resources"]
-    name = host if hosts[host] == 1 else f"{host} ({told['NodeID'][:4]})"
+def _node(node: dict[str, Any], sight: Sight | str, hosts: Counter[str], here: dict[str, str]) -> Node:
+    host, resources = node["NodeManagerHostname"], node["Resources"]
+    name = host if hosts[host] == 1 else f"{host} ({node['NodeID'][:4]})"
     has = Demand(resources.get("CPU", 0.0), resources.get("memory", 0.0), resources.get("GPU", 0.0))
     if isinstance(sight, str):
         problem = (
             f"Node {name} could not load tabtune_core: install it there, version {here['tabtune_core']}. Ray "
             f"says: {sight}"
         )
-        return Node(told["NodeID"], name, has, (), dict.fromkeys(here, NONE), problem)
-    return Node(told["NodeID"], name, has, *sight, difference(name, here, sight[1], EVERY_RUN))
+        return Node(node["NodeID"], name, has, (), dict.fromkeys(here, NONE), problem)
+    return Node(node["NodeID"], name, has, *sight, difference(name, here, sight[1], EVERY_RUN))

@@ -125,12 +125,12 @@ class RemoteRun:
         write_to(self.run_dir / LOG)
         threading.Thread(target=self._carry_out, args=(order,), name="run").start()
 
-    def after(self, told: int, log_bytes: int) -> News:
-        """Returns what came after the first ``told`` events and ``log_bytes`` of the log, which the worker has."""
+    def after(self, received: int, log_bytes: int) -> News:
+        """Returns what came after the first ``received`` events and ``log_bytes`` of the log, which the worker has."""
         outcome = self.outcome  # read first, so that events before the end are in the same news
         with self._lock:
-            del self._events[: told - self._told]
-            self._told = max(self._told, told)
+            del self._events[: received - self._told]
+            self._told = max(self._told, received)
             events = self._events[:EVENTS_AT_ONCE]
             if len(events) < len(self._events):
                 outcome = None

@@ -116,7 +116,7 @@ class Link:
         return not self._thread.is_alive()
 
     def _work(self) -> None:
-        said = ""
+        known = ""
         while self.goes_on:
             try:
                 self._follow()
@@ -126,9 +126,9 @@ class Link:
                 if lacking is None and not self._may_answer_yet(error):
                     self._lose(self._why(error))
                     return
-                if lacking is not None and lacking.lack != said:
+                if lacking is not None and lacking.lack != known:
                     _log.warning("%s What run %s tells waits.", lacking, self.run.id)
-                said = lacking.lack if lacking else ""
+                known = lacking.lack if lacking else ""
                 time.sleep(AGAIN_SECONDS)
 
     def _lacking_here(self, error: Exception) -> ShortageError | None:
@@ -198,7 +198,7 @@ class Link:
         """Waits until the cluster has started the actor; returns where it runs."""
         while True:
             try:
-                found: Where = self._call("where", patience_seconds=PENDING_SECONDS)
+                where: Where = self._call("where", patience_seconds=PENDING_SECONDS)
             except self.ray.exceptions.GetTimeoutError:
                 if self._there:
                     raise
@@ -208,7 +208,7 @@ class Link:
                     _log.warning("Run %s: %s", self.run.id, WAITS)
                     self.store.append(self.run.id, Note(WAITS, "warning"))
             else:
-                return found
+                return where
 
     def _begin(self) -> None:
         run = self.store.run(self.run.id)
