@@ -20,7 +20,7 @@ from tabtune_core.settings.validation import require
 from tabtune_core.wording import counted
 
 CPU = "cpu"
-"""Slot of all cores, as an earlier version wrote it; ``cpu:0-3`` is a slot of four cores."""
+"""Any share of the cores; ``cpu:0-3`` is a slot of four cores."""
 TOPOLOGY = Path("/sys/devices/system/cpu")
 BUSY_PERCENT = 50.0
 """A busier core is taken last: another workspace's runs, or another program, may use it."""

@@ -41,7 +41,7 @@ class Job:
     ended: float | None
     pid: int | None
     identity: str | None
-    """Identifies that process, because pids are reused; None if a worker of an earlier version wrote the row."""
+    """Creation time of that process, because pids are reused; None while only a worker has claimed the job."""
     error: str | None
     """For the person: what happened and what to do."""
     result: dict[str, Any] | None

@@ -214,8 +214,6 @@ def _open(store: RunStore, state: Run) -> BaseModel:
         adapt(model, settings, package_of_run(store, state).tensors)
     elif settings.strategy == "base-ft" and (state.result is None or state.result.best_step):
         if not (folder / WEIGHTS_FILE).is_file():
-            raise AdapterError(
-                f"The trained weights of {state.name} were not kept; earlier versions did not keep them. Run it again."
-            )
+            raise AdapterError(f"The trained weights of {state.name} are not in its folder any more. Run it again.")
         model.module.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_FILE))
     return model
