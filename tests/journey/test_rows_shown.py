@@ -296,7 +296,7 @@ def test_incomparable_or_missing_runs_are_refused(run, gaining, home, tmp_path):
     before = store.size_bytes(kept.id)
     (store.run_dir(kept.id) / WEIGHTS_FILE).unlink()
     assert store.size_bytes(kept.id) < before - 2_000_000
-    with pytest.raises(AdapterError, match="were not kept"):
+    with pytest.raises(AdapterError, match="are not in its folder any more"):
         context_curve(home, tmp_path, runs=[kept.id])
     assert runs_of_curve(store, [kept], "log_loss") == []
 
