@@ -304,12 +304,9 @@ def _parser() -> argparse.ArgumentParser:
         help="check whether this machine has what runs need",
         description="Checks Python, packages, GPUs, weights, disks, memory, the workspace and its worker, and says "
         "how to fix each problem."
-        " The exit status is 1 if a problem keeps runs from working. Nothing leaves the machine without --online.",
+        " The exit status is 1 if a problem keeps runs from working. Nothing leaves the machine.",
     )
     doctor.set_defaults(command=diagnose)
-    doctor.add_argument(
-        "--online", action="store_true", help="also ask whether Hugging Face, where weights come from, can be reached"
-    )
     _add_form(doctor)
 
     worker = commands.add_parser(

@@ -1,14 +1,12 @@
 """Quick checks of what runs need on this machine, each with what to do about a problem.
 
-In: a workspace. Out: checks. Loads no torch. Nothing leaves the machine unless ``online`` is true.
+In: a workspace. Out: checks. Loads no torch, and nothing leaves the machine.
 """
 
 import os
 import platform
 import re
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -30,7 +28,6 @@ from tabtune_core.upstream import DISTRIBUTION, installed_now
 State = Literal["ok", "note", "problem"]
 SPARE_BYTES = 2_000_000_000
 """Free space on a disk or in memory below which a released model or a large table may not fit."""
-HUB_SECONDS = 3.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +42,9 @@ class Check:
     """What to do; empty if nothing."""
 
 
-def examine(home: Path, *, online: bool = False) -> list[Check]:
+def examine(home: Path) -> list[Check]:
     """Makes all checks, in the order in which a person would look."""
-    return [*_software(), *_gpus(), *_weights(), *([_hub()] if online else []), *_room(home), *_workspace(home)]
+    return [*_software(), *_gpus(), *_weights(), *_room(home), *_workspace(home)]
 
 
 def report(checks: list[Check]) -> str:
@@ -105,19 +102,6 @@ def _weights() -> Iterator[Check]:
         found = ", ".join(f"{card.title} ({card.licence})" for card in here) or "-"
         absent = ", ".join(card.title for card in cards if card not in here) or "-"
         yield Check(f"{family.name} weights", "ok", f"here: {found}; not here: {absent}")
-
-
-def _hub() -> Check:
-    from huggingface_hub.constants import ENDPOINT
-
-    try:
-        urllib.request.urlopen(urllib.request.Request(ENDPOINT, method="HEAD"), timeout=HUB_SECONDS).close()
-    except urllib.error.HTTPError:
-        pass  # it answers
-    except (OSError, ValueError) as error:
-        advice = "Only models whose weights are here work. Behind a proxy set https_proxy; for a mirror, HF_ENDPOINT."
-        return Check("Hugging Face", "note", f"{ENDPOINT} cannot be reached ({error}).", advice)
-    return Check("Hugging Face", "ok", f"{ENDPOINT} answers")
 
 
 def _room(home: Path) -> Iterator[Check]:

@@ -283,12 +283,9 @@ def this_machine() -> None:
         "Python, packages, GPUs, weights, disks, memory and the worker, as `loralab doctor` prints them. Attach it "
         "to an issue."
     )
-    with st.container(horizontal=True, vertical_alignment="center"):
-        pressed = st.button("Check this machine", icon=":material/stethoscope:", key="doctor")
-        online = st.checkbox("Also ask whether Hugging Face can be reached", key="doctor_online")
-    if not pressed:
+    if not st.button("Check this machine", icon=":material/stethoscope:", key="doctor"):
         return
-    checks = examine(queries.home(), online=online)
+    checks = examine(queries.home())
     problems = [check.name for check in checks if check.state == "problem"]
     if problems:
         st.error(f"Runs cannot work yet: see {', '.join(problems)}.", icon=":material/error:")

@@ -116,9 +116,7 @@ def test_a_read_only_database_is_named_and_nothing_is_left_beside_it(tmp_path, m
         file.unlink()
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "runs.sqlite" and real(path, mode))
-    with pytest.raises(
-        StoreError, match=rf"This user may not open or write to {tmp_path}/runs\.sqlite"
-    ):
+    with pytest.raises(StoreError, match=rf"This user may not open or write to {tmp_path}/runs\.sqlite"):
         RunStore(tmp_path)
     assert not [*tmp_path.glob("runs.sqlite-*")]
 
