@@ -13,7 +13,6 @@ from dashboard import queries
 from dashboard.formatting import plain, with_labels
 from dashboard.url_state import stop as end_page
 from tabtune_core.errors import TabTuneError
-from tabtune_core.store.run_row import Run
 from tabtune_core.wording import counted
 
 Asked = ParamSpec("Asked")
@@ -105,10 +104,3 @@ def damaged(lines: Mapping[str, str], noun: str, delete: Callable[[str], object]
                     args=(delete, identity),
                     icon=":material/delete:",
                 )
-
-
-def unknown_fields(run: Run) -> None:
-    """Lists the fields of a result that this version does not know."""
-    if run.result and (found := run.result.other):
-        written = ", ".join(f"{name} = {value!r:.60}" for name, value in found.items())
-        st.caption(plain(f"This result has fields of another version, which are kept but not used: {written}."))

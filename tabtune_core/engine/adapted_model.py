@@ -73,14 +73,7 @@ class AdaptedModel:
     def _labels(self, table: pd.DataFrame) -> NDArray[np.object_]:
         if self.settings.target not in table.columns:
             raise AdapterError(f"The table lacks the target column {self.settings.target!r}.")
-        labels = labels_of(table, self.settings)
-        if self.settings.split_at_median:  # earlier versions named the two halves with 15 digits of the median
-            short = {
-                name: f"{name.partition(' ')[0]} {float(name.partition(' ')[2]):.15g}" for name in set(labels) - {None}
-            }
-            if hash_of_labels(sorted(short.values())) == self.facts.label_hash:
-                labels = np.array([short.get(label) for label in labels], dtype=object)
-        return labels
+        return labels_of(table, self.settings)
 
     def split(self, table: pd.DataFrame) -> Split:
         """Returns the run's train, validation and test row numbers, for the run's own table."""

@@ -37,10 +37,10 @@ class RunLife(EventLog, JobQueue):
         counts: dict[str, dict[Status, int]] = {}
         for row in self._read("SELECT sweep, status, COUNT(*) AS number FROM runs GROUP BY sweep, status"):
             counts.setdefault(row["sweep"], {})[row["status"]] = row["number"]
-        rows = self._read("SELECT id, name, created, owner FROM sweeps ORDER BY rowid DESC")
+        rows = self._read("SELECT id, name, created FROM sweeps ORDER BY rowid DESC")
         times = [row["created"] if is_time(row["created"]) else 0.0 for row in rows]
         return [
-            Sweep(as_text(row["id"]), as_text(row["name"]), created, counts.get(row["id"], {}), as_text(row["owner"]))
+            Sweep(as_text(row["id"]), as_text(row["name"]), created, counts.get(row["id"], {}))
             for row, created in zip(rows, times, strict=True)
         ]
 
@@ -53,10 +53,6 @@ class RunLife(EventLog, JobQueue):
         found = [one for one in self.sweeps() if one.id == sweep]
         self._row("sweep", sweep)
         return found[0]
-
-    def owner_of(self, run_id: str) -> str:
-        """Returns who launched the run's sweep, also for a run that cannot be read; empty if unknown."""
-        return str(self._row("sweep", self._row("run", run_id)["sweep"])["owner"])
 
     def runs(self, sweep: str | None = None, *, status: Status | None = None) -> list[Run]:
         """Returns the runs of one sweep or all, of one status or all, in the order of the queue, without ``unreadable``
@@ -95,7 +91,7 @@ class RunLife(EventLog, JobQueue):
         found = read_run(self._row("run", run_id))
         if isinstance(found, Unreadable):
             raise StoreError(
-                f"Run {run_id!r} cannot be read: {found.why}. Open the workspace with the version that wrote it."
+                f"Run {run_id!r} cannot be read: {found.why}. It is damaged or of another version; train it again."
             )
         return found
 

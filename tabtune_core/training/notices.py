@@ -172,16 +172,6 @@ def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> 
         yield Note(f"Training cycles through {count} fixed episodes{few}.", "warning" if few else "info")
 
 
-def capture(why_not: str | None) -> Note:
-    """Says that the steps are a CUDA graph, or why they are not although that was asked for."""
-    if why_not is None:
-        return Note("The training step is captured as a CUDA graph after its first runs, and replayed from then on.")
-    return Note(
-        f"The training step is not captured as a CUDA graph, although train.cuda_graph asks for it: {why_not}.",
-        "warning",
-    )
-
-
 def costs(result: RunFinished) -> Iterator[Note]:
     """Says which part of a run's own time was read from the cache."""
     if result.shared_saved_seconds >= SAVING_REPORTED:

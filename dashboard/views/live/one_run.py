@@ -3,7 +3,6 @@
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import unreadable
 from dashboard.components.memory_breakdown import against_measured
 from dashboard.components.unreadable import queue
 from dashboard.formatting import STATUS, WAY_OUT, plain
@@ -89,7 +88,6 @@ def one_run(run: Run, name: str, runs: list[Run], *, allowed: bool) -> None:
             f" {counted(plan.features, 'feature')};"
             f" {plan.trainable_parameters:,} of {plan.total_parameters:,} parameters are trained."
         )
-    unreadable.unknown_fields(run)
     against_measured(run, name)
     log = st.expander("Log (last 200 lines)", key=f"log_{run.id}", on_change="rerun", icon=":material/article:")
     if log.open:

@@ -101,7 +101,6 @@ FAMILY = Family(
     block_lists=("col_embedder.tf_col.blocks", "row_interactor.tf_row.blocks", "icl_predictor.tf_icl.blocks"),
     late_blocks="icl_predictor.tf_icl.blocks",
     head=("icl_predictor.decoder",),
-    capturable=True,
     added_to_spread=1e-6,
 )
 
