@@ -3,17 +3,14 @@
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from dashboard.server.people import by
-from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.data.target import Way
 from tabtune_core.settings import REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings
 from tabtune_core.settings.labels import numbered, told_apart
 from tabtune_core.store.run_row import Run, Status, Sweep
-from tabtune_core.wording import counted, few, number
+from tabtune_core.wording import counted, number
 
 STATUS: dict[Status, str] = {
     "queued": "○ queued",
@@ -73,39 +70,6 @@ def megabytes(size_bytes: float | None) -> str:
     return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:,.1f} kB"
 
 
-def reading_words(readings: Sequence[ReadingChoices]) -> list[str]:
-    """Describes how several readings of a file differ; empty texts if they do not.
-
-    >>> reading_words([ReadingChoices(kinds=(("id", "ignored"),)), ReadingChoices(), ReadingChoices(delimiter=";")])
-    ['without id', 'as detected', 'separator ;']
-    """
-    differing = [name for name in _READING_WORDS if len({getattr(one, name) for one in readings}) > 1]
-    every = set.intersection(*(set(one.kinds) for one in readings))
-    said: list[list[str]] = []
-    for one in readings:
-        chosen = {name: value for name in differing if (value := getattr(one, name)) not in (None, ())}
-        left_out = [name for name, kind in one.kinds if kind == "ignored" and (name, kind) not in every]
-        others = [f"{name} as {kind}" for name, kind in one.kinds if kind != "ignored" and (name, kind) not in every]
-        parts = [_READING_WORDS[name](value) for name, value in chosen.items()]
-        parts += [f"without {few(left_out)}"] if left_out else []
-        said.append([*parts, few(others)] if others else parts)
-    return [", ".join(parts) or ("as detected" if any(said) else "") for parts in said]
-
-
-_READING_WORDS: dict[str, Callable[[Any], str]] = {
-    "encoding": str,
-    "delimiter": lambda mark: f"separator {'tab' if mark == chr(9) else mark}",
-    "header": lambda header: "first line names" if header else "first line data",
-    "header_lines": lambda lines: counted(lines, "line of names"),
-    "day_first": lambda first: {True: "day first", False: "month first"}.get(first, "year first"),
-    "missing_marks": lambda marks: f"{few(marks)} missing",
-    "sheet": lambda sheet: f"sheet {sheet}",
-    "skip_last": lambda rows: f"without the last {rows}" if rows else "with the last rows",
-    "drop_totals": lambda dropped: "without totals" if dropped else "with totals",
-    "drop_copies": lambda dropped: "without copies" if dropped else "with copies",
-}
-
-
 def cell_number(value: float) -> str:
     """Writes a cell; whole numbers of four digits have no comma, since they may be years.
 
@@ -123,7 +87,7 @@ def moment(unix_seconds: float) -> str:
 def sweep_title(sweep: Sweep) -> str:
     """Returns the title of a sweep in a list."""
     total = sum(sweep.counts.values())
-    return f"{sweep.name or 'Sweep'} · {counted(total, 'run')} · {moment(sweep.created)}{by(sweep.owner)}"
+    return f"{sweep.name or 'Sweep'} · {counted(total, 'run')} · {moment(sweep.created)}"
 
 
 def sweep_titles(sweeps: Mapping[str, Sweep]) -> dict[str, str]:

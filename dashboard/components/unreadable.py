@@ -13,7 +13,6 @@ from dashboard import queries
 from dashboard.formatting import plain, with_labels
 from dashboard.url_state import stop as end_page
 from tabtune_core.errors import TabTuneError
-from tabtune_core.store.run_row import Run
 from tabtune_core.wording import counted
 
 Asked = ParamSpec("Asked")
@@ -43,8 +42,8 @@ def errors_shown(*kinds: type[Exception], stop: bool = False, icon: str | None =
 
 
 def attempt(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwargs) -> Answer | None:
-    """Makes a change and returns its answer; shows a refusal (another person owns it, it was deleted in another tab)
-    and returns None.
+    """Makes a change and returns its answer; shows a refusal, such as after a deletion in another tab, and returns
+    None.
     """
     try:
         return change(*args, **more)
@@ -105,10 +104,3 @@ def damaged(lines: Mapping[str, str], noun: str, delete: Callable[[str], object]
                     args=(delete, identity),
                     icon=":material/delete:",
                 )
-
-
-def unknown_fields(run: Run) -> None:
-    """Lists the fields of a result that this version does not know."""
-    if run.result and (found := run.result.other):
-        written = ", ".join(f"{name} = {value!r:.60}" for name, value in found.items())
-        st.caption(plain(f"This result has fields of another version, which are kept but not used: {written}."))

@@ -6,7 +6,6 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.queries.workspace import home, of_workspace, store, store_of
-from dashboard.server.people import check_may_change, person
 from tabtune_core.data.findings import ReadAs
 from tabtune_core.data.prediction_rows import LIMIT_ROWS, NewRows, read_new_rows
 from tabtune_core.lora.package_facts import PackageFacts
@@ -44,33 +43,23 @@ def uploads(folder: str) -> dict[str, StoredAdapter]:
 
 
 def keep_upload(data: bytes, name: str) -> StoredAdapter:
-    """Checks a package and stores it with the person as owner; raises AdapterError if it is not an adapter."""
-    return uploaded_adapters.add_adapter(store().home, data, name, owner=person())
+    """Checks a package and stores it; raises AdapterError if it is not an adapter."""
+    return uploaded_adapters.add_adapter(store().home, data, name)
 
 
 def delete_upload(identity: str) -> None:
     """Deletes an uploaded adapter.
 
     Raises:
-        NotYoursError: it belongs to another person.
         StoreError: a queued or running job uses it.
         AdapterError: the workspace does not hold it.
     """
-    _check_upload(identity)
     uploaded_adapters.delete_uploaded(store(), identity)
 
 
 def name_weights(identity: str, path: str) -> None:
-    """Records the path of its base model's weights; raises like ``name_checkpoint``, and NotYoursError if another
-    person owns it.
-    """
-    _check_upload(identity)
+    """Records the path of its base model's weights; raises like ``name_checkpoint``."""
     uploaded_adapters.name_checkpoint(home(), identity, path)
-
-
-def _check_upload(identity: str) -> None:
-    held = uploads().get(identity)
-    check_may_change(held.owner if held else "")  # the owner of an unreadable one is not known
 
 
 @of_workspace(entries=64, stamp=lambda run_id: _changed(store().run_dir(run_id) / PREDICTIONS_FILE))

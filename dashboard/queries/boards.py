@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,13 +27,10 @@ from tabtune_core.analysis import curves as series
 from tabtune_core.analysis.claims import earlier_sweeps
 from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.configurations import by_configuration
-from tabtune_core.analysis.full_vs_lora import full_or_lora
 from tabtune_core.analysis.gains import amount
 from tabtune_core.analysis.recommendation import Recommendation, recommend
 from tabtune_core.analysis.runs_table import gains_of, leaderboard
 from tabtune_core.analysis.runtime_estimate import Pace, latest, measured_paces, read_paces
-from tabtune_core.analysis.setting_effects import experience
-from tabtune_core.data.datasets import get_dataset
 from tabtune_core.data.splits import SplitName
 from tabtune_core.errors import TabTuneError
 from tabtune_core.execution.lock import worker_of
@@ -124,12 +120,6 @@ def configurations(folder: str, sweep: str | None, rank_by: str) -> pd.DataFrame
     return by_configuration(_ranked(sweep, rank_by), rank_by, compared)
 
 
-@of_workspace(entries=32, stamp=_of_runs)
-def against_full(folder: str, sweep: str, rank_by: str) -> pd.DataFrame:
-    """Compares full fine-tuning with LoRA, as measured in one sweep."""
-    return full_or_lora(_ranked(sweep, rank_by), recommended(sweep, rank_by).configurations, rank_by)
-
-
 def _of_ten_seconds(sweep: str | None, metric: str) -> tuple[str, int]:
     going = any(run.status == "running" for run in listed(sweep))
     return stamp_of(sweep), int(time.monotonic() / 10) if going else 0
@@ -145,20 +135,6 @@ def sparklines(folder: str, sweep: str | None, metric: str) -> dict[str, list[fl
 def predictions(folder: str, run_id: str, part: SplitName) -> Predictions | None:
     """Returns a run's predictions for its held-out rows, or None if they are not on disk."""
     return read_predictions(store_of(folder), run_id, part)
-
-
-@of_workspace(entries=16, stamp=lambda *asked: stamp_of(None))
-def experienced(folder: str, table: str, target: str, model: str, metric: str) -> dict[str, str]:
-    """Returns setting -> its effect in this workspace's runs on one table; see
-    ``tabtune_core.analysis.setting_effects``.
-    """
-    wanted = (table, target, model)
-    runs = [
-        run
-        for run in store_of(folder).runs()
-        if (run.settings.dataset, run.settings.target, run.settings.model) == wanted
-    ]
-    return experience(runs, metric, get_dataset(Path(folder), table).name)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -9,8 +9,7 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,81 +74,27 @@ EVERY_SECONDS = 1.0
 """Shortest time between two reads of running runs, however many tabs watch. All runs are read at once, because new
 events of one redraw a chart of all.
 """
-MOST_BYTES = 400e6
-LEAST_BYTES = 2_000
-"""Smallest size that is assumed for a value with its key."""
+
+
+MOST_VALUES = 1_000
 
 
 class Shared:
-    """A cache of values by key: the first thread that asks makes the value, others wait for it.
+    """The latest values that all tabs share, by key; the first tab that asks makes a value, others wait for it."""
 
-    The least recently used go first.
-    """
-
-    def __init__(self, most_bytes: float = MOST_BYTES) -> None:
-        self._most_bytes = most_bytes
-        self._lock = threading.Lock()
-        self._held: OrderedDict[Hashable, Future[Any]] = OrderedDict()
-        self._bytes: dict[Hashable, int] = {}
-        self.bytes = 0
-        """Size of all values."""
+    def __init__(self) -> None:
+        self._lock, self._values = threading.RLock(), OrderedDict[Hashable, Any]()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Returns the value of a key; an error of ``make`` is raised in all waiting threads, and not kept.
-
-        If the script that makes the value is stopped, for example by a click in its tab, the next waiting thread makes
-        it.
-        """
+        """Returns the value of a key; an error of ``make`` is raised and not kept."""
         with self._lock:
-            future: Future[Value] | None = self._held.get(key)
-            if future is None:
-                mine = self._held[key] = Future()
-            else:
-                self._held.move_to_end(key)
-        if future is not None:
-            try:
-                return future.result()
-            except CancelledError:
-                return self.get(key, make)
-        try:
-            value = make()
-        except BaseException as error:
-            with self._lock:
-                self._held.pop(key, None)
-            if isinstance(error, Exception):
-                mine.set_exception(error)
-            else:
-                mine.cancel()
-            raise
-        mine.set_result(value)
-        self.weigh(key, value)
-        return value
-
-    def weigh(self, key: Hashable, value: Any) -> None:
-        """Records the present size of a value, which may have grown, and drops others if the cache is too large."""
-        with self._lock:
-            if key not in self._held:
-                return
-            size = LEAST_BYTES + _size_bytes(value)
-            self.bytes += size - self._bytes.get(key, 0)
-            self._bytes[key] = size
-            while self.bytes > self._most_bytes and (oldest := next(iter(self._held))) != key:
-                del self._held[oldest]
-                self.bytes -= self._bytes.pop(oldest, 0)
-
-
-def _size_bytes(value: Any) -> int:
-    """Returns the attribute ``size_bytes`` of a value; else adds up the texts and frames in it."""
-    if isinstance(value, pd.DataFrame):
-        return int(value.memory_usage().sum())
-    parts = (
-        value.values()
-        if isinstance(value, dict)
-        else [getattr(value, one.name) for one in fields(value)]
-        if is_dataclass(value)
-        else ()
-    )
-    return getattr(value, "size_bytes", len(value) if isinstance(value, str) else sum(map(_size_bytes, parts)))
+            if key not in self._values:
+                self._values[key] = make()
+                while len(self._values) > MOST_VALUES:
+                    self._values.popitem(last=False)
+            self._values.move_to_end(key)
+            value: Value = self._values[key]
+            return value
 
 
 @cache  # Streamlit's cache would double the time of a look-up
@@ -158,10 +103,7 @@ def _held(folder: Path) -> Shared:
 
 
 def shared(key: Hashable, make: Callable[[], Value]) -> Value:
-    """Returns a value that all tabs on this workspace share; the first that asks makes it.
-
-    ``_size_bytes`` says how large it is.
-    """
+    """Returns a value that all tabs on this workspace share."""
     return _held(home()).get(key, make)
 
 
@@ -187,7 +129,6 @@ def _curves(run: Run) -> RunCurves:
         tick = _tick()
         read.read_on(run.status)
         read.tick = tick
-        _held(home()).weigh(key, read)
     return read
 
 

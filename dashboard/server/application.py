@@ -8,7 +8,6 @@ people, every page shows a sentence; the log has the traceback.
 
 import importlib
 import threading
-from asyncio import to_thread
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
@@ -25,16 +24,11 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from streamlit.proto.BackMsg_pb2 import BackendOperationRequest
-from streamlit.proto.ForwardMsg_pb2 import BackendOperationResponse
-from streamlit.runtime import get_instance
-from streamlit.runtime.backend_operation_handler import DeferredFileHandler
-from streamlit.runtime.media_file_storage import MediaFileStorageError
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 
 from dashboard.formatting import plain
-from dashboard.server.guard import LoginGuard, TokenGuard
+from dashboard.server.guard import TokenGuard
 from tabtune_core.access import Access, bracketed
 from tabtune_core.data.datasets import get_dataset, preview
 from tabtune_core.errors import SettingError, ShortageError, TableError, TabTuneError
@@ -85,43 +79,6 @@ def leave_out_late_parts() -> None:
             carry_out(self, rerun_data)
 
     ScriptRunner._run_script = run_script  # type: ignore[method-assign]
-
-
-FAILED_DOWNLOADS = "failed_downloads"
-"""Key of the session state with the sentences for the page that is drawn anew."""
-
-
-def explain_failed_downloads() -> None:
-    """Makes Streamlit say why a file cannot be downloaded, such as one that another tab deleted, and draw the page
-    anew. Call it once.
-
-    Streamlit 1.67 would log a traceback and leave the page as it is.
-    """
-
-    async def handle(
-        self: DeferredFileHandler, request: BackendOperationRequest, session_id: str
-    ) -> BackendOperationResponse:
-        answer = BackendOperationResponse(request_id=request.request_id)
-        try:
-            answer.deferred_file.url = await to_thread(
-                self._get_media_file_mgr().execute_deferred, request.deferred_file.file_id
-            )
-        except MediaFileStorageError as error:
-            gone = isinstance(error.__cause__, FileNotFoundError)
-            told = "This file is no longer in the workspace." if gone else for_people(error.__cause__ or error)
-            if (
-                error.__cause__ is None
-            ):  # the button's file of an earlier drawing, since the page was drawn anew before the click arrived
-                told = "The page had just changed. Press the button again."
-            if told is None:
-                raise
-            answer.error_msg = str(told)
-            if (found := get_instance()._session_mgr.get_active_session_info(session_id)) is not None:
-                found.session.session_state[FAILED_DOWNLOADS].append(str(told))
-                found.session.request_rerun(found.session._client_state)
-        return answer
-
-    DeferredFileHandler.handle = handle  # type: ignore[method-assign]
 
 
 PLOTLY_PATH = f"/_lab/plotly-{plotly.__version__}.min.js"
@@ -213,7 +170,7 @@ ROUTES = [
     Route("/data", first_page),
     *(Route(f"/{name}", named_page) for name in ("", *PAGES)),
 ]
-"""Our own addresses; those that serve data are below ``/_lab/``, which only people who have logged in can reach."""
+"""Our own addresses."""
 TAKEN = {f"/{name}" for name in (*PAGES, "_lab", "_stcore", "component", "media", "static")}
 """Bases that ``BelowBase`` could not tell from addresses below the root, if the proxy removes the base."""
 
@@ -302,7 +259,7 @@ async def loading(app: object) -> AsyncIterator[None]:
 
 
 def application(access: Access) -> st.App:
-    """Returns the pages behind their middleware: first the check of the Host, then the token or the log-in.
+    """Returns the pages behind their middleware: first the check of the Host, then the token.
 
     Raises:
         SettingError: the base is also an address of the dashboard.
@@ -319,8 +276,6 @@ def application(access: Access) -> st.App:
     ]
     if access.token is not None:
         middleware.append(Middleware(TokenGuard, token=access.token))
-    if access.login:
-        middleware.append(Middleware(LoginGuard, emails=access.emails))
     return st.App(
         Path(__file__).parents[1] / "app.py",
         lifespan=loading,

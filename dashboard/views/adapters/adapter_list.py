@@ -13,7 +13,6 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import labels, moment, plain
-from dashboard.server.people import people_log_in
 from dashboard.url_state import chosen, handed_over, renew, settle
 from tabtune_core.analysis.intervals import PLUS_MINUS
 from tabtune_core.analysis.runs_table import gains_of
@@ -27,19 +26,11 @@ MOST_HIGH = 6
 CONFIRMED = "✓ confirmed"
 
 
-def choose_adapter(
-    names: Sequence[str], runs: Mapping[str, Run], uploads: Mapping[str, StoredAdapter], owners: Mapping[str, str]
-) -> str:
-    """Draws the list and returns the chosen row; by default the first, which is the best of the sweep that was viewed
-    last.
-    """
+def choose_adapter(runs: Mapping[str, Run], uploads: Mapping[str, StoredAdapter]) -> str:
+    """Draws the list and returns the chosen row; by default the best of the sweep that was viewed last."""
     sweeps = queries.sweeps()
     sweep = chosen("sweep", list(sweeps), "")
-    rows = adapter_rows(
-        [runs[name] for name in names if name in runs], [uploads[name] for name in names if name in uploads], sweep
-    )
-    if people_log_in():
-        rows["Added by"] = [owners[name] for name in rows.index]
+    rows = adapter_rows(list(runs.values()), list(uploads.values()), sweep)
     listed = list(rows.index)
     renew("run", when=sweep, value=listed[0])
     if (given := handed_over("run")) is not None:  # chosen by code: a new list, because the old one keeps its row

@@ -55,7 +55,6 @@ WHERE_IT_DIFFERS = (
     "Status",
     "Model",
     "Sweep",
-    "Owner",
     "Table",
     "Target",
     "Test rows",
@@ -72,10 +71,9 @@ def table(
     curves: Mapping[str, list[float]],
     tables: Mapping[str, str],
     sweeps: Mapping[str, str],
-    owners: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
     """Returns one row per run, or per configuration if the board has ``runs``. ``tables`` and ``sweeps`` are names by
-    id; ``owners`` is the owner of each sweep, None without log-in.
+    id.
     """
     grouped = "runs" in board
     first = board["runs"].str[0] if grouped else board["run"]
@@ -104,7 +102,6 @@ def table(
         "Memory of prediction (MB)": board["predict_growth_memory_bytes"].astype(number) / 1e6,
         SAVED: board["shared_saved_seconds"],
         "Sweep": board["sweep"].map(sweeps),
-        "Owner": None if owners is None else board["sweep"].map(owners),
         "Table": board["dataset"].map(lambda dataset: tables.get(dataset, "(deleted)")),
         "Target": board["target"],
         "Test rows": board.get("held_out_set"),

@@ -9,7 +9,6 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.unreadable import attempt, errors_shown, queue
 from dashboard.formatting import plain
-from dashboard.server.people import by, may_change
 from dashboard.url_state import choose, go
 from tabtune_core.errors import SettingError
 from tabtune_core.events import StopRequest
@@ -173,25 +172,22 @@ def waiting_runs(shown: str) -> None:
 
 def row(run: Run, place: int, sweep: Sweep) -> None:
     """Draws one waiting run."""
-    allowed, title = may_change(sweep.owner), f"{sweep.name or 'Sweep'}{by(sweep.owner)}"
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"queue_row_{run.id}"):
-        st.markdown(f"{place}. **{plain(run.name)}** · {plain(title)}", width="stretch")
+        st.markdown(f"{place}. **{plain(run.name)}** · {plain(sweep.name or 'Sweep')}", width="stretch")
         st.button(
             "To the front",
             on_click=attempt,
             args=(queries.store().move_to_front, run.id),
-            disabled=place == 1 or not allowed,
+            disabled=place == 1,
             key=f"front_{run.id}",
             icon=":material/vertical_align_top:",
             help="Makes it the next run.",
         )
-        if allowed:
-            tweak(run, key=f"queue_{run.id}")
+        tweak(run, key=f"queue_{run.id}")
         st.button(
             "Remove",
             on_click=ask,
             args=([run.id], "cancel"),
-            disabled=not allowed,
             key=f"remove_{run.id}",
             icon=":material/close:",
             help="Removes it from the queue; you can run it again later.",

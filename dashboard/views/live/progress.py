@@ -68,7 +68,7 @@ def ending(runs: list[Run], sweep: Sweep) -> str:
     )
 
 
-def failures(runs: list[Run], named: dict[str, str], *, allowed: bool) -> None:
+def failures(runs: list[Run], named: dict[str, str]) -> None:
     """Says why runs failed or were interrupted, each reason once, with buttons to run all again or to open the form
     with their settings.
     """
@@ -98,7 +98,6 @@ def failures(runs: list[Run], named: dict[str, str], *, allowed: bool) -> None:
             f"Run {len(failed)} again" if len(failed) > 1 else "Run again",
             on_click=again_all,
             args=(failed,),
-            disabled=not allowed,
             key=f"again_all_{key}",
             icon=":material/replay:",
             help="Queues them again in this sweep, with the same settings.",
@@ -234,9 +233,9 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
         )
 
 
-def sweep_buttons(runs: list[Run], key: str, *, allowed: bool) -> None:
-    """Draws buttons to stop or cancel all runs that have not ended; ``allowed`` is False for another person's sweep."""
-    going = [run.id for run in runs if run.status not in ENDED and allowed]
+def sweep_buttons(runs: list[Run], key: str) -> None:
+    """Draws buttons to stop or cancel all runs that have not ended."""
+    going = [run.id for run in runs if run.status not in ENDED]
     stopped = "Runs in progress end after their step and keep their best checkpoint; queued runs are cancelled."
     wish_button("Stop all, keep the best", going, "stop", key=f"all_{key}", help=stopped, disabled=not going)
     cancelled = "Runs in progress are discarded; queued runs are cancelled."

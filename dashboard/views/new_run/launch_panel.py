@@ -19,7 +19,6 @@ from dashboard.table_columns import fitted
 from dashboard.url_state import go
 from dashboard.views.new_run.estimate_panel import BADGES, Judged
 from dashboard.views.new_run.forms import written
-from tabtune_core.access import NO_PATHS, may_type_paths
 from tabtune_core.analysis.launch_checks import stopped_by_request
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.target import Way
@@ -36,9 +35,6 @@ from tabtune_core.wording import counted
 
 def what_stops(sweep: SweepSettings, cluster_cards: int | None) -> list[str]:
     """Returns all reasons why the runs would fail before their first step; see ``stopped_by_request``."""
-    path = sweep.run.checkpoint
-    if path is not None and not may_type_paths():
-        return [f"The run names the weights file {path}. {NO_PATHS}"]
     stops = stopped_by_request(sweep.one_seed(), cluster_cards=cluster_cards)
     return [*queries.table_stops(sweep.run, sweep.seeds), *(with_labels(str(stop)) for stop in stops)]
 
