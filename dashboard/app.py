@@ -1,8 +1,4 @@
-"""Lists the pages in the order in which a person uses them.
-
-They are in ``views``: Streamlit would serve a folder called ``pages`` without this file to anyone who opens a page by
-its address.
-"""
+"""Lists the pages, in the order of use; Streamlit would serve a folder called ``pages`` without this file."""
 
 from pathlib import Path
 
@@ -16,9 +12,7 @@ from tabtune_core.errors import TabTuneError
 
 
 def banner(page: st.Page) -> None:
-    """Draws the banner of a demo, which opens with the leaderboard of the finished sweep; draws nothing in other
-    workspaces.
-    """
+    """Draws the banner of a demo, which opens with the leaderboard of its finished sweep; else draws nothing."""
     facts = about(queries.home())
     if not facts:
         return

@@ -42,7 +42,7 @@ SILENCE_SECONDS = 15
 
 
 def silence(run: Run) -> str:
-    """Returns for example ``no heartbeat for 42 s``; empty unless the run is running and has been silent for a while."""
+    """Returns for example ``no heartbeat for 42 s``; empty unless the run is running and silent."""
     if run.status != "running" or run.heartbeat is None or (quiet := time.time() - run.heartbeat) <= SILENCE_SECONDS:
         return ""
     return f"no heartbeat for {duration(quiet)}"
@@ -106,11 +106,7 @@ def no_two_alike(titles: Mapping[str, str]) -> dict[str, str]:
 
 
 def labels(runs: list[Run]) -> dict[str, str]:
-    """Returns run id -> a name that no other run of the list has.
-
-    The names of zero-shot and full fine-tuning begin with the strategy. Equal names get whichever of model, alpha,
-    dropout, targets and rate differs, the time if the runs are of several sweeps, and a number if a run is repeated.
-    """
+    """Returns run id -> a name that no other run of the list has: its own, and what differs between equal names."""
     settings = [run.settings for run in runs]
     names = told_apart(with_models([_by_strategy(run) for run in runs], settings), settings)
     sweeps = Counter(name for name, _ in {(name, run.sweep) for name, run in zip(names, runs, strict=True)})
@@ -129,9 +125,7 @@ def with_models(names: Sequence[str], runs: Sequence[RunSettings]) -> list[str]:
 
 
 def _by_strategy(run: Run) -> str:
-    """Returns the run's name; charts identify a baseline by the start of its name, so a renamed one keeps it and no
-    other run gets it.
-    """
+    """Returns the run's name, which begins with the strategy for baselines only, since charts go by that."""
     own, baselines = STRATEGY_NAMES[run.settings.strategy], (STRATEGY_NAMES["inference"], STRATEGY_NAMES["base-ft"])
     known = run.name.startswith(own) if own in baselines else not run.name.startswith(baselines)
     return run.name if known else f"{own}: {run.name}"
@@ -152,8 +146,7 @@ def with_labels(text: str) -> str:
 def plain(text: str) -> str:
     """Escapes text, for example from a file, so that Markdown shows it unchanged.
 
-    Streamlit looks for icons, emoji, coloured text and addresses after it has removed the escapes; a zero-width space
-    breaks them up.
+    A zero-width space breaks up what Streamlit looks for after it has removed the escapes: icons, emoji, addresses.
     """
     text = DIRECTIONS.sub("", re.sub(r"[ \t\r\n\f\v]+", " ", text))  # line breaks and indents would make blocks
     escaped = re.sub(r"[\\`*_{}\[\]()#+\-.!|<>~$:&=^]", r"\\\g<0>", text)

@@ -1,7 +1,4 @@
-"""Starts the worker if it is not running, then serves the pages, by default only on this machine.
-
-In: the command line. Out: a line or two with the address, then a server until Ctrl-C.
-"""
+"""Starts the worker if it is not running, then serves the pages, by default only on this machine, until Ctrl-C."""
 
 import argparse
 import errno
@@ -109,11 +106,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def free_port(address: str, asked: int | None) -> int:
-    """Returns the port ``asked`` for, or the first free one from USUAL_PORT.
-
-    Raises:
-        SettingError: if no such port is free, or ``address`` is not of this machine.
-    """
+    """Returns the port ``asked`` for, or the first free one; raises SettingError if there is none."""
     why = ""
     ports = range(USUAL_PORT, USUAL_PORT + MOST_PORTS) if asked is None else range(asked, asked + 1)
     for port in ports:

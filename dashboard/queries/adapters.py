@@ -25,11 +25,7 @@ def _changed(path: Path) -> int:
 
 @of_workspace(entries=64, stamp=lambda run_id: _changed(store().run_dir(run_id) / ADAPTER_FILE))
 def facts(folder: str, run_id: str) -> PackageFacts:
-    """Returns the facts in the adapter package of a run.
-
-    Raises:
-        AdapterError: there is no package, or it cannot be read.
-    """
+    """Returns the facts in the adapter package of a run, or raises AdapterError."""
     return read_facts(store_of(folder).run_dir(run_id) / ADAPTER_FILE)
 
 
@@ -48,12 +44,7 @@ def keep_upload(data: bytes, name: str) -> StoredAdapter:
 
 
 def delete_upload(identity: str) -> None:
-    """Deletes an uploaded adapter.
-
-    Raises:
-        StoreError: a queued or running job uses it.
-        AdapterError: the workspace does not hold it.
-    """
+    """Deletes an uploaded adapter; raises StoreError if a job uses it, AdapterError if there is none."""
     uploaded_adapters.delete_uploaded(store(), identity)
 
 
@@ -74,9 +65,5 @@ def test_rows(folder: str, run_id: str) -> list[int]:
 
 @st.cache_data(max_entries=2, show_spinner="Reading the rows")
 def new_rows(data: bytes, like: ReadAs) -> NewRows:
-    """Reads a file of rows to predict in the way the adapter's table was read.
-
-    Raises:
-        TableError: it cannot be read, or lacks a column.
-    """
+    """Reads a file of rows to predict like the adapter's table; raises TableError if that is not possible."""
     return read_new_rows(data, like, limit_rows=LIMIT_ROWS)

@@ -70,9 +70,7 @@ def _half_widths(folder: str, run: str, ended: float | None, metric: str) -> dic
 
 
 def gains_in_words(run: Run) -> dict[str, str]:
-    """Returns column of the leaderboard -> the run's gain over zero-shot with its interval, in the score's unit, as far
-    as it is known.
-    """
+    """Returns column of the leaderboard -> the run's gain over zero-shot with its interval, if known."""
     name = run.settings.selection_metric
     known = {column: gain for column, gain in gains_of(run, METRICS[name]).items() if np.isfinite(gain)}
     halves = _half_widths(str(home()), run.id, run.ended, name) if known else {}
@@ -84,11 +82,7 @@ def gains_in_words(run: Run) -> dict[str, str]:
 
 
 def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.DataFrame:
-    """Returns the leaderboard of one sweep, or of all runs of the score's task. ``archived`` includes archived runs,
-    without a rank.
-
-    Each gain has its ±; without a ``sweep``, only those of the first MOST_GAINS runs.
-    """
+    """Returns the leaderboard of one sweep, or of all runs of the score's task (with the ± of the first MOST_GAINS)."""
     board = _ranked(sweep, rank_by)
     return board if archived else board[~board["archived"]].reset_index(drop=True)
 
@@ -105,10 +99,7 @@ def recommended(folder: str, sweep: str, rank_by: str) -> Recommendation:
 
 
 def confirmed(sweeps: Sequence[str]) -> set[str]:
-    """Returns the runs of configurations that validation chose and whose gain over zero-shot the test rows confirm.
-
-    Only the first MOST_CLAIMS sweeps are examined.
-    """
+    """Returns the runs, of the first MOST_CLAIMS sweeps, whose gain over zero-shot the test rows confirm."""
     claims = [recommended(sweep, selection_metric(sweep)).claim for sweep in sweeps[:MOST_CLAIMS]]
     return {run for claim in claims if claim and claim.verdict == "better" for run in claim.runs}
 
@@ -127,7 +118,7 @@ def _of_ten_seconds(sweep: str | None, metric: str) -> tuple[str, int]:
 
 @of_workspace(entries=16, stamp=_of_ten_seconds)
 def sparklines(folder: str, sweep: str | None, metric: str) -> dict[str, list[float]]:
-    """Returns run id -> its validation scores over the evaluations; at most ten seconds old while a run is in progress."""
+    """Returns run id -> its validation scores over the evaluations, up to ten seconds old."""
     return series.sparklines(store_of(folder), [run.id for run in listed(sweep)], metric)
 
 
@@ -149,10 +140,7 @@ def paces(model: str) -> list[Pace]:
 
 
 def measure(runs: Sequence[RunSettings]) -> Job | None:
-    """Returns the job that measures the time of a step of these runs.
-
-    It is queued once, when a worker has nothing else to do.
-    """
+    """Returns the job that measures a step of these runs; it is queued once, when a worker has nothing else to do."""
     jobs = store().jobs("pace")
     if going := [job for job in jobs if job.status not in JOB_ENDED]:
         return going[0]

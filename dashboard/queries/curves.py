@@ -1,6 +1,4 @@
-"""Curves of runs for charts, and the names and styles of the runs there.
-
-Curves are read and made once for all tabs: those of an ended run once, those of a running one when it has new events.
+"""Curves of runs for charts, made once for all tabs, and the names and styles of the runs there.
 
 In: the events of runs. Out: frames, and other values that all tabs share; ``shared`` is the cache of both.
 """
@@ -60,9 +58,7 @@ def legend_of(runs: list[Run], among: list[Run] | None = None) -> Legend:
 
 
 def grouped_legend(groups: dict[str, str], shown: list[Run]) -> Legend:
-    """Returns a legend in which the runs ``shown`` have the name of their group; ``groups`` is by run id, and each
-    group has a colour.
-    """
+    """Returns a legend in which the runs ``shown`` have the name and colour of their group; ``groups`` is by run id."""
     looks = run_styles(list(dict.fromkeys(groups.values())))
     sizes = Counter(groups[run.id] for run in shown)
     written = {name: name if size == 1 else f"{name} · mean of {size}" for name, size in sizes.items()}
@@ -71,9 +67,7 @@ def grouped_legend(groups: dict[str, str], shown: list[Run]) -> Legend:
 
 Value = TypeVar("Value")
 EVERY_SECONDS = 1.0
-"""Shortest time between two reads of running runs, however many tabs watch. All runs are read at once, because new
-events of one redraw a chart of all.
-"""
+"""Shortest time between two reads of running runs, however many tabs watch."""
 
 
 MOST_VALUES = 1_000
@@ -119,10 +113,7 @@ def _tick() -> int:
 
 
 def _curves(run: Run) -> RunCurves:
-    """Returns the curves of one run; at most ``EVERY_SECONDS`` old while it is running.
-
-    Callers must not modify their frames.
-    """
+    """Returns the curves of one run, which must not be modified; at most ``EVERY_SECONDS`` old while it is running."""
     key = ("curves", run.id)
     read = shared(key, lambda: _Read(store(), run.id))
     if read.status != run.status or (run.status == "running" and _tick() > read.tick):
@@ -138,10 +129,7 @@ def stamp(kind: str, runs: list[Run]) -> tuple[tuple[str, str, int], ...]:
 
 
 def frame(kind: str, runs: list[Run], legend: Legend | None = None, *, by: str = "") -> pd.DataFrame:
-    """Returns a frame for charts, with names from ``legend``.
-
-    With ``by``, runs that share a name become their mean. Do not modify it.
-    """
+    """Returns a frame, not to be modified; with ``by``, runs that share a name in ``legend`` become their mean."""
     legend = legend or legend_of(runs)
 
     def make() -> pd.DataFrame:
@@ -205,9 +193,7 @@ class Latest:
     progress: Progress
     loss: float | None
     best: float | None
-    """The best validation score by the requested metric; that of its result once the run has one, which may use more
-    context rows.
-    """
+    """The best validation score by the requested metric, that of the result once the run has one."""
     held_bytes: float | None
     """Memory now, on the meter that is used for the device."""
 

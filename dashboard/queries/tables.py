@@ -76,11 +76,7 @@ def first_rows(folder: str, table: str) -> pd.DataFrame:
 
 
 def rows_of(table: str, rows: NDArray[np.integer]) -> pd.DataFrame:
-    """Returns rows of a table by their numbers.
-
-    Raises:
-        TableError: the workspace does not hold the table.
-    """
+    """Returns rows of a table by their numbers; raises TableError if the workspace does not hold it."""
     return _whole(str(home()), table).iloc[rows]
 
 
@@ -92,9 +88,7 @@ def _proposal(folder: str, table: str) -> Proposal:
 
 
 def proposal(table: str) -> Proposal:
-    """Returns the column that the table's last run predicts; without runs, the most likely column, or several to choose
-    from.
-    """
+    """Returns the column that the table's last run predicts, or the most likely one, or several to choose from."""
     last = last_settings((run.settings for run in listed(None)), table)
     return (
         _proposal(table)
@@ -151,11 +145,7 @@ def histogram(folder: str, table: str, column: str) -> tuple[pd.DataFrame, float
 
 @of_workspace(entries=64)
 def label_findings(folder: str, table: str, column: str, way: Way, rare: int) -> tuple[Finding, ...]:
-    """Returns findings about a column as the target.
-
-    Raises:
-        LabelError: the column cannot be predicted as asked.
-    """
+    """Returns findings about a column as the target; raises LabelError if it cannot be predicted as asked."""
     return check_label(_label_frame(folder, table, column, way, rare), column, max_classes=None, task=TASKS[way])
 
 
@@ -193,11 +183,7 @@ def _split_findings(folder: str, run: RunSettings) -> tuple[Finding, ...]:
 
 
 def split_findings(sweep: SweepSettings) -> list[Finding]:
-    """Returns findings about the splits of a sweep under each of its seeds; none for random splits.
-
-    Raises:
-        TabTuneError: the table cannot be split like this.
-    """
+    """Returns findings about the splits of a sweep under each seed; raises TabTuneError for an impossible one."""
     if sweep.run.split_by == "random":
         return []
     alike = _of_rows(sweep.run)
@@ -235,12 +221,7 @@ def keep_sample(name: str) -> Dataset:
 
 
 def delete_table(identity: str) -> None:
-    """Deletes a table and its file.
-
-    Raises:
-        StoreError: a queued or running run or job uses it.
-        TableError: the workspace does not hold it.
-    """
+    """Deletes a table and its file; raises StoreError if a run or job uses it, TableError if there is none."""
     uploaded_adapters.delete_table(store(), identity)
 
 

@@ -30,10 +30,7 @@ home = default_home
 def of_workspace(
     *, entries: int, spinner: str | bool = False, stamp: Callable[..., Any] = lambda *asked, **more: ""
 ) -> Callable[[Callable[Concatenate[str, Asked], Answer]], Callable[Asked, Answer]]:
-    """Decorates a cached read: it gets the folder of the workspace as its first argument, callers pass the others.
-
-    It is read again when ``stamp``, which is called with these others, returns another value.
-    """
+    """Decorates a read, whose first argument is the folder of the workspace; cached while ``stamp`` is the same."""
 
     def decorate(read: Callable[Concatenate[str, Asked], Answer]) -> Callable[Asked, Answer]:
         keyed = wraps(read)(lambda key, *args, **more: read(*args, **more))
@@ -56,11 +53,7 @@ def store_of(folder: str) -> RunStore:
 
 
 def store() -> RunStore:
-    """Returns the run store of the workspace; one per process, safe to use from every tab.
-
-    Raises:
-        MovedError: the workspace is not there any more.
-    """
+    """Returns the store of the workspace, one per process; raises MovedError if the workspace is gone."""
     found = store_of(str(home()))
     found.check_in_place()
     return found
@@ -94,9 +87,7 @@ def _listed(folder: str, sweep: str | None, stamp: str) -> list[Run]:
 
 
 def listed(sweep: str | None) -> list[Run]:
-    """Returns the runs of one sweep or all, read again when one changes its state, name or note; heartbeats and wishes
-    may be old.
-    """
+    """Returns the runs of one sweep or all, read again when a state, name or note changes; heartbeats may be old."""
     return _listed(str(home()), sweep, stamp_of(sweep))
 
 

@@ -16,12 +16,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 HEALTH_PATH = "/_stcore/health"
 """Answers only ``ok``, for process monitors."""
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>LoRA Lab</title>
-<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">{head}
-<style>body {{ font: 16px sans-serif; max-width: 30rem; margin: 15vh auto; padding: 0 1rem }} input, button {{ font: inherit;
-padding: .4rem .6rem; box-sizing: border-box }} input {{ width: 100%; margin: .4rem 0 .8rem }}</style></head><body>{body}</body></html>"""
-_ASK = """<h1>LoRA Lab</h1><p>{why} It is the part after <code>token=</code> in the address that the server printed when it started.</p>
+<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
+{head}<style>body {{ font: 16px sans-serif; max-width: 30rem; margin: 15vh auto; padding: 0 1rem }}
+input, button {{ font: inherit; padding: .4rem .6rem; box-sizing: border-box }}
+input {{ width: 100%; margin: .4rem 0 .8rem }}</style></head><body>{body}</body></html>"""
+_ASK = """<h1>LoRA Lab</h1><p>{why} It is the part after <code>token=</code> in the address that the server printed.</p>
 <form method="get"><label for="token">Token</label>
-<input id="token" name="token" type="password" autocomplete="off" autofocus required>{held}<button>Open</button></form>"""
+<input id="token" name="token" type="password" autocomplete="off" autofocus required>{held}
+<button>Open</button></form>"""
 _HEADERS = {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer", "X-Frame-Options": "DENY"}
 
 
@@ -48,7 +50,7 @@ class TokenGuard:
         return same(connection.cookies.get(cookie_name(connection), ""), self.pass_)
 
     def answer(self, connection: HTTPConnection) -> Response:
-        """Answers a browser without the cookie: lets it in if the token is right, else asks for the token or refuses."""
+        """Answers a browser without the cookie: lets it in with the right token, else asks for it or refuses."""
         if connection.scope["method"] != "GET":
             return PlainTextResponse("Open the address with its token first.", 403, _HEADERS)
         given = connection.query_params.get("token")
@@ -91,9 +93,7 @@ def others(connection: HTTPConnection) -> list[tuple[str, str]]:
 
 
 def onward(connection: HTTPConnection) -> HTMLResponse:
-    """Sends the browser to the same page without the token; a redirect would count as a request of the other site and
-    lack the cookie.
-    """
+    """Sends the browser to the same page without the token; after a redirect it would not send the cookie."""
     query = urlencode(others(connection))
     target = "./" + quote(connection.scope["path"].rpartition("/")[2]) + (f"?{query}" if query else "")
     link = f'<meta http-equiv="refresh" content="0; url={escape(target)}">'

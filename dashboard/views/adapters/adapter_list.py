@@ -1,9 +1,5 @@
-"""The adapters to choose from, by sweep, with their gains over zero-shot; the best confirmed one is first in its sweep.
+"""The adapters to choose from, by sweep, with their gains over zero-shot; the best confirmed one is first."""
 
-In: runs with a package, and uploaded adapters. Out: the id of the chosen one, which the address bar shows.
-"""
-
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -49,7 +45,7 @@ def choose_adapter(runs: Mapping[str, Run], uploads: Mapping[str, StoredAdapter]
         on_select="rerun",
         selection_mode="single-row",
         selection_default={"selection": {"rows": [place]}},
-        key=f"adapters_{hashlib.sha256(' '.join(listed).encode()).hexdigest()[:12]}_{st.session_state.get('adapter_lists', 0)}",
+        key=f"adapters_{hash(tuple(listed))}_{st.session_state.get('adapter_lists', 0)}",
         height="content" if len(rows) <= MOST_HIGH else 260,
         placeholder="",
         column_config={
@@ -70,11 +66,7 @@ def choose_adapter(runs: Mapping[str, Run], uploads: Mapping[str, StoredAdapter]
 
 
 def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: str = "") -> pd.DataFrame:
-    """Returns one row per adapter, by id, grouped by sweep: the sweep ``first``, then the newest; uploaded adapters
-    last.
-
-    In a sweep, confirmed adapters come first, ordered by test gain, then the others, ordered by validation gain.
-    """
+    """Returns one row per adapter, by id: the sweep ``first``, then the newest, then uploads; confirmed ones lead."""
     names, tables, sweeps = labels(list(runs)), queries.tables(), queries.sweeps()
     confirmed = queries.confirmed(sorted(dict.fromkeys(run.sweep for run in runs), key=lambda sweep: sweep != first))
     rows: dict[str, dict[str, Any]] = {}

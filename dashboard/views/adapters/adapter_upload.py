@@ -15,9 +15,7 @@ from tabtune_core.wording import counted
 
 
 def add() -> None:
-    """Draws the uploader and, if the server may download, a field for an address; a file is checked without running
-    code in it.
-    """
+    """Draws the uploader and, if the server may download, a field for an address; no code in a file is run."""
     number = st.session_state.setdefault("adapter_uploads", 0)
     file = st.file_uploader(
         "Adapter package (zip)",

@@ -1,6 +1,4 @@
-"""The Adapters page: trained and uploaded adapters, their verification, their file formats, and the code that opens
-them.
-"""
+"""The Adapters page: trained and uploaded adapters, their verification, file formats, and how to open them."""
 
 from functools import partial
 from pathlib import Path
@@ -38,11 +36,7 @@ def package(run: Run) -> Path:
 
 
 def contents(path: Path) -> tuple[pd.DataFrame, str]:
-    """Returns the files in a package, and the text of its README.
-
-    Raises:
-        AdapterError: the file is gone, or damaged.
-    """
+    """Returns the files in a package and the text of its README; raises AdapterError if it is gone or damaged."""
     with refused_as(AdapterError, "This adapter package cannot be opened", " Run it again to get a new one."):
         members = list_members(path)
         inside = pd.DataFrame(

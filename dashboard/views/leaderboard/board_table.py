@@ -72,9 +72,7 @@ def table(
     tables: Mapping[str, str],
     sweeps: Mapping[str, str],
 ) -> pd.DataFrame:
-    """Returns one row per run, or per configuration if the board has ``runs``. ``tables`` and ``sweeps`` are names by
-    id.
-    """
+    """Returns one row per run or configuration; ``tables`` and ``sweeps`` are names by id."""
     grouped = "runs" in board
     first = board["runs"].str[0] if grouped else board["run"]
     number = pd.Float64Dtype()
@@ -142,10 +140,7 @@ def table(
 
 
 def _digits(frame: pd.DataFrame, metric: str, name: str = "Validation") -> "pd.Series[int]":
-    """Returns the decimals of a column by line: those of the scores, or more for two digits of a ±.
-
-    Every target has its own unit.
-    """
+    """Returns the decimals of a column by line, for each target those of its scores, or more for two digits of a ±."""
     half = frame.get(
         {"Gain on test": TEST_SPREAD, "Gain over zero-shot": SPREAD}.get(name, name if name.startswith("±") else "")
     )

@@ -1,6 +1,4 @@
-"""The actions of the Live page: stop, cancel and repeat runs, queue a run with one setting changed, and the queue of
-all sweeps.
-"""
+"""The actions of the Live page: stop, cancel, repeat and change runs, and the queue of all sweeps."""
 
 from contextlib import suppress
 
@@ -81,11 +79,7 @@ def value_of(settings: RunSettings, name: str) -> str:
 
 
 def tweaked(settings: RunSettings, name: str, text: str) -> RunSettings:
-    """Returns the settings with one of them changed.
-
-    Raises:
-        SettingError: the text is not a number, or the settings refuse the value.
-    """
+    """Returns the settings with one changed; raises SettingError if the value is refused."""
     return settings.changed(**{name: _number(text, SETTINGS[name].label)})
 
 
@@ -97,9 +91,7 @@ def _number(text: str, label: str) -> float:
 
 
 def name_of(run: Run, settings: RunSettings, name: str) -> str:
-    """Names the changed run: by rank and seed if the old name has that form, else the old name with the change
-    appended.
-    """
+    """Names the changed run by rank and seed if the old name has that form, else by the old name and the change."""
     if name == "seed":
         return f"{settings.label} seed {settings.seed}"
     usual = run.settings.label
@@ -143,9 +135,7 @@ SHOWN = 8
 
 
 def waiting_runs(shown: str) -> None:
-    """Draws the queue with a row per run, and beside its title how many there are and how many are not of the sweep
-    that is ``shown``.
-    """
+    """Draws the queue with a row per run, and above it how many wait, also in other sweeps than the ``shown`` one."""
     waiting = queries.store().runs(status="queued")
     others = sum(run.sweep != shown for run in waiting)
     of_others = (

@@ -20,14 +20,9 @@ FOLLOW = "follow"
 
 
 def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
-    """Returns the run that the address or a person names; else the one in progress, then one that failed, then the
-    first.
+    """Returns the run that is named, else the one in progress, one that failed, or the first; raises StoreError.
 
-    Only a person's choice is put into the box: the browser would send back a choice made by code as if a person had
-    made it.
-
-    Raises:
-        StoreError: the run was deleted since the page was drawn.
+    Only a person's choice is put into the box: the browser would send back a choice made by code as a person's.
     """
     key, options = f"one_run_{sweep}", [FOLLOW, *named]
     asked = asked_for("run", key)

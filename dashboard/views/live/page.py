@@ -1,7 +1,4 @@
-"""The Live page: a sweep's progress, curves and memory while it runs, and buttons to stop or change its runs.
-
-The page reads the store and keeps no state: a reload, a second tab and a restart of the server show the same.
-"""
+"""The Live page: a sweep's progress, curves and memory, and buttons to stop or change its runs; it keeps no state."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -74,9 +71,7 @@ opened = OpenCharts(every)
 
 @contextmanager
 def as_it_stands(look_at: Callable[[], Look]) -> Iterator[Look]:
-    """Yields the runs of ``look_at``; redraw the whole page if a run began, ended, was renamed or was deleted, also
-    while this is drawn.
-    """
+    """Yields the runs of ``look_at``; redraws the whole page if a run began, ended, was renamed or was deleted."""
     try:
         look = look_at()
         if look.stamp != stamp:

@@ -1,7 +1,4 @@
-"""How the curves are shown: the x axis, the second score, smoothing, and single runs or means over seeds.
-
-The address bar keeps these choices, so that they can be shared.
-"""
+"""How the curves are shown: x axis, second score, smoothing, means over seeds; the address bar keeps it."""
 
 import dataclasses
 from collections.abc import Callable, Sequence

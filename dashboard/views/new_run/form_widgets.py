@@ -1,7 +1,4 @@
-"""The widgets of a sweep's settings. Keys and defaults are those of forms.py; a tooltip is the field's docstring.
-
-In: for example a model and a task. Out: widgets, whose values this browser tab and its address bar hold.
-"""
+"""The widgets of a sweep's settings; keys and defaults are those of forms.py, a tooltip is the field's docstring."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -30,8 +27,7 @@ SEVERAL = "Choose several values to compare them in separate runs; type other va
 def widget(name: str, **more: Any) -> None:
     """Draws the widget for a setting's type.
 
-    Number fields have no bounds, because Streamlit would keep a value outside them to itself: the library explains
-    values that it refuses.
+    No bounds on numbers: Streamlit would reject a value silently; our own validation explains it.
     """
     row = FORM[name]
     about = {"help": row.help, "bind": "query-params", **more}
@@ -67,9 +63,7 @@ def _number_fields(row: Setting, about: Mapping[str, Any]) -> None:
 
 
 def widgets(place: str, values: Mapping[str, Any], width: int = 180) -> None:
-    """Draws a part of the form, without settings that have no effect given ``values``: fields in a grid, switches, then
-    patterns.
-    """
+    """Draws a part of the form, without settings that have no effect given ``values``."""
     kinds: dict[Any, list[str]] = defaultdict(list)
     for row in FORM.values():
         if row.place == place and not is_idle(row, values):
@@ -83,9 +77,7 @@ def widgets(place: str, values: Mapping[str, Any], width: int = 180) -> None:
 
 
 def list_field(row: Setting, usual: Iterable[str], *, help: str, placeholder: str, typed: bool = True) -> None:
-    """Draws a field of several values, which are chosen from the ``usual`` ones or ``typed``; those that it holds stay
-    options.
-    """
+    """Draws a field of several values, chosen from the ``usual`` ones or ``typed``; held ones stay options."""
     st.multiselect(
         row.label,
         list(dict.fromkeys([*usual, *DEFAULTS[row.name], *st.session_state.get(row.name, [])])),
@@ -204,10 +196,7 @@ ON_A_CLUSTER = {
 
 
 def device_names(cards: list[str]) -> dict[str, str]:
-    """Returns the text for each value of the setting ``device``.
-
-    The texts must not change while a page is open: Streamlit identifies a chosen option by its text.
-    """
+    """Returns the text of each ``device``; it must not change while a page is open, as Streamlit goes by it."""
     titles = {f"cuda:{i}": f"cuda:{i} ({card})" for i, card in enumerate(cards)}
     if len(cards) > 1:
         automatic = f"auto: a free one of {len(cards)} GPUs"
@@ -236,10 +225,7 @@ FIELDS = ("selection_metric", *(key for row in FORM.values() if row.place in TAB
 
 
 def holds_a_choice(task: Task) -> bool:
-    """Returns True if a widget under Advanced does not have its default.
-
-    Then all are drawn, because an undrawn widget has its default.
-    """
+    """Returns True if a widget under Advanced does not have its default; then all are drawn, lest they lose it."""
     usual = {**DEFAULTS, "selection_metric": SELECTION[task]}
     return any(name in st.query_params or st.session_state.get(name, usual[name]) != usual[name] for name in FIELDS)
 

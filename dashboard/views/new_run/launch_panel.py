@@ -1,7 +1,4 @@
-"""The size of a sweep, what to know before it starts, and the button that starts it.
-
-In: the sweep that the form describes, its model and table. Out: its runs in the queue.
-"""
+"""The size of a sweep, what to know before it starts, and the button that starts it."""
 
 import dataclasses
 import re
@@ -128,10 +125,7 @@ def show_advice(card: ModelCard, task: Task, sweep: SweepSettings, rows: int) ->
 
 
 def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Judged) -> None:
-    """Draws the bar that is always in view: what would start and its button, or why it cannot start.
-
-    A large sweep asks first.
-    """
+    """Draws the bar that is always in view: what would start and its button (a large sweep asks first), or why not."""
     with (
         st.bottom,
         st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="launch_bar"),
@@ -194,11 +188,7 @@ def _launch(sweep: SweepSettings, name: str) -> None:
 
 
 def price_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> pd.DataFrame:
-    """Returns a row per rank and set of target modules: trained parameters, bytes, share, compression, alpha / r.
-
-    Raises:
-        TargetError: a pattern matches no adapted layer.
-    """
+    """Returns a row per rank and set of target modules; raises TargetError if a pattern matches no layer."""
     rows = []
     for rank in sweep.ranks:
         for targets in sweep.target_sets or (sweep.run.lora.targets,):

@@ -1,8 +1,4 @@
-"""The settings of a sweep as text: exported as TOML and command line, imported as TOML.
-
-In: the sweep that the form describes. Out: text to copy; or the form filled from a text, with a message about what
-could not be used.
-"""
+"""The settings of a sweep as text: exported as TOML and command line, imported as TOML."""
 
 import shlex
 from collections.abc import Sequence
@@ -104,8 +100,6 @@ def _what_is_absent(sweep: SweepSettings) -> str | None:
 
 
 def command_line(table: Sequence[str], name: str, home: Path | None) -> str:
-    """Returns the command that runs the sweep saved as sweep.toml on ``table``: the id of a table, or the words that
-    name its source.
-    """
+    """Returns the command that runs sweep.toml on ``table``: its id, or the words that name its source."""
     named = [f"--name={name}", *([f"--home={home}"] if home else [])]  # '=', because a name may begin with a dash
     return shlex.join(["python", "-m", "tabtune_core", "sweep", *table, "--settings", "sweep.toml", *named])

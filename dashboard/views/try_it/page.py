@@ -1,7 +1,4 @@
-"""The Try it page: rows that a person edits or uploads, predicted by the base model and several adapters side by side.
-
-The address has the job's id, so that a reload shows the same predictions.
-"""
+"""The Try it page: rows that a person edits or uploads, predicted by several models; the address has the job's id."""
 
 from typing import Any
 
