@@ -33,9 +33,7 @@ WAYS: dict[Way, str] = {
     "classes": "Classes: one per value",
 }
 TRAIN_SECONDS_HELP = (
-    "Training time of the run: steps and evaluations on the validation rows. Cached outputs of frozen layers count with"
-    " the time that computing them took, so that runs are comparable in any order. Cache reads and writes do not count,"
-    " nor does waiting for a core that other programs use."
+    "Steps and evaluations, with the time that cached outputs of frozen layers took; without waiting for a core."
 )
 SILENCE_SECONDS = 15
 """A running process sends a heartbeat every second or two."""

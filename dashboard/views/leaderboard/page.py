@@ -166,7 +166,7 @@ chosen_rows = st.dataframe(
     # a selection must not carry over to other lines
     key=f"board_{hash((*board_table.runs_of(kept, range(len(kept))), picked, per))}",
 ).selection.rows
-st.caption(board_table.spread_meaning(kept))
+st.caption(board_table.MEANING)
 chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]
 if chosen_runs:
     run_actions.bar(chosen_runs)
