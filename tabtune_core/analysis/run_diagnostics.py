@@ -46,8 +46,6 @@ GUIDE: dict[str, Row] = {
 }
 
 
-
-
 @dataclass(frozen=True, slots=True)
 class Fix:
     """Other settings to try for a run that went wrong."""
@@ -67,8 +65,6 @@ class Trouble:
     seen: str
     """What was seen in this run."""
     fix: Fix | None = None
-
-
 
 
 def troubles(run: Run, plan: RunPlanned | None = None, failure: str = "", phase: Phase | None = None) -> list[Trouble]:
@@ -124,10 +120,6 @@ def diverged(run: Run) -> Trouble | None:
     return Trouble("diverged", seen, fix)
 
 
-
-
-
-
 def no_gain(run: Run) -> Trouble | None:
     """No trained state was better than the pretrained one."""
     if run.result is None or run.result.best_step > 0 or run.status not in RANKED:
@@ -142,12 +134,8 @@ def no_gain(run: Run) -> Trouble | None:
     )
 
 
-
-
 def too_good(run: Run) -> Trouble | None:
     """The pretrained model leaves nothing to gain."""
     if run.result is None or run.result.validation.get("accuracy", run.result.validation.get("r2", 0.0)) != 1.0:
         return None
     return Trouble("too good", "The pretrained model predicts every validation row right, so no run can improve on it.")
-
-
