@@ -15,7 +15,6 @@ import torch
 from tabtune_core.devices import random_states, set_random_states
 from tabtune_core.events import Note, Resumed
 from tabtune_core.files.damaged import Damaged
-from tabtune_core.models.catalogue import names_of
 from tabtune_core.training.best_checkpoint import BestState, shapes
 from tabtune_core.training.loop import TrainResult
 from tabtune_core.training.session import Session
@@ -110,20 +109,24 @@ class LastState:
         expected = self._longest_seconds or self._best.seconds_a_byte * size
         return size <= LIGHT_BYTES or self._spent_seconds + expected <= SAVING_SHARE * trained_seconds
 
-    def _identity(self, model: str) -> str:
-        """Returns a hash of what a state belongs to: settings, the model by this name, table, context rows, base
-        weights and steps.
-        """
+    def _identity(self) -> str:
+        """Returns a hash of what a state belongs to: settings, table, context rows, base weights and steps."""
         plan, table = self._session.plan, self._session.table
-        settings = {**self._session.settings.to_dict(), "model": model}
-        told = [FORMAT, settings, plan.base["sha256"], plan.steps, plan.train_rows, table.context.sha256]
+        told = [
+            FORMAT,
+            self._session.settings.to_dict(),
+            plan.base["sha256"],
+            plan.steps,
+            plan.train_rows,
+            table.context.sha256,
+        ]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def _facts(self) -> dict[str, Any]:
         """Returns everything in the state that is not a tensor."""
         arrays, meter = self._session.arrays, self._session.environment.meter
         return {
-            "identity": self._identity(self._session.settings.model),
+            "identity": self._identity(),
             "result": dataclasses.asdict(self._result),
             "seconds": arrays.clock.seconds,
             "charged_seconds": arrays.clock.charged_seconds,
@@ -147,7 +150,7 @@ class LastState:
 
     def _check(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
         """Raises Damaged if the state is of other settings, another table, model or kind of device."""
-        if facts.get("identity") not in [self._identity(name) for name in names_of(self._session.settings.model)]:
+        if facts.get("identity") != self._identity():
             raise Damaged("it belongs to other settings, another table or another version")
         held = {
             name.removeprefix("parameter "): tensor for name, tensor in tensors.items() if name.startswith("parameter ")

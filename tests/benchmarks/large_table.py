@@ -53,7 +53,7 @@ from tabtune_core.training import loop, train_phase
 from tabtune_core.training.episodes import EpisodeSize, draw_episodes
 from tabtune_core.training.scoring import Scorer
 
-MODELS = ("tabicl-mini-1", "tabdpt-mini", "mitra-mini")
+MODELS = ("tabicl-mini", "tabdpt-mini", "mitra-mini")
 CONTEXTS, FEATURES, QUERY = (256, 512, 1024, 2048), (5, 10, 20, 40), 64
 SMALLER = {"mitra-mini": ((64, 128, 256, 512), (5, 10, 20))}
 """Context rows and features of the model whose step costs ten times as much."""
@@ -340,7 +340,7 @@ def contexts() -> str:
         "Largest difference of a probability",
         "MB, kept / again",
     ]
-    return markdown_table(head, [kept_context("tabicl-v2", 20_000), kept_context("tabicl-mini-1", 8_192)])
+    return markdown_table(head, [kept_context("tabicl-v2", 20_000), kept_context("tabicl-mini", 8_192)])
 
 
 def main() -> None:
