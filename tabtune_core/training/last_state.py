@@ -26,7 +26,7 @@ FORMAT = 2
 States written by earlier versions are not resumed.
 """
 LIGHT_BYTES = 32_000_000
-"""A state up to this size, such as an adapter's, is saved at every evaluation. At rank 8, TabICL mini 1 has 0.9 MB and
+"""A state up to this size, such as an adapter's, is saved at every evaluation. At rank 8, a small TabICL has 0.9 MB and
 TabICL v2 8.7 MB; saving took 0.04 and 0.35 s with disk and machine under load (``tests/benchmarks/last_state.py``).
 """
 SAVING_SHARE = 0.03

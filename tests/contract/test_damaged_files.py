@@ -58,7 +58,9 @@ def intact(tmp_path_factory):
     """A folder with one intact file of each kind."""
     folder = write_small_package(tmp_path_factory.mktemp("intact"))
     table = pd.read_csv(folder / "kept.csv")
-    pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 1}).fit(table.drop(columns="kind"), table["kind"])
+    pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 1}).fit(
+        table.drop(columns="kind"), table["kind"]
+    )
     disturb(pipeline)
     pipeline.save(folder / "pipeline.zip")
     pipeline.save_adapter(folder / "lora.pt")

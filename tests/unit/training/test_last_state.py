@@ -14,7 +14,6 @@ from tiny import tiny_checkpoint
 
 from tabtune_core.data.arrays import Labels, prepare_arrays
 from tabtune_core.events import Evaluated, MemorySampled, Note, Resumed, StepDone
-from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training import best_checkpoint, last_state
