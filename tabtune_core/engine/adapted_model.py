@@ -30,7 +30,7 @@ from tabtune_core.metrics import Task
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, load_model, with_module
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.models.checkpoints import card_with, find_checkpoint
+from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import RunSettings
 from tabtune_core.shortage import shortage_of
 from tabtune_core.training.scoring import Shown
@@ -258,11 +258,11 @@ def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | No
         AdapterError: the weights are not those it was trained on.
         CheckpointError: the weights cannot be found.
     """
-    card = get_card(name) if checkpoint else card_with(name, task, sha256)
+    card = get_card(name)
     _, source = find_checkpoint(
         card, task, checkpoint
     )  # checked before opening: a pipeline from elsewhere may name any file
-    if sha256 not in source.identities:
+    if sha256 != source.sha256:
         raise AdapterError(
             f"The adapter was trained on weights with the SHA-256 {sha256}, but {source.file} has "
             f"{source.sha256}. Name the right file as checkpoint=."

@@ -72,7 +72,7 @@ def open_adapters(
     adapters, served = AdapterSet(base.module), dict[str, Served]()
     for path, package in packages:
         settings, named = package.facts.settings, package.facts.base
-        if settings.task != base.task or named.sha256 not in base.source.identities:
+        if settings.task != base.task or named.sha256 != base.source.sha256:
             raise AdapterError(
                 f"{path.name} is for {settings.task} on {named.model} (SHA-256 {named.sha256[:12]}…), and "
                 f"{paths[0].name} for "

@@ -264,7 +264,7 @@ def test_gpus_are_queried_only_through_devices():
     found = {
         f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}"
         for path in modules("tabtune_core")
-        if path.name != "devices.py" and "pretraining" not in path.parts
+        if path.name != "devices.py"
         for node in nodes(path.read_text())
         if (
             isinstance(node, ast.Attribute)

@@ -35,7 +35,7 @@ from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices, 
 from tabtune_core.data.target import Way
 from tabtune_core.data.text_features import DIRECTIONS
 from tabtune_core.errors import LabelError, TabTuneError
-from tabtune_core.models.catalogue import BY_NAME
+from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import SETTINGS
 from tabtune_core.wording import counted, few, number
 
@@ -277,7 +277,7 @@ def label_findings(dataset: Dataset, column: str, way: Way) -> None:
         return
     classes = 0 if way == "numbers" else len(queries.class_counts(dataset.id, column, way, rare_grouped()))
     task = queries.TASKS[way]
-    family = BY_NAME[chosen("model", list(BY_NAME), str(SETTINGS["model"].default))].family
+    family = CATALOGUE[chosen("model", list(CATALOGUE), str(SETTINGS["model"].default))].family
     limits = [*limit_notes(family, dataset.columns, column, task, classes), *size_note(dataset.rows, task)]
     unseen = {one.name for one in dataset.columns if one.kind in LEFT_OUT}
     seen = [finding for finding in found if finding.code != "leak" or finding.column not in unseen]

@@ -7,7 +7,7 @@ from dashboard.url_state import choose, chosen, keep
 from dashboard.views.new_run.form_widgets import parts_of
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.catalogue import BY_NAME, CATALOGUE, get_card
+from tabtune_core.models.catalogue import CATALOGUE, get_card
 from tabtune_core.settings.serialization import read_target_set
 
 BYTES_A_PARAMETER = 4
@@ -27,7 +27,6 @@ def closed(card: ModelCard, task: Task) -> str | None:
 def model_cards(task: Task) -> ModelCard:
     """Draws the models by family, included ones first, and returns the chosen one."""
     cards = sorted(CATALOGUE.values(), key=lambda card: not card.in_the_box)
-    cards += [card for name, card in BY_NAME.items() if name not in CATALOGUE]
     open_to = [card.name for card in cards if closed(card, task) is None]
     current = get_card(chosen("model", open_to, open_to[0]))
     settle_form(current, task)
@@ -37,7 +36,7 @@ def model_cards(task: Task) -> ModelCard:
     family, tab = next((family, tab) for family, tab in zip(families, tabs, strict=True) if tab.open)
     with tab, st.grid(4, min_column_width=220):
         for card in cards:
-            if card.family.name == family and (card.name in CATALOGUE or card is current):
+            if card.family.name == family:
                 with st.container(border=True, height="stretch"):
                     _model_card(card, task, current)
     keep("model", current.name)

@@ -174,7 +174,7 @@ def test_the_rate_follows_the_strategy_unless_it_is_set():
 
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_every_entry_point_uses_the_models_own_rate_by_default_and_the_store_keeps_it(tmp_path, task):
-    card, run = CATALOGUE["tabicl-mini-1"], RunSettings(**RUN, model="tabicl-mini-1", task=task)
+    card, run = CATALOGUE["tabdpt-mini"], RunSettings(**RUN, model="tabdpt-mini", task=task)
     own = {strategy: card.usual_rate(task, strategy) for strategy in TRAINED}
     assert all(own[strategy] > LEARNING_RATES[strategy] for strategy in TRAINED), (
         "the model's own rates must differ from the defaults"
