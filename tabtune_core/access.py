@@ -71,9 +71,8 @@ def decide(
     given = environment.pop(TOKEN_VARIABLE, None)
     if given is not None and len(given) < FEWEST_LETTERS:
         raise ValueError(
-            f"The token has {len(given)} characters and could be guessed. Give it at least {FEWEST_LETTERS}, or "
-            "leave it out:"
-            " the server then makes one."
+            f"The token has {len(given)} characters and could be guessed. Give it at least {FEWEST_LETTERS}, or leave "
+            "it out: the server then makes one."
         )
     names = dict.fromkeys((*OWN_NAMES, *_names_of(address, found), *more_names))
     wide = bool(more_names) or not ipaddress.ip_address(found).is_loopback

@@ -94,8 +94,7 @@ class AdaptedModel:
         if context.sha256 != self.facts.context_sha256:
             raise AdapterError(
                 "The context rows are not those of the run: their content has another hash. Give the file that the "
-                "run was trained on; "
-                "in Python, read it with `model.reading`."
+                "run was trained on; in Python, read it with `model.reading`."
             )
         return self._with_own_classes(context)
 
@@ -245,8 +244,7 @@ def finite(model: BaseModel, predicted: NDArray[np.float64]) -> NDArray[np.float
     if odd:
         raise AdapterError(
             f"{model.source.model} gives no finite number for {odd:,} of {len(predicted):,} rows: its adapter or its "
-            "weights are damaged "
-            f"or far too strong. Take another adapter."
+            "weights are damaged or far too strong. Take another adapter."
         )
     return predicted
 

@@ -208,13 +208,10 @@ class Database:
             if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF not in damaged:
                 raise
             raise StoreError(
-                f"The workspace's database {self.home / 'runs.sqlite'} is damaged ({error}). The tables and the "
-                "files of its runs are still"
-                " in that folder. End all programs that use it, remove runs.sqlite-wal and runs.sqlite-shm beside "
-                "it, and put an earlier"
-                " copy of runs.sqlite in its place, or what 'sqlite3 runs.sqlite .recover' saves of it; or choose "
-                "another folder with"
-                " --home or TABTUNE_HOME."
+                f"The workspace's database {self.home / 'runs.sqlite'} is damaged ({error}). The tables and the files "
+                "of its runs are still in that folder. End all programs that use it, remove runs.sqlite-wal and "
+                "runs.sqlite-shm beside it, and put an earlier copy of runs.sqlite in its place, or what 'sqlite3 "
+                "runs.sqlite .recover' saves of it; or choose another folder with --home or TABTUNE_HOME."
             ) from error
 
     @contextmanager

@@ -126,10 +126,8 @@ class RunLife(EventLog, JobQueue):
         now = time.time()
         rows = self._read(
             "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, identity = ?, slot = ?, "
-            "executor = ?, node = ?"
-            " WHERE status = 'queued'"
-            " AND id = COALESCE(?, (SELECT id FROM runs WHERE status = 'queued' ORDER BY position LIMIT 1)) "
-            "RETURNING *",
+            "executor = ?, node = ? WHERE status = 'queued' AND id = COALESCE(?, (SELECT id FROM runs WHERE status = "
+            "'queued' ORDER BY position LIMIT 1)) RETURNING *",
             (now, now, pid, identity, slot, executor, node, run_id),
         )
         found = read_run(rows[0]) if rows else None
@@ -182,8 +180,7 @@ class RunLife(EventLog, JobQueue):
         )
         self._write(
             "UPDATE runs SET status = ?, result = ?, error = ?, ended = MAX(?, COALESCE(started, 0), "
-            f"COALESCE({last}, 0))"
-            " WHERE id = ? AND status IN ('queued', 'running')",
+            f"COALESCE({last}, 0)) WHERE id = ? AND status IN ('queued', 'running')",
             (status, to_json(result)[1] if result else None, error, time.time(), run_id),
         )
 
@@ -214,8 +211,7 @@ class RunLife(EventLog, JobQueue):
     def _queue_again(self, run_id: str, status: Status, why: str, more: str = "") -> int:
         return self._write(
             "UPDATE runs SET status = 'queued', error = ?, resumptions = resumptions + 1, ended = NULL, heartbeat = "
-            f"NULL, {NOWHERE}{more}"
-            " WHERE id = ? AND status = ? AND retried_as IS NULL",
+            f"NULL, {NOWHERE}{more} WHERE id = ? AND status = ? AND retried_as IS NULL",
             (why, run_id, status),
         )
 

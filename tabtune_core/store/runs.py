@@ -185,9 +185,8 @@ class RunStore(RunLife):
         """
         same = (
             "SELECT 1 FROM runs AS other JOIN runs AS mine ON mine.id = ? AND other.id != mine.id WHERE NOT "
-            "JSON_VALID(mine.settings)"
-            " OR NOT JSON_VALID(other.settings)"
-            " OR JSON_EXTRACT(other.settings, '$.dataset') = JSON_EXTRACT(mine.settings, '$.dataset') LIMIT 1"
+            "JSON_VALID(mine.settings) OR NOT JSON_VALID(other.settings) OR JSON_EXTRACT(other.settings, '$.dataset') "
+            "= JSON_EXTRACT(mine.settings, '$.dataset') LIMIT 1"
         )
         if self._read(same, (run["id"],)) or run["started"] is None or run["ended"] is None:
             return 0

@@ -98,8 +98,7 @@ def check_package(path: Path) -> PackageFacts:
         ):  # embedding weights are (in, out)
             raise AdapterError(
                 f"The package adapts a layer {layer.path[:LONGEST_NAME]!r} of shape {declared}, which {card.title} "
-                "does not have; "
-                f"it is damaged, or made for another version of the model."
+                "does not have; it is damaged, or made for another version of the model."
             )
     _check_as_settings_say(card, facts, sum(tensor.numbers for tensor in read_tensors(content).values()))
     return facts
