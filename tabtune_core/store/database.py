@@ -103,9 +103,7 @@ class Database:
     def _begin(self, held: int) -> None:
         """Makes the tables of a new database; refuses one of another format than FORMAT."""
         tables = bool(self._read("SELECT 1 FROM sqlite_master LIMIT 1"))
-        if held not in (0, FORMAT) or (
-            tables and held != FORMAT and self._read("SELECT 1 FROM sqlite_master WHERE name = 'runs'")
-        ):
+        if held != FORMAT and (held or tables):
             raise StoreError(
                 f"The workspace {self.home} was made by another version of LoRA Lab (format {held}, not {FORMAT});"
                 " choose another folder with --home or TABTUNE_HOME, and train again there."
@@ -120,6 +118,9 @@ class Database:
             with self._lacks_named():
                 self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # works only for a new database
                 self._connection.execute("PRAGMA journal_mode = WAL")
+                # always written, so that a read-only database is noticed here; before the tables, so that an opening
+                # that was killed is completed by the next
+                self._connection.execute(f"PRAGMA user_version = {FORMAT}")
                 self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
             with self._together():
                 self._disown_copied()
@@ -127,7 +128,6 @@ class Database:
                     "INSERT INTO sweeps (id, name, created) SELECT sweep, '', MIN(created) FROM runs"
                     " WHERE sweep NOT IN (SELECT id FROM sweeps) GROUP BY sweep ORDER BY MIN(created)"
                 )
-                self._write(f"PRAGMA user_version = {FORMAT}")  # always, so that a read-only database is noticed here
         except ShortageError as error:
             if error.lack != "room" or held != FORMAT:
                 raise  # with a full disk a workspace can still be read, and deleting runs makes room
