@@ -101,8 +101,6 @@ class Sweep:
     """Unix seconds."""
     counts: dict[Status, int]
     """How many of its runs have each status."""
-    owner: str = ""
-    """The logged-in person who launched it; empty: not known."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -110,7 +108,7 @@ def _settings(text: str) -> RunSettings:
     """Parses settings; cached, because stored settings never change and checking them takes longer than reading the
     row.
     """
-    return RunSettings.stored(json.loads(text))
+    return RunSettings.from_dict(json.loads(text))
 
 
 def read_run(row: sqlite3.Row) -> Run | Unreadable:

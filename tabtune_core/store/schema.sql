@@ -7,8 +7,7 @@ CREATE TABLE IF NOT EXISTS place (
 CREATE TABLE IF NOT EXISTS sweeps (
     id      TEXT PRIMARY KEY,   -- made by the store
     name    TEXT NOT NULL,      -- as the person typed it; may be empty
-    created REAL NOT NULL,      -- unix seconds
-    owner   TEXT NOT NULL DEFAULT ''    -- who launched it, where people log in; empty: not known
+    created REAL NOT NULL       -- unix seconds
 );
 
 CREATE TABLE IF NOT EXISTS runs (
@@ -51,8 +50,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     identity        TEXT,               -- creation time of that process, in unix seconds; NULL while only a worker has it
     error           TEXT,               -- for the person: what happened and what to do
     result          TEXT,               -- JSON; NULL unless it finished
-    wish            TEXT,               -- NULL or 'cancel': what a person asked of it while it ran
-    owner           TEXT NOT NULL DEFAULT ''    -- who asked for it, where people log in; empty: not known
+    wish            TEXT                -- NULL or 'cancel': what a person asked of it while it ran
 );
 CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status, created);
 
