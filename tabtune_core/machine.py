@@ -17,7 +17,7 @@ CGROUP, CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 """The control groups of this process, and where their limits are: cgroups(7)."""
 VMSTAT = Path("/proc/vmstat")
 PROCESS_BYTES = 450e6
-"""What a process holds beside tensors: Python, torch and a CUDA context. With TabICL mini 1 loaded 430 MB were resident
+"""What a process holds beside tensors: Python, torch and a CUDA context. With a small TabICL loaded 430 MB were resident
 on the CPU; a CUDA context is as large. On a GPU cuBLAS keeps 17 MB more, 67 MB on the Hopper generation.
 """
 TIGHT = 0.8

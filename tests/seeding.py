@@ -57,7 +57,6 @@ def sweep_settings(
     seeds: tuple[int, ...] = (0,),
     ranks: tuple[int, ...] = (2, 4, 8),
     task: str = "classification",
-    test_rows_move: bool = False,
 ) -> SweepSettings:
     """A sweep over a sample table of a workspace."""
     name, target, model = SAMPLES[task]
@@ -67,7 +66,6 @@ def sweep_settings(
         task=task,
         model=model,
         train=TrainSettings(steps=STEPS),
-        test_rows_move=test_rows_move,
     )
     return SweepSettings(run=run, ranks=ranks, seeds=seeds, references=False)
 

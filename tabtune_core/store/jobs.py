@@ -41,14 +41,12 @@ class Job:
     ended: float | None
     pid: int | None
     identity: str | None
-    """Identifies that process, because pids are reused; None if a worker of an earlier version wrote the row."""
+    """Identifies that process, because pids are reused."""
     error: str | None
     """For the person: what happened and what to do."""
     result: dict[str, Any] | None
     wish: Literal["cancel"] | None
     """What a person asked for while it was running."""
-    owner: str
-    """The logged-in person who asked for it; empty: not known."""
 
 
 class JobQueue(Database):
@@ -64,11 +62,11 @@ class JobQueue(Database):
             raise StoreError(f"Job {job_id!r} has no folder; its row is damaged.")
         return self.home / "jobs" / job_id
 
-    def add_job(self, kind: str, arguments: Mapping[str, Any], *, owner: str = "") -> str:
-        """Queues a job behind the others for the logged-in person ``owner``. Returns its id."""
+    def add_job(self, kind: str, arguments: Mapping[str, Any]) -> str:
+        """Queues a job behind the others. Returns its id."""
         job_id = new_id()
-        sql = "INSERT INTO jobs (id, kind, arguments, status, created, owner) VALUES (?, ?, ?, 'queued', ?, ?)"
-        self._write(sql, (job_id, kind, json.dumps(dict(arguments)), time.time(), owner))
+        sql = "INSERT INTO jobs (id, kind, arguments, status, created) VALUES (?, ?, ?, 'queued', ?)"
+        self._write(sql, (job_id, kind, json.dumps(dict(arguments)), time.time()))
         return job_id
 
     def jobs(self, kind: str | None = None, *, status: JobStatus | None = None) -> list[Job]:

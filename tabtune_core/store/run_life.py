@@ -37,10 +37,10 @@ class RunLife(EventLog, JobQueue):
         counts: dict[str, dict[Status, int]] = {}
         for row in self._read("SELECT sweep, status, COUNT(*) AS number FROM runs GROUP BY sweep, status"):
             counts.setdefault(row["sweep"], {})[row["status"]] = row["number"]
-        rows = self._read("SELECT id, name, created, owner FROM sweeps ORDER BY rowid DESC")
+        rows = self._read("SELECT id, name, created FROM sweeps ORDER BY rowid DESC")
         times = [row["created"] if is_time(row["created"]) else 0.0 for row in rows]
         return [
-            Sweep(as_text(row["id"]), as_text(row["name"]), created, counts.get(row["id"], {}), as_text(row["owner"]))
+            Sweep(as_text(row["id"]), as_text(row["name"]), created, counts.get(row["id"], {}))
             for row, created in zip(rows, times, strict=True)
         ]
 
@@ -53,10 +53,6 @@ class RunLife(EventLog, JobQueue):
         found = [one for one in self.sweeps() if one.id == sweep]
         self._row("sweep", sweep)
         return found[0]
-
-    def owner_of(self, run_id: str) -> str:
-        """Returns who launched the run's sweep, also for a run that cannot be read; empty if unknown."""
-        return str(self._row("sweep", self._row("run", run_id)["sweep"])["owner"])
 
     def runs(self, sweep: str | None = None, *, status: Status | None = None) -> list[Run]:
         """Returns the runs of one sweep or all, of one status or all, in the order of the queue, without ``unreadable``
@@ -95,7 +91,7 @@ class RunLife(EventLog, JobQueue):
         found = read_run(self._row("run", run_id))
         if isinstance(found, Unreadable):
             raise StoreError(
-                f"Run {run_id!r} cannot be read: {found.why}. Open the workspace with the version that wrote it."
+                f"Run {run_id!r} cannot be read: {found.why}. It is damaged or of another version; train it again."
             )
         return found
 
@@ -130,10 +126,8 @@ class RunLife(EventLog, JobQueue):
         now = time.time()
         rows = self._read(
             "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, identity = ?, slot = ?, "
-            "executor = ?, node = ?"
-            " WHERE status = 'queued'"
-            " AND id = COALESCE(?, (SELECT id FROM runs WHERE status = 'queued' ORDER BY position LIMIT 1)) "
-            "RETURNING *",
+            "executor = ?, node = ? WHERE status = 'queued' AND id = COALESCE(?, (SELECT id FROM runs WHERE status = "
+            "'queued' ORDER BY position LIMIT 1)) RETURNING *",
             (now, now, pid, identity, slot, executor, node, run_id),
         )
         found = read_run(rows[0]) if rows else None
@@ -186,8 +180,7 @@ class RunLife(EventLog, JobQueue):
         )
         self._write(
             "UPDATE runs SET status = ?, result = ?, error = ?, ended = MAX(?, COALESCE(started, 0), "
-            f"COALESCE({last}, 0))"
-            " WHERE id = ? AND status IN ('queued', 'running')",
+            f"COALESCE({last}, 0)) WHERE id = ? AND status IN ('queued', 'running')",
             (status, to_json(result)[1] if result else None, error, time.time(), run_id),
         )
 
@@ -218,8 +211,7 @@ class RunLife(EventLog, JobQueue):
     def _queue_again(self, run_id: str, status: Status, why: str, more: str = "") -> int:
         return self._write(
             "UPDATE runs SET status = 'queued', error = ?, resumptions = resumptions + 1, ended = NULL, heartbeat = "
-            f"NULL, {NOWHERE}{more}"
-            " WHERE id = ? AND status = ? AND retried_as IS NULL",
+            f"NULL, {NOWHERE}{more} WHERE id = ? AND status = ? AND retried_as IS NULL",
             (why, run_id, status),
         )
 

@@ -7,8 +7,7 @@ CREATE TABLE IF NOT EXISTS place (
 CREATE TABLE IF NOT EXISTS sweeps (
     id      TEXT PRIMARY KEY,   -- made by the store
     name    TEXT NOT NULL,      -- as the person typed it; may be empty
-    created REAL NOT NULL,      -- unix seconds
-    owner   TEXT NOT NULL DEFAULT ''    -- who launched it, where people log in; empty: not known
+    created REAL NOT NULL       -- unix seconds
 );
 
 CREATE TABLE IF NOT EXISTS runs (
@@ -31,7 +30,7 @@ CREATE TABLE IF NOT EXISTS runs (
     note            TEXT NOT NULL DEFAULT '',   -- what a person wrote about it
     archived        INTEGER NOT NULL DEFAULT 0, -- 1: put away by a person; no unit
     slot            TEXT NOT NULL DEFAULT '',   -- where the worker put it: a GPU such as 'cuda:1', or 'cpu'; empty while queued
-    executor        TEXT NOT NULL DEFAULT '',   -- name of the executor, such as 'local'; empty while queued and before format 3
+    executor        TEXT NOT NULL DEFAULT '',   -- name of the executor, such as 'local'; empty while queued
     node            TEXT NOT NULL DEFAULT '',   -- name of the machine that it is carried out on; empty like executor
     received        INTEGER NOT NULL DEFAULT 0, -- for a run on another machine: number of its events that are in this database; no unit
     resumptions     INTEGER NOT NULL DEFAULT 0, -- how many times it was queued again after an interruption; no unit
@@ -52,8 +51,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     identity        TEXT,               -- of that process: start in ticks since boot, boot and pid namespace; NULL: not known
     error           TEXT,               -- for the person: what happened and what to do
     result          TEXT,               -- JSON; NULL unless it finished
-    wish            TEXT,               -- NULL or 'cancel': what a person asked of it while it ran
-    owner           TEXT NOT NULL DEFAULT ''    -- who asked for it, where people log in; empty: not known
+    wish            TEXT                -- NULL or 'cancel': what a person asked of it while it ran
 );
 CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status, created);
 

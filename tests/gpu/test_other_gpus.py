@@ -10,7 +10,6 @@ from fits import fitted, losses, scores
 from tabtune_core import devices
 from tabtune_core.devices import name_of, random_states, resolve_device, unproven_gpu
 from tabtune_core.errors import DeviceError
-from tabtune_core.events import Note
 from tabtune_core.execution import doctor
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.training.step import Precision
@@ -114,7 +113,7 @@ def test_a_gpu_without_16_bit_numbers(other):
     ],
 )
 def test_a_fit_equals_the_cpus_and_needs_no_64_bit_floats(other, tmp_path, model, task):
-    train = TrainSettings(steps=3, eval_every=2, learning_rate=3e-3, context_rows=24, batch_size=16, cuda_graph=True)
+    train = TrainSettings(steps=3, eval_every=2, learning_rate=3e-3, context_rows=24, batch_size=16)
     case = RunSettings(
         dataset="-",
         target="y",
@@ -126,9 +125,6 @@ def test_a_fit_equals_the_cpus_and_needs_no_64_bit_floats(other, tmp_path, model
     )
     told, result = fitted(case, tmp_path / "gpu", device=other)
     expected, cpu = fitted(case, tmp_path / "cpu")
-    assert any(
-        "is not captured" in event.text and name_of(other) in event.text for event in told if isinstance(event, Note)
-    )
     for found, wanted in (
         (losses(told), losses(expected)),
         (scores(told), scores(expected)),

@@ -325,26 +325,6 @@ def with_predictions(store, right, *, before, **more):
     return sweep
 
 
-def test_an_undecided_comparison_can_get_more_seeds_with_a_click(app, store):
-    """Only if other seeds have other test rows, since the same rows again would decide nothing."""
-    sweep = with_predictions(store, {2: range(104), 4: range(106)}, before=range(1, 105), test_rows_move=True)
-    open_page(app, metric="accuracy")
-    said = texts(app.markdown)
-    assert "Validation chooses r=4" in said
-    assert "On the test rows it makes no difference to" in said
-    assert "is the best" not in said
-    button = next(found for found in app.button if found.label.startswith("Queue "))
-    number = int(re.search(r"Queue (\d+) more seed", button.label).group(1))
-    assert f"{number} more seed" in said
-    button.click().run()
-    assert not app.exception
-    queued = [run for run in store.runs(sweep) if run.status == "queued"]
-    assert len(queued) == 2 * number
-    assert {run.settings.seed for run in queued} == set(range(1, number + 1))
-    assert {run.settings.label for run in queued} == {"Zero-shot", "LoRA r=4"}
-    assert not [found for found in app.button if found.label.startswith("Queue ")]
-
-
 def test_the_worker_sends_a_sweep_to_a_tracker_and_the_page_says_how_to_view_it(app, store, monkeypatch):
     monkeypatch.setattr(queries, "keep_worker", lambda: None)
     monkeypatch.setattr(queries, "look_after_worker", lambda: None)

@@ -29,16 +29,6 @@ def texts(elements):
     return " ".join(str(element.value) for element in elements).replace("\\", "")
 
 
-def test_a_model_of_an_earlier_version_can_still_be_launched(app, store):
-    add_sample(store.home, "breast_cancer")
-    app.run()
-    app.query_params["model"] = "tabicl-mini-2"
-    page = app.switch_page("views/new_run/page.py").run()
-    assert "Model: TabICL mini 2" in texts(page.header)
-    launch(page).click().run()
-    assert {run.settings.model for run in store.runs() if run.settings.strategy == "peft"} == {"tabicl-mini-2"}
-
-
 def test_the_machines_of_a_cluster_are_listed_beside_the_device_choice(app, store):
     write_cluster(
         store.home,

@@ -72,7 +72,7 @@ def quiet(tmp_path_factory):
         folder = tmp_path_factory.mktemp("quiet")
         patch.chdir(folder)
         patch.setenv("HOME", str(folder))
-        for name in ("TABTUNE_HOME", "TABTUNE_WORKER", "TABTUNE_LOGIN", "TABTUNE_SERVER_PATHS"):
+        for name in ("TABTUNE_HOME", "TABTUNE_WORKER"):
             patch.setenv(name, "")
         patch.setattr(sys, "argv", list(sys.argv))
         patch.setattr(served, "application", lambda access: types.SimpleNamespace(run=lambda config: None))

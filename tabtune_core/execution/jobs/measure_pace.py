@@ -34,7 +34,7 @@ MOST_SECONDS = 8.0
 """Time of the steps of a kind after which neither another step nor the evaluation starts."""
 MOST_CELLS = 100_000
 """Most rows x features of a step. For a wider table, steps have fewer rows and no evaluation is measured: with 857
-columns a step of 768 rows of TabICL mini 1 took 40 s on one busy core, and 4 GB.
+columns a step of 768 rows of a small TabICL took 40 s on one busy core, and 4 GB.
 """
 
 

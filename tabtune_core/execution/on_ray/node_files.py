@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from tabtune_core.models.catalogue import ELSEWHERE, get_card, named_checkpoint
-from tabtune_core.models.checkpoints import identities_of, is_here
+from tabtune_core.models.checkpoints import identity_of, is_here
 from tabtune_core.settings import REFERENCES, RunSettings
 
 PIECE_BYTES = 8_000_000
@@ -115,7 +115,7 @@ def carried(settings: RunSettings) -> Carried:
     weights = card.weights_for(settings.task)
     if settings.checkpoint is not None:
         file = named_checkpoint(card, settings.task, settings.checkpoint)
-        place = f"weights/{identities_of(file, weights.beside)[0]}"
+        place = f"weights/{identity_of(file, weights.beside)}"
         beside = (file.with_name(Path(name).name) for name in weights.beside)
         return Carried({f"{place}/{one.name}": one for one in (file, *beside) if one.is_file()}, f"{place}/{file.name}")
     if weights.repository is None or not is_here(weights):

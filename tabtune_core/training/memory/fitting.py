@@ -204,8 +204,7 @@ def no_room(need: DiskNeed, home: Path) -> str | None:
         return None
     return (
         f"This needs about {_size(need.bytes)} on the disk of {home}, as estimated ({_size(need.kept)} of it "
-        "permanently); "
-        f"{_size(disk.free_bytes)} are free. Delete runs, or start fewer; full fine-tuning takes most."
+        f"permanently); {_size(disk.free_bytes)} are free. Delete runs, or start fewer; full fine-tuning takes most."
     )
 
 

@@ -76,7 +76,7 @@ def test_present_missing_and_damaged_weights_are_distinguished(tmp_path, monkeyp
         doctor, "is_here", lambda weights: weights.file.startswith("tabicl-classifier-v2") or is_here(weights)
     )
     assert found(tmp_path, "TabICL weights").found.startswith(
-        "here: TabICL mini (Apache-2.0, commercial use allowed), TabICL mini 1 (Apache-2.0, commercial use allowed), "
+        "here: TabICL mini (Apache-2.0, commercial use allowed), "
         "TabICL v2 (BSD-3-Clause, commercial use allowed); not here: "
     )
     by_path = ", ".join(
