@@ -462,8 +462,7 @@ def program() -> NoReturn:
     """Runs the command line as a process.
 
     Except for a worker, which cleans up after its children, the process exits at once: during an orderly exit, threads
-    of packages that read tables, and the thread that waits for a worker, can abort a command that has succeeded, and
-    Weights & Biases would mark runs that go on after SIGTERM as finished.
+    of packages that read tables can abort a command that has succeeded.
     """
     try:
         status = main()
