@@ -16,7 +16,7 @@ from tabtune_core.execution.identity import identity_of
 from tabtune_core.execution.jobs.registry import run_job
 from tabtune_core.store.runs import RunStore
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 ELSEWHERE = "http://x.example"
 PARTS = (

@@ -123,15 +123,12 @@ def test_the_running_run_is_followed_until_one_is_chosen(live, app, store):
 def test_runs_can_be_drawn_as_means_over_seeds_with_a_band(live, app, store):
     sweep = seeding.finished_sweep(store, seeds=(0, 1), ranks=(2, 4))
     live(sweep=sweep)
-    app.selectbox(key=f"live_group_{sweep}").set_value("seeds").run()
+    app.toggle(key=f"live_means_{sweep}").set_value(True).run()
     assert not app.exception
     named = {trace.get("name") for trace in everything_drawn(app, "Training loss")}
     assert named == {None, "Full fine-tuning · mean of 2", "LoRA r=2 · mean of 2", "LoRA r=4 · mean of 2"}
-    assert app.query_params["group"] == "seeds"
+    assert app.query_params["means"] == "True"
     assert "bands extend from the lowest to the highest run" in texts(app.caption)
-    app.selectbox(key=f"live_group_{sweep}").set_value("rank").run()
-    assert "LoRA r=4 · mean of 2" in {trace.get("name") for trace in everything_drawn(app, "Training loss")}
-    assert not app.exception
 
 
 def everything_drawn(app, name):
