@@ -155,17 +155,6 @@ def test_a_sweep_with_only_unreadable_rows_shows_the_reasons(app, store, ended, 
     assert "No run of the sweep" in capsys.readouterr().err
 
 
-def test_unknown_fields_of_a_result_are_kept_and_shown(app, store, ended):
-    runs = ended
-    change(store.home, "runs", "", "result", lambda text: text[:-1] + ', "carbon_grams": 12}', runs[0].id)
-    go(app, "live", run=runs[0].id)
-    assert not app.exception
-    assert "carbon" in texts(app.caption) and "12" in texts(app.caption)
-    store.rename(runs[0].id, "other")
-    with closing(sqlite3.connect(store.home / "runs.sqlite")) as database, database:
-        assert "carbon_grams" in database.execute("SELECT result FROM runs WHERE id = ?", (runs[0].id,)).fetchone()[0]
-
-
 def test_a_damaged_database_is_named_on_pages_and_the_command_line(app, store, ended, capsys):
     file = store.home / "runs.sqlite"
     store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
