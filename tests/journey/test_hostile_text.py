@@ -15,7 +15,7 @@ from page_steps import drawn
 from tabtune_core.execution.jobs.registry import run_job
 from tabtune_core.store.runs import RunStore
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 ELSEWHERE = "http://x.example"
 PARTS = (
