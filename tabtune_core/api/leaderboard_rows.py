@@ -25,7 +25,7 @@ from tabtune_core.errors import TabTuneError
 from tabtune_core.events import Event, PhaseDone, RunFinished
 from tabtune_core.metrics import METRICS, metrics_of
 from tabtune_core.models.catalogue import get_card, named_checkpoint
-from tabtune_core.models.checkpoints import identities_of
+from tabtune_core.models.checkpoints import identity_of
 from tabtune_core.settings import TRAINED, RunSettings, Strategy
 from tabtune_core.store.runs import RunStore
 from tabtune_core.upstream import DISTRIBUTION
@@ -83,7 +83,7 @@ def _named_weights(settings: RunSettings) -> str | None:
         if settings.checkpoint is None:
             return card.weights_for(settings.task).sha256
         file = named_checkpoint(card, settings.task, settings.checkpoint)
-        return identities_of(file, card.weights_for(settings.task).beside)[0]
+        return identity_of(file, card.weights_for(settings.task).beside)
     except TabTuneError:
         return None
 
