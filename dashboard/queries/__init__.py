@@ -29,7 +29,6 @@ from dashboard.queries.tables import (
     keep_sample,
     label_findings,
     last_split,
-    pair_leaks,
     proposal,
     ranges,
     rows_of,

@@ -49,8 +49,6 @@ with right, errors_shown(TableError, stop=True):
 task, rows = queries.TASKS[way], tables[table].rows
 
 card, cluster = model_cards(task), queries.cluster()
-for finding in queries.pair_leaks(table, target):
-    st.warning(f"{plain(finding.message)} The Data page has a button for that.", icon=":material/warning:")
 form, price = st.columns([1.2, 1], gap="large")
 with form:
     told = queries.experienced(table, target, card.name, st.session_state.get("selection_metric", SELECTION[task]))
