@@ -70,7 +70,7 @@ class JobQueue(Database):
         return job_id
 
     def jobs(self, kind: str | None = None, *, status: JobStatus | None = None) -> list[Job]:
-        """Returns the jobs of one kind or all, of one status or all, newest first, without those that cannot be read."""
+        """Returns the jobs of one kind or all, of one status or all, newest first, without those that cannot be read."""  # noqa: E501
         where, given = only(kind=kind, status=status)
         return [
             job for job in map(_job, self._read(f"SELECT * FROM jobs WHERE {where} ORDER BY rowid DESC", given)) if job
@@ -139,7 +139,7 @@ class JobQueue(Database):
         )
 
     def cancel_job(self, job_id: str) -> None:
-        """Cancels a queued job at once, or asks the worker to end a running one; a job that has ended is not changed."""
+        """Cancels a queued job at once, or asks the worker to end a running one; a job that has ended is not changed."""  # noqa: E501
         self.job(job_id)
         if not self._write(
             "UPDATE jobs SET status = 'cancelled', ended = ? WHERE id = ? AND status = 'queued'", (time.time(), job_id)

@@ -78,7 +78,7 @@ class RunLife(EventLog, JobQueue):
         return bool(self._read(f"SELECT 1 FROM runs {going} UNION ALL SELECT 1 FROM jobs {going} LIMIT 1"))
 
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
-        """Returns values that change whenever a list of these runs must be read again; cheaper than reading the runs."""
+        """Returns values that change whenever a list of these runs must be read again; cheaper than reading the runs."""  # noqa: E501
         where, given = only(sweep=sweep)
         sql = (
             f"SELECT id, status, resumptions, wish, name, note, archived, tags FROM runs WHERE {where} ORDER BY "
@@ -118,7 +118,7 @@ class RunLife(EventLog, JobQueue):
         executor: str = "",
         node: str = "",
     ) -> Run | None:
-        """Claims the first run of the queue, or a given one, for this process; of several claimants only one gets it."""
+        """Claims the first run of the queue, or a given one, for this process; of several claimants only one gets it."""  # noqa: E501
         now = time.time()
         rows = self._read(
             "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, identity = ?, slot = ?, "

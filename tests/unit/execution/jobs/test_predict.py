@@ -64,7 +64,7 @@ def test_the_adapter_of_another_run_in_place_of_its_own_is_refused(store, other)
     files = [store.run_dir(run) / ADAPTER_FILE for run in (own, another)]
     files[0].write_bytes(files[1].read_bytes())
     with pytest.raises(
-        AdapterError, match=r"In place of the adapter of .* is that of another run: LoRA r=\d .*, seed \d, target"
+        AdapterError, match=r"In place of the adapter of .* is that of another run: LoRA r=\d, seed \d, target"
     ):
         ask(store, [own], rows_of(store, own))
     assert ask(store, [another], rows_of(store, another))[0]["rows"] == 7
