@@ -19,6 +19,7 @@ from tabtune_core.analysis.intervals import half_interval
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.api.pipeline import TabularPipeline
 from tabtune_core.errors import LabelError, SettingError
+from tabtune_core.metrics import metrics_of
 from tabtune_core.store.runs import RunStore
 
 TRAIN, TEST = small_table(60), small_table(30, seed=1)
