@@ -282,19 +282,6 @@ class RunSettings:
         read = cls.from_dict({"test_rows_move": True, **values})
         return read.changed(learning_rate=read.base_rate) if read.strategy in TRAINED else read
 
-    @classmethod
-    def of_package(cls, values: Mapping[str, Any]) -> "RunSettings":
-        """Reads the settings in an adapter package. In earlier versions ``context_rows`` also limited the context rows
-        at prediction.
-
-        Raises:
-            SettingError: as ``from_dict``.
-        """
-        read = cls.stored(values)
-        if read.train.predict_context_rows is None:
-            read = read.changed(predict_context_rows=read.train.context_rows)
-        return read
-
 
 SETTINGS: dict[str, Setting] = {
     row.name: row for owner in (RunSettings, LoraSettings, TrainSettings) for row in rows_of(owner)
