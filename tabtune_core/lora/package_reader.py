@@ -137,4 +137,4 @@ print(model.predict(test, context=context))
 Needs the Python package `tabtune-dashboard` (it made this file: {made_by}). {peft}
 
 Validation and test scores of the run: see `tabtune.json`.
-"""
+"""  # noqa: E501

@@ -304,11 +304,6 @@ class TrainSettings:
     """Gradient checkpointing: activations are recomputed in the backward pass. The result is the same, with less memory
     and more time. On the CPU, large blocks of memory are also returned to the system at once.
     """
-    cuda_graph: bool = setting(False, "Capture the training step (CUDA graph)", "Memory and time")
-    """Capture the training step once as a CUDA graph and replay it. The result is the same, in less time where the GPU
-    waits for Python, as with small tables. For TabICL on a CUDA GPU. If a run cannot be captured, a notice says why and
-    it trains without the graph.
-    """
     selection_metric: str | None = setting(None, "Selection metric", column=True)
     """The validation score that decides early stopping, the best checkpoint and the ranking.
 
@@ -376,7 +371,7 @@ class TrainSettings:
 
         >>> TrainSettings().patience_of(10), TrainSettings().patience_of(16), TrainSettings(eval_every=16).patience_of(16)
         (8, 5, 8)
-        """
+        """  # noqa: E501
         if self.patience is not None:
             return self.patience
         return (

@@ -50,8 +50,6 @@ class StoredAdapter:
     """The content of its ``tabtune.json``."""
     checkpoint: str | None = None
     """Weights of its base on this machine that a person named; None if nobody did."""
-    owner: str = ""
-    """The logged-in person who added it; empty: not known."""
 
     @property
     def settings(self) -> RunSettings:
@@ -59,9 +57,8 @@ class StoredAdapter:
         return self.facts.settings
 
 
-def add_adapter(home: Path, data: bytes, name: str, *, owner: str = "") -> StoredAdapter:
-    """Checks a package and keeps it, for the logged-in person ``owner``. A file is kept once, under its first name and
-    owner.
+def add_adapter(home: Path, data: bytes, name: str) -> StoredAdapter:
+    """Checks a package and keeps it; a file is kept once, under its first name.
 
     Raises:
         AdapterError: the file is not an adapter, is damaged or too large, or lacks something; then nothing is kept.
@@ -74,7 +71,7 @@ def add_adapter(home: Path, data: bytes, name: str, *, owner: str = "") -> Store
     with scratch_folder(adapters, "incoming-") as folder:
         (folder / ADAPTER_FILE).write_bytes(data)
         facts = check_package(folder / ADAPTER_FILE)
-        stored = StoredAdapter(identity, name, time.time(), len(data), facts, owner=owner)
+        stored = StoredAdapter(identity, name, time.time(), len(data), facts)
         _write(folder, stored)
         keep_folder(folder, adapters / identity)
     return get_adapter(home, identity)
@@ -101,8 +98,7 @@ def check_package(path: Path) -> PackageFacts:
         ):  # embedding weights are (in, out)
             raise AdapterError(
                 f"The package adapts a layer {layer.path[:LONGEST_NAME]!r} of shape {declared}, which {card.title} "
-                "does not have; "
-                f"it is damaged, or made for another version of the model."
+                "does not have; it is damaged, or made for another version of the model."
             )
     _check_as_settings_say(card, facts, sum(tensor.numbers for tensor in read_tensors(content).values()))
     return facts

@@ -20,13 +20,10 @@ from tabtune_core.training.loop import TrainResult
 from tabtune_core.training.session import Session
 from tabtune_core.training.state_file import read_state, write_state
 
-FORMAT = 2
-"""Part of a state's identity: increase it when the content of the file changes.
-
-States written by earlier versions are not resumed.
-"""
+FORMAT = 1
+"""Part of a state's identity: increase it when the content of the file changes."""
 LIGHT_BYTES = 32_000_000
-"""A state up to this size, such as an adapter's, is saved at every evaluation. At rank 8, a small TabICL has 0.9 MB and
+"""A state up to this size, such as an adapter's, is saved at every evaluation. At rank 8, TabICL mini 1 has 0.9 MB and
 TabICL v2 8.7 MB; saving took 0.04 and 0.35 s with disk and machine under load (``tests/benchmarks/last_state.py``).
 """
 SAVING_SHARE = 0.03
@@ -111,15 +108,8 @@ class LastState:
 
     def _identity(self) -> str:
         """Returns a hash of what a state belongs to: settings, table, context rows, base weights and steps."""
-        plan, table = self._session.plan, self._session.table
-        told = [
-            FORMAT,
-            self._session.settings.to_dict(),
-            plan.base["sha256"],
-            plan.steps,
-            plan.train_rows,
-            table.context.sha256,
-        ]
+        plan, table, settings = self._session.plan, self._session.table, self._session.settings.to_dict()
+        told = [FORMAT, settings, plan.base["sha256"], plan.steps, plan.train_rows, table.context.sha256]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
     def _facts(self) -> dict[str, Any]:

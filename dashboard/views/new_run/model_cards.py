@@ -1,7 +1,4 @@
-"""The models to choose from: description, size, licence and limits of each, and whether its weights are included.
-
-In: the task. Out: the card of the chosen model; the form keeps only values that the model can use.
-"""
+"""The models to choose from, with their size, licence and limits, and whether their weights are included."""
 
 import streamlit as st
 
@@ -47,9 +44,7 @@ def model_cards(task: Task) -> ModelCard:
 
 
 def settle_form(card: ModelCard, task: Task) -> None:
-    """Removes from the form the values of another model: target modules that this one lacks, and a weights file of
-    another family.
-    """
+    """Removes from the form the target modules that this model lacks, and a weights file of another family."""
     before = st.session_state.get(FILLED_FOR)
     st.session_state[FILLED_FOR] = card.name
     if before in (None, card.name):

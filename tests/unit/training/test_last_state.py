@@ -168,19 +168,6 @@ def test_a_resumed_training_ends_like_an_uninterrupted_one(kind, tmp_path, check
     assert resumed.fitted.result.resumed_steps == (4, 8)
 
 
-@pytest.mark.gpu
-def test_a_training_on_a_gpu_resumes_with_the_gpus_random_state(gpu, tmp_path, checkpoint):
-    whole = Trained(tmp_path / "whole", checkpoint, device=gpu, **KINDS["dropout"])
-    whole.go(seed=1)
-    resumed = Trained(tmp_path / "resumed", checkpoint, device=gpu, **KINDS["dropout"])
-    assert resumed.go(SimpleNamespace(step=5)) is None
-    resumed.go(seed=3)
-    assert [step.loss for step in resumed.ended()[1]] == pytest.approx(
-        [step.loss for step in whole.ended()[1]], rel=1e-3
-    )
-    assert resumed.fitted.result.resumed_steps == (4,)
-
-
 @pytest.fixture(scope="module")
 def whole_of(checkpoint, tmp_path_factory):
     @cache
