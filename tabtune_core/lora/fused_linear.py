@@ -20,9 +20,7 @@ from tabtune_core.variants.base import is_whole
 
 LEVELS = 2**8
 CACHED = 2**19
-"""Numbers that fit a core's cache, 2 MB in fp32: here both forms of ``_narrow`` take equally long on a Xeon; on a GPU
-they always do.
-"""
+"""Numbers that fit a core's cache, 2 MB in fp32; from there on both forms of ``_narrow`` take equally long."""
 
 
 def low_rank_linear(
@@ -177,7 +175,5 @@ def _scaled(left: torch.Tensor, right: torch.Tensor, scaling: float) -> torch.Te
 
 
 def _narrow(x_NI: torch.Tensor, a_RI: torch.Tensor, scaling: float) -> torch.Tensor:
-    """Computes ``scaling x A^T``, ``(N, R)``, R small; as the transpose of ``A x^T`` while x fits the cache, as BLAS is
-    then faster.
-    """
+    """Computes ``scaling x A^T``, ``(N, R)``; as the transpose of ``A x^T`` while x fits the cache, for speed."""
     return _scaled(a_RI, x_NI.T, scaling).T if x_NI.numel() < CACHED else _scaled(x_NI, a_RI.T, scaling)

@@ -107,9 +107,7 @@ def push(package: bytes, card: str, repo: str, *, public: bool) -> str:
 
 
 def card_of(facts: PackageFacts, readme: str, repo: str, scores: Sequence[Score]) -> str:
-    """Writes the README of a repository: metadata that the Hub reads, the package's own README, and the measured
-    scores.
-    """
+    """Writes the README of a repository: metadata for the Hub, the package's own README, and the measured scores."""
     from huggingface_hub import EvalResult, ModelCardData
 
     task, name = f"tabular-{facts.settings.task}", facts.base.licence.name
@@ -151,9 +149,7 @@ def card_of(facts: PackageFacts, readme: str, repo: str, scores: Sequence[Score]
 
 
 def _network() -> tuple[type[Exception], ...]:
-    """Returns the exceptions raised without an answer, by requests, httpx or httpx2, whichever the installed
-    huggingface_hub uses.
-    """
+    """Returns the exceptions without an answer, of whichever HTTP library huggingface_hub uses."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return (HfHubHTTPError.__bases__[0], OSError)

@@ -165,9 +165,7 @@ def adapter_factors(module: nn.Module, report: LoraReport) -> dict[str, tuple[nn
 
 
 def adapter_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Tensor]:
-    """Returns the adapter's own tensors, not copies, named as PEFT names them: trainable parameters, and a variant's
-    frozen buffers.
-    """
+    """Returns the adapter's own tensors, not copies, by PEFT's names: trained ones, and a variant's frozen buffers."""
     tensors: dict[str, torch.Tensor] = {}
     for layer in report.layers:
         adapter = adapter_at(module, layer.path)
@@ -237,16 +235,12 @@ def check_numbers(tensors: Mapping[str, torch.Tensor], then: str) -> None:
 
 
 def adapter_updates(module: nn.Module, report: LoraReport) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Returns the factors of the update of each adapted weight, by path: A and B, except for variants that add
-    something else.
-    """
+    """Returns the factors of each adapted weight's update by path: A and B, except for some variants."""
     return {layer.path: adapter_at(module, layer.path).update for layer in report.layers}
 
 
 def dead_adapters(module: nn.Module, report: LoraReport) -> list[str]:
-    """Returns the layers whose factors both got no gradient in the last backward pass; A's gradient is zero as long as
-    B is zero.
-    """
+    """Returns the layers whose factors both got no gradient in the last backward pass."""
     return [
         path
         for path, pair in adapter_factors(module, report).items()

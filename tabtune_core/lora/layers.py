@@ -161,9 +161,7 @@ class LowRankUpdate(LowRank):
         self.start(weight, partial(nn.init.kaiming_uniform_, a=math.sqrt(5)), from_file=from_file)
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """Returns the weight as the model reads it: in training a ``LowRankWeight`` (with DoRA the sum), otherwise the
-        updated weight.
-        """
+        """Returns a ``LowRankWeight`` in training (with DoRA the sum), otherwise the updated weight."""
         if not torch.is_grad_enabled():
             return self.updated(weight)
         if not self.variant.rescales:

@@ -68,9 +68,7 @@ class LowRankWeight(torch.Tensor):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Runs linear functions with the low-rank operation, takes rows of W and of B together, and passes the sum to
-        everything else.
-        """
+        """Runs linear functions with the low-rank operation, splits W and B together, and sums for everything else."""
         kwargs = kwargs or {}
         first: Any = args[0] if args else None
         if (

@@ -30,9 +30,7 @@ class AdapterPackage:
     """The content of a package."""
 
     tensors: dict[str, torch.Tensor]
-    """A ``(r, in)`` and B ``(out, r)`` of every layer, a variant's own tensors, and trained biases, named as PEFT names
-    them.
-    """
+    """A and B of every layer, a variant's own tensors, and trained biases, by PEFT's names."""
     facts: PackageFacts
 
 
@@ -51,7 +49,7 @@ def factor_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Ten
 
 
 def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
-    """Returns PEFT's ``adapter_config.json``; None if PEFT does not support the adapter on one of its kinds of layers."""  # noqa: E501
+    """Returns PEFT's ``adapter_config.json``; None if PEFT does not support the adapter on one of its layers."""
     first = report.layers[0]
     if {layer.kind for layer in report.layers} - set(VARIANTS[first.variant].peft_kinds):
         return None

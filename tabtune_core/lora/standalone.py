@@ -182,9 +182,7 @@ def _from_tensors(path: Path) -> LoraAdapter:
 
 
 def _contradictions(content: Mapping[str, Any], adapter: LoraAdapter) -> Iterator[str]:
-    """Yields the entries for people that were changed after ``save_adapter`` derived them from ``settings`` and
-    ``tensors``.
-    """
+    """Yields the entries for people that contradict ``settings`` and ``tensors``."""
     lora = adapter.settings
     yield from (name for name, told in (("rank", lora.rank), ("alpha", lora.effective_alpha)) if content[name] != told)
     paths = [

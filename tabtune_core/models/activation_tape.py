@@ -50,9 +50,7 @@ class Tape:
 
     trained: Trained
     number_bytes: int = NUMBER_BYTES
-    """Bytes per number of a linear layer's input and output: 2 under 16-bit autocast, which leaves norms and residuals
-    in 32 bits.
-    """
+    """Bytes per number of a linear layer's input and output: 2 under 16-bit autocast."""
     mask_bytes: int = 4
     """Bytes per number of the dropout mask in DoRA, which uses torch's dropout: a float on the CPU, a byte on CUDA.
 
@@ -81,9 +79,7 @@ class Tape:
         yield
 
     def keep(self, name: str, numbers: float, *, wide: bool = False, trains: bool = False) -> None:
-        """Records a tensor that is kept if the layer needs a gradient or a weight of it ``trains``; always in float32
-        if ``wide``.
-        """
+        """Records a tensor that is kept if the layer or a weight of it needs a gradient; in float32 if ``wide``."""
         if (self.live or trains or self.trained.everything) and name not in self._kept:
             self.keep_bytes(name, numbers * (NUMBER_BYTES if wide else self.number_bytes))
 
@@ -119,9 +115,7 @@ class Tape:
         self.live = self.live or self.trained.everything or bool(rank)
 
     def peak_bytes(self, *, checkpointed: bool) -> float:
-        """Returns the most bytes that are kept at once: those of all blocks, or with checkpointing all inputs and one
-        recomputed block.
-        """
+        """Returns the most bytes kept at once: all blocks, or with checkpointing all inputs and one whole block."""
         if not checkpointed:
             return sum(block.kept_bytes for block in self.blocks)
         before, peak = 0.0, 0.0

@@ -49,9 +49,7 @@ def cross_entropy(logits_BQK: torch.Tensor, y: torch.Tensor, weight_BQ: torch.Te
 
 
 def context_scale(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns mean and standard deviation of the context's numbers, ``(B, 1)`` each; the deviation of constant numbers
-    is 1.
-    """
+    """Returns mean and deviation of the context's numbers, ``(B, 1)`` each; the latter is 1 for constant numbers."""
     scale_B1 = y_BC.std(1, correction=0, keepdim=True)
     return y_BC.mean(1, keepdim=True), torch.where(scale_B1 > 0, scale_B1, torch.ones_like(scale_B1))
 
@@ -88,7 +86,7 @@ class BaseModel(Protocol):
         ...
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Predicts probabilities ``(Q, K)``, or numbers ``(Q,)`` if ``classes`` is 0; query rows do not see each other."""  # noqa: E501
+        """Predicts probabilities ``(Q, K)``, or numbers ``(Q,)`` without classes; query rows do not see each other."""
         ...
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:

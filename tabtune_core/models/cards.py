@@ -14,9 +14,7 @@ from tabtune_core.upstream import Licence, Upstream, installed_now
 from tabtune_core.variants import VARIANTS
 
 LATE = "late_layers"
-"""Group of the last third of a model's main blocks and its head: an adapter there is small, and the frozen layers
-before it run once for each input.
-"""
+"""Group of the last third of the main blocks and the head; the layers before it run once for each input."""
 Shapes = dict[str, tuple[int, int]]
 """Shapes ``(out, in)`` of weights by their path in the module, without a trailing ``.weight``."""
 
@@ -63,9 +61,7 @@ class Weights:
     beside: tuple[str, ...] = ()
     """Names of files that must be in the same folder."""
     by_path: bool = False
-    """Whether the user must download the file, because its owner requires a licence to be accepted; it is then opened
-    only by its path.
-    """
+    """Whether its owner requires a licence to be accepted; it is then opened only by its path."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -92,9 +88,7 @@ class Family:
     targets: tuple[str, ...]
     """Default targets of LoRA: the guide's section 5.2."""
     groups: Mapping[str, tuple[str, ...]]
-    """Modules by group name, for every size of the model: the names of the guide's section 5.1, and old names of
-    modules that moved.
-    """
+    """Modules by group name, for every size of the model: the names of the guide's section 5.1."""
     late_blocks: str
     """Path of the list of main blocks; the last third of them are late layers."""
     head: tuple[str, ...]
@@ -174,9 +168,7 @@ class ModelCard:
         return self.rates.get(task, LEARNING_RATES).get(strategy, LEARNING_RATES[strategy])
 
     def told_rate(self, task: Task, strategy: Strategy) -> str:
-        """Writes the default peak learning rate with its source, for example ``2e-3 (measured for this model; guide
-        2e-4)``.
-        """
+        """Writes the default rate with its source, such as ``2e-3 (measured for this model; guide 2e-4)``."""
         usual, guide = (short_rate(rate) for rate in (self.usual_rate(task, strategy), LEARNING_RATES[strategy]))
         measured = strategy in self.rates.get(task, {})
         return (

@@ -57,9 +57,7 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
 
 
 def _published_sha256(cached: Path) -> str | None:
-    """Returns the published SHA-256, which the Hugging Face cache uses as the name of a large file; the snapshot's name
-    links to it.
-    """
+    """Returns the published SHA-256, the name of a large file in the Hugging Face cache."""
     name = cached.resolve().name
     return name if re.fullmatch("[0-9a-f]{64}", name) else None
 

@@ -40,7 +40,7 @@ class Snippet:
 
 
 def own_rows(facts: PackageFacts, run_id: str, table: str) -> str:
-    """Returns code that encodes the run's own rows; the merged weights accept any other rows too."""
+    """Returns code that encodes the run's own rows; merged weights accept any others too."""
     base = f", checkpoint={facts.checkpoint!r}" if facts.checkpoint else ""
     return (
         f"# Licence of the base's weights: {facts.base.licence}\n"

@@ -14,9 +14,7 @@ Pair = tuple["torch.Tensor", "torch.Tensor"]
 
 
 SKINNY = 3
-"""Time per number of a product with the rank as one side, relative to a full-width product; forward and backward
-together.
-"""
+"""Time per number of a product with the rank as one side, relative to a full-width product."""
 
 
 def is_whole(out: int, width: int, rank: int) -> bool:
@@ -112,7 +110,7 @@ class Variant:
         """
 
     def update(self, a: "torch.Tensor", b: "torch.Tensor", beside: Mapping[str, "torch.Tensor | None"]) -> Pair:
-        """Returns the factors of the matrix that is added to the weight, from A, B and the adapter's buffers by name."""  # noqa: E501
+        """Returns the factors of the matrix that is added to the weight, from A, B and the adapter's buffers."""
         return a, b
 
     def put(self, adapter: Adapter, a: "torch.Tensor", b: "torch.Tensor") -> None:

@@ -46,9 +46,7 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
 
 
 def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
-    """Estimates the peak bytes of a prediction: around GELU, with the layer's input, the sum and two tensors of four
-    times the width.
-    """
+    """Estimates the peak bytes of a prediction: around GELU, two inputs and two tensors of four times the width."""
     cells = (context + query) * (features + 1)
     return float(NUMBER_BYTES * 10 * cells * config["dim"])
 

@@ -73,9 +73,7 @@ MITRA_MINI_CLASSIFIER: dict[str, Any] = {
     "task": "CLASSIFICATION",
 }
 MITRA_MINI_REGRESSOR: dict[str, Any] = {**MITRA_MINI_CLASSIFIER, "dim_output": 1, "task": "REGRESSION"}
-"""Predicts a scalar on the min-max scale, as Mitra v1: with value bins AutoGluon would predict their mode, not their
-mean.
-"""
+"""Predicts a scalar on the min-max scale, as Mitra v1; of value bins AutoGluon would predict the mode."""
 _MITRA: dict[str, Any] = {"dim": 512, "dim_output": 10, "n_layers": 12, "n_heads": 4, "task": "CLASSIFICATION"}
 
 

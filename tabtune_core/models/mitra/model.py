@@ -77,9 +77,7 @@ class MitraModel:
         classes: int,
         weight_BQ: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Computes cross-entropy (nats) over the table's classes or over value bins; squared error if the module has
-        one output.
-        """
+        """Computes cross-entropy (nats) over classes or value bins, or squared error for one output."""
         if not classes:
             low_B1, span_B1 = _range(y_BC)
             y_BC, y_BQ = self._labels(_scaled(y_BC, low_B1, span_B1)), self._labels(_scaled(y_BQ, low_B1, span_B1))
@@ -89,9 +87,7 @@ class MitraModel:
         return cross_entropy(outputs_BQO[..., : classes or None], y_BQ, weight_BQ)
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Predicts probabilities ``(Q, K)``, by softmax over the table's classes as AutoGluon does, or numbers
-        ``(Q,)``.
-        """
+        """Predicts probabilities ``(Q, K)``, by softmax over the table's classes, or numbers ``(Q,)``."""
         x_BTF = torch.from_numpy(np.concatenate([x_CF, x_QF])[None]).to(self.device)
         y_BC = torch.from_numpy(y_C[None])
         with torch.no_grad():
@@ -107,15 +103,11 @@ class MitraModel:
         return np.asarray(predicted.numpy())
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Returns ``predict`` with this context: upstream has no cache, so each batch of rows computes the context
-        again.
-        """
+        """Returns ``predict`` with this context, which is computed again each time: upstream has no cache."""
         return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
 
     def save(self, path: Path) -> None:
-        """Writes the folder ``path`` with ``config.json`` and ``model.safetensors``, which ``Tab2D.from_pretrained``
-        opens.
-        """
+        """Writes a folder with ``config.json`` and ``model.safetensors``, which ``Tab2D.from_pretrained`` opens."""
         with scratch_folder(path.parent) as made:
             self.module.save_pretrained(str(made))
             if path.is_file():
@@ -129,9 +121,7 @@ class MitraModel:
         return scaled if self.outputs == 1 else (torch.bucketize(scaled, self._edges) - 1).clamp(0, self.outputs - 1)
 
     def _decoded(self, outputs_QO: torch.Tensor) -> torch.Tensor:
-        """Returns scaled numbers ``(Q,)``: the module's output, or the mean of its value bins, as in the evaluation of
-        the release.
-        """
+        """Returns scaled numbers ``(Q,)``: the output, or the mean of its value bins, as the release was evaluated."""
         return (
             outputs_QO
             if self.outputs == 1
@@ -200,9 +190,7 @@ MODEL = MitraModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """Returns the stages: quantiles, embeddings of features and labels, then layers over context and query side by
-    side.
-    """
+    """Returns the stages: quantiles, embeddings, then layers over context and query side by side."""
     width = int(module.dim)  # type: ignore[arg-type]
 
     def layer(i: int) -> Stage:

@@ -43,15 +43,11 @@ from tabtune_core.upstream import Source
 
 CPU = torch.device("cpu")
 FARTHEST = 1e30
-"""Largest standardized number kept, in standard deviations: float32 holds it and sums of its products with a
-projection.
-"""
+"""Largest standardized number kept: float32 holds it, and sums of its products with a projection."""
 
 
 class _Drawn(TorchFunctionMode):
-    """Makes ``torch.randn`` draw the same numbers every time, in this thread while the context lasts; the global
-    generator is not used.
-    """
+    """Makes ``torch.randn`` draw the same numbers every time, in this thread, without the global generator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -153,9 +149,7 @@ class TabDPTModel:
         return np.asarray(number_BQ[0].numpy())
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Returns ``predict`` with this context: upstream has no cache, so each batch of rows computes the context
-        again.
-        """
+        """Returns ``predict`` with this context, which is computed again each time: upstream has no cache."""
         return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
 
     def _class_scores(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
@@ -184,16 +178,14 @@ class TabDPTModel:
         return outputs_QBO.transpose(0, 1)
 
     def save(self, path: Path) -> None:
-        """Writes the safetensors file that ``tabdpt.TabDPTClassifier(model_weight_path=...)`` and the regressor open."""  # noqa: E501
+        """Writes the file that ``tabdpt.TabDPTClassifier(model_weight_path=...)`` and the regressor open."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.state_dict().items()}
         with in_one_move(path) as partial:
             save_file(tensors, partial, metadata={"cfg": self.config})
 
 
 def scale_on_cpu(module: Network) -> None:
-    """Computes attention's scale on the CPU: upstream computes it on the GPU and needs it as a number, so every layer
-    would wait for it.
-    """
+    """Computes attention's scale on the CPU: upstream's, on the GPU, is waited for in every layer."""
     for layer in module.transformer_encoder:
         numbers = {name: getattr(layer, name).cpu().clone() for name in ("n0", "max_len_f", "kappa")}
         layer.get_scale_param = partial(
@@ -254,7 +246,7 @@ MODEL = TabDPTModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """Returns the stages: the encoder, then label encoders and layer in turn; a layer returns the change of its input."""  # noqa: E501
+    """Returns the stages: the encoder, then label encoders and layer in turn; a layer returns a change."""
     width = int(module.ninp)  # type: ignore[arg-type]
 
     def layer(i: int) -> tuple[Stage, ...]:

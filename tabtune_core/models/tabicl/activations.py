@@ -103,16 +103,12 @@ def predicting(config: dict[str, Any], *, context: int, query: int, features: in
 
 
 def attention(config: dict[str, Any], *, features: int) -> int:
-    """Returns the operations per pair of context rows in a prediction; only the in-context attention grows with the
-    square of the rows.
-    """
+    """Returns the operations per pair of context rows; only the in-context attention grows with their square."""
     return int(4 * config["icl_num_blocks"] * config["embed_dim"] * config["row_num_cls"])
 
 
 def untrained(config: dict[str, Any], regression: bool) -> int:
-    """Returns the number of parameters without a gradient in full fine-tuning: the fixed frequencies of the rotary
-    embedding.
-    """
+    """Returns the parameters without a gradient in full fine-tuning: the rotary embedding's frequencies."""
     return int(config["embed_dim"] // config["row_nhead"] // 2)
 
 

@@ -22,9 +22,7 @@ def _tabicl_block(layers: Layers, path: str, width: int, heads: int = 0, *, fact
 
 
 def tabicl_layers(config: dict[str, Any], task: Task) -> Layers:
-    """Returns the layers of a TabICL module; v1 and v2 differ in the input of columns, the scaled softmax and the
-    biases of norms.
-    """
+    """Returns the layers of a TabICL module, v1 or v2."""
     width, factor, labels = config["embed_dim"], config["ff_factor"], config["max_classes"] or 1
     deep = width * config["row_num_cls"]
     layers, norms = Layers(), not config.get("bias_free_ln", False)

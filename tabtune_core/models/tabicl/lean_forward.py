@@ -53,9 +53,7 @@ class LeanAttention(MultiheadAttention):  # type: ignore[misc]
         rope: Any = None,
         need_kv: bool = False,
     ) -> Any:
-        """Maps ``(..., T, D)`` and ``(..., S, D)`` to ``(..., T, D)``; leading axes of the query may be 1 and are then
-        broadcast.
-        """
+        """Maps ``(..., T, D)`` and ``(..., S, D)`` to ``(..., T, D)``; leading axes of the query may be 1."""
         others = (cached_kv, key_padding_mask, attn_mask)
         if key is None or value is not key or need_kv or self.dropout or any(other is not None for other in others):
             apart = query if key is None else query.expand(*key.shape[:-2], *query.shape[-2:])
@@ -110,9 +108,7 @@ def _rotated(*arguments: Any) -> torch.Tensor:
 
 
 def _turned(x: torch.Tensor, cos_TP: torch.Tensor, sin_TP: torch.Tensor, interleaved: bool) -> torch.Tensor:
-    """Rotates ``(..., T, 2 P)``, computing in the type of the angles; a pair is two neighbours, or one number of each
-    half.
-    """
+    """Rotates ``(..., T, 2 P)`` in the type of the angles; a pair is two neighbours, or one number of each half."""
     wide = x.to(cos_TP.dtype)
     turned = torch.empty_like(wide)
     (first, second), (to_first, to_second) = (
@@ -162,9 +158,7 @@ class LeanLastBlock(MultiheadAttentionBlock):  # type: ignore[misc]
 
 
 class LeanInContext(ICLearning):  # type: ignore[misc]
-    """Pads the outputs to ``(B, T, O)``, as upstream expects, with zeros for the context rows, which upstream does not
-    read.
-    """
+    """Pads the outputs to ``(B, T, O)`` with zeros for the context rows, which upstream does not read."""
 
     def _icl_predictions(self, R: torch.Tensor, y_train: torch.Tensor) -> torch.Tensor:
         return F.pad(super()._icl_predictions(R, y_train), (0, 0, y_train.shape[1], 0))
@@ -174,9 +168,7 @@ class LeanInContext(ICLearning):  # type: ignore[misc]
 
 
 class _Labels(torch.Tensor):
-    """Labels whose ``max`` does not wait for the GPU: a training episode never has more classes than the module has
-    outputs.
-    """
+    """Labels whose ``max`` does not wait for the GPU: an episode never has more classes than there are outputs."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
@@ -245,9 +237,7 @@ def lean(module: nn.Module) -> None:
 
 
 def of_one_call(module: nn.Module) -> Any:
-    """Returns a view of the module for one call, with its own copies of the objects on which upstream stores the state
-    of a call.
-    """
+    """Returns a view with its own copies of the objects on which upstream stores the state of a call."""
     own = view(module)
     for part in own.modules():
         if "inference_mgr" in vars(part):

@@ -63,9 +63,7 @@ class TabICLModel:
         self._inference.update_from_dict({name: dict(stage) for name in ("COL_CONFIG", "ROW_CONFIG", "ICL_CONFIG")})
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """Fits upstream's steps to the context: fill missing numbers with the mean, drop constant columns, standardize,
-        clip softly.
-        """
+        """Fits upstream's steps to the context: fill with the mean, drop constant columns, standardize, clip softly."""
         mean_F = np.nan_to_num(np.nanmean(np.where(np.isnan(x_CF).all(axis=0), 0.0, x_CF), axis=0))
         filled_CF = np.where(np.isnan(x_CF), mean_F, x_CF)
         varying = UniqueFeatureFilter().fit(filled_CF)
@@ -104,9 +102,7 @@ class TabICLModel:
         return loss_BQL.mean() if weight_BQ is None else averaged(loss_BQL.mean(dim=-1), weight_BQ)
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Predicts probabilities ``(Q, K)`` or means ``(Q,)`` by upstream's inference path, which splits work by the
-        available memory.
-        """
+        """Predicts probabilities ``(Q, K)`` or means ``(Q,)``, splitting work by memory as upstream does."""
         x_BTF = self._tensor(np.concatenate([x_CF, x_QF]))
         y_BC, scaler = self._shown(y_C, classes)
         own = of_one_call(self.module)
@@ -120,9 +116,7 @@ class TabICLModel:
         return _answers(outputs[0], scaler, classes)
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Uses upstream's cache of the context if it fits ``CACHE_BYTES``: keys and values, or else the input of the
-        in-context stage.
-        """
+        """Uses upstream's cache if it fits ``CACHE_BYTES``: keys and values, or the in-context stage's input."""
         mode = self._cache_mode(len(x_CF), x_CF.shape[1])
         if mode is None or classes > (self.native_classes or classes):  # upstream's class tree has no cache
             return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
@@ -170,9 +164,7 @@ class TabICLModel:
 
 
 def _scaler(y_C: Target) -> StandardScaler:
-    """Returns the scaler of a numeric target; around a large mean, scikit-learn takes a target for constant unless it
-    is centred first.
-    """
+    """Returns a target's scaler; around a large mean, scikit-learn takes a target for constant unless centred."""
     scaler = StandardScaler().fit(y_C[:, None])
     if scaler.scale_[0] != np.sqrt(scaler.var_[0]) and np.ptp(y_C) > 0:
         centre = y_C.mean()

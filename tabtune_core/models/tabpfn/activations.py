@@ -84,9 +84,7 @@ def _columns(config: dict[str, Any], features: int) -> int:
 
 
 def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
-    """Estimates the peak bytes of a prediction: each release needs nine numbers per cell and unit of width; ten are
-    counted.
-    """
+    """Estimates the peak bytes of a prediction: nine numbers per cell and unit of width are needed, ten counted."""
     cells = (config.get("num_thinking_rows", 0) + context + query) * _columns(config, features)
     return float(NUMBER_BYTES * 10 * cells * config["emsize"])
 
