@@ -1,10 +1,8 @@
-"""A frozen linear layer with a low-rank update, as one operation with a backward pass of its own: ``x W^T + b + s
-dropout(x) A^T B^T``.
+"""A frozen linear layer with a low-rank update, as one operation: ``x W^T + b + s dropout(x) A^T B^T``.
 
-Autograd's own graph of this formula makes a tensor of the output's size for the update, copies the input if there is
-dropout, and computes the whole gradient of a weight that is read. This operation avoids all three: it keeps x for the
-backward pass (with dropout one byte more per number), and adds the update to the output in place, or to a copy of the
-weight if that is smaller than the output.
+Autograd's own graph would make a tensor of the output's size, copy the input under dropout, and compute the gradient
+of a whole weight that is read. This keeps x alone (with dropout one byte more per number), and adds the update to the
+output in place, or to a copy of the weight if that is smaller.
 
 Shape letters: N rows, all tokens of all tables; I inputs, O outputs, R rank.
 """
@@ -69,8 +67,7 @@ def on_gpu(x: torch.Tensor) -> bool:
 
 
 def keep_mask(x: torch.Tensor, dropout: float) -> torch.Tensor:
-    """Draws the dropout mask on a CPU, ``(N, I)``: 1 for the numbers of x that the update sees and 0 for the others,
-    one byte each.
+    """Draws the dropout mask on a CPU, ``(N, I)``: 1 for the numbers that the update sees, one byte each.
 
     Compares eight random bits per number with a threshold, drawn from the two integers next to ``256 dropout`` so that
     the expected share is exact. Torch's own Bernoulli numbers take as long as the layer itself.
@@ -94,10 +91,7 @@ def _masked(x_NI: torch.Tensor, kept_NI: torch.Tensor | None) -> torch.Tensor:
 
 
 class _LowRankLinear(torch.autograd.Function):
-    """See ``low_rank_linear``. With ``merged``, the update is added to the weight, otherwise to the output.
-
-    The scaling is folded into the products that have the rank as one side, so it needs no multiplication of its own.
-    """
+    """See ``low_rank_linear``; with ``merged``, the update is added to the weight, otherwise to the output."""
 
     @staticmethod
     def forward(

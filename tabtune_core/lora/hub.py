@@ -1,8 +1,6 @@
-"""Adapters on the Hugging Face Hub: a package is pushed with a model card, and opened by ``hf://owner/name``. Loads no
-torch.
+"""Adapters on the Hugging Face Hub: pushed with a model card, opened by ``hf://owner/name``. Loads no torch.
 
-In: a package and its measured scores, or an address. Out: a repository with ``adapter.zip`` and ``README.md``, or the
-package as a file in the cache, which is then checked as any file is. ``HF_ENDPOINT`` names another hub.
+A download is checked as any file is. ``HF_ENDPOINT`` names another hub.
 """
 
 import re

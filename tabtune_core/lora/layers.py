@@ -1,11 +1,8 @@
-"""The three kinds of layers with a low-rank update of a frozen weight: a layer that is called, a weight that is read,
-an embedding.
+"""A frozen weight with a low-rank update: a layer that is called, a weight that is read, an embedding.
 
 Hu et al. 2021, section 4.1, arXiv 2106.09685: ``W + (alpha / r) B A``. A starts random and B zero, so that a fresh
-adapter changes nothing. A is drawn on the CPU, so a seed gives the same start on every device. Variants
-(``tabtune_core.variants``) change the update; each of them works with all three kinds.
-
-Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
+adapter changes nothing; A is drawn on the CPU, so a seed gives the same start on every device. Variants change the
+update of all three kinds (``tabtune_core.variants``). Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 """
 
 import math
@@ -82,12 +79,7 @@ class LowRank(nn.Module):
 
 
 class LoRALinear(LowRank):
-    """A linear layer that is called: ``base(x) + (alpha / r) B A dropout(x)``.
-
-    With DoRA, dropout also applies to the input of the term by which the rows' lengths change the base's output, as in
-    PEFT.
-    Shapes: x ``(..., in)``, result ``(..., out)``.
-    """
+    """A linear layer that is called: ``base(x) + (alpha / r) B A dropout(x)``; ``(..., in)`` to ``(..., out)``."""
 
     def __init__(
         self,
@@ -141,9 +133,8 @@ class LoRALinear(LowRank):
 class LowRankUpdate(LowRank):
     """A parametrization of a weight that is read: ``W -> W + (alpha / r) B A``.
 
-    TabICL's attention reads ``in_proj_weight`` and ``out_proj.weight`` as tensors, so a wrapper around the layer would
-    never be called. The input of A is not available here, so dropout hides input features: one mask per read, the same
-    for every token.
+    TabICL's attention reads its weights as tensors, so a wrapper would never be called. The input of A is not available
+    here, so dropout hides input features: one mask per read, the same for every token.
     """
 
     def __init__(
@@ -174,9 +165,8 @@ class LowRankUpdate(LowRank):
 
 
 class LoRAEmbedding(LowRank):
-    """An embedding: ``W[i] + (alpha / r) B A[:, i]``; variants get W^T as the weight.
+    """An embedding: ``W[i] + (alpha / r) B A[:, i]``; variants get W^T as the weight. Without dropout, as in PEFT.
 
-    There is no dropout, as an id cannot be hidden in part; PEFT has none here either.
     Shapes: ids ``(...)``, W ``(ids, width)``, A ``(r, ids)``, B ``(width, r)``, result ``(..., width)``.
     """
 

@@ -1,8 +1,7 @@
 """A weight that upstream code reads as a tensor, with its low-rank update kept separate until the sum is needed.
 
-TabICL's attention takes rows of ``in_proj_weight`` and calls ``torch.nn.functional.linear`` with them. With a sum ``W +
-s B A`` the backward pass would compute the gradient of the whole weight, as in full fine-tuning; with this tensor it
-computes two narrow products. All other operations get the sum.
+TabICL's attention calls ``linear`` with rows of ``in_proj_weight``. With the sum ``W + s B A`` the backward pass would
+compute the whole weight's gradient, with this tensor two narrow products. All other operations get the sum.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -1,9 +1,4 @@
-"""The file of a trained adapter: one zip, read without running any code in it.
-
-It holds ``adapter_model.safetensors`` with the names of Hugging Face PEFT, ``tabtune.json`` with all that is needed to
-use it (but no row of the table), ``README.md`` with a loader, and ``adapter_config.json`` if PEFT can apply the
-adapter.
-"""
+"""The file of a trained adapter: a zip of tensors with PEFT's names, facts, a README, and PEFT's config if it fits."""
 
 import json
 import re

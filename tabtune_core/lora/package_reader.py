@@ -1,8 +1,6 @@
-"""Reads the zip of an adapter package, an untrusted file, without torch, and writes its README. All packages are opened
-here.
+"""Reads the zip of an adapter package, an untrusted file, without torch, and writes its README.
 
-In: a file. Out: the facts in ``tabtune.json`` and the bytes of the tensors. Nothing is unpacked to the disk and no code
-in it is run.
+All packages are opened here; nothing is unpacked to the disk and no code in it is run.
 """
 
 import io

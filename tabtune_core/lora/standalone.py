@@ -1,8 +1,6 @@
 """An adapter that was read from a file and is not yet on a model.
 
-In: ``lora_adapters.pt`` of the guide's section 10.1, or the package of a run. Out: its settings and tensors, its task
-and its base.
-Neither file can run code: the first is read with ``weights_only``, the second is safetensors and JSON.
+In: ``lora_adapters.pt`` of the guide's section 10.1, or the package of a run. Out: settings, tensors, task and base.
 """
 
 import zipfile
@@ -37,10 +35,7 @@ _WRITTEN = ("rank", "alpha", *_SIDES, "scaling", "settings", "tensors", "task", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraAdapter:
-    """An adapter for a pipeline's ``load_adapter``.
-
-    ``task``, ``model`` and ``base_sha256`` are None for a file written by hand, as in the guide's section 10.1.
-    """
+    """An adapter for a pipeline's ``load_adapter``; task, model and base are None for a file written by hand."""
 
     settings: LoraSettings
     tensors: dict[str, torch.Tensor]
@@ -87,12 +82,10 @@ def load_lora_adapter(path: str | Path, *, task: str | None = None) -> LoraAdapt
 
 
 def write_plain(path: str | Path | IO[bytes], adapter: LoraAdapter, report: LoraReport, licence: Licence) -> None:
-    """Writes ``rank``, ``alpha``, ``lora_a`` and ``lora_b`` by layer, and all else that ``load_lora_adapter`` needs, as
-    plain tensors.
+    """Writes ``rank``, ``alpha``, ``lora_a`` and ``lora_b`` by layer, and all else that ``load_lora_adapter`` needs.
 
-    ``scaling`` has the factor of each layer, which is ``alpha / rank`` except with rsLoRA or patterns. The file holds
-    every tensor once; with PiSSA ``lora_a`` and ``lora_b`` are the factors of the update, of twice the rank, and
-    ``tensors`` has A and B themselves.
+    ``scaling`` has each layer's. With PiSSA ``lora_a`` and ``lora_b`` are the factors of the update, of twice the
+    rank, and ``tensors`` has A and B themselves.
     """
     lora = adapter.settings
     sides = _sides([layer.path for layer in report.layers], lora.variant, adapter.tensors)

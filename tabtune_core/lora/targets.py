@@ -33,9 +33,8 @@ class Adaptable:
 def adaptable_weights(module: nn.Module) -> Iterator[Adaptable]:
     """Yields every weight that LoRA can reach.
 
-    A plain ``nn.Linear`` is called and a plain ``nn.Embedding`` looked up. Their subclasses (attention's output
-    projection, layers that take class ids or skip rows) and attention's packed projection are read or called
-    differently, so only their weight can be updated.
+    A plain ``nn.Linear`` is called and a plain ``nn.Embedding`` looked up. Subclasses and attention's packed
+    projection are read or called differently, so only their weight can be updated.
     """
     plain: dict[type, LayerKind] = {nn.Linear: "linear", nn.Embedding: "embedding"}
     for path, child in module.named_modules():

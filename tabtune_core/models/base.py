@@ -29,11 +29,7 @@ CACHE_BYTES = 500_000_000
 
 
 def averaged(loss_BQ: torch.Tensor, weight_BQ: torch.Tensor | None) -> torch.Tensor:
-    """Returns the mean of the rows' losses, each times its weight if there are weights.
-
-    It is not divided by the weights of these rows, or else those of a few rows would hardly count, and that of one row
-    not at all.
-    """
+    """Returns the mean of the rows' losses, each times its weight; not divided by these rows' weights."""
     return loss_BQ.mean() if weight_BQ is None else (loss_BQ.flatten() * weight_BQ.flatten()).mean()
 
 

@@ -1,8 +1,4 @@
-"""Loads weights from an untrusted file, after checking them against the architecture that the same file describes.
-
-In: a checkpoint's tensors and a function that builds its module. Out: the module with these weights, no larger than the
-file.
-"""
+"""Loads weights from an untrusted file, after checking them against the architecture that the same file describes."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path

@@ -1,8 +1,4 @@
-"""Python code, as text, that opens an exported file and predicts with it; loads no torch.
-
-In: the facts of an adapter package. Out: code that an export runs before it is shown, so that the code users copy is
-known to work.
-"""
+"""Python code, as text, that opens an exported file and predicts with it; an export runs it before it is shown."""
 
 from dataclasses import dataclass
 

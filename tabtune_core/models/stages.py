@@ -1,8 +1,6 @@
 """The stages of a forward pass: submodules in call order, and what replaces a stage that need not run.
 
-A family's ``stages(module)`` lists them, so that outputs of frozen stages can be cached. Between two stages upstream's
-own code runs
-unchanged: a skipped stage returns an unused tensor of the right shape.
+Between two stages upstream's own code runs unchanged; a skipped stage returns an unused tensor of the right shape.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,10 +26,7 @@ class Stage:
     skip: Callable[..., Any] | None = None
     """Called in place of the stage if a later one returns cached tensors; None: the stage always runs."""
     keep: Callable[..., list[torch.Tensor]] | None = None
-    """From the stage's output and arguments: the tensors that the rest of the forward pass needs.
-
-    None: it cannot be cut here.
-    """
+    """From the stage's output and arguments: the tensors that the rest needs; None: it cannot be cut here."""
     give: Callable[..., Any] | None = None
     """From ``Take`` and the arguments: the output with which the forward goes on as if earlier stages had run."""
 

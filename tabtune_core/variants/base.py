@@ -1,5 +1,4 @@
-"""The base class of the variants. It is plain LoRA, Hu et al. 2021, arXiv 2106.09685; other variants override what
-differs.
+"""The base class of the variants: plain LoRA, Hu et al. 2021, arXiv 2106.09685.
 
 Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 """

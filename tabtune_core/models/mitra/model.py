@@ -1,9 +1,7 @@
-"""Mitra through AutoGluon's own module ``Tab2D``: the upstream class, checkpoint folder and normalisation, all in fp32.
+"""Mitra through AutoGluon's module ``Tab2D``: upstream's class, checkpoint folder and normalisation, in fp32.
 
-Upstream always recomputes every layer in the backward pass (gradient checkpointing): a step takes longer and needs
-little memory.
-Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs of
-the module.
+Upstream always recomputes every layer in the backward pass.
+Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs.
 """
 
 from collections.abc import Callable
@@ -53,8 +51,7 @@ class MitraModel:
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
         """Fits AutoGluon's steps to the context: fill missing numbers with the mean, drop constant columns.
 
-        The median is subtracted before conversion to float32. This keeps the ranks, which are all that Mitra reads,
-        also in large columns that vary little, such as times in milliseconds.
+        Subtracting the median keeps the ranks, which are all that Mitra reads, of large columns that vary little.
         """
         mean_F = np.nanmean(np.where(np.isnan(x_CF).all(axis=0), 0.0, x_CF), axis=0)
         filled_CF = np.where(np.isnan(x_CF), mean_F, x_CF)
@@ -130,10 +127,7 @@ class MitraModel:
 
 
 def outputs_of(module: nn.Module, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
-    """Returns outputs ``(B, Q, O)``, or ``(B, Q)`` if O is 1.
-
-    Nothing is padded: without flash-attn upstream attends to padding too.
-    """
+    """Returns outputs ``(B, Q, O)``, or ``(B, Q)`` if O is 1; unpadded, as upstream would attend to padding."""
     tables, rows, features = x_BTF.shape
     context = y_BC.shape[1]
     padding_F, padding_C, padding_Q = (

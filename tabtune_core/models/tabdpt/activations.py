@@ -1,7 +1,5 @@
-"""TabDPT: a row is one token; in-context attention over rows, with the labels in the values and thinking rows before
-the context.
+"""TabDPT 1.3 (``model.py``): a row is one token, labels are in the values, thinking rows come before the context.
 
-As ``tabdpt`` 1.3 computes it (``model.py``).
 Shape letters: T rows (thinking, context, query), C of them shown (thinking, context), Q query rows, D width, O outputs.
 """
 

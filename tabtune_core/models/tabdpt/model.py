@@ -1,8 +1,6 @@
-"""TabDPT through its own package: the upstream class, checkpoint schema and preprocessing, for both tasks from one
-file.
+"""TabDPT through its own package: the upstream class, checkpoint schema and preprocessing, one file for both tasks.
 
-The engine samples the context rows and all of them are used, so upstream's retrieval of neighbours is not needed.
-
+The engine samples the context rows, so upstream's retrieval of neighbours is not needed.
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs
 (class logits, then N bins of the target).
 """
@@ -61,8 +59,7 @@ class _Drawn(TorchFunctionMode):
 class ContextStatistics(Network):  # type: ignore[misc]
     """Upstream's module with feature statistics from the context alone, in training as in prediction.
 
-    Upstream's forward uses the root's ``training`` flag only for these statistics. If set, they include query rows,
-    which would then see each other. The flags of submodules, which control an adapter's dropout, are not changed.
+    Upstream's root flag ``training`` would include query rows in them; the flags of submodules are not changed.
     """
 
     def forward(self, *positional: Any, **named: Any) -> torch.Tensor:
@@ -74,10 +71,7 @@ class ContextStatistics(Network):  # type: ignore[misc]
 
 
 class TabDPTModel:
-    """A TabDPT for one task.
-
-    ``module`` is the upstream ``TabDPTModel`` as ``ContextStatistics``, with attention's scale on the CPU.
-    """
+    """A TabDPT for one task; ``module`` is upstream's as ``ContextStatistics``, with attention's scale on the CPU."""
 
     def __init__(
         self, card: ModelCard, task: Task, source: Source, opened: tuple[Network, str], device: torch.device
@@ -93,11 +87,7 @@ class TabDPTModel:
         self._places_N = torch.arange(module.regression_bin_count, device=device, dtype=widest_float(device))
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """Fits upstream's steps to the context: fill missing numbers with the mean, standardize, PCA if there are too
-        many features.
-
-        Upstream draws the start of its randomized PCA from torch's global generator; here it is always the same.
-        """
+        """Fits upstream's steps to the context: fill with the mean, standardize, PCA if there are too many features."""
         scale = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler()).fit(x_CF)
         width, projection_FW = self.module.num_features, None
         if x_CF.shape[1] > width:
@@ -119,10 +109,9 @@ class TabDPTModel:
         classes: int,
         weight_BQ: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Computes the mean cross-entropy (nats) of the query rows, over classes or over bins of the target's z-score.
+        """Computes the mean cross-entropy (nats) over classes, or over bins of the target's z-score.
 
-        A z-score is shared between the two nearest bin centres, so that the expectation, which is the prediction, can
-        equal the z-score. The mini was trained with this loss; the loss of the released weights is not published.
+        A z-score is shared between the two nearest bin centres, so that the expectation can equal it.
         """
         if classes:
             return cross_entropy(self._class_scores(x_BTF, y_BC, classes), y_BQ, weight_BQ)
@@ -155,8 +144,7 @@ class TabDPTModel:
     def _class_scores(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
         """Returns log-probabilities ``(B, Q, K)`` up to a constant per row.
 
-        More classes than the model has logits are predicted digit by digit, as upstream does: the class id is written
-        in base ``n_out``, each digit is predicted on its own, and the log-probabilities of a class's digits are added.
+        More classes than logits are predicted digit by digit in base ``n_out``, as upstream does, and added.
         """
         base, place, digits = self.module.n_out, 1, []
         ids_K = torch.arange(classes, device=x_BTF.device)
@@ -199,10 +187,9 @@ def _scale(numbers: SimpleNamespace, eval_pos: int, *, device: torch.device, dty
 
 
 def standard(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns mean and deviation ``(B, 1)`` of the context's numbers, in double precision if the device supports it.
+    """Returns mean and deviation ``(B, 1)`` of the context's numbers, in the widest float.
 
-    Upstream adds 1e-6 to the deviation, which shrinks targets of that size; here only the deviation of a constant
-    target is replaced.
+    Upstream adds 1e-6, which shrinks small targets; here only the deviation of a constant target is replaced.
     """
     y_BC = y_BC.to(widest_float(y_BC.device))
     mean_B1 = y_BC.mean(dim=1, keepdim=True)

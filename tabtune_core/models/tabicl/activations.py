@@ -1,7 +1,5 @@
-"""TabICL: columns through induced attention, rows through attention over columns, then in-context attention over rows.
+"""TabICL 2.2: columns through induced attention, rows through attention over columns, then over rows in context.
 
-As ``tabicl`` 2.2 computes it (``_model/embedding.py``, ``interaction.py``, ``learning.py``, ``layers.py``,
-``ssmax.py``).
 Shape letters: T rows (context, then query), C context rows, Q query rows, H columns with the reserved ones, E width of
 a cell, D of a row.
 """
@@ -15,10 +13,7 @@ SSMAX_HIDDEN = 64
 
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
-    """Records one training step on the tape.
-
-    ``classes`` is not used: an episode never has more classes than the model has outputs.
-    """
+    """Records one training step; an episode never has more classes than the model has outputs."""
     width, reserved = config["embed_dim"], config["row_num_cls"]
     deep, rows = width * reserved, context + query
     columns = features + reserved
@@ -92,12 +87,7 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
 
 
 def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
-    """Estimates the peak bytes of a prediction: in the column blocks, ten tensors with one number per cell and unit of
-    width.
-
-    They are the inputs of stage and block, the block's normalised input, the attention's output, the sum and its
-    normalised copy, and two wider tensors around GELU.
-    """
+    """Estimates the peak bytes of a prediction: ten numbers per cell and unit of width in the column blocks."""
     cells = (features + config["row_num_cls"]) * (context + query)
     return float(NUMBER_BYTES * (6 + 2 * config["ff_factor"]) * cells * config["embed_dim"])
 
@@ -127,8 +117,7 @@ def attend(
     rope: bool = False,
     ssmax: object = False,
 ) -> None:
-    """Records a ``MultiheadAttentionBlock``: in each of ``tables``, ``asking`` tokens attend to ``shown`` tokens, then
-    feed-forward.
+    """Records a ``MultiheadAttentionBlock`` in which ``asking`` tokens attend to ``shown`` ones in each table.
 
     ``own``: the shown tokens are among the asking ones, so both come out of one norm. ``once``: every table has the
     same asking tokens, which are computed only once before the attention.

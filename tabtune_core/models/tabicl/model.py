@@ -36,11 +36,7 @@ TEMPERATURE = 0.9
 
 
 class TabICLModel:
-    """A TabICL classifier or regressor. ``module`` is the upstream ``TabICL`` after ``lean_forward.lean``.
-
-    For a table with more classes than ``native_classes``, upstream predicts with a tree of smaller classification
-    tasks.
-    """
+    """A TabICL classifier or regressor; upstream predicts more classes than ``native_classes`` with a tree of tasks."""
 
     def __init__(
         self, card: ModelCard, task: Task, source: Source, opened: tuple[TabICL, dict[str, Any]], device: torch.device
@@ -86,11 +82,7 @@ class TabICLModel:
         classes: int,
         weight_BQ: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Computes cross-entropy, or the pinball loss over all levels of the standardized target, as upstream's
-        fine-tuning does.
-
-        Needs ``module.train()``, as upstream's inference path keeps no graph.
-        """
+        """Computes cross-entropy, or the pinball loss of the standardized target, as upstream's fine-tuning does."""
         mean_B1, scale_B1 = context_scale(y_BC) if not classes else (0.0, 1.0)
         outputs_BQO = self.module(x_BTF, y_BC.float() if classes else (y_BC - mean_B1) / scale_B1)
         if classes:
@@ -203,10 +195,7 @@ MODEL = TabICLModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """Returns the stages: columns, rows, then the in-context blocks.
-
-    Outputs of the first two are copied, as upstream overwrites them.
-    """
+    """Returns the stages: columns, rows, then blocks; those of the first two are copied, as upstream overwrites them."""
     columns, rows, in_context = (
         module.get_submodule(name) for name in ("col_embedder", "row_interactor", "icl_predictor")
     )

@@ -1,8 +1,6 @@
-"""TabPFN v2, v2.5 and v2.6 through their package: the upstream class, checkpoint schema, normalisation and cache of a
-context, in fp32.
+"""TabPFN v2, v2.5 and v2.6 through their package: upstream's class, schema, normalisation and cache, in fp32.
 
-Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs of
-the module.
+Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs.
 """
 
 from collections.abc import Callable
@@ -76,13 +74,10 @@ class TabPFNModel:
         self._bars = None if opened.borders is None else FullSupportBarDistribution(opened.borders.float().to(device))
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """Fits to the context: upstream's soft clip if it has one, dropping constant columns, standardizing; missing
-        numbers stay.
+        """Fits to the context: upstream's soft clip, dropping constant columns, standardizing; missing numbers stay.
 
-        The module standardizes again for each context. Doing it here in double precision preserves large columns that
-        vary little, such as times in milliseconds, which float32 would round. In a column with one distinct number and
-        missing cells, every number is replaced
-        by that one: another number would change how the module reads the neighbouring column, and so other rows.
+        Double precision preserves large columns that vary little, which the module would round. In a column with one
+        distinct number and missing cells, every number becomes that one, as another would change its neighbour.
         """
         known_CF = np.clip(x_CF, -LARGEST, LARGEST)
         empty_F = np.isnan(x_CF).all(axis=0)
