@@ -30,13 +30,10 @@ def attach(module: nn.Module, path: str, adapter: LowRank) -> None:
     if isinstance(adapter, LowRankUpdate):
         weight = owner.get_parameter(attribute)
         weight.requires_grad_(False)
-        owner.register_parameter(
-            attribute, nn.Parameter(weight.data, requires_grad=False)
-        )  # torch calls ``set_`` on this one
-        try:
-            parametrize.register_parametrization(
-                owner, attribute, adapter, unsafe=True
-            )  # a safe call would compute the weight to check it
+        stand_in = nn.Parameter(weight.data, requires_grad=False)  # torch calls ``set_`` on this one
+        owner.register_parameter(attribute, stand_in)
+        try:  # unsafe, as a safe call would compute the weight to check it
+            parametrize.register_parametrization(owner, attribute, adapter, unsafe=True)
         except BaseException:
             owner.register_parameter(attribute, weight)
             raise

@@ -105,13 +105,8 @@ class _LowRankLinear(torch.autograd.Function):
         dropout: float,
         merged: bool,
     ) -> torch.Tensor:
-        x_NI, low_NR, kept, ctx.merged, ctx.scaling = (
-            x.reshape(-1, x.shape[-1]),
-            None,
-            None,
-            merged,
-            scaling / (1 - dropout),
-        )
+        x_NI, low_NR, kept = x.reshape(-1, x.shape[-1]), None, None
+        ctx.merged, ctx.scaling = merged, scaling / (1 - dropout)
         ctx.whole = is_whole(len(weight), weight.shape[1], len(a))
         if merged:
             output = F.linear(x, torch.addmm(weight, b, a, alpha=scaling), bias)
@@ -125,13 +120,9 @@ class _LowRankLinear(torch.autograd.Function):
             del seen_NI  # with dropout a copy, as large as the output
             output = F.linear(x, weight, bias).contiguous()
             output.view(-1, output.shape[-1]).addmm_(given, _scaled(b, a, scaling).T if ctx.whole else b.T)
-        ctx.save_for_backward(
-            x, weight, a, b, kept, low_NR
-        )  # x, which other layers keep too, and not x_NI, which may be a copy
-        result: torch.Tensor = torch.ops.aten._unsafe_view(
-            output, output.shape
-        )  # as in torch's linear, so upstream may write into it
-        return result
+        ctx.save_for_backward(x, weight, a, b, kept, low_NR)  # x, which others keep too, not x_NI, maybe a copy
+        view: torch.Tensor = torch.ops.aten._unsafe_view(output, output.shape)  # upstream may write into it
+        return view
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -153,11 +144,10 @@ class _LowRankLinear(torch.autograd.Function):
                 grad_x = grad_NO @ torch.addmm(weight, b, a, alpha=scaling)
             else:
                 left, right = (grad_NO, _scaled(b, a, scaling)) if back_NR is None else (back_NR, a)
-                grad_x = (
-                    (grad_NO @ weight).addmm_(left, right)
-                    if kept is None
-                    else _masked(left @ right, kept).addmm_(grad_NO, weight)
-                )
+                if kept is None:
+                    grad_x = (grad_NO @ weight).addmm_(left, right)
+                else:
+                    grad_x = _masked(left @ right, kept).addmm_(grad_NO, weight)
             grad_x = grad_x.view(*grad.shape[:-1], -1)
         grad_bias = grad_NO.sum(0) if ctx.needs_input_grad[2] else None
         return grad_x, None, grad_bias, grad_a, grad_b, None, None, None

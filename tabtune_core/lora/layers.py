@@ -71,11 +71,8 @@ class LowRank(nn.Module):
 
     def updated(self, weight: torch.Tensor) -> torch.Tensor:
         """Returns the updated weight."""
-        return (
-            self.variant.row_scale(self, weight)[:, None] * self.moved(weight)
-            if self.variant.rescales
-            else self.moved(weight)
-        )
+        moved = self.moved(weight)
+        return self.variant.row_scale(self, weight)[:, None] * moved if self.variant.rescales else moved
 
 
 class LoRALinear(LowRank):
@@ -113,9 +110,8 @@ class LoRALinear(LowRank):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Adds the update to the base layer's output."""
         if not self.variant.rescales:
-            return low_rank_linear(
-                x, self.base.weight, self.base.bias, *half_factors(*self.update), self.scaling, self.active_dropout
-            )
+            a, b = half_factors(*self.update)
+            return low_rank_linear(x, self.base.weight, self.base.bias, a, b, self.scaling, self.active_dropout)
         hidden = self.dropout(x)
         update: torch.Tensor = self.lora_B(self.lora_A(hidden))
         output: torch.Tensor = self.base(x)
@@ -182,9 +178,7 @@ class LoRAEmbedding(LowRank):
     ) -> None:
         super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), 0.0, variant)
         self.base = base_embedding.requires_grad_(False)
-        draw = partial(
-            nn.init.uniform_, a=-1, b=1
-        )  # the start of a linear layer with a fan-in of 1, as one column is read
+        draw = partial(nn.init.uniform_, a=-1, b=1)  # as a linear layer with a fan-in of 1: one column is read
         self.start(base_embedding.weight.T, draw, from_file=from_file)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:

@@ -35,10 +35,8 @@ def factor_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Ten
     Raises:
         AdapterError: a tensor holds NaN or Infinity.
     """
-    tensors = {
-        name: parameter.detach().cpu().contiguous().clone()
-        for name, parameter in adapter_tensors(module, report).items()
-    }
+    own = adapter_tensors(module, report)
+    tensors = {name: parameter.detach().cpu().contiguous().clone() for name, parameter in own.items()}
     check_numbers(tensors, "It cannot be saved; train it again with a lower learning rate.")
     return tensors
 
@@ -48,9 +46,10 @@ def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
     first = report.layers[0]
     if {layer.kind for layer in report.layers} - set(VARIANTS[first.variant].peft_kinds):
         return None
-    exactly = {
-        layer.path: re.escape(layer.path) for layer in report.layers
-    }  # PEFT matches bare paths with ends of paths too
+    # escaped, as PEFT matches bare paths with ends of paths too
+    exactly = {layer.path: re.escape(layer.path) for layer in report.layers}
+    ranks = {f"^{exactly[layer.path]}": layer.rank for layer in report.layers if layer.rank != first.rank}
+    alphas = {f"^{exactly[layer.path]}": layer.alpha for layer in report.layers if layer.alpha != first.alpha}
     return {
         "peft_type": "LORA",
         "r": first.rank,
@@ -61,10 +60,8 @@ def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
         **VARIANTS[first.variant].peft,
         "inference_mode": True,
         "target_modules": "|".join(exactly.values()),
-        "rank_pattern": {f"^{exactly[layer.path]}": layer.rank for layer in report.layers if layer.rank != first.rank},
-        "alpha_pattern": {
-            f"^{exactly[layer.path]}": layer.alpha for layer in report.layers if layer.alpha != first.alpha
-        },
+        "rank_pattern": ranks,
+        "alpha_pattern": alphas,
         "base_model_name_or_path": None,
         "task_type": None,
     }

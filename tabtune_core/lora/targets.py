@@ -68,18 +68,15 @@ def find_targets(
 def _refuse(missed: Mapping[str, Sequence[str]], paths: Sequence[str], matches: Matches) -> None:
     parts = ", ".join(sorted({".".join(path.split(".")[:2]) for path in paths}))
     requested = ", ".join(repr(t) for t in missed) or "an empty list of targets"
-    only_small = [
-        path for path in matches.left_out if any(under(path, prefix) for part in missed.values() for prefix in part)
-    ]
-    if only_small:
+    prefixes = [prefix for part in missed.values() for prefix in part]
+    if small := [path for path in matches.left_out if any(under(path, prefix) for prefix in prefixes)]:
         raise TargetError(
-            f"Under {requested} there are only layers smaller than an adapter would be ({', '.join(only_small)}). "
-            f"Name one of them to adapt it anyway."
+            f"Under {requested} there are only layers smaller than an adapter would be ({', '.join(small)}). "
+            "Name one of them to adapt it anyway."
         )
-    never = ", ".join(repr(t) for t in missed if t in matches.idle)
-    if never:
+    if never := ", ".join(repr(t) for t in missed if t in matches.idle):
         raise TargetError(
-            f"The model does not use {never} for this task: an adapter there would never train. Modules that it "
-            f"uses: {parts}."
+            f"The model does not use {never} for this task: an adapter there would never train. "
+            f"Modules that it uses: {parts}."
         )
     raise TargetError(f"No linear layer under {requested}. Modules that have some: {parts}.")

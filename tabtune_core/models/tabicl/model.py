@@ -195,7 +195,7 @@ MODEL = TabICLModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """Returns the stages: columns, rows, then blocks; those of the first two are copied, as upstream overwrites them."""
+    """Returns the stages: columns, rows, then blocks; the first two outputs are copied, as upstream overwrites them."""
     columns, rows, in_context = (
         module.get_submodule(name) for name in ("col_embedder", "row_interactor", "icl_predictor")
     )
