@@ -4,6 +4,7 @@ Shape letters: T rows (context, then query), C context rows, Q query rows, H col
 a cell, D of a row.
 """
 
+from functools import partial
 from typing import Any
 
 from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape
@@ -16,7 +17,7 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
     """Records one training step; an episode never has more classes than the model has outputs."""
     width, reserved = config["embed_dim"], config["row_num_cls"]
     deep, rows = width * reserved, context + query
-    columns = features + reserved
+    columns, attend = features + reserved, partial(_attend, tape, config["ff_factor"])
     group = config.get("col_feature_group_size", 3) if config["col_feature_group"] else 1
     # without the reserved columns and the answers for context rows: see lean_forward.py
     with tape.block(features * rows * group):
@@ -25,20 +26,10 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
     for i in range(config["col_num_blocks"]):
         with tape.block(features * rows * width):
             path, points = f"col_embedder.tf_col.blocks.{i}.multihead_attn", config["col_num_inds"]
-            attend(
-                tape,
-                f"{path}1",
-                config,
-                features,
-                points,
-                context,
-                width,
-                config["col_nhead"],
-                once=True,
-                ssmax=config["col_ssmax"],
-            )
+            size = width, config["col_nhead"]
+            attend(f"{path}1", features, points, context, *size, once=True, ssmax=config["col_ssmax"])
             tape.keep("points", features * points * width, wide=True)
-            attend(tape, f"{path}2", config, features, rows, points, width, config["col_nhead"])
+            attend(f"{path}2", features, rows, points, *size)
     if config["col_affine"]:
         with tape.block(0):
             tape.keep("weights and biases", 4 * features * rows * width, wide=True)
@@ -46,36 +37,15 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
     for i in range(blocks):
         with tape.block(columns * rows * width):
             path, last = f"row_interactor.tf_row.blocks.{i}", i == blocks - 1
-            attend(
-                tape,
-                path,
-                config,
-                rows,
-                reserved if last else columns,
-                columns,
-                width,
-                config["row_nhead"],
-                own=not last,
-                rope=True,
-            )
+            asking = reserved if last else columns
+            attend(path, rows, asking, columns, width, config["row_nhead"], own=not last, rope=True)
             tape.passing(6 * columns * rows * width)  # of the input and the block's output, and around GELU
     blocks = config["icl_num_blocks"]
     for i in range(blocks):
         with tape.block(rows * deep):
             path, last = f"icl_predictor.tf_icl.blocks.{i}", i == blocks - 1
-            asking = query if last else rows
-            attend(
-                tape,
-                path,
-                config,
-                1,
-                asking,
-                context,
-                deep,
-                config["icl_nhead"],
-                own=not last,
-                ssmax=config["icl_ssmax"],
-            )
+            asking, heads = query if last else rows, config["icl_nhead"]
+            attend(path, 1, asking, context, deep, heads, own=not last, ssmax=config["icl_ssmax"])
     with tape.block(query * deep):
         tape.keep("statistics", 2 * query, wide=True)
         head = "icl_predictor.decoder"
@@ -102,10 +72,10 @@ def untrained(config: dict[str, Any], regression: bool) -> int:
     return int(config["embed_dim"] // config["row_nhead"] // 2)
 
 
-def attend(
+def _attend(
     tape: Tape,
+    factor: int,
     path: str,
-    config: dict[str, Any],
     tables: int,
     asking: int,
     shown: int,
@@ -140,7 +110,7 @@ def attend(
     tape.keep(f"{name} answer", queries + query_tokens * heads)
     tape.linear(f"{path}.attn.out_proj", {f"{name} answer": query_tokens}, (width, width), read=True)
     tape.norm(f"{name} sum", query_tokens, width)
-    hidden = config["ff_factor"] * width
+    hidden = factor * width
     tape.linear(f"{path}.linear1", {f"{name} normal": query_tokens}, (hidden, width))
     tape.keep(f"{name} hidden", query_tokens * hidden)
     tape.linear(f"{path}.linear2", {f"{name} active": query_tokens}, (width, hidden))
