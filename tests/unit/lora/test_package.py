@@ -13,7 +13,7 @@ from tiny import tiny_module
 
 from tabtune_core.errors import AdapterError
 from tabtune_core.files.damaged import Damaged
-from tabtune_core.lora.adapted_layer import AdaptedLayer
+from tabtune_core.lora.adapted_layer import PREFIX, AdaptedLayer
 from tabtune_core.lora.inject import adapter_tensors, inject, load_factors, merged_copy
 from tabtune_core.lora.package import FACTS, README, TENSORS, read_package, write_package
 from tabtune_core.lora.package_reader import readme, without_labels
@@ -109,6 +109,20 @@ def test_a_crafted_package_cannot_run_code(written, tmp_path, capsys):
     assert capsys.readouterr().out == ""
     torch.load(tmp_path / "renamed.zip", weights_only=False)
     assert capsys.readouterr().out == "this code ran\n", "a reader that runs code would have run it"
+
+
+def test_a_factor_without_its_pair_is_named(written):
+    path, module, report = written
+    tensors = dict(read_package(path).tensors)
+    name = next(n for n in tensors if n.endswith("lora_B.weight"))
+    value = tensors.pop(name)
+    with pytest.raises(
+        AdapterError,
+        match=f"disagree on 1 tensor, for example '{name.removeprefix(PREFIX)}'; the adapter is damaged, or",
+    ):
+        load_factors(module, report, tensors)
+    with pytest.raises(AdapterError, match="of the adapter has the shape"):
+        load_factors(module, report, {**tensors, name: value[1:]})
 
 
 def test_an_adapter_with_non_finite_numbers_is_neither_saved_nor_loaded(written, tmp_path):
