@@ -1,12 +1,10 @@
-"""The non-public names of other packages that we use, listed so that a change is noticed; and sources and licences of
-weights.
+"""The non-public names of other packages that we use, so that a change is noticed; sources and licences of weights.
 
-Each package has one list: in the ``family.py`` of a model family, or in an ``upstream.py`` beside the code that relies
-on it. Importing this module does not load those packages.
+Each package has one list, in a family's ``family.py`` or an ``upstream.py`` beside its code. Loads none of them.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache, reduce
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
@@ -82,12 +80,9 @@ class Licence:
     def __str__(self) -> str:
         if self.name is None:
             return "not known"
-        said = {
-            True: "commercial use allowed",
-            False: "no commercial use",
-            None: "whether commercial use is allowed is not known",
-        }
-        return f"{self.name}, {said[self.commercial]}"
+        if self.commercial is None:
+            return f"{self.name}, whether commercial use is allowed is not known"
+        return f"{self.name}, {'commercial use allowed' if self.commercial else 'no commercial use'}"
 
 
 LONGEST_NAME = 1_000
@@ -108,9 +103,7 @@ class Source:
     sha256: str
     """See ``checkpoints.identity_of``."""
     licence: Licence
-    """Licence of the weights; unknown for a file that a person named, unless it is the model's own or all its weights
-    share one.
-    """
+    """Unknown for a file that a person named, unless it is the model's own or all its weights share one."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values, as files keep them."""
@@ -118,26 +111,23 @@ class Source:
 
     @classmethod
     def of_base(cls, facts: Any) -> Self:
-        """Reads the entry ``base`` of a file; files of earlier versions do not name a licence.
+        """Reads the entry ``base`` of a file.
 
         Raises:
             Damaged: an entry is missing or invalid; the text names it.
         """
-        whole = {"base": {"repository": None, "revision": None, "licence": None} | entry(facts, "base", dict)}
-        only(whole["base"], ("model", "file", "repository", "revision", "sha256", "licence"), "'base'")
-        licence = Licence(None)
-        if whole["base"]["licence"] is not None:
-            only(entry(whole, "base.licence", dict), ("name", "commercial"), "'base.licence'")
-            kinds = {"name": (str, type(None)), "commercial": (bool, type(None))}
-            licence = Licence(**{name: entry(whole, f"base.licence.{name}", kind) for name, kind in kinds.items()})
+        only(entry(facts, "base", dict), [field.name for field in fields(cls)], "'base'")
+        only(entry(facts, "base.licence", dict), ("name", "commercial"), "'base.licence'")
+        text, yes = (str, type(None)), (bool, type(None))
+        licence = Licence(entry(facts, "base.licence.name", text), entry(facts, "base.licence.commercial", yes))
         if len(licence.name or "") > LONGEST_NAME:
             raise Damaged("its entry 'base.licence.name' is too long")
         return cls(
-            model=name_entry(whole, "base.model"),
-            file=name_entry(whole, "base.file"),
-            repository=entry(whole, "base.repository", (str, type(None))),
-            revision=entry(whole, "base.revision", (str, type(None))),
-            sha256=digest(whole, "base.sha256"),
+            model=name_entry(facts, "base.model"),
+            file=name_entry(facts, "base.file"),
+            repository=entry(facts, "base.repository", text),
+            revision=entry(facts, "base.revision", text),
+            sha256=digest(facts, "base.sha256"),
             licence=licence,
         )
 
@@ -148,9 +138,9 @@ def name_entry(facts: Any, name: str) -> str:
     Raises:
         Damaged: it is empty, too long, or not a string.
     """
-    if not 0 < len(found := str(entry(facts, name, str))) <= LONGEST_NAME:
+    if not 0 < len(value := str(entry(facts, name, str))) <= LONGEST_NAME:
         raise Damaged(f"its entry '{name}' is not a valid name of a table or file")
-    return found
+    return value
 
 
 APACHE_2, BSD_3 = Licence("Apache-2.0", commercial=True), Licence("BSD-3-Clause", commercial=True)

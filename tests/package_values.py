@@ -28,6 +28,7 @@ def package_facts(
         "context_rows": [0],
         "context_sha256": "0" * 64,
         "scores": {},
+        "best_step": 1,
         "versions": {"tabtune_core": "0"},
     }
     return PackageFacts(**{**whole, **changes})

@@ -94,11 +94,8 @@ def made_up_facts(home: Path, settings: RunSettings) -> dict[str, object]:
         "settings": settings.to_dict(),
         "kinds": kinds,
         "base": {
-            "model": settings.model,
-            "file": "made-up.ckpt",
-            "repository": None,
-            "revision": None,
-            "sha256": "0" * 64,
+            **{"model": settings.model, "file": "made-up.ckpt", "repository": None, "revision": None},
+            **{"sha256": "0" * 64, "licence": {"name": None, "commercial": None}},
         },
         "classes": ["benign", "malignant"] if settings.task == "classification" else [],
         "best_step": STEPS,

@@ -148,6 +148,16 @@ ARCHITECTURES = tuple(
 """A model and a task of each architecture in the catalogue."""
 
 
+def _is_quick(name: str, task: str) -> bool:
+    """Whether a case is in the default suite: TabICL's, and one of each other family."""
+    family = CATALOGUE[name].family
+    first = next(name for name, card in CATALOGUE.items() if card.family is family)
+    return family.name == "TabICL" or (name == first and task == "classification")
+
+
+CASES = [pytest.param(case, marks=() if _is_quick(*case) else pytest.mark.slow) for case in ARCHITECTURES]
+
+
 def tiny_module(name: str = "tabicl-v2", seed: int = 0, task: str = "classification") -> nn.Module:
     """A module with random weights only: upstream initialises some to zero, and adapters before those would have no
     effect.

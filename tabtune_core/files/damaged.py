@@ -15,19 +15,8 @@ from tabtune_core.shortage import shortage_of
 LONGEST = 300
 """Most letters of an error's text, into which a crafted file may put megabytes."""
 ODD = (
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    RuntimeError,
-    EOFError,
-    OSError,
-    struct.error,
-    zipfile.BadZipFile,
-    zlib.error,
-    SafetensorError,
+    *(ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, RuntimeError, EOFError),
+    *(OSError, struct.error, zipfile.BadZipFile, zlib.error, SafetensorError),
 )
 """Errors of the readers of Python, torch and safetensors for unexpected content."""
 
@@ -86,9 +75,8 @@ def check_file(path: Path, *, most_bytes: int) -> int:
     if not size:
         raise Damaged("it is empty (0 bytes)")
     if size > most_bytes:
-        raise Damaged(
-            f"it has {size / 1e6:,.1f} MB, and {most_bytes / 1e6:,.1f} MB is the most that such a file can need"
-        )
+        most = f"{most_bytes / 1e6:,.1f} MB is the most that such a file can need"
+        raise Damaged(f"it has {size / 1e6:,.1f} MB, and {most}")
     return size
 
 

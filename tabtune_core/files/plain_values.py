@@ -16,9 +16,8 @@ from tabtune_core.files.damaged import Damaged
 
 DEPTH = 32
 """Deepest nesting of lists; this package writes at most eight levels."""
-MOST_CONTAINERS = 1_000_000
-MOST_TEXTS = 4_000_000
-"""Most commas, and most quotation marks: each value takes tens of bytes in memory, however short its text is."""
+MOST_PARTS = 4_000_000
+"""Most brackets, commas and quotation marks: each value takes tens of bytes in memory, however short its text is."""
 LARGEST = 2**63 - 1
 """The largest whole number of 64 bits."""
 TOO_LARGE = "it holds a whole number of more than 64 bits"
@@ -34,9 +33,7 @@ def read_json(content: bytes) -> Any:
     Raises:
         Damaged: it is not JSON, is nested too deeply, or has numbers or letters that cannot be stored.
     """
-    if content.count(b"[") + content.count(b"{") > MOST_CONTAINERS:
-        raise Damaged("its JSON holds more than a million lists")
-    if content.count(b",") + content.count(b'"') > MOST_TEXTS:
+    if sum(content.count(mark) for mark in (b"[", b"{", b",", b'"')) > MOST_PARTS:
         raise Damaged("its JSON holds too many values (several million)")
     try:
         values = json.loads(content.decode("utf-8-sig"), parse_int=_whole)

@@ -18,17 +18,12 @@ PREFIX = "base_model.model."
 SIDES = ((".lora_A.weight", ".lora_embedding_A"), (".lora_B.weight", ".lora_embedding_B"))
 """Name endings of the factors A and B: of a linear layer, then of an embedding."""
 LAYER: dict[str, Any] = {
-    "path": str,
-    "target": str,
-    "kind": str,
-    "out_features": int,
-    "in_features": int,
-    "rank": int,
+    **dict.fromkeys(("path", "target", "kind", "variant"), str),
+    **dict.fromkeys(("out_features", "in_features", "rank"), int),
+    **dict.fromkeys(("capped", "use_rslora"), bool),
     "alpha": (int, float),
-    "capped": bool,
-    "use_rslora": bool,
 }
-TOLD: dict[str, Any] = {"scaling": (int, float), "parameters": int}
+DERIVED: dict[str, Any] = {"scaling": (int, float), "parameters": int}
 """Entries of a layer in a file that follow from the others."""
 LayerKind = Literal["linear", "weight", "embedding"]
 
@@ -42,9 +37,7 @@ class AdaptedLayer:
     target: str
     """The target that matched it."""
     kind: LayerKind
-    """``linear`` is called (LoRALinear), ``weight`` is read (LowRankUpdate), ``embedding`` is looked up
-    (LoRAEmbedding).
-    """
+    """``linear`` is called, ``weight`` is read, ``embedding`` is looked up; see ``layers``."""
     out_features: int
     in_features: int
     """For an embedding, the rows of its table."""
@@ -71,33 +64,28 @@ class AdaptedLayer:
 
     def to_json(self) -> dict[str, Any]:
         """Returns the layer as files keep it."""
-        return {**asdict(self), **{name: getattr(self, name) for name in TOLD}}
+        return {**asdict(self), **{name: getattr(self, name) for name in DERIVED}}
 
     @classmethod
     def from_json(cls, layer: Any) -> "AdaptedLayer":
-        """Reads a layer from a file; earlier versions wrote ``use_dora`` in place of a variant.
+        """Reads a layer from a file.
 
         Raises:
             Damaged: an entry is invalid, or the rank is impossible for the shape.
         """
-        values = {name: entry(layer, name, kind) for name, kind in (LAYER | TOLD).items()}
-        only(layer, (*values, "variant", "use_dora"), "a layer")
-        variant = entry({"variant": "dora" if layer.get("use_dora") else "lora", **layer}, "variant", str)
-        read, where = cls(**{name: values[name] for name in LAYER}, variant=variant), values["path"][:120]
+        values = {name: entry(layer, name, kind) for name, kind in (LAYER | DERIVED).items()}
+        only(layer, values, "a layer")
+        read, where = cls(**{name: values[name] for name in LAYER}), values["path"][:120]
         if not 1 <= read.rank <= min(read.out_features, read.in_features) or read.out_features >= 2**24:
             raise Damaged(f"its layer {where!r} has the rank {read.rank}, which is impossible for its shape")
         if read.kind not in get_args(LayerKind) or read.variant not in VARIANTS:
-            raise Damaged(
-                f"its layer {where!r} is of the kind {read.kind!r} and the variant {read.variant!r}, which are not "
-                "known"
-            )
+            how = f"the kind {read.kind!r} and the variant {read.variant!r}"
+            raise Damaged(f"its layer {where!r} is of {how}, which are not known")
         return read
 
 
 def may_scale(lora: LoraSettings, scaling: float) -> bool:
-    """Whether a layer of an adapter with these settings may have this scaling; which of them a pattern means, only the
-    base can tell.
-    """
+    """Whether a layer with these settings may have this scaling; which one a pattern means, only the base can tell."""
     allowed = (
         update_scaling(rank, 2.0 * rank if alpha is None else alpha, use_rslora=lora.use_rslora)
         for rank in (lora.rank, *lora.rank_pattern.values())

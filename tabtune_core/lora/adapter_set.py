@@ -1,8 +1,6 @@
 """Several adapters on one base model, switched without loading anything again.
 
-In: a plain module, and the settings of each adapter. Out: a module for each adapter that shares the base's weights.
-Switching never changes the base or an inactive adapter, not by a bit, and a thread that is predicting keeps the module
-that it started with.
+Switching changes no bit of the base or of an inactive adapter, and a predicting thread keeps its module.
 """
 
 import threading
@@ -119,8 +117,7 @@ class AdapterSet:
     def disabled(self) -> Iterator[nn.Module]:
         """Turns all adapters off in a ``with`` block, and yields the base.
 
-        Blocks may overlap, also in several threads. After the last, the adapter from before them is active, or the one
-        made active since.
+        Blocks may overlap, also in threads; after the last, the adapter from before, or one set since, is active.
         """
         with self._lock:
             self._disabled += 1

@@ -1,8 +1,7 @@
-"""Puts an adapter on a weight and takes it off again. The weight itself stays the same object, and is never written to.
+"""Puts an adapter on a weight and takes it off again; the weight stays the same object and is never written to.
 
 A path is that of the weight in the plain module, without a trailing ``.weight``. A ``view`` is another module over the
-same weights. Whatever a call or an adapter adds to a view does not affect other views, so threads can share a model and
-nothing needs to be undone.
+same weights: what is added to it does not affect other views, so threads can share a model.
 """
 
 from collections.abc import Iterator
@@ -31,13 +30,10 @@ def attach(module: nn.Module, path: str, adapter: LowRank) -> None:
     if isinstance(adapter, LowRankUpdate):
         weight = owner.get_parameter(attribute)
         weight.requires_grad_(False)
-        owner.register_parameter(
-            attribute, nn.Parameter(weight.data, requires_grad=False)
-        )  # torch calls ``set_`` on this one
-        try:
-            parametrize.register_parametrization(
-                owner, attribute, adapter, unsafe=True
-            )  # a safe call would compute the weight to check it
+        stand_in = nn.Parameter(weight.data, requires_grad=False)  # torch calls ``set_`` on this one
+        owner.register_parameter(attribute, stand_in)
+        try:  # unsafe, as a safe call would compute the weight to check it
+            parametrize.register_parametrization(owner, attribute, adapter, unsafe=True)
         except BaseException:
             owner.register_parameter(attribute, weight)
             raise
@@ -85,7 +81,7 @@ def adapted_paths(module: nn.Module) -> Iterator[str]:
 
 
 def view(module: nn.Module) -> nn.Module:
-    """Returns a new tree of modules over the same parameters and buffers; this takes milliseconds and almost no memory."""  # noqa: E501
+    """Returns a new tree of modules over the same parameters and buffers, in milliseconds and little memory."""
     made = {id(part): view_of_one(part) for part in module.modules()}  # by id, as a layer may be in several places
     for part in made.values():
         part._modules.update({name: made[id(child)] for name, child in part._modules.items() if child is not None})

@@ -1,10 +1,8 @@
-"""A frozen linear layer with a low-rank update, as one operation with a backward pass of its own: ``x W^T + b + s
-dropout(x) A^T B^T``.
+"""A frozen linear layer with a low-rank update, as one operation: ``x W^T + b + s dropout(x) A^T B^T``.
 
-Autograd's own graph of this formula makes a tensor of the output's size for the update, copies the input if there is
-dropout, and computes the whole gradient of a weight that is read. This operation avoids all three: it keeps x for the
-backward pass (with dropout one byte more per number), and adds the update to the output in place, or to a copy of the
-weight if that is smaller than the output.
+Autograd's own graph would make a tensor of the output's size, copy the input under dropout, and compute the gradient
+of a whole weight that is read. This keeps x alone (with dropout one byte more per number), and adds the update to the
+output in place, or to a copy of the weight if that is smaller.
 
 Shape letters: N rows, all tokens of all tables; I inputs, O outputs, R rank.
 """
@@ -20,9 +18,7 @@ from tabtune_core.variants.base import is_whole
 
 LEVELS = 2**8
 CACHED = 2**19
-"""Numbers that fit a core's cache, 2 MB in fp32: here both forms of ``_narrow`` take equally long on a Xeon; on a GPU
-they always do.
-"""
+"""Numbers that fit a core's cache, 2 MB in fp32; from there on both forms of ``_narrow`` take equally long."""
 
 
 def low_rank_linear(
@@ -71,8 +67,7 @@ def on_gpu(x: torch.Tensor) -> bool:
 
 
 def keep_mask(x: torch.Tensor, dropout: float) -> torch.Tensor:
-    """Draws the dropout mask on a CPU, ``(N, I)``: 1 for the numbers of x that the update sees and 0 for the others,
-    one byte each.
+    """Draws the dropout mask on a CPU, ``(N, I)``: 1 for the numbers that the update sees, one byte each.
 
     Compares eight random bits per number with a threshold, drawn from the two integers next to ``256 dropout`` so that
     the expected share is exact. Torch's own Bernoulli numbers take as long as the layer itself.
@@ -96,10 +91,7 @@ def _masked(x_NI: torch.Tensor, kept_NI: torch.Tensor | None) -> torch.Tensor:
 
 
 class _LowRankLinear(torch.autograd.Function):
-    """See ``low_rank_linear``. With ``merged``, the update is added to the weight, otherwise to the output.
-
-    The scaling is folded into the products that have the rank as one side, so it needs no multiplication of its own.
-    """
+    """See ``low_rank_linear``; with ``merged``, the update is added to the weight, otherwise to the output."""
 
     @staticmethod
     def forward(
@@ -113,13 +105,8 @@ class _LowRankLinear(torch.autograd.Function):
         dropout: float,
         merged: bool,
     ) -> torch.Tensor:
-        x_NI, low_NR, kept, ctx.merged, ctx.scaling = (
-            x.reshape(-1, x.shape[-1]),
-            None,
-            None,
-            merged,
-            scaling / (1 - dropout),
-        )
+        x_NI, low_NR, kept = x.reshape(-1, x.shape[-1]), None, None
+        ctx.merged, ctx.scaling = merged, scaling / (1 - dropout)
         ctx.whole = is_whole(len(weight), weight.shape[1], len(a))
         if merged:
             output = F.linear(x, torch.addmm(weight, b, a, alpha=scaling), bias)
@@ -133,13 +120,9 @@ class _LowRankLinear(torch.autograd.Function):
             del seen_NI  # with dropout a copy, as large as the output
             output = F.linear(x, weight, bias).contiguous()
             output.view(-1, output.shape[-1]).addmm_(given, _scaled(b, a, scaling).T if ctx.whole else b.T)
-        ctx.save_for_backward(
-            x, weight, a, b, kept, low_NR
-        )  # x, which other layers keep too, and not x_NI, which may be a copy
-        result: torch.Tensor = torch.ops.aten._unsafe_view(
-            output, output.shape
-        )  # as in torch's linear, so upstream may write into it
-        return result
+        ctx.save_for_backward(x, weight, a, b, kept, low_NR)  # x, which others keep too, not x_NI, maybe a copy
+        view: torch.Tensor = torch.ops.aten._unsafe_view(output, output.shape)  # upstream may write into it
+        return view
 
     @staticmethod
     def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -161,11 +144,10 @@ class _LowRankLinear(torch.autograd.Function):
                 grad_x = grad_NO @ torch.addmm(weight, b, a, alpha=scaling)
             else:
                 left, right = (grad_NO, _scaled(b, a, scaling)) if back_NR is None else (back_NR, a)
-                grad_x = (
-                    (grad_NO @ weight).addmm_(left, right)
-                    if kept is None
-                    else _masked(left @ right, kept).addmm_(grad_NO, weight)
-                )
+                if kept is None:
+                    grad_x = (grad_NO @ weight).addmm_(left, right)
+                else:
+                    grad_x = _masked(left @ right, kept).addmm_(grad_NO, weight)
             grad_x = grad_x.view(*grad.shape[:-1], -1)
         grad_bias = grad_NO.sum(0) if ctx.needs_input_grad[2] else None
         return grad_x, None, grad_bias, grad_a, grad_b, None, None, None
@@ -177,7 +159,5 @@ def _scaled(left: torch.Tensor, right: torch.Tensor, scaling: float) -> torch.Te
 
 
 def _narrow(x_NI: torch.Tensor, a_RI: torch.Tensor, scaling: float) -> torch.Tensor:
-    """Computes ``scaling x A^T``, ``(N, R)``, R small; as the transpose of ``A x^T`` while x fits the cache, as BLAS is
-    then faster.
-    """
+    """Computes ``scaling x A^T``, ``(N, R)``; as the transpose of ``A x^T`` while x fits the cache, for speed."""
     return _scaled(a_RI, x_NI.T, scaling).T if x_NI.numel() < CACHED else _scaled(x_NI, a_RI.T, scaling)

@@ -1,8 +1,4 @@
-"""16-bit copies of weights, made once: of frozen weights for a whole training, of an adapter's factors for one step.
-
-Autocast would make a copy at each use. In: the factors of an adapter, while a model trains under autocast. Out: copies
-for its layers.
-"""
+"""16-bit copies made once, not at each use: of frozen weights, and of an adapter's factors per step."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,10 +9,7 @@ from torch import nn
 
 
 class _Copies:
-    """The copies of one training.
-
-    Keys are ids of the originals; the frozen originals are held too, so that their ids stay valid.
-    """
+    """The copies of one training by the originals' ids, which stay valid as the frozen originals are held too."""
 
     def __init__(self) -> None:
         self.frozen: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}

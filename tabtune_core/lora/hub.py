@@ -1,8 +1,6 @@
-"""Adapters on the Hugging Face Hub: a package is pushed with a model card, and opened by ``hf://owner/name``. Loads no
-torch.
+"""Adapters on the Hugging Face Hub: pushed with a model card, opened by ``hf://owner/name``. Loads no torch.
 
-In: a package and its measured scores, or an address. Out: a repository with ``adapter.zip`` and ``README.md``, or the
-package as a file in the cache, which is then checked as any file is. ``HF_ENDPOINT`` names another hub.
+A download is checked as any file is. ``HF_ENDPOINT`` names another hub.
 """
 
 import re
@@ -44,8 +42,7 @@ def at_hand(source: str | Path, token: Literal[False] | None = None) -> Path:
 
     Args:
         source: a path or an address.
-        token: None uses the token of ``hf auth login``; False uses none, for requests of anybody but the person who
-        logged in.
+        token: None uses the token of ``hf auth login``; False uses none, for anybody but the person who logged in.
 
     Raises:
         AdapterError: the hub cannot be reached, or the repository, its file or the permission to read it is missing.
@@ -60,13 +57,11 @@ def at_hand(source: str | Path, token: Literal[False] | None = None) -> Path:
         # offline, the cache may have the file, but only for the person whose log-in downloaded it
         missed: tuple[type[Exception], ...] = () if token is False else (errors.OfflineModeIsEnabled, *_network())
         with suppress(*missed):
-            size = get_hf_file_metadata(
-                hf_hub_url(repo, FILE, revision=revision, endpoint=api.endpoint), token=token
-            ).size
+            address = hf_hub_url(repo, FILE, revision=revision, endpoint=api.endpoint)
+            size = get_hf_file_metadata(address, token=token).size
             if size is not None and size > LIMIT_BYTES:
-                raise AdapterError(
-                    f"The adapter of hf://{repo} has {size / 1e6:,.0f} MB; an adapter may have {LIMIT_BYTES / 1e6:.0f}."
-                )
+                most = f"an adapter may have {LIMIT_BYTES / 1e6:.0f}"
+                raise AdapterError(f"The adapter of hf://{repo} has {size / 1e6:,.0f} MB; {most}.")
         return Path(api.hf_hub_download(repo, FILE, revision=revision))
 
 
@@ -93,23 +88,14 @@ def push(package: bytes, card: str, repo: str, *, public: bool) -> str:
     with _asking(repo, api.endpoint):
         address = api.create_repo(repo, private=not public, exist_ok=True)
         if not public and not api.repo_info(repo).private:
-            raise AdapterError(
-                f"The repository {repo} exists already and is public. Add --public, or choose another name."
-            )
-        api.create_commit(
-            repo,
-            operations=[
-                CommitOperationAdd(path_in_repo=name, path_or_fileobj=content) for name, content in parts.items()
-            ],
-            commit_message="LoRA adapter",
-        )
+            raise AdapterError(f"The repository {repo} exists and is public. Add --public, or choose another name.")
+        operations = [CommitOperationAdd(path_in_repo=name, path_or_fileobj=part) for name, part in parts.items()]
+        api.create_commit(repo, operations=operations, commit_message="LoRA adapter")
     return str(address)
 
 
 def card_of(facts: PackageFacts, readme: str, repo: str, scores: Sequence[Score]) -> str:
-    """Writes the README of a repository: metadata that the Hub reads, the package's own README, and the measured
-    scores.
-    """
+    """Writes the README of a repository: metadata for the Hub, the package's own README, and the measured scores."""
     from huggingface_hub import EvalResult, ModelCardData
 
     task, name = f"tabular-{facts.settings.task}", facts.base.licence.name
@@ -139,21 +125,16 @@ def card_of(facts: PackageFacts, readme: str, repo: str, scores: Sequence[Score]
         half = "not known" if score.half is None else f"± {metric.like(finest, score.value, finest)}"
         value = metric.text(score.value, finest)
         lines.append(f"| {metric.written} | {score.part} | {value} | {half} | {score.gain or 'not known'} |")
-    head = (
-        "| score | rows | value | to the end of its 95 % interval nearer to 0 | gain over zero-shot |\n| --- | "
-        "--- | ---: | ---: | --- |\n"
-    )
-    table = "\n## Measured\n\n" + head + "\n".join(lines) + "\n" if lines else ""
-    loader = readme.replace(f'load_adapter("{FILE}"', f'load_adapter("hf://{repo}"').replace(
-        "  # the name of this file", ""
-    )
+    head = "| score | rows | value | to the end of its 95 % interval nearer to 0 | gain over zero-shot |"
+    rows = "\n".join([head, "| --- | --- | ---: | ---: | --- |", *lines])
+    table = f"\n## Measured\n\n{rows}\n" if lines else ""
+    loader = readme.replace(f'load_adapter("{FILE}"', f'load_adapter("hf://{repo}"')
+    loader = loader.replace("  # the name of this file", "")
     return f"---\n{data.to_yaml()}\n---\n\n{loader}{table}"
 
 
 def _network() -> tuple[type[Exception], ...]:
-    """Returns the exceptions raised without an answer, by requests, httpx or httpx2, whichever the installed
-    huggingface_hub uses.
-    """
+    """Returns the exceptions without an answer, of whichever HTTP library huggingface_hub uses."""
     from huggingface_hub.errors import HfHubHTTPError
 
     return (HfHubHTTPError.__bases__[0], OSError)
@@ -168,19 +149,13 @@ def _asking(repo: str, endpoint: str) -> Iterator[None]:
     except errors.HFValidationError as error:
         raise AdapterError(f"{repo!r} cannot be the name of a repository. Write owner/name.") from error
     except errors.RepositoryNotFoundError as error:
-        raise AdapterError(
-            f"{endpoint} has no repository {repo} that you can see. Check the name; for a private repository, log in "
-            "on the command line"
-            " with 'hf auth login'."
-        ) from error
+        way = "Check the name; for a private repository, log in on the command line with 'hf auth login'."
+        raise AdapterError(f"{endpoint} has no repository {repo} that you can see. {way}") from error
     except errors.RevisionNotFoundError as error:
-        raise AdapterError(
-            f"The repository {repo} has no such revision. Leave out '@' and the revision, or name another."
-        ) from error
+        raise AdapterError(f"The repository {repo} has no such revision. Leave out '@', or name another.") from error
     except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        raise AdapterError(
-            f"{endpoint} cannot be reached, and {repo} is not in the cache. Pass its {FILE} as a local file."
-        ) from error
+        way = f"and {repo} is not in the cache. Pass its {FILE} as a local file."
+        raise AdapterError(f"{endpoint} cannot be reached, {way}") from error
     except errors.EntryNotFoundError as error:
         raise AdapterError(f"The repository {repo} holds no {FILE}: 'loralab hub push' did not make it.") from error
     except errors.HfHubHTTPError as error:
@@ -188,6 +163,5 @@ def _asking(repo: str, endpoint: str) -> Iterator[None]:
         way = " Log in with 'hf auth login' and a token that may write there." if status in (401, 403) else ""
         raise AdapterError(f"{endpoint} refused {repo} (status {status}).{way}") from error
     except _network() as error:
-        raise AdapterError(
-            f"{endpoint} cannot be reached ({type(error).__name__}). Check the network and try again."
-        ) from error
+        what = f"{endpoint} cannot be reached ({type(error).__name__})"
+        raise AdapterError(f"{what}. Check the network and try again.") from error

@@ -58,17 +58,12 @@ def inject(
 
     Args:
         module: the base model.
-        lora: settings of the adapter. Each layer caps the rank at the smaller side of its weight. Dropout applies to
-        the input of A in
-            training; embeddings have none. Targets are names of layers, path prefixes or groups.
+        lora: settings of the adapter; each layer caps the rank at the smaller side of its weight.
         rules: default targets, and what group names stand for in this module.
-        from_file: all values of the adapter will come from a file, by ``load_factors``, so no initial values are
-        computed.
+        from_file: all values will come from a file, by ``load_factors``, so no initial ones are computed.
 
     Raises:
-        TargetError: a target, pattern or bias matches nothing, a rank is above the cap of every layer it is for, or the
-        adapter could
-            not train.
+        TargetError: a target, pattern or bias matches nothing, a rank is above every cap, or nothing could train.
         AdapterError: the module already has an adapter.
     """
     if any(adapted_paths(module)):
@@ -103,9 +98,8 @@ def inject(
             attach(module, layer.path, _make(layer, entry, lora.dropout, from_file))
         for parameter in adapter_tensors(module, report).values():
             parameter.requires_grad_(isinstance(parameter, nn.Parameter))
-        assert trainable == sum(p.numel() for p in module.parameters() if p.requires_grad), (
-            "something beside the adapter would be trained"
-        )
+        moving = sum(p.numel() for p in module.parameters() if p.requires_grad)
+        assert trainable == moving, "something beside the adapter would be trained"
     except BaseException:  # for example out of memory, or KeyboardInterrupt
         for path in list(adapted_paths(module)):
             detach(module, path)
@@ -121,8 +115,8 @@ def _check_ranks(default: int, ranks: Mapping[str, int], caps: Mapping[str, int]
         if rank > largest:
             which = "target" if rank == default else "layer that the rank pattern gives it to"
             raise TargetError(
-                f"Rank {rank} is above the cap of every {which}: their largest weight allows {largest}. Choose a "
-                f"rank up to {largest}."
+                f"Rank {rank} is above the cap of every {which}: their largest weight allows {largest}. "
+                f"Choose a rank up to {largest}."
             )
 
 
@@ -165,16 +159,13 @@ def adapter_factors(module: nn.Module, report: LoraReport) -> dict[str, tuple[nn
 
 
 def adapter_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Tensor]:
-    """Returns the adapter's own tensors, not copies, named as PEFT names them: trainable parameters, and a variant's
-    frozen buffers.
-    """
+    """Returns the adapter's own tensors, not copies, by PEFT's names: trained ones, and a variant's frozen buffers."""
     tensors: dict[str, torch.Tensor] = {}
     for layer in report.layers:
         adapter = adapter_at(module, layer.path)
         sides = (ends[layer.kind == "embedding"] for ends in SIDES)
-        named = dict(zip(sides, adapter.factors, strict=True)) | {
-            f".{name}": tensor for name, tensor in adapter.beside.items()
-        }
+        named: dict[str, torch.Tensor] = dict(zip(sides, adapter.factors, strict=True))
+        named |= {f".{name}": tensor for name, tensor in adapter.beside.items()}
         tensors |= {f"{PREFIX}{layer.path}{end}": tensor for end, tensor in named.items()}
     for name in report.biases:
         path, _, bias = name.rpartition(".")
@@ -192,24 +183,22 @@ def bias_owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, torch.Tensor]) -> None:
-    """Copies an adapter's tensors into the model, by the names of ``adapter_tensors`` (or for an embedding those of a
-    linear layer).
+    """Copies an adapter's tensors into the model, by the names of ``adapter_tensors``.
 
     Raises:
         AdapterError: tensors are missing, additional, of another shape or not finite; then nothing is copied.
     """
     tensors = adapter_tensors(module, report)
-    tables = [
-        layer.path for layer in report.layers if layer.kind == "embedding"
-    ]  # files written by hand name them as linear layers
+    # files written by hand name embeddings as linear layers
+    tables = [layer.path for layer in report.layers if layer.kind == "embedding"]
     named = {f"{PREFIX}{path}{linear}": f"{PREFIX}{path}{embedding}" for path in tables for linear, embedding in SIDES}
     values = {named.get(name, name): value for name, value in values.items()}
     if tensors.keys() != values.keys():
         odd = sorted(tensors.keys() ^ values.keys())
+        where = f"{counted(len(odd), 'tensor')}, for example {odd[0].removeprefix(PREFIX)[:200]!r}"
         raise AdapterError(
-            f"The adapter and the model disagree on {counted(len(odd), 'tensor')}, for example "
-            f"{odd[0].removeprefix(PREFIX)[:200]!r}; "
-            f"the adapter is damaged, or belongs to another model or other targets."
+            f"The adapter and the model disagree on {where}; "
+            "the adapter is damaged, or belongs to another model or other targets."
         )
     for name, parameter in tensors.items():
         if values[name].shape != parameter.shape:
@@ -237,16 +226,12 @@ def check_numbers(tensors: Mapping[str, torch.Tensor], then: str) -> None:
 
 
 def adapter_updates(module: nn.Module, report: LoraReport) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
-    """Returns the factors of the update of each adapted weight, by path: A and B, except for variants that add
-    something else.
-    """
+    """Returns the factors of each adapted weight's update by path: A and B, except for some variants."""
     return {layer.path: adapter_at(module, layer.path).update for layer in report.layers}
 
 
 def dead_adapters(module: nn.Module, report: LoraReport) -> list[str]:
-    """Returns the layers whose factors both got no gradient in the last backward pass; A's gradient is zero as long as
-    B is zero.
-    """
+    """Returns the layers whose factors both got no gradient in the last backward pass."""
     return [
         path
         for path, pair in adapter_factors(module, report).items()

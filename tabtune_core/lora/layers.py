@@ -1,11 +1,8 @@
-"""The three kinds of layers with a low-rank update of a frozen weight: a layer that is called, a weight that is read,
-an embedding.
+"""A frozen weight with a low-rank update: a layer that is called, a weight that is read, an embedding.
 
 Hu et al. 2021, section 4.1, arXiv 2106.09685: ``W + (alpha / r) B A``. A starts random and B zero, so that a fresh
-adapter changes nothing. A is drawn on the CPU, so a seed gives the same start on every device. Variants
-(``tabtune_core.variants``) change the update; each of them works with all three kinds.
-
-Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
+adapter changes nothing; A is drawn on the CPU, so a seed gives the same start on every device. Variants change the
+update of all three kinds (``tabtune_core.variants``). Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 """
 
 import math
@@ -74,20 +71,12 @@ class LowRank(nn.Module):
 
     def updated(self, weight: torch.Tensor) -> torch.Tensor:
         """Returns the updated weight."""
-        return (
-            self.variant.row_scale(self, weight)[:, None] * self.moved(weight)
-            if self.variant.rescales
-            else self.moved(weight)
-        )
+        moved = self.moved(weight)
+        return self.variant.row_scale(self, weight)[:, None] * moved if self.variant.rescales else moved
 
 
 class LoRALinear(LowRank):
-    """A linear layer that is called: ``base(x) + (alpha / r) B A dropout(x)``.
-
-    With DoRA, dropout also applies to the input of the term by which the rows' lengths change the base's output, as in
-    PEFT.
-    Shapes: x ``(..., in)``, result ``(..., out)``.
-    """
+    """A linear layer that is called: ``base(x) + (alpha / r) B A dropout(x)``; ``(..., in)`` to ``(..., out)``."""
 
     def __init__(
         self,
@@ -121,9 +110,8 @@ class LoRALinear(LowRank):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Adds the update to the base layer's output."""
         if not self.variant.rescales:
-            return low_rank_linear(
-                x, self.base.weight, self.base.bias, *half_factors(*self.update), self.scaling, self.active_dropout
-            )
+            a, b = half_factors(*self.update)
+            return low_rank_linear(x, self.base.weight, self.base.bias, a, b, self.scaling, self.active_dropout)
         hidden = self.dropout(x)
         update: torch.Tensor = self.lora_B(self.lora_A(hidden))
         output: torch.Tensor = self.base(x)
@@ -141,9 +129,8 @@ class LoRALinear(LowRank):
 class LowRankUpdate(LowRank):
     """A parametrization of a weight that is read: ``W -> W + (alpha / r) B A``.
 
-    TabICL's attention reads ``in_proj_weight`` and ``out_proj.weight`` as tensors, so a wrapper around the layer would
-    never be called. The input of A is not available here, so dropout hides input features: one mask per read, the same
-    for every token.
+    TabICL's attention reads its weights as tensors, so a wrapper would never be called. The input of A is not available
+    here, so dropout hides input features: one mask per read, the same for every token.
     """
 
     def __init__(
@@ -161,9 +148,7 @@ class LowRankUpdate(LowRank):
         self.start(weight, partial(nn.init.kaiming_uniform_, a=math.sqrt(5)), from_file=from_file)
 
     def forward(self, weight: torch.Tensor) -> torch.Tensor:
-        """Returns the weight as the model reads it: in training a ``LowRankWeight`` (with DoRA the sum), otherwise the
-        updated weight.
-        """
+        """Returns a ``LowRankWeight`` in training (with DoRA the sum), otherwise the updated weight."""
         if not torch.is_grad_enabled():
             return self.updated(weight)
         if not self.variant.rescales:
@@ -176,9 +161,8 @@ class LowRankUpdate(LowRank):
 
 
 class LoRAEmbedding(LowRank):
-    """An embedding: ``W[i] + (alpha / r) B A[:, i]``; variants get W^T as the weight.
+    """An embedding: ``W[i] + (alpha / r) B A[:, i]``; variants get W^T as the weight. Without dropout, as in PEFT.
 
-    There is no dropout, as an id cannot be hidden in part; PEFT has none here either.
     Shapes: ids ``(...)``, W ``(ids, width)``, A ``(r, ids)``, B ``(width, r)``, result ``(..., width)``.
     """
 
@@ -194,9 +178,7 @@ class LoRAEmbedding(LowRank):
     ) -> None:
         super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), 0.0, variant)
         self.base = base_embedding.requires_grad_(False)
-        draw = partial(
-            nn.init.uniform_, a=-1, b=1
-        )  # the start of a linear layer with a fan-in of 1, as one column is read
+        draw = partial(nn.init.uniform_, a=-1, b=1)  # as a linear layer with a fan-in of 1: one column is read
         self.start(base_embedding.weight.T, draw, from_file=from_file)
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:

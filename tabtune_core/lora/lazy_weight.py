@@ -1,8 +1,7 @@
 """A weight that upstream code reads as a tensor, with its low-rank update kept separate until the sum is needed.
 
-TabICL's attention takes rows of ``in_proj_weight`` and calls ``torch.nn.functional.linear`` with them. With a sum ``W +
-s B A`` the backward pass would compute the gradient of the whole weight, as in full fine-tuning; with this tensor it
-computes two narrow products. All other operations get the sum.
+TabICL's attention calls ``linear`` with rows of ``in_proj_weight``. With the sum ``W + s B A`` the backward pass would
+compute the whole weight's gradient, with this tensor two narrow products. All other operations get the sum.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -13,16 +12,9 @@ from torch.nn import functional as F
 
 from tabtune_core.lora.fused_linear import low_rank_linear
 
-_FACTS = {
-    getattr(torch.Tensor, name).__get__
-    for name in ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_sparse")
-} | {
-    torch.Tensor.dim,
-    torch.Tensor.size,
-    torch.Tensor.numel,
-    torch.Tensor.is_floating_point,
-    torch.Tensor.is_complex,
-}
+_NAMES = ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_sparse")
+_METHODS = ("dim", "size", "numel", "is_floating_point", "is_complex")
+_FACTS = {getattr(torch.Tensor, name).__get__ for name in _NAMES} | {getattr(torch.Tensor, name) for name in _METHODS}
 """Attributes that are read from the frozen weight, as the sum has the same."""
 _PARTS = {torch.Tensor.split, torch.Tensor.chunk, torch.split, torch.chunk}
 
@@ -68,18 +60,12 @@ class LowRankWeight(torch.Tensor):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Runs linear functions with the low-rank operation, takes rows of W and of B together, and passes the sum to
-        everything else.
-        """
+        """Runs linear functions with the low-rank operation, splits W and B together, and sums for everything else."""
         kwargs = kwargs or {}
         first: Any = args[0] if args else None
-        if (
-            func is F.linear
-            and len(args) > 1
-            and isinstance(args[1], LowRankWeight)
-            and not isinstance(first, LowRankWeight)
-        ):
-            return args[1].linear(first, args[2] if len(args) > 2 else kwargs.get("bias"))
+        weight: Any = args[1] if func is F.linear and len(args) > 1 else None
+        if isinstance(weight, LowRankWeight) and not isinstance(first, LowRankWeight):
+            return weight.linear(first, args[2] if len(args) > 2 else kwargs.get("bias"))
         if isinstance(first, LowRankWeight):
             if func in _FACTS:
                 with torch._C.DisableTorchFunctionSubclass():

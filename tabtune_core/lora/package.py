@@ -1,9 +1,4 @@
-"""The file of a trained adapter: one zip, read without running any code in it.
-
-It holds ``adapter_model.safetensors`` with the names of Hugging Face PEFT, ``tabtune.json`` with all that is needed to
-use it (but no row of the table), ``README.md`` with a loader, and ``adapter_config.json`` if PEFT can apply the
-adapter.
-"""
+"""The file of a trained adapter: a zip of tensors with PEFT's names, facts, a README, and PEFT's config if it fits."""
 
 import json
 import re
@@ -30,9 +25,7 @@ class AdapterPackage:
     """The content of a package."""
 
     tensors: dict[str, torch.Tensor]
-    """A ``(r, in)`` and B ``(out, r)`` of every layer, a variant's own tensors, and trained biases, named as PEFT names
-    them.
-    """
+    """A and B of every layer, a variant's own tensors, and trained biases, by PEFT's names."""
     facts: PackageFacts
 
 
@@ -42,22 +35,21 @@ def factor_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Ten
     Raises:
         AdapterError: a tensor holds NaN or Infinity.
     """
-    tensors = {
-        name: parameter.detach().cpu().contiguous().clone()
-        for name, parameter in adapter_tensors(module, report).items()
-    }
+    own = adapter_tensors(module, report)
+    tensors = {name: parameter.detach().cpu().contiguous().clone() for name, parameter in own.items()}
     check_numbers(tensors, "It cannot be saved; train it again with a lower learning rate.")
     return tensors
 
 
 def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
-    """Returns PEFT's ``adapter_config.json``; None if PEFT does not support the adapter on one of its kinds of layers."""  # noqa: E501
+    """Returns PEFT's ``adapter_config.json``; None if PEFT does not support the adapter on one of its layers."""
     first = report.layers[0]
     if {layer.kind for layer in report.layers} - set(VARIANTS[first.variant].peft_kinds):
         return None
-    exactly = {
-        layer.path: re.escape(layer.path) for layer in report.layers
-    }  # PEFT matches bare paths with ends of paths too
+    # escaped, as PEFT matches bare paths with ends of paths too
+    exactly = {layer.path: re.escape(layer.path) for layer in report.layers}
+    ranks = {f"^{exactly[layer.path]}": layer.rank for layer in report.layers if layer.rank != first.rank}
+    alphas = {f"^{exactly[layer.path]}": layer.alpha for layer in report.layers if layer.alpha != first.alpha}
     return {
         "peft_type": "LORA",
         "r": first.rank,
@@ -68,10 +60,8 @@ def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
         **VARIANTS[first.variant].peft,
         "inference_mode": True,
         "target_modules": "|".join(exactly.values()),
-        "rank_pattern": {f"^{exactly[layer.path]}": layer.rank for layer in report.layers if layer.rank != first.rank},
-        "alpha_pattern": {
-            f"^{exactly[layer.path]}": layer.alpha for layer in report.layers if layer.alpha != first.alpha
-        },
+        "rank_pattern": ranks,
+        "alpha_pattern": alphas,
         "base_model_name_or_path": None,
         "task_type": None,
     }

@@ -1,8 +1,6 @@
-"""The allowed content of ``tabtune.json`` in an adapter package: only known entries, each of its type, and tensors that
-fit its layers.
+"""The allowed content of ``tabtune.json`` in an adapter package: known entries of their type, and tensors that fit.
 
-In: values that were read, and the header of the tensors. Out: typed facts, or an error that says what is wrong. Loads
-no torch.
+In: values that were read, and the header of the tensors. Out: typed facts, or an error. Loads no torch.
 """
 
 import hashlib
@@ -10,8 +8,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
-
-import numpy as np
 
 from tabtune_core.data.findings import Kind, ReadAs, ReadingChoices
 from tabtune_core.files.damaged import Damaged
@@ -22,26 +18,7 @@ from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.upstream import Source, name_entry
 
 FORMAT = 1
-KNOWN = {
-    "": (
-        *(
-            "format",
-            "layers",
-            "biases",
-            "opens_with_peft",
-            "base",
-            "settings",
-            "classes",
-            "table",
-            "reading",
-            "kinds",
-            "features",
-        ),
-        *("context", "scores", "best_step", "versions", "labels_sha256"),
-    ),
-    "table": ("name", "rows", "id"),
-    "context": ("rows", "sha256"),
-}
+TABLE, CONTEXT = ("name", "rows", "id"), ("rows", "sha256")
 MOST_STRENGTH = 1e30
 """Largest alpha: with a larger one the update may overflow 32 bits."""
 Scores = Mapping[str, Mapping[str, float]]
@@ -59,9 +36,7 @@ class PackageFacts:
     base: Source
     settings: RunSettings
     classes: tuple[str, ...]
-    """Class labels in the order of the probabilities; empty for regression; "class 1" and so on if the labels were left
-    out.
-    """
+    """Class labels in the order of the probabilities; empty for regression; "class 1" and so on if left out."""
     labels_sha256: str | None = None
     """SHA-256 of the class labels, if they were left out."""
     table_name: str
@@ -76,7 +51,7 @@ class PackageFacts:
     """Row numbers of the context of the run's predictions."""
     context_sha256: str
     scores: Scores
-    best_step: int | None = None
+    best_step: int
     versions: Mapping[str, str]
 
     @property
@@ -124,10 +99,7 @@ class PackageFacts:
             SettingError: a setting is invalid.
         """
         if not isinstance(facts, dict) or facts.get("format") != FORMAT:
-            raise Damaged(f"its package format is not {FORMAT}, the one that this version reads")
-        for part, known in KNOWN.items():
-            only(entry(facts, part, dict) if part else facts, known, f"'{part}'" if part else "it")
-        whole = {"opens_with_peft": False, "scores": {}, "best_step": None, "versions": {}, **facts}
+            raise Damaged("it was made by another version; train it again")
         read = cls(
             base=Source.of_base(facts),
             table_name=name_entry(facts, "table.name"),
@@ -143,27 +115,24 @@ class PackageFacts:
             settings=RunSettings.from_dict(entry(facts, "settings", dict)),
             layers=tuple(map(AdaptedLayer.from_json, entry(facts, "layers", list))),
             biases=texts(entry(facts, "biases", list), "biases"),
-            opens_with_peft=entry(whole, "opens_with_peft", bool),
-            scores=entry(whole, "scores", dict),
-            best_step=entry(whole, "best_step", (int, type(None))),
-            versions=entry(whole, "versions", dict),
+            opens_with_peft=entry(facts, "opens_with_peft", bool),
+            scores=entry(facts, "scores", dict),
+            best_step=entry(facts, "best_step", int),
+            versions=entry(facts, "versions", dict),
         )
+        only(facts, read.to_json(), "it")
+        only(facts["table"], TABLE, "'table'")
+        only(facts["context"], CONTEXT, "'context'")
         read._check()
         return read
 
     def _check(self) -> None:
-        if (
-            not self.features
-            or not all(kind in get_args(Kind) for kind in self.kinds.values())
-            or not self.kinds.keys() >= set(self.features)
-        ):
+        known = self.kinds.keys() >= set(self.features) and all(kind in get_args(Kind) for kind in self.kinds.values())
+        if not self.features or not known:
             raise Damaged("it does not give the kind of column of each feature")
         rows, most = self.context_rows, self.table_rows
-        if (
-            not rows
-            or not all(type(row) is int and 0 <= row < most for row in rows)
-            or np.unique(rows).size < len(rows)
-        ):
+        inside = all(type(row) is int and 0 <= row < most for row in rows)
+        if not rows or not inside or len(set(rows)) < len(rows):
             raise Damaged(f"the rows of its context are not different rows of a table of {most:,}")
         settings = self.settings
         if settings.strategy != "peft" or settings.model != self.base.model:
@@ -177,19 +146,16 @@ class PackageFacts:
         lora = settings.lora
         odd = (layer for layer in self.layers if layer.variant != lora.variant or not may_scale(lora, layer.scaling))
         if (layer := next(odd, None)) is not None:
-            raise Damaged(
-                f"its layer {layer.path[:120]!r} has the scaling {layer.scaling:g} ({layer.variant}), unlike its "
-                "settings"
-            )
+            told = f"the scaling {layer.scaling:g} ({layer.variant})"
+            raise Damaged(f"its layer {layer.path[:120]!r} has {told}, unlike its settings")
         if not fits(self.scores, dict[str, dict[str, float]]) or not fits(self.versions, dict[str, str]):
             raise Damaged("its scores or versions are not values by name")
 
     @property
     def bytes_declared(self) -> int:
         """Upper bound of the tensors' size, computed from the layers: in 64 bits, with a variant's own tensors."""
-        numbers = sum(
-            2 * layer.rank * (layer.out_features + layer.in_features) + layer.out_features for layer in self.layers
-        )
+        sizes = ((layer.out_features, layer.in_features, layer.rank) for layer in self.layers)
+        numbers = sum(2 * rank * (out + width) + out for out, width, rank in sizes)
         return 1_000_000 + 8 * numbers + len(self.biases) * 1_000_000
 
     def check_tensors(self, tensors: Mapping[str, Stored]) -> None:
@@ -201,24 +167,16 @@ class PackageFacts:
         rest = dict(tensors)
         for layer in self.layers:
             own = [name for name in (f"{PREFIX}{layer.path}{end}" for ends in SIDES for end in ends) if name in rest]
-            shapes, wanted = (
-                [rest.pop(name).shape for name in own],
-                [(layer.rank, layer.in_features), (layer.out_features, layer.rank)],
-            )
-            if shapes != wanted:
-                raise Damaged(
-                    f"the factors of its layer {layer.path[:120]!r} have the shapes {shapes}, and not {wanted[0]} "
-                    f"and {wanted[1]}"
-                )
-        owners, biases = (
-            tuple(f"{PREFIX}{layer.path}." for layer in self.layers),
-            {PREFIX + name for name in self.biases},
-        )
+            shapes = [rest.pop(name).shape for name in own]
+            a, b = (layer.rank, layer.in_features), (layer.out_features, layer.rank)
+            if shapes != [a, b]:
+                where = f"the factors of its layer {layer.path[:120]!r}"
+                raise Damaged(f"{where} have the shapes {shapes}, and not {a} and {b}")
+        owners = tuple(f"{PREFIX}{layer.path}." for layer in self.layers)
+        biases = {PREFIX + name for name in self.biases}
         for name, stored in tensors.items():
             if stored.dtype not in FLOATS:
-                raise Damaged(
-                    f"its tensor {name[:120]!r} has the type {stored.dtype}; an adapter has {', '.join(FLOATS)}"
-                )
+                raise Damaged(f"its tensor {name[:120]!r} has the type {stored.dtype}, which no adapter has")
             if name in rest and not name.startswith(owners) and name not in biases:
                 raise Damaged(f"its tensor {name[:120]!r} does not belong to a layer that it names")
 

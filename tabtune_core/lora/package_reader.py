@@ -1,8 +1,6 @@
-"""Reads the zip of an adapter package, an untrusted file, without torch, and writes its README. All packages are opened
-here.
+"""Reads the zip of an adapter package, an untrusted file, without torch, and writes its README.
 
-In: a file. Out: the facts in ``tabtune.json`` and the bytes of the tensors. Nothing is unpacked to the disk and no code
-in it is run.
+All packages are opened here; nothing is unpacked to the disk and no code in it is run.
 """
 
 import io
@@ -70,11 +68,9 @@ def _facts(archive: Archive) -> PackageFacts:
 
 
 def without_labels(path: Path) -> bytes:
-    """Returns a package with the same predictions but without the class labels, which its loader takes from the context
-    rows.
+    """Returns the package without the class labels, which its loader takes from the context rows.
 
-    A hash of the labels replaces them, so that the loader can check them; anybody who guesses all labels can confirm
-    the guess.
+    A hash of the labels replaces them for the loader; anybody who guesses all labels can confirm the guess.
 
     Raises:
         AdapterError: the file is not an adapter package, or is damaged.
@@ -96,16 +92,14 @@ def readme(facts: PackageFacts) -> str:
     settings, base, lora = facts.settings, facts.base, facts.settings.lora
     if facts.opens_with_peft:
         peft = "Hugging Face PEFT opens it too (`adapter_config.json`), on the module of the upstream package."
-    elif all(layer.kind != "weight" for layer in facts.layers):
-        peft = (
-            "Hugging Face PEFT cannot apply it: PEFT does not support this adapter on an embedding. Use the "
-            "loader above."
-        )
     else:
-        peft = (
-            "Hugging Face PEFT cannot apply it: the model reads its attention weights without calling a layer. "
-            "Use the loader above."
+        read = any(layer.kind == "weight" for layer in facts.layers)
+        why = (
+            "the model reads its attention weights without calling a layer"
+            if read
+            else "it does not support this on an embedding"
         )
+        peft = f"Hugging Face PEFT cannot apply it: {why}. Use the loader above."
     checkpoint = f", checkpoint={facts.checkpoint!r}" if facts.checkpoint else ""
     classes, named = facts.classes, facts.labels_sha256 is None
     says = ", ".join(classes) if named else f"{len(classes)} classes"
@@ -121,8 +115,8 @@ Predicts `{settings.target}` ({says or "numbers"}).
 Base weights: `{base.file}`, SHA-256 `{base.sha256}`; the loader checks it. Their licence: {base.licence}.
 
 The model predicts from context rows. This package holds no row of your table, so the loader needs the table
-(`{facts.table_name}`). Of the table it holds the name of its file, the names and kinds of its columns{labels}, the marks that
-stand for missing cells, and the row numbers and the hash of the {len(facts.context_rows):,} context rows of the run.
+(`{facts.table_name}`). Of the table it holds the name of its file, the names and kinds of its columns{labels},
+the marks that stand for missing cells, and the row numbers and the hash of the {len(facts.context_rows):,} context rows of the run.
 
 ```python
 from tabtune_core import load_adapter, read_table

@@ -1,8 +1,6 @@
 """An adapter that was read from a file and is not yet on a model.
 
-In: ``lora_adapters.pt`` of the guide's section 10.1, or the package of a run. Out: its settings and tensors, its task
-and its base.
-Neither file can run code: the first is read with ``weights_only``, the second is safetensors and JSON.
+In: ``lora_adapters.pt`` of the guide's section 10.1, or the package of a run. Out: settings, tensors, task and base.
 """
 
 import zipfile
@@ -37,10 +35,7 @@ _WRITTEN = ("rank", "alpha", *_SIDES, "scaling", "settings", "tensors", "task", 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraAdapter:
-    """An adapter for a pipeline's ``load_adapter``.
-
-    ``task``, ``model`` and ``base_sha256`` are None for a file written by hand, as in the guide's section 10.1.
-    """
+    """An adapter for a pipeline's ``load_adapter``; task, model and base are None for a file written by hand."""
 
     settings: LoraSettings
     tensors: dict[str, torch.Tensor]
@@ -58,10 +53,7 @@ class LoraAdapter:
             AdapterError: naming both tasks.
         """
         if task not in get_args(Task):
-            raise AdapterError(
-                f"There are no adapters for {task!r}: the models predict classes (classification) or numbers "
-                "(regression)."
-            )
+            raise AdapterError(f"There are no adapters for {task!r}, only for {' and '.join(get_args(Task))}.")
         if self.task not in (None, task):
             raise AdapterError(
                 f"The adapter of {self.model} was trained for {self.task} and cannot be used for {task}. "
@@ -87,12 +79,10 @@ def load_lora_adapter(path: str | Path, *, task: str | None = None) -> LoraAdapt
 
 
 def write_plain(path: str | Path | IO[bytes], adapter: LoraAdapter, report: LoraReport, licence: Licence) -> None:
-    """Writes ``rank``, ``alpha``, ``lora_a`` and ``lora_b`` by layer, and all else that ``load_lora_adapter`` needs, as
-    plain tensors.
+    """Writes ``rank``, ``alpha``, ``lora_a`` and ``lora_b`` by layer, and all else that ``load_lora_adapter`` needs.
 
-    ``scaling`` has the factor of each layer, which is ``alpha / rank`` except with rsLoRA or patterns. The file holds
-    every tensor once; with PiSSA ``lora_a`` and ``lora_b`` are the factors of the update, of twice the rank, and
-    ``tensors`` has A and B themselves.
+    ``scaling`` has each layer's. With PiSSA ``lora_a`` and ``lora_b`` are the factors of the update, of twice the
+    rank, and ``tensors`` has A and B themselves.
     """
     lora = adapter.settings
     sides = _sides([layer.path for layer in report.layers], lora.variant, adapter.tensors)
@@ -121,11 +111,8 @@ def _sides(
     """Returns the factors of each layer's update as ``lora_a`` and ``lora_b``, by path."""
     sides: dict[str, dict[str, torch.Tensor]] = {side: {} for side in _SIDES}
     for path in paths:
-        own = {
-            name.removeprefix(start): value
-            for name, value in tensors.items()
-            if name.startswith(start := f"{PREFIX}{path}.")
-        }
+        start = f"{PREFIX}{path}."
+        own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
         a, b = (next((own[end[1:]] for end in ends if end[1:] in own), None) for ends in _SIDES.values())
         if a is None or b is None:
             raise Damaged(f"a factor of {path!r} is missing")
@@ -144,14 +131,8 @@ def _is_package(path: Path) -> bool:
 
 def _from_package(path: Path) -> LoraAdapter:
     package = read_package(path)
-    settings, base = package.facts.settings, package.facts.base
-    return LoraAdapter(
-        settings=settings.lora,
-        tensors=package.tensors,
-        task=settings.task,
-        model=settings.model,
-        base_sha256=base.sha256,
-    )
+    run, base = package.facts.settings, package.facts.base.sha256
+    return LoraAdapter(settings=run.lora, tensors=package.tensors, task=run.task, model=run.model, base_sha256=base)
 
 
 def _from_tensors(path: Path) -> LoraAdapter:
@@ -161,45 +142,30 @@ def _from_tensors(path: Path) -> LoraAdapter:
             raise Damaged("it needs the entries 'rank', 'alpha', 'lora_a' and 'lora_b'")
         adapter = _written(content) if "tensors" in content else _by_hand(content)
         check_strength(adapter.settings)
-        named = adapter.tensors.items()
-        odd = [
-            name
-            for name, value in named
-            if not (isinstance(name, str) and isinstance(value, torch.Tensor) and value.dtype in FLOATS)
-        ]
-        if odd or not adapter.tensors:
-            raise Damaged(
-                f"its tensors are not those of an adapter ({', '.join(map(repr, odd[:1])) or 'there are none'})"
-            )
+        plain = (isinstance(one, torch.Tensor) and one.dtype in FLOATS for one in adapter.tensors.values())
+        if not adapter.tensors or not all(plain) or not all(isinstance(name, str) for name in adapter.tensors):
+            raise Damaged("its tensors are not those of an adapter")
         if "tensors" in content and (changed := next(_contradictions(content, adapter), None)):
             raise AdapterError(
                 f"{path.name} contradicts itself: its entry {changed!r} differs from what 'tensors' and 'settings' "
-                "say. Change them alike, "
-                "or remove 'tensors' and 'settings': then 'rank', 'alpha', 'lora_a' and 'lora_b' alone are loaded, "
-                "as plain LoRA."
+                "say. Change them alike, or remove 'tensors' and 'settings': then 'rank', 'alpha', 'lora_a' and "
+                "'lora_b' alone are loaded, as plain LoRA."
             )
         return adapter
 
 
 def _contradictions(content: Mapping[str, Any], adapter: LoraAdapter) -> Iterator[str]:
-    """Yields the entries for people that were changed after ``save_adapter`` derived them from ``settings`` and
-    ``tensors``.
-    """
+    """Yields the entries for people that contradict ``settings`` and ``tensors``."""
     lora = adapter.settings
-    yield from (name for name, told in (("rank", lora.rank), ("alpha", lora.effective_alpha)) if content[name] != told)
-    paths = [
-        name.removeprefix(PREFIX).removesuffix(end)
-        for name in adapter.tensors
-        for end in SIDES[0]
-        if name.endswith(end)
-    ]
+    yield from (name for name, own in (("rank", lora.rank), ("alpha", lora.effective_alpha)) if content[name] != own)
+    ends = [(name, end) for name in adapter.tensors for end in SIDES[0] if name.endswith(end)]
+    paths = [name.removeprefix(PREFIX).removesuffix(end) for name, end in ends]
     for side, factors in _sides(paths, lora.variant, adapter.tensors).items():
-        found = content[side]
-        if found.keys() != factors.keys() or not all(
-            torch.equal(found[path].double(), factors[path].double()) for path in paths
-        ):
+        given = content[side]
+        same = (torch.equal(given[path].double(), factors[path].double()) for path in paths)
+        if given.keys() != factors.keys() or not all(same):
             yield side
-    if not all(may_scale(lora, told) for told in content.get("scaling", {}).values()):
+    if not all(may_scale(lora, scaling) for scaling in content.get("scaling", {}).values()):
         yield "scaling"
 
 
@@ -207,25 +173,15 @@ def _written(content: Mapping[str, Any]) -> LoraAdapter:
     """Reads the content that ``save_adapter`` writes."""
     only(content, _WRITTEN, "it")
     task, model, sha256 = (content[name] for name in ("task", "model", "base_sha256"))
-    if (
-        task not in (None, *get_args(Task))
-        or not isinstance(model, str | None)
-        or not (sha256 is None or SHA256.fullmatch(sha256))
-    ):
+    known = task in (None, *get_args(Task)) and isinstance(model, str | None)
+    if not known or not (sha256 is None or SHA256.fullmatch(sha256)):
         raise Damaged("its task, model or SHA-256 of the base is invalid")
-    return LoraAdapter(
-        settings=LoraSettings(**content["settings"]),
-        tensors=dict(content["tensors"]),
-        task=task,
-        model=model,
-        base_sha256=sha256,
-    )
+    lora, tensors = LoraSettings(**content["settings"]), dict(content["tensors"])
+    return LoraAdapter(settings=lora, tensors=tensors, task=task, model=model, base_sha256=sha256)
 
 
 def _by_hand(content: Mapping[str, Any]) -> LoraAdapter:
     """Reads content in the form of the guide's section 10.1; entries other than its four are ignored."""
     settings = LoraSettings(rank=content["rank"], alpha=content["alpha"], targets=tuple(content["lora_a"]))
-    tensors = {
-        f"{PREFIX}{layer}{ends[0]}": value for side, ends in _SIDES.items() for layer, value in content[side].items()
-    }
-    return LoraAdapter(settings=settings, tensors=tensors, task=None, model=None, base_sha256=None)
+    named = ((f"{PREFIX}{layer}{_SIDES[side][0]}", value) for side in _SIDES for layer, value in content[side].items())
+    return LoraAdapter(settings=settings, tensors=dict(named), task=None, model=None, base_sha256=None)

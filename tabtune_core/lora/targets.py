@@ -33,9 +33,8 @@ class Adaptable:
 def adaptable_weights(module: nn.Module) -> Iterator[Adaptable]:
     """Yields every weight that LoRA can reach.
 
-    A plain ``nn.Linear`` is called and a plain ``nn.Embedding`` looked up. Their subclasses (attention's output
-    projection, layers that take class ids or skip rows) and attention's packed projection are read or called
-    differently, so only their weight can be updated.
+    A plain ``nn.Linear`` is called and a plain ``nn.Embedding`` looked up. Subclasses and attention's packed
+    projection are read or called differently, so only their weight can be updated.
     """
     plain: dict[type, LayerKind] = {nn.Linear: "linear", nn.Embedding: "embedding"}
     for path, child in module.named_modules():
@@ -69,18 +68,15 @@ def find_targets(
 def _refuse(missed: Mapping[str, Sequence[str]], paths: Sequence[str], matches: Matches) -> None:
     parts = ", ".join(sorted({".".join(path.split(".")[:2]) for path in paths}))
     requested = ", ".join(repr(t) for t in missed) or "an empty list of targets"
-    only_small = [
-        path for path in matches.left_out if any(under(path, prefix) for part in missed.values() for prefix in part)
-    ]
-    if only_small:
+    prefixes = [prefix for part in missed.values() for prefix in part]
+    if small := [path for path in matches.left_out if any(under(path, prefix) for prefix in prefixes)]:
         raise TargetError(
-            f"Under {requested} there are only layers smaller than an adapter would be ({', '.join(only_small)}). "
-            f"Name one of them to adapt it anyway."
+            f"Under {requested} there are only layers smaller than an adapter would be ({', '.join(small)}). "
+            "Name one of them to adapt it anyway."
         )
-    never = ", ".join(repr(t) for t in missed if t in matches.idle)
-    if never:
+    if never := ", ".join(repr(t) for t in missed if t in matches.idle):
         raise TargetError(
-            f"The model does not use {never} for this task: an adapter there would never train. Modules that it "
-            f"uses: {parts}."
+            f"The model does not use {never} for this task: an adapter there would never train. "
+            f"Modules that it uses: {parts}."
         )
     raise TargetError(f"No linear layer under {requested}. Modules that have some: {parts}.")

@@ -1,10 +1,8 @@
 """Counts the tensors that autograd keeps of a forward pass, layer by layer, without running it.
 
-In: which weights train, and the layers of a model in call order. Out: bytes, block by block.
-
 What a layer keeps follows from its derivative (PyTorch's ``derivatives.yaml``): a linear layer keeps its input if its
-weight trains, GELU and norms keep their inputs, attention keeps q, k, v and its output. A tensor that two layers keep
-is counted once. Nothing is kept before the first weight that trains, so late targets are cheap.
+weight trains, GELU and norms keep their inputs, attention keeps q, k, v and its output; a tensor that two layers keep
+counts once. Nothing is kept before the first weight that trains, so late targets are cheap.
 """
 
 from collections.abc import Iterator, Mapping
@@ -50,14 +48,9 @@ class Tape:
 
     trained: Trained
     number_bytes: int = NUMBER_BYTES
-    """Bytes per number of a linear layer's input and output: 2 under 16-bit autocast, which leaves norms and residuals
-    in 32 bits.
-    """
+    """Bytes per number of a linear layer's input and output: 2 under 16-bit autocast."""
     mask_bytes: int = 4
-    """Bytes per number of the dropout mask in DoRA, which uses torch's dropout: a float on the CPU, a byte on CUDA.
-
-    LoRA's is a byte.
-    """
+    """Bytes per number of DoRA's dropout mask: torch's is a float on the CPU, a byte on CUDA."""
     live: bool = False
     """Whether a trainable weight came before, so that the current tensor needs a gradient."""
     blocks: list[Block] = field(default_factory=list)
@@ -81,9 +74,7 @@ class Tape:
         yield
 
     def keep(self, name: str, numbers: float, *, wide: bool = False, trains: bool = False) -> None:
-        """Records a tensor that is kept if the layer needs a gradient or a weight of it ``trains``; always in float32
-        if ``wide``.
-        """
+        """Records a tensor that is kept if the layer or a weight of it needs a gradient; in float32 if ``wide``."""
         if (self.live or trains or self.trained.everything) and name not in self._kept:
             self.keep_bytes(name, numbers * (NUMBER_BYTES if wide else self.number_bytes))
 
@@ -93,10 +84,7 @@ class Tape:
         self.blocks[-1].kept_bytes += size_bytes
 
     def passing(self, numbers: float) -> None:
-        """Records the gradients that the backward pass of this block makes while it still holds what the block kept.
-
-        They matter next to a single recomputed block; next to a whole model that is kept they are negligible.
-        """
+        """Records the gradients of this block's backward pass while it still holds what it kept."""
         self.blocks[-1].passing_bytes = numbers * self.number_bytes if self.live else 0
 
     def norm(self, name: str, rows: float, width: float) -> None:
@@ -105,10 +93,9 @@ class Tape:
         self.keep(f"{name} statistics", 2 * rows, wide=True)
 
     def linear(self, path: str, inputs: Mapping[str, float], shape: tuple[int, int], *, read: bool = False) -> None:
-        """Records a layer with a weight ``(out, in)``; ``inputs`` has the number of rows by name of the tensor that the
-        layer reads.
+        """Records a layer with a weight ``(out, in)``; ``inputs`` has the rows by name of the tensor that it reads.
 
-        If the weight is ``read`` as a tensor, a variant may make an updated copy of it; otherwise the layer is called.
+        A variant may make an updated copy of a weight that is ``read`` as a tensor; otherwise the layer is called.
         """
         rank = self.trained.ranks.get(path)
         if rank:
@@ -119,9 +106,7 @@ class Tape:
         self.live = self.live or self.trained.everything or bool(rank)
 
     def peak_bytes(self, *, checkpointed: bool) -> float:
-        """Returns the most bytes that are kept at once: those of all blocks, or with checkpointing all inputs and one
-        recomputed block.
-        """
+        """Returns the most bytes kept at once: all blocks, or with checkpointing all inputs and one whole block."""
         if not checkpointed:
             return sum(block.kept_bytes for block in self.blocks)
         before, peak = 0.0, 0.0

@@ -1,9 +1,4 @@
-"""Puts the adapter that settings describe on a base model, fresh or with the tensors of a file. All adapters are made
-here.
-
-In: a base model, LoRA settings, tensors. Out: a report, and the model with the adapter, or a set of adapters with one
-more.
-"""
+"""Puts the adapter that settings describe on a base model, fresh or with the tensors of a file."""
 
 from collections.abc import Mapping
 

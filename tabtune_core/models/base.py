@@ -29,11 +29,7 @@ CACHE_BYTES = 500_000_000
 
 
 def averaged(loss_BQ: torch.Tensor, weight_BQ: torch.Tensor | None) -> torch.Tensor:
-    """Returns the mean of the rows' losses, each times its weight if there are weights.
-
-    It is not divided by the weights of these rows, or else those of a few rows would hardly count, and that of one row
-    not at all.
-    """
+    """Returns the mean of the rows' losses, each times its weight; not divided by these rows' weights."""
     return loss_BQ.mean() if weight_BQ is None else (loss_BQ.flatten() * weight_BQ.flatten()).mean()
 
 
@@ -49,9 +45,7 @@ def cross_entropy(logits_BQK: torch.Tensor, y: torch.Tensor, weight_BQ: torch.Te
 
 
 def context_scale(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns mean and standard deviation of the context's numbers, ``(B, 1)`` each; the deviation of constant numbers
-    is 1.
-    """
+    """Returns mean and deviation of the context's numbers, ``(B, 1)`` each; the latter is 1 for constant numbers."""
     scale_B1 = y_BC.std(1, correction=0, keepdim=True)
     return y_BC.mean(1, keepdim=True), torch.where(scale_B1 > 0, scale_B1, torch.ones_like(scale_B1))
 
@@ -88,7 +82,7 @@ class BaseModel(Protocol):
         ...
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Predicts probabilities ``(Q, K)``, or numbers ``(Q,)`` if ``classes`` is 0; query rows do not see each other."""  # noqa: E501
+        """Predicts probabilities ``(Q, K)``, or numbers ``(Q,)`` without classes; query rows do not see each other."""
         ...
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:

@@ -14,9 +14,7 @@ from tabtune_core.upstream import Licence, Upstream, installed_now
 from tabtune_core.variants import VARIANTS
 
 LATE = "late_layers"
-"""Group of the last third of a model's main blocks and its head: an adapter there is small, and the frozen layers
-before it run once for each input.
-"""
+"""Group of the last third of the main blocks and the head; the layers before it run once for each input."""
 Shapes = dict[str, tuple[int, int]]
 """Shapes ``(out, in)`` of weights by their path in the module, without a trailing ``.weight``."""
 
@@ -63,9 +61,7 @@ class Weights:
     beside: tuple[str, ...] = ()
     """Names of files that must be in the same folder."""
     by_path: bool = False
-    """Whether the user must download the file, because its owner requires a licence to be accepted; it is then opened
-    only by its path.
-    """
+    """Whether its owner requires a licence to be accepted; it is then opened only by its path."""
 
     @property
     def files(self) -> tuple[str, ...]:
@@ -77,13 +73,11 @@ class Weights:
 class Family:
     """What the models of one upstream package have in common, and where their code is.
 
-    The folder has these modules beside ``family.py``, which are imported on demand:
+    The folder has these modules beside ``family.py``, imported on demand:
 
-    - ``model``: ``MODEL``, a class that implements ``base.BaseModel``; ``read_checkpoint``, which opens what it is made
-      of; ``stages(module)``, the order of its computation (``stages.Stages``);
-    - ``activations``: ``training``, ``predicting``, ``attention`` and ``untrained``, which estimate memory; loads no
-      torch;
-    - ``export``: ``ENDING`` and ``snippet``, which open a merged checkpoint with the upstream package; loads no torch.
+    - ``model``: ``MODEL``, a ``base.BaseModel``; ``read_checkpoint``, what it is made of; ``stages(module)``;
+    - ``activations``: ``training``, ``predicting``, ``attention`` and ``untrained``, which estimate memory;
+    - ``export``: ``ENDING`` and ``snippet``, which open a merged checkpoint with the upstream package.
     """
 
     name: str
@@ -92,9 +86,7 @@ class Family:
     targets: tuple[str, ...]
     """Default targets of LoRA: the guide's section 5.2."""
     groups: Mapping[str, tuple[str, ...]]
-    """Modules by group name, for every size of the model: the names of the guide's section 5.1, and old names of
-    modules that moved.
-    """
+    """Modules by group name, for every size of the model: the names of the guide's section 5.1."""
     late_blocks: str
     """Path of the list of main blocks; the last third of them are late layers."""
     head: tuple[str, ...]
@@ -132,11 +124,8 @@ class Family:
 
     def rules(self, task: Task, paths: Iterable[str]) -> TargetRules:
         """Returns the target rules of a model of this family; ``paths`` of its weights determine the late layers."""
-        numbers = {
-            int(path.removeprefix(f"{self.late_blocks}.").split(".")[0])
-            for path in paths
-            if path.startswith(f"{self.late_blocks}.")
-        }
+        start = f"{self.late_blocks}."
+        numbers = {int(path.removeprefix(start).split(".")[0]) for path in paths if path.startswith(start)}
         late = sorted(numbers)[-max(1, len(numbers) // 3) :]
         groups = {**self.groups, LATE: (*(f"{self.late_blocks}.{number}" for number in late), *self.head)}
         return TargetRules(self.targets, groups, self.passed_over, self.unused.get(task, ()))
@@ -174,16 +163,11 @@ class ModelCard:
         return self.rates.get(task, LEARNING_RATES).get(strategy, LEARNING_RATES[strategy])
 
     def told_rate(self, task: Task, strategy: Strategy) -> str:
-        """Writes the default peak learning rate with its source, for example ``2e-3 (measured for this model; guide
-        2e-4)``.
-        """
+        """Writes the default rate with its source, such as ``2e-3 (measured for this model; guide 2e-4)``."""
         usual, guide = (short_rate(rate) for rate in (self.usual_rate(task, strategy), LEARNING_RATES[strategy]))
-        measured = strategy in self.rates.get(task, {})
-        return (
-            f"{usual} (measured for this model; guide {guide})"
-            if measured
-            else f"{guide} (guide; not measured for this model)"
-        )
+        if strategy in self.rates.get(task, {}):
+            return f"{usual} (measured for this model; guide {guide})"
+        return f"{guide} (guide; not measured for this model)"
 
     def weights_for(self, task: Task) -> Weights:
         """Returns the checkpoint of a task.
@@ -192,9 +176,8 @@ class ModelCard:
             SettingError: the model does not support the task.
         """
         if task not in self.weights:
-            raise SettingError(
-                f"{self.title} has no weights for {task}, only for {' and '.join(self.weights)}. Choose another model."
-            )
+            has = " and ".join(self.weights)
+            raise SettingError(f"{self.title} has no weights for {task}, only for {has}. Choose another model.")
         return self.weights[task]
 
     def without_path(self, task: Task) -> CheckpointError:
@@ -202,8 +185,8 @@ class ModelCard:
         weights = self.weights_for(task)
         return CheckpointError(
             f"{self.title} is not downloaded automatically, because of its owner's licence ({self.licence}): accept "
-            "the licence on "
-            f"huggingface.co/{weights.repository}, download {weights.file} there and set its path as the checkpoint."
+            f"the licence on huggingface.co/{weights.repository}, download {weights.file} there and set its path as "
+            "the checkpoint."
         )
 
     @property
@@ -247,10 +230,7 @@ class AdapterSize:
 
     @property
     def tensor_bytes(self) -> int:
-        """Exact size of the tensors in the adapter's file: float32.
-
-        The file also has their names and some pages of text.
-        """
+        """Exact size of the tensors in the adapter's file: float32."""
         return 4 * (self.trainable + self.frozen)
 
     @property
@@ -260,10 +240,8 @@ class AdapterSize:
 
 
 def _asked_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:
-    paths = list(card.adapted_shapes(task, lora.targets))
-    return dict.fromkeys(paths, lora.rank) | pattern_values(
-        "rank_pattern", lora.rank_pattern, paths, card.rules(task).groups
-    )
+    paths, groups = list(card.adapted_shapes(task, lora.targets)), card.rules(task).groups
+    return dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, groups)
 
 
 def adapted_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:

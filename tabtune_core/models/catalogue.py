@@ -15,12 +15,7 @@ from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, ModelCard
 from tabtune_core.settings import REFERENCES, TRAINED, LoraSettings, RunSettings
 
-FOLDERS = (
-    "tabicl",
-    "tabdpt",
-    "mitra",
-    "tabpfn",
-)
+FOLDERS = ("tabicl", "tabdpt", "mitra", "tabpfn")
 """Folders of this package, each with a ``family.py``, in the order in which models are listed."""
 CATALOGUE: dict[str, ModelCard] = {
     card.name: card for folder in FOLDERS for card in import_module(f"tabtune_core.models.{folder}.family").CARDS
@@ -42,11 +37,7 @@ def get_card(name: str) -> ModelCard:
 
 
 def with_usual_rate(run: RunSettings) -> RunSettings:
-    """Returns the run with a default learning rate filled in: its model's, or the guide's if the user supplied a
-    checkpoint.
-
-    Every run passes through here once, when it is requested, and is stored with that rate.
-    """
+    """Returns the requested run with the rate that it is stored with: its model's, or the guide's for a checkpoint."""
     if run.strategy not in TRAINED or run.train.learning_rate is not None:
         return run
     card = CATALOGUE.get(run.model) if run.checkpoint is None else None
@@ -54,8 +45,7 @@ def with_usual_rate(run: RunSettings) -> RunSettings:
 
 
 def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:
-    """Returns the checkpoint that the user supplied in place of the model's own; for a folder, the file in it with the
-    model's file name.
+    """Returns the checkpoint that the user supplied; of a folder, the file in it with the model's file name.
 
     Raises:
         CheckpointError: the file does not exist.
@@ -73,8 +63,7 @@ def check_request(settings: RunSettings) -> None:
     """Refuses a run before launch if the catalogue alone shows that it would fail.
 
     Raises:
-        SettingError: the model does not exist, does not support the task or so many context rows, or always recomputes
-        its layers.
+        SettingError: the model does not exist, or does not support the task, so many context rows or recomputing.
         DeviceError: 16-bit training on the CPU.
         MissingPackageError: the model's package is not installed.
         CheckpointError: the user's checkpoint does not exist, or is required and not given.
@@ -91,15 +80,11 @@ def check_request(settings: RunSettings) -> None:
     for name in (*trained, "predict_context_rows"):
         rows = getattr(settings.train, name)
         if limit is not None and rows is not None and rows > limit:
-            raise SettingError(
-                f"train.{name} is {rows}; {card.title} takes at most {limit:,} context rows. Set it to {limit} or "
-                "fewer."
-            )
+            most = f"{card.title} takes at most {limit:,} context rows"
+            raise SettingError(f"train.{name} is {rows}; {most}. Set it to {limit} or fewer.")
     if settings.train.gradient_checkpointing and not card.family.block_lists:
-        raise SettingError(
-            f"train.gradient_checkpointing changes nothing: {card.family.name} always recomputes its layers. Leave "
-            "it out."
-        )
+        why = f"{card.family.name} always recomputes its layers"
+        raise SettingError(f"train.gradient_checkpointing changes nothing: {why}. Leave it out.")
     if settings.train.amp != "off" and (device := settings.device.partition(":")[0]) not in ("auto", "cuda"):
         raise DeviceError(
             f"train.amp is {settings.train.amp!r}, which needs a CUDA GPU, but the device is {device}. Set it to 'off'."
@@ -117,9 +102,8 @@ def _check_kind(file: Path) -> None:
         with file.open("rb") as opened:
             head = opened.read(9)
         if not head.startswith(b"PK") and head[8:] != b"{":
-            raise CheckpointError(
-                f"{file} holds no weights: it is neither a safetensors file nor one of torch.save. Name another file."
-            )
+            why = "it is neither a safetensors file nor one of torch.save"
+            raise CheckpointError(f"{file} holds no weights: {why}. Name another file.")
 
 
 def _check_adapter(card: ModelCard, task: Task, lora: LoraSettings) -> None:
@@ -127,17 +111,14 @@ def _check_adapter(card: ModelCard, task: Task, lora: LoraSettings) -> None:
     missed = [target for target in lora.targets if not card.adapted_shapes(task, (target,))]
     if missed:
         parts = ", ".join(sorted({".".join(path.split(".")[:2]) for path in card.layers(task).weights}))
-        raise TargetError(
-            f"No linear layer under {', '.join(map(repr, missed))}. Modules of {card.title} that have some: {parts}."
-        )
+        names = ", ".join(map(repr, missed))
+        raise TargetError(f"No linear layer under {names}. Modules of {card.title} that have some: {parts}.")
     for name in ("rank_pattern", "alpha_pattern"):
         pattern_values(name, getattr(lora, name), list(shapes), card.rules(task).groups)
     largest = max(min(shape) for shape in shapes.values())
     if lora.rank > largest and not lora.rank_pattern:
-        raise TargetError(
-            f"Rank {lora.rank} is above the cap of every target: their largest weight allows {largest}. Choose a "
-            f"rank up to {largest}."
-        )
+        cap = f"is above the cap of every target: their largest weight allows {largest}"
+        raise TargetError(f"Rank {lora.rank} {cap}. Choose a rank up to {largest}.")
 
 
 def check_features(card: ModelCard, features: int) -> None:
@@ -148,7 +129,5 @@ def check_features(card: ModelCard, features: int) -> None:
     """
     limit = card.family.feature_limit
     if limit is not None and features > limit:
-        raise TableError(
-            f"The table has {features:,} columns to predict from; {card.title} takes at most {limit:,}. "
-            "Leave some out, or choose another model."
-        )
+        has = f"The table has {features:,} columns to predict from; {card.title} takes at most {limit:,}"
+        raise TableError(f"{has}. Leave some out, or choose another model.")

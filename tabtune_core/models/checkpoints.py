@@ -26,8 +26,7 @@ ANSWER_SECONDS = 5.0
 
 
 def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None) -> tuple[Path, Source]:
-    """Finds the weights file: the given path, the package's own file, the Hugging Face cache, or a download with a
-    progress bar.
+    """Finds the weights file: the given path, the package's own file, the Hugging Face cache, or a download.
 
     Raises:
         CheckpointError: the file is missing (the error says where to get it), or its hash is not the published one.
@@ -47,19 +46,15 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
     digest = sha256_of(file)
     expected = None if path is not None else weights.sha256 or _published_sha256(file)
     if expected not in (None, digest):
-        raise CheckpointError(
-            f"{file} has the SHA-256 {digest}, but {card.title} has {expected}: the file is damaged or a different "
-            "one. Delete it and try again."
-        )
+        why = f"but {card.title} has {expected}: the file is damaged or a different one"
+        raise CheckpointError(f"{file} has the SHA-256 {digest}, {why}. Delete it and try again.")
     licence = card.licence if path is None or weights.by_path or digest == weights.sha256 else Licence(None)
     identity = _with_beside(digest, file, weights.beside)
     return file, Source(card.name, file.name, repository, revision, identity, licence)
 
 
 def _published_sha256(cached: Path) -> str | None:
-    """Returns the published SHA-256, which the Hugging Face cache uses as the name of a large file; the snapshot's name
-    links to it.
-    """
+    """Returns the published SHA-256, the name of a large file in the Hugging Face cache."""
     name = cached.resolve().name
     return name if re.fullmatch("[0-9a-f]{64}", name) else None
 
@@ -75,9 +70,7 @@ def is_here(weights: Weights) -> bool:
 
 
 def check_weights(card: ModelCard, task: Task, path: str | Path | None = None, *, ask_hub: bool = False) -> None:
-    """Refuses a run before launch if it would not find its weights.
-
-    With ``ask_hub``, checks that huggingface.co can be reached if the weights are not on this machine.
+    """Refuses a run before launch that would not find its weights; with ``ask_hub``, asks whether the hub answers.
 
     Raises:
         CheckpointError: as ``find_checkpoint``; hashes are not checked.
@@ -105,30 +98,26 @@ def _why_no_download(weights: Weights, *, ask_hub: bool) -> str | None:
         return None  # the hub is reachable; the download can send a token
     except OSError as error:
         reason = getattr(error, "reason", error)
-        return (
-            None if isinstance(reason, SSLError) else f"{type(reason).__name__}: {reason}"
-        )  # the download may use other certificates
+        # the download may use other certificates
+        return None if isinstance(reason, SSLError) else f"{type(reason).__name__}: {reason}"
     return None
 
 
 def _shipped(card: ModelCard, weights: Weights) -> Path:
     file = WEIGHTS / weights.file
     if not file.is_file():
-        raise CheckpointError(
-            f"{card.title} ships as {file}, but the file is not there: the installation is damaged. Install the "
-            "package again."
-        )
+        why = "but the file is not there: the installation is damaged"
+        raise CheckpointError(f"{card.title} ships as {file}, {why}. Install the package again.")
     return file
 
 
 def _not_here(card: ModelCard, weights: Weights, why: str) -> CheckpointError:
+    command = f"`hf download {weights.repository} {' '.join(weights.files)}`"
     return CheckpointError(
-        f"{card.title} needs the file {' and beside it '.join(weights.files)} from "
-        f"huggingface.co/{weights.repository}; it is not in "
-        f"the Hugging Face cache and could not be downloaded ({why}). On a machine with internet run "
-        f"`hf download {weights.repository} {' '.join(weights.files)}` and copy it here, then set its path as the "
-        "checkpoint; "
-        f"or choose TabICL mini, which ships with the package."
+        f"{card.title} needs the file {' and beside it '.join(weights.files)} from huggingface.co/{weights.repository};"
+        f" it is not in the Hugging Face cache and could not be downloaded ({why}). On a machine with internet run "
+        f"{command} and copy it here, then set its path as the checkpoint; or choose TabICL mini, which ships with the "
+        "package."
     )
 
 

@@ -1,8 +1,4 @@
-"""Loads weights from an untrusted file, after checking them against the architecture that the same file describes.
-
-In: a checkpoint's tensors and a function that builds its module. Out: the module with these weights, no larger than the
-file.
-"""
+"""Loads weights from an untrusted file, after checking them against the architecture that the same file describes."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -48,10 +44,9 @@ def read_entries(path: Path) -> dict[str, Any]:
     Raises:
         Damaged: it is another kind of file.
     """
-    content = read_torch_file(path)
-    if not isinstance(content, dict) or not all(
-        isinstance(content.get(name), dict) for name in ("config", "state_dict")
-    ):
+    content: dict[str, Any] = read_torch_file(path)
+    parts = [content.get(name) for name in ("config", "state_dict")] if isinstance(content, dict) else [None]
+    if not all(isinstance(part, dict) for part in parts):
         raise Damaged("it needs the entries 'config' and 'state_dict'")
     if not all(isinstance(value, torch.Tensor) for value in content["state_dict"].values()):
         raise Damaged("its 'state_dict' holds something other than tensors")
@@ -77,14 +72,12 @@ def check_task(path: Path, stored: str, task: Task) -> None:
         CheckpointError: naming both.
     """
     if stored != task:
-        raise CheckpointError(
-            f"{path} holds a model for {stored}, and the task is {task}. Name a checkpoint for {task}."
-        )
+        other = f"{path} holds a model for {stored}, and the task is {task}"
+        raise CheckpointError(f"{other}. Name a checkpoint for {task}.")
 
 
 def build(path: Path, make: Callable[[], Module], tensors: Mapping[str, torch.Tensor], package: str) -> Module:
-    """Builds a module with these weights; first on the meta device, to check its size. The error names ``path`` and
-    ``package``.
+    """Builds a module with these weights; first on the meta device, to check its size.
 
     Raises:
         CheckpointError: the weights do not fit the module.
@@ -92,15 +85,13 @@ def build(path: Path, make: Callable[[], Module], tensors: Mapping[str, torch.Te
     with refused_as(CheckpointError, f"{path} does not fit the installed {package} package", WAY_OUT):
         with torch.device("meta"):
             plan = make()
-        wanted, stored = (
-            {name: tuple(value.shape) for name, value in state.items()} for state in (plan.state_dict(), tensors)
-        )
+        states = plan.state_dict(), tensors
+        wanted, stored = ({name: tuple(value.shape) for name, value in state.items()} for state in states)
         odd = [name for name in sorted({**wanted, **stored}) if wanted.get(name) != stored.get(name)]
         if odd:
             in_file, in_model = (shapes.get(odd[0], "missing") for shapes in (stored, wanted))
-            raise Damaged(
-                f"the tensor {odd[0]!r} is {in_file} in the file and {in_model} in the model that it describes"
-            )
+            where = f"{in_file} in the file and {in_model} in the model that it describes"
+            raise Damaged(f"the tensor {odd[0]!r} is {where}")
         if sum(buffer.numel() * buffer.element_size() for buffer in plan.buffers()) > BUFFER_BYTES:
             raise Damaged("the model that it describes needs far more memory than its weights")
         module = make()

@@ -1,8 +1,4 @@
-"""Python code, as text, that opens an exported file and predicts with it; loads no torch.
-
-In: the facts of an adapter package. Out: code that an export runs before it is shown, so that the code users copy is
-known to work.
-"""
+"""Python code, as text, that opens an exported file and predicts with it; an export runs it before it is shown."""
 
 from dataclasses import dataclass
 
@@ -40,7 +36,7 @@ class Snippet:
 
 
 def own_rows(facts: PackageFacts, run_id: str, table: str) -> str:
-    """Returns code that encodes the run's own rows; the merged weights accept any other rows too."""
+    """Returns code that encodes the run's own rows; merged weights accept any others too."""
     base = f", checkpoint={facts.checkpoint!r}" if facts.checkpoint else ""
     return (
         f"# Licence of the base's weights: {facts.base.licence}\n"

@@ -1,8 +1,6 @@
 """The stages of a forward pass: submodules in call order, and what replaces a stage that need not run.
 
-A family's ``stages(module)`` lists them, so that outputs of frozen stages can be cached. Between two stages upstream's
-own code runs
-unchanged: a skipped stage returns an unused tensor of the right shape.
+Between two stages upstream's own code runs unchanged; a skipped stage returns an unused tensor of the right shape.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -26,18 +24,11 @@ class Stage:
 
     path: str
     skip: Callable[..., Any] | None = None
-    """Called in place of the stage, with its arguments, if a later stage returns cached tensors; None: the stage always
-    runs.
-    """
+    """Called in place of the stage if a later one returns cached tensors; None: the stage always runs."""
     keep: Callable[..., list[torch.Tensor]] | None = None
-    """From the stage's output and arguments: the tensors that the rest of the forward pass needs.
-
-    None: it cannot be cut here.
-    """
+    """From the stage's output and arguments: the tensors that the rest needs; None: it cannot be cut here."""
     give: Callable[..., Any] | None = None
-    """From ``Take`` and the stage's arguments: the output with which the forward continues as if all earlier stages had
-    run.
-    """
+    """From ``Take`` and the arguments: the output with which the forward goes on as if earlier stages had run."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,18 +42,14 @@ class Stages:
 
 
 def stages_of(family: Family, module: nn.Module) -> Stages:
-    """Returns the stages of a model's forward pass; none if the installed package version was not tested, as its calls
-    may differ.
-    """
+    """Returns the stages of a forward pass; none for an untested package version, whose calls may differ."""
     stages: Stages = family.code("model").stages(module) if family.upstream.is_tested else Stages(every=())
     return stages
 
 
 @contextmanager
 def replaced(stand_ins: Iterable[tuple[Any, str, Callable[..., Any]]]) -> Iterator[None]:
-    """Replaces methods of objects, given as owner, name and replacement, while the context lasts; then restores the
-    originals.
-    """
+    """Replaces methods, given as owner, name and replacement, while the context lasts."""
     with ExitStack() as until_the_end:
         for stand_in in stand_ins:
             until_the_end.enter_context(patch.object(*stand_in))

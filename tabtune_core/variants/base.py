@@ -1,5 +1,4 @@
-"""The base class of the variants. It is plain LoRA, Hu et al. 2021, arXiv 2106.09685; other variants override what
-differs.
+"""The base class of the variants: plain LoRA, Hu et al. 2021, arXiv 2106.09685.
 
 Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 """
@@ -14,9 +13,7 @@ Pair = tuple["torch.Tensor", "torch.Tensor"]
 
 
 SKINNY = 3
-"""Time per number of a product with the rank as one side, relative to a full-width product; forward and backward
-together.
-"""
+"""Time per number of a product with the rank as one side, relative to a full-width product."""
 
 
 def is_whole(out: int, width: int, rank: int) -> bool:
@@ -112,7 +109,7 @@ class Variant:
         """
 
     def update(self, a: "torch.Tensor", b: "torch.Tensor", beside: Mapping[str, "torch.Tensor | None"]) -> Pair:
-        """Returns the factors of the matrix that is added to the weight, from A, B and the adapter's buffers by name."""  # noqa: E501
+        """Returns the factors of the matrix that is added to the weight, from A, B and the adapter's buffers."""
         return a, b
 
     def put(self, adapter: Adapter, a: "torch.Tensor", b: "torch.Tensor") -> None:

@@ -1,7 +1,6 @@
-"""DoRA, Liu et al. 2024, section 4, arXiv 2402.09353: ``m (W + s B A) / ||W + s B A||``.
+"""DoRA, Liu et al. 2024, arXiv 2402.09353, section 4: ``m (W + s B A) / ||W + s B A||``.
 
-Each row has a length m that starts as ``||W||`` and trains; the norm in the denominator is a constant in the gradient
-(section 4.3).
+Each row's length m starts as ``||W||`` and trains; the denominator is a constant in the gradient (section 4.3).
 """
 
 from collections.abc import Mapping
@@ -54,12 +53,7 @@ class Dora(Variant):
     def keep(
         self, tape: Tape, path: str, inputs: Mapping[str, float], shape: tuple[int, int], rank: int, *, read: bool
     ) -> None:
-        """Records what torch's own operations keep: for a called layer also outputs, for a read weight its inputs and
-        copies of the weight.
-
-        One copy is for the gradient of the inputs, the other for that of the lengths; with dropout the factors replace
-        the latter.
-        """
+        """Records what torch's own operations keep: outputs of a called layer, inputs and copies of a read weight."""
         out, width = shape
         if read:
             tape.keep(f"{path} moved", rank * (out + width) if tape.hides else out * width, trains=True)

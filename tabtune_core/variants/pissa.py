@@ -1,15 +1,8 @@
-"""PiSSA, Meng et al. 2024, arXiv 2404.02948: A and B start as the first r singular triplets of W and train in their
-place.
+"""PiSSA, Meng et al. 2024, arXiv 2404.02948: A and B start as the first r singular triplets of W.
 
-The paper replaces the base by the residual ``W - s B0 A0``. Here no bit of W changes; the update is the change of the
-product, ``s (B A - B0 A0)``, and a frozen copy of the start is kept. Written as ``(B - B0) A + B0 (A - A0)`` the update
-is exactly zero before training, so zero-shot predictions are the base's own to the last bit, and no large terms cancel.
-Merging, unmerging and exports are those of an ordinary update of rank 2r. The gradients of A and B are the paper's.
-Compared with LoRA it costs r (in + out) frozen numbers per layer, in the package too, and narrow products that are
-twice as wide.
-
-The package contains the start, so that a decomposition on another machine need not agree to the last digit. PEFT
-computes its own.
+The paper replaces the base by ``W - s B0 A0``. Here no bit of W changes; the update is ``s (B A - B0 A0)``, written as
+``(B - B0) A + B0 (A - A0)``, which is exactly zero before training, and a frozen copy of the start is kept, in the
+package too. Merging and exports are those of an update of rank 2r; the gradients of A and B are the paper's.
 """
 
 from collections.abc import Mapping
@@ -22,10 +15,7 @@ if TYPE_CHECKING:
 
 
 class Pissa(Variant):
-    """Training starts from the principal singular directions of the weight.
-
-    Weight decay shrinks these factors, as it does in PEFT.
-    """
+    """Training starts from the weight's principal singular directions; weight decay shrinks them, as in PEFT."""
 
     title: ClassVar[str] = "PiSSA"
     peft: ClassVar[Mapping[str, Any]] = {"init_lora_weights": "pissa"}
@@ -39,8 +29,7 @@ class Pissa(Variant):
     def start(self, adapter: Adapter, matrix: "torch.Tensor", *, from_file: bool) -> None:
         """Sets ``A = sqrt(S / s) V^T``, ``B = U sqrt(S / s)``: section 3, equations 2 and 3.
 
-        Computed on the CPU in fp32 (fp64 for an fp64 weight), the same on each machine and for every seed. The sign of
-        a singular pair is arbitrary and changes nothing, as A and B share it.
+        On the CPU in fp32 (fp64 for an fp64 weight), the same on each machine and for every seed.
         """
         import torch
 

@@ -5,7 +5,7 @@ format.
 import numpy as np
 import pytest
 import torch
-from tiny import ARCHITECTURES, tiny_checkpoint
+from tiny import CASES, tiny_checkpoint
 
 from tabtune_core.lora.inject import dead_adapters, load_factors, merged_copy
 from tabtune_core.lora.package import factor_tensors
@@ -20,7 +20,7 @@ from tabtune_core.training.step import episode_loss
 CPU = torch.device("cpu")
 
 
-@pytest.fixture(scope="module", params=ARCHITECTURES, ids="-".join)
+@pytest.fixture(scope="module", params=CASES, ids="-".join)
 def case(request, tmp_path_factory):
     name, task = request.param
     if not CATALOGUE[name].family.installed:

@@ -62,7 +62,10 @@ def fit(model, task):
     return pipeline
 
 
-@pytest.fixture(scope="module", params=["tabicl-mini", "tabdpt-mini", "mitra-mini"])
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("tabdpt-mini", "mitra-mini")]
+
+
+@pytest.fixture(scope="module", params=["tabicl-mini", *SLOW])
 def model(request):
     if request.param == "mitra-mini" and not FAMILIES["Mitra"].installed:
         pytest.skip("Mitra needs AutoGluon")

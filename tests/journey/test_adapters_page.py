@@ -190,7 +190,8 @@ def test_other_files_are_refused_with_a_reason_and_addresses_work_where_allowed(
 def test_an_adapter_without_its_base_says_how_to_get_it_and_cannot_be_tried(app, store):
     run = verified_run(store)
     go(app, "adapters")
-    base = {"model": "tabicl-mini", "file": "tabicl-mini.ckpt", "sha256": "1" * 64}
+    base = {"model": "tabicl-mini", "file": "tabicl-mini.ckpt", "repository": None, "revision": None}
+    base |= {"sha256": "1" * 64, "licence": {"name": None, "commercial": None}}
     app.file_uploader[0].upload("a.zip", theirs(store, run, base=base)).run()
     assert "is another file" in texts(app.warning)
     assert button(app, "Try it").disabled

@@ -114,7 +114,7 @@ def test_pissa_equals_pefts_at_the_start_and_after_a_step(use_rslora):
 def test_a_pissa_adapter_on_a_table_does_not_claim_to_open_with_peft(tmp_path):
     folder = package(tmp_path, tiny_tabdpt(), TargetRules(TARGETS, unused=UNUSED), init_lora_weights="pissa")
     assert not (folder / PEFT_CONFIG).exists()
-    assert "does not support this adapter on an embedding" in (folder / "README.md").read_text()
+    assert "does not support this on an embedding" in (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("bias", ["none", "all", "lora_only"])

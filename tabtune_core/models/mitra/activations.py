@@ -1,7 +1,5 @@
-"""Mitra: a cell is one token; attention over rows, then over columns, context and query separately; every layer is
-always recomputed.
+"""Mitra in AutoGluon 1.6 (``tab2d.py``): a cell is a token; attention over rows, then columns, always recomputed.
 
-As AutoGluon 1.6 computes it without flash attention (``mitra/_internal/models/tab2d.py``).
 Shape letters: S context cells, N query cells (of the label's column too), D width.
 """
 
@@ -11,7 +9,7 @@ from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape
 
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
-    """Records one training step on the tape. ``classes`` is not used, as all outputs are computed."""
+    """Records one training step; an episode never has more classes than the model has outputs."""
     width, outputs, heads = config["dim"], config["dim_output"], config["n_heads"]
     context_cells, query_cells = context * (features + 1), query * (features + 1)
     cells = context_cells + query_cells
@@ -46,9 +44,7 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
 
 
 def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
-    """Estimates the peak bytes of a prediction: around GELU, with the layer's input, the sum and two tensors of four
-    times the width.
-    """
+    """Estimates the peak bytes of a prediction: around GELU, two inputs and two tensors of four times the width."""
     cells = (context + query) * (features + 1)
     return float(NUMBER_BYTES * 10 * cells * config["dim"])
 

@@ -8,9 +8,7 @@ ENDING = "zip"
 
 
 def snippet(facts: PackageFacts, run_id: str, table: str) -> Snippet:
-    """Writes code that predicts with Mitra's own class: AutoGluon's estimators use bfloat16, which would hide a small
-    difference.
-    """
+    """Writes code that predicts with Mitra's own class in fp32; AutoGluon's estimators use bfloat16."""
     file, task = file_name("merged", facts, run_id), facts.settings.task
     folder, kind = file.removesuffix(".zip"), "MitraClassifier" if facts.classes else "MitraRegressor"
     setup = (

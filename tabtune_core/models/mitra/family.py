@@ -65,35 +65,18 @@ FAMILY = Family(
 The guide names ``x_embedding`` (1 to d); its adapter has rank 1 and one number more than the weight.
 """
 
-MITRA_MINI_CLASSIFIER: dict[str, Any] = {
-    "dim": 48,
-    "dim_output": 10,
-    "n_layers": 4,
-    "n_heads": 4,
-    "task": "CLASSIFICATION",
-}
+MITRA_MINI_CLASSIFIER: dict[str, Any] = dict(dim=48, dim_output=10, n_layers=4, n_heads=4, task="CLASSIFICATION")
 MITRA_MINI_REGRESSOR: dict[str, Any] = {**MITRA_MINI_CLASSIFIER, "dim_output": 1, "task": "REGRESSION"}
-"""Predicts a scalar on the min-max scale, as Mitra v1: with value bins AutoGluon would predict their mode, not their
-mean.
-"""
+"""Predicts a scalar on the min-max scale, as Mitra v1; of value bins AutoGluon would predict the mode."""
 _MITRA: dict[str, Any] = {"dim": 512, "dim_output": 10, "n_layers": 12, "n_heads": 4, "task": "CLASSIFICATION"}
 
 
 def _mitra_weights(
-    parameters: int,
-    config: dict[str, Any],
-    *,
-    folder: str = "",
-    repository: str | None = None,
-    sha256: str | None = None,
+    parameters: int, config: dict[str, Any], repository: str | None, folder: str = "", sha256: str | None = None
 ) -> Weights:
+    file, beside = f"{folder}model.safetensors", ("config.json",)
     return Weights(
-        file=f"{folder}model.safetensors",
-        beside=("config.json",),
-        repository=repository,
-        total_parameters=parameters,
-        config=config,
-        sha256=sha256,
+        file=file, beside=beside, repository=repository, total_parameters=parameters, config=config, sha256=sha256
     )
 
 
@@ -107,47 +90,35 @@ def _mitra(
     )
 
 
+_CLASSIFIER_SHA256 = "e6fbed7c5750654412427a2bf6984896736d0edf4f5f272c8b54d25299f20517"
+_REGRESSOR_SHA256 = "8030536aa2d8ab7c63cade35473948fe2f7d4e3ac7a801a6a11666b4c9d05504"
 CARDS = (
     _mitra(
         "mitra-mini",
         "Mitra mini",
         "Pre-trained by us on synthetic tables; ships with the package.",
-        _mitra_weights(
-            227_386,
-            MITRA_MINI_CLASSIFIER,
-            folder="mitra-mini-classifier/",
-            sha256="e6fbed7c5750654412427a2bf6984896736d0edf4f5f272c8b54d25299f20517",
-        ),
-        _mitra_weights(
-            226_561,
-            MITRA_MINI_REGRESSOR,
-            folder="mitra-mini-regressor/",
-            sha256="8030536aa2d8ab7c63cade35473948fe2f7d4e3ac7a801a6a11666b4c9d05504",
-        ),
+        _mitra_weights(227_386, MITRA_MINI_CLASSIFIER, None, "mitra-mini-classifier/", _CLASSIFIER_SHA256),
+        _mitra_weights(226_561, MITRA_MINI_REGRESSOR, None, "mitra-mini-regressor/", _REGRESSOR_SHA256),
         rates={"classification": {"peft": 5e-4, "base-ft": 1e-4}, "regression": {"peft": 5e-4, "base-ft": 1e-4}},
     ),
     _mitra(
         "mitra-v2",
         "Mitra v2",
         "Predicts numbers as a distribution over 1,000 value bins.",
-        _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier-2"),
-        _mitra_weights(
-            76_684_776, {**_MITRA, "dim_output": 1000, "task": "REGRESSION"}, repository="autogluon/mitra-regressor-2"
-        ),
+        _mitra_weights(75_670_026, _MITRA, "autogluon/mitra-classifier-2"),
+        _mitra_weights(76_684_776, {**_MITRA, "dim_output": 1000, "task": "REGRESSION"}, "autogluon/mitra-regressor-2"),
     ),
     _mitra(
         "mitra-v1.1",
         "Mitra v1.1",
         "An improved v1.",
-        _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier-1.1"),
+        _mitra_weights(75_670_026, _MITRA, "autogluon/mitra-classifier-1.1"),
     ),
     _mitra(
         "mitra-v1",
         "Mitra v1",
         "The first release.",
-        _mitra_weights(75_670_026, _MITRA, repository="autogluon/mitra-classifier"),
-        _mitra_weights(
-            75_661_313, {**_MITRA, "dim_output": 1, "task": "REGRESSION"}, repository="autogluon/mitra-regressor"
-        ),
+        _mitra_weights(75_670_026, _MITRA, "autogluon/mitra-classifier"),
+        _mitra_weights(75_661_313, {**_MITRA, "dim_output": 1, "task": "REGRESSION"}, "autogluon/mitra-regressor"),
     ),
 )

@@ -1,9 +1,7 @@
-"""Mitra through AutoGluon's own module ``Tab2D``: the upstream class, checkpoint folder and normalisation, all in fp32.
+"""Mitra through AutoGluon's module ``Tab2D``: upstream's class, checkpoint folder and normalisation, in fp32.
 
-Upstream always recomputes every layer in the backward pass (gradient checkpointing): a step takes longer and needs
-little memory.
-Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs of
-the module.
+Upstream always recomputes every layer in the backward pass.
+Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs.
 """
 
 from collections.abc import Callable
@@ -53,8 +51,7 @@ class MitraModel:
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
         """Fits AutoGluon's steps to the context: fill missing numbers with the mean, drop constant columns.
 
-        The median is subtracted before conversion to float32. This keeps the ranks, which are all that Mitra reads,
-        also in large columns that vary little, such as times in milliseconds.
+        Subtracting the median keeps the ranks, which are all that Mitra reads, of large columns that vary little.
         """
         mean_F = np.nanmean(np.where(np.isnan(x_CF).all(axis=0), 0.0, x_CF), axis=0)
         filled_CF = np.where(np.isnan(x_CF), mean_F, x_CF)
@@ -77,9 +74,7 @@ class MitraModel:
         classes: int,
         weight_BQ: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Computes cross-entropy (nats) over the table's classes or over value bins; squared error if the module has
-        one output.
-        """
+        """Computes cross-entropy (nats) over classes or value bins, or squared error for one output."""
         if not classes:
             low_B1, span_B1 = _range(y_BC)
             y_BC, y_BQ = self._labels(_scaled(y_BC, low_B1, span_B1)), self._labels(_scaled(y_BQ, low_B1, span_B1))
@@ -89,9 +84,7 @@ class MitraModel:
         return cross_entropy(outputs_BQO[..., : classes or None], y_BQ, weight_BQ)
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Predicts probabilities ``(Q, K)``, by softmax over the table's classes as AutoGluon does, or numbers
-        ``(Q,)``.
-        """
+        """Predicts probabilities ``(Q, K)``, by softmax over the table's classes, or numbers ``(Q,)``."""
         x_BTF = torch.from_numpy(np.concatenate([x_CF, x_QF])[None]).to(self.device)
         y_BC = torch.from_numpy(y_C[None])
         with torch.no_grad():
@@ -107,15 +100,11 @@ class MitraModel:
         return np.asarray(predicted.numpy())
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Returns ``predict`` with this context: upstream has no cache, so each batch of rows computes the context
-        again.
-        """
+        """Returns ``predict`` with this context, which is computed again each time: upstream has no cache."""
         return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
 
     def save(self, path: Path) -> None:
-        """Writes the folder ``path`` with ``config.json`` and ``model.safetensors``, which ``Tab2D.from_pretrained``
-        opens.
-        """
+        """Writes a folder with ``config.json`` and ``model.safetensors``, which ``Tab2D.from_pretrained`` opens."""
         with scratch_folder(path.parent) as made:
             self.module.save_pretrained(str(made))
             if path.is_file():
@@ -129,9 +118,7 @@ class MitraModel:
         return scaled if self.outputs == 1 else (torch.bucketize(scaled, self._edges) - 1).clamp(0, self.outputs - 1)
 
     def _decoded(self, outputs_QO: torch.Tensor) -> torch.Tensor:
-        """Returns scaled numbers ``(Q,)``: the module's output, or the mean of its value bins, as in the evaluation of
-        the release.
-        """
+        """Returns scaled numbers ``(Q,)``: the output, or the mean of its value bins, as the release was evaluated."""
         return (
             outputs_QO
             if self.outputs == 1
@@ -140,10 +127,7 @@ class MitraModel:
 
 
 def outputs_of(module: nn.Module, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
-    """Returns outputs ``(B, Q, O)``, or ``(B, Q)`` if O is 1.
-
-    Nothing is padded: without flash-attn upstream attends to padding too.
-    """
+    """Returns outputs ``(B, Q, O)``, or ``(B, Q)`` if O is 1; unpadded, as upstream would attend to padding."""
     tables, rows, features = x_BTF.shape
     context = y_BC.shape[1]
     padding_F, padding_C, padding_Q = (
@@ -200,9 +184,7 @@ MODEL = MitraModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """Returns the stages: quantiles, embeddings of features and labels, then layers over context and query side by
-    side.
-    """
+    """Returns the stages: quantiles, embeddings, then layers over context and query side by side."""
     width = int(module.dim)  # type: ignore[arg-type]
 
     def layer(i: int) -> Stage:

@@ -1,7 +1,5 @@
-"""TabDPT: a row is one token; in-context attention over rows, with the labels in the values and thinking rows before
-the context.
+"""TabDPT 1.3 (``model.py``): a row is one token, labels are in the values, thinking rows come before the context.
 
-As ``tabdpt`` 1.3 computes it (``model.py``).
 Shape letters: T rows (thinking, context, query), C of them shown (thinking, context), Q query rows, D width, O outputs.
 """
 
@@ -11,9 +9,7 @@ from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape
 
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
-    """Records one training step on the tape; more classes than the model has outputs take one pass per digit of the
-    class id.
-    """
+    """Records one training step; more classes than outputs take one pass per digit of the class id."""
     passes, reach = 1, config["model"]["max_num_classes"]
     while reach < classes:
         passes, reach = passes + 1, reach * config["model"]["max_num_classes"]
@@ -22,9 +18,7 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
 
 
 def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
-    """Estimates the peak bytes of a prediction: in a feed-forward part, with five tensors of a row's width and four
-    hidden ones.
-    """
+    """Estimates the peak bytes of a prediction: in a feed-forward part, five tensors of a row and four hidden ones."""
     size = config["model"]
     rows = size["n_thinking_rows"] + context + query
     features_read = (
@@ -40,9 +34,7 @@ def attention(config: dict[str, Any], *, features: int) -> int:
 
 
 def untrained(config: dict[str, Any], regression: bool) -> int:
-    """Returns the number of parameters without a gradient in full fine-tuning: those of the other task's label
-    encoders.
-    """
+    """Returns the parameters without a gradient in full fine-tuning: the other task's label encoders."""
     size = config["model"]
     labels = size["y_encoder_dim"]
     return int(size["nlayers"] * (size["max_num_classes"] * labels if regression else labels * (labels + 3)))

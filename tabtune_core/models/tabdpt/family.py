@@ -40,8 +40,7 @@ UPSTREAM = Upstream(
         "tabdpt.model:TabDPTModel": "the class of the module, its submodules, sizes and state dict",
         "tabdpt.model:TabDPTModel.load": "a module from the configuration in a checkpoint",
         "tabdpt.model:TransformerEncoderLayer": "a stage, which returns the change of its input",
-        "tabdpt.model:TransformerEncoderLayer.get_scale_param": "the attention's scale, from three numbers of the "
-        "layer",
+        "tabdpt.model:TransformerEncoderLayer.get_scale_param": "the attention's scale, from three numbers",
     },
 )
 """The names that we use of its package."""
@@ -57,10 +56,7 @@ FAMILY = Family(
         "column_embeddings": ("encoder",),
         "row_attention": ("transformer_encoder",),
         "prediction_head": ("head",),
-        "y_encoder": (
-            "cls_y_encoders",
-            "reg_y_encoders",
-        ),  # the guide's name: until TabDPT 1.2, one label encoder for both tasks
+        "y_encoder": ("cls_y_encoders", "reg_y_encoders"),  # the guide's name, of TabDPT 1.2
     },
     unused={"classification": ("reg_y_encoders",), "regression": ("cls_y_encoders",)},
     passed_over=("q_gate", "reg_y_encoders.*.0"),
@@ -73,41 +69,22 @@ FAMILY = Family(
 TABDPT_MINI: dict[str, Any] = {
     "env": {"device": "cpu"},
     "training": {"dropout": 0.0},
-    "model": dict(
-        enc_cell_dim=-1,
-        max_num_classes=10,
-        regression_bin_count=128,
-        regression_bin_min=-8,
-        regression_bin_max=8,
-        nhead=4,
-        ff_dim=96,
-        emsize=96,
-        nlayers=8,
-        max_num_features=48,
-        min_eval_context=64,
-        max_eval_context=1_048_576,
-        y_encoder_dim=32,
-        num_col_attn_layers=2,
-        n_thinking_rows=8,
-    ),
+    "model": {
+        **dict(enc_cell_dim=-1, max_num_classes=10, max_num_features=48, num_col_attn_layers=2, n_thinking_rows=8),
+        **dict(regression_bin_count=128, regression_bin_min=-8, regression_bin_max=8),
+        **dict(nhead=4, ff_dim=96, emsize=96, nlayers=8, y_encoder_dim=32),
+        **dict(min_eval_context=64, max_eval_context=1_048_576),
+    },
 }
 """The ``cfg`` in the metadata of a TabDPT 1.3 file."""
 _TABDPT: dict[str, Any] = {
     **TABDPT_MINI,
-    "model": TABDPT_MINI["model"]
-    | dict(
-        max_num_classes=16,
-        regression_bin_count=2048,
-        regression_bin_min=-10,
-        regression_bin_max=10,
-        nhead=8,
-        ff_dim=512,
-        emsize=512,
-        nlayers=32,
-        max_num_features=128,
-        y_encoder_dim=128,
-        n_thinking_rows=64,
-    ),
+    "model": {
+        **TABDPT_MINI["model"],
+        **dict(max_num_classes=16, max_num_features=128, n_thinking_rows=64),
+        **dict(regression_bin_count=2048, regression_bin_min=-10, regression_bin_max=10),
+        **dict(nhead=8, ff_dim=512, emsize=512, nlayers=32, y_encoder_dim=128),
+    },
 }
 
 

@@ -1,8 +1,6 @@
-"""TabDPT through its own package: the upstream class, checkpoint schema and preprocessing, for both tasks from one
-file.
+"""TabDPT through its own package: the upstream class, checkpoint schema and preprocessing, one file for both tasks.
 
-The engine samples the context rows and all of them are used, so upstream's retrieval of neighbours is not needed.
-
+The engine samples the context rows, so upstream's retrieval of neighbours is not needed.
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs
 (class logits, then N bins of the target).
 """
@@ -43,15 +41,11 @@ from tabtune_core.upstream import Source
 
 CPU = torch.device("cpu")
 FARTHEST = 1e30
-"""Largest standardized number kept, in standard deviations: float32 holds it and sums of its products with a
-projection.
-"""
+"""Largest standardized number kept: float32 holds it, and sums of its products with a projection."""
 
 
 class _Drawn(TorchFunctionMode):
-    """Makes ``torch.randn`` draw the same numbers every time, in this thread while the context lasts; the global
-    generator is not used.
-    """
+    """Makes ``torch.randn`` draw the same numbers every time, in this thread, without the global generator."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,8 +59,7 @@ class _Drawn(TorchFunctionMode):
 class ContextStatistics(Network):  # type: ignore[misc]
     """Upstream's module with feature statistics from the context alone, in training as in prediction.
 
-    Upstream's forward uses the root's ``training`` flag only for these statistics. If set, they include query rows,
-    which would then see each other. The flags of submodules, which control an adapter's dropout, are not changed.
+    Upstream's root flag ``training`` would include query rows in them; the flags of submodules are not changed.
     """
 
     def forward(self, *positional: Any, **named: Any) -> torch.Tensor:
@@ -78,10 +71,7 @@ class ContextStatistics(Network):  # type: ignore[misc]
 
 
 class TabDPTModel:
-    """A TabDPT for one task.
-
-    ``module`` is the upstream ``TabDPTModel`` as ``ContextStatistics``, with attention's scale on the CPU.
-    """
+    """A TabDPT for one task; ``module`` is upstream's as ``ContextStatistics``, with attention's scale on the CPU."""
 
     def __init__(
         self, card: ModelCard, task: Task, source: Source, opened: tuple[Network, str], device: torch.device
@@ -97,11 +87,7 @@ class TabDPTModel:
         self._places_N = torch.arange(module.regression_bin_count, device=device, dtype=widest_float(device))
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """Fits upstream's steps to the context: fill missing numbers with the mean, standardize, PCA if there are too
-        many features.
-
-        Upstream draws the start of its randomized PCA from torch's global generator; here it is always the same.
-        """
+        """Fits upstream's steps to the context: fill with the mean, standardize, PCA if there are too many features."""
         scale = make_pipeline(SimpleImputer(keep_empty_features=True), StandardScaler()).fit(x_CF)
         width, projection_FW = self.module.num_features, None
         if x_CF.shape[1] > width:
@@ -123,10 +109,9 @@ class TabDPTModel:
         classes: int,
         weight_BQ: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Computes the mean cross-entropy (nats) of the query rows, over classes or over bins of the target's z-score.
+        """Computes the mean cross-entropy (nats) over classes, or over bins of the target's z-score.
 
-        A z-score is shared between the two nearest bin centres, so that the expectation, which is the prediction, can
-        equal the z-score. The mini was trained with this loss; the loss of the released weights is not published.
+        A z-score is shared between the two nearest bin centres, so that the expectation can equal it.
         """
         if classes:
             return cross_entropy(self._class_scores(x_BTF, y_BC, classes), y_BQ, weight_BQ)
@@ -153,16 +138,13 @@ class TabDPTModel:
         return np.asarray(number_BQ[0].numpy())
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Returns ``predict`` with this context: upstream has no cache, so each batch of rows computes the context
-        again.
-        """
+        """Returns ``predict`` with this context, which is computed again each time: upstream has no cache."""
         return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
 
     def _class_scores(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
         """Returns log-probabilities ``(B, Q, K)`` up to a constant per row.
 
-        More classes than the model has logits are predicted digit by digit, as upstream does: the class id is written
-        in base ``n_out``, each digit is predicted on its own, and the log-probabilities of a class's digits are added.
+        More classes than logits are predicted digit by digit in base ``n_out``, as upstream does, and added.
         """
         base, place, digits = self.module.n_out, 1, []
         ids_K = torch.arange(classes, device=x_BTF.device)
@@ -184,16 +166,14 @@ class TabDPTModel:
         return outputs_QBO.transpose(0, 1)
 
     def save(self, path: Path) -> None:
-        """Writes the safetensors file that ``tabdpt.TabDPTClassifier(model_weight_path=...)`` and the regressor open."""  # noqa: E501
+        """Writes the file that ``tabdpt.TabDPTClassifier(model_weight_path=...)`` and the regressor open."""
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.state_dict().items()}
         with in_one_move(path) as partial:
             save_file(tensors, partial, metadata={"cfg": self.config})
 
 
 def scale_on_cpu(module: Network) -> None:
-    """Computes attention's scale on the CPU: upstream computes it on the GPU and needs it as a number, so every layer
-    would wait for it.
-    """
+    """Computes attention's scale on the CPU: upstream's, on the GPU, is waited for in every layer."""
     for layer in module.transformer_encoder:
         numbers = {name: getattr(layer, name).cpu().clone() for name in ("n0", "max_len_f", "kappa")}
         layer.get_scale_param = partial(
@@ -207,10 +187,9 @@ def _scale(numbers: SimpleNamespace, eval_pos: int, *, device: torch.device, dty
 
 
 def standard(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Returns mean and deviation ``(B, 1)`` of the context's numbers, in double precision if the device supports it.
+    """Returns mean and deviation ``(B, 1)`` of the context's numbers, in the widest float.
 
-    Upstream adds 1e-6 to the deviation, which shrinks targets of that size; here only the deviation of a constant
-    target is replaced.
+    Upstream adds 1e-6, which shrinks small targets; here only the deviation of a constant target is replaced.
     """
     y_BC = y_BC.to(widest_float(y_BC.device))
     mean_B1 = y_BC.mean(dim=1, keepdim=True)
@@ -254,7 +233,7 @@ MODEL = TabDPTModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """Returns the stages: the encoder, then label encoders and layer in turn; a layer returns the change of its input."""  # noqa: E501
+    """Returns the stages: the encoder, then label encoders and layer in turn; a layer returns a change."""
     width = int(module.ninp)  # type: ignore[arg-type]
 
     def layer(i: int) -> tuple[Stage, ...]:

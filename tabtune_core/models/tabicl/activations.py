@@ -1,11 +1,10 @@
-"""TabICL: columns through induced attention, rows through attention over columns, then in-context attention over rows.
+"""TabICL 2.2: columns through induced attention, rows through attention over columns, then over rows in context.
 
-As ``tabicl`` 2.2 computes it (``_model/embedding.py``, ``interaction.py``, ``learning.py``, ``layers.py``,
-``ssmax.py``).
 Shape letters: T rows (context, then query), C context rows, Q query rows, H columns with the reserved ones, E width of
 a cell, D of a row.
 """
 
+from functools import partial
 from typing import Any
 
 from tabtune_core.models.activation_tape import NUMBER_BYTES, Tape
@@ -15,13 +14,10 @@ SSMAX_HIDDEN = 64
 
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
-    """Records one training step on the tape.
-
-    ``classes`` is not used: an episode never has more classes than the model has outputs.
-    """
+    """Records one training step; an episode never has more classes than the model has outputs."""
     width, reserved = config["embed_dim"], config["row_num_cls"]
     deep, rows = width * reserved, context + query
-    columns = features + reserved
+    columns, attend = features + reserved, partial(_attend, tape, config["ff_factor"])
     group = config.get("col_feature_group_size", 3) if config["col_feature_group"] else 1
     # without the reserved columns and the answers for context rows: see lean_forward.py
     with tape.block(features * rows * group):
@@ -30,20 +26,10 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
     for i in range(config["col_num_blocks"]):
         with tape.block(features * rows * width):
             path, points = f"col_embedder.tf_col.blocks.{i}.multihead_attn", config["col_num_inds"]
-            attend(
-                tape,
-                f"{path}1",
-                config,
-                features,
-                points,
-                context,
-                width,
-                config["col_nhead"],
-                once=True,
-                ssmax=config["col_ssmax"],
-            )
+            size = width, config["col_nhead"]
+            attend(f"{path}1", features, points, context, *size, once=True, ssmax=config["col_ssmax"])
             tape.keep("points", features * points * width, wide=True)
-            attend(tape, f"{path}2", config, features, rows, points, width, config["col_nhead"])
+            attend(f"{path}2", features, rows, points, *size)
     if config["col_affine"]:
         with tape.block(0):
             tape.keep("weights and biases", 4 * features * rows * width, wide=True)
@@ -51,36 +37,15 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
     for i in range(blocks):
         with tape.block(columns * rows * width):
             path, last = f"row_interactor.tf_row.blocks.{i}", i == blocks - 1
-            attend(
-                tape,
-                path,
-                config,
-                rows,
-                reserved if last else columns,
-                columns,
-                width,
-                config["row_nhead"],
-                own=not last,
-                rope=True,
-            )
+            asking = reserved if last else columns
+            attend(path, rows, asking, columns, width, config["row_nhead"], own=not last, rope=True)
             tape.passing(6 * columns * rows * width)  # of the input and the block's output, and around GELU
     blocks = config["icl_num_blocks"]
     for i in range(blocks):
         with tape.block(rows * deep):
             path, last = f"icl_predictor.tf_icl.blocks.{i}", i == blocks - 1
-            asking = query if last else rows
-            attend(
-                tape,
-                path,
-                config,
-                1,
-                asking,
-                context,
-                deep,
-                config["icl_nhead"],
-                own=not last,
-                ssmax=config["icl_ssmax"],
-            )
+            asking, heads = query if last else rows, config["icl_nhead"]
+            attend(path, 1, asking, context, deep, heads, own=not last, ssmax=config["icl_ssmax"])
     with tape.block(query * deep):
         tape.keep("statistics", 2 * query, wide=True)
         head = "icl_predictor.decoder"
@@ -92,34 +57,25 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
 
 
 def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
-    """Estimates the peak bytes of a prediction: in the column blocks, ten tensors with one number per cell and unit of
-    width.
-
-    They are the inputs of stage and block, the block's normalised input, the attention's output, the sum and its
-    normalised copy, and two wider tensors around GELU.
-    """
+    """Estimates the peak bytes of a prediction: ten numbers per cell and unit of width in the column blocks."""
     cells = (features + config["row_num_cls"]) * (context + query)
     return float(NUMBER_BYTES * (6 + 2 * config["ff_factor"]) * cells * config["embed_dim"])
 
 
 def attention(config: dict[str, Any], *, features: int) -> int:
-    """Returns the operations per pair of context rows in a prediction; only the in-context attention grows with the
-    square of the rows.
-    """
+    """Returns the operations per pair of context rows; only the in-context attention grows with their square."""
     return int(4 * config["icl_num_blocks"] * config["embed_dim"] * config["row_num_cls"])
 
 
 def untrained(config: dict[str, Any], regression: bool) -> int:
-    """Returns the number of parameters without a gradient in full fine-tuning: the fixed frequencies of the rotary
-    embedding.
-    """
+    """Returns the parameters without a gradient in full fine-tuning: the rotary embedding's frequencies."""
     return int(config["embed_dim"] // config["row_nhead"] // 2)
 
 
-def attend(
+def _attend(
     tape: Tape,
+    factor: int,
     path: str,
-    config: dict[str, Any],
     tables: int,
     asking: int,
     shown: int,
@@ -131,8 +87,7 @@ def attend(
     rope: bool = False,
     ssmax: object = False,
 ) -> None:
-    """Records a ``MultiheadAttentionBlock``: in each of ``tables``, ``asking`` tokens attend to ``shown`` tokens, then
-    feed-forward.
+    """Records a ``MultiheadAttentionBlock`` in which ``asking`` tokens attend to ``shown`` ones in each table.
 
     ``own``: the shown tokens are among the asking ones, so both come out of one norm. ``once``: every table has the
     same asking tokens, which are computed only once before the attention.
@@ -155,7 +110,7 @@ def attend(
     tape.keep(f"{name} answer", queries + query_tokens * heads)
     tape.linear(f"{path}.attn.out_proj", {f"{name} answer": query_tokens}, (width, width), read=True)
     tape.norm(f"{name} sum", query_tokens, width)
-    hidden = config["ff_factor"] * width
+    hidden = factor * width
     tape.linear(f"{path}.linear1", {f"{name} normal": query_tokens}, (hidden, width))
     tape.keep(f"{name} hidden", query_tokens * hidden)
     tape.linear(f"{path}.linear2", {f"{name} active": query_tokens}, (width, hidden))

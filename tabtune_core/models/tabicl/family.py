@@ -22,19 +22,16 @@ def _tabicl_block(layers: Layers, path: str, width: int, heads: int = 0, *, fact
 
 
 def tabicl_layers(config: dict[str, Any], task: Task) -> Layers:
-    """Returns the layers of a TabICL module; v1 and v2 differ in the input of columns, the scaled softmax and the
-    biases of norms.
-    """
+    """Returns the layers of a TabICL module, v1 or v2."""
     width, factor, labels = config["embed_dim"], config["ff_factor"], config["max_classes"] or 1
     deep = width * config["row_num_cls"]
     layers, norms = Layers(), not config.get("bias_free_ln", False)
     block = partial(_tabicl_block, layers, factor=factor, norms=norms)
     layers.linear("col_embedder.in_linear", width, config.get("col_feature_group_size", 1))
     for i in range(config["col_num_blocks"]):
-        block(
-            f"col_embedder.tf_col.blocks.{i}.multihead_attn1", width, config["col_nhead"] if config["col_ssmax"] else 0
-        )
-        block(f"col_embedder.tf_col.blocks.{i}.multihead_attn2", width)
+        path = f"col_embedder.tf_col.blocks.{i}.multihead_attn"
+        block(f"{path}1", width, config["col_nhead"] if config["col_ssmax"] else 0)
+        block(f"{path}2", width)
     for name in ("w", "b") if config["col_affine"] else ():
         layers.linear(f"col_embedder.out_{name}", width, width)
         layers.norm(f"col_embedder.ln_{name}", width)
@@ -69,9 +66,8 @@ UPSTREAM = Upstream(
         "tabicl._model.layers:MultiheadAttentionBlock": "the last block, not computed for the context rows",
         "tabicl._model.layers:SkippableLinear": "checks for reserved columns, which a training step does not need",
         "tabicl._model.layers:InducedSelfAttentionBlock": "its inducing points, projected once for all columns",
-        "tabicl._model.layers:InducedSelfAttentionBlock.induced_attention": "the same layer without the check for reserved columns",  # noqa: E501
-        "tabicl._model.layers:MultiheadAttention": "its projections, its rotary embedding and its scaling, computed "
-        "without copies",
+        "tabicl._model.layers:InducedSelfAttentionBlock.induced_attention": "the same without a check of columns",
+        "tabicl._model.layers:MultiheadAttention": "its projections, rotary embedding and scaling, without copies",
         "tabicl._model.rope:RotaryEmbedding": "its frequencies, and how numbers are paired",
         "tabicl._model.attention:sdpa_with_flattened_batch": "attention of many tables at once",
         "tabicl._model.ssmax:_logn": "the logarithm of the number of rows, which synchronizes with the GPU",
@@ -102,55 +98,24 @@ FAMILY = Family(
     added_to_spread=1e-6,
 )
 
-_V1: dict[str, Any] = dict(
-    max_classes=10,
-    embed_dim=128,
-    col_num_blocks=3,
-    col_nhead=4,
-    col_num_inds=128,
-    col_affine=True,
-    col_feature_group=False,
-    col_target_aware=False,
-    col_ssmax=False,
-    row_num_blocks=3,
-    row_nhead=8,
-    row_num_cls=4,
-    row_rope_base=100000,
-    row_rope_interleaved=True,
-    icl_num_blocks=12,
-    icl_nhead=4,
-    icl_ssmax=False,
-    ff_factor=2,
-    dropout=0.0,
-    activation="gelu",
-    norm_first=True,
-)
+_V1: dict[str, Any] = {
+    **dict(max_classes=10, embed_dim=128, ff_factor=2, dropout=0.0, activation="gelu", norm_first=True),
+    **dict(col_num_blocks=3, col_nhead=4, col_num_inds=128, col_affine=True),
+    **dict(col_feature_group=False, col_target_aware=False, col_ssmax=False),
+    **dict(row_num_blocks=3, row_nhead=8, row_num_cls=4, row_rope_base=100000, row_rope_interleaved=True),
+    **dict(icl_num_blocks=12, icl_nhead=4, icl_ssmax=False),
+}
+_SSMAX = "qassmax-mlp-elementwise"
 _V2: dict[str, Any] = {
     **_V1,
-    "num_quantiles": 999,
-    "col_nhead": 8,
-    "col_affine": False,
-    "col_feature_group": "same",
-    "col_feature_group_size": 3,
-    "col_target_aware": True,
-    "col_ssmax": "qassmax-mlp-elementwise",
-    "row_rope_interleaved": False,
-    "icl_nhead": 8,
-    "icl_ssmax": "qassmax-mlp-elementwise",
-    "bias_free_ln": False,
-    "zero_init": False,
-    "recompute": False,
+    **dict(num_quantiles=999, bias_free_ln=False, zero_init=False, recompute=False, row_rope_interleaved=False),
+    **dict(col_nhead=8, col_affine=False, col_feature_group="same", col_feature_group_size=3),
+    **dict(col_target_aware=True, col_ssmax=_SSMAX, icl_nhead=8, icl_ssmax=_SSMAX),
 }
 MINI: dict[str, Any] = {
     **_V2,
-    "embed_dim": 32,
-    "col_num_blocks": 2,
-    "col_nhead": 4,
-    "col_num_inds": 16,
-    "row_num_blocks": 2,
-    "row_nhead": 4,
-    "icl_num_blocks": 8,
-    "icl_nhead": 4,
+    **dict(embed_dim=32, col_num_blocks=2, col_nhead=4, col_num_inds=16),
+    **dict(row_num_blocks=2, row_nhead=4, icl_num_blocks=8, icl_nhead=4),
 }
 """TabICL v2 (arXiv 2602.11139) with smaller widths and depths: 1,257,790 parameters."""
 MINI_REGRESSOR: dict[str, Any] = {**MINI, "max_classes": 0, "bias_free_ln": True, "num_quantiles": 99}

@@ -1,24 +1,15 @@
 """TabICL without computations whose results upstream drops or overwrites, except when a cached context is used.
 
-Upstream does this avoidable work:
+Upstream sends the columns that it reserves for CLS tokens through the column stage, computes outputs for the context
+rows in the last block and the head, waits for the GPU three times per step for known values, copies q, k and v apart,
+and projects the same inducing points in every column. It also stores the state of a call on its module.
 
-- The columns that it reserves for the rows' CLS tokens go through the whole column stage as if they were data.
-- The last in-context block and the head compute outputs for the context rows too.
-- A training step waits for the GPU three times, for values that are known: whether a column is reserved, the number of
-  classes, and the logarithm of the number of rows.
-- Attention copies q, k and v apart, rotates them in many small steps, and projects the same inducing points in every
-  column.
+In: an upstream module, whose layers' classes are replaced once. Out: the same losses, gradients and predictions; a
+call changes nothing, so threads may predict at once. Two differences: LoRA's dropout hides the same numbers of the
+inducing points in every column, and in 16 bits positions beyond 256 columns are exact.
 
-Upstream also stores the state of one call on its module: a context's cache, the tree of many classes, how work is
-split.
-
-In: an upstream module. Out: the same losses, gradients and predictions, without that work and memory. The classes of
-its layers are replaced once, when it is loaded; a call changes nothing, so threads may predict at the same time.
-There are two differences: LoRA's dropout hides the same numbers of the inducing points in every column, and in 16 bits
-positions beyond 256 columns are exact, where upstream rounds them.
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, H columns with the reserved ones, P
-numbers of a cell, D width, O outputs. In attention: T asking tokens, S tokens shown, H heads, P pairs of numbers of a
-head.
+numbers of a cell, D width, O outputs. In attention: T asking tokens, S shown ones, H heads, P pairs of numbers.
 """
 
 import copy
@@ -53,9 +44,7 @@ class LeanAttention(MultiheadAttention):  # type: ignore[misc]
         rope: Any = None,
         need_kv: bool = False,
     ) -> Any:
-        """Maps ``(..., T, D)`` and ``(..., S, D)`` to ``(..., T, D)``; leading axes of the query may be 1 and are then
-        broadcast.
-        """
+        """Maps ``(..., T, D)`` and ``(..., S, D)`` to ``(..., T, D)``; leading axes of the query may be 1."""
         others = (cached_kv, key_padding_mask, attn_mask)
         if key is None or value is not key or need_kv or self.dropout or any(other is not None for other in others):
             apart = query if key is None else query.expand(*key.shape[:-2], *query.shape[-2:])
@@ -85,10 +74,7 @@ class LeanAttention(MultiheadAttention):  # type: ignore[misc]
 
 
 class _Rotation(torch.autograd.Function):
-    """Rotates pairs of numbers by the angles of their token; the gradient is rotated back.
-
-    Su et al. 2021, arXiv 2104.09864.
-    """
+    """Rotates pairs of numbers by their token's angles, and the gradient back: Su et al. 2021, arXiv 2104.09864."""
 
     @staticmethod
     def forward(
@@ -110,9 +96,7 @@ def _rotated(*arguments: Any) -> torch.Tensor:
 
 
 def _turned(x: torch.Tensor, cos_TP: torch.Tensor, sin_TP: torch.Tensor, interleaved: bool) -> torch.Tensor:
-    """Rotates ``(..., T, 2 P)``, computing in the type of the angles; a pair is two neighbours, or one number of each
-    half.
-    """
+    """Rotates ``(..., T, 2 P)`` in the type of the angles; a pair is two neighbours, or one number of each half."""
     wide = x.to(cos_TP.dtype)
     turned = torch.empty_like(wide)
     (first, second), (to_first, to_second) = (
@@ -124,10 +108,7 @@ def _turned(x: torch.Tensor, cos_TP: torch.Tensor, sin_TP: torch.Tensor, interle
 
 
 class LeanInducedAttention(InducedSelfAttentionBlock):  # type: ignore[misc]
-    """Projects the inducing points once for all columns.
-
-    It checks for reserved columns, which waits for the GPU, only outside training: a training step has none here.
-    """
+    """Projects the inducing points once for all columns; checks for reserved columns only outside training."""
 
     def forward(self, src: torch.Tensor, train_size: int | None = None) -> torch.Tensor:
         """Maps ``(..., T, D)`` to the same shape."""
@@ -151,10 +132,7 @@ class LeanLastBlock(MultiheadAttentionBlock):  # type: ignore[misc]
     """The last in-context block, which computes outputs for the query rows only."""
 
     def forward(self, q: torch.Tensor, *positional: Any, train_size: int | None = None, **named: Any) -> Any:
-        """Maps ``(B, T, D)`` to ``(B, Q, D)``: query rows attend to the context.
-
-        Other calls, such as filling a cache, are upstream's.
-        """
+        """Maps ``(B, T, D)`` to ``(B, Q, D)``; other calls, such as filling a cache, are upstream's."""
         if train_size is None or positional or named.keys() - {"rope"}:
             return super().forward(q, *positional, train_size=train_size, **named)
         shown_BCD = q[..., :train_size, :]
@@ -162,9 +140,7 @@ class LeanLastBlock(MultiheadAttentionBlock):  # type: ignore[misc]
 
 
 class LeanInContext(ICLearning):  # type: ignore[misc]
-    """Pads the outputs to ``(B, T, O)``, as upstream expects, with zeros for the context rows, which upstream does not
-    read.
-    """
+    """Pads the outputs to ``(B, T, O)`` with zeros for the context rows, which upstream does not read."""
 
     def _icl_predictions(self, R: torch.Tensor, y_train: torch.Tensor) -> torch.Tensor:
         return F.pad(super()._icl_predictions(R, y_train), (0, 0, y_train.shape[1], 0))
@@ -174,9 +150,7 @@ class LeanInContext(ICLearning):  # type: ignore[misc]
 
 
 class _Labels(torch.Tensor):
-    """Labels whose ``max`` does not wait for the GPU: a training episode never has more classes than the module has
-    outputs.
-    """
+    """Labels whose ``max`` does not wait for the GPU: an episode never has more classes than there are outputs."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
@@ -195,12 +169,10 @@ class LeanColumns(ColEmbedding):  # type: ignore[misc]
         y_train: torch.Tensor | None = None,
         embed_with_test: bool = False,
     ) -> torch.Tensor:
-        """Maps ``(B, H, T, P)`` to ``(B, H, T, D)``, with zeros for the reserved columns, which the row stage
-        overwrites.
+        """Maps ``(B, H, T, P)`` to ``(B, H, T, D)``, with zeros for the reserved columns, which come first.
 
-        Reserved columns come first. In inference a call may have only some of the columns, so reserved ones are
-        recognized by their values; a call with reserved columns alone runs upstream's code. No data column consists of
-        ``RESERVED`` alone: constant columns are removed before, and the others have a mean of 0.
+        In inference a call may have only some columns, so reserved ones are recognized by their values: no data column
+        consists of ``RESERVED`` alone, as constant columns are removed and the others have a mean of 0.
         """
         first, labels = int(self.reserve_cls_tokens), y_train
         if not self.training:
@@ -245,9 +217,7 @@ def lean(module: nn.Module) -> None:
 
 
 def of_one_call(module: nn.Module) -> Any:
-    """Returns a view of the module for one call, with its own copies of the objects on which upstream stores the state
-    of a call.
-    """
+    """Returns a view with its own copies of the objects on which upstream stores the state of a call."""
     own = view(module)
     for part in own.modules():
         if "inference_mgr" in vars(part):

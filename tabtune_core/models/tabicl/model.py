@@ -36,11 +36,7 @@ TEMPERATURE = 0.9
 
 
 class TabICLModel:
-    """A TabICL classifier or regressor. ``module`` is the upstream ``TabICL`` after ``lean_forward.lean``.
-
-    For a table with more classes than ``native_classes``, upstream predicts with a tree of smaller classification
-    tasks.
-    """
+    """A TabICL classifier or regressor; upstream predicts more classes than ``native_classes`` with a tree of tasks."""
 
     def __init__(
         self, card: ModelCard, task: Task, source: Source, opened: tuple[TabICL, dict[str, Any]], device: torch.device
@@ -63,9 +59,7 @@ class TabICLModel:
         self._inference.update_from_dict({name: dict(stage) for name in ("COL_CONFIG", "ROW_CONFIG", "ICL_CONFIG")})
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """Fits upstream's steps to the context: fill missing numbers with the mean, drop constant columns, standardize,
-        clip softly.
-        """
+        """Fits upstream's steps to the context: fill with the mean, drop constant columns, standardize, clip softly."""
         mean_F = np.nan_to_num(np.nanmean(np.where(np.isnan(x_CF).all(axis=0), 0.0, x_CF), axis=0))
         filled_CF = np.where(np.isnan(x_CF), mean_F, x_CF)
         varying = UniqueFeatureFilter().fit(filled_CF)
@@ -88,11 +82,7 @@ class TabICLModel:
         classes: int,
         weight_BQ: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Computes cross-entropy, or the pinball loss over all levels of the standardized target, as upstream's
-        fine-tuning does.
-
-        Needs ``module.train()``, as upstream's inference path keeps no graph.
-        """
+        """Computes cross-entropy, or the pinball loss of the standardized target, as upstream's fine-tuning does."""
         mean_B1, scale_B1 = context_scale(y_BC) if not classes else (0.0, 1.0)
         outputs_BQO = self.module(x_BTF, y_BC.float() if classes else (y_BC - mean_B1) / scale_B1)
         if classes:
@@ -104,9 +94,7 @@ class TabICLModel:
         return loss_BQL.mean() if weight_BQ is None else averaged(loss_BQL.mean(dim=-1), weight_BQ)
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Predicts probabilities ``(Q, K)`` or means ``(Q,)`` by upstream's inference path, which splits work by the
-        available memory.
-        """
+        """Predicts probabilities ``(Q, K)`` or means ``(Q,)``, splitting work by memory as upstream does."""
         x_BTF = self._tensor(np.concatenate([x_CF, x_QF]))
         y_BC, scaler = self._shown(y_C, classes)
         own = of_one_call(self.module)
@@ -120,9 +108,7 @@ class TabICLModel:
         return _answers(outputs[0], scaler, classes)
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Uses upstream's cache of the context if it fits ``CACHE_BYTES``: keys and values, or else the input of the
-        in-context stage.
-        """
+        """Uses upstream's cache if it fits ``CACHE_BYTES``: keys and values, or the in-context stage's input."""
         mode = self._cache_mode(len(x_CF), x_CF.shape[1])
         if mode is None or classes > (self.native_classes or classes):  # upstream's class tree has no cache
             return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
@@ -170,9 +156,7 @@ class TabICLModel:
 
 
 def _scaler(y_C: Target) -> StandardScaler:
-    """Returns the scaler of a numeric target; around a large mean, scikit-learn takes a target for constant unless it
-    is centred first.
-    """
+    """Returns a target's scaler; around a large mean, scikit-learn takes a target for constant unless centred."""
     scaler = StandardScaler().fit(y_C[:, None])
     if scaler.scale_[0] != np.sqrt(scaler.var_[0]) and np.ptp(y_C) > 0:
         centre = y_C.mean()
@@ -211,10 +195,7 @@ MODEL = TabICLModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """Returns the stages: columns, rows, then the in-context blocks.
-
-    Outputs of the first two are copied, as upstream overwrites them.
-    """
+    """Returns the stages: columns, rows, then blocks; the first two outputs are copied, as upstream overwrites them."""
     columns, rows, in_context = (
         module.get_submodule(name) for name in ("col_embedder", "row_interactor", "icl_predictor")
     )

@@ -1,8 +1,6 @@
-"""TabPFN: a cell is a pair of columns or the target; attention over the cells of a row, then over rows, where query
-rows read one head.
+"""TabPFN 9.2: a cell is a pair of columns or the target; attention over a row's cells, then over rows.
 
-As ``tabpfn`` 9.2 computes it (``architectures/tabpfn_v2.py``).
-v2.5 and v2.6 have thinking rows before the context; the norms of v2.6 have a weight.
+Query rows read one head; v2.5 and v2.6 have thinking rows before the context, and v2.6's norms a weight.
 Shape letters: S context cells, N query cells (of the label's column too), D width.
 """
 
@@ -13,7 +11,7 @@ from tabtune_core.models.tabpfn.family import hidden_width
 
 
 def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, features: int, classes: int) -> None:
-    """Records one training step on the tape. ``classes`` is not used, as all outputs are computed."""
+    """Records one training step; an episode never has more classes than the model has outputs."""
     width, hidden, heads, rows = config["emsize"], hidden_width(config), config["nhead"], context + query
     thinking, asked = config.get("num_thinking_rows", 0), "num_thinking_rows" not in config
     outputs, pairs = config["max_num_classes"] or config["num_buckets"], _columns(config, features) - 1
@@ -84,9 +82,7 @@ def _columns(config: dict[str, Any], features: int) -> int:
 
 
 def predicting(config: dict[str, Any], *, context: int, query: int, features: int) -> float:
-    """Estimates the peak bytes of a prediction: each release needs nine numbers per cell and unit of width; ten are
-    counted.
-    """
+    """Estimates the peak bytes of a prediction: nine numbers per cell and unit of width are needed, ten counted."""
     cells = (config.get("num_thinking_rows", 0) + context + query) * _columns(config, features)
     return float(NUMBER_BYTES * 10 * cells * config["emsize"])
 

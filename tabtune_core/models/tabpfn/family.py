@@ -16,10 +16,7 @@ def hidden_width(config: dict[str, Any]) -> int:
 
 
 def tabpfn_layers(config: dict[str, Any], task: Task) -> Layers:
-    """Returns the layers of a TabPFN module.
-
-    Its norms and blocks have no bias; LoRA does not reach the norms' weights of v2.6.
-    """
+    """Returns the layers of a TabPFN module; its norms and blocks have no bias."""
     width, hidden, outputs = config["emsize"], hidden_width(config), config["max_num_classes"] or config["num_buckets"]
     layers, read = Layers(), 2 * config["features_per_group"]
     if config.get("encoder_type") == "mlp":
@@ -105,12 +102,7 @@ _NOTE = "Predicts numbers as a distribution over 5,000 bars."
 
 
 def _by_path(version: str, *, blocks: int, classes: int, numbers: int) -> ModelCard:
-    """Makes the card of a later release from the numbers of parameters of its classifier (``classes``) and regressor
-    (``numbers``).
-
-    The architecture is the package's; that of the regressor, with its ``blocks``, follows from the size of the released
-    file.
-    """
+    """Makes the card of a later release, opened by its path, from its parameters and the regressor's blocks."""
     name, repository = f"TabPFN-v{version}", f"Prior-Labs/tabpfn_{version.replace('.', '_')}"
     config = {**_LATER, "name": name}
     models: dict[Task, tuple[str, int, dict[str, Any]]] = {

@@ -1,8 +1,6 @@
-"""TabPFN v2, v2.5 and v2.6 through their package: the upstream class, checkpoint schema, normalisation and cache of a
-context, in fp32.
+"""TabPFN v2, v2.5 and v2.6 through their package: upstream's class, schema, normalisation and cache, in fp32.
 
-Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs of
-the module.
+Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs.
 """
 
 from collections.abc import Callable
@@ -45,7 +43,7 @@ CRITERION = "criterion."
 
 
 class AskedLinear(nn.Linear):
-    """A linear layer that upstream calls and whose weight's type it also reads, so an adapter must go onto the weight."""  # noqa: E501
+    """A linear layer that upstream calls and whose weight it also reads, so an adapter must go onto the weight."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +74,10 @@ class TabPFNModel:
         self._bars = None if opened.borders is None else FullSupportBarDistribution(opened.borders.float().to(device))
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
-        """Fits to the context: upstream's soft clip if it has one, dropping constant columns, standardizing; missing
-        numbers stay.
+        """Fits to the context: upstream's soft clip, dropping constant columns, standardizing; missing numbers stay.
 
-        The module standardizes again for each context. Doing it here in double precision preserves large columns that
-        vary little, such as times in milliseconds, which float32 would round. In a column with one distinct number and
-        missing cells, every number is replaced
-        by that one: another number would change how the module reads the neighbouring column, and so other rows.
+        Double precision preserves large columns that vary little, which the module would round. In a column with one
+        distinct number and missing cells, every number becomes that one, as another would change its neighbour.
         """
         known_CF = np.clip(x_CF, -LARGEST, LARGEST)
         empty_F = np.isnan(x_CF).all(axis=0)
@@ -116,9 +111,7 @@ class TabPFNModel:
         classes: int,
         weight_BQ: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Computes cross-entropy (nats) over the table's classes, or the loss of the bar distribution of the
-        standardized target.
-        """
+        """Computes cross-entropy (nats) over classes, or the bar distribution's loss of the standardized target."""
         mean_B1, scale_B1 = (0.0, 1.0) if classes else context_scale(y_BC)
         outputs_BQO = self._outputs(x_BTF, y_BC if classes else (y_BC - mean_B1) / scale_B1)
         if self._bars is None:
@@ -133,7 +126,7 @@ class TabPFNModel:
             return self._answers(outputs_BQO, y_BC, classes, mean, scale)
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Uses upstream's cache of keys and values (of one head, for each block and pair) if it fits ``CACHE_BYTES``."""  # noqa: E501
+        """Uses upstream's cache of keys and values, of one head per block and pair, if it fits ``CACHE_BYTES``."""
         pairs = -(-x_CF.shape[1] // self.module.features_per_group) + 1
         of_row = (
             2 * len(self.module.blocks) * pairs * self.module.emsize // self.config["nhead"] * torch.float32.itemsize
@@ -196,9 +189,7 @@ class TabPFNModel:
         return np.asarray(answers[0].cpu().numpy())
 
     def _by_class(self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
-        """Returns logits ``(B, Q, K)``. v2's module numbers the classes in the context first; classes absent from it
-        come after them.
-        """
+        """Returns logits ``(B, Q, K)``; v2's module numbers the classes in the context first, then the absent ones."""
         if not isinstance(self.module, TabPFNV2):
             return outputs_BQO[..., :classes]
         absent_BK = 1 - F.one_hot(y_BC, classes).amax(dim=1)
@@ -261,9 +252,7 @@ MODEL = TabPFNModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """Returns the stages: embeddings of labels, column pairs and positions, thinking rows except in v2, then blocks
-    over all cells.
-    """
+    """Returns the stages: embeddings, thinking rows except in v2, then blocks over all cells."""
 
     def cells(given: list[torch.Tensor] | torch.Tensor) -> torch.Tensor:
         """Returns the cells; upstream expects a list of them to be emptied."""

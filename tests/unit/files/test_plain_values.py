@@ -31,7 +31,7 @@ def test_values_written_by_python_are_read_back():
         (b'"\\ud800"', "half of a letter"),
         (b"\xff", "not text in UTF-8"),
         (b'{"a": ', "malformed or truncated"),
-        (b"[" + b"[]," * 1_000_001, "more than a million lists"),
+        (b"[" + b"[]," * 2_000_001, "too many values"),
     ],
 )
 def test_json_that_could_break_a_reader_is_refused(text, message):
@@ -75,11 +75,8 @@ def test_a_value_of_another_type_does_not_fit(value, hint):
     assert not fits(value, hint)
 
 
-@pytest.mark.parametrize(
-    ("limit", "text"), [("MOST_CONTAINERS", "[{}, []]"), ("MOST_TEXTS", '["a", 1, 2]'), ("LARGEST", "-1234")]
-)
-def test_a_limit_may_be_reached(monkeypatch, limit, text):
-    reached = {"MOST_CONTAINERS": 3, "LARGEST": 1234}.get(limit, 4)
+@pytest.mark.parametrize(("limit", "text", "reached"), [("MOST_PARTS", '["a", 1, 2]', 5), ("LARGEST", "-1234", 1234)])
+def test_a_limit_may_be_reached(monkeypatch, limit, text, reached):
     monkeypatch.setattr(plain_values, limit, reached)
     read_json(text.encode())
     monkeypatch.setattr(plain_values, limit, reached - 1)

@@ -29,10 +29,13 @@ def gradients(output, tensors):
     return torch.autograd.grad(output.square().sum(), tensors)
 
 
-@pytest.mark.parametrize("cached", [0, module.CACHED])
-@pytest.mark.parametrize("inputs", [6, 40])  # the weight is small beside the rank, and large
-@pytest.mark.parametrize("rows", [1, 2, 30])  # an output smaller and larger than the weight
-@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize(
+    ("rows", "inputs", "dropout", "cached"),
+    [  # an output smaller and larger than the weight, which is small and large beside the rank
+        *((1, 6, 0.0, 0), (1, 40, 0.5, module.CACHED), (2, 6, 0.5, 0), (2, 40, 0.0, module.CACHED)),
+        *((30, 6, 0.0, module.CACHED), (30, 40, 0.5, 0), (30, 6, 0.5, module.CACHED), (30, 40, 0.0, 0)),
+    ],
+)
 def test_output_and_gradients_equal_the_formulas(rows, inputs, dropout, cached, monkeypatch):
     monkeypatch.setattr(module, "CACHED", cached)
     x, w, c, a, b = operands(rows, inputs, outputs=inputs - 1)

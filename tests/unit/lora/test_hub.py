@@ -168,7 +168,7 @@ def test_a_run_is_uploaded_with_its_model_card_and_predicts_by_its_address(store
         with pytest.raises(AdapterError, match=r"no repository ann/mine|Write hf://owner/name"):
             read_public(hidden)
     assert main(["hub", "push", run, "ann/labelled", "--home", str(store.home)]) == 2
-    assert "exists already and is public. Add --public" in capsys.readouterr().err
+    assert "exists and is public. Add --public" in capsys.readouterr().err
 
 
 def test_hub_errors_are_one_sentence(hub, monkeypatch):

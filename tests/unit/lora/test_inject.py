@@ -96,19 +96,6 @@ def test_a_target_that_matches_nothing_names_the_parts_that_exist():
     )
 
 
-@pytest.mark.parametrize(
-    ("targets", "parts"),
-    [
-        (tuple(CARD.family.groups), ("col_", "row_", "icl_")),
-        (("row_attention", "icl_predictor.tf_icl"), ("row_", "icl_")),
-    ],
-)
-def test_targets_may_overlap(targets, parts):
-    paths = [layer.path for layer in adapted(tiny_module(), targets=targets).layers]
-    assert len(set(paths)) == len(paths)
-    assert {path[:4] for path in paths} == set(parts)
-
-
 def test_layers_smaller_than_their_adapter_are_skipped_unless_named():
     passed = adapted(tiny_module(), targets=("icl_predictor.tf_icl",)).left_out
     assert passed
@@ -257,11 +244,6 @@ def test_a_pattern_without_an_adapted_layer_is_refused_with_the_adapted_ones(nam
         match=rf"{name} names 'heed', which no adapted layer has in its path\. Adapted are encoder, head\.0, head\.2;",
     ):
         trained_tabdpt(targets=("encoder", "head"), **{name: {"heed": 2}})
-
-
-def test_three_of_many_adapted_layers_are_named():
-    with pytest.raises(TargetError, match=r"Adapted are ([\w.]+, ){2}[\w.]+ and 16 more; name one"):
-        trained_tabdpt(rank_pattern={"heed": 2})
 
 
 def test_a_pattern_above_every_cap_is_refused():

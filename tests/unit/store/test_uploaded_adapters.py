@@ -47,7 +47,10 @@ TENSOR = factors()
 def facts(**changes):
     whole = {
         "format": 1,
-        "base": {"model": "tabicl-mini", "file": MINI.file, "sha256": MINI.sha256},
+        "base": {
+            **{"model": "tabicl-mini", "file": MINI.file, "repository": None, "revision": None},
+            **{"sha256": MINI.sha256, "licence": {"name": "Apache-2.0", "commercial": True}},
+        },
         "layers": [LAYER],
         "biases": [],
         "settings": {
@@ -62,6 +65,7 @@ def facts(**changes):
         "kinds": {"x": "number", "y": "category"},
         "features": ["x"],
         "context": {"rows": [0, 1], "sha256": "0" * 64},
+        **{"opens_with_peft": True, "scores": {}, "best_step": 1, "versions": {}},
     }
     return {**whole, **changes}
 
@@ -157,7 +161,7 @@ REFUSED = {
     "facts nested 200,000 levels deep": (package({FACTS: "[" * 200_000}), "its JSON is nested deeper than 32 levels"),
     "scores nested 90 levels deep": (says(scores=json.loads("[" * 90 + "]" * 90)), "nested deeper than 32 levels"),
     "facts that are not text": (package({FACTS: b"\xff\xfe{}"}), "not text in UTF-8"),
-    "another format": (says(format=9), "its package format is not 1"),
+    "another format": (says(format=9), "made by another version; train it again"),
     "an entry of a later version": (says(loader="x"), "it has the entry 'loader', which this version does not"),
     "a setting of a later version": (with_settings(speed=3), "Unknown setting 'speed'"),
     "no tensors": (package({TENSORS: safetensors.numpy.save({})}), "there is no adapter in it"),

@@ -56,11 +56,16 @@ def both(name="tabicl-v2", task="classification"):
     return upstreams, copied
 
 
-@pytest.mark.parametrize("recompute", [(), BLOCKS], ids=["kept", "recomputed"])
-@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize(
-    ("name", "task"),
-    [("tabicl-v2", "classification"), ("tabicl-v2", "regression"), ("tabicl-v1", "classification")],
+    ("name", "task", "lora", "recompute"),
+    [
+        ("tabicl-v2", "classification", False, ()),
+        ("tabicl-v2", "classification", True, BLOCKS),
+        ("tabicl-v2", "regression", False, BLOCKS),
+        ("tabicl-v2", "regression", True, ()),
+        ("tabicl-v1", "classification", True, ()),
+        ("tabicl-v1", "classification", False, BLOCKS),
+    ],
     ids=str,
 )
 def test_outputs_and_gradients_equal_upstreams(name, task, lora, recompute):
