@@ -78,7 +78,7 @@ class TrainedOn:
         )
 
     def size_of(self, settings: RunSettings) -> "Size":
-        """Returns the size of a step and of an evaluation on the validation rows, whose number the settings may limit."""
+        """Returns the size of a step and of an evaluation on the validation rows, which settings may limit."""
         train = settings.train
         step = EpisodeSize.plan(self.train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
         evaluation_context = min(self.train_rows, train.predict_context_rows or self.train_rows, EVALUATION_ROWS)
