@@ -29,7 +29,7 @@ from tabtune_core.execution.worker_flags import (
     tell_workers,
 )
 from tabtune_core.execution.worker_watch import watched
-from tabtune_core.shortage import check_limits, named
+from tabtune_core.shortage import named, raise_file_limit
 from tabtune_core.store.runs import RunStore, default_home
 from tabtune_core.upstream import DISTRIBUTION, installed
 from tabtune_core.wording import print_what_the_encoding_lacks
@@ -156,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     try:
         with named():
-            check_limits()
+            raise_file_limit()
             os.getcwd()  # a server cannot be started in a folder that was deleted: said before a worker is started
             # so that the demo is deleted, and an idle worker ends, after these signals, too
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -190,7 +190,6 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     where = {
         "executor": options.executor,
         "address": options.ray_address,
-        "gpu_share": options.gpu_share,
         "notify": options.notify,
     }
     tell_workers(parallel=options.parallel, threads=options.threads, **where)
@@ -204,12 +203,12 @@ def serve(options: argparse.Namespace, home: Path) -> None:
         ensure_worker(home, exit_when_idle=options.demo)
 
     later = options.parallel or options.threads or choice.executor != LOCAL
-    if later and there is not None and not there.outdated:
+    if later and there is not None:
         print(
             f"The worker of {home} is already running (process {there.pid}), so --parallel, --threads and --executor "
             "apply to the next one."
-            " To apply them now, end the worker with 'loralab worker --stop' (its runs continue) and start this "
-            "program again."
+            " To apply them now, end the worker with 'loralab worker --stop' and start this program again, which "
+            "resumes its runs."
         )
     urls = access.addresses(port)
     greet(access, urls, home, demo=options.demo)

@@ -25,8 +25,8 @@ MEASURED = 10
 def digits_behind(values: pd.Series, digits: int | None, sign: str = "", least: int = 0) -> dict[str, Any]:
     """Returns the format of a table column: ``digits`` decimals, and commas if a value is that large.
 
-    Streamlit writes either a ``sign``, such as ``%+``, or commas, and with commas three decimals, not rounded. With None,
-    each value keeps its digits. ``least`` is a width in pixels, as for ``fitted``.
+    Streamlit writes either a ``sign``, such as ``%+``, or commas, and with commas three decimals, not rounded. With
+    None, each value keeps its digits. ``least`` is a width in pixels, as for ``fitted``.
     """
     with_commas = _keeps_digits(values) if digits is None else digits <= MOST_WITH_COMMAS
     own = f"{sign or '%'}" + (".15g" if digits is None else f".{digits}f" if digits <= MOST_PLACES else ".4e")

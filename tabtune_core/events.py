@@ -107,7 +107,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Training resumes in another process from a saved state; reports of later steps by the earlier process are void."""
+    """Training resumes in another process from a saved state; reports of later steps by the earlier process are void."""  # noqa: E501
 
     step: int
     """Last step of the saved state; 0: training starts anew."""

@@ -94,29 +94,21 @@ def why_without_result(job: Job) -> None:
 
 
 def worker_trouble(trouble: WorkerTrouble | None) -> None:
-    """Says why runs or jobs wait for the worker, or that it is of another version."""
+    """Says why runs or jobs wait for the worker."""
     if trouble is None:
         return
     if trouble.why == "no room":
         st.warning(
             f"{plain(trouble.what)} Queued runs and jobs wait, and start automatically.", icon=":material/hard_drive:"
         )
-    elif trouble.why == "outdated":
-        asked = "It was asked to make way for one of this version; runs in progress continue."
-        by_hand = f"It cannot be asked to make way; end it with `kill {trouble.pid}`. Runs in progress continue."
-        how = asked if trouble.can_be_asked else by_hand
-        st.info(
-            f"The worker (process {trouble.pid}) is of another version than these pages: {plain(trouble.version)}. "
-            f"{how}"
-        )
     elif trouble.why == "suspended":
         st.warning(
             f"The worker (process {trouble.pid}) does not respond, because it is suspended. Runs in progress "
-            "continue, queued ones wait."
-            f" Continue it with `kill -CONT {trouble.pid}`, or end it with `kill -9 {trouble.pid}`."
+            f"continue, queued ones wait. Continue it with `kill -CONT {trouble.pid}`, or end it with "
+            f"`kill -9 {trouble.pid}`: the next one resumes its runs."
         )
     elif trouble.why == "stopped":
-        st.info("The worker was stopped with `loralab worker --stop`. Runs in progress continue, queued ones wait.")
+        st.info("The worker was stopped with `loralab worker --stop`. Queued runs wait.")
         st.button("Start the worker", on_click=queries.keep_worker, icon=":material/play_arrow:")
     else:
         _worker_ended(trouble)

@@ -32,7 +32,7 @@ def demo_workspace() -> Iterator[Path]:
         try:
             yield home
         finally:
-            stop = ["worker", "--stop", "--now", "--home", str(home)]
+            stop = ["worker", "--stop", "--home", str(home)]
             subprocess.run([sys.executable, "-m", "tabtune_core", *stop], check=False, capture_output=True)
 
 

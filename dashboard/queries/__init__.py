@@ -27,7 +27,6 @@ from dashboard.queries.tables import (
     keep_sample,
     label_findings,
     last_split,
-    pair_leaks,
     proposal,
     ranges,
     rows_of,

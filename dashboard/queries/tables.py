@@ -17,7 +17,6 @@ from tabtune_core.data.datasets import Dataset, add_sample, get_dataset, list_da
 from tabtune_core.data.findings import Finding, Question, ReadingChoices
 from tabtune_core.data.leakage import may_leak
 from tabtune_core.data.merged_classes import with_label
-from tabtune_core.data.pair_leakage import pairs_that_give
 from tabtune_core.data.reading_process import ReadingProcess
 from tabtune_core.data.split_question import AT_RANDOM, last_settings, split_question, written
 from tabtune_core.data.splits import SplitSizes
@@ -201,13 +200,6 @@ def table_stops(run: RunSettings, seeds: Sequence[int] = (0,)) -> list[str]:
     """Returns the reasons in a table (target, columns, split) why runs on it could not start."""
     alike = _of_rows(run, "linear" if run.strategy in REFERENCES else "inference")
     return _table_stops([dataclasses.replace(alike, seed=seed) for seed in seeds])
-
-
-@of_workspace(entries=64, spinner="Checking for target leakage")
-def pair_leaks(folder: str, table: str, column: str) -> tuple[Finding, ...]:
-    """Returns findings about pairs of columns whose sum, difference, product or ratio gives ``column``."""
-    kinds = {column.name: column.kind for column in get_dataset(Path(folder), table).columns}
-    return pairs_that_give(_whole(folder, table), kinds, column)
 
 
 def start_reading(source: Path | bytes | str, name: str, choices: ReadingChoices) -> ReadingProcess:

@@ -220,7 +220,8 @@ class TabularLeaderboard:
             for name, (own, _) in self._entries.items()
             if name in self._errors
         ]
-        board = pd.concat([board, pd.DataFrame(failed, columns=board.columns).astype(board.dtypes)])
+        numbers = {name: kind for name, kind in board.dtypes.items() if not failed or name not in failed[0]}
+        board = pd.concat([board, pd.DataFrame(failed, columns=board.columns).astype(numbers)])
         return best_first(board, board["place"].astype("float64"), "rmse").astype({"place": "Int64"})
 
 

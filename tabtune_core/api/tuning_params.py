@@ -108,7 +108,7 @@ def changed_params(params: Mapping[str, Any] | None, changes: Mapping[str, Any])
 
     Raises:
         SettingError: a name is unknown; the error suggests the nearest known one.
-    """
+    """  # noqa: E501
     flat = _flat(params or {})
     for written, value in changes.items():
         name = NESTED.get(written, written)

@@ -24,8 +24,6 @@ from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
 from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, say_what_may_leak, settle_target
 from tabtune_core.cli.terminal import follow, say
 from tabtune_core.errors import AdapterError, SettingError, StoreError, TabTuneError
-from tabtune_core.execution.executor import LOCAL
-from tabtune_core.execution.identity import found
 from tabtune_core.execution.lock import ensure_worker, worker_of
 from tabtune_core.execution.worker_flags import cluster_for_new_runs
 from tabtune_core.files.whole import in_one_move
@@ -252,8 +250,6 @@ def resume_runs(asked: argparse.Namespace) -> int:
 def _resume(store: RunStore, run: Run, *, taken_over: bool) -> tuple[str, list[str]]:
     """Returns what becomes of a run, in words, and the ids of the runs to follow; ``taken_over``: it has no worker."""
     if taken_over:
-        if _is_gone(run):
-            store.requeue(run.id, "Its process was gone.")
         return f"was {run.status} without a worker; a new one takes it over", [run.id]
     if run.status in ("queued", "running"):
         return f"is {run.status} already", []
@@ -263,11 +259,6 @@ def _resume(store: RunStore, run: Run, *, taken_over: bool) -> tuple[str, list[s
     how = "goes on from its last state" if store.has_last_state(run.id) else anew
     store.resume(run.id)
     return how, [run.id]
-
-
-def _is_gone(run: Run) -> bool:
-    """Whether a run that is stored as running had a process on this machine, which has ended."""
-    return run.status == "running" and run.executor in ("", LOCAL) and found(run.pid, run.identity) in ("gone", "other")
 
 
 def _check_adapters(asked: argparse.Namespace) -> None:

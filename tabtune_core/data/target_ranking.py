@@ -29,12 +29,12 @@ NAMED = "is a usual name for the column to predict"
 LABELS = _words("""
     target label labels ziel zielvariable cible etiquette objetivo etiqueta obiettivo bersaglio etichetta alvo rotulo doel doelvariabele
     etykieta hedef etiket целевая метка 目标 标签 目标变量 目的変数 ラベル 타깃 레이블 라벨
-    """)
+    """)  # noqa: E501
 """Words that mean "the column to predict" and hardly anything else, without accents."""
 TARGETS = _words("""
     class classes outcome y response dependent ground truth zielgroesse klasse classe clase resultado esito uitkomst klass mal
     utfall cel klasa wynik sinif цель класс результат 类别 结果 クラス 結果 목표 클래스 结局
-    """)
+    """)  # noqa: E501
 """Words that mean so in many tables."""
 EVENTS = _words("""
     cultivar variety progression
@@ -52,7 +52,7 @@ EVENTS = _words("""
     zufriedenheit storung mortalite resiliation reponse reussite survecu mortalidad satisfaccion abandono respuesta aprobado sobrevivio
     mortalidade resposta aprovado sopravvissuto mortalita soddisfazione risposta overleden overleefd tevredenheid rezygnacja zgon iptal
     смерть выжил ответ дефект 死亡 生存 满意度 故障 購入 사망 생존 구매
-    """)
+    """)  # noqa: E501
 """Events or types of a row: mostly classes."""
 MEASURES = _words("""
     price saleprice sales sale wage wages salary earnings cost costs charges mpg mileage quality rings rating score grade count counts cnt
@@ -64,14 +64,14 @@ MEASURES = _words("""
     gpa delay accidents casualties fatalities incidents injuries emissions turnover einkommen ertrag ausgaben verspatung revenu
     rendement ingresos rendimiento demanda receita renda reddito vraag opbrengst inkomen dochod popyt gelir talep доход спрос прибыль
     收入 产量 需求 収入 需要 수입 수요
-    """)
+    """)  # noqa: E501
 """Outcomes that are measured, paid or counted: numbers."""
 SOMETIMES = _words("""
     type kind category segment genre stage rank level value values income pay fare points popularity views ozone concentration activity
     solubility permeability toxicity duration power energy output load volume traffic weight loss damage cases hours balance growth number
     wert dauer leistung gewicht festigkeit schaden menge valeur duree poids valor duracion peso duracao valore durata waarde duur wartosc
     waga deger sure стоимость вес 强度 重量
-    """)
+    """)  # noqa: E501
 """Words for targets in some tables and features in others."""
 FEATURES = _words("""
     id no number code name rownames unnamed index age sex gender race ethnicity year month week weekday day date time hour minute season
@@ -83,7 +83,7 @@ FEATURES = _words("""
     kunde produkt filiale quelle profession marque client produit magasin profesion marca cliente producto tienda profissao produto
     loja professione prodotto negozio beroep merk klant winkel zawod klient sklep meslek urun musteri профессия товар клиент
     магазин 职业 品牌 产品 客户 店铺 職業 商品 顧客 店舗 직업 상품 고객
-    """)
+    """)  # noqa: E501
 """Words for what is known before anything is predicted."""
 COUNTED = 2.8
 WEIGHTS = {
@@ -204,7 +204,7 @@ def without_copies(columns: Sequence[Column], codes: Mapping[str, np.ndarray]) -
 
 
 def follows_others(codes: Sequence[np.ndarray]) -> np.ndarray:
-    """Returns each column's mean absolute rank correlation with the others, minus the average of that over all columns."""
+    """Returns each column's mean absolute rank correlation with the others, minus the average of that over all columns."""  # noqa: E501
     ranks: np.ndarray = pd.DataFrame(np.stack(codes)).rank(axis=1).to_numpy(copy=True)
     ranks -= ranks.mean(axis=1, keepdims=True)
     ranks /= np.linalg.norm(ranks, axis=1, keepdims=True).clip(min=1e-12)

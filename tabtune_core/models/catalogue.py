@@ -28,10 +28,6 @@ CATALOGUE: dict[str, ModelCard] = {
 FAMILIES: dict[str, Family] = {card.family.name: card.family for card in CATALOGUE.values()}
 
 WEIGHTS = Path(__file__).parent / "weights"
-ELSEWHERE = "TABTUNE_CHECKPOINT_IS_AT"
-"""Environment variable with the path of the user's checkpoint on a machine where it differs from the path in the
-settings.
-"""
 
 
 def get_card(name: str) -> ModelCard:
@@ -64,7 +60,7 @@ def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:
     Raises:
         CheckpointError: the file does not exist.
     """
-    file = Path(os.environ.get(ELSEWHERE) or os.path.expanduser(path))  # leaves '~' of an unknown user unchanged
+    file = Path(os.path.expanduser(path))  # leaves '~' of an unknown user unchanged
     if os.path.isdir(file):
         file /= Path(card.weights_for(task).file).name
     if not os.path.isfile(file):  # False if a name is too long, where ``Path`` raises

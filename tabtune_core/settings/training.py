@@ -371,7 +371,7 @@ class TrainSettings:
 
         >>> TrainSettings().patience_of(10), TrainSettings().patience_of(16), TrainSettings(eval_every=16).patience_of(16)
         (8, 5, 8)
-        """
+        """  # noqa: E501
         if self.patience is not None:
             return self.patience
         return (

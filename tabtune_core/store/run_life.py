@@ -21,7 +21,7 @@ from tabtune_core.store.row_values import LATEST, as_text, is_time, only
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import ENDED, Run, Status, Sweep, Unreadable, read_run
 
-NOWHERE = "pid = NULL, identity = NULL, slot = '', executor = '', node = '', received = 0"
+NOWHERE = "pid = NULL, identity = NULL, slot = '', executor = '', node = ''"
 """SQL that resets where a run is carried out when it is queued again."""
 
 
@@ -78,7 +78,7 @@ class RunLife(EventLog, JobQueue):
         return bool(self._read(f"SELECT 1 FROM runs {going} UNION ALL SELECT 1 FROM jobs {going} LIMIT 1"))
 
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
-        """Returns values that change whenever a list of these runs must be read again; cheaper than reading the runs."""
+        """Returns values that change whenever a list of these runs must be read again; cheaper than reading the runs."""  # noqa: E501
         where, given = only(sweep=sweep)
         sql = (
             f"SELECT id, status, resumptions, wish, name, note, archived, tags FROM runs WHERE {where} ORDER BY "
@@ -100,10 +100,6 @@ class RunLife(EventLog, JobQueue):
         rows = self._read("SELECT wish FROM runs WHERE id = ?", (run_id,))
         return rows[0]["wish"] if rows else None
 
-    def received(self, run_id: str) -> int:
-        """Returns how many events of a run on another machine have arrived here."""
-        return int(self._row("run", run_id)["received"])
-
     def has_last_state(self, run_id: str) -> bool:
         """Whether the run has saved a state from which it can go on."""
         return (self.run_dir(run_id) / STATES / LAST_STATE).exists()
@@ -122,7 +118,7 @@ class RunLife(EventLog, JobQueue):
         executor: str = "",
         node: str = "",
     ) -> Run | None:
-        """Claims the first run of the queue, or a given one, for this process; of several claimants only one gets it."""
+        """Claims the first run of the queue, or a given one, for this process; of several claimants only one gets it."""  # noqa: E501
         now = time.time()
         rows = self._read(
             "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, identity = ?, slot = ?, "
@@ -136,10 +132,17 @@ class RunLife(EventLog, JobQueue):
             return None
         return found
 
-    def set_process(self, run_id: str, pid: int, identity: str | None) -> None:
-        """Records which process carries out a running run; raises StoreError if the run is not running any more."""
-        sql = "UPDATE runs SET pid = ?, identity = ?, heartbeat = ? WHERE id = ? AND status = 'running'"
-        if not self._write(sql, (pid, identity, time.time(), run_id)):
+    def set_process(self, run_id: str, pid: int, identity: str | None, *, claimed_by: int | None = None) -> None:
+        """Records which process carries out a running run.
+
+        Raises:
+            StoreError: the run is not running any more, or not claimed by this worker (None: whoever it is) any more.
+        """
+        sql = (
+            "UPDATE runs SET pid = ?, identity = ?, heartbeat = ? WHERE id = ? AND status = 'running'"
+            " AND pid IS COALESCE(?, pid)"
+        )
+        if not self._write(sql, (pid, identity, time.time(), run_id, claimed_by)):
             raise StoreError(f"Run {run_id!r} is not running any more; queue it again with retry.")
 
     def unclaim(self, run_id: str, pid: int) -> None:
@@ -154,13 +157,12 @@ class RunLife(EventLog, JobQueue):
         """Records where a running run was finally placed."""
         self._write("UPDATE runs SET slot = ?, node = ? WHERE id = ? AND status = 'running'", (slot, node, run_id))
 
-    def receive(self, run_id: str, events: Sequence[tuple[Event, float]], received: int) -> None:
-        """Adds events of a run on another machine, each with its unix seconds, and their new number: all or nothing."""
+    def receive(self, run_id: str, events: Sequence[tuple[Event, float]]) -> None:
+        """Adds events of a run on another machine, each with its unix seconds: all or nothing."""
         if events:
             with self._together():
                 for event, at in events:
                     self._add(run_id, event, at)
-                self._write("UPDATE runs SET received = ? WHERE id = ?", (received, run_id))
 
     def beat(self, run_id: str) -> None:
         """Records a heartbeat of the run's process."""

@@ -37,7 +37,7 @@ class Run:
     """Last sign of life of the run's process."""
     pid: int | None
     identity: str | None
-    """Identifies that process, because pids are reused."""
+    """Creation time of that process, because pids are reused; None while only a worker has claimed the run."""
     wish: StopRequest | None
     """What a person asked for while it was running."""
     error: str | None

@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS runs (
     ended           REAL,               -- unix seconds; NULL until it ended
     heartbeat       REAL,               -- unix seconds of the last sign of life of the run's process
     pid             INTEGER,            -- process id: the worker's at first, then the run's own
-    identity        TEXT,               -- of that process: start in ticks since boot, boot and pid namespace; NULL: not known
+    identity        TEXT,               -- creation time of that process, in unix seconds; NULL while only a worker has it
     wish            TEXT,               -- 'stop' (and keep the best) or 'cancel' (and discard), asked for while running
     error           TEXT,               -- for the person: what happened and what to do
     result          TEXT,               -- RunFinished as JSON; bytes and seconds are in its field names
@@ -32,7 +32,6 @@ CREATE TABLE IF NOT EXISTS runs (
     slot            TEXT NOT NULL DEFAULT '',   -- where the worker put it: a GPU such as 'cuda:1', or 'cpu'; empty while queued
     executor        TEXT NOT NULL DEFAULT '',   -- name of the executor, such as 'local'; empty while queued
     node            TEXT NOT NULL DEFAULT '',   -- name of the machine that it is carried out on; empty like executor
-    received        INTEGER NOT NULL DEFAULT 0, -- for a run on another machine: number of its events that are in this database; no unit
     resumptions     INTEGER NOT NULL DEFAULT 0, -- how many times it was queued again after an interruption; no unit
     tags            TEXT NOT NULL DEFAULT ''    -- words that a person put on it, in their order, separated by one space
 );
@@ -48,7 +47,7 @@ CREATE TABLE IF NOT EXISTS jobs (
     started         REAL,               -- unix seconds at which a worker took it; NULL while queued
     ended           REAL,               -- unix seconds; NULL until it ended
     pid             INTEGER,            -- process id: the worker's at first, then the job's own
-    identity        TEXT,               -- of that process: start in ticks since boot, boot and pid namespace; NULL: not known
+    identity        TEXT,               -- creation time of that process, in unix seconds; NULL while only a worker has it
     error           TEXT,               -- for the person: what happened and what to do
     result          TEXT,               -- JSON; NULL unless it finished
     wish            TEXT                -- NULL or 'cancel': what a person asked of it while it ran

@@ -207,7 +207,7 @@ would double both.
 """
 PLANNING = (
     *("tabtune_core.cli.launch", "tabtune_core.cli.request", "tabtune_core.data.task", "dashboard.queries"),
-    *("tabtune_core.analysis.launch_checks", "tabtune_core.data.pair_leakage"),
+    "tabtune_core.analysis.launch_checks",
 )
 
 

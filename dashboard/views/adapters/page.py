@@ -14,7 +14,7 @@ from dashboard.url_state import go, invite, say_gone
 from dashboard.views.adapters import adapter_upload, downloads
 from dashboard.views.adapters.adapter_list import choose_adapter
 from tabtune_core.errors import AdapterError, StoreError
-from tabtune_core.files.archives import list_members, open_archive
+from tabtune_core.files.archives import open_archive
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.lora.package_reader import README, without_labels
 from tabtune_core.metrics import METRICS
@@ -38,12 +38,10 @@ def package(run: Run) -> Path:
 def contents(path: Path) -> tuple[pd.DataFrame, str]:
     """Returns the files in a package and the text of its README; raises AdapterError if it is gone or damaged."""
     with refused_as(AdapterError, "This adapter package cannot be opened", " Run it again to get a new one."):
-        members = list_members(path)
-        inside = pd.DataFrame(
-            {"File": [item.filename for item in members], "Size (kB)": [item.file_size / 1e3 for item in members]}
-        )
         with open_archive(path) as archive:
-            readme = archive.read(README, most_bytes=README_LIMIT_BYTES) if README in archive.names else b""
+            sizes = archive.sizes
+            readme = archive.read(README, most_bytes=README_LIMIT_BYTES) if README in sizes else b""
+        inside = pd.DataFrame({"File": list(sizes), "Size (kB)": [size / 1e3 for size in sizes.values()]})
         return inside, readme.decode("utf-8", "replace")
 
 

@@ -281,11 +281,9 @@ def label_findings(dataset: Dataset, column: str, way: Way) -> None:
     limits = [*limit_notes(family, dataset.columns, column, task, classes), *size_note(dataset.rows, task)]
     unseen = {one.name for one in dataset.columns if one.kind in LEFT_OUT}
     seen = [finding for finding in found if finding.code != "leak" or finding.column not in unseen]
-    pairs = queries.pair_leaks(dataset.id, column)
-    findings(together([*seen, *pairs, *queries.suspects(dataset.id, column, way), *limits]))
+    findings(together([*seen, *queries.suspects(dataset.id, column, way), *limits]))
     balance(found)
-    given = [name for finding in pairs for name in (finding.column, finding.second) if name]
-    leave_out(dataset, list(dict.fromkeys([str(f.column) for f in seen if f.code == "leak"] + given)), key="leaks")
+    leave_out(dataset, [str(finding.column) for finding in seen if finding.code == "leak"], key="leaks")
 
 
 def picture(dataset: Dataset) -> None:

@@ -79,9 +79,6 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
     'Predictions use all of the 300 training rows as context.'
     >>> _rows_shown(5000, 300, 300)
     'Predictions use all of the 300 training rows as context: 5,000 were requested, and there are no more.'
-    >>> _rows_shown(None, 8192, 60000)
-    'Predictions use 8,192 of the 60,000 training rows as context, as many as the model, the memory and a reasonable
-    prediction time allow.'
     """
     which = f"all of the {train_rows:,}" if shown >= train_rows else f"{shown:,} of the {train_rows:,}"
     why = ""

@@ -48,8 +48,6 @@ with right, errors_shown(TableError, stop=True):
 task, rows = queries.TASKS[way], tables[table].rows
 
 card, cluster = model_cards(task), queries.cluster()
-for finding in queries.pair_leaks(table, target):
-    st.warning(f"{plain(finding.message)} The Data page has a button for that.", icon=":material/warning:")
 form, price = st.columns([1.2, 1], gap="large")
 with form:
     st.header("Adapter", help=define("Adapter", "Rank", "Alpha", "Target module"))

@@ -69,7 +69,7 @@ UPSTREAM = Upstream(
         "tabicl._model.layers:MultiheadAttentionBlock": "the last block, not computed for the context rows",
         "tabicl._model.layers:SkippableLinear": "checks for reserved columns, which a training step does not need",
         "tabicl._model.layers:InducedSelfAttentionBlock": "its inducing points, projected once for all columns",
-        "tabicl._model.layers:InducedSelfAttentionBlock.induced_attention": "the same layer without the check for reserved columns",
+        "tabicl._model.layers:InducedSelfAttentionBlock.induced_attention": "the same layer without the check for reserved columns",  # noqa: E501
         "tabicl._model.layers:MultiheadAttention": "its projections, its rotary embedding and its scaling, computed "
         "without copies",
         "tabicl._model.rope:RotaryEmbedding": "its frequencies, and how numbers are paired",

@@ -10,11 +10,11 @@ from random_sweeps import random_sweep, two_halves
 
 from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.configurations import by_configuration
-from tabtune_core.analysis.html_report import page
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.pareto import best_of, front
 from tabtune_core.analysis.recommendation import recommend, with_noise
 from tabtune_core.analysis.runs_table import leaderboard, of_task
+from tabtune_core.analysis.sweep_page import page
 from tabtune_core.metrics import METRICS, metrics_of
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore

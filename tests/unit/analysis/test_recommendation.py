@@ -85,12 +85,10 @@ def test_no_sentence_compares_the_costs_of_a_gpu_and_a_cpu(lab, monkeypatch):
     monkeypatch.setitem(MEGABYTES, 8, 50)  # that of full fine-tuning
     lab.result = lambda one, *scores: dataclasses.replace(
         made(one, *scores),
-        memory_meter="torch_allocated" if one.lora.rank == 32 or one.strategy == "base-ft" else "resident",
+        memory_meter="torch_allocated" if one.strategy == "base-ft" else "resident",
     )
     lab.add(*FOUR_RANKS, ("base-ft", (0.4,)))
-    said = lab.said()
-    assert "r=32 has an adapter that is 28.0 kB larger, for" in said
-    assert "saved no memory" not in said
+    assert "saved no memory" not in lab.said()
     lab.result = made
     lab.add(*FOUR_RANKS, ("base-ft", (0.4,)))
     assert "saved no memory" in lab.said()

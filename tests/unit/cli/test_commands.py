@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
@@ -352,18 +351,11 @@ def test_the_leaderboard_is_shown_before_the_tracker_has_all_and_even_if_adapter
     def full(*given, **more):
         raise error
 
-    @contextmanager
-    def tracked(*given):
-        try:
-            yield
-        finally:
-            print("the tracker")
-
-    monkeypatch.setattr(launch, "_shown_at", tracked)
+    monkeypatch.setattr(launch, "_send", lambda *given: print("the tracker"))
     monkeypatch.setattr(launch, "_follow_or_cancel", lambda *given: ([], False))
     monkeypatch.setattr(launch, "_copy_adapters", full)
     monkeypatch.setattr(launch, "show_board", lambda *given: print("the board") or 0)
-    asked = SimpleNamespace(tracker=None, adapters=tmp_path, without_labels=False)
+    asked = SimpleNamespace(tracker="any", adapters=tmp_path, without_labels=False)
     with pytest.raises(type(error), match=r"a\.zip"):
         launch._follow_to_the_board(None, "s", [], asked)
     assert capsys.readouterr().out == "the board\nthe tracker\n"

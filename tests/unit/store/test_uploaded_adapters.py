@@ -148,8 +148,8 @@ def licensed(**licence):
 
 
 REFUSED = {
-    "a pickle": (pickle.dumps(Payload()), "is not an adapter package: File is not a zip file"),
-    "a pickle in a zip": (package({TENSORS: pickle.dumps(Payload())}), "is not an adapter package: .*have no header"),
+    "a pickle": (pickle.dumps(Payload()), "is not a zip that can be opened"),
+    "a pickle in a zip": (package({TENSORS: pickle.dumps(Payload())}), "are damaged"),
     "half a zip": (package()[:200], "is not an adapter package"),
     "a flipped bit": (flipped(package()), "is not an adapter package"),
     "an empty file": (b"", "is not an adapter package: it is empty"),
@@ -157,7 +157,6 @@ REFUSED = {
     "facts nested 200,000 levels deep": (package({FACTS: "[" * 200_000}), "its JSON is nested deeper than 32 levels"),
     "scores nested 90 levels deep": (says(scores=json.loads("[" * 90 + "]" * 90)), "nested deeper than 32 levels"),
     "facts that are not text": (package({FACTS: b"\xff\xfe{}"}), "not text in UTF-8"),
-    "a duplicate entry": (package({FACTS: json.dumps(facts())[:-1] + ', "format": 1}'}), "names an entry twice"),
     "another format": (says(format=9), "its package format is not 1"),
     "an entry of a later version": (says(loader="x"), "it has the entry 'loader', which this version does not"),
     "a setting of a later version": (with_settings(speed=3), "Unknown setting 'speed'"),
@@ -172,13 +171,13 @@ REFUSED = {
     "factors of whole numbers": (package({TENSORS: factors(A=np.ones((2, 128), np.int64))}), "has the type I64"),
     "a layer that the model lacks": (says(layers=[{**LAYER, "path": "x"}]), "have the shapes"),
     "a rank above its weight": (says(layers=[{**LAYER, "rank": 10**9}]), "has the rank 1000000000"),
-    "a zip bomb": (package({"bomb": bytes(600_000_000)}), "unpacks to 600.0 MB or more"),
+    "a zip bomb": (package({"README.md": bytes(600_000_000)}), "unpacks to 600.0 MB or more"),
     "huge facts": (
         package({FACTS: bytes(58_000_000)}),
         "tabtune.json unpacks to 58.0 MB or more, and 12.0 MB is the most",
     ),
-    "a thousand files": (package({f"f{i}": "" for i in range(1000)}), "holds 1,002 files"),
-    "a file outside the folder": (package({"../../outside.txt": "no"}), "has a path outside"),
+    "a thousand files": (package({f"f{i}": "" for i in range(1000)}), "'f0' does not belong to a package"),
+    "a file outside the folder": (package({"../../outside.txt": "no"}), "does not belong to a package"),
     "no base": (says(base=None), "its entry 'base' has the wrong type"),
     "a licence of booleans": (says(base=licensed(name=True, commercial=True)), "licence.name' has the wrong"),
     "a licence with an unknown entry": (

@@ -21,7 +21,7 @@ def page(number):
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(28, "The disk of /tmp/a is full"), (30, "read-only"), (5, "reports an error"), (12, "memory")]
+    ("number", "said"), [(28, "The disk of /tmp/a is full"), (30, "read-only"), (5, "full or damaged"), (12, "memory")]
 )
 def test_a_page_names_the_missing_resource(number, said):
     app = AppTest.from_function(page, args=(number,)).run(timeout=30)
