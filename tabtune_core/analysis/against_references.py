@@ -47,8 +47,8 @@ def rivals(board: pd.DataFrame, rank_by: str, load: Load, own_runs: Sequence[str
         both = pd.concat([reference, ours[ours["seed"].isin(reference["seed"])]])
         made = [final for final, _ in replicates(list(both["run"]), list(both["seed"]), metric, load, "test")]
         seeds = len(reference)
-        scores = (float(rows[score].mean()) for rows in (both[:seeds], both[seeds:]))
-        yield Rival(name, *scores, seeds, difference(made[:seeds], made[seeds:]))
+        own, other = (float(rows[score].mean()) for rows in (both[seeds:], both[:seeds]))
+        yield Rival(name, other, own, seeds, difference(made[:seeds], made[seeds:]))
 
 
 def against_guessing(metric: Metric, load: Load, runs: Sequence[str], *, trained: bool) -> tuple[Measured, SplitName]:

@@ -75,7 +75,7 @@ def claim(comparison: Comparison, board: pd.DataFrame, rank_by: str, load: Load,
     if isinstance(measured, Difference):
         measured = dataclasses.replace(measured, value=value, choices=1 if tested else max(evaluations, 1))
     verdict = _verdict(gain, measured)
-    units = next(iter((*parts["test"], *parts["validation"])), "random")
+    units: SplitBy = [*parts["test"], *parts["validation"], "random"][0]
     more = None
     if verdict == "unclear" and tested and isinstance(measured, Difference) and measured.value > 0:
         more = seeds_needed(measured, len(runs))

@@ -26,7 +26,6 @@ def told(home, seed, unit, metric):
     chosen = (
         found.claim.verdict,
         found.claim.more_seeds,
-        found.claim.rows_needed,
         board["place"].tolist(),
         table(board, metric),
     )
