@@ -146,7 +146,7 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
     ways = ways_of(frame[target])
     run["task"] = "regression" if ways[0] == "numbers" else "classification"
     if ways[0] == "numbers":
-        why = "holds numbers on a scale; --task classification or --split-at-median for classes"
+        why = "holds numbers on a scale; --task classification or --set split_at_median=true for classes"
     elif "numbers" in ways:
         why = (
             f"holds {frame[target].nunique()} different numbers, each a class; --task regression to predict them "

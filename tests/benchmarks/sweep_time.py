@@ -118,8 +118,8 @@ def ours(
         "cpu",
         "--steps",
         asked.steps,
-        "--patience",
-        0,
+        "--set",
+        "patience=0",
         *targets,
     ]
     seeded = ("--seeds" if side == "one sweep" else "--seed", seed)

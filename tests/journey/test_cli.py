@@ -37,7 +37,7 @@ from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore
 
 ROOT = Path(__file__).parents[2]
-SMALL = ("--steps", "2", "--eval-every", "1", "--context-rows", "40", "--batch-size", "20", "--device", "cpu")
+SMALL = ("--steps", "2", "--set", "eval_every=1", "--context-rows", "40", "--batch-size", "20", "--device", "cpu")
 HEAR_CTRL_C = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
 """Background jobs of a shell ignore SIGINT, and their children inherit that."""
 
@@ -238,7 +238,7 @@ def test_a_continuous_target_is_announced_and_predicted_as_a_number(worker, home
     done = tabtune(home, *arguments, "--adapters", home.parent / "numbers")
     assert done.returncode == 0, done.stderr
     assert (
-        "regression: 'scale' holds numbers on a scale; --task classification or --split-at-median for classes"
+        "regression: 'scale' holds numbers on a scale; --task classification or --set split_at_median=true for classes"
         in done.stderr
     )
     assert done.stdout.startswith("RMSE (unit of the target, lower is better)")
@@ -259,7 +259,7 @@ def test_a_time_limit_below_one_step_is_reported_before_and_after_the_run(worker
     (home.parent / "run.toml").write_text(
         'target = "class"\n[lora]\nrank = 3\n[train]\nsteps = 2\neval_every = 1\ncontext_rows = 40\n'
     )
-    asked = ("--settings", home.parent / "run.toml", "--seed", 3, "--device", "cpu", "--time-limit", "1e-6")
+    asked = ("--settings", home.parent / "run.toml", "--seed", 3, "--device", "cpu", "--set", "time_limit=1e-6")
     done = tabtune(home, "train", table, *asked, "--format", "json")
     told = " ".join(done.stderr.split())
     assert done.returncode == 0, done.stderr
@@ -295,7 +295,7 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(worker, home, table):
         "--steps",
         100_000,
     )
-    arguments += ("--patience", 100_000)
+    arguments += ("--set", "patience=100000")
     # a shell starts what runs in the background with Ctrl-C ignored, and a child would inherit that
     process = subprocess.Popen(
         **command(home, *arguments),
@@ -409,31 +409,32 @@ def test_ctrl_c_prints_the_board_of_ended_runs_and_the_others_can_be_resumed(tmp
             ["sweep", "{table}", "--target", "scale", "--model", "tabicl-v1"],
             "regression: 'scale' holds numbers on a scale; --task",
         ),
-        (["sweep", "{table}", "--target", "scale", "--task", "classification"], "--split-at-median"),
+        (["sweep", "{table}", "--target", "scale", "--task", "classification"], "--set split_at_median=true"),
         (["sweep", "{table}", "--target", "class", "--task", "regression"], "regression needs numbers"),
         (
             ["sweep", "{table}", "--target", "class", "--rank-by", "rmse"],
             "for classification it must be one of log_loss",
         ),
-        (["sweep", "{table}", "--target", "class", "--rank-pattern", "decoder"], "write for example decoder=4"),
+        (["sweep", "{table}", "--target", "class", "--set", "warmup_step=3"], "Did you mean 'warmup_steps'?"),
+        (["sweep", "{table}", "--target", "class", "--set", "eps=small"], "'small' is not a value of it"),
         (["sweep", "{table}", "--target", "class", "--ranks", "0"], "rank is 0"),
         (["sweep", "{table}", "--target", "class", "--ranks", "two"], "invalid int value: 'two'"),
         (["sweep", "{table}", "--target", "class", "--model", "tabpfn"], "There is no model 'tabpfn'"),
-        (["sweep", "{table}", "--target", "class", "--dropout", "1"], "lora.dropout is 1.0"),
+        (["sweep", "{table}", "--target", "class", "--dropouts", "1"], "lora.dropout is 1.0"),
         (
-            ["sweep", "{table}", "--target", "class", "--time-limit", "0"],
+            ["sweep", "{table}", "--target", "class", "--set", "time_limit=0"],
             "train.time_limit is 0.0; it must be above 0. It is in seconds",
         ),
         (
-            ["train", "{table}", "--target", "class", "--time-limit", "-3"],
+            ["train", "{table}", "--target", "class", "--set", "train.time_limit=-3"],
             "train.time_limit is -3.0; it must be above 0",
         ),
-        (["sweep", "{table}", "--target", "class", "--bias", "some"], "invalid choice: 'some'"),
+        (["sweep", "{table}", "--target", "class", "--set", "bias=some"], "lora.bias is 'some'"),
         (
-            ["sweep", "{table}", "--target", "class", "--rank-pattern", "decoder"],
-            "argument --rank-pattern: 'decoder' is not a layer with its number",
+            ["sweep", "{table}", "--target", "class", "--set", "rank_pattern=decoder"],
+            "--set rank_pattern: 'decoder' is not a layer with its number",
         ),
-        (["sweep", "{table}", "--target", "class", "--rank-pattern", "decoder=2", "a=0"], "lora.rank_pattern.a is 0"),
+        (["sweep", "{table}", "--target", "class", "--set", "rank_pattern=decoder=2,a=0"], "lora.rank_pattern.a is 0"),
         (
             ["sweep", "{table}", "--target", "class", "--settings", "missing.toml"],
             "'missing.toml' cannot be read as TOML",
@@ -456,7 +457,7 @@ def test_ctrl_c_prints_the_board_of_ended_runs_and_the_others_can_be_resumed(tmp
             "has 2 different values; a split by",
         ),
         (
-            ["sweep", "{table}", "--target", "scale", "--class-weights", "balanced"],
+            ["sweep", "{table}", "--target", "scale", "--set", "class_weights=balanced"],
             "for regression, which has no classes",
         ),
         (
@@ -467,12 +468,12 @@ def test_ctrl_c_prints_the_board_of_ended_runs_and_the_others_can_be_resumed(tmp
         (["predict", "{table}", "{table}"], "is not an adapter package"),
         (["merge", "missing.zip", "out.ckpt"], "There is no adapter package at missing.zip"),
         (
-            ["sweep", "{table}", "--target", "class", "--model", "mitra-mini", "--predict-context-rows", "10001"],
+            ["sweep", "{table}", "--target", "class", "--model", "mitra-mini", "--set", "predict_context_rows=10001"],
             "train.predict_context_rows is 10001; Mitra mini takes at most 10,000 context rows. Set it to 10000 or "
             "fewer.",
         ),
         (
-            ["train", "{table}", "--target", "class", "--predict-context-rows", "5"],
+            ["train", "{table}", "--target", "class", "--set", "predict_context_rows=5"],
             "train.predict_context_rows is 5; it must be a whole",
         ),
         (["context-curve", "--sweep", "nothing"], "There is no sweep 'nothing'"),
