@@ -153,9 +153,7 @@ def score_curve(
 
 
 def few_of(sizes: Iterable[int]) -> int:
-    """Returns the number of context rows that more are compared with: 256, or the smallest if the curve does not go
-    beyond 256.
-    """
+    """Returns the number that more context rows are compared with: 256, or the smallest if none is larger."""
     known = set(sizes)
     return FEW if FEW in known and max(known) > FEW else min(known)
 

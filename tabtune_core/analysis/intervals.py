@@ -12,9 +12,7 @@ from tabtune_core.data.splits import SplitName
 GAINS: dict[str, SplitName] = {"gain": "validation", "test_gain": "test"}
 """Column of leaderboards that holds a gain over zero-shot -> the part that it was measured on."""
 PLUS_MINUS = "± is the distance to the end of a 95 % interval that is nearer to 0"
-"""Explains ± wherever scores are compared: an interval over rows is corrected for skew, so its ends may be at different
-distances.
-"""
+"""Intervals over rows are corrected for skew, so their ends may be at different distances."""
 
 
 def half_width(column: str) -> str:

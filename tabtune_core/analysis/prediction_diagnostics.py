@@ -90,9 +90,7 @@ def _one(predictions: Predictions, prefix: str) -> pd.DataFrame:
 
 
 def flips(both: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``together`` whose class changed: first those that became right, then those that became wrong or
-    stayed wrong.
-    """
+    """Rows whose class changed: those that became right, then those that became wrong or stayed wrong."""
     changed = both[both["first_predicted"] != both["second_predicted"]]
     return changed.sort_values(["second_right", "first_right", "row"], ascending=[False, False, True])
 

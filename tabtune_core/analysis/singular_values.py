@@ -63,9 +63,7 @@ def rank_for(values: ArrayLike) -> int:
 
 
 def layer_frame(layers: Layers) -> pd.DataFrame:
-    """One row per layer: layer, target, rank, relative_update (norm of the update over norm of the weight), rank_90,
-    effective_rank.
-    """
+    """One row per layer: layer, target, rank, relative_update (of the norms), rank_90, effective_rank."""
     return pd.DataFrame(
         [
             {

@@ -230,9 +230,7 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
 
 
 def paragraphs(sentences: Sequence[str], note: str) -> str:
-    """Wraps each text into lines of at most WIDTH letters, after an empty line; returns an empty text if there is
-    nothing to say.
-    """
+    """Wraps texts into lines of at most WIDTH letters, after an empty line; empty if there is none."""
     texts = [textwrap.fill(text, WIDTH) for text in (*sentences, note) if text]
     return "\n".join(("", *texts, "")) if texts else ""
 
