@@ -80,20 +80,6 @@ def test_the_chosen_rank_names_its_rule_and_the_cost_of_the_best(lab):
     assert "Rank hardly changes memory here (100.0 to 104.0 MB); the number of context rows does." in lab.said()
 
 
-def test_no_sentence_compares_the_costs_of_a_gpu_and_a_cpu(lab, monkeypatch):
-    made = lab.result
-    monkeypatch.setitem(MEGABYTES, 8, 50)  # that of full fine-tuning
-    lab.result = lambda one, *scores: dataclasses.replace(
-        made(one, *scores),
-        memory_meter="torch_allocated" if one.strategy == "base-ft" else "resident",
-    )
-    lab.add(*FOUR_RANKS, ("base-ft", (0.4,)))
-    assert "saved no memory" not in lab.said()
-    lab.result = made
-    lab.add(*FOUR_RANKS, ("base-ft", (0.4,)))
-    assert "saved no memory" in lab.said()
-
-
 def test_a_best_rank_that_costs_less_is_described_without_a_negative_number(lab, monkeypatch):
     monkeypatch.setitem(MEGABYTES, 4, 107.2)
     lab.add((2, (0.5,), range(10)), (4, (0.95,), range(19)), (32, (0.6,), range(12)), ("inference", (0.5,), range(10)))
@@ -172,13 +158,6 @@ def test_a_validation_only_lead_of_full_fine_tuning_is_mentioned_but_not_claimed
     assert "Full fine-tuning is better" not in said
 
 
-def test_full_fine_tuning_that_is_behind_is_not_mentioned(lab):
-    said = lab.add((4, (0.8,), range(16)), ("base-ft", (0.75,), range(15))).said()
-    assert "ull fine-tuning" not in said
-    assert "among" not in said
-    assert "Rank hardly changes memory" not in said, "one rank alone says nothing about memory"
-
-
 def test_without_predictions_nothing_is_claimed_and_the_text_says_so(lab):
     lab.add((2, (0.7, 0.7)), (4, (0.8, 0.8)), ("inference", (0.5, 0.5)))
     assert "No gain over zero-shot is claimed: how much of its gain on these rows is noise is not known." in lab.said()
@@ -221,17 +200,6 @@ def test_with_too_few_rows_of_a_class_nothing_is_claimed_and_the_needed_number_i
     assert (found.claim.verdict, found.claim.difference) == ("too few", TooFew("random", "no", 3, 5, 3))
     assert "effectively 3 rows with the class 'no', at least 5 needed." in " ".join(found.sentences)
     assert "Too few rows give no interval." in found.basis
-
-
-def test_a_configuration_that_ran_twice_with_one_seed_counts_it_once(lab):
-    lab.add(("inference", (0.5, 0.5), range(10)), (4, (0.9, 0.6), range(18)), (8, (0.8, 0.6), range(16)))
-    first = next(
-        run for run in lab.store.runs(lab.sweep) if run.settings.lora.rank == 4 and run.settings.strategy == "peft"
-    )
-    again = lab.store.duplicate(first.id, first.settings)
-    lab.end(again, first.settings, 0.9, (range(18),))
-    assert lab.rows().loc["4", ["score", "gain"]].tolist() == pytest.approx([0.75, 0.25])
-    assert "Validation chooses r=4: its accuracy there is 0.7500, zero-shot has 0.5000." in lab.said()
 
 
 def test_other_settings_that_differ_at_one_rank_are_named(lab):
@@ -290,17 +258,6 @@ def test_each_run_is_marked_as_within_the_noise_or_beyond_it(lab):
     assert by_rank.loc[32, "gain_half_width"] == pytest.approx(half_width(right(range(16)) - right(range(10))))
 
 
-def test_runs_have_the_half_width_of_their_gain_and_configurations_that_of_the_mean(lab):
-    lab.add((4, (0.8, 0.75), range(16)), ("inference", (0.5, 0.5), range(10)))
-    lab.predict(lab.store.runs()[1].id, range(2, 17), range(10))
-    own = [
-        half_widths(run.id, METRICS["accuracy"], partial(read_predictions, lab.store))["gain"]
-        for run in lab.store.runs()[:2]
-    ]
-    assert own == pytest.approx([half_width(right(rows) - right(range(10))) for rows in (range(16), range(2, 17))])
-    assert lab.rows().loc["4", "gain_half_width"] not in own
-
-
 @pytest.mark.parametrize(
     ("boosting", "advice"), [(range(20), "gradient boosting is better than r=4 by"), (range(16), "Use r=4")]
 )
@@ -308,24 +265,6 @@ def test_a_reference_better_on_the_test_rows_replaces_the_advice(lab, boosting, 
     lab.add((4, (0.9,), range(14)), ("inference", (0.5,), range(2)), ("boosting", (0.8,), boosting))
     assert advice in lab.found().sentences[2] and lab.said().count("without a foundation model") == 1
     assert ("Use r=4" in lab.said()) == (advice == "Use r=4")
-
-
-@pytest.mark.parametrize(
-    ("boosting", "linear", "first"), [(0.8, 0.85, "The linear model"), (0.85, 0.8, "Gradient boosting")]
-)
-def test_the_better_of_two_leading_references_is_advised(lab, boosting, linear, first):
-    lab.add(
-        (4, (0.6,), range(12)),
-        ("inference", (0.5,), range(10)),
-        ("boosting", (boosting,), range(16)),
-        ("linear", (linear,), range(16)),
-    )
-    assert (
-        lab.found()
-        .sentences[0]
-        .startswith(f"{first}, without a foundation model, has the best validation accuracy: 0.8500;")
-    )
-    assert lab.found().sentences[0].endswith(f"Use {first[0].lower()}{first[1:]}.")
 
 
 def test_references_do_not_change_the_text_about_rank(tmp_path):
