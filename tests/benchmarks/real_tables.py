@@ -60,35 +60,9 @@ CLASSIFICATION = (
     _scikit_learn("breast_cancer", datasets.load_breast_cancer),
     _scikit_learn("digits", datasets.load_digits),
     _scikit_learn("diabetes at its median", datasets.load_diabetes, at_median=True),
-    *(
-        _keel(name)
-        for name in (
-            *(
-                "australian",
-                "banana",
-                "bands",
-                "breast",
-                "bupa",
-                "chess",
-                "contraceptive",
-                "german",
-                "heart",
-                "housevotes",
-                "led7digit",
-            ),
-            *(
-                "mammographic",
-                "marketing",
-                "optdigits",
-                "penbased",
-                "pima",
-                "ring",
-                "segment",
-                "titanic",
-                "twonorm",
-                "wisconsin",
-            ),
-        )
+    *map(
+        _keel,
+        ["australian", "banana", "bands", "breast", "bupa", "chess", "contraceptive", "german", "heart", "housevotes", "led7digit", "mammographic", "marketing", "optdigits", "penbased", "pima", "ring", "segment", "titanic", "twonorm", "wisconsin"],
     ),
     _r("palmerpenguins", "penguins", "species"),
     _r("MASS", "fgl", "type"),
@@ -172,6 +146,7 @@ CHOICES_NUMBERS = (
     _r("AER", "GSS7402", "kids"),
     _r("wooldridge", "fertil2", "children", "ceb", "agesq", "urb_educ", "educ0"),
 )
+_CAR = ("drive_sys", "carline", "mfr_code", "model_type_index", "model_yr", "fuel_cell")
 CHOICES_MEASURED = (
     _keel("letter"),
     _keel("texture"),
@@ -180,17 +155,7 @@ CHOICES_MEASURED = (
     _r("mosaicData", "Weather", "city", "date"),
     _r("dplyr", "storms", "status", "name", "category"),
     _r("openintro", "yrbss", "gender"),
-    _r(
-        "openintro",
-        "epa2021",
-        "drive_desc",
-        "drive_sys",
-        "carline",
-        "mfr_code",
-        "model_type_index",
-        "model_yr",
-        "fuel_cell",
-    ),
+    _r("openintro", "epa2021", "drive_desc", *_CAR),
     _r("openintro", "mlbbat10", "position", "name"),
     _r("openintro", "birds", "phase_of_flt", "opid", "remarks"),
 )
