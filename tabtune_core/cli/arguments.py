@@ -23,7 +23,7 @@ from tabtune_core.settings.sweep import LORA_AXES
 INSIST = "--even-if-it-does-not-fit"
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
 ORDINARY = (
-    *("target", "task", "model", "strategy", "seed", "device", "split_by", "split_column"),
+    *("target", "task", "model", "checkpoint", "strategy", "seed", "device", "split_by", "split_column"),
     *("rank", "alpha", "dropout", "targets"),
     *("steps", "epochs", "learning_rate", "context_rows", "batch_size"),
 )
@@ -267,7 +267,7 @@ class _Set(argparse.Action):
         paths = {row.path: row for row in SETTINGS.values() if row.name != "dataset"}
         row = SETTINGS.get(name) or paths.get(name)
         if row is None or row.name == "dataset":
-            near = nearest(name, [*(row.name for row in paths.values()), *paths])
+            near = nearest(name, [one.name for one in paths.values()]) or nearest(name, paths)
             hint = f"Did you mean {near!r}?" if near else f"Known are {', '.join(paths)}."
             parser.error(f"there is no setting {name!r}. {hint}")
         try:
