@@ -33,10 +33,10 @@ def sweep(rng, *, metric, name="s", seeds=1, effect=0.0, ranks=RANKS, luck=0.0, 
     truth_T = rng.normal(scale=1.2, size=TABLE)
     y_T = (rng.random(TABLE) < probabilities(truth_T)[:, 1]).astype(int)
     zero_row_T, common_T = rng.normal(size=TABLE), rng.normal(size=TABLE)
-    runs, held = [], {}
+    runs, held, test_rows = [], {}, np.arange(HELD_OUT)
     for seed in range(seeds):
-        rows = rng.permutation(TABLE)[: 2 * HELD_OUT]
-        parts = {"validation": np.sort(rows[:HELD_OUT]), "test": np.sort(rows[HELD_OUT:])}
+        rows = HELD_OUT + rng.permutation(TABLE - HELD_OUT)[:HELD_OUT]
+        parts = {"validation": np.sort(rows), "test": test_rows}
         zero_T = np.sqrt(0.8) * zero_row_T + np.sqrt(0.2) * rng.normal(size=TABLE)
         walk_ET = (
             np.cumsum(rng.normal(size=(EVALUATIONS, TABLE)), axis=0) / np.sqrt(np.arange(1, EVALUATIONS + 1))[:, None]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from tabtune_core.analysis.comparison import Load, replicates
-from tabtune_core.analysis.gains import Found
+from tabtune_core.analysis.gains import Measured
 from tabtune_core.analysis.jackknife import difference
 from tabtune_core.analysis.row_groups import RowGroups
 from tabtune_core.data.splits import SplitName
@@ -31,51 +31,38 @@ class Rival:
     ours: float
     """Mean of the configuration's validation scores."""
     seeds: int
-    ahead: Found
+    ahead: Measured
     """On the test rows; positive if the reference is better."""
 
 
 def rivals(board: pd.DataFrame, rank_by: str, load: Load, own_runs: Sequence[str]) -> Iterator[Rival]:
-    """Compares each reference of ``board``, the leaderboard of one sweep, with the configuration that has the runs
-    ``own_runs``.
-    """
+    """Compares each reference of ``board``, the leaderboard of one sweep, with the configuration of ``own_runs``."""
     metric, score = METRICS[rank_by], f"validation_{rank_by}"
-    known = board[board[score].notna() & ~board["archived"] & (board["apart"] == "")]
+    known = board[board[score].notna() & ~board["archived"] & (board["apart"] == "")].sort_values("seed", kind="stable")
     ours = known[known["run"].isin(own_runs)].drop_duplicates("seed")
     for strategy, name in NAMES.items():
-        theirs = (
-            known[(known["strategy"] == strategy) & known["seed"].isin(ours["seed"])]
-            .drop_duplicates("seed")
-            .sort_values("seed")
-        )
-        if theirs.empty:
+        reference = known[(known["strategy"] == strategy) & known["seed"].isin(ours["seed"])].drop_duplicates("seed")
+        if reference.empty:
             continue
-        same = ours[ours["seed"].isin(theirs["seed"])].sort_values("seed")
-        made = [
-            final
-            for final, _ in replicates(
-                [*theirs["run"], *same["run"]], [*theirs["seed"], *same["seed"]], metric, load, "test"
-            )
-        ]
-        ahead = difference(made[: len(theirs)], made[len(theirs) :])
-        yield Rival(name, float(theirs[score].mean()), float(same[score].mean()), len(theirs), ahead)
+        both = pd.concat([reference, ours[ours["seed"].isin(reference["seed"])]])
+        made = [final for final, _ in replicates(list(both["run"]), list(both["seed"]), metric, load, "test")]
+        seeds = len(reference)
+        own, other = (float(rows[score].mean()) for rows in (both[seeds:], both[:seeds]))
+        yield Rival(name, other, own, seeds, difference(made[:seeds], made[seeds:]))
 
 
-def against_guessing(metric: Metric, load: Load, runs: Sequence[str], *, trained: bool) -> tuple[Found, SplitName]:
-    """Compares runs of several seeds, or their zero-shot, with guessing by their training rows; on the test rows, else
-    the validation rows.
+def against_guessing(metric: Metric, load: Load, runs: Sequence[str], *, trained: bool) -> tuple[Measured, SplitName]:
+    """Compares runs of several seeds, or their zero-shot, with guessing by their training rows; on the test rows.
 
-    Runs of earlier versions do not say how their training rows are distributed: None.
+    Without test rows, on the validation rows.
     """
     names: tuple[SplitName, ...] = ("test", "validation")
     for part in names:
-        parts = [one for run in runs if (one := load(run, part)) is not None and len(one.y_N) and one.guess]
-        if parts:
-            groups = RowGroups(parts, metric)
-            own = [one.predicted if trained else one.zero_shot for one in parts]
-            made = [None if p is None else groups.leave_out(one, p) for one, p in zip(parts, own, strict=True)]
-            guesses = [
-                np.broadcast_to(one.guess if one.classes else one.guess[0], one.predicted.shape) for one in parts
-            ]
-            return difference(made, [groups.leave_out(one, p) for one, p in zip(parts, guesses, strict=True)]), part
+        rows = [one for run in runs if (one := load(run, part)) is not None and len(one.y_N) and one.guess]
+        if rows:
+            groups = RowGroups(rows, metric)
+            own = [one.predicted if trained else one.zero_shot for one in rows]
+            made = [None if p is None else groups.leave_out(one, p) for one, p in zip(rows, own, strict=True)]
+            guesses = [np.broadcast_to(one.guess if one.classes else one.guess[0], one.predicted.shape) for one in rows]
+            return difference(made, [groups.leave_out(one, p) for one, p in zip(rows, guesses, strict=True)]), part
     return None, "test"

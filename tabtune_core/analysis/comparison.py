@@ -186,6 +186,6 @@ def replicates(
     return of_runs
 
 
-def told_by(lora: pd.DataFrame) -> list[str]:
+def differing_settings(lora: pd.DataFrame) -> list[str]:
     """Returns the columns in WRITTEN that have several values at one rank."""
     return [name for name in WRITTEN if name in lora and (lora.groupby("rank")[name].nunique() > 1).any()]

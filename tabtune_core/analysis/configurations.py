@@ -142,9 +142,7 @@ def _notes(own: pd.Series) -> str:
 
 
 def _names(table: pd.DataFrame, each: pd.DataFrame) -> list[str]:
-    """Returns the run's name if there is one run; else strategy, rank and what tells configurations of one rank in a
-    sweep apart.
-    """
+    """Returns the name of the only run; else strategy, rank and what differs within one rank of the sweep."""
     alike = table.groupby(["sweep", "strategy", "rank"], dropna=False)[list(WRITTEN)].transform("nunique") > 1
     apart = alike.groupby(table["sweep"]).transform("any")
     only = each.groupby("configuration")["name"].first()  # in the order of the table

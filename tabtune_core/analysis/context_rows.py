@@ -52,11 +52,9 @@ def _split(run: RunSettings) -> tuple[Any, ...]:
 
 
 def runs_of_curve(store: RunStore, runs: Sequence[Run], metric: str, seed: int | None = None) -> list[Run]:
-    """Returns the runs of a sweep that a curve compares: the best full fine-tuning and the best LoRA by validation,
-    else zero-shot.
+    """Returns the runs of a sweep that a curve compares: the best full fine-tuning and LoRA, else zero-shot.
 
-    They have one seed (by default the smallest) and the split of its best LoRA. Full fine-tuning whose weights were not
-    kept, as in earlier versions, is left out.
+    They have one seed (by default the smallest) and the split of its best LoRA.
     """
     known = [run for run in runs if run.status == "finished" and not run.archived and _is_kept(store, run)]
     seed = min((run.settings.seed for run in known), default=None) if seed is None else seed
@@ -153,21 +151,9 @@ def score_curve(
 
 
 def few_of(sizes: Iterable[int]) -> int:
-    """Returns the number of context rows that more are compared with: 256, or the smallest if the curve does not go
-    beyond 256.
-    """
+    """Returns the number that more context rows are compared with: 256, or the smallest if none is larger."""
     known = set(sizes)
     return FEW if FEW in known and max(known) > FEW else min(known)
-
-
-def with_intervals(result: Mapping[str, Any] | None) -> bool:
-    """Whether the result of a job has intervals; earlier versions drew one set of rows and computed none.
-
-    True without a result.
-    """
-    return result is None or all(
-        isinstance(told, Mapping) for point in result["rows"] for told in point.get("validation", {}).values()
-    )
 
 
 def curve_frame(result: dict[str, Any]) -> pd.DataFrame:
@@ -179,11 +165,10 @@ def curve_frame(result: dict[str, Any]) -> pd.DataFrame:
         plain = {name: value for name, value in point.items() if name not in ("validation", "test")}
         rank = "" if point["rank"] is None else f" r={point['rank']}"
         scores = {
-            f"{part}_{name}"
-            + ("" if what == "score" else f"_{what.removeprefix('score_')}").replace("_interval", half_width("")): value
+            f"{part}_{name}" + ("" if what == "score" else f"_{what.removeprefix('score_')}"): value
             for part in ("validation", "test")
-            for name, told in point.get(part, {}).items()
-            for what, value in told.items()
+            for name, of_metric in point.get(part, {}).items()
+            for what, value in of_metric.items()
         }
         rows.append({"name": STRATEGY_NAMES[point["strategy"]] + rank, **plain, **scores})
     return pd.DataFrame(rows).astype({"rank": "Int64", "growth_memory_bytes": "float64"})

@@ -52,9 +52,7 @@ def frame_of(store: RunStore, ids: Sequence[str], kind: str) -> pd.DataFrame:
 
 
 def sparklines(store: RunStore, ids: Sequence[str], metric: str, *, points: int = 30) -> dict[str, list[float]]:
-    """Maps run id to its validation score at about ``points`` evaluations, including the last; scores that are not
-    finite are left out.
-    """
+    """Maps run id to its finite validation scores at about ``points`` evaluations, including the last."""
     scores: dict[str, list[float]] = {}
     for evaluation in store.thinned(ids, "Evaluated", points):
         value = evaluation["scores"].get(metric)

@@ -5,9 +5,6 @@ In: a difference, or why it has no interval. Out: sentences, and parts of senten
 
 import math
 
-from scipy.optimize import minimize_scalar
-from scipy.special import log_ndtr
-
 from tabtune_core.analysis.jackknife import Difference
 from tabtune_core.analysis.row_groups import OF_FAR_TARGETS, TooFew
 from tabtune_core.metrics import TARGET_UNIT, Metric
@@ -16,34 +13,29 @@ from tabtune_core.wording import counted
 
 BETTER = "+ is better"
 """Added to a difference of a score where less is better: as in every table, a positive difference is an improvement."""
-Found = Difference | TooFew | None
+Measured = Difference | TooFew | None
 """What predictions say about a difference; None without predictions."""
 UNIT: dict[SplitBy, str] = {"random": "row", "group": "group", "time": "block of time"}
 """What an interval counts as one."""
 
 
-def beyond_noise(found: Found) -> int | None:
-    """Returns 1 or -1 if the whole interval is above or below 0, 0 if it contains 0, and None if there is no interval."""  # noqa: E501
-    if not isinstance(found, Difference):
+def beyond_noise(measured: Measured) -> int | None:
+    """Returns 1 or -1 if the whole interval is above or below 0, 0 if it contains 0, None if there is no interval."""
+    if not isinstance(measured, Difference):
         return None
-    return 1 if found.low > 0 else -1 if found.high < 0 else 0
+    return 1 if measured.low > 0 else -1 if measured.high < 0 else 0
 
 
-def too_few(found: TooFew, part: str) -> str:
-    """Says why there is no interval, and how many rows it takes."""
-    unit = UNIT[found.of]
-    of_class = (
-        " with a target that is not near the median"
-        if found.of_class == OF_FAR_TARGETS
-        else f" with the class {found.of_class!r}"
-    )
-    which = "" if found.of_class is None else of_class
-    there = counted(found.there, f"different {unit}" if found.of == "random" and found.there != found.found else unit)
-    differing = "numbers of copies" if found.of == "random" else "sizes"
-    as_equal = (
-        f", which count as about {found.found} because their {differing} differ" if found.there != found.found else ""
-    )
-    return f"the {part} rows are too few to tell (they hold {there}{which}{as_equal}, and it takes {found.needed})"
+def too_few(lacking: TooFew, part: str) -> str:
+    """Says why there is no interval: how many rows there effectively are, and how many it takes.
+
+    >>> too_few(TooFew("random", "yes", 4, 5, 4), "test")
+    "too few test rows: effectively 4 rows with the class 'yes', at least 5 needed"
+    """
+    far = lacking.of_class == OF_FAR_TARGETS
+    kind = " with a target far from the median" if far else f" with the class {lacking.of_class!r}"
+    there = f"{counted(lacking.found, UNIT[lacking.of])}{'' if lacking.of_class is None else kind}"
+    return f"too few {part} rows: effectively {there}, at least {lacking.needed} needed"
 
 
 def change(better_by: float, half: float, metric: Metric, size: float) -> str:
@@ -55,7 +47,7 @@ def change(better_by: float, half: float, metric: Metric, size: float) -> str:
     return amount(better_by, half, metric, size, signed=True, directed=True, unit=of)
 
 
-def gain_over_zero_shot(found: Difference, metric: Metric, *, size: float, part: str) -> str:
+def gain_over_zero_shot(gain: Difference, metric: Metric, *, size: float, part: str) -> str:
     """Writes the leaderboard's sentence about the LoRA that validation chose.
 
     >>> from tabtune_core.metrics import METRICS
@@ -63,27 +55,19 @@ def gain_over_zero_shot(found: Difference, metric: Metric, *, size: float, part:
     'On the test rows it improves log-loss by 0.0700 nats over zero-shot, 95 % interval 0.0502 to 0.0898.'
     """
     where = "On the test rows" if part == "test" else "There are no test rows. On the validation rows"
-    among = "configurations" if part == "test" else "evaluations"
-    allows = f" that allows for the choice among {found.choices} {among}" if found.choices > 1 or part != "test" else ""
-    ends, finest = (found.value, found.low, found.high), found.half or found.value
-    size = max(abs(size), abs(finest))
+    allows = "" if part == "test" else f" that allows for the choice among {gain.choices} evaluations"
+    finest = gain.half or gain.value
     unit = {"nats": " nats", TARGET_UNIT: " (in the target's unit)"}.get(metric.unit, "")
-    sign, by = beyond_noise(found), metric.alike(ends, size, finest, signed=True)
+    ends, size = (gain.value, gain.low, gain.high), max(abs(size), abs(finest))
+    sign, by = beyond_noise(gain), metric.alike(ends, size, finest, signed=True)
     if sign == 1:
         value, low, high = (one.removeprefix("+") for one in by)
-        return (
-            f"{where} it improves {metric.written} by {value}{unit} over zero-shot, 95 % interval {low} to "
-            f"{high}{allows}."
-        )
-    moved = (
-        f"{by[0]}{unit}, 95 % interval {by[1]} to {by[2]}{allows}{'' if metric.higher_is_better else f' ({BETTER})'}"
-    )
-    what = (
-        f"worsens {metric.written} compared with zero-shot"
-        if sign
-        else f"makes no difference to {metric.written} beyond noise"
-    )
-    return f"{where} it {what}: {moved}."
+        gained = f"{metric.written} by {value}{unit} over zero-shot, 95 % interval {low} to {high}"
+        return f"{where} it improves {gained}{allows}."
+    direction = "" if metric.higher_is_better else f" ({BETTER})"
+    worse = f"worsens {metric.written} compared with zero-shot"
+    what = worse if sign else f"makes no difference to {metric.written} beyond noise"
+    return f"{where} it {what}: {by[0]}{unit}, 95 % interval {by[1]} to {by[2]}{allows}{direction}."
 
 
 def effect(what: str, gain: float, half: float, metric: Metric, *, size: float, part: str) -> str:
@@ -101,14 +85,12 @@ def effect(what: str, gain: float, half: float, metric: Metric, *, size: float, 
     if math.isnan(gain + half):
         return f"How much {what[0].lower()}{what[1:]} changes {of} is not known."
     if abs(gain) <= half:
-        return (
-            f"{what} makes no difference to {of} beyond noise: "
-            f"{amount(gain, half, metric, size, signed=True, directed=True)}."
-        )
+        by = amount(gain, half, metric, size, signed=True, directed=True)
+        return f"{what} makes no difference to {of} beyond noise: {by}."
     return f"{what} {'improves' if gain > 0 else 'worsens'} {of} by {amount(abs(gain), half, metric, size)}."
 
 
-def versus(first: str, second: str, found: Found, metric: Metric, *, size: float, part: str) -> str:
+def versus(first: str, second: str, ahead: Measured, metric: Metric, *, size: float, part: str) -> str:
     """Writes a sentence about which of two is better; the difference is positive if the first is.
 
     >>> from tabtune_core.metrics import METRICS
@@ -116,32 +98,15 @@ def versus(first: str, second: str, found: Found, metric: Metric, *, size: float
     'On the test rows gradient boosting is better than r=8 by 0.0700 ± 0.0198 nats.'
     """
     start = f"On the {part} rows {first}"
-    if not isinstance(found, Difference):
-        why = "predictions are missing" if found is None else too_few(found, part)
+    if not isinstance(ahead, Difference):
+        why = "predictions are missing" if ahead is None else too_few(ahead, part)
         return f"{start} and {second} cannot be told apart: {why}."
-    sign = beyond_noise(found)
+    sign = beyond_noise(ahead)
     if not sign:
-        by = amount(found.value, found.half, metric, size, signed=True, directed=True)
+        by = amount(ahead.value, ahead.half, metric, size, signed=True, directed=True)
         return f"{start} and {second} do not differ beyond noise: {by}."
-    return (
-        f"{start} is {'better' if sign > 0 else 'worse'} than {second} by "
-        f"{amount(abs(found.value), found.half, metric, size)}."
-    )
-
-
-def corrected(found: Difference) -> float:
-    """Corrects a claimed gain for selection: gains within their interval are not claimed, so small claimed gains are
-    overstated.
-
-    Returns the true gain, at least 0, under which the one found is most likely given that it is beyond its interval
-    (Zhong and Prentice 2008, Biostatistics 9, 621-634, their first estimator). For true gains of 1.1 to 3 standard
-    errors it returns 0.8 to 0.9 of them on average; the uncorrected gains are 2.3 to 1.1 times as large.
-    """
-    if not found.error:
-        return found.value
-    z, least = found.value / found.error, found.quantile
-    best = minimize_scalar(lambda true: (z - true) ** 2 / 2 + log_ndtr(true - least), bounds=(0, z), method="bounded")
-    return float(best.x) * found.error
+    by = amount(abs(ahead.value), ahead.half, metric, size)
+    return f"{start} is {'better' if sign > 0 else 'worse'} than {second} by {by}."
 
 
 def amount(
@@ -154,8 +119,7 @@ def amount(
     directed: bool = False,
     unit: str | None = None,
 ) -> str:
-    """Writes a difference with its ± (``half``, NaN if not known) and its unit, in digits that fit a score of this
-    ``size``.
+    """Writes a difference with its ± (``half``, NaN if not known) and its unit, in digits that fit a score of ``size``.
 
     There are at least two digits of the ±; ``directed`` says that + is better if a smaller score is. ``unit`` replaces
     the score's own; if it is empty, no unit is named.
@@ -172,5 +136,5 @@ def amount(
     notes = ["in the target's unit"] * (metric.unit == TARGET_UNIT and unit != "")
     notes += [BETTER] * (directed and not metric.higher_is_better) + ["noise not known"] * math.isnan(half)
     of = "nats" * (metric.unit == "nats") if unit is None else unit
-    said = (written, *(f"± {one.removeprefix('+')}" for one in noise), of, f"({', '.join(notes)})" if notes else "")
-    return " ".join(filter(None, said))
+    parts = (written, *(f"± {one.removeprefix('+')}" for one in noise), of, f"({', '.join(notes)})" if notes else "")
+    return " ".join(filter(None, parts))

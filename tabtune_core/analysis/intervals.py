@@ -12,9 +12,7 @@ from tabtune_core.data.splits import SplitName
 GAINS: dict[str, SplitName] = {"gain": "validation", "test_gain": "test"}
 """Column of leaderboards that holds a gain over zero-shot -> the part that it was measured on."""
 PLUS_MINUS = "± is the distance to the end of a 95 % interval that is nearer to 0"
-"""Explains ± wherever scores are compared: an interval over rows is corrected for skew, so its ends may be at different
-distances.
-"""
+"""Intervals over rows are corrected for skew, so their ends may be at different distances."""
 
 
 def half_width(column: str) -> str:
@@ -39,6 +37,6 @@ def half_interval(values: Sequence[float], choices: int = 1) -> float:
 
 
 def half_intervals(deviation: pd.DataFrame, number: pd.DataFrame) -> pd.DataFrame:
-    """Computes ``half_interval`` for many means at once, from their standard deviations (ddof 1) and numbers of values."""  # noqa: E501
+    """Computes ``half_interval`` for many means, from their standard deviations (ddof 1) and numbers of values."""
     n = number.where(number >= 2).to_numpy(dtype=np.float64)
     return deviation.mul(stdtrit(n - 1, 0.975) / np.sqrt(n))

@@ -42,9 +42,7 @@ class Difference:
     """Variance between seeds beyond that."""
     seeds: int = 1
     shared: float | None = None
-    """Share of ``of_seed`` that more seeds do not reduce, because their test rows are the same; None: not known from
-    one seed.
-    """
+    """Share of ``of_seed`` that more seeds do not reduce, as their test rows are the same; None with one seed."""
     choices: int = 1
     """Number of differences from which this one was chosen on the same rows: the interval allows for it (Bonferroni;
     Dunn 1961, Journal of the American Statistical Association 56, 52-64).
@@ -79,9 +77,7 @@ class Difference:
 
     @property
     def half(self) -> float:
-        """Distance from the value to the end of the interval nearer to 0, which decides whether the value is beyond
-        noise.
-        """
+        """Distance from the value to the end of the interval nearer to 0."""
         return self.value - self.low if self.value > 0 else self.high - self.value
 
     def _joined(self, of: Callable[[float], float]) -> float:

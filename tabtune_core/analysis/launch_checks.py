@@ -70,9 +70,7 @@ def stopped_by_request(runs: Sequence[RunSettings], *, cluster_cards: int | None
 
 
 def too_large(home: Path, runs: Sequence[RunSettings]) -> SettingError | None:
-    """Returns an error if, by estimate, runs exceed the memory of their device or the disk of their workspace; it says
-    what to do.
-    """
+    """Returns an error if runs exceed, by estimate, the memory of their device or the disk of the workspace."""
     seeded = [run for run in runs if run.strategy not in REFERENCES and run.seed == runs[0].seed]
     first = next((run for run in seeded if run.strategy != "inference"), next(iter(seeded), None))
     if first is None:

@@ -31,9 +31,7 @@ def within_limits(board: pd.DataFrame, limits: Mapping[str, float]) -> "pd.Serie
 
 
 def best_of(board: pd.DataFrame, score: str, *, higher_is_better: bool) -> pd.Series | None:
-    """Returns the row with the best score, and among equal scores the one with the fewest parameters; None if no row
-    has a score.
-    """
+    """Returns the best score's row, among equal ones that with the fewest parameters; None without a score."""
     known = board.dropna(subset=[score])
     if known.empty:
         return None

@@ -43,7 +43,7 @@ def confusion(predictions: Predictions) -> pd.DataFrame:
 
 
 def reliability(predictions: Predictions) -> pd.DataFrame:
-    """One row per bin of confidence: low, high, rows, and mean confidence and accuracy (0 to 1; NaN for an empty bin)."""  # noqa: E501
+    """One row per bin of confidence: low, high, rows, mean confidence and accuracy (NaN for an empty bin)."""
     rows_B, confidence_B, right_B = confidence_bins(predictions.y_N.astype(np.int64), predictions.predicted, BINS).T
     with np.errstate(invalid="ignore"):
         means = {"confidence": confidence_B / rows_B, "accuracy": right_B / rows_B}
@@ -90,9 +90,7 @@ def _one(predictions: Predictions, prefix: str) -> pd.DataFrame:
 
 
 def flips(both: pd.DataFrame) -> pd.DataFrame:
-    """The rows of ``together`` whose class changed: first those that became right, then those that became wrong or
-    stayed wrong.
-    """
+    """Rows whose class changed: those that became right, then those that became wrong or stayed wrong."""
     changed = both[both["first_predicted"] != both["second_predicted"]]
     return changed.sort_values(["second_right", "first_right", "row"], ascending=[False, False, True])
 

@@ -72,9 +72,7 @@ class Replicates:
 
 
 class RowGroups:
-    """Puts the rows of held-out parts into groups: rows that belong together share a group, which is the same under
-    every seed.
-    """
+    """Groups of held-out rows, the same under every seed; rows that belong together share one."""
 
     def __init__(self, parts: Sequence[Predictions], metric: Metric) -> None:
         """``parts`` are predictions of one held-out part, one per seed, to be scored by ``metric``."""
@@ -114,10 +112,7 @@ class RowGroups:
         return self._group[np.searchsorted(self._rows, rows_N)]
 
     def together(self, first: Replicates, second: Replicates) -> float:
-        """Returns how many rows may be wrong together: the copies of a row, as many of a group or block as its labels
-        are alike, or under a split by group as the errors of the two models are if one more group is wholly wrong, as
-        in the rule of three for rows.
-        """
+        """Effective number of rows that can be wrong at once."""
         share, both = self._alike, [each for each in (first, second) if each.predicted.size]
         if self.split_by == "group" and self.metric.task == "classification":
             unit_N, more = self._unit_M[np.searchsorted(self._rows, first.rows.rows_N)], round(self._rows_of_unit)
@@ -131,9 +126,7 @@ class RowGroups:
         return 1 + share * (self._rows_of_unit - 1)
 
     def leave_out(self, rows: Predictions, predicted: Floats) -> Replicates:
-        """Scores predictions ``(N, K)`` or ``(N,)`` of ``rows`` without each group; a group without such rows gets the
-        full score.
-        """
+        """Scores predictions of ``rows`` without each group; a group without such rows gets the full score."""
         metric, y_N, group_N, G = self.metric, rows.y_N, self.of(rows.rows_N), self.number
         rows_G = np.bincount(group_N, minlength=G)
         with np.errstate(invalid="ignore", divide="ignore"):

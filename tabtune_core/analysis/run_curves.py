@@ -41,9 +41,7 @@ KINDS = {
 """The events that each frame is made of."""
 
 STARTS = ("RunPlanned", "Resumed")
-"""Each of these means that the run was resumed and has withdrawn some of its events, so it is read again from the
-start.
-"""
+"""Each of these means that a resumed run has withdrawn events, so it is read again from the start."""
 
 
 class RunCurves:

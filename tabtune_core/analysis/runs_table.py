@@ -95,9 +95,7 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
 
 
 def best_first(board: pd.DataFrame, score: "pd.Series[float]", rank_by: str) -> pd.DataFrame:
-    """Returns the rows with their ``place``: equal scores share one, the fewest trained parameters first; last are rows
-    without a score.
-    """
+    """Adds ``place``: equal scores share one, the fewest trained parameters first, rows without a score last."""
     place = score.rank(method="min", ascending=not METRICS[rank_by].higher_is_better)
     by = ["place", "trainable_parameters"]
     return board.assign(place=place).sort_values(by, kind="stable", na_position="last", ignore_index=True)

@@ -34,9 +34,7 @@ CLASSES_AT_ONCE = 10
 
 
 def kind_of(settings: RunSettings) -> tuple[Any, ...]:
-    """Returns the settings that decide what a step computes: the times of two runs are comparable only if all of these
-    are equal.
-    """
+    """Returns the settings that decide what a step computes: times are comparable only if they are equal."""
     lora, train = settings.lora, settings.train
     adapted: tuple[Any, ...] = ()
     if settings.strategy == "peft":
@@ -78,7 +76,7 @@ class TrainedOn:
         )
 
     def size_of(self, settings: RunSettings) -> "Size":
-        """Returns the size of a step and of an evaluation on the validation rows, whose number the settings may limit."""  # noqa: E501
+        """Returns the size of a step and of an evaluation on the validation rows, which settings may limit."""
         train = settings.train
         step = EpisodeSize.plan(self.train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
         evaluation_context = min(self.train_rows, train.predict_context_rows or self.train_rows, EVALUATION_ROWS)
@@ -135,9 +133,7 @@ class Pace:
     measured: bool = False
     """Whether it comes from a few steps that were measured before the first run, not from a finished run."""
     growth_ratio: float | None = None
-    """Measured memory growth divided by the estimate for its settings and size; None if it was not measured, or for a
-    pack of runs.
-    """
+    """Measured memory growth divided by its estimate; None if it was not measured, or for a pack of runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,9 +149,7 @@ class TimeEstimate:
 
 
 def pace_of(run: Run, plan: RunPlanned) -> Pace | None:
-    """Returns the pace of a run; None if it has no result or trained nothing, or an earlier version measured time
-    differently.
-    """
+    """Returns the pace of a run; None if it has no result or trained nothing."""
     result = run.result
     if result is None or not result.steps_done or math.isnan(result.train_seconds):
         return None
@@ -225,26 +219,20 @@ def not_known(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: Tr
 
 
 def growth_ratio(paces: Sequence[Pace], trained_on: TrainedOn, run: RunSettings) -> float | None:
-    """Measured memory growth divided by the estimate: the median of runs of its kind that are near in size; None
-    without such a run.
-    """
+    """Measured memory growth over its estimate: the median of similar runs; None without such a run."""
     near = _near(run, [pace for pace in paces if pace.growth_ratio is not None], trained_on.size_of(run))
     return median(pace.growth_ratio or 0.0 for pace in near) if near else None
 
 
 def _near(run: RunSettings, paces: Sequence[Pace], size: Size) -> list[Pace]:
-    """Returns the paces of finished runs of the same kind and of near size or, without such a run, those that were
-    measured.
-    """
+    """Returns the paces of similar finished runs or, without such a run, those that were measured."""
     kind = kind_of(run)
     near = [pace for pace in paces if pace.kind == kind and pace.size.is_near(size)]
     return [pace for pace in near if not pace.measured] or near
 
 
 def step_seconds(run: RunSettings, paces: Sequence[Pace], size: Size) -> TimeEstimate | None:
-    """Estimates one step: the median of runs of its kind that are near in size, each scaled by cells; None without such
-    a run.
-    """
+    """Estimates one step: the median of similar runs, each scaled by cells; None without such a run."""
     near = _near(run, paces, size)
     if not near:
         return None

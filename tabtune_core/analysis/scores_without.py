@@ -60,9 +60,7 @@ def _below(p_N: Floats, others: Floats) -> Floats:
 
 
 def _average_precision(own_N: NDArray[np.bool_], p_N: Floats, group_N: Ints, groups: int) -> Floats:
-    """Average precision without each group: for each row of the class, the share of the class among rows at least as
-    high; their mean.
-    """
+    """Average precision without each group: the mean share of the class among rows at least as high."""
     order = np.argsort(-p_N, kind="stable")
     own_N, group_N, down_N = own_N[order], group_N[order], -p_N[order]
     last_N = np.searchsorted(down_N, down_N, side="right") - 1  # place of the last row with the same probability
@@ -110,9 +108,7 @@ OF_RANKS = {"roc_auc": _area, "average_precision": _average_precision}
 
 
 def one_row(metric: Metric, y_N: NDArray[np.generic], predicted: Floats, rarer: int | None = None) -> float:
-    """Returns what a perfect score of classes or ranks loses if one row of the rarest class is predicted wrongly; 0 for
-    other scores.
-    """
+    """Returns what a perfect score of classes or ranks loses with one row of the rarest class wrong, else 0."""
     if metric.interval == Interval.PLAIN:
         return 0.0
     said_N = np.array(y_N, dtype=np.int64)

@@ -1,5 +1,4 @@
-"""Which runs of a sweep are not compared with the others, and why: they trained less, used other rows, or did not
-finish.
+"""Which runs of a sweep are not compared with the others: they trained less, used other rows, or did not finish.
 
 In: runs. Out: a reason for each run that is set apart.
 """
@@ -44,31 +43,23 @@ def apart(runs: Sequence[Run]) -> dict[str, str]:
 
 def _split(run: Run) -> Hashable:
     own, train = run.settings, run.settings.train
-    sizes = (own.validation_share, own.test_share, train.validation_rows, train.test_rows)
-    rule = (
-        own.split_at_median,
-        own.group_rare_classes,
-        own.split_by,
-        own.split_column,
-        own.split_seed,
-    )
-    return (own.dataset, own.target, *sizes, *rule)
+    rows = (own.dataset, own.target, own.validation_share, own.test_share, train.validation_rows, train.test_rows)
+    return (*rows, own.split_at_median, own.group_rare_classes, own.split_by, own.split_column, own.split_seed)
 
 
 def _steps(run: Run) -> Hashable:
     train = run.settings.train
-    return (
-        (counted(train.steps, "step") if train.steps else counted(train.epochs, "epoch"))
-        if run.settings.strategy in TRAINED
-        else None
-    )
+    length = counted(train.steps, "step") if train.steps else counted(train.epochs, "epoch")
+    return length if run.settings.strategy in TRAINED else None
+
+
+def _train_rows(run: Run) -> Hashable:
+    return run.settings.train.context_rows if run.settings.strategy in TRAINED else None
 
 
 def _rows_shown(run: Run) -> Hashable:
     """Context rows while predicting."""
-    if run.result is None or run.settings.strategy not in MODELS:
-        return None
-    return run.result.context_rows
+    return run.result.context_rows if run.result and run.settings.strategy in MODELS else None
 
 
 OTHER_ROWS = "its held-out rows differ from those of the others"
@@ -76,13 +67,7 @@ _SAME: tuple[tuple[Callable[[Run], Hashable], bool, str], ...] = (
     (_split, False, OTHER_ROWS),
     (lambda run: run.result and run.result.rows_sha256, True, OTHER_ROWS),
     (_steps, False, "trained for {}, the others for {}"),
-    (
-        lambda run: run.settings.train.context_rows if run.settings.strategy in TRAINED else None,
-        False,
-        "trained with {:,} context rows, the others with {:,}",
-    ),
+    (_train_rows, False, "trained with {:,} context rows, the others with {:,}"),
     (_rows_shown, True, "predicted with {:,} context rows, the others with {:,}"),
 )
-"""What the runs of a sweep must have in common, whether only those of one seed must, and the reason given for a run
-that differs.
-"""
+"""What the runs of a sweep share, whether only those of one seed do, and the reason given for a run that differs."""

@@ -13,8 +13,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import entr
 
-from tabtune_core.metrics import METRICS, metrics_of
-
 Layers = Sequence[Mapping[str, Any]]
 MOST_OF_IT = 0.9
 """Share of the energy that counts as nearly all of it."""
@@ -63,9 +61,7 @@ def rank_for(values: ArrayLike) -> int:
 
 
 def layer_frame(layers: Layers) -> pd.DataFrame:
-    """One row per layer: layer, target, rank, relative_update (norm of the update over norm of the weight), rank_90,
-    effective_rank.
-    """
+    """One row per layer: layer, target, rank, relative_update (of the norms), rank_90, effective_rank."""
     return pd.DataFrame(
         [
             {
@@ -86,7 +82,6 @@ def curve_frame(result: Mapping[str, Any]) -> pd.DataFrame:
     """One row per rank of the job ``rank_curve``: rank, and ``<split>_<metric>``."""
     columns = {"rank": result["ranks"]}
     for split in ("validation", "test"):
-        known = list(result.get(split, [{}])[0])
-        for name in metrics_of(METRICS[known[0]].task) if known else ():  # a curve of an earlier version lacks some
-            columns[f"{split}_{name}"] = [scores.get(name, np.nan) for scores in result[split]]
+        for name in result.get(split, [{}])[0]:
+            columns[f"{split}_{name}"] = [scores[name] for scores in result[split]]
     return pd.DataFrame(columns)

@@ -114,7 +114,8 @@ def page(
         f"<title>{escape(title)}</title><style>{style}</style><script>{get_plotlyjs()}</script></head>"
         f"<body><h1>{escape(title)}</h1>{f'<div class=lead>{first}</div>' if first else ''}"
         f"<div class=charts>{drawn}</div>{_section('Leaderboard', _tables(board, rank_by))}"
-        f"{''.join(_section(name, part) for name, part in (parts or {}).items())}<script>{script}</script></body></html>"  # noqa: E501
+        f"{''.join(_section(name, part) for name, part in (parts or {}).items())}"
+        f"<script>{script}</script></body></html>"
     )
 
 

@@ -24,7 +24,7 @@ from tabtune_core.api.fit_bar import FitBar
 from tabtune_core.api.pipeline_adapters import BASE, WithAdapters, plain_copy
 from tabtune_core.api.pipeline_facts import PipelineFacts
 from tabtune_core.api.pipeline_file import PipelineContent, read_pipeline, write_pipeline
-from tabtune_core.api.tuning_params import changed_params, params_today, read_params, write_params
+from tabtune_core.api.tuning_params import changed_params, read_params, write_params
 from tabtune_core.data.arrays import (
     Labels,
     prepare_arrays,
@@ -44,7 +44,7 @@ from tabtune_core.files.damaged import refused_as
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package_facts import check_strength
 from tabtune_core.metrics import score_all
-from tabtune_core.models.adaptation import OWN, put_on
+from tabtune_core.models.adaptation import put_on
 from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.scratch import scratch_folder
@@ -199,9 +199,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         named: bool,
         classes: NDArray[Any] | None,
     ) -> None:
-        """Sets what a fit learns beside its model: the rows that predictions are shown, and the attributes of
-        scikit-learn.
-        """
+        """Sets what a fit learns beside its model: context rows and the attributes of scikit-learn."""
         self._context, self._history = context, tuple(history)
         self._columns, self.n_features_in_ = tuple(columns), len(columns)
         for earlier in ("classes_", "feature_names_in_"):
@@ -384,7 +382,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             f"{Path(path).name} is not a saved pipeline",
             " Save it again, or copy the file again from where it was made.",
         ):
-            pipeline = cls(**params_today(facts.params))
+            pipeline = cls(**facts.params)
             pipeline._params = pipeline.get_params()
             settings = dataclasses.replace(pipeline.settings(), model=facts.base.model)
             loras = _lora_settings(facts, settings)
@@ -413,13 +411,12 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
                 base.module.load_state_dict(content.tensors)
         pipeline._base, pipeline._adapters, pipeline._lora = base, AdapterSet(base.module), loras
         for i, (name, lora) in enumerate(loras.items()):
-            prefix = "" if facts.adapters is None else f"{i}/"
+            prefix = f"{i}/"
             tensors = {
                 key.removeprefix(prefix): value for key, value in content.tensors.items() if key.startswith(prefix)
             }
             put_on(pipeline._adapters, base, lora, tensors, name)
-        if facts.adapters is not None:
-            pipeline._adapters.set(facts.active_adapter)
+        pipeline._adapters.set(facts.active_adapter)
         pipeline._show(content.context, content.history, facts.columns, named=facts.named, classes=classes)
         return pipeline
 
@@ -434,14 +431,9 @@ def _unpickled(kind: type[TabularPipeline], saved: bytes, params: dict[str, Any]
 
 
 def _lora_settings(facts: PipelineFacts, settings: RunSettings) -> dict[str, LoraSettings]:
-    """Returns the LoRA settings of the adapters in a file, by name in their order; in format 1, those of the pipeline."""  # noqa: E501
-    if facts.adapters is None:
-        loras = {OWN: settings.lora} if settings.strategy == "peft" else {}
-    else:
-        loras = {
-            name: RunSettings.from_dict({**settings.to_dict(), "lora": lora}).lora
-            for name, lora in facts.adapters.items()
-        }
+    """Returns the LoRA settings of the adapters in a file, by name in their order."""
+    plain = settings.to_dict()
+    loras = {name: RunSettings.from_dict({**plain, "lora": lora}).lora for name, lora in facts.adapters.items()}
     for lora in loras.values():
         check_strength(lora)
     return loras

@@ -60,10 +60,8 @@ class PipelineFacts:
     """Feature columns, by name or by position."""
     named: bool
     """Whether the columns have names."""
-    adapters: Mapping[str, Mapping[str, Any]] | None
-    """LoRA settings of each adapter by name, in their order; None in format 1, whose single adapter has the pipeline's
-    settings.
-    """
+    adapters: Mapping[str, Mapping[str, Any]]
+    """LoRA settings of each adapter by name, in their order."""
     active_adapter: str | None
     classes: Sequence[Any] = ()
     """Classes as the user gave them; empty for regression."""
@@ -73,7 +71,7 @@ class PipelineFacts:
     def to_json(self) -> dict[str, Any]:
         """Returns the facts as the file keeps them."""
         own = {field.name: getattr(self, field.name) for field in fields(self)}
-        adapters = [{"name": name, "lora": lora} for name, lora in (self.adapters or {}).items()]
+        adapters = [{"name": name, "lora": lora} for name, lora in self.adapters.items()]
         return {**own, "base": self.base.to_json(), "adapters": adapters}
 
     @classmethod
@@ -84,7 +82,7 @@ class PipelineFacts:
             Damaged: naming an entry that is missing, or that a pipeline never writes.
         """
         _check(facts)
-        adapters = {one["name"]: one["lora"] for one in facts["adapters"]} if "adapters" in facts else None
+        adapters = {one["name"]: one["lora"] for one in facts["adapters"]}
         own = {name: facts[name] for name in ("params", "columns", "named", "classes", "classes_type")}
         return cls(base=Source.of_base(facts), adapters=adapters, active_adapter=facts.get("active_adapter"), **own)
 
@@ -109,7 +107,7 @@ def _check_classes(facts: Mapping[str, Any]) -> None:
     named = texts(entry(facts, "context.classes", list), "context.classes")
     if not all(isinstance(name, str | int | float) for name in classes) or len(classes) != len(named):
         raise Damaged("its classes differ from those of its rows")
-    rarer = facts["context"].get("rarer")
+    rarer = entry(facts, "context.rarer", (int, type(None)))
     if rarer is not None and (type(rarer) is not int or len(named) != 2 or rarer not in (0, 1)):
         raise Damaged(f"its entry 'context.rarer' is {str(rarer)[:20]!r}, which is not one of two classes")
     width = int(kind.partition("U")[2] or 8) if "U" in kind else 8
@@ -118,8 +116,6 @@ def _check_classes(facts: Mapping[str, Any]) -> None:
 
 
 def _check_adapters(facts: Mapping[str, Any]) -> None:
-    if "adapters" not in facts:
-        return
     adapters, active = entry(facts, "adapters", list), entry(facts, "active_adapter", (str, type(None)))
     names = texts([entry(adapter, "name", str) for adapter in adapters], "adapters")
     for adapter in adapters:
@@ -134,8 +130,6 @@ def _check_adapters(facts: Mapping[str, Any]) -> None:
 
 def _check_encoder(facts: Mapping[str, Any]) -> None:
     encoder = facts["context"]["encoder"]
-    for name in ("texts", "datetimes", "times", "month_first", "year_first"):
-        encoder.setdefault(name, [])  # missing in files of earlier versions
     for name in ("texts", *PLAIN):
         texts(entry(encoder, name, list), name)
     for levels in entry(encoder, "categories", dict).values():

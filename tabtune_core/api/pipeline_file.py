@@ -28,15 +28,10 @@ from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
 from tabtune_core.files.tensors import check_finite, read_tensors
 from tabtune_core.files.whole import in_one_move
-from tabtune_core.metrics import rarer_class
 from tabtune_core.shortage import named
 
 FACTS, WEIGHTS, CONTEXT = "pipeline.json", "weights.safetensors", "context.safetensors"
-FORMAT = 3
-READABLE = (1, 2, FORMAT)
-"""Format 1 has the tensors of one adapter under their own names and no entry ``adapters``; formats 1 and 2 have no
-encoded text.
-"""
+FORMAT = 1
 FACTS_LIMIT_BYTES = 32_000_000
 """Limit of ``pipeline.json``, most of which is the history of the fit: some hundred bytes per step."""
 MOST_EVENTS = 50_000
@@ -110,15 +105,15 @@ def read_pipeline(path: Path) -> PipelineContent:
     """Reads a file.
 
     Raises:
-        PipelineError: it is not a saved pipeline, is damaged, too large, or of a later format.
+        PipelineError: it is not a saved pipeline, is damaged, too large, or of another format.
     """
     end = f" It should be a zip with {FACTS}, {WEIGHTS} and {CONTEXT}: save the pipeline again, or copy the file again."
     if not path.exists():
         raise PipelineError(f"There is no saved pipeline at {path}.")
     with refused_as(PipelineError, f"{path.name} is not a saved pipeline", end), open_archive(path) as archive:
         told = read_json(archive.read(FACTS, most_bytes=FACTS_LIMIT_BYTES))
-        if not isinstance(told, dict) or told.get("format") not in READABLE:
-            raise Damaged(f"its pipeline format is not one that this version reads ({' or '.join(map(str, READABLE))})")
+        if not isinstance(told, dict) or told.get("format") != FORMAT:
+            raise Damaged(f"its pipeline format is not {FORMAT}, the one that this version reads")
         facts = PipelineFacts.from_json(told)
         weights = archive.read(WEIGHTS, most_bytes=LARGEST_FILE_BYTES)
         tensors = read_tensors(weights)
@@ -134,8 +129,7 @@ def _context(facts: Mapping[str, Any], content: bytes) -> Context:
     check_rows(facts["encoder"], len(facts["classes"]), read_tensors(content))
     rows = safetensors.numpy.load(content)
     encoder = FeatureEncoder.from_json(facts["encoder"], rows)
-    rarer = facts.get("rarer", rarer_class(rows["y"], range(len(labels.classes))))  # files of earlier versions lack it
-    context = Context(rows["rows"], rows["x"], rows["y"], encoder, labels, rarer)
+    context = Context(rows["rows"], rows["x"], rows["y"], encoder, labels, facts["rarer"])
     if context.sha256 != facts["sha256"]:
         raise Damaged("its context rows do not have the hash that was stored with them")
     if not all(np.isfinite(text.rarity_H).all() for text in encoder.texts.values()):

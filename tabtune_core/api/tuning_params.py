@@ -13,16 +13,14 @@ import numpy as np
 
 from tabtune_core.errors import SettingError, nearest
 from tabtune_core.models.catalogue import CATALOGUE, with_usual_rate
-from tabtune_core.settings import LEARNING_RATES, LORA, MODELS, SETTINGS, TRAINED, RunSettings, Setting
+from tabtune_core.settings import LORA, MODELS, SETTINGS, RunSettings, Setting
 from tabtune_core.settings.serialization import plain_values
 
 FAMILY_MODELS: dict[str, tuple[str, str]] = {}
 for _card in CATALOGUE.values():
     if not _card.in_the_box:
         FAMILY_MODELS.setdefault(_card.family.name, (f"TABTUNE_{_card.family.name.upper()}", _card.name))
-"""By family name: the environment variable that can name a model, and the default, the family's first release in the
-catalogue.
-"""
+"""By family name: the environment variable that can name a model, and the default, its first release."""
 ARGUMENTS: dict[str, Setting] = {
     f"{'peft_config.' if row.section == 'lora' else ''}{row.argument or row.name}": row
     for row in SETTINGS.values()
@@ -151,24 +149,8 @@ def write_params(settings: RunSettings) -> dict[str, Any]:
     }
 
 
-def params_today(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Converts the arguments of a pipeline saved by any version: earlier ones used ``context_rows`` and withheld rows
-    for 'inference' too, and their default learning rate was the guide's.
-    """
-    tuning = dict(params.get("tuning_params") or {})
-    if params.get("tuning_strategy") in TRAINED:
-        tuning.setdefault("learning_rate", LEARNING_RATES[params["tuning_strategy"]])
-    if params.get("tuning_strategy") == "inference":
-        if "context_rows" in tuning:
-            tuning["predict_context_rows"] = tuning.pop("context_rows")
-        tuning = {name: value for name, value in tuning.items() if name not in WITHHOLDING}
-    return {**params, "tuning_params": tuning}
-
-
 def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
-    """Flattens ``peft_config`` to ``peft_config.r`` and so on, and turns NumPy scalars, which a search may draw, into
-    Python numbers.
-    """
+    """Flattens ``peft_config`` to ``peft_config.r`` and so on; NumPy scalars, as of a search, become plain."""
     if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
         raise SettingError(
             f"'tuning_params' is {params!r}; it must be a dictionary such as {{'steps': 100, 'peft_config': {{'r': "

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.analysis.comparison import WRITTEN, told_by
+from tabtune_core.analysis.comparison import WRITTEN, differing_settings
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.charts.style import BASELINES, COLOURS, DASHES, FAINT, MARKERS, figure, leave_room, say, with_numbers
 from tabtune_core.metrics import METRICS
@@ -32,7 +32,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", smallest: int | 
     lora = known[known["strategy"] == "peft"].astype({"rank": "float64"})
     ranks = np.sort(lora["rank"].unique())
     several = lora["seed"].nunique() > 1
-    for place, (name, rows) in enumerate(_lines(lora, told_by(lora), "LoRA")):
+    for place, (name, rows) in enumerate(_lines(lora, differing_settings(lora), "LoRA")):
         colour, marker, hover = (
             COLOURS[place % len(COLOURS)],
             MARKERS[place % len(MARKERS)],

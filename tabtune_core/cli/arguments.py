@@ -6,107 +6,110 @@ The docstring under a field is its help; if a flag is not given, the settings fi
 
 import argparse
 import dataclasses
+import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
 from tabtune_core.data.findings import Kind, Question, ReadingChoices
-from tabtune_core.errors import SettingError
+from tabtune_core.errors import SettingError, nearest
 from tabtune_core.execution.worker_flags import number_within
-from tabtune_core.settings import AXES, SETTINGS
-from tabtune_core.settings.fields import describe, rows_of
+from tabtune_core.settings import AXES, SETTINGS, Setting
+from tabtune_core.settings.fields import rows_of
 from tabtune_core.settings.serialization import read_pattern, read_target_set
 from tabtune_core.settings.sweep import LORA_AXES
 
 INSIST = "--even-if-it-does-not-fit"
 _METAVARS = {int: "N", float: "X", str: "TEXT"}
+ORDINARY = (
+    *("target", "task", "model", "checkpoint", "strategy", "seed", "device", "split_by", "split_column"),
+    *("rank", "alpha", "dropout", "targets"),
+    *("steps", "epochs", "learning_rate", "context_rows", "batch_size"),
+)
+"""Settings of a run with a flag of their own; the others are given as ``--set NAME=VALUE``."""
 
 
 def add_flags(
-    group: argparse._ArgumentGroup,
-    settings: type,
-    section: str = "",
-    *,
-    leave_out: Collection[str] = (),
-    more: Mapping[str, str] | None = None,
+    group: argparse._ArgumentGroup, settings: type, section: str = "", *, leave_out: Collection[str] = ()
 ) -> None:
-    """Adds one flag per field of plain values, for example ``--context-rows``; its value is kept under ``section`` +
-    the field's name.
+    """Adds a flag per field of plain values, such as ``--context-rows``; it is kept under ``section`` + its name."""
+    for row in rows_of(settings):
+        if row.name not in leave_out and (row.name in ORDINARY or row.name not in SETTINGS):
+            text = _help(_in_short(row.help), "by the target" if row.name == "task" else row.default)
+            if row.default is True:
+                text = f"do not {text[0].lower()}{text[1:].removesuffix(' (default: True)')}"
+            group.add_argument(
+                flag_of(row.name), dest=f"{section}{row.name}", default=argparse.SUPPRESS, help=text, **_kind(row.kind)
+            )
 
-    ``more`` is added to the help of a field; if it names a default, the dataclass's default is not shown.
-    """
-    for row in (row for row in rows_of(settings) if row.name not in leave_out):
-        added = (more or {}).get(row.name, "")
-        text = _help(f"{row.help} {added}".strip(), None if "(default:" in added else row.default)
-        group.add_argument(
-            flag_of(row.name), dest=f"{section}{row.name}", default=argparse.SUPPRESS, help=text, **_kind(row.kind)
-        )
+
+def add_set(group: argparse._ArgumentGroup, section: str) -> None:
+    """Adds ``--set NAME=VALUE``, whose values are kept as those of flags are."""
+    text = "any other setting, for example --set optimizer=sgd --set lora.use_dora=true"
+    group.add_argument("--set", action=_Set, const=section, metavar="NAME=VALUE", default=argparse.SUPPRESS, help=text)
 
 
 def add_reading_flags(group: argparse._ArgumentGroup) -> None:
     """Adds the flags for reading a file; a value is kept under ``reading.`` + the name of the choice."""
-    for name, flag, more in (
-        # a tab is hard to type on a command line
-        (
-            "delimiter",
-            "--delimiter",
-            {"metavar": "CHARACTER", "type": lambda text: {"\\t": "\t", "tab": "\t"}.get(text, text)},
-        ),
-        ("encoding", "--encoding", {"metavar": "NAME"}),
-        ("header", "--header", {"action": argparse.BooleanOptionalAction}),
-        ("header_lines", "--header-lines", {"metavar": "N", "type": number_within(1, 1_000)}),
-        ("missing_marks", "--missing", {"metavar": "MARK", "nargs": "+", "type": str.strip}),
-        ("sheet", "--sheet", {"metavar": "NAME"}),
-        ("rows", "--rows", {"metavar": "N", "type": number_within(1, 10**9)}),
-        ("drop_copies", "--drop-copies", {"action": "store_true"}),
-        ("drop_totals", "--drop-totals", {"action": "store_true"}),
-        ("skip_last", "--skip-last", {"metavar": "N", "type": number_within(0, 10**9)}),
+    for name, flag, text, how in (
+        ("delimiter", "--delimiter", "the character between two cells, or tab", {"metavar": "CHARACTER", "type": _tab}),
+        ("encoding", "--encoding", "a codec of Python, such as cp1252", {"metavar": "NAME"}),
+        ("header", "--header", "the first line holds column names, or not", {"action": argparse.BooleanOptionalAction}),
+        ("missing_marks", "--missing", "cells that mean missing", {"metavar": "MARK", "nargs": "+", "type": str.strip}),
+        ("sheet", "--sheet", "of a workbook", {"metavar": "NAME"}),
+        ("rows", "--rows", "read a random sample of so many rows", {"metavar": "N", "type": number_within(1, 10**9)}),
+        ("drop_copies", "--drop-copies", "keep one of equal rows", {"action": "store_true"}),
+        ("skip_last", "--skip-last", "leave out rows at the end", {"metavar": "N", "type": number_within(0, 10**9)}),
+        ("leave_out", "--leave-out", "columns that no model is shown", _COLUMNS),
+        ("encode_text", "--encode-text", "columns of free text that models are shown as numbers", _COLUMNS),
+        ("decimal_comma", "--decimal-comma", "columns in which 1.234 is 1234", _COLUMNS),
+        ("thousands_comma", "--thousands-comma", "columns in which 1,234 is 1234", _COLUMNS),
     ):
-        text = _help(describe(ReadingChoices, name), None)
-        group.add_argument(flag, dest=f"reading.{name}", default=argparse.SUPPRESS, help=text, **more)
-    for flag, text in (
-        ("--leave-out", "Columns that no model is shown, as with 'left out' on the Data page."),
-        (
-            "--encode-text",
-            "Columns of free text that models are shown as numbers, as with 'encoded text' on the Data page.",
-        ),
-        (
-            "--decimal-comma",
-            "Columns in which 1.234 is 1234, as with 'The points separate thousands' on the Data page.",
-        ),
-        (
-            "--thousands-comma",
-            "Columns in which 1,234 is 1234, as without them among 'Columns with decimal commas' on the Data page.",
-        ),
-    ):
-        dest = f"reading.{flag[2:].replace('-', '_')}"
-        group.add_argument(
-            flag, dest=dest, metavar="COLUMN", nargs="+", type=str.strip, default=argparse.SUPPRESS, help=text
-        )
+        group.add_argument(flag, dest=f"reading.{name}", default=argparse.SUPPRESS, help=text, **how)
     order = group.add_mutually_exclusive_group()
-    for flag, first, date, meaning in (
-        ("--day-first", True, "03/04/2025", "the third of April"),
-        ("--month-first", False, "03/04/2025", "the fourth of March"),
-        ("--year-first", "year", "03/04/25", "the 25th of April 2003"),
+    for flag, first, text in (
+        ("--day-first", True, "03/04/2025 is the third of April"),
+        ("--month-first", False, "03/04/2025 is the fourth of March"),
+        ("--year-first", "year", "03/04/25 is the 25th of April 2003"),
     ):
         order.add_argument(
-            flag,
-            dest="reading.day_first",
-            action="store_const",
-            const=first,
-            default=argparse.SUPPRESS,
-            help=f"{date} is {meaning}.",
+            flag, dest="reading.day_first", action="store_const", const=first, default=argparse.SUPPRESS, help=text
         )
+
+
+_COLUMNS = {"metavar": "COLUMN", "nargs": "+", "type": str.strip}
+
+
+def _tab(text: str) -> str:
+    """A tab is hard to type on a command line."""
+    return {"\\t": "\t", "tab": "\t"}.get(text, text)
+
+
+class ShortHelp(argparse.HelpFormatter):
+    """Shows ``X ...`` for several values, and of a switch only the half that changes something."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=32)
+
+    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
+        shown = super()._format_args(action, default_metavar)
+        return f"{shown.partition(' ')[0]} ..." if action.nargs == "+" else shown
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        if isinstance(action, argparse.BooleanOptionalAction):
+            return action.option_strings[-1 if (action.help or "").startswith("do not ") else 0]
+        return super()._format_action_invocation(action)
 
 
 def flag_of(setting: str) -> str:
     """Returns the flag of a setting.
 
-    >>> flag_of("warmup_steps")
-    '--warmup-steps'
+    >>> flag_of("batch_size"), flag_of("warmup_steps")
+    ('--batch-size', '--set warmup_steps')
     """
-    return f"--{setting.replace('_', '-')}"
+    rare = setting in SETTINGS and setting not in ORDINARY
+    return f"--set {setting}" if rare else f"--{setting.replace('_', '-')}"
 
 
 def given_reading(arguments: argparse.Namespace) -> ReadingChoices:
@@ -192,26 +195,33 @@ def _help(text: str, default: object) -> str:
     return f"{text}{note}".replace("%", "%%")
 
 
+def _in_short(text: str) -> str:
+    return re.split(r"[.:,;]\s", text)[0].removesuffix(".")
+
+
 def _kind(hint: Any) -> dict[str, Any]:
     """Returns how argparse reads a value of this type."""
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
     if get_origin(hint) is Literal:
         return {"choices": get_args(hint)}
-    if get_origin(hint) is Mapping:
-        return {
-            "action": _Several,
-            "const": partial(read_pattern, number=get_args(hint)[1]),
-            "nargs": "+",
-            "metavar": "LAYERS=N",
-        }
     if get_origin(hint) is tuple:
-        first, second = get_args(hint)
-        if second is not Ellipsis:
-            return {"type": first, "nargs": 2, "metavar": _METAVARS[first]}
+        first = get_args(hint)[0]
         read, metavar = (read_target_set, "PART+PART") if get_origin(first) is tuple else (first, _METAVARS[first])
         return {"action": _Several, "const": partial(_listed, read=read), "nargs": "+", "metavar": metavar}
     return {"type": hint, "metavar": _METAVARS[hint]}
+
+
+def _read(row: Setting, text: str) -> Any:
+    """Reads the value of a setting as the command line writes it: true, 0.1, one,two or layers=4,others=2."""
+    origin = get_origin(row.kind)
+    if row.kind is bool:
+        return {"true": True, "false": False}[text.lower()]
+    if origin is Mapping:
+        return read_pattern(text.replace(",", " ").split(), number=get_args(row.kind)[1])
+    if origin is tuple:
+        return [get_args(row.kind)[0](part) for part in text.split(",")]
+    return text if origin is Literal else row.kind(text)
 
 
 def _listed(texts: Sequence[str], *, read: Callable[[str], Any]) -> list[Any]:
@@ -241,3 +251,27 @@ class _Several(argparse.Action):
             setattr(namespace, self.dest, self.const(values))
         except SettingError as error:
             parser.error(f"argument {option_string}: {error}")
+
+
+class _Set(argparse.Action):
+    """``NAME=VALUE`` of any setting of a run, by its name or its path in TOML; ``const`` is the section of the run."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: Any,
+        option_string: str | None = None,
+    ) -> None:
+        name, _, text = str(values).partition("=")
+        paths = {row.path: row for row in SETTINGS.values() if row.name != "dataset"}
+        row = SETTINGS.get(name) or paths.get(name)
+        if row is None or row.name == "dataset":
+            near = nearest(name, [one.name for one in paths.values()]) or nearest(name, paths)
+            hint = f"Did you mean {near!r}?" if near else f"Known are {', '.join(paths)}."
+            parser.error(f"there is no setting {name!r}. {hint}")
+        try:
+            setattr(namespace, f"{self.const}{row.path}", _read(row, text.strip()))
+        except (KeyError, ValueError) as error:
+            why = error if isinstance(error, SettingError) else f"{text!r} is not a value of it"
+            parser.error(f"--set {name}: {why}")

@@ -55,9 +55,7 @@ def print_as(form: str, frame: "pd.DataFrame", text: str) -> None:
 
 
 def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> int:
-    """Prints the leaderboard and, in table format, its recommendation; returns 0 if any run of a model has a result,
-    else 1.
-    """
+    """Prints the leaderboard and its recommendation; returns 0 if any run of a model has a result, else 1."""
     from tabtune_core.analysis.recommendation import board_and_recommendation
     from tabtune_core.data.splits import SplitName
     from tabtune_core.store.predictions import Predictions, read_predictions

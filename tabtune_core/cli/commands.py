@@ -1,6 +1,4 @@
-"""Commands that do not start runs of a sweep: ``leaderboard``, ``context-curve``, ``predict``, ``serve``, ``merge`` and
-``doctor``.
-"""
+"""Commands that start no runs: ``leaderboard``, ``context-curve``, ``predict``, ``serve``, ``merge``, ``doctor``."""
 
 import argparse
 import json

@@ -185,9 +185,7 @@ def _leaving_them(home: Path) -> Iterator[None]:
 def _follow_or_cancel(
     store: RunStore, sweep: str, ids: Sequence[str], meanwhile: Callable[[], None]
 ) -> tuple[list[Run], bool]:
-    """Returns the ended runs of a sweep, and whether Ctrl-C cancelled those in ``ids``; without ids, Ctrl-C only ends
-    the command.
-    """
+    """Returns the ended runs of a sweep, and whether Ctrl-C cancelled those in ``ids``, if there are any."""
     try:
         ensure_worker(store.home, exit_when_idle=True)
         meanwhile()

@@ -1,4 +1,4 @@
-"""The request of ``sweep`` and ``train``: the table, the target and how to predict it, checked before anything starts."""  # noqa: E501
+"""The request of ``sweep`` and ``train``: table, target and how to predict it, checked before anything starts."""
 
 import argparse
 import sys
@@ -73,9 +73,7 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
 
 
 def file_of(words: Sequence[str], home: Path, folder: Path) -> Path:
-    """Returns the file of what ``dataset_of`` takes, without adding it to the workspace; fetches an address into
-    ``folder``.
-    """
+    """Returns the file that DATA names without adding it to the workspace; fetches an address to ``folder``."""
     from tabtune_core.data.datasets import source_of
     from tabtune_core.data.sources import fetch, is_source
     from tabtune_core.data.table import LIMIT_BYTES
@@ -146,7 +144,7 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
     ways = ways_of(frame[target])
     run["task"] = "regression" if ways[0] == "numbers" else "classification"
     if ways[0] == "numbers":
-        why = "holds numbers on a scale; --task classification or --split-at-median for classes"
+        why = "holds numbers on a scale; --task classification or --set split_at_median=true for classes"
     elif "numbers" in ways:
         why = (
             f"holds {frame[target].nunique()} different numbers, each a class; --task regression to predict them "
@@ -170,9 +168,7 @@ def say_what_may_leak(store: RunStore, dataset: "Dataset", settings: RunSettings
 
 
 def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSettings]) -> "TrainedOn":
-    """Raises an error if the runs could not start, prints other findings, and returns the sizes that runs will train
-    on.
-    """
+    """Raises an error if the runs could not start, prints findings, and returns the sizes of a training."""
     from tabtune_core.analysis.launch_checks import stopped_by_request, stopped_by_table
     from tabtune_core.analysis.runtime_estimate import TrainedOn
     from tabtune_core.data.datasets import load_frame
@@ -207,9 +203,7 @@ TERMINAL_SECONDS, FILE_SECONDS = 0.5, 10.0
 
 @contextmanager
 def telling() -> Iterator[Tell]:
-    """Yields a function that takes progress; after QUIET_SECONDS its last report and the seconds so far are shown on
-    stderr.
-    """
+    """Yields a function that takes progress; after QUIET_SECONDS its last report is shown on stderr."""
     began, done = time.monotonic(), threading.Event()
     now = [""]
     terminal = sys.stderr.isatty()

@@ -175,7 +175,6 @@ class RunView:
 def table(board: "pd.DataFrame", rank_by: str) -> str:
     """Writes the leaderboard as text, in MB, seconds and per cent."""
     from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
-    from tabtune_core.analysis.runs_table import METERS
 
     metric = METRICS[rank_by]
     scores = board[[f"validation_{rank_by}", f"test_{rank_by}"]]
@@ -183,7 +182,6 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
     tested = bool(board["test_gain"].notna().any())
     gains = {"test gain": "test_gain", "±": half_width("test_gain")} if tested else {"validation gain": "gain"}
     finest = max(places, min(metric.decimals(scores.iloc[:, 0], board[list(gains.values())[-1]].abs()), MOST_PLACES))
-    read_by = ["memory of"] if board["memory_meter"].replace("", None).nunique() > 1 else []
     rows = [
         (
             "",
@@ -194,7 +192,6 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
             "train s",
             "train MB",
             "predict MB",
-            *read_by,
             "trainable",
             "adapter kB",
             "note",
@@ -215,7 +212,6 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
                 _cell(row["train_seconds"], "{:,.1f}"),
                 _cell(row["growth_memory_bytes"], "{:,.1f}", 1e-6),
                 _cell(row["predict_growth_memory_bytes"], "{:,.1f}", 1e-6),
-                *(METERS.get(row["memory_meter"], "-") for _ in read_by),
                 _cell(row["trainable_percent"], "{:.2f} %"),
                 _cell(row["adapter_bytes"], "{:,.1f}", 1e-3),
                 ", ".join(
@@ -234,9 +230,7 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
 
 
 def paragraphs(sentences: Sequence[str], note: str) -> str:
-    """Wraps each text into lines of at most WIDTH letters, after an empty line; returns an empty text if there is
-    nothing to say.
-    """
+    """Wraps texts into lines of at most WIDTH letters, after an empty line; empty if there is none."""
     texts = [textwrap.fill(text, WIDTH) for text in (*sentences, note) if text]
     return "\n".join(("", *texts, "")) if texts else ""
 

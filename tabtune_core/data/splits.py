@@ -111,7 +111,7 @@ def held_out_rows(class_rows: NDArray[np.int64], validation_share: float, test_s
         raise LabelError(
             f"{class_rows.sum():,} labelled rows are too few for {len(class_rows)} classes: each part of the split "
             "needs a row of every"
-            " class. Add rows, or group rare classes (--group-rare-classes)."
+            " class. Add rows, or group rare classes (--set group_rare_classes=5)."
         )
     return validation, test
 

@@ -22,7 +22,7 @@ from tabtune_core.wording import counted, few, number
 
 MEND = (
     f"Merge classes with fewer than {GROUPED} rows into one, {OTHER!r} (the button on the Data page, "
-    f"--group-rare-classes {GROUPED})"
+    f"--set group_rare_classes={GROUPED})"
 )
 SMALL_CLASS = 0.1
 """Share of the rows: a class below it that also has less than half the rows of the largest class is rare."""
@@ -131,7 +131,7 @@ def absent(target: str, names: list[str]) -> str:
 def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_per_class: int) -> Iterator[Finding]:
     """Yields findings on the classes of a label without missing values; raises LabelError where they cannot be learned."""  # noqa: E501
     sizes = labels.value_counts()
-    offer = "Split it at its median into two classes (the switch on the page, --split-at-median on the command line)"
+    offer = "Split it at its median into two classes (the switch on the page, or --set split_at_median=true)"
     if is_continuous(labels):
         raise LabelError(
             f"The label {target!r} is a number on a scale ({len(sizes):,} different values in {len(labels):,} rows), "
@@ -145,9 +145,8 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
         )
     if max_classes is not None and len(sizes) > max_classes:
         fewest = sizes.iloc[max_classes - 1] + 1
-        leaves = (
-            f"Group the rare ones (--group-rare-classes {fewest} leaves at most {max_classes}), or choose another model"
-        )
+        group = f"--set group_rare_classes={fewest} leaves at most {max_classes}"
+        leaves = f"Group the rare ones ({group}), or choose another model"
         others = (
             leaves if sizes.iloc[0] >= fewest else "Merge some in the file, or choose another model"
         )  # else all would be one

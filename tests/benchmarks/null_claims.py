@@ -99,7 +99,7 @@ def sweep(home: Path, table: RealTable, design: str, metric: str) -> dict[str, o
     return {
         "verdict": told.verdict,
         "gain": told.gain,
-        "found": None if told.found is None else dataclasses.asdict(told.found),
+        "difference": None if told.difference is None else dataclasses.asdict(told.difference),
         "said": found.sentences[:2],
     }
 

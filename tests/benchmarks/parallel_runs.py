@@ -7,9 +7,8 @@ mini, by ``loralab sweep`` with its own worker in a fresh workspace, for each di
 and threads per run. The divisions alternate, round by round. Wall seconds are what a person waits; CPU seconds are of
 all processes. Times, memory and scores are compared, round by round, with the same run alone on one thread: the median
 ratio, and the largest difference of a score. On a busy machine several processes get more time than one, so wall
-seconds favour several runs there. The second table does not depend on that: for a training step it has the seconds that
-the first thread computes, which nothing can shorten, and those of all threads. "Waited" is the share of time in which a
-thread was ready but had no core, as the kernel counts it for the whole machine (/proc/pressure/cpu).
+seconds favour several runs there. "Waited" is the share of time in which a thread was ready but had no core, as the
+kernel counts it for the whole machine (/proc/pressure/cpu).
 """
 
 import argparse
@@ -35,52 +34,6 @@ ALONE = (1, 1)
 SCORES = [f"{part}_{score}" for part in ("validation", "test") for score in ("log_loss", "roc_auc", "accuracy")]
 
 
-STEP = """
-import os, sys
-from pathlib import Path
-import torch
-torch.set_num_threads(int(sys.argv[1]))
-from tabtune_core.engine.experiment import run_experiment
-from tabtune_core.store.runs import RunStore
-told = []
-def tell(event):
-    if type(event).__name__ == "StepDone":
-        told.append({task.name: int((task / "schedstat").read_text().split()[0]) for task in Path("/proc/self/task").iterdir()})
-home, folder = Path(sys.argv[2]), Path(sys.argv[3])
-settings = next(run.settings for run in RunStore(home).runs() if run.settings.strategy == sys.argv[4])
-run_experiment(settings, home=home, run_dir=folder, emit=tell, stop_request=lambda: None)
-spent = {thread: told[-1][thread] - told[1].get(thread, 0) for thread in told[-1]}
-print(1e-9 * spent[str(os.getpid())] / (len(told) - 2), 1e-9 * sum(spent.values()) / (len(told) - 2))
-"""
-"""Trains a run and prints the seconds per step of its first thread and of all its threads."""
-
-
-def steps(home: Path, cores: int) -> str:
-    """Seconds of a step with one thread and with one per core."""
-    rows = []
-    for strategy, title in (("base-ft", "full fine-tuning"), ("peft", "LoRA r=2")):
-        seconds = {}
-        for threads in dict.fromkeys((1, cores)):
-            environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_WAIT_POLICY": "PASSIVE"}
-            with tempfile.TemporaryDirectory() as folder:
-                command = [sys.executable, "-c", STEP, str(threads), str(home), folder, strategy]
-                done = subprocess.run(command, capture_output=True, text=True, env=environment, check=True)
-            seconds[threads] = first, every = tuple(map(float, done.stdout.split()))
-            most = f"{seconds[1][0] / first:.2f}"
-            rows.append(
-                [title, str(threads), f"{first:.3f}", f"{every:.3f}", most, f"{threads * first / seconds[1][0]:.2f}"]
-            )
-    head = [
-        "step",
-        "threads",
-        "first thread (s)",
-        "all threads (s)",
-        "speed-up of one run, at most",
-        "speed-up of as many runs of one thread",
-    ]
-    return markdown_table(head, rows)
-
-
 def waited_seconds() -> float:
     """Seconds since the boot in which some thread of the machine was ready but had no core."""
     return 1e-6 * int(Path("/proc/pressure/cpu").read_text().split("\n")[0].rpartition("total=")[2])
@@ -95,8 +48,8 @@ def sweep(table: Path, home: Path, way: tuple[int, int], asked: argparse.Namespa
         "cpu",
         "--steps",
         asked.steps,
-        "--patience",
-        0,
+        "--set",
+        "patience=0",
         "--no-references",
         "--ranks",
         *RANKS,
@@ -207,7 +160,7 @@ def main() -> None:
                     flush=True,
                 )
             turns.append(turn)
-        text = f"{report(turns, asked)}\n\n{steps(Path(name) / '0-1-1', cores)}"
+        text = report(turns, asked)
     publish("parallel", text, write=asked.write)
 
 

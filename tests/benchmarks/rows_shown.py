@@ -1,5 +1,4 @@
-"""More context rows, LoRA, or both? A model on nine real tables, and what training with few context rows costs and
-saves.
+"""More context rows, LoRA, or both? A model on nine real tables.
 
 ``python tests/benchmarks/rows_shown.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the
 documentation. The tables are ``ADAPTATION`` of ``real_tables.py``, which says what to install. Runs that are already in
@@ -7,26 +6,19 @@ the file are not repeated.
 
 Test rows are those of ``lora_against_zero_shot.py``. The seed changes everything else: the split of the other rows, the
 contexts (for one seed and table, each is part of every larger one), the adapter's start and the episodes. Only each
-run's step is chosen; rank 8, rate 2e-3, early stopping by evaluations with at most 2,048 context rows. Zero-shot, LoRA
-trained with 256 context rows and LoRA trained with 2,048 are then scored on the test rows at every number of context
-rows. As in the product, zero-shot replaces a trained state that is not better on the validation rows with all context
-rows.
-
-Each training has a process of its own, so that its memory can be measured; seconds are CPU seconds, evaluations
-included.
+run's step is chosen; rank 8, rate 2e-3, early stopping by evaluations with at most 2,048 context rows. Zero-shot and
+LoRA trained with 256 context rows are then scored on the test rows at every number of context rows. As in the product,
+zero-shot replaces a trained state that is not better on the validation rows with all context rows.
 """
 
-import multiprocessing
 import tempfile
-import time
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lora_against_zero_shot import Rows, half_width, true_class_losses
+from lora_against_zero_shot import Rows, true_class_losses
 from published import Kept, markdown_table, options, publish
 from real_tables import ADAPTATION, CLASSIFICATION, RealTable
 
@@ -34,7 +26,6 @@ from tabtune_core import TabularPipeline
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels
 from tabtune_core.data.task import Prepared
 from tabtune_core.engine.adapted_model import predict_rows
-from tabtune_core.events import Event, PhaseDone, PhaseStarted
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.fit import fit
@@ -42,7 +33,7 @@ from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
 
-SEEDS, TRAINED, SHOWN = (0, 1, 2, 3, 4), (0, 256, 2048), (256, 1024, 4096, None)
+SEEDS, TRAINED, SHOWN = (0, 1, 2, 3, 4), (0, 256), (256, 1024, 4096, None)
 """``TRAINED`` are the context rows of a training step, 0 is zero-shot; ``SHOWN`` those at prediction, None is all
 training rows.
 """
@@ -73,30 +64,26 @@ def settings_of(model: str, seed: int, trained: int, shown: int | None) -> RunSe
 def measured(model: str, table: RealTable, seed: int, trained: int) -> dict[str, Any]:
     """Trains once and scores the state on validation and test rows at every number of context rows."""
     torch.set_num_threads(1)
-    rows, clock = Rows.of(table), dict[str, float]()
+    rows = Rows.of(table)
     labels, y_N = Labels.of(rows.y, "classification"), read_labels(rows.y, len(rows.y))
 
     def prepared(shown: int | None) -> Prepared:
         return prepare_arrays(rows.x, y_N, labels, settings_of(model, seed, trained, shown), max_classes=None)
 
-    def emit(event: Event) -> None:
-        if isinstance(event, PhaseStarted | PhaseDone) and event.phase == "train":
-            clock[type(event).__name__] = time.process_time()
-
     cpu = torch.device("cpu")
-    with tempfile.TemporaryDirectory() as folder, MemoryMeter(cpu, emit) as meter:
+    with tempfile.TemporaryDirectory() as folder, MemoryMeter(cpu, lambda event: None) as meter:
         plan = Plan.of(settings_of(model, seed, trained, EVALUATED), features=rows.x.shape[1], device=cpu)
-        fitted = fit(plan, lambda: prepared(EVALUATED), Environment(meter=meter, folder=Path(folder), emit=emit))
+        fitted = fit(
+            plan, lambda: prepared(EVALUATED), Environment(meter=meter, folder=Path(folder), emit=lambda event: None)
+        )
     result, scores = fitted.result, {}
     for shown in SHOWN:
         of_size = prepared(shown)
-        held, began = of_size.split.validation, time.process_time()
+        held = of_size.split.validation
         p_NK = predict_rows(fitted.session.model, rows.x_test, of_size.context, views=1)
-        seconds = time.process_time() - began
         p_VK = predict_rows(fitted.session.model, rows.x.iloc[held], of_size.context, views=1)
         scores[str(shown or "all")] = {
             "shown": len(of_size.context.y_C),
-            "predict_seconds": round(seconds, 2),
             "test": float(np.mean(true_class_losses(p_NK, labels.classes, rows.y_test))),
             "test_accuracy": float(np.mean(labels.classes[p_NK.argmax(1)] == rows.y_test)),
             "validation": float(np.mean(true_class_losses(p_VK, labels.classes, rows.y.iloc[held]))),
@@ -104,8 +91,6 @@ def measured(model: str, table: RealTable, seed: int, trained: int) -> dict[str,
     return {
         "best_step": result.best_step,
         "steps": result.steps_done,
-        "growth": result.growth_memory_bytes,
-        "seconds": round(clock["PhaseDone"] - clock["PhaseStarted"], 2) if trained else 0.0,
         "rows": len(rows.y) + len(rows.y_test),
         "scores": scores,
     }
@@ -118,18 +103,8 @@ def asked_for(model: str, table: RealTable, seed: int, trained: int) -> dict[str
 
 
 def run_of(runs: Kept, model: str, table: RealTable, seed: int, trained: int) -> dict[str, Any]:
-    """A run, trained in a process of its own if the file lacks it."""
-
-    def make() -> dict[str, Any]:
-        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("forkserver")) as process:
-            return process.submit(_by_name, model, table.name, seed, trained).result()
-
-    return runs.get(make, **asked_for(model, table, seed, trained))
-
-
-def _by_name(model: str, name: str, seed: int, trained: int) -> dict[str, Any]:
-    """As ``measured``, by name: a table holds functions, which cannot be sent to another process."""
-    return measured(model, next(table for table in CLASSIFICATION if table.name == name), seed, trained)
+    """A run, trained if the file lacks it."""
+    return runs.get(lambda: measured(model, table, seed, trained), **asked_for(model, table, seed, trained))
 
 
 def returned(trained: dict[str, Any], zero: dict[str, Any]) -> dict[str, Any]:
@@ -151,39 +126,6 @@ def scores_line(table: RealTable, zero: list[dict[str, Any]], few: list[dict[str
     return [f"{table.name} ({zero[0]['rows']:,})", str(len(zero)), *cells]
 
 
-def price_line(
-    table: RealTable, zero: list[dict[str, Any]], few: list[dict[str, Any]], many: list[dict[str, Any]]
-) -> list[str]:
-    """What 256 instead of 2,048 context rows in a training step cost in score, with all rows at prediction, and save."""
-    loras = (few, many)
-    losses = [
-        np.array([returned(run, base)["all"]["test"] for run, base in zip(lora, zero, strict=True)]) for lora in loras
-    ]
-    extra = losses[0] - losses[1]
-    interval = f" ± {half_width(extra):.3f}" if len(extra) > 1 else ""
-    seconds, growth = (
-        [float(np.mean([run[name] for run in lora])) for lora in loras] for name in ("seconds", "growth")
-    )
-    steps = [float(np.mean([run["seconds"] / run["steps"] for run in lora])) for lora in loras]
-    return [
-        table.name,
-        str(len(zero)),
-        f"{extra.mean():+.3f}{interval}",
-        *(f"{value:.0f}" for value in seconds),
-        *(f"{value:.2f}" for value in steps),
-        *(f"{value / 1e6:.0f}" for value in growth),
-    ]
-
-
-def make_all(runs: Kept, model: str, tables: list[RealTable], seeds: list[int], *, price: bool) -> None:
-    """Trains the cheap runs first, seed by seed, so that an interrupted benchmark covers every table."""
-    for group in ((0, 256), (2048,)) if price else ((0, 256),):
-        for seed in seeds:
-            for table in tables:
-                for trained in group:
-                    run_of(runs, model, table, seed, trained)
-
-
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="JSONL file that the runs are appended to")
@@ -193,44 +135,22 @@ def main() -> None:
         "--only-known", action="store_true", help="train nothing: print the seeds whose runs are all in the file"
     )
     parser.add_argument("--model", default="tabicl-mini", help="model of the catalogue; each has a table of its own")
-    parser.add_argument(
-        "--without-price",
-        action="store_true",
-        help="skip training with 2,048 context rows, which takes most of the time",
-    )
     asked = parser.parse_args()
-    model = asked.model
+    model, lines = asked.model, []
     tables = [table for table in CLASSIFICATION if table.name in asked.tables] if asked.tables else list(ADAPTATION)
-    scores, prices = [], []
     runs = Kept(asked.runs, *asked_for(model, tables[0], 0, 0))
     if not asked.only_known:
-        make_all(runs, model, tables, asked.seeds, price=not asked.without_price)
+        for seed in asked.seeds:  # seed by seed, so that an interrupted benchmark covers every table
+            for table in tables:
+                for trained in TRAINED:
+                    run_of(runs, model, table, seed, trained)
     for table in tables:
-        for lines, line, ways in ((scores, scores_line, TRAINED[:2]), (prices, price_line, TRAINED)):
-            seeds = [
-                seed
-                for seed in asked.seeds
-                if all(runs.has(**asked_for(model, table, seed, trained)) for trained in ways)
-            ]
-            if seeds:
-                lines.append(
-                    line(table, *([run_of(runs, model, table, seed, trained) for seed in seeds] for trained in ways))
-                )
-    shown = ["table (rows)", "seeds", *(f"{size:,} context rows" if size else "all training rows" for size in SHOWN)]
-    head = [
-        "table",
-        "seeds",
-        "log-loss at 256 minus 2,048",
-        "s at 256",
-        "at 2,048",
-        "s/step at 256",
-        "at 2,048",
-        "MB at 256",
-        "at 2,048",
-    ]
-    text = "\n\n".join([markdown_table(shown, scores), *([markdown_table(head, prices)] if prices else [])])
-    name = f"rows-shown-{model}"
-    publish(name, text, write=asked.write)
+        known = [s for s in asked.seeds if all(runs.has(**asked_for(model, table, s, trained)) for trained in TRAINED)]
+        if known:
+            pairs = ([run_of(runs, model, table, seed, trained) for seed in known] for trained in TRAINED)
+            lines.append(scores_line(table, *pairs))
+    head = ["table (rows)", "seeds", *(f"{size:,} context rows" if size else "all training rows" for size in SHOWN)]
+    publish(f"rows-shown-{model}", markdown_table(head, lines), write=asked.write)
 
 
 if __name__ == "__main__":

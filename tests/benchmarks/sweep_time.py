@@ -17,9 +17,7 @@ default is eight: ``--views 8``).
 
 The rows of the table are the parts that LoRA adapts: the model's own targets, or only late ones, where the frozen parts
 before them are computed once per input. The sides alternate, round by round. Wall seconds are what a person waits; CPU
-seconds are of all started processes, to their end. Ratios are of medians over the rounds. The last table divides the
-wall seconds of our sides: "start" is everything outside the phases of runs, which is starting commands, workers and
-forkservers, reading the table, and the gaps between runs.
+seconds are of all started processes, to their end. Ratios are of medians over the rounds.
 
 Every round has its own seed, which changes the training and validation rows. Scores are means over runs and rounds. In
 our runs the validation rows also choose the best state (by log-loss, zero-shot included), so our validation scores are
@@ -118,8 +116,8 @@ def ours(
         "cpu",
         "--steps",
         asked.steps,
-        "--patience",
-        0,
+        "--set",
+        "patience=0",
         *targets,
     ]
     seeded = ("--seeds" if side == "one sweep" else "--seed", seed)
@@ -137,22 +135,7 @@ def ours(
                 rows += tabtune_command(
                     "train", *chosen, *seeded, "--home", home / run.replace(" ", "-"), threads=asked.threads
                 )
-    homes = [home] if side == "one sweep" else [home / run.replace(" ", "-") for run in RUNS]
-    return {"wall": watch.wall, "cpu": watch.cpu, "scores": our_scores(rows), "phases": phase_seconds(homes)}
-
-
-def phase_seconds(homes: list[Path]) -> dict[str, float]:
-    """Wall seconds of each phase, over all runs of some workspaces."""
-    from tabtune_core.events import PhaseDone
-    from tabtune_core.store.runs import RunStore
-
-    found: dict[str, float] = {}
-    for store in map(RunStore, homes):
-        for run in store.runs():
-            for stored in store.events(run.id, ("PhaseDone",)):
-                assert isinstance(stored.event, PhaseDone)
-                found[stored.event.phase] = found.get(stored.event.phase, 0.0) + stored.event.seconds
-    return found
+    return {"wall": watch.wall, "cpu": watch.cpu, "scores": our_scores(rows)}
 
 
 def theirs(python: Path, rows: Path, sizes: dict[str, int], seed: int, asked: argparse.Namespace) -> dict[str, Any]:
@@ -249,15 +232,6 @@ def report(rounds: list[dict[str, dict[str, dict[str, Any]]]], sizes: dict[str, 
                     f"{best}: {statistics.fmean(one[best]['validation']['log_loss'] for one in found):.4f}",
                 ]
             )
-    phases = []
-    for targets in asked.targets:
-        for side in [one for one in asked.sides if one != "TabTune"]:
-            names = list(rounds[0][targets][side]["phases"])
-            spent = [statistics.median(turn[targets][side]["phases"][name] for turn in rounds) for name in names]
-            start = statistics.median(
-                turn[targets][side]["wall"] - sum(turn[targets][side]["phases"].values()) for turn in rounds
-            )
-            phases.append([targets, side, *(f"{seconds:.1f}" for seconds in (start, *spent))])
     heads = [f"{part} {label}" for part in PARTS for label in SCORES.values()]
     parts = [
         markdown_table(["LoRA adapts", "run as", "wall (s)", "CPU (s)", "wall, ratio", "CPU, ratio"], times),
@@ -267,11 +241,6 @@ def report(rounds: list[dict[str, dict[str, dict[str, Any]]]], sizes: dict[str, 
         markdown_table(["LoRA adapts", "run as", *heads, "best run by validation log-loss"], scores),
         f"Means over the {len(RUNS)} runs and {len(rounds)} splits.",
     ]
-    if asked.threads == 1:  # the seconds of parallel runs overlap
-        parts += [
-            "Wall seconds of our runs, summed:",
-            markdown_table(["LoRA adapts", "run as", "start", *names], phases),
-        ]
     return "\n\n".join(parts)
 
 

@@ -14,7 +14,7 @@ from dashboard.formatting import duration, megabytes, plain
 from dashboard.url_state import pick
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.configurations import by_configuration
-from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, runs_of_curve, with_intervals
+from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, runs_of_curve
 from tabtune_core.analysis.intervals import PLUS_MINUS
 from tabtune_core.analysis.pareto import best_of, front, within_limits
 from tabtune_core.charts import CHARTS
@@ -199,8 +199,6 @@ def rows_shown(compared: Compared) -> None:
         )
     asked = {"runs": [run.id for run in runs]}
     [job] = queries.newest_jobs(KIND, asked)
-    if job is not None and not with_intervals(job.result):  # of an earlier version
-        job = None
     if result := result_of(job, "Predicting with more and more context rows"):
         _found(compared, result)
     elif job is None or job.status in JOB_ENDED:

@@ -11,7 +11,7 @@ from null_sweeps import sweep
 
 from tabtune_core.analysis.comparison import compare
 from tabtune_core.analysis.configurations import by_configuration
-from tabtune_core.analysis.runs_table import OF_A_DEVICE, leaderboard, of_task
+from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
@@ -74,12 +74,6 @@ def test_a_line_is_the_mean_over_its_seeds_with_students_t_interval(store):
     }
 
 
-def test_one_seed_without_predictions_has_no_interval(store):
-    table = lines(store, add(store, (lora(4), 0.1), (lora(8), 0.2)))
-    assert table["validation_log_loss"].tolist() == [0.1, 0.2]
-    assert table["validation_log_loss_half_width"].isna().all()
-
-
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_every_score_ranks_lines_in_its_direction_by_the_mean_that_pandas_gives(store, task):
     (sweep,) = seeding.many_runs(store, sweeps=1, per_sweep=20, looks=0, task=task)
@@ -124,40 +118,12 @@ def test_an_archived_run_is_not_ranked_and_enters_no_mean(store):
     assert table["archived"].to_dict() == {8: False, 4: True}
 
 
-def test_a_mean_of_memory_or_seconds_is_not_of_a_gpu_and_a_cpu(store):
-    sweep, ids = store.add_sweep([lora(rank, seed) for rank in (4, 8) for seed in (0, 1)])
-    for run_id, meter in zip(ids, ("resident", "torch_allocated", "resident", "resident"), strict=True):
-        store.finish(
-            run_id, "finished", result=dataclasses.replace(BASE, validation={"log_loss": 0.1}, memory_meter=meter)
-        )
-    table = lines(store, sweep).set_index("rank")
-    assert table["memory_meter"].to_dict() == {4: "resident, torch_allocated", 8: "resident"}
-    known = [name for name in OF_A_DEVICE if pd.notna(table.at[8, name])]
-    assert {"growth_memory_bytes", "train_seconds"} < set(known)
-    assert table.loc[4, known].isna().all() and table["validation_log_loss"].notna().all()
-
-
-def test_runs_of_different_sweeps_are_different_lines(store):
-    add(store, (lora(4), 0.3))
-    add(store, (lora(4), 0.1))
-    table = lines(store)
-    assert table["validation_log_loss"].tolist() == [0.1, 0.3]
-    assert table["place"].tolist() == [1, 2]
-
-
 def test_a_changed_setting_makes_a_separate_line_and_is_named(store):
     sweep = add(
         store,
         *((lora(4, seed, train=TrainSettings(context_rows=rows)), 0.1) for seed in (0, 1) for rows in (500, 2048)),
     )
     assert set(lines(store, sweep)["name"]) == {"LoRA r=4 (context_rows 500)", "LoRA r=4 (context_rows 2048)"}
-
-
-def test_columns_of_the_other_tasks_scores_and_intervals_are_dropped(store):
-    table = of_task(lines(store, add(store, (lora(4), 0.1))), "regression")
-    assert "validation_rmse_half_width" in table
-    assert not [name for name in table if "log_loss" in name]
-    assert np.isnan(table["validation_rmse"]).all()
 
 
 def test_a_configuration_that_ran_twice_with_one_seed_counts_it_once(store):

@@ -1,7 +1,6 @@
 """The text about the curve over context rows."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, same_split, score_curve
@@ -46,22 +45,6 @@ def test_full_fine_tuning_replaces_missing_lora_and_validation_replaces_missing_
     assert "Full fine-tuning with 4,096 context rows improves log-loss on the validation rows by 0.1000" in in_words(
         found, "log_loss"
     )
-
-
-def test_a_result_with_earlier_field_names_gives_the_same_frame():
-    told = {"score": 0.3, "score_half_width": 0.1, "gain": 0.2, "gain_half_width": 0.02}
-    earlier = {name.replace("_half_width", "_interval"): value for name, value in told.items()}
-    point = {
-        "strategy": "inference",
-        "rank": None,
-        "run": None,
-        "context_rows": 64,
-        "predict_seconds": 1.0,
-        "growth_memory_bytes": 1,
-    }
-    frames = [curve_frame({"rows": [{**point, "test": {"log_loss": names}}]}) for names in (told, earlier)]
-    pd.testing.assert_frame_equal(*frames)
-    assert frames[0].loc[0, "test_log_loss_gain_half_width"] == 0.02
 
 
 def test_zero_shot_alone_and_a_small_table_are_mentioned():

@@ -71,13 +71,6 @@ def test_a_phase_has_its_peaks_and_a_running_phase_has_no_end(store):
     assert np.isnan(frame.loc["train", "end_seconds"])
 
 
-def test_a_phase_cut_short_ends_with_its_run(store):
-    run_id = running(store, PhaseStarted("train"))
-    store.finish(run_id, "interrupted")
-    run = store.run(run_id)
-    assert frame_of(store, [run_id], "phases")["end_seconds"].tolist() == [run.ended - run.started]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("runs", [0, 1])
 def test_without_events_a_frame_is_empty_and_has_its_columns(store, kind, runs):
@@ -121,21 +114,6 @@ def test_time_left_of_a_resumed_run_uses_the_steps_of_its_current_process(store,
     store.append(run_id, step(13))
     # five steps of two seconds each, and two seconds for the event that it was resumed
     assert progress(store, store.run(run_id)).eta_seconds == pytest.approx((PLAN.steps - 13) * 12 / 5)
-
-
-@pytest.mark.parametrize(
-    "events", [(*map(step, range(1, 9)), PhaseStarted("evaluate")), tuple(map(step, range(1, 21)))]
-)
-def test_no_time_left_is_given_after_the_last_step(store, events):
-    run_id = running(store, PLAN, PhaseStarted("train"), *events)
-    assert progress(store, store.run(run_id)).eta_seconds is None
-
-
-def test_an_ended_run_is_in_no_phase(store):
-    run_id = running(store, PLAN, PhaseStarted("train"), *map(step, range(1, 9)))
-    store.finish(run_id, "interrupted")
-    ended = progress(store, store.run(run_id))
-    assert (ended.done_steps, ended.phase, ended.eta_seconds) == (8, None, None)
 
 
 def test_a_meter_reading_carries_the_last_completed_step(store):

@@ -4,13 +4,11 @@ import ast
 import re
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import dashboard
 import tabtune_core
 from tabtune_core.analysis import gains
-from tabtune_core.analysis.gains import corrected
 from tabtune_core.analysis.jackknife import Difference
 from tabtune_core.metrics import METRICS
 
@@ -72,19 +70,6 @@ def test_a_gain_is_written_in_one_place():
 def test_the_search_finds_a_gain_however_it_is_written(tmp_path, text):
     (tmp_path / "page.py").write_text(f"said = {text}")
     assert len(list(texts_with_numbers(tmp_path / "page.py"))) == 1
-
-
-@pytest.mark.parametrize("true", [1.1, 2.0, 3.0])
-def test_a_claimed_gain_is_corrected_to_about_its_true_size(true):
-    found = [Difference(z, 1.0, 1000) for z in np.random.default_rng(0).normal(true, size=2000)]
-    claimed = [one for one in found if one.low > 0]
-    assert np.mean([corrected(one) for one in claimed]) == pytest.approx(true, rel=0.25)
-    assert np.mean([one.value for one in claimed]) > true
-    assert corrected(Difference(6.0, 1.0, 1000)) == pytest.approx(6.0, abs=0.01)
-
-
-def test_a_gain_without_an_error_needs_no_correction():
-    assert corrected(Difference(0.25, 0.0, 100)) == 0.25
 
 
 @pytest.mark.parametrize("value", [0.0106, 5e-05, 2e-7, 0.3])

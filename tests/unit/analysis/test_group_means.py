@@ -2,7 +2,6 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from tabtune_core.analysis.run_curves import BINS, group_means
 
@@ -33,10 +32,3 @@ def test_samples_at_different_seconds_are_averaged_in_equal_intervals():
     assert len(means) == BINS + 1
     np.testing.assert_allclose(means["resident_bytes"][1:-1], 3e6, rtol=0.2)
     assert means["seconds"].is_monotonic_increasing
-
-
-@pytest.mark.parametrize("by", ["step", "seconds"])
-def test_an_empty_frame_stays_empty(by):
-    rows = frame(run=["a"], step=[1], seconds=[0.0], loss=[1.0])
-    assert len(group_means(rows.iloc[:0], by)) == 0
-    assert len(group_means(rows, by)) == 1

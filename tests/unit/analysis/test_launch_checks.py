@@ -11,7 +11,6 @@ from tabtune_core.data.task import prepare
 from tabtune_core.errors import TabTuneError
 from tabtune_core.models import checkpoints
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
-from tabtune_core.training.memory.fitting import DeviceMemory, Need, cannot_fit
 
 RUN = {"dataset": "d", "target": "y"}
 
@@ -95,37 +94,6 @@ def test_a_missing_capability_is_reported_once_per_sweep(monkeypatch, more, sent
     assert pytest.raises(type(stop), match=sentence).matches(stop)
 
 
-def test_a_gpu_unknown_to_the_driver_is_left_for_the_run_to_check(monkeypatch):
-    monkeypatch.setattr("tabtune_core.gpus.count_cards", lambda: 0)
-    monkeypatch.setattr("tabtune_core.gpus.is_untold", lambda name: True)
-    assert stopped_by_request([RunSettings(**RUN, device="cuda:0")]) == []
-
-
-def test_missing_shipped_weights_stop_the_sweep(monkeypatch, tmp_path):
-    monkeypatch.setattr(checkpoints, "WEIGHTS", tmp_path)
-    (stop,) = stopped_by_request(SweepSettings(run=RunSettings(**RUN)).expand())
-    assert "the installation is damaged" in str(stop)
-
-
-def test_an_unreachable_hub_is_distinguished_from_one_that_answers(monkeypatch):
-    from urllib.error import HTTPError, URLError
-
-    from tabtune_core.errors import CheckpointError
-    from tabtune_core.models.catalogue import get_card
-
-    monkeypatch.setattr(checkpoints, "is_here", lambda weights: False)
-    monkeypatch.setattr(
-        checkpoints, "urlopen", lambda *args, **more: (_ for _ in ()).throw(URLError(OSError("no route")))
-    )
-    checkpoints.check_weights(get_card("tabicl-v2"), "classification")  # contacts no hub
-    with pytest.raises(CheckpointError, match="OSError: no route"):
-        checkpoints.check_weights(get_card("tabicl-v2"), "classification", ask_hub=True)
-    monkeypatch.setattr(
-        checkpoints, "urlopen", lambda *args, **more: (_ for _ in ()).throw(HTTPError("", 401, "", None, None))
-    )
-    checkpoints.check_weights(get_card("tabicl-v2"), "classification", ask_hub=True)
-
-
 def test_all_reasons_are_found_at_once_and_a_good_sweep_has_none(tmp_path):
     frame = pd.DataFrame({"y": ["a", "b"] * 30, "n": range(60)})
     dataset = add_dataset(tmp_path, frame.to_csv(index=False).encode(), "t.csv")
@@ -148,9 +116,3 @@ def test_a_run_that_needs_too_much_memory_starts_if_asked_to(tmp_path, monkeypat
     runs = SweepSettings(run=RunSettings(dataset=dataset.id, target="y")).expand()
     assert what_stops(tmp_path, runs) == []
     assert "as estimated; the CPU has 0.0 GB in all" in str(too_large(tmp_path, runs))
-
-
-def test_missing_device_memory_is_stated_with_enough_digits_to_show_it():
-    need = Need(5.02e8, 9e8, predicting=False)
-    said = str(cannot_fit(need, DeviceMemory("the CPU", 1.0, 4.96e8, False), RunSettings(dataset="d", target="y")))
-    assert said.startswith("This needs 0.502 to 0.900 GB of memory, as estimated; the CPU has 0.496 GB in all.")

@@ -5,7 +5,7 @@ import pandas as pd
 
 from tabtune_core.analysis import run_curves
 from tabtune_core.analysis.run_curves import MOST, RunCurves
-from tabtune_core.events import Evaluated, MemorySampled, PhaseStarted, Resumed, RunPlanned, StepDone, to_json
+from tabtune_core.events import Evaluated, MemorySampled, Resumed, RunPlanned, StepDone, to_json
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.runs import RunStore
@@ -75,16 +75,6 @@ def test_steps_that_a_resumed_run_repeats_are_removed_from_its_curves(store):
     assert curves.frames["memory"]["resident_bytes"].tolist() == [6]
 
 
-def test_an_open_phase_ends_when_the_run_has_another_status(store):
-    run_id = running(store)
-    curves = RunCurves(store, run_id)
-    store.append(run_id, PhaseStarted("train"))
-    assert curves.read_on("running").frames["phases"]["end_seconds"].isna().all()
-    store.finish(run_id, "interrupted")
-    run = store.run(run_id)
-    assert curves.read_on("interrupted").frames["phases"]["end_seconds"].tolist() == [run.ended - run.started]
-
-
 def test_only_new_events_are_parsed(store, monkeypatch):
     run_id = running(store)
     curves, parsed, told = RunCurves(store, run_id), [], RunStore.told
@@ -124,48 +114,6 @@ def test_a_nan_loss_is_kept(store):
     tell(store, run_id, [step(place + 1, loss) for place, loss in enumerate(losses)])
     steps = RunCurves(store, run_id).read_on().frames["steps"]
     assert steps.loc[steps["loss"].isna(), "step"].tolist() == [3_334]
-
-
-def test_every_evaluation_is_kept(store):
-    run_id = running(store)
-    tell(
-        store,
-        run_id,
-        [Evaluated(number, "validation", {"accuracy": 0.5}, number == 7, 1.0) for number in range(2 * MOST)],
-    )
-    scores = RunCurves(store, run_id).read_on().frames["scores"]
-    assert (len(scores), scores.loc[scores["best"], "step"].tolist()) == (2 * MOST, [7])
-
-
-def test_samples_of_an_earlier_version_are_thinned_but_keep_peaks_and_phases(store):
-    run_id = running(store)
-    bytes_N = np.random.default_rng(0).integers(10**8, 10**9, 50_000)
-    phases = ["load"] * 3 + ["train"] * 49_990 + ["save"] * 7
-    looks = [
-        MemorySampled(
-            phase, int(value), torch_allocated_bytes=int(10**9 - value), utilisation_percent=40 + 20 * (place % 2)
-        )
-        for place, (phase, value) in enumerate(zip(phases, bytes_N, strict=True))
-    ]
-    tell(store, run_id, looks)
-    memory = RunCurves(store, run_id).read_on().frames["memory"]
-    assert MOST / 4 < len(memory) <= MOST
-    assert list(memory["phase"].unique()) == ["load", "train", "save"]
-    for phase in ("load", "train", "save"):
-        of_phase = [place for place, name in enumerate(phases) if name == phase]
-        kept = memory[memory["phase"] == phase]
-        assert kept["resident_bytes"].max() == bytes_N[of_phase].max()
-        assert kept["torch_allocated_bytes"].max() == (10**9 - bytes_N[of_phase]).max()
-    assert memory["utilisation_percent"].between(45, 55).mean() > 0.9, "the load is averaged, not its peaks kept"
-    assert memory["nvml_device_bytes"].isna().all()
-
-
-def test_one_read_is_bounded(store):
-    run_id = running(store)
-    tell(store, run_id, [step(number) for number in range(1, 101)])
-    seqs = store.last_seqs(run_id, ["StepDone", "Evaluated"])
-    assert seqs["Evaluated"] == 0
-    assert [len(rows) for rows in store.told(run_id, "StepDone", 0, seqs["StepDone"], at_once=40)] == [40, 40, 20]
 
 
 def test_thinning_ends_for_curves_that_cannot_be_halved(store, monkeypatch):

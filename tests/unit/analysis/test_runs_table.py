@@ -188,3 +188,35 @@ def test_a_resumed_run_says_so_on_the_board_and_in_its_configuration(board_of):
     board = leaderboard(store.runs())
     assert board["resumed"].tolist() == ["Resumed at step 40 after an interruption", ""]
     assert by_configuration(board, "log_loss")["resumed"].tolist() == ["Resumed at step 40 after an interruption", ""]
+
+
+GPU, CPU = "torch_allocated", "resident"
+BOOSTING = RunSettings(dataset="d", target="y", strategy="boosting")
+
+
+@pytest.mark.parametrize(
+    ("runs", "kept"),
+    [
+        ([(lora(2), GPU), (lora(4), GPU), (lora(8), CPU), (BOOSTING, CPU)], {2, 4}),  # a GPU and a CPU
+        ([(lora(2), GPU), (lora(4), GPU), (BOOSTING, CPU), (BOOSTING, CPU)], {2, 4}),  # references do not decide
+        ([(lora(2), GPU), (lora(4), GPU)], {2, 4}),  # two GPUs have one meter
+        ([(lora(2), GPU), (lora(4), GPU, "archived"), (lora(8), CPU), (lora(16), CPU)], {8, 16}),
+        ([(lora(2), CPU), (lora(4), GPU, "diverged"), (lora(8), GPU, "stopped")], {2}),  # set apart
+        ([(lora(2), CPU), (lora(4), GPU)], {4}),  # tied: the GPU
+        ([(lora(2), GPU, "archived")], {2}),
+    ],
+)
+def test_a_board_has_the_costs_of_one_kind_of_device(tmp_path, runs, kept):
+    store = RunStore(tmp_path)
+    sweep, ids = store.add_sweep([settings for settings, *_ in runs])
+    for run_id, (_, meter, *how) in zip(ids, runs, strict=True):
+        result = scored(0.3, memory_meter=meter, growth_memory_bytes=7)
+        store.finish(
+            run_id, {"diverged": "diverged", "stopped": "stopped"}.get(*how or [""], "finished"), result=result
+        )
+        if how == ["archived"]:
+            store.archive(run_id)
+    board = leaderboard(store.runs(sweep))
+    for cost in ("growth_memory_bytes", "train_seconds"):
+        assert set(board.loc[board[cost].notna(), "rank"].dropna()) == kept
+    assert board["validation_log_loss"].notna().all()

@@ -223,18 +223,6 @@ def test_a_fit_shows_a_bar_when_asked(capsys):
     assert all(part in last for part in ("6/6", "loss=", "best log_loss=")), last
 
 
-def test_no_rows_give_no_predictions(fitted, test_rows):
-    none = test_rows[0].iloc[:0]
-    assert fitted.predict_proba(none).shape == (0, len(fitted.classes_))
-    assert fitted.predict(none).shape == (0,)
-
-
-def test_the_number_of_trainable_parameters_is_printed_in_one_line(fitted):
-    said = repr(fitted.report)
-    assert (len(said) < 200, str(fitted.report) == said) == (True, True)
-    assert f"rank 4 in {len(fitted.report.layers)} layers: {fitted.report.trainable_parameters:,} of" in said
-
-
 def test_predictions_do_not_depend_on_column_or_container_types(tmp_path):
     X, y = small_table()
     times = pd.Series(pd.date_range("2024-01-31 23:00", periods=len(X), freq="7h", tz="Europe/Berlin"))
@@ -264,18 +252,6 @@ def test_predictions_do_not_depend_on_column_or_container_types(tmp_path):
         ):
             np.testing.assert_array_equal(one.predict_proba(rows), expected)
         np.testing.assert_array_equal(one.predict_proba(missing)[1:], expected[1:])
-
-
-@pytest.mark.parametrize("learnt", ["datetime64[ns]", "%Y-%m-%d", "%d.%m.%Y", "%d %B %Y", object])
-def test_dates_that_only_the_other_order_allows_are_told_in_predictions(learnt):
-    X, y = small_table()
-    days = pd.Series(pd.date_range("2024-01-01", periods=len(X)))
-    known = days.dt.strftime(learnt) if "%" in str(learnt) else days.astype(learnt)
-    pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X.assign(day=known), y)
-    told = "'day' is read day first, but 54 cells of 90, such as '01/13/2024', can only be month first: read so"
-    for predict in (pipeline.predict, pipeline.predict_proba, pipeline.predict_each):
-        with pytest.warns(TableWarning, match=told):
-            predict(X.assign(day=days.dt.strftime("%m/%d/%Y")))
 
 
 def test_rows_to_predict_may_lack_columns_that_the_model_does_not_use(tmp_path):

@@ -1,19 +1,12 @@
 """Several adapters on one pipeline, saving and loading adapter files, and merged exports, on small random weights."""
 
 import copy
-import json
 import os
 import pickle
-import zipfile
 
 import numpy as np
 import pytest
-import safetensors.torch
 import torch
-from sklearn.base import clone
-from sklearn.model_selection import cross_val_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer
 from small_table import small_table
 from tiny import tiny_checkpoint
 
@@ -89,23 +82,6 @@ def test_all_adapters_are_saved_with_the_pipeline(fit, file_of, tmp_path):
         loaded.set_adapter(name)
         pipeline.set_adapter(name)
         np.testing.assert_allclose(loaded.predict_proba(X), pipeline.predict_proba(X), atol=1e-6)
-
-
-def test_a_file_of_the_first_format_still_opens(fit, tmp_path):
-    pipeline = fit()
-    pipeline.save(tmp_path / "now.zip")
-    with zipfile.ZipFile(tmp_path / "now.zip") as now, zipfile.ZipFile(tmp_path / "then.zip", "w") as then:
-        facts = {name: value for name, value in json.loads(now.read("pipeline.json")).items() if "adapter" not in name}
-        tensors = safetensors.torch.load(now.read("weights.safetensors"))
-        then.writestr("pipeline.json", json.dumps({**facts, "format": 1}))
-        then.writestr(
-            "weights.safetensors",
-            safetensors.torch.save({name.removeprefix("0/"): value for name, value in tensors.items()}),
-        )
-        then.writestr("context.safetensors", now.read("context.safetensors"))
-    loaded = TabularPipeline.load(tmp_path / "then.zip")
-    assert loaded.active_adapter == "default"
-    np.testing.assert_allclose(loaded.predict_proba(X), pipeline.predict_proba(X), atol=1e-6)
 
 
 def test_unmerging_restores_every_bit_and_a_merged_file_predicts_the_same(fit, tmp_path):
@@ -273,13 +249,6 @@ def test_a_regression_pipeline_can_predict_score_and_be_saved(fit, tmp_path, str
     loaded = TabularPipeline.load(tmp_path / "p.zip")
     assert (loaded.task, loaded.tuning_params["views"]) == ("regression", 2)
     np.testing.assert_allclose(loaded.predict(X), predicted, atol=1e-6)
-
-
-def test_it_works_as_a_step_of_scikit_learn_pipelines_for_both_tasks(checkpoint):
-    for task, y in (("classification", Y), ("regression", NUMBERS)):
-        step = TabularPipeline("tabicl-v2", "inference", {"device": "cpu", "checkpoint": checkpoint[task]}, task=task)
-        scores = cross_val_score(make_pipeline(FunctionTransformer(), clone(step)), X, y, cv=2)
-        assert np.isfinite(scores).all()
 
 
 def test_a_copy_of_a_pipeline_is_independent(fit):

@@ -1,6 +1,5 @@
 """Pickles and files of pipelines: they predict the same, and run no code."""
 
-import copy
 import dataclasses
 import json
 import pickle
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from pipelines import FAST, disturb
-from sklearn import config_context
 from sklearn.exceptions import NotFittedError
 from small_table import small_table
 
@@ -64,17 +62,6 @@ def test_an_unfitted_pipeline_is_pickled_as_its_arguments():
             use()
 
 
-def test_a_pickled_or_copied_pipeline_keeps_its_requests_for_metadata():
-    with config_context(enable_metadata_routing=True):
-        fitted = (
-            TabularPipeline("tabicl-mini", "inference", {"device": "cpu"})
-            .set_score_request(sample_weight=True)
-            .fit(*small_table())
-        )
-        for again in (pickle.loads(pickle.dumps(fitted)), copy.deepcopy(fitted)):
-            assert again.get_metadata_routing().score.requests == {"sample_weight": True}
-
-
 @pytest.mark.parametrize(("strategy", "more"), [("peft", VARIANT), ("base-ft", {})])
 def test_a_saved_pipeline_predicts_the_same_under_any_file_name(strategy, more, test_rows, tmp_path):
     pipeline = TabularPipeline("tabicl-mini", strategy, {**FAST, "steps": 2, **more}).fit(*small_table())
@@ -104,15 +91,6 @@ def test_a_zero_shot_pipeline_keeps_its_context_and_its_classes(test_rows, tmp_p
     assert loaded.predict(rows).tolist() == pipeline.predict(rows).tolist()
     assert loaded.classes_.tolist() == [False, True]
     assert not hasattr(loaded, "feature_names_in_")
-
-
-def test_a_pipeline_is_saved_as_it_was_fitted(fitted, test_rows, tmp_path):
-    expected = fitted.predict_proba(test_rows[0])
-    renamed = copy.copy(fitted).set_params(tuning_strategy="inference", tuning_params=None)
-    renamed.save(tmp_path / "p.zip")
-    loaded = TabularPipeline.load(tmp_path / "p.zip")
-    assert loaded.tuning_strategy == "peft"
-    np.testing.assert_allclose(loaded.predict_proba(test_rows[0]), expected, atol=1e-6)
 
 
 def test_a_saved_adapter_is_plain_tensors_that_rebuild_the_merged_weights(fitted, tmp_path):
@@ -171,16 +149,6 @@ def test_a_crafted_file_cannot_run_code(good, tmp_path, member):
     assert not mark.exists()
     pickle.loads(pickle.dumps(Payload(mark))).close()
     assert mark.exists(), "the payload runs if it is unpickled"
-
-
-def test_the_error_for_a_broken_stream_names_the_file(good, tmp_path):
-    with zipfile.ZipFile(good) as archive:
-        start = archive.getinfo("pipeline.json").header_offset + 60
-    content = bytearray(good.read_bytes())
-    content[start : start + 40] = bytes(range(40))
-    (tmp_path / "broken.zip").write_bytes(content)
-    with pytest.raises(PipelineError, match="broken.zip is not a saved pipeline"):
-        TabularPipeline.load(tmp_path / "broken.zip")
 
 
 def test_the_error_for_a_damaged_or_missing_file_names_it(good, tmp_path):
@@ -252,7 +220,7 @@ def test_a_path_of_weights_in_a_pipeline_file_reveals_no_other_file(good, tmp_pa
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"format": 99}, r"its pipeline format is not one that this version reads \(1 or 2 or 3\)"),
+        ({"format": 99}, "its pipeline format is not 1, the one that this version reads"),
         ({"classes": ["keep", "drop"]}, "names other classes than its rows have, or in another order"),
         ({"loader": 1}, "has the entry 'loader', which this version does not know"),
         ({"classes_type": "<U99999999"}, "which is not a type of classes"),

@@ -16,7 +16,7 @@ from tabtune_core.errors import (
     SettingError,
     TableWarning,
 )
-from tabtune_core.events import Evaluated, Note, RunPlanned, StepDone
+from tabtune_core.events import Evaluated, Note, StepDone
 from tabtune_core.training import recompute
 
 
@@ -156,17 +156,6 @@ def test_equal_weights_train_as_without_weights_and_only_ratios_count(checkpoint
     assert tenfold[0] == pytest.approx(weighted[0], rel=1e-4)
 
 
-@pytest.mark.parametrize("batch_size", [1, 3])
-def test_weights_count_in_full_however_few_rows_a_step_has(batch_size):
-    weights = np.where(np.arange(len(small_table()[0])) % 4 == 0, 4.0, 1.0)
-    still = {"steps": 8, "batch_size": batch_size, "learning_rate": 1e-9}
-    plain, weighted = (np.array(fitted_with(given, **still)[0]) for given in (None, weights))
-    if batch_size == 1:
-        light, heavy = sorted({round(float(ratio), 3) for ratio in weighted / plain})
-        assert heavy == pytest.approx(4 * light, rel=0.01)
-    assert len(weighted) == 8 and np.abs(weighted / plain - 1).max() > 0.2
-
-
 def test_row_weights_by_class_equal_class_weights_and_the_two_multiply():
     counts = pd.Series(small_table()[1]).value_counts()[small_table()[1]].to_numpy()
     assert len(set(counts)) > 1
@@ -252,11 +241,3 @@ def test_a_column_may_decide_which_rows_are_for_validation():
         TabularPipeline(
             "tabicl-mini", "base-ft", {"device": "cpu", "steps": 1, "split_by": "time", "split_column": "x9"}
         ).fit(values, y)
-
-
-def test_a_table_of_20_rows_trains_on_every_query_row():
-    X, y = small_table(20)
-    pipeline = TabularPipeline("tabicl-mini", "peft", FAST).fit(X, np.where(np.arange(20) < 2, "rare", y))
-    assert pipeline.result.steps_done == 6
-    result, plan = pipeline.result, of(RunPlanned, pipeline)[0]
-    assert (result.used_rows, result.skipped_rows, result.skipped_episodes) == (6 * plan.query_rows, 0, 0)

@@ -3,7 +3,6 @@
 import dataclasses
 import errno
 import json
-import math
 import os
 import shlex
 import subprocess
@@ -11,7 +10,6 @@ import sys
 import threading
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,7 +18,6 @@ from made_run import write_small_package
 from made_sweeps import Lab
 from random_sweeps import BASE
 
-from dashboard.start import main as serve
 from tabtune_core.cli import launch
 from tabtune_core.cli.arguments import answer_flags
 from tabtune_core.cli.main import _parser, main
@@ -28,10 +25,9 @@ from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
 from tabtune_core.data.findings import Question
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import Note
-from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.run_folder import ADAPTER_FILE, PREDICTIONS_FILE
-from tabtune_core.store.runs import RunStore, default_home
+from tabtune_core.store.runs import RunStore
 
 ROOT = Path(__file__).parents[3]
 
@@ -61,19 +57,6 @@ def test_runs_are_listed_newest_sweep_first_as_text_and_as_json(store, capsys):
     assert [row["status"] for row in rows] == ["queued", "failed", "queued"]
     older = json.loads(printed(capsys, store, "runs", "--format", "json", "--sweep", rows[1]["sweep"]))
     assert older == rows[1:]
-
-
-def test_a_sweep_that_is_added_while_runs_are_listed_is_listed_as_the_newest(store, capsys, monkeypatch):
-    sweeps = RunStore.sweeps
-
-    def just_before(reading):
-        found = sweeps(reading)
-        store.add_sweep([RunSettings(dataset="d", target="y", seed=7)], "newest")
-        return found
-
-    monkeypatch.setattr(RunStore, "sweeps", just_before)
-    rows = json.loads(printed(capsys, store, "runs", "--format", "json"))
-    assert [row["name"] for row in rows] == ["LoRA r=8", "Zero-shot", "LoRA r=8 seed 0", "LoRA r=8 seed 1"]
 
 
 def test_a_run_is_shown_with_its_settings_its_notes_and_why_it_failed(store, capsys):
@@ -109,41 +92,11 @@ def test_tags_place_and_only_the_settings_that_apply_are_shown(store, capsys):
     assert "settings.train.epochs: 30" in printed(capsys, store, "show", store.runs()[0].id)
 
 
-def test_json_has_null_for_a_number_that_is_not_finite(capsys):
-    from tabtune_core.cli.runs_command import _print_json
-
-    _print_json({"a": [math.nan, 1.5], "b": (math.inf,)})
-    assert json.loads(capsys.readouterr().out) == {"a": [None, 1.5], "b": [None]}
-
-
 @pytest.mark.parametrize("command", ["leaderboard", "runs", "show 1", "resume", "context-curve", "export html", "jobs"])
 def test_a_mistyped_home_is_not_created(command, tmp_path, capsys):
     assert main([*command.split(), "--home", str(tmp_path / "hom")]) == 2
     assert "There is no folder" in capsys.readouterr().err
     assert not (tmp_path / "hom").exists()
-
-
-def test_a_blank_home_does_not_mean_the_current_folder(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    for program, command in ((main, ["runs"]), (serve, [])):
-        with pytest.raises(SystemExit, match="2"):
-            program([*command, "--home", " "])
-        assert "it is blank" in capsys.readouterr().err
-    monkeypatch.setenv("TABTUNE_HOME", " ")
-    assert default_home() == Path.home() / ".tabtune"
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_an_unknown_run_is_refused(store, capsys):
-    assert main(["show", "nothing", "--home", str(store.home)]) == 2
-    assert "nothing" in capsys.readouterr().err
-
-
-def test_the_version_is_that_of_the_package(capsys):
-    with pytest.raises(SystemExit) as end:
-        main(["--version"])
-    assert end.value.code == 0
-    assert capsys.readouterr().out.split()[-1] == version("tabtune-dashboard")
 
 
 def test_a_reader_that_closes_the_pipe_early_causes_no_traceback(store):
@@ -188,23 +141,6 @@ def test_no_model_sees_columns_that_are_left_out(tmp_path, launched, capsys):
     assert kinds == {"a": "ignored", "b": "number", "c d": "ignored", "y": "boolean"}
 
 
-@pytest.mark.parametrize(("flags", "told"), [((), True), (("--learning-rate", "1e-3"), False)])
-def test_the_default_learning_rate_is_printed_if_none_is_given(tmp_path, launched, capsys, flags, told):
-    assert main(["train", str(launched), "--target", "y", *flags, "--home", str(tmp_path / "home")]) == 130
-    rate = CATALOGUE["tabicl-mini"].told_rate("classification", "peft")
-    assert (f"Learning rate of LoRA: {rate}" in " ".join(capsys.readouterr().err.split())) == told
-
-
-@pytest.mark.parametrize(("name", "advice"), [("cd", "Did you mean 'c d'?"), ("price", "It has: a, b, c d, y.")])
-def test_leaving_out_an_unknown_column_is_refused_with_a_near_name_or_all_names(
-    tmp_path, launched, capsys, name, advice
-):
-    assert main(["train", str(launched), "--target", "y", "--leave-out", name, "--home", str(tmp_path / "home")]) == 2
-    assert f"{name!r} is to be left out, but the table has no such column. {advice}" in " ".join(
-        capsys.readouterr().err.split()
-    )
-
-
 @pytest.mark.parametrize(
     ("flag", "cell", "read"), [("--decimal-comma", "1.500", 1500), ("--thousands-comma", "1,500", 1500)]
 )
@@ -238,13 +174,6 @@ def test_a_mark_for_missing_can_be_typed_as_the_command_line_advises(tmp_path, l
     assert load_frame(home, run.settings.dataset)["pulse"].isna().sum() == 30
 
 
-def test_two_hyphens_that_python_leaves_out_are_not_ignored(tmp_path, launched, capsys):
-    assert main(["train", str(launched), "--target", "y", "--missing=--", "--home", str(tmp_path / "home")]) == 2
-    assert "--missing names nothing. If '--' was meant, write it with a blank in front" in " ".join(
-        capsys.readouterr().err.split()
-    )
-
-
 def test_a_sweep_is_exported_to_a_page_or_tracker_and_an_unknown_target_queues_nothing(store, capsys, tmp_path):
     older = store.sweeps()[1].id
     file = tmp_path / "page.html"
@@ -260,8 +189,6 @@ def test_a_sweep_is_exported_to_a_page_or_tracker_and_an_unknown_target_queues_n
     for command in (["sweep", str(tmp_path / "data.csv"), "--target", "y"], ["resume"]):
         assert main([*command, "--log-to", "mlfow", "--home", str(store.home)]) == 2
         assert "Did you mean 'mlflow'?" in capsys.readouterr().err
-        assert main([*command, "--log-to", "mlflow", "--log-to", "wandb", "--home", str(store.home)]) == 2
-        assert "--log-to follows one tracker and is given more than once." in capsys.readouterr().err
     assert len(store.sweeps()) == 2
 
 
@@ -276,13 +203,6 @@ def test_what_cannot_be_read_of_a_run_without_intervals_is_named(tmp_path, capsy
         f"LoRA r=8: {store.run_dir(lora.id) / PREDICTIONS_FILE} cannot be read, so its intervals are missing." in said
     )
     assert "LoRA r=4: its plan in the database (RunPlanned) cannot be read, so its intervals are missing." in said
-
-
-def test_the_path_of_a_page_is_printed_as_it_was_given(store, capsysbinary, tmp_path):
-    file = os.fsencode(tmp_path) + b"/caf\xe9.html"
-    assert main(["export", f"html:{os.fsdecode(file)}", "--home", str(store.home)]) == 0
-    assert capsysbinary.readouterr().out == file + b"\n"
-    assert os.path.exists(file)
 
 
 def test_if_one_run_cannot_be_resumed_none_changes(tmp_path, capsys):
@@ -387,19 +307,6 @@ def test_a_sweep_where_only_a_reference_finished_has_failed(tmp_path, capsys, st
     assert "Linear model" in capsys.readouterr().out
 
 
-def test_runs_that_are_already_queued_are_followed(tmp_path, monkeypatch, capsys):
-    store = RunStore(tmp_path)
-    sweep, (first, second) = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1)])
-    store.finish(first, "interrupted")
-    followed = []
-    monkeypatch.setattr(launch, "worker_of", lambda home: "a worker")
-    monkeypatch.setattr(launch, "_follow_to_the_board", lambda *given: followed.append(given[1:3]) or 0)
-    for _ in range(2):  # as if two people did it at once
-        assert main(["resume", first, second, "--home", str(tmp_path)]) == 0
-    assert followed == [(sweep, [first]), (sweep, [])]
-    assert capsys.readouterr().err.count("is queued already") == 3
-
-
 def test_merging_does_not_overwrite_its_inputs(tmp_path, capsys):
     package = write_small_package(tmp_path) / "adapter.zip"
     content = package.read_bytes()
@@ -428,7 +335,7 @@ def test_rows_and_context_accept_every_source_of_a_table(store, capsys, tmp_path
     assert "'openml:none' does not name a data set of OpenML" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("flags", [("--rows", "0"), ("--header-lines", "0"), ("--skip-last", "-3"), ("--rows", "few")])
+@pytest.mark.parametrize("flags", [("--rows", "0"), ("--skip-last", "-3"), ("--rows", "few")])
 def test_impossible_numbers_of_rows_and_lines_are_refused(flags, capsys):
     with pytest.raises(SystemExit) as ended:
         main(["train", "t.csv", *flags])

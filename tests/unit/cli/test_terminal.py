@@ -46,13 +46,6 @@ def care_of(home):
     return terminal._WorkerCare(home, clock=map(operator.mul, itertools.count(), itertools.repeat(1000.0)).__next__)
 
 
-def test_a_worker_that_is_there_is_left_alone(tmp_path, monkeypatch, started, capsys):
-    there_is(monkeypatch, Holder(7, "1 boot pid:[1]", "this"))
-    care_of(tmp_path).look()
-    assert started == []
-    assert capsys.readouterr().err == ""
-
-
 def test_a_worker_that_keeps_ending_ends_the_wait(tmp_path, monkeypatch, started):
     there_is(monkeypatch, None)
     care = care_of(tmp_path)
@@ -241,13 +234,3 @@ def test_the_gain_of_the_leaderboard_is_on_the_test_rows_or_has_no_interval(test
         f" {'  '.join(part.rjust(width) for part, width in zip(shown, (9, 6) if tested else (15,), strict=True))} "
         in line
     )
-
-
-def test_the_memory_of_a_gpu_and_of_a_process_are_told_apart():
-    runs, _ = sweep(np.random.default_rng(7), metric="log_loss")
-    board = leaderboard(runs, "log_loss").assign(test_gain=np.nan)
-    assert "memory of" not in table(board, "log_loss")
-    board["memory_meter"] = ["torch_allocated", *["resident"] * (len(board) - 1)]
-    head, first, second, *_ = table(board, "log_loss").splitlines()[1:]
-    assert "predict MB" in head and "memory of" in head
-    assert ("GPU (torch allocated)" in first, "process (resident)" in second) == (True, True)

@@ -43,18 +43,6 @@ def test_an_invalid_number_of_runs_is_refused_in_a_sentence(shares, capsys, flag
     assert "is not a whole number from 1 to 1,000,000." in last
 
 
-def test_an_invalid_number_in_the_environment_is_refused_too(shares, capsys):
-    with pytest.raises(SystemExit):
-        shares(TABTUNE_WORKER="--parallel 0")
-    assert "argument --parallel: '0' is not a whole number from 1 to 1,000,000." in capsys.readouterr().err
-
-
-def test_a_workspace_that_is_a_file_is_refused_in_a_sentence(tmp_path, capsys):
-    (tmp_path / "file").touch()
-    assert main(["worker", "--exit-when-idle", "--home", str(tmp_path / "file")]) == 2
-    assert f"loralab: The workspace {tmp_path / 'file'} cannot be opened" in capsys.readouterr().err
-
-
 def test_more_threads_than_cores_end_the_command_with_a_sentence(shares, tmp_path, capsys):
     assert main(["worker", "--home", str(tmp_path), "--threads", "9"]) == 2
     assert "loralab: --threads is 9, and a run here can have 8 cores. Ask for 8 or fewer." in capsys.readouterr().err

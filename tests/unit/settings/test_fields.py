@@ -58,12 +58,12 @@ def changed(name):
 
 
 def words(row, value):
-    """Returns the flag and its value as typed on the command line."""
-    flag = f"--{row.name.replace('_', '-')}"
-    if row.kind is bool:
-        return [flag if value else flag.replace("--", "--no-", 1)]
-    texts = [f"{part}={number}" for part, number in value.items()] if isinstance(value, dict) else value
-    return [flag, *map(str, texts if isinstance(texts, list | tuple) else [texts])]
+    """Returns a setting as typed on the command line."""
+    if isinstance(value, dict):
+        value = ",".join(f"{part}={number}" for part, number in value.items())
+    elif isinstance(value, list | tuple):
+        value = ",".join(map(str, value))
+    return ["--set", f"{row.path}={value}"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -76,7 +76,7 @@ def test_toml_and_stored_settings_keep_the_value(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_command_line_has_a_flag_for_the_setting(name):
+def test_the_command_line_sets_the_setting(name):
     run = changed(name)
     flags = [word for each in NAMES if not run.is_usual(each) for word in words(SETTINGS[each], run.value(each))]
     asked = _parser().parse_args(["train", "data.csv", *flags])

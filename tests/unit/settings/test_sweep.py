@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from dashboard.views.new_run import forms
 from tabtune_core import TabularPipeline
-from tabtune_core.api.tuning_params import params_today
 from tabtune_core.errors import SettingError
 from tabtune_core.models.catalogue import CATALOGUE, check_request, with_usual_rate
 from tabtune_core.settings import (
@@ -196,7 +195,6 @@ def test_every_entry_point_uses_the_models_own_rate_by_default_and_the_store_kee
         assert {with_usual_rate(one.with_strategy(strategy)).train.learning_rate for one in (released, named)} == {
             guide
         }
-        assert params_today({"tuning_strategy": strategy})["tuning_params"] == {"learning_rate": guide}
     assert SweepSettings.of([run.with_strategy("base-ft").changed(learning_rate=3e-5)]).run.train.learning_rate is None
 
 
