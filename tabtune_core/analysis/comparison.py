@@ -75,24 +75,8 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     scores_SC = known.pivot_table(index="seed", columns="configuration", values=score)
     shared_SC = scores_SC.dropna()
     seeds = tuple(int(seed) for seed in shared_SC.index)
-    used, once = (
-        known[known["seed"].isin(seeds)],
-        known.drop_duplicates(["seed", "configuration"]).sort_values("seed", kind="stable"),
-    )
-    groups = used.groupby("configuration")
-    table = groups[CONFIGURATION].first()
-    own = {
-        "runs": groups["run"].agg(tuple),
-        "score": shared_SC.mean(),
-        "own_runs": once.groupby("configuration")["run"].agg(tuple),
-    }
-    table = table.assign(
-        **{name: column.reindex(table.index) for name, column in own.items()}
-    )  # without a shared seed it is empty
-    of_seed = (
-        used[numbers].astype("float64").groupby([used["configuration"], used["seed"]]).mean()
-    )  # a seed may have several runs
-    table = table.join(of_seed.groupby("configuration").mean())
+    once = known.drop_duplicates(["seed", "configuration"]).sort_values("seed", kind="stable")
+    table = _means(known[known["seed"].isin(seeds)], once, numbers, shared_SC.mean())
     table = table.rename(columns={f"test_{rank_by}": "test_score"})
     table = table.sort_values(["score", "rank"], ascending=[not meaning.higher_is_better, True], kind="stable")
     lora, trained = table.index[table["strategy"] == "peft"], table.index[table["strategy"].isin(TRAINED)]
@@ -121,6 +105,21 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     others = scored[scored["apart"] != ""]
     why = tuple(f"{name} ({reason})" for name, reason in zip(others["name"], others["apart"], strict=True))
     return Comparison(table, seeds, left_out, why, too_few)
+
+
+def _means(used: pd.DataFrame, once: pd.DataFrame, numbers: list[str], score: "pd.Series[float]") -> pd.DataFrame:
+    """One row per configuration: its settings, its runs, and means over the seeds; empty without a shared seed."""
+    groups = used.groupby("configuration")
+    table = groups[CONFIGURATION].first()
+    own = {
+        "runs": groups["run"].agg(tuple),
+        "score": score,
+        "own_runs": once.groupby("configuration")["run"].agg(tuple),
+    }
+    table = table.assign(**{name: column.reindex(table.index) for name, column in own.items()})
+    # a seed may have several runs
+    of_seed = used[numbers].astype("float64").groupby([used["configuration"], used["seed"]]).mean()
+    return table.join(of_seed.groupby("configuration").mean())
 
 
 def _add(table: pd.DataFrame, name: str, differences: Mapping[int, Difference | TooFew | None]) -> None:
