@@ -120,7 +120,9 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
         else:
             marks = {row[0]: missing_words(row[5] or (), row[2]) for row in rows}
         words = alike(connection, values) if kind in ("category", "boolean") else {}
-        facts |= {row[0]: Facts(row[1], row[2], row[3], row[4], marks.get(row[0], ()), words.get(row[0], ())) for row in rows}
+        facts |= {
+            row[0]: Facts(row[1], row[2], row[3], row[4], marks.get(row[0], ()), words.get(row[0], ())) for row in rows
+        }
     return [facts[place] for place in range(len(typed))]
 
 

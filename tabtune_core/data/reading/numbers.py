@@ -26,6 +26,8 @@ CODE = re.compile(r"\s*[A-Za-z]{1,4}[-. ]?\d.*")
 MANY_NUMBERS = 20
 """From this many different numbers, a column with other words is mostly numbers, however often the words occur."""
 MOST_MARKS = 3
+MOST_TOLD = 0.25
+"""Largest share of other cells for which a column of words that is mostly numbers or dates is reported."""
 BAD_SHARE = 0.02
 """Largest share of cells that are not numbers in a column of numbers: slips, unless they look like codes."""
 EITHER = re.compile(r"(?<![\d.,])[1-9]\d{0,2}[.,]\d{3}(?![\d.,])")
@@ -117,7 +119,7 @@ def _formatted(
         doubts.append(f". The decimal mark differs in {others:,} of {read:,}, such as {example!r}")
     if doubtful and comma:
         doubts.append(f". If the commas separate thousands, say so {NO_COMMA}")
-    code = "decimal-comma" if comma and commas else "units" if unit else "thousands"
+    code = "decimal-comma" if comma and commas else "units" if unit else "number-format"
     finding = Finding("warning" if doubts else "info", code, f"{message}{''.join(doubts)}.", name)
     return replace(typed, findings=(finding,)), filled - read - infinite
 
@@ -158,7 +160,8 @@ def stray_words(
     words = tuple((yield from unread_words(wrong)))
     if len(words) <= MOST_MARKS and all(shorten(word) == word for word in words):
         return replace(typed, marks=words)
-    told = f"{name!r} holds {what}s in {filled - unread:,} cells and other text in {unread:,}, such as "
+    cells = f"{name!r} holds {what}s in {filled - unread:,} cells and other text in {unread:,}, such as "
     way_out = f"Choose {what} under Columns if the others may become missing."
-    message = f"{told}{shorten(words[0])!r}; it is read as {typed.kind}. {way_out}"
-    return replace(typed, findings=(Finding("info", "mixed-cells", message, name),))
+    message = f"{cells}{shorten(words[0])!r}; it is read as {typed.kind}. {way_out}"
+    told = (Finding("info", "mixed-cells", message, name),) if unread <= filled * MOST_TOLD else ()
+    return replace(typed, findings=told)
