@@ -96,12 +96,10 @@ _READING_WORDS: dict[str, Callable[[Any], str]] = {
     "encoding": str,
     "delimiter": lambda mark: f"separator {'tab' if mark == chr(9) else mark}",
     "header": lambda header: "first line names" if header else "first line data",
-    "header_lines": lambda lines: counted(lines, "line of names"),
     "day_first": lambda first: {True: "day first", False: "month first"}.get(first, "year first"),
     "missing_marks": lambda marks: f"{few(marks)} missing",
     "sheet": lambda sheet: f"sheet {sheet}",
     "skip_last": lambda rows: f"without the last {rows}" if rows else "with the last rows",
-    "drop_totals": lambda dropped: "without totals" if dropped else "with totals",
     "drop_copies": lambda dropped: "without copies" if dropped else "with copies",
 }
 
