@@ -56,8 +56,6 @@ class Finding:
     """What was found, and what was done or what to do."""
     column: str | None = None
     """The column that the finding is about; None for the whole file."""
-    second: str | None = None
-    """The second column, if the finding is about two columns together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +93,8 @@ def together(findings: Iterable[Finding]) -> Iterator[Finding]:
     """
     kinds: dict[tuple[str, ...], list[Finding]] = {}
     for place, finding in enumerate(findings):
-        alone = finding.column is None or finding.second is not None
-        kinds.setdefault((finding.severity, finding.code, str(place) if alone else ""), []).append(finding)
+        whole_file = str(place) if finding.column is None else ""
+        kinds.setdefault((finding.severity, finding.code, whole_file), []).append(finding)
     for first, *others in kinds.values():
         if len(others) + 1 < FEWEST_ALIKE:
             yield from (first, *others)
