@@ -31,24 +31,9 @@ class TabTuneError(Exception):
     """
 
 
-Lack = Literal[
-    "room",
-    "quota",
-    "writable disk",
-    "sound disk",
-    "permission",
-    "turn",
-    "memory",
-    "processes",
-    "processor time",
-    "files",
-    "size",
-    "path",
-    "folder",
-    "database",
-]
+Lack = Literal["room", "permission", "turn", "memory", "processes", "folder"]
 """What a machine can be short of; ``turn`` is access to a database that another program has locked."""
-PASSING: frozenset[Lack] = frozenset({"room", "quota", "turn", "processes", "files"})
+PASSING: frozenset[Lack] = frozenset({"room", "turn", "processes"})
 """Shortages that end when a person or another program frees something, so that waiting helps."""
 
 

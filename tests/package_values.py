@@ -10,7 +10,7 @@ from tabtune_core.upstream import Licence, Source
 
 def package_facts(
     model: str = "tabicl-v2", lora: LoraSettings = LoraSettings(rank=4), target: str = "y", **changes: Any
-) -> PackageFacts:  # noqa: B008
+) -> PackageFacts:
     whole: dict[str, Any] = {
         "layers": (),
         "biases": (),

@@ -85,9 +85,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
         alone = f"No LoRA run can be compared. Left out: {'; '.join(comparison.apart)}. {again}"
         return Recommendation((), alone if comparison.apart and lora.empty else "", table)
     plan = store.last_event(lora["runs"].iloc[0][0], RunPlanned)
-    drawn_from = plan.train_rows + plan.validation_rows + plan.test_rows if plan else None
-    stay = store.run(lora["runs"].iloc[0][0]).settings.test_rows_stay
-    whole = plan.test_rows if plan and stay else drawn_from
+    whole = plan.test_rows if plan else None
     evaluations = (
         len(store.fields([run for runs in lora["runs"] for run in runs], "Evaluated"))
         if plan and not plan.test_rows

@@ -41,7 +41,7 @@ def kind_of(settings: RunSettings) -> tuple[Any, ...]:
     adapted: tuple[Any, ...] = ()
     if settings.strategy == "peft":
         adapted = (tuple(sorted(set(lora.targets))), lora.dropout > 0, lora.bias, lora.variant)
-    work = (train.gradient_checkpointing, train.cuda_graph, train.amp, train.views, train.episode_set)
+    work = (train.gradient_checkpointing, train.amp, train.views, train.episode_set)
     return (settings.model, settings.checkpoint, settings.task, settings.strategy, adapted, work)
 
 

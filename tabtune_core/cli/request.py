@@ -178,7 +178,6 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.encoding import count_features
     from tabtune_core.data.merged_classes import with_label
-    from tabtune_core.data.pair_leakage import pairs_that_give
     from tabtune_core.data.target_checks import check_label
     from tabtune_core.data.task import check_split, kinds_of, plan_split
 
@@ -193,7 +192,7 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
     frame = with_label(whole, first)
     found = check_label(frame, first.target, max_classes=None, task=first.task)
     splits = (finding for one in {run.seed: run for run in settings}.values() for finding in check_split(whole, one))
-    for finding in dict.fromkeys((*found, *pairs_that_give(whole, kinds, first.target), *splits)):
+    for finding in dict.fromkeys((*found, *splits)):
         say(f"{finding.severity}: {finding.message}")
     on_gpu = count_cards() > 0 if first.device == "auto" else first.device != "cpu"
     classes = 0 if first.task == "regression" else frame[first.target].nunique()

@@ -56,8 +56,6 @@ class Finding:
     """What was found, and what was done or what to do."""
     column: str | None = None
     """The column that the finding is about; None for the whole file."""
-    second: str | None = None
-    """The second column, if the finding is about two columns together."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +93,8 @@ def together(findings: Iterable[Finding]) -> Iterator[Finding]:
     """
     kinds: dict[tuple[str, ...], list[Finding]] = {}
     for place, finding in enumerate(findings):
-        alone = finding.column is None or finding.second is not None
-        kinds.setdefault((finding.severity, finding.code, str(place) if alone else ""), []).append(finding)
+        whole_file = str(place) if finding.column is None else ""
+        kinds.setdefault((finding.severity, finding.code, whole_file), []).append(finding)
     for first, *others in kinds.values():
         if len(others) + 1 < FEWEST_ALIKE:
             yield from (first, *others)
@@ -116,8 +114,6 @@ class ReadingChoices:
     """The single character between two cells."""
     header: bool | None = None
     """Whether the first line of the table holds the column names."""
-    header_lines: int | None = None
-    """Number of lines that hold the column names; the names of several lines are joined."""
     day_first: DateOrder | None = None
     """Whether 03/04/2025 is the third of April; "year": 19-09-24 has the year first."""
     missing_marks: tuple[str, ...] = ()
@@ -144,9 +140,6 @@ class ReadingChoices:
     """Which sheet of a workbook holds the table."""
     drop_copies: bool = False
     """Whether to keep only the first of several rows that are equal in every column."""
-    drop_totals: bool = False
-    """Whether to leave out rows that are totals of others: the first row, subtotals between rows and totals at the end.
-    """
     skip_last: int = 0
     """How many rows to leave out at the end, such as a total or notes below the table."""
 

@@ -93,7 +93,7 @@ def read_new_rows(
     """
     needed, kinds, target = like.features, like.kinds, like.target
     wanted = tuple((name, kinds[name]) for name in (*needed, target) if name in kinds)
-    all_rows = replace(like.reading, rows=None, drop_copies=False, drop_totals=False, skip_last=0)
+    all_rows = replace(like.reading, rows=None, drop_copies=False, skip_last=0)
     typed = _laid_out(source, replace(all_rows, kinds=wanted), like, limit_bytes)
     names = [str(name) for name in typed.frame.columns]
     _check_columns(names, needed)
@@ -170,10 +170,9 @@ def _laid_out(source: Path | bytes, own: ReadingChoices, like: ReadAs, limit_byt
     found: list[Table] = []
     needed, by_place = set(like.features), own.header is False and {*like.kinds} == {*_made_up(len(like.kinds))}
     header = own.header or (False if by_place else None)
-    found_out = replace(own, encoding=None, delimiter=None, header=header, header_lines=None, sheet=None)
-    one_line = [replace(own, header_lines=1)] * ((own.header_lines or 1) > 1)  # first, since all columns must be there
+    found_out = replace(own, encoding=None, delimiter=None, header=header, sheet=None)
     named = [replace(choices, header=True) for choices in (own, found_out)] * by_place
-    for choices in (*one_line, own, *named, found_out):
+    for choices in (own, *named, found_out):
         try:
             table = read_table(source, choices, limit_bytes=limit_bytes, fewest=1)
         except TableError as error:
@@ -191,7 +190,7 @@ def _laid_out(source: Path | bytes, own: ReadingChoices, like: ReadAs, limit_byt
             fits = not by_place or (_is_as_wide(table, like) and not _is_titled(table, like) and _is_read(table, like))
         if needed <= set(table.frame.columns) and fits:
             return table
-        if choices not in (*one_line, *named):
+        if choices not in named:
             found.append(table)
     if found:
         return _by_place(found, like) if by_place else found[0]

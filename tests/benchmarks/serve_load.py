@@ -100,7 +100,7 @@ def load(adapter: Path, *, merged: bool, requests: int) -> list[list[str]]:
                 started = time.perf_counter()
                 taken = [
                     one for of in threads.map(lambda _: server.seconds(rows, requests), range(clients)) for one in of
-                ]  # noqa: B023
+                ]
                 rate = len(taken) * rows / (time.perf_counter() - started)
                 p50, p95 = statistics.median(taken), statistics.quantiles(taken, n=20)[-1]
                 how = "merged" if merged else "unmerged"

@@ -6,7 +6,7 @@ findings.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
@@ -201,12 +201,6 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
             "they recur."
         )
         yield Finding("info", "recurring-words", f"{message} Nothing to do.", name)
-
-
-def with_formulas(findings: Sequence[Finding]) -> list[Finding]:
-    """Returns the findings on the columns of a sheet that has formulas without a saved result."""
-    why = "has no value in any row, as its formulas may have no saved result"
-    return [replace(one, message=f"{one.column!r} {why}.") if one.code == "all-missing" else one for one in findings]
 
 
 def one_value(column: Column) -> Finding:

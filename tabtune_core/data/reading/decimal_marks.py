@@ -11,7 +11,7 @@ from typing import Self
 from tabtune_core.data.findings import Finding, Question, Told
 from tabtune_core.data.reading.batched_queries import quoted
 from tabtune_core.data.reading.cells import Cells
-from tabtune_core.data.reading.number_formats import GAP, MONEY, SIGN
+from tabtune_core.data.reading.number_formats import BLANK, GAP, MONEY, SIGN
 from tabtune_core.data.reading.progress import Job
 from tabtune_core.data.reading.sql import first_row
 from tabtune_core.data.reading.words import Typed
@@ -19,7 +19,7 @@ from tabtune_core.data.reading.words import Typed
 ROWS_SEEN = 10_000
 LEAST_SURE = 0.2
 """Least number of sure marks per number with two meanings: a single slip must not change all others."""
-BEFORE, AFTER = rf"{SIGN}?[ ]?(?:(?:{MONEY}|%)[ ]?)?{SIGN}?", r"(?:[  ]?[^\s\d,.;:]{1,8})?"
+BEFORE, AFTER = rf"{SIGN}?[ ]?(?:(?:{MONEY}|%)[ ]?)?{SIGN}?", rf"(?:{BLANK}[^\s\d,.;:]{{1,8}})?"
 SURE = rf"(?:(?:\d*|\d{{{{1,3}}}}(?:(?:{{between}}|{GAP})\d{{{{3}}}})+){{mark}}(?:\d{{{{1,2}}}}|\d{{{{4,}}}})|0{{mark}}\d{{{{3}}}})"
 SURE_POINT, SURE_COMMA = SURE.format(mark=r"\.", between=","), SURE.format(mark=",", between=r"\.")
 """Numbers whose mark must be decimal."""
