@@ -40,8 +40,8 @@ from tabtune_core.wording import counted
 
 FEWEST_IN_DIGITS = 8
 """Fewest different numbers that must all be dates: fewer may be so by chance."""
-FAR_YEARS = 10
-"""Dates more years ahead may be of the previous century, of another calendar, or stand for no end."""
+FAR_YEARS, EARLIEST_YEAR = 10, 1500
+"""Dates more years ahead, or earlier, may be of another century or calendar, or stand for no end."""
 HALF_A_DAY = 12
 MEANS: dict[Kind, str] = {
     "date": "dates{}. A model gets the day's number, the month and the day of the week of each",
@@ -148,7 +148,7 @@ def _are_durations() -> Asking[bool]:
 
 
 def each_date(name: str, kind: Kind, day_first: DateOrder | None) -> Asking[Typed]:
-    """Types a date column of rows to predict: each cell is read by itself, so that it means the same beside any rows."""
+    """Types a date column of rows to predict: each cell is read by itself."""
     order = True if day_first is None else day_first
     value = any_format(order)
     other = f"{value} IS NOT NULL AND regexp_matches({SIMPLE}, {quoted(ONLY_OTHER.get(order, '^$'))})"
@@ -167,7 +167,7 @@ def each_date(name: str, kind: Kind, day_first: DateOrder | None) -> Asking[Type
 def _typed(
     name: str, likely: list[str], kind: Kind, value: str, read: int, filled: int, *, forced: bool
 ) -> Asking[Typed | None]:
-    """Returns the type of a column in which ``read`` of ``filled`` cells are dates or times; words, or None, if too few."""
+    """Returns the type of a column in which ``read`` of ``filled`` cells are dates; words, or None, if too few."""
     unread = filled - read
     if not forced and unread > filled * STRAY_SHARE:
         return None
@@ -191,7 +191,7 @@ def _typed(
 def _date_findings(name: str, value: str) -> Asking[list[Finding]]:
     """Reports dates far ahead, and times that became moments in UTC."""
     last = date.today().year + FAR_YEARS
-    far = f"year({value}) > {last}"
+    far = f"year({value}) NOT BETWEEN {EARLIEST_YEAR} AND {last}"
     late, shown, year, filled, zoned, moment = yield Ask(
         (
             f"count(*) FILTER ({far})",
@@ -206,12 +206,14 @@ def _date_findings(name: str, value: str) -> Asking[list[Finding]]:
     findings = []
     if late:
         message = (
-            f"{name!r} has {late:,} dates such as {shorten(shown)!r} after {last}, up to {year}. Correct the file if "
+            f"{name!r} has {late:,} dates such as {shorten(shown)!r} before {EARLIEST_YEAR} or after {last}, up to "
         )
-        why = "years of two digits or another calendar cause this, or read them as missing under Reading choices."
+        why = f"{year}. Correct years of two digits or another calendar in the file, or read these cells as missing."
         findings.append(Finding("warning", "far-years", message + why, name))
     if zoned:
-        message = f"{name!r} holds times with an offset from UTC, such as {shorten(moment)!r}: each is read as its moment in UTC."
+        message = (
+            f"{name!r} holds times with an offset, such as {shorten(moment)!r}: each is read as its moment in UTC."
+        )
         bare = (
             f" {filled - zoned:,} of {filled:,} cells have no offset: they are taken for UTC." if zoned < filled else ""
         )

@@ -20,9 +20,15 @@ ROWS_SEEN = 10_000
 LEAST_SURE = 0.2
 """Least number of sure marks per number with two meanings: a single slip must not change all others."""
 BEFORE, AFTER = rf"{SIGN}?[ ]?(?:(?:{MONEY}|%)[ ]?)?{SIGN}?", rf"(?:{BLANK}[^\s\d,.;:]{{1,8}})?"
-SURE = rf"(?:(?:\d*|\d{{{{1,3}}}}(?:(?:{{between}}|{GAP})\d{{{{3}}}})+){{mark}}(?:\d{{{{1,2}}}}|\d{{{{4,}}}})|0{{mark}}\d{{{{3}}}})"
-SURE_POINT, SURE_COMMA = SURE.format(mark=r"\.", between=","), SURE.format(mark=",", between=r"\.")
-"""Numbers whose mark must be decimal."""
+
+
+def _sure(mark: str, between: str) -> str:
+    """Returns a pattern for numbers whose ``mark`` must be decimal, or what stands ``between`` must not."""
+    grouped = rf"\d{{1,3}}(?:(?:{between}|{GAP})\d{{3}})+"
+    return rf"(?:(?:\d*|{grouped}){mark}(?:\d{{1,2}}|\d{{4,}})|0{mark}\d{{3}}|\d{{1,3}}(?:{between}\d{{3}}){{2,}})"
+
+
+SURE_POINT, SURE_COMMA = _sure(r"\.", ","), _sure(",", r"\.")
 EITHER = r"[1-9]\d{0,2}[.,]\d{3}"
 GROUPED_POINT = re.compile(rf"{BEFORE}(?:[1-9]\d{{0,2}}\.\d{{3}}|\d{{1,3}}){AFTER}")
 
@@ -95,7 +101,7 @@ class DecimalMarks:
 
 
 def mark_of_file(job: Job, cells: Cells, names: set[str]) -> bool | None:
-    """Returns whether all decimal marks of the columns ``names`` are commas, by those with one meaning in any of them."""
+    """Returns whether decimal marks of the columns ``names`` are commas, by those with one meaning."""
     columns = ", ".join(f"c{place}" for place, name in enumerate(cells.names) if name in names)
     if not columns:
         return None

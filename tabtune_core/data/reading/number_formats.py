@@ -9,11 +9,11 @@ from tabtune_core.data.reading.batched_queries import quoted
 PERCENT = "%"
 MONEY = r"[$¢-¥฿₠-₿￠￡￥￦]|USD|EUR|GBP|CHF|CNY|INR|JPY|Rs\.?|R\$|US\$"
 KNOWN_UNITS = (
-    "°[CF]?|[kcmµ]?m[²³23]?|mi|ft|[kmµ]?g|lbs?|oz|[cm]?l|[kKMGT]i?B|[kMG]?Hz|[kM]?Wh?|m?A|m?Ah|k?V|k?cal|hrs?|h|mins?|sec|ms|s|"
-    "days?|d|mos?|yrs?|years?|px|cc|CC|b?hp|rpm|kmpl|km/h|m/s|mph|ppm|x"
+    "°[CF]?|[kcmµ]?m[²³23]?|mi|ft|[kmµ]?g|lbs?|oz|[cm]?l|[kKMGT]i?B|[kMG]?Hz|[kM]?Wh?|m?A|m?Ah|k?V|k?cal|"
+    "hrs?|h|mins?|sec|ms|s|days?|d|mos?|yrs?|years?|px|cc|CC|b?hp|rpm|kmpl|km/h|m/s|mph|ppm|x"
 )
 """Units that may adjoin their number; after a blank, any word may be one. Else 344xx would be 344."""
-WORD = r"(?:[^\W\d_]|°)(?:[^\W\d_]|[/²³°·^.%]|(?<=[a-zA-Z/])\d|[ ](?=[^\W\d_]))*"
+WORD = r"(?:[^\W\d_]|°)(?:[^\W\d_]|[²³°·.%]|/\d*|(?<=[^\W\d_])\^?-?[1-3](?!\d)|[ ](?=[^\W\d_]))*"
 BLANK, GAP, SIGN = "[ \u00a0\u202f]?", "[ '\u00a0\u2009\u202f\u2019]", "[+\u2212\u2013-]"
 MARKED = re.compile(
     rf"{SIGN}?\s?({MONEY}|%)?\s?{SIGN}?\s?(?:\d[\d.,'\u2019\s]*?|[.,]\d+)(?:[eE][+-]?\d+)?"
@@ -56,7 +56,7 @@ def _has_one_mark(match: re.Match[str]) -> bool:
 
 
 def _singular(unit: str) -> str:
-    return re.sub(r"(?<=[a-z]{3})s$", "", unit)
+    return re.sub(r"(?<=[a-z]{2})s$", "", unit)
 
 
 def seconds_in(unit: str) -> int | None:
@@ -76,18 +76,19 @@ def number_pattern(unit: str | None, *, comma: bool) -> str:
     number = rf"(?:(?:{whole}(?:{decimal}\d+)?|{decimal}\d+){power}|{groups}(?:{decimal}\d+)?)"
     if not unit:
         return rf"{SIGN}?{BLANK}{number}"
-    mark = re.escape(unit) + "s?" * bool(re.search("[a-z]{3}$", unit))
+    mark = re.escape(unit) + "s?" * bool(re.search("[a-z]{2}$", unit))
     return rf"{SIGN}?{BLANK}(?:{mark}{BLANK})?{number}(?:{BLANK}{mark})?|{mark}{BLANK}{SIGN}{BLANK}{number}"
 
 
 def number_value(unit: str | None, *, comma: bool) -> str:
     """Returns SQL for the number of a cell that fits ``number_pattern``, NULL for others."""
-    mark = re.escape(unit or "") + "s?" * bool(re.search("[a-z]{3}$", unit or ""))
+    mark = re.escape(unit or "") + "s?" * bool(re.search("[a-z]{2}$", unit or ""))
     bare = f"regexp_replace(cell, {quoted(mark)}, '')" if unit else "cell"
     digits = f"replace(replace(regexp_replace({bare}, {quoted(GAP)}, '', 'g'), '\u2212', '-'), '\u2013', '-')"
     written = f"replace(replace({digits}, '.', ''), ',', '.')" if comma else f"replace({digits}, ',', '')"
     fits = f"regexp_full_match(cell, {quoted(number_pattern(unit, comma=comma))})"
-    return f"CASE WHEN {fits} THEN TRY_CAST({written} AS DOUBLE) END"
+    number = f"TRY_CAST({written} AS DOUBLE)"
+    return f"CASE WHEN {fits} THEN nullif(nullif({number}, 'inf'::DOUBLE), '-inf'::DOUBLE) END"
 
 
 def clock_value() -> str:
@@ -98,13 +99,14 @@ def clock_value() -> str:
     return f"CASE WHEN {CLOCKED} THEN {' + '.join([days, *parts])} END"
 
 
-def all_values(unit: str | None, *, comma: bool) -> str:
+def all_values(unit: str | None, *, comma: bool, known: bool = True) -> str:
     """Returns SQL for the number of a cell; where it has two meanings, ``comma`` says that its comma is decimal.
 
-    A duration has the unit of its column, if that is a unit of time.
+    A plain "1.234" is 1234 only if that is ``known``. A duration has the unit of its column, if that is one of time.
     """
     point_value, comma_value = (number_value(unit, comma=decimal) for decimal in (False, True))
     ways = [comma_value, FINITE, point_value] if comma else [FINITE, point_value, comma_value]
+    ways = ways if known or not comma else [FINITE, comma_value, point_value]
     if unit and (worth := seconds_in(unit)):
         ways += [f"({clock_value()}) / {worth}", f"({number_value('s', comma=comma)}) / {worth}"]
     return f"coalesce({', '.join(ways)})"

@@ -16,6 +16,7 @@ from tabtune_core.data.reading.number_formats import (
     UNREAD,
     all_values,
     number_pattern,
+    number_value,
     unit_of,
 )
 from tabtune_core.data.reading.words import MISSING_WORD, Typed, as_words
@@ -119,14 +120,17 @@ def _formatted(
         doubts.append(f". The decimal mark differs in {others:,} of {read:,}, such as {example!r}")
     if doubtful and comma:
         doubts.append(f". If the commas separate thousands, say so {NO_COMMA}")
-    code = "decimal-comma" if comma and commas else "units" if unit else "number-format"
+    code = "decimal-comma" if comma else "units" if unit else "number-format"
     finding = Finding("warning" if doubts else "info", code, f"{message}{''.join(doubts)}.", name)
     return replace(typed, findings=(finding,)), filled - read - infinite
 
 
 def each_number(name: str, *, unit: str | None, comma_first: bool, decimal_comma: bool | None) -> Asking[Typed]:
     """Types a number column of rows to predict: each cell is read by itself, with the unit and marks of the table."""
-    every = all_values(unit, comma=comma_first if decimal_comma is None else decimal_comma)
+    known = decimal_comma is not None
+    every = all_values(unit, comma=comma_first if decimal_comma is None else decimal_comma, known=known)
+    if unit is None:  # durations of a typed file
+        every = f"coalesce({every}, {number_value('s', comma=False)})"
     value = f"(CASE WHEN isfinite({every}) THEN {every} END)"
     filled, read = yield Ask(("count(cell)", f"count({value})"))
     if read == filled:
