@@ -16,10 +16,11 @@ LIKELY = re.compile(
 LOCAL, TIME = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}", r"[T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
 ZONE = r"\s?([Zz]|UTC|GMT|[+-](0\d|1[0-4])(:?[0-5]\d)?)"
 ZONED = f"regexp_full_match(cell, '{LOCAL}{TIME}{ZONE}')"
-OFFSET = r"regexp_replace(regexp_replace(cell, '\s?([Zz]|UTC|GMT)$', '+00'), '([T ]\d{1,2}:\d{2})\s?([+-])', '\1:00\2')"
+IN_OFFSET = r"regexp_replace(regexp_replace(cell, '\s?([Zz]|UTC|GMT)$', '+00'), '\s+([+-])', '\1')"
+OFFSET = rf"regexp_replace({IN_OFFSET}, '([T ]\d{{1,2}}:\d{{2}})([+-])', '\1:00\2')"  # a cast needs seconds
 STANDARD = (  # a plain cast drops everything after a time: offsets, zones, even PM
     f"CASE WHEN regexp_full_match(cell, '{LOCAL}({TIME})?') THEN TRY_CAST(cell AS TIMESTAMP) "
-    rf"WHEN {ZONED} THEN make_timestamp(epoch_us(TRY_CAST(regexp_replace({OFFSET}, '\s+([+-])', '\1') AS TIMESTAMPTZ))) END"
+    rf"WHEN {ZONED} THEN make_timestamp(epoch_us(TRY_CAST({OFFSET} AS TIMESTAMPTZ))) END"
 )
 MARKS = ((r"[-/., ]+", " "), (r" $", ""), (r"^(\d{4})(\d\d)(\d\d) (\d+:)", r"\1 \2 \3 \4"))
 """Rules that put a blank for every mark except the colons of a time, and blanks into a date of digits."""

@@ -127,24 +127,20 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
 
 
 def _are_durations() -> Asking[bool]:
-    """Whether times such as 12:30 or 2:08:51 look elapsed: some are of 24 hours or more, or some have no hours, or all
-    have seconds and none is past noon.
-    """
-    first = "TRY_CAST(split_part(cell, ':', 1) AS INTEGER)"
-    without, full = (f"regexp_full_match(cell, '\\d{{1,2}}:[0-5]\\d{end}')" for end in ("", ":[0-5]\\d([.]\\d+)?"))
-    filled, short, long, late, latest = yield Ask(
+    """Whether times look elapsed: some are of 24 hours or more, or all have seconds and none is past noon."""
+    first, time = "TRY_CAST(split_part(cell, ':', 1) AS INTEGER)", r"\d{1,2}:[0-5]\d(:[0-5]\d([.]\d+)?)?"
+    filled, times, late, latest, full = yield Ask(
         (
             "count(cell)",
-            f"count(*) FILTER ({without})",
-            f"count(*) FILTER ({full})",
-            f"count(*) FILTER (({without} OR {full}) AND {first} > 24)",
-            f"max({first}) FILTER ({full})",
+            f"count(*) FILTER (regexp_full_match(cell, '{time}'))",
+            f"count(*) FILTER (regexp_full_match(cell, '{time}') AND {first} > 24)",
+            f"max({first})",
+            "count(*) FILTER (regexp_matches(cell, ':.*:'))",
         )
     )
-    if short + long < filled * (1 - STRAY_SHARE):
+    if times < filled * (1 - STRAY_SHARE):
         return False
-    mixed = min(short, long) > STRAY_SHARE * filled and latest < HALF_A_DAY
-    return late > BAD_SHARE * filled or mixed or (not short and latest < HALF_A_DAY)
+    return bool(late > BAD_SHARE * filled or (full >= times and latest < HALF_A_DAY))
 
 
 def each_date(name: str, kind: Kind, day_first: DateOrder | None) -> Asking[Typed]:

@@ -108,7 +108,7 @@ def all_values(unit: str | None, *, comma: bool, known: bool = True) -> str:
     ways = [comma_value, FINITE, point_value] if comma else [FINITE, point_value, comma_value]
     ways = ways if known or not comma else [FINITE, comma_value, point_value]
     if unit and (worth := seconds_in(unit)):
-        ways += [f"({clock_value()}) / {worth}", f"({number_value('s', comma=comma)}) / {worth}"]
+        ways.append(f"({clock_value()}) / {worth}")
     return f"coalesce({', '.join(ways)})"
 
 

@@ -16,7 +16,6 @@ from tabtune_core.data.reading.number_formats import (
     UNREAD,
     all_values,
     number_pattern,
-    number_value,
     unit_of,
 )
 from tabtune_core.data.reading.words import MISSING_WORD, Typed, as_words
@@ -94,7 +93,7 @@ def _formatted(
     other = f"{odd} AND NOT {own} AND NOT contains(cell, ':')"
     bare = f"({value}) <> 0 AND NOT contains(cell, {quoted(unit or '')}) AND NOT contains(cell, ':')"
     longest = f"max({{'length': length(cell), 'cell': cell, 'value': {value}}}) FILTER ({odd})"
-    filled, read, shown, without, others, example, commas = yield Ask(
+    filled, read, shown, without, others, example, commas, points = yield Ask(
         (
             "count(cell)",
             f"count({value})",
@@ -103,10 +102,11 @@ def _formatted(
             f"count(*) FILTER ({other})",
             f"min(cell) FILTER ({other})",
             "count(*) FILTER (contains(cell, ','))",
+            "count(*) FILTER (contains(cell, '.'))",
         ),
         parts=(value,),
     )
-    typed = Typed("number", value, unit=unit, decimal_comma=comma if comma or commas else None)
+    typed = Typed("number", value, unit=unit, decimal_comma=comma if commas or (comma and points) else None)
     if shown is None:
         return replace(typed, decimal_comma=None, unit=None, value=FINITE), filled - read - infinite
     what = f"{in_words(shown['value'], 15)}{' seconds' * (':' in shown['cell'])}"
@@ -120,7 +120,7 @@ def _formatted(
         doubts.append(f". The decimal mark differs in {others:,} of {read:,}, such as {example!r}")
     if doubtful and comma:
         doubts.append(f". If the commas separate thousands, say so {NO_COMMA}")
-    code = "decimal-comma" if comma else "units" if unit else "number-format"
+    code = "decimal-comma" if typed.decimal_comma else "units" if unit else "number-format"
     finding = Finding("warning" if doubts else "info", code, f"{message}{''.join(doubts)}.", name)
     return replace(typed, findings=(finding,)), filled - read - infinite
 
@@ -129,8 +129,6 @@ def each_number(name: str, *, unit: str | None, comma_first: bool, decimal_comma
     """Types a number column of rows to predict: each cell is read by itself, with the unit and marks of the table."""
     known = decimal_comma is not None
     every = all_values(unit, comma=comma_first if decimal_comma is None else decimal_comma, known=known)
-    if unit is None:  # durations of a typed file
-        every = f"coalesce({every}, {number_value('s', comma=False)})"
     value = f"(CASE WHEN isfinite({every}) THEN {every} END)"
     filled, read = yield Ask(("count(cell)", f"count({value})"))
     if read == filled:
