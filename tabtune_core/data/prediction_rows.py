@@ -51,7 +51,6 @@ SAID = (
     "note-rows",
     "total-row",
     *NO_ROWS,
-    "mixed-decimal-marks",
     "no-results",
     "hidden-cells",
     "formula-errors",
@@ -59,10 +58,8 @@ SAID = (
 """Findings that change what is predicted."""
 LOST = ("open-quote", "ragged-lines", "table-above")
 """Findings that change the number of rows; so do those in NO_ROWS, which are refused if strict."""
-UNREAD = ("not-numbers", "bad-cells", "infinite")
-"""Findings about cells that became missing because they do not fit the kind of their column."""
-DOUBTFUL = ("seconds", "other-order")
-"""Findings about cells of a column that may mean something else."""
+UNREAD, DOUBTFUL = "bad-cells", "other-order"
+"""Findings about cells that became missing because they do not fit the kind of their column, or mean something else."""
 LONGEST_SHOWN = 200
 _SHOWN = 5
 _HOLDS = {"number": NUMBERS, "date": "dates", "datetime": "dates", "time": "times of day"}
@@ -122,14 +119,13 @@ def read_new_rows(
             notes.append(f"{counted(count, 'cell')} of {name!r} with a number of 1e100 or more: read as missing.")
             large.append(name)
     of_column = [(name, finding) for finding in typed.findings if (name := finding.column or "") in typed_names]
-    unread = dict.fromkeys(name for name, finding in of_column if finding.code in UNREAD)
-    marked = {name: finding.message for name, finding in of_column if finding.code == "marks"}
+    unread = dict.fromkeys(name for name, finding in of_column if finding.code == UNREAD)
     units = {name: f", alone or with the unit {unit!r}," for name, unit in like.reading.units}
-    if strict and (wrong := [name for name in (*unread, *marked, *large) if name in needed]):
+    if strict and (wrong := [name for name in (*unread, *large) if name in needed]):
         raise TableError(
             misfit(wrong[0], "other values", _HOLDS[kinds[wrong[0]]] + units.get(wrong[0], "").rstrip(","))
         )
-    notes += [*marked.values(), *(finding.message for _, finding in of_column if finding.code in DOUBTFUL)]
+    notes += [finding.message for _, finding in of_column if finding.code == DOUBTFUL]
     notes += percent_notes(typed, typed_names, {name for name, unit in like.reading.units if unit == PERCENT})
     notes += [
         f"Cells of {name!r} that are not {_HOLDS[kinds[name]]}{units.get(name, '')} were read as missing."

@@ -25,14 +25,12 @@ from tabtune_core.data.reading.batched_queries import (
 )
 from tabtune_core.data.reading.cells import FEWEST, Cells, without_copies, without_last
 from tabtune_core.data.reading.column_profile import Facts, describe, facts_of
-from tabtune_core.data.reading.date_orders import ORDERS
+from tabtune_core.data.reading.date_formats import ORDERS
 from tabtune_core.data.reading.dates import MEANS, as_date, each_date
 from tabtune_core.data.reading.decimal_marks import DecimalMarks
 from tabtune_core.data.reading.decoding import decode
-from tabtune_core.data.reading.digits import ascii_digits, in_ascii, other_digits
 from tabtune_core.data.reading.formats import plain_file
 from tabtune_core.data.reading.layout import find_layout
-from tabtune_core.data.reading.missing_codes import as_one_question, missing_codes
 from tabtune_core.data.reading.numbers import as_number, each_number
 from tabtune_core.data.reading.progress import Job, Tell, untold
 from tabtune_core.data.reading.sql import connect, hold_cells, translated
@@ -69,7 +67,7 @@ def type_column(
     if to_predict and asked in ("date", "datetime"):
         return (yield from each_date(name, asked, day_first))
     if to_predict and asked == "number":
-        return (yield from each_number(name, sample, unit=unit, comma_first=comma_first, decimal_comma=decimal_comma))
+        return (yield from each_number(name, unit=unit, comma_first=comma_first, decimal_comma=decimal_comma))
     if asked in MEANS or (asked is None and sample):
         dated = yield from as_date(name, sample, day_first, asked=asked)
         if dated is not None:
@@ -153,7 +151,7 @@ def read_table(
         used = replace(choices, encoding=encoding, delimiter=layout.delimiter, header=layout.header)
         told = ([*of_sheet[0], *of_text], [*of_sheet[1], *about_text])
         own = kind == "text" if choices.delimiter is not None else fewest > 1
-        table = finish(cells, replace(job, choices=used), told, own=own, guides=fewest > 1 and kind == "text")
+        table = finish(cells, replace(job, choices=used), told, own=own)
     return table if choices.header is not None else ask_about_header(table, cells)
 
 
@@ -164,15 +162,12 @@ def without_rows(cells: Cells, job: Job) -> Cells:
     return without_copies(job.connection, cells) if job.choices.drop_copies else cells
 
 
-def finish(
-    cells: Cells, job: Job, told: Told, *, own: bool | None, guides: bool = False, guided: bool = False
-) -> Table:
+def finish(cells: Cells, job: Job, told: Told, *, own: bool | None) -> Table:
     """Types the cells, describes the columns and takes the frame out of the database.
 
     Where commas are known to be decimal, "1.234" is read as 1234. ``own`` says that the file has the layout that
     ``choices`` describe; any other file is read so only if it contains decimal commas itself; it is None for a typed
-    file, whose numbers have points. ``guides`` says that sure decimal commas in some columns tell how the others are
-    meant; where they do, the columns are typed once more, ``guided``.
+    file, whose numbers have points.
     """
     connection, choices, to_predict = job.connection, job.choices, job.fewest == 1
     chosen_kinds = dict(choices.kinds)
@@ -183,11 +178,8 @@ def finish(
         way_out = f"Did you mean {near!r}?" if near else f"It has: {', '.join(cells.names[:20])}."
         asked = "is to be left out" if chosen_kinds[name] == "ignored" else "is to be read in another way"
         raise LayoutError(f"The column {name!r} {asked}, but the table has no such column. {way_out}")
-    marks, of_marks = DecimalMarks.of(cells, job, own=own, guided=guided)
+    marks = DecimalMarks.of(cells, job, own=own)
     typed, facts, taken, dashes = type_columns(cells, job, marks)
-    decisive = guides and marks.decisive
-    if decisive and marks.undecided:
-        return finish(cells, job, told, own=own, guides=True, guided=True)
     findings, questions = told
     described, (of_columns, raised) = describe(connection, cells, typed, facts)
     orders = {name: kind.day_first for name, kind in zip(cells.names, typed, strict=True) if kind.day_first is not None}
@@ -196,13 +188,11 @@ def finish(
     others = tuple((name, first) for name, first in orders.items() if first != day_first)
     job.tell("Building the table", 0, 0)
     frame = as_frame(taken, cells.names)
-    of_columns, raised = as_one_question((of_columns, raised))
-    of_codes = [] if to_predict or "NA" in choices.missing_marks else missing_codes(connection, cells, described, frame)
-    of_points, about_points = marks.raised()
+    of_points, about_points = marks.told()
+    all_findings = [*findings, *cells.findings, *of_points, *of_columns]
     raised = [*about_points, *raised]
-    all_findings = [*findings, *of_marks, *cells.findings, *of_points, *of_codes, *of_columns]
     units = tuple((name, kind.unit) for name, kind in zip(cells.names, typed, strict=True) if kind.unit)
-    commas = tuple(marks.recorded(frame, decisive=decisive).items())
+    commas = tuple(marks.recorded().items())
     known = replace(
         choices, day_first=day_first, date_orders=others, units=units, decimal_commas=commas, dashes=tuple(dashes)
     )
@@ -228,27 +218,23 @@ def type_columns(
         dashes += [cells.names[start + place] for place in sorted(worded_dashes(connection, known_dashes))]
         firsts = first_cells(connection, end - start, SAMPLE_CELLS)
         samples = [list(dict.fromkeys(first)) for first in firsts]
-        digits = other_digits(connection)
-        for place in digits:
-            samples[place] = list(map(ascii_digits, samples[place]))
         works = [
             type_column(
                 name,
                 sample,
-                comma_first=marks.comma_first(name),
+                comma_first=marks.comma_first,
                 day_first=orders.get(name, choices.day_first),
                 asked=kinds.get(name),
                 unit=units.get(name),
-                decimal_comma=marks.decimal_comma(name, sample),
+                decimal_comma=marks.decimal_comma(name),
                 to_predict=job.fewest == 1,
             )
             for name, sample in zip(cells.names[start:end], samples, strict=True)
         ]
-        works = [in_ascii(work, digits[place]) if place in digits else work for place, work in enumerate(works)]
         for kind, first in zip(answered(connection, works, samples), firsts, strict=True):
             different = list(dict.fromkeys(first[:EXAMPLE_CELLS]))
             typed.append(replace(kind, examples=tuple(map(shorten, different[:EXAMPLES]))))
-        marks.see(connection, cells.names[start:end], typed[start:], samples)
+        marks.see(cells.names[start:end], typed[start:], samples)
         facts += facts_of(connection, typed[start:])
         taken += values_of(connection, typed[start:], cells.rows)
     return typed, facts, taken, dashes
@@ -295,7 +281,7 @@ def ask_about_header(table: Table, cells: Cells) -> Table:
         for name, column in zip(cells.header, table.columns, strict=True)
     ):
         return table
-    if any(finding.code in ("mixed-numbers", "missing-marks", "kept-as-text") for finding in table.findings):
+    if any(finding.code in ("mixed-cells", "missing-marks", "kept-as-text") for finding in table.findings):
         return table
     names = ", ".join(name or "" for name in cells.header)[:80]
     message = f"All cells are words, so the first line ({names}) may hold names or values; it was read as names."

@@ -15,7 +15,7 @@ import duckdb
 from tabtune_core.data.findings import Column, Finding, Question, Told, shorten
 from tabtune_core.data.reading.batched_queries import among, places_by
 from tabtune_core.data.reading.cells import Cells
-from tabtune_core.data.reading.missing_codes import CODED, DATED, far_dates, is_code, missing_words, sentinels
+from tabtune_core.data.reading.missing_codes import WORDS, is_code, marks_question, missing_words, sentinels
 from tabtune_core.data.reading.sql import counts, unplanned
 from tabtune_core.data.reading.words import FEW_VALUES, Typed
 
@@ -45,6 +45,7 @@ FEW_COPIES = 0.01
 SPOKEN_WORDS = 3
 """A value with this many words is free text, even if unique; it is not an id."""
 LEAVE = "Leave it out, under Columns on the Data page."
+LEAVE_ONE = "Leave one of them out, under Columns on the Data page."
 ENCODE = (
     "If its words are informative, choose encoded text for it, under Columns on the Data page (--encode-text on "
     "the command line)."
@@ -81,68 +82,48 @@ def describe(
     columns: list[Column] = []
     findings: list[Finding] = []
     questions: list[Question] = []
+    marks: dict[str, tuple[str, ...]] = {}
     seen: dict[int, str] = {}
     for name, kind, fact in zip(cells.names, typed, facts, strict=True):
         columns.append(Column(name, kind.kind, cells.rows - fact.filled, fact.unique, kind.examples))
         if kind.kind == "ignored":
             continue
-        found = column_findings(columns[-1], cells.rows, consecutive=fact.consecutive)
-        findings += [
-            *kind.findings,
-            *(finding for finding in found if not (kind.questions and finding.code in OF_A_KIND)),
-        ]
+        marks[name] = kind.marks or fact.marks
+        of_column = column_findings(columns[-1], cells.rows, consecutive=fact.consecutive)
+        findings += [*kind.findings, *(one for one in of_column if not (kind.marks and one.code in OF_A_KIND))]
         questions += kind.questions
         if fact.filled and fact.content in seen:
-            twin = seen[fact.content]
-            message = (
-                f"{name!r} holds the same as {twin!r} in every row. Leave one of them out, under Columns on "
-                "the Data page."
-            )
+            message = f"{name!r} holds the same as {seen[fact.content]!r} in every row. {LEAVE_ONE}"
             findings.append(Finding("warning", "duplicate-columns", message, name))
         seen.setdefault(fact.content, name)
         if fact.alike:
             findings.append(alike_finding(name, fact.alike))
-        if fact.marks and not kind.questions:
-            shown = " and ".join(map(repr, fact.marks))
-            if kind.kind in ("category", "text"):
-                message = f"{name!r} holds {shown}, which may mean missing; it is read as a word like the others."
-                finding = Finding("info", "missing-words", message, name)
-            else:
-                others, one = ("values", "number") if kind.kind == "number" else ("dates", "date")
-                message = (
-                    f"{name!r} holds {shown} far from its other {others}, as a code for missing would be; it "
-                    f"is read as a {one}."
-                )
-                finding = Finding("warning", "sentinel-missing", message, name)
-            findings.append(finding)
-            questions.append(
-                Question(finding.code, f"{message} If it means missing, say so.", "missing_marks", fact.marks)
-            )
-    return tuple(columns), (findings + row_findings(connection, cells), questions)
+    of_marks, about_marks = marks_question(marks)
+    return tuple(columns), ([*of_marks, *findings, *row_findings(connection, cells)], [*about_marks, *questions])
 
 
 def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> list[Facts]:
     """Computes the facts of each column of ``batch``, in their order."""
-    found: dict[int, Facts] = {}
+    facts: dict[int, Facts] = {}
     for (value, kind), places in places_by(enumerate((kind.value, kind.kind) for kind in typed)).items():
-        number = kind == "number"
+        number, worded = kind == "number", kind in ("category", "text")
         # a subquery computes the value once for all terms
         values = f"(SELECT place, number, cell, {value} AS value FROM batch WHERE {among(places)})"
+        coded = "[min(value), max(value)]" if number else WORDS if worded else "NULL"
         rows = connection.execute(
             f"SELECT place, count(value), count(DISTINCT value), {CONSECUTIVE if number else 'false'}, "
-            f"sum(hash(value)::HUGEINT * (number + 1)), {CODED.get(kind, 'NULL')} FROM {values} GROUP BY place"
+            f"sum(hash(value)::HUGEINT * (number + 1)), {coded} FROM {values} GROUP BY place"
         ).fetchall()
-        coded = [row[0] for row in rows if any(map(is_code, row[5]))] if number else []
-        marks = sentinels(connection, values, coded) if coded else {}
-        if not number:
-            marks = {
-                row[0]: far_dates(row[5]) if kind in DATED else missing_words(row[5] or (), row[2]) for row in rows
-            }
+        if number:
+            ends = [row[0] for row in rows if any(map(is_code, row[5]))]
+            marks = sentinels(connection, values, ends) if ends else {}
+        else:
+            marks = {row[0]: missing_words(row[5] or (), row[2]) for row in rows}
         words = alike(connection, values) if kind in ("category", "boolean") else {}
-        found |= {
+        facts |= {
             row[0]: Facts(row[1], row[2], row[3], row[4], marks.get(row[0], ()), words.get(row[0], ())) for row in rows
         }
-    return [found[place] for place in range(len(typed))]
+    return [facts[place] for place in range(len(typed))]
 
 
 def alike(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple[tuple[str, ...], ...]]:
