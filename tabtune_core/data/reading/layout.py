@@ -137,7 +137,8 @@ def sniff(
 
 
 def separator(sniffed: str, text: str, quote: str) -> str:
-    """Returns the separator that DuckDB found, unless another splits all lines and "," only some or decimal numbers."""
+    """Returns what DuckDB found, unless it splits no line, or another mark all lines and "," some or decimal numbers."""
+    sniffed = sniffed if usual_width(head_records(text, sniffed, quote)) > 1 else ","
     for mark in SEPARATORS if sniffed == "," else "":
         records = head_records(text if mark != " " else single_blanks(text), mark, quote)
         rows = [record for _, record in records if len(record) == usual_width(records) > 1]
@@ -145,7 +146,9 @@ def separator(sniffed: str, text: str, quote: str) -> str:
             continue
         commas = [cell for record in rows for cell in record if COMMA.search(cell)]
         others = evenness(head_records(text, ",", quote))
-        if not others or (mark != " " and others < evenness(records)) or all(map(DECIMAL_COMMA.fullmatch, commas)):
+        decimals = bool(commas) and all(map(DECIMAL_COMMA.fullmatch, commas))
+        fewer, named = others < evenness(records), not any(map(NUMBER.fullmatch, records[0][1]))
+        if not others or (decimals and fewer and named) or (mark != " " and (decimals or fewer)):
             return mark
     return sniffed
 
@@ -220,16 +223,12 @@ def has_header(
     (delimiter, quote), (line, _, below) = marks, text.partition("\n")
     cells = [cell.strip() for cell in first]
     numbers = [cell for cell in cells if NUMBER.fullmatch(cell)]
-    steps = (
-        {int(later) - int(earlier) for earlier, later in pairwise(numbers)}
-        if all(map(PLACE.fullmatch, numbers))
-        else {0}
-    )
-    counted = steps == {1} and numbers[0] in ("0", "1")
-    if len(numbers) >= max(FEWEST_STEPS, len(cells) - 2) and (
-        counted or (all(map(YEAR.fullmatch, numbers)) and min(steps) > 0)
-    ):
-        return True
+    if len(numbers) >= max(FEWEST_STEPS, len(cells) - 2) and all(map(PLACE.fullmatch, numbers)):
+        steps = {int(later) - int(earlier) for earlier, later in pairwise(numbers)}
+        if (steps == {1} and numbers[0] in ("0", "1")) or (all(map(YEAR.fullmatch, numbers)) and min(steps) > 0):
+            return True
+    if any(re.search("[.,]", number) for number in numbers):
+        return False
     if len(first) < width:  # DuckDB takes such a line for a title
         if numbers:
             return False

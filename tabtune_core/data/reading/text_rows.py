@@ -119,6 +119,7 @@ def table_alone(path: Path, layout: Layout) -> tuple[Path, int]:
     with table.open("rb+") as text:
         while chunk := text.read(CHUNK_BYTES):
             lines, last = lines + chunk.count(b"\n"), chunk[-1:]
+        text.seek(-(last == b"\x1a"), 2)  # the mark that old programs write at the end
         cells = layout.delimiter * (layout.width - 1)
         text.write(b"\n" * (last != b"\n") + f"{LAST_LINE}{cells}\n".encode())
     return table, lines
