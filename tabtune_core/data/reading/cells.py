@@ -1,7 +1,6 @@
 """Names and tidies the columns and rows of a table of text cells in DuckDB.
 
-Third step of reading, after ``text_rows`` or ``typed_rows`` has filled ``cells``. Every cell is text or missing: the
-kind of a column is decided later, over all of its cells.
+Third step of reading, after ``text_rows`` or ``typed_rows`` has filled ``cells``; every cell is text or missing.
 """
 
 import re
@@ -50,9 +49,7 @@ def cleaned(cell: str) -> str:
 
 
 def missing_pattern(extra: Sequence[str]) -> dict[str, str]:
-    """Returns the parameter of ``cleaned``: a regular expression (RE2) of missing cells, without "-", which is decided
-    by column later.
-    """
+    """Returns the parameter of ``cleaned``, a pattern (RE2) of missing cells; "-" is decided by column later."""
     marks = [f"(?-i:{EXACT[mark]})" if mark in EXACT else re.escape(mark) for mark in USUAL_MARKS if mark != DASH]
     unseen = f"({UNSEEN.pattern})*"  # letters that a question about a mark does not show
     words = [word for mark in extra for word in (EXACT[mark].split("|") if mark in EXACT else [mark.strip()]) if word]
@@ -142,18 +139,14 @@ def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str,
     names, theirs, tried = dict[str, None](), set(wanted), dict[str, int]()
     for place, name in enumerate(wanted):
         base = name or f"column_{place + 1}"
-        new, count = (
-            base,
-            tried.get(base, 1),
-        )  # continues the numbering of equal names, so that thousands of them stay fast
+        new, count = base, tried.get(base, 1)  # goes on counting, so that thousands of equal names stay fast
         while new in names or (count > 1 and new in theirs):
             count += 1
             new = f"{base}_{count}"
         tried[base], names[new] = count, None
         if told and not name:
-            findings.append(
-                Finding("warning", "empty-names", f"Column {place + 1} has no name; it is called {new!r} here.", new)
-            )
+            message = f"Column {place + 1} has no name; it is called {new!r} here."
+            findings.append(Finding("warning", "empty-names", message, new))
         elif told and new != name:
             message = f"Two columns are called {name!r}; the later is called {new!r} here."
             findings.append(Finding("warning", "duplicate-names", message, new))

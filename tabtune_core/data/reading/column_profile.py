@@ -1,7 +1,6 @@
 """Describes typed columns and reports what is odd about them: ids, constants, copies, missing values.
 
-Fifth step of reading. In: how columns are typed, and the cells of a group of them in ``batch``. Out: columns and
-findings.
+Fifth step of reading. In: how columns are typed, and their cells in ``batch``. Out: columns and findings.
 """
 
 import re
@@ -20,9 +19,7 @@ from tabtune_core.data.reading.sql import counts, unplanned
 from tabtune_core.data.reading.words import FEW_VALUES, Typed
 
 ID_SHARE, NAMED_ID_SHARE = 0.98, 0.9
-"""Share of different values, of the filled cells, from which a column is an id; less is enough if its name says id and
-its values are whole numbers, since some ids come twice.
-"""
+"""Share of different values from which a column is an id; less is enough for whole numbers named id, as some repeat."""
 ID_ROWS = 20
 ID_NAME = re.compile(
     r"(^|[_\W])(id|uuid|guid|key|index|row|rownames|number|nummer|nr|code|unnamed: 0)$|[a-z](I[Dd]|Number|Code)$",
@@ -47,13 +44,12 @@ SPOKEN_WORDS = 3
 LEAVE = "Leave it out, under Columns on the Data page."
 LEAVE_ONE = "Leave one of them out, under Columns on the Data page."
 ENCODE = (
-    "If its words are informative, choose encoded text for it, under Columns on the Data page (--encode-text on "
-    "the command line)."
+    "If its words are informative, choose encoded text for it, under Columns on the Data page (--encode-text on the "
+    "command line), or category if they recur."
 )
 DROP_COPIES = "leave them out (the button on the Data page, --drop-copies on the command line)"
 MAKE_CATEGORY = (
-    "Most models fill such gaps with that value and learn nothing from it: choose category for it, under Columns on "
-    "the Data page, if the "
+    "Most models fill such gaps with that value: choose category for it, under Columns on the Data page, if the "
     "presence of a value matters; else leave it out."
 )
 KEEP_OR_LEAVE = "Keep it if the presence of a value matters; else leave it out, under Columns on the Data page."
@@ -127,9 +123,7 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
 
 
 def alike(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple[tuple[str, ...], ...]]:
-    """Returns the words of each column that differ only in capitals, blanks, letters of no width or the encoding of
-    accents.
-    """
+    """Returns the words of each column that differ only in capitals, blanks, invisible letters or kinds of accents."""
     times = f"SELECT place, value, count(*) AS times FROM {values} WHERE value IS NOT NULL GROUP BY place, value"
     rows = connection.execute(
         f"SELECT place, list(value ORDER BY times DESC, value) FROM ({times}) "
@@ -140,13 +134,9 @@ def alike(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple
 
 def alike_finding(name: str, alike: Sequence[Sequence[str]]) -> Finding:
     """Reports words that probably mean the same."""
-    shown = "; ".join(" and ".join(repr(shorten(word)) for word in words[:3]) for words in alike[:3]) + (
-        "; ..." if len(alike) > 3 else ""
-    )
-    message = (
-        f"{name!r} has words that differ only in capitals, blanks or invisible letters ({shown}) and count as "
-        "different values. "
-    )
+    shown = "; ".join(" and ".join(repr(shorten(word)) for word in words[:3]) for words in alike[:3])
+    more = "; ..." * (len(alike) > 3)
+    message = f"{name!r} has words that differ only in capitals, blanks or invisible letters ({shown}{more}). "
     return Finding("warning", "alike", f"{message}If they mean the same, write them alike in the file.", name)
 
 
@@ -155,19 +145,14 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
     name = column.name
     filled = rows - column.missing
     if filled == 0:
-        yield Finding(
-            "warning", "all-missing", f"{name!r} has no value in any row: it tells a model nothing. {LEAVE}", name
-        )
+        message = f"{name!r} has no value in any row: it tells a model nothing. {LEAVE}"
+        yield Finding("warning", "all-missing", message, name)
         return
     if column.unique == 1:
         yield one_value(column)
     elif column.missing > rows * MANY_MISSING and column.kind != "text":
-        yield Finding(
-            "warning",
-            "many-missing",
-            f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}",
-            name,
-        )
+        message = f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}"
+        yield Finding("warning", "many-missing", message, name)
     words, numeric = column.kind in ("category", "text"), column.kind == "number"
     coded = ID_NAME.search(name) is not None and all(example.isdecimal() for example in column.examples)
     spoken = column.kind == "text" and all(len(example.split()) >= SPOKEN_WORDS for example in column.examples)
@@ -175,43 +160,28 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
     different = filled >= ID_ROWS and column.unique >= filled * (NAMED_ID_SHARE if coded else ID_SHARE)
     if different and not spoken and not timed and (words or consecutive or (numeric and coded)):
         seen = f"{column.unique:,} different values in {filled:,} rows"
-        if column.kind == "text":
-            yield Finding(
-                "info", "id-like", f"{name!r} has {seen}, as an id has. No model sees it: nothing to do.", name
-            )
-        else:
-            yield Finding(
-                "warning", "id-like", f"{name!r} has {seen}, as an id has: a model can only memorize it. {LEAVE}", name
-            )
+        unseen = column.kind == "text"
+        effect = ". No model sees it: nothing to do." if unseen else f": a model can only memorize it. {LEAVE}"
+        yield Finding("info" if unseen else "warning", "id-like", f"{name!r} has {seen}, as an id has{effect}", name)
     elif column.kind == "text":
-        message = (
-            f"{name!r} is read as free text, which no model sees. {ENCODE} If its words recur and mean "
-            "something, choose category."
-        )
+        message = f"{name!r} is read as free text, which no model sees. {ENCODE}"
         yield Finding("info", "free-text", message, name)
     elif words and column.unique > MANY_VALUES:
-        message = (
-            f"{name!r} has {column.unique:,} different words; a model sees little of what they mean. Group "
-            "rare ones in the file."
-        )
+        message = f"{name!r} has {column.unique:,} different words. Group rare ones in the file."
         yield Finding("info", "high-cardinality", message, name)
     elif column.kind == "category" and column.unique > max(FEW_VALUES, filled * RECURRING):
-        message = (
-            f"{name!r} has {column.unique:,} different words in {filled:,} rows and is read as a category, as "
-            "they recur."
-        )
+        message = f"{name!r} has {column.unique:,} different words in {filled:,} rows and is a category, as they recur."
         yield Finding("info", "recurring-words", f"{message} Nothing to do.", name)
 
 
 def one_value(column: Column) -> Finding:
     """Reports a column of one value, with or without missing cells."""
-    told = f"{column.name!r} is {column.examples[0]!r} in every row"
+    same = f"{column.name!r} is {column.examples[0]!r} in every row"
     if not column.missing:
-        return Finding("warning", "constant", f"{told}. It tells a model nothing. {LEAVE}", column.name)
+        return Finding("warning", "constant", f"{same}. It tells a model nothing. {LEAVE}", column.name)
     advice = KEEP_OR_LEAVE if column.kind in ("category", "boolean") else MAKE_CATEGORY
-    return Finding(
-        "warning", "one-value", f"{told} but the {column.missing:,} where it is missing. {advice}", column.name
-    )
+    message = f"{same} but the {column.missing:,} where it is missing. {advice}"
+    return Finding("warning", "one-value", message, column.name)
 
 
 def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Finding]:
@@ -224,7 +194,6 @@ def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Fi
         return []
     copies = "1 row is a copy of an earlier one" if repeated == 1 else f"{repeated:,} rows are copies of an earlier one"
     message = (
-        f"{copies}. If one is used for training and the other for testing, scores are too good: {DROP_COPIES}, "
-        "unless they are real."
+        f"{copies}. If copies are used for training and for testing, scores are too good: {DROP_COPIES}, unless real."
     )
     return [Finding("info" if repeated < cells.rows * FEW_COPIES else "warning", "duplicate-rows", message)]

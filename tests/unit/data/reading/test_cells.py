@@ -173,7 +173,7 @@ def test_repeated_words_are_a_category_and_others_are_text(different, rows, kind
 def test_a_category_of_many_repeated_words_is_reported():
     told = said(word_column(22, 201), "recurring-words")
     assert told == [
-        "'make' has 22 different words in 201 rows and is read as a category, as they recur. Nothing to do."
+        "'make' has 22 different words in 201 rows and is a category, as they recur. Nothing to do."
     ]
     assert not said(word_column(20, 201), "recurring-words")
 
