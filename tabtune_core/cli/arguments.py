@@ -55,12 +55,10 @@ def add_reading_flags(group: argparse._ArgumentGroup) -> None:
         ),
         ("encoding", "--encoding", {"metavar": "NAME"}),
         ("header", "--header", {"action": argparse.BooleanOptionalAction}),
-        ("header_lines", "--header-lines", {"metavar": "N", "type": number_within(1, 1_000)}),
         ("missing_marks", "--missing", {"metavar": "MARK", "nargs": "+", "type": str.strip}),
         ("sheet", "--sheet", {"metavar": "NAME"}),
         ("rows", "--rows", {"metavar": "N", "type": number_within(1, 10**9)}),
         ("drop_copies", "--drop-copies", {"action": "store_true"}),
-        ("drop_totals", "--drop-totals", {"action": "store_true"}),
         ("skip_last", "--skip-last", {"metavar": "N", "type": number_within(0, 10**9)}),
     ):
         text = _help(describe(ReadingChoices, name), None)
@@ -143,8 +141,6 @@ def answer_flags(question: Question) -> str:
         )
     return {
         "header": "--header or --no-header",
-        "header_lines": f"--header-lines {question.options[-1]}",
-        "drop_totals": "--drop-totals",
         "skip_last": f"--skip-last {question.options[-1]}",
         "day_first": " or ".join(
             {"true": "--day-first", "false": "--month-first"}.get(option, "--year-first") for option in question.options

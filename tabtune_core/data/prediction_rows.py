@@ -51,7 +51,6 @@ SAID = (
     "note-rows",
     "total-row",
     *NO_ROWS,
-    "mixed-decimal-marks",
     "no-results",
     "hidden-cells",
     "formula-errors",
@@ -59,10 +58,8 @@ SAID = (
 """Findings that change what is predicted."""
 LOST = ("open-quote", "ragged-lines", "table-above")
 """Findings that change the number of rows; so do those in NO_ROWS, which are refused if strict."""
-UNREAD = ("not-numbers", "bad-cells", "infinite")
-"""Findings about cells that became missing because they do not fit the kind of their column."""
-DOUBTFUL = ("seconds", "other-order")
-"""Findings about cells of a column that may mean something else."""
+UNREAD, DOUBTFUL = "bad-cells", "other-order"
+"""Findings about cells that became missing because they do not fit the kind of their column, or mean something else."""
 LONGEST_SHOWN = 200
 _SHOWN = 5
 _HOLDS = {"number": NUMBERS, "date": "dates", "datetime": "dates", "time": "times of day"}
@@ -96,7 +93,7 @@ def read_new_rows(
     """
     needed, kinds, target = like.features, like.kinds, like.target
     wanted = tuple((name, kinds[name]) for name in (*needed, target) if name in kinds)
-    all_rows = replace(like.reading, rows=None, drop_copies=False, drop_totals=False, skip_last=0)
+    all_rows = replace(like.reading, rows=None, drop_copies=False, skip_last=0)
     typed = _laid_out(source, replace(all_rows, kinds=wanted), like, limit_bytes)
     names = [str(name) for name in typed.frame.columns]
     _check_columns(names, needed)
@@ -122,14 +119,13 @@ def read_new_rows(
             notes.append(f"{counted(count, 'cell')} of {name!r} with a number of 1e100 or more: read as missing.")
             large.append(name)
     of_column = [(name, finding) for finding in typed.findings if (name := finding.column or "") in typed_names]
-    unread = dict.fromkeys(name for name, finding in of_column if finding.code in UNREAD)
-    marked = {name: finding.message for name, finding in of_column if finding.code == "marks"}
+    unread = dict.fromkeys(name for name, finding in of_column if finding.code == UNREAD)
     units = {name: f", alone or with the unit {unit!r}," for name, unit in like.reading.units}
-    if strict and (wrong := [name for name in (*unread, *marked, *large) if name in needed]):
+    if strict and (wrong := [name for name in (*unread, *large) if name in needed]):
         raise TableError(
             misfit(wrong[0], "other values", _HOLDS[kinds[wrong[0]]] + units.get(wrong[0], "").rstrip(","))
         )
-    notes += [*marked.values(), *(finding.message for _, finding in of_column if finding.code in DOUBTFUL)]
+    notes += [finding.message for _, finding in of_column if finding.code == DOUBTFUL]
     notes += percent_notes(typed, typed_names, {name for name, unit in like.reading.units if unit == PERCENT})
     notes += [
         f"Cells of {name!r} that are not {_HOLDS[kinds[name]]}{units.get(name, '')} were read as missing."
@@ -174,10 +170,9 @@ def _laid_out(source: Path | bytes, own: ReadingChoices, like: ReadAs, limit_byt
     found: list[Table] = []
     needed, by_place = set(like.features), own.header is False and {*like.kinds} == {*_made_up(len(like.kinds))}
     header = own.header or (False if by_place else None)
-    found_out = replace(own, encoding=None, delimiter=None, header=header, header_lines=None, sheet=None)
-    one_line = [replace(own, header_lines=1)] * ((own.header_lines or 1) > 1)  # first, since all columns must be there
+    found_out = replace(own, encoding=None, delimiter=None, header=header, sheet=None)
     named = [replace(choices, header=True) for choices in (own, found_out)] * by_place
-    for choices in (*one_line, own, *named, found_out):
+    for choices in (own, *named, found_out):
         try:
             table = read_table(source, choices, limit_bytes=limit_bytes, fewest=1)
         except TableError as error:
@@ -195,7 +190,7 @@ def _laid_out(source: Path | bytes, own: ReadingChoices, like: ReadAs, limit_byt
             fits = not by_place or (_is_as_wide(table, like) and not _is_titled(table, like) and _is_read(table, like))
         if needed <= set(table.frame.columns) and fits:
             return table
-        if choices not in (*one_line, *named):
+        if choices not in named:
             found.append(table)
     if found:
         return _by_place(found, like) if by_place else found[0]

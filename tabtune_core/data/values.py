@@ -23,7 +23,6 @@ from tabtune_core.data.findings import DateOrder, Kind
 from tabtune_core.data.reading.cells import USUAL_MARKS
 from tabtune_core.data.reading.date_formats import IN_DIGITS
 from tabtune_core.data.reading.dates import kind_of_texts, read_texts
-from tabtune_core.data.reading.digits import ascii_digits
 from tabtune_core.data.reading.names import UNSEEN
 from tabtune_core.data.reading.words import CATEGORY_SHARE, FEW_VALUES
 from tabtune_core.errors import TableError
@@ -81,7 +80,7 @@ def column_kind(column: pd.Series) -> Kind:
         return kind
     filled = [value for value in present(column) if value is not None]
     counts = Counter(map(word, filled))
-    telling = [ascii_digits(text.strip()) for text in counts if text.strip().lower() not in MISSING]
+    telling = [text.strip() for text in counts if text.strip().lower() not in MISSING]
     if telling and all(map(DATE.fullmatch, telling)):
         return _with_time(moments(pd.Series(telling)))
     dated = kind_of_texts(telling)
@@ -128,7 +127,7 @@ def _number(value: Any) -> float:
         return pd.Timedelta(value) / pd.Timedelta(1, "s")
     if isinstance(value, time):
         return (datetime.combine(date.min, value.replace(tzinfo=None)) - datetime.min).total_seconds()
-    if isinstance(value, str) and "_" not in value and (plain := ascii_digits(value.strip())).isascii():
+    if isinstance(value, str) and "_" not in value and (plain := value.strip()).isascii():
         value = TRUTH.get(plain.lower(), plain)
     elif not isinstance(value, Number | np.bool_) or isinstance(value, complex | np.complexfloating):
         return np.nan

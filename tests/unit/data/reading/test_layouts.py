@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from read_tables import EXPECTED, PLAIN, codes, parquet, said, zipped
+from tabtune_core.data.reading.dialect import separates
+from tabtune_core.data.reading.misfits import Dialect
 
 from tabtune_core.data.findings import ReadAs
 from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.reading.cells import load_text
-from tabtune_core.data.reading.dialect import separates
-from tabtune_core.data.reading.misfits import Dialect
 from tabtune_core.data.reading.progress import Job, untold
 from tabtune_core.data.reading.sql import connect, counts
 from tabtune_core.data.table import ReadingChoices, read_table
