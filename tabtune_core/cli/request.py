@@ -130,9 +130,9 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
             dataset.name,
             dataset.target,
         )
-        hint = f" Likely: {likely.reason}" if likely.column or likely.near else f" {likely.reason}"
+        hint = f"Likely: {', '.join(map(repr, likely.near))}." if likely.near else likely.reason
         raise LabelError(
-            f"Name the column to predict with --target.{hint} The table has {', '.join(map(str, frame.columns))}."
+            f"Name the column to predict with --target. {hint} The table has {', '.join(map(str, frame.columns))}."
         )
 
     said = bool({"split_by", "split_column"} & run.keys())
