@@ -1,11 +1,5 @@
-"""Asks for a log-in if the server was started with ``--login``; lists the pages in the order in which a person uses
-them.
+"""Lists the pages, in the order of use; Streamlit would serve a folder called ``pages`` without this file."""
 
-They are in ``views``: Streamlit would serve a folder called ``pages`` without this file to anyone who opens a page by
-its address.
-"""
-
-from collections.abc import Mapping
 from pathlib import Path
 
 import streamlit as st
@@ -13,19 +7,12 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.unreadable import ERROR, errors_shown
 from dashboard.demo.workspace import about
-from dashboard.formatting import plain
-from dashboard.server.application import FAILED_DOWNLOADS
-from dashboard.server.guard import admitted, email_of
-from dashboard.server.people import people_log_in
 from dashboard.url_state import go, one_address
-from tabtune_core.access import Rules
 from tabtune_core.errors import TabTuneError
 
 
 def banner(page: st.Page) -> None:
-    """Draws the banner of a demo, which opens with the leaderboard of the finished sweep; draws nothing in other
-    workspaces.
-    """
+    """Draws the banner of a demo, which opens with the leaderboard of its finished sweep; else draws nothing."""
     facts = about(queries.home())
     if not facts:
         return
@@ -72,33 +59,9 @@ def _page(folder: str, title: str, icon: str, default: bool = False) -> st.Page:
     return st.Page(HERE / "views" / folder / "page.py", title=title, icon=icon, url_path=folder, default=default)
 
 
-def _log_in_first() -> None:
-    """Asks for a log-in and stops the page, if one is required and the person has not logged in."""
-    if not people_log_in():
-        return
-    user = st.user.to_dict()
-    if admitted(user, Rules.of(st.secrets.to_dict()).emails):
-        return
-    st.title("LoRA Lab")
-    if user.get("is_logged_in"):
-        why = ". Ask the person who runs it."
-        if user.get("email") and not email_of(user):
-            why = ": the provider has not verified this address. Verify it there, then log in again."
-        st.error(f"{plain(str(user.get('email', 'This account')))} may not use this server{why}")
-        st.button("Log out", on_click=st.logout, icon=":material/logout:")
-        st.stop()
-    st.markdown("Log in to continue.")
-    providers = [name for name, values in st.secrets["auth"].items() if isinstance(values, Mapping)]
-    for name in providers or [None]:
-        title = f"Log in with {name}" if name else "Log in"
-        st.button(title, on_click=st.login, args=(name,), type="primary", icon=":material/login:")
-    st.stop()
-
-
 st.set_page_config(page_title="LoRA Lab", page_icon=str(HERE / "icon.svg"), layout="wide")
 st.logo(str(HERE / "logo.svg"), size="large")
 st.html(STYLE)
-_log_in_first()
 page = st.navigation(
     [
         _page("data", "Data", ":material/table_chart:", default=True),
@@ -109,11 +72,6 @@ page = st.navigation(
         _page("adapters", "Adapters", ":material/inventory_2:"),
         _page("try_it", "Try it", ":material/play_arrow:"),
         _page("guide", "Guide", ":material/menu_book:"),
-        *(
-            [st.Page(st.logout, title="Log out", icon=":material/logout:", url_path="log_out")]
-            if people_log_in()
-            else []
-        ),
     ],
     position="top",
 )
@@ -122,8 +80,5 @@ page = st.navigation(
 with errors_shown(TabTuneError, icon=ERROR):
     queries.store()  # so that every page says if the workspace was moved
     banner(page)
-    told: list[str] = st.session_state.setdefault(FAILED_DOWNLOADS, [])
-    while told:
-        st.toast(plain(told.pop()), icon=":material/error:", duration="long")
     with one_address():
         page.run()

@@ -3,17 +3,14 @@
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-from dashboard.server.people import by
-from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.data.target import Way
 from tabtune_core.settings import REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings
 from tabtune_core.settings.labels import numbered, told_apart
 from tabtune_core.store.run_row import Run, Status, Sweep
-from tabtune_core.wording import counted, few, number
+from tabtune_core.wording import counted, number
 
 STATUS: dict[Status, str] = {
     "queued": "○ queued",
@@ -36,16 +33,14 @@ WAYS: dict[Way, str] = {
     "classes": "Classes: one per value",
 }
 TRAIN_SECONDS_HELP = (
-    "Training time of the run: steps and evaluations on the validation rows. Cached outputs of frozen layers count with"
-    " the time that computing them took, so that runs are comparable in any order. Cache reads and writes do not count,"
-    " nor does waiting for a core that other programs use."
+    "Steps and evaluations, with the time that cached outputs of frozen layers took; without waiting for a core."
 )
 SILENCE_SECONDS = 15
 """A running process sends a heartbeat every second or two."""
 
 
 def silence(run: Run) -> str:
-    """Returns for example ``no heartbeat for 42 s``; empty unless the run is running and has been silent for a while."""
+    """Returns for example ``no heartbeat for 42 s``; empty unless the run is running and silent."""
     if run.status != "running" or run.heartbeat is None or (quiet := time.time() - run.heartbeat) <= SILENCE_SECONDS:
         return ""
     return f"no heartbeat for {duration(quiet)}"
@@ -73,39 +68,6 @@ def megabytes(size_bytes: float | None) -> str:
     return f"{size_bytes / 1e6:,.1f} MB" if size_bytes >= 1e6 else f"{size_bytes / 1e3:,.1f} kB"
 
 
-def reading_words(readings: Sequence[ReadingChoices]) -> list[str]:
-    """Describes how several readings of a file differ; empty texts if they do not.
-
-    >>> reading_words([ReadingChoices(kinds=(("id", "ignored"),)), ReadingChoices(), ReadingChoices(delimiter=";")])
-    ['without id', 'as detected', 'separator ;']
-    """
-    differing = [name for name in _READING_WORDS if len({getattr(one, name) for one in readings}) > 1]
-    every = set.intersection(*(set(one.kinds) for one in readings))
-    said: list[list[str]] = []
-    for one in readings:
-        chosen = {name: value for name in differing if (value := getattr(one, name)) not in (None, ())}
-        left_out = [name for name, kind in one.kinds if kind == "ignored" and (name, kind) not in every]
-        others = [f"{name} as {kind}" for name, kind in one.kinds if kind != "ignored" and (name, kind) not in every]
-        parts = [_READING_WORDS[name](value) for name, value in chosen.items()]
-        parts += [f"without {few(left_out)}"] if left_out else []
-        said.append([*parts, few(others)] if others else parts)
-    return [", ".join(parts) or ("as detected" if any(said) else "") for parts in said]
-
-
-_READING_WORDS: dict[str, Callable[[Any], str]] = {
-    "encoding": str,
-    "delimiter": lambda mark: f"separator {'tab' if mark == chr(9) else mark}",
-    "header": lambda header: "first line names" if header else "first line data",
-    "header_lines": lambda lines: counted(lines, "line of names"),
-    "day_first": lambda first: {True: "day first", False: "month first"}.get(first, "year first"),
-    "missing_marks": lambda marks: f"{few(marks)} missing",
-    "sheet": lambda sheet: f"sheet {sheet}",
-    "skip_last": lambda rows: f"without the last {rows}" if rows else "with the last rows",
-    "drop_totals": lambda dropped: "without totals" if dropped else "with totals",
-    "drop_copies": lambda dropped: "without copies" if dropped else "with copies",
-}
-
-
 def cell_number(value: float) -> str:
     """Writes a cell; whole numbers of four digits have no comma, since they may be years.
 
@@ -123,7 +85,7 @@ def moment(unix_seconds: float) -> str:
 def sweep_title(sweep: Sweep) -> str:
     """Returns the title of a sweep in a list."""
     total = sum(sweep.counts.values())
-    return f"{sweep.name or 'Sweep'} · {counted(total, 'run')} · {moment(sweep.created)}{by(sweep.owner)}"
+    return f"{sweep.name or 'Sweep'} · {counted(total, 'run')} · {moment(sweep.created)}"
 
 
 def sweep_titles(sweeps: Mapping[str, Sweep]) -> dict[str, str]:
@@ -142,11 +104,7 @@ def no_two_alike(titles: Mapping[str, str]) -> dict[str, str]:
 
 
 def labels(runs: list[Run]) -> dict[str, str]:
-    """Returns run id -> a name that no other run of the list has.
-
-    The names of zero-shot and full fine-tuning begin with the strategy. Equal names get whichever of model, alpha,
-    dropout, targets and rate differs, the time if the runs are of several sweeps, and a number if a run is repeated.
-    """
+    """Returns run id -> a name that no other run of the list has: its own, and what differs between equal names."""
     settings = [run.settings for run in runs]
     names = told_apart(with_models([_by_strategy(run) for run in runs], settings), settings)
     sweeps = Counter(name for name, _ in {(name, run.sweep) for name, run in zip(names, runs, strict=True)})
@@ -165,9 +123,7 @@ def with_models(names: Sequence[str], runs: Sequence[RunSettings]) -> list[str]:
 
 
 def _by_strategy(run: Run) -> str:
-    """Returns the run's name; charts identify a baseline by the start of its name, so a renamed one keeps it and no
-    other run gets it.
-    """
+    """Returns the run's name, which begins with the strategy for baselines only, since charts go by that."""
     own, baselines = STRATEGY_NAMES[run.settings.strategy], (STRATEGY_NAMES["inference"], STRATEGY_NAMES["base-ft"])
     known = run.name.startswith(own) if own in baselines else not run.name.startswith(baselines)
     return run.name if known else f"{own}: {run.name}"
@@ -188,8 +144,7 @@ def with_labels(text: str) -> str:
 def plain(text: str) -> str:
     """Escapes text, for example from a file, so that Markdown shows it unchanged.
 
-    Streamlit looks for icons, emoji, coloured text and addresses after it has removed the escapes; a zero-width space
-    breaks them up.
+    A zero-width space breaks up what Streamlit looks for after it has removed the escapes: icons, emoji, addresses.
     """
     text = DIRECTIONS.sub("", re.sub(r"[ \t\r\n\f\v]+", " ", text))  # line breaks and indents would make blocks
     escaped = re.sub(r"[\\`*_{}\[\]()#+\-.!|<>~$:&=^]", r"\\\g<0>", text)

@@ -1,7 +1,4 @@
-"""Starts the worker if it is not running, then serves the pages, by default only on this machine.
-
-In: the command line. Out: a line or two with the address, then a server until Ctrl-C.
-"""
+"""Starts the worker if it is not running, then serves the pages, by default only on this machine, until Ctrl-C."""
 
 import argparse
 import errno
@@ -16,17 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from dashboard.demo.workspace import demo_workspace
-from tabtune_core.access import (
-    BASE_VARIABLE,
-    FETCH_VARIABLE,
-    LOGIN_VARIABLE,
-    LOOPBACK,
-    SERVER_PATHS_VARIABLE,
-    Access,
-    Rules,
-    checked_base,
-    decide,
-)
+from tabtune_core.access import BASE_VARIABLE, FETCH_VARIABLE, LOOPBACK, Access, checked_base, decide
 from tabtune_core.errors import SettingError, TabTuneError
 from tabtune_core.execution.end_messages import checked_address
 from tabtune_core.execution.executor import LOCAL
@@ -42,7 +29,7 @@ from tabtune_core.execution.worker_flags import (
     tell_workers,
 )
 from tabtune_core.execution.worker_watch import watched
-from tabtune_core.shortage import check_limits, named
+from tabtune_core.shortage import named, raise_file_limit
 from tabtune_core.store.runs import RunStore, default_home
 from tabtune_core.upstream import DISTRIBUTION, installed
 from tabtune_core.wording import print_what_the_encoding_lacks
@@ -97,12 +84,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "(default: no path)",
     )
     parser.add_argument(
-        "--login",
-        action="store_true",
-        help="ask people to log in, instead of for a token, with the OpenID Connect provider under [auth] in "
-        ".streamlit/secrets.toml",
-    )
-    parser.add_argument(
         "--fetch-addresses",
         action="store_true",
         help="let people add tables (https://, hf://datasets/, openml:) and adapters (hf://) by address, which this "
@@ -125,11 +106,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 
 def free_port(address: str, asked: int | None) -> int:
-    """Returns the port ``asked`` for, or the first free one from USUAL_PORT.
-
-    Raises:
-        SettingError: if no such port is free, or ``address`` is not of this machine.
-    """
+    """Returns the port ``asked`` for, or the first free one; raises SettingError if there is none."""
     why = ""
     ports = range(USUAL_PORT, USUAL_PORT + MOST_PORTS) if asked is None else range(asked, asked + 1)
     for port in ports:
@@ -152,43 +129,14 @@ def free_port(address: str, asked: int | None) -> int:
     )
 
 
-def sections_for_login() -> dict[str, object]:
-    """Returns the secrets of a server where people log in.
-
-    Raises:
-        SettingError: if the section [auth] or a package is missing; it says what to do.
-    """
-    from streamlit import secrets
-    from streamlit.auth_util import is_authlib_installed
-
-    found = dict(secrets) if secrets.load_if_toml_exists() else {}
-    if "auth" not in found:
-        raise SettingError(
-            "--login needs the section [auth] in .streamlit/secrets.toml, in this folder or your home folder. How to "
-            "write it:"
-            " https://docs.streamlit.io/develop/concepts/connections/authentication"
-        )
-    if not is_authlib_installed():
-        raise SettingError("--login needs a package that is not installed. Run: pip install 'streamlit[auth]'")
-    return found
-
-
 def let_in(options: argparse.Namespace) -> Access:
     """Returns who may reach the server; raises SettingError if the options contradict each other."""
-    login = sections_for_login() if options.login else None
     try:
         base = checked_base(options.base_url)
-        if base and login is not None:
-            raise SettingError(
-                "--login cannot be used with --base-url: the provider sends people back to the root of a host name."
-            )
-        access = replace(decide(options.address, options.allow_host, login=login), base=base)
-        rules = Rules.of(login or {})
+        access = replace(decide(options.address, options.allow_host), base=base)
     except ValueError as error:
         raise SettingError(str(error)) from error
     os.environ[BASE_VARIABLE] = base
-    os.environ[LOGIN_VARIABLE] = "1" if access.login else ""
-    os.environ[SERVER_PATHS_VARIABLE] = "1" if rules.server_paths else ""
     return access
 
 
@@ -198,13 +146,6 @@ def greet(access: Access, urls: list[str], home: Path, *, demo: bool) -> None:
     print(f"LoRA Lab is at {' and, on this machine, at '.join(urls)} (workspace {home}). Ctrl-C {end}.")
     if access.token:
         print("Anyone who has this address with its token can use the server. The connection is not encrypted.")
-    if access.login:
-        who = (
-            f"those listed ({len(access.emails)})"
-            if access.emails
-            else "everybody who can log in with the provider under [auth]"
-        )
-        print(f"Asks for a log-in and admits {who}. List them as emails = [...] under [tabtune] in secrets.toml.")
     if sys.stdout is not None:  # closed
         sys.stdout.flush()
 
@@ -215,7 +156,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(arguments)
     try:
         with named():
-            check_limits()
+            raise_file_limit()
             os.getcwd()  # a server cannot be started in a folder that was deleted: said before a worker is started
             # so that the demo is deleted, and an idle worker ends, after these signals, too
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -237,9 +178,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def serve(options: argparse.Namespace, home: Path) -> None:
     """Serves the pages of the workspace ``home``, and starts its worker."""
-    from dashboard.server.application import application, explain_failed_downloads, leave_out_late_parts
+    from dashboard.server.application import application, leave_out_late_parts
 
-    explain_failed_downloads()
     leave_out_late_parts()
     sys.argv = [str(Path(__file__).with_name("app.py"))]  # Streamlit looks for .streamlit/config.toml beside this file
     access = let_in(options)
@@ -250,7 +190,6 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     where = {
         "executor": options.executor,
         "address": options.ray_address,
-        "gpu_share": options.gpu_share,
         "notify": options.notify,
     }
     tell_workers(parallel=options.parallel, threads=options.threads, **where)
@@ -264,12 +203,12 @@ def serve(options: argparse.Namespace, home: Path) -> None:
         ensure_worker(home, exit_when_idle=options.demo)
 
     later = options.parallel or options.threads or choice.executor != LOCAL
-    if later and there is not None and not there.outdated:
+    if later and there is not None:
         print(
             f"The worker of {home} is already running (process {there.pid}), so --parallel, --threads and --executor "
             "apply to the next one."
-            " To apply them now, end the worker with 'loralab worker --stop' (its runs continue) and start this "
-            "program again."
+            " To apply them now, end the worker with 'loralab worker --stop' and start this program again, which "
+            "resumes its runs."
         )
     urls = access.addresses(port)
     greet(access, urls, home, demo=options.demo)

@@ -1,6 +1,4 @@
-"""Columns of tables on the pages: the format and the width of numbers, and names that differ from the columns beside
-them.
-"""
+"""Columns of tables on the pages: the format and the width of numbers, and distinct names."""
 
 import math
 from collections.abc import Hashable, Iterable
@@ -21,16 +19,14 @@ PLAIN_ABOVE, PLAIN_BELOW = 1e-6, 1e21
 CHARACTER, MARGINS = 7, 18
 """Pixels of a digit, and of what is beside the text of a cell."""
 MEASURED = 10
-"""The rows by which Streamlit chooses a width: the first ten and the last, without those twice as long as their mean.
-"""
+"""The rows by which Streamlit chooses a width: the first ten and the last."""
 
 
 def digits_behind(values: pd.Series, digits: int | None, sign: str = "", least: int = 0) -> dict[str, Any]:
-    """Returns the format of a table column: ``digits`` decimals, and commas between thousands if a value is that large.
+    """Returns the format of a table column: ``digits`` decimals, and commas if a value is that large.
 
-    Streamlit writes either a sign or commas, so ``sign``, for example ``%+`` or ``± %``, is used only without commas.
-    With commas it does not round (see ``rounded``) and writes three decimals: if ``digits`` is larger, there are no
-    commas. With None, each value keeps the digits that it has. ``least`` is a width in pixels, as for ``fitted``.
+    Streamlit writes either a ``sign``, such as ``%+``, or commas, and with commas three decimals, not rounded. With
+    None, each value keeps its digits. ``least`` is a width in pixels, as for ``fitted``.
     """
     with_commas = _keeps_digits(values) if digits is None else digits <= MOST_WITH_COMMAS
     own = f"{sign or '%'}" + (".15g" if digits is None else f".{digits}f" if digits <= MOST_PLACES else ".4e")
@@ -43,9 +39,7 @@ def rounded(values: pd.Series, digits: int) -> pd.Series:
 
 
 def as_they_come(values: pd.Series) -> dict[str, Any]:
-    """Returns the format of a column with a file's own numbers: six digits; if a number is large, all digits with
-    commas, or ten digits if commas would hide those of another number.
-    """
+    """Returns the format of a column with a file's own numbers: six digits, or all if a number is large."""
     large = "localized" if _keeps_digits(values) else "%.10g"
     return fitted(values, large if (values.abs() >= LARGE).any() else "%.6g")
 
@@ -59,11 +53,7 @@ def _keeps_digits(values: pd.Series) -> bool:
 
 
 def fitted(values: pd.Series, form: str, least: int = 0) -> dict[str, Any]:
-    """Returns a format and the width in pixels for its longest number, which a narrower column would show without its
-    first digits.
-
-    If ``least`` is 0 and Streamlit finds a width for all rows itself, the width is left to it.
-    """
+    """Returns a format and the width in pixels for its longest number, whose first digits would be hidden."""
     numbers = values.to_numpy(dtype=np.float64, na_value=np.nan).tolist()
     lengths = [0 if math.isnan(value) else _length(value, form) for value in numbers]
     longest = max(lengths, default=0)

@@ -18,9 +18,7 @@ LONGEST_SEEN = 32
 SELECT_PIXELS = 560
 """Width of the box beside a page's title; on a phone the box is below the title."""
 TOLD_ONCE = not UPSTREAM.missing()
-"""Whether this Streamlit can be told the address once per run; if not, each choice of a page is an entry of the
-browser's history.
-"""
+"""Whether this Streamlit can be told the address once per run; if not, each choice is an entry of the history."""
 
 
 def _key(name: str) -> str:
@@ -28,9 +26,7 @@ def _key(name: str) -> str:
 
 
 def _next(name: str) -> str:
-    """Returns the key under which a choice made by code waits for the next run of the page: a drawn widget's value
-    cannot be set.
-    """
+    """Returns the key under which a choice made by code waits: a drawn widget's value cannot be set."""
     return f"next_{name}"
 
 
@@ -43,18 +39,13 @@ def chosen(name: str, options: Sequence[str], default: str) -> str:
 
 
 def gone(name: str, options: Sequence[str]) -> bool:
-    """Returns True if the choice of this tab or the address bar is no longer an option, for example because another tab
-    deleted it.
-    """
+    """Returns True if the choice of this tab or the address bar is no longer an option."""
     held = st.session_state.get(_next(name), st.session_state.get(_key(name), st.query_params.get(name)))
     return held is not None and held not in options
 
 
 def say_gone(name: str, there: Sequence[str], what: str) -> None:
-    """Shows a warning if the chosen thing is gone.
-
-    Call it before the page chooses another one; ``what`` names it, such as ``sweep``.
-    """
+    """Shows a warning if the chosen ``what`` is gone; call it before the page chooses another one."""
     if gone(name, there):
         another = f" The page shows another {what}." if there else ""
         st.warning(
@@ -88,9 +79,7 @@ def renew(name: str, *, when: str, value: str) -> None:
 
 
 def seen(name: str, when: str) -> None:
-    """Records the value that ``renew`` compares ``when`` with, for a page that has changed it itself and needs no
-    reset.
-    """
+    """Records the value that ``renew`` compares ``when`` with, for a page that has changed it itself."""
     st.session_state[f"renewed_{name}"] = when
 
 
@@ -104,10 +93,7 @@ def pick(
     widget: Any = st.selectbox,
     **more: Any,
 ) -> str:
-    """Draws a select box, or a similar ``widget``, whose choice the pages share and the address bar shows.
-
-    Its tooltip shows a choice in full that a narrow box cuts off.
-    """
+    """Draws a select box, or a similar ``widget``, whose choice the pages share and the address bar shows."""
     st.session_state[_key(name)] = chosen(name, options, default)
     shown = format_func(st.session_state[_key(name)])
     if len(shown) > LONGEST_SEEN:
@@ -124,9 +110,7 @@ def settle(name: str, value: str) -> None:
 
 
 def asked_for(name: str, key: str) -> str:
-    """Returns what another page chose for the widget ``key`` or, before it is drawn, what the address bar has; else an
-    empty text.
-    """
+    """Returns what another page or the address bar chose for the widget ``key``; else an empty text."""
     return handed_over(name) or ("" if key in st.session_state else st.query_params.get(name, ""))
 
 
@@ -136,9 +120,7 @@ def first_few(ids: Iterable[str], known: Collection[str]) -> list[str]:
 
 
 def keep(name: str, value: str | None) -> None:
-    """Writes a choice into the address bar, or removes it if it is None: at once in a fragment, otherwise at the end of
-    ``one_address``.
-    """
+    """Writes a choice into the address bar, or removes it if it is None."""
     if st.query_params.get(name) == value:
         return
     context = get_script_run_ctx()
@@ -152,9 +134,7 @@ def keep(name: str, value: str | None) -> None:
 
 
 def refuse_odd(name: str) -> None:
-    """Removes an infinite or empty value from the address before a field that needs a finite one reads it: Streamlit
-    would fail on it.
-    """
+    """Removes an infinite or empty value from the address before a number field reads it: Streamlit would fail."""
     with suppress(ValueError):
         if math.isinf(float(st.query_params.get(name, "0") or "inf")):
             keep(name, None)
@@ -165,12 +145,7 @@ def refuse_odd(name: str) -> None:
 
 @contextmanager
 def one_address() -> Iterator[None]:
-    """Tells the browser once per run what the address is, and after Back or Forward makes the choices that the address
-    names.
-
-    Each change that the browser is told is an entry in its history; an early one even gets the path of the page that
-    was left.
-    """
+    """Tells the browser once per run what the address is, since each change is an entry in its history."""
     before, context = st.query_params.to_dict(), get_script_run_ctx()
     if context is not None and TOLD_ONCE and context.is_history_navigation:
         for name, value in before.items():
@@ -189,10 +164,7 @@ def stop() -> NoReturn:
 
 
 def go(page: str, **choices: str) -> NoReturn:
-    """Switches to another page, with ``choices`` made there.
-
-    ``page`` is relative to app.py, for example ``views/live/page.py``.
-    """
+    """Switches to another page, relative to app.py, with ``choices`` made there."""
     for name, value in choices.items():
         choose(name, value)
     st.switch_page(page, query_params=choices)

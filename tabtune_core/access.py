@@ -1,4 +1,4 @@
-"""Who may reach the server: its address, the host names it answers to, and the token or log-in it asks for.
+"""Who may reach the server: its address, the host names it answers to, and the token it asks for.
 
 In: the command line and the environment. Out: an ``Access`` from which the application is built.
 """
@@ -8,20 +8,15 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 import psutil
 
 LOOPBACK = "127.0.0.1"
 OWN_NAMES = ("localhost", LOOPBACK, "::1")
 TOKEN_VARIABLE = "TABTUNE_TOKEN"
-LOGIN_VARIABLE = "TABTUNE_LOGIN"
-"""Set for the page scripts of a server that asks for a log-in."""
-SERVER_PATHS_VARIABLE = "TABTUNE_SERVER_PATHS"
-"""Set for the page scripts of a server with log-in where people may type paths of the server's files, such as weights.
-"""
 BASE_VARIABLE = "TABTUNE_BASE"
 """Tells the page scripts the path below which browsers reach the server."""
 FETCH_VARIABLE = "TABTUNE_FETCH"
@@ -41,21 +36,12 @@ class Access:
     Any other host could be a foreign web page whose name was pointed at this server (DNS rebinding).
     """
     token: str | None = field(default=None, repr=False)
-    """None if no token is needed: only this machine can reach the server, or people log in."""
-    login: bool = False
-    emails: tuple[str, ...] = ()
-    """Who may come in after a log-in; empty: everybody whom the provider knows."""
-
+    """None if only this machine can reach the server."""
     base: str = ""
     """Path below which a proxy serves the app, such as ``/lab``; empty if the app has a host name of its own."""
 
-    origin: str = ""
-    """Where people log in: the provider redirects to this address, and the log-in is valid only there."""
-
     def addresses(self, port: int) -> list[str]:
         """Returns the addresses to open in a browser; the one for other machines comes first."""
-        if self.login and self.origin:
-            return [self.origin]
         hosts = [_reachable(self.address), LOOPBACK] if is_any(self.address) else [self.address]
         query = (
             f"{self.base}/?token={quote(self.token, safe='')}" if self.token else f"{self.base}/" if self.base else ""
@@ -67,14 +53,12 @@ def decide(
     address: str,
     more_names: Sequence[str] = (),
     *,
-    login: Mapping[str, object] | None = None,
     environment: MutableMapping[str, str] = os.environ,
 ) -> Access:
     """Decides the access of a server that listens on ``address``, a host name or an IP address.
 
     A token is required if other machines can reach the server, directly or through a proxy under one of ``more_names``,
     or if the environment holds one. It is removed from the environment, because processes started later do not need it.
-    ``login`` holds the sections of Streamlit's secrets if people log in.
 
     Raises:
         ValueError: the address is not this machine's, a name is not a host name, or the token is easily guessed.
@@ -87,58 +71,12 @@ def decide(
     given = environment.pop(TOKEN_VARIABLE, None)
     if given is not None and len(given) < FEWEST_LETTERS:
         raise ValueError(
-            f"The token has {len(given)} characters and could be guessed. Give it at least {FEWEST_LETTERS}, or "
-            "leave it out:"
-            " the server then makes one."
+            f"The token has {len(given)} characters and could be guessed. Give it at least {FEWEST_LETTERS}, or leave "
+            "it out: the server then makes one."
         )
     names = dict.fromkeys((*OWN_NAMES, *_names_of(address, found), *more_names))
-    if login is not None:
-        auth = _section(login, "auth")
-        back = urlsplit(str(auth.get("redirect_uri", "")))
-        names |= dict.fromkeys(filter(None, [back.hostname]))
-        return Access(
-            address=found,
-            names=tuple(names),
-            login=True,
-            origin=f"{back.scheme}://{back.netloc}" if back.netloc else "",
-            emails=Rules.of(login).emails,
-        )
     wide = bool(more_names) or not ipaddress.ip_address(found).is_loopback
     return Access(address=found, names=tuple(names), token=given or (secrets.token_urlsafe(24) if wide else None))
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What people who log in may do: the entries of the section [tabtune] in Streamlit's secrets."""
-
-    emails: tuple[str, ...] = ()
-    """Who may come in, by e-mail address in lower case; empty: everybody whom the provider knows."""
-    admins: tuple[str, ...] = ()
-    """Who may change what others own, written likewise."""
-    unowned_open: bool = False
-    """Whether everybody who is let in may change what has no owner; otherwise only admins may."""
-    server_paths: bool = False
-    """Whether people may name files of the server, such as weights."""
-
-    @classmethod
-    def of(cls, secrets: Mapping[str, object]) -> "Rules":
-        """Reads the rules.
-
-        Raises:
-            ValueError: an entry is not a list of strings, or not true or false.
-        """
-        told = _section(secrets, "tabtune")
-        return cls(
-            _listed(told, "emails"),
-            _listed(told, "admins"),
-            _switch(told, "unowned_open"),
-            _switch(told, "server_paths"),
-        )
-
-
-def may_type_paths(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether a person may name a file of the server on this page; always true on a server without log-in."""
-    return not environment.get(LOGIN_VARIABLE) or bool(environment.get(SERVER_PATHS_VARIABLE))
 
 
 def checked_base(text: str) -> str:
@@ -169,34 +107,6 @@ def below_base(path: str) -> str:
 def may_fetch() -> bool:
     """Whether a person may have the server fetch a table or an adapter from an address."""
     return bool(os.environ.get(FETCH_VARIABLE))
-
-
-NO_PATHS = (
-    "Files of the server cannot be named here. The person who runs it can allow it: server_paths = true in "
-    "secrets.toml."
-)
-
-
-def _listed(told: Mapping[str, object], name: str) -> tuple[str, ...]:
-    found = told.get(name, [])
-    if isinstance(found, str) or not isinstance(found, Sequence) or not all(isinstance(email, str) for email in found):
-        raise ValueError(
-            f"{name} under [tabtune] in secrets.toml is {found!r}; write a list, for example {name} = "
-            '["ann@example.org"].'
-        )
-    return tuple(email.casefold() for email in found)
-
-
-def _switch(told: Mapping[str, object], name: str) -> bool:
-    found = told.get(name, False)
-    if not isinstance(found, bool):
-        raise ValueError(f"{name} under [tabtune] in secrets.toml is {found!r}; write true or false.")
-    return found
-
-
-def _section(values: Mapping[str, object], name: str) -> Mapping[str, object]:
-    found = values.get(name)
-    return found if isinstance(found, Mapping) else {}
 
 
 def resolved(address: str) -> str:

@@ -19,7 +19,8 @@ from tabtune_core.machine import machine_memory
 from tabtune_core.wording import counted
 
 PROBE_TOLERANCE = 1e-3
-"""Relative to the largest number: a thousand times the difference between 32-bit sums in different orders."""
+"""Relative to the largest number: a thousand times what the order of a 32-bit sum changes."""
+PARTS = ("attention", "the head")
 NARROW = {"mps"}
 """Torch's types of GPUs without 64-bit floats."""
 _APPLE = SimpleNamespace(
@@ -73,9 +74,9 @@ def resolve_device(name: str, *, asked: str = "") -> torch.device:
 
 def _gpus() -> tuple[torch.device, int]:
     """Returns torch's accelerator and the number of such devices; the CPU and 0 without an accelerator."""
-    found = torch.accelerator.current_accelerator(check_available=True)
-    gpus = gpu_module(found).device_count() if found is not None else 0
-    return (found, gpus) if found is not None and gpus else (torch.device("cpu"), 0)
+    gpu = torch.accelerator.current_accelerator(check_available=True)
+    gpus = gpu_module(gpu).device_count() if gpu is not None else 0
+    return (gpu, gpus) if gpu is not None and gpus else (torch.device("cpu"), 0)
 
 
 def _tried(device: torch.device) -> torch.device:
@@ -101,10 +102,7 @@ def _tried(device: torch.device) -> torch.device:
 
 
 def differs_from_cpu(device: torch.device) -> str | None:
-    """Says which result of a small training step differs from the CPU's, and by how much; None if all agree.
-
-    This is a probe, not a proof: a GPU may still be wrong at other sizes.
-    """
+    """Says which result of a small step differs from the CPU's, and by how much; None if all agree."""
     for (what, expected), found in zip(_probe(torch.device("cpu")).items(), _probe(device).values(), strict=True):
         off, most = (found - expected).abs().max().item(), expected.abs().max().item()
         if not off <= PROBE_TOLERANCE * most:  # true for nan too
@@ -119,44 +117,20 @@ def _probe(device: torch.device) -> dict[str, torch.Tensor]:
     (pytorch#161640, #162730, #192212, #197636).
     """
     chance = torch.Generator().manual_seed(0)  # the CPU's, so that both devices get the same numbers
-    x_BTD, read_DE, out_KD = (
-        torch.randn(shape, generator=chance).to(device) for shape in ((2, 40, 32), (64, 192), (5, 32))
-    )
+    shapes = ((2, 40, 32), (64, 192), (5, 32))
+    x_BTD, read_DE, out_KD = (torch.randn(shape, generator=chance).to(device) for shape in shapes)
     weights = [torch.nn.Parameter(weight) for weight in (read_DE[::2, :96].T, out_KD.T)]
     with torch.enable_grad(), torch.autocast(device.type, enabled=False):
-        q_BHTE, k_BHTE, v_BHTE = (
-            F.linear(F.layer_norm(x_BTD, (32,)), weights[0] / 6).view(2, 40, 3, 4, 8).permute(2, 0, 3, 1, 4)
-        )
-        mixed_BTD = (
-            F.scaled_dot_product_attention(q_BHTE, k_BHTE[:, :, :24], v_BHTE[:, :, :24]).transpose(1, 2).flatten(2)
-        )
-        scores_NK = F.gelu(mixed_BTD).flatten(0, 1) @ weights[1]
+        mixed = F.linear(F.layer_norm(x_BTD, (32,)), weights[0] / 6).view(2, 40, 3, 4, 8)
+        q_BHTE, k_BHTE, v_BHTE = mixed.permute(2, 0, 3, 1, 4)
+        shown = F.scaled_dot_product_attention(q_BHTE, k_BHTE[:, :, :24], v_BHTE[:, :, :24])
+        scores_NK = F.gelu(shown.transpose(1, 2).flatten(2)).flatten(0, 1) @ weights[1]
         gradients = torch.autograd.grad(F.cross_entropy(scores_NK, torch.arange(80, device=device) % 5), weights)
     for weight, gradient in zip(weights, gradients, strict=True):
         weight.grad = gradient
-    torch.optim.AdamW(
-        weights, lr=0.1, eps=1e-3
-    ).step()  # with a small eps, rounding would choose the sign of some steps
-    names = (
-        "scores",
-        "gradients of attention",
-        "gradients of the head",
-        "trained weights of attention",
-        "trained weights of the head",
-    )
+    torch.optim.AdamW(weights, lr=0.1, eps=1e-3).step()  # with a small eps, rounding would choose some signs
+    names = ("scores", *(f"{what} of {part}" for what in ("gradients", "trained weights") for part in PARTS))
     return {name: tensor.detach().cpu() for name, tensor in zip(names, (scores_NK, *gradients, *weights), strict=True)}
-
-
-def count_proven() -> int:
-    """Counts the GPUs that 'auto' may take."""
-    gpu, gpus = _gpus()
-    return gpus if is_proven(gpu) else 0
-
-
-def unproven_gpu() -> str | None:
-    """Returns the name of the GPU that torch sees but 'auto' does not take; None without such a GPU."""
-    gpu, _ = _gpus()
-    return name_of(gpu) if is_gpu(gpu) and not is_proven(gpu) else None
 
 
 def is_gpu(device: torch.device) -> bool:

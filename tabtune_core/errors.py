@@ -19,7 +19,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
     ('rank', 'lora.r', 'eight', None)
     >>> nearest("TENURE ", ["age", "tenure"])
     'tenure'
-    """
+    """  # noqa: E501
     named = {part.casefold(): whole for whole in known for part in (whole.rsplit(".", 1)[-1], whole)}
     near = difflib.get_close_matches(name.casefold().strip(), named, n=1, cutoff=REALLY_NEAR)
     return named[near[0]] if near else None
@@ -31,24 +31,9 @@ class TabTuneError(Exception):
     """
 
 
-Lack = Literal[
-    "room",
-    "quota",
-    "writable disk",
-    "sound disk",
-    "permission",
-    "turn",
-    "memory",
-    "processes",
-    "processor time",
-    "files",
-    "size",
-    "path",
-    "folder",
-    "database",
-]
+Lack = Literal["room", "permission", "turn", "memory", "processes", "folder"]
 """What a machine can be short of; ``turn`` is access to a database that another program has locked."""
-PASSING: frozenset[Lack] = frozenset({"room", "quota", "turn", "processes", "files"})
+PASSING: frozenset[Lack] = frozenset({"room", "turn", "processes"})
 """Shortages that end when a person or another program frees something, so that waiting helps."""
 
 
@@ -160,7 +145,7 @@ def is_out_of_memory(error: BaseException | None) -> bool:
 
     >>> is_out_of_memory(RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED in cublasCreate")), is_out_of_memory(ValueError("x"))
     (True, False)
-    """
+    """  # noqa: E501
     while error is not None:
         if says_out_of_memory(error):
             return True

@@ -6,8 +6,7 @@ Every event is a frozen dataclass of plain values; field names give bytes and se
 import dataclasses
 import functools
 import json
-import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
 from tabtune_core.files.plain_values import fits, hints_of
@@ -44,7 +43,7 @@ class RunPlanned:
     validation_rows: int
     test_rows: int
     context_rows: int
-    """Context rows of predictions; in versions before ``train_context_rows``, those of a step too."""
+    """Context rows of predictions."""
     query_rows: int
     features: int
     classes: tuple[str, ...]
@@ -56,18 +55,18 @@ class RunPlanned:
     base: dict[str, Any]
     """The base model: name, source, revision, sha256."""
     train_context_rows: int | None = None
-    """Context rows of a training step; None if nothing is trained, and in runs of earlier versions."""
+    """Context rows of a training step; None if nothing is trained."""
     evaluation_context_rows: int | None = None
     """Context rows of evaluations during training, including zero-shot's (step 0); None as above."""
     eval_every: int | None = None
     """Steps between two evaluations on the validation rows; None as above."""
     guess: tuple[float, ...] = ()
     """The prediction that ignores the features: the share of each class among the training rows, or the mean of their
-    target. Empty for references and in runs of earlier versions.
+    target. Empty for references.
     """
     rarer: int | None = None
     """The class of two that fewer rows of the table have, of which average precision is. None for other numbers of
-    classes, and in runs of earlier versions, which counted the rows of each part.
+    classes.
     """
 
     @property
@@ -108,7 +107,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Training resumes in another process from a saved state; reports of later steps by the earlier process are void."""
+    """Training resumes in another process from a saved state; reports of later steps by the earlier process are void."""  # noqa: E501
 
     step: int
     """Last step of the saved state; 0: training starts anew."""
@@ -158,8 +157,7 @@ class RunFinished:
     train_seconds: float
     """The run's own time, so that a run has the same seconds whatever ran before it or beside it. Included: evaluations
     on the validation rows, and frozen forward passes read from an earlier run, at their original cost. Excluded:
-    hashing, events, files (also checkpoints) and waits for a core that others used. NaN if unknown, as for a run of an
-    earlier version's quick sweep.
+    hashing, events, files (also checkpoints) and waits for a core that others used.
     """
     predict_seconds: float
     """For the test rows, counted as ``train_seconds`` are."""
@@ -179,12 +177,10 @@ class RunFinished:
     """The part of ``train_seconds`` that earlier runs had computed, so that this run did not spend it."""
     shared_waited_seconds: float = 0.0
     """How long those runs had waited for a core meanwhile; not in ``train_seconds``."""
-    train_wall_seconds: float = math.nan
-    """Wall-clock time of training, including every wait and file; NaN for a run of an earlier version."""
+    train_wall_seconds: float = 0.0
+    """Wall-clock time of training, including every wait and file."""
     predict_growth_memory_bytes: int | None = None
-    """Peak over the loaded base of the final prediction of the held-out rows; None for a trained run of an earlier
-    version.
-    """
+    """Peak over the loaded base of the final prediction of the held-out rows."""
     ended_by: EndedBy = ""
     """What ended training before its last step, other than a person or early stopping; the last step done was then
     evaluated.
@@ -213,12 +209,10 @@ class RunFinished:
     """Context rows when a pipeline's fit scored the validation rows; None without validation rows."""
     final_context_rows: int | None = None
     """Context rows of a fitted pipeline's predictions."""
-    other: dict[str, Any] = field(default_factory=dict)
-    """Fields of another version; they are kept but not used."""
     context_rows: int | None = None
-    """Context rows of predictions, also of zero-shot's; None for a run of an earlier version."""
+    """Context rows of predictions, also of zero-shot's; None for references."""
     train_context_rows: int | None = None
-    """Context rows of a training step; None if nothing was trained, and for a run of an earlier version."""
+    """Context rows of a training step; None if nothing was trained."""
     resumed_steps: tuple[int, ...] = ()
     """Steps after which training resumed in another process. The seconds add up the time before and after each; memory
     peaks are the highest of all processes.
@@ -275,19 +269,17 @@ def to_json(event: Event) -> tuple[str, str]:
 
 
 def from_json(kind: str, payload: str) -> Event:
-    """Restores an event. Fields that this version does not know are dropped; those of a ``RunFinished`` are kept in
-    ``other``.
+    """Restores an event.
 
     Raises:
-        ValueError: the kind is unknown, or its fields are missing or of other types.
+        ValueError: the kind or a field is unknown, or fields are missing or of other types.
     """
     if kind not in EVENTS:
         raise ValueError(f"{kind!r} is not an event that this version knows")
     values, cls = _object(payload), EVENTS[kind]
     hints = hints_of(cls)
-    if cls is RunFinished and isinstance(values.get("extra"), dict):  # an earlier version kept some fields there
-        values |= values.pop("extra")
-    strange = {name: values.pop(name) for name in [*values] if name not in hints}
+    if strange := values.keys() - hints.keys():
+        raise ValueError(f"{kind} has no {', '.join(sorted(strange))}")
     if missing := [name for name in required(kind) if name not in values]:
         raise ValueError(f"{kind} lacks {', '.join(missing)}")
     values |= {
@@ -297,8 +289,6 @@ def from_json(kind: str, payload: str) -> Event:
     }
     if wrong := [name for name, value in values.items() if not fits(value, hints[name])]:
         raise ValueError(f"{wrong[0]} of {kind} is {values[wrong[0]]!r:.60}")
-    if cls is RunFinished:
-        values |= _not_known_any_more(values, strange) | {"other": values.get("other", {}) | strange}
     event: Event = cls(**values)
     return event
 
@@ -320,27 +310,3 @@ def required(kind: str) -> frozenset[str]:
     return frozenset(
         f.name for f in dataclasses.fields(EVENTS[kind]) if f.default is missing and f.default_factory is missing
     )
-
-
-def _not_known_any_more(values: dict[str, Any], strange: dict[str, Any]) -> dict[str, Any]:
-    """Returns replacements for values that an earlier version measured differently.
-
-    Earlier versions took the growth of a zero-shot run for that of training. One that wrote ``shared_seconds`` measured
-    other training seconds, and another growth if other runs had made arrays of the training. A run with at most two
-    arrays has only those of zero-shot, one per held-out split, and keeps its values.
-    """
-    known, made = dict[str, float | None](), values.get("shared_made", 0)
-    if (
-        "predict_growth_memory_bytes" not in values
-        and values["total_parameters"]
-        and not values["trainable_parameters"]
-    ):
-        known = {
-            "growth_memory_bytes": None,
-            "predict_growth_memory_bytes": values["growth_memory_bytes"],
-        }  # zero-shot's
-    if "shared_seconds" in strange and made + values.get("shared_reused", 0) > 2:
-        known["train_seconds"] = math.nan
-        if made <= values["steps_done"]:
-            known["growth_memory_bytes"] = None
-    return known

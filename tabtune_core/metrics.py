@@ -129,11 +129,11 @@ class Metric:
         ('+7,837', '0.5000')
         >>> METRICS["log_loss"].like(0.3, 0.3, 0.000012), METRICS["log_loss"].like(0.000012, 0.3), METRICS["rmse"].text(5.3512e-15)
         ('0.300000', '1.2e-05', '5.3512e-15')
-        """
+        """  # noqa: E501
         return decimal(self._known(value, size), self.decimals([size], apart), signed=signed)
 
     def alike(self, values: Sequence[float], size: float, *apart: float, signed: bool = False) -> list[str]:
-        """Writes the ends of an interval, or a difference and its ±, with the same digits: those of ``like``, or more."""
+        """Writes the ends of an interval, or a difference and its ±, with the same digits: those of ``like``, or more."""  # noqa: E501
         return alike([self._known(value, size) for value in values], self.decimals([size], apart), signed=signed)
 
     def _known(self, value: float, size: float) -> float:
@@ -150,7 +150,7 @@ class Metric:
         ([0, 4, 8], 4)
         >>> METRICS["rmse"].decimals([5.4, 3e8]), METRICS["log_loss"].decimals([0.3, 0.00002]), METRICS["log_loss"].decimals([0.3], [2e-7])
         (4, 6, 8)
-        """
+        """  # noqa: E501
         sizes = [abs(score) for score in scores if score and np.isfinite(score)]
         least = 0 if self.unit == TARGET_UNIT and sizes else FEWEST_PLACES
         rounding, digits = self.rounding(min(sizes, default=0.0)), 5 if self.unit == TARGET_UNIT else 2
@@ -189,7 +189,7 @@ def rarer_class(labels: NDArray[Any], classes: Sequence[object]) -> int | None:
 
     >>> rarer_class(np.array(["no", "yes", "no"]), ["no", "yes"]), rarer_class(np.array([1, 0]), [0, 1]), rarer_class(np.array([0]), [0])
     (1, 1, None)
-    """
+    """  # noqa: E501
     return int((labels == classes[0]).sum() >= (labels == classes[1]).sum()) if len(classes) == 2 else None
 
 

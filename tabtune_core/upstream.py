@@ -106,17 +106,15 @@ class Source:
     revision: str | None
     """Commit of the repository; None if not known."""
     sha256: str
-    """The first of ``identities``."""
+    """See ``checkpoints.identity_of``."""
     licence: Licence
     """Licence of the weights; unknown for a file that a person named, unless it is the model's own or all its weights
     share one.
     """
-    identities: tuple[str, ...] = ()
-    """See ``checkpoints.identities_of``; empty if read from a file's description of its base."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values, as files keep them."""
-        return {name: value for name, value in asdict(self).items() if name != "identities"}
+        return asdict(self)
 
     @classmethod
     def of_base(cls, facts: Any) -> Self:

@@ -41,7 +41,7 @@ def number(value: float, digits: int = 6) -> str:
     ('1,686,490', '0.278543', '-1,234.5', '-0.00000123', '1,686,490', 'N/A')
     >>> number(-0.0), number(5.35e-15)
     ('0', '5.35e-15')
-    """
+    """  # noqa: E501
     if not math.isfinite(value):
         return "N/A"
     if abs(value) >= LARGEST or 0 < abs(value) < SMALLEST:
@@ -61,7 +61,7 @@ def decimal(value: float, places: int, *, signed: bool = False) -> str:
 
     >>> decimal(1234.5, 2), decimal(0.43, 0), decimal(0.00001, 4), decimal(2e-15, 17, signed=True), decimal(0.0, 17), decimal(1e100, 0)
     ('1,234.50', '0.43', '1.0e-05', '+2.00e-15', '0', '1.0000e+100')
-    """
+    """  # noqa: E501
     sign = "+z" if signed else "z"
     if not value or not math.isfinite(value):
         return f"{value:{sign},.{places if places <= MOST_PLACES else 0}f}"

@@ -103,12 +103,6 @@ def bars() -> pd.DataFrame:
     return pd.DataFrame({"low": [0.0, 10.0, 20.0], "high": [10.0, 20.0, 30.0], "rows": [5, 12, 3]})
 
 
-def adapter_sizes() -> pd.DataFrame:
-    """One row per rank."""
-    rank = np.arange(1, 65)
-    return pd.DataFrame({"rank": rank, "adapter": rank * 256, "layer": 128 * 128})
-
-
 def ranked() -> pd.DataFrame:
     """One row per run with a result."""
     return pd.DataFrame(
@@ -223,7 +217,6 @@ EXAMPLES = {
     "memory": memory,
     "gpu": memory,
     "phase_peaks": phases,
-    "adapter_size": adapter_sizes,
     "memory_breakdown": causes,
     "class_counts": counts,
     "target_values": bars,

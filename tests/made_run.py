@@ -58,6 +58,21 @@ def made_run(store, *, sweep="made", data=None, **how):
     return run_id
 
 
+def write_small_package(folder):
+    """Writes ``adapter.zip``, an adapter of the prediction head, and its table ``kept.csv`` into a folder; returns it."""
+    rng = np.random.default_rng(0)
+    lines = ["length,width,colour,kind"]
+    for colour in rng.choice(["red", "blue"], 90):
+        length, width = rng.normal(5, 1), rng.normal(2, 0.5)
+        kind = "large" if length + width + (colour == "red") > 7.5 else "small"
+        lines.append(f"{length:.2f},{width:.2f},{colour},{kind}")
+    table = "\n".join([*lines, ""]).encode()
+    _, _, files = _made(data=table, name="kept.csv", target="kind", rank=1, targets=("prediction_head",))
+    (folder / "kept.csv").write_bytes(table)
+    (folder / "adapter.zip").write_bytes(files["run"][ADAPTER_FILE])
+    return folder
+
+
 @cache
 def _made(
     *,
@@ -70,6 +85,8 @@ def _made(
     views=1,
     kinds=(),
     marks=(),
+    target=None,
+    targets=(),
     **more,
 ):
     """The settings of a run, its scores, and the files of its table and of its folder."""
@@ -79,12 +96,12 @@ def _made(
         dataset = add_dataset(Path(home), data, name, ReadingChoices(kinds=kinds, missing_marks=marks))
         settings = RunSettings(
             dataset=dataset.id,
-            target="verdict" if task == "classification" else "weight",
+            target=target or "verdict" if task == "classification" else "weight",
             task=task,
             model=model,
             seed=seed,
             device="cpu",
-            lora=LoraSettings(rank=rank),
+            lora=LoraSettings(rank=rank, targets=targets),
             train=TrainSettings(steps=1, views=views),
             **more,
         )

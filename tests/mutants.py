@@ -43,8 +43,7 @@ TESTS = {
         ),
         CLAIMS,
     ),
-    "analysis/recommendation": f"{CLAIMS} unit/analysis/test_full_vs_lora.py "
-    "unit/analysis/test_against_references.py unit/analysis/test_any_sweep.py",
+    "analysis/recommendation": f"{CLAIMS} unit/analysis/test_against_references.py unit/analysis/test_any_sweep.py",
     **dict.fromkeys(("lora/inject", "lora/layers", "lora/fused_linear", "lora/names", "lora/targets"), LORA),
     **dict.fromkeys(
         ("upstream", "lora/adapted_layer", "lora/package_facts"),

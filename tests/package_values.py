@@ -7,10 +7,12 @@ from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.upstream import Licence, Source
 
+RANK_4 = LoraSettings(rank=4)
+
 
 def package_facts(
-    model: str = "tabicl-v2", lora: LoraSettings = LoraSettings(rank=4), target: str = "y", **changes: Any
-) -> PackageFacts:  # noqa: B008
+    model: str = "tabicl-v2", lora: LoraSettings = RANK_4, target: str = "y", **changes: Any
+) -> PackageFacts:
     whole: dict[str, Any] = {
         "layers": (),
         "biases": (),

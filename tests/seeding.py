@@ -21,7 +21,6 @@ from tabtune_core.events import (
     StepDone,
     to_json,
 )
-from tabtune_core.execution.identity import identity_of
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
@@ -57,7 +56,6 @@ def sweep_settings(
     seeds: tuple[int, ...] = (0,),
     ranks: tuple[int, ...] = (2, 4, 8),
     task: str = "classification",
-    test_rows_move: bool = False,
 ) -> SweepSettings:
     """A sweep over a sample table of a workspace."""
     name, target, model = SAMPLES[task]
@@ -67,7 +65,6 @@ def sweep_settings(
         task=task,
         model=model,
         train=TrainSettings(steps=STEPS),
-        test_rows_move=test_rows_move,
     )
     return SweepSettings(run=run, ranks=ranks, seeds=seeds, references=False)
 
@@ -269,7 +266,7 @@ def queue(store: RunStore, sweep: SweepSettings, name: str = "breast_cancer: Tab
 
 def start(run: FakeRun) -> None:
     """Starts the first queued run in this process."""
-    claimed = run.store.claim(os.getpid(), identity_of(os.getpid()))
+    claimed = run.store.claim(os.getpid(), None)
     assert claimed is not None
     assert claimed.id == run.id
     run.begin()

@@ -7,8 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import psutil
-
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_row import ENDED
 
@@ -16,19 +14,21 @@ TESTS = Path(__file__).parent
 PROGRAM = """
 import sys
 from pathlib import Path
-from tabtune_core.execution import cores, local, processes, service, worker
+from tabtune_core.execution import cores, local, processes, service
 from tabtune_core.execution.worker_flags import ExecutorChoice
-processes.GRACE_SECONDS = processes.KILL_SECONDS = 0.3
-worker.RECONCILE_SECONDS = 0.3
+from tabtune_core.store import job_kinds
+processes.GRACE_SECONDS = 0.3
+service.RECONCILE_SECONDS = 0.3
 told = sys.argv[2:]
 numbers = {name: int(number) for name, _, number in (flag.partition("=") for flag in told) if name in ("parallel", "threads")}
 shares = cores.divide(numbers.get("parallel", 1), numbers.get("threads"))
 clusters = [ExecutorChoice("ray", word.removeprefix("ray=")).opener() for word in told if word.startswith("ray=")]
+if "short-limits" in told:
+    job_kinds.KINDS["stubborn"] = job_kinds.JobKind(title="job", function="", minutes=0.005)
 service.run_worker(
     Path(sys.argv[1]),
     exit_when_idle="exit-when-idle" in told,
     resume="no-resume" not in told,
-    job_minutes={"stubborn": 0.005} if "short-limits" in told else {},
     executor=(clusters or [lambda *given: local.LocalExecutor(*given, shares=shares)])[0],
     notify=next((flag.removeprefix("notify=") for flag in told if flag.startswith("notify=")), ""),
     experiment="fake_experiment",
@@ -47,6 +47,19 @@ def start_worker(home, *flags, before=""):
         return subprocess.Popen(
             [sys.executable, "-c", before + PROGRAM, str(home), *flags], stdout=log, stderr=log, env=environment
         )
+
+
+def open_worker(store, *, resume=True):
+    """Makes a worker in this process; it starts nothing by itself."""
+    from tabtune_core.execution.end_messages import EndMessages
+    from tabtune_core.execution.forkserver import forkserver
+    from tabtune_core.execution.job_lanes import JobLanes
+    from tabtune_core.execution.local import LocalExecutor
+    from tabtune_core.execution.worker import Worker
+
+    context = forkserver("fake_experiment", "fake_jobs")
+    executor, lanes = LocalExecutor(store, context, "fake_experiment"), JobLanes(store, context, "fake_jobs", {})
+    return Worker(store, executor, lanes, EndMessages(""), resume=resume)
 
 
 def queue(store, *targets, devices=(), **more):
@@ -74,21 +87,12 @@ def wait_for_end(store, run_id):
     return store.run(run_id)
 
 
-def end(store, *workers):
-    """Kills the workers and the processes of runs and jobs."""
-    for worker in workers:
-        worker.kill()
-        worker.wait()
-    for one in (*store.runs(status="running"), *store.jobs(status="running")):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            psutil.Process(one.pid).kill()
-
-
 @contextlib.contextmanager
 def working(store, *flags, before=""):
-    """Has a worker in the store's folder, and ends it with all that runs there."""
+    """Has a worker in the store's folder, and kills it with all that runs there."""
     worker = start_worker(store.home, *flags, before=before)
     try:
         yield worker
     finally:
-        end(store, worker)
+        worker.kill()
+        worker.wait()

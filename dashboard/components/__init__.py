@@ -1,7 +1,4 @@
-"""Parts that several pages draw.
-
-A part that runs in the browser has its script and style in files beside its Python file.
-"""
+"""Parts that several pages draw; a part that runs in the browser has its script and style beside its Python file."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,9 +8,7 @@ import streamlit as st
 
 
 def browser_part(name: str, html: str, *, isolate_styles: bool = True) -> Any:
-    """Returns the component of ``<name>.js`` and, if it exists, ``<name>.css`` in this folder, with the elements of
-    ``html``.
-    """
+    """Returns the component of ``<name>.js`` and, if it exists, ``<name>.css`` in this folder, around ``html``."""
     script, style = (Path(__file__).with_name(f"{name}.{kind}") for kind in ("js", "css"))
     return st.components.v2.component(
         f"lab_{name}",
@@ -25,9 +20,7 @@ def browser_part(name: str, html: str, *, isolate_styles: bool = True) -> Any:
 
 
 def segments(label: str, words: Mapping[str, str], *, key: str, default: str | None = None, **more: Any) -> Any:
-    """Draws buttons in a row, of which one is always chosen, at first the ``default`` or the first one; ``words`` has
-    the text of each.
-    """
+    """Draws buttons in a row, of which one is always chosen; ``words`` has the text of each."""
     first = next(iter(words)) if default is None else default
     return st.segmented_control(
         label, list(words), default=first, required=True, key=key, format_func=words.__getitem__, **more

@@ -1,6 +1,4 @@
-"""The product's terms: the Guide page and the documentation list all of them, the other pages explain the ones they
-use.
-"""
+"""The product's terms: the Guide page and the documentation list all, other pages explain those that they use."""
 
 import re
 from pathlib import Path

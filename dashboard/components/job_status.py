@@ -1,6 +1,4 @@
-"""Waiting for the worker: the progress of a page's jobs, a way to cancel them, their results, and what to do if the
-worker ends.
-"""
+"""Waiting for the worker: the progress of a page's jobs, their results, and what to do if the worker ends."""
 
 import contextlib
 from collections.abc import Mapping
@@ -20,10 +18,7 @@ from tabtune_core.store.jobs import JOB_ENDED, Job, read_progress
 
 @page_part(1.0)
 def wait_for(jobs: list[Job], doing: str) -> None:
-    """Shows the progress of ``jobs`` and a button that cancels them; redraws the page when one has ended.
-
-    ``doing`` says what they do.
-    """
+    """Shows what ``jobs`` are ``doing`` and a button that cancels them; redraws the page when one has ended."""
     store = queries.store()
     try:
         now = [store.job(job.id) for job in jobs]
@@ -43,7 +38,7 @@ def wait_for(jobs: list[Job], doing: str) -> None:
             "Cancel",
             on_click=_cancel,
             args=([job.id for job in now],),
-            disabled=ending or not all(store.may_change_job(job.id) for job in now),
+            disabled=ending,
             key=f"cancel_{now[0].id}",
             icon=":material/cancel:",
             help="Ends it and removes its output. You can ask for it again.",
@@ -74,9 +69,7 @@ def _cancel(job_ids: list[str]) -> None:
 
 
 def ask_for(kind: str, arguments: Mapping[str, Any]) -> None:
-    """Asks the worker for a job, unless one with these arguments is still in progress: another tab may have asked for
-    it.
-    """
+    """Asks the worker for a job, unless another tab has asked for the same and it is still in progress."""
     [known] = queries.newest_jobs(kind, arguments)
     if known is None or known.status in JOB_ENDED:
         (attempt if known else queue)(queries.store().add_job, kind, arguments)
@@ -84,9 +77,7 @@ def ask_for(kind: str, arguments: Mapping[str, Any]) -> None:
 
 
 def result_of(job: Job | None, doing: str) -> dict[str, Any] | None:
-    """Returns the result of a job; without one, shows the progress as ``wait_for`` does, or says why it has ended
-    without a result.
-    """
+    """Returns the result of a job; without one, shows the progress or says why it has ended."""
     if job is not None and job.status not in JOB_ENDED:
         wait_for([job], doing)
     elif job is not None and not job.result:
@@ -103,29 +94,21 @@ def why_without_result(job: Job) -> None:
 
 
 def worker_trouble(trouble: WorkerTrouble | None) -> None:
-    """Says why runs or jobs wait for the worker, or that it is of another version."""
+    """Says why runs or jobs wait for the worker."""
     if trouble is None:
         return
     if trouble.why == "no room":
         st.warning(
             f"{plain(trouble.what)} Queued runs and jobs wait, and start automatically.", icon=":material/hard_drive:"
         )
-    elif trouble.why == "outdated":
-        asked = "It was asked to make way for one of this version; runs in progress continue."
-        by_hand = f"It cannot be asked to make way; end it with `kill {trouble.pid}`. Runs in progress continue."
-        how = asked if trouble.can_be_asked else by_hand
-        st.info(
-            f"The worker (process {trouble.pid}) is of another version than these pages: {plain(trouble.version)}. "
-            f"{how}"
-        )
     elif trouble.why == "suspended":
         st.warning(
             f"The worker (process {trouble.pid}) does not respond, because it is suspended. Runs in progress "
-            "continue, queued ones wait."
-            f" Continue it with `kill -CONT {trouble.pid}`, or end it with `kill -9 {trouble.pid}`."
+            f"continue, queued ones wait. Continue it with `kill -CONT {trouble.pid}`, or end it with "
+            f"`kill -9 {trouble.pid}`: the next one resumes its runs."
         )
     elif trouble.why == "stopped":
-        st.info("The worker was stopped with `loralab worker --stop`. Runs in progress continue, queued ones wait.")
+        st.info("The worker was stopped with `loralab worker --stop`. Queued runs wait.")
         st.button("Start the worker", on_click=queries.keep_worker, icon=":material/play_arrow:")
     else:
         _worker_ended(trouble)
@@ -150,9 +133,5 @@ SMALL_BYTES = 5_000_000
 
 
 def data_of(path: Path) -> Any:
-    """Returns the ``data`` of a download button: a large file is read only when a person downloads it.
-
-    A small file is read at once: its address then stays the same when the page is drawn again, so that a click at that
-    moment works.
-    """
+    """Returns the ``data`` of a download button; a large file is read only when a person downloads it."""
     return path.read_bytes() if path.stat().st_size <= SMALL_BYTES else lambda: path.open("rb")

@@ -46,7 +46,7 @@ class Drawn:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """Lines that no longer change, to which the browser adds those of another figure; ``legendrank`` orders them all."""
+    """Lines that no longer change, to which the browser adds those of another figure."""
 
     traces: str
     """A list of Plotly traces as JSON."""
@@ -74,8 +74,7 @@ def compose(
 ) -> Drawn:
     """Returns the figure with axes that also fit ``settled``, whose lines are sent separately.
 
-    Zoom is kept as long as ``key`` and the meaning of the axes stay the same. An axis of steps is ``steps_to_come``
-    long and has no ticks between whole steps.
+    Zoom is kept as long as ``key`` and the axes stay the same. An axis of steps is ``steps_to_come`` long.
     """
     spec = join(figure, settled).to_plotly_json()
     layout = spec["layout"]
@@ -94,10 +93,7 @@ def compose(
 
 
 def join(figure: go.Figure, settled: Settled | None) -> go.Figure:
-    """Returns the figure with axes for both; the lines of ``settled`` are not in it.
-
-    A fixed range, chosen because all values are equal, is kept only if the other part has one too; it then covers both.
-    """
+    """Returns the figure with axes for both; a fixed range, of equal values, is kept only if both parts have one."""
     if settled is None:
         return figure
     if not figure.data:
@@ -125,12 +121,9 @@ def show(
     together: str = "",
     **options: Any,
 ) -> None:
-    """Draws a chart of ``CHARTS`` with its ``options`` and, below it, a box with the table of its ``numbers``, by
-    default the frame.
+    """Draws a chart of ``CHARTS`` and, below it, a box with its ``numbers``, by default the frame.
 
-    ``key`` is by default the chart's name, and ``label``, the text for screen readers, its help. Zoom is kept as long
-    as the axes mean the same. Charts with the same ``together`` hide runs and show the run under the pointer together,
-    and zoom together if their x axes mean the same.
+    Charts with the same ``together`` hide runs, show the run under the pointer and zoom together.
     """
     key, kind, numbers = key or chart, CHARTS[chart], frame if numbers is None else numbers
     drawn = compose(kind.draw(frame, **options), key=key)
@@ -147,9 +140,7 @@ def show_drawn(
     together: str = "",
     every: float | None = None,
 ) -> None:
-    """Like ``show``, for a composed figure that ``feed`` may replace. ``settled`` holds the lines that no longer
-    change; they are sent once, separately. An open table is read again ``every`` so many seconds.
-    """
+    """Like ``show``, for a figure that ``feed`` may replace; the lines of ``settled`` are sent once."""
     data = {
         "figure": drawn.figure,
         "stamp": drawn.stamp,
@@ -173,9 +164,7 @@ def show_drawn(
 
 
 def feed(figures: dict[str, tuple[str, str]]) -> None:
-    """Replaces the figures of charts without redrawing the page. ``figures`` maps the key of a chart to the stamp of
-    the figure given to ``show_drawn`` (the browser may show a later one) and the new figure.
-    """
+    """Replaces figures without redrawing the page; ``figures`` is key -> stamp of the drawn figure, new figure."""
     _component(data={"figures": figures}, key="fed", height=1)
 
 

@@ -23,7 +23,7 @@ SCORES_OF_RARE = ("balanced_accuracy", "average_precision")
 
 
 def pick_target(dataset: Dataset) -> str:
-    """Picks the proposed column or another; NOT_CHOSEN until a person chooses between several likely ones."""
+    """Picks the column; if several are likely, the result is NOT_CHOSEN until a person chooses."""
     proposed = queries.proposal(dataset.id)
     names = [column.name for column in dataset.columns]
     likely = proposed.column or (NOT_CHOSEN if proposed.near else names[-1])

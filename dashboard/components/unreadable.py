@@ -1,6 +1,4 @@
-"""Errors of the workspace, shown where they occur, so that everything else works: unreadable rows, refused changes,
-damaged files.
-"""
+"""Errors of the workspace, shown where they occur, so that everything else works."""
 
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +11,6 @@ from dashboard import queries
 from dashboard.formatting import plain, with_labels
 from dashboard.url_state import stop as end_page
 from tabtune_core.errors import TabTuneError
-from tabtune_core.store.run_row import Run
 from tabtune_core.wording import counted
 
 Asked = ParamSpec("Asked")
@@ -25,9 +22,7 @@ ERROR = ":material/error:"
 
 
 def page_part(every: float | None = None) -> Callable[[Callable[Asked, None]], Callable[Asked, None]]:
-    """Decorates a part that is drawn again by itself, ``every`` so many seconds or after a click in it; it shows its
-    own errors.
-    """
+    """Decorates a part that is drawn again ``every`` so many seconds or after a click; it shows its own errors."""
     return lambda draw: st.fragment(errors_shown(TabTuneError, icon=ERROR)(draw), run_every=every)
 
 
@@ -43,9 +38,7 @@ def errors_shown(*kinds: type[Exception], stop: bool = False, icon: str | None =
 
 
 def attempt(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwargs) -> Answer | None:
-    """Makes a change and returns its answer; shows a refusal (another person owns it, it was deleted in another tab)
-    and returns None.
-    """
+    """Makes a change and returns its answer; shows a refusal, such as after a deletion in another tab, as a toast."""
     try:
         return change(*args, **more)
     except TabTuneError as error:
@@ -54,9 +47,7 @@ def attempt(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kw
 
 
 def once(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwargs) -> Answer:
-    """Makes a change, or returns the answer of the same change if this tab made it a moment ago: this is the second
-    click of two.
-    """
+    """Makes a change, or returns the answer of the same change that this tab made a moment ago (a second click)."""
     made = st.session_state.setdefault(
         "made", {}
     )  # filled in place, because a write to the session state may end the script
@@ -105,10 +96,3 @@ def damaged(lines: Mapping[str, str], noun: str, delete: Callable[[str], object]
                     args=(delete, identity),
                     icon=":material/delete:",
                 )
-
-
-def unknown_fields(run: Run) -> None:
-    """Lists the fields of a result that this version does not know."""
-    if run.result and (found := run.result.other):
-        written = ", ".join(f"{name} = {value!r:.60}" for name, value in found.items())
-        st.caption(plain(f"This result has fields of another version, which are kept but not used: {written}."))

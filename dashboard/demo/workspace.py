@@ -1,8 +1,4 @@
-"""The demo workspace: recorded before, unpacked into a folder of its own, and deleted when the dashboard ends.
-
-In: ``workspace.zip``, which ``docs/make_demo.py`` makes from real sweeps. Out: a folder in which this machine's worker
-trains more runs of the second sweep.
-"""
+"""The demo workspace: unpacked from ``workspace.zip``, which ``docs/make_demo.py`` makes, and deleted at the end."""
 
 import json
 import subprocess
@@ -24,10 +20,7 @@ RANKS = (4, 8, 16)
 
 @contextmanager
 def demo_workspace() -> Iterator[Path]:
-    """Unpacks the recorded workspace and queues ``RANKS`` in the sweep that continues.
-
-    At the end of the block, stops its worker and runs and deletes it.
-    """
+    """Unpacks the recorded workspace and queues ``RANKS`` in the sweep that continues; at the end deletes it."""
     with scratch_folder() as folder:
         home = folder / "demo"
         with zipfile.ZipFile(PACKED) as packed:
@@ -39,14 +32,12 @@ def demo_workspace() -> Iterator[Path]:
         try:
             yield home
         finally:
-            stop = ["worker", "--stop", "--now", "--home", str(home)]
+            stop = ["worker", "--stop", "--home", str(home)]
             subprocess.run([sys.executable, "-m", "tabtune_core", *stop], check=False, capture_output=True)
 
 
 def about(home: Path) -> Mapping[str, str]:
-    """Returns ``date``, ``commit``, ``machine`` and the ids of the sweeps ``finished`` and ``going``; empty if ``home``
-    is not a demo.
-    """
+    """Returns facts of the demo and the ids of its sweeps ``finished`` and ``going``; empty if ``home`` is no demo."""
     try:
         return dict(json.loads((home / ABOUT).read_text(encoding="utf-8")))
     except FileNotFoundError:

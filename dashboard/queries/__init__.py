@@ -5,10 +5,8 @@ Ended runs never change and are read once; running ones are read at most once a 
 
 from dashboard.queries.adapters import delete_upload, facts, keep_upload, name_weights, new_rows, test_rows, uploads
 from dashboard.queries.boards import (
-    against_full,
     configurations,
     confirmed,
-    experienced,
     gains_in_words,
     measure,
     paces,

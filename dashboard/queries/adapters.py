@@ -6,7 +6,6 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.queries.workspace import home, of_workspace, store, store_of
-from dashboard.server.people import check_may_change, person
 from tabtune_core.data.findings import ReadAs
 from tabtune_core.data.prediction_rows import LIMIT_ROWS, NewRows, read_new_rows
 from tabtune_core.lora.package_facts import PackageFacts
@@ -26,11 +25,7 @@ def _changed(path: Path) -> int:
 
 @of_workspace(entries=64, stamp=lambda run_id: _changed(store().run_dir(run_id) / ADAPTER_FILE))
 def facts(folder: str, run_id: str) -> PackageFacts:
-    """Returns the facts in the adapter package of a run.
-
-    Raises:
-        AdapterError: there is no package, or it cannot be read.
-    """
+    """Returns the facts in the adapter package of a run, or raises AdapterError."""
     return read_facts(store_of(folder).run_dir(run_id) / ADAPTER_FILE)
 
 
@@ -44,33 +39,18 @@ def uploads(folder: str) -> dict[str, StoredAdapter]:
 
 
 def keep_upload(data: bytes, name: str) -> StoredAdapter:
-    """Checks a package and stores it with the person as owner; raises AdapterError if it is not an adapter."""
-    return uploaded_adapters.add_adapter(store().home, data, name, owner=person())
+    """Checks a package and stores it; raises AdapterError if it is not an adapter."""
+    return uploaded_adapters.add_adapter(store().home, data, name)
 
 
 def delete_upload(identity: str) -> None:
-    """Deletes an uploaded adapter.
-
-    Raises:
-        NotYoursError: it belongs to another person.
-        StoreError: a queued or running job uses it.
-        AdapterError: the workspace does not hold it.
-    """
-    _check_upload(identity)
+    """Deletes an uploaded adapter; raises StoreError if a job uses it, AdapterError if there is none."""
     uploaded_adapters.delete_uploaded(store(), identity)
 
 
 def name_weights(identity: str, path: str) -> None:
-    """Records the path of its base model's weights; raises like ``name_checkpoint``, and NotYoursError if another
-    person owns it.
-    """
-    _check_upload(identity)
+    """Records the path of its base model's weights; raises like ``name_checkpoint``."""
     uploaded_adapters.name_checkpoint(home(), identity, path)
-
-
-def _check_upload(identity: str) -> None:
-    held = uploads().get(identity)
-    check_may_change(held.owner if held else "")  # the owner of an unreadable one is not known
 
 
 @of_workspace(entries=64, stamp=lambda run_id: _changed(store().run_dir(run_id) / PREDICTIONS_FILE))
@@ -85,9 +65,5 @@ def test_rows(folder: str, run_id: str) -> list[int]:
 
 @st.cache_data(max_entries=2, show_spinner="Reading the rows")
 def new_rows(data: bytes, like: ReadAs) -> NewRows:
-    """Reads a file of rows to predict in the way the adapter's table was read.
-
-    Raises:
-        TableError: it cannot be read, or lacks a column.
-    """
+    """Reads a file of rows to predict like the adapter's table; raises TableError if that is not possible."""
     return read_new_rows(data, like, limit_rows=LIMIT_ROWS)

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -28,13 +27,10 @@ from tabtune_core.analysis import curves as series
 from tabtune_core.analysis.claims import earlier_sweeps
 from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.configurations import by_configuration
-from tabtune_core.analysis.full_vs_lora import full_or_lora
 from tabtune_core.analysis.gains import amount
 from tabtune_core.analysis.recommendation import Recommendation, recommend
 from tabtune_core.analysis.runs_table import gains_of, leaderboard
 from tabtune_core.analysis.runtime_estimate import Pace, latest, measured_paces, read_paces
-from tabtune_core.analysis.setting_effects import experience
-from tabtune_core.data.datasets import get_dataset
 from tabtune_core.data.splits import SplitName
 from tabtune_core.errors import TabTuneError
 from tabtune_core.execution.lock import worker_of
@@ -74,9 +70,7 @@ def _half_widths(folder: str, run: str, ended: float | None, metric: str) -> dic
 
 
 def gains_in_words(run: Run) -> dict[str, str]:
-    """Returns column of the leaderboard -> the run's gain over zero-shot with its interval, in the score's unit, as far
-    as it is known.
-    """
+    """Returns column of the leaderboard -> the run's gain over zero-shot with its interval, if known."""
     name = run.settings.selection_metric
     known = {column: gain for column, gain in gains_of(run, METRICS[name]).items() if np.isfinite(gain)}
     halves = _half_widths(str(home()), run.id, run.ended, name) if known else {}
@@ -88,11 +82,7 @@ def gains_in_words(run: Run) -> dict[str, str]:
 
 
 def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.DataFrame:
-    """Returns the leaderboard of one sweep, or of all runs of the score's task. ``archived`` includes archived runs,
-    without a rank.
-
-    Each gain has its ±; without a ``sweep``, only those of the first MOST_GAINS runs.
-    """
+    """Returns the leaderboard of one sweep, or of all runs of the score's task (with the ± of the first MOST_GAINS)."""
     board = _ranked(sweep, rank_by)
     return board if archived else board[~board["archived"]].reset_index(drop=True)
 
@@ -109,10 +99,7 @@ def recommended(folder: str, sweep: str, rank_by: str) -> Recommendation:
 
 
 def confirmed(sweeps: Sequence[str]) -> set[str]:
-    """Returns the runs of configurations that validation chose and whose gain over zero-shot the test rows confirm.
-
-    Only the first MOST_CLAIMS sweeps are examined.
-    """
+    """Returns the runs, of the first MOST_CLAIMS sweeps, whose gain over zero-shot the test rows confirm."""
     claims = [recommended(sweep, selection_metric(sweep)).claim for sweep in sweeps[:MOST_CLAIMS]]
     return {run for claim in claims if claim and claim.verdict == "better" for run in claim.runs}
 
@@ -124,12 +111,6 @@ def configurations(folder: str, sweep: str | None, rank_by: str) -> pd.DataFrame
     return by_configuration(_ranked(sweep, rank_by), rank_by, compared)
 
 
-@of_workspace(entries=32, stamp=_of_runs)
-def against_full(folder: str, sweep: str, rank_by: str) -> pd.DataFrame:
-    """Compares full fine-tuning with LoRA, as measured in one sweep."""
-    return full_or_lora(_ranked(sweep, rank_by), recommended(sweep, rank_by).configurations, rank_by)
-
-
 def _of_ten_seconds(sweep: str | None, metric: str) -> tuple[str, int]:
     going = any(run.status == "running" for run in listed(sweep))
     return stamp_of(sweep), int(time.monotonic() / 10) if going else 0
@@ -137,7 +118,7 @@ def _of_ten_seconds(sweep: str | None, metric: str) -> tuple[str, int]:
 
 @of_workspace(entries=16, stamp=_of_ten_seconds)
 def sparklines(folder: str, sweep: str | None, metric: str) -> dict[str, list[float]]:
-    """Returns run id -> its validation scores over the evaluations; at most ten seconds old while a run is in progress."""
+    """Returns run id -> its validation scores over the evaluations, up to ten seconds old."""
     return series.sparklines(store_of(folder), [run.id for run in listed(sweep)], metric)
 
 
@@ -145,20 +126,6 @@ def sparklines(folder: str, sweep: str | None, metric: str) -> dict[str, list[fl
 def predictions(folder: str, run_id: str, part: SplitName) -> Predictions | None:
     """Returns a run's predictions for its held-out rows, or None if they are not on disk."""
     return read_predictions(store_of(folder), run_id, part)
-
-
-@of_workspace(entries=16, stamp=lambda *asked: stamp_of(None))
-def experienced(folder: str, table: str, target: str, model: str, metric: str) -> dict[str, str]:
-    """Returns setting -> its effect in this workspace's runs on one table; see
-    ``tabtune_core.analysis.setting_effects``.
-    """
-    wanted = (table, target, model)
-    runs = [
-        run
-        for run in store_of(folder).runs()
-        if (run.settings.dataset, run.settings.target, run.settings.model) == wanted
-    ]
-    return experience(runs, metric, get_dataset(Path(folder), table).name)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -173,10 +140,7 @@ def paces(model: str) -> list[Pace]:
 
 
 def measure(runs: Sequence[RunSettings]) -> Job | None:
-    """Returns the job that measures the time of a step of these runs.
-
-    It is queued once, when a worker has nothing else to do.
-    """
+    """Returns the job that measures a step of these runs; it is queued once, when a worker has nothing else to do."""
     jobs = store().jobs("pace")
     if going := [job for job in jobs if job.status not in JOB_ENDED]:
         return going[0]

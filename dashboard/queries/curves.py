@@ -1,6 +1,4 @@
-"""Curves of runs for charts, and the names and styles of the runs there.
-
-Curves are read and made once for all tabs: those of an ended run once, those of a running one when it has new events.
+"""Curves of runs for charts, made once for all tabs, and the names and styles of the runs there.
 
 In: the events of runs. Out: frames, and other values that all tabs share; ``shared`` is the cache of both.
 """
@@ -9,8 +7,7 @@ import threading
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable
-from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -61,9 +58,7 @@ def legend_of(runs: list[Run], among: list[Run] | None = None) -> Legend:
 
 
 def grouped_legend(groups: dict[str, str], shown: list[Run]) -> Legend:
-    """Returns a legend in which the runs ``shown`` have the name of their group; ``groups`` is by run id, and each
-    group has a colour.
-    """
+    """Returns a legend in which the runs ``shown`` have the name and colour of their group; ``groups`` is by run id."""
     looks = run_styles(list(dict.fromkeys(groups.values())))
     sizes = Counter(groups[run.id] for run in shown)
     written = {name: name if size == 1 else f"{name} · mean of {size}" for name, size in sizes.items()}
@@ -72,84 +67,28 @@ def grouped_legend(groups: dict[str, str], shown: list[Run]) -> Legend:
 
 Value = TypeVar("Value")
 EVERY_SECONDS = 1.0
-"""Shortest time between two reads of running runs, however many tabs watch. All runs are read at once, because new
-events of one redraw a chart of all.
-"""
-MOST_BYTES = 400e6
-LEAST_BYTES = 2_000
-"""Smallest size that is assumed for a value with its key."""
+"""Shortest time between two reads of running runs, however many tabs watch."""
+
+
+MOST_VALUES = 1_000
 
 
 class Shared:
-    """A cache of values by key: the first thread that asks makes the value, others wait for it.
+    """The latest values that all tabs share, by key; the first tab that asks makes a value, others wait for it."""
 
-    The least recently used go first.
-    """
-
-    def __init__(self, most_bytes: float = MOST_BYTES) -> None:
-        self._most_bytes = most_bytes
-        self._lock = threading.Lock()
-        self._held: OrderedDict[Hashable, Future[Any]] = OrderedDict()
-        self._bytes: dict[Hashable, int] = {}
-        self.bytes = 0
-        """Size of all values."""
+    def __init__(self) -> None:
+        self._lock, self._values = threading.RLock(), OrderedDict[Hashable, Any]()
 
     def get(self, key: Hashable, make: Callable[[], Value]) -> Value:
-        """Returns the value of a key; an error of ``make`` is raised in all waiting threads, and not kept.
-
-        If the script that makes the value is stopped, for example by a click in its tab, the next waiting thread makes
-        it.
-        """
+        """Returns the value of a key; an error of ``make`` is raised and not kept."""
         with self._lock:
-            future: Future[Value] | None = self._held.get(key)
-            if future is None:
-                mine = self._held[key] = Future()
-            else:
-                self._held.move_to_end(key)
-        if future is not None:
-            try:
-                return future.result()
-            except CancelledError:
-                return self.get(key, make)
-        try:
-            value = make()
-        except BaseException as error:
-            with self._lock:
-                self._held.pop(key, None)
-            if isinstance(error, Exception):
-                mine.set_exception(error)
-            else:
-                mine.cancel()
-            raise
-        mine.set_result(value)
-        self.weigh(key, value)
-        return value
-
-    def weigh(self, key: Hashable, value: Any) -> None:
-        """Records the present size of a value, which may have grown, and drops others if the cache is too large."""
-        with self._lock:
-            if key not in self._held:
-                return
-            size = LEAST_BYTES + _size_bytes(value)
-            self.bytes += size - self._bytes.get(key, 0)
-            self._bytes[key] = size
-            while self.bytes > self._most_bytes and (oldest := next(iter(self._held))) != key:
-                del self._held[oldest]
-                self.bytes -= self._bytes.pop(oldest, 0)
-
-
-def _size_bytes(value: Any) -> int:
-    """Returns the attribute ``size_bytes`` of a value; else adds up the texts and frames in it."""
-    if isinstance(value, pd.DataFrame):
-        return int(value.memory_usage().sum())
-    parts = (
-        value.values()
-        if isinstance(value, dict)
-        else [getattr(value, one.name) for one in fields(value)]
-        if is_dataclass(value)
-        else ()
-    )
-    return getattr(value, "size_bytes", len(value) if isinstance(value, str) else sum(map(_size_bytes, parts)))
+            if key not in self._values:
+                self._values[key] = make()
+                while len(self._values) > MOST_VALUES:
+                    self._values.popitem(last=False)
+            self._values.move_to_end(key)
+            value: Value = self._values[key]
+            return value
 
 
 @cache  # Streamlit's cache would double the time of a look-up
@@ -158,10 +97,7 @@ def _held(folder: Path) -> Shared:
 
 
 def shared(key: Hashable, make: Callable[[], Value]) -> Value:
-    """Returns a value that all tabs on this workspace share; the first that asks makes it.
-
-    ``_size_bytes`` says how large it is.
-    """
+    """Returns a value that all tabs on this workspace share."""
     return _held(home()).get(key, make)
 
 
@@ -177,17 +113,13 @@ def _tick() -> int:
 
 
 def _curves(run: Run) -> RunCurves:
-    """Returns the curves of one run; at most ``EVERY_SECONDS`` old while it is running.
-
-    Callers must not modify their frames.
-    """
+    """Returns the curves of one run, which must not be modified; at most ``EVERY_SECONDS`` old while it is running."""
     key = ("curves", run.id)
     read = shared(key, lambda: _Read(store(), run.id))
     if read.status != run.status or (run.status == "running" and _tick() > read.tick):
         tick = _tick()
         read.read_on(run.status)
         read.tick = tick
-        _held(home()).weigh(key, read)
     return read
 
 
@@ -197,10 +129,7 @@ def stamp(kind: str, runs: list[Run]) -> tuple[tuple[str, str, int], ...]:
 
 
 def frame(kind: str, runs: list[Run], legend: Legend | None = None, *, by: str = "") -> pd.DataFrame:
-    """Returns a frame for charts, with names from ``legend``.
-
-    With ``by``, runs that share a name become their mean. Do not modify it.
-    """
+    """Returns a frame, not to be modified; with ``by``, runs that share a name in ``legend`` become their mean."""
     legend = legend or legend_of(runs)
 
     def make() -> pd.DataFrame:
@@ -264,9 +193,7 @@ class Latest:
     progress: Progress
     loss: float | None
     best: float | None
-    """The best validation score by the requested metric; that of its result once the run has one, which may use more
-    context rows.
-    """
+    """The best validation score by the requested metric, that of the result once the run has one."""
     held_bytes: float | None
     """Memory now, on the meter that is used for the device."""
 

@@ -10,9 +10,8 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from dashboard.formatting import moment, no_two_alike, reading_words
+from dashboard.formatting import moment, no_two_alike
 from dashboard.queries.workspace import home, listed, of_workspace, store
-from dashboard.server.people import by, check_may_change, may_change, person
 from tabtune_core.analysis.launch_checks import stopped_by_table
 from tabtune_core.data.datasets import Dataset, add_sample, get_dataset, list_datasets, load_frame, preview
 from tabtune_core.data.findings import Finding, Question, ReadingChoices
@@ -54,18 +53,13 @@ def tables() -> dict[str, Dataset]:
 
 
 def table_titles(datasets: Iterable[Dataset]) -> dict[str, str]:
-    """Returns id -> title of a table in a list. Several readings of one file say how they differ."""
-    named: dict[str, list[Dataset]] = {}
-    for dataset in datasets:
-        named.setdefault(dataset.name, []).append(dataset)
-    titles = {}
-    for alike in named.values():
-        for dataset, how in zip(alike, reading_words([one.reading for one in alike]), strict=True):
-            size = f"{dataset.rows:,} rows, {len(dataset.columns)} columns"
-            titles[dataset.id] = " · ".join(
-                filter(None, (dataset.name, how, size, f"{moment(dataset.created)}{by(dataset.owner)}"))
-            )
-    return no_two_alike(titles)
+    """Returns id -> title of a table in a list."""
+    return no_two_alike(
+        {
+            one.id: f"{one.name} · {one.rows:,} rows, {len(one.columns)} columns · {moment(one.created)}"
+            for one in datasets
+        }
+    )
 
 
 @st.cache_resource(max_entries=2, show_spinner="Opening the table")
@@ -81,11 +75,7 @@ def first_rows(folder: str, table: str) -> pd.DataFrame:
 
 
 def rows_of(table: str, rows: NDArray[np.integer]) -> pd.DataFrame:
-    """Returns rows of a table by their numbers.
-
-    Raises:
-        TableError: the workspace does not hold the table.
-    """
+    """Returns rows of a table by their numbers; raises TableError if the workspace does not hold it."""
     return _whole(str(home()), table).iloc[rows]
 
 
@@ -97,9 +87,7 @@ def _proposal(folder: str, table: str) -> Proposal:
 
 
 def proposal(table: str) -> Proposal:
-    """Returns the column that the table's last run predicts; without runs, the most likely column, or several to choose
-    from.
-    """
+    """Returns the column that the table's last run predicts, or the most likely one, or several to choose from."""
     last = last_settings((run.settings for run in listed(None)), table)
     return (
         _proposal(table)
@@ -156,11 +144,7 @@ def histogram(folder: str, table: str, column: str) -> tuple[pd.DataFrame, float
 
 @of_workspace(entries=64)
 def label_findings(folder: str, table: str, column: str, way: Way, rare: int) -> tuple[Finding, ...]:
-    """Returns findings about a column as the target.
-
-    Raises:
-        LabelError: the column cannot be predicted as asked.
-    """
+    """Returns findings about a column as the target; raises LabelError if it cannot be predicted as asked."""
     return check_label(_label_frame(folder, table, column, way, rare), column, max_classes=None, task=TASKS[way])
 
 
@@ -198,11 +182,7 @@ def _split_findings(folder: str, run: RunSettings) -> tuple[Finding, ...]:
 
 
 def split_findings(sweep: SweepSettings) -> list[Finding]:
-    """Returns findings about the splits of a sweep under each of its seeds; none for random splits.
-
-    Raises:
-        TabTuneError: the table cannot be split like this.
-    """
+    """Returns findings about the splits of a sweep under each seed; raises TabTuneError for an impossible one."""
     if sweep.run.split_by == "random":
         return []
     alike = _of_rows(sweep.run)
@@ -223,35 +203,23 @@ def table_stops(run: RunSettings, seeds: Sequence[int] = (0,)) -> list[str]:
 
 
 def start_reading(source: Path | bytes | str, name: str, choices: ReadingChoices) -> ReadingProcess:
-    """Starts a process that reads a file, or downloads one from an address, into a table that the person owns."""
-    return ReadingProcess(store().home, source, name, choices, owner=person(), limit_bytes=upload_limit())
+    """Starts a process that reads a file, or downloads one from an address, into a table."""
+    return ReadingProcess(store().home, source, name, choices, limit_bytes=upload_limit())
 
 
 def keep_sample(name: str) -> Dataset:
-    """Adds one of the samples as a table that the person owns."""
-    return add_sample(store().home, name, owner=person())
+    """Adds one of the samples as a table."""
+    return add_sample(store().home, name)
 
 
 def delete_table(identity: str) -> None:
-    """Deletes a table and its file.
-
-    Raises:
-        NotYoursError: it belongs to another person.
-        StoreError: a queued or running run or job uses it.
-        TableError: the workspace does not hold it.
-    """
-    held = tables().get(identity)
-    check_may_change(held.owner if held else "")  # the owner of an unreadable one is not known
+    """Deletes a table and its file; raises StoreError if a run or job uses it, TableError if there is none."""
     uploaded_adapters.delete_table(store(), identity)
 
 
 def forget_reading(old: str, new: str) -> None:
-    """Deletes the table ``old``, which ``new`` replaces, unless a run used it or another person owns it."""
-    if (
-        new != old
-        and may_change(get_dataset(home(), old).owner)
-        and not any(run.settings.dataset == old for run in store().runs())
-    ):
+    """Deletes the table ``old``, which ``new`` replaces, unless a run used it."""
+    if new != old and not any(run.settings.dataset == old for run in store().runs()):
         with suppress(StoreError):  # a prediction is using its rows
             uploaded_adapters.delete_table(store(), old)
 

@@ -2,91 +2,23 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar, cast
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import streamlit as st
 
-from dashboard.server.people import check_may_change, may_change, person
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.cluster_file import Cluster, read_cluster
 from tabtune_core.execution.worker_watch import WorkerTrouble, tail, watch_of
 from tabtune_core.gpus import card_memory, card_names
 from tabtune_core.machine import machine_memory
-from tabtune_core.settings import RunSettings
 from tabtune_core.store.jobs import Job
 from tabtune_core.store.run_folder import LOG
 from tabtune_core.store.run_row import ENDED, Run, Sweep, Unreadable
 from tabtune_core.store.runs import RunStore, default_home
-
-Change = TypeVar("Change", bound=Callable[..., Any])
-
-
-def _of_a_run(change: Change) -> Change:
-    """Restricts a change of a run to its owner and the admins."""
-
-    @wraps(change)
-    def checked(store: RunStore, run_id: str, *args: Any, **more: Any) -> Any:
-        check_may_change(store.owner_of(run_id))
-        return change(store, run_id, *args, **more)
-
-    return cast(Change, checked)
-
-
-class OwnedStore(RunStore):
-    """The store for page scripts. They use no other store, so that permissions do not depend on hidden buttons.
-
-    It is a RunStore in which a person owns what they add; each change raises a NotYoursError, which is a StoreError, if
-    the run or job belongs to another person.
-    """
-
-    ask = _of_a_run(RunStore.ask)
-    retry = _of_a_run(RunStore.retry)
-    resume = _of_a_run(RunStore.resume)
-    duplicate = _of_a_run(RunStore.duplicate)
-    move_to_front = _of_a_run(RunStore.move_to_front)
-    rename = _of_a_run(RunStore.rename)
-    annotate = _of_a_run(RunStore.annotate)
-    tag = _of_a_run(RunStore.tag)
-    archive = _of_a_run(RunStore.archive)
-    delete = _of_a_run(RunStore.delete)
-
-    def add_sweep(self, runs: Sequence[RunSettings], name: str = "", *, owner: str = "") -> tuple[str, list[str]]:
-        """Queues the runs with the person as owner."""
-        return super().add_sweep(runs, name, owner=owner or person())
-
-    def add_job(self, kind: str, arguments: Mapping[str, Any], *, owner: str = "") -> str:
-        """Queues a job with the person as owner."""
-        return super().add_job(kind, arguments, owner=owner or person())
-
-    def may_change_job(self, job_id: str) -> bool:
-        """Returns True if the person may change the job itself, or a run that it is about."""
-        job = self.job(job_id)
-        if may_change(job.owner):
-            return True
-        for run_id in filter(None, (job.arguments.get("run"), *job.arguments.get("runs", ()))):
-            with suppress(StoreError):  # the run is gone
-                if may_change(self.owner_of(run_id)):
-                    return True
-        return False
-
-    def cancel_job(self, job_id: str) -> None:
-        """Cancels a job, if ``may_change_job``."""
-        self._check_job(job_id)
-        super().cancel_job(job_id)
-
-    def delete_job(self, job_id: str) -> None:
-        """Deletes a job, if ``may_change_job``."""
-        self._check_job(job_id)
-        super().delete_job(job_id)
-
-    def _check_job(self, job_id: str) -> None:
-        if not self.may_change_job(job_id):
-            check_may_change(self.job(job_id).owner)
-
 
 Asked = ParamSpec("Asked")
 Answer = TypeVar("Answer")
@@ -98,10 +30,7 @@ home = default_home
 def of_workspace(
     *, entries: int, spinner: str | bool = False, stamp: Callable[..., Any] = lambda *asked, **more: ""
 ) -> Callable[[Callable[Concatenate[str, Asked], Answer]], Callable[Asked, Answer]]:
-    """Decorates a cached read: it gets the folder of the workspace as its first argument, callers pass the others.
-
-    It is read again when ``stamp``, which is called with these others, returns another value.
-    """
+    """Decorates a read, whose first argument is the folder of the workspace; cached while ``stamp`` is the same."""
 
     def decorate(read: Callable[Concatenate[str, Asked], Answer]) -> Callable[Asked, Answer]:
         keyed = wraps(read)(lambda key, *args, **more: read(*args, **more))
@@ -118,17 +47,13 @@ def of_workspace(
 
 
 @st.cache_resource
-def store_of(folder: str) -> OwnedStore:
+def store_of(folder: str) -> RunStore:
     """Returns the run store of a workspace; ``folder`` is part of the cache key."""
-    return OwnedStore(Path(folder))
+    return RunStore(Path(folder))
 
 
-def store() -> OwnedStore:
-    """Returns the run store of the workspace; one per process, safe to use from every tab. It knows whose page asks.
-
-    Raises:
-        MovedError: the workspace is not there any more.
-    """
+def store() -> RunStore:
+    """Returns the store of the workspace, one per process; raises MovedError if the workspace is gone."""
     found = store_of(str(home()))
     found.check_in_place()
     return found
@@ -162,9 +87,7 @@ def _listed(folder: str, sweep: str | None, stamp: str) -> list[Run]:
 
 
 def listed(sweep: str | None) -> list[Run]:
-    """Returns the runs of one sweep or all, read again when one changes its state, name or note; heartbeats and wishes
-    may be old.
-    """
+    """Returns the runs of one sweep or all, read again when a state, name or note changes; heartbeats may be old."""
     return _listed(str(home()), sweep, stamp_of(sweep))
 
 

@@ -1,14 +1,10 @@
-"""The web application around the pages: access, the addresses that are not pages, and errors if the machine lacks
-something.
+"""The web application around the pages: access, addresses that are not pages, and errors meant for people.
 
-Streamlit checks the Host of websockets only; the middleware here refuses a foreign Host for plain requests too, so that
-a web page elsewhere cannot reach this server by pointing its own name at 127.0.0.1. For an error that is meant for
-people, every page shows a sentence; the log has the traceback.
+Streamlit checks the Host of websockets only; the middleware here refuses a foreign Host (DNS rebinding) for all.
 """
 
 import importlib
 import threading
-from asyncio import to_thread
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
@@ -25,16 +21,11 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from streamlit.proto.BackMsg_pb2 import BackendOperationRequest
-from streamlit.proto.ForwardMsg_pb2 import BackendOperationResponse
-from streamlit.runtime import get_instance
-from streamlit.runtime.backend_operation_handler import DeferredFileHandler
-from streamlit.runtime.media_file_storage import MediaFileStorageError
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 
 from dashboard.formatting import plain
-from dashboard.server.guard import LoginGuard, TokenGuard
+from dashboard.server.guard import TokenGuard
 from tabtune_core.access import Access, bracketed
 from tabtune_core.data.datasets import get_dataset, preview
 from tabtune_core.errors import SettingError, ShortageError, TableError, TabTuneError
@@ -71,11 +62,9 @@ HANDLERS = {
 
 
 def leave_out_late_parts() -> None:
-    """Makes Streamlit ignore a request for parts that no longer exist, so that a late click does not blank the next
-    page. Call it once.
+    """Makes Streamlit ignore a late click in a part of a page that was left; call it once.
 
-    If the browser sends a click in a part (``st.fragment``) of a page that it is leaving, the request names that page.
-    Once the new page is drawn, Streamlit 1.67 finds no such part, but shows the page that the request names.
+    Streamlit 1.67 finds no such part once the new page is drawn, and would show the page that the request names.
     """
     carry_out = ScriptRunner._run_script
 
@@ -85,43 +74,6 @@ def leave_out_late_parts() -> None:
             carry_out(self, rerun_data)
 
     ScriptRunner._run_script = run_script  # type: ignore[method-assign]
-
-
-FAILED_DOWNLOADS = "failed_downloads"
-"""Key of the session state with the sentences for the page that is drawn anew."""
-
-
-def explain_failed_downloads() -> None:
-    """Makes Streamlit say why a file cannot be downloaded, such as one that another tab deleted, and draw the page
-    anew. Call it once.
-
-    Streamlit 1.67 would log a traceback and leave the page as it is.
-    """
-
-    async def handle(
-        self: DeferredFileHandler, request: BackendOperationRequest, session_id: str
-    ) -> BackendOperationResponse:
-        answer = BackendOperationResponse(request_id=request.request_id)
-        try:
-            answer.deferred_file.url = await to_thread(
-                self._get_media_file_mgr().execute_deferred, request.deferred_file.file_id
-            )
-        except MediaFileStorageError as error:
-            gone = isinstance(error.__cause__, FileNotFoundError)
-            told = "This file is no longer in the workspace." if gone else for_people(error.__cause__ or error)
-            if (
-                error.__cause__ is None
-            ):  # the button's file of an earlier drawing, since the page was drawn anew before the click arrived
-                told = "The page had just changed. Press the button again."
-            if told is None:
-                raise
-            answer.error_msg = str(told)
-            if (found := get_instance()._session_mgr.get_active_session_info(session_id)) is not None:
-                found.session.session_state[FAILED_DOWNLOADS].append(str(told))
-                found.session.request_rerun(found.session._client_state)
-        return answer
-
-    DeferredFileHandler.handle = handle  # type: ignore[method-assign]
 
 
 PLOTLY_PATH = f"/_lab/plotly-{plotly.__version__}.min.js"
@@ -137,10 +89,7 @@ async def plotly_script(request: Request) -> Response:
 
 
 def first_page(request: Request) -> Response:
-    """Redirects ``/data`` to the first page, which has no name in Streamlit.
-
-    The address is relative, because a proxy may move the root.
-    """
+    """Redirects ``/data`` to the first page, which has no name; relative, as a proxy may move the root."""
     query = request.url.query
     return RedirectResponse(f"./?{query}" if query else "./")
 
@@ -160,11 +109,7 @@ MOST_COLUMNS = 60
 
 @lru_cache(maxsize=4)
 def report_html(home: Path, identity: str) -> str:
-    """Returns an HTML report about the first rows and columns of a table.
-
-    Raises:
-        TableError: if the workspace does not hold the table.
-    """
+    """Returns an HTML report about the first rows and columns of a table; raises TableError if there is none."""
     dataset = get_dataset(home, identity)
     frame = preview(home, identity, MOST_ROWS).iloc[:, :MOST_COLUMNS]
     from skrub import TableReport  # takes a second to import and few people ask for it
@@ -181,10 +126,7 @@ def report_html(home: Path, identity: str) -> str:
 
 
 def report(request: Request) -> Response:
-    """Serves the report of a table.
-
-    Its cells are user data, so the page is isolated: its scripts cannot reach the dashboard.
-    """
+    """Serves the report of a table, isolated, because its cells are user data."""
     try:
         html = report_html(default_home(), request.path_params["identity"])
     except TableError as error:
@@ -199,13 +141,12 @@ CORRECTIONS = """{
   const push = history.pushState.bind(history)
   history.pushState = (state, unused, url) => {
     const next = new URL(url, location), now = [...new URLSearchParams(location.search)]
-    const same = next.pathname === location.pathname && now.every(([name, value]) => next.searchParams.get(name) === value)
+    const kept = now.every(([name, value]) => next.searchParams.get(name) === value)
+    const same = next.pathname === location.pathname && kept
     same ? history.replaceState(state, unused, url) : push(state, unused, url)
   }
 }"""
-"""An address that only gains choices is no new entry in the browser's history: Back would open the page that adds them
-again.
-"""
+"""An address that only gains choices is no new entry of the history: Back would open the page that adds them again."""
 PAGES = sorted({path.parent.name for path in (Path(__file__).parents[1] / "views").glob("*/page.py")} - {"data"})
 ROUTES = [
     Route(PLOTLY_PATH, plotly_script),
@@ -213,7 +154,7 @@ ROUTES = [
     Route("/data", first_page),
     *(Route(f"/{name}", named_page) for name in ("", *PAGES)),
 ]
-"""Our own addresses; those that serve data are below ``/_lab/``, which only people who have logged in can reach."""
+"""Our own addresses."""
 TAKEN = {f"/{name}" for name in (*PAGES, "_lab", "_stcore", "component", "media", "static")}
 """Bases that ``BelowBase`` could not tell from addresses below the root, if the proxy removes the base."""
 
@@ -227,18 +168,13 @@ POLICY = (
 
 
 class SameOrigin:
-    """ASGI middleware that refuses websockets from other origins and adds security headers; directly behind the check
-    of the Host.
-    """
+    """ASGI middleware that refuses websockets from other origins and adds security headers."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward with headers.
-
-        Refuse a websocket of another page, because Streamlit would first look up this machine's address.
-        """
+        """Forwards with headers; refuses a websocket of another page before Streamlit looks up this machine."""
         if scope["type"] == "websocket" and not _from_here(HTTPConnection(scope)):
             await send({"type": "websocket.close", "code": 1008})
             return
@@ -302,11 +238,7 @@ async def loading(app: object) -> AsyncIterator[None]:
 
 
 def application(access: Access) -> st.App:
-    """Returns the pages behind their middleware: first the check of the Host, then the token or the log-in.
-
-    Raises:
-        SettingError: the base is also an address of the dashboard.
-    """
+    """Returns the pages behind their middleware; raises SettingError if the base is an address of the dashboard."""
     if access.base in TAKEN:
         raise SettingError(
             f"--base-url is {access.base!r}, which is also an address of the dashboard. Choose another path, such as "
@@ -319,8 +251,6 @@ def application(access: Access) -> st.App:
     ]
     if access.token is not None:
         middleware.append(Middleware(TokenGuard, token=access.token))
-    if access.login:
-        middleware.append(Middleware(LoginGuard, emails=access.emails))
     return st.App(
         Path(__file__).parents[1] / "app.py",
         lifespan=loading,

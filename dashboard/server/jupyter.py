@@ -1,8 +1,4 @@
-"""Entry point of jupyter-server-proxy: Jupyter starts the dashboard and serves it below its own address.
-
-Jupyter authenticates users and checks the origin of websockets; the requests that it forwards look as if they came from
-this machine.
-"""
+"""Entry point of jupyter-server-proxy: Jupyter starts the dashboard, authenticates users and forwards requests."""
 
 import sys
 from pathlib import Path

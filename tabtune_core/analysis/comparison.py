@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from tabtune_core.analysis.intervals import GAINS, half_width
 from tabtune_core.analysis.jackknife import Difference, difference
 from tabtune_core.analysis.row_groups import Replicates, RowGroups, TooFew
-from tabtune_core.analysis.runs_table import OF_A_DEVICE, one_meter
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.settings import MODELS, TRAINED
@@ -62,10 +61,9 @@ class Comparison:
 def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     """Compares the configurations of ``board``, the leaderboard of one sweep.
 
-    Archived runs, runs that are ``apart`` and references without a model are left out, and so are memory and seconds of
-    runs on another kind of device than most trained runs. Intervals come from the rows, see ``difference``.
+    Archived runs, runs that are ``apart`` and references without a model are left out. Intervals come from the rows,
+    see ``difference``.
     """
-    board = one_meter(board, OF_A_DEVICE)
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
     numbers = [*COSTS, "gain", "test_gain", f"test_{rank_by}"]
     scored = board.loc[

@@ -8,7 +8,7 @@ import pandas as pd
 
 from tabtune_core.analysis.comparison import CONFIGURATION, WRITTEN
 from tabtune_core.analysis.intervals import GAINS, half_intervals, half_width
-from tabtune_core.analysis.runs_table import MEASURED, NO_GAIN, OF_A_DEVICE, SCORES, TEXT, best_first
+from tabtune_core.analysis.runs_table import MEASURED, NO_GAIN, SCORES, TEXT, best_first
 from tabtune_core.settings import MODELS, STRATEGY_NAMES
 
 ROWS, SEEDS = "rows", "seeds"
@@ -94,9 +94,6 @@ def _means(known: pd.DataFrame) -> pd.DataFrame:
     alike = sets.lt(groups.size(), axis=0)
     halves.loc[alike.any(axis=1), [name for name in several if name.startswith("test_")]] = np.nan
     halves.loc[alike["rows"]] = np.nan
-    means.loc[known.groupby("configuration")["memory_meter"].nunique() > 1, OF_A_DEVICE] = (
-        np.nan
-    )  # on a GPU and on a CPU
     return means.join(halves.rename(columns=half_width))
 
 

@@ -23,7 +23,7 @@ UNIT: dict[SplitBy, str] = {"random": "row", "group": "group", "time": "block of
 
 
 def beyond_noise(found: Found) -> int | None:
-    """Returns 1 or -1 if the whole interval is above or below 0, 0 if it contains 0, and None if there is no interval."""
+    """Returns 1 or -1 if the whole interval is above or below 0, 0 if it contains 0, and None if there is no interval."""  # noqa: E501
     if not isinstance(found, Difference):
         return None
     return 1 if found.low > 0 else -1 if found.high < 0 else 0

@@ -39,6 +39,6 @@ def half_interval(values: Sequence[float], choices: int = 1) -> float:
 
 
 def half_intervals(deviation: pd.DataFrame, number: pd.DataFrame) -> pd.DataFrame:
-    """Computes ``half_interval`` for many means at once, from their standard deviations (ddof 1) and numbers of values."""
+    """Computes ``half_interval`` for many means at once, from their standard deviations (ddof 1) and numbers of values."""  # noqa: E501
     n = number.where(number >= 2).to_numpy(dtype=np.float64)
     return deviation.mul(stdtrit(n - 1, 0.975) / np.sqrt(n))

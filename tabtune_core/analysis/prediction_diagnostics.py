@@ -43,7 +43,7 @@ def confusion(predictions: Predictions) -> pd.DataFrame:
 
 
 def reliability(predictions: Predictions) -> pd.DataFrame:
-    """One row per bin of confidence: low, high, rows, and mean confidence and accuracy (0 to 1; NaN for an empty bin)."""
+    """One row per bin of confidence: low, high, rows, and mean confidence and accuracy (0 to 1; NaN for an empty bin)."""  # noqa: E501
     rows_B, confidence_B, right_B = confidence_bins(predictions.y_N.astype(np.int64), predictions.predicted, BINS).T
     with np.errstate(invalid="ignore"):
         means = {"confidence": confidence_B / rows_B, "accuracy": right_B / rows_B}

@@ -85,9 +85,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
         alone = f"No LoRA run can be compared. Left out: {'; '.join(comparison.apart)}. {again}"
         return Recommendation((), alone if comparison.apart and lora.empty else "", table)
     plan = store.last_event(lora["runs"].iloc[0][0], RunPlanned)
-    drawn_from = plan.train_rows + plan.validation_rows + plan.test_rows if plan else None
-    stay = store.run(lora["runs"].iloc[0][0]).settings.test_rows_stay
-    whole = plan.test_rows if plan and stay else drawn_from
+    whole = plan.test_rows if plan else None
     evaluations = (
         len(store.fields([run for runs in lora["runs"] for run in runs], "Evaluated"))
         if plan and not plan.test_rows
@@ -213,7 +211,7 @@ def _headline(claim: Claim, chosen: pd.Series, metric: Metric, label: Label, amo
     """
     if claim.verdict == "no gain":
         over = ", on average over its seeds" if len(claim.runs) > 1 else ""
-        yield f"The best LoRA ({label(chosen)}) is not better than zero-shot on the validation rows{over}. {advice}".rstrip()
+        yield f"The best LoRA ({label(chosen)}) is not better than zero-shot on the validation rows{over}. {advice}".rstrip()  # noqa: E501
         return
     score, gain = chosen["score"], chosen["gain"]
     before = "" if pd.isna(gain) else f", zero-shot has {metric.like(score - metric.sign * gain, score, gain)}"
@@ -246,7 +244,7 @@ def _winners_curse(found: Difference) -> Iterator[str]:
 
 
 def _one_of_several(claim: Claim, earlier: int) -> Iterator[str]:
-    """Warns about a claim that would not be one if its interval allowed for the earlier sweeps with the same test rows."""
+    """Warns about a claim that would not be one if its interval allowed for the earlier sweeps with the same test rows."""  # noqa: E501
     if claim.verdict != "better" or not claim.tested or not isinstance(claim.found, Difference):
         return
     if beyond_noise(dataclasses.replace(claim.found, choices=claim.found.choices * (1 + earlier))) != 1:
@@ -331,7 +329,7 @@ def _memory(table: pd.DataFrame) -> Iterator[str]:
 
 
 def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
-    """Says whether full fine-tuning is better than LoRA: a claim on the test rows, only a lead on the validation rows."""
+    """Says whether full fine-tuning is better than LoRA: a claim on the test rows, only a lead on the validation rows."""  # noqa: E501
     for _, full in table[table["strategy"] == "base-ft"].iloc[:1].iterrows():
         validation, test = (
             change(-full[gap], full[half_width(gap)], metric, full["score"]) for gap in ("lora_gap", "test_lora_gap")

@@ -1,16 +1,10 @@
-"""The guide's table of troubles, as data, and which of them a run has.
+"""What went wrong with a run, as in the guide's table of troubles, and what to try.
 
-In: a run with its curves. Out: what was seen, with the run's own numbers, the row of the table that helps, and other
-settings to try. The guide's section 11 is corrected where it does not hold: the learning rate comes before the rank,
-and memory depends on the context rows, hardly on the rank.
+In: a run. Out: what was seen, with the run's own numbers, what helps, and other settings to try.
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-
-import numpy as np
-import pandas as pd
 
 from tabtune_core.errors import FULL_MEMORY_CLASSES
 from tabtune_core.events import Phase, RunPlanned
@@ -21,12 +15,6 @@ from tabtune_core.store.run_row import RANKED, Run
 
 LEAST_CONTEXT = 10
 """Fewest context rows that the settings allow."""
-STEPS_TO_JUDGE = 40
-"""A loss is not called flat, nor a run overfitting, before this many steps."""
-EVALUATIONS_PAST_BEST = 4
-"""Evaluations after the best one, before the run is said to overfit."""
-LARGEST = 1e100
-"""Losses and scores beyond this are ignored: a run that went well has none."""
 PREDICTING: tuple[Phase, ...] = ("zero-shot", "evaluate")
 """Phases that predict and do not train."""
 
@@ -44,38 +32,16 @@ class Row:
 
 GUIDE: dict[str, Row] = {
     "diverged": Row("Training diverges", "Halve the learning rate", "warm up longer"),
-    "memory": Row(
-        "Out of memory",
-        "Use fewer context rows",
-        "fewer query rows a step, fewer columns, gradient checkpointing; a lower rank hardly changes it",
-    ),
-    "flat": Row(
-        "The loss does not fall", "Take two or three times the learning rate", "train longer; adapt more modules"
-    ),
+    "memory": Row("Out of memory", "Use fewer context rows", "gradient checkpointing; a lower rank hardly changes it"),
     "no gain": Row(
         "No gain over zero-shot",
         "Try another learning rate before another rank",
-        "adapt more modules, train with more rows or other seeds; on some tables the pretrained model is hard to beat",
-    ),
-    "overfitting": Row(
-        "Validation gets worse while the training loss falls",
-        "The best checkpoint is kept; use more dropout or fewer steps",
-        "a lower rank, or more weight decay",
-    ),
-    "behind": Row(
-        "LoRA is far behind full fine-tuning",
-        "Try two or three times the learning rate",
-        "adapt more modules, feed-forward layers above all; then a higher rank",
+        "adapt more modules; on some tables the pretrained model is hard to beat",
     ),
     "too good": Row(
         "Every held-out row is predicted right, without any training",
         "Check for target leakage: the Data page lists suspicious columns",
-        "more validation rows, or a harder table, to see a difference between runs",
-    ),
-    "slow": Row(
-        "Predicting with LoRA is slow",
-        "Use the merged checkpoint, which is as fast as the base model",
-        "a smaller ensemble",
+        "more validation rows, to see a difference between runs",
     ),
 }
 
@@ -101,28 +67,16 @@ class Trouble:
     fix: Fix | None = None
 
 
-def troubles(
-    run: Run,
-    frames: Mapping[str, pd.DataFrame],
-    *,
-    plan: RunPlanned | None = None,
-    failure: str = "",
-    phase: Phase | None = None,
-    full: Run | None = None,
-) -> list[Trouble]:
+def troubles(run: Run, plan: RunPlanned | None = None, failure: str = "", phase: Phase | None = None) -> list[Trouble]:
     """Returns what is wrong with a run, most serious first.
 
-    ``frames`` holds its ``steps`` and ``scores`` as in ``curves.frame_of``. ``failure`` is the class name of the error
-    that ended it, ``phase`` the last phase that it entered, ``full`` the full fine-tuning of the same sweep and seed.
+    ``failure`` is the class name of the error that ended it, ``phase`` the last phase that it entered.
     """
     if run.settings.strategy in REFERENCES or run.status == "cancelled":
         return []
-    candidates, curves = [out_of_memory(run, plan, failure, phase), diverged(run)], (frames["steps"], frames["scores"])
-    if run.settings.strategy == "inference":
-        candidates.append(too_good(run))
-    else:
-        candidates += [flat(run, *curves), overfitting(run, *curves), no_gain(run), behind(run, full, plan)]
-    return [trouble for trouble in candidates if trouble]
+    trained = run.settings.strategy != "inference"
+    seen = (out_of_memory(run, plan, failure, phase), diverged(run), no_gain(run) if trained else too_good(run))
+    return [trouble for trouble in seen if trouble]
 
 
 def out_of_memory(run: Run, plan: RunPlanned | None, failure: str, phase: Phase | None) -> Trouble | None:
@@ -145,9 +99,7 @@ def out_of_memory(run: Run, plan: RunPlanned | None, failure: str, phase: Phase 
 
 
 def _rows_to_lower(settings: RunSettings, plan: RunPlanned | None, phase: Phase | None) -> tuple[str, int]:
-    """Returns the setting that memory depends on and its context rows: of predictions if it ended while predicting,
-    else of a step.
-    """
+    """Returns the setting that memory depends on, of predictions or of a step, and its context rows."""
     if settings.strategy == "inference" or phase in PREDICTING:
         return (
             "predict_context_rows",
@@ -168,59 +120,6 @@ def diverged(run: Run) -> Trouble | None:
     return Trouble("diverged", seen, fix)
 
 
-def flat(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
-    """The last fifth of steps has a mean loss not two standard errors below that of the first fifth; no evaluation was
-    a gain.
-    """
-    steps = _finite(steps, "loss")
-    loss = steps["loss"].to_numpy(dtype=np.float64)
-    gained = scores[(scores["split"] == "validation") & (scores["step"] > 0)]["best"].astype(bool).any()
-    if run.status == "diverged" or len(loss) < STEPS_TO_JUDGE or gained:
-        return None
-    fifth = len(loss) // 5
-    start, end = loss[:fifth], loss[-fifth:]
-    noise = float(np.sqrt(start.var(ddof=1) / fifth + end.var(ddof=1) / fifth))
-    if end.mean() < start.mean() - 2 * noise:
-        return None
-    step = steps["step"].to_numpy()  # a long run's frame leaves out steps
-    first, last = step[fifth - 1] - step[0] + 1, step[-1] - step[-fifth] + 1
-    return Trouble(
-        "flat",
-        f"The mean training loss of the first {first} steps is {start.mean():.4f}, that of the last {last} "
-        f"{end.mean():.4f}.",
-    )
-
-
-def overfitting(run: Run, steps: pd.DataFrame, scores: pd.DataFrame) -> Trouble | None:
-    """Several evaluations followed the best one, the later worse than the earlier, while the training loss kept
-    falling.
-    """
-    metric = run.settings.selection_metric
-    if run.status in ("diverged", "failed") or metric not in scores:
-        return None
-    evaluations, steps = _finite(scores[scores["split"] == "validation"], metric), _finite(steps, "loss")
-    if len(evaluations) <= EVALUATIONS_PAST_BEST:
-        return None
-    sign = -METRICS[metric].sign
-    cost = sign * evaluations[metric].to_numpy(dtype=np.float64)
-    best = int(cost.argmin())
-    past = cost[best + 1 :]
-    if best == 0 or len(past) < EVALUATIONS_PAST_BEST or past[len(past) // 2 :].mean() <= past[: len(past) // 2].mean():
-        return None
-    best_step = int(evaluations["step"].iloc[best])
-    loss = steps["loss"][steps["step"] > best_step], steps["loss"][steps["step"] <= best_step]
-    if len(steps) < STEPS_TO_JUDGE or not loss[0].mean() < loss[1].mean():
-        return None
-    label = METRICS[metric].written
-    then, now = (METRICS[metric].text(sign * one, cost[-1] - cost[best]) for one in (cost[best], cost[-1]))
-    return Trouble(
-        "overfitting",
-        f"Validation {label} was best at step {best_step} ({then}) and is {now} at the last evaluation, while the "
-        "training loss fell"
-        f" from {loss[1].mean():.4f} to {loss[0].mean():.4f} on average.",
-    )
-
-
 def no_gain(run: Run) -> Trouble | None:
     """No trained state was better than the pretrained one."""
     if run.result is None or run.result.best_step > 0 or run.status not in RANKED:
@@ -235,27 +134,8 @@ def no_gain(run: Run) -> Trouble | None:
     )
 
 
-def behind(run: Run, full: Run | None, plan: RunPlanned | None) -> Trouble | None:
-    """Full fine-tuning has a better validation accuracy by more than about one standard error, 1 / sqrt(rows)."""
-    if run.settings.strategy != "peft" or run.result is None or full is None or full.result is None or plan is None:
-        return None
-    ours, theirs = (result.validation.get("accuracy", math.nan) for result in (run.result, full.result))
-    if not plan.validation_rows**-0.5 < theirs - ours < math.inf:
-        return None
-    return Trouble(
-        "behind",
-        f"Validation accuracy is {ours:.4f}; full fine-tuning with the same seed has {theirs:.4f}, more than one "
-        "standard error above it.",
-    )
-
-
 def too_good(run: Run) -> Trouble | None:
     """The pretrained model leaves nothing to gain."""
     if run.result is None or run.result.validation.get("accuracy", run.result.validation.get("r2", 0.0)) != 1.0:
         return None
     return Trouble("too good", "The pretrained model predicts every validation row right, so no run can improve on it.")
-
-
-def _finite(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """The rows whose number is usable; beyond ``LARGEST`` their mean or spread would not be finite."""
-    return frame[frame[column].astype(np.float64).abs() <= LARGEST]

@@ -14,7 +14,7 @@ from tabtune_core.analysis.set_apart import apart
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, Metric, Task
-from tabtune_core.settings import REFERENCES, SETTINGS, TRAINED, RunSettings
+from tabtune_core.settings import MODELS, REFERENCES, SETTINGS, TRAINED, RunSettings
 from tabtune_core.store.run_row import Run
 
 NO_ADAPTER = "no adapter is offered: it was not verified in a fresh process"
@@ -90,6 +90,7 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     rows = [_row(run, more[run.id]) | {"apart": why[run.id], **gains_of(run, METRICS[rank_by])} for run in runs]
     board = pd.DataFrame(rows, columns=list(COLUMNS), dtype=TEXT).astype(_of_kind(NUMBER))
     board["archived"] = board["archived"].astype(bool)
+    board = _one_device(board)
     return best_first(board, board[f"validation_{rank_by}"].mask(board["archived"]), rank_by).astype(_of_kind(WHOLE))
 
 
@@ -106,17 +107,19 @@ def _of_kind(kind: str) -> dict[str, str]:
     return {name: kind for name, own in _KINDS.items() if own == kind}
 
 
-def one_meter(board: pd.DataFrame, columns: Sequence[str] = MEMORY) -> pd.DataFrame:
-    """Leaves out what was measured on another kind of device than that of most trained runs, as the meter tells: a
-    GPU's memory and a process's are not compared.
+def _one_device(board: pd.DataFrame) -> pd.DataFrame:
+    """Empties memory and seconds that were measured on another kind of device, as the meter tells, than the board's.
+
+    The board's device is that of most trained runs, at a tie the GPU; without one, that of most other runs. Archived,
+    failed and set-apart runs do not decide unless there are no others.
     """
-    if "memory_meter" not in board:
-        return board
-    read, trained = board["memory_meter"].replace("", None), board["strategy"].isin(TRAINED)
-    usual = (read[trained] if trained.any() else read).mode()
-    if usual.empty:
-        return board
-    return board.assign(**{name: board[name].where(read.isin(usual[:1])) for name in columns if name in board})
+    read, counts = board["memory_meter"].replace("", None), ~board["archived"] & (board["apart"] == "")
+    for deciding in (counts & board["strategy"].isin(TRAINED), counts & board["strategy"].isin(MODELS), read.notna()):
+        meters = read[deciding].value_counts()
+        if len(meters):
+            usual = max(meters.index, key=lambda meter: (meters[meter], meter))
+            return board.assign(**{name: board[name].where(read == usual) for name in OF_A_DEVICE})
+    return board
 
 
 def of_task(board: pd.DataFrame, task: Task) -> pd.DataFrame:

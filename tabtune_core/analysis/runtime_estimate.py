@@ -41,7 +41,7 @@ def kind_of(settings: RunSettings) -> tuple[Any, ...]:
     adapted: tuple[Any, ...] = ()
     if settings.strategy == "peft":
         adapted = (tuple(sorted(set(lora.targets))), lora.dropout > 0, lora.bias, lora.variant)
-    work = (train.gradient_checkpointing, train.cuda_graph, train.amp, train.views, train.episode_set)
+    work = (train.gradient_checkpointing, train.amp, train.views, train.episode_set)
     return (settings.model, settings.checkpoint, settings.task, settings.strategy, adapted, work)
 
 
@@ -78,7 +78,7 @@ class TrainedOn:
         )
 
     def size_of(self, settings: RunSettings) -> "Size":
-        """Returns the size of a step and of an evaluation on the validation rows, whose number the settings may limit."""
+        """Returns the size of a step and of an evaluation on the validation rows, whose number the settings may limit."""  # noqa: E501
         train = settings.train
         step = EpisodeSize.plan(self.train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
         evaluation_context = min(self.train_rows, train.predict_context_rows or self.train_rows, EVALUATION_ROWS)

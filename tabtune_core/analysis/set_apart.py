@@ -51,7 +51,6 @@ def _split(run: Run) -> Hashable:
         own.split_by,
         own.split_column,
         own.split_seed,
-        own.test_rows_move,
     )
     return (own.dataset, own.target, *sizes, *rule)
 
@@ -66,12 +65,10 @@ def _steps(run: Run) -> Hashable:
 
 
 def _rows_shown(run: Run) -> Hashable:
-    """Context rows while predicting; a result of an earlier version lacks them, and had as many as the settings ask
-    for.
-    """
+    """Context rows while predicting."""
     if run.result is None or run.settings.strategy not in MODELS:
         return None
-    return run.settings.train.context_rows if run.result.context_rows is None else run.result.context_rows
+    return run.result.context_rows
 
 
 OTHER_ROWS = "its held-out rows differ from those of the others"

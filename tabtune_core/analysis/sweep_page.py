@@ -1,28 +1,26 @@
-"""A sweep as one page to mail: what it found, its curves and board, what the table is like, and how to run it again.
+"""A sweep as one page to mail: what it found, what a better score costs, its curves and board, how to run it again.
 
 In: the store and the id of a sweep. Out: HTML that opens without a network and contains no cell of the table.
 """
 
-import ast
-import re
 import shlex
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from html import escape
+from pathlib import Path
 
 import pandas as pd
 import plotly.graph_objects as go
 
 from tabtune_core.analysis.curves import frame_of
-from tabtune_core.analysis.html_report import page
+from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.recommendation import board_and_recommendation
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.memory import speaking_meter, without_numbers
-from tabtune_core.charts.style import roles, styles_of, with_names
+from tabtune_core.charts.style import CONFIG, roles, styles_of, with_names
 from tabtune_core.data.datasets import Dataset, get_dataset
-from tabtune_core.data.findings import not_asked, together
 from tabtune_core.errors import SettingError, StoreError, TableError
 from tabtune_core.metrics import LOSS_UNITS, METRICS
 from tabtune_core.models.catalogue import get_card
@@ -30,10 +28,28 @@ from tabtune_core.settings import REFERENCES, SweepSettings
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_row import RANKED, Run
 from tabtune_core.store.runs import RunStore
-from tabtune_core.wording import few
+from tabtune_core.wording import decimal, few, number
 
 IDS = ["sweep", "dataset"]
-QUOTED = re.compile(r"""(?<!\w)(['"])(?:\\.|(?!\1).)*\1(?!\w)""")
+COSTS = {"Score and memory": "run_growth_memory_bytes", "Score and time": "train_seconds"}
+"""Title of a chart -> the cost that it draws the score against."""
+MOST_NAMED = 12
+"""Most lines that a legend names; if there are more, hovering shows the names."""
+_ALONE = (
+    """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; """
+    """style-src 'unsafe-inline'; img-src data: blob:">"""
+)
+"""The page never makes a network request, whatever text it holds."""
+_UNITS = {"growth_memory_bytes": ("Memory of training (MB)", 1e6), "adapter_bytes": ("Adapter (kB)", 1e3)}
+_SHORT = {
+    "gain": "Gain on validation",
+    half_width("gain"): "± on validation",
+    "test_gain": "Gain on test",
+    half_width("test_gain"): "± on test",
+    "train_seconds": "Training (s)",
+    "trainable_percent": "Trainable (%)",
+    "note": "Note",
+}
 
 
 def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
@@ -44,9 +60,7 @@ def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
     """
     runs = store.runs(sweep)
     if not runs:
-        raise StoreError(
-            f"No run of the sweep {sweep!r} can be read. Open the workspace with the version that wrote it."
-        )
+        raise StoreError(f"No run of the sweep {sweep!r} can be read.")
     settings, named = runs[0].settings, store.sweep(sweep)
     metric = rank_by or settings.selection_metric
     board, found = board_and_recommendation(store, runs, metric, partial(read_predictions, store))
@@ -56,23 +70,51 @@ def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
     names = [run.name for run in runs]
     labels = {run.id: run.name if names.count(run.name) == 1 else f"{run.name} ({run.id})" for run in runs}
     named_in = partial(with_names, names=labels, styles=styles_of(roles([run.settings for run in runs])))
-    dataset = _dataset(store, settings.dataset)
+    dataset: Dataset | None = None
+    with suppress(TableError):
+        dataset = get_dataset(store.home, settings.dataset)
     going = sum(run.ended is None for run in runs)
     lead = [f"{going} of {len(runs)} runs have not ended." if going else "", *found.sentences, found.basis]
-    table = dataset.name if dataset else "a table that is not in the workspace any more"
-    models = ", ".join(
-        dict.fromkeys(get_card(run.settings.model).title for run in runs if run.settings.strategy not in REFERENCES)
+    table = f"{dataset.name}, target {settings.target}" if dataset else "A table that is not in the workspace"
+    cards = (get_card(run.settings.model).title for run in runs if run.settings.strategy not in REFERENCES)
+    date = time.strftime("%d %b %Y", time.localtime(named.created))
+    about = f"{table}; {', '.join(dict.fromkeys(cards))}; {date}."
+    curves = (named_in(frame_of(store, list(labels), kind)) for kind in ("scores", "steps", "memory"))
+    parts = {"The table": _table(dataset, runs), "Run it again": _again(runs, named.name, dataset)} if dataset else {}
+    lead = [about, *filter(None, lead)]
+    title = named.name or f"Sweep {sweep}"
+    return page(named_in(board), metric, title=title, lead=lead, figures=_figures(metric, *curves), parts=parts)
+
+
+def page(
+    board: pd.DataFrame,
+    rank_by: str,
+    *,
+    title: str = "Leaderboard",
+    lead: Sequence[str] = (),
+    figures: Mapping[str, go.Figure] | None = None,
+    parts: Mapping[str, str] | None = None,
+) -> str:
+    """Returns the HTML of a board; texts and names of entries are escaped.
+
+    ``lead`` comes first; ``figures`` follow those of the costs, and ``parts`` (HTML) the board, each under its heading.
+    """
+    from plotly.offline import get_plotlyjs
+
+    ranked = board[board["place"].notna()]  # without archived runs
+    costs = {name: CHARTS["pareto"].draw(ranked, x=cost, metric=rank_by) for name, cost in COSTS.items()}
+    drawn = "".join(_section(name, _drawn(figure), "chart") for name, figure in {**costs, **(figures or {})}.items())
+    first = "".join(f"<p>{escape(text)}</p>" for text in lead)
+    style, script = (
+        Path(__file__).with_name(f"sweep_page.{kind}").read_text(encoding="utf-8") for kind in ("css", "js")
     )
-    about = f"{table}, target {settings.target}; {models}; {time.strftime('%d %b %Y', time.localtime(named.created))}."
-    return page(
-        named_in(board),
-        metric,
-        title=named.name or f"Sweep {sweep}",
-        lead=[about, *filter(None, lead)],
-        figures=_figures(
-            metric, *(named_in(frame_of(store, list(labels), kind)) for kind in ("scores", "steps", "memory"))
-        ),
-        parts={"The table": _table(dataset, runs), "Run it again": _again(runs, named.name, dataset)},
+    return (
+        f'<!doctype html><html lang="en"><head><meta charset="utf-8">{_ALONE}'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<title>{escape(title)}</title><style>{style}</style><script>{get_plotlyjs()}</script></head>"
+        f"<body><h1>{escape(title)}</h1>{f'<div class=lead>{first}</div>' if first else ''}"
+        f"<div class=charts>{drawn}</div>{_section('Leaderboard', _tables(board, rank_by))}"
+        f"{''.join(_section(name, part) for name, part in (parts or {}).items())}<script>{script}</script></body></html>"  # noqa: E501
     )
 
 
@@ -89,48 +131,54 @@ def _figures(metric: str, scores: pd.DataFrame, steps: pd.DataFrame, memory: pd.
     }
 
 
-def _dataset(store: RunStore, identity: str) -> Dataset | None:
-    with suppress(TableError):
-        return get_dataset(store.home, identity)
-    return None
+def _table(dataset: Dataset, runs: Sequence[Run]) -> str:
+    """Says how large the table is and how its rows were split."""
+    split = {text: None for run in runs for text in (run.settings.split, run.settings.test_rows_in_words) if text}
+    size = f"{dataset.name}: {dataset.rows:,} rows, {len(dataset.columns):,} columns; {'; '.join(split)}."
+    return f"<p>{escape(size)}</p>"
 
 
-def _table(dataset: Dataset | None, runs: Sequence[Run]) -> str:
-    """Describes the table: its size, and the findings from reading it."""
-    if dataset is None:
-        return "<p>It is not in the workspace any more.</p>"
-    names = {column.name for column in dataset.columns}
-    said = [_without_cells(one.message, names) for one in together(not_asked(dataset.findings, dataset.questions))]
-    said += [_without_cells(question.message, names) for question in dataset.questions]
-    rows = dict.fromkeys(
-        text for run in runs for text in (run.settings.split, f"test rows: {run.settings.test_rows_in_words}") if text
-    )
-    size = f"{dataset.name}: {dataset.rows:,} rows, {len(dataset.columns):,} columns; {'; '.join(rows)}."
-    return f"<p>{escape(size)}</p><ul>{''.join(f'<li>{escape(text)}</li>' for text in said)}</ul>"
-
-
-def _without_cells(message: str, columns: Collection[str]) -> str:
-    r"""Replaces each quoted text that is not a column name by ….
-
-    >>> _without_cells("'price' holds the table's '12 km' and \"it's\" beside 'size'.", {"price", "size"})
-    "'price' holds the table's … and … beside 'size'."
-    """
-    return QUOTED.sub(lambda found: found[0] if _literal(found[0]) in columns else "…", message)
-
-
-def _literal(text: str) -> object:
-    with suppress(ValueError, SyntaxError):
-        return ast.literal_eval(text)
-    return None
-
-
-def _again(runs: Sequence[Run], name: str, dataset: Dataset | None) -> str:
+def _again(runs: Sequence[Run], name: str, dataset: Dataset) -> str:
     """Returns the command and the settings that repeat the sweep."""
-    data = dataset.name if dataset else "DATA"
-    command = shlex.join(["loralab", "sweep", data, "--settings", "sweep.toml", *([f"--name={name}"] if name else [])])
+    named = [f"--name={name}"] if name else []
+    command = shlex.join(["loralab", "sweep", dataset.name, "--settings", "sweep.toml", *named])
     try:
         settings = SweepSettings.of([run.settings for run in runs])
     except SettingError as error:
         return f"<p>{escape(str(error))}</p>"
     saved = "Save these settings as <code>sweep.toml</code>, and run:"
     return f"<p>{saved}</p><pre>{escape(command)}</pre><pre>{escape(settings.to_toml())}</pre>"
+
+
+def _tables(board: pd.DataFrame, rank_by: str) -> str:
+    """Returns the main columns with their units, and every column in a section that opens on click."""
+    scores = {f"validation_{rank_by}": "Validation", f"test_{rank_by}": "Test"}
+    names = {"place": "Place", "name": "Name", **scores, **_SHORT}
+    short = board[[name for name in names if name in board]].rename(columns=names)
+    for place, (name, (label, size)) in enumerate(_UNITS.items()):
+        short.insert(len(short.columns) - 2 + place, label, board[name].astype("Float64").astype("float64") / size)
+    metric, parts = METRICS[rank_by], [name for name in scores.values() if name in short]
+    places = metric.decimals(short[parts].astype("float64").to_numpy().ravel())
+    for part in parts:
+        short[part] = [None if pd.isna(score) else decimal(score, places) for score in short[part]]
+    ranked = f"{metric.label}: validation ranks, test is only reported. {PLUS_MINUS}."
+    rest = f"<details><summary>Every column</summary>{_html(board.drop(columns='run', errors='ignore'))}</details>"
+    return f"<p>{escape(ranked)}</p>{_html(short)}{rest}"
+
+
+def _html(frame: pd.DataFrame) -> str:
+    """Returns a frame as a table that scrolls if it is wider than the page."""
+    plain = frame.astype(object).mask(frame.isna(), float("nan"))  # pandas writes None and <NA> whatever na_rep says
+    made = plain.to_html(index=False, na_rep="", border=0, float_format=partial(number, digits=4))
+    return f"<div class=wide tabindex=0>{made}</div>"
+
+
+def _section(name: str, inner: str, kind: str = "") -> str:
+    return f'<section class="{kind}"><h2>{escape(name)}</h2>{inner}</section>'
+
+
+def _drawn(figure: go.Figure) -> str:
+    figure.update_layout(
+        showlegend=sum(trace.showlegend is not False for trace in figure.data) <= MOST_NAMED, template="none"
+    )
+    return str(figure.to_html(config=CONFIG | {"responsive": True}, full_html=False, include_plotlyjs=False))

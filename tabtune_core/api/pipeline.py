@@ -434,7 +434,7 @@ def _unpickled(kind: type[TabularPipeline], saved: bytes, params: dict[str, Any]
 
 
 def _lora_settings(facts: PipelineFacts, settings: RunSettings) -> dict[str, LoraSettings]:
-    """Returns the LoRA settings of the adapters in a file, by name in their order; in format 1, those of the pipeline."""
+    """Returns the LoRA settings of the adapters in a file, by name in their order; in format 1, those of the pipeline."""  # noqa: E501
     if facts.adapters is None:
         loras = {OWN: settings.lora} if settings.strategy == "peft" else {}
     else:

@@ -125,7 +125,7 @@ class WithAdapters:
                 "An adapter belongs to pretrained weights, and this pipeline trained its own (base-ft). "
                 "Fit one with tuning_strategy='peft' or 'inference'."
             )
-        if adapter.base_sha256 not in (None, *self._base.source.identities):
+        if adapter.base_sha256 not in (None, self._base.source.sha256):
             raise AdapterError(
                 f"The adapter was trained on weights of {adapter.model} with the SHA-256 {adapter.base_sha256}; "
                 f"this pipeline has {self._base.source.model} with {self._base.source.sha256}."

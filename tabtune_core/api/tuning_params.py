@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tabtune_core.errors import SettingError, nearest
-from tabtune_core.models.catalogue import BY_NAME, CATALOGUE, with_usual_rate
+from tabtune_core.models.catalogue import CATALOGUE, with_usual_rate
 from tabtune_core.settings import LEARNING_RATES, LORA, MODELS, SETTINGS, TRAINED, RunSettings, Setting
 from tabtune_core.settings.serialization import plain_values
 
@@ -65,7 +65,7 @@ def model_of(name: str) -> str:
     if name in FAMILY_MODELS:
         variable, current = FAMILY_MODELS[name]
         name = os.environ.get(variable, current)
-    if name not in BY_NAME:
+    if name not in CATALOGUE:
         raise SettingError(
             f"There is no model {name!r}; choose {', '.join(FAMILY_MODELS)} or one of {', '.join(CATALOGUE)}."
         )
@@ -108,7 +108,7 @@ def changed_params(params: Mapping[str, Any] | None, changes: Mapping[str, Any])
 
     Raises:
         SettingError: a name is unknown; the error suggests the nearest known one.
-    """
+    """  # noqa: E501
     flat = _flat(params or {})
     for written, value in changes.items():
         name = NESTED.get(written, written)

@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.charts.adapter_size import adapter_size
 from tabtune_core.charts.lines import gpu, gradient_norm, learning_rate, loss, seconds
 from tabtune_core.charts.memory import memory, memory_breakdown, phase_peaks
 from tabtune_core.charts.parallel import parallel
@@ -79,9 +78,6 @@ CHARTS: dict[str, Chart] = {
     "gpu": Chart(gpu, "GPU utilization, power draw and temperature during the run.", "memory"),
     "phase_peaks": Chart(
         phase_peaks, "Memory of each phase above the loaded model; only this part depends on LoRA.", "phases"
-    ),
-    "adapter_size": Chart(
-        adapter_size, "Trainable parameters of one layer. Beyond the point where the lines cross, LoRA saves nothing."
     ),
     "memory_breakdown": Chart(
         memory_breakdown, "Peak memory by cause. LoRA changes every part except the model weights."

@@ -85,7 +85,7 @@ def memory(
 
 
 def phase_peaks(phases: pd.DataFrame) -> go.Figure:
-    """``phases`` has one row per finished phase: run, phase, growth_bytes (peak over the loaded base, or not a number)."""
+    """``phases`` has one row per finished phase: run, phase, growth_bytes (peak over the loaded base, or not a number)."""  # noqa: E501
     drawn = figure("Phase of the run", "Memory over the loaded model (MB)")
     known = phases[phases["growth_bytes"].notna()]
     for label, rows, style in each_run(known):

@@ -155,7 +155,7 @@ def write_merged(asked: argparse.Namespace) -> int:
 
 def diagnose(asked: argparse.Namespace) -> int:
     """Prints the checks; returns 1 if one found a problem that keeps runs from working."""
-    checks = examine(asked.home, online=asked.online)
+    checks = examine(asked.home)
     print(
         json.dumps([asdict(check) for check in checks], indent=2, ensure_ascii=False)
         if asked.format == "json"

@@ -40,10 +40,10 @@ def export_sweep(asked: argparse.Namespace) -> int:
         sys.stdout.buffer.write(os.fsencode(file) + b"\n")  # the locale C has no letters for it
         return 0
     from tabtune_core.tracking import open_tracker
-    from tabtune_core.tracking.mirror import Mirror
+    from tabtune_core.tracking.mirror import send
 
     tracker = open_tracker(asked.to, store.home, also=["html"])
-    say(Mirror(store, sweep, tracker).send())
+    say(send(store, sweep, tracker))
     print(tracker.look)
     return 0
 

@@ -12,7 +12,7 @@ import shlex
 import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -23,9 +23,7 @@ from tabtune_core.cli.arguments import INSIST, flag_of, given
 from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
 from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, say_what_may_leak, settle_target
 from tabtune_core.cli.terminal import follow, say
-from tabtune_core.errors import AdapterError, SettingError, StoreError
-from tabtune_core.execution.executor import LOCAL
-from tabtune_core.execution.identity import found
+from tabtune_core.errors import AdapterError, SettingError, StoreError, TabTuneError
 from tabtune_core.execution.lock import ensure_worker, worker_of
 from tabtune_core.execution.worker_flags import cluster_for_new_runs
 from tabtune_core.files.whole import in_one_move
@@ -133,39 +131,40 @@ def _follow_to_the_board(
 
     ``meanwhile`` is called while the worker loads what runs need.
     """
-    with _shown_at(store, sweep, asked.tracker):
-        runs, cancelled = _follow_or_cancel(store, sweep, ids, meanwhile)
-        lost: OSError | AdapterError | None = None
-        if asked.adapters:
-            try:
-                _copy_adapters(store, runs, asked.adapters, leave_out=asked.without_labels)
-            except (OSError, AdapterError) as error:  # such as a full disk: raised after the leaderboard is shown
-                lost = error
-        status = show_board(store, runs, asked) if not cancelled or any(run.status in RANKED for run in runs) else 130
-        sys.stdout.flush()  # before the wait for the tracker
-        if lost is not None:
-            raise lost
-        if cancelled:
-            copied = (
-                f" --adapters {shlex.quote(str(asked.adapters))}{' --without-labels' * asked.without_labels}"
-                if asked.adapters
-                else ""
-            )
-            say(
-                f"To start the cancelled runs again: loralab resume --sweep {sweep} --home "
-                f"{shlex.quote(str(store.home))}{copied}"
-            )
-        return 130 if cancelled else status
+    runs, cancelled = _follow_or_cancel(store, sweep, ids, meanwhile)
+    lost: OSError | AdapterError | None = None
+    if asked.adapters:
+        try:
+            _copy_adapters(store, runs, asked.adapters, leave_out=asked.without_labels)
+        except (OSError, AdapterError) as error:  # such as a full disk: raised after the leaderboard is shown
+            lost = error
+    status = show_board(store, runs, asked) if not cancelled or any(run.status in RANKED for run in runs) else 130
+    sys.stdout.flush()  # before the tracker, which may take a while
+    if asked.tracker:
+        _send(store, sweep, asked.tracker)
+    if lost is not None:
+        raise lost
+    if cancelled:
+        copied = (
+            f" --adapters {shlex.quote(str(asked.adapters))}{' --without-labels' * asked.without_labels}"
+            if asked.adapters
+            else ""
+        )
+        say(
+            f"To start the cancelled runs again: loralab resume --sweep {sweep} --home "
+            f"{shlex.quote(str(store.home))}{copied}"
+        )
+    return 130 if cancelled else status
 
 
-def _shown_at(store: RunStore, sweep: str, tracker: "Tracker | None") -> AbstractContextManager[None]:
-    """Returns a context in which ``tracker``, if there is one, receives the runs while they go on."""
-    if tracker is None:
-        return nullcontext()
-    from tabtune_core.tracking.mirror import Mirror, following
+def _send(store: RunStore, sweep: str, tracker: "Tracker") -> None:
+    """Sends a sweep that has ended to a tracker; its failure is a warning, because the workspace has all of it."""
+    from tabtune_core.tracking.mirror import send
 
-    say(f"{tracker.title} shows the runs, too: {tracker.look}")
-    return following(Mirror(store, sweep, tracker), say)
+    try:
+        say(f"{send(store, sweep, tracker)} {tracker.look}")
+    except TabTuneError as error:
+        say(f"warning: {error} 'loralab export' sends the rest.")
 
 
 @contextmanager
@@ -251,8 +250,6 @@ def resume_runs(asked: argparse.Namespace) -> int:
 def _resume(store: RunStore, run: Run, *, taken_over: bool) -> tuple[str, list[str]]:
     """Returns what becomes of a run, in words, and the ids of the runs to follow; ``taken_over``: it has no worker."""
     if taken_over:
-        if _is_gone(run):
-            store.requeue(run.id, "Its process was gone.")
         return f"was {run.status} without a worker; a new one takes it over", [run.id]
     if run.status in ("queued", "running"):
         return f"is {run.status} already", []
@@ -262,11 +259,6 @@ def _resume(store: RunStore, run: Run, *, taken_over: bool) -> tuple[str, list[s
     how = "goes on from its last state" if store.has_last_state(run.id) else anew
     store.resume(run.id)
     return how, [run.id]
-
-
-def _is_gone(run: Run) -> bool:
-    """Whether a run that is stored as running had a process on this machine, which has ended."""
-    return run.status == "running" and run.executor in ("", LOCAL) and found(run.pid, run.identity) in ("gone", "other")
 
 
 def _check_adapters(asked: argparse.Namespace) -> None:

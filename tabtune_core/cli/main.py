@@ -29,7 +29,7 @@ from tabtune_core.cli.runs_command import list_runs, show_or_cancel, show_run
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import SettingError, StoreError, TabTuneError
-from tabtune_core.execution.lock import UNLESS_STOPPED
+from tabtune_core.execution.lock import STARTED_BY
 from tabtune_core.execution.worker_flags import (
     VARIABLE,
     add_flags_of_worker,
@@ -41,7 +41,7 @@ from tabtune_core.execution.worker_flags import (
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
-from tabtune_core.shortage import check_limits, named
+from tabtune_core.shortage import named, raise_file_limit
 from tabtune_core.store.runs import default_home
 from tabtune_core.tracking import TRACKERS, open_tracker
 from tabtune_core.upstream import DISTRIBUTION, installed
@@ -304,35 +304,27 @@ def _parser() -> argparse.ArgumentParser:
         help="check whether this machine has what runs need",
         description="Checks Python, packages, GPUs, weights, disks, memory, the workspace and its worker, and says "
         "how to fix each problem."
-        " The exit status is 1 if a problem keeps runs from working. Nothing leaves the machine without --online.",
+        " The exit status is 1 if a problem keeps runs from working. Nothing leaves the machine.",
     )
     doctor.set_defaults(command=diagnose)
-    doctor.add_argument(
-        "--online", action="store_true", help="also ask whether Hugging Face, where weights come from, can be reached"
-    )
     _add_form(doctor)
 
     worker = commands.add_parser(
         "worker",
         help="execute queued runs, say what the worker does, or stop it",
         description="Executes the queued runs of a workspace, which has one worker; the other commands and the pages "
-        "start it. A worker of"
-        f" a newer version takes over from one of an older version. Flags in the variable {VARIABLE}, for example"
-        f" {VARIABLE}='--parallel 2', are read before those of the command line and apply to every worker, also one "
-        "that starts by itself.",
+        f"start it. Flags in the variable {VARIABLE}, for example {VARIABLE}='--parallel 2', are read before those of "
+        "the command line and apply to every worker, also one that starts by itself.",
     )
     worker.set_defaults(command=work)
-    worker.add_argument(UNLESS_STOPPED, action="store_true", help=argparse.SUPPRESS)
+    worker.add_argument(STARTED_BY, metavar="PID", type=int, default=0, help=argparse.SUPPRESS)
     worker.add_argument("--exit-when-idle", action="store_true", help="end when the queue is empty")
     doing = worker.add_mutually_exclusive_group()
     doing.add_argument(
         "--status", action="store_true", help="say what the worker does; exits with 0 if it runs and responds, else 1"
     )
     doing.add_argument(
-        "--stop", action="store_true", help="end the worker; running runs go on, and the next worker takes them over"
-    )
-    worker.add_argument(
-        "--now", action="store_true", help="with --stop: also end the running runs, which become interrupted"
+        "--stop", action="store_true", help="end the worker and what it runs; the next worker resumes its runs"
     )
     add_flags_of_worker(worker)
     for name, command in commands.choices.items():
@@ -353,7 +345,7 @@ def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
         from tabtune_core.cli import launch
 
         check_environment()
-        check_limits()
+        raise_file_limit()
         if len(asked.log_to or ()) > 1:
             raise SettingError(
                 "--log-to follows one tracker and is given more than once. 'loralab export' sends a sweep to others."
@@ -470,8 +462,7 @@ def program() -> NoReturn:
     """Runs the command line as a process.
 
     Except for a worker, which cleans up after its children, the process exits at once: during an orderly exit, threads
-    of packages that read tables, and the thread that waits for a worker, can abort a command that has succeeded, and
-    Weights & Biases would mark runs that go on after SIGTERM as finished.
+    of packages that read tables can abort a command that has succeeded.
     """
     try:
         status = main()

@@ -1,4 +1,4 @@
-"""The request of ``sweep`` and ``train``: the table, the target and how to predict it, checked before anything starts."""
+"""The request of ``sweep`` and ``train``: the table, the target and how to predict it, checked before anything starts."""  # noqa: E501
 
 import argparse
 import sys

@@ -92,7 +92,7 @@ def _with_unit(name: str, value: Any) -> Any:
 
     >>> _with_unit("result.growth_memory_bytes", 126_400_000), _with_unit("result.train_seconds", 1.26), _with_unit("settings.seed", 3)
     ('126.4 MB', '1.3 s', 3)
-    """
+    """  # noqa: E501
     if not isinstance(value, int | float):
         return value
     if name.endswith("_bytes"):

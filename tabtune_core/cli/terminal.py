@@ -76,7 +76,7 @@ def follow(store: RunStore, sweep: str) -> list[Run]:
 
 
 class _WorkerCare:
-    """Keeps a worker of this version running in a workspace, and reports each problem with it once."""
+    """Keeps a worker running in a workspace, and reports each problem with it once."""
 
     def __init__(self, home: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.home, self.watch = home, WorkerWatch(home, exit_when_idle=True, clock=clock)
@@ -104,11 +104,6 @@ class _WorkerCare:
             told = f"{trouble.what} Queued runs wait, and start by themselves later."
         elif trouble.why == "suspended":
             told = f"The worker of {self.home} is process {trouble.pid}. {suspended(trouble.pid)}"
-        else:
-            told = (
-                f"The worker (process {trouble.pid}) is of another version, {trouble.version}; one of this "
-                "version takes over from it."
-            )
         if told and told != self.said:
             say(told)
         self.said = told
@@ -118,8 +113,7 @@ def suspended(pid: int) -> str:
     """Says what to do about a worker that was sent STOP."""
     return (
         "It does not respond, because it is suspended (signal STOP); running runs go on, queued runs wait. Let the "
-        "worker continue with"
-        f" 'kill -CONT {pid}', or end it with 'kill -9 {pid}'."
+        f"worker continue with 'kill -CONT {pid}', or end it with 'kill -9 {pid}': the next one resumes its runs."
     )
 
 

@@ -288,7 +288,7 @@ def incoming(home: Path, inside: Path | None = None) -> Iterator[Path]:
 
 
 def keep(source: Path | bytes, target: Path, limit_bytes: int) -> "tuple[hashlib._Hash, int]":
-    """Copies the bytes, at most one chunk over the limit (which reading then refuses); returns their hash and number."""
+    """Copies the bytes, at most one chunk over the limit (which reading then refuses); returns their hash and number."""  # noqa: E501
     if isinstance(source, bytes):
         target.write_bytes(source)
         return hashlib.sha256(source), len(source)

@@ -172,7 +172,7 @@ def tree_score(x_N: NDArray[np.float64], y_N: NDArray[np.generic], task: Task) -
     >>> x = np.arange(100.0)
     >>> tree_score(x, (x > 50).astype(int), "classification") > 0.95, tree_score(x % 7, (x > 50).astype(int), "classification") < 0.7
     (True, True)
-    """
+    """  # noqa: E501
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor  # slow to import
 
     small = {"max_leaf_nodes": LEAVES, "min_samples_leaf": LEAF_ROWS, "random_state": 0}

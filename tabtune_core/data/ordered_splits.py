@@ -78,9 +78,7 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
     train = np.setdiff1d(labelled, np.concatenate([*cut.values()]))
     held_out, lacking = cut, list[Finding]()
     if isinstance(labels[labelled[0]], str):
-        held_out, lacking = with_known_classes(
-            cut, train, labels, f"The split by {by} on {column!r}", fixed=rule.test_seed is not None
-        )
+        held_out, lacking = _with_known_classes(cut, train, labels, f"The split by {by} on {column!r}")
     found = sampled(strata, train, held_out["validation"], held_out.get("test", train[:0]), rule)
     there = [every_value.iloc[rows] for rows in (found.train, found.validation, found.test)]
     description = _time_description(there) if by == "time" else _group_description(there, column, rule.seed, group_seed)
@@ -289,20 +287,14 @@ def _size(part: str, rows: int, cut: int, wanted: float, column: str) -> list[Fi
     return [Finding("warning", "split-size", message, column)]
 
 
-def with_known_classes(
-    held_out: Mapping[str, Rows],
-    train: Rows,
-    labels: NDArray[np.object_],
-    split: str,
-    *,
-    fixed: bool,
-    way_out: str = WAY_OUT,
+def _with_known_classes(
+    held_out: Mapping[str, Rows], train: Rows, labels: NDArray[np.object_], split: str
 ) -> tuple[dict[str, Rows], list[Finding]]:
     """Returns the held-out rows without classes that are too rare to be split, and a finding for each part that lacks
     classes.
 
-    A rare class stays if training has it too, but not in ``fixed`` test rows: with another seed or share, training may
-    lack it.
+    A rare class stays in validation if training has it too; not in the test rows, whose training may lack it with
+    another seed.
     """
     sizes, trained, kept, findings = Counter(labels[labels != None]), set(labels[train]), {}, []  # noqa: E711 (element by element)
     usual = {name for name, count in sizes.items() if count >= FEWEST_OF_A_CLASS}
@@ -312,13 +304,13 @@ def with_known_classes(
             raise LabelError(
                 f"{split} leaves the class {unknown[0]!r} without a training row, and "
                 f"{np.sum(labels[rows] == unknown[0]):,} {part} rows "
-                f"have it: a model could not learn it. {way_out}"
+                f"have it: a model could not learn it. {WAY_OUT}"
             )
-        kept[part] = rows[np.isin(labels[rows], list(usual if fixed and part == "test" else trained))]
+        kept[part] = rows[np.isin(labels[rows], list(usual if part == "test" else trained))]
         there = set(labels[kept[part]])
         if len(there) < 2:
             named = f"of the class {next(iter(there))!r} alone" if there else "only of classes without training rows"
-            raise LabelError(f"{split} gives {part} rows {named}, on which scores cannot tell models apart. {way_out}")
+            raise LabelError(f"{split} gives {part} rows {named}, on which scores cannot tell models apart. {WAY_OUT}")
         lacking = sorted(usual - there)
         if lacking:
             names = few([*map(repr, lacking)], 5)

@@ -55,7 +55,7 @@ SUBJECTS = (
     "|kunde|mitarbeiter|schüler|haushalt|cliente|paciente|usuario|alumno|paziente|utente|élève|étudiant|klant|пациента?|клиента?|pasien|pelanggan"
     "|müşteri|pacjenta?|klienta?|患者|顧客|顾客|客户|用户|학생|환자|고객"
 )
-THINGS = f"{SUBJECTS}|pat|kunden|patienten|konto|acct|order|invoice|loan|policy|contract|case|ticket|machine|auftrags|commande|pedido"
+THINGS = f"{SUBJECTS}|pat|kunden|patienten|konto|acct|order|invoice|loan|policy|contract|case|ticket|machine|auftrags|commande|pedido"  # noqa: E501
 NUMBER = "id|no|nr|num|number|nummer|numero|número|numéro|code|key|编号|番号|번호"
 ID_NAME = re.compile(
     rf"(?i:(^|.*[_\W])(id|uuid|guid|mrn|pid))|.*[a-z]I[Dd]|(?i:({SUBJECTS})[_\W]*(name)?\W*)"  # not "paid"

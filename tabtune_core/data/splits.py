@@ -128,8 +128,8 @@ class SplitRule:
 
     seed: int
     """Seed of the shuffles and samples."""
-    test_seed: int | None
-    """Seed of the test rows; None for ``seed``."""
+    test_seed: int
+    """Seed of the test rows."""
     validation_share: float
     """Share of the rows with a label and, in a split by a column, with a value there."""
     test_share: float
@@ -162,18 +162,16 @@ def split_rows(labels: NDArray[np.object_], rule: SplitRule) -> Split:
     spread = labelled[~rare]
     rest, test = spread, spread[:0]
     if held_out_sizes[1]:
-        first_seed = rule.seed if rule.test_seed is None else rule.test_seed
         rest, test = train_test_split(
-            spread, test_size=held_out_sizes[1], random_state=first_seed, stratify=labels[spread].astype(str)
+            spread, test_size=held_out_sizes[1], random_state=rule.test_seed, stratify=labels[spread].astype(str)
         )
-        rest, test = (rest, test) if rule.test_seed is None else _with_every_class(labels, rest, test, left=2)
+        rest, test = _with_every_class(labels, rest, test, left=2)
     strata = labels[rest].astype(str)
     recurring = np.unique(strata, return_counts=True)[1].min() >= 2
     train, validation = train_test_split(
         rest, test_size=held_out_sizes[0], random_state=rule.seed, stratify=strata if recurring else None
     )
-    if rule.test_seed is not None:  # runs of earlier versions have no test seed and must keep their split
-        train, validation = _with_every_class(labels, train, validation, left=1)
+    train, validation = _with_every_class(labels, train, validation, left=1)
     train = np.concatenate([train, labelled[rare]])
     return sampled(labels, train, validation, test, rule)
 
@@ -181,7 +179,7 @@ def split_rows(labels: NDArray[np.object_], rule: SplitRule) -> Split:
 def sampled(labels: NDArray[np.object_], train: Rows, validation: Rows, test: Rows, rule: SplitRule) -> Split:
     """Returns the split of these rows, sorted and limited to the sizes that ``rule`` allows."""
     rng = np.random.default_rng([rule.seed, 0])
-    test_rng = rng if rule.test_seed is None else np.random.default_rng([rule.test_seed, 0])
+    test_rng = np.random.default_rng([rule.test_seed, 0])
 
     def at_most(rows: Rows, most: int, rng: np.random.Generator = rng) -> Rows:
         rows = np.sort(rows)

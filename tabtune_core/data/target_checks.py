@@ -129,7 +129,7 @@ def absent(target: str, names: list[str]) -> str:
 
 
 def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_per_class: int) -> Iterator[Finding]:
-    """Yields findings on the classes of a label without missing values; raises LabelError where they cannot be learned."""
+    """Yields findings on the classes of a label without missing values; raises LabelError where they cannot be learned."""  # noqa: E501
     sizes = labels.value_counts()
     offer = "Split it at its median into two classes (the switch on the page, --split-at-median on the command line)"
     if is_continuous(labels):

@@ -6,7 +6,7 @@ In: a typed frame and the settings that say what to predict. Out: arrays, and a 
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, Target, label_numbers
 from tabtune_core.data.findings import Column, Finding, Kind
 from tabtune_core.data.merged_classes import with_label
-from tabtune_core.data.ordered_splits import split_by_column, with_known_classes
+from tabtune_core.data.ordered_splits import split_by_column
 from tabtune_core.data.splits import (
     Rows,
     Split,
@@ -32,8 +32,6 @@ from tabtune_core.data.values import numbers, words
 from tabtune_core.errors import SettingError
 from tabtune_core.metrics import rarer_class
 from tabtune_core.settings import RunSettings
-
-SMALLER_PARTS = "Choose other shares of the parts, or test rows that stay the same for every seed."
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ def split_table(
     train = settings.train
     rule = SplitRule(
         seed=settings.seed,
-        test_seed=None if settings.test_rows_move else settings.split_seed,
+        test_seed=settings.split_seed,
         validation_share=settings.validation_share,
         test_share=settings.test_share if test_share is None else test_share,
         context_rows=train.predict_context_rows,
@@ -120,12 +118,11 @@ def _class_rows(frame: pd.DataFrame, settings: RunSettings) -> NDArray[np.int64]
 
 
 def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ...]:
-    """Returns what to know about a split before it is used. A split at random only counts rows, unless its test rows
-    move.
+    """Returns what to know about a split before it is used. A split at random only counts rows.
 
     Raises the errors of ``split_table``.
     """
-    if settings.split_by == "random" and not settings.test_rows_move:
+    if settings.split_by == "random":
         held_out_rows(_class_rows(frame, settings), settings.validation_share, settings.test_share)
         return ()
     return _split(frame, labels_of(frame, settings), settings).findings
@@ -136,14 +133,7 @@ def _split(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunSettin
         raise SettingError(
             f"split_column is {settings.target!r}, which is the column to predict. Choose another column to split by."
         )
-    split = split_table(frame, labels, settings)
-    if settings.split_by != "random" or not settings.test_rows_move or settings.task == "regression":
-        return split
-    parts = {name: rows for name, rows in (("validation", split.validation), ("test", split.test)) if len(rows)}
-    _, lacking = with_known_classes(
-        parts, split.train, labels, "The split at random", fixed=False, way_out=SMALLER_PARTS
-    )
-    return replace(split, findings=tuple(lacking))
+    return split_table(frame, labels, settings)
 
 
 def kinds_of(columns: Iterable[Column], settings: RunSettings) -> dict[str, Kind]:

@@ -230,7 +230,7 @@ def word(value: Any) -> str:
 
     >>> [word(value) for value in (1, 1.0, Decimal("1.00"), np.float32(0.1), True, "1.0", date(2024, 1, 1), np.array([1.0, 2.0]))]
     ['1', '1', '1', '0.10000000149011612', 'True', '1.0', '2024-01-01 00:00:00', '[1, 2]']
-    """
+    """  # noqa: E501
     match value:
         case str():
             return str(value)
@@ -268,7 +268,7 @@ def places(values: Iterable[Any], known: Sequence[str | None]) -> NDArray[np.int
     ([0, 0, 0, 1, -1, -1], [0, 1, 1])
     >>> places([1, 1.0, "1", 20], ["01", "020", "0020"]).tolist(), places(["2 Jan 2000", "x"], ["2000-01-02 00:00:00"]).tolist()
     ([0, 0, -1, -1], [0, -1])
-    """
+    """  # noqa: E501
     exact = {text: place for place, text in enumerate(known) if text is not None}
     only = _unique((_meaning(text), place) for text, place in exact.items())
     padded = _unique((Decimal(text) if PADDED.fullmatch(text) else None, place) for text, place in exact.items())

@@ -30,7 +30,7 @@ from tabtune_core.metrics import Task
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, load_model, with_module
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.models.checkpoints import card_with, find_checkpoint
+from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import RunSettings
 from tabtune_core.shortage import shortage_of
 from tabtune_core.training.scoring import Shown
@@ -73,14 +73,7 @@ class AdaptedModel:
     def _labels(self, table: pd.DataFrame) -> NDArray[np.object_]:
         if self.settings.target not in table.columns:
             raise AdapterError(f"The table lacks the target column {self.settings.target!r}.")
-        labels = labels_of(table, self.settings)
-        if self.settings.split_at_median:  # earlier versions named the two halves with 15 digits of the median
-            short = {
-                name: f"{name.partition(' ')[0]} {float(name.partition(' ')[2]):.15g}" for name in set(labels) - {None}
-            }
-            if hash_of_labels(sorted(short.values())) == self.facts.label_hash:
-                labels = np.array([short.get(label) for label in labels], dtype=object)
-        return labels
+        return labels_of(table, self.settings)
 
     def split(self, table: pd.DataFrame) -> Split:
         """Returns the run's train, validation and test row numbers, for the run's own table."""
@@ -101,8 +94,7 @@ class AdaptedModel:
         if context.sha256 != self.facts.context_sha256:
             raise AdapterError(
                 "The context rows are not those of the run: their content has another hash. Give the file that the "
-                "run was trained on; "
-                "in Python, read it with `model.reading`."
+                "run was trained on; in Python, read it with `model.reading`."
             )
         return self._with_own_classes(context)
 
@@ -252,8 +244,7 @@ def finite(model: BaseModel, predicted: NDArray[np.float64]) -> NDArray[np.float
     if odd:
         raise AdapterError(
             f"{model.source.model} gives no finite number for {odd:,} of {len(predicted):,} rows: its adapter or its "
-            "weights are damaged "
-            f"or far too strong. Take another adapter."
+            "weights are damaged or far too strong. Take another adapter."
         )
     return predicted
 
@@ -265,11 +256,11 @@ def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | No
         AdapterError: the weights are not those it was trained on.
         CheckpointError: the weights cannot be found.
     """
-    card = get_card(name) if checkpoint else card_with(name, task, sha256)
+    card = get_card(name)
     _, source = find_checkpoint(
         card, task, checkpoint
     )  # checked before opening: a pipeline from elsewhere may name any file
-    if sha256 not in source.identities:
+    if sha256 != source.sha256:
         raise AdapterError(
             f"The adapter was trained on weights with the SHA-256 {sha256}, but {source.file} has "
             f"{source.sha256}. Name the right file as checkpoint=."

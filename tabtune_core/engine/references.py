@@ -59,8 +59,7 @@ def too_good(
     if copied >= MANY_COPIES * len(test):
         return (
             f"The test rows are predicted nearly without error: {copied:,} of {len(test):,} are copies of training "
-            "rows. Leave "
-            "copies out (the button on the Data page, --drop-copies on the command line)."
+            "rows. Leave copies out (the button on the Data page, --drop-copies on the command line)."
         )
     train = table.split.train[sample_rows(strata_of(table.labels)[table.split.train].astype(str), MOST_ROWS, rng)]
     context = make_context(table.frame, table.labels, train, kinds, settings.target)
@@ -82,8 +81,7 @@ def too_good(
         return None
     return (
         "The test rows are predicted nearly without error, which is rare without a leak. In gradient boosting, most "
-        "of it comes from "
-        f"{', '.join(map(repr, most))}: leave out columns that are only known after the outcome."
+        f"of it comes from {', '.join(map(repr, most))}: leave out columns that are only known after the outcome."
     )
 
 

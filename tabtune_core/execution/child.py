@@ -3,8 +3,10 @@
 import contextlib
 import importlib
 import logging
+import multiprocessing
 import os
 import shutil
+import signal
 import sys
 import threading
 import traceback
@@ -12,7 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from functools import partial
 from pathlib import Path
 
-from tabtune_core.engine.preforked_process import FreshProcess
+from tabtune_core.engine.preforked_process import FreshProcess, die_with
 from tabtune_core.errors import Cancelled, MovedError, ShortageError, StoreError, TabTuneError, is_out_of_memory
 from tabtune_core.events import RunFailed, RunFinished, RunPlanned
 from tabtune_core.execution.cores import stay_on
@@ -26,22 +28,16 @@ from tabtune_core.training.clock import Standstill, disturbed
 
 HEARTBEAT_SECONDS = 1.0
 BEYOND_A_GRID = "invalid configuration argument"
-"""CUDA's error for attention over more tables at once than a grid has blocks
-(https://github.com/pytorch/pytorch/issues/142228).
-"""
+"""CUDA's error for attention over more tables at once than a grid has blocks (pytorch#142228)."""
 NO_ROOM_STATUS = os.EX_TEMPFAIL
 """Exit status of a process whose run could not continue or report it, because of a shortage that may pass."""
 FIRST_TO_GO = 500
-"""Added to a run's score for the kernel's OOM killer (-1000 to 1000), so that it kills the run and not the worker or
-the pages.
-"""
+"""Added to a run's score for the kernel's OOM killer (at most 1000), so that it kills the run and not the pages."""
 JOB_ADVICE = "Wait until other runs have ended, or ask for fewer rows or adapters at once."
 
 
 def memory_advice(settings: RunSettings, plan: RunPlanned | None) -> str:
-    """Says which settings to lower if memory was full, with their present values, and how many rows a step has if the
-    table is smaller.
-    """
+    """Says which settings to lower if memory was full, with their present values and the rows of a step."""
     if settings.strategy in REFERENCES:
         return "It holds all training rows at once: run it again when other programs have ended, or leave columns out."
     train = settings.train
@@ -94,7 +90,7 @@ def run_child(
     cores: Collection[int] = (),
     threads: int | None = None,
 ) -> None:
-    """Carries out one run on ``device`` (None: the one in its settings).
+    """Carries out one run on ``device`` (None: the one in its settings), and ends when its worker ends.
 
     The process is pinned to ``cores`` (empty: all) and computes with ``threads`` (None: the libraries' choice). On a
     shortage that may pass, such as a full disk, the process ends with NO_ROOM_STATUS: its run was interrupted, and its
@@ -133,7 +129,8 @@ def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     write_to(log)
     fresh = FreshProcess()  # while this process has only one thread
-    patiently(lambda: store.set_process(run_id, os.getpid(), identity_of(os.getpid())))
+    _end_with_worker()
+    patiently(lambda: store.set_process(run_id, os.getpid(), identity_of(os.getpid()), claimed_by=_worker_pid()))
     if store.run(run_id).resumptions:
         patiently(lambda: store.begin_again(run_id))
     standstill = Standstill()
@@ -178,19 +175,18 @@ def _carry_out(
 
 @_needs_its_workspace()
 def job_child(home: Path, job_id: str, jobs: str) -> None:
-    """Carries out one job."""
+    """Carries out one job, and ends when its worker ends."""
     _stand_apart()
+    _end_with_worker()
     store = patiently(lambda: RunStore(home, existing=True))
     folder = store.job_dir(job_id)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_to(folder / LOG)
-        patiently(lambda: store.set_job_process(job_id, os.getpid(), identity_of(os.getpid())))
+        patiently(
+            lambda: store.set_job_process(job_id, os.getpid(), identity_of(os.getpid()), claimed_by=_worker_pid())
+        )
         job = store.job(job_id)
-        if (
-            job.status != "running"
-        ):  # its worker was killed before it recorded this process, and the next one ended the job as lost
-            return
         result = importlib.import_module(jobs).run_job(
             job.kind, home=store.home, folder=folder, arguments=job.arguments
         )
@@ -213,6 +209,27 @@ def _stand_apart() -> None:
         score.write_text(str(min(1000, int(score.read_text()) + FIRST_TO_GO)))
 
 
+def _end_with_worker() -> None:
+    """Has this process and its group end when its worker or the forkserver is gone: the next worker resumes its run.
+
+    Nothing else may go on beside a resumed copy of the same run.
+    """
+    die_with(os.getppid())
+    if (worker := multiprocessing.parent_process()) is None:  # a test calls it
+        return
+
+    def wait() -> None:
+        worker.join()
+        os.killpg(0, signal.SIGKILL)
+
+    threading.Thread(target=wait, name="worker-gone", daemon=True).start()
+
+
+def _worker_pid() -> int | None:
+    worker = multiprocessing.parent_process()
+    return None if worker is None else worker.pid
+
+
 def write_to(log: Path) -> None:
     """Redirects everything that this process and its libraries print to a file."""
     with log.open("ab") as file:
@@ -223,18 +240,15 @@ def write_to(log: Path) -> None:
 
 
 def _beat(store: RunStore, run_id: str, standstill: Standstill) -> None:
-    """Writes heartbeats.
-
-    Ends this process, leaving the row alone, if it was taken for dead: its run is queued or has another process.
-    """
-    identity = identity_of(os.getpid())
+    """Writes heartbeats; ends this process if its workspace is gone, or its run is queued again or has another one."""
+    pid = os.getpid()
     while store.is_in_place():
         with contextlib.suppress(
             StoreError, ShortageError
         ):  # the run was deleted, or the disk is full and the next beat may fit
             store.beat(run_id)
             run = store.run(run_id)
-            if run.status == "queued" or (run.status == "running" and run.identity != identity):
+            if run.status == "queued" or (run.status == "running" and run.pid != pid):
                 os._exit(1)
         standstill.sleep(HEARTBEAT_SECONDS)
     os._exit(1)  # the workspace was moved, deleted or replaced: nobody could see the result

@@ -69,16 +69,14 @@ def write_cluster(home: Path, cluster: Cluster) -> None:
 def read_cluster(home: Path) -> Cluster | None:
     """Reads the file; None if runs are carried out on this machine, or it cannot be read."""
     try:
-        told = json.loads((home / CLUSTER).read_text(encoding="utf-8"))
-        return restored(Cluster, {"nodes": told["nodes"], "waits": told["waits"]})
+        content = json.loads((home / CLUSTER).read_text(encoding="utf-8"))
+        return restored(Cluster, {"nodes": content["nodes"], "waits": content["waits"]})
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 
 def why_not_joined(home: Path) -> str:
-    """Says why the last worker could not join its cluster and ended; empty if it could, or runs are carried out on this
-    machine.
-    """
+    """Says why the last worker could not join its cluster and ended; empty without such a failure."""
     cluster = read_cluster(home)
     return cluster.waits if cluster and not cluster.nodes else ""
 

@@ -20,7 +20,7 @@ from tabtune_core.settings.validation import require
 from tabtune_core.wording import counted
 
 CPU = "cpu"
-"""Slot of all cores, as an earlier version wrote it; ``cpu:0-3`` is a slot of four cores."""
+"""Any share of the cores; ``cpu:0-3`` is a slot of four cores."""
 TOPOLOGY = Path("/sys/devices/system/cpu")
 BUSY_PERCENT = 50.0
 """A busier core is taken last: another workspace's runs, or another program, may use it."""
@@ -37,9 +37,7 @@ class Shares:
     threads: int
     """Threads of each run."""
     pinned: bool = True
-    """Whether a run is pinned to its cores; false if the system cannot do so, or limits the time of all cores instead
-    of their number.
-    """
+    """Whether a run is pinned to its cores; false if the system cannot, or limits the time of all cores."""
 
     @property
     def warning(self) -> str | None:
@@ -74,9 +72,7 @@ class Shares:
 
 
 def busy_percent() -> list[float]:
-    """Returns how busy each core was since the last call, in per cent, by its number; empty if the system does not
-    tell.
-    """
+    """Returns how busy each core was since the last call, in per cent, by its number; empty if unknown."""
     try:
         return psutil.cpu_percent(percpu=True)  # type: ignore[no-any-return]
     except OSError:
@@ -92,11 +88,11 @@ def divide(parallel: int | None = None, threads: int | None = None) -> Shares:
     cores, quota = _cores(), core_quota()
     usable = len(cores) if quota is None else max(1, min(len(cores), int(quota)))
     if threads is None:
-        told = re.match(r"\d+", os.environ.get("OMP_NUM_THREADS", ""))  # a shell or a cluster may have set it
+        limit = re.match(r"\d+", os.environ.get("OMP_NUM_THREADS", ""))  # a shell or a cluster may have set it
         threads = (
             max(1, usable // parallel)
             if parallel
-            else min(usual_threads(usable), int(told[0] if told else 0) or usable)
+            else min(usual_threads(usable), int(limit[0] if limit else 0) or usable)
         )
     require(
         threads <= usable, f"--threads is {threads}, and a run here can have {usable} cores. Ask for {usable} or fewer."
@@ -167,7 +163,7 @@ def _cores() -> tuple[int, ...]:
 def _first_sibling(core: int) -> int:
     """Returns the lowest core number among the threads of the same physical core."""
     try:
-        told = (TOPOLOGY / f"cpu{core}/topology/thread_siblings_list").read_text()
+        siblings = (TOPOLOGY / f"cpu{core}/topology/thread_siblings_list").read_text()
     except OSError:
         return core
-    return min(cores_of(f"{CPU}:{told}", (core,)))
+    return min(cores_of(f"{CPU}:{siblings}", (core,)))

@@ -1,13 +1,7 @@
-"""Sends a message when a sweep has ended, to an address that a person named, such as a chat's. Sends nothing without an
-address.
-
-In: sweeps as the worker sees them. Out: one small JSON document per ended sweep, by POST; a message that cannot be
-delivered is logged.
-"""
+"""Sends a small JSON document by POST when a sweep has ended, to an address that a person named, such as a chat's."""
 
 import json
 import logging
-import re
 import threading
 import urllib.request
 from collections.abc import Sequence
@@ -24,26 +18,14 @@ _log = logging.getLogger(__name__)
 
 
 def checked_address(address: str) -> str:
-    """Returns the address unchanged.
-
-    Raises:
-        SettingError: it is not an address that a message can be sent to.
-    """
+    """Returns the address unchanged; raises SettingError if no message can be sent to it."""
     try:
         parts = urlsplit(address)
-        whole = (
-            parts.scheme in ("http", "https")
-            and parts.hostname
-            and parts.port != 0
-            and re.fullmatch(r"[!-~]+", address)
-        )
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and address.isascii():
+            return address
     except ValueError:  # wrong brackets, or a port that is not a number up to 65535
-        whole = None
-    if not whole:
-        raise SettingError(
-            f"The address to notify is {address!r}; it must begin with http:// or https:// and name a host."
-        )
-    return address
+        pass
+    raise SettingError(f"The address to notify is {address!r}; it must begin with http:// or https:// and name a host.")
 
 
 class EndMessages:
@@ -55,15 +37,12 @@ class EndMessages:
         self._sending: list[threading.Thread] = []
 
     def look(self, sweeps: Sequence[Sweep]) -> None:
-        """Compares the sweeps with those of the last call and sends messages in threads of their own; call it
-        repeatedly.
-        """
+        """Compares the sweeps with those of the last call, and sends messages in threads of their own."""
         going = {sweep.id for sweep in sweeps if not ENDED.issuperset(sweep.counts)}
         for sweep in sweeps:
             if sweep.id in self._going - going:
-                thread = threading.Thread(target=self._send, args=(message(sweep),), daemon=True)
-                thread.start()
-                self._sending = [*(one for one in self._sending if one.is_alive()), thread]
+                self._sending.append(threading.Thread(target=self._send, args=(message(sweep),), daemon=True))
+                self._sending[-1].start()
         self._going = going
 
     def finish(self) -> None:
@@ -72,34 +51,19 @@ class EndMessages:
             thread.join(PATIENCE_SECONDS)
 
     def _send(self, content: dict[str, Any]) -> None:
-        body, headers = json.dumps(content).encode(), {"Content-Type": "application/json"}
         try:
-            request = urllib.request.Request(self.address, body, headers)
-            with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS):
-                pass
-        except (
-            OSError,
-            ValueError,
-            HTTPException,
-        ) as error:  # an unreachable address or an invalid answer, for example
-            _log.warning(
-                "The end of sweep %s could not be told to %s: %s",
-                content["sweep"],
-                urlsplit(self.address).hostname,
-                error,
-            )
+            headers = {"Content-Type": "application/json"}
+            request = urllib.request.Request(self.address, json.dumps(content).encode(), headers)
+            urllib.request.urlopen(request, timeout=PATIENCE_SECONDS).close()
+        except (OSError, ValueError, HTTPException) as error:
+            host = urlsplit(self.address).hostname
+            _log.warning("The end of sweep %s could not be told to %s: %s", content["sweep"], host, error)
 
 
 def message(sweep: Sweep) -> dict[str, Any]:
     """Makes the JSON document; chats show its ``text``."""
     counts = {status: number for status, number in sweep.counts.items() if number}
     ended = ", ".join(f"{number} {status}" for status, number in counts.items())
-    name = sweep.name or "A sweep"
-    return {
-        "event": "sweep ended",
-        "sweep": sweep.id,
-        "name": sweep.name,
-        "runs": sum(counts.values()),
-        "counts": counts,
-        "text": f"LoRA Lab: {name} has ended: {ended}.",
-    }
+    text = f"LoRA Lab: {sweep.name or 'A sweep'} has ended: {ended}."
+    runs = sum(counts.values())
+    return {"event": "sweep ended", "sweep": sweep.id, "name": sweep.name, "runs": runs, "counts": counts, "text": text}

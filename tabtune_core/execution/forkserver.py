@@ -20,9 +20,7 @@ JOBS = "tabtune_core.execution.jobs.registry"
 PLENTY = 6
 """Free memory, in units of a process with torch loaded, that is enough to start one more early."""
 LOADED_BY_RUNS = ("torch._dynamo", "tabtune_core.models.tabicl.model", "tabtune_core.models.tabdpt.model")
-"""Modules that every run would otherwise load itself: the first optimizer loads torch._dynamo, which takes more than a
-second.
-"""
+"""Modules that every run would load itself: torch._dynamo, which the first optimizer needs, takes over a second."""
 RUN_ENVIRONMENT = {
     # threads that spin while they wait make a step ten times slower as soon as anything else uses the processor
     "OMP_WAIT_POLICY": "PASSIVE",
@@ -39,9 +37,7 @@ CARD_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 
 
 def forkserver(experiment: str, jobs: str) -> ForkServerContext:
-    """Sets this process's environment, which its children inherit, and returns the context; the forkserver starts with
-    the first child.
-    """
+    """Sets this process's environment, which its children inherit; the forkserver starts with the first child."""
     for name, value in RUN_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ.update(CARD_ORDER)

@@ -1,14 +1,11 @@
-"""The executor of this machine: forks one process per task, which writes to the store itself and outlives its worker.
+"""The executor of this machine: forks one process per task, which writes to the store itself.
 
 One task at a time runs on each GPU and on each share of the CPU's cores, so that its time and memory are its own.
-In: runs of the queue. Out: processes on slots; signals, never to a process that may be another program's; why a process
-ended.
+In: runs of the queue. Out: processes on slots; why a process ended.
 """
 
-import contextlib
 import logging
 import platform
-import signal
 from collections.abc import Sequence
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
@@ -16,15 +13,13 @@ from typing import Literal
 
 import psutil
 
-from tabtune_core.errors import StoreError
 from tabtune_core.events import StopRequest
 from tabtune_core.execution.child import run_child
 from tabtune_core.execution.cluster_file import forget_cluster
 from tabtune_core.execution.cores import CPU, Shares, busy_percent, cores_of, divide
-from tabtune_core.execution.executor import LOCAL, Ended, Placement, State
-from tabtune_core.execution.identity import found
+from tabtune_core.execution.executor import LOCAL, Ended, Placement
 from tabtune_core.execution.memory_needs import needs_of
-from tabtune_core.execution.processes import Watched, cause, end, press, signal_group, start, state_of
+from tabtune_core.execution.processes import Watched, cause, start
 from tabtune_core.gpus import count_cards, is_untold, named_gpu
 from tabtune_core.machine import TIGHT, machine_memory
 from tabtune_core.store.run_row import Run
@@ -39,8 +34,8 @@ def slots_of(device: str, cards: int) -> list[str]:
     does not answer, it gets the slot of that GPU. 'auto' gets a slot of the CPU if no NVIDIA GPU is counted, and then
     its process uses the CPU.
 
-    >>> slots_of("auto", 2), slots_of("cuda", 2), slots_of("cpu", 2), slots_of("auto", 0), slots_of("cuda:7", 2), slots_of("mps", 0)
-    (['cuda:0', 'cuda:1'], ['cuda:0'], ['cpu'], ['cpu'], ['cpu'], ['mps:0'])
+    >>> slots_of("auto", 2), slots_of("cuda", 2), slots_of("auto", 0), slots_of("mps", 0)
+    (['cuda:0', 'cuda:1'], ['cuda:0'], ['cpu'], ['mps:0'])
     """
     if device == "auto" and cards:
         return [f"cuda:{place}" for place in range(cards)]
@@ -102,9 +97,7 @@ class LocalExecutor:
         return None
 
     def _fits(self, beside: Sequence[Watched], run: Run) -> bool:
-        """Whether free memory suffices for the run and for the expected growth of the others; a run without others
-        always fits.
-        """
+        """Whether free memory suffices for the run and the expected growth of the others; a run alone always fits."""
         if not beside:
             return True
         need, free = self.need_of(run.id), machine_memory()[0]
@@ -113,11 +106,8 @@ class LocalExecutor:
             return True
         if self.waits != run.id:
             self.waits = run.id
-            told = (run.id, need / 1e9, to_come / 1e9, free / 1e9)
-            _log.info(
-                "Run %s waits: it needs about %.1f GB, those that go on may take %.1f GB more, and %.1f GB are free.",
-                *told,
-            )
+            sizes = f"it needs about {need / 1e9:.1f} GB, those that go on may take {to_come / 1e9:.1f} GB more, and"
+            _log.info("Run %s waits: %s %.1f GB are free.", run.id, sizes, free / 1e9)
         return False
 
     def start(self, run: Run, placement: Placement) -> Watched | None:
@@ -132,45 +122,19 @@ class LocalExecutor:
             _log.info("Run %s is process %d on %s.", run.id, task.pid, task.slot)
         return task
 
-    def adopt(self, runs: Sequence[Run]) -> list[Watched]:
-        """Returns tasks with the processes that the rows name; a run without a slot holds its preferred one."""
-        slots = [run.slot or slots_of(run.settings.device, self.cards)[0] for run in runs]
-        return [Watched(run.id, run.pid or 0, run.identity, None, slot) for run, slot in zip(runs, slots, strict=True)]
-
-    def poll(self, task: Watched) -> State:
-        """Looks at the process; for an adopted run, reads the row again."""
-        run = None
-        if task.process is None:
-            with contextlib.suppress(StoreError):  # the run was deleted
-                run = self.store.run(task.id)
-        state = state_of(task, run)
-        return "gone" if state == "other" else state
-
     def ask(self, task: Watched, wish: StopRequest | Literal["end"] | None) -> None:
-        """Sends TERM, later KILL, to a process that is late; the run itself reads requests from the store."""
+        """Kills a process that is late; the run itself reads requests from the store."""
         if wish in ("cancel", "end"):
-            press(task, wish)
-
-    def end(self, task: Watched) -> bool:
-        """Sends TERM, then KILL."""
-        return end(task.pid, task.identity)
+            task.press(wish)
 
     def collect(self, task: Watched) -> Ended:
-        """Ends processes that the task started, which would keep the device's memory; its files are in their place
-        already.
-        """
-        if task.identity and found(task.pid, task.identity) == "gone":
-            signal_group(task.pid, signal.SIGKILL)
+        """Ends what the task started, which would keep the device's memory; its files are in their place already."""
+        task.end()
         return Ended(*cause(task, "run"))
 
-    def let_go(self, tasks: Sequence[Watched]) -> None:
-        """Does nothing: the tasks write to the store themselves."""
-
     def wait(self, tasks: Sequence[Watched], jobs: Sequence[int], timeout_seconds: float) -> bool:
-        """Waits for the end of a process; the end of an adopted one, which is not a child of this process, is not
-        noticed.
-        """
-        return bool(wait([*(task.process.sentinel for task in tasks if task.process), *jobs], timeout=timeout_seconds))
+        """Waits for the end of a process."""
+        return bool(wait([*(task.process.sentinel for task in tasks), *jobs], timeout=timeout_seconds))
 
 
 def _resident(pid: int) -> int:

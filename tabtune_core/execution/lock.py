@@ -1,63 +1,43 @@
-"""One worker per workspace: finds which worker holds the lock, asks it to leave, and starts one if none runs.
+"""One worker per workspace: finds which worker holds the lock, stops it, and starts one if none runs.
 
-The kernel's lock on ``worker.lock`` decides, so it cannot go stale and works across containers; the content of the file
-only says whose it is. A worker is asked to leave by a file instead of a signal, which also works from another
-container.
+The lock on ``worker.lock`` decides, so it cannot go stale and works across containers; ``worker.json`` only says whose
+it is. A worker is stopped by a file instead of a signal, which also works from another container.
 """
 
-import fcntl
-import hashlib
 import json
 import os
 import subprocess
 import sys
 import threading
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tabtune_core.errors import MovedError, ShortageError, StoreError
+from filelock import FileLock, Timeout
+
+from tabtune_core.errors import MovedError, StoreError
 from tabtune_core.execution.identity import identity_of, is_suspended
+from tabtune_core.files.whole import write_text
 from tabtune_core.shortage import named
 from tabtune_core.store.row_values import check_row, is_time
-from tabtune_core.upstream import DISTRIBUTION, installed_now
+from tabtune_core.upstream import DISTRIBUTION, installed
 
-PACKAGE = Path(__file__).parents[1]
-
-
-def code_version(package: Path = PACKAGE) -> str:
-    """Returns the version of the code on disk, which a new process would load: the package's version and 8 digits of
-    its sources' hash.
-    """
-    digest = hashlib.sha256()
-    for path in sorted((*package.rglob("*.py"), *package.rglob("*.sql"))):
-        digest.update(f"{path.relative_to(package)}\0".encode())
-        digest.update(path.read_bytes())
-    number = installed_now(DISTRIBUTION) or "0"  # run from a folder, not installed
-    return f"{number}+{digest.hexdigest()[:8]}"
-
-
-LOCK, LEAVE, STOPPED = "worker.lock", "worker.leave", "worker.stopped"
-WHEN_IDLE = " when idle"
-"""Follows the worker's identity in LEAVE if it is to end only once its queue is empty."""
-UNLESS_STOPPED = "--unless-stopped"
-"""Flag of a worker that a program started: it ends at once if a person has stopped the worker meanwhile."""
+LOCK, HOLDER, STOPPED = "worker.lock", "worker.json", "worker.stopped"
+STARTED_BY = "--started-by"
+"""Flag of a worker that a program started: see ``run_worker``."""
 TAKE_SECONDS = 0.5
 """How long to try for the lock: a process that asks whether there is a worker holds it for some microseconds."""
-MAKE_WAY_SECONDS = 60.0
-"""How long to wait for a worker that was asked to leave: it may still be loading modules."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The worker of a workspace, as described in the file of the lock."""
+    """The worker of a workspace, as it describes itself."""
 
     pid: int = 0
     """0: not written yet."""
     identity: str | None = None
-    """None for a worker of an earlier version, which did not write it."""
-    version: str = "an earlier one"
-    """``code_version`` at its start: the code that it has loaded."""
+    version: str = ""
+    """Version of the package that it has loaded."""
     since: float = 0.0
     """Unix seconds at which it took the lock, for people; 0: not written."""
 
@@ -65,11 +45,6 @@ class Holder:
     def suspended(self) -> bool:
         """Whether the worker was sent STOP: it holds the lock and does nothing."""
         return is_suspended(self.pid, self.identity)
-
-    @property
-    def outdated(self) -> bool:
-        """Whether a worker started now would have other code."""
-        return self.pid != 0 and self.version != code_version()
 
 
 class WorkerLock:
@@ -80,10 +55,9 @@ class WorkerLock:
     """
 
     def __init__(self, home: Path) -> None:
-        self._home = home
-        self._mine: Holder | None = None
+        self._home, self._lock = home, FileLock(home / LOCK)
         try:
-            self._file = os.open(home / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+            (home / LOCK).touch(0o600)
         except OSError as error:
             raise StoreError(
                 f"No worker can run in the workspace {home}: {error}. Choose another folder with --home or "
@@ -96,96 +70,46 @@ class WorkerLock:
         Raises:
             ShortageError: the lock was free, but the description of this worker cannot be written.
         """
-        deadline = time.monotonic() + patience_seconds
-        while True:
-            try:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= deadline:
-                    return False
-                time.sleep(0.02)
+        try:
+            self._lock.acquire(timeout=patience_seconds, poll_interval=0.02)
+        except Timeout:
+            return False
         pid = os.getpid()
-        self._mine = Holder(pid, identity_of(pid), code_version(), time.time())
+        holder = Holder(pid, identity_of(pid), installed(DISTRIBUTION) or "", time.time())
         try:
             with named(f"The worker of {self._home} could not write its lock file", self._home):
-                self._write(json.dumps(asdict(self._mine)).encode())
-        except ShortageError:
-            fcntl.flock(self._file, fcntl.LOCK_UN)
+                write_text(self._home / HOLDER, json.dumps(asdict(holder)))
+        except BaseException:
+            self.release()
             raise
         return True
 
-    def _write(self, content: bytes) -> None:
-        """Overwrites the file and shortens it only afterwards: a full disk may not give freed space back."""
-        os.pwrite(self._file, content, 0)
-        os.ftruncate(self._file, len(content))
-
-    def asked_to_leave(self, *, when_idle: bool = False) -> bool:
-        """Whether this very worker was asked to end, at once or ``when_idle``."""
-        try:
-            return (
-                self._mine is not None
-                and (self._home / LEAVE).read_text() == f"{self._mine.identity}{WHEN_IDLE * when_idle}"
-            )
-        except (OSError, ValueError):  # there is no such file, or it is damaged
-            return False
-
     def release(self) -> None:
         """Lets another worker in."""
-        self._write(b"{}")
-        fcntl.flock(self._file, fcntl.LOCK_UN)
+        self._lock.release()
 
 
 def worker_of(home: Path) -> Holder | None:
     """Returns the worker of the workspace; None without a worker."""
-    try:
-        file = os.open(home / LOCK, os.O_RDONLY)
-    except FileNotFoundError:
+    if not (home / LOCK).exists():
         return None
     try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _written(os.pread(file, 4096, 0))
-    else:
-        return None
-    finally:
-        os.close(file)
+        with FileLock(home / LOCK, timeout=0):
+            return None
+    except Timeout:
+        return _described(home / HOLDER)
 
 
-def _written(content: bytes) -> Holder:
+def _described(file: Path) -> Holder:
     try:
-        told = json.loads(content)
-        holder = check_row(Holder(**{name: told[name] for name in Holder.__dataclass_fields__ if name in told}))
-    except (ValueError, TypeError, RecursionError):
+        holder = check_row(Holder(**json.loads(file.read_bytes())))
+    except (OSError, ValueError, TypeError, RecursionError):
         return Holder()
-    return holder if is_time(holder.since) else replace(holder, since=0.0)
-
-
-def ask_to_leave(home: Path, worker: Holder, *, when_idle: bool = False) -> bool:
-    """Asks a worker to end: ``when_idle`` once nothing waits or runs, else at once, leaving its runs to the next
-    worker.
-
-    Returns False for a worker of an earlier version, which cannot be asked.
-    """
-    if worker.identity is None:
-        return False
-    (home / LEAVE).write_text(f"{worker.identity}{WHEN_IDLE * when_idle}")
-    return True
-
-
-def let_go(home: Path) -> None:
-    """Asks the worker that this process started, if it is still that of the workspace, to end once nothing waits or
-    runs.
-    """
-    started, worker = _started.get(home.absolute()), worker_of(home)
-    if started is not None and worker is not None and worker.pid == started.pid and started.poll() is None:
-        asked = (home / LEAVE).read_bytes() if (home / LEAVE).exists() else b""
-        if asked.decode(errors="replace") != worker.identity:  # else it is to end at once
-            ask_to_leave(home, worker, when_idle=True)
+    return holder if is_time(holder.since) else Holder(holder.pid, holder.identity, holder.version)
 
 
 def stop_workers(home: Path) -> None:
-    """Records that a person stopped the worker; pages do not start one until a person does."""
+    """Ends the worker at a person's request: it ends within a second, and no program starts one until a person does."""
     (home / STOPPED).touch()
 
 
@@ -200,8 +124,7 @@ def is_stopped(home: Path) -> bool:
 
 
 def ensure_worker(home: Path, *, exit_when_idle: bool = False, unless_stopped: bool = False) -> None:
-    """Starts a worker that outlives this process, unless one of this version runs; it replaces a worker of another
-    version.
+    """Starts a worker that outlives this process, unless one runs; it ends when idle once this process has ended.
 
     This takes back ``stop_workers``; with ``unless_stopped``, nothing starts while a person has stopped the worker.
 
@@ -217,22 +140,18 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False, unless_stopped: b
             want_worker(home)
         elif is_stopped(home):
             return
-        worker = worker_of(home)
-        if worker is not None and not worker.outdated:
+        if worker_of(home) is not None:
             return
         if not (home / "runs.sqlite").exists():
             raise MovedError(home)
-        command = [sys.executable, "-m", "tabtune_core", "worker", UNLESS_STOPPED, "--home", str(home.absolute())]
+        command = [sys.executable, "-m", "tabtune_core", "worker", STARTED_BY, str(os.getpid())]
+        command += ["--home", str(home.absolute()), *["--exit-when-idle"] * exit_when_idle]
         with _starting:
             if (started := _started.get(home.absolute())) is not None and started.poll() is None:
-                return  # it is loading, or waiting for the worker that it replaces
+                return  # it is loading
             with (home / "worker.log").open("ab") as log:
                 process = _started[home.absolute()] = subprocess.Popen(
-                    [*command, "--exit-when-idle"] if exit_when_idle else command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
+                    command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
                 )
         # collects its exit status, or it stays behind as a zombie
         threading.Thread(target=process.wait, name="worker-exit", daemon=True).start()

@@ -7,11 +7,10 @@ checked. Loads no Ray.
 
 import argparse
 import functools
-import math
 import os
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,21 +20,14 @@ from tabtune_core.execution.cores import Shares, divide
 from tabtune_core.execution.end_messages import checked_address
 from tabtune_core.execution.executor import LOCAL, RAY, OpenExecutor
 from tabtune_core.execution.lock import worker_of
-from tabtune_core.store.job_kinds import KINDS
 
 VARIABLE = "TABTUNE_WORKER"
 """Holds flags as on the command line of a worker, for example ``--parallel 2 --notify https://chat.example/hook``."""
-EXECUTORS = (LOCAL, RAY)
 MOST_AT_ONCE = 1_000_000
-LEAST_SHARE = 0.01
-"""Least share of a GPU; Ray rounds a smaller one to 0."""
 
 
 def named_home(text: str) -> Path:
-    """Reads the folder of ``--home``.
-
-    A blank name, as from an unset variable, is refused: it would mean the current folder.
-    """
+    """Reads the folder of ``--home``; a blank name, as from an unset variable, would mean the current folder."""
     if not text.strip():
         raise argparse.ArgumentTypeError("it is blank; name a folder, or leave it out")
     return Path(text)
@@ -43,40 +35,17 @@ def named_home(text: str) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class ExecutorChoice:
-    """Where runs are carried out.
-
-    Raises:
-        SettingError: the executor is unknown, or the share of a GPU is out of range.
-    """
+    """Where runs are carried out."""
 
     executor: str = LOCAL
     """'local' (this machine) or 'ray' (the machines of a Ray cluster)."""
     address: str = "auto"
     """Address of the Ray cluster's head, HOST:6379; 'auto' is the cluster that this machine is part of."""
-    gpu_share: float = 1.0
-    """Share of a GPU that a run on the Ray cluster gets.
-
-    Below 1, several runs share a GPU and their seconds cannot be compared.
-    """
     shares: Shares | None = None
     """How runs on this machine divide its cores; None: the usual shares, and on a cluster."""
 
-    def __post_init__(self) -> None:
-        if self.executor not in EXECUTORS:
-            raise SettingError(f"There is no executor {self.executor!r}; choose one of {', '.join(EXECUTORS)}.")
-        if not LEAST_SHARE <= self.gpu_share <= 1:
-            raise SettingError(
-                f"The share of a GPU is {self.gpu_share:g}; a run is given at most one GPU, and at least "
-                f"{LEAST_SHARE:g} of it. Write 1,"
-                " or for example 0.5."
-            )
-
     def check(self) -> None:
-        """Checks quickly whether runs can be carried out there.
-
-        Raises:
-            ClusterError: Ray is not installed, or there is no cluster.
-        """
+        """Checks quickly whether runs can be carried out there; raises ClusterError without Ray or a cluster."""
         if self.executor == RAY:
             from tabtune_core.execution.on_ray.cluster_check import check
 
@@ -90,34 +59,31 @@ class ExecutorChoice:
             return functools.partial(LocalExecutor, shares=self.shares)
         from tabtune_core.execution.on_ray.executor import RayExecutor
 
-        return functools.partial(RayExecutor, self.address, self.gpu_share)
+        return functools.partial(RayExecutor, self.address)
 
 
 def add_worker_flags(parser: argparse._ActionsContainer, *, address: str = "--address") -> None:
-    """Adds the flags of a worker that the pages have too; ``address`` is the flag of the Ray cluster's address, stored
-    as ``ray_address``.
+    """Adds the flags of a worker that the pages have too; one that is not given is None.
 
-    A flag that is not given is None; ``add_flags_of_worker`` sets defaults.
+    ``address`` is the flag of the Ray cluster's address, stored as ``ray_address``.
     """
     parser.add_argument(
         "--parallel",
         metavar="N",
         type=number_within(1, MOST_AT_ONCE),
         help="most runs at once on the CPU, each on its own cores; a run waits if its estimated memory is not free. "
-        "A GPU has one run."
-        " Not with the executor 'ray' (default: as many as the cores allow)",
+        "A GPU has one run. Not with the executor 'ray' (default: as many as the cores allow)",
     )
     parser.add_argument(
         "--threads",
         metavar="N",
         type=number_within(1, MOST_AT_ONCE),
         help="threads of each run on the CPU. Not with the executor 'ray' (default: the cores divided by --parallel; "
-        "without that, half of"
-        " the cores, at most four)",
+        "without that, half of the cores, at most four)",
     )
     parser.add_argument(
         "--executor",
-        choices=EXECUTORS,
+        choices=(LOCAL, RAY),
         help="where runs are carried out: on this machine, or on a Ray cluster, which needs the extra 'ray' "
         "(default: local)",
     )
@@ -126,14 +92,6 @@ def add_worker_flags(parser: argparse._ActionsContainer, *, address: str = "--ad
         dest="ray_address",
         metavar="HOST:PORT",
         help="head of the Ray cluster; 'auto' is the cluster that this machine is part of (default: auto)",
-    )
-    parser.add_argument(
-        "--gpu-share",
-        metavar="SHARE",
-        type=float,
-        help="share of a GPU that a run on the Ray cluster gets, at most 1. Below 1, several runs share a GPU and "
-        "their seconds cannot be"
-        " compared (default: 1)",
     )
     parser.add_argument(
         "--notify",
@@ -146,7 +104,7 @@ def add_worker_flags(parser: argparse._ActionsContainer, *, address: str = "--ad
 def add_flags_of_worker(parser: argparse.ArgumentParser) -> None:
     """Adds all flags that ``VARIABLE`` may hold."""
     add_worker_flags(parser)
-    parser.set_defaults(executor=LOCAL, ray_address="auto", gpu_share=1.0, notify="")
+    parser.set_defaults(executor=LOCAL, ray_address="auto", notify="")
     parser.add_argument(
         "--no-resume",
         action="store_true",
@@ -156,43 +114,25 @@ def add_flags_of_worker(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--job-minutes",
         metavar="MINUTES",
-        type=read_minutes,
-        default={},
-        help="how long a prediction, export or curve may take before it is ended: one number for all kinds, or "
-        "predict=10,export=90"
-        f" (default: {', '.join(f'{name}={kind.minutes:g}' for name, kind in KINDS.items())})",
+        type=number_within(1, MOST_AT_ONCE),
+        help="how long a prediction, export or curve may take before it is ended (default: 5 to 120, by kind)",
     )
 
 
 def chosen(asked: argparse.Namespace) -> ExecutorChoice:
-    """Returns where the flags put runs.
-
-    Raises:
-        SettingError: a flag is out of range, or does not apply to the executor.
-    """
-    choice = ExecutorChoice(asked.executor, asked.ray_address, asked.gpu_share)
-    if choice.executor == LOCAL:
-        if choice.gpu_share < 1:
-            raise SettingError(
-                "--gpu-share is for the executor 'ray'; a run on this machine gets a GPU of its own. Leave it out, "
-                f"in {VARIABLE} too."
-            )
-        return replace(choice, shares=divide(asked.parallel, asked.threads))
+    """Returns where the flags put runs; raises SettingError if a flag does not apply to the executor."""
+    if asked.executor == LOCAL:
+        return ExecutorChoice(shares=divide(asked.parallel, asked.threads))
     if asked.parallel or asked.threads:
         raise SettingError(
             "--parallel and --threads divide the cores of this machine, but the executor 'ray' chooses the node and "
-            "the CPUs of a run."
-            f" Leave them out, in {VARIABLE} too, or choose --executor local."
+            f"the CPUs of a run. Leave them out, in {VARIABLE} too, or choose --executor local."
         )
-    return choice
+    return ExecutorChoice(asked.executor, asked.ray_address)
 
 
 def flags_in_environment() -> list[str]:
-    """Returns the flags that every worker started from here gets before its own.
-
-    Raises:
-        SettingError: the variable cannot be split into flags.
-    """
+    """Returns the flags that every worker started from here gets before its own."""
     try:
         return shlex.split(os.environ.get(VARIABLE, ""))
     except ValueError as error:
@@ -213,11 +153,7 @@ def tell_workers(**given: object) -> None:
 
 
 def asked_by_environment() -> argparse.Namespace:
-    """Reads the flags of a worker started from here.
-
-    Raises:
-        SettingError: the variable does not hold such flags.
-    """
+    """Reads the flags of a worker started from here; raises SettingError if the variable does not hold such flags."""
     parser = _Strict(add_help=False, prog=VARIABLE, allow_abbrev=False)
     add_flags_of_worker(parser)
     return parser.parse_args(flags_in_environment())
@@ -230,11 +166,7 @@ def cluster_for_new_runs(home: Path) -> Cluster | None:
 
 
 def check_environment() -> None:
-    """Checks the variable before anything waits for a worker.
-
-    Raises:
-        SettingError: a worker would not accept its flags.
-    """
+    """Checks the variable before anything waits for a worker; raises SettingError if a worker would not accept it."""
     asked = asked_by_environment()
     try:
         chosen(asked)
@@ -260,33 +192,3 @@ def number_within(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return read
-
-
-def read_minutes(text: str) -> dict[str, float]:
-    """Parses the minutes that each kind of job may take, for example ``120`` (every kind) or
-    ``predict=10,context_curve=240``.
-
-    >>> read_minutes("predict=10,export=2.5")
-    {'predict': 10.0, 'export': 2.5}
-
-    Raises:
-        ArgumentTypeError: the kind is unknown, or the number is not positive.
-    """
-    if not text.strip():
-        return {}
-    given = [part.rpartition("=") for part in text.split(",")]
-    found: dict[str, float] = {}
-    for kind, _, number in given:
-        if kind.strip() not in KINDS and (kind or len(given) > 1):
-            raise argparse.ArgumentTypeError(f"There is no kind of job {kind.strip()!r}. Kinds: {', '.join(KINDS)}.")
-        try:
-            minutes = float(number)
-        except ValueError:
-            minutes = math.nan
-        if not minutes > 0:
-            told = (
-                f"A job's time in minutes is {number.strip()!r}; it must be a positive number. Write 30, or predict=10."
-            )
-            raise argparse.ArgumentTypeError(told)
-        found |= dict.fromkeys([kind.strip()] if kind else KINDS, minutes)
-    return found

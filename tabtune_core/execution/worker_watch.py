@@ -1,4 +1,4 @@
-"""Keeps a worker of this version running in a workspace, and restarts one that keeps ending less and less often.
+"""Keeps a worker running in a workspace, and restarts one that keeps ending less and less often.
 
 In: calls of ``look`` by the server, a page or the command line. Out: a started worker, or why no worker runs.
 """
@@ -34,10 +34,8 @@ TAIL_BYTES = 200_000
 class WorkerTrouble:
     """A problem of the worker that a person has to know."""
 
-    why: Literal["no room", "ended", "stopped", "suspended", "outdated"]
-    """The disk is full or read-only; the worker was started and is gone; a person stopped it; it was sent STOP; its
-    code is not this program's.
-    """
+    why: Literal["no room", "ended", "stopped", "suspended"]
+    """The disk is full or read-only; the worker was started and is gone; a person stopped it; it was sent STOP."""
     log: Path
     what: str = ""
     """What the machine lacks, or why there is no cluster to join, in sentences; else empty."""
@@ -48,10 +46,6 @@ class WorkerTrouble:
     last_lines: str = ""
     """The last lines of its log."""
     pid: int = 0
-    version: str = ""
-    """Code version of the running worker."""
-    can_be_asked: bool = True
-    """Whether the worker can be asked to make way; one of an earlier version cannot."""
 
 
 class WorkerWatch:
@@ -69,11 +63,6 @@ class WorkerWatch:
         self._failed = False
         self._lacking = ""
         """What the machine lacked at the last check or start."""
-        self._outdated = False
-        self._replaced: set[str] = set()
-        """Versions that were asked to make way, each only once: otherwise two programs of different versions would
-        replace each other's worker again and again.
-        """
 
     def start(self) -> None:
         """Starts a worker at a person's request if it does not run, and forgets earlier failures.
@@ -106,34 +95,18 @@ class WorkerWatch:
             return WorkerTrouble("no room", self.log, lacking)
         if worker is None and worker_lock.is_stopped(self.home):
             return WorkerTrouble("stopped", self.log)
+        if worker is not None:
+            return WorkerTrouble("suspended", self.log, pid=worker.pid) if worker.suspended else None
         if now >= self._next_look:
-            self._look_closely(worker)
-        if worker is None:
-            if self._lacking:
-                return WorkerTrouble("no room", self.log, self._lacking)
-            if not self._failed:
-                return None
-            seconds = self._next_look - now
-            return WorkerTrouble(
-                "ended", self.log, why_not_joined(self.home), self._starts, seconds, tail(self.log, LOG_LINES)
-            )
-        if worker.suspended or self._outdated:
-            why: Literal["suspended", "outdated"] = "suspended" if worker.suspended else "outdated"
-            return WorkerTrouble(
-                why, self.log, pid=worker.pid, version=worker.version, can_be_asked=worker.identity is not None
-            )
-        return None
-
-    def _look_closely(self, worker: worker_lock.Holder | None) -> None:
-        self._failed = worker is None and self._starts > 0
-        self._outdated = worker is not None and worker.outdated
-        if worker is None:
+            self._failed = self._starts > 0
             self._start()
-            return
-        self._next_look = self._clock() + LOOK_SECONDS
-        if self._outdated and worker.version not in self._replaced:
-            self._replaced.add(worker.version)
-            worker_lock.ensure_worker(self.home, exit_when_idle=self._exit_when_idle, unless_stopped=True)
+        if self._lacking:
+            return WorkerTrouble("no room", self.log, self._lacking)
+        if not self._failed:
+            return None
+        seconds = self._next_look - now
+        last = tail(self.log, LOG_LINES)
+        return WorkerTrouble("ended", self.log, why_not_joined(self.home), self._starts, seconds, last)
 
     def _start(self) -> None:
         self._starts += 1
@@ -150,11 +123,7 @@ def watch_of(home: Path) -> WorkerWatch:
 
 @contextmanager
 def watched(store: RunStore) -> Iterator[None]:
-    """Runs a thread during the block that keeps a worker in the workspace while a run or job waits or runs there.
-
-    Afterwards a worker that this process started ends as soon as its queue is empty: a worker that waits holds 400 MB
-    of its own.
-    """
+    """Runs a thread during the block that keeps a worker in the workspace while a run or job waits or runs there."""
     ended = threading.Event()
 
     def keep_looking() -> None:
@@ -173,8 +142,6 @@ def watched(store: RunStore) -> Iterator[None]:
     finally:
         ended.set()
         thread.join()
-        with suppress(OSError):
-            worker_lock.let_go(store.home)
 
 
 def tail(path: Path, lines: int) -> str:

@@ -1,9 +1,4 @@
-"""The error of the readers in this folder for an invalid file, and its conversion to an error for the caller.
-
-Used for every file that a person opens on the page, the command line or in Python: an adapter package, a pipeline,
-weights, settings. A reader raises ``Damaged`` with what it found; the caller, which knows what the file should be,
-converts it with ``refused_as``.
-"""
+"""The error of the readers in this folder for an invalid file, which the caller converts with ``refused_as``."""
 
 import struct
 import zipfile
@@ -43,37 +38,32 @@ class Damaged(ValueError):
 
 @contextmanager
 def refused_as(error: type[TabTuneError], start: str, end: str = "") -> Iterator[None]:
-    """Turns the errors of reading untrusted content into one sentence: ``start``, what was found, ``end``; or that
-    permission is missing.
-
-    Use it only around code that reads such content and does nothing else.
+    """Turns the errors of code that only reads untrusted content into a sentence: ``start``, the error, ``end``.
 
     Raises:
-        TabTuneError: of the class ``error``. Errors of that class, missing packages and out-of-memory errors pass
-        unchanged.
+        TabTuneError: of the class ``error``; those of that class, missing packages and lack of memory pass unchanged.
     """
     try:
         yield
     except (error, MissingPackageError):
         raise
-    except PermissionError as found:
-        raise error(str(shortage_of(found) or found)) from found
-    except (TabTuneError, *ODD) as found:
-        if isinstance(found, RuntimeError) and is_out_of_memory(
-            found
-        ):  # only torch's errors: others may quote the file
+    except PermissionError as cause:
+        raise error(str(shortage_of(cause) or cause)) from cause
+    except (TabTuneError, *ODD) as cause:
+        if isinstance(cause, RuntimeError) and is_out_of_memory(cause):  # torch's errors; others may quote the file
             raise
-        raise error(f"{start}: {one_line(found)}{end}") from found
+        raise error(f"{start}: {one_line(cause)}{end}") from cause
 
 
-def one_line(found: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """Returns the text of an error in one line, cut if it is long; the name of its class if it has no text."""
-    text = " ".join(str(found)[: 4 * LONGEST].split()) or type(found).__name__
-    told = f"it lacks the entry {text}" if isinstance(found, KeyError) else text
-    if isinstance(found, TypeError | AttributeError | IndexError):
-        told = f"an entry of it has the wrong type ({text})"
-    told = told if len(told) <= LONGEST else f"{told[: LONGEST - 1]}…"
-    return told if told.endswith((".", "…")) else f"{told}."
+    text = " ".join(str(error)[: 4 * LONGEST].split()) or type(error).__name__
+    if isinstance(error, KeyError):
+        text = f"it lacks the entry {text}"
+    elif isinstance(error, TypeError | AttributeError | IndexError):
+        text = f"an entry of it has the wrong type ({text})"
+    text = text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return text if text.endswith((".", "…")) else f"{text}."
 
 
 def check_file(path: Path, *, most_bytes: int) -> int:

@@ -26,23 +26,20 @@ LONGEST_TEXT = 10_000
 """Most letters of the name of a class, a column or a layer."""
 SHA256 = re.compile(r"[0-9a-f]{64}")
 Kind = TypeVar("Kind")
-HALF_A_LETTER = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 def read_json(content: bytes) -> Any:
-    """Reads a JSON text. NaN and Infinity are read, as Python writes them: whoever uses a number checks that it is
-    finite.
+    """Reads a JSON text, with NaN and Infinity as Python writes them.
 
     Raises:
-        Damaged: it is not JSON, is nested too deeply, has an entry twice, or has numbers or letters that cannot be
-        stored.
+        Damaged: it is not JSON, is nested too deeply, or has numbers or letters that cannot be stored.
     """
     if content.count(b"[") + content.count(b"{") > MOST_CONTAINERS:
         raise Damaged("its JSON holds more than a million lists")
     if content.count(b",") + content.count(b'"') > MOST_TEXTS:
         raise Damaged("its JSON holds too many values (several million)")
     try:
-        values = json.loads(content.decode("utf-8-sig"), parse_int=_whole, object_pairs_hook=_once)
+        values = json.loads(content.decode("utf-8-sig"), parse_int=_whole)
     except UnicodeDecodeError as error:
         raise Damaged(f"its JSON is not text in UTF-8 (byte {error.start:,})") from error
     except RecursionError as error:
@@ -50,7 +47,7 @@ def read_json(content: bytes) -> Any:
     except json.JSONDecodeError as error:
         raise Damaged(f"its JSON is malformed or truncated ({error})") from error
     check_values(values)
-    if HALF_A_LETTER.search(content):
+    if b"\\u" in content:
         try:
             json.dumps(values, ensure_ascii=False).encode()
         except UnicodeEncodeError as error:
@@ -64,13 +61,6 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    values = dict(pairs)
-    if len(values) < len(pairs):
-        raise Damaged("its JSON names an entry twice")
-    return values
-
-
 def check_values(values: Any) -> None:
     """Checks lists and dictionaries level by level.
 
@@ -82,11 +72,8 @@ def check_values(values: Any) -> None:
         depth += 1
         if depth > DEPTH:
             raise Damaged(f"it is nested deeper than {DEPTH} levels")
-        parts = [
-            part
-            for one in level
-            for part in (one.values() if isinstance(one, dict) else one if isinstance(one, list) else (one,))
-        ]
+        lists = (one.values() if isinstance(one, dict) else one if isinstance(one, list) else (one,) for one in level)
+        parts = [part for one in lists for part in one]
         if any(isinstance(part, int) and abs(part) > LARGEST for part in parts):
             raise Damaged(TOO_LARGE)
         level = [part for part in parts if isinstance(part, dict | list) and part]
@@ -98,17 +85,17 @@ def entry(values: Any, name: str, kind: type | tuple[type, ...]) -> Any:
     Raises:
         Damaged: the value is missing, has the wrong type, or is not finite.
     """
-    found = values
+    value = values
     for part in name.split("."):
-        if not isinstance(found, Mapping) or part not in found:
+        if not isinstance(value, Mapping) or part not in value:
             raise Damaged(f"it lacks the entry '{name}'")
-        found = found[part]
+        value = value[part]
     kinds = kind if isinstance(kind, tuple) else (kind,)
-    if not isinstance(found, kinds) or (isinstance(found, bool) and bool not in kinds):
-        raise Damaged(f"its entry '{name}' has the wrong type ({type(found).__name__})")
-    if isinstance(found, float) and not math.isfinite(found):
-        raise Damaged(f"its entry '{name}' is {found}, which is not a finite number")
-    return found
+    if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+        raise Damaged(f"its entry '{name}' has the wrong type ({type(value).__name__})")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Damaged(f"its entry '{name}' is {value}, which is not a finite number")
+    return value
 
 
 def digest(values: Any, name: str) -> str:
@@ -117,9 +104,9 @@ def digest(values: Any, name: str) -> str:
     Raises:
         Damaged: the value is missing, or is not a SHA-256.
     """
-    if not SHA256.fullmatch(found := str(entry(values, name, str))):
+    if not SHA256.fullmatch(value := str(entry(values, name, str))):
         raise Damaged(f"its entry '{name}' is not a SHA-256")
-    return found
+    return value
 
 
 def only(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
@@ -130,10 +117,7 @@ def only(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
     """
     for name in values:
         if name not in known:
-            raise Damaged(
-                f"{where} has the entry {str(name)[:60]!r}, which this version does not know; if a later version "
-                "wrote it, open it there"
-            )
+            raise Damaged(f"{where} has the entry {str(name)[:60]!r}, which this version does not know")
 
 
 def texts(values: Any, name: str) -> tuple[str, ...]:
@@ -163,8 +147,7 @@ def check_fields(values: Any) -> None:
 
 
 def restored(kind: type[Kind], value: Any) -> Kind:
-    """Returns what ``dataclasses.asdict`` and JSON made of a dataclass: objects become dataclasses and lists tuples, as
-    the fields say.
+    """Returns the dataclass that ``dataclasses.asdict`` and JSON turned into objects and lists.
 
     Raises:
         Damaged: a field does not have its annotated type.
@@ -187,8 +170,7 @@ def hints_of(cls: Any) -> dict[str, Any]:
 
 
 def fits(value: Any, hint: Any) -> bool:
-    """Whether a value matches a type hint; an int also matches float, but a bool and an int beyond LARGEST match
-    neither.
+    """Whether a value matches a type hint; an int also matches float, a bool or an int beyond LARGEST neither.
 
     >>> fits({"a": 1}, dict[str, float]), fits(True, int), fits(None, int | None), fits(("a", 1), tuple[str, ...])
     (True, False, True, False)
@@ -208,9 +190,6 @@ def fits(value: Any, hint: Any) -> bool:
         of = parts[:1] * len(value) if parts[-1] is Ellipsis else parts
         return len(of) == len(value) and all(map(fits, value, of))
     if hint in (int, float):
-        return (
-            isinstance(value, int | hint)
-            and not isinstance(value, bool)
-            and (isinstance(value, float) or abs(value) <= LARGEST)
-        )
+        is_number = isinstance(value, int | hint) and not isinstance(value, bool)
+        return is_number and (isinstance(value, float) or abs(value) <= LARGEST)
     return hint is Any or isinstance(value, hint)

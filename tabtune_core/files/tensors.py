@@ -22,8 +22,6 @@ FLOATS: dict[str, np.unsignedinteger[Any]] = {
 }
 """Exponent bits of each type, which are all set in NaN and Infinity."""
 TYPES = (*FLOATS, "I64", "I32", "I16", "I8", "U8", "BOOL")
-HEADER_BYTES = 16_000_000
-"""Longest list of tensors; each takes about a hundred bytes."""
 CHUNK = 1 << 20
 MOST_NUMBERS = 2**60
 """Limit for the product of the sides that are not 0: torch computes it in 64 bits even for an empty tensor."""
@@ -50,20 +48,16 @@ def read_tensors(content: bytes) -> dict[str, Stored]:
     Raises:
         Damaged: the bytes are not such tensors, or a tensor has another type than TYPES.
     """
-    if int.from_bytes(content[:8], "little") > HEADER_BYTES:
-        raise Damaged("its tensors (safetensors) have no header, or one that is too long")
     try:
-        found = safetensors.deserialize(content)
+        tensors = safetensors.deserialize(content)
     except safetensors.SafetensorError as error:
         raise Damaged(f"its tensors (safetensors) are damaged ({error})") from error
-    for name, tensor in found:
+    for name, tensor in tensors:
         if tensor["dtype"] not in TYPES:
-            raise Damaged(
-                f"its tensor {name[:60]!r} has the type {tensor['dtype']!r}; this version reads {', '.join(TYPES)}"
-            )
+            raise Damaged(f"its tensor {name[:60]!r} has the type {tensor['dtype']!r}, which is not known")
         if math.prod(side or 1 for side in tensor["shape"]) >= MOST_NUMBERS:
             raise Damaged(f"the shape of its tensor {name[:60]!r} does not fit its bytes")
-    return {name: Stored(tensor["dtype"], tuple(tensor["shape"]), tensor["data"]) for name, tensor in found}
+    return {name: Stored(tensor["dtype"], tuple(tensor["shape"]), tensor["data"]) for name, tensor in tensors}
 
 
 def check_finite(tensors: Mapping[str, Stored]) -> None:

@@ -15,13 +15,11 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 @contextmanager
 def in_one_move(path: Path, *, alone: bool = False) -> Iterator[Path]:
-    """Yields a temporary file beside ``path`` and moves it there; if writing fails, removes it so that it does not fill
-    the disk.
+    """Yields a temporary file beside ``path`` and moves it there, or removes it if writing fails.
 
-    Links are followed, the mode of an existing file is kept, and a pipe or device is written directly. System errors
-    name ``path``. The temporary file has a new name each time, so that of several processes that write ``path`` at once
-    the last one wins, and none mixes into another's file. With ``alone``, for a file that only one process writes, the
-    next write replaces what a killed one left.
+    Links are followed, modes kept, and pipes and devices written directly; system errors name ``path``. Of several
+    processes that write at once the last one wins. With ``alone``, for a file of one process, the next write replaces
+    what a killed one left.
     """
     place = Path(os.path.realpath(path))
     name = f"{place.name}.partial" if alone else f"{place.name}.{secrets.token_hex(3)}~"
@@ -46,11 +44,7 @@ def in_one_move(path: Path, *, alone: bool = False) -> Iterator[Path]:
 
 @contextmanager
 def lasting(path: Path) -> Iterator[BinaryIO]:
-    """Yields a stream to a file that is complete or absent even after a power failure; until it is on the disk,
-    ``path`` is unchanged.
-
-    Only one process may write it.
-    """
+    """Yields a stream to a file of one process that is complete or unchanged even after a power failure."""
     with in_one_move(path, alone=True) as partial, partial.open("wb") as stream:
         yield stream
         stream.flush()

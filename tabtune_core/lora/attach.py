@@ -85,7 +85,7 @@ def adapted_paths(module: nn.Module) -> Iterator[str]:
 
 
 def view(module: nn.Module) -> nn.Module:
-    """Returns a new tree of modules over the same parameters and buffers; this takes milliseconds and almost no memory."""
+    """Returns a new tree of modules over the same parameters and buffers; this takes milliseconds and almost no memory."""  # noqa: E501
     made = {id(part): view_of_one(part) for part in module.modules()}  # by id, as a layer may be in several places
     for part in made.values():
         part._modules.update({name: made[id(child)] for name, child in part._modules.items() if child is not None})

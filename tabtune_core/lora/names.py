@@ -38,7 +38,7 @@ def under(path: str, prefix: str) -> bool:
 
 
 def resolve_targets(targets: Sequence[str], groups: Groups) -> dict[str, tuple[str, ...]]:
-    """Returns the path prefixes that each target stands for: a group stands for its modules, any other name for itself."""
+    """Returns the path prefixes that each target stands for: a group stands for its modules, any other name for itself."""  # noqa: E501
     return {target: tuple(groups.get(target, (target,))) for target in targets}
 
 

@@ -51,7 +51,7 @@ def factor_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Ten
 
 
 def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
-    """Returns PEFT's ``adapter_config.json``; None if PEFT does not support the adapter on one of its kinds of layers."""
+    """Returns PEFT's ``adapter_config.json``; None if PEFT does not support the adapter on one of its kinds of layers."""  # noqa: E501
     first = report.layers[0]
     if {layer.kind for layer in report.layers} - set(VARIANTS[first.variant].peft_kinds):
         return None

@@ -140,7 +140,7 @@ class PackageFacts:
             features=texts(entry(facts, "features", list), "features"),
             kinds=entry(facts, "kinds", dict),
             reading=ReadingChoices.from_json(entry(facts, "reading", dict)),
-            settings=RunSettings.of_package(entry(facts, "settings", dict)),
+            settings=RunSettings.from_dict(entry(facts, "settings", dict)),
             layers=tuple(map(AdaptedLayer.from_json, entry(facts, "layers", list))),
             biases=texts(entry(facts, "biases", list), "biases"),
             opens_with_peft=entry(whole, "opens_with_peft", bool),

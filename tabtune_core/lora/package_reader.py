@@ -60,6 +60,8 @@ def _opened(path: Path) -> Iterator[Archive]:
             hub = " An adapter on the Hugging Face Hub is hf://OWNER/NAME." if str(path).startswith("hf:") else ""
             raise AdapterError(f"There is no adapter package at {path}.{hub}")
         with open_archive(path) as archive:
+            if odd := archive.sizes.keys() - {TENSORS, FACTS, README, PEFT_CONFIG}:
+                raise Damaged(f"its member {min(odd)[:60]!r} does not belong to a package")
             yield archive
 
 
@@ -135,4 +137,4 @@ print(model.predict(test, context=context))
 Needs the Python package `tabtune-dashboard` (it made this file: {made_by}). {peft}
 
 Validation and test scores of the run: see `tabtune.json`.
-"""
+"""  # noqa: E501

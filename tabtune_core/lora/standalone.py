@@ -5,6 +5,7 @@ and its base.
 Neither file can run code: the first is read with ``weights_only``, the second is safetensors and JSON.
 """
 
+import zipfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import IO, Any, get_args
 import torch
 
 from tabtune_core.errors import AdapterError
-from tabtune_core.files.archives import list_members
+from tabtune_core.files.archives import open_zip
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import SHA256, only
 from tabtune_core.files.torch_files import FLOATS, read_torch_file
@@ -134,8 +135,11 @@ def _sides(
 
 def _is_package(path: Path) -> bool:
     """Whether a file is a package. Files of ``torch.save`` are zips too, but all their entries lie in a folder."""
-    with refused_as(AdapterError, f"{path.name} is not an adapter"):
-        return any(entry.filename == FACTS for entry in list_members(path))
+    with (
+        refused_as(AdapterError, f"{path.name} is not an adapter"),
+        open_zip(path, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) as (archive, _),
+    ):
+        return FACTS in archive.namelist()
 
 
 def _from_package(path: Path) -> LoraAdapter:

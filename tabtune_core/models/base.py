@@ -88,7 +88,7 @@ class BaseModel(Protocol):
         ...
 
     def predict(self, x_CF: Array, y_C: Target, x_QF: Array, classes: int) -> NDArray[np.float64]:
-        """Predicts probabilities ``(Q, K)``, or numbers ``(Q,)`` if ``classes`` is 0; query rows do not see each other."""
+        """Predicts probabilities ``(Q, K)``, or numbers ``(Q,)`` if ``classes`` is 0; query rows do not see each other."""  # noqa: E501
         ...
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:

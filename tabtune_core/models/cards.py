@@ -108,8 +108,6 @@ class Family:
     """
     layers: Callable[[dict[str, Any], Task], Layers]
     """Computes the layers from the architecture, without those that the task never calls."""
-    capturable: bool = False
-    """Whether a training step of its models makes no decision on the CPU, so that a CUDA graph can capture it."""
     class_limit: int | None = None
     """Most classes of a table; None: the model splits a larger task into several smaller ones."""
     feature_limit: int | None = None

@@ -5,7 +5,6 @@ them with the module.
 """
 
 import os
-from collections import ChainMap
 from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
@@ -23,28 +22,12 @@ FOLDERS = (
     "tabpfn",
 )
 """Folders of this package, each with a ``family.py``, in the order in which models are listed."""
-_MODULES = [import_module(f"tabtune_core.models.{folder}.family") for folder in FOLDERS]
-CATALOGUE: dict[str, ModelCard] = {card.name: card for module in _MODULES for card in module.CARDS}
-EARLIER: dict[str, tuple[ModelCard, ...]] = {
-    name: cards for module in _MODULES for name, cards in getattr(module, "EARLIER", {}).items()
+CATALOGUE: dict[str, ModelCard] = {
+    card.name: card for folder in FOLDERS for card in import_module(f"tabtune_core.models.{folder}.family").CARDS
 }
-"""By a model's name: cards of the weights that earlier versions shipped under that name, each with a name of its own.
-"""
 FAMILIES: dict[str, Family] = {card.family.name: card.family for card in CATALOGUE.values()}
 
 WEIGHTS = Path(__file__).parent / "weights"
-ELSEWHERE = "TABTUNE_CHECKPOINT_IS_AT"
-"""Environment variable with the path of the user's checkpoint on a machine where it differs from the path in the
-settings.
-"""
-
-BY_NAME = ChainMap(CATALOGUE, {card.name: card for cards in EARLIER.values() for card in cards})
-"""All cards by name, with the earlier ones that no list offers."""
-
-
-def names_of(name: str) -> tuple[str, ...]:
-    """Returns a model's name and the names that its weights had in earlier versions."""
-    return (name, *(earlier for earlier, cards in EARLIER.items() if name in (card.name for card in cards)))
 
 
 def get_card(name: str) -> ModelCard:
@@ -53,9 +36,9 @@ def get_card(name: str) -> ModelCard:
     Raises:
         SettingError: naming the models that exist.
     """
-    if name not in BY_NAME:
+    if name not in CATALOGUE:
         raise SettingError(f"There is no model {name!r}; choose one of {', '.join(CATALOGUE)}.")
-    return BY_NAME[name]
+    return CATALOGUE[name]
 
 
 def with_usual_rate(run: RunSettings) -> RunSettings:
@@ -66,7 +49,7 @@ def with_usual_rate(run: RunSettings) -> RunSettings:
     """
     if run.strategy not in TRAINED or run.train.learning_rate is not None:
         return run
-    card = BY_NAME.get(run.model) if run.checkpoint is None else None
+    card = CATALOGUE.get(run.model) if run.checkpoint is None else None
     return run.changed(learning_rate=card.usual_rate(run.task, run.strategy) if card else run.base_rate)
 
 
@@ -77,7 +60,7 @@ def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:
     Raises:
         CheckpointError: the file does not exist.
     """
-    file = Path(os.environ.get(ELSEWHERE) or os.path.expanduser(path))  # leaves '~' of an unknown user unchanged
+    file = Path(os.path.expanduser(path))  # leaves '~' of an unknown user unchanged
     if os.path.isdir(file):
         file /= Path(card.weights_for(task).file).name
     if not os.path.isfile(file):  # False if a name is too long, where ``Path`` raises

@@ -18,7 +18,7 @@ from tabtune_core.files.damaged import Damaged, read_text
 from tabtune_core.files.plain_values import read_json
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard, Weights
-from tabtune_core.models.catalogue import EARLIER, WEIGHTS, get_card, named_checkpoint
+from tabtune_core.models.catalogue import WEIGHTS, named_checkpoint
 from tabtune_core.upstream import Licence, Source
 
 ANSWER_SECONDS = 5.0
@@ -44,32 +44,16 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
         repository = weights.repository
         file = _from_hub(card, weights)
         revision = file.parent.name if file.parent.parent.name == "snapshots" else None
-    identities = identities_of(file, weights.beside)
-    digest = identities[-1]
+    digest = sha256_of(file)
     expected = None if path is not None else weights.sha256 or _published_sha256(file)
     if expected not in (None, digest):
         raise CheckpointError(
             f"{file} has the SHA-256 {digest}, but {card.title} has {expected}: the file is damaged or a different "
-            "one. "
-            f"Delete it and try again."
+            "one. Delete it and try again."
         )
     licence = card.licence if path is None or weights.by_path or digest == weights.sha256 else Licence(None)
-    return file, Source(card.name, file.name, repository, revision, identities[0], licence, identities)
-
-
-def card_with(name: str, task: Task, sha256: str) -> ModelCard:
-    """Returns the card of the weights with this SHA-256: the named card, or an earlier one if the shipped weights have
-    changed since.
-
-    Raises:
-        SettingError: the model does not exist.
-        CheckpointError: the installation is damaged.
-    """
-    card = get_card(name)
-    for one in (card, *EARLIER.get(name, ())):
-        if one.in_the_box and task in one.weights and sha256 in find_checkpoint(one, task)[1].identities:
-            return one
-    return card
+    identity = _with_beside(digest, file, weights.beside)
+    return file, Source(card.name, file.name, repository, revision, identity, licence)
 
 
 def _published_sha256(cached: Path) -> str | None:
@@ -161,22 +145,20 @@ def _from_hub(card: ModelCard, weights: Weights) -> Path:
     return files[0]
 
 
-def identities_of(file: Path, beside: Sequence[str]) -> tuple[str, ...]:
-    """Returns the hashes by which an adapter may identify weights: SHA-256 of the file with those ``beside`` it, then
-    of the file alone.
+def identity_of(file: Path, beside: Sequence[str]) -> str:
+    """Returns the hash by which an adapter knows its base: the SHA-256 of the file, with the files ``beside`` it."""
+    return _with_beside(sha256_of(file), file, beside)
 
-    The file beside it, Mitra's ``config.json``, affects what the weights compute. Adapters of earlier versions have the
-    hash of the file alone.
-    """
-    alone = sha256_of(file)
+
+def _with_beside(digest: str, file: Path, beside: Sequence[str]) -> str:
     if not beside:
-        return (alone,)
-    whole = hashlib.sha256(alone.encode())
-    for name in beside:
+        return digest
+    whole = hashlib.sha256(digest.encode())
+    for name in beside:  # Mitra's config.json affects what the weights compute
         with suppress(Damaged):  # opening the model reports the damage
             content = read_json(read_text(file.with_name(Path(name).name), most_bytes=1_000_000).encode())
             whole.update(json.dumps(content, sort_keys=True).encode())
-    return whole.hexdigest(), alone
+    return whole.hexdigest()
 
 
 def sha256_of(path: Path) -> str:

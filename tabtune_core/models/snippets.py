@@ -24,7 +24,7 @@ def file_name(form: str, facts: PackageFacts, run_id: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Snippet:
-    """Python that opens a file and predicts with it, in two parts: after the first, ``rows`` are the rows to predict."""
+    """Python that opens a file and predicts with it, in two parts: after the first, ``rows`` are the rows to predict."""  # noqa: E501
 
     setup: str
     use: str

@@ -132,8 +132,6 @@ def advise(
     if train.class_weights == "balanced" and run.selection_metric in ("log_loss", "brier"):
         yield (
             f"Class weights change the probabilities, so {METRICS[run.selection_metric].written} on the validation "
-            "rows may get worse; the "
-            "pretrained weights are then returned. Choose balanced accuracy or average precision as the selection "
-            "metric (Advanced, Best "
-            "checkpoint)."
+            "rows may get worse; the pretrained weights are then returned. Choose balanced accuracy or average "
+            "precision as the selection metric (Advanced, Best checkpoint)."
         )

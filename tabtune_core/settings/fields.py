@@ -102,13 +102,32 @@ class Setting:
         return describe(self.owner, self.name)
 
 
-def setting(default: Value, label: str = "", place: str = "", **facts: Any) -> Value:
-    """Makes a field of a settings class; ``facts`` are the other attributes of ``Setting``."""
-    facts |= {"label": label, "place": place}
-    field: Any = dataclasses.field(
-        metadata=facts, **({"default_factory": dict, "hash": False} if default == {} else {"default": default})
-    )
-    made: Value = field
+def setting(
+    default: Value,
+    label: str = "",
+    place: str = "",
+    *,
+    low: float | None = None,
+    above: float | None = None,
+    high: float | None = None,
+    below: float | None = None,
+    hint: str = "",
+    strategies: tuple[Strategy, ...] = (),
+    idle: Idle | None = None,
+    replaced_by: str = "",
+    axis: str = "",
+    counted: str = "",
+    step: float = 1,
+    format: str = "%g",
+    placeholder: str = "",
+    argument: str | None = "",
+    said: Callable[[Any], str] | None = None,
+    column: bool = False,
+) -> Value:
+    """Makes a field of a settings class; the arguments are attributes of ``Setting``."""
+    facts = {name: value for name, value in locals().items() if name != "default"}
+    more: dict[str, Any] = {"default_factory": dict, "hash": False} if default == {} else {"default": default}
+    made: Value = dataclasses.field(metadata=facts, **more)
     return made
 
 
@@ -121,7 +140,8 @@ def rows_of(owner: Any) -> tuple[Setting, ...]:
         optional = get_origin(hint) is types.UnionType
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         usual = f"{default:g} is usual.".replace("e-0", "e-") if isinstance(default, int | float) else ""
-        facts = {"strategies": getattr(owner, "_strategies", ALL), "hint": usual, **field.metadata}
+        facts = {**field.metadata, "hint": field.metadata.get("hint") or usual}
+        facts["strategies"] = field.metadata.get("strategies") or getattr(owner, "_strategies", ALL)
         kind = next(part for part in get_args(hint) if part is not types.NoneType) if optional else hint
         if not dataclasses.is_dataclass(kind):
             rows.append(Setting(name=field.name, owner=owner, kind=kind, optional=optional, default=default, **facts))

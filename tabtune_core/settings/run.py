@@ -10,7 +10,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
 from tabtune_core.metrics import SELECTION, Task, metrics_of
 from tabtune_core.settings.fields import LORA, MODELS, TRAINED, Idle, Setting, Strategy, rows_of, sections_of, setting
@@ -37,7 +37,6 @@ LEARNING_RATES: dict[Strategy, float] = {
     "boosting": 0.0,
 }
 """Peak learning rates of the guide's section 6.2: an adapter needs about ten times the rate of full fine-tuning."""
-WITHOUT_A_SEED = Idle("test_rows_move", True, "with test_rows_move; leave one of the two out.")
 USUAL_RANK = 8
 """The rank that these rates are for; see ``rate_scales_with_rank``."""
 
@@ -76,15 +75,9 @@ class RunSettings:
     """Share of the rows for validation, which chooses the best checkpoint and ranks the runs."""
     test_share: float = setting(0.2, "Test rows (share)", "Rows, weights", low=0.05, high=0.5, argument=None, step=0.05)
     """Share of the rows for the test. Test scores are reported and choose nothing."""
-    split_seed: int = setting(
-        0, "Seed of the test rows", "Rows, weights", low=0, below=2**32, argument=None, idle=WITHOUT_A_SEED
-    )
+    split_seed: int = setting(0, "Seed of the test rows", "Rows, weights", low=0, below=2**32, argument=None)
     """Random seed of the test rows. They are held out once and are the same for every seed, so that no run trains on
     them or chooses by them.
-    """
-    test_rows_move: bool = setting(False, "Let the seeds move the test rows", "Rows, weights", argument=None)
-    """Let the seed draw the test rows too, as in earlier versions. Test rows of one seed are then training and
-    validation rows of another, so a choice made over several seeds has used test rows.
     """
     split_by: SplitBy = setting("random", column=True)
     """How the rows are split. Random: stratified by class. Time: the earliest rows of a date or number column are for
@@ -107,8 +100,6 @@ class RunSettings:
         idle=Idle("task", "regression", "with task 'regression'."),
     )
     """Classes of the target with fewer rows than this are merged into one class, 'other'; 0 merges none."""
-    _earlier: ClassVar[frozenset[str]] = frozenset({"quick_sweep"})
-    """Settings of earlier versions that are ignored: they changed the duration of a run, not its result."""
 
     def __post_init__(self) -> None:
         check(self)
@@ -214,31 +205,15 @@ class RunSettings:
 
     @property
     def test_set(self) -> str:
-        """Eight hex digits that identify the set of test rows: a hash of the table, the rule of the split and its seed."""
-        grouped = (self.group_rare_classes,) if self.group_rare_classes else ()  # keeps the hashes of earlier versions
-        rule = (self.dataset, self.target, self.task, self.split_at_median, self.split_by, self.split_column, *grouped)
-        moving = (
-            (self.seed, self.validation_share, self.train.validation_rows) if self.test_rows_move else self.split_seed
-        )
-        return hashlib.sha256(json.dumps([rule, self.test_share, self.train.test_rows, moving]).encode()).hexdigest()[
-            :8
-        ]
-
-    @property
-    def test_rows_stay(self) -> bool:
-        """Whether the test rows of one seed are test rows under every other seed: no seed trains on them or chooses by
-        them.
-        """
-        return not self.test_rows_move or self.split_by == "time"
+        """Eight hex digits of the set of test rows: a hash of the table, the rule of the split and its seed."""
+        rule = (self.dataset, self.target, self.task, self.split_at_median, self.split_by, self.split_column)
+        which = (self.group_rare_classes, self.test_share, self.train.test_rows, self.split_seed)
+        return hashlib.sha256(json.dumps([*rule, *which]).encode()).hexdigest()[:8]
 
     @property
     def test_rows_in_words(self) -> str:
-        """The set of test rows in words, for example ``set 1a2b3c4d, the same for every seed``."""
-        if not self.test_rows_move:
-            return f"set {self.test_set}, the same for every seed"
-        return f"set {self.test_set} of seed {self.seed}" + (
-            "" if self.test_rows_stay else ", on which other seeds train or choose"
-        )
+        """The set of test rows in words: ``set 1a2b3c4d, the same for every seed``."""
+        return f"set {self.test_set}, the same for every seed"
 
     @property
     def label(self) -> str:
@@ -269,30 +244,6 @@ class RunSettings:
             SettingError: naming the setting, the value and what is allowed; for an unknown name, the nearest known one.
         """
         read: RunSettings = from_values(cls, values, "")
-        return read
-
-    @classmethod
-    def stored(cls, values: Mapping[str, Any]) -> "RunSettings":
-        """Reads the settings that a run was recorded with. In earlier versions the seed moved the test rows, and the
-        default learning rate was the guide's.
-
-        Raises:
-            SettingError: as ``from_dict``.
-        """
-        read = cls.from_dict({"test_rows_move": True, **values})
-        return read.changed(learning_rate=read.base_rate) if read.strategy in TRAINED else read
-
-    @classmethod
-    def of_package(cls, values: Mapping[str, Any]) -> "RunSettings":
-        """Reads the settings in an adapter package. In earlier versions ``context_rows`` also limited the context rows
-        at prediction.
-
-        Raises:
-            SettingError: as ``from_dict``.
-        """
-        read = cls.stored(values)
-        if read.train.predict_context_rows is None:
-            read = read.changed(predict_context_rows=read.train.context_rows)
         return read
 
 

@@ -99,7 +99,6 @@ def from_values(cls: Any, values: Mapping[str, Any], prefix: str) -> Any:
         SettingError: a name is unknown (the error suggests the nearest) or missing, or a value is out of range.
     """
     known = [f.name for f in dataclasses.fields(cls)]
-    values = {name: value for name, value in values.items() if name not in getattr(cls, "_earlier", ())}
     for name in values:
         if name not in known:
             near = nearest(name, known)

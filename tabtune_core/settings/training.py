@@ -29,7 +29,7 @@ WITHOUT_MOMENTS = Idle("optimizer", "sgd", "with the optimizer 'sgd'; leave it o
 
 
 USUAL_CONTEXT_ROWS = 512
-"""Context rows of a training step. Measured with TabICL mini 1, rank 8, one seed, on banana, segment and titanic
+"""Context rows of a training step. Measured with a small TabICL, rank 8, one seed, on banana, segment and titanic
 (benchmark ``rows_shown.py``), with all training rows as context at prediction. Test log-loss, compared with training on
 2,048 context rows: 0.008 higher with 256 (mean; 0.007 to 0.010; on chess 0.027, on marketing 0.022), 0.004 higher with
 512 (-0.009 to 0.015), 0.060 higher for zero-shot. With 512 context rows training took 23 to 50 % of the seconds and 40
@@ -304,11 +304,6 @@ class TrainSettings:
     """Gradient checkpointing: activations are recomputed in the backward pass. The result is the same, with less memory
     and more time. On the CPU, large blocks of memory are also returned to the system at once.
     """
-    cuda_graph: bool = setting(False, "Capture the training step (CUDA graph)", "Memory and time")
-    """Capture the training step once as a CUDA graph and replay it. The result is the same, in less time where the GPU
-    waits for Python, as with small tables. For TabICL on a CUDA GPU. If a run cannot be captured, a notice says why and
-    it trains without the graph.
-    """
     selection_metric: str | None = setting(None, "Selection metric", column=True)
     """The validation score that decides early stopping, the best checkpoint and the ranking.
 
@@ -376,7 +371,7 @@ class TrainSettings:
 
         >>> TrainSettings().patience_of(10), TrainSettings().patience_of(16), TrainSettings(eval_every=16).patience_of(16)
         (8, 5, 8)
-        """
+        """  # noqa: E501
         if self.patience is not None:
             return self.patience
         return (

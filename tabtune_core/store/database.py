@@ -7,7 +7,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,11 +16,8 @@ from tabtune_core.machine import network_file_system
 from tabtune_core.shortage import named, shortage_of
 from tabtune_core.store.row_values import decoded
 
-FORMAT = 8
-"""Format of a workspace, stored in the database as ``user_version``; the earliest versions stored none, which reads as
-0. This version opens its own format and earlier ones. When you change the meaning of a table or file, add one here and
-a step in ``_migrate``.
-"""
+FORMAT = 1
+"""Format of a workspace, stored in the database as ``user_version``; a new file has 0."""
 TIMEOUT_SECONDS = 30
 """How long a writer waits for its turn."""
 DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
@@ -29,26 +26,8 @@ damaged.
 """
 DELETING = (*DAMAGED, sqlite3.SQLITE_CONSTRAINT)
 """The same where rows are deleted: other rows refer to them only if those could not be read and deleted."""
-INCREMENTAL = 2
-"""Value of ``PRAGMA auto_vacuum``: free pages can be given back in small steps."""
 PAGES_A_STEP = 256
 """1 MB, which takes milliseconds."""
-COLUMNS = (
-    "SELECT tables.name, columns.name, columns.type, columns.[notnull], columns.dflt_value"
-    " FROM sqlite_master AS tables JOIN pragma_table_info(tables.name) AS columns WHERE tables.type = 'table'"
-)
-"""SQL that lists all columns of a database."""
-RENAMED = (
-    (4, '"model": "tabicl-mini"', '"model": "tabicl-mini-1"'),
-    (6, '"model": "mitra-mini"', '"model": "mitra-mini-1"'),
-    (7, '"model": "tabdpt-mini"', '"model": "tabdpt-mini-1"'),
-    (8, '"model": "tabicl-mini"', '"model": "tabicl-mini-3"'),
-)
-"""Replacements in stored settings by format, so that queued runs use the weights that their sweep began with. They
-cannot occur inside a value, where quotes are escaped.
-"""
-REMOVED = ("process_started",)
-"""Columns of earlier formats: up to format 1, a process was identified by its start time."""
 
 
 def _storable(values: Sequence[Any]) -> list[Any]:
@@ -107,7 +86,7 @@ class Database:
                 fcntl.flock(opening, fcntl.LOCK_EX)  # SQLite does not wait for other processes when it changes to WAL
                 held = self._read("PRAGMA user_version")[0][0]
                 self._opened = self._present()
-                self._migrate(held)
+                self._begin(held)
         except (OSError, sqlite3.Error, ShortageError) as error:
             lacking, start = shortage_of(error, folder=self.home), f"The workspace {self.home} cannot be opened"
             if lacking is not None and lacking.passes:
@@ -121,58 +100,37 @@ class Database:
             )
             raise StoreError(f"{start}: {why}. {end}.") from error
 
-    def _migrate(self, held: int) -> None:
-        """Upgrades an empty workspace, or one of format ``held``, to FORMAT."""
-        if held > FORMAT:
+    def _begin(self, held: int) -> None:
+        """Makes the tables of a new database; refuses one of another format than FORMAT."""
+        tables = bool(self._read("SELECT 1 FROM sqlite_master LIMIT 1"))
+        if held != FORMAT and (held or tables):
             raise StoreError(
-                f"The workspace {self.home} is of format {held}; this version of LoRA Lab knows formats up to "
-                f"{FORMAT}. "
-                "Open it with the version that wrote it, or choose another folder with --home or TABTUNE_HOME."
+                f"The workspace {self.home} was made by another version of LoRA Lab (format {held}, not {FORMAT});"
+                " choose another folder with --home or TABTUNE_HOME, and train again there."
             )
-        if any(self.home.glob("runs/*")) and not self._read("SELECT 1 FROM sqlite_master LIMIT 1"):
+        if not tables and any(self.home.glob("runs/*")):
             raise StoreError(
                 f"The workspace's database {self.home / 'runs.sqlite'} is missing or empty, but {self.home / 'runs'} "
-                "holds files of runs."
-                " Put an earlier copy of the database there, or move that folder away to start with an empty workspace."
+                "holds files of runs. Put an earlier copy of the database there, or move that folder away to start"
+                " with an empty workspace."
             )
-        schema = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
         try:
             with self._lacks_named():
-                self._connection.execute(
-                    "PRAGMA auto_vacuum = INCREMENTAL"
-                )  # works only for a new database; _give_back changes others
+                self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # works only for a new database
                 self._connection.execute("PRAGMA journal_mode = WAL")
-                self._connection.executescript(schema)
+                # always written, so that a read-only database is noticed here; before the tables, so that an opening
+                # that was killed is completed by the next
+                self._connection.execute(f"PRAGMA user_version = {FORMAT}")
+                self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
             with self._together():
-                self._add_columns(schema)
-                for renames, *names in RENAMED:
-                    if held < renames:
-                        self._write("UPDATE runs SET settings = replace(settings, ?, ?)", names)
                 self._disown_copied()
                 self._write(  # a recovered database may lack some
                     "INSERT INTO sweeps (id, name, created) SELECT sweep, '', MIN(created) FROM runs"
                     " WHERE sweep NOT IN (SELECT id FROM sweeps) GROUP BY sweep ORDER BY MIN(created)"
                 )
-                self._write(
-                    f"PRAGMA user_version = {FORMAT}"
-                )  # always written, so that a read-only database is noticed here
         except ShortageError as error:
             if error.lack != "room" or held != FORMAT:
-                raise  # with a full disk, a workspace of this format can still be read, and deleting runs makes room
-
-    def _add_columns(self, schema: str) -> None:
-        """Adds columns that tables of earlier formats lack: all in ``schema`` that may be empty or have a default."""
-        there = {(table, name) for table, name, *_ in self._read(COLUMNS)}
-        with closing(sqlite3.connect(":memory:")) as new:
-            new.executescript(schema)
-            for table, name, kind, needed, default in new.execute(COLUMNS):
-                if (table, name) not in there and (default or not needed):
-                    self._write(
-                        f"ALTER TABLE {table} ADD COLUMN {name} {kind}{f' NOT NULL DEFAULT {default}' * needed}"
-                    )
-        for table, name in there:
-            if name in REMOVED:
-                self._write(f"ALTER TABLE {table} DROP COLUMN {name}")
+                raise  # with a full disk a workspace can still be read, and deleting runs makes room
 
     def _disown_copied(self) -> None:
         """In a copy of a workspace, forgets the processes of what was running: they belong to the original."""
@@ -250,13 +208,10 @@ class Database:
             if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF not in damaged:
                 raise
             raise StoreError(
-                f"The workspace's database {self.home / 'runs.sqlite'} is damaged ({error}). The tables and the "
-                "files of its runs are still"
-                " in that folder. End all programs that use it, remove runs.sqlite-wal and runs.sqlite-shm beside "
-                "it, and put an earlier"
-                " copy of runs.sqlite in its place, or what 'sqlite3 runs.sqlite .recover' saves of it; or choose "
-                "another folder with"
-                " --home or TABTUNE_HOME."
+                f"The workspace's database {self.home / 'runs.sqlite'} is damaged ({error}). The tables and the files "
+                "of its runs are still in that folder. End all programs that use it, remove runs.sqlite-wal and "
+                "runs.sqlite-shm beside it, and put an earlier copy of runs.sqlite in its place, or what 'sqlite3 "
+                "runs.sqlite .recover' saves of it; or choose another folder with --home or TABTUNE_HOME."
             ) from error
 
     @contextmanager
@@ -273,28 +228,20 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
-    def _give_back(self, *, idle: bool) -> None:
-        """Gives free space in the files back to the disk, in steps of milliseconds; gives up if another process blocks
-        it.
-
-        The database of an earlier version has to be rewritten once for that, which takes seconds: only if ``idle``.
-        """
+    def _give_back(self) -> None:
+        """Gives free space back to the disk in steps of milliseconds; gives up if another process blocks it."""
         connection = self._connection
         connection.execute("PRAGMA busy_timeout = 250")
         try:
-            if self._read("PRAGMA auto_vacuum")[0][0] == INCREMENTAL:
-                while self._read("PRAGMA freelist_count")[0][0]:
-                    began = time.monotonic()
-                    self._read(f"PRAGMA incremental_vacuum({PAGES_A_STEP})")
-                    time.sleep(time.monotonic() - began)
-            elif idle:
-                connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-                connection.execute("VACUUM")
+            while self._read("PRAGMA freelist_count")[0][0]:
+                began = time.monotonic()
+                self._read(f"PRAGMA incremental_vacuum({PAGES_A_STEP})")
+                time.sleep(time.monotonic() - began)
             self._read("PRAGMA wal_checkpoint(PASSIVE)")
             self._read("PRAGMA wal_checkpoint(TRUNCATE)")
         except (sqlite3.OperationalError, ShortageError) as error:
-            found = shortage_of(error, folder=self.home)
-            if found is None or not found.passes:
+            lacking = shortage_of(error, folder=self.home)
+            if lacking is None or not lacking.passes:
                 raise
         finally:
             connection.execute(f"PRAGMA busy_timeout = {1000 * TIMEOUT_SECONDS}")
@@ -304,7 +251,7 @@ class Database:
         effort.
         """
         with suppress(sqlite3.Error, StoreError, ShortageError):
-            self._give_back(idle=False)
+            self._give_back()
 
     def _file_bytes(self) -> int:
         """Returns the size of the database on disk, including its write-ahead log."""

@@ -103,15 +103,10 @@ class EventLog(Database):
         sql = "SELECT value, (SELECT MAX(seq) FROM events WHERE run = ? AND kind = value) AS last FROM JSON_EACH(?)"
         return {row["value"]: row["last"] or 0 for row in self._read(sql, (run_id, json.dumps(list(kinds))))}
 
-    def extent(self, run_id: str, kinds: Sequence[str], upto: int = 2**63 - 1) -> tuple[int, int]:
-        """Returns the number of a run's events of these kinds up to a position, and the position of the last; any
-        change changes these.
-        """
-        sql = (
-            f"SELECT COUNT(*) AS number, MAX(seq) AS last FROM events WHERE run = ? AND kind IN ({_marks(kinds)}) "
-            "AND seq <= ?"
-        )
-        (row,) = self._read(sql, (run_id, *kinds, upto))
+    def extent(self, run_id: str, kinds: Sequence[str]) -> tuple[int, int]:
+        """Returns how many events of these kinds a run has, and the position of the last; any change changes these."""
+        sql = f"SELECT COUNT(*) AS number, MAX(seq) AS last FROM events WHERE run = ? AND kind IN ({_marks(kinds)})"
+        (row,) = self._read(sql, (run_id, *kinds))
         return row["number"], row["last"] or 0
 
     def told(

@@ -41,14 +41,12 @@ class Job:
     ended: float | None
     pid: int | None
     identity: str | None
-    """Identifies that process, because pids are reused; None if a worker of an earlier version wrote the row."""
+    """Creation time of that process, because pids are reused; None while only a worker has claimed the job."""
     error: str | None
     """For the person: what happened and what to do."""
     result: dict[str, Any] | None
     wish: Literal["cancel"] | None
     """What a person asked for while it was running."""
-    owner: str
-    """The logged-in person who asked for it; empty: not known."""
 
 
 class JobQueue(Database):
@@ -64,15 +62,15 @@ class JobQueue(Database):
             raise StoreError(f"Job {job_id!r} has no folder; its row is damaged.")
         return self.home / "jobs" / job_id
 
-    def add_job(self, kind: str, arguments: Mapping[str, Any], *, owner: str = "") -> str:
-        """Queues a job behind the others for the logged-in person ``owner``. Returns its id."""
+    def add_job(self, kind: str, arguments: Mapping[str, Any]) -> str:
+        """Queues a job behind the others. Returns its id."""
         job_id = new_id()
-        sql = "INSERT INTO jobs (id, kind, arguments, status, created, owner) VALUES (?, ?, ?, 'queued', ?, ?)"
-        self._write(sql, (job_id, kind, json.dumps(dict(arguments)), time.time(), owner))
+        sql = "INSERT INTO jobs (id, kind, arguments, status, created) VALUES (?, ?, ?, 'queued', ?)"
+        self._write(sql, (job_id, kind, json.dumps(dict(arguments)), time.time()))
         return job_id
 
     def jobs(self, kind: str | None = None, *, status: JobStatus | None = None) -> list[Job]:
-        """Returns the jobs of one kind or all, of one status or all, newest first, without those that cannot be read."""
+        """Returns the jobs of one kind or all, of one status or all, newest first, without those that cannot be read."""  # noqa: E501
         where, given = only(kind=kind, status=status)
         return [
             job for job in map(_job, self._read(f"SELECT * FROM jobs WHERE {where} ORDER BY rowid DESC", given)) if job
@@ -123,10 +121,11 @@ class JobQueue(Database):
             (job_id, pid),
         )
 
-    def set_job_process(self, job_id: str, pid: int, identity: str | None) -> None:
-        """Records which process carries out a running job."""
-        sql = "UPDATE jobs SET pid = ?, identity = ? WHERE id = ? AND status = 'running'"
-        self._write(sql, (pid, identity, job_id))
+    def set_job_process(self, job_id: str, pid: int, identity: str | None, *, claimed_by: int | None = None) -> None:
+        """Records which process carries out a running job; raises StoreError as ``set_process`` does."""
+        sql = "UPDATE jobs SET pid = ?, identity = ? WHERE id = ? AND status = 'running' AND pid IS COALESCE(?, pid)"
+        if not self._write(sql, (pid, identity, job_id, claimed_by)):
+            raise StoreError(f"Job {job_id!r} is not running any more; ask for it again.")
 
     def finish_job(
         self, job_id: str, status: JobStatus, *, result: Mapping[str, Any] | None = None, error: str | None = None
@@ -140,7 +139,7 @@ class JobQueue(Database):
         )
 
     def cancel_job(self, job_id: str) -> None:
-        """Cancels a queued job at once, or asks the worker to end a running one; a job that has ended is not changed."""
+        """Cancels a queued job at once, or asks the worker to end a running one; a job that has ended is not changed."""  # noqa: E501
         self.job(job_id)
         if not self._write(
             "UPDATE jobs SET status = 'cancelled', ended = ? WHERE id = ? AND status = 'queued'", (time.time(), job_id)

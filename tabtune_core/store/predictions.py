@@ -32,10 +32,7 @@ class Predictions:
     """Predictions of the run's own model before training, shaped as ``predicted``; None if the run did not keep them.
     """
     units_N: NDArray[np.int64] | None = None
-    """Intervals count rows with equal numbers as one: a group, copies, or one point in time.
-
-    None for runs of earlier versions.
-    """
+    """Intervals count rows with equal numbers as one: a group, copies, or one point in time."""
     split_by: SplitBy = "random"
     guess: tuple[float, ...] = ()
     """``RunPlanned.guess``."""

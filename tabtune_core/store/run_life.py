@@ -21,7 +21,7 @@ from tabtune_core.store.row_values import LATEST, as_text, is_time, only
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import ENDED, Run, Status, Sweep, Unreadable, read_run
 
-NOWHERE = "pid = NULL, identity = NULL, slot = '', executor = '', node = '', received = 0"
+NOWHERE = "pid = NULL, identity = NULL, slot = '', executor = '', node = ''"
 """SQL that resets where a run is carried out when it is queued again."""
 
 
@@ -37,10 +37,10 @@ class RunLife(EventLog, JobQueue):
         counts: dict[str, dict[Status, int]] = {}
         for row in self._read("SELECT sweep, status, COUNT(*) AS number FROM runs GROUP BY sweep, status"):
             counts.setdefault(row["sweep"], {})[row["status"]] = row["number"]
-        rows = self._read("SELECT id, name, created, owner FROM sweeps ORDER BY rowid DESC")
+        rows = self._read("SELECT id, name, created FROM sweeps ORDER BY rowid DESC")
         times = [row["created"] if is_time(row["created"]) else 0.0 for row in rows]
         return [
-            Sweep(as_text(row["id"]), as_text(row["name"]), created, counts.get(row["id"], {}), as_text(row["owner"]))
+            Sweep(as_text(row["id"]), as_text(row["name"]), created, counts.get(row["id"], {}))
             for row, created in zip(rows, times, strict=True)
         ]
 
@@ -53,10 +53,6 @@ class RunLife(EventLog, JobQueue):
         found = [one for one in self.sweeps() if one.id == sweep]
         self._row("sweep", sweep)
         return found[0]
-
-    def owner_of(self, run_id: str) -> str:
-        """Returns who launched the run's sweep, also for a run that cannot be read; empty if unknown."""
-        return str(self._row("sweep", self._row("run", run_id)["sweep"])["owner"])
 
     def runs(self, sweep: str | None = None, *, status: Status | None = None) -> list[Run]:
         """Returns the runs of one sweep or all, of one status or all, in the order of the queue, without ``unreadable``
@@ -82,7 +78,7 @@ class RunLife(EventLog, JobQueue):
         return bool(self._read(f"SELECT 1 FROM runs {going} UNION ALL SELECT 1 FROM jobs {going} LIMIT 1"))
 
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
-        """Returns values that change whenever a list of these runs must be read again; cheaper than reading the runs."""
+        """Returns values that change whenever a list of these runs must be read again; cheaper than reading the runs."""  # noqa: E501
         where, given = only(sweep=sweep)
         sql = (
             f"SELECT id, status, resumptions, wish, name, note, archived, tags FROM runs WHERE {where} ORDER BY "
@@ -95,7 +91,7 @@ class RunLife(EventLog, JobQueue):
         found = read_run(self._row("run", run_id))
         if isinstance(found, Unreadable):
             raise StoreError(
-                f"Run {run_id!r} cannot be read: {found.why}. Open the workspace with the version that wrote it."
+                f"Run {run_id!r} cannot be read: {found.why}. It is damaged or of another version; train it again."
             )
         return found
 
@@ -103,10 +99,6 @@ class RunLife(EventLog, JobQueue):
         """Returns what a person asked of a running run; None if nothing."""
         rows = self._read("SELECT wish FROM runs WHERE id = ?", (run_id,))
         return rows[0]["wish"] if rows else None
-
-    def received(self, run_id: str) -> int:
-        """Returns how many events of a run on another machine have arrived here."""
-        return int(self._row("run", run_id)["received"])
 
     def has_last_state(self, run_id: str) -> bool:
         """Whether the run has saved a state from which it can go on."""
@@ -126,14 +118,12 @@ class RunLife(EventLog, JobQueue):
         executor: str = "",
         node: str = "",
     ) -> Run | None:
-        """Claims the first run of the queue, or a given one, for this process; of several claimants only one gets it."""
+        """Claims the first run of the queue, or a given one, for this process; of several claimants only one gets it."""  # noqa: E501
         now = time.time()
         rows = self._read(
             "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, identity = ?, slot = ?, "
-            "executor = ?, node = ?"
-            " WHERE status = 'queued'"
-            " AND id = COALESCE(?, (SELECT id FROM runs WHERE status = 'queued' ORDER BY position LIMIT 1)) "
-            "RETURNING *",
+            "executor = ?, node = ? WHERE status = 'queued' AND id = COALESCE(?, (SELECT id FROM runs WHERE status = "
+            "'queued' ORDER BY position LIMIT 1)) RETURNING *",
             (now, now, pid, identity, slot, executor, node, run_id),
         )
         found = read_run(rows[0]) if rows else None
@@ -142,10 +132,17 @@ class RunLife(EventLog, JobQueue):
             return None
         return found
 
-    def set_process(self, run_id: str, pid: int, identity: str | None) -> None:
-        """Records which process carries out a running run; raises StoreError if the run is not running any more."""
-        sql = "UPDATE runs SET pid = ?, identity = ?, heartbeat = ? WHERE id = ? AND status = 'running'"
-        if not self._write(sql, (pid, identity, time.time(), run_id)):
+    def set_process(self, run_id: str, pid: int, identity: str | None, *, claimed_by: int | None = None) -> None:
+        """Records which process carries out a running run.
+
+        Raises:
+            StoreError: the run is not running any more, or not claimed by this worker (None: whoever it is) any more.
+        """
+        sql = (
+            "UPDATE runs SET pid = ?, identity = ?, heartbeat = ? WHERE id = ? AND status = 'running'"
+            " AND pid IS COALESCE(?, pid)"
+        )
+        if not self._write(sql, (pid, identity, time.time(), run_id, claimed_by)):
             raise StoreError(f"Run {run_id!r} is not running any more; queue it again with retry.")
 
     def unclaim(self, run_id: str, pid: int) -> None:
@@ -160,13 +157,12 @@ class RunLife(EventLog, JobQueue):
         """Records where a running run was finally placed."""
         self._write("UPDATE runs SET slot = ?, node = ? WHERE id = ? AND status = 'running'", (slot, node, run_id))
 
-    def receive(self, run_id: str, events: Sequence[tuple[Event, float]], received: int) -> None:
-        """Adds events of a run on another machine, each with its unix seconds, and their new number: all or nothing."""
+    def receive(self, run_id: str, events: Sequence[tuple[Event, float]]) -> None:
+        """Adds events of a run on another machine, each with its unix seconds: all or nothing."""
         if events:
             with self._together():
                 for event, at in events:
                     self._add(run_id, event, at)
-                self._write("UPDATE runs SET received = ? WHERE id = ?", (received, run_id))
 
     def beat(self, run_id: str) -> None:
         """Records a heartbeat of the run's process."""
@@ -186,8 +182,7 @@ class RunLife(EventLog, JobQueue):
         )
         self._write(
             "UPDATE runs SET status = ?, result = ?, error = ?, ended = MAX(?, COALESCE(started, 0), "
-            f"COALESCE({last}, 0))"
-            " WHERE id = ? AND status IN ('queued', 'running')",
+            f"COALESCE({last}, 0)) WHERE id = ? AND status IN ('queued', 'running')",
             (status, to_json(result)[1] if result else None, error, time.time(), run_id),
         )
 
@@ -218,8 +213,7 @@ class RunLife(EventLog, JobQueue):
     def _queue_again(self, run_id: str, status: Status, why: str, more: str = "") -> int:
         return self._write(
             "UPDATE runs SET status = 'queued', error = ?, resumptions = resumptions + 1, ended = NULL, heartbeat = "
-            f"NULL, {NOWHERE}{more}"
-            " WHERE id = ? AND status = ? AND retried_as IS NULL",
+            f"NULL, {NOWHERE}{more} WHERE id = ? AND status = ? AND retried_as IS NULL",
             (why, run_id, status),
         )
 

@@ -37,7 +37,7 @@ class Run:
     """Last sign of life of the run's process."""
     pid: int | None
     identity: str | None
-    """Identifies that process, because pids are reused; None if a worker of an earlier version wrote the row."""
+    """Creation time of that process, because pids are reused; None while only a worker has claimed the run."""
     wish: StopRequest | None
     """What a person asked for while it was running."""
     error: str | None
@@ -55,7 +55,7 @@ class Run:
     Its ``RunPlanned`` names the actual device.
     """
     executor: str = ""
-    """Name of the executor; empty while queued, and for ``local`` in rows of earlier versions."""
+    """Name of the executor; empty while queued."""
     node: str = ""
     """Name of the machine that carries it out; empty as above."""
     resumptions: int = 0
@@ -101,8 +101,6 @@ class Sweep:
     """Unix seconds."""
     counts: dict[Status, int]
     """How many of its runs have each status."""
-    owner: str = ""
-    """The logged-in person who launched it; empty: not known."""
 
 
 @functools.lru_cache(maxsize=4096)
@@ -110,7 +108,7 @@ def _settings(text: str) -> RunSettings:
     """Parses settings; cached, because stored settings never change and checking them takes longer than reading the
     row.
     """
-    return RunSettings.stored(json.loads(text))
+    return RunSettings.from_dict(json.loads(text))
 
 
 def read_run(row: sqlite3.Row) -> Run | Unreadable:

@@ -49,17 +49,14 @@ class RunStore(RunLife):
         StoreError: the folder or its database cannot be opened, or the workspace has nothing with the id.
     """
 
-    def add_sweep(self, runs: Sequence[RunSettings], name: str = "", *, owner: str = "") -> tuple[str, list[str]]:
-        """Queues the runs, in this order, behind all others, for the logged-in person ``owner``. Returns the sweep's id
-        and theirs.
+    def add_sweep(self, runs: Sequence[RunSettings], name: str = "") -> tuple[str, list[str]]:
+        """Queues the runs, in this order, behind all others. Returns the sweep's id and theirs.
 
         A run without a learning rate is stored with its model's default.
         """
         sweep, runs = new_id(), [*map(with_usual_rate, runs)]
         with self._together():
-            self._write(
-                "INSERT INTO sweeps (id, name, created, owner) VALUES (?, ?, ?, ?)", (sweep, name, time.time(), owner)
-            )
+            self._write("INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", (sweep, name, time.time()))
             ids = [
                 self._queue(sweep, label, settings) for label, settings in zip(distinct_labels(runs), runs, strict=True)
             ]
@@ -178,7 +175,7 @@ class RunStore(RunLife):
                 "DELETE FROM sweeps WHERE id = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE sweep = sweeps.id)",
                 (run["sweep"],),
             )
-        self._give_back(idle=not (self.runs(status="running") or self.jobs(status="running")))
+        self._give_back()
         return freed + max(0, before - self._file_bytes())
 
     def _drop_shared(self, run: sqlite3.Row) -> int:
@@ -188,9 +185,8 @@ class RunStore(RunLife):
         """
         same = (
             "SELECT 1 FROM runs AS other JOIN runs AS mine ON mine.id = ? AND other.id != mine.id WHERE NOT "
-            "JSON_VALID(mine.settings)"
-            " OR NOT JSON_VALID(other.settings)"
-            " OR JSON_EXTRACT(other.settings, '$.dataset') = JSON_EXTRACT(mine.settings, '$.dataset') LIMIT 1"
+            "JSON_VALID(mine.settings) OR NOT JSON_VALID(other.settings) OR JSON_EXTRACT(other.settings, '$.dataset') "
+            "= JSON_EXTRACT(mine.settings, '$.dataset') LIMIT 1"
         )
         if self._read(same, (run["id"],)) or run["started"] is None or run["ended"] is None:
             return 0

@@ -7,8 +7,7 @@ CREATE TABLE IF NOT EXISTS place (
 CREATE TABLE IF NOT EXISTS sweeps (
     id      TEXT PRIMARY KEY,   -- made by the store
     name    TEXT NOT NULL,      -- as the person typed it; may be empty
-    created REAL NOT NULL,      -- unix seconds
-    owner   TEXT NOT NULL DEFAULT ''    -- who launched it, where people log in; empty: not known
+    created REAL NOT NULL       -- unix seconds
 );
 
 CREATE TABLE IF NOT EXISTS runs (
@@ -23,7 +22,7 @@ CREATE TABLE IF NOT EXISTS runs (
     ended           REAL,               -- unix seconds; NULL until it ended
     heartbeat       REAL,               -- unix seconds of the last sign of life of the run's process
     pid             INTEGER,            -- process id: the worker's at first, then the run's own
-    identity        TEXT,               -- of that process: start in ticks since boot, boot and pid namespace; NULL: not known
+    identity        TEXT,               -- creation time of that process, in unix seconds; NULL while only a worker has it
     wish            TEXT,               -- 'stop' (and keep the best) or 'cancel' (and discard), asked for while running
     error           TEXT,               -- for the person: what happened and what to do
     result          TEXT,               -- RunFinished as JSON; bytes and seconds are in its field names
@@ -31,9 +30,8 @@ CREATE TABLE IF NOT EXISTS runs (
     note            TEXT NOT NULL DEFAULT '',   -- what a person wrote about it
     archived        INTEGER NOT NULL DEFAULT 0, -- 1: put away by a person; no unit
     slot            TEXT NOT NULL DEFAULT '',   -- where the worker put it: a GPU such as 'cuda:1', or 'cpu'; empty while queued
-    executor        TEXT NOT NULL DEFAULT '',   -- name of the executor, such as 'local'; empty while queued and before format 3
+    executor        TEXT NOT NULL DEFAULT '',   -- name of the executor, such as 'local'; empty while queued
     node            TEXT NOT NULL DEFAULT '',   -- name of the machine that it is carried out on; empty like executor
-    received        INTEGER NOT NULL DEFAULT 0, -- for a run on another machine: number of its events that are in this database; no unit
     resumptions     INTEGER NOT NULL DEFAULT 0, -- how many times it was queued again after an interruption; no unit
     tags            TEXT NOT NULL DEFAULT ''    -- words that a person put on it, in their order, separated by one space
 );
@@ -49,11 +47,10 @@ CREATE TABLE IF NOT EXISTS jobs (
     started         REAL,               -- unix seconds at which a worker took it; NULL while queued
     ended           REAL,               -- unix seconds; NULL until it ended
     pid             INTEGER,            -- process id: the worker's at first, then the job's own
-    identity        TEXT,               -- of that process: start in ticks since boot, boot and pid namespace; NULL: not known
+    identity        TEXT,               -- creation time of that process, in unix seconds; NULL while only a worker has it
     error           TEXT,               -- for the person: what happened and what to do
     result          TEXT,               -- JSON; NULL unless it finished
-    wish            TEXT,               -- NULL or 'cancel': what a person asked of it while it ran
-    owner           TEXT NOT NULL DEFAULT ''    -- who asked for it, where people log in; empty: not known
+    wish            TEXT                -- NULL or 'cancel': what a person asked of it while it ran
 );
 CREATE INDEX IF NOT EXISTS jobs_by_status ON jobs (status, created);
 

@@ -24,8 +24,8 @@ from tabtune_core.lora.hub import LIMIT_BYTES as LIMIT_BYTES
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.lora.package_reader import read_parts
 from tabtune_core.models.cards import ModelCard, Weights, adapted_ranks, adapter_size
-from tabtune_core.models.catalogue import BY_NAME, get_card, named_checkpoint
-from tabtune_core.models.checkpoints import card_with, find_checkpoint, identities_of, is_here
+from tabtune_core.models.catalogue import CATALOGUE, get_card, named_checkpoint
+from tabtune_core.models.checkpoints import find_checkpoint, identity_of, is_here
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.row_values import check_row
@@ -50,8 +50,6 @@ class StoredAdapter:
     """The content of its ``tabtune.json``."""
     checkpoint: str | None = None
     """Weights of its base on this machine that a person named; None if nobody did."""
-    owner: str = ""
-    """The logged-in person who added it; empty: not known."""
 
     @property
     def settings(self) -> RunSettings:
@@ -59,9 +57,8 @@ class StoredAdapter:
         return self.facts.settings
 
 
-def add_adapter(home: Path, data: bytes, name: str, *, owner: str = "") -> StoredAdapter:
-    """Checks a package and keeps it, for the logged-in person ``owner``. A file is kept once, under its first name and
-    owner.
+def add_adapter(home: Path, data: bytes, name: str) -> StoredAdapter:
+    """Checks a package and keeps it; a file is kept once, under its first name.
 
     Raises:
         AdapterError: the file is not an adapter, is damaged or too large, or lacks something; then nothing is kept.
@@ -74,7 +71,7 @@ def add_adapter(home: Path, data: bytes, name: str, *, owner: str = "") -> Store
     with scratch_folder(adapters, "incoming-") as folder:
         (folder / ADAPTER_FILE).write_bytes(data)
         facts = check_package(folder / ADAPTER_FILE)
-        stored = StoredAdapter(identity, name, time.time(), len(data), facts, owner=owner)
+        stored = StoredAdapter(identity, name, time.time(), len(data), facts)
         _write(folder, stored)
         keep_folder(folder, adapters / identity)
     return get_adapter(home, identity)
@@ -88,9 +85,9 @@ def check_package(path: Path) -> PackageFacts:
     """
     facts, content = read_parts(path)
     settings = facts.settings
-    if settings.model not in BY_NAME or settings.checkpoint is not None:  # the layers are not known here
+    if settings.model not in CATALOGUE or settings.checkpoint is not None:  # the layers are not known here
         return facts
-    card = card_with(settings.model, settings.task, facts.base.sha256)
+    card = get_card(settings.model)
     if settings.task not in card.weights:
         return facts
     shapes = card.layers(settings.task).weights
@@ -101,8 +98,7 @@ def check_package(path: Path) -> PackageFacts:
         ):  # embedding weights are (in, out)
             raise AdapterError(
                 f"The package adapts a layer {layer.path[:LONGEST_NAME]!r} of shape {declared}, which {card.title} "
-                "does not have; "
-                f"it is damaged, or made for another version of the model."
+                "does not have; it is damaged, or made for another version of the model."
             )
     _check_as_settings_say(card, facts, sum(tensor.numbers for tensor in read_tensors(content).values()))
     return facts
@@ -188,11 +184,9 @@ def name_checkpoint(home: Path, identity: str, path: str) -> StoredAdapter:
     settings = adapter.settings
     card = get_card(settings.model)
     found = named_checkpoint(card, settings.task, path)
-    identities = _identities(found, card.weights_for(settings.task))
-    if adapter.facts.base.sha256 not in identities:
-        raise AdapterError(
-            f"{found} has the SHA-256 {identities[0]}; the adapter was trained on {adapter.facts.base.sha256}."
-        )
+    digest = _identity(found, card.weights_for(settings.task))
+    if adapter.facts.base.sha256 != digest:
+        raise AdapterError(f"{found} has the SHA-256 {digest}; the adapter was trained on {adapter.facts.base.sha256}.")
     named = replace(adapter, checkpoint=str(found))
     _write(folder_of(home, identity), named)
     return named
@@ -201,7 +195,7 @@ def name_checkpoint(home: Path, identity: str, path: str) -> StoredAdapter:
 def missing_base(adapter: StoredAdapter) -> str | None:
     """Says which base an adapter needs and how to get it; None if that base is on this machine."""
     settings, base = adapter.settings, adapter.facts.base
-    if settings.model not in BY_NAME:
+    if settings.model not in CATALOGUE:
         return (
             f"It was trained on {settings.model!r}, a model that this version does not know. A newer version may "
             "know it."
@@ -211,7 +205,6 @@ def missing_base(adapter: StoredAdapter) -> str | None:
         return str(card.family.missing_package())
     wanted = f"It was trained on {base.file} (SHA-256 {base.sha256[:12]}…)"
     try:
-        card = card_with(settings.model, settings.task, base.sha256)
         weights = card.weights_for(settings.task)
         if adapter.checkpoint is not None:
             here = named_checkpoint(card, settings.task, adapter.checkpoint)
@@ -227,11 +220,11 @@ def missing_base(adapter: StoredAdapter) -> str | None:
             here = _found(card.name, settings.task)
     except TabTuneError as error:
         return str(error)
-    identities = _identities(here, weights)
-    if base.sha256 in identities:
+    identity = _identity(here, weights)
+    if base.sha256 == identity:
         return None
     return (
-        f"{wanted}; {here.name} on this machine is another file (SHA-256 {identities[0][:12]}…). Name those that "
+        f"{wanted}; {here.name} on this machine is another file (SHA-256 {identity[:12]}…). Name those that "
         "it was trained on."
     )
 
@@ -241,7 +234,7 @@ def _found(model: str, task: Any) -> Path:
     return find_checkpoint(get_card(model), task)[0]
 
 
-def _identities(path: Path, weights: Weights) -> tuple[str, ...]:
+def _identity(path: Path, weights: Weights) -> str:
     files = [path, *(path.with_name(Path(name).name) for name in weights.beside)]
     try:
         known = [file.stat() for file in files]
@@ -249,12 +242,12 @@ def _identities(path: Path, weights: Weights) -> tuple[str, ...]:
         raise CheckpointError(
             f"The file {error.filename} does not exist any more. Name the checkpoint's new path."
         ) from error
-    return _identities_of(path, weights.beside, tuple((one.st_mtime_ns, one.st_size) for one in known))
+    return _identity_of(path, weights.beside, tuple((one.st_mtime_ns, one.st_size) for one in known))
 
 
 @functools.lru_cache(maxsize=64)
-def _identities_of(path: Path, beside: tuple[str, ...], known: object) -> tuple[str, ...]:
-    return identities_of(path, beside)
+def _identity_of(path: Path, beside: tuple[str, ...], known: object) -> str:
+    return identity_of(path, beside)
 
 
 def _write(folder: Path, adapter: StoredAdapter) -> None:

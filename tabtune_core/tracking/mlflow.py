@@ -5,12 +5,11 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from tabtune_core.tracking.tracker import AboutRun, Ending, Row
+from tabtune_core.tracking.tracker import SentRun
 
 MOST_METRICS, MOST_PARAMETERS, LONGEST = 1_000, 100, 6_000
 """Limits of one call, and letters of a parameter
@@ -23,7 +22,6 @@ USUAL = {
 }
 STAMP, RUN = "loralab.stamp", "loralab.run"
 ENDS = {"cancelled": "KILLED", "failed": "FAILED", "interrupted": "FAILED"}
-Item = TypeVar("Item")
 
 
 def open_tracker(where: str, folder: Path) -> "MLflow":
@@ -60,55 +58,38 @@ class MLflow:
                 Path(database).open("ab").close()  # if it cannot be, MLflow tries for minutes
         return MlflowClient(self._uri)
 
-    def _experiment(self, run: AboutRun) -> str:
+    def _experiment(self, run: SentRun) -> str:
         for known in self._client.search_experiments(filter_string=f"tags.`loralab.sweep` = '{run.sweep}'"):
             return str(known.experiment_id)
-        place = self.folder and (self.folder / "mlflow-artifacts" / run.sweep).as_uri()
+        place, tags = self.folder and (self.folder / "mlflow-artifacts" / run.sweep), {"loralab.sweep": run.sweep}
         return str(
-            self._client.create_experiment(run.experiment, artifact_location=place, tags={"loralab.sweep": run.sweep})
+            self._client.create_experiment(run.experiment, artifact_location=place and place.as_uri(), tags=tags)
         )
 
-    def _held(self, run: AboutRun) -> list[Any]:
+    def _held(self, run: SentRun) -> list[Any]:
         return list(self._client.search_runs([self._experiment(run)], f"tags.`{RUN}` = '{run.id}'"))
 
-    def stamp(self, run: AboutRun) -> str:
+    def stamp(self, run: SentRun) -> str:
         """Reads it from a tag of the run."""
         return next((str(held.data.tags.get(STAMP, "")) for held in self._held(run)), "")
 
-    def begin(self, run: AboutRun) -> "_Run":
+    def send(self, run: SentRun) -> None:
         """Creates the run anew, after deleting what MLflow has of it."""
-        from mlflow.entities import Param
+        from mlflow.entities import Metric, Param
 
         for held in self._held(run):
             self._client.delete_run(held.info.run_id)
         made = self._client.create_run(self._experiment(run), int(run.started * 1e3), dict(run.tags), run.name)
-        for some in _parts(
-            [Param(name, str(value)[:LONGEST]) for name, value in run.settings.items()], MOST_PARAMETERS
-        ):
-            self._client.log_batch(made.info.run_id, params=some)
-        return _Run(self._client, made.info.run_id)
-
-
-class _Run:
-    def __init__(self, client: Any, run_id: str) -> None:
-        self._client, self._id = client, run_id
-
-    def log(self, rows: Sequence[Row]) -> None:
-        from mlflow.entities import Metric
-
+        own = made.info.run_id
+        parameters = [Param(name, str(value)[:LONGEST]) for name, value in run.settings.items()]
+        for start in range(0, len(parameters), MOST_PARAMETERS):
+            self._client.log_batch(own, params=parameters[start : start + MOST_PARAMETERS])
         metrics = [
-            Metric(name, value, int(row.time * 1e3), row.step) for row in rows for name, value in row.values.items()
+            Metric(name, value, int(row.time * 1e3), row.step) for row in run.rows for name, value in row.values.items()
         ]
-        for some in _parts(metrics, MOST_METRICS):
-            self._client.log_batch(self._id, metrics=some)
-
-    def end(self, ending: Ending) -> None:
-        self.log([ending.results])
-        if ending.adapter:
-            self._client.log_artifact(self._id, str(ending.adapter))
-        self._client.set_terminated(self._id, ENDS.get(ending.status, "FINISHED"), int(ending.results.time * 1e3))
-        self._client.set_tag(self._id, STAMP, ending.stamp)
-
-
-def _parts(items: Sequence[Item], most: int) -> Iterator[Sequence[Item]]:
-    return (items[start : start + most] for start in range(0, len(items), most))
+        for start in range(0, len(metrics), MOST_METRICS):
+            self._client.log_batch(own, metrics=metrics[start : start + MOST_METRICS])
+        if run.adapter:
+            self._client.log_artifact(own, str(run.adapter))
+        self._client.set_terminated(own, ENDS.get(run.status, "FINISHED"), int(run.rows[-1].time * 1e3))
+        self._client.set_tag(own, STAMP, run.stamp)

@@ -2,10 +2,9 @@
 
 import re
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
 
-from tabtune_core.tracking.tracker import AboutRun, Ending, Row
+from tabtune_core.tracking.tracker import SentRun
 
 STAMP = "loralab-stamp"
 ENDS = {"failed": "STATUS_FAILURE", "interrupted": "STATUS_FAILURE"}
@@ -27,59 +26,43 @@ class TensorBoard:
         self.folder = folder.absolute()
         self.look = f"tensorboard --logdir '{self.folder}'"
 
-    def _of(self, run: AboutRun) -> Path:
+    def _of(self, run: SentRun) -> Path:
         known = next(self.folder.glob(f"*/*{run.id}"), None)  # under an earlier name
         return known or self.folder / _plain(run.experiment) / f"{_plain(run.name)}-{run.id}"
 
-    def stamp(self, run: AboutRun) -> str:
+    def stamp(self, run: SentRun) -> str:
         """Reads it from a file beside the events."""
         file = self._of(run) / STAMP
         return file.read_text() if file.exists() else ""
 
-    def begin(self, run: AboutRun) -> "_Events":
-        """Starts with an empty folder."""
-        if self._of(run).exists():
-            shutil.rmtree(self._of(run))
-        return _Events(self._of(run), run)
-
-
-class _Events:
-    def __init__(self, folder: Path, run: AboutRun) -> None:
-        from tensorboard.plugins.hparams import summary_v2
+    def send(self, run: SentRun) -> None:
+        """Writes the folder of the run anew."""
+        from tensorboard.compat.proto.event_pb2 import Event
+        from tensorboard.compat.proto.summary_pb2 import Summary
+        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
         from tensorboard.summary.writer.record_writer import RecordWriter
 
+        folder = self._of(run)
+        if folder.exists():
+            shutil.rmtree(folder)
         folder.mkdir(parents=True)
-        self._folder, self._file = folder, (folder / f"events.out.tfevents.{int(run.started)}.loralab").open("wb")
-        self._writer = RecordWriter(self._file)  # TensorBoard's EventFileWriter writes in a thread and loses its errors
-        self._write(run.started, file_version="brain.Event:2")
-        told = {**run.settings, **run.tags}
-        self._write(run.started, summary=summary_v2.hparams_pb(told, trial_id=run.id, start_time_secs=run.started))
-
-    def _write(self, time: float, **what: object) -> None:
-        from tensorboard.compat.proto.event_pb2 import Event
-
-        self._writer.write(Event(wall_time=time, **what).SerializeToString())
-
-    def log(self, rows: Sequence[Row]) -> None:
-        from tensorboard.compat.proto.summary_pb2 import Summary
-
-        for row in rows:
-            values = [Summary.Value(tag=name, simple_value=value) for name, value in row.values.items()]
-            self._write(row.time, summary=Summary(value=values), step=row.step)
-        self._file.flush()
-
-    def end(self, ending: Ending) -> None:
-        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
-
-        self.log([ending.results])
-        status = api_pb2.Status.Value(ENDS.get(ending.status, "STATUS_SUCCESS"))
-        over = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=ending.results.time)
+        told = summary_v2.hparams_pb({**run.settings, **run.tags}, trial_id=run.id, start_time_secs=run.started)
+        status = api_pb2.Status.Value(ENDS.get(run.status, "STATUS_SUCCESS"))
+        over = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=run.rows[-1].time)
         data = plugin_data_pb2.HParamsPluginData(session_end_info=over)
-        self._write(ending.results.time, summary=summary_v2._summary_pb(metadata.SESSION_END_INFO_TAG, data))
-        self._file.close()
-        if ending.adapter:
-            shutil.copy(ending.adapter, self._folder / "adapter.zip")
-        (self._folder / STAMP).write_text(ending.stamp)
+        end = summary_v2._summary_pb(metadata.SESSION_END_INFO_TAG, data)
+        with (folder / f"events.out.tfevents.{int(run.started)}.loralab").open("wb") as file:
+            writer = RecordWriter(file)  # TensorBoard's EventFileWriter writes in a thread and loses its errors
+            events = [Event(wall_time=run.started, file_version="brain.Event:2")]
+            events.append(Event(wall_time=run.started, summary=told))
+            for row in run.rows:
+                values = [Summary.Value(tag=name, simple_value=value) for name, value in row.values.items()]
+                events.append(Event(wall_time=row.time, summary=Summary(value=values), step=row.step))
+            for event in [*events, Event(wall_time=run.rows[-1].time, summary=end)]:
+                writer.write(event.SerializeToString())
+        if run.adapter:
+            shutil.copy(run.adapter, folder / "adapter.zip")
+        (folder / STAMP).write_text(run.stamp)
 
 
 def _plain(name: str) -> str:

@@ -12,27 +12,6 @@ Value = str | int | float | bool
 
 
 @dataclass(frozen=True, slots=True)
-class AboutRun:
-    """A run when it begins."""
-
-    id: str
-    """Of the run in the workspace; the tracker uses the same id."""
-    name: str
-    sweep: str
-    """Id of the sweep."""
-    experiment: str
-    """Name of the sweep with its id, so that sweeps of the same name are not mixed."""
-    started: float
-    """Unix seconds."""
-    settings: Mapping[str, Value]
-    """By their names in TOML, such as ``lora.rank``."""
-    tags: Mapping[str, str]
-    """``loralab.sweep`` and ``loralab.run`` are ids in the workspace; the others hold the tags and the note of the
-    user.
-    """
-
-
-@dataclass(frozen=True, slots=True)
 class Row:
     """Numbers of one moment."""
 
@@ -47,26 +26,30 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
-    """A run when it has ended."""
+class SentRun:
+    """A run that has ended, as a tracker gets it."""
 
+    id: str
+    """Of the run in the workspace; the tracker uses the same id."""
+    name: str
+    sweep: str
+    """Id of the sweep."""
+    experiment: str
+    """Name of the sweep with its id, so that sweeps of the same name are not mixed."""
+    started: float
+    """Unix seconds."""
+    settings: Mapping[str, Value]
+    """By their names in TOML, such as ``lora.rank``."""
+    tags: Mapping[str, str]
+    """``loralab.sweep`` and ``loralab.run`` are ids in the workspace; others hold the tags and the note of the user."""
     status: str
     """As in ``store.run_row.Status``."""
-    results: Row
+    rows: Sequence[Row]
+    """In the order of their time; the last holds the results."""
     adapter: Path | None
     """The package without class labels."""
     stamp: str
     """Changes if anything that is sent of the run changes."""
-
-
-class OpenRun(Protocol):
-    """A run that is being written."""
-
-    def log(self, rows: Sequence[Row]) -> None:
-        """Adds rows, in the order of their time."""
-
-    def end(self, ending: Ending) -> None:
-        """Writes the rest, and the stamp last, so that a run without a stamp is known to be incomplete."""
 
 
 class Tracker(Protocol):
@@ -79,8 +62,8 @@ class Tracker(Protocol):
     folder: Path | None
     """Where its files are; None if they are on a server."""
 
-    def stamp(self, run: AboutRun) -> str:
+    def stamp(self, run: SentRun) -> str:
         """Returns the stamp of the run as the tracker has it; empty if the run is missing or incomplete."""
 
-    def begin(self, run: AboutRun) -> OpenRun:
-        """Starts the run without rows; replaces what the tracker has of it."""
+    def send(self, run: SentRun) -> None:
+        """Replaces what the tracker has of the run; writes the stamp last."""

@@ -22,9 +22,8 @@ from numpy.typing import NDArray
 
 from tabtune_core.training.clock import OwnClock
 
-FORMAT = 4
-"""Part of every hash: increase it when a file's content or inputs change; files of earlier versions are then not used.
-"""
+FORMAT = 1
+"""Part of every hash: increase it when a file's content or inputs change."""
 LIMIT_BYTES = 2_000_000_000
 """Limit of all files together; a run begins by deleting the oldest files beyond half of it, to make room for its own.
 """

@@ -141,8 +141,7 @@ class Standstill:
             return None
         return Note(
             f"The run's process stood still for about {self.seconds:,.0f} s: it was suspended, or its machine was. "
-            "Its times include these"
-            " seconds and cannot be compared with those of other runs.",
+            "Its times include these seconds and cannot be compared with those of other runs.",
             "warning",
         )
 
@@ -157,9 +156,7 @@ def disturbed(threads: Path = THREADS) -> Note | None:
         return None
     return Note(
         f"The run was disturbed: its threads computed for {ran:,.0f} s and waited {waited:,.0f} s for a core that "
-        "others used. Waits of the"
-        " training thread do not count as training time, but waits of the threads that help it do: the training time "
-        "may be too long and"
-        " cannot be compared with that of other runs.",
+        "others used. Waits of the training thread do not count as training time, but waits of the threads that help "
+        "it do: the training time may be too long and cannot be compared with that of other runs.",
         "warning",
     )

@@ -72,7 +72,7 @@ class RowPool:
 ROWS_AT_ONCE = 2048
 """Most query rows that are predicted at once; a training step has ``EpisodeSize.query``."""
 EVALUATION_ROWS = 2048
-"""Most context rows of an evaluation during training. Ten steps of TabICL mini 1 with 256 context rows took 1.9 s of
+"""Most context rows of an evaluation during training. Ten steps of a small TabICL with 256 context rows took 1.9 s of
 one core (11 s with 2,048). An evaluation with all rows took 1.3 s on a table of 8,000 rows and 3.1 s on one of 20,000;
 with 2,048 rows both took 0.6 s.
 """

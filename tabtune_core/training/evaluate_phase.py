@@ -109,7 +109,7 @@ def _result(
 
 
 def _estimate(session: Session, weights_bytes: int) -> dict[str, int] | None:
-    """Returns the estimate for exactly these sizes; None without held-out rows or for weights of another architecture."""
+    """Returns the estimate for exactly these sizes; None without held-out rows or for weights of another architecture."""  # noqa: E501
     settings, card, plan, held_out = session.settings, session.model.card, session.plan, session.rows.held_out
     if not held_out or weights_bytes != NUMBER_BYTES * card.weights_for(settings.task).total_parameters:
         return None

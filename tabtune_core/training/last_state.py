@@ -15,17 +15,13 @@ import torch
 from tabtune_core.devices import random_states, set_random_states
 from tabtune_core.events import Note, Resumed
 from tabtune_core.files.damaged import Damaged
-from tabtune_core.models.catalogue import names_of
 from tabtune_core.training.best_checkpoint import BestState, shapes
 from tabtune_core.training.loop import TrainResult
 from tabtune_core.training.session import Session
 from tabtune_core.training.state_file import read_state, write_state
 
-FORMAT = 2
-"""Part of a state's identity: increase it when the content of the file changes.
-
-States written by earlier versions are not resumed.
-"""
+FORMAT = 1
+"""Part of a state's identity: increase it when the content of the file changes."""
 LIGHT_BYTES = 32_000_000
 """A state up to this size, such as an adapter's, is saved at every evaluation. At rank 8, TabICL mini 1 has 0.9 MB and
 TabICL v2 8.7 MB; saving took 0.04 and 0.35 s with disk and machine under load (``tests/benchmarks/last_state.py``).
@@ -110,12 +106,9 @@ class LastState:
         expected = self._longest_seconds or self._best.seconds_a_byte * size
         return size <= LIGHT_BYTES or self._spent_seconds + expected <= SAVING_SHARE * trained_seconds
 
-    def _identity(self, model: str) -> str:
-        """Returns a hash of what a state belongs to: settings, the model by this name, table, context rows, base
-        weights and steps.
-        """
-        plan, table = self._session.plan, self._session.table
-        settings = {**self._session.settings.to_dict(), "model": model}
+    def _identity(self) -> str:
+        """Returns a hash of what a state belongs to: settings, table, context rows, base weights and steps."""
+        plan, table, settings = self._session.plan, self._session.table, self._session.settings.to_dict()
         told = [FORMAT, settings, plan.base["sha256"], plan.steps, plan.train_rows, table.context.sha256]
         return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
@@ -123,7 +116,7 @@ class LastState:
         """Returns everything in the state that is not a tensor."""
         arrays, meter = self._session.arrays, self._session.environment.meter
         return {
-            "identity": self._identity(self._session.settings.model),
+            "identity": self._identity(),
             "result": dataclasses.asdict(self._result),
             "seconds": arrays.clock.seconds,
             "charged_seconds": arrays.clock.charged_seconds,
@@ -147,7 +140,7 @@ class LastState:
 
     def _check(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
         """Raises Damaged if the state is of other settings, another table, model or kind of device."""
-        if facts.get("identity") not in [self._identity(name) for name in names_of(self._session.settings.model)]:
+        if facts.get("identity") != self._identity():
             raise Damaged("it belongs to other settings, another table or another version")
         held = {
             name.removeprefix("parameter "): tensor for name, tensor in tensors.items() if name.startswith("parameter ")

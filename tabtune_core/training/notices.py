@@ -52,8 +52,7 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
     if settings.strategy != "inference" and plan.query_rows < settings.train.batch_size:
         yield Note(
             f"A step predicts {counted(plan.query_rows, 'row')}, not {settings.train.batch_size:,}: a quarter of the "
-            f"{plan.train_rows:,} "
-            "training rows."
+            f"{plan.train_rows:,} training rows."
         )
     yield from _weights(settings, table)
     if report is not None:
@@ -101,14 +100,12 @@ def _narrow(settings: RunSettings, table: Prepared) -> Iterator[Note]:
     middle, spread = high - low, numbers.std(ddof=0)
     unseen = (middle > 0) & (middle < HARDLY * (spread + family.added_to_spread))
     far = (
-        "few values lie so far from the others that standardising makes the others almost equal. Correct or leave "
-        "out the few if they are "
-        "mistakes, or take the logarithm"
+        "few values lie so far from the others that standardising makes the others almost equal. Correct or leave out "
+        "the few if they are mistakes, or take the logarithm"
     )
     small = (
         f"its package adds {family.added_to_spread:g} to the standard deviation, which is hardly larger than that "
-        "here. Write such columns "
-        "in a smaller unit, so that their numbers are larger"
+        "here. Write such columns in a smaller unit, so that their numbers are larger"
     )
     squeezed = middle < HARDLY * spread
     for unseen_F, why in ((unseen & squeezed, far), (unseen & ~squeezed, small)):
@@ -145,9 +142,8 @@ def _split(settings: RunSettings, table: Prepared) -> Iterator[Note]:
     encoder = table.context.encoder
     if settings.split_by == "time" and settings.split_column in encoder.columns:
         yield Note(
-            f"{settings.split_column!r} is also a feature, and its later values are outside the range of the "
-            "training rows. "
-            "To predict without it, leave it out under Columns on the Data page."
+            f"{settings.split_column!r} is also a feature, and its later values are outside the range of the training "
+            "rows. To predict without it, leave it out under Columns on the Data page."
         )
 
 
@@ -156,9 +152,8 @@ def _weights(settings: RunSettings, table: Prepared) -> Iterator[Note]:
     if settings.strategy != "inference" and settings.train.class_weights == "balanced":
         (largest, most), *_, (smallest, few) = Counter(table.labels[table.split.train]).most_common()
         yield Note(
-            f"A row of {smallest!r}, the smallest class, counts {most / few:.1f} times as much in the training loss "
-            f"as one of {largest!r}, "
-            "the largest. Probabilities become those of a table with as many rows of each class."
+            f"A row of {smallest!r}, the smallest class, counts {most / few:.1f} times as much in the training loss as "
+            f"one of {largest!r}, the largest. Probabilities become those of a table with as many rows of each class."
         )
 
 
@@ -172,29 +167,17 @@ def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> 
         yield Note(f"Training cycles through {count} fixed episodes{few}.", "warning" if few else "info")
 
 
-def capture(why_not: str | None) -> Note:
-    """Says that the steps are a CUDA graph, or why they are not although that was asked for."""
-    if why_not is None:
-        return Note("The training step is captured as a CUDA graph after its first runs, and replayed from then on.")
-    return Note(
-        f"The training step is not captured as a CUDA graph, although train.cuda_graph asks for it: {why_not}.",
-        "warning",
-    )
-
-
 def costs(result: RunFinished) -> Iterator[Note]:
     """Says which part of a run's own time was read from the cache."""
     if result.shared_saved_seconds >= SAVING_REPORTED:
         yield Note(
-            f"{result.shared_saved_seconds:,.1f} s of the {result.train_seconds:,.1f} s of training had been "
-            "computed by earlier runs: "
-            "they count as this run's time, although it read them from the cache."
+            f"{result.shared_saved_seconds:,.1f} s of the {result.train_seconds:,.1f} s of training had been computed "
+            "by earlier runs: they count as this run's time, although it read them from the cache."
         )
     if result.shared_waited_seconds >= max(LEAST_WAITED, WAITED_SHARE * result.shared_saved_seconds):
         yield Note(
             f"While they computed it, the earlier runs waited {result.shared_waited_seconds:,.1f} s for a core that "
-            "others used. These"
-            " seconds do not count."
+            "others used. These seconds do not count."
         )
 
 
@@ -208,14 +191,12 @@ def endings(
         single_step = ", which one step takes longer than," if result.steps_done == 1 else ""
         yield Note(
             f"The time limit of {settings.train.time_limit:g} s{single_step} ended training after step "
-            f"{result.steps_done} of {steps}; "
-            "that step was evaluated as the last one."
+            f"{result.steps_done} of {steps}; that step was evaluated as the last one."
         )
     if arrays.refused:
         yield Note(
-            f"{arrays.refused} of {arrays.made} results of frozen layers were not cached: the cache may take "
-            f"{_LIMIT}, and its folder must "
-            "have room and be writable. They were computed again at each use."
+            f"{arrays.refused} of {arrays.made} results of frozen layers were not cached: the cache may take {_LIMIT}, "
+            "and its folder must have room and be writable. They were computed again at each use."
         )
     if result.dead_layers:
         yield Note(
@@ -231,9 +212,8 @@ def endings(
     if result.skipped_rows:
         yield Note(
             f"{result.skipped_rows} of {result.used_rows + result.skipped_rows} query rows were not trained on: the "
-            "context of their "
-            f"episode did not show their class. {counted(result.skipped_episodes, 'step')} had no other rows and "
-            "changed nothing.",
+            f"context of their episode did not show their class. {counted(result.skipped_episodes, 'step')} had no "
+            "other rows and changed nothing.",
             "warning" if result.skipped_episodes else "info",
         )
     elif result.skipped_episodes:
@@ -257,15 +237,13 @@ def _why_kept(metric: str, result: TrainResult, evaluated_step: int) -> str:
     """Says why a training kept the pretrained weights."""
     if math.isnan(result.best_scores.get(metric, 0.0)):
         return (
-            f"Nothing was measured: {METRICS[metric].label} is not defined on these validation rows, so the "
-            "pretrained weights are kept. "
-            "Choose another selection metric, or other split shares."
+            f"Nothing was measured: {METRICS[metric].label} is not defined on these validation rows, so the pretrained "
+            "weights are kept. Choose another selection metric, or other split shares."
         )
     if evaluated_step:
         return (
             f"No gain over zero-shot: step {evaluated_step} was better with the context rows of evaluations, but not "
-            "with all "
-            "context rows of predictions, so the pretrained weights are kept."
+            "with all context rows of predictions, so the pretrained weights are kept."
         )
     return "No improvement over zero-shot: no evaluation beat the pretrained model, so its weights are kept."
 

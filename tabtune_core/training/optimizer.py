@@ -21,23 +21,18 @@ def make_optimizer(
     betas: tuple[float, float],
     eps: float,
     lr_ratio: float = 1.0,
-    captured: bool = False,
 ) -> torch.optim.Optimizer:
     """Makes one of torch's optimizers over the trainable parameters; ``adamw`` is Loshchilov & Hutter 2019, arXiv
     1711.05101.
 
     ``adamw`` decays the weights themselves, ``adam`` and ``sgd`` through the gradient. ``learning_rate`` is the peak;
     that of LoRA's B factors, recognised by the part ``lora_B`` of their name, is ``lr_ratio`` times as high: LoRA+,
-    Hayou et al. 2024, arXiv 2402.12354. If ``captured``, rates are tensors on the weights' device, which a CUDA graph
-    reads again at each step.
+    Hayou et al. 2024, arXiv 2402.12354.
     """
     by_rate: dict[float, list[nn.Parameter]] = {}
     for name, parameter in named_parameters:
         by_rate.setdefault(learning_rate * (lr_ratio if "lora_B" in name.split(".") else 1), []).append(parameter)
-    groups = [
-        {"params": group, "lr": torch.tensor(rate, device=group[0].device) if captured else rate, "peak_rate": rate}
-        for rate, group in by_rate.items()
-    ]
+    groups = [{"params": group, "lr": rate, "peak_rate": rate} for rate, group in by_rate.items()]
     if optimizer == "sgd":
         made = torch.optim.SGD(groups, momentum=MOMENTUM, weight_decay=weight_decay, fused=True)
         for parameter in (
@@ -46,7 +41,7 @@ def make_optimizer(
             made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return made
     kind = torch.optim.AdamW if optimizer == "adamw" else torch.optim.Adam
-    return kind(groups, betas=betas, eps=eps, weight_decay=weight_decay, fused=True, capturable=captured)
+    return kind(groups, betas=betas, eps=eps, weight_decay=weight_decay, fused=True)
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
@@ -54,11 +49,7 @@ def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
     factors.
     """
     for group in optimizer.param_groups:
-        rate = factor * group["peak_rate"]
-        if isinstance(group["lr"], torch.Tensor):
-            group["lr"].fill_(rate)
-        else:
-            group["lr"] = rate
+        group["lr"] = factor * group["peak_rate"]
     return float(factor * optimizer.param_groups[0]["peak_rate"])
 
 

@@ -26,7 +26,7 @@ from tabtune_core.training.array_cache import SharedArrays
 
 STEPS_IN_FULL = 8
 """First steps of a run in which the frozen stages run although their output is cached, because gaps make the CPU's heap
-grow for about as long. With one or two, peak memory was 23 and 11 MB below the 140 MB without a cache (TabICL mini 1,
+grow for about as long. With one or two, peak memory was 23 and 11 MB below the 140 MB without a cache (a small TabICL,
 1,024 context rows x 40 columns).
 """
 

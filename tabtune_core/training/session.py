@@ -210,7 +210,7 @@ def _open_model(resolved: Plan, emit: Callable[[Event], None]) -> tuple[BaseMode
 
 
 def _check_classes(model: BaseModel, classes: int) -> None:
-    """Refuses a target with more classes than the weights have; a named checkpoint may have fewer than the model's own."""
+    """Refuses a target with more classes than the weights have; a named checkpoint may have fewer than the model's own."""  # noqa: E501
     most = model.native_classes
     if model.card.family.class_limit is not None and most is not None and classes > most:
         raise LabelError(

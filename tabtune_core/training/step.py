@@ -76,19 +76,7 @@ exceeds fp16.
 
 
 def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch.device) -> torch.Tensor:
-    """Computes the mean loss of the query rows (nats for classes), weighted by the episode's weights; nan if no row can
-    be scored.
-    """
-    x_BTF, y_BC, y_BQ, weight_BQ = episode_tensors(episode, classes, device)
-    return model.loss(x_BTF, y_BC, y_BQ, classes, weight_BQ)
-
-
-Tensors = tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor | None]
-
-
-def episode_tensors(episode: Episode, classes: int, device: torch.device) -> Tensors:
-    """Makes a model's inputs: features ``(1, T, F)``, labels ``(1, C)`` and ``(1, Q)``, and weights of query rows ``(1,
-    Q)``.
+    """Computes the mean weighted loss of the query rows (nats for classes); nan if no row can be scored.
 
     Numeric labels are standardised by the context first: in float32, large numbers that differ little, such as dates,
     would be equal.
@@ -100,55 +88,33 @@ def episode_tensors(episode: Episode, classes: int, device: torch.device) -> Ten
     x_BTF = torch.from_numpy(episode.x_TF)[None].to(device)
     y_BC, y_BQ = (torch.from_numpy(part)[None].to(device, kind) for part in (y_C, y_Q))
     weight_BQ = None if episode.weight_Q is None else torch.from_numpy(episode.weight_Q)[None].to(device, torch.float32)
-    return x_BTF, y_BC, y_BQ, weight_BQ
+    return model.loss(x_BTF, y_BC, y_BQ, classes, weight_BQ)
 
 
 def take_step(
     loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_norm: float, precision: Precision
 ) -> Stepped:
-    """Calls ``queue_step`` and returns its outcome; the host waits for the device once."""
-    return stepped(queue_step(loss, optimizer, clip_norm=clip_norm, precision=precision), precision)
+    """Takes one optimizer step; it changes no parameter if the loss or its gradient is not finite.
 
-
-def queue_step(
-    loss: torch.Tensor, optimizer: torch.optim.Optimizer, *, clip_norm: float, precision: Precision
-) -> torch.Tensor:
-    """Queues one optimizer step; it changes no parameter if the loss or its gradient is not finite. The host decides
-    nothing.
-
-    Delete the gradients of the previous step before the forward pass, so that they do not take memory beside its
-    activations.
-
-    ``optimizer`` is one of torch's fused ones, which read from a tensor whether to step. Gradients longer than
-    ``clip_norm`` are scaled to it; 0: no clipping.
-
-    Returns:
-        The loss, the norm of its gradient before clipping, and the scale of fp16, ``(3,)``.
+    Delete the gradients of the previous step before the forward pass, so that they take no memory beside its
+    activations. ``optimizer`` is one of torch's fused ones, which read from a tensor whether to step, so that the host
+    waits for the device once. Gradients longer than ``clip_norm`` are scaled to it; 0: no clipping. While fp16's scale
+    is at least 1, an infinite gradient is an overflow: it shrinks the scale.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    precision.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    precision.scaler.unscale_(optimizer)
-    norm, scale = (
-        nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf),
-        precision.scaler.scale(torch.ones_like(loss)),
-    )
+    scaler = precision.scaler
+    scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    scaler.unscale_(optimizer)
+    norm, scale = nn.utils.clip_grad_norm_(parameters, clip_norm or math.inf), scaler.scale(torch.ones_like(loss))
     loss_norm_scale = torch.stack([loss.detach(), norm, scale])
     vars(optimizer).update(grad_scale=None, found_inf=1 - loss_norm_scale.isfinite().all().float())
     optimizer.step()
-    precision.scaler.update()
-    return loss_norm_scale
-
-
-def stepped(loss_norm_scale: torch.Tensor, precision: Precision) -> Stepped:
-    """Reads what ``queue_step`` returned.
-
-    While fp16's scale is at least 1, an infinite gradient is an overflow: it shrinks the scale.
-    """
-    value, norm, scale = loss_norm_scale.tolist()
+    scaler.update()
+    value, length, factor = loss_norm_scale.tolist()
     if not math.isfinite(value):
-        return value, norm, "diverged"
-    may_overflow = precision.scaler.is_enabled() and scale >= 1
-    return value, norm, "done" if math.isfinite(norm) else "overflow" if may_overflow else "diverged"
+        return value, length, "diverged"
+    may_overflow = scaler.is_enabled() and factor >= 1
+    return value, length, "done" if math.isfinite(length) else "overflow" if may_overflow else "diverged"
 
 
 def plain_step(
@@ -163,7 +129,7 @@ def plain_step(
     """Returns a function that takes a step on any episode, for ``train``.
 
     ``optimizer``, from ``make_optimizer``, holds the model's trainable parameters. ``classes`` is 0 for numbers; see
-    ``queue_step``.
+    ``take_step``.
     """
 
     def step(episode: Episode) -> Stepped:

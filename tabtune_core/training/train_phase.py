@@ -5,7 +5,7 @@ and its cost.
 """
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -16,16 +16,15 @@ from sklearn.utils.class_weight import compute_class_weight
 from tabtune_core.lora.half_copies import half_copies
 from tabtune_core.lora.inject import adapter_factors, dead_adapters
 from tabtune_core.training.best_checkpoint import BestState
-from tabtune_core.training.captured_step import CapturedStep, why_not
 from tabtune_core.training.episodes import Episode, draw_episodes, in_rounds
 from tabtune_core.training.last_state import LastState
 from tabtune_core.training.loop import LoopPlan, TrainResult, train
 from tabtune_core.training.memory.meters import held_bytes
-from tabtune_core.training.notices import capture, training_notes
+from tabtune_core.training.notices import training_notes
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.recompute import checkpointed, large_blocks_apart
 from tabtune_core.training.session import Session
-from tabtune_core.training.step import Stepped, plain_step
+from tabtune_core.training.step import plain_step
 from tabtune_core.training.zero_shot import ZeroShot, tell_zero_shot
 
 
@@ -57,10 +56,9 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
     clock = session.arrays.clock
     best = BestState(module, environment.folder)
     with environment.meter.phase("train"), _as_asked(session):
-        captured = _is_captured(session)
         for note in training_notes(session.settings, session.plan, session.prefix.cut):
             environment.emit(note)
-        optimizer = _optimizer(session, best, captured=captured)
+        optimizer = _optimizer(session, best)
         last = LastState(session, best, optimizer, result)
         clock.start()
         last.restore()
@@ -69,7 +67,7 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
             if environment.goes_on:  # the saved state could not be used, so zero-shot's earlier events are void
                 with clock.aside():
                     tell_zero_shot(session, zero_shot)
-        _run_loop(session, best, optimizer, result, last, captured=captured)
+        _run_loop(session, best, optimizer, result, last)
         spent = clock.seconds, clock.charged_seconds, clock.charged_waits, clock.wall_seconds
         bytes_by_cause = held_bytes(module, optimizer)
         optimizer.zero_grad(set_to_none=True)
@@ -95,28 +93,13 @@ def _as_asked(session: Session) -> Iterator[None]:
         yield
 
 
-def _is_captured(session: Session) -> bool:
-    """Whether the steps are a CUDA graph; if that was asked for, emits a note that says so or why not."""
-    if not session.settings.train.cuda_graph:
-        return False
-    why = why_not(
-        session.settings.train,
-        session.model.card.family,
-        session.device,
-        read_from_files=bool(session.prefix.cut),
-        sizes_differ=_classes_shown(session) < len(session.plan.classes),
-    )
-    session.environment.emit(capture(why))
-    return why is None
-
-
 def _classes_shown(session: Session) -> int:
     """Returns the most classes of an episode; 0 for numbers."""
     classes, most = len(session.plan.classes), session.model.native_classes
     return classes if most is None else min(classes, most)
 
 
-def _optimizer(session: Session, best: BestState, *, captured: bool) -> torch.optim.Optimizer:
+def _optimizer(session: Session, best: BestState) -> torch.optim.Optimizer:
     train = session.settings.train
     return make_optimizer(
         best.trainable.items(),
@@ -126,25 +109,18 @@ def _optimizer(session: Session, best: BestState, *, captured: bool) -> torch.op
         betas=train.betas,
         eps=train.eps,
         lr_ratio=train.lr_ratio,
-        captured=captured,
     )
 
 
 def _run_loop(
-    session: Session,
-    best: BestState,
-    optimizer: torch.optim.Optimizer,
-    result: TrainResult,
-    last: LastState,
-    *,
-    captured: bool,
+    session: Session, best: BestState, optimizer: torch.optim.Optimizer, result: TrainResult, last: LastState
 ) -> None:
     """Takes all remaining training steps and emits their events."""
     environment, model, report = session.environment, session.model, session.report
     plan, clock = session.plan, session.arrays.clock
     assert plan.eval_every is not None, plan
-    classes, make_step = _classes_shown(session), CapturedStep if captured else plain_step
-    take_step: Callable[[Episode], Stepped] = make_step(
+    classes = _classes_shown(session)
+    take_step = plain_step(
         model,
         optimizer,
         classes=classes,

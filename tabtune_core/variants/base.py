@@ -112,7 +112,7 @@ class Variant:
         """
 
     def update(self, a: "torch.Tensor", b: "torch.Tensor", beside: Mapping[str, "torch.Tensor | None"]) -> Pair:
-        """Returns the factors of the matrix that is added to the weight, from A, B and the adapter's buffers by name."""
+        """Returns the factors of the matrix that is added to the weight, from A, B and the adapter's buffers by name."""  # noqa: E501
         return a, b
 
     def put(self, adapter: Adapter, a: "torch.Tensor", b: "torch.Tensor") -> None:

@@ -38,7 +38,6 @@ def measure(cell: dict[str, Any]) -> dict[str, Any]:
         "context_rows": cell["rows"] - query,
         "amp": cell.get("amp", "off"),
         "gradient_checkpointing": cell.get("recompute", False),
-        "cuda_graph": cell.get("cuda_graph", False),
     }
     if "mini" not in cell["model"]:
         params["checkpoint"] = random_weights(cell["model"], Path(cell["folder"]))

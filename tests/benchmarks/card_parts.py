@@ -27,7 +27,6 @@ KINDS: dict[str, Found] = {
     "full, bf16": {**FULL, "amp": "bf16"},
     "LoRA, bf16, dropout 0": {**LORA, "amp": "bf16"},
     "LoRA, bf16, dropout 0.05": {**LORA, "amp": "bf16", "dropout": 0.05},
-    "LoRA, fp32, dropout 0.05, CUDA graph": {**LORA, "dropout": 0.05, "cuda_graph": True},
 }
 HELD: dict[str, Found] = {
     "full": FULL,
@@ -89,7 +88,7 @@ def step_times(setup: Found) -> Iterator[Found]:
     for rows, features in [(64, 4)] if setup["tiny"] else [(256, 10), (2048, 50)]:
         first = None
         for name, kind in KINDS.items():
-            plain = "amp" not in kind and "cuda_graph" not in kind
+            plain = "amp" not in kind
             if plain or on_a_card:
                 asked = {"model": big(setup), "rows": rows, "features": features, "profile": plain, **kind}
                 told = cell(setup, asked, steps=30)

@@ -29,7 +29,7 @@ from tabtune_core.api.tuning_params import read_params
 from tabtune_core.events import Event, PhaseDone
 from tabtune_core.execution.forkserver import RUN_ENVIRONMENT
 
-MODEL, TARGETS, FEATURES, STEPS = "tabicl-mini-1", ["icl_predictor"], 40, 25
+MODEL, TARGETS, FEATURES, STEPS = "tabicl-mini", ["icl_predictor"], 40, 25
 QUERY = 256
 NEAR_SECONDS, NEAR_BYTES = 0.1, 5e6
 """Allowed differences: a share of the cold run's seconds, and bytes of growth."""

@@ -34,7 +34,7 @@ from sklearn.model_selection import train_test_split
 
 from tabtune_core import TabularPipeline
 from tabtune_core.metrics import METRICS, SELECTION, Task
-from tabtune_core.models.catalogue import BY_NAME
+from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import STRATEGY_NAMES, Strategy
 from tabtune_core.settings.labels import short_rate
 
@@ -129,7 +129,7 @@ class Runs(Kept):
         def make() -> dict[str, Any]:
             return one_run(model, task, table, seed, strategy, params)
 
-        weights = (BY_NAME[model].weights[task].sha256 or "")[:8]
+        weights = (CATALOGUE[model].weights[task].sha256 or "")[:8]
         return self.get(
             make, model=model, task=task, table=table.name, seed=seed, strategy=strategy, params=params, weights=weights
         )
@@ -154,7 +154,7 @@ def report(runs: Runs, model: str, task: Task, strategy: Strategy) -> Iterator[s
             gains[table.name] = by_rate
     if not gains:
         return
-    usual, sign = BY_NAME[model].usual_rate(task, strategy), METRICS[SELECTION[task]].sign
+    usual, sign = CATALOGUE[model].usual_rate(task, strategy), METRICS[SELECTION[task]].sign
     gain_TR = np.array([[run["gain"] for run in by_rate] for by_rate in gains.values()])
     chosen_T = [int(np.argmax([sign * run["validation"][1] for run in by_rate])) for by_rate in gains.values()]
     halves_T = np.array(
@@ -188,7 +188,7 @@ def report(runs: Runs, model: str, task: Task, strategy: Strategy) -> Iterator[s
                     f"{means[place] / best_T[kept_T].mean():.0%}",
                 ]
             )
-    yield f"{BY_NAME[model].title}, {task}, {STRATEGY_NAMES[strategy]}: the default is {short_rate(usual)}."
+    yield f"{CATALOGUE[model].title}, {task}, {STRATEGY_NAMES[strategy]}: the default is {short_rate(usual)}."
     yield markdown_table(
         [
             "table (rows given)",
@@ -239,14 +239,14 @@ def lengths_report(runs: Runs, model: str, task: Task) -> Iterator[str]:
             rows += [[what, *(f"{gain:+.3f}" for gain in np.mean(gains, axis=0))]] if gains else []
         if whole:
             seconds = np.mean([[run["seconds"] for run in runs] for runs in whole.values()], axis=0)
-            yield f"{BY_NAME[model].title}, {task}, LoRA, at most {given:,} rows given."
+            yield f"{CATALOGUE[model].title}, {task}, LoRA, at most {given:,} rows given."
             yield markdown_table(["table", *varied], [*rows, ["seconds, mean", *(f"{taken:.0f}" for taken in seconds)]])
 
 
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="JSONL file that the runs are appended to")
-    parser.add_argument("--models", nargs="+", default=["tabicl-mini-1"])
+    parser.add_argument("--models", nargs="+", default=["tabicl-mini"])
     parser.add_argument("--tables", type=int, default=16, help="most tables of each task")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--told", action="store_true", help="print the runs of the file, and run nothing")

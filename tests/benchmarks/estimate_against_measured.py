@@ -35,7 +35,7 @@ from tabtune_core.training.memory.fitting import SMALL_BYTES, Growth
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 ROOT = Path(__file__).parents[2]
-MODELS = ("tabicl-mini-1", "tabdpt-mini", "mitra-mini")
+MODELS = ("tabicl-mini", "tabdpt-mini", "mitra-mini")
 LEVERS = {
     "lora.rank": (2, 4, 8, 16, 32),
     "lora.dropout": (0.0, 0.05),

@@ -4,12 +4,9 @@
 
 Every round queues a job and three runs that save a state at each evaluation (tests/fakes/fake_experiment.py), and sends
 two to four signals to the dashboard, the worker, the forkserver, a run, a process that a run set aside, or all at once.
-An interrupted run continues by itself the first time, unless its worker was started with --no-resume (half of the
-workers started here are); otherwise this program resumes it. When all has ended, every run must have the steps,
-evaluations and scores of an undisturbed one; each of its processes must have continued from the last saved state; the
-database must be intact; only one dashboard and one worker with its forkserver may be left; and every tenth round the
-dashboard must answer. Ctrl-C ends after the current round. The exit status is 0 if all of this held in every round.
-Linux only, since other systems do not say which processes belong to the workspace.
+When all has ended, every run must have the steps, evaluations and scores of an undisturbed one, each once; each of its
+processes must have continued from the last saved state; the database must be intact; only one dashboard and one worker
+with its forkserver may be left. A run whose process was killed twice is resumed here, as a person does. Linux only.
 """
 
 import argparse
@@ -17,7 +14,9 @@ import collections
 import contextlib
 import os
 import random
+import secrets
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -33,14 +32,14 @@ sys.path[:0] = [str(TESTS), str(TESTS / "fakes"), str(TESTS.parent)]
 os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:3])
 
 from fake_experiment import EVALUATED_EVERY, JOURNAL, train_steadily  # noqa: E402
-from soaking.lab import Lab, wait_until  # noqa: E402
 from worker_program import queue, start_worker  # noqa: E402
 
-from tabtune_core.events import Evaluated, StepDone  # noqa: E402
+from tabtune_core.execution.lock import worker_of  # noqa: E402
 from tabtune_core.execution.service import sweep_up  # noqa: E402
 from tabtune_core.store.run_folder import STATES  # noqa: E402
 from tabtune_core.store.runs import RunStore  # noqa: E402
 
+MARK = "LORA_LAB_KILLS"
 TARGETS = {"run": 10, "worker": 2, "forkserver": 2, "set aside": 2, "dashboard": 1, "all": 1}
 """Weights of the targets among those present; a dashboard needs seconds to start again, a worker one."""
 HOW = ("KILL", "KILL", "TERM", "STOP")
@@ -50,44 +49,69 @@ ROUND_SECONDS = 120.0
 DASHBOARD = """
 import sys
 from dashboard import start as pages
+from tabtune_core.execution import lock
 from worker_program import start_worker
-pages.ensure_worker = lambda home, **_: start_worker(home, "parallel=2")
+pages.ensure_worker = lock.ensure_worker = lambda home, **_: start_worker(home, "parallel=2")
 pages.main(sys.argv[1:])
 """
 
 
-class Victims(Lab):
-    """A workspace, its dashboard and workers, and the signals sent to them."""
+def wait_until(condition, seconds: float) -> bool:
+    """Waits for a condition, on a busy machine longer; returns whether it came true in time."""
+    deadline = time.monotonic() + seconds * (2 + os.getloadavg()[0] / (os.cpu_count() or 1))
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.1)
+    return True
 
-    program = ("-c", DASHBOARD)
+
+class Lab:
+    """A workspace, its dashboard and workers, and the signals sent to them; all processes inherit the mark."""
 
     def __init__(self, folder: Path, chance: random.Random) -> None:
-        super().__init__(folder)
-        self.chance, self.resumed = chance, 0
+        self.home, self.chance, self.resumed, self.mark = folder / "workspace", chance, 0, secrets.token_hex(8)
+        os.environ[MARK] = self.mark
+        self.store = RunStore(self.home)
         self.sent: collections.Counter[str] = collections.Counter()
+        self.server: subprocess.Popen | None = None
         self.workers: list[subprocess.Popen] = []
+
+    def launch(self) -> None:
+        """Starts the dashboard as a person does; it starts the worker."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        command = [sys.executable, "-c", DASHBOARD, "--home", str(self.home), "--port", str(port), "--no-browser"]
+        with (self.home.parent / "server.log").open("ab") as log:
+            self.server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=TESTS.parent)
+
+    def marked(self) -> list[psutil.Process]:
+        """All live processes started here, without this one."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                mine = process.environ().get(MARK) == self.mark and process.pid != os.getpid()
+                found += [process] if mine and process.status() != psutil.STATUS_ZOMBIE else []
+        return found
 
     def processes(self) -> dict[str, list[psutil.Process]]:
         """The live processes of this workspace by kind."""
-        seen: dict[str, list[psutil.Process]] = {name: [] for name in TARGETS if name != "all"}
+        seen = collections.defaultdict(list)
         for process in self.marked():
             with contextlib.suppress(psutil.Error, ProcessLookupError):
-                seen.setdefault(kind_of(process), []).append(process)
+                seen[kind_of(process)].append(process)
         return seen
-
-    def reap(self) -> bool:
-        """Reaps ended processes; returns whether the dashboard runs."""
-        self.workers = [worker for worker in self.workers if worker.poll() is None]
-        return self.server is not None and self.server.poll() is None
 
     def keep(self) -> None:
         """Starts a dashboard (which ensures a worker) and a worker if they are missing; resumes interrupted runs."""
         for run in self.store.runs(status="interrupted"):
             self.store.resume(run.id)
             self.resumed += 1
-        if not self.reap():
+        if self.server is None or self.server.poll() is not None:
             self.launch()
-        if self.worker is None and not self.workers:
+        self.workers = [worker for worker in self.workers if worker.poll() is None]
+        if worker_of(self.home) is None and not self.workers:
             flags = self.chance.choice(([], ["no-resume"]))
             self.workers.append(start_worker(self.home, "parallel=2", *flags))
 
@@ -97,78 +121,40 @@ class Victims(Lab):
         there["all"] = [process for found in there.values() for process in found]
         (target,), how = self.chance.choices([*there], [TARGETS[kind] for kind in there]), self.chance.choice(HOW)
         hit = self.chance.sample(there[target], len(there[target]) if target == "all" else 1)
-        self.sent[f"{how} {target}"] += send(hit, how, self.chance.uniform(0.0, 1.0))
+        self.sent[f"{how} {target}"] += 1
+        for number in ("SIGSTOP", "SIGCONT") if how == "STOP" else (f"SIG{how}",):
+            for process in hit:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.send_signal(signal.Signals[number])
+            time.sleep(self.chance.uniform(0.0, 1.0) if number == "SIGSTOP" else 0.0)
 
 
 def kind_of(process: psutil.Process) -> str:
-    """The kind of a process by its command line and its parent's; a run whose forkserver is gone leads a session."""
+    """The kind of a process by its command line, its parent's and its session, which a run leads."""
     command = " ".join(process.cmdline())
     if "resource_tracker" in command:
         return "tracker"
     if "multiprocessing.forkserver" not in command:
         return "dashboard" if DASHBOARD in command else "worker"
     parent = process.parent()
-    above = " ".join(parent.cmdline()) if parent else ""
-    if os.getsid(process.pid) == process.pid and "run_worker" not in above:
-        return "run"
-    if "multiprocessing.forkserver" in above and os.getsid(process.pid) == parent.pid:
-        return "set aside"
-    return "run" if "multiprocessing.forkserver" in above else "forkserver"
+    if "multiprocessing.forkserver" not in " ".join(parent.cmdline() if parent else ()):
+        return "forkserver" if os.getsid(process.pid) != process.pid else "run"
+    return "set aside" if os.getsid(process.pid) == parent.pid else "run"
 
 
-def send(processes: list[psutil.Process], how: str, seconds: float) -> bool:
-    """Sends signals and returns whether a process was there; suspended ones continue after ``seconds``."""
-    there = 0
-    for number in (f"SIG{how}", "SIGCONT") if how == "STOP" else (f"SIG{how}",):
-        for process in processes:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.send_signal(signal.Signals[number])
-                there += 1
-        time.sleep(seconds if number == "SIGSTOP" else 0.0)
-    return bool(there)
-
-
-def wait_for_work(lab: Victims, *, seconds: float) -> None:
-    """Waits until a run is running or none is queued, so that not most signals hit processes that are starting."""
-    wait_until(lambda: lab.keep() or not lab.store.runs(status="queued") or lab.store.runs(status="running"), seconds)
-
-
-def unsettled(lab: Victims, *, answering: bool) -> list[str]:
-    """Queued or running work; else a dashboard that must answer but does not; else surplus processes; else interrupted
-    runs.
-    """
+def unsettled(lab: Lab) -> list[str]:
+    """Queued, running or interrupted work; else surplus processes."""
     lab.keep()
-    store = lab.store
-    left = [
-        *store.runs(status="queued"),
-        *store.runs(status="running"),
-        *store.jobs(status="queued"),
-        *store.jobs(status="running"),
-    ]
-    wrong = [f"{one.id} is {one.status} (process {one.pid})" for one in left]
-    wrong = wrong or ["the dashboard does not answer"] * (answering and not lab.healthy())
-    there = (
-        {}
-        if wrong
-        else {kind: [one.pid for one in found] for kind, found in lab.processes().items() if kind != "tracker"}
-    )
-    wrong += [f"left: {kind} {pids}" for kind, pids in there.items() if len(pids) > MOST_LEFT.get(kind, 0)]
-    return wrong or [f"{run.id} is interrupted" for run in store.runs(status="interrupted")]
+    runs = [run for run in lab.store.runs() if run.status in ("queued", "running", "interrupted")]
+    jobs = [job for job in lab.store.jobs() if job.status in ("queued", "running")]
+    wrong = [f"{one.id} is {one.status} (process {one.pid})" for one in (*runs, *jobs)]
+    there = {} if wrong else {kind: len(found) for kind, found in lab.processes().items() if kind != "tracker"}
+    return wrong + [f"left: {number} {kind}" for kind, number in there.items() if number > MOST_LEFT.get(kind, 0)]
 
 
-def settle(lab: Victims, *, answering: bool) -> list[str]:
+def settle(lab: Lab) -> list[str]:
     """Waits until all is settled; returns what is not in time."""
-    return (
-        []
-        if wait_until(lambda: not unsettled(lab, answering=answering), ROUND_SECONDS)
-        else unsettled(lab, answering=answering)
-    )
-
-
-def left_alone(folder: Path) -> tuple[list[object], dict[str, float]]:
-    """The events and scores of an undisturbed run."""
-    told: list[object] = []
-    return told, train_steadily(folder, told.append).test
+    return [] if wait_until(lambda: not unsettled(lab), ROUND_SECONDS) else unsettled(lab)
 
 
 def differences(store: RunStore, run_ids: list[str], told: list[object], scores: dict[str, float]) -> list[str]:
@@ -177,9 +163,7 @@ def differences(store: RunStore, run_ids: list[str], told: list[object], scores:
     for run_id in run_ids:
         events = [stored.event for stored in store.events(run_id, ["StepDone", "Evaluated"])]
         if events != told:
-            steps = [event.step for event in events if isinstance(event, StepDone)]
-            looks = [event.step for event in events if isinstance(event, Evaluated)]
-            wrong.append(f"{run_id} told other steps or evaluations: {len(steps)}, {len(set(steps))} and {looks}")
+            wrong.append(f"{run_id} told other steps or evaluations: {[event.step for event in events]}")
         run, (began, wrong_start) = store.run(run_id), beginnings(store.run_dir(run_id) / JOURNAL)
         wrong += [f"{run_id} {wrong_start}"] if wrong_start else []
         if run.status != "finished" or run.result.test != scores or not set(run.result.resumed_steps) <= set(began):
@@ -201,39 +185,32 @@ def beginnings(journal: Path) -> tuple[list[int], str]:
     return began, wrong
 
 
-def broken(store: RunStore) -> list[str]:
-    """The errors that SQLite finds in the database."""
-    with closing(sqlite3.connect(store.home / "runs.sqlite")) as database, database:
-        said = [row[0] for row in database.execute("PRAGMA integrity_check")]
-    return [] if said == ["ok"] else said
-
-
-def one_round(lab: Victims, told: list[object], scores: dict[str, float], *, answering: bool) -> list[str]:
+def one_round(lab: Lab, told: list[object], scores: dict[str, float]) -> list[str]:
     """Runs one round and returns everything that was wrong."""
     run_ids = queue(lab.store, "steady", "steady", "steady")
     lab.store.add_job("double", {"number": 1})
     for _ in range(lab.chance.randint(2, 4)):
-        wait_for_work(lab, seconds=lab.chance.choice((0.0, 20.0, 20.0)))
+        seconds = lab.chance.choice((0.0, 20.0, 20.0))  # or most signals would hit processes that are starting
+        wait_until(
+            lambda: lab.keep() or not lab.store.runs(status="queued") or lab.store.runs(status="running"), seconds
+        )
         time.sleep(lab.chance.uniform(0.0, 1.0))
         lab.attack()
-    return settle(lab, answering=answering) or [*differences(lab.store, run_ids, told, scores), *broken(lab.store)]
+    with closing(sqlite3.connect(lab.home / "runs.sqlite")) as database:
+        broken = [row[0] for row in database.execute("PRAGMA integrity_check") if row[0] != "ok"]
+    return settle(lab) or [*differences(lab.store, run_ids, told, scores), *broken]
 
 
-def end(lab: Victims) -> list[str]:
+def end(lab: Lab) -> list[str]:
     """Ends everything as a person does; returns the processes and files left over."""
-    deadline, wrong = time.monotonic() + 30.0, []
     for process in [*lab.processes()["dashboard"], *lab.processes()["worker"]]:
         process.terminate()
-    while (
-        left := [process for found in lab.processes().values() for process in found]
-    ) and time.monotonic() < deadline:
-        lab.reap()
-        time.sleep(0.1)
-    wrong = [f"left at the end: {kind_of(process)} {process.pid}" for process in left]
-    for process in left:
+    wait_until(lambda: not lab.marked(), 30.0)
+    left = [f"left at the end: {kind_of(process)} {process.pid}" for process in lab.marked()]
+    for process in lab.marked():
         process.kill()
     sweep_up(lab.store)  # as the next worker does
-    return wrong + [f"left at the end: {path}" for path in lab.store.home.glob(f"runs/*/{STATES}")]
+    return left + [f"left at the end: {path}" for path in lab.home.glob(f"runs/*/{STATES}")]
 
 
 def main() -> int:
@@ -244,43 +221,23 @@ def main() -> int:
     asked = parser.parse_args()
     wrong, began = 0, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kills-") as folder, tempfile.TemporaryDirectory() as other:
-        lab = Victims(Path(folder), random.Random(asked.seed))
-        told, scores = left_alone(Path(other))
-        stopped: list[int] = []
-        signal.signal(signal.SIGINT, lambda number, frame: stopped.append(number))
-        for number in range(1, asked.rounds + 1):
-            if stopped:
-                break
-            for found in one_round(lab, told, scores, answering=number % 10 == 0):
-                wrong += 1
-                print(f"round {number}: {found}", flush=True)
-            if number % 10 == 0:
-                print(
-                    f"{number} rounds, {sum(lab.sent.values())} signals, {time.monotonic() - began:.0f} s, {wrong} "
-                    "wrong",
-                    flush=True,
-                )
-        for found in [*settle(lab, answering=True), *end(lab)]:
-            wrong += 1
-            print(found)
-        runs = lab.store.runs()
-        status = {
-            name: dict(collections.Counter(one.status for one in rows))
-            for name, rows in (("runs", runs), ("jobs", lab.store.jobs()))
-        }
-        again = [run for run in runs if run.resumptions]
-        steps = sum(bool(run.result and run.result.resumed_steps) for run in again)
+        lab, told = Lab(Path(folder), random.Random(asked.seed)), list[object]()
+        scores = train_steadily(Path(other), told.append).test
+        for number in range(1, asked.rounds + 2):
+            found = [*settle(lab), *end(lab)] if number > asked.rounds else one_round(lab, told, scores)
+            wrong += len(found)
+            for line in found:
+                print(f"round {number}: {line}", flush=True)
+        counts = [
+            dict(collections.Counter(one.status for one in rows)) for rows in (lab.store.runs(), lab.store.jobs())
+        ]
+        times = sum(run.resumptions for run in lab.store.runs())
+        steps = sum(bool(run.result and run.result.resumed_steps) for run in lab.store.runs())
         print(
-            f"{status} in {time.monotonic() - began:.0f} s; {sum(lab.sent.values())} signals: "
-            f"{dict(sorted(lab.sent.items()))}"
+            f"{asked.rounds} rounds in {time.monotonic() - began:.0f} s; runs {counts[0]}, jobs {counts[1]}; "
+            f"{sum(lab.sent.values())} signals: {dict(sorted(lab.sent.items()))}; runs were interrupted {times} times and "
+            f"resumed by hand {lab.resumed} times; {steps} went on from a saved state. wrong: {wrong}"
         )
-        print(
-            f"{len(again)} runs were interrupted, {sum(run.resumptions for run in again)} times in all: they went on "
-            "by themselves"
-            f" {sum(run.resumptions for run in again) - lab.resumed} times and were resumed {lab.resumed} times; "
-            f"{steps} went on from a saved state."
-        )
-        print(f"wrong: {wrong}")
     return 1 if wrong else 0
 
 

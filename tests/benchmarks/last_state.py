@@ -20,7 +20,7 @@ from tabtune_core.settings import LoraSettings
 from tabtune_core.training.last_state import LIGHT_BYTES
 from tabtune_core.training.state_file import read_state, write_state
 
-MODELS = ("tabicl-mini-1", "tabicl-v2")
+MODELS = ("tabicl-mini", "tabicl-v2")
 TASK = "classification"
 TIMES = 3
 

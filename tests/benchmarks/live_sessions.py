@@ -131,7 +131,7 @@ def queue(home: Path, others: int, trainings: int) -> tuple[str, list[str]]:
         dataset=settings.dataset,
         target=settings.target,
         task="classification",
-        model="tabicl-mini-1",
+        model="tabicl-mini",
         train=TrainSettings(steps=1_000_000, eval_every=20, patience=0, context_rows=200),
     )
     runs = [

@@ -3,7 +3,7 @@
 ``python tests/benchmarks/minis_against_classics.py --cache scores.json`` prints Markdown; with ``--write`` it goes into
 the documentation, and the scores table by table into ``minis_against_classics.csv`` here. The tables are those of
 ``real_tables.py``, which says what to install. Two lists are of tables on which the minis were looked at while they
-were made, one, "unseen", is not; what the first flatter is printed.
+were made, one, "unseen", is not.
 
 Tables of 1,000 to 10,000 rows are lists of their own, ``--lists larger "larger numbers"``: of one split, with at most
 4,096 rows given and 2,048 asked. There the classics are the product's own linear model and boosting and a forest, and
@@ -48,7 +48,6 @@ from real_tables import (
     UNSEEN,
     RealTable,
 )
-from scipy import stats
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier, RandomForestRegressor
 from sklearn.exceptions import ConvergenceWarning
@@ -354,24 +353,6 @@ def standing(frames: Mapping[str, pd.DataFrame]) -> str:
     return markdown_table(["", *columns], rows)
 
 
-def flattered(known: pd.DataFrame, unseen: pd.DataFrame) -> str:
-    """Each mini's ROC AUC less that of two classics: on the tables that were looked at, on the others, and by how much
-    less there.
-
-    Means over the tables; ± is half of the 95 % interval (Welch's t) of the difference of two such means, tables being
-    the sample.
-    """
-    wide = [frame.pivot(index="table", columns="model", values="ROC AUC") for frame in (known, unseen)]
-    rows, lists = [], [f"{len(wide[0])} tables", f"{len(wide[1])} unseen tables"]
-    for other in ("logistic regression", "random forest (200 trees)"):
-        for mini in [name for name in known["model"].unique() if "view" in name]:
-            ours, theirs = ((frame[mini] - frame[other]).to_numpy() for frame in wide)
-            low, high = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
-            gap = f"{ours.mean() - theirs.mean():+.4f} ± {(high - low) / 2:.4f}"
-            rows.append([f"{mini} less {other}", f"{ours.mean():+.4f}", f"{theirs.mean():+.4f}", gap])
-    return markdown_table(["ROC AUC", *lists, "flattered by"], rows)
-
-
 def main() -> None:
     in_the_box = [card.name for card in CATALOGUE.values() if card.in_the_box]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -400,8 +381,6 @@ def main() -> None:
     }
     frames = {name: frame for name, frame in frames.items() if len(frame)}  # of --tables a list may have none
     texts = {name: summary(frame) for name, frame in frames.items()}
-    if {"classification", "unseen"} <= frames.keys():
-        texts["unseen"] += f"\n\n{flattered(frames['classification'], frames['unseen'])}"
     print("\n\n".join(f"{name.capitalize()}:\n\n{text}" for name, text in texts.items()))
     every = (
         pd.concat([frame.assign(list=name) for name, frame in frames.items()])

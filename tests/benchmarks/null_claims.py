@@ -3,7 +3,7 @@
 ``python tests/benchmarks/null_claims.py --results null_claims.jsonl --design group`` continues where the file ends, and
 prints the number of sweeps of each design and how many of them claim a gain. The tables are those of
 ``real_tables.py``, which says what to install, with at most 400 rows each and shuffled labels, so that nothing can be
-learnt. LoRA with ``tabicl-mini-1``, chosen and ranked by ROC AUC and by accuracy (log-loss can really improve here, by
+learnt. LoRA with ``tabicl-mini``, chosen and ranked by ROC AUC and by accuracy (log-loss can really improve here, by
 becoming less certain). Everything is the product's own code except the check that an adapter package opens in a fresh
 process, which does not affect scores.
 
@@ -76,7 +76,7 @@ def sweep(home: Path, table: RealTable, design: str, metric: str) -> dict[str, o
         dataclasses.replace(TRAIN, selection_metric=metric),
     )
     split = {"split_by": design, "split_column": design} if design in ("group", "time") else {}
-    run = RunSettings(dataset=dataset.id, target="shuffled_target", model="tabicl-mini-1", train=train, **split)
+    run = RunSettings(dataset=dataset.id, target="shuffled_target", model="tabicl-mini", train=train, **split)
     settings = SweepSettings(run=run, **DESIGNS[design], full_fine_tuning=False).expand()
     store = RunStore(home)
     name, ids = store.add_sweep(settings)

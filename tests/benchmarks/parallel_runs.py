@@ -181,7 +181,7 @@ def main() -> None:
     """Measures the divisions in turn, prints, and writes with ``--write``."""
     cores = len(os.sched_getaffinity(0))
     parser = options(__doc__)
-    parser.add_argument("--model", default="tabicl-mini-1")
+    parser.add_argument("--model", default="tabicl-mini")
     parser.add_argument("--steps", type=int, default=30, help="steps of each run (default: 30)")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument(

@@ -42,7 +42,7 @@ MODELS = {
         name: lambda x, y, x_test, name=name: (
             TabularPipeline(name, "inference", {"device": "cpu"}, "classification").fit(x, y).predict_proba(x_test)
         )
-        for name in ("tabicl-mini-1", "tabicl-mini-3", "tabicl-mini", "tabdpt-mini")
+        for name in ("tabicl-mini", "tabdpt-mini")
     },
     **{
         name: lambda x, y, x_test, make=make: make().fit(x, y).predict_proba(x_test)

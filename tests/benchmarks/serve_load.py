@@ -99,8 +99,10 @@ def load(adapter: Path, *, merged: bool, requests: int) -> list[list[str]]:
             for clients in CLIENTS:
                 started = time.perf_counter()
                 taken = [
-                    one for of in threads.map(lambda _: server.seconds(rows, requests), range(clients)) for one in of
-                ]  # noqa: B023
+                    one
+                    for of in threads.map(lambda _, rows=rows: server.seconds(rows, requests), range(clients))
+                    for one in of
+                ]
                 rate = len(taken) * rows / (time.perf_counter() - started)
                 p50, p95 = statistics.median(taken), statistics.quantiles(taken, n=20)[-1]
                 how = "merged" if merged else "unmerged"

@@ -59,7 +59,7 @@ SIDES = ("one sweep", "one by one", "TabTune")
 SCORES = {"log_loss": "log-loss", "roc_auc": "ROC AUC", "accuracy": "accuracy"}
 PARTS = ("validation", "test")
 PR_SET_CHILD_SUBREAPER = 36
-MODEL, LABEL = "tabicl-mini-1", "diagnosis"
+MODEL, LABEL = "tabicl-mini", "diagnosis"
 
 
 class Stopwatch:

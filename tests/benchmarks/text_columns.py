@@ -161,7 +161,7 @@ def scored(table: TextTable, way: str, seed: int) -> tuple[float, float]:
         shares = y.iloc[shown].value_counts(normalize=True).sort_index()
         return float(log_loss(y.iloc[asked], np.tile(shares, (len(asked), 1)), labels=shares.index)), spent
     task = "classification" if table.classes else "regression"
-    pipeline = TabularPipeline("tabicl-mini-1", "inference", {"device": "cpu"}, task=task).fit(
+    pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}, task=task).fit(
         context, y.iloc[shown].to_numpy()
     )
     if table.classes:

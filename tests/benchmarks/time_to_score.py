@@ -47,7 +47,7 @@ from tabtune_core.training.plan import Plan
 from tabtune_core.training.scoring import ModelRows
 from tabtune_core.training.session import Environment
 
-MODEL, ROWS, VALIDATION_SHARE, CONTEXT, BATCH = "tabicl-mini-1", 2000, 0.2, 192, 64
+MODEL, ROWS, VALIDATION_SHARE, CONTEXT, BATCH = "tabicl-mini", 2000, 0.2, 192, 64
 STEPS, EVAL_EVERY = 60, 5
 TARGETS: dict[str, list[str] | None] = {
     "LoRA, all layers": [],

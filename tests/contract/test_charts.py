@@ -38,7 +38,7 @@ def test_a_name_is_never_markup(name):
     assert texts or name in UNNAMED
 
 
-UNNAMED = ("rank_curve", "parallel", "adapter_size", "target_values", "truncation")
+UNNAMED = ("rank_curve", "parallel", "target_values", "truncation")
 """Charts that show no name from a file or a person."""
 
 

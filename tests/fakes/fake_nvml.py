@@ -2,7 +2,6 @@
 
 import types
 
-NVML_DEVICE_MIG_ENABLE = 1
 NVML_COMPUTEMODE_EXCLUSIVE_PROCESS = 3
 
 
@@ -11,26 +10,18 @@ class NVMLError(Exception):
 
 
 class Driver:
-    """A machine's GPUs by UUID; ``slices`` of those that are split."""
+    """A machine's GPUs by UUID."""
 
-    NVML_DEVICE_MIG_ENABLE = NVML_DEVICE_MIG_ENABLE
     NVML_COMPUTEMODE_EXCLUSIVE_PROCESS = NVML_COMPUTEMODE_EXCLUSIVE_PROCESS
     NVMLError = NVMLError
     NVML_TEMPERATURE_GPU = 0
 
-    def __init__(self, *uuids, names=None, slices=None, exclusive=(), free=None):
-        self.uuids, self.names, self.slices, self.exclusive, self.free = (
-            uuids,
-            names or uuids,
-            slices or {},
-            exclusive,
-            free or {},
-        )
+    def __init__(self, *uuids, names=None, exclusive=(), free=None):
+        self.uuids, self.names, self.exclusive, self.free = uuids, names or uuids, exclusive, free or {}
         self.opened = 0
         self.nvmlDeviceGetHandleByIndex = self.uuids.__getitem__
         self.nvmlDeviceGetCount = lambda: len(self.uuids)
         self.nvmlDeviceGetUUID = str.encode
-        self.nvmlDeviceGetMaxMigDeviceCount = lambda uuid: 7
 
     def nvmlInit(self):
         self.opened += 1
@@ -41,18 +32,8 @@ class Driver:
     def nvmlDeviceGetName(self, uuid):
         return self.names[self.uuids.index(uuid)] if uuid in self.uuids else f"slice {uuid}"
 
-    def nvmlDeviceGetMigMode(self, uuid):
-        if uuid not in self.slices:
-            raise NVMLError("not supported")
-        return NVML_DEVICE_MIG_ENABLE, NVML_DEVICE_MIG_ENABLE
-
-    def nvmlDeviceGetMigDeviceHandleByIndex(self, uuid, place):
-        if place >= len(self.slices[uuid]):
-            raise NVMLError("not found")
-        return self.slices[uuid][place]
-
     def nvmlDeviceGetHandleByUUID(self, uuid):
-        if uuid not in self.uuids and not any(uuid in there for there in self.slices.values()):
+        if uuid not in self.uuids and not uuid.startswith("MIG-"):
             raise NVMLError("not found")
         return uuid
 

@@ -31,7 +31,7 @@ PAGES = {
     "compare": ("Compare", "Score against cost"),
     "adapters": ("Adapters", "Download the adapter"),
     "try_it": ("Try it", "Predict this row"),
-    "guide": ("Guide", "One layer"),
+    "guide": ("Guide", "How to choose"),
 }
 """By address, the page's name and a text that it has once it is drawn."""
 ENDED = """() => Promise.race([new Promise((late) => setTimeout(late, 2000)), Promise.all(document.getAnimations()

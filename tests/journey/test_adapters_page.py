@@ -1,6 +1,5 @@
 """The Adapters and Try it pages: empty, with one run, with 200 runs, with prepared files, and with odd input."""
 
-import dataclasses
 import io
 import json
 import zipfile
@@ -12,19 +11,16 @@ import safetensors.numpy
 import seeding
 import streamlit as st
 from made_run import made_run, mixed_csv
-from page_steps import button, drawn, go, texts
-from streamlit.testing.v1 import AppTest
+from page_steps import button, go, texts
 
 from dashboard import queries as page_queries
 from tabtune_core.access import FETCH_VARIABLE
-from tabtune_core.data.datasets import delete_dataset, get_dataset, load_frame
-from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, ROWS, TRUTH, take_rows
-from tabtune_core.errors import StoreError
+from tabtune_core.data.datasets import get_dataset, load_frame
+from tabtune_core.data.prediction_rows import CSV, PREDICTED, ROWS
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.store.jobs import write_progress
-from tabtune_core.store.runs import RunStore
-from tabtune_core.store.uploaded_adapters import add_adapter, delete_table, delete_uploaded, list_adapters
+from tabtune_core.store.uploaded_adapters import list_adapters
 
 
 def verified_run(store, **more):
@@ -85,63 +81,12 @@ def test_the_list_begins_with_confirmed_gains_and_has_each_adapters_gain(app, st
     assert button(app, "Try it on rows")
 
 
-def test_the_list_opens_on_the_best_of_the_linked_sweep_then_lists_the_newest(app, store):
-    sweeps = [seeding.finished_sweep(store, ranks=ranks) for ranks in ((2, 4), (8,), (16, 32))]
-    go(app, "leaderboard", board=sweeps[0])
-    assert not app.exception
-    app.switch_page("views/adapters/page.py").run()
-    assert not app.exception
-    listed = [store.run(run).sweep for run in adapters_of(app).index]
-    assert listed == [sweeps[0]] * 2 + [sweeps[2]] * 2 + [sweeps[1]]
-    assert app.query_params["run"] == adapters_of(app).index[0]
-    go(app, "live", sweep=sweeps[1])
-    app.selectbox(key="chosen_sweep").set_value(sweeps[1]).run()
-    app.switch_page("views/adapters/page.py").run()
-    assert store.run(app.query_params["run"]).sweep == sweeps[1]
-
-
 @pytest.mark.parametrize("name", ["adapters", "try_it"])
 def test_nothing_to_show_says_where_to_go(app, name):
     go(app, name, run="../x", job="../x", adapter="<script>")
     assert not app.exception
     assert button(app, "Start a run")
     assert "adapter" in texts(app.info)
-
-
-def test_two_hundred_runs_are_listed(app, store):
-    _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=tuple(range(1, 9)), seeds=tuple(range(20))))
-    for run in runs:
-        seeding.start(run)
-        run.end()
-    assert len(store.runs()) == 200
-    go(app, "adapters")
-    assert len(adapters_of(app)) == len(set(adapters_of(app)["Adapter"])) == 160
-    app.switch_page("views/try_it/page.py").run()
-    assert not app.exception
-    assert not app.error
-    assert len(set(app.multiselect[0].options)) == 160
-
-
-def test_an_address_may_name_more_adapters_than_a_page_shows_and_one_twice(app, store):
-    _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=tuple(range(1, 9))))
-    for run in runs:
-        seeding.start(run)
-        run.end()
-    tuned = [run.id for run in store.runs() if run.settings.strategy == "peft"]
-    go(app, "try_it", adapter=tuned[0], adapters=",".join([tuned[0], *tuned]))
-    assert not app.exception
-    assert app.multiselect[0].value == tuned[:6]
-    go(app, "compare", view="Runs side by side", runs=",".join([tuned[0], *tuned]))
-    assert not app.exception
-    assert app.multiselect[0].value == tuned[:6]
-
-
-@pytest.mark.parametrize(("task", "offered"), [("classification", 2), ("regression", 1)])
-def test_each_package_has_a_button_of_its_own_so_that_a_fast_click_gets_the_file_it_names(app, store, task, offered):
-    go(app, "adapters", run=verified_run(store, task=task))
-    labels = [box.proto.label for box in app.get("download_button")]
-    assert labels == ["Download the adapter", "Download without class labels"][:offered]
-    assert not app.checkbox
 
 
 def test_a_format_is_prepared_verified_downloaded_and_removed(app, store):
@@ -194,40 +139,6 @@ def test_an_export_shows_progress_and_can_be_cancelled_while_queued_or_running(a
     assert app.button(key=f"make_pipeline_{run}")
 
 
-def test_deleting_the_run_in_another_tab_while_its_adapter_is_drawn_is_reported(app, store, monkeypatch):
-    run = verified_run(store)
-    real = page_queries.facts
-
-    def too_late(asked):
-        store.delete(asked)
-        return real(asked)
-
-    monkeypatch.setattr(page_queries, "facts", too_late)
-    go(app, "adapters", run=run)
-    assert not app.exception
-    assert "deleted in another tab" in texts(app.info)
-    button(app, "Refresh the page").click().run()
-    assert "No adapter yet" in texts(app.info)
-
-
-@pytest.mark.parametrize("place", [1, 2, 3])
-def test_a_sweep_that_is_deleted_in_another_tab_while_the_list_is_drawn_is_reported(app, store, monkeypatch, place):
-    verified_run(store)
-    real, asked = page_queries.sweeps, []
-
-    def sweeps():
-        asked.append(1)
-        for run in store.runs() if len(asked) == place else ():
-            store.delete(run.id)
-        return real()
-
-    monkeypatch.setattr(page_queries, "sweeps", sweeps)
-    go(app, "adapters")
-    assert len(asked) >= place
-    assert not app.exception
-    assert "deleted in another tab" in texts(app.info)
-
-
 def test_a_package_that_disappears_while_the_page_reads_it_is_reported(app, store, monkeypatch):
     run = verified_run(store)
     package = store.run_dir(run) / "adapter.zip"
@@ -238,44 +149,6 @@ def test_a_package_that_disappears_while_the_page_reads_it_is_reported(app, stor
     go(app, "adapters", run=run)
     assert not app.exception
     assert "deleted in another tab" in texts(app.info)
-
-
-def test_things_that_a_job_uses_can_be_deleted_only_after_it_has_ended(app, store):
-    run = verified_run(store)
-    (table,) = {one.settings.dataset for one in store.runs()}
-    adapter = add_adapter(store.home, theirs(store, run), "theirs.zip")
-    about_run = store.add_job("rank_curve", {"run": run})
-    with pytest.raises(StoreError, match=r"A queued job \(rank curve\) uses this table\. Cancel it"):
-        delete_table(store, table)
-    store.cancel_job(about_run)
-    job = store.add_job(
-        "predict", {"rows": "0" * 16, "adapters": [{"id": adapter.id, "title": "theirs"}], "table": table, "base": True}
-    )
-    go(app, "adapters", run=adapter.id)
-    app.button(key=f"delete_{adapter.id[:12]}").click().run()
-    assert "A queued job (prediction) uses this adapter" in texts(app.error).replace("\\", "")
-    go(app, "data", table=table)
-    app.button(key=f"delete_{table[:12]}").click().run()
-    assert not app.exception
-    assert "A queued job (prediction) uses this table" in texts(app.error).replace("\\", "")
-    assert app.button(key=f"delete_{table[:12]}"), "the table is still there"
-    store.claim_job(1, None)
-    store.finish_job(job, "finished", result={})
-    delete_uploaded(store, adapter.id)
-    delete_table(store, table)
-    assert not list_adapters(store.home)
-    assert not list((store.home / "datasets").glob(table))
-
-
-def test_a_format_that_failed_says_why_and_can_be_prepared_again(app, store):
-    run = verified_run(store)
-    job = store.add_job("export", {"run": run, "format": "merged"})
-    store.finish_job(job, "failed", error="The table is *gone*. Add the file again.")
-    go(app, "adapters", run=run)
-    assert "The table is \\*gone\\*" in texts(app.error)
-    app.button(key=f"make_merged_{run}").click().run()
-    (again,) = store.jobs("export")
-    assert (again.status, again.id == job) == ("queued", False)
 
 
 def test_an_uploaded_adapter_is_added_tried_and_removed(app, store):
@@ -346,66 +219,6 @@ def test_a_row_of_the_table_is_predicted_unchanged(app, store, task):
     assert "Waiting for the worker" in texts(app.markdown)
 
 
-@pytest.mark.parametrize("place", [0, 570])
-def test_a_row_that_the_table_does_not_have_is_explained(app, store, place):
-    go(app, "try_it", adapter=verified_run(store))
-    app.number_input[0].set_value(place).run()
-    assert not app.exception
-    assert f"The table has no row {place}; its rows are 1 to 569." in texts(app.error).replace("\\", "")
-    assert not [found for found in app.button if found.label == "Predict this row"]
-
-
-def test_predictions_of_another_choice_say_of_what_also_after_a_reload(app, store):
-    seeding.finished_sweep(store, ranks=(2, 4), task="regression")
-    one, other = sorted(
-        (run for run in store.runs() if run.settings.strategy == "peft"), key=lambda run: run.settings.lora.rank
-    )
-    go(app, "try_it", adapter=one.id, adapters=one.id)
-    assert not app.warning
-    predict_button(app).click().run()
-    (unchanged,) = store.jobs("predict")
-    assert not app.exception
-    assert not app.warning
-    store.job_dir(unchanged.id).mkdir(parents=True)
-    take_rows(store.home, unchanged.arguments["rows"], store.job_dir(unchanged.id))
-    assert not app.run().warning
-    fields_of(app)["bmi"].set_value(0.5)
-    predict_button(app).click().run()
-    assert not app.warning
-    edited = next(job.id for job in store.jobs("predict") if job.id != unchanged.id)
-    reloaded = AppTest.from_file(app._script_path, default_timeout=30)
-    go(reloaded, "try_it", adapter=one.id, adapters=one.id, job=edited)
-    (said,) = (warning.value.replace("\\", "") for warning in reloaded.warning)
-    assert said.startswith("These predictions are not of the present choice, but of the row with bmi = 0.5. Press")
-    go(reloaded, "try_it", job=unchanged.id)
-    assert not reloaded.warning
-    reloaded.multiselect[0].set_value([one.id, other.id]).run()
-    assert "but by LoRA r=2" in texts(reloaded.warning).replace("\\", "")
-    (store.job_dir(unchanged.id) / ROWS).unlink()
-    assert "but of other rows" in texts(reloaded.run().warning)
-    assert not reloaded.exception
-
-
-def test_a_class_that_is_a_whole_number_in_the_file_is_shown_as_one(app, store):
-    numbers = (
-        mixed_csv()
-        .replace(b"keep it", b"1")
-        .replace(b"drop it", b"2")
-        .replace(b"number 5,1", b"number 5,")
-        .replace(b"number 5,2", b"number 5,")
-    )
-    run = made_run(store, data=numbers)
-    verdicts = load_frame(store.home, store.run(run).settings.dataset)["verdict"]
-    assert verdicts.isna().sum() == 1
-    place = int(np.flatnonzero(verdicts == 2)[0])
-    go(app, "try_it", adapter=run)
-    app.number_input[0].set_value(place + 1).run()
-    assert not app.exception
-    assert "where verdict is 2. " in texts(app.caption)
-    app.number_input[0].set_value(6).run()
-    assert "where verdict is nothing" in texts(app.caption)
-
-
 def answered(store, run, predicted, result):
     """A finished prediction job."""
     job = store.add_job("predict", {"rows": "0" * 16, "adapters": [], "table": "x"})
@@ -459,69 +272,6 @@ def test_predictions_are_side_by_side_and_differences_are_marked(app, store):
     assert "are damaged or gone\\. Press Predict again" in texts(app.error)
 
 
-def test_predicted_numbers_differ_if_they_are_far_apart_for_the_target(app, store):
-    run = verified_run(store, task="regression")
-    predicted = pd.DataFrame({"m0": [100.0, 100.0], "m1": [104.9, 105.1]})
-    result = {"models": MODELS, "classes": [], "rows": 2, "notes": [], "deviation": 50.0}
-    go(app, "try_it", adapter=run, job=answered(store, run, predicted, result))
-    assert not app.exception
-    assert app.dataframe[-1].value["Differ"].tolist() == ["≠", ""]
-
-
-def test_a_target_value_is_written_as_in_the_row(app, store):
-    run = verified_run(store, task="regression")
-    predicted = pd.DataFrame({"m0": [12345.5], "m1": [12346.5], TRUTH: [12344.5]})
-    interval = {"below": 0.02, "above": 0.03, "held": 0.0}
-    models = [MODELS[0], MODELS[1] | {"interval": interval}]
-    result = {"models": models, "classes": [], "rows": 1, "notes": [], "deviation": 5000.0}
-    go(app, "try_it", adapter=run, job=answered(store, run, predicted, result))
-    assert "12,344\\.5" in texts(app.markdown)
-    assert "(5,000)" in texts(app.markdown)
-    assert "| 90 % interval | N/A | 12,346\\.4800 to 12,346\\.5300 |" in texts(app.markdown)
-    assert "It held 0 % " in texts(app.caption)
-
-
-@pytest.mark.parametrize("way", ["Edit one row", "Upload rows"])
-def test_a_press_uses_the_adapters_that_were_shown_when_it_happened(app, store, way):
-    seeding.finished_sweep(store, ranks=(2, 4, 8))
-    one, other, _ = (run.id for run in store.runs() if run.settings.strategy == "peft")
-    go(app, "try_it", adapter=one, adapters=f"{one},{other}")
-    app.segmented_control(key="try_way").set_value(way).run()
-    if way == "Upload rows":
-        rows = load_frame(store.home, store.run(one).settings.dataset).head(4)
-        app.file_uploader[0].upload("rows.csv", rows.to_csv(index=False).encode()).run()
-    assert not predict_button(app).disabled
-    store.delete(one)  # in another tab
-    predict_button(app).click().run()
-    assert not app.exception
-    assert store.jobs("predict") == []
-    assert "cannot be tried any more" in texts(app.warning)
-    predict_button(app).click().run()
-    assert [adapter["id"] for adapter in store.jobs("predict")[0].arguments["adapters"]] == [other]
-    assert "cannot be tried any more" not in texts(app.warning)
-
-
-@pytest.mark.parametrize(
-    ("page", "named"),
-    [
-        ("live", "sweep"),
-        ("leaderboard", "sweep"),
-        ("compare", "sweep"),
-        ("adapters", "run"),
-        ("data", "table"),
-        ("new_run", "table"),
-        ("try_it", "adapter"),
-    ],
-)
-def test_an_address_of_a_deleted_adapter_says_so_and_shows_another(app, store, page, named):
-    verified_run(store)
-    go(app, page, **{named: "0" * 12})
-    assert not app.exception
-    assert "that was chosen here" in texts(app.warning)
-    app.run()
-    assert "that was chosen here" not in texts(app.warning), "once is enough"
-
-
 def test_an_uploaded_file_is_read_before_its_rows_can_be_predicted(app, store):
     run = verified_run(store)
     go(app, "try_it", adapter=run)
@@ -572,44 +322,10 @@ def test_labelled_rows_are_shown_with_their_labels_and_scores(app, store):
     assert shown[["Row (column)", "Label (column)"]].to_numpy().tolist() == [[8, "d"], [7, "c"]]
 
 
-def test_similar_rows_keep_columns_named_as_those_of_the_page(app, store):
-    run = verified_run(store)
-    predicted = pd.DataFrame({"m0": ["a"], "m0_0": [0.9], "m0_1": [0.1]})
-    nearest = {"rows": [4], "labels": ["b"], "distances": [0.5]}
-    result = {
-        "models": MODELS[:1],
-        "classes": ["a", "b"],
-        "rows": 1,
-        "notes": [],
-        "deviation": None,
-        "nearest": nearest,
-    }
-    job = answered(store, run, predicted, result)
-    for name, number in ((ROWS, 1.0), (NEAREST_ROWS, 2.0)):
-        pd.DataFrame({"Row": [number], "Distance": [-number]}).to_parquet(store.job_dir(job) / name)
-    go(app, "try_it", adapter=run, job=job)
-    assert not app.exception
-    shown = app.dataframe[-1].value
-    assert shown[["Row", "Label", "Distance"]].to_numpy().tolist() == [["this row", "", 0.0], ["5", "b", 0.5]]
-    assert shown[["Row (column)", "Distance (column)"]].to_numpy().tolist() == [[1.0, -1.0], [2.0, -2.0]]
-
-
 def fields_of(app):
     """The fields of the row by column name."""
     kinds = ("number_input", "selectbox", "date_input", "text_input")
     return {field.label.replace("\\", "").split(" (")[0]: field for kind in kinds for field in app.get(kind)}
-
-
-@pytest.mark.parametrize("word", ["(missing)", "missing", "None"])
-def test_a_word_that_sounds_like_a_missing_value_is_predicted_as_it_is(app, store, word):
-    run = made_run(store, data=mixed_csv().replace(b"green", word.encode()))
-    go(app, "try_it", adapter=run)
-    app.number_input[0].set_value(2).run()
-    assert fields_of(app)["colour"].value == word
-    assert "Unchanged from the table" in texts(app.caption)
-    predict_button(app).click().run()
-    (job,) = store.jobs("predict")
-    assert pd.read_parquet(store.home / "inputs" / f"{job.arguments['rows']}.parquet")["colour"].tolist() == [word]
 
 
 def test_a_row_is_a_form_with_one_field_per_line_and_any_may_be_missing(app, store):
@@ -657,26 +373,6 @@ def test_a_changed_number_outside_the_tables_values_is_named(app, store):
         assert ("outside the table" in texts(app.caption)) == named
 
 
-def test_fields_and_adapters_follow_the_choice(app, store):
-    for target, ranks in (("bmi", (2,)), ("progression", (2, 4, 8))):
-        sweep = seeding.sweep_settings(store.home, task="regression", ranks=ranks)
-        for run in seeding.queue(store, dataclasses.replace(sweep, run=dataclasses.replace(sweep.run, target=target)))[
-            1
-        ]:
-            seeding.finish(run)
-    adapters = [run.id for run in store.runs() if run.settings.strategy == "peft"]
-    go(app, "try_it", adapters=",".join(adapters[:0:-1]))
-    others = adapters[2:0:-1]
-    app.multiselect[0].set_value(others).run()
-    app.toggle(key="try_base").set_value(False).run()
-    assert app.multiselect[0].value == others, "what stood first was taken out, and no other"
-    what = app.selectbox[0]
-    what.select(next(title for title in what.options if title.startswith("bmi"))).run()
-    assert not app.exception
-    row = load_frame(store.home, sweep.run.dataset).iloc[int(app.number_input[0].value) - 1].drop("bmi")
-    assert {name: field.value for name, field in fields_of(app).items() if name in row} == row.to_dict()
-
-
 def test_fewer_context_rows_can_be_chosen_and_the_default_is_shown(app, store, monkeypatch):
     run = verified_run(store)
     told = {
@@ -691,81 +387,3 @@ def test_fewer_context_rows_can_be_chosen_and_the_default_is_shown(app, store, m
     lever.set_value(64).run()
     predict_button(app).click().run()
     assert [job.arguments["context_rows"] for job in store.jobs("predict")] == [64]
-
-
-def test_without_the_table_of_its_runs_try_it_is_empty_and_does_not_crash(app, store):
-    run = verified_run(store)
-    delete_dataset(store.home, store.run(run).settings.dataset)
-    go(app, "try_it", adapter=run)
-    assert not app.exception
-    assert "its table is in the workspace" in texts(app.info)
-    go(app, "adapters", run=run)
-    assert not app.exception
-    assert "no longer in the workspace" in texts(app.info)
-
-
-@pytest.mark.browser
-def test_a_checked_line_is_archived_and_a_repeated_upload_shows_the_existing_adapter(serve, page, tmp_path):
-    store = RunStore(tmp_path)
-    sweep = seeding.finished_sweep(store, ranks=(2, 4))
-    data = theirs(store, next(run.id for run in store.runs() if run.settings.lora.rank == 2))
-    add_adapter(tmp_path, data, "theirs.zip")
-    page.goto(f"{serve()}/leaderboard?board={sweep}")
-    lines = page.locator("[data-testid=stDataFrame]").first
-    lines.locator("canvas").first.wait_for()
-    page.get_by_role(
-        "heading", name="Full fine-tuning against LoRA"
-    ).wait_for()  # the last part, so nothing moves after it
-    box = lines.bounding_box()
-    page.mouse.click(box["x"] + 16, box["y"] + 52)  # the first line's checkbox; the table is a canvas
-    page.get_by_text("Chosen: LoRA r=4").wait_for()
-    page.get_by_role("button", name="Delete").click()
-    page.get_by_text("This frees").wait_for()
-    page.keyboard.press("Escape")
-    page.get_by_role("button", name="Archive").click()
-    page.get_by_text("1 archived run is excluded from the ranking").wait_for()
-    assert [run.name for run in store.runs(sweep) if run.archived] == ["LoRA r=4"]
-
-    page.get_by_role("link", name="Adapters", exact=True).click()
-    page.get_by_role("button", name="Download the adapter").wait_for()  # the run's own adapter comes first
-    page.get_by_text("Add an adapter from another machine").click()
-    page.locator("input[type=file]").set_input_files(
-        {"name": "theirs.zip", "mimeType": "application/zip", "buffer": data}
-    )
-    page.get_by_text("its base model is here").wait_for()
-
-
-OUTSIDE = """() => [...document.querySelectorAll('[data-testid="stMain"], [data-testid="stMarkdown"]:has(table)')]
-  .filter((part) => part.scrollWidth > part.clientWidth + 1).map((part) => part.innerText)"""
-
-
-@pytest.mark.browser
-def test_long_class_names_break_and_a_download_of_a_deleted_run_is_explained(serve, page, tmp_path):
-    store = RunStore(tmp_path)
-    run = verified_run(store)
-    classes = [
-        "Personal_services_and_administrative_overhead_without_any_pension_costs",
-        "\u0645\u0635\u0627\u0631\u064a\u0641" * 12,
-    ]
-    predicted = pd.DataFrame(
-        {"m0": classes[:1], "m0_0": [0.9], "m0_1": [0.1], "m1": classes[1:], "m1_0": [0.2], "m1_1": [0.8]}
-    )
-    result = {"models": MODELS, "classes": classes, "rows": 1, "notes": [], "deviation": None}
-    address = serve()
-    page.goto(f"{address}/try_it?adapter={run}&job={answered(store, run, predicted, result)}")
-    for width in (1440, 420):
-        page.set_viewport_size({"width": width, "height": 1000})
-        page.get_by_role("cell", name="0.800", exact=True).wait_for()
-        drawn(page)
-        page.wait_for_function(
-            f"() => ({OUTSIDE})().length === 0"
-        )  # charts and tables follow the window a moment later
-
-    page.goto(f"{address}/adapters?run={run}")
-    page.get_by_role("button", name="Download the adapter").wait_for()
-    drawn(page)
-    store.delete(run)
-    page.get_by_role("button", name="Download the adapter").click()
-    page.get_by_test_id("stToast").get_by_text("This file is no longer in the workspace.").wait_for()
-    page.get_by_text("No adapter yet").wait_for()
-    assert "Traceback" not in (tmp_path / "server.log").read_text()

@@ -7,7 +7,7 @@ from made_run import mixed_csv
 
 from tabtune_core.data.datasets import add_dataset
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def test_back_opens_each_page_once_with_the_table_that_its_address_names(serve, page, tmp_path):

@@ -16,7 +16,6 @@ import seeding
 from page_steps import PATIENCE_MS, drawn
 
 from tabtune_core.data.datasets import add_dataset
-from tabtune_core.execution.identity import identity_of
 from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore
 
@@ -99,10 +98,11 @@ def points(page, name):
     )
 
 
+@pytest.mark.slow
 def test_a_chart_grows_with_its_points_and_keeps_its_zoom(serve, page, tmp_path):
     store = RunStore(tmp_path)
     sweep, runs = seeding.queue(store, seeding.sweep_settings(tmp_path, ranks=(2,)))
-    store.claim(os.getpid(), identity_of(os.getpid()))  # it is running and has no events yet
+    store.claim(os.getpid(), None)  # it is running and has no events yet
     page.set_viewport_size({"width": 1440, "height": 1800})
     server = serve()
     check_who_may_ask(server)
@@ -160,7 +160,7 @@ def test_a_chart_grows_with_its_points_and_keeps_its_zoom(serve, page, tmp_path)
 
     runs[2].end()
     page.get_by_text("3 of 3 runs have ended.").wait_for()
-    check_launch_is_in_view_without_scrolling_and_parts_of_a_model_are_ticked_in_a_tree_with_the_keyboard(server, page)
+    check_launch_is_in_view_without_scrolling(server, page)
 
 
 def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
@@ -206,7 +206,7 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
     assert all(run.result.adapter_verified for run in store.runs() if run.settings.strategy == "peft")
 
     page.goto(f"{server}/leaderboard")
-    page.get_by_text("the distance to the end of a 95 % interval").first.wait_for()
+    page.get_by_text("half of the 95 % interval").first.wait_for()
     with page.expect_download() as found:
         page.get_by_role("button", name="Download the leaderboard (CSV)").click()
     board = pd.read_csv(found.value.path()).set_index("name")
@@ -259,7 +259,7 @@ def check_loader(folder, store):
     np.testing.assert_allclose(probabilities, saved[["prob_0", "prob_1"]], atol=1e-6)
 
 
-def check_launch_is_in_view_without_scrolling_and_parts_of_a_model_are_ticked_in_a_tree_with_the_keyboard(server, page):
+def check_launch_is_in_view_without_scrolling(server, page):
     page.set_viewport_size({"width": 390, "height": 844})
     page.goto(f"{server}/new_run")
     for width, height in ((390, 844), (1366, 768)):  # a phone, a laptop
@@ -271,19 +271,6 @@ def check_launch_is_in_view_without_scrolling_and_parts_of_a_model_are_ticked_in
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= width
         assert box["y"] + box["height"] <= height
-
-    page.get_by_text("Choose in a tree of the model").click()
-    tree = page.locator(".lab-tree")
-    tree.locator("summary").nth(2).focus()
-    page.keyboard.press("Enter")
-    decoder, whole = tree.locator("[data-path='icl_predictor.decoder']"), tree.locator("[data-path='icl_predictor']")
-    assert decoder.is_checked()
-    decoder.focus()
-    page.keyboard.press("Space")
-    page.wait_for_url("**targets=icl_predictor.tf_icl.blocks**")
-    assert not decoder.is_checked()
-    assert whole.evaluate("box => box.indeterminate")
-    assert decoder.evaluate("box => box.getRootNode().activeElement === box"), "the keyboard goes on where it was"
 
 
 SCALED = """
@@ -329,6 +316,7 @@ def check_numbers(page, address):
     return {float(text.replace(",", "").removeprefix("± ")) for text, _ in found if text}
 
 
+@pytest.mark.slow
 def test_no_number_in_a_table_loses_its_first_digits(serve, page, tmp_path):
     store = RunStore(tmp_path)
     sweeps = seeding.many_runs(store, sweeps=6, per_sweep=4, looks=0, task="regression")
@@ -361,6 +349,7 @@ dashboard.main()
 """A dashboard that needs half a second between queuing a sweep and opening Live."""
 
 
+@pytest.mark.slow
 def test_a_second_click_on_launch_queues_nothing_and_opens_live(serve, page, tmp_path):
     table = add_dataset(tmp_path, MIXED.encode(), "people.csv")
     page.goto(f"{serve(program=SLOW_TO_START)}/new_run?table={table.id}&target=bought")

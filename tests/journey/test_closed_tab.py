@@ -5,7 +5,7 @@ import time
 import pytest
 from page_steps import PATIENCE_MS
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 SOON = """

@@ -1,17 +1,12 @@
 """The Compare page without a browser: trade-offs, ranks, and runs side by side."""
 
-import dataclasses
-
 import numpy as np
 import pandas as pd
 import pytest
 import seeding
 from page_steps import button, go, texts
 
-from dashboard import queries
 from tabtune_core.store.runs import RunStore
-
-TABS = ("Trade-offs", "Rank", "Context rows", "Runs side by side")
 
 
 def at(app, tab, view=None, **query):
@@ -106,16 +101,6 @@ def test_limits_name_the_best_run_within_them(app, sweep):
     assert not app.exception
 
 
-def test_the_colour_of_points_can_be_a_third_number(app, sweep):
-    at(app, "Trade-offs", x="train_seconds", y="adapter_bytes", colour="score")
-    assert not app.exception
-    assert app.selectbox(key="chosen_colour").value == "score"
-    assert "Zero" in texts(app.caption), "no adapter is kept of zero-shot, so that it cannot be drawn"
-    app.selectbox(key="chosen_x").set_value("adapter_bytes").run()
-    assert not app.exception
-    assert app.selectbox(key="chosen_y").value != "adapter_bytes"
-
-
 def test_the_rank_tab_marks_the_smallest_rank_within_noise(app, predicted):
     at(app, "Rank")
     assert not app.exception
@@ -124,18 +109,6 @@ def test_the_rank_tab_marks_the_smallest_rank_within_noise(app, predicted):
         "scores were made up to differ, predictions to be the same: no noise"
     )
     assert texts(app.caption).count("r* =") == 1, "one calibration error for all: no rank gains, so none is chosen"
-
-
-def test_a_rank_is_drawn_by_the_compared_runs(app, store, sweep):
-    one = next(run for run in store.runs(sweep) if run.settings.lora.rank == 2 and run.settings.strategy == "peft")
-    for more in ({"seed": 1}, {"steps": 7}):
-        settings = one.settings.changed(**more)
-        seeding.finish(
-            seeding.FakeRun(store, settings, store.duplicate(one.id, settings, f"LoRA r=2, {next(iter(more))}"))
-        )
-    at(app, "Rank")
-    told = texts(app.caption).replace("\\", "")
-    assert told.count("stopped before the end): LoRA r=2, seed, LoRA r=2, steps.") == 2
 
 
 def test_the_curve_over_ranks_is_a_job_whose_result_is_found_again(app, store, sweep):
@@ -223,13 +196,6 @@ def test_the_curve_over_context_rows_is_a_job_whose_result_is_found_again(app, s
         assert not app.exception
 
 
-def test_only_settings_that_differ_are_side_by_side(app, sweep):
-    at(app, "Runs side by side")
-    settings = set(app.dataframe[-1].value["Setting"])
-    assert {"Strategy", "LoRA: rank"} <= settings
-    assert "Dataset" not in settings
-
-
 def test_rows_with_changed_predictions_show_which_run_is_right_and_their_values(app, predicted):
     at(app, "Runs side by side", "Changed rows")
     assert not app.exception
@@ -250,18 +216,6 @@ def test_every_view_opens_without_predictions_and_jobs(app, sweep):
         assert not app.error, view
 
 
-def test_the_size_of_the_update_is_requested_for_all_runs_at_once(app, store, sweep):
-    at(app, "Runs side by side", "Update size")
-    button(app, "Compute it for 2 runs").click().run()
-    jobs = store.jobs("rank_curve")
-    assert len({job.arguments["run"] for job in jobs}) == 2
-    for job in jobs:
-        answer(store, job)
-    app.run()
-    assert not app.exception
-    assert not [found for found in app.button if found.label.startswith("Compute")]
-
-
 def test_runs_that_predict_numbers_show_their_errors(app, store):
     sweep = seeding.finished_sweep(store, task="regression", ranks=(2, 4))
     write_predictions(store, sweep)
@@ -273,52 +227,3 @@ def test_runs_that_predict_numbers_show_their_errors(app, store):
     assert "get closer to the true value" in texts(app.markdown)
     at(app, "Rank")
     assert "R² against rank" in {found.value for found in app.header}
-
-
-def test_the_memory_of_a_process_is_not_compared_with_that_of_a_gpu(app, sweep, monkeypatch):
-    ranked = queries.ranked
-
-    def of_two_meters(*asked):
-        board = ranked(*asked)
-        return board.assign(memory_meter=board["strategy"].map({"inference": "resident"}).fillna("torch_allocated"))
-
-    monkeypatch.setattr(queries, "ranked", of_two_meters)
-    at(app, "Trade-offs")
-    assert "2 of 3 runs are the best trade-offs on these 2 axes: **LoRA r=8, LoRA r=2**" in texts(app.markdown).replace(
-        "\\", ""
-    )
-    assert "its memory is of another kind (GPU or process) than that of most trained runs: Zero-shot." in texts(
-        app.caption
-    ).replace("\\", "")
-
-
-def test_a_running_sweep_does_not_crash(app, store):
-    seeding.going_sweep(store, steps=2)
-    app.run()
-    for tab in TABS:
-        at(app, tab)
-        assert not app.exception, tab
-
-
-def test_a_configuration_with_an_incomplete_run_is_compared_by_its_other_runs(app, store):
-    _, runs = seeding.queue(
-        store, dataclasses.replace(seeding.sweep_settings(store.home, ranks=(8,), seeds=(0, 1)), full_fine_tuning=False)
-    )
-    for run in runs:
-        seeding.start(run)
-        run.end(*["stopped"] * (run.settings.strategy == "peft" and run.settings.seed == 1))
-    at(app, "Trade-offs")
-    assert "2 of 2 configurations are the best trade-offs" in texts(app.markdown)
-
-
-def test_two_hundred_runs_open_in_every_tab(app, store):
-    seeding.many_runs(store, sweeps=1, per_sweep=200, looks=2)
-    at(app, "Trade-offs")
-    assert not app.exception
-    assert "of 40 configurations are the best trade-offs" in texts(app.markdown)
-    app.toggle(key="over_seeds").set_value(False).run()
-    assert "of 200 runs are the best trade-offs" in texts(app.markdown)
-    for tab, heading in (("Rank", "Calibration error against rank"), ("Runs side by side", None)):
-        at(app, tab)
-        assert not app.exception, tab
-        assert heading is None or heading in {found.value for found in app.header}

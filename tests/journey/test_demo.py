@@ -3,25 +3,18 @@
 import re
 import sys
 
-import numpy as np
 import pandas as pd
 import pytest
-from page_steps import button, go, texts
+from page_steps import go
 
 from dashboard.demo.workspace import PACKED, RANKS, about, demo_workspace
 from dashboard.server import application as served
 from dashboard.start import main
-from tabtune_core import load_adapter
 from tabtune_core.analysis.recommendation import recommend
 from tabtune_core.analysis.runs_table import leaderboard
-from tabtune_core.data.datasets import load_frame
-from tabtune_core.store.predictions import read_predictions
-from tabtune_core.store.run_folder import ADAPTER_FILE
-from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore, default_home
 
 MOST_BYTES = 3_500_000
-ROWS = 40
 
 
 @pytest.fixture(scope="module")
@@ -52,17 +45,6 @@ def test_the_demo_has_a_finished_sweep_that_lora_wins_and_a_queued_one(demo):
     assert PACKED.stat().st_size < MOST_BYTES
 
 
-def test_its_adapters_load_and_reproduce_their_stored_predictions(demo):
-    store = RunStore(demo)
-    adapted = [run for run in store.runs() if run.settings.strategy == "peft" and run.status in ENDED]
-    assert len(adapted) == 4
-    for run in adapted:
-        model = load_adapter(store.run_dir(run.id) / ADAPTER_FILE, device="cpu")
-        frame, stored = load_frame(demo, run.settings.dataset), read_predictions(store, run.id, "test")
-        predicted = model.predict_proba(frame.iloc[stored.rows_N[:ROWS]], context=model.context(frame))
-        np.testing.assert_allclose(predicted, stored.predicted[:ROWS], atol=1e-5)
-
-
 def all_said(app):
     """Every text of a page, including the cells of its tables."""
     elements = (*app.markdown, *app.caption, *app.metric, *app.info, *app.warning, *(table for table in app.dataframe))
@@ -90,26 +72,6 @@ def test_every_page_has_content_names_the_measuring_machine_and_formats_numbers_
     }
 
 
-def test_the_demo_opens_on_the_finished_sweep_and_data_can_be_visited_then(shown, demo):
-    shown.run()
-    assert shown.title[0].value == "Leaderboard"
-    assert shown.selectbox(key="chosen_board").value == about(demo)["finished"]
-    shown.switch_page("views/data/page.py").run()
-    assert shown.title[0].value == "Data"
-
-
-def test_outside_the_demo_no_page_mentions_it(app):
-    go(app, "guide")
-    assert "**Demo**" not in texts(app.caption)
-
-
-def test_the_sweep_that_trains_is_one_click_away(shown, demo):
-    go(shown, "guide")
-    button(shown, "Sweep in progress").click().run()
-    assert shown.title[0].value == "Live"
-    assert shown.selectbox(key="chosen_sweep").value == about(demo)["going"]
-
-
 def test_the_demo_is_deleted_when_the_dashboard_ends_and_the_users_workspace_is_untouched(tmp_path, monkeypatch):
     homes = []
 
@@ -130,9 +92,3 @@ def test_the_demo_is_deleted_when_the_dashboard_ends_and_the_users_workspace_is_
     (home,) = homes
     assert not (tmp_path / "mine").exists()
     assert not home.exists()
-
-
-def test_the_demo_refuses_a_workspace(capsys):
-    with pytest.raises(SystemExit):
-        main(["--demo", "--home", "somewhere"])
-    assert "not allowed with argument" in capsys.readouterr().err

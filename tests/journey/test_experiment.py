@@ -18,7 +18,6 @@ from tiny import tiny_checkpoint
 from tabtune_core import load_adapter, read_table
 from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.devices import name_of
-from tabtune_core.engine import experiment
 from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.errors import AdapterError, Cancelled, DeviceError, LabelError, TargetError
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, RunPlanned, StepDone
@@ -26,7 +25,6 @@ from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
-from tabtune_core.training.memory import meters
 
 ROWS = 120
 
@@ -225,23 +223,6 @@ def test_stop_keeps_the_best_state_and_cancel_keeps_nothing(settings, home, unve
         run(settings, home, stop_request=lambda: "cancel")
 
 
-@pytest.mark.parametrize("changes", [{}, {"target": "size", "task": "regression"}], ids=["classes", "numbers"])
-def test_the_plan_holds_the_guess_of_the_training_rows_alone(settings, home, changes):
-    _, events, folder = run(dataclasses.replace(settings, strategy="inference", **changes), home)
-    held_out = pd.read_parquet(folder / "predictions.parquet")["row"]
-    labels = load_frame(home, settings.dataset)[changes.get("target", "verdict")].drop(index=held_out).dropna()
-    shares = labels.value_counts(normalize=True).sort_index() if not changes else [labels.mean()]
-    assert list(of(RunPlanned, events)[0].guess) == pytest.approx(list(shares))
-
-
-def test_a_numeric_target_can_be_split_at_its_median(settings, home):
-    split = dataclasses.replace(settings, target="size", split_at_median=True, strategy="inference")
-    _, events, _ = run(split, home)
-    classes = of(RunPlanned, events)[0].classes
-    assert len(classes) == 2
-    assert all(name.startswith(("<=", ">")) for name in classes)
-
-
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -260,18 +241,6 @@ def test_impossible_settings_are_refused_with_the_reason(settings, home, change,
 def test_a_gpu_that_is_gone_is_reported_in_the_terms_of_the_setting(settings, home):
     with pytest.raises(DeviceError, match="'auto' was given 'cuda:7', but torch sees"):
         run(dataclasses.replace(settings, device="auto"), home, given="cuda:7")
-
-
-def test_a_run_frees_its_memory_before_another_process_verifies(settings, home, monkeypatch):
-    """Otherwise the verifying process would lack that memory on a nearly full GPU."""
-    done, fit = [], experiment.fit
-    monkeypatch.setattr(experiment, "fit", lambda *given, **named: (fit(*given, **named), done.append("fitted"))[0])
-    monkeypatch.setattr(meters, "_give_back_freed_memory", lambda device: done.append("given back"))
-    monkeypatch.setattr(
-        experiment, "verify_in_fresh_process", lambda *given, **named: (True, str(done.append("verified")))
-    )
-    run(dataclasses.replace(settings, train=TrainSettings(steps=1)), home)
-    assert done[done.index("fitted") :] == ["fitted", "given back", "verified"]
 
 
 @pytest.mark.gpu

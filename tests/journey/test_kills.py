@@ -53,6 +53,7 @@ def test_killing_the_pages_disturbs_no_run_and_after_a_killed_run_the_next_start
     assert killed.status == "interrupted"
     assert "signal 9" in killed.error
     store.resume(first)
+    ensure_worker(tmp_path)  # the one that the killed pages had started ended with its queue
     wait_until(lambda: store.run(first).status == "running" and store.last(first, "Resumed"))
     store.ask(first, "cancel")
     wait_until(lambda: store.run(first).status == "cancelled")

@@ -13,7 +13,7 @@ from page_steps import drawn
 
 from tabtune_core.store.runs import RunStore
 
-pytestmark = pytest.mark.browser
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 LEAVINGS = int(os.environ.get("LEAVINGS", "2"))
 RECORDER = """const Real = window.Notification; window.told = []
 window.Notification = class extends Real { constructor(title, more) { super(title, more); told.push(`${title}: ${more.body}`) } }"""

@@ -1,21 +1,15 @@
 """The page New run: grids, proposals, warnings, parts and texts."""
 
-import dataclasses
-
 import pytest
-import seeding
 from page_steps import go
 
 from dashboard.views.new_run import form_widgets
 from tabtune_core.data.datasets import add_dataset, add_sample, delete_dataset
 from tabtune_core.execution.cluster_file import Cluster, ClusterNode, write_cluster
 from tabtune_core.models import checkpoints
-from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.settings import LoraSettings, SweepSettings
+from tabtune_core.settings import SweepSettings
 from tabtune_core.settings.labels import short_rate
-
-RATES = {"learning_rates": (1e-4, 2e-4), "full_learning_rates": (1e-5, 2e-5)}
 
 
 @pytest.fixture
@@ -27,16 +21,6 @@ def page(app, store):
 
 def texts(elements):
     return " ".join(str(element.value) for element in elements).replace("\\", "")
-
-
-def test_a_model_of_an_earlier_version_can_still_be_launched(app, store):
-    add_sample(store.home, "breast_cancer")
-    app.run()
-    app.query_params["model"] = "tabicl-mini-2"
-    page = app.switch_page("views/new_run/page.py").run()
-    assert "Model: TabICL mini 2" in texts(page.header)
-    launch(page).click().run()
-    assert {run.settings.model for run in store.runs() if run.settings.strategy == "peft"} == {"tabicl-mini-2"}
 
 
 def test_the_machines_of_a_cluster_are_listed_beside_the_device_choice(app, store):
@@ -99,27 +83,6 @@ def keys_in(block):
     return found.union(*map(keys_in, kids))
 
 
-def test_advanced_settings_are_drawn_when_opened_or_when_one_is_set(page):
-    everything = set(form_widgets.FIELDS)
-    (box,) = (block for block in page.expander if block.label == "Advanced")
-    assert keys_in(box) - {"advanced"} == everything
-    page.session_state["advanced"] = False
-    page.run()
-    assert not everything & {field.key for field in page.main}
-    page.session_state["advanced"] = True
-    page.run().number_input(key="weight_decay").set_value(0.5).run()
-    page.session_state["advanced"] = False
-    assert page.run().number_input(key="weight_decay").value == 0.5
-    assert "weight_decay = 0.5" in texts(page.code)
-    assert not page.exception
-
-
-def test_an_address_with_an_advanced_setting_opens_with_it(app, store):
-    add_sample(store.home, "breast_cancer")
-    app.session_state["advanced"] = False
-    assert go(app, "new_run", weight_decay="0.5").number_input(key="weight_decay").value == 0.5
-
-
 @pytest.mark.parametrize(
     "value",
     ["inf", "-1e999", "nan", "1e30", "", "text", "9" * 5000, ["2", "1e999"], ["steps", ""]],
@@ -133,14 +96,6 @@ def test_an_address_with_values_that_no_field_can_hold_opens_the_form(app, store
     assert not page.exception
     assert page.number_input(key="epochs").value == form_widgets.DEFAULTS["epochs"]
     assert not page.query_params.keys() & {"epochs", "context_rows", "length"}
-
-
-def test_a_deciding_score_that_the_task_lacks_is_asked_for_again_even_if_nothing_is_open(app, store):
-    add_sample(store.home, "breast_cancer")
-    app.session_state["advanced"], app.session_state["selection_metric"] = False, "rmse"
-    page = go(app, "new_run")
-    assert not page.error
-    assert page.selectbox(key="selection_metric").value == "log_loss"
 
 
 @pytest.mark.parametrize(
@@ -177,19 +132,6 @@ def test_a_grid_can_be_typed_is_counted_and_launched(page, store):
         store.sweeps()[0].name
         == "breast_cancer.csv: TabICL mini, r = 2, 4, 8; dropout 0, 0.07; rate 0.0001, 0.0002; 2 sets of target modules"
     )
-
-
-def test_late_layers_are_among_the_parts_and_show_their_bytes(page, store):
-    page.multiselect(key="targets").set_value(["late_layers"]).run()
-    priced = next(table.value for table in page.dataframe if "Bytes" in table.value)
-    lora = [LoraSettings(rank=rank, targets=("late_layers",)) for rank in priced["Rank"]]
-    assert priced["Bytes"].tolist() == [
-        adapter_size(get_card("tabicl-mini"), "classification", one).tensor_bytes for one in lora
-    ]
-    assert (priced["Share (%)"] < 7).all()  # of a mini; the share of a released model is below 1
-    launch(page).click().run()
-    assert not page.exception
-    assert {run.settings.lora.targets for run in store.runs() if run.settings.strategy == "peft"} == {("late_layers",)}
 
 
 def test_over_a_hundred_runs_need_confirmation_and_over_a_thousand_are_refused(page):
@@ -240,104 +182,6 @@ def test_the_proposal_says_why_and_fills_the_form(page):
     )
 
 
-def test_a_grid_from_settings_as_text_fills_the_form(page, store):
-    sweep = seeding.sweep_settings(store.home, ranks=(3,))
-    sweep = dataclasses.replace(
-        sweep, alphas=(4.0, 8.0), dropouts=(0.0, 0.15), target_sets=((), ("col_embedder",)), **RATES
-    )
-    page.text_area(key="pasted_toml").set_value(sweep.to_toml()).run()
-    next(found for found in page.button if found.label == "Fill the form").click().run()
-    assert not page.exception
-    shown = SweepSettings.from_toml(page.code[0].value)
-    assert [run for run in shown.expand() if run.strategy == "peft"] == [
-        run for run in sweep.expand() if run.strategy == "peft"
-    ]
-    assert [run.learning_rate for run in shown.expand() if run.strategy == "base-ft"] == [1e-5, 2e-5]
-    assert page.multiselect(key="target_sets").value == ["col_embedder"]
-
-
-def test_the_guides_warnings_follow_the_settings(page):
-    assert "without dropout" not in texts(page.markdown)
-    typed(page, dropouts=["0"], learning_rates=["2e-5"])
-    page.pills(key="ranks").set_value([1]).run()
-    said = texts(page.markdown)
-    assert "569 rows without dropout" in said
-    assert "similar rates make LoRA look weaker" in said
-    assert "Rank 1 can shift" in said
-    assert not launch(page).disabled
-
-
-def test_a_tooltip_says_what_its_setting_changed_so_far(page, store):
-    assert "of your runs" not in page.multiselect(key="dropouts").help
-    sweep = dataclasses.replace(
-        seeding.sweep_settings(store.home, ranks=(2, 4)), dropouts=(0.0, 0.1), full_fine_tuning=False
-    )
-    for run in seeding.queue(store, sweep)[1]:
-        seeding.finish(run)
-    page.run()
-    assert (
-        "In 4 of your runs on breast_cancer.csv that differ in nothing else: dropout 0 → log-loss"
-        in page.multiselect(key="dropouts").help.replace("\\", "")
-    )
-    assert "rank 4 → log-loss" in page.pills(key="ranks").help.replace("\\", "")
-
-
-def test_weights_of_another_family_are_cleared_from_the_form(page, tmp_path):
-    weights = tmp_path / "weights.ckpt"
-    weights.touch()
-    page.text_input(key="checkpoint").set_value(str(weights)).run()
-    page.button(key="model_tabicl-v2").click().run()
-    assert page.text_input(key="checkpoint").value == str(weights)
-    page.session_state["families_tabicl"] = "TabDPT"
-    page.run().button(key="model_tabdpt-mini").click().run()
-    assert page.text_input(key="checkpoint").value == ""
-
-
-def test_a_part_that_the_model_lacks_is_refused_before_launch(page):
-    typed(page, target_sets=["no_such_part"])
-    assert (
-        "No linear layer under 'no_such_part'. Modules of TabICL mini that have some: col_embedder.in_linear"
-        in texts(page.error)
-    )
-    assert launch(page).disabled
-
-
-def test_device_names_stay_the_same_while_free_memory_changes(page, monkeypatch):
-    """A browser sends the text of the chosen option, so a text that changed would no longer be an option."""
-    free = iter(range(1, 99))
-    monkeypatch.setattr("dashboard.queries.memory_of_devices", lambda: ((next(free) * 10**9, 16 * 10**9), []))
-    before = page.run().selectbox(key="device").options
-    assert page.run().selectbox(key="device").options == before
-
-
-def test_context_rows_at_prediction_have_a_field_and_more_than_the_model_takes_are_refused(page, store):
-    assert "Predictions use all of the 341 training rows as context." in texts(page.caption)
-    page.number_input(key="predict_context_rows").set_value(100).run()
-    assert "Predictions use 100 of the 341 training rows as context." in texts(page.caption)
-    page.number_input(key="predict_context_rows").set_value(20_000).run()
-    assert "20,000 were requested, and there are no more" in texts(page.caption)
-    launch(page).click().run()
-    assert {run.settings.train.predict_context_rows for run in store.runs()} == {20_000}
-    page.query_params["model"] = "mitra-mini"
-    page.switch_page("views/new_run/page.py").run()
-    page.number_input(key="predict_context_rows").set_value(20_000).run()
-    assert not page.exception
-    assert "Context rows at prediction is 20000; Mitra mini takes at most 10,000 context rows." in texts(
-        [*page.error, *page.warning]
-    )
-    assert all(run.settings.model == "tabicl-mini" for run in store.runs())
-
-
-def test_a_missing_device_stops_the_launch_with_its_reason(app, store):
-    add_sample(store.home, "iris")
-    app.run()
-    app.session_state["device"] = "cuda:7"
-    app.switch_page("views/new_run/page.py").run()
-    assert not app.exception
-    assert launch(app).disabled
-    assert "The device 'cuda:7' was requested" in texts(app.error)
-
-
 def test_weights_that_cannot_be_downloaded_stop_the_launch_before_anything_is_queued(page, store, monkeypatch):
     from urllib.error import URLError
 
@@ -377,17 +221,3 @@ def test_a_short_measurement_gives_the_time_before_the_first_run(page, store, mo
     assert len(store.jobs("pace")) == 1
     page.pills(key="ranks").set_value([16]).run()
     assert len(store.jobs("pace")) == 1, "another rank is no other kind of work"
-
-
-def test_a_failed_measurement_is_not_repeated_and_none_starts_while_something_runs(page, store, monkeypatch):
-    monkeypatch.setattr("dashboard.queries.boards.worker_of", lambda home: True)
-    page.run()
-    (job,) = store.jobs("pace")
-    store.claim_job(1, None)
-    store.finish_job(job.id, "failed", error="no")
-    page.run()
-    assert len(store.jobs("pace")) == 1
-    assert "not known before a run like each of these has finished" in texts(page.caption)
-    seeding.going_sweep(store)
-    page.number_input(key="eval_every").set_value(7).run()
-    assert len(store.jobs("pace")) == 1

@@ -7,26 +7,16 @@ import sys
 import numpy as np
 import pytest
 import seeding
-from made_run import made_run
 from page_steps import button, go, texts
 
-from dashboard import formatting
 from dashboard.queries import workspace
 from tabtune_core.data.datasets import add_dataset, add_sample, list_datasets
 from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.events import MemorySampled
 from tabtune_core.execution import worker_watch
-from tabtune_core.execution.lock import Holder
-from tabtune_core.metrics import metrics_of
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.settings import RunSettings, SweepSettings
 
 PAGES = ("data", "new_run", "live", "leaderboard", "compare", "adapters", "try_it")
 ALL_PAGES = (*PAGES, "guide")
-RUN_PAGES = ("live", "leaderboard", "compare", "adapters")
-CSV = b"name,age,city,bought\n" + b"".join(
-    b"p%d,%d,%s,%s\n" % (i, 20 + i % 40, b"Rome" if i % 3 else b"", b"yes" if i % 2 else b"no") for i in range(60)
-)
 
 
 def test_each_empty_page_says_what_to_do_next(app):
@@ -51,13 +41,6 @@ def test_each_page_shows_a_running_sweep(app, store):
     for name in ALL_PAGES:
         go(app, name)
         assert not app.exception, name
-
-
-@pytest.mark.parametrize("name", ["data", "new_run", "leaderboard", "adapters", "try_it"])
-def test_each_button_has_a_name_of_its_own(app, store, name):
-    made_run(store)
-    labels = [found.label for found in go(app, name).button]
-    assert sorted(set(labels)) == sorted(labels)
 
 
 NAMED = (
@@ -150,19 +133,6 @@ def test_an_unreadable_upload_says_why_and_loses_nothing(app, home):
     assert [dataset.name for dataset in list_datasets(home)] == ["iris.csv"]
 
 
-TILDES = b"name~age~bought\n" + b"".join(
-    b"p%d~%d~%s\n" % (i, 20 + i % 40, b"yes" if i % 2 else b"no") for i in range(60)
-)
-
-
-def test_an_upload_that_failed_can_be_forgotten(app, home):
-    app.run()
-    app.file_uploader[0].upload("people.csv", TILDES).run()
-    button(app, "Discard this file").click().run()
-    assert not app.error
-    assert not [found for found in app.button if found.label.startswith("Try again")]
-
-
 def test_a_table_is_read_again_with_reading_choices(app, home):
     text = "when;code;amount\n" + "".join(
         f"0{i % 9 + 1}/0{i % 7 + 1}/2024;{i % 3};{i if i % 4 else 'lost'}\n" for i in range(60)
@@ -183,15 +153,6 @@ def test_a_table_is_read_again_with_reading_choices(app, home):
     assert app.selectbox(key="chosen_table").value == dataset.id
 
 
-def test_reading_choices_that_do_not_fit_say_so_and_change_nothing(app, home):
-    dataset = add_dataset(home, CSV, "people.csv")
-    app.run()
-    app.selectbox(key=f"reading_delimiter_{dataset.id[:12]}").set_value("|")
-    button(app, "Read the file again").click().run()
-    assert "one column when split at" in texts(app.error)
-    assert [found.id for found in list_datasets(home)] == [dataset.id]
-
-
 def test_a_continuous_target_is_predicted_as_a_number_unless_it_is_split(app, home):
     add_sample(home, "diabetes")
     app.run()
@@ -202,29 +163,6 @@ def test_a_continuous_target_is_predicted_as_a_number_unless_it_is_split(app, ho
     assert "Task: **classification**" in texts(app.markdown)
     go(app, "new_run")
     assert app.radio(key="chosen_way").value == "halves"
-
-
-def test_whole_numbers_with_few_values_are_classes_or_numbers(app, home):
-    add_dataset(home, ("size,stars\n" + "".join(f"{i / 7},{i % 5}\n" for i in range(60))).encode(), "stars.csv")
-    app.run()
-    assert app.radio(key="chosen_way").options == [formatting.WAYS[way] for way in ("classes", "numbers", "halves")]
-    assert "Task: **classification**" in texts(app.markdown)
-    app.radio(key="chosen_way").set_value("numbers").run()
-    assert "Task: **regression**" in texts(app.markdown)
-    app.selectbox(key="chosen_target").set_value("size").run()
-    app.selectbox(key="chosen_target").set_value("stars").run()
-    assert app.radio(key="chosen_way").value == "classes"
-
-
-def test_an_open_question_reads_the_file_again(app, home):
-    ambiguous = "\n".join(["day,label", *(f"0{i % 9 + 1}/0{i % 7 + 1}/2024,{'ab'[i % 2]}" for i in range(40))])
-    dataset = add_dataset(home, ambiguous.encode(), "days.csv")
-    assert [question.field for question in dataset.questions] == ["day_first"]
-    app.run()
-    app.radio[0].set_value("false").run()
-    button(app, "Read the file again with these answers").click().run()
-    assert not app.exception
-    assert [found.reading.day_first for found in list_datasets(home)] == [False]
 
 
 def test_launch_queues_every_rank_both_baselines_and_both_references(app, store):
@@ -262,17 +200,6 @@ def test_a_numeric_target_is_launched_as_regression_on_a_model_that_supports_it(
     }
 
 
-def test_a_model_of_another_family_offers_only_its_own_parts(app, store):
-    add_sample(store.home, "iris")
-    go(app, "new_run")
-    app.multiselect(key="targets").set_value(["row_attention", "row_interactor"]).run()
-    app.button(key="model_tabicl-v2").click().run()
-    assert app.multiselect(key="targets").value == ["row_attention", "row_interactor"]
-    app.session_state["families_tabicl"] = "TabDPT"
-    app.run().button(key="model_tabdpt-1.3").click().run()
-    assert app.multiselect(key="targets").value == ["row_attention"]
-
-
 def test_a_model_without_its_package_says_how_to_install_it(app, store, monkeypatch):
     family = CATALOGUE["tabicl-v1"].family
     absent = dataclasses.replace(family.upstream, distribution="no-such-package")
@@ -297,15 +224,6 @@ def test_the_limits_of_a_model_are_shown_and_enforced_before_launch(app, store, 
     assert "takes at most 1,000 context rows" in texts(app.error).replace("\\", "")
 
 
-def test_16_bit_training_without_a_gpu_is_refused_before_launch(app, store):
-    add_sample(store.home, "iris")
-    go(app, "new_run")
-    app.selectbox(key="device").set_value("cpu").run()
-    app.selectbox(key="amp").set_value("bf16").run()
-    assert "needs a CUDA GPU" in texts(app.error)
-    assert next(found for found in app.button if found.label.startswith("Launch")).disabled
-
-
 @pytest.mark.parametrize(
     ("seeds", "told"), [("zero", "write whole numbers"), ("4294967296", "it must be below 4294967296")]
 )
@@ -316,16 +234,6 @@ def test_a_wrong_setting_is_explained_and_leaves_nothing_to_launch(app, store, s
     assert not app.exception
     assert told in texts(app.error).replace("\\", "")
     assert not [found for found in app.button if found.label.startswith("Launch")]
-
-
-def test_settings_as_text_can_be_loaded_into_the_form(app, store):
-    sweep = seeding.sweep_settings(store.home, ranks=(3, 32))
-    go(app, "new_run")
-    app.text_area(key="pasted_toml").set_value(sweep.to_toml().replace("dropout = 0.05", "dropout = 0.3")).run()
-    button(app, "Fill the form").click().run()
-    assert not app.exception
-    assert app.pills(key="ranks").value == [3, 32]
-    assert app.multiselect(key="dropouts").value == ["0.3"]
 
 
 SMALLEST = """ranks = []
@@ -358,85 +266,6 @@ lr_ratio = 1e-3
 amp = "bf16"
 schedule = "constant"
 """
-LARGEST = """ranks = [1, 5000]
-seeds = [0, 4294967295]
-[run]
-dataset = "elsewhere"
-target = "t"
-validation_share = 0.5
-test_share = 0.05
-device = "cuda:7"
-[run.lora]
-alpha = 1e12
-dropout = 0.999
-targets = ["a part of another model"]
-bias = "lora_only"
-use_rslora = true
-use_dora = true
-rank_pattern = { "a.part" = 5000, part = 1 }
-alpha_pattern = { part = 1e12 }
-[run.train]
-epochs = 9007199254740991
-learning_rate = 1
-batch_size = 9007199254740991
-context_rows = 1000000
-predict_context_rows = 9007199254740991
-weight_decay = 1
-betas = [0.9999999, 0.9999999]
-eps = 1
-warmup_ratio = 1
-warmup_steps = 1000000
-clip_norm = 1e12
-lr_ratio = 1e6
-rate_scales_with_rank = true
-gradient_checkpointing = true
-episode_set = 1000000
-optimizer = "adam"
-"""
-
-
-@pytest.mark.parametrize("text", [SMALLEST, LARGEST], ids=["smallest", "largest"])
-def test_settings_that_the_library_accepts_appear_in_the_form(app, store, text):
-    add_sample(store.home, "breast_cancer")
-    go(app, "new_run")
-    app.text_area(key="pasted_toml").set_value(text).run()
-    button(app, "Fill the form").click().run()
-    assert not app.exception
-    assert not [error for error in app.error if "load" in str(error.value)]
-    wanted = SweepSettings.from_toml(
-        SweepSettings.from_toml(text).to_toml()
-    )  # without settings that another one replaces
-    shown = SweepSettings.from_toml(app.code[0].value)
-    assert dataclasses.replace(shown.run, dataset="elsewhere", target="t") == wanted.run
-    assert (shown.ranks, shown.seeds, shown.zero_shot) == (wanted.ranks, wanted.seeds, wanted.zero_shot)
-
-
-def test_only_scores_of_the_task_can_be_chosen_to_decide(app, store):
-    sweep = seeding.sweep_settings(store.home, task="regression")
-    add_sample(store.home, "breast_cancer")
-    go(app, "new_run")
-    app.text_area(key="pasted_toml").set_value(SMALLEST + 'selection_metric = "ece"').run()
-    button(app, "Fill the form").click().run()
-    assert app.selectbox(key="selection_metric").value == "ece"
-    assert len(app.selectbox(key="selection_metric").options) == len(metrics_of("classification"))
-    app.text_area(key="pasted_toml").set_value(
-        sweep.to_toml().replace("[run.train]", '[run.train]\nselection_metric = "r2"')
-    ).run()
-    button(app, "Fill the form").click().run()
-    assert not app.exception
-    assert app.radio(key="chosen_way").value == "numbers"
-    assert app.selectbox(key="selection_metric").value == "r2"
-    assert SweepSettings.from_toml(app.code[0].value).run.task == "regression"
-
-
-def test_settings_that_do_not_fit_the_values_of_the_target_say_so(app, store):
-    sweep = seeding.sweep_settings(store.home, task="regression")
-    classes = dataclasses.replace(sweep, run=dataclasses.replace(sweep.run, task="classification"))
-    go(app, "new_run")
-    app.text_area(key="pasted_toml").set_value(classes.to_toml()).run()
-    button(app, "Fill the form").click().run()
-    assert "in a way (classes: one per value) that its values do not allow" in texts(app.warning).replace("\\", "")
-    assert app.radio(key="chosen_way").value == "numbers"
 
 
 def test_a_number_too_large_for_browsers_and_an_unknown_name_are_refused_with_a_reason(app, store):
@@ -450,22 +279,6 @@ def test_a_number_too_large_for_browsers_and_an_unknown_name_are_refused_with_a_
     app.text_area(key="pasted_toml").set_value(SMALLEST.replace("dropout", "drpout")).run()
     button(app, "Fill the form").click().run()
     assert "run.lora.dropout" in texts(app.error).replace("\\", "")
-
-
-@pytest.mark.parametrize(("what", "told"), [("dataset", "not in this workspace"), ("target", "'no such column'")])
-def test_settings_of_another_table_keep_table_and_column_and_say_so(app, store, what, told):
-    sweep = seeding.sweep_settings(store.home, ranks=(3,))
-    add_sample(store.home, "iris")
-    settings = dataclasses.replace(sweep, run=dataclasses.replace(sweep.run, **{what: "no such column"}))
-    go(app, "new_run")
-    before = app.selectbox(key="chosen_table").value, app.selectbox(key="chosen_target").value
-    app.text_area(key="pasted_toml").set_value(settings.to_toml()).run()
-    button(app, "Fill the form").click().run()
-    assert not app.exception
-    assert (app.selectbox(key="chosen_table").value, app.selectbox(key="chosen_target").value) == before
-    assert told in texts(app.warning).replace("\\", "")
-    assert "are unchanged" in texts(app.warning).replace("\\", "")
-    assert app.pills(key="ranks").value == [3]
 
 
 def test_settings_of_a_stored_table_choose_it_and_its_column(app, store):
@@ -510,31 +323,6 @@ def test_a_worker_that_keeps_ending_is_reported_with_the_end_of_its_log(app, sto
     assert not app.exception
 
 
-@pytest.mark.parametrize(
-    ("worker", "said"),
-    [
-        (
-            Holder(7, "1 boot pid:[1]", "0.1.0+other"),
-            "is of another version than these pages: 0.1.0+other. It was asked to make way",
-        ),
-        (Holder(7), "It cannot be asked to make way; end it with `kill 7`."),
-    ],
-)
-def test_a_worker_of_another_version_is_reported(app, store, monkeypatch, worker, said):
-    monkeypatch.setattr(worker_watch.worker_lock, "worker_of", lambda home: worker)
-    seeding.queue(store, seeding.sweep_settings(store.home))
-    go(app, "live")
-    assert said in texts(app.info).replace("\\", "")
-
-
-def test_a_suspended_worker_is_reported_as_not_responding(app, store, monkeypatch):
-    monkeypatch.setattr(worker_watch.worker_lock, "worker_of", lambda home: Holder(7))
-    monkeypatch.setattr(Holder, "suspended", True)
-    seeding.queue(store, seeding.sweep_settings(store.home))
-    go(app, "live")
-    assert "The worker (process 7) does not respond, because it is suspended." in texts(app.warning)
-
-
 def test_a_worker_that_a_person_stopped_is_not_restarted_automatically(app, store):
     worker_watch.worker_lock.stop_workers(store.home)
     seeding.queue(store, seeding.sweep_settings(store.home))
@@ -542,31 +330,6 @@ def test_a_worker_that_a_person_stopped_is_not_restarted_automatically(app, stor
     assert "The worker was stopped with `loralab worker --stop`." in texts(app.info)
     button(app, "Start the worker").click().run()
     assert not app.exception
-
-
-def test_a_run_on_a_gpu_shows_the_gpus_memory(app, store):
-    _, runs = seeding.going_sweep(store)
-    card = {
-        "torch_allocated_bytes": 3_000_000_000,
-        "torch_reserved_bytes": 4_000_000_000,
-        "utilisation_percent": 93,
-        "power_watts": 411.6,
-    }
-    runs[3].tell(MemorySampled("train", 400_000_000, **card))
-    go(app, "live")
-    assert not app.exception
-    assert app.selectbox(key="live_meter_torch_allocated_bytes").value == "torch_allocated_bytes"
-    assert "3,000.0 MB" in app.dataframe[0].value["Memory now"].tolist()
-    assert "93 % busy, 412 W." in texts(app.caption)
-
-
-def test_a_run_without_a_heartbeat_is_reported(app, store, monkeypatch):
-    seeding.going_sweep(store)
-    go(app, "live")
-    assert not any("no heartbeat for" in status for status in app.dataframe[0].value["Status"])
-    monkeypatch.setattr(formatting, "SILENCE_SECONDS", -1)
-    app.run()
-    assert sum("no heartbeat for" in status for status in app.dataframe[0].value["Status"]) == 1
 
 
 def test_the_leaderboard_opens_with_what_rank_buys_and_recommends_nothing_across_all_runs(app, store):
@@ -607,27 +370,6 @@ def test_the_pages_of_a_regression_sweep_show_regression_scores(app, store):
     assert not app.exception
 
 
-def test_all_runs_are_ranked_among_those_of_the_scores_task(app, store):
-    seeding.finished_sweep(store, ranks=(2,))
-    seeding.finished_sweep(store, task="regression", ranks=(2,))
-    go(app, "leaderboard", board="all")
-    assert app.selectbox(key="chosen_metric").value == "rmse"
-    app.multiselect(key="columns_all_run").set_value(["Run", "Model"]).run()
-    assert app.dataframe[0].value["Model"].unique().tolist() == ["tabicl-v2"]
-    app.selectbox(key="chosen_metric").set_value("log_loss").run()
-    assert app.dataframe[0].value["Model"].unique().tolist() == ["tabicl-mini"]
-
-
-def test_the_leaderboard_says_that_there_is_no_gain(app, store):
-    _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
-    for run in runs:
-        seeding.start(run)
-        run.end(best_step=0)
-    go(app, "leaderboard")
-    assert "No gain over zero-shot" in texts(app.caption)
-    assert "LoRA r\\=2" in texts(app.caption)
-
-
 def test_the_adapter_page_shows_the_packages_readme_or_says_that_it_is_damaged(app, store):
     seeding.finished_sweep(store)
     go(app, "adapters")
@@ -654,16 +396,6 @@ def test_only_a_verified_adapter_is_offered(app, store, verified, offered):
     assert ("No download" in texts(app.info)) == (not offered)
 
 
-def test_the_adapter_of_a_running_run_is_not_offered_yet(app, store):
-    _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
-    for run in runs:
-        seeding.start(run)
-    runs[2].write_adapter()
-    go(app, "adapters")
-    assert not app.get("download_button")
-    assert "has not ended" in texts(app.info)
-
-
 def test_no_page_loads_torch(home):
     """Loading torch would cost every visit seconds and the server hundreds of megabytes."""
     code = (
@@ -684,11 +416,3 @@ def test_no_page_loads_torch(home):
         timeout=120,
     )
     assert found.returncode == 0, found.stderr[-2000:]
-
-
-def test_a_run_of_a_deleted_table_is_still_shown(app, store):
-    settings = RunSettings(dataset="0" * 64, target="gone")
-    store.add_sweep([settings], "orphan")
-    for name in RUN_PAGES:
-        go(app, name)
-        assert not app.exception

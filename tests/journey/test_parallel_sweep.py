@@ -55,6 +55,7 @@ def together(tmp_path_factory):
     return swept(tmp_path_factory.mktemp("together") / "home", 2)
 
 
+@pytest.mark.slow
 def test_parallel_runs_have_the_scores_of_single_ones(alone, together):
     assert [run.status for run in (*alone, *together)] == ["finished"] * 4
     assert max(run.started for run in together) < min(run.ended for run in together)

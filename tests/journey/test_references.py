@@ -15,7 +15,6 @@ from tabtune_core.engine import references
 from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, RunPlanned, from_json, to_json
-from tabtune_core.models import checkpoints
 from tabtune_core.settings import REFERENCES, RunSettings, TrainSettings
 from tabtune_core.store.predictions import ZERO_SHOT, read_predictions
 from tabtune_core.store.run_folder import PREDICTIONS_FILE
@@ -78,16 +77,6 @@ def test_references_and_models_have_the_same_validation_and_test_rows(home):
         assert list(frame) == [name for name in frames[0] if not name.startswith(ZERO_SHOT)]
 
 
-def test_a_reference_looks_for_no_weights(home, monkeypatch):
-    def refuse(*arguments, **others):
-        raise AssertionError("weights were asked for")
-
-    monkeypatch.setattr(checkpoints, "sha256_of", refuse)
-    monkeypatch.setattr(checkpoints, "is_here", refuse)
-    result, *_ = run(settings(home, "linear", model="tabicl-v2"), home)
-    assert result.outcome == "finished"
-
-
 def test_held_out_rows_never_reach_the_fit(home, monkeypatch):
     seen = []
     fit = references.fit_reference
@@ -102,13 +91,6 @@ def test_held_out_rows_never_reach_the_fit(home, monkeypatch):
     held = pd.read_parquet(folder / PREDICTIONS_FILE)["row"]
     assert len(seen[0]) == of(RunPlanned, events)[0].train_rows == 120 - 24 - 24
     assert len(set(held)) == 24 + 20
-
-
-def test_a_table_too_large_to_fit_in_seconds_is_sampled_with_a_note(home, monkeypatch):
-    monkeypatch.setattr(references, "most_rows", lambda features, classes: 50)
-    _, events, _ = run(settings(home, "linear"), home)
-    assert of(RunPlanned, events)[0].train_rows == 50
-    assert "Fitted to 50 of the 72 training rows" in of(Note, events)[0].text
 
 
 def test_a_cancelled_reference_ends_without_a_result(home):

@@ -1,11 +1,8 @@
 """A server that is reachable by others opens with the address that it prints, and with no other."""
 
 import httpx
-import pytest
-from page_steps import texts
 
 from dashboard.server.application import REPORT_PATH
-from tabtune_core.access import LOGIN_VARIABLE
 
 NO_TABLE = REPORT_PATH + "0" * 64
 HANDSHAKE = {
@@ -39,16 +36,3 @@ def test_a_server_that_others_can_reach_opens_with_the_address_that_it_prints(se
     assert websocket_status(person) == 101
     assert person.get("/", headers={"Host": "evil.example"}).status_code == 400
     assert (tmp_path / "server.log").read_text().count("token=") == 2  # the two addresses, without a log of requests
-
-
-@pytest.mark.parametrize(
-    ("auth", "labels"), [({"client_id": "lab"}, ["Log in"]), ({"one": {"client_id": "lab"}}, ["Log in with one"])]
-)
-def test_with_log_in_no_page_shows_before_it(app, monkeypatch, auth, labels):
-    monkeypatch.setenv(LOGIN_VARIABLE, "1")
-    app.secrets["auth"] = auth
-    app.run()
-    assert not app.exception
-    assert [button.label for button in app.button] == labels
-    assert "Log in to continue." in texts(app.markdown)
-    assert not app.file_uploader

@@ -48,7 +48,7 @@ def test_jupyter_starts_the_dashboard_below_its_own_address(tmp_path):
     with ExitStack() as stack:
         log = stack.enter_context((tmp_path / "jupyter.log").open("wb"))
         server = subprocess.Popen(command, cwd=tmp_path, env=environment, stdout=log, stderr=log)
-        stack.callback(main, ["worker", "--stop", "--now", f"--home={home}"])
+        stack.callback(main, ["worker", "--stop", f"--home={home}"])
         stack.callback(server.wait, timeout=30)
         stack.callback(server.terminate)
         below = f"127.0.0.1:{port}/user/ann/lora-lab"

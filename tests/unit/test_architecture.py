@@ -69,7 +69,6 @@ PAGES_REACH = (
     "tracking",
     "execution.worker_flags",
     "execution.cluster_file",
-    "execution.doctor",
     "execution.end_messages",
     "execution.executor",
     "execution.lock",
@@ -181,7 +180,7 @@ def test_the_pages_use_only_modules_without_torch():
 def test_a_page_imports_no_part_of_another_and_only_views_import_views():
     own = {path: path.relative_to(ROOT / "dashboard").parts for path in modules("dashboard")}
     used = [(own[path], name.split(".")[0]) for path, name in imports(own, "dashboard.views.")]
-    assert {name for _, name in used} >= set(VIEWS)
+    assert {name for _, name in used} >= set(VIEWS) - {"guide"}  # it has no parts
     assert [found for found in used if found[0][:2] != ("views", found[1])] == []
 
 
@@ -265,7 +264,7 @@ def test_gpus_are_queried_only_through_devices():
     found = {
         f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}"
         for path in modules("tabtune_core")
-        if path.name != "devices.py" and "pretraining" not in path.parts
+        if path.name != "devices.py"
         for node in nodes(path.read_text())
         if (
             isinstance(node, ast.Attribute)

@@ -46,12 +46,6 @@ def test_memory_advice_names_the_rows_that_a_step_really_has():
     )
 
 
-def test_more_rows_than_attention_on_the_gpu_takes_are_reported_with_the_limit():
-    told = explain(RuntimeError("CUDA error: invalid configuration argument"), "Lower context_rows.", "the log")
-    assert "65,535 rows" in told
-    assert told.endswith("Lower context_rows.")
-
-
 def test_other_errors_keep_their_name():
     assert not is_out_of_memory(RuntimeError("boom"))
     assert not is_out_of_memory(RuntimeError("could not create a primitive descriptor for the matmul primitive"))

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from fakes.fake_nvml import Driver
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import card_parts
@@ -99,16 +98,6 @@ def cells(monkeypatch, folder, answer):
     return {"device": "cpu", "tiny": True, "folder": str(folder)}
 
 
-def test_a_failed_cell_is_recorded_and_the_next_one_is_measured(monkeypatch, tmp_path):
-    answer = (
-        "sys.exit('CUDA out of memory.') if full else print(json.dumps({'estimated (MB)': 5, 'growth (MB)': "
-        "cell['steps']}))"
-    )
-    first, second = card_parts.estimates(cells(monkeypatch, tmp_path, answer))
-    assert (first["training"], first["error"], first["ratio"]) == ("full", "CUDA out of memory.", None)
-    assert (second["training"], second["growth (MB)"], second["ratio"]) == ("LoRA", 4, 1.25)
-
-
 def test_each_strategy_has_its_ratio_to_full_fine_tuning_of_its_size(monkeypatch, tmp_path):
     answer = (
         "print(json.dumps({'ms a step': 40 if full else 30, 'card busy (ms)': None, 'growth (MB)': 200 if full "
@@ -136,14 +125,6 @@ def test_the_page_has_all_measurements():
         assert row in rows
 
 
-def test_missing_measurements_have_no_number_on_the_page():
-    late = part("memory", status="late", error="It was ended after 180 s.", found=[])
-    page = first_hour_page.page(whole(part("sweep", status="failed", error="no kernel image"), late))
-    assert "**This part failed:** no kernel image" in page
-    assert "**This part ran out of time.** It was ended after 180 s.\n\nNothing was measured." in page
-    assert "Step times" not in page
-
-
 def test_a_dry_run_makes_no_page_and_a_measurement_does(tmp_path, capsys):
     path = tmp_path / "docs" / "page.md"
     assert first_hour.write_page(whole(dry_run=True), path) == 2
@@ -166,10 +147,3 @@ def test_without_a_gpu_one_sentence_says_what_was_looked_for_and_nothing_is_writ
     (sentence,) = capsys.readouterr().out.splitlines()
     assert sentence.startswith("A CUDA card was looked for, and torch")
     assert list(tmp_path.iterdir()) == []
-
-
-def test_the_drivers_description_of_the_gpu_is_kept():
-    facts = first_hour.card_facts(Driver("GPU-a", names=["H100"], exclusive=["GPU-a"]), "GPU-a")
-    assert (facts["name"], facts["driver"], facts["exclusive_process"]) == ("H100", "570.0", True)
-    assert facts["idle"]["temperature_celsius"] == 40
-    assert facts["idle"]["power_watts"] is None

@@ -4,6 +4,7 @@ import pytest
 from fakes.fake_nvml import Driver, NVMLError
 
 from tabtune_core import gpus
+from tabtune_core.errors import DeviceError
 
 NAMES = ("H100", "A100", "T4")
 UUIDS = ("GPU-aa11", "GPU-aa22", "GPU-bb33")
@@ -19,7 +20,6 @@ def driver(monkeypatch):
         return driver
 
     monkeypatch.setattr(gpus, "installed_now", lambda package: "2.9.1+cu128")
-    monkeypatch.setattr(gpus, "_library", lambda: None)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     return put
 
@@ -46,7 +46,7 @@ def test_every_gpu_is_listed_if_none_is_hidden(driver):
         ("GPU-bb,GPU-aa11", ["T4", "H100"]),
         ("GPU-aa", []),
         ("GPU-bb33,0", ["T4"]),
-        ("MIG-aa11", []),
+        ("MIG-aa11,MIG-aa22", ["slice MIG-aa11"]),
     ],
 )
 def test_hidden_gpus_are_not_listed_and_the_order_is_as_requested(driver, monkeypatch, visible, named):
@@ -54,25 +54,6 @@ def test_hidden_gpus_are_not_listed_and_the_order_is_as_requested(driver, monkey
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert gpus.card_names() == named
     assert gpus.count_cards() == len(named)
-
-
-@pytest.mark.parametrize(
-    ("visible", "named"),
-    [
-        (None, ["slice MIG-1"]),
-        ("0,1", ["slice MIG-1"]),
-        ("1", ["slice MIG-1"]),
-        ("0", ["GPU-whole"]),
-        ("GPU-whole,GPU-empty", ["GPU-whole"]),
-        ("MIG-2,MIG-1", ["slice MIG-2"]),
-        ("MIG-3", []),
-    ],
-)
-def test_a_slice_of_a_gpu_is_the_only_gpu_and_a_sliced_gpu_is_none(driver, monkeypatch, visible, named):
-    driver("GPU-whole", "GPU-sliced", "GPU-empty", slices={"GPU-sliced": ["MIG-1", "MIG-2"], "GPU-empty": []})
-    if visible is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert gpus.card_names() == named
 
 
 def test_a_torch_without_cuda_has_no_gpu(driver, monkeypatch):
@@ -86,9 +67,19 @@ def fail(*_):
     raise NVMLError("library not found")
 
 
-def test_without_a_driver_there_is_no_gpu(driver):
+def test_without_a_driver_there_is_no_gpu_and_a_named_one_is_for_the_run_to_find(driver):
     driver().nvmlInit = fail
-    assert gpus.card_names() == []
+    assert (gpus.card_names(), gpus.card_uuids(), gpus.freest_card(), gpus.takes_one_process(0)) == ([], [], 0, False)
+    gpus.check_device("cuda:0")
+
+
+@pytest.mark.parametrize(("name", "words"), [("cuda:3", "3 CUDA GPUs"), ("tpu", "is unknown")])
+def test_a_missing_or_unknown_device_is_refused_before_the_run(driver, name, words):
+    driver()
+    for there in ("cuda:2", "auto", "cpu", "mps"):
+        gpus.check_device(there)
+    with pytest.raises(DeviceError, match=words):
+        gpus.check_device(name)
 
 
 @pytest.mark.parametrize(
@@ -100,19 +91,6 @@ def test_a_lost_gpu_hides_no_other_and_has_no_number(driver, monkeypatch, visibl
     if visible is not None:
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
     assert (gpus.card_names(), gpus.count_cards()) == (named, len(named))
-
-
-def test_torch_counts_the_gpus_if_the_driver_is_there_but_silent(driver, monkeypatch):
-    driver().nvmlInit = fail
-    monkeypatch.setattr(gpus, "_library", lambda: "libcuda.so.1")
-    monkeypatch.setattr(gpus, "_counted_by_torch", lambda: 2)
-    assert (gpus.count_cards(), gpus.card_names(), gpus.card_memory()) == (2, ["GPU", "GPU"], [None, None])
-    assert (gpus.card_uuids(), gpus.freest_card(), gpus.takes_one_process(0)) == ([], 0, False)
-
-
-def test_a_torch_that_cannot_be_loaded_counts_no_gpu(monkeypatch):
-    monkeypatch.setattr("sys.executable", "/bin/false")
-    assert gpus._counted_by_torch.__wrapped__() == 0
 
 
 def test_free_memory_is_in_the_order_of_the_names_and_unknown_if_the_driver_does_not_report_it(driver, monkeypatch):

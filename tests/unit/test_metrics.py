@@ -52,14 +52,6 @@ def test_rank_scores_use_the_classes_that_have_rows_and_need_two(name):
     assert np.isnan(score(np.array([0, 0]), COIN[:2]))
 
 
-def test_average_precision_is_that_of_the_rarer_class_whatever_its_name():
-    y_N, rare_N = np.array([0, 0, 0, 1]), np.array([0.1, 0.9, 0.2, 0.8])
-    p_NK = np.column_stack([1 - rare_N, rare_N])
-    average_precision = METRICS["average_precision"].function
-    assert average_precision(y_N, p_NK) == pytest.approx(1 / 2), "one row ranks above the only row of its class"
-    assert average_precision(1 - y_N, p_NK[:, ::-1]) == pytest.approx(1 / 2)
-
-
 def test_average_precision_is_that_of_the_class_that_is_rarer_in_the_table_also_where_it_is_not_in_a_part():
     y_N, p_N = np.array([0, 1, 1, 1]), np.array([0.6, 0.5, 0.9, 0.8])
     p_NK = np.column_stack([1 - p_N, p_N])
@@ -68,18 +60,8 @@ def test_average_precision_is_that_of_the_class_that_is_rarer_in_the_table_also_
     assert score_all(y_N, p_NK)["average_precision"] == pytest.approx(average_precision_score(1 - y_N, 1 - p_N))
 
 
-def test_average_precision_of_three_classes_is_the_mean():
-    y_N, p_NK = np.array([0, 1, 2]), np.array([[0.6, 0.3, 0.1], [0.7, 0.2, 0.1], [0.1, 0.1, 0.8]])
-    assert METRICS["average_precision"].function(y_N, p_NK) == pytest.approx((1 / 2 + 1 / 2 + 1) / 3)
-
-
 def test_non_finite_probabilities_have_no_score():
     assert all(np.isnan(score) for score in score_all(TRUTH, np.where(PERFECT == 1, np.nan, PERFECT)).values())
-
-
-@pytest.mark.filterwarnings("error")
-def test_a_single_row_has_scores_without_a_warning():
-    assert score_all(np.array([1]), np.array([[0.2, 0.8]]))["mcc"] == 0
 
 
 def test_certainty_in_a_wrong_class_gives_a_finite_loss():

@@ -3,12 +3,10 @@
 import os
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
 import pytest
 
-from tabtune_core.scratch import scratch_folder, shared_scratch_folder, sweep
+from tabtune_core.scratch import scratch_folder, sweep
 
 HOLDER = """
 import sys, time
@@ -62,36 +60,3 @@ def test_folders_with_similar_names_are_left_alone(tmp_path):
     before = sorted(tmp_path.iterdir())
     sweep(tmp_path)
     assert sorted(tmp_path.iterdir()) == before
-
-
-SHARER = """
-import sys
-from tabtune_core.scratch import shared_scratch_folder
-print(shared_scratch_folder("node"), flush=True)
-sys.stdin.readline()
-"""
-
-
-def test_a_shared_folder_stays_while_a_process_uses_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("TMPDIR", str(tmp_path))
-    monkeypatch.setattr(tempfile, "tempdir", None)
-    sharers = [
-        subprocess.Popen([sys.executable, "-c", SHARER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    (folder,) = {Path(sharer.stdout.readline().strip()) for sharer in sharers}
-    (folder / "table").touch()
-    for sharer in sharers:
-        sweep()
-        assert (folder / "table").exists()
-        sharer.kill()
-        sharer.communicate()
-    sweep()
-    assert not folder.exists()
-
-
-def test_a_folder_of_another_user_is_not_shared(tmp_path, monkeypatch):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(os, "getuid", lambda: 12345)
-    with pytest.raises(PermissionError, match="belongs to another user"):
-        shared_scratch_folder("node")

@@ -1,9 +1,5 @@
-"""The adapters to choose from, by sweep, with their gains over zero-shot; the best confirmed one is first in its sweep.
+"""The adapters to choose from, by sweep, with their gains over zero-shot; the best confirmed one is first."""
 
-In: runs with a package, and uploaded adapters. Out: the id of the chosen one, which the address bar shows.
-"""
-
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +9,6 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import labels, moment, plain
-from dashboard.server.people import people_log_in
 from dashboard.url_state import chosen, handed_over, renew, settle
 from tabtune_core.analysis.intervals import PLUS_MINUS
 from tabtune_core.analysis.runs_table import gains_of
@@ -27,19 +22,11 @@ MOST_HIGH = 6
 CONFIRMED = "✓ confirmed"
 
 
-def choose_adapter(
-    names: Sequence[str], runs: Mapping[str, Run], uploads: Mapping[str, StoredAdapter], owners: Mapping[str, str]
-) -> str:
-    """Draws the list and returns the chosen row; by default the first, which is the best of the sweep that was viewed
-    last.
-    """
+def choose_adapter(runs: Mapping[str, Run], uploads: Mapping[str, StoredAdapter]) -> str:
+    """Draws the list and returns the chosen row; by default the best of the sweep that was viewed last."""
     sweeps = queries.sweeps()
     sweep = chosen("sweep", list(sweeps), "")
-    rows = adapter_rows(
-        [runs[name] for name in names if name in runs], [uploads[name] for name in names if name in uploads], sweep
-    )
-    if people_log_in():
-        rows["Added by"] = [owners[name] for name in rows.index]
+    rows = adapter_rows(list(runs.values()), list(uploads.values()), sweep)
     listed = list(rows.index)
     renew("run", when=sweep, value=listed[0])
     if (given := handed_over("run")) is not None:  # chosen by code: a new list, because the old one keeps its row
@@ -58,7 +45,7 @@ def choose_adapter(
         on_select="rerun",
         selection_mode="single-row",
         selection_default={"selection": {"rows": [place]}},
-        key=f"adapters_{hashlib.sha256(' '.join(listed).encode()).hexdigest()[:12]}_{st.session_state.get('adapter_lists', 0)}",
+        key=f"adapters_{hash(tuple(listed))}_{st.session_state.get('adapter_lists', 0)}",
         height="content" if len(rows) <= MOST_HIGH else 260,
         placeholder="",
         column_config={
@@ -79,11 +66,7 @@ def choose_adapter(
 
 
 def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: str = "") -> pd.DataFrame:
-    """Returns one row per adapter, by id, grouped by sweep: the sweep ``first``, then the newest; uploaded adapters
-    last.
-
-    In a sweep, confirmed adapters come first, ordered by test gain, then the others, ordered by validation gain.
-    """
+    """Returns one row per adapter, by id: the sweep ``first``, then the newest, then uploads; confirmed ones lead."""
     names, tables, sweeps = labels(list(runs)), queries.tables(), queries.sweeps()
     confirmed = queries.confirmed(sorted(dict.fromkeys(run.sweep for run in runs), key=lambda sweep: sweep != first))
     rows: dict[str, dict[str, Any]] = {}

@@ -4,12 +4,10 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import figure
-from dashboard.components.ownership import belongs
 from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import megabytes, plain
-from dashboard.server.people import may_change
 from dashboard.url_state import choose, forget, go
-from tabtune_core.access import NO_PATHS, may_fetch, may_type_paths
+from tabtune_core.access import may_fetch
 from tabtune_core.errors import TabTuneError
 from tabtune_core.lora.hub import read_public
 from tabtune_core.store.uploaded_adapters import LIMIT_BYTES, StoredAdapter, missing_base
@@ -17,9 +15,7 @@ from tabtune_core.wording import counted
 
 
 def add() -> None:
-    """Draws the uploader and, if the server may download, a field for an address; a file is checked without running
-    code in it.
-    """
+    """Draws the uploader and, if the server may download, a field for an address; no code in a file is run."""
     number = st.session_state.setdefault("adapter_uploads", 0)
     file = st.file_uploader(
         "Adapter package (zip)",
@@ -56,10 +52,7 @@ def details(adapter: StoredAdapter) -> None:
     else:
         st.badge("its base model is not here", icon=":material/error:", color="orange")
         st.warning(plain(missing))
-        if not may_type_paths():
-            st.caption(NO_PATHS)
-        elif may_change(adapter.owner):
-            _ask_for_weights(adapter)
+        _ask_for_weights(adapter)
     with st.container(horizontal=True):
         figure("Package", megabytes(adapter.size_bytes))
         figure("Rank", settings.lora.rank)
@@ -85,8 +78,7 @@ def details(adapter: StoredAdapter) -> None:
                 f"Removes this adapter from the workspace and frees {megabytes(adapter.size_bytes)}. Your own file "
                 "is not touched."
             )
-            mine = belongs(adapter.owner)
-            if st.button("Delete this adapter", disabled=not mine, key=f"delete_{adapter.id[:12]}"):
+            if st.button("Delete this adapter", key=f"delete_{adapter.id[:12]}"):
                 with errors_shown(TabTuneError):  # a job uses it, or another tab was faster
                     queries.delete_upload(adapter.id)
                     forget("run")

@@ -1,6 +1,4 @@
-"""The Adapters page: trained and uploaded adapters, their verification, their file formats, and the code that opens
-them.
-"""
+"""The Adapters page: trained and uploaded adapters, their verification, file formats, and how to open them."""
 
 from functools import partial
 from pathlib import Path
@@ -9,14 +7,14 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import download, figure, ownership, unreadable
+from dashboard.components import download, figure, unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import megabytes, plain, with_code
 from dashboard.url_state import go, invite, say_gone
 from dashboard.views.adapters import adapter_upload, downloads
 from dashboard.views.adapters.adapter_list import choose_adapter
 from tabtune_core.errors import AdapterError, StoreError
-from tabtune_core.files.archives import list_members, open_archive
+from tabtune_core.files.archives import open_archive
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.lora.package_reader import README, without_labels
 from tabtune_core.metrics import METRICS
@@ -38,18 +36,12 @@ def package(run: Run) -> Path:
 
 
 def contents(path: Path) -> tuple[pd.DataFrame, str]:
-    """Returns the files in a package, and the text of its README.
-
-    Raises:
-        AdapterError: the file is gone, or damaged.
-    """
+    """Returns the files in a package and the text of its README; raises AdapterError if it is gone or damaged."""
     with refused_as(AdapterError, "This adapter package cannot be opened", " Run it again to get a new one."):
-        members = list_members(path)
-        inside = pd.DataFrame(
-            {"File": [item.filename for item in members], "Size (kB)": [item.file_size / 1e3 for item in members]}
-        )
         with open_archive(path) as archive:
-            readme = archive.read(README, most_bytes=README_LIMIT_BYTES) if README in archive.names else b""
+            sizes = archive.sizes
+            readme = archive.read(README, most_bytes=README_LIMIT_BYTES) if README in sizes else b""
+        inside = pd.DataFrame({"File": list(sizes), "Size (kB)": [size / 1e3 for size in sizes.values()]})
         return inside, readme.decode("utf-8", "replace")
 
 
@@ -167,10 +159,6 @@ uploads = queries.uploads()
 runs = {
     run.id: run for run in reversed(queries.listed(None)) if run.settings.strategy == "peft" and package(run).exists()
 }
-sweeps = queries.sweeps()
-owners = {name: sweeps[run.sweep].owner for name, run in runs.items()} | {
-    name: found.owner for name, found in uploads.items()
-}
 if not runs and not uploads:
     invite("No adapter yet. Each finished LoRA run adds one here, ready to download.", "inventory_2")
 unreadable.damaged(damaged_adapters(queries.home()), "adapter", queries.delete_upload)
@@ -181,9 +169,9 @@ with st.expander(
 ):
     adapter_upload.add()
 say_gone("run", [*uploads, *(run.id for run in queries.listed(None))], "adapter")
-if names := ownership.only_mine(owners, "adapters"):
+if runs or uploads:
     try:
-        chosen = choose_adapter(names, runs, uploads, owners)
+        chosen = choose_adapter(runs, uploads)
         if chosen in uploads:
             adapter_upload.details(uploads[chosen])
         else:

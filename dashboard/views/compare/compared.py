@@ -26,11 +26,7 @@ class Compared:
 
     @classmethod
     def of(cls, sweep: str, metric: str) -> "Compared":
-        """Reads the store.
-
-        Raises:
-            StoreError: the sweep no longer exists.
-        """
+        """Reads the store; raises StoreError if the sweep is gone."""
         every = queries.listed(sweep)
         runs = [run for run in every if not run.archived]
         legend = legend_of(runs, every)

@@ -1,6 +1,4 @@
-"""The chosen runs' predictions for held-out rows: confusion, calibration, errors, and rows that two runs predict
-differently.
-"""
+"""The chosen runs' predictions for held-out rows: confusion, calibration, errors, and rows that differ."""
 
 from collections.abc import Callable
 

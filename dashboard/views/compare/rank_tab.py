@@ -1,6 +1,4 @@
-"""The second tab of Compare: two scores against the rank of the trained runs, and one run's update: its rank curve and
-size per layer.
-"""
+"""The second tab of Compare: two scores against rank, and one run's update truncated and layer by layer."""
 
 from typing import Any
 

@@ -25,9 +25,7 @@ View = Callable[[Compared, list[Run]], None]
 
 
 def flat(run: Run) -> dict[str, str]:
-    """Returns dotted name -> value in use of the settings that apply to a run, without those that another setting
-    replaces.
-    """
+    """Returns dotted name -> value in use of the settings that apply to a run."""
     own, settings = run.settings, dict[str, str]()
     for row in SETTINGS.values():
         if own.strategy in row.strategies and not own.is_replaced(row.name):
@@ -96,9 +94,7 @@ def side_by_side(compared: Compared) -> None:
 
 
 def usual(compared: Compared) -> list[str]:
-    """Returns the default: baselines, the better reference and the two best LoRA runs of the first seed, in queue
-    order.
-    """
+    """Returns the default: baselines, the better reference and the two best LoRA runs of the first seed."""
     board = compared.board[compared.board["place"].notna() & (compared.board["seed"] == compared.done[0].settings.seed)]
     lora, reference = board["strategy"] == "peft", board["strategy"].isin(REFERENCES)
     chosen = {

@@ -17,7 +17,6 @@ from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, runs_of_curve, with_intervals
 from tabtune_core.analysis.intervals import PLUS_MINUS
 from tabtune_core.analysis.pareto import best_of, front, within_limits
-from tabtune_core.analysis.runs_table import one_meter
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.pareto import COSTS, SCORE, axis_of
 from tabtune_core.metrics import METRICS
@@ -39,7 +38,6 @@ def trade_offs(compared: Compared) -> None:
     x, y, third = _axes(compared.metric)
     limits = _limits()
     board, noun = _points(compared)
-    board = one_meter(board)
     chosen = [name for name in (x, y, third) if name is not None]
     complete = board[board["apart"] == ""]
     st.markdown(

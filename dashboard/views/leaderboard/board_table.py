@@ -9,8 +9,7 @@ import streamlit as st
 
 from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP
 from dashboard.table_columns import digits_behind, fitted, rounded
-from tabtune_core.analysis.configurations import SEEDS
-from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
+from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.runs_table import METERS
 from tabtune_core.metrics import FEWEST_PLACES, METRICS
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
@@ -20,48 +19,20 @@ TIED = "Within one standard error of the best LoRA"
 SPREAD = "± gain"
 TEST_SPREAD = "± gain on test"
 TOO_FEW = "not known: no interval"
-HALF = "Distance to the end nearer to 0 of the 95 % interval"
-CHOSEN = (
-    "If some of these rows also served to choose among configurations, it does not allow for that; the "
-    "recommendation's interval does."
-)
+MEANING = "±: half of the 95 % interval, of differences row by row. Empty: too few rows to tell."
 CURVE = "Curve"
-SAVED = "Computed before (s)"
-WALL = "Training, on the wall clock (s)"
-WALL_APART = 1.1
-"""The wall clock is shown if it is longer than this multiple of the training time."""
 NARROW = 94
 """Least width of a column of numbers in pixels: the columns in ``ALWAYS`` fit a screen of 1280 pixels."""
 SCORES = ("Validation", "Test", "Gain on test", TEST_SPREAD, "± validation", "± test", "Gain over zero-shot", SPREAD)
 ONE_DIGIT = ("Memory of training (MB)", "Memory of prediction (MB)", "Training (s)", "Adapter (kB)")
 ALWAYS = {
-    "Place",
-    "Run",
-    "Validation",
-    "Test",
-    "Gain on test",
-    TEST_SPREAD,
-    "Seeds",
-    "Memory of training (MB)",
-    "Training (s)",
-    "Trainable (%)",
-    "Adapter (kB)",
-    CURVE,
+    *("Place", "Run", "Validation", "Test", "Gain on test", TEST_SPREAD, "Seeds", CURVE),
+    *("Memory of training (MB)", "Training (s)", "Trainable (%)", "Adapter (kB)"),
 }
 """Columns that are shown by default; they fit a screen."""
 NOISE = (TIED, "± validation", "± test")
 """Columns that are hidden if no line has a value. The ± of gains is always shown, if necessary as unknown."""
-WHERE_IT_DIFFERS = (
-    "Status",
-    "Model",
-    "Sweep",
-    "Owner",
-    "Table",
-    "Target",
-    "Test rows",
-    "Context rows",
-    "Context rows while training",
-)
+WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Table", "Target", "Test rows", "Context rows")
 WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Learning rate", "Targets", "Other settings")
 WHERE_IT_IS = ("Not compared", "Tags", "Note", "What happened", "Archived")
 
@@ -72,11 +43,8 @@ def table(
     curves: Mapping[str, list[float]],
     tables: Mapping[str, str],
     sweeps: Mapping[str, str],
-    owners: Mapping[str, str] | None = None,
 ) -> pd.DataFrame:
-    """Returns one row per run, or per configuration if the board has ``runs``. ``tables`` and ``sweeps`` are names by
-    id; ``owners`` is the owner of each sweep, None without log-in.
-    """
+    """Returns one row per run or configuration; ``tables`` and ``sweeps`` are names by id."""
     grouped = "runs" in board
     first = board["runs"].str[0] if grouped else board["run"]
     number = pd.Float64Dtype()
@@ -90,7 +58,6 @@ def table(
         TEST_SPREAD: board[half_width("test_gain")],
         "Memory of training (MB)": board["growth_memory_bytes"].astype(number) / 1e6,
         "Training (s)": board["train_seconds"],
-        WALL: board["train_wall_seconds"],
         "Trainable (%)": board["trainable_percent"],
         "Adapter (kB)": board["adapter_bytes"].astype(number) / 1e3,
         CURVE: first.map(lambda run: curves.get(run, [])),
@@ -102,9 +69,7 @@ def table(
         "Gain over zero-shot": board["gain"],
         SPREAD: board[half_width("gain")],
         "Memory of prediction (MB)": board["predict_growth_memory_bytes"].astype(number) / 1e6,
-        SAVED: board["shared_saved_seconds"],
         "Sweep": board["sweep"].map(sweeps),
-        "Owner": None if owners is None else board["sweep"].map(owners),
         "Table": board["dataset"].map(lambda dataset: tables.get(dataset, "(deleted)")),
         "Target": board["target"],
         "Test rows": board.get("held_out_set"),
@@ -124,7 +89,6 @@ def table(
         "Meter": board["memory_meter"].map(METERS),
         "Prediction (s)": board["predict_seconds"],
         "Context rows": board.get("context_rows"),
-        "Context rows while training": board.get("train_context_rows"),
         "Not compared": board["apart"],
         "Tags": board["tags"],
         "Note": board["own_note"],
@@ -145,10 +109,7 @@ def table(
 
 
 def _digits(frame: pd.DataFrame, metric: str, name: str = "Validation") -> "pd.Series[int]":
-    """Returns the decimals of a column by line: those of the scores, or more for two digits of a ±.
-
-    Every target has its own unit.
-    """
+    """Returns the decimals of a column by line, for each target those of its scores, or more for two digits of a ±."""
     half = frame.get(
         {"Gain on test": TEST_SPREAD, "Gain over zero-shot": SPREAD}.get(name, name if name.startswith("±") else "")
     )
@@ -175,24 +136,6 @@ def _unknown(board: pd.DataFrame) -> "pd.Series[str]":
     return compared.map({True: TOO_FEW, False: ""})
 
 
-def spread_meaning(board: pd.DataFrame) -> str:
-    """Returns the sentence that says what ± means, the same for every line and column."""
-    differences = "differences row by row (under a split by group or time: of groups or blocks of time)"
-    if "interval_basis" not in board:
-        rests = f"from {differences}"
-    elif (board["interval_basis"] == SEEDS).all():
-        rests = (
-            "over the seeds of the configuration, which treats their held-out rows as different rows (rows that "
-            "they share give no ±)"
-        )
-    else:
-        rests = f"of the configuration, from {differences} and, with several seeds, the spread between them"
-    return (
-        f"{PLUS_MINUS}: {rests}. Empty: too few of these or of seeds, missing predictions, or a place far down "
-        "the board of all runs."
-    )
-
-
 def usual(frame: pd.DataFrame) -> list[str]:
     """Returns the default columns."""
     of_models = frame[~frame["Strategy"].isin([STRATEGY_NAMES[name] for name in REFERENCES])]
@@ -200,8 +143,6 @@ def usual(frame: pd.DataFrame) -> list[str]:
     ranks = frame.groupby(["Strategy", "Rank"], dropna=False)[list(WHERE_IT_DIFFERS_AT_ONE_RANK)].nunique().max()
     differing += list(ranks.index[ranks > 1])
     informative = [name for name in WHERE_IT_IS if (frame[name] != "").any()]
-    informative += [SAVED] if (frame[SAVED] > 0).any() else []
-    informative += [WALL] if (frame[WALL] > WALL_APART * frame["Training (s)"]).any() else []
     informative += ["Status"] if (frame["Status"] != STATUS["finished"]).any() else []
     empty = [name for name in NOISE if name in frame and (frame[name].isna() | frame[name].isin(["", TOO_FEW])).all()]
     return [name for name in frame if name in (*ALWAYS, *differing, *informative) and name not in empty]
@@ -238,103 +179,51 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         digits = _digits(frame, metric, name)
         return written(name, int(digits.max()) if digits.nunique() == 1 else None, sign, least)
 
+    gain_help = "Difference from the run's own zero-shot score on the {} rows; above 0 is better."
     return {
-        "Test rows": text(
-            help="Hash of the table, the split rule and its seed: runs with the same hash have the same test rows."
-        ),
-        "Place": number(
-            "#",
-            **fitted(frame["Place"], "%.0f", least=40),
-            help="Place by the validation score. Equal scores share a place; archived runs have no place.",
-        ),
+        "Test rows": text(help="Runs with the same hash have the same test rows."),
+        "Place": number("#", **fitted(frame["Place"], "%.0f", least=40), help="Place by the validation score."),
         "Run": text(pinned=True),
         "Rank": number(width="small"),
         "Seed": number(**fitted(frame["Seed"], "%.0f", least=75) if "Seed" in frame else {}),
         "Seeds": number(width="small", help="Number of seeds in the means of this row."),
         "Learning rate": number("Learning rate", format="%.2g"),
         "Targets": text(help="Target modules: the modules of the model that have an adapter."),
-        "Other settings": text(
-            help="Other settings that differ between rows, such as variants of LoRA and of training."
-        ),
+        "Other settings": text(help="Other settings that differ between rows."),
         "Trainable (%)": number(format="%.2f", width=NARROW, help="Trainable share of the model's parameters."),
         "Validation": _score(metric, score_help, scored("Validation", least=NARROW)),
         "Test": _score(metric, score_help, scored("Test", least=NARROW)),
-        "± validation": number(
-            **scored("± validation", "± %"),
-            help=f"{HALF} of the validation score; it includes the rows and, with several seeds, the spread between "
-            "them.",
-        ),
-        "± test": number(**scored("± test", "± %"), help=f"{HALF} of the test score, as for validation."),
+        "± validation": number(**scored("± validation", "± %"), help="Rows and, with several seeds, their spread."),
+        "± test": number(**scored("± test", "± %"), help="Rows and, with several seeds, their spread."),
         CURVE: st.column_config.LineChartColumn(
             width="small", help=f"Validation {meaning.written} during training; with several seeds, of the best run."
         ),
         "Gain over zero-shot": number(
             **scored("Gain over zero-shot", "%+"),
-            help=f"Difference in {meaning.written} ({meaning.unit}) from the run's own zero-shot on the validation "
-            "rows; above 0 is better."
-            " The best step is chosen on these rows, so the gain is optimistic; the gain on test is not.",
+            help=f"{gain_help.format('validation')} They chose the best step, so it is optimistic.",
         ),
-        TIED: text(
-            help="Whether the configuration's mean validation score is at most one standard error of the difference "
-            "behind the best LoRA."
-            " This rule chooses the smallest rank. Only LoRA runs that have ended are compared."
-        ),
-        SPREAD: number(**scored(SPREAD, "± %"), help=f"{HALF} of the gain on the validation rows. {CHOSEN}"),
-        "Gain on test": number(
-            **scored("Gain on test", "%+", NARROW),
-            help="Difference from the run's own zero-shot score on the test rows, which are not used for any choice "
-            "unless the seed moves"
-            " them; above 0 is better.",
-        ),
-        TEST_SPREAD: number(
-            "±",
-            **scored(TEST_SPREAD, "± %", NARROW),
-            help=f"{HALF} of the gain on the test rows. A smaller gain may be noise. {CHOSEN}",
-        ),
-        "Not compared": text(
-            width="medium",
-            help="Why a run is excluded from the recommendation: it is incomplete, or its steps or rows differ.",
-        ),
+        TIED: text(help="At most one standard error of the difference behind the best LoRA."),
+        SPREAD: number(**scored(SPREAD, "± %"), help="Of the gain on the validation rows."),
+        "Gain on test": number(**scored("Gain on test", "%+", NARROW), help=gain_help.format("test")),
+        TEST_SPREAD: number("±", **scored(TEST_SPREAD, "± %", NARROW), help="A smaller gain on test may be noise."),
+        "Not compared": text(width="medium", help="Why a run is excluded from the recommendation."),
         "Peak memory (MB)": st.column_config.ProgressColumn(
             format="%.0f", min_value=0, max_value=most, help="Peak of the whole run, on the meter named under Meter."
         ),
         "Memory of training (MB)": number(
             "Memory (MB)",
             **written("Memory of training (MB)", 1, least=NARROW),
-            help="Peak of training above the loaded model; only this part depends on LoRA. Empty for zero-shot, "
-            "which does not train.",
+            help="Peak of training above the loaded model; only this part depends on LoRA.",
         ),
         "Memory of prediction (MB)": number(
-            **written("Memory of prediction (MB)", 1),
-            help="Peak above the loaded model of the final prediction of held-out rows. Empty for trained runs of "
-            "earlier versions.",
+            **written("Memory of prediction (MB)", 1), help="Peak of the final prediction above the loaded model."
         ),
         "Training (s)": number(**written("Training (s)", 1, least=NARROW), help=TRAIN_SECONDS_HELP),
-        WALL: number(
-            "Wall clock (s)",
-            **fitted(frame[WALL], "%.1f", least=NARROW),
-            help="Elapsed time of training: includes waiting for a core that other programs use, excludes what an "
-            "earlier run computed.",
-        ),
-        SAVED: number(
-            format="%.1f",
-            help="Part of the training time that came from the cache of an earlier run, so this run did not wait for "
-            "it.",
-        ),
         "Prediction (s)": number(format="%.2f", help="For the test rows."),
         "Steps": number(format="%.0f"),
-        "Context rows": number(
-            format="localized",
-            help="Number of context rows of predictions, zero-shot included. Empty (unknown) for runs of earlier "
-            "versions.",
-        ),
-        "Context rows while training": number(
-            format="localized", help="Number of context rows of a training step. Empty: the same as Context rows."
-        ),
+        "Context rows": number(format="localized", help="Of predictions, zero-shot included."),
         "Best step": number(format="%.0f", help="The step of the best checkpoint; 0 is the pretrained model."),
-        "Adapter (kB)": number(
-            **written("Adapter (kB)", 1, least=NARROW), help="Size of the adapter package; empty without an adapter."
-        ),
+        "Adapter (kB)": number(**written("Adapter (kB)", 1, least=NARROW), help="Size of the adapter package."),
         "Tags": text(help="Your tags; select rows to set them."),
         "Note": text(width="medium", help="Your note; select rows to write one."),
         "What happened": text(width="large"),

@@ -1,6 +1,4 @@
-"""The leaderboard as a file, and a sweep as one page to mail or sent to a tracker that is installed on the server's
-machine.
-"""
+"""The leaderboard as a file, and a sweep as one page to mail or sent to a tracker."""
 
 from functools import partial
 from importlib.util import find_spec
@@ -23,10 +21,7 @@ KIND = "track"
 
 
 def offer(sweep: str, metric: str) -> None:
-    """Draws the download of the page, and a menu of trackers.
-
-    They write where the server's variables say, or to its workspace.
-    """
+    """Draws the download of the page and a menu of trackers, which write where the server's variables say."""
     download(
         "Download the sweep (HTML)",
         partial(sweep_page, queries.store(), sweep, metric),
@@ -68,10 +63,6 @@ def show(sweep: str | None) -> None:
 
 
 def csv(board: pd.DataFrame, metric: str) -> str:
-    """Returns every column that the page can show, and those that they are computed from, as CSV; the units are in the
-    column names.
-
-    Scores of other tasks are left out; ids of several runs become one text.
-    """
+    """Returns every column as CSV, with units in the names; ids of several runs become one text."""
     board = of_task(board, METRICS[metric].task)
     return safe_csv(board.assign(runs=board["runs"].str.join(" ")) if "runs" in board else board)

@@ -6,13 +6,12 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import download, full_vs_lora_table, unreadable
+from dashboard.components import download, unreadable
 from dashboard.components.glossary import define
 from dashboard.components.unreadable import page_part
 from dashboard.formatting import plain, sweep_titles
-from dashboard.server.people import people_log_in
 from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, say_gone, seen, settle, stop
-from dashboard.views.leaderboard import board_filters, board_table, exports, run_actions
+from dashboard.views.leaderboard import board_table, exports, run_actions
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
@@ -141,11 +140,10 @@ going = sweep is not None and active
 with verdict:
     speak(board, found, metric, going=going)
 tables = {dataset.id: dataset.name for dataset in queries.tables().values()}
-owners = {sweep.id: sweep.owner for sweep in sweeps.values()}
 with controls:
-    of_run = {"table": board["dataset"].map(tables).fillna("(deleted)"), "owner": board["sweep"].map(owners)}
-    passing = board_filters.ask(board.assign(**of_run))
-shown_runs = board[passing]
+    away = int(board["archived"].sum())
+    with_archived = bool(away) and st.toggle(f"Show archived runs ({away})", key="archived", bind="query-params")
+shown_runs = board if with_archived else board[~board["archived"]]
 if per == "configuration":
     every = queries.configurations(sweep, metric)
     passed = set(shown_runs["run"])
@@ -153,14 +151,10 @@ if per == "configuration":
 else:
     every = board
     kept = (shown_runs if found is None else with_noise(shown_runs, found.configurations)).reset_index(drop=True)
-shown = board_table.table(
-    kept, metric, queries.sparklines(sweep, metric), tables, names, owners if people_log_in() else None
-)
+shown = board_table.table(kept, metric, queries.sparklines(sweep, metric), tables, names)
 with controls:
     visible = board_table.ask_columns(shown, f"columns_{picked}_{per}")
 what = "runs" if per == "run" else "configurations"
-if len(kept) < len(every):
-    st.caption(f"{len(kept)} of {len(every)} {what} shown. Filters do not change the places.")
 chosen_rows = st.dataframe(
     shown[visible],
     column_config=board_table.columns(shown, metric),
@@ -172,7 +166,7 @@ chosen_rows = st.dataframe(
     # a selection must not carry over to other lines
     key=f"board_{hash((*board_table.runs_of(kept, range(len(kept))), picked, per))}",
 ).selection.rows
-st.caption(board_table.spread_meaning(kept))
+st.caption(board_table.MEANING)
 chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]
 if chosen_runs:
     run_actions.bar(chosen_runs)
@@ -203,8 +197,6 @@ with st.container(horizontal=True):
     if sweep is not None:
         exports.offer(sweep, metric)
 exports.show(sweep)
-if sweep is not None:
-    full_vs_lora_table.show(queries.against_full(sweep, metric), metric)
 
 
 @page_part(LOOK_SECONDS if active else None)

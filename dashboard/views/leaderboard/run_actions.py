@@ -8,12 +8,10 @@ from typing import NoReturn
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.ownership import belongs
 from dashboard.components.plotly_chart import show
 from dashboard.components.unreadable import errors_shown, queue
 from dashboard.formatting import megabytes, plain
 from dashboard.queries.curves import legend_of
-from dashboard.server.people import may_change
 from dashboard.url_state import MOST_BESIDE, forget, go
 from tabtune_core.analysis.claims import Claim
 from tabtune_core.charts import CHARTS
@@ -35,10 +33,6 @@ def bar(runs: Sequence[Run]) -> None:
     with st.container(border=True):
         st.markdown(f"Chosen: {several}")
         _go_on(runs)
-        sweeps = queries.sweeps()
-        owners = {sweeps[run.sweep].owner for run in runs}
-        if not all([belongs(owner) for owner in sorted(owners)]):  # a list: says every owner
-            return
         with st.container(horizontal=True):
             if len(runs) == 1:
                 _rename(runs[0])
@@ -212,7 +206,6 @@ def offer_seeds(claim: Claim, runs: Sequence[Run]) -> None:
         icon=":material/playlist_add:",
         on_click=_queue,
         args=(chosen, repeats(chosen, runs, claim.more_seeds)),
-        disabled=not may_change(queries.store().owner_of(chosen.id)),
         help=f"{plain(chosen.settings.label)} and zero-shot, with their present settings, under new seeds.",
     )
 

@@ -1,6 +1,4 @@
-"""The actions of the Live page: stop, cancel and repeat runs, queue a run with one setting changed, and the queue of
-all sweeps.
-"""
+"""The actions of the Live page: stop, cancel, repeat and change runs, and the queue of all sweeps."""
 
 from contextlib import suppress
 
@@ -9,7 +7,6 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.unreadable import attempt, errors_shown, queue
 from dashboard.formatting import plain
-from dashboard.server.people import by, may_change
 from dashboard.url_state import choose, go
 from tabtune_core.errors import SettingError
 from tabtune_core.events import StopRequest
@@ -82,11 +79,7 @@ def value_of(settings: RunSettings, name: str) -> str:
 
 
 def tweaked(settings: RunSettings, name: str, text: str) -> RunSettings:
-    """Returns the settings with one of them changed.
-
-    Raises:
-        SettingError: the text is not a number, or the settings refuse the value.
-    """
+    """Returns the settings with one changed; raises SettingError if the value is refused."""
     return settings.changed(**{name: _number(text, SETTINGS[name].label)})
 
 
@@ -98,9 +91,7 @@ def _number(text: str, label: str) -> float:
 
 
 def name_of(run: Run, settings: RunSettings, name: str) -> str:
-    """Names the changed run: by rank and seed if the old name has that form, else the old name with the change
-    appended.
-    """
+    """Names the changed run by rank and seed if the old name has that form, else by the old name and the change."""
     if name == "seed":
         return f"{settings.label} seed {settings.seed}"
     usual = run.settings.label
@@ -144,9 +135,7 @@ SHOWN = 8
 
 
 def waiting_runs(shown: str) -> None:
-    """Draws the queue with a row per run, and beside its title how many there are and how many are not of the sweep
-    that is ``shown``.
-    """
+    """Draws the queue with a row per run, and above it how many wait, also in other sweeps than the ``shown`` one."""
     waiting = queries.store().runs(status="queued")
     others = sum(run.sweep != shown for run in waiting)
     of_others = (
@@ -173,25 +162,22 @@ def waiting_runs(shown: str) -> None:
 
 def row(run: Run, place: int, sweep: Sweep) -> None:
     """Draws one waiting run."""
-    allowed, title = may_change(sweep.owner), f"{sweep.name or 'Sweep'}{by(sweep.owner)}"
     with st.container(horizontal=True, vertical_alignment="center", gap="small", key=f"queue_row_{run.id}"):
-        st.markdown(f"{place}. **{plain(run.name)}** · {plain(title)}", width="stretch")
+        st.markdown(f"{place}. **{plain(run.name)}** · {plain(sweep.name or 'Sweep')}", width="stretch")
         st.button(
             "To the front",
             on_click=attempt,
             args=(queries.store().move_to_front, run.id),
-            disabled=place == 1 or not allowed,
+            disabled=place == 1,
             key=f"front_{run.id}",
             icon=":material/vertical_align_top:",
             help="Makes it the next run.",
         )
-        if allowed:
-            tweak(run, key=f"queue_{run.id}")
+        tweak(run, key=f"queue_{run.id}")
         st.button(
             "Remove",
             on_click=ask,
             args=([run.id], "cancel"),
-            disabled=not allowed,
             key=f"remove_{run.id}",
             icon=":material/close:",
             help="Removes it from the queue; you can run it again later.",

@@ -20,10 +20,7 @@ from tabtune_core.wording import few
 
 
 def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
-    """Draws the selection metric and the memory, below them a second score and the loss, and the other charts in tabs.
-
-    Only the open tab is drawn.
-    """
+    """Draws first score, memory, second score and loss, and the other charts in tabs."""
     task, draw = curves.shown[0].settings.task, partial(opened.draw, curves)
     shown: dict[str, Any] = {"x": view.x, "log": view.log, "smoothing": view.smoothing}
     opened.charts.clear()
@@ -76,9 +73,7 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
 
 
 def chosen(named: dict[str, str], key: str) -> list[str]:
-    """Returns the ids of all runs, or of those that a person picks if there are many, or that another page or the
-    address names.
-    """
+    """Returns the ids of all runs, or of those that a person, another page or the address names."""
     own = f"live_only_{key}"
     wanted = [run_id for run_id in asked_for("only", own).split(",") if run_id in named]
     if wanted:

@@ -1,8 +1,4 @@
-"""Figures of the Live page: lines of ended runs are made once and kept, others with each refresh; the browser combines
-both.
-
-The charts are drawn with the page; a refresh sends only their figures.
-"""
+"""Figures of the Live page: lines of ended runs are made once, a refresh sends only changed figures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,9 +60,7 @@ class Curves:
         return meters_read(samples) or ["resident_bytes"], speaking_meter(samples)
 
     def gpu_readings(self) -> str:
-        """Returns load, power and temperature of the shaded run's GPU at the last reading; empty if no driver reports
-        them.
-        """
+        """Returns load, power and temperature of the shaded run's GPU at the last reading; empty if not reported."""
         units = {"utilisation_percent": "{:.0f} % busy", "power_watts": "{:.0f} W", "temperature_celsius": "{:.0f} °C"}
         samples = queries.frame("memory", self.fresh, self.legend)
         samples = samples[samples["run"] == self.shaded_name]
@@ -161,9 +155,7 @@ class OpenCharts:
         )
 
     def refresh(self, curves: Curves, look: Look) -> None:
-        """Sends all charts that have changed since the page was drawn, because a browser may have missed earlier
-        refreshes; redraw the page if another meter has readings.
-        """
+        """Sends all charts that have changed since the page was drawn; redraws the page for another meter."""
 
         def make() -> Refreshed:
             return Refreshed(

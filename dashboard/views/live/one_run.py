@@ -3,7 +3,6 @@
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import unreadable
 from dashboard.components.memory_breakdown import against_measured
 from dashboard.components.unreadable import queue
 from dashboard.formatting import STATUS, WAY_OUT, plain
@@ -18,19 +17,12 @@ from tabtune_core.wording import counted
 
 FOLLOW = "follow"
 """In place of a run's id: the run in progress."""
-SEVERE = ("diverged", "memory", "no gain")
-"""Problems that leave a run without use; the others are hints."""
 
 
 def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
-    """Returns the run that the address or a person names; else the one in progress, then one that failed, then the
-    first.
+    """Returns the run that is named, else the one in progress, one that failed, or the first; raises StoreError.
 
-    Only a person's choice is put into the box: the browser would send back a choice made by code as if a person had
-    made it.
-
-    Raises:
-        StoreError: the run was deleted since the page was drawn.
+    Only a person's choice is put into the box: the browser would send back a choice made by code as a person's.
     """
     key, options = f"one_run_{sweep}", [FOLLOW, *named]
     asked = asked_for("run", key)
@@ -55,15 +47,14 @@ def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
     return queries.store().run(current if chosen == FOLLOW else chosen)
 
 
-def one_run(run: Run, name: str, runs: list[Run], *, allowed: bool) -> None:
-    """Draws everything about one of ``runs``; ``allowed`` says whether the person may change it."""
+def one_run(run: Run, name: str) -> None:
+    """Draws everything about one run."""
     st.markdown(
         f"**{plain(name)}** · {STATUS[run.status]}" + "".join(f" :gray-badge[{plain(tag)}]" for tag in run.tags)
     )
-    if allowed:
-        buttons(run)
+    buttons(run)
     plan = queries.store().last_event(run.id, RunPlanned)
-    trouble(run, name, runs, plan, allowed=allowed)
+    trouble(run, name, plan)
     if run.note:
         st.caption(f":material/sticky_note_2: {plain(run.note)}")
     if run.retried_as:
@@ -89,7 +80,6 @@ def one_run(run: Run, name: str, runs: list[Run], *, allowed: bool) -> None:
             f" {counted(plan.features, 'feature')};"
             f" {plan.trainable_parameters:,} of {plan.total_parameters:,} parameters are trained."
         )
-    unreadable.unknown_fields(run)
     against_measured(run, name)
     log = st.expander("Log (last 200 lines)", key=f"log_{run.id}", on_change="rerun", icon=":material/article:")
     if log.open:
@@ -170,37 +160,23 @@ def may_retry(run: Run) -> bool:
     return run.status in RETRYABLE and run.retried_as is None
 
 
-def trouble(run: Run, name: str, runs: list[Run], plan: RunPlanned | None, *, allowed: bool) -> None:
-    """Shows what is wrong with a run, the matching row of the guide's table, and a button for a fix that can be tried
-    at once.
-    """
+def trouble(run: Run, name: str, plan: RunPlanned | None) -> None:
+    """Shows what is wrong with a run, what helps, and a button for a fix that can be tried at once."""
     failed = queries.store().last_event(run.id, RunFailed) if run.status in ("failed", "interrupted") else None
     entered = queries.store().last_event(run.id, PhaseStarted)
-    full = next(
-        (other for other in runs if other.settings.strategy == "base-ft" and other.settings.seed == run.settings.seed),
-        None,
-    )
-    frames = {kind: queries.frame(kind, [run]) for kind in ("steps", "scores")}
-    found = troubles(
-        run,
-        frames,
-        plan=plan,
-        failure=failed.kind if failed else "",
-        phase=entered.phase if entered else None,
-        full=full,
-    )
+    found = troubles(run, plan, failed.kind if failed else "", entered.phase if entered else None)
     if run.error and not any(seen.kind == "memory" for seen in found):
         st.error(f"{plain(name)}: {plain(run.error)}")
     for seen in found:
         row = GUIDE[seen.kind]
         text = f"**{row.symptom}.** {plain(seen.seen)}  \n{row.first}; then {row.then}."
-        (st.warning if seen.kind in SEVERE else st.info)(text, icon=":material/build:")
+        (st.info if seen.kind == "too good" else st.warning)(text, icon=":material/build:")
         if seen.fix:
             st.button(
                 seen.fix.label,
                 on_click=again,
                 args=(run, seen.fix.settings, seen.fix.name),
-                disabled=not (may_retry(run) and allowed),
+                disabled=not may_retry(run),
                 key=f"fix_{seen.kind}_{run.id}",
                 type="primary",
                 icon=":material/replay:",

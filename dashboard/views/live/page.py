@@ -1,7 +1,4 @@
-"""The Live page: a sweep's progress, curves and memory while it runs, and buttons to stop or change its runs.
-
-The page reads the store and keeps no state: a reload, a second tab and a restart of the server show the same.
-"""
+"""The Live page: a sweep's progress, curves and memory, and buttons to stop or change its runs; it keeps no state."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,7 +6,7 @@ from contextlib import contextmanager
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import ownership, unreadable
+from dashboard.components import unreadable
 from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
 from dashboard.components.unreadable import page_part
@@ -21,9 +18,8 @@ from dashboard.views.live.actions import waiting_runs
 from dashboard.views.live.charts import charts, chosen
 from dashboard.views.live.drawing import Curves, OpenCharts
 from dashboard.views.live.one_run import one_run, pick_run
-from dashboard.views.live.pace import SELDOM, TABLE_LATER, is_far_off, refresh_seconds
 from dashboard.views.live.progress import end_notification
-from dashboard.views.live.view import controls, legend_by, share
+from dashboard.views.live.view import controls, legend_by
 from tabtune_core.errors import StoreError
 from tabtune_core.store.run_row import ENDED, Run
 
@@ -36,19 +32,17 @@ if not sweeps:
     )
 
 say_gone("sweep", list(sweeps), "sweep")
-listed = ownership.only_mine({name: found.owner for name, found in sweeps.items()}, "sweeps")
-current = next((name for name in listed if not ENDED.issuperset(sweeps[name].counts)), listed[0])
+current = next((name for name, seen in sweeps.items() if not ENDED.issuperset(seen.counts)), next(iter(sweeps)))
 with head:
     sweep = pick(
         "Sweep",
-        listed,
+        list(sweeps),
         name="sweep",
         default=current,
         format_func=sweep_titles(sweeps).__getitem__,
         label_visibility="collapsed",
         width=SELECT_PIXELS,
     )
-mine = ownership.belongs(sweeps[sweep].owner)
 unreadable.runs()
 with unreadable.errors_shown(StoreError, stop=True):
     drawn = queries.look(sweep)
@@ -56,32 +50,28 @@ runs, stamp = drawn.runs, drawn.stamp
 if not runs:
     stop()  # the runs cannot be read, as unreadable.runs() has said
 named, settings, going = labels(runs), runs[0].settings, queries.active(runs)
-every = refresh_seconds() if going else None
-seldom = SELDOM * every if every else None
+every, table_every, seldom = (1.0, 3.0, 8.0) if going else (None, None, None)  # seconds between two refreshes
 
 progress.tab_title(runs)
-progress.failures(runs, named, allowed=mine)
+progress.failures(runs, named)
 # this holds what changes with every step; the controls below it do not move
 above = st.container()
 with st.container(horizontal=True, vertical_alignment="center"):
     if going:
-        progress.sweep_buttons(runs, sweep, allowed=mine)
+        progress.sweep_buttons(runs, sweep)
     elif st.button(
         "Leaderboard", type="primary", icon=":material/leaderboard:", help="Compare the results of this sweep's runs."
     ):
         go("views/leaderboard/page.py", sweep=sweep, board=sweep)
     view, shown = controls(settings, runs, sweep, lambda: chosen(named, sweep))
-    share()
     end_notification(sweep, progress.ending(runs, sweeps[sweep]), going=going)
-legend = legend_by(view.group, runs, [run for run in runs if run.id in shown])
+legend = legend_by(view.over_seeds, runs, [run for run in runs if run.id in shown])
 opened = OpenCharts(every)
 
 
 @contextmanager
 def as_it_stands(look_at: Callable[[], Look]) -> Iterator[Look]:
-    """Yields the runs of ``look_at``; redraw the whole page if a run began, ended, was renamed or was deleted, also
-    while this is drawn.
-    """
+    """Yields the runs of ``look_at``; redraws the whole page if a run began, ended, was renamed or was deleted."""
     try:
         look = look_at()
         if look.stamp != stamp:
@@ -118,8 +108,6 @@ def watch() -> None:
             worker_trouble(queries.look_after_worker())
         progress.overall(now, named, latest)
         opened.refresh(curves, look)
-    if every is not None and is_far_off(every):
-        st.rerun()
 
 
 with (
@@ -128,7 +116,7 @@ with (
     watch()
 
 
-@page_part(TABLE_LATER * every if every else None)
+@page_part(table_every)
 def table() -> None:
     """Draws one line per run, below the charts."""
     with as_it_stands(lambda: queries.watched(sweep, drawn)) as look:
@@ -146,7 +134,7 @@ def one() -> None:
         now = look.runs
         st.header("One run")
         run = pick_run(now, named, sweep)
-        one_run(run, named[run.id], now, allowed=mine)
+        one_run(run, named[run.id])
 
 
 one()

@@ -28,10 +28,7 @@ _component = browser_part("end_notification", "<button type='button' class='lab-
 
 
 def end_notification(sweep: str, text: str, *, going: bool) -> None:
-    """Draws a button for a browser notification in this tab; the browser asks for permission before the first.
-
-    Nothing leaves the machine. ``text`` is shown when the sweep has ended, if this tab has seen it ``going``.
-    """
+    """Draws a button for a browser notification, sent when this tab sees the sweep end; nothing leaves the machine."""
     _component(data={"sweep": sweep, "text": text, "going": going}, key="end_notification", width="content")
 
 
@@ -68,10 +65,8 @@ def ending(runs: list[Run], sweep: Sweep) -> str:
     )
 
 
-def failures(runs: list[Run], named: dict[str, str], *, allowed: bool) -> None:
-    """Says why runs failed or were interrupted, each reason once, with buttons to run all again or to open the form
-    with their settings.
-    """
+def failures(runs: list[Run], named: dict[str, str]) -> None:
+    """Says why runs failed or were interrupted, each reason once, with buttons to repeat or change them."""
     failed = [run for run in runs if run.status in FAILED and run.retried_as is None]
     if not failed:
         return
@@ -98,7 +93,6 @@ def failures(runs: list[Run], named: dict[str, str], *, allowed: bool) -> None:
             f"Run {len(failed)} again" if len(failed) > 1 else "Run again",
             on_click=again_all,
             args=(failed,),
-            disabled=not allowed,
             key=f"again_all_{key}",
             icon=":material/replay:",
             help="Queues them again in this sweep, with the same settings.",
@@ -145,9 +139,7 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
 
 
 def _waits_for(runs: list[Run]) -> str:
-    """Says how many runs of which other sweeps come before ``runs``; empty if one of these is running or next, or all
-    have ended.
-    """
+    """Says how many runs of which other sweeps come before ``runs``; empty unless all of these wait."""
     states = {run.status for run in runs}
     if "running" in states or "queued" not in states:  # asked only then, since Live is drawn again every few seconds
         return ""
@@ -234,9 +226,9 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
         )
 
 
-def sweep_buttons(runs: list[Run], key: str, *, allowed: bool) -> None:
-    """Draws buttons to stop or cancel all runs that have not ended; ``allowed`` is False for another person's sweep."""
-    going = [run.id for run in runs if run.status not in ENDED and allowed]
+def sweep_buttons(runs: list[Run], key: str) -> None:
+    """Draws buttons to stop or cancel all runs that have not ended."""
+    going = [run.id for run in runs if run.status not in ENDED]
     stopped = "Runs in progress end after their step and keep their best checkpoint; queued runs are cancelled."
     wish_button("Stop all, keep the best", going, "stop", key=f"all_{key}", help=stopped, disabled=not going)
     cancelled = "Runs in progress are discarded; queued runs are cancelled."
@@ -244,11 +236,9 @@ def sweep_buttons(runs: list[Run], key: str, *, allowed: bool) -> None:
 
 
 def time_left(runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> float | None:
-    """Returns the seconds until all runs have ended, if each takes as long as similar runs that ended with a result;
-    None if not known.
+    """Returns the seconds until all runs have ended, if each takes as long as similar ones; None if not known.
 
-    A running run takes its own time left, or the rest of a similar run's time. As many runs as now are assumed to run
-    at once.
+    As many runs as now are assumed to run at once.
     """
     still = [run for run in runs if run.status not in ENDED]
     known = [left for run in still if (left := _left(run, runs, far[run.id], now)) is not None]

@@ -1,8 +1,4 @@
-"""The estimated memory and time of the sweep in the form, marked as an estimate.
-
-In: the sweep, its model and table. Out: a chart of memory by cause, whether it fits the device, and how long it may
-take.
-"""
+"""The estimated memory and time of the sweep in the form."""
 
 import dataclasses
 from functools import partial
@@ -69,9 +65,7 @@ class Judged:
 
 
 def shown_runs(sweep: SweepSettings) -> dict[str, RunSettings]:
-    """Returns the runs of the chart by name: full fine-tuning, requested or not, and LoRA at the lowest and the highest
-    rank.
-    """
+    """Returns the runs of the chart by name: full fine-tuning, and LoRA at the lowest and the highest rank."""
     full = sweep.run.with_strategy("base-ft")
     by_rank = {run.lora.rank: run for run in sweep.one_seed() if run.strategy == "peft"}
     ends = sorted({min(by_rank), max(by_rank)}) if by_rank else []
@@ -85,9 +79,6 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
     'Predictions use all of the 300 training rows as context.'
     >>> _rows_shown(5000, 300, 300)
     'Predictions use all of the 300 training rows as context: 5,000 were requested, and there are no more.'
-    >>> _rows_shown(None, 8192, 60000)
-    'Predictions use 8,192 of the 60,000 training rows as context, as many as the model, the memory and a reasonable
-    prediction time allow.'
     """
     which = f"all of the {train_rows:,}" if shown >= train_rows else f"{shown:,} of the {train_rows:,}"
     why = ""
@@ -99,10 +90,7 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
 
 
 def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, stopped: bool) -> Judged:
-    """Draws memory by cause, whether it fits, and time, each time that the form changes.
-
-    Runs that are ``stopped`` are not measured.
-    """
+    """Draws memory by cause, whether it fits, and time; runs that are ``stopped`` are not measured."""
     table, target = sweep.run.dataset, sweep.run.target
     classes = 0 if way == "numbers" else len(queries.class_counts(table, target, way, sweep.run.group_rare_classes))
     split = queries.split_sizes(dataclasses.replace(sweep.run, seed=sweep.seeds[0]))
@@ -173,7 +161,7 @@ def _ask_device(asked: str) -> tuple[DeviceMemory, bool]:
 
 
 def _say_whether_it_fits(need: Need, device: DeviceMemory) -> Fit | None:
-    """Says what the runs need of the device's free memory, and returns whether it is enough; None if that is not known."""
+    """Says what the runs need of the device's free memory, and returns whether it is enough, if known."""
     needed = f"{between(need.least, need.most, GIGABYTE, 1)} GB at most"
     if device.free_bytes is None:
         st.caption(f"Needs {needed} ({BESIDE}). Free memory on {device.name}: not known.")
@@ -221,9 +209,7 @@ _TIME_HELP = (
 def _time(
     sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn, paces: list[Pace], *, may_measure: bool
 ) -> float | None:
-    """Shows and returns the longest training time, from earlier runs of this model here, or from a few steps that are
-    measured now.
-    """
+    """Shows and returns the longest training time, from earlier runs here or from a few measured steps."""
     runs = sweep.expand()
     estimate = train_seconds(runs, paces, trained_on)
     if estimate is None:

@@ -1,7 +1,4 @@
-"""The widgets of a sweep's settings. Keys and defaults are those of forms.py; a tooltip is the field's docstring.
-
-In: for example a model and a task. Out: widgets, whose values this browser tab and its address bar hold.
-"""
+"""The widgets of a sweep's settings; keys and defaults are those of forms.py, a tooltip is the field's docstring."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -13,8 +10,6 @@ from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.url_state import refuse_odd
 from dashboard.views.new_run.forms import DEFAULTS, FORM, is_decimal, is_idle, keys_of
-from dashboard.views.new_run.target_tree import as_data, paths_of, show_tree, toggled
-from tabtune_core.access import may_type_paths
 from tabtune_core.execution.cluster_file import Cluster
 from tabtune_core.metrics import METRICS, SELECTION, Task, metrics_of
 from tabtune_core.models.cards import ModelCard
@@ -26,15 +21,13 @@ DROPOUTS = ("0", "0.05", "0.1", "0.2")
 ALPHAS = ("4", "8", "16", "32", "64")
 LORA_RATES = ("1e-4", "2e-4", "5e-4", "1e-3", "2e-3", "5e-3")
 FULL_RATES = ("1e-5", "2e-5", "5e-5", "1e-4", "2e-4", "5e-4")
-USUAL_RANK = 8
 SEVERAL = "Choose several values to compare them in separate runs; type other values and press Enter."
 
 
 def widget(name: str, **more: Any) -> None:
     """Draws the widget for a setting's type.
 
-    Number fields have no bounds, because Streamlit would keep a value outside them to itself: the library explains
-    values that it refuses.
+    No bounds on numbers: Streamlit would reject a value silently; our own validation explains it.
     """
     row = FORM[name]
     about = {"help": row.help, "bind": "query-params", **more}
@@ -70,9 +63,7 @@ def _number_fields(row: Setting, about: Mapping[str, Any]) -> None:
 
 
 def widgets(place: str, values: Mapping[str, Any], width: int = 180) -> None:
-    """Draws a part of the form, without settings that have no effect given ``values``: fields in a grid, switches, then
-    patterns.
-    """
+    """Draws a part of the form, without settings that have no effect given ``values``."""
     kinds: dict[Any, list[str]] = defaultdict(list)
     for row in FORM.values():
         if row.place == place and not is_idle(row, values):
@@ -86,9 +77,7 @@ def widgets(place: str, values: Mapping[str, Any], width: int = 180) -> None:
 
 
 def list_field(row: Setting, usual: Iterable[str], *, help: str, placeholder: str, typed: bool = True) -> None:
-    """Draws a field of several values, which are chosen from the ``usual`` ones or ``typed``; those that it holds stay
-    options.
-    """
+    """Draws a field of several values, chosen from the ``usual`` ones or ``typed``; held ones stay options."""
     st.multiselect(
         row.label,
         list(dict.fromkeys([*usual, *DEFAULTS[row.name], *st.session_state.get(row.name, [])])),
@@ -101,21 +90,22 @@ def list_field(row: Setting, usual: Iterable[str], *, help: str, placeholder: st
     )
 
 
-def numbers_field(name: str, usual: Iterable[str], told: str = "", placeholder: str = "") -> None:
-    """Draws the field of an axis: a list of numbers; ``told`` says what effect the setting had in earlier runs."""
+def numbers_field(name: str, usual: Iterable[str], placeholder: str = "") -> None:
+    """Draws the field of an axis: a list of numbers."""
     axis = AXES[name]
     about = SETTINGS[axis.axis].help if name != "full_learning_rates" else axis.help
-    help = " ".join(filter(None, (about, SEVERAL, plain(told))))
-    list_field(axis, usual, help=help, placeholder=placeholder or axis.placeholder)
+    list_field(axis, usual, help=f"{about} {SEVERAL}", placeholder=placeholder or axis.placeholder)
 
 
 def parts_of(card: ModelCard, task: Task) -> list[str]:
     """Returns the names of all possible targets: groups and the model's own list first, then every block and layer."""
-    return list(dict.fromkeys([*card.rules(task).groups, *card.family.targets, *paths_of(card, task)]))
+    paths = [path.split(".") for path in card.layers(task).weights]
+    parts = [".".join(path[:depth]) for path in paths for depth in range(1, len(path) + 1)]
+    return list(dict.fromkeys([*card.rules(task).groups, *card.family.targets, *parts]))
 
 
-def lora_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> None:
-    """Draws ranks, alpha, dropout and target modules. ``told`` is each setting's effect in earlier runs."""
+def lora_widgets(card: ModelCard, task: Task) -> None:
+    """Draws ranks, alpha, dropout and target modules."""
     held = st.session_state.get("ranks") or []
     st.pills(
         AXES["ranks"].label,
@@ -123,46 +113,32 @@ def lora_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> None:
         selection_mode="multi",
         default=DEFAULTS["ranks"],
         key="ranks",
-        help=" ".join((SETTINGS["rank"].help, "Each rank is a separate run.", plain(told.get("rank", "")))),
+        help=f"{SETTINGS['rank'].help} Each rank is a separate run.",
         bind="query-params",
         format_func=str,
     )
     left, right = st.columns(2)
     with left:
-        numbers_field("dropouts", DROPOUTS, told.get("dropout", ""))
+        numbers_field("dropouts", DROPOUTS)
     with right:
-        text = f"{SETTINGS['alpha'].help} {plain(told.get('alpha', ''))}".rstrip()
-        st.toggle("Tie alpha to twice the rank", DEFAULTS["tied"], key="tied", help=text, bind="query-params")
+        help = SETTINGS["alpha"].help
+        st.toggle("Tie alpha to twice the rank", DEFAULTS["tied"], key="tied", help=help, bind="query-params")
         if not st.session_state.tied:
             numbers_field("alphas", ALPHAS)
-    target_widgets(card, task, told.get("targets", ""))
+    target_widgets(card, task)
 
 
-def target_widgets(card: ModelCard, task: Task, told: str) -> None:
-    """Draws the target modules, by name or in a tree of the model, and other sets to compare them with."""
+def target_widgets(card: ModelCard, task: Task) -> None:
+    """Draws the target modules, and other sets to compare them with."""
     row, own_list = SETTINGS["targets"], "The model's own list (all of them)"
-    list_field(row, parts_of(card, task), help=f"{row.help} {plain(told)}", placeholder=own_list, typed=False)
-    tree = st.expander(
-        "Choose in a tree of the model", icon=":material/account_tree:", key="parts_tree", on_change="rerun"
-    )
-    if tree.open:
-        with tree:
-            chosen, rank = st.session_state.targets, max(st.session_state.ranks or [USUAL_RANK])
-            show_tree(
-                as_data(card, task, chosen, rank), rank=rank, key="tree", on_tick=lambda path: tick(card, task, path)
-            )
+    list_field(row, parts_of(card, task), help=row.help, placeholder=own_list, typed=False)
     sets, help = AXES["target_sets"], "Join the modules of one set with +; 'default' is the model's own list."
     groups, none = card.rules(task).groups, "None; each set is a separate run"
     list_field(sets, groups, help=f"{sets.help} {help}", placeholder=none)
 
 
-def tick(card: ModelCard, task: Task, path: str) -> None:
-    """Changes the targets after a tick in the tree; the next run of the page shows them."""
-    st.session_state["targets"] = toggled(card, task, st.session_state.get("targets", []), path)
-
-
-def training_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> None:
-    """Draws length of training, learning rate and rows per step. ``told`` is each setting's effect in earlier runs."""
+def training_widgets(card: ModelCard, task: Task) -> None:
+    """Draws length of training, learning rate and rows per step."""
     one, two = st.columns(2, vertical_alignment="bottom")
     refuse_odd("length")
     with one:
@@ -177,7 +153,7 @@ def training_widgets(card: ModelCard, task: Task, told: Mapping[str, str]) -> No
         )
     with two:
         widget(st.session_state.length)
-    numbers_field("learning_rates", LORA_RATES, told.get("learning_rate", ""), card.told_rate(task, "peft"))
+    numbers_field("learning_rates", LORA_RATES, card.told_rate(task, "peft"))
     widgets("Training", {}, width=240)
 
 
@@ -220,10 +196,7 @@ ON_A_CLUSTER = {
 
 
 def device_names(cards: list[str]) -> dict[str, str]:
-    """Returns the text for each value of the setting ``device``.
-
-    The texts must not change while a page is open: Streamlit identifies a chosen option by its text.
-    """
+    """Returns the text of each ``device``; it must not change while a page is open, as Streamlit goes by it."""
     titles = {f"cuda:{i}": f"cuda:{i} ({card})" for i, card in enumerate(cards)}
     if len(cards) > 1:
         automatic = f"auto: a free one of {len(cards)} GPUs"
@@ -252,10 +225,7 @@ FIELDS = ("selection_metric", *(key for row in FORM.values() if row.place in TAB
 
 
 def holds_a_choice(task: Task) -> bool:
-    """Returns True if a widget under Advanced does not have its default.
-
-    Then all are drawn, because an undrawn widget has its default.
-    """
+    """Returns True if a widget under Advanced does not have its default; then all are drawn, lest they lose it."""
     usual = {**DEFAULTS, "selection_metric": SELECTION[task]}
     return any(name in st.query_params or st.session_state.get(name, usual[name]) != usual[name] for name in FIELDS)
 
@@ -268,12 +238,7 @@ def advanced_widgets(task: Task) -> None:
                 _selection_widget(task)
             widgets(name, {"optimizer": DEFAULTS["optimizer"], **st.session_state.to_dict(), "task": task})
             if name == "Rows, weights":
-                shut = not may_type_paths()
-                widget(
-                    "checkpoint",
-                    placeholder="Not allowed on this server" if shut else "Path on this machine",
-                    disabled=shut,
-                )
+                widget("checkpoint", placeholder="Path on this machine")
 
 
 def _selection_widget(task: Task) -> None:

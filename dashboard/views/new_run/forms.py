@@ -1,8 +1,4 @@
-"""Sweep settings <-> the values of widgets. A widget's key is the name of its setting; its tooltip is the field's
-docstring.
-
-In: widget values by key, also from the address bar. Out: checked settings, or a SettingError that says what to change.
-"""
+"""Sweep settings <-> the values of widgets, whose keys are the names of the settings."""
 
 import re
 from collections.abc import Callable, Iterable, Mapping
@@ -33,11 +29,7 @@ def written(value: float, short: Callable[[float], str] = "{:g}".format) -> str:
 
 
 def read_numbers(what: str, texts: Iterable[str]) -> tuple[float, ...]:
-    """Returns the distinct numbers of a list that a person typed into, smallest first.
-
-    Raises:
-        SettingError: names the text that is not a number.
-    """
+    """Returns the distinct numbers of a typed list, smallest first; raises SettingError for another text."""
     numbers = set()
     for text in texts:
         try:
@@ -48,11 +40,7 @@ def read_numbers(what: str, texts: Iterable[str]) -> tuple[float, ...]:
 
 
 def read_seeds(text: str) -> tuple[int, ...]:
-    """Returns whole numbers separated by commas or spaces.
-
-    Raises:
-        SettingError: for any other text.
-    """
+    """Returns whole numbers separated by commas or spaces; raises SettingError for another text."""
     parts = text.replace(",", " ").split()
     if not parts or not all(part.isdecimal() for part in parts):
         raise SettingError(f"Seeds are {text!r}; write whole numbers with commas between them, for example 0, 1, 2.")
@@ -80,9 +68,7 @@ def is_decimal(row: Setting) -> bool:
 
 
 def to_widgets(sweep: SweepSettings) -> dict[str, Any]:
-    """Returns the value of every widget that shows this sweep, except the table, the target and its task, which the
-    Data page holds.
-    """
+    """Returns the value of every widget that shows this sweep, except table, target and task, which Data holds."""
     values: dict[str, Any] = {}
     for row in FORM.values():
         value = getattr(sweep, row.name) if row.owner is SweepSettings else sweep.run.value(row.name)
@@ -122,11 +108,7 @@ def to_sweep(
     split_at_median: bool = False,
     split: tuple[SplitBy, str | None] = ("random", None),
 ) -> SweepSettings:
-    """Returns the sweep that the widgets describe; a missing widget has its default.
-
-    Raises:
-        SettingError: names the setting and valid values.
-    """
+    """Returns the sweep that the widgets describe, or raises SettingError; a missing widget has its default."""
     values = {**DEFAULTS, "selection_metric": SELECTION[task], **values, "task": task}
     for row in FORM.values():
         if is_idle(row, values):
@@ -182,11 +164,7 @@ DEFAULTS: dict[str, Any] = to_widgets(SweepSettings(run=RunSettings(dataset="-",
 
 
 def fill(sweep: SweepSettings) -> None:
-    """Fills the widgets with a sweep. Call it before they are drawn, for example as a callback.
-
-    Raises:
-        SettingError: a whole number is too large for a widget; then no widget is changed.
-    """
+    """Fills the widgets before they are drawn, or raises SettingError if a whole number is too large for one."""
     values = to_widgets(sweep)
     for name, value in [*values.items(), *(("ranks", rank) for rank in sweep.ranks)]:
         if isinstance(value, int) and value > LARGEST_WHOLE:

@@ -1,7 +1,4 @@
-"""The size of a sweep, what to know before it starts, and the button that starts it.
-
-In: the sweep that the form describes, its model and table. Out: its runs in the queue.
-"""
+"""The size of a sweep, what to know before it starts, and the button that starts it."""
 
 import dataclasses
 import re
@@ -19,7 +16,6 @@ from dashboard.table_columns import fitted
 from dashboard.url_state import go
 from dashboard.views.new_run.estimate_panel import BADGES, Judged
 from dashboard.views.new_run.forms import written
-from tabtune_core.access import NO_PATHS, may_type_paths
 from tabtune_core.analysis.launch_checks import stopped_by_request
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.target import Way
@@ -36,9 +32,6 @@ from tabtune_core.wording import counted
 
 def what_stops(sweep: SweepSettings, cluster_cards: int | None) -> list[str]:
     """Returns all reasons why the runs would fail before their first step; see ``stopped_by_request``."""
-    path = sweep.run.checkpoint
-    if path is not None and not may_type_paths():
-        return [f"The run names the weights file {path}. {NO_PATHS}"]
     stops = stopped_by_request(sweep.one_seed(), cluster_cards=cluster_cards)
     return [*queries.table_stops(sweep.run, sweep.seeds), *(with_labels(str(stop)) for stop in stops)]
 
@@ -132,10 +125,7 @@ def show_advice(card: ModelCard, task: Task, sweep: SweepSettings, rows: int) ->
 
 
 def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Judged) -> None:
-    """Draws the bar that is always in view: what would start and its button, or why it cannot start.
-
-    A large sweep asks first.
-    """
+    """Draws the bar that is always in view: what would start and its button (a large sweep asks first), or why not."""
     with (
         st.bottom,
         st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="launch_bar"),
@@ -198,11 +188,7 @@ def _launch(sweep: SweepSettings, name: str) -> None:
 
 
 def price_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> pd.DataFrame:
-    """Returns a row per rank and set of target modules: trained parameters, bytes, share, compression, alpha / r.
-
-    Raises:
-        TargetError: a pattern matches no adapted layer.
-    """
+    """Returns a row per rank and set of target modules; raises TargetError if a pattern matches no layer."""
     rows = []
     for rank in sweep.ranks:
         for targets in sweep.target_sets or (sweep.run.lora.targets,):

@@ -1,7 +1,4 @@
-"""The models to choose from: description, size, licence and limits of each, and whether its weights are included.
-
-In: the task. Out: the card of the chosen model; the form keeps only values that the model can use.
-"""
+"""The models to choose from, with their size, licence and limits, and whether their weights are included."""
 
 import streamlit as st
 
@@ -10,7 +7,7 @@ from dashboard.url_state import choose, chosen, keep
 from dashboard.views.new_run.form_widgets import parts_of
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.models.catalogue import BY_NAME, CATALOGUE, get_card
+from tabtune_core.models.catalogue import CATALOGUE, get_card
 from tabtune_core.settings.serialization import read_target_set
 
 BYTES_A_PARAMETER = 4
@@ -28,11 +25,8 @@ def closed(card: ModelCard, task: Task) -> str | None:
 
 
 def model_cards(task: Task) -> ModelCard:
-    """Draws the models by family, included ones first, and returns the chosen one; an earlier version is shown only if
-    chosen.
-    """
+    """Draws the models by family, included ones first, and returns the chosen one."""
     cards = sorted(CATALOGUE.values(), key=lambda card: not card.in_the_box)
-    cards += [card for name, card in BY_NAME.items() if name not in CATALOGUE]
     open_to = [card.name for card in cards if closed(card, task) is None]
     current = get_card(chosen("model", open_to, open_to[0]))
     settle_form(current, task)
@@ -42,7 +36,7 @@ def model_cards(task: Task) -> ModelCard:
     family, tab = next((family, tab) for family, tab in zip(families, tabs, strict=True) if tab.open)
     with tab, st.grid(4, min_column_width=220):
         for card in cards:
-            if card.family.name == family and (card.name in CATALOGUE or card is current):
+            if card.family.name == family:
                 with st.container(border=True, height="stretch"):
                     _model_card(card, task, current)
     keep("model", current.name)
@@ -50,9 +44,7 @@ def model_cards(task: Task) -> ModelCard:
 
 
 def settle_form(card: ModelCard, task: Task) -> None:
-    """Removes from the form the values of another model: target modules that this one lacks, and a weights file of
-    another family.
-    """
+    """Removes from the form the target modules that this model lacks, and a weights file of another family."""
     before = st.session_state.get(FILLED_FOR)
     st.session_state[FILLED_FOR] = card.name
     if before in (None, card.name):

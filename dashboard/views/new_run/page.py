@@ -15,7 +15,6 @@ from dashboard.views.new_run.estimate_panel import Judged, estimate_panel
 from dashboard.views.new_run.model_cards import model_cards
 from dashboard.views.new_run.starting_points import starting_points
 from tabtune_core.errors import SettingError, TableError, TabTuneError
-from tabtune_core.metrics import SELECTION
 
 st.title("New run")
 tables = queries.tables()
@@ -51,12 +50,11 @@ task, rows = queries.TASKS[way], tables[table].rows
 card, cluster = model_cards(task), queries.cluster()
 form, price = st.columns([1.2, 1], gap="large")
 with form:
-    told = queries.experienced(table, target, card.name, st.session_state.get("selection_metric", SELECTION[task]))
     st.header("Adapter", help=define("Adapter", "Rank", "Alpha", "Target module"))
     start = st.container()
-    form_widgets.lora_widgets(card, task, told)
+    form_widgets.lora_widgets(card, task)
     st.header("Training", help=define("Episode", "Context row", "Query row"))
-    form_widgets.training_widgets(card, task, told)
+    form_widgets.training_widgets(card, task)
     form_widgets.device_widget(cluster)
     st.header("Compare with", help=define("Zero-shot", "Full fine-tuning", "Reference"))
     form_widgets.baseline_widgets(card, task)
@@ -96,5 +94,5 @@ with price:
     as_text = st.expander("Settings as text", icon=":material/code:", key="as_text", on_change="rerun")
     if as_text.open:
         with as_text:
-            text_panel.show(sweep, name, cluster_cards)
+            text_panel.show(sweep, name)
 launch_panel.launch_bar(sweep, name, stops, judged)

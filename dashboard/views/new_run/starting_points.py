@@ -1,7 +1,4 @@
-"""Starting values: the proposal for this table with its reason, and the rows of the guide's quick reference.
-
-In: the model and the number of rows. Out: buttons that put rank, alpha, dropout and learning rate into the form.
-"""
+"""Starting values: the proposal for this table with its reason, and the rows of the guide's quick reference."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -23,11 +20,7 @@ NAMES = {"ranks": "Rank", "alphas": "Alpha", "dropouts": "Dropout", "learning_ra
 
 
 def starting_points(card: ModelCard, task: Task, rows: int) -> None:
-    """Compares the form with the model's defaults and the proposal for a table of ``rows`` rows, with buttons that fill
-    the form.
-
-    Call it after the widgets are drawn.
-    """
+    """Compares the form with the defaults and the proposal for ``rows`` rows; call it after the widgets are drawn."""
     preset, rate, measured = (
         proposed(rows),
         short_rate(card.usual_rate(task, "peft")),

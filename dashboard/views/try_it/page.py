@@ -1,7 +1,4 @@
-"""The Try it page: rows that a person edits or uploads, predicted by the base model and several adapters side by side.
-
-The address has the job's id, so that a reload shows the same predictions.
-"""
+"""The Try it page: rows that a person edits or uploads, predicted by several models; the address has the job's id."""
 
 from typing import Any
 
@@ -12,15 +9,12 @@ from dashboard import queries
 from dashboard.components.glossary import define
 from dashboard.components.job_status import result_of
 from dashboard.components.unreadable import errors_shown
-from dashboard.formatting import cell_number, plain
-from dashboard.url_state import MOST_BESIDE, go, invite, keep, stop
+from dashboard.url_state import go, invite, keep, stop
 from dashboard.views.try_it import try_choice, try_result, try_rows
-from tabtune_core.data.findings import shorten
 from tabtune_core.data.prediction_rows import as_kept, asked_rows, forget_rows, keep_rows
-from tabtune_core.data.values import words
 from tabtune_core.errors import AdapterError, StoreError, TableError
 from tabtune_core.store.jobs import Job
-from tabtune_core.wording import counted, few
+from tabtune_core.wording import counted
 
 KEPT_JOBS = 20
 DAY_SECONDS = 86_400.0
@@ -42,50 +36,11 @@ def arguments_of(choice: try_choice.Choice) -> dict[str, Any]:
     return {"adapters": adapters, "table": choice.table.id, "base": choice.base, **fewer}
 
 
-def of_another_choice(job: Job, choice: try_choice.Choice, rows: pd.DataFrame | None) -> str:
-    """Says what a prediction is of, as far as a press would ask for something else now, also after a reload; else
-    returns an empty text.
-    """
-    now = arguments_of(choice)
-    then = {"base": now["base"], "table": now["table"], **job.arguments}
-    ids, titles = ({adapter[key] for adapter in then["adapters"]} for key in ("id", "title"))
-    asked = asked_rows(queries.home(), then["rows"], queries.store().job_dir(job.id))
-    other = []
-    if asked is None or rows is None or not asked.equals(as_kept(rows)):
-        other.append("of other rows" if asked is None else _which(asked.to_pandas(), rows))
-    if ids != {adapter["id"] for adapter in now["adapters"]}:
-        other.append(f"by {few(sorted(titles), MOST_BESIDE)}")
-    if then["base"] != now["base"]:
-        other.append("with the base model" if then["base"] else "without the base model")
-    if then["table"] != now["table"]:
-        table = queries.tables().get(then["table"])
-        other.append(f"with context rows of {'a deleted table' if table is None else table.name}")
-    if then.get("context_rows") != now.get("context_rows"):
-        other.append("with another number of context rows")
-    return (
-        f"These predictions are not of the present choice, but {', '.join(other)}. Press Predict again."
-        if other
-        else ""
-    )
-
-
-def _which(asked: pd.DataFrame, rows: pd.DataFrame | None) -> str:
-    """Describes one row by the cells that differ from those of ``rows``, and several rows by their number."""
-    if len(asked) > 1:
-        return f"of {len(asked):,} other rows"
-    cells = {str(name): _written(asked[name]) for name in asked}
-    now = {} if rows is None or len(rows) > 1 else {str(name): _written(rows[name]) for name in rows}
-    other = [
-        f"{shorten(name)} = {shorten(cell)}" for name, cell in cells.items() if name not in now or now[name] != cell
-    ]
-    return f"of the row with {few(other)}" if other else "of another row"
-
-
-def _written(cell: pd.Series) -> str:
-    value = cell.iloc[0]
-    if isinstance(value, float | int) and not isinstance(value, bool) and pd.notna(value):
-        return cell_number(float(value))
-    return (words(cell)[0] or "missing").removesuffix(" 00:00:00")
+def of_another_choice(job: Job, choice: try_choice.Choice, rows: pd.DataFrame | None) -> bool:
+    """Returns True if a press would ask for something else now, also after a reload."""
+    wanted = {name: value for name, value in job.arguments.items() if name != "rows"}
+    of_rows = asked_rows(queries.home(), job.arguments["rows"], queries.store().job_dir(job.id))
+    return wanted != arguments_of(choice) or of_rows is None or rows is None or not of_rows.equals(as_kept(rows))
 
 
 def asked() -> Job | None:
@@ -105,9 +60,9 @@ def show_result(choice: try_choice.Choice, rows: pd.DataFrame | None) -> None:
         return
     st.header("Predictions")
     if other := of_another_choice(job, choice, rows):
-        st.warning(plain(other), icon=":material/history:")
+        st.warning("These predictions are of another choice. Press Predict again.", icon=":material/history:")
     if result := result_of(job, "Predicting"):
-        try_result.draw(result, queries.store().job_dir(job.id), outdated=bool(other))
+        try_result.draw(result, queries.store().job_dir(job.id), outdated=other)
 
 
 st.title("Try it", help=define("Context row", "Zero-shot"))

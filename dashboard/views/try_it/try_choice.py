@@ -1,6 +1,4 @@
-"""The choice of adapters, of runs or uploaded, for one table and target, and of the table that provides the context
-rows.
-"""
+"""The choice of adapters for one table and target, and of the table that provides the context rows."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -64,9 +62,7 @@ class Choice:
 
 
 def candidates() -> dict[str, Candidate]:
-    """Returns all adapters that can be tried, newest first: verified ones of runs, and uploaded ones whose base model
-    is here.
-    """
+    """Returns all adapters that can be tried, newest first: verified ones of runs, and uploads."""
     tables = queries.tables()
     found: dict[str, Candidate] = {}
     for run in reversed(queries.listed(None)):
@@ -84,11 +80,7 @@ def candidates() -> dict[str, Candidate]:
 
 
 def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
-    """Draws the widgets and returns the choice; None while something is still to be chosen.
-
-    Raises:
-        AdapterError: a package cannot be read.
-    """
+    """Draws the widgets and returns the choice, None while it is open; raises AdapterError for a bad package."""
     asked = [name for name in st.query_params.get("adapters", "").split(",") if name]
     if gone("adapter", list(found)) or not found.keys() >= set(asked):
         st.warning(

@@ -1,6 +1,4 @@
-"""The models' predictions side by side: scores if labels are known, differences, probabilities, and the file to
-download.
-"""
+"""The models' predictions side by side: scores if labels are known, differences, probabilities, and the file."""
 
 from collections.abc import Hashable, Mapping
 from pathlib import Path
@@ -29,9 +27,7 @@ MARK = "background-color: rgba(230, 159, 0, 0.35)"
 
 
 def draw(result: Mapping[str, Any], folder: Path, *, outdated: bool) -> None:
-    """Draws the table of one finished prediction, its scores, its notes and its download, which says if they are
-    outdated.
-    """
+    """Draws one finished prediction: its table, scores, notes and download."""
     try:
         predicted = pd.read_parquet(folder / PREDICTED)
         rows = pd.read_parquet(folder / ROWS) if (folder / ROWS).is_file() else pd.DataFrame(index=predicted.index)

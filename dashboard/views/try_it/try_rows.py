@@ -1,7 +1,4 @@
-"""The rows to predict: one row of the table in a form, with a widget for each column's kind, or a file.
-
-Out: the edited rows, with the column types that reading a file gives.
-"""
+"""The rows to predict: one row of the table in a form, or a file."""
 
 import datetime as dt
 from collections.abc import Hashable, Mapping
@@ -24,11 +21,7 @@ SHOWN = 5
 
 
 def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
-    """Returns a row of the table as edited, and whether to predict it. It has its label only while it is unchanged.
-
-    Raises:
-        TableError: the table has no row of the number that was typed.
-    """
+    """Returns a row of the table as edited, with its label while unchanged, and whether to predict it."""
     kinds, table, target = choice.facts.kinds, choice.table, choice.facts.settings.target
     features = [column.name for column in table.columns if column.name in choice.facts.features]
     proposed = _first_test_row(choice)
@@ -63,9 +56,7 @@ def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
 
 
 def _outside(table: str, before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
-    """Says which changed numbers the table's values do not reach: a browser may drop a decimal comma, so that 16,99 is
-    1699.
-    """
+    """Says which changed numbers the table's values do not reach: a browser may drop the comma of 16,99."""
     spans = {
         name: span
         for name, span in queries.ranges(table).items()
@@ -126,17 +117,13 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
 MOST_FIELDS = 60
 """More would make the page slow; a person can add other columns."""
 MOST_IN_SIGHT, HEIGHT = 6, 520
-"""Most fields without a scrolling frame, and the height of the frame in pixels, which keeps the button below it near.
-"""
+"""Most fields without a scrolling frame, and the height of the frame in pixels."""
 
 
 def row_form(
     table: str, row: pd.DataFrame, kinds: Mapping[str, str], *, button: str, key: str
 ) -> tuple[pd.DataFrame, bool]:
-    """Draws the form; returns its row, and whether its button was pressed.
-
-    ``row`` is one row of the columns to predict from.
-    """
+    """Draws the form of one row; returns its row, and whether its button was pressed."""
     names = [str(name) for name in row.columns]
     shown = names[:MOST_FIELDS]
     if len(names) > MOST_FIELDS:
@@ -196,9 +183,7 @@ def _start(key: str, value: Any) -> None:
 
 
 def typed(frame: pd.DataFrame, kinds: Mapping[str, str]) -> pd.DataFrame:
-    """Returns the columns with the types that reading a file gives; the widgets may have changed those of missing
-    values.
-    """
+    """Returns the columns with the types that reading a file gives."""
     columns: dict[Hashable, pd.Series[Any]] = {}
     for name in frame.columns:
         column, kind = frame[name], kinds[name]

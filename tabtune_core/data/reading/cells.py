@@ -53,7 +53,7 @@ class Cells:
 
 
 def cleaned(cell: str) -> str:
-    """Returns SQL for a trimmed cell, NULL if missing; it is short because a wide table repeats it thousands of times."""
+    """Returns SQL for a trimmed cell, NULL if missing; it is short because a wide table repeats it thousands of times."""  # noqa: E501
     return f"CASE WHEN NOT regexp_full_match({cell}, $missing) THEN trim({cell}, {BLANK}) END"
 
 

@@ -25,7 +25,7 @@ ELSEWHERE = {
         "avr(il)?|abr(il)?|kwiecień|kwietnia|апр(ел[ья]|ил)?|nisan|duben|dubna|április|apríla?|aprila|απρίλιος|απριλίου|aprilie|квітень|квітня|"
         "huhtikuu(ta)?"
     ),
-    "may": "maio?|mag(gio)?|mei|maja?|ма[йя]|mayıs|květen|května|május|μάιος|μαΐου|травень|травня|maig|toukokuu(ta)?|mája?",
+    "may": "maio?|mag(gio)?|mei|maja?|ма[йя]|mayıs|květen|května|május|μάιος|μαΐου|травень|травня|maig|toukokuu(ta)?|mája?",  # noqa: E501
     "jun": (
         "juin|giu(gno)?|czerwiec|czerwca|июн[ья]?|haziran|červen|června|június|ιούνιος|ιουνίου|iun(ie)?|червень|червня|juny|"
         "kesäkuu(ta)?|júna?|junija?|juna|юни"
@@ -46,7 +46,7 @@ ELSEWHERE = {
         "okt(ober|óber|[oó]bra)?|ott(obre)?|out(ubro)?|październik|października|окт(ябр[ья])?|ekim|říjen|října|οκτώβριος|οκτωβρίου|"
         "octombrie|жовтень|жовтня|lokakuu(ta)?|oktobar|октомври"
     ),
-    "nov": "listopada?u?|ноя(бр[ья])?|kasım|νοέμβριος|νοεμβρίου|noiembrie|noi|nopember|листопада?|marraskuu(ta)?|novemb(ar|ra)|ноември",
+    "nov": "listopada?u?|ноя(бр[ья])?|kasım|νοέμβριος|νοεμβρίου|noiembrie|noi|nopember|листопада?|marraskuu(ta)?|novemb(ar|ra)|ноември",  # noqa: E501
     "dec": (
         "dez(ember|embro)?|dic(iembre|embre)?|déc(embre)?|grudzień|grudnia|дек(абр[ья])?|aralık|prosinec|prosince|δεκέμβριος|"
         "δεκεμβρίου|decembrie|des(ember|embre)?|грудень|грудня|joulukuu(ta)?|decemb(ar|ra)|декември"
@@ -111,7 +111,7 @@ digits.
 ENDINGS = (  # of months in all these languages; an exact list, since "Junior 2010" is not a date
     "uary|uari?|vier|v|eiro|ruary|ruari?|rero|braio|ch|s|zo|ço|ile?|o|e|io?|ho|y|ust(us)?|t|t?i?embre|tember|ober|obre|ubre|ember|embro"
 )
-LOCAL_TIME = r"^(\d?\d?\D.*\d(?:\s*[ap]\.?m\.?)?)\s*\b(?:[ecmp][sd]t|ce(?:s)?t|[ew]e(?:s)?t|bst|ist|jst|kst|msk|ae(?:s|d)t|me(?:s)?z)$"
+LOCAL_TIME = r"^(\d?\d?\D.*\d(?:\s*[ap]\.?m\.?)?)\s*\b(?:[ecmp][sd]t|ce(?:s)?t|[ew]e(?:s)?t|bst|ist|jst|kst|msk|ae(?:s|d)t|me(?:s)?z)$"  # noqa: E501
 """A moment that ends with the name of a zone, on the clock of that place; those with the year first become UTC, if the
 zone is known.
 """

@@ -159,7 +159,7 @@ def lines_of_marked(lines: list[str]) -> int:
 
     >>> lines_of_marked(['#,"Why', 'not?"', "1,2"]), lines_of_marked(['# a,"b', '1,2,"c"', "3,4,5"]), lines_of_marked(["1,2"])
     (2, 1, 0)
-    """
+    """  # noqa: E501
     if not lines[0].startswith(MARK):
         return 0
     if opened := OPEN_CELL.search(re.sub('"[^"]*"', "", lines[0])):
@@ -340,7 +340,7 @@ def is_aligned(head: str, records: list[tuple[int, list[str]]], quote: str) -> b
 
 
 def usual_width(records: list[tuple[int, list[str]]]) -> int:
-    """Returns the most frequent number of cells in a record, the larger in a tie; 1 where most records have one cell."""
+    """Returns the most frequent number of cells in a record, the larger in a tie; 1 where most records have one cell."""  # noqa: E501
     counts = Counter(len(record) for _, record in records)
     several = {width: count for width, count in counts.items() if width > 1}
     if not several or (counts[1] > sum(several.values()) and counts[1] > 3):

@@ -88,6 +88,6 @@ def unit_of_typed(sample: Sequence[str]) -> str | None:
 
     >>> unit_of_typed(["0 s"]), unit_of_typed(["3600 s", "-1.5"]), unit_of_typed(["3600 s", "007"]), unit_of_typed(["1", "2"])
     ('s', 's', None, None)
-    """
+    """  # noqa: E501
     typed = [cell for cell in sample if TYPED_NUMBER.fullmatch(cell)]
     return "s" if any(cell[-1] == "s" for cell in typed) and len(typed) >= len(sample) * (1 - STRAY_SHARE) else None

@@ -106,7 +106,7 @@ def names_numbers(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
 
     >>> names_numbers(["who", "days"], [["Ann", "3"], ["Bob", ""], ["Cy", "12"]]), names_numbers(["Ann", "3"], [["Bob", "12"]])
     (True, False)
-    """
+    """  # noqa: E501
     if len(first) > 2 and not first[0].strip():  # pandas and R write an empty name for their index
         first, below = first[1:], [record[1:] for record in below]
     columns = [[record[place].strip() for record in below if place < len(record)] for place in range(len(first))]

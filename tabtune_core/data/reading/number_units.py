@@ -78,7 +78,7 @@ def unit_of(sample: Sequence[str]) -> str | None:
     ('km', 'vote', None, None)
     >>> unit_of(["1 m2", "5 m2"]), unit_of(["5 l/100km", "7,5 l/100km"]), unit_of(["3 B52", "4 B52"]), unit_of(["8h30", "9h30"])
     ('m2', 'l/100km', None, None)
-    """
+    """  # noqa: E501
     found = Counter(PLURAL.sub("", match[1].rstrip()) for match in map(UNIT.fullmatch, sample) if match)
     (unit, count), *_ = found.most_common(1) or [("", 0)]
     return unit if count > 1 and count >= len(sample) * (1 - STRAY_SHARE) else None

@@ -257,7 +257,7 @@ def _notes(ends: Sequence[tuple[str | None, ...]], frame: pd.DataFrame) -> int:
 
 
 def _below_lines(ends: Sequence[tuple[str | None, ...]], frame: pd.DataFrame) -> list[bool]:
-    """Whether a row is a line drawn with marks, or one with one or two words in its first cells is below such a line."""
+    """Whether a row is a line drawn with marks, or one with one or two words in its first cells is below such a line."""  # noqa: E501
     found, below = [], False
     for place, cells in reversed([*enumerate(ends)]):
         filled = [cell for cell in cells if cell is not None]

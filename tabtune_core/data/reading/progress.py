@@ -61,7 +61,7 @@ def in_words(stage: str, done: int, whole: int) -> str:
 
     >>> in_words("Looking at columns", 400, 5000), in_words("Unpacking megabytes", 12, 0), in_words("Splitting lines into cells", 0, 0)
     ('Looking at columns: 400 of 5,000', 'Unpacking megabytes: 12', 'Splitting lines into cells')
-    """
+    """  # noqa: E501
     if whole:
         return f"{stage}: {done:,} of {whole:,}"
     return f"{stage}: {done:,}" if done else stage

@@ -91,7 +91,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns errors of DuckDB, Arrow and the system while reading a file into TableError; a full disk stays an OSError."""
+    """Turns errors of DuckDB, Arrow and the system while reading a file into TableError; a full disk stays an OSError."""  # noqa: E501
     try:
         yield
     except (duckdb.OutOfMemoryException, pa.ArrowMemoryError, MemoryError) as error:

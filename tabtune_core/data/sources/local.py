@@ -1,4 +1,4 @@
-"""Makes a table of files on this machine: several Parquet files with the same columns, or the result of an SQL query."""
+"""Makes a table of files on this machine: several Parquet files with the same columns, or the result of an SQL query."""  # noqa: E501
 
 from collections.abc import Sequence
 from contextlib import closing

@@ -23,7 +23,7 @@ from tabtune_core.analysis.context_rows import same_split, score_curve, sizes_up
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.splits import Rows, Split, SplitName, sample_rows, strata_of
-from tabtune_core.data.task import Prepared, kinds_of, labels_of, make_context, split_table
+from tabtune_core.data.task import Context, Prepared, kinds_of, labels_of, make_context, split_table
 from tabtune_core.data.units import units_of
 from tabtune_core.devices import describe_device, is_gpu, memory_bytes, resolve_device
 from tabtune_core.engine.adapted_model import open_base
@@ -43,6 +43,8 @@ from tabtune_core.training.memory.prediction_context import with_shown_rows
 from tabtune_core.training.scoring import Shown
 from tabtune_core.training.session import use_once
 
+Cost = tuple[float, int | None]
+"""Seconds of a prediction, and growth of memory in bytes (None: could not be read)."""
 DRAWS = 4
 """Sets of context rows of each size, so that the intervals include the chance of the draw."""
 
@@ -82,28 +84,9 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
     contexts = [make_context(table, labels, rows, kinds, settings.target) for rows in drawn]
     parts: tuple[tuple[SplitName, Rows], ...] = (("validation", split.validation), ("test", split.test))
     held_out = {part: rows for part, rows in parts if len(rows)}
-    predicted: list[list[dict[SplitName, NDArray[np.float64]]]] = [[] for _ in states]
-    costs: list[list[tuple[float, int | None]]] = [[] for _ in states]
-    for place, state in enumerate(states):
-        with MemoryMeter(device, lambda event: None, nvml=open_nvml(device)) as meter:
-            with meter.phase("load"):
-                model = _open(store, state)
-                use_once(model, device=device)
-            for done, context in enumerate(contexts):
-                write_progress(
-                    folder, place * len(contexts) + done, len(states) * len(contexts), "predictions of the curve"
-                )
-                with meter.phase("evaluate"):
-                    shown, seconds = Shown.to(model, context, views=state.settings.train.views), 0.0
-                    of_parts = dict[SplitName, NDArray[np.float64]]()
-                    for part, rows in held_out.items():
-                        x_NF = shown.read(table.iloc[rows])
-                        began = time.monotonic()
-                        of_parts[part] = shown.scorer.predict(model, x_NF)
-                        seconds = time.monotonic() - began
-                predicted[place].append(of_parts)
-                costs[place].append((seconds, meter.growth_bytes["evaluate"]))
-        del model
+    predicted, costs = _predicted(
+        store, folder, states, contexts, device, {n: table.iloc[r] for n, r in held_out.items()}
+    )
     sizes = [len(rows) for rows in drawn]
     units_T, names = units_of(Prepared(table, labels, split, contexts[0]), columns, settings), contexts[0].labels
     targets = {
@@ -118,29 +101,71 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
         )
         for part, rows in held_out.items()
     }
-    points = []
-    for state, cost, of_sizes in zip(
-        states, costs, score_curve(predicted, sizes, targets, settings.selection_metric), strict=True
-    ):
-        for size, scores in of_sizes.items():
-            of_size = [one for one, rows in zip(cost, sizes, strict=True) if rows == size]
-            points.append(
-                {
-                    "strategy": state.settings.strategy,
-                    "run": None if state.settings.strategy == "inference" else state.id,
-                    "rank": state.settings.lora.rank if state.settings.strategy == "peft" else None,
-                    "context_rows": size,
-                    "predict_seconds": median(seconds for seconds, _ in of_size),
-                    "growth_memory_bytes": max((grown for _, grown in of_size if grown is not None), default=None),
-                    **scores,
-                }
-            )
+    curves = score_curve(predicted, sizes, targets, settings.selection_metric)
     return {
-        "rows": points,
+        "rows": [
+            point
+            for state, cost, curve in zip(states, costs, curves, strict=True)
+            for point in _points(state, list(zip(cost, sizes, strict=True)), curve)
+        ],
         "device": describe_device(device),
         "train_rows": len(split.train),
         "seconds": time.monotonic() - started,
     }
+
+
+def _predicted(
+    store: RunStore,
+    folder: Path,
+    states: Sequence[Run],
+    contexts: Sequence[Context],
+    device: torch.device,
+    held_out: Mapping[SplitName, pd.DataFrame],
+) -> tuple[list[list[dict[SplitName, NDArray[np.float64]]]], list[list[Cost]]]:
+    """Returns the predictions of the held-out rows and their cost, by state and context."""
+    predicted: list[list[dict[SplitName, NDArray[np.float64]]]] = [[] for _ in states]
+    costs: list[list[Cost]] = [[] for _ in states]
+    for place, state in enumerate(states):
+        with MemoryMeter(device, lambda event: None, nvml=open_nvml(device)) as meter:
+            with meter.phase("load"):
+                model = _open(store, state)
+                use_once(model, device=device)
+            for done, context in enumerate(contexts):
+                whole = len(states) * len(contexts)
+                write_progress(folder, place * len(contexts) + done, whole, "predictions of the curve")
+                with meter.phase("evaluate"):
+                    shown, seconds = Shown.to(model, context, views=state.settings.train.views), 0.0
+                    of_parts = dict[SplitName, NDArray[np.float64]]()
+                    for part, rows in held_out.items():
+                        x_NF = shown.read(rows)
+                        began = time.monotonic()
+                        of_parts[part] = shown.scorer.predict(model, x_NF)
+                        seconds = time.monotonic() - began
+                predicted[place].append(of_parts)
+                costs[place].append((seconds, meter.growth_bytes["evaluate"]))
+        del model
+    return predicted, costs
+
+
+def _points(
+    state: Run, costs: Sequence[tuple[Cost, int]], curve: Mapping[int, Mapping[str, Any]]
+) -> list[dict[str, Any]]:
+    """Returns the curve of one state as rows; ``costs`` are those of each context, with its size."""
+    points = []
+    for size, scores in curve.items():
+        of_size = [cost for cost, rows in costs if rows == size]
+        points.append(
+            {
+                "strategy": state.settings.strategy,
+                "run": None if state.settings.strategy == "inference" else state.id,
+                "rank": state.settings.lora.rank if state.settings.strategy == "peft" else None,
+                "context_rows": size,
+                "predict_seconds": median(seconds for seconds, _ in of_size),
+                "growth_memory_bytes": max((grown for _, grown in of_size if grown is not None), default=None),
+                **scores,
+            }
+        )
+    return points
 
 
 def _drawn_contexts(
@@ -189,8 +214,6 @@ def _open(store: RunStore, state: Run) -> BaseModel:
         adapt(model, settings, package_of_run(store, state).tensors)
     elif settings.strategy == "base-ft" and (state.result is None or state.result.best_step):
         if not (folder / WEIGHTS_FILE).is_file():
-            raise AdapterError(
-                f"The trained weights of {state.name} were not kept; earlier versions did not keep them. Run it again."
-            )
+            raise AdapterError(f"The trained weights of {state.name} are not in its folder any more. Run it again.")
         model.module.load_state_dict(safetensors.torch.load_file(folder / WEIGHTS_FILE))
     return model

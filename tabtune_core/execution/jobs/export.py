@@ -68,9 +68,7 @@ class _Source:
     """In the units of ``verify.TOLERANCE``."""
 
     def pipeline(self, settings: RunSettings, adapters: Mapping[str, Mapping[str, torch.Tensor]]) -> TabularPipeline:
-        """Makes a pipeline with the run's context rows; its columns are in the table's order, which is the column order
-        of an array.
-        """
+        """Makes a pipeline with the run's context rows; its columns are in the table's order."""
         columns = [name for name in self.package.facts.kinds if name in self.package.facts.features]
         return pipeline_of_run(self.base, settings, adapters, self.context, columns, self.history)
 
@@ -91,10 +89,10 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
         made.parent.mkdir()
         write_progress(folder, 1, STEPS, "steps")
         _WRITERS[format](source, made, work)
-        told = snippet(format, source.package.facts, run, table=TABLE)
+        code = snippet(format, source.package.facts, run, table=TABLE)
         _gather(work, source, home, made)
         write_progress(folder, 2, STEPS, "steps")
-        difference, labels, rows = _compared(source, told, work)
+        difference, labels, rows = _compared(source, code, work)
         # merging rounds each weight once more, and the snippet of a merged checkpoint uses the CPU
         tolerance = OTHER_DEVICE_TOLERANCE if format == "merged" else source.tolerance
         if difference > tolerance or not np.isfinite(difference):
@@ -110,8 +108,8 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
         "difference": difference,
         "labels": labels,
         "rows": rows,
-        "through": told.through,
-        "views": told.views,
+        "through": code.through,
+        "views": code.views,
     }
 
 
@@ -126,8 +124,8 @@ def _open(store: RunStore, run_id: str) -> _Source:
     model = with_module(base, base.module)
     adapt(model, settings, package.tensors)
     adapted, frame = AdaptedModel(model, settings, facts), load_frame(store.home, run.settings.dataset)
-    told = (*(stored.event for stored in store.events(run_id)), run.result)
-    history = [event for event in told if event is not None and not isinstance(event, Unread)]
+    events = (*(stored.event for stored in store.events(run_id)), run.result)
+    history = [event for event in events if event is not None and not isinstance(event, Unread)]
     return _Source(run, path, package, base, frame, adapted, adapted.context(frame), history, visible, tolerance)
 
 
@@ -141,8 +139,8 @@ def _trial(asked: str, computed_on: str) -> tuple[str, str | None, float]:
     if computed_on.startswith("cpu"):
         return "cpu", "", tolerance_on("cpu")
     own, _, name = computed_on.partition(" ")
-    alike = [f"cuda:{place}" for place, card in enumerate(card_names()) if f"({card})" == name]
-    device = own if own in alike else next(iter(alike), None)
+    same = [f"cuda:{place}" for place, card in enumerate(card_names()) if f"({card})" == name]
+    device = own if own in same else next(iter(same), None)
     if device is None:
         return asked, None, OTHER_DEVICE_TOLERANCE
     if is_held(device):
@@ -194,17 +192,15 @@ def _gather(work: Path, source: _Source, home: Path, file: Path) -> None:
         (work / Path(name).name).symlink_to(target.absolute())
 
 
-def _compared(source: _Source, told: Snippet, work: Path) -> tuple[float, int, int]:
-    """Compares the snippet's predictions with the run's: returns the largest difference, the number of differing labels
-    and of rows.
-    """
+def _compared(source: _Source, code: Snippet, work: Path) -> tuple[float, int, int]:
+    """Returns the largest difference of the snippet's predictions, the number of differing labels and of rows."""
     saved = pd.read_parquet(source.path.with_name(PREDICTIONS_FILE))
     saved = saved[saved["split"] == "test"].iloc[:MOST_ROWS]
     rows = saved["row"].to_numpy()
     # the setup may have picked the test rows already, or may hold the whole table
     choose = f"rows = rows.iloc[{rows.tolist()!r}] if len(rows) == {len(source.frame)} else rows.iloc[:{len(rows)}]"
     done = _run(
-        f"{told.setup}\n{choose}\n{told.use}\nimport numpy\nnumpy.save('predicted.npy', predicted)\n",
+        f"{code.setup}\n{choose}\n{code.use}\nimport numpy\nnumpy.save('predicted.npy', predicted)\n",
         work,
         source.visible,
     )
@@ -215,8 +211,8 @@ def _compared(source: _Source, told: Snippet, work: Path) -> tuple[float, int, i
             f"A fresh process could not open the file, so it is not offered. The log of this job says why: {log}"
         )
     predicted: NDArray[np.float64] = np.load(work / "predicted.npy")
-    if told.views != source.run.settings.train.views:
-        expected = predict_rows(source.adapted.model, source.frame.iloc[rows], source.context, views=told.views)
+    if code.views != source.run.settings.train.views:
+        expected = predict_rows(source.adapted.model, source.frame.iloc[rows], source.context, views=code.views)
         return *compare(predicted, expected, source.context.y_C), len(rows)
     classes = source.adapted.classes
     expected = saved[[f"prob_{k}" for k in range(len(classes))] if classes else "predicted"].to_numpy()

@@ -52,7 +52,7 @@ FORMATS: dict[Format, ExportFormat] = {
 
 
 def snippet(form: Format, facts: PackageFacts, run_id: str, *, table: str) -> Snippet:
-    """Returns the Python code that opens one of FORMATS and predicts the rows of ``table``, the file that the run read."""
+    """Returns the Python code that opens one of FORMATS and predicts the rows of ``table``, the run's file."""
     if form == "merged":
         merged: Snippet = get_card(facts.base.model).family.code("export").snippet(facts, run_id, table)
         return merged

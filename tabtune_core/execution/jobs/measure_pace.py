@@ -33,9 +33,7 @@ STEPS = 4
 MOST_SECONDS = 8.0
 """Time of the steps of a kind after which neither another step nor the evaluation starts."""
 MOST_CELLS = 100_000
-"""Most rows x features of a step. For a wider table, steps have fewer rows and no evaluation is measured: with 857
-columns a step of 768 rows of TabICL mini 1 took 40 s on one busy core, and 4 GB.
-"""
+"""Most rows x features of a step; for a wider table (857 columns: 40 s a step, 4 GB) steps have fewer rows."""
 
 
 def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -66,8 +64,8 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
     short = settings.changed(steps=STEPS, eval_every=STEPS, time_limit=None, **fewer)
 
     def enough() -> StopRequest | None:
-        told = [event.seconds for event in events if isinstance(event, StepDone)]
-        return "stop" if told and (told[-1] > MOST_SECONDS or (fewer and len(told) == STEPS - 1)) else None
+        seconds = [event.seconds for event in events if isinstance(event, StepDone)]
+        return "stop" if seconds and (seconds[-1] > MOST_SECONDS or (fewer and len(seconds) == STEPS - 1)) else None
 
     plan = Plan.of(short, features=features, device=device)
     with MemoryMeter(device, lambda event: None) as meter:

@@ -134,19 +134,12 @@ def predict(
         encoder = column.context.encoder
         notes.update(dict.fromkeys([*encoder.misfits_in_words(frame), *unknown_categories(frame, encoder)]))
     classes = columns[0].context.labels.classes
-    settings = opened[0].settings
-    truth = (
-        labels_like(frame, settings, classes) if settings.target in frame else np.full(len(frame), None, dtype=object)
-    )
-    known = np.array([label is not None and (not classes or label in classes) for label in truth], dtype=bool)
-    strange = sorted({str(label) for label in truth[~known] if label is not None})
-    if strange:
-        notes[f"Rows with a label that the adapter does not know ({listed(strange)}) are not scored."] = None
+    truth, known = _labels(frame, opened[0].settings, classes, notes)
     if known.any() and (seen := _seen(frame[known], shown, columns, opened[0])):
         notes[
             f"{seen:,} of {counted(int(known.sum()), 'labelled row')} {'was' if seen == 1 else 'were'} used to train "
-            "these adapters or to"
-            " choose their best checkpoint: scores on such rows do not show how well new rows are predicted."
+            "these adapters or to choose their best checkpoint: scores on such rows do not show how well new rows are "
+            "predicted."
         ] = None
     _write(folder, frame, columns, classes, truth)
     like = (
@@ -172,6 +165,19 @@ def predict(
         "notes": list(notes),
         "deviation": None if classes else float(np.std(columns[0].context.y_C)),
     }
+
+
+def _labels(
+    frame: pd.DataFrame, settings: RunSettings, classes: tuple[str, ...], notes: dict[str, None]
+) -> tuple[NDArray[np.object_], NDArray[np.bool_]]:
+    """Returns the labels of the rows, None where there is none, and which of them the adapter knows."""
+    missing = np.full(len(frame), None, dtype=object)
+    truth = labels_like(frame, settings, classes) if settings.target in frame else missing
+    known = np.array([label is not None and (not classes or label in classes) for label in truth], dtype=bool)
+    strange = sorted({str(label) for label in truth[~known] if label is not None})
+    if strange:
+        notes[f"Rows with a label that the adapter does not know ({listed(strange)}) are not scored."] = None
+    return truth, known
 
 
 def _open(home: Path, identity: str, title: str) -> _Adapter:
@@ -242,9 +248,7 @@ def _predict_group(
 
 
 def _intervals(home: Path, adapter: _Adapter) -> tuple[Interval | None, Interval | None]:
-    """Returns the intervals of the adapter and of its base alone, from the run's held-out predictions; None for missing
-    ones.
-    """
+    """Returns the intervals of the adapter and of its base alone, from the run's held-out predictions."""
     if SHA256.fullmatch(adapter.id):
         return None, None
     store = RunStore(home, existing=True)
@@ -258,9 +262,7 @@ def _intervals(home: Path, adapter: _Adapter) -> tuple[Interval | None, Interval
 
 
 def _nearest(frame: pd.DataFrame, column: _Column, folder: Path) -> dict[str, Any]:
-    """Finds the context rows nearest to the only row: returns numbers, labels and distances, and writes their cells to
-    the folder.
-    """
+    """Returns the context rows nearest to the only row, with labels and distances, and writes their cells."""
     context = column.context
     places, distances = nearest(context, context.encoder.transform(frame)[0], NEAREST)
     rows = column.table.iloc[context.rows[places]]
@@ -338,16 +340,16 @@ def _scores(column: _Column, truth: NDArray[np.object_], known: NDArray[np.bool_
 def _write(
     folder: Path, frame: pd.DataFrame, columns: Sequence[_Column], classes: tuple[str, ...], truth: NDArray[np.object_]
 ) -> None:
-    names, predicted, told = np.array(classes, dtype=object), dict[str, Any](), dict[str, Any]()
+    names, predicted, columns_of_csv = np.array(classes, dtype=object), dict[str, Any](), dict[str, Any]()
     if any(label is not None for label in truth):
         predicted[TRUTH] = pd.Series(list(truth), dtype=object if classes else "float64")
     for place, column in enumerate(columns):
         values = column.predicted
-        predicted[f"m{place}"] = told[f"{column.title}: predicted"] = (
+        predicted[f"m{place}"] = columns_of_csv[f"{column.title}: predicted"] = (
             names[values.argmax(axis=1)] if classes else values
         )
         for k, name in enumerate(classes):
-            predicted[f"m{place}_{k}"] = told[f"{column.title}: probability of {name}"] = values[:, k]
+            predicted[f"m{place}_{k}"] = columns_of_csv[f"{column.title}: probability of {name}"] = values[:, k]
     pd.DataFrame(predicted).to_parquet(folder / PREDICTED)
-    whole = pd.concat([frame.reset_index(drop=True), pd.DataFrame(told)], axis=1)
+    whole = pd.concat([frame.reset_index(drop=True), pd.DataFrame(columns_of_csv)], axis=1)
     (folder / CSV).write_text(safe_csv(whole), encoding="utf-8", newline="")

@@ -56,9 +56,7 @@ class Directions:
 
 
 def directions(a: torch.Tensor, b: torch.Tensor, scaling: float) -> Directions:
-    """Decomposes ``scaling * B A`` by QR of B and A^T and the SVD of the small ``(r, r)`` core between them (Golub and
-    Van Loan, 5.4).
-    """
+    """Decomposes ``scaling * B A`` by QR of B and A^T and the SVD of their core (Golub and Van Loan, 5.4)."""
     out_basis, out_core = torch.linalg.qr(b.detach().cpu().double())
     in_basis, in_core = torch.linalg.qr(a.detach().cpu().double().T)
     left, values, right = torch.linalg.svd(scaling * out_core @ in_core.T, full_matrices=False)
@@ -143,9 +141,7 @@ def _cut(
     found: Mapping[str, Directions],
     rank: int,
 ) -> None:
-    """Puts the first ``rank`` directions of every layer in place of its trained update, the ``tensors``; ``found`` is
-    by path.
-    """
+    """Puts the first ``rank`` directions of every layer (``found``, by path) in place of its trained ``tensors``."""
     load_factors(module, report, tensors)
     for layer in report.layers:
         adapter = adapter_at(module, layer.path)

@@ -1,7 +1,7 @@
-"""The executor of a Ray cluster: one detached actor per run, on a node with room for what it needs.
+"""The executor of a Ray cluster: one actor per run, on a node with room for what it needs.
 
-In: runs of the queue. Out: actors, each followed by a thread of the worker; why an actor is gone. Ray itself never
-restarts anything: the worker does, once.
+In: runs of the queue. Out: actors, each followed by a thread of the worker; why an actor is gone. Ray ends the actors
+of a worker that has ended, and restarts nothing: the worker does.
 """
 
 import contextlib
@@ -15,11 +15,11 @@ from typing import Any, Literal
 from tabtune_core.errors import ClusterError, ShortageError
 from tabtune_core.events import Note, StopRequest
 from tabtune_core.execution.cluster_file import Cluster, write_cluster
-from tabtune_core.execution.executor import RAY, Ended, Placement, State
+from tabtune_core.execution.executor import RAY, Ended, Placement
 from tabtune_core.execution.forkserver import CARD_ORDER, RUN_ENVIRONMENT
 from tabtune_core.execution.memory_needs import needs_of
 from tabtune_core.execution.on_ray.cluster_check import first_line
-from tabtune_core.execution.on_ray.machines import BYTES_OF_A_GPU_RUN, Demand, Machines, Node, difference, namespace_of
+from tabtune_core.execution.on_ray.machines import BYTES_OF_A_GPU_RUN, Demand, Machines, Node, difference
 from tabtune_core.execution.on_ray.remote_run import RemoteRun
 from tabtune_core.execution.on_ray.worker_side import Link
 from tabtune_core.execution.processes import GRACE_SECONDS
@@ -29,7 +29,6 @@ from tabtune_core.store.runs import RunStore
 
 AT_ONCE = 4
 """Calls that an actor answers at a time, so that a request does not wait behind a piece of a file."""
-JOIN_SECONDS = 5.0
 
 _log = logging.getLogger(__name__)
 
@@ -42,12 +41,10 @@ class RayExecutor:
 
     name = RAY
 
-    def __init__(
-        self, address: str, gpu_share: float, store: RunStore, context: ForkServerContext, experiment: str
-    ) -> None:
-        self.gpu_share, self.store, self.experiment = gpu_share, store, experiment
+    def __init__(self, address: str, store: RunStore, context: ForkServerContext, experiment: str) -> None:
+        self.store, self.experiment = store, experiment
         try:
-            self.machines = Machines(address, store.home)
+            self.machines = Machines(address)
         except ClusterError as error:
             with contextlib.suppress(OSError):
                 write_cluster(store.home, Cluster(waits=str(error)))
@@ -58,7 +55,6 @@ class RayExecutor:
         """The reason why each run waits that was last noted in its events."""
         self._waits = ""
         """The reason of the first run that waits for a node that is not there."""
-        self._kill_strays()
         self._tell_pages()
 
     def place(self, queued: Sequence[Run], going: Sequence[Link]) -> Placement | None:
@@ -70,7 +66,7 @@ class RayExecutor:
             if link.node in left:
                 left[link.node] = left[link.node].without(link.demand)
         for run in queued:
-            asks = self.machines.asks(run.settings, self.gpu_share)
+            asks = self.machines.asks(run.settings)
             large_enough = [node for node in nodes if node.id in left and asks.fits(node.has)]
             if large_enough and not any(asks.fits(left[node.id]) for node in large_enough):
                 continue  # no CPUs or GPUs are free for it, so its memory need not be estimated
@@ -98,17 +94,21 @@ class RayExecutor:
             return None
         try:
             actor = self._actor(run, demand, [node.id for node in holding])
-        # an earlier try made an actor of this name; later Ray versions raise a RayError that is a ValueError
-        except ValueError as error:
-            _log.warning("Run %s is started once more: %s", run.id, first_line(error))
-            self._kill(_actor_name(run))
-            return None
         except self.ray.exceptions.RayError as error:
             _log.warning("Run %s could not be started: %s", run.id, first_line(error))
             return None
         meant = next((node.id for node in holding if node.name == placement.node), "")
         _log.info("Run %s asks for %s.", run.id, demand)
-        return self._link(run, actor, demand, meant)
+        return Link(
+            self.store,
+            run,
+            self.ray,
+            actor,
+            experiment=self.experiment,
+            demand=demand,
+            node=meant,
+            name_of=lambda node_id: self.machines.names.get(node_id, node_id[:8]),
+        )
 
     def _actor(self, run: Run, demand: Demand, node_ids: Sequence[str]) -> Any:
         from ray.util.scheduling_strategies import In, NodeLabelSchedulingStrategy
@@ -116,8 +116,6 @@ class RayExecutor:
         return (
             self.ray.remote(RemoteRun)
             .options(
-                name=_actor_name(run),
-                lifetime="detached",
                 max_restarts=0,
                 max_task_retries=0,
                 max_concurrency=AT_ONCE,
@@ -127,76 +125,28 @@ class RayExecutor:
                 runtime_env={"env_vars": RUN_ENVIRONMENT | CARD_ORDER},
                 scheduling_strategy=NodeLabelSchedulingStrategy(hard={"ray.io/node-id": In(*node_ids)}),
             )
-            .remote(run.id)
+            .remote(run.id, run.resumptions)
         )
-
-    def adopt(self, runs: Sequence[Run]) -> list[Link]:
-        """Finds the runs' actors by name."""
-        links = []
-        for run in runs:
-            node = next((node.id for node in self.machines.nodes() if node.name == run.node), "")
-            try:
-                actor = self.ray.get_actor(_actor_name(run), namespace_of(self.store.home))
-            except ValueError:
-                actor = None
-            except self.ray.exceptions.RayError as error:  # the worker asks again
-                _log.warning("Run %s cannot be found now: %s", run.id, first_line(error))
-                continue
-            links.append(self._link(run, actor, self._demand(run), node))
-        return links
-
-    def poll(self, task: Link) -> State:
-        """Returns the state that the task's thread found; the thread also stores the run's events."""
-        return task.state
 
     def ask(self, task: Link, wish: StopRequest | Literal["end"] | None) -> None:
         """Passes the request to the actor, and kills an actor that should have cancelled or ended by now."""
         task.ask("cancel" if wish == "end" else wish, GRACE_SECONDS)
 
-    def end(self, task: Link) -> bool:
-        """Kills the actor."""
-        task.kill()
-        return task.join(JOIN_SECONDS)
-
     def collect(self, task: Link) -> Ended:
         """Waits for the task's thread, which has brought all files, and says why the task ended."""
-        task.join(JOIN_SECONDS)
+        task.join()
         return task.ended
 
-    def let_go(self, tasks: Sequence[Link]) -> None:
-        """Ends the tasks' threads; the actors go on."""
-        for task in tasks:
-            task.leaving = True
-        for task in tasks:
-            task.join(JOIN_SECONDS)
-
     def wait(self, tasks: Sequence[Link], jobs: Sequence[int], timeout_seconds: float) -> bool:
-        """Waits for the end of a job, or until time is up; the end of a task is only checked, because tasks are
-        threads.
-        """
+        """Waits for the end of a job, or until time is up; tasks are threads, whose end is only checked."""
         self._tell_pages()
         self._waits = ""  # ``place`` sets it again
-        gone = any(task.state == "gone" for task in tasks)
+        gone = any(not task.goes_on for task in tasks)
         return bool(wait(list(jobs), timeout=0 if gone else timeout_seconds)) or gone
-
-    def _link(self, run: Run, actor: Any, demand: Demand, node_id: str) -> Link:
-        return Link(
-            self.store,
-            run,
-            self.ray,
-            actor,
-            experiment=self.experiment,
-            demand=demand,
-            node=node_id,
-            name_of=self._name_of,
-        )
-
-    def _name_of(self, node_id: str) -> str:
-        return self.machines.names.get(node_id, node_id[:8])
 
     def _demand(self, run: Run) -> Demand:
         """Returns the run's demand, including memory."""
-        asks = self.machines.asks(run.settings, self.gpu_share)
+        asks = self.machines.asks(run.settings)
         return replace(asks, memory_bytes=BYTES_OF_A_GPU_RUN if asks.gpus else self._need_of(run.id))
 
     def _why_not(self, run: Run, demand: Demand, node: Node) -> str:
@@ -228,25 +178,8 @@ class RayExecutor:
             self.store.append(run.id, Note(waits, "warning"))
         return waits
 
-    def _kill_strays(self) -> None:
-        """Kills actors whose run has ended or has another actor: their worker was killed before it could do so."""
-        there = set(
-            self.ray.util.list_named_actors()
-        )  # before the runs are read: a run is claimed before its actor is started
-        for name in there - {_actor_name(run) for run in self.store.runs(status="running")}:
-            self._kill(name)
-
-    def _kill(self, name: str) -> None:
-        with contextlib.suppress(ValueError, self.ray.exceptions.RayError):  # it has already ended
-            self.ray.kill(self.ray.get_actor(name), no_restart=True)
-
     def _tell_pages(self) -> None:
         with contextlib.suppress(OSError):  # a full disk, which the worker reports elsewhere
             write_cluster(
                 self.store.home, Cluster(tuple(node.for_pages() for node in self.machines.nodes()), self._waits)
             )
-
-
-def _actor_name(run: Run) -> str:
-    """Names an actor; each process of a run gets another name."""
-    return f"run-{run.id}-{run.resumptions}"

@@ -17,13 +17,12 @@ from typing import Any
 
 from tabtune_core.errors import ClusterError
 from tabtune_core.execution.cluster_file import ClusterNode
-from tabtune_core.execution.lock import code_version
 from tabtune_core.execution.on_ray.cluster_check import NOT_INSTALLED, check, first_line, no_cluster
 from tabtune_core.gpus import card_names
 from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.catalogue import FAMILIES
 from tabtune_core.settings import REFERENCES, RunSettings
-from tabtune_core.upstream import installed_now
+from tabtune_core.upstream import DISTRIBUTION, installed_now
 
 CPUS_OF_A_CPU_RUN = 4
 """Fewer if the largest node has fewer besides those reserved for its GPUs."""
@@ -57,7 +56,7 @@ class Demand:
 
 
 def wants_gpu(settings: RunSettings, *, there_are_some: bool) -> bool:
-    """Whether a run is put on a GPU: 'auto' is if any node has one; the number in 'cuda:1' has no meaning on a cluster."""
+    """Whether a run is put on a GPU: 'auto' is if any node has one; the number in 'cuda:1' has no meaning here."""
     if settings.strategy in REFERENCES:
         return False
     return settings.device.startswith("cuda") or (settings.device == "auto" and there_are_some)
@@ -77,10 +76,17 @@ def look_around() -> Sight:
     return tuple(card_names()), versions()
 
 
+def code_version(package: Path = Path(__file__).parents[2]) -> str:
+    """Returns the package's version with 8 digits of its sources' hash: a node's results come from its own copy."""
+    digest = hashlib.sha256()
+    for path in sorted(package.rglob("*.py")):
+        digest.update(f"{path.relative_to(package)}\0".encode())
+        digest.update(path.read_bytes())
+    return f"{installed_now(DISTRIBUTION) or '0'}+{digest.hexdigest()[:8]}"
+
+
 def versions() -> dict[str, str]:
-    """Returns the versions of Python (minor), this package (with a hash of its sources), torch (without build) and the
-    model packages.
-    """
+    """Returns the versions of Python (minor), this package, torch (without build) and the model packages."""
     major, minor, _ = platform.python_version_tuple()
     families = {family.distribution: installed_now(family.distribution) or NONE for family in FAMILIES.values()}
     torch = (installed_now("torch") or NONE).partition("+")[0]
@@ -133,8 +139,8 @@ class Node:
 class Machines:
     """The machines of the cluster that this process has joined."""
 
-    def __init__(self, address: str, home: Path) -> None:
-        self.ray = join(address, home)
+    def __init__(self, address: str) -> None:
+        self.ray = join(address)
         self.here = versions()
         self.seen: dict[str, Demand] = {}
         """Resources of each node that could ever be given runs, including nodes that have left."""
@@ -157,14 +163,14 @@ class Machines:
             self._look()
         return self._nodes
 
-    def asks(self, settings: RunSettings, gpu_share: float) -> Demand:
+    def asks(self, settings: RunSettings) -> Demand:
         """Returns the CPUs and GPUs that a run needs, with memory 0."""
         cpus, gpus = (
             max((has.cpus for has in self.seen.values()), default=0),
             max((has.gpus for has in self.seen.values()), default=0),
         )
         if wants_gpu(settings, there_are_some=gpus > 0):
-            return Demand(CPUS_OF_A_GPU_RUN, 0, gpu_share)
+            return Demand(CPUS_OF_A_GPU_RUN, 0, 1)
         return Demand(min(CPUS_OF_A_CPU_RUN, max(1, cpus - gpus * CPUS_OF_A_GPU_RUN), cpus or 1), 0, 0)
 
     def _look(self) -> None:
@@ -210,7 +216,7 @@ class Machines:
         return sight
 
 
-def join(address: str, home: Path) -> Any:
+def join(address: str) -> Any:
     """Connects to the cluster and returns the module ``ray``.
 
     Raises:
@@ -223,25 +229,20 @@ def join(address: str, home: Path) -> Any:
     except ImportError as error:
         raise ClusterError(NOT_INSTALLED) from error
     try:
-        ray.init(address=address, namespace=namespace_of(home), log_to_driver=False, logging_level=logging.WARNING)
+        ray.init(address=address, log_to_driver=False, logging_level=logging.WARNING)
     except (ConnectionError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
         raise no_cluster(address, error) from error
     return ray
 
 
-def namespace_of(home: Path) -> str:
-    """Returns the Ray namespace of a workspace's runs, the same however the path is written."""
-    return f"tabtune-{hashlib.sha256(str(home.resolve()).encode()).hexdigest()[:12]}"
-
-
-def _node(told: dict[str, Any], sight: Sight | str, hosts: Counter[str], here: dict[str, str]) -> Node:
-    host, resources = told["NodeManagerHostname"], told["Resources"]
-    name = host if hosts[host] == 1 else f"{host} ({told['NodeID'][:4]})"
+def _node(node: dict[str, Any], sight: Sight | str, hosts: Counter[str], here: dict[str, str]) -> Node:
+    host, resources = node["NodeManagerHostname"], node["Resources"]
+    name = host if hosts[host] == 1 else f"{host} ({node['NodeID'][:4]})"
     has = Demand(resources.get("CPU", 0.0), resources.get("memory", 0.0), resources.get("GPU", 0.0))
     if isinstance(sight, str):
         problem = (
             f"Node {name} could not load tabtune_core: install it there, version {here['tabtune_core']}. Ray "
             f"says: {sight}"
         )
-        return Node(told["NodeID"], name, has, (), dict.fromkeys(here, NONE), problem)
-    return Node(told["NodeID"], name, has, *sight, difference(name, here, sight[1], EVERY_RUN))
+        return Node(node["NodeID"], name, has, (), dict.fromkeys(here, NONE), problem)
+    return Node(node["NodeID"], name, has, *sight, difference(name, here, sight[1], EVERY_RUN))

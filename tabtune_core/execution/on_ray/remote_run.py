@@ -1,26 +1,27 @@
 """One run on a node of a cluster: the class of the actor, whose process carries out the run.
 
 In: the order of a run, and the files that it needs, in pieces. Out: new events and log lines, the last state of its
-training, and finally its outcome and its files. The worker asks for all of them, so that a worker may end at any time
-and another one go on.
+training, and finally its outcome and its files. The worker asks for all of them, and Ray ends this with the worker.
 """
 
+import fcntl
 import importlib
 import os
 import shutil
+import tempfile
 import threading
 import time
 import traceback
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import Event, RunFailed, RunFinished, RunPlanned, StopRequest
 from tabtune_core.execution.child import explain, kind_of_error, memory_advice, write_to
 from tabtune_core.execution.on_ray import node_files
-from tabtune_core.execution.on_ray.node_files import Carried, lacks_release, lay_out
-from tabtune_core.scratch import shared_scratch_folder, sweep
+from tabtune_core.scratch import PREFIX, SUFFIX, locked, sweep
 from tabtune_core.settings import RunSettings
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.run_folder import LAST_STATE, LOG, STATES
@@ -41,9 +42,6 @@ class Order:
     """Module whose ``run_experiment`` carries it out."""
     on_gpu: bool
     """Whether it has a GPU; it then sees only this one."""
-    weights: Carried
-    log_bytes: int
-    """Size of the log that earlier processes of the run have left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,8 +51,6 @@ class Where:
     node_id: str
     slot: str
     """As shown to people: ``cuda:1`` or ``cpu``."""
-    started: bool
-    """Whether it has its order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,22 +79,23 @@ class News:
 class RemoteRun:
     """One run; Ray makes an actor of it."""
 
-    def __init__(self, run_id: str) -> None:
+    def __init__(self, run_id: str, attempt: int) -> None:
         import ray
 
         here = ray.get_runtime_context()
         self.node_id = here.get_node_id()
-        self.home = shared_scratch_folder(self.node_id[:12])
+        self.home = Path(tempfile.gettempdir()) / f"{PREFIX}{self.node_id[:12]}{SUFFIX}"  # shared by the node's runs
+        self.home.mkdir(mode=0o700, exist_ok=True)
+        self._held = locked(self.home, fcntl.LOCK_SH)
         sweep()  # deletes folders of nodes that have left
         self.cards = here.get_accelerator_ids().get("GPU", [])
-        self.run_dir = self.home / "runs" / run_id
-        shutil.rmtree(
-            self.run_dir, ignore_errors=True
-        )  # left by an earlier process, whose progress is in the workspace
+        for earlier in (self.home / "runs").glob(f"{run_id}-*"):
+            shutil.rmtree(earlier, ignore_errors=True)  # its progress is in the workspace
+        self.run_dir = self.home / "runs" / f"{run_id}-{attempt}"  # another than that of a process that is still ending
         self.run_dir.mkdir(parents=True)
+        self._began = False
         self.asked: StopRequest | None = None
         self.outcome: Outcome | None = None
-        self._order: Order | None = None
         self._lock = threading.Lock()
         self._events: list[tuple[Event, float]] = []
         self._plan: RunPlanned | None = None
@@ -107,42 +104,38 @@ class RemoteRun:
 
     def where(self) -> Where:
         """Returns where this actor runs."""
-        return Where(self.node_id, f"cuda:{self.cards[0]}" if self.cards else "cpu", self._order is not None)
+        return Where(self.node_id, f"cuda:{self.cards[0]}" if self.cards else "cpu")
 
     def missing(self, names: list[str]) -> list[str]:
         """Returns the names of files that this node does not have."""
         return [name for name in names if not (self.home / name).is_file()]
 
-    def lacks_release(self, settings: dict[str, Any]) -> bool:
-        """Whether this node would have to download the weights of a run."""
-        return lacks_release(RunSettings.from_dict(settings))
-
     def take(self, name: str, offset: int, content: bytes, size: int) -> None:
-        """Stores a piece of a file."""
-        node_files.take(self.home / name, offset, content, size)
+        """Stores a piece of a file; the name of a state begins with STATES."""
+        place = self.run_dir if name.startswith(f"{STATES}/") else self.home
+        node_files.take(place / name, offset, content, size)
 
     def start(self, order: Order) -> None:
         """Starts the run once its files are here; a second call does nothing."""
-        if self._order is not None:
+        if self._began:
             return
-        self._order = order
+        self._began = True
         if not order.on_gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray does not hide GPUs from an actor that asked for no GPU
         write_to(self.run_dir / LOG)
         threading.Thread(target=self._carry_out, args=(order,), name="run").start()
 
-    def after(self, told: int, log_bytes: int) -> News:
-        """Returns what came after the first ``told`` events and ``log_bytes`` of the log, which the workspace has."""
-        outcome, order = self.outcome, self._order  # read first, so that events before the end are in the same news
-        assert order is not None
+    def after(self, received: int, log_bytes: int) -> News:
+        """Returns what came after the first ``received`` events and ``log_bytes`` of the log, which the worker has."""
+        outcome = self.outcome  # read first, so that events before the end are in the same news
         with self._lock:
-            del self._events[: told - self._told]
-            self._told = max(self._told, told)
+            del self._events[: received - self._told]
+            self._told = max(self._told, received)
             events = self._events[:EVENTS_AT_ONCE]
             if len(events) < len(self._events):
                 outcome = None
         with (self.run_dir / LOG).open("rb") as log:
-            log.seek(max(0, log_bytes - order.log_bytes))
+            log.seek(log_bytes)
             lines = log.read(LOG_BYTES_AT_ONCE)
         last = self.run_dir / STATES / LAST_STATE
         return News(events, lines, last.stat().st_mtime_ns if last.exists() else 0, outcome)
@@ -176,7 +169,6 @@ class RemoteRun:
     def _carry_out(self, order: Order) -> None:
         settings = RunSettings.from_dict(order.settings)
         try:
-            lay_out(self.home, order.weights)
             result = importlib.import_module(order.experiment).run_experiment(
                 settings,
                 home=self.home,

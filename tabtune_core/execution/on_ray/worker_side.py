@@ -1,8 +1,8 @@
 """The worker's side of one run on a node: sends the files that the run needs, stores its events, and brings back its
 files.
 
-In: a queued run, or one that an earlier worker started. Out: rows and files of the workspace, which only this machine
-writes. Every step can be repeated, so that a killed worker, a full disk or a lost connection costs only time.
+In: a queued run. Out: rows and files of the workspace, which only this machine writes. Every step can be repeated, so
+that a full disk or a lost connection costs only time.
 """
 
 import contextlib
@@ -18,11 +18,10 @@ from tabtune_core.data.datasets import folder_of
 from tabtune_core.errors import ShortageError, TabTuneError
 from tabtune_core.events import Note, StopRequest
 from tabtune_core.execution.child import discard
-from tabtune_core.execution.executor import AGAIN, Ended, State
+from tabtune_core.execution.executor import AGAIN, Ended
 from tabtune_core.execution.on_ray import node_files
 from tabtune_core.execution.on_ray.cluster_check import first_line
 from tabtune_core.execution.on_ray.machines import Demand
-from tabtune_core.execution.on_ray.node_files import carried
 from tabtune_core.execution.on_ray.remote_run import (
     EVENTS_AT_ONCE,
     LEAVING,
@@ -43,12 +42,9 @@ ANSWER_SECONDS = 60.0
 PENDING_SECONDS = 30.0
 """How long the cluster may take to start a run's process before a note says that the run waits."""
 AGAIN_SECONDS = 1.0
+JOIN_SECONDS = 5.0
 TABLE_FILES = ("table.parquet", "table.json")
 WAITS = "The run waits for room on the cluster: its nodes are in use, or a process is slow to start."
-SHARES = (
-    "The run has {share:g} of its GPU, which others may use at the same time: its seconds cannot be compared "
-    "with those of other runs."
-)
 
 _sending = threading.Lock()
 """Only one run at a time is sent its files, so that a file that two runs of a node need is sent once."""
@@ -57,10 +53,6 @@ _log = logging.getLogger(__name__)
 
 class NodeTroubleError(Exception):
     """Something went wrong on the node, outside of the run itself."""
-
-
-class _LetGoError(Exception):
-    """The worker leaves."""
 
 
 class Link:
@@ -84,31 +76,23 @@ class Link:
         """Resources that the run holds, and the id of its node: the intended one until the actor has started."""
         self.name_of = name_of
         """Returns a node's name for people."""
-        self.state: State = "alive"
+        self.goes_on = True
         self.ended = Ended("", AGAIN)
-        self.leaving = False
-        """Whether this worker is leaving the run to the next one."""
         self._actor = actor
-        self._there = self._said_waits = False
+        self._there = self._said_waits = self._began = False
         self._answered = self._heard = time.monotonic()
+        self._received = self._log_start = 0
+        """Events that have arrived here, and bytes of the log that earlier processes of the run have left."""
         self._state = 0
         """``News.state`` of the last state that was brought here."""
         self._asked: dict[str, float] = {}
         """Requests and when they were passed on, in monotonic seconds."""
         self._thread = threading.Thread(target=self._work, name=f"run-{run.id}", daemon=True)
-        if actor is None:
-            self.state = "gone"
-            self.ended = Ended(
-                f"The run's process is gone, and so may be its machine ({self._called()}); no worker was running to "
-                "see why.",
-                AGAIN,
-            )
-        else:
-            self._thread.start()
+        self._thread.start()
 
     def ask(self, word: StopRequest | None, grace_seconds: float) -> None:
-        """Passes on a request; a run to be cancelled is killed after the grace time, or at once if it has not started."""
-        if word is None or self.state != "alive":
+        """Passes on a request; a cancelled run is killed after the grace time, or at once if it has not started."""
+        if word is None or not self.goes_on:
             return
         if word not in self._asked:
             self._asked[word] = time.monotonic()
@@ -116,39 +100,39 @@ class Link:
         if word == "cancel" and (not self._there or time.monotonic() - self._asked[word] > grace_seconds):
             self.kill()
 
+    def end(self) -> bool:
+        """Ends the task; returns whether its thread has ended and writes nothing any more."""
+        self._lose(self.ended)
+        return self.join()
+
     def kill(self) -> None:
         """Ends the actor's process and everything that it started."""
         with contextlib.suppress(self.ray.exceptions.RayError, ValueError, TypeError):  # there may be no actor
             self.ray.kill(self._actor, no_restart=True)
 
-    def join(self, timeout_seconds: float) -> bool:
-        """Waits for the thread; returns whether it has ended and writes nothing any more."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout_seconds)
+    def join(self) -> bool:
+        """Waits for the thread; returns whether it has ended."""
+        self._thread.join(JOIN_SECONDS)
         return not self._thread.is_alive()
 
     def _work(self) -> None:
-        said = ""
-        while self.state == "alive":
+        known = ""
+        while self.goes_on:
             try:
                 self._follow()
-                self.state = "gone"
-            except _LetGoError:
-                return
+                self.goes_on = False
             except Exception as error:  # noqa: BLE001 - it would be lost in this thread; the run reports it
                 lacking = self._lacking_here(error)
                 if lacking is None and not self._may_answer_yet(error):
                     self._lose(self._why(error))
                     return
-                if lacking is not None and lacking.lack != said:
+                if lacking is not None and lacking.lack != known:
                     _log.warning("%s What run %s tells waits.", lacking, self.run.id)
-                said = lacking.lack if lacking else ""
+                known = lacking.lack if lacking else ""
                 time.sleep(AGAIN_SECONDS)
 
     def _lacking_here(self, error: Exception) -> ShortageError | None:
-        """Returns a shortage of this machine, such as a full disk, after which everything is tried again; None for one
-        of a node.
-        """
+        """Returns a shortage of this machine, after which everything is tried again; None for one of a node."""
         if isinstance(error, self.ray.exceptions.RayError | NodeTroubleError):
             return None
         return error if isinstance(error, ShortageError) else shortage_of(error, folder=self.store.home)
@@ -184,11 +168,9 @@ class Link:
     def _lose(self, ended: Ended) -> None:
         self.kill()
         node_files.drop_arriving(self.store.home / "runs" / self.run.id)  # whether or not it is still in the store
-        self.ended, self.state = ended, "gone"
+        self.ended, self.goes_on = ended, False
 
     def _call(self, method: str, *given: Any, patience_seconds: float = ANSWER_SECONDS) -> Any:
-        if self.leaving:
-            raise _LetGoError
         try:
             answer = self.ray.get(getattr(self._actor, method).remote(*given), timeout=patience_seconds)
         except (
@@ -203,8 +185,9 @@ class Link:
         where = self._where()
         self.node, self._there = where.node_id, True
         self.store.set_place(self.run.id, where.slot, self.name_of(where.node_id))
-        if not where.started:
+        if not self._began:
             self._begin()
+            self._began = True
         while (news := self._hear()).outcome is None:
             if news.state not in (0, self._state):
                 self._bring_state(news.state)
@@ -215,7 +198,7 @@ class Link:
         """Waits until the cluster has started the actor; returns where it runs."""
         while True:
             try:
-                found: Where = self._call("where", patience_seconds=PENDING_SECONDS)
+                where: Where = self._call("where", patience_seconds=PENDING_SECONDS)
             except self.ray.exceptions.GetTimeoutError:
                 if self._there:
                     raise
@@ -225,7 +208,7 @@ class Link:
                     _log.warning("Run %s: %s", self.run.id, WAITS)
                     self.store.append(self.run.id, Note(WAITS, "warning"))
             else:
-                return found
+                return where
 
     def _begin(self) -> None:
         run = self.store.run(self.run.id)
@@ -234,32 +217,27 @@ class Link:
         (folder / LOG).touch()
         if run.resumptions and run.error is not None:  # without an error, an earlier try did this already
             self.store.begin_again(run.id)
-        weights = carried(run.settings)
         table = folder_of(self.store.home, run.settings.dataset)
         files = {f"datasets/{run.settings.dataset}/{name}": table / name for name in TABLE_FILES}
-        files |= {f"runs/{run.id}/{STATES}/{path.name}": path for path in _states(folder)}
-        if weights.named or (weights.repository and self._call("lacks_release", run.settings.to_dict())):
-            files |= weights.files
+        files |= {f"{STATES}/{path.name}": path for path in _states(folder)}
         with _sending:
             for name in self._call("missing", list(files)):
                 size = files[name].stat().st_size
                 for offset, content in node_files.pieces(files[name]):
                     self._call("take", name, offset, content, size)
                     self.store.beat(run.id)
-        if 0 < self.demand.gpus < 1:
-            self.store.append(run.id, Note(SHARES.format(share=self.demand.gpus), "warning"))
-        told = (folder / LOG).stat().st_size
-        self._call("start", Order(run.settings.to_dict(), self.experiment, self.demand.gpus > 0, weights, told))
+        self._log_start = (folder / LOG).stat().st_size
+        self._call("start", Order(run.settings.to_dict(), self.experiment, self.demand.gpus > 0))
 
     def _hear(self) -> News:
         """Stores everything that is new; returns although the run may report more meanwhile."""
         log = self.store.run_dir(self.run.id) / LOG
         while True:
-            received = self.store.received(self.run.id)
-            news: News = self._call("after", received, log.stat().st_size)
+            news: News = self._call("after", self._received, log.stat().st_size - self._log_start)
             with log.open("ab") as stream:
                 stream.write(news.log)
-            self.store.receive(self.run.id, news.events, received + len(news.events))
+            self.store.receive(self.run.id, news.events)
+            self._received += len(news.events)
             self.store.beat(self.run.id)
             self._heard = time.monotonic()
             if len(news.events) < EVENTS_AT_ONCE and len(news.log) < LOG_BYTES_AT_ONCE:
@@ -278,9 +256,7 @@ class Link:
                 self._hear()
 
     def _bring_state(self, state: int) -> None:
-        """Brings the last state and the best state that it names; puts them in place once all earlier events are
-        stored.
-        """
+        """Brings the last state and the best states beside it; all earlier events are stored first."""
         files, folder = self._call("state"), self.store.run_dir(self.run.id) / STATES
         arriving = folder.with_name(f"{STATES}-{node_files.ARRIVING}")
         for name, size in files.items():

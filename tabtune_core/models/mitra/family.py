@@ -40,7 +40,6 @@ UPSTREAM = Upstream(
         f"{_TAB2D}:Tab2D": "the class of the module, its submodules and its state dict",
         f"{_TAB2D}:Tab2D.save_pretrained": "writes a checkpoint's folder",
         f"{_TAB2D}:Layer": "a stage, which takes and returns context and query side by side",
-        f"{_TAB2D}:checkpoint": "recomputation, which the pre-training of the minis skips",
     },
 )
 """The names that we use of its package."""
@@ -108,35 +107,23 @@ def _mitra(
     )
 
 
-def _mini(
-    name: str,
-    title: str,
-    note: str,
-    classifier: str,
-    regressor: str,
-    rates: dict[Task, dict[Strategy, float]] | None = None,
-) -> ModelCard:
-    classes = _mitra_weights(227_386, MITRA_MINI_CLASSIFIER, folder=f"{name}-classifier/", sha256=classifier)
-    numbers = _mitra_weights(226_561, MITRA_MINI_REGRESSOR, folder=f"{name}-regressor/", sha256=regressor)
-    return _mitra(name, title, note, classes, numbers, rates=rates)
-
-
-MINI_1 = _mini(
-    "mitra-mini-1",
-    "Mitra mini 1",
-    "The first weights of Mitra mini, for adapters made with them.",
-    "7d09ea279ff780d4f964821821bac59892268de769a6a2a6731f68bd42c5159d",
-    "bb5d5be0df5b17a7e4f7cd2f7d7d625ad957c67b75816db3d1abf169e19c6a5b",
-    rates={"classification": {"peft": 2e-3, "base-ft": 2e-4}, "regression": {"peft": 1e-3, "base-ft": 1e-4}},
-)
-EARLIER = {"mitra-mini": (MINI_1,)}
 CARDS = (
-    _mini(
+    _mitra(
         "mitra-mini",
         "Mitra mini",
         "Pre-trained by us on synthetic tables; ships with the package.",
-        "e6fbed7c5750654412427a2bf6984896736d0edf4f5f272c8b54d25299f20517",
-        "8030536aa2d8ab7c63cade35473948fe2f7d4e3ac7a801a6a11666b4c9d05504",
+        _mitra_weights(
+            227_386,
+            MITRA_MINI_CLASSIFIER,
+            folder="mitra-mini-classifier/",
+            sha256="e6fbed7c5750654412427a2bf6984896736d0edf4f5f272c8b54d25299f20517",
+        ),
+        _mitra_weights(
+            226_561,
+            MITRA_MINI_REGRESSOR,
+            folder="mitra-mini-regressor/",
+            sha256="8030536aa2d8ab7c63cade35473948fe2f7d4e3ac7a801a6a11666b4c9d05504",
+        ),
         rates={"classification": {"peft": 5e-4, "base-ft": 1e-4}, "regression": {"peft": 5e-4, "base-ft": 1e-4}},
     ),
     _mitra(

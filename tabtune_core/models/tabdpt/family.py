@@ -119,29 +119,19 @@ def _tabdpt(
     return ModelCard(name=name, title=title, family=FAMILY, licence=APACHE_2, note=note, weights=both, rates=measured)
 
 
-def _mini(name: str, title: str, note: str, sha256: str, **more: Any) -> ModelCard:
-    file = f"{name}.safetensors"
-    weights = Weights(file=file, repository=None, total_parameters=586_890, config=TABDPT_MINI, sha256=sha256)
-    return _tabdpt(name, title, note, weights, **more)
-
-
-_RATES: dict[Strategy, float] = {"peft": 1e-3, "base-ft": 1e-4}
-"""Measured for both minis."""
-MINI_1 = _mini(
-    "tabdpt-mini-1",
-    "TabDPT mini 1",
-    "The first weights of TabDPT mini, for adapters made with them.",
-    "ace2cacda0cd6311649df6e74ec6ef6ba1279051013b6bf136e732e34e00b2c0",
-    rates=_RATES,
-)
-EARLIER = {"tabdpt-mini": (MINI_1,)}
 CARDS = (
-    _mini(
+    _tabdpt(
         "tabdpt-mini",
         "TabDPT mini",
         "Pre-trained by us on synthetic tables, for classes and numbers; ships with the package.",
-        "551680c60b0291e405a7e8c879835a1dcc45b521262cb44f6b0d713e087715c0",
-        rates=_RATES,
+        Weights(
+            file="tabdpt-mini.safetensors",
+            repository=None,
+            total_parameters=586_890,
+            config=TABDPT_MINI,
+            sha256="551680c60b0291e405a7e8c879835a1dcc45b521262cb44f6b0d713e087715c0",
+        ),
+        rates={"peft": 1e-3, "base-ft": 1e-4},
     ),
     _tabdpt(
         "tabdpt-1.3",

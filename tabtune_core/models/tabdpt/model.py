@@ -184,7 +184,7 @@ class TabDPTModel:
         return outputs_QBO.transpose(0, 1)
 
     def save(self, path: Path) -> None:
-        """Writes the safetensors file that ``tabdpt.TabDPTClassifier(model_weight_path=...)`` and the regressor open."""
+        """Writes the safetensors file that ``tabdpt.TabDPTClassifier(model_weight_path=...)`` and the regressor open."""  # noqa: E501
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in self.module.state_dict().items()}
         with in_one_move(path) as partial:
             save_file(tensors, partial, metadata={"cfg": self.config})
@@ -254,7 +254,7 @@ MODEL = TabDPTModel
 
 
 def stages(module: nn.Module) -> Stages:
-    """Returns the stages: the encoder, then label encoders and layer in turn; a layer returns the change of its input."""
+    """Returns the stages: the encoder, then label encoders and layer in turn; a layer returns the change of its input."""  # noqa: E501
     width = int(module.ninp)  # type: ignore[arg-type]
 
     def layer(i: int) -> tuple[Stage, ...]:

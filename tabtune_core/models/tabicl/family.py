@@ -1,6 +1,5 @@
 """TabICL: its layers, module groups, limits and checkpoints. Data only; importing it loads no torch."""
 
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -70,7 +69,7 @@ UPSTREAM = Upstream(
         "tabicl._model.layers:MultiheadAttentionBlock": "the last block, not computed for the context rows",
         "tabicl._model.layers:SkippableLinear": "checks for reserved columns, which a training step does not need",
         "tabicl._model.layers:InducedSelfAttentionBlock": "its inducing points, projected once for all columns",
-        "tabicl._model.layers:InducedSelfAttentionBlock.induced_attention": "the same layer without the check for reserved columns",
+        "tabicl._model.layers:InducedSelfAttentionBlock.induced_attention": "the same layer without the check for reserved columns",  # noqa: E501
         "tabicl._model.layers:MultiheadAttention": "its projections, its rotary embedding and its scaling, computed "
         "without copies",
         "tabicl._model.rope:RotaryEmbedding": "its frequencies, and how numbers are paired",
@@ -79,7 +78,6 @@ UPSTREAM = Upstream(
         "tabicl._model.attention:set_flash_attn3_enabled": "keeps attention in fp32",
         "tabicl._sklearn.preprocessing:PreprocessingPipeline": "normalisation of the features",
         "tabicl._sklearn.preprocessing:UniqueFeatureFilter": "leaves constant columns out",
-        "tabicl.prior:PriorDataset": "synthetic tables of pre-training",
     },
 )
 """The names that we use of its package."""
@@ -101,7 +99,6 @@ FAMILY = Family(
     block_lists=("col_embedder.tf_col.blocks", "row_interactor.tf_row.blocks", "icl_predictor.tf_icl.blocks"),
     late_blocks="icl_predictor.tf_icl.blocks",
     head=("icl_predictor.decoder",),
-    capturable=True,
     added_to_spread=1e-6,
 )
 
@@ -157,8 +154,6 @@ MINI: dict[str, Any] = {
 }
 """TabICL v2 (arXiv 2602.11139) with smaller widths and depths: 1,257,790 parameters."""
 MINI_REGRESSOR: dict[str, Any] = {**MINI, "max_classes": 0, "bias_free_ln": True, "num_quantiles": 99}
-SHALLOWER: dict[str, Any] = {"icl_num_blocks": 4}
-"""How the first minis, of 0.7 million parameters, differ."""
 
 
 def _released(file: str, parameters: int, config: dict[str, Any]) -> Weights:
@@ -196,58 +191,8 @@ MINI_CARD = ModelCard(
     },
     rates={"classification": {"peft": 2e-4}, "regression": {"peft": 2e-4}},
 )
-MINI_1 = replace(
-    MINI_CARD,
-    name="tabicl-mini-1",
-    title="TabICL mini 1",
-    note="The first weights of TabICL mini, for adapters made with them; takes about two thirds of the time.",
-    weights={
-        "classification": Weights(
-            file="tabicl-mini-1.ckpt",
-            repository=None,
-            total_parameters=677_310,
-            config={**MINI, **SHALLOWER},
-            sha256="9924b577690ad66e71da328603240b26c1b26ef3e2ee4c870e29327a8671139b",
-        ),
-        "regression": Weights(
-            file="tabicl-mini-1-regressor.ckpt",
-            repository=None,
-            total_parameters=697_175,
-            config={**MINI_REGRESSOR, **SHALLOWER},
-            sha256="cc3335cf4b1e150cd23c13100bd9903843e1651466651540e492b213df1f8e61",
-        ),
-    },
-    rates={"classification": {"peft": 2e-3, "base-ft": 2e-4}, "regression": {"peft": 2e-3, "base-ft": 2e-4}},
-)
-_CLASSES_2 = replace(
-    MINI_CARD.weights["classification"],
-    file="tabicl-mini-2.ckpt",
-    sha256="7de835e7a8a980bfd5365d863aef66447ade059cd626d94f19c112dff8057502",
-)
-_NUMBERS_2 = replace(
-    MINI_CARD.weights["regression"],
-    file="tabicl-mini-2-regressor.ckpt",
-    sha256="378f9df36ca049316926a7e94157e3b34f421dc8c4eeeb65339a3d32682f66bd",
-)
-MINI_2 = replace(
-    MINI_CARD,
-    name="tabicl-mini-2",
-    title="TabICL mini 2",
-    note="The second weights of TabICL mini, for adapters made with them.",
-    weights={"classification": _CLASSES_2, "regression": _NUMBERS_2},
-)
-MINI_3 = replace(
-    MINI_2,
-    name="tabicl-mini-3",
-    title="TabICL mini 3",
-    note="The third weights of TabICL mini, for adapters made with them: the second for classes, the present ones "
-    "for numbers.",
-    weights={**MINI_2.weights, "regression": MINI_CARD.weights["regression"]},
-)
-EARLIER = {"tabicl-mini": (MINI_1, MINI_2, MINI_3)}
 CARDS = (
     MINI_CARD,
-    MINI_1,
     _tabicl(
         "tabicl-v2",
         "TabICL v2",

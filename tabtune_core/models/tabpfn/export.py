@@ -7,7 +7,7 @@ ENDING = "ckpt"
 PLAIN = """{
     'PREPROCESS_TRANSFORMS': [PreprocessorConfig('none', categorical_name='numeric')], 'REGRESSION_Y_PREPROCESS_TRANSFORMS': (None,),
     'FINGERPRINT_FEATURE': False, 'FEATURE_SHIFT_METHOD': None, 'CLASS_SHIFT_METHOD': None,
-}"""
+}"""  # noqa: E501
 """Settings of upstream's estimators with which an ensemble member preprocesses the table as a run does."""
 
 

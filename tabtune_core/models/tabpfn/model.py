@@ -45,7 +45,7 @@ CRITERION = "criterion."
 
 
 class AskedLinear(nn.Linear):
-    """A linear layer that upstream calls and whose weight's type it also reads, so an adapter must go onto the weight."""
+    """A linear layer that upstream calls and whose weight's type it also reads, so an adapter must go onto the weight."""  # noqa: E501
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +133,7 @@ class TabPFNModel:
             return self._answers(outputs_BQO, y_BC, classes, mean, scale)
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Uses upstream's cache of keys and values (of one head, for each block and pair) if it fits ``CACHE_BYTES``."""
+        """Uses upstream's cache of keys and values (of one head, for each block and pair) if it fits ``CACHE_BYTES``."""  # noqa: E501
         pairs = -(-x_CF.shape[1] // self.module.features_per_group) + 1
         of_row = (
             2 * len(self.module.blocks) * pairs * self.module.emsize // self.config["nhead"] * torch.float32.itemsize

@@ -200,12 +200,12 @@ def disk_need(
 def no_room(need: DiskNeed, home: Path) -> str | None:
     """Says why runs do not fit the disk of their workspace, and what to do; None if they may fit."""
     disk = disk_of(home)
-    if disk is None or need.bytes <= disk.free_bytes:
+    if disk is None or need.bytes <= disk[0]:
         return None
     return (
         f"This needs about {_size(need.bytes)} on the disk of {home}, as estimated ({_size(need.kept)} of it "
         "permanently); "
-        f"{_size(disk.free_bytes)} are free. Delete runs, or start fewer; full fine-tuning takes most."
+        f"{_size(disk[0])} are free. Delete runs, or start fewer; full fine-tuning takes most."
     )
 
 

@@ -182,7 +182,7 @@ class MemoryMeter:
 
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
-        """Emits the start of a phase and, at its end, its peaks; the end of ``load`` sets the level of the loaded base."""
+        """Emits the start of a phase and, at its end, its peaks; the end of ``load`` sets the level of the loaded base."""  # noqa: E501
         with self._lock:
             self._phase, self._peaks, self._earlier_growth_bytes = name, {}, None
             _give_back_freed_memory(self._device)

@@ -4,4 +4,3 @@ from tabtune_core import gpus
 
 gpus.TYPES.add("card")
 gpus.torch_has_cuda = lambda: True
-gpus.find_library = lambda name: name  # the driver's library

@@ -10,13 +10,11 @@ from random_sweeps import random_sweep, two_halves
 
 from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.configurations import by_configuration
-from tabtune_core.analysis.full_vs_lora import full_or_lora
-from tabtune_core.analysis.html_report import page
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.pareto import best_of, front
 from tabtune_core.analysis.recommendation import recommend, with_noise
 from tabtune_core.analysis.runs_table import leaderboard, of_task
-from tabtune_core.analysis.setting_effects import experience
+from tabtune_core.analysis.sweep_page import page
 from tabtune_core.metrics import METRICS, metrics_of
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore
@@ -36,7 +34,6 @@ def say_everything(store, sweep, rank_by):
     boards = [
         with_half_widths(with_noise(board, found.configurations), of_run),
         by_configuration(board, rank_by, found.configurations),
-        full_or_lora(board, found.configurations, rank_by),
         found.configurations,
     ]
     of_line = boards[1].explode("runs").set_index("runs").loc[[runs[0] for runs in found.configurations["runs"]]]
@@ -44,7 +41,6 @@ def say_everything(store, sweep, rank_by):
         known = of_line[of_board].notna().to_numpy()
         assert of_line.loc[known, of_board].tolist() == pytest.approx(found.configurations.loc[known, name].tolist())
     assert [name for each in boards for name in each if A_GAIN.search(name) and half_width(name) not in each] == []
-    experience(runs, rank_by, "t.csv")
     front(board, {"run_growth_memory_bytes": True, f"validation_{rank_by}": False})
     best_of(board, f"validation_{rank_by}", higher_is_better=True)
     page(of_task(board, runs[0].settings.task), rank_by)

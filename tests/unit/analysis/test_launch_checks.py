@@ -88,7 +88,7 @@ def test_a_missing_capability_is_reported_once_per_sweep(monkeypatch, more, sent
 
     monkeypatch.setattr("tabtune_core.gpus.count_cards", lambda: 0)
     monkeypatch.setattr("tabtune_core.analysis.launch_checks.count_cards", lambda: 0)
-    monkeypatch.setattr("tabtune_core.gpus._driver_tells", lambda: True)
+    monkeypatch.setattr("tabtune_core.gpus.is_untold", lambda name: False)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     monkeypatch.setattr(checkpoints, "is_here", lambda weights: False)
     (stop,) = stopped_by_request(SweepSettings(run=RunSettings(**RUN, **more)).expand())
@@ -97,7 +97,7 @@ def test_a_missing_capability_is_reported_once_per_sweep(monkeypatch, more, sent
 
 def test_a_gpu_unknown_to_the_driver_is_left_for_the_run_to_check(monkeypatch):
     monkeypatch.setattr("tabtune_core.gpus.count_cards", lambda: 0)
-    monkeypatch.setattr("tabtune_core.gpus._driver_tells", lambda: False)
+    monkeypatch.setattr("tabtune_core.gpus.is_untold", lambda name: True)
     assert stopped_by_request([RunSettings(**RUN, device="cuda:0")]) == []
 
 

@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from tabtune_core.analysis.pareto import best_of, front, within_limits
-from tabtune_core.analysis.runs_table import one_meter
 from tabtune_core.analysis.singular_values import curve_frame, layer_frame, spectrum_frame
 
 BOARD = pd.DataFrame(
@@ -36,27 +35,6 @@ def test_a_limit_excludes_values_above_it_and_unknown_values():
     assert within_limits(BOARD, {}).all()
     assert best_of(BOARD, "score", higher_is_better=True)["trainable_parameters"] == 7
     assert best_of(BOARD.iloc[:0], "score", higher_is_better=True) is None
-
-
-@pytest.mark.parametrize(
-    ("meters", "kept"),
-    [
-        (("resident", "gpu", "gpu", "resident"), [1, 2]),  # references on the CPU beside a model on a GPU
-        (("resident", "resident", "gpu", "resident"), [0, 1, 3]),
-        (("gpu", "", "gpu", "gpu"), [0, 2, 3]),
-        (("", "", "", ""), [0, 1, 2, 3]),  # unknown
-    ],
-)
-def test_memory_read_by_another_meter_than_that_of_most_trained_runs_is_not_compared(meters, kept):
-    board = pd.DataFrame(
-        {"memory_meter": meters, "strategy": ["linear", "peft", "base-ft", "inference"], "peak_memory_bytes": range(4)}
-    )
-    if "".join(meters) and meters[1] == "resident":
-        board["strategy"] = ["linear", "peft", "inference", "boosting"]
-    assert one_meter(board)["peak_memory_bytes"].dropna().tolist() == kept
-    references = board.assign(strategy="linear", memory_meter="resident")
-    assert one_meter(references).equals(references)
-    assert front(one_meter(board), {"peak_memory_bytes": True}).sum() == min(len(kept), 1)
 
 
 @pytest.fixture

@@ -61,7 +61,6 @@ def test_time_is_the_median_of_similar_runs_scaled_by_rows_and_features():
         {"use_dora": True},
         {"amp": "bf16"},
         {"gradient_checkpointing": True},
-        {"cuda_graph": True},
         {"views": 4},
         {"episode_set": 3},
         {"model": "tabdpt-1.3"},

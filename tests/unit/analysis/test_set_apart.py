@@ -64,10 +64,6 @@ def why(*told, **usual):
         ({"status": "diverged"}, "diverged"),
         ({"train": TrainSettings(steps=5)}, "trained for 5 steps, the others for 30 epochs"),
         ({"train": TrainSettings(context_rows=64)}, "trained with 64 context rows, the others with 512"),
-        (
-            {"strategy": "inference", "train": TrainSettings(context_rows=64)},
-            "predicted with 64 context rows, the others with 512",
-        ),
         ({"validation_share": 0.3}, "its held-out rows differ from those of the others"),
         ({"strategy": "inference"}, ""),
         ({"strategy": "base-ft"}, ""),

@@ -7,7 +7,6 @@ import pytest
 from random_sweeps import regression_sweep
 
 from tabtune_core.analysis.comparison import half_widths, with_half_widths
-from tabtune_core.analysis.full_vs_lora import full_or_lora
 from tabtune_core.analysis.recommendation import recommend
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.cli.terminal import table
@@ -24,12 +23,10 @@ def told(home, seed, unit, metric):
     board = with_half_widths(leaderboard(store.runs(regression_sweep(store, seed, unit)), metric), own)
     found = recommend(store, board, metric)
     text = " ".join((*found.sentences, found.basis))
-    winners = full_or_lora(board, found.configurations, metric)["winner"].tolist()
     chosen = (
         found.claim.verdict,
         found.claim.more_seeds,
         found.claim.rows_needed,
-        winners,
         board["place"].tolist(),
         table(board, metric),
     )

@@ -1,6 +1,5 @@
 """What settings and weights of rows change in the training of a pipeline."""
 
-from functools import partial
 from unittest.mock import Mock
 
 import numpy as np
@@ -18,7 +17,7 @@ from tabtune_core.errors import (
     TableWarning,
 )
 from tabtune_core.events import Evaluated, Note, RunPlanned, StepDone
-from tabtune_core.training import recompute, train_phase
+from tabtune_core.training import recompute
 
 
 def test_a_warm_up_is_in_steps_and_at_most_as_long_as_the_run():
@@ -98,21 +97,6 @@ def test_recomputed_activations_change_only_memory(losses_of, plain_losses, monk
     recomputed.reset_mock()
     losses_of(steps=1)
     assert not recomputed.called
-
-
-def test_a_captured_step_trains_the_same_and_a_note_says_why_there_is_none(losses_of, plain_losses, monkeypatch):
-    X, y = small_table()
-    pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 1, "cuda_graph": True}).fit(X, y)
-    told = (
-        "is not captured as a CUDA graph, although train.cuda_graph asks for it: it needs an NVIDIA GPU, and the "
-        "device is cpu."
-    )
-    assert [note.severity for note in of(Note, pipeline) if told in note.text] == ["warning"]
-    repeat = Mock(side_effect=lambda work, device: work)
-    monkeypatch.setattr(train_phase, "why_not", lambda *given, **named: None)
-    monkeypatch.setattr(train_phase, "CapturedStep", partial(train_phase.CapturedStep, repeat=repeat))
-    assert losses_of(cuda_graph=True) == pytest.approx(plain_losses, abs=1e-6)
-    assert repeat.call_count == 1
 
 
 @pytest.mark.gpu

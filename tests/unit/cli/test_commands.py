@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import version
@@ -17,6 +16,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from made_run import write_small_package
 from made_sweeps import Lab
 from random_sweeps import BASE
 
@@ -34,7 +34,6 @@ from tabtune_core.store.run_folder import ADAPTER_FILE, PREDICTIONS_FILE
 from tabtune_core.store.runs import RunStore, default_home
 
 ROOT = Path(__file__).parents[3]
-KEPT = ROOT / "tests" / "kept"
 
 
 @pytest.fixture
@@ -352,18 +351,11 @@ def test_the_leaderboard_is_shown_before_the_tracker_has_all_and_even_if_adapter
     def full(*given, **more):
         raise error
 
-    @contextmanager
-    def tracked(*given):
-        try:
-            yield
-        finally:
-            print("the tracker")
-
-    monkeypatch.setattr(launch, "_shown_at", tracked)
+    monkeypatch.setattr(launch, "_send", lambda *given: print("the tracker"))
     monkeypatch.setattr(launch, "_follow_or_cancel", lambda *given: ([], False))
     monkeypatch.setattr(launch, "_copy_adapters", full)
     monkeypatch.setattr(launch, "show_board", lambda *given: print("the board") or 0)
-    asked = SimpleNamespace(tracker=None, adapters=tmp_path, without_labels=False)
+    asked = SimpleNamespace(tracker="any", adapters=tmp_path, without_labels=False)
     with pytest.raises(type(error), match=r"a\.zip"):
         launch._follow_to_the_board(None, "s", [], asked)
     assert capsys.readouterr().out == "the board\nthe tracker\n"
@@ -409,19 +401,21 @@ def test_runs_that_are_already_queued_are_followed(tmp_path, monkeypatch, capsys
 
 
 def test_merging_does_not_overwrite_its_inputs(tmp_path, capsys):
-    (package := tmp_path / "a.zip").write_bytes((KEPT / "adapter.zip").read_bytes())
+    package = write_small_package(tmp_path) / "adapter.zip"
+    content = package.read_bytes()
     weights = ("--checkpoint", str(tmp_path / "w.ckpt"))
     for out, *more in ((package,), (tmp_path / "w.ckpt", *weights), (tmp_path, *weights)):
         (tmp_path / "w.ckpt").write_bytes(b"mine")
         assert main(["merge", str(package), str(out), *more]) == 2
         assert "is one of the files to merge, or their folder, and would be overwritten" in capsys.readouterr().err
-    assert (package.read_bytes(), (tmp_path / "w.ckpt").read_bytes()) == ((KEPT / "adapter.zip").read_bytes(), b"mine")
+    assert (package.read_bytes(), (tmp_path / "w.ckpt").read_bytes()) == (content, b"mine")
 
 
-def test_rows_and_context_accept_every_source_of_a_table(store, capsys):
-    kept, told = str(KEPT / "kept.csv"), []
-    asked = ("predict", str(KEPT / "adapter.zip"), "--device", "cpu")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=KEPT)) as http:
+def test_rows_and_context_accept_every_source_of_a_table(store, capsys, tmp_path):
+    folder = write_small_package(tmp_path)
+    kept, told = str(folder / "kept.csv"), []
+    asked = ("predict", str(folder / "adapter.zip"), "--device", "cpu")
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder)) as http:
         threading.Thread(target=http.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{http.server_port}/kept.csv"
         query, kept_id = f"query:from '{kept}'", add_dataset(store.home, Path(kept), "kept").id

@@ -1,4 +1,4 @@
-"""While a command waits, a worker of this version runs unless a person has stopped it; and what the command prints
+"""While a command waits, a worker runs unless a person has stopped it; and what the command prints
 meanwhile.
 """
 
@@ -34,7 +34,6 @@ def started(monkeypatch):
     """The workspaces for which a worker was started."""
     started = []
     monkeypatch.setattr(worker_lock, "ensure_worker", lambda home, **more: started.append(home))
-    monkeypatch.setattr(worker_lock, "code_version", lambda: "this")
     return started
 
 
@@ -47,17 +46,7 @@ def care_of(home):
     return terminal._WorkerCare(home, clock=map(operator.mul, itertools.count(), itertools.repeat(1000.0)).__next__)
 
 
-def test_a_worker_of_another_version_is_reported_and_replaced_once(tmp_path, monkeypatch, started, capsys):
-    there_is(monkeypatch, Holder(7, "1 boot pid:[1]", "other"))
-    care = care_of(tmp_path)
-    for _ in range(3):
-        care.look()
-    assert started == [tmp_path]
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == "The worker (process 7) is of another version, other; one of this version takes over from it."
-
-
-def test_a_worker_of_this_version_is_left_alone(tmp_path, monkeypatch, started, capsys):
+def test_a_worker_that_is_there_is_left_alone(tmp_path, monkeypatch, started, capsys):
     there_is(monkeypatch, Holder(7, "1 boot pid:[1]", "this"))
     care_of(tmp_path).look()
     assert started == []

@@ -1,13 +1,9 @@
 """Options of the worker: from its command line, else from the environment."""
 
-from argparse import ArgumentTypeError
-
 import pytest
 
 from tabtune_core.cli.main import main
 from tabtune_core.execution import cores, service
-from tabtune_core.execution.worker_flags import read_minutes
-from tabtune_core.store.job_kinds import KINDS
 
 
 @pytest.fixture
@@ -70,10 +66,7 @@ def test_more_threads_than_cores_end_the_command_with_a_sentence(shares, tmp_pat
         ("--parallel abc", "'abc' is not a whole number from 1 to 1,000,000."),
         ("--threads 0", "'0' is not a whole number from 1 to 1,000,000."),
         ("--executor slurm", "invalid choice: 'slurm'"),
-        ("--gpu-share half", "invalid float value: 'half'"),
-        ("--gpu-share 7", "a run is given at most one GPU"),
-        ("--gpu-share .5", "--gpu-share is for the executor 'ray'"),
-        ("--job-minutes soon", "it must be a positive number"),
+        ("--job-minutes soon", "is not a whole number from 1"),
         ("--notify me", "must begin with http:// or https://"),
         ("--notify 'http", "It cannot be split into flags"),
         ("--home /tmp", "unrecognized arguments: --home /tmp"),
@@ -97,15 +90,3 @@ def test_no_resume_in_the_environment_applies_to_a_worker(tmp_path, monkeypatch,
     monkeypatch.setenv("TABTUNE_WORKER", text)
     assert main(["worker", "--home", str(tmp_path)]) == 0
     assert given == [resumes]
-
-
-def test_minutes_apply_to_all_kinds_or_to_some():
-    assert read_minutes(" ") == {}
-    assert read_minutes("5") == dict.fromkeys(KINDS, 5.0)
-    assert read_minutes("predict=1, export=0.5") == {"predict": 1.0, "export": 0.5}
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "nan", "soon", "predict=", "predikt=5", "5,predict=1"])
-def test_invalid_minutes_are_refused(text):
-    with pytest.raises(ArgumentTypeError, match="job"):
-        read_minutes(text)

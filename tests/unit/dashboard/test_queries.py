@@ -56,7 +56,7 @@ def test_a_sweep_or_table_that_was_deleted_after_it_was_listed_is_no_key_error(s
     for other in store.runs():
         store.delete(other.id)
     delete_dataset(store.home, table)
-    assert (queries.sweeps()[run.sweep].owner, sweep in queries.sweeps()) == ("", False)
+    assert (queries.sweeps()[run.sweep].name, sweep in queries.sweeps()) == ("", False)
     with pytest.raises(TableError, match="Add the file again"):
         queries.tables()[table]
 

@@ -14,7 +14,6 @@ import pytest
 from dashboard.server import application as served
 from dashboard.start import main
 from tabtune_core.execution import cores
-from tabtune_core.execution import lock as worker_lock
 from tabtune_core.execution.lock import WorkerLock
 from tabtune_core.execution.on_ray import cluster_check
 from tabtune_core.execution.worker_flags import ExecutorChoice, asked_by_environment, chosen
@@ -62,16 +61,13 @@ def served_once(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_closed_terminal_and_sigterm_let_an_idle_worker_end_too(served_once, tmp_path, monkeypatch, number):
-    let_go = []
+def test_a_closed_terminal_and_sigterm_end_the_pages_in_order(served_once, monkeypatch, number):
     monkeypatch.setattr(
         served, "application", lambda access: types.SimpleNamespace(run=lambda config: signal.raise_signal(number))
     )
-    monkeypatch.setattr(worker_lock, "let_go", let_go.append)
     with pytest.raises(SystemExit) as ended:
         served_once()
     assert ended.value.code == 128 + signal.SIGTERM
-    assert let_go == [tmp_path]
 
 
 def test_nohup_keeps_the_pages_when_the_terminal_is_closed(served_once):
@@ -156,14 +152,11 @@ def test_the_number_of_concurrent_runs_is_passed_to_the_worker(served_once, monk
     assert asked_by_environment().no_resume
 
 
-def test_a_cluster_is_passed_to_the_worker(served_once, capsys, monkeypatch):
+def test_a_cluster_is_passed_to_the_worker(served_once, monkeypatch):
     monkeypatch.setattr(cluster_check, "check", lambda address: None)
     assert replace(chosen(served_once()), shares=None) == ExecutorChoice()
-    asked = served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379", "--gpu-share", "0.5")
-    assert chosen(asked) == ExecutorChoice("ray", "10.0.0.1:6379", 0.5)
-    with pytest.raises(SystemExit):
-        served_once("--executor", "ray", "--gpu-share", "1.5")
-    assert "The share of a GPU is 1.5; a run is given at most one GPU" in capsys.readouterr().err
+    asked = served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379")
+    assert chosen(asked) == ExecutorChoice("ray", "10.0.0.1:6379")
 
 
 def test_a_missing_cluster_ends_the_program_with_one_sentence(served_once, capsys, monkeypatch):

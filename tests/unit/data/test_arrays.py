@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import coo_array
 
-from tabtune_core.api.leaderboard_rows import hash_of
+from tabtune_core.api.leaderboard import hash_of
 from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_numbers, read_rows
 from tabtune_core.data.values import moments, numbers
 from tabtune_core.errors import LabelError, TableError

@@ -5,7 +5,6 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-import pytest
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
@@ -117,16 +116,6 @@ def test_no_group_is_in_two_parts(given_run):
     assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
 
 
-@of_any
-@given(asked(kinds=("random", "group"), even=True))
-def test_movable_test_rows_are_validation_rows_of_other_seeds(given_run):
-    frame, run = given_run
-    move = dataclasses.replace(run, split_seed=0, test_rows_move=True, train=TrainSettings())
-    splits = [split(frame, move, seed=seed) for seed in range(10)]
-    assert len({one.test.tobytes() for one in splits}) > 1
-    assert set(splits[0].test) & {row for one in splits[1:] for row in (*one.train, *one.validation)}
-
-
 def test_the_id_of_the_test_rows_changes_with_the_settings_that_draw_them():
     run = RunSettings(dataset="d", target="y")
     drawing = {
@@ -135,7 +124,6 @@ def test_the_id_of_the_test_rows_changes_with_the_settings_that_draw_them():
         "dataset": "e",
         "target": "z",
         "split_at_median": True,
-        "test_rows_move": True,
     }
     drawing |= {"train": TrainSettings(test_rows=10)}
     by_column = [
@@ -150,17 +138,3 @@ def test_the_id_of_the_test_rows_changes_with_the_settings_that_draw_them():
         "train": TrainSettings(validation_rows=10),
     }.items():
         assert dataclasses.replace(run, **{name: value}).test_set == run.test_set
-
-
-def test_a_run_of_an_earlier_version_keeps_its_movable_test_rows():
-    values = RunSettings(dataset="d", target="y").to_dict()
-    before = {name: value for name, value in values.items() if name not in ("split_seed", "test_rows_move")}
-    for read in (RunSettings.stored, RunSettings.of_package):
-        assert (read(before).test_rows_move, read(values).test_rows_move) == (True, False)
-        assert read(read(before).to_dict()).test_rows_move
-    assert not RunSettings.from_dict(before).test_rows_move  # a new request has fixed test rows
-
-
-def test_a_split_seed_is_refused_if_test_rows_move():
-    with pytest.raises(ValueError, match="split_seed changes nothing with test_rows_move"):
-        RunSettings(dataset="d", target="y", split_seed=3, test_rows_move=True)

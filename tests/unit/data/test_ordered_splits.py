@@ -17,7 +17,7 @@ from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.settings import RunSettings
 
 SIZES = {
-    "test_seed": None,
+    "test_seed": 0,
     "validation_share": 0.2,
     "test_share": 0.2,
     "context_rows": 5000,
@@ -63,7 +63,7 @@ def test_seeds_change_the_split_by_group_but_not_the_split_by_time():
         np.array_equal(*pair)
         for pair in zip(*(parts(split(frame, "day", "time", seed=s)) for s in (0, 1)), strict=True)
     )
-    first, again, other = (split(frame, "customer", "group", seed=s).test for s in (0, 0, 1))
+    first, again, other = (split(frame, "customer", "group", seed=s).validation for s in (0, 0, 1))
     assert np.array_equal(first, again)
     assert not np.array_equal(first, other)
 
@@ -93,15 +93,6 @@ def test_groups_that_are_probably_two_spellings_of_one_are_reported(name, other)
     assert [f"such as {min(name, other)!r} and {max(name, other)!r}" in finding.message for finding in told] == [
         True
     ] * (other != "c00")
-
-
-@pytest.mark.parametrize(
-    ("test_seed", "validation", "test"),
-    [(None, [0, 4, 7, 9, 10, 27], [2, 5, 11, 12, 13, 15]), (7, [5, 12, 18, 20, 21, 26], [3, 7, 8, 9, 10, 16])],
-)
-def test_groups_are_the_same_as_in_earlier_versions(test_seed, validation, test):
-    found = split(table(120), "customer", "group", seed=3, test_seed=test_seed)
-    assert [rows[:6].tolist() for rows in (found.validation, found.test)] == [validation, test]
 
 
 def test_groups_of_one_row_each_are_reported_as_a_random_split():
@@ -149,7 +140,7 @@ def test_the_split_is_described_with_its_days_and_numbers_of_groups():
     found = split(frame, "customer", "group", seed=3)
     groups = frame["customer"].iloc[found.validation].nunique()
     assert f"validates on {len(found.validation)} rows of {groups} groups" in found.findings[0].message
-    assert "(seed 3)" in found.findings[0].message
+    assert "(seed 3; for every seed, the test groups are those of split seed 0)" in found.findings[0].message
 
 
 def test_a_table_with_a_separate_test_table_has_two_parts():

@@ -20,7 +20,7 @@ COUNTS = st.lists(st.one_of(st.integers(1, 9), st.integers(10, 80)), min_size=2,
 SHARES = st.sampled_from([(0.2, 0.2), (0.05, 0.05), (0.1, 0.3), (0.3, 0.5), (0.5, 0.4)])
 
 
-def splits(counts, shares, kind, seed, most=10_000, move=False):
+def splits(counts, shares, kind, seed, most=10_000):
     """Returns the labels of a table with these classes, and its split into at most ``most`` held-out rows; skips
     refused splits.
     """
@@ -28,7 +28,7 @@ def splits(counts, shares, kind, seed, most=10_000, move=False):
     labels = rng.permutation(np.repeat(np.array([f"class {k}" for k in range(len(counts))], dtype=object), counts))
     frame = pd.DataFrame({"at": rng.permutation(len(labels)) // 3, "target": labels})
     how = {} if kind == "random" else {"split_by": kind, "split_column": "at"}
-    how |= {"train": TrainSettings(validation_rows=most, test_rows=most), "test_rows_move": move}
+    how |= {"train": TrainSettings(validation_rows=most, test_rows=most)}
     asked = RunSettings(
         dataset="-", target="target", validation_share=shares[0], test_share=shares[1], seed=seed, **how
     )
@@ -61,13 +61,11 @@ def test_a_random_split_puts_a_class_in_every_part_or_only_in_training(counts, s
 
 
 @settings(deadline=None, max_examples=50)
-@given(
-    COUNTS, SHARES, st.sampled_from(["group", "time"]), st.integers(0, 99), st.sampled_from([30, 10_000]), st.booleans()
-)
+@given(COUNTS, SHARES, st.sampled_from(["group", "time"]), st.integers(0, 99), st.sampled_from([30, 10_000]))
 def test_a_split_by_a_column_says_how_many_rows_each_part_has_and_how_many_are_in_none(
-    counts, shares, kind, seed, most, move
+    counts, shares, kind, seed, most
 ):
-    labels, split = splits(counts, shares, kind, seed, most, move)
+    labels, split = splits(counts, shares, kind, seed, most)
     said, parts = split.findings[0].message, (split.train, split.validation, split.test)
     numbers = re.findall(r"(?:trains|validates|tests) on ([\d,]+) row", said)
     assert [int(number.replace(",", "")) for number in numbers] == [len(rows) for rows in parts]
@@ -77,13 +75,3 @@ def test_a_split_by_a_column_says_how_many_rows_each_part_has_and_how_many_are_i
     for finding in (one for one in split.findings if one.code == "split-size"):
         part, rows = re.match(r"The (\w+) part has ([\d,]+) row", finding.message).groups()
         assert int(rows.replace(",", "")) == len(getattr(split, part))
-
-
-@settings(deadline=None, max_examples=50)
-@given(COUNTS, SHARES, st.integers(0, 99))
-def test_moving_test_rows_leave_no_class_without_training_rows_and_lacking_ones_are_named(counts, shares, seed):
-    labels, split = splits(counts, shares, "random", seed, move=True)
-    usual = {f"class {k}" for k, count in enumerate(counts) if count >= FEWEST_OF_A_CLASS}
-    assert set(labels[split.train]) == set(labels)
-    lacking = {f"split-{part}" for part in ("validation", "test") if usual - set(labels[getattr(split, part)])}
-    assert {finding.code for finding in split.findings} == lacking

@@ -53,12 +53,6 @@ def test_a_new_interpreter_decides_if_the_preforked_process_was_killed(tmp_path,
     assert "gave the run's test predictions in a fresh process" in sentence
 
 
-def test_without_a_preforked_process_a_new_interpreter_decides_and_its_failure_is_reported(tmp_path):
-    offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cpu", checkpoint=None)
-    assert offered is None
-    assert "could not be opened in a fresh process" in sentence
-
-
 @pytest.mark.parametrize(
     ("happens", "said"),
     [

@@ -1,16 +1,14 @@
 """Which executor a worker uses, and how the choice reaches it."""
 
-import math
 import os
 
 import pytest
 
 from tabtune_core.cli.main import main
-from tabtune_core.errors import SettingError
 from tabtune_core.execution import service
 from tabtune_core.execution.cluster_file import Cluster, read_cluster, write_cluster
 from tabtune_core.execution.local import LocalExecutor
-from tabtune_core.execution.worker_flags import ExecutorChoice, tell_workers
+from tabtune_core.execution.worker_flags import tell_workers
 from tabtune_core.store.runs import RunStore
 
 
@@ -23,17 +21,6 @@ def asked(monkeypatch):
     return found
 
 
-@pytest.mark.parametrize("share", [0.0, -1.0, 0.0099, 1.5, 2.0, math.nan, math.inf])
-def test_a_run_has_at_most_one_gpu(share):
-    with pytest.raises(SettingError, match=rf"The share of a GPU is {share:g}; a run is given at most one GPU"):
-        ExecutorChoice("ray", "auto", share)
-
-
-def test_an_unknown_executor_is_refused():
-    with pytest.raises(SettingError, match="There is no executor 'slurm'; choose one of local, ray"):
-        ExecutorChoice("slurm")
-
-
 def test_a_worker_uses_its_own_machine_by_default(tmp_path, asked):
     write_cluster(tmp_path, Cluster())
     assert main(["worker", "--home", str(tmp_path)]) == 0
@@ -43,12 +30,12 @@ def test_a_worker_uses_its_own_machine_by_default(tmp_path, asked):
 
 
 def test_the_choice_given_to_the_pages_reaches_the_worker(tmp_path, asked):
-    tell_workers(executor="ray", address="10.0.0.1:6379", gpu_share=0.5)
+    tell_workers(executor="ray", address="10.0.0.1:6379")
     assert main(["worker", "--home", str(tmp_path)]) == 0
-    assert asked[0].args == ("10.0.0.1:6379", 0.5)
+    assert asked[0].args == ("10.0.0.1:6379",)
 
 
 def test_the_command_line_overrides_the_environment(tmp_path, asked):
-    tell_workers(executor="ray", address="a:1", gpu_share=0.5)
-    assert main(["worker", "--home", str(tmp_path), "--address", "b:2", "--gpu-share", "1"]) == 0
-    assert asked[0].args == ("b:2", 1.0)
+    tell_workers(executor="ray", address="a:1")
+    assert main(["worker", "--home", str(tmp_path), "--address", "b:2"]) == 0
+    assert asked[0].args == ("b:2",)

@@ -42,21 +42,12 @@ def test_unset_values_follow_from_the_cores(machine, asked, parallel, threads):
     assert shares.pinned
 
 
-@pytest.mark.parametrize(
-    ("told", "threads"), [("2", 2), ("3,1", 3), ("16", 4), ("40", 4), ("", 4), ("no", 4), ("0", 4)]
-)
+@pytest.mark.parametrize(("told", "threads"), [("2", 2), ("3,1", 3), ("40", 4), ("no", 4)])
 def test_a_run_has_at_most_the_threads_that_the_environment_allows(machine, monkeypatch, told, threads):
     machine(16)
     monkeypatch.setenv("OMP_NUM_THREADS", told)
     assert (divide().parallel, divide().threads) == (16 // threads, threads)
     assert divide(2).threads == 8
-
-
-def test_only_more_threads_than_the_cores_can_run_give_a_warning(machine):
-    machine(4)
-    assert "5 runs at once with 1 thread each are too many for 4 cores" in divide(5).warning
-    assert "2 runs at once with 3 threads each" in divide(2, 3).warning
-    assert divide(2).warning is None
 
 
 def test_more_threads_than_cores_are_refused(machine):
@@ -80,13 +71,6 @@ def test_each_share_has_its_own_cores_and_their_number_is_limited():
     assert [first, second] == ["cpu:0-1", "cpu:2-3"]
     assert shares.next([first, second]) is None
     assert shares.next([second]) == "cpu:0-1"
-
-
-def test_cores_assigned_by_an_earlier_worker_are_respected():
-    shares = Shares((0, 1, 2, 3), parallel=4, threads=1)
-    assert shares.next(["cpu:0-2"]) == "cpu:3"
-    assert shares.next(["cpu"]) is None
-    assert Shares((0, 1, 2, 3), parallel=2, threads=2).next(["cpu:1"]) == "cpu:0,2"
 
 
 def test_more_runs_than_cores_are_spread_evenly():

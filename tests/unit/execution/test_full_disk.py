@@ -11,10 +11,10 @@ from worker_program import queue, wait_for_end, wait_until, working
 from tabtune_core.errors import ShortageError
 from tabtune_core.events import StepDone
 from tabtune_core.execution.child import NO_ROOM_STATUS
-from tabtune_core.execution.identity import found
+from tabtune_core.execution.identity import is_alive
 from tabtune_core.shortage import why_nothing_starts
 from tabtune_core.store import event_log
-from tabtune_core.store.event_log import Teller, patiently
+from tabtune_core.store.event_log import Teller
 from tabtune_core.store.runs import RunStore
 
 
@@ -61,19 +61,9 @@ def test_waiting_for_room_has_a_limit(store, disk, monkeypatch):
     monkeypatch.setattr(event_log, "PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(event_log, "AGAIN_SECONDS", 0.0)
     fill(disk)
-    with pytest.raises(ShortageError, match=rf"The disk of {disk} is full \(0.0 MB of 21 MB are free at {disk}\)"):
+    with pytest.raises(ShortageError, match=rf"The disk of {disk} is full .*0.0 MB of 21 MB"):
         for step in range(1000):
             teller.tell(StepDone(step, 0.5, 1.0, 2e-4, 0.5))
-    with pytest.raises(ShortageError, match="is full"):
-        patiently(teller.finish)
-
-
-def test_permanent_errors_are_not_waited_for():
-    def refuse():
-        raise ShortageError("No.", "writable disk")
-
-    with pytest.raises(ShortageError, match="No"):
-        patiently(refuse)
 
 
 def test_a_run_that_meets_a_full_disk_exits_with_that_status_although_its_log_is_there(disk):
@@ -110,7 +100,7 @@ def test_a_run_that_fills_the_disk_reports_it_and_continues_when_there_is_room(s
     with working(store) as worker:
         wait_until(lambda: store.run(run_id).identity and (disk / "filler").exists())
         first = store.run(run_id)
-        wait_until(lambda: found(first.pid, first.identity) == "gone")
+        wait_until(lambda: not is_alive(first.pid, first.identity))
         assert worker.poll() is None
         (disk / "filler").unlink()
         run = wait_for_end(store, run_id)

@@ -1,16 +1,15 @@
-"""Jobs under a real worker, with real processes: side by side, cancelled, ended after their time limit, adopted."""
+"""Jobs under a real worker, with real processes: side by side, cancelled, ended after their time limit."""
 
 import contextlib
-import os
 import signal
 import sqlite3
 from unittest.mock import Mock
 
 import psutil
 import pytest
-from worker_program import start_worker, wait_until, working
+from worker_program import wait_until, working
 
-from tabtune_core.execution.identity import found, identity_of
+from tabtune_core.execution.identity import is_alive
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.lock import worker_of
 from tabtune_core.store.jobs import JOB_ENDED
@@ -69,7 +68,7 @@ def test_a_prediction_runs_beside_a_curve_and_the_next_curve_waits_until_both_ar
         live.cancel_job(job_id)
         job = ended(live, job_id)
         assert (job.status, job.result, job.error) == ("cancelled", None, None)
-        assert found(job.pid, job.identity) == "gone"
+        assert not is_alive(job.pid, job.identity)
         assert left_by(live, job_id) == {"log.txt"}
     wait_until(lambda: is_gone(helper))
 
@@ -79,32 +78,9 @@ def test_a_job_over_its_time_limit_is_ended_by_force_and_reports_it(live):
     job = ended(live, job_id)
     assert job.status == "failed"
     assert "It was ended after 0.005 minutes, the longest that it may take." in job.error
-    assert found(job.pid, job.identity) == "gone"
+    assert not is_alive(job.pid, job.identity)
     assert left_by(live, job_id) == {"log.txt"}
     wait_until(lambda: is_gone(helper))
-
-
-def without_its_worker(store):
-    """Starts a job and kills its worker; returns the job's id and the process that it started."""
-    worker = start_worker(store.home)
-    try:
-        return begun(store, "waiting")
-    finally:
-        worker.kill()
-        worker.wait()
-
-
-def test_a_job_outlives_its_worker_and_the_next_one_cancels_it(tmp_path):
-    store = RunStore(tmp_path)
-    job_id, _ = without_its_worker(store)
-    job = store.job(job_id)
-    assert found(job.pid, job.identity) == "alive"
-    waiting = store.add_job("waiting", {"number": 1})
-    store.cancel_job(job_id)
-    with working(store):
-        assert ended(store, job_id).status == "cancelled"
-        (tmp_path / "go_on").touch()
-        assert ended(store, waiting).status == "finished"
 
 
 def test_a_job_whose_process_cannot_be_started_returns_to_its_place_in_the_queue(tmp_path):
@@ -117,33 +93,6 @@ def test_a_job_whose_process_cannot_be_started_returns_to_its_place_in_the_queue
     assert [store.claim_job(1, None).id for _ in range(2)] == [first, second]
 
 
-@pytest.mark.parametrize("worker", [(os.getpid(), identity_of(os.getpid())), (1, "of another worker")])
-def test_a_claimed_job_that_did_not_start_is_queued_again(tmp_path, worker):
-    store = RunStore(tmp_path)
-    job_id = store.add_job("double", {"number": 1})
-    store.claim_job(*worker)
-    lanes = JobLanes(store, Mock(), "fake_jobs", {})
-    lanes.reconcile(lambda name, heartbeat: False)
-    assert (store.job(job_id).status, lanes.going) == ("queued", [])
-
-
-def test_a_job_that_ends_between_two_looks_keeps_its_result(tmp_path, monkeypatch):
-    store = RunStore(tmp_path)
-    job_id = store.add_job("double", {"number": 1})
-    store.claim_job(1, "of another worker")
-    left = store.job_dir(job_id) / "left.txt"
-
-    def ends_just_now(pid, identity):
-        left.parent.mkdir(parents=True)
-        left.write_text("here")
-        store.finish_job(job_id, "finished", result={"twice": 2})
-        return "gone"
-
-    monkeypatch.setattr("tabtune_core.execution.job_lanes.found", ends_just_now)
-    JobLanes(store, Mock(), "fake_jobs", {}).reconcile(lambda name, heartbeat: False)
-    assert (store.job(job_id).status, left.read_text()) == ("finished", "here")
-
-
 def test_a_job_whose_row_is_damaged_while_it_runs_is_ended(live):
     job_id, helper = begun(live, "waiting")
     damage(live, job_id)
@@ -152,26 +101,6 @@ def test_a_job_whose_row_is_damaged_while_it_runs_is_ended(live):
     assert left_by(live, job_id) == {"log.txt"}
     live.delete_job(job_id)
     assert job_id not in {path.name for path in (live.home / "jobs").iterdir()}
-
-
-def test_a_running_job_that_the_next_worker_cannot_read_is_ended(tmp_path):
-    store = RunStore(tmp_path)
-    readable, damaged = (store.add_job("double", {"number": number}) for number in (1, 2))
-    for _ in range(2):
-        store.claim_job(os.getpid(), identity_of(os.getpid()))
-    damage(store, damaged)
-    JobLanes(store, Mock(), "fake_jobs", {}).reconcile(lambda name, heartbeat: False)
-    assert (status_of(store, damaged), status_of(store, readable)) == ("failed", "queued")
-
-
-def test_an_adopted_job_that_becomes_unreadable_is_ended_by_the_next_worker(tmp_path):
-    store = RunStore(tmp_path)
-    job_id, helper = without_its_worker(store)
-    process = psutil.Process(store.job(job_id).pid)
-    damage(store, job_id)
-    with working(store):
-        wait_until(lambda: status_of(store, job_id) == "failed")
-        wait_until(lambda: is_gone(process) and is_gone(helper))
 
 
 def test_a_killed_job_is_not_repeated_automatically(live):

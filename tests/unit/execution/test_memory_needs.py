@@ -6,7 +6,6 @@ from small_table import small_table
 from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import kinds_of, plan_split
-from tabtune_core.execution import memory_needs
 from tabtune_core.execution.memory_needs import estimated, needs_of
 from tabtune_core.machine import PROCESS_BYTES, machine_memory
 from tabtune_core.models.catalogue import get_card
@@ -52,12 +51,3 @@ def test_an_unknown_need_is_a_process_with_torch(run):
     need_of = needs_of(store)
     assert need_of(known) == estimated(store, settings) > PROCESS_BYTES
     assert [need_of(run_id) for run_id in (of_a_missing_table, reference, "deleted")] == [PROCESS_BYTES] * 3
-
-
-def test_a_need_is_estimated_once(tmp_path, monkeypatch):
-    asked = []
-    monkeypatch.setattr(memory_needs, "estimated", lambda store, run: asked.append(run) or 5e9)
-    store = RunStore(tmp_path)
-    need_of, (run_id,) = needs_of(store), store.add_sweep([RunSettings(dataset="d", target="t")])[1]
-    assert [need_of(run_id), need_of(run_id)] == [5e9, 5e9]
-    assert len(asked) == 1

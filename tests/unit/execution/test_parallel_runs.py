@@ -2,17 +2,18 @@
 
 import os
 import signal
+from unittest.mock import Mock
 
 import psutil
 import pytest
-from worker_program import queue, start_worker, wait_for_end, wait_until, working
+from worker_program import queue, wait_until, working
 
 from tabtune_core.events import Note
 from tabtune_core.execution import child, local, memory_needs
 from tabtune_core.execution.cores import Shares, cores_of
 from tabtune_core.execution.forkserver import forkserver
 from tabtune_core.execution.local import LocalExecutor
-from tabtune_core.execution.lock import worker_of
+from tabtune_core.execution.processes import Watched
 from tabtune_core.training import clock
 from tabtune_core.training.clock import Standstill, disturbed
 
@@ -69,28 +70,6 @@ def test_a_killed_run_does_not_affect_the_other_and_resumes_automatically(store)
     assert [store.run(run_id).resumptions for run_id in (first, second)] == [1, 0]
 
 
-def test_runs_of_a_killed_worker_are_adopted_with_their_slots_and_the_next_run_waits(store):
-    ids = queue(store, "obedient", "obedient", "quick")
-    first = start_worker(store.home, "parallel=2")
-    before = begun(store, *ids[:2])
-    first.kill()
-    first.wait()
-    with working(store, "exit-when-idle", "parallel=2") as second:
-        wait_until(lambda: worker_of(store.home))
-        job = store.add_job("double", {"number": 1})  # a worker checks running and queued runs between two jobs
-        wait_until(lambda: store.job(job).ended)
-        assert [(run.status, run.slot, run.pid) for run in map(store.run, ids[:2])] == [
-            ("running", run.slot, run.pid) for run in before
-        ]
-        assert store.run(ids[2]).status == "queued"
-        store.ask(ids[1], "stop")
-        third = wait_for_end(store, ids[2])
-        assert (third.status, third.slot) == ("finished", before[1].slot)
-        assert store.run(ids[0]).status == "running"
-        store.ask(ids[0], "cancel")
-        assert second.wait(timeout=60) == 0
-
-
 def test_a_run_that_does_not_fit_beside_the_others_waits_and_starts_alone(store):
     first, heavy, behind = queue(store, "waiting", "quick", "quick")
     needs = (
@@ -123,8 +102,8 @@ def test_memory_is_reserved_for_running_runs_to_grow_as_estimated(store, monkeyp
     executor = LocalExecutor(
         store, forkserver("fake_experiment", "fake_jobs"), "fake_experiment", shares=Shares((0, 1), 2, 1)
     )
-    store.claim(1, "1 boot pid:[1]", slot="cpu:0")
-    going = executor.adopt(store.runs(status="running"))
+    run = store.claim(1, "1.0", slot="cpu:0")
+    going = [Watched(run.id, Mock(pid=1), "cpu:0")]
     assert (executor.place(store.runs(status="queued"), going) is not None) is starts
 
 
@@ -159,7 +138,7 @@ def test_a_run_that_hardly_waited_reports_nothing(threads, lines):
 def test_the_note_is_among_the_events_of_the_run(store, monkeypatch):
     monkeypatch.setattr(child, "disturbed", lambda: Note("It waited.", "warning"))
     (run_id,) = queue(store, "quick")
-    store.claim(os.getpid(), "1 boot pid:[1]")
+    store.claim(os.getpid(), "1.0")
     store.run_dir(run_id).mkdir(parents=True)
     monkeypatch.syspath_prepend(os.path.join(os.path.dirname(__file__), "../../fakes"))
     from fake_experiment import run_experiment

@@ -1,26 +1,18 @@
 """Worker processes with real children that are really killed; only the computation of a run is a fake."""
 
 import os
-import shutil
 import signal
-import subprocess
-import sys
-import tempfile
-from pathlib import Path
 from unittest.mock import Mock
 
-import psutil
 import pytest
-from worker_program import end, queue, start_worker, wait_for_end, wait_until, working
+from worker_program import open_worker, queue, start_worker, wait_for_end, wait_until, working
 
-from tabtune_core.execution import processes, worker
+from tabtune_core.execution import worker
 from tabtune_core.execution.child import NO_ROOM_STATUS
 from tabtune_core.execution.forkserver import forkserver, start_early
-from tabtune_core.execution.identity import found, identity_of
-from tabtune_core.execution.lock import WorkerLock, worker_of
+from tabtune_core.execution.identity import is_alive
+from tabtune_core.execution.lock import worker_of
 from tabtune_core.execution.processes import Watched, cause
-from tabtune_core.execution.service import open_worker
-from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.runs import RunStore
 
 
@@ -123,44 +115,6 @@ def test_a_worker_with_no_resume_leaves_a_killed_run_to_a_person(tmp_path):
     assert store.run(run_id).status == "finished"
 
 
-def test_a_worker_whose_current_folder_is_deleted_starts_runs_and_jobs_all_the_same(tmp_path):
-    store = RunStore(tmp_path / "home")
-    (gone := tmp_path / "gone").mkdir()
-    with working(store, before=f"import os\nos.chdir({str(gone)!r})\n"):
-        first, then = queue(store, "quick", "waiting")
-        wait_until(lambda: store.events(then))  # it has started processes from there
-        gone.rmdir()
-        (store.home / "go").touch()
-        (later,), job = queue(store, "quick"), store.add_job("double", {"number": 4})
-        wait_until(lambda: store.job(job).status in JOB_ENDED)
-        assert [wait_for_end(store, run).status for run in (first, then, later)] == ["finished"] * 3
-        assert (store.job(job).status, store.run(later).resumptions) == ("finished", 0)
-
-
-def test_a_run_that_a_dead_worker_claimed_but_never_started_is_queued_again_as_if_nothing_had_happened(tmp_path):
-    store = RunStore(tmp_path)
-    (run_id,) = queue(store, "quick")
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as dead:
-        identity = identity_of(dead.pid)
-    store.claim(dead.pid, identity, run_id, slot="cpu:0", executor="local")
-    assert start_worker(store.home, "exit-when-idle", "no-resume").wait(timeout=60) == 0
-    run = store.run(run_id)
-    assert (run.status, run.resumptions, run.resumed) == ("finished", 0, "")
-
-
-def test_an_idle_worker_has_its_forkserver(tmp_path):
-    process = start_worker(
-        tmp_path,
-        before="from tabtune_core.execution import forkserver\nforkserver.machine_memory = lambda: (16e9, 32e9)\n",
-    )
-    try:
-        wait_until(
-            lambda: any("forkserver" in " ".join(child.cmdline()) for child in psutil.Process(process.pid).children())
-        )
-    finally:
-        end(RunStore(tmp_path), process)
-
-
 @pytest.mark.parametrize(("free_gb", "starts"), [(16, 1), (1, 0)])
 def test_torch_is_loaded_early_only_with_plenty_of_memory(monkeypatch, free_gb, starts):
     started = Mock()
@@ -174,7 +128,7 @@ def test_torch_is_loaded_early_only_with_plenty_of_memory(monkeypatch, free_gb, 
 def test_a_run_whose_process_cannot_be_started_stays_queued(tmp_path, monkeypatch, error):
     store = RunStore(tmp_path)
     (run_id,) = queue(store, "quick")
-    one = open_worker(store, WorkerLock(tmp_path), experiment="fake_experiment", jobs="fake_jobs")
+    one = open_worker(store)
     monkeypatch.setattr(one.executor, "context", Mock(**{"Process.return_value.start.side_effect": error}))
     assert one.start_next()
     run = store.run(run_id)
@@ -186,7 +140,7 @@ def test_a_run_whose_process_cannot_be_started_stays_queued(tmp_path, monkeypatc
 def test_a_run_whose_process_cannot_be_started_for_too_long_is_interrupted_with_the_reason(tmp_path, monkeypatch):
     store = RunStore(tmp_path)
     (run_id,) = queue(store, "quick")
-    one = open_worker(store, WorkerLock(tmp_path), experiment="fake_experiment", jobs="fake_jobs")
+    one = open_worker(store)
     monkeypatch.setattr(one.executor, "context", Mock(**{"Process.return_value.start.side_effect": EOFError()}))
     monkeypatch.setattr(worker, "PATIENCE_SECONDS", 0.0)
     while store.run(run_id).status == "queued":
@@ -204,27 +158,12 @@ def test_a_run_whose_process_cannot_be_started_for_too_long_is_interrupted_with_
     assert store.run(run_id).status == "finished"
 
 
-def test_the_next_worker_removes_the_leftovers_of_a_killed_one(tmp_path, monkeypatch):
-    store = RunStore(tmp_path / "home")
-    (run_id,) = queue(store, "waiting")
-    with tempfile.TemporaryDirectory(dir="/tmp") as place:  # the path of a socket must be short
-        monkeypatch.setenv("TMPDIR", place)
-        first = start_worker(store.home)
-        wait_until(lambda: store.events(run_id))
-        first.kill()
-        first.wait()
-        assert [*Path(place).glob("tabtune-*/pymp-*/*")]
-        (store.home / "go").touch()
-        assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
-        assert list(Path(place).iterdir()) == []
-
-
 def test_the_output_of_a_run_goes_to_its_log(drained):
     assert "The fake was here." in log_of(drained, run_of(drained, "quick"))
 
 
 def test_no_process_is_left_behind(drained):
-    assert [run for run in drained.runs() if found(run.pid, run.identity) == "alive"] == []
+    assert [run for run in drained.runs() if is_alive(run.pid, run.identity)] == []
 
 
 def test_stop_keeps_the_best_and_cancel_discards_all_but_the_log(live):
@@ -247,54 +186,8 @@ def test_an_unresponsive_run_is_still_cancelled(live):
     live.ask(run_id, "cancel")
     run = wait_for_end(live, run_id)
     assert (run.status, run.resumptions) == ("cancelled", 0)
-    assert found(run.pid, run.identity) == "gone"
+    assert not is_alive(run.pid, run.identity)
     assert [path.name for path in live.run_dir(run_id).iterdir()] == ["log.txt"]
-
-
-def test_a_second_worker_ends_and_the_first_continues(live):
-    assert start_worker(live.home).wait(timeout=60) == 0
-    (run_id,) = queue(live, "quick")
-    assert wait_for_end(live, run_id).status == "finished"
-
-
-def test_a_stale_run_of_an_earlier_worker_is_resumed(tmp_path):
-    store = RunStore(tmp_path)
-    (first,) = queue(store, "quick")
-    store.claim(os.getpid(), f"1 {identity_of(os.getpid()).split(maxsplit=1)[1]}")  # this pid, but an earlier process
-    assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
-    assert (tmp_path / "runs.sqlite-wal").stat().st_size == 0, "at rest, one file holds everything"
-    assert store.run(first).status == "finished"
-    assert "is gone" in store.events(first, ["Note"])[0].event.text
-
-
-def swapped(home):
-    """Moves a workspace away and puts a copy in its place."""
-    shutil.copytree(home.rename(home.with_name("away")), home)
-
-
-@pytest.mark.parametrize("leave", [shutil.rmtree, swapped])
-def test_a_worker_ends_with_its_workspace(tmp_path, leave):
-    home = tmp_path / "home"
-    store = RunStore(home)
-    worker = start_worker(home)
-    wait_until(lambda: worker_of(home))
-    queue(store, "quick")
-    leave(home)
-    assert worker.wait(timeout=30) == 0
-
-
-@pytest.mark.parametrize("leave", [shutil.rmtree, swapped])
-def test_a_run_ends_with_its_workspace(tmp_path, leave):
-    home = tmp_path / "home"
-    store = RunStore(home)
-    (run_id,) = queue(store, "waiting")
-    worker = start_worker(home)
-    wait_until(lambda: store.events(run_id))
-    run = store.run(run_id)
-    worker.kill()
-    worker.wait()
-    leave(home)
-    wait_until(lambda: found(run.pid, run.identity) == "gone")
 
 
 def job_of(store, kind):
@@ -332,32 +225,7 @@ def test_a_job_does_not_wait_for_a_run_that_trains(live):
     wait_for_end(live, run)
 
 
-def test_a_job_whose_process_is_gone_is_interrupted(live):
-    (live.home / "jobs" / "lost").mkdir(parents=True)  # its process made it
-    live._write(
-        "INSERT INTO jobs (id, kind, arguments, status, created, pid, identity)"
-        " VALUES ('lost', 'double', '{}', 'running', 0, 4194300, '1 boot pid:[1]')"
-    )
-    wait_until(lambda: live.job("lost").status == "interrupted")
-    assert "its worker was not there to see why" in live.job("lost").error
-
-
-@pytest.mark.parametrize(
-    ("before", "now", "said"),
-    [
-        (3, 4, "The system ended the run's process (signal 9), because memory ran out."),
-        (3, 3, "most often because"),
-        (None, 4, "most often"),
-    ],
-)
-def test_memory_is_certainly_blamed_only_if_the_system_counted_an_out_of_memory_kill(monkeypatch, before, now, said):
-    monkeypatch.setattr(processes, "oom_kills", lambda: now)
-    watched = Watched(("a",), 1, None, Mock(exitcode=-signal.SIGKILL), oom_kills=before)
-    assert said in cause(watched, "run")[0]
-    assert said.replace("run's", "job's") in cause(watched, "job")[0]
-
-
 @pytest.mark.parametrize("exitcode", [NO_ROOM_STATUS, 1, -signal.SIGSEGV])
 def test_memory_is_not_blamed_for_other_exit_codes(exitcode):
-    told = " ".join(cause(Watched(("a",), 1, None, Mock(exitcode=exitcode)), "job"))
+    told = " ".join(cause(Watched("a", Mock(exitcode=exitcode)), "job"))
     assert "memory" not in told and told.endswith("ask again.")

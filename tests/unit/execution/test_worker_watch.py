@@ -12,7 +12,6 @@ import pytest
 from tabtune_core.errors import ShortageError
 from tabtune_core.execution import lock as worker_lock
 from tabtune_core.execution import worker_watch
-from tabtune_core.execution.cluster_file import Cluster, write_cluster
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.execution.lock import Holder, stop_workers
 from tabtune_core.execution.worker_watch import LOG_LINES, LONGEST_SECONDS, LOOK_SECONDS, STEADY_SECONDS, WorkerWatch
@@ -26,14 +25,13 @@ class World:
         self.now, self.worker, self.starts = 100.0, None, 0
 
     def start(self, home, **more):
-        self.starts += self.worker is None or self.worker.outdated
+        self.starts += self.worker is None
 
 
 @pytest.fixture
 def world(monkeypatch):
     world = World()
     monkeypatch.setattr(worker_lock, "worker_of", lambda home: world.worker)
-    monkeypatch.setattr(worker_lock, "code_version", lambda: "this")
     monkeypatch.setattr(worker_lock, "ensure_worker", world.start)
     return world
 
@@ -89,20 +87,6 @@ def test_a_worker_that_stayed_up_is_replaced_at_once_when_it_dies(world, watch):
         world.now, world.worker = world.now + LOOK_SECONDS, None
 
 
-def test_a_worker_that_recovers_after_a_long_pause_is_replaced_soon_when_it_dies(world, watch):
-    for _ in range(4_000):
-        watch.look()
-        world.now += 1
-    for _ in range(2 * int(STEADY_SECONDS)):
-        world.now, world.worker = world.now + 1, Holder(7, None, "this")
-        watch.look()
-    world.worker, before = None, world.starts
-    for _ in range(int(LOOK_SECONDS)):
-        world.now += 1
-        watch.look()
-    assert world.starts == before + 1
-
-
 def test_the_server_checks_the_worker_while_something_waits_and_stops_at_its_end(world, tmp_path, monkeypatch):
     monkeypatch.setattr(worker_watch, "TURN_SECONDS", 0.01)
     store, looked = RunStore(tmp_path), threading.Event()
@@ -128,28 +112,6 @@ def test_a_shortage_that_prevents_a_worker_is_reported_until_it_ends(world, watc
     assert world.starts == 1
 
 
-def test_a_worker_of_another_version_is_reported_and_replaced_once(world, watch):
-    world.worker = Holder(7, "1 boot pid:[1]", "other")
-    for _ in range(100):
-        trouble = watch.look()
-        world.now += 1
-    assert (trouble.why, trouble.pid, trouble.version, trouble.can_be_asked) == ("outdated", 7, "other", True)
-    assert world.starts == 1
-
-
-def test_a_worker_of_an_earlier_version_cannot_be_asked_to_end(world, watch):
-    world.worker = Holder(7)
-    assert not watch.look().can_be_asked
-
-
-def test_programs_of_two_versions_do_not_replace_each_others_worker_forever(world, watch):
-    for turn in range(20):
-        world.worker = Holder(turn + 1, f"{turn} boot pid:[1]", "other")
-        watch.look()
-        world.now += LOOK_SECONDS
-    assert world.starts == 1
-
-
 def test_a_worker_stopped_by_a_person_is_started_only_by_a_person(world, watch, tmp_path):
     stop_workers(tmp_path)
     for _ in range(100):
@@ -171,17 +133,3 @@ def test_a_suspended_worker_is_reported_and_no_other_is_started(world, watch):
         assert watch.look() is None
         process.kill()
     assert world.starts == 0
-
-
-def test_a_full_disk_is_reported_before_anything_else(watch, world, monkeypatch):
-    monkeypatch.setattr("tabtune_core.execution.worker_watch.why_nothing_starts", lambda home: "The disk is full.")
-    trouble = watch.look()
-    assert (trouble.why, trouble.what, world.starts) == ("no room", "The disk is full.", 0)
-
-
-def test_a_missing_cluster_is_reported_instead_of_a_log(world, watch, tmp_path):
-    watch.look()
-    write_cluster(tmp_path, Cluster(waits="There is no Ray cluster to join."))
-    world.now += LOOK_SECONDS
-    assert (trouble := watch.look()).why == "ended"
-    assert trouble.what == "There is no Ray cluster to join."

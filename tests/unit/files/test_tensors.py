@@ -7,10 +7,8 @@ import pytest
 import safetensors.numpy
 import torch
 
-from tabtune_core.errors import CheckpointError
-from tabtune_core.files.damaged import Damaged, refused_as
+from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.tensors import check_finite, read_tensors
-from tabtune_core.files.torch_files import read_torch_file
 
 
 def with_header(header, content=b""):
@@ -31,10 +29,9 @@ def test_the_tensors_of_a_file_have_their_types_and_shapes():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"1234", "no header"),
-        ((2**60).to_bytes(8, "little") + b"{}", "no header"),
+        (b"1234", "damaged"),
+        ((2**60).to_bytes(8, "little") + b"{}", "damaged"),
         (with_header([]), "damaged"),
-        (with_header(b" " * 17_000_000), "no header, or one that is too long"),
         (with_header(one(), b"12"), "damaged"),
         (with_header(one(shape=(2**39, 2**39)), b"1234"), "damaged"),
         (with_header(one(shape=(-1,)), b"1234"), "damaged"),
@@ -67,46 +64,3 @@ def torch_saved(values):
     import safetensors.torch
 
     return safetensors.torch.save({"a": values})
-
-
-@pytest.mark.parametrize(
-    ("tensor", "message"),
-    [
-        (torch.zeros(1).expand(10**6, 10**6), "is not plain"),
-        (torch.eye(2).to_sparse(), "it imports 'torch._utils _rebuild_sparse_tensor'"),
-        (torch.empty(10**6, 10**6, device="meta"), "it imports 'torch._utils _rebuild_meta_tensor_no_storage'"),
-        (torch.ones(2, dtype=torch.complex64), "is not plain"),
-        (torch.tensor([1.0, torch.nan]), "holds NaN or Infinity"),
-    ],
-)
-def test_a_tensor_that_differs_from_its_description_is_refused(tmp_path, tensor, message):
-    torch.save({"good": torch.ones(2), "odd": [tensor]}, tmp_path / "x.pt")
-    with pytest.raises(Damaged, match=message):
-        read_torch_file(tmp_path / "x.pt")
-
-
-def test_an_incomplete_character_in_a_file_is_refused(tmp_path):
-    torch.save({"name": "\ud800"}, tmp_path / "x.pt")
-    with (
-        pytest.raises(CheckpointError, match="x.pt holds no weights"),
-        refused_as(CheckpointError, "x.pt holds no weights"),
-    ):
-        read_torch_file(tmp_path / "x.pt")
-
-
-def test_a_self_referencing_list_is_refused(tmp_path):
-    values = [1]
-    for _ in range(60):
-        values = [values, values]  # 2^60 numbers if every reference is followed
-    torch.save(values, tmp_path / "x.pt")
-    with pytest.raises(Damaged, match="holds more than 200,000 values"):
-        read_torch_file(tmp_path / "x.pt")
-
-
-def test_tied_tensors_are_read_and_thousands_of_the_same_numbers_are_refused(tmp_path):
-    numbers = torch.ones(10_000)
-    torch.save([numbers, numbers], tmp_path / "x.pt")
-    assert len(read_torch_file(tmp_path / "x.pt")) == 2
-    torch.save([numbers[start:] for start in range(500)], tmp_path / "x.pt")
-    with pytest.raises(Damaged, match="they share the same bytes"):
-        read_torch_file(tmp_path / "x.pt")

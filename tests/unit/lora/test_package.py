@@ -49,7 +49,7 @@ def test_a_written_package_is_read_back_bit_by_bit(written):
     assert all(torch.equal(package.tensors[name], tensors[name]) for name in tensors)
     assert {name.rpartition(".")[2] for name in tensors} == {"weight", "lora_magnitude_vector", "bias", "in_proj_bias"}
     assert package.facts == about(report, settings=package.facts.settings)
-    assert package.facts.settings == RunSettings.of_package(FACT.settings.to_dict())
+    assert package.facts.settings == RunSettings.from_dict(FACT.settings.to_dict())
     assert (
         package.facts.label_hash
         == about(report, labels_sha256=package.facts.label_hash, classes=("class 1", "class 2")).label_hash

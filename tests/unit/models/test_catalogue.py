@@ -32,17 +32,15 @@ def test_the_guides_example_of_a_768_by_768_weight():
 
 
 def test_the_error_for_an_unknown_model_names_the_known_ones():
-    with pytest.raises(
-        SettingError, match="There is no model 'tabpfn'; choose one of tabicl-mini, tabicl-mini-1, tabicl-v2"
-    ):
+    with pytest.raises(SettingError, match="There is no model 'tabpfn'; choose one of tabicl-mini, tabicl-v2"):
         get_card("tabpfn")
 
 
 def test_a_learning_rate_says_whether_it_was_measured():
-    cards = (CATALOGUE["tabicl-mini-1"], CATALOGUE["tabicl-mini"])
+    cards = (CATALOGUE["tabdpt-mini"], CATALOGUE["tabicl-mini"])
     assert [card.told_rate("regression", strategy) for card in cards for strategy in ("peft", "base-ft")] == [
-        "2e-3 (measured for this model; guide 2e-4)",
-        "2e-4 (measured for this model; guide 2e-5)",
+        "1e-3 (measured for this model; guide 2e-4)",
+        "1e-4 (measured for this model; guide 2e-5)",
         "2e-4 (measured for this model; guide 2e-4)",
         "2e-5 (guide; not measured for this model)",
     ]

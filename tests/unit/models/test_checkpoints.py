@@ -167,16 +167,14 @@ def test_a_shipped_file_with_another_hash_is_refused():
         find_checkpoint(card, "classification")
 
 
-def test_files_beside_the_weights_belong_to_their_hash_and_earlier_adapters_still_match(tmp_path):
+def test_files_beside_the_weights_belong_to_their_hash(tmp_path):
     shutil.copytree(WEIGHTS / "mitra-mini-classifier", tmp_path / "own")
     card, file, config = get_card("mitra-mini"), tmp_path / "own/model.safetensors", tmp_path / "own/config.json"
     first = find_checkpoint(card, "classification", file)[1]
-    assert first.identities == find_checkpoint(card, "classification")[1].identities == (first.sha256, sha256_of(file))
+    assert first.sha256 == find_checkpoint(card, "classification")[1].sha256 != sha256_of(file)
     written = json.loads(config.read_text())
     config.write_text(json.dumps(written, indent=2))
     assert find_checkpoint(card, "classification", file)[1] == first
     config.write_text(json.dumps({**written, "n_heads": 2}))
     with pytest.raises(AdapterError, match=f"trained on weights with the SHA-256 {first.sha256}"):
         open_base("mitra-mini", "classification", first.sha256, checkpoint=file, device="cpu")
-    pytest.importorskip("autogluon.tabular", reason="Mitra needs AutoGluon")
-    assert open_base("mitra-mini", "classification", sha256_of(file), checkpoint=file, device="cpu").module.n_heads == 2

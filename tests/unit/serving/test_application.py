@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import gzip
 import io
 import json
 import re
@@ -26,7 +25,7 @@ from starlette.testclient import TestClient
 from tabtune_core import load_adapter, read_table
 from tabtune_core.access import Access, decide
 from tabtune_core.cli.main import main
-from tabtune_core.errors import AdapterError, TableWarning
+from tabtune_core.errors import AdapterError
 from tabtune_core.serving.adapters import Batches, open_adapters
 from tabtune_core.serving.application import Limits, application, serve
 from tabtune_core.store.runs import RunStore
@@ -123,29 +122,6 @@ def test_a_missing_mark_of_the_table_is_missing_in_json_csv_and_python(tmp_path)
     np.testing.assert_allclose(alone(tmp_path, "marked", rows)[0], expected["probabilities"], atol=2e-5)
     for p_NK in (number["probabilities"], alone(tmp_path, "marked", plain)[0]):
         assert np.abs(np.subtract(expected["probabilities"][0], p_NK)).max(axis=1).min() > 1e-3
-
-
-@pytest.mark.parametrize("seen", ["0001-01-01T00:00:00+01:00", "9999-12-31 23:00 -05:00"])
-def test_a_moment_beyond_python_s_years_is_read_alike_in_json_csv_and_python(folder, client, seen):
-    rows = [{**ROW, "seen": seen}]
-    told = ask(client, rows).json()
-    assert told["notes"] == []
-    assert ask(client, rows, kind="text/csv").json() == told
-    np.testing.assert_allclose(alone(folder, "few", rows)[0], told["probabilities"], atol=2e-5)
-
-
-def test_dates_that_only_the_other_order_allows_are_told_in_json_csv_and_python(folder, client):
-    rows = [{**ROW, "seen": seen} for seen in ("03/25/2024", "03/04/2024", "2024-03-25", "03/25/2024")]
-    told = ask(client, rows).json()
-    assert [note.partition(": read so.")[0] for note in told["notes"]] == [
-        "'seen' is read day first, but 2 cells of 4, such as '03/25/2024', can only be month first"
-    ]
-    assert ask(client, rows, kind="text/csv").json() == told
-    model = load_adapter(folder / "few.zip", device="cpu")
-    context = model.context(read_table(folder / "data.csv", model.reading).frame)
-    for predict in (model.predict, model.predict_proba):
-        with pytest.warns(TableWarning, match=re.escape(told["notes"][0])):
-            predict(pd.DataFrame(rows), context=context)
 
 
 def test_texts_with_a_decimal_comma_are_read_in_json_and_python_as_in_the_table(tmp_path):
@@ -277,18 +253,6 @@ def test_an_invalid_request_gets_one_sentence(client, kind, content, status, tol
     assert (answer.status_code, told in answer.json()["detail"]) == (status, True), answer.text
 
 
-def test_two_adapters_or_packed_json_in_a_request_are_refused(client):
-    two = client.post("/predict?adapter=few&adapter=views", json=ROWS)
-    assert (two.status_code, two.json()["detail"]) == (422, "2 adapters are named; a request may name only one.")
-    packed = client.post(
-        "/predict", content=b"x", headers={"content-type": "application/json", "content-encoding": "gzip"}
-    )
-    assert (packed.status_code, packed.json()["detail"]) == (
-        415,
-        "The content encoding is 'gzip'; send JSON uncompressed.",
-    )
-
-
 def test_a_too_large_body_without_a_length_is_refused_while_it_is_sent(client):
     answer = client.post("/predict", content=iter([b"[", b" " * 6_000]), headers={"content-type": "application/json"})
     assert answer.status_code == 413
@@ -306,42 +270,6 @@ def test_the_served_adapters_are_listed_before_an_upload(client):
     assert len(loaded) == 3 and all(client.get(path).status_code == 200 and path.startswith("/") for path in loaded), (
         page
     )
-
-
-def test_words_absent_from_the_context_give_a_note(client):
-    assert "'pink'" in ask(client, [{**ROW, "colour": "pink"}]).json()["notes"][0]
-
-
-def test_long_words_of_a_request_are_cut_in_the_answer(client):
-    assert len(ask(client, [{**ROW, "colour": "z" * 3_000}]).json()["notes"][0]) < 400
-    for row in ({**ROW, "z" * 3_000: 1}, {**ROW, "size": "z" * 3_000}):
-        assert len(ask(client, [row]).json()["detail"]) < 400
-
-
-def test_csv_rows_are_counted_by_its_lines_whatever_letters_cells_and_packing_it_has(client):
-    rows = [{**ROW, "colour": "Åre"}] * 8
-    expected = ask(client, rows, kind="text/csv").json()
-    assert len(expected["predicted"]) == 8
-    for packed in (
-        gzip.compress(as_csv(rows)),
-        as_csv(rows).decode().encode("utf-16"),
-        b"From the sensor\n" + as_csv(rows),
-    ):
-        assert ask(client, packed, kind="text/csv").json()["predicted"] == expected["predicted"]
-    lines = ask(client, [{**ROW, "colour": "red\n\nish\nand more"}] * 8, kind="text/csv")
-    assert len(lines.json()["predicted"]) == 8
-    many = gzip.compress(as_csv([ROW] * 11)), as_csv([ROW] * 11).decode().encode("utf-16"), as_csv([ROW] * 31)
-    assert [ask(client, one, kind="text/csv").status_code for one in many] == [413] * 3
-
-
-def test_far_too_many_rows_are_refused_without_reading_them(client, monkeypatch):
-    monkeypatch.delattr("tabtune_core.serving.application.read_new_rows")
-    told = ask(client, as_csv([ROW] * 21), kind="text/csv").json()["detail"]
-    assert told == "The request has 21 rows; at most 10 are predicted at once. Send fewer."
-
-
-def test_json_with_a_byte_order_mark_is_read(client):
-    assert ask(client, b"\xef\xbb\xbf" + json.dumps(ROWS).encode()).json() == ask(client, ROWS).json()
 
 
 def test_every_address_but_the_health_check_needs_the_token(folder):

@@ -1,12 +1,11 @@
 """A workspace of an earlier format is converted even while something runs in it; an unusable one is refused."""
 
-import gc
 import os
 import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,78 +14,7 @@ from tabtune_core.cli.main import main
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Note
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.database import FORMAT
 from tabtune_core.store.runs import RunStore
-
-
-@pytest.fixture
-def format_1(tmp_path):
-    """A workspace of format 1 with a run and a job in process 7."""
-    store = RunStore(tmp_path)
-    store.add_sweep([RunSettings(dataset="d", target="t")])
-    store.claim(7, None)
-    store.add_job("predict", {})
-    store.claim_job(7, None)
-    with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
-        for table in ("runs", "jobs"):
-            database.execute(f"ALTER TABLE {table} DROP COLUMN identity")
-            database.execute(f"ALTER TABLE {table} ADD COLUMN process_started REAL")
-            database.execute(f"UPDATE {table} SET process_started = 1760000000.25")
-        for table, column in (("sweeps", "owner"), ("jobs", "owner"), ("runs", "executor"), ("runs", "node")):
-            database.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
-        database.execute("PRAGMA user_version = 1")
-    return tmp_path
-
-
-def test_runs_of_a_model_with_new_weights_keep_their_old_weights_and_settings(tmp_path):
-    asked = {
-        name: RunSettings(dataset="d", target='"model": "tabicl-mini"', model=name, strategy="inference")
-        for name in ("tabicl-mini", "tabicl-mini-2", "tabdpt-mini")
-    }
-    RunStore(tmp_path).add_sweep(list(asked.values()))
-    with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
-        database.execute("PRAGMA user_version = 3")
-    later = [
-        replace(asked["tabicl-mini"], model="tabicl-mini-1"),
-        asked["tabicl-mini-2"],
-        replace(asked["tabdpt-mini"], model="tabdpt-mini-1"),
-    ]
-    for _ in range(2):  # the second opening changes nothing
-        assert [run.settings for run in RunStore(tmp_path).runs()] == later
-
-
-@pytest.mark.parametrize(
-    ("model", "held", "number"),
-    [("mitra-mini", 3, 1), ("mitra-mini", 5, 1), ("tabdpt-mini", 6, 1), ("tabicl-mini", 7, 3)],
-)
-def test_runs_keep_the_weights_they_began_with(tmp_path, model, held, number):
-    RunStore(tmp_path).add_sweep([RunSettings(dataset="d", target="t", model=model, strategy="inference")])
-    with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
-        database.execute(f"PRAGMA user_version = {held}")
-    for _ in range(2):
-        assert [run.settings.model for run in RunStore(tmp_path).runs()] == [f"{model}-{number}"]
-
-
-def test_runs_in_a_workspace_of_format_1_continue_with_a_process_in_doubt(format_1):
-    for _ in range(2):  # the second opening changes nothing
-        store = RunStore(format_1)
-        for row in (*store.runs(), *store.jobs()):
-            assert (row.status, row.pid, row.identity) == ("running", 7, None)
-        assert [row.owner for row in (*store.sweeps(), *store.jobs())] == ["", ""]
-        assert [(run.executor, run.node) for run in store.runs()] == [("", "")]
-    with closing(sqlite3.connect(format_1 / "runs.sqlite")) as database, database:
-        assert database.execute("PRAGMA user_version").fetchone() == (FORMAT,)
-    store.set_process(store.runs()[0].id, 9, "10 boot pid:[1]")
-    assert store.runs()[0].identity == "10 boot pid:[1]"
-
-
-def test_jobs_are_taken_in_order_of_arrival_whatever_the_clock_said(tmp_path):
-    store = RunStore(tmp_path)
-    jobs = [store.add_job("predict", {}) for _ in range(2)]
-    with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
-        database.execute("UPDATE jobs SET created = created - 3600 WHERE id = ?", (jobs[1],))
-    assert [store.claim_job(1, None).id for _ in range(2)] == jobs
-    assert [job.id for job in store.jobs()] == jobs[::-1]
 
 
 @pytest.mark.parametrize("name", ["file", "file/home", "link", "link/home"])
@@ -101,23 +29,13 @@ def test_a_file_or_a_link_to_nothing_is_not_a_workspace(tmp_path, name):
         RunStore(tmp_path / name)
 
 
-def test_a_path_that_is_not_utf_8_is_not_a_workspace(tmp_path):
-    with pytest.raises(
-        StoreError, match=r"is not UTF-8, so no table can be read there\. Choose another with --home or TABTUNE_HOME"
-    ):
-        RunStore(tmp_path / os.fsdecode(b"x\xff"))
-    assert not [*tmp_path.iterdir()]
-
-
 def test_a_read_only_database_is_named_and_nothing_is_left_beside_it(tmp_path, monkeypatch):
     RunStore(tmp_path)
     for file in tmp_path.glob("runs.sqlite-*"):
         file.unlink()
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "runs.sqlite" and real(path, mode))
-    with pytest.raises(
-        StoreError, match=rf"This user may not open or write to {tmp_path}/runs\.sqlite\. Change its permissions"
-    ):
+    with pytest.raises(StoreError, match=rf"This user may not open or write to {tmp_path}/runs\.sqlite"):
         RunStore(tmp_path)
     assert not [*tmp_path.glob("runs.sqlite-*")]
 
@@ -152,31 +70,6 @@ def test_a_database_damaged_anywhere_is_named_with_a_way_out(tmp_path):
     assert len(refused) > len(pages)
 
 
-def test_a_database_in_which_the_events_of_a_deleted_run_are_damaged_is_named(tmp_path):
-    store = RunStore(tmp_path / "whole")
-    _, (run_id,) = store.add_sweep([RunSettings(dataset="d", target="t")])
-    for _ in range(20):
-        store.append(run_id, Note("A note."))
-    store._write("UPDATE runs SET status = 'finished'")
-    store.settle()
-    page = store._read("SELECT rootpage FROM sqlite_master WHERE name = 'events'")[0][0]
-    content = bytearray((store.home / "runs.sqlite").read_bytes())
-    content[4096 * (page - 1) + 10] ^= 1  # where the second event begins
-    (tmp_path / "runs.sqlite").write_bytes(content)
-    with pytest.raises(StoreError, match=r"is damaged \(FOREIGN KEY constraint failed\)"):
-        RunStore(tmp_path).delete(run_id)
-
-
-@pytest.mark.parametrize("damage", [(b"heartbeat ", b"\xdfeartbeat "), (b"time    REAL", b"tume    REAL")])
-def test_a_database_with_a_damaged_letter_in_a_column_s_name_is_named(tmp_path, damage):
-    store = RunStore(tmp_path / "whole")
-    store.add_sweep([RunSettings(dataset="d", target="t")])
-    store.settle()
-    (tmp_path / "runs.sqlite").write_bytes((store.home / "runs.sqlite").read_bytes().replace(*damage))
-    with pytest.raises(StoreError, match=rf"database {tmp_path / 'runs.sqlite'} is damaged"):
-        [RunStore(tmp_path).events(run.id) for run in RunStore(tmp_path).runs()]
-
-
 @pytest.mark.parametrize("empty", [True, False])
 def test_a_lost_database_is_not_replaced_by_a_new_one_over_its_runs(tmp_path, empty):
     for home in (tmp_path / "lost", tmp_path / "new"):
@@ -192,24 +85,6 @@ def test_a_lost_database_is_not_replaced_by_a_new_one_over_its_runs(tmp_path, em
             RunStore(tmp_path / "lost")
 
 
-def test_a_folder_as_database_is_named(tmp_path):
-    (tmp_path / "runs.sqlite").mkdir()
-    with pytest.raises(
-        StoreError,
-        match=rf"cannot be opened: {tmp_path}/runs\.sqlite is a folder, not a database\. Choose another folder",
-    ):
-        RunStore(tmp_path)
-
-
-def test_a_dangling_link_as_database_is_refused_without_a_traceback(tmp_path, recwarn, capsys):
-    (tmp_path / "runs.sqlite").symlink_to(tmp_path / "nowhere" / "at all")
-    with pytest.raises(StoreError, match="cannot be opened"):
-        RunStore(tmp_path)
-    gc.collect()
-    assert "Traceback" not in capsys.readouterr().err
-    assert not recwarn.list
-
-
 def test_a_database_that_cannot_be_written_is_reported_at_opening(tmp_path, monkeypatch):
     RunStore(tmp_path)
     real = sqlite3.connect
@@ -223,10 +98,8 @@ def test_a_database_that_cannot_be_written_is_reported_at_opening(tmp_path, monk
 
 
 def test_a_workspace_on_a_network_file_system_is_refused_with_the_way_out_and_nothing_is_written(tmp_path, monkeypatch):
-    (tmp_path / "mounts").write_text(
-        f"1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:4 / {tmp_path.resolve() / 'far'} rw - nfs server:/x rw\n"
-    )
-    monkeypatch.setattr(machine, "MOUNTS", tmp_path / "mounts")
+    far = SimpleNamespace(mountpoint=str(tmp_path.resolve() / "far"), fstype="nfs")
+    monkeypatch.setattr(machine.psutil, "disk_partitions", lambda all: [far])
     RunStore(tmp_path / "near")
     with pytest.raises(
         StoreError, match=r"network file system \(nfs, mounted at .*/far\).*Choose a folder on a disk of this machine"

@@ -3,17 +3,13 @@
 import pytest
 
 from tabtune_core.execution.jobs.registry import JOBS
-from tabtune_core.store.job_kinds import KINDS, kind_of, uses
+from tabtune_core.store.job_kinds import KINDS, uses
 from tabtune_core.store.jobs import FILE, Counted, read_progress
 
 
 def test_every_kind_names_the_function_that_carries_it_out():
     named = {kind: f"{function.__module__.rpartition('.')[2]}.{function.__name__}" for kind, function in JOBS.items()}
     assert named == {kind: known.function for kind, known in KINDS.items()}
-
-
-def test_an_unknown_kind_counts_as_a_long_one():
-    assert {kind_of("of a later version").lane} == {"long"}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from multiprocessing import get_context
@@ -53,46 +53,11 @@ def test_a_sweep_is_queued_in_the_order_it_was_given(store):
     assert store.sweeps()[0].name == "mine"
 
 
-def test_names_of_runs_with_several_seeds_include_the_seed(store):
-    sweep, _ = store.add_sweep([SETTINGS, RunSettings(dataset="d", target="y", strategy="inference", seed=1)])
-    assert [run.name for run in store.runs(sweep)] == ["LoRA r=4 seed 0", "Zero-shot seed 1"]
-
-
-def test_sweeps_are_listed_newest_first_with_counts(store):
-    older, (first, _) = store.add_sweep([SETTINGS, SETTINGS])
-    newer, _ = store.add_sweep([SETTINGS])
-    store.ask(first, "cancel")
-    assert [sweep.id for sweep in store.sweeps()] == [newer, older]
-    assert store.sweeps()[1].counts == {"cancelled": 1, "queued": 1}
-
-
 def test_each_queued_run_is_claimed_by_one_process_only(store):
     _, ids = store.add_sweep([SETTINGS] * 40)
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         claims = [claim for claims in pool.map(claim_all, [store.home] * 2) for claim in claims]
     assert sorted(claims) == sorted(ids)
-
-
-def test_a_claimed_run_records_its_process(store):
-    store.add_sweep([SETTINGS])
-    run = store.claim(7, "8 boot pid:[1]")
-    store.set_process(run.id, 9, "10 boot pid:[1]")
-    assert (run.status, run.pid, run.identity) == ("running", 7, "8 boot pid:[1]")
-    assert (store.run(run.id).pid, store.run(run.id).identity) == (9, "10 boot pid:[1]")
-    assert store.claim(7, "8 boot pid:[1]") is None
-
-
-def test_an_ended_run_takes_no_new_process(store):
-    run_id = ended(store, "interrupted")
-    with pytest.raises(StoreError, match="not running any more"):
-        store.set_process(run_id, 9, "10 boot pid:[1]")
-
-
-def test_a_beat_moves_the_heartbeat(store):
-    run_id = running(store)
-    before = store.run(run_id).heartbeat
-    store.beat(run_id)
-    assert store.run(run_id).heartbeat > before
 
 
 def test_events_come_back_in_order_and_can_be_read_incrementally(store):
@@ -106,14 +71,6 @@ def test_events_come_back_in_order_and_can_be_read_incrementally(store):
     assert [one.event for one in store.events(run_id, ["StepDone"])] == [events[1], events[3]]
     assert store.last(run_id, "StepDone").event == events[3]
     assert store.last(run_id, "RunFailed") is None
-
-
-@pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
-def test_a_non_finite_loss_survives(store, loss):
-    run_id = running(store)
-    store.append(run_id, StepDone(1, loss, 1.0, 2e-4, 0.1))
-    assert str(store.events(run_id)[0].event.loss) == str(loss)
-    assert str(store.fields([run_id], "StepDone")[0]["loss"]) == str(loss)
 
 
 def test_a_result_survives_with_its_missing_scores(store):
@@ -180,21 +137,6 @@ def test_deleting_frees_space_and_returns_how_much(store):
     assert len(store.events(kept)) == 10
 
 
-def test_deleting_also_frees_space_in_an_earlier_database_unless_a_run_is_active(store):
-    kept, gone, later = (with_events(store, 3_000) for _ in range(3))
-    store._connection.execute("PRAGMA auto_vacuum = NONE")
-    store._connection.execute("VACUUM")
-    store._read("PRAGMA wal_checkpoint(TRUNCATE)")
-    going = running(store)
-    pages = store._read("PRAGMA page_count")[0][0]
-    store.delete(gone)
-    assert store._read("PRAGMA page_count")[0][0] == pages, "rewriting the database would block the active run"
-    store.finish(going, "failed")
-    assert store.delete(later) > 1_000_000
-    assert store._read("PRAGMA page_count")[0][0] < pages / 2
-    assert len(store.events(kept)) == 3_000
-
-
 def test_a_long_run_is_deleted_in_short_steps_between_which_others_can_write(store, monkeypatch):
     gone, going = with_events(store, 9_000), running(store)
     deleted, write = [], RunStore._write
@@ -237,19 +179,6 @@ def test_deleting_the_last_run_of_a_table_removes_the_shared_arrays_of_its_time(
     assert [file.name for file in shared.iterdir()] == ["before.npy"]
 
 
-@pytest.mark.parametrize("call", ["run", "run_dir", "retry", "delete", "runs"])
-def test_an_unknown_id_is_an_error_that_names_it(store, call):
-    with pytest.raises(StoreError, match=r"There is no (run|sweep) '\.\./up'"):
-        getattr(store, call)("../up")
-
-
-def test_threads_can_write_concurrently(store):
-    run_id = running(store)
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda step: store.append(run_id, StepDone(step, 0.5, 1.0, 2e-4, 0.1)), range(200)))
-    assert sorted(one.event.step for one in store.events(run_id)) == list(range(200))
-
-
 def test_processes_may_open_a_new_workspace_at_the_same_time(tmp_path):
     program = (
         f"import sys; sys.path.insert(0, {str(ROOT)!r}); from pathlib import Path; from "
@@ -258,13 +187,6 @@ def test_processes_may_open_a_new_workspace_at_the_same_time(tmp_path):
     program += f"RunStore(Path({str(tmp_path / 'new')!r})).sweeps()"
     processes = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
     assert [process.wait(timeout=60) for process in processes] == [0] * 4
-
-
-def test_a_damaged_database_and_a_home_that_is_a_file_are_refused(tmp_path):
-    (tmp_path / "runs.sqlite").write_bytes(b"not a database" * 100)
-    for home, why in ((tmp_path, "is damaged"), (tmp_path / "runs.sqlite", "cannot be opened")):
-        with pytest.raises(StoreError, match=why):
-            RunStore(home)
 
 
 @pytest.mark.parametrize("hours", [-2, 25])
@@ -303,19 +225,6 @@ def test_a_queued_run_moved_to_the_front_is_claimed_next(store):
         store.move_to_front(second)
 
 
-def test_a_duplicate_with_other_settings_waits_in_the_same_sweep(store):
-    sweep, (first,) = store.add_sweep([SETTINGS])
-    other = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=16), train=TRAIN)
-    copy = store.run(store.duplicate(first, other))
-    assert (copy.sweep, copy.status, copy.settings, copy.name) == (sweep, "queued", other, "LoRA r=16")
-    assert store.run(first).settings == SETTINGS
-
-
-def test_a_retry_can_change_the_settings(store):
-    smaller = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=2), train=TRAIN)
-    assert store.run(store.retry(ended(store, "failed"), smaller)).settings == smaller
-
-
 def test_a_name_a_note_and_the_archive_flag_are_kept(store):
     run_id = ended(store, "cancelled")
     store.rename(run_id, "mine")
@@ -325,14 +234,6 @@ def test_a_name_a_note_and_the_archive_flag_are_kept(store):
     assert (run.name, run.note, run.archived) == ("mine", "odd; try again", True)
     store.archive(run_id, False)
     assert not store.run(run_id).archived
-
-
-def test_the_size_of_a_run_is_the_size_of_its_files(store):
-    run_id = ended(store, "failed")
-    assert store.size_bytes(run_id) == 0
-    (store.run_dir(run_id) / "adapter").mkdir(parents=True)
-    (store.run_dir(run_id) / "adapter" / "weights").write_bytes(b"x" * 1000)
-    assert store.size_bytes(run_id) == 1000
 
 
 def test_deleting_a_run_deletes_its_jobs(store):
@@ -349,13 +250,6 @@ def test_deleting_a_run_deletes_its_jobs(store):
     store.delete(gone)
     assert [job.id for job in store.jobs()] == [about[1]]
     assert not folder.exists()
-
-
-def test_a_workspace_of_an_earlier_version_opens(store):
-    run_id = ended(store, "cancelled")
-    for column in ("note", "archived"):
-        store._write(f"ALTER TABLE runs DROP COLUMN {column}")
-    assert RunStore(store.home).run(run_id).note == ""
 
 
 def test_each_job_is_claimed_once(store):
@@ -444,18 +338,6 @@ def test_resuming_keeps_events_up_to_the_saved_state_and_drops_later_steps(store
     assert LACKING not in [stored.event for stored in store.events(run_id)]
     store.append(run_id, Resumed(7))  # after a crash of the machine, the database lost its latest events
     assert [stored.event for stored in store.events(run_id)][-2:] == [Resumed(7), LACKING]
-
-
-def test_a_run_that_starts_anew_keeps_no_events(store):
-    run_id, other = interrupted(store, saved=False), interrupted(store, saved=False)
-    store.resume(run_id)
-    store.begin_again(run_id)
-    (note,) = store.events(run_id)
-    assert (
-        note.event.text
-        == "The run was interrupted, and starts anew, because it had saved no state. The run's process was killed."
-    )
-    assert len(store.events(other)) == 11
 
 
 @pytest.mark.parametrize(

@@ -7,22 +7,18 @@ import os
 import pickle
 import re
 import zipfile
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
 import numpy as np
 import pytest
 import safetensors.numpy
 from seeding import made_up_layer
 
-from tabtune_core.data.datasets import add_dataset, delete_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.errors import AdapterError, CheckpointError, TableError
+from tabtune_core.errors import AdapterError, CheckpointError
 from tabtune_core.lora.package_reader import FACTS, TENSORS
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings
 from tabtune_core.store.uploaded_adapters import (
-    LIMIT_BYTES,
     add_adapter,
     delete_adapter,
     get_adapter,
@@ -97,14 +93,6 @@ def test_a_package_is_stored_once_under_its_hash_and_can_be_removed(tmp_path):
     assert files_below(tmp_path) == []
 
 
-@pytest.mark.parametrize("name", ["../../evil.zip", "/etc/passwd", "..\\..\\evil", "a\x00b.zip", "x" * 5000])
-def test_a_file_name_is_kept_for_display_and_never_part_of_a_path(tmp_path, name):
-    home = tmp_path / "home"
-    adapter = add_adapter(home, package(), name)
-    assert adapter.name == name
-    assert files_below(tmp_path) == [f"home/adapters/{adapter.id}/{file}" for file in ("about.json", "adapter.zip")]
-
-
 @pytest.mark.parametrize(
     ("entry", "value"), [("id", "a" * 64), ("created", 1e300), ("size_bytes", True), ("checkpoint", 7), ("ownes", "")]
 )
@@ -160,8 +148,8 @@ def licensed(**licence):
 
 
 REFUSED = {
-    "a pickle": (pickle.dumps(Payload()), "is not an adapter package: File is not a zip file"),
-    "a pickle in a zip": (package({TENSORS: pickle.dumps(Payload())}), "is not an adapter package: .*have no header"),
+    "a pickle": (pickle.dumps(Payload()), "is not a zip that can be opened"),
+    "a pickle in a zip": (package({TENSORS: pickle.dumps(Payload())}), "are damaged"),
     "half a zip": (package()[:200], "is not an adapter package"),
     "a flipped bit": (flipped(package()), "is not an adapter package"),
     "an empty file": (b"", "is not an adapter package: it is empty"),
@@ -169,7 +157,6 @@ REFUSED = {
     "facts nested 200,000 levels deep": (package({FACTS: "[" * 200_000}), "its JSON is nested deeper than 32 levels"),
     "scores nested 90 levels deep": (says(scores=json.loads("[" * 90 + "]" * 90)), "nested deeper than 32 levels"),
     "facts that are not text": (package({FACTS: b"\xff\xfe{}"}), "not text in UTF-8"),
-    "a duplicate entry": (package({FACTS: json.dumps(facts())[:-1] + ', "format": 1}'}), "names an entry twice"),
     "another format": (says(format=9), "its package format is not 1"),
     "an entry of a later version": (says(loader="x"), "it has the entry 'loader', which this version does not"),
     "a setting of a later version": (with_settings(speed=3), "Unknown setting 'speed'"),
@@ -184,13 +171,13 @@ REFUSED = {
     "factors of whole numbers": (package({TENSORS: factors(A=np.ones((2, 128), np.int64))}), "has the type I64"),
     "a layer that the model lacks": (says(layers=[{**LAYER, "path": "x"}]), "have the shapes"),
     "a rank above its weight": (says(layers=[{**LAYER, "rank": 10**9}]), "has the rank 1000000000"),
-    "a zip bomb": (package({"bomb": bytes(600_000_000)}), "unpacks to 600.0 MB or more"),
+    "a zip bomb": (package({"README.md": bytes(600_000_000)}), "unpacks to 600.0 MB or more"),
     "huge facts": (
         package({FACTS: bytes(58_000_000)}),
         "tabtune.json unpacks to 58.0 MB or more, and 12.0 MB is the most",
     ),
-    "a thousand files": (package({f"f{i}": "" for i in range(1000)}), "holds 1,002 files"),
-    "a file outside the folder": (package({"../../outside.txt": "no"}), "has a path outside"),
+    "a thousand files": (package({f"f{i}": "" for i in range(1000)}), "'f0' does not belong to a package"),
+    "a file outside the folder": (package({"../../outside.txt": "no"}), "does not belong to a package"),
     "no base": (says(base=None), "its entry 'base' has the wrong type"),
     "a licence of booleans": (says(base=licensed(name=True, commercial=True)), "licence.name' has the wrong"),
     "a licence with an unknown entry": (
@@ -282,11 +269,6 @@ def test_a_member_longer_than_declared_is_not_read_to_its_end(tmp_path):
         add_adapter(tmp_path, data, "x.zip")
 
 
-def test_a_file_that_is_too_large_is_refused_before_it_is_opened(tmp_path):
-    with pytest.raises(AdapterError, match="an adapter may have 200"):
-        add_adapter(tmp_path, bytes(LIMIT_BYTES + 1), "x.zip")
-
-
 @pytest.mark.parametrize(
     ("base", "settings", "told"),
     [
@@ -324,26 +306,3 @@ def test_a_person_can_name_the_weights_and_other_weights_are_refused(tmp_path):
     assert missing_base(get_adapter(tmp_path / "home", adapter.id)) is None
     right.unlink()
     assert "There is no checkpoint" in missing_base(get_adapter(tmp_path / "home", adapter.id))
-
-
-KINDS = {
-    "adapter": (package(), add_adapter, delete_adapter, list_adapters, AdapterError),
-    "table": (b"a,b\n1,2\n3,4\n", add_dataset, delete_dataset, list_datasets, TableError),
-}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_tabs_that_add_and_delete_one_file_at_once_see_at_most_that_it_is_gone(tmp_path, kind):
-    content, add, delete, listed, gone = KINDS[kind]
-    (tmp_path / "home").mkdir()
-
-    def tab(number):
-        for _ in range(5):
-            with suppress(gone):
-                delete(tmp_path / "home", add(tmp_path / "home", content, f"{number}.file").id)
-
-    with ThreadPoolExecutor(6) as tabs:
-        list(tabs.map(tab, range(6)))
-    kept = add(tmp_path / "home", content, "last.file")
-    assert [one.id for one in listed(tmp_path / "home")] == [kept.id]
-    assert [path.name for path in (tmp_path / "home").glob("*/*")] == [kept.id]

@@ -12,7 +12,7 @@ from tabtune_core.data.datasets import add_sample
 from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.events import Evaluated, Note, PhaseDone, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.training import array_cache, prefix_cache
+from tabtune_core.training import prefix_cache
 from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.notices import SAVING_REPORTED
 
@@ -86,11 +86,6 @@ def test_unfinished_files_are_removed_for_killed_runs_but_not_for_live_ones(tmp_
     assert list(tmp_path.iterdir()) == [new]
 
 
-def test_a_file_removed_by_another_run_meanwhile_is_not_an_error(tmp_path, monkeypatch):
-    monkeypatch.setattr(type(tmp_path), "glob", lambda folder, pattern: [folder / "gone.npy"])
-    assert SharedArrays(tmp_path).get(["x"], lambda: np.zeros(2)).tolist() == [0, 0]
-
-
 def test_writes_to_a_read_array_are_not_shared(arrays):
     for _ in range(2):
         array = arrays.get(["x"], lambda: np.zeros(3))
@@ -107,16 +102,6 @@ def test_the_files_stay_within_their_limit(tmp_path):
     assert 800 < held < 7_000
     SharedArrays(tmp_path, limit_bytes=5_000)
     assert sum(file.stat().st_size for file in tmp_path.iterdir()) <= 2_500
-
-
-def test_concurrent_runs_together_stay_within_the_limit(tmp_path):
-    both = [SharedArrays(tmp_path, limit_bytes=200_000) for _ in range(2)]
-    for number in range(200):
-        for run, arrays in enumerate(both):
-            arrays.get([number, run], lambda: np.zeros(100))
-    held = sum(file.stat().st_size for file in tmp_path.glob("*.npy"))
-    assert 180_000 < held < 220_000
-    assert all(arrays.refused for arrays in both)
 
 
 @pytest.fixture
@@ -160,18 +145,6 @@ def test_a_run_with_a_full_cache_gives_the_same_numbers(tmp_path, one_step_in_fu
     )
 
 
-def test_sharing_changes_no_loss(tmp_path, monkeypatch):
-    with_sharing = run(tmp_path, "shared", targets=("late_layers",))[:2]
-    monkeypatch.setattr(prefix_cache, "frozen_stages", lambda module, stages: [])
-    alone = run(tmp_path, "alone", targets=("late_layers",))
-    np.testing.assert_allclose(np.array(with_sharing[0]), np.array(alone[0]), atol=1e-6)
-    assert counts(alone[2]) == (0, 2)
-
-
-def test_trained_parts_are_not_shared(tmp_path):
-    assert counts(run(tmp_path, "full", strategy="base-ft")[2]) == (2, 0)
-
-
 def test_events_and_the_result_use_one_clock_and_the_saved_time_is_reported(tmp_path, one_step_in_full):
     settings = RunSettings(
         dataset=add_sample(tmp_path, "iris").id,
@@ -210,17 +183,6 @@ def test_a_set_of_episodes_is_computed_once_and_then_reused(tmp_path, one_step_i
     losses = np.array(told)[:, 1]
     np.testing.assert_allclose(losses[3:], losses[:4], rtol=1e-5)
     assert len(set(losses[:3].round(6))) == 3
-
-
-def test_an_episode_set_too_large_to_keep_is_reported(tmp_path, monkeypatch):
-    made = array_cache.SharedArrays
-    monkeypatch.setattr(
-        "tabtune_core.training.session.SharedArrays", lambda folder, salt: made(folder, salt, limit_bytes=100_000)
-    )
-    _, _, result, notes = run(tmp_path, "full disk", targets=("late_layers",))
-    refused = [note for note in notes if "were not cached: the cache may take" in note]
-    assert len(refused) == 1
-    assert counts(result)[0] > 6 > int(refused[0].split()[0]) > 0
 
 
 @pytest.mark.parametrize(("episode_set", "expected"), [(0, (3, 1)), (2, (5, 3))])

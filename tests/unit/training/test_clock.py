@@ -2,10 +2,6 @@
 folder.
 """
 
-import subprocess
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -47,31 +43,6 @@ def test_excluded_time_does_not_count_even_while_it_passes(time):
     assert clock.seconds == 7
 
 
-def test_an_exception_ends_the_excluded_time(time):
-    clock = OwnClock(time)
-    with pytest.raises(OSError, match="full"), clock.aside():
-        time.now += 10
-        raise OSError("full")
-    time.now += 2
-    assert clock.seconds == 2
-
-
-def test_charged_time_counts_and_is_reported(time):
-    clock = OwnClock(time)
-    time.now += 1
-    clock.charge(5.0)
-    assert (clock.seconds, clock.charged_seconds) == (6, 5)
-
-
-def test_a_start_resets_the_clock(time):
-    clock = OwnClock(time)
-    time.now += 1
-    clock.charge(5.0)
-    clock.start()
-    time.now += 2
-    assert (clock.seconds, clock.charged_seconds) == (2, 0)
-
-
 def test_waiting_for_a_core_is_not_run_time_but_still_ends_at_the_limit(time):
     waits = Time()
     clock = OwnClock(time, waits)
@@ -107,39 +78,6 @@ def test_a_busy_machine_changes_the_time_of_neither_a_cold_nor_a_warm_run(tmp_pa
         SharedArrays(tmp_path, clock=clock).get(["x"], make)
         told.append((clock.seconds, clock.charged_waits))
     assert told == [(4, 0), (4, busy[0])]
-
-
-PROGRAM = """
-import os, signal, time
-from tabtune_core.training.clock import LATE_SECONDS, OwnClock, Standstill, disturbed
-
-def spend(seconds):
-    began = time.thread_time()
-    while time.thread_time() - began < seconds:
-        pass
-
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-other = os.fork()
-if not other:
-    spend(30)
-    os._exit(0)
-clock = OwnClock.of_this_thread()
-spend(0.5)
-print(clock.seconds, clock.wall_seconds)
-os.kill(other, signal.SIGKILL)
-"""
-
-
-@pytest.mark.skipif(
-    not Path("/proc/thread-self/schedstat").exists(), reason="this kernel does not count the waiting time of a thread"
-)
-def test_half_a_core_gives_the_seconds_of_a_whole_core():
-    own, wall = map(
-        float,
-        subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True).stdout.split(),
-    )
-    assert wall > 0.8
-    assert own == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_suspended_process_reports_for_how_long(monkeypatch):
@@ -203,45 +141,6 @@ def test_a_run_has_the_same_seconds_with_an_empty_folder_and_with_a_full_one(tmp
     own = 3 + 5 + 5 + 5 * 0.5
     assert worked(tmp_path, time, names) == (own, 0, 3, 2)
     assert worked(tmp_path, time, names) == (own, 13, 0, 5)
-
-
-def test_a_run_that_finds_half_the_arrays_is_charged_for_that_half(tmp_path, time):
-    worked(tmp_path, time, ["three"])
-    assert worked(tmp_path, time, ["three", "seven", "three"]) == (5 + 5 + 3 * 0.5, 5, 1, 2)
-
-
-def test_an_array_within_an_array_counts_once_in_what_the_outer_one_cost(tmp_path, time):
-    def run():
-        clock = OwnClock(time)
-        arrays = SharedArrays(tmp_path, clock=clock)
-
-        def inner():
-            time.now += 2
-            return np.zeros(1)
-
-        def outer():
-            time.now += 3
-            return arrays.get(["inner"], inner) + 1
-
-        assert arrays.get(["outer"], outer).tolist() == [1]
-        return clock.seconds, clock.charged_seconds
-
-    assert [run(), run()] == [(5, 0), (5, 5)]
-
-
-def test_hashing_and_file_access_do_not_count(tmp_path, time, monkeypatch):
-    def slow(function):
-        def slowed(*given, **named):
-            time.now += 7
-            return function(*given, **named)
-
-        return slowed
-
-    for name in ("file_of", "read", "_write"):
-        monkeypatch.setattr(SharedArrays, name, slow(getattr(SharedArrays, name)))
-    began = time.now
-    assert [worked(tmp_path, time, ["three"])[0] for _ in range(2)] == [5.5, 5.5]
-    assert time.now - began == 5 + 2 * 0.5 + 5 * 7
 
 
 @pytest.mark.parametrize(("limit", "steps", "seconds"), [(None, 6, 6.3), (3.05, 3, 3.2)])

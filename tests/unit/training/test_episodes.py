@@ -31,10 +31,6 @@ def test_the_size_of_an_episode(rows, batch, context, expected):
     assert (size.context, size.query) == expected
 
 
-def test_an_epoch_queries_nearly_every_row_once():
-    assert EpisodeSize(256, 85).steps_an_epoch(341) == 5
-
-
 def draw(rng_seed, count=3, rows=40):
     x = np.arange(rows * 2, dtype=np.float32).reshape(rows, 2)
     y = np.arange(rows) % 3
@@ -50,16 +46,6 @@ def test_row_weights_follow_their_rows_through_every_permutation(most):
     for episode in itertools.islice(drawn, 20):
         rows = episode.x_TF[len(episode.y_C) :, 0].astype(int)
         np.testing.assert_array_equal(episode.weight_Q, weight_N[rows])
-
-
-def test_regression_weights_follow_their_rows():
-    x_NF, weight_N = np.arange(40, dtype=np.float32)[:, None], np.arange(40.0)
-    episode = next(
-        draw_episodes(
-            x_NF, x_NF[:, 0].astype(float), 0, EpisodeSize(12, 6), np.random.default_rng(0), weight_N=weight_N
-        )
-    )
-    np.testing.assert_array_equal(episode.weight_Q, weight_N[episode.x_TF[12:, 0].astype(int)])
 
 
 def test_rows_of_unseen_classes_and_rows_of_weight_0_do_not_count():
@@ -145,12 +131,6 @@ def test_an_episode_has_a_random_choice_of_as_many_classes_as_the_model_takes(po
     assert seen == set(range(12))
 
 
-def test_an_episode_of_few_classes_is_as_large_as_its_rows_allow(pool):
-    y = np.repeat(np.arange(12), 2)
-    for _, context, query in of_rows(y, EpisodeSize(18, 6), 20, most_classes=4):
-        assert (len(context), len(query)) == (6, 2)
-
-
 def test_every_row_of_a_large_table_is_equally_likely(monkeypatch):
     monkeypatch.setattr(episodes, "WHOLE_ROWS", 0)
     y = np.repeat([0, 1, 2], [50, 30, 20])
@@ -165,10 +145,3 @@ def test_regression_rows_are_drawn_without_repeats(pool):
     ):
         np.testing.assert_array_equal(episode.x_TF[:, 0], [*episode.y_C, *episode.y_Q])
         assert len({*episode.y_C, *episode.y_Q}) == 40
-
-
-def test_a_small_table_is_drawn_as_in_earlier_versions():
-    """Row numbers of the first episode: a permutation of all rows that begins with the context."""
-    y = np.arange(50) % 2
-    episode, context, query = next(of_rows(y, EpisodeSize(30, 10), 1))
-    np.testing.assert_array_equal([*context, *query], np.random.default_rng(0).permutation(50)[:40])

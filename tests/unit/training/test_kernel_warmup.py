@@ -5,7 +5,6 @@ import copy
 import pytest
 import torch
 
-from tabtune_core.devices import random_states
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
@@ -62,11 +61,3 @@ def test_a_model_without_trainable_weights_only_predicts():
     model.loss = lambda *arguments: called.append("loss")
     use_once(model, device=CPU)
     assert called == ["predict"]
-
-
-@pytest.mark.gpu
-def test_the_random_state_of_a_gpu_is_kept(gpu):
-    model = opened("tabicl-mini", "classification", "peft", gpu)
-    before = random_states(gpu)
-    use_once(model, device=gpu)
-    assert all(torch.equal(state, before[name]) for name, state in random_states(gpu).items())

@@ -14,7 +14,6 @@ from tiny import tiny_checkpoint
 
 from tabtune_core.data.arrays import Labels, prepare_arrays
 from tabtune_core.events import Evaluated, MemorySampled, Note, Resumed, StepDone
-from tabtune_core.models.catalogue import BY_NAME, CATALOGUE, EARLIER
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training import best_checkpoint, last_state
@@ -169,19 +168,6 @@ def test_a_resumed_training_ends_like_an_uninterrupted_one(kind, tmp_path, check
     assert resumed.fitted.result.resumed_steps == (4, 8)
 
 
-@pytest.mark.gpu
-def test_a_training_on_a_gpu_resumes_with_the_gpus_random_state(gpu, tmp_path, checkpoint):
-    whole = Trained(tmp_path / "whole", checkpoint, device=gpu, **KINDS["dropout"])
-    whole.go(seed=1)
-    resumed = Trained(tmp_path / "resumed", checkpoint, device=gpu, **KINDS["dropout"])
-    assert resumed.go(SimpleNamespace(step=5)) is None
-    resumed.go(seed=3)
-    assert [step.loss for step in resumed.ended()[1]] == pytest.approx(
-        [step.loss for step in whole.ended()[1]], rel=1e-3
-    )
-    assert resumed.fitted.result.resumed_steps == (4,)
-
-
 @pytest.fixture(scope="module")
 def whole_of(checkpoint, tmp_path_factory):
     @cache
@@ -279,17 +265,6 @@ def test_a_damaged_or_foreign_state_is_ignored_with_a_notice(damage, said, inter
     assert any(
         said in note.text and "starts anew" in note.text and note.severity == "warning" for note in run.events(Note)
     )
-
-
-def test_a_state_resumes_even_if_a_later_version_renames_the_weights(interrupted, whole_of, monkeypatch):
-    run, _ = interrupted
-    first = dataclasses.replace(CATALOGUE["tabicl-v2"], name="tabicl-v2-first")
-    monkeypatch.setitem(BY_NAME, first.name, first)
-    monkeypatch.setitem(EARLIER, "tabicl-v2", (first,))
-    run.settings = dataclasses.replace(run.settings, model=first.name)
-    run.go()
-    assert [event.step for event in run.events(Resumed)] == [4]
-    assert run.equals(whole_of(run.settings.seed))
 
 
 def test_a_state_that_cannot_be_saved_does_not_end_the_run(tmp_path, checkpoint, monkeypatch):

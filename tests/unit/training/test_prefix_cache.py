@@ -166,26 +166,6 @@ def test_a_full_folder_gives_the_same_peaks_as_an_empty_one(one, tmp_path, monke
     assert 0 < seldom[False] < often[False]
 
 
-def test_a_larger_input_is_computed_in_full_again(one, tmp_path):
-    model, taken = opened(one), []
-    frozen_norm(model).register_forward_hook(lambda _, given, __: taken.append(given[0].numel()))
-    x_NF, y_N, classes = rows_of(model, one[1])
-
-    def run():
-        taken.clear()
-        prefix, often = prefix_of(model, tmp_path), []
-        prefix.begin_in_full()
-        with prefix.use():
-            for first in (50, 40, 50, 40):
-                Scorer(x_NF[:40], y_N[:40], classes).predict(model, x_NF[first:])
-                often.append(len(taken))
-        return often
-
-    run()
-    first, *rest = run()
-    assert 0 < first < rest[0] == rest[1] == rest[2]
-
-
 @pytest.mark.parametrize("in_full", [False, True], ids=["files first", "in full at first"])
 def test_a_run_has_the_same_seconds_with_an_empty_folder_and_with_a_full_one(one, tmp_path, in_full):
     """On a fake clock: a frozen layer takes 8 seconds, the head takes one."""
@@ -206,17 +186,6 @@ def test_a_run_has_the_same_seconds_with_an_empty_folder_and_with_a_full_one(one
     (cold, cold_wall, cold_charged), (warm, warm_wall, charged) = run(), run()
     assert cold == cold_wall == warm > warm_wall
     assert (cold_charged, charged) == (0, warm - warm_wall)
-
-
-def test_a_different_input_gives_a_different_result(one, tmp_path):
-    """A changed label, a changed row, or the same rows in another order."""
-    model = opened(one)
-    x_NF, y_N, classes = rows_of(model, one[1])
-    others = [(x_NF, np.roll(y_N, 1)), (np.roll(x_NF, 1, axis=1), y_N), (x_NF[::-1].copy(), y_N[::-1].copy())]
-    for x, y in [(x_NF, y_N), *others]:
-        expected = Scorer(x[:40], y[:40], classes).predict(model, x[40:])
-        with prefix_of(model, tmp_path).use():
-            np.testing.assert_allclose(Scorer(x[:40], y[:40], classes).predict(model, x[40:]), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("what", ["biases everywhere", "everything", "the first block"])
@@ -268,18 +237,3 @@ def test_a_trained_weight_outside_the_known_parts_disables_sharing(case):
     model = opened(case)
     model.module.register_parameter("unheard_of", nn.Parameter(torch.zeros(2)))
     assert frozen_stages(model.module, stages_of(model.card.family, model.module).every) == []
-
-
-def test_more_classes_than_the_model_has_are_predicted_in_several_passes(tmp_path_factory, tmp_path):
-    """TabICL then predicts through a tree of smaller problems and TabDPT digit by digit: a part runs several times per
-    input.
-    """
-    for name in ("tabicl-v2", "tabdpt-1.3"):
-        model = opened((name, "classification", tiny_checkpoint(tmp_path_factory.mktemp(name) / "tiny", name)))
-        x_NF, y_N = np.random.default_rng(0).normal(size=(90, 4)).astype(np.float32), np.arange(90) % 14
-        scorer = Scorer(x_NF[:70], y_N[:70], 14)
-        expected, prefix = scorer.predict(model, x_NF[70:]), prefix_of(model, tmp_path)
-        for _ in range(2):
-            with prefix.use():
-                np.testing.assert_allclose(scorer.predict(model, x_NF[70:]), expected, atol=1e-6)
-        assert prefix.arrays.made == prefix.arrays.reused > 0

@@ -1,13 +1,10 @@
 """Recomputed activations: the same gradients from less memory, and an unchanged module."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from tiny import tiny_module
 from torch import nn
 
-from tabtune_core.lora import fused_linear
 from tabtune_core.lora.inject import inject
 from tabtune_core.models.catalogue import FAMILIES
 from tabtune_core.settings import LoraSettings
@@ -72,42 +69,3 @@ def test_gradients_are_equal_and_autograd_keeps_less(make):
     torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)
     assert recomputed_bytes < plain_bytes / 2
     assert gradients(module, inputs)[1] == plain_bytes, "outside nothing is recomputed"
-
-
-class Card:
-    """Stands in for a GPU with its own random generator.
-
-    Torch keeps the state of that only if it finds a tensor on the GPU.
-    """
-
-    def __init__(self, monkeypatch):
-        self.generator = torch.Generator()
-        monkeypatch.setattr(
-            torch.utils.checkpoint, "_get_device_module", lambda device: SimpleNamespace(_initialized=True)
-        )
-        monkeypatch.setattr(torch.utils.checkpoint, "get_device_states", self.states)
-        monkeypatch.setattr(torch.utils.checkpoint, "set_device_states", self.restore)
-        monkeypatch.setattr(fused_linear, "keep_mask", self.mask)
-
-    def states(self, *given):
-        return [], [self.generator.get_state()] * any(isinstance(one, torch.Tensor) for one in given)
-
-    def restore(self, devices, states, **more):
-        for state in states:
-            self.generator.set_state(state)
-
-    def mask(self, x, dropout):
-        drawn = torch.rand(x.numel() // x.shape[-1], x.shape[-1], generator=self.generator)
-        return (drawn >= dropout).to(torch.int8)
-
-
-def test_a_gpu_draws_the_same_dropout_masks_again(monkeypatch):
-    torch.manual_seed(0)
-    module, inputs, block_lists = adapted_tabicl()
-    card = Card(monkeypatch)
-    card.generator.manual_seed(5)
-    expected, _ = gradients(module, inputs)
-    card.generator.manual_seed(5)
-    with checkpointed(module, block_lists):
-        found, _ = gradients(module, inputs)
-    torch.testing.assert_close(found, expected, atol=1e-6, rtol=0)

@@ -43,14 +43,6 @@ def test_unseen_categories_and_empty_columns_can_be_predicted(strategy):
     assert np.isfinite(fitted.predict(x_NF[KIND < 0])).all()
 
 
-@pytest.mark.parametrize("strategy", ["linear", "boosting"])
-@pytest.mark.parametrize("counts", [(40, 30, 1), (2, 1), (1, 1)])
-def test_classes_of_few_rows_are_learnt_from(strategy, counts):
-    y_N = np.repeat(np.arange(len(counts)), counts)
-    fitted = fit_reference(strategy, RNG.normal(size=(len(y_N), 2)), y_N, categories=0, classes=len(counts), seed=0)
-    assert fitted.predict(np.zeros((4, 2))).shape == (4, len(counts))
-
-
 def test_real_tables_reach_the_known_scores_of_these_models():
     x_NF, y_N = load_breast_cancer(return_X_y=True)
     train, test = np.arange(len(y_N)) % 3 != 0, np.arange(len(y_N)) % 3 == 0
@@ -64,41 +56,12 @@ def test_real_tables_reach_the_known_scores_of_these_models():
         assert np.mean((fitted.predict(x_NF[test]) - y_N[test]) ** 2) < 0.7 * y_N[test].var()
 
 
-@pytest.mark.parametrize("rows", [12, 20, 30, 40, 60])
-@pytest.mark.parametrize("classes", [2, 3, 0])
-def test_boosting_splits_the_rows_of_a_small_table(rows, classes):
-    x_NF = np.random.default_rng(0).normal(size=(2 * rows, 2))
-    y_N = (np.arange(2 * rows) % (classes or 3)).astype(float)
-    x_NF[:, 0] += 5 * y_N
-    fitted = fit_reference(
-        "boosting",
-        x_NF[:rows],
-        y_N[:rows].astype(int) if classes else y_N[:rows],
-        categories=0,
-        classes=classes,
-        seed=0,
-    )
-    predicted = fitted.predict(x_NF[rows:])
-    right = (
-        np.mean(predicted.argmax(axis=1) == y_N[rows:])
-        if classes
-        else 1 - np.mean((predicted - y_N[rows:]) ** 2) / y_N.var()
-    )
-    assert right > 0.75
-
-
 def test_all_rows_are_fitted_after_the_penalty_is_chosen():
     x_NF, y_N = load_diabetes(return_X_y=True)
     fitted = fit_reference("linear", x_NF, y_N, categories=0, classes=0, seed=0)
     penalty = float(fitted.said.split("the penalty ")[1].split(",")[0])
     standardised = (x_NF - x_NF.mean(axis=0)) / x_NF.std(axis=0)
     np.testing.assert_allclose(fitted.predict(x_NF), Ridge(alpha=penalty).fit(standardised, y_N).predict(standardised))
-
-
-def test_boosting_stops_where_more_rounds_would_only_fit_noise():
-    y_N = RNG.integers(0, 2, ROWS)
-    fitted = fit_reference("boosting", RNG.normal(size=(ROWS, 4)), y_N, categories=0, classes=2, seed=0)
-    assert int(fitted.said.split(" with ")[1].split()[0]) < 10
 
 
 def test_a_large_table_is_sampled_and_tuned_on_one_fold(monkeypatch):

@@ -1,36 +1,28 @@
-"""Who may reach the server: only the health check answers without the token or a log-in, and every upload has a limit."""
+"""Who may reach the server: only the health check answers without the token, and every upload has a limit."""
 
 import ast
-import json
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
-from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route, WebSocketRoute
 from starlette.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
-from streamlit.web.server.server_util import get_cookie_secret
-from streamlit.web.server.starlette.starlette_app_utils import create_signed_value
 
 from dashboard.server import application
 from dashboard.server.application import SameOrigin
-from dashboard.server.guard import LoginGuard, TokenGuard, user_of
+from dashboard.server.guard import TokenGuard
 from dashboard.start import let_in, parse
 from tabtune_core.access import (
     BASE_VARIABLE,
     FEWEST_LETTERS,
-    LOGIN_VARIABLE,
     OWN_NAMES,
-    SERVER_PATHS_VARIABLE,
     Access,
-    Rules,
     below_base,
     decide,
-    may_type_paths,
 )
 from tabtune_core.errors import SettingError
 
@@ -68,8 +60,7 @@ def client(*guards):
 
 
 @pytest.fixture
-def guarded(monkeypatch):
-    monkeypatch.setattr("dashboard.server.guard.FIRST_SECONDS", 0.0)
+def guarded():
     return client(Middleware(TokenGuard, token=TOKEN))
 
 
@@ -125,8 +116,7 @@ def test_a_token_of_any_characters_works_in_the_printed_address(monkeypatch):
 @pytest.mark.parametrize("asked", ["lab", "/lab", "lab/", "/lab/"])
 @pytest.mark.parametrize("kept", ["/lab", ""], ids=["proxy keeps the path", "proxy takes it off"])
 def test_below_a_base_every_path_works_with_and_without_it(asked, kept, monkeypatch):
-    for name in (BASE_VARIABLE, LOGIN_VARIABLE, SERVER_PATHS_VARIABLE):
-        monkeypatch.setenv(name, "")
+    monkeypatch.setenv(BASE_VARIABLE, "")
     monkeypatch.setenv("TABTUNE_TOKEN", TOKEN)
     access = let_in(parse(["--base-url", asked]))
     assert access.addresses(8501) == [f"http://127.0.0.1:8501/lab/?token={TOKEN}"]
@@ -176,14 +166,6 @@ def test_text_from_the_address_is_never_markup(guarded):
     assert "<script>" not in guarded.get('/?a="><script>').text
 
 
-def test_the_right_token_works_while_wrong_ones_wait_and_too_many_are_refused(guarded, monkeypatch):
-    monkeypatch.setattr("dashboard.server.guard.MOST_WAITING", 0)
-    reply = guarded.get("/?token=a-token-of-enough-letterz")
-    assert (reply.status_code, reply.headers["retry-after"]) == (429, "8")
-    assert guarded.get("/").status_code == 401
-    assert guarded.get(f"/?token={TOKEN}").status_code == 200
-
-
 def test_every_answer_forbids_foreign_frames_and_pictures():
     guarded = client(Middleware(SameOrigin))
     for path in (*PATHS, "/none"):
@@ -215,40 +197,9 @@ def test_the_health_check_is_open(guarded):
     assert guarded.get("/_stcore/health").status_code == 200
 
 
-def signed(**user):
-    return create_signed_value(
-        get_cookie_secret(), "_streamlit_user", json.dumps({"is_logged_in": True, **user})
-    ).decode()
-
-
-@pytest.mark.parametrize(
-    ("make_cookie", "emails", "status"),
-    [
-        (lambda: "", (), 403),
-        (lambda: "forged", (), 403),
-        (lambda: signed(email="a@b.c"), (), 200),
-        (lambda: signed(email="A@b.c"), ("a@B.c",), 200),
-        (lambda: signed(email="z@b.c"), ("a@b.c",), 403),
-        (lambda: signed(), ("a@b.c",), 403),
-    ],
-)
-def test_addresses_outside_the_pages_need_a_log_in(make_cookie, emails, status):
-    asked = client(Middleware(LoginGuard, emails=Rules.of({"tabtune": {"emails": emails}}).emails))
-    headers = {"cookie": f"_streamlit_user={make_cookie()}"}
-    for path in (application.REPORT_PATH + "0" * 64, "/media/a.csv", "/_stcore/metrics"):
-        assert asked.get(path, headers=headers).status_code == status
-    assert asked.put(UPLOAD, headers=headers, content=b"x").status_code == status
-    assert asked.get("/live", headers=headers).status_code == 200  # the page's script asks for the log-in
-
-
-def test_a_damaged_log_in_cookie_is_ignored():
-    scope = {"type": "http", "headers": [(b"cookie", "_streamlit_user=é".encode("latin-1"))]}
-    assert user_of(HTTPConnection(scope)) == {}
-
-
 def test_no_token_is_needed_if_only_this_machine_can_connect():
     access = decide("localhost", environment={})
-    assert (access.token, access.login, set(access.names)) == (None, False, set(OWN_NAMES))
+    assert (access.token, set(access.names)) == (None, set(OWN_NAMES))
     assert "token" not in access.addresses(8501)[0]
 
 
@@ -275,27 +226,6 @@ def test_an_address_that_does_not_exist_is_reported():
         decide("no.such.host.invalid", environment={})
 
 
-def test_a_log_in_replaces_the_token():
-    secrets = {"auth": {"redirect_uri": "https://lab.example/oauth2callback"}, "tabtune": {"emails": ["a@b.c"]}}
-    access = decide("0.0.0.0", login=secrets, environment={})
-    assert (access.token, access.login, access.emails) == (None, True, ("a@b.c",))
-    assert "lab.example" in access.names
-    assert access.addresses(8501) == ["https://lab.example"]
-
-
-@pytest.mark.parametrize("emails", ["a@b.c", 7, [7]])
-def test_an_invalid_list_of_people_lets_nobody_in(emails):
-    with pytest.raises(ValueError, match="write a list"):
-        decide("0.0.0.0", login={"auth": {}, "tabtune": {"emails": emails}}, environment={})
-
-
-def test_a_log_in_without_its_section_is_refused(monkeypatch, tmp_path):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(SettingError, match=r"needs the section \[auth\]"):
-        let_in(parse(["--login"]))
-
-
 def test_a_foreign_host_is_refused_before_the_token_is_checked():
     asked = TestClient(application.application(Access(token=TOKEN)), base_url="http://evil.example")
     assert asked.get(f"/?token={TOKEN}").status_code == 400
@@ -317,13 +247,3 @@ def test_every_uploader_has_a_limit():
     found = list(uploaders())
     assert {"uploads.py", "adapter_upload.py", "try_rows.py", "text_panel.py"} <= {name for name, _ in found}
     assert [name for name, given in found if "max_upload_size" not in given] == []
-
-
-def test_with_a_log_in_server_paths_are_closed_unless_opened():
-    assert may_type_paths({})
-    assert not may_type_paths({LOGIN_VARIABLE: "1"})
-    assert may_type_paths({LOGIN_VARIABLE: "1", SERVER_PATHS_VARIABLE: "1"})
-    assert not Rules.of({"auth": {}}).server_paths
-    assert Rules.of({"tabtune": {"server_paths": True}}).server_paths
-    with pytest.raises(ValueError, match="write true or false"):
-        Rules.of({"tabtune": {"server_paths": "yes"}})

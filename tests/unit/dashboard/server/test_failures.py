@@ -1,27 +1,13 @@
 """If the machine lacks something, each page and each plain address says so in one sentence."""
 
-import asyncio
-from types import SimpleNamespace
-
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.testclient import TestClient
-from streamlit.proto.BackMsg_pb2 import BackendOperationRequest
-from streamlit.runtime import backend_operation_handler, media_file_storage
-from streamlit.runtime.media_file_manager import MediaFileManager
-from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from streamlit.testing.v1 import AppTest
 
-from dashboard.server.application import (
-    FAILED_DOWNLOADS,
-    HANDLERS,
-    answer_error,
-    application,
-    explain_failed_downloads,
-    show_error,
-)
+from dashboard.server.application import HANDLERS, answer_error, application, show_error
 from tabtune_core.access import decide
 
 
@@ -35,7 +21,7 @@ def page(number):
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(28, "The disk of /tmp/a is full"), (30, "read-only"), (5, "reports an error"), (12, "memory")]
+    ("number", "said"), [(28, "The disk of /tmp/a is full"), (30, "read-only"), (5, "full or damaged"), (12, "memory")]
 )
 def test_a_page_names_the_missing_resource(number, said):
     app = AppTest.from_function(page, args=(number,)).run(timeout=30)
@@ -51,7 +37,7 @@ def test_a_programming_error_is_left_to_streamlit():
 
 
 def test_every_page_and_address_of_the_application_is_covered():
-    made = application(decide("127.0.0.1", [], login=None))
+    made = application(decide("127.0.0.1"))
     assert made._on_script_error is show_error
     assert made._exception_handlers == HANDLERS
 
@@ -70,30 +56,3 @@ def test_a_plain_request_is_answered_with_the_sentence():
     assert b"The disk of /tmp/a is full" in answered.body
     with pytest.raises(FileNotFoundError):
         answer_error(None, FileNotFoundError(2, "No such file or directory"))
-
-
-def test_a_click_on_a_button_of_an_earlier_drawing_is_told_to_be_repeated(monkeypatch):
-    session = SimpleNamespace(
-        session_state={FAILED_DOWNLOADS: []}, request_rerun=lambda state: None, _client_state=None
-    )
-    manager = SimpleNamespace(get_active_session_info=lambda session_id: SimpleNamespace(session=session))
-    monkeypatch.setattr("dashboard.server.application.get_instance", lambda: SimpleNamespace(_session_mgr=manager))
-    handler = backend_operation_handler.DeferredFileHandler
-    monkeypatch.setattr(handler, "handle", handler.handle)  # is restored
-    explain_failed_downloads()
-    files = MediaFileManager(MemoryMediaFileStorage("/media"))
-    answer = asyncio.run(handler(lambda: files).handle(BackendOperationRequest(), "session"))
-    assert answer.error_msg == "The page had just changed. Press the button again."
-    assert session.session_state[FAILED_DOWNLOADS] == [answer.error_msg]
-
-
-def test_a_download_that_fails_because_of_a_programming_error_is_left_to_streamlit(monkeypatch):
-    class Downloads:
-        def execute_deferred(self, file_id):
-            raise media_file_storage.MediaFileStorageError(file_id) from KeyError(file_id)
-
-    handler = backend_operation_handler.DeferredFileHandler
-    monkeypatch.setattr(handler, "handle", handler.handle)  # is restored
-    explain_failed_downloads()
-    with pytest.raises(media_file_storage.MediaFileStorageError):
-        asyncio.run(handler(Downloads).handle(BackendOperationRequest(), "session"))

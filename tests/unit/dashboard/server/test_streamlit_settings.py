@@ -43,7 +43,7 @@ def test_the_start_makes_streamlit_look_up_no_address(tmp_path, monkeypatch):
         def run(self, config):
             given.update(config)
 
-    for name in ("TABTUNE_HOME", "TABTUNE_WORKER", program.LOGIN_VARIABLE, program.SERVER_PATHS_VARIABLE):
+    for name in ("TABTUNE_HOME", "TABTUNE_WORKER"):
         monkeypatch.setenv(name, "")
     monkeypatch.setattr("sys.argv", ["dashboard"])
     monkeypatch.setattr(program, "ensure_worker", lambda home, **more: None)

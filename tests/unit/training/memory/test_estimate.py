@@ -145,17 +145,6 @@ def test_each_setting_moves_the_estimate_in_its_direction():
     assert growth(on_gpu=False) > usual
 
 
-@pytest.mark.parametrize("train", [{"gradient_checkpointing": True}, {"optimizer": "sgd"}, {"amp": "bf16"}], ids=str)
-def test_settings_that_save_memory_lower_the_estimate(train):
-    settings = RunSettings(dataset="d", target="y", model="tabicl-v2", strategy="base-ft")
-    large = dataclasses.replace(SIZES, context_rows=1000, features=20)
-    usual, saving = (
-        estimate_memory(one, get_card("tabicl-v2"), large, on_gpu=True).growth
-        for one in (settings, dataclasses.replace(settings, train=TrainSettings(**train)))
-    )
-    assert saving < usual
-
-
 def test_growth_is_a_number_if_a_similar_run_was_measured_else_a_range():
     settings = RunSettings(dataset="d", target="y", model="tabicl-v2")
     estimate = estimate_memory(settings, get_card("tabicl-v2"), SIZES, on_gpu=False)
@@ -184,12 +173,6 @@ def test_sizes_follow_the_split_and_the_settings():
     )
     unset = RunSettings(dataset="d", target="y", train=dataclasses.replace(train, predict_context_rows=None))
     assert Sizes.plan(unset, SplitSizes(600, 200, 200), features=7, classes=2).shown_rows == 600
-
-
-def test_training_is_estimated_with_evaluation_rows_and_zero_shot_with_prediction_rows():
-    many = dataclasses.replace(SIZES, shown_rows=50_000)
-    assert growth("peft", many) == growth("peft")
-    assert growth("inference", many) > growth("inference")
 
 
 def test_activations_are_the_remainder_of_the_measured_growth():

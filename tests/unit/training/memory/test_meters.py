@@ -9,7 +9,7 @@ import torch
 
 from tabtune_core.events import MemorySampled, PhaseDone, PhaseStarted
 from tabtune_core.training.memory import meters
-from tabtune_core.training.memory.meters import DENSE, MemoryMeter, NvmlReader, Thinning, open_nvml, pid_of_driver
+from tabtune_core.training.memory.meters import DENSE, MemoryMeter, NvmlReader, Thinning
 
 CPU = torch.device("cpu")
 
@@ -84,46 +84,12 @@ def test_values_unknown_to_the_driver_are_none_and_not_zero(nvml, uuid):
     assert set(NvmlReader(nvml, uuid, os.getpid()).sample().values()) == {None}
 
 
-@pytest.mark.parametrize("unknown", [None, 2**64 - 1])
-def test_process_memory_that_is_not_available_is_none(unknown):
-    assert NvmlReader(FakeNvml(process_bytes=unknown), "aaa", os.getpid()).sample()["nvml_process_bytes"] is None
-
-
-def test_in_a_container_a_host_process_is_not_taken_for_this_one(tmp_path):
-    for name, number in (("host", 4026531836), ("container", 4026532999)):
-        (tmp_path / name).symlink_to(f"pid:[{number}]")
-    assert pid_of_driver(str(tmp_path / "host")) == os.getpid()
-    assert pid_of_driver(str(tmp_path / "no such file")) == os.getpid()
-    assert pid_of_driver(str(tmp_path / "container")) is None
-    assert NvmlReader(FakeNvml(), "aaa", None).sample()["nvml_process_bytes"] is None
-
-
-class OlderDriver(FakeNvml):
-    """Lacks the newest form of a query; pynvml reports this with an error outside its own hierarchy."""
-
-    class NVMLLibraryMismatchError(Exception):
-        pass
-
-    def nvmlDeviceGetComputeRunningProcesses(self, handle):
-        raise self.NVMLLibraryMismatchError("Function Not Found: the driver is older than nvidia-ml-py")
-
-
-def test_a_driver_older_than_the_package_does_not_end_a_run():
-    sample = NvmlReader(OlderDriver(), "aaa", os.getpid()).sample()
-    assert sample["nvml_process_bytes"] is None
-    assert sample["nvml_device_bytes"] == 10_000
-
-
 def test_torchs_cached_gpu_memory_is_released_between_phases(monkeypatch):
     emptied = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: emptied.append(True))
     meters._give_back_freed_memory(torch.device("cuda:0"))
     meters._give_back_freed_memory(CPU)
     assert len(emptied) == 1
-
-
-def test_the_cpu_has_no_nvml():
-    assert open_nvml(CPU) is None
 
 
 def test_memory_freed_after_loading_does_not_hide_training_growth():
@@ -183,18 +149,6 @@ def test_samples_of_a_long_run_are_thinned_without_losing_a_peak():
     assert max(one.resident_bytes for one in told) == bytes_N.max()
     assert max(one.torch_allocated_bytes for one in told) == bytes_N.max() // 2
     assert told[-1].resident_bytes >= bytes_N[-1], "the last sample is included"
-
-
-def test_phases_of_a_long_run_are_not_mixed():
-    before = [MemorySampled("train", 9) for _ in range(3 * DENSE - 1)]  # the last one waits for a successor
-    told = told_of([*before, MemorySampled("evaluate", 5), MemorySampled("evaluate", 7)])
-    assert [one.resident_bytes for one in told if one.phase == "evaluate"] == [7]
-    assert {one.resident_bytes for one in told if one.phase == "train"} == {9}
-
-
-def test_a_meter_that_could_not_be_read_stays_unknown():
-    told = told_of([MemorySampled("train", 1)] * (DENSE + 2))
-    assert {one.nvml_device_bytes for one in told} == {None}
 
 
 @pytest.mark.parametrize("loaded", [True, False])

@@ -47,11 +47,3 @@ def test_less_memory_gives_fewer_rows_but_never_none():
 
 def test_training_context_rows_do_not_change_the_prediction_rows():
     assert shown(context_rows=10) == shown(context_rows=100_000)
-
-
-def test_settings_of_an_earlier_version_keep_their_single_number():
-    stored = RunSettings(dataset="d", target="y", train=TrainSettings(context_rows=512)).to_dict()
-    assert "predict_context_rows" not in stored["train"]
-    assert RunSettings.of_package(stored).train.predict_context_rows == 512
-    stored["train"]["predict_context_rows"] = 4096
-    assert RunSettings.of_package(stored).train.predict_context_rows == 4096

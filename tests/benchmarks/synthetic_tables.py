@@ -1,48 +1,25 @@
-"""Synthetic tables: latent columns, the target that depends on them, and the form in which the table shows them. No
-real table is used.
+"""Synthetic tables for pre-training: latent columns, a target that depends on them, and the form that a table shows.
 
-In: a random generator and a shape. Out: features as in users' files, with missing cells, category codes and heavy
-tails, and a target. Every table is drawn from its own random process, so a stream of seeds never ends.
+Every table is drawn from its own random process, so a stream of seeds never ends; no real table is used.
 Shape letters: T rows, F features, H hidden values, M trees, N nodes of a tree, K scores of a row.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
-MOST_CLASSES = 10
-FEWEST_OF_A_CLASS = 3
-"""Rows; a class with fewer is merged into the largest."""
-EASY = 0.1
-"""Share of tables whose target is a weighted sum of plain columns with little noise: they teach an untrained model to
-use its context.
-"""
+MOST_CLASSES, FEWEST_OF_A_CLASS, EASY = 10, 3, 0.1
+"""Rows below which a class joins the largest; the share of plain weighted sums with little noise."""
 ACTIVATIONS: tuple[Callable[[Array], Array], ...] = (
-    np.tanh,
-    np.sin,
-    np.abs,
-    lambda h: np.maximum(h, 0.0),
-    lambda h: h,
-    np.sign,
-    lambda h: np.exp(-h * h),
-    lambda h: np.clip(h, -1, 1) ** 2,
-    lambda h: np.floor(2 * h),
+    *(np.tanh, np.sin, np.abs, lambda h: np.maximum(h, 0.0), lambda h: h, np.sign, lambda h: np.exp(-h * h)),
+    *(lambda h: np.clip(h, -1, 1) ** 2, lambda h: np.floor(2 * h)),
 )
 
 
-@dataclass(frozen=True, slots=True)
-class SyntheticTable:
-    """``x_TF`` has NaN in missing cells; ``y_T`` holds numbers, or class ids from 0, all of which occur."""
-
-    x_TF: Array
-    y_T: Array
-
-
-def draw_table(rng: np.random.Generator, rows: int, features: int, *, classes: bool) -> SyntheticTable:
-    """Draws a table."""
+def draw_table(rng: np.random.Generator, rows: int, features: int, *, classes: bool) -> tuple[Array, Array]:
+    """Draws features with NaN in missing cells, and numbers or class ids from 0, all of which occur."""
     easy = rng.random() < EASY
     latent_TF, hidden_T = _columns(rng, rows, features)
     effect_TF, x_TF = (latent_TF, latent_TF.copy()) if easy else _shown(rng, latent_TF)
@@ -55,40 +32,30 @@ def draw_table(rng: np.random.Generator, rows: int, features: int, *, classes: b
         y_T = _class_ids(rng, known_TR, hidden_T, easy).astype(float)
     if not easy:
         _hide(rng, x_TF)
-    return SyntheticTable(x_TF, y_T)
+    return x_TF, y_T
 
 
 def _standard(values: Array) -> Array:
-    """Standardizes each column."""
-    standard: Array = (values - values.mean(0)) / (values.std(0) + 1e-9)
-    return standard
+    return np.asarray((values - values.mean(0)) / (values.std(0) + 1e-9))
 
 
 def _columns(rng: np.random.Generator, rows: int, features: int) -> tuple[Array, Array]:
-    """Draws latent columns ``(T, F)``, and a hidden cause ``(T,)`` that no column shows.
-
-    Columns are nodes of a random network of a few causes, or independent, or linear mixtures; in some tables the causes
-    form clusters.
-    """
+    """Draws latent columns ``(T, F)`` as nodes of a random network of causes, and a hidden cause that none shows."""
     depth = int(rng.integers(0, 5))
     causes = features + 1 if depth == 0 else int(np.exp(rng.uniform(np.log(2), np.log(features + 3))))
     h_TH = rng.normal(size=(rows, causes)) if rng.random() < 0.7 else rng.uniform(-1.7, 1.7, (rows, causes))
     if rng.random() < 0.35:
         centres = rng.normal(size=(int(rng.integers(2, 13)), causes)) * rng.uniform(0.5, 3.0)
-        h_TH = centres[
-            rng.choice(len(centres), rows, p=rng.dirichlet(np.full(len(centres), 2.0)))
-        ] + h_TH * rng.uniform(0.2, 1.0)
+        of_T = rng.choice(len(centres), rows, p=rng.dirichlet(np.full(len(centres), 2.0)))
+        h_TH = centres[of_T] + h_TH * rng.uniform(0.2, 1.0)
     nodes, width = [h_TH], int(max(4, features * rng.uniform(0.5, 1.5)))
     for _ in range(depth):
-        weights_HH = rng.normal(size=(h_TH.shape[1], width)) * (
-            rng.random((h_TH.shape[1], width)) < rng.uniform(0.1, 1.0)
-        )
-        mixed_TH = _standard(h_TH @ weights_HH + 1e-3 * rng.normal(size=(rows, width))) * rng.uniform(
-            0.5, 2.0
-        ) + rng.normal(size=width)
-        h_TH = ACTIVATIONS[int(rng.integers(len(ACTIVATIONS)))](mixed_TH) + rng.normal(
-            size=(rows, width)
-        ) * rng.uniform(0.0, 0.5)
+        weights_HH = rng.normal(size=(h_TH.shape[1], width))
+        weights_HH *= rng.random((h_TH.shape[1], width)) < rng.uniform(0.1, 1.0)
+        mixed_TH = _standard(h_TH @ weights_HH + 1e-3 * rng.normal(size=(rows, width))) * rng.uniform(0.5, 2.0)
+        mixed_TH = mixed_TH + rng.normal(size=width)
+        h_TH = ACTIVATIONS[int(rng.integers(len(ACTIVATIONS)))](mixed_TH)
+        h_TH = h_TH + rng.normal(size=(rows, width)) * rng.uniform(0.0, 0.5)
         nodes.append(h_TH)
     nodes_TH = np.concatenate(nodes[1:] if depth and rng.random() < 0.5 else nodes, 1)
     while nodes_TH.shape[1] <= features:
@@ -106,10 +73,8 @@ def _shown(rng: np.random.Generator, latent_TF: Array) -> tuple[Array, Array]:
     """Returns ``(effect, shown)``: the numbers that the target may depend on, and those in the table, each ``(T, F)``."""
     rows, features = latent_TF.shape
     effect_TF, shown_TF = latent_TF.copy(), latent_TF.copy()
-    kinds, shares = (
-        (_plain, _tailed, _coarse, _category, _often_zero, _outlying),
-        rng.dirichlet((1.5, 0.7, 0.7, 1.2, 0.3, 0.2)),
-    )
+    kinds = (_plain, _tailed, _coarse, _category, _often_zero, _outlying)
+    shares = rng.dirichlet((1.5, 0.7, 0.7, 1.2, 0.3, 0.2))
     for feature in range(features):
         kind = kinds[int(rng.choice(len(kinds), p=shares))]
         effect_TF[:, feature], shown_TF[:, feature] = kind(rng, latent_TF[:, feature])
@@ -123,14 +88,9 @@ def _plain(rng: np.random.Generator, z_T: Array) -> tuple[Array, Array]:
 
 
 def _tailed(rng: np.random.Generator, z_T: Array) -> tuple[Array, Array]:
-    """Heavy-tailed numbers such as incomes, counts and areas; the effect is of their magnitude or of the numbers
-    themselves.
-    """
-    x_T = (
-        np.exp(z_T * rng.uniform(0.5, 2.0))
-        if rng.random() < 0.7
-        else np.sign(z_T) * np.abs(z_T) ** rng.uniform(1.5, 4.0)
-    )
+    """Heavy-tailed numbers such as incomes, counts and areas."""
+    is_power = rng.random() >= 0.7
+    x_T = np.sign(z_T) * np.abs(z_T) ** rng.uniform(1.5, 4.0) if is_power else np.exp(z_T * rng.uniform(0.5, 2.0))
     x_T = np.floor(x_T * rng.uniform(1, 20)) if rng.random() < 0.4 else x_T
     return (z_T if rng.random() < 0.7 else x_T), x_T
 
@@ -169,21 +129,16 @@ def _outlying(rng: np.random.Generator, z_T: Array) -> tuple[Array, Array]:
 
 
 def _date(rng: np.random.Generator, rows: int) -> tuple[Array, Array]:
-    """Draws a date as its features (days since 1970, month, weekday), with the effects of a trend, a season and
-    weekends.
-    """
-    day_T = rng.integers(0, 10**4) + np.floor(
-        rng.random(rows) ** rng.uniform(0.5, 2.0) * np.exp(rng.uniform(np.log(60), np.log(8000)))
-    )
+    """Draws a date as days since 1970, month and weekday, with the effects of a trend, a season and weekends."""
+    first, share_T = rng.integers(0, 10**4), rng.random(rows) ** rng.uniform(0.5, 2.0)
+    day_T = first + np.floor(share_T * np.exp(rng.uniform(np.log(60), np.log(8000))))
     weekday_T, month_T = (day_T + 3) % 7, np.floor(day_T % 365.25 / 30.45) + 1
     season_T = np.cos(2 * np.pi * (day_T / 365.25 - rng.random()))
     return np.stack([day_T, season_T, (weekday_T >= 5).astype(float)], 1), np.stack([day_T, month_T, weekday_T], 1)
 
 
 def _numbers(rng: np.random.Generator, score_T: Array, spread_T: Array) -> Array:
-    """Adds noise to a score, in some tables more where ``spread_T`` is high, and shows it as a number, price, count,
-    grade or share.
-    """
+    """Adds noise to a score, and shows it as a number, price, count, grade or share."""
     noise_T = rng.normal(size=len(score_T)) if rng.random() < 0.7 else rng.standard_t(3, len(score_T)) / np.sqrt(3)
     noise_T = noise_T * np.exp(spread_T * rng.uniform(0.2, 0.7)) if rng.random() < 0.3 else noise_T
     y_T = _standard(score_T + noise_T * np.exp(rng.uniform(np.log(0.03), np.log(1.5))))
@@ -208,9 +163,8 @@ def _linear(rng: np.random.Generator, x_TF: Array, count: int) -> Array:
 def _curves(rng: np.random.Generator, x_TF: Array, count: int) -> Array:
     """Sums one curve of each column, most of them monotone, such as the effects of an age, a dose or a distance."""
     z_TF = (x_TF - rng.normal(size=x_TF.shape[1])) * np.exp(rng.uniform(np.log(0.3), np.log(3.0), x_TF.shape[1]))
-    shapes_STF = np.stack(
-        [np.tanh(z_TF), np.maximum(z_TF, 0.0), np.sign(z_TF) * np.log1p(np.abs(z_TF)), np.exp(-z_TF * z_TF)]
-    )
+    slow_TF = np.sign(z_TF) * np.log1p(np.abs(z_TF))
+    shapes_STF = np.stack([np.tanh(z_TF), np.maximum(z_TF, 0.0), slow_TF, np.exp(-z_TF * z_TF)])
     curve_TF = np.take_along_axis(shapes_STF, rng.integers(0, len(shapes_STF), (1, 1, x_TF.shape[1])), 0)[0]
     return np.asarray(_standard(curve_TF) @ rng.standard_t(3, (x_TF.shape[1], count)))
 
@@ -224,15 +178,13 @@ def _trees(rng: np.random.Generator, x_TF: Array, count: int) -> Array:
     for _ in range(depth):
         node_TM = 2 * node_TM + 1 + (x_TF[row_T1, column_MN[tree_M, node_TM]] > border_MN[tree_M, node_TM])
     leaf_MNK = rng.normal(size=(trees, 2**depth, count))
-    summed: Array = leaf_MNK[tree_M, node_TM - (2**depth - 1)].sum(1)
-    return summed
+    return np.asarray(leaf_MNK[tree_M, node_TM - (2**depth - 1)].sum(1))
 
 
 def _smooth(rng: np.random.Generator, x_TF: Array, count: int) -> Array:
     """Samples a Gaussian process by random features (Rahimi and Recht 2007)."""
-    weights_FH = (
-        rng.normal(size=(x_TF.shape[1], 64)) * np.exp(rng.uniform(np.log(0.2), np.log(2.0))) / np.sqrt(x_TF.shape[1])
-    )
+    weights_FH = rng.normal(size=(x_TF.shape[1], 64)) / np.sqrt(x_TF.shape[1])
+    weights_FH *= np.exp(rng.uniform(np.log(0.2), np.log(2.0)))
     return np.asarray(np.cos(x_TF @ weights_FH + rng.uniform(0, 2 * np.pi, 64)) @ rng.normal(size=(64, count)))
 
 
@@ -253,16 +205,13 @@ def _nearness(rng: np.random.Generator, x_TF: Array, count: int) -> Array:
 
 
 def _scores(rng: np.random.Generator, x_TF: Array, hidden_T: Array, count: int, easy: bool) -> Array:
-    """Returns standardized scores ``(T, K)`` from a few functions of the columns; some tables also depend on the hidden
-    cause.
-    """
+    """Returns standardized scores ``(T, K)`` from a few functions of the columns, in some tables of the hidden cause."""
     if easy:
         return _standard(_linear(rng, x_TF, count))
     x_TF, total_TK = np.clip(x_TF, -8, 8), np.zeros((len(x_TF), count))
     functions = (_linear, _curves, _trees, _smooth, _products, _nearness)
-    for function in rng.choice(
-        len(functions), int(rng.choice((1, 2, 3), p=(0.5, 0.35, 0.15))), p=(0.2, 0.2, 0.3, 0.15, 0.1, 0.05)
-    ):
+    terms = int(rng.choice((1, 2, 3), p=(0.5, 0.35, 0.15)))
+    for function in rng.choice(len(functions), terms, p=(0.2, 0.2, 0.3, 0.15, 0.1, 0.05)):
         total_TK += _standard(functions[function](rng, x_TF, count)) * rng.uniform(0.3, 1.0)
     if rng.random() < 0.3:
         total_TK += hidden_T[:, None] * rng.normal(size=count) * rng.uniform(0.1, 1.0)
@@ -270,9 +219,7 @@ def _scores(rng: np.random.Generator, x_TF: Array, hidden_T: Array, count: int, 
 
 
 def _class_ids(rng: np.random.Generator, x_TF: Array, hidden_T: Array, easy: bool) -> NDArray[np.int64]:
-    """Draws class ids: the highest of several noisy scores, or intervals of one score; in random order, without rare
-    classes.
-    """
+    """Draws class ids: the highest of several noisy scores, or intervals of one score; without rare classes."""
     classes = 2 if rng.random() < 0.5 else int(rng.integers(2, MOST_CLASSES + 1))
     noise = 0.05 if easy else float(np.exp(rng.uniform(np.log(0.05), np.log(1.5))))
     if rng.random() < 0.5:
@@ -291,7 +238,7 @@ def _class_ids(rng: np.random.Generator, x_TF: Array, hidden_T: Array, easy: boo
     ids_T = np.where(counts[ids_T] < FEWEST_OF_A_CLASS, counts.argmax(), ids_T)
     if ids_T.min() == ids_T.max():  # a single class: split the table in two
         ids_T = (np.argsort(np.argsort(x_TF[:, 0] + 0.1 * rng.normal(size=len(x_TF)))) >= len(x_TF) // 2).astype(int)
-    names_T: NDArray[np.int64] = np.unique(ids_T, return_inverse=True)[1]
+    names_T = np.unique(ids_T, return_inverse=True)[1]
     return rng.permutation(int(names_T.max()) + 1)[names_T]
 
 
@@ -301,10 +248,6 @@ def _hide(rng: np.random.Generator, x_TF: Array) -> None:
         return
     for feature in np.flatnonzero(rng.random(x_TF.shape[1]) < rng.uniform(0.1, 1.0)):
         share = rng.uniform(0.01, 0.6) if rng.random() < 0.5 else rng.uniform(0.01, 0.1)
-        by_chance = rng.random() < 0.7
-        x_T = (
-            rng.random(len(x_TF))
-            if by_chance
-            else x_TF[:, feature] + 0.3 * rng.normal(size=len(x_TF)) * x_TF[:, feature].std()
-        )
+        by_chance, cells_T = rng.random() < 0.7, x_TF[:, feature]
+        x_T = rng.random(len(x_TF)) if by_chance else cells_T + 0.3 * rng.normal(size=len(x_TF)) * cells_T.std()
         x_TF[x_T > np.quantile(x_T, 1 - share), feature] = np.nan
