@@ -290,7 +290,7 @@ def prepare_arrays(
     if not withhold:
         context = show_all(frame, texts, labels.texts, settings, kinds)
         none = context.rows[:0]
-        return Prepared(frame, texts, Split(labelled_rows(texts), none, none, context.rows), context)
+        return Prepared(frame, texts, Split(labelled_rows(texts), none, none, context.rows), context, kinds)
     split = split_table(frame, texts, settings, test_share=0.0)
     unseen = sorted({text for text in texts if isinstance(text, str)} - set(texts[split.train]))
     if unseen and settings.task == "classification":
@@ -299,7 +299,7 @@ def prepare_arrays(
             "other rows."
         )
     prepared = Prepared(
-        frame, texts, split, make_context(frame, texts, split.context, kinds, names=labels.texts), weights
+        frame, texts, split, make_context(frame, texts, split.context, kinds, names=labels.texts), kinds, weights
     )
     if weights is not None and not weights[split.train].any():
         raise LabelError(
