@@ -50,7 +50,7 @@ def test_the_answer_on_the_data_page_is_the_split_of_new_run(app, store, orders)
         "by time: day",
         "by group: customer_id",
     ]
-    assert "so scores look too good" in said(app.caption)
+    assert "scores look too good" in said(app.caption)
     asked.set_value("by time: day").run()
     next(found for found in app.button if found.label == "Next: choose a model").click().run()
     app.switch_page("views/new_run/page.py").run()
