@@ -276,7 +276,7 @@ def labels_like(frame: pd.DataFrame, run: RunSettings, classes: Sequence[str]) -
 
 
 def row_keys(frame: pd.DataFrame, kinds: Mapping[str, str], names: Sequence[str]) -> pd.Series:
-    """Returns a hash per row, equal for rows with the same values in the columns ``names``, whatever type stores them."""  # noqa: E501
+    """Returns a hash per row, equal for equal values in the columns ``names``, whatever type stores them."""
     read: dict[str, Callable[[pd.Series], NDArray[Any]]] = {"number": numbers, "date": moments, "datetime": moments}
     columns = {name: (read.get(kinds[name]) or words)(frame[name]) for name in names}
     return pd.util.hash_pandas_object(pd.DataFrame(columns, index=frame.index), index=False)

@@ -62,7 +62,7 @@ def split_question(frame: pd.DataFrame, columns: Sequence[Column], target: str) 
         why.append(f"{_listed(times)}: times. If new rows will be later, split by time: the latest rows are the test.")
     if groups:
         why.append(
-            f"{_listed(groups)}: ids in several rows. If new rows will have new ones, split by group: each is in one part."
+            f"{_listed(groups)}: ids in several rows. If new rows have new ones, split by group: each is in one part."
         )
     if not why:
         return None

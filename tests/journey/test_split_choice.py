@@ -87,7 +87,7 @@ def test_an_impossible_split_cannot_be_launched(app, orders, split, told):
 def test_a_rare_class_is_named_with_what_to_do_on_both_pages(app, orders):
     app.query_params["target"] = "returned"
     app.run()
-    told = "rank by balanced accuracy or average precision, not by accuracy, and try class weights 'balanced'"
+    told = "rank by balanced accuracy or average precision, and try class weights 'balanced'"
     assert told in said(app.markdown)
     page = app.switch_page("views/new_run/page.py").run()
     assert told in said(page.caption)

@@ -93,7 +93,7 @@ def test_the_command_ends_with_an_error_message(tmp_path, capsys, content, messa
         (["--leave-out", "b"], "--leave-out names 'b', which is the column to predict"),
         (
             ["--group-rare-classes", "1000"],
-            "is 'other' in every row, so there is nothing to learn. Group fewer of its rare classes",
+            "is 'other' in every row: nothing to learn. Group fewer of its rare classes",
         ),
         ([], "no columns of numbers, dates or categories"),
     ],

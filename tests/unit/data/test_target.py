@@ -153,11 +153,9 @@ def test_numbers_pass_for_regression_and_words_do_not():
     assert check_label(numbers, "label", max_classes=10, task="regression") == ()
     with pytest.raises(LabelError, match="regression needs numbers"):
         check_label(numbers, "word", max_classes=10, task="regression")
-    with pytest.raises(LabelError, match=r"numbers such as 2e\+200, whose squares are too large to compute with"):
+    with pytest.raises(LabelError, match=r"2e\+200, whose square is too large"):
         check_label(numbers.assign(label=numbers["label"] * 2e200), "label", max_classes=10, task="regression")
-    with pytest.raises(
-        LabelError, match="no number larger than 2e-200, and their squares are too small to compute with. Multiply"
-    ):
+    with pytest.raises(LabelError, match="at most 2e-200, whose square is too small. Multiply"):
         check_label(numbers.assign(label=numbers["label"] * 2e-200), "label", max_classes=10, task="regression")
 
 
@@ -201,7 +199,7 @@ def test_a_class_below_a_tenth_is_reported_with_the_way_out(rows, told):
         assert message.startswith(
             "The class 'y' has 9 of 100 rows, and always answering 'x' is right in 91%: rank by balanced accuracy or"
         )
-        assert "average precision, not by accuracy, and try class weights 'balanced'" in message
+        assert "average precision, and try class weights 'balanced'" in message
 
 
 @pytest.mark.parametrize(
