@@ -30,7 +30,7 @@ def pick_target(dataset: Dataset) -> str:
     options = [NOT_CHOSEN, *names] if proposed.near else names
     renew("target", when=dataset.id, value=likely)
     if proposed.near and chosen("target", options, likely) == NOT_CHOSEN:
-        _ask_target(dataset, proposed.near, proposed.reason)
+        _ask_target(dataset, proposed.near)
     column = pick(
         "Column to predict",
         options,
@@ -43,7 +43,7 @@ def pick_target(dataset: Dataset) -> str:
     return column
 
 
-def _ask_target(dataset: Dataset, near: tuple[str, ...], reason: str) -> None:
+def _ask_target(dataset: Dataset, near: tuple[str, ...]) -> None:
     """Shows a button for each likely column."""
     st.markdown("**What do you want to predict?**")
     with st.container(horizontal=True):
@@ -56,7 +56,6 @@ def _ask_target(dataset: Dataset, near: tuple[str, ...], reason: str) -> None:
                 args=("target", name),
                 help=whole,
             )
-    st.caption(f"Likely: {plain(reason)} Or choose from all columns.")
 
 
 def pick_way(table: str, column: str) -> Way:

@@ -14,7 +14,7 @@ from tabtune_core.data.encoding import check_any_feature, count_features
 from tabtune_core.data.findings import Column
 from tabtune_core.data.merged_classes import with_label
 from tabtune_core.data.target_checks import check_label
-from tabtune_core.data.task import check_split, kinds_of, plan_split
+from tabtune_core.data.task import TableSizes, check_split, kinds_of
 from tabtune_core.errors import DeviceError, SettingError, TabTuneError
 from tabtune_core.gpus import card_memory, check_device, count_cards
 from tabtune_core.machine import machine_memory
@@ -75,21 +75,15 @@ def too_large(home: Path, runs: Sequence[RunSettings]) -> SettingError | None:
     first = next((run for run in seeded if run.strategy != "inference"), next(iter(seeded), None))
     if first is None:
         return None
-    frame, columns, card = (
-        load_frame(home, first.dataset),
-        get_dataset(home, first.dataset).columns,
-        get_card(first.model),
-    )
-    labels = with_label(frame, first)[first.target]
-    classes = 0 if first.task == "regression" else labels.nunique()
-    split, device = plan_split(frame, first), DeviceMemory.of(first.device, machine_memory(), card_memory())
+    card, device = get_card(first.model), DeviceMemory.of(first.device, machine_memory(), card_memory())
+    table = TableSizes.of(load_frame(home, first.dataset), get_dataset(home, first.dataset).columns, first)
     told = None
     if device.all_bytes is not None:
-        features = count_features(kinds_of(columns, first), first.target)
-        shown = with_shown_rows(first, features=features, memory_bytes=round(device.all_bytes), on_gpu=device.on_gpu)
-        sizes = Sizes.plan(shown, split, features=features, classes=classes)
+        memory = round(device.all_bytes)
+        shown = with_shown_rows(first, features=table.features, memory_bytes=memory, on_gpu=device.on_gpu)
+        sizes = Sizes.plan(shown, table.split, features=table.features, classes=table.classes)
         told = cannot_fit(need_of(seeded, card, sizes, on_gpu=device.on_gpu), device, shown)
-    told = told or no_room(disk_need(runs, card, split, classes=classes), home)
+    told = told or no_room(disk_need(runs, card, table.split, classes=table.classes), home)
     return SettingError(told) if told else None
 
 

@@ -146,8 +146,6 @@ def answer_flags(question: Question) -> str:
         )
     return {
         "header": "--header or --no-header",
-        "header_lines": f"--header-lines {question.options[-1]}",
-        "drop_totals": "--drop-totals",
         "skip_last": f"--skip-last {question.options[-1]}",
         "day_first": " or ".join(
             {"true": "--day-first", "false": "--month-first"}.get(option, "--year-first") for option in question.options

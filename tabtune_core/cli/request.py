@@ -128,9 +128,9 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
             dataset.name,
             dataset.target,
         )
-        hint = f" Likely: {likely.reason}" if likely.column or likely.near else f" {likely.reason}"
+        hint = f"Likely: {', '.join(map(repr, likely.near))}." if likely.near else likely.reason
         raise LabelError(
-            f"Name the column to predict with --target.{hint} The table has {', '.join(map(str, frame.columns))}."
+            f"Name the column to predict with --target. {hint} The table has {', '.join(map(str, frame.columns))}."
         )
 
     said = bool({"split_by", "split_column"} & run.keys())
@@ -172,14 +172,13 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
     from tabtune_core.analysis.launch_checks import stopped_by_request, stopped_by_table
     from tabtune_core.analysis.runtime_estimate import TrainedOn
     from tabtune_core.data.datasets import load_frame
-    from tabtune_core.data.encoding import count_features
     from tabtune_core.data.merged_classes import with_label
     from tabtune_core.data.target_checks import check_label
-    from tabtune_core.data.task import check_split, kinds_of, plan_split
+    from tabtune_core.data.task import TableSizes, check_split
 
     first, cluster = settings[0], cluster_for_new_runs(store.home)
     cluster_cards = len(cluster.cards) if cluster else None
-    whole, kinds = load_frame(store.home, first.dataset), kinds_of(dataset.columns, first)
+    whole = load_frame(store.home, first.dataset)
     if stops := [
         *stopped_by_table(whole, dataset.columns, settings),
         *stopped_by_request(settings, cluster_cards=cluster_cards),
@@ -191,9 +190,8 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
     for finding in dict.fromkeys((*found, *splits)):
         say(f"{finding.severity}: {finding.message}")
     on_gpu = count_cards() > 0 if first.device == "auto" else first.device != "cpu"
-    classes = 0 if first.task == "regression" else frame[first.target].nunique()
-    features = count_features(kinds, first.target)
-    return TrainedOn.plan(plan_split(whole, first), features=features, classes=classes, on_gpu=on_gpu)
+    table = TableSizes.of(whole, dataset.columns, first)
+    return TrainedOn.plan(table.split, features=table.features, classes=table.classes, on_gpu=on_gpu)
 
 
 QUIET_SECONDS = 2.0

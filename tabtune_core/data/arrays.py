@@ -4,18 +4,17 @@ In: a frame or an array, and labels of any kind. Out: a frame with the kinds of 
 that a run has, without test rows. Shape letters: N rows, F columns.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
-from pathlib import Path
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
-from pandas.api.types import infer_dtype, is_integer_dtype
+from pandas.api.types import infer_dtype, is_extension_array_dtype
 
 from tabtune_core.data.encoding import DATED, LabelEncoder, label_numbers
 from tabtune_core.data.findings import Kind
@@ -32,20 +31,17 @@ from tabtune_core.wording import counted
 
 
 def read_rows(x: Any, columns: Sequence[str] | None = None, needed: Sequence[str] | None = None) -> pd.DataFrame:
-    """Returns X as a frame whose column names are text; an array's columns are x0, x1, ... or, at prediction, the
-    fitted ones, of which only the ``needed`` ones (by default all) are returned.
+    """Returns X as a frame whose column names are text; an array has the names ``columns``, or x0, x1 and so on.
 
-    Raises TableError where X does not consist of rows and columns, lacks a needed column, or is an array without all
-    fitted ones.
+    At prediction ``columns`` are the fitted names and ``needed`` those that are read (by default all).
+    Raises TableError where X has no rows and columns, lacks a needed column, or is an array of another width.
     """
     if not isinstance(x, pd.DataFrame) and hasattr(x, "__arrow_c_stream__"):  # Polars, Arrow, DuckDB
         try:
             x = pa.table(x).to_pandas()
         except (pa.ArrowException, TypeError) as error:
-            raise TableError(
-                f"Arrow cannot convert X: {error}. Pass its columns in other types, or pass a pandas frame."
-            ) from error
-    frame = _native(x if isinstance(x, pd.DataFrame) else _frame_of(x, columns))
+            raise TableError(f"Arrow cannot convert X: {error}. Pass a pandas frame.") from error
+    frame = x if isinstance(x, pd.DataFrame) else _frame_of(x, columns)
     frame = frame.set_axis([str(name) for name in frame.columns], axis="columns")
     if frame.shape[1] == 0:
         raise TableError(f"X has 0 feature(s) (shape={frame.shape}) while a minimum of 1 is required.")
@@ -57,90 +53,49 @@ def read_rows(x: Any, columns: Sequence[str] | None = None, needed: Sequence[str
         frame = frame.loc[:, frame.columns.isin(needed)]
     if not frame.columns.is_unique:
         raise TableError(f"X has two columns named {frame.columns[frame.columns.duplicated()][0]!r}; rename one.")
-    try:
-        frame.loc[:, [kind.kind == "O" for kind in frame.dtypes]].isna()
-    except InvalidOperation as error:  # pandas' own
-        raise TableError(
-            "X holds Decimal('sNaN'), a NaN that refuses to be read. Pass None where a value is missing."
-        ) from error
+    swapped = [name for name, kind in frame.dtypes.items() if isinstance(kind, np.dtype) and not kind.isnative]
+    if swapped:
+        raise TableError(f"{swapped[0]!r} has another byte order than this machine; convert it with astype().")
     return frame.reset_index(drop=True)
 
 
-def _native(frame: pd.DataFrame) -> pd.DataFrame:
-    """Returns the frame with NumPy's values in the byte order of this machine: of others, pandas refuses numbers and
-    misreads durations.
-    """
-    own = frame.copy(deep=False)
-    for place, kind in enumerate(frame.dtypes):
-        if isinstance(kind, np.dtype) and not kind.isnative:
-            own.isetitem(place, frame.iloc[:, place].to_numpy().astype(kind.newbyteorder("=")))
-    return own
-
-
 def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
-    if hasattr(x, "toarray"):
-        raise TableError("X is a sparse matrix; sparse input is not supported. Pass X.toarray().")
-    if type(x).__name__ == "LazyFrame":
-        raise TableError("X is a LazyFrame, whose rows are not read yet. Pass X.collect().")
-    if isinstance(x, Mapping) or (isinstance(x, list | tuple) and any(isinstance(row, Mapping) for row in x)):
+    from sklearn.utils import check_array  # takes half a second to import
+
+    if isinstance(x, dict) or (isinstance(x, list | tuple) and any(isinstance(row, dict) for row in x)):
         raise TableError("X holds dictionaries. Pass pandas.DataFrame(X); for one row, pandas.DataFrame([row]).")
-    if x is None or isinstance(x, str | Path):
-        raise TableError(
-            f"X is {x!r}; it must be a frame of pandas, Polars or Arrow, an array or a list of rows. For a file, "
-            "read it first."
-        )
-    # NumPy would convert a list to a single type: numbers beside words become words, booleans beside numbers become
-    # numbers
-    values = np.asarray(x, dtype=object) if isinstance(x, list | tuple) else _array(x)
-    if values.dtype.kind == "V":
-        raise TableError("X is a structured array, whose fields are not columns yet. Pass pandas.DataFrame(X).")
-    if values.ndim != 2:
-        raise TableError(
-            f"X has {values.ndim} dimensions; it must have two. Reshape your data: for one row, X.reshape(1, -1)."
-        )
+    try:
+        values = x if hasattr(x, "toarray") else _plain(x)
+        check_array(values, dtype=None, ensure_all_finite=False, ensure_min_samples=0, input_name="X")
+    except (TypeError, ValueError) as error:
+        why = str(error).partition(":\n")[0].rstrip(".")  # without the whole array
+        way_out = " Reshape your data: for one row, X.reshape(1, -1)." if "2D" in why else ""
+        raise TableError(f"X must be a frame, an array or a list of rows. {why}.{way_out}") from error
     if columns is not None and values.shape[1] != len(columns):
         raise TableError(
             f"X has {values.shape[1]} features, but TabularPipeline is expecting {len(columns)} features as input."
         )
     names = list(columns or (f"x{i}" for i in range(values.shape[1])))
-    if values.dtype != object:
-        return pd.DataFrame(values, columns=names)
-    frame = pd.DataFrame(values, columns=names, dtype=object)
+    frame = pd.DataFrame(values, columns=names, dtype=object if values.dtype == object else None)
     with suppress(OverflowError):  # pandas' own, for a whole number beyond 1e308
         return frame.infer_objects()
     return frame
 
 
-def _array(values: Any) -> NDArray[Any]:
-    """Converts to a NumPy array, but keeps masked values as None and does not turn numbers beside words into words."""
-    if isinstance(values, np.ma.MaskedArray) and values.dtype.kind != "V":
-        return np.array(values.tolist(), dtype=object).reshape(values.shape)
-    if (whole := _whole_with_gaps(values)) is not None:
-        return whole
-    array = np.asarray(
-        values.to_pandas() if hasattr(values, "to_pandas") else values
-    )  # Arrow itself turns nulls into words
-    return (
-        np.asarray(values, dtype=object)
-        if array.dtype.kind == "U"
-        else array.astype(array.dtype.newbyteorder("="), copy=False)
-    )
-
-
-def _whole_with_gaps(values: Any) -> NDArray[np.object_] | None:
-    """Returns whole numbers with missing ones as objects, None for other values: as float64, large ones would become
-    the same number.
-    """
-    listed: list[Any]
-    if hasattr(values, "to_pandas"):  # Polars, Arrow
-        listed = getattr(values, "to_pylist", getattr(values, "to_list", list))()
-    elif is_integer_dtype(getattr(values, "dtype", object)) and pd.isna(values).any():
-        listed = present(pd.Series(values))
-    else:
-        return None
-    filled = [value for value in listed if value is not None]
-    is_whole = 0 < len(filled) < len(listed) and all(type(value) is int for value in filled)
-    return np.array(listed, dtype=object) if is_whole else None
+def _plain(values: Any) -> NDArray[Any]:
+    """Returns an array in this machine's byte order: of objects, missing ones None, where NumPy would change values."""
+    if getattr(getattr(values, "dtype", None), "names", None):
+        raise TypeError("It is a structured array, whose fields are not columns yet: pass pandas.DataFrame(X)")
+    if isinstance(values, np.ma.MaskedArray):
+        values = values.tolist()
+    elif hasattr(values, "to_pylist"):  # Arrow: as float64, 2**53 + 1 would be 2**53 beside a missing one
+        values = values.to_pylist()
+    elif hasattr(values, "to_arrow"):  # Polars
+        values = values.to_list()
+    elif is_extension_array_dtype(getattr(values, "dtype", object)):
+        values = present(pd.Series(values))
+    array = np.asarray(values, dtype=object if isinstance(values, list | tuple) else None)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +119,7 @@ class Labels:
         try:
             classes = np.unique(np.asarray(labels))
         except TypeError as error:
-            raise LabelError(
-                "The labels are of several kinds, such as numbers and words; make them all text."
-            ) from error
+            raise LabelError("The labels are of several kinds, such as numbers and words; make them text.") from error
         return cls(classes, LabelEncoder(tuple(words(pd.Series(classes)))))
 
 
@@ -174,47 +127,37 @@ def read_labels(y: Any, rows: int) -> pd.Series:
     """Returns y as a series with one label per row. Raises LabelError where the number of labels is not ``rows``."""
     if y is None:
         raise LabelError("A pipeline requires y to be passed, but the target y is None.")
-    values = _array(y)
-    if values.dtype.kind == "V":
-        raise LabelError(
-            "y is a structured array; it must have one value per row. Pass one of its fields, such as y['label']."
-        )
+    try:
+        values = _plain(y)
+    except TypeError as error:
+        raise LabelError("y is a structured array. Pass one of its fields, such as y['label'].") from error
     if values.ndim == 2 and values.shape[1] == 1:
         values = values[:, 0]
     if values.shape != (rows,):
         raise LabelError(f"y has the shape {values.shape}; X has {rows} rows, so it must be ({rows},).")
     try:
-        (series := pd.Series(values, name="y")).isna()
-        np.array([value for value in values if isinstance(value, int)], dtype=np.float64)
-    except (OverflowError, InvalidOperation) as error:  # InvalidOperation: pandas' own
-        raise LabelError(
-            "y holds a whole number beyond 1e308, or Decimal('sNaN'). Make it missing (None), which leaves its row "
-            "out, or make it text if "
-            "it names a class."
-        ) from error
-    return series
+        return pd.Series(values, name="y")
+    except OverflowError as error:  # pandas' own
+        raise LabelError("y holds a whole number beyond 1e308. Make it missing (None), or text.") from error
 
 
 def read_numbers(y: pd.Series) -> NDArray[np.object_]:
     """Returns the labels of ``read_labels`` as numbers, None where missing.
 
-    Raises LabelError for a label that is no finite number: such rows must not be dropped silently, as rows without a
-    label are.
+    Raises LabelError for a label that is no finite number, which would otherwise be dropped as a missing one is.
     """
     found = label_numbers(y)
     wrong = [value for value, number in zip(present(y), found, strict=True) if value is not None and number is None]
     if wrong:
         raise LabelError(
             f"y holds {wrong[0]!r}; {counted(len(wrong), 'value')} of {len(y):,} cannot be predicted as finite "
-            "numbers. Correct them, or "
-            "make them missing (None), which leaves their rows out."
+            "numbers. Correct them, or make them missing (None), which leaves their rows out."
         )
     return found
 
 
 def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
-    """Returns one weight per row, scaled so that the largest is 1 and rounded to float32; None where all weights are
-    equal.
+    """Returns one weight per row, the largest 1 and all rounded to float32; None where all are equal.
 
     Raises LabelError where the number of weights is not ``rows``, or some are negative, missing or infinite.
     """
@@ -223,8 +166,7 @@ def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
     try:
         if np.asarray(weights).dtype.kind in "cMmUS":
             raise TypeError(f"it holds values of the type {np.asarray(weights).dtype}")
-        given = np.ma.filled(weights.astype(np.float64), np.nan) if isinstance(weights, np.ma.MaskedArray) else weights
-        weight_N = np.asarray(given, dtype=np.float64)
+        weight_N: NDArray[np.float64] = np.ma.filled(np.ma.asarray(weights).astype(np.float64), np.nan)
     except (TypeError, ValueError, OverflowError) as error:
         raise LabelError(f"sample_weight must be numbers, one per row ({error}).") from error
     if weight_N.ndim == 0:
@@ -233,15 +175,12 @@ def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
         raise LabelError(f"sample_weight has the shape {weight_N.shape}; X has {rows} rows, so it must be ({rows},).")
     wrong = weight_N[~(np.isfinite(weight_N) & (weight_N >= 0))]
     if len(wrong):
-        raise LabelError(
-            f"sample_weight holds {wrong[0]:g}; every weight must be a number of 0 or more. 0 leaves a row out of "
-            "the loss."
-        )
+        raise LabelError(f"sample_weight holds {wrong[0]:g}; a weight is a number of 0 or more. 0 leaves a row out.")
     if not weight_N.any():
         raise LabelError("sample_weight is zero for every row, so there is no loss. Give some rows a weight above 0.")
-    return (
-        None if (weight_N == weight_N[0]).all() else (weight_N / weight_N.max()).astype(np.float32).astype(np.float64)
-    )
+    if (weight_N == weight_N[0]).all():
+        return None
+    return np.asarray(weight_N / weight_N.max(), dtype=np.float32).astype(np.float64)
 
 
 def prepare_arrays(
@@ -272,10 +211,8 @@ def prepare_arrays(
         if fraction or is_continuous(y):
             raise LabelError(
                 f"y is continuous: {len(labels.classes):,} different numbers in {len(y):,} rows, and the pipeline "
-                "predicts classes. "
-                "Pass task='regression' to predict numbers, or make classes of it first, for example with "
-                "pandas.qcut(y, 2). If each "
-                "number is a class, pass y as text."
+                "predicts classes. Pass task='regression', make classes of it with pandas.qcut, or, if each number is "
+                "a class, pass y as text."
             )
     elif len(y) < 2:
         raise LabelError(f"y has {len(y)} sample; regression needs at least two.")
@@ -290,7 +227,7 @@ def prepare_arrays(
     if not withhold:
         context = show_all(frame, texts, labels.texts, settings, kinds)
         none = context.rows[:0]
-        return Prepared(frame, texts, Split(labelled_rows(texts), none, none, context.rows), context)
+        return Prepared(frame, texts, Split(labelled_rows(texts), none, none, context.rows), context, kinds)
     split = split_table(frame, texts, settings, test_share=0.0)
     unseen = sorted({text for text in texts if isinstance(text, str)} - set(texts[split.train]))
     if unseen and settings.task == "classification":
@@ -299,7 +236,7 @@ def prepare_arrays(
             "other rows."
         )
     prepared = Prepared(
-        frame, texts, split, make_context(frame, texts, split.context, kinds, names=labels.texts), weights
+        frame, texts, split, make_context(frame, texts, split.context, kinds, names=labels.texts), kinds, weights
     )
     if weights is not None and not weights[split.train].any():
         raise LabelError(
@@ -335,11 +272,8 @@ def _warn_of_text(frame: pd.DataFrame, kinds: dict[str, Kind]) -> None:
     for name, kind in kinds.items():
         if kind == "text":
             warn(
-                f"The column {name!r} is left out: its {len(set(words(frame[name])) - {None}):,} different values in "
-                f"{len(frame):,} rows "
-                "are neither numbers nor dates, and too many for categories. Drop it, make it numbers or dates, or, "
-                "if its values are "
-                "categories, pass X[column].astype('category')."
+                f"The column {name!r} is left out: its {len(set(words(frame[name])) - {None}):,} different values are "
+                "neither numbers nor dates, and too many for categories. Drop it, or pass X[column].astype('category')."
             )
         elif kind in DATED and (dated := kind_of_texts(date_texts(frame[name]))) and dated.questions:
             warn(

@@ -21,10 +21,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabtune_core.data.findings import Column, Finding, Question, ReadingChoices
+from tabtune_core.data.reading.formats import check_is_file
 from tabtune_core.data.reading.names import shown_name
 from tabtune_core.data.reading.progress import CHUNK_BYTES, Tell, untold
 from tabtune_core.data.reading.sql import translated
-from tabtune_core.data.reading.unpacking import check_is_file
 from tabtune_core.data.sources import fetch, recorded
 from tabtune_core.data.table import LIMIT_BYTES, Table, read_table
 from tabtune_core.errors import TableError, TabTuneError

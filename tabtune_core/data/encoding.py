@@ -112,15 +112,12 @@ class FeatureEncoder:
     def from_json(
         cls, data: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]] = MappingProxyType({})
     ) -> "FeatureEncoder":
-        """Reads what ``to_json`` and ``text_arrays`` wrote; texts and times of day are optional, as earlier versions
-        lack them.
-        """
+        """Reads what ``to_json`` and ``text_arrays`` wrote."""
         categories = {name: tuple(known) for name, known in data["categories"].items()}
         texts = {
-            name: TextEncoder(*(arrays[f"text/{i}/{part}"] for part in PARTS))
-            for i, name in enumerate(data.get("texts", ()))
+            name: TextEncoder(*(arrays[f"text/{i}/{part}"] for part in PARTS)) for i, name in enumerate(data["texts"])
         }
-        return cls(categories, texts=texts, **{name: tuple(data.get(name, ())) for name in PLAIN})
+        return cls(categories, texts=texts, **{name: tuple(data[name]) for name in PLAIN})
 
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Returns features ``(N, F)`` in double precision, since a large number may vary little, as a time in
@@ -178,9 +175,8 @@ class FeatureEncoder:
             if there and len(new) == there:
                 shown = ", ".join(repr(text) for text in self.categories[name][:5] if text is not None)
                 yield (
-                    f"Every cell of {name!r}, such as {new[0]!r}, is a category that the context rows do not "
-                    "contain, and is read as "
-                    f"missing. They contain {shown}."
+                    f"Every cell of {name!r}, such as {new[0]!r}, is a category that the context rows do not contain: "
+                    f"read as missing. They contain {shown}."
                 )
 
     def other_orders(self, frame: pd.DataFrame) -> Iterator[str]:
@@ -210,11 +206,8 @@ class FeatureEncoder:
         """
         for name, known in self.categories.items():
             there = [value for value in present(frame[name]) if value is not None]
-            yield (
-                name,
-                [word(value) for value, place in zip(there, places(there, known), strict=True) if place == -1],
-                len(there),
-            )
+            new = [word(value) for value, place in zip(there, places(there, known), strict=True) if place == -1]
+            yield name, new, len(there)
 
 
 def check_any_feature(kinds: Mapping[str, str], target: str | None) -> None:
@@ -224,10 +217,8 @@ def check_any_feature(kinds: Mapping[str, str], target: str | None) -> None:
     if not count_features(kinds, target):
         beside = f"Besides {target!r} there" if target else "There"
         raise TableError(
-            f"{beside} are no columns of numbers, dates or categories: free text, columns that you left out and "
-            "columns without a readable "
-            "value do not count. Change the kind of a column (free text can become encoded text), or add a column to "
-            "the file."
+            f"{beside} are no columns of numbers, dates or categories: free text and columns left out do not count. "
+            "Change the kind of a column (free text can become encoded text), or add one to the file."
         )
 
 
@@ -255,13 +246,9 @@ def _date_parts(dates: pd.Series) -> NDArray[np.float64]:
 
 
 def days_since_1970(dates: pd.Series) -> NDArray[np.float64]:
-    """Returns days ``(N,)``, nan where missing; works for any year, unlike pandas' nanoseconds, which overflow 64 bits
-    in 2262.
-    """
+    """Returns days ``(N,)``, nan where missing, for any year: pandas' nanoseconds overflow 64 bits in 2262."""
     span = dates.to_numpy("datetime64[us]") - np.datetime64(0, "us")
-    return np.asarray(
-        span / np.timedelta64(1, "us") * 1e3 / 8.64e13
-    )  # via nanoseconds: bit-identical to contexts of earlier versions
+    return np.asarray(span / np.timedelta64(1, "D"))
 
 
 def _clock_parts(column: pd.Series) -> NDArray[np.float64]:

@@ -114,8 +114,6 @@ class ReadingChoices:
     """The single character between two cells."""
     header: bool | None = None
     """Whether the first line of the table holds the column names."""
-    header_lines: int | None = None
-    """Number of lines that hold the column names; the names of several lines are joined."""
     day_first: DateOrder | None = None
     """Whether 03/04/2025 is the third of April; "year": 19-09-24 has the year first."""
     missing_marks: tuple[str, ...] = ()
@@ -142,9 +140,6 @@ class ReadingChoices:
     """Which sheet of a workbook holds the table."""
     drop_copies: bool = False
     """Whether to keep only the first of several rows that are equal in every column."""
-    drop_totals: bool = False
-    """Whether to leave out rows that are totals of others: the first row, subtotals between rows and totals at the end.
-    """
     skip_last: int = 0
     """How many rows to leave out at the end, such as a total or notes below the table."""
 

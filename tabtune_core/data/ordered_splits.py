@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
-from unicodedata import normalize
 
 import numpy as np
 import pandas as pd
@@ -29,7 +28,7 @@ from tabtune_core.data.splits import (
     strata_of,
 )
 from tabtune_core.data.target_checks import absent
-from tabtune_core.data.values import column_kind, moments, numbers, seconds, words
+from tabtune_core.data.values import column_kind, moments, numbers, seconds
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.wording import counted, few
 
@@ -101,8 +100,6 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
         findings.append(
             Finding("warning", "split-idle", f"Each row has its own {column!r}: this is a split at random.", column)
         )
-    if by == "group":
-        findings += _spellings(words(pd.Series(values_U)), column)
     return replace(found, findings=(*findings, *lacking))
 
 
@@ -257,23 +254,6 @@ def _group_description(parts: Sequence[pd.Series], column: str, seed: int, test_
         else f"seed {seed}; for every seed, the test groups are those of split seed {test_seed}"
     )
     return f"{', '.join(texts)} ({seeds}). Each group is in one part only, and models do not see {column!r}."
-
-
-def _spellings(groups: NDArray[np.object_], column: str) -> list[Finding]:
-    """Reports groups that are probably one group with several spellings."""
-    written = pd.Series([" ".join(normalize("NFKC", name).casefold().split()).lstrip("0") for name in groups])
-    twice = written[written.duplicated(keep=False)]
-    if twice.empty:
-        return []
-    first, second, *_ = sorted(groups[written == twice.min()])
-    message = (
-        f"{counted(len(twice), 'group')} of {column!r} differ from another only in capitals, spaces or leading "
-        f"zeros, such as {first!r} "
-        f"and {second!r}. They are different groups here: one may train while the other tests. Write them alike in "
-        "the file if they are "
-        "one."
-    )
-    return [Finding("warning", "split-spelling", message, column)]
 
 
 def _size(part: str, rows: int, cut: int, wanted: float, column: str) -> list[Finding]:

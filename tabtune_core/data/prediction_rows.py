@@ -51,7 +51,6 @@ SAID = (
     "note-rows",
     "total-row",
     *NO_ROWS,
-    "mixed-decimal-marks",
     "no-results",
     "hidden-cells",
     "formula-errors",
@@ -59,10 +58,8 @@ SAID = (
 """Findings that change what is predicted."""
 LOST = ("open-quote", "ragged-lines", "table-above")
 """Findings that change the number of rows; so do those in NO_ROWS, which are refused if strict."""
-UNREAD = ("not-numbers", "bad-cells", "infinite")
-"""Findings about cells that became missing because they do not fit the kind of their column."""
-DOUBTFUL = ("seconds", "other-order")
-"""Findings about cells of a column that may mean something else."""
+UNREAD, DOUBTFUL = "bad-cells", "other-order"
+"""Findings about cells that became missing because they do not fit the kind of their column, or mean something else."""
 LONGEST_SHOWN = 200
 _SHOWN = 5
 _HOLDS = {"number": NUMBERS, "date": "dates", "datetime": "dates", "time": "times of day"}
@@ -96,7 +93,7 @@ def read_new_rows(
     """
     needed, kinds, target = like.features, like.kinds, like.target
     wanted = tuple((name, kinds[name]) for name in (*needed, target) if name in kinds)
-    all_rows = replace(like.reading, rows=None, drop_copies=False, drop_totals=False, skip_last=0)
+    all_rows = replace(like.reading, rows=None, drop_copies=False, skip_last=0)
     typed = _laid_out(source, replace(all_rows, kinds=wanted), like, limit_bytes)
     names = [str(name) for name in typed.frame.columns]
     _check_columns(names, needed)
@@ -111,10 +108,8 @@ def read_new_rows(
     if strict and (other := next((finding for finding in typed.findings if finding.code in NO_ROWS), None)):
         raise TableError(f"Each line must be a row. {other.message} {NO_ROWS[other.code]}")
     if missing := [finding.message for finding in typed.findings if finding.code in LOST]:
-        raise TableError(
-            "Rows are predicted in their order, so no row may be missing. "
-            f"{missing[0].replace(' if they matter.', '.')}"
-        )
+        told = missing[0].replace(" if they matter.", ".")
+        raise TableError(f"Rows are predicted in their order, so no row may be missing. {told}")
     notes = [finding.message for finding in typed.findings if finding.code in SAID]
     large = []
     for name in (name for name in typed_names if kinds[name] == "number"):
@@ -122,14 +117,13 @@ def read_new_rows(
             notes.append(f"{counted(count, 'cell')} of {name!r} with a number of 1e100 or more: read as missing.")
             large.append(name)
     of_column = [(name, finding) for finding in typed.findings if (name := finding.column or "") in typed_names]
-    unread = dict.fromkeys(name for name, finding in of_column if finding.code in UNREAD)
-    marked = {name: finding.message for name, finding in of_column if finding.code == "marks"}
+    unread = dict.fromkeys(name for name, finding in of_column if finding.code == UNREAD)
     units = {name: f", alone or with the unit {unit!r}," for name, unit in like.reading.units}
-    if strict and (wrong := [name for name in (*unread, *marked, *large) if name in needed]):
+    if strict and (wrong := [name for name in (*unread, *large) if name in needed]):
         raise TableError(
             misfit(wrong[0], "other values", _HOLDS[kinds[wrong[0]]] + units.get(wrong[0], "").rstrip(","))
         )
-    notes += [*marked.values(), *(finding.message for _, finding in of_column if finding.code in DOUBTFUL)]
+    notes += [finding.message for _, finding in of_column if finding.code == DOUBTFUL]
     notes += percent_notes(typed, typed_names, {name for name, unit in like.reading.units if unit == PERCENT})
     notes += [
         f"Cells of {name!r} that are not {_HOLDS[kinds[name]]}{units.get(name, '')} were read as missing."
@@ -167,45 +161,41 @@ def percent_notes(rows: Table, names: Collection[str], percent: Collection[str])
 def _laid_out(source: Path | bytes, own: ReadingChoices, like: ReadAs, limit_bytes: int) -> Table:
     """Reads the rows with the layout of the adapter's table or, if that does not fit, with a detected layout.
 
-    Rows of a table without a header may have its made-up names in their first line; else their number of columns must
-    be right.
+    Columns of a table without a header are known by their place, or by its made-up names in the first line.
     """
     refused: TableError | None = None
     found: list[Table] = []
     needed, by_place = set(like.features), own.header is False and {*like.kinds} == {*_made_up(len(like.kinds))}
     header = own.header or (False if by_place else None)
-    found_out = replace(own, encoding=None, delimiter=None, header=header, header_lines=None, sheet=None)
-    one_line = [replace(own, header_lines=1)] * ((own.header_lines or 1) > 1)  # first, since all columns must be there
-    named = [replace(choices, header=True) for choices in (own, found_out)] * by_place
-    for choices in (*one_line, own, *named, found_out):
+    detected = replace(own, encoding=None, delimiter=None, header=header, sheet=None)
+    named = [replace(choices, header=True) for choices in (own, detected)] * by_place
+    for choices in (*named, own, detected):
         try:
             table = read_table(source, choices, limit_bytes=limit_bytes, fewest=1)
         except TableError as error:
             refused = error
             continue
-        if (
-            by_place
-            and table.reading.delimiter == " " != own.delimiter
-            and not any(like.kinds[name] in _HOLDS for name in needed)
-        ):
+        if by_place and table.reading.delimiter == " " != own.delimiter:
             continue  # words with blanks, which nothing tells from cells
         if choices in named:
             fits = not any(finding.code == "empty-names" and finding.column in needed for finding in table.findings)
-        else:  # "1,5;2,5" has three cells at ",", but they are not numbers
-            fits = not by_place or (_is_as_wide(table, like) and not _is_titled(table, like) and _is_read(table, like))
+        else:
+            fits = not by_place or _fits_by_place(table, like)
+            found.append(table)
         if needed <= set(table.frame.columns) and fits:
             return table
-        if choices not in (*one_line, *named):
-            found.append(table)
+    if found and by_place and [*found[0].frame.columns] == _made_up(len(found[0].columns)):
+        raise TableError(
+            f"The rows have {counted(len(found[0].columns), 'column')} that do not fit the {len(like.kinds):,} of the "
+            "adapter's table, which has no header. Write all columns in their order, or their names, such as column_1, "
+            "in the first line."
+        )
     if found:
-        return _by_place(found, like) if by_place else found[0]
+        return found[0]
     if refused is not None and not isinstance(refused, LayoutError):
         raise refused
     alone = " A text file with one column needs a second one, which may be empty." if len(needed) == 1 else ""
-    raise TableError(
-        "The file cannot be read as rows: its lines do not have the same number of cells, whatever separates "
-        f"them.{alone}"
-    )
+    raise TableError(f"The file cannot be read as rows: its lines do not have the same number of cells.{alone}")
 
 
 def _made_up(width: int) -> list[str]:
@@ -213,57 +203,18 @@ def _made_up(width: int) -> list[str]:
     return [f"column_{place + 1}" for place in range(width)]
 
 
-def _is_titled(rows: Table, like: ReadAs) -> bool:
-    """Whether the first row holds a name of the adapter's table."""
-    return any(column.examples and column.examples[0] in like.kinds for column in rows.columns)
-
-
-def _is_read(rows: Table, like: ReadAs) -> bool:
-    """Whether each cell of the columns of numbers, dates and times that the adapter knows can be read as such."""
-    return not any(
-        finding.code in UNREAD and finding.column in (*like.features, like.target) for finding in rows.findings
-    )
-
-
-def _is_as_wide(rows: Table, like: ReadAs) -> bool:
-    """Whether rows without names have the columns of the adapter's table, or all but the target if it is the last.
+def _fits_by_place(rows: Table, like: ReadAs) -> bool:
+    """Whether rows without names can be read as the columns of the adapter's table, or as all but the target, if last.
 
     Columns without values at the end may be the table's or further ones.
     """
-    whole, most = (
-        len(like.kinds),
-        len(rows.columns) + any(finding.code == "trailing-separator" for finding in rows.findings),
-    )
+    known = (*like.features, like.target)
+    if any(finding.code in UNREAD and finding.column in known for finding in rows.findings):
+        return False  # "1,5;2,5" has three cells at ",", but they are not numbers
+    trailing = any(finding.code == "trailing-separator" for finding in rows.findings)
+    whole, most = len(like.kinds), len(rows.columns) + trailing
     least = max((place for place, column in enumerate(rows.columns, 1) if column.missing < len(rows.frame)), default=0)
     return least <= whole <= most or (like.target == f"column_{whole}" and least <= whole - 1 <= most)
-
-
-def _by_place(found: Sequence[Table], like: ReadAs) -> Table:
-    """Returns the first of several readings that is as wide as the adapter's table without names; raises TableError if
-    none is, or only one with cells that cannot be read while another can.
-    """
-    names, whole = [str(name) for name in found[0].frame.columns], len(like.kinds)
-    if names != _made_up(len(names)):
-        return found[0]  # of a file with names of its own, such as Parquet
-    way_out = (
-        f"Write all columns in their order, or the names column_1 to column_{whole} of those that you have in "
-        "the first line."
-    )
-    if any(_is_titled(table, like) for table in found):
-        told = (
-            "The first line holds names of the adapter's table, but not one for each column, or not all that it "
-            "predicts from"
-        )
-        raise TableError(f"{told}. {way_out}")
-    read = [table for table in found if _is_read(table, like)] or found
-    wide = [table for table in read if _is_as_wide(table, like)]
-    if wide:
-        return wide[0]
-    without = (
-        f", or {whole - 1:,} without {like.target!r}, which is predicted" if like.target == f"column_{whole}" else ""
-    )
-    told = f"The file has {counted(len(read[0].columns), 'column')}, but rows to predict need {whole:,}{without}"
-    raise TableError(f"{told}: the adapter's table has no header, so columns are known by their place. {way_out}")
 
 
 def _check_columns(names: Sequence[str], needed: Sequence[str]) -> None:
@@ -277,9 +228,7 @@ def _check_columns(names: Sequence[str], needed: Sequence[str]) -> None:
     more = f" and {len(missing) - _SHOWN:,} more" if len(missing) > _SHOWN else ""
     raise TableError(
         f"The rows lack {len(missing)} of the {len(needed)} columns that the adapter predicts from: "
-        f"{', '.join(lacking)}{more}. "
-        f"The file has: {listed(names, 20)}. Use a file with the columns of the table, or an adapter trained on a "
-        "table like this file."
+        f"{', '.join(lacking)}{more}. The file has: {listed(names, 20)}."
     )
 
 
@@ -327,7 +276,7 @@ def labels_like(frame: pd.DataFrame, run: RunSettings, classes: Sequence[str]) -
 
 
 def row_keys(frame: pd.DataFrame, kinds: Mapping[str, str], names: Sequence[str]) -> pd.Series:
-    """Returns a hash per row, equal for rows with the same values in the columns ``names``, whatever type stores them."""  # noqa: E501
+    """Returns a hash per row, equal for equal values in the columns ``names``, whatever type stores them."""
     read: dict[str, Callable[[pd.Series], NDArray[Any]]] = {"number": numbers, "date": moments, "datetime": moments}
     columns = {name: (read.get(kinds[name]) or words)(frame[name]) for name in names}
     return pd.util.hash_pandas_object(pd.DataFrame(columns, index=frame.index), index=False)

@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import product
 
-import numpy as np
 import pandas as pd
 
 from tabtune_core.data.findings import Column, Question
@@ -21,45 +20,27 @@ ORDERED: tuple[SplitBy, ...] = ("time", "group")
 OFFERED = 3
 """Most columns offered for each kind of split."""
 MOST_MISSING = 0.5
-FEWEST_DAYS, FEWEST_GROUPS, FEWEST_CODES = 10, 10, 50
+FEWEST_DAYS, FEWEST_GROUPS = 10, 10
 ROWS_A_GROUP = (1.1, 50.0)
 """Mean rows per id: below this range, ids hardly recur; above, they are categories, such as the branches of a shop."""
-FEWEST_DESCRIBED, FIRST_ROWS = 5.0, 200
-"""For a column whose values another column describes: fewest rows per value on average, and rows checked before all
-are.
-"""
 FEWEST_OBSERVED, FEWEST_MOMENTS, FULL_PANEL, SOME_COPIES = 5, 3, 0.5, 1.1
-"""Of a panel: fewest observed units, fewest moments, least share of their pairs that are rows, and the most rows per
-pair with copies.
-"""
-TIME_NAME = re.compile(
-    r"(?i:date|timestamp|date_?time|time_stamp|year|yr|jahr|année|annee|año|ano|anno|jaar|år|vuosi|rok|год|рік|έτος|y[\u0131i]l|tahun|năm|年|年度|연도)"
-)
+"""Of a panel: fewest observed units and moments, least share of their pairs that are rows, most rows per pair."""
+TIME_NAME = re.compile(r"(?i:date|timestamp|date_?time|time_stamp|year|yr|jahr|année|annee|año|ano|anno)")
 MOMENT_NAME = re.compile(
     rf"{TIME_NAME.pattern}|(?i:time|month|quarter|week|day|hour|minute|period|wave|round|season|visit)"
 )
 DAYS_OF_A_MONTH = 31
-SINCE_1970 = re.compile(r"1[2-9]\d{11}((\d{3}){1,2})?(\.0)?")
-"""Milliseconds since 1970, as pandas and JavaScript write moments, or micro- or nanoseconds, in the years from 2008 to
-2033.
-"""
-BIRTH_NAME = re.compile(
-    r"(?i)birth|(^|[\W_])(dob|born|n[ée]\(e\)|(dt|data|fecha|f)[\W_]*(de[\W_]*)?na[cs]c?)([\W_]|$)|geburt|geboren|geboorte|naissance|nacimiento"
-    r"|nascita|nascimento|urodz|naroz|födel|fødsel|syntym|рожд|народж|doğum|lahir|生年月日|出生|생년월일"
-)
+BIRTH_NAME = re.compile(r"(?i)birth|(^|[\W_])(dob|born)([\W_]|$)|geburt|geboren|naissance|nacimiento|nascita")
 """Dates of birth say who a row is about, not when it was seen."""
-CODE = re.compile(r"(?=(?:\D*\d){3})[A-Za-z0-9]+(?:[ ./#_-]{1,2}[A-Za-z0-9]+)*")
-YEAR_OR_AMOUNT = re.compile(r"[A-Za-z]{0,2}[ -]?(1[89]|20)\d\d([-/ ]?\d\d(\d\d)?)?[A-Za-z]?|[\d.]+ ?[A-Za-z]{1,5}")
 SUBJECTS = (
-    "patient|customer|client|user|subject|person|member|participant|student|household|family|account|session|driver|visitor|author"
-    "|kunde|mitarbeiter|schüler|haushalt|cliente|paciente|usuario|alumno|paziente|utente|élève|étudiant|klant|пациента?|клиента?|pasien|pelanggan"
-    "|müşteri|pacjenta?|klienta?|患者|顧客|顾客|客户|用户|학생|환자|고객"
+    "patient|customer|client|user|subject|person|member|participant|student|household|family|account|session|driver"
+    "|visitor|author|kunde|mitarbeiter|schüler|haushalt"
 )
-THINGS = f"{SUBJECTS}|pat|kunden|patienten|konto|acct|order|invoice|loan|policy|contract|case|ticket|machine|auftrags|commande|pedido"  # noqa: E501
-NUMBER = "id|no|nr|num|number|nummer|numero|número|numéro|code|key|编号|番号|번호"
+THINGS = f"{SUBJECTS}|pat|kunden|patienten|konto|acct|order|invoice|loan|policy|contract|case|ticket|machine|auftrags"
+NUMBER = "id|no|nr|num|number|nummer|key|code"
 ID_NAME = re.compile(
     rf"(?i:(^|.*[_\W])(id|uuid|guid|mrn|pid))|.*[a-z]I[Dd]|(?i:({SUBJECTS})[_\W]*(name)?\W*)"  # not "paid"
-    rf"|(?i:({THINGS})[_\W]*({NUMBER})\W*|(id|code|numero|número|numéro|codigo|código|номер|код)[_\W]+(de[_\W]+|del[_\W]+)?({THINGS}))"
+    rf"|(?i:({THINGS})[_\W]*({NUMBER})\W*)"
 )
 
 
@@ -68,36 +49,24 @@ def split_question(frame: pd.DataFrame, columns: Sequence[Column], target: str) 
     rows = len(frame)
     there = [column for column in columns if column.name != target and column.missing <= MOST_MISSING * rows]
     times = [column.name for column in there if _is_time(column)][:OFFERED]
-    described = _described(frame, there)
-    groups = [column.name for column in there if column.name in described or _repeats(column, rows - column.missing)][
-        :OFFERED
-    ]
+    groups = [column.name for column in there if _repeats(column, rows - column.missing)][:OFFERED]
     why = []
     if panel := _panel(frame, there):
         observed, moments = panel
-        why.append(
-            f"The table is a panel: each of {observed.unique:,} values of {observed.name!r} has at most one row at "
-            "each of "
-            f"{moments.unique:,} values of {moments.name!r}."
-        )
+        each = f"each of {observed.unique:,} values of {observed.name!r} has at most one row"
+        why.append(f"The table is a panel: {each} at each of {moments.unique:,} values of {moments.name!r}.")
         groups, times = (
             list(dict.fromkeys([one.name, *names])) for one, names in ((observed, groups), (moments, times))
         )
     if times:
-        why.append(
-            f"{_listed(times)} {'holds' if len(times) == 1 else 'hold'} times: if new rows will be later, split by "
-            "time, which tests on "
-            "the latest rows."
-        )
+        why.append(f"{_listed(times)}: times. If new rows will be later, split by time: the latest rows are the test.")
     if groups:
         why.append(
-            f"Values of {_listed(groups)} recur in several rows, as ids do: if new rows will have new values, split "
-            "by group, which keeps "
-            "each value in one part."
+            f"{_listed(groups)}: ids in several rows. If new rows have new ones, split by group: each is in one part."
         )
     if not why:
         return None
-    message = f"{' '.join(why)} A split at random trains on rows similar to the test rows, so scores look too good."
+    message = f"{' '.join(why)} At random, training rows resemble the test rows and scores look too good."
     answers = [written("time", name) for name in times] + [written("group", name) for name in groups]
     return Question("split", message, "split", (AT_RANDOM, *answers))
 
@@ -171,8 +140,6 @@ def _panel(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[Column, Colu
 def _is_time(column: Column) -> bool:
     if column.kind in ("date", "datetime"):
         return column.unique >= FEWEST_DAYS and not BIRTH_NAME.search(column.name)
-    if column.kind == "number" and column.examples and all(map(SINCE_1970.fullmatch, column.examples)):
-        return column.unique >= FEWEST_DAYS
     coded = {len(example.removesuffix(".0")) for example in column.examples} == {1}  # such as 0 to 6
     named = TIME_NAME.fullmatch(column.name.strip())
     days = named and "date" in named[0].lower() and column.unique <= DAYS_OF_A_MONTH
@@ -180,50 +147,14 @@ def _is_time(column: Column) -> bool:
 
 
 def _repeats(column: Column, filled: int) -> bool:
-    """Whether a column is a recurring id of what the rows are about: by its name, or as codes with digits; plain
-    numbers are not ids.
-    """
+    """Whether a column is, by its name, a recurring id of what the rows are about: words or whole numbers."""
     few, many = ROWS_A_GROUP
     if column.unique < FEWEST_GROUPS or not few <= filled / column.unique <= many:
         return False
-    if ID_NAME.fullmatch(column.name.strip()):
-        return _names_things(column)
-    codes = all(CODE.fullmatch(example) and not YEAR_OR_AMOUNT.fullmatch(example) for example in column.examples)
-    return column.kind in ("category", "text") and column.unique >= FEWEST_CODES and codes
-
-
-def _names_things(column: Column) -> bool:
-    """Whether its values are words or whole numbers."""
     fractions = any(re.search(r"[.,eE]", example.removesuffix(".0")) for example in column.examples)
-    return column.kind in ("category", "text") or (column.kind == "number" and not fractions)
-
-
-def _described(frame: pd.DataFrame, columns: Sequence[Column]) -> set[str]:
-    """Returns columns that identify what rows are about because another column describes it with one number per value,
-    such as the mean mark of a school. A number that only rises or falls with another number, such as its square, does
-    not count.
-    """
-    measures, first = [one for one in columns if one.kind == "number" and not one.missing], frame.iloc[:FIRST_ROWS]
-    values = first[[one.name for one in measures]].to_numpy(np.float64)
-    found = set()
-    for column in columns:
-        few, named = (
-            FEWEST_GROUPS <= column.unique <= len(frame) / FEWEST_DESCRIBED,
-            MOMENT_NAME.fullmatch(column.name.strip()),
-        )
-        if column.missing or named or not few or not _names_things(column):
-            continue
-        codes = pd.factorize(first[column.name])[0]
-        alike = (values == values[np.unique(codes, return_index=True)[1][codes]]).all(
-            axis=0
-        )  # the first rows rule most columns out
-        for other in (one for one, same in zip(measures, alike, strict=True) if same and one is not column):
-            pairs = frame[[column.name, other.name]].drop_duplicates().sort_values(column.name)
-            scale = pairs[other.name].is_monotonic_increasing or pairs[other.name].is_monotonic_decreasing
-            if len(pairs) == column.unique <= 2 * other.unique and not (scale and column.kind == "number"):
-                found.add(column.name)
-    return found
+    names_things = column.kind in ("category", "text") or (column.kind == "number" and not fractions)
+    return names_things and ID_NAME.fullmatch(column.name.strip()) is not None
 
 
 def _listed(names: Sequence[str]) -> str:
-    return " and ".join(filter(None, (", ".join(map(repr, names[:-1])), repr(names[-1]))))
+    return ", ".join(map(repr, names))

@@ -23,24 +23,21 @@ from tabtune_core.data.reading.batched_queries import (
     places_by,
     worded_dashes,
 )
-from tabtune_core.data.reading.cells import FEWEST, Cells, load_text, without_copies, without_last, without_totals
-from tabtune_core.data.reading.column_profile import Facts, describe, facts_of, with_formulas
-from tabtune_core.data.reading.date_orders import ORDERS
+from tabtune_core.data.reading.cells import FEWEST, Cells, without_copies, without_last
+from tabtune_core.data.reading.column_profile import Facts, describe, facts_of
+from tabtune_core.data.reading.date_formats import ORDERS
 from tabtune_core.data.reading.dates import MEANS, as_date, each_date
 from tabtune_core.data.reading.decimal_marks import DecimalMarks
-from tabtune_core.data.reading.decoding import decode, read_head
-from tabtune_core.data.reading.dialect import find_dialect
-from tabtune_core.data.reading.digits import ascii_digits, in_ascii, other_digits
-from tabtune_core.data.reading.drawn_lines import erase_rules
-from tabtune_core.data.reading.formats import readable
-from tabtune_core.data.reading.missing_codes import as_one_question, missing_codes
+from tabtune_core.data.reading.decoding import decode
+from tabtune_core.data.reading.formats import plain_file
+from tabtune_core.data.reading.layout import find_layout
 from tabtune_core.data.reading.numbers import as_number, each_number
-from tabtune_core.data.reading.odd_rows import OddRows, with_header_lines, with_units_row
-from tabtune_core.data.reading.parquet import load_parquet
 from tabtune_core.data.reading.progress import Job, Tell, untold
 from tabtune_core.data.reading.sql import connect, hold_cells, translated
-from tabtune_core.data.reading.unpacking import PARQUET, plain_file
+from tabtune_core.data.reading.text_rows import load_text
+from tabtune_core.data.reading.typed_rows import load_json, load_parquet
 from tabtune_core.data.reading.words import Typed, as_words
+from tabtune_core.data.reading.workbook import sheet_as_text
 from tabtune_core.errors import LayoutError, nearest
 from tabtune_core.scratch import scratch_folder
 
@@ -70,7 +67,7 @@ def type_column(
     if to_predict and asked in ("date", "datetime"):
         return (yield from each_date(name, asked, day_first))
     if to_predict and asked == "number":
-        return (yield from each_number(name, sample, unit=unit, comma_first=comma_first, decimal_comma=decimal_comma))
+        return (yield from each_number(name, unit=unit, comma_first=comma_first, decimal_comma=decimal_comma))
     if asked in MEANS or (asked is None and sample):
         dated = yield from as_date(name, sample, day_first, asked=asked)
         if dated is not None:
@@ -116,15 +113,13 @@ def read_table(
     sample: Path | None = None,
     tell: Tell = untold,
 ) -> Table:
-    """Reads a CSV (any usual separator and encoding, also zipped or gzipped), a Parquet or Feather file, JSON with one
-    object per row, or a sheet of a workbook.
+    """Reads a CSV (any usual separator and encoding, also zipped or gzipped), a Parquet file, JSON with one object per
+    row, or a sheet of a workbook.
 
     Args:
         source: the file.
         choices: what the person decided; everything else is detected.
-        limit_bytes: most bytes of the file and of its unpacked content, counted while unpacking; when plain text is
-        sampled, the limit
-            applies to the sample.
+        limit_bytes: most bytes of the file and of its unpacked content; of a sampled text, the limit of the sample.
         fewest: fewest rows and columns; 1 for rows to predict, where blank rows are kept.
         inside: folder for temporary files, up to a few times ``limit_bytes``; the system's own unless given.
         sample: file that receives the rows sampled from a text, as CSV in UTF-8 with the same separator.
@@ -137,27 +132,26 @@ def read_table(
         job = Job(
             connection=connection, folder=folder, choices=choices, limit_bytes=limit_bytes, fewest=fewest, tell=tell
         )
-        unpacked, findings = plain_file(Path(source) if isinstance(source, str) else source, job)
-        path, used, converted, questions = readable(unpacked, job)
-        own = (
-            path == unpacked if choices.delimiter is not None else fewest > 1
-        )  # without it, the choices are a person's
-        job, findings = replace(job, choices=used), (*findings, *converted)
-        if read_head(path).startswith(PARQUET):
-            return finish(without_rows(load_parquet(path, job), job), job, (findings, questions), own=None)
-        text = folder / "text.csv"
+        path, kind = plain_file(Path(source) if isinstance(source, str) else source, job)
+        if kind in ("parquet", "json"):
+            cells = (load_parquet if kind == "parquet" else load_json)(path, job)
+            return finish(without_rows(cells, job), job, ([], []), own=None)
+        asked, of_sheet = choices, ((), ())
+        if kind == "workbook":
+            of_sheet = sheet_as_text(path, folder / "sheet.csv", job)
+            path, asked = folder / "sheet.csv", replace(choices, encoding="utf-8", delimiter=",")
         tell("Decoding the text", 0, 0)
-        encoding, of_text, about_text = decode(path, text, used.encoding, to_predict=fewest == 1)
+        text = folder / "text.csv"
+        encoding, of_text, about_text = decode(path, text, asked.encoding, to_predict=fewest == 1)
         tell("Finding the layout", 0, 0)
-        of_text = (*of_text, *erase_rules(text, used.delimiter))
-        dialect = find_dialect(connection, text, used)
+        layout = find_layout(connection, text, asked)
         tell("Splitting lines into cells", 0, 0)
-        hold_cells(connection, folder, dialect.width)
-        cells = without_rows(load_text(text, dialect, job, sample=sample or folder / "sample.csv"), job)
-        lines = used.header_lines or dialect.header_lines
-        used = replace(used, encoding=encoding, delimiter=dialect.delimiter, header=dialect.header, header_lines=lines)
-        job, told = replace(job, choices=used), ((*findings, *of_text), (*questions, *about_text))
-        table = finish(cells, job, told, own=own, guides=fewest > 1 and path == unpacked)
+        hold_cells(connection, folder, layout.width)
+        cells = without_rows(load_text(text, layout, job, sample=sample or folder / "sample.csv"), job)
+        used = replace(choices, encoding=encoding, delimiter=layout.delimiter, header=layout.header)
+        told = ([*of_sheet[0], *of_text], [*of_sheet[1], *about_text])
+        own = kind == "text" if choices.delimiter is not None else fewest > 1
+        table = finish(cells, replace(job, choices=used), told, own=own)
     return table if choices.header is not None else ask_about_header(table, cells)
 
 
@@ -165,19 +159,15 @@ def without_rows(cells: Cells, job: Job) -> Cells:
     """Removes the rows that the person left out."""
     if job.choices.skip_last:
         cells = without_last(job.connection, cells, job.choices.skip_last)
-    at_once = job.choices.drop_copies and not job.choices.drop_totals  # else later, as totals also add copies
-    return without_copies(job.connection, cells) if at_once else cells
+    return without_copies(job.connection, cells) if job.choices.drop_copies else cells
 
 
-def finish(
-    cells: Cells, job: Job, told: Told, *, own: bool | None, guides: bool = False, guided: bool = False
-) -> Table:
+def finish(cells: Cells, job: Job, told: Told, *, own: bool | None) -> Table:
     """Types the cells, describes the columns and takes the frame out of the database.
 
     Where commas are known to be decimal, "1.234" is read as 1234. ``own`` says that the file has the layout that
     ``choices`` describe; any other file is read so only if it contains decimal commas itself; it is None for a typed
-    file, whose numbers have points. ``guides`` says that sure decimal commas in some columns tell how the others are
-    meant; where they do, the columns are typed once more, ``guided``.
+    file, whose numbers have points.
     """
     connection, choices, to_predict = job.connection, job.choices, job.fewest == 1
     chosen_kinds = dict(choices.kinds)
@@ -188,48 +178,21 @@ def finish(
         way_out = f"Did you mean {near!r}?" if near else f"It has: {', '.join(cells.names[:20])}."
         asked = "is to be left out" if chosen_kinds[name] == "ignored" else "is to be read in another way"
         raise LayoutError(f"The column {name!r} {asked}, but the table has no such column. {way_out}")
-    marks, of_marks = DecimalMarks.of(cells, job, own=own, guided=guided)
+    marks = DecimalMarks.of(cells, job, own=own)
     typed, facts, taken, dashes = type_columns(cells, job, marks)
-    decisive = guides and marks.decisive
-    if decisive and marks.undecided:
-        return finish(cells, job, told, own=own, guides=True, guided=True)
     findings, questions = told
     described, (of_columns, raised) = describe(connection, cells, typed, facts)
-    if "no-results" in {finding.code for finding in findings}:
-        of_columns = with_formulas(of_columns)
     orders = {name: kind.day_first for name, kind in zip(cells.names, typed, strict=True) if kind.day_first is not None}
     first_seen = next((order for order in ORDERS if order in orders.values()), None)
     day_first = first_seen if choices.day_first is None else choices.day_first
     others = tuple((name, first) for name, first in orders.items() if first != day_first)
     job.tell("Building the table", 0, 0)
     frame = as_frame(taken, cells.names)
-    odd = OddRows.of(connection, described, frame)
-    totals = odd.sums(len(frame)) if choices.drop_totals else []
-    if 0 < len(totals) <= len(frame) - FEWEST:
-        return finish(without_totals(connection, cells, totals), job, told, own=own, guides=guides, guided=guided)
-    if choices.drop_copies and choices.drop_totals and (fewer := without_copies(connection, cells)).rows < cells.rows:
-        return finish(fewer, job, told, own=own, guides=guides, guided=guided)
-    of_columns, raised = as_one_question(with_units_row(connection, described, frame, (of_columns, raised)))
-    of_ends, raised = odd.told(raised, choices.skip_last)
-    of_codes = [] if to_predict or "NA" in choices.missing_marks else missing_codes(connection, cells, described, frame)
-    of_points, about_points = marks.raised()
+    of_points, about_points = marks.told()
+    all_findings = [*findings, *cells.findings, *of_points, *of_columns]
     raised = [*about_points, *raised]
-    all_findings: Sequence[Finding] = [
-        *findings,
-        *of_marks,
-        *cells.findings,
-        *of_points,
-        *of_ends,
-        *of_codes,
-        *of_columns,
-    ]
-    if cells.header and choices.header_lines is None:
-        mixed = [
-            place for place, kind in enumerate(typed) if any(one.field == "missing_marks" for one in kind.questions)
-        ]
-        all_findings, raised = with_header_lines(connection, described, frame, (all_findings, raised), mixed=mixed)
     units = tuple((name, kind.unit) for name, kind in zip(cells.names, typed, strict=True) if kind.unit)
-    commas = tuple(marks.recorded(frame, decisive=decisive).items())
+    commas = tuple(marks.recorded().items())
     known = replace(
         choices, day_first=day_first, date_orders=others, units=units, decimal_commas=commas, dashes=tuple(dashes)
     )
@@ -255,27 +218,23 @@ def type_columns(
         dashes += [cells.names[start + place] for place in sorted(worded_dashes(connection, known_dashes))]
         firsts = first_cells(connection, end - start, SAMPLE_CELLS)
         samples = [list(dict.fromkeys(first)) for first in firsts]
-        digits = other_digits(connection)
-        for place in digits:
-            samples[place] = list(map(ascii_digits, samples[place]))
         works = [
             type_column(
                 name,
                 sample,
-                comma_first=marks.comma_first(name),
+                comma_first=marks.comma_first,
                 day_first=orders.get(name, choices.day_first),
                 asked=kinds.get(name),
                 unit=units.get(name),
-                decimal_comma=marks.decimal_comma(name, sample),
+                decimal_comma=marks.decimal_comma(name),
                 to_predict=job.fewest == 1,
             )
             for name, sample in zip(cells.names[start:end], samples, strict=True)
         ]
-        works = [in_ascii(work, digits[place]) if place in digits else work for place, work in enumerate(works)]
         for kind, first in zip(answered(connection, works, samples), firsts, strict=True):
             different = list(dict.fromkeys(first[:EXAMPLE_CELLS]))
             typed.append(replace(kind, examples=tuple(map(shorten, different[:EXAMPLES]))))
-        marks.see(connection, cells.names[start:end], typed[start:], samples)
+        marks.see(cells.names[start:end], typed[start:], samples)
         facts += facts_of(connection, typed[start:])
         taken += values_of(connection, typed[start:], cells.rows)
     return typed, facts, taken, dashes
@@ -322,7 +281,7 @@ def ask_about_header(table: Table, cells: Cells) -> Table:
         for name, column in zip(cells.header, table.columns, strict=True)
     ):
         return table
-    if any(finding.code in ("mixed-numbers", "missing-marks", "kept-as-text") for finding in table.findings):
+    if any(finding.code in ("mixed-cells", "missing-marks", "kept-as-text") for finding in table.findings):
         return table
     names = ", ".join(name or "" for name in cells.header)[:80]
     message = f"All cells are words, so the first line ({names}) may hold names or values; it was read as names."

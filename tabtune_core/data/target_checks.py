@@ -47,19 +47,11 @@ def check_label(
     series = frame[target]
     labels = series.dropna()
     if labels.empty:
-        way_out = (
-            "Choose another column, or check its missing marks. Save a workbook that computes it in Excel or "
-            "LibreOffice first."
-        )
-        raise LabelError(f"The label {target!r} is missing in every row. {way_out}")
+        raise LabelError(f"The label {target!r} is missing in every row. Choose another column, or its missing marks.")
     if labels.nunique() == 1:
         only = words(labels[:1])[0]
-        way_out = (
-            "Group fewer of its rare classes, or choose another column"
-            if only.rstrip("_") == OTHER
-            else "Choose another column"
-        )
-        raise LabelError(f"The label {target!r} is {only!r} in every row, so there is nothing to learn. {way_out}.")
+        fewer = "Group fewer of its rare classes, or choose" if only.rstrip("_") == OTHER else "Choose"
+        raise LabelError(f"The label {target!r} is {only!r} in every row: nothing to learn. {fewer} another column.")
     findings = []
     if len(labels) < len(series):
         without = f"{counted(len(series) - len(labels), 'row')} of {len(series):,} without {target!r}"
@@ -78,17 +70,9 @@ def check_label(
             )
         numbers = labels.to_numpy(dtype=float)
         if LARGEST <= (largest := float(np.abs(numbers).max())) < np.inf:
-            raise LabelError(
-                f"The label {target!r} holds numbers such as {largest:g}, whose squares are too large to compute "
-                "with. Divide the column "
-                "by a number, or correct it."
-            )
+            raise LabelError(f"The label {target!r} holds {largest:g}, whose square is too large. Divide the column.")
         if 0 < largest <= 1 / LARGEST:
-            raise LabelError(
-                f"The label {target!r} holds no number larger than {largest:g}, and their squares are too small to "
-                "compute with. Multiply "
-                "the column by a number."
-            )
+            raise LabelError(f"The label {target!r} is at most {largest:g}, whose square is too small. Multiply it.")
         findings += far_values(numbers, target)
     else:
         findings += check_classes(labels, target, max_classes, ROWS_PER_CLASS if split else 1)
@@ -115,8 +99,7 @@ def far_values(y_N: NDArray[np.float64], target: str) -> list[Finding]:
     how = "1 value lies" if len(far) == 1 else f"{len(far):,} values lie"
     message = (
         f"{how} far from the others in {target!r}: {examples}. Half of all lie between {number(low)} and "
-        f"{number(high)}. Such values"
-        " dominate training and the scores: if they are mistakes or totals, correct them or remove their rows."
+        f"{number(high)}. They dominate training and the scores: correct mistakes, remove totals."
     )
     return [Finding("warning", "far-values", message, target)]
 
@@ -129,13 +112,12 @@ def absent(target: str, names: list[str]) -> str:
 
 
 def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_per_class: int) -> Iterator[Finding]:
-    """Yields findings on the classes of a label without missing values; raises LabelError where they cannot be learned."""  # noqa: E501
+    """Yields findings on the classes of a label without missing values; raises LabelError where none can be learned."""
     sizes = labels.value_counts()
     offer = "Split it at its median into two classes (the switch on the page, or --set split_at_median=true)"
     if is_continuous(labels):
         raise LabelError(
-            f"The label {target!r} is a number on a scale ({len(sizes):,} different values in {len(labels):,} rows), "
-            "not a class. "
+            f"The label {target!r} is a number on a scale ({len(sizes):,} different values), not a class. "
             f"Predict it as a number (the task regression), or {offer[0].lower()}{offer[1:]}."
         )
     if len(sizes) == len(labels):
@@ -158,8 +140,7 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
     if longest > LONGEST_TEXT:
         raise LabelError(
             f"A class of the label {target!r} has {longest:,} letters; an adapter names classes of at most "
-            f"{LONGEST_TEXT:,}. Write short "
-            "words for the classes, or choose another column."
+            f"{LONGEST_TEXT:,}. Write short words for the classes."
         )
     rare = sizes[sizes < rows_per_class]
     examples = ", ".join(
@@ -175,9 +156,8 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
     if len(rare):
         few = f"{len(rare)} class of {target!r} has" if len(rare) == 1 else f"{len(rare)} classes of {target!r} have"
         message = (
-            f"{few} fewer than {ROWS_PER_CLASS} rows: {examples}. These are too few to train, validate and test on. "
-            "A split at random uses "
-            f"them for training only; a split by time or by group leaves out those that it cannot score. {mend}."
+            f"{few} fewer than {ROWS_PER_CLASS} rows: {examples}. A split at random only trains on them; a split by "
+            f"time or by group leaves out those that it cannot score. {mend}."
         )
         yield Finding("warning", "rare-classes", message, target)
     elif rows_per_class > 1 and worth_grouping(sizes):
@@ -189,10 +169,8 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
         largest, smallest = words(pd.Series([sizes.index[0], sizes.index[-1]]))
         message = (
             f"The class {smallest!r} has {sizes.iloc[-1]:,} of {len(labels):,} rows, and always answering "
-            f"{largest!r} is right in "
-            f"{sizes.iloc[0] / len(labels):.0%}: rank by balanced accuracy or average precision, not by accuracy, "
-            "and try class weights "
-            "'balanced', a setting of the training (under Advanced, Optimizer, or --class-weights)."
+            f"{largest!r} is right in {sizes.iloc[0] / len(labels):.0%}: rank by balanced accuracy or average "
+            "precision, and try class weights 'balanced' (under Advanced, Optimizer, or --class-weights)."
         )
         yield Finding("warning", "imbalance", message, target)
 
@@ -201,9 +179,7 @@ def leaks(frame: pd.DataFrame, target: str) -> list[Finding]:
     """Reports columns that repeat the label: their values map one-to-one to its values."""
     there = frame[target].notna()
     label = frame[target] if there.all() else frame[target][there]
-    measure = label.nunique() * 2 > len(
-        label
-    )  # too many different values for classes, so only equal values count as a copy
+    measure = label.nunique() * 2 > len(label)  # too many values for classes: only equal ones count as a copy
     codes = None if measure else pd.factorize(label)[0]
 
     def says_the_same(column: pd.Series) -> bool:

@@ -7,13 +7,13 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, Target, label_numbers
+from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, Target, count_features, label_numbers
 from tabtune_core.data.findings import Column, Finding, Kind
 from tabtune_core.data.merged_classes import with_label
 from tabtune_core.data.ordered_splits import split_by_column
@@ -144,6 +144,27 @@ def kinds_of(columns: Iterable[Column], settings: RunSettings) -> dict[str, Kind
     return kinds | ({str(settings.split_column): "ignored"} if settings.split_by == "group" else {})
 
 
+def features_of(columns: Iterable[Column], settings: RunSettings) -> int:
+    """Returns the number of features that a model gets from a table."""
+    return count_features(kinds_of(columns, settings), settings.target)
+
+
+@dataclass(frozen=True, slots=True)
+class TableSizes:
+    """The sizes of a run's table, known before it is prepared."""
+
+    features: int
+    classes: int
+    """0 for regression."""
+    split: SplitSizes
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, columns: Iterable[Column], settings: RunSettings) -> Self:
+        """Counts features, classes and the rows of each part."""
+        classes = 0 if settings.task == "regression" else with_label(frame, settings)[settings.target].nunique()
+        return cls(features_of(columns, settings), classes, plan_split(frame, settings))
+
+
 def make_context(
     frame: pd.DataFrame,
     labels: NDArray[np.object_],
@@ -173,6 +194,8 @@ class Prepared:
     labels: NDArray[np.object_]
     split: Split
     context: Context
+    kinds: Mapping[str, Kind]
+    """Kind of each column, as a model sees it."""
     weights: NDArray[np.float64] | None = None
     """Weight of each row of the table in the training loss; None: all equal."""
 
@@ -194,6 +217,5 @@ def prepare(frame: pd.DataFrame, columns: Any, settings: RunSettings, *, max_cla
     check_label(labelled, settings.target, max_classes=max_classes, task=settings.task)
     labels = labels_of(frame, settings)
     split = _split(frame, labels, settings)
-    return Prepared(
-        frame, labels, split, make_context(frame, labels, split.context, kinds_of(columns, settings), settings.target)
-    )
+    kinds = kinds_of(columns, settings)
+    return Prepared(frame, labels, split, make_context(frame, labels, split.context, kinds, settings.target), kinds)

@@ -6,16 +6,14 @@ Shape letters: T rows of the table, N held-out rows of a part, F columns.
 """
 
 import math
-from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.data.findings import Column
 from tabtune_core.data.ordered_splits import split_values
 from tabtune_core.data.splits import Rows
-from tabtune_core.data.task import Prepared, kinds_of
+from tabtune_core.data.task import Prepared
 from tabtune_core.data.values import with_column
 from tabtune_core.settings import RunSettings
 
@@ -25,7 +23,7 @@ and few values, rows are often equal by chance.
 """
 
 
-def units_of(table: Prepared, columns: Iterable[Column], settings: RunSettings) -> NDArray[np.int64]:
+def units_of(table: Prepared, settings: RunSettings) -> NDArray[np.int64]:
     """Returns the unit of each row ``(T,)``: its group in a split by group, the rank of its time in a split by time (-1
     where missing), or a number that copies share in a split at random, where each training row is its own unit.
     """
@@ -34,7 +32,7 @@ def units_of(table: Prepared, columns: Iterable[Column], settings: RunSettings) 
         values = split_values(table.frame, settings.split_column, settings.split_by)
         return np.asarray(pd.factorize(values, sort=settings.split_by == "time")[0], dtype=np.int64)
     units_T = np.arange(len(table.frame))
-    used = [name for name, kind in kinds_of(columns, settings).items() if kind != "ignored" and name != settings.target]
+    used = [name for name, kind in table.kinds.items() if kind != "ignored" and name != settings.target]
     for rows in (table.split.validation, table.split.test):
         units_T[rows] = copies(with_column(table.frame[used].iloc[rows], settings.target, table.labels[rows]), rows)
     return units_T

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.splits import SplitName
-from tabtune_core.data.task import Prepared, kinds_of
+from tabtune_core.data.task import Prepared
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.lora.package import write_package
@@ -105,7 +105,7 @@ def write_adapter(
         table_rows=len(table.frame),
         table_id=dataset.id,
         reading=dataset.reading,
-        kinds=kinds_of(dataset.columns, settings),
+        kinds=table.kinds,
         features=context.encoder.columns,
         context_rows=context.rows.tolist(),
         context_sha256=context.sha256,

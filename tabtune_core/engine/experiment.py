@@ -9,8 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tabtune_core.data.datasets import get_dataset, load_frame
-from tabtune_core.data.encoding import count_features
-from tabtune_core.data.task import kinds_of, prepare
+from tabtune_core.data.task import features_of, prepare
 from tabtune_core.data.units import units_of
 from tabtune_core.devices import name_of, resolve_device
 from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predictions, write_weights
@@ -53,8 +52,7 @@ def run_experiment(
         return run_reference(settings, home=home, run_dir=run_dir, emit=emit, stop_request=stop_request)
     device = resolve_device(given or settings.device, asked=settings.device)
     dataset = get_dataset(home, settings.dataset)
-    features = count_features(kinds_of(dataset.columns, settings), settings.target)
-    plan = Plan.of(settings, features=features, device=device)
+    plan = Plan.of(settings, features=features_of(dataset.columns, settings), device=device)
     with MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:
         environment = Environment(
             meter=meter,
@@ -79,10 +77,10 @@ def run_experiment(
             if settings.strategy == "base-ft" and result.best_step:
                 write_weights(run_dir / WEIGHTS_FILE, session.model)
             parts, classes = session.rows.held_out, session.plan.classes
-            units = units_of(session.table, dataset.columns, settings)
+            units = units_of(session.table, settings)
             write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, units, fitted.zero_shot)
             result = dataclasses.replace(result, rows_sha256=hash_rows(parts, classes))
-            if told := too_good(session.table, kinds_of(dataset.columns, settings), settings, result.test):
+            if told := too_good(session.table, settings, result.test):
                 emit(Note(told, "warning"))
             if session.report is not None:
                 scores = {"validation": result.validation, "test": result.test}

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.encoding import count_features
 from tabtune_core.data.splits import SplitName, sample_rows, strata_of
-from tabtune_core.data.task import Prepared, kinds_of, make_context, prepare
+from tabtune_core.data.task import Prepared, make_context, prepare
 from tabtune_core.data.units import units_of
 from tabtune_core.data.values import with_column
 from tabtune_core.devices import describe_device
@@ -42,9 +42,7 @@ NAMED, WORTH = 3, 0.01
 """Most columns that are named, and the least score lost by shuffling each of them."""
 
 
-def too_good(
-    table: Prepared, kinds: Mapping[str, str], settings: RunSettings, scores: Mapping[str, float]
-) -> str | None:
+def too_good(table: Prepared, settings: RunSettings, scores: Mapping[str, float]) -> str | None:
     """Says what to check if the test rows are predicted nearly without error; None otherwise.
 
     Columns are ranked by permutation importance (Breiman 2001, section 10) of gradient boosting on the same rows.
@@ -53,7 +51,7 @@ def too_good(
     test, rng = table.split.test, np.random.default_rng([settings.seed, 4])
     if len(test) < FEWEST_ROWS or not scores.get(metric, 0.0) >= NEARLY_PERFECT[metric]:
         return None
-    seen = [name for name, kind in kinds.items() if kind != "ignored" and name != settings.target]
+    seen = [name for name, kind in table.kinds.items() if kind != "ignored" and name != settings.target]
     hash_T = pd.util.hash_pandas_object(table.frame[seen], index=False).to_numpy()
     copied = int(np.isin(hash_T[test], hash_T[table.split.train]).sum())
     if copied >= MANY_COPIES * len(test):
@@ -62,7 +60,7 @@ def too_good(
             "rows. Leave copies out (the button on the Data page, --drop-copies on the command line)."
         )
     train = table.split.train[sample_rows(strata_of(table.labels)[table.split.train].astype(str), MOST_ROWS, rng)]
-    context = make_context(table.frame, table.labels, train, kinds, settings.target)
+    context = make_context(table.frame, table.labels, train, table.kinds, settings.target)
     shape = {"categories": len(context.encoder.categories), "classes": len(context.labels.classes)}
     predict = fit_reference("boosting", context.x_CF, context.y_C, seed=settings.seed, **shape).predict
     rows = rng.permutation(test)[:MOST_ROWS]
@@ -103,13 +101,12 @@ def run_reference(
         Cancelled, TabTuneError: as ``run_experiment``.
     """
     dataset = get_dataset(home, settings.dataset)
-    kinds = kinds_of(dataset.columns, settings)
     with MemoryMeter(CPU, emit) as meter:
         with meter.phase("load"):
             table = prepare(load_frame(home, settings.dataset), dataset.columns, settings, max_classes=None)
             classes = table.context.labels.classes
             rows = table.split.train
-            most = most_rows(count_features(kinds, settings.target), len(classes))
+            most = most_rows(count_features(table.kinds, settings.target), len(classes))
             if len(rows) > most:
                 emit(
                     Note(
@@ -119,7 +116,7 @@ def run_reference(
                 )
                 strata = strata_of(table.labels)[rows].astype(str)
                 rows = rows[sample_rows(strata, most, np.random.default_rng([settings.seed, 3]))]
-            context = make_context(table.frame, table.labels, rows, kinds, settings.target)
+            context = make_context(table.frame, table.labels, rows, table.kinds, settings.target)
 
             parts: dict[SplitName, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
             x_NF = {
@@ -182,10 +179,10 @@ def run_reference(
                 predict_seconds = clock.seconds  # of the last part: the test rows, if there are any
                 scores[name] = part.score(predictions[name])
                 emit(Evaluated(0, name, scores[name], name == "validation", train_seconds))
-            if told := too_good(table, kinds, settings, scores.get("test", {})):
+            if told := too_good(table, settings, scores.get("test", {})):
                 emit(Note(told, "warning"))
         with meter.phase("save"):
-            units = units_of(table, dataset.columns, settings)
+            units = units_of(table, settings)
             write_predictions(run_dir / PREDICTIONS_FILE, held_out, predictions, classes, units)
     return RunFinished(
         outcome="finished",

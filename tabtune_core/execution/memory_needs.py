@@ -37,16 +37,15 @@ def estimated(store: RunStore, run: RunSettings) -> float:
     """Returns the upper end of the estimate in bytes; a missing or damaged table raises any error."""
     from tabtune_core.analysis.runtime_estimate import TrainedOn, growth_ratio, known_paces
     from tabtune_core.data.datasets import get_dataset
-    from tabtune_core.data.encoding import count_features
     from tabtune_core.data.splits import SplitSizes, group_rows
-    from tabtune_core.data.task import kinds_of
+    from tabtune_core.data.task import features_of
     from tabtune_core.models.catalogue import get_card
     from tabtune_core.training.memory.estimate import Sizes
     from tabtune_core.training.memory.fitting import need_of
     from tabtune_core.training.memory.prediction_context import with_shown_rows
 
     dataset = get_dataset(store.home, run.dataset)
-    features = count_features(kinds_of(dataset.columns, run), run.target)
+    features = features_of(dataset.columns, run)
     label = {column.name: column for column in dataset.columns}[run.target]
     split = SplitSizes.plan(group_rows(dataset.rows - label.missing), run.validation_share, run.test_share)
     classes = 0 if run.task == "regression" else 2 if run.split_at_median else label.unique

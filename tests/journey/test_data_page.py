@@ -201,7 +201,7 @@ def test_a_long_reading_shows_progress_and_can_be_cancelled(app, home, monkeypat
 
 
 STOPS = {
-    "one class": (b"n,y\n" + b"1,a\n2,a\n" * 20, "is 'a' in every row, so there is nothing to learn"),
+    "one class": (b"n,y\n" + b"1,a\n2,a\n" * 20, "is 'a' in every row: nothing to learn"),
     "nothing to predict from": (
         b"note,y\n"
         + b"".join(b"note %d of somebody who wrote at length,%s\n" % (i, b"ab"[i % 2 : i % 2 + 1]) for i in range(40)),

@@ -13,7 +13,6 @@ from tabtune_core.data.findings import ReadingChoices
 WORDS = {
     "header": {"true": "The first line has the column names", "false": "The first line is data"},
     "day_first": {"true": "Day first", "false": "Month first", "year": "Year first"},
-    "drop_totals": {"true": "Leave out totals", "false": "Keep all rows"},
 }
 """Field -> texts of its answers."""
 SEVERAL = {"missing_marks": "{} means missing", "decimal_commas": "The points separate thousands in {}"}
@@ -83,7 +82,6 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         drop_copies = st.checkbox(
             "Leave out rows that repeat an earlier one", held.drop_copies, key=f"reading_drop_copies_{key}"
         )
-        drop_totals = st.checkbox("Leave out totals of other rows", held.drop_totals, key=f"reading_drop_totals_{key}")
         if not st.form_submit_button(button, icon=":material/refresh:", key=f"reading_submit_{key}"):
             return None
     if skip_last < 0:
@@ -100,7 +98,6 @@ def reading_form(key: str, held: ReadingChoices, *, button: str) -> ReadingChoic
         rows=None if rows is None else int(rows),
         sheet=sheet or None,
         drop_copies=drop_copies,
-        drop_totals=drop_totals,
         skip_last=int(skip_last),
     )
     other_columns = any(

@@ -19,9 +19,8 @@ from tabtune_core.analysis.runtime_estimate import (
     train_seconds,
 )
 from tabtune_core.charts.style import MEGABYTE
-from tabtune_core.data.encoding import count_features
 from tabtune_core.data.target import Way
-from tabtune_core.data.task import kinds_of
+from tabtune_core.data.task import features_of
 from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import is_here
@@ -94,7 +93,7 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, stopped: 
     table, target = sweep.run.dataset, sweep.run.target
     classes = 0 if way == "numbers" else len(queries.class_counts(table, target, way, sweep.run.group_rare_classes))
     split = queries.split_sizes(dataclasses.replace(sweep.run, seed=sweep.seeds[0]))
-    features = count_features(kinds_of(queries.tables()[table].columns, sweep.run), target)
+    features = features_of(queries.tables()[table].columns, sweep.run)
     st.markdown("**Memory by cause, estimated**", help=_HELP)
     device, planned = _ask_device(sweep.run.device)
     on_gpu = device.on_gpu

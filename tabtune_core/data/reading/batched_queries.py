@@ -1,9 +1,7 @@
-"""Queries a group of columns at once: the table ``batch`` holds their cells, one per row, so that one query covers all
-of them.
+"""Queries a group of columns at once: the table ``batch`` holds their cells, one per row.
 
-The number of terms in a query does not grow with the number of columns, since planning a term takes longer than
-computing it on a small column. The work on a column is a generator: it yields the SQL of the aggregates it needs over
-the column's cells, and is sent their values.
+Planning a term takes longer than computing it on a small column, so columns with equal terms share a query. The work on
+a column is a generator: it yields the SQL of the aggregates it needs over the column's cells, and is sent their values.
 """
 
 from collections.abc import Collection, Generator, Hashable, Iterable, Sequence
@@ -41,9 +39,7 @@ def groups(columns: int, rows: int) -> list[tuple[int, int]]:
 
 
 def hold_batch(connection: duckdb.DuckDBPyConnection, start: int, end: int) -> None:
-    """Fills ``batch`` with a range of columns of ``cells``: place of the column in the range, number of the row (both
-    from 0), and cell.
-    """
+    """Fills ``batch`` with a range of columns of ``cells``: place in it and number of the row from 0, and cell."""
     names = ", ".join(f"c{place}" for place in range(start, end))
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest(range({end - start})) AS place, number, unnest(listed) "
@@ -53,14 +49,9 @@ def hold_batch(connection: duckdb.DuckDBPyConnection, start: int, end: int) -> N
 
 
 def worded_dashes(connection: duckdb.DuckDBPyConnection, known: Collection[int]) -> set[int]:
-    """Returns the places of columns of ``batch`` in which "-" is a word: those ``known`` and those with "+".
-
-    Empties "-" in the others.
-    """
-    query = (
-        "SELECT place, bool_or(cell = '+') FROM batch WHERE cell IN ('+', '-') GROUP BY place HAVING "
-        "bool_or(cell = '-')"
-    )
+    """Returns the columns of ``batch`` in which "-" is a word, ``known`` or beside "+"; empties it in the others."""
+    marks = "SELECT place, bool_or(cell = '+') FROM batch WHERE cell IN ('+', '-') GROUP BY place"
+    query = f"{marks} HAVING bool_or(cell = '-')"
     beside_plus = dict(connection.execute(query).fetchall())
     worded = {*known, *(place for place, plus in beside_plus.items() if plus)}
     if emptied := sorted(beside_plus.keys() - worded):
@@ -83,27 +74,23 @@ def answered(
         "samples", pa.table({"place": range(len(samples)), "cells": pa.array(samples, pa.list_(pa.string()))})
     )
     done: dict[int, Done] = {}
-    told: dict[int, tuple[Any, ...] | None] = dict.fromkeys(range(len(works)))
-    while told:
+    answers: dict[int, tuple[Any, ...] | None] = dict.fromkeys(range(len(works)))
+    while answers:
         asked: dict[int, Ask] = {}
-        for place, values in told.items():
+        for place, values in answers.items():
             try:
                 asked[place] = works[place].send(values)  # type: ignore[arg-type]  # None starts the generator
             except StopIteration as end:
                 done[place] = end.value
-        told = {}
+        answers = {}
         for ask, places in places_by(asked.items()).items():
-            told |= _values(connection, ask, places)
+            answers |= _values(connection, ask, places)
     connection.unregister("samples")
     return [done[place] for place in range(len(works))]
 
 
 def places_by(keyed: Iterable[tuple[int, Key]]) -> dict[Key, list[int]]:
-    """Groups places by their key.
-
-    >>> places_by(enumerate("aba"))
-    {'a': [0, 2], 'b': [1]}
-    """
+    """Groups places by their key."""
     found: dict[Key, list[int]] = {}
     for place, key in keyed:
         found.setdefault(key, []).append(place)
@@ -111,12 +98,7 @@ def places_by(keyed: Iterable[tuple[int, Key]]) -> dict[Key, list[int]]:
 
 
 def among(places: Sequence[int]) -> str:
-    """Returns an SQL condition for the cells of some columns, without a subquery, with which DuckDB would plan the
-    query twice.
-
-    >>> among([0, 2])
-    'place IN (0, 2)'
-    """
+    """Returns an SQL condition for the cells of some columns; with a subquery DuckDB would plan the query twice."""
     return f"place IN ({', '.join(map(str, places))})"
 
 

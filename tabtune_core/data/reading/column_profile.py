@@ -1,12 +1,11 @@
 """Describes typed columns and reports what is odd about them: ids, constants, copies, missing values.
 
-Fifth step of reading. In: how columns are typed, and the cells of a group of them in ``batch``. Out: columns and
-findings.
+Fifth step of reading. In: how columns are typed, and their cells in ``batch``. Out: columns and findings.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 
@@ -15,14 +14,12 @@ import duckdb
 from tabtune_core.data.findings import Column, Finding, Question, Told, shorten
 from tabtune_core.data.reading.batched_queries import among, places_by
 from tabtune_core.data.reading.cells import Cells
-from tabtune_core.data.reading.missing_codes import CODED, DATED, far_dates, is_code, missing_words, sentinels
+from tabtune_core.data.reading.missing_codes import WORDS, is_code, marks_question, missing_words, sentinels
 from tabtune_core.data.reading.sql import counts, unplanned
 from tabtune_core.data.reading.words import FEW_VALUES, Typed
 
 ID_SHARE, NAMED_ID_SHARE = 0.98, 0.9
-"""Share of different values, of the filled cells, from which a column is an id; less is enough if its name says id and
-its values are whole numbers, since some ids come twice.
-"""
+"""Share of different values from which a column is an id; less is enough for whole numbers named id, as some repeat."""
 ID_ROWS = 20
 ID_NAME = re.compile(
     r"(^|[_\W])(id|uuid|guid|key|index|row|rownames|number|nummer|nr|code|unnamed: 0)$|[a-z](I[Dd]|Number|Code)$",
@@ -45,14 +42,14 @@ FEW_COPIES = 0.01
 SPOKEN_WORDS = 3
 """A value with this many words is free text, even if unique; it is not an id."""
 LEAVE = "Leave it out, under Columns on the Data page."
+LEAVE_ONE = "Leave one of them out, under Columns on the Data page."
 ENCODE = (
-    "If its words are informative, choose encoded text for it, under Columns on the Data page (--encode-text on "
-    "the command line)."
+    "If its words are informative, choose encoded text for it, under Columns on the Data page (--encode-text on the "
+    "command line), or category if they recur."
 )
 DROP_COPIES = "leave them out (the button on the Data page, --drop-copies on the command line)"
 MAKE_CATEGORY = (
-    "Most models fill such gaps with that value and learn nothing from it: choose category for it, under Columns on "
-    "the Data page, if the "
+    "Most models fill such gaps with that value: choose category for it, under Columns on the Data page, if the "
     "presence of a value matters; else leave it out."
 )
 KEEP_OR_LEAVE = "Keep it if the presence of a value matters; else leave it out, under Columns on the Data page."
@@ -81,74 +78,52 @@ def describe(
     columns: list[Column] = []
     findings: list[Finding] = []
     questions: list[Question] = []
+    marks: dict[str, tuple[str, ...]] = {}
     seen: dict[int, str] = {}
     for name, kind, fact in zip(cells.names, typed, facts, strict=True):
         columns.append(Column(name, kind.kind, cells.rows - fact.filled, fact.unique, kind.examples))
         if kind.kind == "ignored":
             continue
-        found = column_findings(columns[-1], cells.rows, consecutive=fact.consecutive)
-        findings += [
-            *kind.findings,
-            *(finding for finding in found if not (kind.questions and finding.code in OF_A_KIND)),
-        ]
+        marks[name] = kind.marks or fact.marks
+        of_column = column_findings(columns[-1], cells.rows, consecutive=fact.consecutive)
+        findings += [*kind.findings, *(one for one in of_column if not (kind.marks and one.code in OF_A_KIND))]
         questions += kind.questions
         if fact.filled and fact.content in seen:
-            twin = seen[fact.content]
-            message = (
-                f"{name!r} holds the same as {twin!r} in every row. Leave one of them out, under Columns on "
-                "the Data page."
-            )
+            message = f"{name!r} holds the same as {seen[fact.content]!r} in every row. {LEAVE_ONE}"
             findings.append(Finding("warning", "duplicate-columns", message, name))
         seen.setdefault(fact.content, name)
         if fact.alike:
             findings.append(alike_finding(name, fact.alike))
-        if fact.marks and not kind.questions:
-            shown = " and ".join(map(repr, fact.marks))
-            if kind.kind in ("category", "text"):
-                message = f"{name!r} holds {shown}, which may mean missing; it is read as a word like the others."
-                finding = Finding("info", "missing-words", message, name)
-            else:
-                others, one = ("values", "number") if kind.kind == "number" else ("dates", "date")
-                message = (
-                    f"{name!r} holds {shown} far from its other {others}, as a code for missing would be; it "
-                    f"is read as a {one}."
-                )
-                finding = Finding("warning", "sentinel-missing", message, name)
-            findings.append(finding)
-            questions.append(
-                Question(finding.code, f"{message} If it means missing, say so.", "missing_marks", fact.marks)
-            )
-    return tuple(columns), (findings + row_findings(connection, cells), questions)
+    of_marks, about_marks = marks_question(marks)
+    return tuple(columns), ([*of_marks, *findings, *row_findings(connection, cells)], [*about_marks, *questions])
 
 
 def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> list[Facts]:
     """Computes the facts of each column of ``batch``, in their order."""
-    found: dict[int, Facts] = {}
+    facts: dict[int, Facts] = {}
     for (value, kind), places in places_by(enumerate((kind.value, kind.kind) for kind in typed)).items():
-        number = kind == "number"
+        number, worded = kind == "number", kind in ("category", "text")
         # a subquery computes the value once for all terms
         values = f"(SELECT place, number, cell, {value} AS value FROM batch WHERE {among(places)})"
+        coded = "[min(value), max(value)]" if number else WORDS if worded else "NULL"
         rows = connection.execute(
             f"SELECT place, count(value), count(DISTINCT value), {CONSECUTIVE if number else 'false'}, "
-            f"sum(hash(value)::HUGEINT * (number + 1)), {CODED.get(kind, 'NULL')} FROM {values} GROUP BY place"
+            f"sum(hash(value)::HUGEINT * (number + 1)), {coded} FROM {values} GROUP BY place"
         ).fetchall()
-        coded = [row[0] for row in rows if any(map(is_code, row[5]))] if number else []
-        marks = sentinels(connection, values, coded) if coded else {}
-        if not number:
-            marks = {
-                row[0]: far_dates(row[5]) if kind in DATED else missing_words(row[5] or (), row[2]) for row in rows
-            }
+        if number:
+            ends = [row[0] for row in rows if any(map(is_code, row[5]))]
+            marks = sentinels(connection, values, ends) if ends else {}
+        else:
+            marks = {row[0]: missing_words(row[5] or (), row[2]) for row in rows}
         words = alike(connection, values) if kind in ("category", "boolean") else {}
-        found |= {
+        facts |= {
             row[0]: Facts(row[1], row[2], row[3], row[4], marks.get(row[0], ()), words.get(row[0], ())) for row in rows
         }
-    return [found[place] for place in range(len(typed))]
+    return [facts[place] for place in range(len(typed))]
 
 
 def alike(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple[tuple[str, ...], ...]]:
-    """Returns the words of each column that differ only in capitals, blanks, letters of no width or the encoding of
-    accents.
-    """
+    """Returns the words of each column that differ only in capitals, blanks, invisible letters or kinds of accents."""
     times = f"SELECT place, value, count(*) AS times FROM {values} WHERE value IS NOT NULL GROUP BY place, value"
     rows = connection.execute(
         f"SELECT place, list(value ORDER BY times DESC, value) FROM ({times}) "
@@ -159,13 +134,9 @@ def alike(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple
 
 def alike_finding(name: str, alike: Sequence[Sequence[str]]) -> Finding:
     """Reports words that probably mean the same."""
-    shown = "; ".join(" and ".join(repr(shorten(word)) for word in words[:3]) for words in alike[:3]) + (
-        "; ..." if len(alike) > 3 else ""
-    )
-    message = (
-        f"{name!r} has words that differ only in capitals, blanks or invisible letters ({shown}) and count as "
-        "different values. "
-    )
+    shown = "; ".join(" and ".join(repr(shorten(word)) for word in words[:3]) for words in alike[:3])
+    more = "; ..." * (len(alike) > 3)
+    message = f"{name!r} has words that differ only in capitals, blanks or invisible letters ({shown}{more}). "
     return Finding("warning", "alike", f"{message}If they mean the same, write them alike in the file.", name)
 
 
@@ -174,19 +145,14 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
     name = column.name
     filled = rows - column.missing
     if filled == 0:
-        yield Finding(
-            "warning", "all-missing", f"{name!r} has no value in any row: it tells a model nothing. {LEAVE}", name
-        )
+        message = f"{name!r} has no value in any row: it tells a model nothing. {LEAVE}"
+        yield Finding("warning", "all-missing", message, name)
         return
     if column.unique == 1:
         yield one_value(column)
     elif column.missing > rows * MANY_MISSING and column.kind != "text":
-        yield Finding(
-            "warning",
-            "many-missing",
-            f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}",
-            name,
-        )
+        message = f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}"
+        yield Finding("warning", "many-missing", message, name)
     words, numeric = column.kind in ("category", "text"), column.kind == "number"
     coded = ID_NAME.search(name) is not None and all(example.isdecimal() for example in column.examples)
     spoken = column.kind == "text" and all(len(example.split()) >= SPOKEN_WORDS for example in column.examples)
@@ -194,49 +160,28 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
     different = filled >= ID_ROWS and column.unique >= filled * (NAMED_ID_SHARE if coded else ID_SHARE)
     if different and not spoken and not timed and (words or consecutive or (numeric and coded)):
         seen = f"{column.unique:,} different values in {filled:,} rows"
-        if column.kind == "text":
-            yield Finding(
-                "info", "id-like", f"{name!r} has {seen}, as an id has. No model sees it: nothing to do.", name
-            )
-        else:
-            yield Finding(
-                "warning", "id-like", f"{name!r} has {seen}, as an id has: a model can only memorize it. {LEAVE}", name
-            )
+        unseen = column.kind == "text"
+        effect = ". No model sees it: nothing to do." if unseen else f": a model can only memorize it. {LEAVE}"
+        yield Finding("info" if unseen else "warning", "id-like", f"{name!r} has {seen}, as an id has{effect}", name)
     elif column.kind == "text":
-        message = (
-            f"{name!r} is read as free text, which no model sees. {ENCODE} If its words recur and mean "
-            "something, choose category."
-        )
+        message = f"{name!r} is read as free text, which no model sees. {ENCODE}"
         yield Finding("info", "free-text", message, name)
     elif words and column.unique > MANY_VALUES:
-        message = (
-            f"{name!r} has {column.unique:,} different words; a model sees little of what they mean. Group "
-            "rare ones in the file."
-        )
+        message = f"{name!r} has {column.unique:,} different words. Group rare ones in the file."
         yield Finding("info", "high-cardinality", message, name)
     elif column.kind == "category" and column.unique > max(FEW_VALUES, filled * RECURRING):
-        message = (
-            f"{name!r} has {column.unique:,} different words in {filled:,} rows and is read as a category, as "
-            "they recur."
-        )
+        message = f"{name!r} has {column.unique:,} different words in {filled:,} rows and is a category, as they recur."
         yield Finding("info", "recurring-words", f"{message} Nothing to do.", name)
-
-
-def with_formulas(findings: Sequence[Finding]) -> list[Finding]:
-    """Returns the findings on the columns of a sheet that has formulas without a saved result."""
-    why = "has no value in any row, as its formulas may have no saved result"
-    return [replace(one, message=f"{one.column!r} {why}.") if one.code == "all-missing" else one for one in findings]
 
 
 def one_value(column: Column) -> Finding:
     """Reports a column of one value, with or without missing cells."""
-    told = f"{column.name!r} is {column.examples[0]!r} in every row"
+    same = f"{column.name!r} is {column.examples[0]!r} in every row"
     if not column.missing:
-        return Finding("warning", "constant", f"{told}. It tells a model nothing. {LEAVE}", column.name)
+        return Finding("warning", "constant", f"{same}. It tells a model nothing. {LEAVE}", column.name)
     advice = KEEP_OR_LEAVE if column.kind in ("category", "boolean") else MAKE_CATEGORY
-    return Finding(
-        "warning", "one-value", f"{told} but the {column.missing:,} where it is missing. {advice}", column.name
-    )
+    message = f"{same} but the {column.missing:,} where it is missing. {advice}"
+    return Finding("warning", "one-value", message, column.name)
 
 
 def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Finding]:
@@ -249,7 +194,6 @@ def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Fi
         return []
     copies = "1 row is a copy of an earlier one" if repeated == 1 else f"{repeated:,} rows are copies of an earlier one"
     message = (
-        f"{copies}. If one is used for training and the other for testing, scores are too good: {DROP_COPIES}, "
-        "unless they are real."
+        f"{copies}. If copies are used for training and for testing, scores are too good: {DROP_COPIES}, unless real."
     )
     return [Finding("info" if repeated < cells.rows * FEW_COPIES else "warning", "duplicate-rows", message)]

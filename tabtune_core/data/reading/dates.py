@@ -1,12 +1,13 @@
 """Types columns of dates and times of day.
 
 Part of the fourth step of reading. If day and month could be swapped in every cell, the person is asked. A time with an
-offset becomes its moment in UTC; a month, quarter or week becomes its first day.
+offset becomes its moment in UTC; a month or quarter becomes its first day.
 """
 
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date
 from functools import cache
 from typing import Any
 
@@ -15,36 +16,33 @@ import pyarrow as pa
 
 from tabtune_core.data.findings import DateOrder, Finding, Kind, Question, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, answered, quoted
-from tabtune_core.data.reading.date_findings import (
-    calendar_findings,
-    far_year_findings,
-    local_time_findings,
-    zone_findings,
-)
 from tabtune_core.data.reading.date_formats import (
     CLOCK,
     DIGITS,
     IN_DIGITS,
     LIKELY,
+    ORDERS,
     PARTS,
     SIMPLE,
     STANDARD,
     STYLES,
     TIME_OF_DAY,
+    ZONED,
     any_format,
     digits_as,
     written_as,
 )
-from tabtune_core.data.reading.date_orders import ONLY_OTHER, ORDER_WORDS, ORDERS, likely_orders
-from tabtune_core.data.reading.digits import ascii_digits
-from tabtune_core.data.reading.number_formats import FINITE, UNREAD
+from tabtune_core.data.reading.number_formats import STRAY_SHARE
+from tabtune_core.data.reading.numbers import BAD_SHARE, bad_cells_finding, stray_words, unread_words
 from tabtune_core.data.reading.sql import connect
-from tabtune_core.data.reading.unread_cells import BAD_SHARE, STRAY_SHARE, bad_cells_finding, stray_words, unread_words
-from tabtune_core.data.reading.words import Typed, as_words
+from tabtune_core.data.reading.words import Typed
 from tabtune_core.wording import counted
 
 FEWEST_IN_DIGITS = 8
 """Fewest different numbers that must all be dates: fewer may be so by chance."""
+FAR_YEARS, EARLIEST_YEAR = 10, 1500
+"""Dates more years ahead, or earlier, may be of another century or calendar, or stand for no end."""
+HALF_A_DAY = 12
 MEANS: dict[Kind, str] = {
     "date": "dates{}. A model gets the day's number, the month and the day of the week of each",
     "datetime": "dates with a time{}. A model gets the day's number, the month, the day of the week and the time of "
@@ -52,12 +50,24 @@ MEANS: dict[Kind, str] = {
     "time": "times of day{}. A model gets the hour of each, and its position on the circle of a day",
 }
 """Description of each kind in this file, for findings."""
+ORDER_WORDS: dict[DateOrder, tuple[str, str]] = {
+    True: ("true", "day first"),
+    False: ("false", "month first"),
+    "year": ("year", "year first"),
+}
+"""The answer to a question, and its words."""
+_MONTH, _NO_MONTH = "(0?[1-9]|1[0-2])", r"(1[3-9]|2\d|3[01])"
+ONLY_OTHER: dict[DateOrder, str] = {
+    True: rf"^{_MONTH} {_NO_MONTH} \d\d(\d\d)?\b",
+    False: rf"^{_NO_MONTH} {_MONTH} \d\d(\d\d)?\b",
+}
+"""Patterns of simplified dates that are none in an order, but one if day and month are swapped."""
 
 
 def may_be_dates(sample: Sequence[str]) -> bool:
     """Whether nearly all cells look like dates or times of day, so that trying their formats is worthwhile."""
     likely = sum(
-        LIKELY.fullmatch(cell) is not None and not (is_number(cell) and not IN_DIGITS.fullmatch(cell))
+        LIKELY.fullmatch(cell) is not None and (IN_DIGITS.fullmatch(cell) is not None or not is_number(cell))
         for cell in sample
     )
     return bool(sample) and likely >= len(sample) * (1 - STRAY_SHARE)
@@ -66,33 +76,33 @@ def may_be_dates(sample: Sequence[str]) -> bool:
 def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked: Kind | None) -> Asking[Typed | None]:
     """Types a column as date or time of day if nearly every cell is one; returns None otherwise.
 
-    If day and month can be swapped in all cells, asks which comes first. ``asked`` is the kind of ``MEANS`` that the
-    person chose, if any.
+    If day and month can be swapped in all cells, asks which comes first. ``asked`` is the kind that the person chose.
     """
     forced = asked is not None
     if not forced and not may_be_dates(sample):
-        return (yield from _with_serials(name, sample))
-    likely = [value for value in sample if CLOCK.fullmatch(value)]
-    if asked == "time" or (not forced and len(likely) >= len(sample) * (1 - STRAY_SHARE)):
-        return (yield from _time_of_day(name, likely, forced))
+        return None
+    clocks = [value for value in sample if CLOCK.fullmatch(value)]
+    if asked == "time" or (not forced and len(clocks) >= len(sample) * (1 - STRAY_SHARE)):
+        if not forced and name and (yield from _are_durations()):
+            return None
+        fitting, read, filled = yield from _fitting({"": TIME_OF_DAY}, forced)
+        return (yield from _typed(name, clocks, "time", fitting.get("", TIME_OF_DAY), read, filled, forced=forced))
     likely = [value for value in sample if LIKELY.fullmatch(value)]
     in_digits = len(sample) >= FEWEST_IN_DIGITS and all(map(IN_DIGITS.fullmatch, sample))
     fitting, read, filled = yield from _fitting({"": STANDARD}, forced)
-    zones = (yield from zone_findings(name)) if fitting else ()
     if read < filled and (forced or in_digits or not (likely and is_number(likely[0]))):  # trying all formats is slow
-        ways = {style: written_as(style) for style in STYLES} if forced or not in_digits else {}
+        dashed = any("-" in value for value in sample)
+        styles = [style for style in STYLES if dashed or not style.startswith("%y")]
+        ways = {style: written_as(style) for style in styles} if forced or not in_digits else {}
         ways |= {style: digits_as(style) for style in DIGITS} if forced or in_digits else {}
         other, more, _ = yield from _fitting(ways, forced)
-        fitting, read, zones = (
-            (other, more, local_time_findings(name, likely)) if more > read else (fitting, read, zones)
-        )
+        fitting, read = (other, more) if more > read else (fitting, read)
     if not forced and (not fitting or (in_digits and read < filled)):
         return None
     by_order = {
         order: style for order, styles in ORDERS.items() if (style := next(filter(fitting.__contains__, styles), None))
     }
-    orders = likely_orders(sample, [*by_order])
-    order = day_first if day_first in orders else next(iter(orders), None)
+    order = day_first if day_first in by_order else next(iter(by_order), None)
     style = next(iter(fitting), "") if order is None else by_order[order]
     value = fitting.get(style, STANDARD)
     if style == "%Y %m" and not forced:
@@ -102,90 +112,39 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
     typed = yield from _typed(name, likely, asked or "date", value, read, filled, forced=forced)
     if typed is None or typed.kind not in MEANS:
         return typed
-    zones += (*(yield from far_year_findings(name, style, value)), *calendar_findings(name, likely))
-    typed = replace(typed, findings=(*typed.findings, *zones), day_first=order)
-    if order == "year" and day_first is None and len(orders) == 1:
-        told = (
-            f"The dates in {name!r}, such as {likely[0]!r}, are read year first. If that is wrong, choose day "
-            "first or month first"
-        )
-        said = Finding("info", "year-first", f"{told} (Reading choices on the page, a flag on the command line).", name)
-        return replace(typed, findings=(*typed.findings, said))
-    if order is None or len(orders) < 2 or day_first is not None:
+    more_findings = yield from _date_findings(name, value)
+    typed = replace(typed, findings=(*typed.findings, *more_findings), day_first=order)
+    if order is None or len(by_order) < 2 or day_first is not None:
         return typed
-    *most, least = (ORDER_WORDS[one][1] for one in orders)
-    either = f"{', '.join(most)} or {least}"
-    message = f"{name!r} holds dates such as {likely[0]!r} that can be read {either}; read {ORDER_WORDS[order][1]}."
-    choose = f"{message} Choose {' or '.join(ORDER_WORDS[one][1] for one in orders if one != order)} if that is meant."
-    question = Question("day-first", choose, "day_first", tuple(ORDER_WORDS[one][0] for one in orders))
+    others = [ORDER_WORDS[one][1] for one in by_order if one != order]
+    message = (
+        f"{name!r} holds dates such as {likely[0]!r}, read {ORDER_WORDS[order][1]}; they may be {' or '.join(others)}."
+    )
+    options = (ORDER_WORDS[one][0] for one in sorted(by_order, key=lambda one: one != order))
+    question = Question("day-first", f"{message} Choose that if it is meant.", "day_first", tuple(options))
     bad = tuple(finding for finding in typed.findings if finding.code != "date")
     return replace(typed, findings=(*bad, Finding("warning", "ambiguous-date", message, name)), questions=(question,))
 
 
-def _time_of_day(name: str, likely: list[str], forced: bool) -> Asking[Typed | None]:
-    if not forced and (yield from _are_durations()):
-        return None
-    fitting, read, filled = yield from _fitting({"": TIME_OF_DAY}, forced)
-    return (yield from _typed(name, likely, "time", fitting.get("", TIME_OF_DAY), read, filled, forced=forced))
-
-
 def _are_durations() -> Asking[bool]:
-    """Whether times such as 12:30 can only be minutes and seconds: some are beyond 24 minutes, or many cells also have
-    hours, such as 1:02:30, and the hours are few beside the minutes. Nor are times of day such as 31:02:30.
-    """
-    two, three = (
-        "regexp_full_match(cell, '\\d{1,2}:[0-5]\\d')",
-        "regexp_full_match(cell, '\\d{1,2}:[0-5]\\d:[0-5]\\d([.]\\d+)?')",
-    )
-    first = "TRY_CAST(split_part(cell, ':', 1) AS INTEGER)"
-    filled, short, long, beyond, late, minutes, hours = yield Ask(
+    """Whether times look elapsed: some are of 24 hours or more, or all have seconds and none is past noon."""
+    first, time = "TRY_CAST(split_part(cell, ':', 1) AS INTEGER)", r"\d{1,2}:[0-5]\d(:[0-5]\d([.]\d+)?)?"
+    filled, times, late, latest, full = yield Ask(
         (
             "count(cell)",
-            *(
-                f"count(*) FILTER ({shape})"
-                for shape in (two, three, f"{two} AND {first} > 24", f"{three} AND {first} > 24")
-            ),
-            *(f"max({first}) FILTER ({shape})" for shape in (two, three)),
+            f"count(*) FILTER (regexp_full_match(cell, '{time}'))",
+            f"count(*) FILTER (regexp_full_match(cell, '{time}') AND {first} > 24)",
+            f"max({first})",
+            "count(*) FILTER (regexp_matches(cell, ':.*:'))",
         )
     )
-    if short + long < filled * (1 - STRAY_SHARE):
+    if times < filled * (1 - STRAY_SHARE):
         return False
-    if not short:
-        return bool(late > STRAY_SHARE * filled)
-    return bool((beyond > BAD_SHARE * filled or long > STRAY_SHARE * filled) and not (long and 2 * hours > minutes))
-
-
-SERIALS = (10_000, 100_000)
-"""Numbers that Excel stores for dates from 1927 to 2173; a year is none of them."""
-
-
-def _with_serials(name: str, sample: list[str]) -> Asking[Typed | None]:
-    """Types a column as words, with a finding, if most cells are dates and the others are numbers, as Excel stores
-    dates; else None.
-    """
-    written = [cell for cell in sample if not is_number(cell)]
-    if not len(sample) / 2 <= len(written) < len(sample) or not may_be_dates(written):
-        return None
-    serial = f"{FINITE} BETWEEN {SERIALS[0]} AND {SERIALS[1]}"
-    counts = f"count(*) FILTER ({serial})", f"count({any_format(True)}) FILTER {UNREAD}"
-    filled, numbers, dates, shown = yield Ask(("count(cell)", *counts, f"min(cell) FILTER ({serial})"), parts=PARTS)
-    if dates * 2 < filled or not numbers or dates + numbers < filled * (1 - STRAY_SHARE):
-        return None
-    words = yield from as_words()
-    message = (
-        f"{name!r} holds dates in {dates:,} cells and numbers, such as {shown!r}, in {numbers:,}; it is read "
-        f"as {words.kind}. "
-    )
-    way_out = (
-        "Excel stores dates as such numbers: correct the file, or choose date under Columns if they may become missing."
-    )
-    return replace(words, findings=(Finding("warning", "mixed-dates", message + way_out, name),))
+    return bool(late > BAD_SHARE * filled or (full >= times and latest < HALF_A_DAY))
 
 
 def each_date(name: str, kind: Kind, day_first: DateOrder | None) -> Asking[Typed]:
-    """Types a date column of rows to predict: each cell is read by itself, so that it means the same whatever rows are
-    beside it.
-    """
+    """Types a date column of rows to predict: each cell is read by itself."""
     order = True if day_first is None else day_first
     value = any_format(order)
     other = f"{value} IS NOT NULL AND regexp_matches({SIMPLE}, {quoted(ONLY_OTHER.get(order, '^$'))})"
@@ -195,22 +154,16 @@ def each_date(name: str, kind: Kind, day_first: DateOrder | None) -> Asking[Type
     typed = (yield from _typed(name, [], kind, value, read, filled, forced=True)) or Typed(kind, value)
     if not swapped:
         return typed
-    told = (
-        f"{name!r} is read {ORDER_WORDS[order][1]}, but {counted(swapped, 'cell')} of {filled:,}, such as "
-        f"{shorten(shown)!r},"
-    )
-    message = (
-        f"{told} can only be {ORDER_WORDS[not order][1]}: read so. Write all dates in one order, or as 2024-12-31."
-    )
+    told = f"{name!r} is read {ORDER_WORDS[order][1]}, but {counted(swapped, 'cell')} of {filled:,}, such as "
+    only = f"{shorten(shown)!r}, can only be {ORDER_WORDS[not order][1]}: read so. "
+    message = f"{told}{only}Write all dates in one order, or as 2024-12-31."
     return replace(typed, findings=(Finding("warning", "other-order", message, name), *typed.findings))
 
 
 def _typed(
     name: str, likely: list[str], kind: Kind, value: str, read: int, filled: int, *, forced: bool
 ) -> Asking[Typed | None]:
-    """Returns the type of a column in which ``read`` of ``filled`` cells are dates or times; words, or None, if these
-    are too few.
-    """
+    """Returns the type of a column in which ``read`` of ``filled`` cells are dates; words, or None, if too few."""
     unread = filled - read
     if not forced and unread > filled * STRAY_SHARE:
         return None
@@ -219,7 +172,7 @@ def _typed(
         wrong, what = f"(cell IS NOT NULL AND ({value}) IS NULL)", "time" if kind == "time" else "date"
         if not forced and unread > filled * BAD_SHARE:
             words = yield from stray_words(name, unread, filled, wrong, what=what)
-            return words if words.questions else None
+            return words if words.marks else None
         bad = (bad_cells_finding(name, (yield from unread_words(wrong)), unread, filled, what=f"{what}s"),)
     if not forced and kind == "date":
         (timed,) = yield Ask((f"count(*) FILTER (({value}) <> date_trunc('day', {value}))",), parts=PARTS)
@@ -231,9 +184,43 @@ def _typed(
     return Typed(kind, value, (*bad, *told))
 
 
+def _date_findings(name: str, value: str) -> Asking[list[Finding]]:
+    """Reports dates far ahead, and times that became moments in UTC."""
+    last = date.today().year + FAR_YEARS
+    far = f"year({value}) NOT BETWEEN {EARLIEST_YEAR} AND {last}"
+    late, shown, year, filled, zoned, moment = yield Ask(
+        (
+            f"count(*) FILTER ({far})",
+            f"min(cell) FILTER ({far})",
+            f"max(year({value}))",
+            f"count({value})",
+            f"count(*) FILTER ({ZONED})",
+            f"min(cell) FILTER ({ZONED})",
+        ),
+        parts=PARTS,
+    )
+    findings = []
+    if late:
+        message = (
+            f"{name!r} has {late:,} dates such as {shorten(shown)!r} before {EARLIEST_YEAR} or after {last}, up to "
+        )
+        why = f"{year}. Correct years of two digits or another calendar in the file, or read these cells as missing."
+        findings.append(Finding("warning", "far-years", message + why, name))
+    if zoned:
+        message = (
+            f"{name!r} holds times with an offset, such as {shorten(moment)!r}: each is read as its moment in UTC."
+        )
+        bare = (
+            f" {filled - zoned:,} of {filled:,} cells have no offset: they are taken for UTC." if zoned < filled else ""
+        )
+        findings.append(Finding("warning" if bare else "info", "utc", message + bare, name))
+    return findings
+
+
 def _fitting(ways: Mapping[str, str], forced: bool) -> Asking[tuple[dict[str, str], int, int]]:
-    """Returns the formats that fit most cells, the number of these cells, and of all filled cells; the sample is tried
-    first.
+    """Returns the formats that fit most cells, the number of these cells, and of all filled cells.
+
+    The sample is tried first.
     """
     seen, *counts = yield Ask(("count(cell)", *(f"count({way})" for way in ways.values())), of_sample=True, parts=PARTS)
     least = 1 if forced else (seen or 0) * (1 - STRAY_SHARE)
@@ -260,13 +247,11 @@ def kind_of_texts(texts: Sequence[str]) -> Typed | None:
 def read_texts(
     texts: Sequence[str], asked: Kind | None, *, day_first: DateOrder | None = None, name: str = ""
 ) -> tuple[Typed | None, list[Any]]:
-    """Returns the date or time type of texts, and of each text the time of day or the microseconds since 1970, None
-    where it has none.
+    """Returns the date or time type of texts, and of each text the time of day or the microseconds since 1970, or None.
 
     ``asked`` is the kind of ``MEANS`` to read them as, if known. If ``day_first`` is known, each date is read by
     itself. With the column's ``name``, findings count equal texts, too.
     """
-    texts = list(map(ascii_digits, texts))
     different = list(dict.fromkeys(texts))
     if not different:
         return None, []
@@ -280,9 +265,7 @@ def read_texts(
         (typed,) = answered(connection, [work], [different])
         if typed is None or typed.kind not in MEANS:
             return None, []
-        value = (
-            typed.value if typed.kind == "time" else f"epoch_us({typed.value})"
-        )  # Python has no moments before the year 1
+        value = typed.value if typed.kind == "time" else f"epoch_us({typed.value})"  # Python has no year 0
         values = connection.sql(f"SELECT {value} FROM batch ORDER BY number").fetchall()
     read = {text: value for text, (value,) in zip(cells, values, strict=True)}
     return typed, [read[text] for text in texts]
@@ -290,8 +273,5 @@ def read_texts(
 
 @cache
 def _database(process: int) -> duckdb.DuckDBPyConnection:
-    """Opens one database per process, since opening takes longer than reading a column.
-
-    A forked process opens its own.
-    """
+    """Opens one database per process, since opening takes longer than reading a column; a fork opens its own."""
     return connect()

@@ -4,200 +4,113 @@ Part of the fourth step of reading. "1.234" and "1,234" alone may be a decimal n
 """
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Self
 
-import duckdb
-import pandas as pd
-
 from tabtune_core.data.findings import Finding, Question, Told
-from tabtune_core.data.reading.batched_queries import among, quoted
+from tabtune_core.data.reading.batched_queries import quoted
 from tabtune_core.data.reading.cells import Cells
-from tabtune_core.data.reading.number_formats import GROUPED, MONEY, SURE_COMMA, SURE_POINT, ZERO_POINT
+from tabtune_core.data.reading.number_formats import BLANK, GAP, MONEY, SIGN
 from tabtune_core.data.reading.progress import Job
-from tabtune_core.data.reading.row_marks import LEAST_SURE, mark_of_rows
-from tabtune_core.data.reading.sql import counts
+from tabtune_core.data.reading.sql import first_row
 from tabtune_core.data.reading.words import Typed
 
-BARE_NUMBER = re.compile(r"^[^\d+-]+|\D+$")
-"""What stands around a number, such as a currency or a unit."""
-COMMA_BETWEEN = re.compile(r"(?<![\d.,])[1-9]\d{0,2}(,\d{3})+(?![\d.,])")
-COMMA_DECIMAL = re.compile(r"(?<!\d)(0,\d{3}|\d*,(\d{1,2}|\d{4,}|\d{3}[eE][+-]?\d+))(?!\d)")
-SURE_COMMA_BETWEEN = re.compile(r"\d,\d{2,3}[.,]\d")
-LEAST_NEAR_THOUSANDS = 100
-"""A column with a whole number of this size or more may have thousands in new rows."""
+ROWS_SEEN = 10_000
+LEAST_SURE = 0.2
+"""Least number of sure marks per number with two meanings: a single slip must not change all others."""
+BEFORE, AFTER = rf"{SIGN}?[ ]?(?:(?:{MONEY}|%)[ ]?)?{SIGN}?", rf"(?:{BLANK}[^\s\d,.;:]{{1,8}})?"
+
+
+def _sure(mark: str, between: str) -> str:
+    """Returns a pattern for numbers whose ``mark`` must be decimal, or what stands ``between`` must not."""
+    grouped = rf"\d{{1,3}}(?:(?:{between}|{GAP})\d{{3}})+"
+    return rf"(?:(?:\d*|{grouped}){mark}(?:\d{{1,2}}|\d{{4,}})|0{mark}\d{{3}}|\d{{1,3}}(?:{between}\d{{3}}){{2,}})"
+
+
+SURE_POINT, SURE_COMMA = _sure(r"\.", ","), _sure(",", r"\.")
+EITHER = r"[1-9]\d{0,2}[.,]\d{3}"
+GROUPED_POINT = re.compile(rf"{BEFORE}(?:[1-9]\d{{0,2}}\.\d{{3}}|\d{{1,3}}){AFTER}")
 
 
 @dataclass(slots=True)
 class DecimalMarks:
     """What is known about the decimal marks of a file, and what its columns of numbers show."""
 
-    known: dict[str, bool]
-    """Whether a comma is decimal, by column, from an earlier reading."""
-    follows: bool
-    """Whether ``known`` holds for this file."""
-    by_comma: bool
-    """Whether a comma is more likely decimal than between thousands."""
-    pointed: bool
-    """Whether "1.234" is 1234 in columns whose kind nobody chose."""
+    known: Mapping[str, bool]
+    """Whether a comma is decimal, by column, from the person or an earlier reading."""
+    of_file: bool | None
+    """Whether sure decimal commas tell how all numbers of the file are meant; None where nothing does."""
+    comma_first: bool
+    """Whether a comma is more likely decimal than between thousands, as beside ";" between cells."""
     asks: bool
-    """Whether this is a text from a person, in which points may separate thousands."""
-    decided: bool
-    """Whether the file holds a comma that must be decimal, and commas were expected to be."""
-    kinds: Collection[str]
-    """The columns whose kind the person chose."""
-    doubts: dict[str, str] | None = field(default_factory=dict)
-    """A cell of each column whose points may separate thousands; None if some point must be decimal."""
+    """Whether this is a table from a person, in which points may separate thousands."""
     seen: dict[str, tuple[bool | None, list[str]]] = field(default_factory=dict)
-    """For each column of numbers, whether its comma was read as decimal, and its cells with a comma or point."""
+    """For each column of numbers, whether its comma was read as decimal, and a sample of its cells."""
 
     @classmethod
-    def of(cls, cells: Cells, job: Job, *, own: bool | None, guided: bool) -> tuple[Self, list[Finding]]:
-        """Returns what is known before the columns are typed, and what to tell the person; the arguments are those of
-        ``finish``.
-        """
-        connection, choices, to_predict = job.connection, job.choices, job.fewest == 1
-        known, told = dict(choices.decimal_commas), list[Finding]()
-        anywhere = ", ".join(f"c{place}" for place in range(len(cells.names)))
-        # the point of "12.500" alone is ambiguous; cells such as "9,5" beside it decide
-        with_sign = quoted(rf"(?m)^(({MONEY}|%) ?)?{SURE_COMMA} ?({MONEY}|%)?$")
-        sure_comma = f"count(*) FILTER (regexp_matches(concat_ws(chr(10), {anywhere}), {with_sign}))"
-        sure = (choices.delimiter == ";" or (not own and bool(known))) and counts(connection, sure_comma)[0] > 0
-        follows = own or (sure and not (to_predict and own is None))
-        if to_predict and own is not None:
-            numbers = {name for name, kind in choices.kinds if kind == "number"}
-            comma, told = mark_of_rows(connection, cells, numbers, known, dict(choices.units).values())
-            known, follows = (known, follows) if comma is None else (dict.fromkeys(numbers, comma), True)
-        by_comma, asks = choices.delimiter == ";" or guided, own is not None and not to_predict
-        pointed = guided or (sure and by_comma)
-        marks = cls(known, bool(follows), by_comma, pointed, asks, sure, dict(choices.kinds))
-        return marks, told
+    def of(cls, cells: Cells, job: Job, *, own: bool | None) -> Self:
+        """Returns what is known before the columns are typed; ``own`` is that of ``finish``."""
+        choices, to_predict = job.choices, job.fewest == 1
+        if own is None:
+            return cls({}, None, comma_first=False, asks=False)
+        known = dict(choices.decimal_commas)
+        numbers = {name for name, kind in choices.kinds if kind == "number"} if to_predict else {*cells.names}
+        of_file = None if len({*known.values()}) > 1 else mark_of_file(job, cells, numbers)
+        if to_predict and of_file is not None:
+            known = {}
+        return cls(known if own or not to_predict else {}, of_file, choices.delimiter == ";", asks=not to_predict)
 
-    def comma_first(self, name: str) -> bool:
-        """Whether a decimal comma is tried before a comma between thousands in the column ``name``."""
-        return self.known.get(name, self.by_comma)
-
-    def decimal_comma(self, name: str, sample: Sequence[str]) -> bool | None:
+    def decimal_comma(self, name: str) -> bool | None:
         """Returns whether the column ``name`` has decimal commas, None if it is not known."""
-        if self.follows and name in self.known:
-            return self.known[name]
-        has_points = any("." in cell for cell in sample) and not any(map(ZERO_POINT.fullmatch, sample))
-        return True if self.pointed and name not in self.kinds and has_points else None
+        return self.known.get(name, self.of_file)
 
-    def see(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        names: Sequence[str],
-        typed: Sequence[Typed],
-        samples: Sequence[Sequence[str]],
-    ) -> None:
-        """Takes note of the columns of ``batch``, as they were typed."""
+    def see(self, names: Sequence[str], typed: Sequence[Typed], samples: Sequence[Sequence[str]]) -> None:
+        """Takes note of the columns of numbers, as they were typed."""
         for name, kind, sample in zip(names, typed, samples, strict=True):
             if kind.kind == "number":
-                self.seen[name] = (kind.decimal_comma, [cell for cell in sample if "," in cell or "." in cell])
-        if self.asks and self.doubts is not None:
-            found = _doubtful_points(connection, typed, samples, semicolons=self.by_comma)
-            self.doubts = (
-                None if found is None else self.doubts | {names[place]: shown for place, shown in found.items()}
-            )
+                self.seen[name] = kind.decimal_comma, [*sample]
 
-    @property
-    def decisive(self) -> bool:
-        """Whether sure decimal commas tell how other numbers are meant: not too few for that, and no comma must
-        separate thousands.
-        """
-        sure = sum(
-            COMMA_DECIMAL.search(cell) is not None for decimal, cells in self.seen.values() if decimal for cell in cells
-        )
-        others = (cell for decimal, cells in self.seen.values() if decimal is False for cell in cells)
-        enough = sure > LEAST_SURE * sum(len(cells) for _, cells in self.seen.values())
-        return self.asks and self.doubts is not None and enough and not any(map(SURE_COMMA_BETWEEN.search, others))
-
-    @property
-    def undecided(self) -> bool:
-        """Whether columns would be read in another way if sure decimal commas decided."""
-        others = (name for name, (decimal, cells) in self.seen.items() if cells and not decimal)
-        return not self.by_comma and any(name not in self.known for name in others)
-
-    def raised(self) -> Told:
-        """Returns the findings and questions about points and commas that may separate thousands."""
-        if not self.asks:
+    def told(self) -> Told:
+        """Returns the finding and the question about points that may separate thousands."""
+        doubts = {
+            name: shown
+            for name, (comma, cells) in self.seen.items()
+            if self.asks and self.of_file is None and name not in self.known and not comma
+            if (shown := max((cell for cell in cells if "." in cell), default=""))
+            if all(map(GROUPED_POINT.fullmatch, cells)) and (self.comma_first or not all("." in cell for cell in cells))
+        }
+        if not doubts:
             return [], []
-        points, questions = points_question(self.doubts) if self.doubts else ([], [])
-        if not self.decided:
-            points += commas_finding({name: cells for name, (decimal, cells) in self.seen.items() if decimal})
-        return points, questions
-
-    def recorded(self, frame: pd.DataFrame, *, decisive: bool) -> dict[str, bool]:
-        """Returns ``ReadingChoices.decimal_commas`` of the typed table."""
-        commas = {name: decimal for name, (decimal, _) in self.seen.items() if decimal is not None}
-        if not decisive:
-            return commas
-        # 1.234 in new rows is 1234 in whole numbers, too, unless the person said otherwise
-        whole = (
-            name
-            for name, (_, cells) in self.seen.items()
-            if not cells and frame[name].abs().max() >= LEAST_NEAR_THOUSANDS
+        shown = ", ".join(f"{cell!r} in {name!r}" for name, cell in [*doubts.items()][:3])
+        message = (
+            f"All points in numbers have three digits after them, such as {shown}. They were read as decimal points."
         )
-        return (
-            dict.fromkeys(whole, True) | {name: False for name in self.seen if self.known.get(name) is False} | commas
-        )
+        offer = f"{message} If they separate thousands, say so."
+        return [Finding("warning", "point", message)], [Question("point", offer, "decimal_commas", tuple(doubts))]
+
+    def recorded(self) -> dict[str, bool]:
+        """Returns ``ReadingChoices.decimal_commas`` of the typed table: new rows have the marks of their column."""
+        if self.of_file:
+            return dict.fromkeys(self.seen, True) | dict(self.known)
+        commas = {name: comma for name, (comma, _) in self.seen.items() if comma is not None}
+        if any(commas.values()):
+            pointed = (name for name, (_, cells) in self.seen.items() if any("." in cell for cell in cells))
+            commas = dict.fromkeys(pointed, False) | commas
+        return {name: comma for name, comma in self.known.items() if name in self.seen} | commas
 
 
-def _doubtful_points(
-    connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed], samples: Sequence[Sequence[str]], *, semicolons: bool
-) -> dict[int, str] | None:
-    """Returns a cell of each number column of ``batch`` whose points may all separate thousands, or None if some point
-    must be decimal.
-
-    Without ``semicolons`` between cells, a column is in doubt only if it also holds numbers without a point: 1.652
-    beside 607.
-    """
-    pointed = {
-        place: [cell for cell in samples[place] if "." in cell]
-        for place, kind in enumerate(typed)
-        if kind.kind == "number" and not kind.decimal_comma
-    }
-    if any(SURE_POINT.fullmatch(BARE_NUMBER.sub("", cell)) for cells in pointed.values() for cell in cells):
+def mark_of_file(job: Job, cells: Cells, names: set[str]) -> bool | None:
+    """Returns whether decimal marks of the columns ``names`` are commas, by those with one meaning."""
+    columns = ", ".join(f"c{place}" for place, name in enumerate(cells.names) if name in names)
+    if not columns:
         return None
-    places = [place for place, cells in pointed.items() if cells and typed[place].decimal_comma is None]
-    if not places:
-        return {}
-    number = f"regexp_replace(cell, {quoted(BARE_NUMBER.pattern)}, '', 'g')"
-    values = f"(SELECT place, cell, {number} AS number FROM batch WHERE {among(places)})"
-    rows = connection.execute(
-        f"SELECT place, max(cell) FILTER (contains(number, '.')) FROM {values} WHERE number != '' GROUP BY place "
-        f"HAVING bool_and(regexp_full_match(number, {quoted(GROUPED)})) AND bool_or(contains(number, '.')) "
-        f"AND ({semicolons} OR bool_or(NOT contains(number, '.')))"
+    found = (
+        f"sum(len(regexp_extract_all(text, {quoted(f'(?m)^{BEFORE}{number}{AFTER}$')})))"
+        for number in (SURE_POINT, SURE_COMMA, EITHER)
     )
-    return dict(rows.fetchall())
-
-
-def points_question(doubts: Mapping[str, str]) -> tuple[list[Finding], list[Question]]:
-    """Asks in which columns points separate thousands; ``doubts`` are the columns, each with a cell."""
-    listed = ", ".join(f"{shown!r} in {name!r}" for name, shown in [*doubts.items()][:3]) + (
-        ", ..." if len(doubts) > 3 else ""
-    )
-    message = f"All points in numbers have three digits after them, such as {listed}. They were read as decimal points."
-    question = Question("point", f"{message} If they separate thousands, say so.", "decimal_commas", tuple(doubts))
-    return [Finding("warning", "point", message)], [question]
-
-
-def commas_finding(commas: Mapping[str, Sequence[str]]) -> list[Finding]:
-    """Warns if all numbers with a decimal comma may have thousands; ``commas`` are the columns, each with its cells
-    that hold a comma.
-    """
-    shown = {name: next(filter(COMMA_BETWEEN.search, cells), None) for name, cells in commas.items()}
-    doubts = [f"{cell!r} in {name!r}" for name, cell in shown.items() if cell]
-    if not doubts or any(COMMA_DECIMAL.search(cell) for cells in commas.values() for cell in cells):
-        return []
-    listed = ", ".join(doubts[:3]) + (", ..." if len(doubts) > 3 else "")
-    message = (
-        f"All commas in numbers have three digits after them, such as {listed}. They were read as decimal commas. "
-    )
-    way_out = (
-        "If they separate thousands, remove the column from 'Columns with decimal commas' under Reading choices; "
-        "on the command line, use --thousands-comma."
-    )
-    return [Finding("warning", "comma", message + way_out)]
+    rows = f"SELECT concat_ws(chr(10), {columns}) AS text FROM cells LIMIT {ROWS_SEEN}"
+    points, commas, either = first_row(job.connection, f"SELECT {', '.join(found)} FROM ({rows})")
+    if not points == commas == 0 and not (points and commas):
+        return bool(commas) if (points or commas) >= LEAST_SURE * either else None
+    return None

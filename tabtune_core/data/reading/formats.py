@@ -1,136 +1,149 @@
-"""Converts workbooks, Feather and JSON files to text or Parquet, which the next steps read.
+"""Recognizes the format of a file by its content, unpacks gzip and zip, and refuses what is not a table by its name.
 
-First step of reading, after ``decoding`` has unpacked a file. In: a plain file. Out: the same table as CSV or Parquet,
-and findings.
+First step of reading. In: a path or bytes. Out: a plain file and its format.
 """
 
+import gzip
 import re
-from dataclasses import replace
+import zipfile
+import zlib
+from collections.abc import Iterable
 from pathlib import Path
+from typing import IO, Literal
 
-import duckdb
-import pyarrow as pa
-import pyarrow.ipc
-import pyarrow.parquet as pq
-
-from tabtune_core.data.findings import Finding, Question, ReadingChoices, shorten
-from tabtune_core.data.reading.decoding import BYTE_ORDER_MARKS, decode, read_head
-from tabtune_core.data.reading.dialect import MAX_COLUMNS
-from tabtune_core.data.reading.parquet import check_size
-from tabtune_core.data.reading.progress import Job
-from tabtune_core.data.reading.sql import first_row
-from tabtune_core.data.reading.unpacking import FEATHER, JSON
-from tabtune_core.data.reading.workbook import is_workbook, sheet_as_text
+from tabtune_core.data.reading.decoding import marked_encoding, read_head
+from tabtune_core.data.reading.names import shown_name
+from tabtune_core.data.reading.progress import CHUNK_BYTES, Job
+from tabtune_core.data.reading.sql import FULL
 from tabtune_core.errors import TableError
 
+Format = Literal["text", "parquet", "json", "workbook"]
+PARQUET, OLE, ZIP, GZIP = b"PAR1", b"\xd0\xcf\x11\xe0", (b"PK\x03\x04", b"PK\x05\x06"), b"\x1f\x8b"
+JSON = re.compile(rb"(?:\xef\xbb\xbf)?\s*(\{\s*\"|\[\s*[{\[])")
+"""The first letters of JSON that could be a table."""
+REFUSED: tuple[tuple[str, tuple[bytes, ...]], ...] = (
+    ("a picture", (b"\x89PNG", b"\xff\xd8\xff", b"GIF8")),
+    ("a PDF document", (b"%PDF",)),
+    ("an SQLite database", (b"SQLite format 3\x00",)),
+    ("an HDF5 file", (b"\x89HDF",)),
+    ("a Feather file", (b"ARROW1", b"FEA1")),
+    ("a NumPy array", (b"\x93NUMPY",)),
+    ("a Python pickle", (b"\x80\x04\x95", b"\x80\x05\x95")),
+    ("an archive other than gzip and zip", (b"7z\xbc\xaf", b"Rar!", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")),
+    ("a web page (HTML), often an error page", (b"<!doctype html", b"<html", b"<table>", b"<table ")),
+    ("an XML file", (b"<?xml",)),
+    ("a Stata file", (b"<stata_dta>", *(bytes((v, order, 1, 0)) for v in (113, 114, 115) for order in (1, 2)))),
+    ("an R file", (b"X\n\x00\x00\x00", b"RDX2\n", b"RDX3\n")),
+    ("an SPSS file", (b"$FL2@(#)", b"$FL3@(#)")),
+    ("a SAS file", (bytes(12) + b"\xc2\xea\x81\x60", b"HEADER RECORD*******")),
+    ("a Weka file (ARFF)", (b"@relation ",)),
+    ("a text in UTF-32", (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")),
+)
+TOO_LARGE = "The file unpacks to more than {:,} bytes, which is the limit. Unpack it, and take a sample of the rows."
 
-def readable(path: Path, job: Job) -> tuple[Path, ReadingChoices, tuple[Finding, ...], tuple[Question, ...]]:
-    """Returns the file itself, or its conversion, and how to read it.
 
-    Raises TableError where it is damaged or unpacks beyond the limit.
+def plain_file(source: Path | bytes, job: Job) -> tuple[Path, Format]:
+    """Returns the source, or a file unpacked from it into the folder of the job, and its format.
+
+    Raises TableError for a file that is missing, empty or not a table, and for one over the limit unless it is text
+    to be sampled.
     """
-    head, choices = read_head(path), job.choices
-    if is_workbook(path, head):
-        text = job.folder / "sheet.csv"
-        findings, questions = sheet_as_text(path, text, job)
-        return text, replace(choices, encoding="utf-8", delimiter=","), findings, questions
-    if head.startswith(FEATHER):
-        return feather_as_parquet(path, job), choices, (), ()
-    if JSON.match(head):
-        return json_as_parquet(path, job), choices, (), ()
-    marked = next((name for mark, name in BYTE_ORDER_MARKS if head.startswith(mark)), None)
-    if marked and JSON.match(head.decode(marked, "ignore").encode()):
-        plain = job.folder / "plain.json"
-        _, findings, _ = decode(path, plain, None)
-        return json_as_parquet(plain, job), choices, findings, ()
-    return path, choices, (), ()
-
-
-def feather_as_parquet(path: Path, job: Job) -> Path:
-    """Converts an Arrow or Feather file, batch by batch."""
-    target, size = job.folder / "feather.parquet", 0
-    try:
-        with pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
-            schema = pa.schema([field.with_type(storable(field.type)) for field in file.schema], file.schema.metadata)
-            with pq.ParquetWriter(target, schema) as writer:
-                for place in range(file.num_record_batches):
-                    batch = file.get_batch(place)
-                    size += batch.nbytes
-                    check_size(size, job.limit_bytes, "Feather")
-                    columns = [
-                        one
-                        if one.type == kind
-                        else pa.DictionaryArray.from_arrays(one.indices, one.dictionary.cast(kind.value_type))
-                        for one, kind in zip(batch.columns, schema.types, strict=True)
-                    ]
-                    writer.write_batch(pa.record_batch(columns, schema))
-                    job.tell("Unpacking megabytes", size // 1_000_000, 0)
-    except pa.ArrowNotImplementedError as error:
-        raise TableError(
-            f"The Feather file holds a column that cannot be read ({shorten(str(error), 120)}). Leave it out."
-        ) from error
-    except (pa.ArrowException, OSError) as error:
-        if isinstance(error, OSError) and error.errno is not None:
-            raise
-        raise TableError(
-            f"The Feather file is damaged ({shorten(str(error), 120)}). Write it again, or save it as CSV."
-        ) from error
-    return target
-
-
-def storable(kind: pa.DataType) -> pa.DataType:
-    """Returns the type in which Parquet holds a column: the words of Polars' categories as plain strings."""
-    is_view = pa.types.is_dictionary(kind) and kind.value_type == pa.string_view()
-    return pa.dictionary(kind.index_type, pa.string(), kind.ordered) if is_view else kind
-
-
-def json_as_parquet(path: Path, job: Job) -> Path:
-    """Converts JSON with one object per row, as lines or as one list; the cells are text, unchanged.
-
-    DuckDB's reader of objects keeps names that differ only in capitals apart; its reader of tables does not.
-    """
-    job.tell("Reading JSON", 0, 0)
-    target, file = job.folder / "json.parquet", {"path": str(path)}
-    objects = "(SELECT json, row_number() OVER () AS place FROM read_json_objects($path))"
-    keys = (
-        "(SELECT unnest(json_keys(json)) AS key, generate_subscripts(json_keys(json), 1) AS entry, place FROM "
-        f"{objects})"
-    )
-    try:
-        found = job.connection.execute(
-            f"SELECT key FROM {keys} GROUP BY key ORDER BY min((place, entry))", file
-        ).fetchall()
-        names = [name for (name,) in found]
-        if len(names) > MAX_COLUMNS:
-            raise TableError(f"The objects have {len(names):,} entries; at most {MAX_COLUMNS:,} columns are read.")
-        others_sql = "count(*) FILTER (json_type(json) NOT IN ('OBJECT', 'NULL'))"
-        doubled_sql = "any_value(json_keys(json)) FILTER (len(json_keys(json)) > len(list_distinct(json_keys(json))))"
-        checks = f"SELECT count(*), {others_sql}, {doubled_sql} FROM read_json_objects($path)"
-        rows, others, doubled = first_row(job.connection, checks, file)
-        if others or not names:
-            raise duckdb.Error("JSON Error: it has rows that are not objects with entries")
-        if doubled:
-            twice = next(name for name in doubled if doubled.count(name) > 1)
-            raise duckdb.Error(f"JSON Error: an object has the entry {twice!r} twice")
-        pointers = ["/" + name.replace("~", "~0").replace("/", "~1") for name in names]
-        cells = ", ".join(f"cells[{place}] AS c{place}" for place in range(1, len(names) + 1))
-        query = (
-            f"SELECT {cells} FROM (SELECT json_extract_string(json, $pointers) AS cells FROM read_json_objects($path))"
+    path = source if isinstance(source, Path) else job.folder / "given"
+    if isinstance(source, bytes):
+        path.write_bytes(source)
+    check_is_file(path)
+    size = path.stat().st_size
+    if size == 0:
+        raise TableError("The file is empty (0 bytes). Check that the export or the upload finished.")
+    head = read_head(path)
+    packed = head.startswith((*ZIP, GZIP)) and not is_workbook(path, head)
+    kind = "text" if packed else format_of(path, head)
+    if size > job.limit_bytes and (job.choices.rows is None or packed or kind != "text"):
+        way_out = (
+            "Take a sample of the rows: 'loralab sweep' and 'loralab train' read one with --rows N from plain text."
         )
-        with pq.ParquetWriter(target, pa.schema([(name, pa.string()) for name in names])) as writer:
-            for batch in job.connection.sql(query, params=file | {"pointers": pointers}).to_arrow_reader():
-                only = [str(column[0]) for column in batch.columns] if rows == 1 else [""]
-                if inside := [name for name, cell in zip(names, only, strict=False) if cell.startswith("[{")]:
-                    raise duckdb.Error(f"JSON Error: its rows seem to be the list in {inside[0]!r}")
-                if only[0].startswith(("[", "{")):
-                    raise duckdb.Error("JSON Error: the whole file is one object")
-                writer.write_batch(batch.rename_columns(names))
-    except duckdb.Error as error:
-        if isinstance(error, duckdb.OutOfMemoryException):
+        raise TableError(f"The file has {size:,} bytes and the limit is {job.limit_bytes:,}. {way_out}")
+    if not packed:
+        return path, kind
+    unpacked = job.folder / "unpacked"
+    try:
+        with gzip.open(path) if head.startswith(GZIP) else only_member(path) as stream, unpacked.open("wb") as out:
+            for block in bounded(stream, job):
+                out.write(block)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:
+        if isinstance(error, OSError) and error.errno in FULL:
             raise
-        reason = re.sub(r'in file ".*?"', "", str(error).splitlines()[0].partition(": ")[2])
+        way_out = "Unpack it yourself and add the CSV in it."
+        raise TableError(f"The file is a damaged or unsupported archive ({error}). {way_out}") from error
+    inner = read_head(unpacked)
+    if not inner:
+        raise TableError("The archive holds an empty file. Check that the export finished.")
+    if inner.startswith((*ZIP, GZIP, OLE)):
+        raise TableError("The archive holds another archive or a workbook. Unpack it and add the table in it.")
+    return unpacked, format_of(unpacked, inner)
+
+
+def check_is_file(path: Path) -> None:
+    """Raises TableError for a missing file, a folder, and a pipe or device, which may be endless."""
+    shown = shown_name(str(path))
+    if path.is_dir():
+        raise TableError(f"{shown} is a folder. Give the path of one file in it.")
+    if not path.is_file():
+        found = "is a pipe or a device, not a file. Write the table to a file first." if path.exists() else ""
+        raise TableError(f"{shown} {found}" if found else f"There is no file at {shown}. Check the path.")
+
+
+def format_of(path: Path, head: bytes) -> Format:
+    """Returns the format of a plain file. Raises TableError where it is known and not a table, or is binary."""
+    start = head.lstrip().lower()
+    kind = next((kind for kind, marks in REFUSED if head.startswith(marks) or start.startswith(marks)), None)
+    if kind is not None:
+        raise TableError(f"The file is {kind}, not a table of text. Save it as CSV or Parquet.")
+    if is_workbook(path, head):
+        return "workbook"
+    if head.startswith(PARQUET):
+        return "parquet"
+    if JSON.match(head):
+        return "json"
+    controls = sum(byte < 32 and byte not in b"\t\n\r\f\x1a\x1b" for byte in head)
+    if controls > len(head) * 0.02 and marked_encoding(head) is None:
         raise TableError(
-            f"The file is JSON, but not one object per row with an entry for each column ({shorten(reason, 120)})."
-            " Save it in that form (pandas: frame.to_json(path, orient='records', date_format='iso')), or as CSV."
-        ) from error
-    return target
+            f"The file holds binary data ({controls:,} control bytes at its start). Save it as CSV or Parquet."
+        )
+    return "text"
+
+
+def is_workbook(path: Path, head: bytes) -> bool:
+    """Whether a file is a workbook: of Excel before 2007, or a zip with the parts of a newer one or of an ODS."""
+    if not head.startswith(ZIP):
+        return head.startswith(OLE)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = set(archive.namelist())
+    except (zipfile.BadZipFile, OSError, NotImplementedError, ValueError):
+        return False
+    return "[Content_Types].xml" in names or {"mimetype", "content.xml"} <= names
+
+
+def only_member(path: Path) -> IO[bytes]:
+    """Opens the one file of a zip."""
+    archive = zipfile.ZipFile(path)
+    members = [member for member in archive.infolist() if not member.is_dir()]
+    members = [one for one in members if not re.match(r"__MACOSX|(.*/)?\.(?!/)", one.filename)]
+    if len(members) != 1:
+        shown = ", ".join(shown_name(member.filename) for member in members[:5]) or "nothing"
+        raise TableError(f"The zip holds {len(members)} files ({shown}); one is expected. Add the one that you mean.")
+    if members[0].flag_bits & 1:
+        raise TableError("The zip is locked with a password. Unpack it and add the CSV in it.")
+    return archive.open(members[0])
+
+
+def bounded(stream: IO[bytes], job: Job) -> Iterable[bytes]:
+    """Yields the blocks of a stream. Raises TableError once they are more than the limit."""
+    size = 0
+    while block := stream.read(CHUNK_BYTES):
+        size += len(block)
+        if size > job.limit_bytes:
+            raise TableError(TOO_LARGE.format(job.limit_bytes))
+        yield block
+        job.tell("Unpacking megabytes", size // 1_000_000, 0)

@@ -1,7 +1,6 @@
 """Types columns of numbers in the formats that people use.
 
-Part of the fourth step of reading. Ids that a float64 would change stay text; a question is asked about words among
-numbers.
+Part of the fourth step of reading. Ids that a float64 would change stay text; cells that are no numbers are reported.
 """
 
 import re
@@ -10,67 +9,39 @@ from dataclasses import replace
 
 from tabtune_core.data.findings import Finding, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
-from tabtune_core.data.reading.durations import CLOCKED, SPANS, unit_of_typed, values_in
-from tabtune_core.data.reading.fitting import all_ways, ending, number_format
-from tabtune_core.data.reading.number_findings import (
-    MANY_NUMBERS,
-    MARKED,
-    credit_finding,
-    infinite_finding,
-    like_codes,
-    style_typed,
-)
 from tabtune_core.data.reading.number_formats import (
-    AMOUNTS,
     FINITE,
-    FLAG,
-    FOOTNOTE,
     PLAIN,
-    POINTS,
-    UNMARKED,
+    STRAY_SHARE,
     UNREAD,
-    ZERO_COMMA,
-    ZERO_POINT,
-    Fitting,
-)
-from tabtune_core.data.reading.number_units import (
-    AMOUNT,
-    ASKED_AMOUNT,
-    LETTER_UNITS,
-    abbreviates,
-    letter_of_all,
+    all_values,
+    number_pattern,
     unit_of,
 )
-from tabtune_core.data.reading.unread_cells import BAD_SHARE, STRAY_SHARE, bad_cells_finding, stray_words, unread_words
 from tabtune_core.data.reading.words import MISSING_WORD, Typed, as_words
+from tabtune_core.wording import number as in_words
 
 LARGEST_EXACT = 2**53  # above it not every integer is a float64, so two ids could become one
-CODE = r"\s*[A-Za-z]{1,4}[-. ]?\d.*"
-MOST_MARKED = 0.75
-"""Share of the different cells: if more have a mark, or there are few cells, the mark is part of a code or class, such
-as ">3" beside "3".
-"""
+CODE = re.compile(r"\s*[A-Za-z]{1,4}[-. ]?\d.*")
+MANY_NUMBERS = 20
+"""From this many different numbers, a column with other words is mostly numbers, however often the words occur."""
+MOST_MARKS = 3
+MOST_TOLD = 0.25
+"""Largest share of other cells for which a column of words that is mostly numbers or dates is reported."""
+BAD_SHARE = 0.02
+"""Largest share of cells that are not numbers in a column of numbers: slips, unless they look like codes."""
+EITHER = re.compile(r"(?<![\d.,])[1-9]\d{0,2}[.,]\d{3}(?![\d.,])")
+"""A number whose mark may be decimal or separate thousands."""
+NO_COMMA = "(--thousands-comma, or remove the column from 'Columns with decimal commas' under Reading choices)"
 
 
 def as_number(
     name: str, sample: list[str], *, forced: bool, unit: str | None, comma_first: bool, decimal_comma: bool | None
 ) -> Asking[Typed]:
-    """Types a column as number if its cells are numbers, or as text with the reason: ids that a number would change, or
-    stray words.
+    """Types a column as number if its cells are numbers, or as words with the reason: codes, or too many other cells.
 
-    ``unit`` and ``decimal_comma`` are known from an earlier reading of the table, or None. If unknown, ``comma_first``
-    says whether a decimal comma is tried before a comma between thousands.
+    ``unit`` and ``decimal_comma`` are None if unknown; then ``comma_first`` decides where all commas have two meanings.
     """
-    letter = ASKED_AMOUNT if forced else AMOUNT
-    same = letter_of_all(sample)
-    of_unit = same and LETTER_UNITS[same].search(name)
-    amounts = unit == AMOUNTS.unit or (
-        unit is None and not of_unit and (any(map(letter.match, sample)) or abbreviates(name, sample))
-    )
-    own = (*([AMOUNTS] if amounts else []), *([SPANS] if unit == SPANS.unit else []))
-    unit = (
-        None if unit in (AMOUNTS.unit, SPANS.unit, CLOCKED.unit) else unit or unit_of(sample) or unit_of_typed(sample)
-    )
     filled, unread, zeros, large, infinite, points = yield Ask(
         (
             "count(cell)",
@@ -82,101 +53,117 @@ def as_number(
             "count(*) FILTER (contains(cell, '.'))",
         )
     )
-    style, read = None, 0
-    listed = not forced and all(
-        cell.startswith("(") for cell in sample
-    )  # (1), (2): numbered notes, not negative numbers
-    if (unread and not listed) or (decimal_comma and points):
-        comma_first = comma_first or any(map(ZERO_COMMA.search, sample)) if decimal_comma is None else decimal_comma
-        marks = sum(map(bool, map(MARKED.fullmatch, sample)))
-        few = not marks or (marks <= MOST_MARKED * len(sample) and len(sample) > MANY_NUMBERS)
-        marked = forced or (few and not zeros and not large)
-        style, read = yield from number_format(
-            all_ways(unit, comma_first=comma_first, known=decimal_comma is True, own=own, marked=marked)
-        )
-    if style is not None and read > filled - unread - (style.style is POINTS and decimal_comma is True):
-        wrong = f"(cell IS NOT NULL AND NOT {style.condition})"
-        (misfits,) = (yield Ask((f"list(cell) FILTER {wrong}",), of_sample=True)) if read < filled else ((),)
-        typed = style_typed(name, [cell for cell in sample if cell not in (misfits or ())], style, unit)
-        unread = filled - read
-    elif not forced and (zeros or large) and unread <= filled * STRAY_SHARE:
+    if not forced and (zeros or large) and unread <= filled * STRAY_SHARE:
         what = "numbers with leading zeros" if zeros else "whole numbers too long to be exact as numbers"
         message = f"{name!r} holds {what}: kept as text, as codes are. Choose number if they count something."
         return replace((yield from as_words()), findings=(Finding("info", "kept-as-text", message, name),))
-    else:
-        typed, wrong = Typed("number", FINITE, infinite_finding(name, infinite)), UNREAD
-    typed = replace(typed, findings=(*typed.findings, *like_codes(name, sample)))
-    if unread == 0:
+    typed = Typed("number", FINITE)
+    if unread or (decimal_comma and points):
+        typed, unread = yield from _formatted(
+            name, sample, unit or unit_of(sample), comma_first, decimal_comma, infinite
+        )
+    wrong = f"(cell IS NOT NULL AND ({typed.value}) IS NULL)"
+    if unread + infinite == 0:
         return typed
-    if forced:
-        told = f"{unread:,} of {filled:,} cells are not numbers and became missing. Choose category if they matter."
-        message = f"{name!r} is read as numbers, as asked; {told}"
-        return replace(typed, findings=(Finding("warning", "not-numbers", message, name), *typed.findings))
-    if unread <= filled * BAD_SHARE:
+    if forced or unread <= filled * BAD_SHARE:
         bad = yield from unread_words(wrong)
-        if not any(re.fullmatch(CODE, word) for word in bad):
-            return replace(typed, findings=(bad_cells_finding(name, bad, unread, filled), *typed.findings))
-    (marked,) = (yield Ask((f"count(*) FILTER {MISSING_WORD}",))) if unread > filled * STRAY_SHARE else (0,)
-    most = 1 if unread == marked or len(sample) > MANY_NUMBERS else STRAY_SHARE
-    words = yield from stray_words(name, unread, filled, wrong, most=most)
-    return replace(words, findings=(*credit_finding(name, sample), *words.findings))
+        if forced or not any(map(CODE.fullmatch, bad)):
+            finding = bad_cells_finding(name, bad, unread + infinite, filled)
+            return replace(typed, findings=(finding, *typed.findings))
+    (missing,) = (yield Ask((f"count(*) FILTER {MISSING_WORD}",))) if unread > filled * STRAY_SHARE else (0,)
+    most = 1 if unread == missing or len(sample) > MANY_NUMBERS else STRAY_SHARE
+    return (yield from stray_words(name, unread + infinite, filled, wrong, most=most))
 
 
-def each_number(
-    name: str, sample: Sequence[str], *, unit: str | None, comma_first: bool, decimal_comma: bool | None
-) -> Asking[Typed]:
-    """Types a number column of rows to predict: each cell is read by itself, so that it means the same whatever rows
-    are beside it.
-
-    ``unit`` and ``decimal_comma`` are those of the adapter's table, as for ``as_number``; durations are converted to a
-    unit of time.
-    """
-    lettered = replace(AMOUNTS, pattern=AMOUNTS.pattern.replace("[KkMmBb]?", "[KkMB]"))
-    own = {None: [lettered], AMOUNTS.unit: [AMOUNTS]}.get(unit, [])
-    other_unit = (
-        f"regexp_matches(regexp_replace(cell, {quoted(ending(unit))}, ''), {quoted(FLAG + '$')})" if unit else "false"
-    )
-    durations, of_clock = values_in(unit), quoted(CLOCKED.pattern if unit is None else "")
-    unit = None if own else unit
-    comma_first = comma_first if decimal_comma is None else decimal_comma
-    ways = all_ways(unit, comma_first=comma_first, known=decimal_comma is True, own=own, marked=True)
-    first = next(place for place, way in enumerate(ways) if way.text == UNMARKED)
-    grouped = (
-        f"CASE WHEN NOT regexp_full_match(cell, {quoted(ZERO_POINT.pattern)}) THEN {Fitting(POINTS, 'cell').value} END"
-    )
-    points = (
-        [grouped] if decimal_comma else []
-    )  # the point of a plain "1.234" separates thousands, that of "0.234" does not
-    plain = f"coalesce({', '.join([*points, FINITE, *(way.value for way in ways[:first]), *durations])})"
-    unmarked = f"coalesce({', '.join(way.value for way in ways[first:] if way.text == UNMARKED)})"
-    unmarked = (
-        f"(CASE WHEN NOT {other_unit} THEN {unmarked} END)"  # the letters in 500 g are no flag where others are kg
-    )
-    any_way = f"coalesce({plain}, {unmarked})"
-    value = f"(CASE WHEN isfinite({any_way}) THEN {any_way} END)"
-    filled, unread, infinite, marked, clocked = yield Ask(
+def _formatted(
+    name: str, sample: list[str], unit: str | None, comma_first: bool, decimal_comma: bool | None, infinite: int
+) -> Asking[tuple[Typed, int]]:
+    """Returns the type of a column of numbers that are not all plain, and the number of cells that are none."""
+    if decimal_comma is None:
+        fits = [f"regexp_full_match(cell, {quoted(number_pattern(unit, comma=comma))})" for comma in (False, True)]
+        pointed, with_comma = yield Ask(tuple(f"count(*) FILTER ({fit})" for fit in fits))
+        marked = [cell for cell in sample if "," in cell]
+        doubtful = bool(marked) and pointed == with_comma and all(map(EITHER.search, marked))
+        comma = with_comma > pointed or (with_comma == pointed and comma_first)
+    else:
+        comma, doubtful = decimal_comma, False
+    value = all_values(unit, comma=comma)
+    own = f"regexp_full_match(cell, {quoted(number_pattern(unit, comma=comma))})"
+    odd = f"({value}) IS NOT NULL AND ({value}) IS DISTINCT FROM {FINITE}"
+    other = f"{odd} AND NOT {own} AND NOT contains(cell, ':')"
+    bare = f"({value}) <> 0 AND NOT contains(cell, {quoted(unit or '')}) AND NOT contains(cell, ':')"
+    longest = f"max({{'length': length(cell), 'cell': cell, 'value': {value}}}) FILTER ({odd})"
+    filled, read, shown, without, others, example, commas, points = yield Ask(
         (
             "count(cell)",
-            f"count(*) FILTER ({UNREAD} AND {value} IS NULL)",
-            f"count(*) FILTER (isinf({PLAIN}))",
-            f"count(*) FILTER ({plain} IS NULL AND {unmarked} IS NOT NULL)",
-            f"min(cell) FILTER (regexp_full_match(cell, {of_clock}))",
-        )
+            f"count({value})",
+            longest,
+            f"count(*) FILTER ({bare})",
+            f"count(*) FILTER ({other})",
+            f"min(cell) FILTER ({other})",
+            "count(*) FILTER (contains(cell, ','))",
+            "count(*) FILTER (contains(cell, '.'))",
+        ),
+        parts=(value,),
     )
-    findings = infinite_finding(name, infinite)
-    if clocked:
-        message = f"Durations such as {shorten(clocked)!r} in {name!r} were read as seconds."
-        findings = (
-            Finding("warning", "seconds", f"{message} If the adapter's table has another unit, use that.", name),
-            *findings,
-        )
-    if marked:
-        shown = next((cell for cell in sample if re.fullmatch(f"{MARKED.pattern}|.*{FOOTNOTE}", cell)), "<5")
-        message = (
-            f"Numbers with marks, which are left out, in {name!r}, such as {shorten(shown)!r}, were read as numbers."
-        )
-        findings = (Finding("warning", "marks", message, name), *findings)
-    if unread:
-        message = f"{unread:,} of {filled:,} cells of {name!r} are not numbers and became missing."
-        findings = (Finding("warning", "not-numbers", message, name), *findings)
-    return Typed("number", value, findings)
+    typed = Typed("number", value, unit=unit, decimal_comma=comma if commas or (comma and points) else None)
+    if shown is None:
+        return replace(typed, decimal_comma=None, unit=None, value=FINITE), filled - read - infinite
+    what = f"{in_words(shown['value'], 15)}{' seconds' * (':' in shown['cell'])}"
+    message = f"{name!r} holds numbers such as {shorten(shown['cell'])!r}, read as {what}"
+    doubts = []
+    if ":" in shown["cell"]:
+        doubts.append(". Choose time of day, under Columns, if they are no durations")
+    if unit and without:
+        doubts.append(f", and {without:,} without {unit!r}. Convert them to one unit if they differ in it")
+    if others:
+        doubts.append(f". The decimal mark differs in {others:,} of {read:,}, such as {example!r}")
+    if doubtful and comma:
+        doubts.append(f". If the commas separate thousands, say so {NO_COMMA}")
+    code = "decimal-comma" if typed.decimal_comma else "units" if unit else "number-format"
+    finding = Finding("warning" if doubts else "info", code, f"{message}{''.join(doubts)}.", name)
+    return replace(typed, findings=(finding,)), filled - read - infinite
+
+
+def each_number(name: str, *, unit: str | None, comma_first: bool, decimal_comma: bool | None) -> Asking[Typed]:
+    """Types a number column of rows to predict: each cell is read by itself, with the unit and marks of the table."""
+    known = decimal_comma is not None
+    every = all_values(unit, comma=comma_first if decimal_comma is None else decimal_comma, known=known)
+    value = f"(CASE WHEN isfinite({every}) THEN {every} END)"
+    filled, read = yield Ask(("count(cell)", f"count({value})"))
+    if read == filled:
+        return Typed("number", value)
+    message = f"{filled - read:,} of {filled:,} cells of {name!r} are not numbers and became missing."
+    return Typed("number", value, (Finding("warning", "bad-cells", message, name),))
+
+
+def unread_words(wrong: str) -> Asking[list[str]]:
+    """Returns the different cells for which the SQL ``wrong`` holds, the most frequent first."""
+    (times,) = yield Ask((f"histogram(cell) FILTER {wrong}",))
+    return sorted(times or (), key=lambda word: (-times[word], word))
+
+
+def bad_cells_finding(name: str, bad: Sequence[str], unread: int, filled: int, *, what: str = "numbers") -> Finding:
+    """Reports the cells of a column of numbers, or of other ``what``, that cannot be read as such."""
+    shown = ", ".join(repr(shorten(word)) for word in bad[:MOST_MARKS]) + (", ..." if len(bad) > MOST_MARKS else "")
+    cells = "1 other cell became" if unread == 1 else f"{unread:,} other cells became"
+    message = f"{name!r} holds {what} in {filled - unread:,} of {filled:,} cells; {cells} missing: {shown}. "
+    way_out = "Correct the file, or choose category under Columns, if they matter."
+    return Finding("warning", "bad-cells", message + way_out, name)
+
+
+def stray_words(
+    name: str, unread: int, filled: int, wrong: str, *, what: str = "number", most: float = STRAY_SHARE
+) -> Asking[Typed]:
+    """Types a column as words; few words among numbers or dates, up to the share ``most``, may mean missing."""
+    typed = yield from as_words()
+    if unread > filled * most or unread == filled:
+        return typed
+    words = tuple((yield from unread_words(wrong)))
+    if len(words) <= MOST_MARKS and all(shorten(word) == word for word in words):
+        return replace(typed, marks=words)
+    cells = f"{name!r} holds {what}s in {filled - unread:,} cells and other text in {unread:,}, such as "
+    way_out = f"Choose {what} under Columns if the others may become missing."
+    message = f"{cells}{shorten(words[0])!r}; it is read as {typed.kind}. {way_out}"
+    told = (Finding("info", "mixed-cells", message, name),) if unread <= filled * MOST_TOLD else ()
+    return replace(typed, findings=told)

@@ -1,8 +1,6 @@
-"""The DuckDB connection that the reading steps share (bounded, isolated, removed with its folder), and its error
-messages.
+"""The DuckDB connection that the reading steps share, bounded and isolated, and its error messages.
 
-In SQL the table being read is ``cells`` and its columns are ``c0``, ``c1``, ...: no column name of a person's file is
-ever part of a statement, and a value only in quotes.
+The table being read is ``cells`` with the columns ``c0``, ``c1``, ...: no name of a file is part of a statement.
 """
 
 import errno
@@ -29,10 +27,7 @@ Source = tuple[str, dict[str, Any]]
 
 
 def connect(folder: Path | None = None) -> duckdb.DuckDBPyConnection:
-    """Opens a database in memory that takes at most 1 GB, spills only to ``folder``, and loads no extensions.
-
-    Without a folder it starts no threads, so it can stay open in a process that is forked.
-    """
+    """Opens a database of at most 1 GB that spills only to ``folder``; without one it may stay open through a fork."""
     settings: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",
@@ -58,10 +53,7 @@ def hold_cells(connection: duckdb.DuckDBPyConnection, folder: Path, columns: int
 
 @contextmanager
 def unplanned(connection: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Runs queries without the optimizer, which takes longer than the query itself for hundreds of columns.
-
-    After an error the optimizer stays off, as the connection may be unusable.
-    """
+    """Runs queries without the optimizer, which takes longer than the query itself for hundreds of columns."""
     connection.execute("PRAGMA disable_optimizer")
     yield
     connection.execute("PRAGMA enable_optimizer")
@@ -91,13 +83,12 @@ FULL = (errno.ENOSPC, errno.EDQUOT)
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Turns errors of DuckDB, Arrow and the system while reading a file into TableError; a full disk stays an OSError."""  # noqa: E501
+    """Turns errors of DuckDB, Arrow and the system into TableError; a full disk stays an OSError."""
     try:
         yield
     except (duckdb.OutOfMemoryException, pa.ArrowMemoryError, MemoryError) as error:
-        raise TableError(
-            "The table needs more memory than reading may take. Take a sample of the rows, or leave out columns."
-        ) from error
+        message = "The table needs more memory than reading may take. Take a sample of the rows, or leave out columns."
+        raise TableError(message) from error
     except RuntimeError as error:
         if "interrupted" in str(error):  # DuckDB's error after Ctrl-C
             raise KeyboardInterrupt from error
@@ -105,15 +96,12 @@ def translated() -> Iterator[None]:
     except duckdb.Error as error:
         if os.strerror(errno.ENOSPC).lower() in str(error).lower():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
-        raise TableError(
-            "The file cannot be read as a table. Open it in the program that wrote it, and save it again as CSV."
-        ) from error
+        message = "The file cannot be read as a table. Open it in the program that wrote it, and save it again as CSV."
+        raise TableError(message) from error
     except OSError as error:
         if error.errno in FULL:
             raise
         if isinstance(error, PermissionError):
             raise TableError(str(shortage_of(error))) from error
-        reason = error.strerror or "reason unknown"
-        raise TableError(
-            f"The file could not be read to its end ({reason}). Check that it is whole and that no program changes it."
-        ) from error
+        message = f"The file could not be read to its end ({error.strerror or 'reason unknown'})."
+        raise TableError(f"{message} Check that it is whole and that no program changes it.") from error

@@ -9,9 +9,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabtune_core.data.reading.decoding import read_head
+from tabtune_core.data.reading.formats import PARQUET, check_is_file
 from tabtune_core.data.reading.progress import Tell
 from tabtune_core.data.reading.sql import connect, translated
-from tabtune_core.data.reading.unpacking import PARQUET, check_is_file
 from tabtune_core.data.sources.base import Fetched
 from tabtune_core.errors import TableError
 

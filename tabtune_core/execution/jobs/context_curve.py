@@ -78,8 +78,7 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
     ]
     settings = states[0].settings
     device, table = resolve_device(settings.device), load_frame(home, settings.dataset)
-    columns = get_dataset(home, settings.dataset).columns
-    labels, kinds = labels_of(table, settings), kinds_of(columns, settings)
+    labels, kinds = labels_of(table, settings), kinds_of(get_dataset(home, settings.dataset).columns, settings)
     split, drawn = _drawn_contexts(settings, table, labels, kinds, device)
     contexts = [make_context(table, labels, rows, kinds, settings.target) for rows in drawn]
     parts: tuple[tuple[SplitName, Rows], ...] = (("validation", split.validation), ("test", split.test))
@@ -88,7 +87,7 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
         store, folder, states, contexts, device, {n: table.iloc[r] for n, r in held_out.items()}
     )
     sizes = [len(rows) for rows in drawn]
-    units_T, names = units_of(Prepared(table, labels, split, contexts[0]), columns, settings), contexts[0].labels
+    units_T, names = units_of(Prepared(table, labels, split, contexts[0], kinds), settings), contexts[0].labels
     targets = {
         part: Predictions(
             rows,

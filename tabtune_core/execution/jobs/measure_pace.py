@@ -14,8 +14,7 @@ from typing import Any
 
 from tabtune_core.analysis.runtime_estimate import TrainedOn
 from tabtune_core.data.datasets import get_dataset, load_frame
-from tabtune_core.data.encoding import count_features
-from tabtune_core.data.task import kinds_of, prepare
+from tabtune_core.data.task import features_of, prepare
 from tabtune_core.devices import own_chance, resolve_device
 from tabtune_core.events import Evaluated, Event, StepDone, StopRequest
 from tabtune_core.metrics import METRICS
@@ -53,7 +52,7 @@ def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, An
 
 def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]:
     device, dataset = resolve_device(settings.device), get_dataset(home, settings.dataset)
-    features = count_features(kinds_of(dataset.columns, settings), settings.target)
+    features = features_of(dataset.columns, settings)
     train, events = settings.train, list[Event]()
     share = min(1.0, MOST_CELLS / max(1, features * (train.context_rows + train.batch_size)))
     fewer = (

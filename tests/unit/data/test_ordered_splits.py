@@ -80,21 +80,6 @@ def test_a_group_is_in_one_part_and_parts_have_their_shares_of_rows_and_classes(
     assert [is_yes.iloc[rows].mean() for rows in found] == pytest.approx([is_yes.mean()] * 3, abs=0.03)
 
 
-@pytest.mark.parametrize(("name", "other"), [("c0", "C0"), ("c 0", "c\u00a0 0"), ("7", "007"), ("c0", "c00")])
-def test_groups_that_are_probably_two_spellings_of_one_are_reported(name, other):
-    frame = table()
-    is_first = frame["customer"] == "c0"
-    names = frame["customer"].mask(is_first, name).mask(is_first & (frame.index % 2 == 0), other)
-    told = [
-        finding
-        for finding in split(frame.assign(customer=names), "customer", "group").findings
-        if finding.code == "split-spelling"
-    ]
-    assert [f"such as {min(name, other)!r} and {max(name, other)!r}" in finding.message for finding in told] == [
-        True
-    ] * (other != "c00")
-
-
 def test_groups_of_one_row_each_are_reported_as_a_random_split():
     frame = table().assign(ticket=range(600))
     told = {

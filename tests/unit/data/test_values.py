@@ -131,22 +131,6 @@ WORDS = {
     ),
     "NumPy": each(np.str_),
 }
-INTERVALS = {
-    "Python": as_type(object),
-    "int64": lambda column: pd.Series(pd.arrays.IntervalArray(list(column))),
-    "float64": lambda column: pd.Series(
-        pd.arrays.IntervalArray([None if v is None else pd.Interval(float(v.left), float(v.right)) for v in column])
-    ),
-    "category": as_type("category"),
-}
-LISTS = {
-    "Python": as_type(object),
-    "tuple": each(tuple),
-    "NumPy": each(np.array),
-    "arrow": arrow(pa.list_(pa.int64())),
-    "of floats": arrow(pa.list_(pa.float32())),
-}
-STRUCTS = {"Python": as_type(object), "arrow": arrow(pa.struct([("a", pa.int32()), ("b", pa.string())]))}
 MOMENT = st.datetimes(dt.datetime(1900, 1, 1), dt.datetime(2200, 1, 1)).map(lambda value: value.replace(microsecond=0))
 HELD = {
     "whole": (st.integers(0, 100), WHOLE),
@@ -157,9 +141,6 @@ HELD = {
     "spans": (st.integers(-(10**9), 10**9).map(lambda value: dt.timedelta(milliseconds=value)), SPANS),
     "times": (st.times().map(lambda value: value.replace(microsecond=0)), TIMES),
     "words": (st.sampled_from(["a", "b b", "Ä", "yes", "1.10", "01", "true story"]), WORDS),
-    "intervals": (st.integers(0, 9).map(lambda value: pd.Interval(value, value + 1)), INTERVALS),
-    "lists": (st.lists(st.integers(0, 3), min_size=1, max_size=2), LISTS),
-    "structs": (st.integers(0, 9).map(lambda value: {"a": value, "b": f"w{value}"}), STRUCTS),
 }
 
 

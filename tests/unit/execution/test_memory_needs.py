@@ -4,8 +4,7 @@ import pytest
 from small_table import small_table
 
 from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
-from tabtune_core.data.encoding import count_features
-from tabtune_core.data.task import kinds_of, plan_split
+from tabtune_core.data.task import features_of, plan_split
 from tabtune_core.execution.memory_needs import estimated, needs_of
 from tabtune_core.machine import PROCESS_BYTES, machine_memory
 from tabtune_core.models.catalogue import get_card
@@ -28,7 +27,7 @@ def run(tmp_path_factory):
 def as_before_a_launch(home, run):
     """Returns the estimate from the table itself, as pages and command line make it."""
     dataset = get_dataset(home, run.dataset)
-    features = count_features(kinds_of(dataset.columns, run), run.target)
+    features = features_of(dataset.columns, run)
     shown = with_shown_rows(run, features=features, memory_bytes=machine_memory()[1], on_gpu=False)
     split = plan_split(load_frame(home, run.dataset), run)
     return need_of(

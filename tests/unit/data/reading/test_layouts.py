@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as some
 from read_tables import EXPECTED, PLAIN, codes, parquet, said, zipped
+from tabtune_core.data.reading.dialect import separates
+from tabtune_core.data.reading.misfits import Dialect
 
 from tabtune_core.data.findings import ReadAs
 from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.reading.cells import load_text
-from tabtune_core.data.reading.dialect import separates
-from tabtune_core.data.reading.misfits import Dialect
 from tabtune_core.data.reading.progress import Job, untold
 from tabtune_core.data.reading.sql import connect, counts
 from tabtune_core.data.table import ReadingChoices, read_table
@@ -423,28 +423,12 @@ def test_rows_of_a_table_without_a_header_are_read_by_place_or_by_its_own_names(
 @pytest.mark.parametrize(
     ("rows", "target", "said"),
     [
-        (
-            "1.5,2,3,4\n",
-            "column_3",
-            "The file has 4 columns, but rows to predict need 3, or 2 without 'column_3', which is predicted",
-        ),
-        ("11,7;16,8;7,1;5\n", "column_3", "The file has 4 columns, but rows to predict need 3"),
-        (
-            "1.5,2\n",
-            "column_2",
-            "The file has 2 columns, but rows to predict need 3: the adapter's table has no header",
-        ),
-        (
-            "1,5;2,5\n",
-            "column_2",
-            "The file has 2 columns, but rows to predict need 3: .* Write all columns in their order, or the names",
-        ),
-        (
-            ",column_1,column_2\n0,1.5,2\n",
-            "column_3",
-            "The first line holds names of the adapter's table, but not one for each column",
-        ),
-        ("column_2,column_3\n1.5,2\n", "column_3", "The first line holds names .* not all that it predicts from"),
+        ("1.5,2,3,4\n", "column_3", "The rows have 4 columns that do not fit the 3"),
+        ("11,7;16,8;7,1;5\n", "column_3", "The rows have 4 columns that do not fit the 3"),
+        ("1.5,2\n", "column_2", "The rows have 2 columns .* adapter's table, which has no header"),
+        ("1,5;2,5\n", "column_2", "columns that do not fit the 3 .* Write all columns in their order, or their names"),
+        (",column_1,column_2\n0,1.5,2\n", "column_3", "columns that do not fit the 3"),
+        ("column_2,column_3\n1.5,2\n", "column_3", "The rows have 2 columns that do not fit the 3"),
         ('[{"column_2": 1}]', "column_3", "The rows lack 1 of the 2 columns"),
     ],
 )

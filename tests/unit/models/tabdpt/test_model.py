@@ -1,6 +1,5 @@
 """TabDPT: what a file must hold, what training sees, and how numbers are predicted."""
 
-
 import numpy as np
 import pytest
 import torch

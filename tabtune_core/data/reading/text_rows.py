@@ -1,0 +1,214 @@
+"""Loads a plain text file into a DuckDB table of text cells, and names the lines that are not rows.
+
+Third step of reading. DuckDB lists the lines that it rejects; a last line of our own tells whether a quote stays open.
+"""
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from tabtune_core.data.findings import MAX_ROWS, SET_SEPARATOR, Finding
+from tabtune_core.data.reading.batched_queries import quoted
+from tabtune_core.data.reading.cells import Cells, check_width, cleaned, missing_pattern, tidied, tidy_names
+from tabtune_core.data.reading.layout import Layout
+from tabtune_core.data.reading.progress import CHUNK_BYTES, Job
+from tabtune_core.data.reading.sampling import drawn, sampled_finding, share_to_read
+from tabtune_core.data.reading.sql import Source, count_rows, counts, first_row, unplanned
+from tabtune_core.errors import LayoutError, TableError
+from tabtune_core.wording import counted
+
+LAST_LINE = "\ue000last"
+"""Is written below the last line of the file."""
+NAMED_LINES = 10
+TALL_LINES = 100
+"""A cell of more lines is reported: a stray quote swallows whole rows."""
+SLACK = 0.9
+"""Share of a limit in bytes that a sample aims for, since its size varies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rejected:
+    """Lines of one kind that are not rows."""
+
+    count: int = 0
+    first: tuple[int, ...] = ()
+    lines: int = 0
+    """How many lines they are with those that a stray quote takes along."""
+
+    def __str__(self) -> str:
+        """Writes the lines for a message.
+
+        >>> str(Rejected(1, (4,))), str(Rejected(12, (1, 2)))
+        ('Line 4', 'Lines 1, 2 and 10 more')
+        """
+        more = f" and {self.count - len(self.first):,} more" if self.count > len(self.first) else ""
+        return f"Line{'s' * (self.count > 1)} {', '.join(map(str, self.first))}{more}"
+
+
+def load_text(path: Path, layout: Layout, job: Job, *, sample: Path) -> Cells:
+    """Reads a UTF-8 file into ``cells``: all rows, or a random sample of about as many rows as were chosen.
+
+    A sample is also written to the file ``sample``, as CSV of at most as many bytes as the limit.
+    Raises TableError where most lines do not fit the layout or no row is left.
+    """
+    connection, choices, fewest = job.connection, job.choices, job.fewest
+    check_width(layout.width, fewest)
+    table, lines = table_alone(path, layout)
+    missing, whole = missing_pattern(choices.missing_marks), choices.rows is None and lines <= MAX_ROWS
+    source = rows_of(table, layout)
+    rows, closed = hold(connection, source, missing) if whole else counted_rows(connection, source)
+    rejected = rejected_lines(connection, table, layout.skip)
+    wrong, short, comments = (rejected.get(kind, Rejected()) for kind in ("wrong", "short", "comment"))
+    if short.count or (rejected and job.fewest == 1):  # blank lines among rows to predict are rows
+        source[1].update(pad=True, rejects=False)
+        rows, closed = hold(connection, source, missing) if whole else counted_rows(connection, source)
+    if layout.short_header:
+        short = Rejected(short.count - 1, tuple(line for line in short.first if line != layout.skip + 1))
+    if rows <= wrong.count or (layout.header and layout.skip + 1 in wrong.first):
+        message = f"{wrong} do not have the {layout.width} cells that {layout.delimiter!r} gives elsewhere"
+        raise LayoutError(f"{message}, or have a broken quote. Correct the file, or {SET_SEPARATOR}.")
+    if not closed:
+        raise TableError(
+            f"A quote opens after row {rows:,} and is never closed. Close it in the file and add it again."
+        )
+    share = share_to_read(rows - 1 - layout.header, choices.rows)
+    size = table.stat().st_size
+    if choices.rows is not None and size > job.limit_bytes:
+        share = min(share, SLACK * job.limit_bytes / size)
+    source[1]["rejects"] = False
+    if share < 1:
+        kept = drawn(f"{source[0]} WHERE c0 IS DISTINCT FROM {quoted(LAST_LINE)}", share, kept=int(layout.header))
+        target = f"FORMAT csv, HEADER false, DELIMITER {quoted(layout.delimiter)}"
+        connection.execute(f"COPY ({kept}) TO {quoted(str(sample))} ({target})", source[1])
+        source = rows_of(sample, replace(layout, quote='"', escape='"'))
+    if not whole:
+        hold(connection, source, missing)
+    named: tuple[str | None, ...] = (None,) * layout.width
+    if layout.header:
+        named = first_row(connection, f"{source[0]} LIMIT 1", source[1])
+        connection.execute("DELETE FROM cells WHERE rowid = 0")
+    connection.execute(f"DELETE FROM cells WHERE c0 = {quoted(LAST_LINE)}")
+    if comments.count:
+        others = ", ".join(f"c{place}" for place in range(1, layout.width))
+        connection.execute(f"DELETE FROM cells WHERE starts_with(c0, '#') AND coalesce({others}) IS NULL")
+    named = (str(named[0]).lstrip("# "), *named[1:]) if str(named[0]).startswith("#") else named
+    if layout.short_header == 1 and counts(connection, f"count(c{layout.width - 1})") != (0,):
+        named = ("row", *named[:-1])  # R writes no name for its row names
+    names, renamed = tidy_names(named, told=layout.header)
+    findings = [*findings_of(layout, wrong, short, comments), *renamed]
+    if lines > rows:
+        findings += tall_finding(connection, layout)
+    findings += sampled_finding(count_rows(connection), share)
+    return replace(tidied(job, names, named if layout.header else (), findings, layout.short_header), source=source)
+
+
+def table_alone(path: Path, layout: Layout) -> tuple[Path, int]:
+    """Returns a file without the lines above the table and with LAST_LINE below, and its number of lines before that."""
+    table, lines, last = path.with_name("table.csv"), 0, b""
+    if layout.skip:
+        with path.open("rb") as whole, table.open("wb") as rest:
+            for _ in range(layout.skip):
+                whole.readline()
+            shutil.copyfileobj(whole, rest, CHUNK_BYTES)
+    else:
+        path.rename(table)
+    with table.open("rb+") as text:
+        while chunk := text.read(CHUNK_BYTES):
+            lines, last = lines + chunk.count(b"\n"), chunk[-1:]
+        text.seek(-(last == b"\x1a"), 2)  # the mark that old programs write at the end
+        cells = layout.delimiter * (layout.width - 1)
+        text.write(b"\n" * (last != b"\n") + f"{LAST_LINE}{cells}\n".encode())
+    return table, lines
+
+
+def rows_of(path: Path, layout: Layout) -> Source:
+    """Returns SQL for the rows of a file, including the header, and its parameters; ``pad`` keeps rows that are short."""
+    columns = {f"c{place}": "VARCHAR" for place in range(layout.width)}
+    chosen: dict[str, Any] = {
+        "columns": columns,
+        "delim": layout.delimiter,
+        "quote": layout.quote,
+        "escape": layout.escape,
+    }
+    source = (
+        "read_csv($path, columns=$columns, delim=$delim, quote=$quote, escape=$escape, null_padding=$pad, "
+        "store_rejects=$rejects, auto_detect=false, header=false, parallel=false, comment='', ignore_errors=true)"
+    )
+    return f"FROM {source}", {"path": str(path), "pad": False, "rejects": True, **chosen}
+
+
+def hold(connection: duckdb.DuckDBPyConnection, source: Source, missing: dict[str, str]) -> tuple[int, int]:
+    """Fills ``cells`` with the rows; returns what ``counted_rows`` does."""
+    selected = ", ".join(f"{cleaned(name)} AS {name}" for name in source[1]["columns"])
+    with unplanned(connection):
+        connection.execute(f"CREATE OR REPLACE TABLE cells AS SELECT {selected} {source[0]}", source[1] | missing)
+    return counted_rows(connection, ("FROM cells", {}))
+
+
+def counted_rows(connection: duckdb.DuckDBPyConnection, source: Source) -> tuple[int, int]:
+    """Returns the number of rows, with LAST_LINE, and whether this line was read: it is not if a quote stays open."""
+    query = f"SELECT count(*), count(*) FILTER (c0 = {quoted(LAST_LINE)}) {source[0]}"
+    rows, closed = first_row(connection, query, source[1])
+    return rows, closed
+
+
+def rejected_lines(connection: duckdb.DuckDBPyConnection, path: Path, skip: int) -> dict[str, Rejected]:
+    """Returns the lines that DuckDB rejected: ``blank``, ``comment``, ``short``, or ``wrong`` for all others."""
+    kind = (
+        "CASE WHEN trim(any_value(csv_line), ' ' || chr(9) || chr(10)) = '' THEN 'blank' "
+        "WHEN regexp_full_match(any_value(csv_line), '#[^\\n]*\\n?') THEN 'comment' "
+        "WHEN bool_or(error_type != 'MISSING COLUMNS') THEN 'wrong' ELSE 'short' END"
+    )
+    lines = (
+        f"SELECT line_byte_position AS start, {kind} AS kind, any_value(csv_line) AS text FROM reject_errors GROUP BY 1"
+    )
+    ends = "length(text) - length(replace(rtrim(text, chr(10)), chr(10), ''))"
+    query = f"SELECT kind, count(*), min(start, {NAMED_LINES}), sum(1 + {ends}) FROM ({lines}) GROUP BY kind"
+    found = connection.execute(query).fetchall()
+    starts = sorted({start for _, _, firsts, _ in found for start in firsts})
+    numbers, at, number = dict[int, int](), 0, skip
+    with path.open("rb") as text:
+        for start in starts:
+            while at < start and (chunk := text.read(min(CHUNK_BYTES, start - at))):
+                at, number = at + len(chunk), number + chunk.count(b"\n")
+            numbers[start] = number + 1
+    return {
+        kind: Rejected(count, tuple(numbers[start] for start in firsts), int(lines))
+        for kind, count, firsts, lines in found
+    }
+
+
+def findings_of(layout: Layout, wrong: Rejected, short: Rejected, comments: Rejected) -> Iterator[Finding]:
+    """Yields what a person should know about the layout and the lines that do not have it."""
+    if layout.skip:
+        text = f"The table starts at line {layout.skip + 1}; the lines above it were left out."
+        yield Finding("info", "title-lines", text)
+    if comments.count:
+        yield Finding(
+            "info", "comment-lines", f"{comments}: read as a comment, as it begins with '#' and has no cells."
+        )
+    if layout.delimiter != ",":
+        word = {"\t": "a tab", " ": "a blank"}.get(layout.delimiter, repr(layout.delimiter))
+        yield Finding("info", "separator", f"Cells are separated by {word}.")
+    if short.count:
+        text = f"{short} had too few cells; the absent cells were read as missing."
+        yield Finding("warning", "short-lines", text)
+    if wrong.count:
+        lost = f", {wrong.lines:,} lines in all" if wrong.lines > wrong.count else ""
+        text = f"{wrong} had too many cells or a broken quote: left out{lost}. Correct the file if they matter."
+        yield Finding("warning", "ragged-lines", text)
+
+
+def tall_finding(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Iterator[Finding]:
+    """Reports a cell of so many lines that a stray quote may have swallowed rows."""
+    ends = [f"length(c{place}) - length(replace(c{place}, chr(10), ''))" for place in range(layout.width)]
+    tall = counts(connection, f"count(*) FILTER (greatest({', '.join(ends)}) >= {TALL_LINES})")[0]
+    if tall:
+        text = (
+            f"{counted(tall, 'row')} with a cell of more than {TALL_LINES} lines: if no text is that long, a quote is"
+        )
+        yield Finding("warning", "ragged-lines", f"{text} missing there. Correct it in the file.")
