@@ -55,9 +55,10 @@ BASELINES = {
     "Full fine-tuning": RunStyle("#D55E00", "dash", "x"),
     "Linear model": RunStyle("#9467BD", "2px,6px", "triangle-down"),
     "Gradient boosting": RunStyle("#9467BD", "8px,3px,2px,3px", "hourglass"),
+    "Constant": RunStyle("#9467BD", "1px,2px", "line-ew-open"),
 }
 """By the start of a run's label; the references share a colour that no model has."""
-LEVEL = ("Zero-shot", "Linear model", "Gradient boosting")
+LEVEL = ("Zero-shot", "Linear model", "Gradient boosting", "Constant")
 """Baselines without training steps: they have one score, drawn as a level line."""
 
 

@@ -118,14 +118,14 @@ def test_a_number_out_of_range_is_explained_by_its_label_and_nothing_can_be_laun
 def test_a_grid_can_be_typed_is_counted_and_launched(page, store):
     typed(page, dropouts=["0", "0.07"], learning_rates=["1e-4", "2e-4"], target_sets=["prediction_head+row_attention"])
     assert (
-        "28 = 3 ranks x 2 dropouts x 2 sets of target modules x 2 learning rates + 2 baselines + 2 references"
+        "29 = 3 ranks x 2 dropouts x 2 sets of target modules x 2 learning rates + 2 baselines + 3 references"
         in texts(page.caption)
     )
-    assert launch(page).label == "Launch 28 runs"
+    assert launch(page).label == "Launch 29 runs"
     launch(page).click().run()
     assert not page.exception
     runs = store.runs()
-    assert len({run.name for run in runs}) == len(runs) == 28
+    assert len({run.name for run in runs}) == len(runs) == 29
     assert {run.settings.lora.dropout for run in runs if run.settings.strategy == "peft"} == {0, 0.07}
     assert ("prediction_head", "row_attention") in {run.settings.lora.targets for run in runs}
     assert (
@@ -136,12 +136,12 @@ def test_a_grid_can_be_typed_is_counted_and_launched(page, store):
 
 def test_over_a_hundred_runs_need_confirmation_and_over_a_thousand_are_refused(page):
     page.text_input(key="seeds").set_value(", ".join(map(str, range(30)))).run()
-    assert launch(page).label == "Launch 210 runs"
+    assert launch(page).label == "Launch 240 runs"
     assert launch(page).disabled
     page.checkbox(key="sure").check().run()
     assert not launch(page).disabled
     page.text_input(key="seeds").set_value(", ".join(map(str, range(300)))).run()
-    assert "The sweep has 2,100 runs (3 ranks + 2 baselines + 2 references, x 300 seeds); at most 1,000" in texts(
+    assert "The sweep has 2,400 runs (3 ranks + 2 baselines + 3 references, x 300 seeds); at most 1,000" in texts(
         page.error
     )
 

@@ -165,17 +165,18 @@ def test_a_continuous_target_is_predicted_as_a_number_unless_it_is_split(app, ho
     assert app.radio(key="chosen_way").value == "halves"
 
 
-def test_launch_queues_every_rank_both_baselines_and_both_references(app, store):
+def test_launch_queues_every_rank_both_baselines_and_the_references(app, store):
     add_sample(store.home, "breast_cancer")
     go(app, "new_run")
     app.pills(key="ranks").set_value([2, 16]).run()
-    assert "Launch 6 runs" in [found.label for found in app.button]
-    button(app, "Launch 6 runs").click().run()
+    assert "Launch 7 runs" in [found.label for found in app.button]
+    button(app, "Launch 7 runs").click().run()
     assert not app.exception
     assert [run.name for run in store.runs()] == [
         "Zero-shot",
         "Linear model",
         "Gradient boosting",
+        "Constant",
         "Full fine-tuning",
         "LoRA r=2",
         "LoRA r=16",
@@ -193,7 +194,7 @@ def test_a_numeric_target_is_launched_as_regression_on_a_model_that_supports_it(
     app.button(key="model_tabicl-v2").click().run()
     app.text_input(key="checkpoint").set_value(str(weights)).run()
     assert app.selectbox(key="selection_metric").options == ["RMSE", "Mean absolute error", "R²"]
-    button(app, "Launch 7 runs").click().run()
+    button(app, "Launch 8 runs").click().run()
     assert not app.exception
     assert {(run.settings.task, run.settings.model, run.settings.selection_metric) for run in store.runs()} == {
         ("regression", "tabicl-v2", "rmse")
