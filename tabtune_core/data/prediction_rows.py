@@ -41,23 +41,8 @@ ROWS, NEAREST_ROWS = "rows.parquet", "nearest.parquet"
 TRUTH = "truth"
 """Column of ``PREDICTED`` with the known labels, if any."""
 ID = re.compile(r"[0-9a-f]{16}")
-NO_ROWS = {
-    "comment-lines": "Remove comments, or put a cell that starts with '#' in quotes.",
-    "drawn-lines": "Remove them.",
-}
-"""Findings about lines that are not rows, and what to do if each line must be one."""
-SAID = (
-    "short-lines",
-    "note-rows",
-    "total-row",
-    *NO_ROWS,
-    "no-results",
-    "hidden-cells",
-    "formula-errors",
-)
-"""Findings that change what is predicted."""
-LOST = ("open-quote", "ragged-lines", "table-above")
-"""Findings that change the number of rows; so do those in NO_ROWS, which are refused if strict."""
+SAID, LOST = ("short-lines", "comment-lines"), "ragged-lines"
+"""Findings that change what is predicted, and the number of rows; comments are refused if strict."""
 UNREAD, DOUBTFUL = "bad-cells", "other-order"
 """Findings about cells that became missing because they do not fit the kind of their column, or mean something else."""
 LONGEST_SHOWN = 200
@@ -105,9 +90,10 @@ def read_new_rows(
         )
     typed_names = [*needed, *([target] if target in names and target in kinds else [])]
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
-    if strict and (other := next((finding for finding in typed.findings if finding.code in NO_ROWS), None)):
-        raise TableError(f"Each line must be a row. {other.message} {NO_ROWS[other.code]}")
-    if missing := [finding.message for finding in typed.findings if finding.code in LOST]:
+    if strict and (other := next((finding for finding in typed.findings if finding.code == "comment-lines"), None)):
+        way_out = "Remove it, or put a cell that starts with '#' in quotes."
+        raise TableError(f"Each line must be a row. {other.message} {way_out}")
+    if missing := [finding.message for finding in typed.findings if finding.code == LOST]:
         told = missing[0].replace(" if they matter.", ".")
         raise TableError(f"Rows are predicted in their order, so no row may be missing. {told}")
     notes = [finding.message for finding in typed.findings if finding.code in SAID]
@@ -178,7 +164,7 @@ def _laid_out(source: Path | bytes, own: ReadingChoices, like: ReadAs, limit_byt
         if by_place and table.reading.delimiter == " " != own.delimiter:
             continue  # words with blanks, which nothing tells from cells
         if choices in named:
-            fits = not any(finding.code == "empty-names" and finding.column in needed for finding in table.findings)
+            fits = not any(finding.code == "names" and finding.column in needed for finding in table.findings)
         else:
             fits = not by_place or _fits_by_place(table, like)
             found.append(table)
@@ -211,8 +197,7 @@ def _fits_by_place(rows: Table, like: ReadAs) -> bool:
     known = (*like.features, like.target)
     if any(finding.code in UNREAD and finding.column in known for finding in rows.findings):
         return False  # "1,5;2,5" has three cells at ",", but they are not numbers
-    trailing = any(finding.code == "trailing-separator" for finding in rows.findings)
-    whole, most = len(like.kinds), len(rows.columns) + trailing
+    whole, most = len(like.kinds), len(rows.columns)
     least = max((place for place, column in enumerate(rows.columns, 1) if column.missing < len(rows.frame)), default=0)
     return least <= whole <= most or (like.target == f"column_{whole}" and least <= whole - 1 <= most)
 

@@ -82,7 +82,7 @@ def load_text(path: Path, layout: Layout, job: Job, *, sample: Path) -> Cells:
     source[1]["rejects"] = False
     if share < 1:
         kept = drawn(f"{source[0]} WHERE c0 IS DISTINCT FROM {quoted(LAST_LINE)}", share, kept=int(layout.header))
-        target = f"FORMAT csv, HEADER false, DELIMITER {quoted(layout.delimiter)}"
+        target = f"FORMAT csv, HEADER false, FORCE_QUOTE (c0), DELIMITER {quoted(layout.delimiter)}"
         connection.execute(f"COPY ({kept}) TO {quoted(str(sample))} ({target})", source[1])
         source = rows_of(sample, replace(layout, quote='"', escape='"'))
     if not whole:
@@ -186,7 +186,7 @@ def findings_of(layout: Layout, wrong: Rejected, short: Rejected, comments: Reje
     """Yields what a person should know about the layout and the lines that do not have it."""
     if layout.skip:
         text = f"The table starts at line {layout.skip + 1}; the lines above it were left out."
-        yield Finding("info", "title-lines", text)
+        yield Finding("info", "left-out", text)
     if comments.count:
         yield Finding(
             "info", "comment-lines", f"{comments}: read as a comment, as it begins with '#' and has no cells."
