@@ -162,7 +162,7 @@ def damaged_datasets(home: Path) -> dict[str, str]:
 
 
 def kept_in(place: Path, read: Callable[[str], Kept], refused: type[TabTuneError]) -> tuple[list[Kept], dict[str, str]]:
-    """Reads each folder of ``place`` that a SHA-256 names: those that can be read, newest first, and why others cannot."""
+    """Reads the folders of ``place`` named by a SHA-256: what can be read, newest first, and why others cannot."""
     kept, damaged = list[Kept](), dict[str, str]()
     for name in sorted(folder.name for folder in place.glob("*") if SHA256.fullmatch(folder.name)):
         try:
@@ -210,7 +210,8 @@ def load_frame(home: Path, id: str) -> pd.DataFrame:
     dataset, path = get_dataset(home, id), folder_of(home, id) / "table.parquet"
     with _readable(path):
         # self_destruct frees Arrow's memory column by column; otherwise a large table would be in memory twice
-        frame: pd.DataFrame = pq.read_table(path, page_checksum_verification=True).to_pandas(self_destruct=True)
+        arrow = pq.read_table(path, page_checksum_verification=True, partitioning=None)  # a folder may be called x=y
+        frame: pd.DataFrame = arrow.to_pandas(self_destruct=True)
         if [*frame] != [column.name for column in dataset.columns] or len(frame) != dataset.rows:
             raise ValueError("it is not the table that table.json beside it describes")
     return frame

@@ -191,7 +191,7 @@ class FeatureEncoder:
                 else read_texts(texts, "datetime", day_first=self._order(name), name=name)[0]
             )
             yield from (
-                finding.message for finding in (typed.findings if typed else ()) if finding.code == "other-order"
+                finding.message for finding in (typed.findings if typed else ()) if finding.code == "ambiguous-date"
             )
 
     def _order(self, name: Any) -> DateOrder:

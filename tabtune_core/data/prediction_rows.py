@@ -43,7 +43,7 @@ TRUTH = "truth"
 ID = re.compile(r"[0-9a-f]{16}")
 SAID, LOST = ("short-lines", "comment-lines"), "ragged-lines"
 """Findings that change what is predicted, and the number of rows; comments are refused if strict."""
-UNREAD, DOUBTFUL = "bad-cells", "other-order"
+UNREAD, DOUBTFUL = "bad-cells", "ambiguous-date"
 """Findings about cells that became missing because they do not fit the kind of their column, or mean something else."""
 LONGEST_SHOWN = 200
 _SHOWN = 5
@@ -290,7 +290,7 @@ def asked_rows(home: Path, identity: str, folder: Path) -> pa.Table | None:
     """Returns the rows that a job with this folder was asked to predict; None if they are gone."""
     for path in (home / "inputs" / f"{identity}.parquet", folder / ROWS):  # in the order in which the rows move
         with contextlib.suppress(OSError, pa.ArrowInvalid):
-            return pq.read_table(path)
+            return pq.read_table(path, partitioning=None)
     return None
 
 
@@ -312,5 +312,5 @@ def take_rows(home: Path, identity: str, folder: Path) -> pd.DataFrame:
         raise TableError("The rows to predict are gone. Give them again.")
     if kept.is_file():
         kept.replace(mine)
-    frame: pd.DataFrame = pq.read_table(mine).to_pandas()
+    frame: pd.DataFrame = pq.read_table(mine, partitioning=None).to_pandas()
     return frame

@@ -281,7 +281,7 @@ def ask_about_header(table: Table, cells: Cells) -> Table:
         for name, column in zip(cells.header, table.columns, strict=True)
     ):
         return table
-    if any(finding.code in ("mixed-cells", "missing-marks", "kept-as-text") for finding in table.findings):
+    if any(finding.code in ("missing-marks", "kept-as-text") for finding in table.findings):
         return table
     names = ", ".join(name or "" for name in cells.header)[:80]
     message = f"All cells are words, so the first line ({names}) may hold names or values; it was read as names."

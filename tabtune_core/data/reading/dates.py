@@ -157,7 +157,7 @@ def each_date(name: str, kind: Kind, day_first: DateOrder | None) -> Asking[Type
     told = f"{name!r} is read {ORDER_WORDS[order][1]}, but {counted(swapped, 'cell')} of {filled:,}, such as "
     only = f"{shorten(shown)!r}, can only be {ORDER_WORDS[not order][1]}: read so. "
     message = f"{told}{only}Write all dates in one order, or as 2024-12-31."
-    return replace(typed, findings=(Finding("warning", "other-order", message, name), *typed.findings))
+    return replace(typed, findings=(Finding("warning", "ambiguous-date", message, name), *typed.findings))
 
 
 def _typed(

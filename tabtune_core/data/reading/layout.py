@@ -79,20 +79,15 @@ def find_layout(connection: duckdb.DuckDBPyConnection, path: Path, choices: Read
     escape = "\\" if sniffed and sniffed[1] == "\\" else quote
     records = head_records(bare, delimiter, quote)
     width = usual_width(records)
-    if (
-        delimiter == " "
-        and single_blanks(bare) != bare
-        and evenness(head_records(single_blanks(bare), " ", quote)) == 1
-    ):
-        text = path.read_text(encoding="utf-8")
-        path.write_text(single_blanks(text), encoding="utf-8", newline="\n")
+    if delimiter == " " and (single := single_blanks(bare)) != bare and evenness(head_records(single, " ", quote)) == 1:
+        path.write_text(single_blanks(path.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
         return find_layout(connection, path, choices)
     if width < 2:
         asked = "" if given is None else f" when split at {given!r}"
-        start = (records[0][1][0] if records else head).strip()[:60]
+        shown = (records[0][1][0] if records else head).strip()[:60]
         needed = "A table needs a column to predict and at least one to predict from."
         way_out = f"If the cells are separated by another character, {SET_SEPARATOR}."
-        raise LayoutError(f"The file has one column{asked}: {start!r}. {needed} {way_out}")
+        raise LayoutError(f"The file has one column{asked}: {shown!r}. {needed} {way_out}")
     if (even := evenness(records)) < EVEN / 2:
         message = f"Split at {delimiter!r}, only {even:.0%} of the first lines have the most frequent number of cells"
         raise LayoutError(f"{message}, {width}. Correct the file, or {SET_SEPARATOR}.")
@@ -137,7 +132,7 @@ def sniff(
 
 
 def separator(sniffed: str, text: str, quote: str) -> str:
-    """Returns what DuckDB found, unless it splits no line, or another mark all lines and "," some or decimal numbers."""
+    """Returns what DuckDB found, unless another mark splits all lines and "," only some, or decimal numbers."""
     sniffed = sniffed if usual_width(head_records(text, sniffed, quote)) > 1 else ","
     for mark in SEPARATORS if sniffed == "," else "":
         records = head_records(text if mark != " " else single_blanks(text), mark, quote)

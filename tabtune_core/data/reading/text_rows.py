@@ -107,7 +107,7 @@ def load_text(path: Path, layout: Layout, job: Job, *, sample: Path) -> Cells:
 
 
 def table_alone(path: Path, layout: Layout) -> tuple[Path, int]:
-    """Returns a file without the lines above the table and with LAST_LINE below, and its number of lines before that."""
+    """Returns a file with LAST_LINE below the table and nothing above it, and its number of lines before that."""
     table, lines, last = path.with_name("table.csv"), 0, b""
     if layout.skip:
         with path.open("rb") as whole, table.open("wb") as rest:
@@ -126,7 +126,7 @@ def table_alone(path: Path, layout: Layout) -> tuple[Path, int]:
 
 
 def rows_of(path: Path, layout: Layout) -> Source:
-    """Returns SQL for the rows of a file, including the header, and its parameters; ``pad`` keeps rows that are short."""
+    """Returns SQL for the rows of a file, with the header, and its parameters; ``pad`` keeps short rows."""
     columns = {f"c{place}": "VARCHAR" for place in range(layout.width)}
     chosen: dict[str, Any] = {
         "columns": columns,
@@ -136,7 +136,8 @@ def rows_of(path: Path, layout: Layout) -> Source:
     }
     source = (
         "read_csv($path, columns=$columns, delim=$delim, quote=$quote, escape=$escape, null_padding=$pad, "
-        "store_rejects=$rejects, auto_detect=false, header=false, parallel=false, comment='', ignore_errors=true)"
+        "store_rejects=$rejects, auto_detect=false, header=false, parallel=false, comment='', ignore_errors=true, "
+        "hive_partitioning=false)"
     )
     return f"FROM {source}", {"path": str(path), "pad": False, "rejects": True, **chosen}
 

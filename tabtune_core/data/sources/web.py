@@ -82,7 +82,7 @@ def _check_size(size: int, limit_bytes: int) -> None:
 
 
 def _opener(guarded: bool) -> request.OpenerDirector:
-    """Returns an opener for http and https; if ``guarded``, without a proxy, which would resolve host names elsewhere."""
+    """Returns an opener for http and https; ``guarded`` means no proxy, which would resolve names elsewhere."""
     opener = request.OpenerDirector()
     opener.addheaders = []
     handlers = (request.HTTPDefaultErrorHandler(), request.HTTPRedirectHandler(), request.HTTPErrorProcessor())
@@ -129,9 +129,13 @@ def public_socket(place: tuple[str, int], timeout: float | None, *_: Any) -> soc
 
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     within = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None) or address
+    if within.version == 6 and within in NAT64:
+        within = ipaddress.IPv4Address(int(within) & 0xFFFFFFFF)
     return bool(within.is_global and not within.is_multicast)
 
 
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""Addresses that a gateway translates to the IPv4 address in their last 32 bits: RFC 6052."""
 DATASET = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/]+))?/(?P<file>.+)")
 
 
@@ -140,12 +144,14 @@ def fetch_from_hub(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, gu
     from huggingface_hub import constants, get_token, hf_hub_url, try_to_load_from_cache
 
     found = DATASET.fullmatch(asked)
-    if found is None:
-        raise TableError(
-            f"{asked!r} does not name a file of a data set. Write hf://datasets/OWNER/NAME/FILE, for example a "
-            ".parquet file."
-        )
-    repo, revision, file = found["repo"], found["revision"] or "main", found["file"]
+    try:
+        if found is None:
+            raise ValueError
+        repo, revision, file = found["repo"], found["revision"] or "main", found["file"]
+        address = hf_hub_url(repo, file, repo_type="dataset", revision=revision)
+    except ValueError as error:  # also the Hub's own, about the name of a repository
+        way_out = "Write hf://datasets/OWNER/NAME/FILE, for example a .parquet file."
+        raise TableError(f"{asked!r} does not name a file of a data set. {way_out}") from error
     name = file.rpartition("/")[2]
     if constants.HF_HUB_OFFLINE:
         cached = None if guarded else try_to_load_from_cache(repo, file, repo_type="dataset", revision=revision)
@@ -156,6 +162,5 @@ def fetch_from_hub(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, gu
         )
     # the token belongs to the person who runs the server, not to whoever uses the page
     token = None if guarded else get_token()
-    address = hf_hub_url(repo, file, repo_type="dataset", revision=revision)
     download(address, folder / "download", limit_bytes=limit_bytes, tell=tell, guarded=guarded, token=token)
     return Fetched(folder / "download", name)
