@@ -46,7 +46,12 @@ class ReadingProcess:
                 (self._folder / "given").write_bytes(source)
                 source = self._folder / "given"
             where = "source" if isinstance(source, Path) else "address"
-            request = {"home": str(home), where: str(source), "name": name, "choices": choices.to_json()}
+            request: dict[str, Any] = {
+                "home": str(home),
+                where: str(source),
+                "name": name,
+                "choices": choices.to_json(),
+            }
             request |= {"limit_bytes": limit_bytes}
             command = [sys.executable, "-m", "tabtune_core.data.reading_process", str(self._folder)]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)

@@ -136,7 +136,8 @@ def read_table(
         if kind in ("parquet", "json"):
             cells = (load_parquet if kind == "parquet" else load_json)(path, job)
             return finish(without_rows(cells, job), job, ([], []), own=None)
-        asked, of_sheet = choices, ((), ())
+        asked = choices
+        of_sheet: Told = ((), ())
         if kind == "workbook":
             of_sheet = sheet_as_text(path, folder / "sheet.csv", job)
             path, asked = folder / "sheet.csv", replace(choices, encoding="utf-8", delimiter=",")

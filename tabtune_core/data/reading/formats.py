@@ -67,8 +67,10 @@ def plain_file(source: Path | bytes, job: Job) -> tuple[Path, Format]:
         return path, kind
     unpacked = job.folder / "unpacked"
     try:
-        packed_file = cast(IO[bytes], gzip.open(path)) if head.startswith(GZIP) else only_member(path)
-        with packed_file as stream, unpacked.open("wb") as out:
+        with (
+            cast(IO[bytes], gzip.open(path)) if head.startswith(GZIP) else only_member(path) as stream,
+            unpacked.open("wb") as out,
+        ):
             for block in bounded(stream, job):
                 out.write(block)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:

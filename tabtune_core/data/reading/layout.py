@@ -29,6 +29,8 @@ SEPARATOR_LINE = re.compile(r'\s*"?sep=([^\w\s"]|\t)"?\n', re.IGNORECASE)
 EVEN = 0.8
 """Least share of the lines that a separator splits into the usual number of cells; it is half of them for a table."""
 NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?\s*")
+OPENED, ENCLOSED = re.compile(r"(?m)(?:^|[,;\t|])'"), re.compile(r"(?m)(?:^|[,;\t|])'[^'\n]*'(?=[,;\t|]|$)")
+"""An apostrophe at the start of a cell, and a cell between two of them."""
 COMMA = re.compile(r",\S")
 """A comma that may separate cells; one before a blank may also be part of a text."""
 DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+(?:[eE][-+]?\d+)?\s*")
@@ -73,7 +75,7 @@ def find_layout(connection: duckdb.DuckDBPyConnection, path: Path, choices: Read
     if named := SEPARATOR_LINE.match(head):
         given, bare = given or named[1], "\n" * named[0].count("\n") + head[named.end() :]
     bare = re.sub(r"\A(\s*#.*\n)+", lambda comments: "\n" * comments[0].count("\n"), bare)
-    quote = '"' if '"' in bare or not re.search(r"(?m)^'|[,;\t|]'", bare) else "'"
+    quote = "'" if '"' not in bare and 0 < len(OPENED.findall(bare)) == len(ENCLOSED.findall(bare)) else '"'
     sniffed = sniff(connection, path.with_name("start.csv"), bare, quote, **({} if given is None else {"delim": given}))
     delimiter = given or separator(sniffed[0] if sniffed else ",", bare, quote)
     escape = "\\" if sniffed and sniffed[1] == "\\" else quote
@@ -137,7 +139,11 @@ def separator(sniffed: str, text: str, quote: str) -> str:
     for mark in SEPARATORS if sniffed == "," else "":
         records = head_records(text if mark != " " else single_blanks(text), mark, quote)
         rows = [record for _, record in records if len(record) == usual_width(records) > 1]
-        if len(rows) < EVEN * len(records) or (len(records[0][1]) < len(rows[0]) and COMMA.search(records[0][1][0])):
+        if (
+            not rows
+            or len(rows) < EVEN * len(records)
+            or (len(records[0][1]) < len(rows[0]) and COMMA.search(records[0][1][0]))
+        ):
             continue
         commas = [cell for record in rows for cell in record if COMMA.search(cell)]
         others = evenness(head_records(text, ",", quote))
