@@ -10,7 +10,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import huggingface_hub
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
