@@ -180,7 +180,11 @@ def bad(tmp_path, server):
         "an empty folder": ([str(tmp_path / "none")], "holds no file that ends in .parquet"),
         "not SQL": (["query:selekt 1"], "The query cannot be run. Parser Error"),
         "a table that is not there": (["query:select * from 'none.parquet'"], "none.parquet"),
-        "no rows to read": (["query:"], "gives no rows"),
+        "no rows to read": (["query:"], "is not one SELECT"),
+        "writes a file": ([f"query:copy (select 1) to '{tmp_path}/evil.csv'"], "is not one SELECT"),
+        "two statements": (["query:select 1; select 2"], "is not one SELECT"),
+        "endless rows": (["query:from range(100_000_000)"], "more than 100,000 bytes"),
+        "not a name on the Hub": (["hf://datasets/-a/b/f.csv"], "hf://datasets/OWNER/NAME/FILE"),
         "SQL of the web": ([f"query:select * from '{server.address}/a.parquet'"], "cannot be run"),
     }
 
@@ -213,7 +217,17 @@ def test_a_missing_or_unreachable_openml_data_set_is_refused(number, says, openm
 
 @pytest.mark.parametrize(
     "host",
-    ["127.0.0.1", "localhost", "[::1]", "10.1.2.3", "169.254.169.254", "[::ffff:127.0.0.1]", "0.0.0.0", "2130706433"],
+    [
+        "127.0.0.1",
+        "localhost",
+        "[::1]",
+        "10.1.2.3",
+        "169.254.169.254",
+        "[::ffff:127.0.0.1]",
+        "0.0.0.0",
+        "2130706433",
+        "[64:ff9b::7f00:1]",
+    ],
 )
 def test_a_page_reaches_no_private_address(host, tmp_path):
     with pytest.raises(TableError, match="private network|could not be reached"):
