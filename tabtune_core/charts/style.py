@@ -112,7 +112,7 @@ def styles_of(cast: Sequence[Role]) -> Styles:
     ]
     colours = _numbered(colour for (_, colour, _), baseline in zip(cast, baselines, strict=True) if baseline is None)
     dashes = _numbered(dash for *_, dash in cast)
-    styles = []
+    styles = list[RunStyle]()
     for place, ((_, colour, dash), baseline) in enumerate(zip(cast, baselines, strict=True)):
         turn = colours.get(colour, 0)
         hue = rank_colour(colour) if isinstance(colour, int) else COLOURS[turn % len(COLOURS)]
@@ -254,7 +254,7 @@ def focus(
 ) -> tuple[float, float] | None:
     """Returns the vertical range that shows trained runs and zero-shot, at least ``noise`` high; None without values.
 
-    A value that is worse than zero-shot by over three times the best gain (or the noise) is left out.
+    A value that is worse than zero-shot by over three times the best gain, the usual distance or the noise is left out.
     """
     known = np.append(values, zero_shot)
     known = known[np.isfinite(known)]
@@ -263,7 +263,7 @@ def focus(
     sign = -1.0 if higher else 1.0
     usual = zero_shot if np.isfinite(zero_shot) else float(np.median(known))
     noise = noise if np.isfinite(noise) else 0.0
-    least = max(noise, 0.02 * abs(usual))
+    least = max(noise, 0.02 * abs(usual), float(np.median(np.abs(known - usual))))
     near = known[sign * (known - usual) <= 3 * max(sign * usual - (sign * known).min(), least)]
     low, high = float(near.min()), float(near.max())
     room = max(0.08 * (high - low), (max(noise, 0.01 * abs(usual)) - (high - low)) / 2) or 0.01
