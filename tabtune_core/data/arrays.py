@@ -254,7 +254,8 @@ def show_all(
     kinds: Mapping[str, Kind],
 ) -> Context:
     """Returns the context that a pipeline predicts from: all labelled rows, or a stratified sample of
-    ``predict_context_rows`` of them.    """
+    ``predict_context_rows`` of them.
+    """
     rows, rng = labelled_rows(labels), np.random.default_rng([settings.seed, 2])
     most = settings.train.predict_context_rows or len(rows)
     shown = rows[sample_rows(strata_of(labels)[rows].astype(str), most, rng)]

@@ -19,7 +19,7 @@ from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, count_featu
 from tabtune_core.data.findings import ReadAs
 from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.table import read_table
-from tabtune_core.data.values import column_kind, durations_in, moments, numbers, places, word, words
+from tabtune_core.data.values import column_kind, durations_in, numbers, places, word, words
 from tabtune_core.errors import TableError, TableWarning
 from tabtune_core.settings import RunSettings
 
