@@ -51,7 +51,7 @@ class Finding:
     severity: Severity
     """"error" means that this table cannot be trained on."""
     code: str
-    """A stable word, such as "bom" or "id-like"."""
+    """A stable word, such as "encoding" or "id-like"."""
     message: str
     """What was found, and what was done or what to do."""
     column: str | None = None

@@ -42,7 +42,7 @@ SAME_TABLE = {
         set(),
     ),
     "title lines padded with separators": (("Export,,\n,,\n" + PLAIN).encode(), {"left-out"}),
-    "a separator line of Excel": (("sep=;\n" + PLAIN.replace(",", ";")).encode(), {"separator"}),
+    "a separator line of Excel": (("sep=;\n" + PLAIN.replace(",", ";")).encode(), {"left-out", "separator"}),
     "the end-of-file mark of DOS": ((PLAIN + "\x1a").encode(), set()),
     "blank lines": (PLAIN.replace("\n", "\n\n  \n").encode(), set()),
     "blank rows": ((PLAIN + ",,\n").encode(), {"left-out"}),
@@ -193,3 +193,29 @@ def test_a_broken_stream_in_a_zip_is_refused_for_every_compression(kind):
 def test_an_endless_line_is_refused_at_once(letters, message):
     with pytest.raises(TableError, match=message):
         read_table(b"x" * letters + b",b\n1,2\n3,4\n")
+
+
+REFUSED = {
+    "no bytes": (b"", "empty"),
+    "only blanks": (b" \n\n \n", "only blank space"),
+    "only a header": (b"a,b,c\n", "no rows"),
+    "one row": (b"a,b\n1,2\n", "one row"),
+    "one column": (b"a\n1\n2\n3\n", "one column"),
+    "a quote that stays open": (b'a,b\n1,2\n"3,4\n5,6\n', "never closed"),
+    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), "a picture, not a table of text. Save it as CSV"),
+    "web page": (b"\n<!DOCTYPE html><html>", "a web page"),
+    "SQLite": (b"SQLite format 3\x00" + bytes(99), "an SQLite database"),
+    "Feather": (b"ARROW1" + bytes(99), "a Feather file"),
+    "Stata": (b"r\x02\x01\x00" + bytes(20), "a Stata file"),
+    "other binary": (bytes(range(256)) * 20, "binary"),
+    "zip of two": (zipped(a__csv=PLAIN, b__csv=PLAIN), "2 files .a.csv, b.csv."),
+    "damaged gzip": (gzip.compress(PLAIN.encode())[:-12], "damaged"),
+    "damaged parquet": (b"PAR1" + bytes(50), "Parquet"),
+}
+
+
+@pytest.mark.parametrize(("source", "message"), REFUSED.values(), ids=REFUSED)
+def test_a_file_that_is_not_a_table_is_refused_with_the_reason(source, message):
+    with pytest.raises(TableError, match=message) as caught:
+        read_table(source)
+    assert str(caught.value).endswith(".") and "\n" not in str(caught.value)
