@@ -284,7 +284,7 @@ def mark_outside(drawn: go.Figure, named: Mapping[str, float], range_: tuple[flo
             drawn.add_annotation(
                 text=f"{text} {'↑' if above else '↓'}",
                 **{"x": 0.99, "xref": "x domain", "xanchor": "right", "showarrow": False},
-                **{"y": float(above), "yref": "y domain", "yanchor": "top" if above else "bottom"},
+                **{"y": float(above), "yref": "y domain", "yanchor": "bottom"},
                 font={"size": 12, "color": FAINT},
             )
     if beyond:
@@ -297,6 +297,23 @@ def mark_outside(drawn: go.Figure, named: Mapping[str, float], range_: tuple[flo
             updatemenus=[{"type": "buttons", "direction": "left", "buttons": buttons, "font": {"size": 11}} | place]
         )
         drawn.update_layout(margin={"t": 40}, legend={"x": 0.25})
+
+
+def label_ends(drawn: go.Figure, named: Mapping[str, tuple[float, str]], range_: tuple[float, float]) -> None:
+    """Writes each name at the right of its line, in the line's colour and apart from its neighbours; no legend then."""
+    low, high = range_
+    ordered = sorted((level, name, colour) for name, (level, colour) in named.items() if low <= level <= high)
+    least, place = 0.08, -1.0
+    for level, name, colour in ordered:
+        place = max((level - low) / (high - low), place + least)
+        drawn.add_annotation(
+            text=shortened(name),
+            **{"x": 1.01, "xref": "x domain", "xanchor": "left", "showarrow": False},
+            **{"y": place, "yref": "y domain", "yanchor": "middle"},
+            font={"size": 12, "color": colour},
+        )
+    longest = max((len(shortened(name)) for _, name, _ in ordered), default=0)
+    drawn.update_layout(showlegend=False, margin={"r": 40 + 7 * longest})
 
 
 def shortened(name: str, most: int = 28) -> str:
