@@ -126,7 +126,7 @@ def _levels(known: pd.DataFrame, column: str, higher: bool) -> dict[str, tuple[f
             continue
         rates = rows.groupby("learning_rate", dropna=False) if "learning_rate" in rows else [("", rows)]
         means = [float(same.groupby("seed")[column].mean().mean()) for _, same in rates]
-        name = f"{label} (best of {len(means)} rates)" if len(means) > 1 else label
+        name = f"{label} ({len(means)} rates)" if len(means) > 1 else label
         levels[name] = (max(means) if higher else min(means), BASELINES[label].colour, BASELINES[label].dash)
     return levels
 

@@ -288,15 +288,17 @@ def mark_outside(drawn: go.Figure, named: Mapping[str, float], range_: tuple[flo
                 font={"size": 12, "color": FAINT},
             )
     if beyond:
-        buttons = [
-            {"label": "Show all", "method": "relayout", "args": [{"yaxis.autorange": True}]},
-            {"label": "Focus", "method": "relayout", "args": [{"yaxis.range": [low, high], "yaxis.autorange": False}]},
-        ]
-        place = {"x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "pad": {"t": 0, "b": 0}}
-        drawn.update_layout(
-            updatemenus=[{"type": "buttons", "direction": "left", "buttons": buttons, "font": {"size": 11}} | place]
-        )
-        drawn.update_layout(margin={"t": 40}, legend={"x": 0.25})
+        focused = {"yaxis.range": [low, high], "yaxis.autorange": False}
+        button = {"label": "Show all", "method": "relayout", "args": [{"yaxis.autorange": True}], "args2": [focused]}
+        look = {
+            "type": "buttons",
+            "showactive": False,
+            "bgcolor": "rgba(0,0,0,0)",
+            "font": {"size": 11, "color": FAINT},
+        }
+        place = {"x": 1, "xanchor": "right", "y": 0, "yanchor": "top", "pad": {"t": 20}}
+        drawn.update_layout(updatemenus=[{"buttons": [button]} | look | place], margin={"b": 52})
+        drawn.update_layout(legend={"y": 1.1})
 
 
 def label_ends(drawn: go.Figure, named: Mapping[str, tuple[float, str]], range_: tuple[float, float]) -> None:
@@ -313,7 +315,8 @@ def label_ends(drawn: go.Figure, named: Mapping[str, tuple[float, str]], range_:
             font={"size": 12, "color": colour},
         )
     longest = max((len(shortened(name)) for _, name, _ in ordered), default=0)
-    drawn.update_layout(showlegend=False, margin={"r": 40 + 7 * longest})
+    drawn.update_traces(showlegend=False)
+    drawn.update_layout(margin={"t": 28, "r": 40 + 7 * longest})
 
 
 def shortened(name: str, most: int = 28) -> str:
