@@ -13,6 +13,7 @@ from tabtune_core.charts.style import (
     RANK_COLOURS,
     figure,
     focus,
+    label_ends,
     mark_outside,
     rank_colour,
     say,
@@ -81,8 +82,13 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", smallest: int | 
     shown = focus(scores.astype(np.float64), zero_shot=zero_shot, noise=noise, higher=meaning.higher_is_better)
     far = {f"rank {rank:g}": score for rank, score in zip(best["rank"], best["score"], strict=True)}
     mark_outside(drawn, {name: level for name, (level, *_) in levels.items()} | far, shown, form)
+    if shown is not None:
+        ends = {name: (level, colour) for name, (level, colour, _) in levels.items()}
+        if len(best):
+            ends["LoRA"] = (float(best["score"].iloc[-1]), LINE)
+        label_ends(drawn, ends, shown)
     if smallest is not None:
-        at = {"x": np.log10(smallest), "y": 1, "yref": "y domain", "yanchor": "top", "xanchor": "left"}
+        at = {"x": np.log10(smallest), "y": 0, "yref": "y domain", "yanchor": "bottom", "xanchor": "left"}
         drawn.add_vline(smallest, line_color=FAINT, line_dash="dash", line_width=1.5)
         drawn.add_annotation(text=f" r* = {smallest}", showarrow=False, **at)
     drawn.update_xaxes(type="log", tickvals=ranks, ticktext=[f"{rank:g}" for rank in ranks], range=np.log10(span))
@@ -120,7 +126,7 @@ def _levels(known: pd.DataFrame, column: str, higher: bool) -> dict[str, tuple[f
             continue
         rates = rows.groupby("learning_rate", dropna=False) if "learning_rate" in rows else [("", rows)]
         means = [float(same.groupby("seed")[column].mean().mean()) for _, same in rates]
-        name = f"{label} (best of {len(means)} rates)" if len(means) > 1 else label
+        name = f"{label} ({len(means)} rates)" if len(means) > 1 else label
         levels[name] = (max(means) if higher else min(means), BASELINES[label].colour, BASELINES[label].dash)
     return levels
 

@@ -284,19 +284,39 @@ def mark_outside(drawn: go.Figure, named: Mapping[str, float], range_: tuple[flo
             drawn.add_annotation(
                 text=f"{text} {'↑' if above else '↓'}",
                 **{"x": 0.99, "xref": "x domain", "xanchor": "right", "showarrow": False},
-                **{"y": float(above), "yref": "y domain", "yanchor": "top" if above else "bottom"},
+                **{"y": float(above), "yref": "y domain", "yanchor": "bottom"},
                 font={"size": 12, "color": FAINT},
             )
     if beyond:
-        buttons = [
-            {"label": "Show all", "method": "relayout", "args": [{"yaxis.autorange": True}]},
-            {"label": "Focus", "method": "relayout", "args": [{"yaxis.range": [low, high], "yaxis.autorange": False}]},
-        ]
-        place = {"x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom", "pad": {"t": 0, "b": 0}}
-        drawn.update_layout(
-            updatemenus=[{"type": "buttons", "direction": "left", "buttons": buttons, "font": {"size": 11}} | place]
+        focused = {"yaxis.range": [low, high], "yaxis.autorange": False}
+        button = {"label": "Show all", "method": "relayout", "args": [{"yaxis.autorange": True}], "args2": [focused]}
+        look = {
+            "type": "buttons",
+            "showactive": False,
+            "bgcolor": "rgba(0,0,0,0)",
+            "font": {"size": 11, "color": FAINT},
+        }
+        place = {"x": 1, "xanchor": "right", "y": 0, "yanchor": "top", "pad": {"t": 20}}
+        drawn.update_layout(updatemenus=[{"buttons": [button]} | look | place], margin={"b": 52})
+        drawn.update_layout(legend={"y": 1.1})
+
+
+def label_ends(drawn: go.Figure, named: Mapping[str, tuple[float, str]], range_: tuple[float, float]) -> None:
+    """Writes each name at the right of its line, in the line's colour and apart from its neighbours; no legend then."""
+    low, high = range_
+    ordered = sorted((level, name, colour) for name, (level, colour) in named.items() if low <= level <= high)
+    least, place = 0.08, -1.0
+    for level, name, colour in ordered:
+        place = max((level - low) / (high - low), place + least)
+        drawn.add_annotation(
+            text=shortened(name),
+            **{"x": 1.01, "xref": "x domain", "xanchor": "left", "showarrow": False},
+            **{"y": place, "yref": "y domain", "yanchor": "middle"},
+            font={"size": 12, "color": colour},
         )
-        drawn.update_layout(margin={"t": 40}, legend={"x": 0.25})
+    longest = max((len(shortened(name)) for _, name, _ in ordered), default=0)
+    drawn.update_traces(showlegend=False)
+    drawn.update_layout(margin={"t": 28, "r": 40 + 7 * longest})
 
 
 def shortened(name: str, most: int = 28) -> str:
