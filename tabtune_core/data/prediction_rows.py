@@ -19,15 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tabtune_core.data.encoding import LARGEST, NUMBERS, FeatureEncoder, label_numbers
-from tabtune_core.data.findings import ReadAs, ReadingChoices, shorten
+from tabtune_core.data.encoding import LARGEST, NUMBERS, label_numbers
+from tabtune_core.data.findings import LONGEST_SHOWN, ReadAs, ReadingChoices, listed, shorten
 from tabtune_core.data.merged_classes import grouped_in
 from tabtune_core.data.reading.number_formats import PERCENT
 from tabtune_core.data.table import Table, read_table
 from tabtune_core.data.values import moments, numbers, places, present, words
 from tabtune_core.errors import LayoutError, TableError, nearest
 from tabtune_core.settings import RunSettings
-from tabtune_core.wording import counted, few
+from tabtune_core.wording import counted
 
 LIMIT_BYTES = 50_000_000
 LIMIT_ROWS = 50_000
@@ -45,7 +45,6 @@ SAID, LOST = ("short-lines", "comment-lines"), "ragged-lines"
 """Findings that change what is predicted, and the number of rows; comments are refused if strict."""
 UNREAD, DOUBTFUL = "bad-cells", "ambiguous-date"
 """Findings about cells that became missing because they do not fit the kind of their column, or mean something else."""
-LONGEST_SHOWN = 200
 _SHOWN = 5
 _HOLDS = {"number": NUMBERS, "date": "dates", "datetime": "dates", "time": "times of day"}
 """What the cells must be, by kind of column; other kinds take any cell."""
@@ -229,15 +228,6 @@ def misfit(name: str, found: str, what: str) -> str:
     return f"{name!r} holds {found}, but must hold {what}. Leave unknown values empty (null in JSON)."
 
 
-def unknown_categories(frame: pd.DataFrame, encoder: FeatureEncoder) -> Iterator[str]:
-    """Yields a sentence for each column with words that the context does not contain."""
-    for name, new, _ in encoder.unknown(frame):
-        if new:
-            hold = "holds" if len(new) == 1 else "hold"
-            shown = f"{counted(len(new), 'row')} {hold} {listed(list(dict.fromkeys(new)))} in {name!r}"
-            yield f"{shown}, which the context rows do not contain: read as missing."
-
-
 def labels_like(frame: pd.DataFrame, run: RunSettings, classes: Sequence[str]) -> NDArray[np.object_]:
     """Returns the target of rows in the adapter's terms, None where it is missing: a class as text, or a number if
     there are no classes.
@@ -265,11 +255,6 @@ def row_keys(frame: pd.DataFrame, kinds: Mapping[str, str], names: Sequence[str]
     read: dict[str, Callable[[pd.Series], NDArray[Any]]] = {"number": numbers, "date": moments, "datetime": moments}
     columns = {name: (read.get(kinds[name]) or words)(frame[name]) for name in names}
     return pd.util.hash_pandas_object(pd.DataFrame(columns, index=frame.index), index=False)
-
-
-def listed(names: Sequence[str], most: int = _SHOWN) -> str:
-    """Lists names in quotes, at most ``most`` of them and LONGEST_SHOWN letters of each."""
-    return few([repr(shorten(name, LONGEST_SHOWN)) for name in names], most)
 
 
 def keep_rows(home: Path, frame: pd.DataFrame) -> str:
