@@ -218,11 +218,11 @@ def test_every_view_opens_without_predictions_and_jobs(app, sweep):
 def test_runs_that_predict_numbers_show_their_errors(app, store):
     sweep = seeding.finished_sweep(store, task="regression", ranks=(2, 4))
     write_predictions(store, sweep)
+    at(app, "Rank")
+    assert "R² against rank" in {found.value for found in app.header}
     at(app, "Runs side by side", "Errors")
     assert not app.exception
     app.session_state["side_by_side"] = "Changed rows"
     app.run()
     assert not app.exception
     assert "get closer to the true value" in texts(app.markdown)
-    at(app, "Rank")
-    assert "R² against rank" in {found.value for found in app.header}
