@@ -13,9 +13,7 @@ from tabtune_core.analysis.recommendation import with_noise
 from tabtune_core.execution.jobs.track import track
 
 HEADLINE = re.compile(
-    r"Validation chooses r=(\d+)(?: among the LoRA runs)?:.*\sOn the test rows it .*: (\S+), 95 % interval (\S+) to "
-    r"(\S+?)\.\s",
-    re.DOTALL,
+    r"Validation chooses r=(\d+).*a gain in accuracy over zero-shot is not shown: between (-0\.\d+) and \+(0\.\d+)"
 )
 
 
@@ -149,9 +147,9 @@ def test_the_headline_agrees_with_the_exported_csv(app, store, per):
     )
     half = best["test_gain_half_width"]
     assert (int(rank), half > 0) == (best["rank"], True)
-    gain, low, high = map(float, numbers)
-    assert (gain, low) == pytest.approx((best["test_gain"], best["test_gain"] - half), abs=5.005e-5)
-    assert high > gain + half, "the side away from 0 is the longer one: few rows make the difference"
+    low, high = map(float, numbers)
+    gain = best["test_gain"]
+    assert low < gain - half < gain + half < high, "the sentence allows for all comparisons of the page"
     shown = board(app).set_index("Run").loc[f"LoRA r={rank}"]
     assert (shown["Gain on test"], shown["± gain on test"]) == pytest.approx((best["test_gain"], half))
 
