@@ -25,8 +25,10 @@ def answer_card(found: Recommendation) -> None:
         st.markdown(plain(" ".join(found.sentences)))
         return
     verdict = found.verdict
-    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-        st.subheader(plain(verdict.headline), anchor=False, width="content")
+    with st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="answer"
+    ):  # whose heading is large
+        st.header(plain(verdict.headline), anchor=False, width="content")
         with st.popover("Why", icon=":material/info:", type="tertiary", key="why"):
             st.markdown("\n\n".join(map(plain, found.sentences)))
             st.caption(plain(found.basis))
@@ -50,8 +52,7 @@ def in_short(found: Recommendation) -> str:
     if verdict.gain is not None:
         metric, ends = METRICS[verdict.metric], ", ".join(f"{end:+.{GAIN_PLACES}f}" for end in verdict.gain)
         words.append(
-            f"LoRA {verdict.lora} against zero-shot on the {verdict.part} rows, {metric.written}: [{ends}], above 0 is "
-            "better."
+            f"Gain of LoRA {verdict.lora} over zero-shot on the {verdict.part} rows: [{ends}] in {metric.written}."
         )
     return " ".join(words)
 
