@@ -160,7 +160,6 @@ def test_a_continuous_target_is_predicted_as_a_number_unless_it_is_split(app, ho
     assert app.radio(key="chosen_way").value == "numbers"
     app.radio(key="chosen_way").set_value("halves").run()
     assert not app.error
-    assert "Task: **classification**" in texts(app.markdown)
     go(app, "new_run")
     assert app.radio(key="chosen_way").value == "halves"
 

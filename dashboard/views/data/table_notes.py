@@ -56,9 +56,8 @@ def size_note(rows: int, task: Task) -> list[Finding]:
     validation = max(1, round(SHARE * rows))
     noise = f" (of accuracy: below about {validation**-0.5:.0%})" if task == "classification" else ""
     message = (
-        f"{rows:,} rows leave about {validation:,} validation rows, so small differences between runs are "
-        f"noise{noise}. "
-        "Use several seeds on New run, and a dropout of 0.1 or more."
+        f"{rows:,} rows leave about {validation:,} validation rows: small differences between runs are noise{noise}. "
+        "Use several seeds on New run."
     )
     return [Finding("info", "few-rows", message)]
 
