@@ -32,7 +32,7 @@ HOSTILE = " ".join(PARTS)
 POPOVERS = ("Filters", "Columns")
 STEPS = {
     "Data": {"Reading choices": "stForm", "Distributions and associations of all columns": "stIFrame"},
-    "New run": {"Settings as text": "stTabs", "Advanced": "stTabs"},
+    "New run": {"Settings as text": "stTabs", "More settings": "stTabs"},
     "Live": {"Log (last 200 lines)": "stCode"},
     "Leaderboard": {},
     "Compare": {},

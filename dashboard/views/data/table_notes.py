@@ -69,6 +69,6 @@ def limit_notes(family: Family, columns: Sequence[Column], target: str, task: Ta
     if family.feature_limit is not None and features > family.feature_limit:
         over.append(f"{family.feature_limit:,} columns (here {features:,}: leave some out below)")
     if task == "classification" and family.class_limit is not None and classes > family.class_limit:
-        over.append(f"{family.class_limit} classes (here {classes:,}: group rare ones under Advanced on New run)")
+        over.append(f"{family.class_limit} classes (here {classes:,}: group rare ones under More settings on New run)")
     message = f"{family.name} takes at most {' and '.join(over)}, or choose another family of models."
     return [Finding("warning", "over-limit", message)] if over else []
