@@ -186,7 +186,7 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
         message = (
             f"The class {smallest!r} has {sizes.iloc[-1]:,} of {len(labels):,} rows, and always answering "
             f"{largest!r} is right in {sizes.iloc[0] / len(labels):.0%}: rank by balanced accuracy or average "
-            "precision, and try class weights 'balanced' (under Advanced, Optimizer, or --class-weights)."
+            "precision, and try class weights 'balanced' (More settings, Optimizer)."
         )
         yield Finding("warning", "imbalance", message, target)
 

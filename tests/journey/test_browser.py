@@ -176,6 +176,7 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
     page.get_by_role("button", name="Next: choose a model").click()
     page.get_by_role("button", name="Launch 8 runs").wait_for()
     page.locator(".st-key-ranks").get_by_role("button", name="2", exact=True).click()
+    page.get_by_text("More settings").click()
     page.get_by_role("radio", name="steps").or_(page.get_by_text("steps", exact=True)).first.click()
     steps = page.get_by_label("Steps", exact=True)
     steps.fill(str(STEPS))
@@ -206,7 +207,7 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
     assert all(run.result.adapter_verified for run in store.runs() if run.settings.strategy == "peft")
 
     page.goto(f"{server}/leaderboard")
-    page.get_by_text("half of the 95 % interval").first.wait_for()
+    page.get_by_text("with their boxes").first.wait_for()
     with page.expect_download() as found:
         page.get_by_role("button", name="Download the leaderboard (CSV)").click()
     board = pd.read_csv(found.value.path()).set_index("name")
