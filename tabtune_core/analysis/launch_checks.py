@@ -88,7 +88,7 @@ def too_large(home: Path, runs: Sequence[RunSettings]) -> SettingError | None:
 
 
 def on_unequal_gpus(home: Path, runs: Sequence[RunSettings]) -> list[RunSettings]:
-    """Returns the runs of a sweep with the context rows of the smallest GPU that 'auto' may choose, if others take more.
+    """Returns a sweep's runs with the context rows of the smallest GPU that 'auto' may choose, if others take more.
 
     Otherwise runs would predict with different context rows, depending on the GPU that each of them gets.
     """

@@ -138,7 +138,7 @@ def between(least: float, most: float, unit: float, digits: int) -> str:
 
 
 def cannot_fit(need: Need, device: DeviceMemory, settings: RunSettings) -> str | None:
-    """Says why runs cannot fit the device even if it is empty, and what to do; None if they may fit or it is unknown."""
+    """Says why runs cannot fit the device even if it is empty, and what to do; None if they may or it is unknown."""
     if device.all_bytes is None or need.least <= device.all_bytes:
         return None
     train = settings.train

@@ -146,11 +146,19 @@ def test_non_finite_predictions_end_the_run_as_diverged_and_keep_the_best():
     assert (result.outcome, result.best_step, len(kept)) == ("diverged", 2, 1)
 
 
-@pytest.mark.parametrize(("asked", "outcome"), [("stop", "stopped"), ("cancel", "cancelled")])
-def test_a_stop_request_ends_it_before_the_next_step(asked, outcome):
+@pytest.mark.parametrize(("asked", "outcome", "best"), [("stop", "stopped", 3), ("cancel", "cancelled", 2)])
+def test_a_stop_request_ends_it_before_the_next_step_with_a_last_evaluation(asked, outcome, best):
     answers = iter([None, None, None, asked])
     result, _, _ = run([0.9, 0.8], stop_request=lambda: next(answers))
-    assert (result.outcome, result.steps_done, result.best_step) == (outcome, 3, 2)
+    assert (result.outcome, result.steps_done, result.best_step) == (outcome, 3, best)
+
+
+def test_a_stop_after_an_evaluation_or_before_the_first_step_evaluates_nothing():
+    answers = iter([None, None, "stop"])
+    _, events, _ = run([0.9], stop_request=lambda: next(answers))
+    assert [e.step for e in events if isinstance(e, Evaluated)] == [2]
+    result, events, _ = run([], stop_request=lambda: "stop")
+    assert (events, result.evaluated_step, result.best_step) == ([], 0, 0)
 
 
 def test_an_unscorable_episode_is_counted_and_the_last_step_is_still_evaluated():
@@ -207,6 +215,15 @@ def test_a_scale_that_overflows_fp16_skips_steps_until_it_fits():
     result, _, _ = run([0.9] * 9, steps=16, precision=precision, model=model, patience=0)
     assert 0 < result.overflowed_steps < 12
     assert not torch.equal(model.module.weight, start)
+
+
+def test_a_gradient_that_no_scale_makes_finite_ends_fp16_at_once():
+    class Root(Linear):
+        def loss(self, *arrays, **more):
+            return super().loss(*arrays, **more) + (0 * self.module.weight).sqrt().sum()  # 0, with the gradient 0 * inf
+
+    result, _, _ = run([0.9] * 9, precision=Precision("cpu", torch.float16, scaler(2.0**16)), model=Root())
+    assert (result.outcome, result.steps_done, result.overflowed_steps) == ("diverged", 0, 0)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
