@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from tabtune_core.data.datasets import get_dataset, load_frame
-from tabtune_core.data.encoding import check_any_feature, count_features
+from tabtune_core.data.encoding import check_any_feature
 from tabtune_core.data.findings import Column
 from tabtune_core.data.merged_classes import with_label
 from tabtune_core.data.target_checks import check_label
@@ -47,13 +47,13 @@ def stopped_by_table(frame: pd.DataFrame, columns: Iterable[Column], runs: Seque
 
     A model's limits do not stop references, which use no model.
     """
-    run, kinds = runs[0], kinds_of(columns, runs[0])
+    run, columns = runs[0], list(columns)
     card = next((get_card(one.model) for one in runs if one.strategy not in REFERENCES), None)
     limit = None if card is None else card.family.class_limit
     of_label = _collected(lambda: check_label(with_label(frame, run), run.target, max_classes=limit, task=run.task))
     of_columns = _collected(
-        lambda: check_any_feature(kinds, run.target),
-        lambda: None if card is None else check_features(card, count_features(kinds, run.target)),
+        lambda: check_any_feature(kinds_of(columns, run), run.target),
+        lambda: None if card is None else check_features(card, features_of(columns, run)),
     )
     seeds = {one.seed if run.split_by != "random" else 0: one for one in runs}
     of_split = [] if of_label else _collected(*(lambda one=one: check_split(frame, one) for one in seeds.values()))

@@ -24,7 +24,7 @@ MANY_RUNS = 100
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSettings:
-    """LoRA at every point of a grid, with two baselines and two references; everything is repeated for each seed.
+    """LoRA at every point of a grid, with two baselines and three references; everything is repeated for each seed.
 
     An axis without values has the single value of ``run``. The baselines have no adapter: zero-shot is one run per
     seed, full fine-tuning one run for each of its own learning rates. The references have no foundation model.
@@ -60,9 +60,9 @@ class SweepSettings:
     """Add a zero-shot run: the base model without training."""
     full_fine_tuning: bool = setting(True, "Full fine-tuning: every weight")
     """Add a full fine-tuning run, which trains every weight."""
-    references: bool = setting(True, "Linear model and gradient boosting")
-    """Add two reference runs without a foundation model: logistic or ridge regression, and gradient boosting
-    (scikit-learn, seconds).
+    references: bool = setting(True, "Linear model, gradient boosting and a constant")
+    """Add three reference runs without a foundation model: logistic or ridge regression, gradient boosting
+    (scikit-learn, seconds), and a constant: the shares of the classes, or the mean.
     """
     seeds: tuple[int, ...] = setting((0,), "Seeds", low=0, below=2**32)
     """Random seeds; every run is repeated with each of them."""

@@ -241,9 +241,7 @@ def _why_kept(metric: str, result: TrainResult, evaluated_step: int) -> str:
             "weights are kept. Choose another selection metric, or other split shares."
         )
     if not result.evaluated_step:
-        return (
-            "Training ended before its first evaluation, so nothing was measured and the pretrained weights are kept."
-        )
+        return "Training ended before its first evaluation: nothing was measured, and the pretrained weights are kept."
     if evaluated_step:
         return (
             f"No gain over zero-shot: step {evaluated_step} was better with the context rows of evaluations, but not "

@@ -131,7 +131,6 @@ def plain_step(
     ``optimizer``, from ``make_optimizer``, holds the model's trainable parameters. ``classes`` is 0 for numbers; see
     ``take_step``.
     """
-
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def loss_of(episode: Episode) -> torch.Tensor:
@@ -143,7 +142,7 @@ def plain_step(
         stepped = take_step(loss_of(episode), optimizer, clip_norm=clip_norm, precision=precision)
         if stepped[2] != "overflow":
             return stepped
-        loss_of(episode).backward()  # unscaled: a gradient that still is not finite is no overflow
+        torch.autograd.backward(loss_of(episode))  # unscaled: a gradient that still is not finite is no overflow
         norm = float(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
         optimizer.zero_grad(set_to_none=True)
         return stepped if math.isfinite(norm) else (stepped[0], norm, "diverged")

@@ -375,7 +375,10 @@ def test_ctrl_c_prints_the_board_of_ended_runs_and_the_others_can_be_resumed(tmp
     [
         ([], "required: COMMAND"),
         (["swep"], "invalid choice: 'swep'"),
-        (["sweep", "{drift}"], "Name the column to predict with --target. Likely: 'y'"),
+        (
+            ["sweep", "{drift}"],
+            "Name the column to predict with --target. 'y' is a usual name for the column to predict.",
+        ),
         (["sweep", "missing.csv", "--target", "y"], "There is no file 'missing.csv'"),
         (["sweep", "{table}", "--target", "clas"], "no column 'clas'. Did you mean 'class'?"),
         (
@@ -550,7 +553,7 @@ def test_every_axis_of_a_sweep_has_a_flag_and_run_names_are_unique(tmp_path, tab
     runs = RunStore(tmp_path / "home").runs()
     assert (
         f"{len(runs)} runs: 2 ranks x 2 alphas x 2 dropouts x 2 sets of target modules + zero-shot + 2 rates of full "
-        "fine-tuning + 2 references, x 2 seeds" in said
+        "fine-tuning + 3 references, x 2 seeds" in said
     )
     assert len({run.name for run in runs}) == len(runs) == 2 * (2**4 + 5)
     assert {run.settings.lora.targets for run in runs if run.settings.strategy == "peft"} == {
