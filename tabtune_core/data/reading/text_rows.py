@@ -33,9 +33,9 @@ LAST_LINE = "\ue000last"
 """Is written below the last line of the file."""
 NAMED_LINES = 10
 TALL_LINES = 100
+"""A cell of more lines is reported: a stray quote swallows whole rows."""
 MANY_CELLS = 1_000
 """A line with more cells than this and than two rows is refused, as DuckDB keeps an error for each of its cells."""
-"""A cell of more lines is reported: a stray quote swallows whole rows."""
 SLACK = 0.9
 """Share of a limit in bytes that a sample aims for, since its size varies."""
 
