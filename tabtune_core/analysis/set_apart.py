@@ -13,6 +13,7 @@ from tabtune_core.wording import counted
 ENDS: dict[Status, str] = {
     "stopped": "stopped before its end",
     "diverged": "diverged",
+    "outrun": "another learning rate was better",
     "cancelled": "cancelled",
     "failed": "failed",
     "interrupted": "interrupted",

@@ -28,7 +28,7 @@ from tabtune_core.execution.lock import ensure_worker, worker_of
 from tabtune_core.execution.worker_flags import cluster_for_new_runs
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.package_reader import without_labels
-from tabtune_core.models.catalogue import get_card, with_usual_rate
+from tabtune_core.models.catalogue import get_card, with_tried_rates, with_usual_rate
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import MANY_RUNS, REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings, SweepSettings
 from tabtune_core.settings.labels import numbered
@@ -53,11 +53,11 @@ def start_sweep(asked: argparse.Namespace) -> int:
     values = given(asked, read_settings_file(asked.settings, SweepSettings))
     run = {**values.get("run", {}), "dataset": dataset.id}
     settle_target(store, dataset, run)
-    sweep: SweepSettings = from_values(SweepSettings, {**values, "run": run}, "")
+    sweep = with_tried_rates(from_values(SweepSettings, {**values, "run": run}, ""))
     say(f"{counted(sweep.size, 'run')}: {sweep.formula}")
     if sweep.size > MANY_RUNS:
         say(f"warning: that is more than {MANY_RUNS}. Ctrl-C cancels the runs that have not ended.")
-    return _launch(store, asked, dataset, sweep.expand())
+    return _launch(store, asked, dataset, sweep.expand(), halving=sweep.halves)
 
 
 def start_training(asked: argparse.Namespace) -> int:
@@ -84,7 +84,14 @@ def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedO
         say(f"warning: {short}")
 
 
-def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", settings: list[RunSettings]) -> int:
+def _launch(
+    store: RunStore,
+    asked: argparse.Namespace,
+    dataset: "Dataset",
+    settings: list[RunSettings],
+    *,
+    halving: bool = False,
+) -> int:
     """Queues the runs, follows them to their end and shows how they did."""
     from tabtune_core.analysis.launch_checks import too_large
 
@@ -113,7 +120,7 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     ):
         say(f"Learning rate of {STRATEGY_NAMES[strategy]}: {card.told_rate(first.task, strategy)}")
     name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
-    sweep, ids = store.add_sweep(settings, asked.name or name)
+    sweep, ids = store.add_sweep(settings, asked.name or name, halving=halving)
     say(f"Sweep {sweep}: {counted(len(ids), 'run')} in {store.home}")
     say(f"Test rows: {'; '.join(dict.fromkeys(one.test_rows_in_words for one in settings))}")
     return _follow_to_the_board(store, sweep, ids, asked, partial(say_what_may_leak, store, dataset, first))

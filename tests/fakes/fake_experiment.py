@@ -20,7 +20,7 @@ JOURNAL = "journal.txt"
 """File of a steady run: one line per process and per saved state."""
 
 
-def run_experiment(settings, *, home, run_dir, emit, stop_request, given, fresh):
+def run_experiment(settings, *, home, run_dir, emit, stop_request, given, fresh, rungs=(), paused=False):
     """Emits one step, then does what its name says; a steady run trains."""
     if settings.target == "steady":
         return train_steadily(run_dir, emit)
