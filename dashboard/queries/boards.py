@@ -99,9 +99,10 @@ def recommended(folder: str, sweep: str, rank_by: str) -> Recommendation:
 
 
 def confirmed(sweeps: Sequence[str]) -> set[str]:
-    """Returns the runs, of the first MOST_CLAIMS sweeps, whose gain over zero-shot the test rows confirm."""
-    claims = [recommended(sweep, selection_metric(sweep)).claim for sweep in sweeps[:MOST_CLAIMS]]
-    return {run for claim in claims if claim and claim.verdict == "better" for run in claim.runs}
+    """Returns the runs, of the first MOST_CLAIMS sweeps, whose gain the test rows confirm and no reference replaces."""
+    every = [recommended(sweep, selection_metric(sweep)) for sweep in sweeps[:MOST_CLAIMS]]
+    used = [one.claim for one in every if one.verdict and one.verdict.uses_an_adapter]
+    return {run for claim in used if claim and claim.verdict == "better" for run in claim.runs}
 
 
 @of_workspace(entries=32, stamp=_of_runs)

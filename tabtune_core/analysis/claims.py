@@ -6,7 +6,7 @@ In: the leaderboard of a sweep, its comparison and predictions. Out: a claim, wi
 import dataclasses
 import math
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,8 +23,8 @@ from tabtune_core.store.run_row import Run
 
 MOST_SEEDS = 20
 """More seeds than this are not proposed."""
-SIDES: dict[int | None, "Verdict"] = {1: "better", -1: "worse", 0: "unclear"}
-Verdict = Literal["better", "worse", "unclear", "no gain", "too few", "not known"]
+SIDES: dict[int | None, "Outcome"] = {1: "better", -1: "worse", 0: "unclear"}
+Outcome = Literal["better", "worse", "unclear", "no gain", "too few", "not known"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +37,25 @@ class Claim:
     """On the validation rows, which chose the configuration, so it is biased upwards."""
     difference: Measured
     """The gain on the test rows (without test rows: on the validation rows), with its interval."""
-    verdict: Verdict
-    """``better`` and ``worse`` are beyond the interval; ``no gain``: zero-shot was as good on the validation rows."""
     tested: bool
     """Whether there are test rows. Without them the interval allows for the choice among all evaluations."""
     units: SplitBy
     """What an interval counts as one: rows, groups or blocks of time."""
-    more_seeds: int | None = None
-    """How many more seeds would show such a gain in 80 % of cases; None if no number would, or none is needed."""
+
+    @property
+    def verdict(self) -> Outcome:
+        """``better`` and ``worse`` are beyond the interval; ``no gain``: zero-shot was as good on validation rows."""
+        if self.gain <= 0:
+            return "no gain"
+        if not isinstance(self.difference, Difference):
+            return "not known" if self.difference is None else "too few"
+        return SIDES[beyond_noise(self.difference)]
+
+    @property
+    def more_seeds(self) -> int | None:
+        """How many more seeds would show such a gain in 80 % of cases; None if no number would, or none is needed."""
+        gain = self.difference if self.verdict == "unclear" and self.tested else None
+        return seeds_needed(gain, len(self.runs)) if isinstance(gain, Difference) and gain.value > 0 else None
 
     @property
     def chooses_a_rank(self) -> bool:
@@ -74,12 +85,24 @@ def claim(comparison: Comparison, board: pd.DataFrame, rank_by: str, load: Load,
     measured = None if math.isnan(value) else difference([final for final, _ in each], [before for _, before in each])
     if isinstance(measured, Difference):
         measured = dataclasses.replace(measured, value=value, choices=1 if tested else max(evaluations, 1))
-    verdict = _verdict(gain, measured)
     units: SplitBy = [*parts["test"], *parts["validation"], "random"][0]
-    more = None
-    if verdict == "unclear" and tested and isinstance(measured, Difference) and measured.value > 0:
-        more = seeds_needed(measured, len(runs))
-    return Claim(tuple(runs["run"]), gain, measured, verdict, tested, units, more)
+    return Claim(tuple(runs["run"]), gain, measured, tested, units)
+
+
+def on_one_page(measured: Sequence[Measured]) -> list[Measured]:
+    """Widens the intervals of a page: at most 5 % of pages without an effect show one.
+
+    Holm 1979, Scandinavian Journal of Statistics 6, 65-70: the surest allows for all, the next for all but one.
+    """
+    wide, undecided = list(measured), {k for k, one in enumerate(measured) if isinstance(one, Difference)}
+    shown = undecided
+    while undecided and shown:
+        for k in undecided:
+            if isinstance(one := measured[k], Difference):
+                wide[k] = dataclasses.replace(one, choices=one.choices * len(undecided))
+        shown = {k for k in undecided if beyond_noise(wide[k])}
+        undecided = undecided - shown
+    return wide
 
 
 def earlier_sweeps(runs: Iterable[Run]) -> Counter[str]:
@@ -106,14 +129,6 @@ def _mean_gain(runs: pd.DataFrame, metric: Metric, name: str, part: SplitName) -
     gain, scores = (runs[column].astype("float64") for column in (name, f"{part}_{metric.name}"))
     mean = float(gain.mean())
     return mean if not abs(mean) <= metric.rounding(scores.abs().max()) else 0.0
-
-
-def _verdict(gain: float, measured: Measured) -> Verdict:
-    if gain <= 0:
-        return "no gain"
-    if not isinstance(measured, Difference):
-        return "not known" if measured is None else "too few"
-    return SIDES[beyond_noise(measured)]
 
 
 def seeds_needed(gain: Difference, seeds: int) -> int | None:

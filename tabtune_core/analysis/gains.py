@@ -65,9 +65,11 @@ def gain_over_zero_shot(gain: Difference, metric: Metric, *, size: float, part: 
         gained = f"{metric.written} by {value}{unit} over zero-shot, 95 % interval {low} to {high}"
         return f"{where} it improves {gained}{allows}."
     direction = "" if metric.higher_is_better else f" ({BETTER})"
-    worse = f"worsens {metric.written} compared with zero-shot"
-    what = worse if sign else f"makes no difference to {metric.written} beyond noise"
-    return f"{where} it {what}: {by[0]}{unit}, 95 % interval {by[1]} to {by[2]}{allows}{direction}."
+    if sign:
+        worse = f"worsens {metric.written} compared with zero-shot"
+        return f"{where} it {worse}: {by[0]}{unit}, 95 % interval {by[1]} to {by[2]}{allows}{direction}."
+    not_shown = f"a gain in {metric.written} over zero-shot is not shown: between {by[1]} and {by[2]}{unit}"
+    return f"{where} {not_shown} (95 % interval{allows}){direction}."
 
 
 def effect(what: str, gain: float, half: float, metric: Metric, *, size: float, part: str) -> str:
@@ -79,14 +81,13 @@ def effect(what: str, gain: float, half: float, metric: Metric, *, size: float, 
     >>> effect("Rank 8", 0.07, 0.02, METRICS["log_loss"], size=0.3, part="test")
     'Rank 8 improves log-loss on the test rows by 0.0700 ± 0.0200 nats.'
     >>> effect("Rank 8", 0.004, 0.02, METRICS["accuracy"], size=0.3, part="test")
-    'Rank 8 makes no difference to accuracy on the test rows beyond noise: +0.0040 ± 0.0200.'
+    'Rank 8 is not shown to change accuracy on the test rows: between -0.0160 and +0.0240.'
     """
     of = f"{metric.written} on the {part} rows"
     if math.isnan(gain + half):
         return f"How much {what[0].lower()}{what[1:]} changes {of} is not known."
     if abs(gain) <= half:
-        by = amount(gain, half, metric, size, signed=True, directed=True)
-        return f"{what} makes no difference to {of} beyond noise: {by}."
+        return f"{what} is not shown to change {of}: {between(gain - half, gain + half, metric, size)}."
     return f"{what} {'improves' if gain > 0 else 'worsens'} {of} by {amount(abs(gain), half, metric, size)}."
 
 
@@ -103,10 +104,23 @@ def versus(first: str, second: str, ahead: Measured, metric: Metric, *, size: fl
         return f"{start} and {second} cannot be told apart: {why}."
     sign = beyond_noise(ahead)
     if not sign:
-        by = amount(ahead.value, ahead.half, metric, size, signed=True, directed=True)
-        return f"{start} and {second} do not differ beyond noise: {by}."
+        return (
+            f"{start} is not shown to be better or worse than {second}: {between(ahead.low, ahead.high, metric, size)}."
+        )
     by = amount(abs(ahead.value), ahead.half, metric, size)
     return f"{start} is {'better' if sign > 0 else 'worse'} than {second} by {by}."
+
+
+def between(low: float, high: float, metric: Metric, size: float) -> str:
+    """Writes the ends of an interval of a difference that holds 0.
+
+    >>> from tabtune_core.metrics import METRICS
+    >>> between(-0.04, 0.06, METRICS["log_loss"], 0.3)
+    'between -0.0400 and +0.0600 nats (+ is better)'
+    """
+    ends = metric.alike((low, high), max(abs(size), -low, high), min(-low, high) or max(-low, high), signed=True)
+    unit = {"nats": " nats", TARGET_UNIT: " in the target's unit"}.get(metric.unit, "")
+    return f"between {ends[0]} and {ends[1]}{unit}{'' if metric.higher_is_better else f' ({BETTER})'}"
 
 
 def amount(

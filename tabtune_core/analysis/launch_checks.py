@@ -10,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 
 from tabtune_core.data.datasets import get_dataset, load_frame
-from tabtune_core.data.encoding import check_any_feature, count_features
+from tabtune_core.data.encoding import check_any_feature
 from tabtune_core.data.findings import Column
 from tabtune_core.data.merged_classes import with_label
 from tabtune_core.data.target_checks import check_label
-from tabtune_core.data.task import TableSizes, check_split, kinds_of
+from tabtune_core.data.task import TableSizes, check_split, features_of, kinds_of
 from tabtune_core.errors import DeviceError, SettingError, TabTuneError
 from tabtune_core.gpus import card_memory, check_device, count_cards
 from tabtune_core.machine import machine_memory
@@ -47,13 +47,13 @@ def stopped_by_table(frame: pd.DataFrame, columns: Iterable[Column], runs: Seque
 
     A model's limits do not stop references, which use no model.
     """
-    run, kinds = runs[0], kinds_of(columns, runs[0])
+    run, columns = runs[0], list(columns)
     card = next((get_card(one.model) for one in runs if one.strategy not in REFERENCES), None)
     limit = None if card is None else card.family.class_limit
     of_label = _collected(lambda: check_label(with_label(frame, run), run.target, max_classes=limit, task=run.task))
     of_columns = _collected(
-        lambda: check_any_feature(kinds, run.target),
-        lambda: None if card is None else check_features(card, count_features(kinds, run.target)),
+        lambda: check_any_feature(kinds_of(columns, run), run.target),
+        lambda: None if card is None else check_features(card, features_of(columns, run)),
     )
     seeds = {one.seed if run.split_by != "random" else 0: one for one in runs}
     of_split = [] if of_label else _collected(*(lambda one=one: check_split(frame, one) for one in seeds.values()))
@@ -85,6 +85,26 @@ def too_large(home: Path, runs: Sequence[RunSettings]) -> SettingError | None:
         told = cannot_fit(need_of(seeded, card, sizes, on_gpu=device.on_gpu), device, shown)
     told = told or no_room(disk_need(runs, card, table.split, classes=table.classes), home)
     return SettingError(told) if told else None
+
+
+def on_unequal_gpus(home: Path, runs: Sequence[RunSettings]) -> list[RunSettings]:
+    """Returns a sweep's runs with the context rows of the smallest GPU that 'auto' may choose, if others take more.
+
+    Otherwise runs would predict with different context rows, depending on the GPU that each of them gets.
+    """
+    sizes = [memory[1] for memory in card_memory() if memory]
+    first = next((run for run in runs if run.strategy not in REFERENCES), None)
+    if first is None or first.device != "auto" or len(set(sizes)) < 2:
+        return list(runs)
+    dataset = get_dataset(home, first.dataset)
+    features = features_of(dataset.columns, first)
+    least, most = (
+        with_shown_rows(first, features=features, memory_bytes=size, on_gpu=True).train.predict_context_rows or 0
+        for size in (min(sizes), max(sizes))
+    )
+    if least == most or dataset.rows <= least:
+        return list(runs)
+    return [run.changed(predict_context_rows=least) for run in runs]
 
 
 def _check_run(run: RunSettings, cluster_cards: int | None) -> None:

@@ -7,6 +7,23 @@ from collections.abc import Mapping
 
 import pandas as pd
 
+COST_NOISE = {"memory_bytes": (2.5e6, 0.02), "seconds": (0.0, 0.17)}
+"""End of a column's name -> how far repeats of one configuration differed: an amount, and a share of the cost."""
+
+
+def costs_differ(column: str, first: float, second: float) -> bool:
+    """Whether two costs differ beyond the noise of repeats; False if one is unknown.
+
+    >>> costs_differ("train_seconds", 10.0, 11.5), costs_differ("train_seconds", 10.0, 13.0)
+    (False, True)
+    """
+    return abs(first - second) > max(_noise(column, first), _noise(column, second))
+
+
+def _noise(column: str, value: float) -> float:
+    least, share = next((noise for end, noise in COST_NOISE.items() if column.endswith(end)), (0.0, 0.0))
+    return max(least, share * value)
+
 
 def front(board: pd.DataFrame, smaller_is_better: Mapping[str, bool]) -> "pd.Series[bool]":
     """Marks rows unless another row is at least as good on every axis and better on one; ``smaller_is_better`` has the

@@ -5,14 +5,16 @@ chooses; "better" and "worse" mean beyond a 95 % interval on the test rows.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
 
-from tabtune_core.analysis.against_references import Rival, against_guessing, rivals
-from tabtune_core.analysis.claims import MOST_SEEDS, Claim, claim, earlier_sweeps
+from tabtune_core.analysis.against_references import CLASSIC, NAMES, Rival, against_guessing, rival
+from tabtune_core.analysis.claims import MOST_SEEDS, Claim, claim, earlier_sweeps, on_one_page
 from tabtune_core.analysis.comparison import (
     WRITTEN,
     Comparison,
@@ -20,14 +22,39 @@ from tabtune_core.analysis.comparison import (
     compare,
     differing_settings,
     half_widths,
+    replicates,
     with_half_widths,
 )
-from tabtune_core.analysis.gains import UNIT, beyond_noise, change, gain_over_zero_shot, too_few, versus
+from tabtune_core.analysis.gains import (
+    UNIT,
+    between,
+    beyond_noise,
+    change,
+    gain_over_zero_shot,
+    too_few,
+    versus,
+)
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
-from tabtune_core.analysis.jackknife import Difference
+from tabtune_core.analysis.jackknife import Difference, difference
+from tabtune_core.analysis.pareto import costs_differ
 from tabtune_core.analysis.runs_table import leaderboard, of_task
+from tabtune_core.analysis.verdict import (
+    NO_BETTER,
+    SECOND,
+    Verdict,
+    constant_score,
+    decide,
+    headline,
+    mean_scores,
+    reason,
+)
+from tabtune_core.data.datasets import load_frame
+from tabtune_core.data.splits import SplitName
+from tabtune_core.data.target_checks import far_values
+from tabtune_core.errors import TabTuneError
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, Metric
+from tabtune_core.settings import TRAINED
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
@@ -41,7 +68,11 @@ COSTS = {
     "adapter_bytes": ("has an adapter that is {} kB {}", ("larger", "smaller"), 1e3),
 }
 """By cost: the template of a difference, the words for more and for less, and the divisor to the unit."""
-USE_PRETRAINED = "Use the pretrained model as it is."
+NO_CONSTANT = (
+    "No run beats a constant on the validation rows: the mean or the majority class of the training rows is as good."
+)
+DISTURBED = "The run was disturbed"
+"""First words of the note that training seconds cannot be compared."""
 NO_SEED = (
     "Nothing is compared, because no seed has a score for every configuration. Run the missing configurations "
     "under the same seeds."
@@ -65,6 +96,10 @@ class Recommendation:
     """
     claim: Claim | None = None
     """What may be claimed of the best LoRA configuration; None if there is none to compare."""
+    verdict: Verdict | None = None
+    """The answer in few words, with the numbers under it."""
+    far_values: str = ""
+    """Target values far from the others, where no run beats a constant; holds cells of the table."""
 
 
 def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int = 0) -> Recommendation:
@@ -73,6 +108,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
     ``earlier`` is the number of its ``earlier_sweeps``.
     """
     load = partial(read_predictions, store)
+    board = _undisturbed(store, board)
     comparison = compare(board, rank_by, load)
     tied = (comparison.configurations["lora_gap"] <= comparison.configurations["lora_gap_error"]).astype("boolean")
     known = comparison.configurations["lora_gap_error"].notna() & (comparison.configurations["strategy"] == "peft")
@@ -83,12 +119,85 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
     runs = [run for own in lora["runs"] for run in own]
     plan = store.last_event(runs[0], RunPlanned)
     evaluations = len(store.fields(runs, "Evaluated")) if plan and not plan.test_rows else 0
-    lora_claim = claim(comparison, board, rank_by, load, evaluations=evaluations)
-    others = list(rivals(board, rank_by, load, lora.iloc[0]["own_runs"]))
-    sentences = list(_sentences(table, lora_claim, rank_by, load, others, earlier))
+    own_claim = claim(comparison, board, rank_by, load, evaluations=evaluations)
+    others = list(_rivals(board, rank_by, load, lora.iloc[0]["own_runs"], trained=own_claim.gain > 0))
+    measured, *ahead = on_one_page([own_claim.difference, *(other.ahead for other in others)])
+    own_claim = dataclasses.replace(own_claim, difference=measured)
+    others = [dataclasses.replace(other, ahead=one) for other, one in zip(others, ahead, strict=True)]
+    answer = _verdict(table, board, own_claim, others, rank_by, load)
+    far = ""
+    if answer.headline == NO_BETTER and METRICS[rank_by].task == "regression":
+        far = _far_values(store, board)
+    sentences = list(_sentences(table, own_claim, rank_by, load, answer, others, earlier))
     if comparison.apart:
         sentences.append(f"Left out of the comparison: {'; '.join(comparison.apart)}.")
-    return Recommendation(tuple(sentences), _basis(comparison, lora_claim, plan), table, lora_claim)
+    return Recommendation(tuple(sentences), _basis(comparison, own_claim, plan), table, own_claim, answer, far)
+
+
+def _undisturbed(store: RunStore, board: pd.DataFrame) -> pd.DataFrame:
+    """Empties the seconds of runs that other programs disturbed: no sentence is made from them."""
+    notes = store.fields(list(board["run"]), "Note")
+    disturbed = {note["run"] for note in notes if note["text"].startswith(DISTURBED)}
+    return board.assign(train_seconds=board["train_seconds"].mask(board["run"].isin(disturbed)))
+
+
+def _far_values(store: RunStore, board: pd.DataFrame) -> str:
+    """Names target values that are far from the others; empty without them, or without the table."""
+    dataset, target = board[["dataset", "target"]].iloc[0]
+    with suppress(TabTuneError):
+        numbers = pd.to_numeric(load_frame(store.home, dataset)[target], errors="coerce").dropna()
+        return " ".join(finding.message for finding in far_values(numbers.to_numpy(dtype="float64"), target))
+    return ""
+
+
+def _verdict(
+    table: pd.DataFrame, board: pd.DataFrame, claim: Claim, rivals: Sequence[Rival], rank_by: str, load: Load
+) -> Verdict:
+    """Returns the answer with the numbers of the best LoRA, or of the smallest rank as good if it gains as surely."""
+    metric, lora = METRICS[rank_by], table[table["strategy"] == "peft"]
+    classic = _classic(rivals)
+    full = next((one for one in rivals if one.strategy == "base-ft"), None)
+    choice, named, gain = decide(claim, classic, full, metric), lora.iloc[0], claim.difference
+    if choice == "peft" and lora["lora_gap_error"].notna().all():
+        smaller = smallest_within(lora)
+        own_runs = list(smaller["own_runs"])
+        seeds = list(board.set_index("run").loc[own_runs, "seed"])
+        each = replicates(own_runs, seeds, metric, load, "test") if smaller.name != named.name else []
+        own = difference([final for final, _ in each], [before for _, before in each]) if each else None
+        if isinstance(own, Difference) and isinstance(gain, Difference):
+            own = dataclasses.replace(own, choices=gain.choices)
+            named, gain = (smaller, own) if beyond_noise(own) == 1 else (named, gain)
+    part: SplitName = "test" if claim.tested else "validation"
+    runs = tuple(named["own_runs"])
+    before, after = mean_scores(rank_by, load, runs, part)
+    second = SECOND[metric.task]
+    second_before, second_after = mean_scores(second, load, runs, part)
+    constant = constant_score(metric, load, claim.runs)
+    scores = [*table["score"], *(one.score for one in rivals)]
+    beaten = (
+        math.isfinite(constant) and metric.name != "ece" and not any(metric.better(one, constant) for one in scores)
+    )
+    name = label_of(lora, named)
+    return Verdict(
+        headline=NO_BETTER if beaten else headline(choice, name),
+        choice=None if beaten else choice,
+        lora=name,
+        run=runs[0],
+        gain=(gain.low, gain.high) if isinstance(gain, Difference) else None,
+        part=part,
+        metric=rank_by,
+        before=before,
+        after=after,
+        second=second,
+        second_before=second_before,
+        second_after=second_after,
+        memory_bytes=float(named["growth_memory_bytes"]),
+        train_seconds=float(named["train_seconds"]),
+        adapter_bytes=float(named["adapter_bytes"]),
+        classic=classic.strategy if classic else None,
+        classic_validation=classic.score if classic else math.nan,
+        ours_validation=classic.ours if classic else math.nan,
+    )
 
 
 def board_and_recommendation(
@@ -112,8 +221,12 @@ def smallest_within(lora: pd.DataFrame) -> pd.Series:
 
     The one-standard-error rule of Breiman et al. 1984, section 3.4.3.
     """
+    return _near(lora).sort_values(["rank", "lora_gap"], kind="stable").iloc[0]
+
+
+def _near(lora: pd.DataFrame) -> pd.DataFrame:
     near = lora[lora["lora_gap"] <= lora["lora_gap_error"]]
-    return (near if len(near) else lora.iloc[:1]).sort_values(["rank", "lora_gap"], kind="stable").iloc[0]
+    return near if len(near) else lora.iloc[:1]
 
 
 def smallest_tied(configurations: pd.DataFrame) -> pd.Series | None:
@@ -138,64 +251,64 @@ def _why_nothing(comparison: Comparison, lora: pd.DataFrame) -> str:
 
 
 def _sentences(
-    table: pd.DataFrame, claim: Claim, rank_by: str, load: Load, others: Sequence[Rival], earlier: int
+    table: pd.DataFrame, claim: Claim, rank_by: str, load: Load, answer: Verdict, rivals: Sequence[Rival], earlier: int
 ) -> Iterator[str]:
-    """Yields what was chosen and what the test rows say, the references, the smallest rank within noise, and costs."""
+    """Yields what was chosen and what the test rows say, what to use, the rivals, the smallest rank, and costs."""
     lora, metric = table[table["strategy"] == "peft"], METRICS[rank_by]
-    label, best = partial(label_of, lora), lora.iloc[0]
-    leader = _leader(others, table.iloc[0], metric)
-    no_better = list(_no_better_than_guessing(claim, metric, load, label(best), float(best["score"])))
-    full = list(_full(table, metric, label(best)))
-    first = [_beside(leader, metric, label(best), leads=True)] if leader else full
-    better = None if leader or no_better else next((one for one in others if beyond_noise(one.ahead) == 1), None)
-    advice = ""
-    if better:
-        advice = _beside(better, metric, label(best))
-    elif not leader and not no_better and not _full_is_better(table):
-        advice = USE_PRETRAINED if claim.verdict != "better" else ""
-        advice = f"Use {label(best)}." if not advice and smallest_within(lora).name == best.name else advice
-    yield from first
-    among = " among the LoRA runs" if leader or table.iloc[0]["strategy"] == "base-ft" else ""
-    yield from _headline(claim, best, metric, label(best) + among, advice)
+    label = partial(label_of, lora)
+    best = lora.iloc[0]
+    advice = (
+        NO_CONSTANT if answer.headline == NO_BETTER else reason(answer.choice, claim, _classic(rivals), answer.lora)
+    )
+    first = max(rivals, key=lambda one: metric.sign * one.score, default=None)
+    ahead = first is not None and bool(metric.better(first.score, best["score"]))
+    yield from _headline(claim, best, metric, label(best) + " among the LoRA runs" * ahead, advice)
     yield from _one_of_several(claim, earlier)
-    yield from no_better
-    yield from (_beside(one, metric, label(best)) for one in others if one not in (leader, better))
-    yield from full if leader else []
+    yield from _no_better_than_guessing(claim, metric, load, label(best), float(best["score"]))
+    ours = label(best) if claim.gain > 0 else NAMES["inference"]
+    yield from (_beside(one, metric, ours, tested=claim.tested) for one in rivals)
     if claim.chooses_a_rank:
         yield from _rank(lora, metric, label)
     yield from _memory(table)
 
 
-def _leader(others: Sequence[Rival], best: pd.Series, metric: Metric) -> Rival | None:
-    """Returns the reference with the best validation score; None if the model's best configuration is as good."""
-    first = max(others, key=lambda one: metric.sign * one.score, default=None)
-    leads = first and metric.better(first.score, best["score"]) and metric.better(first.score, first.ours)
-    return first if leads else None
+def _classic(rivals: Sequence[Rival]) -> Rival | None:
+    return next((one for one in rivals if one.strategy in CLASSIC), None)
 
 
-def _beside(other: Rival, metric: Metric, lora: str, *, leads: bool = False) -> str:
-    """Compares a reference with the best LoRA on the validation and test rows."""
+def _rivals(
+    board: pd.DataFrame, rank_by: str, load: Load, own_runs: Sequence[str], *, trained: bool
+) -> Iterator[Rival]:
+    """Yields the reference with the best validation score, and full fine-tuning."""
+    sign = METRICS[rank_by].sign
+    made = [rival(board, rank_by, load, one, own_runs, trained=trained) for one in (*CLASSIC, "base-ft")]
+    known = sorted(filter(None, made), key=lambda one: -sign * one.score)
+    for group in (CLASSIC, TRAINED):
+        yield from [one for one in known if one.strategy in group][:1]
+
+
+def _beside(other: Rival, metric: Metric, ours: str, *, tested: bool) -> str:
+    """Compares a rival with the best LoRA, or zero-shot, on the validation and test rows."""
     over = f" (means over {other.seeds} seeds)" if other.seeds > 1 else ""
-    score, ours = (metric.text(score, other.score - other.ours) for score in (other.score, other.ours))
-    has = f"has {'the best' if leads else 'a'} validation {metric.written}{':' if leads else ' of'} {score}"
-    test = versus(other.name, lora, other.ahead, metric, size=other.ours, part="test")
-    advice = f" Use {other.name}." if leads and beyond_noise(other.ahead) == 1 else ""
-    name = f"{other.name[0].upper()}{other.name[1:]}, without a foundation model,"
-    return f"{name} {has}; the best LoRA ({lora}) has {ours}{over}. {test}{advice}"
+    score, own = (metric.text(score, other.score - other.ours) for score in (other.score, other.ours))
+    test = versus(other.name, ours, other.ahead, metric, size=other.ours, part="test") if tested else ""
+    name = f"{other.name[0].upper()}{other.name[1:]}{', without a foundation model,' * (other.strategy in CLASSIC)}"
+    return f"{name} has a validation {metric.written} of {score}, {ours} has {own}{over}. {test}".rstrip()
 
 
 def _no_better_than_guessing(claim: Claim, metric: Metric, load: Load, lora: str, size: float) -> Iterator[str]:
-    """Warns if the model to use (LoRA if it gained, else zero-shot) scores no better than a constant guess."""
+    """Warns if the model to use (LoRA if it gained, else zero-shot) is not ahead of a constant guess."""
     if metric.name == "ece":  # guessing the shares of the classes is perfectly calibrated
         return
     trained = claim.verdict == "better"
     ahead, part = against_guessing(metric, load, claim.runs, trained=trained)
     if isinstance(ahead, Difference) and ahead.value <= 0:
-        how, advice = "guessing with the shares of the classes in its training rows", ""
+        how = "the shares of the classes in its training rows"
         if metric.task == "regression":
-            how = "always answering with the mean of its training rows"
-            advice = " Look, on the Data page, for target values that are far from the others."
-        yield versus(lora if trained else "zero-shot", how, ahead, metric, size=size, part=part) + advice
+            how = "the mean of its training rows"
+        shown = between(ahead.low, ahead.high, metric, size)
+        name = lora if trained else "zero-shot"
+        yield f"On the {part} rows {name} is not shown to be better than always answering with {how}: {shown}."
 
 
 def _headline(claim: Claim, chosen: pd.Series, metric: Metric, name: str, advice: str) -> Iterator[str]:
@@ -212,11 +325,11 @@ def _headline(claim: Claim, chosen: pd.Series, metric: Metric, name: str, advice
     if not isinstance(claim.difference, Difference):
         unknown = "how much of its gain on these rows is noise is not known"
         yield f"No gain over zero-shot is claimed: {too_few(claim.difference, part) if claim.difference else unknown}."
-        return
-    yield gain_over_zero_shot(claim.difference, metric, size=score, part=part)
-    yield from [advice] * bool(advice)
-    if claim.verdict == "unclear" and claim.tested and claim.difference.value > 0:
-        yield _what_settles(claim)
+    else:
+        yield gain_over_zero_shot(claim.difference, metric, size=score, part=part)
+    yield advice
+    if claim.verdict == "unclear" and claim.tested and isinstance(claim.difference, Difference):
+        yield from [_what_settles(claim)] * (claim.difference.value > 0)
 
 
 def _one_of_several(claim: Claim, earlier: int) -> Iterator[str]:
@@ -244,16 +357,22 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
     if lora["lora_gap_error"].isna().any():
         yield f"{label(best)} has the best validation {metric.written} of the LoRA runs: {metric.text(best['score'])}."
         return
-    smallest = smallest_within(lora)
+    near, smallest = _near(lora), smallest_within(lora)
     largest, smaller = lora[lora["rank"] == lora["rank"].max()].iloc[0], lora[lora["rank"] < best["rank"]]
-    if smallest.name != best.name:
-        of = f"the smallest rank within one standard error of the best ({label(best)})"
-        yield f"On the validation rows {label(smallest)} is {of}. {label(best)} {_price(smallest, best, metric)}."
+    once = " at one rate" if lora["learning_rate"].nunique() <= 1 else ""
+    if near["rank"].nunique() > 1:
+        ranks = [f"{rank}" for rank in sorted(near["rank"].unique())]
+        named = f"{', '.join(ranks[:-1])} and {ranks[-1]}" if len(ranks) < 3 else f"{ranks[0]} to {ranks[-1]}"
+        half = float(near[half_width("lora_gap")].max())
+        [noise] = metric.alike([half], best["score"], half)
+        other = best if smallest["rank"] < best["rank"] else near[near["rank"] == near["rank"].max()].iloc[0]
+        start = f"Rank {smallest['rank']} is enough: ranks {named} are within noise (±{noise}) on the validation rows"
+        yield f"{start}{once}. {label(other)} {_price(smallest, other, metric)}."
     elif len(smaller):
-        head = f"On the validation rows {label(best)} is more than one standard error better than every smaller rank"
+        head = f"On the validation rows{once} {label(best)} is more than one standard error ahead of every smaller rank"
         yield f"{head}. Compared with {label(smaller.iloc[0])} it {_price(smaller.iloc[0], best, metric)}."
     elif largest["rank"] > best["rank"]:
-        head = f"{label(best)} is the smallest rank, and no larger one is better on the validation rows"
+        head = f"Rank {best['rank']} is enough: no larger rank is better on the validation rows{once}"
         yield f"{head}. {label(largest)} {_price(best, largest, metric)}."
     else:
         yield f"{label(best)} is the only rank that can be compared; run other ranks, too."
@@ -266,7 +385,7 @@ def _price(cheap: pd.Series, other: pd.Series, metric: Metric) -> str:
     parts = []
     for name, (words, (more, less), size) in COSTS.items():
         amount = (other[name] - cheap[name]) / size
-        if pd.notna(amount) and round(abs(amount), 1) > 0:
+        if costs_differ(name, other[name], cheap[name]) and round(abs(amount), 1) > 0:
             written = f"{abs(amount):,.{1 if abs(amount) < 100 else 0}f}"
             parts.append(words.format(written, more if amount > 0 else less))
     spent = " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
@@ -275,36 +394,14 @@ def _price(cheap: pd.Series, other: pd.Series, metric: Metric) -> str:
 
 
 def _memory(table: pd.DataFrame) -> Iterator[str]:
-    megabytes = table["growth_memory_bytes"].astype("Float64") / 1e6
-    growth = megabytes[table["strategy"] == "peft"].groupby(table["rank"]).mean().dropna()
-    full = megabytes[table["strategy"] == "base-ft"].mean()
+    memory = table["growth_memory_bytes"].astype("float64")
+    growth = memory[table["strategy"] == "peft"].groupby(table["rank"]).mean().dropna()
+    full = memory[table["strategy"] == "base-ft"].mean()
     if len(growth) > 1 and growth.max() - growth.min() < MEMORY_LEVER * growth.max():
-        span = f"{growth.min():,.1f} to {growth.max():,.1f} MB"
-        yield f"Rank hardly changes memory here ({span}); the number of context rows does."
-    if len(growth) and pd.notna(full) and growth.min() > full:
-        span = f"{growth.min():,.1f} MB at least, full fine-tuning {full:,.1f} MB"
-        yield f"LoRA saved no memory here ({span}): nearly all of it is activations, which LoRA needs too."
-
-
-def _full(table: pd.DataFrame, metric: Metric, best: str) -> Iterator[str]:
-    """Says whether full fine-tuning is better than LoRA: a claim on test rows, only a lead on validation rows."""
-    for _, full in table[table["strategy"] == "base-ft"].iloc[:1].iterrows():
-        validation, test = (
-            change(-full[gap], full[half_width(gap)], metric, full["score"]) for gap in ("lora_gap", "test_lora_gap")
-        )
-        if _full_is_better(table):
-            advice = " Use full fine-tuning." if full["test_gain"] > full[half_width("test_gain")] else ""
-            yield f"Full fine-tuning is better than the best LoRA ({best}) on the test rows: {test}.{advice}"
-        elif full["lora_gap"] < 0:
-            lead = f"On the validation rows full fine-tuning is ahead of the best LoRA ({best}): {validation}"
-            untested = pd.isna(full["test_score"])
-            yield f"{lead}. {'No test rows confirm it' if untested else f'The test rows do not confirm it: {test}'}."
-
-
-def _full_is_better(table: pd.DataFrame) -> bool:
-    """Whether full fine-tuning is better than the best LoRA on the test rows, beyond noise."""
-    full = table[table["strategy"] == "base-ft"].iloc[:1]
-    return bool((-full["test_lora_gap"] > full[half_width("test_lora_gap")]).any())
+        yield f"Memory hardly depends on rank here ({growth.min() / 1e6:,.1f} to {growth.max() / 1e6:,.1f} MB)."
+    if len(growth) and growth.min() > full and costs_differ("growth_memory_bytes", growth.min(), full):
+        span = f"{growth.min() / 1e6:,.1f} MB at least, full fine-tuning {full / 1e6:,.1f} MB"
+        yield f"LoRA saved no memory here ({span})."
 
 
 def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str:
@@ -320,6 +417,8 @@ def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str
     rows = f" ({plan.validation_rows:,} validation and {plan.test_rows:,} test rows)" if plan else ""
     alone = "It leaves out what the split and the initialization change; run several seeds to measure that."
     several = f"It includes the noise of the rows and the spread over {len(claim.runs)} seeds."
-    parts = (several if len(claim.runs) > 1 else alone, missing if errors.isna().any() else "")
+    several_claims = isinstance(claim.difference, Difference) and claim.tested and claim.difference.choices > 1
+    together = "The intervals on the test rows allow for all comparisons of this page (Holm)." * several_claims
+    parts = (several if len(claim.runs) > 1 else alone, together, missing if errors.isna().any() else "")
     confirm = "Validation chooses; only the test rows, which were not used for any choice, can confirm an improvement."
     return f"{PLUS_MINUS}, of differences {unit} by {unit}{rows}. {' '.join(filter(None, (*parts, confirm)))}{compared}"

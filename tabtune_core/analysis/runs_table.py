@@ -18,10 +18,9 @@ from tabtune_core.settings import MODELS, REFERENCES, SETTINGS, TRAINED, RunSett
 from tabtune_core.store.run_row import Run
 
 NO_ADAPTER = "no adapter is offered: it was not verified in a fresh process"
-NO_GAIN, NOT_MEASURED = (
-    "no gain over zero-shot",
-    "its score is not defined on the validation rows, so that nothing was measured",
-)
+NO_GAIN = "no gain over zero-shot"
+NOT_MEASURED = "its score is not defined on the validation rows, so that nothing was measured"
+UNTRAINED = "it ended within its first step, so that nothing was measured"
 SCIKIT_LEARN = "scikit-learn"
 """Model of the runs that need no foundation model."""
 TEXT, WHOLE, NUMBER = "object", "Int64", "float64"
@@ -191,7 +190,7 @@ def gains_of(run: Run, metric: Metric) -> dict[str, float]:
     for name, part in GAINS.items():
         scores, before = getattr(result, part), getattr(result, f"zero_shot_{part}")
         if metric.name in scores and metric.name in before:
-            same = 0.0 * before[metric.name]  # NaN without a score
+            same = 0.0 * before[metric.name] if result.steps_done else math.nan  # NaN without a score or a step
             gains[name] = float(metric.ahead(scores[metric.name], before[metric.name])) if result.best_step else same
     return gains
 
@@ -208,7 +207,7 @@ def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
         )
     if result.best_step == 0 and run.settings.strategy in TRAINED:
         measured = math.isfinite(result.validation.get(run.settings.selection_metric, math.nan))
-        row["note"] = NO_GAIN if measured else NOT_MEASURED
+        row["note"] = UNTRAINED if not result.steps_done else NO_GAIN if measured else NOT_MEASURED
     elif result.adapter_bytes is not None and not result.adapter_verified and not run.error:
         row["note"] = NO_ADAPTER
     return row

@@ -103,6 +103,10 @@ def page(
 
     ranked = board[board["place"].notna()]  # without archived runs
     costs = {name: CHARTS["pareto"].draw(ranked, x=cost, metric=rank_by) for name, cost in COSTS.items()}
+    trained = ranked[(ranked["strategy"] == "peft") & (ranked["apart"] == "")] if "apart" in ranked else ranked[:0]
+    if len(trained):
+        picture = CHARTS["rank_curve"].draw(ranked[ranked["apart"] == ""], metric=rank_by)
+        costs = {f"{METRICS[rank_by].label} against rank": picture, **costs}
     drawn = "".join(_section(name, _drawn(figure), "chart") for name, figure in {**costs, **(figures or {})}.items())
     first = "".join(f"<p>{escape(text)}</p>" for text in lead)
     style, script = (

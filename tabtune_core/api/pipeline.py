@@ -27,6 +27,7 @@ from tabtune_core.api.pipeline_file import PipelineContent, read_pipeline, write
 from tabtune_core.api.tuning_params import changed_params, read_params, write_params
 from tabtune_core.data.arrays import (
     Labels,
+    kinds_of_rows,
     prepare_arrays,
     read_labels,
     read_numbers,
@@ -34,6 +35,7 @@ from tabtune_core.data.arrays import (
     read_weights,
     show_all,
 )
+from tabtune_core.data.encoding import count_features
 from tabtune_core.data.task import Context
 from tabtune_core.data.values import places, present
 from tabtune_core.devices import resolve_device
@@ -149,7 +151,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
         y_N = read_labels(y, len(frame))
         labels, weights = Labels.of(y_N, settings.task), read_weights(sample_weight, len(frame))
-        plan = Plan.of(settings, features=frame.shape[1], device=device)
+        kinds = kinds_of_rows(frame, settings)
+        plan = Plan.of(settings, features=count_features(kinds, None), device=device)
         with scratch_folder() as folder, MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:
             fitted = fit(
                 plan,
@@ -158,6 +161,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
                     y_N,
                     labels,
                     plan.shown,
+                    kinds,
                     max_classes=plan.card.family.class_limit,
                     withhold=withhold,
                     weights=weights,
@@ -168,7 +172,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         table, context, scored_rows = session.table, session.table.context, None
         if withhold:
             scored_rows = len(context.y_C)
-            context = show_all(table.frame, table.labels, labels.texts, plan.shown)
+            context = show_all(table.frame, table.labels, labels.texts, plan.shown, kinds)
         events.append(rows_shown(sum(label is not None for label in table.labels), scored_rows, len(context.y_C)))
         events.append(
             dataclasses.replace(fitted.result, scored_context_rows=scored_rows, final_context_rows=len(context.y_C))

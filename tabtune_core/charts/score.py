@@ -11,7 +11,9 @@ from tabtune_core.charts.style import (
     compact,
     each_run,
     figure,
+    focus,
     leave_room,
+    mark_outside,
     points_each,
     say,
     thin,
@@ -63,4 +65,13 @@ def score(
                 "hovertemplate": f"Best so far<br>{hover}",
             }
             drawn.add_scatter(x=best[x].to_numpy(), y=best[metric].to_numpy(), **around)
-    return leave_room(drawn, validation[metric].to_numpy(dtype=np.float64))
+    leave_room(drawn, validation[metric].to_numpy(dtype=np.float64))
+    best_of = validation.groupby(validation["run"].astype(str), sort=False)[metric]
+    last = (best_of.max() if meaning.higher_is_better else best_of.min()).dropna()
+    trained = validation[~validation["run"].astype(str).str.startswith(LEVEL)][metric].to_numpy(dtype=np.float64)
+    zero_shot = last[last.index.str.startswith("Zero-shot")]
+    shown = focus(
+        trained, zero_shot=float(zero_shot.mean()) if len(zero_shot) else np.nan, higher=meaning.higher_is_better
+    )
+    mark_outside(drawn, {str(name): float(value) for name, value in last.items()}, shown, form)
+    return drawn

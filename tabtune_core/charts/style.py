@@ -22,6 +22,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#A08A00", "#8
 """The first six are safe for colour-blind readers (Okabe and Ito 2008); the yellow is darkened for a white background.
 Vermilion and grey are reserved for the baselines.
 """
+RANK_COLOURS = ("#52B96A", "#2FA97F", "#1F978B", "#25848E", "#2C718E", "#355F8D", "#4A5FA8", "#6A5BB5")
+"""Of ranks 1, 2, 4 ... 128, light to dark: viridis without its ends, visible on light and dark backgrounds."""
 DASHES = ("solid", "7px,3px", "2px,3px", "9px,3px,2px,3px", "14px,4px", "5px,2px,1px,2px,1px,2px")
 """Each repeats within the width of a line in a legend."""
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon", "hexagon", "star-triangle-up")
@@ -53,10 +55,10 @@ class RunStyle:
 BASELINES = {
     "Zero-shot": RunStyle(FAINT, "dot", "star"),
     "Full fine-tuning": RunStyle("#D55E00", "dash", "x"),
-    "Linear model": RunStyle("#9467BD", "2px,6px", "triangle-down"),
-    "Gradient boosting": RunStyle("#9467BD", "8px,3px,2px,3px", "hourglass"),
+    "Linear model": RunStyle(FAINT, "2px,6px", "triangle-down"),
+    "Gradient boosting": RunStyle(FAINT, "8px,3px,2px,3px", "hourglass"),
 }
-"""By the start of a run's label; the references share a colour that no model has."""
+"""By the start of a run's label; what is not trained here is grey."""
 LEVEL = ("Zero-shot", "Linear model", "Gradient boosting")
 """Baselines without training steps: they have one score, drawn as a level line."""
 
@@ -110,10 +112,11 @@ def styles_of(cast: Sequence[Role]) -> Styles:
     ]
     colours = _numbered(colour for (_, colour, _), baseline in zip(cast, baselines, strict=True) if baseline is None)
     dashes = _numbered(dash for *_, dash in cast)
-    styles = []
+    styles = list[RunStyle]()
     for place, ((_, colour, dash), baseline) in enumerate(zip(cast, baselines, strict=True)):
         turn = colours.get(colour, 0)
-        style = baseline or RunStyle(COLOURS[turn % len(COLOURS)], DASHES[0], MARKERS[turn % len(MARKERS)])
+        hue = rank_colour(colour) if isinstance(colour, int) else COLOURS[turn % len(COLOURS)]
+        style = baseline or RunStyle(hue, DASHES[0], MARKERS[turn % len(MARKERS)])
         line = dashes[dash] + turn // len(COLOURS) * len(dashes)
         if len(dashes) == 1:
             line = turn + 3 * (turn // len(COLOURS))  # each pair of colour and dash is used once before one repeats
@@ -121,8 +124,15 @@ def styles_of(cast: Sequence[Role]) -> Styles:
             line += len(DASHES) // 2  # beside the linear model, which has its colour
         if baseline is None or len(dashes) > 1:
             style = dataclasses.replace(style, dash=DASHES[line % len(DASHES)])
+        elif any(other.colour == style.colour and other.dash == style.dash for other in styles):
+            style = dataclasses.replace(style, dash=DASHES[len(styles) % len(DASHES)])
         styles.append(dataclasses.replace(style, place=place))
     return Styles(styles)
+
+
+def rank_colour(rank: float) -> str:
+    """Returns the colour of a rank, the same on every page: the darker, the larger."""
+    return RANK_COLOURS[int(np.clip(np.round(np.log2(max(rank, 1))), 0, len(RANK_COLOURS) - 1))]
 
 
 def _numbered(keys: Iterable[Hashable]) -> dict[Hashable, int]:
@@ -237,6 +247,81 @@ def leave_room(drawn: go.Figure, values: NDArray[np.floating]) -> go.Figure:
         room = 0.05 * abs(float(known[0])) or 0.01
         drawn.update_yaxes(range=[float(known[0]) - room, float(known[0]) + room])
     return drawn
+
+
+def focus(
+    values: NDArray[np.floating], *, zero_shot: float = np.nan, noise: float = 0.0, higher: bool = False
+) -> tuple[float, float] | None:
+    """Returns the vertical range that shows trained runs and zero-shot, at least ``noise`` high; None without values.
+
+    A value that is worse than zero-shot by over three times the best gain, the usual distance or the noise is left out.
+    """
+    known = np.append(values, zero_shot)
+    known = known[np.isfinite(known)]
+    if not len(known):
+        return None
+    sign = -1.0 if higher else 1.0
+    usual = zero_shot if np.isfinite(zero_shot) else float(np.median(known))
+    noise = noise if np.isfinite(noise) else 0.0
+    least = max(noise, 0.02 * abs(usual), float(np.median(np.abs(known - usual))))
+    near = known[sign * (known - usual) <= 3 * max(sign * usual - (sign * known).min(), least)]
+    low, high = float(near.min()), float(near.max())
+    room = max(0.08 * (high - low), (max(noise, 0.01 * abs(usual)) - (high - low)) / 2) or 0.01
+    return low - room, high + room
+
+
+def mark_outside(drawn: go.Figure, named: Mapping[str, float], range_: tuple[float, float] | None, form: str) -> None:
+    """Sets the vertical range, names what lies beyond it at the edge, and adds a button that shows all."""
+    if range_ is None or drawn.layout.yaxis.type == "log":
+        return
+    low, high = range_
+    drawn.layout.yaxis.range = [low, high]
+    beyond = {name: value for name, value in named.items() if np.isfinite(value) and not low <= value <= high}
+    for above in (True, False):
+        marks = [f"{shortened(name)} {value:{form}}" for name, value in beyond.items() if (value > high) == above]
+        if marks:
+            text = ", ".join(marks[:3]) + (f" and {len(marks) - 3} more" if len(marks) > 3 else "")
+            drawn.add_annotation(
+                text=f"{text} {'↑' if above else '↓'}",
+                **{"x": 0.99, "xref": "x domain", "xanchor": "right", "showarrow": False},
+                **{"y": float(above), "yref": "y domain", "yanchor": "bottom"},
+                font={"size": 12, "color": FAINT},
+            )
+    if beyond:
+        focused = {"yaxis.range": [low, high], "yaxis.autorange": False}
+        button = {"label": "Show all", "method": "relayout", "args": [{"yaxis.autorange": True}], "args2": [focused]}
+        look = {
+            "type": "buttons",
+            "showactive": False,
+            "bgcolor": "rgba(0,0,0,0)",
+            "font": {"size": 11, "color": FAINT},
+        }
+        place = {"x": 1, "xanchor": "right", "y": 0, "yanchor": "top", "pad": {"t": 20}}
+        drawn.update_layout(updatemenus=[{"buttons": [button]} | look | place], margin={"b": 52})
+        drawn.update_layout(legend={"y": 1.1})
+
+
+def label_ends(drawn: go.Figure, named: Mapping[str, tuple[float, str]], range_: tuple[float, float]) -> None:
+    """Writes each name at the right of its line, in the line's colour and apart from its neighbours; no legend then."""
+    low, high = range_
+    ordered = sorted((level, name, colour) for name, (level, colour) in named.items() if low <= level <= high)
+    least, place = 0.08, -1.0
+    for level, name, colour in ordered:
+        place = max((level - low) / (high - low), place + least)
+        drawn.add_annotation(
+            text=shortened(name),
+            **{"x": 1.01, "xref": "x domain", "xanchor": "left", "showarrow": False},
+            **{"y": place, "yref": "y domain", "yanchor": "middle"},
+            font={"size": 12, "color": colour},
+        )
+    longest = max((len(shortened(name)) for _, name, _ in ordered), default=0)
+    drawn.update_traces(showlegend=False)
+    drawn.update_layout(margin={"t": 28, "r": 40 + 7 * longest})
+
+
+def shortened(name: str, most: int = 28) -> str:
+    """Returns a name that fits beside a line."""
+    return name if len(name) <= most else f"{name[: most - 1]}…"
 
 
 def thin(y_N: NDArray[np.floating], most: int = 400) -> NDArray[np.integer]:

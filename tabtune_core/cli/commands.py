@@ -58,7 +58,7 @@ def print_context_curve(asked: argparse.Namespace) -> int:
 
 def print_predictions(asked: argparse.Namespace) -> int:
     """Prints predictions with an adapter as CSV."""
-    from tabtune_core.data.prediction_rows import read_new_rows, unknown_categories
+    from tabtune_core.data.prediction_rows import read_new_rows
     from tabtune_core.data.spreadsheet import safe_csv
     from tabtune_core.data.table import LIMIT_BYTES
     from tabtune_core.engine.adapted_model import load_adapter
@@ -70,7 +70,7 @@ def print_predictions(asked: argparse.Namespace) -> int:
             model.context(_table_of(model, asked)),
             read_new_rows(source, model.facts.read_as, limit_bytes=LIMIT_BYTES),
         )
-    for note in (*rows.notes, *unknown_categories(rows.frame, context.encoder)):
+    for note in (*rows.notes, *context.encoder.unknown_in_words(rows.frame)):
         say(note)
     predicted = model.predict_table(rows.frame, context=context)
     print(safe_csv(predicted), end="")

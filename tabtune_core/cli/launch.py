@@ -93,7 +93,7 @@ def _launch(
     halving: bool = False,
 ) -> int:
     """Queues the runs, follows them to their end and shows how they did."""
-    from tabtune_core.analysis.launch_checks import too_large
+    from tabtune_core.analysis.launch_checks import on_unequal_gpus, too_large
 
     first = settings[0]
     if first.target in getattr(asked, "reading.leave_out", ()):
@@ -103,9 +103,10 @@ def _launch(
         )
     score_to_rank_by(asked, first)
     trained_on = check_target(store, dataset, settings)
-    # the nodes of a cluster have other memory than this machine
-    if not asked.insist and cluster_for_new_runs(store.home) is None and (reason := too_large(store.home, settings)):
-        raise SettingError(f"{reason} Nothing was started; {INSIST} starts it anyway.")
+    if cluster_for_new_runs(store.home) is None:  # its nodes have other memory than this machine
+        if not asked.insist and (reason := too_large(store.home, settings)):
+            raise SettingError(f"{reason} Nothing was started; {INSIST} starts it anyway.")
+        settings = on_unequal_gpus(store.home, settings)
     _say_time(store, settings, trained_on)
     card = get_card(first.model)
     if any(one.strategy not in REFERENCES for one in settings):

@@ -4,7 +4,7 @@ In: a frame or an array, and labels of any kind. Out: a frame with the kinds of 
 that a run has, without test rows. Shape letters: N rows, F columns.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -188,6 +188,7 @@ def prepare_arrays(
     y: pd.Series,
     labels: Labels,
     settings: RunSettings,
+    kinds: Mapping[str, Kind] | None = None,
     *,
     max_classes: int | None,
     withhold: bool = True,
@@ -221,7 +222,7 @@ def prepare_arrays(
         if infer_dtype(y) == "decimal":
             y = pd.Series(numbers(y))
     check_label(y.infer_objects().to_frame("y"), "y", max_classes=max_classes, task=settings.task, split=withhold)
-    kinds = _kinds(frame, settings)
+    kinds = kinds_of_rows(frame, settings) if kinds is None else kinds
     _warn_of_text(frame, kinds)
     texts = words(y) if settings.task == "classification" else read_numbers(y)
     if not withhold:
@@ -250,25 +251,24 @@ def show_all(
     labels: NDArray[np.object_],
     encoder: LabelEncoder,
     settings: RunSettings,
-    kinds: dict[str, Kind] | None = None,
+    kinds: Mapping[str, Kind],
 ) -> Context:
     """Returns the context that a pipeline predicts from: all labelled rows, or a stratified sample of
     ``predict_context_rows`` of them.
-
-    Unless given, ``kinds`` are detected from the whole frame.
     """
     rows, rng = labelled_rows(labels), np.random.default_rng([settings.seed, 2])
     most = settings.train.predict_context_rows or len(rows)
     shown = rows[sample_rows(strata_of(labels)[rows].astype(str), most, rng)]
-    return make_context(frame, labels, shown, _kinds(frame, settings) if kinds is None else kinds, names=encoder)
+    return make_context(frame, labels, shown, kinds, names=encoder)
 
 
-def _kinds(frame: pd.DataFrame, settings: RunSettings) -> dict[str, Kind]:
+def kinds_of_rows(frame: pd.DataFrame, settings: RunSettings) -> dict[str, Kind]:
+    """Returns the kind of each column of a frame, without the column of a split by group."""
     group = settings.split_column if settings.split_by == "group" else None
     return {name: column_kind(frame[name]) for name in frame.columns if name != group}
 
 
-def _warn_of_text(frame: pd.DataFrame, kinds: dict[str, Kind]) -> None:
+def _warn_of_text(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> None:
     for name, kind in kinds.items():
         if kind == "text":
             warn(

@@ -80,20 +80,15 @@ class Dataset:
     """The choices as used, including what was detected."""
     size_bytes: int
     """Size of the given file."""
-    owner: str = ""
-    """Who added it, where people log in; empty where not known."""
+    source_sha256: str
+    """SHA-256 of the given file, in hex."""
     origin: tuple[str, ...] = ()
-    """Command-line arguments that fetch the table again, such as an address; empty for a single uploaded or local file.
-    """
+    """Command-line arguments that fetch the table again, such as an address; empty for one uploaded or local file."""
     target: str = ""
     """The column to predict, where the source names one."""
-    source_sha256: str = ""
-    """SHA-256 of the given file, in hex; empty for tables of earlier versions."""
 
     def words(self) -> list[str]:
-        """Returns the command-line arguments that name the table on another machine: its origin or file name, and the
-        sheet.
-        """
+        """Returns the command-line arguments that name the table on another machine, with its sheet."""
         return [*(self.origin or (self.name,)), *(("--sheet", self.reading.sheet) if self.reading.sheet else ())]
 
 
@@ -103,50 +98,33 @@ def add_dataset(
     name: str,
     choices: ReadingChoices = ReadingChoices(),  # noqa: B008 (frozen)
     *,
-    owner: str = "",
     limit_bytes: int = LIMIT_BYTES,
     inside: Path | None = None,
     tell: Tell = untold,
     origin: tuple[str, ...] = (),
     target: str = "",
 ) -> Dataset:
-    """Reads a file and stores it. The same bytes read with the same choices are stored once, under the first name and
-    owner.
+    """Reads a file and stores it; the same bytes read with the same choices are stored once, under the first name.
 
-    Temporary files are written to a folder in ``inside``, which must be on the disk of the workspace. ``tell`` is as in
-    ``read_table``, and ``owner`` is the logged-in person who adds it. Raises TableError where ``read_table`` does; then
-    nothing is stored.
+    ``inside`` is a folder for temporary files on the disk of the workspace. Raises TableError where ``read_table``
+    does; then nothing is stored.
     """
     with incoming(home, inside) as folder:
-        kept, table = folder / "source", None
+        kept, table, drawn = folder / "source", None, folder / "drawn"
         if isinstance(source, Path) and choices.rows and source.is_file() and source.stat().st_size > limit_bytes:
-            table = read_table(
-                source, choices, limit_bytes=limit_bytes, inside=folder, sample=folder / "drawn", tell=tell
-            )
-            table, source = replace(table, reading=replace(table.reading, encoding="utf-8")), folder / "drawn"
+            table = read_table(source, choices, limit_bytes=limit_bytes, inside=folder, sample=drawn, tell=tell)
+            table, source = replace(table, reading=replace(table.reading, encoding="utf-8")), drawn
         with translated():
             digest, size = keep(source, kept, limit_bytes)
-            (folder / "drawn").unlink(missing_ok=True)
-        source_sha256 = digest.hexdigest()
+            drawn.unlink(missing_ok=True)
+        sha256 = digest.hexdigest()
         digest.update(json.dumps(choices.to_json(), sort_keys=True).encode())
         identity = digest.hexdigest()
         final = home / "datasets" / identity
         if not final.exists():
             table = table or read_table(kept, choices, limit_bytes=limit_bytes, inside=folder, tell=tell)
-            facts = (table.columns, table.findings, table.questions, table.reading)
-            dataset = Dataset(
-                identity,
-                shown_name(name),
-                time.time(),
-                len(table.frame),
-                *facts,
-                size,
-                owner,
-                origin,
-                target,
-                source_sha256,
-            )
-            write(folder, table, dataset)
+            facts = (len(table.frame), table.columns, table.findings, table.questions, table.reading, size, sha256)
+            write(folder, table, Dataset(identity, shown_name(name), time.time(), *facts, origin, target))
             keep_folder(folder, final)
     return get_dataset(home, identity)
 
@@ -156,7 +134,6 @@ def add_source(
     words: Sequence[str],
     choices: ReadingChoices = ReadingChoices(),  # noqa: B008 (frozen)
     *,
-    owner: str = "",
     limit_bytes: int = LIMIT_BYTES,
     inside: Path | None = None,
     tell: Tell = untold,
@@ -165,13 +142,13 @@ def add_source(
     """Fetches a table from one of ``sources.SOURCES`` and stores it. Raises TableError where either fails."""
     with incoming(home, inside) as folder:
         got = fetch(words, folder, limit_bytes=limit_bytes, tell=tell, guarded=guarded)
-        more: dict[str, Any] = {"owner": owner, "limit_bytes": limit_bytes, "inside": inside, "tell": tell}
+        more: dict[str, Any] = {"limit_bytes": limit_bytes, "inside": inside, "tell": tell}
         return add_dataset(home, got.path, got.name, choices, **more, origin=recorded(words), target=got.target)
 
 
-def add_sample(home: Path, name: str, *, owner: str = "") -> Dataset:
+def add_sample(home: Path, name: str) -> Dataset:
     """Stores one of ``SAMPLES``. Raises TableError for another name."""
-    return add_dataset(home, sample_csv(name), f"{name}.csv", owner=owner)
+    return add_dataset(home, sample_csv(name), f"{name}.csv")
 
 
 def list_datasets(home: Path) -> list[Dataset]:
@@ -185,9 +162,7 @@ def damaged_datasets(home: Path) -> dict[str, str]:
 
 
 def kept_in(place: Path, read: Callable[[str], Kept], refused: type[TabTuneError]) -> tuple[list[Kept], dict[str, str]]:
-    """Reads each folder of ``place`` that a SHA-256 names; returns what can be read, newest first, and by name why
-    others cannot.
-    """
+    """Reads the folders of ``place`` named by a SHA-256: what can be read, newest first, and why others cannot."""
     kept, damaged = list[Kept](), dict[str, str]()
     for name in sorted(folder.name for folder in place.glob("*") if SHA256.fullmatch(folder.name)):
         try:
@@ -202,18 +177,17 @@ def get_dataset(home: Path, id: str) -> Dataset:
     folder = folder_of(home, id)
     try:
         data = json.loads((folder / "table.json").read_text(encoding="utf-8"))
-        if data.pop("sha256", None) not in (None, _sha256(data)):  # earlier versions wrote none
+        if data.pop("sha256") != _sha256(data):
             raise ValueError("its content does not match its SHA-256")
         dataset = restored(Dataset, data)
         if dataset.id != id:
             raise ValueError(f"it describes the table {dataset.id[:12]}")
+    except PermissionError as error:
+        raise TableError(f"The table {id[:12]} of the workspace cannot be read. {shortage_of(error)}") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        if isinstance(error, PermissionError):
-            raise TableError(f"The table {id[:12]} of the workspace cannot be read. {shortage_of(error)}") from error
         raise TableError(
-            f"The table {id[:12]} of the workspace cannot be read ({type(error).__name__}: {error}). It is damaged "
-            "or of another version:"
-            f" delete it and add the file again; the file as it was given may still be at {folder / 'source'}."
+            f"The table {id[:12]} of the workspace is damaged or of another version ({type(error).__name__}: {error}). "
+            f"Delete it and add the file again; it may still be at {folder / 'source'}."
         ) from error
     return dataset
 
@@ -221,14 +195,13 @@ def get_dataset(home: Path, id: str) -> Dataset:
 def source_of(home: Path, id: str) -> Path:
     """Returns the file that a table was read from. Raises TableError where it is gone or has changed."""
     dataset, path = get_dataset(home, id), folder_of(home, id) / "source"
-    whole = path.is_file() and path.stat().st_size == dataset.size_bytes
-    if whole and dataset.source_sha256:
+    whole = path.is_file()
+    if whole:
         with path.open("rb") as file:
             whole = hashlib.file_digest(file, "sha256").hexdigest() == dataset.source_sha256
     if not whole:
-        raise TableError(
-            f"{path}, from which the table {dataset.name!r} was read, is damaged or gone. Add the file again."
-        )
+        text = f"{path}, from which the table {dataset.name!r} was read, is damaged or gone. Add the file again."
+        raise TableError(text)
     return path
 
 
@@ -237,7 +210,8 @@ def load_frame(home: Path, id: str) -> pd.DataFrame:
     dataset, path = get_dataset(home, id), folder_of(home, id) / "table.parquet"
     with _readable(path):
         # self_destruct frees Arrow's memory column by column; otherwise a large table would be in memory twice
-        frame: pd.DataFrame = pq.read_table(path, page_checksum_verification=True).to_pandas(self_destruct=True)
+        arrow = pq.read_table(path, page_checksum_verification=True, partitioning=None)  # a folder may be called x=y
+        frame: pd.DataFrame = arrow.to_pandas(self_destruct=True)
         if [*frame] != [column.name for column in dataset.columns] or len(frame) != dataset.rows:
             raise ValueError("it is not the table that table.json beside it describes")
     return frame
@@ -256,9 +230,8 @@ def _readable(path: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, pa.ArrowException, StopIteration, ValueError, KeyError, TypeError) as error:
-        raise TableError(
-            f"The table's file {path} is damaged ({error}). Delete the table and add its file again."
-        ) from error
+        way_out = "Delete the table and add its file again."
+        raise TableError(f"The table's file {path} is damaged ({error}). {way_out}") from error
 
 
 def delete_dataset(home: Path, id: str) -> None:
@@ -288,7 +261,7 @@ def incoming(home: Path, inside: Path | None = None) -> Iterator[Path]:
 
 
 def keep(source: Path | bytes, target: Path, limit_bytes: int) -> "tuple[hashlib._Hash, int]":
-    """Copies the bytes, at most one chunk over the limit (which reading then refuses); returns their hash and number."""  # noqa: E501
+    """Copies the bytes, at most one chunk over the limit, which reading then refuses; returns hash and size."""
     if isinstance(source, bytes):
         target.write_bytes(source)
         return hashlib.sha256(source), len(source)

@@ -5,8 +5,10 @@ handles itself) and integer class ids. Shape letters: N rows, F features.
 """
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -14,12 +16,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.data.findings import DateOrder, shorten
-from tabtune_core.data.reading.dates import is_number, kind_of_texts, read_texts
+from tabtune_core.data.findings import DateOrder, listed, shorten
+from tabtune_core.data.reading.dates import doubtful_dates, is_number, kind_of_texts
 from tabtune_core.data.text_features import DIRECTIONS, PARTS, TextEncoder
 from tabtune_core.data.values import (
-    DATE,
     MISSING,
+    TRUTH,
     as_text,
     date_texts,
     moments,
@@ -39,11 +41,15 @@ Target = NDArray[np.int64] | NDArray[np.float64]
 LARGEST = 1e100
 """Numbers this large count as missing: their squares, which scaling needs, would overflow."""
 NUMBERS = "numbers below 1e100"
+SWAPPABLE = re.compile(r"(\d{1,2})[-/., ]+(\d{1,2})[-/., ]+(\d\d|\d{4})\b", re.ASCII)
+"""A date that begins with day and month in one order or the other."""
+MONTHS, DIGITS_WITH_TIME = 12, 12
+"""The highest month; letters of the shortest date of digits with a time, such as 202401311830."""
 CATEGORICAL = ("category", "boolean")
 LEFT_OUT = ("text", "ignored")
 DATED = {"date": 3, "datetime": 6, "time": 3}
 """Kinds of dates and times, and the number of features of each."""
-PLAIN = ("numbers", "dates", "left_out", "datetimes", "times", "month_first", "year_first")
+PLAIN = ("numbers", "dates", "left_out", "datetimes", "times", "day_first", "month_first", "year_first")
 """Fields of a ``FeatureEncoder`` that hold column names, in their order."""
 
 
@@ -61,6 +67,8 @@ class FeatureEncoder:
     """Columns of free text, which these models cannot read, and columns that the person left out."""
     datetimes: tuple[str, ...] = ()
     times: tuple[str, ...] = ()
+    day_first: tuple[str, ...] = ()
+    """Date columns known to have the day before the month; texts of unknown order are read so too, with a note."""
     month_first: tuple[str, ...] = ()
     """Date columns whose texts have the month before the day."""
     year_first: tuple[str, ...] = ()
@@ -88,11 +96,23 @@ class FeatureEncoder:
         texts = {n: TextEncoder.fit(frame[n]) for n in names if kinds[n] == "encoded"}
         left_out = tuple(n for n in names if kinds[n] in LEFT_OUT)
         typed = [(n, kind_of_texts(date_texts(frame[n]))) for n in (*dates, *datetimes)]
-        month, year = (
-            tuple(n for n, dated in typed if dated is not None and dated.day_first == order)
-            for order in (False, "year")
-        )
-        return cls(categories, numeric, dates, left_out, datetimes, times, month, year, texts)
+        orders = {n: dated.day_first for n, dated in typed if dated is not None and dated.day_first is not None}
+        return cls(categories, numeric, dates, left_out, datetimes, times, texts=texts).with_orders(orders)
+
+    def with_orders(self, orders: Mapping[str, DateOrder]) -> "FeatureEncoder":
+        """Returns the encoder with known orders of day, month and year of its date columns."""
+        day, month, year = (tuple(n for n, own in orders.items() if own == order) for order in (True, False, "year"))
+        return replace(self, day_first=day, month_first=month, year_first=year)
+
+    @property
+    def orders(self) -> dict[str, DateOrder]:
+        """Known orders of day, month and year, by column."""
+        columns: dict[DateOrder, tuple[str, ...]] = {
+            True: self.day_first,
+            False: self.month_first,
+            "year": self.year_first,
+        }
+        return {name: order for order, names in columns.items() for name in names}
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values that ``from_json`` reads together with ``text_arrays``."""
@@ -166,48 +186,47 @@ class FeatureEncoder:
             yield f"{cells}: read as missing, because the column holds {what}."
 
     def unread(self, frame: pd.DataFrame) -> Iterator[str]:
-        """Yields a sentence for each column with cells that are not of its kind, or with unknown categories alone: read
-        as missing. Also yields what ``other_orders`` does.
-        """
+        """Yields a sentence for each column with cells that were read as missing or in a doubtful way."""
         yield from self.misfits_in_words(frame)
-        yield from self.other_orders(frame)
-        for name, new, there in self.unknown(frame):
-            if there and len(new) == there:
-                shown = ", ".join(repr(text) for text in self.categories[name][:5] if text is not None)
-                yield (
-                    f"Every cell of {name!r}, such as {new[0]!r}, is a category that the context rows do not contain: "
-                    f"read as missing. They contain {shown}."
-                )
+        yield from self.doubts(frame)
+        yield from self.unknown_in_words(frame)
 
-    def other_orders(self, frame: pd.DataFrame) -> Iterator[str]:
-        """Yields, as for a file of rows, a sentence for each column with dates that only the other order of day and
-        month allows.
-        """
+    def doubts(self, frame: pd.DataFrame) -> Iterator[str]:
+        """Yields, as for a file of rows, a sentence for doubtful dates in texts, and for true and false as numbers."""
         for name in (name for name in (*self.dates, *self.datetimes) if frame[name].dtype.kind != "M"):
-            texts = [text for text in map(as_text, present(frame[name])) if text]
-            typed = (
-                None
-                if all(map(DATE.fullmatch, texts))
-                else read_texts(texts, "datetime", day_first=self._order(name), name=name)[0]
-            )
-            yield from (
-                finding.message for finding in (typed.findings if typed else ()) if finding.code == "other-order"
-            )
+            values, order = present(frame[name]), self._order(name)
+            texts = list(filter(None, map(as_text, values)))
+            pairs = [(text, int(found[1]), int(found[2])) for text in texts if (found := SWAPPABLE.match(text))]
+            either = [text for text, one, two in pairs if 0 < one <= MONTHS and 0 < two <= MONTHS and one != two]
+            other = [text for text, *ab in pairs if order != "year" and ab[not order] <= MONTHS < ab[order]]
+            days = [word(value)[:10] for value in values if isinstance(value, date) and not isinstance(value, datetime)]
+            untimed = [*days, *(text for text in texts if ":" not in text and len(text) < DIGITS_WITH_TIME)]
+            doubtful = (other, [] if name in self.orders else either, untimed if name in self.datetimes else [])
+            counts = ((len(some), min(some, default=None)) for some in doubtful)
+            yield from doubtful_dates(name, order, len(texts), *counts)
+        for name in self.numbers:
+            column = frame[name]
+            if column.dtype.kind in "bO":
+                truths = [value for value in present(column) if str(value).strip().lower() in TRUTH]
+                if truths:
+                    cells = f"{counted(len(truths), 'cell')} of {name!r}, such as {str(truths[0])!r}"
+                    yield f"{cells}: read as 1 or 0, because the column holds numbers."
 
-    def _order(self, name: Any) -> DateOrder:
-        return "year" if name in self.year_first else name not in self.month_first
-
-    def _moments(self, column: pd.Series) -> pd.Series:
-        return pd.Series(moments(column, day_first=self._order(column.name)))
-
-    def unknown(self, frame: pd.DataFrame) -> Iterator[tuple[str, list[str], int]]:
-        """Yields for each category column its unknown words, one per row that has one, and the number of rows with any
-        word.
-        """
+    def unknown_in_words(self, frame: pd.DataFrame) -> Iterator[str]:
+        """Yields a sentence for each column with words that the context rows do not contain."""
         for name, known in self.categories.items():
             there = [value for value in present(frame[name]) if value is not None]
             new = [word(value) for value, place in zip(there, places(there, known), strict=True) if place == -1]
-            yield name, new, len(there)
+            if new:
+                rows = f"{counted(len(new), 'row')} {'holds' if len(new) == 1 else 'hold'}"
+                told = f"{rows} {listed(list(dict.fromkeys(new)))} in {name!r}"
+                yield f"{told}, which the context rows do not contain: read as missing."
+
+    def _order(self, name: Any) -> DateOrder:
+        return self.orders.get(name, True)
+
+    def _moments(self, column: pd.Series) -> pd.Series:
+        return pd.Series(moments(column, day_first=self._order(column.name)))
 
 
 def check_any_feature(kinds: Mapping[str, str], target: str | None) -> None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
 from tabtune_core.files.plain_values import restored
-from tabtune_core.wording import counted
+from tabtune_core.wording import counted, few
 
 Kind = Literal["number", "category", "text", "date", "datetime", "time", "boolean", "ignored", "encoded"]
 """What a column holds. The person left "ignored" columns out. Models see neither them nor free text ("text"), unless
@@ -51,7 +51,7 @@ class Finding:
     severity: Severity
     """"error" means that this table cannot be trained on."""
     code: str
-    """A stable word, such as "bom" or "id-like"."""
+    """A stable word, such as "encoding" or "id-like"."""
     message: str
     """What was found, and what was done or what to do."""
     column: str | None = None
@@ -163,6 +163,14 @@ class ReadingChoices:
 def shorten(cell: str, most: int = 60) -> str:
     """Returns a cell as it is shown in a message: cut if it is long."""
     return cell if len(cell) <= most else f"{cell[: most - 1]}…"
+
+
+LONGEST_SHOWN = 200
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """Lists names in quotes, at most ``most`` of them and LONGEST_SHOWN letters of each."""
+    return few([repr(shorten(name, LONGEST_SHOWN)) for name in names], most)
 
 
 @dataclass(frozen=True, slots=True)

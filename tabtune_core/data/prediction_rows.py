@@ -19,15 +19,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from tabtune_core.data.encoding import LARGEST, NUMBERS, FeatureEncoder, label_numbers
-from tabtune_core.data.findings import ReadAs, ReadingChoices, shorten
+from tabtune_core.data.encoding import LARGEST, NUMBERS, label_numbers
+from tabtune_core.data.findings import LONGEST_SHOWN, ReadAs, ReadingChoices, listed, shorten
 from tabtune_core.data.merged_classes import grouped_in
 from tabtune_core.data.reading.number_formats import PERCENT
 from tabtune_core.data.table import Table, read_table
 from tabtune_core.data.values import moments, numbers, places, present, words
 from tabtune_core.errors import LayoutError, TableError, nearest
 from tabtune_core.settings import RunSettings
-from tabtune_core.wording import counted, few
+from tabtune_core.wording import counted
 
 LIMIT_BYTES = 50_000_000
 LIMIT_ROWS = 50_000
@@ -41,26 +41,10 @@ ROWS, NEAREST_ROWS = "rows.parquet", "nearest.parquet"
 TRUTH = "truth"
 """Column of ``PREDICTED`` with the known labels, if any."""
 ID = re.compile(r"[0-9a-f]{16}")
-NO_ROWS = {
-    "comment-lines": "Remove comments, or put a cell that starts with '#' in quotes.",
-    "drawn-lines": "Remove them.",
-}
-"""Findings about lines that are not rows, and what to do if each line must be one."""
-SAID = (
-    "short-lines",
-    "note-rows",
-    "total-row",
-    *NO_ROWS,
-    "no-results",
-    "hidden-cells",
-    "formula-errors",
-)
-"""Findings that change what is predicted."""
-LOST = ("open-quote", "ragged-lines", "table-above")
-"""Findings that change the number of rows; so do those in NO_ROWS, which are refused if strict."""
-UNREAD, DOUBTFUL = "bad-cells", "other-order"
+SAID, LOST = ("short-lines", "comment-lines"), "ragged-lines"
+"""Findings that change what is predicted, and the number of rows; comments are refused if strict."""
+UNREAD, DOUBTFUL = "bad-cells", "ambiguous-date"
 """Findings about cells that became missing because they do not fit the kind of their column, or mean something else."""
-LONGEST_SHOWN = 200
 _SHOWN = 5
 _HOLDS = {"number": NUMBERS, "date": "dates", "datetime": "dates", "time": "times of day"}
 """What the cells must be, by kind of column; other kinds take any cell."""
@@ -105,9 +89,10 @@ def read_new_rows(
         )
     typed_names = [*needed, *([target] if target in names and target in kinds else [])]
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
-    if strict and (other := next((finding for finding in typed.findings if finding.code in NO_ROWS), None)):
-        raise TableError(f"Each line must be a row. {other.message} {NO_ROWS[other.code]}")
-    if missing := [finding.message for finding in typed.findings if finding.code in LOST]:
+    if strict and (other := next((finding for finding in typed.findings if finding.code == "comment-lines"), None)):
+        way_out = "Remove it, or put a cell that starts with '#' in quotes."
+        raise TableError(f"Each line must be a row. {other.message} {way_out}")
+    if missing := [finding.message for finding in typed.findings if finding.code == LOST]:
         told = missing[0].replace(" if they matter.", ".")
         raise TableError(f"Rows are predicted in their order, so no row may be missing. {told}")
     notes = [finding.message for finding in typed.findings if finding.code in SAID]
@@ -178,7 +163,7 @@ def _laid_out(source: Path | bytes, own: ReadingChoices, like: ReadAs, limit_byt
         if by_place and table.reading.delimiter == " " != own.delimiter:
             continue  # words with blanks, which nothing tells from cells
         if choices in named:
-            fits = not any(finding.code == "empty-names" and finding.column in needed for finding in table.findings)
+            fits = not any(finding.code == "names" and finding.column in needed for finding in table.findings)
         else:
             fits = not by_place or _fits_by_place(table, like)
             found.append(table)
@@ -211,8 +196,7 @@ def _fits_by_place(rows: Table, like: ReadAs) -> bool:
     known = (*like.features, like.target)
     if any(finding.code in UNREAD and finding.column in known for finding in rows.findings):
         return False  # "1,5;2,5" has three cells at ",", but they are not numbers
-    trailing = any(finding.code == "trailing-separator" for finding in rows.findings)
-    whole, most = len(like.kinds), len(rows.columns) + trailing
+    whole, most = len(like.kinds), len(rows.columns)
     least = max((place for place, column in enumerate(rows.columns, 1) if column.missing < len(rows.frame)), default=0)
     return least <= whole <= most or (like.target == f"column_{whole}" and least <= whole - 1 <= most)
 
@@ -244,15 +228,6 @@ def misfit(name: str, found: str, what: str) -> str:
     return f"{name!r} holds {found}, but must hold {what}. Leave unknown values empty (null in JSON)."
 
 
-def unknown_categories(frame: pd.DataFrame, encoder: FeatureEncoder) -> Iterator[str]:
-    """Yields a sentence for each column with words that the context does not contain."""
-    for name, new, _ in encoder.unknown(frame):
-        if new:
-            hold = "holds" if len(new) == 1 else "hold"
-            shown = f"{counted(len(new), 'row')} {hold} {listed(list(dict.fromkeys(new)))} in {name!r}"
-            yield f"{shown}, which the context rows do not contain: read as missing."
-
-
 def labels_like(frame: pd.DataFrame, run: RunSettings, classes: Sequence[str]) -> NDArray[np.object_]:
     """Returns the target of rows in the adapter's terms, None where it is missing: a class as text, or a number if
     there are no classes.
@@ -282,11 +257,6 @@ def row_keys(frame: pd.DataFrame, kinds: Mapping[str, str], names: Sequence[str]
     return pd.util.hash_pandas_object(pd.DataFrame(columns, index=frame.index), index=False)
 
 
-def listed(names: Sequence[str], most: int = _SHOWN) -> str:
-    """Lists names in quotes, at most ``most`` of them and LONGEST_SHOWN letters of each."""
-    return few([repr(shorten(name, LONGEST_SHOWN)) for name in names], most)
-
-
 def keep_rows(home: Path, frame: pd.DataFrame) -> str:
     """Writes rows for a job to take, and returns their new id."""
     identity = secrets.token_hex(8)
@@ -305,7 +275,7 @@ def asked_rows(home: Path, identity: str, folder: Path) -> pa.Table | None:
     """Returns the rows that a job with this folder was asked to predict; None if they are gone."""
     for path in (home / "inputs" / f"{identity}.parquet", folder / ROWS):  # in the order in which the rows move
         with contextlib.suppress(OSError, pa.ArrowInvalid):
-            return pq.read_table(path)
+            return pq.read_table(path, partitioning=None)
     return None
 
 
@@ -327,5 +297,5 @@ def take_rows(home: Path, identity: str, folder: Path) -> pd.DataFrame:
         raise TableError("The rows to predict are gone. Give them again.")
     if kept.is_file():
         kept.replace(mine)
-    frame: pd.DataFrame = pq.read_table(mine).to_pandas()
+    frame: pd.DataFrame = pq.read_table(mine, partitioning=None).to_pandas()
     return frame

@@ -1,11 +1,9 @@
 """Reads a file in a separate process, so that the server stays responsive and the person can cancel.
 
-In: a file and choices, as for ``add_dataset``. Out: progress, and the table in the workspace. The process ends when the
-pipe to it
-closes: when reading is cancelled, the session ends or the server is killed. It then removes its files.
+In: a file and choices, as for ``add_dataset``. Out: progress, and the table in the workspace. The process ends, and
+removes its files, when the pipe to it closes: reading is cancelled, the session ends or the server is killed.
 """
 
-import errno
 import json
 import os
 import shutil
@@ -24,14 +22,9 @@ from tabtune_core.files.whole import write_text
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.shortage import named, shortage_of
 
-PROGRESS, RESULT = "progress.txt", "result.json"
-UNSAID = 64
-"""Base of the exit status of a process that could not write its result; the system's error number is added."""
+PROGRESS = "progress.txt"
 ENDED = "Reading was stopped by another program, or needed more memory than there is. Take a sample of the rows."
-CRASHED = (
-    "Reading the file failed unexpectedly; the server's log has the details. Save the table as CSV again, and "
-    "add that file."
-)
+CRASHED = "Reading the file failed unexpectedly; the server's log has the details. Save the table as CSV again."
 TELL_SECONDS = 0.2
 GRACE_SECONDS = 3.0
 
@@ -40,17 +33,9 @@ class ReadingProcess:
     """A file that is being read into a workspace."""
 
     def __init__(
-        self,
-        home: Path,
-        source: Path | bytes | str,
-        name: str,
-        choices: ReadingChoices,
-        *,
-        owner: str = "",
-        limit_bytes: int,
+        self, home: Path, source: Path | bytes | str, name: str, choices: ReadingChoices, *, limit_bytes: int
     ) -> None:
-        """Starts reading. Arguments are as for ``add_dataset``; a ``source`` that is a text is an address in a public
-        network.
+        """Starts reading, with the arguments of ``add_dataset``; a text is an address in a public network.
 
         Raises ShortageError where the machine lacks something that reading needs, such as disk space.
         """
@@ -67,9 +52,9 @@ class ReadingProcess:
                 "name": name,
                 "choices": choices.to_json(),
             }
-            request |= {"owner": owner, "limit_bytes": limit_bytes}
+            request |= {"limit_bytes": limit_bytes}
             command = [sys.executable, "-m", "tabtune_core.data.reading_process", str(self._folder)]
-            self._process = subprocess.Popen(command, stdin=subprocess.PIPE)
+            self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             assert self._process.stdin is not None
             with suppress(BrokenPipeError):  # the process ended at once; its result says why
                 self._process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -92,18 +77,15 @@ class ReadingProcess:
         Raises TableError where the file cannot be read (a LayoutError where other choices may help), and ShortageError
         where the disk is full or the machine lacks something else.
         """
+        assert self._process.stdout is not None
+        with self._process.stdout as answers:
+            text = answers.read()
         self._process.wait()
+        self.cancel()
         try:
-            answer: dict[str, Any] = json.loads((self._folder / RESULT).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+            answer: dict[str, Any] = json.loads(text)
+        except ValueError:
             answer = {"error": CRASHED if self._process.returncode == 1 else ENDED}
-            number = self._process.returncode - UNSAID
-            if number in errno.errorcode and (
-                lacking := shortage_of(OSError(number, os.strerror(number), str(self._folder.parent)))
-            ):
-                answer = {"error": str(lacking), "lack": lacking.lack}
-        finally:
-            self.cancel()
         if "lack" in answer:
             raise ShortageError(answer["error"], answer["lack"])
         if "error" in answer:
@@ -124,9 +106,7 @@ class ReadingProcess:
 
 
 def main(folder: Path) -> None:
-    """Runs in the process: reads the file that the first line of its input asks for, and ends at once when that input
-    ends.
-    """
+    """Runs in the process: reads the file that the first line of its input names, and ends when that input ends."""
     sys.excepthook = _end_with_error
     request = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_input, args=(folder,), daemon=True).start()
@@ -142,7 +122,7 @@ def main(folder: Path) -> None:
 
     choices = ReadingChoices.from_json(request["choices"])
     try:
-        more = {"owner": request["owner"], "limit_bytes": request["limit_bytes"], "inside": folder, "tell": tell}
+        more = {"limit_bytes": request["limit_bytes"], "inside": folder, "tell": tell}
         if "address" in request:
             kept = add_source(Path(request["home"]), [request["address"]], choices, guarded=True, **more)
         else:
@@ -155,10 +135,8 @@ def main(folder: Path) -> None:
         if lacking is None:
             raise
         answer = {"error": str(lacking), "lack": lacking.lack}
-    try:
-        write_text(folder / RESULT, json.dumps(answer))
-    except OSError as error:
-        os._exit(UNSAID + (error.errno or 0))
+    sys.stdout.write(json.dumps(answer))
+    sys.stdout.flush()
     os._exit(0)  # threads of DuckDB or Arrow can abort a normal exit
 
 

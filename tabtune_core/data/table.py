@@ -136,7 +136,8 @@ def read_table(
         if kind in ("parquet", "json"):
             cells = (load_parquet if kind == "parquet" else load_json)(path, job)
             return finish(without_rows(cells, job), job, ([], []), own=None)
-        asked, of_sheet = choices, ((), ())
+        asked = choices
+        of_sheet: Told = ((), ())
         if kind == "workbook":
             of_sheet = sheet_as_text(path, folder / "sheet.csv", job)
             path, asked = folder / "sheet.csv", replace(choices, encoding="utf-8", delimiter=",")
@@ -281,7 +282,7 @@ def ask_about_header(table: Table, cells: Cells) -> Table:
         for name, column in zip(cells.header, table.columns, strict=True)
     ):
         return table
-    if any(finding.code in ("mixed-cells", "missing-marks", "kept-as-text") for finding in table.findings):
+    if any(finding.code in ("missing-marks", "kept-as-text") for finding in table.findings):
         return table
     names = ", ".join(name or "" for name in cells.header)[:80]
     message = f"All cells are words, so the first line ({names}) may hold names or values; it was read as names."

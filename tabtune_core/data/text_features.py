@@ -2,10 +2,9 @@
 most.
 
 In: a column of texts. Out: ``DIRECTIONS`` numbers per row. This is latent semantic analysis (Deerwester et al. 1990)
-over hashed groups of three and four letters, like skrub's ``StringEncoder``; ``tests/benchmarks/text_columns.py``
-compares the two on real tables. Unlike skrub, weights are rounded and numerically ambiguous directions are left out:
-whoever opens an adapter learns the encoder again from the same rows, and must get the same numbers on a machine that
-rounds differently. Shape letters: N rows, H hashes, K directions.
+over hashed groups of three and four letters, like skrub's ``StringEncoder``. Unlike skrub, weights are rounded and
+numerically ambiguous directions are left out: whoever opens an adapter learns the encoder again from the same rows, and
+must get the same numbers on a machine that rounds differently. Shape letters: N rows, H hashes, K directions.
 """
 
 from collections.abc import Iterable

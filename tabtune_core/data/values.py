@@ -34,6 +34,8 @@ NUMBER = re.compile(r"[+-]?(?!0\d)(\d{1,15}(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", 
 Codes with leading zeros, or with more digits than float64 holds, are words instead.
 """
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
+NUMERIC_DATE = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2([12]\d{3})", re.ASCII)
+"""A date such as 31.12.2024, which needs no database to be read in a known order."""
 PADDED = re.compile(r"0\d{1,14}", re.ASCII)
 """A code with leading zeros, which a program that reads it as a number drops."""
 WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0+)?", re.ASCII)
@@ -146,7 +148,7 @@ def moments(column: pd.Series, *, day_first: DateOrder | None = None) -> "NDArra
     if isinstance(column.dtype, np.dtype | pd.DatetimeTZDtype) and column.dtype.kind == "M":
         return pd.to_datetime(column, utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
     values = present(column)
-    found = np.array([_moment(value) for value in values], dtype="datetime64[us]")
+    found = np.array([_moment(value, day_first) for value in values], dtype="datetime64[us]")
     rest = np.flatnonzero(np.isnat(found))
     texts = [as_text(values[i]) for i in rest]
     known = [text for text in dict.fromkeys(texts) if text]
@@ -183,10 +185,16 @@ def seconds(column: pd.Series) -> NDArray[np.float64]:
     return np.where(np.isnat(when), found, (when - when.astype("datetime64[D]")) / np.timedelta64(1, "s"))
 
 
-def _moment(value: Any) -> Any:
-    """Returns a moment in UTC without a zone, in microseconds; NaT for anything that is not a date in ISO 8601."""
+def _moment(value: Any, day_first: DateOrder | None = None) -> Any:
+    """Returns a moment in UTC without a zone, in microseconds; NaT for anything that is not a date in ISO 8601, or such
+    as 31.12.2024 in the order ``day_first``, or in the other order if it is possible in that one only.
+    """
     try:
-        if isinstance(value, str):
+        if isinstance(value, str) and day_first is not None and (parts := NUMERIC_DATE.fullmatch(value.strip())):
+            one, two = int(parts[1]), int(parts[3])
+            day, month = (one, two) if (day_first and two <= 12) or one > 12 else (two, one)
+            value = datetime(int(parts[4]), month, day)
+        elif isinstance(value, str):
             value = datetime.fromisoformat(value.strip())
         if isinstance(value, pd.Period):
             value = value.start_time

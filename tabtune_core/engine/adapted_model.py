@@ -13,7 +13,7 @@ from pandas.api.types import is_datetime64_any_dtype, is_float_dtype, is_numeric
 from safetensors import SafetensorError
 
 from tabtune_core.data.arrays import read_rows
-from tabtune_core.data.findings import shorten
+from tabtune_core.data.findings import DateOrder, shorten
 from tabtune_core.data.prediction_rows import labels_like
 from tabtune_core.data.reading.number_formats import seconds_in, with_point
 from tabtune_core.data.splits import Split
@@ -122,14 +122,10 @@ class AdaptedModel:
         reads dates.
         """
         if self.reading.day_first is not None:  # dates are read as in the run's table
-            encoder, orders = context.encoder, dict(self.reading.date_orders)
-            written = {**dict.fromkeys(encoder.month_first, False), **dict.fromkeys(encoder.year_first, "year")}
-            names = [
-                (name, (written | orders).get(name, self.reading.day_first))
-                for name in (*encoder.dates, *encoder.datetimes)
-            ]
-            month, year = (tuple(name for name, order in names if order == first) for first in (False, "year"))
-            context = replace(context, encoder=replace(encoder, month_first=month, year_first=year))
+            encoder = context.encoder
+            usual: dict[str, DateOrder] = dict.fromkeys((*encoder.dates, *encoder.datetimes), self.reading.day_first)
+            known = {name: order for name, order in self.reading.date_orders if name in usual}
+            context = replace(context, encoder=encoder.with_orders(usual | encoder.orders | known))
         if hash_of_labels(context.labels.classes) != self.facts.label_hash:
             theirs, own = (
                 shorten(", ".join(map(repr, names)), 300) for names in (context.labels.classes, self.classes)

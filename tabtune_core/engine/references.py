@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from tabtune_core.data.datasets import get_dataset, load_frame
-from tabtune_core.data.encoding import count_features
 from tabtune_core.data.splits import SplitName, sample_rows, strata_of
 from tabtune_core.data.task import Prepared, make_context, prepare
 from tabtune_core.data.units import units_of
@@ -106,7 +105,7 @@ def run_reference(
             table = prepare(load_frame(home, settings.dataset), dataset.columns, settings, max_classes=None)
             classes = table.context.labels.classes
             rows = table.split.train
-            most = most_rows(count_features(table.kinds, settings.target), len(classes))
+            most = most_rows(table.context.x_CF.shape[1], len(classes))
             if len(rows) > most:
                 emit(
                     Note(

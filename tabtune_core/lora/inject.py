@@ -15,7 +15,7 @@ from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.adapted_layer import PREFIX, SIDES, AdaptedLayer
 from tabtune_core.lora.attach import adapted_paths, adapter_at, attach, detach, owner_of
 from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRankUpdate
-from tabtune_core.lora.names import NO_RULES, TargetRules, bias_of, pattern_values, under
+from tabtune_core.lora.names import NO_RULES, TargetRules, bias_of, check_ranks, pattern_values, under
 from tabtune_core.lora.targets import Adaptable, find_targets
 from tabtune_core.settings import Bias, LoraSettings
 from tabtune_core.variants import VARIANTS
@@ -70,9 +70,11 @@ def inject(
         raise AdapterError("The model has a LoRA adapter already. Merge it first, or keep several in an AdapterSet.")
     matched, left_out = find_targets(module, lora.targets or rules.targets, rules)
     paths = [entry.path for entries in matched.values() for entry in entries]
-    ranks = dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, rules.groups)
+    by_pattern = pattern_values("rank_pattern", lora.rank_pattern, paths, rules.groups)
+    ranks = dict.fromkeys(paths, lora.rank) | by_pattern
     alphas = pattern_values("alpha_pattern", lora.alpha_pattern, paths, rules.groups)
-    _check_ranks(lora.rank, ranks, {e.path: min(e.weight.shape) for entries in matched.values() for e in entries})
+    caps = {entry.path: min(entry.weight.shape) for entries in matched.values() for entry in entries}
+    check_ranks(lora.rank, by_pattern, caps)
 
     def plan(entry: Adaptable, target: str) -> AdaptedLayer:
         (out, width), requested = entry.matrix.shape, ranks[entry.path]
@@ -107,17 +109,6 @@ def inject(
             parameter.requires_grad_(trains)
         raise
     return report
-
-
-def _check_ranks(default: int, ranks: Mapping[str, int], caps: Mapping[str, int]) -> None:
-    for rank in sorted(set(ranks.values())):
-        largest = max(caps[path] for path, requested in ranks.items() if requested == rank)
-        if rank > largest:
-            which = "target" if rank == default else "layer that the rank pattern gives it to"
-            raise TargetError(
-                f"Rank {rank} is above the cap of every {which}: their largest weight allows {largest}. "
-                f"Choose a rank up to {largest}."
-            )
 
 
 def _refuse(variant: str, entries: Iterable[Adaptable]) -> None:

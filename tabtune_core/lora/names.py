@@ -100,3 +100,21 @@ def pattern_values(name: str, pattern: Mapping[str, Value], paths: Sequence[str]
             )
         values = dict.fromkeys(named, value) | values
     return values
+
+
+def check_ranks(default: int, by_pattern: Mapping[str, int], caps: Mapping[str, int]) -> None:
+    """Refuses a rank that every layer would cap; ``by_pattern`` has the layers whose rank a pattern gives.
+
+    Raises:
+        TargetError: the default is above the cap of every layer, or a pattern's rank above those of its layers.
+    """
+    asked = {default: ("target", list(caps))} if caps.keys() - by_pattern else {}
+    for rank in set(by_pattern.values()) - {default}:
+        asked[rank] = ("layer that the rank pattern gives it to", [p for p, own in by_pattern.items() if own == rank])
+    for rank, (which, paths) in sorted(asked.items()):
+        largest = max(caps[path] for path in paths)
+        if rank > largest:
+            raise TargetError(
+                f"Rank {rank} is above the cap of every {which}: their largest weight allows {largest}. "
+                f"Choose a rank up to {largest}."
+            )

@@ -11,7 +11,7 @@ from importlib import import_module
 from pathlib import Path
 
 from tabtune_core.errors import CheckpointError, DeviceError, SettingError, TableError, TargetError
-from tabtune_core.lora.names import pattern_values
+from tabtune_core.lora.names import check_ranks, pattern_values
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, ModelCard
 from tabtune_core.settings import REFERENCES, TRAINED, LoraSettings, RunSettings, SweepSettings
@@ -130,12 +130,10 @@ def _check_adapter(card: ModelCard, task: Task, lora: LoraSettings) -> None:
         parts = ", ".join(sorted({".".join(path.split(".")[:2]) for path in card.layers(task).weights}))
         names = ", ".join(map(repr, missed))
         raise TargetError(f"No linear layer under {names}. Modules of {card.title} that have some: {parts}.")
-    for name in ("rank_pattern", "alpha_pattern"):
-        pattern_values(name, getattr(lora, name), list(shapes), card.rules(task).groups)
-    largest = max(min(shape) for shape in shapes.values())
-    if lora.rank > largest and not lora.rank_pattern:
-        cap = f"is above the cap of every target: their largest weight allows {largest}"
-        raise TargetError(f"Rank {lora.rank} {cap}. Choose a rank up to {largest}.")
+    groups = card.rules(task).groups
+    pattern_values("alpha_pattern", lora.alpha_pattern, list(shapes), groups)
+    by_pattern = pattern_values("rank_pattern", lora.rank_pattern, list(shapes), groups)
+    check_ranks(lora.rank, by_pattern, {path: min(shape) for path, shape in shapes.items()})
 
 
 def check_features(card: ModelCard, features: int) -> None:

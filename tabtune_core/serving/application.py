@@ -32,14 +32,11 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tabtune_core.access import Access, bracketed
-from tabtune_core.data.findings import shorten
+from tabtune_core.data.findings import LONGEST_SHOWN, listed, shorten
 from tabtune_core.data.prediction_rows import (
-    LONGEST_SHOWN,
     NewRows,
-    listed,
     misfit,
     read_new_rows,
-    unknown_categories,
     unknown_column,
 )
 from tabtune_core.errors import SettingError, TableError, TabTuneError
@@ -313,7 +310,7 @@ def _of_json(content: bytes, served: Served, limits: Limits) -> NewRows:
     frame, encoder = served.adapted.as_read(frame, served.shown.context), served.shown.context.encoder
     for name, lost, what in encoder.misfits(frame):
         raise TableError(misfit(name, repr(shorten(lost[0], LONGEST_SHOWN)), what))
-    return NewRows(frame, (*encoder.other_orders(frame), *unknown_categories(frame, encoder)))
+    return NewRows(frame, (*encoder.doubts(frame), *encoder.unknown_in_words(frame)))
 
 
 def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:
@@ -330,7 +327,7 @@ def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:
             _check_rows(lines - 1, limits)
     rows = read_new_rows(content, served.adapted.facts.read_as, limit_bytes=limits.max_bytes, strict=True)
     _check_rows(len(rows.frame), limits)
-    return NewRows(rows.frame, (*rows.notes, *unknown_categories(rows.frame, served.shown.context.encoder)))
+    return NewRows(rows.frame, (*rows.notes, *served.shown.context.encoder.unknown_in_words(rows.frame)))
 
 
 _JSON = re.compile(rb'(\xef\xbb\xbf)?\s*(\[\s*)?\{\s*["}]')

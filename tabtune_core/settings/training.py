@@ -29,11 +29,9 @@ WITHOUT_MOMENTS = Idle("optimizer", "sgd", "with the optimizer 'sgd'; leave it o
 
 
 USUAL_CONTEXT_ROWS = 512
-"""Context rows of a training step. Measured with a small TabICL, rank 8, one seed, on banana, segment and titanic
-(benchmark ``rows_shown.py``), with all training rows as context at prediction. Test log-loss, compared with training on
-2,048 context rows: 0.008 higher with 256 (mean; 0.007 to 0.010; on chess 0.027, on marketing 0.022), 0.004 higher with
-512 (-0.009 to 0.015), 0.060 higher for zero-shot. With 512 context rows training took 23 to 50 % of the seconds and 40
-to 59 % of the memory.
+"""Context rows of a training step. Measured with a small TabICL, rank 8, one seed, on banana, segment and titanic with
+all training rows as context at prediction: against 2,048, the test log-loss is 0.008 higher with 256 (0.007 to 0.010;
+on chess 0.027) and 0.004 higher with 512 (-0.009 to 0.015), which takes 23 to 50 % of the seconds.
 """
 USUAL_EVERY, MOST_EVERY = 10, 50
 """Smallest and largest default number of steps between two evaluations."""

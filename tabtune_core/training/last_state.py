@@ -24,7 +24,7 @@ FORMAT = 1
 """Part of a state's identity: increase it when the content of the file changes."""
 LIGHT_BYTES = 32_000_000
 """A state up to this size, such as an adapter's, is saved at every evaluation. At rank 8, TabICL mini 1 has 0.9 MB and
-TabICL v2 8.7 MB; saving took 0.04 and 0.35 s with disk and machine under load (``tests/benchmarks/last_state.py``).
+TabICL v2 8.7 MB; saving took 0.04 and 0.35 s with disk and machine under load.
 """
 SAVING_SHARE = 0.03
 """Most time that saving a larger state may take, as a share of the training's; so it is not saved after every

@@ -33,7 +33,7 @@ class TrainResult:
     """
 
     outcome: Literal["finished", "stopped", "cancelled", "diverged", "waiting"] = "finished"
-    """"waiting": training pauses at a rung and can be continued from its last state."""
+    """Waiting means that training pauses at a rung and can be continued from its last state."""
     best_step: int = 0
     best_scores: dict[str, float] = field(default_factory=dict)
     steps_done: int = 0
@@ -50,6 +50,8 @@ class TrainResult:
     dead_layers: tuple[str, ...] = ()
     misses: int = 0
     """Evaluations since the best one."""
+    evaluated_step: int = 0
+    """The step of the last evaluation; 0 before the first."""
     resumed_steps: tuple[int, ...] = ()
     """Steps after which training resumed in another process."""
 
@@ -153,12 +155,12 @@ def train(
         saved result of
             the same training, which then continues.
     """
-    direction = METRICS[plan.metric]
     module.train()
     for step in () if _is_over(result, plan) else range(result.steps_done + 1, plan.steps + 1):
-        request = stop_request()
-        if request is not None:
+        if request := stop_request():
             result.outcome = "stopped" if request == "stop" else "cancelled"
+            if request == "stop" and result.steps_done > result.evaluated_step:
+                yield from _evaluate(result.steps_done, plan, score_validation, keep_best, clock, result)
             return
         rate = set_rate(
             optimizer, rate_factor(step - 1, schedule=plan.schedule, steps=plan.steps, warmup_steps=plan.warmup_steps)
@@ -182,17 +184,9 @@ def train(
         result.steps_done = step
         if step % plan.eval_every and step != plan.steps and not clock.is_past(plan.time_limit):
             continue
-        scores = score_validation()
-        best = direction.better(scores[plan.metric], result.best_scores[plan.metric])
-        yield Evaluated(step, "validation", scores, best, clock.seconds)
-        if all(map(math.isnan, scores.values())):  # the last step diverged, although the loss before it was finite
-            result.outcome = "diverged"
+        yield from _evaluate(step, plan, score_validation, keep_best, clock, result)
+        if result.outcome == "diverged":
             return
-        if best:
-            result.best_step, result.best_scores, result.misses = step, scores, 0
-            keep_best()
-        else:
-            result.misses += 1
         result.stopped_early = 0 < plan.patience <= result.misses and step >= plan.first_stop
         result.ended_by = (
             "time limit" if step < plan.steps and not result.stopped_early and clock.is_past(plan.time_limit) else ""
@@ -208,3 +202,25 @@ def _is_over(result: TrainResult, plan: LoopPlan) -> bool:
     ended = result.stopped_early or bool(result.ended_by)
     result.outcome = "waiting" if not ended and result.steps_done in plan.rungs else "finished"
     return ended or result.outcome == "waiting"
+
+
+def _evaluate(
+    step: int,
+    plan: LoopPlan,
+    score_validation: Callable[[], dict[str, float]],
+    keep_best: Callable[[], None],
+    clock: OwnClock,
+    result: TrainResult,
+) -> Iterator[Event]:
+    """Scores the state after ``step`` and yields the scores; keeps the state if it is the best."""
+    scores = score_validation()
+    best = METRICS[plan.metric].better(scores[plan.metric], result.best_scores[plan.metric])
+    yield Evaluated(step, "validation", scores, best, clock.seconds)
+    result.evaluated_step = step
+    if all(map(math.isnan, scores.values())):  # the last step diverged, although the loss before it was finite
+        result.outcome = "diverged"
+    elif best:
+        result.best_step, result.best_scores, result.misses = step, scores, 0
+        keep_best()
+    else:
+        result.misses += 1

@@ -240,6 +240,8 @@ def _why_kept(metric: str, result: TrainResult, evaluated_step: int) -> str:
             f"Nothing was measured: {METRICS[metric].label} is not defined on these validation rows, so the pretrained "
             "weights are kept. Choose another selection metric, or other split shares."
         )
+    if not result.evaluated_step:
+        return "Training ended before its first evaluation: nothing was measured, and the pretrained weights are kept."
     if evaluated_step:
         return (
             f"No gain over zero-shot: step {evaluated_step} was better with the context rows of evaluations, but not "

@@ -98,8 +98,8 @@ def take_step(
 
     Delete the gradients of the previous step before the forward pass, so that they take no memory beside its
     activations. ``optimizer`` is one of torch's fused ones, which read from a tensor whether to step, so that the host
-    waits for the device once. Gradients longer than ``clip_norm`` are scaled to it; 0: no clipping. While fp16's scale
-    is at least 1, an infinite gradient is an overflow: it shrinks the scale.
+    waits for the device once. Gradients longer than ``clip_norm`` are scaled to it; 0: no clipping. With fp16, a
+    gradient that is not finite counts as an overflow, which shrinks the scale while that is at least 1.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     scaler = precision.scaler
@@ -131,11 +131,20 @@ def plain_step(
     ``optimizer``, from ``make_optimizer``, holds the model's trainable parameters. ``classes`` is 0 for numbers; see
     ``take_step``.
     """
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
-    def step(episode: Episode) -> Stepped:
+    def loss_of(episode: Episode) -> torch.Tensor:
         optimizer.zero_grad(set_to_none=True)
         with precision.autocast():
-            loss = episode_loss(model, episode, classes, device)
-        return take_step(loss, optimizer, clip_norm=clip_norm, precision=precision)
+            return episode_loss(model, episode, classes, device)
+
+    def step(episode: Episode) -> Stepped:
+        stepped = take_step(loss_of(episode), optimizer, clip_norm=clip_norm, precision=precision)
+        if stepped[2] != "overflow":
+            return stepped
+        torch.autograd.backward(loss_of(episode))  # unscaled: a gradient that still is not finite is no overflow
+        norm = float(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
+        optimizer.zero_grad(set_to_none=True)
+        return stepped if math.isfinite(norm) else (stepped[0], norm, "diverged")
 
     return step

@@ -375,7 +375,7 @@ def test_ctrl_c_prints_the_board_of_ended_runs_and_the_others_can_be_resumed(tmp
     [
         ([], "required: COMMAND"),
         (["swep"], "invalid choice: 'swep'"),
-        (["sweep", "{drift}"], "Name the column to predict with --target. Likely: 'y'"),
+        (["sweep", "{drift}"], "Name the column to predict with --target. 'y' is a usual name for the column to predict."),
         (["sweep", "missing.csv", "--target", "y"], "There is no file 'missing.csv'"),
         (["sweep", "{table}", "--target", "clas"], "no column 'clas'. Did you mean 'class'?"),
         (

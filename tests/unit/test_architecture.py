@@ -276,3 +276,14 @@ def test_gpus_are_queried_only_through_devices():
         or (isinstance(node, ast.Compare) and re.search(r"\.type [!=]= 'cuda", ast.unparse(node)))
     }
     assert found == set()
+
+
+def test_the_rules_of_reading_stay_few():
+    """CONTRIBUTING says when a rule of reading comes in."""
+    files = [*(ROOT / "tabtune_core/data/reading").glob("*.py"), ROOT / "tabtune_core/data/table.py"]
+    text = "".join(file.read_text() for file in files)
+    codes = {*re.findall(r'Finding\(\s*(?:"\w+"|\w+|"\w+" if [^,]*),\s*"([\w-]+)"', text)}
+    questions = {*re.findall(r'Question\(\s*"([\w-]+)"', text)}
+    assert sum(len(file.read_text().splitlines()) for file in files[:-1]) <= 2_700
+    assert 20 < len(codes) <= 30
+    assert 0 < len(questions) <= 6

@@ -14,7 +14,7 @@ from dashboard.views.compare.trade_offs import rows_shown, trade_offs
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, metrics_of
 
-TABS = {"Trade-offs": trade_offs, "Rank": rank_tab, "Context rows": rows_shown, "Runs side by side": side_by_side}
+TABS = {"Rank": rank_tab, "Trade-offs": trade_offs, "Context rows": rows_shown, "Runs side by side": side_by_side}
 
 st.title("Compare", help=define("Pareto front", "Mean over seeds", "Truncation"))
 sweeps = queries.sweeps()

@@ -39,12 +39,9 @@ def rank_tab(compared: Compared) -> None:
         st.info("No LoRA run of this sweep has a result yet.", icon=":material/hourglass_top:")
         return
     beside = next(name for name in BESIDE[compared.task] if name != compared.metric)
-    left, right = st.columns(2)
-    with left:
-        recommendation = _curve(compared, compared.metric)
-    with right:
-        _curve(compared, beside)
+    recommendation = _curve(compared, compared.metric)
     _what_bars_are(compared, recommendation)
+    _curve(compared, beside)
     st.divider()
     one_run_rank(compared)
 

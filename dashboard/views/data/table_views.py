@@ -226,7 +226,7 @@ def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) ->
         elif question.field == "decimal_commas":
             made["decimal_commas"] = (*used.decimal_commas, *((name, True) for name in options))
         else:
-            held = int(options[0]) if question.field in ("header_lines", "skip_last") else options[0]
+            held = int(options[0]) if question.field == "skip_last" else options[0]
             made[question.field] = given(options[0]) if question.field in WORDS else held
     return dataclasses.replace(used, **made)
 

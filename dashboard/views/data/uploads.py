@@ -65,9 +65,8 @@ def add() -> None:
         key=f"upload_{number}",
         accept_multiple_files=True,
         max_upload_size=queries.upload_limit() // 1_000_000,
-        help="CSV with any usual separator and encoding, also zipped, a workbook (Excel, ODS), Parquet, Feather or "
-        "JSON lines. Each file"
-        " becomes one table. Files stay on the machine that this server runs on.",
+        help="CSV with any usual separator and encoding, also zipped, a workbook (Excel, ODS), Parquet or "
+        "JSON lines. Each file becomes one table. Files stay on the machine that this server runs on.",
     )
     if files:
         st.session_state["uploads"] = number + 1

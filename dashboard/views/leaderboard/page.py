@@ -8,6 +8,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import download, unreadable
 from dashboard.components.glossary import define
+from dashboard.components.plotly_chart import show
 from dashboard.components.unreadable import page_part
 from dashboard.formatting import plain, sweep_titles
 from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, say_gone, seen, settle, stop
@@ -139,6 +140,10 @@ active = queries.active(list(runs.values()))
 going = sweep is not None and active
 with verdict:
     speak(board, found, metric, going=going)
+    drawn = board[~board["archived"] & (board["apart"] == "")]
+    if found is not None and drawn.loc[drawn["strategy"] == "peft", f"validation_{metric}"].notna().any():
+        picture = with_noise(drawn, found.configurations)
+        show("rank_curve", picture, key="picture", label=f"{METRICS[metric].label} against rank", metric=metric)
 tables = {dataset.id: dataset.name for dataset in queries.tables().values()}
 with controls:
     away = int(board["archived"].sum())

@@ -16,7 +16,7 @@ from dashboard.table_columns import fitted
 from dashboard.url_state import go
 from dashboard.views.new_run.estimate_panel import BADGES, Judged
 from dashboard.views.new_run.forms import written
-from tabtune_core.analysis.launch_checks import stopped_by_request
+from tabtune_core.analysis.launch_checks import on_unequal_gpus, stopped_by_request
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.target import Way
 from tabtune_core.errors import TabTuneError
@@ -182,7 +182,9 @@ def _launch(sweep: SweepSettings, name: str) -> None:
     with errors_shown(TabTuneError):
         with st.spinner("Looking for the model's weights"):
             check_weights(get_card(sweep.run.model), sweep.run.task, sweep.run.checkpoint, ask_hub=True)
-        sweep_id, _ = once(queries.store().add_sweep, sweep.expand(), name)
+        runs = sweep.expand()
+        runs = runs if queries.cluster() else on_unequal_gpus(queries.home(), runs)
+        sweep_id, _ = once(queries.store().add_sweep, runs, name)
         queries.keep_worker()
         go("views/live/page.py", sweep=sweep_id)
 

@@ -76,15 +76,14 @@ def tidied(
 
     Raises TableError for a table with too few rows.
     """
-    connection, fewest, width = job.connection, job.fewest, len(names)
-    for last in range(width - 1, max(width - 1 - max(short_header, 1), 0), -1):
-        if names[last] != f"column_{last + 1}" or counts(connection, f"count(c{last})") != (0,):
+    connection, fewest, given = job.connection, job.fewest, len(names)
+    least = given - max(short_header, 1) if fewest > 1 or header else given
+    while len(names) > max(least, 1) and names[-1] == f"column_{len(names)}":
+        if counts(connection, f"count(c{len(names) - 1})") != (0,):
             break
-        connection.execute(f"ALTER TABLE cells DROP COLUMN c{last}")
-        names, header = names[:last], header[:last]
-        findings = [finding for finding in findings if finding.column != f"column_{last + 1}"]
-    if len(names) < width:
-        check_width(len(names), fewest)
+        findings = [finding for finding in findings if finding.column != names[-1]]
+        names, header = names[:-1], header[:-1]
+    check_width(len(names), fewest)
     before = count_rows(connection)
     everything = ", ".join(f"c{place}" for place in range(len(names)))
     if fewest > 1:  # with 1, these are rows to predict, whose order matters
@@ -92,11 +91,10 @@ def tidied(
             connection.execute(f"DELETE FROM cells WHERE coalesce({everything}) IS NULL")
     rows = count_rows(connection)
     if rows < before:
-        findings.append(Finding("info", "blank-rows", f"{counted(before - rows, 'row')} without any value: left out."))
+        findings.append(Finding("info", "left-out", f"{counted(before - rows, 'row')} without any value: left out."))
     if rows == 0:
-        raise TableError(
-            f"The table has a header ({', '.join(names)[:80]}) and no rows. Check that the export finished."
-        )
+        shown = ", ".join(names)[:80]
+        raise TableError(f"The table has a header ({shown}) and no rows. Check that the export finished.")
     if rows < fewest:
         raise TableError("The table has one row. At least two are needed to read it, and more to train on it.")
     return Cells(names, rows, header, tuple(findings))
@@ -146,8 +144,8 @@ def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str,
         tried[base], names[new] = count, None
         if told and not name:
             message = f"Column {place + 1} has no name; it is called {new!r} here."
-            findings.append(Finding("warning", "empty-names", message, new))
+            findings.append(Finding("warning", "names", message, new))
         elif told and new != name:
             message = f"Two columns are called {name!r}; the later is called {new!r} here."
-            findings.append(Finding("warning", "duplicate-names", message, new))
+            findings.append(Finding("warning", "names", message, new))
     return tuple(names), findings

@@ -16,7 +16,7 @@ from tabtune_core.data.reading.batched_queries import among, places_by
 from tabtune_core.data.reading.cells import Cells
 from tabtune_core.data.reading.missing_codes import WORDS, is_code, marks_question, missing_words, sentinels
 from tabtune_core.data.reading.sql import counts, unplanned
-from tabtune_core.data.reading.words import FEW_VALUES, Typed
+from tabtune_core.data.reading.words import Typed
 
 ID_SHARE, NAMED_ID_SHARE = 0.98, 0.9
 """Share of different values from which a column is an id; less is enough for whole numbers named id, as some repeat."""
@@ -31,9 +31,8 @@ BARE_WORD = (
     r"'[\x{ad}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{feff}]', '', 'g')"
 )
 SAME_WORD = rf"trim(regexp_replace({BARE_WORD}, '[\s\x{{a0}}\x{{2028}}\x{{2029}}]+', ' ', 'g'))"
-OF_A_KIND = ("id-like", "free-text", "high-cardinality", "recurring-words")
+OF_A_KIND = ("id-like", "free-text", "high-cardinality")
 """Findings that depend on the kind of a column: left out while a question asks for its kind."""
-RECURRING = 0.1
 MANY_VALUES = 100
 MANY_MISSING = 0.5
 CONSECUTIVE = "coalesce(bool_and(value = floor(value)) AND max(value) - min(value) < 2 * count(value), false)"
@@ -169,9 +168,6 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
     elif words and column.unique > MANY_VALUES:
         message = f"{name!r} has {column.unique:,} different words. Group rare ones in the file."
         yield Finding("info", "high-cardinality", message, name)
-    elif column.kind == "category" and column.unique > max(FEW_VALUES, filled * RECURRING):
-        message = f"{name!r} has {column.unique:,} different words in {filled:,} rows and is a category, as they recur."
-        yield Finding("info", "recurring-words", f"{message} Nothing to do.", name)
 
 
 def one_value(column: Column) -> Finding:

@@ -5,7 +5,7 @@ offset becomes its moment in UTC; a month or quarter becomes its first day.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
 from functools import cache
@@ -38,6 +38,8 @@ from tabtune_core.data.reading.sql import connect
 from tabtune_core.data.reading.words import Typed
 from tabtune_core.wording import counted
 
+Doubt = tuple[int, str | None]
+"""How many cells are doubtful for one reason, and one of them."""
 FEWEST_IN_DIGITS = 8
 """Fewest different numbers that must all be dates: fewer may be so by chance."""
 FAR_YEARS, EARLIEST_YEAR = 10, 1500
@@ -62,6 +64,8 @@ ONLY_OTHER: dict[DateOrder, str] = {
     False: rf"^{_NO_MONTH} {_MONTH} \d\d(\d\d)?\b",
 }
 """Patterns of simplified dates that are none in an order, but one if day and month are swapped."""
+EITHER_ORDER = rf"^{_MONTH} {_MONTH} \d\d(\d\d)?\b"
+"""Pattern of simplified dates in which day and month can be swapped."""
 
 
 def may_be_dates(sample: Sequence[str]) -> bool:
@@ -147,17 +151,39 @@ def each_date(name: str, kind: Kind, day_first: DateOrder | None) -> Asking[Type
     """Types a date column of rows to predict: each cell is read by itself."""
     order = True if day_first is None else day_first
     value = any_format(order)
-    other = f"{value} IS NOT NULL AND regexp_matches({SIMPLE}, {quoted(ONLY_OTHER.get(order, '^$'))})"
-    filled, read, swapped, shown = yield Ask(
-        ("count(cell)", f"count({value})", f"count(*) FILTER ({other})", f"min(cell) FILTER ({other})"), parts=PARTS
+    other, either = (
+        f"regexp_matches({SIMPLE}, {quoted(form)})" for form in (ONLY_OTHER.get(order, "^$"), EITHER_ORDER)
     )
+    differ = " <> ".join(f"TRY_CAST(split_part({SIMPLE}, ' ', {place}) AS INTEGER)" for place in (1, 2))
+    odd = {
+        "other": f"{value} IS NOT NULL AND {other}",
+        "either": f"{value} IS NOT NULL AND {either} AND {differ}" if day_first is None else "false",
+        "untimed": f"{value} = date_trunc('day', {value}) AND NOT contains(cell, ':')"
+        if kind == "datetime"
+        else "false",
+    }
+    terms = [term for where in odd.values() for term in (f"count(*) FILTER ({where})", f"min(cell) FILTER ({where})")]
+    filled, read, *cells = yield Ask(("count(cell)", f"count({value})", *terms), parts=PARTS)
     typed = (yield from _typed(name, [], kind, value, read, filled, forced=True)) or Typed(kind, value)
-    if not swapped:
-        return typed
-    told = f"{name!r} is read {ORDER_WORDS[order][1]}, but {counted(swapped, 'cell')} of {filled:,}, such as "
-    only = f"{shorten(shown)!r}, can only be {ORDER_WORDS[not order][1]}: read so. "
-    message = f"{told}{only}Write all dates in one order, or as 2024-12-31."
-    return replace(typed, findings=(Finding("warning", "other-order", message, name), *typed.findings))
+    doubts = doubtful_dates(name, order, filled, *zip(cells[::2], cells[1::2], strict=True))
+    findings = (Finding("warning", "ambiguous-date", message, name) for message in doubts)
+    return replace(typed, findings=(*findings, *typed.findings))
+
+
+def doubtful_dates(
+    name: str, order: DateOrder, filled: int, other: Doubt, either: Doubt, untimed: Doubt
+) -> Iterator[str]:
+    """Yields a sentence for cells that only the other order allows, that both allow, and that lack the time of day."""
+    way_out, (count, shown) = "Write all dates in one order, or as 2024-12-31.", other
+    if count:
+        told = f"{name!r} is read {ORDER_WORDS[order][1]}, but {counted(count, 'cell')} of {filled:,}, such as "
+        yield f"{told}{shorten(shown or '')!r}, can only be {ORDER_WORDS[not order][1]}: read so. {way_out}"
+    if either[0]:
+        told = f"{name!r} is read {ORDER_WORDS[order][1]}, such as {shorten(either[1] or '')!r}"
+        yield f"{told}: the training table does not show whether the day or the month comes first. Write 2024-12-31."
+    if untimed[0]:
+        told = f"{counted(untimed[0], 'cell')} of {name!r}, such as {shorten(untimed[1] or '')!r}"
+        yield f"{told}: a date without a time of day, read as midnight."
 
 
 def _typed(

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, Literal, cast
 
 from tabtune_core.data.reading.decoding import marked_encoding, read_head
 from tabtune_core.data.reading.names import shown_name
@@ -67,7 +67,10 @@ def plain_file(source: Path | bytes, job: Job) -> tuple[Path, Format]:
         return path, kind
     unpacked = job.folder / "unpacked"
     try:
-        with gzip.open(path) if head.startswith(GZIP) else only_member(path) as stream, unpacked.open("wb") as out:
+        with (
+            cast(IO[bytes], gzip.open(path)) if head.startswith(GZIP) else only_member(path) as stream,
+            unpacked.open("wb") as out,
+        ):
             for block in bounded(stream, job):
                 out.write(block)
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, NotImplementedError) as error:

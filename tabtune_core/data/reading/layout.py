@@ -29,6 +29,8 @@ SEPARATOR_LINE = re.compile(r'\s*"?sep=([^\w\s"]|\t)"?\n', re.IGNORECASE)
 EVEN = 0.8
 """Least share of the lines that a separator splits into the usual number of cells; it is half of them for a table."""
 NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?\s*")
+OPENED, ENCLOSED = re.compile(r"(?m)(?:^|[,;\t|])'"), re.compile(r"(?m)(?:^|[,;\t|])'[^'\n]*'(?=[,;\t|]|$)")
+"""An apostrophe at the start of a cell, and a cell between two of them."""
 COMMA = re.compile(r",\S")
 """A comma that may separate cells; one before a blank may also be part of a text."""
 DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+(?:[eE][-+]?\d+)?\s*")
@@ -73,26 +75,21 @@ def find_layout(connection: duckdb.DuckDBPyConnection, path: Path, choices: Read
     if named := SEPARATOR_LINE.match(head):
         given, bare = given or named[1], "\n" * named[0].count("\n") + head[named.end() :]
     bare = re.sub(r"\A(\s*#.*\n)+", lambda comments: "\n" * comments[0].count("\n"), bare)
-    quote = '"' if '"' in bare or not re.search(r"(?m)^'|[,;\t|]'", bare) else "'"
+    quote = "'" if '"' not in bare and 0 < len(OPENED.findall(bare)) == len(ENCLOSED.findall(bare)) else '"'
     sniffed = sniff(connection, path.with_name("start.csv"), bare, quote, **({} if given is None else {"delim": given}))
     delimiter = given or separator(sniffed[0] if sniffed else ",", bare, quote)
     escape = "\\" if sniffed and sniffed[1] == "\\" else quote
     records = head_records(bare, delimiter, quote)
     width = usual_width(records)
-    if (
-        delimiter == " "
-        and single_blanks(bare) != bare
-        and evenness(head_records(single_blanks(bare), " ", quote)) == 1
-    ):
-        text = path.read_text(encoding="utf-8")
-        path.write_text(single_blanks(text), encoding="utf-8", newline="\n")
+    if delimiter == " " and (single := single_blanks(bare)) != bare and evenness(head_records(single, " ", quote)) == 1:
+        path.write_text(single_blanks(path.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
         return find_layout(connection, path, choices)
     if width < 2:
         asked = "" if given is None else f" when split at {given!r}"
-        start = (records[0][1][0] if records else head).strip()[:60]
+        shown = (records[0][1][0] if records else head).strip()[:60]
         needed = "A table needs a column to predict and at least one to predict from."
         way_out = f"If the cells are separated by another character, {SET_SEPARATOR}."
-        raise LayoutError(f"The file has one column{asked}: {start!r}. {needed} {way_out}")
+        raise LayoutError(f"The file has one column{asked}: {shown!r}. {needed} {way_out}")
     if (even := evenness(records)) < EVEN / 2:
         message = f"Split at {delimiter!r}, only {even:.0%} of the first lines have the most frequent number of cells"
         raise LayoutError(f"{message}, {width}. Correct the file, or {SET_SEPARATOR}.")
@@ -137,12 +134,16 @@ def sniff(
 
 
 def separator(sniffed: str, text: str, quote: str) -> str:
-    """Returns what DuckDB found, unless it splits no line, or another mark all lines and "," some or decimal numbers."""
+    """Returns what DuckDB found, unless another mark splits all lines and "," only some, or decimal numbers."""
     sniffed = sniffed if usual_width(head_records(text, sniffed, quote)) > 1 else ","
     for mark in SEPARATORS if sniffed == "," else "":
         records = head_records(text if mark != " " else single_blanks(text), mark, quote)
         rows = [record for _, record in records if len(record) == usual_width(records) > 1]
-        if len(rows) < EVEN * len(records) or (len(records[0][1]) < len(rows[0]) and COMMA.search(records[0][1][0])):
+        if (
+            not rows
+            or len(rows) < EVEN * len(records)
+            or (len(records[0][1]) < len(rows[0]) and COMMA.search(records[0][1][0]))
+        ):
             continue
         commas = [cell for record in rows for cell in record if COMMA.search(cell)]
         others = evenness(head_records(text, ",", quote))

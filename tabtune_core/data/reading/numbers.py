@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 
-from tabtune_core.data.findings import Finding, shorten
+from tabtune_core.data.findings import Finding, Severity, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
 from tabtune_core.data.reading.number_formats import (
     FINITE,
@@ -120,8 +120,8 @@ def _formatted(
         doubts.append(f". The decimal mark differs in {others:,} of {read:,}, such as {example!r}")
     if doubtful and comma:
         doubts.append(f". If the commas separate thousands, say so {NO_COMMA}")
-    code = "decimal-comma" if typed.decimal_comma else "units" if unit else "number-format"
-    finding = Finding("warning" if doubts else "info", code, f"{message}{''.join(doubts)}.", name)
+    severity: Severity = "warning" if doubts else "info"
+    finding = Finding(severity, "number-format", f"{message}{''.join(doubts)}.", name)
     return replace(typed, findings=(finding,)), filled - read - infinite
 
 
@@ -165,5 +165,5 @@ def stray_words(
     cells = f"{name!r} holds {what}s in {filled - unread:,} cells and other text in {unread:,}, such as "
     way_out = f"Choose {what} under Columns if the others may become missing."
     message = f"{cells}{shorten(words[0])!r}; it is read as {typed.kind}. {way_out}"
-    told = (Finding("info", "mixed-cells", message, name),) if unread <= filled * MOST_TOLD else ()
+    told = (Finding("info", "kept-as-text", message, name),) if unread <= filled * MOST_TOLD else ()
     return replace(typed, findings=told)

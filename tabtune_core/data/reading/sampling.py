@@ -25,4 +25,4 @@ def drawn(rows: str, share: float, *, kept: int = 0) -> str:
 def sampled_finding(rows: int, share: float) -> list[Finding]:
     """Reports that only a sample was read, if so."""
     text = f"{rows:,} rows were read, one in {1 / share:,.1f} of the table, drawn at random, as asked."
-    return [Finding("info", "sampled", text)] if share < 1 else []
+    return [Finding("info", "left-out", text)] if share < 1 else []

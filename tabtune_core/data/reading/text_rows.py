@@ -13,7 +13,15 @@ import duckdb
 
 from tabtune_core.data.findings import MAX_ROWS, SET_SEPARATOR, Finding
 from tabtune_core.data.reading.batched_queries import quoted
-from tabtune_core.data.reading.cells import Cells, check_width, cleaned, missing_pattern, tidied, tidy_names
+from tabtune_core.data.reading.cells import (
+    MAX_COLUMNS,
+    Cells,
+    check_width,
+    cleaned,
+    missing_pattern,
+    tidied,
+    tidy_names,
+)
 from tabtune_core.data.reading.layout import Layout
 from tabtune_core.data.reading.progress import CHUNK_BYTES, Job
 from tabtune_core.data.reading.sampling import drawn, sampled_finding, share_to_read
@@ -68,13 +76,7 @@ def load_text(path: Path, layout: Layout, job: Job, *, sample: Path) -> Cells:
         rows, closed = hold(connection, source, missing) if whole else counted_rows(connection, source)
     if layout.short_header:
         short = Rejected(short.count - 1, tuple(line for line in short.first if line != layout.skip + 1))
-    if rows <= wrong.count or (layout.header and layout.skip + 1 in wrong.first):
-        message = f"{wrong} do not have the {layout.width} cells that {layout.delimiter!r} gives elsewhere"
-        raise LayoutError(f"{message}, or have a broken quote. Correct the file, or {SET_SEPARATOR}.")
-    if not closed:
-        raise TableError(
-            f"A quote opens after row {rows:,} and is never closed. Close it in the file and add it again."
-        )
+    check_lines(layout, rows, wrong, closed=closed)
     share = share_to_read(rows - 1 - layout.header, choices.rows)
     size = table.stat().st_size
     if choices.rows is not None and size > job.limit_bytes:
@@ -82,22 +84,16 @@ def load_text(path: Path, layout: Layout, job: Job, *, sample: Path) -> Cells:
     source[1]["rejects"] = False
     if share < 1:
         kept = drawn(f"{source[0]} WHERE c0 IS DISTINCT FROM {quoted(LAST_LINE)}", share, kept=int(layout.header))
-        target = f"FORMAT csv, HEADER false, DELIMITER {quoted(layout.delimiter)}"
+        target = f"FORMAT csv, HEADER false, FORCE_QUOTE (c0), DELIMITER {quoted(layout.delimiter)}"
         connection.execute(f"COPY ({kept}) TO {quoted(str(sample))} ({target})", source[1])
         source = rows_of(sample, replace(layout, quote='"', escape='"'))
     if not whole:
         hold(connection, source, missing)
-    named: tuple[str | None, ...] = (None,) * layout.width
-    if layout.header:
-        named = first_row(connection, f"{source[0]} LIMIT 1", source[1])
-        connection.execute("DELETE FROM cells WHERE rowid = 0")
+    named = header_of(connection, layout, source)
     connection.execute(f"DELETE FROM cells WHERE c0 = {quoted(LAST_LINE)}")
     if comments.count:
         others = ", ".join(f"c{place}" for place in range(1, layout.width))
         connection.execute(f"DELETE FROM cells WHERE starts_with(c0, '#') AND coalesce({others}) IS NULL")
-    named = (str(named[0]).lstrip("# "), *named[1:]) if str(named[0]).startswith("#") else named
-    if layout.short_header == 1 and counts(connection, f"count(c{layout.width - 1})") != (0,):
-        named = ("row", *named[:-1])  # R writes no name for its row names
     names, renamed = tidy_names(named, told=layout.header)
     findings = [*findings_of(layout, wrong, short, comments), *renamed]
     if lines > rows:
@@ -106,9 +102,31 @@ def load_text(path: Path, layout: Layout, job: Job, *, sample: Path) -> Cells:
     return replace(tidied(job, names, named if layout.header else (), findings, layout.short_header), source=source)
 
 
+def check_lines(layout: Layout, rows: int, wrong: Rejected, *, closed: bool) -> None:
+    """Raises an error where most lines or the header do not fit the layout, or a quote is not ``closed``."""
+    if rows <= wrong.count or (layout.header and layout.skip + 1 in wrong.first):
+        message = f"{wrong} do not have the {layout.width} cells that {layout.delimiter!r} gives elsewhere"
+        raise LayoutError(f"{message}, or have a broken quote. Correct the file, or {SET_SEPARATOR}.")
+    if not closed:
+        message = f"A quote opens after row {rows:,} and is never closed."
+        raise TableError(f"{message} Close it in the file and add it again.")
+
+
+def header_of(connection: duckdb.DuckDBPyConnection, layout: Layout, source: Source) -> tuple[str | None, ...]:
+    """Takes the names out of ``cells``; all are None in a file without a header."""
+    if not layout.header:
+        return (None,) * layout.width
+    first, *others = first_row(connection, f"{source[0]} LIMIT 1", source[1])
+    connection.execute("DELETE FROM cells WHERE rowid = 0")
+    first = str(first).lstrip("# ") if str(first).startswith("#") else first
+    if layout.short_header == 1 and counts(connection, f"count(c{layout.width - 1})") != (0,):
+        return "row", first, *others[:-1]  # R writes no name for its row names
+    return first, *others
+
+
 def table_alone(path: Path, layout: Layout) -> tuple[Path, int]:
-    """Returns a file without the lines above the table and with LAST_LINE below, and its number of lines before that."""
-    table, lines, last = path.with_name("table.csv"), 0, b""
+    """Returns a file with LAST_LINE below the table and nothing above it, and its number of lines before that."""
+    table, lines, last, mark = path.with_name("table.csv"), 0, b"", layout.delimiter.encode()
     if layout.skip:
         with path.open("rb") as whole, table.open("wb") as rest:
             for _ in range(layout.skip):
@@ -117,16 +135,18 @@ def table_alone(path: Path, layout: Layout) -> tuple[Path, int]:
     else:
         path.rename(table)
     with table.open("rb+") as text:
-        while chunk := text.read(CHUNK_BYTES):
-            lines, last = lines + chunk.count(b"\n"), chunk[-1:]
+        for line in text:
+            lines, last = lines + line.endswith(b"\n"), line[-1:]
+            if len(line) > MAX_COLUMNS and b'"' not in line and (cells := line.count(mark) + 1) > MAX_COLUMNS:
+                message = f"Line {layout.skip + lines:,} has {cells:,} cells; at most {MAX_COLUMNS:,} are read."
+                raise LayoutError(f"{message} Correct it, or {SET_SEPARATOR}.")
         text.seek(-(last == b"\x1a"), 2)  # the mark that old programs write at the end
-        cells = layout.delimiter * (layout.width - 1)
-        text.write(b"\n" * (last != b"\n") + f"{LAST_LINE}{cells}\n".encode())
+        text.write(b"\n" * (last != b"\n") + LAST_LINE.encode() + mark * (layout.width - 1) + b"\n")
     return table, lines
 
 
 def rows_of(path: Path, layout: Layout) -> Source:
-    """Returns SQL for the rows of a file, including the header, and its parameters; ``pad`` keeps rows that are short."""
+    """Returns SQL for the rows of a file, with the header, and its parameters; ``pad`` keeps short rows."""
     columns = {f"c{place}": "VARCHAR" for place in range(layout.width)}
     chosen: dict[str, Any] = {
         "columns": columns,
@@ -136,12 +156,13 @@ def rows_of(path: Path, layout: Layout) -> Source:
     }
     source = (
         "read_csv($path, columns=$columns, delim=$delim, quote=$quote, escape=$escape, null_padding=$pad, "
-        "store_rejects=$rejects, auto_detect=false, header=false, parallel=false, comment='', ignore_errors=true)"
+        "store_rejects=$rejects, auto_detect=false, header=false, parallel=false, comment='', ignore_errors=true, "
+        "hive_partitioning=false)"
     )
     return f"FROM {source}", {"path": str(path), "pad": False, "rejects": True, **chosen}
 
 
-def hold(connection: duckdb.DuckDBPyConnection, source: Source, missing: dict[str, str]) -> tuple[int, int]:
+def hold(connection: duckdb.DuckDBPyConnection, source: Source, missing: dict[str, str]) -> tuple[int, bool]:
     """Fills ``cells`` with the rows; returns what ``counted_rows`` does."""
     selected = ", ".join(f"{cleaned(name)} AS {name}" for name in source[1]["columns"])
     with unplanned(connection):
@@ -149,11 +170,11 @@ def hold(connection: duckdb.DuckDBPyConnection, source: Source, missing: dict[st
     return counted_rows(connection, ("FROM cells", {}))
 
 
-def counted_rows(connection: duckdb.DuckDBPyConnection, source: Source) -> tuple[int, int]:
+def counted_rows(connection: duckdb.DuckDBPyConnection, source: Source) -> tuple[int, bool]:
     """Returns the number of rows, with LAST_LINE, and whether this line was read: it is not if a quote stays open."""
     query = f"SELECT count(*), count(*) FILTER (c0 = {quoted(LAST_LINE)}) {source[0]}"
     rows, closed = first_row(connection, query, source[1])
-    return rows, closed
+    return rows, bool(closed)
 
 
 def rejected_lines(connection: duckdb.DuckDBPyConnection, path: Path, skip: int) -> dict[str, Rejected]:
@@ -186,7 +207,7 @@ def findings_of(layout: Layout, wrong: Rejected, short: Rejected, comments: Reje
     """Yields what a person should know about the layout and the lines that do not have it."""
     if layout.skip:
         text = f"The table starts at line {layout.skip + 1}; the lines above it were left out."
-        yield Finding("info", "title-lines", text)
+        yield Finding("info", "left-out", text)
     if comments.count:
         yield Finding(
             "info", "comment-lines", f"{comments}: read as a comment, as it begins with '#' and has no cells."

@@ -41,7 +41,7 @@ def load_parquet(path: Path, job: Job) -> Cells:
                 )
         share = share_to_read(metadata.num_rows, job.choices.rows)
         check_size(int(share * max(unpacked, metadata.num_rows * len(schema))), job)
-        source = "FROM read_parquet($path)", {"path": str(path)}
+        source = "FROM read_parquet($path, hive_partitioning=false)", {"path": str(path)}
         index = {one.name for one in schema if LEFT_INDEX.fullmatch(one.name) and pa.types.is_integer(one.type)}
         return load(source, tuple(schema.names), share, job, left_out=index)
     except (pa.ArrowException, duckdb.Error, OSError) as error:
@@ -56,7 +56,7 @@ def load_parquet(path: Path, job: Job) -> Cells:
 def load_json(path: Path, job: Job) -> Cells:
     """Reads JSON with one object per row, as lines or as one list, into ``cells``; cells keep their text."""
     job.tell("Reading JSON", 0, 0)
-    source = "FROM read_json($path, maximum_depth = 1, sample_size = -1)", {"path": str(path)}
+    source = "FROM read_json($path, maximum_depth=1, sample_size=-1, hive_partitioning=false)", {"path": str(path)}
     try:
         kinds = job.connection.execute(f"DESCRIBE {source[0]}", source[1]).fetchall()
         if any(kind != "JSON" for _, kind, *_ in kinds) or not is_whole(path):

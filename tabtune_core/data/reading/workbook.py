@@ -7,6 +7,7 @@ import csv
 import json
 import subprocess
 import sys
+from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
@@ -80,15 +81,10 @@ def write_sheet(asked: dict[str, Any]) -> dict[str, Any]:
             known = [one for one in book.sheets_metadata if one.typ == calamine.SheetTypeEnum.WorkSheet]
             everything = [one.name for one in known]
             names = [one.name for one in known if one.visible == calamine.SheetVisibleEnum.Visible] or everything
-            if asked["sheet"] not in (None, *everything):
+            if (one := asked["sheet"] is not None) and asked["sheet"] not in everything:
                 raise LayoutError(f"The workbook has no sheet {shorten(asked['sheet'])!r}. It has {listed(names)}.")
-            filled = []
-            for name in names if asked["sheet"] is None else [asked["sheet"]]:
-                rows = book.get_sheet_by_name(name).to_python()
-                filled += [(name, rows)] if rows else []
-                if rows and len(rows[0]) > 1 and len(rows) > asked["fewest"]:
-                    filled = [(name, rows)]
-                    break
+            sheets = ((name, book.get_sheet_by_name(name).to_python()) for name in [asked["sheet"]] * one or names)
+            found = first_table(sheets, asked["fewest"])
     except calamine.PasswordError as error:
         raise TableError(
             "The workbook is encrypted with a password. Save it without one, and add that file."
@@ -98,9 +94,9 @@ def write_sheet(asked: dict[str, Any]) -> dict[str, Any]:
             raise
         reason = shorten(str(error).strip() or type(error).__name__, 120)
         raise TableError(f"The workbook cannot be read ({reason}). Save the table as CSV.") from error
-    if not filled:
+    if found is None:
         raise LayoutError(f"The sheet that was read is empty. The workbook has {listed(names)}.")
-    name, rows = filled[0]
+    name, rows = found
     with open(asked["target"], "w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
         for row in rows:
@@ -108,6 +104,16 @@ def write_sheet(asked: dict[str, Any]) -> dict[str, Any]:
             if out.tell() > asked["limit"]:
                 raise TableError(f"The cells take more than {asked['limit']:,} bytes, which is the limit. {FAR}")
     return {"sheet": name, "sheets": names}
+
+
+def first_table(sheets: Iterable[tuple[str, list[list[Any]]]], fewest: int) -> tuple[str, list[list[Any]]] | None:
+    """Returns the first sheet that may be a table; where none is, the first that is not empty."""
+    filled = None
+    for name, rows in sheets:
+        if rows and len(rows[0]) > 1 and len(rows) > fewest:
+            return name, rows
+        filled = filled or ((name, rows) if rows else None)
+    return filled
 
 
 def as_text(cell: Any) -> str:

@@ -1,4 +1,4 @@
-"""Makes a table of files on this machine: several Parquet files with the same columns, or the result of an SQL query."""  # noqa: E501
+"""Makes a table of files on this machine: several Parquet files with the same columns, or the rows of an SQL query."""
 
 from collections.abc import Sequence
 from contextlib import closing
@@ -17,9 +17,7 @@ from tabtune_core.errors import TableError
 
 
 def joined(words: Sequence[str], folder: Path, *, limit_bytes: int, tell: Tell) -> Fetched:
-    """Joins the rows of several files into one file, in the order given; the files of a folder in the order of their
-    names.
-    """
+    """Joins the rows of several files into one, in the order given; those of a folder in the order of their names."""
     first = Path(words[0])
     paths = (
         sorted(first.glob("[!._]*.parquet")) if len(words) == 1 and first.is_dir() else [Path(word) for word in words]
@@ -73,40 +71,35 @@ def _write(paths: Sequence[Path], target: Path, tell: Tell) -> None:
 
 
 def _common(types: "set[pa.DataType]") -> pa.DataType:
-    """Returns the type of a column in all files; text where they differ, as its type is decided later, over all of its
-    cells.
-    """
-    if len(types) == 1:
-        return next(iter(types))
-    return pa.duration("us") if all(map(pa.types.is_duration, types)) else pa.string()
+    """Returns the type of a column in all files; text where they differ, as its kind is decided later."""
+    return next(iter(types)) if len(types) == 1 else pa.string()
 
 
 QUERY = "query:"
+ROWS_AT_ONCE = 50_000
 
 
 def query(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bool) -> Fetched:
-    """Runs the query, and writes its rows to a Parquet file."""
+    """Runs one SELECT, which cannot write or change anything, and writes its rows to a Parquet file."""
     tell("Running the query", 0, 0)
     target = folder / "query.parquet"
     with connect(folder) as connection:
+        connection.execute("SET lock_configuration = true")
         try:
-            rows = connection.sql(asked.removeprefix(QUERY))
-            if rows is None:
-                raise TableError("The query gives no rows. Write one that begins with SELECT or FROM.")
-            intervals = [name for name, kind in zip(rows.columns, rows.types, strict=True) if str(kind) == "INTERVAL"]
-            if intervals:  # Arrow knows no such type
-                names = [f'"{name.replace(chr(34), chr(34) * 2)}"' for name in intervals]
-                rows = rows.project(f"* REPLACE ({', '.join(f'epoch({name}) AS {name}' for name in names)})")
-            rows.write_parquet(str(target))
-        except duckdb.OutOfMemoryException as error:
-            raise TableError(
-                "The query needs more memory than reading may take (1 GB). Select fewer rows or columns."
-            ) from error
-        except duckdb.Error as error:
+            statements = connection.extract_statements(asked.removeprefix(QUERY))
+            if [one.type for one in statements] != [duckdb.StatementType.SELECT]:
+                raise TableError("The query is not one SELECT. Write one that begins with SELECT or FROM.")
+            reader = connection.sql(statements[0].query).to_arrow_reader(ROWS_AT_ONCE)
+            with pq.ParquetWriter(target, reader.schema) as writer:
+                for batch in reader:
+                    writer.write_batch(batch)
+                    if target.stat().st_size > limit_bytes:
+                        message = f"The query gives more than {limit_bytes:,} bytes, which is the limit."
+                        raise TableError(f"{message} Select fewer rows or columns.")
+        except (duckdb.OutOfMemoryException, MemoryError) as error:
+            message = "The query needs more memory than reading may take (1 GB). Select fewer rows or columns."
+            raise TableError(message) from error
+        except (duckdb.Error, pa.ArrowException) as error:
             lines = [line.strip() for line in str(error).splitlines() if line.strip()]
             raise TableError(f"The query cannot be run. {' '.join(lines)}") from error
-    if (size := target.stat().st_size) > limit_bytes:
-        raise TableError(
-            f"The query gives {size:,} bytes and the limit is {limit_bytes:,}. Select fewer rows or columns."
-        )
     return Fetched(target, "query")

@@ -6,8 +6,8 @@ import ipaddress
 import re
 import socket
 import ssl
-from collections.abc import Mapping
 from contextlib import closing
+from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
 from typing import Any
@@ -37,19 +37,20 @@ def fetch(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bo
 
 
 def download(
-    address: str, target: Path, *, limit_bytes: int, tell: Tell, guarded: bool, headers: Mapping[str, str] | None = None
+    address: str, target: Path, *, limit_bytes: int, tell: Tell, guarded: bool, token: str | None = None
 ) -> None:
-    """Writes the content at an address to ``target``.
+    """Writes the content at an address to ``target``; the ``token`` is not sent along with a redirect.
 
-    Raises TableError where the address cannot be reached, refuses, sends more than ``limit_bytes``, or is ``guarded``
-    and private.
+    Raises TableError where it cannot be reached, refuses, sends too much, or is private although ``guarded``.
     """
     try:
         shown = f"{urlsplit(address).scheme}://{urlsplit(address).hostname}"
     except ValueError as error:
         raise TableError(f"{address!r} is not an address ({error}). {WAY_OUT}") from error
     try:
-        asked = request.Request(address, headers={"User-Agent": "lora-lab", **(headers or {})})
+        asked = request.Request(address, headers={"User-Agent": "lora-lab"})
+        if token:
+            asked.add_unredirected_header("Authorization", f"Bearer {token}")
         with closing(_opener(guarded).open(asked, timeout=PATIENCE_SECONDS)) as answer:
             whole = int(answer.headers.get("Content-Length") or 0)
             size = 0
@@ -81,37 +82,13 @@ def _check_size(size: int, limit_bytes: int) -> None:
 
 
 def _opener(guarded: bool) -> request.OpenerDirector:
-    """Returns an opener for http and https alone.
-
-    If ``guarded``, it uses no proxy, which would resolve host names elsewhere.
-    """
+    """Returns an opener for http and https; ``guarded`` means no proxy, which would resolve names elsewhere."""
     opener = request.OpenerDirector()
     opener.addheaders = []
-    for handler in (
-        request.ProxyHandler({} if guarded else None),
-        _Http(guarded),
-        request.HTTPDefaultErrorHandler(),
-        _Redirects(),
-        request.HTTPErrorProcessor(),
-        request.UnknownHandler(),
-    ):
+    handlers = (request.HTTPDefaultErrorHandler(), request.HTTPRedirectHandler(), request.HTTPErrorProcessor())
+    for handler in (request.ProxyHandler({} if guarded else None), _Http(guarded), *handlers, request.UnknownHandler()):
         opener.add_handler(handler)
     return opener
-
-
-class _Redirects(request.HTTPRedirectHandler):
-    """Removes the token when a redirect leads to another host or off https."""
-
-    def redirect_request(
-        self, req: request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> request.Request | None:
-        """Returns the next request."""
-        after = super().redirect_request(req, fp, code, msg, headers, newurl)
-        if after is not None and (
-            urlsplit(newurl).netloc != urlsplit(req.full_url).netloc or not newurl.startswith("https://")
-        ):
-            after.remove_header("Authorization")
-        return after
 
 
 class _Http(request.HTTPHandler, request.HTTPSHandler):
@@ -119,52 +96,46 @@ class _Http(request.HTTPHandler, request.HTTPSHandler):
 
     def __init__(self, guarded: bool) -> None:
         super().__init__()
-        self._http, self._https = (GuardedHttp, GuardedHttps) if guarded else (HTTPConnection, HTTPSConnection)
+        self._guarded = guarded
 
     def http_open(self, req: request.Request) -> Any:
         """Opens a request without TLS."""
-        return self.do_open(self._http, req)
+        return self.do_open(partial(self._connection, HTTPConnection), req)
 
     def https_open(self, req: request.Request) -> Any:
         """Opens a request with TLS."""
-        return self.do_open(self._https, req)
+        return self.do_open(partial(self._connection, HTTPSConnection), req)
+
+    def _connection(self, kind: type[HTTPConnection], *given: Any, **more: Any) -> HTTPConnection:
+        connection = kind(*given, **more)
+        if self._guarded:
+            setattr(connection, "_create_connection", public_socket)  # noqa: B010 (a private name of http.client)
+        return connection
 
 
-class GuardedHttp(HTTPConnection):
-    """Connects to public addresses only."""
+def public_socket(place: tuple[str, int], timeout: float | None, *_: Any) -> socket.socket:
+    """Connects to a host whose addresses are all public; raises PrivateAddress otherwise, before anything is sent.
 
-    def connect(self) -> None:
-        """Resolves the name once, and connects to the address that was checked."""
-        self.sock = public_socket(self.host, self.port, self.timeout)
-
-
-class GuardedHttps(HTTPSConnection):
-    """Connects to public addresses only, with TLS."""
-
-    def connect(self) -> None:
-        """Resolves the name once, and connects to the address that was checked; the certificate must be valid for the
-        name.
-        """
-        plain = public_socket(self.host, self.port, self.timeout)
-        self.sock = ssl.create_default_context().wrap_socket(plain, server_hostname=self.host)
-
-
-def public_socket(host: str, port: int, timeout: float | None) -> socket.socket:
-    """Connects to a host whose addresses are all public. Raises PrivateAddress otherwise, before anything is sent."""
+    The name is resolved once, so that it cannot lead elsewhere after the check.
+    """
+    host, port = place
     found = [str(item[4][0]) for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     if not all(_is_public(ipaddress.ip_address(address.partition("%")[0])) for address in found):
         raise PrivateAddress(
-            f"{host} is an address of a private network, which this server does not fetch from. Upload the file "
-            "instead."
+            f"{host} is an address of a private network, from which nothing is fetched. Upload the file."
         )
     return socket.create_connection((found[0], port), timeout)
 
 
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     within = getattr(address, "ipv4_mapped", None) or getattr(address, "sixtofour", None) or address
+    if within.version == 6 and within in NAT64:
+        within = ipaddress.IPv4Address(int(within) & 0xFFFFFFFF)
     return bool(within.is_global and not within.is_multicast)
 
 
+NAT64 = ipaddress.ip_network("64:ff9b::/96")
+"""Addresses that a gateway translates to the IPv4 address in their last 32 bits: RFC 6052."""
 DATASET = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/]+))?/(?P<file>.+)")
 
 
@@ -173,12 +144,14 @@ def fetch_from_hub(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, gu
     from huggingface_hub import constants, get_token, hf_hub_url, try_to_load_from_cache
 
     found = DATASET.fullmatch(asked)
-    if found is None:
-        raise TableError(
-            f"{asked!r} does not name a file of a data set. Write hf://datasets/OWNER/NAME/FILE, for example a "
-            ".parquet file."
-        )
-    repo, revision, file = found["repo"], found["revision"] or "main", found["file"]
+    try:
+        if found is None:
+            raise ValueError
+        repo, revision, file = found["repo"], found["revision"] or "main", found["file"]
+        address = hf_hub_url(repo, file, repo_type="dataset", revision=revision)
+    except ValueError as error:  # also the Hub's own, about the name of a repository
+        way_out = "Write hf://datasets/OWNER/NAME/FILE, for example a .parquet file."
+        raise TableError(f"{asked!r} does not name a file of a data set. {way_out}") from error
     name = file.rpartition("/")[2]
     if constants.HF_HUB_OFFLINE:
         cached = None if guarded else try_to_load_from_cache(repo, file, repo_type="dataset", revision=revision)
@@ -189,7 +162,5 @@ def fetch_from_hub(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, gu
         )
     # the token belongs to the person who runs the server, not to whoever uses the page
     token = None if guarded else get_token()
-    headers = {"Authorization": f"Bearer {token}"} if token else {}
-    address = hf_hub_url(repo, file, repo_type="dataset", revision=revision)
-    download(address, folder / "download", limit_bytes=limit_bytes, tell=tell, guarded=guarded, headers=headers)
+    download(address, folder / "download", limit_bytes=limit_bytes, tell=tell, guarded=guarded, token=token)
     return Fetched(folder / "download", name)

@@ -21,9 +21,8 @@ from numpy.typing import NDArray
 
 from tabtune_core.analysis.context_rows import same_split, score_curve, sizes_up_to
 from tabtune_core.data.datasets import get_dataset, load_frame
-from tabtune_core.data.encoding import count_features
 from tabtune_core.data.splits import Rows, Split, SplitName, sample_rows, strata_of
-from tabtune_core.data.task import Context, Prepared, kinds_of, labels_of, make_context, split_table
+from tabtune_core.data.task import Context, Prepared, features_of, kinds_of, labels_of, make_context, split_table
 from tabtune_core.data.units import units_of
 from tabtune_core.devices import describe_device, is_gpu, memory_bytes, resolve_device
 from tabtune_core.engine.adapted_model import open_base
@@ -78,8 +77,9 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
     ]
     settings = states[0].settings
     device, table = resolve_device(settings.device), load_frame(home, settings.dataset)
-    labels, kinds = labels_of(table, settings), kinds_of(get_dataset(home, settings.dataset).columns, settings)
-    split, drawn = _drawn_contexts(settings, table, labels, kinds, device)
+    columns = get_dataset(home, settings.dataset).columns
+    labels, kinds = labels_of(table, settings), kinds_of(columns, settings)
+    split, drawn = _drawn_contexts(settings, table, labels, features_of(columns, settings), device)
     contexts = [make_context(table, labels, rows, kinds, settings.target) for rows in drawn]
     parts: tuple[tuple[SplitName, Rows], ...] = (("validation", split.validation), ("test", split.test))
     held_out = {part: rows for part, rows in parts if len(rows)}
@@ -171,7 +171,7 @@ def _drawn_contexts(
     settings: RunSettings,
     table: pd.DataFrame,
     labels: NDArray[np.object_],
-    kinds: Mapping[str, str],
+    features: int,
     device: torch.device,
 ) -> tuple[Split, list[Rows]]:
     """Returns the split, and context rows of each size: first those of a run with this size, then DRAWS - 1 other sets.
@@ -183,7 +183,7 @@ def _drawn_contexts(
         return split_table(table, labels, settings.changed(predict_context_rows=rows))
 
     unsaid = settings.changed(predict_context_rows=None)
-    features, whole = count_features(kinds, settings.target), split(None)
+    whole = split(None)
     most = with_shown_rows(unsaid, features=features, memory_bytes=memory_bytes(device), on_gpu=is_gpu(device))
     all_rows = min(len(whole.train), most.train.predict_context_rows or 0)
     strata_N, drawn = strata_of(labels)[whole.train].astype(str), list[Rows]()

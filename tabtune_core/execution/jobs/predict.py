@@ -16,16 +16,15 @@ from numpy.typing import NDArray
 
 from tabtune_core.analysis.one_row import Interval, interval, nearest
 from tabtune_core.data.datasets import load_frame
+from tabtune_core.data.findings import listed
 from tabtune_core.data.prediction_rows import (
     CSV,
     NEAREST_ROWS,
     PREDICTED,
     TRUTH,
     labels_like,
-    listed,
     row_keys,
     take_rows,
-    unknown_categories,
 )
 from tabtune_core.data.splits import Split, sample_rows, strata_of
 from tabtune_core.data.spreadsheet import safe_csv
@@ -132,7 +131,9 @@ def predict(
     columns = [dataclasses.replace(column, title=title) for column, title in zip(columns, titles, strict=True)]
     for column in columns:
         encoder = column.context.encoder
-        notes.update(dict.fromkeys([*encoder.misfits_in_words(frame), *unknown_categories(frame, encoder)]))
+        notes.update(
+            dict.fromkeys([*encoder.misfits_in_words(frame), *encoder.doubts(frame), *encoder.unknown_in_words(frame)])
+        )
     classes = columns[0].context.labels.classes
     truth, known = _labels(frame, opened[0].settings, classes, notes)
     if known.any() and (seen := _seen(frame[known], shown, columns, opened[0])):

@@ -4,6 +4,7 @@ In: the estimate of each run, and the size of the device's memory or the disk. O
 that refuses runs.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,11 +46,16 @@ class DeviceMemory:
 
     @classmethod
     def of(cls, asked: str, machine: tuple[int, int], cards: Sequence[tuple[int, int] | None]) -> "DeviceMemory":
-        """Returns the memory for a setting ``device``, from free and total bytes of the machine and of each GPU."""
+        """Returns the memory for a setting ``device``, from free and total bytes of the machine and of each GPU.
+
+        'auto' may take any GPU, so the smallest counts.
+        """
         if asked == "cpu" or (asked == "auto" and not cards):
             return cls("the CPU", *machine, False)
-        place = int(asked.partition(":")[2] or 0) if asked != "auto" else 0
-        kind = "cuda" if asked == "auto" else asked.partition(":")[0]
+        kind, _, number = ("cuda" if asked == "auto" else asked).partition(":")
+        place = int(number or 0)
+        if asked == "auto":
+            place = min(range(len(cards)), key=lambda one: (cards[one] or (0, math.inf))[1])
         memory = cards[place] if kind == "cuda" and place < len(cards) else None
         free_bytes, all_bytes = memory or (None, None)
         return cls(f"{kind}:{place}", free_bytes, all_bytes, True)
@@ -132,9 +138,7 @@ def between(least: float, most: float, unit: float, digits: int) -> str:
 
 
 def cannot_fit(need: Need, device: DeviceMemory, settings: RunSettings) -> str | None:
-    """Says why runs cannot fit the device even if it is empty, and what to lower; None if they may fit or its size is
-    unknown.
-    """
+    """Says why runs cannot fit the device even if it is empty, and what to do; None if they may or it is unknown."""
     if device.all_bytes is None or need.least <= device.all_bytes:
         return None
     train = settings.train
@@ -142,9 +146,12 @@ def cannot_fit(need: Need, device: DeviceMemory, settings: RunSettings) -> str |
     if not need.predicting:
         rows = f"context_rows (now {train.context_rows}), then batch_size (now {train.batch_size})"
     digits = next((n for n in (1, 2) if round(need.least / 1e9, n) > round(device.all_bytes / 1e9, n)), 3)
+    other = (
+        " Or name a larger GPU as the device, if there is one." if settings.device == "auto" and device.on_gpu else ""
+    )
     return (
         f"This needs {between(need.least, need.most, 1e9, digits)} GB of memory, as estimated; {device.name} has "
-        f"{device.all_bytes / 1e9:,.{digits}f} GB in all. Lower {rows}."
+        f"{device.all_bytes / 1e9:,.{digits}f} GB in all. Lower {rows}.{other}"
     )
 
 

@@ -212,12 +212,9 @@ class MemoryMeter:
         self.highest_bytes, self._earlier_growth_bytes = max(self.highest_bytes, highest_bytes), growth_bytes
 
     def _growth(self, speaking: int | None) -> int | None:
-        """Returns the growth over the loaded base; None if no sample of a device without exact peaks fell into the
-        phase.
-        """
-        if self.base_bytes is None or speaking is None:
-            return None
-        return max(0, speaking - self.base_bytes, self._earlier_growth_bytes or 0)
+        """Returns the growth over the loaded base, or an earlier process's if higher; None if neither was read."""
+        own = None if self.base_bytes is None or speaking is None else max(0, speaking - self.base_bytes)
+        return max((known for known in (own, self._earlier_growth_bytes) if known is not None), default=None)
 
     def _phase_peaks(self) -> dict[str, int | None]:
         """Returns the peaks of the current phase by meter, up to now."""

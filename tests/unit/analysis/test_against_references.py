@@ -7,7 +7,7 @@ import pytest
 from made_sweeps import Lab
 from random_sweeps import regression_sweep
 
-from tabtune_core.analysis.against_references import against_guessing, rivals
+from tabtune_core.analysis.against_references import CLASSIC, against_guessing, rival
 from tabtune_core.analysis.gains import beyond_noise
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.predictions import read_predictions
@@ -15,7 +15,9 @@ from tabtune_core.store.predictions import read_predictions
 
 def beside(lab):
     own = [run.id for run in lab.store.runs(lab.sweep) if run.settings.strategy == "peft"]
-    return list(rivals(lab.board(), "accuracy", partial(read_predictions, lab.store), own))
+    load = partial(read_predictions, lab.store)
+    made = (rival(lab.board(), "accuracy", load, strategy, own, trained=True) for strategy in CLASSIC)
+    return [one for one in made if one is not None]
 
 
 def test_a_reference_is_compared_row_by_row_on_the_shared_seeds(tmp_path):

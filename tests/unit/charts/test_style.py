@@ -10,7 +10,7 @@ import seeding
 from chart_examples import EXAMPLES
 
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.style import DASHES, RunStyle, Styles, each_run, roles, styles_of
+from tabtune_core.charts.style import DASHES, RunStyle, Styles, each_run, focus, roles, styles_of
 
 
 def styles(home, **sweep):
@@ -81,3 +81,32 @@ def test_a_dash_repeats_within_the_width_of_a_legend():
 def test_a_frame_without_styles_gets_some():
     frame = pd.DataFrame({"run": ["LoRA r=2", "LoRA r=4"], "y": np.zeros(2)})
     assert len({style.colour for _, _, style in each_run(frame)}) == 2
+
+
+@pytest.mark.parametrize(
+    ("trained", "options", "inside", "outside"),
+    [
+        ([0.063, 0.051, 0.045, 4.5], {"zero_shot": 0.12}, [0.045, 0.12], [4.5]),
+        ([0.3, 0.3, 0.3], {"zero_shot": 0.3, "noise": 0.1}, [0.251, 0.349], [0.5]),
+        ([0.9, 0.92, -40.0], {"zero_shot": 0.85, "higher": True}, [0.85, 0.92], [-40.0]),
+        ([np.nan, 0.4, np.inf], {}, [0.4], [np.nan, np.inf]),
+        ([-0.2, -0.1], {"zero_shot": -0.3, "higher": True}, [-0.3, -0.1], [0.8]),
+        ([], {"zero_shot": 0.5}, [0.5], [1.1]),
+    ],
+    ids=["diverged", "equal", "higher-is-better", "not-a-number", "negative", "none-trained"],
+)
+def test_an_axis_shows_what_is_compared(trained, options, inside, outside):
+    low, high = focus(np.array(trained), **options)
+    assert all(low < value < high for value in inside)
+    assert not any(low <= value <= high for value in outside)
+
+
+def test_a_reference_far_away_is_named_at_the_edge():
+    runs = EXAMPLES["rank_curve"]()
+    far = runs[:1].assign(strategy="linear", validation_log_loss=1.1)
+    drawn = CHARTS["rank_curve"].draw(pd.concat([runs, far], ignore_index=True))
+    assert drawn.layout.yaxis.range[1] < 1
+    assert any(
+        note.text.startswith("Linear model 1.1") and note.text.endswith("↑") for note in drawn.layout.annotations
+    )
+    assert drawn.layout.updatemenus[0].buttons[0].args[0] == {"yaxis.autorange": True}

@@ -2,7 +2,6 @@
 
 import errno
 import gzip
-import json
 from collections import Counter
 from dataclasses import replace
 from itertools import product
@@ -117,7 +116,7 @@ def test_a_sample_is_no_larger_than_the_limit_and_the_same_each_time(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("packed", "rows", "message"), [(True, 100, "only if it is plain text: unpack it"), (False, None, "with --rows N")]
+    ("packed", "rows", "message"), [(True, 100, "from plain text"), (False, None, "with --rows N")]
 )
 def test_a_file_over_the_limit_is_refused_with_a_way_out_unless_sampled(tmp_path, packed, rows, message):
     path = large_file(tmp_path)
@@ -150,20 +149,6 @@ def test_a_changed_letter_or_bit_of_a_description_is_refused_or_means_the_same(t
                 seen["refused"] += 1
     assert not seen[False]
     assert seen["refused"] > len(whole)
-
-
-@pytest.mark.parametrize("kind", ["numbes", "", 3])
-def test_an_unknown_kind_of_column_is_refused_also_in_a_table_of_an_earlier_version(tmp_path, kind):
-    added = add_dataset(tmp_path, SOURCE, "mine.csv")
-    file = tmp_path / "datasets" / added.id / "table.json"
-    earlier = {name: value for name, value in json.loads(file.read_text()).items() if "sha256" not in name}
-    file.write_text(json.dumps(earlier))
-    assert get_dataset(tmp_path, added.id) == replace(added, source_sha256="")
-    assert source_of(tmp_path, added.id).read_bytes() == SOURCE
-    earlier["columns"][0]["kind"] = kind
-    file.write_text(json.dumps(earlier))
-    with pytest.raises(TableError, match="its Column has a kind of the wrong type"):
-        get_dataset(tmp_path, added.id)
 
 
 @pytest.mark.parametrize("left", [SOURCE[:-9], SOURCE.replace(b"1.5", b"1.6"), b"", None])
@@ -213,9 +198,10 @@ def test_an_unknown_sample_is_refused_with_the_known_ones(tmp_path):
         add_sample(tmp_path, "titanic")
 
 
-@pytest.mark.parametrize("name", ["a?b", "a\\b", "a[b]*{c}#%20;:'\"", "ä ö\n"])
+@pytest.mark.parametrize("name", ["x=y", "a?b", "a\\b", "a[b]*{c}#%20;:'\"", "ä ö\n"])
 def test_a_workspace_can_have_any_name(tmp_path, name):
-    assert add_dataset(tmp_path / name, b"a,b\n1,x\n2,y\n", "t.csv").rows == 2
+    kept = add_dataset(tmp_path / name, b"a,b\n1,x\n2,y\n", "t.csv")
+    assert [*load_frame(tmp_path / name, kept.id)] == ["a", "b"]
 
 
 def test_an_unreadable_table_is_named_and_does_not_hide_the_others(tmp_path, monkeypatch):

@@ -105,11 +105,11 @@ def test_dates_that_only_the_other_order_allows_are_told(days, written, day_firs
     cells = [*(day.strftime(written) for day in days), "2024-12-31"]
     values, found = read_cells(cells, "date", day_first=day_first)
     others = day_first == written.startswith("%m") and any(day.day > 12 for day in days)
-    assert ("other-order" in found) == others
+    assert ("ambiguous-date" in found) == others
     assert None not in values
     encoder = FeatureEncoder({}, (), ("cell",), (), month_first=() if day_first else ("cell",))
     from_python = list(encoder.unread(pd.DataFrame({"cell": cells}, dtype=object)))
-    assert from_python == [message for code, message in found.items() if code == "other-order"]
+    assert from_python == [message for code, message in found.items() if code == "ambiguous-date"]
 
 
 def test_a_cell_that_is_not_a_number_is_reported_and_leaves_the_others():

@@ -2,21 +2,16 @@
 
 import datetime
 import io
-import json
-import re
 import struct
 import sys
 import time
 import zipfile
 from xml.sax.saxutils import escape
 
-import duckdb
 import numpy as np
 import pandas as pd
-import polars as pl
 import psutil
 import pytest
-from read_tables import parquet
 
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading import workbook
@@ -167,22 +162,6 @@ def feather(frame):
     return out.getvalue()
 
 
-@pytest.mark.parametrize("frequency", ["M", "Q", "D", "h", "W"])
-def test_periods_in_parquet_are_the_dates_at_their_start(frequency):
-    periods = pd.Series(pd.period_range("2020-03-01", periods=30, freq=frequency)).where(np.arange(30) != 3)
-    table = read_table(parquet(pd.DataFrame({"when": periods, "n": range(30)})))
-    assert table.frame["when"].equals(periods.dt.to_timestamp().astype(table.frame["when"].dtype))
-
-
-def test_periods_of_years_in_parquet_are_numbers_of_years():
-    years = pd.Series(pd.PeriodIndex.from_ordinals([1000, -970, 50], freq="Y"))
-    assert read_table(parquet(pd.DataFrame({"when": years, "n": [1, 2, 3]}))).frame["when"].tolist() == [
-        2970,
-        1000,
-        2020,
-    ]
-
-
 @pytest.mark.parametrize("fewest", [1, 2])
 def test_a_small_sheet_before_the_table_is_passed_over(fewest):
     rows = [["a", "b"], *([number, number % 3] for number in range(9))]
@@ -231,12 +210,6 @@ def expected():
     return read_table(made().to_csv(index=False).encode(), as_text).frame
 
 
-@pytest.mark.parametrize("write", WRITERS.values(), ids=WRITERS)
-def test_a_table_reads_the_same_in_every_format(write, expected):
-    found = read_table(write(made()), ReadingChoices(header=True, kinds=tuple(CHOICES.items()))).frame
-    pd.testing.assert_frame_equal(found, expected)
-
-
 @pytest.mark.parametrize("write", [xlsx, ods])
 @pytest.mark.parametrize(("top", "left"), [(0, 1), (1, 0), (2, 3)])
 def test_a_sheet_may_start_in_any_cell(write, top, left, expected):
@@ -250,173 +223,6 @@ def test_a_merged_area_beside_a_table_takes_no_cells(area):
     rows = [[None] * 4 + row for row in (["a", "b", "y"], *([number, "z", number % 2] for number in range(9)))]
     frame = read_table(xlsx({"S": rows}, merged=[area])).frame
     assert (list(frame), frame["a"].tolist()) == (["a", "b", "y"], [*range(9)])
-
-
-def test_a_damaged_part_of_another_sheet_does_not_matter_for_formulas(tmp_path):
-    part = "xl/worksheets/sheet1.xml"
-    with zipfile.ZipFile(file := tmp_path / "book.xlsx", "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(part, "<sheetData>" + "".join(f"<row>{row * 7919}</row>" for row in range(2_000)))
-    content = file.read_bytes()
-    start = 30 + len(part)
-    file.write_bytes(content[:start] + b"\xff" * 40 + content[start + 40 :])
-    assert [
-        workbook.unsaved_formula(file, name) for name in ("worksheets/sheet1.xml", "worksheets/sheet2.xml", "")
-    ] == ["", "", ""]
-    assert workbook.part_of(file, "S") == ""
-
-
-def test_formulas_without_a_saved_result_are_told():
-    table = read_table(xlsx({"S": [["a", "total", "y"], *([row, b"A2+1", "uv"[row % 2]] for row in range(9))]}))
-    told = {finding.code: finding.message for finding in table.findings}
-    assert told["no-results"].startswith(
-        "Cells such as B2 hold formulas without a saved result: read as missing. Open the file in Excel or"
-    )
-    assert told["all-missing"] == "'total' has no value in any row, as its formulas may have no saved result."
-
-
-@pytest.mark.parametrize(
-    ("rows", "columns", "told"),
-    [
-        ((), "", None),
-        ((3, 4, 7, 19_000), "", "4 rows"),
-        ((5,), '<cols><col min="2" max="16384" hidden="1" width="0"/></cols>', "1 row and 2 columns"),
-        (
-            (),
-            '<cols><col min="1" max="1" hidden="0"/><col hidden="true" min="3" max="3"/><col min="9" max="99" '
-            'hidden="1"/></cols>',
-            "1 column",
-        ),
-        ((20_010,), '<cols><col min="4" max="16384" hidden="1"/></cols>', None),
-    ],
-)
-def test_hidden_rows_and_columns_are_read_and_told(rows, columns, told):
-    sheet = [["a", "b", "y"], *([row, row % 7, "uv"[row % 2]] for row in range(20_000)), *[[]] * 20]
-    table = read_table(xlsx({"S": sheet}, hidden_rows=rows, columns=columns))
-    said = [finding.message for finding in table.findings if finding.code == "hidden-cells"]
-    assert (table.frame.shape, [one.split(", by")[0] for one in said]) == (
-        (20_000, 3),
-        [f"The sheet hides {told}"] * (told is not None),
-    )
-
-
-def test_hidden_rows_are_those_of_the_sheet_that_is_read_however_its_part_is_called():
-    sheets = {
-        "First": [["a", "y"], *([row, "uv"[row % 2]] for row in range(40))],
-        "Other": [["b", "z"], *([row, 1] for row in range(40))],
-    }
-    with zipfile.ZipFile(io.BytesIO(xlsx(sheets, hidden_rows=(4, 9)))) as archive:
-        parts = {name: archive.read(name).decode() for name in archive.namelist()}
-    first, second = (f"xl/worksheets/sheet{number}.xml" for number in (1, 2))
-    parts[first] = parts[first].replace('hidden="1"', 'hidden="0"')
-    relations = (
-        parts["xl/_rels/workbook.xml.rels"]
-        .replace("sheet1", "sheet@")
-        .replace("sheet2", "sheet1")
-        .replace("sheet@", "sheet2")
-    )
-    swapped = zipped({**parts, first: parts[second], second: parts[first], "xl/_rels/workbook.xml.rels": relations})
-    for sheet, told in (("First", []), ("Other", ["The sheet hides 2 rows"])):
-        table = read_table(swapped, ReadingChoices(sheet=sheet))
-        assert [one.message.split(", by")[0] for one in table.findings if one.code == "hidden-cells"] == told
-
-
-def test_error_cells_of_a_workbook_are_told():
-    sheet = [["a", "share", "y"], *([row, b"#DIV/0!" if row % 5 == 3 else row / 7, "uv"[row % 2]] for row in range(60))]
-    table = read_table(xlsx({"S": sheet}))
-    told = [finding.message for finding in table.findings if finding.code == "formula-errors"]
-    assert [one.split(" with")[0] for one in told] == ["The sheet has 12 cells, the first in B5,"]
-    assert table.frame["share"].isna().sum() == 12
-    assert "formula-errors" not in {
-        finding.code for finding in read_table(xlsx({"S": [row[::2] for row in sheet]})).findings
-    }
-
-
-def test_a_column_that_arrow_cannot_read_is_named(tmp_path):
-    pl.DataFrame({"a": [1, 2], "huge": pl.Series([10**20, 1], dtype=pl.Int128)}).write_parquet(tmp_path / "t.parquet")
-    with pytest.raises(TableError, match="'huge'"):
-        read_table(tmp_path / "t.parquet")
-
-
-@pytest.mark.parametrize("write", [feather, pd.DataFrame.to_parquet], ids=["feather", "parquet"])
-@pytest.mark.parametrize("least", [0, -5000])
-def test_durations_are_read_in_seconds(write, least):
-    seconds = np.append(
-        np.random.default_rng(0).integers(least, 80_000, 49), 5.5 * 86_400 * 300
-    )  # beyond 2^53 nanoseconds
-    frame = pd.DataFrame({"wait": pd.to_timedelta(seconds, unit="s"), "y": ["a", "b"] * 25})
-    assert read_table(write(frame)).frame["wait"].tolist() == seconds.tolist()
-
-
-def test_the_categories_of_polars_are_words(tmp_path):
-    words = pl.Series(["a", "b", None] * 9, dtype=pl.Categorical)
-    pl.DataFrame({"kind": words, "grade": words.cast(pl.Enum(["b", "a"])), "n": range(27)}).write_ipc(
-        tmp_path / "t.arrow"
-    )
-    read = read_table(tmp_path / "t.arrow").frame
-    assert [read[name].fillna("").tolist() for name in ("kind", "grade")] == [["a", "b", ""] * 9] * 2
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_json_may_have_a_byte_order_mark(encoding):
-    rows = "\n".join(json.dumps({"age": age, "y": "ä"}) for age in range(9))
-    assert read_table(rows.encode(encoding)).frame["age"].tolist() == [*range(9)]
-
-
-def test_row_numbers_that_pandas_stored_are_left_out_and_other_indexes_stay():
-    frame = pd.DataFrame({"a": range(40), "y": ["u", "v"] * 20})
-    numbered = read_table(frame[frame["a"] % 4 > 0].to_parquet())
-    assert [*numbered.frame] == ["a", "y"]
-    assert "index" in {finding.code for finding in numbered.findings}
-    assert len([*read_table(frame.set_index(pd.date_range("2024", periods=40)).to_parquet()).frame]) == 3
-
-
-def test_an_interval_of_duckdb_is_refused(tmp_path):
-    duckdb.sql(f"COPY (SELECT INTERVAL 3 HOUR AS wait, 1 AS n FROM range(9)) TO '{tmp_path / 't.parquet'}'")
-    with pytest.raises(TableError, match=r"The column 'wait' of the Parquet file \(INTERVAL\)"):
-        read_table(tmp_path / "t.parquet")
-
-
-@pytest.mark.parametrize("left", [0, 2])
-def test_a_sheet_as_people_write_it(left):
-    rows = [
-        ["Sales of the year", None, None, None],
-        [],
-        ["Shop", "2024", None, "Opened"],
-        [None, "May", "June", None],
-        *([["Ulm", number * 1.0, "7", datetime.date(2020, 1, number)] for number in range(1, 9)]),
-        [],
-        ["Bonn", 3.5, "8", datetime.date(2020, 2, 1)],
-    ]
-    rows = [[None] * left + row for row in rows]
-    merged = [
-        re.sub("[A-D]", lambda letter: chr(ord(letter[0]) + left), area)
-        for area in ("A1:D1", "A3:A4", "D3:D4", "B3:C3")
-    ]
-    data = xlsx({"Notes": [["see next"]], "Data": rows, "Old": [["x"]]}, hidden=["Old"], merged=merged)
-    table = read_table(data, ReadingChoices(sheet="Data", header_lines=2))
-    assert list(table.frame) == ["Shop", "2024 May", "2024 June", "Opened"]
-    assert [column.kind for column in table.columns[1:]] == ["number", "number", "date"]
-    assert len(table.frame) == 9
-    said = {finding.code: finding.message for finding in table.findings}
-    assert {"title-lines", "blank-rows"} <= said.keys()
-    assert said["sheets"] == "The workbook has 3 sheets: 'Notes', 'Data', 'Old' (hidden). 'Data' was read."
-    assert table.reading.sheet == "Data"
-
-
-def test_a_workbook_with_several_sheets_asks_which_one():
-    rows = [["a", "b"], *([number, number % 3] for number in range(9))]
-    table = read_table(xlsx({"Hidden": [["x"]], "Empty": [], "First": rows, "Second": rows}, hidden=["Hidden"]))
-    asked = next(question for question in table.questions if question.field == "sheet")
-    assert asked.options == ("First", "Hidden", "Empty", "Second")
-    assert len(table.frame) == 9
-
-
-@pytest.mark.parametrize("write", [xlsx, ods])
-def test_the_only_sheet_with_cells_is_read_without_a_question(write):
-    table = read_table(
-        write({"Empty": [], "Data": [["a", "b"], *([number, number % 3] for number in range(9))], "More": []})
-    )
-    assert (len(table.frame), table.questions, table.reading.sheet) == (9, (), None)
 
 
 def bomb():
@@ -437,50 +243,6 @@ def charts_only():
 
 
 BOMB = xlsx({"S": [["word" * 1_000_000, "b"], [1, 2]]})
-
-
-@pytest.mark.parametrize(
-    ("data", "choices", "says"),
-    [
-        (charts_only(), {}, "The workbook has charts only, and no sheet with cells."),
-        (xlsx({"One": []}), {}, "The sheet 'One' is empty. The workbook has 1 sheet: 'One'."),
-        (xlsx({"One": [], "Two": []}), {}, "All sheets that are not hidden are empty."),
-        (
-            xlsx({"Read me": [["a"], [1]], "B": []}),
-            {},
-            "The sheet 'Read me' has one column. A table needs a column to predict and at least",
-        ),
-        (xlsx({"Read me": [["a"], [1]], "B": []}), {}, "predict from. The workbook has 2 sheets: 'Read me', 'B'."),
-        (
-            pd.DataFrame({"a": [1, 2]}).to_parquet(),
-            {},
-            "The table has one column. It needs a column to predict and at least one to predict",
-        ),
-        (xlsx({"One": [["a"]]}), {"sheet": "Two"}, "no sheet 'Two'. It has 1 sheet: 'One'"),
-        (compound("EncryptedPackage", "EncryptionInfo"), {}, "encrypted with a password"),
-        (compound("EncryptedPackage", "EncryptionInfo") + zipped({"content.xml": ""}), {}, "encrypted with a password"),
-        (compound("WordDocument"), {}, "cannot be read"),
-        (xlsx({"One": [["a", "b"], [1, 2]]})[:-40], {}, "archive"),
-        (zipped({"[Content_Types].xml": "", "word/document.xml": "x"}), {}, "cannot be read"),
-        (bomb(), {}, "far from the others"),
-        (BOMB, {}, "unpacks to more than 1,000,000 bytes"),
-        (feather(pd.DataFrame({"a": [1], "b": [2]}))[:-30], {}, "Feather file is damaged"),
-        (feather(pd.DataFrame({"a": ["x" * 2_000_000], "b": [2]})), {}, "Feather file unpacks to more than"),
-        (b'{"a": 1, "b": 2}\n{"a": ', {}, "not one object per row"),
-        (json.dumps({"a": [1, 2], "b": [3, 4]}).encode(), {}, "not one object per row"),
-        (b"[[1, 2], [3, 4]]", {}, "not one object per row"),
-        (
-            b'{"code": 0, "content": [{"a": 1, "b": 2}, {"a": 3, "b": 4}]}',
-            {},
-            "its rows seem to be the list in 'content'",
-        ),
-    ],
-)
-def test_a_file_that_is_not_a_table_is_refused_in_a_sentence(data, choices, says):
-    with pytest.raises(TableError) as refused:
-        read_table(data, ReadingChoices(**choices), limit_bytes=1_000_000)
-    assert says in str(refused.value)
-    assert "\n" not in str(refused.value)
 
 
 def test_cancelling_ends_the_process_that_opens_the_workbook(tmp_path):

@@ -22,9 +22,7 @@ def test_dropping_copies_keeps_the_first_of_equal_rows_in_place(seed):
     whole = read_table(frame.to_csv(index=False).encode())
     once = read_table(frame.to_csv(index=False).encode(), ReadingChoices(drop_copies=True))
     pd.testing.assert_frame_equal(once.frame, whole.frame.drop_duplicates(ignore_index=True))
-    assert {"duplicate-rows"} & codes(whole) and codes(once) & {"duplicate-rows", "dropped-copies"} == {
-        "dropped-copies"
-    }
+    assert {"duplicate-rows"} & codes(whole) and codes(once) & {"duplicate-rows", "left-out"} == {"left-out"}
     assert ReadingChoices.from_json(once.reading.to_json()) == once.reading
 
 

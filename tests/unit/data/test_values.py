@@ -19,7 +19,7 @@ from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, count_featu
 from tabtune_core.data.findings import ReadAs
 from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.table import read_table
-from tabtune_core.data.values import column_kind, durations_in, moments, numbers, places, word, words
+from tabtune_core.data.values import column_kind, durations_in, numbers, places, word, words
 from tabtune_core.errors import TableError, TableWarning
 from tabtune_core.settings import RunSettings
 
@@ -307,18 +307,6 @@ def test_levels_written_by_earlier_versions_keep_their_meaning():
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_number_as_text_is_that_number(number):
     assert numbers(pd.Series([word(number), repr(number)]))[0] == numbers(pd.Series([repr(number)]))[0] == number
-
-
-@pytest.mark.parametrize(
-    ("digits", "kind"),
-    [("\u0661\u0662", "number"), ("\uff11\uff12", "number"), ("1\u0968", "number"), ("\u0968024-01-05", "date")],
-)
-def test_digits_of_other_scripts_mean_the_same_as_in_a_file(digits, kind):
-    column, table = pd.Series([digits, digits], dtype=object), read_table(f"a,b\n{digits},1\n{digits},2\n".encode())
-    assert column_kind(column) == table.columns[0].kind == kind
-    assert kind != "number" or numbers(column)[0] == table.frame["a"][0] == 12
-    assert kind != "date" or moments(column)[0] == table.frame["a"][0] == np.datetime64("2024-01-05")
-    assert numbers(pd.Series(["\u00a012 "]))[0] == 12
 
 
 @pytest.mark.parametrize("y", [[True, False, None], [1.0, 2.0, None], ["a", "b", None]], ids=str)

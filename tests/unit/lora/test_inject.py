@@ -254,6 +254,13 @@ def test_a_pattern_above_every_cap_is_refused():
         trained_tabdpt(rank_pattern={"q_gate": 5})
 
 
+def test_a_pattern_that_leaves_the_default_rank_to_small_layers_does_not_make_it_illegal():
+    _, report = trained_tabdpt(rank=4, rank_pattern={"encoder": 2, "head": 2})
+    assert min(layer.rank for layer in report.layers if layer.capped) == 2
+    _, plain = trained_tabdpt(rank=4)
+    assert {layer.path for layer in report.layers} == {layer.path for layer in plain.layers}
+
+
 def test_a_capped_rank_also_keeps_the_scaling_of_rslora():
     _, report = trained_tabdpt(use_rslora=True, rank=16, alpha=8)
     assert {layer.rank for layer in report.layers if layer.capped} == {2, 4}

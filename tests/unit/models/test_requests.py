@@ -22,6 +22,15 @@ def test_a_rank_above_the_cap_of_every_target_is_refused(targets, cap):
     check_request(RunSettings(**RUN, strategy="inference", lora=above))  # which has no adapter
 
 
+def test_a_rank_of_a_pattern_above_the_cap_of_its_layers_is_refused_before_launch():
+    lora = LoraSettings(rank=64, rank_pattern={"icl_predictor": 8})  # legal without the pattern: other layers cap it
+    check_request(RunSettings(**RUN, lora=lora))
+    with pytest.raises(
+        TargetError, match="Rank 4000 is above the cap of every layer that the rank pattern gives it to"
+    ):
+        check_request(RunSettings(**RUN, lora=LoraSettings(rank_pattern={"icl_predictor": 4000})))
+
+
 def test_a_target_without_a_layer_is_refused_with_the_names_that_can_be_targets():
     with pytest.raises(
         TargetError,

@@ -146,11 +146,11 @@ def test_non_finite_predictions_end_the_run_as_diverged_and_keep_the_best():
     assert (result.outcome, result.best_step, len(kept)) == ("diverged", 2, 1)
 
 
-@pytest.mark.parametrize(("asked", "outcome"), [("stop", "stopped"), ("cancel", "cancelled")])
-def test_a_stop_request_ends_it_before_the_next_step(asked, outcome):
+@pytest.mark.parametrize(("asked", "outcome", "best"), [("stop", "stopped", 3), ("cancel", "cancelled", 2)])
+def test_a_request_ends_it_before_the_next_step_and_a_stop_scores_the_last_one(asked, outcome, best):
     answers = iter([None, None, None, asked])
     result, _, _ = run([0.9, 0.8], stop_request=lambda: next(answers))
-    assert (result.outcome, result.steps_done, result.best_step) == (outcome, 3, 2)
+    assert (result.outcome, result.steps_done, result.best_step) == (outcome, 3, best)
 
 
 def test_an_unscorable_episode_is_counted_and_the_last_step_is_still_evaluated():

