@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from tabtune_core.events import Evaluated
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings.sweep import going_on, race_of
-from tabtune_core.store.run_row import Run
+from tabtune_core.store.run_row import ENDED, Run
 from tabtune_core.store.runs import RunStore
 
 
@@ -29,6 +29,18 @@ def advance(store: RunStore, busy: Collection[str] = ()) -> None:
             first = best_of([*ended, *here], store, going_on(len(rivals), rung))
             outrun = [run.id for run in here if run.id not in first]
             store.advance([run.id for run in here if run.id in first], outrun, alone=len(first) == 1)
+
+
+def call_back(store: RunStore, run_id: str) -> None:
+    """Starts the next best of its race anew if a run diverged after it had outrun the others."""
+    run = store.run(run_id)
+    if run.status != "diverged" or run.rung < 0:
+        return
+    rivals = [other for other in store.runs(run.sweep) if race_of(other.settings) == race_of(run.settings)]
+    outrun = [other for other in rivals if other.status == "outrun"]
+    if outrun and all(other.status in ENDED and other.status != "finished" for other in rivals):
+        last = max(other.rung for other in outrun)
+        store.call_back(*best_of([other for other in outrun if other.rung == last], store, 1))
 
 
 def best_of(rivals: Sequence[Run], store: RunStore, number: int) -> list[str]:

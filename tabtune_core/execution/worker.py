@@ -18,7 +18,7 @@ from tabtune_core.events import RunFailed, RunPlanned
 from tabtune_core.execution.child import discard, memory_advice
 from tabtune_core.execution.end_messages import EndMessages
 from tabtune_core.execution.executor import AGAIN, LOCAL, Ended, Executor, Task
-from tabtune_core.execution.halving import advance
+from tabtune_core.execution.halving import advance, call_back
 from tabtune_core.execution.identity import kill
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.shortage import named, why_nothing_starts
@@ -170,6 +170,8 @@ class Worker:
         if run := self.row(task):
             self.close(run, ended, most=1)
         self.tasks.remove(task)
+        with contextlib.suppress(StoreError):  # it was deleted
+            call_back(self.store, task.id)
 
     def row(self, task: Task) -> Run | None:
         """Returns the row of the task's run; None if it has ended or was deleted."""

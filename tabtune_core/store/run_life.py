@@ -211,6 +211,13 @@ class RunLife(EventLog, JobQueue):
         for run_id in outrun:
             self.forget_states(run_id)
 
+    def call_back(self, run_id: str) -> None:
+        """Queues a run again that was outrun; it starts anew and pauses no more."""
+        self._write(
+            "UPDATE runs SET status = 'queued', rung = ?, ended = NULL WHERE id = ? AND status = 'outrun'",
+            (len(RUNGS), run_id),
+        )
+
     def forget_states(self, run_id: str) -> None:
         """Deletes the best and the last state of a training, once its final files are written or not wanted."""
         shutil.rmtree(self.run_dir(run_id) / STATES, ignore_errors=True)

@@ -70,7 +70,7 @@ def _result(
 ) -> RunFinished:
     """Makes the result that the leaderboard shows; a later step adds the adapter package."""
     meter, plan, result = session.environment.meter, session.plan, trained.result
-    assert result.outcome != "cancelled" and result.outcome != "waiting"  # noqa: PT018 - mypy narrows by each
+    assert result.outcome != "cancelled" and result.outcome != "waiting"
     growth = {phase: meter.growth_bytes.get(phase) if scores else None for phase in ("train", "evaluate")}
     return RunFinished(
         outcome=result.outcome,
