@@ -93,7 +93,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", smallest: int | 
         drawn.add_annotation(text=f" r* = {smallest}", showarrow=False, **at)
     drawn.update_xaxes(type="log", tickvals=ranks, ticktext=[f"{rank:g}" for rank in ranks], range=np.log10(span))
     _costs_below(drawn, best)
-    if len(ranks) > 1 and "learning_rate" in lora and lora["learning_rate"].nunique() == 1:
+    if len(ranks) > 1 and "fixed_rate" in lora and lora["fixed_rate"].nunique() == 1:
         drawn.layout.xaxis.title.text = "LoRA rank (no unit), at one rate"
     return drawn
 
@@ -124,7 +124,7 @@ def _levels(known: pd.DataFrame, column: str, higher: bool) -> dict[str, tuple[f
         rows = known[known["strategy"] == strategy]
         if label not in BASELINES or rows.empty:
             continue
-        rates = rows.groupby("learning_rate", dropna=False) if "learning_rate" in rows else [("", rows)]
+        rates = rows.groupby("fixed_rate", dropna=False) if "fixed_rate" in rows else [("", rows)]
         means = [float(same.groupby("seed")[column].mean().mean()) for _, same in rates]
         name = f"{label} ({len(means)} rates)" if len(means) > 1 else label
         levels[name] = (max(means) if higher else min(means), BASELINES[label].colour, BASELINES[label].dash)

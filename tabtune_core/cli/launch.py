@@ -74,10 +74,11 @@ def start_training(asked: argparse.Namespace) -> int:
     return _launch(store, asked, dataset, [settings])
 
 
-def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedOn) -> None:
+def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedOn, *, halving: bool) -> None:
     """Prints how long these runs will take, estimated from earlier runs; nothing if no earlier run is similar."""
     paces = read_paces(store, [run.id for run in latest(store.runs(), settings[0].model)])
-    estimate, short = train_seconds(settings, paces, trained_on), beyond_limit(settings, paces, trained_on)
+    estimate = train_seconds(settings, paces, trained_on, halving=halving)
+    short = beyond_limit(settings, paces, trained_on)
     if estimate is not None and estimate.seconds:
         say(f"Training takes about {estimate.seconds:,.1f} s in all if nothing stops early, {came_from(estimate)}.")
     if short:
@@ -107,7 +108,7 @@ def _launch(
         if not asked.insist and (reason := too_large(store.home, settings)):
             raise SettingError(f"{reason} Nothing was started; {INSIST} starts it anyway.")
         settings = on_unequal_gpus(store.home, settings)
-    _say_time(store, settings, trained_on)
+    _say_time(store, settings, trained_on, halving=halving)
     card = get_card(first.model)
     if any(one.strategy not in REFERENCES for one in settings):
         _, source = find_checkpoint(
@@ -222,7 +223,9 @@ def resume_runs(asked: argparse.Namespace) -> int:
     first = next(iter(runs.values()))
     score_to_rank_by(asked, first.settings)
     sweep = first.sweep
-    left = () if worker_of(store.home) else ("queued", "running")  # for example after a restart of the machine
+    left = (
+        () if worker_of(store.home) else ("queued", "running", "waiting")
+    )  # for example after a restart of the machine
     fit = ("interrupted", "cancelled", *left)
     ids = list(dict.fromkeys(asked.runs)) or [
         run.id for run in runs.values() if run.status in fit and run.retried_as is None
@@ -243,7 +246,7 @@ def resume_runs(asked: argparse.Namespace) -> int:
     for run in (runs[run_id] for run_id in ids):  # check all of them before the first is queued
         if run.retried_as is not None:
             raise StoreError(f"Run {run.id!r} was already queued again as {run.retried_as!r}; resume that one.")
-        if run.status not in (*fit, "queued", "running"):
+        if run.status not in (*fit, "queued", "running", "waiting"):
             raise StoreError(f"Run {run.id!r} is {run.status}; only interrupted and cancelled runs can be resumed.")
     resumed = []
     for run_id in ids:
@@ -257,7 +260,7 @@ def _resume(store: RunStore, run: Run, *, taken_over: bool) -> tuple[str, list[s
     """Returns what becomes of a run, in words, and the ids of the runs to follow; ``taken_over``: it has no worker."""
     if taken_over:
         return f"was {run.status} without a worker; a new one takes it over", [run.id]
-    if run.status in ("queued", "running"):
+    if run.status in ("queued", "running", "waiting"):
         return f"is {run.status} already", []
     anew = "starts anew; it had saved no state"
     if run.status == "cancelled":

@@ -47,8 +47,9 @@ def with_usual_rate(run: RunSettings) -> RunSettings:
 
 
 def with_tried_rates(sweep: SweepSettings) -> SweepSettings:
-    """Returns the sweep with the learning rates that each rank and full fine-tuning try, unless it names rates."""
-    if sweep.one_rate or sweep.run.train.learning_rate is not None or len(sweep.learning_rates) == 1:
+    """Returns the sweep with the learning rates that each rank and full fine-tuning try, unless it names one."""
+    named = len(sweep.learning_rates) or int(sweep.run.train.learning_rate is not None)
+    if sweep.one_rate or named == 1:
         return sweep
     lora, full = (
         tuple(with_usual_rate(sweep.run.with_strategy(strategy)).base_rate * times for times in TRIED_RATES)

@@ -180,7 +180,7 @@ class SweepSettings:
         return math.prod([len(self.ranks), *(max(1, len(getattr(self, name))) for name in LORA_AXES[1:])])
 
     def expand(self) -> list[RunSettings]:
-        """Returns the single runs, seed by seed, baselines first.
+        """Returns the single runs, seed by seed: those that train nothing, small ranks, full fine-tuning.
 
         Alpha None becomes twice the rank of each run. Full fine-tuning has its own learning rates and never uses
         LoRA's.
@@ -193,12 +193,12 @@ class SweepSettings:
         runs = [common.with_strategy("inference")] if self.zero_shot else []
         runs += [dataclasses.replace(common.with_strategy(reference), device="cpu") for reference in self._references]
         rates = (self.full_learning_rates or (None,)) if self.full_fine_tuning else ()
-        runs += [common.with_strategy("base-ft").changed(learning_rate=rate) for rate in rates]
-        return [*runs, *self._grid(common)]
+        full = [common.with_strategy("base-ft").changed(learning_rate=rate) for rate in rates]
+        return [*runs, *self._grid(common), *full]
 
     def _grid(self, common: RunSettings) -> Iterator[RunSettings]:
         axes = {AXES[name].axis: getattr(self, name) or (common.value(AXES[name].axis),) for name in LORA_AXES} | {
-            "rank": self.ranks
+            "rank": sorted(self.ranks)
         }
         adapted = common.with_strategy("peft")
         for point in product(*axes.values()):

@@ -68,6 +68,11 @@ class Run:
     """Words that a person put on it."""
 
     @property
+    def ended_as(self) -> str:
+        """Returns the status in words for people, for example ``stopped at rung 2``."""
+        return f"stopped at rung {self.rung + 1}" if self.status == "outrun" else self.status
+
+    @property
     def resumed(self) -> str:
         """Says how the run was resumed, for example ``Resumed at step 40 after an interruption``; empty if it never
         was.

@@ -76,6 +76,7 @@ def _result(
         outcome=result.outcome,
         best_step=result.best_step,
         steps_done=result.steps_done,
+        planned_steps=plan.steps,
         stopped_early=result.stopped_early,
         ended_by=result.ended_by,
         validation=scores.get("validation", {}),

@@ -14,6 +14,8 @@ from tabtune_core.execution.cluster_file import Cluster
 from tabtune_core.metrics import METRICS, SELECTION, Task, metrics_of
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import AXES, SETTINGS, Setting, SweepSettings, describe
+from tabtune_core.settings.labels import short_rate
+from tabtune_core.settings.sweep import TRIED_RATES
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 DROPOUTS = ("0", "0.05", "0.1", "0.2")
@@ -153,7 +155,10 @@ def training_widgets(card: ModelCard, task: Task) -> None:
         )
     with two:
         widget(st.session_state.length)
-    numbers_field("learning_rates", LORA_RATES, card.told_rate(task, "peft"))
+    widget("one_rate")
+    usual = card.usual_rate(task, "peft")
+    tried = f"{', '.join(short_rate(usual * times) for times in TRIED_RATES)}: each rank keeps its best"
+    numbers_field("learning_rates", LORA_RATES, card.told_rate(task, "peft") if st.session_state.one_rate else tried)
     widgets("Training", {}, width=240)
 
 

@@ -60,6 +60,11 @@ def show_size(sweep: SweepSettings) -> None:
         "Runs", f"{sweep.size:,}", help="Each CUDA GPU trains one run at a time; the CPU as many as its cores allow."
     )
     st.caption(f"{sweep.size:,} = {plain(sweep.formula)}")
+    if sweep.halves:
+        st.caption(
+            "Of each rank's learning rates, the best on the validation rows is trained to the end; the others stop "
+            "after a sixth or a third of the steps."
+        )
 
 
 def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
@@ -184,7 +189,7 @@ def _launch(sweep: SweepSettings, name: str) -> None:
             check_weights(get_card(sweep.run.model), sweep.run.task, sweep.run.checkpoint, ask_hub=True)
         runs = sweep.expand()
         runs = runs if queries.cluster() else on_unequal_gpus(queries.home(), runs)
-        sweep_id, _ = once(queries.store().add_sweep, runs, name)
+        sweep_id, _ = once(queries.store().add_sweep, runs, name, halving=sweep.halves)
         queries.keep_worker()
         go("views/live/page.py", sweep=sweep_id)
 

@@ -15,6 +15,7 @@ from dashboard.views.new_run.estimate_panel import Judged, estimate_panel
 from dashboard.views.new_run.model_cards import model_cards
 from dashboard.views.new_run.starting_points import starting_points
 from tabtune_core.errors import SettingError, TableError, TabTuneError
+from tabtune_core.models.catalogue import with_tried_rates
 
 st.title("New run")
 tables = queries.tables()
@@ -71,9 +72,10 @@ with price:
         values = {name: st.session_state[name] for name in forms.DEFAULTS if name in st.session_state} | {
             "model": card.name
         }
-        sweep = forms.to_sweep(
+        asked = forms.to_sweep(
             values, dataset=table, target=target, task=task, split_at_median=way == "halves", split=split
         )
+        sweep = with_tried_rates(asked)
     launch_panel.show_size(sweep)
     launch_panel.show_findings(sweep, way)
     cluster_cards = len(cluster.cards) if cluster else None
@@ -86,13 +88,13 @@ with price:
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)
         judged = estimate_panel(sweep, card, way, stopped=bool(stops))
-        launch_panel.show_advice(card, task, sweep, rows)
+        launch_panel.show_advice(card, task, asked, rows)
     if judged.too_large:
         st.error(plain(judged.too_large), icon=":material/memory:")
-    name = forms.sweep_name(tables[table].name, card.title, sweep)
+    name = forms.sweep_name(tables[table].name, card.title, asked)
     text_panel.what_was_loaded()
     as_text = st.expander("Settings as text", icon=":material/code:", key="as_text", on_change="rerun")
     if as_text.open:
         with as_text:
-            text_panel.show(sweep, name)
+            text_panel.show(asked, name)
 launch_panel.launch_bar(sweep, name, stops, judged)

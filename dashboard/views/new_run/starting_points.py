@@ -14,7 +14,7 @@ from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
 from tabtune_core.settings.advice import PRESETS, WHY, proposed
 from tabtune_core.settings.labels import short_rate
 
-SET = ("ranks", "tied", "alphas", "dropouts", "learning_rates")
+SET = ("one_rate", "ranks", "tied", "alphas", "dropouts", "learning_rates")
 """Widgets that a row of the quick reference sets."""
 NAMES = {"ranks": "Rank", "alphas": "Alpha", "dropouts": "Dropout", "learning_rates": "Learning rate"}
 
@@ -77,7 +77,7 @@ def _words(values: Mapping[str, Any], rate: str) -> dict[str, str]:
         "ranks": ", ".join(map(str, sorted(values["ranks"]))) or "none",
         "alphas": "2 x rank" if values["tied"] else ", ".join(values["alphas"]),
         "dropouts": ", ".join(values["dropouts"]),
-        "learning_rates": ", ".join(values["learning_rates"]) or rate,
+        "learning_rates": ", ".join(values["learning_rates"]) or (rate if values["one_rate"] else "each rank's own"),
     }
 
 

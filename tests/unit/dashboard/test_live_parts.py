@@ -18,9 +18,11 @@ from tabtune_core.settings import LoraSettings, RunSettings
 LORA = RunSettings(dataset="d", target="y")
 
 
-def row(name, status, started=None, ended=None, strategy="peft", targets=()):
+def row(name, status, started=None, ended=None, strategy="peft", targets=(), rung=-1):
     settings = dataclasses.replace(LORA, strategy=strategy, lora=LoraSettings(targets=targets))
-    return types.SimpleNamespace(id=name, status=status, started=started, ended=ended, settings=settings)
+    result = types.SimpleNamespace(train_wall_seconds=0.0)
+    of = {"id": name, "status": status, "started": started, "ended": ended, "settings": settings}
+    return types.SimpleNamespace(**of, rung=rung, result=result)
 
 
 def far(*, eta=None):

@@ -89,7 +89,7 @@ def test_each_rank_is_drawn_at_its_best_rate_and_its_other_rates_are_faint():
             "strategy": "peft",
             "status": ["finished", "finished", "finished", "outrun"],
             "rank": [2, 4, 8, 8],
-            "learning_rate": [1e-3, 1e-3, 1e-3, 2e-4],
+            "fixed_rate": [1e-3, 1e-3, 1e-3, 2e-4],
             "seed": 0,
             "validation_log_loss": [0.4, 0.3, 0.35, 0.2],
             "lora_gap_half_width": [0.02, 0.0, 0.03, 0.04],
