@@ -37,6 +37,7 @@ from tabtune_core.analysis.gains import (
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.jackknife import Difference, difference
 from tabtune_core.analysis.pareto import costs_differ
+from tabtune_core.analysis.races import race_notes
 from tabtune_core.analysis.runs_table import leaderboard, of_task
 from tabtune_core.analysis.verdict import (
     NO_BETTER,
@@ -115,7 +116,8 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
     table = comparison.configurations.assign(tied=tied.where(known))
     lora = table[table["strategy"] == "peft"]
     if len(table) < 2 or lora.empty:
-        return Recommendation((), _why_nothing(comparison, lora), table)
+        why = " ".join(filter(None, (_why_nothing(comparison, lora), *race_notes(board))))
+        return Recommendation((), why, table)
     runs = [run for own in lora["runs"] for run in own]
     plan = store.last_event(runs[0], RunPlanned)
     evaluations = len(store.fields(runs, "Evaluated")) if plan and not plan.test_rows else 0
@@ -129,6 +131,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
     if answer.headline == NO_BETTER and METRICS[rank_by].task == "regression":
         far = _far_values(store, board)
     sentences = list(_sentences(table, own_claim, rank_by, load, answer, others, earlier))
+    sentences += race_notes(board)
     if comparison.apart:
         sentences.append(f"Left out of the comparison: {'; '.join(comparison.apart)}.")
     return Recommendation(tuple(sentences), _basis(comparison, own_claim, plan), table, own_claim, answer, far)

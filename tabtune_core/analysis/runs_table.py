@@ -26,6 +26,7 @@ SCIKIT_LEARN = "scikit-learn"
 TEXT, WHOLE, NUMBER = "object", "Int64", "float64"
 MEASURED = {
     "steps": WHOLE,
+    "planned_steps": WHOLE,
     "best_step": WHOLE,
     "stopped_early": TEXT,
     "trainable_parameters": WHOLE,

@@ -1,0 +1,32 @@
+"""What to know about races of learning rates, and about runs that stopped early.
+
+In: the leaderboard of one sweep. Out: sentences.
+"""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from tabtune_core.analysis.comparison import CONFIGURATION
+from tabtune_core.settings import STRATEGY_NAMES, TRAINED
+from tabtune_core.settings.labels import short_rate
+from tabtune_core.wording import few
+
+
+def race_notes(board: pd.DataFrame) -> Iterator[str]:
+    """Yields a sentence for each race in which all rates diverged, and one for the runs that stopped early in vain."""
+    trained = board[board["strategy"].isin(TRAINED) & ~board["archived"]]
+    raced = trained[trained["fixed_rate"].isna()]
+    for (*_, strategy, rank), race in raced.groupby(["seed", *CONFIGURATION[2:], "strategy", "rank"], dropna=False):
+        if (race["status"] == "diverged").all():
+            rates = ", ".join(short_rate(rate) for rate in sorted(race["learning_rate"]))
+            name = STRATEGY_NAMES[strategy] + ("" if pd.isna(rank) else f" r={rank}")
+            yield f"{name}: every learning rate that was tried ({rates}) diverged. Name smaller ones to compare it."
+    in_vain = trained["stopped_early"].eq(True) & trained["best_step"].eq(0) & trained["apart"].eq("")
+    stopped = trained[in_vain.astype(bool)]
+    each = [
+        f"{name} at {steps:,} of {planned:,} steps"
+        for name, steps, planned in stopped[["name", "steps", "planned_steps"]].itertuples(index=False)
+    ]
+    if each:
+        yield f"Stopped early without a gain, which does not show that more training gains nothing: {few(each)}."
