@@ -17,10 +17,11 @@ def race_notes(board: pd.DataFrame) -> Iterator[str]:
     """Yields a sentence for each race in which all rates diverged, and one for the runs that stopped early in vain."""
     trained = board[board["strategy"].isin(TRAINED) & ~board["archived"]]
     raced = trained[trained["fixed_rate"].isna()]
-    for (*_, strategy, rank), race in raced.groupby(["seed", *CONFIGURATION[2:], "strategy", "rank"], dropna=False):
+    for _, race in raced.groupby(["seed", *CONFIGURATION], dropna=False):
         if (race["status"] == "diverged").all():
             rates = ", ".join(short_rate(rate) for rate in sorted(race["learning_rate"]))
-            name = STRATEGY_NAMES[strategy] + ("" if pd.isna(rank) else f" r={rank}")
+            first = race.iloc[0]
+            name = STRATEGY_NAMES[first["strategy"]] + ("" if pd.isna(first["rank"]) else f" r={first['rank']}")
             yield f"{name}: every learning rate that was tried ({rates}) diverged. Name smaller ones to compare it."
     in_vain = trained["stopped_early"].eq(True) & trained["best_step"].eq(0) & trained["apart"].eq("")
     stopped = trained[in_vain.astype(bool)]
