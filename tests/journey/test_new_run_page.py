@@ -118,14 +118,14 @@ def test_a_number_out_of_range_is_explained_by_its_label_and_nothing_can_be_laun
 def test_a_grid_can_be_typed_is_counted_and_launched(page, store):
     typed(page, dropouts=["0", "0.07"], learning_rates=["1e-4", "2e-4"], target_sets=["prediction_head+row_attention"])
     assert (
-        "28 = 3 ranks x 2 dropouts x 2 sets of target modules x 2 learning rates + 2 baselines + 2 references"
-        in texts(page.caption)
+        "30 = 3 ranks x 2 dropouts x 2 sets of target modules x 2 learning rates + zero-shot + 3 rates of full "
+        "fine-tuning + 2 references" in texts(page.caption)
     )
-    assert launch(page).label == "Launch 28 runs"
+    assert launch(page).label == "Launch 30 runs"
     launch(page).click().run()
     assert not page.exception
     runs = store.runs()
-    assert len({run.name for run in runs}) == len(runs) == 28
+    assert len({run.name for run in runs}) == len(runs) == 30
     assert {run.settings.lora.dropout for run in runs if run.settings.strategy == "peft"} == {0, 0.07}
     assert ("prediction_head", "row_attention") in {run.settings.lora.targets for run in runs}
     assert (
@@ -136,13 +136,14 @@ def test_a_grid_can_be_typed_is_counted_and_launched(page, store):
 
 def test_over_a_hundred_runs_need_confirmation_and_over_a_thousand_are_refused(page):
     page.text_input(key="seeds").set_value(", ".join(map(str, range(30)))).run()
-    assert launch(page).label == "Launch 210 runs"
+    assert launch(page).label == "Launch 450 runs"
     assert launch(page).disabled
     page.checkbox(key="sure").check().run()
     assert not launch(page).disabled
     page.text_input(key="seeds").set_value(", ".join(map(str, range(300)))).run()
-    assert "The sweep has 2,100 runs (3 ranks + 2 baselines + 2 references, x 300 seeds); at most 1,000" in texts(
-        page.error
+    assert (
+        "The sweep has 2,100 runs (3 ranks + 2 baselines + 2 references, x 300 seeds); at most 1,000"
+        in texts(page.error)
     )
 
 
@@ -158,12 +159,12 @@ def test_the_proposal_says_why_and_fills_the_form(page):
     assert "569 rows: small data" in texts(page.caption)
     card = get_card("tabicl-mini")
     rate, full = (short_rate(card.usual_rate("classification", strategy)) for strategy in ("peft", "base-ft"))
-    assert page.multiselect(key="learning_rates").placeholder == card.told_rate("classification", "peft")
+    assert page.multiselect(key="learning_rates").placeholder == "2e-4, 8e-4, 3.2e-3: each rank keeps its best"
     assert page.multiselect(key="full_learning_rates").placeholder == card.told_rate("classification", "base-ft")
     assert settings_table(page) == {
-        "In the form": ["2, 4, 8", "2 x rank", "0.05", rate],
-        "Default": ["2, 4, 8", "2 x rank", "0.05", rate],
-        "Proposed for this table": ["4", "2 x rank", "0.1", rate],
+        "In the form": ["2, 4, 8", "2 x rank", "0.05", "each rank's own"],
+        "Default": ["2, 4, 8", "2 x rank", "0.05", "each rank's own"],
+        "Proposed for this table": ["4", "2 x rank", "0.1", "each rank's own"],
     }
     assert f"except the learning rate: on real tables this model gained more at {rate}" in texts(page.caption)
     assert page.button(key="use_defaults").disabled
@@ -180,6 +181,17 @@ def test_the_proposal_says_why_and_fills_the_form(page):
         0.1,
         None,
     )
+
+
+def test_one_rate_for_all_ranks_is_one_click_away(page, store):
+    assert launch(page).label == "Launch 15 runs"
+    page.toggle(key="one_rate").set_value(True).run()
+    assert page.multiselect(key="learning_rates").placeholder.startswith("2e-4 (measured")
+    assert launch(page).label == "Launch 7 runs"
+    page.toggle(key="one_rate").set_value(False).run()
+    launch(page).click().run()
+    assert not page.exception
+    assert [run.rung for run in store.runs()] == [-1] * 3 + [0] * 12
 
 
 def test_weights_that_cannot_be_downloaded_stop_the_launch_before_anything_is_queued(page, store, monkeypatch):
@@ -201,7 +213,7 @@ def test_a_short_measurement_gives_the_time_before_the_first_run(page, store, mo
     monkeypatch.setattr("dashboard.queries.boards.worker_of", lambda home: True)
     page.run()
     (job,) = store.jobs("pace")
-    assert [one["strategy"] for one in job.arguments["settings"]] == ["peft", "base-ft"]
+    assert {one["strategy"] for one in job.arguments["settings"]} == {"peft", "base-ft"}
     assert "Training time" not in texts(page.caption)
     facts = {
         "train_rows": 341,

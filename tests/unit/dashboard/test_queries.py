@@ -111,7 +111,7 @@ def test_runs_of_several_models_are_distinguished(store):
     _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
     assert set(labels(store.runs()).values()) == {"Zero-shot", "Full fine-tuning", "LoRA r=2"}
     seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,), task="regression"))
-    assert labels(store.runs())[runs[1].id] == "LoRA r=2 · tabicl-mini"
+    assert labels(store.runs())[runs[2].id] == "LoRA r=2 · tabicl-mini"
     assert len(set(labels(store.runs()).values())) == 6
 
 
