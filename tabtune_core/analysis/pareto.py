@@ -5,7 +5,11 @@ In: the leaderboard. Out: which of its rows. A row without a number on an axis i
 
 from collections.abc import Mapping
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
+
+from tabtune_core.analysis.intervals import half_width
 
 COST_NOISE = {"memory_bytes": (2.5e6, 0.02), "seconds": (0.0, 0.17)}
 """End of a column's name -> how far repeats of one configuration differed: an amount, and a share of the cost."""
@@ -17,26 +21,43 @@ def costs_differ(column: str, first: float, second: float) -> bool:
     >>> costs_differ("train_seconds", 10.0, 11.5), costs_differ("train_seconds", 10.0, 13.0)
     (False, True)
     """
-    return abs(first - second) > max(_noise(column, first), _noise(column, second))
+    return bool(abs(first - second) > _noise(column, np.array([first, second]), 0.0).max())
 
 
-def _noise(column: str, value: float) -> float:
+def _noise(column: str, values_N: NDArray[np.float64], score_noise: float) -> NDArray[np.float64]:
     least, share = next((noise for end, noise in COST_NOISE.items() if column.endswith(end)), (0.0, 0.0))
-    return max(least, share * value)
+    if column.startswith("validation_"):
+        return np.full(len(values_N), score_noise)
+    return np.asarray(np.maximum(least, share * values_N))
 
 
-def front(board: pd.DataFrame, smaller_is_better: Mapping[str, bool]) -> "pd.Series[bool]":
-    """Marks rows unless another row is at least as good on every axis and better on one; ``smaller_is_better`` has the
-    axes (columns).
+def front(board: pd.DataFrame, smaller_is_better: Mapping[str, bool], *, score_noise: float = 0.0) -> "pd.Series[bool]":
+    """Marks rows unless another row is as good on every axis and better on one, beyond noise.
 
-    Each row is compared with all others, which is fast enough for the runs of a sweep. Letters: N rows, D axes.
+    ``smaller_is_better`` has the axes (columns); ``score_noise`` is that of a validation score, costs have their own.
+    Rows that are no better than the constant reference are never marked. Letters: N rows, one of N others.
     """
-    costs = pd.DataFrame(
-        {name: board[name].astype("float64") * (1 if smaller else -1) for name, smaller in smaller_is_better.items()}
-    )
-    costs_ND = costs.to_numpy()
-    best = [not ((costs_ND <= row).all(axis=1) & (costs_ND < row).any(axis=1)).any() for row in costs_ND]
-    return costs.notna().all(axis=1) & pd.Series(best, index=board.index, dtype=bool)
+    known_N, worse_NN, better_NN = np.ones(len(board), bool), *np.zeros((2, len(board), len(board)), bool)
+    guesses_N = (board["strategy"] == "constant").to_numpy() if "strategy" in board else ~known_N
+    for name, smaller in smaller_is_better.items():
+        value_N = board[name].to_numpy(dtype=np.float64)
+        cost_N, noise_N = value_N * (1 if smaller else -1), _noise(name, value_N, score_noise)
+        with np.errstate(invalid="ignore"):
+            ahead_NN = cost_N[:, None] - cost_N  # of the others, by column
+        tied_NN = np.maximum(noise_N[:, None], noise_N)
+        worse_NN |= ~(ahead_NN >= -tied_NN)
+        better_NN |= ahead_NN > tied_NN
+        known_N &= ~np.isnan(value_N)
+        if name.startswith("validation_") and not np.isnan(cost_N[guesses_N]).all():
+            known_N &= cost_N < np.nanmin(cost_N[guesses_N])
+    return pd.Series(known_N & ~(better_NN & ~worse_NN).any(axis=1), index=board.index, dtype=bool)
+
+
+def score_noise(configurations: pd.DataFrame) -> float:
+    """Returns how far validation scores of a sweep differ by noise: the median ± behind the best LoRA; 0 if unknown."""
+    half = configurations[half_width("lora_gap")] if len(configurations) else pd.Series(dtype="float64")
+    half = half[half > 0]
+    return float(half.median()) if len(half) else 0.0
 
 
 def within_limits(board: pd.DataFrame, limits: Mapping[str, float]) -> "pd.Series[bool]":

@@ -59,13 +59,14 @@ def pareto(
     third: str | None = None,
     metric: str = "log_loss",
     limits: Mapping[str, float] | None = None,
+    score_noise: float = 0.0,
 ) -> go.Figure:
     """``runs`` has one row per run: run (label), strategy, rank, costs in bytes or seconds, and
     ``validation_<metric>``.
 
     Runs that are ``apart``, if there is such a column, are never best trade-offs.
     ``x``, ``y`` and ``third`` (a colour) are names of COSTS or the score; ``limits`` are the largest allowed values of
-    columns: runs beyond them are grey.
+    columns: runs beyond them are grey. Scores within ``score_noise`` tie.
     """
     axes = [axis_of(name, metric) for name in (x, y, third) if name]
     drawn = figure(axes[0].title, axes[1].title, height=460)
@@ -79,7 +80,7 @@ def pareto(
         pale = {"color": FAINT, "symbol": "circle", "size": 9, "opacity": 0.45}
         _points(drawn, outside, axes, hover, name="Outside the limits", marker=pale)
     complete = inside[inside["apart"] == ""] if "apart" in inside else inside
-    best = complete[front(complete, {axis.column: axis.smaller_is_better for axis in axes})]
+    best = complete[front(complete, {axis.column: axis.smaller_is_better for axis in axes}, score_noise=score_noise)]
     if third:
         ring = {"symbol": "circle-open", "size": 20, "color": FAINT, "line": {"width": 2}}
         named = {"mode": "markers+text", "text": best["run"].astype(str), "textposition": "top center"}

@@ -57,9 +57,10 @@ BASELINES = {
     "Full fine-tuning": RunStyle("#D55E00", "dash", "x"),
     "Linear model": RunStyle(FAINT, "2px,6px", "triangle-down"),
     "Gradient boosting": RunStyle(FAINT, "8px,3px,2px,3px", "hourglass"),
+    "Constant": RunStyle(FAINT, "1px,2px", "line-ew-open"),
 }
 """By the start of a run's label; what is not trained here is grey."""
-LEVEL = ("Zero-shot", "Linear model", "Gradient boosting")
+LEVEL = ("Zero-shot", "Linear model", "Gradient boosting", "Constant")
 """Baselines without training steps: they have one score, drawn as a level line."""
 
 

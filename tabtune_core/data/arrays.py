@@ -64,8 +64,10 @@ def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
 
     if isinstance(x, dict) or (isinstance(x, list | tuple) and any(isinstance(row, dict) for row in x)):
         raise TableError("X holds dictionaries. Pass pandas.DataFrame(X); for one row, pandas.DataFrame([row]).")
+    if hasattr(x, "toarray"):
+        raise TableError("X is a sparse matrix; sparse input is not supported. Pass X.toarray().")
     try:
-        values = x if hasattr(x, "toarray") else _plain(x)
+        values = _plain(x)
         check_array(values, dtype=None, ensure_all_finite=False, ensure_min_samples=0, input_name="X")
     except (TypeError, ValueError) as error:
         why = str(error).partition(":\n")[0].rstrip(".")  # without the whole array

@@ -88,12 +88,9 @@ def far_values(y_N: NDArray[np.float64], target: str) -> list[Finding]:
     []
     """
     low, middle, high = np.quantile(y_N, [0.25, 0.5, 0.75])
-    far_N = np.abs(y_N - middle) > FAR * (high - low)
-    if low > 0:
-        positive_N = y_N > 0
-        far_N[positive_N] &= np.abs(np.log(y_N[positive_N] / middle)) > FAR_IN_LOG * np.log(high / low)
-    far = y_N[far_N][np.argsort(-np.abs(y_N[far_N] - middle), kind="stable")]
-    if not len(far) or low == high:
+    far = y_N[far_of(y_N)]
+    far = far[np.argsort(-np.abs(far - middle), kind="stable")]
+    if not len(far):
         return []
     examples = ", ".join(f"{value:,.10g}" for value in far[:3]) + (", ..." if len(far) > 3 else "")
     how = "1 value lies" if len(far) == 1 else f"{len(far):,} values lie"
@@ -102,6 +99,25 @@ def far_values(y_N: NDArray[np.float64], target: str) -> list[Finding]:
         f"{number(high)}. They dominate training and the scores: correct mistakes, remove totals."
     )
     return [Finding("warning", "far-values", message, target)]
+
+
+def far_of(y_N: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Returns which numbers are far from the others; none where half of all are equal."""
+    low, middle, high = np.quantile(y_N, [0.25, 0.5, 0.75])
+    far_N = np.abs(y_N - middle) > FAR * (high - low)
+    if low > 0:
+        positive_N = y_N > 0
+        far_N[positive_N] &= np.abs(np.log(y_N[positive_N] / middle)) > FAR_IN_LOG * np.log(high / low)
+    return np.asarray(far_N & (low < high))
+
+
+def usual_mean(y_N: NDArray[np.float64]) -> float:
+    """Returns the mean of the numbers that are not far from the others.
+
+    >>> usual_mean(np.array([10.0, 11, 12, 13, 14, 1e11]))
+    12.0
+    """
+    return float(y_N[~far_of(y_N)].mean())
 
 
 def absent(target: str, names: list[str]) -> str:
@@ -170,7 +186,7 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
         message = (
             f"The class {smallest!r} has {sizes.iloc[-1]:,} of {len(labels):,} rows, and always answering "
             f"{largest!r} is right in {sizes.iloc[0] / len(labels):.0%}: rank by balanced accuracy or average "
-            "precision, and try class weights 'balanced' (under Advanced, Optimizer, or --class-weights)."
+            "precision, and try class weights 'balanced' (More settings, Optimizer)."
         )
         yield Finding("warning", "imbalance", message, target)
 

@@ -133,5 +133,5 @@ def advise(
         yield (
             f"Class weights change the probabilities, so {METRICS[run.selection_metric].written} on the validation "
             "rows may get worse; the pretrained weights are then returned. Choose balanced accuracy or average "
-            "precision as the selection metric (Advanced, Best checkpoint)."
+            "precision as the selection metric (More settings, Best checkpoint)."
         )

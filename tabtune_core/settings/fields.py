@@ -17,7 +17,7 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 from tabtune_core.files.plain_values import hints_of
 
 Value = TypeVar("Value")
-Strategy = Literal["inference", "base-ft", "peft", "linear", "boosting"]
+Strategy = Literal["inference", "base-ft", "peft", "linear", "boosting", "constant"]
 ALL: tuple[Strategy, ...] = get_args(Strategy)
 TRAINED: tuple[Strategy, ...] = ("base-ft", "peft")
 """Strategies that train a foundation model."""

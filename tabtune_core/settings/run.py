@@ -26,15 +26,17 @@ STRATEGY_NAMES: dict[Strategy, str] = {
     "peft": "LoRA",
     "linear": "Linear model",
     "boosting": "Gradient boosting",
+    "constant": "Constant",
 }
-REFERENCES: tuple[Strategy, ...] = ("linear", "boosting")
-"""Strategies without a foundation model: scikit-learn's models on the same split, to compare with."""
+REFERENCES: tuple[Strategy, ...] = ("linear", "boosting", "constant")
+"""Strategies without a foundation model: scikit-learn's models and a constant on the same split, to compare with."""
 LEARNING_RATES: dict[Strategy, float] = {
     "inference": 0.0,
     "base-ft": 2e-5,
     "peft": 2e-4,
     "linear": 0.0,
     "boosting": 0.0,
+    "constant": 0.0,
 }
 """Peak learning rates of the guide's section 6.2: an adapter needs about ten times the rate of full fine-tuning."""
 USUAL_RANK = 8
@@ -57,7 +59,8 @@ class RunSettings:
     """Path of a weights file that replaces the model's own."""
     strategy: Strategy = setting("peft", argument=None, column=True)
     """'inference' is zero-shot, 'base-ft' is full fine-tuning, 'peft' trains a LoRA adapter. The references use no
-    foundation model: 'linear' is logistic or ridge regression, 'boosting' is gradient boosting, both from scikit-learn.
+    foundation model: 'linear' is logistic or ridge regression and 'boosting' is gradient boosting, both from
+    scikit-learn; 'constant' always answers with the shares of the classes, or the mean, of the training rows.
     """
     lora: LoraSettings = field(default_factory=LoraSettings)
     train: TrainSettings = field(default_factory=TrainSettings)

@@ -62,7 +62,7 @@ def trained_share(rivals: int) -> float:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSettings:
-    """LoRA at every point of a grid, with two baselines and two references; everything is repeated for each seed.
+    """LoRA at every point of a grid, with two baselines and three references; everything is repeated for each seed.
 
     An axis without values has the single value of ``run``. The baselines have no adapter: zero-shot is one run per
     seed, full fine-tuning one run for each of its own learning rates. The references have no foundation model.
@@ -98,9 +98,9 @@ class SweepSettings:
     """Add a zero-shot run: the base model without training."""
     full_fine_tuning: bool = setting(True, "Full fine-tuning: every weight")
     """Add a full fine-tuning run, which trains every weight."""
-    references: bool = setting(True, "Linear model and gradient boosting")
-    """Add two reference runs without a foundation model: logistic or ridge regression, and gradient boosting
-    (scikit-learn, seconds).
+    references: bool = setting(True, "Linear model, gradient boosting and a constant")
+    """Add three reference runs without a foundation model: logistic or ridge regression, gradient boosting
+    (scikit-learn, seconds), and a constant: the shares of the classes, or the mean.
     """
     one_rate: bool = setting(False, "One learning rate for all ranks")
     """Train every rank at the same learning rate, or at every one that is named, to the end. Otherwise each rank, and

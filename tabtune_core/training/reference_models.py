@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import Target
+from tabtune_core.data.target_checks import far_of, usual_mean
 from tabtune_core.settings import Strategy
-from tabtune_core.wording import counted
+from tabtune_core.wording import counted, number
 
 if TYPE_CHECKING:
     from sklearn.compose import ColumnTransformer
@@ -79,8 +80,7 @@ def _weights_a_feature(classes: int) -> int:
 def fit_reference(
     strategy: Strategy, x_NF: Array, y_N: Target, *, categories: int, classes: int, seed: int
 ) -> Reference:
-    """Chooses the setting of 'linear' (logistic regression, or ridge regression) or 'boosting', and fits the model to
-    all rows.
+    """Chooses the setting of 'linear' (logistic or ridge regression) or 'boosting', and fits it to all rows.
 
     The first ``categories`` features are category ids (-1 if missing or unknown), the others numbers (nan if missing).
     ``y_N`` are class ids, every class among them, or numbers if ``classes`` is 0. ``seed`` is that of the folds and of
@@ -91,7 +91,19 @@ def fit_reference(
     with threadpool_limits(
         1 if x_NF.size <= CELLS_OF_FOLDS else None
     ):  # for a small table, threads mostly wait for each other
-        return (_linear if strategy == "linear" else _boosting)(x_NF, y_N, categories, classes, seed)
+        fit = {"linear": _linear, "boosting": _boosting, "constant": _constant}[strategy]
+        return fit(x_NF, y_N, categories, classes, seed)
+
+
+def _constant(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int) -> Reference:
+    if classes:
+        answer_K = np.bincount(y_N.astype(np.int64), minlength=classes) / len(y_N)
+        said = "A constant: the shares of the classes in the training rows."
+        return Reference(lambda x_NF: np.tile(answer_K, (len(x_NF), 1)), said)
+    answer, far = usual_mean(y_N.astype(np.float64)), int(far_of(y_N.astype(np.float64)).sum())
+    without = f" without {counted(far, 'value')} far from the others" if far else ""
+    said = f"A constant: the mean of the training rows{without}, {number(answer)}."
+    return Reference(lambda x_NF: np.full(len(x_NF), answer), said)
 
 
 def _linear(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int) -> Reference:

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from tabtune_core.data.target_checks import usual_mean
 from tabtune_core.data.task import Prepared
 from tabtune_core.devices import describe_device, own_chance
 from tabtune_core.errors import LabelError
@@ -230,7 +231,11 @@ def _plan(
     steps = train.steps or train.epochs * rows.size.steps_an_epoch(len(rows.y_N))
     shown, evaluated = rows.size.context + rows.size.query, len(rows.evaluator.y_C) + len(table.split.validation)
     classes = table.context.labels.classes
-    guess = np.bincount(rows.y_N, minlength=len(classes)) / len(rows.y_N) if classes else rows.y_N.mean(keepdims=True)
+    guess = (
+        np.bincount(rows.y_N, minlength=len(classes)) / len(rows.y_N)
+        if classes
+        else np.array([usual_mean(rows.y_N.astype(np.float64))])
+    )
     return RunPlanned(
         device=device,
         steps=steps if trains else 0,

@@ -28,9 +28,9 @@ PAGES = {
     "new_run": ("New run", "Launch"),
     "live": ("Live", "run"),
     "leaderboard": ("Leaderboard", "Download the leaderboard (CSV)"),
-    "compare": ("Compare", "Score against cost"),
+    "compare": ("Compare", "against rank"),
     "adapters": ("Adapters", "Download the adapter"),
-    "try_it": ("Try it", "Predict this row"),
+    "try_it": ("Try it", "Predictions"),
     "guide": ("Guide", "How to choose"),
 }
 """By address, the page's name and a text that it has once it is drawn."""

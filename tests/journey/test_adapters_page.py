@@ -162,6 +162,8 @@ def test_an_uploaded_adapter_is_added_tried_and_removed(app, store):
     button(app, "Try it").click().run()
     assert app.title[0].value == "Try it"
     assert app.multiselect[0].value == [adapter.id]
+    (job,) = store.jobs("predict")
+    store.cancel_job(job.id)  # a queued prediction would keep its adapter
     go(app, "adapters", run=adapter.id)
     app.button(key=f"delete_{adapter.id[:12]}").click().run()
     assert list_adapters(store.home) == []
@@ -207,10 +209,10 @@ def test_a_row_of_the_table_is_predicted_unchanged(app, store, task):
     go(app, "try_it", adapter=run)
     assert not app.exception
     fields = {"classification": 30, "regression": 10}[task]
-    assert f"{fields} fields. Scroll inside the frame to see all of them." in texts(app.caption)
+    assert len(app.number_input) == 1 + fields
     app.number_input[0].set_value(7).run()
-    predict_button(app).click().run()
-    (job,) = store.jobs("predict")
+    job, first = store.jobs("predict")
+    assert first.status == "cancelled", "only the row that is shown is predicted"
     assert [adapter["id"] for adapter in job.arguments["adapters"]] == [run]
     assert job.arguments["base"] is True
     asked = pd.read_parquet(store.home / "inputs" / f"{job.arguments['rows']}.parquet")
@@ -287,7 +289,7 @@ def test_an_uploaded_file_is_read_before_its_rows_can_be_predicted(app, store):
     assert not app.exception
     assert "the adapter was trained without it\\: 'more'" in texts(app.markdown)
     predict_button(app).click().run()
-    (job,) = store.jobs("predict")
+    job = store.jobs("predict")[0]
     assert len(pd.read_parquet(store.home / "inputs" / f"{job.arguments['rows']}.parquet")) == 4
     app.file_uploader[0].upload("rows.csv", whole.iloc[:4].to_csv(index=False).encode()).run()
     assert "4 of them have a diagnosis and will be scored" in texts(app.caption)
@@ -344,10 +346,9 @@ def test_a_row_is_a_form_with_one_field_per_line_and_any_may_be_missing(app, sto
     assert fields[number].label == f"{number} ({whole[number].min():.6g} to {whole[number].max():.6g})"
     category = next(name for name in names if kinds[name] == "category")
     assert fields[category].options == sorted(whole[category].dropna().unique())
-    predict_button(app).click().run()
     fields_of(app)[number].set_value(None)
     fields_of(app)[category].set_value(None)
-    predict_button(app).click().run()
+    app.run()
     assert not app.exception
     first, later = sorted(
         (pd.read_parquet(store.home / "inputs" / f"{job.arguments['rows']}.parquet") for job in store.jobs("predict")),
@@ -366,8 +367,7 @@ def test_a_changed_number_outside_the_tables_values_is_named(app, store):
     weights = load_frame(store.home, store.run(run).settings.dataset)["weight"]
     go(app, "try_it", adapter=run)
     for value, named in ((4012.5, True), (40.125, False), (None, False)):
-        fields_of(app)["weight"].set_value(value)
-        predict_button(app).click().run()
+        fields_of(app)["weight"].set_value(value).run()
         assert not app.exception
         outside = f"'weight' is 4,012.5, outside the table's {weights.min():.6g} to {weights.max():.6g}."
         assert (outside in texts(app.caption).replace("\\", "")) == named
@@ -386,5 +386,14 @@ def test_fewer_context_rows_can_be_chosen_and_the_default_is_shown(app, store, m
     (lever,) = app.select_slider
     assert lever.options == ["64", "128", "256", "341 (default)"]
     lever.set_value(64).run()
+    assert [job.arguments.get("context_rows") for job in store.jobs("predict")] == [64, None]
+
+
+def test_while_runs_train_a_row_is_predicted_only_after_a_press(app, store):
+    run = verified_run(store)
+    seeding.queue(store, seeding.sweep_settings(store.home))
+    go(app, "try_it", adapter=run)
+    assert store.jobs("predict") == []
     predict_button(app).click().run()
-    assert [job.arguments["context_rows"] for job in store.jobs("predict")] == [64]
+    assert not app.exception
+    assert len(store.jobs("predict")) == 1

@@ -28,7 +28,7 @@ MIXED = "name,age,spending,city,joined,bought\n" + "".join(
 )
 """Numbers, words, dates and missing values; the target depends on two numbers."""
 
-REFERENCES = ["Linear model", "Gradient boosting"]
+REFERENCES = ["Linear model", "Gradient boosting", "Constant"]
 
 
 def ask(address, host, path="/", **headers):
@@ -174,18 +174,20 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
     assert "bought" in page.get_by_text("Proposed:").inner_text()
     page.locator(".js-plotly-plot .barlayer .trace").first.wait_for()
     page.get_by_role("button", name="Next: choose a model").click()
-    page.get_by_role("button", name="Launch 7 runs").wait_for()
+    page.get_by_role("button", name="Launch 16 runs").wait_for()
+    page.get_by_text("One learning rate for all ranks").click()
     page.locator(".st-key-ranks").get_by_role("button", name="2", exact=True).click()
+    page.get_by_text("More settings").click()
     page.get_by_role("radio", name="steps").or_(page.get_by_text("steps", exact=True)).first.click()
     steps = page.get_by_label("Steps", exact=True)
     steps.fill(str(STEPS))
     steps.press("Enter")
-    page.get_by_role("button", name="Launch 6 runs").click()
+    page.get_by_role("button", name="Launch 7 runs").click()
 
     page.get_by_text("runs have ended").wait_for()
     store = RunStore(tmp_path)
     (sweep,) = store.sweeps()
-    assert [run.name for run in store.runs()] == ["Zero-shot", *REFERENCES, "Full fine-tuning", "LoRA r=4", "LoRA r=8"]
+    assert [run.name for run in store.runs()] == ["Zero-shot", *REFERENCES, "LoRA r=4", "LoRA r=8", "Full fine-tuning"]
     page.locator('[class*="st-key-loss_"] .js-plotly-plot .scatterlayer .trace').first.wait_for()
     seen = page.evaluate(f"() => {all_points('loss_')}")
     assert [run.name for run in store.runs() if run.status not in ENDED]
@@ -206,7 +208,7 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
     assert all(run.result.adapter_verified for run in store.runs() if run.settings.strategy == "peft")
 
     page.goto(f"{server}/leaderboard")
-    page.get_by_text("half of the 95 % interval").first.wait_for()
+    page.get_by_text("with their boxes").first.wait_for()
     with page.expect_download() as found:
         page.get_by_role("button", name="Download the leaderboard (CSV)").click()
     board = pd.read_csv(found.value.path()).set_index("name")
@@ -219,7 +221,7 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
         "validation_accuracy",
         "test_accuracy",
     ]
-    assert board.loc[REFERENCES, "model"].tolist() == ["scikit-learn"] * 2
+    assert board.loc[REFERENCES, "model"].tolist() == ["scikit-learn"] * 3
     assert board.loc[REFERENCES, ["place", "train_seconds", "test_accuracy"]].notna().all(axis=None)
     board = board.drop(index=REFERENCES)
     assert board[told].notna().all(axis=None)
@@ -264,7 +266,7 @@ def check_launch_is_in_view_without_scrolling(server, page):
     page.goto(f"{server}/new_run")
     for width, height in ((390, 844), (1366, 768)):  # a phone, a laptop
         page.set_viewport_size({"width": width, "height": height})
-        button = page.get_by_role("button", name="Launch 7 runs")
+        button = page.get_by_role("button", name="Launch 16 runs")
         button.wait_for()
         drawn(page)
         box = button.bounding_box()
@@ -353,7 +355,7 @@ dashboard.main()
 def test_a_second_click_on_launch_queues_nothing_and_opens_live(serve, page, tmp_path):
     table = add_dataset(tmp_path, MIXED.encode(), "people.csv")
     page.goto(f"{serve(program=SLOW_TO_START)}/new_run?table={table.id}&target=bought")
-    launch = page.get_by_role("button", name="Launch 7 runs")
+    launch = page.get_by_role("button", name="Launch 16 runs")
     launch.wait_for()
     drawn(page)
     place = launch.bounding_box()

@@ -11,12 +11,7 @@ from dashboard import queries
 from dashboard.views.leaderboard import exports
 from tabtune_core.analysis.recommendation import with_noise
 from tabtune_core.execution.jobs.track import track
-
-HEADLINE = re.compile(
-    r"Validation chooses r=(\d+)(?: among the LoRA runs)?:.*\sOn the test rows it .*: (\S+), 95 % interval (\S+) to "
-    r"(\S+?)\.\s",
-    re.DOTALL,
-)
+from tabtune_core.metrics import METRICS
 
 
 def open_page(app, **query):
@@ -133,27 +128,31 @@ def test_delete_says_what_it_frees_and_keeps_running_runs(app, store):
 
 
 @pytest.mark.parametrize("per", ["run", "configuration"])
-def test_the_headline_agrees_with_the_exported_csv(app, store, per):
+def test_the_card_agrees_with_the_exported_csv(app, store, per):
     sweep = with_predictions(store, {2: range(108), 4: range(111), 8: range(109)}, before=range(110))
     open_page(app, lines=per, metric="accuracy")
-    found = queries.recommended(sweep, "accuracy").configurations
+    found = queries.recommended(sweep, "accuracy")
     exported = (
-        with_noise(queries.ranked(sweep, "accuracy"), found)
+        with_noise(queries.ranked(sweep, "accuracy"), found.configurations)
         if per == "run"
         else queries.configurations(sweep, "accuracy")
     )
     table = pd.read_csv(io.StringIO(exports.csv(exported, "accuracy")))
-    rank, *numbers = HEADLINE.search(texts(app.markdown)).groups()
-    best = (
-        table[table["strategy"] == "peft"].sort_values(["validation_accuracy", "rank"], ascending=[False, True]).iloc[0]
-    )
-    half = best["test_gain_half_width"]
-    assert (int(rank), half > 0) == (best["rank"], True)
-    gain, low, high = map(float, numbers)
-    assert (gain, low) == pytest.approx((best["test_gain"], best["test_gain"] - half), abs=5.005e-5)
-    assert high > gain + half, "the side away from 0 is the longer one: few rows make the difference"
-    shown = board(app).set_index("Run").loc[f"LoRA r={rank}"]
-    assert (shown["Gain on test"], shown["± gain on test"]) == pytest.approx((best["test_gain"], half))
+    lora = table[table["strategy"] == "peft"].sort_values(["validation_accuracy", "rank"], ascending=[False, True])
+    best = lora.iloc[0]
+    assert (found.verdict.headline, best["rank"]) == ("Cannot tell", 4)
+    assert [shown.value for shown in app.header] == ["Cannot tell"]
+    low, high = map(float, re.search(r"\[(\S+), (\S+)\] in accuracy", texts(app.markdown)).groups())
+    widest = best["test_gain"] - best["test_gain_half_width"], best["test_gain"] + best["test_gain_half_width"]
+    assert low < widest[0] < widest[1] < high, "the intervals of an answer allow for all comparisons"
+    shown = {found.label: found.value for found in app.metric}
+    before, after = (float(end) for end in shown["Accuracy"].removesuffix(" %").split(" → "))
+    rows = queries.predictions(found.verdict.run, "test")
+    assert after == pytest.approx(100 * METRICS["accuracy"].score(rows.y_N, rows.predicted, rarer=rows.rarer), abs=0.05)
+    untrained = METRICS["accuracy"].score(rows.y_N, rows.zero_shot, rarer=rows.rarer)
+    assert before == pytest.approx(100 * untrained, abs=0.05)
+    line = board(app).set_index("Run").loc[f"LoRA r={best['rank']:.0f}"]
+    assert line["Gain on test"] == pytest.approx(best["test_gain"])
 
 
 def with_predictions(store, right, *, before, **more):

@@ -9,7 +9,6 @@ from tabtune_core.execution.cluster_file import Cluster, ClusterNode, write_clus
 from tabtune_core.models import checkpoints
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import SweepSettings
-from tabtune_core.settings.labels import short_rate
 
 
 @pytest.fixture
@@ -118,14 +117,14 @@ def test_a_number_out_of_range_is_explained_by_its_label_and_nothing_can_be_laun
 def test_a_grid_can_be_typed_is_counted_and_launched(page, store):
     typed(page, dropouts=["0", "0.07"], learning_rates=["1e-4", "2e-4"], target_sets=["prediction_head+row_attention"])
     assert (
-        "30 = 3 ranks x 2 dropouts x 2 sets of target modules x 2 learning rates + zero-shot + 3 rates of full "
-        "fine-tuning + 2 references" in texts(page.caption)
+        "31 runs** = 3 ranks x 2 dropouts x 2 sets of target modules x 2 learning rates + zero-shot + 3 rates of full "
+        "fine-tuning + 3 references" in texts(page.markdown)
     )
-    assert launch(page).label == "Launch 30 runs"
+    assert launch(page).label == "Launch 31 runs"
     launch(page).click().run()
     assert not page.exception
     runs = store.runs()
-    assert len({run.name for run in runs}) == len(runs) == 30
+    assert len({run.name for run in runs}) == len(runs) == 31
     assert {run.settings.lora.dropout for run in runs if run.settings.strategy == "peft"} == {0, 0.07}
     assert ("prediction_head", "row_attention") in {run.settings.lora.targets for run in runs}
     assert (
@@ -136,62 +135,42 @@ def test_a_grid_can_be_typed_is_counted_and_launched(page, store):
 
 def test_over_a_hundred_runs_need_confirmation_and_over_a_thousand_are_refused(page):
     page.text_input(key="seeds").set_value(", ".join(map(str, range(30)))).run()
-    assert launch(page).label == "Launch 450 runs"
+    assert launch(page).label == "Launch 480 runs"
     assert launch(page).disabled
     page.checkbox(key="sure").check().run()
     assert not launch(page).disabled
     page.text_input(key="seeds").set_value(", ".join(map(str, range(300)))).run()
-    assert (
-        "The sweep has 2,100 runs (3 ranks + 2 baselines + 2 references, x 300 seeds); at most 1,000"
-        in texts(page.error)
+    assert "The sweep has 2,400 runs (3 ranks + 2 baselines + 3 references, x 300 seeds); at most 1,000" in texts(
+        page.error
     )
 
 
-def settings_table(page):
-    """The cells by column: the form, the defaults and the proposal."""
-    (text,) = [found.value for found in page.markdown if "| In the form |" in found.value]
-    text = text.replace("\\", "")
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
-    return {name: [line[place] for line in lines[2:]] for place, name in enumerate(lines[0][1:], 1)}
-
-
-def test_the_proposal_says_why_and_fills_the_form(page):
-    assert "569 rows: small data" in texts(page.caption)
+def test_one_button_fills_in_the_guides_values_and_a_second_visit_remembers_them(page):
     card = get_card("tabicl-mini")
-    rate, full = (short_rate(card.usual_rate("classification", strategy)) for strategy in ("peft", "base-ft"))
     assert page.multiselect(key="learning_rates").placeholder == "2e-4, 8e-4, 3.2e-3: each rank keeps its best"
     assert page.multiselect(key="full_learning_rates").placeholder == card.told_rate("classification", "base-ft")
-    assert settings_table(page) == {
-        "In the form": ["2, 4, 8", "2 x rank", "0.05", "each rank's own"],
-        "Default": ["2, 4, 8", "2 x rank", "0.05", "each rank's own"],
-        "Proposed for this table": ["4", "2 x rank", "0.1", "each rank's own"],
-    }
-    assert f"except the learning rate: on real tables this model gained more at {rate}" in texts(page.caption)
-    assert page.button(key="use_defaults").disabled
-    page.button(key="use_proposal").click().run()
-    assert settings_table(page)["In the form"] == settings_table(page)["Proposed for this table"]
-    assert page.button(key="use_proposal").disabled
-    page.button(key="use_defaults").click().run()
-    assert settings_table(page)["In the form"] == settings_table(page)["Default"]
-    page.button(key="use_proposal").click().run()
-    sweep = SweepSettings.from_toml(page.code[0].value)
-    assert (sweep.ranks, sweep.run.lora.alpha, sweep.run.lora.dropout, sweep.run.train.learning_rate) == (
-        (4,),
-        None,
-        0.1,
-        None,
-    )
+    proposal = page.button(key="use_proposal")
+    assert proposal.label == "Use the guide's values for 569 rows: rank 4, dropout 0.1"
+    assert "small data, up to 10,000 rows" in proposal.help
+    proposal.click().run()
+    assert "use_proposal" not in [found.key for found in page.button]
+    run = (sweep := SweepSettings.from_toml(page.code[0].value)).run
+    assert (sweep.ranks, run.lora.alpha, run.lora.dropout, run.train.learning_rate) == ((4,), None, 0.1, None)
+    go(page, "data")
+    page.query_params.clear()
+    go(page, "new_run")
+    assert SweepSettings.from_toml(page.code[0].value) == sweep
 
 
 def test_one_rate_for_all_ranks_is_one_click_away(page, store):
-    assert launch(page).label == "Launch 15 runs"
+    assert launch(page).label == "Launch 16 runs"
     page.toggle(key="one_rate").set_value(True).run()
     assert page.multiselect(key="learning_rates").placeholder.startswith("2e-4 (measured")
-    assert launch(page).label == "Launch 7 runs"
+    assert launch(page).label == "Launch 8 runs"
     page.toggle(key="one_rate").set_value(False).run()
     launch(page).click().run()
     assert not page.exception
-    assert [run.rung for run in store.runs()] == [-1] * 3 + [0] * 12
+    assert [run.rung for run in store.runs()] == [-1] * 4 + [0] * 12
 
 
 def test_weights_that_cannot_be_downloaded_stop_the_launch_before_anything_is_queued(page, store, monkeypatch):
@@ -201,7 +180,7 @@ def test_weights_that_cannot_be_downloaded_stop_the_launch_before_anything_is_qu
     monkeypatch.setattr(
         checkpoints, "urlopen", lambda *args, **more: (_ for _ in ()).throw(URLError(OSError("no route")))
     )
-    page.button(key="model_tabicl-v2").click().run()
+    page.selectbox(key="chosen_model").set_value("tabicl-v2").run()
     assert not launch(page).disabled  # no server is asked before a person launches
     launch(page).click().run()
     assert not page.exception

@@ -34,11 +34,6 @@ def choose_adapter(runs: Mapping[str, Run], uploads: Mapping[str, StoredAdapter]
         settle("run", given)
     shown = chosen("run", listed, listed[0])
     place = listed.index(shown)
-    st.caption(
-        "Choose an adapter with the box before its row, or move to the row and press Shift and Space. A gain is the "
-        "difference from the"
-        f" run's own zero-shot score, in the unit of the score; positive is better. {PLUS_MINUS}."
-    )
     picked = st.dataframe(
         rows,
         hide_index=True,
@@ -61,6 +56,10 @@ def choose_adapter(runs: Mapping[str, Run], uploads: Mapping[str, StoredAdapter]
     ).selection.rows
     shown = listed[picked[0]] if picked and picked[0] < len(listed) else shown
     settle("run", shown)
+    st.caption(
+        "Choose one with the box before its row.",
+        help=f"A gain is the difference from the run's own zero-shot score; positive is better. {PLUS_MINUS}.",
+    )
     st.header(plain(str(rows.loc[shown, "Adapter"])))
     return shown
 

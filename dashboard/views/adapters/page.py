@@ -121,12 +121,13 @@ def package_download(run: Run, path: Path) -> None:
             )
         if st.button("Try it on rows", icon=":material/play_arrow:"):
             go("views/try_it/page.py", adapter=run.id)
-    st.caption(
-        "The package holds no rows of your table. It holds the file name, the names and kinds of the columns, the "
-        "class labels unless you"
-        " leave them out, and the row numbers and a hash of the context rows. To predict, it needs the base model "
-        "and the context rows."
-    )
+    st.caption("The package holds no rows of your table.", help=_HOLDS)
+
+
+_HOLDS = (
+    "It holds the file name, the names and kinds of the columns, the class labels unless you leave them out, and the "
+    "numbers and a hash of the context rows. To predict, it needs the base model and the context rows."
+)
 
 
 def one_run(run: Run) -> None:
@@ -138,20 +139,21 @@ def one_run(run: Run) -> None:
         st.error(plain(str(error)))
         return
     verification(run)
+    package_download(run, path)
     figures(run, path)
     if run.result and run.result.best_step == 0:
         st.warning(
             "No gain over zero-shot: this adapter changes nothing, because no checkpoint beat the pretrained model."
         )
-    package_download(run, path)
     if run.result and run.result.adapter_verified:
         downloads.other_formats(run)
-    st.header("About the package")
-    how, what, log = st.tabs(["How to load it", "What is inside", "Log"])
-    with how:
-        how_to_load(readme, run)
-    what.dataframe(inside, hide_index=True, column_config={"Size (kB)": st.column_config.NumberColumn(format="%.1f")})
-    log.code(queries.log_tail(run.id) or "This run has written no log.", language=None, wrap_lines=True)
+    with st.expander("About the package", icon=":material/folder_zip:"):
+        how, what, log = st.tabs(["How to load it", "What is inside", "Log"])
+        with how:
+            how_to_load(readme, run)
+        sizes = {"Size (kB)": st.column_config.NumberColumn(format="%.1f")}
+        what.dataframe(inside, hide_index=True, column_config=sizes)
+        log.code(queries.log_tail(run.id) or "This run has written no log.", language=None, wrap_lines=True)
 
 
 st.title("Adapters", help=define("Adapter package", "Merged checkpoint", "Pipeline file"))
@@ -162,12 +164,6 @@ runs = {
 if not runs and not uploads:
     invite("No adapter yet. Each finished LoRA run adds one here, ready to download.", "inventory_2")
 unreadable.damaged(damaged_adapters(queries.home()), "adapter", queries.delete_upload)
-with st.expander(
-    "Add an adapter from another machine",
-    icon=":material/upload_file:",
-    expanded="adapter_error" in st.session_state or not (runs or uploads),
-):
-    adapter_upload.add()
 say_gone("run", [*uploads, *(run.id for run in queries.listed(None))], "adapter")
 if runs or uploads:
     try:
@@ -182,3 +178,10 @@ if runs or uploads:
             icon=":material/delete:",
         )
         st.button("Refresh the page", icon=":material/refresh:")
+
+with st.expander(
+    "Add an adapter from another machine",
+    icon=":material/upload_file:",
+    expanded="adapter_error" in st.session_state or not (runs or uploads),
+):
+    adapter_upload.add()

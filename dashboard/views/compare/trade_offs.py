@@ -16,7 +16,7 @@ from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, runs_of_curve
 from tabtune_core.analysis.intervals import PLUS_MINUS
-from tabtune_core.analysis.pareto import best_of, front, within_limits
+from tabtune_core.analysis.pareto import best_of, front, score_noise, within_limits
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.pareto import COSTS, SCORE, axis_of
 from tabtune_core.metrics import METRICS
@@ -40,14 +40,26 @@ def trade_offs(compared: Compared) -> None:
     board, noun = _points(compared)
     chosen = [name for name in (x, y, third) if name is not None]
     complete = board[board["apart"] == ""]
+    noise = score_noise(queries.recommended(compared.sweep, compared.metric).configurations)
     st.markdown(
         what_fits(complete, compared.metric, limits, noun)
         if limits
-        else what_leads(complete, compared.metric, chosen, noun)
+        else what_leads(complete, compared.metric, chosen, noun, noise)
     )
     columns = [axis_of(name, compared.metric).column for name in chosen]
     label, numbers = "Trade-offs of all runs", board[["run", *columns]]
-    show("pareto", board, label=label, numbers=numbers, metric=compared.metric, x=x, y=y, third=third, limits=limits)
+    show(
+        "pareto",
+        board,
+        label=label,
+        numbers=numbers,
+        metric=compared.metric,
+        x=x,
+        y=y,
+        third=third,
+        limits=limits,
+        score_noise=noise,
+    )
     absent = [str(name) for name in board.loc[board[columns].isna().any(axis=1) & board["place"].notna(), "run"]]
     if absent:
         why = (
@@ -134,13 +146,17 @@ def _limits() -> dict[str, float]:
     return limits
 
 
-def what_leads(board: pd.DataFrame, metric: str, axes: list[str], noun: str) -> str:
+def what_leads(board: pd.DataFrame, metric: str, axes: list[str], noun: str, noise: float = 0.0) -> str:
     """Names the runs that no other run beats on all axes, if they are few."""
     chosen = [axis_of(name, metric) for name in axes]
-    best = board[front(board, {axis.column: axis.smaller_is_better for axis in chosen})]
-    if best.empty:
-        return "No finished run has all of these numbers."
+    best = board[front(board, {axis.column: axis.smaller_is_better for axis in chosen}, score_noise=noise)]
     known = int(board[[axis.column for axis in chosen]].notna().all(axis=1).sum())
+    if not known:
+        return "No finished run has all of these numbers."
+    if best.empty or 1 < len(best) == known:
+        return (
+            f"None of {known} {noun} is a better trade-off than the others: they tie within noise, or each costs less."
+        )
     names = [str(name) for name in best["run"]]
     which = f": **{plain(', '.join(names))}**" if len(names) <= MOST_NAMED else ""
     are = "is the best trade-off" if len(names) == 1 else "are the best trade-offs"

@@ -94,9 +94,9 @@ def has_unread_kinds(dataset: Dataset) -> bool:
 def columns_table(dataset: Dataset) -> ReadingChoices | None:
     """Draws the table and returns the choices once the button is pressed."""
     st.caption(
-        "To correct a kind or leave out a column, choose under **Kind**: double-click the cell, or move there and press"
-        " Enter. Models never see free text or columns that are left out. **Encoded text** gives them a text as "
-        "numbers."
+        "To correct a kind or leave a column out, double-click its **Kind**.",
+        help="Or move there and press Enter. Models never see free text or columns that are left out; encoded text "
+        "gives them a text as numbers.",
     )
     shown = rows(dataset)
     edited = st.data_editor(

@@ -17,7 +17,7 @@ from tabtune_core.data.datasets import Dataset, damaged_datasets
 from tabtune_core.data.split_question import read_answer
 from tabtune_core.data.target import Way
 from tabtune_core.errors import TableError
-from tabtune_core.settings import RunSettings, describe
+from tabtune_core.settings import RunSettings
 
 STEPS = (
     ("1 · Add a table", "A CSV with a column to predict. It stays on this machine."),
@@ -64,7 +64,6 @@ def show(dataset: Dataset) -> None:
     if target != NOT_CHOSEN:
         run = as_chosen(dataset, target, way, ask_split(dataset, target))
         stops = queries.table_stops(run)
-        st.caption(f"Test rows: {run.test_rows_in_words}.", help=describe(RunSettings, "split_seed"))
     for reason in stops:
         st.error(f"**Stops training.** {plain(reason)}", icon=":material/block:")
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -85,9 +84,7 @@ def show(dataset: Dataset) -> None:
             go("views/new_run/page.py", table=dataset.id, target=target)
         if why_not:
             st.caption(why_not, width="content")
-        table_views.to_check(dataset)
 
-    st.header("What was read")
     table_views.findings(table_views.all_findings(dataset, target))
     with st.container(horizontal=True):
         table_views.leave_out(dataset, useless(dataset, target), key="useless")

@@ -56,9 +56,8 @@ def size_note(rows: int, task: Task) -> list[Finding]:
     validation = max(1, round(SHARE * rows))
     noise = f" (of accuracy: below about {validation**-0.5:.0%})" if task == "classification" else ""
     message = (
-        f"{rows:,} rows leave about {validation:,} validation rows, so small differences between runs are "
-        f"noise{noise}. "
-        "Use several seeds on New run, and a dropout of 0.1 or more."
+        f"{rows:,} rows leave about {validation:,} validation rows: small differences between runs are noise{noise}. "
+        "Use several seeds on New run."
     )
     return [Finding("info", "few-rows", message)]
 
@@ -70,6 +69,6 @@ def limit_notes(family: Family, columns: Sequence[Column], target: str, task: Ta
     if family.feature_limit is not None and features > family.feature_limit:
         over.append(f"{family.feature_limit:,} columns (here {features:,}: leave some out below)")
     if task == "classification" and family.class_limit is not None and classes > family.class_limit:
-        over.append(f"{family.class_limit} classes (here {classes:,}: group rare ones under Advanced on New run)")
+        over.append(f"{family.class_limit} classes (here {classes:,}: group rare ones under More settings on New run)")
     message = f"{family.name} takes at most {' and '.join(over)}, or choose another family of models."
     return [Finding("warning", "over-limit", message)] if over else []

@@ -7,7 +7,6 @@ from typing import Any, NoReturn
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import figure
 from dashboard.components.plotly_chart import show
 from dashboard.components.target_picker import (
     NOT_CHOSEN,
@@ -52,11 +51,10 @@ def figures(dataset: Dataset) -> None:
     """Shows the size of the table."""
     cells = max(dataset.rows * len(dataset.columns), 1)
     missing = sum(column.missing for column in dataset.columns)
-    with st.container(horizontal=True):
-        figure("Rows", f"{dataset.rows:,}")
-        figure("Columns", f"{len(dataset.columns):,}")
-        figure("Missing cells", share(missing / cells), help=f"{missing:,} of {cells:,} cells have no value.")
-        figure("File", megabytes(dataset.size_bytes))
+    size = f"**{dataset.rows:,}** rows · **{len(dataset.columns):,}** columns · {megabytes(dataset.size_bytes)}"
+    st.markdown(
+        f"{size} · {share(missing / cells)} of the cells missing", help=f"{missing:,} of {cells:,} cells have no value."
+    )
 
 
 def share(part: float) -> str:
@@ -84,13 +82,6 @@ def findings(found: Iterable[Finding]) -> None:
 def all_findings(dataset: Dataset, target: str | None = None) -> list[Finding]:
     """Returns the findings of reading that are not questions, and the one about missing values."""
     return [*together(not_asked(dataset.findings, dataset.questions)), *missing_note(dataset.columns, target)]
-
-
-def to_check(dataset: Dataset) -> None:
-    """Mentions the findings beside the Next button."""
-    grave = sum(finding.severity != "info" for finding in all_findings(dataset))
-    if grave:
-        st.caption(f"{counted(grave, 'issue')} to check first, under What was read.", width="content")
 
 
 def leave_out(dataset: Dataset, names: Sequence[str], *, key: str) -> None:
@@ -242,7 +233,6 @@ def target(dataset: Dataset) -> tuple[str, Way]:
         if column == NOT_CHOSEN:
             return column, "classes"
         way = pick_way(dataset.id, column)
-        st.markdown(f"Task: **{queries.TASKS[way]}**")
         label_findings(dataset, column, way)
         group_rare(dataset.id, column, way)
     with right:

@@ -11,6 +11,7 @@ from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP
 from dashboard.table_columns import digits_behind, fitted, rounded
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.runs_table import METERS
+from tabtune_core.analysis.verdict import SECOND
 from tabtune_core.metrics import FEWEST_PLACES, METRICS
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 from tabtune_core.wording import MOST_PLACES
@@ -21,12 +22,14 @@ TEST_SPREAD = "± gain on test"
 TOO_FEW = "not known: no interval"
 MEANING = "±: half of the 95 % interval, of differences row by row. Empty: too few rows to tell."
 CURVE = "Curve"
+SECOND_SCORE = "Second score"
+"""Accuracy or R2 on the test rows, beside another score that decides."""
 NARROW = 94
 """Least width of a column of numbers in pixels: the columns in ``ALWAYS`` fit a screen of 1280 pixels."""
 SCORES = ("Validation", "Test", "Gain on test", TEST_SPREAD, "± validation", "± test", "Gain over zero-shot", SPREAD)
 ONE_DIGIT = ("Memory of training (MB)", "Memory of prediction (MB)", "Training (s)", "Adapter (kB)")
 ALWAYS = {
-    *("Place", "Run", "Validation", "Test", "Gain on test", TEST_SPREAD, "Seeds", CURVE),
+    *("Place", "Run", "Validation", "Test", SECOND_SCORE, "Gain on test", TEST_SPREAD, "Seeds", CURVE),
     *("Memory of training (MB)", "Training (s)", "Trainable (%)", "Adapter (kB)"),
 }
 """Columns that are shown by default; they fit a screen."""
@@ -47,13 +50,14 @@ def table(
     """Returns one row per run or configuration; ``tables`` and ``sweeps`` are names by id."""
     grouped = "runs" in board
     first = board["runs"].str[0] if grouped else board["run"]
-    number = pd.Float64Dtype()
+    number, second = pd.Float64Dtype(), SECOND[METRICS[metric].task]
     columns_by_title = {
         "Place": board["place"],
         "Run": board["name"],
         "Status": board["status"].map(lambda status: STATUS.get(status, status)),
         "Validation": board[f"validation_{metric}"],
         "Test": board[f"test_{metric}"],
+        SECOND_SCORE: board[f"test_{second}"] if second != metric else None,
         "Gain on test": board["test_gain"],
         TEST_SPREAD: board[half_width("test_gain")],
         "Memory of training (MB)": board["growth_memory_bytes"].astype(number) / 1e6,
@@ -165,6 +169,7 @@ def ask_columns(frame: pd.DataFrame, key: str) -> list[str]:
 def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
     """Returns the format and help of each column."""
     meaning = METRICS[metric]
+    second = METRICS[SECOND[meaning.task]]
     score_help = (
         f"{meaning.label} ({meaning.unit}); {'higher' if meaning.higher_is_better else 'lower'} is better. "
         f"{meaning.help}"
@@ -193,6 +198,7 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         "Trainable (%)": number(format="%.2f", width=NARROW, help="Trainable share of the model's parameters."),
         "Validation": _score(metric, score_help, scored("Validation", least=NARROW)),
         "Test": _score(metric, score_help, scored("Test", least=NARROW)),
+        SECOND_SCORE: number(second.written.capitalize(), format="%.3f", width=NARROW, help="On the test rows."),
         "± validation": number(**scored("± validation", "± %"), help="Rows and, with several seeds, their spread."),
         "± test": number(**scored("± test", "± %"), help="Rows and, with several seeds, their spread."),
         CURVE: st.column_config.LineChartColumn(

@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import download, unreadable
+from dashboard.components.answer_card import answer_card
 from dashboard.components.glossary import define
 from dashboard.components.plotly_chart import show
 from dashboard.components.unreadable import page_part
@@ -19,8 +20,6 @@ from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.wording import few
 
 ALL = "all"
-IN_SHORT = 3
-"""Sentences of a recommendation above the table: what was chosen, what the test rows say, and what to use."""
 LOOK_SECONDS = 2.0
 """Interval at which an open page checks whether a run has begun or ended."""
 PAGE_ROWS, ROW_PIXELS = 40, 35
@@ -39,7 +38,7 @@ def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: st
         st.caption("Some runs of this sweep have not ended. The recommendation appears after the last one.")
     elif recommendation.sentences:
         with st.container(border=True):
-            st.markdown(plain(" ".join(recommendation.sentences[:IN_SHORT])))
+            answer_card(recommendation)
             if recommendation.claim is not None:
                 run_actions.offer_seeds(recommendation.claim, list(runs.values()))
     elif recommendation.configurations.empty and recommendation.basis:
@@ -62,14 +61,6 @@ def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: st
             f"{lead} on the validation rows with {meaning.written} **{meaning.text(score, score - untrained)}**"
             f"{zero_shot}. {noise}Validation ranks; test is only reported. {plain(recommendation.basis)}"
         )
-
-
-def speak_further(recommendation: Recommendation | None, *, going: bool) -> None:
-    """Shows the rest of the recommendation."""
-    if recommendation is not None and recommendation.sentences and not going:
-        with st.expander("References, costs and how sure this is", icon=":material/more_horiz:"):
-            st.markdown("\n\n".join(map(plain, recommendation.sentences[IN_SHORT:])))
-            st.caption(plain(recommendation.basis))
 
 
 def remarks(board: pd.DataFrame) -> None:
@@ -171,26 +162,19 @@ chosen_rows = st.dataframe(
     # a selection must not carry over to other lines
     key=f"board_{hash((*board_table.runs_of(kept, range(len(kept))), picked, per))}",
 ).selection.rows
-st.caption(board_table.MEANING)
 chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]
 if chosen_runs:
     run_actions.bar(chosen_runs)
     run_actions.show_chosen(chosen_runs, metric)
 else:
+    splits = sorted({run.settings.split for run in runs.values()} - {""}) if sweep else []
+    test_rows = sorted({run.settings.test_rows_in_words for run in runs.values()}) if sweep else []
+    about = [*splits, *([f"Test rows: {'; '.join(test_rows)}"] if test_rows else []), board_table.MEANING]
     st.caption(
-        f"Select {what} to see their curves, compare, try, tag, rename, note, archive or delete them: use the box "
-        "before a row, or move to"
-        " the row and press Shift and Space."
+        f"Select {what} with their boxes to compare, try, rename, note, archive or delete them.",
+        help="\n\n".join(map(plain, about)),
     )
 remarks(board)
-if sweep is not None:
-    splits = sorted({run.settings.split for run in runs.values()} - {""})
-    split = f"{plain('; '.join(splits))}. " if splits else ""
-    st.caption(
-        f"{split[:1].upper()}{split[1:]}Test rows: "
-        f"{'; '.join(sorted({run.settings.test_rows_in_words for run in runs.values()}))}."
-    )
-speak_further(found, going=going)
 with st.container(horizontal=True):
     download(
         "Download the leaderboard (CSV)",

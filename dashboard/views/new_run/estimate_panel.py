@@ -4,6 +4,7 @@ import dataclasses
 from functools import partial
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import queries
 from dashboard.components.job_status import wait_for
@@ -40,7 +41,7 @@ from tabtune_core.training.memory.fitting import (
 )
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 
-GIGABYTE, MOST_GIGABYTES = 1e9, 10_000
+GIGABYTE = 1e9
 BESIDE = f"{PROCESS_BYTES / GIGABYTE:g} GB of it for Python and torch, which the chart does not show"
 LONG, FIRST_LOOK = 1800.0, 100
 """Seconds from which fewer steps are offered, and the number of steps."""
@@ -58,7 +59,7 @@ class Judged:
     too_large: str | None = None
     """Why its runs cannot fit this machine, or None."""
     fit: Fit | None = None
-    """None if the device's memory is not known, or the estimate is for a planned GPU."""
+    """None if the device's memory is not known."""
     seconds: float | None = None
     """Total training time; None if not known."""
 
@@ -88,23 +89,21 @@ def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
     return f"Predictions use {which} training rows as context{why}."
 
 
-def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, stopped: bool) -> Judged:
-    """Draws memory by cause, whether it fits, and time; runs that are ``stopped`` are not measured."""
+def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, box: DeltaGenerator, stopped: bool) -> Judged:
+    """Draws memory by cause, whether it fits and disk into ``box``; runs that are ``stopped`` are not measured."""
     table, target = sweep.run.dataset, sweep.run.target
     classes = 0 if way == "numbers" else len(queries.class_counts(table, target, way, sweep.run.group_rare_classes))
     split = queries.split_sizes(dataclasses.replace(sweep.run, seed=sweep.seeds[0]))
     features = features_of(queries.tables()[table].columns, sweep.run)
-    st.markdown("**Memory by cause, estimated**", help=_HELP)
-    device, planned = _ask_device(sweep.run.device)
-    on_gpu = device.on_gpu
-    asked = sweep.run.train.predict_context_rows
+    device = _device(sweep.run.device)
+    on_gpu, asked = device.on_gpu, sweep.run.train.predict_context_rows
     if device.all_bytes is not None:
         run = with_shown_rows(sweep.run, features=features, memory_bytes=round(device.all_bytes), on_gpu=on_gpu)
         sweep = dataclasses.replace(sweep, run=run)
     sizes = Sizes.plan(sweep.run, split, features=features, classes=classes)
     trained_on = TrainedOn.plan(split, features=features, classes=classes, on_gpu=on_gpu)
     paces = queries.paces(card.name)
-    ratio = partial(growth_ratio, [] if planned else paces, trained_on)
+    ratio = partial(growth_ratio, paces, trained_on)
     bars, growths = [], []
     for name, run in shown_runs(sweep).items():
         estimate, known = estimate_memory(run, card, sizes, on_gpu=on_gpu), ratio(run)
@@ -112,51 +111,31 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, stopped: 
         growths.append(f"{name} {between(growth.least, growth.most, MEGABYTE, 0)} MB")
         likely = estimate if known is None else estimate.with_growth(known * estimate.growth)
         bars += cause_rows(name, "estimate", dataclasses.asdict(likely))
-    draw(bars, key="estimate_by_cause")
-    st.caption(f"Training takes, over the loaded model: {'; '.join(growths)}.", help=_GROWTH_HELP)
-    st.caption(_rows_shown(asked, sizes.shown_rows, split.train))
     need = need_of(dataclasses.replace(sweep, references=False).one_seed(), card, sizes, on_gpu=on_gpu, ratio=ratio)
-    fit = _say_whether_it_fits(need, device)
-    if planned:
-        st.caption("The time on that GPU is known after the first run there.")
-        return Judged()  # this machine was not judged
     on_disk = disk_need(sweep.one_seed(), card, split, classes=classes, times=len(sweep.seeds))
-    meanwhile = megabytes(on_disk.meanwhile)
-    st.caption(
-        f"Disk: about {megabytes(on_disk.kept)} are kept, and up to {meanwhile} more are used while a run trains.",
-        help=_DISK_HELP,
-    )
+    with box:
+        fit = _say_whether_it_fits(need, device)
+        st.caption(f"Training takes, over the loaded model: {'; '.join(growths)}.", help=_GROWTH_HELP)
+        draw(bars, key="estimate_by_cause")
+        st.caption(_rows_shown(asked, sizes.shown_rows, split.train))
+        st.caption(
+            f"Disk: about {megabytes(on_disk.kept)} are kept, and up to {megabytes(on_disk.meanwhile)} more are used "
+            "while a run trains.",
+            help="Adapters, weights, predictions and events are kept; the states to resume from only meanwhile.",
+        )
+    if fit not in (None, "fits"):
+        st.caption(_WAY_OUT)
     too_large = cannot_fit(need, device, sweep.run) or no_room(on_disk, queries.home())
     return Judged(too_large, fit, _time(sweep, card, trained_on, paces, may_measure=not stopped and fit != "exceeds"))
 
 
-def _ask_device(asked: str) -> tuple[DeviceMemory, bool]:
-    """Asks for a GPU to plan for; returns it, else the device ``asked`` for (of a cluster, some node), and whether it
-    is planned.
-    """
-    planned = st.number_input(
-        "Plan for a GPU of (GB)",
-        value=None,
-        step=8.0,
-        key="planned_gigabytes",
-        placeholder="this machine's device",
-        format="%g",
-        persist_state="session",
-        help="Estimates for a GPU with this much memory, even if this machine has no such GPU. Empty: the device "
-        "chosen above.",
-    )
-    if planned is not None and 1 <= planned <= MOST_GIGABYTES:
-        return DeviceMemory(f"a GPU of {planned:g} GB", planned * GIGABYTE, planned * GIGABYTE, True), True
-    if planned is not None:
-        st.error(
-            f"A GPU has 1 to {MOST_GIGABYTES:,} GB. The estimate is for the device chosen above.",
-            icon=":material/block:",
-        )
+def _device(asked: str) -> DeviceMemory:
+    """Returns the memory of the device ``asked`` for; of a cluster, of some node."""
     cluster = queries.cluster()
     if cluster is None:
-        return DeviceMemory.of(asked, *queries.memory_of_devices()), False
+        return DeviceMemory.of(asked, *queries.memory_of_devices())
     on_gpu = asked.startswith("cuda") or (asked == "auto" and bool(cluster.cards))
-    return DeviceMemory("a node of the cluster", None, None, on_gpu), False
+    return DeviceMemory("a node of the cluster", None, None, on_gpu)
 
 
 def _say_whether_it_fits(need: Need, device: DeviceMemory) -> Fit | None:
@@ -166,42 +145,22 @@ def _say_whether_it_fits(need: Need, device: DeviceMemory) -> Fit | None:
         st.caption(f"Needs {needed} ({BESIDE}). Free memory on {device.name}: not known.")
         return None
     fit = judge(need, device.free_bytes)
-    st.markdown(f"{BADGES[fit]} {needed}, of {device.free_bytes / GIGABYTE:.1f} GB on {device.name}.")
-    st.caption(f"{BESIDE}.")
-    if fit != "fits":
-        st.caption(_WAY_OUT)
+    of = f"of {device.free_bytes / GIGABYTE:.1f} GB on {device.name}"
+    st.markdown(f"{BADGES[fit]} {needed}, {of}.", help=f"{BESIDE}.")
     return fit
 
 
-_HELP = (
-    "Weights, adapter, gradients and optimizer are counted. Activations are what the layers keep for the backward "
-    "pass, computed from the"
-    " model's architecture and your table's size; on the CPU they include some memory that torch takes in its first "
-    "steps."
-)
 _GROWTH_HELP = (
-    "A number if a run like it has finished here, or a few steps of one were measured: nine in ten runs are within "
-    "20 % of it. Before that,"
-    " a band that contains nine in ten runs. Below 20 MB only that is said. The chart shows the likely value."
+    "After a run like it, or a measured step, nine in ten runs are within 20 % of the number. Before that, nine in ten "
+    "lie in the band."
 )
 _WAY_OUT = (
-    "Fewer context rows, in training or at prediction, save most; then fewer query rows, gradient checkpointing "
-    "(Advanced), fewer target"
-    " modules, or dropout 0. The rank hardly matters."
-)
-_DISK_HELP = (
-    "Kept: adapters, weights of full fine-tuning, predictions and events of runs. Only while a run trains: the "
-    "states from which it can be"
-    " resumed. Data that runs share, up to 2 GB, is kept only if there is space for it. Exports are not counted."
+    "Fewer context rows, in training or at prediction, save most; then fewer query rows, gradient checkpointing, fewer "
+    "target modules, or dropout 0, all under More settings. The rank hardly matters."
 )
 _TIME_HELP = (
-    "Before the first run, a few steps are measured on this machine. Afterwards the time comes"
-    " from your own finished runs of this model with the same strategy, adapted layers, precision, recomputation and "
-    "steps between"
-    " evaluations, dropout on or off as here, and up to twice or half as many context, query and validation rows and "
-    "features, scaled by"
-    " rows x features. It is the sum of the runs' own times: you wait less if runs share frozen layers or run at the "
-    "same time."
+    "From a few measured steps, later from your own runs of this model with like settings, scaled by rows x features. "
+    "It is the sum of the runs' own times: you wait less if runs share frozen layers or run at the same time."
 )
 
 

@@ -106,12 +106,11 @@ def parts_of(card: ModelCard, task: Task) -> list[str]:
     return list(dict.fromkeys([*card.rules(task).groups, *card.family.targets, *parts]))
 
 
-def lora_widgets(card: ModelCard, task: Task) -> None:
-    """Draws ranks, alpha, dropout and target modules."""
-    held = st.session_state.get("ranks") or []
+def ranks_widget() -> None:
+    """Draws the ranks to compare."""
     st.pills(
         AXES["ranks"].label,
-        sorted({*RANKS, *held}),
+        sorted({*RANKS, *(st.session_state.get("ranks") or [])}),
         selection_mode="multi",
         default=DEFAULTS["ranks"],
         key="ranks",
@@ -119,6 +118,10 @@ def lora_widgets(card: ModelCard, task: Task) -> None:
         bind="query-params",
         format_func=str,
     )
+
+
+def lora_widgets(card: ModelCard, task: Task) -> None:
+    """Draws alpha, dropout and target modules."""
     left, right = st.columns(2)
     with left:
         numbers_field("dropouts", DROPOUTS)
@@ -140,7 +143,7 @@ def target_widgets(card: ModelCard, task: Task) -> None:
 
 
 def training_widgets(card: ModelCard, task: Task) -> None:
-    """Draws length of training, learning rate and rows per step."""
+    """Draws length of training, learning rates, rows per step and seeds."""
     one, two = st.columns(2, vertical_alignment="bottom")
     refuse_odd("length")
     with one:
@@ -155,22 +158,21 @@ def training_widgets(card: ModelCard, task: Task) -> None:
         )
     with two:
         widget(st.session_state.length)
-    widget("one_rate")
     usual = card.usual_rate(task, "peft")
     tried = f"{', '.join(short_rate(usual * times) for times in TRIED_RATES)}: each rank keeps its best"
     numbers_field("learning_rates", LORA_RATES, card.told_rate(task, "peft") if st.session_state.one_rate else tried)
-    widgets("Training", {}, width=240)
-
-
-def baseline_widgets(card: ModelCard, task: Task) -> None:
-    """Draws what to compare with, and the seeds."""
-    widget("zero_shot")
-    widget("full_fine_tuning")
     if st.session_state.full_fine_tuning:
         numbers_field("full_learning_rates", FULL_RATES, placeholder=card.told_rate(task, "base-ft"))
-    widget("references")
+    widgets("Training", {}, width=240)
     help = f"{describe(SweepSettings, 'seeds')} For example 0, 1, 2."
     st.text_input("Seeds", DEFAULTS["seeds"], key="seeds", help=help, bind="query-params")
+
+
+def baseline_widgets() -> None:
+    """Draws what to compare LoRA with, and whether the ranks share one learning rate."""
+    with st.container(horizontal=True, gap="large"):
+        for name in ("zero_shot", "full_fine_tuning", "references", "one_rate"):
+            widget(name)
 
 
 def device_widget(cluster: Cluster | None) -> None:
@@ -224,21 +226,31 @@ def _gigabytes(free_bytes: int, total_bytes: int) -> str:
     return f"{free_bytes / 1e9:.1f} of {total_bytes / 1e9:.1f} GB"
 
 
-TABS = ("Adapter", "Optimizer", "Memory and time", "Best checkpoint", "Rows, weights")
-FIELDS = ("selection_metric", *(key for row in FORM.values() if row.place in TABS for key in keys_of(row)))
-"""Keys of the widgets under Advanced."""
+TABS = ("Training", "Adapter", "Optimizer", "Memory and time", "Best checkpoint", "Rows, weights")
+BY_HAND = ("dropouts", "tied", "alphas", "targets", "target_sets", "length", "steps", "epochs", "learning_rates")
+FIELDS = (
+    *(*BY_HAND, "full_learning_rates", "seeds", "device", "selection_metric"),
+    *(key for row in FORM.values() if row.place in TABS for key in keys_of(row)),
+)
+"""Keys of the widgets under More settings."""
 
 
 def holds_a_choice(task: Task) -> bool:
-    """Returns True if a widget under Advanced does not have its default; then all are drawn, lest they lose it."""
+    """Returns True if a widget under More settings is not at its default; then all are drawn, lest they lose it."""
     usual = {**DEFAULTS, "selection_metric": SELECTION[task]}
     return any(name in st.query_params or st.session_state.get(name, usual[name]) != usual[name] for name in FIELDS)
 
 
-def advanced_widgets(task: Task) -> None:
+def more_widgets(card: ModelCard, task: Task, cluster: Cluster | None) -> None:
     """Draws the settings that most people do not change."""
     for name, tab in zip(TABS, st.tabs(TABS), strict=True):
         with tab:
+            if name == "Training":
+                training_widgets(card, task)
+                device_widget(cluster)
+                continue
+            if name == "Adapter":
+                lora_widgets(card, task)
             if name == "Best checkpoint":
                 _selection_widget(task)
             widgets(name, {"optimizer": DEFAULTS["optimizer"], **st.session_state.to_dict(), "task": task})

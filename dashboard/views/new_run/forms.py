@@ -63,6 +63,8 @@ FORM = {row.name: row for row in (*SETTINGS.values(), *rows_of(SweepSettings)) i
 """Settings that widgets hold unchanged; the axes and the seeds are typed as lists."""
 LARGEST_WHOLE = 2**53 - 1
 """The largest whole number that a browser represents exactly."""
+LAST_FORM = "last_form"
+"""Key of the session state with the values that a person had chosen on the last visit."""
 USUAL_ALPHA = 16.0
 """Shown when alpha is no longer tied to the rank."""
 
@@ -171,6 +173,17 @@ def _read(row: Setting, values: Mapping[str, Any]) -> Any:
 
 
 DEFAULTS: dict[str, Any] = to_widgets(SweepSettings(run=RunSettings(dataset="-", target="-")))
+
+
+def remember() -> None:
+    """Restores the form of the last visit, unless the address has one; call it before the widgets are drawn."""
+    if not (DEFAULTS.keys() & {*st.session_state, *st.query_params}):
+        st.session_state.update(st.session_state.get(LAST_FORM, {}))
+
+
+def keep(values: Mapping[str, Any]) -> None:
+    """Keeps the form for the next visit of the page."""
+    st.session_state[LAST_FORM] = {name: value for name, value in values.items() if value != DEFAULTS[name]}
 
 
 def fill(sweep: SweepSettings) -> None:

@@ -15,7 +15,6 @@ from dashboard.formatting import duration, plain, with_labels
 from dashboard.table_columns import fitted
 from dashboard.url_state import go
 from dashboard.views.new_run.estimate_panel import BADGES, Judged
-from dashboard.views.new_run.forms import written
 from tabtune_core.analysis.launch_checks import on_unequal_gpus, stopped_by_request
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.target import Way
@@ -37,7 +36,7 @@ def what_stops(sweep: SweepSettings, cluster_cards: int | None) -> list[str]:
 
 
 def show_findings(sweep: SweepSettings, way: Way) -> None:
-    """Says how the rows are split if not at random, which are test rows, and what to do about a rare class."""
+    """Says how the rows are split if not at random, and what to do about a rare class."""
     run, found = sweep.run, list[Finding]()
     with suppress(TabTuneError):  # it is shown as the reason why the runs cannot start
         of_label = queries.label_findings(run.dataset, run.target, way, run.group_rare_classes)
@@ -48,59 +47,20 @@ def show_findings(sweep: SweepSettings, way: Way) -> None:
         st.caption(f"{icon} {plain(finding.message)}")
     balance(found)
     group_rare(run.dataset, run.target, way)
-    sets = dict.fromkeys(
-        one.test_rows_in_words for one in (dataclasses.replace(run, seed=seed) for seed in sweep.seeds)
-    )
-    st.caption(f"Test rows: {'; '.join(sets)}.")
-
-
-def show_size(sweep: SweepSettings) -> None:
-    """Shows the number of runs, and its calculation."""
-    st.metric(
-        "Runs", f"{sweep.size:,}", help="Each CUDA GPU trains one run at a time; the CPU as many as its cores allow."
-    )
-    st.caption(f"{sweep.size:,} = {plain(sweep.formula)}")
-    if sweep.halves:
-        st.caption(
-            "Of each rank's learning rates, the best on the validation rows is trained to the end; the others stop "
-            "after a sixth or a third of the steps."
-        )
 
 
 def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
     """Draws the size of the adapter for each rank and set of target modules."""
     priced = price_adapters(card, task, sweep)
-    hidden = ["Parts" if priced["Parts"].nunique() < 2 else "Compression"]  # with parts, the table is too wide for it
-    hidden += [] if priced["Capped layers"].any() else ["Capped layers"]
+    number = st.column_config.NumberColumn
     st.dataframe(
-        priced.drop(columns=hidden),
+        priced if priced["Parts"].nunique() > 1 else priced.drop(columns="Parts"),
         hide_index=True,
         column_config={
-            "Rank": st.column_config.NumberColumn(**fitted(priced["Rank"], "%.0f", 45)),
-            "Trainable": st.column_config.NumberColumn(
-                **fitted(priced["Trainable"], "localized", 80),
-                help="Factors A and B, DoRA's magnitudes and trained biases.",
-            ),
-            "Bytes": st.column_config.NumberColumn(
-                **fitted(priced["Bytes"], "localized", 80),
-                help="Exact size of the tensors in the adapter file, without names and metadata.",
-            ),
-            "Share (%)": st.column_config.NumberColumn(
-                format="%.2f", width=75, help="Share of all parameters, adapter included."
-            ),
-            "Compression": st.column_config.NumberColumn(
-                **fitted(priced["Compression"], "%.1f : 1", 95),
-                help="Weights of the adapted layers divided by the adapter's parameters. At 1 or below the adapter "
-                "saves nothing.",
-            ),
-            "Scaling": st.column_config.TextColumn(
-                "α / r",
-                width=55,
-                help="Strength of the update: alpha / rank, or with rsLoRA alpha / square root of the rank.",
-            ),
-            "Capped layers": st.column_config.NumberColumn(
-                width=100, help="Layers narrower than the rank; there the rank is the layer's own width."
-            ),
+            "Rank": number(**fitted(priced["Rank"], "%.0f", 45)),
+            "Trainable": number(**fitted(priced["Trainable"], "localized", 80)),
+            "Bytes": number(**fitted(priced["Bytes"], "localized", 80), help="Of the tensors in the adapter file."),
+            "Share (%)": number(format="%.2f", width=75, help="Share of all parameters, adapter included."),
         },
     )
     if sweep.run.checkpoint is not None:
@@ -167,9 +127,9 @@ def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Ju
 
 
 def in_short(sweep: SweepSettings, judged: Judged) -> str:
-    """Returns for example ``5 runs · about 40 s of training · fits``."""
+    """Returns for example ``5 runs = 3 ranks + 2 baselines · about 40 s of training · fits``."""
     time = f"about {duration(judged.seconds)} of training" if judged.seconds else None
-    runs = f"**{counted(sweep.size, 'run')}**"
+    runs = f"**{counted(sweep.size, 'run')}** = {plain(sweep.formula)}"
     return " · ".join(filter(None, (runs, time, BADGES[judged.fit] if judged.fit else None)))
 
 
@@ -199,20 +159,8 @@ def price_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> pd.Data
     rows = []
     for rank in sweep.ranks:
         for targets in sweep.target_sets or (sweep.run.lora.targets,):
-            lora = dataclasses.replace(sweep.run.lora, rank=rank, targets=targets)
-            size = adapter_size(card, task, lora)
+            size = adapter_size(card, task, dataclasses.replace(sweep.run.lora, rank=rank, targets=targets))
             total = card.weights_for(task).total_parameters + size.factors
-            scalings = [dataclasses.replace(lora, alpha=alpha).scaling for alpha in sweep.alphas or (lora.alpha,)]
-            rows.append(
-                {
-                    "Rank": rank,
-                    "Parts": short_targets(targets),
-                    "Trainable": size.trainable,
-                    "Bytes": size.tensor_bytes,
-                    "Share (%)": 100 * size.trainable / total,
-                    "Compression": size.compression,
-                    "Scaling": ", ".join(written(round(scaling, 3)) for scaling in scalings),
-                    "Capped layers": size.capped_layers,
-                }
-            )
+            about = {"Rank": rank, "Parts": short_targets(targets), "Trainable": size.trainable}
+            rows.append({**about, "Bytes": size.tensor_bytes, "Share (%)": 100 * size.trainable / total})
     return pd.DataFrame(rows)

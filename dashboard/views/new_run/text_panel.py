@@ -11,7 +11,7 @@ from dashboard.components import download
 from dashboard.formatting import WAYS, plain
 from dashboard.url_state import choose
 from dashboard.views.new_run import forms
-from dashboard.views.new_run.model_cards import FILLED_FOR, closed
+from dashboard.views.new_run.model_picker import FILLED_FOR, closed
 from tabtune_core.data.split_question import written
 from tabtune_core.data.target import Way
 from tabtune_core.errors import SettingError

@@ -8,15 +8,16 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.glossary import define
 from dashboard.components.job_status import result_of
-from dashboard.components.unreadable import errors_shown
+from dashboard.components.unreadable import attempt, errors_shown
 from dashboard.url_state import go, invite, keep, stop
 from dashboard.views.try_it import try_choice, try_result, try_rows
 from tabtune_core.data.prediction_rows import as_kept, asked_rows, forget_rows, keep_rows
 from tabtune_core.errors import AdapterError, StoreError, TableError
-from tabtune_core.store.jobs import Job
+from tabtune_core.store.jobs import JOB_ENDED, Job
 from tabtune_core.wording import counted
 
-KEPT_JOBS = 20
+KEPT_JOBS, SEEN = 20, "try_seen"
+"""Most predictions that are kept; key of the session state with the choice and the row of the last run of the page."""
 DAY_SECONDS = 86_400.0
 
 
@@ -25,6 +26,8 @@ def ask(choice: try_choice.Choice, rows: pd.DataFrame) -> None:
     store = queries.store()
     forget_rows(store.home, older_than_seconds=DAY_SECONDS)
     queries.delete_jobs(*(old.id for old in store.jobs("predict")[KEPT_JOBS:]))
+    if (old := asked()) is not None and old.status not in JOB_ENDED:
+        attempt(store.cancel_job, old.id)  # of the row before the change
     keep("job", store.add_job("predict", {"rows": keep_rows(store.home, rows), **arguments_of(choice)}))
     queries.keep_worker()
 
@@ -41,6 +44,16 @@ def of_another_choice(job: Job, choice: try_choice.Choice, rows: pd.DataFrame | 
     wanted = {name: value for name, value in job.arguments.items() if name != "rows"}
     of_rows = asked_rows(queries.home(), job.arguments["rows"], queries.store().job_dir(job.id))
     return wanted != arguments_of(choice) or of_rows is None or rows is None or not of_rows.equals(as_kept(rows))
+
+
+def at_once(choice: try_choice.Choice, row: pd.DataFrame) -> bool:
+    """Returns True if the row is to be predicted without a press: on the first visit, and after each change.
+
+    While runs train nothing is predicted unasked, because that would disturb their times.
+    """
+    now = f"{arguments_of(choice)} {row.to_json()}"
+    before, st.session_state[SEEN] = st.session_state.get(SEEN), now
+    return (asked() is None or before not in (None, now)) and not queries.active(queries.listed(None))
 
 
 def asked() -> Job | None:
@@ -93,7 +106,15 @@ with left:
                 f"Predict{how_many}", type="primary", icon=":material/play_arrow:", disabled=nothing, key=choice.button
             )
         else:
-            rows, pressed = try_rows.edit_row(choice)
+            top = st.container()
+            rows = try_rows.edit_row(choice)
+            pressed = at_once(choice, rows)
+            job = asked()
+            if not pressed and (job is None or job.status in JOB_ENDED):
+                stale = job is None or not job.result or of_another_choice(job, choice, rows)
+                pressed = stale and top.button(
+                    "Predict this row", type="primary", icon=":material/play_arrow:", key=choice.button
+                )
 with right:
     if pressed:
         assert rows is not None

@@ -150,9 +150,7 @@ def _ask_context_rows(facts: PackageFacts, group: str) -> int | None:
         key=f"try_context_{group}_{usual}",
         format_func=lambda rows: f"{rows:,} (default)" if rows == usual else f"{rows:,}",
         width=320,
-        help="The labelled rows of the table from which each prediction is made. The default is the number of the "
-        "run; fewer rows are a"
-        " sample of those, for the base model too.",
+        help="The labelled rows that predictions are made from: by default those of the run, else a sample.",
     )
     return None if rows == usual else rows
 

@@ -20,8 +20,8 @@ from tabtune_core.wording import counted, number
 SHOWN = 5
 
 
-def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
-    """Returns a row of the table as edited, with its label while unchanged, and whether to predict it."""
+def edit_row(choice: Choice) -> pd.DataFrame:
+    """Returns a row of the table as edited, with its label while unchanged."""
     kinds, table, target = choice.facts.kinds, choice.table, choice.facts.settings.target
     features = [column.name for column in table.columns if column.name in choice.facts.features]
     proposed = _first_test_row(choice)
@@ -37,22 +37,17 @@ def edit_row(choice: Choice) -> tuple[pd.DataFrame, bool]:
     start = int(place) - 1
     row = queries.rows_of(table.id, np.array([start])).reset_index(drop=True)
     frame = typed(row[features], kinds)
-    edited, pressed = row_form(
-        table.id, frame, kinds, button=choice.button, key=f"{table.id[:12]}_{choice.adapters[0].group}_{start}"
-    )
+    edited = row_form(table.id, frame, kinds, key=f"{table.id[:12]}_{choice.adapters[0].group}_{start}")
     truth = words(row[target])[0] if target in row else None
     if edited.equals(frame):
         regression = choice.facts.settings.task == "regression"
         known = "nothing" if truth is None else plain(number(float(row[target].iloc[0])) if regression else truth)
-        st.caption(
-            f"Unchanged from the table, where {plain(target)} is {known}. Change fields to see how the predictions "
-            "change."
-        )
-        return (edited if truth is None else with_column(edited, target, row[target])), pressed
+        st.caption(f"Unchanged from the table, where {plain(target)} is {known}.")
+        return edited if truth is None else with_column(edited, target, row[target])
     st.caption("Changed; no true answer is known for this row.")
     for sentence in _outside(table.id, frame, edited):
         st.caption(f":material/warning: {plain(sentence)}")
-    return edited, pressed
+    return edited
 
 
 def _outside(table: str, before: pd.DataFrame, after: pd.DataFrame) -> list[str]:
@@ -116,14 +111,12 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
 
 MOST_FIELDS = 60
 """More would make the page slow; a person can add other columns."""
-MOST_IN_SIGHT, HEIGHT = 6, 520
+MOST_IN_SIGHT, HEIGHT = 4, 340
 """Most fields without a scrolling frame, and the height of the frame in pixels."""
 
 
-def row_form(
-    table: str, row: pd.DataFrame, kinds: Mapping[str, str], *, button: str, key: str
-) -> tuple[pd.DataFrame, bool]:
-    """Draws the form of one row; returns its row, and whether its button was pressed."""
+def row_form(table: str, row: pd.DataFrame, kinds: Mapping[str, str], *, key: str) -> pd.DataFrame:
+    """Draws a field for each cell of a row, and returns the row with their values."""
     names = [str(name) for name in row.columns]
     shown = names[:MOST_FIELDS]
     if len(names) > MOST_FIELDS:
@@ -137,14 +130,10 @@ def row_form(
         shown = [*shown, *more]
     ranges = queries.ranges(table)
     values: dict[str, Any] = {name: row[name].iloc[0] for name in names}
-    with st.form(f"row_{key}", enter_to_submit=False, border=False):
-        if len(shown) > MOST_IN_SIGHT:
-            st.caption(f"{len(shown)} fields. Scroll inside the frame to see all of them.")
-        with st.container(height=HEIGHT if len(shown) > MOST_IN_SIGHT else "content", border=True):
-            for name in shown:
-                values[name] = _field(table, name, kinds[name], row[name], ranges.get(name), f"{key}_{name}")
-        pressed = st.form_submit_button("Predict this row", type="primary", icon=":material/play_arrow:", key=button)
-    return typed(pd.DataFrame({name: [value] for name, value in values.items()}, dtype=object), kinds), pressed
+    with st.container(height=HEIGHT if len(shown) > MOST_IN_SIGHT else "content", border=True):
+        for name in shown:
+            values[name] = _field(table, name, kinds[name], row[name], ranges.get(name), f"{key}_{name}")
+    return typed(pd.DataFrame({name: [value] for name, value in values.items()}, dtype=object), kinds)
 
 
 def _field(table: str, name: str, kind: str, cell: pd.Series, span: queries.Span | None, key: str) -> Any:

@@ -7,32 +7,32 @@ import pytest
 from made_sweeps import Lab
 from random_sweeps import regression_sweep
 
-from tabtune_core.analysis.against_references import CLASSIC, against_guessing, rival
+from tabtune_core.analysis.against_references import against_guessing, rival
 from tabtune_core.analysis.gains import beyond_noise
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.predictions import read_predictions
 
 
-def beside(lab):
+def beside(lab, strategy, *, trained=True):
     own = [run.id for run in lab.store.runs(lab.sweep) if run.settings.strategy == "peft"]
-    load = partial(read_predictions, lab.store)
-    made = (rival(lab.board(), "accuracy", load, strategy, own, trained=True) for strategy in CLASSIC)
-    return [one for one in made if one is not None]
+    return rival(lab.board(), "accuracy", partial(read_predictions, lab.store), strategy, own, trained=trained)
 
 
 def test_a_reference_is_compared_row_by_row_on_the_shared_seeds(tmp_path):
     lora, boosting = (4, (0.9, 0.7), range(18)), ("boosting", (0.5, 0.7), range(10))
-    first, second = beside(Lab(tmp_path).add(lora, ("linear", (0.8,), range(16)), boosting))
+    lab = Lab(tmp_path).add(lora, ("linear", (0.8,), range(16)), boosting)
+    first, second = beside(lab, "linear"), beside(lab, "boosting")
     assert (first.name, first.score, first.ours, first.seeds) == ("the linear model", 0.8, 0.9, 1)
     assert (second.score, second.ours, second.seeds) == (pytest.approx(0.6), pytest.approx(0.8), 2)
     assert second.ahead.value == pytest.approx(-0.4)
     assert (beyond_noise(first.ahead), beyond_noise(second.ahead)) == (0, -1)
+    before = beside(lab, "boosting", trained=False)
+    assert (before.ours, before.ahead.value) == (pytest.approx(0.5), pytest.approx(0.0))
 
 
 def test_without_predictions_no_winner_is_named(tmp_path):
-    (only,) = beside(Lab(tmp_path).add((4, (0.9,)), ("boosting", (0.5,))))
-    assert only.ahead is None
-    assert beside(Lab(tmp_path / "none").add((4, (0.9,)))) == []
+    assert beside(Lab(tmp_path).add((4, (0.9,)), ("boosting", (0.5,))), "boosting").ahead is None
+    assert beside(Lab(tmp_path / "none").add((4, (0.9,))), "boosting") is None
 
 
 def against_guess(tmp_path, right, guess, metric="accuracy"):

@@ -210,7 +210,7 @@ def test_the_references_need_no_model_and_take_only_the_settings_of_the_split():
     train = TrainSettings(lr_ratio=16, views=4, test_rows=50, amp="bf16")
     runs = SweepSettings(run=RunSettings(**RUN, device="cuda", train=train), ranks=(2,), seeds=(0, 1)).expand()
     references = [run for run in runs if run.strategy in REFERENCES]
-    labels = ("Linear model", "Gradient boosting")
+    labels = ("Linear model", "Gradient boosting", "Constant")
     assert [(run.seed, run.label, run.device) for run in references] == [
         (seed, label, "cpu") for seed in (0, 1) for label in labels
     ]
@@ -222,9 +222,9 @@ def test_the_references_need_no_model_and_take_only_the_settings_of_the_split():
 def test_a_sweep_has_its_baselines_references_and_one_run_per_rank_for_each_seed():
     sweep = SweepSettings(run=RunSettings(**RUN, train=TrainSettings(learning_rate=3e-4)), ranks=(4, 2), seeds=(0, 1))
     runs = sweep.expand()
-    labels = ("Zero-shot", "Linear model", "Gradient boosting", "LoRA r=2", "LoRA r=4", "Full fine-tuning")
+    labels = ("Zero-shot", "Linear model", "Gradient boosting", "Constant", "LoRA r=2", "LoRA r=4", "Full fine-tuning")
     assert [(run.seed, run.label) for run in runs] == [(seed, label) for seed in (0, 1) for label in labels]
-    assert [r.learning_rate for r in runs[3:6]] == [3e-4, 3e-4, 2e-5], (
+    assert [r.learning_rate for r in runs[4:7]] == [3e-4, 3e-4, 2e-5], (
         "a rate set for LoRA does not apply to full fine-tuning"
     )
 
@@ -290,7 +290,7 @@ def test_a_grid_has_a_run_for_every_point_and_the_baselines_once_per_seed():
         seeds=(0, 1),
     )
     runs = sweep.expand()
-    assert len(runs) == sweep.size == 2 * (2**5 + 1 + 2 + 2)
+    assert len(runs) == sweep.size == 2 * (2**5 + 1 + 2 + 3)
     points = {
         (r.seed, r.lora.rank, r.lora.alpha, r.lora.dropout, r.lora.targets, r.learning_rate)
         for r in runs
@@ -304,11 +304,11 @@ def test_a_grid_has_a_run_for_every_point_and_the_baselines_once_per_seed():
 @pytest.mark.parametrize(
     ("axes", "told"),
     [
-        ({}, "3 ranks + 2 baselines + 2 references"),
-        ({"dropouts": (0, 0.1), "seeds": (0, 1, 2)}, "3 ranks x 2 dropouts + 2 baselines + 2 references, x 3 seeds"),
+        ({}, "3 ranks + 2 baselines + 3 references"),
+        ({"dropouts": (0, 0.1), "seeds": (0, 1, 2)}, "3 ranks x 2 dropouts + 2 baselines + 3 references, x 3 seeds"),
         (
             {"ranks": (8,), "target_sets": ((), ("decoder",)), "full_fine_tuning": False},
-            "1 rank x 2 sets of target modules + 1 baseline + 2 references",
+            "1 rank x 2 sets of target modules + 1 baseline + 3 references",
         ),
         (
             {
@@ -320,7 +320,7 @@ def test_a_grid_has_a_run_for_every_point_and_the_baselines_once_per_seed():
             },
             "1 rank",
         ),
-        ({"ranks": (), "full_learning_rates": (1e-5, 2e-5)}, "zero-shot + 2 rates of full fine-tuning + 2 references"),
+        ({"ranks": (), "full_learning_rates": (1e-5, 2e-5)}, "zero-shot + 2 rates of full fine-tuning + 3 references"),
     ],
 )
 def test_a_sweep_explains_its_number_of_runs(axes, told):
@@ -363,7 +363,7 @@ def test_the_names_of_a_sweep_say_only_what_differs(axes, names):
         ),
         (
             {"seeds": tuple(range(201))},
-            "The sweep has 1,407 runs (3 ranks + 2 baselines + 2 references, x 201 seeds); at most 1,000 go into one",
+            "The sweep has 1,608 runs (3 ranks + 2 baselines + 3 references, x 201 seeds); at most 1,000 go into one",
         ),
     ],
 )

@@ -72,3 +72,11 @@ def test_a_large_table_is_sampled_and_tuned_on_one_fold(monkeypatch):
         "on a fifth of the training rows"
         in fit_reference("linear", MIXED, NUMBERS, categories=1, classes=0, seed=0).said
     )
+
+
+def test_a_constant_is_the_share_of_each_class_or_the_mean_without_values_far_from_the_others():
+    x_NF, shape = np.zeros((6, 1)), {"categories": 0, "seed": 0}
+    shares = fit_reference("constant", x_NF, np.array([0, 0, 0, 0, 1, 1]), classes=2, **shape)
+    assert shares.predict(x_NF[:1]).tolist() == [pytest.approx([2 / 3, 1 / 3])]
+    mean = fit_reference("constant", x_NF, np.array([10.0, 11, 12, 13, 14, 1e11]), classes=0, **shape)
+    assert mean.predict(x_NF[:2]).tolist() == [12, 12] and "without 1 value far from the others, 12." in mean.said

@@ -93,5 +93,6 @@ def test_axes_without_a_rank_add_no_lora_runs():
         "Zero-shot",
         "Linear model",
         "Gradient boosting",
+        "Constant",
         "Full fine-tuning",
     ]

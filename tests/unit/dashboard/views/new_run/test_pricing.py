@@ -28,9 +28,7 @@ def test_the_guides_example_of_a_768_by_768_weight():
     weights = dataclasses.replace(MINI.weights["classification"], total_parameters=768 * 768)
     row = priced(dataclasses.replace(MINI, family=family, weights={"classification": weights})).iloc[0]
     assert row["Trainable"] == 12_288
-    assert 1 / row["Compression"] == pytest.approx(0.0208, abs=1e-4)
     assert row["Share (%)"] == pytest.approx(100 * 12_288 / (768 * 768 + 12_288))
-    assert row["Scaling"] == "2"
 
 
 def test_a_group_names_its_parts():
@@ -40,16 +38,9 @@ def test_a_group_names_its_parts():
     }
 
 
-def test_a_rank_too_large_for_a_layer_is_capped_and_reported():
+def test_a_rank_too_large_for_a_layer_is_capped():
     row = priced(ranks=(64,)).iloc[0]
-    assert row["Capped layers"] > 0
     assert row["Trainable"] < 64 * sum(sum(shape) for shape in MINI.adapted_shapes("classification").values())
-
-
-def test_scaling_is_alpha_over_the_rank_or_its_root():
-    assert priced(ranks=(2, 8), lora=LoraSettings(alpha=16.0))["Scaling"].tolist() == ["8", "2"]
-    assert priced(ranks=(4, 16), lora=LoraSettings(alpha=16.0, use_rslora=True))["Scaling"].tolist() == ["8", "4"]
-    assert priced(ranks=(8,), alphas=(4.0, 16.0))["Scaling"].tolist() == ["0.5, 2"]
 
 
 def test_there_is_a_row_for_each_rank_and_set_of_parts():

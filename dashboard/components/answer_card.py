@@ -1,0 +1,92 @@
+"""The answer of a sweep as a card: what to use, large; under it what it gains and costs.
+
+In: a recommendation with its verdict. Out: the card, with every sentence behind one button.
+"""
+
+import math
+
+import streamlit as st
+
+from dashboard.components import figure
+from dashboard.formatting import duration, megabytes, plain
+from tabtune_core.analysis.against_references import NAMES
+from tabtune_core.analysis.recommendation import Recommendation
+from tabtune_core.analysis.verdict import Verdict
+from tabtune_core.metrics import METRICS
+from tabtune_core.wording import decimal
+
+GAIN_PLACES = 3
+"""Decimals of the interval of a gain."""
+
+
+def answer_card(found: Recommendation) -> None:
+    """Draws the card; without a verdict the sentences alone."""
+    if found.verdict is None:
+        st.markdown(plain(" ".join(found.sentences)))
+        return
+    verdict = found.verdict
+    with st.container(
+        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="answer"
+    ):  # whose heading is large
+        st.header(plain(verdict.headline), anchor=False, width="content")
+        with st.popover("Why", icon=":material/info:", type="tertiary", key="why"):
+            st.markdown("\n\n".join(map(plain, found.sentences)))
+            st.caption(plain(found.basis))
+    st.markdown(plain(in_short(found)))
+    with st.container(horizontal=True):
+        for label, value, help in figures(verdict):
+            figure(label, value, help)
+    if found.far_values:
+        st.warning(plain(found.far_values), icon=":material/warning:")
+
+
+def in_short(found: Recommendation) -> str:
+    """Returns the reason, and the interval of LoRA's gain over zero-shot such as ``[+0.161, +0.234]``."""
+    verdict, words = found.verdict, list[str]()
+    if verdict is None:
+        return ""
+    said = next((one for one in found.sentences if one.startswith(f"{verdict.headline}: ")), "")
+    if said:
+        reason = said.removeprefix(f"{verdict.headline}: ")
+        words.append(f"{reason[0].upper()}{reason[1:]}")
+    if verdict.gain is not None:
+        metric, ends = METRICS[verdict.metric], ", ".join(f"{end:+.{GAIN_PLACES}f}" for end in verdict.gain)
+        words.append(
+            f"Gain of LoRA {verdict.lora} over zero-shot on the {verdict.part} rows: [{ends}] in {metric.written}."
+        )
+    return " ".join(words)
+
+
+def figures(verdict: Verdict) -> list[tuple[str, str, str | None]]:
+    """Returns label, text and help of each known number: scores before and after, costs, and the best reference."""
+    metric, second, shown = METRICS[verdict.metric], METRICS[verdict.second], list[tuple[str, str, str | None]]()
+    of = f"Zero-shot, then LoRA {verdict.lora}, on the {verdict.part} rows."
+    percent = verdict.second == "accuracy"
+    pairs = [(second.written, verdict.second_before, verdict.second_after, percent)]
+    if verdict.metric != verdict.second:
+        pairs.append((metric.written, verdict.before, verdict.after, False))
+    for name, before, after, share in pairs:
+        if not math.isnan(before) and not math.isnan(after):
+            ends = [f"{100 * end:.1f}" if share else metric_text(end) for end in (before, after)]
+            shown.append((f"{name[0].upper()}{name[1:]}", f"{ends[0]} → {ends[1]}{' %' if share else ''}", of))
+    if not math.isnan(verdict.memory_bytes):
+        shown.append(("Memory", megabytes(verdict.memory_bytes), "Of training LoRA, above the loaded model."))
+    if not math.isnan(verdict.train_seconds):
+        shown.append(("Training", duration(verdict.train_seconds), None))
+    if not math.isnan(verdict.adapter_bytes):
+        shown.append(("Adapter", megabytes(verdict.adapter_bytes), None))
+    if verdict.classic is not None and not math.isnan(verdict.classic_validation):
+        name = NAMES[verdict.classic].removeprefix("the ")
+        ours = metric_text(verdict.ours_validation)
+        help = f"{metric.written} on the validation rows; the model has {ours} there."
+        shown.append((f"{name[0].upper()}{name[1:]}", metric_text(verdict.classic_validation), help))
+    return shown
+
+
+def metric_text(value: float) -> str:
+    """Writes a score with three decimals, or three digits if it is large.
+
+    >>> metric_text(0.05801), metric_text(33.195)
+    ('0.058', '33.2')
+    """
+    return decimal(value, GAIN_PLACES) if abs(value) < 10 else decimal(value, 1)
