@@ -210,7 +210,7 @@ def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
     if result.best_step == 0 and run.settings.strategy in TRAINED:
         measured = math.isfinite(result.validation.get(run.settings.selection_metric, math.nan))
         row["note"] = UNTRAINED if not result.steps_done else NO_GAIN if measured else NOT_MEASURED
-    if result.stopped_early and result.planned_steps:
+    if result.stopped_early and result.steps_done < result.planned_steps:
         stopped = f"stopped at {result.steps_done:,} of {result.planned_steps:,} steps"
         row["note"] = f"{row['note']}; {stopped}" if row.get("note") else stopped
     elif result.adapter_bytes is not None and not result.adapter_verified and not run.error:
