@@ -3,14 +3,31 @@
 In: the leaderboard of one sweep. Out: sentences.
 """
 
+import math
 from collections.abc import Iterator
 
 import pandas as pd
 
 from tabtune_core.analysis.comparison import CONFIGURATION
+from tabtune_core.events import Evaluated
+from tabtune_core.metrics import METRICS
 from tabtune_core.settings import STRATEGY_NAMES, TRAINED
 from tabtune_core.settings.labels import short_rate
+from tabtune_core.store.runs import RunStore
 from tabtune_core.wording import few
+
+
+def with_outrun_scores(store: RunStore, board: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Gives runs that were outrun their best validation score so far, for pictures only."""
+    outrun = board.index[board["status"] == "outrun"]
+    board = board.copy()
+    for row in outrun:
+        events = [stored.event for stored in store.events(str(board.at[row, "run"]), ["Evaluated"])]
+        scores = [one.scores.get(metric, math.nan) for one in events if isinstance(one, Evaluated) and one.step > 0]
+        board.at[row, f"validation_{metric}"] = METRICS[metric].sign * max(
+            (METRICS[metric].sign * score for score in scores if math.isfinite(score)), default=math.nan
+        )
+    return board
 
 
 def race_notes(board: pd.DataFrame) -> Iterator[str]:

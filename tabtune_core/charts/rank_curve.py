@@ -103,14 +103,18 @@ def best_of_each_rank(lora: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, pd
     column, higher = f"validation_{metric}", METRICS[metric].higher_is_better
     settings = [name for name in differing_settings(lora) if name not in ("rank", "seed")] if len(lora) else []
     costs = [name for name in COSTS if name in lora]
-    rows = []
+    outran = lora["status"] == "outrun" if "status" in lora else pd.Series(False, index=lora.index)
+    rows = [
+        {"rank": rank, "score": score, "above": 0.0, "below": 0.0, "outrun": True}
+        for rank, score in lora.loc[outran, ["rank", column]].itertuples(index=False)
+    ]
+    lora = lora[~outran]
     for values, same in lora.groupby(["rank", *settings], dropna=False):
         seeds = same.groupby("seed")[column].mean()
         half = float(same[HALF].iloc[0]) if HALF in same else np.nan
         above, below = (half, half) if np.isfinite(half) else (seeds.max() - seeds.mean(), seeds.mean() - seeds.min())
         ends = {"rank": values[0], "score": float(seeds.mean()), "above": float(above), "below": float(below)}
-        outrun = "status" in same and bool((same["status"] == "outrun").all())
-        rows.append({**ends, **same[costs].astype("float64").mean(), "outrun": outrun})
+        rows.append({**ends, **same[costs].astype("float64").mean(), "outrun": False})
     means = pd.DataFrame(rows, columns=["rank", "score", "above", "below", *costs, "outrun"])
     ordered = means.sort_values(["rank", "outrun", "score"], ascending=[True, True, not higher])
     first = ~ordered["rank"].duplicated() & ~ordered["outrun"].astype(bool)

@@ -109,7 +109,9 @@ class RunStore(RunLife):
                 raise StoreError(
                     f"Run {run_id!r} is {old.status}; only {', '.join(sorted(RETRYABLE))} runs can be retried."
                 )
-            new = self._queue(old.sweep, old.name, settings or old.settings)
+            same = settings is None or race_of(settings) == race_of(old.settings)
+            rung = min(old.rung, 0) if same else -1  # it races again
+            new = self._queue(old.sweep, old.name, settings or old.settings, rung=rung)
             self._write("UPDATE runs SET retried_as = ? WHERE id = ?", (new, run_id))
         return new
 

@@ -7,10 +7,11 @@ import pytest
 from made_sweeps import Lab
 
 from tabtune_core.analysis.configurations import by_configuration
-from tabtune_core.analysis.races import race_notes
+from tabtune_core.analysis.races import race_notes, with_outrun_scores
 from tabtune_core.analysis.recommendation import board_and_recommendation
 from tabtune_core.analysis.set_apart import BEATEN
-from tabtune_core.events import to_json
+from tabtune_core.charts.rank_curve import rank_curve
+from tabtune_core.events import Evaluated, to_json
 from tabtune_core.settings import RunSettings
 
 LOST = (None, "outrun")
@@ -57,6 +58,17 @@ def test_runs_that_were_outrun_are_on_the_board_without_a_place_and_cost_nothing
     )
     assert with_noise.loc[with_noise["status"] == "outrun", "tied_with_best"].isna().all()
     assert not {*lost["run"]} & {run for runs in found.configurations["runs"] for run in runs}
+
+
+def test_the_picture_shows_outrun_rates_as_faint_points_beside_each_ranks_mean(lab):
+    two_seeds(lab)
+    lost = next(run for run in lab.store.runs() if run.status == "outrun")
+    for step, score in enumerate((0.9, 0.6, 0.7)):
+        lab.store.append(lost.id, Evaluated(step, "validation", {"accuracy": score}, False, 0.0))
+    board = with_outrun_scores(lab.store, lab.board(), "accuracy")
+    lines = {line.name: list(line.y) for line in rank_curve(board, metric="accuracy").data if line.name}
+    assert lines["LoRA"] == pytest.approx([0.775, 0.8])
+    assert lines["Other settings"] == [0.7]  # step 0 is zero-shot
 
 
 def test_of_several_runs_that_finished_in_a_race_only_the_best_on_the_validation_rows_counts(lab):

@@ -155,6 +155,21 @@ def test_the_next_best_rate_is_called_back_once_the_best_has_diverged(store):
     assert statuses(store, (first, second, third)) == ["diverged", "finished", "outrun"]
 
 
+def test_a_rate_that_is_tried_again_races_against_the_run_that_finished(store):
+    first, second = race(store, 1e-4, 1e-3).values()
+    at_a_rung(store, first, 0.3, status="failed")
+    at_a_rung(store, second, 0.2)
+    advance(store)
+    at_a_rung(store, second, 0.2, 0.1, status="finished")
+    again = store.retry(first)
+    assert store.run(again).rung == 0
+    at_a_rung(store, again, 0.25)
+    advance(store)
+    at_a_rung(store, again, 0.25)
+    advance(store)
+    assert statuses(store, (second, again)) == ["finished", "outrun"]
+
+
 @pytest.mark.parametrize("wish", ["stop", "cancel"])
 def test_a_run_that_waits_can_be_stopped_and_cancelled_but_not_deleted(store, wish):
     first, _, _ = race(store, 1e-4, 1e-3, 1e-2).values()
