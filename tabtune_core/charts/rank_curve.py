@@ -126,6 +126,7 @@ def _levels(known: pd.DataFrame, column: str, higher: bool) -> dict[str, tuple[f
     levels = {}
     for strategy, label in STRATEGY_NAMES.items():
         rows = known[known["strategy"] == strategy]
+        rows = rows[rows["status"] != "outrun"] if "status" in rows else rows
         if label not in BASELINES or rows.empty:
             continue
         rates = rows.groupby("fixed_rate", dropna=False) if "fixed_rate" in rows else [("", rows)]

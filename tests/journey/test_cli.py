@@ -571,7 +571,7 @@ def test_every_axis_of_a_sweep_has_a_flag_and_run_names_are_unique(tmp_path, tab
         f"{len(runs)} runs: 2 ranks x 2 alphas x 2 dropouts x 2 sets of target modules + zero-shot + 2 rates of full "
         "fine-tuning + 3 references, x 2 seeds" in said
     )
-    assert len({run.name for run in runs}) == len(runs) == 2 * (2**4 + 5)
+    assert len({run.name for run in runs}) == len(runs) == 2 * (2**4 + 6)
     assert {run.settings.lora.targets for run in runs if run.settings.strategy == "peft"} == {
         (),
         ("row_attention", "prediction_head"),

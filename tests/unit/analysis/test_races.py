@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from made_sweeps import Lab
 
+from dashboard.views.leaderboard import board_table
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.races import race_notes, with_outrun_scores
 from tabtune_core.analysis.recommendation import board_and_recommendation
@@ -69,6 +70,8 @@ def test_the_picture_shows_outrun_rates_as_faint_points_beside_each_ranks_mean(l
     lines = {line.name: list(line.y) for line in rank_curve(board, metric="accuracy").data if line.name}
     assert lines["LoRA"] == pytest.approx([0.775, 0.8])
     assert lines["Other settings"] == [0.7]  # step 0 is zero-shot
+    shown = board_table._statuses(lab.board())
+    assert shown.value_counts().to_dict() == {"✓ finished": 4, "◌ stopped at rung 1": 4}
 
 
 def test_of_several_runs_that_finished_in_a_race_only_the_best_on_the_validation_rows_counts(lab):
@@ -91,6 +94,7 @@ def test_a_run_that_stopped_early_says_where_and_is_no_evidence_against_its_rank
     lab.store._write("UPDATE runs SET result = ? WHERE id = ?", (to_json(early)[1], run.id))
     assert lab.board().set_index("run").loc[run.id, "note"].endswith("; stopped at 124 of 510 steps")
     assert "LoRA r=2 at 124 of 510 steps" in lab.said()
+    assert "✓ stopped at 124 of 510" in list(board_table._statuses(lab.board()))
 
 
 def test_where_all_ranks_have_one_rate_the_sentences_say_so(lab):

@@ -174,3 +174,18 @@ def test_compactly_stored_points_are_the_same_points():
     assert compact(np.arange(1000)).dtype == np.uint16
     assert compact(np.array([-1, 2])).dtype == np.int64
     np.testing.assert_allclose(compact(np.array([0.25, np.nan])), [0.25, np.nan])
+
+
+def test_the_line_of_full_fine_tuning_is_its_best_rate_without_those_that_were_outrun():
+    runs = pd.DataFrame(
+        {
+            "strategy": ["peft", "base-ft", "base-ft"],
+            "status": ["finished", "finished", "outrun"],
+            "rank": [2, None, None],
+            "fixed_rate": np.nan,
+            "seed": 0,
+            "validation_log_loss": [0.4, 0.3, 0.6],
+        }
+    )
+    lines = {line.name: list(line.y) for line in rank_curve(runs).data}
+    assert lines["Full fine-tuning"] == [0.3, 0.3]
