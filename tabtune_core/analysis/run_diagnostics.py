@@ -122,7 +122,7 @@ def diverged(run: Run) -> Trouble | None:
 
 def no_gain(run: Run) -> Trouble | None:
     """No trained state was better than the pretrained one."""
-    if run.result is None or run.result.best_step > 0 or run.status not in RANKED:
+    if run.result is None or run.result.best_step > 0 or not run.result.steps_done or run.status not in RANKED:
         return None
     metric = run.settings.selection_metric
     seen = "No evaluation on the validation rows beat zero-shot, so the pretrained weights are kept"

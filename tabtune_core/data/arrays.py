@@ -62,10 +62,10 @@ def read_rows(x: Any, columns: Sequence[str] | None = None, needed: Sequence[str
 def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
     from sklearn.utils import check_array  # takes half a second to import
 
-    if isinstance(x, dict) or (isinstance(x, list | tuple) and any(isinstance(row, dict) for row in x)):
-        raise TableError("X holds dictionaries. Pass pandas.DataFrame(X); for one row, pandas.DataFrame([row]).")
     if hasattr(x, "toarray"):
         raise TableError("X is a sparse matrix; sparse input is not supported. Pass X.toarray().")
+    if isinstance(x, dict) or (isinstance(x, list | tuple) and any(isinstance(row, dict) for row in x)):
+        raise TableError("X holds dictionaries. Pass pandas.DataFrame(X); for one row, pandas.DataFrame([row]).")
     try:
         values = _plain(x)
         check_array(values, dtype=None, ensure_all_finite=False, ensure_min_samples=0, input_name="X")

@@ -2,8 +2,6 @@
 validation.
 """
 
-import json
-import zipfile
 from functools import cache
 
 import numpy as np
@@ -108,19 +106,6 @@ def test_a_saved_pipeline_holds_the_context_rows(strategy, tmp_path):
     assert loaded.context_rows_.tolist() == pipeline.context_rows_.tolist() == list(range(60))
     np.testing.assert_allclose(loaded.predict_proba(NEW), pipeline.predict_proba(NEW), atol=1e-6)
     assert loaded.result == pipeline.result
-
-
-def test_a_zero_shot_file_with_withheld_rows_still_opens(tmp_path):
-    plain("inference").save(tmp_path / "new.zip")
-    with zipfile.ZipFile(tmp_path / "new.zip") as new, zipfile.ZipFile(tmp_path / "old.zip", "w") as old:
-        for name in new.namelist():
-            facts = json.loads(new.read(name)) if name == "pipeline.json" else None
-            if facts:
-                facts["params"]["tuning_params"] |= {"validation_share": 0.3, "validation_rows": 50, "views": 2}
-            old.writestr(name, json.dumps(facts) if facts else new.read(name))
-    loaded = TabularPipeline.load(tmp_path / "old.zip")
-    assert loaded.tuning_params == {"device": "cpu", "views": 2}
-    assert np.isfinite(loaded.predict_proba(NEW)).all()
 
 
 def test_a_run_without_training_is_described_without_withheld_rows():

@@ -33,6 +33,8 @@ LAST_LINE = "\ue000last"
 """Is written below the last line of the file."""
 NAMED_LINES = 10
 TALL_LINES = 100
+MANY_CELLS = 1_000
+"""A line with more cells than this and than two rows is refused, as DuckDB keeps an error for each of its cells."""
 """A cell of more lines is reported: a stray quote swallows whole rows."""
 SLACK = 0.9
 """Share of a limit in bytes that a sample aims for, since its size varies."""
@@ -134,11 +136,12 @@ def table_alone(path: Path, layout: Layout) -> tuple[Path, int]:
             shutil.copyfileobj(whole, rest, CHUNK_BYTES)
     else:
         path.rename(table)
+    most = min(MAX_COLUMNS, max(MANY_CELLS, 2 * layout.width))
     with table.open("rb+") as text:
         for line in text:
             lines, last = lines + line.endswith(b"\n"), line[-1:]
-            if len(line) > MAX_COLUMNS and b'"' not in line and (cells := line.count(mark) + 1) > MAX_COLUMNS:
-                message = f"Line {layout.skip + lines:,} has {cells:,} cells; at most {MAX_COLUMNS:,} are read."
+            if len(line) > most and b'"' not in line and (cells := line.count(mark) + 1) > most:
+                message = f"Line {layout.skip + lines:,} has {cells:,} cells, but others have {layout.width:,}."
                 raise LayoutError(f"{message} Correct it, or {SET_SEPARATOR}.")
         text.seek(-(last == b"\x1a"), 2)  # the mark that old programs write at the end
         text.write(b"\n" * (last != b"\n") + LAST_LINE.encode() + mark * (layout.width - 1) + b"\n")

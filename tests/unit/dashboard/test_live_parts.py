@@ -133,9 +133,9 @@ def test_without_new_points_the_settled_lines_keep_their_axes():
     assert settle(draw(rows.iloc[:0])) is None
 
 
-def test_the_range_of_a_constant_line_holds_only_while_it_is_constant():
+def test_a_range_covers_finished_and_running_lines():
     rows = EXAMPLES["score"]().assign(accuracy=0.9)
     level, higher = settle(CHARTS["score"].draw(rows)), CHARTS["score"].draw(rows.assign(accuracy=0.95))
     assert join(higher, level).layout.yaxis.range == pytest.approx((0.8955, 0.95475))
     rising = settle(CHARTS["score"].draw(EXAMPLES["score"]()))
-    assert join(CHARTS["score"].draw(rows), rising).layout.yaxis.range is None
+    assert join(CHARTS["score"].draw(rows), rising).layout.yaxis.range == pytest.approx((0.792, 0.908))

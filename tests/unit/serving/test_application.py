@@ -219,7 +219,7 @@ IN_CSV = {
     "a row that looks like a comment": (
         as_csv([ROW, ROW]) + b"#red,2\n",
         422,
-        "row. Line 4 starts with '#' and was read as a comment. Remove",
+        "row. Line 4: read as a comment, as it begins with '#'",
     ),
     "JSON": (
         json.dumps(ROWS).encode(),

@@ -179,6 +179,14 @@ def test_a_request_ends_it_before_the_next_step_and_a_stop_scores_the_last_one(a
     assert (result.outcome, result.steps_done, result.best_step) == (outcome, 3, best)
 
 
+def test_a_stop_after_an_evaluation_or_before_the_first_step_evaluates_nothing():
+    answers = iter([None, None, "stop"])
+    _, events, _ = run([0.9], stop_request=lambda: next(answers))
+    assert [e.step for e in events if isinstance(e, Evaluated)] == [2]
+    result, events, _ = run([], stop_request=lambda: "stop")
+    assert (events, result.evaluated_step, result.best_step) == ([], 0, 0)
+
+
 def test_an_unscorable_episode_is_counted_and_the_last_step_is_still_evaluated():
     stream = itertools.chain(itertools.islice(episodes((-1, 1)), 1), episodes((-1, -1)))
     result, events, _ = run([0.9] * 9, steps=3, stream=stream)
@@ -233,6 +241,15 @@ def test_a_scale_that_overflows_fp16_skips_steps_until_it_fits():
     result, _, _ = run([0.9] * 9, steps=16, precision=precision, model=model, patience=0)
     assert 0 < result.overflowed_steps < 12
     assert not torch.equal(model.module.weight, start)
+
+
+def test_a_gradient_that_no_scale_makes_finite_ends_fp16_at_once():
+    class Root(Linear):
+        def loss(self, *arrays, **more):
+            return super().loss(*arrays, **more) + (0 * self.module.weight).sqrt().sum()  # 0, with the gradient 0 * inf
+
+    result, _, _ = run([0.9] * 9, precision=Precision("cpu", torch.float16, scaler(2.0**16)), model=Root())
+    assert (result.outcome, result.steps_done, result.overflowed_steps) == ("diverged", 0, 0)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])

@@ -194,7 +194,7 @@ def test_every_row_is_predicted_in_its_place_or_the_file_is_refused():
         read = read_new_rows(b"age,zip,born\n" + rows, LIKE).frame
         assert read["age"].isna().tolist() == [line[:1] in (b",", b"N") for line in rows.splitlines()]
     for bad, why in ((b"1,2,3,4,5\n", "too many cells"), (b'1,"2,2024-04-03\n', "never closed")):
-        with pytest.raises(TableError, match=f"Rows are predicted in their order, so no row may be missing. .*{why}"):
+        with pytest.raises(TableError, match=why):
             read_new_rows(b"age,zip,born\n1,2,2024-04-03\n2,2,2024-04-03\n" + bad, LIKE)
 
 

@@ -161,3 +161,12 @@ def test_the_growth_of_a_phase_without_a_sample_is_unknown_and_not_zero(monkeypa
     with meter.phase("train"):
         assert meter.so_far() == (0, None)
     assert meter.growth_bytes["train"] is None
+
+
+def test_the_growth_of_an_earlier_process_counts_where_this_one_could_read_none(monkeypatch):
+    monkeypatch.setattr(meters, "_reset_peaks", lambda device: False)
+    meter = MemoryMeter(CPU, lambda event: None)  # its thread, which samples, is not started
+    with meter.phase("train"):
+        meter.carry_over(9_000, 7_000)
+        assert meter.so_far() == (9_000, 7_000)
+    assert meter.growth_bytes["train"] == 7_000
