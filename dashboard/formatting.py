@@ -15,9 +15,11 @@ from tabtune_core.wording import counted, number
 STATUS: dict[Status, str] = {
     "queued": "○ queued",
     "running": "► running",
+    "waiting": "◔ waits at a rung",
     "finished": "✓ finished",
     "stopped": "◐ stopped, best kept",
     "diverged": "⚠ diverged",
+    "outrun": "◌ stopped at a rung",
     "cancelled": "○ cancelled",
     "failed": "✕ failed",
     "interrupted": "✕ interrupted",
@@ -25,6 +27,7 @@ STATUS: dict[Status, str] = {
 WAY_OUT: dict[Status, str] = {  # a run that diverged has a row in the troubleshooting table
     "interrupted": "The run's process ended without an error message. Resume it, or run it again; the other runs of "
     "the sweep continue.",
+    "outrun": "Another learning rate of this rank was better on the validation rows up to there. The curves stay.",
     "cancelled": "Cancelled; nothing was kept. You can run it again.",
 }
 WAYS: dict[Way, str] = {
@@ -37,6 +40,11 @@ TRAIN_SECONDS_HELP = (
 )
 SILENCE_SECONDS = 15
 """A running process sends a heartbeat every second or two."""
+
+
+def status_of(run: Run) -> str:
+    """Returns the status with its mark; of a run that was outrun, also the rung."""
+    return f"◌ {run.ended_as}" if run.status == "outrun" else STATUS[run.status]
 
 
 def silence(run: Run) -> str:

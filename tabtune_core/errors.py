@@ -161,3 +161,7 @@ def says_out_of_memory(error: BaseException) -> bool:
 
 class Cancelled(TabTuneError):
     """A person asked for the run to end without a result."""
+
+
+class Waiting(TabTuneError):
+    """Training pauses at a rung, until the run's rivals have come as far."""

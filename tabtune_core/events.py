@@ -213,6 +213,8 @@ class RunFinished:
     """Context rows of predictions, also of zero-shot's; None for references."""
     train_context_rows: int | None = None
     """Context rows of a training step; None if nothing was trained."""
+    planned_steps: int = 0
+    """Steps that training would have taken to its end; 0 if nothing was to be trained."""
     resumed_steps: tuple[int, ...] = ()
     """Steps after which training resumed in another process. The seconds add up the time before and after each; memory
     peaks are the highest of all processes.

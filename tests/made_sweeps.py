@@ -8,7 +8,7 @@ import pandas as pd
 from tabtune_core.analysis.recommendation import recommend
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.events import RunFinished, RunPlanned
-from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.run_folder import PREDICTIONS_FILE
 from tabtune_core.store.runs import RunStore
 
@@ -87,6 +87,23 @@ class Lab:
         if isinstance(what, int):
             return self.settings(LoraSettings(rank=what), seed)
         return RunSettings(dataset="d", target="y", strategy=what, seed=seed)
+
+    def race(self, *runs, metric="accuracy"):
+        """Adds a race for each rank and seed: (rank, rate, one score, status; optionally the right pairs) per seed."""
+        each = [
+            (dataclasses.replace(self.settings(rank, seed), train=TrainSettings(learning_rate=rate)), *of)
+            for rank, rate, *of_seeds in runs
+            for seed, of in enumerate(of_seeds)
+        ]
+        self.sweep, ids = self.store.add_sweep([one for one, *_ in each], halving=True)
+        for run_id, (one, score, status, *right) in zip(ids, each, strict=True):
+            if status == "outrun":
+                self.store.claim(1, None, run_id)
+                self.store.wait(run_id)
+                self.store.advance([], [run_id])
+            else:
+                self.end(run_id, one, score, right, metric=metric, status=status)
+        return self
 
     def result(self, settings, scores, zero_shot):
         rank = settings.lora.rank

@@ -255,8 +255,8 @@ def predict(store: RunStore, run_id: str, right: range, before: range, rows: int
 
 
 def queue(store: RunStore, sweep: SweepSettings, name: str = "breast_cancer: TabICL mini") -> tuple[str, list[FakeRun]]:
-    """A queued sweep."""
-    runs = sweep.expand()
+    """A queued sweep, its LoRA runs last."""
+    runs = sorted(sweep.expand(), key=lambda run: (run.seed, run.strategy == "peft"))
     sweep_id, ids = store.add_sweep(runs, name)
     return sweep_id, [FakeRun(store, settings, run_id) for settings, run_id in zip(runs, ids, strict=True)]
 

@@ -14,6 +14,7 @@ import streamlit as st
 from dashboard.formatting import labels
 from dashboard.queries.workspace import active as any_active
 from dashboard.queries.workspace import (
+    cards,
     delete_jobs,
     home,
     listed,
@@ -141,13 +142,14 @@ def paces(model: str) -> list[Pace]:
 
 
 def measure(runs: Sequence[RunSettings]) -> Job | None:
-    """Returns the job that measures a step of these runs; it is queued once, when a worker has nothing else to do."""
+    """Returns the job that measures a step of these runs; it is queued once, on a GPU only while nothing runs."""
     jobs = store().jobs("pace")
     if going := [job for job in jobs if job.status not in JOB_ENDED]:
         return going[0]
     asked = {"settings": [dataclasses.replace(run, seed=0).to_dict() for run in runs]}
     done = any(job.arguments == asked for job in jobs)
-    if done or not runs or worker_of(home()) is None or store().jobs(status="running") or any_active(listed(None)):
+    busy = any_active(listed(None)) and bool(cards())  # beside a run, a GPU's memory may not be enough
+    if done or not runs or worker_of(home()) is None or store().jobs(status="running") or busy:
         return None
     delete_jobs(*(old.id for old in jobs[KEPT_PACES:]))
     with suppress(TabTuneError):  # the disk is full: other messages say so

@@ -21,14 +21,14 @@ from tabtune_core.settings import MODELS, TRAINED
 from tabtune_core.settings.labels import short_rate, short_targets
 from tabtune_core.store.predictions import Predictions
 
-CONFIGURATION = ["model", "strategy", "rank", "alpha", "dropout", "targets", "variant", "learning_rate"]
+CONFIGURATION = ["model", "strategy", "rank", "alpha", "dropout", "targets", "variant", "fixed_rate"]
 WRITTEN: dict[str, Callable[[Any], str]] = {
     "model": str,
     "alpha": "alpha {:g}".format,
     "dropout": "dropout {:g}".format,
     "targets": lambda targets: f"targets {short_targets(targets.split())}",
     "variant": str,
-    "learning_rate": lambda rate: f"rate {short_rate(rate)}",
+    "fixed_rate": lambda rate: f"rate {short_rate(rate)}",
 }
 """Settings that may distinguish configurations of one rank, and how a name writes them."""
 COSTS = ["growth_memory_bytes", "train_seconds", "adapter_bytes"]
@@ -65,7 +65,7 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     see ``difference``.
     """
     meaning, score = METRICS[rank_by], f"validation_{rank_by}"
-    numbers = [*COSTS, "gain", "test_gain", f"test_{rank_by}"]
+    numbers = [*COSTS, "trainable_percent", "gain", "test_gain", f"test_{rank_by}"]
     scored = board.loc[
         np.isfinite(board[score]) & ~board["archived"],
         ["run", "name", "seed", "apart", *CONFIGURATION, score, *numbers],

@@ -9,6 +9,7 @@ import pandas as pd
 from tabtune_core.analysis.comparison import CONFIGURATION, WRITTEN
 from tabtune_core.analysis.intervals import GAINS, half_intervals, half_width
 from tabtune_core.analysis.runs_table import MEASURED, NO_GAIN, SCORES, TEXT, best_first
+from tabtune_core.analysis.set_apart import BEATEN
 from tabtune_core.settings import MODELS, STRATEGY_NAMES
 
 ROWS, SEEDS = "rows", "seeds"
@@ -41,6 +42,7 @@ def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame |
     the configuration.
     """
     score = f"validation_{rank_by}"
+    board = board[board["apart"] != BEATEN]
     each = board.assign(configuration=board.groupby([*WHERE, *CONFIGURATION], dropna=False, sort=False).ngroup())
     known = each[np.isfinite(each[score]) & ~each["archived"]]
     complete = known["apart"] == ""
@@ -111,6 +113,7 @@ def _texts(each: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
             "memory_meter": each["memory_meter"].dropna().groupby(each["configuration"]).agg(_joined, ", "),
             "note": groups["note"].agg(_notes),
             "own_note": groups["own_note"].agg(_joined, "; "),
+            "learning_rate": groups["learning_rate"].agg(lambda own: own.iloc[0] if own.nunique() == 1 else np.nan),
             "tags": groups["tags"].agg(
                 lambda own: " ".join(dict.fromkeys(word for tags in own for word in tags.split()))
             ),

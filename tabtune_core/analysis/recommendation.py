@@ -37,6 +37,7 @@ from tabtune_core.analysis.gains import (
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.jackknife import Difference, difference
 from tabtune_core.analysis.pareto import costs_differ
+from tabtune_core.analysis.races import race_notes
 from tabtune_core.analysis.runs_table import leaderboard, of_task
 from tabtune_core.analysis.verdict import (
     NO_BETTER,
@@ -115,7 +116,8 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
     table = comparison.configurations.assign(tied=tied.where(known))
     lora = table[table["strategy"] == "peft"]
     if len(table) < 2 or lora.empty:
-        return Recommendation((), _why_nothing(comparison, lora), table)
+        why = " ".join(filter(None, (_why_nothing(comparison, lora), *race_notes(board))))
+        return Recommendation((), why, table)
     runs = [run for own in lora["runs"] for run in own]
     plan = store.last_event(runs[0], RunPlanned)
     evaluations = len(store.fields(runs, "Evaluated")) if plan and not plan.test_rows else 0
@@ -129,6 +131,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
     if answer.headline == NO_BETTER and METRICS[rank_by].task == "regression":
         far = _far_values(store, board)
     sentences = list(_sentences(table, own_claim, rank_by, load, answer, others, earlier))
+    sentences += race_notes(board)
     if comparison.apart:
         sentences.append(f"Left out of the comparison: {'; '.join(comparison.apart)}.")
     return Recommendation(tuple(sentences), _basis(comparison, own_claim, plan), table, own_claim, answer, far)
@@ -359,20 +362,23 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
         return
     near, smallest = _near(lora), smallest_within(lora)
     largest, smaller = lora[lora["rank"] == lora["rank"].max()].iloc[0], lora[lora["rank"] < best["rank"]]
-    once = " at one rate" if lora["learning_rate"].nunique() <= 1 else ""
+    once = " at one rate" if lora["fixed_rate"].nunique() == 1 else ""
+    own = " with their best rates" if lora["fixed_rate"].isna().all() else ""
     if near["rank"].nunique() > 1:
         ranks = [f"{rank}" for rank in sorted(near["rank"].unique())]
         named = f"{', '.join(ranks[:-1])} and {ranks[-1]}" if len(ranks) < 3 else f"{ranks[0]} to {ranks[-1]}"
         half = float(near[half_width("lora_gap")].max())
         [noise] = metric.alike([half], best["score"], half)
         other = best if smallest["rank"] < best["rank"] else near[near["rank"] == near["rank"].max()].iloc[0]
-        start = f"Rank {smallest['rank']} is enough: ranks {named} are within noise (±{noise}) on the validation rows"
-        yield f"{start}{once}. {label(other)} {_price(smallest, other, metric)}."
+        tie = f"ranks {named} are within noise (±{noise}) on the validation rows{once}"
+        yield f"Rank {smallest['rank']} is enough:{own} {tie}.{_size(smallest)}"
+        yield f"{label(other)} {_price(smallest, other, metric)}."
     elif len(smaller):
-        head = f"On the validation rows{once} {label(best)} is more than one standard error ahead of every smaller rank"
-        yield f"{head}. Compared with {label(smaller.iloc[0])} it {_price(smaller.iloc[0], best, metric)}."
+        head = f"On the validation rows{once or own} {label(best)} is more than one standard error ahead"
+        price = _price(smaller.iloc[0], best, metric)
+        yield f"{head} of every smaller rank. Compared with {label(smaller.iloc[0])} it {price}."
     elif largest["rank"] > best["rank"]:
-        head = f"Rank {best['rank']} is enough: no larger rank is better on the validation rows{once}"
+        head = f"Rank {best['rank']} is enough: no larger rank is better on the validation rows{once or own}"
         yield f"{head}. {label(largest)} {_price(best, largest, metric)}."
     else:
         yield f"{label(best)} is the only rank that can be compared; run other ranks, too."
@@ -391,6 +397,13 @@ def _price(cheap: pd.Series, other: pd.Series, metric: Metric) -> str:
     spent = " and ".join(part for part in (", ".join(parts[:-1]), *parts[-1:]) if part)
     noise = ", which may still be noise" if abs(better_by) <= half else ""
     return f"{spent or 'costs about the same'}, for {change(better_by, half, metric, cheap['score'])}{noise}"
+
+
+def _size(row: pd.Series) -> str:
+    """Says how much of the weights a configuration trains, and the size of its adapter."""
+    if pd.isna(row["trainable_percent"]) or pd.isna(row["adapter_bytes"]):
+        return ""
+    return f" It trains {row['trainable_percent']:.2g} % of the weights, {row['adapter_bytes'] / 1e3:,.0f} kB."
 
 
 def _memory(table: pd.DataFrame) -> Iterator[str]:

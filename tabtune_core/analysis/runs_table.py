@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from tabtune_core.analysis.intervals import GAINS, half_width
-from tabtune_core.analysis.set_apart import apart
+from tabtune_core.analysis.set_apart import BEATEN, apart
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, Metric, Task
@@ -26,6 +26,7 @@ SCIKIT_LEARN = "scikit-learn"
 TEXT, WHOLE, NUMBER = "object", "Int64", "float64"
 MEASURED = {
     "steps": WHOLE,
+    "planned_steps": WHOLE,
     "best_step": WHOLE,
     "stopped_early": TEXT,
     "trainable_parameters": WHOLE,
@@ -59,7 +60,7 @@ _KINDS = {
     "rank": WHOLE,
     **dict.fromkeys(("alpha", "dropout"), NUMBER),
     **dict.fromkeys(("targets", "variant"), TEXT),
-    "learning_rate": NUMBER,
+    **dict.fromkeys(("learning_rate", "fixed_rate"), NUMBER),
     "seed": WHOLE,
     "held_out_set": TEXT,
     **MEASURED,
@@ -76,9 +77,9 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     Runs without that score and archived ones come last and have no place. ``variant`` also names settings without a
     column that differ in a sweep. ``gain`` and ``test_gain`` are how much better than the run's own zero-shot the score
     is on the validation and test rows; 0 if no trained state was better, so that the pretrained model was kept.
-    ``apart`` is why a run is not compared with the others. ``run_growth_memory_bytes`` is the peak of training or of
-    prediction, whichever is higher: zero-shot has no training. ``resumed`` says whether the run was resumed, and from
-    where.
+    ``apart`` is why a run is not compared with the others. ``fixed_rate`` is the learning rate unless halving chose it.
+    ``run_growth_memory_bytes`` is the peak of training or of prediction, whichever is higher: zero-shot has no
+    training. ``resumed`` says whether the run was resumed, and from where.
 
     Raises:
         SettingError: for a metric that does not exist.
@@ -162,7 +163,7 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
         "seed": settings.seed,
         "held_out_set": settings.test_set,
         "variant": ", ".join(part for part in (settings.variant, settings.split, differing) if part) or "plain",
-        "note": run.error or "",
+        "note": run.error or (f"{run.ended_as}: {BEATEN}" if run.status == "outrun" else ""),
         "own_note": run.note,
         "tags": " ".join(run.tags),
         "archived": run.archived,
@@ -171,6 +172,7 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
     }
     if settings.strategy in TRAINED:
         row["learning_rate"] = settings.learning_rate
+        row["fixed_rate"] = settings.learning_rate if run.rung < 0 else math.nan
     if settings.strategy == "peft":
         row |= {
             "rank": lora.rank,
@@ -208,6 +210,9 @@ def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
     if result.best_step == 0 and run.settings.strategy in TRAINED:
         measured = math.isfinite(result.validation.get(run.settings.selection_metric, math.nan))
         row["note"] = UNTRAINED if not result.steps_done else NO_GAIN if measured else NOT_MEASURED
+    if result.stopped_early and result.steps_done < result.planned_steps:
+        stopped = f"stopped at {result.steps_done:,} of {result.planned_steps:,} steps"
+        row["note"] = f"{row['note']}; {stopped}" if row.get("note") else stopped
     elif result.adapter_bytes is not None and not result.adapter_verified and not run.error:
         row["note"] = NO_ADAPTER
     return row

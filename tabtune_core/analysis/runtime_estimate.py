@@ -4,6 +4,7 @@ up.
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from tabtune_core.errors import SettingError, TargetError
 from tabtune_core.events import RunPlanned
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import TRAINED, RunSettings
+from tabtune_core.settings.sweep import race_of, trained_share
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training.episodes import EVALUATION_ROWS, ROWS_AT_ONCE, EpisodeSize
@@ -240,12 +242,16 @@ def step_seconds(run: RunSettings, paces: Sequence[Pace], size: Size) -> TimeEst
     return TimeEstimate(seconds, 0 if measured else len(near), measured)
 
 
-def train_seconds(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> TimeEstimate | None:
+def train_seconds(
+    runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn, *, halving: bool = False
+) -> TimeEstimate | None:
     """Estimates all these runs one after the other, without early stopping; None if one of them has no similar run.
 
-    A run that would take longer than its time limit counts with the limit.
+    A run that would take longer than its time limit counts with the limit. With ``halving``, runs that differ only in
+    their learning rate count with the share of the steps that they train on average.
     """
     total, known = 0.0, dict[tuple[Any, ...], TimeEstimate]()
+    rivals = Counter(map(race_of, runs)) if halving else Counter[RunSettings]()
     for run in runs:
         if run.strategy not in TRAINED:
             continue
@@ -257,7 +263,8 @@ def train_seconds(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on
         steps = run.train.steps or run.train.epochs * EpisodeSize(size.context, size.query).steps_an_epoch(
             trained_on.train_rows
         )
-        total += min(steps * step.seconds, max(step.seconds, run.train.time_limit or math.inf))
+        share = trained_share(rivals[race_of(run)] or 1)
+        total += min(share * steps * step.seconds, max(step.seconds, run.train.time_limit or math.inf))
     return TimeEstimate(total, sum(step.runs for step in known.values()), any(step.measured for step in known.values()))
 
 

@@ -3,16 +3,22 @@
 In: runs. Out: a reason for each run that is set apart.
 """
 
+import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Sequence
 
+from tabtune_core.metrics import METRICS
 from tabtune_core.settings import MODELS, TRAINED
+from tabtune_core.settings.sweep import race_of
 from tabtune_core.store.run_row import Run, Status
 from tabtune_core.wording import counted
 
+BEATEN = "another learning rate was better"
+"""Why all runs of a race but one are apart, whether they stopped at a rung or reached the end."""
 ENDS: dict[Status, str] = {
     "stopped": "stopped before its end",
     "diverged": "diverged",
+    "outrun": BEATEN,
     "cancelled": "cancelled",
     "failed": "failed",
     "interrupted": "interrupted",
@@ -24,9 +30,9 @@ def apart(runs: Sequence[Run]) -> dict[str, str]:
 
     Runs that differ from most of their sweep in steps or context rows are apart, and so are runs whose held-out rows
     differ from most under their seed. A run that stopped early is complete. If two values are equally frequent, the
-    first counts as usual. Archived runs do not count.
+    first counts as usual. Archived runs do not count. Of a race, only the best run on the validation rows counts.
     """
-    reasons = {run.id: ENDS.get(run.status, "") for run in runs}
+    reasons = {run.id: ENDS.get(run.status, "") for run in runs} | dict.fromkeys(_beaten(runs), BEATEN)
     for key, of_seed, text in _SAME:
         groups: dict[Hashable, list[Run]] = defaultdict(list)
         for run in runs:
@@ -39,6 +45,21 @@ def apart(runs: Sequence[Run]) -> dict[str, str]:
                 if not reasons[run.id] and usual is not None and key(run) != usual:
                     reasons[run.id] = text.format(key(run), usual)
     return reasons
+
+
+def _beaten(runs: Sequence[Run]) -> list[str]:
+    """Returns the ids of runs that finished beside a better one of their race."""
+    races: dict[Hashable, list[Run]] = defaultdict(list)
+    for run in runs:
+        if run.rung >= 0 and run.status == "finished" and run.result and not run.archived:
+            races[run.sweep, race_of(run.settings)].append(run)
+    beaten = []
+    for race in races.values():
+        metric = METRICS[race[0].settings.selection_metric]
+        scores = [run.result.validation.get(metric.name, math.nan) if run.result else math.nan for run in race]
+        best = max(range(len(race)), key=lambda i: -math.inf if math.isnan(scores[i]) else metric.sign * scores[i])
+        beaten += [run.id for place, run in enumerate(race) if place != best]
+    return beaten
 
 
 def _split(run: Run) -> Hashable:

@@ -42,7 +42,8 @@ class TabularLeaderboard:
 
     Every entry, zero-shot included, is scored twice. For the ranking, a share of ``X_train`` is withheld and predicted
     with the other rows as context. For the test scores, all of ``X_train`` is the context, as after
-    ``TabularPipeline.fit``. Both have at most ``predict_context_rows`` rows.
+    ``TabularPipeline.fit``. Both have at most ``predict_context_rows`` rows. An entry has one learning rate, its own or
+    the model's default; ``loralab sweep`` gives each rank the best of several.
     """
 
     def __init__(

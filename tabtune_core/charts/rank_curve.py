@@ -93,7 +93,7 @@ def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", smallest: int | 
         drawn.add_annotation(text=f" r* = {smallest}", showarrow=False, **at)
     drawn.update_xaxes(type="log", tickvals=ranks, ticktext=[f"{rank:g}" for rank in ranks], range=np.log10(span))
     _costs_below(drawn, best)
-    if len(ranks) > 1 and "learning_rate" in lora and lora["learning_rate"].nunique() == 1:
+    if len(ranks) > 1 and "fixed_rate" in lora and lora["fixed_rate"].nunique() == 1:
         drawn.layout.xaxis.title.text = "LoRA rank (no unit), at one rate"
     return drawn
 
@@ -103,14 +103,18 @@ def best_of_each_rank(lora: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, pd
     column, higher = f"validation_{metric}", METRICS[metric].higher_is_better
     settings = [name for name in differing_settings(lora) if name not in ("rank", "seed")] if len(lora) else []
     costs = [name for name in COSTS if name in lora]
-    rows = []
+    outran = lora["status"] == "outrun" if "status" in lora else pd.Series(False, index=lora.index)
+    rows = [
+        {"rank": rank, "score": score, "above": 0.0, "below": 0.0, "outrun": True}
+        for rank, score in lora.loc[outran, ["rank", column]].itertuples(index=False)
+    ]
+    lora = lora[~outran]
     for values, same in lora.groupby(["rank", *settings], dropna=False):
         seeds = same.groupby("seed")[column].mean()
         half = float(same[HALF].iloc[0]) if HALF in same else np.nan
         above, below = (half, half) if np.isfinite(half) else (seeds.max() - seeds.mean(), seeds.mean() - seeds.min())
         ends = {"rank": values[0], "score": float(seeds.mean()), "above": float(above), "below": float(below)}
-        outrun = "status" in same and bool((same["status"] == "outrun").all())
-        rows.append({**ends, **same[costs].astype("float64").mean(), "outrun": outrun})
+        rows.append({**ends, **same[costs].astype("float64").mean(), "outrun": False})
     means = pd.DataFrame(rows, columns=["rank", "score", "above", "below", *costs, "outrun"])
     ordered = means.sort_values(["rank", "outrun", "score"], ascending=[True, True, not higher])
     first = ~ordered["rank"].duplicated() & ~ordered["outrun"].astype(bool)
@@ -122,9 +126,10 @@ def _levels(known: pd.DataFrame, column: str, higher: bool) -> dict[str, tuple[f
     levels = {}
     for strategy, label in STRATEGY_NAMES.items():
         rows = known[known["strategy"] == strategy]
+        rows = rows[rows["status"] != "outrun"] if "status" in rows else rows
         if label not in BASELINES or rows.empty:
             continue
-        rates = rows.groupby("learning_rate", dropna=False) if "learning_rate" in rows else [("", rows)]
+        rates = rows.groupby("fixed_rate", dropna=False) if "fixed_rate" in rows else [("", rows)]
         means = [float(same.groupby("seed")[column].mean().mean()) for _, same in rates]
         name = f"{label} ({len(means)} rates)" if len(means) > 1 else label
         levels[name] = (max(means) if higher else min(means), BASELINES[label].colour, BASELINES[label].dash)

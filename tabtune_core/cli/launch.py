@@ -28,7 +28,7 @@ from tabtune_core.execution.lock import ensure_worker, worker_of
 from tabtune_core.execution.worker_flags import cluster_for_new_runs
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.package_reader import without_labels
-from tabtune_core.models.catalogue import get_card, with_usual_rate
+from tabtune_core.models.catalogue import get_card, with_tried_rates, with_usual_rate
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.settings import MANY_RUNS, REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings, SweepSettings
 from tabtune_core.settings.labels import numbered
@@ -53,11 +53,11 @@ def start_sweep(asked: argparse.Namespace) -> int:
     values = given(asked, read_settings_file(asked.settings, SweepSettings))
     run = {**values.get("run", {}), "dataset": dataset.id}
     settle_target(store, dataset, run)
-    sweep: SweepSettings = from_values(SweepSettings, {**values, "run": run}, "")
+    sweep = with_tried_rates(from_values(SweepSettings, {**values, "run": run}, ""))
     say(f"{counted(sweep.size, 'run')}: {sweep.formula}")
     if sweep.size > MANY_RUNS:
         say(f"warning: that is more than {MANY_RUNS}. Ctrl-C cancels the runs that have not ended.")
-    return _launch(store, asked, dataset, sweep.expand())
+    return _launch(store, asked, dataset, sweep.expand(), halving=sweep.halves)
 
 
 def start_training(asked: argparse.Namespace) -> int:
@@ -74,17 +74,25 @@ def start_training(asked: argparse.Namespace) -> int:
     return _launch(store, asked, dataset, [settings])
 
 
-def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedOn) -> None:
+def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedOn, *, halving: bool) -> None:
     """Prints how long these runs will take, estimated from earlier runs; nothing if no earlier run is similar."""
     paces = read_paces(store, [run.id for run in latest(store.runs(), settings[0].model)])
-    estimate, short = train_seconds(settings, paces, trained_on), beyond_limit(settings, paces, trained_on)
+    estimate = train_seconds(settings, paces, trained_on, halving=halving)
+    short = beyond_limit(settings, paces, trained_on)
     if estimate is not None and estimate.seconds:
         say(f"Training takes about {estimate.seconds:,.1f} s in all if nothing stops early, {came_from(estimate)}.")
     if short:
         say(f"warning: {short}")
 
 
-def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", settings: list[RunSettings]) -> int:
+def _launch(
+    store: RunStore,
+    asked: argparse.Namespace,
+    dataset: "Dataset",
+    settings: list[RunSettings],
+    *,
+    halving: bool = False,
+) -> int:
     """Queues the runs, follows them to their end and shows how they did."""
     from tabtune_core.analysis.launch_checks import on_unequal_gpus, too_large
 
@@ -100,7 +108,7 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
         if not asked.insist and (reason := too_large(store.home, settings)):
             raise SettingError(f"{reason} Nothing was started; {INSIST} starts it anyway.")
         settings = on_unequal_gpus(store.home, settings)
-    _say_time(store, settings, trained_on)
+    _say_time(store, settings, trained_on, halving=halving)
     card = get_card(first.model)
     if any(one.strategy not in REFERENCES for one in settings):
         _, source = find_checkpoint(
@@ -114,7 +122,7 @@ def _launch(store: RunStore, asked: argparse.Namespace, dataset: "Dataset", sett
     ):
         say(f"Learning rate of {STRATEGY_NAMES[strategy]}: {card.told_rate(first.task, strategy)}")
     name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
-    sweep, ids = store.add_sweep(settings, asked.name or name)
+    sweep, ids = store.add_sweep(settings, asked.name or name, halving=halving)
     say(f"Sweep {sweep}: {counted(len(ids), 'run')} in {store.home}")
     say(f"Test rows: {'; '.join(dict.fromkeys(one.test_rows_in_words for one in settings))}")
     return _follow_to_the_board(store, sweep, ids, asked, partial(say_what_may_leak, store, dataset, first))
@@ -215,7 +223,9 @@ def resume_runs(asked: argparse.Namespace) -> int:
     first = next(iter(runs.values()))
     score_to_rank_by(asked, first.settings)
     sweep = first.sweep
-    left = () if worker_of(store.home) else ("queued", "running")  # for example after a restart of the machine
+    left = (
+        () if worker_of(store.home) else ("queued", "running", "waiting")
+    )  # for example after a restart of the machine
     fit = ("interrupted", "cancelled", *left)
     ids = list(dict.fromkeys(asked.runs)) or [
         run.id for run in runs.values() if run.status in fit and run.retried_as is None
@@ -236,7 +246,7 @@ def resume_runs(asked: argparse.Namespace) -> int:
     for run in (runs[run_id] for run_id in ids):  # check all of them before the first is queued
         if run.retried_as is not None:
             raise StoreError(f"Run {run.id!r} was already queued again as {run.retried_as!r}; resume that one.")
-        if run.status not in (*fit, "queued", "running"):
+        if run.status not in (*fit, "queued", "running", "waiting"):
             raise StoreError(f"Run {run.id!r} is {run.status}; only interrupted and cancelled runs can be resumed.")
     resumed = []
     for run_id in ids:
@@ -250,7 +260,7 @@ def _resume(store: RunStore, run: Run, *, taken_over: bool) -> tuple[str, list[s
     """Returns what becomes of a run, in words, and the ids of the runs to follow; ``taken_over``: it has no worker."""
     if taken_over:
         return f"was {run.status} without a worker; a new one takes it over", [run.id]
-    if run.status in ("queued", "running"):
+    if run.status in ("queued", "running", "waiting"):
         return f"is {run.status} already", []
     anew = "starts anew; it had saved no state"
     if run.status == "cancelled":

@@ -154,7 +154,7 @@ class RunView:
             self.bar.close()
             if sys.stderr.isatty():
                 sys.stderr.write("\r")  # with several bars, tqdm leaves the cursor where the cleared bar ended
-            say(f"{self.name}: {run.status}" + "".join(f", {name} {value}" for name, value in self.facts.items()))
+            say(f"{self.name}: {run.ended_as}" + "".join(f", {name} {value}" for name, value in self.facts.items()))
 
     def take(self, event: Event | Unread) -> None:
         """Updates what is shown with one event."""
@@ -198,8 +198,8 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
         )
     ]
     for row in board.to_dict("records"):
-        status = row["status"] if row["status"] != "finished" else ""
-        note = row["note"] if row["status"] in RANKED else ""
+        status = row["status"] if row["status"] not in ("finished", "outrun") else ""
+        note = row["note"] if row["status"] in (*RANKED, "outrun") else ""
         note = note or (f"reference ({row['model']})" if row["strategy"] in REFERENCES else "")
         ended = f"ended by its {row['ended_by']}" if row["ended_by"] else ""
         away = "archived" if row["archived"] else ""

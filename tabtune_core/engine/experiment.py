@@ -37,15 +37,19 @@ def run_experiment(
     stop_request: Callable[[], StopRequest | None],
     given: str | None = None,
     fresh: FreshProcess | None = None,
+    rungs: tuple[float, ...] = (),
+    paused: bool = False,
 ) -> RunFinished:
     """Carries out a run and returns its result; ``emit`` is called from two threads.
 
     ``given`` is the device that the worker chose; None: the one in the settings. The adapter package is verified in
     ``fresh``, or in a new interpreter. The run resumes from the last state in its folder, if there is one; reference
-    models and zero-shot always start anew.
+    models and zero-shot always start anew. Training pauses at ``rungs``, shares of its steps; ``paused`` says that the
+    last state is that of such a pause.
 
     Raises:
         Cancelled: a person asked for the end without a result.
+        Waiting: training pauses at a rung.
         TabTuneError: what was asked cannot be done; the text says why and what to do.
     """
     if settings.strategy in REFERENCES:
@@ -61,6 +65,8 @@ def run_experiment(
             stop_request=stop_request,
             shared=home / SHARED,
             last_state=run_dir / STATES / LAST_STATE,
+            rungs=rungs,
+            paused=paused,
         )
         fitted = fit(
             plan,

@@ -15,11 +15,20 @@ from functools import partial
 from pathlib import Path
 
 from tabtune_core.engine.preforked_process import FreshProcess, die_with
-from tabtune_core.errors import Cancelled, MovedError, ShortageError, StoreError, TabTuneError, is_out_of_memory
+from tabtune_core.errors import (
+    Cancelled,
+    MovedError,
+    ShortageError,
+    StoreError,
+    TabTuneError,
+    Waiting,
+    is_out_of_memory,
+)
 from tabtune_core.events import RunFailed, RunFinished, RunPlanned
 from tabtune_core.execution.cores import stay_on
 from tabtune_core.execution.identity import identity_of
 from tabtune_core.settings import REFERENCES, RunSettings
+from tabtune_core.settings.sweep import rungs_ahead
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.event_log import Teller, patiently
 from tabtune_core.store.run_folder import LOG
@@ -131,12 +140,15 @@ def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
     fresh = FreshProcess()  # while this process has only one thread
     _end_with_worker()
     patiently(lambda: store.set_process(run_id, os.getpid(), identity_of(os.getpid()), claimed_by=_worker_pid()))
-    if store.run(run_id).resumptions:
+    run = store.run(run_id)
+    paused = run.rung > 0 and run.error is None
+    if run.resumptions or paused:
         patiently(lambda: store.begin_again(run_id))
     standstill = Standstill()
     threading.Thread(target=_beat, args=(store, run_id, standstill), name="heartbeat", daemon=True).start()
     run_experiment = importlib.import_module(experiment).run_experiment
-    _carry_out(store, run_id, partial(run_experiment, given=device, fresh=fresh), standstill)
+    race = {"rungs": rungs_ahead(run.rung), "paused": paused}
+    _carry_out(store, run_id, partial(run_experiment, given=device, fresh=fresh, **race), standstill)
 
 
 def _carry_out(
@@ -152,6 +164,10 @@ def _carry_out(
         teller.finish()
         if store.wish(run_id) == "cancel":  # asked for after the last check
             raise Cancelled
+    except Waiting:
+        teller.finish()
+        patiently(lambda: store.wait(run_id))
+        return
     except Cancelled:
         discard(run_dir)
         patiently(lambda: store.finish(run_id, "cancelled"))

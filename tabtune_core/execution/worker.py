@@ -18,6 +18,7 @@ from tabtune_core.events import RunFailed, RunPlanned
 from tabtune_core.execution.child import discard, memory_advice
 from tabtune_core.execution.end_messages import EndMessages
 from tabtune_core.execution.executor import AGAIN, LOCAL, Ended, Executor, Task
+from tabtune_core.execution.halving import advance, call_back
 from tabtune_core.execution.identity import kill
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.shortage import named, why_nothing_starts
@@ -79,6 +80,7 @@ class Worker:
         with self.surviving(lacked):
             self.lanes.look()
         with self.surviving(lacked):
+            advance(self.store, {task.id for task in self.tasks})
             started = self.start_next()
         if started:
             return False  # there may be a slot for another run
@@ -168,12 +170,14 @@ class Worker:
         if run := self.row(task):
             self.close(run, ended, most=1)
         self.tasks.remove(task)
+        with contextlib.suppress(StoreError):  # it was deleted
+            call_back(self.store, task.id)
 
     def row(self, task: Task) -> Run | None:
         """Returns the row of the task's run; None if it has ended or was deleted."""
         with contextlib.suppress(StoreError):
             run = self.store.run(task.id)
-            return None if run.status in ENDED else run
+            return None if run.status == "waiting" or run.status in ENDED else run
         return None
 
     def stop(self) -> None:

@@ -4,6 +4,7 @@ The shapes of a model's layers are listed so that pages can compute adapter size
 them with the module.
 """
 
+import dataclasses
 import os
 from contextlib import suppress
 from importlib import import_module
@@ -13,7 +14,8 @@ from tabtune_core.errors import CheckpointError, DeviceError, SettingError, Tabl
 from tabtune_core.lora.names import check_ranks, pattern_values
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, ModelCard
-from tabtune_core.settings import REFERENCES, TRAINED, LoraSettings, RunSettings
+from tabtune_core.settings import REFERENCES, TRAINED, LoraSettings, RunSettings, SweepSettings
+from tabtune_core.settings.sweep import TRIED_RATES
 
 FOLDERS = ("tabicl", "tabdpt", "mitra", "tabpfn")
 """Folders of this package, each with a ``family.py``, in the order in which models are listed."""
@@ -42,6 +44,22 @@ def with_usual_rate(run: RunSettings) -> RunSettings:
         return run
     card = CATALOGUE.get(run.model) if run.checkpoint is None else None
     return run.changed(learning_rate=card.usual_rate(run.task, run.strategy) if card else run.base_rate)
+
+
+def with_tried_rates(sweep: SweepSettings) -> SweepSettings:
+    """Returns the sweep with the learning rates that each rank and full fine-tuning try, unless it names one."""
+    named = len(sweep.learning_rates) or int(sweep.run.train.learning_rate is not None)
+    if sweep.one_rate or named == 1:
+        return sweep
+    lora, full = (
+        tuple(with_usual_rate(sweep.run.with_strategy(strategy)).base_rate * times for times in TRIED_RATES)
+        for strategy in ("peft", "base-ft")
+    )
+    return dataclasses.replace(
+        sweep,
+        learning_rates=sweep.learning_rates or (lora if sweep.ranks else ()),
+        full_learning_rates=sweep.full_learning_rates or (full if sweep.full_fine_tuning else ()),
+    )
 
 
 def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:

@@ -22,6 +22,44 @@ MANY_RUNS = 100
 """A sweep of more runs is queued only after a confirmation or with a warning."""
 
 
+RUNGS = (1 / 6, 1 / 3)
+"""Shares of the steps at which runs that differ only in their learning rate are compared."""
+TRIED_RATES = (1.0, 4.0, 16.0)
+"""Learning rates that each rank and full fine-tuning try, as multiples of the model's default."""
+
+
+def race_of(run: RunSettings) -> RunSettings:
+    """Returns the run's settings without its learning rate: equal for runs of which only the best rate counts."""
+    return run.changed(learning_rate=None)
+
+
+def going_on(rivals: int, rung: int) -> int:
+    """Returns how many of the rivals go on from a rung: half of them, and one from the last.
+
+    >>> going_on(3, 0), going_on(3, 1), going_on(2, 0)
+    (2, 1, 1)
+    """
+    return 1 if rung + 1 >= len(RUNGS) else math.ceil(rivals / 2)
+
+
+def rungs_ahead(rung: int) -> tuple[float, ...]:
+    """Returns the shares of the steps at which a run still pauses that has passed ``rung`` rungs; -1: none."""
+    return RUNGS[rung:] if rung >= 0 else ()
+
+
+def trained_share(rivals: int) -> float:
+    """Returns the share of their steps that rivals train on average, if halving ends all but the best.
+
+    >>> trained_share(1), round(trained_share(3), 3)
+    (1.0, 0.5)
+    """
+    left, passed, total = rivals, 0.0, 0.0
+    for rung, share in enumerate(RUNGS):
+        total, passed = total + left * (share - passed), share
+        left = min(left, going_on(left, rung))
+    return (total + left * (1 - passed)) / rivals
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SweepSettings:
     """LoRA at every point of a grid, with two baselines and three references; everything is repeated for each seed.
@@ -64,6 +102,11 @@ class SweepSettings:
     """Add three reference runs without a foundation model: logistic or ridge regression, gradient boosting
     (scikit-learn, seconds), and a constant: the shares of the classes, or the mean.
     """
+    one_rate: bool = setting(False, "One learning rate for all ranks")
+    """Train every rank at the same learning rate, or at every one that is named, to the end. Otherwise each rank, and
+    full fine-tuning, tries three rates or those that are named, and the ones that fall behind on the validation rows
+    stop after a sixth or a third of the steps. One rate for all ranks shows how fast they learn, not what they reach.
+    """
     seeds: tuple[int, ...] = setting((0,), "Seeds", low=0, below=2**32)
     """Random seeds; every run is repeated with each of them."""
 
@@ -99,6 +142,11 @@ class SweepSettings:
         )
 
     @property
+    def halves(self) -> bool:
+        """Whether runs of one rank with other rates stop at rungs where they fall behind."""
+        return not self.one_rate and max(len(self.learning_rates), len(self.full_learning_rates)) > 1
+
+    @property
     def size(self) -> int:
         """Number of runs."""
         return len(self.seeds) * (self.zero_shot + self._full_runs + self._adapters + len(self._references))
@@ -132,7 +180,7 @@ class SweepSettings:
         return math.prod([len(self.ranks), *(max(1, len(getattr(self, name))) for name in LORA_AXES[1:])])
 
     def expand(self) -> list[RunSettings]:
-        """Returns the single runs, seed by seed, baselines first.
+        """Returns the single runs, seed by seed: those that train nothing, small ranks, full fine-tuning.
 
         Alpha None becomes twice the rank of each run. Full fine-tuning has its own learning rates and never uses
         LoRA's.
@@ -145,12 +193,12 @@ class SweepSettings:
         runs = [common.with_strategy("inference")] if self.zero_shot else []
         runs += [dataclasses.replace(common.with_strategy(reference), device="cpu") for reference in self._references]
         rates = (self.full_learning_rates or (None,)) if self.full_fine_tuning else ()
-        runs += [common.with_strategy("base-ft").changed(learning_rate=rate) for rate in rates]
-        return [*runs, *self._grid(common)]
+        full = [common.with_strategy("base-ft").changed(learning_rate=rate) for rate in rates]
+        return [*runs, *self._grid(common), *full]
 
     def _grid(self, common: RunSettings) -> Iterator[RunSettings]:
         axes = {AXES[name].axis: getattr(self, name) or (common.value(AXES[name].axis),) for name in LORA_AXES} | {
-            "rank": self.ranks
+            "rank": sorted(self.ranks)
         }
         adapted = common.with_strategy("peft")
         for point in product(*axes.values()):
@@ -170,7 +218,7 @@ class SweepSettings:
             name: [(run.value(AXES[name].axis), run.used(AXES[name].axis)) for run in those]
             for name, those in listed.items()
         }
-        values = {
+        values: dict[str, Any] = {
             name: tuple(dict.fromkeys(used for _, used in axis))
             for name, axis in axes.items()
             if len({was for was, _ in axis}) > 1

@@ -14,6 +14,7 @@ from typing import Any
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, StepDone, StopRequest, Unread, to_json
+from tabtune_core.settings.sweep import RUNGS
 from tabtune_core.store.database import size_of
 from tabtune_core.store.event_log import EventLog
 from tabtune_core.store.jobs import JobQueue
@@ -74,7 +75,7 @@ class RunLife(EventLog, JobQueue):
 
     def has_work(self) -> bool:
         """Whether a run or a job is queued or running."""
-        going = "WHERE status IN ('queued', 'running')"
+        going = "WHERE status IN ('queued', 'running', 'waiting')"
         return bool(self._read(f"SELECT 1 FROM runs {going} UNION ALL SELECT 1 FROM jobs {going} LIMIT 1"))
 
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
@@ -186,6 +187,37 @@ class RunLife(EventLog, JobQueue):
             (status, to_json(result)[1] if result else None, error, time.time(), run_id),
         )
 
+    def wait(self, run_id: str) -> None:
+        """Marks a running run as paused at its next rung."""
+        self._write(f"UPDATE runs SET status = 'waiting', {NOWHERE} WHERE id = ? AND status = 'running'", (run_id,))
+
+    def advance(self, on: Sequence[str], outrun: Sequence[str] = (), *, alone: bool = False) -> None:
+        """Queues the runs ``on`` again, in their old places, and ends those that were ``outrun`` at a rung.
+
+        A run that goes on ``alone`` pauses at no further rung.
+        """
+        with self._together():
+            for run_id in on:
+                passed = "rung = MAX(rung + 1, ?)"
+                self._write(
+                    f"UPDATE runs SET status = 'queued', {passed}, error = NULL WHERE id = ? AND status = 'waiting'",
+                    (len(RUNGS) if alone else 0, run_id),
+                )
+            for run_id in outrun:
+                self._write(
+                    "UPDATE runs SET status = 'outrun', ended = ? WHERE id = ? AND status = 'waiting'",
+                    (time.time(), run_id),
+                )
+        for run_id in outrun:
+            self.forget_states(run_id)
+
+    def call_back(self, run_id: str) -> None:
+        """Queues a run again that was outrun; it starts anew and pauses no more."""
+        self._write(
+            "UPDATE runs SET status = 'queued', rung = ?, ended = NULL WHERE id = ? AND status = 'outrun'",
+            (len(RUNGS), run_id),
+        )
+
     def forget_states(self, run_id: str) -> None:
         """Deletes the best and the last state of a training, once its final files are written or not wanted."""
         shutil.rmtree(self.run_dir(run_id) / STATES, ignore_errors=True)
@@ -222,9 +254,9 @@ class RunLife(EventLog, JobQueue):
         was saved.
 
         The run's new process calls this. Memory samples and phases are deleted too, so that every curve has a single
-        start.
+        start. A run that had only paused at a rung gets no note.
         """
-        why, goes_on = self.run(run_id).error or "", self.has_last_state(run_id)
+        why, goes_on = self.run(run_id).error, self.has_last_state(run_id)
         how = "goes on from its last saved state" if goes_on else "starts anew, because it had saved no state"
         told = self.events(run_id, ["StepDone", "Evaluated"]) if goes_on else []
         zero_shot = {
@@ -240,7 +272,8 @@ class RunLife(EventLog, JobQueue):
                 (run_id, json.dumps(kept)),
             )
             self._write("UPDATE runs SET error = NULL WHERE id = ?", (run_id,))
-            self.append(run_id, Note(f"The run was interrupted, and {how}. {why}".strip(), "warning"))
+            if why is not None:
+                self.append(run_id, Note(f"The run was interrupted, and {how}. {why}".strip(), "warning"))
 
     def ask(self, run_id: str, wish: StopRequest) -> None:
         """Asks a running run to stop (keep the best state) or cancel (discard it). A run that has ended is not changed.
@@ -253,8 +286,10 @@ class RunLife(EventLog, JobQueue):
             saved = self.has_last_state(run_id)
         if wish == "stop" and saved:
             going = "status IN ('queued', 'running')"
+            self.advance([run_id])  # one that waits at a rung goes on, and stops
         elif self._write(
-            "UPDATE runs SET status = 'cancelled', error = NULL, ended = ? WHERE id = ? AND status = 'queued'",
+            "UPDATE runs SET status = 'cancelled', error = NULL, ended = ?"
+            " WHERE id = ? AND status IN ('queued', 'waiting')",
             (time.time(), run_id),
         ):
             if saved:

@@ -13,10 +13,12 @@ from tabtune_core.events import RunFinished, StopRequest, from_json
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.row_values import as_text, check_row, values_of
 
-Status = Literal["queued", "running", "finished", "stopped", "diverged", "cancelled", "failed", "interrupted"]
+Status = Literal[
+    "queued", "running", "waiting", "finished", "stopped", "diverged", "outrun", "cancelled", "failed", "interrupted"
+]
 RANKED: frozenset[Status] = frozenset({"finished", "stopped", "diverged"})
 """The statuses of runs that ended with a result."""
-ENDED: frozenset[Status] = RANKED | {"cancelled", "failed", "interrupted"}
+ENDED: frozenset[Status] = RANKED | {"outrun", "cancelled", "failed", "interrupted"}
 RETRYABLE: frozenset[Status] = frozenset({"failed", "interrupted", "cancelled", "diverged"})
 
 
@@ -58,10 +60,17 @@ class Run:
     """Name of the executor; empty while queued."""
     node: str = ""
     """Name of the machine that carries it out; empty as above."""
+    rung: int = -1
+    """Rungs that it has passed; -1 if it never pauses for the other learning rates of its rank."""
     resumptions: int = 0
     """How many times it was queued again after an interruption, by itself or by a person."""
     tags: tuple[str, ...] = ()
     """Words that a person put on it."""
+
+    @property
+    def ended_as(self) -> str:
+        """Returns the status in words for people, for example ``stopped at rung 2``."""
+        return f"stopped at rung {self.rung + 1}" if self.status == "outrun" else self.status
 
     @property
     def resumed(self) -> str:

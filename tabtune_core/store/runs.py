@@ -8,6 +8,7 @@ import os
 import shutil
 import sqlite3
 import time
+from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +18,7 @@ from tabtune_core.events import Event, RunFinished
 from tabtune_core.models.catalogue import with_usual_rate
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
+from tabtune_core.settings.sweep import race_of
 from tabtune_core.store.database import size_of
 from tabtune_core.store.job_kinds import uses
 from tabtune_core.store.row_values import is_folder_name, new_id
@@ -49,16 +51,19 @@ class RunStore(RunLife):
         StoreError: the folder or its database cannot be opened, or the workspace has nothing with the id.
     """
 
-    def add_sweep(self, runs: Sequence[RunSettings], name: str = "") -> tuple[str, list[str]]:
+    def add_sweep(self, runs: Sequence[RunSettings], name: str = "", *, halving: bool = False) -> tuple[str, list[str]]:
         """Queues the runs, in this order, behind all others. Returns the sweep's id and theirs.
 
-        A run without a learning rate is stored with its model's default.
+        A run without a learning rate is stored with its model's default. With ``halving``, runs that differ only in
+        their learning rate pause at rungs, and only the better ones go on.
         """
         sweep, runs = new_id(), [*map(with_usual_rate, runs)]
+        rivals = Counter(map(race_of, runs))
         with self._together():
             self._write("INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", (sweep, name, time.time()))
             ids = [
-                self._queue(sweep, label, settings) for label, settings in zip(distinct_labels(runs), runs, strict=True)
+                self._queue(sweep, label, settings, rung=0 if halving and rivals[race_of(settings)] > 1 else -1)
+                for label, settings in zip(distinct_labels(runs), runs, strict=True)
             ]
         return sweep, ids
 
@@ -80,12 +85,12 @@ class RunStore(RunLife):
             self.finish(run_id, result.outcome, result=result)
         return run_id
 
-    def _queue(self, sweep: str, name: str, settings: RunSettings) -> str:
+    def _queue(self, sweep: str, name: str, settings: RunSettings, *, rung: int = -1) -> str:
         run_id = new_id()
         self._write(
-            "INSERT INTO runs (id, sweep, name, status, settings, created, position)"
-            " SELECT ?, ?, ?, 'queued', ?, ?, COALESCE(MAX(position), 0) + 1 FROM runs",
-            (run_id, sweep, name, json.dumps(settings.to_dict()), time.time()),
+            "INSERT INTO runs (id, sweep, name, status, settings, created, rung, position)"
+            " SELECT ?, ?, ?, 'queued', ?, ?, ?, COALESCE(MAX(position), 0) + 1 FROM runs",
+            (run_id, sweep, name, json.dumps(settings.to_dict()), time.time(), rung),
         )
         return run_id
 
@@ -104,7 +109,9 @@ class RunStore(RunLife):
                 raise StoreError(
                     f"Run {run_id!r} is {old.status}; only {', '.join(sorted(RETRYABLE))} runs can be retried."
                 )
-            new = self._queue(old.sweep, old.name, settings or old.settings)
+            same = settings is None or race_of(settings) == race_of(old.settings)
+            rung = min(old.rung, 0) if same else -1  # it races again
+            new = self._queue(old.sweep, old.name, settings or old.settings, rung=rung)
             self._write("UPDATE runs SET retried_as = ? WHERE id = ?", (new, run_id))
         return new
 
@@ -151,7 +158,7 @@ class RunStore(RunLife):
         With the last run of a table, the arrays that its runs shared are deleted too. Returns the bytes freed on disk.
         """
         run = self._row("run", run_id)
-        if run["status"] in ("queued", "running"):
+        if run["status"] in ("queued", "running", "waiting"):
             raise StoreError(f"Run {run_id!r} is {run['status']}; cancel it before deleting it.")
         self.refuse_while_used(f"run {run_id!r}", run_id)
         about_it = [job for job in self.jobs() if run_id in uses(job.arguments)]

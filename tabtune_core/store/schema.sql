@@ -14,7 +14,7 @@ CREATE TABLE IF NOT EXISTS runs (
     id              TEXT PRIMARY KEY,   -- made by the store; also the name of the run's folder
     sweep           TEXT NOT NULL REFERENCES sweeps (id),
     name            TEXT NOT NULL,      -- what a row or a curve is called, for example "LoRA r=8"
-    status          TEXT NOT NULL,      -- queued, running, finished, stopped, diverged, cancelled, failed or interrupted
+    status          TEXT NOT NULL,      -- queued, running, waiting (at a rung), finished, stopped, diverged, outrun (at a rung), cancelled, failed or interrupted
     settings        TEXT NOT NULL,      -- RunSettings as JSON, never changed
     position        REAL NOT NULL,      -- place in the queue, smallest first; no unit
     created         REAL NOT NULL,      -- unix seconds
@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS runs (
     slot            TEXT NOT NULL DEFAULT '',   -- where the worker put it: a GPU such as 'cuda:1', or 'cpu'; empty while queued
     executor        TEXT NOT NULL DEFAULT '',   -- name of the executor, such as 'local'; empty while queued
     node            TEXT NOT NULL DEFAULT '',   -- name of the machine that it is carried out on; empty like executor
+    rung            INTEGER NOT NULL DEFAULT -1, -- rungs passed by a run that pauses for the other learning rates of its rank; -1: it never pauses
     resumptions     INTEGER NOT NULL DEFAULT 0, -- how many times it was queued again after an interruption; no unit
     tags            TEXT NOT NULL DEFAULT ''    -- words that a person put on it, in their order, separated by one space
 );

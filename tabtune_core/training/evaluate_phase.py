@@ -70,12 +70,13 @@ def _result(
 ) -> RunFinished:
     """Makes the result that the leaderboard shows; a later step adds the adapter package."""
     meter, plan, result = session.environment.meter, session.plan, trained.result
-    assert result.outcome != "cancelled"
+    assert result.outcome != "cancelled" and result.outcome != "waiting"
     growth = {phase: meter.growth_bytes.get(phase) if scores else None for phase in ("train", "evaluate")}
     return RunFinished(
         outcome=result.outcome,
         best_step=result.best_step,
         steps_done=result.steps_done,
+        planned_steps=plan.steps,
         stopped_early=result.stopped_early,
         ended_by=result.ended_by,
         validation=scores.get("validation", {}),

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from tabtune_core.data.task import Prepared
 from tabtune_core.devices import own_chance
-from tabtune_core.errors import Cancelled
+from tabtune_core.errors import Cancelled, Waiting
 from tabtune_core.events import RunFinished
 from tabtune_core.training.evaluate_phase import evaluate
 from tabtune_core.training.notices import costs, endings
@@ -43,6 +43,7 @@ def fit(plan: Plan, prepare_table: Callable[[], Prepared], environment: Environm
 
     Raises:
         Cancelled: a person asked for the end without a result.
+        Waiting: training pauses at one of the environment's rungs.
         TabTuneError: what was asked cannot be done; the text says why and what to do.
     """
     with own_chance(plan.device, plan.settings.seed):
@@ -51,6 +52,8 @@ def fit(plan: Plan, prepare_table: Callable[[], Prepared], environment: Environm
         trained = train_model(session, zero_shot)
         if trained.result.outcome == "cancelled" or environment.stop_request() == "cancel":
             raise Cancelled("The run was cancelled; only its log is kept.")
+        if trained.result.outcome == "waiting":
+            raise Waiting("Training pauses at a rung.")
         chosen_step = trained.result.best_step
         predictions, result = evaluate(session, zero_shot, trained)
     for note in (

@@ -43,10 +43,13 @@ class LastState:
         self._file = session.environment.last_state
         self._bytes, self._longest_seconds, self._spent_seconds = 0, 0.0, 0.0
 
-    def save(self) -> None:
-        """Saves the present state, if the run can resume and time allows; saving does not count as the run's time."""
+    def save(self, pauses: bool) -> None:
+        """Saves the present state, if the run can resume and time allows, and always where training ``pauses``.
+
+        Saving does not count as the run's time.
+        """
         clock = self._session.arrays.clock
-        if self._file is None or not self._may_take_time(clock.seconds):
+        if self._file is None or not (pauses or self._may_take_time(clock.seconds)):
             return
         with clock.aside():
             facts, began = self._facts(), time.monotonic()
@@ -87,6 +90,8 @@ class LastState:
             return
         self._put_back(tensors, facts)
         emit(Resumed(self._result.steps_done))
+        if self._session.environment.paused:
+            return
         emit(
             Note(
                 f"Resumed at step {self._result.steps_done} after an interruption. The {facts['seconds']:,.1f} s of "
@@ -167,7 +172,8 @@ class LastState:
         set_random_states({name: tensors[f"random {name}"] for name in random_states(device)}, device)
         for name, value in facts["result"].items():
             setattr(self._result, name, tuple(value) if isinstance(value, list) else value)
-        self._result.resumed_steps = (*self._result.resumed_steps, self._result.steps_done)
+        if not self._session.environment.paused:
+            self._result.resumed_steps = (*self._result.resumed_steps, self._result.steps_done)
         self._session.precision.scaler.load_state_dict(facts["scaler"])
         self._session.environment.meter.carry_over(*facts["peaks"])
         arrays = self._session.arrays

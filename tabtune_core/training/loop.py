@@ -32,7 +32,8 @@ class TrainResult:
     Updated during training, so that it exists after an interruption and a resumed run starts with it.
     """
 
-    outcome: Literal["finished", "stopped", "cancelled", "diverged"] = "finished"
+    outcome: Literal["finished", "stopped", "cancelled", "diverged", "waiting"] = "finished"
+    """Waiting means that training pauses at a rung and can be continued from its last state."""
     best_step: int = 0
     best_scores: dict[str, float] = field(default_factory=dict)
     steps_done: int = 0
@@ -73,6 +74,8 @@ class LoopPlan:
     """Learning rate schedule after the warm-up."""
     warmup_steps: int
     """Steps during which the learning rate rises."""
+    rungs: tuple[int, ...] = ()
+    """Steps after which training pauses, each that of an evaluation."""
     time_limit: float | None = None
     """Seconds after which training ends with the current step, evaluations included.
 
@@ -80,8 +83,13 @@ class LoopPlan:
     """
 
     @classmethod
-    def of(cls, settings: RunSettings, *, steps: int, eval_every: int, classes: int) -> "LoopPlan":
-        """Makes the plan from the settings for the given steps; a warm-up longer than the run is shortened."""
+    def of(
+        cls, settings: RunSettings, *, steps: int, eval_every: int, classes: int, rungs: tuple[float, ...] = ()
+    ) -> "LoopPlan":
+        """Makes the plan from the settings for the given steps; a warm-up longer than the run is shortened.
+
+        ``rungs`` are shares of the steps; each becomes the step of the nearest evaluation.
+        """
         train = settings.train
         return cls(
             steps=steps,
@@ -91,8 +99,16 @@ class LoopPlan:
             patience=train.patience_of(eval_every),
             schedule=train.schedule,
             warmup_steps=min(train.warmup_steps_of(steps), steps),
+            rungs=tuple(
+                step for share in rungs if (step := eval_every * max(1, round(share * steps / eval_every))) < steps
+            ),
             time_limit=train.time_limit,
         )
+
+    @property
+    def first_stop(self) -> int:
+        """The first step after which training may stop early: a third of the steps, and never within the warm-up."""
+        return max(math.ceil(self.steps / 3), self.warmup_steps)
 
 
 def is_reported(step: int, plan: LoopPlan) -> bool:
@@ -116,7 +132,7 @@ def train(
     keep_best: Callable[[], None],
     stop_request: Callable[[], StopRequest | None],
     find_dead: Callable[[], list[str]],
-    save_last: Callable[[], None] = lambda: None,
+    save_last: Callable[[bool], None] = lambda pauses: None,
     clock: OwnClock,
     result: TrainResult,
 ) -> Iterator[Event]:
@@ -133,15 +149,14 @@ def train(
         keep_best: called when the present state is the best so far.
         stop_request: called before each step; 'stop' and 'cancel' end training.
         find_dead: returns the adapted layers without a gradient after the first backward pass.
-        save_last: called after each evaluation, once ``result`` is up to date.
+        save_last: called after each evaluation, once ``result`` is up to date; with True where training pauses.
         clock: the run's own clock, which gives the seconds of the events.
         result: holds the validation scores before the first step (candidate 0, which later states must beat), or the
         saved result of
             the same training, which then continues.
     """
     module.train()
-    over = result.stopped_early or result.ended_by  # by the process whose result is continued
-    for step in () if over else range(result.steps_done + 1, plan.steps + 1):
+    for step in () if _is_over(result, plan) else range(result.steps_done + 1, plan.steps + 1):
         if request := stop_request():
             result.outcome = "stopped" if request == "stop" else "cancelled"
             if request == "stop" and result.steps_done > result.evaluated_step:
@@ -172,13 +187,21 @@ def train(
         yield from _evaluate(step, plan, score_validation, keep_best, clock, result)
         if result.outcome == "diverged":
             return
-        result.stopped_early = 0 < result.misses == plan.patience
+        result.stopped_early = 0 < plan.patience <= result.misses and step >= plan.first_stop
         result.ended_by = (
             "time limit" if step < plan.steps and not result.stopped_early and clock.is_past(plan.time_limit) else ""
         )
-        save_last()
-        if result.stopped_early or result.ended_by:
+        over = _is_over(result, plan)
+        save_last(result.outcome == "waiting")
+        if over:
             return
+
+
+def _is_over(result: TrainResult, plan: LoopPlan) -> bool:
+    """Whether training ends or pauses after the steps done, also those of a process whose result is continued."""
+    ended = result.stopped_early or bool(result.ended_by)
+    result.outcome = "waiting" if not ended and result.steps_done in plan.rungs else "finished"
+    return ended or result.outcome == "waiting"
 
 
 def _evaluate(

@@ -101,6 +101,10 @@ class Environment:
     """Cache folder that fits share; None: the fit has its own cache in ``folder``."""
     last_state: Path | None = None
     """File for the last state; the fit resumes from it if it exists. None: no state is saved."""
+    rungs: tuple[float, ...] = ()
+    """Shares of the steps after which training pauses; ``fit`` then raises ``Waiting``."""
+    paused: bool = False
+    """Whether the last state is that of such a pause, not of an interruption."""
 
     @property
     def goes_on(self) -> bool:

@@ -2,7 +2,8 @@
 
     python tests/benchmarks/kills.py --rounds 200 --seed 0
 
-Every round queues a job and three runs that save a state at each evaluation (tests/fakes/fake_experiment.py), and sends
+Every round queues a job, three runs that save a state at each evaluation (tests/fakes/fake_experiment.py), and a race
+of three learning rates, of which the best alone must reach the end and the others stop at their rungs. It sends
 two to four signals to the dashboard, the worker, the forkserver, a run, a process that a run set aside, or all at once.
 When all has ended, every run must have the steps, evaluations and scores of an undisturbed one, each once; each of its
 processes must have continued from the last saved state; the database must be intact; only one dashboard and one worker
@@ -31,15 +32,19 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "fakes"), str(TESTS.parent)]
 os.environ["PYTHONPATH"] = os.pathsep.join(sys.path[:3])
 
-from fake_experiment import EVALUATED_EVERY, JOURNAL, train_steadily  # noqa: E402
+from fake_experiment import EVALUATED_EVERY, JOURNAL, STEPS, train_steadily  # noqa: E402
 from worker_program import queue, start_worker  # noqa: E402
 
 from tabtune_core.execution.lock import worker_of  # noqa: E402
 from tabtune_core.execution.service import sweep_up  # noqa: E402
+from tabtune_core.settings import RunSettings  # noqa: E402
 from tabtune_core.store.run_folder import STATES  # noqa: E402
 from tabtune_core.store.runs import RunStore  # noqa: E402
 
 MARK = "LORA_LAB_KILLS"
+GOING = ("queued", "running", "waiting", "interrupted")
+RACE = {1e-5: ("outrun", 20), 2e-3: ("finished", STEPS), 1e-4: ("outrun", 30)}
+"""Learning rates -> how they end and after how many steps."""
 TARGETS = {"run": 10, "worker": 2, "forkserver": 2, "set aside": 2, "dashboard": 1, "all": 1}
 """Weights of the targets among those present; a dashboard needs seconds to start again, a worker one."""
 HOW = ("KILL", "KILL", "TERM", "STOP")
@@ -145,7 +150,7 @@ def kind_of(process: psutil.Process) -> str:
 def unsettled(lab: Lab) -> list[str]:
     """Queued, running or interrupted work; else surplus processes."""
     lab.keep()
-    runs = [run for run in lab.store.runs() if run.status in ("queued", "running", "interrupted")]
+    runs = [run for run in lab.store.runs() if run.status in GOING]
     jobs = [job for job in lab.store.jobs() if job.status in ("queued", "running")]
     wrong = [f"{one.id} is {one.status} (process {one.pid})" for one in (*runs, *jobs)]
     there = {} if wrong else {kind: len(found) for kind, found in lab.processes().items() if kind != "tracker"}
@@ -185,9 +190,22 @@ def beginnings(journal: Path) -> tuple[list[int], str]:
     return began, wrong
 
 
+def wrong_races(store: RunStore, run_ids: list[str]) -> list[str]:
+    """Runs of a race that did not end at their rung, or have other steps than up to it."""
+    wrong = []
+    for run_id, (status, steps) in zip(run_ids, RACE.values(), strict=True):
+        run = store.run(run_id)
+        told = [stored.event.step for stored in store.events(run_id, ["StepDone"])]
+        if (run.status, told) != (status, list(range(1, steps + 1))):
+            wrong.append(f"{run_id}, of a race, is {run.status} at rung {run.rung} with the steps {told}")
+    return wrong
+
+
 def one_round(lab: Lab, told: list[object], scores: dict[str, float]) -> list[str]:
     """Runs one round and returns everything that was wrong."""
     run_ids = queue(lab.store, "steady", "steady", "steady")
+    racing = [RunSettings(dataset="d", target="racing").changed(learning_rate=rate) for rate in RACE]
+    _, race_ids = lab.store.add_sweep(racing, halving=True)
     lab.store.add_job("double", {"number": 1})
     for _ in range(lab.chance.randint(2, 4)):
         seconds = lab.chance.choice((0.0, 20.0, 20.0))  # or most signals would hit processes that are starting
@@ -198,7 +216,11 @@ def one_round(lab: Lab, told: list[object], scores: dict[str, float]) -> list[st
         lab.attack()
     with closing(sqlite3.connect(lab.home / "runs.sqlite")) as database:
         broken = [row[0] for row in database.execute("PRAGMA integrity_check") if row[0] != "ok"]
-    return settle(lab) or [*differences(lab.store, run_ids, told, scores), *broken]
+    return settle(lab) or [
+        *differences(lab.store, run_ids, told, scores),
+        *wrong_races(lab.store, race_ids),
+        *broken,
+    ]
 
 
 def end(lab: Lab) -> list[str]:

@@ -1,14 +1,18 @@
-"""Stands in for tabtune_core.engine.experiment without torch; the name of the target column says what it does."""
+"""Stands in for tabtune_core.engine.experiment without torch; the name of the target column says what it does.
+
+A racing run trains like a steady one, with a loss that is smallest at BEST_RATE; above HIGHEST_RATE it diverges.
+"""
 
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import signal
 import threading
 import time
 
-from tabtune_core.errors import Cancelled, TargetError
+from tabtune_core.errors import Cancelled, TargetError, Waiting
 from tabtune_core.events import Evaluated, Resumed, RunFinished, StepDone
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 
@@ -16,14 +20,17 @@ STEPS, EVALUATED_EVERY = 100, 10
 """Number of steps of a steady run."""
 BULK = 1_000_000_000
 """Bytes that a bulky run leaves: enough for a machine to be lost while they are fetched."""
+BEST_RATE, HIGHEST_RATE, DIVERGES_AT = 1e-3, 0.5, 60
 JOURNAL = "journal.txt"
 """File of a steady run: one line per process and per saved state."""
 
 
-def run_experiment(settings, *, home, run_dir, emit, stop_request, given, fresh):
+def run_experiment(settings, *, home, run_dir, emit, stop_request, given, fresh, rungs=(), paused=False):
     """Emits one step, then does what its name says; a steady run trains."""
     if settings.target == "steady":
         return train_steadily(run_dir, emit)
+    if settings.target == "racing":
+        return train_steadily(run_dir, emit, rungs, settings.learning_rate)
     print(
         f"The fake was here. Device: {given} Cores: {sorted(os.sched_getaffinity(0))} Threads: "
         f"{os.environ.get('OMP_NUM_THREADS')}"
@@ -43,8 +50,9 @@ def result(outcome="finished"):
     )
 
 
-def train_steadily(run_dir, emit):
+def train_steadily(run_dir, emit, rungs=(), rate=None):
     """Takes a step every few milliseconds, whose loss depends on all earlier ones; resumes from the last state."""
+    pauses = {EVALUATED_EVERY * round(share * STEPS / EVALUATED_EVERY) for share in rungs}
     file, at = run_dir / STATES / LAST_STATE, {"step": 0, "weight": 0, "went_on": []}
     if file.exists():
         at = json.loads(file.read_text())
@@ -53,14 +61,19 @@ def train_steadily(run_dir, emit):
     with (run_dir / JOURNAL).open("a", buffering=1) as journal:
         journal.write(f"began {at['step']}\n")
         while at["step"] < STEPS:
+            if at["step"] in pauses:
+                raise Waiting
             at["step"] += 1
+            if rate and rate > HIGHEST_RATE and at["step"] == DIVERGES_AT:
+                return result("diverged")
             at["weight"] = (
                 at["weight"] * 48_271 + at["step"]
             ) % 2_147_483_647  # MINSTD (Park, Miller and Stockmeyer 1993) and the step
             emit(StepDone(at["step"], float(at["weight"]), 1.0, 2e-4, 0.5))
             time.sleep(0.005)
             if at["step"] % EVALUATED_EVERY == 0:
-                emit(Evaluated(at["step"], "validation", {"log_loss": float(at["weight"])}, False, 0.5))
+                loss = abs(math.log(rate / BEST_RATE)) if rate else float(at["weight"])
+                emit(Evaluated(at["step"], "validation", {"log_loss": loss}, False, 0.5))
                 save(file, at)
                 journal.write(f"saved {at['step']}\n")
     scores = {"log_loss": float(at["weight"])}

@@ -174,7 +174,8 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
     assert "bought" in page.get_by_text("Proposed:").inner_text()
     page.locator(".js-plotly-plot .barlayer .trace").first.wait_for()
     page.get_by_role("button", name="Next: choose a model").click()
-    page.get_by_role("button", name="Launch 8 runs").wait_for()
+    page.get_by_role("button", name="Launch 16 runs").wait_for()
+    page.get_by_text("One learning rate for all ranks").click()
     page.locator(".st-key-ranks").get_by_role("button", name="2", exact=True).click()
     page.get_by_text("More settings").click()
     page.get_by_role("radio", name="steps").or_(page.get_by_text("steps", exact=True)).first.click()
@@ -186,7 +187,7 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
     page.get_by_text("runs have ended").wait_for()
     store = RunStore(tmp_path)
     (sweep,) = store.sweeps()
-    assert [run.name for run in store.runs()] == ["Zero-shot", *REFERENCES, "Full fine-tuning", "LoRA r=4", "LoRA r=8"]
+    assert [run.name for run in store.runs()] == ["Zero-shot", *REFERENCES, "LoRA r=4", "LoRA r=8", "Full fine-tuning"]
     page.locator('[class*="st-key-loss_"] .js-plotly-plot .scatterlayer .trace').first.wait_for()
     seen = page.evaluate(f"() => {all_points('loss_')}")
     assert [run.name for run in store.runs() if run.status not in ENDED]
@@ -265,7 +266,7 @@ def check_launch_is_in_view_without_scrolling(server, page):
     page.goto(f"{server}/new_run")
     for width, height in ((390, 844), (1366, 768)):  # a phone, a laptop
         page.set_viewport_size({"width": width, "height": height})
-        button = page.get_by_role("button", name="Launch 8 runs")
+        button = page.get_by_role("button", name="Launch 16 runs")
         button.wait_for()
         drawn(page)
         box = button.bounding_box()
@@ -354,7 +355,7 @@ dashboard.main()
 def test_a_second_click_on_launch_queues_nothing_and_opens_live(serve, page, tmp_path):
     table = add_dataset(tmp_path, MIXED.encode(), "people.csv")
     page.goto(f"{serve(program=SLOW_TO_START)}/new_run?table={table.id}&target=bought")
-    launch = page.get_by_role("button", name="Launch 8 runs")
+    launch = page.get_by_role("button", name="Launch 16 runs")
     launch.wait_for()
     drawn(page)
     place = launch.bounding_box()

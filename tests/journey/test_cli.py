@@ -37,6 +37,7 @@ from tabtune_core.store.runs import RunStore
 
 ROOT = Path(__file__).parents[2]
 SMALL = ("--steps", "2", "--set", "eval_every=1", "--context-rows", "40", "--batch-size", "20", "--device", "cpu")
+RACED = ("--steps", "12", *SMALL[2:])
 HEAR_CTRL_C = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
 """Background jobs of a shell ignore SIGINT, and their children inherit that."""
 
@@ -104,6 +105,7 @@ def swept(home, table):
         "--ranks",
         2,
         "--no-references",
+        "--one-rate",
         *SMALL,
         "--format",
         "json",
@@ -128,6 +130,20 @@ def test_a_sweep_prints_its_leaderboard_and_nothing_else_on_stdout(swept):
     assert sorted(row["name"] for row in rows) == ["Full fine-tuning", "LoRA r=2", "Zero-shot"]
     assert [row["status"] for row in rows] == ["finished"] * 3
     assert [row["validation_log_loss"] for row in rows] == sorted(row["validation_log_loss"] for row in rows)
+
+
+def test_by_default_each_rank_keeps_its_best_rate_and_the_others_stop_at_rungs(home, table, swept):
+    done = tabtune(home, "sweep", table, "--target", "class", "--ranks", 4, 2, "--no-references", *RACED)
+    assert done.returncode == 0, done.stderr
+    assert "10 runs: 2 ranks x 3 learning rates + zero-shot + 3 rates of full fine-tuning" in done.stderr
+    runs = RunStore(home).runs(RunStore(home).sweeps()[0].id)
+    ended = [run.status for run in sorted(runs, key=lambda run: run.settings.label) if run.rung >= 0]
+    assert [ended[place : place + 3].count("outrun") for place in (0, 3, 6)] == [2, 2, 2]
+    assert set(ended) == {"finished", "outrun"}
+    names = [run.settings.label for run in sorted(runs, key=lambda run: run.started or 0)]
+    assert names.index("LoRA r=2") < names.index("LoRA r=4") < names.index("Full fine-tuning")
+    assert "stopped at rung 1: another learning rate was better" in done.stdout
+    assert "stopped at rung 2" in done.stderr
 
 
 def test_progress_and_notes_go_to_stderr(swept):
@@ -555,12 +571,14 @@ def test_every_axis_of_a_sweep_has_a_flag_and_run_names_are_unique(tmp_path, tab
         f"{len(runs)} runs: 2 ranks x 2 alphas x 2 dropouts x 2 sets of target modules + zero-shot + 2 rates of full "
         "fine-tuning + 3 references, x 2 seeds" in said
     )
-    assert len({run.name for run in runs}) == len(runs) == 2 * (2**4 + 5)
+    assert len({run.name for run in runs}) == len(runs) == 2 * (2**4 + 6)
     assert {run.settings.lora.targets for run in runs if run.settings.strategy == "peft"} == {
         (),
         ("row_attention", "prediction_head"),
     }
-    assert runs[-1].name == "LoRA r=8, alpha 16, dropout 0.1, targets row_attention+prediction_head seed 1"
+    assert [run.name for run in runs if run.settings.strategy == "peft"][
+        -1
+    ] == "LoRA r=8, alpha 16, dropout 0.1, targets row_attention+prediction_head seed 1"
 
 
 def test_encoded_text_is_learnt_and_its_adapter_predicts_in_another_process(worker, home, tmp_path, tabtune_here):

@@ -117,14 +117,14 @@ def test_a_number_out_of_range_is_explained_by_its_label_and_nothing_can_be_laun
 def test_a_grid_can_be_typed_is_counted_and_launched(page, store):
     typed(page, dropouts=["0", "0.07"], learning_rates=["1e-4", "2e-4"], target_sets=["prediction_head+row_attention"])
     assert (
-        "29 runs** = 3 ranks x 2 dropouts x 2 sets of target modules x 2 learning rates + 2 baselines + 3 references"
-        in texts(page.markdown)
+        "31 runs** = 3 ranks x 2 dropouts x 2 sets of target modules x 2 learning rates + zero-shot + 3 rates of full "
+        "fine-tuning + 3 references" in texts(page.markdown)
     )
-    assert launch(page).label == "Launch 29 runs"
+    assert launch(page).label == "Launch 31 runs"
     launch(page).click().run()
     assert not page.exception
     runs = store.runs()
-    assert len({run.name for run in runs}) == len(runs) == 29
+    assert len({run.name for run in runs}) == len(runs) == 31
     assert {run.settings.lora.dropout for run in runs if run.settings.strategy == "peft"} == {0, 0.07}
     assert ("prediction_head", "row_attention") in {run.settings.lora.targets for run in runs}
     assert (
@@ -135,7 +135,7 @@ def test_a_grid_can_be_typed_is_counted_and_launched(page, store):
 
 def test_over_a_hundred_runs_need_confirmation_and_over_a_thousand_are_refused(page):
     page.text_input(key="seeds").set_value(", ".join(map(str, range(30)))).run()
-    assert launch(page).label == "Launch 240 runs"
+    assert launch(page).label == "Launch 480 runs"
     assert launch(page).disabled
     page.checkbox(key="sure").check().run()
     assert not launch(page).disabled
@@ -147,7 +147,7 @@ def test_over_a_hundred_runs_need_confirmation_and_over_a_thousand_are_refused(p
 
 def test_one_button_fills_in_the_guides_values_and_a_second_visit_remembers_them(page):
     card = get_card("tabicl-mini")
-    assert page.multiselect(key="learning_rates").placeholder == card.told_rate("classification", "peft")
+    assert page.multiselect(key="learning_rates").placeholder == "2e-4, 8e-4, 3.2e-3: each rank keeps its best"
     assert page.multiselect(key="full_learning_rates").placeholder == card.told_rate("classification", "base-ft")
     proposal = page.button(key="use_proposal")
     assert proposal.label == "Use the guide's values for 569 rows: rank 4, dropout 0.1"
@@ -160,6 +160,17 @@ def test_one_button_fills_in_the_guides_values_and_a_second_visit_remembers_them
     page.query_params.clear()
     go(page, "new_run")
     assert SweepSettings.from_toml(page.code[0].value) == sweep
+
+
+def test_one_rate_for_all_ranks_is_one_click_away(page, store):
+    assert launch(page).label == "Launch 16 runs"
+    page.toggle(key="one_rate").set_value(True).run()
+    assert page.multiselect(key="learning_rates").placeholder.startswith("2e-4 (measured")
+    assert launch(page).label == "Launch 8 runs"
+    page.toggle(key="one_rate").set_value(False).run()
+    launch(page).click().run()
+    assert not page.exception
+    assert [run.rung for run in store.runs()] == [-1] * 4 + [0] * 12
 
 
 def test_weights_that_cannot_be_downloaded_stop_the_launch_before_anything_is_queued(page, store, monkeypatch):
@@ -181,7 +192,7 @@ def test_a_short_measurement_gives_the_time_before_the_first_run(page, store, mo
     monkeypatch.setattr("dashboard.queries.boards.worker_of", lambda home: True)
     page.run()
     (job,) = store.jobs("pace")
-    assert [one["strategy"] for one in job.arguments["settings"]] == ["peft", "base-ft"]
+    assert {one["strategy"] for one in job.arguments["settings"]} == {"peft", "base-ft"}
     assert "Training time" not in texts(page.caption)
     facts = {
         "train_rows": 341,

@@ -168,6 +168,7 @@ def test_launch_queues_every_rank_both_baselines_and_the_references(app, store):
     add_sample(store.home, "breast_cancer")
     go(app, "new_run")
     app.pills(key="ranks").set_value([2, 16]).run()
+    app.toggle(key="one_rate").set_value(True).run()
     assert "Launch 7 runs" in [found.label for found in app.button]
     button(app, "Launch 7 runs").click().run()
     assert not app.exception
@@ -176,9 +177,9 @@ def test_launch_queues_every_rank_both_baselines_and_the_references(app, store):
         "Linear model",
         "Gradient boosting",
         "Constant",
-        "Full fine-tuning",
         "LoRA r=2",
         "LoRA r=16",
+        "Full fine-tuning",
     ]
     assert {run.settings.target for run in store.runs()} == {"diagnosis"}
 
@@ -194,7 +195,7 @@ def test_a_numeric_target_is_launched_as_regression_on_a_model_that_supports_it(
     models.set_value("tabicl-v2").run()
     app.text_input(key="checkpoint").set_value(str(weights)).run()
     assert app.selectbox(key="selection_metric").options == ["RMSE", "Mean absolute error", "R²"]
-    button(app, "Launch 8 runs").click().run()
+    button(app, "Launch 16 runs").click().run()
     assert not app.exception
     assert {(run.settings.task, run.settings.model, run.settings.selection_metric) for run in store.runs()} == {
         ("regression", "tabicl-v2", "rmse")

@@ -13,6 +13,7 @@ from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, plain
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
+from tabtune_core.analysis.races import with_outrun_scores
 from tabtune_core.analysis.recommendation import Recommendation, smallest_tied, with_noise
 from tabtune_core.analysis.singular_values import (
     MOST_OF_IT,
@@ -50,9 +51,8 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
     meaning = METRICS[metric]
     recommendation = queries.recommended(compared.sweep, metric)
     drawn_runs = _compared_runs(compared.board, recommendation)
-    board = with_noise(drawn_runs.assign(run=drawn_runs["id"]), recommendation.configurations).assign(
-        run=drawn_runs["run"]
-    )
+    by_id = with_outrun_scores(queries.store(), drawn_runs.assign(run=drawn_runs["id"]), metric)
+    board = with_noise(by_id, recommendation.configurations).assign(run=drawn_runs["run"])
     smallest = smallest_tied(recommendation.configurations)
     star = (
         None
@@ -61,8 +61,9 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
     )
     st.header(f"{meaning.label} against rank", help=f"{meaning.help} {CHARTS['rank_curve'].help}")
     used = ["run", "strategy", "rank", "seed", f"validation_{metric}", f"test_{metric}", half_width("lora_gap")]
+    numbers = board.loc[board["status"] != "outrun", used]
     label = f"{meaning.label} against rank"
-    show("rank_curve", board, key=f"rank_{metric}", label=label, numbers=board[used], metric=metric, smallest=star)
+    show("rank_curve", board, key=f"rank_{metric}", label=label, numbers=numbers, metric=metric, smallest=star)
     better = "Higher" if meaning.higher_is_better else "Lower"
     st.caption(
         f"{better} is better."
@@ -78,7 +79,8 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
 def _compared_runs(board: pd.DataFrame, recommendation: Recommendation) -> pd.DataFrame:
     """Returns the compared runs and the references with their seeds; all runs if none are compared."""
     known = board["id"].isin(recommendation.configurations["runs"].explode())
-    beside = board["strategy"].isin(REFERENCES) & (board["apart"] == "") & board["seed"].isin(board.loc[known, "seed"])
+    seeds = board["seed"].isin(board.loc[known, "seed"])
+    beside = seeds & ((board["strategy"].isin(REFERENCES) & (board["apart"] == "")) | (board["status"] == "outrun"))
     return board[known | beside] if known.any() else board
 
 

@@ -54,7 +54,7 @@ def table(
     columns_by_title = {
         "Place": board["place"],
         "Run": board["name"],
-        "Status": board["status"].map(lambda status: STATUS.get(status, status)),
+        "Status": _statuses(board),
         "Validation": board[f"validation_{metric}"],
         "Test": board[f"test_{metric}"],
         SECOND_SCORE: board[f"test_{second}"] if second != metric else None,
@@ -110,6 +110,17 @@ def table(
     frame = pd.DataFrame({name: column for name, column in columns_by_title.items() if column is not None})
     scores = {name: _rounded_each(frame[name], _digits(frame, metric, name)) for name in SCORES if name in frame}
     return frame.assign(**scores, **{name: rounded(frame[name], 1) for name in ONE_DIGIT})
+
+
+def _statuses(board: pd.DataFrame) -> "pd.Series[str]":
+    """Returns each status with its mark; also the rung or the step at which training stopped."""
+    status = board["status"].map(lambda status: STATUS.get(status, status))
+    if "stopped_early" not in board:  # one row per configuration
+        return status
+    early = (board["stopped_early"].eq(True) & board["steps"].lt(board["planned_steps"]).fillna(False)).astype(bool)
+    steps = board["steps"].astype("string") + " of " + board["planned_steps"].astype("string")
+    status = status.mask(early & (board["status"] == "finished"), "✓ stopped at " + steps)
+    return status.mask(board["status"] == "outrun", "◌ " + board["note"].str.partition(":")[0])
 
 
 def _digits(frame: pd.DataFrame, metric: str, name: str = "Validation") -> "pd.Series[int]":

@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.memory_breakdown import against_measured
 from dashboard.components.unreadable import queue
-from dashboard.formatting import STATUS, WAY_OUT, plain
+from dashboard.formatting import WAY_OUT, plain, status_of
 from dashboard.url_state import asked_for, keep
 from dashboard.views.live.actions import again, tweak, wish_button
 from tabtune_core.analysis.run_diagnostics import GUIDE, troubles
@@ -49,9 +49,7 @@ def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
 
 def one_run(run: Run, name: str) -> None:
     """Draws everything about one run."""
-    st.markdown(
-        f"**{plain(name)}** · {STATUS[run.status]}" + "".join(f" :gray-badge[{plain(tag)}]" for tag in run.tags)
-    )
+    st.markdown(f"**{plain(name)}** · {status_of(run)}" + "".join(f" :gray-badge[{plain(tag)}]" for tag in run.tags))
     buttons(run)
     plan = queries.store().last_event(run.id, RunPlanned)
     trouble(run, name, plan)

@@ -12,7 +12,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import browser_part
-from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP, duration, megabytes, plain, silence
+from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP, duration, megabytes, plain, silence, status_of
 from dashboard.queries import Latest, Look
 from dashboard.table_columns import digits_behind, rounded
 from dashboard.views.live.actions import again_all, to_the_form, wish_button
@@ -21,6 +21,7 @@ from tabtune_core.analysis.runtime_estimate import kind_of
 from tabtune_core.execution.executor import LOCAL
 from tabtune_core.metrics import LOSS_UNITS, METRICS
 from tabtune_core.settings import TRAINED
+from tabtune_core.settings.sweep import RUNGS, race_of, trained_share
 from tabtune_core.store.run_row import ENDED, RANKED, Run, Sweep
 from tabtune_core.wording import counted, few
 
@@ -174,7 +175,7 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
     rows = [
         {
             "Run": named[run.id],
-            "Status": ", ".join(filter(None, (STATUS[run.status], "resumed" if run.resumptions else "", silence(run)))),
+            "Status": ", ".join(filter(None, (status_of(run), "resumed" if run.resumptions else "", silence(run)))),
             "Phase": far[run.id].phase or "",
             "Progress": round(100 * share_done(run, far[run.id])),
             "Steps": f"{far[run.id].done_steps} / {far[run.id].total_steps}" if far[run.id].total_steps else "",
@@ -255,12 +256,15 @@ def _length(run: Run) -> tuple[Any, ...]:
 
 
 def _left(run: Run, runs: Sequence[Run], far: Progress, now: float) -> float | None:
+    rivals = sum(other.rung >= 0 and race_of(other.settings) == race_of(run.settings) for other in runs)
+    share = trained_share(rivals) if 0 <= run.rung < len(RUNGS) and rivals else 1.0  # most will stop at a rung
     if far.eta_seconds is not None:
-        return far.eta_seconds
+        return share * far.eta_seconds
     whole = [
-        other.ended - other.started
+        max(other.ended - other.started, other.result.train_wall_seconds)  # one that paused started several times
         for other in runs
         if other.status in RANKED
+        and other.result is not None
         and _length(other) == _length(run)
         and other.ended is not None
         and other.started is not None
@@ -268,4 +272,4 @@ def _left(run: Run, runs: Sequence[Run], far: Progress, now: float) -> float | N
     if not whole:
         return None
     passed = max(now - run.started, 0.0) if run.status == "running" and run.started is not None else 0.0
-    return max(statistics.median(whole) - passed, 0.0)
+    return share * max(statistics.median(whole) - passed, 0.0)

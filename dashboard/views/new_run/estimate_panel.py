@@ -169,7 +169,7 @@ def _time(
 ) -> float | None:
     """Shows and returns the longest training time, from earlier runs here or from a few measured steps."""
     runs = sweep.expand()
-    estimate = train_seconds(runs, paces, trained_on)
+    estimate = train_seconds(runs, paces, trained_on, halving=sweep.halves)
     if estimate is None:
         weights_here = sweep.run.checkpoint is not None or is_here(card.weights_for(sweep.run.task))
         measuring = queries.measure(not_known(runs, paces, trained_on)) if may_measure and weights_here else None
@@ -182,15 +182,17 @@ def _time(
             f"Training takes about {duration(estimate.seconds)} in all if nothing stops early, {came_from(estimate)}.",
             help=_TIME_HELP,
         )
-        _offer_fewer_steps(runs, paces, trained_on, estimate.seconds)
+        _offer_fewer_steps(runs, paces, trained_on, estimate.seconds, halving=sweep.halves)
     if short := beyond_limit(runs, paces, trained_on):
         st.warning(plain(short), icon=":material/timer:")
     return None if estimate is None else estimate.seconds
 
 
-def _offer_fewer_steps(runs: list[RunSettings], paces: list[Pace], trained_on: TrainedOn, seconds: float) -> None:
+def _offer_fewer_steps(
+    runs: list[RunSettings], paces: list[Pace], trained_on: TrainedOn, seconds: float, *, halving: bool
+) -> None:
     """Offers a short first look, if the whole sweep takes long."""
-    short = train_seconds([run.changed(steps=FIRST_LOOK) for run in runs], paces, trained_on)
+    short = train_seconds([run.changed(steps=FIRST_LOOK) for run in runs], paces, trained_on, halving=halving)
     if seconds > LONG and short is not None and 0 < short.seconds < seconds / 2:
         takes = f"{FIRST_LOOK} steps each, for a first look: about {duration(short.seconds)}"
         st.button(

@@ -14,6 +14,8 @@ from tabtune_core.execution.cluster_file import Cluster
 from tabtune_core.metrics import METRICS, SELECTION, Task, metrics_of
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import AXES, SETTINGS, Setting, SweepSettings, describe
+from tabtune_core.settings.labels import short_rate
+from tabtune_core.settings.sweep import TRIED_RATES
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 DROPOUTS = ("0", "0.05", "0.1", "0.2")
@@ -156,7 +158,9 @@ def training_widgets(card: ModelCard, task: Task) -> None:
         )
     with two:
         widget(st.session_state.length)
-    numbers_field("learning_rates", LORA_RATES, card.told_rate(task, "peft"))
+    usual = card.usual_rate(task, "peft")
+    tried = f"{', '.join(short_rate(usual * times) for times in TRIED_RATES)}: each rank keeps its best"
+    numbers_field("learning_rates", LORA_RATES, card.told_rate(task, "peft") if st.session_state.one_rate else tried)
     if st.session_state.full_fine_tuning:
         numbers_field("full_learning_rates", FULL_RATES, placeholder=card.told_rate(task, "base-ft"))
     widgets("Training", {}, width=240)
@@ -165,9 +169,9 @@ def training_widgets(card: ModelCard, task: Task) -> None:
 
 
 def baseline_widgets() -> None:
-    """Draws what to compare LoRA with."""
+    """Draws what to compare LoRA with, and whether the ranks share one learning rate."""
     with st.container(horizontal=True, gap="large"):
-        for name in ("zero_shot", "full_fine_tuning", "references"):
+        for name in ("zero_shot", "full_fine_tuning", "references", "one_rate"):
             widget(name)
 
 

@@ -47,7 +47,17 @@ def read_seeds(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-BY_HAND = ("model", "device", "steps", "epochs", "selection_metric", "zero_shot", "full_fine_tuning", "references")
+BY_HAND = (
+    "model",
+    "device",
+    "steps",
+    "epochs",
+    "selection_metric",
+    "zero_shot",
+    "full_fine_tuning",
+    "references",
+    "one_rate",
+)
 """Settings whose widgets are drawn one by one."""
 FORM = {row.name: row for row in (*SETTINGS.values(), *rows_of(SweepSettings)) if row.place or row.name in BY_HAND}
 """Settings that widgets hold unchanged; the axes and the seeds are typed as lists."""

@@ -149,7 +149,7 @@ def _launch(sweep: SweepSettings, name: str) -> None:
             check_weights(get_card(sweep.run.model), sweep.run.task, sweep.run.checkpoint, ask_hub=True)
         runs = sweep.expand()
         runs = runs if queries.cluster() else on_unequal_gpus(queries.home(), runs)
-        sweep_id, _ = once(queries.store().add_sweep, runs, name)
+        sweep_id, _ = once(queries.store().add_sweep, runs, name, halving=sweep.halves)
         queries.keep_worker()
         go("views/live/page.py", sweep=sweep_id)
 

@@ -14,6 +14,7 @@ from dashboard.views.new_run import form_widgets, forms, launch_panel, proposal,
 from dashboard.views.new_run.estimate_panel import Judged, estimate_panel
 from dashboard.views.new_run.model_picker import pick_model
 from tabtune_core.errors import SettingError, TableError, TabTuneError
+from tabtune_core.models.catalogue import with_tried_rates
 
 st.title("New run", help=define("Rank", "Adapter", "Alpha", "Zero-shot", "Full fine-tuning", "Reference"))
 tables = queries.tables()
@@ -62,9 +63,10 @@ with errors_shown(SettingError, stop=True):
     values = {name: st.session_state[name] for name in forms.DEFAULTS if name in st.session_state}
     forms.keep(values)
     values["model"] = card.name
-    sweep = forms.to_sweep(
+    asked = forms.to_sweep(
         values, dataset=table, target=target, task=task, split_at_median=way == "halves", split=split
     )
+sweep = with_tried_rates(asked)
 with notes:
     launch_panel.show_findings(sweep, way)
 stops, judged = launch_panel.what_stops(sweep, len(cluster.cards) if cluster else None), Judged()
@@ -78,13 +80,13 @@ with suppress(
     with costs:
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)
-        launch_panel.show_advice(card, task, sweep, rows)
+        launch_panel.show_advice(card, task, asked, rows)
 if judged.too_large:
     st.error(plain(judged.too_large), icon=":material/memory:")
-name = forms.sweep_name(tables[table].name, card.title, sweep)
+name = forms.sweep_name(tables[table].name, card.title, asked)
 text_panel.what_was_loaded()
 as_text = st.expander("Settings as text", icon=":material/code:", key="as_text", on_change="rerun")
 if as_text.open:
     with as_text:
-        text_panel.show(sweep, name)
+        text_panel.show(asked, name)
 launch_panel.launch_bar(sweep, name, stops, judged)

@@ -11,7 +11,7 @@ from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
 from tabtune_core.settings.advice import PRESETS, WHY, proposed
 
-SET = ("ranks", "tied", "alphas", "dropouts", "learning_rates")
+SET = ("one_rate", "ranks", "tied", "alphas", "dropouts", "learning_rates")
 """Widgets that the proposal sets."""
 
 

@@ -125,7 +125,7 @@ class RayExecutor:
                 runtime_env={"env_vars": RUN_ENVIRONMENT | CARD_ORDER},
                 scheduling_strategy=NodeLabelSchedulingStrategy(hard={"ray.io/node-id": In(*node_ids)}),
             )
-            .remote(run.id, run.resumptions)
+            .remote(run.id, run.resumptions + max(run.rung, 0))
         )
 
     def ask(self, task: Link, wish: StopRequest | Literal["end"] | None) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tabtune_core.errors import Cancelled
+from tabtune_core.errors import Cancelled, Waiting
 from tabtune_core.events import Event, RunFailed, RunFinished, RunPlanned, StopRequest
 from tabtune_core.execution.child import explain, kind_of_error, memory_advice, write_to
 from tabtune_core.execution.on_ray import node_files
@@ -42,6 +42,9 @@ class Order:
     """Module whose ``run_experiment`` carries it out."""
     on_gpu: bool
     """Whether it has a GPU; it then sees only this one."""
+    rungs: tuple[float, ...] = ()
+    """As ``run_experiment`` takes them."""
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,9 +179,13 @@ class RemoteRun:
                 emit=self._tell,
                 stop_request=lambda: self.asked,
                 given="cuda:0" if order.on_gpu and settings.device != "auto" else None,
+                rungs=order.rungs,
+                paused=order.paused,
                 fresh=None,  # Ray's threads rule out a fork: a new interpreter verifies the adapter
             )
             self.outcome = Outcome(result.outcome, result)
+        except Waiting:
+            self.outcome = Outcome("waiting")
         except Cancelled:
             self.outcome = Outcome("cancelled")
         except Exception as error:  # noqa: BLE001 - the run reports that it has failed

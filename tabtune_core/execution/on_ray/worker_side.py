@@ -31,6 +31,7 @@ from tabtune_core.execution.on_ray.remote_run import (
     Outcome,
     Where,
 )
+from tabtune_core.settings.sweep import rungs_ahead
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.run_folder import LAST_STATE, LOG, STATES
 from tabtune_core.store.run_row import Run
@@ -215,7 +216,8 @@ class Link:
         folder = self.store.run_dir(run.id)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / LOG).touch()
-        if run.resumptions and run.error is not None:  # without an error, an earlier try did this already
+        paused = run.rung > 0 and run.error is None
+        if paused or (run.resumptions and run.error is not None):  # else an earlier try did this already
             self.store.begin_again(run.id)
         table = folder_of(self.store.home, run.settings.dataset)
         files = {f"datasets/{run.settings.dataset}/{name}": table / name for name in TABLE_FILES}
@@ -227,7 +229,10 @@ class Link:
                     self._call("take", name, offset, content, size)
                     self.store.beat(run.id)
         self._log_start = (folder / LOG).stat().st_size
-        self._call("start", Order(run.settings.to_dict(), self.experiment, self.demand.gpus > 0))
+        order = Order(
+            run.settings.to_dict(), self.experiment, self.demand.gpus > 0, rungs=rungs_ahead(run.rung), paused=paused
+        )
+        self._call("start", order)
 
     def _hear(self) -> News:
         """Stores everything that is new; returns although the run may report more meanwhile."""
@@ -280,6 +285,12 @@ class Link:
         run_id, folder = self.run.id, self.store.run_dir(self.run.id)
         if outcome.status == "interrupted":
             self._lose(Ended(outcome.error or "", AGAIN))
+            return
+        if outcome.status == "waiting":
+            self._bring_state(self._state)
+            self.store.wait(run_id)
+            self._call("forget")
+            self.kill()
             return
         cancelled = outcome.status == "cancelled" or self.store.wish(run_id) == "cancel"
         if cancelled:

@@ -72,8 +72,8 @@ def test_the_chosen_rank_names_its_rule_and_the_cost_of_the_best(lab):
     lab.add(*FOUR_RANKS)
     half = half_width(right(range(16)) - right(range(2, 17)))
     assert (
-        f"Rank 4 is enough: ranks 4 and 32 are within noise (±{half:.4f}) on the validation rows at one rate. r=32 "
-        f"used 3.0 MB more memory, trained 28.0 s longer and has an adapter that is 28.0 kB larger, for "
+        f"Rank 4 is enough: ranks 4 and 32 are within noise (±{half:.4f}) on the validation rows at one rate. It "
+        f"trains 4 % of the weights, 4 kB. r=32 used 3.0 MB more memory, trained 28.0 s longer and has an adapter that is 28.0 kB larger, for "
         f"+0.0500 ± {half:.4f} accuracy, which may still be noise."
     ) in lab.said()
     assert "(100.0 to 104.0 MB)" in lab.said()

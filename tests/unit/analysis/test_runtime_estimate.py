@@ -103,6 +103,13 @@ def test_one_unknown_kind_of_run_makes_the_whole_sweep_unknown():
     assert train_seconds(late, paces, TABLE) is None
 
 
+def test_rates_that_race_count_with_the_steps_that_they_train_on_average():
+    paces, rates = [Pace(KIND, SIZE, 2.0)], [other(learning_rate=rate) for rate in (1e-4, 1e-3, 1e-2)]
+    apart, racing = (train_seconds(rates, paces, TABLE, halving=halving).seconds for halving in (False, True))
+    assert (apart, racing) == (60, pytest.approx(60 * (3 / 6 + 2 / 6 + 2 / 3) / 3))
+    assert train_seconds(rates[:1], paces, TABLE, halving=True).seconds == 20
+
+
 def test_a_time_limit_caps_the_estimate_but_not_below_one_step():
     paces = [Pace(KIND, SIZE, 2.0)]
     seconds = [train_seconds([other(time_limit=limit)], paces, TABLE).seconds for limit in (None, 100.0, 7.0, 0.5)]

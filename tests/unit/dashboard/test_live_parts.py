@@ -14,13 +14,16 @@ from tabtune_core.analysis.curves import Progress
 from tabtune_core.charts import CHARTS
 from tabtune_core.errors import SettingError
 from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.settings.sweep import RUNGS, trained_share
 
 LORA = RunSettings(dataset="d", target="y")
 
 
-def row(name, status, started=None, ended=None, strategy="peft", targets=()):
+def row(name, status, started=None, ended=None, strategy="peft", targets=(), rung=-1):
     settings = dataclasses.replace(LORA, strategy=strategy, lora=LoraSettings(targets=targets))
-    return types.SimpleNamespace(id=name, status=status, started=started, ended=ended, settings=settings)
+    result = types.SimpleNamespace(train_wall_seconds=0.0)
+    of = {"id": name, "status": status, "started": started, "ended": ended, "settings": settings}
+    return types.SimpleNamespace(**of, rung=rung, result=result)
 
 
 def far(*, eta=None):
@@ -52,6 +55,14 @@ def test_concurrent_runs_share_the_time_left_but_it_is_at_least_the_longest_run(
     known = dict.fromkeys("ade", far())
     assert time_left(runs, known | {"b": far(eta=8.0), "c": far(eta=12.0)}, now=25) == (8 + 12 + 20 + 20) / 2
     assert time_left(runs[:4], known | {"b": far(eta=1.0), "c": far(eta=90.0)}, now=25) == 90
+
+
+def test_most_rates_of_a_rank_are_expected_to_stop_at_a_rung():
+    known = dict.fromkeys("abcd", far())
+    rivals = [row(name, "queued", rung=0) for name in "bcd"]
+    assert time_left([row("a", "finished", 0, 20), *rivals], known, now=20) == pytest.approx(3 * 20 * trained_share(3))
+    alone = row("b", "queued", rung=len(RUNGS))
+    assert time_left([row("a", "finished", 0, 20), alone], known, now=20) == 20
 
 
 def test_the_time_left_of_a_sweep_is_unknown_until_a_similar_run_has_ended():

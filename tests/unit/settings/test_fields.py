@@ -72,7 +72,9 @@ def test_toml_and_stored_settings_keep_the_value(name):
     assert not run.is_usual(name)
     assert RunSettings.from_dict(run.to_dict()) == run
     sweep = SweepSettings(run=run)
-    assert SweepSettings.from_toml(sweep.to_toml()).expand()[-1] == sweep.expand()[-1]
+    again = SweepSettings.from_toml(sweep.to_toml())
+    made, same = ([one for one in of.expand() if one.strategy == "peft"] for of in (sweep, again))
+    assert made[-1] == same[-1]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,7 +90,7 @@ def test_the_form_shows_the_setting(name):
     run = changed(name)
     widgets = forms.to_widgets(SweepSettings(run=run, ranks=(run.lora.rank,), seeds=(run.seed,)))
     assert widgets != forms.to_widgets(SweepSettings(run=PLAIN, ranks=(PLAIN.lora.rank,)))
-    assert forms.to_sweep(widgets, dataset="d", target="y").expand()[-1] == run
+    assert run in forms.to_sweep(widgets, dataset="d", target="y").expand()
 
 
 def test_each_part_of_the_form_is_drawn():

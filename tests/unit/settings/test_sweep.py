@@ -202,7 +202,7 @@ def test_adapter_settings_do_not_reach_the_baselines():
     runs = SweepSettings(
         run=RunSettings(**RUN, train=TrainSettings(lr_ratio=16, optimizer="adam")), ranks=(2,), references=False
     ).expand()
-    assert [(run.strategy, run.train.lr_ratio) for run in runs] == [("inference", 1), ("base-ft", 1), ("peft", 16)]
+    assert [(run.strategy, run.train.lr_ratio) for run in runs] == [("inference", 1), ("peft", 16), ("base-ft", 1)]
     assert {run.train.optimizer for run in runs} == {"adam"}
 
 
@@ -220,11 +220,11 @@ def test_the_references_need_no_model_and_take_only_the_settings_of_the_split():
 
 
 def test_a_sweep_has_its_baselines_references_and_one_run_per_rank_for_each_seed():
-    sweep = SweepSettings(run=RunSettings(**RUN, train=TrainSettings(learning_rate=3e-4)), ranks=(2, 4), seeds=(0, 1))
+    sweep = SweepSettings(run=RunSettings(**RUN, train=TrainSettings(learning_rate=3e-4)), ranks=(4, 2), seeds=(0, 1))
     runs = sweep.expand()
-    labels = ("Zero-shot", "Linear model", "Gradient boosting", "Constant", "Full fine-tuning", "LoRA r=2", "LoRA r=4")
+    labels = ("Zero-shot", "Linear model", "Gradient boosting", "Constant", "LoRA r=2", "LoRA r=4", "Full fine-tuning")
     assert [(run.seed, run.label) for run in runs] == [(seed, label) for seed in (0, 1) for label in labels]
-    assert [r.learning_rate for r in runs[4:7]] == [2e-5, 3e-4, 3e-4], (
+    assert [r.learning_rate for r in runs[4:7]] == [3e-4, 3e-4, 2e-5], (
         "a rate set for LoRA does not apply to full fine-tuning"
     )
 

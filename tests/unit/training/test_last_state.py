@@ -13,6 +13,7 @@ import torch
 from tiny import tiny_checkpoint
 
 from tabtune_core.data.arrays import Labels, prepare_arrays
+from tabtune_core.errors import Waiting
 from tabtune_core.events import Evaluated, MemorySampled, Note, Resumed, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
@@ -80,8 +81,8 @@ class Trained:
         )
         _, (self.id,) = self.store.add_sweep([self.settings])
 
-    def go(self, killed_at=None, *, seed=99):
-        """Runs one process of the run; returns None if it was killed."""
+    def go(self, killed_at=None, *, seed=99, rungs=(), paused=False):
+        """Runs one process of the run; returns None if it was killed or pauses."""
         torch.manual_seed(seed)  # the random state of the process itself must not matter
         frame, y_N = rows()
         labels = Labels.of(y_N, "classification")
@@ -99,6 +100,8 @@ class Trained:
                 emit=emit,
                 shared=self.folder / "shared",
                 last_state=states / "last.safetensors",
+                rungs=rungs,
+                paused=paused,
             )
             try:
                 self.fitted = fit(
@@ -106,7 +109,7 @@ class Trained:
                     lambda: prepare_arrays(frame, y_N, labels, self.settings, max_classes=None, withhold=True),
                     environment,
                 )
-            except Killed:
+            except (Killed, Waiting):
                 meter.__exit__(None, None, None)
                 return None
         return self.fitted
@@ -166,6 +169,21 @@ def test_a_resumed_training_ends_like_an_uninterrupted_one(kind, tmp_path, check
     resumed.go(seed=3)
     assert resumed.equals(whole)
     assert resumed.fitted.result.resumed_steps == (4, 8)
+
+
+def test_a_training_that_pauses_at_rungs_ends_like_an_undisturbed_one(tmp_path, checkpoint, killed_at):
+    whole = Trained(tmp_path / "whole", checkpoint, **KINDS["dropout"])
+    whole.go(seed=1)
+    paused = Trained(tmp_path / "paused", checkpoint, **KINDS["dropout"])
+    assert paused.go(seed=2, rungs=(1 / 3, 2 / 3)) is None
+    assert [event.step for event in paused.events(Evaluated) if event.split == "validation"] == [0, 4]
+    assert paused.go(seed=3, rungs=(2 / 3,), paused=True) is None
+    killed_at(step=10)
+    assert paused.go(killed_at, paused=True) is None
+    killed_at()
+    paused.go(seed=4)
+    assert paused.equals(whole)
+    assert paused.fitted.result.resumed_steps == (8,)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tabtune_core.events import Evaluated, StepDone
+from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.training import loop
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.episodes import Episode
@@ -55,8 +56,11 @@ def run(
     model=None,
     time_limit=None,
     now=lambda: 0.0,
+    rungs=(),
+    save_last=lambda pauses: None,
+    result=None,
 ):
-    model, result, kept = model or Linear(), TrainResult(best_scores={"log_loss": 1.0}), []
+    model, result, kept = model or Linear(), result or TrainResult(best_scores={"log_loss": 1.0}), []
     scores, optimizer = (
         iter(scores),
         make_optimizer(
@@ -83,7 +87,9 @@ def run(
                 eval_every=eval_every,
                 patience=patience,
                 metric="log_loss",
+                rungs=rungs,
             ),
+            save_last=save_last,
             score_validation=lambda: {"log_loss": next(scores)},
             keep_best=lambda: kept.append(True),
             stop_request=stop_request,
@@ -106,10 +112,30 @@ def test_a_run_that_never_beats_zero_shot_reports_step_0():
     assert (result.best_step, kept) == (0, [])
 
 
-@pytest.mark.parametrize(("patience", "stopped_early", "steps"), [(3, True, 8), (0, False, 100)])
-def test_it_stops_when_patience_is_used_up(patience, stopped_early, steps):
-    result, _, _ = run([0.9] + [1] * 50, steps=100, patience=patience)
+@pytest.mark.parametrize(
+    ("whole", "patience", "stopped_early", "steps"), [(24, 3, True, 8), (100, 3, True, 34), (100, 0, False, 100)]
+)
+def test_it_stops_when_patience_is_used_up_but_not_within_the_first_third(whole, patience, stopped_early, steps):
+    result, _, _ = run([0.9] + [1] * 50, steps=whole, patience=patience)
     assert (result.stopped_early, result.steps_done) == (stopped_early, steps)
+
+
+def test_it_pauses_after_the_evaluation_of_a_rung_and_saves_its_state_there():
+    saved = []
+    result, events, _ = run([0.9, 0.8, 0.7, 0.6], steps=8, rungs=(4,), save_last=saved.append)
+    assert (result.outcome, result.steps_done, saved) == ("waiting", 4, [False, True])
+    assert [e.step for e in events if isinstance(e, Evaluated)] == [2, 4]
+    again, events, _ = run([], steps=8, rungs=(4,), result=result)  # killed before it could report the pause
+    assert (again.outcome, events) == ("waiting", [])
+    result, _, _ = run([0.7, 0.6], steps=8, result=result)
+    assert (result.outcome, result.steps_done, result.best_step) == ("finished", 8, 8)
+
+
+def test_a_rung_is_the_nearest_evaluation_before_the_last_step_and_no_run_stops_early_before_it():
+    settings = RunSettings(dataset="d", target="y", train=TrainSettings(warmup_steps=40))
+    plan = LoopPlan.of(settings, steps=90, eval_every=10, classes=2, rungs=(1 / 6, 1 / 3))
+    assert (plan.rungs, plan.first_stop) == ((20, 30), 40)
+    assert LoopPlan.of(settings, steps=90, eval_every=90, classes=2, rungs=(1 / 6, 1 / 3)).rungs == ()
 
 
 def test_the_last_step_is_always_evaluated():

@@ -44,7 +44,7 @@ def test_the_measured_times_are_those_of_the_runs(tmp_path, monkeypatch, task, m
     sizes = plan_split(load_frame(tmp_path, table), run)
     trained_on = TrainedOn.plan(sizes, features=3, classes=2 if task == "classification" else 0, on_gpu=False)
     asked = not_known(runs, [], trained_on)
-    assert [one.strategy for one in asked] == ["peft", "base-ft"]  # one of each strategy, whatever the rank
+    assert [one.strategy for one in asked] == ["base-ft", "peft"]  # one of each strategy, whatever the rank
     assert train_seconds(runs, [], trained_on) is None
 
     (tmp_path / "job").mkdir()
@@ -52,7 +52,7 @@ def test_the_measured_times_are_those_of_the_runs(tmp_path, monkeypatch, task, m
     assert evaluated.call_count == (2 if most_seconds else 0), "a step that uses up the seconds is the only one"
     paces = measured_paces([result])
     estimate = train_seconds(runs, paces, trained_on)
-    assert estimate.seconds == pytest.approx(50 * (2 * paces[0].seconds_a_step + paces[1].seconds_a_step))
+    assert estimate.seconds == pytest.approx(50 * (paces[0].seconds_a_step + 2 * paces[1].seconds_a_step))
     assert min(pace.seconds_a_step for pace in paces) > 0
     assert min(growth_ratio(paces, trained_on, run) for run in asked) > 0
     assert growth_ratio([], trained_on, asked[0]) is None

@@ -89,7 +89,7 @@ def test_each_rank_is_drawn_at_its_best_rate_and_its_other_rates_are_faint():
             "strategy": "peft",
             "status": ["finished", "finished", "finished", "outrun"],
             "rank": [2, 4, 8, 8],
-            "learning_rate": [1e-3, 1e-3, 1e-3, 2e-4],
+            "fixed_rate": [1e-3, 1e-3, 1e-3, 2e-4],
             "seed": 0,
             "validation_log_loss": [0.4, 0.3, 0.35, 0.2],
             "lora_gap_half_width": [0.02, 0.0, 0.03, 0.04],
@@ -174,3 +174,18 @@ def test_compactly_stored_points_are_the_same_points():
     assert compact(np.arange(1000)).dtype == np.uint16
     assert compact(np.array([-1, 2])).dtype == np.int64
     np.testing.assert_allclose(compact(np.array([0.25, np.nan])), [0.25, np.nan])
+
+
+def test_the_line_of_full_fine_tuning_is_its_best_rate_without_those_that_were_outrun():
+    runs = pd.DataFrame(
+        {
+            "strategy": ["peft", "base-ft", "base-ft"],
+            "status": ["finished", "finished", "outrun"],
+            "rank": [2, None, None],
+            "fixed_rate": np.nan,
+            "seed": 0,
+            "validation_log_loss": [0.4, 0.3, 0.6],
+        }
+    )
+    lines = {line.name: list(line.y) for line in rank_curve(runs).data}
+    assert lines["Full fine-tuning"] == [0.3, 0.3]
