@@ -5,8 +5,10 @@ A sheet may claim billions of cells, which crashes the process that opens it: a 
 
 import csv
 import json
+import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from datetime import timedelta
@@ -32,9 +34,13 @@ def sheet_as_text(path: Path, target: Path, job: Job) -> tuple[tuple[Finding, ..
     job.tell("Opening the workbook", 0, 0)
     asked = {"path": str(path), "sheet": job.choices.sheet, "target": str(target), "limit": job.limit_bytes}
     task = json.dumps(asked | {"fewest": job.fewest})
-    done = subprocess.run([sys.executable, "-m", __name__, task], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    command = [sys.executable, "-m", __name__, task]
+    # the process ends with its input, so also if this one is killed
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as opening:
+        assert opening.stdout is not None
+        written = opening.stdout.read()
     try:
-        answer: dict[str, Any] = json.loads(done.stdout)
+        answer: dict[str, Any] = json.loads(written)
     except ValueError as error:
         message = "The workbook needs more memory than reading may take: too many cells, or one far from the others."
         raise TableError(f"{message} {FAR}") from error
@@ -57,6 +63,7 @@ def listed(sheets: list[str]) -> str:
 def main() -> None:
     """Runs in the process: writes the sheet that the first argument asks for, and its names as JSON to the output."""
     asked = json.loads(sys.argv[1])
+    threading.Thread(target=_end_with_input, daemon=True).start()
     with suppress(ImportError, ValueError, OSError):  # on Windows, or where a lower limit applies already
         import resource
 
@@ -67,6 +74,13 @@ def main() -> None:
     except TableError as error:
         answer = {"error": str(error), "layout": isinstance(error, LayoutError)}
     sys.stdout.write(json.dumps(answer))
+    sys.stdout.flush()
+    os._exit(0)  # the thread that waits for input would hold up a normal exit
+
+
+def _end_with_input() -> None:
+    os.read(0, 1)
+    os._exit(1)
 
 
 def write_sheet(asked: dict[str, Any]) -> dict[str, Any]:

@@ -64,7 +64,7 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
 
     def enough() -> StopRequest | None:
         seconds = [event.seconds for event in events if isinstance(event, StepDone)]
-        return "stop" if seconds and (seconds[-1] > MOST_SECONDS or (fewer and len(seconds) == STEPS - 1)) else None
+        return "cancel" if seconds and (seconds[-1] > MOST_SECONDS or (fewer and len(seconds) == STEPS - 1)) else None
 
     plan = Plan.of(short, features=features, device=device)
     with MemoryMeter(device, lambda event: None) as meter:

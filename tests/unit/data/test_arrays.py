@@ -30,7 +30,7 @@ def test_an_array_takes_the_fitted_column_names():
         (pl.Series([1]), None, "Arrow cannot convert X"),
         (pa.Table.from_pandas(pd.DataFrame({"a": pd.cut([1, 2], 2)})), None, "Arrow cannot convert X"),
         ([[1, 2], [3]], None, "got 1D array instead"),
-        (coo_array((3, 2)), None, "dense data is required. Use '.toarray"),
+        (coo_array((3, 2)), None, "sparse input is not supported. Pass X.toarray"),
         (pl.LazyFrame({"a": [1]}), None, "got scalar array instead"),
         ({"a": [1]}, None, r"X holds dictionaries. Pass pandas.DataFrame\(X\)"),
         ([{"a": 1}], ("a",), r"X holds dictionaries. Pass pandas.DataFrame\(X\)"),

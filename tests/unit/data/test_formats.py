@@ -255,9 +255,9 @@ def test_cancelling_ends_the_process_that_opens_the_workbook(tmp_path):
         }
     )  # opening it takes seconds
     reading = ReadingProcess(tmp_path, book, "t.xlsx", ReadingChoices(), limit_bytes=1_000_000_000)
-    while not list(tmp_path.rglob("*.xlsx")):
+    while not (children := psutil.Process(reading._process.pid).children()):
         time.sleep(0.02)
-    (opening,) = psutil.Process(reading._process.pid).children()
+    (opening,) = children
     reading.cancel()
     assert psutil.wait_procs([opening], timeout=2)[1] == [] or opening.status() == psutil.STATUS_ZOMBIE
     assert not list((tmp_path / "datasets").iterdir())
@@ -267,21 +267,22 @@ def test_a_missing_package_for_workbooks_is_reported_with_its_install_command(mo
     (tmp_path / "book").write_bytes(xlsx({"S": [["a"]]}))
     monkeypatch.setitem(sys.modules, "python_calamine", None)
     with pytest.raises(TableError, match=r"pip install 'tabtune-dashboard\[excel\]'"):
-        workbook.write_sheet(tmp_path / "book", None, tmp_path / "text.csv", 1000, 2)
+        workbook.write_sheet({"path": tmp_path / "book", "sheet": None, "target": tmp_path / "text.csv", "limit": 1000})
 
 
 @pytest.mark.parametrize("lines", [True, False])
 def test_json_entries_that_differ_only_in_capitals_are_two_columns(lines):
     frame = pd.DataFrame({"b_1": ["x", "y"] * 10, "temp": range(20), "Temp": range(100, 120), "~/": ["u"] * 20})
     read = read_table(frame.to_json(orient="records", lines=lines).encode()).frame
-    pd.testing.assert_frame_equal(read.astype(str), frame.astype({"temp": float, "Temp": float}).astype(str))
+    as_read = frame.astype({"temp": float, "Temp": float}).rename(columns={"Temp": "Temp_1"})
+    pd.testing.assert_frame_equal(read.astype(str), as_read.astype(str))
 
 
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (pd.DataFrame({"size": range(20), "size_1": range(20)}).to_json().encode(), "the whole file is one object"),
-        (b'{"a":1,"a":2,"A":3}\n{"a":4,"a":5,"A":6}\n', "an object has the entry .a. twice"),
+        (b'{"a":1,"a":2,"A":3}\n{"a":4,"a":5,"A":6}\n', 'duplicate key "a"'),
     ],
 )
 def test_json_with_names_that_are_nearly_alike_is_refused_like_any_other(content, reason):
