@@ -2,14 +2,12 @@
 who waits.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from gzip import GzipFile
 from pathlib import Path
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.errors import TableError
 
 if TYPE_CHECKING:
     import duckdb
@@ -38,22 +36,6 @@ class Job:
     fewest: int
     """Fewest rows and columns: 1 for rows to predict."""
     tell: Tell
-
-
-def unpacked(streams: "Iterable[IO[bytes] | GzipFile]", too_large: str, job: Job) -> Iterator[bytes]:
-    """Yields the bytes of all streams in chunks.
-
-    Raises TableError, with the text ``too_large``, once they are more than the limit.
-    """
-    size = 0
-    for stream in streams:
-        with stream:
-            while chunk := stream.read(CHUNK_BYTES):
-                size += len(chunk)
-                if size > job.limit_bytes:
-                    raise TableError(too_large.format(job.limit_bytes))
-                yield chunk
-                job.tell("Unpacking megabytes", size // 1_000_000, 0)
 
 
 def in_words(stage: str, done: int, whole: int) -> str:
