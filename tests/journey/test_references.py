@@ -112,6 +112,7 @@ def test_the_command_line_runs_references_by_default_and_a_flag_leaves_them_out(
         "--ranks",
         "2",
         "--no-full-fine-tuning",
+        "--one-rate",
         "--steps",
         "1",
     ]
