@@ -48,8 +48,7 @@ def load_parquet(path: Path, job: Job) -> Cells:
         if isinstance(error, duckdb.OutOfMemoryException) or getattr(error, "errno", None) is not None:
             raise
         raise TableError(
-            f"The Parquet file is damaged, or holds values that have no text ({shorten(str(error), 120)}). "
-            "Write it again, or save it as CSV."
+            "The Parquet file is damaged, or holds values that have no text. Write it again, or save it as CSV."
         ) from error
 
 
