@@ -48,7 +48,7 @@ NOT_AS_TEXT = {
 @pytest.mark.parametrize("values", NOT_AS_TEXT.values(), ids=NOT_AS_TEXT)
 def test_parquet_with_values_that_have_no_text_is_refused(values):
     with pytest.raises(
-        TableError, match="The Parquet file is damaged, or holds values that have no text .*save it as CSV.$"
+        TableError, match="The Parquet file is damaged, or holds values that have no text. .*save it as CSV.$"
     ):
         read_table(in_parquet(values))
 
