@@ -26,6 +26,7 @@ from tabtune_core.cli.commands import (
     write_merged,
 )
 from tabtune_core.cli.export_command import export_sweep, push_adapter
+from tabtune_core.cli.fits_command import gigabytes, print_fits
 from tabtune_core.cli.runs_command import list_runs, show_or_cancel, show_run
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
@@ -141,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        usage = USAGE if name in ("sweep", "train") else None
+        usage = USAGE if name in ("sweep", "train", "fits") else None
         own = commands.add_parser(
             name, usage=usage, help=command.help, description=command.description, formatter_class=ShortHelp
         )
@@ -212,6 +213,14 @@ COMMANDS = {
         "one run",
         "Trains one model on one table. Every setting that is not listed is given as --set NAME=VALUE.",
         (*_DATA, *_OUTPUT),
+        lambda parser: _add_run(parser, "settings."),
+    ),
+    "fits": Command(
+        print_fits,
+        "the most context rows and the largest rank that fit a memory",
+        "Estimates what fits this machine, or a GPU with --memory GB, and what recomputing, late layers and 16-bit "
+        "numbers buy. Needed is what tensors hold at the peak; used is what the process takes at most.",
+        (*_DATA, _argument("--memory", metavar="GB", type=gigabytes, help="of a GPU (default: this machine)"), _FORMAT),
         lambda parser: _add_run(parser, "settings."),
     ),
     "leaderboard": Command(

@@ -63,6 +63,7 @@ PAGES_REACH = (
     "training.memory.estimate",
     "training.memory.fitting",
     "training.memory.prediction_context",
+    "training.memory.what_fits",
     "store",
     "analysis",
     "charts",
