@@ -26,7 +26,7 @@ LEVERS: dict[str, dict[str, Any]] = {
     "16-bit numbers (bf16)": {"amp": "bf16"},
 }
 AS_SET, TOGETHER = "as set", "all of these"
-LEAST_ROWS = SETTINGS["context_rows"].low or 1
+LEAST_ROWS = int(SETTINGS["context_rows"].low or 1)
 CHECKED_ROWS, CHECKED_FEATURES = 1_024, 20
 """Largest sizes of the runs that the estimate was compared with (``tests/benchmarks/estimate_against_measured.py``)."""
 
@@ -82,17 +82,16 @@ def what_fits(
         loaded = PROCESS_BYTES + estimate.weights + estimate.adapter
         return estimate.total, loaded + Growth.of(estimate, None).most
 
-    def fits(settings: RunSettings) -> bool:
-        return peak(settings)[1] <= TIGHT * memory_bytes
+    def largest(settings: RunSettings, name: str, low: int, high: int) -> int | None:
+        return most(low, high, lambda value: peak(settings.changed(**{name: value}))[1] <= TIGHT * memory_bytes)
 
     lines = []
     for name, settings in _with_levers(run, card, on_gpu=on_gpu):
-        rows = most(LEAST_ROWS, most_rows, lambda rows, on=settings: fits(on.changed(context_rows=rows)))
+        rows = largest(settings, "context_rows", LEAST_ROWS, most_rows)
         rank = None
         if settings.strategy == "peft":
             shapes = card.adapted_shapes(settings.task, settings.lora.targets).values()
-            highest = max((min(shape) for shape in shapes), default=1)
-            rank = most(1, highest, lambda rank, on=settings: fits(on.changed(rank=rank)))
+            rank = largest(settings, "rank", 1, max((min(shape) for shape in shapes), default=1))
         lines.append(Fitting(name, *peak(settings), rows, rank))
     longest = max((line.context_rows or 0 for line in lines), default=0)
     beyond = _beyond(card, features, max(longest, run.train.context_rows if longest else 0), on_gpu=on_gpu)
