@@ -10,12 +10,7 @@ from pathlib import Path
 from tabtune_core.errors import MissingPackageError, SettingError, nearest
 from tabtune_core.tracking.tracker import Tracker
 
-TRACKERS = {
-    "mlflow": "MLflow",
-    "wandb": "Weights & Biases",
-    "trackio": "Trackio",
-    "tensorboard": "TensorBoard",
-}
+TRACKERS = {"mlflow": "MLflow", "wandb": "Weights & Biases", "trackio": "Trackio", "tensorboard": "TensorBoard"}
 """Name of the module here, of its extra in pyproject.toml and on the command line -> title."""
 
 

@@ -168,11 +168,7 @@ def _points(
 
 
 def _drawn_contexts(
-    settings: RunSettings,
-    table: pd.DataFrame,
-    labels: NDArray[np.object_],
-    features: int,
-    device: torch.device,
+    settings: RunSettings, table: pd.DataFrame, labels: NDArray[np.object_], features: int, device: torch.device
 ) -> tuple[Split, list[Rows]]:
     """Returns the split, and context rows of each size: first those of a run with this size, then DRAWS - 1 other sets.
 

@@ -17,15 +17,7 @@ from numpy.typing import NDArray
 from tabtune_core.analysis.one_row import Interval, interval, nearest
 from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.findings import listed
-from tabtune_core.data.prediction_rows import (
-    CSV,
-    NEAREST_ROWS,
-    PREDICTED,
-    TRUTH,
-    labels_like,
-    row_keys,
-    take_rows,
-)
+from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, TRUTH, labels_like, row_keys, take_rows
 from tabtune_core.data.splits import Split, sample_rows, strata_of
 from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.data.task import Context, make_context
