@@ -26,7 +26,7 @@ from tabtune_core.cli.commands import (
     write_merged,
 )
 from tabtune_core.cli.export_command import export_sweep, push_adapter
-from tabtune_core.cli.runs_command import list_runs, show_or_cancel, show_run
+from tabtune_core.cli.runs_command import list_runs, show_run
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import StoreError, TabTuneError
@@ -47,7 +47,7 @@ from tabtune_core.tracking import TRACKERS, open_tracker
 from tabtune_core.upstream import DISTRIBUTION, installed
 
 USAGE = "%(prog)s DATA --target COLUMN [options]"
-OF_KEPT_RUNS = ("leaderboard", "runs", "show", "resume", "context-curve", "export", "jobs")
+OF_KEPT_RUNS = ("leaderboard", "runs", "show", "resume", "context-curve", "export")
 """Commands that need an existing workspace; without a check they would create the folder of a mistyped --home."""
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 """Names and keywords of ``argparse.ArgumentParser.add_argument``."""
@@ -313,15 +313,6 @@ COMMANDS = {
                 help="html[:FILE], or a tracker: a tracking URI of mlflow, a project of wandb, a folder of the others",
             ),
             _argument("sweep", metavar="SWEEP", nargs="?", help="id of the sweep (default: the newest)"),
-        ),
-    ),
-    "jobs": Command(
-        show_or_cancel,
-        "list or cancel the jobs that the pages started",
-        "Lists the predictions, exports and curves that are queued or running, newest first.",
-        (
-            _argument("--all", action="store_true", help="also list jobs that have ended"),
-            _argument("--cancel", metavar="ID", nargs="+", help="cancel these jobs and remove their output"),
         ),
     ),
     "doctor": Command(

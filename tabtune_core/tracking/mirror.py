@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -30,6 +31,7 @@ from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import ENDED, Run
 from tabtune_core.store.runs import RunStore
+from tabtune_core.tracking import open_tracker
 from tabtune_core.tracking.tracker import Row, SentRun, Tracker, Value
 from tabtune_core.wording import counted
 
@@ -70,6 +72,12 @@ def send(store: RunStore, sweep: str, tracker: Tracker) -> str:
     going = sum(run.status not in ENDED for run in runs)
     rest = f" Not ended yet: {counted(going, 'run')}; export it again later." if going else ""
     return f"{tracker.title} has the sweep {sweep}; {counted(new, 'run')} of it new or changed.{rest}{lacking}"
+
+
+def track(home: Path, folder: Path, *, sweep: str, to: str) -> dict[str, str]:
+    """Sends what the tracker ``to`` lacks of a sweep; returns ``told``, a sentence, and ``look``, how to see it."""
+    tracker = open_tracker(to, home)
+    return {"told": send(RunStore(home, existing=True), sweep, tracker), "look": tracker.look}
 
 
 def _refusal(tracker: Tracker, error: Exception) -> TabTuneError:

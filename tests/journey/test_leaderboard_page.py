@@ -10,8 +10,8 @@ import seeding
 from dashboard import queries
 from dashboard.views.leaderboard import exports
 from tabtune_core.analysis.recommendation import with_noise
-from tabtune_core.execution.jobs.track import track
 from tabtune_core.metrics import METRICS
+from tabtune_core.tracking.mirror import track
 
 
 def open_page(app, **query):

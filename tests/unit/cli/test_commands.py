@@ -92,7 +92,7 @@ def test_tags_place_and_only_the_settings_that_apply_are_shown(store, capsys):
     assert "settings.train.epochs: 30" in printed(capsys, store, "show", store.runs()[0].id)
 
 
-@pytest.mark.parametrize("command", ["leaderboard", "runs", "show 1", "resume", "context-curve", "export html", "jobs"])
+@pytest.mark.parametrize("command", ["leaderboard", "runs", "show 1", "resume", "context-curve", "export html"])
 def test_a_mistyped_home_is_not_created(command, tmp_path, capsys):
     assert main([*command.split(), "--home", str(tmp_path / "hom")]) == 2
     assert "There is no folder" in capsys.readouterr().err
