@@ -123,7 +123,7 @@ def forkserver(experiment: str, jobs: str) -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     loaded = [experiment, jobs, "tabtune_core.execution.child"]
     loaded += LOADED_BY_RUNS if experiment == EXPERIMENT else ()
-    loaded += {f"tabtune_core.{kind.function.rpartition('.')[0]}" for kind in KINDS.values()} if jobs == JOBS else ()
+    loaded += {f"tabtune_core.execution.jobs.{kind.function.rpartition('.')[0]}" for kind in KINDS.values()} if jobs == JOBS else ()
     context.set_forkserver_preload(loaded)
     return context
 

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 Lane = Literal["short", "long"]
-"""Jobs of one lane run one after the other; the lanes run side by side: a prediction need not wait for a curve."""
+"""Jobs of one lane run one after the other; the lanes run side by side, so that a prediction need not wait for a curve.
+"""
 LANES: tuple[Lane, ...] = get_args(Lane)
 
 
@@ -19,23 +20,18 @@ class JobKind:
     title: str
     """For people, for the middle of a sentence, without an article."""
     function: str
-    """The function that carries it out, as ``module.name`` below ``tabtune_core``."""
+    """The function that carries it out, as ``module.name`` below ``tabtune_core.execution.jobs``."""
     lane: Lane = "long"
     minutes: float = 60.0
     """Time after which a job is ended, unless a person set another."""
 
 
 KINDS: dict[str, JobKind] = {
-    "predict": JobKind(title="prediction", function="execution.jobs.predict.predict", lane="short", minutes=30.0),
-    "pace": JobKind(
-        title="time measurement", function="execution.jobs.measure_pace.measure_pace", lane="short", minutes=5.0
-    ),
-    "export": JobKind(title="export", function="execution.jobs.export.export"),
-    "track": JobKind(title="export to a tracker", function="tracking.mirror.track"),
-    "rank_curve": JobKind(title="rank curve", function="execution.jobs.truncate_rank.rank_curve"),
-    "context_curve": JobKind(
-        title="context-row curve", function="execution.jobs.context_curve.context_curve", minutes=120.0
-    ),
+    "predict": JobKind(title="prediction", function="predict.predict", lane="short", minutes=30.0),
+    "pace": JobKind(title="time measurement", function="measure_pace.measure_pace", lane="short", minutes=5.0),
+    "export": JobKind(title="export", function="export.export"),
+    "rank_curve": JobKind(title="rank curve", function="truncate_rank.rank_curve"),
+    "context_curve": JobKind(title="context-row curve", function="context_curve.context_curve", minutes=120.0),
 }
 UNKNOWN = JobKind(title="job", function="")
 """Stands for kinds that this version does not know."""

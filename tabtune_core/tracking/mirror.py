@@ -9,7 +9,6 @@ import json
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -31,7 +30,6 @@ from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import ENDED, Run
 from tabtune_core.store.runs import RunStore
-from tabtune_core.tracking import open_tracker
 from tabtune_core.tracking.tracker import Row, SentRun, Tracker, Value
 from tabtune_core.wording import counted
 
@@ -74,12 +72,6 @@ def send(store: RunStore, sweep: str, tracker: Tracker) -> str:
     return f"{tracker.title} has the sweep {sweep}; {counted(new, 'run')} of it new or changed.{rest}{lacking}"
 
 
-def track(home: Path, folder: Path, *, sweep: str, to: str) -> dict[str, str]:
-    """Sends what the tracker ``to`` lacks of a sweep; returns ``told``, a sentence, and ``look``, how to see it."""
-    tracker = open_tracker(to, home)
-    return {"told": send(RunStore(home, existing=True), sweep, tracker), "look": tracker.look}
-
-
 def _refusal(tracker: Tracker, error: Exception) -> TabTuneError:
     text = str(error).strip().removeprefix(f"[Errno {getattr(error, 'errno', '')}] ")
     first = next(iter(text.splitlines()), type(error).__name__)
@@ -93,9 +85,8 @@ def _refusal(tracker: Tracker, error: Exception) -> TabTuneError:
 def _sent(store: RunStore, run: Run, experiment: str, *, lacks_adapter: bool) -> SentRun:
     """Returns what is sent of a run, without its curves and its adapter."""
     results = _results(store, run) if run.result else {}
-    facts = [run.name, run.tags, run.note, run.status, run.resumptions, store.extent(run.id, CURVES), results]
+    facts = [run.name, run.note, run.status, run.resumptions, store.extent(run.id, CURVES), results]
     stamp = hashlib.sha256(json.dumps([FORMAT, lacks_adapter, *facts], sort_keys=True).encode()).hexdigest()
-    words = {"loralab.tags": " ".join(run.tags), "loralab.note": run.note}
     steps = run.result.steps_done if run.result else 0
     return SentRun(
         id=run.id,
@@ -107,7 +98,7 @@ def _sent(store: RunStore, run: Run, experiment: str, *, lacks_adapter: bool) ->
         tags={
             "loralab.sweep": run.sweep,
             "loralab.run": run.id,
-            **{name: text for name, text in words.items() if text},
+            **({"loralab.note": run.note} if run.note else {}),
         },
         status=run.status,
         rows=[Row(f"{run.id}-{stamp[:12]}", steps, run.ended or run.created, results)],

@@ -11,7 +11,7 @@ from tabtune_core.store.jobs import FILE, Counted, read_progress
 
 def test_every_kind_names_the_function_that_carries_it_out():
     for kind in KINDS.values():
-        function = pkgutil.resolve_name(f"tabtune_core.{kind.function}")
+        function = pkgutil.resolve_name(f"tabtune_core.execution.jobs.{kind.function}")
         assert list(inspect.signature(function).parameters)[:2] == ["home", "folder"]
 
 
