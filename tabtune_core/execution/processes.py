@@ -123,7 +123,8 @@ def forkserver(experiment: str, jobs: str) -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     loaded = [experiment, jobs, "tabtune_core.execution.child"]
     loaded += LOADED_BY_RUNS if experiment == EXPERIMENT else ()
-    loaded += {f"tabtune_core.execution.jobs.{kind.function.rpartition('.')[0]}" for kind in KINDS.values()} if jobs == JOBS else ()
+    of_kinds = {f"{JOBS.rpartition('.')[0]}.{kind.function.rpartition('.')[0]}" for kind in KINDS.values()}
+    loaded += of_kinds if jobs == JOBS else ()
     context.set_forkserver_preload(loaded)
     return context
 

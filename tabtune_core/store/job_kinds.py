@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 Lane = Literal["short", "long"]
-"""Jobs of one lane run one after the other; the lanes run side by side, so that a prediction need not wait for a curve.
-"""
+"""Jobs of one lane run one after the other; the lanes run side by side: a prediction need not wait for a curve."""
 LANES: tuple[Lane, ...] = get_args(Lane)
 
 

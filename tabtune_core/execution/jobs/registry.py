@@ -25,7 +25,7 @@ def run_job(kind: str, *, home: Path, folder: Path, arguments: dict[str, Any]) -
     """
     if kind not in KINDS:
         raise StoreError(f"This version knows no job of the kind {kind!r}. Delete it, or ask for it again.")
-    result: dict[str, Any] = pkgutil.resolve_name(f"tabtune_core.execution.jobs.{KINDS[kind].function}")(home, folder, **arguments)
+    result: dict[str, Any] = pkgutil.resolve_name(f"{__package__}.{KINDS[kind].function}")(home, folder, **arguments)
     return result
 
 
