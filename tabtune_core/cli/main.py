@@ -303,7 +303,7 @@ COMMANDS = {
     ),
     "export": Command(
         export_sweep,
-        "a sweep as one HTML page, or in MLflow, Weights & Biases, Trackio or TensorBoard",
+        "a sweep as one HTML page, or in MLflow, Weights & Biases or TensorBoard",
         f"Writes a sweep as one page to mail (html), or sends it to a tracker: {', '.join(TRACKERS)}. Runs that are "
         "already there are not sent twice, and no row of the table is sent.",
         (

@@ -179,9 +179,7 @@ def missing_base(adapter: StoredAdapter) -> str | None:
     """Says which base an adapter needs and how to get it; None if that base is on this machine."""
     settings, base = adapter.settings, adapter.facts.base
     if settings.model not in CATALOGUE:
-        return (
-            f"It was trained on {settings.model!r}, a model that this version does not know; a newer one may."
-        )
+        return f"It was trained on {settings.model!r}, a model that this version does not know; a newer one may."
     card = get_card(settings.model)
     if not card.family.installed:
         return str(card.family.missing_package())

@@ -66,7 +66,6 @@ PAGES_REACH = (
     "store",
     "analysis",
     "charts",
-    "tracking",
     "execution.worker_flags",
     "execution.cluster",
     "execution.executor",
