@@ -1,7 +1,4 @@
-"""Output on a terminal: progress bars on stderr while runs go on, and the leaderboard as text.
-
-In: the store and the ids of runs. Out: progress, and the runs when they have ended.
-"""
+"""Output on a terminal: progress bars on stderr while runs go on, and the leaderboard as text."""
 
 import math
 import re
@@ -120,7 +117,7 @@ def suspended(pid: int) -> str:
 class RunView:
     """Shows one run: a bar while it goes on, if stderr is a terminal, and a line when it ends.
 
-    ``told`` holds the notes that the sweep's runs have already emitted, so that a note that they share is shown once.
+    ``shown`` holds the notes that the sweep's runs have emitted, so that one that they share is shown once.
     """
 
     def __init__(self, run: Run, told: set[str]) -> None:

@@ -209,11 +209,11 @@ def test_only_the_table_format_ends_with_what_rank_buys(tmp_path, tabtune_here):
 
 def test_the_context_curve_is_printed_with_its_sentence(swept, home, tabtune_here):
     sweep = RunStore(home).sweeps()[-1].id
-    status, printed, _ = tabtune_here(home, "context-curve", "--sweep", sweep)
+    status, printed, _ = tabtune_here(home, "context-curve", sweep)
     assert status == 0
     assert printed.splitlines()[0].split()[:2] == ["name", "context_rows"]
     assert "log-loss on the test rows" in printed
-    _, printed, _ = tabtune_here(home, "context-curve", "--sweep", sweep, "--format", "csv")
+    _, printed, _ = tabtune_here(home, "context-curve", sweep, "--format", "csv")
     rows = list(csv.DictReader(io.StringIO(printed)))
     assert "inference" in {row["strategy"] for row in rows}
     assert len({row["context_rows"] for row in rows}) * len({row["name"] for row in rows}) == len(rows)
@@ -297,10 +297,7 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(worker, home, table):
     arguments += ("--set", "patience=100000")
     # a shell starts what runs in the background with Ctrl-C ignored, and a child would inherit that
     process = subprocess.Popen(
-        **command(home, *arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        preexec_fn=HEAR_CTRL_C,
+        **command(home, *arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=HEAR_CTRL_C
     )
     store = RunStore(home)
     wait_until(lambda: any(store.last(run.id, "StepDone") for run in store.runs(status="running")))
@@ -308,7 +305,7 @@ def test_ctrl_c_cancels_the_sweep_and_says_so(worker, home, table):
     out, err = process.communicate(timeout=120)
     assert (process.returncode, out) == (130, "")
     assert "Cancelled" in err
-    assert f"loralab resume --sweep {store.sweeps()[0].id}" in err
+    assert f"loralab resume {store.sweeps()[0].id}" in err
     assert "Traceback" not in err
     assert {run.status for run in store.runs() if run.id not in before} == {"cancelled"}
 
@@ -324,7 +321,7 @@ def test_a_terminated_command_says_that_its_runs_continue(tmp_path, tabtune_here
     store.finish(run_id, "interrupted", error="Killed.")
     monkeypatch.setattr(launch, "follow", lambda store, sweep: os.kill(os.getpid(), signal.SIGTERM))
     held = signal.getsignal(signal.SIGTERM)
-    status, _, err = tabtune_here(tmp_path, "resume", "--sweep", sweep)
+    status, _, err = tabtune_here(tmp_path, "resume", sweep)
     assert status == 143
     assert f"The runs continue without this command: see loralab runs --home {tmp_path}" in err
     assert signal.getsignal(signal.SIGTERM) is held
@@ -342,15 +339,15 @@ def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtun
     _, _, err = tabtune_here(tmp_path, "resume", first)
     assert "starts anew; it had saved no state" in err
     assert [(run.status, run.resumptions) for run in store.runs(sweep)] == [("queued", 1), ("interrupted", 0)]
-    tabtune_here(tmp_path, "resume", "--sweep", sweep)
+    tabtune_here(tmp_path, "resume", sweep)
     assert {run.status for run in store.runs(sweep)} == {"queued"}
     store.claim(1, None, first)
-    _, _, err = tabtune_here(tmp_path, "resume", "--sweep", sweep)
+    _, _, err = tabtune_here(tmp_path, "resume", sweep)
     assert err.count("without a worker; a new one takes it over") == 2
     assert [run.status for run in store.runs(sweep)] == ["running", "queued"]
     lock = WorkerLock(tmp_path)
     assert lock.take()
-    code, _, err = tabtune_here(tmp_path, "resume", "--sweep", sweep)
+    code, _, err = tabtune_here(tmp_path, "resume", sweep)
     lock.release()
     assert (code, "there is nothing to resume. Not ended yet: 2 runs; see" in err) == (2, True)
 
@@ -375,10 +372,10 @@ def test_ctrl_c_prints_the_board_of_ended_runs_and_the_others_can_be_resumed(tmp
         return store.runs(sweep)
 
     monkeypatch.setattr(launch, "follow", follow)
-    code, out, err = tabtune_here(tmp_path, "resume", "--sweep", sweep)
-    assert (code, "0.2500" in out, f"loralab resume --sweep {sweep} --home {tmp_path}" in err) == (130, True, True)
+    code, out, err = tabtune_here(tmp_path, "resume", sweep)
+    assert (code, "0.2500" in out, f"loralab resume {sweep} --home {tmp_path}" in err) == (130, True, True)
     assert [run.status for run in store.runs(sweep)] == ["finished", "cancelled", "cancelled"]
-    assert tabtune_here(tmp_path, "resume", "--sweep", sweep)[0] == 0
+    assert tabtune_here(tmp_path, "resume", sweep)[0] == 0
     assert [(run.status, run.settings.seed) for run in store.runs(sweep) if run.retried_as is None] == [
         ("finished", 0),
         ("queued", 1),
@@ -468,9 +465,9 @@ def test_ctrl_c_prints_the_board_of_ended_runs_and_the_others_can_be_resumed(tmp
             ["train", "{table}", "--target", "class", "--set", "predict_context_rows=5"],
             "train.predict_context_rows is 5; it must be a whole",
         ),
-        (["context-curve", "--sweep", "nothing"], "There is no sweep 'nothing'"),
+        (["context-curve", "nothing"], "There is no sweep 'nothing'"),
         (["context-curve", "--seed", "77"], "--seed is 77; the runs of this sweep have 0. Choose one of them."),
-        (["leaderboard", "--sweep", "nothing"], "There is no sweep 'nothing'"),
+        (["leaderboard", "nothing"], "There is no sweep 'nothing'"),
         (["leaderboard", "--rank-by", "acc"], "invalid choice: 'acc'"),
         (["leaderboard", "--home", "{table}"], "cannot be opened"),
     ],

@@ -55,7 +55,7 @@ def test_runs_are_listed_newest_sweep_first_as_text_and_as_json(store, capsys):
     assert [row["name"] for row in rows] == ["Zero-shot", "LoRA r=8 seed 0", "LoRA r=8 seed 1"]
     assert [line.split()[0] for line in lines] == [row["run"] for row in rows]
     assert [row["status"] for row in rows] == ["queued", "failed", "queued"]
-    older = json.loads(printed(capsys, store, "runs", "--format", "json", "--sweep", rows[1]["sweep"]))
+    older = json.loads(printed(capsys, store, "runs", "--format", "json", rows[1]["sweep"]))
     assert older == rows[1:]
 
 
@@ -80,11 +80,11 @@ def test_tags_place_and_only_the_settings_that_apply_are_shown(store, capsys):
     store.claim(1, None, placed, slot="cuda:1", node="mill")
     store.tag(placed, ["keep", "paper"])
     assert (
-        printed(capsys, store, "runs", "--sweep", store.run(placed).sweep)
+        printed(capsys, store, "runs", store.run(placed).sweep)
         .rstrip()
         .endswith("on mill cuda:1  #keep  #paper")
     )
-    (row,) = json.loads(printed(capsys, store, "runs", "--format", "json", "--sweep", store.run(placed).sweep))
+    (row,) = json.loads(printed(capsys, store, "runs", "--format", "json", store.run(placed).sweep))
     assert (row["tags"], row["node"], row["slot"]) == (["keep", "paper"], "mill", "cuda:1")
     text = printed(capsys, store, "show", placed)
     assert {"tags: keep, paper", "node: mill", "slot: cuda:1", "settings.train.steps: 40"} <= set(text.splitlines())
@@ -92,7 +92,7 @@ def test_tags_place_and_only_the_settings_that_apply_are_shown(store, capsys):
     assert "settings.train.epochs: 30" in printed(capsys, store, "show", store.runs()[0].id)
 
 
-@pytest.mark.parametrize("command", ["leaderboard", "runs", "show 1", "resume", "context-curve", "export html", "jobs"])
+@pytest.mark.parametrize("command", ["leaderboard", "runs", "show 1", "resume", "context-curve", "export html"])
 def test_a_mistyped_home_is_not_created(command, tmp_path, capsys):
     assert main([*command.split(), "--home", str(tmp_path / "hom")]) == 2
     assert "There is no folder" in capsys.readouterr().err
@@ -293,7 +293,7 @@ def test_cancelled_runs_are_resumed_and_their_adapters_copied(tmp_path, monkeypa
     assert main(["resume", *flags]) == 130
     assert (theirs.is_dir(), copied) == (True, [(theirs, True)])
     command = capsys.readouterr().err.partition("To start the cancelled runs again: loralab ")[2]
-    assert shlex.split(command) == ["resume", "--sweep", sweep, *flags]
+    assert shlex.split(command) == ["resume", sweep, *flags]
 
 
 @pytest.mark.parametrize(("status", "expected"), [("failed", 1), ("finished", 0)])
