@@ -8,14 +8,12 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from tabtune_core.analysis.runtime_estimate import (
     Pace,
@@ -208,21 +206,6 @@ def _send(store: RunStore, sweep: str, tracker: "Tracker") -> None:
         say(f"warning: {error} 'loralab export' sends the rest.")
 
 
-@contextmanager
-def _leaving_them(home: Path) -> Iterator[None]:
-    """Within it, SIGTERM ends this command and says that the worker goes on with the runs."""
-
-    def leave(number: int, frame: FrameType | None) -> NoReturn:
-        say(f"\nAsked to end. The runs continue without this command: see loralab runs --home {shlex.quote(str(home))}")
-        raise SystemExit(128 + number)
-
-    held = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, held)
-
-
 def _follow_or_cancel(
     store: RunStore, sweep: str, ids: Sequence[str], meanwhile: Callable[[], None]
 ) -> tuple[list[Run], bool]:
@@ -230,8 +213,7 @@ def _follow_or_cancel(
     try:
         ensure_worker(store.home, exit_when_idle=True)
         meanwhile()
-        with _leaving_them(store.home):
-            return follow(store, sweep), False
+        return follow(store, sweep), False
     except KeyboardInterrupt:
         if not ids:
             raise

@@ -103,6 +103,8 @@ class OwnClock:
             self._aside_since = None
 
 
+DISTURBED = "The run was disturbed"
+"""How the note of such a run begins."""
 WORTH_SAYING = 0.1
 """Least share of waits in a run's time that is reported."""
 LEAST_SECONDS = 1.0
@@ -141,8 +143,7 @@ def disturbed(threads: Path = THREADS) -> Note | None:
     if waited < LEAST_SECONDS or waited < WORTH_SAYING * (ran + waited):
         return None
     return Note(
-        f"The run was disturbed: its threads computed for {ran:,.0f} s and waited {waited:,.0f} s for a core that "
-        "others used. Waits of the training thread do not count as training time, but waits of the threads that help "
-        "it do: the training time may be too long and cannot be compared with that of other runs.",
+        f"{DISTURBED}: its threads computed for {ran:,.0f} s and waited {waited:,.0f} s for a core that others used, "
+        "so its training time may be too long and cannot be compared with that of other runs.",
         "warning",
     )

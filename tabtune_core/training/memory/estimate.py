@@ -2,7 +2,7 @@
 
 In: settings, a model card, sizes. Out: bytes by cause, as the families' ``activations`` count them. On the CPU,
 constants stand for what torch allocates at the first steps and for gaps in glibc's heap, which differ between runs:
-so the estimate is a band, and measuring a few steps makes it a number. ``tests/benchmarks`` compares it with measured peaks.
+so the estimate is a band, and measuring a few steps makes it a number. ``tests/benchmarks`` compares both.
 """
 
 from dataclasses import dataclass, replace
