@@ -1,7 +1,4 @@
-"""``runs`` and ``show``: lists the runs of a workspace, shows one run.
-
-In: the store. Out: a line or an object per run, newest sweep first; or one run with its settings, notes and result.
-"""
+"""``runs`` and ``show``: lists the runs of a workspace, newest sweep first; shows one with its settings and result."""
 
 import argparse
 import dataclasses
