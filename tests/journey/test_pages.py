@@ -12,7 +12,7 @@ from page_steps import button, go, texts
 from dashboard.queries import workspace
 from tabtune_core.data.datasets import add_dataset, add_sample, list_datasets
 from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.execution import worker_watch
+from tabtune_core.execution import lock
 from tabtune_core.models.catalogue import CATALOGUE
 
 PAGES = ("data", "new_run", "live", "leaderboard", "compare", "adapters", "try_it")
@@ -312,7 +312,7 @@ def test_stop_reaches_the_running_run_cancel_all_the_queued_ones_too_and_a_faile
 
 
 def test_a_worker_that_keeps_ending_is_reported_with_the_end_of_its_log(app, store, monkeypatch):
-    monkeypatch.setattr(worker_watch, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(lock, "LOOK_SECONDS", 0.0)
     (store.home / "worker.log").write_text("Traceback\nModuleNotFoundError: No module named 'torch'\n")
     seeding.queue(store, seeding.sweep_settings(store.home))
     go(app, "live")
@@ -325,7 +325,7 @@ def test_a_worker_that_keeps_ending_is_reported_with_the_end_of_its_log(app, sto
 
 
 def test_a_worker_that_a_person_stopped_is_not_restarted_automatically(app, store):
-    worker_watch.worker_lock.stop_workers(store.home)
+    lock.stop_workers(store.home)
     seeding.queue(store, seeding.sweep_settings(store.home))
     go(app, "live")
     assert "The worker was stopped with `loralab worker --stop`." in texts(app.info)
