@@ -88,6 +88,7 @@ def one_run(model: str, task: Task, table: RealTable, rank: int, rate: float, sc
         "error": float(gains.std() / len(gains) ** 0.5),
         "validation": {str(event.step): event.scores[SELECTION[task]] for event in scores},
         "best_step": pipeline.result.best_step,
+        "losses": [float(f"{loss:.5g}") for loss in after],
         "cpu_seconds": round(cpu_seconds, 2),
     }
 

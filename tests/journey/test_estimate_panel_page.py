@@ -75,3 +75,18 @@ def test_a_run_that_cannot_fit_in_memory_starts_only_after_confirmation(app, sto
     assert not launch_is_open(app)
     app.checkbox(key="insists").check().run()
     assert launch_is_open(app)
+
+
+def test_what_fits_is_shown_for_a_gpu_of_the_size_that_is_entered(app, store):
+    add_sample(store.home, "breast_cancer")
+    app.session_state["what_fits"] = True
+    new_run(app)
+
+    def lines():
+        return next(table.value for table in app.dataframe if "Largest rank" in table.value)
+
+    assert [*lines()["With"]] == ["as set", "recompute activations", "late layers only", "all of these"]
+    next(box for box in app.number_input if box.label == "Memory of a GPU (GB)").set_value(1).run()
+    assert "16-bit numbers (bf16)" in [*lines()["With"]]
+    assert lines()["Used at most (GB)"].iloc[0] > lines()["Used at most (GB)"].iloc[-1]
+    assert "not on a GPU" in captions(app)
