@@ -30,7 +30,6 @@ KINDS: dict[str, JobKind] = {
     "predict": JobKind(title="prediction", function="predict.predict", lane="short", minutes=30.0),
     "pace": JobKind(title="time measurement", function="measure_pace.measure_pace", lane="short", minutes=5.0),
     "export": JobKind(title="export", function="export.export"),
-    "track": JobKind(title="export to a tracker", function="track.track"),
     "rank_curve": JobKind(title="rank curve", function="truncate_rank.rank_curve"),
     "context_curve": JobKind(title="context-row curve", function="context_curve.context_curve", minutes=120.0),
 }

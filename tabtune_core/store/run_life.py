@@ -81,10 +81,7 @@ class RunLife(EventLog, JobQueue):
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
         """Returns values that change whenever a list of these runs must be read again; cheaper than reading the runs."""  # noqa: E501
         where, given = only(sweep=sweep)
-        sql = (
-            f"SELECT id, status, resumptions, wish, name, note, archived, tags FROM runs WHERE {where} ORDER BY "
-            "position"
-        )
+        sql = f"SELECT id, status, resumptions, wish, name, note, archived FROM runs WHERE {where} ORDER BY position"
         return tuple(tuple(row) for row in self._read(sql, given))
 
     def run(self, run_id: str) -> Run:

@@ -64,8 +64,6 @@ class Run:
     """Rungs that it has passed; -1 if it never pauses for the other learning rates of its rank."""
     resumptions: int = 0
     """How many times it was queued again after an interruption, by itself or by a person."""
-    tags: tuple[str, ...] = ()
-    """Words that a person put on it."""
 
     @property
     def ended_as(self) -> str:
@@ -136,7 +134,6 @@ def read_run(row: sqlite3.Row) -> Run | Unreadable:
             "settings": settings,
             "result": result,
             "archived": bool(values["archived"]),
-            "tags": tuple(values["tags"].split()),
         }
         part = "its row"
         return check_row(Run(**{name: read[name] for name in Run.__dataclass_fields__}))

@@ -1,6 +1,6 @@
 """The run store, the only meeting point of pages, command line, worker and runs.
 
-In: settings of runs; notes, tags and deletions by people. Out: rows in the queue, until they are deleted.
+In: settings of runs; notes and deletions by people. Out: rows in the queue, until they are deleted.
 """
 
 import json
@@ -27,7 +27,6 @@ from tabtune_core.store.run_row import RETRYABLE
 
 EVENTS_A_STEP = 2_000
 """Events deleted in one statement, which takes milliseconds."""
-MOST_TAGS, LONGEST_TAG = 10, 40
 
 
 def default_home() -> Path:
@@ -133,20 +132,6 @@ class RunStore(RunLife):
     def annotate(self, run_id: str, note: str) -> None:
         """Stores a person's note about a run."""
         self._write("UPDATE runs SET note = ? WHERE id = ?", (note, self.run(run_id).id))
-
-    def tag(self, run_id: str, tags: Sequence[str]) -> None:
-        """Replaces a run's tags: single words, each once.
-
-        Raises:
-            StoreError: there are more, or longer ones, than a list can show.
-        """
-        words = list(dict.fromkeys(word for tag in tags for word in tag.replace(",", " ").split()))
-        if len(words) > MOST_TAGS or any(len(word) > LONGEST_TAG for word in words):
-            raise StoreError(
-                f"A run has at most {MOST_TAGS} tags of at most {LONGEST_TAG} characters; {' '.join(words)!r:.200} "
-                "is more."
-            )
-        self._write("UPDATE runs SET tags = ? WHERE id = ?", (" ".join(words), self.run(run_id).id))
 
     def archive(self, run_id: str, archived: bool = True) -> None:
         """Archives a run, or takes it out of the archive; nothing is deleted."""

@@ -85,9 +85,8 @@ def _refusal(tracker: Tracker, error: Exception) -> TabTuneError:
 def _sent(store: RunStore, run: Run, experiment: str, *, lacks_adapter: bool) -> SentRun:
     """Returns what is sent of a run, without its curves and its adapter."""
     results = _results(store, run) if run.result else {}
-    facts = [run.name, run.tags, run.note, run.status, run.resumptions, store.extent(run.id, CURVES), results]
+    facts = [run.name, run.note, run.status, run.resumptions, store.extent(run.id, CURVES), results]
     stamp = hashlib.sha256(json.dumps([FORMAT, lacks_adapter, *facts], sort_keys=True).encode()).hexdigest()
-    words = {"loralab.tags": " ".join(run.tags), "loralab.note": run.note}
     steps = run.result.steps_done if run.result else 0
     return SentRun(
         id=run.id,
@@ -99,7 +98,7 @@ def _sent(store: RunStore, run: Run, experiment: str, *, lacks_adapter: bool) ->
         tags={
             "loralab.sweep": run.sweep,
             "loralab.run": run.id,
-            **{name: text for name, text in words.items() if text},
+            **({"loralab.note": run.note} if run.note else {}),
         },
         status=run.status,
         rows=[Row(f"{run.id}-{stamp[:12]}", steps, run.ended or run.created, results)],

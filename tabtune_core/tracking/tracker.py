@@ -41,7 +41,7 @@ class SentRun:
     settings: Mapping[str, Value]
     """By their names in TOML, such as ``lora.rank``."""
     tags: Mapping[str, str]
-    """``loralab.sweep`` and ``loralab.run`` are ids in the workspace; others hold the tags and the note of the user."""
+    """``loralab.sweep`` and ``loralab.run`` are ids in the workspace; ``loralab.note`` holds the note of the user."""
     status: str
     """As in ``store.run_row.Status``."""
     rows: Sequence[Row]

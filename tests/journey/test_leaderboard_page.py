@@ -10,7 +10,6 @@ import seeding
 from dashboard import queries
 from dashboard.views.leaderboard import exports
 from tabtune_core.analysis.recommendation import with_noise
-from tabtune_core.execution.jobs.track import track
 from tabtune_core.metrics import METRICS
 
 
@@ -167,19 +166,3 @@ def with_predictions(store, right, *, before, **more):
     return sweep
 
 
-def test_the_worker_sends_a_sweep_to_a_tracker_and_the_page_says_how_to_view_it(app, store, monkeypatch):
-    monkeypatch.setattr(queries, "keep_worker", lambda: None)
-    monkeypatch.setattr(queries, "look_after_worker", lambda: None)
-    sweep = seeding.finished_sweep(store, ranks=(2,))
-    open_page(app)
-    next(found for found in app.button if found.label == "TensorBoard").click().run()
-    (job,) = store.jobs()
-    assert (job.kind, job.arguments) == ("track", {"sweep": sweep, "to": "tensorboard"})
-    made = track(store.home, store.job_dir(job.id), **job.arguments)
-    told, _, left_out = made["told"].partition(" The adapter of ")
-    assert told == f"TensorBoard has the sweep {sweep}; {len(store.runs(sweep))} runs of it new or changed."
-    assert "was not sent" in left_out  # seeded runs have no real packages
-    store.claim_job(1, None)
-    store.finish_job(job.id, "finished", result=made)
-    app.run()
-    assert not app.exception and made["look"] in [code.value for code in app.code]

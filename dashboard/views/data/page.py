@@ -97,7 +97,6 @@ def show(dataset: Dataset) -> None:
     with first_rows:
         table_views.first_rows(dataset)
     table_views.reading_choices(dataset)
-    table_views.picture(dataset)
 
 
 def as_chosen(dataset: Dataset, target: str, way: Way, split: str) -> RunSettings:

@@ -19,14 +19,12 @@ from dashboard.components.target_picker import (
 )
 from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import megabytes, plain
-from dashboard.server.application import REPORT_PATH
 from dashboard.table_columns import row_columns
 from dashboard.url_state import chosen, forget
 from dashboard.views.data.choices_form import SEVERAL, WORDS, given, reading_form
 from dashboard.views.data.columns_table import still_open
 from dashboard.views.data.reading import Item, begin
 from dashboard.views.data.table_notes import limit_notes, missing_note, size_note
-from tabtune_core.access import below_base
 from tabtune_core.charts.target import MOST
 from tabtune_core.data.datasets import Dataset, source_of
 from tabtune_core.data.encoding import LEFT_OUT
@@ -274,19 +272,6 @@ def label_findings(dataset: Dataset, column: str, way: Way) -> None:
     findings(together([*seen, *queries.suspects(dataset.id, column, way), *limits]))
     balance(found)
     leave_out(dataset, [str(finding.column) for finding in seen if finding.code == "leak"], key="leaks")
-
-
-def picture(dataset: Dataset) -> None:
-    """Shows skrub's report on demand."""
-    behind = st.expander(
-        "Distributions and associations of all columns",
-        key=f"report_{dataset.id[:12]}",
-        on_change="rerun",
-        icon=":material/insights:",
-    )
-    if behind.open:
-        behind.caption("From the first 10,000 rows and 60 columns; takes some seconds the first time.")
-        behind.iframe(below_base(f"{REPORT_PATH}{dataset.id}"), height=720)
 
 
 def delete(dataset: Dataset) -> None:

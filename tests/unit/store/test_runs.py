@@ -356,16 +356,3 @@ def test_a_resumed_run_states_where_it_continued(store, steps, said):
     assert store.run(run_id).resumed == said
 
 
-def test_tags_are_unique_single_words_and_change_the_marks(tmp_path):
-    store = RunStore(tmp_path)
-    _, (run_id,) = store.add_sweep([RunSettings(dataset="d", target="y")])
-    before = store.marks()
-    store.tag(run_id, ["good, old", "good", " night-run "])
-    assert store.run(run_id).tags == ("good", "old", "night-run")
-    assert store.marks() != before
-    with pytest.raises(StoreError, match="at most 10 tags of at most 40 characters"):
-        store.tag(run_id, [str(number) for number in range(11)])
-    with pytest.raises(StoreError, match="at most 10 tags"):
-        store.tag(run_id, ["x" * 41])
-    store.tag(run_id, [])
-    assert store.run(run_id).tags == ()
