@@ -1,4 +1,4 @@
-"""Actions for chosen runs: curves, rename, note, tags, archive, more seeds, delete."""
+"""Actions for chosen runs: curves, rename, note, archive, more seeds, delete."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -37,7 +37,6 @@ def bar(runs: Sequence[Run]) -> None:
             if len(runs) == 1:
                 _rename(runs[0])
             _annotate(runs)
-            _tag(runs)
             _archive(runs)
             _delete(runs)
 
@@ -93,27 +92,6 @@ def _annotate(runs: Sequence[Run]) -> None:
             for run in runs:
                 queries.store().annotate(run.id, note)
             _done("Noted")
-
-
-def _tag(runs: Sequence[Run]) -> None:
-    shared = [tag for tag in runs[0].tags if all(tag in run.tags for run in runs)]
-    known = sorted({tag for run in queries.listed(None) for tag in run.tags})
-    with st.popover("Tags", icon=":material/label:"):
-        tags = st.multiselect(
-            "Tags",
-            known,
-            shared,
-            key=f"tags_{_key(runs)}",
-            accept_new_options=True,
-            placeholder="Choose, or type a word and press Enter",
-        )
-        if len(runs) > 1:
-            st.caption("These are the tags that all chosen runs have. A run keeps its other tags.")
-        if st.button("Save the tags"):
-            with errors_shown(StoreError):
-                for run in runs:
-                    queries.store().tag(run.id, [tag for tag in run.tags if tag not in shared] + tags)
-                _done("Tagged")
 
 
 def _archive(runs: Sequence[Run]) -> None:

@@ -49,7 +49,7 @@ def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
 
 def one_run(run: Run, name: str) -> None:
     """Draws everything about one run."""
-    st.markdown(f"**{plain(name)}** · {status_of(run)}" + "".join(f" :gray-badge[{plain(tag)}]" for tag in run.tags))
+    st.markdown(f"**{plain(name)}** · {status_of(run)}")
     buttons(run)
     plan = queries.store().last_event(run.id, RunPlanned)
     trouble(run, name, plan)
