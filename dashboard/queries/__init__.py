@@ -21,6 +21,7 @@ from dashboard.queries.tables import (
     Span,
     class_counts,
     delete_table,
+    far_values,
     first_rows,
     forget_reading,
     histogram,
