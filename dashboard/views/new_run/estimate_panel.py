@@ -3,12 +3,13 @@
 import dataclasses
 from functools import partial
 
+import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import queries
 from dashboard.components.job_status import wait_for
-from dashboard.components.memory_breakdown import cause_rows, draw
+from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, megabytes, plain
 from tabtune_core.analysis.runtime_estimate import (
     Pace,
@@ -19,6 +20,7 @@ from tabtune_core.analysis.runtime_estimate import (
     not_known,
     train_seconds,
 )
+from tabtune_core.charts.memory import CAUSES
 from tabtune_core.data.target import Way
 from tabtune_core.data.task import features_of
 from tabtune_core.machine import PROCESS_BYTES
@@ -101,12 +103,21 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, box: Delt
     for name, run in shown_runs(sweep).items():
         estimate, known = estimate_memory(run, card, sizes, on_gpu=on_gpu), ratio(run)
         likely = estimate if known is None else estimate.with_growth(known * estimate.growth)
-        bars += cause_rows(name, "estimate", dataclasses.asdict(likely))
+        by_cause = dataclasses.asdict(likely)
+        bars += [{"run": name, "kind": "estimate", "cause": cause, "bytes": by_cause[cause]} for cause in CAUSES]
     need = need_of(dataclasses.replace(sweep, references=False).one_seed(), card, sizes, on_gpu=on_gpu, ratio=ratio)
     on_disk = disk_need(sweep.one_seed(), card, split, classes=classes, times=len(sweep.seeds))
     with box:
         fit = _say_whether_it_fits(need, device)
-        draw(bars, key="estimate_by_cause")
+        frame = pd.DataFrame(bars)
+        numbers = frame.pivot_table("bytes", ["run", "kind"], "cause").reset_index()
+        show(
+            "memory_breakdown",
+            frame,
+            key="estimate_by_cause",
+            label="Memory by cause, one bar per run",
+            numbers=numbers,
+        )
         rows = _rows_shown(asked, sizes.shown_rows, split.train)
         disk = f"Disk: {megabytes(on_disk.kept)} kept, {megabytes(on_disk.meanwhile)} more while a run trains."
         st.caption(f"{rows} {disk}".strip())
