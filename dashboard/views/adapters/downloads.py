@@ -10,7 +10,7 @@ from dashboard.components import download
 from dashboard.components.job_status import ask_for, data_of, wait_for, why_without_result
 from dashboard.formatting import megabytes, plain
 from tabtune_core.errors import AdapterError
-from tabtune_core.execution.jobs.export_formats import FORMATS, Format, command_lines, snippet
+from tabtune_core.execution.jobs.export_formats import FORMATS, Format, snippet
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.models.snippets import file_name
 from tabtune_core.store.jobs import JOB_ENDED, Job
@@ -61,8 +61,6 @@ def _line(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> None:
             why_without_result(job)
         with st.expander("How to open it", icon=":material/code:"):
             st.code(snippet(form, facts, run.id, table=facts.table_name).code, language="python", wrap_lines=True)
-            if form == "merged":
-                st.code(command_lines(facts, run.id, table=facts.table_name), language="bash", wrap_lines=True)
 
 
 def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> None:
