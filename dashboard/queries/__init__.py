@@ -13,7 +13,6 @@ from dashboard.queries.boards import (
     predictions,
     ranked,
     recommended,
-    sparklines,
 )
 from dashboard.queries.curves import Latest, Look, axis_end, frame, latest, look, of_look, shared, stamp, watched
 from dashboard.queries.tables import (
