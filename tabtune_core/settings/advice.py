@@ -5,48 +5,21 @@ In: a sweep and a few counts. Out: the warnings that apply, each with what to do
 """
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import LoraSettings, Strategy, SweepSettings
-from tabtune_core.settings.labels import short_rate
 
 SMALL_TABLE_ROWS = 10_000
 MEDIUM_TABLE_ROWS = 100_000
 """The guide's limits between small, medium and large tables."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Preset:
-    """One row of the quick reference."""
-
-    title: str
-    lora: LoraSettings
-    learning_rate: float
-
-    @property
-    def said(self) -> str:
-        """For example ``rank 4, alpha 8, dropout 0.1, learning rate 2e-4``."""
-        lora = self.lora
-        return (
-            f"rank {lora.rank}, alpha {lora.effective_alpha:g}, dropout {lora.dropout:g}, learning rate "
-            f"{short_rate(self.learning_rate)}"
-        )
-
-
-PRESETS: dict[str, Preset] = {
-    "small": Preset(
-        title="Small data (to 10,000 rows)", lora=LoraSettings(rank=4, alpha=8, dropout=0.1), learning_rate=2e-4
-    ),
-    "medium": Preset(
-        title="Medium data (to 100,000 rows)", lora=LoraSettings(rank=8, alpha=16, dropout=0.05), learning_rate=2e-4
-    ),
-    "large": Preset(
-        title="Large data (beyond)", lora=LoraSettings(rank=16, alpha=32, dropout=0.02), learning_rate=1e-4
-    ),
-    "memory": Preset(title="Memory limited", lora=LoraSettings(rank=2, alpha=4, dropout=0.2), learning_rate=1e-4),
-    "accuracy": Preset(title="Max accuracy", lora=LoraSettings(rank=16, alpha=32, dropout=0.05), learning_rate=5e-5),
+PRESETS = {
+    "small": LoraSettings(rank=4, alpha=8, dropout=0.1),
+    "medium": LoraSettings(rank=8, alpha=16, dropout=0.05),
+    "large": LoraSettings(rank=16, alpha=32, dropout=0.02),
 }
+"""The quick reference by the size of the table."""
 WHY = {
     "small": f"small data, up to {SMALL_TABLE_ROWS:,} rows. Few rows suit a low rank, and dropout keeps the adapter "
     "from memorizing them.",
@@ -61,7 +34,7 @@ WHY = {
 def proposed(rows: int) -> str:
     """Returns the key of the preset for a table of ``rows`` rows.
 
-    >>> [PRESETS[proposed(n)].lora.rank for n in (500, 10_000, 100_000, 1_000_000)]
+    >>> [PRESETS[proposed(n)].rank for n in (500, 10_000, 100_000, 1_000_000)]
     [4, 4, 8, 16]
     """
     return "small" if rows <= SMALL_TABLE_ROWS else "medium" if rows <= MEDIUM_TABLE_ROWS else "large"

@@ -154,7 +154,7 @@ if per == "configuration":
 else:
     every = board
     kept = (shown_runs if found is None else with_noise(shown_runs, found.configurations)).reset_index(drop=True)
-shown = board_table.table(kept, metric, queries.sparklines(sweep, metric), tables, names)
+shown = board_table.table(kept, metric, tables, names)
 with controls:
     visible = board_table.ask_columns(shown, f"columns_{picked}_{per}")
 what = "runs" if per == "run" else "configurations"
@@ -172,7 +172,6 @@ chosen_rows = st.dataframe(
 chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]
 if chosen_runs:
     run_actions.bar(chosen_runs)
-    run_actions.show_chosen(chosen_runs, metric)
 else:
     splits = sorted({run.settings.split for run in runs.values()} - {""}) if sweep else []
     test_rows = sorted({run.settings.test_rows_in_words for run in runs.values()}) if sweep else []

@@ -1,4 +1,4 @@
-"""Actions for chosen runs: curves, rename, note, archive, more seeds, delete."""
+"""Actions for chosen runs: rename, note, archive, more seeds, delete."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -8,15 +8,11 @@ from typing import NoReturn
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.plotly_chart import show
 from dashboard.components.unreadable import errors_shown, queue
 from dashboard.formatting import megabytes, plain
-from dashboard.queries.curves import legend_of
 from dashboard.url_state import MOST_BESIDE, forget, go
 from tabtune_core.analysis.claims import Claim
-from tabtune_core.charts import CHARTS
 from tabtune_core.errors import StoreError
-from tabtune_core.metrics import METRICS
 from tabtune_core.settings import SETTINGS, RunSettings
 from tabtune_core.store.run_row import ENDED, RANKED, Run
 from tabtune_core.wording import counted
@@ -135,29 +131,6 @@ def _delete(runs: Sequence[Run]) -> None:
 
 def _key(runs: Sequence[Run]) -> str:
     return f"{runs[0].id}_{len(runs)}"
-
-
-MOST = 30
-"""Runs in one chart."""
-
-
-def show_chosen(runs: Sequence[Run], metric: str) -> None:
-    """Draws the validation score of each run during training."""
-    drawn = list(runs[:MOST])
-    sweeps = {run.sweep for run in drawn}
-    # runs of one sweep have the styles of that sweep; runs of several sweeps get styles among themselves
-    legend = legend_of(drawn, queries.listed(drawn[0].sweep) if len(sweeps) == 1 else None)
-    scores = queries.frame("scores", drawn, legend)
-    st.markdown(f"**{METRICS[metric].label} of the chosen runs**", help=CHARTS["score"].help)
-    show(
-        "score",
-        scores,
-        key="chosen_score",
-        label=f"Validation {METRICS[metric].written} of the chosen runs",
-        metric=metric,
-    )
-    if len(runs) > MOST:
-        st.caption(f"The first {MOST} of {len(runs)} chosen runs.")
 
 
 def repeats(chosen: Run, runs: Sequence[Run], number: int) -> list[RunSettings]:

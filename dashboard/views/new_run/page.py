@@ -50,7 +50,7 @@ with right:
     card, cluster = pick_model(task), queries.cluster()
 
 form_widgets.ranks_widget()
-proposal.offer(card, task, rows)
+proposal.offer(rows)
 form_widgets.baseline_widgets()
 notes = st.container()
 more = st.expander("More settings", icon=":material/tune:", key="advanced", on_change="rerun")
@@ -88,5 +88,5 @@ text_panel.what_was_loaded()
 as_text = st.expander("Settings as text", icon=":material/code:", key="as_text", on_change="rerun")
 if as_text.open:
     with as_text:
-        text_panel.show(asked, name)
+        text_panel.show(asked)
 launch_panel.launch_bar(sweep, name, stops, judged)

@@ -14,7 +14,7 @@ from tabtune_core.cli import terminal
 from tabtune_core.cli.main import main
 from tabtune_core.cli.terminal import RunView, table
 from tabtune_core.errors import StoreError
-from tabtune_core.events import Note, PhaseStarted, RunPlanned, StepDone
+from tabtune_core.events import Note, PhaseStarted, StepDone
 from tabtune_core.execution import lock
 from tabtune_core.execution.cluster import Cluster, write_cluster
 from tabtune_core.execution.lock import QUICK_STARTS, Holder, stop_workers
