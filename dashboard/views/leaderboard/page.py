@@ -40,8 +40,6 @@ def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: st
     elif recommendation.sentences:
         with st.container(border=True):
             answer_card(recommendation)
-            if recommendation.claim is not None:
-                run_actions.offer_seeds(recommendation.claim, list(runs.values()))
     elif recommendation.configurations.empty and recommendation.basis:
         st.markdown(plain(recommendation.basis))
     elif len(done):
