@@ -50,7 +50,7 @@ with right:
     card, cluster = pick_model(task), queries.cluster()
 
 form_widgets.ranks_widget()
-proposal.offer(card, task, rows)
+proposal.offer(rows)
 form_widgets.baseline_widgets()
 notes = st.container()
 more = st.expander("More settings", icon=":material/tune:", key="advanced", on_change="rerun")
@@ -80,7 +80,7 @@ with suppress(
     with costs:
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)
-        launch_panel.show_advice(card, task, asked, rows)
+        launch_panel.show_advice(card, task, asked)
 if judged.too_large:
     st.error(plain(judged.too_large), icon=":material/memory:")
 name = forms.sweep_name(tables[table].name, card.title, asked)
