@@ -18,9 +18,8 @@ MEGABYTES = {2: 100.0, 4: 101.0, 32: 104.0}
 class Lab:
     """A sweep of runs with given scores."""
 
-    def __init__(self, home, guess=(0.5, 0.5)):
+    def __init__(self, home):
         self.store = RunStore(home)
-        self.guess = guess
 
     def add(
         self, *runs, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, rows_sha256=None, stopped=()
@@ -65,9 +64,7 @@ class Lab:
         rows_sha256=None,
     ):
         """Ends a queued run, with test scores by ``right``, or else equal to the validation scores."""
-        self.store.append(
-            run_id, RunPlanned("cpu", 1, 120, 40, 40, 120, 15, 2, ("no", "yes"), 100, 4, (), {}, guess=self.guess)
-        )
+        self.store.append(run_id, RunPlanned("cpu", 1, 120, 40, 40, 120, 15, 2, ("no", "yes"), 100, 4, (), {}))
         if right:
             self.predict(run_id, *right)
         result = self.result(one, {metric: score}, {metric: zero_shot})
