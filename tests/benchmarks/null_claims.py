@@ -11,18 +11,21 @@ does not affect scores.
 import argparse
 import dataclasses
 import io
-import os
+import sys
 import tempfile
 from collections import Counter
 from functools import partial
 from itertools import product
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import numpy as np
 import pandas as pd
 import torch
 from published import Kept
 from real_tables import CLASSIFICATION, RealTable
+from runs_here import carried_out
 
 from tabtune_core.analysis.recommendation import recommend
 from tabtune_core.analysis.runs_table import leaderboard
@@ -52,24 +55,10 @@ def sweep(home: Path, table: RealTable, metric: str) -> dict[str, object]:
     """Runs one sweep and returns the product's claim about it."""
     dataset = add_dataset(home, shuffled(table), f"{table.name}.csv")
     train = dataclasses.replace(TRAIN, selection_metric=metric)
-    run = RunSettings(dataset=dataset.id, target="shuffled_target", model="tabicl-mini", train=train)
+    run = RunSettings(dataset=dataset.id, target="shuffled_target", model="tabicl-mini", device="cpu", train=train)
     settings = SweepSettings(run=run, ranks=(2, 4, 8), full_fine_tuning=False).expand()
     store = RunStore(home)
-    name, ids = store.add_sweep(settings)
-    for run_id, one in zip(ids, settings, strict=True):
-        store.claim(os.getpid(), None, run_id)
-        folder = store.run_dir(run_id)
-        folder.mkdir(parents=True)
-        result = experiment.run_experiment(
-            one,
-            home=home,
-            run_dir=folder,
-            emit=lambda event, run_id=run_id: store.append(run_id, event),
-            stop_request=lambda: None,
-            given="cpu",
-        )
-        store.finish(run_id, result.outcome, result=result)
-    answer = recommend(store, leaderboard(store.runs(name), metric), metric)
+    answer = recommend(store, leaderboard(carried_out(store, *settings), metric), metric)
     claim = answer.claim
     assert claim is not None
     difference = None if claim.difference is None else dataclasses.asdict(claim.difference)
