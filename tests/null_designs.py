@@ -151,7 +151,7 @@ def rare_numbers(rng, rows=120, share=0.02):
     """Most targets are 0, and two constants, one below and one above the mean, have equally large squared errors."""
     y_N = (rng.random(rows) < share) * (1 + 0.2 * rng.normal(size=rows))
     both_2N = share * np.array([[0.1], [1.9]]) + 1e-4 * rng.normal(size=(2, rows))
-    return [[Predictions(np.arange(rows), y_N, said_N, units_N=np.arange(rows))] for said_N in both_2N]
+    return [[Predictions(np.arange(rows), y_N, own_N, units_N=np.arange(rows))] for own_N in both_2N]
 
 
 def prices(rng, rows=120, tail=1.1):
@@ -203,8 +203,8 @@ def of(first, second, metric="log_loss", choices=1):
     """The product's comparison of two models, each with predictions of every seed."""
     groups = RowGroups(first, METRICS[metric])
     both = ([groups.leave_out(rows, rows.predicted) for rows in each] for each in (first, second))
-    found = difference(*both)
-    return dataclasses.replace(found, choices=choices) if isinstance(found, Difference) else found
+    answer = difference(*both)
+    return dataclasses.replace(answer, choices=choices) if isinstance(answer, Difference) else answer
 
 
 DESIGNS = {
@@ -285,18 +285,18 @@ def shares(name, number, seed=1):
     """
     make, metric, choices = {**DESIGNS, **BEYOND}[name]
     rng = np.random.default_rng(seed)
-    found = [of(*make(rng), metric, choices) for _ in range(number)]
-    known = [one for one in found if isinstance(one, Difference)]
+    answers = [of(*make(rng), metric, choices) for _ in range(number)]
+    known = [one for one in answers if isinstance(one, Difference)]
     low, high = (np.array([getattr(one, end) for one in known]) for end in ("low", "high"))
     effect = 3 * np.std([one.value for one in known]) if known else 0
     claimed = max(np.mean(low > 0), np.mean(high < 0)) if known else None
     held = [np.mean((low <= 0) & (high >= 0)), claimed, np.mean(low + effect > 0)] if known else [None] * 3
-    return np.mean([isinstance(one, TooFew) for one in found]), *held
+    return np.mean([isinstance(one, TooFew) for one in answers]), *held
 
 
 if __name__ == "__main__":
     print("| design | too few | interval holds 0 | gain claimed | power |\n| --- | ---: | ---: | ---: | ---: |")
     for name in (*DESIGNS, *BEYOND):
         row_groups.FEWEST_ROWS = 30 if name in DESIGNS else 0
-        told = ("" if share is None else f"{100 * share:.1f} %" for share in shares(name, int(sys.argv[1])))
-        print(f"| {name} | {' | '.join(told)} |", flush=True)
+        cells = ("" if share is None else f"{100 * share:.1f} %" for share in shares(name, int(sys.argv[1])))
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)
