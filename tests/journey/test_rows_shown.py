@@ -193,7 +193,7 @@ def test_the_curve_ends_at_the_runs_own_scores(store, gaining, home, tmp_path):
     ("model", "task", "target"),
     [
         ("tabicl-mini", "classification", "verdict"),
-        ("tabicl-mini", "regression", "weight"),
+        pytest.param("tabicl-mini", "regression", "weight", marks=pytest.mark.slow),
         pytest.param("tabdpt-mini", "classification", "verdict", marks=pytest.mark.slow),
         pytest.param("mitra-mini", "regression", "weight", marks=pytest.mark.slow),
     ],

@@ -117,8 +117,7 @@ def few(rows, seed=0):
     return pd.DataFrame({"a": rng.normal(size=rows), "b": rng.choice(["x", "y"], rows)})
 
 
-@pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini"])
-@pytest.mark.parametrize("y", [[0, 0, 1], ["a", "b", "a", "b", "only once"], ["a"] * 8 + ["b"]], ids=str)
+@pytest.mark.parametrize(("model", "y"), [("tabicl-mini", [0, 0, 1]), ("tabdpt-mini", ["a"] * 4 + ["only once"])])
 def test_few_rows_and_classes_with_one_row_are_enough_for_a_context(model, y):
     X = few(len(y))
     pipeline = fit("inference", X, y, model=model)
