@@ -72,6 +72,8 @@ COSTS = {
 NO_CONSTANT = (
     "No run beats a constant on the validation rows: the mean or the majority class of the training rows is as good."
 )
+GAIN_PLACES = 3
+"""Decimals of the interval of a gain."""
 DISTURBED = "The run was disturbed"
 """First words of the note that training seconds cannot be compared."""
 NO_SEED = (
@@ -101,6 +103,22 @@ class Recommendation:
     """The answer in few words, with the numbers under it."""
     far_values: str = ""
     """Target values far from the others, where no run beats a constant; holds cells of the table."""
+
+    @property
+    def in_short(self) -> str:
+        """The reason of the verdict, and the interval of LoRA's gain over zero-shot such as ``[+0.161, +0.234]``."""
+        verdict, words = self.verdict, list[str]()
+        if verdict is None:
+            return ""
+        reasons = (one for one in self.sentences if one.startswith(f"{verdict.headline}: "))
+        if because := next(reasons, "").removeprefix(f"{verdict.headline}: "):
+            words.append(f"{because[0].upper()}{because[1:]}")
+        if verdict.gain is not None:
+            metric, ends = METRICS[verdict.metric], ", ".join(f"{end:+.{GAIN_PLACES}f}" for end in verdict.gain)
+            words.append(
+                f"Gain of LoRA {verdict.lora} over zero-shot on the {verdict.part} rows: [{ends}] in {metric.written}."
+            )
+        return " ".join(words)
 
 
 def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int = 0) -> Recommendation:

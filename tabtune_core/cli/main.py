@@ -303,14 +303,15 @@ COMMANDS = {
     ),
     "export": Command(
         export_sweep,
-        "a sweep as one HTML page, or in MLflow, Weights & Biases, Trackio or TensorBoard",
-        f"Writes a sweep as one page to mail (html), or sends it to a tracker: {', '.join(TRACKERS)}. Runs that are "
-        "already there are not sent twice, and no row of the table is sent.",
+        "a sweep as one HTML page or picture, or in MLflow, Weights & Biases, Trackio or TensorBoard",
+        "Writes a sweep as one page to mail (html) or as its picture (PNG or SVG), or sends it to a tracker: "
+        f"{', '.join(TRACKERS)}. Runs that are already there are not sent twice, and no row of the table is sent.",
         (
             _argument(
                 "to",
                 metavar="TO[:WHERE]",
-                help="html[:FILE], or a tracker: a tracking URI of mlflow, a project of wandb, a folder of the others",
+                help="html[:FILE], picture[:FILE.png or .svg], or a tracker: a tracking URI of mlflow, a project of "
+                "wandb, a folder of the others",
             ),
             _argument("sweep", metavar="SWEEP", nargs="?", help="id of the sweep (default: the newest)"),
         ),

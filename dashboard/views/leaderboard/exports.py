@@ -11,7 +11,7 @@ from dashboard.components import download
 from dashboard.components.job_status import ask_for, wait_for, why_without_result
 from dashboard.formatting import plain
 from tabtune_core.analysis.runs_table import of_task
-from tabtune_core.analysis.sweep_page import sweep_page
+from tabtune_core.analysis.sweep_page import sweep_page, sweep_picture
 from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.jobs import JOB_ENDED
@@ -21,7 +21,12 @@ KIND = "track"
 
 
 def offer(sweep: str, metric: str) -> None:
-    """Draws the download of the page and a menu of trackers, which write where the server's variables say."""
+    """Draws downloads of picture and page, and a menu of trackers, which write where the server's variables say."""
+    with st.popover("Download the picture", icon=":material/image:", key="share"):
+        for kind, mime in (("png", "image/png"), ("svg", "image/svg+xml")):
+            drawn = partial(sweep_picture, queries.store(), sweep, kind, metric)
+            download(kind.upper(), drawn, f"sweep-{sweep}.{kind}", mime)
+        st.caption("Score against rank with its costs, the verdict, the table's name and the date.")
     download(
         "Download the sweep (HTML)",
         partial(sweep_page, queries.store(), sweep, metric),

@@ -14,7 +14,7 @@ from dashboard.components.unreadable import page_part
 from dashboard.formatting import plain, sweep_titles
 from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, say_gone, seen, settle, stop
 from dashboard.views.leaderboard import board_table, exports, run_actions
-from tabtune_core.analysis.races import with_outrun_scores
+from tabtune_core.analysis.races import at_one_rate, picture_rows
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
@@ -132,11 +132,11 @@ active = queries.active(list(runs.values()))
 going = sweep is not None and active
 with verdict:
     speak(board, found, metric, going=going)
-    drawn = board[~board["archived"] & ((board["apart"] == "") | (board["status"] == "outrun"))]
-    if found is not None and drawn.loc[drawn["strategy"] == "peft", f"validation_{metric}"].notna().any():
-        drawn = with_outrun_scores(queries.store(), drawn, metric)
-        picture = with_noise(drawn, found.configurations)
-        show("rank_curve", picture, key="picture", label=f"{METRICS[metric].label} against rank", metric=metric)
+    drawn = picture_rows(queries.store(), board if found is not None else board[:0], metric)
+    lora = drawn[drawn["strategy"] == "peft"]
+    if found is not None and lora[f"validation_{metric}"].notna().any():
+        label = f"{METRICS[metric].label} against rank{at_one_rate(lora)}"
+        show("rank_curve", with_noise(drawn, found.configurations), key="picture", label=label, metric=metric)
 tables = {dataset.id: dataset.name for dataset in queries.tables().values()}
 with controls:
     away = int(board["archived"].sum())
