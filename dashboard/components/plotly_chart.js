@@ -162,6 +162,8 @@ export default function ({ data, parentElement }) {
       if (names.length && element.clientWidth < 500) { // names stand in the chart, above the ends of their lines
         for (const note of names) Object.assign(note, { xanchor: 'right', xshift: -2, yanchor: 'bottom' })
         layout.margin.r = 8
+        for (const menu of layout.updatemenus ?? []) Object.assign(menu, { xanchor: 'right', y: 0, yanchor: 'top', pad: { t: 20 } })
+        if (layout.updatemenus) layout.margin.b = 52
       }
       // a refresh with the same lines in the same colours draws nothing
       const drawn = [text, data.settled, JSON.stringify(layout), ...hidden].join()

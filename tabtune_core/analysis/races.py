@@ -28,7 +28,7 @@ def at_one_rate(lora: pd.DataFrame) -> str:
 
 def picture_rows(store: RunStore, board: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Returns the rows of a picture: what is compared, and runs without a result with their best score so far."""
-    compared = ~board["archived"] & ((board["apart"] == "") | board["status"].isin(SO_FAR))
+    compared = ~board["archived"] & ((board["apart"] == "") | board["status"].isin((*SO_FAR, "queued")))
     return with_scores_so_far(store, board[compared], metric)
 
 

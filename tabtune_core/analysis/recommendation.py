@@ -37,7 +37,7 @@ from tabtune_core.analysis.gains import (
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.jackknife import Difference, difference
 from tabtune_core.analysis.pareto import costs_differ
-from tabtune_core.analysis.races import race_notes
+from tabtune_core.analysis.races import at_one_rate, race_notes
 from tabtune_core.analysis.runs_table import leaderboard, of_task
 from tabtune_core.analysis.verdict import (
     NO_BETTER,
@@ -259,7 +259,7 @@ def smallest_tied(configurations: pd.DataFrame) -> pd.Series | None:
 def label_of(lora: pd.DataFrame, row: pd.Series) -> str:
     """Names a configuration, for example ``r=8``, with what else differs between those of one rank in brackets."""
     more = ", ".join(WRITTEN[name](row[name]) for name in differing_settings(lora))
-    return f"r={row['rank']}" + (f" ({more})" if more else "")
+    return f"r={row['rank']}" + (f" ({more})" if more else "") + at_one_rate(lora)
 
 
 def _why_nothing(comparison: Comparison, lora: pd.DataFrame) -> str:
@@ -380,7 +380,7 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
         return
     near, smallest = _near(lora), smallest_within(lora)
     largest, smaller = lora[lora["rank"] == lora["rank"].max()].iloc[0], lora[lora["rank"] < best["rank"]]
-    once = " at one rate" if lora["fixed_rate"].nunique() == 1 else ""
+    once = at_one_rate(lora)
     own = " with their best rates" if lora["fixed_rate"].isna().all() else ""
     if near["rank"].nunique() > 1:
         ranks = [f"{rank}" for rank in sorted(near["rank"].unique())]
@@ -392,7 +392,7 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
         yield f"Rank {smallest['rank']} is enough:{own} {tie}.{_size(smallest)}"
         yield f"{label(other)} {_price(smallest, other, metric)}."
     elif len(smaller):
-        head = f"On the validation rows{once or own} {label(best)} is more than one standard error ahead"
+        head = f"On the validation rows{own} {label(best)} is more than one standard error ahead"
         price = _price(smaller.iloc[0], best, metric)
         yield f"{head} of every smaller rank. Compared with {label(smaller.iloc[0])} it {price}."
     elif largest["rank"] > best["rank"]:

@@ -10,16 +10,15 @@ from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.pareto import cost_noise, front, within_limits
 from tabtune_core.charts.style import (
     FAINT,
-    LABEL_PIXELS,
     LEVEL,
     MEGABYTE,
     MOST_LABELS,
     each_run,
     figure,
     focus,
+    label_ends,
     mark_outside,
     say,
-    shortened,
     with_numbers,
 )
 from tabtune_core.metrics import METRICS
@@ -32,8 +31,6 @@ COSTS = {
     "peak_memory_bytes": ("Memory of the whole process (MB)", MEGABYTE),
 }
 HALF = half_width("lora_gap")
-ASSUMED_PIXELS = 800.0
-"""Width of the chart, from which it follows which names would overlap."""
 
 
 def pareto(
@@ -65,7 +62,7 @@ def pareto(
     drawn.add_scatter(
         x=points[:, 0], y=points[:, 1], mode="lines", name="Best trade-offs", hoverinfo="skip", line=stairs
     )
-    form, places = meaning.form(known[score]), dict[str, tuple[float, float, str]]()
+    form, places = meaning.form(known[score]), dict[str, tuple[float, str]]()
     for label, rows, style in each_run(known):
         inside = bool(fits[rows.index].all())
         colour = style.colour if inside else FAINT
@@ -82,7 +79,7 @@ def pareto(
             error_y={"array": rows[HALF].to_numpy(dtype=np.float64), **bars} if HALF in rows else None,
             hovertemplate=f"{label}<br>{title}: %{{x:,.2f}}<br>{meaning.label}: %{{y:{form}}}<extra></extra>",
         )
-        places[label] = (float(cost[0]), float(scored[0]), colour)
+        places[label] = (float(scored[0]), colour)
     if len(places) > MOST_LABELS:
         ahead = set(best["run"].astype(str))
         places = {label: place for label, place in places.items() if label in ahead or label.startswith(LEVEL)}
@@ -96,22 +93,5 @@ def pareto(
     drawn.update_xaxes(range=[0, 1.1 * max(float(known[x].max()) / size, most, 1e-9)])
     if most:
         drawn.add_vline(most, line_color=FAINT, line_dash="dash", line_width=1.5)
-    _name_points(drawn, places)
-    return drawn.update_traces(showlegend=False)
-
-
-def _name_points(drawn: go.Figure, places: Mapping[str, tuple[float, float, str]]) -> None:
-    """Writes the names beside the points, moved up where they would overlap."""
-    end, (low, high) = drawn.layout.xaxis.range[1], drawn.layout.yaxis.range or (0.0, 1.0)
-    written = list[tuple[float, float, float]]()
-    for label, (x, y, colour) in sorted(list(places.items())[:MOST_LABELS], key=lambda one: one[1][1]):
-        wide, left = 24 + 7.0 * len(shortened(label)), x > 0.7 * end
-        across, up = ASSUMED_PIXELS * x / end - wide * left, (drawn.layout.height - 70) * (y - low) / (high - low)
-        place = up
-        for other, other_wide, height in sorted(written, key=lambda one: one[2]):
-            if other < across + wide and across < other + other_wide and abs(place - height) < LABEL_PIXELS:
-                place = height + LABEL_PIXELS
-        written.append((across, wide, place))
-        side = {"xanchor": "right", "xshift": -9} if left else {"xanchor": "left", "xshift": 9}
-        at = {"x": x, "y": y, "yanchor": "middle", "yshift": round(place - up), "showarrow": False, **side}
-        drawn.add_annotation(text=f'<span style="color:{colour}">●</span> {shortened(label)}', **at)
+    label_ends(drawn, places)
+    return drawn

@@ -50,6 +50,7 @@ def picture(runs: pd.DataFrame, metric: str, kind: str, *, title: str, text: str
             axis.set(xscale="log", xlim=tuple(found.span))
             axis.set_xticks(found.ranks, [f"{rank:g}" for rank in found.ranks] if axis is axes[-1] else [])
             axis.set_xticks([], minor=True)
+            axis.set_axisbelow(True)
             axis.grid(color="#E3E8ED", linewidth=0.8)
             axis.tick_params(length=0, labelsize=9, colors=INK)
             axis.spines[:].set_visible(False)

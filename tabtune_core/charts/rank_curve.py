@@ -35,7 +35,7 @@ COSTS = {
 LINE = "#5F7186"
 """Of the line through the ranks, whose points have their own colours."""
 GOING = ("running", "waiting")
-HEIGHT = 420
+HEIGHT = 380
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +54,8 @@ class Answer:
     """The rank with the best score so far."""
     once: str
     """`` at one rate``, or empty if each rank had its own."""
-
-    @property
-    def ranks(self) -> NDArray[np.float64]:
-        """All ranks, in order."""
-        ranks: NDArray[np.float64] = np.unique(pd.concat([self.best["rank"], self.others["rank"]]).astype("float64"))
-        return ranks if len(ranks) else np.array([1.0, 64.0])
+    ranks: NDArray[np.float64]
+    """All ranks of the sweep, in order."""
 
     @property
     def span(self) -> NDArray[np.float64]:
@@ -102,7 +98,9 @@ def answer(runs: pd.DataFrame, metric: str) -> Answer | None:
     shown = focus(scores.astype(np.float64), zero_shot=zero_shot, noise=noise, higher=higher)
     ordered = best.sort_values("score", ascending=not higher)
     leader = int(ordered["rank"].iloc[0]) if len(ordered) else None
-    return Answer(best, others, levels, shown or (0.0, 1.0), leader, at_one_rate(lora))
+    ranks = np.unique(runs.loc[runs["strategy"] == "peft", "rank"].dropna().to_numpy(dtype=np.float64))
+    ranks = ranks if len(ranks) else np.array([1.0, 64.0])
+    return Answer(best, others, levels, shown or (0.0, 1.0), leader, at_one_rate(lora), ranks)
 
 
 def rank_curve(
@@ -115,7 +113,7 @@ def rank_curve(
     the highest seed. ``smallest`` is r*, the smallest rank within one standard error of the best.
     """
     meaning = METRICS[metric]
-    drawn = figure("LoRA rank (no unit)", f"Validation {meaning.written} ({meaning.unit})", height=height)
+    drawn = figure("LoRA rank (no unit)", f"Validation<br>{meaning.written} ({meaning.unit})", height=height)
     found = answer(runs, metric)
     if found is None:
         return say(drawn, "No finished run yet")
@@ -165,9 +163,7 @@ def rank_curve(
             **{"x": np.log10(found.leader), "y": top, "yshift": 17, "showarrow": False},
         )
     if smallest is not None:
-        at = {"x": np.log10(smallest), "y": 1, "yref": "y domain", "yanchor": "top", "xanchor": "left"}
         drawn.add_vline(smallest, line_color=FAINT, line_dash="dash", line_width=1.5)
-        drawn.add_annotation(text=f" r* = {smallest}", showarrow=False, **at)
     ticks = [f"{rank:g}" for rank in found.ranks]
     drawn.update_xaxes(type="log", tickvals=found.ranks, ticktext=ticks, range=np.log10(found.span))
     drawn.layout.xaxis.title.text = f"LoRA rank (no unit){found.once and f',{found.once}'}"

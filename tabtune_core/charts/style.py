@@ -281,8 +281,9 @@ def mark_outside(drawn: go.Figure, named: Mapping[str, float], range_: tuple[flo
         focused = {"yaxis.range": [low, high], "yaxis.autorange": False}
         button = {"label": "Show all", "method": "relayout", "args": [{"yaxis.autorange": True}], "args2": [focused]}
         look = {"type": "buttons", "showactive": False, "bgcolor": "rgba(0,0,0,0)", "font": {"size": 11}}
-        place = {"x": 1, "xanchor": "right", "y": 0, "yanchor": "top", "pad": {"t": 20}}
-        drawn.update_layout(updatemenus=[{"buttons": [button]} | look | place], margin={"t": 28, "b": 52})
+        place = {"x": 1, "xanchor": "left", "y": 1, "yanchor": "bottom", "pad": {"l": 6}}
+        drawn.update_layout(updatemenus=[{"buttons": [button]} | look | place])
+        drawn.layout.margin.update(t=34, r=max(84, drawn.layout.margin.r))
 
 
 def label_ends(drawn: go.Figure, ends: Mapping[str, tuple[float, str]]) -> None:
@@ -319,15 +320,16 @@ def spread(drawn: go.Figure) -> None:
         one.yshift = round(place - end)
     longest = max((len(shortened(one.name)) for one in labels), default=0)
     if longest:
-        drawn.layout.margin.r = max(36, 24 + 7 * longest)
+        drawn.layout.margin.r = max(84 if drawn.layout.updatemenus else 36, 22 + 6.5 * longest)
 
 
-def shortened(name: str, most: int = 24) -> str:
+def shortened(name: str, most: int = 26) -> str:
     """Returns a name that fits beside a line, without its middle, since names often differ at their end.
 
-    >>> shortened("Full fine-tuning, rate 2e-4, seed 3")
-    'Full fine-tu…e-4, seed 3'
+    >>> shortened("Full fine-tuning, rate 2e-4"), shortened("LoRA r=8 of the first machine, seed 3")
+    ('Full, rate 2e-4', 'LoRA r=8 of t…hine, seed 3')
     """
+    name = name if len(name) <= most else name.replace("Full fine-tuning", "Full", 1)
     return name if len(name) <= most else f"{name[: most // 2]}…{name[1 + most // 2 - most :]}"
 
 

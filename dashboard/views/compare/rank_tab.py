@@ -68,7 +68,7 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
     better = "Higher" if meaning.higher_is_better else "Lower"
     st.caption(
         f"{better} is better."
-        + ("" if star is None else f" r* = {star}, the smallest rank within one standard error of the best.")
+        + ("" if star is None else f" Dashed: r* = {star}, the smallest rank within one standard error of the best.")
     )
     left_out = compared.board[~compared.board["id"].isin(board["id"]) & compared.board[f"validation_{metric}"].notna()]
     if len(left_out):

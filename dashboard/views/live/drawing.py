@@ -21,8 +21,8 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.settings import TRAINED
 from tabtune_core.store.run_row import ENDED, Run
 
-HEIGHT = 340
-"""Of the charts in the first row, in pixels."""
+HEIGHT = 320
+"""Of the picture, in pixels: as that of the chart beside it."""
 
 
 class Curves:
