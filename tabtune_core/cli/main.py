@@ -295,14 +295,15 @@ COMMANDS = {
     ),
     "export": Command(
         export_sweep,
-        "Write a sweep as one HTML page, or send it to a tracker. "
+        "Write a sweep as one HTML page or as its picture (PNG or SVG), or send it to a tracker. "
         f"Trackers are {', '.join(TRACKERS)}. Runs that are already there are not sent twice, and no row of the table "
         "is sent.",
         (
             _argument(
                 "to",
                 metavar="TO[:WHERE]",
-                help="html[:FILE], or a tracker: a tracking URI of mlflow, a project of wandb, a folder of tensorboard",
+                help="html[:FILE], picture[:FILE.png or .svg], or a tracker: a tracking URI of mlflow, a project of "
+                "wandb, a folder of tensorboard",
             ),
             _SWEEP,
         ),
