@@ -14,7 +14,7 @@ import pytest
 
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.data.reading import sampling, sql, text_rows
+from tabtune_core.data.reading import cells, sql, text_rows
 from tabtune_core.data.reading.sql import hold_cells, translated
 from tabtune_core.data.table import read_table
 from tabtune_core.errors import LayoutError, TableError
@@ -181,7 +181,7 @@ def as_parquet(frame):
 
 @pytest.mark.parametrize("write", [as_csv, as_parquet])
 def test_a_table_with_too_many_rows_is_refused_at_once_but_a_sample_of_it_is_read(monkeypatch, write):
-    for module in (text_rows, sampling):
+    for module in (text_rows, cells):
         monkeypatch.setattr(module, "MAX_ROWS", 1_000)
     with pytest.raises(LayoutError, match=r"has 3,000 rows; at most 1,000 are read. .* --rows on the command line"):
         read_table(write(ROWS))
