@@ -70,7 +70,7 @@ def load_json(path: Path, job: Job) -> Cells:
             raise duckdb.Error("JSON Error: it has rows that are not objects with entries, or ends early")
         rows = count_rows(job.connection, source)
         share = share_to_read(rows, job.choices.rows)
-        cells = load(source, [name for name, *_ in kinds], share, job, text="{} ->> '$'")
+        cells = load(source, own_names(path, [name for name, *_ in kinds], job), share, job, text="{} ->> '$'")
         first = first_row(job.connection, "SELECT * FROM cells LIMIT 1")
         if rows == 1 and any(str(cell).startswith(("[", "{")) for cell in first):
             raise duckdb.Error("JSON Error: the whole file is one object")
@@ -81,6 +81,16 @@ def load_json(path: Path, job: Job) -> Cells:
         message = f"The file is JSON, but not one object per row with an entry for each column ({why})."
         raise TableError(f"{message} {AS_ROWS}") from error
     return cells
+
+
+def own_names(path: Path, names: Sequence[str], job: Job) -> list[str]:
+    """Returns the names of the entries as the file writes them: DuckDB reads "Temp" beside "temp" as "Temp_1"."""
+    bases = {name: base for name in names if (base := re.sub(r"_\d+$", "", name)) != name}
+    if not {base.lower() for base in bases.values()} & {name.lower() for name in names}:
+        return [*names]
+    query = "SELECT DISTINCT unnest(json_keys(json)) FROM read_json_objects($path)"
+    written = {name for (name,) in job.connection.execute(query, {"path": str(path)}).fetchall()}
+    return [bases[name] if bases.get(name) in written and name not in written else name for name in names]
 
 
 def is_whole(path: Path) -> bool:

@@ -147,16 +147,6 @@ def test_only_needed_columns_must_be_there_but_an_array_must_have_all():
         read_rows([[1]], ["a", "b", "c"], ["b"])
 
 
-@pytest.mark.parametrize("kind", ["f4", "i8", "M8[ns]", "m8[s]", "U1"])
-def test_values_in_another_byte_order_are_the_same_or_refused(kind):
-    values = np.arange(6).astype(kind)
-    swapped = values.astype(values.dtype.newbyteorder("S"))
-    pd.testing.assert_frame_equal(read_rows(swapped[:, None]), read_rows(values[:, None]))
-    pd.testing.assert_series_equal(read_labels(swapped, 6), read_labels(values, 6))
-    with pytest.raises(TableError, match="'a' has another byte order"):
-        read_rows(pd.DataFrame({"a": np.arange(3.0).astype(">f8")}))
-
-
 @pytest.mark.parametrize(
     "make",
     [lambda values: pd.array(values, dtype="Int64"), pl.Series, pa.array, lambda values: pa.chunked_array([values])],
