@@ -48,9 +48,7 @@ PLAIN = ("numbers", "dates", "left_out", "datetimes", "times", "day_first", "mon
 
 @dataclass(frozen=True, slots=True)
 class FeatureEncoder:
-    """Encodes columns as features: categories first, as ``tabicl`` orders them, then numbers, dates and texts. Unknown
-    and missing categories become -1.
-    """
+    """Encodes columns: categories first, as ``tabicl`` orders them, then numbers, dates, texts; -1 for unknown ones."""
 
     categories: dict[str, tuple[str | None, ...]]
     """The words of each column, in the order of their ids; the last is None if the column had missing values."""
@@ -128,8 +126,7 @@ class FeatureEncoder:
         return cls(categories, texts=texts, **{name: tuple(data[name]) for name in PLAIN})
 
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float64]:
-        """Returns features ``(N, F)`` in double precision, since a large number may vary little, as a time in
-        milliseconds does.
+        """Returns features ``(N, F)`` in double precision, since a large number, such as a time, may vary little.
 
         Raises TableError naming the columns that the frame lacks.
         """
@@ -190,20 +187,15 @@ class FeatureEncoder:
 
 
 def check_any_feature(kinds: Mapping[str, str], target: str | None) -> None:
-    """Raises TableError, with the way out, where no column is left to predict from; ``target`` is None where it is not
-    a column.
-    """
+    """Raises TableError where no column is left to predict from; ``target`` is None where it is not a column."""
     if not count_features(kinds, target):
         beside = f"Besides {target!r} there" if target else "There"
-        raise TableError(
-            f"{beside} are no columns of numbers, dates or categories: free text and columns left out do not count. "
-            "Change the kind of a column (free text can become encoded text), or add one to the file."
-        )
+        none = f"{beside} are no columns of numbers, dates or categories: free text and columns left out do not count"
+        raise TableError(f"{none}. Change the kind of a column (free text to encoded text), or add one.")
 
 
 def count_features(kinds: Mapping[str, str], target: str | None) -> int:
-    """Counts the features that a model gets from columns of these kinds: 3 for a date or a time of day, 6 for both
-    together, 30 for encoded text, 0 for free text and ignored columns, 1 for others.
+    """Counts the features that a model gets from columns of these kinds; most give one.
 
     >>> count_features({"age": "number", "born": "date", "note": "text", "sold": "boolean"}, target="sold")
     4
@@ -260,10 +252,8 @@ class LabelEncoder:
         ids = places(labels, self.classes)
         unknown = sorted({str(label) for label, place in zip(labels, ids, strict=True) if place == -1})
         if unknown:
-            raise LabelError(
-                f"Labels {', '.join(map(repr, unknown[:5]))} are not among the classes "
-                f"{', '.join(map(repr, self.classes))}."
-            )
+            known = ", ".join(map(repr, self.classes))
+            raise LabelError(f"Labels {', '.join(map(repr, unknown[:5]))} are not among the classes {known}.")
         return ids
 
 

@@ -11,9 +11,7 @@ from tabtune_core.files.plain_values import restored
 from tabtune_core.wording import counted, few
 
 Kind = Literal["number", "category", "text", "date", "datetime", "time", "boolean", "ignored", "encoded"]
-"""What a column holds. The person left "ignored" columns out. Models see neither them nor free text ("text"), unless
-the person chose to have the text encoded as numbers ("encoded").
-"""
+"""What a column holds; models see neither "ignored" columns nor free text ("text"), but "encoded" text as numbers."""
 DateOrder = Literal["year"] | bool
 """Whether dates of digits have the day first (else the month), or "year": 19-09-24 is the 24th of September 2019."""
 Severity = Literal["info", "warning", "error"]

@@ -52,9 +52,7 @@ class Table:
     """A table as it was read."""
 
     frame: pd.DataFrame
-    """Numbers as float64, dates as datetime64, times of day as Python objects, all else as text; NaN, NaT or None where
-    missing.
-    """
+    """Numbers as float64, dates as datetime64, times as Python objects, else text; NaN, NaT or None where missing."""
     columns: tuple[Column, ...]
     """In the order of the frame."""
     findings: tuple[Finding, ...]

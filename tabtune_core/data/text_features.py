@@ -24,9 +24,7 @@ DIRECTIONS, HASHES = 30, 4096
 GRID = 1024
 """Weights are multiples of 1 / GRID: so coarse that rounding errors hardly ever change them."""
 APART = 1e-4
-"""Least relative gap between the strength of a direction and its neighbours'; with a smaller gap the direction is
-ambiguous.
-"""
+"""Least relative gap between the strengths of two directions; with a smaller one they are ambiguous."""
 LONGEST, MOST_TEXTS = 20_000, 2_000
 """Letters read of each text; number of texts, the first ones, that the directions are learnt from."""
 PARTS = {"rarity": "rarity_H", "weights": "weights_KH"}

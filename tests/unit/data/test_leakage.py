@@ -47,14 +47,6 @@ def test_a_total_row_does_not_hide_a_leak():
     assert "rescaled" in {finding.column for finding in may_leak(frame, kinds, "y", "regression")}
 
 
-def test_a_value_present_only_for_one_class_leaks():
-    frame, kinds = table("classification")
-    frame["closed"] = np.where(frame["y"] == "yes", "x", None)
-    assert "closed" in {
-        finding.column for finding in may_leak(frame, kinds | {"closed": "category"}, "y", "classification")
-    }
-
-
 def test_ignored_columns_and_exact_copies_are_not_named_again():
     frame, kinds = table("classification")
     frame["copy"] = frame["y"].map({"yes": 1, "no": 0})
@@ -113,11 +105,3 @@ def test_a_column_that_one_class_never_has_is_named_even_if_others_lack_it_somet
     frame = pd.DataFrame({"since": since, "age": rng.normal(size=600), "status": status})
     found = may_leak(frame, {"since": "number", "age": "number"}, "status", "classification")
     assert [finding.column for finding in found] == ["since"] * named
-
-
-@pytest.mark.parametrize("task", ["classification", "regression"])
-def test_a_copy_of_the_label_with_gaps_is_named(task):
-    frame, kinds = table(task)
-    frame["again"] = frame["rescaled"].where(np.random.default_rng(4).random(ROWS) < 0.6)
-    found = may_leak(frame.drop(columns=["rescaled", "paid on"]), {**kinds, "again": "number"}, "y", task)
-    assert [finding.column for finding in found] == ["again"]

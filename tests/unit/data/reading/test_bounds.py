@@ -47,14 +47,6 @@ def test_words_of_a_parquet_file_count_at_each_occurrence(tmp_path, kind):
     assert 50 < len(read_table(path, ReadingChoices(rows=100), limit_bytes=LIMIT).frame) < 150
 
 
-def test_shared_prefixes_of_words_count_too(tmp_path):
-    path = tmp_path / "t.parquet"
-    table = pa.table({"a": pa.array([WORD + str(i) for i in range(N)]), "b": pa.array(range(N))})
-    pq.write_table(table, path, use_dictionary=False, column_encoding={"a": "DELTA_BYTE_ARRAY", "b": "PLAIN"})
-    with pytest.raises(TableError, match="or more, and the limit is"):
-        read_table(path, limit_bytes=LIMIT)
-
-
 def test_cells_beyond_the_memory_limit_of_reading_go_to_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(sql, "CELLS_IN_MEMORY", 300_000)
     with sql.connect(tmp_path) as connection:
@@ -115,12 +107,6 @@ def test_a_path_that_is_not_a_file_is_refused_without_waiting(tmp_path):
                 read(tmp_path / name)
 
 
-def test_a_file_that_cannot_be_read_to_its_end_is_reported(tmp_path):
-    with pytest.raises(TableError, match="could not be read to its end"):
-        add_dataset(tmp_path, Path("/proc/self/mem"), "mem")
-    assert not list((tmp_path / "datasets").iterdir())
-
-
 @pytest.mark.parametrize(
     "name", [b"caf\xe9.csv", b"a\nb\x1b[31m.csv", "\u202evsc.exe.csv".encode(), b"x" * 250 + b".csv", b"a<b>|c?.csv"]
 )
@@ -157,13 +143,6 @@ def test_many_columns_are_read_like_few():
     named = {column.name: column for column in whole.columns}
     assert [named[column.name] for column in columns] == columns
     pd.testing.assert_frame_equal(whole.frame[[column.name for column in columns]], pd.concat(frames, axis=1))
-
-
-def test_examples_and_kinds_come_from_cells_with_a_value_even_late_ones():
-    cells = [*[""] * 2_500, *[f"0{place:04d}" for place in range(50)]]
-    table = read_table("\n".join(["a,b", *(f"{cell},{place % 3}" for place, cell in enumerate(cells))]).encode())
-    assert table.columns[0].examples == ("00000", "00001", "00002")
-    assert table.columns[0].kind == "text"
 
 
 ROWS = pd.DataFrame({"a": range(3_000), "y": ["k", "l"] * 1_500})
@@ -210,9 +189,3 @@ def test_a_missing_value_mark_is_matched_literally_in_any_case(mark):
         pd.DataFrame({"a": cells, "b": range(6)}).to_csv(index=False).encode(), ReadingChoices(missing_marks=(mark,))
     ).frame
     assert frame["a"].isna().tolist() == [True] * 3 + [False] * 3
-
-
-def test_empty_columns_are_not_duplicates():
-    findings = read_table(b"a,b,c,d,y\n1,,1,,k\n2,NA,2,-,l\n").findings
-    assert [one.column for one in findings if one.code == "duplicate-columns"] == ["c"]
-    assert [one.column for one in findings if one.code == "all-missing"] == ["b", "d"]
