@@ -153,8 +153,8 @@ class JobQueue(Database):
         for job in (*self.jobs(status="running"), *self.jobs(status="queued")):
             if not uses(job.arguments).isdisjoint(ids):
                 raise StoreError(
-                    f"A {job.status} job ({kind_of(job.kind).title}) uses {what}. Cancel it on its page or with"
-                    f" 'loralab jobs --cancel {job.id}', or wait for its end; then delete {what}."
+                    f"A {job.status} job ({kind_of(job.kind).title}) uses {what}. Cancel it on its page or "
+                    f"wait for its end; then delete {what}."
                 )
 
     def delete_job(self, job_id: str) -> None:
