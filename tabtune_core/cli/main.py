@@ -293,7 +293,7 @@ COMMANDS = {
             _argument(
                 "to",
                 metavar="TO[:WHERE]",
-                help="html[:FILE], or a tracker: a tracking URI of mlflow, a project of wandb, a folder of the others",
+                help="html[:FILE], or a tracker: a tracking URI of mlflow, a project of wandb, a folder of tensorboard",
             ),
             _SWEEP,
         ),

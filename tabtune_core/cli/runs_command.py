@@ -110,7 +110,6 @@ def _in_short(run: Run) -> dict[str, Any]:
         "target": run.settings.target,
         "test_rows": run.settings.test_rows_in_words,
         "model": run.settings.model,
-        "tags": list(run.tags),
         "node": run.node or None,
         "slot": run.slot or None,
         **{name: getattr(run, name) for name in _TIMES},
@@ -121,13 +120,12 @@ def _in_short(run: Run) -> dict[str, Any]:
 
 
 def _more(run: Run) -> Iterator[str]:
-    """Lists what else is known about a run: its score, where it was executed, and its tags."""
+    """Lists what else is known about a run: its score, and where it was executed."""
     if run.result is not None and (score := run.result.validation.get(run.settings.selection_metric)) is not None:
         metric = METRICS[run.settings.selection_metric]
         yield f"validation {metric.name} {metric.text(score)}"
     if run.slot:
         yield f"on {run.node} {run.slot}" if run.node else f"on {run.slot}"
-    yield from (f"#{tag}" for tag in run.tags)
 
 
 def _print_json(value: Any) -> None:
@@ -151,8 +149,6 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
             lines += _flat(value, f"{prefix}{name}.")
         elif name == "notes":
             lines += [(note["severity"], note["text"]) for note in value]
-        elif name == "tags" and value:
-            lines.append((name, ", ".join(value)))
         elif value not in (None, "", [], ()):
             lines.append((f"{prefix}{name}", value))
     return lines

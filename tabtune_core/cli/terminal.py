@@ -15,8 +15,8 @@ from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone, Unread
 from tabtune_core.execution.executor import RAY
+from tabtune_core.execution.lock import QUICK_STARTS, WorkerWatch
 from tabtune_core.execution.worker_flags import asked_by_environment
-from tabtune_core.execution.worker_watch import QUICK_STARTS, WorkerWatch
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES
 from tabtune_core.store.run_row import ENDED, RANKED, Run

@@ -4,9 +4,9 @@ import argparse
 import logging
 import time
 
-from tabtune_core.cli.terminal import moment, say, shown, suspended
+from tabtune_core.cli.terminal import say, shown, suspended
 from tabtune_core.errors import StoreError
-from tabtune_core.execution.cluster_file import why_not_joined
+from tabtune_core.execution.cluster import why_not_joined
 from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import is_stopped, stop_workers, worker_of
 from tabtune_core.execution.worker_flags import chosen
@@ -35,7 +35,6 @@ def work(asked: argparse.Namespace) -> int:
         exit_when_idle=asked.exit_when_idle,
         resume=not asked.no_resume,
         job_minutes=asked.job_minutes,
-        notify=asked.notify,
         started_by=asked.started_by,
         executor=choice.opener(),
     )
@@ -48,8 +47,7 @@ def _show_status(store: RunStore) -> int:
         how = "was stopped with 'loralab worker --stop'" if is_stopped(store.home) else "is not running"
         print(f"The worker of {store.home} {how}.")
     else:
-        since = moment(worker.since) if worker.since else "an unknown time"
-        print(f"The worker of {store.home} is process {worker.pid}, version {worker.version}, since {since}.")
+        print(f"The worker of {store.home} is process {worker.pid}.")
         if worker.suspended:
             print(suspended(worker.pid))
     if waits := why_nothing_starts(store.home):

@@ -72,16 +72,15 @@ def test_a_run_is_shown_with_its_settings_its_notes_and_why_it_failed(store, cap
     assert "settings.lora.rank: 8" in text
 
 
-def test_tags_place_and_only_the_settings_that_apply_are_shown(store, capsys):
+def test_place_and_only_the_settings_that_apply_are_shown(store, capsys):
     settings = RunSettings(dataset="d", target="y", train=TrainSettings(steps=40, warmup_steps=4))
     sweep, (placed,) = store.add_sweep([settings], "placed")
     store.claim(1, None, placed, slot="cuda:1", node="mill")
-    store.tag(placed, ["keep", "paper"])
-    assert printed(capsys, store, "runs", sweep).rstrip().endswith("on mill cuda:1  #keep  #paper")
+    assert printed(capsys, store, "runs", sweep).rstrip().endswith("on mill cuda:1")
     (row,) = json.loads(printed(capsys, store, "runs", "--format", "json", sweep))
-    assert (row["tags"], row["node"], row["slot"]) == (["keep", "paper"], "mill", "cuda:1")
+    assert (row["node"], row["slot"]) == ("mill", "cuda:1")
     text = printed(capsys, store, "show", placed)
-    assert {"tags: keep, paper", "node: mill", "slot: cuda:1", "settings.train.steps: 40"} <= set(text.splitlines())
+    assert {"node: mill", "slot: cuda:1", "settings.train.steps: 40"} <= set(text.splitlines())
     assert "epochs" not in text and "warmup_ratio" not in text
 
 

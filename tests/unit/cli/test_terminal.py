@@ -16,11 +16,9 @@ from tabtune_core.cli.main import main
 from tabtune_core.cli.terminal import RunView, table
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Note, PhaseStarted, StepDone
-from tabtune_core.execution import lock as worker_lock
-from tabtune_core.execution import worker_watch
-from tabtune_core.execution.cluster_file import Cluster, write_cluster
-from tabtune_core.execution.lock import Holder, stop_workers
-from tabtune_core.execution.worker_watch import QUICK_STARTS
+from tabtune_core.execution import lock
+from tabtune_core.execution.cluster import Cluster, write_cluster
+from tabtune_core.execution.lock import QUICK_STARTS, Holder, stop_workers
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
@@ -31,12 +29,12 @@ from tabtune_core.training.clock import DISTURBED
 def started(monkeypatch):
     """The workspaces for which a worker was started."""
     started = []
-    monkeypatch.setattr(worker_lock, "ensure_worker", lambda home, **more: started.append(home))
+    monkeypatch.setattr(lock, "ensure_worker", lambda home, **more: started.append(home))
     return started
 
 
 def there_is(monkeypatch, worker):
-    monkeypatch.setattr(worker_lock, "worker_of", lambda home: worker)
+    monkeypatch.setattr(lock, "worker_of", lambda home: worker)
 
 
 def care_of(home):
@@ -67,7 +65,7 @@ def test_the_reason_why_nothing_starts_is_printed_once_per_occurrence(tmp_path, 
     there_is(monkeypatch, Holder(7, "1 boot pid:[1]", "this"))
     care = care_of(tmp_path)
     for why in ("The disk is full.", "The disk is full.", None, "The disk is full."):
-        monkeypatch.setattr(worker_watch, "why_nothing_starts", lambda home, why=why: why)
+        monkeypatch.setattr(lock, "why_nothing_starts", lambda home, why=why: why)
         care.look()
     assert (
         capsys.readouterr().err.splitlines()
