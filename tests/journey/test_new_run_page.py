@@ -140,7 +140,7 @@ def test_over_a_hundred_runs_need_confirmation_and_over_a_thousand_are_refused(p
 def test_one_button_fills_in_the_guides_values_keeps_the_ranks_and_a_second_visit_remembers(page):
     card = get_card("tabicl-mini")
     assert page.multiselect(key="learning_rates").placeholder == "2e-4, 8e-4, 3.2e-3: each rank keeps its best"
-    assert page.multiselect(key="full_learning_rates").placeholder == card.told_rate("classification", "base-ft")
+    assert page.multiselect(key="full_learning_rates").placeholder == "2e-5, 8e-5, 3.2e-4: the best is kept"
     page.pills(key="ranks").set_value([2, 16]).run()
     proposal = page.button(key="use_proposal")
     assert proposal.label == "Use the guide's values for 569 rows: dropout 0.1, and rank 4 too"
