@@ -46,7 +46,7 @@ POWERS = {"alpha = 2r": 0.0, "rate / sqrt(r), like rsLoRA": 0.5, "rate / r, like
 
 
 def tables() -> list[tuple[Task, RealTable]]:
-    """The tables with their tasks."""
+    """The tables with their tasks, in order."""
     numbers = {table.name: table for table in (*REGRESSION, _r("Ecdat", "Computers", "price"))}
     classes = {table.name: table for table in CLASSIFICATION + UNSEEN}
     return [
@@ -153,8 +153,8 @@ def best_rates(runs: Runs, models: list[str]) -> Iterator[list[str]]:
     for model, rank in product(models, sorted(RANKS)):
         known = [gains[rank] for table in tables() if rank in (gains := runs.gains(model, *table))]
         if known:
-            means = [np.mean(has) if (has := [own[t] for own in known if t in own]) else None for t in sorted(TIMES)]
-            shown = ["" if mean is None else f"{mean:+.4f}" for mean in means]
+            gains = [[own[times] for own in known if times in own] for times in sorted(TIMES)]
+            shown = [f"{np.mean(of):+.4f}" if of else "" for of in gains]
             yield [f"{CATALOGUE[model].title}, r = {rank} ({len(known)})", *shown]
 
 
@@ -163,13 +163,19 @@ def falls(runs: Runs, models: list[str]) -> Iterator[list[str]]:
     low, high = min(RANKS), max(RANKS)
     for model, half in product(models, (0, 1)):
         found = [runs.gains(model, *table) for i, table in enumerate(tables()) if i // 2 % 2 == half]
-        both = [pair for own in found if own and all(max(one.values()) > 0 for one in (pair := [own[low], own[high]]))]
+        both = [[own[low], own[high]] for own in found if own]
+        both = [pair for pair in both if min(max(own.values()) for own in pair) > 0]
         best = np.array([[math.log2(max(own, key=lambda times: own[times])) for own in pair] for pair in both])
         if len(best):
             first, last = best.mean(axis=0)
             power = f"{(first - last) / math.log2(high / low):.2f}"
-            title = f"{CATALOGUE[model].title}, {('chooses', 'confirms')[half]}"
-            yield [title, str(len(best)), f"x{2**first:.1f}", f"x{2**last:.1f}", power]
+            yield [
+                f"{CATALOGUE[model].title}, {('chooses', 'confirms')[half]}",
+                str(len(best)),
+                f"x{2**first:.1f}",
+                f"x{2**last:.1f}",
+                power,
+            ]
 
 
 def main() -> None:
