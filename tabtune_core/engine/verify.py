@@ -103,11 +103,7 @@ def verify_in_fresh_process(
         answer, tolerance = _answer(run_dir, home, "cpu", checkpoint, fresh), OTHER_DEVICE_TOLERANCE
         where = f"in a fresh process on the CPU, because {why},"
     if not isinstance(answer, tuple):
-        why = (
-            f": {answer}. End other programs or lower predict_context_rows, and run it again."
-            if answer
-            else f"; {LOG_SAYS}."
-        )
+        why = f": {answer}. End other programs, and verify it again." if answer else f"; {LOG_SAYS}."
         return None, f"The adapter package could not be opened in a fresh process and is not offered{why}"
     difference, labels = answer
     if difference <= tolerance and (on_cpu or labels == 0):

@@ -29,6 +29,7 @@ KINDS: dict[str, JobKind] = {
     "predict": JobKind(title="prediction", function="predict.predict", lane="short", minutes=30.0),
     "pace": JobKind(title="time measurement", function="measure_pace.measure_pace", lane="short", minutes=5.0),
     "export": JobKind(title="export", function="export.export"),
+    "verify": JobKind(title="verification", function="export.verify"),
     "rank_curve": JobKind(title="rank curve", function="truncate_rank.rank_curve"),
     "context_curve": JobKind(title="context-row curve", function="context_curve.context_curve", minutes=120.0),
 }

@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +77,9 @@ class RunLife(EventLog, JobQueue):
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
         """Returns values that change whenever a list of these runs must be read again; cheaper than the runs."""
         where, given = only(sweep=sweep)
-        sql = f"SELECT id, status, resumptions, wish, name, note, archived FROM runs WHERE {where} ORDER BY position"
-        return tuple(tuple(row) for row in self._read(sql, given))
+        verified = "INSTR(result, '\"adapter_verified\": true')"  # may change after the end
+        sql = f"SELECT id, status, resumptions, wish, name, note, archived, {verified} FROM runs WHERE {where}"
+        return tuple(tuple(row) for row in self._read(f"{sql} ORDER BY position", given))
 
     def run(self, run_id: str) -> Run:
         """Returns the present state of a run; raises StoreError if there is none or its row cannot be read."""
@@ -163,6 +165,13 @@ class RunLife(EventLog, JobQueue):
             f"COALESCE({last}, 0)) WHERE id = ? AND status IN ('queued', 'running')",
             (status, to_json(result)[1] if result else None, error, time.time(), run_id),
         )
+
+    def set_verified(self, run_id: str, verified: bool) -> None:
+        """Records what a later verification of a run's adapter package has found."""
+        with self._together():
+            if (result := self.run(run_id).result) is not None:
+                content = to_json(replace(result, adapter_verified=verified))[1]
+                self._write("UPDATE runs SET result = ? WHERE id = ?", (content, run_id))
 
     def wait(self, run_id: str) -> None:
         """Marks a running run as paused at its next rung."""

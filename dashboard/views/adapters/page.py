@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import download, figure, unreadable
 from dashboard.components.glossary import define
+from dashboard.components.job_status import ask_for, result_of
 from dashboard.formatting import megabytes, plain, with_code
 from dashboard.url_state import go, invite, say_gone
 from dashboard.views.adapters import adapter_upload, downloads
@@ -82,7 +83,7 @@ def withheld(run: Run) -> str:
             "a fresh process made different predictions with this package. See the log; run it again for a new package."
         )
     if run.result:
-        return "no fresh process has opened this package. See the log; run it again for a new package."
+        return "no fresh process has opened this package. Verify it again; if that fails, see the log."
     return "the run ended before this package was verified. Run it again for a new package."
 
 
@@ -98,10 +99,20 @@ def figures(run: Run, path: Path) -> None:
             figure(f"Validation {meaning.written}", meaning.text(value), help=meaning.unit)
 
 
+def verify_again(run: Run) -> None:
+    """Draws a button that has the worker verify the package once more, without training."""
+    asked = {"run": run.id}
+    [job] = queries.newest_jobs("verify", asked)
+    st.button("Verify again", on_click=ask_for, args=("verify", asked), icon=":material/verified:")
+    result_of(job, "Opening the package in a fresh process")
+
+
 def package_download(run: Run, path: Path) -> None:
     """Draws the download of the package if a fresh process has verified it; else says why not."""
     if not (run.result and run.result.adapter_verified):
         st.info(f"No download: {withheld(run)}", icon=":material/block:")
+        if run.result and run.result.adapter_verified is None:
+            verify_again(run)
         return
     with st.container(horizontal=True):
         name, mime = download_name(run), "application/zip"

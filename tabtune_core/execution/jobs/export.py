@@ -23,9 +23,9 @@ from tabtune_core.api.pipeline import TabularPipeline, pipeline_of_run
 from tabtune_core.data.datasets import load_frame, source_of
 from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
-from tabtune_core.engine.verify import OTHER_DEVICE_TOLERANCE, compare, is_held, tolerance_on
+from tabtune_core.engine.verify import OTHER_DEVICE_TOLERANCE, compare, is_held, tolerance_on, verify_in_fresh_process
 from tabtune_core.errors import AdapterError
-from tabtune_core.events import Event, RunPlanned, Unread
+from tabtune_core.events import Event, Note, RunPlanned, Unread
 from tabtune_core.execution.jobs.export_formats import Format, snippet
 from tabtune_core.execution.jobs.registry import package_of_run
 from tabtune_core.gpus import card_names, card_uuids
@@ -111,6 +111,28 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
         "through": code.through,
         "views": code.views,
     }
+
+
+def verify(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
+    """Verifies the adapter package of an ended run again, because the process that did so was killed.
+
+    Returns:
+        ``verified`` (None: that process had no answer either) and ``sentence``.
+
+    Raises:
+        AdapterError: the run has left no package.
+    """
+    store = RunStore(home, existing=True)
+    of_run, planned = store.run(run), store.last_event(run, RunPlanned)
+    if of_run.result is None or of_run.result.adapter_bytes is None:
+        raise AdapterError(f"The run {run} has left no adapter package. Choose a finished run of LoRA.")
+    device = (planned.device if planned else of_run.settings.device).partition(" ")[0]
+    checkpoint = of_run.settings.checkpoint
+    verified, sentence = verify_in_fresh_process(store.run_dir(run), home=home, device=device, checkpoint=checkpoint)
+    if verified is not None:
+        store.set_verified(run, verified)
+    store.append(run, Note(sentence, "info" if verified else "warning"))
+    return {"verified": verified, "sentence": sentence}
 
 
 def _open(store: RunStore, run_id: str) -> _Source:
