@@ -39,9 +39,7 @@ class Served:
     """What GET /adapters says about it."""
 
     def predict(self, lots: Sequence[pd.DataFrame]) -> list[NDArray[np.float64]]:
-        """Returns probabilities ``(rows, classes)`` or numbers ``(rows,)`` of each lot; encodes each lot alone,
-        predicts all at once.
-        """
+        """Returns probabilities ``(rows, classes)`` or numbers ``(rows,)`` of each lot; predicts all at once."""
         read = [self.shown.read(rows) for rows in lots]
         predicted = finite(self.adapted.model, self.ask(np.concatenate(read)))
         return np.split(predicted, np.cumsum([len(x_NF) for x_NF in read])[:-1])
@@ -111,9 +109,7 @@ Answer = NDArray[np.float64] | BaseException
 
 
 class Batches:
-    """Collects requests into batches, one instance per server; calls ``told`` with the number of requests of each
-    batch.
-    """
+    """Collects requests into batches, one instance per server; ``told`` gets the number of requests of each batch."""
 
     def __init__(self, told: Callable[[int], None] = lambda requests: None) -> None:
         self._thread, self._told = ThreadPoolExecutor(1, thread_name_prefix="predict"), told

@@ -86,7 +86,7 @@ class Meters:
         """Times a request; unknown adapter names are counted under one empty name."""
         started, response = time.monotonic(), await answer(request)
         if request.url.path == "/predict":
-            name = request.query_params.get("adapter", next(iter(self._adapters)))
+            name = request.query_params.get("adapter") or next(iter(self._adapters))
             known = name if name in self._adapters else ""
             self._seconds.labels(known, response.status_code).observe(time.monotonic() - started)
         return response
@@ -99,7 +99,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 def application(adapters: Mapping[str, Served], access: Access, limits: Limits) -> FastAPI:
     """Builds the server of these adapters.
 
-    If it asks for a token, only /health, /docs and /openapi.json answer without one.
+    If it asks for a token, only /health, /docs and /openapi.json answer without one; they name no column or adapter.
     """
     meters, first = Meters(adapters), next(iter(adapters.values()))
     batches = Batches(meters.batch.observe)
@@ -133,13 +133,14 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
 
     @routes.post(
         "/predict",
-        openapi_extra={"requestBody": _body_of(first)},
+        openapi_extra={"requestBody": _body_of(None if access.token else first)},
         responses={code: {"description": why} for code, why in _CODES},
     )
     async def predict(
-        request: Request, adapter: Annotated[str, Query(description="name of an adapter")] = first.name
+        request: Request, adapter: Annotated[str, Query(description="name of an adapter, the first by default")] = ""
     ) -> Answer:
         """Predicts rows: a list of objects, or CSV with a header line."""
+        adapter = adapter or first.name
         if adapter not in adapters:
             raise HTTPException(
                 404, f"There is no adapter {adapter[:200]!r}; this server has {listed(list(adapters), 20)}."
@@ -149,12 +150,11 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
         served, kind = adapters[adapter], request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _READERS:
             raise HTTPException(415, f"The content type is {kind[:200]!r}; it must be {' or '.join(_READERS)}.")
-        if (
-            encoding := request.headers.get("content-encoding", "identity")
-        ) != "identity" and kind == "application/json":
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding != "identity" and kind == "application/json":
             raise HTTPException(415, f"The content encoding is {encoding[:200]!r}; send JSON uncompressed.")
         content = await _content(request, limits.max_bytes)
-        with _failures_told():
+        with _failures_in_words():
             rows = await run_in_threadpool(_READERS[kind], content, served, limits)
             predicted = await batches.predict(served, rows.frame)
         meters.rows.labels(adapter).inc(len(predicted))
@@ -175,19 +175,13 @@ def serve(app: FastAPI, access: Access, port: int, say: Callable[[str], None]) -
     try:
         listening = socket.create_server((access.address, port), family=family)
     except OSError as error:
-        raise SettingError(
-            f"Port {port} of {access.address} cannot be listened on ({error}). Choose another with --port."
-        ) from error
+        why = f"Port {port} of {access.address} cannot be listened on ({error}). Choose another with --port."
+        raise SettingError(why) from error
     with listening:
-        say(
-            f"Serving at http://{bracketed(access.address)}:{listening.getsockname()[1]} (a page to try it: /docs). "
-            "Ctrl-C ends it."
-        )
+        address = f"http://{bracketed(access.address)}:{listening.getsockname()[1]}"
+        say(f"Serving at {address} (a page to try it: /docs). Ctrl-C ends it.")
         if access.token:
-            say(
-                f"Requests must send the header 'Authorization: Bearer {access.token}'. The connection is not "
-                "encrypted."
-            )
+            say(f"Requests must send the header 'Authorization: Bearer {access.token}'. Nothing is encrypted.")
         config = uvicorn.Config(
             _until_the_end(app), log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
         )
@@ -231,10 +225,8 @@ def _asks_for(token: str) -> Callable[..., None]:
 
 
 @contextmanager
-def _failures_told() -> Iterator[None]:
-    """Turns an error that is not the client's into 503, if the machine lacks something, else 500; prints it for who
-    runs the server.
-    """
+def _failures_in_words() -> Iterator[None]:
+    """Turns an error that is not the client's into 503 if the machine lacks something, else 500, and prints it."""
     try:
         yield
     except (HTTPException, TableError):
@@ -242,19 +234,17 @@ def _failures_told() -> Iterator[None]:
     except Exception as error:
         lacking, unknown = shortage_of(error, "The rows were not predicted"), not isinstance(error, TabTuneError)
         unexpected = f"Something unexpected happened ({type(error).__name__}: {error}). The server printed the trace."
-        told = str(lacking or (unexpected if unknown else error))
+        text = str(lacking or (unexpected if unknown else error))
         if lacking and lacking.lack == "memory":
-            told += " If this goes on, restart the server."
-        logging.getLogger(__name__).error(told, exc_info=error if unknown and not lacking else None)
-        raise HTTPException(503 if lacking else 500, told) from error
+            text += " If this goes on, restart the server."
+        logging.getLogger(__name__).error(text, exc_info=error if unknown and not lacking else None)
+        raise HTTPException(503 if lacking else 500, text) from error
 
 
 async def _content(request: Request, most: int) -> bytes:
-    """Reads the body; a body that is too large is refused before it is sent if its length is given, else while it is
-    sent.
-    """
-    told, parts, size = request.headers.get("content-length", ""), [], 0
-    if told.isdecimal() and int(told) > most:
+    """Reads the body; one that is too large is refused before it is sent if its length is given."""
+    length, parts, size = request.headers.get("content-length", ""), [], 0
+    if length.isdecimal() and int(length) > most:
         raise _too_large(most)
     try:
         async for part in request.stream():
@@ -262,10 +252,8 @@ async def _content(request: Request, most: int) -> bytes:
             if size > most:
                 raise _too_large(most)
             parts.append(part)
-    except ClientDisconnect as error:
-        raise HTTPException(
-            499, "The client has disconnected."
-        ) from error  # as nginx counts it; nobody gets the answer
+    except ClientDisconnect as error:  # nobody gets the answer; nginx counts it so
+        raise HTTPException(499, "The client has disconnected.") from error
     return b"".join(parts)
 
 
@@ -314,9 +302,7 @@ def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:
         raise TableError(
             "The body is JSON or Parquet, not CSV. Send JSON as 'application/json', and Parquet as CSV or JSON."
         )
-    if (
-        b"\0" not in content
-    ):  # neither compressed nor UTF-16; count first, so that far too many rows are refused without parsing them
+    if b"\0" not in content:  # neither compressed nor UTF-16: far too many rows are refused without parsing them
         lines = sum(1 for _ in _LINE.finditer(_QUOTED.sub(b"_", content)))
         if lines == 1 or lines > 2 * limits.max_rows + 1:  # not each line is a row: there may be notes above the header
             _check_rows(lines - 1, limits)
@@ -339,10 +325,12 @@ _CODES = (
 )
 
 
-def _body_of(served: Served) -> dict[str, Any]:
+def _body_of(served: Served | None) -> dict[str, Any]:
+    """Describes the body of a request, with a row of ``served`` as its example (None: without one)."""
     examples = {"number": 1.5, "boolean": True, "date": "2024-05-17", "datetime": "2024-05-17 08:30", "time": "08:30"}
-    row = {name: examples.get(kind, "text") for name, kind in served.about["columns"].items()}
-    rows = {"schema": {"type": "array", "items": {"type": "object"}}, "example": [row]}
+    rows: dict[str, Any] = {"schema": {"type": "array", "items": {"type": "object"}}}
+    if served is not None:
+        rows["example"] = [{name: examples.get(kind, "text") for name, kind in served.about["columns"].items()}]
     return {"required": True, "content": {"application/json": rows, "text/csv": {"schema": {"type": "string"}}}}
 
 
