@@ -21,7 +21,6 @@ from numpy.typing import NDArray
 
 from tabtune_core.engine.preforked_process import FreshProcess, die_with
 from tabtune_core.errors import is_out_of_memory
-from tabtune_core.gpus import takes_one_process
 
 TOLERANCE = 1e-6
 """Largest allowed difference on one CPU: of a probability, or of a number in standard deviations of the labels."""
@@ -76,30 +75,20 @@ def tolerance_on(device: str) -> float:
     return TOLERANCE if device == "cpu" else CARD_TOLERANCE
 
 
-def is_held(device: str) -> bool:
-    """Whether a second process cannot use the device while this one does."""
-    return device != "cpu" and takes_one_process(int(device.partition(":")[2] or 0))
-
-
 def verify_in_fresh_process(
     run_dir: Path, *, home: Path, device: str, checkpoint: str | None, fresh: FreshProcess | None = None
 ) -> tuple[bool | None, str]:
     """Returns whether a run's package gives the run's predictions (None: unknown), and a sentence that says so; uses
     ``fresh`` if given.
 
-    Predicts on the run's own device. If a GPU is in exclusive-process mode or the package does not open there, for
-    example because another program has taken its memory, predicts on the CPU: labels near a decision boundary may
-    differ.
+    Predicts on the run's own device. If the package does not open there, for example because another program has taken
+    the GPU's memory, predicts on the CPU: labels near a decision boundary may differ.
     """
-    held, tolerance, where = is_held(device), tolerance_on(device), "in a fresh process"
-    answer = None if held else _answer(run_dir, home, device, checkpoint, fresh)
+    tolerance, where = tolerance_on(device), "in a fresh process"
+    answer = _answer(run_dir, home, device, checkpoint, fresh)
     on_cpu = not isinstance(answer, tuple) and device != "cpu"
     if on_cpu:
-        why = (
-            "the GPU is in exclusive-process mode"
-            if held
-            else f"it could not be opened on the GPU ({answer or LOG_SAYS})"
-        )
+        why = f"it could not be opened on the GPU ({answer or LOG_SAYS})"
         answer, tolerance = _answer(run_dir, home, "cpu", checkpoint, fresh), OTHER_DEVICE_TOLERANCE
         where = f"in a fresh process on the CPU, because {why},"
     if not isinstance(answer, tuple):

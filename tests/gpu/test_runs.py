@@ -15,7 +15,7 @@ from tabtune_core.data.prediction_rows import keep_rows
 from tabtune_core.devices import gpu_module, name_of
 from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.execution.jobs.registry import run_job
-from tabtune_core.gpus import card_memory, card_names, count_cards, pynvml, takes_one_process
+from tabtune_core.gpus import card_memory, card_names, count_cards, pynvml
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
@@ -159,16 +159,6 @@ def test_equal_gpus_share_computed_arrays(two_gpus, settings, tmp_path):
     first, second = map(result, two_gpus)
     assert first.shared_made > 0
     assert second.shared_reused > 0
-
-
-@pytest.mark.gpu
-def test_an_exclusive_gpu_does_not_prevent_an_adapter_from_being_offered(real_gpu, settings, tmp_path):
-    if not takes_one_process(real_gpu.index):
-        pytest.skip("the GPU is not in exclusive-process mode (nvidia-smi -c EXCLUSIVE_PROCESS)")
-    store = RunStore(tmp_path)
-    (run,) = all_carried_out(store, [dataclasses.replace(settings, device=name_of(real_gpu))])
-    assert run.result.adapter_verified is True
-    assert any("exclusive-process mode" in stored.event.text for stored in store.events(run.id, ["Note"]))
 
 
 @pytest.mark.gpu

@@ -120,9 +120,7 @@ def public_socket(place: tuple[str, int], timeout: float | None, *_: Any) -> soc
     """
     host, port = place
     found = [str(item[4][0]) for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    private = (
-        f"{host} is an address of a private network or of this machine; nothing is fetched there. Upload it."
-    )
+    private = f"{host} is an address of a private network or of this machine; nothing is fetched there. Upload it."
     if not all(_is_public(ipaddress.ip_address(address.partition("%")[0])) for address in found):
         raise PrivateAddress(private)
     connected = socket.create_connection((found[0], port), timeout)

@@ -23,7 +23,7 @@ from tabtune_core.api.pipeline import TabularPipeline, pipeline_of_run
 from tabtune_core.data.datasets import load_frame, source_of
 from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
-from tabtune_core.engine.verify import OTHER_DEVICE_TOLERANCE, compare, is_held, tolerance_on, verify_in_fresh_process
+from tabtune_core.engine.verify import OTHER_DEVICE_TOLERANCE, compare, tolerance_on, verify_in_fresh_process
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import Event, Note, RunPlanned, Unread
 from tabtune_core.execution.jobs.export_formats import Format, snippet
@@ -165,8 +165,6 @@ def _trial(asked: str, computed_on: str) -> tuple[str, str | None, float]:
     device = own if own in same else next(iter(same), None)
     if device is None:
         return asked, None, OTHER_DEVICE_TOLERANCE
-    if is_held(device):
-        return device, "", OTHER_DEVICE_TOLERANCE
     return device, card_uuids()[int(device.partition(":")[2])], tolerance_on(device)
 
 

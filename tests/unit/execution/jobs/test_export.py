@@ -191,19 +191,17 @@ def test_differences_between_numbers_are_in_standard_deviations():
 
 
 @pytest.mark.parametrize(
-    ("asked", "computed_on", "held", "expected"),
+    ("asked", "computed_on", "expected"),
     [
-        ("auto", "cpu (2 threads)", False, ("cpu", "", 1e-6)),
-        ("cuda:1", "cuda:1 (H100)", False, ("cuda:1", "GPU-b", 1e-5)),
-        ("auto", "cuda:0 (T4)", False, ("cuda:2", "GPU-c", 1e-5)),
-        ("cuda:1", "cuda:1 (H100)", True, ("cuda:1", "", 1e-3)),
-        ("auto", "cuda:0 (A100)", False, ("auto", None, 1e-3)),
+        ("auto", "cpu (2 threads)", ("cpu", "", 1e-6)),
+        ("cuda:1", "cuda:1 (H100)", ("cuda:1", "GPU-b", 1e-5)),
+        ("auto", "cuda:0 (T4)", ("cuda:2", "GPU-c", 1e-5)),
+        ("auto", "cuda:0 (A100)", ("auto", None, 1e-3)),
     ],
 )
 def test_a_file_is_tried_on_the_device_of_the_run_or_with_the_cross_device_tolerance(
-    monkeypatch, asked, computed_on, held, expected
+    monkeypatch, asked, computed_on, expected
 ):
     monkeypatch.setattr(exports, "card_names", lambda: ["H100", "H100", "T4"])
     monkeypatch.setattr(exports, "card_uuids", lambda: ["GPU-a", "GPU-b", "GPU-c"])
-    monkeypatch.setattr(exports, "is_held", lambda device: held)
     assert exports._trial(asked, computed_on) == expected
