@@ -2,6 +2,7 @@
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +10,7 @@ import torch
 from tabtune_core import devices
 from tabtune_core.devices import resolve_device
 from tabtune_core.errors import DeviceError
+from tabtune_core.training.session import _salt
 
 
 @pytest.fixture
@@ -112,3 +114,17 @@ def test_every_kind_of_gpu_has_the_functions_that_are_called():
         "max_memory_reserved",
         "reset_peak_memory_stats",
     }
+
+
+def test_only_equal_gpus_share_computed_results():
+    model = SimpleNamespace(
+        source=SimpleNamespace(sha256="abc"),
+        task="classification",
+        card=SimpleNamespace(family=SimpleNamespace(distribution="tabicl")),
+    )
+    first, second, other, cpu = (
+        _salt(model, SimpleNamespace(device=name))
+        for name in ("cuda:0 (NVIDIA H100)", "cuda:1 (NVIDIA H100)", "cuda:1 (Tesla T4)", "cpu")
+    )
+    assert first == second
+    assert len({first, other, cpu}) == 3
