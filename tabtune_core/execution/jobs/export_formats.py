@@ -1,7 +1,6 @@
 """The formats that an adapter can be exported to, and the Python code that opens each. Text only; loads no torch.
 
-In: the facts of an adapter package. Out: file names, contents, and a snippet. An export runs its snippet before it is
-offered, so that the code that a person copies has worked.
+In: the facts of an adapter package. Out: contents, and a snippet, which an export runs before it is offered.
 """
 
 import shlex
@@ -31,22 +30,18 @@ FORMATS: dict[Format, ExportFormat] = {
     "merged": ExportFormat(
         "Merged checkpoint",
         "All weights of the model with the adapter merged in, in the format of the model's own package, which opens "
-        "it without LoRA "
-        "and without LoRA Lab. It contains no row of your table.",
+        "it without LoRA and without LoRA Lab. It contains no row of your table.",
     ),
     "pipeline": ExportFormat(
         "Pipeline file",
         "The adapter, the encoders and the run's context rows in one zip: it predicts without the table. Safetensors "
-        "and JSON; opening it "
-        "runs no code. The run's validation and test rows are not in its context, so that it predicts what the run "
-        "predicted.",
+        "and JSON; opening it runs no code. The run's validation and test rows are not in it.",
         holds_rows=True,
     ),
     "lora": ExportFormat(
         "lora_adapters.pt",
         "Rank, alpha and the factors A and B of every layer as plain tensors, as many LoRA scripts expect them. It "
-        "contains no row of your "
-        "table.",
+        "contains no row of your table.",
     ),
 }
 
@@ -92,9 +87,5 @@ def command_lines(facts: PackageFacts, run_id: str, *, table: str) -> str:
 
 def _written(choices: ReadingChoices) -> str:
     """Writes the choices as Python code, without defaults."""
-    given = {
-        field.name: getattr(choices, field.name)
-        for field in fields(choices)
-        if getattr(choices, field.name) != field.default
-    }
-    return f"ReadingChoices({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+    values = ((field, getattr(choices, field.name)) for field in fields(choices))
+    return f"ReadingChoices({', '.join(f'{of.name}={value!r}' for of, value in values if value != of.default)})"

@@ -1,9 +1,7 @@
-"""The rank curve of one run: its trained update cut to lower ranks and scored on the run's own rows, and the spectrum
-of every layer.
+"""The rank curve of one run: its trained update cut to lower ranks and scored on its own rows, and its spectrum.
 
 In: a run with an adapter package. Out: plain values for the page. A run trained *at* a lower rank may do better than
-the cut update, which
-is not trained again: the curve says how much of this run's gain lies in its first directions.
+the cut update, which is not trained again: the curve says how much of the gain lies in its first directions.
 """
 
 import time
@@ -69,8 +67,7 @@ FACTORS = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "start_")
 
 
 def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
-    """Scores the adapter of the LoRA run with the id ``run`` at each lower rank; writes its progress to ``folder``
-    before every rank.
+    """Scores the adapter of a LoRA run at each lower rank; writes its progress to ``folder`` before every rank.
 
     Returns:
         ``ranks`` (0 is the base alone); ``validation`` and ``test``, every metric at each rank; ``layers``: path,
@@ -85,9 +82,8 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     asked = store.run(run)
     if asked.settings.strategy != "peft":
         raise AdapterError(f"{asked.name} has no low-rank update; choose a LoRA run.")
-    parts = {
-        part: found for part in PARTS if (found := read_predictions(store, run, part)) is not None and len(found.rows_N)
-    }
+    saved = {part: read_predictions(store, run, part) for part in PARTS}
+    parts = {part: its for part, its in saved.items() if its is not None and len(its.rows_N)}
     if "validation" not in parts:
         raise AdapterError(f"The predictions of {asked.name} are missing, so its rows cannot be scored. Run it again.")
     package = package_of_run(store, asked)
@@ -102,20 +98,15 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     cuts = {layer.path: directions(*updates[layer.path], layer.scaling) for layer in report.layers}
     table = load_frame(home, settings.dataset)
     shown = Shown.to(model, AdaptedModel(model, settings, package.facts).context(table), views=settings.train.views)
-    held_out = {
-        part: HeldOut(one.rows_N, shown.read(table.iloc[one.rows_N]), one.y_N, one.rarer) for part, one in parts.items()
-    }
+    frames = {part: shown.read(table.iloc[one.rows_N]) for part, one in parts.items()}
+    held_out = {part: HeldOut(one.rows_N, frames[part], one.y_N, one.rarer) for part, one in parts.items()}
     ranks, scored = ranks_up_to(max(len(of_layer.values) for of_layer in cuts.values())), []
     for done, rank in enumerate(ranks):
         write_progress(folder, done, len(ranks), "ranks")
         if rank:
             _cut(model.module, report, package.tensors, cuts, rank)
-        scored.append(
-            {
-                part: rows.score(shown.scorer.predict(model if rank else plain, rows.x_NF))
-                for part, rows in held_out.items()
-            }
-        )
+        scores = shown.scorer.predict
+        scored.append({p: rows.score(scores(model if rank else plain, rows.x_NF)) for p, rows in held_out.items()})
     return {
         "ranks": ranks,
         **{part: [scores[part] for scores in scored] for part in held_out},
