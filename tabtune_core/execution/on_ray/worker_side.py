@@ -1,5 +1,4 @@
-"""The worker's side of one run on a node: sends the files that the run needs, stores its events, and brings back its
-files.
+"""The worker's side of one run on a node: sends the run's files, stores its events, and brings its files back.
 
 In: a queued run. Out: rows and files of the workspace, which only this machine writes. Every step can be repeated, so
 that a full disk or a lost connection costs only time.
@@ -177,9 +176,7 @@ class Link:
     def _call(self, method: str, *given: Any, patience_seconds: float = ANSWER_SECONDS) -> Any:
         try:
             answer = self.ray.get(getattr(self._actor, method).remote(*given), timeout=patience_seconds)
-        except (
-            self.ray.exceptions.RayTaskError
-        ) as error:  # also an instance of its cause's class, as if that had been raised here
+        except self.ray.exceptions.RayTaskError as error:  # also an instance of its cause's class
             raise NodeTroubleError(first_line(error.cause)) from error
         self._answered = time.monotonic()
         return answer
@@ -232,10 +229,8 @@ class Link:
                     self._call("take", name, offset, content, size)
                     self.store.beat(run.id)
         self._log_start = (folder / LOG).stat().st_size
-        order = Order(
-            run.settings.to_dict(), self.experiment, self.demand.gpus > 0, rungs=rungs_ahead(run.rung), paused=paused
-        )
-        self._call("start", order)
+        on_gpu, rungs = self.demand.gpus > 0, rungs_ahead(run.rung)
+        self._call("start", Order(run.settings.to_dict(), self.experiment, on_gpu, rungs=rungs, paused=paused))
 
     def _hear(self) -> News:
         """Stores everything that is new; returns although the run may report more meanwhile."""
@@ -273,9 +268,7 @@ class Link:
             return
         self._hear()
         folder.mkdir(exist_ok=True)
-        for name in sorted(
-            files, key=lambda name: name == LAST_STATE
-        ):  # best states before the last state, which names one
+        for name in sorted(files, key=lambda name: name == LAST_STATE):  # the last state names one of the others
             (arriving / name).replace(folder / name)
         for path in _states(folder):
             if path.name not in files:
