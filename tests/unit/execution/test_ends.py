@@ -150,13 +150,6 @@ def test_a_run_whose_worker_ends_again_and_again_is_left_to_a_person(store):
     assert store.run(run_id).status == "interrupted"
 
 
-def test_a_run_that_this_worker_claimed_without_starting_it_is_queued_as_if_nothing_had_happened(store):
-    (run_id,) = queue(store, "quick")
-    store.claim(os.getpid(), None, run_id)
-    open_worker(store, resume=False).reconcile()
-    assert (store.run(run_id).status, store.run(run_id).resumptions) == ("queued", 0)
-
-
 def test_rows_that_cannot_be_read_are_closed_and_can_be_deleted(store):
     (run_id,), job_id = queue(store, "quick"), store.add_job("double", {})
     store.claim(1, None)

@@ -110,15 +110,6 @@ def test_a_rival_that_ended_without_a_whole_training_neither_wins_nor_blocks(sto
     assert statuses(store, (first, second, third)) == [status, "outrun", "queued"]
 
 
-def test_scores_are_compared_up_to_the_same_step(store):
-    early, late, third = race(store, 1e-4, 1e-3, 1e-2).values()
-    at_a_rung(store, early, 0.5, 0.5, 0.1, 0.1, status="finished")
-    at_a_rung(store, late, 0.3, 0.3)
-    at_a_rung(store, third, 0.4, 0.4)
-    advance(store)
-    assert statuses(store, (late, third)) == ["queued", "queued"]
-
-
 def test_a_race_is_within_one_sweep_one_seed_and_one_configuration(store):
     ids = race(store, 1e-4, 1e-3, ranks=(2, 4), seeds=(0, 1))
     assert {store.run(one).rung for one in ids.values()} == {0}
@@ -131,11 +122,6 @@ def test_a_race_is_within_one_sweep_one_seed_and_one_configuration(store):
         (rank, seed, 1e-4) for rank in (2, 4) for seed in (0, 1)
     }
     assert {run.rung for run in going} == {len(RUNGS)}  # alone, it pauses no more
-
-
-@pytest.mark.parametrize(("rates", "one_rate"), [((1e-3,), False), ((1e-4, 1e-3), True)])
-def test_without_rivals_or_at_one_rate_no_run_pauses(store, rates, one_rate):
-    assert {store.run(one).rung for one in race(store, *rates, one_rate=one_rate).values()} == {-1}
 
 
 def test_the_next_best_rate_is_called_back_once_the_best_has_diverged(store):

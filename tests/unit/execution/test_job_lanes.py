@@ -1,7 +1,6 @@
 """Jobs under a real worker, with real processes: side by side, cancelled, ended after their time limit."""
 
 import contextlib
-import signal
 import sqlite3
 from unittest.mock import Mock
 
@@ -101,11 +100,3 @@ def test_a_job_whose_row_is_damaged_while_it_runs_is_ended(live):
     assert left_by(live, job_id) == {"log.txt"}
     live.delete_job(job_id)
     assert job_id not in {path.name for path in (live.home / "jobs").iterdir()}
-
-
-def test_a_killed_job_is_not_repeated_automatically(live):
-    job_id, _ = begun(live, "waiting")
-    psutil.Process(live.job(job_id).pid).send_signal(signal.SIGKILL)
-    job = ended(live, job_id)
-    assert job.status == "interrupted"
-    assert "Ask again" in job.error

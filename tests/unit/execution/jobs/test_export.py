@@ -15,10 +15,10 @@ from package_values import package_facts
 
 from tabtune_core.api.pipeline import TabularPipeline
 from tabtune_core.api.pipeline_file import read_pipeline, write_pipeline
-from tabtune_core.data.datasets import delete_dataset, load_frame
+from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.text_features import TextEncoder
-from tabtune_core.errors import AdapterError, PipelineError, TableError
+from tabtune_core.errors import AdapterError, PipelineError
 from tabtune_core.execution.jobs import export as exports
 from tabtune_core.execution.jobs.export_formats import FORMATS, command_lines, snippet
 from tabtune_core.lora.package_reader import read_facts
@@ -77,14 +77,6 @@ def test_every_format_reproduces_the_predictions_of_the_run(store, job, here, fo
     assert {path.name for path in job.iterdir()} == {told["file"], PROGRESS}, "no other file may be left"
 
 
-@pytest.mark.parametrize("form", ["pipeline", pytest.param("lora", marks=pytest.mark.slow)])
-def test_learnt_text_encodings_travel_with_the_file(store, job, here, form):
-    told = exports.export(
-        store.home, job, run=made_run(store, kinds=(("remark", "encoded"), ("colour", "encoded"))), format=form
-    )
-    assert (told["difference"] <= 1e-6, told["labels"], told["rows"]) == (True, 0, 18)
-
-
 def test_learnt_text_encodings_are_checked_before_use(store, job, here, tmp_path):
     told = exports.export(store.home, job, run=made_run(store, kinds=(("remark", "encoded"),)), format="pipeline")
     content = read_pipeline(job / told["file"])
@@ -141,13 +133,6 @@ def test_a_file_that_a_fresh_process_cannot_open_is_removed_and_the_log_is_named
     with pytest.raises(AdapterError, match=rf"could not open the file.*{job / 'log.txt'}"):
         exports.export(store.home, job, run=made_run(store), format="pipeline")
     assert [path.name for path in job.iterdir()] == [PROGRESS]
-
-
-def test_an_export_without_the_table_is_refused_with_the_way_out(store, job):
-    run = made_run(store)
-    delete_dataset(store.home, store.run(run).settings.dataset)
-    with pytest.raises(TableError, match="Add the file again"):
-        exports.export(store.home, job, run=run, format="pipeline")
 
 
 def test_the_pipeline_holds_the_context_rows_and_the_results_of_the_run(store, job, here):

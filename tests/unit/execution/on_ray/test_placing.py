@@ -119,12 +119,6 @@ def test_a_run_that_fits_on_no_node_is_refused_with_both_sizes(opened, queue, st
     assert "Node a has 4 CPUs, 0.1 GB of memory and no GPU. Node b has 4 CPUs, 0.2 GB" in run.error
 
 
-def test_a_gpu_that_the_cluster_never_had_is_refused(opened, queue, store):
-    executor, queued = opened(machine("a")), queue("cuda", "cpu")
-    assert executor.place(queued, []).run == queued[1]
-    assert store.run(queued[0].id).status == "failed"
-
-
 def test_a_run_waits_for_a_node_that_has_left_and_reports_it_once(opened, queue, store):
     executor, queued = opened(machine("a", gpus=1), machine("b")), queue("cuda")
     executor.machines.put(machine("b"))
@@ -148,13 +142,6 @@ def test_a_node_with_other_versions_gets_no_run_and_both_versions_are_named(open
     assert sentence in store.run(queued[0].id).error
     other = opened(machine("old", cpus=64, torch="0.9"), machine("new", tabdpt="0.9"))
     assert other.place(queue("cpu"), []).node == "new", "the package of another model family may differ"
-
-
-def test_the_cluster_file_describes_the_cluster_for_the_pages(opened, queue, store):
-    opened(machine("a", gpus=2), machine("b", torch="0.9")).place(queue("cpu"), [])
-    told = read_cluster(store.home)
-    assert told.summary == "1 node, 4 CPUs, 2 GPUs (2 × NVIDIA L4)"
-    assert told.nodes[1].problem.startswith("Node b has torch 0.9")
 
 
 def test_the_reason_why_a_cluster_cannot_be_joined_reaches_the_pages(store, monkeypatch):
