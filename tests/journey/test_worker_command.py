@@ -63,8 +63,3 @@ def test_stop_ends_the_run_and_the_next_worker_resumes_it(store, worker, capsys)
     (store.home / "go").touch()
     assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
     assert [one.status for one in store.runs()] == ["finished"] * 2
-
-
-def test_an_impossible_request_is_one_line_and_exit_status_2(capsys):
-    assert main(["worker", "--home", "/proc/version/nowhere"]) == 2
-    assert len(capsys.readouterr().err.splitlines()) == 1

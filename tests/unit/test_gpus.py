@@ -118,13 +118,7 @@ def test_the_library_is_opened_once_and_again_after_a_failure(driver):
     assert three.opened == 2
 
 
-@pytest.mark.parametrize(
-    ("order", "free", "freest"),
-    [
-        ("PCI_BUS_ID", {"GPU-bb33": 9}, 2),
-        (None, {"GPU-bb33": 9}, 0),
-    ],
-)
+@pytest.mark.parametrize(("order", "free", "freest"), [("PCI_BUS_ID", {"GPU-bb33": 9}, 2), (None, {"GPU-bb33": 9}, 0)])
 def test_the_gpu_with_the_most_free_memory_is_named_if_torch_and_driver_count_alike(
     driver, monkeypatch, order, free, freest
 ):

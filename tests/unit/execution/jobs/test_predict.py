@@ -129,19 +129,6 @@ def test_adapters_of_different_tasks_are_not_compared(store):
         ask(store, runs, rows_of(store, runs[0]))
 
 
-@pytest.mark.parametrize("identity", ["../runs", "x"])
-def test_missing_rows_are_reported(store, identity):
-    run = made_run(store)
-    with pytest.raises(TableError, match="The rows to predict are gone"):
-        predict(
-            store.home,
-            store.home,
-            rows=identity,
-            adapters=[{"id": run, "title": "a"}],
-            table=store.run(run).settings.dataset,
-        )
-
-
 LIKE = ReadAs(
     ReadingChoices(encoding="utf-8", delimiter=",", header=True, day_first=True),
     {"age": "number", "zip": "category", "born": "date", "note": "text", "y": "boolean"},
