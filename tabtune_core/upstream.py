@@ -133,11 +133,7 @@ class Source:
 
 
 def name_entry(facts: Any, name: str) -> str:
-    """Reads the name of a file, table or model that a page shows.
-
-    Raises:
-        Damaged: it is empty, too long, or not a string.
-    """
+    """Reads the name of a file, table or model that a page shows; raises Damaged if it is empty or too long."""
     if not 0 < len(value := str(entry(facts, name, str))) <= LONGEST_NAME:
         raise Damaged(f"its entry '{name}' is not a valid name of a table or file")
     return value

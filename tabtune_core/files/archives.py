@@ -57,10 +57,8 @@ class Archive:
 
 def _check_size(name: str, size: int, most: int) -> None:
     if size > most:
-        raise Damaged(
-            f"{name} unpacks to {size / 1e6:,.1f} MB or more, and {most / 1e6:,.1f} MB is the most that such a file "
-            "can need; if it is your own, unpack it and zip it again without compression"
-        )
+        large = f"{name} unpacks to {size / 1e6:,.1f} MB or more, and {most / 1e6:,.1f} MB is the most that such a file"
+        raise Damaged(f"{large} can need; if it is your own, unpack it and zip it again without compression")
 
 
 @contextmanager

@@ -27,10 +27,9 @@ class Damaged(ValueError):
 
 @contextmanager
 def refused_as(error: type[TabTuneError], start: str, end: str = "") -> Iterator[None]:
-    """Turns the errors of code that only reads untrusted content into a sentence: ``start``, the error, ``end``.
+    """Turns the errors of code that only reads untrusted content into one of ``error``: ``start``, its text, ``end``.
 
-    Raises:
-        TabTuneError: of the class ``error``; those of that class, missing packages and lack of memory pass unchanged.
+    Errors of that class, missing packages and lack of memory pass unchanged.
     """
     try:
         yield
@@ -81,11 +80,7 @@ def check_file(path: Path, *, most_bytes: int) -> int:
 
 
 def read_text(path: Path, *, most_bytes: int) -> str:
-    """Reads a small UTF-8 text file.
-
-    Raises:
-        Damaged: the file cannot be read, is too large, or is not UTF-8.
-    """
+    """Reads a small UTF-8 text file; raises Damaged if it cannot be read, is too large, or is not UTF-8."""
     check_file(path, most_bytes=most_bytes)
     try:
         return path.read_bytes().decode()

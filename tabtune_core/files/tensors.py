@@ -61,11 +61,7 @@ def read_tensors(content: bytes) -> dict[str, Stored]:
 
 
 def check_finite(tensors: Mapping[str, Stored]) -> None:
-    """Checks that every number of the floating-point tensors is finite.
-
-    Raises:
-        Damaged: a tensor contains NaN or Infinity; the text names it.
-    """
+    """Raises Damaged if a floating-point tensor contains NaN or Infinity; the text names it."""
     for name, stored in tensors.items():
         if (bits := FLOATS.get(stored.dtype)) is None:
             continue

@@ -103,8 +103,7 @@ def _about(name: str, adapted: AdaptedModel, context: Context) -> dict[str, Any]
 
 
 WINDOW_SECONDS = 0.003
-"""How long the first request waits for others; requests that arrive while a batch computes form the next batch anyway.
-"""
+"""How long the first request waits for others; those that arrive while a batch computes form the next anyway."""
 Answer = NDArray[np.float64] | BaseException
 
 

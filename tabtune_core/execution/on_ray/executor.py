@@ -157,9 +157,7 @@ class RayExecutor:
         reasons = " ".join(self._why_not(run, demand, node) for node in nodes)
         needs = f"The run needs {demand}, which no node of the cluster can give it now. {reasons}".strip()
         ever = any(demand.fits(has) for has in self.machines.seen.values())
-        differs = any(
-            not node.problem and demand.fits(node.has) for node in nodes
-        )  # of other versions
+        differs = any(not node.problem and demand.fits(node.has) for node in nodes)  # of other versions
         if differs or not ever:
             way_out = "Add such a node, or lower what the run needs, and run it again."
             self.store.finish(run.id, "failed", error=f"{needs} {way_out}")
