@@ -62,14 +62,14 @@ def decide(
     if odd := [name for name in more_names if not re.fullmatch(r"[\w.:*-]+", name)]:
         write = "Write it without http:// and without a port, for example lab.example.org."
         raise ValueError(f"{odd[0]!r} is not a host name. {write}")
-    found = resolved(address)
+    ip = resolved(address)
     given = environment.pop(TOKEN_VARIABLE, None)
     if given is not None and len(given) < FEWEST_LETTERS:
         longer = f"Give it at least {FEWEST_LETTERS}, or leave it out: the server then makes one."
         raise ValueError(f"The token has {len(given)} characters and could be guessed. {longer}")
-    names = dict.fromkeys((*OWN_NAMES, *_names_of(address, found), *more_names))
-    wide = bool(more_names) or not ipaddress.ip_address(found).is_loopback
-    return Access(address=found, names=tuple(names), token=given or (secrets.token_urlsafe(24) if wide else None))
+    names = dict.fromkeys((*OWN_NAMES, *_names_of(address, ip), *more_names))
+    wide = bool(more_names) or not ipaddress.ip_address(ip).is_loopback
+    return Access(address=ip, names=tuple(names), token=given or (secrets.token_urlsafe(24) if wide else None))
 
 
 def checked_base(text: str) -> str:

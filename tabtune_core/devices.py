@@ -93,8 +93,8 @@ def _tried(device: torch.device) -> torch.device:
 
 def differs_from_cpu(device: torch.device) -> str | None:
     """Says which result of a small step differs from the CPU's, and by how much; None if all agree."""
-    for (what, expected), found in zip(_probe(torch.device("cpu")).items(), _probe(device).values(), strict=True):
-        off, most = (found - expected).abs().max().item(), expected.abs().max().item()
+    for (what, expected), computed in zip(_probe(torch.device("cpu")).items(), _probe(device).values(), strict=True):
+        off, most = (computed - expected).abs().max().item(), expected.abs().max().item()
         if not off <= PROBE_TOLERANCE * most:  # true for nan too
             return f"{what} that differ from the CPU's by {off:.2g} where the largest is {most:.2g}"
     return None

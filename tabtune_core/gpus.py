@@ -82,7 +82,7 @@ def card_memory() -> list[tuple[int, int] | None]:
     """Returns free and total bytes of the GPUs in torch's order; None where the driver does not report them."""
 
     def memory(handle: Any) -> tuple[int, int] | None:
-        memory = told(pynvml.nvmlDeviceGetMemoryInfo, handle)
+        memory = answer_of(pynvml.nvmlDeviceGetMemoryInfo, handle)
         return None if memory is None else (int(memory.free), int(memory.total))
 
     return _of_every_gpu(memory)
@@ -132,7 +132,7 @@ def nvml_errors(library: Any) -> tuple[type[Exception], ...]:
     return (library.NVMLError, getattr(library, "NVMLLibraryMismatchError", library.NVMLError))
 
 
-def told(ask: Callable[..., Any], *arguments: Any, library: Any = None) -> Any:
+def answer_of(ask: Callable[..., Any], *arguments: Any, library: Any = None) -> Any:
     """Returns the answer of the driver's open library; None if it does not answer this."""
     try:
         return ask(*arguments)
@@ -166,7 +166,7 @@ def _handles(visible: str | None) -> list[Any]:
     """Returns handles of the GPUs that CUDA enumerates; one that is lost or forbidden has none, and CUDA skips it."""
     if visible is not None and visible.strip().startswith("MIG-"):  # CUDA takes only the first slice
         return [pynvml.nvmlDeviceGetHandleByUUID(visible.partition(",")[0].strip())]
-    every = (told(pynvml.nvmlDeviceGetHandleByIndex, place) for place in range(pynvml.nvmlDeviceGetCount()))
+    every = (answer_of(pynvml.nvmlDeviceGetHandleByIndex, place) for place in range(pynvml.nvmlDeviceGetCount()))
     handles = [handle for handle in every if handle is not None]
     if visible is None:
         return handles

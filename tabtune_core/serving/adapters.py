@@ -108,10 +108,10 @@ Answer = NDArray[np.float64] | BaseException
 
 
 class Batches:
-    """Collects requests into batches, one instance per server; ``told`` gets the number of requests of each batch."""
+    """Collects requests into batches, one instance per server; ``count`` gets the number of requests of each batch."""
 
-    def __init__(self, told: Callable[[int], None] = lambda requests: None) -> None:
-        self._thread, self._told = ThreadPoolExecutor(1, thread_name_prefix="predict"), told
+    def __init__(self, count: Callable[[int], None] = lambda requests: None) -> None:
+        self._thread, self._count = ThreadPoolExecutor(1, thread_name_prefix="predict"), count
         self._waiting: list[tuple[Served, pd.DataFrame, asyncio.Future[NDArray[np.float64]]]] = []
         self._going: asyncio.Task[None] | None = None
 
@@ -131,19 +131,19 @@ class Batches:
                 batches[served.name].append((served, rows, answer))
             self._waiting.clear()
             for batch in batches.values():
-                self._told(len(batch))
+                self._count(len(batch))
                 answers = await self._ask(batch[0][0], [rows for _, rows, _ in batch])
-                for (_, _, waiting), found in zip(batch, answers, strict=True):
+                for (_, _, waiting), result in zip(batch, answers, strict=True):
                     if waiting.done():  # its client has disconnected
                         continue
-                    if isinstance(found, BaseException):
-                        waiting.set_exception(found)
+                    if isinstance(result, BaseException):
+                        waiting.set_exception(result)
                     else:
-                        waiting.set_result(found)
+                        waiting.set_result(result)
 
     async def _ask(self, served: Served, lots: Sequence[pd.DataFrame]) -> Sequence[Answer]:
         asked = asyncio.get_running_loop().run_in_executor(self._thread, served.predict, lots)
-        (found,) = await asyncio.gather(asked, return_exceptions=True)
-        if not isinstance(found, BaseException):
-            return found
-        return [found] if len(lots) == 1 else [answer for rows in lots for answer in await self._ask(served, [rows])]
+        (result,) = await asyncio.gather(asked, return_exceptions=True)
+        if not isinstance(result, BaseException):
+            return result
+        return [result] if len(lots) == 1 else [answer for rows in lots for answer in await self._ask(served, [rows])]

@@ -243,8 +243,8 @@ def refuse_network(home: Path) -> None:
     Raises:
         StoreError: the folder is, or would be, on a network file system.
     """
-    if found := network_file_system(home):
-        kind, place = found
+    if mount := network_file_system(home):
+        kind, place = mount
         raise StoreError(
             f"The workspace {home} lies on a network file system ({kind}, mounted at {place}), where its database "
             "would be damaged. Choose a folder on a disk of this machine with --home or TABTUNE_HOME."

@@ -75,10 +75,10 @@ class JobQueue(Database):
 
     def job(self, job_id: str) -> Job:
         """Returns the present state of a job."""
-        found = _job(self._row("job", job_id))
-        if found is None:
+        job = _job(self._row("job", job_id))
+        if job is None:
             raise StoreError(f"Job {job_id!r}: {UNREADABLE}")
-        return found
+        return job
 
     def claim_job(self, pid: int, identity: str | None, lane: Lane | None = None) -> Job | None:
         """Claims the oldest queued job, of one lane or all, for this process; of several claimants only one gets it."""
@@ -89,10 +89,10 @@ class JobQueue(Database):
             f" AND id = (SELECT id FROM jobs WHERE status = 'queued' AND {in_lane} ORDER BY rowid LIMIT 1) RETURNING *",
             (time.time(), pid, identity, lane, short),
         )
-        found = _job(rows[0]) if rows else None
-        if rows and found is None:
+        job = _job(rows[0]) if rows else None
+        if rows and job is None:
             self.finish_job(rows[0]["id"], "failed", error=UNREADABLE)
-        return found
+        return job
 
     def unreadable_jobs(self) -> list[tuple[str, int | None, str | None]]:
         """Returns the running jobs whose rows cannot be read: id, pid and process identity, None where damaged."""

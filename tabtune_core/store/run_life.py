@@ -83,12 +83,12 @@ class RunLife(EventLog, JobQueue):
 
     def run(self, run_id: str) -> Run:
         """Returns the present state of a run; raises StoreError if there is none or its row cannot be read."""
-        found = read_run(self._row("run", run_id))
-        if isinstance(found, Unreadable):
+        run = read_run(self._row("run", run_id))
+        if isinstance(run, Unreadable):
             raise StoreError(
-                f"Run {run_id!r} cannot be read: {found.why}. It is damaged or of another version; train it again."
+                f"Run {run_id!r} cannot be read: {run.why}. It is damaged or of another version; train it again."
             )
-        return found
+        return run
 
     def wish(self, run_id: str) -> StopRequest | None:
         """Returns what a person asked of a running run; None if nothing."""
@@ -115,11 +115,11 @@ class RunLife(EventLog, JobQueue):
             "'queued' ORDER BY position LIMIT 1)) RETURNING *",
             (now, now, pid, identity, *where, run_id),
         )
-        found = read_run(rows[0]) if rows else None
-        if isinstance(found, Unreadable):
-            self.finish(found.id, "failed", error=f"It cannot be read: {found.why}.")
+        run = read_run(rows[0]) if rows else None
+        if isinstance(run, Unreadable):
+            self.finish(run.id, "failed", error=f"It cannot be read: {run.why}.")
             return None
-        return found
+        return run
 
     def set_process(self, run_id: str, pid: int, identity: str | None, *, claimed_by: int | None = None) -> None:
         """Records which process carries out a running run.
@@ -167,7 +167,7 @@ class RunLife(EventLog, JobQueue):
         )
 
     def set_verified(self, run_id: str, verified: bool) -> None:
-        """Records what a later verification of a run's adapter package has found."""
+        """Records what a later verification of a run's adapter package has run."""
         with self._together():
             if (result := self.run(run_id).result) is not None:
                 content = to_json(replace(result, adapter_verified=verified))[1]

@@ -66,7 +66,7 @@ class RunStore(RunLife):
         return sweep, ids
 
     def add_ended(
-        self, name: str, settings: RunSettings, told: Sequence[Event], result: RunFinished, *, sweep: str = ""
+        self, name: str, settings: RunSettings, events: Sequence[Event], result: RunFinished, *, sweep: str = ""
     ) -> str:
         """Adds a run that was carried out elsewhere, with its events, to ``sweep`` or to a new sweep.
 
@@ -75,7 +75,7 @@ class RunStore(RunLife):
         with self._together():
             sweep = sweep or self._add_sweep("")
             run_id = self._queue(sweep, name, settings)
-            for event in told:
+            for event in events:
                 self.append(run_id, event)
             self.finish(run_id, result.outcome, result=result)
         return run_id

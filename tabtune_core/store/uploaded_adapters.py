@@ -167,11 +167,13 @@ def name_checkpoint(home: Path, identity: str, path: str) -> StoredAdapter:
     """
     adapter = get_adapter(home, identity)
     settings, card = adapter.settings, get_card(adapter.settings.model)
-    found = named_checkpoint(card, settings.task, path)
-    digest = _identity(found, card.weights_for(settings.task))
+    weights = named_checkpoint(card, settings.task, path)
+    digest = _identity(weights, card.weights_for(settings.task))
     if adapter.facts.base.sha256 != digest:
-        raise AdapterError(f"{found} has the SHA-256 {digest}; the adapter was trained on {adapter.facts.base.sha256}.")
-    _write(folder_of(home, identity), named := replace(adapter, checkpoint=str(found)))
+        raise AdapterError(
+            f"{weights} has the SHA-256 {digest}; the adapter was trained on {adapter.facts.base.sha256}."
+        )
+    _write(folder_of(home, identity), named := replace(adapter, checkpoint=str(weights)))
     return named
 
 
@@ -200,8 +202,8 @@ def missing_base(adapter: StoredAdapter) -> str | None:
         return str(error)
     if base.sha256 == identity:
         return None
-    found = f"{here.name} on this machine is another file (SHA-256 {identity[:12]}…)"
-    return f"{wanted}; {found}. Name those that it was trained on."
+    other = f"{here.name} on this machine is another file (SHA-256 {identity[:12]}…)"
+    return f"{wanted}; {other}. Name those that it was trained on."
 
 
 @functools.cache

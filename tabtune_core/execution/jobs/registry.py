@@ -36,10 +36,10 @@ def package_of_run(store: RunStore, run: Run) -> AdapterPackage:
         AdapterError: it is damaged, or belongs to another run.
     """
     package = read_package(store.run_dir(run.id) / ADAPTER_FILE)
-    found, own = package.facts.settings, run.settings
-    if (found.lora, found.seed, found.target) != (own.lora, own.seed, own.target):
+    its, own = package.facts.settings, run.settings
+    if (its.lora, its.seed, its.target) != (own.lora, own.seed, own.target):
         raise AdapterError(
-            f"In place of the adapter of {run.name} is that of another run: {found.label}, seed {found.seed}, target "
-            f"{found.target!r}. Put the right file back, or run it again."
+            f"In place of the adapter of {run.name} is that of another run: {its.label}, seed {its.seed}, target "
+            f"{its.target!r}. Put the right file back, or run it again."
         )
     return package

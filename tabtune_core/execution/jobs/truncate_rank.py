@@ -129,24 +129,24 @@ def _cut(
     module: nn.Module,
     report: LoraReport,
     tensors: Mapping[str, torch.Tensor],
-    found: Mapping[str, Directions],
+    directions: Mapping[str, Directions],
     rank: int,
 ) -> None:
-    """Puts the first ``rank`` directions of every layer (``found``, by path) in place of its trained ``tensors``."""
+    """Puts the first ``rank`` directions of every layer (by path) in place of its trained ``tensors``."""
     load_factors(module, report, tensors)
     for layer in report.layers:
         adapter = adapter_at(module, layer.path)
-        adapter.variant.put(adapter, *found[layer.path].factors(rank))
+        adapter.variant.put(adapter, *directions[layer.path].factors(rank))
 
 
-def _size_of(layer: AdaptedLayer, found: Directions, weight_norm: float) -> dict[str, Any]:
+def _size_of(layer: AdaptedLayer, directions: Directions, weight_norm: float) -> dict[str, Any]:
     """Returns the size of a layer's update, and its singular values."""
     return {
         "path": layer.path,
         "target": layer.target,
         "shape": [layer.out_features, layer.in_features],
         "rank": layer.rank,
-        "singular_values": found.values.tolist(),
-        "update_norm": float(found.values.norm()),
+        "singular_values": directions.values.tolist(),
+        "update_norm": float(directions.values.norm()),
         "weight_norm": weight_norm,
     }

@@ -53,7 +53,7 @@ def test_a_database_damaged_anywhere_is_named_with_a_way_out(tmp_path):
         RunStore.runs,
         RunStore.marks,
         lambda store: store.events(run_id),
-        lambda store: list(store.told(run_id, "Note", 0, 300)),
+        lambda store: list(store.fields_in_chunks(run_id, "Note", 0, 300)),
     ]
     expected, pages = [read(store) for read in reads], range(0, len(whole), 4096)
     damaged = [whole[: len(whole) // 2], *(whole[:page] + b"\xa5" * 4096 + whole[page + 4096 :] for page in pages)]
