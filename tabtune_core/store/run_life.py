@@ -167,7 +167,7 @@ class RunLife(EventLog, JobQueue):
         )
 
     def set_verified(self, run_id: str, verified: bool) -> None:
-        """Records what a later verification of a run's adapter package has run."""
+        """Records what a later verification of a run's adapter package says."""
         with self._together():
             if (result := self.run(run_id).result) is not None:
                 content = to_json(replace(result, adapter_verified=verified))[1]
