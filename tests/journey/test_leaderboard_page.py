@@ -69,7 +69,6 @@ def test_chosen_runs_go_on_to_the_pages_that_show_them(app, store):
         names = board(app)["Run"].tolist()[:2]
         ids = [run.id for name in names for run in store.runs(sweep) if run.name == name]
         choose(app, 0, 1)
-        assert "Log-loss of the chosen runs" in texts(app.markdown)
         app.button(key=f"go_{icon}").click().run()
         assert not app.exception
         assert app.title[0].value == title

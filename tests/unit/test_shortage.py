@@ -70,9 +70,9 @@ def test_a_locked_database_is_reported_after_a_while(tmp_path, monkeypatch):
     store = RunStore(tmp_path)
     with closing(sqlite3.connect(tmp_path / "runs.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(ShortageError, match="kept the database in .* locked") as found:
+        with pytest.raises(ShortageError, match="kept the database in .* locked") as refused:
             store.add_job("predict", {})
-        assert found.value.passes
+        assert refused.value.passes
         other.execute("ROLLBACK")
     assert store.add_job("predict", {})
 

@@ -28,7 +28,6 @@ ALWAYS = (
     *SCORES,
     SECOND_SCORE,
     "Seeds",
-    "Curve",
     MEMORY,
     "Training (s)",
     "Trainable (%)",
@@ -42,13 +41,11 @@ WHERE_IT_IS = ("Not compared", "Note", "What happened", "Archived")
 def table(
     board: pd.DataFrame,
     metric: str,
-    curves: Mapping[str, list[float]],
     tables: Mapping[str, str],
     sweeps: Mapping[str, str],
 ) -> pd.DataFrame:
     """Returns one row per run or configuration; ``tables`` and ``sweeps`` are names by id."""
     grouped, second = "runs" in board, SECOND[METRICS[metric].task]
-    first = board["runs"].str[0] if grouped else board["run"]
     ended_by = board["ended_by"].map({"time limit": "ended by its time limit"}).fillna("")
     happened = zip(board["note"], ended_by, board["resumed"], strict=True)
     columns_by_title = {
@@ -64,7 +61,6 @@ def table(
         "Training (s)": board["train_seconds"],
         "Trainable (%)": board["trainable_percent"],
         "Adapter (kB)": _in(1e3, board["adapter_bytes"]),
-        "Curve": first.map(lambda run: curves.get(run, [])),
         PREDICTION_MEMORY: _in(1e6, board["predict_growth_memory_bytes"]),
         "Sweep": board["sweep"].map(sweeps),
         "Table": board["dataset"].map(lambda dataset: tables.get(dataset, "(deleted)")),
@@ -169,7 +165,6 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         "Training (s)": number(**one_digit("Training (s)"), help=TRAIN_SECONDS_HELP),
         "Trainable (%)": number(format="%.2f", width=NARROW, help="Trainable share of the model's parameters."),
         "Adapter (kB)": number(**one_digit("Adapter (kB)")),
-        "Curve": st.column_config.LineChartColumn(width="small", help=f"Validation {meaning.written} during training."),
         "Rank": number(width="small"),
         "Seed": number(format="%.0f"),
         "Seeds": number(width="small"),

@@ -12,12 +12,13 @@ from dashboard.components.glossary import define
 from dashboard.components.plotly_chart import compose, show_drawn
 from dashboard.components.unreadable import page_part
 from dashboard.formatting import plain, sweep_titles
-from dashboard.url_state import SELECT_PIXELS, chosen, go, nothing_yet, pick, renew, say_gone, seen, settle, stop
+from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, say_gone, seen, settle, stop
 from dashboard.views.leaderboard import board_table, run_actions
-from tabtune_core.analysis.races import with_outrun_scores
+from tabtune_core.analysis.comparison import at_one_rate
+from tabtune_core.analysis.races import picture_rows
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.analysis.runs_table import of_task
-from tabtune_core.analysis.sweep_page import sweep_page
+from tabtune_core.analysis.sweep_page import sweep_page, sweep_picture
 from tabtune_core.charts import CHARTS
 from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.errors import StoreError
@@ -44,10 +45,6 @@ def speak(board: pd.DataFrame, found: Recommendation | None, metric: str, *, goi
     elif found.sentences:
         with st.container(border=True):
             answer_card(found)
-            if found.far_values and st.button("See them on Data", icon=":material/table_chart:"):
-                go("views/data/page.py", table=board["dataset"].iloc[0], target=board["target"].iloc[0])
-            if found.claim is not None:
-                run_actions.offer_seeds(found.claim, list(runs.values()))
     elif found.configurations.empty and found.basis:
         st.markdown(plain(found.basis))
     elif len(done):
@@ -75,6 +72,10 @@ def downloads(board: pd.DataFrame, sweep: str | None, metric: str) -> None:
         if sweep is not None:
             one = "One page to mail, without rows of the table: findings, curves, leaderboard, how to run it again."
             made = partial(sweep_page, queries.store(), sweep, metric)
+            with st.popover("Download the picture", icon=":material/image:", key="share"):
+                for kind, mime in (("png", "image/png"), ("svg", "image/svg+xml")):
+                    drawn = partial(sweep_picture, queries.store(), sweep, kind, metric)
+                    download(kind.upper(), drawn, f"sweep-{sweep}.{kind}", mime)
             download("Download the sweep (HTML)", made, f"sweep-{sweep}.html", "text/html", help=one)
 
 
@@ -130,16 +131,17 @@ with unreadable.errors_shown(StoreError, stop=True):
 
 active = queries.active(list(runs.values()))
 going = sweep is not None and active
-drawn = board[~board["archived"] & ((board["apart"] == "") | (board["status"] == "outrun"))]
-pictured = found is not None and bool(drawn.loc[drawn["strategy"] == "peft", f"validation_{metric}"].notna().any())
+drawn = picture_rows(queries.store(), board if found is not None else board[:0], metric)
+lora = drawn[drawn["strategy"] == "peft"]
+pictured = bool(lora[f"validation_{metric}"].notna().any())
 with verdict:
     left, right = st.columns([1, 1.1]) if pictured else (st.container(), None)
     with left:
         speak(board, found, metric, going=going)
     if found is not None and right is not None:
-        drawn = with_noise(with_outrun_scores(queries.store(), drawn, metric), found.configurations)
         with right:
-            label = f"{METRICS[metric].label} against rank"
+            label = f"{METRICS[metric].label} against rank{at_one_rate(lora)}"
+            drawn = with_noise(drawn, found.configurations)
             picture = CHARTS["rank_curve"].draw(drawn, metric=metric).update_layout(height=PICTURE_PIXELS)
             show_drawn(compose(picture, key="picture"), key="picture", label=label)  # the board has its numbers
 tables = {dataset.id: dataset.name for dataset in queries.tables().values()}
@@ -154,7 +156,7 @@ if per == "configuration":
 else:
     every = board
     kept = (shown_runs if found is None else with_noise(shown_runs, found.configurations)).reset_index(drop=True)
-shown = board_table.table(kept, metric, queries.sparklines(sweep, metric), tables, names)
+shown = board_table.table(kept, metric, tables, names)
 with controls:
     visible = board_table.ask_columns(shown, f"columns_{picked}_{per}")
 what = "runs" if per == "run" else "configurations"
@@ -172,7 +174,6 @@ chosen_rows = st.dataframe(
 chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]
 if chosen_runs:
     run_actions.bar(chosen_runs)
-    run_actions.show_chosen(chosen_runs, metric)
 else:
     splits = sorted({run.settings.split for run in runs.values()} - {""}) if sweep else []
     test_rows = sorted({run.settings.test_rows_in_words for run in runs.values()}) if sweep else []

@@ -3,7 +3,6 @@
 In: the facts of an adapter package. Out: contents, and a snippet, which an export runs before it is offered.
 """
 
-import shlex
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -72,16 +71,6 @@ def snippet(form: Format, facts: PackageFacts, run_id: str, *, table: str) -> Sn
     )
     return Snippet(
         setup, f"predicted = pipeline.{predict}(rows)", "tabtune_core.TabularPipeline", facts.settings.train.views
-    )
-
-
-def command_lines(facts: PackageFacts, run_id: str, *, table: str) -> str:
-    """Returns the commands that predict with the adapter package and merge it."""
-    adapter, out = file_name("adapter", facts, run_id), file_name("merged", facts, run_id).removesuffix(".zip")
-    weights = f" --checkpoint {shlex.quote(facts.checkpoint)}" if facts.checkpoint else ""
-    return (
-        f"python -m tabtune_core predict {adapter} rows.csv --context {shlex.quote(table)}{weights} > predictions.csv\n"
-        f"python -m tabtune_core merge {adapter} {out}{weights}"
     )
 
 

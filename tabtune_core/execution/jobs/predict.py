@@ -17,9 +17,9 @@ from tabtune_core.analysis.one_row import Interval, interval, nearest
 from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.findings import listed
 from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, TRUTH, labels_like, row_keys, take_rows
-from tabtune_core.data.splits import Split, sample_rows, strata_of
+from tabtune_core.data.splits import Split
 from tabtune_core.data.spreadsheet import safe_csv
-from tabtune_core.data.task import Context, make_context
+from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
 from tabtune_core.errors import AdapterError
 from tabtune_core.execution.jobs.registry import package_of_run
@@ -82,7 +82,6 @@ class _Asked:
     shown: pd.DataFrame
     """The table whose rows are the context."""
     base: bool
-    context_rows: int | None
     device: str
     notes: dict[str, None]
     progress: Counted
@@ -96,7 +95,6 @@ def predict(
     adapters: Sequence[Mapping[str, str]],
     table: str,
     base: bool = True,
-    context_rows: int | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
     """Predicts the rows with each adapter and, if asked to, with their bases alone.
@@ -108,7 +106,6 @@ def predict(
         adapters: each with ``id`` (of a run or of an adapter from elsewhere) and ``title`` (of its column).
         table: id of the table whose rows are the context.
         base: whether the models without an adapter predict too.
-        context_rows: most context rows, a sample of each adapter's own; None: all of them.
         device: to compute on.
 
     Raises:
@@ -120,15 +117,14 @@ def predict(
     _check_alike(opened)
     times = (1 + base) * sum(adapter.settings.train.views for adapter in opened)
     progress, columns = Counted(folder, len(frame) * times, "predictions"), list[_Column]()
-    asked = _Asked(home, frame, shown, base, context_rows, device, notes, progress)
+    asked = _Asked(home, frame, shown, base, device, notes, progress)
     for one in dict.fromkeys(adapter.base for adapter in opened):
         columns += _predict_group(asked, [adapter for adapter in opened if adapter.base == one])
     columns.sort(key=lambda column: column.kind != "base")
     titles = numbered([column.title for column in columns])  # one base model with different weights has the same title
     columns = [dataclasses.replace(column, title=title) for column, title in zip(columns, titles, strict=True)]
-    for encoder in (column.context.encoder for column in columns):
-        doubts = [*encoder.misfits_in_words(frame), *encoder.doubts(frame), *encoder.unknown_in_words(frame)]
-        notes.update(dict.fromkeys(doubts))
+    for column in columns:
+        notes.update(dict.fromkeys(column.context.encoder.unread(frame)))
     classes = columns[0].context.labels.classes
     truth, known = _labels(frame, opened[0].settings, classes, notes)
     if known.any() and (seen := _seen(frame[known], shown, columns, opened[0])):
@@ -206,13 +202,12 @@ def _predict_group(asked: _Asked, group: Sequence[_Adapter]) -> Iterator[_Column
     for place, adapter in enumerate(group):
         put_on(adapters, model, adapter.settings.lora, adapter.package.tensors, str(place))
         adapted = AdaptedModel(with_module(model, adapters.module), adapter.settings, adapter.package.facts)
-        whole, table = _context(adapted, asked.shown, adapter.title, asked.notes)
-        labelled, own = adapter.settings.target in frame, whole.sha256 == adapted.facts.context_sha256
-        as_in_run = own and (asked.context_rows is None or asked.context_rows >= len(whole.y_C))
-        has_intervals = as_in_run and adapter.settings.task == "regression"
+        context, table = _context(adapted, asked.shown, adapter.title, asked.notes)
+        labelled, own = adapter.settings.target in frame, context.sha256 == adapted.facts.context_sha256
+        has_intervals = own and adapter.settings.task == "regression"
         intervals = _intervals(asked.home, adapter) if has_intervals else (None, None)
         used = adapted.split(asked.shown) if labelled and own else None
-        context, views = _fewer(whole, adapted, table, asked.context_rows), adapter.settings.train.views
+        views = adapter.settings.train.views
         predicted = predict_rows(adapted.model, frame, context, views=views, told=add)
         yield _Column(adapter.title, "adapter", predicted, context, used, table, intervals[0])
         if asked.base and (context.sha256, views) not in alone:
@@ -269,17 +264,6 @@ def _context(
         "context. Its scores will differ from those of its run."
     ] = None
     return context, chosen
-
-
-def _fewer(context: Context, adapted: AdaptedModel, table: pd.DataFrame, most: int | None) -> Context:
-    """Returns a stratified sample of the context with every class in it."""
-    if most is None or most >= len(context.y_C):
-        return context
-    rng, target = np.random.default_rng([adapted.settings.seed, 0]), adapted.settings.target
-    kept = np.sort(sample_rows(strata_of(_labels_of(context)).astype(str), most, rng))
-    labels = np.full(len(table), None, dtype=object)
-    labels[context.rows] = _labels_of(context)
-    return make_context(table, labels, context.rows[kept], adapted.facts.kinds, target, names=context.labels)
 
 
 def _labels_of(context: Context) -> NDArray[np.object_]:
