@@ -260,7 +260,7 @@ COMMANDS = {
         serve_adapters,
         "Serve predictions of adapters over HTTP until Ctrl-C. Loads a base once and answers POST /predict with the "
         "adapter that a request names; an adapter has the name of its file. GET /docs is a page to try it; there are "
-        "also /adapters, /limits, /health, /metrics and /openapi.json.",
+        "also /adapters, /limits, /health and /openapi.json.",
         (
             _argument("adapters", metavar="ADAPTER.zip", type=Path, nargs="+", help="adapters of runs on one base"),
             *(*_BASE, _CONTEXT),

@@ -12,8 +12,8 @@ import signal
 import socket
 import sys
 import threading
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
@@ -26,7 +26,6 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi_offline import FastAPIOffline
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -37,7 +36,7 @@ from tabtune_core.data.prediction_rows import NewRows, misfit, read_new_rows, un
 from tabtune_core.errors import SettingError, TableError, TabTuneError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
-from tabtune_core.serving.adapters import Batches, Served
+from tabtune_core.serving.adapters import Served
 from tabtune_core.shortage import shortage_of
 from tabtune_core.upstream import DISTRIBUTION, installed
 
@@ -69,29 +68,6 @@ class Answer:
     """Which parts of the rows were not used, or are unknown to the adapter."""
 
 
-class Meters:
-    """The metrics of a server with these adapters, which /metrics returns."""
-
-    def __init__(self, adapters: Mapping[str, Served]) -> None:
-        self.registry, self._adapters = CollectorRegistry(), adapters
-        self._seconds = Histogram(
-            "loralab_request_seconds", "Seconds of POST /predict", ["adapter", "status"], registry=self.registry
-        )
-        self.rows = Counter("loralab_rows", "Rows predicted", ["adapter"], registry=self.registry)
-        self.batch = Histogram(
-            "loralab_batch_requests", "Requests of a batch", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
-        )
-
-    async def around(self, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Times a request; unknown adapter names are counted under one empty name."""
-        started, response = time.monotonic(), await answer(request)
-        if request.url.path == "/predict":
-            name = request.query_params.get("adapter") or next(iter(self._adapters))
-            known = name if name in self._adapters else ""
-            self._seconds.labels(known, response.status_code).observe(time.monotonic() - started)
-        return response
-
-
 async def _refused(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": str(error)}, 422)
 
@@ -101,13 +77,11 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
 
     If it asks for a token, only /health, /docs and /openapi.json answer without one; they name no column or adapter.
     """
-    meters, first = Meters(adapters), next(iter(adapters.values()))
-    batches = Batches(meters.batch.observe)
+    first, thread = next(iter(adapters.values())), ThreadPoolExecutor(1, thread_name_prefix="predict")
     app = FastAPIOffline(redoc_url=None, title="LoRA Lab, predictions", version=installed(DISTRIBUTION) or "0")
     app.add_middleware(
         TrustedHostMiddleware, allowed_hosts=[bracketed(name) for name in access.names], www_redirect=False
     )
-    app.middleware("http")(meters.around)
     app.add_exception_handler(TableError, _refused)
     routes = APIRouter(dependencies=[Depends(_asks_for(access.token))] if access.token else [])
 
@@ -125,11 +99,6 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
     async def show_adapters() -> list[Mapping[str, Any]]:
         """Lists the adapters, with the columns that rows must have."""
         return [served.about for served in adapters.values()]
-
-    @routes.get("/metrics", response_class=Response)
-    async def metrics() -> Response:
-        """Returns the metrics for Prometheus."""
-        return Response(generate_latest(meters.registry), media_type=CONTENT_TYPE_LATEST)
 
     @routes.post(
         "/predict",
@@ -156,8 +125,7 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
         content = await _content(request, limits.max_bytes)
         with _failures_in_words():
             rows = await run_in_threadpool(_READERS[kind], content, served, limits)
-            predicted = await batches.predict(served, rows.frame)
-        meters.rows.labels(adapter).inc(len(predicted))
+            predicted = await asyncio.get_running_loop().run_in_executor(thread, served.predict, rows.frame)
         return _answer(served, rows, predicted)
 
     app.include_router(routes)
@@ -252,7 +220,7 @@ async def _content(request: Request, most: int) -> bytes:
             if size > most:
                 raise _too_large(most)
             parts.append(part)
-    except ClientDisconnect as error:  # nobody gets the answer; nginx counts it so
+    except ClientDisconnect as error:  # nobody gets the answer
         raise HTTPException(499, "The client has disconnected.") from error
     return b"".join(parts)
 
