@@ -101,11 +101,6 @@ def worker_trouble(trouble: WorkerTrouble | None) -> None:
         st.warning(
             f"{plain(trouble.what)} Queued runs and jobs wait, and start automatically.", icon=":material/hard_drive:"
         )
-    elif trouble.why == "suspended":
-        st.warning(
-            f"The worker (process {trouble.pid}) is suspended, so queued runs wait. Continue it or end it: the next "
-            "worker resumes its runs."
-        )
     elif trouble.why == "stopped":
         st.info("The worker was stopped. Queued runs wait.")
         st.button("Start the worker", on_click=queries.keep_worker, icon=":material/play_arrow:")

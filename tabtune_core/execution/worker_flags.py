@@ -100,12 +100,6 @@ def add_flags_of_worker(parser: argparse.ArgumentParser) -> None:
         help="do not resume a run whose process was killed; use 'loralab resume' or the Live page (default: it is "
         "resumed once)",
     )
-    parser.add_argument(
-        "--job-minutes",
-        metavar="MINUTES",
-        type=number_within(1, MOST_AT_ONCE),
-        help="how long a prediction, export or curve may take before it is ended (default: 5 to 120, by kind)",
-    )
 
 
 def chosen(asked: argparse.Namespace) -> ExecutorChoice:
