@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 import seeding
 from made_run import made_run
-from page_steps import button, go, texts
+from page_steps import go, texts
 
 from dashboard import queries
 from tabtune_core.cli.main import main
@@ -107,24 +107,6 @@ def test_every_page_opens_despite_an_unreadable_row(app, store, ended, table, ca
     named = [what for (what, *_), one in broken if table != "jobs" and f"{one.name} cannot be read" in told.err]
     assert named == ([what for what, *_ in BREAKS["runs"]] if table == "runs" else [])
     assert whole.name in told.out
-
-
-def test_an_unreadable_run_is_named_kept_and_can_be_deleted(app, store, ended):
-    runs = ended
-    change(store.home, *UNKNOWN, runs[-1].id)
-    with pytest.raises(StoreError, match=r"cannot be read: its settings: Unknown setting 'lora\.width'"):
-        store.run(runs[-1].id)
-    store.rename(runs[0].id, "other")
-    with closing(sqlite3.connect(store.home / "runs.sqlite")) as database, database:
-        assert '"width"' in database.execute("SELECT settings FROM runs WHERE id = ?", (runs[-1].id,)).fetchone()[0]
-    go(app, "leaderboard")
-    assert "Unknown setting" in texts(app.markdown)
-    for job in store.jobs():
-        store.cancel_job(job.id)
-    button(app, "Delete permanently").click().run()
-    assert not app.exception
-    assert store.unreadable() == []
-    assert len(store.runs()) == len(runs) - 1
 
 
 def test_a_damaged_database_is_named_on_pages_and_the_command_line(app, store, ended, capsys):

@@ -167,24 +167,6 @@ def test_a_sweep_on_the_cluster_has_the_scores_and_board_of_this_machine(tmp_pat
     assert {run.node for run in runs["ray"]} <= {node.name for node in read_cluster(stores["ray"].home).nodes}
 
 
-def test_rates_race_on_the_cluster_as_on_this_machine(tmp_path, cluster):
-    ends = {}
-    for flags in (["--executor", "local"], ["--executor", "ray", "--address", cluster.address]):
-        store = RunStore(tmp_path / flags[1])
-        run = training(add_table(store), steps=18, patience=0)
-        store.add_sweep([run.changed(learning_rate=rate) for rate in (1e-5, 1e-4, 5e-3)], halving=True)
-        assert real_worker(store.home, "--exit-when-idle", *flags).wait(timeout=PATIENCE_SECONDS) == 0
-        runs = store.runs()
-        ends[flags[1]] = [
-            (one.status, one.rung, steps_of(store, one.id), one.result and one.result.test) for one in runs
-        ]
-        assert not list(store.home.glob("runs/*/states"))
-    assert sorted(status for status, *_ in ends["local"]) == ["finished", "outrun", "outrun"]
-    for (*one, mine), (*other, its) in zip(ends["local"], ends["ray"], strict=True):
-        assert one == other
-        assert its == (mine and pytest.approx(mine, abs=1e-6))
-
-
 def machine_called(cluster, name):
     return next(node for node in cluster.list_all_nodes() if f"({node.node_id[:4]})" in name)
 

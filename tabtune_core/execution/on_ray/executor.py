@@ -13,7 +13,7 @@ from multiprocessing.context import ForkServerContext
 from typing import Any, Literal
 
 from tabtune_core.errors import ClusterError, ShortageError
-from tabtune_core.events import Note, StopRequest
+from tabtune_core.events import StopRequest
 from tabtune_core.execution.cluster import Cluster, first_line, write_cluster
 from tabtune_core.execution.executor import RAY, Ended, Placement
 from tabtune_core.execution.local import needs_of
@@ -49,8 +49,6 @@ class RayExecutor:
             raise
         self.ray = self.machines.ray
         self._need_of = needs_of(store)
-        self._said: dict[str, str] = {}
-        """The reason why each run waits that was last noted in its events."""
         self._waits = ""
         """The reason of the first run that waits for a node that is not there."""
         self._tell_pages()
@@ -162,12 +160,7 @@ class RayExecutor:
             way_out = "Add such a node, or lower what the run needs, and run it again."
             self.store.finish(run.id, "failed", error=f"{needs} {way_out}")
             return ""
-        waits = f"{needs} It waits for a node that was there before."
-        if self._said.get(run.id) != waits:
-            self._said[run.id] = waits
-            _log.warning("Run %s: %s", run.id, waits)
-            self.store.append(run.id, Note(waits, "warning"))
-        return waits
+        return f"{needs} It waits for a node that was there before."
 
     def _tell_pages(self) -> None:
         nodes = tuple(node.for_pages() for node in self.machines.nodes())

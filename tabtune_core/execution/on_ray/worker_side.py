@@ -15,7 +15,7 @@ from typing import Any
 
 from tabtune_core.data.datasets import folder_of
 from tabtune_core.errors import ShortageError, TabTuneError
-from tabtune_core.events import Note, StopRequest
+from tabtune_core.events import StopRequest
 from tabtune_core.execution.child import discard
 from tabtune_core.execution.cluster import first_line
 from tabtune_core.execution.executor import AGAIN, Ended
@@ -43,11 +43,10 @@ POLL_SECONDS = 0.5
 ANSWER_SECONDS = 60.0
 """How long a node may take to answer before it counts as lost."""
 PENDING_SECONDS = 30.0
-"""How long the cluster may take to start a run's process before a note says that the run waits."""
+"""How long the cluster may take to start a run's process before the log says that the run waits."""
 AGAIN_SECONDS = 1.0
 JOIN_SECONDS = 5.0
 TABLE_FILES = ("table.parquet", "table.json")
-WAITS = "The run waits for room on the cluster: its nodes are in use, or a process is slow to start."
 
 _sending = threading.Lock()
 """Only one run at a time is sent its files, so that a file that two runs of a node need is sent once."""
@@ -82,7 +81,7 @@ class Link:
         self.goes_on = True
         self.ended = Ended("", AGAIN)
         self._actor = actor
-        self._there = self._said_waits = self._began = False
+        self._there = self._began = False
         self._answered = self._heard = time.monotonic()
         self._received = self._log_start = 0
         """Events that have arrived here, and bytes of the log that earlier processes of the run have left."""
@@ -204,10 +203,7 @@ class Link:
                 if self._there:
                     raise
                 self.store.beat(self.run.id)
-                if not self._said_waits:
-                    self._said_waits = True
-                    _log.warning("Run %s: %s", self.run.id, WAITS)
-                    self.store.append(self.run.id, Note(WAITS, "warning"))
+                _log.warning("Run %s waits for room on the cluster, or its process is slow to start.", self.run.id)
             else:
                 return where
 
