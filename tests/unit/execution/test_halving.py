@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from fakes.fake_experiment import BEST_RATE, EVALUATED_EVERY, HIGHEST_RATE, STEPS, train_steadily
+from fakes.fake_experiment import BEST_RATE, EVALUATED_EVERY, STEPS, train_steadily
 from worker_program import start_worker, wait_for_end, wait_until
 
 from tabtune_core.events import Evaluated
@@ -76,13 +76,6 @@ def test_a_worker_that_is_killed_between_rungs_loses_no_run(tmp_path, store, how
     assert steps == list(range(1, STEPS + 1))
 
 
-def test_where_the_best_rate_diverges_later_the_next_best_is_trained_to_the_end(tmp_path, store):
-    ids = list(race(store, 1e-6, HIGHEST_RATE * 1.02).values())
-    assert start_worker(tmp_path, "exit-when-idle").wait(timeout=120) == 0
-    assert statuses(store, ids) == ["finished", "diverged"]
-    assert [stored.event.step for stored in store.events(ids[0], ["StepDone"])] == list(range(1, STEPS + 1))
-
-
 def test_a_rung_waits_for_every_rival_and_for_processes_that_end(store):
     first, second, third = race(store, 1e-4, 1e-3, 1e-2).values()
     at_a_rung(store, first, 0.3)
@@ -139,21 +132,6 @@ def test_the_next_best_rate_is_called_back_once_the_best_has_diverged(store):
     at_a_rung(store, second, 0.1, status="finished")
     call_back(store, second)
     assert statuses(store, (first, second, third)) == ["diverged", "finished", "outrun"]
-
-
-def test_a_rate_that_is_tried_again_races_against_the_run_that_finished(store):
-    first, second = race(store, 1e-4, 1e-3).values()
-    at_a_rung(store, first, 0.3, status="failed")
-    at_a_rung(store, second, 0.2)
-    advance(store)
-    at_a_rung(store, second, 0.2, 0.1, status="finished")
-    again = store.retry(first)
-    assert store.run(again).rung == 0
-    at_a_rung(store, again, 0.25)
-    advance(store)
-    at_a_rung(store, again, 0.25)
-    advance(store)
-    assert statuses(store, (second, again)) == ["finished", "outrun"]
 
 
 @pytest.mark.parametrize("wish", ["stop", "cancel"])

@@ -1,16 +1,14 @@
 """Worker processes with real children that are really killed; only the computation of a run is a fake."""
 
 import os
-import signal
 from unittest.mock import Mock
 
 import pytest
 from worker_program import open_worker, queue, start_worker, wait_for_end, wait_until, working
 
 from tabtune_core.execution import worker
-from tabtune_core.execution.child import NO_ROOM_STATUS
 from tabtune_core.execution.lock import worker_of
-from tabtune_core.execution.processes import Watched, cause, forkserver, is_alive, start_early
+from tabtune_core.execution.processes import forkserver, is_alive, start_early
 from tabtune_core.store.runs import RunStore
 
 
@@ -179,12 +177,6 @@ def test_a_job_does_not_wait_for_a_run_that_trains(live):
     assert live.run(run).status == "running"
     live.ask(run, "cancel")
     wait_for_end(live, run)
-
-
-@pytest.mark.parametrize("exitcode", [NO_ROOM_STATUS, 1, -signal.SIGSEGV])
-def test_memory_is_not_blamed_for_other_exit_codes(exitcode):
-    told = " ".join(cause(Watched("a", Mock(exitcode=exitcode)), "job"))
-    assert "memory" not in told and told.endswith("ask again.")
 
 
 def test_a_long_temporary_folder_does_not_keep_runs_from_starting(tmp_path, monkeypatch):

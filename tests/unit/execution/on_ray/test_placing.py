@@ -10,7 +10,7 @@ from tabtune_core.errors import ClusterError, ShortageError
 from tabtune_core.execution.cluster import read_cluster, why_not_joined
 from tabtune_core.execution.on_ray import executor as ray_executor
 from tabtune_core.execution.on_ray import machines
-from tabtune_core.execution.on_ray.machines import EVERY_RUN, Demand, Node, difference, versions, wants_gpu
+from tabtune_core.execution.on_ray.machines import EVERY_RUN, Demand, Node, difference, versions
 from tabtune_core.settings import RunSettings
 
 HERE = versions()
@@ -85,23 +85,6 @@ def test_a_run_goes_to_the_node_with_the_most_free_gpus_and_names_it(opened, que
 def test_a_cpu_run_overtakes_one_that_waits_for_a_gpu(opened, queue):
     executor, queued = opened(machine("a", gpus=1)), queue("cuda", "cpu")
     assert executor.place(queued, [Going("a", Demand(1, 1e9, 1))]).run == queued[1]
-
-
-@pytest.mark.parametrize(
-    ("device", "strategy", "there", "wanted"),
-    [
-        ("auto", "peft", True, True),
-        ("auto", "peft", False, False),
-        ("cpu", "peft", True, False),
-        ("cuda:3", "peft", True, True),
-        ("auto", "linear", True, False),
-    ],
-)
-def test_device_strategy_and_cluster_decide_who_wants_a_gpu(device, strategy, there, wanted):
-    assert (
-        wants_gpu(RunSettings(dataset="d", target="t", device=device, strategy=strategy), there_are_some=there)
-        is wanted
-    )
 
 
 def test_a_run_that_fits_on_no_node_is_refused_with_both_sizes(opened, queue, store):

@@ -9,7 +9,6 @@ from small_table import small_table
 
 from tabtune_core.analysis.run_diagnostics import out_of_memory
 from tabtune_core.data.datasets import add_dataset
-from tabtune_core.errors import ShortageError
 from tabtune_core.events import StepDone
 from tabtune_core.execution.on_ray import worker_side
 from tabtune_core.execution.on_ray.machines import Demand
@@ -137,15 +136,6 @@ def test_a_cut_connection_loses_nothing_and_no_event_is_written_twice(store):
     assert [stored.event.step for stored in store.events(run.id)] == [1, 2, 3]
     assert (store.run_dir(run.id) / "log.txt").read_bytes() == b"abc"
     assert [given for method, *given in actor.called if method == "after"] == [[0, 0], [2, 2], [2, 2], [3, 3]]
-
-
-def test_a_full_disk_does_not_keep_a_lost_run_forever(store, monkeypatch):
-    def full(*given, **more):
-        raise ShortageError("The disk is full.", "room")
-
-    monkeypatch.setattr(store, "finish", full)
-    link, _ = follow(store, begins=True, where=[Where("1", "cpu")])
-    assert (link.goes_on, "holds no dataset" in link.ended.cause) == (False, True)
 
 
 def test_a_node_that_leaves_during_a_fetch_leaves_no_partial_file(store):
