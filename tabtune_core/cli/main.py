@@ -232,7 +232,7 @@ COMMANDS = {
     "resume": Command(
         _of_launch("resume_runs"),
         "Resume interrupted or cancelled runs. Each goes on from its last saved state; a run without one, such as one "
-        "that Ctrl-C cancelled, starts from the beginning.",
+        "that Ctrl-C cancelled, starts from the beginning. An adapter whose verification was killed is verified again.",
         (
             _argument("which", metavar="SWEEP", nargs="*", help="a sweep (default: the newest), or some of its runs"),
             *(_LOG_TO, *_ADAPTERS, _FORMAT, _RANK_BY),

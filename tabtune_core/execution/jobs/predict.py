@@ -127,12 +127,7 @@ def predict(
         notes.update(dict.fromkeys(column.context.encoder.unread(frame)))
     classes = columns[0].context.labels.classes
     truth, known = _labels(frame, opened[0].settings, classes, notes)
-    if known.any() and (seen := _seen(frame[known], shown, columns, opened[0])):
-        labelled, was = counted(int(known.sum()), "labelled row"), "was" if seen == 1 else "were"
-        notes[
-            f"{seen:,} of {labelled} {was} used to train these adapters or to choose their best checkpoint: scores on "
-            "such rows do not show how well new rows are predicted."
-        ] = None
+    _note_seen(asked, frame[known], columns, opened[0])
     _write(folder, frame, columns, classes, truth)
     adapted = next(column for column in columns if column.kind == "adapter")
     return {
@@ -270,6 +265,16 @@ def _labels_of(context: Context) -> NDArray[np.object_]:
     """Returns the labels of the context rows: class names or numbers."""
     names = np.array(context.labels.classes, dtype=object)
     return names[context.y_C] if len(names) else context.y_C.astype(object)
+
+
+def _note_seen(asked: _Asked, labelled: pd.DataFrame, columns: Sequence[_Column], first: _Adapter) -> None:
+    """Notes how many labelled rows the adapters know already."""
+    if len(labelled) and (seen := _seen(labelled, asked.shown, columns, first)):
+        of, was = counted(len(labelled), "labelled row"), "was" if seen == 1 else "were"
+        asked.notes[
+            f"{seen:,} of {of} {was} used to train these adapters or to choose their best checkpoint: scores on such rows "
+            "do not show how well new rows are predicted."
+        ] = None
 
 
 def _seen(frame: pd.DataFrame, table: pd.DataFrame, columns: Sequence[_Column], first: _Adapter) -> int:
