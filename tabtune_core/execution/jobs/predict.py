@@ -272,8 +272,8 @@ def _note_seen(asked: _Asked, labelled: pd.DataFrame, columns: Sequence[_Column]
     if len(labelled) and (seen := _seen(labelled, asked.shown, columns, first)):
         of, was = counted(len(labelled), "labelled row"), "was" if seen == 1 else "were"
         asked.notes[
-            f"{seen:,} of {of} {was} used to train these adapters or to choose their best checkpoint: scores on such rows "
-            "do not show how well new rows are predicted."
+            f"{seen:,} of {of} {was} used to train these adapters or to choose their best checkpoint: scores on such "
+            "rows do not show how well new rows are predicted."
         ] = None
 
 
