@@ -102,11 +102,7 @@ def may_fetch() -> bool:
 
 
 def resolved(address: str) -> str:
-    """Returns the IP address of a host name; an IP address is returned as it is.
-
-    Raises:
-        ValueError: the name cannot be resolved.
-    """
+    """Returns the IP address of a host name or IP address; raises ValueError if the name cannot be resolved."""
     try:
         return str(socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, ValueError) as error:
@@ -134,10 +130,7 @@ def _names_of(asked: str, address: str) -> list[str]:
 
 
 def _reachable(address: str) -> str:
-    """Returns the address under which other machines most likely reach this one: that of the route out.
-
-    Sends nothing.
-    """
+    """Returns the address under which other machines most likely reach this one: that of the route out."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
         try:  # addresses for documentation

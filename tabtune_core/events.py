@@ -257,11 +257,7 @@ def to_json(event: Event) -> tuple[str, str]:
 
 
 def from_json(kind: str, payload: str) -> Event:
-    """Restores an event.
-
-    Raises:
-        ValueError: the kind or a field is unknown, or fields are missing or of other types.
-    """
+    """Restores an event; raises ValueError if its kind or a field is unknown, missing or of another type."""
     if kind not in EVENTS:
         raise ValueError(f"{kind!r} is not an event that this version knows")
     values, cls = _object(payload), EVENTS[kind]

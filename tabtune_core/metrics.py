@@ -38,10 +38,7 @@ class Interval(enum.Flag):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric.
-
-    ``function`` takes labels ``(N,)`` and predictions of its task and returns nan if it is undefined for them.
-    """
+    """One metric; ``function`` takes labels ``(N,)`` and predictions, and returns nan if undefined for them."""
 
     name: str
     label: str

@@ -111,11 +111,7 @@ class Source:
 
     @classmethod
     def of_base(cls, facts: Any) -> Self:
-        """Reads the entry ``base`` of a file.
-
-        Raises:
-            Damaged: an entry is missing or invalid; the text names it.
-        """
+        """Reads the entry ``base`` of a file; raises Damaged if an entry is missing or invalid, and names it."""
         only(entry(facts, "base", dict), [field.name for field in fields(cls)], "'base'")
         only(entry(facts, "base.licence", dict), ("name", "commercial"), "'base.licence'")
         text, yes = (str, type(None)), (bool, type(None))

@@ -53,11 +53,7 @@ class Holder:
 
 
 class WorkerLock:
-    """Held by the one worker of a workspace until it is released or its process ends.
-
-    Raises:
-        StoreError: the file of the lock cannot be opened.
-    """
+    """Held by the one worker of a workspace until it is released or its process ends; StoreError if it has no file."""
 
     def __init__(self, home: Path) -> None:
         self._home, self._lock = home, FileLock(home / LOCK)
@@ -186,11 +182,7 @@ class WorkerWatch:
         """What the machine lacked at the last check or start."""
 
     def start(self) -> None:
-        """Starts a worker at a person's request if it does not run, and forgets earlier failures.
-
-        Raises:
-            ShortageError: the machine lacks what a process needs.
-        """
+        """Starts a worker at a person's request and forgets earlier failures; raises ShortageError if it cannot."""
         with self._lock:
             self._starts, self._failed = 0, False
             want_worker(self.home)

@@ -55,11 +55,7 @@ def one_line(error: BaseException) -> str:
 
 
 def check_file(path: Path, *, most_bytes: int) -> int:
-    """Checks that a file can be opened and returns its size, without reading it.
-
-    Raises:
-        Damaged: the file does not exist, is a folder or a device, is empty or too large.
-    """
+    """Returns the size of a file without reading it; raises Damaged if it cannot be opened, is empty or too large."""
     try:
         if not path.exists():
             raise Damaged(f"there is no file at {path}")

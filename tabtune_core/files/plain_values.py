@@ -73,11 +73,7 @@ def check_values(values: Any) -> None:
 
 
 def entry(values: Any, name: str, kind: type | tuple[type, ...]) -> Any:
-    """Returns the value of a dotted name; a bool does not count as a number.
-
-    Raises:
-        Damaged: the value is missing, has the wrong type, or is not finite.
-    """
+    """Returns the value of a dotted name; raises Damaged if it is missing, of another type (bool: no number) or NaN."""
     value = values
     for part in name.split("."):
         if not isinstance(value, Mapping) or part not in value:

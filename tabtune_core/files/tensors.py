@@ -43,11 +43,7 @@ class Stored:
 
 
 def read_tensors(content: bytes) -> dict[str, Stored]:
-    """Returns the tensors by name.
-
-    Raises:
-        Damaged: the bytes are not such tensors, or a tensor has another type than TYPES.
-    """
+    """Returns the tensors by name; raises Damaged if they are none, or of another type than TYPES."""
     try:
         tensors = safetensors.deserialize(content)
     except safetensors.SafetensorError as error:

@@ -190,11 +190,7 @@ class Teller:
         self._lock = threading.Lock()
 
     def tell(self, event: Event) -> None:
-        """Writes an event now, or together with one of the next events.
-
-        Raises:
-            ShortageError: an earlier event has waited for too long.
-        """
+        """Writes an event now or with a later one; raises ShortageError if an earlier event has waited for too long."""
         with self._lock:
             self._untold.append((event, self._booted + time.monotonic()))
             if self._since is not None and time.monotonic() - self._tried < AGAIN_SECONDS:
@@ -208,11 +204,7 @@ class Teller:
                     raise
 
     def finish(self) -> None:
-        """Waits until all events are written.
-
-        Raises:
-            ShortageError: that took too long.
-        """
+        """Waits until all events are written; raises ShortageError if that took too long."""
         with self._lock:
             patiently(self._write)
 

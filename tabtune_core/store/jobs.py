@@ -48,11 +48,7 @@ class Job:
 
 
 class JobQueue(Database):
-    """The jobs of one workspace.
-
-    Raises:
-        StoreError: the workspace has no job with the id.
-    """
+    """The jobs of one workspace; StoreError if it has no job with an id."""
 
     def job_dir(self, job_id: str) -> Path:
         """Returns the job's folder, which its process creates."""

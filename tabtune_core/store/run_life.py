@@ -47,11 +47,7 @@ class RunLife(EventLog, JobQueue):
         ]
 
     def sweep(self, sweep: str) -> Sweep:
-        """Returns one sweep.
-
-        Raises:
-            StoreError: there is none of this id.
-        """
+        """Returns one sweep; raises StoreError if there is none of this id."""
         self._row("sweep", sweep)
         return next(one for one in self.sweeps() if one.id == sweep)
 

@@ -29,11 +29,7 @@ EVENTS_A_STEP = 2_000
 
 
 def default_home() -> Path:
-    """Returns the default workspace: the environment variable TABTUNE_HOME, or ``~/.tabtune``.
-
-    Raises:
-        StoreError: neither the variable nor a home folder exists.
-    """
+    """Returns TABTUNE_HOME or ``~/.tabtune``; raises StoreError without the variable and a home folder."""
     try:
         return Path(os.environ.get("TABTUNE_HOME", "").strip() or Path.home() / ".tabtune")
     except RuntimeError as error:
@@ -68,10 +64,7 @@ class RunStore(RunLife):
     def add_ended(
         self, name: str, settings: RunSettings, events: Sequence[Event], result: RunFinished, *, sweep: str = ""
     ) -> str:
-        """Adds a run that was carried out elsewhere, with its events, to ``sweep`` or to a new sweep.
-
-        Returns the run's id.
-        """
+        """Adds a run that was carried out elsewhere, with its events, to ``sweep`` or a new one; returns its id."""
         with self._together():
             sweep = sweep or self._add_sweep("")
             run_id = self._queue(sweep, name, settings)
@@ -95,10 +88,7 @@ class RunStore(RunLife):
         return run_id
 
     def retry(self, run_id: str, settings: RunSettings | None = None) -> str:
-        """Queues a run that failed, diverged or was ended early again in its sweep, with its settings or others.
-
-        Returns the new id.
-        """
+        """Queues a run that failed, diverged or was ended early again in its sweep; returns the new run's id."""
         with self._together():
             old = self.run(run_id)
             if old.retried_as is not None:

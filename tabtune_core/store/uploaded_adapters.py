@@ -76,11 +76,7 @@ def add_adapter(home: Path, data: bytes, name: str) -> StoredAdapter:
 
 
 def check_package(path: Path) -> PackageFacts:
-    """Checks that a package is complete and would open on its base; returns its facts.
-
-    Raises:
-        AdapterError: the text says what is wrong.
-    """
+    """Returns the facts of a package; raises AdapterError unless it is complete and would open on its base."""
     facts, content = read_parts(path)
     settings = facts.settings
     if settings.model not in CATALOGUE or settings.checkpoint is not None:  # the layers are not known here

@@ -32,10 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class RayExecutor:
-    """Actors of the cluster that this process joins.
-
-    ``experiment`` is the module whose ``run_experiment`` carries out a run.
-    """
+    """Actors of the cluster that this process joins; ``experiment`` is as in ``LocalExecutor``."""
 
     name = RAY
 

@@ -197,11 +197,7 @@ class Machines:
 
 
 def join(address: str) -> Any:
-    """Connects to the cluster and returns the module ``ray``.
-
-    Raises:
-        ClusterError: Ray is not installed, there is no cluster, or it has another version.
-    """
+    """Connects to the cluster and returns the module ``ray``; raises ClusterError if it cannot be joined."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     check(address)
     try:
