@@ -51,9 +51,8 @@ def resolve_device(name: str, *, asked: str = "") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceError(
-            f"The device {name!r} is unknown; use 'auto', 'cpu', 'cuda', 'cuda:0', 'mps' or 'xpu'."
-        ) from error
+        known = "use 'auto', 'cpu', 'cuda', 'cuda:0', 'mps' or 'xpu'."
+        raise DeviceError(f"The device {name!r} is unknown; {known}") from error
     if device.type == "cpu":
         return device
     index, there = device.index or 0, gpus if device.type == _called(gpu) else 0

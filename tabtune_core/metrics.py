@@ -212,9 +212,8 @@ def confidence_bins(y_N: Labels, p_NK: Probabilities, bins: int = 10) -> NDArray
     """
     confidence_N, right_N = p_NK.max(axis=1), p_NK.argmax(axis=1) == y_N
     bin_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
-    return np.stack(
-        [np.bincount(bin_N, weights, bins) for weights in (np.ones(len(y_N)), confidence_N, right_N)], axis=1
-    )
+    each = (np.ones(len(y_N)), confidence_N, right_N)
+    return np.stack([np.bincount(bin_N, weights, bins) for weights in each], axis=1)
 
 
 def _expected_calibration_error(y_N: Labels, p_NK: Probabilities) -> float:

@@ -68,10 +68,8 @@ def _software() -> Iterator[Check]:
             continue
         state: State = "ok" if family.upstream.is_tested else "note"
         cards = [card for card in CATALOGUE.values() if card.family is family]
-        here = (
-            few([f"{card.title} ({card.licence})" for card in cards if any(map(is_here, card.weights.values()))], 9)
-            or "none"
-        )
+        titles = [f"{card.title} ({card.licence})" for card in cards if any(map(is_here, card.weights.values()))]
+        here = few(titles, 9) or "none"
         yield Check(family.name, state, f"{family.distribution} {version} (tested: {tested}), weights here: {here}")
 
 

@@ -67,9 +67,8 @@ class JobLanes:
         claimed = self.store.claim_job(pid, None, lane)
         if claimed is None:
             return
-        process = self.context.Process(
-            target=job_child, args=(self.store.home, claimed.id, self.program), name=f"job-{claimed.id}"
-        )
+        given = (self.store.home, claimed.id, self.program)
+        process = self.context.Process(target=job_child, args=given, name=f"job-{claimed.id}")
         if (watched := start(process, claimed.id, lane)) is None:
             self.store.unclaim_job(claimed.id, pid)
             time.sleep(AGAIN_SECONDS)

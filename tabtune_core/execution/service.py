@@ -114,11 +114,8 @@ def sweep_up(store: RunStore) -> None:
     for folder in store.home.glob("jobs/*"):
         sweep(folder)
     wanted = {str(job.arguments.get("rows")) for job in store.jobs() if job.status not in JOB_ENDED}
-    needed = {
-        run.id
-        for run in store.runs()
-        if run.status not in ENDED or (run.status == "interrupted" and run.retried_as is None)
-    }
+    resumable = [run for run in store.runs() if run.status == "interrupted" and run.retried_as is None]
+    needed = {run.id for run in (*resumable, *(run for run in store.runs() if run.status not in ENDED))}
     for rows in store.home.glob("inputs/*"):
         with suppress(OSError):
             if rows.stem not in wanted and time.time() - rows.stat().st_mtime > FRESH_SECONDS:

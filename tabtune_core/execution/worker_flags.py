@@ -124,9 +124,8 @@ def flags_in_environment() -> list[str]:
 
 def _refusal(why: str) -> SettingError:
     """Makes the error that says why the variable is invalid."""
-    return SettingError(
-        f"The environment variable {VARIABLE} is {os.environ[VARIABLE]!r}, which a worker does not accept: {why}"
-    )
+    value = os.environ[VARIABLE]
+    return SettingError(f"The environment variable {VARIABLE} is {value!r}, which a worker does not accept: {why}")
 
 
 def tell_workers(**given: object) -> None:

@@ -76,9 +76,8 @@ def open_adapters(
             adapters.merge()
         adapted = AdaptedModel(with_module(base, adapters.module), settings, package.facts)
         shown = Shown.to(adapted.model, adapted.context(table_of(adapted)), views=settings.train.views)
-        served[path.stem] = Served(
-            path.stem, adapted, shown, shown.scorer.keep(adapted.model), _about(path.stem, adapted, shown.context)
-        )
+        name, ask = path.stem, shown.scorer.keep(adapted.model)
+        served[name] = Served(name, adapted, shown, ask, _about(name, adapted, shown.context))
     return served
 
 

@@ -79,9 +79,8 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
     """
     first, thread = next(iter(adapters.values())), ThreadPoolExecutor(1, thread_name_prefix="predict")
     app = FastAPIOffline(redoc_url=None, title="LoRA Lab, predictions", version=installed(DISTRIBUTION) or "0")
-    app.add_middleware(
-        TrustedHostMiddleware, allowed_hosts=[bracketed(name) for name in access.names], www_redirect=False
-    )
+    hosts = [bracketed(name) for name in access.names]
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
     app.add_exception_handler(TableError, _refused)
     routes = APIRouter(dependencies=[Depends(_asks_for(access.token))] if access.token else [])
 
@@ -111,9 +110,8 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
         """Predicts rows: a list of objects, or CSV with a header line."""
         adapter = adapter or first.name
         if adapter not in adapters:
-            raise HTTPException(
-                404, f"There is no adapter {adapter[:200]!r}; this server has {listed(list(adapters), 20)}."
-            )
+            known = listed(list(adapters), 20)
+            raise HTTPException(404, f"There is no adapter {adapter[:200]!r}; this server has {known}.")
         if len(asked := request.query_params.getlist("adapter")) > 1:
             raise HTTPException(422, f"{len(asked)} adapters are named; a request may name only one.")
         served, kind = adapters[adapter], request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -174,9 +172,8 @@ def _until_the_end(app: ASGIApp) -> ASGIApp:
             if scope["type"] != "http":
                 raise
             with suppress(RuntimeError):  # part of the app's own answer was sent
-                await JSONResponse({"detail": "The server is ending. Send the rows again when it runs."}, 503)(
-                    scope, receive, send
-                )
+                ends = {"detail": "The server is ending. Send the rows again when it runs."}
+                await JSONResponse(ends, 503)(scope, receive, send)
 
     return answer
 
@@ -185,9 +182,8 @@ def _asks_for(token: str) -> Callable[..., None]:
     def known(given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> None:
         if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
             why = "This server asks for a token" if given is None else "That is not the token of this server"
-            raise HTTPException(
-                401, f"{why}: send the header 'Authorization: Bearer TOKEN'.", {"WWW-Authenticate": "Bearer"}
-            )
+            send = f"{why}: send the header 'Authorization: Bearer TOKEN'."
+            raise HTTPException(401, send, {"WWW-Authenticate": "Bearer"})
 
     return known
 
@@ -226,16 +222,14 @@ async def _content(request: Request, most: int) -> bytes:
 
 
 def _too_large(most: int) -> HTTPException:
-    return HTTPException(
-        413, f"The request has more than {most / 1e6:,.1f} MB, the limit of this server. Send fewer rows at once."
-    )
+    large = f"The request has more than {most / 1e6:,.1f} MB, the limit of this server"
+    return HTTPException(413, f"{large}. Send fewer rows at once.")
 
 
 def _check_rows(rows: int, limits: Limits) -> None:
     if rows > limits.max_rows:
-        raise HTTPException(
-            413, f"The request has {rows:,} rows; at most {limits.max_rows:,} are predicted at once. Send fewer."
-        )
+        many = f"The request has {rows:,} rows; at most {limits.max_rows:,} are predicted at once"
+        raise HTTPException(413, f"{many}. Send fewer.")
     if not rows:
         raise TableError("The request has no row. Send at least one.")
 
@@ -267,9 +261,7 @@ def _of_json(content: bytes, served: Served, limits: Limits) -> NewRows:
 def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:
     """Reads rows from CSV in the same way as the adapter's table was read."""
     if _JSON.match(content) or (content.startswith(b"PAR1") and content.endswith(b"PAR1")):
-        raise TableError(
-            "The body is JSON or Parquet, not CSV. Send JSON as 'application/json', and Parquet as CSV or JSON."
-        )
+        raise TableError("The body is JSON or Parquet, not CSV. Send JSON as 'application/json', and Parquet as CSV.")
     if b"\0" not in content:  # neither compressed nor UTF-16: far too many rows are refused without parsing them
         lines = sum(1 for _ in _LINE.finditer(_QUOTED.sub(b"_", content)))
         if lines == 1 or lines > 2 * limits.max_rows + 1:  # not each line is a row: there may be notes above the header

@@ -129,10 +129,8 @@ class JobQueue(Database):
         """Raises StoreError if a queued or running job uses one of the ids; ``what`` names them in the text."""
         for job in (*self.jobs(status="running"), *self.jobs(status="queued")):
             if not uses(job.arguments).isdisjoint(ids):
-                raise StoreError(
-                    f"A {job.status} job ({kind_of(job.kind).title}) uses {what}. Cancel it on its page, or wait for "
-                    f"its end; then delete {what}."
-                )
+                doing = f"A {job.status} job ({kind_of(job.kind).title}) uses {what}"
+                raise StoreError(f"{doing}. Cancel it on its page, or wait for its end; then delete {what}.")
 
     def delete_job(self, job_id: str) -> None:
         """Deletes a job that is not running, with its folder."""

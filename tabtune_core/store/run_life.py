@@ -81,9 +81,7 @@ class RunLife(EventLog, JobQueue):
         """Returns the present state of a run; raises StoreError if there is none or its row cannot be read."""
         run = read_run(self._row("run", run_id))
         if isinstance(run, Unreadable):
-            raise StoreError(
-                f"Run {run_id!r} cannot be read: {run.why}. It is damaged or of another version; train it again."
-            )
+            raise StoreError(f"Run {run_id!r} cannot be read: {run.why}. It is damaged; train it again.")
         return run
 
     def wish(self, run_id: str) -> StopRequest | None:

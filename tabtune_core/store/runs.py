@@ -33,9 +33,8 @@ def default_home() -> Path:
     try:
         return Path(os.environ.get("TABTUNE_HOME", "").strip() or Path.home() / ".tabtune")
     except RuntimeError as error:
-        raise StoreError(
-            "This user has no home folder for the workspace. Name a folder with --home or TABTUNE_HOME."
-        ) from error
+        nowhere = "This user has no home folder for the workspace"
+        raise StoreError(f"{nowhere}. Name a folder with --home or TABTUNE_HOME.") from error
 
 
 class RunStore(RunLife):

@@ -103,10 +103,8 @@ def check_package(path: Path) -> PackageFacts:
     numbers = sum(tensor.numbers for tensor in read_tensors(content).values())
     if odd or numbers != size.trainable + size.frozen:
         which = f"the rank of {min(odd)[:LONGEST_NAME]!r}" if odd else f"its number of values ({numbers:,})"
-        raise AdapterError(
-            f"The package does not match its own settings for {card.title}: {which} differs. Get the file again from "
-            "where it was made."
-        )
+        differs = f"The package does not match its own settings for {card.title}: {which} differs"
+        raise AdapterError(f"{differs}. Get the file again from where it was made.")
     return facts
 
 
@@ -166,9 +164,8 @@ def name_checkpoint(home: Path, identity: str, path: str) -> StoredAdapter:
     weights = named_checkpoint(card, settings.task, path)
     digest = _identity(weights, card.weights_for(settings.task))
     if adapter.facts.base.sha256 != digest:
-        raise AdapterError(
-            f"{weights} has the SHA-256 {digest}; the adapter was trained on {adapter.facts.base.sha256}."
-        )
+        trained = f"the adapter was trained on {adapter.facts.base.sha256}"
+        raise AdapterError(f"{weights} has the SHA-256 {digest}; {trained}.")
     _write(folder_of(home, identity), named := replace(adapter, checkpoint=str(weights)))
     return named
 

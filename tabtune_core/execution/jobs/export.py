@@ -135,9 +135,8 @@ def _open(store: RunStore, run_id: str) -> _Source:
     package, planned = package_of_run(store, run), store.last_event(run_id, RunPlanned)
     settings, facts = package.facts.settings, package.facts
     device, visible, tolerance = _trial(run.settings.device, planned.device if planned else run.settings.device)
-    base = open_base(
-        settings.model, settings.task, facts.base.sha256, checkpoint=run.settings.checkpoint, device=device
-    )
+    weights = run.settings.checkpoint
+    base = open_base(settings.model, settings.task, facts.base.sha256, checkpoint=weights, device=device)
     model = with_module(base, base.module)
     adapt(model, settings, package.tensors)
     adapted, frame = AdaptedModel(model, settings, facts), load_frame(store.home, run.settings.dataset)

@@ -65,13 +65,10 @@ def snippet(form: Format, facts: PackageFacts, run_id: str, *, table: str) -> Sn
             f"{load}  # or another pipeline on the same base\n"
             f"pipeline.load_adapter({file!r}, 'from a file')"
         )
-    setup = (
-        f"{imports}\n{load}\nrows = read_table({table!r}, {_written(facts.reading)}).frame  # or any frame with "
-        "the same columns\n"
-    )
-    return Snippet(
-        setup, f"predicted = pipeline.{predict}(rows)", "tabtune_core.TabularPipeline", facts.settings.train.views
-    )
+    read = f"rows = read_table({table!r}, {_written(facts.reading)}).frame  # or any frame with the same columns"
+    setup = f"{imports}\n{load}\n{read}\n"
+    use, views = f"predicted = pipeline.{predict}(rows)", facts.settings.train.views
+    return Snippet(setup, use, "tabtune_core.TabularPipeline", views)
 
 
 def _written(choices: ReadingChoices) -> str:

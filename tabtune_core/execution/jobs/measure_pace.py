@@ -34,7 +34,7 @@ MOST_CELLS = 100_000
 
 
 def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Measures for each run the seconds per step, with its share of an evaluation, and the growth of memory in bytes."""
+    """Measures for each run the seconds per step, with a share of an evaluation, and the growth of memory in bytes."""
     measured = []
     folder.mkdir(parents=True, exist_ok=True)
     for one in settings:

@@ -303,9 +303,8 @@ def _write(
         predicted[TRUTH] = pd.Series(list(truth), dtype=object if classes else "float64")
     for place, column in enumerate(columns):
         values = column.predicted
-        predicted[f"m{place}"] = columns_of_csv[f"{column.title}: predicted"] = (
-            names[values.argmax(axis=1)] if classes else values
-        )
+        best = names[values.argmax(axis=1)] if classes else values
+        predicted[f"m{place}"] = columns_of_csv[f"{column.title}: predicted"] = best
         for k, name in enumerate(classes):
             predicted[f"m{place}_{k}"] = columns_of_csv[f"{column.title}: probability of {name}"] = values[:, k]
     pd.DataFrame(predicted).to_parquet(folder / PREDICTED)

@@ -88,9 +88,8 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
         raise AdapterError(f"The predictions of {asked.name} are missing, so its rows cannot be scored. Run it again.")
     package = package_of_run(store, asked)
     settings, base = asked.settings, package.facts.base
-    plain = open_base(
-        settings.model, settings.task, base.sha256, checkpoint=settings.checkpoint, device=settings.device
-    )
+    weights, device = settings.checkpoint, settings.device
+    plain = open_base(settings.model, settings.task, base.sha256, checkpoint=weights, device=device)
     norms = {name: float(parameter.detach().norm()) for name, parameter in plain.module.named_parameters()}
     model = with_module(plain, plain.module)
     report = adapt(model, settings, package.tensors)

@@ -37,9 +37,8 @@ class Demand:
 
     def fits(self, room: "Demand") -> bool:
         """Whether ``room`` suffices; differences of up to a thousandth are rounding."""
-        return (
-            self.cpus <= room.cpus + 1e-3 and self.memory_bytes <= room.memory_bytes and self.gpus <= room.gpus + 1e-3
-        )
+        cores = self.cpus <= room.cpus + 1e-3 and self.gpus <= room.gpus + 1e-3
+        return cores and self.memory_bytes <= room.memory_bytes
 
     def without(self, taken: "Demand") -> "Demand":
         """Subtracts what is taken."""
