@@ -7,9 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,7 +18,7 @@ from random_sweeps import BASE
 from tabtune_core.cli import launch
 from tabtune_core.cli.arguments import answer_flags, given
 from tabtune_core.cli.main import _parser, main
-from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
+from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.findings import Question
 from tabtune_core.events import Note
 from tabtune_core.settings import RunSettings, TrainSettings
@@ -318,20 +315,3 @@ def test_merging_does_not_overwrite_its_inputs(tmp_path, capsys):
         assert main(["merge", str(package), str(out), *more]) == 2
         assert "is one of the files to merge, or their folder, and would be overwritten" in capsys.readouterr().err
     assert (package.read_bytes(), (tmp_path / "w.ckpt").read_bytes()) == (content, b"mine")
-
-
-def test_rows_and_context_accept_every_source_of_a_table(store, capsys, tmp_path):
-    folder = write_small_package(tmp_path)
-    kept, told = str(folder / "kept.csv"), []
-    asked = ("predict", str(folder / "adapter.zip"), "--device", "cpu")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder)) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{http.server_port}/kept.csv"
-        query, kept_id = f"query:from '{kept}'", add_dataset(store.home, Path(kept), "kept").id
-        for rows, context in ((kept, kept_id), (address, query)):
-            told.append(printed(capsys, store, *asked, rows, "--context", context))
-        http.shutdown()
-    assert told[0].startswith("predicted,")
-    assert len(set(told)) == 1
-    assert main([*asked, "openml:none"]) == 2
-    assert "'openml:none' does not name a data set of OpenML" in capsys.readouterr().err
