@@ -137,7 +137,11 @@ class RunView:
             self.bar.close()
             if sys.stderr.isatty():
                 sys.stderr.write("\r")  # with several bars, tqdm leaves the cursor where the cleared bar ended
-            say(f"{self.name}: {run.ended_as}" + "".join(f", {name} {value}" for name, value in self.facts.items()))
+            early = ""
+            if run.result is not None and run.result.stopped_early:
+                early = f" early, at step {run.result.steps_done:,} of {run.result.planned_steps:,}"
+            facts = (f", {name} {value}" for name, value in self.facts.items())
+            say(f"{self.name}: {run.ended_as}{early}{''.join(facts)}")
 
     def take(self, event: Event | Unread) -> None:
         """Updates what is shown with one event."""

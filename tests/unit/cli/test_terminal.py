@@ -62,7 +62,7 @@ def test_a_worker_stopped_by_a_person_is_not_started_again(tmp_path, monkeypatch
 
 
 def test_the_reason_why_nothing_starts_is_printed_once_per_occurrence(tmp_path, monkeypatch, started, capsys):
-    there_is(monkeypatch, Holder(7, "1 boot pid:[1]", "this"))
+    there_is(monkeypatch, Holder(7))
     care = care_of(tmp_path)
     for why in ("The disk is full.", "The disk is full.", None, "The disk is full."):
         monkeypatch.setattr(lock, "why_nothing_starts", lambda home, why=why: why)
