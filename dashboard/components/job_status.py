@@ -11,7 +11,7 @@ from dashboard import queries
 from dashboard.components.unreadable import attempt, page_part, queue
 from dashboard.formatting import plain
 from tabtune_core.errors import StoreError
-from tabtune_core.execution.worker_watch import WorkerTrouble
+from tabtune_core.execution.lock import WorkerTrouble
 from tabtune_core.store.job_kinds import kind_of
 from tabtune_core.store.jobs import JOB_ENDED, Job, read_progress
 

@@ -59,6 +59,7 @@ from tabtune_core.settings import TRAINED
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
+from tabtune_core.training.clock import DISTURBED
 from tabtune_core.wording import counted
 
 MEMORY_LEVER = 0.1
@@ -72,8 +73,6 @@ COSTS = {
 NO_CONSTANT = (
     "No run beats a constant on the validation rows: the mean or the majority class of the training rows is as good."
 )
-DISTURBED = "The run was disturbed"
-"""First words of the note that training seconds cannot be compared."""
 NO_SEED = (
     "Nothing is compared, because no seed has a score for every configuration. Run the missing configurations "
     "under the same seeds."

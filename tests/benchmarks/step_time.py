@@ -43,7 +43,7 @@ from named_machine import machine
 from published import Kept, markdown_table, options, publish
 from tabtune_peer import TabTuneSteps, save_episode, tabtune_python
 
-from tabtune_core.execution.forkserver import RUN_ENVIRONMENT
+from tabtune_core.execution.processes import RUN_ENVIRONMENT
 from tabtune_core.models.base import BaseModel
 from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import get_card

@@ -12,7 +12,7 @@ from page_steps import texts as shown_texts
 
 from dashboard.views.new_run import form_widgets
 from tabtune_core.data.datasets import add_dataset, add_sample, delete_dataset
-from tabtune_core.execution.cluster_file import Cluster, ClusterNode, write_cluster
+from tabtune_core.execution.cluster import Cluster, ClusterNode, write_cluster
 from tabtune_core.models import checkpoints
 from tabtune_core.models.catalogue import CATALOGUE, get_card
 from tabtune_core.settings import SweepSettings

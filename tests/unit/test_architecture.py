@@ -66,13 +66,10 @@ PAGES_REACH = (
     "store",
     "analysis",
     "charts",
-    "tracking",
     "execution.worker_flags",
-    "execution.cluster_file",
-    "execution.end_messages",
+    "execution.cluster",
     "execution.executor",
     "execution.lock",
-    "execution.worker_watch",
     "execution.jobs.export_formats",
 )
 """Modules of the core that the dashboard may use; none of them loads torch."""

@@ -5,16 +5,7 @@ from typing import get_args
 
 import pytest
 
-from tabtune_core.events import (
-    EVENTS,
-    Event,
-    MemorySampled,
-    PhaseDone,
-    RunPlanned,
-    StepDone,
-    from_json,
-    to_json,
-)
+from tabtune_core.events import EVENTS, Event, MemorySampled, PhaseDone, RunPlanned, StepDone, from_json, to_json
 
 PLAN = RunPlanned(
     device="cpu",

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from dashboard import start as dashboard
 from dashboard.server import application as served
 from tabtune_core.cli import main as cli
-from tabtune_core.execution import lock, service
-from tabtune_core.execution.on_ray import cluster_check
+from tabtune_core.execution import lock, service, worker_flags
 
 ODD = st.one_of(
     st.sampled_from(
@@ -59,9 +58,7 @@ FLAGS = [
     for action in parser._actions
     if action.nargs != 0 and not isinstance(action, argparse.BooleanOptionalAction)
 ]
-LISTED = [
-    (command, flag) for command, flag in FLAGS if flag in ("--notify", "--port", "--address", "--allow-host", "--home")
-]
+LISTED = [(command, flag) for command, flag in FLAGS if flag in ("--port", "--address", "--allow-host", "--home")]
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +75,7 @@ def quiet(tmp_path_factory):
         patch.setattr(dashboard, "ensure_worker", lambda home, **more: None)
         patch.setattr(lock, "ensure_worker", lambda home, **more: None)
         patch.setattr(service, "run_worker", lambda home, **more: None)
-        patch.setattr(cluster_check, "check", lambda address: None)
+        patch.setattr(worker_flags, "check", lambda address: None)
         yield folder
 
 
@@ -99,8 +96,6 @@ def status_of(command, arguments):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(flag=st.sampled_from(FLAGS) | st.sampled_from(LISTED), value=ODD)
-@example(flag=("dashboard", "--notify"), value="http://[::1")
-@example(flag=("worker", "--notify"), value="http://[::1")
 @example(flag=("dashboard", "--port"), value="99999")
 @example(flag=("dashboard", "--address"), value="a..b")
 @example(flag=("dashboard", "--home"), value="~nobody-here/x")

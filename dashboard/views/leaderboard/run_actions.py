@@ -121,11 +121,12 @@ def _delete(runs: Sequence[Run]) -> None:
         if st.button("Delete permanently", type="primary", key=f"delete_{_key(runs)}"):
             with errors_shown(StoreError):  # started or deleted in another tab
                 with st.spinner("Deleting"):
-                    freed_bytes = sum(queries.store().delete(run.id) for run in ended)
+                    for run in ended:
+                        queries.store().delete(run.id)
                 if ended[0].sweep not in queries.sweeps():
                     forget("sweep")
                     forget("board")
-                _done(f"Deleted; {megabytes(freed_bytes)} freed")
+                _done(f"Deleted; {freed} freed")
 
 
 def _key(runs: Sequence[Run]) -> str:

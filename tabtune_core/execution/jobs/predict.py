@@ -17,21 +17,13 @@ from numpy.typing import NDArray
 from tabtune_core.analysis.one_row import Interval, interval, nearest
 from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.findings import listed
-from tabtune_core.data.prediction_rows import (
-    CSV,
-    NEAREST_ROWS,
-    PREDICTED,
-    TRUTH,
-    labels_like,
-    row_keys,
-    take_rows,
-)
+from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, TRUTH, labels_like, row_keys, take_rows
 from tabtune_core.data.splits import Split
 from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
 from tabtune_core.errors import AdapterError
-from tabtune_core.execution.jobs.run_package import package_of_run
+from tabtune_core.execution.jobs.registry import package_of_run
 from tabtune_core.files.plain_values import SHA256
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package import AdapterPackage, read_package
