@@ -10,7 +10,7 @@ from page_steps import texts as shown_texts
 from dashboard import queries
 from dashboard.queries import workspace
 from tabtune_core.events import RunFailed
-from tabtune_core.execution import worker_watch
+from tabtune_core.execution import lock
 from tabtune_core.store.runs import RunStore
 
 
@@ -188,7 +188,7 @@ def test_stop_reaches_the_running_run_cancel_all_the_queued_ones_too_and_a_faile
 
 
 def test_a_worker_that_ends_or_was_stopped_is_reported_and_can_be_started(live, app, store, monkeypatch):
-    monkeypatch.setattr(worker_watch, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(lock, "LOOK_SECONDS", 0.0)
     (store.home / "worker.log").write_text("Traceback\nModuleNotFoundError: No module named 'torch'\n")
     seeding.queue(store, seeding.sweep_settings(store.home))
     live()
@@ -198,7 +198,7 @@ def test_a_worker_that_ends_or_was_stopped_is_reported_and_can_be_started(live, 
     assert "No module named 'torch'" in texts(app.code)
     button(app, "Start the worker again").click().run()
     assert not app.exception
-    worker_watch.worker_lock.stop_workers(store.home)
+    lock.stop_workers(store.home)
     workspace._looked.clear()
     app.run()
     assert "The worker was stopped." in texts(app.info)
