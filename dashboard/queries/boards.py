@@ -1,7 +1,6 @@
 """Results of sweeps: rankings, recommendations, predictions, and effects seen in a person's own runs."""
 
 import dataclasses
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -86,15 +85,10 @@ def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.Dat
     return board if archived else board[~board["archived"]].reset_index(drop=True)
 
 
-@of_workspace(entries=1, stamp=lambda: stamp_of(None))
-def _earlier(folder: str) -> Counter[str]:
-    return earlier_sweeps(listed(None))
-
-
 @of_workspace(entries=32, spinner="Computing intervals from the held-out rows", stamp=_of_runs)
 def recommended(folder: str, sweep: str, rank_by: str) -> Recommendation:
     """Returns one sweep's recommendation of a rank; it is computed again when one of its runs changes state."""
-    return recommend(store_of(folder), _ranked(sweep, rank_by), rank_by, _earlier()[sweep])
+    return recommend(store_of(folder), _ranked(sweep, rank_by), rank_by, earlier_sweeps(listed(None), sweep))
 
 
 def confirmed(sweeps: Sequence[str]) -> set[str]:

@@ -155,8 +155,7 @@ class ModelCard:
     note: str
     weights: Mapping[Task, Weights]
     rates: Mapping[Task, Mapping[Strategy, float]] = field(default_factory=dict)
-    """Peak learning rates that gained most on real tables with these weights (``tests/benchmarks/default_rates.py``).
-    """
+    """Peak learning rates that gained most on real tables with these weights."""
 
     def usual_rate(self, task: Task, strategy: Strategy) -> float:
         """Returns the default peak learning rate: the measured one, or else the guide's."""

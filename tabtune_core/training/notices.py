@@ -214,7 +214,7 @@ def endings(
             "warning",
         )
     if result.outcome == "diverged":
-        rate = settings.base_rate
+        rate = settings.learning_rate
         yield Note(
             f"The loss was not a finite number at step {result.steps_done + 1}; the best checkpoint before it is kept. "
             f"Try a learning rate of {rate / 2:g} instead of {rate:g}, or a longer warm-up.",

@@ -12,7 +12,7 @@ from dashboard.components.glossary import define
 from dashboard.components.plotly_chart import compose, show_drawn
 from dashboard.components.unreadable import page_part
 from dashboard.formatting import plain, sweep_titles
-from dashboard.url_state import SELECT_PIXELS, chosen, go, nothing_yet, pick, renew, say_gone, seen, settle, stop
+from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, say_gone, seen, settle, stop
 from dashboard.views.leaderboard import board_table, run_actions
 from tabtune_core.analysis.races import with_outrun_scores
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
@@ -44,10 +44,6 @@ def speak(board: pd.DataFrame, found: Recommendation | None, metric: str, *, goi
     elif found.sentences:
         with st.container(border=True):
             answer_card(found)
-            if found.far_values and st.button("See them on Data", icon=":material/table_chart:"):
-                go("views/data/page.py", table=board["dataset"].iloc[0], target=board["target"].iloc[0])
-            if found.claim is not None:
-                run_actions.offer_seeds(found.claim, list(runs.values()))
     elif found.configurations.empty and found.basis:
         st.markdown(plain(found.basis))
     elif len(done):

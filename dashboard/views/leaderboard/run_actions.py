@@ -1,21 +1,16 @@
 """Actions for chosen runs: rename, note, archive, more seeds, delete."""
 
-import dataclasses
 from collections.abc import Sequence
-from itertools import chain, count, islice
 from typing import NoReturn
 
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.unreadable import errors_shown, queue
+from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import megabytes, plain
 from dashboard.url_state import MOST_BESIDE, forget, go
-from tabtune_core.analysis.claims import Claim
 from tabtune_core.errors import StoreError
-from tabtune_core.settings import SETTINGS, RunSettings
 from tabtune_core.store.run_row import ENDED, RANKED, Run
-from tabtune_core.wording import counted
 
 SIDE_BY_SIDE = "Runs side by side"
 """The tab of Compare."""
@@ -131,38 +126,3 @@ def _delete(runs: Sequence[Run]) -> None:
 
 def _key(runs: Sequence[Run]) -> str:
     return f"{runs[0].id}_{len(runs)}"
-
-
-def repeats(chosen: Run, runs: Sequence[Run], number: int) -> list[RunSettings]:
-    """Returns the settings of zero-shot and of ``chosen`` under ``number`` seeds that no run of the sweep has yet."""
-    taken = {run.settings.seed for run in runs}
-    later = range(max(taken) + 1, int(SETTINGS["seed"].below or 0))  # empty after the largest possible seed
-    seeds = islice((seed for seed in chain(later, count()) if seed not in taken), number)
-    context_rows = chosen.settings.train.predict_context_rows
-    alike = (run.settings for run in runs if run.settings.train.predict_context_rows == context_rows)
-    zero_shot = next(
-        (settings for settings in alike if settings.strategy == "inference"), chosen.settings.with_strategy("inference")
-    )
-    return [
-        dataclasses.replace(run_settings, seed=seed) for seed in seeds for run_settings in (zero_shot, chosen.settings)
-    ]
-
-
-def offer_seeds(claim: Claim, runs: Sequence[Run]) -> None:
-    """Draws a button if more seeds would help; the runs are queued in the same sweep, behind all others."""
-    if claim.more_seeds is None:
-        return
-    chosen = next(run for run in runs if run.id == claim.runs[0])
-    st.button(
-        f"Queue {counted(claim.more_seeds, 'more seed')}",
-        icon=":material/playlist_add:",
-        on_click=_queue,
-        args=(chosen, repeats(chosen, runs, claim.more_seeds)),
-        help=f"{plain(chosen.settings.label)} and zero-shot, with their present settings, under new seeds.",
-    )
-
-
-def _queue(chosen: Run, settings: Sequence[RunSettings]) -> None:
-    queued = [queue(queries.store().duplicate, chosen.id, one, f"{one.label} seed {one.seed}") for one in settings]
-    if all(queued):
-        st.toast(f"Queued: {counted(len(settings), 'run')}", icon=":material/playlist_add:")

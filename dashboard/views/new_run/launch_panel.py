@@ -21,7 +21,7 @@ from tabtune_core.metrics import Task
 from tabtune_core.models.cards import AdapterSize, ModelCard, adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import check_weights
-from tabtune_core.settings import MANY_RUNS, TRAINED, SweepSettings
+from tabtune_core.settings import MANY_RUNS, SweepSettings
 from tabtune_core.settings.advice import advise
 from tabtune_core.wording import counted
 
@@ -55,8 +55,8 @@ def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
     st.caption(f"{'; '.join(said)}.")
 
 
-def show_advice(card: ModelCard, task: Task, sweep: SweepSettings, rows: int) -> None:
-    """Draws the guide's warnings that apply."""
+def show_advice(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
+    """Draws the warnings that apply."""
     points = dict.fromkeys(
         run.lora for run in sweep.one_seed() if run.strategy == "peft" and run.lora.rank == max(sweep.ranks)
     )
@@ -66,8 +66,6 @@ def show_advice(card: ModelCard, task: Task, sweep: SweepSettings, rows: int) ->
     )  # of the adapter that saves least
     found = advise(
         sweep,
-        usual_rates={strategy: card.usual_rate(task, strategy) for strategy in TRAINED},
-        rows=rows,
         model_parameters=card.weights_for(task).total_parameters,
         adapted_weights=size.adapted_weights,
         adapter_parameters=size.trainable,

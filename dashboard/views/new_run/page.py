@@ -80,7 +80,7 @@ with suppress(
     with costs:
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)
-        launch_panel.show_advice(card, task, asked, rows)
+        launch_panel.show_advice(card, task, asked)
 if judged.too_large:
     st.error(plain(judged.too_large), icon=":material/memory:")
 name = forms.sweep_name(tables[table].name, card.title, asked)
