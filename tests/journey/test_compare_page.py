@@ -79,7 +79,7 @@ def test_the_rank_tab_marks_the_smallest_rank_within_noise(app, predicted):
     at(app, "Rank")
     assert not app.exception
     assert {"Log-loss against rank at one rate", "Calibration error against rank at one rate"} <= {found.value for found in app.header}
-    assert "Lower is better. r* = 8" in texts(app.caption), (
+    assert "Lower is better. Dashed: r* = 8" in texts(app.caption), (
         "scores were made up to differ, predictions to be the same: no noise"
     )
     assert texts(app.caption).count("r* =") == 1, "one calibration error for all: no rank gains, so none is chosen"
