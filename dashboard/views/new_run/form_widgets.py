@@ -170,7 +170,7 @@ def training_widgets(card: ModelCard, task: Task) -> None:
 
 def baseline_widgets() -> None:
     """Draws what to compare LoRA with, and whether the ranks share one learning rate."""
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True):
         for name in ("zero_shot", "full_fine_tuning", "references", "one_rate"):
             widget(name)
 
