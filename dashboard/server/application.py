@@ -36,10 +36,10 @@ from tabtune_core.store.runs import default_home
 
 def show_error(error: Exception) -> bool:
     """Draws an error that is meant for people; returns False for a bug, which Streamlit then shows itself."""
-    told = for_people(error)
-    if told is not None:
-        st.error(plain(str(told)), icon=":material/warning:")
-    return told is not None
+    shown = for_people(error)
+    if shown is not None:
+        st.error(plain(str(shown)), icon=":material/warning:")
+    return shown is not None
 
 
 def for_people(error: BaseException) -> TabTuneError | None:
@@ -49,10 +49,10 @@ def for_people(error: BaseException) -> TabTuneError | None:
 
 def answer_error(request: Request, error: Exception) -> Response:
     """Answers a request for something other than a page, if its error is a shortage; else raises the error."""
-    told = shortage_of(error, folder=default_home())
-    if told is None:
+    shortage = shortage_of(error, folder=default_home())
+    if shortage is None:
         raise error
-    return PlainTextResponse(str(told), status_code=HTTPStatus.INSUFFICIENT_STORAGE)
+    return PlainTextResponse(str(shortage), status_code=HTTPStatus.INSUFFICIENT_STORAGE)
 
 
 HANDLERS = {

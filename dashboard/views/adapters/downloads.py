@@ -66,9 +66,8 @@ def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> Non
     if job is not None and job.status not in JOB_ENDED:
         st.markdown(":material/hourglass_top: Preparing", width="content")
         return
-    title = (
-        FORMATS[form].title[0].lower() + FORMATS[form].title[1:]
-    )  # each button has a name of its own, for screen readers
+    # each button has a name of its own, for screen readers
+    title = FORMATS[form].title[0].lower() + FORMATS[form].title[1:]
     if (
         job is not None
         and job.result

@@ -158,9 +158,8 @@ def numbers(dataset: Dataset, column: str, way: Way) -> None:
 
 def delete(dataset: Dataset) -> None:
     """Offers to delete a table from the workspace."""
-    with st.popover(
-        "Delete", icon=":material/delete:", key=f"ask_delete_{dataset.id[:12]}"
-    ):  # the key closes it for the next table
+    # the key closes it for the next table
+    with st.popover("Delete", icon=":material/delete:", key=f"ask_delete_{dataset.id[:12]}"):
         using = [run for run in queries.listed(None) if run.settings.dataset == dataset.id]
         busy = [run for run in using if queries.active([run])]
         st.caption(f"Removes the table and its file from this workspace ({megabytes(dataset.size_bytes)}).")

@@ -66,9 +66,8 @@ def waiting_runs(shown: str) -> None:
         "" if not others else " in other sweeps" if others == len(waiting) else f", {others} of them in other sweeps"
     )
     st.caption(f"Queue: {counted(len(waiting), 'run')} waiting{of_others}" if waiting else "Queue: empty")
-    behind = st.expander(
-        "Queue", key="queue", on_change="rerun", icon=":material/queue:"
-    )  # another label would close it
+    # another label would close it
+    behind = st.expander("Queue", key="queue", on_change="rerun", icon=":material/queue:")
     if not behind.open:
         return
     with behind:
