@@ -29,12 +29,8 @@ def far(*, eta=None):
 
 
 def test_the_time_left_of_a_sweep_comes_from_similar_runs():
-    ended = [
-        row("a", "finished", 0, 10),
-        row("b", "finished", 10, 40),
-        row("c", "failed", 40, 900),
-        row("d", "diverged", 40, 60),
-    ]
+    ended = [row("a", "finished", 0, 10), row("b", "finished", 10, 40)]
+    ended += [row("c", "failed", 40, 900), row("d", "diverged", 40, 60)]
     runs = [*ended, row("e", "running", 60), row("f", "queued")]
     known = dict.fromkeys("abcdef", far())
     assert time_left(runs, known | {"e": far(eta=7.0)}, now=65) == 7 + 20
@@ -43,13 +39,8 @@ def test_the_time_left_of_a_sweep_comes_from_similar_runs():
 
 
 def test_concurrent_runs_share_the_time_left_but_it_is_at_least_the_longest_run():
-    runs = [
-        row("a", "finished", 0, 20),
-        row("b", "running", 20),
-        row("c", "running", 20),
-        row("d", "queued"),
-        row("e", "queued"),
-    ]
+    runs = [row("a", "finished", 0, 20), row("b", "running", 20), row("c", "running", 20)]
+    runs += [row("d", "queued"), row("e", "queued")]
     known = dict.fromkeys("ade", far())
     assert time_left(runs, known | {"b": far(eta=8.0), "c": far(eta=12.0)}, now=25) == (8 + 12 + 20 + 20) / 2
     assert time_left(runs[:4], known | {"b": far(eta=1.0), "c": far(eta=90.0)}, now=25) == 90

@@ -14,7 +14,7 @@ import pytest
 from dashboard.server import application as served
 from dashboard.start import main
 from tabtune_core.execution import cluster as cluster_check
-from tabtune_core.execution import cores, worker_flags
+from tabtune_core.execution import cores
 from tabtune_core.execution.lock import WorkerLock
 from tabtune_core.execution.worker_flags import ExecutorChoice, asked_by_environment, chosen
 from tabtune_core.store.runs import RunStore
@@ -153,14 +153,12 @@ def test_the_number_of_concurrent_runs_is_passed_to_the_worker(served_once, monk
     assert asked_by_environment().no_resume
 
 
-def test_a_cluster_is_passed_to_the_worker(served_once, monkeypatch):
-    monkeypatch.setattr(worker_flags, "check", lambda address: None)
-    assert replace(chosen(served_once()), shares=None) == ExecutorChoice()
-    asked = served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379")
-    assert chosen(asked) == ExecutorChoice("ray", "10.0.0.1:6379")
-
-
-def test_a_missing_cluster_ends_the_program_with_one_sentence(served_once, capsys, monkeypatch):
+def test_a_cluster_is_passed_to_the_worker_and_a_missing_one_ends_the_program(served_once, capsys, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(cluster_check, "check", lambda address: None)
+        assert replace(chosen(served_once()), shares=None) == ExecutorChoice()
+        asked = served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379")
+        assert chosen(asked) == ExecutorChoice("ray", "10.0.0.1:6379")
     monkeypatch.setattr(cluster_check, "find_spec", lambda name: ModuleSpec(name, None, origin="there"))
     with pytest.raises(SystemExit) as ended:
         served_once("--executor", "ray", "--ray-address", "127.0.0.1:1")

@@ -16,14 +16,7 @@ from dashboard.server import application
 from dashboard.server.application import SameOrigin
 from dashboard.server.guard import TokenGuard
 from dashboard.start import let_in, parse
-from tabtune_core.access import (
-    BASE_VARIABLE,
-    FEWEST_LETTERS,
-    OWN_NAMES,
-    Access,
-    below_base,
-    decide,
-)
+from tabtune_core.access import BASE_VARIABLE, FEWEST_LETTERS, OWN_NAMES, Access, below_base, decide
 from tabtune_core.errors import SettingError
 
 ROOT = Path(__file__).parents[4]
@@ -179,23 +172,17 @@ def test_a_websocket_of_the_page_itself_opens_and_the_health_check_is_open(guard
     assert guarded.get("/_stcore/health").status_code == 200
 
 
-def test_no_token_is_needed_if_only_this_machine_can_connect():
+def test_a_token_is_made_or_taken_from_the_environment_if_other_machines_can_connect():
     access = decide("localhost", environment={})
     assert (access.token, set(access.names)) == (None, set(OWN_NAMES))
     assert "token" not in access.addresses(8501)[0]
-
-
-@pytest.mark.parametrize(("address", "more"), [("0.0.0.0", ()), ("::", ()), ("127.0.0.1", ("lab.example",))])
-def test_a_new_token_is_made_if_other_machines_can_connect(address, more):
-    first, second = decide(address, more, environment={}), decide(address, more, environment={})
-    assert len(first.token) >= 32
-    assert first.token != second.token
-    assert first.token not in repr(first)
-    assert all(url.endswith(f":8501/?token={first.token}") for url in first.addresses(8501))
-    assert {*OWN_NAMES, *more} <= set(first.names)
-
-
-def test_a_token_in_the_environment_is_used_and_removed_from_it():
+    for address, more in (("0.0.0.0", ()), ("::", ()), ("127.0.0.1", ("lab.example",))):
+        first, second = decide(address, more, environment={}), decide(address, more, environment={})
+        assert len(first.token) >= 32
+        assert first.token != second.token
+        assert first.token not in repr(first)
+        assert all(url.endswith(f":8501/?token={first.token}") for url in first.addresses(8501))
+        assert {*OWN_NAMES, *more} <= set(first.names)
     environment = {"TABTUNE_TOKEN": TOKEN}
     assert decide("127.0.0.1", environment=environment).token == TOKEN
     assert environment == {}
@@ -208,19 +195,11 @@ def test_a_foreign_host_is_refused_before_the_token_is_checked():
     assert asked.get(f"/?token={TOKEN}").status_code == 400
 
 
-def uploaders():
-    """Yields every call of st.file_uploader in the pages, with its file."""
+def test_every_uploader_has_a_limit():
+    found = {}
     for path in sorted((ROOT / "dashboard").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
-            if (
-                isinstance(node, ast.Call)
-                and isinstance(node.func, ast.Attribute)
-                and node.func.attr == "file_uploader"
-            ):
-                yield path.name, {keyword.arg for keyword in node.keywords}
-
-
-def test_every_uploader_has_a_limit():
-    found = list(uploaders())
-    assert {"uploads.py", "adapter_upload.py", "try_rows.py", "text_panel.py"} <= {name for name, _ in found}
-    assert [name for name, given in found if "max_upload_size" not in given] == []
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".file_uploader"):
+                found[f"{path.name} {node.lineno}"] = {keyword.arg for keyword in node.keywords}
+    assert {"uploads.py", "adapter_upload.py", "try_rows.py", "text_panel.py"} <= {name.split()[0] for name in found}
+    assert [name for name, given in found.items() if "max_upload_size" not in given] == []
