@@ -5,7 +5,6 @@ nothing by waiting, but would lose its progress by ending. Unwritten events are 
 """
 
 import json
-import math
 import sqlite3
 import threading
 import time
@@ -108,16 +107,6 @@ class EventLog(Database):
             while chunk := rows.fetchmany(at_once):
                 if readable := _parsed(chunk, kind):
                     yield readable
-
-    def thinned(self, run_ids: Sequence[str], kind: str, most: int) -> list[dict[str, Any]]:
-        """As ``fields``, but with at most ``most`` events per run, evenly spread and including the last."""
-        sql = f"SELECT GROUP_CONCAT(seq) AS seqs FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) GROUP BY run"
-        kept: list[int] = []
-        for row in self._read(sql, (kind, *run_ids)):
-            last_first = sorted(map(int, row["seqs"].split(",")), reverse=True)
-            kept += last_first[:: math.ceil(len(last_first) / most)]
-        sql = "SELECT run, time, payload FROM events WHERE seq IN (SELECT value FROM JSON_EACH(?)) ORDER BY run, seq"
-        return _parsed(self._read(sql, (json.dumps(kept),)), kind)
 
 
 def _marks(values: Sequence[str]) -> str:

@@ -111,9 +111,8 @@ def package_download(run: Run, path: Path) -> None:
     with st.container(horizontal=True):
         name, mime = download_name(run), "application/zip"
         download("Download the adapter", path.read_bytes, name, mime, type="primary", key=f"download_{run.id}")
-        if (
-            run.settings.task == "classification"
-        ):  # a button, since after a switch a fast click would get the other file
+        # a button, since after a switch a fast click would get the other file
+        if run.settings.task == "classification":
             download(
                 "Download without class labels",
                 partial(without_labels, path),

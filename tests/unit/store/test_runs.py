@@ -213,18 +213,6 @@ def test_each_job_is_claimed_once(store):
     assert [job.id for job in store.jobs()] == [jobs[1]]
 
 
-def test_thinned_events_are_evenly_spaced_and_end_with_the_last(store):
-    run_id, other = running(store), running(store)
-    for step in range(1, 101):
-        store.append(run_id, StepDone(step, 0.5, 1.0, 1e-3, 0.1 * step))
-    store.append(other, StepDone(7, math.nan, 1.0, 1e-3, 0.1))
-    found = store.thinned([run_id, other], "StepDone", 10)
-    assert [event["step"] for event in found if event["run"] == run_id] == list(range(10, 101, 10))
-    assert [event["step"] for event in found if event["run"] == other] == [7]
-    assert len(store.thinned([run_id], "StepDone", 30)) == 25
-    assert store.thinned([], "StepDone", 30) == []
-
-
 @pytest.mark.parametrize("change", ["rename", "annotate", "archive", "delete"])
 def test_marks_change_with_what_a_list_shows(store, change):
     run_id = ended(store, "failed")
