@@ -118,10 +118,8 @@ def _check_adapters(facts: Mapping[str, Any]) -> None:
         only(adapter, ("name", "lora"), "an adapter")
         entry(adapter, "lora", dict)
     if len(names) > MOST_ADAPTERS or active not in (None, *names):
-        raise Damaged(
-            f"it holds {len(names):,} adapters, but at most {MOST_ADAPTERS} are allowed and the active one must be "
-            "among them"
-        )
+        allowed = f"at most {MOST_ADAPTERS} are allowed and the active one must be among them"
+        raise Damaged(f"it holds {len(names):,} adapters, but {allowed}")
 
 
 def _check_encoder(facts: Mapping[str, Any]) -> None:
