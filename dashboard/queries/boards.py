@@ -1,7 +1,6 @@
 """Results of sweeps: rankings, recommendations, predictions, and effects seen in a person's own runs."""
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -23,7 +22,6 @@ from dashboard.queries.workspace import (
     store,
     store_of,
 )
-from tabtune_core.analysis import curves as series
 from tabtune_core.analysis.claims import earlier_sweeps
 from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.configurations import by_configuration
@@ -105,17 +103,6 @@ def configurations(folder: str, sweep: str | None, rank_by: str) -> pd.DataFrame
     """Returns the leaderboard with one row per configuration, archived ones included."""
     compared = None if sweep is None else recommended(sweep, rank_by).configurations
     return by_configuration(_ranked(sweep, rank_by), rank_by, compared)
-
-
-def _of_ten_seconds(sweep: str | None, metric: str) -> tuple[str, int]:
-    going = any(run.status == "running" for run in listed(sweep))
-    return stamp_of(sweep), int(time.monotonic() / 10) if going else 0
-
-
-@of_workspace(entries=16, stamp=_of_ten_seconds)
-def sparklines(folder: str, sweep: str | None, metric: str) -> dict[str, list[float]]:
-    """Returns run id -> its validation scores over the evaluations, up to ten seconds old."""
-    return series.sparklines(store_of(folder), [run.id for run in listed(sweep)], metric)
 
 
 @of_workspace(entries=64)

@@ -80,9 +80,6 @@ def _texts(each: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
             "note": groups["note"].agg(_notes),
             "own_note": groups["own_note"].agg(_joined, "; "),
             "learning_rate": groups["learning_rate"].agg(lambda own: own.iloc[0] if own.nunique() == 1 else np.nan),
-            "tags": groups["tags"].agg(
-                lambda own: " ".join(dict.fromkeys(word for tags in own for word in tags.split()))
-            ),
             "apart": groups["apart"].agg(_joined, "; "),
             "archived": groups["archived"].all(),
             "resumed": groups["resumed"].agg(_joined, "; "),

@@ -65,7 +65,7 @@ _KINDS = {
     "held_out_set": TEXT,
     **MEASURED,
     **dict.fromkeys((*SCORES, "gain", "test_gain"), NUMBER),
-    **dict.fromkeys(("note", "own_note", "tags", "apart", "archived", "resumed"), TEXT),
+    **dict.fromkeys(("note", "own_note", "apart", "archived", "resumed"), TEXT),
 }
 COLUMNS = tuple(_KINDS)
 
@@ -161,7 +161,6 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
         "variant": ", ".join(part for part in (settings.variant, settings.split, differing) if part) or "plain",
         "note": run.error or (f"{run.ended_as}: {BEATEN}" if run.status == "outrun" else ""),
         "own_note": run.note,
-        "tags": " ".join(run.tags),
         "archived": run.archived,
         "ended_by": "",
         "resumed": run.resumed,
