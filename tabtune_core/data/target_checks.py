@@ -161,7 +161,7 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
         message = (
             f"The class {smallest!r} has {sizes.iloc[-1]:,} of {len(labels):,} rows, and always answering {largest!r} "
             f"is right in {sizes.iloc[0] / len(labels):.0%}: rank by balanced accuracy or average precision, and try "
-            "the setting class_weights='balanced'."
+            "class weights 'balanced' (setting class_weights)."
         )
         yield Finding("warning", "imbalance", message, target)
 
