@@ -311,7 +311,7 @@ REFUSED = {
     "sweep missing.csv --target y": "There is no file 'missing.csv'",
     "sweep {table} --target clas": "no column 'clas'. Did you mean 'class'?",
     "sweep {table} --target scale --model tabicl-v1": "regression: 'scale' holds numbers on a scale; --task",
-    "sweep {table} --target scale --task classification": "--set split_at_median=true",
+    "sweep {table} --target scale --task classification": "setting split_at_median=true",
     "sweep {table} --target class --task regression": "regression needs numbers",
     "sweep {table} --target class --rank-by rmse": "for classification it must be one of log_loss",
     "sweep {table} --target class --ranks 0": "rank is 0",

@@ -144,7 +144,7 @@ def trouble(run: Run, name: str, plan: RunPlanned | None) -> None:
     for seen in found:
         row = GUIDE[seen.kind]
         text = f"**{row.symptom}.** {plain(seen.seen)}  \n{row.first}; then {row.then}."
-        (st.info if seen.kind == "too good" else st.warning)(text, icon=":material/build:")
+        st.warning(text, icon=":material/build:")
         if seen.fix:
             st.button(
                 seen.fix.label,
