@@ -18,9 +18,8 @@ MEGABYTES = {2: 100.0, 4: 101.0, 32: 104.0}
 class Lab:
     """A sweep of runs with given scores."""
 
-    def __init__(self, home, guess=(0.5, 0.5)):
+    def __init__(self, home):
         self.store = RunStore(home)
-        self.guess = guess
 
     def add(self, *runs, status="finished", stopped=(), **how):
         """Adds and ends ``runs``: (rank, strategy or settings; a score per seed; optionally the right of 20 pairs).
@@ -41,7 +40,7 @@ class Lab:
     def end(self, run_id, one, score, right=(), *, metric="accuracy", zero_shot=0.5, status="finished", **changes):
         """Ends a queued run, with test scores by ``right``, or else equal to the validation scores."""
         counts = (1, 120, 40, 40, 120, 15, 2, ("no", "yes"), 100, 4)
-        self.store.append(run_id, RunPlanned("cpu", *counts, (), {}, guess=self.guess))
+        self.store.append(run_id, RunPlanned("cpu", *counts, (), {}))
         if right:
             self.predict(run_id, *right)
         result = self.result(one, {metric: score}, {metric: zero_shot})

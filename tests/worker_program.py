@@ -30,7 +30,6 @@ service.run_worker(
     exit_when_idle="exit-when-idle" in flags,
     resume="no-resume" not in flags,
     executor=(clusters or [lambda *given: local.LocalExecutor(*given, shares=shares)])[0],
-    notify=next((flag.removeprefix("notify=") for flag in flags if flag.startswith("notify=")), ""),
     experiment="fake_experiment",
     jobs="fake_jobs",
 )
@@ -50,15 +49,14 @@ def start_worker(home, *flags, before=""):
 
 def open_worker(store, *, resume=True):
     """Makes a worker in this process; it starts nothing by itself."""
-    from tabtune_core.execution.end_messages import EndMessages
-    from tabtune_core.execution.forkserver import forkserver
     from tabtune_core.execution.job_lanes import JobLanes
     from tabtune_core.execution.local import LocalExecutor
+    from tabtune_core.execution.processes import forkserver
     from tabtune_core.execution.worker import Worker
 
     context = forkserver("fake_experiment", "fake_jobs")
     executor, lanes = LocalExecutor(store, context, "fake_experiment"), JobLanes(store, context, "fake_jobs", {})
-    return Worker(store, executor, lanes, EndMessages(""), resume=resume)
+    return Worker(store, executor, lanes, resume=resume)
 
 
 def queue(store, *targets, devices=(), **more):

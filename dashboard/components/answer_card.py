@@ -36,8 +36,6 @@ def answer_card(found: Recommendation) -> None:
     with st.container(horizontal=True):
         for label, value, help in figures(verdict):
             figure(label, value, help)
-    if found.far_values:
-        st.warning(plain(found.far_values), icon=":material/warning:")
 
 
 def in_short(found: Recommendation) -> str:
@@ -51,9 +49,9 @@ def in_short(found: Recommendation) -> str:
         words.append(f"{reason[0].upper()}{reason[1:]}")
     if verdict.gain is not None:
         metric, ends = METRICS[verdict.metric], ", ".join(f"{end:+.{GAIN_PLACES}f}" for end in verdict.gain)
-        words.append(
-            f"Gain of LoRA {verdict.lora} over zero-shot on the {verdict.part} rows: [{ends}] in {metric.written}."
-        )
+        what = f"Gain of LoRA {verdict.lora} over zero-shot on the {verdict.part} rows"
+        allows = f" (wider than the board's ±: for {verdict.comparisons} comparisons)" * (verdict.comparisons > 1)
+        words.append(f"{what}: [{ends}] in {metric.written}{allows}.")
     return " ".join(words)
 
 

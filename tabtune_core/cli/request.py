@@ -90,11 +90,7 @@ def _say_question(question: Question) -> None:
 
 
 def read_settings_file(path: Path | None, cls: type) -> dict[str, Any]:
-    """Reads the settings of a TOML file for the class ``cls``; empty without a file.
-
-    Raises:
-        SettingError: the file cannot be read, or holds other settings.
-    """
+    """Reads the settings of a TOML file for the class ``cls``, or none; raises SettingError if it holds others."""
     if path is None:
         return {}
     called = f"The settings file {str(path)!r}"

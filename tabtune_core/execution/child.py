@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tabtune_core.engine.preforked_process import FreshProcess, die_with
 from tabtune_core.errors import (
+    FULL_MEMORY_CLASSES,
     Cancelled,
     MovedError,
     ShortageError,
@@ -26,7 +27,7 @@ from tabtune_core.errors import (
 )
 from tabtune_core.events import RunFailed, RunFinished, RunPlanned
 from tabtune_core.execution.cores import stay_on
-from tabtune_core.execution.identity import identity_of
+from tabtune_core.execution.processes import NO_ROOM_STATUS, identity_of
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.settings.sweep import rungs_ahead
 from tabtune_core.shortage import shortage_of
@@ -38,8 +39,6 @@ from tabtune_core.training.clock import Standstill, disturbed
 HEARTBEAT_SECONDS = 1.0
 BEYOND_A_GRID = "invalid configuration argument"
 """CUDA's error for attention over more tables at once than a grid has blocks (pytorch#142228)."""
-NO_ROOM_STATUS = os.EX_TEMPFAIL
-"""Exit status of a process whose run could not continue or report it, because of a shortage that may pass."""
 FIRST_TO_GO = 500
 """Added to a run's score for the kernel's OOM killer (at most 1000), so that it kills the run and not the pages."""
 JOB_ADVICE = "Wait until other runs have ended, or ask for fewer rows or adapters at once."
@@ -56,10 +55,10 @@ def memory_advice(settings: RunSettings, plan: RunPlanned | None) -> str:
     context, query = train.context_rows, train.batch_size
     if plan is not None:
         context, query = plan.train_context_rows or plan.context_rows, plan.query_rows
+    context_now, query_now = _now(train.context_rows, context), _now(train.batch_size, query)
     return (
-        f"Lower context_rows (now {_now(train.context_rows, context)}), then batch_size (now "
-        f"{_now(train.batch_size, query)}), or, if "
-        f"predictions did not fit, {predicting}, and run it again; the LoRA rank hardly changes the memory."
+        f"Lower context_rows (now {context_now}), then batch_size (now {query_now}), or, if predictions did not fit, "
+        f"{predicting}, and run it again; the LoRA rank hardly changes the memory."
     )
 
 
@@ -102,8 +101,7 @@ def run_child(
     """Carries out one run on ``device`` (None: the one in its settings), and ends when its worker ends.
 
     The process is pinned to ``cores`` (empty: all) and computes with ``threads`` (None: the libraries' choice). On a
-    shortage that may pass, such as a full disk, the process ends with NO_ROOM_STATUS: its run was interrupted, and its
-    last state stays.
+    shortage that may pass it ends with NO_ROOM_STATUS: its run was interrupted, and its last state stays.
     """
     _stand_apart()
     if threads is not None:
@@ -119,10 +117,7 @@ def run_child(
 
 
 def _to_the_log(error: Exception) -> None:
-    """Prints the error's traceback.
-
-    If the log's disk is full it is dropped: unwritten output would change the exit status.
-    """
+    """Prints the error's traceback; drops it if the log's disk is full, as unwritten output changes the exit status."""
     try:
         traceback.print_exception(error)
         sys.stderr.flush()
@@ -199,13 +194,10 @@ def job_child(home: Path, job_id: str, jobs: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_to(folder / LOG)
-        patiently(
-            lambda: store.set_job_process(job_id, os.getpid(), identity_of(os.getpid()), claimed_by=_worker_pid())
-        )
-        job = store.job(job_id)
-        result = importlib.import_module(jobs).run_job(
-            job.kind, home=store.home, folder=folder, arguments=job.arguments
-        )
+        pid = os.getpid()
+        patiently(lambda: store.set_job_process(job_id, pid, identity_of(pid), claimed_by=_worker_pid()))
+        job, run_job = store.job(job_id), importlib.import_module(jobs).run_job
+        result = run_job(job.kind, home=store.home, folder=folder, arguments=job.arguments)
     except Exception as error:
         message = explain(error, JOB_ADVICE, f"the job's log, {folder / LOG}", home)
         patiently(lambda: store.finish_job(job_id, "failed", error=message))
@@ -259,9 +251,7 @@ def _beat(store: RunStore, run_id: str, standstill: Standstill) -> None:
     """Writes heartbeats; ends this process if its workspace is gone, or its run is queued again or has another one."""
     pid = os.getpid()
     while store.is_in_place():
-        with contextlib.suppress(
-            StoreError, ShortageError
-        ):  # the run was deleted, or the disk is full and the next beat may fit
+        with contextlib.suppress(StoreError, ShortageError):  # it was deleted, or the next beat may fit
             store.beat(run_id)
             run = store.run(run_id)
             if run.status == "queued" or (run.status == "running" and run.pid != pid):
@@ -272,9 +262,8 @@ def _beat(store: RunStore, run_id: str, standstill: Standstill) -> None:
 
 def kind_of_error(error: Exception) -> str:
     """Returns the name of the error's class; all out-of-memory errors have one name."""
-    return (
-        "OutOfMemoryError" if is_out_of_memory(error) and not isinstance(error, TabTuneError) else type(error).__name__
-    )
+    full = is_out_of_memory(error) and not isinstance(error, TabTuneError)
+    return FULL_MEMORY_CLASSES[0] if full else type(error).__name__
 
 
 def explain(error: Exception, advice: str, log: str, home: Path | None = None) -> str:

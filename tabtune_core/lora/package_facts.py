@@ -130,6 +130,8 @@ class PackageFacts:
         known = self.kinds.keys() >= set(self.features) and all(kind in get_args(Kind) for kind in self.kinds.values())
         if not self.features or not known:
             raise Damaged("it does not give the kind of column of each feature")
+        if self.settings.target in self.features:
+            raise Damaged(f"its features hold the column that it predicts, {self.settings.target[:120]!r}")
         rows, most = self.context_rows, self.table_rows
         inside = all(type(row) is int and 0 <= row < most for row in rows)
         if not rows or not inside or len(set(rows)) < len(rows):

@@ -43,7 +43,7 @@ def with_usual_rate(run: RunSettings) -> RunSettings:
     if run.strategy not in TRAINED or run.train.learning_rate is not None:
         return run
     card = CATALOGUE.get(run.model) if run.checkpoint is None else None
-    return run.changed(learning_rate=card.usual_rate(run.task, run.strategy) if card else run.base_rate)
+    return run.changed(learning_rate=card.usual_rate(run.task, run.strategy) if card else run.learning_rate)
 
 
 def with_tried_rates(sweep: SweepSettings) -> SweepSettings:
@@ -52,7 +52,7 @@ def with_tried_rates(sweep: SweepSettings) -> SweepSettings:
     if sweep.one_rate or named == 1:
         return sweep
     lora, full = (
-        tuple(with_usual_rate(sweep.run.with_strategy(strategy)).base_rate * times for times in TRIED_RATES)
+        tuple(with_usual_rate(sweep.run.with_strategy(strategy)).learning_rate * times for times in TRIED_RATES)
         for strategy in ("peft", "base-ft")
     )
     return dataclasses.replace(

@@ -1,8 +1,7 @@
 """The cache that the runs of a workspace share: arrays, keyed by the hash of everything that they depend on.
 
-In: what an array depends on, and how to make it. Out: the array, mapped from a file if any run made it before. The file
-also stores the seconds that it took on a core, which every run that uses it is charged, and the seconds that its maker
-waited for a core.
+In: what an array depends on, and how to make it. Out: the array, from a file if any run made it before. Every run
+that uses it is charged the seconds that making it took; the file keeps them.
 """
 
 import hashlib
@@ -25,8 +24,7 @@ from tabtune_core.training.clock import OwnClock
 FORMAT = 1
 """Part of every hash: increase it when a file's content or inputs change."""
 LIMIT_BYTES = 2_000_000_000
-"""Limit of all files together; a run begins by deleting the oldest files beyond half of it, to make room for its own.
-"""
+"""Limit of all files together; a run begins by deleting the oldest files beyond half of it."""
 COUNTED_AGAIN = 0.05
 """Share of the limit after whose writing a run counts the files again, because other runs write at the same time."""
 ABANDONED_SECONDS = 3600
@@ -67,9 +65,7 @@ class SharedArrays:
             self._used_bytes -= size
 
     def get(self, parts: Sequence[Any], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """Reads or makes the array that depends on ``parts``: arrays, tensors, and values that fields or ``repr``
-        distinguish.
-        """
+        """Reads or makes the array that depends on ``parts``: arrays, tensors, values told apart by ``repr``."""
         with self.clock.aside():
             file = self.file_of(parts)
             array = self.read(file)
@@ -109,10 +105,7 @@ class SharedArrays:
         return array
 
     def keep(self, file: Path, array: NDArray[Any], seconds: float, waits: float) -> None:
-        """Writes an array unless its file exists; on a full disk or at the limit, does nothing.
-
-        Making it took ``seconds``, besides ``waits`` for a core that others used.
-        """
+        """Writes an array that took ``seconds``, besides ``waits`` for a core, unless the disk or the cache is full."""
         seconds, waits = (
             max(0.0, seconds),
             max(0.0, waits),

@@ -1,7 +1,6 @@
 """The training phase: makes episodes, an optimizer and a step from a session, and runs the loop.
 
-In: a session, and zero-shot's scores, which training must beat. Out: the model in its best state, how training ended,
-and its cost.
+In: a session, and zero-shot's scores, which training must beat. Out: the model in its best state, and its cost.
 """
 
 import itertools
@@ -153,9 +152,7 @@ def _run_loop(
 
 
 def _episodes(session: Session, *, most_classes: int, done: int) -> Iterator[Episode]:
-    """Returns the endless sequence of episodes of the run's seed, or a repeated set of them, after the first ``done``
-    ones.
-    """
+    """Returns the endless episodes of the run's seed, or a repeated set of them, after the first ``done`` ones."""
     rows, classes, count = session.rows, len(session.plan.classes), session.settings.train.episode_set
     weights = session.table.weights
     weight_N = None if weights is None else weights[session.table.split.train]

@@ -37,7 +37,7 @@ import torch
 from full_size import Steps, noise, opened, random_weights
 from published import Kept, machine, markdown_table, options, publish
 
-from tabtune_core.execution.forkserver import RUN_ENVIRONMENT
+from tabtune_core.execution.processes import RUN_ENVIRONMENT
 from tabtune_core.models.base import BaseModel
 from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import get_card

@@ -14,7 +14,7 @@ from small_table import small_table
 from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.data.prediction_rows import keep_rows
 from tabtune_core.devices import gpu_module, name_of
-from tabtune_core.execution.jobs.registry import JOBS
+from tabtune_core.execution.jobs.registry import run_job
 from tabtune_core.gpus import card_names, takes_one_process
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
@@ -86,14 +86,21 @@ def test_the_worker_verifies_a_run_on_each_gpu_and_its_jobs_run_there(gpu, setti
     run = runs[-1]
     folder, rows = tmp_path / "job", load_frame(tmp_path, settings.dataset).iloc[:30]
     folder.mkdir()
-    export = JOBS["export"](tmp_path, folder, run=run.id, format="pipeline")
+
+    def job(kind, folder, **arguments):
+        return run_job(kind, home=tmp_path, folder=folder, arguments=arguments)
+
+    export = job("export", folder, run=run.id, format="pipeline")
     assert (export["labels"], export["rows"]) == (0, 24)
     given = {"adapters": [{"id": run.id, "title": "one"}], "table": settings.dataset, "device": name}
-    assert len(JOBS["predict"](tmp_path, folder, rows=keep_rows(tmp_path, rows), **given)["models"]) == 2
-    curve = JOBS["context_curve"](tmp_path, folder, runs=[run.id])
-    assert curve["device"].startswith(name) and {row["strategy"] for row in curve["rows"]} == {"inference", "peft"}
-    assert JOBS["rank_curve"](tmp_path, folder, run=run.id)
-    (pace,) = JOBS["pace"](tmp_path, folder / "pace", settings=[run.settings.to_dict()])["measured"]
+    assert len(job("predict", folder, rows=keep_rows(tmp_path, rows), **given)["models"]) == 2
+    curve = job("context_curve", folder, runs=[run.id])
+    assert (curve["device"].startswith(name), {row["strategy"] for row in curve["rows"]}) == (
+        True,
+        {"inference", "peft"},
+    )
+    assert job("rank_curve", folder, run=run.id)
+    (pace,) = job("pace", folder / "pace", settings=[run.settings.to_dict()])["measured"]
     assert (pace["device"], pace["seconds_a_step"] > 0) == (name.partition(":")[0], True)
 
 

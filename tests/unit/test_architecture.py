@@ -31,8 +31,7 @@ PAGES_REACH = (
     *("files.archives", "files.damaged", "upstream", "settings", "data", "models.cards", "models.catalogue"),
     *("models.checkpoints", "models.snippets", "lora.hub", "lora.package_facts", "lora.package_reader"),
     *("training.memory.estimate", "training.memory.fitting", "training.memory.prediction_context", "store"),
-    *("analysis", "charts", "tracking", "execution.worker_flags", "execution.cluster_file"),
-    *("execution.end_messages", "execution.executor", "execution.lock", "execution.worker_watch"),
+    *("analysis", "charts", "execution.worker_flags", "execution.cluster", "execution.executor", "execution.lock"),
     *("execution.jobs.export_formats",),
 )
 """Modules of the core that the dashboard may use; none of them loads torch."""

@@ -14,8 +14,7 @@ from hypothesis import strategies as st
 from dashboard import start as dashboard
 from dashboard.server import application as served
 from tabtune_core.cli import main as cli
-from tabtune_core.execution import lock, service
-from tabtune_core.execution.on_ray import cluster_check
+from tabtune_core.execution import lock, service, worker_flags
 
 ADDRESSES = ["", "http://[::1", "[::1", "a..b", "http://a:99999", "http://a:b"]
 NUMBERS = ["nan", "inf", "-1", "0", "1e999", "9" * 5000, "٣"]
@@ -44,7 +43,7 @@ FLAGS = [
     for action in parser._actions
     if action.nargs != 0 and not isinstance(action, argparse.BooleanOptionalAction)
 ]
-OFTEN_WRONG = {"--notify", "--port", "--address", "--allow-host", "--home"}
+OFTEN_WRONG = {"--port", "--address", "--allow-host", "--home"}
 LISTED = [(command, flag) for command, flag in FLAGS if flag in OFTEN_WRONG]
 
 
@@ -62,7 +61,7 @@ def quiet(tmp_path_factory):
         patch.setattr(dashboard, "ensure_worker", lambda home, **more: None)
         patch.setattr(lock, "ensure_worker", lambda home, **more: None)
         patch.setattr(service, "run_worker", lambda home, **more: None)
-        patch.setattr(cluster_check, "check", lambda address: None)
+        patch.setattr(worker_flags, "check", lambda address: None)
         yield folder
 
 
@@ -83,8 +82,6 @@ def status_of(command, arguments):
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(flag=st.sampled_from(FLAGS) | st.sampled_from(LISTED), value=ODD)
-@example(flag=("dashboard", "--notify"), value="http://[::1")
-@example(flag=("worker", "--notify"), value="http://[::1")
 @example(flag=("dashboard", "--port"), value="99999")
 @example(flag=("dashboard", "--address"), value="a..b")
 @example(flag=("dashboard", "--home"), value="~nobody-here/x")

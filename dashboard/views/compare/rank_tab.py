@@ -12,9 +12,10 @@ from dashboard.components.job_status import ask_for, result_of, wait_for
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, plain
 from dashboard.views.compare.compared import Compared
+from tabtune_core.analysis.comparison import smallest_tied
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.races import with_outrun_scores
-from tabtune_core.analysis.recommendation import Recommendation, smallest_tied, with_noise
+from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.analysis.singular_values import (
     MOST_OF_IT,
     curve_frame,

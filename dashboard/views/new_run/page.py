@@ -50,7 +50,7 @@ with right:
     card, cluster = pick_model(task), queries.cluster()
 
 form_widgets.ranks_widget()
-proposal.offer(card, task, rows)
+proposal.offer(rows)
 form_widgets.baseline_widgets()
 notes = st.container()
 more = st.expander("More settings", icon=":material/tune:", key="advanced", on_change="rerun")
@@ -80,7 +80,7 @@ with suppress(
     with costs:
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)
-        launch_panel.show_advice(card, task, asked, rows)
+        launch_panel.show_advice(card, task, asked)
 if judged.too_large:
     st.error(plain(judged.too_large), icon=":material/memory:")
 name = forms.sweep_name(tables[table].name, card.title, asked)
@@ -88,5 +88,5 @@ text_panel.what_was_loaded()
 as_text = st.expander("Settings as text", icon=":material/code:", key="as_text", on_change="rerun")
 if as_text.open:
     with as_text:
-        text_panel.show(asked, name)
+        text_panel.show(asked)
 launch_panel.launch_bar(sweep, name, stops, judged)

@@ -1,6 +1,4 @@
-"""A run's own time, on a fake clock: what counts, what is excluded and what is charged, independent of the cache
-folder.
-"""
+"""A run's own time, on a fake clock: what counts, what is excluded and what is charged."""
 
 import numpy as np
 import pytest
@@ -106,7 +104,6 @@ def test_a_suspended_process_reports_for_how_long(monkeypatch):
         ([(1.0, 0.9)], None),
         ([(9.0, 1.0)], "computed for 9 s and waited 1 s"),
     ],
-    ids=["a fifth", "a small share", "not a second", "just a second and a tenth"],
 )
 def test_a_run_that_waited_for_cores_reports_it(tmp_path, threads, said):
     for number, (ran, waited) in enumerate(threads):
@@ -116,31 +113,6 @@ def test_a_run_that_waited_for_cores_reports_it(tmp_path, threads, said):
     (tmp_path / "ended" / "schedstat").write_text("")
     note = disturbed(tmp_path)
     assert note is None if said is None else said in note.text
-
-
-def worked(folder, time, names):
-    """Seconds, charged seconds, arrays computed and arrays found.
-
-    Computing an array takes one second per letter of its name.
-    """
-    clock = OwnClock(time)
-    arrays = SharedArrays(folder, clock=clock)
-
-    def make(name):
-        time.now += len(name)
-        return np.arange(3.0)
-
-    for name in names:
-        arrays.get([name], lambda name=name: make(name))
-        time.now += 0.5  # the run's work on the array
-    return clock.seconds, clock.charged_seconds, arrays.made, arrays.reused
-
-
-def test_a_run_has_the_same_seconds_with_an_empty_folder_and_with_a_full_one(tmp_path, time):
-    names = ["one", "three", "one", "seven", "seven"]
-    own = 3 + 5 + 5 + 5 * 0.5
-    assert worked(tmp_path, time, names) == (own, 0, 3, 2)
-    assert worked(tmp_path, time, names) == (own, 13, 0, 5)
 
 
 @pytest.mark.parametrize(("limit", "steps", "seconds"), [(None, 6, 6.3), (3.05, 3, 3.2)])
