@@ -139,6 +139,10 @@ class PhaseDone:
     """By meter: resident, torch_allocated, torch_reserved, nvml_device, nvml_process."""
     growth_bytes: int | None
     """Peak over the loaded base, on the device's ranking meter: torch_allocated on a GPU, resident on the CPU."""
+    base_bytes: int | None = None
+    """Level of the loaded base on that meter, at the end of ``load``; None in other phases."""
+    device_bytes: int | None = None
+    """Total memory of the GPU, at the end of ``load``; None in other phases and on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)

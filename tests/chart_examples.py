@@ -33,8 +33,8 @@ def memory() -> pd.DataFrame:
     """One row per sample of the meters; a meter that does not exist here is not a number."""
     second = np.tile(np.arange(10.0), 4)
     columns = {"run": _runs([label for label in _RUNS for _ in range(10)]), "step": second.astype(int)}
-    columns |= {"seconds": second, "phase": "train", "resident_bytes": 4e8 + 1e7 * second}
-    columns |= dict.fromkeys(("torch_allocated_bytes", "power_watts", "temperature_celsius"), np.nan)
+    columns |= {"seconds": second, "phase": "train", "grown_bytes": 1e7 * second, "resident_bytes": 4e8 + 1e7 * second}
+    columns |= dict.fromkeys(("ceiling_bytes", "torch_allocated_bytes", "power_watts", "temperature_celsius"), np.nan)
     return pd.DataFrame(columns | {"utilisation_percent": 90 + second})
 
 
@@ -139,10 +139,9 @@ def errors() -> pd.DataFrame:
 EXAMPLES = {
     **dict.fromkeys(("loss", "gradient_norm", "learning_rate", "seconds"), steps),
     **dict.fromkeys(("memory", "gpu"), memory),
-    **dict.fromkeys(("pareto", "parallel", "rank_curve"), ranked),
-    **dict.fromkeys(("reliability_diagram", "confidence_rows"), bins),
+    **dict.fromkeys(("pareto", "rank_curve"), ranked),
     **dict.fromkeys(("predicted_true", "residuals"), errors),
-    **{"score": scores, "phase_peaks": phases, "memory_breakdown": causes, "class_counts": counts},
+    **{"score": scores, "memory_breakdown": causes, "class_counts": counts, "reliability_diagram": bins},
     **{"target_values": bars, "rows_shown": shown, "truncation": curve, "spectrum": spectrum},
     **{"layer_updates": layers, "confusion_matrix": pairs},
 }

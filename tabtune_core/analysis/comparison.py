@@ -162,10 +162,16 @@ def differing_settings(lora: pd.DataFrame) -> list[str]:
     return [name for name in WRITTEN if name in lora and (lora.groupby("rank")[name].nunique() > 1).any()]
 
 
+def at_one_rate(lora: pd.DataFrame) -> str:
+    """Returns `` at one rate`` if several ranks had the same fixed learning rate, else nothing."""
+    once = "fixed_rate" in lora and lora["rank"].nunique() > 1 and lora["fixed_rate"].nunique(dropna=False) == 1
+    return " at one rate" if once and lora["fixed_rate"].notna().all() else ""
+
+
 def label_of(lora: pd.DataFrame, row: pd.Series) -> str:
     """Names a configuration, for example ``r=8``, with what else differs between those of one rank in brackets."""
     more = ", ".join(WRITTEN[name](row[name]) for name in differing_settings(lora))
-    return f"r={row['rank']}" + (f" ({more})" if more else "")
+    return f"r={row['rank']}" + (f" ({more})" if more else "") + at_one_rate(lora)
 
 
 def near_best(lora: pd.DataFrame) -> pd.DataFrame:

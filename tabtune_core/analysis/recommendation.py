@@ -16,6 +16,7 @@ from tabtune_core.analysis.claims import Claim, claim, earlier_sweeps, on_one_pa
 from tabtune_core.analysis.comparison import (
     Comparison,
     Load,
+    at_one_rate,
     compare,
     half_widths,
     label_of,
@@ -50,6 +51,8 @@ COSTS = {
 NO_CONSTANT = (
     "No run beats a constant on the validation rows: the mean or the majority class of the training rows is as good."
 )
+GAIN_PLACES = 3
+"""Decimals of the interval of a gain."""
 NO_SEED = (
     "Nothing is compared, because no seed has a score for every configuration. Run the missing configurations "
     "under the same seeds."
@@ -74,6 +77,22 @@ class Recommendation:
     """What may be claimed of the best LoRA configuration; None if there is none to compare."""
     verdict: Verdict | None = None
     """The answer in few words, with the numbers under it."""
+
+    @property
+    def in_short(self) -> str:
+        """The reason of the verdict, and the interval of LoRA's gain over zero-shot such as ``[+0.161, +0.234]``."""
+        verdict, words = self.verdict, list[str]()
+        if verdict is None:
+            return ""
+        reasons = (one for one in self.sentences if one.startswith(f"{verdict.headline}: "))
+        if because := next(reasons, "").removeprefix(f"{verdict.headline}: "):
+            words.append(f"{because[0].upper()}{because[1:]}")
+        if verdict.gain is not None:
+            metric, ends = METRICS[verdict.metric], ", ".join(f"{end:+.{GAIN_PLACES}f}" for end in verdict.gain)
+            what = f"Gain of LoRA {verdict.lora} over zero-shot on the {verdict.part} rows"
+            allows = f" (wider than the board's ±: for {verdict.comparisons} comparisons)" * (verdict.comparisons > 1)
+            words.append(f"{what}: [{ends}] in {metric.written}{allows}.")
+        return " ".join(words)
 
 
 def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int = 0) -> Recommendation:
@@ -200,7 +219,7 @@ def _rank(table: pd.DataFrame, lora: pd.DataFrame, metric: Metric) -> Iterator[s
         yield f"{label(best)} has the best validation {metric.written} of the LoRA runs: {metric.text(best['score'])}."
         return
     near, smaller = near_best(lora), lora[lora["rank"] < best["rank"]]
-    once = " at one rate" if lora["fixed_rate"].nunique() == 1 else ""
+    once = at_one_rate(lora)
     own = " with their best rates" if lora["fixed_rate"].isna().all() else ""
     if near["rank"].nunique() > 1:
         ranks = [f"{rank}" for rank in sorted(near["rank"].unique())]
@@ -212,7 +231,7 @@ def _rank(table: pd.DataFrame, lora: pd.DataFrame, metric: Metric) -> Iterator[s
         yield f"Rank {smallest['rank']} is enough:{own} {tie}.{_size(smallest)}"
         yield f"{label(other)} {_price(smallest, other, metric)}."
     elif len(smaller):
-        head = f"On the validation rows{once or own} {label(best)} is more than one standard error ahead"
+        head = f"On the validation rows{own} {label(best)} is more than one standard error ahead"
         price = _price(smaller.iloc[0], best, metric)
         yield f"{head} of every smaller rank. Compared with {label(smaller.iloc[0])} it {price}."
     elif lora["rank"].max() > best["rank"]:

@@ -24,6 +24,7 @@ from tabtune_core.cli.commands import (
     write_merged,
 )
 from tabtune_core.cli.export_command import export_sweep, push_adapter
+from tabtune_core.cli.fits_command import gigabytes, print_fits
 from tabtune_core.cli.runs_command import list_runs, show_run
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
@@ -141,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        usage = USAGE if name in ("sweep", "train") else None
+        usage = USAGE if name in ("sweep", "train", "fits") else None
         first = command.help.partition(". ")[0].removesuffix(".")
         own = commands.add_parser(name, usage=usage, help=first, description=command.help, formatter_class=ShortHelp)
         own.set_defaults(command=command.run, parser=own)
@@ -209,6 +210,13 @@ COMMANDS = {
         _of_launch("start_training"),
         "Train one model on one table. Every setting that is not listed is given as --set NAME=VALUE.",
         (*_DATA, *_OUTPUT),
+        lambda parser: _add_run(parser, "settings."),
+    ),
+    "fits": Command(
+        print_fits,
+        "Estimate the most context rows and the largest rank that fit this machine or a GPU. Recomputing, late layers "
+        "and 16-bit numbers each have a line. Needed is what tensors hold at the peak, used what the process takes.",
+        (*_DATA, _argument("--memory", metavar="GB", type=gigabytes, help="of a GPU (default: this machine)"), _FORMAT),
         lambda parser: _add_run(parser, "settings."),
     ),
     "leaderboard": Command(print_leaderboard, "Print the runs of a sweep, best first.", (_SWEEP, _FORMAT, _RANK_BY)),
@@ -287,14 +295,15 @@ COMMANDS = {
     ),
     "export": Command(
         export_sweep,
-        "Write a sweep as one HTML page, or send it to a tracker. "
+        "Write a sweep as one HTML page or as its picture (PNG or SVG), or send it to a tracker. "
         f"Trackers are {', '.join(TRACKERS)}. Runs that are already there are not sent twice, and no row of the table "
         "is sent.",
         (
             _argument(
                 "to",
                 metavar="TO[:WHERE]",
-                help="html[:FILE], or a tracker: a tracking URI of mlflow, a project of wandb, a folder of tensorboard",
+                help="html[:FILE], picture[:FILE.png or .svg], or a tracker: a tracking URI of mlflow, a project of "
+                "wandb, a folder of tensorboard",
             ),
             _SWEEP,
         ),

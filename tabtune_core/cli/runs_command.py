@@ -33,7 +33,7 @@ def list_runs(asked: argparse.Namespace) -> int:
         return 0
     for run in runs:
         line = (
-            f"{run.id}  {run.sweep}  {run.ended_as:<17}  {moment(run.created)}  {run.name:<24}  {'  '.join(_more(run))}"
+            f"{run.id}  {run.sweep}  {run.ended_as:<22}  {moment(run.created)}  {run.name:<24}  {'  '.join(_more(run))}"
         )
         print(shown(line.rstrip()))
     if not runs:

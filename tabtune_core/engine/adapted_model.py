@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from tabtune_core.data.arrays import read_rows
 from tabtune_core.data.findings import DateOrder, shorten
 from tabtune_core.data.prediction_rows import labels_like
-from tabtune_core.data.reading.number_formats import seconds_in, with_point
+from tabtune_core.data.reading.numbers import seconds_in, with_point
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table

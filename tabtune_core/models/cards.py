@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -143,7 +144,7 @@ class Family:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelCard:
     """One base model as the user sees it."""
 
@@ -203,8 +204,13 @@ class ModelCard:
 
     def adapted_shapes(self, task: Task, targets: Sequence[str] = ()) -> Shapes:
         """Returns the shapes of the weights under the targets; without targets, those under the default targets."""
-        shapes, rules = self.layers(task).weights, self.rules(task)
-        return {path: shapes[path] for path in match_targets(shapes, targets or rules.targets, rules).target_by_path}
+        return dict(_adapted_shapes(self, task, tuple(targets)))
+
+
+@lru_cache(maxsize=256)
+def _adapted_shapes(card: ModelCard, task: Task, targets: tuple[str, ...]) -> Shapes:
+    shapes, rules = card.layers(task).weights, card.rules(task)
+    return {path: shapes[path] for path in match_targets(shapes, targets or rules.targets, rules).target_by_path}
 
 
 @dataclass(frozen=True, slots=True)

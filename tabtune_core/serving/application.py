@@ -305,7 +305,7 @@ def _of_json(content: bytes, served: Served, limits: Limits) -> NewRows:
     frame, encoder = served.adapted.as_read(frame, served.shown.context), served.shown.context.encoder
     for name, lost, what in encoder.misfits(frame):
         raise TableError(misfit(name, repr(shorten(lost[0], LONGEST_SHOWN)), what))
-    return NewRows(frame, (*encoder.doubts(frame), *encoder.unknown_in_words(frame)))
+    return NewRows(frame, tuple(encoder.unread(frame)))
 
 
 def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:

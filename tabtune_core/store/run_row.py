@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from tabtune_core.events import RunFinished, StopRequest, from_json
 from tabtune_core.settings import RunSettings
+from tabtune_core.settings.sweep import RUNGS
 from tabtune_core.store.row_values import as_text, check_row, values_of
 
 Status = Literal[
@@ -64,8 +65,8 @@ class Run:
 
     @property
     def ended_as(self) -> str:
-        """Returns the status in words for people, for example ``stopped at rung 2``."""
-        return f"stopped at rung {self.rung + 1}" if self.status == "outrun" else self.status
+        """Returns the status in words for people, for example ``stopped at rung 1 of 2``."""
+        return f"stopped at rung {self.rung + 1} of {len(RUNGS)}" if self.status == "outrun" else self.status
 
     @property
     def resumed(self) -> str:

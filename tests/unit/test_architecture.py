@@ -30,7 +30,8 @@ PAGES_REACH = (
     *("__main__", "access", "errors", "events", "metrics", "gpus", "machine", "shortage", "scratch", "wording"),
     *("files.archives", "files.damaged", "upstream", "settings", "data", "models.cards", "models.catalogue"),
     *("models.checkpoints", "models.snippets", "lora.hub", "lora.package_facts", "lora.package_reader"),
-    *("training.memory.estimate", "training.memory.fitting", "training.memory.prediction_context", "store"),
+    *("training.memory.estimate", "training.memory.fitting", "training.memory.prediction_context"),
+    *("training.memory.what_fits", "store"),
     *("analysis", "charts", "execution.worker_flags", "execution.cluster", "execution.executor", "execution.lock"),
     *("execution.jobs.export_formats",),
 )

@@ -14,10 +14,11 @@ from dashboard.components.unreadable import page_part
 from dashboard.formatting import plain, sweep_titles
 from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, say_gone, seen, settle, stop
 from dashboard.views.leaderboard import board_table, run_actions
-from tabtune_core.analysis.races import with_outrun_scores
+from tabtune_core.analysis.comparison import at_one_rate
+from tabtune_core.analysis.races import picture_rows
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.analysis.runs_table import of_task
-from tabtune_core.analysis.sweep_page import sweep_page
+from tabtune_core.analysis.sweep_page import sweep_page, sweep_picture
 from tabtune_core.charts import CHARTS
 from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.errors import StoreError
@@ -71,6 +72,10 @@ def downloads(board: pd.DataFrame, sweep: str | None, metric: str) -> None:
         if sweep is not None:
             one = "One page to mail, without rows of the table: findings, curves, leaderboard, how to run it again."
             made = partial(sweep_page, queries.store(), sweep, metric)
+            with st.popover("Download the picture", icon=":material/image:", key="share"):
+                for kind, mime in (("png", "image/png"), ("svg", "image/svg+xml")):
+                    drawn = partial(sweep_picture, queries.store(), sweep, kind, metric)
+                    download(kind.upper(), drawn, f"sweep-{sweep}.{kind}", mime)
             download("Download the sweep (HTML)", made, f"sweep-{sweep}.html", "text/html", help=one)
 
 
@@ -126,16 +131,17 @@ with unreadable.errors_shown(StoreError, stop=True):
 
 active = queries.active(list(runs.values()))
 going = sweep is not None and active
-drawn = board[~board["archived"] & ((board["apart"] == "") | (board["status"] == "outrun"))]
-pictured = found is not None and bool(drawn.loc[drawn["strategy"] == "peft", f"validation_{metric}"].notna().any())
+drawn = picture_rows(queries.store(), board if found is not None else board[:0], metric)
+lora = drawn[drawn["strategy"] == "peft"]
+pictured = bool(lora[f"validation_{metric}"].notna().any())
 with verdict:
     left, right = st.columns([1, 1.1]) if pictured else (st.container(), None)
     with left:
         speak(board, found, metric, going=going)
     if found is not None and right is not None:
-        drawn = with_noise(with_outrun_scores(queries.store(), drawn, metric), found.configurations)
         with right:
-            label = f"{METRICS[metric].label} against rank"
+            label = f"{METRICS[metric].label} against rank{at_one_rate(lora)}"
+            drawn = with_noise(drawn, found.configurations)
             picture = CHARTS["rank_curve"].draw(drawn, metric=metric).update_layout(height=PICTURE_PIXELS)
             show_drawn(compose(picture, key="picture"), key="picture", label=label)  # the board has its numbers
 tables = {dataset.id: dataset.name for dataset in queries.tables().values()}

@@ -12,6 +12,7 @@ from dashboard.formatting import plain
 from dashboard.url_state import handed_over, nothing_yet, pick, say_gone, stop
 from dashboard.views.new_run import form_widgets, forms, launch_panel, proposal, text_panel
 from dashboard.views.new_run.estimate_panel import Judged, estimate_panel
+from dashboard.views.new_run.fits_panel import fits_panel
 from dashboard.views.new_run.model_picker import pick_model
 from tabtune_core.errors import SettingError, TableError, TabTuneError
 from tabtune_core.models.catalogue import with_tried_rates
@@ -81,6 +82,7 @@ with suppress(
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)
         launch_panel.show_advice(card, task, asked)
+    fits_panel(sweep, way)
 if judged.too_large:
     st.error(plain(judged.too_large), icon=":material/memory:")
 name = forms.sweep_name(tables[table].name, card.title, asked)

@@ -119,10 +119,7 @@ def predict(
     titles = numbered([column.title for column in columns])  # one base model with different weights has the same title
     columns = [dataclasses.replace(column, title=title) for column, title in zip(columns, titles, strict=True)]
     for column in columns:
-        encoder = column.context.encoder
-        notes.update(
-            dict.fromkeys([*encoder.misfits_in_words(frame), *encoder.doubts(frame), *encoder.unknown_in_words(frame)])
-        )
+        notes.update(dict.fromkeys(column.context.encoder.unread(frame)))
     classes = columns[0].context.labels.classes
     truth, known = _labels(frame, opened[0].settings, classes, notes)
     if known.any() and (seen := _seen(frame[known], shown, columns, opened[0])):

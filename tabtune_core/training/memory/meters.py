@@ -19,7 +19,7 @@ import pyarrow
 import torch
 from torch import nn
 
-from tabtune_core.devices import gpu_module, is_gpu, is_proven, keeps_peaks
+from tabtune_core.devices import gpu_module, is_gpu, is_proven, keeps_peaks, memory_bytes
 from tabtune_core.events import Event, MemorySampled, Phase, PhaseDone, PhaseStarted
 from tabtune_core.gpus import told
 from tabtune_core.lora.layers import LowRank
@@ -193,7 +193,9 @@ class MemoryMeter:
             self.base_bytes = getattr(self.sample(), f"{self.speaks}_bytes")
         growth = None if name == "load" else self._growth(speaking)
         self.growth_bytes[name] = growth
-        self._emit(PhaseDone(name, time.monotonic() - started, peaks, growth))
+        base = self.base_bytes if name == "load" else None
+        total = memory_bytes(self._device) if name == "load" and is_gpu(self._device) else None
+        self._emit(PhaseDone(name, time.monotonic() - started, peaks, growth, base, total))
 
     def so_far(self) -> tuple[int, int | None]:
         """Returns the highest bytes of the run and the growth of the current phase, up to now."""
