@@ -93,8 +93,9 @@ def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedO
     estimate = train_seconds(settings, paces, trained_on, halving=halving)
     if estimate is None:
         say("How long training takes is not known yet.")
-    elif estimate.seconds:
-        say(f"Training takes about {estimate.seconds:,.1f} s in all if nothing stops early, {came_from(estimate)}.")
+    elif seconds := estimate.seconds:
+        takes = f"{seconds:,.1f} s" if seconds < 120 else f"{seconds / 60:,.0f} minutes"
+        say(f"Training takes about {takes} in all if nothing stops early, {came_from(estimate)}.")
     if short := beyond_limit(settings, paces, trained_on):
         say(f"warning: {short}")
 

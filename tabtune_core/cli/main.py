@@ -71,7 +71,7 @@ _ADAPTERS = (
     _argument("--adapters", metavar="DIR", type=Path, help="copy the adapter packages there"),
     _argument("--without-labels", action="store_true", help="leave the class labels out of those packages"),
 )
-_ADAPTER = _argument("adapter", metavar="ADAPTER.zip", type=Path, help="adapter of a run, or hf://owner/name")
+_ADAPTER = _argument("adapter", metavar="ADAPTER", type=Path, help="id of a run, an adapter.zip, or hf://owner/name")
 _BASE = (
     _argument("--checkpoint", metavar="FILE", type=Path, help="weights of the base, if they are not found"),
     _argument("--device", metavar="TEXT", default="auto", help="auto, cpu, cuda or cuda:1"),
@@ -149,8 +149,7 @@ def _parser() -> argparse.ArgumentParser:
         for names, how in command.arguments:
             own.add_argument(*names, **how)
         command.more(own)
-        if name != "merge":
-            own.add_argument("--home", metavar="DIR", type=named_home, help="workspace (TABTUNE_HOME or ~/.tabtune)")
+        own.add_argument("--home", metavar="DIR", type=named_home, help="workspace (TABTUNE_HOME or ~/.tabtune)")
     return parser
 
 

@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,10 +16,13 @@ from tabtune_core.errors import TableError
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import SETTINGS
+from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
 _TIMES = ("created", "started", "ended")
+_OF_PROGRAMS = re.compile("sha256|^shared|^skipped|_by_cause|^estimated|^memory_meter|^used_rows")
+"""Entries of a result that only the output as JSON has."""
 
 
 def list_runs(asked: argparse.Namespace) -> int:
@@ -33,7 +37,7 @@ def list_runs(asked: argparse.Namespace) -> int:
         return 0
     for run in runs:
         line = (
-            f"{run.id}  {run.sweep}  {run.ended_as:<22}  {moment(run.created)}  {run.name:<24}  {'  '.join(_more(run))}"
+            f"{run.id}  {run.sweep}  {run.ended_as:<22}  {moment(run.created)}  {run.name:<32}  {'  '.join(_more(run))}"
         )
         print(shown(line.rstrip()))
     if not runs:
@@ -52,6 +56,7 @@ def show_run(asked: argparse.Namespace) -> int:
         "error": run.error,
         "own_note": run.note,
         "folder": str(store.run_dir(run.id)),
+        "adapter": str(package) if (package := store.run_dir(run.id) / ADAPTER_FILE).exists() else None,
         "table": _table(store.home, run.settings.dataset),
         "notes": [dataclasses.asdict(note) for note in notes],
         "settings": run.settings.to_dict(),
@@ -64,9 +69,10 @@ def show_run(asked: argparse.Namespace) -> int:
     for row in SETTINGS.values():
         if run.settings.is_replaced(row.name):
             del about["settings"][row.section][row.name]
-    for name, value in _flat(
-        about | {name: value and moment(value) for name, value in about.items() if name in _TIMES}
-    ):
+    about |= {name: moment(about[name]) for name in _TIMES if about[name]}
+    if about["result"]:
+        about["result"] = {name: value for name, value in about["result"].items() if not _OF_PROGRAMS.search(name)}
+    for name, value in _flat(about):
         print(shown(f"{name}: {_with_unit(name, value)}"))
     return 0
 
@@ -81,16 +87,16 @@ def _table(home: Path, identity: str) -> str | None:
 
 
 def _with_unit(name: str, value: Any) -> Any:
-    """Writes a number with its unit, as the leaderboard does.
+    """Writes a number for people, with its unit.
 
-    >>> _with_unit("result.growth_memory_bytes", 126_400_000), _with_unit("result.train_seconds", 1.26), _with_unit("settings.seed", 3)
-    ('126.4 MB', '1.3 s', 3)
-    """  # noqa: E501
-    if not isinstance(value, int | float):
+    >>> _with_unit("growth_memory_bytes", 126_400_000), _with_unit("train_seconds", 1.26), _with_unit("test", 0.59314)
+    ('126.4 MB', '1.3 s', '0.5931')
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
         return value
     if name.endswith("_bytes"):
         return f"{value / 1e3:,.1f} kB" if "adapter" in name else f"{value / 1e6:,.1f} MB"
-    return f"{value:,.1f} s" if name.endswith("_seconds") else value
+    return f"{value:,.1f} s" if name.endswith("_seconds") else f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _in_short(run: Run) -> dict[str, Any]:

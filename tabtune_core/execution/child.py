@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
@@ -34,7 +35,7 @@ from tabtune_core.shortage import shortage_of
 from tabtune_core.store.event_log import Teller, patiently
 from tabtune_core.store.run_folder import LOG
 from tabtune_core.store.runs import RunStore
-from tabtune_core.training.clock import Standstill, disturbed
+from tabtune_core.training.clock import disturbed
 
 HEARTBEAT_SECONDS = 1.0
 BEYOND_A_GRID = "invalid configuration argument"
@@ -139,22 +140,19 @@ def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
     paused = run.rung > 0 and run.error is None
     if run.resumptions or paused:
         patiently(lambda: store.begin_again(run_id))
-    standstill = Standstill()
-    threading.Thread(target=_beat, args=(store, run_id, standstill), name="heartbeat", daemon=True).start()
+    threading.Thread(target=_beat, args=(store, run_id), name="heartbeat", daemon=True).start()
     run_experiment = importlib.import_module(experiment).run_experiment
     race = {"rungs": rungs_ahead(run.rung), "paused": paused}
-    _carry_out(store, run_id, partial(run_experiment, given=device, fresh=fresh, **race), standstill)
+    _carry_out(store, run_id, partial(run_experiment, given=device, fresh=fresh, **race))
 
 
-def _carry_out(
-    store: RunStore, run_id: str, run_experiment: Callable[..., RunFinished], standstill: Standstill
-) -> None:
+def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFinished]) -> None:
     settings, run_dir, teller = store.run(run_id).settings, store.run_dir(run_id), Teller(store, run_id)
     try:
         result = run_experiment(
             settings, home=store.home, run_dir=run_dir, emit=teller.tell, stop_request=lambda: store.wish(run_id)
         )
-        for note in filter(None, (disturbed(), standstill.note())):
+        if note := disturbed():
             teller.tell(note)
         teller.finish()
         if store.wish(run_id) == "cancel":  # asked for after the last check
@@ -247,7 +245,7 @@ def write_to(log: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
 
 
-def _beat(store: RunStore, run_id: str, standstill: Standstill) -> None:
+def _beat(store: RunStore, run_id: str) -> None:
     """Writes heartbeats; ends this process if its workspace is gone, or its run is queued again or has another one."""
     pid = os.getpid()
     while store.is_in_place():
@@ -256,7 +254,7 @@ def _beat(store: RunStore, run_id: str, standstill: Standstill) -> None:
             run = store.run(run_id)
             if run.status == "queued" or (run.status == "running" and run.pid != pid):
                 os._exit(1)
-        standstill.sleep(HEARTBEAT_SECONDS)
+        time.sleep(HEARTBEAT_SECONDS)
     os._exit(1)  # the workspace was moved, deleted or replaced: nobody could see the result
 
 

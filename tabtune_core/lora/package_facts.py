@@ -1,7 +1,4 @@
-"""The allowed content of ``tabtune.json`` in an adapter package: known entries of their type, and tensors that fit.
-
-In: values that were read, and the header of the tensors. Out: typed facts, or an error. Loads no torch.
-"""
+"""The allowed content of ``tabtune.json`` in an adapter package, and the tensors that fit it. Loads no torch."""
 
 import hashlib
 import json
@@ -161,11 +158,7 @@ class PackageFacts:
         return 1_000_000 + 8 * numbers + len(self.biases) * 1_000_000
 
     def check_tensors(self, tensors: Mapping[str, Stored]) -> None:
-        """Refuses tensors that do not belong to the layers and biases.
-
-        Raises:
-            Damaged: naming such a tensor.
-        """
+        """Raises Damaged for a tensor that does not belong to the layers and biases."""
         rest = dict(tensors)
         for layer in self.layers:
             own = [name for name in (f"{PREFIX}{layer.path}{end}" for ends in SIDES for end in ends) if name in rest]
@@ -189,11 +182,7 @@ def hash_of_labels(classes: Sequence[str]) -> str:
 
 
 def check_strength(lora: LoraSettings) -> None:
-    """Refuses alphas whose update would overflow.
-
-    Raises:
-        Damaged: naming the largest alpha.
-    """
+    """Raises Damaged for an alpha whose update would overflow."""
     largest = max([lora.effective_alpha, *lora.alpha_pattern.values()])
     if largest > MOST_STRENGTH:
         raise Damaged(f"its alpha is {largest:g}, and above {MOST_STRENGTH:g} its update would overflow 32 bits")

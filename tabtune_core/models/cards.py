@@ -97,8 +97,7 @@ class Family:
     passed_over: tuple[str, ...] = ()
     """Modules that LoRA adapts only when a target names them: an adapter there would be larger than the weight."""
     block_lists: tuple[str, ...]
-    """Paths of the lists of blocks that gradient checkpointing recomputes; empty if the package always recomputes them.
-    """
+    """Lists of blocks that gradient checkpointing recomputes; empty if the package always recomputes them."""
     layers: Callable[[dict[str, Any], Task], Layers]
     """Computes the layers from the architecture, without those that the task never calls."""
     class_limit: int | None = None
@@ -107,8 +106,7 @@ class Family:
     context_limit: int | None = None
     """Most context rows."""
     added_to_spread: float | None = None
-    """Constant that its package adds to a column's standard deviation before dividing by it; None: it does not divide.
-    """
+    """What its package adds to a column's standard deviation before dividing by it; None: it does not divide."""
     install: str
     """Command that installs its package."""
     upstream: Upstream
@@ -170,11 +168,7 @@ class ModelCard:
         return f"{guide} (guide; not measured for this model)"
 
     def weights_for(self, task: Task) -> Weights:
-        """Returns the checkpoint of a task.
-
-        Raises:
-            SettingError: the model does not support the task.
-        """
+        """Returns the checkpoint of a task; raises SettingError if the model does not support it."""
         if task not in self.weights:
             has = " and ".join(self.weights)
             raise SettingError(f"{self.title} has no weights for {task}, only for {has}. Choose another model.")
@@ -250,22 +244,13 @@ def _asked_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, i
 
 
 def adapted_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:
-    """Returns the rank of each adapted weight by path: the requested rank, capped at the weight's smaller side.
-
-    Raises:
-        TargetError: a pattern names no adapted layer.
-    """
+    """Returns the rank of each adapted weight, capped at its smaller side; raises TargetError as ``pattern_values``."""
     asked = _asked_ranks(card, task, lora)
     return {path: min(asked[path], *shape) for path, shape in card.adapted_shapes(task, lora.targets).items()}
 
 
 def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize:
-    """Computes the size of an adapter: ``rank * (in + out)`` per layer, Hu et al. 2021, section 4.1, with the rank
-    capped.
-
-    Raises:
-        TargetError: a pattern names no adapted layer.
-    """
+    """Computes the size of an adapter: capped ``rank * (in + out)`` per layer, Hu et al. 2021, section 4.1."""
     shapes, variant = card.adapted_shapes(task, lora.targets), VARIANTS[lora.variant]
     asked, used = _asked_ranks(card, task, lora), adapted_ranks(card, task, lora)
     beside = {bias_of(path) for path in shapes}

@@ -43,23 +43,16 @@ class OwnClock:
         """Starts counting from 0."""
         self._wall_began, self._waits_began = self._machine(), self._waited()
         self._began, self._set_aside = self._now(), 0.0
-        self.charged_seconds, self.charged_waits = 0.0, 0.0
-        """Seconds of arrays that other runs had made and this one used, and their makers' waits for a core."""
+        self.charged_seconds = 0.0
+        """Seconds of arrays that other runs had made and this one used."""
 
-    def go_on(
-        self,
-        seconds: float,
-        charged_seconds: float,
-        wall_seconds: float,
-        waits: float = 0.0,
-        charged_waits: float = 0.0,
-    ) -> None:
+    def go_on(self, seconds: float, charged_seconds: float, wall_seconds: float, waits: float) -> None:
         """Continues the count of an earlier process: ``seconds`` include ``charged_seconds`` but not ``waits``."""
         self.start()
         self._began -= seconds - charged_seconds
         self._wall_began -= wall_seconds
         self._waits_began -= waits
-        self.charged_seconds, self.charged_waits = charged_seconds, charged_waits
+        self.charged_seconds = charged_seconds
 
     def _now(self) -> float:
         return self._machine() - self._waited()
@@ -84,10 +77,9 @@ class OwnClock:
         """Whether ``limit`` seconds are over, including waits for a core; false without a limit."""
         return limit is not None and self.seconds + self.waited_seconds >= limit
 
-    def charge(self, seconds: float, waits: float = 0.0) -> None:
-        """Adds the seconds of an array that another run made, and that run's waits for a core."""
+    def charge(self, seconds: float) -> None:
+        """Adds the seconds of an array that another run made."""
         self.charged_seconds += seconds
-        self.charged_waits += waits
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -108,32 +100,6 @@ DISTURBED = "The run was disturbed"
 WORTH_SAYING = 0.1
 """Least share of waits in a run's time that is reported."""
 LEAST_SECONDS = 1.0
-LATE_SECONDS = 5.0
-"""A thread that wakes later than this shows that the process stood still."""
-
-
-class Standstill:
-    """Measures how long the whole process stood still, because it was sent STOP or its machine was paused."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def sleep(self, seconds: float) -> None:
-        """Sleeps, and adds up how much longer that took."""
-        began = time.monotonic()
-        time.sleep(seconds)
-        late = time.monotonic() - began - seconds
-        self.seconds += late if late > LATE_SECONDS else 0.0
-
-    def note(self) -> Note | None:
-        """Returns the note for the end of a run; None if the process never stood still."""
-        if not self.seconds:
-            return None
-        return Note(
-            f"The run's process stood still for about {self.seconds:,.0f} s: it was suspended, or its machine was. "
-            "Its times include these seconds and cannot be compared with those of other runs.",
-            "warning",
-        )
 
 
 def disturbed(threads: Path = THREADS) -> Note | None:

@@ -80,7 +80,6 @@ def _result(
         predict_seconds=predict_seconds,
         train_wall_seconds=trained.wall_seconds,
         shared_saved_seconds=trained.saved_seconds,
-        shared_waited_seconds=trained.saved_waits,
         peak_memory_bytes=meter.highest_bytes,
         growth_memory_bytes=growth["train"],
         predict_growth_memory_bytes=growth["evaluate"],

@@ -113,7 +113,7 @@ class LastState:
             "seconds": arrays.clock.seconds,
             "charged_seconds": arrays.clock.charged_seconds,
             "wall_seconds": arrays.clock.wall_seconds,
-            "waits": (arrays.clock.waited_seconds, arrays.clock.charged_waits),
+            "waits": arrays.clock.waited_seconds,
             "paid": sorted(file.name for file in arrays.paid),
             "peaks": meter.so_far(),
             "scaler": self._session.precision.scaler.state_dict(),
@@ -163,4 +163,4 @@ class LastState:
         self._session.environment.meter.carry_over(*facts["peaks"])
         arrays = self._session.arrays
         arrays.paid |= {arrays.folder / name for name in facts["paid"]}
-        arrays.clock.go_on(facts["seconds"], facts["charged_seconds"], facts["wall_seconds"], *facts["waits"])
+        arrays.clock.go_on(facts["seconds"], facts["charged_seconds"], facts["wall_seconds"], facts["waits"])

@@ -18,8 +18,6 @@ from tabtune_core.wording import counted
 
 SAVING_REPORTED = 0.1
 """Fewest seconds computed by earlier runs that are mentioned."""
-LEAST_WAITED, WAITED_SHARE = 1.0, 0.1
-"""Earlier runs' waits for a core are mentioned from so many seconds and from this share of their computing time."""
 HARDLY = 0.3
 """A column is named if nine in ten of its scaled values lie within this range; of a normal distribution within 3.3."""
 ROWS_SORTED = 1000
@@ -166,11 +164,6 @@ def costs(result: RunFinished) -> Iterator[Note]:
         yield Note(
             f"{result.shared_saved_seconds:,.1f} s of the {result.train_seconds:,.1f} s of training had been computed "
             "by earlier runs: they count as this run's time, although it read them from the cache."
-        )
-    if result.shared_waited_seconds >= max(LEAST_WAITED, WAITED_SHARE * result.shared_saved_seconds):
-        yield Note(
-            f"While they computed it, the earlier runs waited {result.shared_waited_seconds:,.1f} s for a core that "
-            "others used. These seconds do not count."
         )
 
 

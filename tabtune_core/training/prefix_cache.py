@@ -71,8 +71,6 @@ class SharedPrefix:
     _made: list[NDArray[Any]] = field(init=False, default_factory=list)
     _seconds: float = 0.0
     """Computing time of the frozen stages in this forward pass, which the cache would save."""
-    _waits: float = 0.0
-    """Seconds that they also waited for a core."""
     _in_full: dict[tuple[str, bool], list[int]] | None = field(init=False, default=None)
     """Input sizes of forward passes run in full, by entry and gradients; None: the cache is used at once."""
 
@@ -114,7 +112,7 @@ class SharedPrefix:
         with self.arrays.clock.aside():
             file = self.arrays.file_of([self._frozen[-1].path, self.module.training, *inputs])
             self._found = None if self._is_early(name, inputs) else self.arrays.read(file)
-            self._taken, self._made, self._seconds, self._waits = 0, [], 0.0, 0.0
+            self._taken, self._made, self._seconds = 0, [], 0.0
         self._within = True
         try:
             result = forward(*positional, **named)
@@ -122,12 +120,8 @@ class SharedPrefix:
             self._within = False
         if self._made:
             with self.arrays.clock.aside():
-                self.arrays.keep(
-                    file,
-                    self._made[0] if len(self._made) == 1 else np.concatenate(self._made),
-                    self._seconds,
-                    self._waits,
-                )
+                made = self._made[0] if len(self._made) == 1 else np.concatenate(self._made)
+                self.arrays.keep(file, made, self._seconds)
         self._found, self._made = None, []
         return result
 
@@ -157,17 +151,14 @@ class SharedPrefix:
                     return stage.give(self._take, *positional, **named)
             if self._found is not None and stage.skip is not None:
                 return stage.skip(*positional, **named)
-            began, waits = clock.seconds, clock.waited_seconds
+            began = clock.seconds
             output = forward(*positional, **named)
             if last:
                 synchronize(
                     next(self.module.parameters()).device
                 )  # otherwise the copy below would wait for the work timed here
             if last or stage.skip is not None:
-                self._seconds, self._waits = (
-                    self._seconds + clock.seconds - began,
-                    self._waits + clock.waited_seconds - waits,
-                )
+                self._seconds += clock.seconds - began
             if last:
                 assert stage.keep is not None
                 with clock.aside():

@@ -40,8 +40,6 @@ class Trained:
     """The run's own seconds."""
     saved_seconds: float = 0.0
     """The part of ``seconds`` that other runs had computed."""
-    saved_waits: float = 0.0
-    """How long those runs had waited for a core; not in ``seconds``."""
     wall_seconds: float = 0.0
     """Wall-clock time of the training."""
 
@@ -67,7 +65,7 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
                 with clock.aside():
                     tell_zero_shot(session, zero_shot)
         _run_loop(session, best, optimizer, result, last)
-        spent = clock.seconds, clock.charged_seconds, clock.charged_waits, clock.wall_seconds
+        spent = clock.seconds, clock.charged_seconds, clock.wall_seconds
         bytes_by_cause = held_bytes(module, optimizer)
         optimizer.zero_grad(set_to_none=True)
         del optimizer  # frees its memory, which nothing after the training needs

@@ -5,7 +5,6 @@ import io
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -21,7 +20,6 @@ import torch
 from tiny import tiny_checkpoint
 from worker_program import wait_until
 
-from dashboard.views.new_run.text_panel import command_line
 from tabtune_core.cli import launch
 from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_dataset, list_datasets
@@ -391,12 +389,11 @@ def test_a_table_of_the_workspace_keeps_its_reading_choices(tmp_path, tabtune_he
     queued = []
     monkeypatch.setattr(launch, "follow", lambda store, sweep: queued.extend(store.runs(sweep)) or queued)
     monkeypatch.setattr(launch, "_measured", lambda *given: [])
-    words = shlex.split(command_line([dataset.id], "as on the page", home))[3:]
     (tmp_path / "sweep.toml").write_text(
         SweepSettings(run=RunSettings(dataset=dataset.id, target="bought"), ranks=(2,)).to_toml()
     )
     monkeypatch.chdir(tmp_path)
-    tabtune_here(home, *words)
+    tabtune_here(home, "sweep", dataset.id, "--settings", "sweep.toml")
     assert {run.settings.dataset for run in queued} == {dataset.id}
     assert [found.id for found in list_datasets(home)] == [dataset.id]
 

@@ -131,7 +131,7 @@ def test_an_impossible_flag_is_refused_with_the_usage_of_its_command(flags, why,
 
 @pytest.mark.parametrize("steps", [40, 4000])
 def test_the_time_of_a_first_sweep_is_measured_if_that_is_worth_it(tmp_path, launched, capsys, monkeypatch, steps):
-    monkeypatch.setattr("tabtune_core.execution.jobs.measure_pace.STEPS", 2)
+    monkeypatch.setattr(launch, "MEASURING_SECONDS", 400.0)
     asked = ["train", str(launched), "--target", "y", "--home", str(tmp_path / "home"), "--device", "cpu"]
     assert main([*asked, "--steps", str(steps)]) == 130
     said = capsys.readouterr().err

@@ -19,7 +19,6 @@ from tabtune_core.execution.processes import Watched, forkserver
 from tabtune_core.machine import PROCESS_BYTES, machine_memory
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
-from tabtune_core.training.clock import Standstill
 from tabtune_core.training.memory.estimate import Sizes
 from tabtune_core.training.memory.fitting import need_of as need_of_plan
 from tabtune_core.training.memory.prediction_context import with_shown_rows
@@ -122,9 +121,7 @@ def test_the_note_is_among_the_events_of_the_run(store, monkeypatch):
     monkeypatch.syspath_prepend(os.path.join(os.path.dirname(__file__), "../../fakes"))
     from fake_experiment import run_experiment
 
-    child._carry_out(
-        store, run_id, lambda *given, **named: run_experiment(*given, **named, given=None, fresh=None), Standstill()
-    )
+    child._carry_out(store, run_id, lambda *given, **named: run_experiment(*given, **named, given=None, fresh=None))
     assert store.run(run_id).status == "finished"
     assert [stored.event.text for stored in store.events(run_id, ["Note"])] == ["It waited."]
 
