@@ -13,7 +13,7 @@ from dashboard.views.new_run.forms import DEFAULTS, FORM, is_decimal, is_idle, k
 from tabtune_core.execution.cluster import Cluster
 from tabtune_core.metrics import METRICS, SELECTION, Task, metrics_of
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.settings import AXES, SETTINGS, Setting, SweepSettings, describe
+from tabtune_core.settings import AXES, SETTINGS, Setting, Strategy, SweepSettings, describe
 from tabtune_core.settings.labels import short_rate
 from tabtune_core.settings.sweep import TRIED_RATES
 
@@ -158,11 +158,13 @@ def training_widgets(card: ModelCard, task: Task) -> None:
         )
     with two:
         widget(st.session_state.length)
-    usual = card.usual_rate(task, "peft")
-    tried = f"{', '.join(short_rate(usual * times) for times in TRIED_RATES)}: each rank keeps its best"
-    numbers_field("learning_rates", LORA_RATES, card.told_rate(task, "peft") if st.session_state.one_rate else tried)
-    if st.session_state.full_fine_tuning:
-        numbers_field("full_learning_rates", FULL_RATES, placeholder=card.told_rate(task, "base-ft"))
+    fields: tuple[tuple[str, Strategy, tuple[str, ...], str], ...] = (
+        ("learning_rates", "peft", LORA_RATES, ": each rank keeps its best"),
+        ("full_learning_rates", "base-ft", FULL_RATES, ": the best is kept"),
+    )
+    for name, strategy, offered, why in fields[: 1 + st.session_state.full_fine_tuning]:
+        tried = f"{', '.join(map(short_rate, TRIED_RATES[strategy]))}{why}"
+        numbers_field(name, offered, card.told_rate(task, strategy) if st.session_state.one_rate else tried)
     widgets("Training", {}, width=240)
     help = f"{describe(SweepSettings, 'seeds')} For example 0, 1, 2."
     st.text_input("Seeds", DEFAULTS["seeds"], key="seeds", help=help, bind="query-params")
