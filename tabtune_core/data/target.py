@@ -156,7 +156,7 @@ def name_weight(name: str, values: pd.Series) -> float:
         return any(word in known or word.rstrip("s") in known for word in some)
 
     joined, numeric = "".join(words), is_numeric_dtype(values)
-    if joined in LABELS or {"target", "label"} & {*words}:
+    if joined in LABELS or words[0] == "class" or {"target", "label"} & {*words}:
         return LABEL
     if among(EVENTS, joined) and joined != "status":
         return EVENT

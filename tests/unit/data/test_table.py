@@ -89,14 +89,6 @@ def test_names_and_values_never_reach_the_database_as_sql():
     assert table.frame[name].tolist() == ["' OR 1=1 --", "b", "c"]
 
 
-def test_reading_leaves_the_source_and_its_folder_as_they_were(tmp_path):
-    source = tmp_path / "t.csv"
-    source.write_bytes(PLAIN.encode("latin-1"))
-    read_table(source)
-    assert source.read_bytes() == PLAIN.encode("latin-1")
-    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
-
-
 def test_the_recorded_choices_read_the_same_table_again_without_questions():
     source = PLAIN.replace(",", ";").encode("latin-1")
     first = read_table(source)

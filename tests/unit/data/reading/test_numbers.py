@@ -84,11 +84,6 @@ def test_codes_and_notations_that_are_not_supported_stay_words_in_full(cells, fo
     assert found is None or found in codes(table)
 
 
-def test_a_leading_zero_far_down_the_file_is_kept():
-    table = read_table(b"id,y\n" + b"".join(b"%d,%d\n" % (row, row % 3) for row in range(30_000)) + b"00010,1\n")
-    assert table.frame["id"].iloc[-1] == "00010"
-
-
 def test_a_single_comma_among_points_is_read_as_its_decimal_mark_and_told():
     table = one_column([*(f"{row}.5" for row in range(60)), "1,5"])
     assert table.frame["x"].iloc[-1] == 1.5
@@ -198,13 +193,6 @@ def test_sure_decimal_commas_tell_how_the_other_columns_are_meant_and_each_can_b
     assert back.frame["sure"].equals(table.frame["sure"])
 
 
-@pytest.mark.parametrize("other", [["2.5"] * 40, ["1,234,567"] * 40, ["1,234.5"] * 40])
-def test_a_table_with_both_marks_is_read_column_by_column(other):
-    table = read_table(pd.DataFrame({**COLUMNS, "other": other}).to_csv(index=False, sep="\t").encode())
-    assert table.frame["thousandths"].tolist() == [float(cell.replace(",", "")) for cell in COLUMNS["thousandths"]]
-    assert table.frame["sure"].tolist() == [float(cell.replace(",", ".")) for cell in COLUMNS["sure"]]
-
-
 WRITTEN = {"; ,": (";", ","), "; .": (";", "."), ", .": (",", "."), "tab ,": ("\t", ","), "tab .": ("\t", ".")}
 
 
@@ -256,17 +244,6 @@ def test_only_sure_marks_in_columns_of_numbers_change_how_new_numbers_are_read(s
         f"grams;length;of\n{cells}\n".replace(";", "\t" * ("\t" in cells) or ";").encode(), read_like(style)
     )
     assert read.frame["grams"][0] == expected
-
-
-@pytest.mark.parametrize("typed", ["3,5", "0,5", "1,2"])
-def test_a_single_typing_error_does_not_change_how_the_other_numbers_are_read(typed):
-    incomes = [1029 + 99 * row for row in range(300)]
-    rows = (f'"{income:,}",{row % 60 + 18},{"ab"[row % 2]}\n' for row, income in enumerate(incomes))
-    table = "income,age,y\n" + "".join(rows)
-    facts = ReadAs(read_table(table.encode()).reading, {"income": "number", "age": "number"}, ["income", "age"], "y")
-    read = read_new_rows(f'{table}"45,300","{typed}",a\n'.encode(), facts)
-    assert read.frame["income"].tolist() == [*incomes, 45300]
-    assert read.frame["age"].iloc[-1] == float(typed.replace(",", "."))
 
 
 @pytest.mark.parametrize("unit", ["kg", "g", "kW", "cm", "lb", "°C", "CC", "months", "%", "$", "l/100km", "kg/m²"])
