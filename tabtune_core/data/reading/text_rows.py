@@ -103,7 +103,7 @@ def load_text(path: Path, layout: Layout, job: Job, *, sample: Path) -> Cells:
     if lines > rows:
         findings += tall_finding(connection, layout)
     findings += sampled_finding(count_rows(connection), share)
-    return replace(tidied(job, names, named if layout.header else (), findings, layout.short_header), source=source)
+    return tidied(job, names, named if layout.header else (), findings, layout.short_header)
 
 
 def check_lines(layout: Layout, rows: int, wrong: Rejected, *, closed: bool) -> None:

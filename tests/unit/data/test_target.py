@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tabtune_core.data.merged_classes import GROUPED, group_rare, split_at_median, with_label
 from tabtune_core.data.prediction_rows import labels_like
 from tabtune_core.data.table import read_table
-from tabtune_core.data.target import propose_target, ways_of
+from tabtune_core.data.target import propose_target
 from tabtune_core.data.target_checks import check_classes, check_label
 from tabtune_core.errors import LabelError
 from tabtune_core.settings import RunSettings
@@ -72,12 +72,6 @@ def test_where_none_is_certain_up_to_four_columns_are_asked_about(labels, title,
     assert among in proposal.near
     assert proposal.near[0] == first
     assert not {"X", "Y"} & {*proposal.near}
-
-
-def test_ids_dates_texts_and_constants_are_not_proposed():
-    keys = pd.DataFrame({"key": [f"K{row}" for row in range(ROWS)], "same": 1})
-    assert propose_target(read_table(keys.to_csv(index=False).encode())).column is None
-    assert propose_target(table(price=[f"K{row}" for row in range(ROWS)], kind=["k", "l"] * 30)).column != "price"
 
 
 REFUSED = {
@@ -157,13 +151,6 @@ def test_the_split_at_the_median_gives_two_classes_and_keeps_missing_values():
 def test_a_split_at_the_median_that_does_not_give_two_classes_is_refused(values, said):
     with pytest.raises(LabelError, match=said):
         split_at_median(pd.Series(values, name="y"))
-
-
-def test_counts_with_rare_values_are_numbers_first_and_may_be_classes():
-    rings = pd.Series([*range(1, 11)] * 100 + [*range(11, 29)])
-    assert ways_of(rings) == ("numbers", "classes", "halves")
-    assert ways_of(pd.Series([*range(1, 29)] * 50)) == ("classes", "numbers", "halves")
-    assert ways_of(pd.Series([*range(30)] * 10)) == ("numbers", "classes", "halves")
 
 
 @pytest.mark.parametrize(

@@ -93,7 +93,6 @@ MOMENTS = {
     "text": each(str),
     "ISO": each(lambda value: value.isoformat() + "Z"),
     "written": each(lambda value: f"{value:%A, %d %B %Y %I:%M:%S %p}"),
-    "category": lambda column: column.astype("datetime64[s]").astype("category"),
 }
 DAYS = {
     "date": as_type(object),
