@@ -139,6 +139,10 @@ class PhaseDone:
     """By meter: resident, torch_allocated, torch_reserved, nvml_device, nvml_process."""
     growth_bytes: int | None
     """Peak over the loaded base, on the device's ranking meter: torch_allocated on a GPU, resident on the CPU."""
+    base_bytes: int | None = None
+    """Level of the loaded base on that meter, at the end of ``load``; None in other phases."""
+    device_bytes: int | None = None
+    """Total memory of the GPU, at the end of ``load``; None in other phases and on the CPU."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,8 +179,6 @@ class RunFinished:
     """Whether a fresh process gave the same predictions from the package; None: it gave none."""
     shared_saved_seconds: float = 0.0
     """The part of ``train_seconds`` that earlier runs had computed, so that this run did not spend it."""
-    shared_waited_seconds: float = 0.0
-    """How long those runs had waited for a core meanwhile; not in ``train_seconds``."""
     train_wall_seconds: float = 0.0
     """Wall-clock time of training, including every wait and file."""
     predict_growth_memory_bytes: int | None = None

@@ -15,9 +15,6 @@ from tabtune_core.analysis.verdict import Verdict
 from tabtune_core.metrics import METRICS
 from tabtune_core.wording import decimal
 
-GAIN_PLACES = 3
-"""Decimals of the interval of a gain."""
-
 
 def answer_card(found: Recommendation) -> None:
     """Draws the card; without a verdict the sentences alone."""
@@ -32,29 +29,10 @@ def answer_card(found: Recommendation) -> None:
         with st.popover("Why", icon=":material/info:", type="tertiary", key="why"):
             st.markdown("\n\n".join(map(plain, found.sentences)))
             st.caption(plain(found.basis))
-    st.markdown(plain(in_short(found)))
+    st.markdown(plain(found.in_short))
     with st.container(horizontal=True):
         for label, value, help in figures(verdict):
             figure(label, value, help)
-    if found.far_values:
-        st.warning(plain(found.far_values), icon=":material/warning:")
-
-
-def in_short(found: Recommendation) -> str:
-    """Returns the reason, and the interval of LoRA's gain over zero-shot such as ``[+0.161, +0.234]``."""
-    verdict, words = found.verdict, list[str]()
-    if verdict is None:
-        return ""
-    said = next((one for one in found.sentences if one.startswith(f"{verdict.headline}: ")), "")
-    if said:
-        reason = said.removeprefix(f"{verdict.headline}: ")
-        words.append(f"{reason[0].upper()}{reason[1:]}")
-    if verdict.gain is not None:
-        metric, ends = METRICS[verdict.metric], ", ".join(f"{end:+.{GAIN_PLACES}f}" for end in verdict.gain)
-        words.append(
-            f"Gain of LoRA {verdict.lora} over zero-shot on the {verdict.part} rows: [{ends}] in {metric.written}."
-        )
-    return " ".join(words)
 
 
 def figures(verdict: Verdict) -> list[tuple[str, str, str | None]]:
@@ -89,4 +67,4 @@ def metric_text(value: float) -> str:
     >>> metric_text(0.05801), metric_text(33.195)
     ('0.058', '33.2')
     """
-    return decimal(value, GAIN_PLACES) if abs(value) < 10 else decimal(value, 1)
+    return decimal(value, 3) if abs(value) < 10 else decimal(value, 1)

@@ -67,8 +67,8 @@ const watch = (element, Plotly) => {
   element.__labWatched = true
   const again = (charts) => charts.forEach((chart) => chart.__labDraw())
   let clicked = null // a second click on the same run within 300 ms shows only that run
-  element.on('plotly_legendclick', ({ curveNumber }) => {
-    const view = viewOf(element), run = runOf(element.data[curveNumber])
+  const press = (run) => {
+    const view = viewOf(element)
     const done = (hidden) => { clicked = null; view.hidden = hidden; again(together(element)) }
     if (clicked?.run === run) {
       clearTimeout(clicked.timer)
@@ -79,7 +79,9 @@ const watch = (element, Plotly) => {
       clicked = { run, timer: setTimeout(turned, 300) }
     }
     return false
-  })
+  }
+  element.on('plotly_legendclick', ({ curveNumber }) => press(runOf(element.data[curveNumber])))
+  element.on('plotly_clickannotation', ({ annotation }) => press(annotation.name))
   element.on('plotly_legenddoubleclick', () => false)
   element.on('plotly_relayout', (change) => {
     const { ranges } = viewOf(element)
@@ -155,6 +157,14 @@ export default function ({ data, parentElement }) {
       layout.uirevision += ` ${element.__labResets ?? 0}`
       if (layout.xaxis) layout.xaxis.uirevision = `${layout.uirevision} ${layout.xaxis.range} ${range}`
       if (range) Object.assign(layout.xaxis, { range: [...range], autorange: false })
+      const names = (layout.annotations ?? []).filter((note) => note.captureevents)
+      for (const note of names) if (hidden.has(note.name)) note.opacity = 0.4
+      if (names.length && element.clientWidth < 500) { // names stand in the chart, above the ends of their lines
+        for (const note of names) Object.assign(note, { xanchor: 'right', xshift: -2, yanchor: 'bottom' })
+        layout.margin.r = 8
+        for (const menu of layout.updatemenus ?? []) Object.assign(menu, { xanchor: 'right', y: 0, yanchor: 'top', pad: { t: 20 } })
+        if (layout.updatemenus) layout.margin.b = 52
+      }
       // a refresh with the same lines in the same colours draws nothing
       const drawn = [text, data.settled, JSON.stringify(layout), ...hidden].join()
       if (element.__labDrawn === drawn) return

@@ -20,7 +20,7 @@ from dashboard.components.unreadable import page_part
 from dashboard.server.application import PLOTLY_PATH
 from tabtune_core.access import below_base
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.style import CONFIG, X_TITLES
+from tabtune_core.charts.style import CONFIG, X_TITLES, spread
 
 _component = browser_part("plotly_chart", "<div class='lab-part'></div>", isolate_styles=False)
 MOST_NUMBERS = 1_000
@@ -69,7 +69,6 @@ def compose(
     *,
     key: str,
     settled: Settled | None = None,
-    legend: bool = True,
     steps_to_come: float | None = None,
 ) -> Drawn:
     """Returns the figure with axes that also fit ``settled``, whose lines are sent separately.
@@ -78,12 +77,12 @@ def compose(
     """
     spec = join(figure, settled).to_plotly_json()
     layout = spec["layout"]
-    across, up = layout.get("xaxis", {}), layout.get("yaxis", {})  # parallel coordinates have neither
+    across, up = layout.get("xaxis", {}), layout.get("yaxis", {})
     level = up.get("range") is not None
     axes = (across.get("title", {}).get("text"), up.get("title", {}).get("text"), up.get("type"))
     # a range that Plotly or we chose for an empty or level chart must not be kept like a person's zoom
     state = (bool(figure.data) or settled is not None, not level)
-    layout |= {"template": None, "uirevision": f"{key} {axes} {state}", "autosize": True, "showlegend": legend}
+    layout |= {"template": None, "uirevision": f"{key} {axes} {state}", "autosize": True}
     if not level:
         up["autorange"] = True
     if steps_to_come and axes[0] == X_TITLES["step"]:
@@ -100,6 +99,12 @@ def join(figure: go.Figure, settled: Settled | None) -> go.Figure:
         return go.Figure(layout=settled.layout)
     ours, theirs = figure.layout.yaxis.range, settled.layout.yaxis.range
     figure.layout.yaxis.range = (min(ours[0], theirs[0]), max(ours[1], theirs[1])) if ours and theirs else None
+    figure.layout.updatemenus = figure.layout.updatemenus or settled.layout.updatemenus
+    for menu in figure.layout.updatemenus:  # "Show all", pressed again
+        menu.buttons[0].args2 = [{"yaxis.range": figure.layout.yaxis.range, "yaxis.autorange": False}]
+    written = {note.text for note in figure.layout.annotations}
+    figure.layout.annotations += tuple(note for note in settled.layout.annotations if note.text not in written)
+    spread(figure)
     return figure
 
 

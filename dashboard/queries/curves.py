@@ -17,8 +17,7 @@ import pandas as pd
 from dashboard.formatting import labels
 from dashboard.queries.workspace import home, stamp_of, store
 from tabtune_core.analysis.curves import Progress, progress
-from tabtune_core.analysis.run_curves import KINDS, RunCurves, group_means
-from tabtune_core.charts.memory import speaking_meter
+from tabtune_core.analysis.run_curves import GROWN, KINDS, RunCurves, group_means
 from tabtune_core.charts.style import Styles, roles, run_styles, styles_of, with_names
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.run_row import Run
@@ -52,7 +51,8 @@ def legend_of(runs: list[Run], among: list[Run] | None = None) -> Legend:
     """Returns a legend in which each run has the name and style that it has ``among`` all runs of its sweep."""
     whole = among or runs
     in_time = sorted(whole, key=lambda run: run.created)  # not in queue order, which a person can change
-    looks = dict(zip([run.id for run in in_time], styles_of(roles([run.settings for run in in_time])), strict=True))
+    styles = styles_of(roles([run.settings for run in in_time]), [run.status == "outrun" for run in in_time])
+    looks = dict(zip([run.id for run in in_time], styles, strict=True))
     named = labels(whole)
     return Legend(tuple((run.id, named[run.id]) for run in runs), Styles(looks[run.id] for run in runs))
 
@@ -195,7 +195,7 @@ class Latest:
     best: float | None
     """The best validation score by the requested metric, that of the result once the run has one."""
     held_bytes: float | None
-    """Memory now, on the meter that is used for the device."""
+    """What it adds to the loaded model now."""
 
 
 def _latest(run: Run, metric: str) -> Latest:
@@ -213,7 +213,7 @@ def _latest(run: Run, metric: str) -> Latest:
         progress(store(), run),
         _last(frames["steps"]["loss"].dropna()),
         run.result.validation.get(metric, best) if run.result else best,
-        _last(samples[speaking_meter(samples)].dropna()),
+        _last(samples[GROWN].dropna()),
     )
 
 

@@ -21,14 +21,19 @@ def costs_differ(column: str, first: float, second: float) -> bool:
     >>> costs_differ("train_seconds", 10.0, 11.5), costs_differ("train_seconds", 10.0, 13.0)
     (False, True)
     """
-    return bool(abs(first - second) > _noise(column, np.array([first, second]), 0.0).max())
+    return bool(abs(first - second) > cost_noise(column, np.array([first, second])).max())
+
+
+def cost_noise(column: str, values_N: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Returns how far repeats of runs with these costs differ."""
+    least, share = next((noise for end, noise in COST_NOISE.items() if column.endswith(end)), (0.0, 0.0))
+    return np.asarray(np.maximum(least, share * values_N))
 
 
 def _noise(column: str, values_N: NDArray[np.float64], score_noise: float) -> NDArray[np.float64]:
-    least, share = next((noise for end, noise in COST_NOISE.items() if column.endswith(end)), (0.0, 0.0))
     if column.startswith("validation_"):
         return np.full(len(values_N), score_noise)
-    return np.asarray(np.maximum(least, share * values_N))
+    return cost_noise(column, values_N)
 
 
 def front(board: pd.DataFrame, smaller_is_better: Mapping[str, bool], *, score_noise: float = 0.0) -> "pd.Series[bool]":

@@ -16,12 +16,21 @@ from tabtune_core.settings.labels import short_rate
 from tabtune_core.store.runs import RunStore
 from tabtune_core.wording import few
 
+SO_FAR = ("outrun", "running", "waiting")
+"""Runs without a result that have scores: those that stopped at a rung, and those in progress."""
 
-def with_outrun_scores(store: RunStore, board: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """Gives runs that were outrun their best validation score so far, for pictures only."""
-    outrun = board.index[board["status"] == "outrun"]
+
+def picture_rows(store: RunStore, board: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Returns the rows of a picture: what is compared, and runs without a result with their best score so far."""
+    compared = ~board["archived"] & ((board["apart"] == "") | board["status"].isin((*SO_FAR, "queued")))
+    return with_scores_so_far(store, board[compared], metric)
+
+
+def with_scores_so_far(store: RunStore, board: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """Gives runs in SO_FAR their best validation score so far, for pictures only."""
+    unfinished = board.index[board["status"].isin(SO_FAR)]
     board = board.copy()
-    for row in outrun:
+    for row in unfinished:
         events = [stored.event for stored in store.events(str(board.at[row, "run"]), ["Evaluated"])]
         scores = [one.scores.get(metric, math.nan) for one in events if isinstance(one, Evaluated) and one.step > 0]
         board.at[row, f"validation_{metric}"] = METRICS[metric].sign * max(

@@ -25,9 +25,14 @@ MOST = 4_000
 STEP_COLUMNS = ["run", "step", "seconds", "loss", "gradient_norm", "learning_rate"]
 SCORE_COLUMNS = ["run", "step", "seconds", "split", "best"]
 METER_COLUMNS = [field.name for field in dataclasses.fields(MemorySampled) if field.name != "phase"]
-MEMORY_COLUMNS = ["run", "step", "seconds", "phase", *METER_COLUMNS]
+GROWN = "grown_bytes"
+"""What the run adds to the loaded model, on the ranking meter of its device; not a number while it loads."""
+CEILING = "ceiling_bytes"
+"""How much it could add: the total memory of its GPU less the loaded model; not a number on the CPU."""
+MEMORY_COLUMNS = ["run", "step", "seconds", "phase", *METER_COLUMNS, GROWN, CEILING]
 METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
-PHASE_NUMBERS = ["start_seconds", "end_seconds", "growth_bytes", *(f"peak_{meter}_bytes" for meter in METERS)]
+_LEVELS = ["growth_bytes", "base_bytes", "device_bytes"]
+PHASE_NUMBERS = ["start_seconds", "end_seconds", *_LEVELS, *(f"peak_{meter}_bytes" for meter in METERS)]
 LOW, HIGH = "_low", "_high"
 """Suffixes of the columns that hold the lowest and the highest value beside a mean."""
 BINS = 200
@@ -66,7 +71,7 @@ class RunCurves:
             "steps": as_frame([], STEP_COLUMNS),
             "scores": as_frame([], SCORE_COLUMNS),
             "memory": as_frame([], MEMORY_COLUMNS).astype(
-                {"step": np.int64} | dict.fromkeys(METER_COLUMNS, np.float64)
+                {"step": np.int64} | dict.fromkeys((*METER_COLUMNS, GROWN, CEILING), np.float64)
             ),
             "phases": _phase_frame([]),
         }
@@ -109,10 +114,13 @@ class RunCurves:
                 frame = as_frame(rows, MEMORY_COLUMNS).assign(
                     step=steps[np.searchsorted(times, moments, side="right") - 1], seconds=seconds
                 )
-                self._add("memory", frame.astype(dict.fromkeys(METER_COLUMNS, np.float64)), halve_samples)
+                numbers = dict.fromkeys((*METER_COLUMNS, GROWN, CEILING), np.float64)
+                self._add("memory", frame.astype(numbers), halve_samples)
             news = status != self.status or any(seqs[kind] != self.seqs.get(kind, 0) for kind in KINDS["phases"])
             if seqs["PhaseStarted"] and news:
                 self.frames["phases"] = self._phases()
+            if len(self.frames["memory"]):
+                self.frames["memory"] = grown(self.frames["memory"], self.frames["phases"])
             self.seqs, self.status = seqs, status  # last, so that a partly read curve never counts as complete
         return self
 
@@ -129,6 +137,7 @@ class RunCurves:
                 "growth_bytes": over["growth_bytes"],
             }
             row["end_seconds"] = None if over["time"] is None else over["time"] - began
+            row |= {name: over.get(name) for name in ("base_bytes", "device_bytes")}
             rows.append(row | {f"peak_{meter}_bytes": over["peak_bytes"].get(meter) for meter in METERS})
         return _phase_frame(rows)
 
@@ -171,11 +180,22 @@ def halve_samples(samples: pd.DataFrame) -> pd.DataFrame:
     alone = begins | (place % 2 == 0)
     alone[-1] = True
     group = np.cumsum(alone) - 1
-    how = {name: "max" if name.endswith("_bytes") else "mean" for name in METER_COLUMNS}
+    how = {name: "max" if name.endswith("_bytes") else "mean" for name in (*METER_COLUMNS, GROWN, CEILING)}
     joined = samples.groupby(group, sort=False).agg(
         {name: "first" for name in ("run", "step", "seconds", "phase")} | how
     )
     return joined.reset_index(drop=True)[list(samples.columns)]
+
+
+def grown(samples: pd.DataFrame, phases: pd.DataFrame) -> pd.DataFrame:
+    """Fills the columns GROWN and CEILING from the level at which the phase ``load`` ended."""
+    loaded = phases[phases["phase"] == "load"].tail(1)
+    base, total = (float(loaded[name].max()) for name in ("base_bytes", "device_bytes"))
+    meter = "torch_allocated_bytes" if np.isfinite(total) else "resident_bytes"
+    added = (samples[meter] - base).clip(lower=0.0).where(samples["phase"] != "load")
+    samples = samples.copy()
+    samples[GROWN], samples[CEILING] = added, total - base
+    return samples
 
 
 def as_frame(rows: list[dict[str, Any]], columns: list[str]) -> pd.DataFrame:

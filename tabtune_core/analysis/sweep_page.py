@@ -5,6 +5,7 @@ In: the store and the id of a sweep. Out: HTML that opens without a network and 
 
 import shlex
 import time
+from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
@@ -14,11 +15,14 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
+from tabtune_core.analysis.comparison import at_one_rate
 from tabtune_core.analysis.curves import frame_of
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
-from tabtune_core.analysis.recommendation import board_and_recommendation
+from tabtune_core.analysis.races import picture_rows
+from tabtune_core.analysis.recommendation import Recommendation, board_and_recommendation
+from tabtune_core.analysis.run_curves import GROWN
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.memory import speaking_meter, without_numbers
+from tabtune_core.charts.memory import without_numbers
 from tabtune_core.charts.style import CONFIG, roles, styles_of, with_names
 from tabtune_core.data.datasets import Dataset, get_dataset
 from tabtune_core.errors import SettingError, StoreError, TableError
@@ -33,8 +37,6 @@ from tabtune_core.wording import decimal, few, number
 IDS = ["sweep", "dataset"]
 COSTS = {"Score and memory": "run_growth_memory_bytes", "Score and time": "train_seconds"}
 """Title of a chart -> the cost that it draws the score against."""
-MOST_NAMED = 12
-"""Most lines that a legend names; if there are more, hovering shows the names."""
 _ALONE = (
     """<meta http-equiv="Content-Security-Policy" content="default-src 'none'; script-src 'unsafe-inline'; """
     """style-src 'unsafe-inline'; img-src data: blob:">"""
@@ -58,32 +60,69 @@ def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
     Raises:
         StoreError: there is no such sweep, or no run of it can be read.
     """
-    runs = store.runs(sweep)
-    if not runs:
-        raise StoreError(f"No run of the sweep {sweep!r} can be read.")
+    runs, metric, board, found = _results(store, sweep, rank_by)
     settings, named = runs[0].settings, store.sweep(sweep)
-    metric = rank_by or settings.selection_metric
-    board, found = board_and_recommendation(store, runs, metric, partial(read_predictions, store))
-    note = board["note"].where(board["status"].isin(RANKED), board["status"])  # an error may quote cells
+    picture = _picture(store, runs, board, found, metric, "svg")
+    kept = board["status"].isin((*RANKED, "outrun"))
+    note = board["note"].where(kept, board["status"])  # an error may quote cells
     note = note.mask(board["archived"], ("archived, " + note).str.removesuffix(", "))
     board = board.assign(note=note).drop(columns=IDS)
     names = [run.name for run in runs]
     labels = {run.id: run.name if names.count(run.name) == 1 else f"{run.name} ({run.id})" for run in runs}
-    named_in = partial(with_names, names=labels, styles=styles_of(roles([run.settings for run in runs])))
+    styles = styles_of(roles([run.settings for run in runs]), [run.status == "outrun" for run in runs])
+    named_in = partial(with_names, names=labels, styles=styles)
     dataset: Dataset | None = None
     with suppress(TableError):
         dataset = get_dataset(store.home, settings.dataset)
     going = sum(run.ended is None for run in runs)
     lead = [f"{going} of {len(runs)} runs have not ended." if going else "", *found.sentences, found.basis]
-    table = f"{dataset.name}, target {settings.target}" if dataset else "A table that is not in the workspace"
-    cards = (get_card(run.settings.model).title for run in runs if run.settings.strategy not in REFERENCES)
-    date = time.strftime("%d %b %Y", time.localtime(named.created))
-    about = f"{table}; {', '.join(dict.fromkeys(cards))}; {date}."
     curves = (named_in(frame_of(store, list(labels), kind)) for kind in ("scores", "steps", "memory"))
     parts = {"The table": _table(dataset, runs), "Run it again": _again(runs, named.name, dataset)} if dataset else {}
-    lead = [about, *filter(None, lead)]
+    lead = [f"{_about(store, runs)}.", *filter(None, lead)]
     title = named.name or f"Sweep {sweep}"
-    return page(named_in(board), metric, title=title, lead=lead, figures=_figures(metric, *curves), parts=parts)
+    figures = _figures(metric, *curves)
+    return page(named_in(board), metric, title=title, lead=lead, picture=picture, figures=figures, parts=parts)
+
+
+def sweep_picture(store: RunStore, sweep: str, kind: str, rank_by: str | None = None) -> bytes:
+    """Returns the score against rank of a sweep, its verdict, table and date, as a file to share: ``svg`` or ``png``.
+
+    Raises:
+        StoreError: there is no such sweep, or no run of it can be read.
+    """
+    runs, metric, board, found = _results(store, sweep, rank_by)
+    return _picture(store, runs, board, found, metric, kind)
+
+
+def _results(store: RunStore, sweep: str, rank_by: str | None) -> tuple[list[Run], str, pd.DataFrame, Recommendation]:
+    """Returns runs, metric, leaderboard and recommendation of a sweep."""
+    runs = store.runs(sweep)
+    if not runs:
+        raise StoreError(f"No run of the sweep {sweep!r} can be read.")
+    metric = rank_by or runs[0].settings.selection_metric
+    return runs, metric, *board_and_recommendation(store, runs, metric, partial(read_predictions, store))
+
+
+def _picture(
+    store: RunStore, runs: Sequence[Run], board: pd.DataFrame, found: Recommendation, metric: str, kind: str
+) -> bytes:
+    from tabtune_core.charts.picture import picture  # matplotlib takes half a second
+
+    going = sum(run.ended is None for run in runs)
+    verdict = found.verdict.headline if found.verdict else f"{METRICS[metric].label} against rank"
+    title = f"{going} of {len(runs)} runs have not ended" if going else verdict
+    shown = picture_rows(store, board, metric)
+    return picture(shown, metric, kind, title=title, text=found.in_short, about=f"{_about(store, runs)}; LoRA Lab")
+
+
+def _about(store: RunStore, runs: Sequence[Run]) -> str:
+    """Names table, target, models and date of a sweep."""
+    settings, table = runs[0].settings, "A table that is not in the workspace"
+    with suppress(TableError):
+        table = f"{get_dataset(store.home, settings.dataset).name}, target {settings.target}"
+    cards = (get_card(run.settings.model).title for run in runs if run.settings.strategy not in REFERENCES)
+    date = time.strftime("%d %b %Y", time.localtime(store.sweep(runs[0].sweep).created))
+    return f"{table}; {', '.join(dict.fromkeys(cards))}; {date}"
 
 
 def page(
@@ -92,21 +131,22 @@ def page(
     *,
     title: str = "Leaderboard",
     lead: Sequence[str] = (),
+    picture: bytes = b"",
     figures: Mapping[str, go.Figure] | None = None,
     parts: Mapping[str, str] | None = None,
 ) -> str:
     """Returns the HTML of a board; texts and names of entries are escaped.
 
-    ``lead`` comes first; ``figures`` follow those of the costs, and ``parts`` (HTML) the board, each under its heading.
+    ``lead`` comes first, then the SVG ``picture``; ``figures`` follow those of the costs, and ``parts`` (HTML) the
+    board, each under its heading.
     """
     from plotly.offline import get_plotlyjs
 
     ranked = board[board["place"].notna()]  # without archived runs
-    costs = {name: CHARTS["pareto"].draw(ranked, x=cost, metric=rank_by) for name, cost in COSTS.items()}
-    trained = ranked[(ranked["strategy"] == "peft") & (ranked["apart"] == "")] if "apart" in ranked else ranked[:0]
-    if len(trained):
-        picture = CHARTS["rank_curve"].draw(ranked[ranked["apart"] == ""], metric=rank_by)
-        costs = {f"{METRICS[rank_by].label} against rank": picture, **costs}
+    once = at_one_rate(board[board["strategy"] == "peft"]) if "fixed_rate" in board else ""
+    costs = {f"{name}{once}": CHARTS["pareto"].draw(ranked, x=cost, metric=rank_by) for name, cost in COSTS.items()}
+    shown = f'<img alt="Score against rank" src="data:image/svg+xml;base64,{b64encode(picture).decode()}">'
+    first_picture = _section(f"{METRICS[rank_by].label} against rank{once}", shown) if picture else ""
     drawn = "".join(_section(name, _drawn(figure), "chart") for name, figure in {**costs, **(figures or {})}.items())
     first = "".join(f"<p>{escape(text)}</p>" for text in lead)
     style, script = (
@@ -117,21 +157,18 @@ def page(
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(title)}</title><style>{style}</style><script>{get_plotlyjs()}</script></head>"
         f"<body><h1>{escape(title)}</h1>{f'<div class=lead>{first}</div>' if first else ''}"
-        f"<div class=charts>{drawn}</div>{_section('Leaderboard', _tables(board, rank_by))}"
+        f"{first_picture}<div class=charts>{drawn}</div>{_section('Leaderboard', _tables(board, rank_by))}"
         f"{''.join(_section(name, part) for name, part in (parts or {}).items())}"
         f"<script>{script}</script></body></html>"
     )
 
 
 def _figures(metric: str, scores: pd.DataFrame, steps: pd.DataFrame, memory: pd.DataFrame) -> dict[str, go.Figure]:
-    meter = speaking_meter(memory)
-    absent = few(without_numbers(memory, meter))
+    absent = few(without_numbers(memory, GROWN))
     return {
         f"Validation {METRICS[metric].written}": CHARTS["score"].draw(scores, metric=metric),
         "Training loss": CHARTS["loss"].draw(steps, unit=LOSS_UNITS[METRICS[metric].task]),
-        "Memory" + (f" (this meter has no numbers of {absent})" if absent else ""): CHARTS["memory"].draw(
-            memory, meter=meter
-        ),
+        "Memory" + (f" (not known of {absent})" if absent else ""): CHARTS["memory"].draw(memory),
         "Time per step": CHARTS["seconds"].draw(steps),
     }
 
@@ -183,7 +220,5 @@ def _section(name: str, inner: str, kind: str = "") -> str:
 
 
 def _drawn(figure: go.Figure) -> str:
-    figure.update_layout(
-        showlegend=sum(trace.showlegend is not False for trace in figure.data) <= MOST_NAMED, template="none"
-    )
+    figure.update_layout(template="none")
     return str(figure.to_html(config=CONFIG | {"responsive": True}, full_html=False, include_plotlyjs=False))

@@ -12,20 +12,12 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.charts.lines import gpu, gradient_norm, learning_rate, loss, seconds
-from tabtune_core.charts.memory import memory, memory_breakdown, phase_peaks
-from tabtune_core.charts.parallel import parallel
+from tabtune_core.charts.lines import gpu, gradient_norm, learning_rate, loss, score, seconds
+from tabtune_core.charts.memory import memory, memory_breakdown
 from tabtune_core.charts.pareto import pareto
-from tabtune_core.charts.predictions import (
-    confidence_rows,
-    confusion_matrix,
-    predicted_true,
-    reliability_diagram,
-    residuals,
-)
+from tabtune_core.charts.predictions import confusion_matrix, predicted_true, reliability_diagram, residuals
 from tabtune_core.charts.rank_curve import rank_curve
 from tabtune_core.charts.rows_shown import rows_shown
-from tabtune_core.charts.score import score
 from tabtune_core.charts.style import plain_in_figure
 from tabtune_core.charts.target import class_counts, target_values
 from tabtune_core.charts.update import layer_updates, spectrum, truncation
@@ -62,23 +54,18 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
 CHARTS: dict[str, Chart] = {
     "score": Chart(
         score,
-        f"The chosen score on the validation rows at every evaluation, with at most {EVALUATION_ROWS:,} context "
-        "rows. The ring marks "
-        "the best. The final scores use all context rows of predictions.",
+        f"The score on the validation rows at every evaluation, with at most {EVALUATION_ROWS:,} context rows; rings "
+        "mark the best. The final scores use all context rows of predictions.",
         frame="scores",
     ),
     "loss": Chart(loss, "Training loss on the query rows of each step."),
     "gradient_norm": Chart(gradient_norm, "Gradient norm. A sudden rise is the first sign of divergence."),
     "learning_rate": Chart(learning_rate, "Learning rate: it warms up, then decays."),
-    "seconds": Chart(
-        seconds,
-        "Time per step. Cached outputs of frozen layers count at the time that they took when they were computed.",
+    "seconds": Chart(seconds, "Time per step; cached outputs of frozen layers count as when they were computed."),
+    "memory": Chart(
+        memory, "Memory during the run, as on the leaderboard: what it adds to the loaded model.", "memory"
     ),
-    "memory": Chart(memory, "Memory during the run. N/A means that this machine does not have the meter.", "memory"),
     "gpu": Chart(gpu, "GPU utilization, power draw and temperature during the run.", "memory"),
-    "phase_peaks": Chart(
-        phase_peaks, "Memory of each phase above the loaded model; only this part depends on LoRA.", "phases"
-    ),
     "memory_breakdown": Chart(
         memory_breakdown, "Peak memory by cause. LoRA changes every part except the model weights."
     ),
@@ -86,11 +73,7 @@ CHARTS: dict[str, Chart] = {
     "target_values": Chart(target_values, "Rows by value of the target."),
     "pareto": Chart(
         pareto,
-        "One point per run. Runs on the dotted line or with a ring are the best trade-offs (Pareto front): no run "
-        "beats them on all axes.",
-    ),
-    "parallel": Chart(
-        parallel, "One line per LoRA run. Drag along an axis to select lines; drag the name of an axis to move it."
+        "One point per run with its intervals. No run beats those on the dotted line (Pareto front) on both axes.",
     ),
     "rank_curve": Chart(rank_curve, "How the score depends on the rank."),
     "rows_shown": Chart(
@@ -107,7 +90,6 @@ CHARTS: dict[str, Chart] = {
     "reliability_diagram": Chart(
         reliability_diagram, "On the broad grey line the model is calibrated; below it, it is overconfident."
     ),
-    "confidence_rows": Chart(confidence_rows, "Number of rows by the probability of the predicted class."),
     "predicted_true": Chart(predicted_true, "Predicted against true values; they are equal on the dotted line."),
     "residuals": Chart(residuals, "Distribution of the errors (residuals)."),
 }

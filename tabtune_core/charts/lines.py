@@ -1,29 +1,60 @@
-"""Charts with one line per run over steps or seconds: loss, gradient norm, learning rate, time per step, and readings
-of the GPU.
-"""
+"""Charts with one line per run over steps or seconds: scores, loss, gradient norm, rate, time, memory, GPU readings."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
 from tabtune_core.analysis.run_curves import LOW
 from tabtune_core.charts.style import (
+    LEVEL,
     PALE,
     X_TITLES,
+    RunStyle,
     band,
     compact,
     each_run,
     figure,
+    focus,
+    label_ends,
+    leave_room,
+    mark_outside,
     points_each,
     say,
     smooth,
+    span,
     thin,
     with_numbers,
 )
+from tabtune_core.metrics import METRICS
 
 RUN_X_TITLES = X_TITLES | {"seconds": "Time since the run started (s)"}
+FAR = 30.0
+"""A run is marked at the edge if its usual value is this many times as far away as the others'."""
+
+
+def line(
+    drawn: go.Figure,
+    label: str,
+    style: RunStyle,
+    x: NDArray[np.generic],
+    y: NDArray[np.floating],
+    **more: Any,
+) -> None:
+    """Draws the line of one run, as its style says."""
+    look = {
+        "name": label,
+        "mode": "lines" if len(x) > 1 else "markers",
+        "line": {"color": style.colour, "dash": style.dash, "width": 2},
+        "marker": {"color": style.colour, "symbol": style.marker, "size": 6},
+        "opacity": style.opacity,
+        "legendgroup": label,
+        "legendrank": style.place,
+    }
+    drawn.add_scatter(x=compact(x), y=compact(y), **(look | more))
 
 
 def lines(
@@ -37,80 +68,124 @@ def lines(
     smoothing: float = 0.0,
     hover: str = ",.4~r",
     nothing: str = "No training step yet",
+    from_zero: bool = False,
 ) -> go.Figure:
     """``frame`` has one row per point: run, step, seconds and the column ``y``.
 
-    With ``smoothing`` above 0 the line is the weighted mean of the points so far. The points themselves are a pale line
-    behind it; the band of a group is smoothed like its mean.
+    With ``smoothing`` above 0 the line is the weighted mean of the points so far, and the points are pale behind it.
     """
     drawn = figure(x_titles[x], y_title, log=log).update_xaxes(rangemode="nonnegative")
-    most = points_each(frame)
+    most, all_values, ends = points_each(frame), dict[str, NDArray[np.float64]](), dict[str, tuple[float, str]]()
     value_title = f"{y_title}, smoothed" if smoothing else y_title
     for label, rows, style in each_run(frame):
         places, values = rows[x].to_numpy(), rows[y].to_numpy(dtype=np.float64)
-        common = {
-            "line": {"color": style.colour, "dash": style.dash, "width": 2},
-            "marker": {"color": style.colour, "symbol": style.marker, "size": 8},
-            "legendgroup": label,
-            "legendrank": style.place,
-        }
         band(drawn, rows, x, y, label, style, weight=smoothing)
+        all_values[label] = values
         if smoothing and y + LOW not in rows:
-            kept = thin(values, most // 2)
-            behind = common | {
-                "line": {"color": style.colour, "width": 1},
-                "opacity": PALE,
-                "showlegend": False,
-                "hoverinfo": "skip",
-            }
-            drawn.add_scatter(x=compact(places[kept]), y=compact(values[kept]), mode="lines", **behind)
+            kept, behind = thin(values, most // 2), {"color": style.colour, "width": 1}
+            quiet = {"name": None, "showlegend": False, "hoverinfo": "skip", "mode": "lines"}
+            line(drawn, label, style, places[kept], values[kept], **(quiet | {"line": behind, "opacity": PALE}))
         values = smooth(values, smoothing)
         kept = thin(values, most)
-        drawn.add_scatter(
-            x=compact(places[kept]),
-            y=compact(values[kept]),
-            name=label,
-            mode="lines" if len(kept) > 1 else "markers",
-            hovertemplate=f"{label}<br>{x_titles[x]}: %{{x:,.6~r}}<br>{value_title}: %{{y:{hover}}}<extra></extra>",
-            **common,
-        )
-    return drawn if drawn.data else say(drawn, nothing)
+        hovered = f"{label}<br>{x_titles[x]}: %{{x:,.6~r}}<br>{value_title}: %{{y:{hover}}}<extra></extra>"
+        line(drawn, label, style, places[kept], values[kept], hovertemplate=hovered)
+        known = values[np.isfinite(values)]
+        if len(known) and style.opacity == 1:
+            ends[label] = (float(known[-1]), style.colour)
+    if not drawn.data:
+        return say(drawn, nothing)
+    _show(drawn, all_values, hover, from_zero=from_zero)
+    label_ends(drawn, ends)
+    return drawn
+
+
+def _show(drawn: go.Figure, values: Mapping[str, NDArray[np.float64]], form: str, *, from_zero: bool) -> None:
+    """Sets a vertical range for all runs but those that are far from the others, which are named at the edge."""
+    if drawn.layout.yaxis.type == "log":
+        if range_ := span(np.log10(line[line > 0]) for line in values.values()):
+            drawn.layout.yaxis.range = range_
+        return
+    usual = {name: float(np.nanmedian(line)) for name, line in values.items() if np.isfinite(line).any()}
+    shown = None if from_zero else focus(np.array(list(usual.values())), factor=FAR)
+    far = {name: value for name, value in usual.items() if shown and not shown[0] <= value <= shown[1]}
+    range_ = span((line for name, line in values.items() if name not in far), from_zero=from_zero)
+    mark_outside(drawn, far, range_, form)
+
+
+def score(
+    scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", log: bool = False, axis_end: float | None = None
+) -> go.Figure:
+    """``scores`` has one row an evaluation: run, step, seconds, split, best, and a column per metric.
+
+    Zero-shot and references, which have one evaluation, are level lines up to ``axis_end``; a ring marks a run's best.
+    """
+    meaning = METRICS[metric]
+    y_title = f"Validation {meaning.written} ({meaning.unit})"
+    drawn = figure(X_TITLES[x], y_title, log=log and not meaning.signed)
+    validation = scores[scores["split"] == "validation"]
+    if metric not in validation or validation[metric].isna().all():
+        return say(drawn, "Not validated yet")
+    axis_end = max(float(validation[x].max()) if axis_end is None else axis_end, 1.0)
+    most, form = points_each(validation), meaning.form(validation[metric])
+    ends, bests = dict[str, tuple[float, str]](), dict[str, float]()
+    zero_shot, trained = np.nan, [np.empty(0)]
+    for label, rows, style in each_run(validation):
+        values = rows[metric].to_numpy(dtype=np.float64)
+        hover = f"{label}<br>{X_TITLES[x]}: %{{x:,.6~r}}<br>{y_title}: %{{y:{form}}}<extra></extra>"
+        known = values[np.isfinite(values)]
+        if style.opacity == 1 and len(known):
+            ends[label] = (float(known[-1]), style.colour)
+            bests[label] = float(known.max() if meaning.higher_is_better else known.min())
+        if len(rows) == 1 and label.startswith(LEVEL):
+            zero_shot = values[0] if label.startswith("Zero-shot") else zero_shot
+            band(drawn, pd.concat([rows, rows]).assign(**{x: [0, axis_end]}), x, metric, label, style)
+            line(drawn, label, style, np.array([0, axis_end]), values[[0, 0]], hovertemplate=hover)
+            continue
+        trained.append(values)
+        band(drawn, rows, x, metric, label, style)
+        kept = thin(values, most)
+        places = rows[x].to_numpy()[kept]
+        line(drawn, label, style, places, values[kept], mode="lines+markers", hovertemplate=hover)
+        best = rows[rows["best"].astype(bool)].tail(1)
+        if len(best) and style.opacity == 1:
+            ring = {"color": style.colour, "symbol": f"{style.marker}-open", "size": 14, "line": {"width": 2}}
+            around = {"mode": "markers", "marker": ring, "name": None, "hovertemplate": f"Best so far<br>{hover}"}
+            line(drawn, label, style, best[x].to_numpy(), best[metric].to_numpy(), **around)
+    leave_room(drawn, validation[metric].to_numpy(dtype=np.float64))
+    shown = focus(np.concatenate(trained), zero_shot=float(zero_shot), higher=meaning.higher_is_better)
+    if drawn.layout.yaxis.type == "log":
+        _show(drawn, {"": validation[metric].to_numpy(dtype=np.float64)}, form, from_zero=False)
+    mark_outside(drawn, bests, shown, form)
+    label_ends(drawn, ends)
+    return drawn
 
 
 def loss(
     steps: pd.DataFrame, *, unit: str = "nats", x: str = "step", log: bool = False, smoothing: float = 0.0
 ) -> go.Figure:
-    """``steps`` has one row per training step: run, step, seconds, loss (in ``unit``, on the query rows of the
-    episode).
-    """
+    """``steps`` has one row per training step: run, step, seconds, loss (in ``unit``, on its query rows)."""
     return lines(steps, "loss", y_title=f"Training loss ({unit})", x=x, log=log, smoothing=smoothing)
 
 
 def gradient_norm(steps: pd.DataFrame, *, x: str = "step", log: bool = False, smoothing: float = 0.0) -> go.Figure:
     """``steps`` has one row per training step: run, step, seconds, gradient_norm (before clipping, no unit)."""
-    return lines(
-        steps, "gradient_norm", y_title="Gradient norm before clipping (no unit)", x=x, log=log, smoothing=smoothing
-    )
+    title = "Gradient norm before clipping (no unit)"
+    return lines(steps, "gradient_norm", y_title=title, x=x, log=log, smoothing=smoothing)
 
 
 def learning_rate(steps: pd.DataFrame, *, x: str = "step") -> go.Figure:
-    """``steps`` has one row per training step: run, step, seconds, learning_rate (per step; with LoRA+, that of the A
-    factors).
-    """
-    return lines(steps, "learning_rate", y_title="Learning rate (per step)", x=x, hover=".2e")
+    """``steps`` has one row per training step: run, step, seconds, learning_rate (of the A factors with LoRA+)."""
+    return lines(steps, "learning_rate", y_title="Learning rate (per step)", x=x, hover=".2e", from_zero=True)
 
 
 def seconds(steps: pd.DataFrame, *, cumulative: bool = False, smoothing: float = 0.0) -> go.Figure:
     """``steps`` has one row per training step: run, step, seconds (since training began, validation included)."""
     if cumulative:
-        drawn = lines(steps, "seconds", y_title="Training time (s)")
-    else:
-        by_run = steps.groupby("run", observed=True, sort=False)
-        spent = by_run["seconds"].diff().fillna(steps["seconds"]) / by_run["step"].diff().fillna(steps["step"])
-        drawn = lines(
-            steps.assign(spent=spent), "spent", y_title="Time per step, evaluation included (s)", smoothing=smoothing
-        )
-    return drawn.update_yaxes(rangemode="tozero")  # times are compared by length
+        return lines(steps, "seconds", y_title="Training time (s)", from_zero=True)
+    by_run = steps.groupby("run", observed=True, sort=False)
+    spent = by_run["seconds"].diff().fillna(steps["seconds"]) / by_run["step"].diff().fillna(steps["step"])
+    title = "Time per step, evaluation included (s)"
+    return lines(steps.assign(spent=spent), "spent", y_title=title, smoothing=smoothing, from_zero=True)
 
 
 READINGS = {
@@ -128,12 +203,8 @@ def gpu(
     log: bool = False,
     smoothing: float = 0.0,
 ) -> go.Figure:
-    """``samples`` has one row per sample of the meters: run, step, seconds (since the run started) and a column per GPU
-    reading.
-    """
-    told = {
-        "y_title": READINGS[meter],
-        "hover": ",.0f",
-        "nothing": "N/A: the NVIDIA driver has not reported this number",
-    }
-    return lines(with_numbers(samples, meter), meter, x=x, x_titles=RUN_X_TITLES, log=log, smoothing=smoothing, **told)
+    """``samples`` has one row per sample: run, step, seconds (since the run started) and a column per GPU reading."""
+    texts: dict[str, Any] = {"y_title": READINGS[meter], "nothing": "N/A: the NVIDIA driver reports no such number"}
+    known = with_numbers(samples, meter)
+    shape: dict[str, Any] = {"x": x, "x_titles": RUN_X_TITLES, "log": log, "smoothing": smoothing, "hover": ",.0f"}
+    return lines(known, meter, **shape, **texts)

@@ -1,35 +1,33 @@
-"""Memory of a run: over its whole duration with the phases of one run shaded, what each phase added over the loaded
-model, and the peak by cause, as in section 7 of the guide.
-"""
+"""Memory of a run: over its duration with the phases of one run shaded, and the peak by cause (guide, section 7)."""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.analysis.run_curves import HIGH, LOW
+from tabtune_core.analysis.run_curves import CEILING, GROWN, HIGH, LOW
 from tabtune_core.charts.lines import RUN_X_TITLES, lines
-from tabtune_core.charts.style import COLOURS, FAINT, MEGABYTE, each_run, figure, say, with_numbers
+from tabtune_core.charts.style import COLOURS, FAINT, MEGABYTE, figure, mark_outside, say, spread, with_numbers
 
 METERS = {
-    "resident_bytes": ("Process memory (resident)", "Process memory (MB)"),
+    GROWN: ("Over the loaded model", "Memory over the loaded model (MB)"),
+    "resident_bytes": ("Whole process (resident)", "Process memory (MB)"),
     "torch_allocated_bytes": ("GPU memory allocated by torch", "GPU, torch allocated (MB)"),
     "torch_reserved_bytes": ("GPU memory reserved by torch", "GPU, torch reserved (MB)"),
     "nvml_process_bytes": ("GPU memory of the process (NVML)", "GPU, this process (MB)"),
     "nvml_device_bytes": ("GPU memory in use, all processes (NVML)", "GPU, all processes (MB)"),
 }
-"""By column: name of the meter, title of its axis."""
+"""By column: name of the meter, title of its axis; the first is what the leaderboard shows."""
 PHASES = {"load": "loading", "zero-shot": "zero-shot", "train": "training", "evaluate": "evaluating", "save": "saving"}
 _SHADES = {"load": "#7F8C99", "zero-shot": "#E69F00", "train": "#0072B2", "evaluate": "#009E73", "save": "#CC79A7"}
+NEAR = 3.0
+"""A GPU's whole memory is drawn if it is at most this many times what the runs use; else it is named at the edge."""
 
 
 def meters_read(samples: pd.DataFrame) -> list[str]:
     """Returns the meters that gave at least one number; the others are not available on this machine."""
     return [meter for meter in METERS if meter in samples and samples[meter].notna().any()]
-
-
-def speaking_meter(samples: pd.DataFrame) -> str:
-    """Returns the main meter of the device: torch's own on a GPU, else the memory of the process."""
-    return "torch_allocated_bytes" if "torch_allocated_bytes" in meters_read(samples) else "resident_bytes"
 
 
 def without_numbers(samples: pd.DataFrame, meter: str) -> list[str]:
@@ -43,36 +41,26 @@ def without_numbers(samples: pd.DataFrame, meter: str) -> list[str]:
 def memory(
     samples: pd.DataFrame,
     *,
-    meter: str = "resident_bytes",
+    meter: str = GROWN,
     x: str = "seconds",
     phases: pd.DataFrame | None = None,
     log: bool = False,
     axis_end: float | None = None,
 ) -> go.Figure:
-    """``samples`` has one row per memory sample: run, step (the last one done), seconds (since the run started), phase,
-    bytes per meter.
+    """``samples`` has one row per memory sample: run, step, seconds (since the run started), phase, bytes per meter.
 
     ``phases`` holds the phases of one run to shade, only over seconds: phase, start_seconds, end_seconds (NaN while it
-    goes on). ``axis_end`` is where the horizontal axis ends, if other runs are drawn beside these: a phase too short
-    for its name has no label.
+    goes on); a phase too short for its name has no label. ``axis_end`` is where the horizontal axis ends.
     """
     known = with_numbers(samples, meter)
     megabytes = {name: known[name] / MEGABYTE for name in (meter, meter + LOW, meter + HIGH) if name in known}
-    drawn = lines(
-        known.assign(**megabytes),
-        meter,
-        y_title=METERS[meter][1],
-        x=x,
-        x_titles=RUN_X_TITLES,
-        log=log,
-        hover=",.1f",
-        nothing="N/A: this meter has reported no number",
-    )
+    shape: dict[str, Any] = {"x": x, "x_titles": RUN_X_TITLES, "log": log, "hover": ",.1f", "from_zero": True}
+    nothing = "The model is loading" if meter == GROWN and len(samples) else "N/A: this meter has reported no number"
+    drawn = lines(known.assign(**megabytes), meter, y_title=METERS[meter][1], **shape, nothing=nothing)
     if not drawn.data:
         return drawn
-    drawn.for_each_trace(
-        lambda trace: trace.update(legendgroup=None) if trace.name else None
-    )  # each has its own line in the legend
+    if meter == GROWN and CEILING in known and not log:
+        _ceiling(drawn, float(known[CEILING].min()) / MEGABYTE, max(float(known[x].max()), axis_end or 0.0))
     last = float(known["seconds"].max())
     for row in phases.to_dict("records") if phases is not None and x == "seconds" else ():
         start, phase = row["start_seconds"], row["phase"]
@@ -84,21 +72,18 @@ def memory(
     return drawn
 
 
-def phase_peaks(phases: pd.DataFrame) -> go.Figure:
-    """``phases`` has one row per finished phase: run, phase, growth_bytes (peak over the loaded base, or not a number)."""  # noqa: E501
-    drawn = figure("Phase of the run", "Memory over the loaded model (MB)")
-    known = phases[phases["growth_bytes"].notna()]
-    for label, rows, style in each_run(known):
-        drawn.add_bar(
-            x=rows["phase"].map(PHASES).to_numpy(dtype=object),
-            y=rows["growth_bytes"].to_numpy(dtype=np.float64) / MEGABYTE,
-            name=label,
-            marker={"color": style.colour},
-            legendrank=style.place,
-            hovertemplate=f"{label}, %{{x}}<br>%{{y:,.1f}} MB over the loaded model<extra></extra>",
-        )
-    drawn.update_xaxes(categoryorder="array", categoryarray=list(PHASES.values()))
-    return drawn if drawn.data else say(drawn, "No phase has ended yet")
+def _ceiling(drawn: go.Figure, level: float, end: float) -> None:
+    """Draws how much the runs can add before the GPU is full; far above them it is named at the edge."""
+    if not np.isfinite(level):
+        return
+    dash = {"color": FAINT, "width": 1.5, "dash": "dash"}
+    drawn.add_scatter(
+        x=[0, end], y=[level, level], mode="lines", name="GPU full", line=dash, showlegend=False, legendrank=1000
+    )
+    low, high = drawn.layout.yaxis.range
+    range_ = (low, 1.05 * level) if level <= NEAR * high else (low, high)
+    mark_outside(drawn, {"GPU full at": level}, range_, ",.0f")
+    spread(drawn)
 
 
 CAUSES = {

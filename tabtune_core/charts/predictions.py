@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.charts.style import FAINT, each_run, figure, say
+from tabtune_core.charts.style import FAINT, each_run, figure, label_ends, say, span
 from tabtune_core.charts.target import cut
 
 LABEL_LETTERS = 16
@@ -52,7 +52,7 @@ def reliability_diagram(bins: pd.DataFrame) -> go.Figure:
     """``bins`` has one row per bin of a run: run, low, high, rows, confidence and accuracy (means of the bin, 0 to 1;
     NaN without rows).
 
-    The larger a marker, the more rows; the legend has the calibration error over these bins (Guo et al. 2017).
+    The larger a marker, the more rows; beside a name is the calibration error over these bins (Guo et al. 2017).
     """
     drawn = figure("Confidence, mean of the bin (share)", "Correct rows (share)", height=420)
     known = bins[bins["rows"] > 0]
@@ -62,13 +62,13 @@ def reliability_diagram(bins: pd.DataFrame) -> go.Figure:
     drawn.add_scatter(
         x=ends, y=ends, name="Perfect calibration", mode="lines", hoverinfo="skip", line=line, opacity=0.35
     )
-    most = known["rows"].max()
+    most, ends_of = known["rows"].max(), dict[str, tuple[float, str]]()
     for label, rows, style in each_run(known):
         error = float((rows["rows"] * (rows["confidence"] - rows["accuracy"]).abs()).sum() / rows["rows"].sum())
         drawn.add_scatter(
             x=rows["confidence"].to_numpy(),
             y=rows["accuracy"].to_numpy(),
-            name=f"{label} (error {error:.4f})",
+            name=label,
             mode="lines+markers",
             line={"color": style.colour, "dash": style.dash, "width": 1.5},
             marker={
@@ -81,25 +81,10 @@ def reliability_diagram(bins: pd.DataFrame) -> go.Figure:
             f"%{{customdata[2]:,}} rows"
             "<br>mean confidence %{x:.1%}, right %{y:.1%}<extra></extra>",
         )
+        ends_of[f"{label}: {error:.4f}"] = (float(rows["accuracy"].iloc[-1]), style.colour)
+    drawn.layout.yaxis.range = span([np.array(trace.y, dtype=np.float64) for trace in drawn.data])
+    label_ends(drawn, ends_of)
     return drawn.update_xaxes(tickformat=".0%").update_yaxes(tickformat=".0%")
-
-
-def confidence_rows(bins: pd.DataFrame) -> go.Figure:
-    """``bins`` has one row per bin of a run: run, low, high (confidence, 0 to 1), rows."""
-    drawn = figure("Confidence (share)", "Rows", height=260)
-    for label, rows, style in each_run(bins[bins["low"] >= bins.loc[bins["rows"] > 0, "low"].min()]):
-        drawn.add_bar(
-            x=((rows["low"] + rows["high"]) / 2).to_numpy(),
-            y=rows["rows"].to_numpy(),
-            name=label,
-            marker={"color": style.colour},
-            customdata=rows[["low", "high"]].to_numpy(),
-            hovertemplate=f"{label}<br>confidence %{{customdata[0]:.0%}} to %{{customdata[1]:.0%}}: %{{y:,}} "
-            "rows<extra></extra>",
-        )
-    if not drawn.data:
-        return say(drawn, "No prediction to count")
-    return drawn.update_xaxes(tickformat=".0%")
 
 
 MOST_POINTS = 1500

@@ -1,16 +1,18 @@
 """The picture of the answer: score against rank, and below it what each rank costs."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from numpy.typing import NDArray
 
-from tabtune_core.analysis.comparison import differing_settings
+from tabtune_core.analysis.comparison import at_one_rate, differing_settings
 from tabtune_core.analysis.intervals import half_width
 from tabtune_core.charts.style import (
     BASELINES,
     FAINT,
     MEGABYTE,
-    RANK_COLOURS,
     figure,
     focus,
     label_ends,
@@ -29,96 +31,176 @@ COSTS = {
     "adapter_bytes": ("kB", 1e3),
 }
 """Below the score, by column: unit and its size; memory is what the run added to the loaded model."""
-LINE = RANK_COLOURS[3]
+LINE = "#5F7186"
+"""Of the line through the ranks, whose points have their own colours."""
+GOING = ("running", "waiting")
+HEIGHT = 380
 
 
-def rank_curve(runs: pd.DataFrame, *, metric: str = "log_loss", smallest: int | None = None) -> go.Figure:
-    """``runs`` has one row per run: strategy, rank, seed, ``validation_<metric>``, costs, and settings that may differ.
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the picture shows of a sweep; scores are those of the validation rows."""
 
-    A large point is a rank's best setting on the validation rows, as a mean over seeds; its other settings, and runs
-    with the status ``outrun``, are faint. Bars are ``lora_gap_half_width``, else from the lowest to the highest seed.
-    ``smallest`` is r*, the smallest rank within one standard error of the best.
-    """
-    meaning, column = METRICS[metric], f"validation_{metric}"
-    drawn = figure("LoRA rank (no unit)", f"Validation {meaning.written} ({meaning.unit})", height=460)
+    best: pd.DataFrame
+    """Each rank's best setting: rank, score, above, below (ends of its interval), state and known COSTS."""
+    others: pd.DataFrame
+    """Its other settings, and rates that stopped at a rung, with the same columns."""
+    levels: dict[str, tuple[float, str, str]]
+    """Of each baseline: level, colour and dash."""
+    shown: tuple[float, float]
+    """Range that shows what is compared."""
+    leader: int | None
+    """The rank with the best score so far."""
+    once: str
+    """`` at one rate``, or empty if each rank had its own."""
+    ranks: NDArray[np.float64]
+    """All ranks of the sweep, in order."""
+
+    @property
+    def span(self) -> NDArray[np.float64]:
+        """Both ends of the axis of ranks."""
+        return np.array([self.ranks[0] / 1.2, self.ranks[-1] * 1.2])
+
+    @property
+    def ends(self) -> dict[str, tuple[float, str]]:
+        """Level and colour of each line at its end, by name."""
+        named = {name: (level, colour) for name, (level, colour, _) in self.levels.items()}
+        return named | ({"LoRA": (float(self.best["score"].iloc[-1]), LINE)} if len(self.best) else {})
+
+    @property
+    def far(self) -> dict[str, float]:
+        """Scores by name of what may lie beyond the range."""
+        ranks = {f"rank {rank:g}": score for rank, score in zip(self.best["rank"], self.best["score"], strict=True)}
+        return {name: level for name, (level, *_) in self.levels.items()} | ranks
+
+    def costs(self) -> list[tuple[str, NDArray[np.float64]]]:
+        """Returns unit and values of each known cost."""
+        known = [name for name in COSTS if name in self.best and self.best[name].notna().any()]
+        return [(COSTS[name][0], self.best[name].to_numpy(dtype=np.float64) / COSTS[name][1]) for name in known]
+
+
+def answer(runs: pd.DataFrame, metric: str) -> Answer | None:
+    """Returns what the picture shows of ``runs``, which are as in ``rank_curve``; None without a score."""
+    column, higher = f"validation_{metric}", METRICS[metric].higher_is_better
     known = with_numbers(runs, column)
     known = known[np.isfinite(known[column].astype("float64"))]
     if known.empty:
-        return say(drawn, "No finished run yet")
-    form = meaning.form(known[column])
+        return None
     lora = known[known["strategy"] == "peft"].astype({"rank": "float64"})
     best, others = best_of_each_rank(lora, metric)
+    levels = _levels(known, column, higher)
+    scores = np.concatenate([best["score"], [levels[name][0] for name in levels if name.startswith("Full")]])
+    noise = 2 * float(best["above"].max()) if len(best) else 0.0
+    zero_shot = levels["Zero-shot"][0] if "Zero-shot" in levels else np.nan
+    if not len(scores) and not np.isfinite(zero_shot):
+        scores = np.array([level for level, *_ in levels.values()] or others["score"])
+    shown = focus(scores.astype(np.float64), zero_shot=zero_shot, noise=noise, higher=higher)
+    ordered = best.sort_values("score", ascending=not higher)
+    leader = int(ordered["rank"].iloc[0]) if len(ordered) else None
+    ranks = np.unique(runs.loc[runs["strategy"] == "peft", "rank"].dropna().to_numpy(dtype=np.float64))
+    ranks = ranks if len(ranks) else np.array([1.0, 64.0])
+    return Answer(best, others, levels, shown or (0.0, 1.0), leader, at_one_rate(lora), ranks)
+
+
+def rank_curve(
+    runs: pd.DataFrame, *, metric: str = "log_loss", smallest: int | None = None, height: int = HEIGHT
+) -> go.Figure:
+    """``runs`` has one row per run: strategy, rank, seed, ``validation_<metric>``, costs, and settings that may differ.
+
+    A large point is a rank's best setting on the validation rows, as a mean over seeds, open while it trains; its other
+    settings, and runs with the status ``outrun``, are faint. Bars are ``lora_gap_half_width``, else from the lowest to
+    the highest seed. ``smallest`` is r*, the smallest rank within one standard error of the best.
+    """
+    meaning = METRICS[metric]
+    drawn = figure("LoRA rank (no unit)", f"Validation<br>{meaning.written} ({meaning.unit})", height=height)
+    found = answer(runs, metric)
+    if found is None:
+        return say(drawn, "No finished run yet")
+    best, others = found.best, found.others
+    form = meaning.form(np.concatenate([best["score"], [level for level, *_ in found.levels.values()]]))
     if len(others):
         marker = {"size": 6, "color": FAINT, "opacity": 0.5}
-        hover = f"rank %{{x}}, another setting: %{{y:{form}}}<extra></extra>"
-        x, y = others["rank"].to_numpy(), others["score"].to_numpy()
-        drawn.add_scatter(x=x, y=y, mode="markers", name="Other settings", marker=marker, hovertemplate=hover)
+        hover = f"rank %{{x}}, %{{customdata}}: %{{y:{form}}}<extra></extra>"
+        x, y, states = (others[name].to_numpy() for name in ("rank", "score", "state"))
+        common = {"name": "Other settings", "marker": marker, "customdata": states, "hovertemplate": hover}
+        drawn.add_scatter(x=x, y=y, mode="markers", **common)
     if len(best):
+        open_ = best["state"] != ""
         drawn.add_scatter(
             x=best["rank"].to_numpy(),
             y=best["score"].to_numpy(),
             name="LoRA",
             mode="lines+markers",
             line={"color": LINE, "width": 2},
-            marker={"size": 12, "color": [rank_colour(rank) for rank in best["rank"]]},
+            marker={
+                "size": 13,
+                "color": [rank_colour(rank) for rank in best["rank"]],
+                "symbol": np.where(open_, "circle-open", "circle"),
+                "line": {"width": np.where(open_, 3, 0)},
+            },
             error_y={
                 "array": best["above"].to_numpy(),
                 "arrayminus": best["below"].to_numpy(),
                 "thickness": 1.5,
                 "width": 5,
             },
-            hovertemplate=f"LoRA, rank %{{x}}: %{{y:{form}}}<extra></extra>",
+            customdata=best["state"].to_numpy(),
+            hovertemplate=f"LoRA, rank %{{x}} %{{customdata}}: %{{y:{form}}}<extra></extra>",
         )
-    ranks = np.sort(lora["rank"].unique()) if len(lora) else np.array([1.0, 64.0])
-    levels = _levels(known, column, meaning.higher_is_better)
-    span = [ranks[0] / 1.2, ranks[-1] * 1.2]
-    for name, (level, colour, dash) in levels.items():
+    for name, (level, colour, dash) in found.levels.items():
         line = {"color": colour, "dash": dash, "width": 2}
         hover = f"{name}: %{{y:{form}}}<extra></extra>"
-        drawn.add_scatter(x=span, y=[level, level], name=name, mode="lines", line=line, hovertemplate=hover)
-    scores = np.concatenate([best["score"], [levels[name][0] for name in levels if name.startswith("Full")]])
-    noise = 2 * float(best["above"].max()) if len(best) else 0.0
-    zero_shot = levels["Zero-shot"][0] if "Zero-shot" in levels else np.nan
-    shown = focus(scores.astype(np.float64), zero_shot=zero_shot, noise=noise, higher=meaning.higher_is_better)
-    far = {f"rank {rank:g}": score for rank, score in zip(best["rank"], best["score"], strict=True)}
-    mark_outside(drawn, {name: level for name, (level, *_) in levels.items()} | far, shown, form)
-    if shown is not None:
-        ends = {name: (level, colour) for name, (level, colour, _) in levels.items()}
-        if len(best):
-            ends["LoRA"] = (float(best["score"].iloc[-1]), LINE)
-        label_ends(drawn, ends, shown)
+        drawn.add_scatter(x=found.span, y=[level, level], name=name, mode="lines", line=line, hovertemplate=hover)
+    costs = found.costs()
+    drawn.update_layout(yaxis={"domain": [0.5, 1] if costs else [0, 1]})
+    mark_outside(drawn, found.far, found.shown, form)
+    drawn.layout.yaxis.range = found.shown
+    if found.leader is not None:
+        top = float(best.loc[best["rank"] == found.leader, "score"].iloc[0])
+        drawn.add_annotation(
+            text=f"best{'' if (best['state'] == '').all() else ' so far'} {top:{form}}",
+            **{"x": np.log10(found.leader), "y": top, "yshift": 17, "showarrow": False},
+        )
     if smallest is not None:
-        at = {"x": np.log10(smallest), "y": 0, "yref": "y domain", "yanchor": "bottom", "xanchor": "left"}
         drawn.add_vline(smallest, line_color=FAINT, line_dash="dash", line_width=1.5)
-        drawn.add_annotation(text=f" r* = {smallest}", showarrow=False, **at)
-    drawn.update_xaxes(type="log", tickvals=ranks, ticktext=[f"{rank:g}" for rank in ranks], range=np.log10(span))
-    _costs_below(drawn, best)
-    if len(ranks) > 1 and "fixed_rate" in lora and lora["fixed_rate"].nunique() == 1:
-        drawn.layout.xaxis.title.text = "LoRA rank (no unit), at one rate"
+    ticks = [f"{rank:g}" for rank in found.ranks]
+    drawn.update_xaxes(type="log", tickvals=found.ranks, ticktext=ticks, range=np.log10(found.span))
+    drawn.layout.xaxis.title.text = f"LoRA rank (no unit){found.once and f',{found.once}'}"
+    _costs_below(drawn, best["rank"].to_numpy(dtype=np.float64), costs)
+    label_ends(drawn, found.ends)
     return drawn
 
 
 def best_of_each_rank(lora: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Returns each rank's best setting on the validation rows, and its others: rank, score, above, below and costs."""
+    """Returns each rank's best setting on the validation rows, and its others; the columns are as in ``Answer``.
+
+    ``state`` is empty at the end, else it says why; a finished setting comes before one in progress.
+    """
     column, higher = f"validation_{metric}", METRICS[metric].higher_is_better
     settings = [name for name in differing_settings(lora) if name not in ("rank", "seed")] if len(lora) else []
     costs = [name for name in COSTS if name in lora]
-    outran = lora["status"] == "outrun" if "status" in lora else pd.Series(False, index=lora.index)
+    status = lora["status"] if "status" in lora else pd.Series("finished", index=lora.index)
+    notes = lora["note"] if "note" in lora else pd.Series("stopped at a rung", index=lora.index)
     rows = [
-        {"rank": rank, "score": score, "above": 0.0, "below": 0.0, "outrun": True}
-        for rank, score in lora.loc[outran, ["rank", column]].itertuples(index=False)
+        {"rank": rank, "score": score, "above": 0.0, "below": 0.0, "state": note}
+        for rank, score, note in zip(
+            *(part[status == "outrun"] for part in (lora["rank"], lora[column], notes)), strict=True
+        )
     ]
-    lora = lora[~outran]
+    lora, status = lora[status != "outrun"], status[status != "outrun"]
     for values, same in lora.groupby(["rank", *settings], dropna=False):
         seeds = same.groupby("seed")[column].mean()
         half = float(same[HALF].iloc[0]) if HALF in same else np.nan
         above, below = (half, half) if np.isfinite(half) else (seeds.max() - seeds.mean(), seeds.mean() - seeds.min())
         ends = {"rank": values[0], "score": float(seeds.mean()), "above": float(above), "below": float(below)}
-        rows.append({**ends, **same[costs].astype("float64").mean(), "outrun": False})
-    means = pd.DataFrame(rows, columns=["rank", "score", "above", "below", *costs, "outrun"])
-    ordered = means.sort_values(["rank", "outrun", "score"], ascending=[True, True, not higher])
-    first = ~ordered["rank"].duplicated() & ~ordered["outrun"].astype(bool)
-    return ordered[first], ordered[~first]
+        state = "so far" if status[same.index].isin(GOING).any() else ""
+        rows.append({**ends, **same[costs].astype("float64").mean(), "state": state})
+    means = pd.DataFrame(rows, columns=["rank", "score", "above", "below", *costs, "state"])
+    place = means["state"].map({"": 0, "so far": 1}).fillna(2)
+    ordered = means.assign(place=place).sort_values(["rank", "place", "score"], ascending=[True, True, not higher])
+    first = ~ordered["rank"].duplicated() & (ordered["place"] < 2)
+    others = ordered[~first]
+    return ordered[first], others.assign(state=others["state"].replace("", "another setting"))
 
 
 def _levels(known: pd.DataFrame, column: str, higher: bool) -> dict[str, tuple[float, str, str]]:
@@ -131,30 +213,27 @@ def _levels(known: pd.DataFrame, column: str, higher: bool) -> dict[str, tuple[f
             continue
         rates = rows.groupby("fixed_rate", dropna=False) if "fixed_rate" in rows else [("", rows)]
         means = [float(same.groupby("seed")[column].mean().mean()) for _, same in rates]
-        name = f"{label} ({len(means)} rates)" if len(means) > 1 else label
+        name = f"{label} (best rate)" if len(means) > 1 else label
         levels[name] = (max(means) if higher else min(means), BASELINES[label].colour, BASELINES[label].dash)
     return levels
 
 
-def _costs_below(drawn: go.Figure, best: pd.DataFrame) -> None:
-    """Draws the known costs of the best settings below the score, each from 0, on the same axis of ranks."""
-    known = [name for name in COSTS if name in best and best[name].notna().any()]
-    for place, name in enumerate(known):
-        unit, size = COSTS[name]
+def _costs_below(drawn: go.Figure, ranks: NDArray[np.float64], costs: list[tuple[str, NDArray[np.float64]]]) -> None:
+    """Draws the costs below the score, each from 0, on the same axis of ranks."""
+    for place, (unit, values) in enumerate(costs):
         top = 0.42 - 0.14 * place
-        values = best[name].to_numpy(dtype=np.float64) / size
         drawn.add_scatter(
-            x=best["rank"].to_numpy(),
+            x=ranks,
             y=values,
             yaxis=f"y{place + 2}",
             mode="lines+markers",
             showlegend=False,
             line={"color": LINE, "width": 1.5},
-            marker={"size": 7, "color": [rank_colour(rank) for rank in best["rank"]]},
+            marker={"size": 7, "color": [rank_colour(rank) for rank in ranks]},
             hoverinfo="text",
-            hovertext=[f"rank {rank:g}: {value:,.4g} {unit}" for rank, value in zip(best["rank"], values, strict=True)],
+            hovertext=[f"rank {rank:g}: {value:,.4g} {unit}" for rank, value in zip(ranks, values, strict=True)],
         )
         axis = {"domain": [top - 0.11, top], "title": {"text": unit}, "rangemode": "tozero", "nticks": 3}
         drawn.update_layout({f"yaxis{place + 2}": axis | {"anchor": "x", "automargin": True, "zeroline": False}})
-    if known:
-        drawn.update_layout(yaxis={"domain": [0.5, 1]}, xaxis={"anchor": f"y{len(known) + 1}"})
+    if costs:
+        drawn.update_layout(xaxis={"anchor": f"y{len(costs) + 1}"})

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from tabtune_core.analysis.intervals import half_width
-from tabtune_core.charts.style import MEGABYTE, figure, leave_room, run_styles, say
+from tabtune_core.charts.style import MEGABYTE, figure, label_ends, run_styles, say, span
 from tabtune_core.metrics import METRICS
 
 Axis = Literal["score", "seconds", "memory"]
@@ -33,9 +33,11 @@ def rows_shown(
     values = curve[name].astype(np.float64) / unit
     form = meaning.form(values) if axis == "score" else ",.2f"
     states = {str(state): rows for state, rows in curve.groupby("name", sort=False)}
+    ends = dict[str, tuple[float, str]]()
     for state, style in run_styles(list(states)).items():
         rows = states[state].sort_values("context_rows")
         half = rows.get(half_width(name))
+        ends[state] = (float(values[rows.index].iloc[-1]), style.colour)
         drawn.add_scatter(
             x=rows["context_rows"].to_numpy(),
             y=values[rows.index].to_numpy(),
@@ -49,4 +51,6 @@ def rows_shown(
     row_counts = np.unique(curve["context_rows"].to_numpy())
     close = [rows for rows, larger in zip(row_counts, [*row_counts[1:], np.inf], strict=True) if larger > 1.5 * rows]
     drawn.update_xaxes(type="log", tickvals=close, ticktext=[f"{rows:,}" for rows in close], tickangle=-45)
-    return leave_room(drawn, values.to_numpy())
+    drawn.layout.yaxis.range = span([values.to_numpy()], from_zero=axis != "score")
+    label_ends(drawn, ends)
+    return drawn

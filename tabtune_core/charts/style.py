@@ -4,10 +4,10 @@ A categorical ``run`` column fixes the runs and their order, so that a run looks
 all have points of it.
 """
 
-import dataclasses
 import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import chain, count, repeat
 from typing import Any
 
 import numpy as np
@@ -19,37 +19,36 @@ from tabtune_core.analysis.run_curves import HIGH, LOW
 from tabtune_core.settings import STRATEGY_NAMES, RunSettings
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#A08A00", "#8B5E3C", "#AD2E6A")
-"""The first six are safe for colour-blind readers (Okabe and Ito 2008); the yellow is darkened for a white background.
-Vermilion and grey are reserved for the baselines.
-"""
-RANK_COLOURS = ("#52B96A", "#2FA97F", "#1F978B", "#25848E", "#2C718E", "#355F8D", "#4A5FA8", "#6A5BB5")
-"""Of ranks 1, 2, 4 ... 128, light to dark: viridis without its ends, visible on light and dark backgrounds."""
+"""Of runs that have one rank: six that are safe for colour-blind readers (Okabe and Ito 2008), and two more."""
+RANK_COLOURS = ("#BBA000", "#35A83C", "#0D9E92", "#3D8DE6", "#6A48C4", "#BE4CB4", "#B0305F", "#80503A")
+"""Of ranks 1, 2, 4 ... 128: neighbours differ on light and dark backgrounds, also for colour-blind readers."""
 DASHES = ("solid", "7px,3px", "2px,3px", "9px,3px,2px,3px", "14px,4px", "5px,2px,1px,2px,1px,2px")
-"""Each repeats within the width of a line in a legend."""
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon", "hexagon", "star-triangle-up")
 MEGABYTE = 1e6
 FAINT = "#7F8C99"
-"""For guides, limits and runs that are left out; visible on light and dark backgrounds."""
-GOOD_TO_BAD = [[0.0, "#0072B2"], [0.5, "#9A9A9A"], [1.0, "#E69F00"]]
-"""A colour scale that is safe for colour-blind readers and visible on light and dark backgrounds: blue is good, orange
-bad.
-"""
+"""For references, guides, limits and runs that are left out; visible on light and dark backgrounds."""
 MOST_POINTS = 8_000
 """Most points of all runs in one chart."""
+MOST_LABELS = 12
+"""With more names beside a chart none would be readable: then only those of the baselines."""
+LABEL_PIXELS = 15
+"""Height of a name beside a line."""
 PALE = 0.3
-"""Opacity of a line behind its smoothed one."""
+"""Opacity of a line behind its smoothed one, and of runs that stopped at a rung."""
 X_TITLES = {"step": "Training step", "seconds": "Training time (s)"}
 
 
 @dataclass(frozen=True, slots=True)
 class RunStyle:
-    """How one run is drawn; colour, dash and marker together distinguish runs."""
+    """How one run is drawn."""
 
     colour: str
     dash: str
     marker: str
     place: int = 0
-    """Place in the legend, and among bars that stand side by side."""
+    """Place among the runs, and among bars that stand side by side."""
+    opacity: float = 1.0
+    """Below 1, the run has no name beside its line."""
 
 
 BASELINES = {
@@ -65,10 +64,7 @@ LEVEL = ("Zero-shot", "Linear model", "Gradient boosting", "Constant")
 
 
 class Styles(tuple[RunStyle, ...]):
-    """One style per category of ``run``, in order.
-
-    Copying returns the same object: pandas copies ``attrs``, and styles never change.
-    """
+    """One style per category of ``run``, in order; copying returns the same object, because pandas copies ``attrs``."""
 
     __slots__ = ()
 
@@ -77,73 +73,61 @@ class Styles(tuple[RunStyle, ...]):
 
 
 Role = tuple[str, Hashable, Hashable]
-"""What the look of a run expresses: a label, whose start identifies a baseline, and what runs share that have its
-colour, or its dash.
-"""
+"""What the look of a run expresses: a label, whose start identifies a baseline, its colour, and its dash."""
 
 
 def roles(settings: Sequence[RunSettings]) -> list[Role]:
-    """Returns one role per run of a sweep: the colour shows the rank, or the configuration if all have one rank; the
-    dash shows the seed.
+    """Returns one role per run of a sweep: the colour shows the rank, the dash the seed and what else differs.
 
-    The dash also shows what else differs between runs of one rank and seed.
+    If several configurations have one rank, the colour shows the configuration.
     """
-    ranks = {run.lora.rank for run in settings if run.strategy == "peft"}
-    beside = [
-        repr(run.changed(seed=0, rank=1)) if run.strategy == "peft" and len(ranks) > 1 else "" for run in settings
-    ]
-    several = len({*beside} - {""}) > 1
+    lora = [run for run in settings if run.strategy == "peft"]
+    by_rank = len({run.lora.rank for run in lora}) > 1 or len({repr(run.changed(seed=0)) for run in lora}) == 1
     return [
         (
             STRATEGY_NAMES[run.strategy],
-            run.lora.rank if others else repr(run.changed(seed=0)),
-            (run.seed, others if several else ""),
+            run.lora.rank if by_rank and run.strategy == "peft" else repr(run.changed(seed=0)),
+            (run.seed, repr(run.changed(seed=0, rank=1)) if run.strategy == "peft" else ""),
         )
-        for run, others in zip(settings, beside, strict=True)
+        for run in settings
     ]
 
 
-def styles_of(cast: Sequence[Role]) -> Styles:
-    """Returns a style per role; colours and dashes are assigned in order.
-
-    If dashes show nothing, they help to tell colours apart.
-    """
-    baselines = [
-        next((style for start, style in BASELINES.items() if label.startswith(start)), None) for label, *_ in cast
-    ]
-    colours = _numbered(colour for (_, colour, _), baseline in zip(cast, baselines, strict=True) if baseline is None)
-    dashes = _numbered(dash for *_, dash in cast)
-    styles = list[RunStyle]()
-    for place, ((_, colour, dash), baseline) in enumerate(zip(cast, baselines, strict=True)):
-        turn = colours.get(colour, 0)
-        hue = rank_colour(colour) if isinstance(colour, int) else COLOURS[turn % len(COLOURS)]
-        style = baseline or RunStyle(hue, DASHES[0], MARKERS[turn % len(MARKERS)])
-        line = dashes[dash] + turn // len(COLOURS) * len(dashes)
-        if len(dashes) == 1:
-            line = turn + 3 * (turn // len(COLOURS))  # each pair of colour and dash is used once before one repeats
-        elif baseline is BASELINES["Gradient boosting"]:
-            line += len(DASHES) // 2  # beside the linear model, which has its colour
-        if baseline is None or len(dashes) > 1:
-            style = dataclasses.replace(style, dash=DASHES[line % len(DASHES)])
-        elif any(other.colour == style.colour and other.dash == style.dash for other in styles):
-            style = dataclasses.replace(style, dash=DASHES[len(styles) % len(DASHES)])
-        styles.append(dataclasses.replace(style, place=place))
+def styles_of(cast: Sequence[Role], faded: Iterable[bool] = ()) -> Styles:
+    """Returns a style per role; those with one colour have different dashes, and ``faded`` ones are pale."""
+    styles, turns, lines = list[RunStyle](), dict[Hashable, int](), dict[Hashable, dict[Hashable, int]]()
+    for place, ((label, colour, dash), pale) in enumerate(zip(cast, chain(faded, repeat(False)), strict=False)):
+        start = next((name for name in BASELINES if label.startswith(name)), "")
+        if start:
+            style = BASELINES[start]
+        elif isinstance(colour, int):
+            style = RunStyle(rank_colour(colour), DASHES[0], MARKERS[rank_place(colour)])
+        else:
+            turn = turns.setdefault(colour, len(turns))
+            style = RunStyle(COLOURS[turn % len(COLOURS)], DASHES[0], MARKERS[turn % len(MARKERS)])
+        same = lines.setdefault(start or style.colour, {})
+        line = same.setdefault((colour, dash), len(same))
+        if line:
+            style = replace(style, dash=DASHES[(line + bool(start)) % len(DASHES)])
+        styles.append(replace(style, place=place, opacity=PALE if pale else 1.0))
     return Styles(styles)
 
 
+def rank_place(rank: float) -> int:
+    """Returns the place of a rank among 1, 2, 4 ... 128, of the nearest if it is none of them."""
+    return int(np.clip(np.round(np.log2(max(rank, 1))), 0, len(RANK_COLOURS) - 1))
+
+
 def rank_colour(rank: float) -> str:
-    """Returns the colour of a rank, the same on every page: the darker, the larger."""
-    return RANK_COLOURS[int(np.clip(np.round(np.log2(max(rank, 1))), 0, len(RANK_COLOURS) - 1))]
-
-
-def _numbered(keys: Iterable[Hashable]) -> dict[Hashable, int]:
-    """Numbers the keys in order of appearance."""
-    return {key: number for number, key in enumerate(dict.fromkeys(keys))}
+    """Returns the colour of a rank, the same on every page."""
+    return RANK_COLOURS[rank_place(rank)]
 
 
 def run_styles(labels: Sequence[str]) -> dict[str, RunStyle]:
-    """Returns a style per label if nothing else is known of the runs; LoRA runs take the colours in order."""
-    return dict(zip(labels, styles_of([(label, label, None) for label in labels]), strict=True))
+    """Returns a style per label if nothing else is known of the runs; a label such as ``LoRA r=8`` names its rank."""
+    ranks = [re.search(r"\br=(\d+)\b", label) for label in labels]
+    cast = [(label, int(rank[1]) if rank else label, label) for label, rank in zip(labels, ranks, strict=True)]
+    return dict(zip(labels, styles_of(cast), strict=True))
 
 
 def with_names(frame: pd.DataFrame, names: Mapping[str, str], styles: Styles) -> pd.DataFrame:
@@ -251,11 +235,16 @@ def leave_room(drawn: go.Figure, values: NDArray[np.floating]) -> go.Figure:
 
 
 def focus(
-    values: NDArray[np.floating], *, zero_shot: float = np.nan, noise: float = 0.0, higher: bool = False
+    values: NDArray[np.floating],
+    *,
+    zero_shot: float = np.nan,
+    noise: float = 0.0,
+    higher: bool = False,
+    factor: float = 3.0,
 ) -> tuple[float, float] | None:
     """Returns the vertical range that shows trained runs and zero-shot, at least ``noise`` high; None without values.
 
-    A value that is worse than zero-shot by over three times the best gain, the usual distance or the noise is left out.
+    A value is left out if it is worse than zero-shot by over ``factor`` times the best gain, usual distance or noise.
     """
     known = np.append(values, zero_shot)
     known = known[np.isfinite(known)]
@@ -265,7 +254,7 @@ def focus(
     usual = zero_shot if np.isfinite(zero_shot) else float(np.median(known))
     noise = noise if np.isfinite(noise) else 0.0
     least = max(noise, 0.02 * abs(usual), float(np.median(np.abs(known - usual))))
-    near = known[sign * (known - usual) <= 3 * max(sign * usual - (sign * known).min(), least)]
+    near = known[sign * (known - usual) <= factor * max(sign * usual - (sign * known).min(), least)]
     low, high = float(near.min()), float(near.max())
     room = max(0.08 * (high - low), (max(noise, 0.01 * abs(usual)) - (high - low)) / 2) or 0.01
     return low - room, high + room
@@ -291,38 +280,68 @@ def mark_outside(drawn: go.Figure, named: Mapping[str, float], range_: tuple[flo
     if beyond:
         focused = {"yaxis.range": [low, high], "yaxis.autorange": False}
         button = {"label": "Show all", "method": "relayout", "args": [{"yaxis.autorange": True}], "args2": [focused]}
-        look = {
-            "type": "buttons",
-            "showactive": False,
-            "bgcolor": "rgba(0,0,0,0)",
-            "font": {"size": 11, "color": FAINT},
-        }
-        place = {"x": 1, "xanchor": "right", "y": 0, "yanchor": "top", "pad": {"t": 20}}
-        drawn.update_layout(updatemenus=[{"buttons": [button]} | look | place], margin={"b": 52})
-        drawn.update_layout(legend={"y": 1.1})
+        look = {"type": "buttons", "showactive": False, "bgcolor": "rgba(0,0,0,0)", "font": {"size": 11}}
+        place = {"x": 1, "xanchor": "left", "y": 1, "yanchor": "bottom", "pad": {"l": 6}}
+        drawn.update_layout(updatemenus=[{"buttons": [button]} | look | place])
+        drawn.layout.margin.update(t=34, r=max(84, drawn.layout.margin.r))
 
 
-def label_ends(drawn: go.Figure, named: Mapping[str, tuple[float, str]], range_: tuple[float, float]) -> None:
-    """Writes each name at the right of its line, in the line's colour and apart from its neighbours; no legend then."""
-    low, high = range_
-    ordered = sorted((level, name, colour) for name, (level, colour) in named.items() if low <= level <= high)
-    least, place = 0.08, -1.0
-    for level, name, colour in ordered:
-        place = max((level - low) / (high - low), place + least)
-        drawn.add_annotation(
-            text=shortened(name),
-            **{"x": 1.01, "xref": "x domain", "xanchor": "left", "showarrow": False},
-            **{"y": place, "yref": "y domain", "yanchor": "middle"},
-            font={"size": 12, "color": colour},
-        )
-    longest = max((len(shortened(name)) for _, name, _ in ordered), default=0)
+def label_ends(drawn: go.Figure, ends: Mapping[str, tuple[float, str]]) -> None:
+    """Writes each name at the right, at the height of its line's end and beside a dot in its colour: no legend then."""
+    if len(ends) > MOST_LABELS:
+        ends = {name: end for name, end in ends.items() if name.startswith(tuple(BASELINES))}
+    logarithmic = drawn.layout.yaxis.type == "log"
+    for name, (level, colour) in list(ends.items())[:MOST_LABELS]:
+        if np.isfinite(level) and (level > 0 or not logarithmic):
+            drawn.add_annotation(
+                text=f'<span style="color:{colour}">●</span> {shortened(name)}',
+                **{"x": 1, "xref": "x domain", "xanchor": "left", "xshift": 4, "showarrow": False, "name": name},
+                **{"y": np.log10(level) if logarithmic else level, "yref": "y", "yanchor": "middle"},
+                captureevents=True,  # a press hides the line
+            )
     drawn.update_traces(showlegend=False)
-    drawn.update_layout(margin={"t": 28, "r": 40 + 7 * longest})
+    spread(drawn)
 
 
-def shortened(name: str, most: int = 28) -> str:
-    """Returns a name that fits beside a line."""
-    return name if len(name) <= most else f"{name[: most - 1]}…"
+def spread(drawn: go.Figure) -> None:
+    """Moves names beside lines apart, and gives them room at the right."""
+    labels = sorted((one for one in drawn.layout.annotations if one.captureevents), key=lambda one: one.y)
+    low, high = drawn.layout.yaxis.range or (0.0, 0.0)
+    first, last = drawn.layout.yaxis.domain or (0.0, 1.0)
+    pixels = (last - first) * (drawn.layout.height - 70)
+    inside = [one for one in labels if low <= one.y <= high and high > low]
+    ends = [pixels * (one.y - low) / (high - low) for one in inside]
+    places = list(ends)
+    for i in range(1, len(places)):
+        places[i] = max(places[i], places[i - 1] + LABEL_PIXELS)
+    for i, most in zip(reversed(range(len(places))), count(int(pixels), -LABEL_PIXELS), strict=False):
+        places[i] = min(places[i], most)
+    for one, end, place in zip(inside, ends, places, strict=True):
+        one.yshift = round(place - end)
+    longest = max((len(shortened(one.name)) for one in labels), default=0)
+    if longest:
+        drawn.layout.margin.r = max(84 if drawn.layout.updatemenus else 36, 22 + 6.5 * longest)
+
+
+def shortened(name: str, most: int = 26) -> str:
+    """Returns a name that fits beside a line, without its middle, since names often differ at their end.
+
+    >>> shortened("Full fine-tuning, rate 2e-4"), shortened("LoRA r=8 of the first machine, seed 3")
+    ('Full, rate 2e-4', 'LoRA r=8 of t…hine, seed 3')
+    """
+    name = name if len(name) <= most else name.replace("Full fine-tuning", "Full", 1)
+    return name if len(name) <= most else f"{name[: most // 2]}…{name[1 + most // 2 - most :]}"
+
+
+def span(values: Iterable[NDArray[np.floating]], *, from_zero: bool = False) -> tuple[float, float] | None:
+    """Returns the vertical range of several lines; None without a finite value."""
+    known = [line[np.isfinite(line)] for line in values]
+    known = [line for line in known if len(line)]
+    if not known:
+        return None
+    low, high = float(min(line.min() for line in known)), float(max(line.max() for line in known))
+    room = 0.06 * (high - low) or 0.05 * abs(high) or 0.01
+    return 0.0 if from_zero and low >= 0 else low - room, high + room
 
 
 def thin(y_N: NDArray[np.floating], most: int = 400) -> NDArray[np.integer]:

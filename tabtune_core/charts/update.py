@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from tabtune_core.analysis.singular_values import MOST_OF_IT
-from tabtune_core.charts.style import BASELINES, COLOURS, DASHES, FAINT, each_run, figure, leave_room, say
+from tabtune_core.charts.style import BASELINES, COLOURS, DASHES, FAINT, each_run, figure, label_ends, say, span
 from tabtune_core.metrics import METRICS
 
 TITLES = {
@@ -27,7 +27,12 @@ def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
         return say(drawn, "The update is zero in every layer")
     strongest = directions.groupby("layer", sort=False)["singular_value"].transform("max")
     relative = directions.assign(relative_value=directions["singular_value"] / strongest)
+    ends = dict[str, tuple[float, str]]()
     for place, (target, rows) in enumerate(relative.groupby("target", sort=False)):
+        ends[str(target)] = (
+            float(rows.loc[rows["direction"] == rows["direction"].max(), y].mean()),
+            COLOURS[place % 8],
+        )
         gap = pd.DataFrame(
             {"layer": [""], "direction": [np.nan], y: [np.nan]}
         )  # so that the lines of one trace do not join
@@ -54,7 +59,9 @@ def spectrum(directions: pd.DataFrame, *, y: str = "energy") -> go.Figure:
         drawn.update_yaxes(tickformat=".0%")
     highest = int(relative["direction"].max())
     drawn.update_xaxes(tickformat="d", dtick=1 if highest <= 16 else None, range=[0.5, highest + 0.5])
-    return drawn.update_yaxes(rangemode="tozero")
+    drawn.update_yaxes(range=[0, 1.04])
+    label_ends(drawn, ends | {"Mean of the layers": (float(mean.iloc[-1]), COLOURS[3])})
+    return drawn
 
 
 def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.DataFrame | None = None) -> go.Figure:
@@ -70,6 +77,7 @@ def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.Dat
     cut = curve[curve["rank"] > 0]
     written = f"%{{y:{meaning.form(curve[f'validation_{metric}'])}}}<extra></extra>"
     ranks = cut["rank"].to_numpy(dtype=np.float64)
+    ends = dict[str, tuple[float, str]]()
     styles = {"validation": (COLOURS[0], "solid", "circle"), "test": (COLOURS[1], "dash", "square")}
     for split, (colour, dash, marker) in styles.items():
         column = f"{split}_{metric}"
@@ -85,6 +93,8 @@ def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.Dat
             hovertemplate=f"truncated to rank %{{x}}, {split}<br>{written}",
         )
         base = float(curve.loc[curve["rank"] == 0, column].iloc[0])
+        ends[f"Truncated, {split}"] = (float(cut[column].iloc[-1]) if len(cut) else np.nan, colour)
+        ends[f"Zero-shot, {split}"] = (base, FAINT)
         line = {
             "color": BASELINES["Zero-shot"].colour,
             "dash": "dot" if split == "validation" else "dashdot",
@@ -102,7 +112,9 @@ def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.Dat
             x=x, y=y, name="Trained at the rank, validation", mode="markers", marker=ring, hovertemplate=hover
         )
     drawn.update_xaxes(type="log", tickvals=ranks, ticktext=[f"{rank:g}" for rank in ranks])
-    return leave_room(drawn, curve[f"validation_{metric}"].to_numpy(dtype=np.float64))
+    drawn.layout.yaxis.range = span([np.array(trace.y, dtype=np.float64) for trace in drawn.data])
+    label_ends(drawn, ends)
+    return drawn
 
 
 MOST = 40

@@ -1,7 +1,4 @@
-"""``export``: writes a sweep as one page, or sends it to a tracker.
-
-``hub push``: pushes an adapter with its model card to the Hub.
-"""
+"""``export``: writes a sweep as one page, or sends it to a tracker; ``hub push``: pushes an adapter to the Hub."""
 
 import argparse
 import math
@@ -13,7 +10,7 @@ from pathlib import Path
 from tabtune_core.cli.board import runs_of_sweep
 from tabtune_core.cli.terminal import say
 from tabtune_core.errors import AdapterError, SettingError
-from tabtune_core.files.whole import write_text
+from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.hub import FILE, Score, card_of, push
 from tabtune_core.lora.package_reader import readme, without_labels
 from tabtune_core.metrics import METRICS
@@ -23,26 +20,31 @@ from tabtune_core.store.runs import RunStore
 
 
 def export_sweep(asked: argparse.Namespace) -> int:
-    """Writes a sweep as a page, or sends it to a tracker."""
+    """Writes a sweep as a page or picture, or sends it to a tracker."""
     store = RunStore(asked.home)
     sweep = runs_of_sweep(store, asked.sweep)[0].sweep
     what, _, where = asked.to.partition(":")
-    if what == "html":
-        from tabtune_core.analysis.sweep_page import sweep_page
+    if what in ("html", "picture"):
+        from tabtune_core.analysis.sweep_page import sweep_page, sweep_picture
 
-        file = Path(where or f"sweep-{sweep}.html")
-        if file.is_dir() or not file.parent.is_dir():  # before the page is made
+        file = Path(where or f"sweep-{sweep}.{'html' if what == 'html' else 'png'}")
+        if file.is_dir() or not file.parent.is_dir():  # before it is made
             raise SettingError(
                 f"{str(file)!r} cannot be written: it is a folder, or its folder does not exist. Name a file: "
-                "html:FILE."
+                f"{what}:FILE."
             )
-        write_text(file, sweep_page(store, sweep))
+        if what == "picture" and file.suffix not in (".png", ".svg"):
+            raise SettingError(f"A picture is a .png or .svg file, not {str(file)!r}.")
+        picture = what == "picture"
+        content = sweep_picture(store, sweep, file.suffix[1:]) if picture else sweep_page(store, sweep).encode()
+        with in_one_move(file) as partial_file:
+            partial_file.write_bytes(content)
         sys.stdout.buffer.write(os.fsencode(file) + b"\n")  # the locale C has no letters for it
         return 0
     from tabtune_core.tracking import open_tracker
     from tabtune_core.tracking.mirror import send
 
-    tracker = open_tracker(asked.to, store.home, also=["html"])
+    tracker = open_tracker(asked.to, store.home, also=["html", "picture"])
     say(send(store, sweep, tracker))
     print(tracker.look)
     return 0

@@ -33,12 +33,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tabtune_core.access import Access, bracketed
 from tabtune_core.data.findings import LONGEST_SHOWN, listed, shorten
-from tabtune_core.data.prediction_rows import (
-    NewRows,
-    misfit,
-    read_new_rows,
-    unknown_column,
-)
+from tabtune_core.data.prediction_rows import NewRows, misfit, read_new_rows, unknown_column
 from tabtune_core.errors import SettingError, TableError, TabTuneError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json

@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from tabtune_core.events import RunFinished, StopRequest, from_json
 from tabtune_core.settings import RunSettings
+from tabtune_core.settings.sweep import RUNGS
 from tabtune_core.store.row_values import as_text, check_row, values_of
 
 Status = Literal[
@@ -52,10 +53,7 @@ class Run:
     archived: bool = False
     """Put away by a person."""
     slot: str = ""
-    """Where the worker put it: a GPU such as ``cuda:1``, or ``cpu``; empty while queued.
-
-    Its ``RunPlanned`` names the actual device.
-    """
+    """Where the worker put it: a GPU such as ``cuda:1``, or ``cpu``; empty while queued."""
     executor: str = ""
     """Name of the executor; empty while queued."""
     node: str = ""
@@ -64,26 +62,20 @@ class Run:
     """Rungs that it has passed; -1 if it never pauses for the other learning rates of its rank."""
     resumptions: int = 0
     """How many times it was queued again after an interruption, by itself or by a person."""
-    tags: tuple[str, ...] = ()
-    """Words that a person put on it."""
 
     @property
     def ended_as(self) -> str:
-        """Returns the status in words for people, for example ``stopped at rung 2``."""
-        return f"stopped at rung {self.rung + 1}" if self.status == "outrun" else self.status
+        """Returns the status in words for people, for example ``stopped at rung 1 of 2``."""
+        return f"stopped at rung {self.rung + 1} of {len(RUNGS)}" if self.status == "outrun" else self.status
 
     @property
     def resumed(self) -> str:
-        """Says how the run was resumed, for example ``Resumed at step 40 after an interruption``; empty if it never
-        was.
-        """
+        """Says how the run was resumed, as ``Resumed at step 40 after an interruption``; empty if it never was."""
         if not self.resumptions:
             return ""
-        if self.result is None:
-            return "Resumed after an interruption"
-        if not self.result.resumed_steps:
-            return "Started anew after an interruption"
-        return f"Resumed at step {' and '.join(map(str, self.result.resumed_steps))} after an interruption"
+        steps = None if self.result is None else " and ".join(map(str, self.result.resumed_steps))
+        how = "Resumed" if steps is None else f"Resumed at step {steps}" if steps else "Started anew"
+        return f"{how} after an interruption"
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +106,7 @@ class Sweep:
 
 @functools.lru_cache(maxsize=4096)
 def _settings(text: str) -> RunSettings:
-    """Parses settings; cached, because stored settings never change and checking them takes longer than reading the
-    row.
-    """
+    """Parses settings; cached, because stored settings never change and checking them takes long."""
     return RunSettings.from_dict(json.loads(text))
 
 
@@ -136,7 +126,6 @@ def read_run(row: sqlite3.Row) -> Run | Unreadable:
             "settings": settings,
             "result": result,
             "archived": bool(values["archived"]),
-            "tags": tuple(values["tags"].split()),
         }
         part = "its row"
         return check_row(Run(**{name: read[name] for name in Run.__dataclass_fields__}))

@@ -1,12 +1,14 @@
 """The Compare page: what more rank, memory, time or context rows gain, and runs side by side."""
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard import queries
 from dashboard.components import unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import sweep_titles
-from dashboard.url_state import nothing_yet, pick, say_gone, stop
+from dashboard.url_state import SELECT_PIXELS, nothing_yet, pick, say_gone, stop
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.rank_tab import rank_tab
 from dashboard.views.compare.side_by_side import side_by_side
@@ -16,24 +18,25 @@ from tabtune_core.metrics import METRICS, metrics_of
 
 TABS = {"Rank": rank_tab, "Trade-offs": trade_offs, "Context rows": rows_shown, "Runs side by side": side_by_side}
 
-st.title("Compare", help=define("Pareto front", "Mean over seeds", "Truncation"))
+head = st.container(horizontal=True, vertical_alignment="center")
+head.title("Compare", help=define("Pareto front", "Mean over seeds", "Truncation"), width="content")
 sweeps = queries.sweeps()
 if not sweeps:
     nothing_yet("Nothing to compare yet. Start a sweep over some ranks; its runs then appear here.", "compare_arrows")
 
 say_gone("sweep", list(sweeps), "sweep")
-where, by = st.columns([2, 1])
-with where:
-    sweep = pick(
-        "Sweep", list(sweeps), name="sweep", default=next(iter(sweeps)), format_func=sweep_titles(sweeps).__getitem__
-    )
+hidden: dict[str, Any] = {"label_visibility": "collapsed"}
+with head:
+    titles, newest = sweep_titles(sweeps).__getitem__, next(iter(sweeps))
+    sweep = pick("Sweep", list(sweeps), name="sweep", default=newest, format_func=titles, width=SELECT_PIXELS, **hidden)
 if not queries.listed(sweep):
     unreadable.runs()
     stop()
-with by:
+with head:
     usual = queries.selection_metric(sweep)
     metrics = metrics_of(METRICS[usual].task)
-    metric = pick("Score", metrics, name="metric", default=usual, format_func=lambda name: METRICS[name].label)
+    labels = {name: METRICS[name].label for name in metrics}
+    metric = pick("Score", metrics, name="metric", default=usual, format_func=labels.__getitem__, width=200, **hidden)
 with unreadable.errors_shown(StoreError, stop=True):
     compared = Compared.of(sweep, metric)
 if not compared.done:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import segments
-from dashboard.components.plotly_chart import compose, show, show_drawn
+from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
 from dashboard.table_columns import beside, row_columns
 from dashboard.views.compare.compared import Compared
@@ -71,19 +71,13 @@ def confusions(compared: Compared, runs: list[Run]) -> None:
 
 def calibration(compared: Compared, runs: list[Run]) -> None:
     """Draws the runs' probabilities against how often they are right."""
-    st.caption(CHARTS["reliability_diagram"].help + " The larger a marker, the more rows.")
+    st.caption(
+        CHARTS["reliability_diagram"].help + " Markers grow with the rows; beside a name: its calibration error."
+    )
     bins = _together(compared, predictions_of(compared, runs, which_rows()), reliability)
     if bins is None:
         return
-    left, right = st.columns([3, 2])
-    with left:
-        show("reliability_diagram", bins, key="reliability")
-    with right:
-        st.markdown("**Rows in each bin**", help=CHARTS["confidence_rows"].help)
-        drawn = compose(CHARTS["confidence_rows"].draw(bins), key="confidence_rows")
-        show_drawn(
-            drawn, key="confidence_rows", label=CHARTS["confidence_rows"].help
-        )  # the table is below the other chart
+    show("reliability_diagram", bins, key="reliability")
 
 
 def number_errors(compared: Compared, runs: list[Run]) -> None:

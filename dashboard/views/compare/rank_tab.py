@@ -12,9 +12,10 @@ from dashboard.components.job_status import ask_for, result_of, wait_for
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, plain
 from dashboard.views.compare.compared import Compared
+from tabtune_core.analysis.comparison import at_one_rate, smallest_tied
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
-from tabtune_core.analysis.races import with_outrun_scores
-from tabtune_core.analysis.recommendation import Recommendation, smallest_tied, with_noise
+from tabtune_core.analysis.races import with_scores_so_far
+from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.analysis.singular_values import (
     MOST_OF_IT,
     curve_frame,
@@ -51,7 +52,7 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
     meaning = METRICS[metric]
     recommendation = queries.recommended(compared.sweep, metric)
     drawn_runs = _compared_runs(compared.board, recommendation)
-    by_id = with_outrun_scores(queries.store(), drawn_runs.assign(run=drawn_runs["id"]), metric)
+    by_id = with_scores_so_far(queries.store(), drawn_runs.assign(run=drawn_runs["id"]), metric)
     board = with_noise(by_id, recommendation.configurations).assign(run=drawn_runs["run"])
     smallest = smallest_tied(recommendation.configurations)
     star = (
@@ -59,7 +60,8 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
         if smallest is None or recommendation.claim is None or not recommendation.claim.chooses_a_rank
         else int(smallest["rank"])
     )
-    st.header(f"{meaning.label} against rank", help=f"{meaning.help} {CHARTS['rank_curve'].help}")
+    once = at_one_rate(board[board["strategy"] == "peft"])
+    st.header(f"{meaning.label} against rank{once}", help=f"{meaning.help} {CHARTS['rank_curve'].help}")
     used = ["run", "strategy", "rank", "seed", f"validation_{metric}", f"test_{metric}", half_width("lora_gap")]
     numbers = board.loc[board["status"] != "outrun", used]
     label = f"{meaning.label} against rank"
@@ -67,7 +69,7 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
     better = "Higher" if meaning.higher_is_better else "Lower"
     st.caption(
         f"{better} is better."
-        + ("" if star is None else f" r* = {star}, the smallest rank within one standard error of the best.")
+        + ("" if star is None else f" Dashed: r* = {star}, the smallest rank within one standard error of the best.")
     )
     left_out = compared.board[~compared.board["id"].isin(board["id"]) & compared.board[f"validation_{metric}"].notna()]
     if len(left_out):

@@ -1,4 +1,4 @@
-"""Two tabs of Compare: score against cost, limits and all settings at once; and the effect of more context rows."""
+"""Two tabs of Compare: score against cost with limits, and the effect of more context rows."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,17 +13,18 @@ from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, megabytes, plain
 from dashboard.url_state import pick
 from dashboard.views.compare.compared import Compared
+from tabtune_core.analysis.comparison import at_one_rate
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, runs_of_curve
 from tabtune_core.analysis.intervals import PLUS_MINUS
 from tabtune_core.analysis.pareto import best_of, front, score_noise, within_limits
+from tabtune_core.analysis.recommendation import with_noise
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.pareto import COSTS, SCORE, axis_of
+from tabtune_core.charts.pareto import COSTS
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.wording import few
 
-NONE = "none"
 LIMITS = {
     "run_growth_memory_bytes": "Memory over the model, at most (MB)",
     "train_seconds": "Training, at most (s)",
@@ -34,74 +35,34 @@ MOST_NAMED = 6
 
 def trade_offs(compared: Compared) -> None:
     """Draws the tab Trade-offs."""
-    st.header("Score against cost", help=CHARTS["pareto"].help)
-    x, y, third = _axes(compared.metric)
-    limits = _limits()
-    board, noun = _points(compared)
-    chosen = [name for name in (x, y, third) if name is not None]
+    once = at_one_rate(compared.board[compared.board["strategy"] == "peft"])
+    words = st.container()
+    picture = st.container()
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        cost = pick("Cost", list(COSTS), name="x", default="run_growth_memory_bytes", format_func=lambda x: COSTS[x][0])
+        board, noun = _points(compared)
+        limits = _limits()
+    recommendation = queries.recommended(compared.sweep, compared.metric)
+    noise = score_noise(recommendation.configurations)
+    axes = {cost: True, f"validation_{compared.metric}": not METRICS[compared.metric].higher_is_better}
     complete = board[board["apart"] == ""]
-    noise = score_noise(queries.recommended(compared.sweep, compared.metric).configurations)
-    st.markdown(
-        what_fits(complete, compared.metric, limits, noun)
-        if limits
-        else what_leads(complete, compared.metric, chosen, noun, noise)
-    )
-    columns = [axis_of(name, compared.metric).column for name in chosen]
-    label, numbers = "Trade-offs of all runs", board[["run", *columns]]
-    show(
-        "pareto",
-        board,
-        label=label,
-        numbers=numbers,
-        metric=compared.metric,
-        x=x,
-        y=y,
-        third=third,
-        limits=limits,
-        score_noise=noise,
-    )
-    absent = [str(name) for name in board.loc[board[columns].isna().any(axis=1) & board["place"].notna(), "run"]]
-    if absent:
-        why = (
-            "one of these numbers is missing, or its memory is of another kind (GPU or process) than that of most "
-            "trained runs"
+    with words:
+        st.header(f"Score against cost{once}", help=CHARTS["pareto"].help)
+        st.markdown(
+            what_fits(complete, compared.metric, limits, noun) if limits else what_leads(complete, axes, noun, noise)
         )
-        st.caption(f"Not shown, because {why}: {plain(few(absent, MOST_NAMED))}.")
-
-    st.header("All settings at once", help=CHARTS["parallel"].help)
-    st.caption("One line per LoRA run; blue is better. Drag along an axis to select lines.")
-    used = [
-        "run",
-        "rank",
-        "alpha",
-        "dropout",
-        "learning_rate",
-        "growth_memory_bytes",
-        "train_seconds",
-        f"validation_{compared.metric}",
-    ]
-    lora = board.loc[board["strategy"] == "peft", used]
-    show("parallel", board, label="Settings and numbers of LoRA runs", numbers=lora, metric=compared.metric)
-
-
-def _axes(metric: str) -> tuple[str, str, str | None]:
-    """Asks for the x axis, the y axis and the colour, which may be None."""
-    titles = {
-        SCORE: f"Score ({METRICS[metric].label})",
-        **{name: title for name, (title, _) in COSTS.items()},
-        NONE: "None",
-    }
-    everything = [name for name in titles if name != NONE]
-    across, up, colour = st.columns(3)
-    with across:
-        x = pick("X axis", everything, name="x", default="run_growth_memory_bytes", format_func=titles.__getitem__)
-    left = [name for name in everything if name != x]
-    with up:
-        y = pick("Y axis", left, name="y", default=left[0], format_func=titles.__getitem__)
-    left = [NONE, *(name for name in left if name != y)]
-    with colour:
-        third = pick("Colour", left, name="colour", default=NONE, format_func=titles.__getitem__)
-    return x, y, None if third == NONE else third
+    if "id" in board and noun == "runs":
+        by_id = with_noise(board.assign(run=board["id"]), recommendation.configurations)
+        board = compared.legend.name(by_id.assign(run=by_id["run"]))
+    with picture:
+        shown: dict[str, Any] = {"x": cost, "metric": compared.metric, "limits": limits, "score_noise": noise}
+        show("pareto", board, label=f"Trade-offs of all runs{once}", numbers=board[["run", *axes]], **shown)
+        absent = [str(name) for name in board.loc[board[[*axes]].isna().any(axis=1) & board["place"].notna(), "run"]]
+        if absent:
+            why = (
+                "a number is missing, or its memory is of another kind (GPU or process) than that of most trained runs"
+            )
+            st.caption(f"Not shown, because {why}: {plain(few(absent, MOST_NAMED))}.")
 
 
 def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
@@ -135,22 +96,19 @@ def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
 def _limits() -> dict[str, float]:
     """Asks for upper limits; returns them by column, in its unit."""
     limits = {}
-    with st.expander("Limits on memory, time and size", icon=":material/straighten:"):
-        places = st.columns(len(LIMITS))
-    for place, (name, label) in zip(places, LIMITS.items(), strict=True):
-        most = place.number_input(
-            label, value=None, key=f"limit_{name}", placeholder="no limit", persist_state="session"
-        )
-        if most is not None:
-            limits[name] = most * COSTS[name][1]
+    with st.popover("Limits on memory, time and size", icon=":material/straighten:"):
+        for name, label in LIMITS.items():
+            key = f"limit_{name}"
+            most = st.number_input(label, value=None, key=key, placeholder="no limit", persist_state="session")
+            if most is not None:
+                limits[name] = most * COSTS[name][1]
     return limits
 
 
-def what_leads(board: pd.DataFrame, metric: str, axes: list[str], noun: str, noise: float = 0.0) -> str:
-    """Names the runs that no other run beats on all axes, if they are few."""
-    chosen = [axis_of(name, metric) for name in axes]
-    best = board[front(board, {axis.column: axis.smaller_is_better for axis in chosen}, score_noise=noise)]
-    known = int(board[[axis.column for axis in chosen]].notna().all(axis=1).sum())
+def what_leads(board: pd.DataFrame, axes: Mapping[str, bool], noun: str, noise: float = 0.0) -> str:
+    """Names the runs that no other run beats on all axes, if they are few; ``axes`` are as in ``front``."""
+    best = board[front(board, axes, score_noise=noise)]
+    known = int(board[[*axes]].notna().all(axis=1).sum())
     if not known:
         return "No finished run has all of these numbers."
     if best.empty or 1 < len(best) == known:
@@ -160,7 +118,7 @@ def what_leads(board: pd.DataFrame, metric: str, axes: list[str], noun: str, noi
     names = [str(name) for name in best["run"]]
     which = f": **{plain(', '.join(names))}**" if len(names) <= MOST_NAMED else ""
     are = "is the best trade-off" if len(names) == 1 else "are the best trade-offs"
-    return f"{len(names)} of {known} {noun} {are} on these {len(axes)} axes{which}."
+    return f"{len(names)} of {known} {noun} {are}{which}."
 
 
 def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], noun: str) -> str:

@@ -10,17 +10,19 @@ from dashboard import queries
 from dashboard.components import segments
 from dashboard.formatting import plain
 from dashboard.url_state import asked_for, keep
-from dashboard.views.live.drawing import MOST_NAMED, Curves, OpenCharts
+from dashboard.views.live.drawing import Curves, OpenCharts
 from dashboard.views.live.view import View
+from tabtune_core.analysis.comparison import at_one_rate
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.lines import READINGS
 from tabtune_core.charts.memory import METERS, without_numbers
+from tabtune_core.charts.style import MOST_LABELS
 from tabtune_core.metrics import LOSS_UNITS, METRICS
 from tabtune_core.wording import few
 
 
 def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
-    """Draws first score, memory, second score and loss, and the other charts in tabs."""
+    """Draws the score over steps and against rank, then memory and loss, and the other charts in tabs."""
     task, draw = curves.shown[0].settings.task, partial(opened.draw, curves)
     shown: dict[str, Any] = {"x": view.x, "log": view.log, "smoothing": view.smoothing}
     opened.charts.clear()
@@ -35,17 +37,26 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
         label = f"Validation {METRICS[metric].written} of each run"
         draw("score", key=key, label=label, extra=whole_axis, metric=metric, x=view.x, log=log)
 
+    ranks = {run.settings.lora.rank for run in curves.shown if run.settings.strategy == "peft"}
     left, right = st.columns(2)
     with left:
         score("first", view.first, log=False)
     with right:
-        memory(curves, opened, view)
+        if ranks:
+            once = at_one_rate(queries.ranked(curves.key, view.first).query("strategy == 'peft'"))
+            st.markdown(f"**{METRICS[view.first].label} against rank{once}**", help=CHARTS["rank_curve"].help)
+            opened.draw_picture(curves, view.first)
+        else:
+            memory(curves, opened, view)
     left, right = st.columns(2)
     with left:
-        score("score", view.metric, log=view.log)
-    with right:
         st.markdown("**Training loss**", help=CHARTS["loss"].help)
         draw("loss", key="loss", label="Training loss of each run", unit=LOSS_UNITS[task], **shown)
+    with right:
+        if ranks:
+            memory(curves, opened, view)
+        else:
+            score("score", view.metric, log=view.log)
 
     def of_gpu() -> dict[str, Any]:
         reading = segments(
@@ -53,12 +64,13 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
         )
         return {"meter": reading, **shown}
 
+    second = {"metric": view.metric, "x": view.x, "log": view.log, "extra": whole_axis}
     more: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
+        **({METRICS[view.metric].label: ("score", lambda: second)} if ranks else {}),
         "Time of a step": (
             "seconds",
             lambda: {"cumulative": st.toggle("Cumulative", key="live_cumulative"), "smoothing": view.smoothing},
         ),
-        "Memory by phase": ("phase_peaks", dict),
         "Gradient norm": ("gradient_norm", lambda: shown),
         "Learning rate": ("learning_rate", lambda: {"x": view.x}),
         "GPU load, power, temperature": ("gpu", of_gpu),
@@ -79,7 +91,7 @@ def chosen(named: dict[str, str], key: str) -> list[str]:
     if wanted:
         st.session_state[own] = wanted
     ids = list[str]()
-    if len(named) > MOST_NAMED or st.session_state.get(own):
+    if len(named) > MOST_LABELS or st.session_state.get(own):
         ids = st.multiselect(
             "Only these runs",
             list(named),
@@ -93,23 +105,18 @@ def chosen(named: dict[str, str], key: str) -> list[str]:
 
 
 def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
-    """Draws memory on a meter that this machine has, with the phases of one run shaded."""
-    opened.meters = read, usual = curves.meters()
+    """Draws what the runs add to the loaded model or, on request, another meter, with the phases of one run shaded."""
+    opened.meters = read = curves.meters()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown("**Memory**", help=CHARTS["memory"].help)
-        if len(read) > 1:
-            meter = st.selectbox(
-                "Meter",
-                list(METERS),
-                list(METERS).index(usual),
-                key=f"live_meter_{usual}",
-                format_func=lambda name: METERS[name][0] + ("" if name in read else ": N/A"),
-                label_visibility="collapsed",
-                width=300,
-            )
-        else:
-            meter = read[0]
-            st.caption("GPU memory: N/A (no NVIDIA meter was read)")
+        meter = st.selectbox(
+            "Meter",
+            read,
+            key="live_meter",
+            format_func=lambda name: METERS[name][0],
+            label_visibility="collapsed",
+            width=300,
+        )
 
     def extra(curves: Curves) -> dict[str, Any]:
         phases = queries.frame("phases", curves.fresh, curves.legend)
@@ -123,10 +130,6 @@ def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
     if absent := without_numbers(queries.frame("memory", curves.shown, curves.legend), meter):
         st.caption(f"Not drawn, because this meter has no numbers of them: {plain(few(absent))}.")
     if curves.legend.together:
-        st.caption(
-            "Lines are means over the runs of a group that have reached a point; bands extend from the lowest to the "
-            "highest run."
-        )
-    if name := plain(curves.shaded_name):
-        over_time = f"Shaded: the phases of {name}."
-        st.caption(over_time if view.x == "seconds" else "With seconds on the axis, the phases of a run are shaded.")
+        st.caption("Lines are means over the runs of a group; bands go from the lowest to the highest run.")
+    if curves.shaded_name and view.x == "seconds":
+        st.caption(f"Shaded: the phases of {plain(curves.shaded_name)}.")

@@ -5,20 +5,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.plotly_chart import Drawn, Settled, compose, feed, settle, show_drawn
+from dashboard.components.plotly_chart import Drawn, Numbers, Settled, compose, feed, settle, show_drawn
 from dashboard.formatting import plain
 from dashboard.queries import Look
 from dashboard.queries.curves import Legend
+from tabtune_core.analysis.races import picture_rows
+from tabtune_core.analysis.run_curves import GROWN
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.memory import meters_read, speaking_meter
+from tabtune_core.charts.memory import meters_read
+from tabtune_core.metrics import METRICS
 from tabtune_core.settings import TRAINED
 from tabtune_core.store.run_row import ENDED, Run
 
-MOST_NAMED = 12
-"""With more runs the legend would take the space of the curves; the names are then shown under the pointer."""
+HEIGHT = 320
+"""Of the picture, in pixels: as that of the chart beside it."""
 
 
 class Curves:
@@ -54,10 +58,9 @@ class Curves:
             else ""
         )
 
-    def meters(self) -> tuple[list[str], str]:
-        """Returns the memory meters that have readings, and the one that is used for the device."""
-        samples = queries.frame("memory", self.fresh, self.legend)
-        return meters_read(samples) or ["resident_bytes"], speaking_meter(samples)
+    def meters(self) -> list[str]:
+        """Returns the memory meters that have readings."""
+        return meters_read(queries.frame("memory", self.fresh, self.legend)) or [GROWN]
 
     def gpu_readings(self) -> str:
         """Returns load, power and temperature of the shaded run's GPU at the last reading; empty if not reported."""
@@ -92,8 +95,7 @@ class OpenChart:
 
         def composed() -> Drawn:
             figure = draw(queries.frame(kind, curves.fresh, curves.legend, by=by), **self.options, **self.extra(curves))
-            named = len(curves.legend.styles) <= MOST_NAMED
-            return compose(figure, key=self.key, settled=settled, legend=named, steps_to_come=curves.steps)
+            return compose(figure, key=self.key, settled=settled, steps_to_come=curves.steps)
 
         same = (self.chart, by, curves.legend, repr(self.options))
         settled = (
@@ -106,10 +108,35 @@ class OpenChart:
 
 
 @dataclass(frozen=True, slots=True)
+class RankPicture:
+    """The score against rank, as it grows."""
+
+    key: str
+    sweep: str
+    metric: str
+    options = ()
+    """As of an OpenChart."""
+
+    def rows(self, curves: Curves) -> pd.DataFrame:
+        """Returns the rows of the runs that are shown, with their best scores so far."""
+
+        def make() -> pd.DataFrame:
+            board = queries.ranked(self.sweep, self.metric)
+            return picture_rows(queries.store(), board[board["run"].isin(curves.named)], self.metric)
+
+        return queries.shared(("rank picture", self.metric, queries.stamp("scores", curves.shown)), make)
+
+    def figure(self, curves: Curves) -> tuple[Drawn, Settled | None]:
+        """Returns the picture as it is sent to every tab."""
+        drawn = CHARTS["rank_curve"].draw(self.rows(curves), metric=self.metric, height=HEIGHT)
+        return compose(drawn, key=self.key), None
+
+
+@dataclass(frozen=True, slots=True)
 class Refreshed:
     """The result of a refresh."""
 
-    meters: tuple[list[str], str]
+    meters: list[str]
     """From ``Curves.meters``."""
     gpu: str
     """From ``Curves.gpu_readings``."""
@@ -122,9 +149,9 @@ class OpenCharts:
 
     def __init__(self, every: float | None) -> None:
         self.every = every
-        self.meters: tuple[list[str], str] | None = None
+        self.meters: list[str] | None = None
         """Meters that the page offers."""
-        self.charts: list[OpenChart] = []
+        self.charts: list[OpenChart | RankPicture] = []
         self.sent: dict[str, Drawn] = {}
         """Figures that the page was drawn with, by key."""
 
@@ -139,14 +166,21 @@ class OpenCharts:
         **options: Any,
     ) -> None:
         """Draws one chart and its table; ``extra`` is as in OpenChart."""
-        own = f"{key}_{curves.key}"
-        self.charts.append(OpenChart(own, chart, options, extra))
-        self.sent[own], settled = self.charts[-1].figure(curves)
         by = curves.averaged_over(chart, options)
         numbers = partial(queries.frame, CHARTS[chart].frame, curves.shown, curves.legend, by=by)
+        self._show(OpenChart(f"{key}_{curves.key}", chart, options, extra), curves, label, numbers)
+
+    def draw_picture(self, curves: Curves, metric: str) -> None:
+        """Draws the score against rank."""
+        chart = RankPicture(f"picture_{curves.key}", curves.key, metric)
+        self._show(chart, curves, f"{METRICS[metric].label} against rank", partial(chart.rows, curves))
+
+    def _show(self, chart: OpenChart | RankPicture, curves: Curves, label: str, numbers: Numbers) -> None:
+        self.charts.append(chart)
+        self.sent[chart.key], settled = chart.figure(curves)
         show_drawn(
-            self.sent[own],
-            key=own,
+            self.sent[chart.key],
+            key=chart.key,
             label=label,
             numbers=numbers,
             settled=settled,

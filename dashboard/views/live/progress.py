@@ -212,7 +212,7 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
                 **digits_behind(best, digits), help=f"{METRICS[metric].unit}. {METRICS[metric].help}{meanwhile}"
             ),
             "Time left": text(help="Training time, if it does not stop early. Known from the fifth step."),
-            "Memory now": text(help="What torch uses of the GPU; on the CPU, the process's resident memory."),
+            "Memory now": text(help="What the run adds to the loaded model, as on the leaderboard."),
         },
     )
     saved = [

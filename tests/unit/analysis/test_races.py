@@ -8,7 +8,7 @@ from made_sweeps import Lab
 
 from dashboard.views.leaderboard import board_table
 from tabtune_core.analysis.configurations import by_configuration
-from tabtune_core.analysis.races import race_notes, with_outrun_scores
+from tabtune_core.analysis.races import race_notes, with_scores_so_far
 from tabtune_core.analysis.recommendation import board_and_recommendation
 from tabtune_core.analysis.set_apart import BEATEN
 from tabtune_core.charts.rank_curve import rank_curve
@@ -66,7 +66,7 @@ def test_the_picture_shows_outrun_rates_as_faint_points_beside_each_ranks_mean(l
     lost = next(run for run in lab.store.runs() if run.status == "outrun")
     for step, score in enumerate((0.9, 0.6, 0.7)):
         lab.store.append(lost.id, Evaluated(step, "validation", {"accuracy": score}, False, 0.0))
-    board = with_outrun_scores(lab.store, lab.board(), "accuracy")
+    board = with_scores_so_far(lab.store, lab.board(), "accuracy")
     lines = {line.name: list(line.y) for line in rank_curve(board, metric="accuracy").data if line.name}
     assert lines["LoRA"] == pytest.approx([0.775, 0.8])
     assert lines["Other settings"] == [0.7]  # step 0 is zero-shot

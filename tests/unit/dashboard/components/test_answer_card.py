@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from dashboard.components.answer_card import figures, in_short
+from dashboard.components.answer_card import figures
 from tabtune_core.analysis.recommendation import Recommendation
 from tabtune_core.analysis.verdict import Verdict
 
@@ -43,6 +43,6 @@ def test_the_numbers_of_a_regression_are_r2_the_score_and_what_is_known_of_the_c
 def test_a_gain_that_is_not_shown_is_said_with_its_interval():
     verdict = Verdict(headline="Use the model as it is", choice="inference", **NUMBERS)
     sentences = ("Validation chooses r=2.", "Use the model as it is: it needs no training, and a gain is not shown.")
-    said = in_short(Recommendation(sentences, "", pd.DataFrame(), verdict=verdict))
+    said = Recommendation(sentences, "", pd.DataFrame(), verdict=verdict).in_short
     assert said.startswith("It needs no training, and a gain is not shown. ")
     assert "on the test rows: [-0.040, +0.060] in RMSE" in said

@@ -6,12 +6,11 @@ import pytest
 from chart_examples import EXAMPLES
 
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.lines import seconds
+from tabtune_core.charts.lines import score, seconds
 from tabtune_core.charts.memory import memory, meters_read
 from tabtune_core.charts.pareto import pareto
 from tabtune_core.charts.rank_curve import rank_curve
-from tabtune_core.charts.score import score
-from tabtune_core.charts.style import compact, points_each, smooth, thin
+from tabtune_core.charts.style import FAINT, MOST_LABELS, compact, points_each, smooth, thin
 
 
 def test_thinning_keeps_a_spike_and_the_ends():
@@ -52,7 +51,15 @@ def test_a_meter_without_values_is_neither_offered_nor_zero():
     )
     assert meters_read(samples) == ["resident_bytes"]
     assert len(memory(samples, meter="nvml_device_bytes").data) == 0
-    np.testing.assert_allclose(memory(samples).data[0].y, [1.0, 2.0])
+    np.testing.assert_allclose(memory(samples, meter="resident_bytes").data[0].y, [1.0, 2.0])
+
+
+@pytest.mark.parametrize(("full", "shown"), [(8e7, True), (8e10, False)])
+def test_a_gpu_that_may_fill_up_is_drawn_and_a_large_one_is_named_at_the_edge(full, shown):
+    drawn = memory(EXAMPLES["memory"]().assign(ceiling_bytes=full))
+    assert drawn.data[-1].name == "GPU full"
+    assert (drawn.layout.yaxis.range[1] > full / 1e6) == shown
+    assert any(note.text.startswith("GPU full at 80,000") for note in drawn.layout.annotations) != shown
 
 
 def test_class_shares_are_relative_to_all_classes():
@@ -127,18 +134,33 @@ def many_runs(ranks, seeds):
     )
 
 
-def test_many_runs_share_legend_entries():
-    by_rank, by_way = (pareto(many_runs(ranks, range(5)), x="train_seconds") for ranks in ((1, 2, 4), range(1, 40)))
-    assert [trace.name for trace in by_rank.data][1:] == ["Zero-shot", "LoRA r=1", "LoRA r=2", "LoRA r=4"]
-    assert [trace.name for trace in by_way.data][1:] == ["LoRA", "Zero-shot"]
+def test_of_many_runs_only_baselines_and_the_best_trade_offs_are_named():
+    names = [note.name for note in pareto(many_runs((1, 2, 4), range(5)), x="train_seconds").layout.annotations]
+    assert 0 < len(names) <= MOST_LABELS
+    assert "Zero-shot" in names
 
 
 def test_runs_outside_the_limits_are_grey_and_off_the_front():
     figure = pareto(many_runs((1, 2, 4), (0,)), x="train_seconds", limits={"train_seconds": 2})
-    grey, front = figure.data[:2]
-    assert (grey.name, list(grey.x)) == ("Outside the limits", [4])
-    assert list(front.x) == [0, 1, 2]
+    assert list(figure.data[0].x) == [0, 1, 2]
+    assert [trace.name for trace in figure.data if trace.marker.color == FAINT] == ["Zero-shot", "r=4 seed 0"]
     assert figure.layout.shapes[0].x0 == 2
+
+
+def test_an_axis_of_costs_begins_at_0_and_points_have_their_intervals():
+    figure = pareto(many_runs((2, 4), (0,)).assign(lora_gap_half_width=0.1), x="train_seconds")
+    assert figure.layout.xaxis.range[0] == 0
+    assert [list(trace.error_y.array) for trace in figure.data[1:]] == [[0.1]] * 3
+    assert [trace.error_x.array[0] for trace in figure.data[1:]] == pytest.approx([0, 0.34, 0.68])
+
+
+def test_the_rank_picture_marks_the_best_and_shows_runs_in_progress_open():
+    runs = many_runs((2, 4), (0,)).assign(status=["finished", "finished", "running"], train_seconds=np.nan)
+    queued = {"strategy": "peft", "rank": 8, "status": "queued"}
+    drawn = rank_curve(pd.concat([runs, pd.DataFrame([queued])]))
+    assert list(drawn.data[0].marker.symbol) == ["circle", "circle-open"]
+    assert drawn.layout.annotations[0].text == "best so far 0.2500"
+    assert list(drawn.layout.xaxis.ticktext) == ["2", "4", "8"]
 
 
 def test_a_run_that_is_not_compared_is_drawn_but_off_the_front():
@@ -159,7 +181,7 @@ def test_smoothing_averages_past_values_and_skips_non_finite_ones():
 def test_a_smoothed_line_has_its_raw_points_pale_behind_it():
     steps = EXAMPLES["loss"]().query("run == 'LoRA r=2'")
     points, line = CHARTS["loss"].draw(steps, smoothing=0.9).data
-    assert (points.showlegend, points.opacity < 0.5, points.name) == (False, True, None)
+    assert (points.opacity < 0.5, points.name) == (True, None)
     np.testing.assert_allclose(points.y, steps["loss"], rtol=1e-6)
     assert np.ptp(line.y) < np.ptp(points.y)
 
