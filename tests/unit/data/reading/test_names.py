@@ -64,6 +64,11 @@ def test_consecutive_column_numbers_are_a_header(last, index, start):
     assert len(table.frame) == 2
 
 
+def test_a_header_that_begins_with_a_hash_is_no_comment():
+    table = read_table(b"#,Name,HP\n1,Bulbasaur,45\n2,Ivysaur,60\n3,Venusaur,80\n")
+    assert ([*table.frame][1:], len(table.frame)) == (["Name", "HP"], 3)
+
+
 def test_names_become_unique_and_not_empty():
     table = read_table(b"a,a,,a_2,a\n1,2,3,4,5\n6,7,8,9,0\n")
     assert table.frame.columns.tolist() == ["a", "a_3", "column_3", "a_2", "a_4"]
