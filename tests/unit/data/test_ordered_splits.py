@@ -12,7 +12,7 @@ import pytest
 from tabtune_core.data.findings import Column
 from tabtune_core.data.ordered_splits import split_by_column
 from tabtune_core.data.splits import SplitRule
-from tabtune_core.data.task import check_split, kinds_of, labels_of, plan_split, prepare, split_table
+from tabtune_core.data.task import check_split, kinds_of, prepare
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.settings import RunSettings
 
@@ -123,14 +123,6 @@ def test_a_table_with_a_separate_test_table_has_two_parts():
     assert len(chosen) == 3
 
 
-def test_three_values_make_three_parts_for_any_shares():
-    frame = pd.DataFrame({"year": [1.0] * 10 + [2.0] * 80 + [3.0] * 10, "label": ["a", "b"] * 50})
-    found = split(frame, "year", "time")
-    assert [set(frame["year"].iloc[rows]) for rows in parts(found)] == [{1.0}, {2.0}, {3.0}]
-    assert [one.code for one in found.findings] == ["split", "split-size", "split-size"]
-    assert "The validation part has 80 rows, but its share is 20" in found.findings[1].message
-
-
 def test_large_parts_are_sampled_within_themselves():
     frame = table(2000)
     whole, some = (
@@ -219,12 +211,3 @@ def test_models_see_the_time_column_but_not_the_group_column():
     by_time = prepare(frame, columns, settings(split_by="time", split_column="day"), max_classes=None)
     assert by_time.context.encoder.dates == ("day",)
     assert set(by_time.split.context) <= set(by_time.split.train)
-
-
-@pytest.mark.parametrize(("target", "task"), [("label", "classification"), ("x", "regression")])
-@pytest.mark.parametrize("rows", [30, 90, 601])
-def test_planned_rows_of_a_random_split_are_right(rows, target, task):
-    frame = table(rows).assign(label=lambda one: one["label"].where(one.index > 1, "rare"))
-    run = RunSettings(dataset="d", target=target, task=task)
-    planned, real = plan_split(frame, run), split_table(frame, labels_of(frame, run), run)
-    assert (planned.train, planned.validation, planned.test) == (len(real.train), len(real.validation), len(real.test))

@@ -22,13 +22,6 @@ def test_dropping_copies_keeps_the_first_of_equal_rows_in_place(seed):
     assert ReadingChoices.from_json(once.reading.to_json()) == once.reading
 
 
-def test_a_chosen_encoding_is_used():
-    source = "name,y\nŁódź,1\nŻary,2\n".encode("cp1250")
-    assert read_table(source, ReadingChoices(encoding="cp1250")).frame["name"].tolist() == ["Łódź", "Żary"]
-    (question,) = [question for question in read_table(source).questions if question.field == "encoding"]
-    assert {"cp1250", "euc_jp", "cp1255"} <= set(question.options)
-
-
 @pytest.mark.parametrize(
     ("choices", "said"),
     [
