@@ -199,23 +199,6 @@ def test_an_unavailable_source_is_refused_in_a_sentence(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "says"), [(7, "could not be reached"), (61, "OpenML has no table 61 that can be read")]
-)
-def test_a_missing_or_unreachable_openml_data_set_is_refused(number, says, openml, tmp_path, monkeypatch):
-    from urllib.error import HTTPError, URLError
-
-    error = (
-        URLError("no network")
-        if number == 7
-        else HTTPError("https://openml.org", 412, "Precondition Failed", None, None)
-    )
-    monkeypatch.setattr("sklearn.datasets._openml.urlopen", lambda *_, **__: (_ for _ in ()).throw(error))
-    shutil.rmtree(tmp_path / "scikit_learn_data")
-    with pytest.raises(TableError, match=says):
-        add_source(tmp_path / "home", [f"openml:{number}"])
-
-
-@pytest.mark.parametrize(
     "host",
     [
         "127.0.0.1",
