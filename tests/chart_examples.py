@@ -233,3 +233,34 @@ EXAMPLES = {
     "residuals": errors,
 }
 """What makes the frame of a chart, by the chart's name."""
+
+NUMBERS = ("log_loss", "accuracy", "rmse", "r2", "loss", "validation_log_loss", "grown_bytes")
+"""Columns that hard input changes, in the frames that have them."""
+
+
+def _last(frame):
+    return frame["run"].astype(str) == str(frame["run"].iloc[-1])
+
+
+def _changed(frame, change):
+    return frame.assign(**{name: change(frame[name], _last(frame)) for name in NUMBERS if name in frame})
+
+
+def _fifty(frame):
+    trained = frame[_last(frame)]
+    more = [trained.assign(run=f"LoRA r={1 + place} seed 0", rank=1.0 + place) for place in range(50)]
+    return pd.concat([frame.assign(run=frame["run"].astype(str)), *more], ignore_index=True)
+
+
+HARD = {
+    "one run": lambda frame: frame[_last(frame)],
+    "no trained run": lambda frame: frame[frame["run"].astype(str) == "Zero-shot"],
+    "fifty runs": _fifty,
+    "all equal": lambda frame: _changed(frame, lambda value, last: value * 0 + 0.25),
+    "one a hundred times worse": lambda frame: _changed(frame, lambda value, last: value.mask(last, 100 * value)),
+    "not a number": lambda frame: _changed(frame, lambda value, last: value.mask(last)),
+    "infinite": lambda frame: _changed(frame, lambda value, last: value.mask(last, np.inf)),
+    "names of 200 letters": lambda frame: frame.assign(run=frame["run"].astype(str) + "x" * 200),
+    "negative": lambda frame: _changed(frame, lambda value, last: -value),
+}
+"""Makes hard input of an example's frame, by what is hard about it."""

@@ -109,7 +109,7 @@ def _show(drawn: go.Figure, values: Mapping[str, NDArray[np.float64]], form: str
     shown = None if from_zero else focus(np.array(list(usual.values())), factor=FAR)
     far = {name: value for name, value in usual.items() if shown and not shown[0] <= value <= shown[1]}
     range_ = span((line for name, line in values.items() if name not in far), from_zero=from_zero)
-    mark_outside(drawn, far, range_, form)
+    mark_outside(drawn, far, range_, form.replace("~r", "g"))
 
 
 def score(

@@ -13,6 +13,7 @@ from dashboard.url_state import asked_for, keep
 from dashboard.views.live.drawing import Curves, OpenCharts
 from dashboard.views.live.view import View
 from tabtune_core.analysis.races import at_one_rate
+from tabtune_core.analysis.run_curves import CEILING
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.lines import READINGS
 from tabtune_core.charts.memory import METERS, without_numbers
@@ -121,7 +122,8 @@ def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
     def extra(curves: Curves) -> dict[str, Any]:
         phases = queries.frame("phases", curves.fresh, curves.legend)
         end = queries.axis_end("memory", "seconds", curves.shown)
-        return {"phases": phases[phases["run"] == curves.shaded_name], "axis_end": end}
+        on_gpu = queries.axis_end("memory", CEILING, curves.shown) > 0
+        return {"phases": phases[phases["run"] == curves.shaded_name], "axis_end": end, "on_gpu": on_gpu}
 
     # over steps, a point is at the last step done; over seconds, the chart covers the whole run
     opened.draw(

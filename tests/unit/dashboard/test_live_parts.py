@@ -128,7 +128,7 @@ def test_without_new_points_the_settled_lines_keep_their_axes():
     draw, rows = CHARTS["loss"].draw, EXAMPLES["loss"]()
     settled = settle(draw(rows))
     both = join(draw(rows.iloc[:0]), settled)
-    assert not both.layout.annotations
+    assert [note.name for note in both.layout.annotations] == ["Full fine-tuning", "LoRA r=2", "LoRA r=8"]
     assert both.layout.yaxis.title.text == "Training loss (nats)"
     assert settle(draw(rows.iloc[:0])) is None
 
