@@ -170,14 +170,6 @@ def spectrum() -> pd.DataFrame:
     )
 
 
-def layers() -> pd.DataFrame:
-    """One row per adapted layer of a run."""
-    runs = _runs(["LoRA r=2", "LoRA r=2", "LoRA r=8", "LoRA r=8"])
-    return pd.DataFrame(
-        {"run": runs, "layer": ["encoder.0", "decoder.1"] * 2, "relative_update": [0.01, 0.03, 0.02, 0.04]}
-    )
-
-
 def pairs() -> pd.DataFrame:
     """One row per pair of classes of one run."""
     label, predicted = ["benign", "benign", "malignant", "malignant"], ["benign", "malignant"] * 2
@@ -217,7 +209,6 @@ EXAMPLES = {
     "learning_rate": steps,
     "seconds": steps,
     "memory": memory,
-    "gpu": memory,
     "memory_breakdown": causes,
     "class_counts": counts,
     "target_values": bars,
@@ -226,11 +217,9 @@ EXAMPLES = {
     "rows_shown": shown,
     "truncation": curve,
     "spectrum": spectrum,
-    "layer_updates": layers,
     "confusion_matrix": pairs,
     "reliability_diagram": bins,
     "predicted_true": errors,
-    "residuals": errors,
 }
 """What makes the frame of a chart, by the chart's name."""
 

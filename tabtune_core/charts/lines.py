@@ -1,4 +1,4 @@
-"""Charts with one line per run over steps or seconds: scores, loss, gradient norm, rate, time, memory, GPU readings."""
+"""Charts with one line per run over steps or seconds: scores, loss, gradient norm, rate and time."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,14 +20,12 @@ from tabtune_core.charts.style import (
     figure,
     focus,
     label_ends,
-    leave_room,
     mark_outside,
     points_each,
     say,
     smooth,
     span,
     thin,
-    with_numbers,
 )
 from tabtune_core.metrics import METRICS
 
@@ -64,7 +62,6 @@ def lines(
     y_title: str,
     x: str = "step",
     x_titles: Mapping[str, str] = X_TITLES,
-    log: bool = False,
     smoothing: float = 0.0,
     hover: str = ",.4~r",
     nothing: str = "No training step yet",
@@ -74,7 +71,7 @@ def lines(
 
     With ``smoothing`` above 0 the line is the weighted mean of the points so far, and the points are pale behind it.
     """
-    drawn = figure(x_titles[x], y_title, log=log).update_xaxes(rangemode="nonnegative")
+    drawn = figure(x_titles[x], y_title).update_xaxes(rangemode="nonnegative")
     most, all_values, ends = points_each(frame), dict[str, NDArray[np.float64]](), dict[str, tuple[float, str]]()
     value_title = f"{y_title}, smoothed" if smoothing else y_title
     for label, rows, style in each_run(frame):
@@ -101,10 +98,6 @@ def lines(
 
 def _show(drawn: go.Figure, values: Mapping[str, NDArray[np.float64]], form: str, *, from_zero: bool) -> None:
     """Sets a vertical range for all runs but those that are far from the others, which are named at the edge."""
-    if drawn.layout.yaxis.type == "log":
-        if range_ := span(np.log10(line[line > 0]) for line in values.values()):
-            drawn.layout.yaxis.range = range_
-        return
     usual = {name: float(np.nanmedian(line)) for name, line in values.items() if np.isfinite(line).any()}
     shown = None if from_zero else focus(np.array(list(usual.values())), factor=FAR)
     far = {name: value for name, value in usual.items() if shown and not shown[0] <= value <= shown[1]}
@@ -113,7 +106,7 @@ def _show(drawn: go.Figure, values: Mapping[str, NDArray[np.float64]], form: str
 
 
 def score(
-    scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", log: bool = False, axis_end: float | None = None
+    scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", axis_end: float | None = None
 ) -> go.Figure:
     """``scores`` has one row an evaluation: run, step, seconds, split, best, and a column per metric.
 
@@ -121,7 +114,7 @@ def score(
     """
     meaning = METRICS[metric]
     y_title = f"Validation {meaning.written} ({meaning.unit})"
-    drawn = figure(X_TITLES[x], y_title, log=log and not meaning.signed)
+    drawn = figure(X_TITLES[x], y_title)
     validation = scores[scores["split"] == "validation"]
     if metric not in validation or validation[metric].isna().all():
         return say(drawn, "Not validated yet")
@@ -151,26 +144,21 @@ def score(
             ring = {"color": style.colour, "symbol": f"{style.marker}-open", "size": 14, "line": {"width": 2}}
             around = {"mode": "markers", "marker": ring, "name": None, "hovertemplate": f"Best so far<br>{hover}"}
             line(drawn, label, style, best[x].to_numpy(), best[metric].to_numpy(), **around)
-    leave_room(drawn, validation[metric].to_numpy(dtype=np.float64))
     shown = focus(np.concatenate(trained), zero_shot=float(zero_shot), higher=meaning.higher_is_better)
-    if drawn.layout.yaxis.type == "log":
-        _show(drawn, {"": validation[metric].to_numpy(dtype=np.float64)}, form, from_zero=False)
     mark_outside(drawn, bests, shown, form)
     label_ends(drawn, ends)
     return drawn
 
 
-def loss(
-    steps: pd.DataFrame, *, unit: str = "nats", x: str = "step", log: bool = False, smoothing: float = 0.0
-) -> go.Figure:
+def loss(steps: pd.DataFrame, *, unit: str = "nats", x: str = "step", smoothing: float = 0.0) -> go.Figure:
     """``steps`` has one row per training step: run, step, seconds, loss (in ``unit``, on its query rows)."""
-    return lines(steps, "loss", y_title=f"Training loss ({unit})", x=x, log=log, smoothing=smoothing)
+    return lines(steps, "loss", y_title=f"Training loss ({unit})", x=x, smoothing=smoothing)
 
 
-def gradient_norm(steps: pd.DataFrame, *, x: str = "step", log: bool = False, smoothing: float = 0.0) -> go.Figure:
+def gradient_norm(steps: pd.DataFrame, *, x: str = "step", smoothing: float = 0.0) -> go.Figure:
     """``steps`` has one row per training step: run, step, seconds, gradient_norm (before clipping, no unit)."""
     title = "Gradient norm before clipping (no unit)"
-    return lines(steps, "gradient_norm", y_title=title, x=x, log=log, smoothing=smoothing)
+    return lines(steps, "gradient_norm", y_title=title, x=x, smoothing=smoothing)
 
 
 def learning_rate(steps: pd.DataFrame, *, x: str = "step") -> go.Figure:
@@ -186,25 +174,3 @@ def seconds(steps: pd.DataFrame, *, cumulative: bool = False, smoothing: float =
     spent = by_run["seconds"].diff().fillna(steps["seconds"]) / by_run["step"].diff().fillna(steps["step"])
     title = "Time per step, evaluation included (s)"
     return lines(steps.assign(spent=spent), "spent", y_title=title, smoothing=smoothing, from_zero=True)
-
-
-READINGS = {
-    "utilisation_percent": "GPU utilization (%)",
-    "power_watts": "GPU power (W)",
-    "temperature_celsius": "GPU temperature (°C)",
-}
-
-
-def gpu(
-    samples: pd.DataFrame,
-    *,
-    meter: str = "utilisation_percent",
-    x: str = "seconds",
-    log: bool = False,
-    smoothing: float = 0.0,
-) -> go.Figure:
-    """``samples`` has one row per sample: run, step, seconds (since the run started) and a column per GPU reading."""
-    texts: dict[str, Any] = {"y_title": READINGS[meter], "nothing": "N/A: the NVIDIA driver reports no such number"}
-    known = with_numbers(samples, meter)
-    shape: dict[str, Any] = {"x": x, "x_titles": RUN_X_TITLES, "log": log, "smoothing": smoothing, "hover": ",.0f"}
-    return lines(known, meter, **shape, **texts)

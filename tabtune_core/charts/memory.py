@@ -17,10 +17,15 @@ METERS = {
     "torch_reserved_bytes": ("GPU memory reserved by torch", "GPU, torch reserved (MB)"),
     "nvml_process_bytes": ("GPU memory of the process (NVML)", "GPU, this process (MB)"),
     "nvml_device_bytes": ("GPU memory in use, all processes (NVML)", "GPU, all processes (MB)"),
+    "utilisation_percent": ("GPU utilization", "GPU utilization (%)"),
+    "power_watts": ("GPU power", "GPU power (W)"),
+    "temperature_celsius": ("GPU temperature", "GPU temperature (°C)"),
 }
 """By column: name of the meter, title of its axis; the first is what the leaderboard shows."""
 PHASES = {"load": "loading", "zero-shot": "zero-shot", "train": "training", "evaluate": "evaluating", "save": "saving"}
 _SHADES = {"load": "#7F8C99", "zero-shot": "#E69F00", "train": "#0072B2", "evaluate": "#009E73", "save": "#CC79A7"}
+PEAK_SAMPLES = 9
+"""A point is the highest of so many samples, about two seconds: within a step memory rises and falls."""
 NEAR = 3.0
 """A GPU's whole memory is drawn if it is at most this many times what the runs use; else it is named at the edge."""
 
@@ -52,7 +57,6 @@ def memory(
     meter: str = GROWN,
     x: str = "seconds",
     phases: pd.DataFrame | None = None,
-    log: bool = False,
     axis_end: float | None = None,
     on_gpu: bool = False,
 ) -> go.Figure:
@@ -63,13 +67,18 @@ def memory(
     says that other runs beside these are on a GPU.
     """
     known = with_numbers(of_one_device(samples, on_gpu=on_gpu), meter)
-    megabytes = {name: known[name] / MEGABYTE for name in (meter, meter + LOW, meter + HIGH) if name in known}
-    shape: dict[str, Any] = {"x": x, "x_titles": RUN_X_TITLES, "log": log, "hover": ",.1f", "from_zero": True}
+    if meter == GROWN and meter + LOW not in known and len(known):
+        each = known.groupby("run", observed=True, sort=False)[meter]
+        highest = each.transform(lambda run: run.rolling(PEAK_SAMPLES, min_periods=1, center=True).max())
+        known = known.assign(**{meter: highest})
+    unit = MEGABYTE if meter.endswith("_bytes") else 1.0
+    scaled = {name: known[name] / unit for name in (meter, meter + LOW, meter + HIGH) if name in known}
+    shape: dict[str, Any] = {"x": x, "x_titles": RUN_X_TITLES, "hover": ",.1f", "from_zero": True}
     nothing = "The model is loading" if meter == GROWN and len(samples) else "N/A: this meter has reported no number"
-    drawn = lines(known.assign(**megabytes), meter, y_title=METERS[meter][1], **shape, nothing=nothing)
+    drawn = lines(known.assign(**scaled), meter, y_title=METERS[meter][1], **shape, nothing=nothing)
     if not drawn.data:
         return drawn
-    if meter == GROWN and CEILING in known and not log:
+    if meter == GROWN and CEILING in known:
         _ceiling(drawn, float(known[CEILING].min()) / MEGABYTE, max(float(known[x].max()), axis_end or 0.0))
     last = float(known["seconds"].max())
     for row in phases.to_dict("records") if phases is not None and x == "seconds" else ():

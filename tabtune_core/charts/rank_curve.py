@@ -118,7 +118,7 @@ def rank_curve(
     if found is None:
         return say(drawn, "No finished run yet")
     best, others = found.best, found.others
-    form = meaning.form(np.concatenate([best["score"], [level for level, *_ in found.levels.values()]]))
+    form = meaning.form(best["score"] if len(best) else [level for level, *_ in found.levels.values()])
     if len(others):
         marker = {"size": 6, "color": FAINT, "opacity": 0.5}
         hover = f"rank %{{x}}, %{{customdata}}: %{{y:{form}}}<extra></extra>"

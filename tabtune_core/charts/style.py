@@ -23,6 +23,8 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#A08A00", "#8
 RANK_COLOURS = ("#BBA000", "#35A83C", "#0D9E92", "#3D8DE6", "#6A48C4", "#BE4CB4", "#B0305F", "#80503A")
 """Of ranks 1, 2, 4 ... 128: neighbours differ on light and dark backgrounds, also for colour-blind readers."""
 DASHES = ("solid", "7px,3px", "2px,3px", "9px,3px,2px,3px", "14px,4px", "5px,2px,1px,2px,1px,2px")
+FADED = 2
+"""Place in DASHES of runs that stopped at a rung, so that the one that went on is solid."""
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon", "hexagon", "star-triangle-up")
 MEGABYTE = 1e6
 FAINT = "#7F8C99"
@@ -106,7 +108,7 @@ def styles_of(cast: Sequence[Role], faded: Iterable[bool] = ()) -> Styles:
             turn = turns.setdefault(colour, len(turns))
             style = RunStyle(COLOURS[turn % len(COLOURS)], DASHES[0], MARKERS[turn % len(MARKERS)])
         same = lines.setdefault(start or style.colour, {})
-        line = same.setdefault((colour, dash), len(same))
+        line = FADED if pale else same.setdefault((colour, dash), len(same))
         if line:
             style = replace(style, dash=DASHES[(line + bool(start)) % len(DASHES)])
         styles.append(replace(style, place=place, opacity=PALE if pale else 1.0))
@@ -164,7 +166,7 @@ def points_each(frame: pd.DataFrame) -> int:
     return max(90, min(400, MOST_POINTS // max(len(_labels(frame)), 1)))
 
 
-def figure(x_title: str, y_title: str, *, log: bool = False, height: int = 320) -> go.Figure:
+def figure(x_title: str, y_title: str, *, height: int = 320) -> go.Figure:
     """Returns an empty figure with named axes and a transparent background."""
     axis = {"automargin": True, "zeroline": False}
     return go.Figure(
@@ -184,7 +186,7 @@ def figure(x_title: str, y_title: str, *, log: bool = False, height: int = 320) 
                 "font": {"size": 12},
             },
             "xaxis": axis | {"title": {"text": x_title, "standoff": 8}},
-            "yaxis": axis | {"title": {"text": y_title, "standoff": 8}, "type": "log" if log else "linear"},
+            "yaxis": axis | {"title": {"text": y_title, "standoff": 8}},
         }
     )
 
@@ -225,15 +227,6 @@ def say(drawn: go.Figure, text: str) -> go.Figure:
     return drawn.update_xaxes(showticklabels=False, showgrid=False).update_yaxes(showticklabels=False, showgrid=False)
 
 
-def leave_room(drawn: go.Figure, values: NDArray[np.floating]) -> go.Figure:
-    """Sets a sensible vertical range if all values are equal; Plotly would show one unit up and down."""
-    known = values[np.isfinite(values)]
-    if len(known) and drawn.layout.yaxis.type != "log" and np.ptp(known) <= 1e-9 * np.abs(known).max():
-        room = 0.05 * abs(float(known[0])) or 0.01
-        drawn.update_yaxes(range=[float(known[0]) - room, float(known[0]) + room])
-    return drawn
-
-
 def focus(
     values: NDArray[np.floating],
     *,
@@ -262,7 +255,7 @@ def focus(
 
 def mark_outside(drawn: go.Figure, named: Mapping[str, float], range_: tuple[float, float] | None, form: str) -> None:
     """Sets the vertical range, names what lies beyond it at the edge, and adds a button that shows all."""
-    if range_ is None or drawn.layout.yaxis.type == "log":
+    if range_ is None:
         return
     low, high = range_
     drawn.layout.yaxis.range = [low, high]
@@ -290,13 +283,12 @@ def label_ends(drawn: go.Figure, ends: Mapping[str, tuple[float, str]]) -> None:
     """Writes each name at the right, at the height of its line's end and beside a dot in its colour: no legend then."""
     if len(ends) > MOST_LABELS:
         ends = {name: end for name, end in ends.items() if name.startswith(tuple(BASELINES))}
-    logarithmic = drawn.layout.yaxis.type == "log"
     for name, (level, colour) in list(ends.items())[:MOST_LABELS]:
-        if np.isfinite(level) and (level > 0 or not logarithmic):
+        if np.isfinite(level):
             drawn.add_annotation(
                 text=f'<span style="color:{colour}">●</span> {shortened(name)}',
                 **{"x": 1, "xref": "x domain", "xanchor": "left", "xshift": 4, "showarrow": False, "name": name},
-                **{"y": np.log10(level) if logarithmic else level, "yref": "y", "yanchor": "middle"},
+                **{"y": level, "yref": "y", "yanchor": "middle"},
                 captureevents=True,  # a press hides the line
             )
     drawn.update_traces(showlegend=False)

@@ -85,11 +85,6 @@ def test_regression_scores_are_drawn_in_their_unit(name, metric):
     assert all(digits in trace.hovertemplate for trace in figure.data if trace.hovertemplate)
 
 
-def test_a_score_that_can_be_negative_has_no_log_axis():
-    draw, example = CHARTS["score"].draw, EXAMPLES["score"]()
-    assert [draw(example, metric=metric, log=True).layout.yaxis.type for metric in ("rmse", "r2")] == ["log", "linear"]
-
-
 @pytest.mark.parametrize("name", ["score", "loss", "memory"])
 def test_a_run_looks_the_same_with_and_without_other_runs(name):
     example = EXAMPLES[name]()

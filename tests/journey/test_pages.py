@@ -360,7 +360,6 @@ def test_the_pages_of_a_regression_sweep_show_regression_scores(app, store):
     assert app.selectbox(key="live_metric_regression").options == ["Mean absolute error", "R²"], (
         "the one that decides has its chart"
     )
-    app.toggle(key="live_log").set_value(True).run()
     go(app, "leaderboard", board=sweep)
     assert app.selectbox(key="chosen_metric").options == ["By RMSE", "By mean absolute error", "By R²"]
     assert "r=4 has the best validation RMSE of the LoRA runs: 33.195." in texts(app.markdown).replace("\\", "")

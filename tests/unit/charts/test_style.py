@@ -64,7 +64,7 @@ def test_dashes_mark_differences_other_than_rank(tmp_path):
     assert len({(look.colour, look.dash) for look in looks}) == 4
 
 
-@pytest.mark.parametrize("name", ["score", "loss", "memory", "predicted_true", "pareto", "layer_updates"])
+@pytest.mark.parametrize("name", ["score", "loss", "memory", "predicted_true", "pareto"])
 def test_a_chart_uses_the_style_given_in_its_frame(name):
     frame = EXAMPLES[name]()
     labels = list(dict.fromkeys(frame["run"].astype(str)))
