@@ -156,20 +156,6 @@ def shown() -> pd.DataFrame:
     )
 
 
-def spectrum() -> pd.DataFrame:
-    """One row per direction of a layer."""
-    values = np.tile([1.0, 0.5, 0.1], 2)
-    return pd.DataFrame(
-        {
-            "layer": np.repeat(["encoder.0", "decoder.1"], 3),
-            "target": np.repeat(["encoder", "decoder"], 3),
-            "direction": np.tile([1, 2, 3], 2),
-            "singular_value": values,
-            "energy": np.tile(np.cumsum([1.0, 0.25, 0.01]) / 1.26, 2),
-        }
-    )
-
-
 def pairs() -> pd.DataFrame:
     """One row per pair of classes of one run."""
     label, predicted = ["benign", "benign", "malignant", "malignant"], ["benign", "malignant"] * 2
@@ -216,7 +202,6 @@ EXAMPLES = {
     "rank_curve": ranked,
     "rows_shown": shown,
     "truncation": curve,
-    "spectrum": spectrum,
     "confusion_matrix": pairs,
     "reliability_diagram": bins,
     "predicted_true": errors,

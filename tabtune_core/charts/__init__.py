@@ -20,7 +20,7 @@ from tabtune_core.charts.rank_curve import rank_curve
 from tabtune_core.charts.rows_shown import rows_shown
 from tabtune_core.charts.style import plain_in_figure
 from tabtune_core.charts.target import class_counts, target_values
-from tabtune_core.charts.update import spectrum, truncation
+from tabtune_core.charts.update import truncation
 from tabtune_core.training.episodes import EVALUATION_ROWS
 
 NAMES = ("run", "name", "label", "predicted", "layer", "target")
@@ -75,14 +75,9 @@ CHARTS: dict[str, Chart] = {
         "One point per run with its intervals. No run beats those on the dotted line (Pareto front) on both axes.",
     ),
     "rank_curve": Chart(rank_curve, "How the score depends on the rank."),
-    "rows_shown": Chart(
-        rows_shown, "Score, time and memory of predictions by the number of context rows, without training."
-    ),
+    "rows_shown": Chart(rows_shown, "Score by the number of context rows at prediction, without training."),
     "truncation": Chart(
         truncation, "Scores of one run after its update is truncated to lower ranks (SVD), without retraining."
-    ),
-    "spectrum": Chart(
-        spectrum, "Share of the update in its strongest directions. A steep start means that a lower rank is enough."
     ),
     "confusion_matrix": Chart(confusion_matrix, "Confusion matrix: rows by true and predicted class."),
     "reliability_diagram": Chart(

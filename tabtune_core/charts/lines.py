@@ -8,28 +8,26 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from tabtune_core.analysis.run_curves import LOW
+from tabtune_core.analysis.run_curves import HIGH, LOW
 from tabtune_core.charts.style import (
     LEVEL,
     PALE,
     X_TITLES,
     RunStyle,
-    band,
-    compact,
     each_run,
     figure,
     focus,
     label_ends,
+    labels_of,
     mark_outside,
-    points_each,
     say,
-    smooth,
     span,
-    thin,
 )
 from tabtune_core.metrics import METRICS
 
 RUN_X_TITLES = X_TITLES | {"seconds": "Time since the run started (s)"}
+MOST_POINTS = 8_000
+"""Most points of all runs in one chart."""
 FAR = 30.0
 """A run is marked at the edge if its usual value is this many times as far away as the others'."""
 
@@ -53,6 +51,58 @@ def line(
         "legendrank": style.place,
     }
     drawn.add_scatter(x=compact(x), y=compact(y), **(look | more))
+
+
+def points_each(frame: pd.DataFrame) -> int:
+    """Returns how many points a run may have: at most 400, fewer if all runs together would have MOST_POINTS."""
+    return max(90, min(400, MOST_POINTS // max(len(labels_of(frame)), 1)))
+
+
+def thin(y_N: NDArray[np.floating], most: int = 400) -> NDArray[np.integer]:
+    """Returns the indices of about ``most`` points: first, lowest and highest of equal stretches, so every spike."""
+    if len(y_N) <= most:
+        return np.arange(len(y_N))
+    width = -(-len(y_N) // (most // 3))
+    starts = np.arange(0, len(y_N), width)
+    value_SW = y_N[np.minimum(starts[:, None] + np.arange(width), len(y_N) - 1)]  # S stretches, each W wide
+    lowest = starts + np.where(np.isnan(value_SW), np.inf, value_SW).argmin(axis=1)
+    highest = starts + np.where(np.isnan(value_SW), -np.inf, value_SW).argmax(axis=1)
+    return np.unique(np.minimum(np.concatenate([starts, lowest, highest, [len(y_N) - 1]]), len(y_N) - 1))
+
+
+def compact(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Returns the numbers in fewer bytes, as precise as a chart shows them."""
+    if np.issubdtype(values.dtype, np.integer) and len(values) and values.min() >= 0:
+        return values.astype(np.min_scalar_type(values.max()))
+    return values.astype(np.float32) if np.issubdtype(values.dtype, np.floating) else values
+
+
+def smooth(values: NDArray[np.floating], weight: float) -> NDArray[np.floating]:
+    """Computes the weighted mean of the finite points so far, each with ``weight`` times the weight of the next.
+
+    The weights are divided by their sum, so that the first points are not pulled towards 0 (Kingma and Ba 2015,
+    section 3, arXiv 1412.6980).
+    """
+    if not weight:
+        return values
+    known = pd.Series(np.where(np.isfinite(values), values, np.nan))
+    return known.ewm(alpha=1 - weight, adjust=True, ignore_na=True).mean().to_numpy()
+
+
+def band(
+    drawn: go.Figure, rows: pd.DataFrame, x: str, y: str, label: str, style: RunStyle, *, weight: float = 0.0
+) -> None:
+    """Draws the band from the lowest to the highest run of a group behind its mean, if ``rows`` has these columns."""
+    if y + LOW not in rows:
+        return
+    places = rows[x].to_numpy(dtype=np.float64)
+    low, high = (smooth(rows[y + end].to_numpy(dtype=np.float64), weight) for end in (LOW, HIGH))
+    kept = np.intersect1d(np.flatnonzero(np.isfinite(low + high)), np.union1d(thin(low, 200), thin(high, 200)))
+    around, ends = np.append(places[kept], places[kept][::-1]), np.append(high[kept], low[kept][::-1])
+    filled = f"rgba({','.join(map(str, bytes.fromhex(style.colour[1:])))},0.16)"
+    quiet = {"name": None, "mode": "lines", "showlegend": False, "hoverinfo": "skip"}
+    edge = {"line": {"width": 0, "color": style.colour}, "fill": "toself", "fillcolor": filled}
+    line(drawn, label, style, around, ends, **quiet, **edge)
 
 
 def lines(

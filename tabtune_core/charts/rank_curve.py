@@ -155,7 +155,6 @@ def rank_curve(
     costs = found.costs()
     drawn.update_layout(yaxis={"domain": [0.5, 1] if costs else [0, 1]})
     mark_outside(drawn, found.far, found.shown, form)
-    drawn.layout.yaxis.range = found.shown
     if found.leader is not None:
         top = float(best.loc[best["rank"] == found.leader, "score"].iloc[0])
         drawn.add_annotation(

@@ -1,51 +1,11 @@
-"""A trained update: its directions in each layer, and its scores when truncated to lower ranks."""
+"""A trained update: its scores when truncated to lower ranks."""
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.analysis.singular_values import MOST_OF_IT
-from tabtune_core.charts.style import BASELINES, COLOURS, DASHES, FAINT, figure, label_ends, say, span
+from tabtune_core.charts.style import BASELINES, COLOURS, FAINT, figure, label_ends, say, span
 from tabtune_core.metrics import METRICS
-
-
-def spectrum(directions: pd.DataFrame) -> go.Figure:
-    """``directions`` has one row per direction of a layer: layer, target, direction (from 1), energy (0 to 1).
-
-    Each layer is a thin line in the colour of its target module; the thick line is their mean.
-    """
-    title = "Share of the squared update (share)"
-    drawn = figure("Direction, strongest first (no unit)", title, height=400)
-    if directions.empty:
-        return say(drawn, "The update is zero in every layer")
-    ends, highest = dict[str, tuple[float, str]](), int(directions["direction"].max())
-    for place, (target, rows) in enumerate(directions.groupby("target", sort=False)):
-        gap = pd.DataFrame({"layer": [""], "direction": [np.nan], "energy": [np.nan]})  # between the lines of a trace
-        points = pd.concat([part for _, layer in rows.groupby("layer", sort=False) for part in (layer, gap)])
-        colour = COLOURS[place % len(COLOURS)]
-        drawn.add_scatter(
-            x=points["direction"].to_numpy(),
-            y=points["energy"].to_numpy(),
-            name=str(target),
-            mode="lines",
-            line={"color": colour, "dash": DASHES[place % len(DASHES)], "width": 1},
-            opacity=0.55,
-            customdata=points["layer"].to_numpy(dtype=object),
-            hovertemplate="%{customdata}<br>direction %{x}: %{y:.4f}<extra></extra>",
-        )
-        ends[str(target)] = (float(rows.groupby("layer")["energy"].max().mean()), colour)
-    table = directions.pivot(index="direction", columns="layer", values="energy")
-    mean = table.ffill().mean(axis=1)  # a narrow layer has fewer directions
-    thick = {"line": {"color": COLOURS[3], "width": 4}, "marker": {"size": 9}, "mode": "lines+markers"}
-    hover = "mean, direction %{x}: %{y:.4f}<extra></extra>"
-    drawn.add_scatter(
-        x=mean.index.to_numpy(), y=mean.to_numpy(), name="Mean of the layers", hovertemplate=hover, **thick
-    )
-    drawn.add_hline(MOST_OF_IT, line_color=FAINT, line_dash="dash", line_width=1.5)
-    drawn.update_xaxes(tickformat="d", dtick=1 if highest <= 16 else None, range=[0.5, highest + 0.5])
-    drawn.update_yaxes(tickformat=".0%", range=[0, 1.04])
-    label_ends(drawn, ends | {"Mean of the layers": (float(mean.iloc[-1]), COLOURS[3])})
-    return drawn
 
 
 def truncation(curve: pd.DataFrame, *, metric: str = "log_loss", trained: pd.DataFrame | None = None) -> go.Figure:

@@ -105,7 +105,7 @@ def test_the_rank_tab_marks_the_smallest_rank_within_noise(app, predicted):
     at(app, "Rank")
     assert not app.exception
     assert {"Log-loss against rank", "Calibration error against rank"} <= {found.value for found in app.header}
-    assert "Lower is better. r* = 8" in texts(app.caption), (
+    assert "Lower is better. Dashed: r* = 8" in texts(app.caption), (
         "scores were made up to differ, predictions to be the same: no noise"
     )
     assert texts(app.caption).count("r* =") == 1, "one calibration error for all: no rank gains, so none is chosen"
@@ -189,10 +189,6 @@ def test_the_curve_over_context_rows_is_a_job_whose_result_is_found_again(app, s
     assert "Rank 8 with 341 context rows improves log-loss on the test rows by 0.0300 ± 0.0100" in texts(
         app.markdown
     ).replace("\\", "")
-    for axis in ("seconds", "memory"):
-        app.session_state["rows_axis"] = axis
-        app.run()
-        assert not app.exception
 
 
 def test_rows_with_changed_predictions_show_which_run_is_right_and_their_values(app, predicted):

@@ -20,7 +20,6 @@ from tabtune_core.analysis.singular_values import (
     effective_rank,
     layer_frame,
     rank_for,
-    spectrum_frame,
 )
 from tabtune_core.charts import CHARTS
 from tabtune_core.metrics import METRICS, Task
@@ -141,19 +140,12 @@ def one_run_rank(compared: Compared) -> None:
 
 def _found(compared: Compared, run: Run, result: dict[str, Any]) -> None:
     layers = result["layers"]
-    curve, directions = curve_frame(result), spectrum_frame(layers)
+    curve = curve_frame(result)
     st.markdown(in_words(curve, layers, compared.metric))
-    left, right = st.columns(2)
-    with left:
-        board = compared.board
-        same = board[
-            (board["strategy"] == "peft")
-            & (board["seed"] == run.settings.seed)
-            & (board["model"] == run.settings.model)
-        ]
-        show("truncation", curve, metric=compared.metric, trained=same.dropna(subset=[f"validation_{compared.metric}"]))
-    with right:
-        show("spectrum", directions)
+    board = compared.board
+    same = (board["strategy"] == "peft") & (board["seed"] == run.settings.seed) & (board["model"] == run.settings.model)
+    trained = board[same].dropna(subset=[f"validation_{compared.metric}"])
+    show("truncation", curve, metric=compared.metric, trained=trained)
     beside = result["beside"]
     st.caption(
         f"Computed in {duration(result['seconds'])}. The full rank reproduces the scores of the run."

@@ -6,11 +6,11 @@ import pytest
 from chart_examples import EXAMPLES
 
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.lines import score, seconds
+from tabtune_core.charts.lines import compact, points_each, score, seconds, smooth, thin
 from tabtune_core.charts.memory import memory, meters_read, without_numbers
 from tabtune_core.charts.pareto import pareto
 from tabtune_core.charts.rank_curve import rank_curve
-from tabtune_core.charts.style import FAINT, MOST_LABELS, compact, points_each, smooth, thin
+from tabtune_core.charts.style import FAINT, MOST_LABELS
 
 
 def test_thinning_keeps_a_spike_and_the_ends():
