@@ -89,7 +89,7 @@ def answer(store, job):
 
 def test_limits_name_the_best_run_within_them(app, sweep):
     at(app, "Trade-offs")
-    assert "3 of 4 runs are the best trade-offs on these 2 axes: **LoRA r=8, LoRA r=2, Zero" in texts(
+    assert "3 of 4 runs are the best trade-offs: **LoRA r=8, LoRA r=2, Zero" in texts(
         app.markdown
     ).replace("\\", "")
     app.number_input(key="limit_run_growth_memory_bytes").set_value(35.0).run()
@@ -104,7 +104,8 @@ def test_limits_name_the_best_run_within_them(app, sweep):
 def test_the_rank_tab_marks_the_smallest_rank_within_noise(app, predicted):
     at(app, "Rank")
     assert not app.exception
-    assert {"Log-loss against rank", "Calibration error against rank"} <= {found.value for found in app.header}
+    titles = {"Log-loss against rank at one rate", "Calibration error against rank at one rate"}
+    assert titles <= {found.value for found in app.header}
     assert "Lower is better. Dashed: r* = 8" in texts(app.caption), (
         "scores were made up to differ, predictions to be the same: no noise"
     )
@@ -215,7 +216,7 @@ def test_runs_that_predict_numbers_show_their_errors(app, store):
     sweep = seeding.finished_sweep(store, task="regression", ranks=(2, 4))
     write_predictions(store, sweep)
     at(app, "Rank")
-    assert "R² against rank" in {found.value for found in app.header}
+    assert "R² against rank at one rate" in {found.value for found in app.header}
     at(app, "Runs side by side", "Errors")
     assert not app.exception
     app.session_state["side_by_side"] = "Changed rows"

@@ -128,7 +128,7 @@ def test_runs_can_be_drawn_as_means_over_seeds_with_a_band(live, app, store):
     named = {trace.get("name") for trace in everything_drawn(app, "Training loss")}
     assert named == {None, "Full fine-tuning · mean of 2", "LoRA r=2 · mean of 2", "LoRA r=4 · mean of 2"}
     assert app.query_params["means"] == "True"
-    assert "bands extend from the lowest to the highest run" in texts(app.caption)
+    assert "bands go from the lowest to the highest run" in texts(app.caption)
 
 
 def everything_drawn(app, name):
