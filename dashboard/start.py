@@ -15,9 +15,8 @@ from pathlib import Path
 from dashboard.demo.workspace import demo_workspace
 from tabtune_core.access import BASE_VARIABLE, FETCH_VARIABLE, LOOPBACK, Access, checked_base, decide
 from tabtune_core.errors import SettingError, TabTuneError
-from tabtune_core.execution.end_messages import checked_address
 from tabtune_core.execution.executor import LOCAL
-from tabtune_core.execution.lock import ensure_worker, worker_of
+from tabtune_core.execution.lock import ensure_worker, watched, worker_of
 from tabtune_core.execution.worker_flags import (
     VARIABLE,
     add_worker_flags,
@@ -28,7 +27,6 @@ from tabtune_core.execution.worker_flags import (
     number_within,
     tell_workers,
 )
-from tabtune_core.execution.worker_watch import watched
 from tabtune_core.shortage import named, raise_file_limit
 from tabtune_core.store.runs import RunStore, default_home
 from tabtune_core.upstream import DISTRIBUTION, installed
@@ -187,16 +185,10 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     os.environ["TABTUNE_HOME"] = str(home)
     os.environ[FETCH_VARIABLE] = "1" if options.fetch_addresses else ""
     check_environment()
-    where = {
-        "executor": options.executor,
-        "address": options.ray_address,
-        "notify": options.notify,
-    }
+    where = {"executor": options.executor, "address": options.ray_address}
     tell_workers(parallel=options.parallel, threads=options.threads, **where)
     choice = chosen(asked_by_environment())  # checked here, because the worker would only end with a line in its log
     choice.check()
-    if options.notify:
-        checked_address(options.notify)
     with named(folder=home):
         store = RunStore(home)
         there = worker_of(home)

@@ -50,10 +50,7 @@ class Access:
 
 
 def decide(
-    address: str,
-    more_names: Sequence[str] = (),
-    *,
-    environment: MutableMapping[str, str] = os.environ,
+    address: str, more_names: Sequence[str] = (), *, environment: MutableMapping[str, str] = os.environ
 ) -> Access:
     """Decides the access of a server that listens on ``address``, a host name or an IP address.
 

@@ -139,10 +139,7 @@ def is_gpu(device: torch.device) -> bool:
 
 
 def is_proven(device: torch.device) -> bool:
-    """Whether the device is an NVIDIA GPU.
-
-    On other GPUs 16-bit steps and CUDA graphs are off, and 'auto' does not take them.
-    """
+    """Whether the device is an NVIDIA GPU; on other GPUs 16-bit steps are off, and 'auto' does not take them."""
     return device.type in TYPES and torch.version.hip is None
 
 

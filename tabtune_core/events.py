@@ -179,8 +179,6 @@ class RunFinished:
     """Whether a fresh process gave the same predictions from the package; None: it gave none."""
     shared_saved_seconds: float = 0.0
     """The part of ``train_seconds`` that earlier runs had computed, so that this run did not spend it."""
-    shared_waited_seconds: float = 0.0
-    """How long those runs had waited for a core meanwhile; not in ``train_seconds``."""
     train_wall_seconds: float = 0.0
     """Wall-clock time of training, including every wait and file."""
     predict_growth_memory_bytes: int | None = None

@@ -13,80 +13,42 @@ def _runs(labels: list[str]) -> pd.Categorical:
 def steps() -> pd.DataFrame:
     """One row per training step."""
     step = np.tile(np.arange(1, 21), 3)
-    return pd.DataFrame(
-        {
-            "run": _runs([label for label in _RUNS[1:] for _ in range(20)]),
-            "step": step,
-            "seconds": step * 0.25,
-            "loss": 0.7 * np.exp(-step / 15),
-            "gradient_norm": 1 / step,
-            "learning_rate": 2e-4 * (1 + np.cos(np.pi * step / 20)) / 2,
-        }
-    )
+    columns = {"run": _runs([label for label in _RUNS[1:] for _ in range(20)]), "step": step, "seconds": step * 0.25}
+    rate = 2e-4 * (1 + np.cos(np.pi * step / 20)) / 2
+    return pd.DataFrame(columns | {"loss": 0.7 * np.exp(-step / 15), "gradient_norm": 1 / step, "learning_rate": rate})
 
 
 def scores() -> pd.DataFrame:
     """One row per evaluation on the validation rows; zero-shot has one."""
     step = np.concatenate([[0], np.tile(np.arange(0, 21, 5), 3)])
-    labels = ["Zero-shot", *[label for label in _RUNS[1:] for _ in range(5)]]
+    runs = _runs(["Zero-shot", *[label for label in _RUNS[1:] for _ in range(5)]])
     accuracy = 0.8 + 0.005 * step
+    of_rows = {"accuracy": accuracy, "log_loss": 1 - accuracy, "rmse": 54_321 * (1 - accuracy), "r2": accuracy - 0.9}
     return pd.DataFrame(
-        {
-            "run": _runs(labels),
-            "step": step,
-            "seconds": step * 0.25,
-            "split": "validation",
-            "best": True,
-            "accuracy": accuracy,
-            "log_loss": 1 - accuracy,
-            "rmse": 54_321 * (1 - accuracy),
-            "r2": accuracy - 0.9,
-        }
+        {"run": runs, "step": step, "seconds": step * 0.25, "split": "validation", "best": True} | of_rows
     )
 
 
 def memory() -> pd.DataFrame:
     """One row per sample of the meters; a meter that does not exist here is not a number."""
     second = np.tile(np.arange(10.0), 4)
-    return pd.DataFrame(
-        {
-            "run": _runs([label for label in _RUNS for _ in range(10)]),
-            "step": second.astype(int),
-            "seconds": second,
-            "phase": "train",
-            "grown_bytes": 1e7 * second,
-            "ceiling_bytes": np.nan,
-            "resident_bytes": 4e8 + 1e7 * second,
-            "torch_allocated_bytes": np.nan,
-            "utilisation_percent": 90 + second,
-            "power_watts": np.nan,
-            "temperature_celsius": np.nan,
-        }
-    )
+    columns = {"run": _runs([label for label in _RUNS for _ in range(10)]), "step": second.astype(int)}
+    columns |= {"seconds": second, "phase": "train", "grown_bytes": 1e7 * second, "resident_bytes": 4e8 + 1e7 * second}
+    columns |= dict.fromkeys(("ceiling_bytes", "torch_allocated_bytes", "power_watts", "temperature_celsius"), np.nan)
+    return pd.DataFrame(columns | {"utilisation_percent": 90 + second})
 
 
 def phases() -> pd.DataFrame:
     """One row per phase."""
-    return pd.DataFrame(
-        {
-            "run": _runs(["LoRA r=2", "LoRA r=2", "LoRA r=8", "LoRA r=8"]),
-            "phase": ["train", "evaluate"] * 2,
-            "start_seconds": [1.0, 6.0] * 2,
-            "end_seconds": [6.0, np.nan] * 2,
-            "growth_bytes": [5e7, 2e7, 5.2e7, np.nan],
-        }
-    )
+    columns = {"run": _runs(["LoRA r=2", "LoRA r=2", "LoRA r=8", "LoRA r=8"]), "phase": ["train", "evaluate"] * 2}
+    columns |= {"start_seconds": [1.0, 6.0] * 2, "end_seconds": [6.0, np.nan] * 2}
+    return pd.DataFrame(columns | {"growth_bytes": [5e7, 2e7, 5.2e7, np.nan]})
 
 
 def causes() -> pd.DataFrame:
     """One row per bar and cause."""
-    megabytes = {
-        "weights": [110, 110, 110],
-        "adapter": [0, 3, 3],
-        "gradients": [110, 3, 3],
-        "optimizer": [220, 6, 6],
-        "activations": [480, 520, 540],
-    }
+    megabytes = {"weights": (110, 110, 110), "adapter": (0, 3, 3), "gradients": (110, 3, 3)}
+    megabytes |= {"optimizer": (220, 6, 6), "activations": (480, 520, 540)}
     bars = (("Full fine-tuning", "estimate"), ("LoRA r=8", "estimate"), ("LoRA r=8", "measured"))
     return pd.DataFrame(
         {"run": run, "kind": kind, "cause": cause, "bytes": 1e6 * numbers[i]}
@@ -107,104 +69,67 @@ def bars() -> pd.DataFrame:
 
 def ranked() -> pd.DataFrame:
     """One row per run with a result."""
-    return pd.DataFrame(
-        {
-            "run": _runs(list(_RUNS)),
-            "strategy": ["inference", "base-ft", "peft", "peft"],
-            "rank": [None, None, 2, 8],
-            "seed": 0,
-            "alpha": [np.nan, np.nan, 4.0, 16.0],
-            "dropout": [np.nan, np.nan, 0.05, 0.05],
-            "learning_rate": [np.nan, 2e-5, 2e-4, 1e-4],
-            "growth_memory_bytes": [np.nan, 9e7, 5e7, 5.2e7],
-            "run_growth_memory_bytes": [1e7, 9e7, 5e7, 5.2e7],
-            "peak_memory_bytes": [4.1e8, 5e8, 4.5e8, 4.6e8],
-            "train_seconds": [0.0, 12.0, 8.0, 8.5],
-            "adapter_bytes": [np.nan, np.nan, 2e4, 8e4],
-            "validation_log_loss": [0.4, 0.3, 0.33, 0.31],
-            "validation_accuracy": [0.8, 0.9, 0.88, 0.9],
-            "validation_rmse": [54_321.0, 50_000.0, 51_000.0, 50_500.0],
-            "validation_r2": [-0.1, 0.2, 0.1, 0.15],
-            "lora_gap_half_width": [0.02, 0.01, 0.01, 0.0],
-        }
-    )
+    settings = {"run": _runs(list(_RUNS)), "strategy": ["inference", "base-ft", "peft", "peft"], "seed": 0}
+    settings |= {"rank": [None, None, 2, 8], "alpha": [np.nan, np.nan, 4.0, 16.0]}
+    settings |= {"dropout": [np.nan, np.nan, 0.05, 0.05], "learning_rate": [np.nan, 2e-5, 2e-4, 1e-4]}
+    cost = {"growth_memory_bytes": [np.nan, 9e7, 5e7, 5.2e7], "run_growth_memory_bytes": [1e7, 9e7, 5e7, 5.2e7]}
+    cost |= {"peak_memory_bytes": [4.1e8, 5e8, 4.5e8, 4.6e8], "train_seconds": [0.0, 12.0, 8.0, 8.5]}
+    scores = {"validation_log_loss": [0.4, 0.3, 0.33, 0.31], "validation_accuracy": [0.8, 0.9, 0.88, 0.9]}
+    scores |= {"validation_rmse": [54_321.0, 50_000.0, 51_000.0, 50_500.0], "validation_r2": [-0.1, 0.2, 0.1, 0.15]}
+    more = {"adapter_bytes": [np.nan, np.nan, 2e4, 8e4], "lora_gap_half_width": [0.02, 0.01, 0.01, 0.0]}
+    return pd.DataFrame(settings | cost | scores | more)
+
+
+def _both_parts(loss: np.ndarray) -> dict[str, np.ndarray]:
+    scores = {"log_loss": loss, "accuracy": 1 - loss, "rmse": 54_321 * loss, "r2": 0.5 - loss}
+    return {f"{split}_{name}": values for split in ("validation", "test") for name, values in scores.items()}
 
 
 def curve() -> pd.DataFrame:
     """One row per rank that is kept of one run."""
-    rank = [0, 1, 2, 4]
-    loss = np.array([0.4, 0.35, 0.31, 0.3])
-    scores = {"log_loss": loss, "accuracy": 1 - loss, "rmse": 54_321 * loss, "r2": 0.5 - loss}
-    return pd.DataFrame(
-        {"rank": rank, **{f"{split}_{name}": scores[name] for split in ("validation", "test") for name in scores}}
-    )
+    return pd.DataFrame({"rank": [0, 1, 2, 4]} | _both_parts(np.array([0.4, 0.35, 0.31, 0.3])))
 
 
 def shown() -> pd.DataFrame:
     """One row per state and number of context rows."""
     rows, states = [64, 128, 256, 300], ["Zero-shot", "Full fine-tuning", "LoRA r=8"]
-    loss = np.concatenate([start * np.array([1.0, 0.9, 0.85, 0.84]) for start in (0.4, 0.36, 0.33)])
-    scores = {"log_loss": loss, "accuracy": 1 - loss, "rmse": 54_321 * loss, "r2": 0.5 - loss}
-    return pd.DataFrame(
-        {
-            "name": np.repeat(states, len(rows)),
-            "context_rows": np.tile(rows, len(states)),
-            "predict_seconds": np.tile([0.1, 0.15, 0.25, 0.3], len(states)),
-            "growth_memory_bytes": np.tile([2e6, 3e6, 5e6, 6e6], len(states)),
-            **{f"{split}_{name}": scores[name] for split in ("validation", "test") for name in scores},
-        }
-    )
+    columns = {"name": np.repeat(states, len(rows)), "context_rows": np.tile(rows, len(states))}
+    columns |= {
+        "predict_seconds": np.tile([0.1, 0.15, 0.25, 0.3], 3),
+        "growth_memory_bytes": np.tile([2e6, 3e6, 5e6, 6e6], 3),
+    }
+    return pd.DataFrame(columns | _both_parts(np.outer([0.4, 0.36, 0.33], [1.0, 0.9, 0.85, 0.84]).ravel()))
 
 
 def pairs() -> pd.DataFrame:
     """One row per pair of classes of one run."""
     label, predicted = ["benign", "benign", "malignant", "malignant"], ["benign", "malignant"] * 2
-    return pd.DataFrame(
-        {"label": label, "predicted": predicted, "rows": [69, 3, 2, 40], "share": [69 / 72, 3 / 72, 2 / 42, 40 / 42]}
-    )
+    share = [69 / 72, 3 / 72, 2 / 42, 40 / 42]
+    return pd.DataFrame({"label": label, "predicted": predicted, "rows": [69, 3, 2, 40], "share": share})
 
 
 def bins() -> pd.DataFrame:
     """One row per bin of confidence of a run; one has no rows."""
     low = np.tile([0.7, 0.8, 0.9], 2)
-    return pd.DataFrame(
-        {
-            "run": _runs(["Zero-shot"] * 3 + ["LoRA r=8"] * 3),
-            "low": low,
-            "high": low + 0.1,
-            "rows": [10, 0, 90, 5, 15, 80],
-            "confidence": [0.75, np.nan, 0.96, 0.72, 0.86, 0.97],
-            "accuracy": [0.6, np.nan, 0.97, 0.8, 0.8, 0.99],
-        }
-    )
+    columns = {"run": _runs(["Zero-shot"] * 3 + ["LoRA r=8"] * 3), "low": low, "high": low + 0.1}
+    columns |= {"rows": [10, 0, 90, 5, 15, 80], "confidence": [0.75, np.nan, 0.96, 0.72, 0.86, 0.97]}
+    return pd.DataFrame(columns | {"accuracy": [0.6, np.nan, 0.97, 0.8, 0.8, 0.99]})
 
 
 def errors() -> pd.DataFrame:
     """One row per held-out row of a run that predicts numbers."""
     label, error = np.tile([10.0, 20.0, 30.0], 2), np.array([1.0, -2.0, 0.5, 0.5, -1.0, 0.0])
-    runs = _runs(["Zero-shot"] * 3 + ["LoRA r=8"] * 3)
-    return pd.DataFrame(
-        {"run": runs, "row": np.tile([3, 5, 8], 2), "label": label, "predicted": label + error, "error": error}
-    )
+    columns = {"run": _runs(["Zero-shot"] * 3 + ["LoRA r=8"] * 3), "row": np.tile([3, 5, 8], 2), "label": label}
+    return pd.DataFrame(columns | {"predicted": label + error, "error": error})
 
 
 EXAMPLES = {
-    "score": scores,
-    "loss": steps,
-    "gradient_norm": steps,
-    "learning_rate": steps,
-    "seconds": steps,
-    "memory": memory,
-    "memory_breakdown": causes,
-    "class_counts": counts,
-    "target_values": bars,
-    "pareto": ranked,
-    "rank_curve": ranked,
-    "rows_shown": shown,
-    "truncation": curve,
-    "confusion_matrix": pairs,
-    "reliability_diagram": bins,
-    "predicted_true": errors,
+    **dict.fromkeys(("loss", "gradient_norm", "learning_rate", "seconds"), steps),
+    **dict.fromkeys(("memory",), memory),
+    **dict.fromkeys(("pareto", "rank_curve"), ranked),
+    **{"score": scores, "memory_breakdown": causes, "class_counts": counts, "reliability_diagram": bins},
+    **{"target_values": bars, "rows_shown": shown, "truncation": curve},
+    **{"predicted_true": errors, "confusion_matrix": pairs},
 }
 """What makes the frame of a chart, by the chart's name."""
 

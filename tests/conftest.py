@@ -24,9 +24,7 @@ def chance():
 
 
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # for busy machines
-settings.register_profile(
-    "ci", settings.get_profile("here"), derandomize=True
-)  # elsewhere every run draws new examples
+settings.register_profile("ci", settings.get_profile("here"), derandomize=True)  # elsewhere examples are new
 settings.load_profile("ci" if os.environ.get("CI") else "here")
 
 LEFT_OPEN: list[str] = []
@@ -63,9 +61,7 @@ def databases_are_closed():
 
 @pytest.fixture(autouse=True)
 def main_module():
-    """Restores ``__main__``: a page that ``AppTest`` ran would stay there, and every process spawned later would run
-    it.
-    """
+    """Restores ``__main__``: every process spawned later would run a page that ``AppTest`` left there."""
     main = sys.modules["__main__"]
     yield
     sys.modules["__main__"] = main
@@ -73,9 +69,7 @@ def main_module():
 
 @pytest.fixture(autouse=True)
 def no_worker_goes_on():
-    """Waits for workers that a test started here; they would execute queued runs beside later tests, and for hours
-    after the last.
-    """
+    """Waits for workers that a test started here, or they would execute queued runs beside later tests."""
     yield
     if lock := sys.modules.get("tabtune_core.execution.lock"):
         while lock._started:
@@ -110,30 +104,30 @@ def all_gpus():
 
     from tabtune_core.gpus import TYPES
 
-    found = torch.accelerator.current_accelerator(check_available=True)
-    there = found is not None and found.type in TYPES
-    return [torch.device(found.type, place) for place in range(torch.accelerator.device_count())] if there else []
+    kind = torch.accelerator.current_accelerator(check_available=True)
+    count = torch.accelerator.device_count() if kind is not None and kind.type in TYPES else 0
+    return [torch.device(kind.type, place) for place in range(count)]
 
 
 @pytest.fixture
 def two_gpus():
     """The first and the last GPU."""
-    found = all_gpus()
-    if len(found) < 2:
-        pytest.skip(f"torch sees {len(found)} GPUs, and this takes two")
-    return found[0], found[-1]
+    gpus = all_gpus()
+    if len(gpus) < 2:
+        pytest.skip(f"torch sees {len(gpus)} GPUs, and this takes two")
+    return gpus[0], gpus[-1]
 
 
 @pytest.fixture
 def gpu():
     """The last GPU. With pretend GPUs, checks that the test does not use the others."""
-    found = all_gpus()
-    if not found:
+    gpus = all_gpus()
+    if not gpus:
         pytest.skip("torch sees no GPU on this machine")
-    touched = getattr(sys.modules["torch"].get_device_module(found[0]), "touched", lambda place: 0)
+    touched = getattr(sys.modules["torch"].get_device_module(gpus[0]), "touched", lambda place: 0)
     before = touched(0)
-    yield found[-1]
-    assert len(found) == 1 or touched(0) == before, "another GPU than the requested one was used"
+    yield gpus[-1]
+    assert len(gpus) == 1 or touched(0) == before, "another GPU than the requested one was used"
 
 
 @pytest.fixture

@@ -11,33 +11,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tabtune_core.lora import fused_linear
 
 LAUNCHES_NOTHING = {
-    "_record_function_enter_new",
-    "_record_function_exit",
-    "_reshape_alias",
-    "_unsafe_view",
-    "alias",
-    "as_strided",
-    "detach",
-    "diagonal",
-    "empty",
-    "empty_like",
-    "empty_strided",
-    "expand",
-    "lift_fresh",
-    "new_empty",
-    "new_empty_strided",
-    "permute",
-    "select",
-    "slice",
-    "split",
-    "split_with_sizes",
-    "squeeze",
-    "t",
-    "transpose",
-    "unbind",
-    "unfold",
-    "unsqueeze",
-    "view",
+    *("_record_function_enter_new", "_record_function_exit", "_reshape_alias", "_unsafe_view", "alias", "as_strided"),
+    *("detach", "diagonal", "empty", "empty_like", "empty_strided", "expand", "lift_fresh", "new_empty"),
+    *("new_empty_strided", "permute", "select", "slice", "split", "split_with_sizes", "squeeze", "t", "transpose"),
+    *("unbind", "unfold", "unsqueeze", "view"),
 }
 """Views, uninitialised memory and the profiler's own entries, which launch no kernel."""
 WAITS = {"_local_scalar_dense", "_unique2", "equal", "is_nonzero", "item", "masked_select", "nonzero", "unique_dim"}

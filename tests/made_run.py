@@ -1,6 +1,4 @@
-"""A run with a real adapter on a real base, made without training: its factors are random and its predictions match
-them.
-"""
+"""A run with a real adapter on a real base, made without training: random factors, and predictions that match them."""
 
 from functools import cache
 from pathlib import Path
@@ -31,17 +29,13 @@ def mixed_csv(rows=90, seed=0):
     for i in range(rows):
         size, colour = rng.normal(), ("red", "green", "blue")[i % 3]
         verdict = "keep it" if size + (colour == "red") > 0.3 else "drop it"
-        shown = "" if i % 11 == 0 else f"{size:.3f}"
-        lines.append(
-            f"{shown},{colour},2024-0{i % 9 + 1}-11,remark number {i},{verdict},{40 + 3 * size + rng.normal():.2f}"
-        )
+        shown, weight = "" if i % 11 == 0 else f"{size:.3f}", 40 + 3 * size + rng.normal()
+        lines.append(f"{shown},{colour},2024-0{i % 9 + 1}-11,remark number {i},{verdict},{weight:.2f}")
     return ("\n".join(lines) + "\n").encode()
 
 
 def made_run(store, *, sweep="made", data=None, **how):
-    """Adds a finished run to the store in a sweep of this name and returns its id; ``how`` goes to ``_made``, which
-    caches.
-    """
+    """Adds a finished run to the store in a sweep of this name and returns its id; ``_made`` caches it."""
     settings, scores, files = _made(data=data or mixed_csv(), **how)
     _, (run_id,) = store.add_sweep([settings], sweep)
     dataset, folder = store.home / "datasets" / settings.dataset, store.run_dir(run_id)
@@ -51,10 +45,8 @@ def made_run(store, *, sweep="made", data=None, **how):
             for name, content in files[its].items():
                 (target / name).write_bytes(content)
     size = len(files["run"][ADAPTER_FILE])
-    result = RunFinished(
-        "finished", 1, 1, False, scores, scores, scores, scores, 1.0, 0.1, 10, 5, "resident", 4, 100, size, True
-    )
-    store.finish(run_id, "finished", result=result)
+    counts = (1.0, 0.1, 10, 5, "resident", 4, 100, size, True)
+    store.finish(run_id, "finished", result=RunFinished("finished", 1, 1, False, *[scores] * 4, *counts))
     return run_id
 
 
@@ -75,36 +67,18 @@ def write_small_package(folder):
 
 @cache
 def _made(
-    *,
-    data,
-    model="tabicl-mini",
-    task="classification",
-    rank=4,
-    seed=0,
-    name="people, mine.csv",
-    views=1,
-    kinds=(),
-    marks=(),
-    target=None,
-    targets=(),
-    **more,
+    *, data, model="tabicl-mini", task="classification", rank=4, seed=0, views=1, target=None, targets=(), **more
 ):
     """The settings of a run, its scores, and the files of its table and of its folder."""
     with TemporaryDirectory() as home:
         folder = Path(home) / "run"
         folder.mkdir()
-        dataset = add_dataset(Path(home), data, name, ReadingChoices(kinds=kinds, missing_marks=marks))
-        settings = RunSettings(
-            dataset=dataset.id,
-            target=target or "verdict" if task == "classification" else "weight",
-            task=task,
-            model=model,
-            seed=seed,
-            device="cpu",
-            lora=LoraSettings(rank=rank, targets=targets),
-            train=TrainSettings(steps=1, views=views),
-            **more,
-        )
+        reading = ReadingChoices(kinds=more.pop("kinds", ()), missing_marks=more.pop("marks", ()))
+        dataset = add_dataset(Path(home), data, more.pop("name", "people, mine.csv"), reading)
+        target = target or "verdict" if task == "classification" else "weight"
+        parts = {"lora": LoraSettings(rank=rank, targets=targets), "train": TrainSettings(steps=1, views=views)}
+        what = {"dataset": dataset.id, "target": target, "task": task, "model": model, "seed": seed}
+        settings = RunSettings(**what, device="cpu", **parts, **more)
         base = load_model(get_card(model), task, torch.device("cpu"))
         with torch.random.fork_rng([]):
             torch.manual_seed(seed)
@@ -115,13 +89,8 @@ def _made(
         table = prepare(load_frame(Path(home), dataset.id), dataset.columns, settings, max_classes=None)
         part = HeldOut(table.split.test, *table.part(table.split.test), table.context.rarer)
         predicted = predict_rows(base, table.frame.iloc[part.rows_N], table.context, views=views)
-        write_predictions(
-            folder / PREDICTIONS_FILE,
-            {"test": part},
-            {"test": predicted},
-            table.context.labels.classes,
-            np.arange(len(table.frame)),
-        )
+        classes, numbers = table.context.labels.classes, np.arange(len(table.frame))
+        write_predictions(folder / PREDICTIONS_FILE, {"test": part}, {"test": predicted}, classes, numbers)
         write_adapter(folder / ADAPTER_FILE, settings, dataset, table, base, report, {}, 1)
         files = {"dataset": Path(home) / "datasets" / dataset.id, "run": folder}
         kept = {its: {path.name: path.read_bytes() for path in there.iterdir()} for its, there in files.items()}

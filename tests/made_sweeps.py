@@ -18,15 +18,11 @@ MEGABYTES = {2: 100.0, 4: 101.0, 32: 104.0}
 class Lab:
     """A sweep of runs with given scores."""
 
-    def __init__(self, home, guess=(0.5, 0.5)):
+    def __init__(self, home):
         self.store = RunStore(home)
-        self.guess = guess
 
-    def add(
-        self, *runs, metric="accuracy", zero_shot=0.5, status="finished", best_step=5, rows_sha256=None, stopped=()
-    ):
-        """Adds and ends ``runs``: (rank, strategy or settings; one score per seed; optionally the right ones of 20
-        pairs of rows).
+    def add(self, *runs, status="finished", stopped=(), **how):
+        """Adds and ends ``runs``: (rank, strategy or settings; a score per seed; optionally the right of 20 pairs).
 
         Given right pairs, predictions are written. Runs with a rank in ``stopped`` end as stopped.
         """
@@ -38,46 +34,21 @@ class Lab:
         self.sweep, ids = self.store.add_sweep([one for one, *_ in settings])
         for run_id, (one, score, *right) in zip(ids, settings, strict=True):
             ended = "stopped" if one.strategy == "peft" and one.lora.rank in stopped else status
-            self.end(
-                run_id,
-                one,
-                score,
-                right,
-                metric=metric,
-                zero_shot=zero_shot,
-                status=ended,
-                best_step=best_step,
-                rows_sha256=rows_sha256,
-            )
+            self.end(run_id, one, score, right, status=ended, **how)
         return self
 
-    def end(
-        self,
-        run_id,
-        one,
-        score,
-        right=(),
-        *,
-        metric="accuracy",
-        zero_shot=0.5,
-        status="finished",
-        best_step=5,
-        rows_sha256=None,
-    ):
+    def end(self, run_id, one, score, right=(), *, metric="accuracy", zero_shot=0.5, status="finished", **changes):
         """Ends a queued run, with test scores by ``right``, or else equal to the validation scores."""
-        self.store.append(
-            run_id, RunPlanned("cpu", 1, 120, 40, 40, 120, 15, 2, ("no", "yes"), 100, 4, (), {}, guess=self.guess)
-        )
+        counts = (1, 120, 40, 40, 120, 15, 2, ("no", "yes"), 100, 4)
+        self.store.append(run_id, RunPlanned("cpu", *counts, (), {}))
         if right:
             self.predict(run_id, *right)
         result = self.result(one, {metric: score}, {metric: zero_shot})
         if right and metric == "accuracy":
             on_test, before = ({metric: len(list(rows)) / 20} for rows in (*right, range(10))[:2])
             result = dataclasses.replace(result, test=on_test, zero_shot_test=before)
-        result = dataclasses.replace(
-            result, best_step=0 if one.strategy == "inference" else best_step, rows_sha256=rows_sha256
-        )
-        self.store.finish(run_id, status, result=result)
+        changes |= {"best_step": 0} if one.strategy == "inference" else {}
+        self.store.finish(run_id, status, result=dataclasses.replace(result, **changes))
 
     def settings(self, what, seed):
         if isinstance(what, LoraSettings):
@@ -107,30 +78,12 @@ class Lab:
 
     def result(self, settings, scores, zero_shot):
         rank = settings.lora.rank
-        return RunFinished(
-            "finished",
-            5,
-            9,
-            False,
-            scores,
-            scores,
-            zero_shot,
-            zero_shot,
-            10.0 + rank,
-            0.1,
-            10**9,
-            int(1e6 * MEGABYTES.get(rank, 200)),
-            "resident",
-            4,
-            100,
-            1000 * rank if settings.strategy == "peft" else None,
-            True if settings.strategy == "peft" else None,
-        )
+        adapter = (1000 * rank, True) if settings.strategy == "peft" else (None, None)
+        cost = (10.0 + rank, 0.1, 10**9, int(1e6 * MEGABYTES.get(rank, 200)), "resident", 4, 100, *adapter)
+        return RunFinished("finished", 5, 9, False, scores, scores, zero_shot, zero_shot, *cost)
 
     def predict(self, run_id, right, before=range(10)):
-        """Writes predictions of the 40 rows of each part: the pairs in ``right`` are right, and before training those
-        in ``before``.
-        """
+        """Writes predictions of 40 rows of each part: the pairs in ``right`` are right, before training in ``before``."""
         folder = self.store.run_dir(run_id)
         folder.mkdir(parents=True, exist_ok=True)
         p_N, zero_N = (np.where(right_rows(rows), 0.9, 0.2) for rows in (right, before))

@@ -18,42 +18,32 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-CLAIMS = (
-    "unit/analysis/test_claims.py unit/analysis/test_null_designs.py unit/analysis/test_outcomes.py "
-    "unit/analysis/test_recommendation.py"
-)
+
+
+def of(folder: str, *names: str) -> str:
+    """The test files of these names in a folder."""
+    return " ".join(f"unit/{folder}/test_{name}.py" for name in names)
+
+
+CLAIMS = of("analysis", "claims", "null_designs", "outcomes", "recommendation")
 LORA = "unit/lora contract/test_variants.py parity/test_peft.py"
-SPLITS = (
-    "unit/data/test_splits.py unit/data/test_ordered_splits.py unit/data/test_held_out_rows.py "
-    "unit/data/test_rare_classes.py"
-)
-STATE = (
-    "unit/training/test_state_file.py unit/training/test_last_state.py unit/training/test_clock.py "
-    "unit/training/test_loop.py"
-)
+SPLITS = of("data", "splits", "ordered_splits", "held_out_rows", "rare_classes")
+STATE = of("training", "state_file", "last_state", "clock", "loop")
 FILES = "unit/files unit/lora/test_package.py unit/lora/test_adapter_set.py"
+PIPELINE = of("api", "pipeline", "pipeline_files", "pipeline_adapters")
 TESTS = {
     **dict.fromkeys(
-        (
-            "analysis/claims",
-            "analysis/jackknife",
-            "analysis/row_groups",
-            "analysis/scores_without",
-            "analysis/comparison",
-        ),
-        CLAIMS,
+        [f"analysis/{name}" for name in ["claims", "jackknife", "row_groups", "scores_without", "comparison"]], CLAIMS
     ),
-    "analysis/recommendation": f"{CLAIMS} unit/analysis/test_against_references.py unit/analysis/test_any_sweep.py",
+    "analysis/recommendation": f"{CLAIMS} {of('analysis', 'against_references', 'any_sweep')}",
     **dict.fromkeys(("lora/inject", "lora/layers", "lora/fused_linear", "lora/names", "lora/targets"), LORA),
     **dict.fromkeys(
         ("upstream", "lora/adapted_layer", "lora/package_facts"),
         "unit/lora unit/store/test_uploaded_adapters.py contract/test_upstream.py",
     ),
-    "api/pipeline_facts": "unit/api/test_pipeline.py unit/api/test_pipeline_files.py "
-    "unit/api/test_pipeline_adapters.py",
-    "lora/standalone": "unit/lora unit/api/test_pipeline.py unit/api/test_pipeline_files.py "
-    "unit/api/test_pipeline_adapters.py",
-    **dict.fromkeys(("training/best_checkpoint", "training/clock", "training/last_state"), STATE),
+    "api/pipeline_facts": PIPELINE,
+    "lora/standalone": f"unit/lora {PIPELINE}",
+    **dict.fromkeys(("training/best_checkpoint", "training/clock", "training/last_state", "training/loop"), STATE),
     "training/scoring": "unit/training/test_scoring.py unit/training/test_prefix_cache.py contract/test_models.py",
     **dict.fromkeys(("data/splits", "data/ordered_splits"), SPLITS),
     "data/encoding": "unit/data/test_encoding.py unit/data/test_values.py",
@@ -61,40 +51,14 @@ TESTS = {
     **dict.fromkeys((f"files/{path.stem}" for path in (ROOT / "tabtune_core" / "files").glob("[a-z]*.py")), FILES),
 }
 """The test files of each module."""
-OTHER: dict[type[ast.AST], type[ast.AST]] = {
-    **{
-        ast.Lt: ast.LtE,
-        ast.LtE: ast.Lt,
-        ast.Gt: ast.GtE,
-        ast.GtE: ast.Gt,
-        ast.Eq: ast.NotEq,
-        ast.NotEq: ast.Eq,
-        ast.In: ast.NotIn,
-    },
-    **{
-        ast.NotIn: ast.In,
-        ast.Is: ast.IsNot,
-        ast.IsNot: ast.Is,
-        ast.And: ast.Or,
-        ast.Or: ast.And,
-        ast.Add: ast.Sub,
-        ast.Sub: ast.Add,
-    },
-    **{
-        ast.Mult: ast.Div,
-        ast.Div: ast.Mult,
-        ast.FloorDiv: ast.Mult,
-        ast.Pow: ast.Mult,
-        ast.BitAnd: ast.BitOr,
-        ast.BitOr: ast.BitAnd,
-    },
-}
+PAIRS = [(ast.Lt, ast.LtE), (ast.Gt, ast.GtE), (ast.Eq, ast.NotEq), (ast.In, ast.NotIn), (ast.Is, ast.IsNot)]
+PAIRS += [(ast.And, ast.Or), (ast.Add, ast.Sub), (ast.Mult, ast.Div), (ast.BitAnd, ast.BitOr)]
+OTHER: dict[type[ast.AST], type[ast.AST]] = {ast.FloorDiv: ast.Mult, ast.Pow: ast.Mult}
+OTHER |= {**dict(PAIRS), **{second: first for first, second in PAIRS}}
 
 
 def places(node: ast.AST) -> Iterator[tuple[ast.AST, Callable[[], None]]]:
-    """Every place below a node that can be broken, with a function that breaks it; annotations, decorators and strings
-    are skipped.
-    """
+    """Every place below a node that can be broken, with what breaks it; not annotations, decorators and strings."""
     if isinstance(node, ast.Compare):
         yield from (
             (node, lambda at=at: node.ops.__setitem__(at, OTHER[type(node.ops[at])]())) for at in range(len(node.ops))
@@ -131,23 +95,11 @@ def mutants(path: Path, number: int, chance: random.Random) -> Iterator[str]:
 
 def passes(clone: Path, module: str, seconds: float) -> bool:
     """Whether the module's tests and doctests pass in the clone in time."""
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-x",
-        "-q",
-        "-n",
-        "0",
-        "-p",
-        "no:cacheprovider",
-        f"tabtune_core/{module}.py",
-        *(f"tests/{name}" for name in TESTS[module].split()),
-    ]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "0", "-p", "no:cacheprovider"]
+    command += [f"tabtune_core/{module}.py", *(f"tests/{name}" for name in TESTS[module].split())]
+    environment = os.environ | {"PYTHONPATH": str(clone)}
     try:
-        done = subprocess.run(
-            command, cwd=clone, env=os.environ | {"PYTHONPATH": str(clone)}, capture_output=True, timeout=seconds
-        )
+        done = subprocess.run(command, cwd=clone, env=environment, capture_output=True, timeout=seconds)
     except subprocess.TimeoutExpired:
         return False
     return done.returncode == 0
@@ -156,13 +108,11 @@ def passes(clone: Path, module: str, seconds: float) -> bool:
 def main() -> None:
     """Breaks the requested modules and counts the killed mutants."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "modules", nargs="*", default=[*TESTS], metavar="MODULE", help=f"of {', '.join(TESTS)} (default: all)"
-    )
+    parser.add_argument("modules", nargs="*", default=[*TESTS], metavar="MODULE", help=f"of {', '.join(TESTS)}")
     parser.add_argument("--mutants", type=int, default=20, help="mutants of each module (default: 20)")
     parser.add_argument("--seed", type=int, default=0)
     asked = parser.parse_args()
-    found: dict[str, list[bool]] = {}
+    every: dict[str, list[bool]] = {}
     with tempfile.TemporaryDirectory() as folder:
         clone = Path(folder) / "clone"
         subprocess.run(["git", "clone", "-q", str(ROOT), str(clone)], check=True)
@@ -171,14 +121,13 @@ def main() -> None:
             assert passes(clone, module, 3600), f"the tests of {module} fail before anything is broken"
             limit = 30 + 3 * (time.monotonic() - began)
             path = clone / "tabtune_core" / f"{module}.py"
-            for said in mutants(path, asked.mutants, random.Random(f"{asked.seed} {module}")):
+            for what in mutants(path, asked.mutants, random.Random(f"{asked.seed} {module}")):
                 survived = passes(clone, module, limit)
-                found.setdefault(module, []).append(not survived)
-                print(f"{'SURVIVED' if survived else 'killed'} {module}, {said}", flush=True)
-    for module, killed in found.items():
-        print(f"{module}: {sum(killed)} of {len(killed)} killed")
-    every = [one for killed in found.values() for one in killed]
-    print(f"all: {sum(every)} of {len(every)} killed ({sum(every) / len(every):.0%})")
+                every.setdefault(module, []).append(not survived)
+                print(f"{'SURVIVED' if survived else 'killed'} {module}, {what}", flush=True)
+    every["all"] = [one for killed in every.values() for one in killed]
+    for module, killed in every.items():
+        print(f"{module}: {sum(killed)} of {len(killed)} killed ({sum(killed) / len(killed):.0%})")
 
 
 if __name__ == "__main__":

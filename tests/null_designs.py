@@ -4,7 +4,6 @@
 rows of a part, T rows of the table, U units, C configurations, S seeds.
 """
 
-import dataclasses
 import sys
 from functools import cache, partial
 
@@ -100,8 +99,7 @@ def timid_and_bold(rng, rows=40, spread=2.0, timid=0.5):
 
 
 def rarely_wrong(rng, rows=120, wrong=0.01, timid=0.05, together=1, split_by="random"):
-    """Two models name the right side of every row, one more boldly, and a share ``wrong`` of the labels is turned: both
-    have the same loss.
+    """Two models of one loss name the right side of every row, one more boldly; a share ``wrong`` of labels is turned.
 
     ``together`` rows in sequence have one label.
     """
@@ -126,15 +124,11 @@ def surer_of_a_part(rng, rows=300, part=0.1, sure=1e-3, timid=0.1):
     right, wrong = np.log1p(-sure) - np.log1p(-timid), np.log(timid / sure)
     part_N, error_N = rng.random(rows) < part, rng.random(rows) < right / (right + wrong)
     y_N = np.where(part_N, (side_N > 0) ^ error_N, rng.random(rows) < sigmoid(truth_N))
-    return [
-        [
-            held_out(
-                y_N,
-                np.where(part_N, side_N * (np.log1p(-error) - np.log(error)), truth_N + 0.1 * rng.normal(size=rows)),
-            )
-        ]
-        for error in (sure, timid)
-    ]
+    models = []
+    for error in (sure, timid):
+        bold_N = side_N * (np.log1p(-error) - np.log(error))
+        models.append([held_out(y_N, np.where(part_N, bold_N, truth_N + 0.1 * rng.normal(size=rows)))])
+    return models
 
 
 def rarely_wrong_groups(rng, groups=20, rows=10, wrong=0.03):
@@ -142,25 +136,23 @@ def rarely_wrong_groups(rng, groups=20, rows=10, wrong=0.03):
     unit_N, y_N = np.repeat(np.arange(groups), rows), rng.random(groups * rows) < 0.5
     side_N = np.where(y_N, 2.0, -2.0)
     turned_2N = rng.random(groups)[unit_N] < wrong, rng.random(groups * rows) < wrong
-    return two(
-        np.zeros(len(y_N)), [np.where(turned_N, -side_N, side_N) for turned_N in turned_2N], rng, y_N, unit_N, "group"
-    )
+    errors_2N = [np.where(turned_N, -side_N, side_N) for turned_N in turned_2N]
+    return two(np.zeros(len(y_N)), errors_2N, rng, y_N, unit_N, "group")
 
 
 def rare_numbers(rng, rows=120, share=0.02):
     """Most targets are 0, and two constants, one below and one above the mean, have equally large squared errors."""
     y_N = (rng.random(rows) < share) * (1 + 0.2 * rng.normal(size=rows))
     both_2N = share * np.array([[0.1], [1.9]]) + 1e-4 * rng.normal(size=(2, rows))
-    return [[Predictions(np.arange(rows), y_N, said_N, units_N=np.arange(rows))] for said_N in both_2N]
+    return [[Predictions(np.arange(rows), y_N, own_N, units_N=np.arange(rows))] for own_N in both_2N]
 
 
 def prices(rng, rows=120, tail=1.1):
     """Targets with a heavy tail, and two models with equally distributed errors of their magnitude."""
     logit_N, errors_2N = rng.normal(scale=tail, size=rows), 0.5 * rng.normal(size=(2, rows))
     y_N = np.exp(logit_N + 0.3 * rng.normal(size=rows))
-    return [
-        [Predictions(np.arange(rows), y_N, np.exp(logit_N + error_N), units_N=np.arange(rows))] for error_N in errors_2N
-    ]
+    row_N = np.arange(rows)
+    return [[Predictions(row_N, y_N, np.exp(logit_N + error_N), units_N=row_N)] for error_N in errors_2N]
 
 
 def chosen(rng, configurations=30, seeds=5, table=400, rows=80, lasting=0.8):
@@ -179,9 +171,8 @@ def chosen(rng, configurations=30, seeds=5, table=400, rows=80, lasting=0.8):
     moved_SCT = lasting * lasting_CT + np.sqrt(1 - lasting**2) * rng.normal(size=(seeds, configurations, table))
     logit_SCT = truth_T + 0.8 * (zero_T + moved_SCT) / np.sqrt(2)
     losses_SCT = np.logaddexp(0, np.where(y_T, -logit_SCT, logit_SCT))
-    loss_C = np.mean(
-        [loss_CT[:, rows_N].mean(axis=1) for loss_CT, rows_N in zip(losses_SCT, validation, strict=True)], axis=0
-    )
+    pairs = zip(losses_SCT, validation, strict=True)
+    loss_C = np.mean([loss_CT[:, rows_N].mean(axis=1) for loss_CT, rows_N in pairs], axis=0)
     best = logit_SCT[:, loss_C.argmin()]
     return [
         [held_out(y_T[r], logit_T[r], r) for r, logit_T in zip(test, both, strict=True)]
@@ -199,81 +190,76 @@ def repeated(rng, seeds=3, rows=120, luck=0.2):
     return [first, [held_out(y_N, truth_N + 0.8 * error_N)] * seeds]
 
 
-def of(first, second, metric="log_loss", choices=1):
+def of(first, second, metric="log_loss"):
     """The product's comparison of two models, each with predictions of every seed."""
     groups = RowGroups(first, METRICS[metric])
-    both = ([groups.leave_out(rows, rows.predicted) for rows in each] for each in (first, second))
-    found = difference(*both)
-    return dataclasses.replace(found, choices=choices) if isinstance(found, Difference) else found
+    return difference(*([groups.leave_out(rows, rows.predicted) for rows in each] for each in (first, second)))
 
 
+LABELS_WRONG = {"rows": 200, "wrong": 0.03, "timid": 0.1, "together": 10}
+SURE = {"spread": 4.0, "timid": 0.3}
 DESIGNS = {
-    "independent, log-loss": (independent, "log_loss", 1),
-    "independent, accuracy": (independent, "accuracy", 1),
-    "independent, ROC AUC": (independent, "roc_auc", 1),
-    "independent, average precision": (independent, "average_precision", 1),
-    "1 positive, ROC AUC": (partial(independent, positives=1), "roc_auc", 1),
-    "1 positive, average precision": (partial(independent, positives=1), "average_precision", 1),
-    "5 positives, ROC AUC": (partial(independent, positives=5), "roc_auc", 1),
-    "5 positives, average precision": (partial(independent, positives=5), "average_precision", 1),
-    "15 unequal groups, log-loss": (grouped, "log_loss", 1),
-    "40 unequal groups, log-loss": (partial(grouped, groups=40), "log_loss", 1),
-    "15 unequal groups, ROC AUC": (grouped, "roc_auc", 1),
-    "in time, 40 rows": (partial(in_time, rows=40), "log_loss", 1),
-    "in time, 120 rows": (in_time, "log_loss", 1),
-    "in time, 20 rows of each of 20 days": (panel, "log_loss", 1),
-    "in time, 20 rows of each of 10 days": (partial(panel, days=10), "log_loss", 1),
-    "each row twice": (partial(copied, times=2), "log_loss", 1),
-    "each row four times": (partial(copied, times=4), "log_loss", 1),
-    "timid and bold, 40 rows": (timid_and_bold, "log_loss", 1),
-    "timid and bold, 120 rows": (partial(timid_and_bold, rows=120), "log_loss", 1),
-    "nearly certain, 120 rows": (partial(timid_and_bold, rows=120, spread=4.0, timid=0.3), "log_loss", 1),
-    "surer of 30 of 300 rows": (surer_of_a_part, "log_loss", 1),
-    "surer of 30 of 100 rows": (partial(surer_of_a_part, rows=100, part=0.3, sure=0.01), "log_loss", 1),
-    "surer of 100 of 1,000 rows": (partial(surer_of_a_part, rows=1000), "log_loss", 1),
-    "one label in 100 wrong, 120 rows": (rarely_wrong, "log_loss", 1),
-    "one label in 50 wrong, 120 rows": (partial(rarely_wrong, wrong=0.02, timid=0.08), "log_loss", 1),
-    "one label in 200 wrong, 400 rows": (partial(rarely_wrong, rows=400, wrong=0.005, timid=0.03), "log_loss", 1),
+    "independent, log-loss": (independent, "log_loss"),
+    "independent, accuracy": (independent, "accuracy"),
+    "independent, ROC AUC": (independent, "roc_auc"),
+    "independent, average precision": (independent, "average_precision"),
+    "1 positive, ROC AUC": (partial(independent, positives=1), "roc_auc"),
+    "1 positive, average precision": (partial(independent, positives=1), "average_precision"),
+    "5 positives, ROC AUC": (partial(independent, positives=5), "roc_auc"),
+    "5 positives, average precision": (partial(independent, positives=5), "average_precision"),
+    "15 unequal groups, log-loss": (grouped, "log_loss"),
+    "40 unequal groups, log-loss": (partial(grouped, groups=40), "log_loss"),
+    "15 unequal groups, ROC AUC": (grouped, "roc_auc"),
+    "in time, 40 rows": (partial(in_time, rows=40), "log_loss"),
+    "in time, 120 rows": (in_time, "log_loss"),
+    "in time, 20 rows of each of 20 days": (panel, "log_loss"),
+    "in time, 20 rows of each of 10 days": (partial(panel, days=10), "log_loss"),
+    "each row twice": (partial(copied, times=2), "log_loss"),
+    "each row four times": (partial(copied, times=4), "log_loss"),
+    "timid and bold, 40 rows": (timid_and_bold, "log_loss"),
+    "timid and bold, 120 rows": (partial(timid_and_bold, rows=120), "log_loss"),
+    "nearly certain, 120 rows": (partial(timid_and_bold, rows=120, **SURE), "log_loss"),
+    "surer of 30 of 300 rows": (surer_of_a_part, "log_loss"),
+    "surer of 30 of 100 rows": (partial(surer_of_a_part, rows=100, part=0.3, sure=0.01), "log_loss"),
+    "surer of 100 of 1,000 rows": (partial(surer_of_a_part, rows=1000), "log_loss"),
+    "one label in 100 wrong, 120 rows": (rarely_wrong, "log_loss"),
+    "one label in 50 wrong, 120 rows": (partial(rarely_wrong, wrong=0.02, timid=0.08), "log_loss"),
+    "one label in 200 wrong, 400 rows": (partial(rarely_wrong, rows=400, wrong=0.005, timid=0.03), "log_loss"),
     "one group of 5 in 100 wrong, 120 groups": (
         partial(rarely_wrong, rows=600, together=5, split_by="group"),
         "log_loss",
-        1,
     ),
     "one group of 10 in 33 wrong, 20 groups, Brier score": (
-        partial(rarely_wrong, rows=200, wrong=0.03, timid=0.1, together=10, split_by="group"),
-        *("brier", 1),
+        partial(rarely_wrong, **LABELS_WRONG, split_by="group"),
+        "brier",
     ),
-    "wrong in whole groups or single rows, accuracy": (rarely_wrong_groups, "accuracy", 1),
-    "one period of 10 in 33 wrong, in time": (
-        partial(rarely_wrong, rows=200, wrong=0.03, timid=0.1, together=10, split_by="time"),
-        *("log_loss", 1),
-    ),
-    "prices, RMSE": (prices, "rmse", 1),
-    "prices, R²": (prices, "r2", 1),
-    "prices, mean absolute error": (prices, "mae", 1),
-    "3 seeds of varying luck": (repeated, "log_loss", 1),
-    "best of 30, 5 seeds": (chosen, "log_loss", 1),
+    "wrong in whole groups or single rows, accuracy": (rarely_wrong_groups, "accuracy"),
+    "one period of 10 in 33 wrong, in time": (partial(rarely_wrong, **LABELS_WRONG, split_by="time"), "log_loss"),
+    "prices, RMSE": (prices, "rmse"),
+    "prices, R²": (prices, "r2"),
+    "prices, mean absolute error": (prices, "mae"),
+    "3 seeds of varying luck": (repeated, "log_loss"),
+    "best of 30, 5 seeds": (chosen, "log_loss"),
 }
-"""By name: the function that draws it, the metric, and the number of configurations for which the interval allows."""
+"""By name: the function that draws it, and the metric."""
 BEYOND = {
-    "prices, RMSE, 20 rows": (partial(prices, rows=20), "rmse", 1),
-    "timid and bold, 20 rows": (partial(timid_and_bold, rows=20), "log_loss", 1),
-    "timid and bold, 30 rows": (partial(timid_and_bold, rows=30), "log_loss", 1),
-    "nearly certain, 20 rows": (partial(timid_and_bold, rows=20, spread=4.0, timid=0.3), "log_loss", 1),
-    "nearly certain, 30 rows": (partial(timid_and_bold, rows=30, spread=4.0, timid=0.3), "log_loss", 1),
-    "one label in 100 wrong, 60 rows": (partial(rarely_wrong, rows=60), "log_loss", 1),
-    "one target in 50 not 0, RMSE": (rare_numbers, "rmse", 1),
-    "one target in 16 not 0, RMSE": (partial(rare_numbers, share=1 / 16), "rmse", 1),
-    "nearly certain, 40 rows": (partial(timid_and_bold, spread=4.0, timid=0.3), "log_loss", 1),
-    "wrong in whole groups or single rows, log-loss": (rarely_wrong_groups, "log_loss", 1),
+    "prices, RMSE, 20 rows": (partial(prices, rows=20), "rmse"),
+    "timid and bold, 20 rows": (partial(timid_and_bold, rows=20), "log_loss"),
+    "timid and bold, 30 rows": (partial(timid_and_bold, rows=30), "log_loss"),
+    "nearly certain, 20 rows": (partial(timid_and_bold, rows=20, **SURE), "log_loss"),
+    "nearly certain, 30 rows": (partial(timid_and_bold, rows=30, **SURE), "log_loss"),
+    "one label in 100 wrong, 60 rows": (partial(rarely_wrong, rows=60), "log_loss"),
+    "one target in 50 not 0, RMSE": (rare_numbers, "rmse"),
+    "one target in 16 not 0, RMSE": (partial(rare_numbers, share=1 / 16), "rmse"),
+    "nearly certain, 40 rows": (partial(timid_and_bold, **SURE), "log_loss"),
+    "wrong in whole groups or single rows, log-loss": (rarely_wrong_groups, "log_loss"),
     "one group in 10 wrong or one row in 10, 15 groups, accuracy": (
         partial(rarely_wrong_groups, groups=15, wrong=0.1),
         "accuracy",
-        1,
     ),
-    "2 seeds of varying luck": (partial(repeated, seeds=2), "log_loss", 1),
-    "in time, 120 rows, long memory": (partial(in_time, memory=0.95), "log_loss", 1),
-    "in time, 500 rows, long memory": (partial(in_time, rows=500, memory=0.95), "log_loss", 1),
+    "2 seeds of varying luck": (partial(repeated, seeds=2), "log_loss"),
+    "in time, 120 rows, long memory": (partial(in_time, memory=0.95), "log_loss"),
+    "in time, 500 rows, long memory": (partial(in_time, rows=500, memory=0.95), "log_loss"),
 }
 """Designs in which intervals are less reliable, or that show the reason for a limit."""
 
@@ -283,20 +269,20 @@ def shares(name, number, seed=1):
     side of 0 where more are; and that would not hold 0 if the truth were three standard deviations of the difference
     higher. The last three are None without other draws.
     """
-    make, metric, choices = {**DESIGNS, **BEYOND}[name]
+    make, metric = {**DESIGNS, **BEYOND}[name]
     rng = np.random.default_rng(seed)
-    found = [of(*make(rng), metric, choices) for _ in range(number)]
-    known = [one for one in found if isinstance(one, Difference)]
+    answers = [of(*make(rng), metric) for _ in range(number)]
+    known = [one for one in answers if isinstance(one, Difference)]
     low, high = (np.array([getattr(one, end) for one in known]) for end in ("low", "high"))
     effect = 3 * np.std([one.value for one in known]) if known else 0
     claimed = max(np.mean(low > 0), np.mean(high < 0)) if known else None
     held = [np.mean((low <= 0) & (high >= 0)), claimed, np.mean(low + effect > 0)] if known else [None] * 3
-    return np.mean([isinstance(one, TooFew) for one in found]), *held
+    return np.mean([isinstance(one, TooFew) for one in answers]), *held
 
 
 if __name__ == "__main__":
     print("| design | too few | interval holds 0 | gain claimed | power |\n| --- | ---: | ---: | ---: | ---: |")
     for name in (*DESIGNS, *BEYOND):
         row_groups.FEWEST_ROWS = 30 if name in DESIGNS else 0
-        told = ("" if share is None else f"{100 * share:.1f} %" for share in shares(name, int(sys.argv[1])))
-        print(f"| {name} | {' | '.join(told)} |", flush=True)
+        cells = ("" if share is None else f"{100 * share:.1f} %" for share in shares(name, int(sys.argv[1])))
+        print(f"| {name} | {' | '.join(cells)} |", flush=True)

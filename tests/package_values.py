@@ -13,22 +13,9 @@ RANK_4 = LoraSettings(rank=4)
 def package_facts(
     model: str = "tabicl-v2", lora: LoraSettings = RANK_4, target: str = "y", **changes: Any
 ) -> PackageFacts:
-    whole: dict[str, Any] = {
-        "layers": (),
-        "biases": (),
-        "base": Source(model, "x.ckpt", "a/b", None, "0" * 64, Licence(None)),
-        "settings": RunSettings(dataset="d", target=target, model=model, lora=lora),
-        "classes": ("a", "b"),
-        "table_name": "t.csv",
-        "table_rows": 9,
-        "table_id": "d",
-        "reading": ReadingChoices(),
-        "kinds": {"x": "number"},
-        "features": ("x",),
-        "context_rows": [0],
-        "context_sha256": "0" * 64,
-        "scores": {},
-        "best_step": 1,
-        "versions": {"tabtune_core": "0"},
-    }
-    return PackageFacts(**{**whole, **changes})
+    base = Source(model, "x.ckpt", "a/b", None, "0" * 64, Licence(None))
+    settings = RunSettings(dataset="d", target=target, model=model, lora=lora)
+    whole: dict[str, Any] = {"layers": (), "biases": (), "base": base, "settings": settings, "classes": ("a", "b")}
+    whole |= {"table_name": "t.csv", "table_rows": 9, "table_id": "d", "reading": ReadingChoices()}
+    whole |= {"kinds": {"x": "number"}, "features": ("x",), "context_rows": [0], "context_sha256": "0" * 64}
+    return PackageFacts(**{**whole, "scores": {}, "best_step": 1, "versions": {"tabtune_core": "0"}, **changes})

@@ -20,7 +20,7 @@ def texts(elements):
 
 
 def button(app, label):
-    return next(found for found in app.button if found.label == label)
+    return next(one for one in app.button if one.label == label)
 
 
 def type_in(box, text):

@@ -51,11 +51,8 @@ def random_sweep(store, rng, task, *, whole=0.0):
     ids += [store.duplicate(run_id, store.run(run_id).settings) for run_id in ids if rng.random() < 0.2]
     for run_id in ids:
         if rng.random() < whole:
-            of_part = {
-                f"{part}{name}": dict.fromkeys(metrics_of(task), rng.random())
-                for part in ("", "zero_shot_")
-                for name in PARTS
-            }
+            names = [f"{part}{name}" for part in ("", "zero_shot_") for name in PARTS]
+            of_part = {name: dict.fromkeys(metrics_of(task), rng.random()) for name in names}
             store.finish(run_id, "finished", result=dataclasses.replace(BASE, **of_part))
             continue
         status = str(rng.choice([*sorted(ENDED), "queued"]))
@@ -69,9 +66,8 @@ def random_sweep(store, rng, task, *, whole=0.0):
 
 def two_halves(store):
     """A sweep in which no seed has a score of every configuration."""
-    sweep, ids = store.add_sweep(
-        [settings_of(what, seed, "classification") for what in ("inference", 2) for seed in (0, 1)]
-    )
+    wanted = [("inference", 0), ("inference", 1), (2, 0), (2, 1)]
+    sweep, ids = store.add_sweep([settings_of(*one, "classification") for one in wanted])
     done = dataclasses.replace(BASE, validation={"log_loss": 0.5}, zero_shot_validation={"log_loss": 0.6})
     for run_id, status in zip(ids, ("finished", "cancelled", "cancelled", "finished"), strict=True):
         store.finish(run_id, status, result=done if status == "finished" else None)
@@ -79,9 +75,7 @@ def two_halves(store):
 
 
 def regression_sweep(store, seed, unit=1.0, validation_rows=60, rows=120):
-    """A sweep with predictions of a target that is given in another unit; some runs are as good as zero-shot, or equal
-    to each other.
-    """
+    """A sweep with predictions of a target in another unit; some runs are as good as zero-shot, or equal."""
     rng = np.random.default_rng(seed)
     seeds = range(int(rng.choice([1, 3])))
     effect, luck, same = rng.choice([0.0, 0.05, 0.4]), rng.choice([0.0, 0.1]), rng.random() < 0.3
@@ -101,7 +95,7 @@ def regression_sweep(store, seed, unit=1.0, validation_rows=60, rows=120):
         split = np.where(numbers < validation_rows, "validation", "test")
         frame = pd.DataFrame({"split": split, "row": numbers, "unit": numbers, "label": y, "predicted": p})
         frame.assign(zero_shot_predicted=z).to_parquet(store.run_dir(run_id) / PREDICTIONS_FILE)
-        after, before = ({part: score_all(y[at], said[at]) for part, at in parts.items()} for said in (p, z))
+        after, before = ({part: score_all(y[at], own[at]) for part, at in parts.items()} for own in (p, z))
         scores = {"zero_shot_validation": before["validation"], "zero_shot_test": before["test"], **after}
         store.finish(run_id, "finished", result=dataclasses.replace(BASE, rows_sha256=str(one), **scores))
     return sweep

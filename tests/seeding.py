@@ -19,13 +19,11 @@ from tabtune_core.events import (
     RunFinished,
     RunPlanned,
     StepDone,
-    to_json,
 )
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
 TOTAL, STEPS = 677_310, 60
-ADAPTER = {2: 33_000, 4: 66_000, 8: 132_000}
 SAMPLES = {
     "classification": ("breast_cancer", "diagnosis", "tabicl-mini"),
     "regression": ("diabetes", "progression", "tabicl-v2"),
@@ -37,35 +35,19 @@ def made_up_scores(accuracy: float, task: str = "classification") -> dict[str, f
     """Consistent made-up scores; in regression the errors fall as ``accuracy`` rises."""
     if task == "regression":
         return {"rmse": 800 * (1 - accuracy), "mae": 600 * (1 - accuracy), "r2": 10 * accuracy - 9}
-    return {
-        "log_loss": 1.6 * (1 - accuracy) + 0.05,
-        "accuracy": accuracy,
-        "balanced_accuracy": accuracy - 0.01,
-        "f1_weighted": accuracy - 0.002,
-        "roc_auc": min(accuracy + 0.03, 1.0),
-        "average_precision": accuracy - 0.05,
-        "mcc": 2 * accuracy - 1.02,
-        "brier": 1.5 * (1 - accuracy),
-        "ece": 0.03,
-    }
+    scores = {"accuracy": accuracy, "balanced_accuracy": accuracy - 0.01, "f1_weighted": accuracy - 0.002}
+    scores |= {"log_loss": 1.6 * (1 - accuracy) + 0.05, "roc_auc": min(accuracy + 0.03, 1.0)}
+    scores |= {"average_precision": accuracy - 0.05, "mcc": 2 * accuracy - 1.02, "brier": 1.5 * (1 - accuracy)}
+    return {**scores, "ece": 0.03}
 
 
 def sweep_settings(
-    home: Path,
-    *,
-    seeds: tuple[int, ...] = (0,),
-    ranks: tuple[int, ...] = (2, 4, 8),
-    task: str = "classification",
+    home: Path, *, seeds: tuple[int, ...] = (0,), ranks: tuple[int, ...] = (2, 4, 8), task: str = "classification"
 ) -> SweepSettings:
     """A sweep over a sample table of a workspace."""
     name, target, model = SAMPLES[task]
-    run = RunSettings(
-        dataset=add_sample(home, name).id,
-        target=target,
-        task=task,
-        model=model,
-        train=TrainSettings(steps=STEPS),
-    )
+    table, train = add_sample(home, name).id, TrainSettings(steps=STEPS)
+    run = RunSettings(dataset=table, target=target, task=task, model=model, train=train)
     return SweepSettings(run=run, ranks=ranks, seeds=seeds, references=False)
 
 
@@ -73,13 +55,8 @@ def made_up_layer(path: str, lora: LoraSettings, out: int = 256, width: int = 12
     """An adapter package's facts about a layer."""
     rank, plain = min(lora.rank, out, width), {"target": "prediction_head", "kind": "linear", "capped": False}
     size = {"out_features": out, "in_features": width, "rank": rank, "parameters": rank * (out + width)}
-    how = {
-        "alpha": lora.effective_alpha,
-        "use_rslora": lora.use_rslora,
-        "scaling": lora.scaling,
-        "variant": lora.variant,
-    }
-    return {"path": path, **plain, **size, **how}
+    how = {"alpha": lora.effective_alpha, "use_rslora": lora.use_rslora, "scaling": lora.scaling}
+    return {"path": path, **plain, **size, **how, "variant": lora.variant}
 
 
 def made_up_facts(home: Path, settings: RunSettings) -> dict[str, object]:
@@ -109,146 +86,95 @@ def made_up_facts(home: Path, settings: RunSettings) -> dict[str, object]:
 
 
 class FakeRun:
-    """A run that emits the events of a real one."""
+    """A run that emits the events of a real one; ``luck`` moves all its scores."""
 
-    def __init__(self, store: RunStore, settings: RunSettings, run_id: str) -> None:
-        self.store, self.settings, self.id = store, settings, run_id
+    def __init__(self, store: RunStore, settings: RunSettings, run_id: str, luck: float = 0.0) -> None:
+        self.store, self.settings, self.id, self.before = store, settings, run_id, 0.93 + luck
         self.random = np.random.default_rng(settings.lora.rank + settings.seed)
-        self.trainable = {"inference": 0, "base-ft": TOTAL}.get(
-            settings.strategy, ADAPTER.get(settings.lora.rank, 16_500 * settings.lora.rank)
-        )
+        self.trainable = {"inference": 0, "base-ft": TOTAL}.get(settings.strategy, 16_500 * settings.lora.rank)
         self.megabytes = 30 + self.trainable / 1e4
         self.classes = ("benign", "malignant") if settings.task == "classification" else ()
+        self.trains = settings.strategy != "inference"
 
     def scores(self, accuracy: float) -> dict[str, float]:
         return made_up_scores(accuracy, self.settings.task)
 
     def tell(self, *events: object) -> None:
-        for event in events:
-            self.store.append(self.id, event)
+        with self.store._together():  # one transaction
+            for event in events:
+                self.store.append(self.id, event)
 
     def begin(self) -> None:
-        layers = (
-            {
-                "path": "col_embedder",
-                "shape": [96, 32],
-                "rank": 2,
-                "parameters": 256,
-                "kind": "parametrization",
-                "target": "x",
-            },
-        )
+        layer = {"path": "col_embedder", "shape": [96, 32], "rank": 2, "parameters": 256, "kind": "parametrization"}
+        counts = (STEPS, 341, 114, 114, 256, 85, 30, self.classes, TOTAL, self.trainable)
         self.tell(
             PhaseStarted("load"),
             self.memory("load", 0),
             PhaseDone("load", 0.4, dict.fromkeys(METERS) | {"resident": 400_000_000}, None),
-            RunPlanned(
-                "cpu",
-                STEPS,
-                341,
-                114,
-                114,
-                256,
-                85,
-                30,
-                self.classes,
-                TOTAL,
-                self.trainable,
-                layers,
-                {"name": self.settings.model},
-            ),
+            RunPlanned("cpu", *counts, ({**layer, "target": "x"},), {"name": self.settings.model}),
             Note("The query rows of a step were held to 85, a quarter of the training rows."),
             PhaseStarted("zero-shot"),
             self.memory("zero-shot", 10),
-            Evaluated(0, "validation", self.scores(0.93), True, 0.0),
+            Evaluated(0, "validation", self.scores(self.before), True, 0.0),
             PhaseDone("zero-shot", 0.5, dict.fromkeys(METERS) | {"resident": 420_000_000}, 10_000_000),
+            *([PhaseStarted("train")] if self.trains else []),
         )
-        if self.settings.strategy != "inference":
-            self.tell(PhaseStarted("train"))
 
     def memory(self, phase: str, growth_megabytes: float) -> MemorySampled:
         return MemorySampled(phase, int(4e8 + 1e6 * growth_megabytes * self.random.uniform(0.9, 1.0)))
 
-    def step(self, step: int) -> None:
-        loss = 0.25 * np.exp(-step / 25) + 0.08 + 0.02 * self.random.normal()
-        self.tell(
-            StepDone(
-                step,
-                float(loss),
-                float(0.4 + 0.1 * self.random.random()),
-                2e-4 * np.sin(np.pi * step / STEPS),
-                0.2 * step,
-            ),
-            self.memory("train", self.megabytes),
-        )
-        if step % 10 == 0:
-            self.tell(Evaluated(step, "validation", self.scores(self.accuracy(step)), True, 0.2 * step))
+    def step(self, *steps: int) -> None:
+        """Does these steps, and evaluates after every tenth."""
+        events = []
+        for step in steps:
+            loss = float(0.25 * np.exp(-step / 25) + 0.08 + 0.02 * self.random.normal())
+            norm, rate = float(0.4 + 0.1 * self.random.random()), 2e-4 * np.sin(np.pi * step / STEPS)
+            events += [StepDone(step, loss, norm, rate, 0.2 * step), self.memory("train", self.megabytes)]
+            if step % 10 == 0:
+                events.append(Evaluated(step, "validation", self.scores(self.accuracy(step)), True, 0.2 * step))
+        self.tell(*events)
 
     def accuracy(self, step: int) -> float:
-        return float(0.93 + 0.03 * (1 - np.exp(-step / 20)) * min(1.0, self.trainable / 1e5 + 0.4))
+        gain = 0.03 * (1 - np.exp(-step / 20)) * min(1.0, self.trainable / 1e5 + 0.4)
+        return float(self.before + gain * self.trains)
 
     def end(self, outcome: str = "finished", *, best_step: int | None = None, verified: bool | None = True) -> None:
-        trained = self.settings.strategy != "inference"
-        if trained:
-            peaks = dict.fromkeys(METERS) | {"resident": int(4e8 + 1e6 * self.megabytes)}
-            self.tell(PhaseDone("train", 12.0, peaks, int(1e6 * self.megabytes)))
-        self.tell(
-            PhaseStarted("evaluate"),
-            self.memory("evaluate", 12),
-            PhaseDone("evaluate", 0.3, dict.fromkeys(METERS), 12_000_000),
-        )
-        accuracy = self.accuracy(STEPS) if trained else 0.93
-        adapter = None
-        if self.settings.strategy == "peft":
-            adapter = self.write_adapter()
-        result = RunFinished(
-            outcome,
-            (STEPS if trained else 0) if best_step is None else best_step,
-            STEPS if trained else 0,
-            False,
-            self.scores(accuracy),
-            self.scores(accuracy - 0.01),
-            self.scores(0.93),
-            self.scores(0.925),
-            12.0 if trained else 0.0,
-            0.3,
-            int(4e8 + 1e6 * self.megabytes),
-            int(1e6 * self.megabytes) if trained else None,
-            "resident",
-            self.trainable,
-            TOTAL,
-            adapter,
-            verified if adapter else None,
-            predict_growth_memory_bytes=30_000_000,
-        )
+        peaks, growth = dict.fromkeys(METERS), int(1e6 * self.megabytes)
+        trained = [PhaseDone("train", 12.0, peaks | {"resident": 400_000_000 + growth}, growth)] if self.trains else []
+        evaluated = PhaseDone("evaluate", 0.3, peaks, 12_000_000)
+        self.tell(*trained, PhaseStarted("evaluate"), self.memory("evaluate", 12), evaluated)
+        self.finish(outcome, self.write_adapter() if self.settings.strategy == "peft" else None, best_step, verified)
+
+    def finish(self, outcome: str, adapter: int | None, best_step: int | None, verified: bool | None = True) -> None:
+        steps, accuracy, growth = STEPS * self.trains, self.accuracy(STEPS), int(1e6 * self.megabytes)
+        scores = (self.scores(one) for one in (accuracy, accuracy - 0.01, self.before, self.before - 0.005))
+        how = (12.0 * self.trains, 0.3, 400_000_000 + growth, growth if self.trains else None, "resident")
+        size = (self.trainable, TOTAL, adapter, verified if adapter else None)
+        best = steps if best_step is None else best_step
+        result = RunFinished(outcome, best, steps, False, *scores, *how, *size, predict_growth_memory_bytes=30_000_000)
         self.store.finish(self.id, outcome, result=result)
 
     def write_adapter(self) -> int:
         folder = self.store.run_dir(self.id)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log.txt").write_text("INFO made-up log line\n" * 3)
+        code = "# A made-up adapter\n\n```python\nfrom tabtune_core import load_adapter\n```\n"
         with zipfile.ZipFile(folder / "adapter.zip", "w") as archive:
             archive.writestr("adapter_model.safetensors", bytes(4 * self.trainable))
             archive.writestr("tabtune.json", json.dumps(made_up_facts(self.store.home, self.settings)))
-            archive.writestr(
-                "README.md", "# A made-up adapter\n\n```python\nfrom tabtune_core import load_adapter\n```\n"
-            )
+            archive.writestr("README.md", code)
         return (folder / "adapter.zip").stat().st_size
 
 
 def predict(store: RunStore, run_id: str, right: range, before: range, rows: int = 114) -> None:
-    """Writes predictions of ``rows`` validation and test rows: those in ``right`` are right, and before training those
-    in ``before``.
-    """
+    """Writes predictions of validation and test rows: those in ``right`` are right, before training in ``before``."""
     frames = []
     for place, part in enumerate(("validation", "test")):
-        found = {}
+        columns = {"split": part, "row": place * rows + np.arange(rows), "label": "malignant"}
         for prefix, those in (("", right), ("zero_shot_", before)):
             p_N = np.where(np.isin(np.arange(rows), those), 0.95, 0.3)
-            found |= {f"{prefix}prob_0": 1 - p_N, f"{prefix}prob_1": p_N}
-        frames.append(
-            pd.DataFrame({"split": part, "row": place * rows + np.arange(rows), "label": "malignant", **found})
-        )
+            columns |= {f"{prefix}prob_0": 1 - p_N, f"{prefix}prob_1": p_N}
+        frames.append(pd.DataFrame(columns))
     folder = store.run_dir(run_id)
     folder.mkdir(parents=True, exist_ok=True)
     pd.concat(frames).to_parquet(folder / "predictions.parquet")
@@ -272,9 +198,8 @@ def start(run: FakeRun) -> None:
 def finish(run: FakeRun) -> None:
     """Runs a queued run to its end."""
     start(run)
-    if run.settings.strategy != "inference":
-        for step in range(1, STEPS + 1):
-            run.step(step)
+    if run.trains:
+        run.step(*range(1, STEPS + 1))
     run.end()
 
 
@@ -292,12 +217,10 @@ def going_sweep(store: RunStore, steps: int = 25) -> tuple[str, list[FakeRun]]:
     finish(runs[0])
     finish(runs[1])
     start(runs[2])
-    store.finish(
-        runs[2].id, "failed", error="The run needs more memory than there is. Lower the context rows or the batch size."
-    )
+    error = "The run needs more memory than there is. Lower the context rows or the batch size."
+    store.finish(runs[2].id, "failed", error=error)
     start(runs[3])
-    for step in range(1, steps + 1):
-        runs[3].step(step)
+    runs[3].step(*range(1, steps + 1))
     return sweep_id, runs
 
 
@@ -308,135 +231,28 @@ def claim_all(home):
 
 
 def many_runs(
-    store: RunStore,
-    *,
-    sweeps: int = 4,
-    per_sweep: int = 50,
-    looks: int = 20,
-    steps: int = 0,
-    task: str = "classification",
+    store: RunStore, *, sweeps: int = 4, per_sweep: int = 50, looks: int = 20, steps: int = 0, task="classification"
 ) -> list[str]:
-    """Adds sweeps of finished runs in one transaction, hundreds of runs in a second, and returns their ids, newest
-    first.
+    """Adds sweeps of finished runs and returns their ids, newest first.
 
-    Each has both baselines and LoRA at several ranks under five seeds, ``looks`` validation scores and ``steps`` steps
-    per run, no folder.
+    Each has both baselines and LoRA at several ranks, of 20 runs on under five seeds; ``looks`` validation scores and
+    ``steps`` steps a run, no folder.
     """
-    made = [_Bulk(store, number, per_sweep, task) for number in range(sweeps)]
-    rows = [row for bulk in made for row in bulk.rows()]
-    events = [event for bulk in made for run in bulk.runs for event in bulk.events(*run, looks, steps)]
-    with store._together():
-        connection = store._connection
-        connection.executemany(
-            "INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)",
-            [(b.id, f"Made-up sweep {b.number}", b.created) for b in made],
-        )
-        connection.executemany(
-            "INSERT INTO runs (id, sweep, name, status, settings, position, created, started, ended, result)"
-            " VALUES (?, ?, ?, 'finished', ?, ?, ?, ?, ?, ?)",
-            rows,
-        )
-        connection.executemany("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", events)
-    return [bulk.id for bulk in reversed(made)]
-
-
-class _Bulk:
-    """One sweep of ``many_runs``."""
-
-    def __init__(self, store: RunStore, number: int, size: int, task: str) -> None:
-        self.id, self.number, self.task, self.created = f"{number:012x}", number, task, 1.7e9 + 10_000 * number
-        seeds = tuple(range(5 if size >= 20 else 1))
-        ranks = tuple(2 + 2 * i for i in range(math.ceil(size / len(seeds)) - 2))
-        settings = sweep_settings(store.home, seeds=seeds, ranks=ranks, task=task).expand()[:size]
-        self.runs = [(f"{number:06x}{place:06x}", one) for place, one in enumerate(settings)]
-
-    def zero_shot(self, seed: int) -> float:
-        return float(0.92 + np.random.default_rng([self.number, seed]).normal(scale=0.004))
-
-    def accuracy(self, settings: RunSettings) -> float:
-        """Rises with the rank, ever more slowly, and differs between seeds and sweeps."""
-        height = {"base-ft": 0.02}.get(settings.strategy, 0.03 * (1 - np.exp(-settings.lora.rank / 4)))
-        if settings.strategy == "inference":
-            return self.zero_shot(settings.seed)
-        return float(
-            self.zero_shot(settings.seed)
-            + height
-            + np.random.default_rng([self.number, settings.seed, settings.lora.rank]).normal(scale=0.001)
-        )
-
-    def rows(self):
-        """Rows of the table of runs."""
-        for place, (run_id, settings) in enumerate(self.runs):
-            accuracy, trained = self.accuracy(settings), settings.strategy != "inference"
-            trainable = {"inference": 0, "base-ft": TOTAL}.get(settings.strategy, 16_500 * settings.lora.rank)
-            result = RunFinished(
-                "finished",
-                40 * trained,
-                STEPS * trained,
-                False,
-                *(
-                    made_up_scores(value, self.task)
-                    for value in (
-                        accuracy,
-                        accuracy - 0.01,
-                        self.zero_shot(settings.seed),
-                        self.zero_shot(settings.seed) - 0.005,
-                    )
-                ),
-                (9.0 + settings.seed + settings.lora.rank / 10) * trained,
-                0.3,
-                400_000_000 + 40 * trainable,
-                30_000_000 + 40 * trainable if trained else None,
-                "resident",
-                trainable,
-                TOTAL,
-                4 * trainable + 900 if settings.strategy == "peft" else None,
-                True if settings.strategy == "peft" else None,
-                predict_growth_memory_bytes=30_000_000,
-            )
-            name = f"{settings.label} seed {settings.seed}"
-            times = (self.created, self.created + 20 * place, self.created + 20 * place + 15)
-            yield (
-                run_id,
-                self.id,
-                name,
-                json.dumps(settings.to_dict()),
-                1000 * self.number + place,
-                *times,
-                to_json(result)[1],
-            )
-
-    def events(self, run_id: str, settings: RunSettings, looks: int, steps: int):
-        """Events of a run: the plan, its steps, and its evaluations on the validation rows."""
-        accuracy = self.accuracy(settings)
-        plan = RunPlanned(
-            "cpu",
-            STEPS,
-            341,
-            114,
-            114,
-            256,
-            85,
-            30,
-            () if self.task == "regression" else ("benign", "malignant"),
-            TOTAL,
-            0,
-            (),
-            {},
-        )
-        told = [PhaseStarted("train"), plan]
-        told += [
-            StepDone(step, 0.25 * math.exp(-3 * step / steps) + 0.08, 0.5, 2e-4, 0.2 * step)
-            for step in range(1, steps + 1)
-        ]
-        for look in range(looks if settings.strategy != "inference" else 1):
-            told.append(
-                Evaluated(
-                    10 * look,
-                    "validation",
-                    made_up_scores(accuracy - 0.03 * math.exp(-look / 5), self.task),
-                    True,
-                    2.0 * look,
-                )
-            )
-        return [(run_id, self.created + second, *to_json(event)) for second, event in enumerate(told)]
+    made, rng = [], np.random.default_rng(0)
+    seeds = tuple(range(5 if per_sweep >= 20 else 1))
+    ranks = tuple(2 + 2 * i for i in range(math.ceil(per_sweep / len(seeds)) - 2))
+    for number in range(sweeps):
+        settings = sweep_settings(store.home, seeds=seeds, ranks=ranks, task=task).expand()[:per_sweep]
+        sweep_id, ids = store.add_sweep(settings, f"Made-up sweep {number}")
+        made.append(sweep_id)
+        for one, run_id in zip(settings, ids, strict=True):
+            run = FakeRun(store, one, run_id, luck=rng.normal(scale=0.004))
+            start(run)
+            losses = (0.25 * math.exp(-3 * step / steps) + 0.08 for step in range(1, steps + 1))
+            events = [StepDone(step, loss, 0.5, 2e-4, 0.2 * step) for step, loss in enumerate(losses, 1)]
+            for look in range(1, looks if run.trains else 1):
+                scores = run.scores(run.accuracy(10 * look))
+                events.append(Evaluated(10 * look, "validation", scores, True, 2.0 * look))
+            run.tell(*events)
+            run.finish("finished", 4 * run.trainable + 900 if one.strategy == "peft" else None, None)
+    return made[::-1]

@@ -1,6 +1,4 @@
-"""Small random checkpoints in the upstream packages' own formats, for tests that need the architecture but no trained
-weights.
-"""
+"""Small random checkpoints in the upstream packages' own formats, for tests that need no trained weights."""
 
 import json
 import re
@@ -18,15 +16,8 @@ from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings
 
 TABICL = {
-    "embed_dim": 16,
-    "col_num_blocks": 1,
-    "col_nhead": 2,
-    "col_num_inds": 8,
-    "row_num_blocks": 1,
-    "row_nhead": 2,
-    "row_num_cls": 2,
-    "icl_num_blocks": 2,
-    "icl_nhead": 2,
+    **{"embed_dim": 16, "col_num_blocks": 1, "col_nhead": 2, "col_num_inds": 8, "row_num_blocks": 1},
+    **{"row_nhead": 2, "row_num_cls": 2, "icl_num_blocks": 2, "icl_nhead": 2},
 }
 
 
@@ -42,39 +33,24 @@ def _save_tabicl(module: nn.Module, config: dict, path: Path) -> None:
 
 TABDPT = {
     "model": {
-        "enc_cell_dim": -1,
-        "max_num_classes": 4,
-        "regression_bin_count": 128,
-        "regression_bin_min": -10,
-        "regression_bin_max": 10,
-        "nhead": 2,
-        "ff_dim": 32,
-        "emsize": 32,
-        "nlayers": 2,
-        "max_num_features": 16,
-        "min_eval_context": 8,
-        "max_eval_context": 4096,
-        "y_encoder_dim": 16,
-        "num_col_attn_layers": 2,
-        "n_thinking_rows": 4,
+        **{"enc_cell_dim": -1, "max_num_classes": 4, "nhead": 2, "ff_dim": 32, "emsize": 32, "nlayers": 2},
+        **{"regression_bin_count": 128, "regression_bin_min": -10, "regression_bin_max": 10, "max_num_features": 16},
+        **{"min_eval_context": 8, "max_eval_context": 4096, "y_encoder_dim": 16},
+        **{"num_col_attn_layers": 2, "n_thinking_rows": 4},
     }
 }
+TABDPT_NAMES = {
+    **{"emsize": "ninp", "ff_dim": "nhid", "max_num_features": "num_features", "max_num_classes": "n_out"},
+    **{"min_eval_context": "base_len", "max_eval_context": "max_len"},
+}
+"""Names of the configuration that the module calls otherwise."""
 
 
 def _build_tabdpt(config: dict) -> nn.Module:
     from tabdpt.model import TabDPTModel
 
-    other = {
-        "emsize": "ninp",
-        "ff_dim": "nhid",
-        "max_num_features": "num_features",
-        "max_num_classes": "n_out",
-        "min_eval_context": "base_len",
-        "max_eval_context": "max_len",
-    }
-    return TabDPTModel(
-        dropout=0.0, use_flash=False, **{other.get(name, name): value for name, value in config["model"].items()}
-    )
+    sizes = {TABDPT_NAMES.get(name, name): value for name, value in config["model"].items()}
+    return TabDPTModel(dropout=0.0, use_flash=False, **sizes)
 
 
 def _save_tabdpt(module: nn.Module, config: dict, path: Path) -> None:
@@ -103,20 +79,13 @@ def _build_tabpfn(config: dict) -> nn.Module:
 
 
 def _save_tabpfn(module: nn.Module, config: dict, path: Path) -> None:
-    """Saves in the released format: v2 without an architecture name, v2.5 with another name, and a regressor with its
-    bars.
-    """
-    buckets = config["num_buckets"]
-    bars = (
-        {"borders": torch.linspace(-3, 3, buckets + 1), "losses_per_bucket": torch.zeros(buckets)}
-        if not config["max_num_classes"]
-        else {}
-    )
-    named = {"TabPFN-v2.5": {"architecture_name": "base"}, "TabPFN-v2.6": {"architecture_name": "tabpfn_v2_6"}}.get(
-        config["name"], {}
-    )
-    state = {**module.state_dict(), **{f"criterion.{name}": tensor for name, tensor in bars.items()}}
-    torch.save({"config": config, "state_dict": state, **named}, path)
+    """Saves in the released format: v2 without an architecture's name, and a regressor with its bars."""
+    state, buckets = dict(module.state_dict()), config["num_buckets"]
+    if not config["max_num_classes"]:
+        state["criterion.borders"] = torch.linspace(-3, 3, buckets + 1)
+        state["criterion.losses_per_bucket"] = torch.zeros(buckets)
+    named = {"TabPFN-v2.5": "base", "TabPFN-v2.6": "tabpfn_v2_6"}.get(config["name"])
+    torch.save({"config": config, "state_dict": state, **({"architecture_name": named} if named else {})}, path)
 
 
 FAMILIES = {
@@ -138,13 +107,12 @@ def tiny_config(name: str, task: str = "classification") -> dict:
     return {**card.weights_for(task).config, **FAMILIES[card.family.name][0]}
 
 
-ARCHITECTURES = tuple(
-    {
-        (card.family.name, task, str(tiny_config(name, task))): (name, task)
-        for name, card in CATALOGUE.items()
-        for task in card.weights
-    }.values()
-)
+_BY_SIZES = {
+    (card.family.name, task, str(tiny_config(name, task))): (name, task)
+    for name, card in CATALOGUE.items()
+    for task in card.weights
+}
+ARCHITECTURES = tuple(_BY_SIZES.values())
 """A model and a task of each architecture in the catalogue."""
 
 
@@ -159,9 +127,7 @@ CASES = [pytest.param(case, marks=() if _is_quick(*case) else pytest.mark.slow) 
 
 
 def tiny_module(name: str = "tabicl-v2", seed: int = 0, task: str = "classification") -> nn.Module:
-    """A module with random weights only: upstream initialises some to zero, and adapters before those would have no
-    effect.
-    """
+    """A module with random weights only: adapters before weights that upstream initialises to zero have no effect."""
     with torch.random.fork_rng([]):
         torch.manual_seed(seed)
         module = build(CATALOGUE[name].family.name, tiny_config(name, task))

@@ -19,18 +19,17 @@ from tabtune_core.execution.worker_flags import ExecutorChoice
 from tabtune_core.store import job_kinds
 processes.GRACE_SECONDS = 0.3
 service.RECONCILE_SECONDS = 0.3
-told = sys.argv[2:]
-numbers = {name: int(number) for name, _, number in (flag.partition("=") for flag in told) if name in ("parallel", "threads")}
+flags = sys.argv[2:]
+numbers = {name: int(number) for name, _, number in (flag.partition("=") for flag in flags) if name in ("parallel", "threads")}
 shares = cores.divide(numbers.get("parallel", 1), numbers.get("threads"))
-clusters = [ExecutorChoice("ray", word.removeprefix("ray=")).opener() for word in told if word.startswith("ray=")]
-if "short-limits" in told:
+clusters = [ExecutorChoice("ray", word.removeprefix("ray=")).opener() for word in flags if word.startswith("ray=")]
+if "short-limits" in flags:
     job_kinds.KINDS["stubborn"] = job_kinds.JobKind(title="job", function="", minutes=0.005)
 service.run_worker(
     Path(sys.argv[1]),
-    exit_when_idle="exit-when-idle" in told,
-    resume="no-resume" not in told,
+    exit_when_idle="exit-when-idle" in flags,
+    resume="no-resume" not in flags,
     executor=(clusters or [lambda *given: local.LocalExecutor(*given, shares=shares)])[0],
-    notify=next((flag.removeprefix("notify=") for flag in told if flag.startswith("notify=")), ""),
     experiment="fake_experiment",
     jobs="fake_jobs",
 )
@@ -44,32 +43,28 @@ def start_worker(home, *flags, before=""):
     """
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS / "fakes")])}
     with (home / "worker.log").open("ab") as log:
-        return subprocess.Popen(
-            [sys.executable, "-c", before + PROGRAM, str(home), *flags], stdout=log, stderr=log, env=environment
-        )
+        command = [sys.executable, "-c", before + PROGRAM, str(home), *flags]
+        return subprocess.Popen(command, stdout=log, stderr=log, env=environment)
 
 
 def open_worker(store, *, resume=True):
     """Makes a worker in this process; it starts nothing by itself."""
-    from tabtune_core.execution.end_messages import EndMessages
-    from tabtune_core.execution.forkserver import forkserver
     from tabtune_core.execution.job_lanes import JobLanes
     from tabtune_core.execution.local import LocalExecutor
+    from tabtune_core.execution.processes import forkserver
     from tabtune_core.execution.worker import Worker
 
     context = forkserver("fake_experiment", "fake_jobs")
     executor, lanes = LocalExecutor(store, context, "fake_experiment"), JobLanes(store, context, "fake_jobs", {})
-    return Worker(store, executor, lanes, EndMessages(""), resume=resume)
+    return Worker(store, executor, lanes, resume=resume)
 
 
 def queue(store, *targets, devices=(), **more):
     """Queues fake runs that act by their targets, on 'auto' unless ``devices`` are given, and returns their ids."""
     wanted = devices or ["auto"] * len(targets)
+    pairs = zip(targets, wanted, strict=True)
     return store.add_sweep(
-        [
-            RunSettings(dataset="d", target=target, device=device, **more)
-            for target, device in zip(targets, wanted, strict=True)
-        ]
+        [RunSettings(dataset="d", target=target, device=device, **more) for target, device in pairs]
     )[1]
 
 

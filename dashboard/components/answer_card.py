@@ -33,8 +33,6 @@ def answer_card(found: Recommendation) -> None:
     with st.container(horizontal=True):
         for label, value, help in figures(verdict):
             figure(label, value, help)
-    if found.far_values:
-        st.warning(plain(found.far_values), icon=":material/warning:")
 
 
 def figures(verdict: Verdict) -> list[tuple[str, str, str | None]]:

@@ -11,7 +11,7 @@ from dashboard import queries
 from dashboard.components.unreadable import attempt, page_part, queue
 from dashboard.formatting import plain
 from tabtune_core.errors import StoreError
-from tabtune_core.execution.worker_watch import WorkerTrouble
+from tabtune_core.execution.lock import WorkerTrouble
 from tabtune_core.store.job_kinds import kind_of
 from tabtune_core.store.jobs import JOB_ENDED, Job, read_progress
 
@@ -103,12 +103,11 @@ def worker_trouble(trouble: WorkerTrouble | None) -> None:
         )
     elif trouble.why == "suspended":
         st.warning(
-            f"The worker (process {trouble.pid}) does not respond, because it is suspended. Runs in progress "
-            f"continue, queued ones wait. Continue it with `kill -CONT {trouble.pid}`, or end it with "
-            f"`kill -9 {trouble.pid}`: the next one resumes its runs."
+            f"The worker (process {trouble.pid}) is suspended, so queued runs wait. Continue it or end it: the next "
+            "worker resumes its runs."
         )
     elif trouble.why == "stopped":
-        st.info("The worker was stopped with `loralab worker --stop`. Queued runs wait.")
+        st.info("The worker was stopped. Queued runs wait.")
         st.button("Start the worker", on_click=queries.keep_worker, icon=":material/play_arrow:")
     else:
         _worker_ended(trouble)

@@ -1,6 +1,4 @@
-"""The column to predict, how to predict it, and the split of the rows: questions on Data and choices on New run that
-share one answer.
-"""
+"""The column to predict, how to predict it, and the split of the rows: on Data and New run, with one answer."""
 
 from collections.abc import Iterable
 from typing import cast
@@ -9,7 +7,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.formatting import WAYS, plain
-from dashboard.url_state import LONGEST_SEEN, choose, chosen, pick, renew
+from dashboard.url_state import choose, chosen, pick, renew
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.merged_classes import GROUPED, worth_grouping
@@ -17,7 +15,7 @@ from tabtune_core.data.split_question import AT_RANDOM, all_answers, read_answer
 from tabtune_core.data.target import Way
 from tabtune_core.settings import RunSettings, SplitBy, describe
 
-NOT_CHOSEN, RARE = "", "group_rare_classes"
+NOT_CHOSEN, RARE, MOST_LIKELY = "", "group_rare_classes", 3
 BALANCED = {"class_weights": "balanced", "selection_metric": "average_precision"}
 SCORES_OF_RARE = ("balanced_accuracy", "average_precision")
 
@@ -36,7 +34,7 @@ def pick_target(dataset: Dataset) -> str:
         options,
         name="target",
         default=likely,
-        format_func=lambda name: name or "Not chosen yet: all columns",
+        format_func=lambda name: name or "Not chosen yet",
     )
     if column == proposed.column:
         st.caption(f"Proposed: {plain(proposed.reason)}")
@@ -44,18 +42,12 @@ def pick_target(dataset: Dataset) -> str:
 
 
 def _ask_target(dataset: Dataset, near: tuple[str, ...]) -> None:
-    """Shows a button for each likely column."""
-    st.markdown("**What do you want to predict?**")
-    with st.container(horizontal=True):
-        for place, name in enumerate(near):
-            whole = plain(name) if len(name) > LONGEST_SEEN else None
-            st.button(
-                plain(name),
-                key=f"predict_{place}_{dataset.id[:12]}",
-                on_click=choose,
-                args=("target", name),
-                help=whole,
-            )
+    """Asks which of the likeliest columns to predict."""
+    key, likely = f"predict_{dataset.id[:12]}", near[:MOST_LIKELY]
+    asked = "What do you want to predict?"
+    if column := st.pills(asked, likely, key=key, format_func=plain, help="Any other column is in the list below."):
+        choose("target", column)
+        st.rerun()
 
 
 def pick_way(table: str, column: str) -> Way:
@@ -93,9 +85,7 @@ def group_rare(table: str, target: str, way: Way) -> None:
 
 
 def without_mended(found: Iterable[Finding]) -> list[Finding]:
-    """Leaves out the finding about a rare class, if the choices on Data or on New run already give it the weight of the
-    others.
-    """
+    """Leaves out the finding about a rare class, if the choices already give it the weight of the others."""
     now = st.session_state
     mended = now.get("class_weights") == BALANCED["class_weights"] and now.get("selection_metric") in SCORES_OF_RARE
     return [one for one in found if one.code != "imbalance" or not mended]
@@ -109,10 +99,7 @@ def balance(found: list[Finding]) -> None:
 
 
 def ask_split(dataset: Dataset, target: str) -> str:
-    """Asks how to split if the table has dates or repeated ids; New run uses the answer too.
-
-    The table is not read again.
-    """
+    """Asks how to split if the table has dates or repeated ids; New run uses the answer too."""
     question = queries.split_asked(dataset.id, target)
     last, held = _held_split(dataset, target)
     if question is None and held == AT_RANDOM:

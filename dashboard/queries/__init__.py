@@ -13,7 +13,6 @@ from dashboard.queries.boards import (
     predictions,
     ranked,
     recommended,
-    sparklines,
 )
 from dashboard.queries.curves import Latest, Look, axis_end, frame, latest, look, of_look, shared, stamp, watched
 from dashboard.queries.tables import (
@@ -21,6 +20,7 @@ from dashboard.queries.tables import (
     Span,
     class_counts,
     delete_table,
+    far_values,
     first_rows,
     forget_reading,
     histogram,

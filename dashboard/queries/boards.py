@@ -1,8 +1,6 @@
 """Results of sweeps: rankings, recommendations, predictions, and effects seen in a person's own runs."""
 
 import dataclasses
-import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -24,7 +22,6 @@ from dashboard.queries.workspace import (
     store,
     store_of,
 )
-from tabtune_core.analysis import curves as series
 from tabtune_core.analysis.claims import earlier_sweeps
 from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.configurations import by_configuration
@@ -88,15 +85,10 @@ def ranked(sweep: str | None, rank_by: str, *, archived: bool = False) -> pd.Dat
     return board if archived else board[~board["archived"]].reset_index(drop=True)
 
 
-@of_workspace(entries=1, stamp=lambda: stamp_of(None))
-def _earlier(folder: str) -> Counter[str]:
-    return earlier_sweeps(listed(None))
-
-
 @of_workspace(entries=32, spinner="Computing intervals from the held-out rows", stamp=_of_runs)
 def recommended(folder: str, sweep: str, rank_by: str) -> Recommendation:
     """Returns one sweep's recommendation of a rank; it is computed again when one of its runs changes state."""
-    return recommend(store_of(folder), _ranked(sweep, rank_by), rank_by, _earlier()[sweep])
+    return recommend(store_of(folder), _ranked(sweep, rank_by), rank_by, earlier_sweeps(listed(None), sweep))
 
 
 def confirmed(sweeps: Sequence[str]) -> set[str]:
@@ -111,17 +103,6 @@ def configurations(folder: str, sweep: str | None, rank_by: str) -> pd.DataFrame
     """Returns the leaderboard with one row per configuration, archived ones included."""
     compared = None if sweep is None else recommended(sweep, rank_by).configurations
     return by_configuration(_ranked(sweep, rank_by), rank_by, compared)
-
-
-def _of_ten_seconds(sweep: str | None, metric: str) -> tuple[str, int]:
-    going = any(run.status == "running" for run in listed(sweep))
-    return stamp_of(sweep), int(time.monotonic() / 10) if going else 0
-
-
-@of_workspace(entries=16, stamp=_of_ten_seconds)
-def sparklines(folder: str, sweep: str | None, metric: str) -> dict[str, list[float]]:
-    """Returns run id -> its validation scores over the evaluations, up to ten seconds old."""
-    return series.sparklines(store_of(folder), [run.id for run in listed(sweep)], metric)
 
 
 @of_workspace(entries=64)

@@ -22,7 +22,7 @@ from tabtune_core.data.split_question import AT_RANDOM, last_settings, split_que
 from tabtune_core.data.splits import SplitSizes
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, Way, propose_target, ways_of
-from tabtune_core.data.target_checks import check_label
+from tabtune_core.data.target_checks import check_label, far_of
 from tabtune_core.data.task import check_split, plan_split
 from tabtune_core.data.values import words
 from tabtune_core.errors import StoreError
@@ -167,6 +167,13 @@ def _of_rows(run: RunSettings, strategy: Strategy = "inference") -> RunSettings:
     return dataclasses.replace(
         run.with_strategy(strategy), train=train, lora=LoraSettings(), device="auto", checkpoint=None
     )
+
+
+@of_workspace(entries=64)
+def far_values(folder: str, table: str, column: str) -> list[str]:
+    """Returns the distinct numbers of a target that are far from the others, as a file may write them."""
+    numbers = _whole(folder, table)[column].dropna().to_numpy(dtype=np.float64)
+    return [f"{value:.15g}" for value in np.unique(numbers[far_of(numbers)])]
 
 
 @of_workspace(entries=64, spinner="Checking for target leakage")

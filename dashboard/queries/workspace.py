@@ -11,8 +11,8 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import streamlit as st
 
 from tabtune_core.errors import StoreError
-from tabtune_core.execution.cluster_file import Cluster, read_cluster
-from tabtune_core.execution.worker_watch import WorkerTrouble, tail, watch_of
+from tabtune_core.execution.cluster import Cluster, read_cluster
+from tabtune_core.execution.lock import WorkerTrouble, tail, watch_of
 from tabtune_core.gpus import card_memory, card_names
 from tabtune_core.machine import machine_memory
 from tabtune_core.store.jobs import Job

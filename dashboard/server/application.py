@@ -7,7 +7,6 @@ import importlib
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import lru_cache
 from http import HTTPStatus
 from pathlib import Path
 from urllib.parse import quote
@@ -27,8 +26,7 @@ from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 from dashboard.formatting import plain
 from dashboard.server.guard import TokenGuard
 from tabtune_core.access import Access, bracketed
-from tabtune_core.data.datasets import get_dataset, preview
-from tabtune_core.errors import SettingError, ShortageError, TableError, TabTuneError
+from tabtune_core.errors import SettingError, ShortageError, TabTuneError
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.runs import default_home
 
@@ -78,7 +76,6 @@ def leave_out_late_parts() -> None:
 
 PLOTLY_PATH = f"/_lab/plotly-{plotly.__version__}.min.js"
 PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
-REPORT_PATH = "/_lab/report/"
 
 
 async def plotly_script(request: Request) -> Response:
@@ -102,40 +99,6 @@ def named_page(request: Request) -> Response:
     )
 
 
-MOST_ROWS = 10_000
-MOST_COLUMNS = 60
-"""Each column is a picture; with more columns the page takes minutes."""
-
-
-@lru_cache(maxsize=4)
-def report_html(home: Path, identity: str) -> str:
-    """Returns an HTML report about the first rows and columns of a table; raises TableError if there is none."""
-    dataset = get_dataset(home, identity)
-    frame = preview(home, identity, MOST_ROWS).iloc[:, :MOST_COLUMNS]
-    from skrub import TableReport  # takes a second to import and few people ask for it
-
-    report = TableReport(
-        frame,
-        title=f"{dataset.name}, first {len(frame):,} rows",
-        verbose=0,
-        open_tab="distributions",
-        plot_distributions=True,
-        compute_associations=True,
-    )
-    return str(report.html())
-
-
-def report(request: Request) -> Response:
-    """Serves the report of a table, isolated, because its cells are user data."""
-    try:
-        html = report_html(default_home(), request.path_params["identity"])
-    except TableError as error:
-        return PlainTextResponse(str(error), status_code=404)
-    return HTMLResponse(html, headers={"Content-Security-Policy": f"sandbox allow-scripts; {ALONE}"})
-
-
-ALONE = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:; font-src data:"
-"""Policy of a page that loads nothing from any machine, this server included."""
 BASE = "window.__streamlit = {BACKEND_BASE_URL: new URL('.', location.href).href};"
 CORRECTIONS = """{
   const push = history.pushState.bind(history)
@@ -150,7 +113,6 @@ CORRECTIONS = """{
 PAGES = sorted({path.parent.name for path in (Path(__file__).parents[1] / "views").glob("*/page.py")} - {"data"})
 ROUTES = [
     Route(PLOTLY_PATH, plotly_script),
-    Route(REPORT_PATH + "{identity}", report),
     Route("/data", first_page),
     *(Route(f"/{name}", named_page) for name in ("", *PAGES)),
 ]

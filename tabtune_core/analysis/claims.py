@@ -1,11 +1,10 @@
 """What may be claimed of the configuration that validation chose: its gain on the test rows, which chose nothing.
 
-In: the leaderboard of a sweep, its comparison and predictions. Out: a claim, with the seeds that would settle it.
+In: the leaderboard of a sweep, its comparison and predictions. Out: a claim.
 """
 
 import dataclasses
 import math
-from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -21,10 +20,8 @@ from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.settings import SplitBy
 from tabtune_core.store.run_row import Run
 
-MOST_SEEDS = 20
-"""More seeds than this are not proposed."""
-SIDES: dict[int | None, "Outcome"] = {1: "better", -1: "worse", 0: "unclear"}
 Outcome = Literal["better", "worse", "unclear", "no gain", "too few", "not known"]
+SIDES: dict[int | None, Outcome] = {1: "better", -1: "worse", 0: "unclear"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +47,6 @@ class Claim:
         if not isinstance(self.difference, Difference):
             return "not known" if self.difference is None else "too few"
         return SIDES[beyond_noise(self.difference)]
-
-    @property
-    def more_seeds(self) -> int | None:
-        """How many more seeds would show such a gain in 80 % of cases; None if no number would, or none is needed."""
-        gain = self.difference if self.verdict == "unclear" and self.tested else None
-        return seeds_needed(gain, len(self.runs)) if isinstance(gain, Difference) and gain.value > 0 else None
 
     @property
     def chooses_a_rank(self) -> bool:
@@ -105,23 +96,18 @@ def on_one_page(measured: Sequence[Measured]) -> list[Measured]:
     return wide
 
 
-def earlier_sweeps(runs: Iterable[Run]) -> Counter[str]:
-    """Counts, for each sweep, those whose first score of LoRA came before its own, on the same test rows.
+def earlier_sweeps(runs: Iterable[Run], sweep: str) -> int:
+    """Counts the sweeps whose first score of LoRA on the test rows of ``sweep`` came before its own.
 
-    Whoever keeps the sweep that claims a gain has chosen by these rows. They are the same if their set or hash is.
+    Whoever keeps the sweep that claims a gain has chosen by these rows.
     """
-    scored: dict[str, tuple[float, set[str]]] = {}
+    first: dict[tuple[str, str], float] = {}
     for run in runs:
         if run.settings.strategy == "peft" and run.result and run.result.test:
-            first, rows = scored.get(run.sweep, (math.inf, set()))
-            same_rows = {run.settings.test_set, run.result.rows_sha256 or run.settings.test_set}
-            scored[run.sweep] = min(first, run.ended or run.created), rows | same_rows
-    sharing, counts = defaultdict[str, set[str]](set), Counter[str]()
-    for sweep, (_, rows) in sorted(scored.items(), key=lambda item: item[1][0]):
-        counts[sweep] = len(set().union(*(sharing[one] for one in rows)))
-        for one in rows:
-            sharing[one].add(sweep)
-    return counts
+            key, time = (run.sweep, run.settings.test_set), run.ended or run.created
+            first[key] = min(first.get(key, math.inf), time)
+    own = {rows: time for (name, rows), time in first.items() if name == sweep}
+    return len({name for (name, rows), time in first.items() if time < own.get(rows, -math.inf)})
 
 
 def _mean_gain(runs: pd.DataFrame, metric: Metric, name: str, part: SplitName) -> float:
@@ -129,16 +115,3 @@ def _mean_gain(runs: pd.DataFrame, metric: Metric, name: str, part: SplitName) -
     gain, scores = (runs[column].astype("float64") for column in (name, f"{part}_{metric.name}"))
     mean = float(gain.mean())
     return mean if not abs(mean) <= metric.rounding(scores.abs().max()) else 0.0
-
-
-def seeds_needed(gain: Difference, seeds: int) -> int | None:
-    """Returns how many more seeds would show a true gain of this size in 80 % of cases; None above MOST_SEEDS in all.
-
-    More seeds reduce the noise of the rows only as far as their test rows differ: with one seed, as if they did not.
-    """
-    common = 1.0 if gain.shared is None else gain.shared
-    for total in range(seeds + 1, MOST_SEEDS + 1):
-        variance = gain.of_seed * (1 / total + (1 - 1 / total) * common) + gain.between_seeds / total
-        if dataclasses.replace(gain, error=math.sqrt(variance), seeds=total).detectable < gain.value:
-            return total - seeds
-    return None

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from tabtune_core.analysis.intervals import GAINS, half_width
 from tabtune_core.analysis.jackknife import Difference, difference
 from tabtune_core.analysis.row_groups import Replicates, RowGroups, TooFew
+from tabtune_core.analysis.set_apart import ARCHIVED
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.settings import MODELS, TRAINED
@@ -42,54 +42,48 @@ class Comparison:
 
     configurations: pd.DataFrame
     """Best first: CONFIGURATION, ``score`` and COSTS (means over the seeds), ``runs`` (ids), ``own_runs`` (ids, also
-    under other seeds), and differences, positive in the direction in which the score is better: ``gap`` behind the best
-    of all, ``lora_gap`` behind the best LoRA (negative: better than it), ``gain`` over the runs' own zero-shot;
-    ``test_lora_gap`` and ``test_gain`` are the same on the test rows. ``..._half_width`` is how far the 95 % interval
-    of each, of the ``score`` and of the ``test_score`` reaches towards 0 (it may reach further the other way);
-    ``gap_error`` and ``lora_gap_error`` are standard errors. NaN if unknown, or if rows are too few.
+    under other seeds), and differences, positive where the score is better: ``gap`` behind the best of all,
+    ``lora_gap`` behind the best LoRA (negative: better than it), ``gain`` over the runs' own zero-shot;
+    ``test_lora_gap`` and ``test_gain`` are the same on the test rows. ``..._half_width`` is the ± of each, of the
+    ``score`` and of the ``test_score``; ``gap_error`` and ``lora_gap_error`` are standard errors. NaN if unknown.
     """
     seeds: tuple[int, ...]
     """The seeds on which they are compared."""
     left_out: tuple[int, ...]
     """Seeds under which some configuration has no score."""
     apart: tuple[str, ...]
-    """Runs with a score that are not compared, each with the reason."""
+    """Runs with a score that are not compared, each with the reason; without archived ones."""
     too_few: bool = False
     """Whether the validation rows are too few for intervals."""
 
 
 def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
-    """Compares the configurations of ``board``, the leaderboard of one sweep.
+    """Compares the configurations of ``board``, the leaderboard of one sweep by ``rank_by``.
 
-    Archived runs, runs that are ``apart`` and references without a model are left out. Intervals come from the rows,
-    see ``difference``.
+    Runs without a place and references without a model are left out. Intervals come from the rows, see ``difference``.
     """
-    meaning, score = METRICS[rank_by], f"validation_{rank_by}"
+    metric, score = METRICS[rank_by], f"validation_{rank_by}"
     numbers = [*COSTS, "trainable_percent", "gain", "test_gain", f"test_{rank_by}"]
-    scored = board.loc[
-        np.isfinite(board[score]) & ~board["archived"],
-        ["run", "name", "seed", "apart", *CONFIGURATION, score, *numbers],
-    ]
-    known = scored[(scored["apart"] == "") & scored["strategy"].isin(MODELS)]
+    known = board[board["place"].notna() & board["strategy"].isin(MODELS)]
     known = known.assign(configuration=known.groupby(CONFIGURATION, dropna=False, sort=False).ngroup())
-    scores_SC = known.pivot_table(index="seed", columns="configuration", values=score)
+    known = known.sort_values("seed", kind="stable")
+    scores_SC = known.pivot(index="seed", columns="configuration", values=score)
     shared_SC = scores_SC.dropna()
-    seeds = tuple(int(seed) for seed in shared_SC.index)
-    once = known.drop_duplicates(["seed", "configuration"]).sort_values("seed", kind="stable")
-    table = _means(known[known["seed"].isin(seeds)], once, numbers, shared_SC.mean())
+    shared = known[known["seed"].isin(shared_SC.index)]
+    groups = shared.groupby("configuration")
+    table = (
+        groups[CONFIGURATION].first().join(shared[numbers].astype("float64").groupby(shared["configuration"]).mean())
+    )
+    more = {"runs": groups["run"].agg(tuple), "own_runs": known.groupby("configuration")["run"].agg(tuple)}
+    more["score"] = shared_SC.mean()
+    table = table.assign(**{name: column.reindex(table.index) for name, column in more.items()})
     table = table.rename(columns={f"test_{rank_by}": "test_score"})
-    table = table.sort_values(["score", "rank"], ascending=[not meaning.higher_is_better, True], kind="stable")
+    table = table.sort_values(["score", "rank"], ascending=[not metric.higher_is_better, True], kind="stable")
     lora, trained = table.index[table["strategy"] == "peft"], table.index[table["strategy"].isin(TRAINED)]
-    parts: tuple[tuple[SplitName, str], ...] = (("validation", ""), ("test", "test_"))
-    too_few, shared = False, once[once["seed"].isin(seeds)]
-    for part, prefix in parts:
-        each = [
-            *zip(
-                shared["configuration"],
-                replicates(list(shared["run"]), list(shared["seed"]), meaning, load, part),
-                strict=True,
-            )
-        ]
+    too_few, parts = False, dict[str, SplitName]({"": "validation", "test_": "test"})
+    for prefix, part in parts.items():
+        made = replicates(list(shared["run"]), list(shared["seed"]), metric, load, part)
+        each = list(zip(shared["configuration"], made, strict=True))
         final = {c: [of_run for own, (of_run, _) in each if own == c] for c in table.index}
         before = {c: [zero_shot for own, (_, zero_shot) in each if own == c] for c in table.index}
         nothing = {c: [replicate and replicate.of_nothing() for replicate in final[c]] for c in table.index}
@@ -97,29 +91,14 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
         _add(table, f"{prefix}score", {c: difference(final[c], nothing[c]) for c in table.index})
         for name, best in (("gap", table.index[:1]), ("lora_gap", lora[:1])):
             score_C = table[f"{prefix}score"]
-            table[prefix + name] = meaning.ahead(score_C[best[0]], score_C) if len(best) else np.nan
+            table[prefix + name] = metric.ahead(score_C[best[0]], score_C) if len(best) else np.nan
             behind = {c: difference(final[best[0]], final[c]) for c in table.index} if len(best) else {}
             _add(table, prefix + name, behind)
             too_few |= part == "validation" and any(isinstance(delta, TooFew) for delta in behind.values())
     left_out = tuple(int(seed) for seed in scores_SC.index.difference(shared_SC.index))
-    others = scored[scored["apart"] != ""]
+    others = board[np.isfinite(board[score]) & ~board["apart"].isin(["", ARCHIVED])]
     why = tuple(f"{name} ({reason})" for name, reason in zip(others["name"], others["apart"], strict=True))
-    return Comparison(table, seeds, left_out, why, too_few)
-
-
-def _means(used: pd.DataFrame, once: pd.DataFrame, numbers: list[str], score: "pd.Series[float]") -> pd.DataFrame:
-    """One row per configuration: its settings, its runs, and means over the seeds; empty without a shared seed."""
-    groups = used.groupby("configuration")
-    table = groups[CONFIGURATION].first()
-    own = {
-        "runs": groups["run"].agg(tuple),
-        "score": score,
-        "own_runs": once.groupby("configuration")["run"].agg(tuple),
-    }
-    table = table.assign(**{name: column.reindex(table.index) for name, column in own.items()})
-    # a seed may have several runs
-    of_seed = used[numbers].astype("float64").groupby([used["configuration"], used["seed"]]).mean()
-    return table.join(of_seed.groupby("configuration").mean())
+    return Comparison(table, tuple(int(seed) for seed in shared_SC.index), left_out, why, too_few)
 
 
 def _add(table: pd.DataFrame, name: str, differences: Mapping[int, Difference | TooFew | None]) -> None:
@@ -156,35 +135,57 @@ def replicates(
     """
     loaded = [load(run, part) for run in runs]
     first: dict[int, Predictions] = {}
-    for seed, predictions in zip(seeds, loaded, strict=True):
-        if predictions is not None and len(predictions.y_N):
-            first.setdefault(seed, predictions)
+    for seed, rows in zip(seeds, loaded, strict=True):
+        if rows is not None and len(rows.y_N):
+            first.setdefault(seed, rows)
     groups = RowGroups(list(first.values()), metric) if first else None
     made: dict[tuple[int, bytes], Replicates] = {}  # runs of a seed mostly share their zero-shot predictions
 
-    def of(seed: int, predicted: NDArray[np.float64] | None) -> Replicates | None:
-        if predicted is None or groups is None:
+    def of(seed: int, rows: Predictions | None, *, trained: bool) -> Replicates | None:
+        if groups is None or rows is None or seed not in first:
+            return None
+        predicted = rows.predicted if trained else rows.zero_shot
+        same = np.array_equal(rows.rows_N, first[seed].rows_N) and np.array_equal(rows.y_N, first[seed].y_N)
+        if predicted is None or not same:
             return None
         key = (seed, predicted.tobytes())
         if key not in made:
             made[key] = groups.leave_out(first[seed], predicted)
         return made[key]
 
-    of_runs = []
-    for seed, predictions in zip(seeds, loaded, strict=True):
-        other = first.get(seed)
-        same = (
-            predictions
-            and other
-            and np.array_equal(predictions.rows_N, other.rows_N)
-            and np.array_equal(predictions.y_N, other.y_N)
-        )
-        of_runs.append(
-            (of(seed, predictions.predicted), of(seed, predictions.zero_shot)) if predictions and same else (None, None)
-        )
-    return of_runs
+    each = zip(seeds, loaded, strict=True)
+    return [(of(seed, rows, trained=True), of(seed, rows, trained=False)) for seed, rows in each]
 
 
 def differing_settings(lora: pd.DataFrame) -> list[str]:
     """Returns the columns in WRITTEN that have several values at one rank."""
     return [name for name in WRITTEN if name in lora and (lora.groupby("rank")[name].nunique() > 1).any()]
+
+
+def at_one_rate(lora: pd.DataFrame) -> str:
+    """Returns `` at one rate`` if several ranks had the same fixed learning rate, else nothing."""
+    once = "fixed_rate" in lora and lora["rank"].nunique() > 1 and lora["fixed_rate"].nunique(dropna=False) == 1
+    return " at one rate" if once and lora["fixed_rate"].notna().all() else ""
+
+
+def label_of(lora: pd.DataFrame, row: pd.Series) -> str:
+    """Names a configuration, for example ``r=8``, with what else differs between those of one rank in brackets."""
+    more = ", ".join(WRITTEN[name](row[name]) for name in differing_settings(lora))
+    return f"r={row['rank']}" + (f" ({more})" if more else "") + at_one_rate(lora)
+
+
+def near_best(lora: pd.DataFrame) -> pd.DataFrame:
+    """Returns the LoRA configurations within one standard error of the best, which is the first."""
+    near = lora[lora["lora_gap"] <= lora["lora_gap_error"]]
+    return near if len(near) else lora.iloc[:1]
+
+
+def smallest_tied(configurations: pd.DataFrame) -> pd.Series | None:
+    """Picks the smallest rank within one standard error of the best; None without LoRA, or if an error is unknown.
+
+    The one-standard-error rule of Breiman et al. 1984, section 3.4.3.
+    """
+    lora = configurations[configurations["strategy"] == "peft"]
+    if lora.empty or lora["lora_gap_error"].isna().any():
+        return None
+    return near_best(lora).sort_values(["rank", "lora_gap"], kind="stable").iloc[0]

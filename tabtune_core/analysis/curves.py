@@ -7,7 +7,6 @@ never 0.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from tabtune_core.analysis.run_curves import RunCurves
@@ -49,16 +48,6 @@ def frame_of(store: RunStore, ids: Sequence[str], kind: str) -> pd.DataFrame:
     """
     frames = [rows for run_id in ids if len(rows := RunCurves(store, run_id).read_on().frames[kind])]
     return pd.concat(frames, ignore_index=True) if frames else RunCurves(store, "").frames[kind]
-
-
-def sparklines(store: RunStore, ids: Sequence[str], metric: str, *, points: int = 30) -> dict[str, list[float]]:
-    """Maps run id to its finite validation scores at about ``points`` evaluations, including the last."""
-    scores: dict[str, list[float]] = {}
-    for evaluation in store.thinned(ids, "Evaluated", points):
-        value = evaluation["scores"].get(metric)
-        if evaluation["split"] == "validation" and isinstance(value, int | float) and np.isfinite(value):
-            scores.setdefault(evaluation["run"], []).append(value)
-    return scores
 
 
 def progress(store: RunStore, run: Run) -> Progress:

@@ -51,35 +51,26 @@ def gain_over_zero_shot(gain: Difference, metric: Metric, *, size: float, part: 
     """Writes the leaderboard's sentence about the LoRA that validation chose.
 
     >>> from tabtune_core.metrics import METRICS
-    >>> gain_over_zero_shot(Difference(0.07, 0.01, 100), METRICS["log_loss"], size=0.3, part="test")
-    'On the test rows it improves log-loss by 0.0700 nats over zero-shot, 95 % interval 0.0502 to 0.0898.'
+    >>> gain_over_zero_shot(Difference(-0.07, 0.01, 100), METRICS["log_loss"], size=0.3, part="test")
+    'On the test rows it worsens log-loss by 0.0700 nats over zero-shot, 95 % interval 0.0502 to 0.0898.'
     """
     where = "On the test rows" if part == "test" else "There are no test rows. On the validation rows"
     allows = "" if part == "test" else f" that allows for the choice among {gain.choices} evaluations"
+    if not (sign := beyond_noise(gain)):
+        around = between(gain.low, gain.high, metric, size)
+        return f"{where} a gain in {metric.written} over zero-shot is not shown: {around} (95 % interval{allows})."
+    ends = sorted(abs(end) for end in (gain.low, gain.high))
     finest = gain.half or gain.value
+    value, low, high = metric.alike((abs(gain.value), *ends), max(abs(size), abs(finest)), finest)
     unit = {"nats": " nats", TARGET_UNIT: " (in the target's unit)"}.get(metric.unit, "")
-    ends, size = (gain.value, gain.low, gain.high), max(abs(size), abs(finest))
-    sign, by = beyond_noise(gain), metric.alike(ends, size, finest, signed=True)
-    if sign == 1:
-        value, low, high = (one.removeprefix("+") for one in by)
-        gained = f"{metric.written} by {value}{unit} over zero-shot, 95 % interval {low} to {high}"
-        return f"{where} it improves {gained}{allows}."
-    direction = "" if metric.higher_is_better else f" ({BETTER})"
-    if sign:
-        worse = f"worsens {metric.written} compared with zero-shot"
-        return f"{where} it {worse}: {by[0]}{unit}, 95 % interval {by[1]} to {by[2]}{allows}{direction}."
-    not_shown = f"a gain in {metric.written} over zero-shot is not shown: between {by[1]} and {by[2]}{unit}"
-    return f"{where} {not_shown} (95 % interval{allows}){direction}."
+    changes = f"{'improves' if sign > 0 else 'worsens'} {metric.written} by {value}{unit} over zero-shot"
+    return f"{where} it {changes}, 95 % interval {low} to {high}{allows}."
 
 
 def effect(what: str, gain: float, half: float, metric: Metric, *, size: float, part: str) -> str:
-    """Writes a sentence about what something does to a score.
-
-    ``half`` is the ±, NaN if it is not known; ``size`` is a score like those compared; ``part`` names the rows.
+    """Writes a sentence about what something does to a score; ``half`` is the ±, ``size`` a score like those compared.
 
     >>> from tabtune_core.metrics import METRICS
-    >>> effect("Rank 8", 0.07, 0.02, METRICS["log_loss"], size=0.3, part="test")
-    'Rank 8 improves log-loss on the test rows by 0.0700 ± 0.0200 nats.'
     >>> effect("Rank 8", 0.004, 0.02, METRICS["accuracy"], size=0.3, part="test")
     'Rank 8 is not shown to change accuracy on the test rows: between -0.0160 and +0.0240.'
     """
@@ -104,9 +95,8 @@ def versus(first: str, second: str, ahead: Measured, metric: Metric, *, size: fl
         return f"{start} and {second} cannot be told apart: {why}."
     sign = beyond_noise(ahead)
     if not sign:
-        return (
-            f"{start} is not shown to be better or worse than {second}: {between(ahead.low, ahead.high, metric, size)}."
-        )
+        ends = between(ahead.low, ahead.high, metric, size)
+        return f"{start} is not shown to be better or worse than {second}: {ends}."
     by = amount(abs(ahead.value), ahead.half, metric, size)
     return f"{start} is {'better' if sign > 0 else 'worse'} than {second} by {by}."
 

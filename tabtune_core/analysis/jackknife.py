@@ -6,11 +6,11 @@ Letters: N rows, G groups of rows, S seeds.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import nctdtrinc, stdtrit
+from scipy.special import stdtrit
 
 from tabtune_core.analysis.row_groups import Replicates, RowGroups, TooFew
 from tabtune_core.analysis.scores_without import Floats
@@ -36,13 +36,9 @@ class Difference:
     """Degrees of freedom of the noise of the rows, from the scarcest kind of them."""
     skew: float = 0.0
     """Skewness of the distribution of such differences."""
-    of_seed: float = math.nan
-    """Variance of the difference under one seed that comes from its rows."""
     between_seeds: float = 0.0
     """Variance between seeds beyond that."""
     seeds: int = 1
-    shared: float | None = None
-    """Share of ``of_seed`` that more seeds do not reduce, as their test rows are the same; None with one seed."""
     choices: int = 1
     """Number of differences from which this one was chosen on the same rows: the interval allows for it (Bonferroni;
     Dunn 1961, Journal of the American Statistical Association 56, 52-64).
@@ -50,20 +46,13 @@ class Difference:
 
     @property
     def quantile(self) -> float:
-        """Half width in standard errors: Student's intervals of rows and of seeds, combined in proportion to their
-        variances.
+        """Half width in standard errors: Student's intervals of rows and of seeds, combined by their variances.
 
         Howe 1974, Journal of the American Statistical Association 69, 789-794.
         """
-        return self._joined(lambda freedom: float(stdtrit(freedom, 1 - 0.025 / self.choices)))
-
-    @property
-    def detectable(self) -> float:
-        """The true difference whose interval does not hold 0 in 80 % of cases."""
-        quantile = self._joined(
-            lambda freedom: float(nctdtrinc(freedom, 0.2, stdtrit(freedom, 1 - 0.025 / self.choices)))
-        )
-        return self.half + (quantile - self.quantile) * self.error
+        of_seeds = self.between_seeds / self.seeds / self.error**2 if self.error else 0.0
+        of_rows, seeds = (stdtrit(freedom, 1 - 0.025 / self.choices) for freedom in (self.freedom, self.seeds - 1 or 1))
+        return math.sqrt((1 - of_seeds) * of_rows**2 + of_seeds * seeds**2)
 
     @property
     def low(self) -> float:
@@ -79,10 +68,6 @@ class Difference:
     def half(self) -> float:
         """Distance from the value to the end of the interval nearer to 0."""
         return self.value - self.low if self.value > 0 else self.high - self.value
-
-    def _joined(self, of: Callable[[float], float]) -> float:
-        of_seeds = self.between_seeds / self.seeds / self.error**2 if self.error else 0.0
-        return math.sqrt((1 - of_seeds) * of(self.freedom) ** 2 + of_seeds * of(max(self.seeds - 1, 1)) ** 2)
 
     def _corrected(self, quantile: float) -> float:
         """Corrects for skew (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228: the inverse of the
@@ -141,12 +126,9 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     between = float(value_S.var(ddof=1)) - own if seeds > 1 else 0.0
     between = between if between > 0 and math.sqrt(between) > rounding else 0.0
     total = rows + between / seeds
-    shared = 1 - min(own / each, 1.0) if seeds > 1 and each else None
     error, value = math.sqrt(total), float(value_S.mean())
     skew = float(((pull_G / error) ** 3).sum()) if error else 0.0
-    return Difference(
-        value if abs(value) > rounding else 0.0, error, groups.freedom, skew, each, between, seeds, shared
-    )
+    return Difference(value if abs(value) > rounding else 0.0, error, groups.freedom, skew, between, seeds)
 
 
 def _pull(without_G: Floats, rounding: float) -> Floats:

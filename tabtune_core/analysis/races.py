@@ -20,12 +20,6 @@ SO_FAR = ("outrun", "running", "waiting")
 """Runs without a result that have scores: those that stopped at a rung, and those in progress."""
 
 
-def at_one_rate(lora: pd.DataFrame) -> str:
-    """Returns `` at one rate`` if several ranks had the same fixed learning rate, else nothing."""
-    once = "fixed_rate" in lora and lora["rank"].nunique() > 1 and lora["fixed_rate"].nunique(dropna=False) == 1
-    return " at one rate" if once and lora["fixed_rate"].notna().all() else ""
-
-
 def picture_rows(store: RunStore, board: pd.DataFrame, metric: str) -> pd.DataFrame:
     """Returns the rows of a picture: what is compared, and runs without a result with their best score so far."""
     compared = ~board["archived"] & ((board["apart"] == "") | board["status"].isin((*SO_FAR, "queued")))

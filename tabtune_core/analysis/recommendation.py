@@ -5,60 +5,39 @@ chooses; "better" and "worse" mean beyond a 95 % interval on the test rows.
 """
 
 import dataclasses
-import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 import pandas as pd
 
-from tabtune_core.analysis.against_references import CLASSIC, NAMES, Rival, against_guessing, rival
-from tabtune_core.analysis.claims import MOST_SEEDS, Claim, claim, earlier_sweeps, on_one_page
+from tabtune_core.analysis.against_references import CLASSIC, NAMES, Rival, rival
+from tabtune_core.analysis.claims import Claim, claim, earlier_sweeps, on_one_page
 from tabtune_core.analysis.comparison import (
-    WRITTEN,
     Comparison,
     Load,
+    at_one_rate,
     compare,
-    differing_settings,
     half_widths,
-    replicates,
+    label_of,
+    near_best,
+    smallest_tied,
     with_half_widths,
 )
-from tabtune_core.analysis.gains import (
-    UNIT,
-    between,
-    beyond_noise,
-    change,
-    gain_over_zero_shot,
-    too_few,
-    versus,
-)
+from tabtune_core.analysis.gains import UNIT, beyond_noise, change, gain_over_zero_shot, too_few, versus
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
-from tabtune_core.analysis.jackknife import Difference, difference
+from tabtune_core.analysis.jackknife import Difference
 from tabtune_core.analysis.pareto import costs_differ
-from tabtune_core.analysis.races import at_one_rate, race_notes
-from tabtune_core.analysis.runs_table import leaderboard, of_task
-from tabtune_core.analysis.verdict import (
-    NO_BETTER,
-    SECOND,
-    Verdict,
-    constant_score,
-    decide,
-    headline,
-    mean_scores,
-    reason,
-)
-from tabtune_core.data.datasets import load_frame
-from tabtune_core.data.splits import SplitName
-from tabtune_core.data.target_checks import far_values
-from tabtune_core.errors import TabTuneError
+from tabtune_core.analysis.races import race_notes
+from tabtune_core.analysis.runs_table import elsewhere, leaderboard, of_task
+from tabtune_core.analysis.verdict import NO_BETTER, Verdict, reason, verdict_of
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.settings import TRAINED
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
+from tabtune_core.training.clock import DISTURBED
 from tabtune_core.wording import counted
 
 MEMORY_LEVER = 0.1
@@ -74,15 +53,12 @@ NO_CONSTANT = (
 )
 GAIN_PLACES = 3
 """Decimals of the interval of a gain."""
-DISTURBED = "The run was disturbed"
-"""First words of the note that training seconds cannot be compared."""
 NO_SEED = (
     "Nothing is compared, because no seed has a score for every configuration. Run the missing configurations "
     "under the same seeds."
 )
 NOISE = {"tied_with_best": "tied", half_width("lora_gap"): half_width("lora_gap")}
 """Column of the leaderboard -> column of a recommendation's configurations."""
-Label = Callable[[pd.Series], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +77,6 @@ class Recommendation:
     """What may be claimed of the best LoRA configuration; None if there is none to compare."""
     verdict: Verdict | None = None
     """The answer in few words, with the numbers under it."""
-    far_values: str = ""
-    """Target values far from the others, where no run beats a constant; holds cells of the table."""
 
     @property
     def in_short(self) -> str:
@@ -115,9 +89,9 @@ class Recommendation:
             words.append(f"{because[0].upper()}{because[1:]}")
         if verdict.gain is not None:
             metric, ends = METRICS[verdict.metric], ", ".join(f"{end:+.{GAIN_PLACES}f}" for end in verdict.gain)
-            words.append(
-                f"Gain of LoRA {verdict.lora} over zero-shot on the {verdict.part} rows: [{ends}] in {metric.written}."
-            )
+            what = f"Gain of LoRA {verdict.lora} over zero-shot on the {verdict.part} rows"
+            allows = f" (wider than the board's ±: for {verdict.comparisons} comparisons)" * (verdict.comparisons > 1)
+            words.append(f"{what}: [{ends}] in {metric.written}{allows}.")
         return " ".join(words)
 
 
@@ -126,33 +100,33 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
 
     ``earlier`` is the number of its ``earlier_sweeps``.
     """
-    load = partial(read_predictions, store)
+    load, metric = partial(read_predictions, store), METRICS[rank_by]
     board = _undisturbed(store, board)
     comparison = compare(board, rank_by, load)
-    tied = (comparison.configurations["lora_gap"] <= comparison.configurations["lora_gap_error"]).astype("boolean")
-    known = comparison.configurations["lora_gap_error"].notna() & (comparison.configurations["strategy"] == "peft")
-    table = comparison.configurations.assign(tied=tied.where(known))
-    lora = table[table["strategy"] == "peft"]
+    table = comparison.configurations
+    known = table["lora_gap_error"].notna() & (table["strategy"] == "peft")
+    table = table.assign(tied=(table["lora_gap"] <= table["lora_gap_error"]).astype("boolean").where(known))
+    lora, notes = table[table["strategy"] == "peft"], list(race_notes(board))
     if len(table) < 2 or lora.empty:
-        why = " ".join(filter(None, (_why_nothing(comparison, lora), *race_notes(board))))
-        return Recommendation((), why, table)
+        return Recommendation((), " ".join(filter(None, (_why_nothing(comparison, lora), *notes))), table)
     runs = [run for own in lora["runs"] for run in own]
     plan = store.last_event(runs[0], RunPlanned)
     evaluations = len(store.fields(runs, "Evaluated")) if plan and not plan.test_rows else 0
-    own_claim = claim(comparison, board, rank_by, load, evaluations=evaluations)
-    others = list(_rivals(board, rank_by, load, lora.iloc[0]["own_runs"], trained=own_claim.gain > 0))
-    measured, *ahead = on_one_page([own_claim.difference, *(other.ahead for other in others)])
-    own_claim = dataclasses.replace(own_claim, difference=measured)
-    others = [dataclasses.replace(other, ahead=one) for other, one in zip(others, ahead, strict=True)]
-    answer = _verdict(table, board, own_claim, others, rank_by, load)
-    far = ""
-    if answer.headline == NO_BETTER and METRICS[rank_by].task == "regression":
-        far = _far_values(store, board)
-    sentences = list(_sentences(table, own_claim, rank_by, load, answer, others, earlier))
-    sentences += race_notes(board)
-    if comparison.apart:
-        sentences.append(f"Left out of the comparison: {'; '.join(comparison.apart)}.")
-    return Recommendation(tuple(sentences), _basis(comparison, own_claim, plan), table, own_claim, answer, far)
+    told = claim(comparison, board, rank_by, load, evaluations=evaluations)
+    against = partial(rival, board, rank_by, load, own_runs=told.runs, trained=told.gain > 0)
+    rivals = sorted(filter(None, map(against, (*CLASSIC, "base-ft"))), key=lambda one: -metric.sign * one.score)
+    rivals = [one for group in (CLASSIC, TRAINED) for one in [one for one in rivals if one.strategy in group][:1]]
+    measured, *ahead = on_one_page([told.difference, *(one.ahead for one in rivals)])
+    told = dataclasses.replace(told, difference=measured)
+    rivals = [dataclasses.replace(other, ahead=one) for other, one in zip(rivals, ahead, strict=True)]
+    constant = None if rank_by == "ece" else against("constant")  # shares of classes are perfectly calibrated
+    answer = verdict_of(table, told, rivals, constant, rank_by, load)
+    notes += [f"Left out of the comparison: {'; '.join(comparison.apart)}."] if comparison.apart else []
+    sentences = (*_sentences(table, told, rank_by, answer, rivals, constant, earlier), *notes)
+    basis = _basis(comparison, told, plan)
+    if elsewhere(board).any():
+        basis += " Costs that were measured on another device than those of most trained runs are empty."
+    return Recommendation(sentences, basis, table, told, answer)
 
 
 def _undisturbed(store: RunStore, board: pd.DataFrame) -> pd.DataFrame:
@@ -162,104 +136,20 @@ def _undisturbed(store: RunStore, board: pd.DataFrame) -> pd.DataFrame:
     return board.assign(train_seconds=board["train_seconds"].mask(board["run"].isin(disturbed)))
 
 
-def _far_values(store: RunStore, board: pd.DataFrame) -> str:
-    """Names target values that are far from the others; empty without them, or without the table."""
-    dataset, target = board[["dataset", "target"]].iloc[0]
-    with suppress(TabTuneError):
-        numbers = pd.to_numeric(load_frame(store.home, dataset)[target], errors="coerce").dropna()
-        return " ".join(finding.message for finding in far_values(numbers.to_numpy(dtype="float64"), target))
-    return ""
-
-
-def _verdict(
-    table: pd.DataFrame, board: pd.DataFrame, claim: Claim, rivals: Sequence[Rival], rank_by: str, load: Load
-) -> Verdict:
-    """Returns the answer with the numbers of the best LoRA, or of the smallest rank as good if it gains as surely."""
-    metric, lora = METRICS[rank_by], table[table["strategy"] == "peft"]
-    classic = _classic(rivals)
-    full = next((one for one in rivals if one.strategy == "base-ft"), None)
-    choice, named, gain = decide(claim, classic, full, metric), lora.iloc[0], claim.difference
-    if choice == "peft" and lora["lora_gap_error"].notna().all():
-        smaller = smallest_within(lora)
-        own_runs = list(smaller["own_runs"])
-        seeds = list(board.set_index("run").loc[own_runs, "seed"])
-        each = replicates(own_runs, seeds, metric, load, "test") if smaller.name != named.name else []
-        own = difference([final for final, _ in each], [before for _, before in each]) if each else None
-        if isinstance(own, Difference) and isinstance(gain, Difference):
-            own = dataclasses.replace(own, choices=gain.choices)
-            named, gain = (smaller, own) if beyond_noise(own) == 1 else (named, gain)
-    part: SplitName = "test" if claim.tested else "validation"
-    runs = tuple(named["own_runs"])
-    before, after = mean_scores(rank_by, load, runs, part)
-    second = SECOND[metric.task]
-    second_before, second_after = mean_scores(second, load, runs, part)
-    constant = constant_score(metric, load, claim.runs)
-    scores = [*table["score"], *(one.score for one in rivals)]
-    beaten = (
-        math.isfinite(constant) and metric.name != "ece" and not any(metric.better(one, constant) for one in scores)
-    )
-    name = label_of(lora, named)
-    return Verdict(
-        headline=NO_BETTER if beaten else headline(choice, name),
-        choice=None if beaten else choice,
-        lora=name,
-        run=runs[0],
-        gain=(gain.low, gain.high) if isinstance(gain, Difference) else None,
-        part=part,
-        metric=rank_by,
-        before=before,
-        after=after,
-        second=second,
-        second_before=second_before,
-        second_after=second_after,
-        memory_bytes=float(named["growth_memory_bytes"]),
-        train_seconds=float(named["train_seconds"]),
-        adapter_bytes=float(named["adapter_bytes"]),
-        classic=classic.strategy if classic else None,
-        classic_validation=classic.score if classic else math.nan,
-        ours_validation=classic.ours if classic else math.nan,
-    )
-
-
 def board_and_recommendation(
     store: RunStore, runs: Sequence[Run], rank_by: str, load: Load
 ) -> tuple[pd.DataFrame, Recommendation]:
     """Returns the leaderboard of a sweep's runs, with the ± of each gain and with NOISE; and its recommendation."""
     own = partial(half_widths, metric=METRICS[rank_by], load=load)
     board = with_half_widths(of_task(leaderboard(runs, rank_by), METRICS[rank_by].task), own)
-    recommendation = recommend(store, board, rank_by, earlier_sweeps(store.runs())[runs[0].sweep] if runs else 0)
-    return with_noise(board, recommendation.configurations), recommendation
+    found = recommend(store, board, rank_by, earlier_sweeps(store.runs(), runs[0].sweep) if runs else 0)
+    return with_noise(board, found.configurations), found
 
 
 def with_noise(board: pd.DataFrame, configurations: pd.DataFrame) -> pd.DataFrame:
     """Adds to the leaderboard the NOISE columns of each run's configuration; NA where unknown."""
     each = configurations.explode("runs").set_index("runs").reindex(board["run"]).set_axis(board.index)
     return board.assign(**{name: each[source] for name, source in NOISE.items()})
-
-
-def smallest_within(lora: pd.DataFrame) -> pd.Series:
-    """Returns the smallest rank within one standard error of the best; ``lora`` holds LoRA configurations, best first.
-
-    The one-standard-error rule of Breiman et al. 1984, section 3.4.3.
-    """
-    return _near(lora).sort_values(["rank", "lora_gap"], kind="stable").iloc[0]
-
-
-def _near(lora: pd.DataFrame) -> pd.DataFrame:
-    near = lora[lora["lora_gap"] <= lora["lora_gap_error"]]
-    return near if len(near) else lora.iloc[:1]
-
-
-def smallest_tied(configurations: pd.DataFrame) -> pd.Series | None:
-    """Picks ``smallest_within`` from all configurations; None without LoRA, or if an error is unknown."""
-    lora = configurations[configurations["strategy"] == "peft"]
-    return None if lora.empty or lora["lora_gap_error"].isna().any() else smallest_within(lora)
-
-
-def label_of(lora: pd.DataFrame, row: pd.Series) -> str:
-    """Names a configuration, for example ``r=8``, with what else differs between those of one rank in brackets."""
-    more = ", ".join(WRITTEN[name](row[name]) for name in differing_settings(lora))
-    return f"r={row['rank']}" + (f" ({more})" if more else "") + at_one_rate(lora)
 
 
 def _why_nothing(comparison: Comparison, lora: pd.DataFrame) -> str:
@@ -272,40 +162,45 @@ def _why_nothing(comparison: Comparison, lora: pd.DataFrame) -> str:
 
 
 def _sentences(
-    table: pd.DataFrame, claim: Claim, rank_by: str, load: Load, answer: Verdict, rivals: Sequence[Rival], earlier: int
+    table: pd.DataFrame,
+    claim: Claim,
+    rank_by: str,
+    answer: Verdict,
+    rivals: Sequence[Rival],
+    constant: Rival | None,
+    earlier: int,
 ) -> Iterator[str]:
     """Yields what was chosen and what the test rows say, what to use, the rivals, the smallest rank, and costs."""
     lora, metric = table[table["strategy"] == "peft"], METRICS[rank_by]
-    label = partial(label_of, lora)
-    best = lora.iloc[0]
-    advice = (
-        NO_CONSTANT if answer.headline == NO_BETTER else reason(answer.choice, claim, _classic(rivals), answer.lora)
-    )
-    first = max(rivals, key=lambda one: metric.sign * one.score, default=None)
-    ahead = first is not None and bool(metric.better(first.score, best["score"]))
-    yield from _headline(claim, best, metric, label(best) + " among the LoRA runs" * ahead, advice)
-    yield from _one_of_several(claim, earlier)
-    yield from _no_better_than_guessing(claim, metric, load, label(best), float(best["score"]))
-    ours = label(best) if claim.gain > 0 else NAMES["inference"]
+    best, name = lora.iloc[0], label_of(lora, lora.iloc[0])
+    classic = next((one for one in rivals if one.strategy in CLASSIC), None)
+    advice = NO_CONSTANT if answer.headline == NO_BETTER else reason(answer.choice, claim, classic, answer.lora)
+    score, gain = best["score"], best["gain"]
+    if claim.verdict == "no gain":
+        over = ", on average over its seeds" if len(claim.runs) > 1 else ""
+        yield f"The best LoRA ({name}) is not better than zero-shot on the validation rows{over}. {advice}"
+    else:
+        among = " among the LoRA runs" * any(metric.better(one.score, score) for one in rivals)
+        before = "" if pd.isna(gain) else f", zero-shot has {metric.like(score - metric.sign * gain, score, gain)}"
+        yield f"Validation chooses {name}{among}: its {metric.written} there is {metric.text(score, gain)}{before}."
+        part, shown = "test" if claim.tested else "validation", claim.difference
+        if isinstance(shown, Difference):
+            yield gain_over_zero_shot(shown, metric, size=score, part=part)
+            if beyond_noise(shown) == 1 and beyond_noise(dataclasses.replace(shown, choices=1 + earlier)) != 1:
+                confirm = "on later rows" if claim.units == "time" else "with another seed of the test rows"
+                same = f"{counted(earlier, 'earlier sweep')} had the same test rows"
+                yield f"{same}: among {earlier + 1} sweeps, such a gain may be chance. Confirm it {confirm}."
+        else:
+            unknown = "how much of its gain on these rows is noise is not known"
+            yield f"No gain over zero-shot is claimed: {too_few(shown, part) if shown else unknown}."
+        yield advice
+    ours = name if claim.gain > 0 else NAMES["inference"]
+    if constant is not None and isinstance(constant.ahead, Difference) and constant.ahead.value >= 0:
+        yield _beside(constant, metric, ours, tested=claim.tested)
     yield from (_beside(one, metric, ours, tested=claim.tested) for one in rivals)
     if claim.chooses_a_rank:
-        yield from _rank(lora, metric, label)
+        yield from _rank(table, lora, metric)
     yield from _memory(table)
-
-
-def _classic(rivals: Sequence[Rival]) -> Rival | None:
-    return next((one for one in rivals if one.strategy in CLASSIC), None)
-
-
-def _rivals(
-    board: pd.DataFrame, rank_by: str, load: Load, own_runs: Sequence[str], *, trained: bool
-) -> Iterator[Rival]:
-    """Yields the reference with the best validation score, and full fine-tuning."""
-    sign = METRICS[rank_by].sign
-    made = [rival(board, rank_by, load, one, own_runs, trained=trained) for one in (*CLASSIC, "base-ft")]
-    known = sorted(filter(None, made), key=lambda one: -sign * one.score)
-    for group in (CLASSIC, TRAINED):
-        yield from [one for one in known if one.strategy in group][:1]
 
 
 def _beside(other: Rival, metric: Metric, ours: str, *, tested: bool) -> str:
@@ -317,74 +212,18 @@ def _beside(other: Rival, metric: Metric, ours: str, *, tested: bool) -> str:
     return f"{name} has a validation {metric.written} of {score}, {ours} has {own}{over}. {test}".rstrip()
 
 
-def _no_better_than_guessing(claim: Claim, metric: Metric, load: Load, lora: str, size: float) -> Iterator[str]:
-    """Warns if the model to use (LoRA if it gained, else zero-shot) is not ahead of a constant guess."""
-    if metric.name == "ece":  # guessing the shares of the classes is perfectly calibrated
-        return
-    trained = claim.verdict == "better"
-    ahead, part = against_guessing(metric, load, claim.runs, trained=trained)
-    if isinstance(ahead, Difference) and ahead.value <= 0:
-        how = "the shares of the classes in its training rows"
-        if metric.task == "regression":
-            how = "the mean of its training rows"
-        shown = between(ahead.low, ahead.high, metric, size)
-        name = lora if trained else "zero-shot"
-        yield f"On the {part} rows {name} is not shown to be better than always answering with {how}: {shown}."
-
-
-def _headline(claim: Claim, chosen: pd.Series, metric: Metric, name: str, advice: str) -> Iterator[str]:
-    """Says what validation chose, what the test rows say about it, and what to use."""
-    if claim.verdict == "no gain":
-        over = ", on average over its seeds" if len(claim.runs) > 1 else ""
-        lora = f"The best LoRA ({name.removesuffix(' among the LoRA runs')})"
-        yield f"{lora} is not better than zero-shot on the validation rows{over}. {advice}".rstrip()
-        return
-    score, gain = chosen["score"], chosen["gain"]
-    before = "" if pd.isna(gain) else f", zero-shot has {metric.like(score - metric.sign * gain, score, gain)}"
-    yield f"Validation chooses {name}: its {metric.written} there is {metric.text(score, gain)}{before}."
-    part = "test" if claim.tested else "validation"
-    if not isinstance(claim.difference, Difference):
-        unknown = "how much of its gain on these rows is noise is not known"
-        yield f"No gain over zero-shot is claimed: {too_few(claim.difference, part) if claim.difference else unknown}."
-    else:
-        yield gain_over_zero_shot(claim.difference, metric, size=score, part=part)
-    yield advice
-    if claim.verdict == "unclear" and claim.tested and isinstance(claim.difference, Difference):
-        yield from [_what_settles(claim)] * (claim.difference.value > 0)
-
-
-def _one_of_several(claim: Claim, earlier: int) -> Iterator[str]:
-    """Warns about a claim that would not be one if its interval allowed for earlier sweeps with the same test rows."""
-    if claim.verdict != "better" or not claim.tested or not isinstance(claim.difference, Difference):
-        return
-    if beyond_noise(dataclasses.replace(claim.difference, choices=1 + earlier)) != 1:
-        same = f"{counted(earlier, 'earlier sweep')} had the same test rows."
-        confirm = "on later rows" if claim.units == "time" else "with another seed of the test rows"
-        yield f"{same} Among {earlier + 1} sweeps, such a gain may be chance. Confirm it {confirm}."
-
-
-def _what_settles(claim: Claim) -> str:
-    """Says how many more seeds would show a gain of this size."""
-    start = "If LoRA's true gain is as large as this one,"
-    if claim.more_seeds is None:
-        return f"{start} even {MOST_SEEDS} seeds would probably not show it."
-    seen = "" if len(claim.runs) > 1 else " One seed does not tell how much seeds differ, so it may take more."
-    return f"{start} {counted(claim.more_seeds, 'more seed')} would show it in 80 % of cases.{seen}"
-
-
-def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
+def _rank(table: pd.DataFrame, lora: pd.DataFrame, metric: Metric) -> Iterator[str]:
     """Says which rank is the smallest within noise, and what another one costs."""
-    best = lora.iloc[0]
-    if lora["lora_gap_error"].isna().any():
+    best, smallest, label = lora.iloc[0], smallest_tied(table), partial(label_of, lora)
+    if smallest is None:
         yield f"{label(best)} has the best validation {metric.written} of the LoRA runs: {metric.text(best['score'])}."
         return
-    near, smallest = _near(lora), smallest_within(lora)
-    largest, smaller = lora[lora["rank"] == lora["rank"].max()].iloc[0], lora[lora["rank"] < best["rank"]]
+    near, smaller = near_best(lora), lora[lora["rank"] < best["rank"]]
     once = at_one_rate(lora)
     own = " with their best rates" if lora["fixed_rate"].isna().all() else ""
     if near["rank"].nunique() > 1:
         ranks = [f"{rank}" for rank in sorted(near["rank"].unique())]
-        named = f"{', '.join(ranks[:-1])} and {ranks[-1]}" if len(ranks) < 3 else f"{ranks[0]} to {ranks[-1]}"
+        named = " and ".join(ranks) if len(ranks) < 3 else f"{ranks[0]} to {ranks[-1]}"
         half = float(near[half_width("lora_gap")].max())
         [noise] = metric.alike([half], best["score"], half)
         other = best if smallest["rank"] < best["rank"] else near[near["rank"] == near["rank"].max()].iloc[0]
@@ -395,7 +234,8 @@ def _rank(lora: pd.DataFrame, metric: Metric, label: Label) -> Iterator[str]:
         head = f"On the validation rows{own} {label(best)} is more than one standard error ahead"
         price = _price(smaller.iloc[0], best, metric)
         yield f"{head} of every smaller rank. Compared with {label(smaller.iloc[0])} it {price}."
-    elif largest["rank"] > best["rank"]:
+    elif lora["rank"].max() > best["rank"]:
+        largest = lora[lora["rank"] == lora["rank"].max()].iloc[0]
         head = f"Rank {best['rank']} is enough: no larger rank is better on the validation rows{once or own}"
         yield f"{head}. {label(largest)} {_price(best, largest, metric)}."
     else:
@@ -425,14 +265,13 @@ def _size(row: pd.Series) -> str:
 
 
 def _memory(table: pd.DataFrame) -> Iterator[str]:
-    memory = table["growth_memory_bytes"].astype("float64")
+    memory = table["growth_memory_bytes"].astype("float64") / 1e6
     growth = memory[table["strategy"] == "peft"].groupby(table["rank"]).mean().dropna()
     full = memory[table["strategy"] == "base-ft"].mean()
     if len(growth) > 1 and growth.max() - growth.min() < MEMORY_LEVER * growth.max():
-        yield f"Memory hardly depends on rank here ({growth.min() / 1e6:,.1f} to {growth.max() / 1e6:,.1f} MB)."
-    if len(growth) and growth.min() > full and costs_differ("growth_memory_bytes", growth.min(), full):
-        span = f"{growth.min() / 1e6:,.1f} MB at least, full fine-tuning {full / 1e6:,.1f} MB"
-        yield f"LoRA saved no memory here ({span})."
+        yield f"Memory hardly depends on rank here ({growth.min():,.1f} to {growth.max():,.1f} MB)."
+    if len(growth) and growth.min() > full and costs_differ("growth_memory_bytes", 1e6 * growth.min(), 1e6 * full):
+        yield f"LoRA saved no memory here ({growth.min():,.1f} MB at least, full fine-tuning {full:,.1f} MB)."
 
 
 def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str:
@@ -448,8 +287,8 @@ def _basis(comparison: Comparison, claim: Claim, plan: RunPlanned | None) -> str
     rows = f" ({plan.validation_rows:,} validation and {plan.test_rows:,} test rows)" if plan else ""
     alone = "It leaves out what the split and the initialization change; run several seeds to measure that."
     several = f"It includes the noise of the rows and the spread over {len(claim.runs)} seeds."
-    several_claims = isinstance(claim.difference, Difference) and claim.tested and claim.difference.choices > 1
-    together = "The intervals on the test rows allow for all comparisons of this page (Holm)." * several_claims
+    wide = isinstance(claim.difference, Difference) and claim.tested and claim.difference.choices > 1
+    together = "Intervals here on the test rows are wider: they allow for all comparisons of the page (Holm)." * wide
     parts = (several if len(claim.runs) > 1 else alone, together, missing if errors.isna().any() else "")
     confirm = "Validation chooses; only the test rows, which were not used for any choice, can confirm an improvement."
     return f"{PLUS_MINUS}, of differences {unit} by {unit}{rows}. {' '.join(filter(None, (*parts, confirm)))}{compared}"

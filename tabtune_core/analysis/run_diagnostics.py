@@ -114,7 +114,7 @@ def diverged(run: Run) -> Trouble | None:
     if run.status != "diverged":
         return None
     now, half = (short_rate(rate, 2) for rate in (run.settings.learning_rate, run.settings.learning_rate / 2))
-    slower = run.settings.changed(learning_rate=run.settings.base_rate / 2)
+    slower = run.settings.changed(learning_rate=run.settings.learning_rate / 2)
     fix = Fix(f"Run again at half the rate, {half}", f"learning rate {half}", slower)
     seen = f"At the learning rate {now} the loss diverged. The best checkpoint before that is kept."
     return Trouble("diverged", seen, fix)

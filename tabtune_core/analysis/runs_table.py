@@ -14,7 +14,7 @@ from tabtune_core.analysis.set_apart import BEATEN, apart
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, Metric, Task
-from tabtune_core.settings import MODELS, REFERENCES, SETTINGS, TRAINED, RunSettings
+from tabtune_core.settings import REFERENCES, SETTINGS, TRAINED, RunSettings
 from tabtune_core.store.run_row import Run
 
 NO_ADAPTER = "no adapter is offered: it was not verified in a fresh process"
@@ -65,21 +65,18 @@ _KINDS = {
     "held_out_set": TEXT,
     **MEASURED,
     **dict.fromkeys((*SCORES, "gain", "test_gain"), NUMBER),
-    **dict.fromkeys(("note", "own_note", "tags", "apart", "archived", "resumed"), TEXT),
+    **dict.fromkeys(("note", "own_note", "apart", "archived", "resumed"), TEXT),
 }
 COLUMNS = tuple(_KINDS)
 
 
 def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
-    """One row per run, best first by the validation score ``rank_by``; equal scores share a place, the smaller run
-    first.
+    """One row per run, best first by the validation score ``rank_by``; equal scores share a place.
 
-    Runs without that score and archived ones come last and have no place. ``variant`` also names settings without a
-    column that differ in a sweep. ``gain`` and ``test_gain`` are how much better than the run's own zero-shot the score
-    is on the validation and test rows; 0 if no trained state was better, so that the pretrained model was kept.
-    ``apart`` is why a run is not compared with the others. ``fixed_rate`` is the learning rate unless halving chose it.
-    ``run_growth_memory_bytes`` is the peak of training or of prediction, whichever is higher: zero-shot has no
-    training. ``resumed`` says whether the run was resumed, and from where.
+    Runs without that score, and runs that are ``apart`` (why is said there), come last and have no place. ``variant``
+    also names settings without a column that differ in a sweep. ``gain`` and ``test_gain`` are how much better than
+    the run's own zero-shot the scores are; 0 if the pretrained model was kept. ``fixed_rate`` is the learning rate
+    unless halving chose it. ``run_growth_memory_bytes`` is the higher peak of training and of prediction.
 
     Raises:
         SettingError: for a metric that does not exist.
@@ -90,8 +87,10 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     rows = [_row(run, more[run.id]) | {"apart": why[run.id], **gains_of(run, METRICS[rank_by])} for run in runs]
     board = pd.DataFrame(rows, columns=list(COLUMNS), dtype=TEXT).astype(_of_kind(NUMBER))
     board["archived"] = board["archived"].astype(bool)
-    board = _one_device(board)
-    return best_first(board, board[f"validation_{rank_by}"].mask(board["archived"]), rank_by).astype(_of_kind(WHOLE))
+    board = board.assign(**board[OF_A_DEVICE].mask(elsewhere(board)))
+    return best_first(board, board[f"validation_{rank_by}"].where(board["apart"] == ""), rank_by).astype(
+        _of_kind(WHOLE)
+    )
 
 
 def best_first(board: pd.DataFrame, score: "pd.Series[float]", rank_by: str) -> pd.DataFrame:
@@ -105,19 +104,16 @@ def _of_kind(kind: str) -> dict[str, str]:
     return {name: kind for name, own in _KINDS.items() if own == kind}
 
 
-def _one_device(board: pd.DataFrame) -> pd.DataFrame:
-    """Empties memory and seconds that were measured on another kind of device, as the meter tells, than the board's.
+def elsewhere(board: pd.DataFrame) -> "pd.Series[bool]":
+    """By run: whether its costs were measured on another kind of device than those of its sweep's trained runs.
 
-    The board's device is that of most trained runs, at a tie the GPU; without one, that of most other runs. Archived,
-    failed and set-apart runs do not decide unless there are no others.
+    The meter tells the device. A sweep has that of most of them, at a tie the GPU; runs that are apart do not count.
     """
-    read, counts = board["memory_meter"].replace("", None), ~board["archived"] & (board["apart"] == "")
-    for deciding in (counts & board["strategy"].isin(TRAINED), counts & board["strategy"].isin(MODELS), read.notna()):
-        meters = read[deciding].value_counts()
-        if len(meters):
-            usual = max(meters.index, key=lambda meter: (meters[meter], meter))
-            return board.assign(**{name: board[name].where(read == usual) for name in OF_A_DEVICE})
-    return board
+    read = board["memory_meter"].replace("", None)
+    trained = read[(board["apart"] == "") & board["strategy"].isin(TRAINED)].dropna()
+    usual = trained.groupby(board["sweep"]).agg(lambda own: max(own, key=lambda meter: ((own == meter).sum(), meter)))
+    own = board["sweep"].map(usual.to_dict())
+    return own.notna() & (read != own)
 
 
 def of_task(board: pd.DataFrame, task: Task) -> pd.DataFrame:
@@ -165,7 +161,6 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
         "variant": ", ".join(part for part in (settings.variant, settings.split, differing) if part) or "plain",
         "note": run.error or (f"{run.ended_as}: {BEATEN}" if run.status == "outrun" else ""),
         "own_note": run.note,
-        "tags": " ".join(run.tags),
         "archived": run.archived,
         "ended_by": "",
         "resumed": run.resumed,

@@ -77,6 +77,12 @@ class TrainedOn:
             device=device,
         )
 
+    def steps_of(self, settings: RunSettings) -> int:
+        """Returns the most optimizer steps of a run."""
+        train = settings.train
+        step = EpisodeSize.plan(self.train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
+        return train.steps or train.epochs * step.steps_an_epoch(self.train_rows)
+
     def size_of(self, settings: RunSettings) -> "Size":
         """Returns the size of a step and of an evaluation on the validation rows, which settings may limit."""
         train = settings.train
@@ -84,7 +90,7 @@ class TrainedOn:
         evaluation_context = min(self.train_rows, train.predict_context_rows or self.train_rows, EVALUATION_ROWS)
         validation = min(self.validation_rows, train.validation_rows)
         every = train.eval_every_of(
-            train.steps or train.epochs * step.steps_an_epoch(self.train_rows),
+            self.steps_of(settings),
             shown=step.context + step.query,
             evaluated=evaluation_context + validation,
         )
@@ -260,11 +266,10 @@ def train_seconds(
         if step is None:
             return None
         known[kind] = step
-        steps = run.train.steps or run.train.epochs * EpisodeSize(size.context, size.query).steps_an_epoch(
-            trained_on.train_rows
-        )
         share = trained_share(rivals[race_of(run)] or 1)
-        total += min(share * steps * step.seconds, max(step.seconds, run.train.time_limit or math.inf))
+        total += min(
+            share * trained_on.steps_of(run) * step.seconds, max(step.seconds, run.train.time_limit or math.inf)
+        )
     return TimeEstimate(total, sum(step.runs for step in known.values()), any(step.measured for step in known.values()))
 
 

@@ -1,6 +1,6 @@
-"""Which runs of a sweep are not compared with the others: they trained less, used other rows, or did not finish.
+"""Which runs of a sweep are not compared with the others: archived, incomplete, repeated, or with other steps or rows.
 
-In: runs. Out: a reason for each run that is set apart.
+In: runs. Out: a reason for each run that is set apart; such runs have no place and decide nothing.
 """
 
 import math
@@ -15,57 +15,60 @@ from tabtune_core.wording import counted
 
 BEATEN = "another learning rate was better"
 """Why all runs of a race but one are apart, whether they stopped at a rung or reached the end."""
+ARCHIVED, REPEATED = "archived", "repeats another run"
+OTHER_ROWS = "its held-out rows differ from those of the others"
 ENDS: dict[Status, str] = {
     "stopped": "stopped before its end",
-    "diverged": "diverged",
     "outrun": BEATEN,
-    "cancelled": "cancelled",
-    "failed": "failed",
-    "interrupted": "interrupted",
+    **{status: status for status in ("diverged", "cancelled", "failed", "interrupted")},
 }
 
 
 def apart(runs: Sequence[Run]) -> dict[str, str]:
     """Maps run id to why the run is not compared with the rest of its sweep; empty if it is.
 
-    Runs that differ from most of their sweep in steps or context rows are apart, and so are runs whose held-out rows
-    differ from most under their seed. A run that stopped early is complete. If two values are equally frequent, the
-    first counts as usual. Archived runs do not count. Of a race, only the best run on the validation rows counts.
+    Of runs with equal settings the earliest counts, of a race the best on the validation rows; then those that have
+    the steps and rows of most of their sweep. A run that stopped early is complete.
     """
-    reasons = {run.id: ENDS.get(run.status, "") for run in runs} | dict.fromkeys(_beaten(runs), BEATEN)
-    for key, of_seed, text in _SAME:
+    reasons = {run.id: ARCHIVED if run.archived else ENDS.get(run.status, "") for run in runs}
+
+    def groups_of(key: Callable[[Run], Hashable]) -> list[list[Run]]:
         groups: dict[Hashable, list[Run]] = defaultdict(list)
-        for run in runs:
-            if key(run) is not None:
-                groups[run.sweep, run.settings.seed if of_seed else None].append(run)
-        for group in groups.values():
-            counts = Counter(key(run) for run in group if not run.archived and not reasons[run.id])
-            usual = next((value for value, _ in counts.most_common(1)), None)
-            for run in group:
-                if not reasons[run.id] and usual is not None and key(run) != usual:
-                    reasons[run.id] = text.format(key(run), usual)
+        for run in sorted(runs, key=lambda run: run.created):
+            if not reasons[run.id] and run.result and key(run) is not None:
+                groups[run.sweep, key(run)].append(run)
+        return list(groups.values())
+
+    for same in groups_of(lambda run: run.settings):
+        reasons |= dict.fromkeys((run.id for run in same[1:]), REPEATED)
+    for race in groups_of(lambda run: race_of(run.settings) if run.rung >= 0 else None):
+        best = max(race, key=_score)
+        reasons |= dict.fromkeys((run.id for run in race if run is not best), BEATEN)
+    for key, of_seed, text in _SAME:
+        for group in groups_of(_seed if of_seed else _whole_sweep):
+            values = {run.id: key(run) for run in group if key(run) is not None}
+            [(usual, _)] = Counter(values.values()).most_common(1) or [(None, 0)]
+            reasons |= {run: text.format(value, usual) for run, value in values.items() if value != usual}
     return reasons
 
 
-def _beaten(runs: Sequence[Run]) -> list[str]:
-    """Returns the ids of runs that finished beside a better one of their race."""
-    races: dict[Hashable, list[Run]] = defaultdict(list)
-    for run in runs:
-        if run.rung >= 0 and run.status == "finished" and run.result and not run.archived:
-            races[run.sweep, race_of(run.settings)].append(run)
-    beaten = []
-    for race in races.values():
-        metric = METRICS[race[0].settings.selection_metric]
-        scores = [run.result.validation.get(metric.name, math.nan) if run.result else math.nan for run in race]
-        best = max(range(len(race)), key=lambda i: -math.inf if math.isnan(scores[i]) else metric.sign * scores[i])
-        beaten += [run.id for place, run in enumerate(race) if place != best]
-    return beaten
+def _score(run: Run) -> float:
+    metric = METRICS[run.settings.selection_metric]
+    score = run.result.validation.get(metric.name, math.nan) if run.result else math.nan
+    return -math.inf if math.isnan(score) else metric.sign * score
+
+
+def _seed(run: Run) -> Hashable:
+    return run.settings.seed
+
+
+def _whole_sweep(run: Run) -> Hashable:
+    return True
 
 
 def _split(run: Run) -> Hashable:
-    own, train = run.settings, run.settings.train
-    rows = (own.dataset, own.target, own.validation_share, own.test_share, train.validation_rows, train.test_rows)
-    return (*rows, own.split_at_median, own.group_rare_classes, own.split_by, own.split_column, own.split_seed)
+    own = run.settings
+    return own.test_set, own.validation_share, own.train.validation_rows
 
 
 def _steps(run: Run) -> Hashable:
@@ -79,11 +82,9 @@ def _train_rows(run: Run) -> Hashable:
 
 
 def _rows_shown(run: Run) -> Hashable:
-    """Context rows while predicting."""
     return run.result.context_rows if run.result and run.settings.strategy in MODELS else None
 
 
-OTHER_ROWS = "its held-out rows differ from those of the others"
 _SAME: tuple[tuple[Callable[[Run], Hashable], bool, str], ...] = (
     (_split, False, OTHER_ROWS),
     (lambda run: run.result and run.result.rows_sha256, True, OTHER_ROWS),

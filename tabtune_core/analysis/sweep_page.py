@@ -15,9 +15,10 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
+from tabtune_core.analysis.comparison import at_one_rate
 from tabtune_core.analysis.curves import frame_of
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
-from tabtune_core.analysis.races import at_one_rate, picture_rows
+from tabtune_core.analysis.races import picture_rows
 from tabtune_core.analysis.recommendation import Recommendation, board_and_recommendation
 from tabtune_core.analysis.run_curves import GROWN
 from tabtune_core.charts import CHARTS

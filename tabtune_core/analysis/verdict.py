@@ -3,19 +3,22 @@
 In: the claim about LoRA, and how its rivals compare with it. Out: what to use, why, and the numbers under it.
 """
 
+import dataclasses
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 
-from tabtune_core.analysis.against_references import NAMES, Rival
+from tabtune_core.analysis.against_references import CLASSIC, NAMES, Rival
 from tabtune_core.analysis.claims import Claim
-from tabtune_core.analysis.comparison import Load
+from tabtune_core.analysis.comparison import Load, label_of, replicates, smallest_tied
 from tabtune_core.analysis.gains import Measured, beyond_noise
-from tabtune_core.analysis.jackknife import Difference
+from tabtune_core.analysis.jackknife import Difference, difference
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, Metric, Task
-from tabtune_core.settings import REFERENCES, Strategy
+from tabtune_core.settings import REFERENCES, TRAINED, Strategy
 from tabtune_core.wording import decimal
 
 CANNOT_TELL = "Cannot tell"
@@ -38,6 +41,8 @@ class Verdict:
     """One of its runs."""
     gain: tuple[float, float] | None
     """Interval of its gain over zero-shot on the rows of ``part``, positive where it is better; None if unknown."""
+    comparisons: int
+    """How many comparisons that interval allows for."""
     part: SplitName
     """The rows of the scores: ``test``, or ``validation`` without test rows."""
     metric: str
@@ -126,6 +131,51 @@ def reason(choice: Strategy | None, claim: Claim, classic: Rival | None, lora: s
     return f"{head}: {ours} and {classic.name if classic else 'the others'} are not shown to differ."
 
 
+def verdict_of(
+    table: pd.DataFrame, claim: Claim, rivals: Sequence[Rival], constant: Rival | None, rank_by: str, load: Load
+) -> Verdict:
+    """Returns the answer with the numbers of the best LoRA, or of the smallest rank as good if it gains as surely.
+
+    ``table`` holds the configurations of a comparison.
+    """
+    metric, lora = METRICS[rank_by], table[table["strategy"] == "peft"]
+    classic, full = (next((one for one in rivals if one.strategy in names), None) for names in (CLASSIC, TRAINED))
+    choice, named, gain = decide(claim, classic, full, metric), lora.iloc[0], claim.difference
+    smaller = smallest_tied(table)
+    if choice == "peft" and smaller is not None and smaller.name != named.name and isinstance(gain, Difference):
+        own_runs = list(smaller["own_runs"])
+        each = replicates(own_runs, list(range(len(own_runs))), metric, load, "test")
+        own = difference([final for final, _ in each], [before for _, before in each])
+        own = dataclasses.replace(own, choices=gain.choices) if isinstance(own, Difference) else own
+        named, gain = (smaller, own) if beyond_noise(own) == 1 else (named, gain)
+    scores = [*table["score"], *(one.score for one in rivals)]
+    beaten = constant is not None and not any(metric.better(one, constant.score) for one in scores)
+    part: SplitName = "test" if claim.tested else "validation"
+    name, runs, second = label_of(lora, named), tuple(named["own_runs"]), SECOND[metric.task]
+    (before, after), (second_before, second_after) = (mean_scores(of, load, runs, part) for of in (rank_by, second))
+    return Verdict(
+        headline=NO_BETTER if beaten else headline(choice, name),
+        choice=None if beaten else choice,
+        lora=name,
+        run=runs[0],
+        gain=(gain.low, gain.high) if isinstance(gain, Difference) else None,
+        comparisons=gain.choices if isinstance(gain, Difference) else 1,
+        part=part,
+        metric=rank_by,
+        before=before,
+        after=after,
+        second=second,
+        second_before=second_before,
+        second_after=second_after,
+        memory_bytes=float(named["growth_memory_bytes"]),
+        train_seconds=float(named["train_seconds"]),
+        adapter_bytes=float(named["adapter_bytes"]),
+        classic=classic.strategy if classic else None,
+        classic_validation=classic.score if classic else math.nan,
+        ours_validation=classic.ours if classic else math.nan,
+    )
+
+
 def mean_scores(name: str, load: Load, runs: tuple[str, ...], part: SplitName) -> tuple[float, float]:
     """Returns the mean score of runs before and after training; NaN without predictions."""
     metric = METRICS[name]
@@ -137,17 +187,3 @@ def mean_scores(name: str, load: Load, runs: tuple[str, ...], part: SplitName) -
         before.append(metric.score(rows.y_N, rows.zero_shot, rarer=rows.rarer))
         after.append(metric.score(rows.y_N, rows.predicted, rarer=rows.rarer))
     return float(np.mean(before)), float(np.mean(after))
-
-
-def constant_score(metric: Metric, load: Load, runs: tuple[str, ...]) -> float:
-    """Returns the mean validation score of a constant: the shares of the classes, or the mean, of the training rows."""
-    rows = [one for run in runs if (one := load(run, "validation")) is not None and len(one.y_N) and one.guess]
-    scores = [
-        metric.score(
-            one.y_N,
-            np.broadcast_to(one.guess if one.classes else one.guess[0], one.predicted.shape).astype(np.float64),
-            rarer=one.rarer,
-        )
-        for one in rows
-    ]
-    return float(np.mean(scores)) if scores else math.nan

@@ -7,9 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from tabtune_core.analysis.comparison import differing_settings
+from tabtune_core.analysis.comparison import at_one_rate, differing_settings
 from tabtune_core.analysis.intervals import half_width
-from tabtune_core.analysis.races import at_one_rate
 from tabtune_core.charts.style import (
     BASELINES,
     FAINT,
@@ -213,7 +212,7 @@ def _levels(known: pd.DataFrame, column: str, higher: bool) -> dict[str, tuple[f
             continue
         rates = rows.groupby("fixed_rate", dropna=False) if "fixed_rate" in rows else [("", rows)]
         means = [float(same.groupby("seed")[column].mean().mean()) for _, same in rates]
-        name = f"{label} ({len(means)} rates)" if len(means) > 1 else label
+        name = f"{label} (best rate)" if len(means) > 1 else label
         levels[name] = (max(means) if higher else min(means), BASELINES[label].colour, BASELINES[label].dash)
     return levels
 

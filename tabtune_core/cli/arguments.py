@@ -1,14 +1,14 @@
-"""Settings and reading choices as command-line flags. In: the dataclasses. Out: argparse arguments, and the values that
-were given.
+"""Settings and reading choices as command-line flags: the docstring under a field is its help.
 
-The docstring under a field is its help; if a flag is not given, the settings file or the dataclass decides.
+In: the dataclasses. Out: argparse arguments, and the values that were given; the settings file or the dataclass decide
+the others.
 """
 
 import argparse
 import dataclasses
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import partial
 from typing import Any, Literal, get_args, get_origin
 
@@ -45,9 +45,16 @@ def add_flags(
 
 
 def add_set(group: argparse._ArgumentGroup, section: str) -> None:
-    """Adds ``--set NAME=VALUE``, whose values are kept as those of flags are."""
-    text = "any other setting, for example --set optimizer=sgd --set lora.use_dora=true"
-    group.add_argument("--set", action=_Set, const=section, metavar="NAME=VALUE", default=argparse.SUPPRESS, help=text)
+    """Adds ``--set NAME=VALUE``, whose values are kept in a list under ``section`` + ``set``."""
+    group.add_argument(
+        "--set",
+        dest=f"{section}set",
+        action="append",
+        type=_assignment,
+        metavar="NAME=VALUE",
+        default=argparse.SUPPRESS,
+        help="any other setting, for example --set optimizer=sgd --set lora.use_dora=true",
+    )
 
 
 def add_reading_flags(group: argparse._ArgumentGroup) -> None:
@@ -162,27 +169,38 @@ def _words(options: Iterable[str]) -> str:
     return shlex.join(f" {option}" if option.startswith("-") else option for option in options)
 
 
+def settings_given(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Returns the settings that flags or ``--set`` name, by their path, such as ``run.lora.rank``."""
+    values: dict[str, Any] = {}
+    for path, value in vars(arguments).items():
+        section, _, name = path.removeprefix("settings.").rpartition(".")
+        if not path.startswith("settings."):
+            continue
+        assigned = value if name == "set" and path.endswith(".set") else [(name, value)]
+        values |= {f"{section}.{own}".lstrip("."): one for own, one in assigned}
+    return values
+
+
 def given(arguments: argparse.Namespace, start: dict[str, Any]) -> dict[str, Any]:
     """Returns ``start`` overridden by the settings flags that were given, section by section.
 
-    If a flag is given, the setting that would replace it (steps replace epochs, several alphas replace one) is removed
-    from ``start``.
+    A setting in ``start`` that would replace a given one goes: steps replace epochs, several alphas replace one.
     """
     values = dict(start)
-    flags = {path.split(".")[-1] for path in vars(arguments) if path.startswith("settings.")}
-    for path, value in vars(arguments).items():
+    flags = settings_given(arguments)
+    names = {path.split(".")[-1] for path in flags}
+    for path, value in flags.items():
         *sections, name = path.split(".")
-        if sections[:1] != ["settings"]:
-            continue
         inner = values
-        for section in sections[1:]:
+        for section in sections:
             inner[section] = dict(inner.get(section, {}))
             inner = inner[section]
-        inner[name] = value
-        if name in SETTINGS and SETTINGS[name].replaced_by not in flags:
+        several = isinstance(value, list) and value and isinstance(value[0], list)
+        inner[name] = [one for part in value for one in part] if several else value
+        if name in SETTINGS and SETTINGS[name].replaced_by not in names:
             inner.pop(SETTINGS[name].replaced_by, None)
         for axis in LORA_AXES:
-            if AXES[axis].axis == name and axis not in flags:
+            if AXES[axis].axis == name and axis not in names:
                 values.pop(axis, None)
     return values
 
@@ -206,11 +224,40 @@ def _kind(hint: Any) -> dict[str, Any]:
     if get_origin(hint) is tuple:
         first = get_args(hint)[0]
         read, metavar = (read_target_set, "PART+PART") if get_origin(first) is tuple else (first, _METAVARS[first])
-        return {"action": _Several, "const": partial(_listed, read=read), "nargs": "+", "metavar": metavar}
+        return {"type": partial(_listed, read=read), "nargs": "+", "metavar": metavar}
     return {"type": hint, "metavar": _METAVARS[hint]}
 
 
-def _read(row: Setting, text: str) -> Any:
+def _listed(text: str, *, read: Callable[[str], Any]) -> list[Any]:
+    """Reads values with commas between them, as an argparse type; ``read`` reads one."""
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise argparse.ArgumentTypeError("expected a value, found an empty one")
+    try:
+        return [read(part) for part in parts]
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"invalid {read.__name__} value: {text!r}") from error
+
+
+def _assignment(text: str) -> tuple[str, Any]:
+    """Reads NAME=VALUE as an argparse type: the path of a setting of a run, and its value."""
+    name, _, written = text.partition("=")
+    rows = {row.name: row for row in SETTINGS.values() if row.name != "dataset"}
+    paths = {row.path: row for row in rows.values()}
+    row = rows.get(name) or paths.get(name)
+    if row is None:
+        near = nearest(name, list(rows)) or nearest(name, paths)
+        hint = f"Did you mean {near!r}?" if near else f"Known are {', '.join(paths)}."
+        raise argparse.ArgumentTypeError(f"there is no setting {name!r}. {hint}")
+    try:
+        return row.path, _value(row, written.strip())
+    except SettingError as error:
+        raise argparse.ArgumentTypeError(f"{name}: {error}") from error
+    except (KeyError, ValueError) as error:
+        raise argparse.ArgumentTypeError(f"{name}: {written.strip()!r} is not a value of it") from error
+
+
+def _value(row: Setting, text: str) -> Any:
     """Reads the value of a setting as the command line writes it: true, 0.1, one,two or layers=4,others=2."""
     origin = get_origin(row.kind)
     if row.kind is bool:
@@ -220,56 +267,3 @@ def _read(row: Setting, text: str) -> Any:
     if origin is tuple:
         return [get_args(row.kind)[0](part) for part in text.split(",")]
     return text if origin is Literal else row.kind(text)
-
-
-def _listed(texts: Sequence[str], *, read: Callable[[str], Any]) -> list[Any]:
-    """Reads values with spaces or commas between them; ``read`` reads one."""
-    listed = []
-    for text in (part.strip() for several in texts for part in several.split(",")):
-        try:
-            listed += [read(text)] if text else []
-        except ValueError as error:
-            raise SettingError(f"invalid {read.__name__} value: {text!r}") from error
-    if not listed:
-        raise SettingError("expected a value, found an empty one")
-    return listed
-
-
-class _Several(argparse.Action):
-    """Several texts that are read together, by ``const``."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        try:
-            setattr(namespace, self.dest, self.const(values))
-        except SettingError as error:
-            parser.error(f"argument {option_string}: {error}")
-
-
-class _Set(argparse.Action):
-    """``NAME=VALUE`` of any setting of a run, by its name or its path in TOML; ``const`` is the section of the run."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        values: Any,
-        option_string: str | None = None,
-    ) -> None:
-        name, _, text = str(values).partition("=")
-        paths = {row.path: row for row in SETTINGS.values() if row.name != "dataset"}
-        row = SETTINGS.get(name) or paths.get(name)
-        if row is None or row.name == "dataset":
-            near = nearest(name, [one.name for one in paths.values()]) or nearest(name, paths)
-            hint = f"Did you mean {near!r}?" if near else f"Known are {', '.join(paths)}."
-            parser.error(f"there is no setting {name!r}. {hint}")
-        try:
-            setattr(namespace, f"{self.const}{row.path}", _read(row, text.strip()))
-        except (KeyError, ValueError) as error:
-            why = error if isinstance(error, SettingError) else f"{text!r} is not a value of it"
-            parser.error(f"--set {name}: {why}")

@@ -5,6 +5,7 @@ import json
 import os
 from dataclasses import asdict
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tabtune_core.access import TOKEN_VARIABLE, decide
@@ -14,6 +15,7 @@ from tabtune_core.cli.terminal import say
 from tabtune_core.errors import MissingPackageError, SettingError, StoreError, TableError
 from tabtune_core.execution.doctor import examine, report
 from tabtune_core.scratch import scratch_folder
+from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore
 
 if TYPE_CHECKING:
@@ -65,7 +67,7 @@ def print_predictions(asked: argparse.Namespace) -> int:
 
     with scratch_folder() as folder:
         source = file_of(asked.data, asked.home, folder)
-        model = load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device)
+        model = load_adapter(_package(asked), checkpoint=asked.checkpoint, device=asked.device)
         context, rows = (
             model.context(_table_of(model, asked)),
             read_new_rows(source, model.facts.read_as, limit_bytes=LIMIT_BYTES),
@@ -75,6 +77,13 @@ def print_predictions(asked: argparse.Namespace) -> int:
     predicted = model.predict_table(rows.frame, context=context)
     print(safe_csv(predicted), end="")
     return 0
+
+
+def _package(asked: argparse.Namespace) -> Path:
+    """Returns the file of an adapter, which may be named by the id of its run."""
+    adapter: Path = asked.adapter
+    package: Path = asked.home / "runs" / adapter.name / ADAPTER_FILE
+    return package if str(adapter) == adapter.name and not adapter.exists() and package.exists() else adapter
 
 
 def _table_of(model: "AdaptedModel", asked: argparse.Namespace) -> "pd.DataFrame":
@@ -140,13 +149,14 @@ def write_merged(asked: argparse.Namespace) -> int:
     from tabtune_core.engine.adapted_model import load_adapter
 
     folder = asked.checkpoint and asked.checkpoint.parent  # merged weights of several files are written to a folder
-    for source in filter(None, (asked.adapter, asked.checkpoint, folder)):
+    package = _package(asked)
+    for source in filter(None, (package, asked.checkpoint, folder)):
         if os.path.exists(source) and os.path.exists(asked.out) and os.path.samefile(source, asked.out):
             raise SettingError(
                 f"{str(asked.out)!r} is one of the files to merge, or their folder, and would be overwritten. Name "
                 "another."
             )
-    load_adapter(asked.adapter, checkpoint=asked.checkpoint, device=asked.device).save_merged(asked.out)
+    load_adapter(package, checkpoint=asked.checkpoint, device=asked.device).save_merged(asked.out)
     say(f"Merged into {asked.out}")
     return 0
 

@@ -1,7 +1,4 @@
-"""``export``: writes a sweep as one page, or sends it to a tracker.
-
-``hub push``: pushes an adapter with its model card to the Hub.
-"""
+"""``export``: writes a sweep as one page, or sends it to a tracker; ``hub push``: pushes an adapter to the Hub."""
 
 import argparse
 import math

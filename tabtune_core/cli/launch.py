@@ -1,7 +1,4 @@
-"""Starts and resumes runs: ``sweep``, ``train`` and ``resume``.
-
-In: the arguments of a command. Out: runs in the workspace, followed to their end, and their leaderboard on stdout.
-"""
+"""``sweep``, ``train`` and ``resume``: queues runs, follows them to their end, and prints their leaderboard."""
 
 import argparse
 import errno
@@ -11,26 +8,37 @@ import re
 import shlex
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
-from tabtune_core.analysis.runtime_estimate import TrainedOn, beyond_limit, came_from, latest, read_paces, train_seconds
-from tabtune_core.cli.arguments import INSIST, flag_of, given
+from tabtune_core.analysis.runtime_estimate import (
+    Pace,
+    TrainedOn,
+    beyond_limit,
+    came_from,
+    known_paces,
+    measured_paces,
+    not_known,
+    train_seconds,
+)
+from tabtune_core.cli.arguments import INSIST, flag_of, given, settings_given
 from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
 from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, say_what_may_leak, settle_target
 from tabtune_core.cli.terminal import follow, say
 from tabtune_core.errors import AdapterError, SettingError, StoreError, TabTuneError
+from tabtune_core.execution.cores import divide, stay_on
 from tabtune_core.execution.lock import ensure_worker, worker_of
-from tabtune_core.execution.worker_flags import cluster_for_new_runs
+from tabtune_core.execution.worker_flags import asked_by_environment, cluster_for_new_runs
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.package_reader import without_labels
 from tabtune_core.models.catalogue import get_card, with_tried_rates, with_usual_rate
 from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.settings import MANY_RUNS, REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings, SweepSettings
+from tabtune_core.scratch import scratch_folder
+from tabtune_core.settings import MANY_RUNS, REFERENCES, SETTINGS, STRATEGY_NAMES, TRAINED, RunSettings, SweepSettings
 from tabtune_core.settings.labels import numbered
 from tabtune_core.settings.serialization import from_values
 from tabtune_core.store.run_folder import ADAPTER_FILE
@@ -44,6 +52,9 @@ if TYPE_CHECKING:
 
 LONGEST_LABEL = 200
 """Most letters of a run's label in a file name, which may have 255."""
+WORTH_MEASURING = 20
+"""Steps are measured for the estimate only if the runs take this many times as many."""
+MEASURING_SECONDS = 60.0
 
 
 def start_sweep(asked: argparse.Namespace) -> int:
@@ -67,7 +78,7 @@ def start_training(asked: argparse.Namespace) -> int:
     run = {**given(asked, read_settings_file(asked.settings, RunSettings)), "dataset": dataset.id}
     settle_target(store, dataset, run)
     settings = RunSettings.from_dict(run)
-    for row in (SETTINGS[path.split(".")[-1]] for path in vars(asked) if path.startswith("settings.")):
+    for row in (SETTINGS[path.split(".")[-1]] for path in settings_given(asked)):
         unused = "" if settings.strategy in row.strategies else f"with the strategy {settings.strategy!r}"
         if unused or settings.is_replaced(row.name):
             say(f"warning: {flag_of(row.name)} changes nothing {unused or f'beside {flag_of(row.replaced_by)}'}.")
@@ -75,14 +86,42 @@ def start_training(asked: argparse.Namespace) -> int:
 
 
 def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedOn, *, halving: bool) -> None:
-    """Prints how long these runs will take, estimated from earlier runs; nothing if no earlier run is similar."""
-    paces = read_paces(store, [run.id for run in latest(store.runs(), settings[0].model)])
+    """Prints how long these runs will take, by earlier runs or else by a few steps that are measured now."""
+    paces = known_paces(store, settings[0].model)
+    if train_seconds(settings, paces, trained_on) is None and cluster_for_new_runs(store.home) is None:
+        paces += _measured(store, settings, paces, trained_on)
     estimate = train_seconds(settings, paces, trained_on, halving=halving)
-    short = beyond_limit(settings, paces, trained_on)
-    if estimate is not None and estimate.seconds:
-        say(f"Training takes about {estimate.seconds:,.1f} s in all if nothing stops early, {came_from(estimate)}.")
-    if short:
+    if estimate is None:
+        say("How long training takes is not known yet.")
+    elif seconds := estimate.seconds:
+        takes = f"{seconds:,.1f} s" if seconds < 120 else f"{seconds / 60:,.0f} minutes"
+        say(f"Training takes about {takes} in all if nothing stops early, {came_from(estimate)}.")
+    if short := beyond_limit(settings, paces, trained_on):
         say(f"warning: {short}")
+
+
+def _measured(store: RunStore, settings: list[RunSettings], paces: list[Pace], trained_on: TrainedOn) -> Sequence[Pace]:
+    """Measures a few steps of each kind of run in a process of its own; nothing if that fails or takes a minute."""
+    from tabtune_core.execution.jobs.measure_pace import STEPS, measure_pace
+
+    kinds = not_known(settings, paces, trained_on)
+    steps = sum(trained_on.steps_of(run) for run in settings if run.strategy in TRAINED)
+    if steps < WORTH_MEASURING * STEPS * len(kinds):
+        return []
+    say("Measuring a few training steps, to say how long the runs take.")
+    flags = asked_by_environment()
+    threads = divide(flags.parallel, flags.threads).threads
+    with scratch_folder() as folder, ProcessPoolExecutor(1, get_context("spawn"), stay_on, ((), threads)) as pool:
+        held = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process inherits this: Ctrl-C is for this one
+        measuring = pool.submit(measure_pace, store.home, folder, settings=[run.to_dict() for run in kinds])
+        signal.signal(signal.SIGINT, held)
+        try:
+            return measured_paces([measuring.result(MEASURING_SECONDS)])
+        except (TabTuneError, RuntimeError, OSError):  # the runs will say it, if it is theirs; a timeout is an OSError
+            return []
+        finally:
+            for process in (pool._processes or {}).values():
+                process.kill()
 
 
 def _launch(
@@ -99,8 +138,7 @@ def _launch(
     first = settings[0]
     if first.target in getattr(asked, "reading.leave_out", ()):
         raise SettingError(
-            f"--leave-out names {first.target!r}, which is the column to predict. Name it in one of the two places "
-            "only."
+            f"--leave-out names {first.target!r}, which is the column to predict. Name it in one place only."
         )
     score_to_rank_by(asked, first)
     trained_on = check_target(store, dataset, settings)
@@ -108,19 +146,17 @@ def _launch(
         if not asked.insist and (reason := too_large(store.home, settings)):
             raise SettingError(f"{reason} Nothing was started; {INSIST} starts it anyway.")
         settings = on_unequal_gpus(store.home, settings)
-    _say_time(store, settings, trained_on, halving=halving)
+    _check_adapters(asked)
     card = get_card(first.model)
-    if any(one.strategy not in REFERENCES for one in settings):
-        _, source = find_checkpoint(
-            card, first.task, first.checkpoint
-        )  # a download shows its progress here, not in a run's log
+    if any(one.strategy not in REFERENCES for one in settings):  # a download shows its progress here, not in a log
+        _, source = find_checkpoint(card, first.task, first.checkpoint)
         if source.licence.commercial is False:
             say(f"Licence of {source.file}: {source.licence}")
-    _check_adapters(asked)
     for strategy in dict.fromkeys(
         one.strategy for one in settings if one != with_usual_rate(one) and one.checkpoint is None
     ):
         say(f"Learning rate of {STRATEGY_NAMES[strategy]}: {card.told_rate(first.task, strategy)}")
+    _say_time(store, settings, trained_on, halving=halving)
     name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
     sweep, ids = store.add_sweep(settings, asked.name or name, halving=halving)
     say(f"Sweep {sweep}: {counted(len(ids), 'run')} in {store.home}")
@@ -135,8 +171,7 @@ def _follow_to_the_board(
     asked: argparse.Namespace,
     meanwhile: Callable[[], None] = lambda: None,
 ) -> int:
-    """Follows the runs of a sweep to their end and shows the leaderboard. Ctrl-C cancels the runs in ``ids`` and shows
-    those that ended.
+    """Follows a sweep to its end and shows the leaderboard; Ctrl-C cancels the runs in ``ids``.
 
     ``meanwhile`` is called while the worker loads what runs need.
     """
@@ -153,17 +188,13 @@ def _follow_to_the_board(
         _send(store, sweep, asked.tracker)
     if lost is not None:
         raise lost
-    if cancelled:
-        copied = (
-            f" --adapters {shlex.quote(str(asked.adapters))}{' --without-labels' * asked.without_labels}"
-            if asked.adapters
-            else ""
-        )
-        say(
-            f"To start the cancelled runs again: loralab resume --sweep {sweep} --home "
-            f"{shlex.quote(str(store.home))}{copied}"
-        )
-    return 130 if cancelled else status
+    if not cancelled:
+        return status
+    again = ["loralab", "resume", sweep, "--home", str(store.home)]
+    again += ["--adapters", str(asked.adapters)] if asked.adapters else []
+    again += ["--without-labels"] if asked.without_labels else []
+    say(f"To start the cancelled runs again: {shlex.join(again)}")
+    return 130
 
 
 def _send(store: RunStore, sweep: str, tracker: "Tracker") -> None:
@@ -176,21 +207,6 @@ def _send(store: RunStore, sweep: str, tracker: "Tracker") -> None:
         say(f"warning: {error} 'loralab export' sends the rest.")
 
 
-@contextmanager
-def _leaving_them(home: Path) -> Iterator[None]:
-    """Within it, SIGTERM ends this command and says that the worker goes on with the runs."""
-
-    def leave(number: int, frame: FrameType | None) -> NoReturn:
-        say(f"\nAsked to end. The runs continue without this command: see loralab runs --home {shlex.quote(str(home))}")
-        raise SystemExit(128 + number)
-
-    held = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, held)
-
-
 def _follow_or_cancel(
     store: RunStore, sweep: str, ids: Sequence[str], meanwhile: Callable[[], None]
 ) -> tuple[list[Run], bool]:
@@ -198,8 +214,7 @@ def _follow_or_cancel(
     try:
         ensure_worker(store.home, exit_when_idle=True)
         meanwhile()
-        with _leaving_them(store.home):
-            return follow(store, sweep), False
+        return follow(store, sweep), False
     except KeyboardInterrupt:
         if not ids:
             raise
@@ -218,31 +233,22 @@ def resume_runs(asked: argparse.Namespace) -> int:
     """Resumes the runs of one sweep that were interrupted or lost their worker, and starts cancelled ones again."""
     store = RunStore(asked.home)
     _check_adapters(asked)
-    sweep = asked.sweep or (store.run(asked.runs[0]).sweep if asked.runs else None)
+    sweep, wanted = _what_to_resume(store, asked.which)
     runs = {run.id: run for run in runs_of_sweep(store, sweep)}
     first = next(iter(runs.values()))
     score_to_rank_by(asked, first.settings)
     sweep = first.sweep
-    left = (
-        () if worker_of(store.home) else ("queued", "running", "waiting")
-    )  # for example after a restart of the machine
+    left = () if worker_of(store.home) else ("queued", "running", "waiting")  # as after a restart of the machine
     fit = ("interrupted", "cancelled", *left)
-    ids = list(dict.fromkeys(asked.runs)) or [
-        run.id for run in runs.values() if run.status in fit and run.retried_as is None
-    ]
+    ids = wanted or [run.id for run in runs.values() if run.status in fit and run.retried_as is None]
     if not ids:
-        going = [run.status for run in runs.values() if run.status not in ENDED]
-        way_out = (
-            f"Not ended yet: {counted(len(going), 'run')}; see 'loralab runs'."
-            if going
-            else "Name another with --sweep ID."
-        )
+        unfinished = [run for run in runs.values() if run.status not in ENDED]
+        way_out = "Name another sweep."
+        if unfinished:
+            way_out = f"Not ended yet: {counted(len(unfinished), 'run')}; see 'loralab runs'."
         raise StoreError(f"No run of this sweep was interrupted or cancelled, so there is nothing to resume. {way_out}")
     if strangers := [run_id for run_id in ids if run_id not in runs]:
-        raise StoreError(
-            f"Only runs of one sweep can be resumed at a time; {', '.join(strangers)} do not belong to the sweep "
-            f"{sweep}."
-        )
+        raise StoreError(f"Runs of one sweep only: {', '.join(strangers)} do not belong to the sweep {sweep}.")
     for run in (runs[run_id] for run_id in ids):  # check all of them before the first is queued
         if run.retried_as is not None:
             raise StoreError(f"Run {run.id!r} was already queued again as {run.retried_as!r}; resume that one.")
@@ -254,6 +260,14 @@ def resume_runs(asked: argparse.Namespace) -> int:
         resumed += queued
         say(f"{runs[run_id].name}: {how}")
     return _follow_to_the_board(store, sweep, resumed, asked)
+
+
+def _what_to_resume(store: RunStore, words: Sequence[str]) -> tuple[str | None, list[str]]:
+    """Returns the sweep and the runs that were named; all runs of a sweep and the newest sweep if none was."""
+    sweeps = {sweep.id for sweep in store.sweeps()}
+    if len(words) == 1 and words[0] in sweeps:
+        return words[0], []
+    return store.run(words[0]).sweep if words else None, list(dict.fromkeys(words))
 
 
 def _resume(store: RunStore, run: Run, *, taken_over: bool) -> tuple[str, list[str]]:
@@ -275,10 +289,7 @@ def _check_adapters(asked: argparse.Namespace) -> None:
     folder: Path | None = asked.adapters
     if folder is None:
         if asked.without_labels:
-            raise SettingError(
-                "--without-labels changes nothing without --adapters DIR. Name the folder of the packages, or leave "
-                "it out."
-            )
+            raise SettingError("--without-labels changes nothing without --adapters DIR. Name that folder too.")
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -306,11 +317,8 @@ def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path, *, leave_
         content = without_labels(package) if leave_out else package.read_bytes()
         target = folder / f"{name}.zip"
         if target.exists() and target.read_bytes() != content:
-            earlier = next(
-                file
-                for number in itertools.count(1)
-                if not (file := folder / f"{name} (earlier {number}).zip").exists()
-            )
+            free = (folder / f"{name} (earlier {number}).zip" for number in itertools.count(1))
+            earlier = next(file for file in free if not file.exists())
             target.rename(earlier)
             say(f"{target} already existed, from another run; it was renamed to {earlier}.")
         with in_one_move(target) as made:

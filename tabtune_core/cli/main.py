@@ -1,9 +1,7 @@
 """The command line: results on stdout; progress, findings and errors on stderr.
 
-In: a file of data, or a table of the workspace, and settings. Out: runs in the workspace, which the pages also show,
-and their leaderboard.
-Exit status: 0 with a result, 1 if no run had one, 2 if the request or the machine needs a fix, 130 after Ctrl-C, 141 if
-the reader of stdout has closed it.
+Exit status: 0 with a result, 1 if no run had one, 2 if the request or the machine needs a fix, 130 after Ctrl-C, 141
+if the reader of stdout has closed it.
 """
 
 import argparse
@@ -26,7 +24,8 @@ from tabtune_core.cli.commands import (
     write_merged,
 )
 from tabtune_core.cli.export_command import export_sweep, push_adapter
-from tabtune_core.cli.runs_command import list_runs, show_or_cancel, show_run
+from tabtune_core.cli.fits_command import gigabytes, print_fits
+from tabtune_core.cli.runs_command import list_runs, show_run
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import work
 from tabtune_core.errors import StoreError, TabTuneError
@@ -47,7 +46,7 @@ from tabtune_core.tracking import TRACKERS, open_tracker
 from tabtune_core.upstream import DISTRIBUTION, installed
 
 USAGE = "%(prog)s DATA --target COLUMN [options]"
-OF_KEPT_RUNS = ("leaderboard", "runs", "show", "resume", "context-curve", "export", "jobs")
+OF_KEPT_RUNS = ("leaderboard", "runs", "show", "resume", "context-curve", "export")
 """Commands that need an existing workspace; without a check they would create the folder of a mistyped --home."""
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 """Names and keywords of ``argparse.ArgumentParser.add_argument``."""
@@ -58,7 +57,7 @@ def _argument(*names: str, **how: Any) -> Argument:
 
 
 _TABLE = "a file, a folder of Parquet, an address (https://, hf://, openml:ID), or the id of a table in the workspace"
-_SWEEP = _argument("--sweep", metavar="ID", help="id of the sweep (default: the newest)")
+_SWEEP = _argument("sweep", metavar="SWEEP", nargs="?", help="id of the sweep (default: the newest)")
 _FORMAT = _argument("--format", choices=("table", "csv", "json"), default="table", help="of the output")
 _TEXT_OR_JSON = _argument("--format", choices=("text", "json"), default="text", help="of the output")
 _RANK_BY = _argument(
@@ -72,7 +71,7 @@ _ADAPTERS = (
     _argument("--adapters", metavar="DIR", type=Path, help="copy the adapter packages there"),
     _argument("--without-labels", action="store_true", help="leave the class labels out of those packages"),
 )
-_ADAPTER = _argument("adapter", metavar="ADAPTER.zip", type=Path, help="adapter of a run, or hf://owner/name")
+_ADAPTER = _argument("adapter", metavar="ADAPTER", type=Path, help="id of a run, an adapter.zip, or hf://owner/name")
 _BASE = (
     _argument("--checkpoint", metavar="FILE", type=Path, help="weights of the base, if they are not found"),
     _argument("--device", metavar="TEXT", default="auto", help="auto, cpu, cuda or cuda:1"),
@@ -94,7 +93,7 @@ class Command:
 
     run: Callable[[argparse.Namespace], int]
     help: str
-    description: str
+    """The first sentence stands in the list of commands, all of them in the command's own help."""
     arguments: Sequence[Argument] = ()
     more: Callable[[argparse.ArgumentParser], None] = lambda parser: None
     """Adds arguments that are not constant."""
@@ -106,7 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = list(sys.argv[1:] if arguments is None else arguments)
         if given[:1] == ["worker"]:
             given[1:1] = flags_in_environment()
-        asked = _parser().parse_args(given)
+        asked, unknown = _parser().parse_known_args(given)
+        if unknown:  # argparse would show the usage of loralab in place of the command's own
+            asked.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         if getattr(asked, "home", "none") is None:
             asked.home = default_home()
         elif given[0] in OF_KEPT_RUNS and not asked.home.exists():
@@ -141,16 +142,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     for name, command in COMMANDS.items():
-        usage = USAGE if name in ("sweep", "train") else None
-        own = commands.add_parser(
-            name, usage=usage, help=command.help, description=command.description, formatter_class=ShortHelp
-        )
-        own.set_defaults(command=command.run)
+        usage = USAGE if name in ("sweep", "train", "fits") else None
+        first = command.help.partition(". ")[0].removesuffix(".")
+        own = commands.add_parser(name, usage=usage, help=first, description=command.help, formatter_class=ShortHelp)
+        own.set_defaults(command=command.run, parser=own)
         for names, how in command.arguments:
             own.add_argument(*names, **how)
         command.more(own)
-        if name != "merge":
-            own.add_argument("--home", metavar="DIR", type=named_home, help="workspace (TABTUNE_HOME or ~/.tabtune)")
+        own.add_argument("--home", metavar="DIR", type=named_home, help="workspace (TABTUNE_HOME or ~/.tabtune)")
     return parser
 
 
@@ -201,51 +200,48 @@ _DATA = (
 COMMANDS = {
     "sweep": Command(
         _of_launch("start_sweep"),
-        "compare ranks, alphas, dropouts, target modules and rates with zero-shot and full fine-tuning",
-        "Trains LoRA at every point of a grid, and both baselines. Every setting that is not listed is given as --set "
-        "NAME=VALUE.",
+        "Compare LoRA ranks with zero-shot and full fine-tuning. Trains every point of a grid of ranks, alphas, "
+        "dropouts, target modules and rates. Every setting that is not listed is given as --set NAME=VALUE.",
         (*_DATA, *_OUTPUT),
         _add_sweep,
     ),
     "train": Command(
         _of_launch("start_training"),
-        "one run",
-        "Trains one model on one table. Every setting that is not listed is given as --set NAME=VALUE.",
+        "Train one model on one table. Every setting that is not listed is given as --set NAME=VALUE.",
         (*_DATA, *_OUTPUT),
         lambda parser: _add_run(parser, "settings."),
     ),
-    "leaderboard": Command(
-        print_leaderboard,
-        "rank the runs of a sweep",
-        "Prints the runs of a sweep, best first.",
-        (_SWEEP, _FORMAT, _RANK_BY),
+    "fits": Command(
+        print_fits,
+        "Estimate the most context rows and the largest rank that fit this machine or a GPU. Recomputing, late layers "
+        "and 16-bit numbers each have a line. Needed is what tensors hold at the peak, used what the process takes.",
+        (*_DATA, _argument("--memory", metavar="GB", type=gigabytes, help="of a GPU (default: this machine)"), _FORMAT),
+        lambda parser: _add_run(parser, "settings."),
     ),
+    "leaderboard": Command(print_leaderboard, "Print the runs of a sweep, best first.", (_SWEEP, _FORMAT, _RANK_BY)),
     "runs": Command(
         list_runs,
-        "list runs with their ids",
-        "Lists the runs of the workspace, newest sweep first.",
-        (_argument("--sweep", metavar="ID", help="id of a sweep (default: all)"), _TEXT_OR_JSON),
+        "List runs with their ids, newest sweep first.",
+        (_argument("sweep", metavar="SWEEP", nargs="?", help="id of a sweep (default: all)"), _TEXT_OR_JSON),
     ),
     "show": Command(
         show_run,
-        "one run with its settings",
-        "Prints the settings, the notes and the result of one run.",
+        "Print the settings, the notes and the result of one run.",
         (_argument("run", metavar="RUN", help="id of the run, as 'loralab runs' lists it"), _TEXT_OR_JSON),
     ),
     "resume": Command(
         _of_launch("resume_runs"),
-        "resume interrupted or cancelled runs",
-        "Resumes runs whose process was killed, each from its last saved state; a run without one, such as one that "
-        "Ctrl-C cancelled, starts from the beginning.",
+        "Resume interrupted or cancelled runs. Each goes on from its last saved state; a run without one, such as one "
+        "that Ctrl-C cancelled, starts from the beginning.",
         (
-            _argument("runs", metavar="RUN", nargs="*", help="ids (default: all interrupted and cancelled runs)"),
-            *(_SWEEP, _LOG_TO, *_ADAPTERS, _FORMAT, _RANK_BY),
+            _argument("which", metavar="SWEEP", nargs="*", help="a sweep (default: the newest), or some of its runs"),
+            *(_LOG_TO, *_ADAPTERS, _FORMAT, _RANK_BY),
         ),
     ),
     "context-curve": Command(
         print_context_curve,
-        "scores by the number of context rows",
-        "Scores zero-shot, full fine-tuning and the best LoRA at 64, 128, ... and all context rows, without training.",
+        "Print scores by the number of context rows. Zero-shot, full fine-tuning and the best LoRA are scored at 64, "
+        "128, ... and all context rows, without training.",
         (
             _SWEEP,
             _argument("--seed", metavar="N", type=int, help="seed of the runs (default: the smallest of the sweep)"),
@@ -254,8 +250,7 @@ COMMANDS = {
     ),
     "predict": Command(
         print_predictions,
-        "predict rows with an adapter",
-        "Prints predictions as CSV, one line a row.",
+        "Predict rows with an adapter. Prints CSV, one line a row.",
         (
             *(_ADAPTER, *_BASE, _CONTEXT),
             _argument("data", metavar="DATA", nargs="+", help=f"the rows, with or without target: {_TABLE}"),
@@ -263,17 +258,14 @@ COMMANDS = {
     ),
     "serve": Command(
         serve_adapters,
-        "serve predictions of adapters over HTTP",
-        "Loads a base once and answers POST /predict with the adapter that a request names, until Ctrl-C. An adapter "
-        "has the name of its file. GET /docs is a page to try it; there are also /adapters, /limits, /health, "
-        "/metrics and /openapi.json.",
+        "Serve predictions of adapters over HTTP until Ctrl-C. Loads a base once and answers POST /predict with the "
+        "adapter that a request names; an adapter has the name of its file. GET /docs is a page to try it; there are "
+        "also /adapters, /limits, /health, /metrics and /openapi.json.",
         (
             _argument("adapters", metavar="ADAPTER.zip", type=Path, nargs="+", help="adapters of runs on one base"),
             *(*_BASE, _CONTEXT),
             _argument("--merge", action="store_true", help="predict with merged copies of the weights: faster"),
-            _argument(
-                "--address", default=LOOPBACK, metavar="HOST", help="address to listen on (default: this machine)"
-            ),
+            _argument("--address", default=LOOPBACK, metavar="HOST", help="to listen on (default: this machine)"),
             _argument("--port", type=number_within(0, 65_535), default=8600, metavar="N", help="default: 8600"),
             _argument("--allow-host", action="append", default=[], metavar="NAME", help="another name of this server"),
             _argument("--token", metavar="TEXT", help=f"token of requests; better in the variable {TOKEN_VARIABLE}"),
@@ -283,10 +275,10 @@ COMMANDS = {
     ),
     "hub": Command(
         push_adapter,
-        "push an adapter to the Hugging Face Hub",
-        "Pushes an adapter package with a model card: base model, licence, measured scores and their intervals, "
-        "context rows, how to load it. It contains no row of the table, but the names of its file, its columns and "
-        "the target. Every command that takes an adapter opens it as hf://owner/name. Log in with 'hf auth login'.",
+        "Push an adapter to the Hugging Face Hub with a model card. The card has base model, licence, measured scores "
+        "and their intervals, context rows and how to load it; no row of the table, but the names of its file, its "
+        "columns and the target. Every command that takes an adapter opens it as hf://owner/name. Log in with 'hf auth "
+        "login'.",
         (
             _argument("action", choices=("push",), help="what to do"),
             _argument("adapter", metavar="ADAPTER", help="id of a run, or a package, whose card has no intervals"),
@@ -297,47 +289,36 @@ COMMANDS = {
     ),
     "merge": Command(
         write_merged,
-        "merge an adapter into the base model",
-        "Writes a checkpoint that the model's upstream package opens, with the adapter in the weights.",
+        "Merge an adapter into the base model. Writes a checkpoint that the model's upstream package opens.",
         (_ADAPTER, *_BASE, _argument("out", metavar="OUT", type=Path, help="checkpoint to write")),
     ),
     "export": Command(
         export_sweep,
-        "a sweep as one HTML page or picture, or in MLflow, Weights & Biases, Trackio or TensorBoard",
-        "Writes a sweep as one page to mail (html) or as its picture (PNG or SVG), or sends it to a tracker: "
-        f"{', '.join(TRACKERS)}. Runs that are already there are not sent twice, and no row of the table is sent.",
+        "Write a sweep as one HTML page or as its picture (PNG or SVG), or send it to a tracker. "
+        f"Trackers are {', '.join(TRACKERS)}. Runs that are already there are not sent twice, and no row of the table "
+        "is sent.",
         (
             _argument(
                 "to",
                 metavar="TO[:WHERE]",
                 help="html[:FILE], picture[:FILE.png or .svg], or a tracker: a tracking URI of mlflow, a project of "
-                "wandb, a folder of the others",
+                "wandb, a folder of tensorboard",
             ),
-            _argument("sweep", metavar="SWEEP", nargs="?", help="id of the sweep (default: the newest)"),
-        ),
-    ),
-    "jobs": Command(
-        show_or_cancel,
-        "list or cancel the jobs that the pages started",
-        "Lists the predictions, exports and curves that are queued or running, newest first.",
-        (
-            _argument("--all", action="store_true", help="also list jobs that have ended"),
-            _argument("--cancel", metavar="ID", nargs="+", help="cancel these jobs and remove their output"),
+            _SWEEP,
         ),
     ),
     "doctor": Command(
         diagnose,
-        "check whether this machine has what runs need",
-        "Checks Python, packages, GPUs, weights, disks, memory, the workspace and its worker, and says how to fix "
-        "each problem. The exit status is 1 if a problem keeps runs from working. Nothing leaves the machine.",
+        "Check whether this machine has what runs need. Says how to fix each problem of Python, packages, GPUs, "
+        "weights, disks, memory, the workspace and its worker. The exit status is 1 if a problem keeps runs from "
+        "working. Nothing leaves the machine.",
         (_TEXT_OR_JSON,),
     ),
     "worker": Command(
         work,
-        "execute queued runs, say what the worker does, or stop it",
-        "Executes the queued runs of a workspace, which has one worker; the other commands and the pages start it. "
-        f"Flags in the variable {VARIABLE}, for example {VARIABLE}='--parallel 2', are read before those of the "
-        "command line and apply to every worker, also one that starts by itself.",
+        "Execute queued runs, say what the worker does, or stop it. A workspace has one worker; the other commands "
+        f"and the pages start it. Flags in the variable {VARIABLE}, for example {VARIABLE}='--parallel 2', are read "
+        "before those of the command line and apply to every worker, also one that starts by itself.",
         more=_add_worker,
     ),
 }
@@ -346,8 +327,8 @@ COMMANDS = {
 def program() -> NoReturn:
     """Runs the command line as a process.
 
-    Except for a worker, which cleans up after its children, the process exits at once: during an orderly exit, threads
-    of packages that read tables can abort a command that has succeeded.
+    It exits at once, except for a worker, which cleans up after its children: in an orderly exit, threads of packages
+    that read tables can abort a command that has succeeded.
     """
     try:
         status = main()

@@ -2,12 +2,12 @@
 
 import argparse
 import sys
-import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from tqdm import tqdm
 
 from tabtune_core.cli.arguments import answer_flags, given_reading
 from tabtune_core.cli.terminal import say
@@ -59,15 +59,13 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
     if not SHA256.fullmatch(str(path)):
         raise TableError(
             f"There is no file {str(path)!r}. Give the path of a table, an address (https://, hf://datasets/, "
-            "openml:), or"
-            f" the id of a table in the workspace {store.home}."
+            f"openml:) or the id of a table in the workspace {store.home}."
         )
     dataset = get_dataset(store.home, str(path))
     if choices != ReadingChoices():
         source = folder_of(store.home, dataset.id) / "source"
         raise TableError(
-            f"The table {dataset.name!r} has already been read. To read its file in another way, give the file: "
-            f"{source}"
+            f"The table {dataset.name!r} has been read. To read it in another way, give its file: {source}"
         )
     return dataset
 
@@ -90,11 +88,7 @@ def _say_question(question: Question) -> None:
 
 
 def read_settings_file(path: Path | None, cls: type) -> dict[str, Any]:
-    """Reads the settings of a TOML file for the class ``cls``; empty without a file.
-
-    Raises:
-        SettingError: the file cannot be read, or holds other settings.
-    """
+    """Reads the settings of a TOML file for the class ``cls``, or none; raises SettingError if it holds others."""
     if path is None:
         return {}
     called = f"The settings file {str(path)!r}"
@@ -195,35 +189,16 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
 
 
 QUIET_SECONDS = 2.0
-TERMINAL_SECONDS, FILE_SECONDS = 0.5, 10.0
-"""Seconds between two lines: on a terminal each line replaces the one before, in a file they add up."""
 
 
 @contextmanager
 def telling() -> Iterator[Tell]:
-    """Yields a function that takes progress; after QUIET_SECONDS its last report is shown on stderr."""
-    began, done = time.monotonic(), threading.Event()
-    now = [""]
-    terminal = sys.stderr.isatty()
+    """Yields a function that takes progress, which is shown on stderr after QUIET_SECONDS."""
+    form, seconds = "{desc} ({elapsed}, Ctrl-C to cancel)", 0.5 if sys.stderr.isatty() else 10.0
+    with tqdm(bar_format=form, delay=QUIET_SECONDS, mininterval=seconds, miniters=1, leave=False) as bar:
 
-    def tell(stage: str, done: int, whole: int) -> None:
-        now[0] = in_words(stage, done, whole)
+        def tell(stage: str, done: int, whole: int) -> None:
+            bar.set_description_str(in_words(stage, done, whole), refresh=False)
+            bar.update()
 
-    def write() -> None:
-        wait = QUIET_SECONDS
-        while not done.wait(wait):
-            line = f"{now[0]} ({time.monotonic() - began:.0f} s, Ctrl-C to cancel)"
-            print(
-                f"\r\x1b[2K{line[:79]}" if terminal else line, end="" if terminal else "\n", file=sys.stderr, flush=True
-            )
-            wait = TERMINAL_SECONDS if terminal else FILE_SECONDS
-
-    writer = threading.Thread(target=write, daemon=True)
-    writer.start()
-    try:
         yield tell
-    finally:
-        done.set()
-        writer.join()
-        if terminal:
-            print("\r\x1b[2K", end="", file=sys.stderr, flush=True)

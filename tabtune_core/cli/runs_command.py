@@ -1,13 +1,10 @@
-"""``runs``, ``show`` and ``jobs``: lists the runs of a workspace, shows one run, and lists or cancels jobs of the
-pages.
-
-In: the store. Out: a line or an object per run, newest sweep first; or one run with its settings, notes and result.
-"""
+"""``runs`` and ``show``: lists the runs of a workspace, newest sweep first; shows one with its settings and result."""
 
 import argparse
 import dataclasses
 import json
 import math
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,17 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from tabtune_core.cli.terminal import moment, say, shown
-from tabtune_core.errors import StoreError, TableError
+from tabtune_core.errors import TableError
 from tabtune_core.events import Note, RunPlanned
-from tabtune_core.execution.lock import ensure_worker, is_stopped, worker_of
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import SETTINGS
-from tabtune_core.store.job_kinds import kind_of
-from tabtune_core.store.jobs import JOB_ENDED, Job, read_progress
+from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
 _TIMES = ("created", "started", "ended")
+_OF_PROGRAMS = re.compile("sha256|^shared|^skipped|_by_cause|^estimated|^memory_meter|^used_rows")
+"""Entries of a result that only the output as JSON has."""
 
 
 def list_runs(asked: argparse.Namespace) -> int:
@@ -40,7 +37,7 @@ def list_runs(asked: argparse.Namespace) -> int:
         return 0
     for run in runs:
         line = (
-            f"{run.id}  {run.sweep}  {run.ended_as:<22}  {moment(run.created)}  {run.name:<24}  {'  '.join(_more(run))}"
+            f"{run.id}  {run.sweep}  {run.ended_as:<22}  {moment(run.created)}  {run.name:<32}  {'  '.join(_more(run))}"
         )
         print(shown(line.rstrip()))
     if not runs:
@@ -59,6 +56,7 @@ def show_run(asked: argparse.Namespace) -> int:
         "error": run.error,
         "own_note": run.note,
         "folder": str(store.run_dir(run.id)),
+        "adapter": str(package) if (package := store.run_dir(run.id) / ADAPTER_FILE).exists() else None,
         "table": _table(store.home, run.settings.dataset),
         "notes": [dataclasses.asdict(note) for note in notes],
         "settings": run.settings.to_dict(),
@@ -71,9 +69,10 @@ def show_run(asked: argparse.Namespace) -> int:
     for row in SETTINGS.values():
         if run.settings.is_replaced(row.name):
             del about["settings"][row.section][row.name]
-    for name, value in _flat(
-        about | {name: value and moment(value) for name, value in about.items() if name in _TIMES}
-    ):
+    about |= {name: moment(about[name]) for name in _TIMES if about[name]}
+    if about["result"]:
+        about["result"] = {name: value for name, value in about["result"].items() if not _OF_PROGRAMS.search(name)}
+    for name, value in _flat(about):
         print(shown(f"{name}: {_with_unit(name, value)}"))
     return 0
 
@@ -88,16 +87,16 @@ def _table(home: Path, identity: str) -> str | None:
 
 
 def _with_unit(name: str, value: Any) -> Any:
-    """Writes a number with its unit, as the leaderboard does.
+    """Writes a number for people, with its unit.
 
-    >>> _with_unit("result.growth_memory_bytes", 126_400_000), _with_unit("result.train_seconds", 1.26), _with_unit("settings.seed", 3)
-    ('126.4 MB', '1.3 s', 3)
-    """  # noqa: E501
-    if not isinstance(value, int | float):
+    >>> _with_unit("growth_memory_bytes", 126_400_000), _with_unit("train_seconds", 1.26), _with_unit("test", 0.59314)
+    ('126.4 MB', '1.3 s', '0.5931')
+    """
+    if not isinstance(value, int | float) or isinstance(value, bool):
         return value
     if name.endswith("_bytes"):
         return f"{value / 1e3:,.1f} kB" if "adapter" in name else f"{value / 1e6:,.1f} MB"
-    return f"{value:,.1f} s" if name.endswith("_seconds") else value
+    return f"{value:,.1f} s" if name.endswith("_seconds") else f"{value:.4g}" if isinstance(value, float) else value
 
 
 def _in_short(run: Run) -> dict[str, Any]:
@@ -111,7 +110,6 @@ def _in_short(run: Run) -> dict[str, Any]:
         "target": run.settings.target,
         "test_rows": run.settings.test_rows_in_words,
         "model": run.settings.model,
-        "tags": list(run.tags),
         "node": run.node or None,
         "slot": run.slot or None,
         **{name: getattr(run, name) for name in _TIMES},
@@ -122,13 +120,12 @@ def _in_short(run: Run) -> dict[str, Any]:
 
 
 def _more(run: Run) -> Iterator[str]:
-    """Lists what else is known about a run: its score, where it was executed, and its tags."""
+    """Lists what else is known about a run: its score, and where it was executed."""
     if run.result is not None and (score := run.result.validation.get(run.settings.selection_metric)) is not None:
         metric = METRICS[run.settings.selection_metric]
         yield f"validation {metric.name} {metric.text(score)}"
     if run.slot:
         yield f"on {run.node} {run.slot}" if run.node else f"on {run.slot}"
-    yield from (f"#{tag}" for tag in run.tags)
 
 
 def _print_json(value: Any) -> None:
@@ -152,49 +149,6 @@ def _flat(values: dict[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
             lines += _flat(value, f"{prefix}{name}.")
         elif name == "notes":
             lines += [(note["severity"], note["text"]) for note in value]
-        elif name == "tags" and value:
-            lines.append((name, ", ".join(value)))
         elif value not in (None, "", [], ()):
             lines.append((f"{prefix}{name}", value))
     return lines
-
-
-def show_or_cancel(asked: argparse.Namespace) -> int:
-    """Lists the jobs of a workspace, or cancels some of them."""
-    store = RunStore(asked.home)
-    if asked.cancel:
-        return _cancel(store, [store.job(job_id) for job_id in asked.cancel])
-    jobs = [job for job in store.jobs() if asked.all or job.status not in JOB_ENDED]
-    if not jobs:
-        say(f"No job {'was asked for' if asked.all else 'is queued or running'} in {store.home}.")
-    for job in jobs:
-        told = read_progress(store.job_dir(job.id)) if job.status == "running" else None
-        print(
-            f"{job.id}  {job.status:<11}  {moment(job.created)}  {kind_of(job.kind).title}{f', {told}' if told else ''}"
-        )
-    return 0
-
-
-def _cancel(store: RunStore, jobs: list[Job]) -> int:
-    for job in jobs:
-        if job.status in JOB_ENDED:
-            raise StoreError(
-                f"Job {job.id!r} has ended already: it is {job.status}. 'loralab jobs' lists those that can be "
-                "cancelled."
-            )
-    for job in jobs:
-        store.cancel_job(job.id)
-        queued = store.job(job.id).status != "running"
-        say(
-            f"The {kind_of(job.kind).title} {job.id} "
-            f"{'is cancelled' if queued else 'is ended by the worker within seconds'}."
-        )
-    if store.jobs(status="running") and worker_of(store.home) is None:
-        if is_stopped(store.home):
-            say(
-                "The worker was stopped with 'loralab worker --stop'. Start one, which ends the running jobs: "
-                "loralab worker"
-            )
-        else:
-            ensure_worker(store.home, exit_when_idle=True)
-    return 0

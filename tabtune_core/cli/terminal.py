@@ -1,7 +1,4 @@
-"""Output on a terminal: progress bars on stderr while runs go on, and the leaderboard as text.
-
-In: the store and the ids of runs. Out: progress, and the runs when they have ended.
-"""
+"""Output on a terminal: progress bars on stderr while runs go on, and the leaderboard as text."""
 
 import math
 import re
@@ -18,12 +15,13 @@ from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone, Unread
 from tabtune_core.execution.executor import RAY
+from tabtune_core.execution.lock import QUICK_STARTS, WorkerWatch
 from tabtune_core.execution.worker_flags import asked_by_environment
-from tabtune_core.execution.worker_watch import QUICK_STARTS, WorkerWatch
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES
 from tabtune_core.store.run_row import ENDED, RANKED, Run
 from tabtune_core.store.runs import RunStore
+from tabtune_core.training.clock import DISTURBED
 from tabtune_core.wording import MOST_PLACES, decimal
 
 if TYPE_CHECKING:
@@ -60,12 +58,12 @@ def moment(unix_seconds: float) -> str:
 def follow(store: RunStore, sweep: str) -> list[Run]:
     """Shows the progress of a sweep's runs and keeps a worker running. Returns the runs when the last has ended."""
     views: dict[str, RunView] = {}
-    worker, told = _WorkerCare(store.home), set[str]()
+    worker, notes = _WorkerCare(store.home), set[str]()
     while True:
         runs = store.runs(sweep)
         for run in runs:
             if run.id not in views and run.status != "queued":
-                views[run.id] = RunView(run, told)
+                views[run.id] = RunView(run, notes)
         for run in runs:
             if run.id in views:
                 views[run.id].update(store, run)
@@ -80,7 +78,7 @@ class _WorkerCare:
 
     def __init__(self, home: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self.home, self.watch = home, WorkerWatch(home, exit_when_idle=True, clock=clock)
-        self.said = ""
+        self.reported = ""
 
     def look(self) -> None:
         """Starts a worker if none runs; raises StoreError if it keeps ending, or was stopped by a user."""
@@ -88,25 +86,26 @@ class _WorkerCare:
             raise StoreError(
                 f"The workspace {self.home} is not there any more: it was deleted or moved, and its runs with it."
             )
-        trouble, told = self.watch.look(), ""
-        if trouble is None or trouble.why == "ended":
-            if trouble and trouble.what and asked_by_environment().executor == RAY:
-                raise StoreError(f"{trouble.what} Queued runs wait for a worker.")
-            if trouble and trouble.starts > QUICK_STARTS:
-                raise StoreError(
-                    f"The worker was started {trouble.starts - 1} times and ended each time; see {trouble.log}."
-                )
+        trouble, problem = self.watch.look(), ""
+        if trouble is None:
+            pass
         elif trouble.why == "stopped":
             raise StoreError(
                 "The worker was stopped with 'loralab worker --stop', so queued runs wait. 'loralab worker' starts it."
             )
         elif trouble.why == "no room":
-            told = f"{trouble.what} Queued runs wait, and start by themselves later."
+            problem = f"{trouble.what} Queued runs wait, and start by themselves later."
         elif trouble.why == "suspended":
-            told = f"The worker of {self.home} is process {trouble.pid}. {suspended(trouble.pid)}"
-        if told and told != self.said:
-            say(told)
-        self.said = told
+            problem = f"The worker of {self.home} is process {trouble.pid}. {suspended(trouble.pid)}"
+        elif trouble.what and asked_by_environment().executor == RAY:
+            raise StoreError(f"{trouble.what} Queued runs wait for a worker.")
+        elif trouble.starts > QUICK_STARTS:
+            raise StoreError(
+                f"The worker was started {trouble.starts - 1} times and ended each time; see {trouble.log}."
+            )
+        if problem and problem != self.reported:
+            say(problem)
+        self.reported = problem
 
 
 def suspended(pid: int) -> str:
@@ -120,25 +119,19 @@ def suspended(pid: int) -> str:
 class RunView:
     """Shows one run: a bar while it goes on, if stderr is a terminal, and a line when it ends.
 
-    ``told`` holds the notes that the sweep's runs have already emitted, so that a note that they share is shown once.
+    ``notes`` holds those that the sweep's runs have emitted, so that one that they share is shown once.
     """
 
-    def __init__(self, run: Run, told: set[str]) -> None:
-        self.name, self.told = run.name, told
+    def __init__(self, run: Run, notes: set[str]) -> None:
+        self.name, self.notes = run.name, notes
         self.metric = run.settings.selection_metric
         self.after = 0
         self.phase = "start"
         self.facts: dict[str, str] = {}
         self.over = False
         layout = "{desc:<32}{n_fmt:>5} of {total_fmt:<5}|{bar:16}| {elapsed}{postfix}"
-        self.bar = tqdm(
-            total=0,
-            file=sys.stderr,
-            bar_format=layout,
-            leave=False,
-            dynamic_ncols=True,
-            disable=not sys.stderr.isatty(),
-        )
+        hidden = not sys.stderr.isatty()
+        self.bar = tqdm(total=0, file=sys.stderr, bar_format=layout, leave=False, dynamic_ncols=True, disable=hidden)
 
     def update(self, store: RunStore, run: Run) -> None:
         """Shows what the run has emitted since the last call."""
@@ -167,9 +160,16 @@ class RunView:
                 self.bar.n, self.facts["loss"] = event.step, f"{event.loss:.4f}"
             case Evaluated(split="validation", best=True):
                 self.facts[f"best {self.metric}"] = METRICS[self.metric].text(event.scores[self.metric])
-            case Note() if event.severity == "warning" or self.phase in RESULTS or event.text not in self.told:
-                self.told.add(event.text)
-                say(f"{self.name}: {event.severity}: {event.text}")
+            case Note() if self._is_new(event):
+                once = " This is said once a sweep." if event.text.startswith(DISTURBED) else ""
+                say(f"{self.name}: {event.severity}: {event.text}{once}")
+
+    def _is_new(self, note: Note) -> bool:
+        """Whether a note is shown: a warning and one about a result always, any other once a sweep."""
+        disturbed = note.text.startswith(DISTURBED)
+        key, seen = DISTURBED if disturbed else note.text, len(self.notes)
+        self.notes.add(key)
+        return len(self.notes) > seen or (not disturbed and (note.severity == "warning" or self.phase in RESULTS))
 
 
 def table(board: "pd.DataFrame", rank_by: str) -> str:
@@ -182,27 +182,18 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
     tested = bool(board["test_gain"].notna().any())
     gains = {"test gain": "test_gain", "±": half_width("test_gain")} if tested else {"validation gain": "gain"}
     finest = max(places, min(metric.decimals(scores.iloc[:, 0], board[list(gains.values())[-1]].abs()), MOST_PLACES))
-    rows = [
-        (
-            "",
-            "run",
-            "validation",
-            "test",
-            *gains,
-            "train s",
-            "train MB",
-            "predict MB",
-            "trainable",
-            "adapter kB",
-            "note",
-        )
-    ]
+    costs = ("train s", "train MB", "predict MB", "trainable", "adapter kB")
+    rows = [("", "run", "validation", "test", *gains, *costs, "note")]
     for row in board.to_dict("records"):
-        status = row["status"] if row["status"] not in ("finished", "outrun") else ""
-        note = row["note"] if row["status"] in (*RANKED, "outrun") else ""
-        note = note or (f"reference ({row['model']})" if row["strategy"] in REFERENCES else "")
-        ended = f"ended by its {row['ended_by']}" if row["ended_by"] else ""
-        away = "archived" if row["archived"] else ""
+        reference = f"reference ({row['model']})" if row["strategy"] in REFERENCES else ""
+        resumed: str = row["resumed"]
+        notes = (
+            "archived" if row["archived"] else "",
+            row["status"] if row["status"] not in ("finished", "outrun") else "",
+            (row["note"] if row["status"] in (*RANKED, "outrun") else "") or reference,
+            f"ended by its {row['ended_by']}" if row["ended_by"] else "",
+            resumed[:1].lower() + resumed[1:],
+        )
         rows.append(
             (
                 _cell(row["place"], "{:.0f}"),
@@ -214,11 +205,7 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
                 _cell(row["predict_growth_memory_bytes"], "{:,.1f}", 1e-6),
                 _cell(row["trainable_percent"], "{:.2f} %"),
                 _cell(row["adapter_bytes"], "{:,.1f}", 1e-3),
-                ", ".join(
-                    part
-                    for part in (away, status, note, ended, row["resumed"][:1].lower() + row["resumed"][1:])
-                    if part
-                ),
+                ", ".join(filter(None, notes)),
             )
         )
     direction = "higher" if metric.higher_is_better else "lower"

@@ -1,20 +1,16 @@
-"""``loralab worker``: executes queued runs, says what the worker of a workspace does, and ends it.
-
-Exit status of ``--status``: 0 if a worker runs and responds, else 1.
-"""
+"""``loralab worker``: executes queued runs, says what the worker does (exit status 1 if none responds), or ends it."""
 
 import argparse
 import logging
 import time
 
-from tabtune_core.cli.terminal import moment, say, shown, suspended
+from tabtune_core.cli.terminal import say, shown, suspended
 from tabtune_core.errors import StoreError
-from tabtune_core.execution.cluster_file import why_not_joined
+from tabtune_core.execution.cluster import why_not_joined
 from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import is_stopped, stop_workers, worker_of
 from tabtune_core.execution.worker_flags import chosen
 from tabtune_core.shortage import raise_file_limit, why_nothing_starts
-from tabtune_core.store.jobs import Job
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 from tabtune_core.wording import counted
@@ -39,7 +35,6 @@ def work(asked: argparse.Namespace) -> int:
         exit_when_idle=asked.exit_when_idle,
         resume=not asked.no_resume,
         job_minutes=asked.job_minutes,
-        notify=asked.notify,
         started_by=asked.started_by,
         executor=choice.opener(),
     )
@@ -52,37 +47,25 @@ def _show_status(store: RunStore) -> int:
         how = "was stopped with 'loralab worker --stop'" if is_stopped(store.home) else "is not running"
         print(f"The worker of {store.home} {how}.")
     else:
-        since = moment(worker.since) if worker.since else "an unknown time"
-        print(f"The worker of {store.home} is process {worker.pid}, version {worker.version}, since {since}.")
+        print(f"The worker of {store.home} is process {worker.pid}.")
         if worker.suspended:
             print(suspended(worker.pid))
     if waits := why_nothing_starts(store.home):
         print(f"No queued run can start: {waits}")
     if worker is None and (why := why_not_joined(store.home)):
         print(f"The last worker ended: {why}")
-    for line in _what_runs(store):
-        print(shown(f"Running: {line}"))
-    print(
-        f"Queued: {counted(len(store.runs(status='queued')), 'run')}, "
-        f"{counted(len(store.jobs(status='queued')), 'job')}."
-    )
+    for run in store.runs(status="running"):
+        print(shown(f"Running: run {run.name} ({run.id}), {_where(run)}."))
+    print(f"Queued: {counted(len(store.runs(status='queued')), 'run')}.")
     return 0 if worker is not None and not worker.suspended else 1
 
 
-def _what_runs(store: RunStore) -> list[str]:
-    going: list[Run | Job] = [*store.runs(status="running"), *store.jobs(status="running")]
-    return [
-        f"{'run ' + one.name if isinstance(one, Run) else 'job ' + one.kind} ({one.id}), {_where(one)}."
-        for one in going
-    ]
-
-
-def _where(one: Run | Job) -> str:
+def _where(run: Run) -> str:
     """Says where it runs, for example ``process 4711 on cpu:0-3 of lab1``."""
-    if not isinstance(one, Run) or not one.node:
-        return f"process {one.pid}"
-    place = f"on {one.slot} of {one.node}"
-    return f"process {one.pid} {place}" if one.executor == LOCAL else f"{place}, by {one.executor}"
+    if not run.node:
+        return f"process {run.pid}"
+    place = f"on {run.slot} of {run.node}"
+    return f"process {run.pid} {place}" if run.executor == LOCAL else f"{place}, by {run.executor}"
 
 
 def _stop(store: RunStore) -> int:

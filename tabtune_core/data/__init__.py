@@ -1,3 +1,1 @@
-"""The path from a person's file to the inputs of a model: reading, typing, checking, storing, encoding, splitting,
-sampling.
-"""
+"""The path from a file to the inputs of a model: reading, typing, checking, storing, encoding, splitting."""

@@ -29,6 +29,8 @@ from tabtune_core.metrics import Task
 from tabtune_core.settings import RunSettings
 from tabtune_core.wording import counted
 
+NO_LOSS = "so there is no loss. Give some rows a weight above 0."
+
 
 def read_rows(x: Any, columns: Sequence[str] | None = None, needed: Sequence[str] | None = None) -> pd.DataFrame:
     """Returns X as a frame whose column names are text; an array has the names ``columns``, or x0, x1 and so on.
@@ -53,9 +55,6 @@ def read_rows(x: Any, columns: Sequence[str] | None = None, needed: Sequence[str
         frame = frame.loc[:, frame.columns.isin(needed)]
     if not frame.columns.is_unique:
         raise TableError(f"X has two columns named {frame.columns[frame.columns.duplicated()][0]!r}; rename one.")
-    swapped = [name for name, kind in frame.dtypes.items() if isinstance(kind, np.dtype) and not kind.isnative]
-    if swapped:
-        raise TableError(f"{swapped[0]!r} has another byte order than this machine; convert it with astype().")
     return frame.reset_index(drop=True)
 
 
@@ -74,9 +73,8 @@ def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
         way_out = " Reshape your data: for one row, X.reshape(1, -1)." if "2D" in why else ""
         raise TableError(f"X must be a frame, an array or a list of rows. {why}.{way_out}") from error
     if columns is not None and values.shape[1] != len(columns):
-        raise TableError(
-            f"X has {values.shape[1]} features, but TabularPipeline is expecting {len(columns)} features as input."
-        )
+        expected = f"TabularPipeline is expecting {len(columns)} features as input"
+        raise TableError(f"X has {values.shape[1]} features, but {expected}.")
     names = list(columns or (f"x{i}" for i in range(values.shape[1])))
     frame = pd.DataFrame(values, columns=names, dtype=object if values.dtype == object else None)
     with suppress(OverflowError):  # pandas' own, for a whole number beyond 1e308
@@ -85,7 +83,7 @@ def _frame_of(x: Any, columns: Sequence[str] | None) -> pd.DataFrame:
 
 
 def _plain(values: Any) -> NDArray[Any]:
-    """Returns an array in this machine's byte order: of objects, missing ones None, where NumPy would change values."""
+    """Returns an array: of objects, missing ones None, where NumPy would change values."""
     if getattr(getattr(values, "dtype", None), "names", None):
         raise TypeError("It is a structured array, whose fields are not columns yet: pass pandas.DataFrame(X)")
     if isinstance(values, np.ma.MaskedArray):
@@ -96,8 +94,7 @@ def _plain(values: Any) -> NDArray[Any]:
         values = values.to_list()
     elif is_extension_array_dtype(getattr(values, "dtype", object)):
         values = present(pd.Series(values))
-    array = np.asarray(values, dtype=object if isinstance(values, list | tuple) else None)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+    return np.asarray(values, dtype=object if isinstance(values, list | tuple) else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,14 +128,12 @@ def read_labels(y: Any, rows: int) -> pd.Series:
         raise LabelError("A pipeline requires y to be passed, but the target y is None.")
     try:
         values = _plain(y)
+        values = values[:, 0] if values.ndim == 2 and values.shape[1] == 1 else values
+        if values.shape != (rows,):
+            raise LabelError(f"y has the shape {values.shape}; X has {rows} rows, so it must be ({rows},).")
+        return pd.Series(values, name="y")
     except TypeError as error:
         raise LabelError("y is a structured array. Pass one of its fields, such as y['label'].") from error
-    if values.ndim == 2 and values.shape[1] == 1:
-        values = values[:, 0]
-    if values.shape != (rows,):
-        raise LabelError(f"y has the shape {values.shape}; X has {rows} rows, so it must be ({rows},).")
-    try:
-        return pd.Series(values, name="y")
     except OverflowError as error:  # pandas' own
         raise LabelError("y holds a whole number beyond 1e308. Make it missing (None), or text.") from error
 
@@ -151,10 +146,8 @@ def read_numbers(y: pd.Series) -> NDArray[np.object_]:
     found = label_numbers(y)
     wrong = [value for value, number in zip(present(y), found, strict=True) if value is not None and number is None]
     if wrong:
-        raise LabelError(
-            f"y holds {wrong[0]!r}; {counted(len(wrong), 'value')} of {len(y):,} cannot be predicted as finite "
-            "numbers. Correct them, or make them missing (None), which leaves their rows out."
-        )
+        count = f"{counted(len(wrong), 'value')} of {len(y):,} cannot be predicted as finite numbers"
+        raise LabelError(f"y holds {wrong[0]!r}; {count}. Correct them, or make them missing (None).")
     return found
 
 
@@ -171,15 +164,14 @@ def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:
         weight_N: NDArray[np.float64] = np.ma.filled(np.ma.asarray(weights).astype(np.float64), np.nan)
     except (TypeError, ValueError, OverflowError) as error:
         raise LabelError(f"sample_weight must be numbers, one per row ({error}).") from error
-    if weight_N.ndim == 0:
-        weight_N = np.full(rows, weight_N)
+    weight_N = np.full(rows, weight_N) if weight_N.ndim == 0 else weight_N
     if weight_N.shape != (rows,):
         raise LabelError(f"sample_weight has the shape {weight_N.shape}; X has {rows} rows, so it must be ({rows},).")
     wrong = weight_N[~(np.isfinite(weight_N) & (weight_N >= 0))]
     if len(wrong):
         raise LabelError(f"sample_weight holds {wrong[0]:g}; a weight is a number of 0 or more. 0 leaves a row out.")
     if not weight_N.any():
-        raise LabelError("sample_weight is zero for every row, so there is no loss. Give some rows a weight above 0.")
+        raise LabelError(f"sample_weight is zero for every row, {NO_LOSS}")
     if (weight_N == weight_N[0]).all():
         return None
     return np.asarray(weight_N / weight_N.max(), dtype=np.float32).astype(np.float64)
@@ -204,25 +196,7 @@ def prepare_arrays(
 
     Raises LabelError where the labels cannot be predicted, and TableError where no column is left to predict from.
     """
-    if settings.task == "classification":
-        if len(labels.classes) < 2:
-            raise LabelError(f"y has {len(labels.classes)} class; two are needed to learn the difference.")
-        fraction = any(
-            isinstance(label, float | np.floating | Decimal) and not float(label).is_integer()
-            for label in labels.classes
-        )
-        if fraction or is_continuous(y):
-            raise LabelError(
-                f"y is continuous: {len(labels.classes):,} different numbers in {len(y):,} rows, and the pipeline "
-                "predicts classes. Pass task='regression', make classes of it with pandas.qcut, or, if each number is "
-                "a class, pass y as text."
-            )
-    elif len(y) < 2:
-        raise LabelError(f"y has {len(y)} sample; regression needs at least two.")
-    else:
-        y = y.infer_objects()  # numbers in an array of objects
-        if infer_dtype(y) == "decimal":
-            y = pd.Series(numbers(y))
+    y = _checked(y, labels, settings)
     check_label(y.infer_objects().to_frame("y"), "y", max_classes=max_classes, task=settings.task, split=withhold)
     kinds = kinds_of_rows(frame, settings) if kinds is None else kinds
     _warn_of_text(frame, kinds)
@@ -234,18 +208,29 @@ def prepare_arrays(
     split = split_table(frame, texts, settings, test_share=0.0)
     unseen = sorted({text for text in texts if isinstance(text, str)} - set(texts[split.train]))
     if unseen and settings.task == "classification":
-        raise LabelError(
-            f"The {settings.split} leaves the class {unseen[0]!r} without a training row. Choose another split, or "
-            "other rows."
-        )
-    prepared = Prepared(
-        frame, texts, split, make_context(frame, texts, split.context, kinds, names=labels.texts), kinds, weights
-    )
+        way_out = "Choose another split, or other rows."
+        raise LabelError(f"The {settings.split} leaves the class {unseen[0]!r} without a training row. {way_out}")
     if weights is not None and not weights[split.train].any():
+        raise LabelError(f"sample_weight is zero for all rows that train, {NO_LOSS}")
+    context = make_context(frame, texts, split.context, kinds, names=labels.texts)
+    return Prepared(frame, texts, split, context, kinds, weights)
+
+
+def _checked(y: pd.Series, labels: Labels, settings: RunSettings) -> pd.Series:
+    """Returns y, its decimals as floats for regression. Raises LabelError where it does not fit the task."""
+    if settings.task == "regression":
+        if len(y) < 2:
+            raise LabelError(f"y has {len(y)} sample; regression needs at least two.")
+        return pd.Series(numbers(y)) if infer_dtype(y) == "decimal" else y.infer_objects()
+    if len(labels.classes) < 2:
+        raise LabelError(f"y has {len(labels.classes)} class; two are needed to learn the difference.")
+    measured = (isinstance(one, float | np.floating | Decimal) and one % 1 != 0 for one in labels.classes)
+    if any(measured) or is_continuous(y):
         raise LabelError(
-            "sample_weight is zero for all rows that train, so there is no loss. Give some rows a weight above 0."
+            f"y is continuous: {len(labels.classes):,} different numbers in {len(y):,} rows, and the pipeline predicts "
+            "classes. Pass task='regression', make classes of it with pandas.qcut, or pass y as text."
         )
-    return prepared
+    return y
 
 
 def show_all(
@@ -255,9 +240,7 @@ def show_all(
     settings: RunSettings,
     kinds: Mapping[str, Kind],
 ) -> Context:
-    """Returns the context that a pipeline predicts from: all labelled rows, or a stratified sample of
-    ``predict_context_rows`` of them.
-    """
+    """Returns the context that a pipeline predicts from: all labelled rows, or ``predict_context_rows`` of them."""
     rows, rng = labelled_rows(labels), np.random.default_rng([settings.seed, 2])
     most = settings.train.predict_context_rows or len(rows)
     shown = rows[sample_rows(strata_of(labels)[rows].astype(str), most, rng)]
@@ -273,12 +256,9 @@ def kinds_of_rows(frame: pd.DataFrame, settings: RunSettings) -> dict[str, Kind]
 def _warn_of_text(frame: pd.DataFrame, kinds: Mapping[str, Kind]) -> None:
     for name, kind in kinds.items():
         if kind == "text":
-            warn(
-                f"The column {name!r} is left out: its {len(set(words(frame[name])) - {None}):,} different values are "
-                "neither numbers nor dates, and too many for categories. Drop it, or pass X[column].astype('category')."
-            )
+            different = len(set(words(frame[name])) - {None})
+            why = f"its {different:,} different values are neither numbers nor dates, and too many for categories"
+            warn(f"The column {name!r} is left out: {why}. Drop it, or pass X[column].astype('category').")
         elif kind in DATED and (dated := kind_of_texts(date_texts(frame[name]))) and dated.questions:
-            warn(
-                f"{dated.questions[0].message.partition('.')[0]} in {name!r}. Pass pandas.to_datetime(X[column]) "
-                "where that is wrong."
-            )
+            asked = dated.questions[0].message.partition(".")[0]
+            warn(f"{asked} in {name!r}. Pass pandas.to_datetime(X[column]) where that is wrong.")

@@ -185,10 +185,9 @@ def get_dataset(home: Path, id: str) -> Dataset:
     except PermissionError as error:
         raise TableError(f"The table {id[:12]} of the workspace cannot be read. {shortage_of(error)}") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise TableError(
-            f"The table {id[:12]} of the workspace is damaged or of another version ({type(error).__name__}: {error}). "
-            f"Delete it and add the file again; it may still be at {folder / 'source'}."
-        ) from error
+        why = f"is damaged or of another version ({type(error).__name__}: {error})"
+        way_out = f"Delete it and add the file again; it may still be at {folder / 'source'}."
+        raise TableError(f"The table {id[:12]} of the workspace {why}. {way_out}") from error
     return dataset
 
 
@@ -200,8 +199,7 @@ def source_of(home: Path, id: str) -> Path:
         with path.open("rb") as file:
             whole = hashlib.file_digest(file, "sha256").hexdigest() == dataset.source_sha256
     if not whole:
-        text = f"{path}, from which the table {dataset.name!r} was read, is damaged or gone. Add the file again."
-        raise TableError(text)
+        raise TableError(f"The file of the table {dataset.name!r}, {path}, is damaged or gone. Add it again.")
     return path
 
 

@@ -5,10 +5,8 @@ handles itself) and integer class ids. Shape letters: N rows, F features.
 """
 
 import math
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import date, datetime
 from types import MappingProxyType
 from typing import Any
 
@@ -17,12 +15,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabtune_core.data.findings import DateOrder, listed, shorten
-from tabtune_core.data.reading.dates import doubtful_dates, is_number, kind_of_texts
+from tabtune_core.data.reading.dates import is_number, kind_of_texts
 from tabtune_core.data.text_features import DIRECTIONS, PARTS, TextEncoder
 from tabtune_core.data.values import (
     MISSING,
     TRUTH,
-    as_text,
     date_texts,
     moments,
     numbers,
@@ -41,10 +38,6 @@ Target = NDArray[np.int64] | NDArray[np.float64]
 LARGEST = 1e100
 """Numbers this large count as missing: their squares, which scaling needs, would overflow."""
 NUMBERS = "numbers below 1e100"
-SWAPPABLE = re.compile(r"(\d{1,2})[-/., ]+(\d{1,2})[-/., ]+(\d\d|\d{4})\b", re.ASCII)
-"""A date that begins with day and month in one order or the other."""
-MONTHS, DIGITS_WITH_TIME = 12, 12
-"""The highest month; letters of the shortest date of digits with a time, such as 202401311830."""
 CATEGORICAL = ("category", "boolean")
 LEFT_OUT = ("text", "ignored")
 DATED = {"date": 3, "datetime": 6, "time": 3}
@@ -55,9 +48,7 @@ PLAIN = ("numbers", "dates", "left_out", "datetimes", "times", "day_first", "mon
 
 @dataclass(frozen=True, slots=True)
 class FeatureEncoder:
-    """Encodes columns as features: categories first, as ``tabicl`` orders them, then numbers, dates and texts. Unknown
-    and missing categories become -1.
-    """
+    """Encodes columns: categories first, as ``tabicl`` orders them, then numbers, dates, texts; -1 for unknown ones."""
 
     categories: dict[str, tuple[str | None, ...]]
     """The words of each column, in the order of their ids; the last is None if the column had missing values."""
@@ -68,15 +59,13 @@ class FeatureEncoder:
     datetimes: tuple[str, ...] = ()
     times: tuple[str, ...] = ()
     day_first: tuple[str, ...] = ()
-    """Date columns known to have the day before the month; texts of unknown order are read so too, with a note."""
+    """Date columns whose texts have the day before the month."""
     month_first: tuple[str, ...] = ()
     """Date columns whose texts have the month before the day."""
     year_first: tuple[str, ...] = ()
     """Date columns whose texts begin with two digits of the year."""
     texts: dict[str, TextEncoder] = field(default_factory=dict)
-    """Encoder of each free-text column that the person chose to encode; empty when fitted on a frame, whose text is
-    left out.
-    """
+    """Encoder of each free-text column that the person chose to encode."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -107,11 +96,8 @@ class FeatureEncoder:
     @property
     def orders(self) -> dict[str, DateOrder]:
         """Known orders of day, month and year, by column."""
-        columns: dict[DateOrder, tuple[str, ...]] = {
-            True: self.day_first,
-            False: self.month_first,
-            "year": self.year_first,
-        }
+        columns: dict[DateOrder, tuple[str, ...]]
+        columns = {True: self.day_first, False: self.month_first, "year": self.year_first}
         return {name: order for order, names in columns.items() for name in names}
 
     def to_json(self) -> dict[str, Any]:
@@ -140,8 +126,7 @@ class FeatureEncoder:
         return cls(categories, texts=texts, **{name: tuple(data[name]) for name in PLAIN})
 
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float64]:
-        """Returns features ``(N, F)`` in double precision, since a large number may vary little, as a time in
-        milliseconds does.
+        """Returns features ``(N, F)`` in double precision, since a large number, such as a time, may vary little.
 
         Raises TableError naming the columns that the frame lacks.
         """
@@ -149,68 +134,43 @@ class FeatureEncoder:
         if missing:
             raise TableError(f"The rows lack the columns {', '.join(map(repr, missing))}, which the model was given.")
         blocks: list[NDArray[Any]] = [np.empty((len(frame), 0))]
-        blocks.extend(places(present(frame[name]), known)[:, None] for name, known in self.categories.items())
-        blocks.extend(numbers(frame[name])[:, None] for name in self.numbers)
-        blocks.extend(_date_parts(self._moments(frame[name])) for name in self.dates)
-        blocks.extend(
-            part(self._moments(frame[name])) for name in self.datetimes for part in (_date_parts, _clock_parts)
-        )
-        blocks.extend(_clock_parts(frame[name]) for name in self.times)
-        blocks.extend(text.transform(frame[name]) for name, text in self.texts.items())
+        blocks += [places(present(frame[name]), known)[:, None] for name, known in self.categories.items()]
+        blocks += [numbers(frame[name])[:, None] for name in self.numbers]
+        blocks += [_date_parts(self._moments(frame[name])) for name in self.dates]
+        for name in self.datetimes:
+            when = self._moments(frame[name])
+            blocks += [_date_parts(when), _clock_parts(when)]
+        blocks += [_clock_parts(frame[name]) for name in self.times]
+        blocks += [text.transform(frame[name]) for name, text in self.texts.items()]
         features_NF = np.concatenate(blocks, axis=1)
         features_NF[~(np.abs(features_NF) < LARGEST)] = np.nan
         return features_NF
 
     def misfits(self, frame: pd.DataFrame) -> Iterator[tuple[str, list[str], str]]:
-        """Yields for each column the cells that are not the numbers, dates or times of day it should hold, and the name
-        of that kind.
-        """
+        """Yields each column with cells that are not the numbers, dates or times it holds: these and its kind."""
         for name in (*self.numbers, *self.times, *self.dates, *self.datetimes):
             if name in self.numbers:
-                read = np.abs(numbers(frame[name])) < LARGEST
+                read, what = np.abs(numbers(frame[name])) < LARGEST, NUMBERS
+            elif name in self.times:
+                read, what = ~np.isnan(seconds(frame[name])), "times of day"
             else:
-                read = (
-                    ~np.isnan(seconds(frame[name]))
-                    if name in self.times
-                    else self._moments(frame[name]).notna().to_numpy()
-                )
+                read, what = self._moments(frame[name]).notna().to_numpy(), "dates"
             cells = [word(value) for value in present(frame[name][~read]) if value is not None]
             lost = [cell for cell in cells if cell.strip().lower() not in MISSING]
             if lost:
-                yield name, lost, NUMBERS if name in self.numbers else "times of day" if name in self.times else "dates"
-
-    def misfits_in_words(self, frame: pd.DataFrame) -> Iterator[str]:
-        """Yields a sentence for each column with cells that are not of its kind."""
-        for name, lost, what in self.misfits(frame):
-            cells = f"{counted(len(lost), 'cell')} of {name!r}, such as {shorten(lost[0])!r}"
-            yield f"{cells}: read as missing, because the column holds {what}."
+                yield name, lost, what
 
     def unread(self, frame: pd.DataFrame) -> Iterator[str]:
         """Yields a sentence for each column with cells that were read as missing or in a doubtful way."""
-        yield from self.misfits_in_words(frame)
-        yield from self.doubts(frame)
+        for name, lost, what in self.misfits(frame):
+            cells = f"{counted(len(lost), 'cell')} of {name!r}, such as {shorten(lost[0])!r}"
+            yield f"{cells}: read as missing, because the column holds {what}."
+        for name in (name for name in self.numbers if frame[name].dtype.kind in "bO"):
+            truths = [value for value in present(frame[name]) if str(value).strip().lower() in TRUTH]
+            if truths:
+                cells = f"{counted(len(truths), 'cell')} of {name!r}, such as {str(truths[0])!r}"
+                yield f"{cells}: read as 1 or 0, because the column holds numbers."
         yield from self.unknown_in_words(frame)
-
-    def doubts(self, frame: pd.DataFrame) -> Iterator[str]:
-        """Yields, as for a file of rows, a sentence for doubtful dates in texts, and for true and false as numbers."""
-        for name in (name for name in (*self.dates, *self.datetimes) if frame[name].dtype.kind != "M"):
-            values, order = present(frame[name]), self._order(name)
-            texts = list(filter(None, map(as_text, values)))
-            pairs = [(text, int(found[1]), int(found[2])) for text in texts if (found := SWAPPABLE.match(text))]
-            either = [text for text, one, two in pairs if 0 < one <= MONTHS and 0 < two <= MONTHS and one != two]
-            other = [text for text, *ab in pairs if order != "year" and ab[not order] <= MONTHS < ab[order]]
-            days = [word(value)[:10] for value in values if isinstance(value, date) and not isinstance(value, datetime)]
-            untimed = [*days, *(text for text in texts if ":" not in text and len(text) < DIGITS_WITH_TIME)]
-            doubtful = (other, [] if name in self.orders else either, untimed if name in self.datetimes else [])
-            counts = ((len(some), min(some, default=None)) for some in doubtful)
-            yield from doubtful_dates(name, order, len(texts), *counts)
-        for name in self.numbers:
-            column = frame[name]
-            if column.dtype.kind in "bO":
-                truths = [value for value in present(column) if str(value).strip().lower() in TRUTH]
-                if truths:
-                    cells = f"{counted(len(truths), 'cell')} of {name!r}, such as {str(truths[0])!r}"
-                    yield f"{cells}: read as 1 or 0, because the column holds numbers."
 
     def unknown_in_words(self, frame: pd.DataFrame) -> Iterator[str]:
         """Yields a sentence for each column with words that the context rows do not contain."""
@@ -219,31 +179,23 @@ class FeatureEncoder:
             new = [word(value) for value, place in zip(there, places(there, known), strict=True) if place == -1]
             if new:
                 rows = f"{counted(len(new), 'row')} {'holds' if len(new) == 1 else 'hold'}"
-                told = f"{rows} {listed(list(dict.fromkeys(new)))} in {name!r}"
-                yield f"{told}, which the context rows do not contain: read as missing."
-
-    def _order(self, name: Any) -> DateOrder:
-        return self.orders.get(name, True)
+                unknown = f"{rows} {listed(list(dict.fromkeys(new)))} in {name!r}"
+                yield f"{unknown}, which the context rows do not contain: read as missing."
 
     def _moments(self, column: pd.Series) -> pd.Series:
-        return pd.Series(moments(column, day_first=self._order(column.name)))
+        return pd.Series(moments(column, order=self.orders.get(str(column.name))))
 
 
 def check_any_feature(kinds: Mapping[str, str], target: str | None) -> None:
-    """Raises TableError, with the way out, where no column is left to predict from; ``target`` is None where it is not
-    a column.
-    """
+    """Raises TableError where no column is left to predict from; ``target`` is None where it is not a column."""
     if not count_features(kinds, target):
         beside = f"Besides {target!r} there" if target else "There"
-        raise TableError(
-            f"{beside} are no columns of numbers, dates or categories: free text and columns left out do not count. "
-            "Change the kind of a column (free text can become encoded text), or add one to the file."
-        )
+        none = f"{beside} are no columns of numbers, dates or categories: free text and columns left out do not count"
+        raise TableError(f"{none}. Change the kind of a column (free text to encoded text), or add one.")
 
 
 def count_features(kinds: Mapping[str, str], target: str | None) -> int:
-    """Counts the features that a model gets from columns of these kinds: 3 for a date or a time of day, 6 for both
-    together, 30 for encoded text, 0 for free text and ignored columns, 1 for others.
+    """Counts the features that a model gets from columns of these kinds; most give one.
 
     >>> count_features({"age": "number", "born": "date", "note": "text", "sold": "boolean"}, target="sold")
     4
@@ -300,10 +252,8 @@ class LabelEncoder:
         ids = places(labels, self.classes)
         unknown = sorted({str(label) for label, place in zip(labels, ids, strict=True) if place == -1})
         if unknown:
-            raise LabelError(
-                f"Labels {', '.join(map(repr, unknown[:5]))} are not among the classes "
-                f"{', '.join(map(repr, self.classes))}."
-            )
+            known = ", ".join(map(repr, self.classes))
+            raise LabelError(f"Labels {', '.join(map(repr, unknown[:5]))} are not among the classes {known}.")
         return ids
 
 

@@ -11,9 +11,7 @@ from tabtune_core.files.plain_values import restored
 from tabtune_core.wording import counted, few
 
 Kind = Literal["number", "category", "text", "date", "datetime", "time", "boolean", "ignored", "encoded"]
-"""What a column holds. The person left "ignored" columns out. Models see neither them nor free text ("text"), unless
-the person chose to have the text encoded as numbers ("encoded").
-"""
+"""What a column holds; models see neither "ignored" columns nor free text ("text"), but "encoded" text as numbers."""
 DateOrder = Literal["year"] | bool
 """Whether dates of digits have the day first (else the month), or "year": 19-09-24 is the 24th of September 2019."""
 Severity = Literal["info", "warning", "error"]
@@ -67,9 +65,7 @@ class Question:
     message: str
     """What was found, how it was read for now, and what each answer would mean."""
     field: str
-    """The field of ReadingChoices that the answer sets; "split" for how to split the rows, which is not a reading
-    choice.
-    """
+    """The field of ReadingChoices that the answer sets; "split" for how to split the rows."""
     options: tuple[str, ...]
     """Possible answers: "true", "false" and "year", marks to read as missing, names of encodings, splits, columns."""
 
@@ -121,21 +117,15 @@ class ReadingChoices:
     kinds: tuple[tuple[str, Kind], ...] = ()
     """Pairs of a column name and the kind to read it as."""
     date_orders: tuple[tuple[str, DateOrder], ...] = ()
-    """Pairs of a column name and the order of its dates, as in ``day_first``, for columns that differ from
-    ``day_first``.
-    """
+    """Pairs of a column name and the order of its dates, where that differs from ``day_first``."""
     units: tuple[tuple[str, str], ...] = ()
     """Pairs of a column name and the unit after its numbers, such as "km"."""
     decimal_commas: tuple[tuple[str, bool], ...] = ()
-    """Pairs of a column name and whether the comma in its numbers is a decimal comma; 1,234 and 1.234 alone are
-    ambiguous: with True, 1.234 is 1234.
-    """
+    """Pairs of a column name and whether the comma in its numbers is a decimal comma: with True, 1.234 is 1234."""
     dashes: tuple[str, ...] = ()
     """Names of columns in which "-" is a value and not missing, because they also contain "+"."""
     rows: int | None = None
-    """About how many rows to sample at random, for tables too long to read whole: the same rows each time, in the order
-    of the file.
-    """
+    """About how many rows to sample at random: the same rows each time, in the order of the file."""
     sheet: str | None = None
     """Which sheet of a workbook holds the table."""
     drop_copies: bool = False
@@ -145,9 +135,7 @@ class ReadingChoices:
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values from which ``from_json`` restores the choices."""
-        first = {"encoding", "delimiter", "header", "day_first", "missing_marks", "kinds"}
-        # the others are left out while empty, since earlier versions do not know them
-        return {name: value for name, value in asdict(self).items() if value or name in first}
+        return asdict(self)
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
@@ -155,9 +143,7 @@ class ReadingChoices:
 
         Raises TypeError, ValueError or KeyError for other data.
         """
-        return restored(
-            cls, {**data, "kinds": data["kinds"], "missing_marks": data["missing_marks"]}
-        )  # these two must be there
+        return restored(cls, data)
 
 
 def shorten(cell: str, most: int = 60) -> str:

@@ -1,10 +1,11 @@
 """Finds columns that may leak the label: a single column predicts it almost without error.
 
-``target.check_label`` reports exact copies. In: a frame with its label and the kinds of its columns. Out: findings;
-only the person knows whether such a column is known before the outcome.
+``target_checks.check_label`` reports exact copies. In: a frame with its label and the kinds of its columns. Out:
+findings; only the person knows whether such a column is known before the outcome.
 """
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,16 +16,12 @@ from tabtune_core.data.findings import Finding, shorten
 from tabtune_core.data.target_checks import leaks
 from tabtune_core.data.values import word
 from tabtune_core.metrics import Task
-from tabtune_core.wording import few
 
-SAMPLE_ROWS = 2_000
+SAMPLE_ROWS, FEWEST_ROWS, FOLDS = 2_000, 60, 3
 MOST_COLUMNS = 300
 """A tree takes a few milliseconds per column."""
-FEWEST_ROWS = 60
-FOLDS = 3
 WORTH_MORE = 0.9
-LEAVES = 32
-LEAF_ROWS = 3
+LEAVES, LEAF_ROWS = 32, 3
 NEARLY_ALL, NEARLY_ALL_OF_FEW = 0.98, 0.95
 """Balanced accuracy, or share of the variance, from which a column is reported. Honest measurements, such as a petal's
 width for the species of iris, stay below. The lower limit is for a column with at most one value more than there are
@@ -32,9 +29,7 @@ classes: a label with some slips.
 """
 ONE_CLASS, FEWEST_TELLING, BY_CHANCE = 0.98, 20, 1e-6
 """For the rows with a value or those without: least share of one class, least number, largest probability by chance."""
-SAME_ORDER = 0.9999
-"""Rank correlation from which a column counts as the target on another scale."""
-NAMED = 4
+KNOWN_BEFORE = "Leave it out unless it is known before the outcome is."
 
 
 def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: Task) -> tuple[Finding, ...]:
@@ -48,83 +43,56 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
         return ()
     copies = {finding.column for finding in leaks(frame, target)}
     sample = frame.iloc[labelled.sample(min(len(labelled), SAMPLE_ROWS), random_state=0).to_numpy()]
-    y_N = (
-        _without_far_ends(sample[target].to_numpy(dtype=float))
-        if task == "regression"
-        else pd.factorize(sample[target])[0]
-    )
-    if task == "classification":
-        counts = np.bincount(y_N)
-        keep_N = counts[y_N] >= FOLDS * 2
+    y_N: NDArray[Any]
+    if task == "regression":
+        y_N = _without_far_ends(sample[target].to_numpy(dtype=float))
+        does = "explains {:.1%} of the variance"
+    else:
+        y_N = pd.factorize(sample[target])[0]
+        keep_N = np.bincount(y_N)[y_N] >= FOLDS * 2
         sample, y_N = sample[keep_N], y_N[keep_N]
+        does = "is right in {:.1%} of the rows, with equal weight for each class"
     if len(np.unique(y_N)) < 2:
         return ()
-    candidates = [
-        name
-        for name in frame.columns
-        if name not in (target, *copies) and kinds.get(str(name), "ignored") not in LEFT_OUT
-    ]
-    scores = {name: _best_score(as_number(sample[name]), y_N, task) for name in candidates[:MOST_COLUMNS]}
-    few = len(np.unique(y_N)) + 1 if task == "classification" else 0
-    least = {name: NEARLY_ALL_OF_FEW if sample[name].nunique(dropna=False) <= few else NEARLY_ALL for name in scores}
-    told = {name: score for name, score in scores.items() if score >= least[name]}
-    does = (
-        "explains {:.1%} of the variance"
-        if task == "regression"
-        else "is right in {:.1%} of the rows, with equal weight for each class"
-    )
-    alone = f"a small tree that sees this column alone {does}"
-    findings = [_finding(str(name), target, alone.format(score)) for name, score in told.items()]
-    if task == "regression":
-        left = [name for name in scores if name not in told and kinds.get(str(name)) == "number"]
-        ranks = sample[[target, *left]].rank().corr()[target]
-        for name in (
-            name for name in left if abs(ranks[name]) >= SAME_ORDER and sample[name].count() > len(sample) / 2
-        ):
-            alike = "both sort the rows in the same order, or the reverse, like a logarithm or an inverse"
-            findings.append(_finding(str(name), target, alike))
+    others = [str(name) for name in frame.columns if name not in (target, *copies)]
+    candidates = [name for name in others if kinds.get(name, "ignored") not in LEFT_OUT]
+    few, findings, honest = len(np.unique(y_N)) + 1 if task == "classification" else 0, list[Finding](), list[str]()
+    for name in candidates[:MOST_COLUMNS]:
+        score = _best_score(as_number(sample[name]), y_N, task)
+        if score >= (NEARLY_ALL_OF_FEW if sample[name].nunique(dropna=False) <= few else NEARLY_ALL):
+            alone = f"a small tree that sees this column alone {does.format(score)}"
+            message = f"{name!r} may give {target!r} away: {alone}. {KNOWN_BEFORE}"
+            findings.append(Finding("warning", "may-leak", message, name))
+        else:
+            honest.append(name)
     if task == "classification":
-        rest = sample[[name for name in candidates[:MOST_COLUMNS] if name not in told]]
-        findings += _gaps(rest, sample[target], np.asarray(y_N, dtype=np.int64))
+        findings += _gaps(sample[honest], sample[target], np.asarray(y_N, dtype=np.int64))
     if len(candidates) > MOST_COLUMNS:
-        message = (
-            f"Only the first {MOST_COLUMNS} of {len(candidates):,} columns were checked for giving {target!r} "
-            "away. Check the others."
-        )
-        findings.append(Finding("info", "leak-unchecked", message))
+        first = f"Only the first {MOST_COLUMNS} of {len(candidates):,} columns were checked"
+        findings.append(Finding("info", "leak-unchecked", f"{first} for giving {target!r} away. Check the others."))
     return tuple(findings)
 
 
 def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> Iterator[Finding]:
-    """Yields a finding for each pattern of missing cells that only one class has."""
+    """Yields a finding for each column whose missing, or present, cells only one class has."""
     from scipy.stats import binom  # slow to import
 
-    sizes, alike = np.bincount(y_N), dict[tuple[str, str, bytes], list[str]]()
+    sizes = np.bincount(y_N)
     for name in sample:
         there_N = sample[name].notna().to_numpy()
         for rows_N, how in ((there_N, "a value"), (~there_N, "no value")):
             counts = np.bincount(y_N[rows_N], minlength=len(sizes))
             most, there, of_class = int(counts.max()), int(rows_N.sum()), int(sizes[counts.argmax()])
-            alone = most >= ONE_CLASS * there or _tells_apart(most, there, of_class, len(y_N))
-            by_chance = binom.sf(most - 1, there, of_class / len(y_N))
-            if FEWEST_TELLING <= there < len(y_N) and alone and by_chance < BY_CHANCE:
-                class_name = shorten(word(label[y_N == counts.argmax()].iloc[0]))
-                rows = f"{most:,} of the {there:,} rows with {how}"
-                alike.setdefault((rows, class_name, rows_N.tobytes()), []).append(str(name))
+            told_apart = (most / of_class + 1 - (there - most) / max(len(y_N) - of_class, 1)) / 2  # balanced accuracy
+            alone = most >= ONE_CLASS * there or told_apart >= NEARLY_ALL_OF_FEW
+            if FEWEST_TELLING <= there < len(y_N) and alone:
+                if binom.sf(most - 1, there, of_class / len(y_N)) >= BY_CHANCE:
+                    continue
+                of_class_name = shorten(word(label[y_N == counts.argmax()].iloc[0]))
+                rows = f"{most:,} of the {there:,} rows with {how} are of the class {of_class_name!r}"
+                message = f"{name!r} may give {str(label.name)!r} away by its missing cells: {rows}. {KNOWN_BEFORE}"
+                yield Finding("warning", "may-leak", message, str(name))
                 break
-    for (rows, class_name, _), names in alike.items():
-        message = (
-            f"Which cells of {few([*map(repr, names)], NAMED)} are missing may give {str(label.name)!r} away: {rows} "
-            f"are of the class {class_name!r}. Leave out what is only known after the outcome."
-        )
-        yield Finding("warning", "may-leak", message, names[0])
-
-
-def _tells_apart(most: int, there: int, of_class: int, rows: int) -> bool:
-    """Whether ``there`` of the rows, ``most`` of them of one class, tell this class from the others, by their balanced
-    accuracy.
-    """
-    return bool((most / of_class + 1 - (there - most) / max(rows - of_class, 1)) / 2 >= NEARLY_ALL_OF_FEW)
 
 
 def _without_far_ends(y_N: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -150,6 +118,7 @@ def tree_score(x_N: NDArray[np.float64], y_N: NDArray[np.generic], task: Task) -
     >>> tree_score(x, (x > 50).astype(int), "classification") > 0.95
     True
     """
+    from sklearn.metrics import r2_score
     from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor  # slow to import
 
     small = {"max_leaf_nodes": LEAVES, "min_samples_leaf": LEAF_ROWS, "random_state": 0}
@@ -158,19 +127,12 @@ def tree_score(x_N: NDArray[np.float64], y_N: NDArray[np.generic], task: Task) -
     scores: list[float] = []
     for fold in range(FOLDS):
         held_N = fold_N == fold
-        guessed = tree.fit(x_N[~held_N, None], y_N[~held_N]).predict(x_N[held_N, None])
-        scores.append(_score(y_N[held_N], guessed, task))
+        right_N, guessed_N = y_N[held_N], tree.fit(x_N[~held_N, None], y_N[~held_N]).predict(x_N[held_N, None])
+        by_class = [np.mean(guessed_N[right_N == label] == label) for label in np.unique(right_N)]
+        scores.append(float(r2_score(right_N, guessed_N) if task == "regression" else np.mean(by_class)))
         if scores[0] < WORTH_MORE:  # most columns are far below, which one fold shows
             break
     return float(np.mean(scores))
-
-
-def _score(y_N: NDArray[np.generic], guessed_N: NDArray[np.generic], task: Task) -> float:
-    if task == "regression":
-        from sklearn.metrics import r2_score
-
-        return float(r2_score(y_N, guessed_N))
-    return float(np.mean([np.mean(guessed_N[y_N == label] == label) for label in np.unique(y_N)]))
 
 
 def as_number(column: pd.Series) -> NDArray[np.float64]:
@@ -184,8 +146,3 @@ def as_number(column: pd.Series) -> NDArray[np.float64]:
     ids: NDArray[np.float64] = pd.factorize(column, sort=True)[0].astype(np.float64)
     ids[ids < 0] = np.nan
     return ids
-
-
-def _finding(name: str, target: str, why: str) -> Finding:
-    message = f"{name!r} may give {target!r} away: {why}. Leave it out unless it is known before the outcome is."
-    return Finding("warning", "may-leak", message, name)

@@ -22,16 +22,12 @@ def split_at_median(series: pd.Series) -> pd.Series:
     Raises LabelError for words, and where no value is above the median.
     """
     if not is_numeric_dtype(series):
-        raise LabelError(
-            f"{series.name!r} holds words, not numbers: it has no median to split at. Predict its classes as they are."
-        )
+        raise LabelError(f"{series.name!r} holds words, which have no median to split at. Predict its classes.")
     median = series.median()
     above, named = series > median, exact(median)
     if not above.any():
-        raise LabelError(
-            f"No value of {series.name!r} is above its median ({named}), so the split gives one class. Choose "
-            "another column."
-        )
+        above_it = f"No value of {series.name!r} is above its median ({named})"
+        raise LabelError(f"{above_it}, so the split gives one class. Choose another column.")
     halves = pd.Series(np.where(above, f"> {named}", f"<= {named}"), index=series.index, name=series.name, dtype=object)
     return halves.where(series.notna(), None)
 
@@ -47,8 +43,7 @@ def exact(number: float) -> str:
 
 
 def group_rare(series: pd.Series, fewest: int) -> pd.Series:
-    """Returns the classes as text, with all classes of fewer than ``fewest`` rows merged if there are several; missing
-    stays missing.
+    """Returns the classes as text, those of fewer than ``fewest`` rows merged if there are several; missing stays so.
 
     A column of numbers on a scale is returned unchanged.
 
@@ -58,11 +53,9 @@ def group_rare(series: pd.Series, fewest: int) -> pd.Series:
     named = pd.Series(words(series), index=series.index, name=series.name, dtype=object)
     sizes = named.value_counts()
     rare = sizes.index[sizes < fewest]
-    return (
-        series
-        if len(rare) < 2 or is_continuous(series)
-        else named.where(~named.isin(rare), group_name(sizes.index.difference(rare)))
-    )
+    if len(rare) < 2 or is_continuous(series):
+        return series
+    return named.where(~named.isin(rare), group_name(sizes.index.difference(rare)))
 
 
 def worth_grouping(sizes: pd.Series) -> bool:
@@ -87,9 +80,7 @@ def grouped_in(classes: Collection[str]) -> str | None:
 
 
 def with_label(frame: pd.DataFrame, run: RunSettings) -> pd.DataFrame:
-    """Returns the frame with its label as the run predicts it: unchanged, split at its median, or with rare classes
-    merged.
-    """
+    """Returns the frame with its label as the run predicts it: unchanged, split, or with rare classes merged."""
     if run.target not in frame or not (run.split_at_median or run.group_rare_classes):
         return frame
     label = split_at_median(frame[run.target]) if run.split_at_median else frame[run.target]

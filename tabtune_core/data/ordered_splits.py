@@ -1,9 +1,8 @@
 """Splits by a column: by time, or by group.
 
 In: a frame, its labels, the column and the shares. Out: the split with its findings, or an error that says why it is
-impossible.
-Shape letters: M rows with a label and a value in the column, U different values, S strata, P splits (train, validation,
-test).
+impossible. Shape letters: M rows with a label and a value in the column, U different values, S strata, P splits (train,
+validation, test).
 """
 
 from collections import Counter
@@ -35,9 +34,9 @@ from tabtune_core.wording import counted, few
 By = Literal["time", "group"]
 MOST_MISSING = 0.5
 DRAWS = 50
-"""Number of random orders of the groups; the one whose parts are closest to their shares is used. scikit-learn's
-GroupShuffleSplit counts groups instead of rows and ignores proportions; its StratifiedGroupKFold makes only equal parts
-and took 7 s for 20,000 groups, this 0.4 s.
+"""Number of random orders of the groups; the one whose parts are closest to their shares is used.
+
+scikit-learn's GroupShuffleSplit counts groups instead of rows, and its StratifiedGroupKFold makes only equal parts.
 """
 UNTRAINED = 10
 """Cost of a stratum without training rows; a stratum that another part lacks costs 1."""
@@ -68,44 +67,38 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
     rows_M, values_M = labelled[known], values[known]
     _check(values, by, parts=len(shares) + 1)
     place_M, values_U = pd.factorize(values_M, sort=by == "time")
-    group_seed = rule.test_seed if by == "group" and rule.test_share else None
     if by == "time":
         part_U = _by_time(np.bincount(place_M), list(shares.values()))
     else:
-        part_U = _by_group(place_M, strata[rows_M].astype(str), shares, rule.seed, group_seed)
+        part_U = _by_group(place_M, strata[rows_M].astype(str), shares, rule)
     cut = {part: rows_M[part_U[place_M] == i] for i, part in enumerate(shares, 1)}
     train = np.setdiff1d(labelled, np.concatenate([*cut.values()]))
     held_out, lacking = cut, list[Finding]()
     if isinstance(labels[labelled[0]], str):
         held_out, lacking = _with_known_classes(cut, train, labels, f"The split by {by} on {column!r}")
-    found = sampled(strata, train, held_out["validation"], held_out.get("test", train[:0]), rule)
-    there = [every_value.iloc[rows] for rows in (found.train, found.validation, found.test)]
-    description = _time_description(there) if by == "time" else _group_description(there, column, rule.seed, group_seed)
+    split = sampled(strata, train, held_out["validation"], held_out.get("test", train[:0]), rule)
+    description = _description([every_value.iloc[rows] for rows in (split.train, split.validation, split.test)], by)
     if not known.all():
-        unknown = int((~known).sum())
-        description += (
-            f" The {counted(unknown, 'row')} without a value in it {'is' if unknown == 1 else 'are'} used "
-            "for training only."
-        )
+        description += f" Only trained on: {counted(int((~known).sum()), 'row')} without a value in it."
     if left_out := sum(len(rows) - len(held_out[part]) for part, rows in cut.items()):
-        description += (
-            f" Left out of every part: {counted(left_out, 'row')} of classes with fewer than {FEWEST_OF_A_CLASS} rows."
-        )
+        rare = f"{counted(left_out, 'row')} of classes with fewer than {FEWEST_OF_A_CLASS} rows"
+        description += f" Left out of every part: {rare}."
     findings = [Finding("info", "split", f"Split by {by} on {column!r}: {description}", column)]
-    for part, most in (("validation", rule.validation_rows), ("test", rule.test_rows)):
-        if part in cut:
-            share = min(shares[part] * len(rows_M), most)
-            findings += _size(part, len(getattr(found, part)), min(len(cut[part]), most), share, column)
+    for part, rows in cut.items():
+        most = rule.validation_rows if part == "validation" else rule.test_rows
+        wanted, size = min(shares[part] * len(rows_M), most), min(len(rows), most)
+        if not wanted / FAR_OFF <= size <= FAR_OFF * wanted:
+            off = f"The {part} part has {counted(size, 'row')}, but its share is {wanted:,.0f}"
+            message = f"{off}: many rows have the same value of {column!r}."
+            findings.append(Finding("warning", "split-size", message, column))
     if by == "group" and len(values_U) == len(rows_M):
-        findings.append(
-            Finding("warning", "split-idle", f"Each row has its own {column!r}: this is a split at random.", column)
-        )
-    return replace(found, findings=(*findings, *lacking))
+        message = f"Each row has its own {column!r}: this is a split at random."
+        findings.append(Finding("warning", "split-idle", message, column))
+    return replace(split, findings=(*findings, *lacking))
 
 
 def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
-    """Returns the values to split by: dates, times of day or numbers for a split by time, unchanged values for a split
-    by group.
+    """Returns the values to split by: dates, times of day or numbers for a split by time, unchanged ones for groups.
 
     A date column that the person left out of the features is read if its dates look like 2025-12-31.
 
@@ -122,37 +115,26 @@ def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
         return pd.Series(moments(values), values.index, name=column)
     if kind == "time":
         return pd.Series(pd.to_timedelta(seconds(values), unit="s"), values.index, name=column)
-    found = pd.Series(numbers(values), values.index, name=column)
-    if found.notna().sum() == values.notna().sum():
-        return found.where(np.isfinite(found))
+    number_N = pd.Series(numbers(values), values.index, name=column)
+    if number_N.notna().sum() == values.notna().sum():
+        return number_N.where(np.isfinite(number_N))
     dates = pd.to_datetime(values.astype(object), errors="coerce", format="ISO8601")
     if dates.notna().sum() == values.notna().sum():
         return dates
-    raise SettingError(
-        f"split_column is {column!r}, which holds words such as {values.dropna().iloc[0]!r}; a split by time needs "
-        "dates or numbers. "
-        "Choose another column, or read this one as a date."
-    )
+    held = f"holds words such as {values.dropna().iloc[0]!r}; a split by time needs dates or numbers"
+    raise SettingError(f"split_column is {column!r}, which {held}. Choose another column, or read this one as a date.")
 
 
 def _check(values: pd.Series, by: By, *, parts: int) -> None:
-    """Raises SettingError for a column that is missing in too many of the labelled rows or has too few different
-    values.
-    """
-    missing, different = float(values.isna().mean()), values.nunique()
+    """Raises SettingError for a column that is missing in most labelled rows or has too few different values."""
+    missing, different, way_out = float(values.isna().mean()), values.nunique(), "Choose another one, or at random."
     if missing > MOST_MISSING:
-        raise SettingError(
-            f"split_column is {values.name!r}, which is missing in {missing:.0%} of the rows with a label; a split "
-            "needs it in half of "
-            "them or more. Choose another column, or a split at random."
-        )
+        gaps = f"is missing in {missing:.0%} of the rows with a label; a split needs it in half of them"
+        raise SettingError(f"split_column is {values.name!r}, which {gaps}. {way_out}")
     if different < parts:
         have = "is constant" if different == 1 else f"has {different} different values"
-        raise SettingError(
-            f"split_column is {values.name!r}, which {have}; a split by {by} needs at least {parts}, one for each "
-            "part. "
-            "Choose another column, or a split at random."
-        )
+        needs = f"a split by {by} needs at least {parts}, one for each part"
+        raise SettingError(f"split_column is {values.name!r}, which {have}; {needs}. {way_out}")
 
 
 def _by_time(counts_U: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np.int64]:
@@ -170,67 +152,61 @@ def _by_time(counts_U: NDArray[np.int64], shares: Sequence[float]) -> NDArray[np
 
 
 def _by_group(
-    place_M: NDArray[np.int64],
-    strata_M: NDArray[np.str_],
-    shares: Mapping[str, float],
-    seed: int,
-    test_seed: int | None,
+    place_M: NDArray[np.int64], strata_M: NDArray[np.str_], shares: Mapping[str, float], rule: SplitRule
 ) -> NDArray[np.int64]:
     """Returns the part of each group; 0 is training.
 
-    With a ``test_seed``, the test groups are drawn first, together with the usual share of validation groups, so that
-    the validation share does not change them. Then ``seed`` divides the other groups anew, unless every draw would
+    The test groups are drawn first, by their own seed and with the usual share of validation groups, so that neither
+    the seed nor the validation share changes them. Then the other groups are divided anew, unless every draw would
     leave more strata untrained.
     """
     names, stratum_M = np.unique(strata_M, return_inverse=True)
     groups = int(place_M.max()) + 1
     counts_US = np.bincount(place_M * len(names) + stratum_M, minlength=groups * len(names)).reshape(groups, -1)
-    if test_seed is None:
-        return _best_draw(counts_US, list(shares.values()), seed)
+    if not rule.test_share:
+        return _best_draw(counts_US, list(shares.values()), rule.seed)
     kept = 1 - shares["test"]
-    part_U = _best_draw(counts_US, [USUAL_VALIDATION * kept, shares["test"]], test_seed)
+    part_U = _best_draw(counts_US, [USUAL_VALIDATION * kept, shares["test"]], rule.test_seed)
     rest = part_U < 2
-    part_U[rest] = _best_draw(counts_US[rest], [shares["validation"] / kept], seed, part_U[rest])
+    part_U[rest] = _best_draw(counts_US[rest], [shares["validation"] / kept], rule.seed, part_U[rest])
     return part_U
 
 
 def _best_draw(
     counts_US: NDArray[np.int64], shares: Sequence[float], seed: int, fallback_U: NDArray[np.int64] | None = None
 ) -> NDArray[np.int64]:
-    """Returns the part of each group in the best of DRAWS random orders, or ``fallback_U`` if all of them leave more
-    strata untrained.
-    """
+    """Returns the part of each group in the best of DRAWS random orders; ``fallback_U`` if all leave more untrained."""
     rng, groups, wanted_P = np.random.default_rng([seed, 2]), len(counts_US), np.array([1 - sum(shares), *shares])
 
     def off(part_U: NDArray[np.int64]) -> float:
         counts_PS = np.stack([counts_US[part_U == part].sum(axis=0) for part in range(len(wanted_P))])
-        shares_PS = np.column_stack(
-            [counts_PS / counts_US.sum(axis=0).clip(1), counts_PS.sum(axis=1) / counts_US.sum()]
-        )
-        return float(
-            np.abs(shares_PS - wanted_P[:, None]).mean()
-            + UNTRAINED * (counts_PS[0] == 0).sum()
-            + (counts_PS[1:] == 0).sum()
-        )
+        share_P = counts_PS.sum(axis=1) / counts_US.sum()
+        shares_PS = np.column_stack([counts_PS / counts_US.sum(axis=0).clip(1), share_P])
+        untrained, lacking = (counts_PS[0] == 0).sum(), (counts_PS[1:] == 0).sum()
+        return float(np.abs(shares_PS - wanted_P[:, None]).mean() + UNTRAINED * untrained + lacking)
 
-    found_U = np.zeros(groups, dtype=np.int64) if fallback_U is None else fallback_U
+    best_U = np.zeros(groups, dtype=np.int64) if fallback_U is None else fallback_U
     lowest = np.inf if fallback_U is None else off(fallback_U) // 1 + UNTRAINED
     for _ in range(DRAWS):
         order_U, part_U = rng.permutation(groups), np.empty(groups, dtype=np.int64)
         part_U[order_U] = _by_time(counts_US[order_U].sum(axis=1), shares)
         if (this := off(part_U)) < lowest:
-            found_U, lowest = part_U, this
-    return found_U
+            best_U, lowest = part_U, this
+    return best_U
 
 
-def _time_description(parts: Sequence[pd.Series]) -> str:
+def _description(parts: Sequence[pd.Series], by: By) -> str:
     texts = []
-    does_what = (("trains", "up to {1}"), ("validates", "from {0} to {1}"), ("tests", "from {0} to {1}"))
-    for there, (does, from_to) in zip(parts, does_what, strict=True):
-        if len(there):
-            ends = pd.Series([there.min(), there.max()], dtype=there.dtype)
-            texts.append(f"{does} on {len(there):,} rows {from_to.format(*_written(ends))}")
-    return f"{', '.join(texts)}. Rows with the same value stay in one part, and the split is the same for every seed."
+    for there, does in zip(parts, ("trains", "validates", "tests"), strict=True):
+        if len(there) and by == "time":
+            first, last = _written(pd.Series([there.min(), there.max()], dtype=there.dtype))
+            texts.append(f"{does} on {len(there):,} rows {f'from {first} ' * (does != 'trains')}to {last}")
+        elif len(there):
+            texts.append(f"{does} on {counted(len(there), 'row')} of {counted(there.nunique(), 'group')}")
+    same = "Rows with the same value stay in one part, and the split is the same for every seed"
+    return (
+        f"{', '.join(texts)}. {same if by == 'time' else 'Each group is in one part, and models do not see its name'}."
+    )
 
 
 def _written(values: pd.Series) -> list[str]:
@@ -242,36 +218,10 @@ def _written(values: pd.Series) -> list[str]:
     return [f"{value:%Y-%m-%d}" if value == value.normalize() else f"{value:%Y-%m-%d %H:%M:%S}" for value in values]
 
 
-def _group_description(parts: Sequence[pd.Series], column: str, seed: int, test_seed: int | None) -> str:
-    texts = [
-        f"{does} on {counted(len(there), 'row')} of {counted(there.nunique(), 'group')}"
-        for there, does in zip(parts, ("trains", "validates", "tests"), strict=True)
-        if len(there)
-    ]
-    seeds = (
-        f"seed {seed}"
-        if test_seed is None
-        else f"seed {seed}; for every seed, the test groups are those of split seed {test_seed}"
-    )
-    return f"{', '.join(texts)} ({seeds}). Each group is in one part only, and models do not see {column!r}."
-
-
-def _size(part: str, rows: int, cut: int, wanted: float, column: str) -> list[Finding]:
-    """Reports a part of ``rows`` that was ``cut`` far from its share."""
-    if cut <= FAR_OFF * wanted and wanted <= FAR_OFF * cut:
-        return []
-    message = (
-        f"The {part} part has {counted(rows, 'row')}, but its share is {wanted:,.0f}: many rows have the same "
-        f"value of {column!r}."
-    )
-    return [Finding("warning", "split-size", message, column)]
-
-
 def _with_known_classes(
     held_out: Mapping[str, Rows], train: Rows, labels: NDArray[np.object_], split: str
 ) -> tuple[dict[str, Rows], list[Finding]]:
-    """Returns the held-out rows without classes that are too rare to be split, and a finding for each part that lacks
-    classes.
+    """Returns the held-out rows without classes too rare to be split, and a finding for each part that lacks classes.
 
     A rare class stays in validation if training has it too; not in the test rows, whose training may lack it with
     another seed.
@@ -281,22 +231,15 @@ def _with_known_classes(
     for part, rows in held_out.items():
         unknown = sorted((set(labels[rows]) - trained) & usual)
         if unknown:
-            raise LabelError(
-                f"{split} leaves the class {unknown[0]!r} without a training row, and "
-                f"{np.sum(labels[rows] == unknown[0]):,} {part} rows "
-                f"have it: a model could not learn it. {WAY_OUT}"
-            )
+            has = f"{np.sum(labels[rows] == unknown[0]):,} {part} rows have it: a model could not learn it"
+            raise LabelError(f"{split} leaves the class {unknown[0]!r} without a training row, and {has}. {WAY_OUT}")
         kept[part] = rows[np.isin(labels[rows], list(usual if part == "test" else trained))]
         there = set(labels[kept[part]])
         if len(there) < 2:
             named = f"of the class {next(iter(there))!r} alone" if there else "only of classes without training rows"
             raise LabelError(f"{split} gives {part} rows {named}, on which scores cannot tell models apart. {WAY_OUT}")
-        lacking = sorted(usual - there)
-        if lacking:
+        if lacking := sorted(usual - there):
             names = few([*map(repr, lacking)], 5)
-            message = (
-                f"{split} leaves no {part} row of {names}; ROC AUC and average precision there are means over "
-                "other classes."
-            )
+            message = f"{split} leaves no {part} row of {names}; means over classes leave them out there."
             findings.append(Finding("warning", f"split-{part}", message))
     return kept, findings

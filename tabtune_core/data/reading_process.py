@@ -46,13 +46,8 @@ class ReadingProcess:
                 (self._folder / "given").write_bytes(source)
                 source = self._folder / "given"
             where = "source" if isinstance(source, Path) else "address"
-            request: dict[str, Any] = {
-                "home": str(home),
-                where: str(source),
-                "name": name,
-                "choices": choices.to_json(),
-            }
-            request |= {"limit_bytes": limit_bytes}
+            request: dict[str, Any] = {"home": str(home), where: str(source), "name": name}
+            request |= {"choices": choices.to_json(), "limit_bytes": limit_bytes}
             command = [sys.executable, "-m", "tabtune_core.data.reading_process", str(self._folder)]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             assert self._process.stdin is not None
@@ -74,8 +69,8 @@ class ReadingProcess:
     def result(self) -> str:
         """Waits for the process and returns the id of the table.
 
-        Raises TableError where the file cannot be read (a LayoutError where other choices may help), and ShortageError
-        where the disk is full or the machine lacks something else.
+        Raises TableError (a LayoutError where other choices may help), and ShortageError where the machine lacks
+        something.
         """
         assert self._process.stdout is not None
         with self._process.stdout as answers:

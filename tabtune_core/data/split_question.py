@@ -1,5 +1,4 @@
-"""Asks how to split a table that has dates, repeated ids, or one row for each pair of both (a panel): at random, by
-time or by group.
+"""Asks how to split a table that has dates, repeated ids, or one row for each pair of both (a panel).
 
 In: a typed frame and its column descriptions. Out: a question with its possible answers, or None. Answering it does not
 re-read the table.
@@ -17,30 +16,26 @@ from tabtune_core.settings import RunSettings, SplitBy
 
 AT_RANDOM = "at random"
 ORDERED: tuple[SplitBy, ...] = ("time", "group")
-OFFERED = 3
-"""Most columns offered for each kind of split."""
-MOST_MISSING = 0.5
+OFFERED, MOST_MISSING = 3, 0.5
+"""Most columns offered for each kind of split, and most missing cells of one."""
 FEWEST_DAYS, FEWEST_GROUPS = 10, 10
 ROWS_A_GROUP = (1.1, 50.0)
 """Mean rows per id: below this range, ids hardly recur; above, they are categories, such as the branches of a shop."""
 FEWEST_OBSERVED, FEWEST_MOMENTS, FULL_PANEL, SOME_COPIES = 5, 3, 0.5, 1.1
 """Of a panel: fewest observed units and moments, least share of their pairs that are rows, most rows per pair."""
-TIME_NAME = re.compile(r"(?i:date|timestamp|date_?time|time_stamp|year|yr|jahr|année|annee|año|ano|anno)")
-MOMENT_NAME = re.compile(
-    rf"{TIME_NAME.pattern}|(?i:time|month|quarter|week|day|hour|minute|period|wave|round|season|visit)"
-)
+TIME_NAME = re.compile(r"(?i:date|timestamp|date_?time|time_stamp|year|yr|jahr)")
+MOMENT_NAME = re.compile(rf"{TIME_NAME.pattern}|(?i:time|month|quarter|week|day|hour|minute|period|wave|season|visit)")
 DAYS_OF_A_MONTH = 31
-BIRTH_NAME = re.compile(r"(?i)birth|(^|[\W_])(dob|born)([\W_]|$)|geburt|geboren|naissance|nacimiento|nascita")
+BIRTH_NAME = re.compile(r"(?i)birth|(^|[\W_])(dob|born)([\W_]|$)|geburt|geboren")
 """Dates of birth say who a row is about, not when it was seen."""
 SUBJECTS = (
     "patient|customer|client|user|subject|person|member|participant|student|household|family|account|session|driver"
-    "|visitor|author|kunde|mitarbeiter|schüler|haushalt"
+    "|visitor|author|kunde|mitarbeiter"
 )
-THINGS = f"{SUBJECTS}|pat|kunden|patienten|konto|acct|order|invoice|loan|policy|contract|case|ticket|machine|auftrags"
-NUMBER = "id|no|nr|num|number|nummer|key|code"
+THINGS = f"{SUBJECTS}|pat|kunden|patienten|acct|order|invoice|loan|policy|contract|case|ticket|machine"
 ID_NAME = re.compile(
     rf"(?i:(^|.*[_\W])(id|uuid|guid|mrn|pid))|.*[a-z]I[Dd]|(?i:({SUBJECTS})[_\W]*(name)?\W*)"  # not "paid"
-    rf"|(?i:({THINGS})[_\W]*({NUMBER})\W*)"
+    rf"|(?i:({THINGS})[_\W]*(id|no|nr|num|number|nummer|key|code)\W*)"
 )
 
 
@@ -55,15 +50,13 @@ def split_question(frame: pd.DataFrame, columns: Sequence[Column], target: str) 
         observed, moments = panel
         each = f"each of {observed.unique:,} values of {observed.name!r} has at most one row"
         why.append(f"The table is a panel: {each} at each of {moments.unique:,} values of {moments.name!r}.")
-        groups, times = (
-            list(dict.fromkeys([one.name, *names])) for one, names in ((observed, groups), (moments, times))
-        )
+        groups, times = list(dict.fromkeys([observed.name, *groups])), list(dict.fromkeys([moments.name, *times]))
     if times:
-        why.append(f"{_listed(times)}: times. If new rows will be later, split by time: the latest rows are the test.")
+        shown = ", ".join(map(repr, times))
+        why.append(f"{shown}: times. If new rows will be later, split by time: the latest rows are the test.")
     if groups:
-        why.append(
-            f"{_listed(groups)}: ids in several rows. If new rows have new ones, split by group: each is in one part."
-        )
+        shown = ", ".join(map(repr, groups))
+        why.append(f"{shown}: ids in several rows. If new rows have new ones, split by group: each is in one part.")
     if not why:
         return None
     message = f"{' '.join(why)} At random, training rows resemble the test rows and scores look too good."
@@ -72,9 +65,7 @@ def split_question(frame: pd.DataFrame, columns: Sequence[Column], target: str) 
 
 
 def last_settings(earlier: Iterable[RunSettings], table: str, target: str | None = None) -> RunSettings | None:
-    """Returns the settings of the last run on a table, if possible one that predicts ``target``; ``earlier`` are in
-    order of start.
-    """
+    """Returns the settings of the last run on a table, if possible one for ``target``; ``earlier`` are by start."""
     last = None
     for settings in earlier:
         if settings.dataset == table and (last is None or settings.target == target or last.target != target):
@@ -83,19 +74,13 @@ def last_settings(earlier: Iterable[RunSettings], table: str, target: str | None
 
 
 def all_answers(columns: Sequence[Column], target: str) -> list[str]:
-    """Returns every split that can be chosen, the likely ones first.
-
-    Whether a column can split is checked when its values are read.
-    """
+    """Returns every split that can be chosen, the likely ones first; whether one is possible is checked later."""
     others = [column for column in columns if column.name != target]
-    times = sorted(
-        (one for one in others if one.kind in (*MEANS, "number", "ignored")), key=lambda one: not _is_time(one)
-    )
+    times = [one for one in others if one.kind in (*MEANS, "number", "ignored")]
     likely = [written("time", one.name) for one in times if _is_time(one)]
-    groups = [
-        written("group", one.name) for one in sorted(others, key=lambda one: one.kind not in ("category", "text"))
-    ]
-    return list(dict.fromkeys([AT_RANDOM, *likely, *groups, *(written("time", one.name) for one in times)]))
+    words = sorted(others, key=lambda one: one.kind not in ("category", "text"))
+    groups, rest = (written("group", one.name) for one in words), (written("time", one.name) for one in times)
+    return list(dict.fromkeys([AT_RANDOM, *likely, *groups, *rest]))
 
 
 def written(by: SplitBy, column: str | None) -> str:
@@ -116,22 +101,20 @@ def read_answer(answer: str) -> tuple[SplitBy, str | None]:
 
 
 def _panel(frame: pd.DataFrame, columns: Sequence[Column]) -> tuple[Column, Column] | None:
-    """Returns the columns of the fullest panel, observed unit and moment: most of their pairs have one row, and none
-    has several.
-    """
+    """Returns the columns of the fullest panel, unit and moment: most of their pairs have one row, none has several."""
     whole = [column for column in columns if not column.missing]
     moments = [one for one in whole if one.kind in ("date", "datetime") or MOMENT_NAME.fullmatch(one.name.strip())]
-    found = [
-        (observed.unique * moment.unique, observed, moment)
+    pairs = [
+        (observed, moment)
         for observed, moment in product(whole, moments)
         if observed.kind in ("category", "text", "number")
         and not any(MOMENT_NAME.fullmatch(part) for part in re.split(r"[\W_]+", observed.name))
         and observed.unique >= FEWEST_OBSERVED
         and moment.unique >= FEWEST_MOMENTS
-        and FULL_PANEL * observed.unique * moment.unique <= len(frame) <= observed.unique * moment.unique * SOME_COPIES
+        and FULL_PANEL <= len(frame) / (observed.unique * moment.unique) <= SOME_COPIES
     ]
-    copies = frame.duplicated().sum() if found else 0
-    for _, observed, moment in sorted(found, key=lambda one: one[0]):
+    copies = frame.duplicated().sum() if pairs else 0
+    for observed, moment in sorted(pairs, key=lambda pair: pair[0].unique * pair[1].unique):
         if frame.duplicated([observed.name, moment.name]).sum() <= copies:
             return observed, moment
     return None
@@ -154,7 +137,3 @@ def _repeats(column: Column, filled: int) -> bool:
     fractions = any(re.search(r"[.,eE]", example.removesuffix(".0")) for example in column.examples)
     names_things = column.kind in ("category", "text") or (column.kind == "number" and not fractions)
     return names_things and ID_NAME.fullmatch(column.name.strip()) is not None
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(map(repr, names))

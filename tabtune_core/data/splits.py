@@ -70,9 +70,7 @@ def labelled_rows(labels: NDArray[np.object_]) -> Rows:
 
 
 def strata_of(labels: NDArray[np.object_]) -> NDArray[np.object_]:
-    """Returns the strata whose proportions a split keeps: the classes, or for numbers up to ten groups of equal size by
-    rank.
-    """
+    """Returns the strata whose proportions a split keeps: the classes, or up to ten equal groups of numbers by rank."""
     known = labelled_rows(labels)
     if not len(known) or isinstance(labels[known[0]], str):
         return labels
@@ -86,33 +84,24 @@ def strata_of(labels: NDArray[np.object_]) -> NDArray[np.object_]:
 def check_shares(validation_share: float, test_share: float) -> None:
     """Raises LabelError where no row is left to train on."""
     if validation_share + test_share >= 1:
-        raise LabelError(
-            f"validation_share is {validation_share:g} and test_share is {test_share:g}: together they take all rows "
-            "and leave no row to "
-            "train on. Make one of them smaller; 0.2 is usual."
-        )
+        shares = f"validation_share is {validation_share:g} and test_share is {test_share:g}"
+        raise LabelError(f"{shares}: together they leave no row to train on. Make one smaller; 0.2 is usual.")
 
 
 def held_out_rows(class_rows: NDArray[np.int64], validation_share: float, test_share: float) -> tuple[int, int]:
-    """Returns how many rows a split at random holds out for validation and test; ``class_rows`` counts the rows of each
-    stratum.
+    """Returns how many rows of each stratum a split at random holds out for validation and test.
 
     Raises LabelError for too few rows.
     """
     check_shares(validation_share, test_share)
     usual = class_rows[class_rows >= FEWEST_OF_A_CLASS]
     if len(usual) < 2:
-        raise LabelError(
-            f"The target has {len(class_rows)} classes, of which {len(usual)} have at least {FEWEST_OF_A_CLASS} rows; "
-            "training, validation and testing need two such classes. Add rows, or choose another column to predict."
-        )
+        few = f"{len(class_rows)} classes, of which {len(usual)} have at least {FEWEST_OF_A_CLASS} rows; two must have"
+        raise LabelError(f"The target has {few}. Add rows, or choose another column to predict.")
     validation, test = _sizes(class_rows, validation_share, test_share)
     if validation + test + len(usual) > usual.sum():
-        raise LabelError(
-            f"{class_rows.sum():,} labelled rows are too few for {len(class_rows)} classes: each part of the split "
-            "needs a row of every"
-            " class. Add rows, or group rare classes (--set group_rare_classes=5)."
-        )
+        few = f"{class_rows.sum():,} labelled rows are too few for {len(class_rows)} classes in each part of the split"
+        raise LabelError(f"{few}. Add rows, or group rare classes (--set group_rare_classes=5).")
     return validation, test
 
 
@@ -152,8 +141,8 @@ def split_rows(labels: NDArray[np.object_], rule: SplitRule) -> Split:
     too few rows.
     """
     from sklearn.model_selection import (
-        train_test_split,
-    )  # takes half a second to import, and planning a split does not need it
+        train_test_split,  # half a second to import, which planning a split does not need
+    )
 
     labelled = labelled_rows(labels)
     _, ids, counts = np.unique(labels[labelled].astype(str), return_inverse=True, return_counts=True)
@@ -192,8 +181,9 @@ def sampled(labels: NDArray[np.object_], train: Rows, validation: Rows, test: Ro
 
 
 def _with_every_class(labels: NDArray[np.object_], rest: Rows, part: Rows, *, left: int) -> tuple[Rows, Rows]:
-    """Swaps rows so that every class that has enough rows has one in ``part`` and ``left`` in ``rest``: rounded shares
-    may give a rare class none. For each row moved, one row of the most frequent class moves the other way.
+    """Swaps rows so that every class with enough rows has one in ``part`` and ``left`` in ``rest``, despite rounding.
+
+    For each row moved, one row of the most frequent class moves the other way.
     """
 
     def swapped(first: Rows, second: Rows, name: object) -> tuple[Rows, Rows]:
@@ -211,9 +201,7 @@ def _with_every_class(labels: NDArray[np.object_], rest: Rows, part: Rows, *, le
 
 
 def sample_rows(values: NDArray[np.str_], rows: int, rng: np.random.Generator) -> Rows:
-    """Returns sorted positions of ``rows`` values drawn at random (all if there are fewer), with at least one of every
-    class.
-    """
+    """Returns sorted positions of ``rows`` values drawn at random, or all, with at least one of every class."""
     if len(values) <= rows:
         return np.arange(len(values))
     order = rng.permutation(len(values))

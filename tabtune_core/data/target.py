@@ -20,10 +20,7 @@ from tabtune_core.data.findings import Column
 from tabtune_core.data.table import Table
 from tabtune_core.metrics import Task
 
-FEW_CLASSES = 10
-ROWS_PER_CLASS = 3
-MANY_CLASSES = 20
-CLASS_SHARE = 0.05
+FEW_CLASSES, ROWS_PER_CLASS, MANY_CLASSES, CLASS_SHARE = 10, 3, 20, 0.05
 Way = Literal["classes", "numbers", "halves"]
 """How a column is predicted: each value as a class, as numbers, or as two classes split at its median."""
 
@@ -32,44 +29,35 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-LABELS = _words(
-    """
-    target label labels outcome class classes y response dependent ziel zielvariable klasse objetivo cible
-    """
-)
-"""Names that mean "the column to predict"."""
+LABELS = _words("target label labels outcome class classes y response dependent ziel zielvariable klasse")
 EVENTS = _words(
     """
-    accepted admit admitted alive anomaly approval approved arrest arrested attrition bankrupt bankruptcy bought
-    buy callback cancelled canceled choice churn churned clicked complication conversion converted convicted
-    creditability cultivar cured dead death deceased decision default defaulted defect defective delayed denied
-    deny diagnosis died disease dropout edible event exited failed failure fault fraud fraudulent graduated guilty
-    hired infected injured late left malignant mortality output participation passed placed placement poisonous
-    positive prognosis promoted purchase purchased readmission readmitted recidivism recommended recovered
-    recurrence rejected relapse released remission repaid responded result returned satisfaction satisfied
-    sentiment severity spam species status stroke subscribed success survival survived toxic variety vote voted
-    win winner won abwanderung ausfall diagnose kuendigung kundigung uberlebt verstorben
+    accepted admit admitted alive anomaly approval approved arrested attrition bankrupt bankruptcy bought buy cancelled
+    canceled choice churn churned clicked complication conversion converted creditability cultivar dead death deceased
+    decision default defaulted defect defective delayed denied diagnosis died disease dropout edible event exited
+    failed failure fault fraud fraudulent graduated hired infected injured late left malignant mortality output passed
+    placed placement poisonous positive prognosis promoted purchase purchased readmission readmitted recidivism
+    recommended recurrence rejected relapse remission repaid responded result returned satisfaction satisfied sentiment
+    severity spam species status stroke subscribed success survival survived toxic variety vote voted win winner won
     """
 )
 """What happens to a row, or its type: mostly classes."""
 MEASURES = _words(
     """
-    accidents amount birthweight bookings bwt casualties charges claims cnt compensation consumption cost costs
-    count crime days deaths delay demand earnings emissions expenditure expenses fatalities gpa grade incidents
-    injuries medv mileage mpg orders price production productivity profit progression quality rate rating rent
-    rentals revenue ridership rings salary sale saleprice sold spending strength tip total trips turnover value
-    visitors visits wage yield ertrag gehalt kaufpreis kosten lohn miete note preis qualitat umsatz verbrauch
-    verkaufspreis
+    accidents amount birthweight bookings bwt casualties charges claims cnt compensation consumption cost costs count
+    crime days deaths delay demand earnings emissions expenditure expenses fatalities gpa grade incidents injuries medv
+    mileage mpg orders price production productivity profit progression quality rate rating rent rentals revenue
+    ridership rings salary sale saleprice sold spending strength tip total trips turnover value visitors visits wage
+    yield gehalt kosten lohn miete preis umsatz verbrauch
     """
 )
 """Outcomes that are measured, paid or counted: numbers."""
 FEATURES = _words(
     """
     account address age black block brand city client code color country county customer date day education email
-    ethnicity experience female firm gender group height hour id index industry job lat latitude lon long
-    longitude male marital minute model month name no number occupation patient phone product race region rownames
-    season sector sex site source state store street subject tenure time title treat url user weekday
-    weekend year zip alter geschlecht jahr monat ort stadt strasse
+    ethnicity experience female firm gender group height hour id index industry job lat latitude lon long longitude
+    male marital minute model month name no number occupation patient phone product race region rownames season sector
+    sex site source state store street subject tenure time title treat url user weekday weekend year zip jahr monat ort
     """
 )
 """What is known before anything is predicted."""
@@ -137,7 +125,7 @@ def target_scores(table: Table, title: str) -> dict[str, float]:
     def score(column: Column) -> float:
         name, words = column.name, column.kind != "number" and column.unique > MOST_CLASSES
         place = LAST * (name == ends[-1]) + LAST_OF_TWO * (name == table.columns[-1].name and column.unique == 2)
-        place += FIRST * (name == ends[0] != ends[-1])
+        place += FIRST * (name == usable[0].name != ends[-1])
         values = TWO_VALUES * (column.unique == 2) + MANY_WORDS * words
         return names[name] + place + values + IN_TITLE * (titled == [name]) + SERIES * (name in series)
 
@@ -170,7 +158,7 @@ def name_weight(name: str, values: pd.Series) -> float:
     joined, numeric = "".join(words), is_numeric_dtype(values)
     if joined in LABELS or {"target", "label"} & {*words}:
         return LABEL
-    if among(EVENTS, joined):
+    if among(EVENTS, joined) and joined != "status":
         return EVENT
     if among(EVENTS, *words) and not among(FEATURES, *words[:-1]) and (numeric or values.nunique() <= MOST_CLASSES):
         return EVENT_IN_PART
@@ -180,9 +168,7 @@ def name_weight(name: str, values: pd.Series) -> float:
 
 
 def is_continuous(series: pd.Series) -> bool:
-    """Whether a target is a measure and not classes: more than ten different numbers, with decimals or whole ones that
-    seldom recur and of which some are too rare for a class.
-    """
+    """Whether a target is a measure and not classes: many numbers, with decimals or seldom recurring."""
     values = series.dropna()
     if not is_numeric_dtype(values) or values.nunique() <= FEW_CLASSES:
         return False
@@ -196,9 +182,7 @@ def _seldom(values: pd.Series) -> bool:
 
 
 def looks_counted(series: pd.Series) -> bool:
-    """Whether whole numbers are more likely counts than classes: more than twenty different ones, some too rare for a
-    class.
-    """
+    """Whether whole numbers are more likely counts than classes: over twenty, some too rare for a class."""
     values = series.dropna()
     if not is_numeric_dtype(values) or is_bool_dtype(values):
         return False
@@ -217,8 +201,5 @@ def ways_of(series: pd.Series) -> tuple[Way, ...]:
     halves: tuple[Way, ...] = ("halves",) if (series > series.median()).any() else ()
     if is_continuous(series):
         return ("numbers", *halves)
-    return (
-        ("numbers", "classes", *halves)
-        if looks_counted(series) or _seldom(series.dropna())
-        else ("classes", "numbers", *halves)
-    )
+    counts = looks_counted(series) or _seldom(series.dropna())
+    return ("numbers", "classes", *halves) if counts else ("classes", "numbers", *halves)

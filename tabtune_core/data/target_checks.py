@@ -20,16 +20,14 @@ from tabtune_core.files.plain_values import LONGEST_TEXT
 from tabtune_core.metrics import Task
 from tabtune_core.wording import counted, few, number
 
-MEND = (
-    f"Merge classes with fewer than {GROUPED} rows into one, {OTHER!r} (the button on the Data page, "
-    f"--set group_rare_classes={GROUPED})"
-)
+MEND = f"Merge classes with fewer than {GROUPED} rows into {OTHER!r} (Data page, --set group_rare_classes={GROUPED})"
+MEDIAN = "plit it at its median into two classes (the switch on the page, or --set split_at_median=true)"
 SMALL_CLASS = 0.1
 """Share of the rows: a class below it that also has less than half the rows of the largest class is rare."""
 FEWEST_NUMBERS = 10
 FAR, FAR_IN_LOG = 30, 6
 """Multiples of the interquartile range: a number further from the median is far from the others. Positive numbers must
-also be that far by their logarithms, since incomes and prices spread widely by nature.
+also be that far by their logarithms, since incomes and prices spread widely.
 """
 FIRST_ROWS = 1_000
 
@@ -50,24 +48,18 @@ def check_label(
         raise LabelError(f"The label {target!r} is missing in every row. Choose another column, or its missing marks.")
     if labels.nunique() == 1:
         only = words(labels[:1])[0]
-        fewer = "Group fewer of its rare classes, or choose" if only.rstrip("_") == OTHER else "Choose"
-        raise LabelError(f"The label {target!r} is {only!r} in every row: nothing to learn. {fewer} another column.")
+        raise LabelError(f"The label {target!r} is {only!r} in every row: nothing to learn. Choose another column.")
     findings = []
     if len(labels) < len(series):
         without = f"{counted(len(series) - len(labels), 'row')} of {len(series):,} without {target!r}"
-        message = f"{without}: not used for training or scores. Nothing to do unless they should have a label."
-        findings.append(Finding("warning", "label-missing", message, target))
+        findings.append(Finding("warning", "label-missing", f"{without}: not used for training or scores.", target))
     if task == "regression":
         if not is_numeric_dtype(labels) or is_bool_dtype(labels):
-            raise LabelError(
-                f"The label {target!r} holds values such as {words(labels[:1])[0]!r}; regression needs numbers. "
-                "Choose classification."
-            )
+            first = words(labels[:1])[0]
+            raise LabelError(f"The label {target!r} holds {first!r}; regression needs numbers. Choose classification.")
         if split and len(labels) < FEWEST_NUMBERS:
-            raise LabelError(
-                f"The label {target!r} has {len(labels)} values; regression needs at least {FEWEST_NUMBERS} to "
-                "train, validate and test on."
-            )
+            few_values = f"has {len(labels)} values; regression needs at least {FEWEST_NUMBERS}"
+            raise LabelError(f"The label {target!r} {few_values} to train, validate and test on.")
         numbers = labels.to_numpy(dtype=float)
         if LARGEST <= (largest := float(np.abs(numbers).max())) < np.inf:
             raise LabelError(f"The label {target!r} holds {largest:g}, whose square is too large. Divide the column.")
@@ -94,10 +86,8 @@ def far_values(y_N: NDArray[np.float64], target: str) -> list[Finding]:
         return []
     examples = ", ".join(f"{value:,.10g}" for value in far[:3]) + (", ..." if len(far) > 3 else "")
     how = "1 value lies" if len(far) == 1 else f"{len(far):,} values lie"
-    message = (
-        f"{how} far from the others in {target!r}: {examples}. Half of all lie between {number(low)} and "
-        f"{number(high)}. They dominate training and the scores: correct mistakes, remove totals."
-    )
+    half = f"Half of all lie between {number(low)} and {number(high)}"
+    message = f"{how} far from the others in {target!r}: {examples}. {half}. Correct mistakes, remove totals."
     return [Finding("warning", "far-values", message, target)]
 
 
@@ -130,63 +120,48 @@ def absent(target: str, names: list[str]) -> str:
 def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_per_class: int) -> Iterator[Finding]:
     """Yields findings on the classes of a label without missing values; raises LabelError where none can be learned."""
     sizes = labels.value_counts()
-    offer = "Split it at its median into two classes (the switch on the page, or --set split_at_median=true)"
     if is_continuous(labels):
-        raise LabelError(
-            f"The label {target!r} is a number on a scale ({len(sizes):,} different values), not a class. "
-            f"Predict it as a number (the task regression), or {offer[0].lower()}{offer[1:]}."
-        )
+        scale = f"a number on a scale ({len(sizes):,} different values), not a class"
+        way_out = f"Predict it as a number (the task regression), or s{MEDIAN}"
+        raise LabelError(f"The label {target!r} is {scale}. {way_out}.")
     if len(sizes) == len(labels):
-        raise LabelError(
-            f"The label {target!r} has a different value in each of {len(labels):,} rows, as an id has. Choose "
-            "another one."
-        )
+        each = f"a different value in each of {len(labels):,} rows, as an id has"
+        raise LabelError(f"The label {target!r} has {each}. Choose another one.")
     if max_classes is not None and len(sizes) > max_classes:
         fewest = sizes.iloc[max_classes - 1] + 1
-        group = f"--set group_rare_classes={fewest} leaves at most {max_classes}"
-        leaves = f"Group the rare ones ({group}), or choose another model"
-        others = (
-            leaves if sizes.iloc[0] >= fewest else "Merge some in the file, or choose another model"
-        )  # else all would be one
-        way_out = offer if is_numeric_dtype(labels) else others
-        raise LabelError(
-            f"The label {target!r} has {len(sizes):,} classes; this model takes at most {max_classes}. {way_out}."
-        )
+        group = f"Group the rare ones (--set group_rare_classes={fewest} leaves at most {max_classes})"
+        merge = group if sizes.iloc[0] >= fewest else "Merge some in the file"  # grouping would make all of them one
+        way_out = f"S{MEDIAN}" if is_numeric_dtype(labels) else f"{merge}, or choose another model"
+        takes = f"{len(sizes):,} classes; this model takes at most {max_classes}"
+        raise LabelError(f"The label {target!r} has {takes}. {way_out}.")
     longest = max(map(len, words(pd.Series(sizes.index))))
     if longest > LONGEST_TEXT:
-        raise LabelError(
-            f"A class of the label {target!r} has {longest:,} letters; an adapter names classes of at most "
-            f"{LONGEST_TEXT:,}. Write short words for the classes."
-        )
+        letters = f"{longest:,} letters; an adapter names classes of at most {LONGEST_TEXT:,}"
+        raise LabelError(f"A class of the label {target!r} has {letters}. Write short words for the classes.")
     rare = sizes[sizes < rows_per_class]
-    examples = ", ".join(
-        f"{label} ({count})" for label, count in zip(words(pd.Series(rare.index[:5])), rare, strict=False)
-    )
+    named = zip(words(pd.Series(rare.index[:5])), rare, strict=False)
+    examples = ", ".join(f"{label} ({count})" for label, count in named)
     if len(sizes) - len(rare) < 2:
-        raise LabelError(
-            f"The label {target!r} has fewer than two classes with {ROWS_PER_CLASS} rows: one to train, validate and "
-            "test on each. "
-            f"Too small: {examples}. {MEND if worth_grouping(sizes) else 'Add rows'}, or choose another column."
-        )
+        needed = f"fewer than two classes with {ROWS_PER_CLASS} rows, to train, validate and test on. Too small"
+        mend = MEND if worth_grouping(sizes) else "Add rows"
+        raise LabelError(f"The label {target!r} has {needed}: {examples}. {mend}, or choose another column.")
     mend = MEND if worth_grouping(sizes) else "Merge them with others in the file if they matter"
     if len(rare):
-        few = f"{len(rare)} class of {target!r} has" if len(rare) == 1 else f"{len(rare)} classes of {target!r} have"
-        message = (
-            f"{few} fewer than {ROWS_PER_CLASS} rows: {examples}. A split at random only trains on them; a split by "
-            f"time or by group leaves out those that it cannot score. {mend}."
-        )
+        several = "es" * (len(rare) != 1)
+        few_rows = f"{len(rare)} class{several} of {target!r} with fewer than {ROWS_PER_CLASS} rows"
+        message = f"{few_rows}: {examples}. They are only trained on, or left out where they cannot be scored. {mend}."
         yield Finding("warning", "rare-classes", message, target)
     elif rows_per_class > 1 and worth_grouping(sizes):
-        few = f"{(sizes < GROUPED).sum()} classes of {target!r} have fewer than {GROUPED} rows"
-        message = f"{few}: how well they are predicted depends on chance. {mend}."
+        few_rows = f"{(sizes < GROUPED).sum()} classes of {target!r} have fewer than {GROUPED} rows"
+        message = f"{few_rows}: how well they are predicted depends on chance. {mend}."
         yield Finding("info", "rare-classes", message, target)
     sizes = sizes[sizes >= rows_per_class]
     if sizes.iloc[-1] < SMALL_CLASS * len(labels) and 2 * sizes.iloc[-1] < sizes.iloc[0]:
         largest, smallest = words(pd.Series([sizes.index[0], sizes.index[-1]]))
         message = (
-            f"The class {smallest!r} has {sizes.iloc[-1]:,} of {len(labels):,} rows, and always answering "
-            f"{largest!r} is right in {sizes.iloc[0] / len(labels):.0%}: rank by balanced accuracy or average "
-            "precision, and try class weights 'balanced' (More settings, Optimizer)."
+            f"The class {smallest!r} has {sizes.iloc[-1]:,} of {len(labels):,} rows, and always answering {largest!r} "
+            f"is right in {sizes.iloc[0] / len(labels):.0%}: rank by balanced accuracy or average precision, and try "
+            "class weights 'balanced' (More settings, Optimizer)."
         )
         yield Finding("warning", "imbalance", message, target)
 
@@ -206,7 +181,5 @@ def leaks(frame: pd.DataFrame, target: str) -> list[Finding]:
 
     others = (name for name in frame.columns if name != target)  # one column at a time, to avoid copying a large table
     same = [name for name in others if says_the_same(frame[name] if len(label) == len(frame) else frame[name][there])]
-    message = (
-        "{!r} says the same as the label {!r} in every row. Leave it out unless it is known before the outcome is."
-    )
+    message = "{!r} says the same as {!r} in every row. Leave it out unless it is known before the outcome is."
     return [Finding("warning", "leak", message.format(name, target), str(name)) for name in same]

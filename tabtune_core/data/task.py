@@ -51,14 +51,9 @@ class Context:
     @property
     def sha256(self) -> str:
         """SHA-256 of the encoded content: columns, categories, classes, features and labels."""
-        names = [
-            tuple(self.encoder.categories),
-            self.encoder.numbers,
-            self.encoder.dates,
-            self.labels.classes,
-            *self.encoder.texts,
-        ]
-        names += [part for part in (self.encoder.datetimes, self.encoder.times) if part]
+        encoder = self.encoder
+        names = [tuple(encoder.categories), encoder.numbers, encoder.dates, self.labels.classes, *encoder.texts]
+        names += [part for part in (encoder.datetimes, encoder.times) if part]
         levels = [["nan" if text is None else text for text in known] for known in self.encoder.categories.values()]
         digest = hashlib.sha256(json.dumps([names, levels]).encode())
         digest.update(self.x_CF.tobytes())
@@ -67,9 +62,7 @@ class Context:
 
 
 def labels_of(frame: pd.DataFrame, settings: RunSettings) -> NDArray[np.object_]:
-    """Returns the target of every row, None where missing: a number, or a class as text (one of two, where it is split
-    at its median).
-    """
+    """Returns the target of every row, None where missing: a number, or a class as text."""
     column = with_label(frame, settings)[settings.target]
     return words(column) if settings.task == "classification" else label_numbers(column)
 
@@ -99,10 +92,7 @@ def split_table(
 
 
 def plan_split(frame: pd.DataFrame, settings: RunSettings) -> SplitSizes:
-    """Returns how many rows each split will have.
-
-    A split at random only counts rows, which is fast on a large table.
-    """
+    """Returns how many rows each split will have; one at random only counts rows, which is fast on a large table."""
     if settings.split_by != "random":
         split = _split(frame, labels_of(frame, settings), settings)
         return SplitSizes(len(split.train), len(split.validation), len(split.test))
@@ -130,16 +120,13 @@ def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ..
 
 def _split(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunSettings) -> Split:
     if settings.split_column == settings.target:
-        raise SettingError(
-            f"split_column is {settings.target!r}, which is the column to predict. Choose another column to split by."
-        )
+        way_out = "Choose another column to split by."
+        raise SettingError(f"split_column is {settings.target!r}, which is the column to predict. {way_out}")
     return split_table(frame, labels, settings)
 
 
 def kinds_of(columns: Iterable[Column], settings: RunSettings) -> dict[str, Kind]:
-    """Returns the kind of each column for a model. Columns without a value are ignored, and so is the column of a split
-    by group: held-out rows have values there that training rows never have.
-    """
+    """Returns the kind of each column for a model; columns without a value, and that of a group, are ignored."""
     kinds: dict[str, Kind] = {column.name: column.kind if column.unique else "ignored" for column in columns}
     return kinds | ({str(settings.split_column): "ignored"} if settings.split_by == "group" else {})
 
@@ -175,8 +162,7 @@ def make_context(
 ) -> Context:
     """Learns encoders from the rows ``rows`` of ``frame`` and applies them to these rows.
 
-    ``target`` is a column of the frame that is not a feature. ``names`` encodes the labels; unless given, it is learnt
-    from the same rows.
+    ``target`` is a column that is not a feature. ``names`` encodes the labels; unless given, it is learnt here.
     """
     context_frame, context_labels = frame.iloc[rows], list(labels[rows])
     encoder = FeatureEncoder.fit(context_frame, kinds, target)
@@ -201,20 +187,16 @@ class Prepared:
 
     def part(self, rows: Rows) -> tuple[NDArray[np.float64], Target]:
         """Returns the encoded features and targets of ``rows``."""
-        return self.context.encoder.transform(self.frame.iloc[rows]), self.context.labels.transform(
-            list(self.labels[rows])
-        )
+        labels = self.context.labels.transform(list(self.labels[rows]))
+        return self.context.encoder.transform(self.frame.iloc[rows]), labels
 
 
 def prepare(frame: pd.DataFrame, columns: Any, settings: RunSettings, *, max_classes: int | None) -> Prepared:
-    """Checks the target, splits the rows and encodes the context. ``max_classes`` is the model's limit, None for no
-    limit.
+    """Checks the target, splits the rows and encodes the context; ``max_classes`` is the model's limit, None for none.
 
-    Raises LabelError where the target cannot be predicted as asked, and TableError where no column is left to predict
-    from.
+    Raises LabelError where the target cannot be predicted, and TableError where no column is left to predict from.
     """
-    labelled = with_label(frame, settings)
-    check_label(labelled, settings.target, max_classes=max_classes, task=settings.task)
+    check_label(with_label(frame, settings), settings.target, max_classes=max_classes, task=settings.task)
     labels = labels_of(frame, settings)
     split = _split(frame, labels, settings)
     kinds = kinds_of(columns, settings)

@@ -1,10 +1,9 @@
-"""Encodes free text as numbers: its position along the directions in which the letter groups of the context rows vary
-most.
+"""Encodes free text as numbers: its position along the directions in which the letter groups of the context vary most.
 
 In: a column of texts. Out: ``DIRECTIONS`` numbers per row. This is latent semantic analysis (Deerwester et al. 1990)
-over hashed groups of three and four letters, like skrub's ``StringEncoder``. Unlike skrub, weights are rounded and
-numerically ambiguous directions are left out: whoever opens an adapter learns the encoder again from the same rows, and
-must get the same numbers on a machine that rounds differently. Shape letters: N rows, H hashes, K directions.
+over hashed groups of letters, as in skrub's ``StringEncoder``, with rounded weights and no ambiguous directions:
+whoever opens an adapter learns the encoder again, and must get the same numbers on a machine that rounds differently.
+Shape letters: N rows, H hashes, K directions.
 """
 
 from collections.abc import Iterable
@@ -25,9 +24,7 @@ DIRECTIONS, HASHES = 30, 4096
 GRID = 1024
 """Weights are multiples of 1 / GRID: so coarse that rounding errors hardly ever change them."""
 APART = 1e-4
-"""Least relative gap between the strength of a direction and its neighbours'; with a smaller gap the direction is
-ambiguous.
-"""
+"""Least relative gap between the strengths of two directions; with a smaller one they are ambiguous."""
 LONGEST, MOST_TEXTS = 20_000, 2_000
 """Letters read of each text; number of texts, the first ones, that the directions are learnt from."""
 PARTS = {"rarity": "rarity_H", "weights": "weights_KH"}
@@ -48,11 +45,8 @@ class TextEncoder:
         """Learns from the texts of ``column``, without missing ones."""
         from sklearn.feature_extraction.text import TfidfTransformer
 
-        known, rarity_H, weights_KH = (
-            column.dropna().iloc[:MOST_TEXTS],
-            np.ones(HASHES),
-            np.zeros((DIRECTIONS, HASHES), np.int16),
-        )
+        known = column.dropna().iloc[:MOST_TEXTS]
+        rarity_H, weights_KH = np.ones(HASHES), np.zeros((DIRECTIONS, HASHES), np.int16)
         if len(known) and (counts_NH := _counts(known)).nnz:
             rarity_H = TfidfTransformer().fit(counts_NH).idf_.round(4)
             found_KH = _directions(_weighed(counts_NH, rarity_H))
@@ -86,23 +80,15 @@ def _weighed(counts_NH: "csr_matrix", rarity_H: NDArray[np.float64]) -> "csr_mat
 
 
 def _directions(weighed_NH: "csr_matrix") -> NDArray[np.float64]:
-    """Returns at most ``DIRECTIONS`` directions, the strongest first, without those that could differ on another
-    machine.
-    """
+    """Returns at most ``DIRECTIONS`` directions, the strongest first, without those that may differ elsewhere."""
     from sklearn.decomposition import TruncatedSVD
 
     most = min(DIRECTIONS + 1, weighed_NH.shape[0] - 1)
     if most < 1:
         return np.zeros((0, HASHES))
-    with (
-        threadpool_limits(1),
-        np.errstate(invalid="ignore", divide="ignore"),
-    ):  # from shares of zero variance, which are not used
+    with threadpool_limits(1), np.errstate(invalid="ignore", divide="ignore"):  # of shares of variance, not used
         svd = TruncatedSVD(most, algorithm="arpack", random_state=0).fit(weighed_NH)
-    strengths_K, below_K = (
-        svd.singular_values_[:-1],
-        -np.diff(svd.singular_values_),
-    )  # the gap below the last one is not known
+    strengths_K, below_K = svd.singular_values_[:-1], -np.diff(svd.singular_values_)  # the gap below the last: unknown
     above_K = np.append(np.inf, below_K)[:-1]
     clear_K = (strengths_K > APART) & (np.minimum(below_K, above_K) > APART * strengths_K)
     return np.asarray(svd.components_[:-1][clear_K], dtype=np.float64)

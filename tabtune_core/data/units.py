@@ -1,5 +1,4 @@
-"""Finds the held-out rows that a confidence interval counts as one unit: rows of one group, of one time, or copies of
-each other.
+"""Finds the held-out rows that a confidence interval counts as one unit: of one group, of one time, or copies.
 
 In: a prepared table and how it was split. Out: a number for each row of the table; rows with equal numbers form a unit.
 Shape letters: T rows of the table, N held-out rows of a part, F columns.
@@ -18,14 +17,13 @@ from tabtune_core.data.values import with_column
 from tabtune_core.settings import RunSettings
 
 BY_CHANCE = 1.5
-"""Up to this ratio of equal pairs to those expected by chance, equal rows are not copies: in a table with few columns
-and few values, rows are often equal by chance.
-"""
+"""Up to this ratio of equal pairs to those expected by chance, equal rows are not copies: the table has few values."""
 
 
 def units_of(table: Prepared, settings: RunSettings) -> NDArray[np.int64]:
-    """Returns the unit of each row ``(T,)``: its group in a split by group, the rank of its time in a split by time (-1
-    where missing), or a number that copies share in a split at random, where each training row is its own unit.
+    """Returns the unit of each row ``(T,)``: its group, the rank of its time (-1 where missing), or one for all copies.
+
+    In a split at random, each training row is its own unit.
     """
     if settings.split_by != "random":
         assert settings.split_column is not None
@@ -39,12 +37,12 @@ def units_of(table: Prepared, settings: RunSettings) -> NDArray[np.int64]:
 
 
 def copies(frame: pd.DataFrame, rows: Rows) -> NDArray[np.int64]:
-    """Returns a number for each row ``(N,)``, equal for rows that agree in all columns and independent of other rows;
-    ``rows`` itself, if rows agree by chance.
-    """
+    """Returns a number for each row ``(N,)``, equal for rows that agree everywhere; ``rows`` if that is by chance."""
     odd_F = 2 * np.random.default_rng(0).integers(2**62, size=frame.shape[1], dtype=np.uint64) + 1
+    columns = (frame.iloc[:, f] for f in range(frame.shape[1]))
     hashes_FN = [
-        pd.util.hash_pandas_object(frame.iloc[:, f], index=False).to_numpy() * odd for f, odd in enumerate(odd_F)
+        pd.util.hash_pandas_object(column, index=False).to_numpy() * odd
+        for column, odd in zip(columns, odd_F, strict=True)
     ]
     whole_N = np.stack(hashes_FN).sum(axis=0)
     equal, expected = _pairs(whole_N), 0.0

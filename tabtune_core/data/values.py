@@ -1,18 +1,16 @@
 """Brings values of any type into one form: a number, a moment in UTC, or a word.
 
 In: a column of any pandas, NumPy or Arrow type. Out: arrays of one type, the same for a fit, for a prediction and for a
-file.
-Shape letters: N rows.
+file. Shape letters: N rows.
 """
 
 import re
-import unicodedata
 from collections import Counter
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from numbers import Number
-from typing import Any, TypeVar, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import pandas as pd
@@ -21,36 +19,26 @@ from pandas.api.types import infer_dtype
 
 from tabtune_core.data.findings import DateOrder, Kind
 from tabtune_core.data.reading.cells import USUAL_MARKS
-from tabtune_core.data.reading.date_formats import IN_DIGITS
-from tabtune_core.data.reading.dates import kind_of_texts, read_texts
-from tabtune_core.data.reading.names import UNSEEN
+from tabtune_core.data.reading.dates import IN_DIGITS, kind_of_texts, read_texts
 from tabtune_core.data.reading.words import CATEGORY_SHARE, FEW_VALUES
 from tabtune_core.errors import TableError
 
-Key = TypeVar("Key", bound=Hashable)
 NUMBER = re.compile(r"[+-]?(?!0\d)(\d{1,15}(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
-"""A number as text, as in a file.
-
-Codes with leading zeros, or with more digits than float64 holds, are words instead.
-"""
+"""A number as text; codes with leading zeros, or with more digits than float64 holds, are words instead."""
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
-NUMERIC_DATE = re.compile(r"(\d{1,2})([./-])(\d{1,2})\2([12]\d{3})", re.ASCII)
-"""A date such as 31.12.2024, which needs no database to be read in a known order."""
-PADDED = re.compile(r"0\d{1,14}", re.ASCII)
-"""A code with leading zeros, which a program that reads it as a number drops."""
 WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0+)?", re.ASCII)
 TRUTH = {"true": "1", "false": "0"}
 MISSING = {*USUAL_MARKS, "none", "nat"}
 """Lower-case words that mark a missing value in a column of numbers or dates."""
+NUMBERS = ("empty", "integer", "floating", "mixed-integer-float", "decimal", "timedelta", "timedelta64")
 KINDS: dict[str, Kind] = {
-    **dict.fromkeys(
-        ("empty", "integer", "floating", "mixed-integer-float", "decimal", "timedelta", "timedelta64"), "number"
-    ),
+    **dict.fromkeys(NUMBERS, "number"),
     **dict.fromkeys(("date", "datetime", "datetime64", "period"), "date"),
     "boolean": "boolean",
     "time": "time",
 }
 """Kind by the type that pandas infers for a column of Python objects."""
+NO_MOMENT = np.datetime64("NaT", "us")
 
 
 def column_kind(column: pd.Series) -> Kind:
@@ -67,16 +55,14 @@ def column_kind(column: pd.Series) -> Kind:
         return "category"
     inferred = infer_dtype(column.astype(object), skipna=True) if column.dtype.kind in "OSUc" else ""
     if column.dtype.kind == "c" or inferred == "complex":
-        raise TableError(
-            f"Complex data not supported: {column.name!r} has it. Pass its real and imaginary parts as two columns."
-        )
+        way_out = "Pass its real and imaginary parts as two columns."
+        raise TableError(f"Complex data not supported: {column.name!r} has it. {way_out}")
     plain: dict[str, Kind] = {"b": "boolean", "M": "date", **dict.fromkeys("iufm", "number")}
     kind = plain.get(column.dtype.kind) or KINDS.get(inferred)
     if kind == "date":
         return _with_time(moments(column))
-    plain_numbers = column.dtype.kind in "iuf" or inferred in ("integer", "floating", "mixed-integer-float", "decimal")
-    if kind == "number" and plain_numbers and IN_DIGITS.fullmatch(word(column.dropna().max())):
-        dated = kind_of_texts(date_texts(column))
+    if kind == "number" and column.dtype.kind != "m" and not inferred.startswith("timedelta"):
+        dated = kind_of_texts(date_texts(column)) if IN_DIGITS.fullmatch(word(column.dropna().max())) else None
         return kind if dated is None else dated.kind
     if kind:
         return kind
@@ -88,9 +74,8 @@ def column_kind(column: pd.Series) -> Kind:
     dated = kind_of_texts(telling)
     if dated is not None:
         return dated.kind
-    if all(isinstance(value, Number | np.bool_) for value in filled) or (
-        telling and all(map(NUMBER.fullmatch, telling))
-    ):
+    numeric = all(isinstance(value, Number | np.bool_) for value in filled)
+    if numeric or (telling and all(map(NUMBER.fullmatch, telling))):
         return "number"
     return "text" if len(counts) > max(FEW_VALUES, len(filled) * CATEGORY_SHARE) else "category"
 
@@ -105,18 +90,14 @@ def present(column: pd.Series) -> list[Any]:
 
 
 def numbers(column: pd.Series) -> NDArray[np.float64]:
-    """Returns numbers ``(N,)``, nan where missing or not a number; durations and times of day in seconds, booleans as 0
-    and 1.
-    """
+    """Returns numbers ``(N,)``, nan where missing or none; durations and times in seconds, booleans as 0 and 1."""
     if column.dtype.kind in "biuf":
         return column.to_numpy(np.float64, na_value=np.nan)
     return np.array([_number(value) for value in present(column)], dtype=np.float64)
 
 
 def durations_in(seconds: float, column: pd.Series) -> pd.Series:
-    """Returns the column with durations and times of day as numbers of a unit of time that is ``seconds`` long; other
-    values stay.
-    """
+    """Returns the column with durations as numbers of a unit that is ``seconds`` long; other values stay."""
     if column.dtype.kind not in "mO":
         return column
     spans_N = np.array([isinstance(value, timedelta | np.timedelta64 | time) for value in column], dtype=bool)
@@ -139,28 +120,25 @@ def _number(value: Any) -> float:
         return np.nan
 
 
-def moments(column: pd.Series, *, day_first: DateOrder | None = None) -> "NDArray[np.datetime64]":
-    """Returns moments ``(N,)`` in UTC, in microseconds, NaT where missing or not a date. A moment without a zone is
-    taken as UTC.
+def moments(column: pd.Series, *, order: DateOrder | Literal["column"] | None = "column") -> "NDArray[np.datetime64]":
+    """Returns moments ``(N,)`` in UTC, in microseconds, NaT where missing or not a date; without a zone, UTC is meant.
 
-    ``day_first`` says how texts such as 03/04/2025 are read.
+    ``order`` says how texts such as 03/04/2025 are read: not at all if None, by default as the column shows.
     """
     if isinstance(column.dtype, np.dtype | pd.DatetimeTZDtype) and column.dtype.kind == "M":
         return pd.to_datetime(column, utc=True).dt.tz_localize(None).to_numpy("datetime64[us]")
     values = present(column)
-    found = np.array([_moment(value, day_first) for value in values], dtype="datetime64[us]")
-    rest = np.flatnonzero(np.isnat(found))
+    moment_N = np.array([_moment(value) for value in values], dtype="datetime64[us]")
+    rest = np.flatnonzero(np.isnat(moment_N))
     texts = [as_text(values[i]) for i in rest]
     known = [text for text in dict.fromkeys(texts) if text]
-    told = dict(zip(known, read_texts(known, "datetime", day_first=day_first)[1], strict=True))
-    found[rest] = np.array([told.get(text) for text in texts], dtype="datetime64[us]")
-    return found
+    read = dict(zip(known, read_texts(known, "datetime", order=order)[1], strict=False))
+    moment_N[rest] = np.array([read.get(text) for text in texts], dtype="datetime64[us]")
+    return moment_N
 
 
 def as_text(value: Any) -> str:
-    """Returns a text or whole number, which may be a date or a time of day, as text; "" for anything else and for a
-    missing mark.
-    """
+    """Returns a text or whole number, which may be a date, as text; "" for anything else and for a missing mark."""
     if isinstance(value, Number) and not isinstance(value, bool) and _number(value).is_integer():
         return word(value)
     text = value.strip() if isinstance(value, str) else ""
@@ -176,39 +154,26 @@ def seconds(column: pd.Series) -> NDArray[np.float64]:
     """Returns seconds since midnight ``(N,)`` of times of day or moments, nan where missing or neither."""
     values = present(column)
     texts = list(dict.fromkeys(value for value in values if isinstance(value, str)))
-    told = dict(zip(texts, read_texts([text.strip() for text in texts], "time")[1], strict=True))
-    clocks = [told[value] if isinstance(value, str) else value for value in values]
-    found = numbers(pd.Series([value if isinstance(value, time) else None for value in clocks], dtype=object))
-    when = moments(
-        pd.Series([value if isinstance(value, date | np.datetime64) else None for value in clocks], dtype=object)
-    )
-    return np.where(np.isnat(when), found, (when - when.astype("datetime64[D]")) / np.timedelta64(1, "s"))
+    read = dict(zip(texts, read_texts([text.strip() for text in texts], "time")[1], strict=False))
+    clocks = [read.get(value) if isinstance(value, str) else value for value in values]
+    second_N = numbers(pd.Series([value if isinstance(value, time) else None for value in clocks], dtype=object))
+    when_N = np.array([_moment(value) for value in clocks], dtype="datetime64[us]")
+    return np.where(np.isnat(when_N), second_N, (when_N - when_N.astype("datetime64[D]")) / np.timedelta64(1, "s"))
 
 
-def _moment(value: Any, day_first: DateOrder | None = None) -> Any:
-    """Returns a moment in UTC without a zone, in microseconds; NaT for anything that is not a date in ISO 8601, or such
-    as 31.12.2024 in the order ``day_first``, or in the other order if it is possible in that one only.
-    """
+def _moment(value: Any) -> Any:
+    """Returns a moment in UTC without a zone, in microseconds; NaT for anything that is not a date in ISO 8601."""
     try:
-        if isinstance(value, str) and day_first is not None and (parts := NUMERIC_DATE.fullmatch(value.strip())):
-            one, two = int(parts[1]), int(parts[3])
-            day, month = (one, two) if (day_first and two <= 12) or one > 12 else (two, one)
-            value = datetime(int(parts[4]), month, day)
-        elif isinstance(value, str):
+        if isinstance(value, str):
             value = datetime.fromisoformat(value.strip())
         if isinstance(value, pd.Period):
             value = value.start_time
-        if (
-            isinstance(value, datetime) and (ahead := value.utcoffset()) is not None
-        ):  # in UTC it may be in the year 0 or 10000
+        if isinstance(value, datetime) and (ahead := value.utcoffset()) is not None:
+            # in UTC it may be in the year 0 or 10000
             return np.datetime64(value.replace(tzinfo=None), "us") - np.timedelta64(ahead, "us")
     except (ValueError, OverflowError):
-        return np.datetime64("NaT", "us")
-    return (
-        np.datetime64(cast("date", value), "us")
-        if isinstance(value, date | np.datetime64)
-        else np.datetime64("NaT", "us")
-    )
+        return NO_MOMENT
+    return np.datetime64(cast("date", value), "us") if isinstance(value, date | np.datetime64) else NO_MOMENT
 
 
 def with_column(frame: pd.DataFrame, name: str, values: Any) -> pd.DataFrame:
@@ -232,15 +197,12 @@ def words(column: pd.Series) -> NDArray[np.object_]:
 
 
 def word(value: Any) -> str:
-    """Returns a value as text that does not depend on its type: whole numbers without a fraction, moments in UTC, texts
-    unchanged.
+    """Returns a value as text whatever its type: whole numbers without a fraction, moments in UTC, texts unchanged.
 
     >>> [word(value) for value in (1, 1.0, Decimal("1.00"), np.float32(0.1), True, date(2024, 1, 1))]
     ['1', '1', '1', '0.10000000149011612', 'True', '2024-01-01 00:00:00']
     """
     match value:
-        case str():
-            return str(value)
         case bool() | np.bool_():
             return str(bool(value))
         case int() | np.integer():
@@ -258,51 +220,26 @@ def word(value: Any) -> str:
 def places(values: Iterable[Any], known: Sequence[str | None]) -> NDArray[np.int64]:
     """Returns the index of each value ``(N,)`` in the words ``known``; -1 for an unknown value and for None.
 
-    An exact match goes first. Otherwise a value matches a word that another type or program would have written for it,
-    if exactly one does: the result of ``str``, a whole number with or without a fraction, true and false as 1 and 0, a
-    code without its leading zeros, a moment in another format, or a word that looks the same.
+    An exact match goes first. Otherwise a whole number, true or false matches the one word that another type or program
+    would have written for it.
 
     >>> places([1, "1.0", True, "b", None, "01"], ["1", "b"]).tolist()
     [0, 0, 0, 1, -1, -1]
-    >>> places([0.0, True, "TRUE"], ["False", "True"]).tolist(), places([1, 1.0, "1"], ["01"]).tolist()
-    ([0, 1, 1], [0, 0, -1])
+    >>> places([0.0, True, "TRUE"], ["False", "True"]).tolist(), places([1, "1.1"], ["1.0", "1.10"]).tolist()
+    ([0, 1, 1], [0, -1])
     """
     exact = {text: place for place, text in enumerate(known) if text is not None}
-    only = _unique((_meaning(text), place) for text, place in exact.items())
-    padded = _unique((Decimal(text) if PADDED.fullmatch(text) else None, place) for text, place in exact.items())
-    seen = _unique((_seen(text), place) for text, place in exact.items())
+    times = Counter(map(_meaning, exact))
+    meant = {meaning: place for text, place in exact.items() if times[meaning := _meaning(text)] == 1}
 
     def place(value: Any) -> int:
         text = word(value)
-        if text in exact:
-            return exact[text]
-        if (alike := seen.get(_seen(text))) is not None:
-            return alike
-        if isinstance(value, str) and not WHOLE.fullmatch(TRUTH.get(text.lower(), text)):
-            return -1  # with decimals it may be a version: 1.1 is not 1.10
+        if text in exact or (isinstance(value, str) and not WHOLE.fullmatch(TRUTH.get(text.lower(), text))):
+            return exact.get(text, -1)  # with decimals it may be a version: 1.1 is not 1.10
         meaning = _meaning(text)
-        return exact.get(str(value), only.get(meaning, -1 if isinstance(value, str) else padded.get(meaning, -1)))
+        return exact.get(str(value), -1 if meaning is None else meant.get(meaning, -1))
 
-    values = list(values)
-    place_N = np.array([-1 if value is None else place(value) for value in values], dtype=np.int64)
-    if any(map(DATE.fullmatch, exact)):
-        other = [i for i, value in enumerate(values) if place_N[i] < 0 and isinstance(value, str)]
-        place_N[other] = [
-            exact.get(word(moment), -1) for moment in moments(pd.Series([values[i] for i in other], dtype=object))
-        ]
-    return place_N
-
-
-def _seen(text: str) -> str:
-    """Returns a text without invisible letters, its accents in one encoding."""
-    return text if text.isascii() else unicodedata.normalize("NFC", UNSEEN.sub("", text)).strip()
-
-
-def _unique(meant: Iterable[tuple[Key | None, int]]) -> dict[Key | None, int]:
-    """Returns the place of each meaning that only one word has."""
-    known = [(meaning, place) for meaning, place in meant if meaning is not None]
-    times = Counter(meaning for meaning, _ in known)
-    return {meaning: place for meaning, place in known if times[meaning] == 1}
+    return np.array([-1 if value is None else place(value) for value in values], dtype=np.int64)
 
 
 def _meaning(text: str) -> Decimal | None:

@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from tabtune_core.data.arrays import read_rows
 from tabtune_core.data.findings import DateOrder, shorten
 from tabtune_core.data.prediction_rows import labels_like
-from tabtune_core.data.reading.number_formats import seconds_in, with_point
+from tabtune_core.data.reading.numbers import seconds_in, with_point
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
@@ -39,8 +39,7 @@ from tabtune_core.training.scoring import Shown
 class AdaptedModel:
     """A base model with an adapter. It holds no rows: every prediction needs a context.
 
-    Rows to predict are a frame of pandas, Polars or Arrow with the table's columns, in any order. The missing marks of
-    the run's table mean missing in them too.
+    Rows to predict are a frame of pandas, Polars or Arrow with the table's columns, in any order.
     """
 
     model: BaseModel
@@ -50,10 +49,7 @@ class AdaptedModel:
 
     @property
     def reading(self) -> ReadingChoices:
-        """Returns how the run read its table, for ``read_table``.
-
-        Its text columns stay text, even if this version reads more in them.
-        """
+        """Returns how the run read its table, for ``read_table``; its text columns stay text."""
         choices, kinds = self.facts.reading, self.facts.kinds
         words = {
             name: kinds[name] for name in (*self.facts.features, self.settings.target) if kinds.get(name) == "category"
@@ -62,11 +58,7 @@ class AdaptedModel:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Returns the class names in the order of the probabilities; empty for regression.
-
-        For a package without class labels, returns "class 1" and so on; predictions then have the names of their
-        context.
-        """
+        """Returns the class names in the order of the probabilities; "class 1" if left out; empty for numbers."""
         return self.facts.classes
 
     def _labels(self, table: pd.DataFrame) -> NDArray[np.object_]:
@@ -118,9 +110,7 @@ class AdaptedModel:
         return self._with_own_classes(make_context(table, labels, rows, self.facts.kinds, self.settings.target))
 
     def _with_own_classes(self, context: Context) -> Context:
-        """Refuses a context with other classes or another order, which would mislabel predictions; sets how the encoder
-        reads dates.
-        """
+        """Refuses a context with other classes or another order; sets how the encoder reads dates."""
         if self.reading.day_first is not None:  # dates are read as in the run's table
             encoder = context.encoder
             usual: dict[str, DateOrder] = dict.fromkeys((*encoder.dates, *encoder.datetimes), self.reading.day_first)
@@ -135,10 +125,9 @@ class AdaptedModel:
         return context
 
     def as_read(self, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
-        """Returns the rows as read in the run's table: missing marks are missing, commas are decimal, durations have
-        the column's unit.
+        """Returns the rows as read in the run's table: missing marks, decimal commas, units of durations.
 
-        A float is no mark, as a file would have it with its decimals: 99 is not the price 99.0. Neither is a date.
+        A float or a date is no mark, as a file would have it with its decimals: 99 is not the price 99.0.
         """
         marks = {mark.strip().lower() for mark in self.facts.reading.missing_marks}
         for name in context.encoder.columns if marks else ():
@@ -166,11 +155,7 @@ class AdaptedModel:
         return frame
 
     def predict_proba(self, rows: Any, *, context: Context) -> NDArray[np.float64]:
-        """Predicts probabilities ``(rows, classes)``.
-
-        Raises:
-            AdapterError: the adapter predicts numbers.
-        """
+        """Predicts probabilities ``(rows, classes)``; raises AdapterError if the adapter predicts numbers."""
         if not self.classes:
             raise AdapterError("The adapter predicts numbers, which have no probabilities; use predict().")
         return self._predict(rows, context, told=True)
@@ -192,8 +177,7 @@ class AdaptedModel:
         )
 
     def save_merged(self, path: str | Path) -> None:
-        """Writes a checkpoint for the upstream package with the adapter merged in; an existing file stays until the new
-        one is complete.
+        """Writes a checkpoint for the upstream package with the adapter merged in, whole or not at all.
 
         Raises:
             AdapterError: the file cannot be written.
@@ -209,9 +193,7 @@ class AdaptedModel:
             ) from error
 
     def _predict(self, rows: Any, context: Context, *, told: bool = False) -> NDArray[np.float64]:
-        """Predicts; ``told`` issues Python warnings about unreadable cells, which the command line reports in its own
-        way.
-        """
+        """Predicts; ``told`` issues Python warnings about unreadable cells."""
         frame = self.as_read(read_rows(rows), context)
         predicted = predict_rows(self.model, frame, context, views=self.settings.train.views)
         for sentence in context.encoder.unread(frame) if told else ():
@@ -222,12 +204,9 @@ class AdaptedModel:
 def predict_rows(
     model: BaseModel, rows: pd.DataFrame, context: Context, *, views: int, told: Callable[[int], None] | None = None
 ) -> NDArray[np.float64]:
-    """Predicts probabilities ``(rows, classes)`` or numbers ``(rows,)`` with a model and a context.
+    """Predicts probabilities ``(rows, classes)`` or numbers ``(rows,)``; raises AdapterError for NaN or Infinity.
 
     ``told`` is called with the number of rows that one more call of an ensemble member predicted.
-
-    Raises:
-        AdapterError: the model returns NaN or Infinity.
     """
     shown = Shown.to(model, context, views=views)
     return finite(model, replace(shown.scorer, told=told).predict(model, shown.read(rows)))
@@ -285,8 +264,6 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
 
 
 def _text(cell: Any) -> str | None:
-    """Returns a text or whole number as marks are compared, in lower case; None for other cells and for Na, which is
-    sodium.
-    """
+    """Returns a text or whole number in lower case; None for other cells and for Na, which is sodium."""
     text = str(cell).strip() if isinstance(cell, str | Integral) and not isinstance(cell, bool) else "Na"
     return None if text == "Na" else text.lower()

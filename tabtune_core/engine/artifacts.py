@@ -37,11 +37,9 @@ def write_predictions(
     units_T: NDArray[np.int64],
     zero_shot: Mapping[SplitName, NDArray[np.float64]] | None = None,
 ) -> None:
-    """Writes one line per held-out row: split, row (number in the table), unit (equal if intervals count rows as one),
-    label, predicted.
+    """Writes one line per held-out row: split, row, unit (equal if intervals count rows as one), label, predicted.
 
-    For classes also ``prob_<k>``, in the order of ``classes``. ``zero_shot_predicted`` or ``zero_shot_prob_<k>`` are
-    the predictions before training.
+    For classes also ``prob_<k>``, in the order of ``classes``; ``zero_shot_`` before a name: before training.
     """
     names, frames = np.array(classes, dtype=object), []
     for split, part in parts.items():
@@ -89,9 +87,7 @@ def write_adapter(
     scores: Mapping[str, Mapping[str, float]],
     best_step: int,
 ) -> None:
-    """Writes the adapter package with everything that its loader needs; of the table's values it contains only the
-    class names.
-    """
+    """Writes the adapter package; of the table's values it contains only the class names."""
     context = table.context
     facts = PackageFacts(
         layers=report.layers,

@@ -1,7 +1,6 @@
 """One run from the table to the adapter; the only module that joins all parts.
 
-In: the settings of a run and the workspace. Out: events meanwhile; the adapter package and the predictions in the run's
-folder.
+In: the settings of a run and the workspace. Out: events meanwhile; the adapter and the predictions in its folder.
 """
 
 import dataclasses
@@ -42,10 +41,8 @@ def run_experiment(
 ) -> RunFinished:
     """Carries out a run and returns its result; ``emit`` is called from two threads.
 
-    ``given`` is the device that the worker chose; None: the one in the settings. The adapter package is verified in
-    ``fresh``, or in a new interpreter. The run resumes from the last state in its folder, if there is one; reference
-    models and zero-shot always start anew. Training pauses at ``rungs``, shares of its steps; ``paused`` says that the
-    last state is that of such a pause.
+    The adapter package is verified in ``fresh``, or in a new interpreter. A run resumes from the last state in its
+    folder; ``paused`` says that it is that of a rung, a share of the steps where training pauses.
 
     Raises:
         Cancelled: a person asked for the end without a result.

@@ -1,8 +1,6 @@
-"""A process that is forked before this one loads anything, for one later call: as clean as a new interpreter, but
-seconds faster.
+"""A process that is forked before this one loads anything: as clean as a new interpreter, but seconds faster.
 
-In: a function and its arguments. Out: its result, or None. The forked process waits meanwhile, and ends when its parent
-ends.
+In: a function and its arguments. Out: its result, or None. The process waits meanwhile, and ends with its parent.
 """
 
 import ctypes
@@ -30,10 +28,7 @@ class FreshProcess:
         theirs.close()
 
     def call(self, function: Callable[..., Any], /, **named: Any) -> Any:
-        """Calls a picklable function there and returns its result; None if the process ended without an answer.
-
-        Works only once.
-        """
+        """Calls a picklable function there, once; returns its result, or None without an answer."""
         try:
             with self._pipe:
                 self._pipe.send((function, named))
@@ -45,11 +40,9 @@ class FreshProcess:
 
 
 def die_with(parent: int) -> None:
-    """Has Linux kill this process when the thread that started it, in process ``parent``, ends: prctl(2),
-    PR_SET_PDEATHSIG.
+    """Has Linux kill this process when the thread that started it, in process ``parent``, ends: PR_SET_PDEATHSIG.
 
-    Otherwise it would survive: killing a process does not reach its children and, on a cluster, not even its process
-    group.
+    Killing a process does not reach its children and, on a cluster, not even its process group.
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)

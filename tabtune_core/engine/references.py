@@ -1,8 +1,4 @@
-"""Runs of reference models (a linear model or gradient boosting on the same rows), and the check for suspiciously good
-scores.
-
-In: the settings of a run and the workspace. Out: events, predictions and a result, as for any other run.
-"""
+"""Runs of reference models on the same rows, and the check for suspiciously good scores."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -15,7 +11,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.splits import SplitName, sample_rows, strata_of
-from tabtune_core.data.task import Prepared, make_context, prepare
+from tabtune_core.data.task import Context, Prepared, make_context, prepare
 from tabtune_core.data.units import units_of
 from tabtune_core.data.values import with_column
 from tabtune_core.devices import describe_device
@@ -93,8 +89,7 @@ def run_reference(
     emit: Callable[[Event], None],
     stop_request: Callable[[], StopRequest | None],
 ) -> RunFinished:
-    """Fits all training rows, or as many as take seconds, and scores the validation and test rows that all runs of the
-    seed share.
+    """Fits all training rows, or as many as take seconds, and scores the held-out rows.
 
     Raises:
         Cancelled, TabTuneError: as ``run_experiment``.
@@ -103,69 +98,16 @@ def run_reference(
     with MemoryMeter(CPU, emit) as meter:
         with meter.phase("load"):
             table = prepare(load_frame(home, settings.dataset), dataset.columns, settings, max_classes=None)
-            classes = table.context.labels.classes
-            rows = table.split.train
-            most = most_rows(table.context.x_CF.shape[1], len(classes))
-            if len(rows) > most:
-                emit(
-                    Note(
-                        f"Fitted to {most:,} of the {len(rows):,} training rows, drawn at random, so that fitting "
-                        "takes seconds."
-                    )
-                )
-                strata = strata_of(table.labels)[rows].astype(str)
-                rows = rows[sample_rows(strata, most, np.random.default_rng([settings.seed, 3]))]
-            context = make_context(table.frame, table.labels, rows, table.kinds, settings.target)
-
-            parts: dict[SplitName, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
-            x_NF = {
-                name: context.encoder.transform(table.frame.iloc[numbers])
-                for name, numbers in parts.items()
-                if len(numbers)
-            }
-            held_out = {
-                name: HeldOut(
-                    parts[name],
-                    x.astype(np.float32),
-                    context.labels.transform(list(table.labels[parts[name]])),
-                    context.rarer,
-                )
-                for name, x in x_NF.items()
-            }
-            plan = RunPlanned(
-                device=describe_device(CPU),
-                steps=0,
-                train_rows=len(rows),
-                validation_rows=len(parts["validation"]),
-                test_rows=len(parts["test"]),
-                context_rows=0,
-                query_rows=0,
-                features=context.x_CF.shape[1],
-                classes=classes,
-                total_parameters=0,
-                trainable_parameters=0,
-                layers=(),
-                base={"model": f"scikit-learn {sklearn.__version__}"},
-                rarer=context.rarer,
-            )
-            emit(plan)
-            if context.encoder.left_out:
-                emit(
-                    Note(
-                        "Columns that the model does not use (free text or left out by you): "
-                        f"{', '.join(context.encoder.left_out)}."
-                    )
-                )
+            context = _context(table, settings, emit)
+            x_NF, held_out = _held_out(table, context)
+            classes = context.labels.classes
+            emit(_planned(table, context))
+            if columns := context.encoder.left_out:
+                emit(Note(f"Columns that are not used (free text or left out by you): {', '.join(columns)}."))
         with meter.phase("train"):
             clock = OwnClock.of_this_thread()
-            reference = fit_reference(
-                settings.strategy,
-                context.x_CF,
-                context.y_C,
-                categories=len(context.encoder.categories),
-                classes=len(classes),
-                seed=settings.seed,
-            )
+            shape = {"categories": len(context.encoder.categories), "classes": len(classes)}
+            reference = fit_reference(settings.strategy, context.x_CF, context.y_C, seed=settings.seed, **shape)
             train_seconds, wall_seconds = clock.seconds, clock.wall_seconds
             emit(Note(reference.said))
         if stop_request() == "cancel":
@@ -178,8 +120,8 @@ def run_reference(
                 predict_seconds = clock.seconds  # of the last part: the test rows, if there are any
                 scores[name] = part.score(predictions[name])
                 emit(Evaluated(0, name, scores[name], name == "validation", train_seconds))
-            if told := too_good(table, settings, scores.get("test", {})):
-                emit(Note(told, "warning"))
+            if warning := too_good(table, settings, scores.get("test", {})):
+                emit(Note(warning, "warning"))
         with meter.phase("save"):
             units = units_of(table, settings)
             write_predictions(run_dir / PREDICTIONS_FILE, held_out, predictions, classes, units)
@@ -203,4 +145,45 @@ def run_reference(
         total_parameters=0,
         adapter_bytes=None,
         rows_sha256=hash_rows(held_out, classes),
+    )
+
+
+def _context(table: Prepared, settings: RunSettings, emit: Callable[[Event], None]) -> Context:
+    """Encodes the training rows, or as many of them as take seconds."""
+    rows, context = table.split.train, table.context
+    most = most_rows(context.x_CF.shape[1], len(context.labels.classes))
+    if len(rows) > most:
+        drawn = f"{most:,} of the {len(rows):,} training rows, drawn at random"
+        emit(Note(f"Fitted to {drawn}, so that fitting takes seconds."))
+        strata = strata_of(table.labels)[rows].astype(str)
+        rows = rows[sample_rows(strata, most, np.random.default_rng([settings.seed, 3]))]
+    return make_context(table.frame, table.labels, rows, table.kinds, settings.target)
+
+
+def _held_out(
+    table: Prepared, context: Context
+) -> tuple[dict[SplitName, NDArray[np.float64]], dict[SplitName, HeldOut]]:
+    """Encodes the validation and test rows, as far as there are any."""
+    rows: dict[SplitName, NDArray[np.int64]] = {"validation": table.split.validation, "test": table.split.test}
+    x_NF = {name: context.encoder.transform(table.frame.iloc[of]) for name, of in rows.items() if len(of)}
+    y_N = {name: context.labels.transform(list(table.labels[rows[name]])) for name in x_NF}
+    return x_NF, {name: HeldOut(rows[name], x.astype(np.float32), y_N[name], context.rarer) for name, x in x_NF.items()}
+
+
+def _planned(table: Prepared, context: Context) -> RunPlanned:
+    return RunPlanned(
+        device=describe_device(CPU),
+        steps=0,
+        train_rows=len(context.y_C),
+        validation_rows=len(table.split.validation),
+        test_rows=len(table.split.test),
+        context_rows=0,
+        query_rows=0,
+        features=context.x_CF.shape[1],
+        classes=context.labels.classes,
+        total_parameters=0,
+        trainable_parameters=0,
+        layers=(),
+        base={"model": f"scikit-learn {sklearn.__version__}"},
+        rarer=context.rarer,
     )

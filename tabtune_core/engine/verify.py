@@ -1,17 +1,13 @@
 """Opens a finished adapter package in a fresh process and compares its predictions with those of the run.
 
-A run of the worker has such a process waiting, with only the packages loaded. Elsewhere, in tests, and if that process
-does not answer, a new interpreter is used, in which sets also have another order: ``python -m
-tabtune_core.engine.verify RUN_DIR --home HOME`` prints the largest difference.
+A run of the worker has such a process waiting, with only the packages loaded; elsewhere it is a new interpreter.
 """
 
-import argparse
-import json
 import os
-import signal
-import subprocess
-import sys
 import traceback
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +22,12 @@ from tabtune_core.gpus import takes_one_process
 TOLERANCE = 1e-6
 """Largest allowed difference on one CPU: of a probability, or of a number in standard deviations of the labels."""
 CARD_TOLERANCE = 1e-5
-"""The same on GPUs of one kind: TabICL's package splits a prediction by the free memory, which changes the order of
-sums.
-"""
+"""The same on GPUs of one kind: TabICL's package splits a prediction by the free memory, so sums have another order."""
 OTHER_DEVICE_TOLERANCE = 1e-3
 """The same between a GPU and the CPU, or two kinds of GPUs."""
 LOG_SAYS = "the run's log says why"
-FULL_MEMORY = 64
-"""Exit status of the fresh process if memory was full."""
-WITHOUT_MEMORY = {
-    FULL_MEMORY: "there was not enough memory",
-    -signal.SIGKILL: "the process was killed, most often because memory ran out",
-}
+NO_MEMORY = "there was not enough memory"
+KILLED = "the process was killed, most often because memory ran out"
 
 
 def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: str | None) -> tuple[float, int]:
@@ -58,8 +48,7 @@ def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: st
 
 
 def compare(predicted: NDArray[Any], expected: NDArray[Any], labels: NDArray[Any]) -> tuple[float, int]:
-    """Returns the largest difference (see ``TOLERANCE``) of probabilities ``(N, K)`` or numbers ``(N,)``, and how many
-    labels differ.
+    """Returns the largest difference (see ``TOLERANCE``) of probabilities or numbers, and how many labels differ.
 
     The standard deviation of ``labels`` is the unit of a difference between numbers.
     """
@@ -84,99 +73,41 @@ def is_held(device: str) -> bool:
 def verify_in_fresh_process(
     run_dir: Path, *, home: Path, device: str, checkpoint: str | None, fresh: FreshProcess | None = None
 ) -> tuple[bool | None, str]:
-    """Returns whether a run's package gives the run's predictions (None: unknown), and a sentence that says so; uses
-    ``fresh`` if given.
+    """Returns whether a run's package gives the run's predictions (None: unknown), and a sentence that says so.
 
-    Predicts on the run's own device. If a GPU is in exclusive-process mode or the package does not open there, for
-    example because another program has taken its memory, predicts on the CPU: labels near a decision boundary may
-    differ.
+    Predicts on the run's own device, or on the CPU if the GPU takes one process only or has no memory left.
     """
     held, tolerance, where = is_held(device), tolerance_on(device), "in a fresh process"
-    answer = None if held else _answer(run_dir, home, device, checkpoint, fresh)
+    asked: dict[str, Any] = {"run_dir": run_dir, "home": home, "device": device, "checkpoint": checkpoint}
+    answer = None if held else _answer(asked, fresh)
     on_cpu = not isinstance(answer, tuple) and device != "cpu"
     if on_cpu:
-        why = (
-            "the GPU is in exclusive-process mode"
-            if held
-            else f"it could not be opened on the GPU ({answer or LOG_SAYS})"
-        )
-        answer, tolerance = _answer(run_dir, home, "cpu", checkpoint, fresh), OTHER_DEVICE_TOLERANCE
-        where = f"in a fresh process on the CPU, because {why},"
+        why = f"it could not be opened on the GPU ({answer or LOG_SAYS})"
+        where = f"{where} on the CPU, because {'the GPU is in exclusive-process mode' if held else why},"
+        answer, tolerance = _answer({**asked, "device": "cpu"}, fresh), OTHER_DEVICE_TOLERANCE
     if not isinstance(answer, tuple):
-        why = (
-            f": {answer}. End other programs or lower predict_context_rows, and run it again."
-            if answer
-            else f"; {LOG_SAYS}."
-        )
-        return None, f"The adapter package could not be opened in a fresh process and is not offered{why}"
+        why = f": {answer}. End other programs or lower predict_context_rows, and run it again." if answer else ""
+        return None, f"The adapter package could not be opened {where} and is not offered{why or f'; {LOG_SAYS}.'}"
     difference, labels = answer
     if difference <= tolerance and (on_cpu or labels == 0):
-        return (
-            True,
-            f"The adapter package gave the run's test predictions {where} up to a difference of {difference:.1e}.",
-        )
-    return (
-        False,
-        f"The adapter package gave predictions {where} that differ by up to {difference:.1e}; it is not offered.",
-    )
+        gave = f"gave the run's test predictions {where} up to a difference of {difference:.1e}"
+        return True, f"The adapter package {gave}."
+    gave = f"gave predictions {where} that differ by up to {difference:.1e}; it is not offered"
+    return False, f"The adapter package {gave}."
 
 
-def _answer(
-    run_dir: Path, home: Path, device: str, checkpoint: str | None, fresh: FreshProcess | None
-) -> tuple[float, int] | str | None:
-    answer = None
-    if fresh is not None:
-        answer = fresh.call(largest_difference, run_dir=run_dir, home=home, device=device, checkpoint=checkpoint)
+def _answer(asked: dict[str, Any], fresh: FreshProcess | None) -> tuple[float, int] | str | None:
+    answer = fresh.call(largest_difference, **asked) if fresh is not None else None
     # the waiting process may have been killed, which says nothing about the package
-    return answer or _in_new_interpreter(run_dir, home, device, checkpoint)
+    return answer or _in_new_interpreter(asked)
 
 
-def _in_new_interpreter(
-    run_dir: Path, home: Path, device: str, checkpoint: str | None
-) -> tuple[float, int] | str | None:
+def _in_new_interpreter(asked: dict[str, Any]) -> tuple[float, int] | str | None:
     """Returns the answer, or a text if memory was full, or None if the run's log says why there is none."""
-    command = [
-        sys.executable,
-        "-m",
-        "tabtune_core.engine.verify",
-        str(run_dir),
-        "--home",
-        str(home),
-        "--device",
-        device,
-    ]
-    command += ["--parent", str(os.getpid())]
-    if checkpoint is not None:
-        command += ["--checkpoint", checkpoint]
-    done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, check=False)
-    try:
-        answer = json.loads(done.stdout.splitlines()[-1])  # a library may print before it
-    except (json.JSONDecodeError, IndexError):
-        sys.stderr.write(done.stderr)  # the run's log
-        return WITHOUT_MEMORY.get(done.returncode)
-    return answer["difference"], answer["labels"]
-
-
-def main() -> None:
-    """The command line of the fresh process."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run_dir", type=Path)
-    parser.add_argument("--home", type=Path, required=True)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--checkpoint")
-    parser.add_argument("--parent", type=int, help="id of the parent process; this process ends when it ends")
-    asked = vars(parser.parse_args())
-    if (parent := asked.pop("parent")) is not None:
-        die_with(parent)
-    try:
-        difference, labels = largest_difference(**asked)
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        traceback.print_exception(error)
-        sys.exit(FULL_MEMORY)
-    sys.stdout.write(json.dumps({"difference": difference, "labels": labels}))
-
-
-if __name__ == "__main__":
-    main()
+    with ProcessPoolExecutor(1, get_context("spawn"), die_with, (os.getpid(),)) as pool:
+        answer = pool.submit(largest_difference, **asked)
+        error = answer.exception()
+    if error is None:
+        return answer.result()
+    traceback.print_exception(error)  # into the run's log
+    return KILLED if isinstance(error, BrokenProcessPool) else NO_MEMORY if is_out_of_memory(error) else None

@@ -9,6 +9,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Collection, Iterator
 from functools import partial
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from tabtune_core.engine.preforked_process import FreshProcess, die_with
 from tabtune_core.errors import (
+    FULL_MEMORY_CLASSES,
     Cancelled,
     MovedError,
     ShortageError,
@@ -26,20 +28,18 @@ from tabtune_core.errors import (
 )
 from tabtune_core.events import RunFailed, RunFinished, RunPlanned
 from tabtune_core.execution.cores import stay_on
-from tabtune_core.execution.identity import identity_of
+from tabtune_core.execution.processes import NO_ROOM_STATUS, identity_of
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.settings.sweep import rungs_ahead
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.event_log import Teller, patiently
 from tabtune_core.store.run_folder import LOG
 from tabtune_core.store.runs import RunStore
-from tabtune_core.training.clock import Standstill, disturbed
+from tabtune_core.training.clock import disturbed
 
 HEARTBEAT_SECONDS = 1.0
 BEYOND_A_GRID = "invalid configuration argument"
 """CUDA's error for attention over more tables at once than a grid has blocks (pytorch#142228)."""
-NO_ROOM_STATUS = os.EX_TEMPFAIL
-"""Exit status of a process whose run could not continue or report it, because of a shortage that may pass."""
 FIRST_TO_GO = 500
 """Added to a run's score for the kernel's OOM killer (at most 1000), so that it kills the run and not the pages."""
 JOB_ADVICE = "Wait until other runs have ended, or ask for fewer rows or adapters at once."
@@ -56,10 +56,10 @@ def memory_advice(settings: RunSettings, plan: RunPlanned | None) -> str:
     context, query = train.context_rows, train.batch_size
     if plan is not None:
         context, query = plan.train_context_rows or plan.context_rows, plan.query_rows
+    context_now, query_now = _now(train.context_rows, context), _now(train.batch_size, query)
     return (
-        f"Lower context_rows (now {_now(train.context_rows, context)}), then batch_size (now "
-        f"{_now(train.batch_size, query)}), or, if "
-        f"predictions did not fit, {predicting}, and run it again; the LoRA rank hardly changes the memory."
+        f"Lower context_rows (now {context_now}), then batch_size (now {query_now}), or, if predictions did not fit, "
+        f"{predicting}, and run it again; the LoRA rank hardly changes the memory."
     )
 
 
@@ -102,8 +102,7 @@ def run_child(
     """Carries out one run on ``device`` (None: the one in its settings), and ends when its worker ends.
 
     The process is pinned to ``cores`` (empty: all) and computes with ``threads`` (None: the libraries' choice). On a
-    shortage that may pass, such as a full disk, the process ends with NO_ROOM_STATUS: its run was interrupted, and its
-    last state stays.
+    shortage that may pass it ends with NO_ROOM_STATUS: its run was interrupted, and its last state stays.
     """
     _stand_apart()
     if threads is not None:
@@ -119,10 +118,7 @@ def run_child(
 
 
 def _to_the_log(error: Exception) -> None:
-    """Prints the error's traceback.
-
-    If the log's disk is full it is dropped: unwritten output would change the exit status.
-    """
+    """Prints the error's traceback; drops it if the log's disk is full, as unwritten output changes the exit status."""
     try:
         traceback.print_exception(error)
         sys.stderr.flush()
@@ -144,22 +140,19 @@ def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
     paused = run.rung > 0 and run.error is None
     if run.resumptions or paused:
         patiently(lambda: store.begin_again(run_id))
-    standstill = Standstill()
-    threading.Thread(target=_beat, args=(store, run_id, standstill), name="heartbeat", daemon=True).start()
+    threading.Thread(target=_beat, args=(store, run_id), name="heartbeat", daemon=True).start()
     run_experiment = importlib.import_module(experiment).run_experiment
     race = {"rungs": rungs_ahead(run.rung), "paused": paused}
-    _carry_out(store, run_id, partial(run_experiment, given=device, fresh=fresh, **race), standstill)
+    _carry_out(store, run_id, partial(run_experiment, given=device, fresh=fresh, **race))
 
 
-def _carry_out(
-    store: RunStore, run_id: str, run_experiment: Callable[..., RunFinished], standstill: Standstill
-) -> None:
+def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFinished]) -> None:
     settings, run_dir, teller = store.run(run_id).settings, store.run_dir(run_id), Teller(store, run_id)
     try:
         result = run_experiment(
             settings, home=store.home, run_dir=run_dir, emit=teller.tell, stop_request=lambda: store.wish(run_id)
         )
-        for note in filter(None, (disturbed(), standstill.note())):
+        if note := disturbed():
             teller.tell(note)
         teller.finish()
         if store.wish(run_id) == "cancel":  # asked for after the last check
@@ -199,13 +192,10 @@ def job_child(home: Path, job_id: str, jobs: str) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         write_to(folder / LOG)
-        patiently(
-            lambda: store.set_job_process(job_id, os.getpid(), identity_of(os.getpid()), claimed_by=_worker_pid())
-        )
-        job = store.job(job_id)
-        result = importlib.import_module(jobs).run_job(
-            job.kind, home=store.home, folder=folder, arguments=job.arguments
-        )
+        pid = os.getpid()
+        patiently(lambda: store.set_job_process(job_id, pid, identity_of(pid), claimed_by=_worker_pid()))
+        job, run_job = store.job(job_id), importlib.import_module(jobs).run_job
+        result = run_job(job.kind, home=store.home, folder=folder, arguments=job.arguments)
     except Exception as error:
         message = explain(error, JOB_ADVICE, f"the job's log, {folder / LOG}", home)
         patiently(lambda: store.finish_job(job_id, "failed", error=message))
@@ -255,26 +245,23 @@ def write_to(log: Path) -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", force=True)
 
 
-def _beat(store: RunStore, run_id: str, standstill: Standstill) -> None:
+def _beat(store: RunStore, run_id: str) -> None:
     """Writes heartbeats; ends this process if its workspace is gone, or its run is queued again or has another one."""
     pid = os.getpid()
     while store.is_in_place():
-        with contextlib.suppress(
-            StoreError, ShortageError
-        ):  # the run was deleted, or the disk is full and the next beat may fit
+        with contextlib.suppress(StoreError, ShortageError):  # it was deleted, or the next beat may fit
             store.beat(run_id)
             run = store.run(run_id)
             if run.status == "queued" or (run.status == "running" and run.pid != pid):
                 os._exit(1)
-        standstill.sleep(HEARTBEAT_SECONDS)
+        time.sleep(HEARTBEAT_SECONDS)
     os._exit(1)  # the workspace was moved, deleted or replaced: nobody could see the result
 
 
 def kind_of_error(error: Exception) -> str:
     """Returns the name of the error's class; all out-of-memory errors have one name."""
-    return (
-        "OutOfMemoryError" if is_out_of_memory(error) and not isinstance(error, TabTuneError) else type(error).__name__
-    )
+    full = is_out_of_memory(error) and not isinstance(error, TabTuneError)
+    return FULL_MEMORY_CLASSES[0] if full else type(error).__name__
 
 
 def explain(error: Exception, advice: str, log: str, home: Path | None = None) -> str:

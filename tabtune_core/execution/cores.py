@@ -1,10 +1,10 @@
 """Divides the cores of this machine into shares: one run per share, each pinned to its own cores with as many threads.
 
-In: the machine, and what a person asks for. Out: how many runs and threads; the next run's slot, which names its cores;
-a pinned process.
+In: the machine, and what a person asks for. Out: the next run's slot, which names its cores; a pinned process.
 """
 
 import contextlib
+import math
 import os
 import re
 import sys
@@ -22,8 +22,6 @@ from tabtune_core.wording import counted
 CPU = "cpu"
 """Any share of the cores; ``cpu:0-3`` is a slot of four cores."""
 TOPOLOGY = Path("/sys/devices/system/cpu")
-BUSY_PERCENT = 50.0
-"""A busier core is taken last: another workspace's runs, or another program, may use it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,41 +40,22 @@ class Shares:
     @property
     def warning(self) -> str | None:
         """Warns of more threads than cores; None otherwise."""
-        wanted = self.parallel * self.threads
-        if wanted <= len(self.cores):
+        if self.parallel * self.threads <= len(self.cores):
             return None
         return (
             f"{self.parallel} runs at once with {counted(self.threads, 'thread')} each are too many for "
-            f"{len(self.cores)}"
-            " cores: the runs slow each other down, and their times cannot be compared with those of other runs."
+            f"{len(self.cores)} cores: the runs slow each other down, and their times cannot be compared."
         )
 
-    def next(self, going: Collection[str], busy: Iterable[float] = ()) -> str | None:
-        """Returns the slot of one more run beside those on the slots ``going``, on the least busy cores; None if no
-        slot is free.
-
-        ``busy`` is ``busy_percent()``.
-        """
+    def next(self, going: Collection[str]) -> str | None:
+        """Returns the slot of one more run beside those on the slots ``going``; None if no slot is free."""
         held = Counter(core for slot in going for core in cores_of(slot, self.cores))
-        together = -(
-            -self.parallel * self.threads // len(self.cores)
-        )  # runs per core; 1 unless more threads than cores were asked for
-        free = [core for core in self.cores if held[core] < together]
+        runs_a_core = math.ceil(self.parallel * self.threads / len(self.cores))  # 1 unless more threads were asked for
+        free = [core for core in self.cores if held[core] < runs_a_core]
         if len(going) >= self.parallel or len(free) < self.threads:
             return None
-        load = dict(enumerate(busy))
-        free.sort(
-            key=lambda core: (held[core], load.get(core, 0.0) > BUSY_PERCENT)
-        )  # stable: neighbours stay neighbours
+        free.sort(key=lambda core: held[core])  # stable: neighbours stay neighbours
         return name_of(free[: self.threads])
-
-
-def busy_percent() -> list[float]:
-    """Returns how busy each core was since the last call, in per cent, by its number; empty if unknown."""
-    try:
-        return psutil.cpu_percent(percpu=True)  # type: ignore[no-any-return]
-    except OSError:
-        return []
 
 
 def divide(parallel: int | None = None, threads: int | None = None) -> Shares:
@@ -89,14 +68,10 @@ def divide(parallel: int | None = None, threads: int | None = None) -> Shares:
     usable = len(cores) if quota is None else max(1, min(len(cores), int(quota)))
     if threads is None:
         limit = re.match(r"\d+", os.environ.get("OMP_NUM_THREADS", ""))  # a shell or a cluster may have set it
-        threads = (
-            max(1, usable // parallel)
-            if parallel
-            else min(usual_threads(usable), int(limit[0] if limit else 0) or usable)
-        )
-    require(
-        threads <= usable, f"--threads is {threads}, and a run here can have {usable} cores. Ask for {usable} or fewer."
-    )
+        usual = min(usual_threads(usable), int(limit[0] if limit else 0) or usable)
+        threads = max(1, usable // parallel) if parallel else usual
+    few = f"--threads is {threads}, and a run here can have {usable} cores. Ask for {usable} or fewer."
+    require(threads <= usable, few)
     pinned = hasattr(os, "sched_setaffinity") and usable == len(cores)
     return Shares(cores[:usable], parallel or max(1, usable // threads), threads, pinned)
 
@@ -136,10 +111,9 @@ def cores_of(slot: str, every: Collection[int]) -> set[int]:
 
 
 def stay_on(cores: Collection[int], threads: int) -> None:
-    """Pins this process and its children to ``cores`` (empty: unchanged) and limits their threads. Call it while there
-    is one thread.
+    """Pins this process and its children to ``cores`` (empty: unchanged) and limits the threads of all libraries.
 
-    Sets the number of threads in loaded libraries, and in the environment for libraries loaded later.
+    Call it while there is one thread.
     """
     with contextlib.suppress(OSError):  # the cores were taken from this container since its worker counted them
         if cores:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from tabtune_core.errors import TabTuneError
-from tabtune_core.execution.cluster_file import why_not_joined
+from tabtune_core.execution.cluster import why_not_joined
 from tabtune_core.execution.lock import worker_of
 from tabtune_core.gpus import card_memory, card_names, driver
 from tabtune_core.machine import disk_of, machine_memory
@@ -24,6 +24,7 @@ from tabtune_core.shortage import why_nothing_starts
 from tabtune_core.store.database import refuse_network
 from tabtune_core.store.runs import RunStore
 from tabtune_core.upstream import DISTRIBUTION, installed_now
+from tabtune_core.wording import few
 
 State = Literal["ok", "note", "problem"]
 SPARE_BYTES = 2_000_000_000
@@ -44,7 +45,7 @@ class Check:
 
 def examine(home: Path) -> list[Check]:
     """Makes all checks, in the order in which a person would look."""
-    return [*_software(), *_gpus(), *_weights(), *_room(home), *_workspace(home)]
+    return [*_software(), *_gpus(), *_room(home), *_workspace(home)]
 
 
 def report(checks: list[Check]) -> str:
@@ -64,9 +65,14 @@ def _software() -> Iterator[Check]:
         version, tested = family.upstream.installed, ", ".join(family.upstream.tested)
         if version is None:
             yield Check(family.name, "note", f"{family.distribution} is not installed.", f"Run: {family.install}")
-        else:
-            state: State = "ok" if family.upstream.is_tested else "note"
-            yield Check(family.name, state, f"{family.distribution} {version} (tested: {tested})")
+            continue
+        state: State = "ok" if family.upstream.is_tested else "note"
+        cards = [card for card in CATALOGUE.values() if card.family is family]
+        here = (
+            few([f"{card.title} ({card.licence})" for card in cards if any(map(is_here, card.weights.values()))], 9)
+            or "none"
+        )
+        yield Check(family.name, state, f"{family.distribution} {version} (tested: {tested}), weights here: {here}")
 
 
 def _cuda_of_torch() -> str | None:
@@ -93,15 +99,6 @@ def _gpus() -> Iterator[Check]:
     for place, (name, room) in enumerate(zip(names, card_memory(), strict=True)):
         free = f"{room[0] / 1e9:,.1f} of {room[1] / 1e9:,.1f} GB free" if room else "memory unknown"
         yield Check(f"cuda:{place}", "ok", f"{name}, {free}")
-
-
-def _weights() -> Iterator[Check]:
-    for family in FAMILIES.values():
-        cards = [card for card in CATALOGUE.values() if card.family is family]
-        here = [card for card in cards if any(map(is_here, card.weights.values()))]
-        found = ", ".join(f"{card.title} ({card.licence})" for card in here) or "-"
-        absent = ", ".join(card.title for card in cards if card not in here) or "-"
-        yield Check(f"{family.name} weights", "ok", f"here: {found}; not here: {absent}")
 
 
 def _room(home: Path) -> Iterator[Check]:

@@ -13,8 +13,7 @@ from multiprocessing.context import ForkServerContext
 
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.child import discard, job_child
-from tabtune_core.execution.identity import kill
-from tabtune_core.execution.processes import Watched, cause, start
+from tabtune_core.execution.processes import Watched, cause, kill, start
 from tabtune_core.store.job_kinds import LANES, Lane, kind_of
 from tabtune_core.store.jobs import JOB_ENDED, UNREADABLE, Job, JobStatus
 from tabtune_core.store.runs import RunStore

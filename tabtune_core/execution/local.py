@@ -6,33 +6,76 @@ In: runs of the queue. Out: processes on slots; why a process ended.
 
 import logging
 import platform
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import cache, partial
 from multiprocessing.connection import wait
 from multiprocessing.context import ForkServerContext
 from typing import Literal
 
 import psutil
 
+from tabtune_core.errors import StoreError, TabTuneError
 from tabtune_core.events import StopRequest
 from tabtune_core.execution.child import run_child
-from tabtune_core.execution.cluster_file import forget_cluster
-from tabtune_core.execution.cores import CPU, Shares, busy_percent, cores_of, divide
+from tabtune_core.execution.cluster import forget_cluster
+from tabtune_core.execution.cores import CPU, Shares, cores_of, divide
 from tabtune_core.execution.executor import LOCAL, Ended, Placement
-from tabtune_core.execution.memory_needs import needs_of
 from tabtune_core.execution.processes import Watched, cause, start
+from tabtune_core.files.damaged import ODD
 from tabtune_core.gpus import count_cards, is_untold, named_gpu
-from tabtune_core.machine import TIGHT, machine_memory
+from tabtune_core.machine import PROCESS_BYTES, TIGHT, machine_memory
+from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
 
+def needs_of(store: RunStore) -> Callable[[str], float]:
+    """Returns a function that estimates the need of a run in bytes by its id, each run's once.
+
+    It is the estimate made before a launch; for reference models, and if it fails, the memory of a process with torch.
+    """
+
+    @cache
+    def need(run_id: str) -> float:
+        with suppress(StoreError):  # the run was deleted
+            run = store.run(run_id).settings
+            if run.strategy not in REFERENCES:
+                with suppress(TabTuneError, *ODD):  # the run itself will report what is wrong
+                    return estimated(store, run)
+        return PROCESS_BYTES
+
+    return need
+
+
+def estimated(store: RunStore, run: RunSettings) -> float:
+    """Returns the upper end of the estimate in bytes; a missing or damaged table raises any error."""
+    from tabtune_core.analysis.runtime_estimate import TrainedOn, growth_ratio, known_paces
+    from tabtune_core.data.datasets import get_dataset
+    from tabtune_core.data.splits import SplitSizes, group_rows
+    from tabtune_core.data.task import features_of
+    from tabtune_core.models.catalogue import get_card
+    from tabtune_core.training.memory.estimate import Sizes
+    from tabtune_core.training.memory.fitting import need_of
+    from tabtune_core.training.memory.prediction_context import with_shown_rows
+
+    dataset = get_dataset(store.home, run.dataset)
+    features = features_of(dataset.columns, run)
+    label = {column.name: column for column in dataset.columns}[run.target]
+    split = SplitSizes.plan(group_rows(dataset.rows - label.missing), run.validation_share, run.test_share)
+    classes = 0 if run.task == "regression" else 2 if run.split_at_median else label.unique
+    shown = with_shown_rows(run, features=features, memory_bytes=machine_memory()[1], on_gpu=False)
+    sizes = Sizes.plan(shown, split, features=features, classes=classes)
+    trained_on = TrainedOn.plan(split, features=features, classes=classes, on_gpu=False)
+    ratio = partial(growth_ratio, known_paces(store, run.model), trained_on)
+    return need_of([run], get_card(run.model), sizes, on_gpu=False, ratio=ratio).most
+
+
 def slots_of(device: str, cards: int) -> list[str]:
-    """Returns the slots that suit a setting ``device``, the preferred one first; ``cpu`` stands for any share of the
-    cores.
+    """Returns the slots that suit a setting ``device``, the preferred one first; ``cpu`` is any share of the cores.
 
     A run that asks for a missing NVIDIA GPU gets a slot of the CPU, and its process reports the error; if the driver
-    does not answer, it gets the slot of that GPU. 'auto' gets a slot of the CPU if no NVIDIA GPU is counted, and then
-    its process uses the CPU.
+    does not answer, it gets the slot of that GPU. 'auto' is the CPU if no NVIDIA GPU is counted.
 
     >>> slots_of("auto", 2), slots_of("cuda", 2), slots_of("auto", 0), slots_of("mps", 0)
     (['cuda:0', 'cuda:1'], ['cuda:0'], ['cpu'], ['mps:0'])
@@ -80,11 +123,9 @@ class LocalExecutor:
         A run that suits several GPUs gets one that no other queued run asks for by name, if such a GPU is free. If a
         run on the CPU does not fit in memory, all later runs on the CPU wait too; otherwise it might never start.
         """
-        self.cards = (
-            count_cards() or self.cards
-        )  # a GPU may be lost; if all are, a run ends with an error and does not move to the CPU
+        self.cards = count_cards() or self.cards  # if all GPUs are lost, a run ends with an error: it does not move
         taken, beside = {task.slot for task in going}, [task for task in going if is_on_cpu(task.slot)]
-        on_cpu = self.shares.next([task.slot for task in beside], busy_percent())
+        on_cpu = self.shares.next([task.slot for task in beside])
         fitting = [slots_of(run.settings.device, self.cards) for run in queued]
         named = {slots[0] for slots in fitting if len(slots) == 1}
         for run, slots in zip(queued, fitting, strict=True):
@@ -106,8 +147,8 @@ class LocalExecutor:
             return True
         if self.waits != run.id:
             self.waits = run.id
-            sizes = f"it needs about {need / 1e9:.1f} GB, those that go on may take {to_come / 1e9:.1f} GB more, and"
-            _log.info("Run %s waits: %s %.1f GB are free.", run.id, sizes, free / 1e9)
+            sizes = run.id, need / 1e9, to_come / 1e9, free / 1e9
+            _log.info("Run %s waits: it needs %.1f GB, those that go on %.1f GB more; %.1f GB are free.", *sizes)
         return False
 
     def start(self, run: Run, placement: Placement) -> Watched | None:

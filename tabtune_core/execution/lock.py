@@ -1,4 +1,4 @@
-"""One worker per workspace: finds which worker holds the lock, stops it, and starts one if none runs.
+"""One worker per workspace: finds which worker holds the lock, stops it, starts one, and keeps one running.
 
 The lock on ``worker.lock`` decides, so it cannot go stale and works across containers; ``worker.json`` only says whose
 it is. A worker is stopped by a file instead of a signal, which also works from another container.
@@ -10,23 +10,37 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
-from tabtune_core.errors import MovedError, StoreError
-from tabtune_core.execution.identity import identity_of, is_suspended
+from tabtune_core.errors import MovedError, ShortageError, StoreError
+from tabtune_core.execution.cluster import why_not_joined
+from tabtune_core.execution.processes import identity_of, is_suspended
 from tabtune_core.files.whole import write_text
-from tabtune_core.shortage import named
-from tabtune_core.store.row_values import check_row, is_time
-from tabtune_core.upstream import DISTRIBUTION, installed
+from tabtune_core.shortage import named, why_nothing_starts
+from tabtune_core.store.row_values import check_row
+from tabtune_core.store.runs import RunStore
 
 LOCK, HOLDER, STOPPED = "worker.lock", "worker.json", "worker.stopped"
 STARTED_BY = "--started-by"
 """Flag of a worker that a program started: see ``run_worker``."""
 TAKE_SECONDS = 0.5
 """How long to try for the lock: a process that asks whether there is a worker holds it for some microseconds."""
+LOOK_SECONDS = 15.0
+"""Between two checks: how long a worker may take to appear."""
+QUICK_STARTS, LONGEST_SECONDS = 3, 300.0
+"""The first QUICK_STARTS starts in a row are LOOK_SECONDS apart; the pause then doubles, up to LONGEST_SECONDS."""
+STEADY_SECONDS = 10.0
+"""Once a worker has run for so long, earlier failures are forgotten."""
+TURN_SECONDS = 2.0
+"""Between two checks of the server, which checks while no page does."""
+LOG_LINES, TAIL_BYTES = 12, 200_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +50,6 @@ class Holder:
     pid: int = 0
     """0: not written yet."""
     identity: str | None = None
-    version: str = ""
-    """Version of the package that it has loaded."""
-    since: float = 0.0
-    """Unix seconds at which it took the lock, for people; 0: not written."""
 
     @property
     def suspended(self) -> bool:
@@ -59,10 +69,8 @@ class WorkerLock:
         try:
             (home / LOCK).touch(0o600)
         except OSError as error:
-            raise StoreError(
-                f"No worker can run in the workspace {home}: {error}. Choose another folder with --home or "
-                "TABTUNE_HOME."
-            ) from error
+            choose = "Choose another folder with --home or TABTUNE_HOME."
+            raise StoreError(f"No worker can run in the workspace {home}: {error}. {choose}") from error
 
     def take(self, patience_seconds: float = TAKE_SECONDS) -> bool:
         """Tries to take the lock; returns whether this process is the worker now.
@@ -74,11 +82,9 @@ class WorkerLock:
             self._lock.acquire(timeout=patience_seconds, poll_interval=0.02)
         except Timeout:
             return False
-        pid = os.getpid()
-        holder = Holder(pid, identity_of(pid), installed(DISTRIBUTION) or "", time.time())
         try:
             with named(f"The worker of {self._home} could not write its lock file", self._home):
-                write_text(self._home / HOLDER, json.dumps(asdict(holder)))
+                write_text(self._home / HOLDER, json.dumps(asdict(Holder(os.getpid(), identity_of(os.getpid())))))
         except BaseException:
             self.release()
             raise
@@ -97,15 +103,9 @@ def worker_of(home: Path) -> Holder | None:
         with FileLock(home / LOCK, timeout=0):
             return None
     except Timeout:
-        return _described(home / HOLDER)
-
-
-def _described(file: Path) -> Holder:
-    try:
-        holder = check_row(Holder(**json.loads(file.read_bytes())))
-    except (OSError, ValueError, TypeError, RecursionError):
+        with suppress(OSError, ValueError, TypeError, RecursionError):  # not written yet, or damaged
+            return check_row(Holder(**json.loads((home / HOLDER).read_bytes())))
         return Holder()
-    return holder if is_time(holder.since) else Holder(holder.pid, holder.identity, holder.version)
 
 
 def stop_workers(home: Path) -> None:
@@ -138,9 +138,7 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False, unless_stopped: b
     with named(f"The worker of {home} could not be started", home, starting=True):
         if not unless_stopped:
             want_worker(home)
-        elif is_stopped(home):
-            return
-        if worker_of(home) is not None:
+        if is_stopped(home) or worker_of(home) is not None:
             return
         if not (home / "runs.sqlite").exists():
             raise MovedError(home)
@@ -159,3 +157,123 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False, unless_stopped: b
 
 _started: dict[Path, subprocess.Popen[bytes]] = {}
 _starting = threading.Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerTrouble:
+    """A problem of the worker that a person has to know."""
+
+    why: Literal["no room", "ended", "stopped", "suspended"]
+    """The disk is full or read-only; the worker was started and is gone; a person stopped it; it was sent STOP."""
+    log: Path
+    what: str = ""
+    """What the machine lacks, or why there is no cluster to join, in sentences; else empty."""
+    starts: int = 0
+    """Number of starts in a row."""
+    next_seconds: float = 0.0
+    """Seconds until the next start."""
+    last_lines: str = ""
+    """The last lines of its log."""
+    pid: int = 0
+
+
+class WorkerWatch:
+    """Restarts a worker that keeps ending less and less often; one per workspace and process, shared by all tabs."""
+
+    def __init__(
+        self, home: Path, *, exit_when_idle: bool = False, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.home, self.log, self._exit_when_idle, self._clock = home, home / "worker.log", exit_when_idle, clock
+        self._lock = threading.Lock()
+        self._next_look, self._up = -float("inf"), 0.0
+        """When to check again, and when the last worker was first seen, in seconds of ``clock``."""
+        self._starts, self._failed = 0, False
+        self._lacking = ""
+        """What the machine lacked at the last check or start."""
+
+    def start(self) -> None:
+        """Starts a worker at a person's request if it does not run, and forgets earlier failures.
+
+        Raises:
+            ShortageError: the machine lacks what a process needs.
+        """
+        with self._lock:
+            self._starts, self._failed = 0, False
+            want_worker(self.home)
+            self._start()
+
+    def look(self) -> WorkerTrouble | None:
+        """Starts a worker if none runs and it is time; returns what a person has to know, or None."""
+        with self._lock:
+            try:
+                with named(folder=self.home):
+                    return self._look()
+            except ShortageError as error:
+                self._lacking = str(error)
+                return WorkerTrouble("no room", self.log, self._lacking)
+
+    def _look(self) -> WorkerTrouble | None:
+        now, worker = self._clock(), worker_of(self.home)
+        if worker is not None:
+            self._up = self._up or now
+            if self._starts and now - self._up >= STEADY_SECONDS:
+                self._starts, self._next_look = 0, min(self._next_look, now + LOOK_SECONDS)
+        if lacking := why_nothing_starts(self.home):
+            return WorkerTrouble("no room", self.log, lacking)
+        if worker is not None:
+            return WorkerTrouble("suspended", self.log, pid=worker.pid) if worker.suspended else None
+        if is_stopped(self.home):
+            return WorkerTrouble("stopped", self.log)
+        if now >= self._next_look:
+            self._failed = self._starts > 0
+            self._start()
+        if self._lacking:
+            return WorkerTrouble("no room", self.log, self._lacking)
+        if not self._failed:
+            return None
+        wait, last = self._next_look - now, tail(self.log, LOG_LINES)
+        return WorkerTrouble("ended", self.log, why_not_joined(self.home), self._starts, wait, last)
+
+    def _start(self) -> None:
+        self._starts += 1
+        self._up, self._lacking = 0.0, ""
+        self._next_look = self._clock() + min(LOOK_SECONDS * 2 ** max(0, self._starts - QUICK_STARTS), LONGEST_SECONDS)
+        ensure_worker(self.home, exit_when_idle=self._exit_when_idle, unless_stopped=True)
+
+
+@cache
+def watch_of(home: Path) -> WorkerWatch:
+    """Returns this process's watch of a workspace."""
+    return WorkerWatch(home)
+
+
+@contextmanager
+def watched(store: RunStore) -> Iterator[None]:
+    """Runs a thread during the block that keeps a worker in the workspace while a run or job waits or runs there."""
+    ended = threading.Event()
+
+    def keep_looking() -> None:
+        while not ended.wait(TURN_SECONDS):
+            with suppress(ShortageError, StoreError):  # it may pass; the pages say what is wrong
+                if store.has_work():
+                    watch_of(store.home).look()
+
+    thread = threading.Thread(target=keep_looking, name="worker-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+
+
+def tail(path: Path, lines: int) -> str:
+    """Returns the last lines of a text file, or why it cannot be read; empty without a file."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - TAIL_BYTES))
+            return "\n".join(file.read().decode("utf-8", "replace").splitlines()[-lines:])
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}."

@@ -1,32 +1,155 @@
-"""The processes of runs and jobs as their worker sees them.
+"""Processes: which one a recorded pid is, how runs and jobs are forked, and why one is gone.
 
-In: a process to start. Out: whether it goes on, and why it is gone. Its worker's end is its own end: ``child.py``.
+In: a pid with its recorded identity, or a process to start. Out: signals, never to another program's process. A
+process of a run or job ends with its worker: ``child.py``.
 """
 
+import contextlib
 import logging
+import multiprocessing
+import multiprocessing.util
+import os
 import signal
+import tempfile
 import time
 from dataclasses import dataclass, field
-from multiprocessing.context import ForkServerProcess
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.forkserver import ensure_running
 from typing import Literal
 
-from tabtune_core.execution.child import NO_ROOM_STATUS
-from tabtune_core.execution.identity import identity_of, kill, kill_group
-from tabtune_core.shortage import shortage_of
+import psutil
 
+from tabtune_core.machine import PROCESS_BYTES, machine_memory
+from tabtune_core.shortage import shortage_of
+from tabtune_core.store.job_kinds import KINDS
+
+SAME_SECONDS = 5.0
+"""Most difference of two readings of one creation time: Linux derives it from a clock that is adjusted meanwhile."""
+END_SECONDS = 5.0
+"""How long a killed process may take to end; one that waits for a disk does not end sooner."""
 GRACE_SECONDS = 10.0
 """How long a run's process may take to cancel, and any process to exit once its row has ended, before it is killed.
 
 A stop has no such limit, because the run still evaluates, packs and verifies its result; a person can cancel instead.
 """
+NO_ROOM_STATUS = os.EX_TEMPFAIL
+"""Exit status of a process whose run could not continue or report it, because of a shortage that may pass."""
 AGAIN = {"run": "resume it, or run it again", "job": "ask again"}
+EXPERIMENT = "tabtune_core.engine.experiment"
+"""Module whose ``run_experiment`` carries out a run."""
+JOBS = "tabtune_core.execution.jobs.registry"
+"""Module whose ``run_job`` carries out a job."""
+PLENTY = 6
+"""Free memory, in units of a process with torch loaded, that is enough to start one more early."""
+LOADED_BY_RUNS = ("torch._dynamo", "tabtune_core.models.tabicl.model", "tabtune_core.models.tabdpt.model")
+"""Modules that every run would load itself: torch._dynamo, which the first optimizer needs, takes over a second."""
+RUN_ENVIRONMENT = {
+    # threads that spin while they wait make a step ten times slower as soon as anything else uses the processor
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # huge pages for large tensors: a step on the CPU takes about 5 % less time, and the same memory
+    "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
+    # torch checks for a GPU through NVML, so that the forkserver does not start CUDA, which would not survive a fork
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+    # makes huggingface_hub draw its download bar in a run's log, although that is not a terminal
+    "TQDM_POSITION": "-1",
+}
+"""Environment of the processes that carry out runs and jobs; values that the worker's own environment has are kept."""
+CARD_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+"""Overrides the worker's own environment, so that cuda:1 is the same GPU for torch as for the page, which asks NVML."""
+SHORT, LONGEST_FOLDER = "/tmp", 70
+"""Folder of sockets if that of TMPDIR has a path of more bytes: a socket's own may have 103, of which 32 follow."""
 
 _log = logging.getLogger(__name__)
 
 
+def identity_of(pid: int) -> str | None:
+    """Returns the creation time of a process, in unix seconds; None if it has ended."""
+    process = _process(pid)
+    return None if process is None else f"{process.create_time():.2f}"
+
+
+def is_alive(pid: int | None, identity: str | None) -> bool:
+    """Whether the very process that was recorded as ``pid`` and ``identity`` runs, or is suspended."""
+    there = identity_of(pid) if pid and identity else None
+    try:
+        return there is not None and abs(float(there) - float(identity or "")) < SAME_SECONDS
+    except ValueError:  # a damaged row
+        return False
+
+
+def is_suspended(pid: int | None, identity: str | None) -> bool:
+    """Whether that very process is alive, but was sent STOP."""
+    process = _process(pid or 0) if is_alive(pid, identity) else None
+    return process is not None and process.status() == psutil.STATUS_STOPPED
+
+
+def kill(pid: int | None, identity: str | None) -> bool:
+    """Kills a process of a run or a job, which leads a process group; returns whether it has ended."""
+    deadline = time.monotonic() + END_SECONDS
+    while pid and is_alive(pid, identity):
+        kill_group(pid)
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.02)
+    if pid and identity and identity_of(pid) is None and float(identity) > psutil.boot_time():
+        kill_group(pid)  # what a process that has ended has started would keep the device's memory
+    return True
+
+
+def kill_group(pid: int) -> None:
+    """Sends KILL to a process and its group, which does not exist before the process has begun."""
+    for send in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            send(pid, signal.SIGKILL)
+
+
+def _process(pid: int) -> psutil.Process | None:
+    with contextlib.suppress(psutil.Error, ValueError, OverflowError):
+        process = psutil.Process(pid)
+        if process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return process
+    return None
+
+
+def forkserver(experiment: str, jobs: str) -> ForkServerContext:
+    """Returns the context whose processes are forks of one that has torch loaded, but never CUDA.
+
+    Sets this process's environment, which its children inherit; the forkserver starts with the first child.
+    """
+    for name, value in RUN_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    os.environ.update(CARD_ORDER)
+    _shorten_sockets()
+    context = multiprocessing.get_context("forkserver")
+    loaded = [experiment, jobs, "tabtune_core.execution.child"]
+    loaded += LOADED_BY_RUNS if experiment == EXPERIMENT else ()
+    of_kinds = {f"{JOBS.rpartition('.')[0]}.{kind.function.rpartition('.')[0]}" for kind in KINDS.values()}
+    loaded += of_kinds if jobs == JOBS else ()
+    context.set_forkserver_preload(loaded)
+    return context
+
+
+def _shorten_sockets() -> None:
+    """Has multiprocessing make its sockets below SHORT if the path of the temporary folder leaves no room for them."""
+    usual = tempfile.tempdir
+    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
+        tempfile.tempdir = SHORT
+        try:
+            multiprocessing.util.get_temp_dir()  # the folder is kept for all later sockets
+        finally:
+            tempfile.tempdir = usual
+
+
+def start_early() -> None:
+    """Starts the forkserver at once, unless memory is short: the first run need not wait until torch is loaded."""
+    if machine_memory()[0] >= PLENTY * PROCESS_BYTES:
+        with contextlib.suppress(OSError):  # a shortage is reported when a run or a job needs the process
+            ensure_running()
+
+
 @dataclass(slots=True)
 class Watched:
-    """A process that carries out a run or a job."""
+    """A process that carries out a run or a job, as its worker sees it."""
 
     id: str
     """Id of the run or the job."""

@@ -15,14 +15,12 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from tabtune_core.execution.end_messages import EndMessages
 from tabtune_core.execution.executor import OpenExecutor
-from tabtune_core.execution.forkserver import EXPERIMENT, JOBS, forkserver, start_early
-from tabtune_core.execution.identity import identity_of, is_alive
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.local import LocalExecutor
 from tabtune_core.execution.lock import TAKE_SECONDS, WorkerLock, is_stopped, want_worker
-from tabtune_core.execution.on_ray.node_files import drop_arriving
+from tabtune_core.execution.on_ray.remote_run import drop_arriving
+from tabtune_core.execution.processes import EXPERIMENT, JOBS, forkserver, identity_of, is_alive, start_early
 from tabtune_core.execution.worker import POLL_SECONDS, RECONCILE_SECONDS, Worker
 from tabtune_core.scratch import sweep
 from tabtune_core.store.event_log import patiently
@@ -40,7 +38,6 @@ def run_worker(
     exit_when_idle: bool = False,
     resume: bool = True,
     job_minutes: float | None = None,
-    notify: str = "",
     started_by: int = 0,
     executor: OpenExecutor = LocalExecutor,
     experiment: str = EXPERIMENT,
@@ -49,26 +46,23 @@ def run_worker(
     """Works until SIGTERM or SIGINT, until a person stops it or, with ``exit_when_idle``, until the queue is empty.
 
     Returns at once if the workspace has a worker. With ``resume``, a run whose process is gone is queued again once.
-    ``job_minutes`` limits every job. ``notify`` is the address that is told when a sweep ends. A person who
-    starts it takes back ``lock.stop_workers``. With ``started_by``, a program's process id, it returns at once if a
-    person has stopped the worker, makes no new workspace, and ends when idle once that program has ended.
+    ``job_minutes`` limits every job. A person who starts it takes back ``lock.stop_workers``. With ``started_by``, a
+    program's process id, it returns at once if a person has stopped the worker, makes no new workspace, and ends when
+    idle once that program has ended.
 
     Raises:
-        SettingError: ``notify`` is not an address.
         MovedError: the workspace in which a program started it is not there.
         ClusterError: the executor needs a cluster that is not there.
     """
-    messages, starter = EndMessages(notify), identity_of(started_by) if started_by else None
-    once_there_is_room = partial(
-        patiently, seconds=math.inf, say=lambda lack: _log.warning("%s This worker waits.", lack)
-    )
-    store = once_there_is_room(lambda: RunStore(home, existing=bool(started_by)))
+    starter = identity_of(started_by) if started_by else None
+    wait = partial(patiently, seconds=math.inf, say=lambda lack: _log.warning("%s This worker waits.", lack))
+    store = wait(lambda: RunStore(home, existing=bool(started_by)))
     lock = WorkerLock(store.home)
     if not started_by:
         want_worker(store.home)
     worker: Worker | None = None
     while not is_stopped(store.home):
-        if not once_there_is_room(lambda: lock.take(TAKE_SECONDS)):
+        if not wait(lambda: lock.take(TAKE_SECONDS)):
             _log.info("Another worker drains %s.", store.home)
             return
         _log.info("Worker %d drains %s.", os.getpid(), store.home)
@@ -76,7 +70,7 @@ def run_worker(
             if worker is None:  # only with the lock: an executor tells the pages where runs go
                 context = forkserver(experiment, jobs)
                 lanes = JobLanes(store, context, jobs, job_minutes)
-                worker = Worker(store, executor(store, context, experiment), lanes, messages, resume=resume)
+                worker = Worker(store, executor(store, context, experiment), lanes, resume=resume)
                 start_early()
                 for number in (signal.SIGTERM, signal.SIGINT):
                     signal.signal(number, worker.leave)
@@ -87,8 +81,6 @@ def run_worker(
             if worker is not None:  # also after an error: this process would wait for its children when it exits
                 worker.stop()
             lock.release()
-        worker.tell_ends()
-        messages.finish()
         store.settle()
         # a program that queued a run while it still saw this worker relies on this check after the lock is released
         if worker.leaving or not (store.runs(status="queued") or store.jobs(status="queued")):

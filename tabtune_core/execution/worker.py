@@ -1,5 +1,4 @@
-"""The worker's rules for every executor: starts queued runs, passes on requests, and keeps the rows of the store up to
-date.
+"""The worker's rules for every executor: starts queued runs, passes on requests, keeps the store's rows up to date.
 
 In: queued runs, jobs and requests. Out: runs and jobs that have ended. Never loads torch.
 """
@@ -16,11 +15,10 @@ from typing import Any
 from tabtune_core.errors import FULL_MEMORY_CLASSES, ShortageError, StoreError
 from tabtune_core.events import RunFailed, RunPlanned
 from tabtune_core.execution.child import discard, memory_advice
-from tabtune_core.execution.end_messages import EndMessages
 from tabtune_core.execution.executor import AGAIN, LOCAL, Ended, Executor, Task
 from tabtune_core.execution.halving import advance, call_back
-from tabtune_core.execution.identity import kill
 from tabtune_core.execution.job_lanes import JobLanes
+from tabtune_core.execution.processes import kill
 from tabtune_core.shortage import named, why_nothing_starts
 from tabtune_core.store.event_log import PATIENCE_SECONDS
 from tabtune_core.store.run_row import ENDED, Run
@@ -34,8 +32,8 @@ MOST_WORKERS = 20
 """Times that a run whose worker ended is resumed by the next one; a run whose own process ended is resumed once."""
 WORKER_ENDED = Ended("Its worker had ended, and its process with it.", AGAIN)
 UNSTARTED = (
-    f"For {PATIENCE_SECONDS:.0f} seconds no process could be started for it: the system ended each one, as happens "
-    "when memory is short. End other programs or give the container more memory, then resume it."
+    f"For {PATIENCE_SECONDS:.0f} seconds no process could be started for it. The worker's log says why; memory may be "
+    "short. End other programs or give the container more memory, then resume it."
 )
 
 _log = logging.getLogger(__name__)
@@ -52,10 +50,8 @@ def leave_deleted_folder(home: Path) -> None:
 class Worker:
     """The running tasks, and the rules for starting, ending and closing them."""
 
-    def __init__(
-        self, store: RunStore, executor: Executor[Any], lanes: JobLanes, messages: EndMessages, *, resume: bool = True
-    ) -> None:
-        self.store, self.executor, self.lanes, self.messages, self.resume = store, executor, lanes, messages, resume
+    def __init__(self, store: RunStore, executor: Executor[Any], lanes: JobLanes, *, resume: bool = True) -> None:
+        self.store, self.executor, self.lanes, self.resume = store, executor, lanes, resume
         self.tasks: list[Task] = []
         self.leaving = False
         self.lacking = ""
@@ -71,9 +67,6 @@ class Worker:
         """Starts, watches and closes runs and jobs once; returns whether there is nothing left to do."""
         leave_deleted_folder(self.store.home)
         lacked, self.lacking, started = self.lacking, "", False
-        self.tell_ends(
-            lacked
-        )  # before runs of an earlier worker end now: only sweeps that were seen running are announced
         if reconcile:
             with self.surviving(lacked):
                 self.reconcile()
@@ -93,12 +86,6 @@ class Worker:
         if self.lacking and ending:
             time.sleep(AGAIN_SECONDS)  # a task that has ended but could not be closed would end the next wait at once
         return False
-
-    def tell_ends(self, known: str = "") -> None:
-        """Sends a message for each sweep that has ended, if a person named an address."""
-        if self.messages.address:
-            with self.surviving(known):
-                self.messages.look(self.store.sweeps())
 
     @contextlib.contextmanager
     def surviving(self, known: str = "") -> Iterator[None]:

@@ -1,8 +1,6 @@
-"""The command-line flags of a worker, and of programs that start one: which executor it uses and how it carries out
-runs.
+"""The command-line flags of a worker and of programs that start one. Loads no Ray.
 
-In: a parser, and the environment variable with flags for every worker started from here. Out: the flags, read and
-checked. Loads no Ray.
+In: a parser, and the environment variable with flags for every worker started from here. Out: the flags, checked.
 """
 
 import argparse
@@ -15,14 +13,13 @@ from pathlib import Path
 from typing import NoReturn
 
 from tabtune_core.errors import SettingError
-from tabtune_core.execution.cluster_file import Cluster, read_cluster
+from tabtune_core.execution.cluster import Cluster, check, read_cluster
 from tabtune_core.execution.cores import Shares, divide
-from tabtune_core.execution.end_messages import checked_address
 from tabtune_core.execution.executor import LOCAL, RAY, OpenExecutor
 from tabtune_core.execution.lock import worker_of
 
 VARIABLE = "TABTUNE_WORKER"
-"""Holds flags as on the command line of a worker, for example ``--parallel 2 --notify https://chat.example/hook``."""
+"""Holds flags as on the command line of a worker, for example ``--parallel 2 --threads 4``."""
 MOST_AT_ONCE = 1_000_000
 
 
@@ -47,8 +44,6 @@ class ExecutorChoice:
     def check(self) -> None:
         """Checks quickly whether runs can be carried out there; raises ClusterError without Ray or a cluster."""
         if self.executor == RAY:
-            from tabtune_core.execution.on_ray.cluster_check import check
-
             check(self.address)
 
     def opener(self) -> OpenExecutor:
@@ -93,18 +88,12 @@ def add_worker_flags(parser: argparse._ActionsContainer, *, address: str = "--ad
         metavar="HOST:PORT",
         help="head of the Ray cluster; 'auto' is the cluster that this machine is part of (default: auto)",
     )
-    parser.add_argument(
-        "--notify",
-        metavar="URL",
-        help="send a small JSON document to this address, such as a chat's webhook, when a sweep has ended (default: "
-        "nothing is sent)",
-    )
 
 
 def add_flags_of_worker(parser: argparse.ArgumentParser) -> None:
     """Adds all flags that ``VARIABLE`` may hold."""
     add_worker_flags(parser)
-    parser.set_defaults(executor=LOCAL, ray_address="auto", notify="")
+    parser.set_defaults(executor=LOCAL, ray_address="auto")
     parser.add_argument(
         "--no-resume",
         action="store_true",
@@ -167,11 +156,8 @@ def cluster_for_new_runs(home: Path) -> Cluster | None:
 
 def check_environment() -> None:
     """Checks the variable before anything waits for a worker; raises SettingError if a worker would not accept it."""
-    asked = asked_by_environment()
     try:
-        chosen(asked)
-        if asked.notify:
-            checked_address(asked.notify)
+        chosen(asked_by_environment())
     except SettingError as error:
         raise _refusal(str(error)) from error
 

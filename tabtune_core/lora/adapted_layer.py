@@ -68,11 +68,7 @@ class AdaptedLayer:
 
     @classmethod
     def from_json(cls, layer: Any) -> "AdaptedLayer":
-        """Reads a layer from a file.
-
-        Raises:
-            Damaged: an entry is invalid, or the rank is impossible for the shape.
-        """
+        """Reads a layer from a file; raises Damaged if an entry is invalid, or the rank impossible for the shape."""
         values = {name: entry(layer, name, kind) for name, kind in (LAYER | DERIVED).items()}
         only(layer, values, "a layer")
         read, where = cls(**{name: values[name] for name in LAYER}), values["path"][:120]

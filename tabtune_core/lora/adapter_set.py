@@ -1,7 +1,4 @@
-"""Several adapters on one base model, switched without loading anything again.
-
-Switching changes no bit of the base or of an inactive adapter, and a predicting thread keeps its module.
-"""
+"""Several adapters on one base model, switched without loading anything or changing a bit of the base."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -97,28 +94,17 @@ class AdapterSet:
         return report
 
     def report(self, name: str) -> LoraReport:
-        """Returns the report on an adapter's layers.
-
-        Raises:
-            AdapterError: no adapter has that name.
-        """
+        """Returns the report on an adapter's layers; raises AdapterError if no adapter has that name."""
         return self._get(name).report
 
     def set(self, name: str | None) -> None:
-        """Makes an adapter the active one; None: the base alone.
-
-        Raises:
-            AdapterError: no adapter has that name.
-        """
+        """Makes an adapter the active one; None: the base alone. Raises AdapterError for an unknown name."""
         with self._lock:
             self.on = name, False, self.module_of(name)
 
     @contextmanager
     def disabled(self) -> Iterator[nn.Module]:
-        """Turns all adapters off in a ``with`` block, and yields the base.
-
-        Blocks may overlap, also in threads; after the last, the adapter from before, or one set since, is active.
-        """
+        """Turns all adapters off in a ``with`` block, and yields the base; blocks may overlap, also in threads."""
         with self._lock:
             self._disabled += 1
             if self.on is not self._off:
@@ -132,11 +118,7 @@ class AdapterSet:
                     self.on = self._before
 
     def module_of(self, name: str | None) -> nn.Module:
-        """Returns the module with an adapter, or for None the base; the active adapter is not changed.
-
-        Raises:
-            AdapterError: no adapter has that name.
-        """
+        """Returns the module with an adapter, or for None the base; raises AdapterError for an unknown name."""
         return self.base if name is None else self._get(name).module
 
     @property
@@ -145,20 +127,12 @@ class AdapterSet:
         return tuple(self._adapters)
 
     def tensors(self, name: str) -> dict[str, torch.Tensor]:
-        """Returns copies on the CPU of an adapter's tensors, as ``add`` takes them.
-
-        Raises:
-            AdapterError: no adapter has that name.
-        """
+        """Returns copies on the CPU of an adapter's tensors, as ``add`` takes them."""
         adapter = self._get(name)
         return factor_tensors(adapter.module, adapter.report)
 
     def merge(self) -> None:
-        """Merges the active adapter into the weights: predictions then cost as much as the base's.
-
-        Raises:
-            AdapterError: no adapter is active, or merging would put NaN or Infinity into a weight.
-        """
+        """Merges the active adapter into the weights; raises AdapterError without one, or with NaN in a weight."""
         if self.active is None:
             raise AdapterError(f"No adapter is on. Turn one on first: {self._names()}.")
         name, adapter, module = self.active, self._get(self.active), view(self.base)

@@ -1,7 +1,7 @@
 """Puts an adapter on a weight and takes it off again; the weight stays the same object and is never written to.
 
-A path is that of the weight in the plain module, without a trailing ``.weight``. A ``view`` is another module over the
-same weights: what is added to it does not affect other views, so threads can share a model.
+A path is that of the weight in the plain module, without a trailing ``.weight``. A ``view`` is another module over
+the same weights, so threads can share a model.
 """
 
 from collections.abc import Iterator

@@ -1,7 +1,4 @@
-"""Adapters on the Hugging Face Hub: pushed with a model card, opened by ``hf://owner/name``. Loads no torch.
-
-A download is checked as any file is. ``HF_ENDPOINT`` names another hub.
-"""
+"""Adapters on the Hugging Face Hub: pushed with a model card, opened by ``hf://owner/name``. Loads no torch."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -66,22 +63,14 @@ def at_hand(source: str | Path, token: Literal[False] | None = None) -> Path:
 
 
 def read_public(address: str) -> bytes:
-    """Reads the package at ``hf://owner/name``, without the log-in of this machine.
-
-    Raises:
-        AdapterError: the address has another form; else as ``at_hand``.
-    """
+    """Reads the package at ``hf://owner/name``, without the log-in of this machine; raises as ``at_hand``."""
     if not ADDRESS.fullmatch(address):
         raise AdapterError("That is not the address of an adapter on the Hugging Face Hub. Write hf://owner/name.")
     return at_hand(address, token=False).read_bytes()
 
 
 def push(package: bytes, card: str, repo: str, *, public: bool) -> str:
-    """Creates or updates a repository with a package and its model card, and returns the repository's address.
-
-    Raises:
-        AdapterError: the repository is public but ``public`` is False; else as ``at_hand``.
-    """
+    """Creates or updates a repository with a package and its card; returns its address. Raises as ``at_hand``."""
     from huggingface_hub import CommitOperationAdd, HfApi
 
     api, parts = HfApi(), {FILE: package, "README.md": card.encode()}

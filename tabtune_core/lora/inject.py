@@ -174,11 +174,7 @@ def bias_owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
 
 
 def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, torch.Tensor]) -> None:
-    """Copies an adapter's tensors into the model, by the names of ``adapter_tensors``.
-
-    Raises:
-        AdapterError: tensors are missing, additional, of another shape or not finite; then nothing is copied.
-    """
+    """Copies tensors into the model, by the names of ``adapter_tensors``; raises AdapterError if one does not fit."""
     tensors = adapter_tensors(module, report)
     # files written by hand name embeddings as linear layers
     tables = [layer.path for layer in report.layers if layer.kind == "embedding"]
@@ -205,11 +201,7 @@ def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, tor
 
 
 def check_numbers(tensors: Mapping[str, torch.Tensor], then: str) -> None:
-    """Refuses NaN and Infinity, which would make every prediction NaN.
-
-    Raises:
-        AdapterError: naming a tensor, followed by the text ``then``.
-    """
+    """Refuses NaN and Infinity by AdapterError, with the text ``then``: they would make every prediction NaN."""
     odd = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if odd:
         which = f"{odd[0].removeprefix(PREFIX)!r} ({counted(len(odd), 'tensor')} in all)"
@@ -236,11 +228,7 @@ def merge(module: nn.Module, report: LoraReport) -> nn.Module:
 
 
 def merged_copy(module: nn.Module) -> nn.Module:
-    """Returns a plain copy of an adapted module that computes the same; the module itself is not changed.
-
-    Raises:
-        AdapterError: the module has no adapter, or merging would put NaN or Infinity into a weight.
-    """
+    """Returns a plain copy that computes the same; raises AdapterError without an adapter or with NaN in a weight."""
     plain = copy.deepcopy(module)
     paths = list(adapted_paths(plain))
     if not paths:

@@ -129,8 +129,7 @@ class LoRALinear(LowRank):
 class LowRankUpdate(LowRank):
     """A parametrization of a weight that is read: ``W -> W + (alpha / r) B A``.
 
-    TabICL's attention reads its weights as tensors, so a wrapper would never be called. The input of A is not available
-    here, so dropout hides input features: one mask per read, the same for every token.
+    The input of A is not available here, so dropout hides input features: one mask per read, the same for every token.
     """
 
     def __init__(

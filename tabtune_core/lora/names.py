@@ -1,7 +1,4 @@
-"""Matches names (targets, groups and patterns) against the paths of a model's weights. Loads no torch.
-
-In: paths of weights in the module, without a trailing ``.weight``, and names. Out: the paths by name.
-"""
+"""Matches names (targets, groups and patterns) against the paths of a model's weights. Loads no torch."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -103,11 +100,7 @@ def pattern_values(name: str, pattern: Mapping[str, Value], paths: Sequence[str]
 
 
 def check_ranks(default: int, by_pattern: Mapping[str, int], caps: Mapping[str, int]) -> None:
-    """Refuses a rank that every layer would cap; ``by_pattern`` has the layers whose rank a pattern gives.
-
-    Raises:
-        TargetError: the default is above the cap of every layer, or a pattern's rank above those of its layers.
-    """
+    """Raises TargetError for a rank that every layer would cap; ``by_pattern`` has layers with their own."""
     asked = {default: ("target", list(caps))} if caps.keys() - by_pattern else {}
     for rank in set(by_pattern.values()) - {default}:
         asked[rank] = ("layer that the rank pattern gives it to", [p for p, own in by_pattern.items() if own == rank])

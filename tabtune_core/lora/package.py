@@ -30,11 +30,7 @@ class AdapterPackage:
 
 
 def factor_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Tensor]:
-    """Returns copies on the CPU of all tensors of an adapter, named as PEFT names them.
-
-    Raises:
-        AdapterError: a tensor holds NaN or Infinity.
-    """
+    """Returns copies on the CPU of an adapter's tensors, named as in PEFT; raises AdapterError for NaN or Infinity."""
     own = adapter_tensors(module, report)
     tensors = {name: parameter.detach().cpu().contiguous().clone() for name, parameter in own.items()}
     check_numbers(tensors, "It cannot be saved; train it again with a lower learning rate.")
@@ -68,11 +64,7 @@ def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
 
 
 def write_package(path: Path, module: nn.Module, report: LoraReport, facts: PackageFacts) -> None:
-    """Writes the zip atomically: a half-written file never has the final name.
-
-    Raises:
-        AdapterError: the package is too large to be opened again, or holds NaN or Infinity.
-    """
+    """Writes the zip whole or not at all; raises AdapterError if it could not be opened again, or holds NaN."""
     config = peft_config(report, dropout=facts.settings.lora.dropout)
     facts = replace(facts, opens_with_peft=config is not None)
     text = json.dumps(facts.to_json(), separators=(",", ":"))
@@ -92,11 +84,7 @@ def write_package(path: Path, module: nn.Module, report: LoraReport, facts: Pack
 
 
 def read_package(path: Path) -> AdapterPackage:
-    """Reads a package.
-
-    Raises:
-        AdapterError: the file is not an adapter package, is damaged, too large, or of a later format.
-    """
+    """Reads a package; raises AdapterError if it is none, damaged, too large or of a later format."""
     facts, content = read_parts(path)
     with refused_as(AdapterError, f"{path.name} is not an adapter package", f" Its {TENSORS} cannot be read."):
         return AdapterPackage(safetensors.torch.load(content), facts)

@@ -1,7 +1,4 @@
-"""The allowed content of ``tabtune.json`` in an adapter package: known entries of their type, and tensors that fit.
-
-In: values that were read, and the header of the tensors. Out: typed facts, or an error. Loads no torch.
-"""
+"""The allowed content of ``tabtune.json`` in an adapter package, and the tensors that fit it. Loads no torch."""
 
 import hashlib
 import json
@@ -130,6 +127,8 @@ class PackageFacts:
         known = self.kinds.keys() >= set(self.features) and all(kind in get_args(Kind) for kind in self.kinds.values())
         if not self.features or not known:
             raise Damaged("it does not give the kind of column of each feature")
+        if self.settings.target in self.features:
+            raise Damaged(f"its features hold the column that it predicts, {self.settings.target[:120]!r}")
         rows, most = self.context_rows, self.table_rows
         inside = all(type(row) is int and 0 <= row < most for row in rows)
         if not rows or not inside or len(set(rows)) < len(rows):
@@ -159,11 +158,7 @@ class PackageFacts:
         return 1_000_000 + 8 * numbers + len(self.biases) * 1_000_000
 
     def check_tensors(self, tensors: Mapping[str, Stored]) -> None:
-        """Refuses tensors that do not belong to the layers and biases.
-
-        Raises:
-            Damaged: naming such a tensor.
-        """
+        """Raises Damaged for a tensor that does not belong to the layers and biases."""
         rest = dict(tensors)
         for layer in self.layers:
             own = [name for name in (f"{PREFIX}{layer.path}{end}" for ends in SIDES for end in ends) if name in rest]
@@ -187,11 +182,7 @@ def hash_of_labels(classes: Sequence[str]) -> str:
 
 
 def check_strength(lora: LoraSettings) -> None:
-    """Refuses alphas whose update would overflow.
-
-    Raises:
-        Damaged: naming the largest alpha.
-    """
+    """Raises Damaged for an alpha whose update would overflow."""
     largest = max([lora.effective_alpha, *lora.alpha_pattern.values()])
     if largest > MOST_STRENGTH:
         raise Damaged(f"its alpha is {largest:g}, and above {MOST_STRENGTH:g} its update would overflow 32 bits")

@@ -1,7 +1,4 @@
-"""Reads the zip of an adapter package, an untrusted file, without torch, and writes its README.
-
-All packages are opened here; nothing is unpacked to the disk and no code in it is run.
-"""
+"""Reads the zip of an adapter package, an untrusted file, without running code, and writes its README."""
 
 import io
 import json
@@ -28,11 +25,7 @@ _END = f" It should be the zip of an adapter, with {TENSORS} and {FACTS}: copy t
 
 
 def read_parts(path: Path) -> tuple[PackageFacts, bytes]:
-    """Returns the facts, and the checked bytes of the tensors.
-
-    Raises:
-        AdapterError: the file is not an adapter package, is damaged, too large, or of a later format.
-    """
+    """Returns the facts, and the checked bytes of the tensors; raises AdapterError if it is no package."""
     with _opened(path) as archive:
         facts = _facts(archive)
         content = archive.read(TENSORS, most_bytes=facts.bytes_declared)
@@ -68,12 +61,9 @@ def _facts(archive: Archive) -> PackageFacts:
 
 
 def without_labels(path: Path) -> bytes:
-    """Returns the package without the class labels, which its loader takes from the context rows.
+    """Returns the package with a hash in place of the class labels, which its loader takes from the context rows.
 
-    A hash of the labels replaces them for the loader; anybody who guesses all labels can confirm the guess.
-
-    Raises:
-        AdapterError: the file is not an adapter package, or is damaged.
+    Anybody who guesses all labels can confirm the guess by the hash.
     """
     facts, _ = read_parts(path)
     classes = tuple(f"class {k}" for k in range(1, len(facts.classes) + 1))

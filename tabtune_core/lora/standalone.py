@@ -1,10 +1,7 @@
-"""An adapter that was read from a file and is not yet on a model.
-
-In: ``lora_adapters.pt`` of the guide's section 10.1, or the package of a run. Out: settings, tensors, task and base.
-"""
+"""An adapter from a file, not yet on a model: ``lora_adapters.pt`` of the guide's section 10.1, or a run's package."""
 
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, get_args
@@ -17,7 +14,7 @@ from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import SHA256, only
 from tabtune_core.files.torch_files import FLOATS, read_torch_file
 from tabtune_core.files.whole import in_one_move
-from tabtune_core.lora.adapted_layer import PREFIX, SIDES, may_scale
+from tabtune_core.lora.adapted_layer import PREFIX, SIDES
 from tabtune_core.lora.hub import at_hand
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.lora.package import read_package
@@ -47,11 +44,7 @@ class LoraAdapter:
     """SHA-256 of the base's weights."""
 
     def check_task(self, task: str) -> None:
-        """Refuses a task other than the adapter's own.
-
-        Raises:
-            AdapterError: naming both tasks.
-        """
+        """Raises AdapterError for a task other than the adapter's own."""
         if task not in get_args(Task):
             raise AdapterError(f"There are no adapters for {task!r}, only for {' and '.join(get_args(Task))}.")
         if self.task not in (None, task):
@@ -145,28 +138,7 @@ def _from_tensors(path: Path) -> LoraAdapter:
         plain = (isinstance(one, torch.Tensor) and one.dtype in FLOATS for one in adapter.tensors.values())
         if not adapter.tensors or not all(plain) or not all(isinstance(name, str) for name in adapter.tensors):
             raise Damaged("its tensors are not those of an adapter")
-        if "tensors" in content and (changed := next(_contradictions(content, adapter), None)):
-            raise AdapterError(
-                f"{path.name} contradicts itself: its entry {changed!r} differs from what 'tensors' and 'settings' "
-                "say. Change them alike, or remove 'tensors' and 'settings': then 'rank', 'alpha', 'lora_a' and "
-                "'lora_b' alone are loaded, as plain LoRA."
-            )
         return adapter
-
-
-def _contradictions(content: Mapping[str, Any], adapter: LoraAdapter) -> Iterator[str]:
-    """Yields the entries for people that contradict ``settings`` and ``tensors``."""
-    lora = adapter.settings
-    yield from (name for name, own in (("rank", lora.rank), ("alpha", lora.effective_alpha)) if content[name] != own)
-    ends = [(name, end) for name in adapter.tensors for end in SIDES[0] if name.endswith(end)]
-    paths = [name.removeprefix(PREFIX).removesuffix(end) for name, end in ends]
-    for side, factors in _sides(paths, lora.variant, adapter.tensors).items():
-        given = content[side]
-        same = (torch.equal(given[path].double(), factors[path].double()) for path in paths)
-        if given.keys() != factors.keys() or not all(same):
-            yield side
-    if not all(may_scale(lora, scaling) for scaling in content.get("scaling", {}).values()):
-        yield "scaling"
 
 
 def _written(content: Mapping[str, Any]) -> LoraAdapter:

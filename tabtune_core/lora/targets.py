@@ -1,7 +1,4 @@
-"""Finds the weights that LoRA adapts, and explains why a target matches none.
-
-In: a module and target names. Out: the weights by target.
-"""
+"""Finds the weights that LoRA adapts, and explains why a target matches none."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,11 +28,7 @@ class Adaptable:
 
 
 def adaptable_weights(module: nn.Module) -> Iterator[Adaptable]:
-    """Yields every weight that LoRA can reach.
-
-    A plain ``nn.Linear`` is called and a plain ``nn.Embedding`` looked up. Subclasses and attention's packed
-    projection are read or called differently, so only their weight can be updated.
-    """
+    """Yields every weight that LoRA can reach; of subclasses and packed projections only the weight can be updated."""
     plain: dict[type, LayerKind] = {nn.Linear: "linear", nn.Embedding: "embedding"}
     for path, child in module.named_modules():
         if isinstance(child, nn.Linear | nn.Embedding):
@@ -47,11 +40,7 @@ def adaptable_weights(module: nn.Module) -> Iterator[Adaptable]:
 def find_targets(
     module: nn.Module, targets: Sequence[str], rules: TargetRules
 ) -> tuple[dict[str, list[Adaptable]], list[str]]:
-    """Returns the weights by target, each under the first target that matches it, and the paths that were left out.
-
-    Raises:
-        TargetError: a target matches nothing.
-    """
+    """Returns the weights by their first target, and the paths left out; raises TargetError for a target of none."""
     everything = list(adaptable_weights(module))
     matches = match_targets([entry.path for entry in everything], targets, rules)
     by_target: dict[str, list[Adaptable]] = {target: [] for target in targets}

@@ -86,11 +86,9 @@ class BaseModel(Protocol):
         ...
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Returns a ``predict`` for many batches of query rows with one context, which is computed once if the model
-        supports that.
+        """Returns a ``predict`` for many batches of query rows that reads its context once, if the model supports that.
 
-        The result caches the context for the current weights: discard it after a training step. The module must be in
-        ``eval`` mode.
+        It holds for the current weights: discard it after a training step. The module must be in ``eval`` mode.
         """
         ...
 
@@ -107,12 +105,7 @@ def with_module(model: BaseModel, module: nn.Module) -> BaseModel:
 
 
 def load_model(card: ModelCard, task: Task, device: torch.device, checkpoint: str | Path | None = None) -> BaseModel:
-    """Opens a model with its real weights.
-
-    Raises:
-        SettingError: the model does not support the task.
-        CheckpointError: the weights are missing, damaged or of another model.
-    """
+    """Opens a model with its real weights; raises SettingError or CheckpointError if it has none that fit."""
     card.weights_for(task)
     code = card.family.code("model")
     path, source = find_checkpoint(card, task, checkpoint)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import import_module
 from typing import Any
 
@@ -96,8 +97,7 @@ class Family:
     passed_over: tuple[str, ...] = ()
     """Modules that LoRA adapts only when a target names them: an adapter there would be larger than the weight."""
     block_lists: tuple[str, ...]
-    """Paths of the lists of blocks that gradient checkpointing recomputes; empty if the package always recomputes them.
-    """
+    """Lists of blocks that gradient checkpointing recomputes; empty if the package always recomputes them."""
     layers: Callable[[dict[str, Any], Task], Layers]
     """Computes the layers from the architecture, without those that the task never calls."""
     class_limit: int | None = None
@@ -106,8 +106,7 @@ class Family:
     context_limit: int | None = None
     """Most context rows."""
     added_to_spread: float | None = None
-    """Constant that its package adds to a column's standard deviation before dividing by it; None: it does not divide.
-    """
+    """What its package adds to a column's standard deviation before dividing by it; None: it does not divide."""
     install: str
     """Command that installs its package."""
     upstream: Upstream
@@ -143,7 +142,7 @@ class Family:
         )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ModelCard:
     """One base model as the user sees it."""
 
@@ -155,8 +154,7 @@ class ModelCard:
     note: str
     weights: Mapping[Task, Weights]
     rates: Mapping[Task, Mapping[Strategy, float]] = field(default_factory=dict)
-    """Peak learning rates that gained most on real tables with these weights (``tests/benchmarks/default_rates.py``).
-    """
+    """Peak learning rates that gained most on real tables with these weights."""
 
     def usual_rate(self, task: Task, strategy: Strategy) -> float:
         """Returns the default peak learning rate: the measured one, or else the guide's."""
@@ -170,11 +168,7 @@ class ModelCard:
         return f"{guide} (guide; not measured for this model)"
 
     def weights_for(self, task: Task) -> Weights:
-        """Returns the checkpoint of a task.
-
-        Raises:
-            SettingError: the model does not support the task.
-        """
+        """Returns the checkpoint of a task; raises SettingError if the model does not support it."""
         if task not in self.weights:
             has = " and ".join(self.weights)
             raise SettingError(f"{self.title} has no weights for {task}, only for {has}. Choose another model.")
@@ -204,8 +198,13 @@ class ModelCard:
 
     def adapted_shapes(self, task: Task, targets: Sequence[str] = ()) -> Shapes:
         """Returns the shapes of the weights under the targets; without targets, those under the default targets."""
-        shapes, rules = self.layers(task).weights, self.rules(task)
-        return {path: shapes[path] for path in match_targets(shapes, targets or rules.targets, rules).target_by_path}
+        return dict(_adapted_shapes(self, task, tuple(targets)))
+
+
+@lru_cache(maxsize=256)
+def _adapted_shapes(card: ModelCard, task: Task, targets: tuple[str, ...]) -> Shapes:
+    shapes, rules = card.layers(task).weights, card.rules(task)
+    return {path: shapes[path] for path in match_targets(shapes, targets or rules.targets, rules).target_by_path}
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,22 +244,13 @@ def _asked_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, i
 
 
 def adapted_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:
-    """Returns the rank of each adapted weight by path: the requested rank, capped at the weight's smaller side.
-
-    Raises:
-        TargetError: a pattern names no adapted layer.
-    """
+    """Returns the rank of each adapted weight, capped at its smaller side; raises TargetError as ``pattern_values``."""
     asked = _asked_ranks(card, task, lora)
     return {path: min(asked[path], *shape) for path, shape in card.adapted_shapes(task, lora.targets).items()}
 
 
 def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize:
-    """Computes the size of an adapter: ``rank * (in + out)`` per layer, Hu et al. 2021, section 4.1, with the rank
-    capped.
-
-    Raises:
-        TargetError: a pattern names no adapted layer.
-    """
+    """Computes the size of an adapter: capped ``rank * (in + out)`` per layer, Hu et al. 2021, section 4.1."""
     shapes, variant = card.adapted_shapes(task, lora.targets), VARIANTS[lora.variant]
     asked, used = _asked_ranks(card, task, lora), adapted_ranks(card, task, lora)
     beside = {bias_of(path) for path in shapes}

@@ -1,8 +1,4 @@
-"""The catalogue of models: one folder and one line per family. Data only; importing it loads no torch.
-
-The shapes of a model's layers are listed so that pages can compute adapter sizes without the model; a test compares
-them with the module.
-"""
+"""The catalogue of models: one folder and one line per family. Data only; importing it loads no torch."""
 
 import dataclasses
 import os
@@ -28,11 +24,7 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 def get_card(name: str) -> ModelCard:
-    """Returns the card of a model.
-
-    Raises:
-        SettingError: naming the models that exist.
-    """
+    """Returns the card of a model; raises SettingError, which names the models that exist."""
     if name not in CATALOGUE:
         raise SettingError(f"There is no model {name!r}; choose one of {', '.join(CATALOGUE)}.")
     return CATALOGUE[name]
@@ -43,7 +35,7 @@ def with_usual_rate(run: RunSettings) -> RunSettings:
     if run.strategy not in TRAINED or run.train.learning_rate is not None:
         return run
     card = CATALOGUE.get(run.model) if run.checkpoint is None else None
-    return run.changed(learning_rate=card.usual_rate(run.task, run.strategy) if card else run.base_rate)
+    return run.changed(learning_rate=card.usual_rate(run.task, run.strategy) if card else run.learning_rate)
 
 
 def with_tried_rates(sweep: SweepSettings) -> SweepSettings:
@@ -52,7 +44,7 @@ def with_tried_rates(sweep: SweepSettings) -> SweepSettings:
     if sweep.one_rate or named == 1:
         return sweep
     lora, full = (
-        tuple(with_usual_rate(sweep.run.with_strategy(strategy)).base_rate * times for times in TRIED_RATES)
+        tuple(with_usual_rate(sweep.run.with_strategy(strategy)).learning_rate * times for times in TRIED_RATES)
         for strategy in ("peft", "base-ft")
     )
     return dataclasses.replace(
@@ -63,11 +55,7 @@ def with_tried_rates(sweep: SweepSettings) -> SweepSettings:
 
 
 def named_checkpoint(card: ModelCard, task: Task, path: str | Path) -> Path:
-    """Returns the checkpoint that the user supplied; of a folder, the file in it with the model's file name.
-
-    Raises:
-        CheckpointError: the file does not exist.
-    """
+    """Returns the user's checkpoint; of a folder, the file in it with the model's file name. Raises CheckpointError."""
     file = Path(os.path.expanduser(path))  # leaves '~' of an unknown user unchanged
     if os.path.isdir(file):
         file /= Path(card.weights_for(task).file).name
@@ -138,11 +126,7 @@ def _check_adapter(card: ModelCard, task: Task, lora: LoraSettings) -> None:
 
 
 def check_features(card: ModelCard, features: int) -> None:
-    """Refuses a table with more feature columns than the model supports.
-
-    Raises:
-        TableError: naming the limit.
-    """
+    """Raises TableError for a table with more feature columns than the model supports."""
     limit = card.family.feature_limit
     if limit is not None and features > limit:
         has = f"The table has {features:,} columns to predict from; {card.title} takes at most {limit:,}"

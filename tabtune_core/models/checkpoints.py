@@ -1,7 +1,4 @@
-"""Finds the weights of a model, or downloads them; never starts from random weights.
-
-In: a model card and optionally the path of a user's checkpoint. Out: a file on disk with its SHA-256. Loads no torch.
-"""
+"""Finds the weights of a model with their SHA-256, or downloads them; never random weights. Loads no torch."""
 
 import hashlib
 import json
@@ -70,11 +67,7 @@ def is_here(weights: Weights) -> bool:
 
 
 def check_weights(card: ModelCard, task: Task, path: str | Path | None = None, *, ask_hub: bool = False) -> None:
-    """Refuses a run before launch that would not find its weights; with ``ask_hub``, asks whether the hub answers.
-
-    Raises:
-        CheckpointError: as ``find_checkpoint``; hashes are not checked.
-    """
+    """Raises CheckpointError before launch if weights would not be found; ``ask_hub``: asks whether the hub answers."""
     weights = card.weights_for(task)
     if path is not None:
         named_checkpoint(card, task, path)

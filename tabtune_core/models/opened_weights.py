@@ -24,11 +24,7 @@ BUFFER_BYTES = 64_000_000
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Reads the tensors and the metadata of a safetensors file.
-
-    Raises:
-        Damaged, SafetensorError: it is not a safetensors file, or holds numbers that are not finite.
-    """
+    """Reads the tensors and the metadata of a safetensors file; raises Damaged or SafetensorError if it is none."""
     check_file(path, most_bytes=LARGEST_FILE_BYTES)
     with safetensors.safe_open(path, "pt") as file:
         tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - it is no dictionary
@@ -39,11 +35,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str
 
 
 def read_entries(path: Path) -> dict[str, Any]:
-    """Reads a file of ``torch.save`` with a ``config`` and a ``state_dict`` of tensors, without running any code in it.
-
-    Raises:
-        Damaged: it is another kind of file.
-    """
+    """Reads ``config`` and ``state_dict`` of a file of ``torch.save`` without running code, or raises Damaged."""
     content: dict[str, Any] = read_torch_file(path)
     parts = [content.get(name) for name in ("config", "state_dict")] if isinstance(content, dict) else [None]
     if not all(isinstance(part, dict) for part in parts):
@@ -54,11 +46,7 @@ def read_entries(path: Path) -> dict[str, Any]:
 
 
 def check_config(config: Mapping[str, Any]) -> None:
-    """Refuses an architecture that would take too long to build.
-
-    Raises:
-        Damaged: naming the entry of ``config``.
-    """
+    """Raises Damaged for an architecture that would take too long to build, naming the entry of ``config``."""
     check_values(dict(config))
     for name, value in config.items():
         if isinstance(value, int) and any(word in name for word in ("block", "layers")) and value > MOST_BLOCKS:
@@ -66,22 +54,14 @@ def check_config(config: Mapping[str, Any]) -> None:
 
 
 def check_task(path: Path, stored: str, task: Task) -> None:
-    """Refuses weights that are ``stored`` for another task.
-
-    Raises:
-        CheckpointError: naming both.
-    """
+    """Raises CheckpointError for weights that are ``stored`` for another task."""
     if stored != task:
         other = f"{path} holds a model for {stored}, and the task is {task}"
         raise CheckpointError(f"{other}. Name a checkpoint for {task}.")
 
 
 def build(path: Path, make: Callable[[], Module], tensors: Mapping[str, torch.Tensor], package: str) -> Module:
-    """Builds a module with these weights; first on the meta device, to check its size.
-
-    Raises:
-        CheckpointError: the weights do not fit the module.
-    """
+    """Builds a module with these weights, on the meta device first; raises CheckpointError if they do not fit."""
     with refused_as(CheckpointError, f"{path} does not fit the installed {package} package", WAY_OUT):
         with torch.device("meta"):
             plan = make()

@@ -7,10 +7,7 @@ from tabtune_core.models.catalogue import get_card
 
 
 def file_name(form: str, facts: PackageFacts, run_id: str) -> str:
-    """Returns the name of a download, without any text from the user.
-
-    ``form`` is ``adapter``, ``pipeline``, ``lora`` or ``merged``.
-    """
+    """Returns the name of a download, without any text from the user; ``form`` is such as ``adapter`` or ``merged``."""
     ending = {"adapter": "zip", "pipeline": "zip", "lora": "pt"}.get(form) or get_card(facts.base.model).family.code(
         "export"
     ).ENDING

@@ -1,7 +1,4 @@
-"""The stages of a forward pass: submodules in call order, and what replaces a stage that need not run.
-
-Between two stages upstream's own code runs unchanged; a skipped stage returns an unused tensor of the right shape.
-"""
+"""The stages of a forward pass: submodules in call order; a skipped one returns an unused tensor of the right shape."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager

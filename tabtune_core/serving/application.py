@@ -33,12 +33,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tabtune_core.access import Access, bracketed
 from tabtune_core.data.findings import LONGEST_SHOWN, listed, shorten
-from tabtune_core.data.prediction_rows import (
-    NewRows,
-    misfit,
-    read_new_rows,
-    unknown_column,
-)
+from tabtune_core.data.prediction_rows import NewRows, misfit, read_new_rows, unknown_column
 from tabtune_core.errors import SettingError, TableError, TabTuneError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
@@ -310,7 +305,7 @@ def _of_json(content: bytes, served: Served, limits: Limits) -> NewRows:
     frame, encoder = served.adapted.as_read(frame, served.shown.context), served.shown.context.encoder
     for name, lost, what in encoder.misfits(frame):
         raise TableError(misfit(name, repr(shorten(lost[0], LONGEST_SHOWN)), what))
-    return NewRows(frame, (*encoder.doubts(frame), *encoder.unknown_in_words(frame)))
+    return NewRows(frame, tuple(encoder.unread(frame)))
 
 
 def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:

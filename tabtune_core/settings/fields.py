@@ -102,32 +102,10 @@ class Setting:
         return describe(self.owner, self.name)
 
 
-def setting(
-    default: Value,
-    label: str = "",
-    place: str = "",
-    *,
-    low: float | None = None,
-    above: float | None = None,
-    high: float | None = None,
-    below: float | None = None,
-    hint: str = "",
-    strategies: tuple[Strategy, ...] = (),
-    idle: Idle | None = None,
-    replaced_by: str = "",
-    axis: str = "",
-    counted: str = "",
-    step: float = 1,
-    format: str = "%g",
-    placeholder: str = "",
-    argument: str | None = "",
-    said: Callable[[Any], str] | None = None,
-    column: bool = False,
-) -> Value:
-    """Makes a field of a settings class; the arguments are attributes of ``Setting``."""
-    facts = {name: value for name, value in locals().items() if name != "default"}
+def setting(default: Value, label: str = "", place: str = "", **facts: Any) -> Value:
+    """Makes a field of a settings class; ``facts`` are attributes of ``Setting``, which refuses any other name."""
     more: dict[str, Any] = {"default_factory": dict, "hash": False} if default == {} else {"default": default}
-    made: Value = dataclasses.field(metadata=facts, **more)
+    made: Value = dataclasses.field(metadata={"label": label, "place": place, **facts}, **more)
     return made
 
 

@@ -1,7 +1,6 @@
 """Short, distinct names for runs that are shown together.
 
-In: the settings of runs. Out: a name for each that says how it differs from the others: ``LoRA r=8, dropout 0.1 seed
-1``.
+In: the settings of runs. Out: a name for each that says how it differs: ``LoRA r=8, dropout 0.1 seed 1``.
 """
 
 from collections import Counter, defaultdict
@@ -24,9 +23,7 @@ def distinct_labels(runs: Sequence[RunSettings]) -> list[str]:
 
 
 def told_apart(names: Sequence[str], runs: Sequence[RunSettings]) -> list[str]:
-    """Adds to each name that several runs share what differs between those runs: alpha, dropout, targets or learning
-    rate.
-    """
+    """Adds to each name that several runs share what differs between them: alpha, dropout, targets or learning rate."""
     groups: dict[str, list[int]] = defaultdict(list)
     for i, name in enumerate(names):
         groups[name].append(i)
@@ -56,9 +53,7 @@ def numbered(names: Sequence[str]) -> list[str]:
 
 
 def short_targets(targets: Sequence[str]) -> str:
-    """Writes a set of target modules in at most ``LONGEST_TARGETS`` characters if it can, otherwise as the first and a
-    count.
-    """
+    """Writes a set of target modules, a long one as the first and a count."""
     whole = written_targets(targets)
     return whole if len(whole) <= LONGEST_TARGETS else f"{targets[0]} and {len(targets) - 1} more"
 

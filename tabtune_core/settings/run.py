@@ -7,13 +7,23 @@ field is the widget's tooltip and the command line's help.
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tabtune_core.metrics import SELECTION, Task, metrics_of
-from tabtune_core.settings.fields import LORA, MODELS, TRAINED, Idle, Setting, Strategy, rows_of, sections_of, setting
+from tabtune_core.settings.fields import (
+    ALL,
+    LORA,
+    MODELS,
+    TRAINED,
+    Idle,
+    Setting,
+    Strategy,
+    rows_of,
+    sections_of,
+    setting,
+)
 from tabtune_core.settings.serialization import from_values, plain_values
 from tabtune_core.settings.training import LoraSettings, TrainSettings
 from tabtune_core.settings.validation import check, require
@@ -30,17 +40,8 @@ STRATEGY_NAMES: dict[Strategy, str] = {
 }
 REFERENCES: tuple[Strategy, ...] = ("linear", "boosting", "constant")
 """Strategies without a foundation model: scikit-learn's models and a constant on the same split, to compare with."""
-LEARNING_RATES: dict[Strategy, float] = {
-    "inference": 0.0,
-    "base-ft": 2e-5,
-    "peft": 2e-4,
-    "linear": 0.0,
-    "boosting": 0.0,
-    "constant": 0.0,
-}
+LEARNING_RATES: dict[Strategy, float] = dict.fromkeys(ALL, 0.0) | {"base-ft": 2e-5, "peft": 2e-4}
 """Peak learning rates of the guide's section 6.2: an adapter needs about ten times the rate of full fine-tuning."""
-USUAL_RANK = 8
-"""The rank that these rates are for; see ``rate_scales_with_rank``."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,9 +71,8 @@ class RunSettings:
     because some sums have no fixed order there.
     """
     device: str = setting("auto", "Device")
-    """'auto' uses a free CUDA GPU if there is one, otherwise the CPU. 'cpu', 'cuda' and 'cuda:1' are used as given;
-    'mps' (Apple) and 'xpu' (Intel) are used after a check that a small training step there gives the same numbers as
-    the CPU.
+    """'auto' uses a free CUDA GPU if there is one, else the CPU. 'cpu', 'cuda' and 'cuda:1' are used as given, 'mps'
+    (Apple) and 'xpu' (Intel) after a check that a training step there gives the CPU's numbers.
     """
     validation_share: float = setting(0.2, "Validation rows (share)", "Rows, weights", low=0.05, high=0.5, step=0.05)
     """Share of the rows for validation, which chooses the best checkpoint and ranks the runs."""
@@ -108,29 +108,19 @@ class RunSettings:
         check(self)
         require(bool(self.dataset), "dataset is empty; add a table first.")
         require(bool(self.target), "target is empty; name the column to predict.")
-        idle = (
-            f"split_column is {self.split_column!r}, which changes nothing with split_by 'random'; choose 'time' "
-            "or 'group', or omit it."
-        )
-        require(self.split_by != "random" or self.split_column is None, idle)
+        idle = f"split_column is {self.split_column!r}, which changes nothing with split_by 'random'"
+        random = self.split_by == "random"
+        require(not random or self.split_column is None, f"{idle}; choose 'time' or 'group', or omit it.")
         wanted = f"split_by is {self.split_by!r}, which needs a column: name it as split_column."
-        require(self.split_by == "random" or bool(self.split_column), wanted)
-        halves = self.split_at_median and self.task == "regression"
-        require(
-            not halves,
-            "split_at_median makes two classes of the target, so the task must be 'classification', not 'regression'.",
-        )
+        require(random or bool(self.split_column), wanted)
+        halves = "split_at_median makes two classes of the target, so the task must be 'classification'"
+        require(not self.split_at_median or self.task == "classification", f"{halves}, not 'regression'.")
         metric, fitting = self.train.selection_metric, metrics_of(self.task)
-        require(
-            metric in (None, *fitting),
-            f"train.selection_metric is {metric!r}; for {self.task} it must be one of {', '.join(fitting)}.",
-        )
+        other = f"train.selection_metric is {metric!r}; for {self.task} it must be one of {', '.join(fitting)}."
+        require(metric in (None, *fitting), other)
         for name in LORA_ONLY if self.strategy != "peft" else ():
-            useless = (
-                f"{SETTINGS[name].path} changes nothing with the strategy {self.strategy!r}; leave it out, or "
-                "choose 'peft'."
-            )
-            require(self.is_usual(name), useless)
+            useless = f"{SETTINGS[name].path} changes nothing with the strategy {self.strategy!r}"
+            require(self.is_usual(name), f"{useless}; leave it out, or choose 'peft'.")
 
     def part(self, owner: type) -> Any:
         """Returns the section of class ``owner``, or the run itself."""
@@ -151,7 +141,7 @@ class RunSettings:
 
     def used(self, name: str) -> Any:
         """Returns the value of a setting as the run uses it: defaults of alpha and the learning rate are filled in."""
-        usual = {"alpha": self.lora.effective_alpha, "learning_rate": self.base_rate}
+        usual = {"alpha": self.lora.effective_alpha, "learning_rate": self.learning_rate}
         return usual[name] if name in usual else self.value(name)
 
     def changed(self, **values: Any) -> "RunSettings":
@@ -169,19 +159,10 @@ class RunSettings:
         return dataclasses.replace(self, **named[RunSettings])
 
     @property
-    def base_rate(self) -> float:
-        """The peak learning rate as set, or the guide's; 0 if nothing is trained."""
+    def learning_rate(self) -> float:
+        """The peak learning rate as set, or the guide's (with LoRA+, of the factors A); 0 if nothing is trained."""
         own = self.train.learning_rate if self.strategy in TRAINED else None
         return LEARNING_RATES[self.strategy] if own is None else own
-
-    @property
-    def learning_rate(self) -> float:
-        """The peak learning rate as used; with LoRA+, that of the factors A."""
-        return (
-            self.base_rate * math.sqrt(USUAL_RANK / self.lora.rank)
-            if self.train.rate_scales_with_rank
-            else self.base_rate
-        )
 
     @property
     def selection_metric(self) -> str:
@@ -190,9 +171,7 @@ class RunSettings:
 
     @property
     def variant(self) -> str:
-        """The settings beside the rank that differ from their defaults, for example ``ensemble of 4, DoRA``; empty if
-        none does.
-        """
+        """The settings beside the rank that are not at their defaults, for example ``ensemble of 4, DoRA``."""
 
         def said(of: tuple[Strategy, ...]) -> list[str]:
             rows = [row for row in SAID if row.strategies == of and self.strategy in of and not self.is_usual(row.name)]
@@ -225,8 +204,7 @@ class RunSettings:
         return f"{name} ({self.variant})" if self.variant else name
 
     def with_strategy(self, strategy: Strategy) -> "RunSettings":
-        """Returns the run with another strategy; settings that only LoRA uses are reset unless the strategy is
-        ``peft``.
+        """Returns the run with another strategy; all but ``peft`` reset the settings that only LoRA uses.
 
         >>> run = RunSettings(dataset="-", target="y", train=TrainSettings(lr_ratio=4.0))
         >>> run.with_strategy("inference").train.lr_ratio

@@ -22,8 +22,7 @@ def read_toml(text: str, cls: Any, called: str = "The settings") -> dict[str, An
     """Reads a TOML document with the sections of a settings class, for the dashboard and the command line.
 
     Raises:
-        SettingError: the text is not TOML, is nested too deep, has numbers that no setting can have, or a value in
-        place of a section.
+        SettingError: the text is not TOML, is nested too deep, or has numbers or sections that no setting can have.
     """
     with refused_as(SettingError, f"{called} cannot be read as TOML"):
         if len(text) > MOST_LETTERS:
@@ -57,9 +56,8 @@ def read_pattern(texts: Iterable[str], number: type[int] | type[float]) -> dict[
         try:
             pattern[name] = number(value)
         except ValueError as error:
-            raise SettingError(
-                f"{text.strip()!r} is not a layer with its number; write for example decoder=4."
-            ) from error
+            unread = f"{text.strip()!r} is not a layer with its number; write for example decoder=4."
+            raise SettingError(unread) from error
     return pattern
 
 
@@ -107,9 +105,7 @@ def from_values(cls: Any, values: Mapping[str, Any], prefix: str) -> Any:
     _check_sections(cls, values, prefix)
     needed = [f.name for f in dataclasses.fields(cls) if f.default is f.default_factory is dataclasses.MISSING]
     missing = [repr(prefix + name) for name in needed if name not in values]
-    inner = sections_of(cls)
-    sections = {
-        name: from_values(inner[name], value, f"{prefix}{name}.") for name, value in values.items() if name in inner
-    }
+    inner = {name: kind for name, kind in sections_of(cls).items() if name in values}
+    made = {name: from_values(kind, values[name], f"{prefix}{name}.") for name, kind in inner.items()}
     require(not missing, f"Missing setting {', '.join(missing)}.")
-    return cls(**{**values, **sections})
+    return cls(**{**values, **made})

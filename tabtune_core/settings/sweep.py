@@ -9,7 +9,7 @@ from typing import Any
 
 import tomli_w
 
-from tabtune_core.settings.fields import Setting, Strategy, rows_of, setting
+from tabtune_core.settings.fields import Setting, rows_of, setting
 from tabtune_core.settings.run import REFERENCES, SETTINGS, RunSettings
 from tabtune_core.settings.serialization import from_values, plain_values, read_toml
 from tabtune_core.settings.training import LoraSettings
@@ -83,25 +83,19 @@ class SweepSettings:
     target_sets: tuple[tuple[str, ...], ...] = setting(
         (), "Other sets of target modules to compare", axis="targets", counted="set of target modules"
     )
-    """Sets of target modules to compare.
-
-    An empty set is the model's own list. Default: the targets of the LoRA settings.
-    """
+    """Sets of target modules to compare; an empty one is the model's own list. Default: those of the LoRA settings."""
     learning_rates: tuple[float, ...] = setting((), "LoRA learning rate", axis="learning_rate", counted="learning rate")
     """Peak learning rates of LoRA to compare. Default: the learning rate of the training settings."""
     full_learning_rates: tuple[float, ...] = setting(
         (), "Full fine-tuning learning rate", axis="learning_rate", counted="rate"
     )
-    """Peak learning rates of full fine-tuning to compare, one run each. Default: the one measured for the model, or
-    else the guide's 2e-5."""
+    """Peak learning rates of full fine-tuning, one run each. Default: the one measured for the model, or else 2e-5."""
     zero_shot: bool = setting(True, "Zero-shot: without training")
     """Add a zero-shot run: the base model without training."""
     full_fine_tuning: bool = setting(True, "Full fine-tuning: every weight")
     """Add a full fine-tuning run, which trains every weight."""
     references: bool = setting(True, "Linear model, gradient boosting and a constant")
-    """Add three reference runs without a foundation model: logistic or ridge regression, gradient boosting
-    (scikit-learn, seconds), and a constant: the shares of the classes, or the mean.
-    """
+    """Add three runs without a foundation model: logistic or ridge regression, gradient boosting, and a constant."""
     one_rate: bool = setting(False, "One learning rate for all ranks")
     """Train every rank at the same learning rate, or at every one that is named, to the end. Otherwise each rank, and
     full fine-tuning, tries three rates or those that are named, and the ones that fall behind on the validation rows
@@ -115,31 +109,23 @@ class SweepSettings:
         for name in (*AXES, "seeds"):  # before each value is checked, which takes time
             number = len(getattr(self, name))
             require(number <= MOST_RUNS, f"{name} has {number:,} values; at most {MOST_RUNS:,} runs go into one sweep.")
+        idle = {
+            "full_learning_rates": ("full fine-tuning; leave them out.", self.full_fine_tuning),
+            **dict.fromkeys(LORA_AXES[1:], ("a LoRA rank; leave them out, or choose a rank.", bool(self.ranks))),
+        }
         for name, axis in AXES.items():
             values = getattr(self, name)
             for value in values:
                 self.run.changed(**{axis.axis: value})  # raises for an invalid value
             require(len(set(values)) == len(values), f"{name} {_listed(values)} contain a value twice.")
+            without, used = idle.get(name, ("", True))
+            require(used or not values, f"{name} {_listed(values)} change nothing without {without}")
         distinct = bool(self.seeds) and len(set(self.seeds)) == len(self.seeds)
         require(distinct, f"seeds {list(self.seeds)} must be one or more different numbers.")
-        require(
-            bool(self.ranks) or self.zero_shot or self.full_fine_tuning, "Nothing to run: choose a rank or a baseline."
-        )
-        for name in LORA_AXES[1:]:
-            idle = (
-                f"{name} {_listed(getattr(self, name))} change nothing without a LoRA rank; leave them out, or "
-                "choose a rank."
-            )
-            require(bool(self.ranks) or not getattr(self, name), idle)
-        idle = (
-            f"full_learning_rates {_listed(self.full_learning_rates)} change nothing without full fine-tuning; "
-            "leave them out."
-        )
-        require(self.full_fine_tuning or not self.full_learning_rates, idle)
-        require(
-            self.size <= MOST_RUNS,
-            f"The sweep has {self.size:,} runs ({self.formula}); at most {MOST_RUNS:,} go into one.",
-        )
+        any_run = bool(self.ranks) or self.zero_shot or self.full_fine_tuning
+        require(any_run, "Nothing to run: choose a rank or a baseline.")
+        many = f"The sweep has {self.size:,} runs ({self.formula}); at most {MOST_RUNS:,} go into one."
+        require(self.size <= MOST_RUNS, many)
 
     @property
     def halves(self) -> bool:
@@ -149,27 +135,22 @@ class SweepSettings:
     @property
     def size(self) -> int:
         """Number of runs."""
-        return len(self.seeds) * (self.zero_shot + self._full_runs + self._adapters + len(self._references))
+        references = len(REFERENCES) * self.references
+        return len(self.seeds) * (self.zero_shot + self._full_runs + self._adapters + references)
 
     @property
     def formula(self) -> str:
         """How the number of runs is computed, for example ``3 ranks x 2 dropouts + 2 baselines, x 3 seeds``."""
         counts = {name: len(getattr(self, name)) for name in LORA_AXES}
-        grid = " x ".join(
-            counted(count, AXES[name].counted) for name, count in counts.items() if count > (name != "ranks")
-        )
+        several = {AXES[name].counted: count for name, count in counts.items() if count > (name != "ranks")}
+        terms = [" x ".join(counted(count, noun) for noun, count in several.items())]
         if self._full_runs > 1:
-            others = [*(["zero-shot"] if self.zero_shot else []), f"{self._full_runs} rates of full fine-tuning"]
-        else:
-            baselines = self.zero_shot + self._full_runs
-            others = [counted(baselines, "baseline")] if baselines else []
-        others += [counted(len(self._references), "reference")] if self._references else []
-        terms = " + ".join(([grid] if grid else []) + others)
-        return f"{terms}, x {len(self.seeds)} seeds" if len(self.seeds) > 1 else terms
-
-    @property
-    def _references(self) -> tuple[Strategy, ...]:
-        return REFERENCES if self.references else ()
+            terms += ["zero-shot"] * self.zero_shot + [f"{self._full_runs} rates of full fine-tuning"]
+        elif baselines := self.zero_shot + self._full_runs:
+            terms.append(counted(baselines, "baseline"))
+        terms += [counted(len(REFERENCES), "reference")] * self.references
+        sums = " + ".join(filter(None, terms))
+        return f"{sums}, x {len(self.seeds)} seeds" if len(self.seeds) > 1 else sums
 
     @property
     def _full_runs(self) -> int:
@@ -191,15 +172,15 @@ class SweepSettings:
         """Returns the runs of one seed, by default the first."""
         common = dataclasses.replace(self.run, seed=self.seeds[0] if seed is None else seed)
         runs = [common.with_strategy("inference")] if self.zero_shot else []
-        runs += [dataclasses.replace(common.with_strategy(reference), device="cpu") for reference in self._references]
+        references = REFERENCES if self.references else ()
+        runs += [dataclasses.replace(common.with_strategy(reference), device="cpu") for reference in references]
         rates = (self.full_learning_rates or (None,)) if self.full_fine_tuning else ()
         full = [common.with_strategy("base-ft").changed(learning_rate=rate) for rate in rates]
         return [*runs, *self._grid(common), *full]
 
     def _grid(self, common: RunSettings) -> Iterator[RunSettings]:
-        axes = {AXES[name].axis: getattr(self, name) or (common.value(AXES[name].axis),) for name in LORA_AXES} | {
-            "rank": sorted(self.ranks)
-        }
+        axes = {AXES[name].axis: getattr(self, name) or (common.value(AXES[name].axis),) for name in LORA_AXES}
+        axes["rank"] = sorted(self.ranks)
         adapted = common.with_strategy("peft")
         for point in product(*axes.values()):
             yield adapted.changed(**dict(zip(axes, point, strict=True)))
@@ -209,19 +190,14 @@ class SweepSettings:
         """Returns the sweep that the runs came from, or the smallest grid that contains them.
 
         Raises:
-            SettingError: the grid is larger than a sweep may be, or the runs differ in a setting that a sweep cannot
-            list.
+            SettingError: the grid is too large, or the runs differ in a setting that a sweep cannot list.
         """
         lora, full = ([run for run in runs if run.strategy == strategy] for strategy in ("peft", "base-ft"))
         listed = {"full_learning_rates": full, **dict.fromkeys(LORA_AXES[1:], lora)}
-        axes = {
-            name: [(run.value(AXES[name].axis), run.used(AXES[name].axis)) for run in those]
-            for name, those in listed.items()
-        }
         values: dict[str, Any] = {
-            name: tuple(dict.fromkeys(used for _, used in axis))
-            for name, axis in axes.items()
-            if len({was for was, _ in axis}) > 1
+            name: tuple(dict.fromkeys(run.used(AXES[name].axis) for run in those))
+            for name, those in listed.items()
+            if len({run.value(AXES[name].axis) for run in those}) > 1
         }
         if full and full[0].train.learning_rate is not None:
             values.setdefault("full_learning_rates", (full[0].train.learning_rate,))
@@ -237,33 +213,24 @@ class SweepSettings:
         )
         held = set(map(_as_used, made.expand()))
         odd = sum(_as_used(run) not in held for run in runs)
-        require(
-            odd == 0,
-            f"One sweep cannot hold these runs: {odd:,} of {len(runs):,} differ in what it cannot list. Choose fewer.",
-        )
+        why = f"{odd:,} of {len(runs):,} differ in what it cannot list"
+        require(odd == 0, f"One sweep cannot hold these runs: {why}. Choose fewer.")
         return made
 
     def to_toml(self) -> str:
         """Writes the sweep as a TOML document from which ``from_toml`` makes the same runs.
 
-        Axes without values are left out, and so are settings that another one replaces: epochs if steps are set, the
-        single value of an axis that lists several, the warm-up share if its steps are set, and the run's strategy and
-        seed.
+        Axes without values and settings that another one replaces are left out, and the run's strategy and seed.
         """
         values = plain_values(dataclasses.asdict(self))
-        replaced = {axis.axis for name, axis in AXES.items() if name in LORA_AXES and getattr(self, name)} | {
-            "rank",
-            "strategy",
-            "seed",
-        }
+        replaced = {"rank", "strategy", "seed", *(AXES[name].axis for name in LORA_AXES if getattr(self, name))}
         for row in SETTINGS.values():
             idle = row.idle and row.idle.other in SETTINGS and self.run.value(row.idle.other) == row.idle.value
             if row.name in replaced or idle or self.run.is_replaced(row.name):
                 section = values["run"][row.section] if row.section else values["run"]
                 section.pop(row.name, None)
-        return tomli_w.dumps(
-            {name: value for name, value in values.items() if value or name == "ranks" or name not in AXES}
-        )
+        written = {name: value for name, value in values.items() if value or name == "ranks" or name not in AXES}
+        return tomli_w.dumps(written)
 
     @classmethod
     def from_toml(cls, text: str) -> "SweepSettings":
@@ -282,10 +249,8 @@ LORA_AXES = tuple(name for name in AXES if name != "full_learning_rates")
 
 
 def _as_used(run: RunSettings) -> RunSettings:
-    """Normalizes settings, so that two runs that do the same are equal: fills in defaults and drops what the strategy
-    does not use.
-    """
-    lora, rate = LoraSettings(), run.base_rate if run.strategy in ("peft", "base-ft") else None
+    """Fills in defaults and drops what the strategy does not use, so that two runs that do the same are equal."""
+    lora, rate = LoraSettings(), run.learning_rate if run.strategy in ("peft", "base-ft") else None
     if run.strategy == "peft":
         lora = run.lora if run.lora.rank_pattern else dataclasses.replace(run.lora, alpha=run.lora.effective_alpha)
     return dataclasses.replace(run, lora=lora).changed(learning_rate=rate)

@@ -5,7 +5,7 @@ is the widget's tooltip and the command line's help.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -27,7 +27,13 @@ Packages made elsewhere are checked against it too.
 WITHOUT_CLASSES = Idle("task", "regression", "for regression, which has no classes; leave it out.")
 WITHOUT_MOMENTS = Idle("optimizer", "sgd", "with the optimizer 'sgd'; leave it out, or choose 'adamw'.")
 
-
+ALPHA = "With 0 the adapter would do nothing; twice the rank is usual."
+DROPOUT = "With 1 nothing would reach the adapter; 0.05 is usual."
+NO_TRAINING = "For no training at all, choose the strategy 'inference' (zero-shot)."
+USUAL_RATE = "Leave it out for the one that was measured for the model."
+PLAIN, CLIPPING, BETAS = "1 is plain LoRA.", "1 is usual, 0 is no clipping.", "0.9 and 0.999 are usual."
+SECONDS, PATIENCE = "It is in seconds; leave it out for no limit.", "0 never stops early."
+EPISODES = "0 draws a fresh episode at every step."
 USUAL_CONTEXT_ROWS = 512
 """Context rows of a training step. Measured with a small TabICL, rank 8, one seed, on banana, segment and titanic with
 all training rows as context at prediction: against 2,048, the test log-loss is 0.008 higher with 256 (0.007 to 0.010;
@@ -43,10 +49,12 @@ USUAL_PATIENCE, LEAST_PATIENCE = 8, 4
 """Default and smallest patience, in evaluations."""
 
 
+def _named(name: str) -> Callable[[object], str]:
+    return lambda _: name
+
+
 def update_scaling(rank: int, alpha: float, *, use_rslora: bool) -> float:
-    """Returns the factor in front of B A: ``alpha / r``, or ``alpha / sqrt(r)`` with rsLoRA (Kalajdzievski 2023, arXiv
-    2312.03732).
-    """
+    """Returns the factor in front of B A: ``alpha / r``, or ``alpha / sqrt(r)`` with rsLoRA (arXiv 2312.03732)."""
     return alpha / (math.sqrt(rank) if use_rslora else rank)
 
 
@@ -56,81 +64,41 @@ class LoraSettings:
 
     rank: int = setting(8, "Rank", low=1, hint="Start with 8.", argument="r", column=True)
     """Rank r of the update, the width of its factors A and B. The adapter size grows in proportion."""
-    alpha: float | None = setting(
-        None,
-        "Alpha",
-        above=0,
-        hint="With 0 the adapter would do nothing; twice the rank is usual.",
-        argument="lora_alpha",
-        column=True,
-    )
+    alpha: float | None = setting(None, "Alpha", above=0, hint=ALPHA, argument="lora_alpha", column=True)
     """The update is scaled by alpha / rank. Default: twice the rank."""
-    dropout: float = setting(
-        0.05,
-        "Dropout",
-        low=0,
-        below=1,
-        hint="With 1 nothing would reach the adapter; 0.05 is usual.",
-        argument="lora_dropout",
-        column=True,
-    )
-    """Dropout probability on the adapter's input during training; use more on small tables.
-
-    On a CPU it makes a step a tenth longer.
-    """
+    dropout: float = setting(0.05, "Dropout", low=0, below=1, hint=DROPOUT, argument="lora_dropout", column=True)
+    """Dropout probability on the adapter's input during training. On a CPU it makes a step a tenth longer."""
     targets: tuple[str, ...] = setting((), "Target modules", argument="target_modules", column=True)
-    """Target modules: which modules of the model get an adapter, by name, path prefix or group.
-
-    Default: the model's own list.
-    """
+    """Modules of the model that get an adapter, by name, path prefix or group. Default: the model's own list."""
     use_rslora: bool = setting(
-        False, "Scale by alpha / square root of the rank (rsLoRA)", "Adapter", said=lambda _: "rsLoRA"
+        False, "Scale by alpha / square root of the rank (rsLoRA)", "Adapter", said=_named("rsLoRA")
     )
     """Scale by alpha / sqrt(rank), so that high ranks learn as fast as low ones; set alpha to one number for all ranks
     then.
     """
     use_dora: bool = setting(False, "Train lengths beside directions (DoRA)", "Adapter", column=True)
-    """Train the length of each row of a weight beside its direction (DoRA): a little better at low ranks, and slower.
-    """
+    """Train the length of each row of a weight beside its direction (DoRA); slower."""
     bias: Bias = setting("none", "Biases that train", "Adapter", said="bias {}".format)
-    """Biases of the base that train too: none, all, or those of the adapted layers (lora_only).
-
-    They are saved with the adapter.
-    """
+    """Biases of the base that train and are saved too: none, all, or those of the adapted layers (lora_only)."""
     init_lora_weights: Start = setting("default", "Start of A and B", "Adapter", column=True)
-    """Start of the factors A and B: random and zero (default), or the principal singular vectors of each weight
-    (pissa). PiSSA keeps a frozen copy of its start, so the adapter's file is twice as large; it may need a lower
-    learning rate.
+    """Start of A and B: random and zero (default), or the principal singular vectors of each weight (pissa), whose
+    adapter file is twice as large.
     """
     rank_pattern: Mapping[str, int] = setting(
-        {}, "Other ranks", "Adapter", low=1, placeholder="decoder = 4", said=lambda _: "rank pattern"
+        {}, "Other ranks", "Adapter", low=1, placeholder="decoder = 4", said=_named("rank pattern")
     )
-    """Other ranks for some layers, by path, prefix, name in the path or group, for example decoder=4; the first match
-    is used.
-    """
+    """Ranks of some layers, by path, prefix, name in the path or group, such as decoder=4; the first match is used."""
     alpha_pattern: Mapping[str, float] = setting(
-        {},
-        "Other alphas",
-        "Adapter",
-        above=0,
-        hint="Twice the rank is usual.",
-        placeholder="decoder = 8",
-        said=lambda _: "alpha pattern",
+        {}, "Other alphas", "Adapter", above=0, hint=ALPHA, placeholder="decoder = 8", said=_named("alpha pattern")
     )
-    """Other alphas for some layers, named as in the rank pattern.
-
-    Layers without a match have the alpha above, or twice their own rank.
-    """
+    """Alphas of some layers, named as in the rank pattern; others have the alpha above, or twice their own rank."""
     _section: ClassVar[str] = "lora"
     _strategies: ClassVar[tuple[Strategy, ...]] = LORA
 
     def __post_init__(self) -> None:
         check(self)
-        both = (
-            f"lora.use_dora and lora.init_lora_weights = {self.init_lora_weights!r} are two variants of LoRA; "
-            "choose one of them."
-        )
-        require(not self.use_dora or self.init_lora_weights == "default", both)
+        both = f"lora.use_dora and lora.init_lora_weights = {self.init_lora_weights!r} are two variants of LoRA"
+        require(not self.use_dora or self.init_lora_weights == "default", f"{both}; choose one of them.")
 
     @property
     def effective_alpha(self) -> float:
@@ -155,33 +123,16 @@ class TrainSettings:
 
     steps: int | None = setting(None, "Steps", low=1, step=10)
     """Number of optimizer steps. If set, it replaces the number of epochs."""
-    epochs: int = setting(
-        30,
-        "Epochs",
-        low=1,
-        hint="For no training at all, choose the strategy 'inference' (zero-shot).",
-        replaced_by="steps",
-        step=5,
-    )
+    epochs: int = setting(30, "Epochs", low=1, hint=NO_TRAINING, replaced_by="steps", step=5)
     """Passes over the training rows. One pass takes (training rows / query rows per step) steps."""
-    learning_rate: float | None = setting(
-        None,
-        "Learning rate",
-        above=0,
-        high=1,
-        hint="Leave it out for the one that was measured for the model.",
-        column=True,
-    )
+    learning_rate: float | None = setting(None, "Learning rate", above=0, high=1, hint=USUAL_RATE, column=True)
     """Peak learning rate. Default: the one measured for the model, or else the guide's: 2e-4 for LoRA, 2e-5 for full
     fine-tuning. In a sweep it applies to the LoRA runs only.
     """
     context_rows: int = setting(USUAL_CONTEXT_ROWS, "Context rows while training", "Training", low=10, step=128)
     """Maximum number of context rows in a training step. It is the setting that changes training memory most."""
     batch_size: int = setting(256, "Query rows per step (batch size)", "Training", low=1, step=32)
-    """Query rows per step: the rows that the model must predict from the context rows.
-
-    At most a quarter of the training rows are used.
-    """
+    """Rows that a step predicts from its context rows. At most a quarter of the training rows are used."""
     predict_context_rows: int | None = setting(
         None,
         "Context rows at prediction",
@@ -192,46 +143,22 @@ class TrainSettings:
         placeholder="all that fit",
         said="{:,} context rows".format,
     )
-    """Maximum number of context rows at prediction.
-
-    Default: all training rows, as far as model, memory and a reasonable time allow.
-    """
+    """Most context rows at prediction. Default: all training rows, as far as model, memory and time allow."""
     lr_ratio: float = setting(
-        1.0,
-        "Rate of B against A (LoRA+)",
-        "Adapter",
-        above=0,
-        hint="1 is plain LoRA.",
-        strategies=LORA,
-        said="LoRA+ {:g}".format,
+        1.0, "Rate of B against A (LoRA+)", "Adapter", above=0, hint=PLAIN, strategies=LORA, said="LoRA+ {:g}".format
     )
-    """LoRA+ (Hayou et al. 2024, arXiv 2402.12354): learning rate of the factors B divided by that of A.
-
-    The paper advises 16.
-    """
-    rate_scales_with_rank: bool = setting(
-        False, "Scale the rate with the rank", "Adapter", strategies=LORA, said=lambda _: "rate by rank"
-    )
-    """Multiply the learning rate by sqrt(8 / rank). With alpha = 2 x rank the best rate falls as the rank grows, so a
-    single rate favours small ranks.
-    """
+    """LoRA+ (Hayou et al. 2024, arXiv 2402.12354): rate of the factors B divided by that of A; the paper advises 16."""
     optimizer: Optimizer = setting("adamw", "Optimizer", "Optimizer", said=str)
-    """AdamW, Adam (weight decay is added to the gradient), or SGD with momentum 0.9, which needs a far higher learning
-    rate.
-    """
+    """AdamW, Adam (weight decay is added to the gradient), or SGD with momentum 0.9, which needs a far higher rate."""
     class_weights: ClassWeights = setting(
         "none", "Class weights of the loss", "Optimizer", idle=WITHOUT_CLASSES, said="class weights {}".format
     )
-    """Weight of a row in the training loss: equal (none), or inversely proportional to the size of its class
-    (balanced). Balanced weights predict rare classes more often. The probabilities become those of a table with equally
-    large classes, so log-loss may get worse and the pretrained weights may be kept: choose balanced accuracy or average
-    precision as the selection metric.
+    """Weight of a row in the loss: equal (none), or inversely proportional to the size of its class (balanced), which
+    predicts rare classes more often. Log-loss may get worse then: rank by balanced accuracy.
     """
     weight_decay: float = setting(0.01, "Weight decay", "Optimizer", low=0, high=1, step=0.01)
     """Weight decay: in each step the trained weights shrink by this factor times the learning rate."""
-    clip_norm: float = setting(
-        1.0, "Gradient clipping (0: none)", "Optimizer", low=0, hint="1 is usual, 0 is no clipping.", step=0.1
-    )
+    clip_norm: float = setting(1.0, "Gradient clipping (0: none)", "Optimizer", low=0, hint=CLIPPING, step=0.1)
     """Maximum gradient norm: larger gradients are scaled down to it. 0 turns clipping off."""
     schedule: Schedule = setting("cosine", "Schedule after the warm-up", "Optimizer", said=str)
     """Learning rate schedule after the warm-up: cosine decay to 0, linear decay to 0, or constant."""
@@ -244,86 +171,49 @@ class TrainSettings:
     )
     """Number of warm-up steps. If set, it replaces the share."""
     betas: tuple[float, float] = setting(
-        (0.9, 0.999),
-        "Beta",
-        "Optimizer",
-        low=0,
-        below=1,
-        hint="0.9 and 0.999 are usual.",
-        idle=WITHOUT_MOMENTS,
-        step=0.001,
+        (0.9, 0.999), "Beta", "Optimizer", low=0, below=1, hint=BETAS, idle=WITHOUT_MOMENTS, step=0.001
     )
     """Exponential decay rates of Adam and AdamW for the first and second moment of the gradient."""
     eps: float = setting(1e-8, "Epsilon", "Optimizer", above=0, high=1, idle=WITHOUT_MOMENTS, step=1e-8, format="%.0e")
     """Small constant in Adam and AdamW that prevents division by zero."""
     amp: Amp = setting("off", "Mixed precision, 16-bit (CUDA GPU only)", "Memory and time", said=str)
-    """Mixed-precision training (autocast) on a CUDA GPU: bf16, or fp16 with loss scaling.
-
-    Scores are always computed in fp32.
-    """
+    """Mixed-precision training on a CUDA GPU: bf16, or fp16 with loss scaling. Scores are always computed in fp32."""
     views: int = setting(
         1,
         "Ensemble size",
         "Memory and time",
         low=1,
         high=MOST_VIEWS,
-        hint="4 is usual where a little more accuracy is worth four times the time.",
+        hint="4 takes four times the time.",
         strategies=MODELS,
         said="ensemble of {}".format,
     )
-    """Ensemble size: predictions are averaged over this many random column and class orders.
-
-    Prediction time grows in proportion.
-    """
+    """Predictions are averaged over this many random column and class orders; their time grows in proportion."""
     time_limit: float | None = setting(
-        None,
-        "Time limit of a run (s)",
-        "Memory and time",
-        above=0,
-        hint="It is in seconds; leave it out for no limit.",
-        step=60,
-        placeholder="none",
+        None, "Time limit of a run (s)", "Memory and time", above=0, hint=SECONDS, step=60, placeholder="none"
     )
-    """Training time in seconds, evaluations included, after which a run ends as if at its last step. Default: no limit.
-    Results that are reused from an earlier run count with the time that they took then. The learning rate follows the
-    planned steps, so it has not decayed to 0 when the limit ends a run.
+    """Training seconds, evaluations included, after which a run ends as if at its last step. Default: no limit. Results
+    that are reused from an earlier run count with their time then.
     """
-    episode_set: int = setting(
-        0,
-        "Distinct episodes (0: a new one each step)",
-        "Memory and time",
-        low=0,
-        hint="0 draws a fresh episode at every step.",
-    )
-    """Number of distinct training episodes to cycle through. With a fixed set, frozen layers run once per episode and
-    are cached (up to 2 GB). 0 draws a new episode every step.
+    episode_set: int = setting(0, "Distinct episodes (0: a new one each step)", "Memory and time", low=0, hint=EPISODES)
+    """Number of distinct training episodes to cycle through, so that frozen layers run once per episode and are cached
+    (up to 2 GB). 0 draws a new episode every step.
     """
     gradient_checkpointing: bool = setting(False, "Gradient checkpointing (recompute activations)", "Memory and time")
-    """Gradient checkpointing: activations are recomputed in the backward pass. The result is the same, with less memory
-    and more time. On the CPU, large blocks of memory are also returned to the system at once.
-    """
+    """Activations are recomputed in the backward pass: the same result with less memory and more time."""
     selection_metric: str | None = setting(None, "Selection metric", column=True)
-    """The validation score that decides early stopping, the best checkpoint and the ranking.
-
-    Default: log-loss or RMSE.
-    """
+    """The validation score that decides early stopping, checkpoint and ranking. Default: log-loss or RMSE."""
     eval_every: int | None = setting(
         None, "Steps between evaluations", "Best checkpoint", low=1, placeholder="by the rows"
     )
-    """Number of steps between two evaluations on the validation rows. Default: 10, or up to 50 if an evaluation uses
-    many more rows than a step, so that evaluations take about a tenth of the training time. A run has at least ten
-    evaluations, or one every 10 steps.
+    """Steps between two evaluations on the validation rows. Default: 10, or up to 50 where evaluations would take more
+    than about a tenth of the training time.
     """
     patience: int | None = setting(
-        None,
-        "Patience (0: never stop)",
-        "Best checkpoint",
-        low=0,
-        hint="0 never stops early.",
-        placeholder="8 or fewer",
+        None, "Patience (0: never stop)", "Best checkpoint", low=0, hint=PATIENCE, placeholder="8 or fewer"
     )
-    """Early stopping: training ends after this many evaluations without a better score. Default: 8; if evaluations are
-    more than 10 steps apart by default, as many as fit into 80 steps, at least 4. 0 turns early stopping off.
+    """Training ends after this many evaluations without a better score; 0 never stops early. Default: 8, or as many as
+    fit into 80 steps, at least 4.
     """
     validation_rows: int = setting(2000, "Maximum validation rows", "Rows, weights", low=10, strategies=ALL, step=500)
     """Maximum number of validation rows. If the share holds more, a stratified sample is scored."""
@@ -336,11 +226,8 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         check(self)
-        known = ", ".join(METRICS)
-        require(
-            self.selection_metric in (None, *METRICS),
-            f"train.selection_metric is {self.selection_metric!r}; known are {known}.",
-        )
+        unknown = f"train.selection_metric is {self.selection_metric!r}; known are {', '.join(METRICS)}."
+        require(self.selection_metric in (None, *METRICS), unknown)
 
     def warmup_steps_of(self, steps: int) -> int:
         """Returns the warm-up steps of a run of ``steps`` steps; they may exceed the run."""
@@ -349,10 +236,7 @@ class TrainSettings:
     def eval_every_of(self, steps: int, *, shown: int, evaluated: int) -> int:
         """Returns the steps between two evaluations in a run of ``steps`` steps.
 
-        Args:
-            steps: of the whole run.
-            shown: rows of a training step.
-            evaluated: rows of an evaluation.
+        ``shown`` are the rows of a training step, ``evaluated`` those of an evaluation.
 
         >>> [TrainSettings().eval_every_of(400, shown=768, evaluated=rows) for rows in (800, 3048, 4048)]
         [10, 27, 36]
@@ -360,20 +244,16 @@ class TrainSettings:
         if self.eval_every is not None:
             return self.eval_every
         cost = FORWARD_COST * self.views * evaluated / shown  # in steps
-        return max(
-            USUAL_EVERY, min(math.ceil(cost * (1 / EVALUATION_SHARE - 1)), steps // LEAST_EVALUATIONS, MOST_EVERY)
-        )
+        most = min(math.ceil(cost * (1 / EVALUATION_SHARE - 1)), steps // LEAST_EVALUATIONS, MOST_EVERY)
+        return max(USUAL_EVERY, most)
 
     def patience_of(self, eval_every: int) -> int:
         """Returns the number of evaluations without a better score after which training stops; 0 never stops.
 
-        >>> TrainSettings().patience_of(10), TrainSettings().patience_of(16), TrainSettings(eval_every=16).patience_of(16)
-        (8, 5, 8)
-        """  # noqa: E501
+        >>> TrainSettings().patience_of(10), TrainSettings().patience_of(16)
+        (8, 5)
+        """
         if self.patience is not None:
             return self.patience
-        return (
-            USUAL_PATIENCE
-            if self.eval_every is not None
-            else max(LEAST_PATIENCE, round(USUAL_PATIENCE * USUAL_EVERY / eval_every))
-        )
+        fitting = max(LEAST_PATIENCE, round(USUAL_PATIENCE * USUAL_EVERY / eval_every))
+        return fitting if self.eval_every is None else USUAL_PATIENCE

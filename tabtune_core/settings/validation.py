@@ -15,18 +15,14 @@ MOST_WHOLE = 2**53
 """Larger whole numbers change when they are turned into a float and back."""
 
 END_LETTERS = 500
-"""Characters kept at the beginning of a long message, which names the setting, and at its end, which says what to do.
-"""
+"""Characters kept at the beginning of a long message, which names the setting, and at its end, which is the way out."""
 
 
 def require(ok: bool, message: str) -> None:
-    """Raises a SettingError unless ``ok``; the middle of a long message is cut out, as it may quote a value of any
-    length.
-    """
+    """Raises a SettingError unless ``ok``; a long message, which may quote any value, loses its middle."""
     if not ok:
-        raise SettingError(
-            message if len(message) <= 2 * END_LETTERS else f"{message[:END_LETTERS]} … {message[-END_LETTERS:]}"
-        )
+        short = len(message) <= 2 * END_LETTERS
+        raise SettingError(message if short else f"{message[:END_LETTERS]} … {message[-END_LETTERS:]}")
 
 
 def check(settings: Any) -> None:
@@ -85,11 +81,8 @@ def _are_texts(values: Iterable[object]) -> bool:
 
 def bounds(row: Setting) -> tuple[str, str]:
     """Returns the lower and upper bound of a setting in words; the upper one is empty if there is none."""
-    lower = f"at least {row.low}" if row.above is None else f"above {row.above}"
-    return (
-        lower,
-        f"below {row.below}" if row.below is not None else f"at most {row.high}" if row.high is not None else "",
-    )
+    upper = f"below {row.below}" if row.below is not None else f"at most {row.high}" if row.high is not None else ""
+    return f"at least {row.low}" if row.above is None else f"above {row.above}", upper
 
 
 def _check_number(row: Setting, name: str, value: Any, kind: type) -> None:

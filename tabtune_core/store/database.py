@@ -20,10 +20,9 @@ FORMAT = 1
 """Format of a workspace, stored in the database as ``user_version``; a new file has 0."""
 TIMEOUT_SECONDS = 30
 """How long a writer waits for its turn."""
+ELSEWHERE = "Choose another folder with --home or TABTUNE_HOME"
 DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-"""SQLite's codes for a damaged file; the first also if the schema lacks a column because a letter of its name is
-damaged.
-"""
+"""SQLite's codes for a damaged file; the first also if a letter of a column's name is damaged."""
 DELETING = (*DAMAGED, sqlite3.SQLITE_CONSTRAINT)
 """The same where rows are deleted: other rows refer to them only if those could not be read and deleted."""
 PAGES_A_STEP = 256
@@ -31,9 +30,7 @@ PAGES_A_STEP = 256
 
 
 def _storable(values: Sequence[Any]) -> list[Any]:
-    """Returns the values with question marks in place of halves of letters, as in words of a command that are not
-    UTF-8.
-    """
+    """Returns the values with question marks in place of halves of letters, as in a command that is not UTF-8."""
     return [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in values]
 
 
@@ -48,16 +45,13 @@ class _Connection(sqlite3.Connection):
 class Database:
     """The database of one workspace; safe for several threads and processes, but not across a fork.
 
-    A new workspace is made, unless it is said to be an ``existing`` one, as by a process that another program starts
-    for it.
+    A new workspace is made, unless it is said to be an ``existing`` one, as by a process that another program starts.
 
     Raises:
-        StoreError: the folder or its database cannot be opened, or was written by a later version.
+        StoreError: the folder or its database cannot be opened, or was written by another version.
         MovedError: there is no database of an ``existing`` workspace. Every method raises it once another file, or
-        none, is at the
-            database's path: what is written to the opened one would be lost.
-        ShortageError: a shortage that may pass, such as a full disk. Every method raises it if the machine lacks
-        something.
+            none, is at the database's path: what is written to the opened one would be lost.
+        ShortageError: a shortage that may pass. Every method raises it if the machine lacks something.
     """
 
     def __init__(self, home: Path, *, existing: bool = False) -> None:
@@ -65,54 +59,50 @@ class Database:
         self._local = threading.local()
         if _storable([str(self.home)]) != [str(self.home)]:
             raise StoreError(
-                f"The path of the workspace {self.home} is not UTF-8, so no table can be read there."
-                " Choose another with --home or TABTUNE_HOME."
+                f"The path of the workspace {self.home} is not UTF-8, so no table can be read. {ELSEWHERE}."
             )
         self._opened = self._present()
         """Device and inode of the database; None until it exists."""
         if existing and not self._opened:
             raise MovedError(self.home)
         try:
-            if not self._opened:
-                self.home.mkdir(parents=True, exist_ok=True)
-            refuse_network(self.home)
-            file = self.home / "runs.sqlite"
-            if file.is_dir():
-                raise IsADirectoryError(f"{file} is a folder, not a database")
-            if file.exists() and os.access(self.home, os.W_OK) > os.access(file, os.W_OK):
-                # checked before SQLite creates files beside it that nobody could write to later
-                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
-            with (self.home / "runs.opening").open("w") as opening:
-                fcntl.flock(opening, fcntl.LOCK_EX)  # SQLite does not wait for other processes when it changes to WAL
-                held = self._read("PRAGMA user_version")[0][0]
-                self._opened = self._present()
-                self._begin(held)
+            self._open()
         except (OSError, sqlite3.Error, ShortageError) as error:
             lacking, start = shortage_of(error, folder=self.home), f"The workspace {self.home} cannot be opened"
             if lacking is not None and lacking.passes:
                 raise ShortageError(f"{start}. {lacking}", lacking.lack) from error
             no_folder = isinstance(error, FileExistsError | NotADirectoryError)
             why = "it is a file or a link to nothing, or below one" if no_folder else str(lacking or error).rstrip(".")
-            end = (
-                "--home or TABTUNE_HOME names the folder"
-                if lacking
-                else "Choose another folder with --home or TABTUNE_HOME"
-            )
-            raise StoreError(f"{start}: {why}. {end}.") from error
+            raise StoreError(f"{start}: {why}. {ELSEWHERE}.") from error
+
+    def _open(self) -> None:
+        if not self._opened:
+            self.home.mkdir(parents=True, exist_ok=True)
+        refuse_network(self.home)
+        file = self.home / "runs.sqlite"
+        if file.is_dir():
+            raise IsADirectoryError(f"{file} is a folder, not a database")
+        if file.exists() and os.access(self.home, os.W_OK) > os.access(file, os.W_OK):
+            # checked before SQLite creates files beside it that nobody could write to later
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+        with (self.home / "runs.opening").open("w") as opening:
+            fcntl.flock(opening, fcntl.LOCK_EX)  # SQLite does not wait for other processes when it changes to WAL
+            held = self._read("PRAGMA user_version")[0][0]
+            self._opened = self._present()
+            self._begin(held)
 
     def _begin(self, held: int) -> None:
         """Makes the tables of a new database; refuses one of another format than FORMAT."""
         tables = bool(self._read("SELECT 1 FROM sqlite_master LIMIT 1"))
         if held != FORMAT and (held or tables):
             raise StoreError(
-                f"The workspace {self.home} was made by another version of LoRA Lab (format {held}, not {FORMAT});"
-                " choose another folder with --home or TABTUNE_HOME, and train again there."
+                f"The workspace {self.home} was made by another version of LoRA Lab (format {held}, not {FORMAT}). "
+                f"{ELSEWHERE}, and train again there."
             )
         if not tables and any(self.home.glob("runs/*")):
             raise StoreError(
                 f"The workspace's database {self.home / 'runs.sqlite'} is missing or empty, but {self.home / 'runs'} "
-                "holds files of runs. Put an earlier copy of the database there, or move that folder away to start"
-                " with an empty workspace."
+                "holds files of runs. Put an earlier copy of the database there, or move that folder away."
             )
         try:
             with self._lacks_named():
@@ -134,9 +124,7 @@ class Database:
 
     def _disown_copied(self) -> None:
         """In a copy of a workspace, forgets the processes of what was running: they belong to the original."""
-        place = str(
-            (self._opened or (0, 0))[1]
-        )  # not the device, whose number may differ between a container and its host
+        place = str((self._opened or (0, 0))[1])  # not the device: it may differ between a container and its host
         known = [row["file"] for row in self._read("SELECT file FROM place")]
         if known == [place]:
             return
@@ -146,9 +134,7 @@ class Database:
         self._write("INSERT INTO place (file) VALUES (?)", (place,))
 
     def is_in_place(self) -> bool:
-        """Whether the opened database is still the one in the workspace; False once that was moved, deleted or
-        replaced.
-        """
+        """Whether the opened database is still the one in the workspace, not moved, deleted or replaced."""
         return self._opened == self._present()
 
     def check_in_place(self) -> None:
@@ -208,10 +194,9 @@ class Database:
             if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF not in damaged:
                 raise
             raise StoreError(
-                f"The workspace's database {self.home / 'runs.sqlite'} is damaged ({error}). The tables and the files "
-                "of its runs are still in that folder. End all programs that use it, remove runs.sqlite-wal and "
-                "runs.sqlite-shm beside it, and put an earlier copy of runs.sqlite in its place, or what 'sqlite3 "
-                "runs.sqlite .recover' saves of it; or choose another folder with --home or TABTUNE_HOME."
+                f"The workspace's database {self.home / 'runs.sqlite'} is damaged ({error}). Tables and files of runs "
+                "are still there. End all programs that use it, remove runs.sqlite-wal and runs.sqlite-shm beside it, "
+                "and put an earlier copy of runs.sqlite in its place, or what 'sqlite3 runs.sqlite .recover' saves."
             ) from error
 
     @contextmanager
@@ -247,20 +232,13 @@ class Database:
             connection.execute(f"PRAGMA busy_timeout = {1000 * TIMEOUT_SECONDS}")
 
     def settle(self) -> None:
-        """Moves what the write-ahead log holds into runs.sqlite, so that a copy of this file alone is whole; best
-        effort.
-        """
+        """Moves the write-ahead log into runs.sqlite, so that a copy of this file alone is whole; best effort."""
         with suppress(sqlite3.Error, StoreError, ShortageError):
             self._give_back()
 
-    def _file_bytes(self) -> int:
-        """Returns the size of the database on disk, including its write-ahead log."""
-        return size_of(*(self.home / f"runs.sqlite{end}" for end in ("", "-wal")))
-
 
 def refuse_network(home: Path) -> None:
-    """Refuses a network file system: SQLite's write-ahead log needs shared memory and locks
-    (https://www.sqlite.org/wal.html).
+    """Refuses a network file system: SQLite's write-ahead log needs shared memory and locks (sqlite.org/wal.html).
 
     Raises:
         StoreError: the folder is, or would be, on a network file system.
@@ -269,15 +247,12 @@ def refuse_network(home: Path) -> None:
         kind, place = found
         raise StoreError(
             f"The workspace {home} lies on a network file system ({kind}, mounted at {place}), where its database "
-            "would be damaged. Choose"
-            " a folder on a disk of this machine with --home or TABTUNE_HOME; you can copy an existing workspace there."
+            "would be damaged. Choose a folder on a disk of this machine with --home or TABTUNE_HOME."
         )
 
 
 def size_of(*paths: Path) -> int:
-    """Adds up the bytes of files and of all files in folders; a file that is missing, or is deleted meanwhile, counts
-    0.
-    """
+    """Adds up the bytes of files and of all files in folders; one that is missing counts 0."""
     total = 0
     for path in paths:
         for file in path.rglob("*") if path.is_dir() else (path,):

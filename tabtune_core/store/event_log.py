@@ -1,6 +1,4 @@
-"""The append-only log of runs' events.
-
-In: events, and ids of runs. Out: the events, or only their fields, for frames.
+"""The append-only log of runs' events. In: events, and ids of runs. Out: the events, or only their fields, for frames.
 
 If the disk is full or the database is locked, a run's process goes on and writes its events later: a training loses
 nothing by waiting, but would lose its progress by ending. Unwritten events are kept in memory, in order.
@@ -26,11 +24,7 @@ PATIENCE_SECONDS = 60.0
 """How long an event waits for room on the disk. After that the run ends; it can be resumed."""
 AGAIN_SECONDS = 0.5
 """Between two tries."""
-LACKING = Note(
-    "The curves lack the last steps before the run was resumed: these steps count, but the interruption came before "
-    "they were recorded.",
-    "warning",
-)
+LACKING = Note("The curves lack the last steps before the run was resumed; these steps count all the same.", "warning")
 Given = TypeVar("Given")
 Kind = TypeVar("Kind", bound=Event)
 
@@ -66,10 +60,10 @@ class EventLog(Database):
     def _forget_steps(self, run_id: str, *, beyond: int) -> int:
         """Deletes steps and evaluations after ``beyond``; returns the last step that is left."""
         stored = self.events(run_id, ["StepDone", "Evaluated"])
-        told = [(one.event.step, one.seq) for one in stored if isinstance(one.event, (StepDone, Evaluated))]
-        later = [seq for step, seq in told if step > beyond]
+        steps = [(one.event.step, one.seq) for one in stored if isinstance(one.event, (StepDone, Evaluated))]
+        later = [seq for step, seq in steps if step > beyond]
         self._write("DELETE FROM events WHERE seq IN (SELECT value FROM JSON_EACH(?))", (json.dumps(later),))
-        return max((step for step, _ in told if step <= beyond), default=0)
+        return max((step for step, _ in steps if step <= beyond), default=0)
 
     def events(self, run_id: str, kinds: Sequence[str] | None = None, after: int = 0) -> list[Stored]:
         """Returns a run's events after position ``after``, oldest first, of all kinds or the given ones."""
@@ -89,17 +83,12 @@ class EventLog(Database):
         return found.event if found and isinstance(found.event, kind) else None
 
     def fields(self, run_ids: Sequence[str], kind: str) -> list[dict[str, Any]]:
-        """Returns all events of one kind as plain fields with ``run`` and ``time`` (unix seconds), run by run, for
-        frames.
-        """
+        """Returns all events of one kind as plain fields with ``run`` and ``time`` (unix seconds), run by run."""
         sql = f"SELECT run, time, payload FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) ORDER BY run, seq"
         return _parsed(self._read(sql, (kind, *run_ids)), kind)
 
     def last_seqs(self, run_id: str, kinds: Sequence[str]) -> dict[str, int]:
-        """Returns the position of a run's latest event of each kind, read at one moment; 0 without such an event.
-
-        Cheap.
-        """
+        """Returns the position of a run's latest event of each kind, read at one moment; 0 without one. Cheap."""
         sql = "SELECT value, (SELECT MAX(seq) FROM events WHERE run = ? AND kind = value) AS last FROM JSON_EACH(?)"
         return {row["value"]: row["last"] or 0 for row in self._read(sql, (run_id, json.dumps(list(kinds))))}
 
@@ -112,9 +101,7 @@ class EventLog(Database):
     def told(
         self, run_id: str, kind: str, after: int, upto: int, at_once: int = 20_000
     ) -> Iterator[list[dict[str, Any]]]:
-        """Yields what ``fields`` returns for positions above ``after`` up to ``upto``, in chunks so that a long run
-        fits in memory.
-        """
+        """Yields what ``fields`` returns for positions above ``after`` up to ``upto``, in chunks that fit in memory."""
         sql = "SELECT run, time, payload FROM events WHERE run = ? AND kind = ? AND seq > ? AND seq <= ? ORDER BY seq"
         with self._lacks_named():
             rows = self._connection.execute(sql, (run_id, kind, after, upto))
@@ -138,10 +125,7 @@ def _marks(values: Sequence[str]) -> str:
 
 
 def _parsed(rows: Sequence[sqlite3.Row], kind: str) -> list[dict[str, Any]]:
-    """Parses the rows' fields and drops invalid rows.
-
-    Parsing the joined text once is several times faster than parsing each row.
-    """
+    """Parses the rows' fields, as one text, which is several times faster; drops invalid rows."""
     try:
         found: list[Any] = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
     except (ValueError, TypeError, RecursionError):
@@ -150,11 +134,9 @@ def _parsed(rows: Sequence[sqlite3.Row], kind: str) -> list[dict[str, Any]]:
         found = [_object(row["payload"]) for row in rows]
     needed, kept = required(kind), []
     for row, values in zip(rows, found, strict=True):
-        if not is_time(row["time"]):
-            continue
-        if isinstance(values, dict) and needed <= values.keys() and isinstance(values.get("scores", {}), dict):
-            values["run"], values["time"] = row["run"], row["time"]
-            kept.append(values)
+        whole = isinstance(values, dict) and needed <= values.keys() and isinstance(values.get("scores", {}), dict)
+        if whole and is_time(row["time"]):
+            kept.append(values | {"run": row["run"], "time": row["time"]})
     return kept
 
 

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 Lane = Literal["short", "long"]
-"""Jobs of one lane run one after the other; the lanes run side by side, so that a prediction need not wait for a curve.
-"""
+"""Jobs of one lane run one after the other; the lanes run side by side: a prediction need not wait for a curve."""
 LANES: tuple[Lane, ...] = get_args(Lane)
 
 
@@ -30,7 +29,6 @@ KINDS: dict[str, JobKind] = {
     "predict": JobKind(title="prediction", function="predict.predict", lane="short", minutes=30.0),
     "pace": JobKind(title="time measurement", function="measure_pace.measure_pace", lane="short", minutes=5.0),
     "export": JobKind(title="export", function="export.export"),
-    "track": JobKind(title="export to a tracker", function="track.track"),
     "rank_curve": JobKind(title="rank curve", function="truncate_rank.rank_curve"),
     "context_curve": JobKind(title="context-row curve", function="context_curve.context_curve", minutes=120.0),
 }
@@ -44,19 +42,12 @@ def kind_of(name: str) -> JobKind:
 
 
 def uses(arguments: Any) -> frozenset[str]:
-    """Returns the ids of runs, adapters and tables that a job needs: every string in its arguments, as other strings
-    never equal an id.
+    """Returns every string in a job's arguments: the ids of runs, adapters and tables that it needs, and others.
 
     >>> sorted(uses({"table": "t1", "adapters": [{"id": "r1", "title": "LoRA"}], "base": True}))
     ['LoRA', 'r1', 't1']
     """
     if isinstance(arguments, str):
         return frozenset({arguments})
-    inner = (
-        arguments.values()
-        if isinstance(arguments, Mapping)
-        else arguments
-        if isinstance(arguments, list | tuple)
-        else ()
-    )
-    return frozenset[str]().union(*map(uses, inner))
+    inner = arguments.values() if isinstance(arguments, Mapping) else arguments
+    return frozenset[str]().union(*map(uses, inner)) if isinstance(arguments, Mapping | list | tuple) else frozenset()

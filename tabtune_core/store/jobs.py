@@ -1,8 +1,6 @@
-"""Jobs: work that needs torch and that a person waits for, such as predictions. The worker carries them out beside
-runs.
+"""Jobs: work that needs torch and that a person waits for, such as predictions, carried out beside runs.
 
-In: a kind and arguments. Out: a row that ends with a JSON result or an error for the person, and files in the job's
-folder.
+In: a kind and arguments. Out: a row that ends with a JSON result or an error, and files in the job's folder.
 """
 
 import contextlib
@@ -70,17 +68,16 @@ class JobQueue(Database):
         return job_id
 
     def jobs(self, kind: str | None = None, *, status: JobStatus | None = None) -> list[Job]:
-        """Returns the jobs of one kind or all, of one status or all, newest first, without those that cannot be read."""  # noqa: E501
+        """Returns the jobs, newest first, of one kind or status or of all, without those that cannot be read."""
         where, given = only(kind=kind, status=status)
-        return [
-            job for job in map(_job, self._read(f"SELECT * FROM jobs WHERE {where} ORDER BY rowid DESC", given)) if job
-        ]
+        rows = self._read(f"SELECT * FROM jobs WHERE {where} ORDER BY rowid DESC", given)
+        return [job for job in map(_job, rows) if job]
 
     def job(self, job_id: str) -> Job:
         """Returns the present state of a job."""
         found = _job(self._row("job", job_id))
         if found is None:
-            raise StoreError(f"Job {job_id!r} cannot be read; it is damaged or of another version. Ask for it again.")
+            raise StoreError(f"Job {job_id!r}: {UNREADABLE}")
         return found
 
     def claim_job(self, pid: int, identity: str | None, lane: Lane | None = None) -> Job | None:
@@ -98,28 +95,15 @@ class JobQueue(Database):
         return found
 
     def unreadable_jobs(self) -> list[tuple[str, int | None, str | None]]:
-        """Returns ids of running jobs whose rows cannot be read, each with its pid and process identity if the row has
-        them.
-        """
+        """Returns the running jobs whose rows cannot be read: id, pid and process identity, None where damaged."""
         rows = [row for row in self._read("SELECT * FROM jobs WHERE status = 'running'") if _job(row) is None]
-        return [
-            (
-                row["id"],
-                row["pid"] if isinstance(row["pid"], int) else None,
-                row["identity"] if isinstance(row["identity"], str) else None,
-            )
-            for row in rows
-        ]
+        parts = [(row["id"], row["pid"], row["identity"]) for row in rows]
+        return [(i, p if isinstance(p, int) else None, t if isinstance(t, str) else None) for i, p, t in parts]
 
     def unclaim_job(self, job_id: str, pid: int) -> None:
-        """Puts a job back in its place in the queue, because the worker ``pid`` claimed it but could not start a
-        process for it.
-        """
-        self._write(
-            "UPDATE jobs SET status = 'queued', started = NULL, pid = NULL, identity = NULL"
-            " WHERE id = ? AND status = 'running' AND pid = ?",
-            (job_id, pid),
-        )
+        """Puts a job back in its place in the queue: the worker ``pid`` could not start a process for it."""
+        sql = "UPDATE jobs SET status = 'queued', started = NULL, pid = NULL, identity = NULL"
+        self._write(f"{sql} WHERE id = ? AND status = 'running' AND pid = ?", (job_id, pid))
 
     def set_job_process(self, job_id: str, pid: int, identity: str | None, *, claimed_by: int | None = None) -> None:
         """Records which process carries out a running job; raises StoreError as ``set_process`` does."""
@@ -139,22 +123,19 @@ class JobQueue(Database):
         )
 
     def cancel_job(self, job_id: str) -> None:
-        """Cancels a queued job at once, or asks the worker to end a running one; a job that has ended is not changed."""  # noqa: E501
+        """Cancels a queued job at once, or asks the worker to end a running one; an ended job is not changed."""
         self.job(job_id)
-        if not self._write(
-            "UPDATE jobs SET status = 'cancelled', ended = ? WHERE id = ? AND status = 'queued'", (time.time(), job_id)
-        ):
+        at_once = "UPDATE jobs SET status = 'cancelled', ended = ? WHERE id = ? AND status = 'queued'"
+        if not self._write(at_once, (time.time(), job_id)):
             self._write("UPDATE jobs SET wish = 'cancel' WHERE id = ? AND status = 'running'", (job_id,))
 
     def refuse_while_used(self, what: str, *ids: str) -> None:
-        """Raises StoreError if a queued or running job uses one of the ids, which are to be deleted; ``what`` names
-        them in the text.
-        """
+        """Raises StoreError if a queued or running job uses one of the ids; ``what`` names them in the text."""
         for job in (*self.jobs(status="running"), *self.jobs(status="queued")):
             if not uses(job.arguments).isdisjoint(ids):
                 raise StoreError(
-                    f"A {job.status} job ({kind_of(job.kind).title}) uses {what}. Cancel it on its page or with"
-                    f" 'loralab jobs --cancel {job.id}', or wait for its end; then delete {what}."
+                    f"A {job.status} job ({kind_of(job.kind).title}) uses {what}. Cancel it on its page, or wait for "
+                    f"its end; then delete {what}."
                 )
 
     def delete_job(self, job_id: str) -> None:
@@ -208,14 +189,14 @@ class Counted:
     total: int
     unit: str
     done: int = 0
-    _told: float = field(default=-SECONDS, repr=False)
+    _written: float = field(default=-SECONDS, repr=False)
 
     def add(self, parts: int) -> None:
         """Adds ``parts`` that are done."""
         self.done += parts
-        if time.monotonic() - self._told >= SECONDS:
+        if time.monotonic() - self._written >= SECONDS:
             write_progress(self.folder, self.done, self.total, self.unit)
-            self._told = time.monotonic()
+            self._written = time.monotonic()
 
 
 def write_progress(folder: Path, done: int, total: int, unit: str) -> None:
@@ -226,7 +207,7 @@ def write_progress(folder: Path, done: int, total: int, unit: str) -> None:
 def read_progress(folder: Path) -> Progress | None:
     """Reads the progress; None if there is none yet or it cannot be read."""
     try:
-        told = Progress(**json.loads((folder / FILE).read_text()))
-        return told if told.total > 0 and told.done >= 0 else None
+        progress = Progress(**json.loads((folder / FILE).read_text()))
+        return progress if progress.total > 0 and progress.done >= 0 else None
     except (OSError, ValueError, TypeError):
         return None

@@ -1,6 +1,4 @@
-"""The values of the database's rows: ids, conditions on columns, and the check of rows that another program may have
-written or damaged.
-"""
+"""The values of the database's rows: ids, conditions, and the check of what another program wrote or damaged."""
 
 import re
 import secrets
@@ -56,8 +54,7 @@ def is_time(value: object) -> bool:
 
 
 def check_row(row: Row) -> Row:
-    """Returns the row unchanged if its fields are valid: SQLite accepts any value in a column, and another program may
-    have written it.
+    """Returns the row unchanged if its fields are valid: SQLite accepts any value in a column.
 
     Raises:
         Damaged: a field has the wrong type, or a timestamp, a process id or the id (which names a folder) is not valid.

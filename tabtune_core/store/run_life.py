@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from tabtune_core.errors import StoreError
-from tabtune_core.events import Evaluated, Event, Note, RunFinished, StepDone, StopRequest, Unread, to_json
+from tabtune_core.events import Evaluated, Event, Note, RunFinished, StepDone, StopRequest, to_json
 from tabtune_core.settings.sweep import RUNGS
 from tabtune_core.store.database import size_of
 from tabtune_core.store.event_log import EventLog
@@ -51,27 +51,22 @@ class RunLife(EventLog, JobQueue):
         Raises:
             StoreError: there is none of this id.
         """
-        found = [one for one in self.sweeps() if one.id == sweep]
         self._row("sweep", sweep)
-        return found[0]
+        return next(one for one in self.sweeps() if one.id == sweep)
 
     def runs(self, sweep: str | None = None, *, status: Status | None = None) -> list[Run]:
-        """Returns the runs of one sweep or all, of one status or all, in the order of the queue, without ``unreadable``
-        ones.
-        """
+        """Returns the runs of one sweep or status or all, in the order of the queue, without ``unreadable`` ones."""
         if sweep is not None:
             self._row("sweep", sweep)
-        where, given = only(sweep=sweep, status=status)
-        rows = self._read(f"SELECT * FROM runs WHERE {where} ORDER BY position", given)
-        return [run for run in map(read_run, rows) if isinstance(run, Run)]
+        return [run for run in self._read_runs(sweep, status) if isinstance(run, Run)]
 
     def unreadable(self, sweep: str | None = None, *, status: Status | None = None) -> list[Unreadable]:
-        """Returns the rows that this version cannot read, of one sweep or all, of one status or all, in the order of
-        the queue.
-        """
+        """Returns the rows that cannot be read, of one sweep or status or of all, in the order of the queue."""
+        return [run for run in self._read_runs(sweep, status) if isinstance(run, Unreadable)]
+
+    def _read_runs(self, sweep: str | None, status: Status | None) -> list[Run | Unreadable]:
         where, given = only(sweep=sweep, status=status)
-        rows = self._read(f"SELECT * FROM runs WHERE {where} ORDER BY position", given)
-        return [found for found in map(read_run, rows) if isinstance(found, Unreadable)]
+        return list(map(read_run, self._read(f"SELECT * FROM runs WHERE {where} ORDER BY position", given)))
 
     def has_work(self) -> bool:
         """Whether a run or a job is queued or running."""
@@ -79,12 +74,9 @@ class RunLife(EventLog, JobQueue):
         return bool(self._read(f"SELECT 1 FROM runs {going} UNION ALL SELECT 1 FROM jobs {going} LIMIT 1"))
 
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
-        """Returns values that change whenever a list of these runs must be read again; cheaper than reading the runs."""  # noqa: E501
+        """Returns values that change whenever a list of these runs must be read again; cheaper than the runs."""
         where, given = only(sweep=sweep)
-        sql = (
-            f"SELECT id, status, resumptions, wish, name, note, archived, tags FROM runs WHERE {where} ORDER BY "
-            "position"
-        )
+        sql = f"SELECT id, status, resumptions, wish, name, note, archived FROM runs WHERE {where} ORDER BY position"
         return tuple(tuple(row) for row in self._read(sql, given))
 
     def run(self, run_id: str) -> Run:
@@ -109,23 +101,17 @@ class RunLife(EventLog, JobQueue):
         """Returns the size of the run's folder on disk."""
         return size_of(self.run_dir(run_id))
 
-    def claim(
-        self,
-        pid: int,
-        identity: str | None,
-        run_id: str | None = None,
-        *,
-        slot: str = "",
-        executor: str = "",
-        node: str = "",
-    ) -> Run | None:
-        """Claims the first run of the queue, or a given one, for this process; of several claimants only one gets it."""  # noqa: E501
-        now = time.time()
+    def claim(self, pid: int, identity: str | None, run_id: str | None = None, **place: str) -> Run | None:
+        """Claims the first run of the queue, or a given one, for this process; only one claimant gets it.
+
+        ``place`` says where it is put: ``slot``, ``executor`` and ``node``.
+        """
+        now, where = time.time(), (place.get(name, "") for name in ("slot", "executor", "node"))
         rows = self._read(
             "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, identity = ?, slot = ?, "
             "executor = ?, node = ? WHERE status = 'queued' AND id = COALESCE(?, (SELECT id FROM runs WHERE status = "
             "'queued' ORDER BY position LIMIT 1)) RETURNING *",
-            (now, now, pid, identity, slot, executor, node, run_id),
+            (now, now, pid, identity, *where, run_id),
         )
         found = read_run(rows[0]) if rows else None
         if isinstance(found, Unreadable):
@@ -139,20 +125,14 @@ class RunLife(EventLog, JobQueue):
         Raises:
             StoreError: the run is not running any more, or not claimed by this worker (None: whoever it is) any more.
         """
-        sql = (
-            "UPDATE runs SET pid = ?, identity = ?, heartbeat = ? WHERE id = ? AND status = 'running'"
-            " AND pid IS COALESCE(?, pid)"
-        )
-        if not self._write(sql, (pid, identity, time.time(), run_id, claimed_by)):
+        sql = "UPDATE runs SET pid = ?, identity = ?, heartbeat = ? WHERE id = ? AND status = 'running'"
+        if not self._write(f"{sql} AND pid IS COALESCE(?, pid)", (pid, identity, time.time(), run_id, claimed_by)):
             raise StoreError(f"Run {run_id!r} is not running any more; queue it again with retry.")
 
     def unclaim(self, run_id: str, pid: int) -> None:
         """Queues a run again, because the worker ``pid`` claimed it but could not start a process for it."""
-        sql = (
-            f"UPDATE runs SET status = 'queued', started = NULL, {NOWHERE} WHERE id = ? AND pid = ? AND status = "
-            "'running'"
-        )
-        self._write(sql, (run_id, pid))
+        sql = f"UPDATE runs SET status = 'queued', started = NULL, {NOWHERE} WHERE id = ? AND pid = ?"
+        self._write(f"{sql} AND status = 'running'", (run_id, pid))
 
     def set_place(self, run_id: str, slot: str, node: str) -> None:
         """Records where a running run was finally placed."""
@@ -177,10 +157,7 @@ class RunLife(EventLog, JobQueue):
         If the clock was set back meanwhile, the run ends with its last event, whose time does not follow the clock.
         """
         assert status in ENDED, status
-        last = (
-            "(SELECT time FROM events WHERE seq = (SELECT MAX(seq) FROM events WHERE run = runs.id) AND time <= "
-            f"{LATEST})"
-        )
+        last = f"(SELECT time FROM events WHERE run = runs.id AND time <= {LATEST} ORDER BY seq DESC LIMIT 1)"
         self._write(
             "UPDATE runs SET status = ?, result = ?, error = ?, ended = MAX(?, COALESCE(started, 0), "
             f"COALESCE({last}, 0)) WHERE id = ? AND status IN ('queued', 'running')",
@@ -197,35 +174,26 @@ class RunLife(EventLog, JobQueue):
         A run that goes on ``alone`` pauses at no further rung.
         """
         with self._together():
+            sql = "UPDATE runs SET status = 'queued', rung = MAX(rung + 1, ?), error = NULL"
             for run_id in on:
-                passed = "rung = MAX(rung + 1, ?)"
-                self._write(
-                    f"UPDATE runs SET status = 'queued', {passed}, error = NULL WHERE id = ? AND status = 'waiting'",
-                    (len(RUNGS) if alone else 0, run_id),
-                )
+                self._write(f"{sql} WHERE id = ? AND status = 'waiting'", (len(RUNGS) if alone else 0, run_id))
+            sql = "UPDATE runs SET status = 'outrun', ended = ? WHERE id = ? AND status = 'waiting'"
             for run_id in outrun:
-                self._write(
-                    "UPDATE runs SET status = 'outrun', ended = ? WHERE id = ? AND status = 'waiting'",
-                    (time.time(), run_id),
-                )
+                self._write(sql, (time.time(), run_id))
         for run_id in outrun:
             self.forget_states(run_id)
 
     def call_back(self, run_id: str) -> None:
         """Queues a run again that was outrun; it starts anew and pauses no more."""
-        self._write(
-            "UPDATE runs SET status = 'queued', rung = ?, ended = NULL WHERE id = ? AND status = 'outrun'",
-            (len(RUNGS), run_id),
-        )
+        sql = "UPDATE runs SET status = 'queued', rung = ?, ended = NULL WHERE id = ? AND status = 'outrun'"
+        self._write(sql, (len(RUNGS), run_id))
 
     def forget_states(self, run_id: str) -> None:
         """Deletes the best and the last state of a training, once its final files are written or not wanted."""
         shutil.rmtree(self.run_dir(run_id) / STATES, ignore_errors=True)
 
     def requeue(self, run_id: str, why: str) -> None:
-        """Queues a run whose process is gone again, in its old place and with its request; ``why`` is shown until it
-        goes on.
-        """
+        """Queues a run whose process is gone again, in its old place; ``why`` is shown until it goes on."""
         self._queue_again(run_id, "running", why)
 
     def resume(self, run_id: str) -> None:
@@ -250,27 +218,23 @@ class RunLife(EventLog, JobQueue):
         )
 
     def begin_again(self, run_id: str) -> None:
-        """Deletes events of the earlier process of a run that was queued again, except zero-shot and the training that
-        was saved.
+        """Deletes events of a run's earlier process, except zero-shot and the training that was saved.
 
         The run's new process calls this. Memory samples and phases are deleted too, so that every curve has a single
         start. A run that had only paused at a rung gets no note.
         """
         why, goes_on = self.run(run_id).error, self.has_last_state(run_id)
         how = "goes on from its last saved state" if goes_on else "starts anew, because it had saved no state"
-        told = self.events(run_id, ["StepDone", "Evaluated"]) if goes_on else []
-        zero_shot = {
-            one.event.split: one.seq
-            for one in reversed(told)
-            if isinstance(one.event, Evaluated) and one.event.step == 0
-        }
-        # of zero-shot only the first: the end of a run may report step 0 again
-        kept = [*zero_shot.values(), *(one.seq for one in told if _is_of_training(one.event))]
+        kept: dict[object, int] = {}
+        for one in self.events(run_id, ["StepDone", "Evaluated"]) if goes_on else []:
+            match one.event:
+                case Evaluated(step=0, split=split):
+                    kept.setdefault(split, one.seq)  # only the first: the end of a run may report step 0 again
+                case StepDone() | Evaluated(split="validation"):
+                    kept[one.seq] = one.seq
         with self._together():
-            self._write(
-                "DELETE FROM events WHERE run = ? AND seq NOT IN (SELECT value FROM JSON_EACH(?))",
-                (run_id, json.dumps(kept)),
-            )
+            sql = "DELETE FROM events WHERE run = ? AND seq NOT IN (SELECT value FROM JSON_EACH(?))"
+            self._write(sql, (run_id, json.dumps(list(kept.values()))))
             self._write("UPDATE runs SET error = NULL WHERE id = ?", (run_id,))
             if why is not None:
                 self.append(run_id, Note(f"The run was interrupted, and {how}. {why}".strip(), "warning"))
@@ -287,19 +251,10 @@ class RunLife(EventLog, JobQueue):
         if wish == "stop" and saved:
             going = "status IN ('queued', 'running')"
             self.advance([run_id])  # one that waits at a rung goes on, and stops
-        elif self._write(
-            "UPDATE runs SET status = 'cancelled', error = NULL, ended = ?"
-            " WHERE id = ? AND status IN ('queued', 'waiting')",
-            (time.time(), run_id),
-        ):
-            if saved:
-                self.forget_states(run_id)
-            return
+        else:
+            sql = "UPDATE runs SET status = 'cancelled', error = NULL, ended = ? WHERE id = ?"
+            if self._write(f"{sql} AND status IN ('queued', 'waiting')", (time.time(), run_id)):
+                if saved:
+                    self.forget_states(run_id)
+                return
         self._write(f"UPDATE runs SET wish = ? WHERE id = ? AND {going} AND wish IS NOT 'cancel'", (wish, run_id))
-
-
-def _is_of_training(event: Event | Unread) -> bool:
-    """Whether an event is a step or an evaluation between steps, not one of zero-shot or of the end."""
-    return isinstance(event, StepDone) or (
-        isinstance(event, Evaluated) and event.split == "validation" and event.step > 0
-    )

@@ -53,10 +53,7 @@ class Run:
     archived: bool = False
     """Put away by a person."""
     slot: str = ""
-    """Where the worker put it: a GPU such as ``cuda:1``, or ``cpu``; empty while queued.
-
-    Its ``RunPlanned`` names the actual device.
-    """
+    """Where the worker put it: a GPU such as ``cuda:1``, or ``cpu``; empty while queued."""
     executor: str = ""
     """Name of the executor; empty while queued."""
     node: str = ""
@@ -65,8 +62,6 @@ class Run:
     """Rungs that it has passed; -1 if it never pauses for the other learning rates of its rank."""
     resumptions: int = 0
     """How many times it was queued again after an interruption, by itself or by a person."""
-    tags: tuple[str, ...] = ()
-    """Words that a person put on it."""
 
     @property
     def ended_as(self) -> str:
@@ -75,16 +70,12 @@ class Run:
 
     @property
     def resumed(self) -> str:
-        """Says how the run was resumed, for example ``Resumed at step 40 after an interruption``; empty if it never
-        was.
-        """
+        """Says how the run was resumed, as ``Resumed at step 40 after an interruption``; empty if it never was."""
         if not self.resumptions:
             return ""
-        if self.result is None:
-            return "Resumed after an interruption"
-        if not self.result.resumed_steps:
-            return "Started anew after an interruption"
-        return f"Resumed at step {' and '.join(map(str, self.result.resumed_steps))} after an interruption"
+        steps = None if self.result is None else " and ".join(map(str, self.result.resumed_steps))
+        how = "Resumed" if steps is None else f"Resumed at step {steps}" if steps else "Started anew"
+        return f"{how} after an interruption"
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +106,7 @@ class Sweep:
 
 @functools.lru_cache(maxsize=4096)
 def _settings(text: str) -> RunSettings:
-    """Parses settings; cached, because stored settings never change and checking them takes longer than reading the
-    row.
-    """
+    """Parses settings; cached, because stored settings never change and checking them takes long."""
     return RunSettings.from_dict(json.loads(text))
 
 
@@ -137,7 +126,6 @@ def read_run(row: sqlite3.Row) -> Run | Unreadable:
             "settings": settings,
             "result": result,
             "archived": bool(values["archived"]),
-            "tags": tuple(values["tags"].split()),
         }
         part = "its row"
         return check_row(Run(**{name: read[name] for name in Run.__dataclass_fields__}))

@@ -1,6 +1,6 @@
 """The run store, the only meeting point of pages, command line, worker and runs.
 
-In: settings of runs; notes, tags and deletions by people. Out: rows in the queue, until they are deleted.
+In: settings of runs; notes and deletions by people. Out: rows in the queue, until they are deleted.
 """
 
 import json
@@ -19,7 +19,6 @@ from tabtune_core.models.catalogue import with_usual_rate
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
 from tabtune_core.settings.sweep import race_of
-from tabtune_core.store.database import size_of
 from tabtune_core.store.job_kinds import uses
 from tabtune_core.store.row_values import is_folder_name, new_id
 from tabtune_core.store.run_life import RunLife
@@ -27,7 +26,6 @@ from tabtune_core.store.run_row import RETRYABLE
 
 EVENTS_A_STEP = 2_000
 """Events deleted in one statement, which takes milliseconds."""
-MOST_TAGS, LONGEST_TAG = 10, 40
 
 
 def default_home() -> Path:
@@ -57,10 +55,10 @@ class RunStore(RunLife):
         A run without a learning rate is stored with its model's default. With ``halving``, runs that differ only in
         their learning rate pause at rungs, and only the better ones go on.
         """
-        sweep, runs = new_id(), [*map(with_usual_rate, runs)]
+        runs = [*map(with_usual_rate, runs)]
         rivals = Counter(map(race_of, runs))
         with self._together():
-            self._write("INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", (sweep, name, time.time()))
+            sweep = self._add_sweep(name)
             ids = [
                 self._queue(sweep, label, settings, rung=0 if halving and rivals[race_of(settings)] > 1 else -1)
                 for label, settings in zip(distinct_labels(runs), runs, strict=True)
@@ -75,15 +73,17 @@ class RunStore(RunLife):
         Returns the run's id.
         """
         with self._together():
-            if not sweep:
-                self._write(
-                    "INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", (sweep := new_id(), "", time.time())
-                )
+            sweep = sweep or self._add_sweep("")
             run_id = self._queue(sweep, name, settings)
             for event in told:
                 self.append(run_id, event)
             self.finish(run_id, result.outcome, result=result)
         return run_id
+
+    def _add_sweep(self, name: str) -> str:
+        sweep = new_id()
+        self._write("INSERT INTO sweeps (id, name, created) VALUES (?, ?, ?)", (sweep, name, time.time()))
+        return sweep
 
     def _queue(self, sweep: str, name: str, settings: RunSettings, *, rung: int = -1) -> str:
         run_id = new_id()
@@ -102,13 +102,10 @@ class RunStore(RunLife):
         with self._together():
             old = self.run(run_id)
             if old.retried_as is not None:
-                raise StoreError(
-                    f"Run {run_id!r} was already queued again as {old.retried_as!r}; use that one instead."
-                )
+                raise StoreError(f"Run {run_id!r} was already queued again as {old.retried_as!r}; use that one.")
             if old.status not in RETRYABLE:
-                raise StoreError(
-                    f"Run {run_id!r} is {old.status}; only {', '.join(sorted(RETRYABLE))} runs can be retried."
-                )
+                known = ", ".join(sorted(RETRYABLE))
+                raise StoreError(f"Run {run_id!r} is {old.status}; only {known} runs can be retried.")
             same = settings is None or race_of(settings) == race_of(old.settings)
             rung = min(old.rung, 0) if same else -1  # it races again
             new = self._queue(old.sweep, old.name, settings or old.settings, rung=rung)
@@ -134,42 +131,25 @@ class RunStore(RunLife):
         """Stores a person's note about a run."""
         self._write("UPDATE runs SET note = ? WHERE id = ?", (note, self.run(run_id).id))
 
-    def tag(self, run_id: str, tags: Sequence[str]) -> None:
-        """Replaces a run's tags: single words, each once.
-
-        Raises:
-            StoreError: there are more, or longer ones, than a list can show.
-        """
-        words = list(dict.fromkeys(word for tag in tags for word in tag.replace(",", " ").split()))
-        if len(words) > MOST_TAGS or any(len(word) > LONGEST_TAG for word in words):
-            raise StoreError(
-                f"A run has at most {MOST_TAGS} tags of at most {LONGEST_TAG} characters; {' '.join(words)!r:.200} "
-                "is more."
-            )
-        self._write("UPDATE runs SET tags = ? WHERE id = ?", (" ".join(words), self.run(run_id).id))
-
     def archive(self, run_id: str, archived: bool = True) -> None:
         """Archives a run, or takes it out of the archive; nothing is deleted."""
         self._write("UPDATE runs SET archived = ? WHERE id = ?", (archived, self.run(run_id).id))
 
-    def delete(self, run_id: str) -> int:
+    def delete(self, run_id: str) -> None:
         """Deletes an ended run with its events, its folder and the jobs about it, and the sweep with its last run.
 
-        With the last run of a table, the arrays that its runs shared are deleted too. Returns the bytes freed on disk.
+        With the last run of a table, the arrays that its runs shared are deleted too.
         """
         run = self._row("run", run_id)
         if run["status"] in ("queued", "running", "waiting"):
             raise StoreError(f"Run {run_id!r} is {run['status']}; cancel it before deleting it.")
         self.refuse_while_used(f"run {run_id!r}", run_id)
-        about_it = [job for job in self.jobs() if run_id in uses(job.arguments)]
-        own = [self.home / "runs" / run["id"]] if is_folder_name(run["id"]) else []
-        freed = size_of(*own, *(self.job_dir(job.id) for job in about_it)) + self._drop_shared(run)
-        for job in about_it:
-            self.delete_job(job.id)
-        # the folder first: after a crash, the row still exists and can be deleted again
-        for folder in own:
-            shutil.rmtree(folder, ignore_errors=True)
-        before = self._file_bytes()
+        self._drop_shared(run)
+        for job in self.jobs():
+            if run_id in uses(job.arguments):
+                self.delete_job(job.id)
+        if is_folder_name(run["id"]):  # the folder first: after a crash, the row can be deleted again
+            shutil.rmtree(self.home / "runs" / run["id"], ignore_errors=True)
         some = f"SELECT seq FROM events WHERE run = ? LIMIT {EVENTS_A_STEP}"
         began = time.monotonic()
         while self._write(f"DELETE FROM events WHERE seq IN ({some})", (run_id,)):
@@ -178,30 +158,27 @@ class RunStore(RunLife):
         with self._together():
             self._write("DELETE FROM runs WHERE id = ?", (run_id,))
             self._write("UPDATE runs SET retried_as = NULL WHERE retried_as = ?", (run_id,))
-            self._write(
-                "DELETE FROM sweeps WHERE id = ? AND NOT EXISTS (SELECT 1 FROM runs WHERE sweep = sweeps.id)",
-                (run["sweep"],),
-            )
+            unused = "NOT EXISTS (SELECT 1 FROM runs WHERE sweep = sweeps.id)"
+            self._write(f"DELETE FROM sweeps WHERE id = ? AND {unused}", (run["sweep"],))
         self._give_back()
-        return freed + max(0, before - self._file_bytes())
 
-    def _drop_shared(self, run: sqlite3.Row) -> int:
-        """If no other run has this table, deletes the shared arrays made while the run ran; returns their bytes.
+    def _drop_shared(self, run: sqlite3.Row) -> None:
+        """If no other run has this table, deletes the shared arrays made while the run ran.
 
         A later run that needs one makes it again; a process that is reading one keeps it.
         """
-        same = (
-            "SELECT 1 FROM runs AS other JOIN runs AS mine ON mine.id = ? AND other.id != mine.id WHERE NOT "
-            "JSON_VALID(mine.settings) OR NOT JSON_VALID(other.settings) OR JSON_EXTRACT(other.settings, '$.dataset') "
-            "= JSON_EXTRACT(mine.settings, '$.dataset') LIMIT 1"
-        )
-        if self._read(same, (run["id"],)) or run["started"] is None or run["ended"] is None:
-            return 0
-        freed = 0
+        others = self._read("SELECT settings FROM runs WHERE id != ?", (run["id"],))
+        needed = {None, *map(_dataset, others)}
+        if _dataset(run) in needed or run["started"] is None or run["ended"] is None:
+            return
         for file in (self.home / "shared").glob("*.npy"):
             with suppress(FileNotFoundError):
-                told = file.stat()
-                if run["started"] <= told.st_mtime <= run["ended"]:
+                if run["started"] <= file.stat().st_mtime <= run["ended"]:
                     file.unlink()
-                    freed += told.st_size
-        return freed
+
+
+def _dataset(run: sqlite3.Row) -> str | None:
+    """Returns the id of a run's table; None if its settings cannot be read."""
+    with suppress(ValueError, TypeError, LookupError):
+        return str(json.loads(run["settings"])["dataset"])
+    return None

@@ -33,8 +33,7 @@ CREATE TABLE IF NOT EXISTS runs (
     executor        TEXT NOT NULL DEFAULT '',   -- name of the executor, such as 'local'; empty while queued
     node            TEXT NOT NULL DEFAULT '',   -- name of the machine that it is carried out on; empty like executor
     rung            INTEGER NOT NULL DEFAULT -1, -- rungs passed by a run that pauses for the other learning rates of its rank; -1: it never pauses
-    resumptions     INTEGER NOT NULL DEFAULT 0, -- how many times it was queued again after an interruption; no unit
-    tags            TEXT NOT NULL DEFAULT ''    -- words that a person put on it, in their order, separated by one space
+    resumptions     INTEGER NOT NULL DEFAULT 0  -- how many times it was queued again after an interruption; no unit
 );
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, position);
 CREATE INDEX IF NOT EXISTS runs_by_sweep ON runs (sweep, position);

@@ -23,7 +23,7 @@ from tabtune_core.files.whole import keep_folder, write_text
 from tabtune_core.lora.hub import LIMIT_BYTES as LIMIT_BYTES
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.lora.package_reader import read_parts
-from tabtune_core.models.cards import ModelCard, Weights, adapted_ranks, adapter_size
+from tabtune_core.models.cards import Weights, adapted_ranks, adapter_size
 from tabtune_core.models.catalogue import CATALOGUE, get_card, named_checkpoint
 from tabtune_core.models.checkpoints import find_checkpoint, identity_of, is_here
 from tabtune_core.scratch import scratch_folder
@@ -65,20 +65,18 @@ def add_adapter(home: Path, data: bytes, name: str) -> StoredAdapter:
     """
     if len(data) > LIMIT_BYTES:
         raise AdapterError(f"The file has {len(data) / 1e6:,.0f} MB; an adapter may have {LIMIT_BYTES / 1e6:.0f}.")
-    identity = hashlib.sha256(data).hexdigest()
-    adapters = home / "adapters"
+    identity, adapters = hashlib.sha256(data).hexdigest(), home / "adapters"
     adapters.mkdir(parents=True, exist_ok=True)
     with scratch_folder(adapters, "incoming-") as folder:
         (folder / ADAPTER_FILE).write_bytes(data)
         facts = check_package(folder / ADAPTER_FILE)
-        stored = StoredAdapter(identity, name, time.time(), len(data), facts)
-        _write(folder, stored)
+        _write(folder, StoredAdapter(identity, name, time.time(), len(data), facts))
         keep_folder(folder, adapters / identity)
     return get_adapter(home, identity)
 
 
 def check_package(path: Path) -> PackageFacts:
-    """Checks that a package is complete and fits the layers of its model; returns its facts.
+    """Checks that a package is complete and would open on its base; returns its facts.
 
     Raises:
         AdapterError: the text says what is wrong.
@@ -93,37 +91,27 @@ def check_package(path: Path) -> PackageFacts:
     shapes = card.layers(settings.task).weights
     for layer in facts.layers:
         declared = layer.out_features, layer.in_features
-        if shapes.get(layer.path) != (
-            declared[::-1] if layer.kind == "embedding" else declared
-        ):  # embedding weights are (in, out)
+        weight = declared[::-1] if layer.kind == "embedding" else declared  # embedding weights are (in, out)
+        if shapes.get(layer.path) != weight:
             raise AdapterError(
                 f"The package adapts a layer {layer.path[:LONGEST_NAME]!r} of shape {declared}, which {card.title} "
                 "does not have; it is damaged, or made for another version of the model."
             )
-    _check_as_settings_say(card, facts, sum(tensor.numbers for tensor in read_tensors(content).values()))
-    return facts
-
-
-def _check_as_settings_say(card: ModelCard, facts: PackageFacts, numbers: int) -> None:
-    """Refuses an adapter that would not open on its base. ``numbers`` is the number of values in its tensors."""
-    settings = facts.settings
     try:
-        ranks, size = (
-            adapted_ranks(card, settings.task, settings.lora),
-            adapter_size(card, settings.task, settings.lora),
-        )
+        ranks = adapted_ranks(card, settings.task, settings.lora)
+        size = adapter_size(card, settings.task, settings.lora)
     except TargetError as error:
         raise AdapterError(f"The package does not fit {card.title}: {error}") from error
     of_layers = {layer.path: layer.rank for layer in facts.layers}
     odd = [path for path in ranks.keys() | of_layers.keys() if of_layers.get(path) != ranks.get(path)]
+    numbers = sum(tensor.numbers for tensor in read_tensors(content).values())
     if odd or numbers != size.trainable + size.frozen:
-        which = (
-            f"the rank of {min(odd)[:LONGEST_NAME]!r} differs" if odd else f"its number of values ({numbers:,}) differs"
-        )
+        which = f"the rank of {min(odd)[:LONGEST_NAME]!r}" if odd else f"its number of values ({numbers:,})"
         raise AdapterError(
-            f"The package does not match its own settings for {card.title}: {which}. Get the file again from where "
-            "it was made."
+            f"The package does not match its own settings for {card.title}: {which} differs. Get the file again from "
+            "where it was made."
         )
+    return facts
 
 
 def list_adapters(home: Path) -> list[StoredAdapter]:
@@ -139,11 +127,8 @@ def damaged_adapters(home: Path) -> dict[str, str]:
 def get_adapter(home: Path, identity: str) -> StoredAdapter:
     """Returns an adapter. Raises AdapterError if the workspace does not have it, or its description is damaged."""
     about = folder_of(home, identity) / "about.json"
-    with refused_as(
-        AdapterError,
-        f"The adapter {identity[:12]} of the workspace cannot be read",
-        " Delete it and add its file again.",
-    ):
+    start, end = f"The adapter {identity[:12]} of the workspace cannot be read", " Delete it and add its file again."
+    with refused_as(AdapterError, start, end):
         values = json.loads(about.read_text(encoding="utf-8"))
         adapter = StoredAdapter(**{**values, "facts": PackageFacts.from_json(values["facts"])})
         if check_row(adapter).id != identity:
@@ -181,14 +166,12 @@ def name_checkpoint(home: Path, identity: str, path: str) -> StoredAdapter:
         CheckpointError: there is no such file.
     """
     adapter = get_adapter(home, identity)
-    settings = adapter.settings
-    card = get_card(settings.model)
+    settings, card = adapter.settings, get_card(adapter.settings.model)
     found = named_checkpoint(card, settings.task, path)
     digest = _identity(found, card.weights_for(settings.task))
     if adapter.facts.base.sha256 != digest:
         raise AdapterError(f"{found} has the SHA-256 {digest}; the adapter was trained on {adapter.facts.base.sha256}.")
-    named = replace(adapter, checkpoint=str(found))
-    _write(folder_of(home, identity), named)
+    _write(folder_of(home, identity), named := replace(adapter, checkpoint=str(found)))
     return named
 
 
@@ -196,10 +179,7 @@ def missing_base(adapter: StoredAdapter) -> str | None:
     """Says which base an adapter needs and how to get it; None if that base is on this machine."""
     settings, base = adapter.settings, adapter.facts.base
     if settings.model not in CATALOGUE:
-        return (
-            f"It was trained on {settings.model!r}, a model that this version does not know. A newer version may "
-            "know it."
-        )
+        return f"It was trained on {settings.model!r}, a model that this version does not know; a newer one may."
     card = get_card(settings.model)
     if not card.family.installed:
         return str(card.family.missing_package())
@@ -211,22 +191,17 @@ def missing_base(adapter: StoredAdapter) -> str | None:
         elif settings.checkpoint is not None:
             return f"{wanted}, a checkpoint that you supplied. Name its path on this machine."
         elif not is_here(weights):
-            files = " ".join(weights.files)
-            return (
-                f"{wanted} from huggingface.co/{weights.repository}, which is not here yet. Get it with: "
-                f"hf download {weights.repository} {files}"
-            )
+            get = f"hf download {weights.repository} {' '.join(weights.files)}"
+            return f"{wanted} from huggingface.co/{weights.repository}, which is not here yet. Get it with: {get}"
         else:
             here = _found(card.name, settings.task)
+        identity = _identity(here, weights)
     except TabTuneError as error:
         return str(error)
-    identity = _identity(here, weights)
     if base.sha256 == identity:
         return None
-    return (
-        f"{wanted}; {here.name} on this machine is another file (SHA-256 {identity[:12]}…). Name those that "
-        "it was trained on."
-    )
+    found = f"{here.name} on this machine is another file (SHA-256 {identity[:12]}…)"
+    return f"{wanted}; {found}. Name those that it was trained on."
 
 
 @functools.cache
@@ -239,9 +214,8 @@ def _identity(path: Path, weights: Weights) -> str:
     try:
         known = [file.stat() for file in files]
     except OSError as error:
-        raise CheckpointError(
-            f"The file {error.filename} does not exist any more. Name the checkpoint's new path."
-        ) from error
+        gone = f"The file {error.filename} does not exist any more. Name the checkpoint's new path."
+        raise CheckpointError(gone) from error
     return _identity_of(path, weights.beside, tuple((one.st_mtime_ns, one.st_size) for one in known))
 
 

@@ -10,12 +10,7 @@ from pathlib import Path
 from tabtune_core.errors import MissingPackageError, SettingError, nearest
 from tabtune_core.tracking.tracker import Tracker
 
-TRACKERS = {
-    "mlflow": "MLflow",
-    "wandb": "Weights & Biases",
-    "trackio": "Trackio",
-    "tensorboard": "TensorBoard",
-}
+TRACKERS = {"mlflow": "MLflow", "wandb": "Weights & Biases", "tensorboard": "TensorBoard"}
 """Name of the module here, of its extra in pyproject.toml and on the command line -> title."""
 
 
@@ -31,15 +26,13 @@ def open_tracker(named: str, home: Path, *, also: Sequence[str] = ()) -> Tracker
     name, _, where = named.partition(":")
     if name not in TRACKERS:
         known = [*also, *TRACKERS]
-        near, named_all = nearest(name, known), ", ".join(known)
-        raise SettingError(
-            f"There is no tracker {name!r}. {f'Did you mean {near!r}?' if near else f'Known: {named_all}.'}"
-        )
+        near = nearest(name, known)
+        way_out = f"Did you mean {near!r}?" if near else f"Known: {', '.join(known)}."
+        raise SettingError(f"There is no tracker {name!r}. {way_out}")
     module = importlib.import_module(f"tabtune_core.tracking.{name}")
     try:
         tracker: Tracker = module.open_tracker(where, home / "trackers")
     except ImportError as error:
-        raise MissingPackageError(
-            f"{TRACKERS[name]} needs its own package. Run: pip install 'tabtune-dashboard[{name}]'"
-        ) from error
+        needs = f"{TRACKERS[name]} needs its own package. Run: pip install 'tabtune-dashboard[{name}]'"
+        raise MissingPackageError(needs) from error
     return tracker

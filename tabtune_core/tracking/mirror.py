@@ -54,58 +54,54 @@ def send(store: RunStore, sweep: str, tracker: Tracker) -> str:
             continue
         content, why = _adapter(store, run)
         lacking += why
-        sent = _sent(store, run, experiment, lacks_adapter=bool(why))
         try:
-            if tracker.stamp(sent) == sent.stamp:
-                continue
-            with scratch_folder() as folder:
-                (copy := folder / ADAPTER_FILE).write_bytes(content)
-                rows = [*_rows(store.events(run.id, CURVES)), *sent.rows]
-                tracker.send(dataclasses.replace(sent, rows=rows, adapter=copy if content else None))
+            new += _send_one(store, run, experiment, tracker, content, lacks_adapter=bool(why))
         except TabTuneError:
             raise
         except Exception as error:
             raise _refusal(tracker, error) from error
-        new += 1
     going = sum(run.status not in ENDED for run in runs)
     rest = f" Not ended yet: {counted(going, 'run')}; export it again later." if going else ""
     return f"{tracker.title} has the sweep {sweep}; {counted(new, 'run')} of it new or changed.{rest}{lacking}"
 
 
-def _refusal(tracker: Tracker, error: Exception) -> TabTuneError:
-    text = str(error).strip().removeprefix(f"[Errno {getattr(error, 'errno', '')}] ")
-    first = next(iter(text.splitlines()), type(error).__name__)
-    doing = f"{tracker.title} did not accept the sweep, which the workspace still has"
-    of_server = "its address and your login are right and the network is up"
-    check = f"files can be written in {str(tracker.folder)!r}" if tracker.folder else of_server
-    what = f"{doing}. Check that {check}, and export it again. It said: {shorten(first, 160)}"
-    return shortage_of(error, doing, tracker.folder) or TrackerError(what)
-
-
-def _sent(store: RunStore, run: Run, experiment: str, *, lacks_adapter: bool) -> SentRun:
-    """Returns what is sent of a run, without its curves and its adapter."""
+def _send_one(
+    store: RunStore, run: Run, experiment: str, tracker: Tracker, content: bytes, *, lacks_adapter: bool
+) -> bool:
+    """Sends a run unless the tracker has it as it is; returns whether it was sent."""
     results = _results(store, run) if run.result else {}
-    facts = [run.name, run.tags, run.note, run.status, run.resumptions, store.extent(run.id, CURVES), results]
+    facts = [run.name, run.note, run.status, run.resumptions, store.extent(run.id, CURVES), results]
     stamp = hashlib.sha256(json.dumps([FORMAT, lacks_adapter, *facts], sort_keys=True).encode()).hexdigest()
-    words = {"loralab.tags": " ".join(run.tags), "loralab.note": run.note}
-    steps = run.result.steps_done if run.result else 0
-    return SentRun(
+    last = Row(run.result.steps_done if run.result else 0, run.ended or run.created, results)
+    sent = SentRun(
         id=run.id,
         name=run.name,
         sweep=run.sweep,
         experiment=experiment,
         started=run.started or run.created,
         settings=dict(_settings(run.settings)),
-        tags={
-            "loralab.sweep": run.sweep,
-            "loralab.run": run.id,
-            **{name: text for name, text in words.items() if text},
-        },
+        tags={"loralab.sweep": run.sweep, "loralab.run": run.id} | ({"loralab.note": run.note} if run.note else {}),
         status=run.status,
-        rows=[Row(f"{run.id}-{stamp[:12]}", steps, run.ended or run.created, results)],
+        rows=[last],
         adapter=None,
         stamp=stamp,
     )
+    if tracker.stamp(sent) == stamp:
+        return False
+    with scratch_folder() as folder:
+        (copy := folder / ADAPTER_FILE).write_bytes(content)
+        rows = [*_rows(store.events(run.id, CURVES)), last]
+        tracker.send(dataclasses.replace(sent, rows=rows, adapter=copy if content else None))
+    return True
+
+
+def _refusal(tracker: Tracker, error: Exception) -> TabTuneError:
+    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    doing = f"{tracker.title} did not accept the sweep, which the workspace still has"
+    of_server = "its address and your login are right and the network is up"
+    check = f"files can be written in {str(tracker.folder)!r}" if tracker.folder else of_server
+    what = f"{doing}. Check that {check}, and export it again. It said: {shorten(first, 160)}"
+    return shortage_of(error, doing, tracker.folder) or TrackerError(what)
 
 
 def _adapter(store: RunStore, run: Run) -> tuple[bytes, str]:
@@ -136,7 +132,7 @@ def _rows(events: Sequence[Stored]) -> Iterator[Row]:
             case _:
                 continue
         if known := {name: float(value) for name, value in values.items() if value is not None}:
-            yield Row(str(one.seq), one.event.step if isinstance(one.event, Evaluated) else step, one.time, known)
+            yield Row(one.event.step if isinstance(one.event, Evaluated) else step, one.time, known)
 
 
 def _named(prefix: str, event: object, names: Sequence[str]) -> dict[str, Any]:
@@ -156,10 +152,6 @@ def _results(store: RunStore, run: Run) -> dict[str, float]:
     metric = METRICS[run.settings.selection_metric]
     line = of_task(leaderboard([run], metric.name), run.settings.task).iloc[0].to_dict()
     halves = half_widths(run.id, metric, partial(read_predictions, store))
-    line |= {
-        half_width(name): half for name, half in halves.items() if not pd.isna(line.get(name))
-    }  # zero-shot has no gain
-    numbers = {
-        name: value for name, value in line.items() if name not in _OF_SETTINGS and isinstance(value, int | float)
-    }
-    return {f"result/{name}": float(value) for name, value in numbers.items() if math.isfinite(value)}
+    line |= {half_width(name): half for name, half in halves.items() if not pd.isna(line.get(name))}
+    numbers = ((name, value) for name, value in line.items() if isinstance(value, int | float))
+    return {f"result/{n}": float(v) for n, v in numbers if n not in _OF_SETTINGS and math.isfinite(v)}

@@ -1,7 +1,4 @@
-"""MLflow: an experiment per sweep and a run per run.
-
-``mlflow-skinny`` is enough; a local database also needs SQLAlchemy and alembic.
-"""
+"""MLflow: an experiment per sweep and a run per run. A local database also needs SQLAlchemy and alembic."""
 
 import logging
 import os
@@ -12,9 +9,7 @@ from typing import Any
 from tabtune_core.tracking.tracker import SentRun
 
 MOST_METRICS, MOST_PARAMETERS, LONGEST = 1_000, 100, 6_000
-"""Limits of one call, and letters of a parameter
-(https://mlflow.org/docs/latest/api_reference/rest-api.html#request-limits).
-"""
+"""Limits of one call, and letters of a parameter (mlflow.org/docs/latest/api_reference/rest-api.html)."""
 USUAL = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",

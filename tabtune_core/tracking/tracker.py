@@ -15,8 +15,6 @@ Value = str | int | float | bool
 class Row:
     """Numbers of one moment."""
 
-    key: str
-    """Unique among all rows of a workspace, and the same whenever the row is read."""
     step: int
     """Steps done."""
     time: float
@@ -25,7 +23,7 @@ class Row:
     """By names such as ``train/loss``; they may be infinite or NaN."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SentRun:
     """A run that has ended, as a tracker gets it."""
 
@@ -41,7 +39,7 @@ class SentRun:
     settings: Mapping[str, Value]
     """By their names in TOML, such as ``lora.rank``."""
     tags: Mapping[str, str]
-    """``loralab.sweep`` and ``loralab.run`` are ids in the workspace; others hold the tags and the note of the user."""
+    """``loralab.sweep`` and ``loralab.run`` are ids in the workspace; ``loralab.note`` is the user's note."""
     status: str
     """As in ``store.run_row.Status``."""
     rows: Sequence[Row]

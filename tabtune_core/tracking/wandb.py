@@ -1,10 +1,6 @@
-"""Weights & Biases: a group per sweep and a run per run.
-
-Without a login all stays in files, until ``wandb sync`` sends them.
-"""
+"""Weights & Biases: a group per sweep and a run per run. Without a login all stays in files, until ``wandb sync``."""
 
 import logging
-import math
 import os
 import shutil
 import time
@@ -90,10 +86,8 @@ class WandB:
             settings=self._wandb.Settings(**OPTIONS),
         )
         made.define_metric("*", step_metric="step")
-        last = made.summary.get("_timestamp", math.inf)  # of the rows that the server has; a resumed run withdrew some
-        for place, row in enumerate(run.rows):
-            if place >= made.starting_step or row.time > last:
-                made.log({**row.values, "step": row.step, "_timestamp": row.time})
+        for row in run.rows[made.starting_step :]:  # the server has the others
+            made.log({**row.values, "step": row.step, "_timestamp": row.time})
         made.summary.update({**run.rows[-1].values, "status": run.status})
         if run.adapter:
             artifact = self._wandb.Artifact(f"adapter-{run.id}", "model")

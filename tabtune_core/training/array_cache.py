@@ -1,8 +1,7 @@
 """The cache that the runs of a workspace share: arrays, keyed by the hash of everything that they depend on.
 
-In: what an array depends on, and how to make it. Out: the array, mapped from a file if any run made it before. The file
-also stores the seconds that it took on a core, which every run that uses it is charged, and the seconds that its maker
-waited for a core.
+In: what an array depends on, and how to make it. Out: the array, from a file if any run made it before. Every run
+that uses it is charged the seconds that making it took; the file keeps them.
 """
 
 import hashlib
@@ -25,8 +24,7 @@ from tabtune_core.training.clock import OwnClock
 FORMAT = 1
 """Part of every hash: increase it when a file's content or inputs change."""
 LIMIT_BYTES = 2_000_000_000
-"""Limit of all files together; a run begins by deleting the oldest files beyond half of it, to make room for its own.
-"""
+"""Limit of all files together; a run begins by deleting the oldest files beyond half of it."""
 COUNTED_AGAIN = 0.05
 """Share of the limit after whose writing a run counts the files again, because other runs write at the same time."""
 ABANDONED_SECONDS = 3600
@@ -67,16 +65,14 @@ class SharedArrays:
             self._used_bytes -= size
 
     def get(self, parts: Sequence[Any], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """Reads or makes the array that depends on ``parts``: arrays, tensors, and values that fields or ``repr``
-        distinguish.
-        """
+        """Reads or makes the array that depends on ``parts``: arrays, tensors, values told apart by ``repr``."""
         with self.clock.aside():
             file = self.file_of(parts)
             array = self.read(file)
         if array is None:
-            began, waits = self.clock.seconds, self.clock.waited_seconds
+            began = self.clock.seconds
             array = make()
-            self.keep(file, array, self.clock.seconds - began, self.clock.waited_seconds - waits)
+            self.keep(file, array, self.clock.seconds - began)
         return array
 
     def file_of(self, parts: Sequence[Any]) -> Path:
@@ -92,8 +88,8 @@ class SharedArrays:
             array: NDArray[Any] = np.load(file, mmap_mode="c", allow_pickle=False)
             with file.open("rb") as opened:
                 opened.seek(getattr(array, "offset", 0) + array.nbytes)
-                seconds, waits, checksum = map(float, np.load(opened, allow_pickle=False))
-            whole = checksum == _checksum(array, seconds, waits)
+                seconds, checksum = map(float, np.load(opened, allow_pickle=False))
+            whole = checksum == _checksum(array, seconds)
         except FileNotFoundError:
             return None
         except (OSError, ValueError, EOFError, TypeError, SyntaxError, TokenError):
@@ -105,23 +101,17 @@ class SharedArrays:
         self.reused += 1
         if file not in self.paid:
             self.paid.add(file)
-            self.clock.charge(seconds, waits)
+            self.clock.charge(seconds)
         return array
 
-    def keep(self, file: Path, array: NDArray[Any], seconds: float, waits: float) -> None:
-        """Writes an array unless its file exists; on a full disk or at the limit, does nothing.
-
-        Making it took ``seconds``, besides ``waits`` for a core that others used.
-        """
-        seconds, waits = (
-            max(0.0, seconds),
-            max(0.0, waits),
-        )  # the kernel reports waits late, so a short time may be below 0
+    def keep(self, file: Path, array: NDArray[Any], seconds: float) -> None:
+        """Writes an array that took ``seconds`` to make, unless the disk or the cache is full."""
+        seconds = max(0.0, seconds)  # the kernel reports waits late, so a short time may be below 0
         with self.clock.aside():
             self.made += 1
             self.paid.add(file)
             if not file.exists():
-                self._write(file, array, np.array([seconds, waits, _checksum(array, seconds, waits)]))
+                self._write(file, array, np.array([seconds, _checksum(array, seconds)]))
 
     def _write(self, file: Path, array: NDArray[Any], costs: NDArray[np.float64]) -> None:
         partial_file = file.with_suffix(f".{os.getpid()}.partial")
@@ -151,11 +141,11 @@ def _by_age(folder: Path, pattern: str) -> list[tuple[float, int, Path]]:
     return sorted(files)
 
 
-def _checksum(array: NDArray[Any], seconds: float, waits: float) -> int:
+def _checksum(array: NDArray[Any], seconds: float) -> int:
     """Sums up the bits of a file's whole content, to detect disk errors; runs at 7 GB a second."""
     bits = np.ascontiguousarray(array).reshape(-1).view(f"u{min(array.itemsize, 4)}")
-    told = zlib.crc32(f"{array.dtype.str} {array.shape} {seconds} {waits}".encode())
-    return (int(bits.sum(dtype=np.uint64)) + told) % 2**53  # a float64 holds it
+    rest = zlib.crc32(f"{array.dtype.str} {array.shape} {seconds}".encode())
+    return (int(bits.sum(dtype=np.uint64)) + rest) % 2**53  # a float64 holds it
 
 
 def _update(digest: Any, part: Any) -> None:

@@ -11,10 +11,7 @@ from tabtune_core.training.state_file import read_state, write_state
 
 
 class BestState:
-    """The best state of a module's trainable parameters.
-
-    Starts with the present state, candidate 0, which is kept to the end.
-    """
+    """The best state of a module's trainable parameters; candidate 0, the state at the start, is kept to the end."""
 
     def __init__(self, module: nn.Module, folder: Path) -> None:
         self.trainable = {name: p for name, p in module.named_parameters() if p.requires_grad}

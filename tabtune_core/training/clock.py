@@ -1,9 +1,7 @@
-"""A run's own time, which depends neither on arrays that earlier runs left in the cache nor on other programs on its
-cores.
+"""A run's own time: the seconds that it takes with an empty cache and its own cores.
 
-In: the machine's clock, and how long the thread waited for a core; the time that the cache costs and saves. Out: the
-seconds that the same training takes with an empty cache and its own cores. While several threads compute one result,
-their waits count as computing, because they spin meanwhile.
+In: the machine's clock, how long the thread waited for a core, and what the cache saved. Out: seconds. While several
+threads compute one result, their waits count as computing, because they spin meanwhile.
 """
 
 import threading
@@ -18,9 +16,7 @@ THREADS = Path("/proc/self/task")
 
 
 def _ran_and_waited(schedstat: Path) -> tuple[float, float]:
-    """Returns a thread's seconds on a core and waiting for one (Documentation/scheduler/sched-stats.rst); 0 if nothing
-    counts them.
-    """
+    """Returns a thread's seconds on a core and waiting for one (Linux: sched-stats.rst); 0 if nothing counts them."""
     try:
         with schedstat.open("rb", buffering=0) as opened:
             ran, waited = opened.read().split()[:2]
@@ -39,9 +35,7 @@ class OwnClock:
 
     @classmethod
     def of_this_thread(cls) -> "OwnClock":
-        """Makes a clock that excludes the waits of the calling thread for a core that others used, if the kernel counts
-        them.
-        """
+        """Makes a clock that excludes the calling thread's waits for a core, if the kernel counts them."""
         file = THREADS / str(threading.get_native_id()) / "schedstat"
         return cls(waited=lambda: _ran_and_waited(file)[1])
 
@@ -49,25 +43,16 @@ class OwnClock:
         """Starts counting from 0."""
         self._wall_began, self._waits_began = self._machine(), self._waited()
         self._began, self._set_aside = self._now(), 0.0
-        self.charged_seconds, self.charged_waits = 0.0, 0.0
-        """Computing time of arrays that others had made and this run used since ``start``, and their makers' waits for
-        a core.
-        """
+        self.charged_seconds = 0.0
+        """Seconds of arrays that other runs had made and this one used."""
 
-    def go_on(
-        self,
-        seconds: float,
-        charged_seconds: float,
-        wall_seconds: float,
-        waits: float = 0.0,
-        charged_waits: float = 0.0,
-    ) -> None:
+    def go_on(self, seconds: float, charged_seconds: float, wall_seconds: float, waits: float) -> None:
         """Continues the count of an earlier process: ``seconds`` include ``charged_seconds`` but not ``waits``."""
         self.start()
         self._began -= seconds - charged_seconds
         self._wall_began -= wall_seconds
         self._waits_began -= waits
-        self.charged_seconds, self.charged_waits = charged_seconds, charged_waits
+        self.charged_seconds = charged_seconds
 
     def _now(self) -> float:
         return self._machine() - self._waited()
@@ -92,12 +77,9 @@ class OwnClock:
         """Whether ``limit`` seconds are over, including waits for a core; false without a limit."""
         return limit is not None and self.seconds + self.waited_seconds >= limit
 
-    def charge(self, seconds: float, waits: float = 0.0) -> None:
-        """Adds the computing time of an array that another run made, and records how long that run had waited for a
-        core.
-        """
+    def charge(self, seconds: float) -> None:
+        """Adds the seconds of an array that another run made."""
         self.charged_seconds += seconds
-        self.charged_waits += waits
 
     @contextmanager
     def aside(self) -> Iterator[None]:
@@ -113,50 +95,21 @@ class OwnClock:
             self._aside_since = None
 
 
+DISTURBED = "The run was disturbed"
+"""How the note of such a run begins."""
 WORTH_SAYING = 0.1
 """Least share of waits in a run's time that is reported."""
 LEAST_SECONDS = 1.0
-LATE_SECONDS = 5.0
-"""A thread that wakes later than this shows that the process stood still."""
-
-
-class Standstill:
-    """Measures, by a thread that sleeps, how long the whole process stood still: it was sent STOP, or its machine was
-    paused.
-    """
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-
-    def sleep(self, seconds: float) -> None:
-        """Sleeps, and adds up how much longer that took."""
-        began = time.monotonic()
-        time.sleep(seconds)
-        late = time.monotonic() - began - seconds
-        self.seconds += late if late > LATE_SECONDS else 0.0
-
-    def note(self) -> Note | None:
-        """Returns the note for the end of a run; None if the process never stood still."""
-        if not self.seconds:
-            return None
-        return Note(
-            f"The run's process stood still for about {self.seconds:,.0f} s: it was suspended, or its machine was. "
-            "Its times include these seconds and cannot be compared with those of other runs.",
-            "warning",
-        )
 
 
 def disturbed(threads: Path = THREADS) -> Note | None:
-    """Returns a note at the end of a run that often waited for a core; measured by its own waits, as it is pinned to
-    few cores.
-    """
+    """Returns the note at the end of a run whose threads often waited for a core; None for any other run."""
     every = [_ran_and_waited(file) for file in threads.glob("*/schedstat")]
     ran, waited = (sum(seconds) for seconds in zip((0.0, 0.0), *every, strict=True))
     if waited < LEAST_SECONDS or waited < WORTH_SAYING * (ran + waited):
         return None
     return Note(
-        f"The run was disturbed: its threads computed for {ran:,.0f} s and waited {waited:,.0f} s for a core that "
-        "others used. Waits of the training thread do not count as training time, but waits of the threads that help "
-        "it do: the training time may be too long and cannot be compared with that of other runs.",
+        f"{DISTURBED}: its threads computed for {ran:,.0f} s and waited {waited:,.0f} s for a core that others used, "
+        "so its training time may be too long and cannot be compared with that of other runs.",
         "warning",
     )

@@ -1,5 +1,4 @@
-"""The last phase: compares the best trained state with zero-shot on the validation rows, scores the better one, and
-makes the result.
+"""The last phase: compares the best trained state with zero-shot on the validation rows, and scores the better one.
 
 In: a session, zero-shot and what was trained. Out: predictions of the held-out rows, and the result of the run.
 """
@@ -21,9 +20,7 @@ from tabtune_core.training.zero_shot import Predictions, ZeroShot
 
 
 def evaluate(session: Session, zero_shot: ZeroShot, trained: Trained) -> tuple[Predictions, RunFinished]:
-    """Predicts the held-out rows and puts the model into the better state of the two; returns that state's predictions,
-    and the result.
-    """
+    """Puts the model into the better state; returns that state's predictions of the held-out rows, and the result."""
     held_out, scorer = session.rows.held_out, session.rows.scorer
     with session.environment.meter.phase("evaluate"):
         predictions, seconds, clock = Predictions(), 0.0, OwnClock.of_this_thread()
@@ -45,11 +42,7 @@ def evaluate(session: Session, zero_shot: ZeroShot, trained: Trained) -> tuple[P
 
 
 def _returned(session: Session, zero_shot: ZeroShot, trained: Trained, predictions: Predictions) -> Predictions:
-    """Returns the predictions of the better state on the validation rows, trained or zero-shot, and restores that
-    state.
-
-    Both used all context rows of predictions; evaluations during training may have used fewer.
-    """
+    """Returns the predictions of the state that is better with all context rows, and restores that state."""
     if trained.best is None:
         return predictions
     metric, rows = session.settings.selection_metric, session.rows.held_out["validation"]
@@ -87,7 +80,6 @@ def _result(
         predict_seconds=predict_seconds,
         train_wall_seconds=trained.wall_seconds,
         shared_saved_seconds=trained.saved_seconds,
-        shared_waited_seconds=trained.saved_waits,
         peak_memory_bytes=meter.highest_bytes,
         growth_memory_bytes=growth["train"],
         predict_growth_memory_bytes=growth["evaluate"],

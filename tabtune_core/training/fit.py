@@ -1,7 +1,7 @@
 """Fits one model to one table, for runs and pipelines.
 
-In: settings and a prepared table. Out: events meanwhile; the model in its best state, and what was measured. Candidate
-0 is zero-shot, so the result is never worse on the validation rows.
+In: settings and a prepared table. Out: events meanwhile; the model in its best state, and what was measured.
+Candidate 0 is zero-shot, so the result is never worse on the validation rows.
 """
 
 from collections.abc import Callable

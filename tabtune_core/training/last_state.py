@@ -23,14 +23,9 @@ from tabtune_core.training.state_file import read_state, write_state
 FORMAT = 1
 """Part of a state's identity: increase it when the content of the file changes."""
 LIGHT_BYTES = 32_000_000
-"""A state up to this size, such as an adapter's, is saved at every evaluation. At rank 8, TabICL mini 1 has 0.9 MB and
-TabICL v2 8.7 MB; saving took 0.04 and 0.35 s with disk and machine under load.
-"""
+"""A state up to this size, such as an adapter's, is saved at every evaluation: 8.7 MB took 0.35 s on a busy machine."""
 SAVING_SHARE = 0.03
-"""Most time that saving a larger state may take, as a share of the training's; so it is not saved after every
-evaluation. In full fine-tuning of TabICL v2, saving 331 MB took 21 s. A state holds the trained weights and Adam's two
-numbers per weight (SGD: one).
-"""
+"""Most time that saving larger states may take, as a share of the training's: 331 MB took 21 s."""
 
 
 class LastState:
@@ -44,10 +39,7 @@ class LastState:
         self._bytes, self._longest_seconds, self._spent_seconds = 0, 0.0, 0.0
 
     def save(self, pauses: bool) -> None:
-        """Saves the present state, if the run can resume and time allows, and always where training ``pauses``.
-
-        Saving does not count as the run's time.
-        """
+        """Saves the present state if time allows, and always where training ``pauses``; its time does not count."""
         clock = self._session.arrays.clock
         if self._file is None or not (pauses or self._may_take_time(clock.seconds)):
             return
@@ -69,9 +61,7 @@ class LastState:
             self._spent_seconds += time.monotonic() - began
 
     def restore(self) -> None:
-        """Restores the state that an earlier process of the run saved, if there is one; a note says so, or why it
-        cannot be used.
-        """
+        """Restores the state that an earlier process saved; a note says why one cannot be used."""
         if self._file is None or not self._file.exists():
             return
         emit = self._session.environment.emit
@@ -101,10 +91,7 @@ class LastState:
         )
 
     def _may_take_time(self, trained_seconds: float) -> bool:
-        """Whether saving is allowed now.
-
-        Until it was first timed, it is expected to take as long per byte as saving the best state did.
-        """
+        """Whether saving is allowed now; before it was timed, by the speed of saving the best state."""
         size = self._bytes or 3 * sum(
             p.nbytes for p in self._best.trainable.values()
         )  # at first, weights and two more numbers of each
@@ -126,16 +113,14 @@ class LastState:
             "seconds": arrays.clock.seconds,
             "charged_seconds": arrays.clock.charged_seconds,
             "wall_seconds": arrays.clock.wall_seconds,
-            "waits": (arrays.clock.waited_seconds, arrays.clock.charged_waits),
+            "waits": arrays.clock.waited_seconds,
             "paid": sorted(file.name for file in arrays.paid),
             "peaks": meter.so_far(),
             "scaler": self._session.precision.scaler.state_dict(),
         }
 
     def _tensors(self) -> dict[str, torch.Tensor]:
-        """Returns parameters and their optimizer state by the parameter's name, and the states of torch's generators,
-        for dropout.
-        """
+        """Returns parameters and their optimizer state by the parameter's name, and torch's random states."""
         found: dict[str, torch.Tensor] = {}
         for name, parameter in self._best.trainable.items():
             found[f"parameter {name}"] = parameter
@@ -178,4 +163,4 @@ class LastState:
         self._session.environment.meter.carry_over(*facts["peaks"])
         arrays = self._session.arrays
         arrays.paid |= {arrays.folder / name for name in facts["paid"]}
-        arrays.clock.go_on(facts["seconds"], facts["charged_seconds"], facts["wall_seconds"], *facts["waits"])
+        arrays.clock.go_on(facts["seconds"], facts["charged_seconds"], facts["wall_seconds"], facts["waits"])

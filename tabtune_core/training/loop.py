@@ -1,6 +1,6 @@
 """The training loop.
 
-In: a module, episodes, and a function that takes a step on an episode. Out: a stream of events, and how training ended.
+In: a module, episodes, and a function that takes a step on one. Out: a stream of events, and how training ended.
 """
 
 import math
@@ -20,17 +20,12 @@ from tabtune_core.training.optimizer import rate_factor, set_rate
 from tabtune_core.training.step import Stepped
 
 REPORTED_STEPS = 5_000
-"""After so many steps only every second step is reported; the distance doubles again each time the number of steps
-doubles.
-"""
+"""After so many steps every second one is reported; the distance doubles each time the number of steps doubles."""
 
 
 @dataclass(slots=True)
 class TrainResult:
-    """How training ended.
-
-    Updated during training, so that it exists after an interruption and a resumed run starts with it.
-    """
+    """How training ended; updated meanwhile, so that a resumed run starts with it."""
 
     outcome: Literal["finished", "stopped", "cancelled", "diverged", "waiting"] = "finished"
     """Waiting means that training pauses at a rung and can be continued from its last state."""
@@ -77,19 +72,13 @@ class LoopPlan:
     rungs: tuple[int, ...] = ()
     """Steps after which training pauses, each that of an evaluation."""
     time_limit: float | None = None
-    """Seconds after which training ends with the current step, evaluations included.
-
-    It does not change the schedule.
-    """
+    """Seconds after which training ends with the current step, evaluations included; the schedule stays."""
 
     @classmethod
     def of(
         cls, settings: RunSettings, *, steps: int, eval_every: int, classes: int, rungs: tuple[float, ...] = ()
     ) -> "LoopPlan":
-        """Makes the plan from the settings for the given steps; a warm-up longer than the run is shortened.
-
-        ``rungs`` are shares of the steps; each becomes the step of the nearest evaluation.
-        """
+        """Makes the plan for the given steps; ``rungs`` are shares of them, each moved to the nearest evaluation."""
         train = settings.train
         return cls(
             steps=steps,
@@ -112,11 +101,7 @@ class LoopPlan:
 
 
 def is_reported(step: int, plan: LoopPlan) -> bool:
-    """Whether a step gets an event: each of the first REPORTED_STEPS, then fewer and fewer; always the last one and
-    evaluated ones.
-
-    Of a million steps that are evaluated every thousandth, about 26,000 get one.
-    """
+    """Whether a step gets an event: always if it is evaluated or the last. Of a million steps about 26,000 get one."""
     apart = 1 << ((step - 1) // REPORTED_STEPS).bit_length()
     return step % apart == 0 or step % plan.eval_every == 0 or step == plan.steps
 
@@ -136,8 +121,7 @@ def train(
     clock: OwnClock,
     result: TrainResult,
 ) -> Iterator[Event]:
-    """Yields ``Evaluated`` and, for reported steps, ``StepDone``, and updates ``result``. Does not restore the best
-    state.
+    """Yields ``Evaluated`` and, for reported steps, ``StepDone``, and updates ``result``; restores no state.
 
     Args:
         module: the module to train; it is put into training mode.
@@ -149,11 +133,9 @@ def train(
         keep_best: called when the present state is the best so far.
         stop_request: called before each step; 'stop' and 'cancel' end training.
         find_dead: returns the adapted layers without a gradient after the first backward pass.
-        save_last: called after each evaluation, once ``result`` is up to date; with True where training pauses.
+        save_last: called after each evaluation; with True where training pauses.
         clock: the run's own clock, which gives the seconds of the events.
-        result: holds the validation scores before the first step (candidate 0, which later states must beat), or the
-        saved result of
-            the same training, which then continues.
+        result: holds the scores of candidate 0, which later states must beat, or the result of a training to continue.
     """
     module.train()
     for step in () if _is_over(result, plan) else range(result.steps_done + 1, plan.steps + 1):

@@ -1,7 +1,4 @@
-"""Notes of a fit about what differs from what a person may expect.
-
-In: settings, the table, the plan and the result. Out: notes.
-"""
+"""Notes of a fit about what differs from what a person may expect."""
 
 import math
 from collections import Counter
@@ -21,12 +18,8 @@ from tabtune_core.wording import counted
 
 SAVING_REPORTED = 0.1
 """Fewest seconds computed by earlier runs that are mentioned."""
-LEAST_WAITED, WAITED_SHARE = 1.0, 0.1
-"""Earlier runs' waits for a core are mentioned from so many seconds and from this share of their computing time."""
 HARDLY = 0.3
-"""A column is named if nine in ten of its scaled values lie within this range; those of a normal distribution lie
-within 3.3.
-"""
+"""A column is named if nine in ten of its scaled values lie within this range; of a normal distribution within 3.3."""
 ROWS_SORTED = 1000
 """Values of a column from which that range is computed."""
 _LIMIT = f"{LIMIT_BYTES / 1e9:g} GB"
@@ -88,9 +81,7 @@ def _untested(settings: RunSettings) -> Iterator[Note]:
 
 
 def _narrow(settings: RunSettings, table: Prepared) -> Iterator[Note]:
-    """Names number columns whose values become almost equal by the model's own scaling: because of outliers or a large
-    unit.
-    """
+    """Names number columns whose values the model's own scaling makes almost equal: by outliers or a large unit."""
     family, encoder = get_card(settings.model).family, table.context.encoder
     if family.added_to_spread is None:
         return
@@ -174,19 +165,12 @@ def costs(result: RunFinished) -> Iterator[Note]:
             f"{result.shared_saved_seconds:,.1f} s of the {result.train_seconds:,.1f} s of training had been computed "
             "by earlier runs: they count as this run's time, although it read them from the cache."
         )
-    if result.shared_waited_seconds >= max(LEAST_WAITED, WAITED_SHARE * result.shared_saved_seconds):
-        yield Note(
-            f"While they computed it, the earlier runs waited {result.shared_waited_seconds:,.1f} s for a core that "
-            "others used. These seconds do not count."
-        )
 
 
 def endings(
     settings: RunSettings, steps: int, result: TrainResult, arrays: SharedArrays, evaluated_step: int
 ) -> Iterator[Note]:
-    """Yields the notes after scoring about what went differently; ``evaluated_step`` is the step that evaluations
-    during training chose.
-    """
+    """Yields the notes after scoring; ``evaluated_step`` is the one that evaluations during training chose."""
     if result.ended_by == "time limit":
         single_step = ", which one step takes longer than," if result.steps_done == 1 else ""
         yield Note(
@@ -223,7 +207,7 @@ def endings(
             "warning",
         )
     if result.outcome == "diverged":
-        rate = settings.base_rate
+        rate = settings.learning_rate
         yield Note(
             f"The loss was not a finite number at step {result.steps_done + 1}; the best checkpoint before it is kept. "
             f"Try a learning rate of {rate / 2:g} instead of {rate:g}, or a longer warm-up.",
@@ -251,9 +235,7 @@ def _why_kept(metric: str, result: TrainResult, evaluated_step: int) -> str:
 
 
 def rows_shown(labelled: int, scored: int | None, shown: int) -> Note:
-    """Says how many of a pipeline's rows are context rows of its predictions, and how many were of its scores (None: no
-    scores).
-    """
+    """Says how many of a pipeline's rows are context rows of its predictions, and of its scores (None: no scores)."""
     of_all = f"all {labelled:,}" if shown == labelled else f"{shown:,} of the {labelled:,}"
     nothing = "No rows were withheld, so no score was measured."
     measured = nothing if scored is None else f"The validation scores were measured with {scored:,} context rows."

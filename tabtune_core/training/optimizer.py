@@ -22,12 +22,10 @@ def make_optimizer(
     eps: float,
     lr_ratio: float = 1.0,
 ) -> torch.optim.Optimizer:
-    """Makes one of torch's optimizers over the trainable parameters; ``adamw`` is Loshchilov & Hutter 2019, arXiv
-    1711.05101.
+    """Makes one of torch's optimizers over the parameters; ``adamw`` is Loshchilov & Hutter 2019, arXiv 1711.05101.
 
     ``adamw`` decays the weights themselves, ``adam`` and ``sgd`` through the gradient. ``learning_rate`` is the peak;
-    that of LoRA's B factors, recognised by the part ``lora_B`` of their name, is ``lr_ratio`` times as high: LoRA+,
-    Hayou et al. 2024, arXiv 2402.12354.
+    that of LoRA's B factors, ``lora_B`` in their name, is ``lr_ratio`` times as high: LoRA+, arXiv 2402.12354.
     """
     by_rate: dict[float, list[nn.Parameter]] = {}
     for name, parameter in named_parameters:
@@ -45,17 +43,14 @@ def make_optimizer(
 
 
 def set_rate(optimizer: torch.optim.Optimizer, factor: float) -> float:
-    """Sets each group's rate to this share of its peak; returns the rate of the first group, with LoRA+ that of the A
-    factors.
-    """
+    """Sets each group's rate to this share of its peak; returns that of the first group (A factors)."""
     for group in optimizer.param_groups:
         group["lr"] = factor * group["peak_rate"]
     return float(factor * optimizer.param_groups[0]["peak_rate"])
 
 
 def rate_factor(step: int, *, schedule: Schedule, steps: int, warmup_steps: int) -> float:
-    """Returns the share of the peak rate at a step counted from 0: a linear rise, then half a cosine or a line down to
-    0, or a constant.
+    """Returns the share of the peak rate at a step counted from 0: a linear rise, then the schedule.
 
     >>> [round(rate_factor(step, schedule="cosine", steps=10, warmup_steps=2), 2) for step in (0, 1, 2, 6, 10)]
     [0.5, 1.0, 1.0, 0.5, 0.0]

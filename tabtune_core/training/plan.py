@@ -1,7 +1,4 @@
-"""The plan of a fit, made once before it begins.
-
-In: settings, the number of features, and a device. Out: a plan, or an error that says why such a run is impossible.
-"""
+"""The plan of a fit: settings, a model and a device, or an error that says why such a run is impossible."""
 
 from dataclasses import dataclass
 
@@ -27,11 +24,7 @@ class Plan:
 
     @classmethod
     def of(cls, settings: RunSettings, *, features: int, device: torch.device) -> "Plan":
-        """Makes the plan for a table with so many ``features``.
-
-        Raises:
-            TabTuneError: see ``check_request``.
-        """
+        """Makes the plan for a table with so many ``features``; raises TabTuneError as ``check_request`` does."""
         check_request(settings)
         shown = with_shown_rows(settings, features=features, memory_bytes=memory_bytes(device), on_gpu=is_gpu(device))
         return cls(settings, shown, get_card(settings.model), device)

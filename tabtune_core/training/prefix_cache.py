@@ -1,8 +1,7 @@
 """The cache of frozen first stages: they run once per input, without a graph, for all steps, evaluations and runs.
 
-In: a model, its stages in call order, and a folder of arrays. Out: the same numbers and gradients, sooner. The cut lies
-after the last stage up to which nothing trains; its output is read from a file, whose key is the hash of all inputs of
-the model.
+In: a model, its stages in call order, and a folder of arrays. Out: the same numbers and gradients, sooner. The cut
+lies after the last stage up to which nothing trains; the hash of the model's inputs is the key of its output.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,17 +24,11 @@ from tabtune_core.models.stages import Stage, Stages, replaced
 from tabtune_core.training.array_cache import SharedArrays
 
 STEPS_IN_FULL = 8
-"""First steps of a run in which the frozen stages run although their output is cached, because gaps make the CPU's heap
-grow for about as long. With one or two, peak memory was 23 and 11 MB below the 140 MB without a cache (a small TabICL,
-1,024 context rows x 40 columns).
-"""
+"""First steps with the frozen stages run although cached: gaps make the CPU's heap grow for about as long."""
 
 
 def frozen_stages(module: nn.Module, stages: Sequence[Stage]) -> list[Stage]:
-    """Returns the first stages, up to the cut, without trained parameters, adapters or random numbers.
-
-    Empty if a parameter outside all stages trains, because it may be used anywhere.
-    """
+    """Returns the first stages without trained parameters, adapters or random numbers; none if another part trains."""
     trained = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
     if any(not any(under(name, stage.path) for stage in stages) for name in trained):
         return []
@@ -62,10 +55,7 @@ def _is_frozen(stage: nn.Module) -> bool:
 
 @dataclass(slots=True)
 class SharedPrefix:
-    """The cached stages of one model.
-
-    Exact without autocast: frozen stages return equal numbers for equal inputs, which the key covers.
-    """
+    """The cached stages of one model; exact, as they return equal numbers for equal inputs without autocast."""
 
     module: nn.Module
     stages: Stages
@@ -81,12 +71,8 @@ class SharedPrefix:
     _made: list[NDArray[Any]] = field(init=False, default_factory=list)
     _seconds: float = 0.0
     """Computing time of the frozen stages in this forward pass, which the cache would save."""
-    _waits: float = 0.0
-    """Seconds that they also waited for a core."""
     _in_full: dict[tuple[str, bool], list[int]] | None = field(init=False, default=None)
-    """Input sizes of forward passes computed in full, by entry and whether with gradients; None: the cache is used at
-    once.
-    """
+    """Input sizes of forward passes run in full, by entry and gradients; None: the cache is used at once."""
 
     @property
     def cut(self) -> str | None:
@@ -95,11 +81,7 @@ class SharedPrefix:
         return frozen[-1].path if frozen else None
 
     def begin_in_full(self) -> None:
-        """From now on, computes the first forward passes in full even if they are cached: ``STEPS_IN_FULL`` steps, and
-        one evaluation.
-
-        So peak memory is the same as without a cache.
-        """
+        """Runs ``STEPS_IN_FULL`` steps and one evaluation in full: peak memory is then as without a cache."""
         self._in_full = {}
 
     @contextmanager
@@ -130,7 +112,7 @@ class SharedPrefix:
         with self.arrays.clock.aside():
             file = self.arrays.file_of([self._frozen[-1].path, self.module.training, *inputs])
             self._found = None if self._is_early(name, inputs) else self.arrays.read(file)
-            self._taken, self._made, self._seconds, self._waits = 0, [], 0.0, 0.0
+            self._taken, self._made, self._seconds = 0, [], 0.0
         self._within = True
         try:
             result = forward(*positional, **named)
@@ -138,12 +120,8 @@ class SharedPrefix:
             self._within = False
         if self._made:
             with self.arrays.clock.aside():
-                self.arrays.keep(
-                    file,
-                    self._made[0] if len(self._made) == 1 else np.concatenate(self._made),
-                    self._seconds,
-                    self._waits,
-                )
+                made = self._made[0] if len(self._made) == 1 else np.concatenate(self._made)
+                self.arrays.keep(file, made, self._seconds)
         self._found, self._made = None, []
         return result
 
@@ -173,17 +151,14 @@ class SharedPrefix:
                     return stage.give(self._take, *positional, **named)
             if self._found is not None and stage.skip is not None:
                 return stage.skip(*positional, **named)
-            began, waits = clock.seconds, clock.waited_seconds
+            began = clock.seconds
             output = forward(*positional, **named)
             if last:
                 synchronize(
                     next(self.module.parameters()).device
                 )  # otherwise the copy below would wait for the work timed here
             if last or stage.skip is not None:
-                self._seconds, self._waits = (
-                    self._seconds + clock.seconds - began,
-                    self._waits + clock.waited_seconds - waits,
-                )
+                self._seconds += clock.seconds - began
             if last:
                 assert stage.keep is not None
                 with clock.aside():

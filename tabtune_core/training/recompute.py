@@ -1,8 +1,7 @@
 """Gradient checkpointing: blocks keep only their inputs and compute the rest again in the backward pass.
 
-Chen et al. 2016, arXiv 1604.06174. On the CPU this also keeps gaps in glibc's heap small. Blocks above a threshold
-(mallopt(3)) are mapped separately and returned to the system when freed. By default glibc raises the threshold up to 32
-MiB as soon as large blocks are freed, and places later ones in the heap among small ones.
+Chen et al. 2016, arXiv 1604.06174. On the CPU, large blocks of memory are mapped apart (mallopt(3)), so that they
+return to the system when freed; else glibc would place later ones in the heap among small ones.
 """
 
 import ctypes
@@ -21,22 +20,14 @@ from tabtune_core.models.stages import replaced
 
 @contextmanager
 def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None]:
-    """Checkpoints the blocks inside the context; without gradients they run as usual. Dropout draws the same masks
-    again.
-
-    ``block_lists`` are paths such as ``icl_predictor.tf_icl.blocks``; the blocks in these lists may be called from
-    anywhere.
-    """
+    """Checkpoints the blocks in lists such as ``icl_predictor.tf_icl.blocks``; dropout draws the same masks again."""
     blocks = [block for path in block_lists for block in module.get_submodule(path).children()]
     with replaced((block, "forward", partial(_recomputed, block.forward)) for block in blocks):
         yield
 
 
 def _recomputed(forward: Callable[..., Any], *positional: Any, **named: Any) -> Any:
-    """Checkpoints a call.
-
-    Tensors given by name are also passed by position: torch saves only the random state of GPUs it finds there.
-    """
+    """Checkpoints a call; tensors go by position, where torch looks for the GPUs whose random state it saves."""
     positional = tuple(
         value.pop() if isinstance(value, list) else value for value in positional
     )  # TabPFN passes lists to be emptied
@@ -55,10 +46,7 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
 @contextmanager
 def large_blocks_apart() -> Iterator[None]:
-    """Maps blocks from 4 MiB on separately inside the context.
-
-    Does nothing without glibc or if the environment sets the threshold.
-    """
+    """Maps blocks from 4 MiB on apart; does nothing without glibc or if the environment sets the threshold."""
     chosen = "MALLOC_MMAP_THRESHOLD_" in os.environ or "mmap_threshold" in os.environ.get("GLIBC_TUNABLES", "")
     mallopt = None if chosen else getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:

@@ -1,9 +1,7 @@
 """Reference models without pretrained weights: a linear model and gradient boosting, both scikit-learn's.
 
-In: encoded training rows, categories first. Out: a fitted model. Its one setting, the penalty or the number of rounds,
-is chosen within the training rows; then the model is fitted to all of them.
-
-Shape letters: N rows, F features, K classes.
+In: encoded training rows, categories first. Out: a model fitted to all of them, whose penalty or number of rounds was
+chosen within them. Shape letters: N rows, F features, K classes.
 """
 
 import warnings
@@ -26,29 +24,23 @@ Array = NDArray[np.float64]
 Predict = Callable[[Array], Array]
 
 MOST_CELLS = 2_000_000
-"""Most training rows times features, times the classes if there are more than two: these take some seconds on two
-cores.
-"""
+"""Most training rows times features (times the classes if more than two): some seconds on two cores."""
 FEWEST_ROWS = 1_000
 """Rows that are used even if the table is so wide that MOST_CELLS allows fewer."""
 CELLS_OF_FOLDS = 200_000
 """Up to so many cells, the setting is chosen by cross-validation; for larger tables one fold is enough."""
 FOLDS = 5
 PENALTIES = (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0)
-"""Factors of the squared norm of coefficients on standardised columns: ridge's alpha, and 1 / C of logistic regression.
-"""
+"""Ridge's alpha, and 1 / C of logistic regression, on standardised columns."""
 LEVELS = 30
-"""Most columns of the linear model per categorical feature; other values, and those of fewer than RARE rows, share one.
-"""
+"""Most columns of the linear model per category; other values, and those of fewer than RARE rows, share one."""
 RARE = 5
 LEVELS_OF_TREES = 250
 """scikit-learn's boosting takes at most 255."""
 MOST_ROUNDS = 200
 ROUNDS_AT_ONCE = 20
 LEAF_ROWS, LEAF_SHARE = 20, 5
-"""Fewest rows of a leaf: scikit-learn's default, or a fifth of the rows. With 20, no tree can split fewer than 40 rows:
-on 30 rows of five small tables the log-loss was 0.66 to 1.10 in place of 0.18 to 0.66.
-"""
+"""Fewest rows of a leaf: scikit-learn's default, or a fifth of the rows, as else no tree could split fewer than 40."""
 PATIENCE = 2
 """Boosting stops after this many times ROUNDS_AT_ONCE without a better score."""
 
@@ -83,8 +75,7 @@ def fit_reference(
     """Chooses the setting of 'linear' (logistic or ridge regression) or 'boosting', and fits it to all rows.
 
     The first ``categories`` features are category ids (-1 if missing or unknown), the others numbers (nan if missing).
-    ``y_N`` are class ids, every class among them, or numbers if ``classes`` is 0. ``seed`` is that of the folds and of
-    boosting.
+    ``y_N`` are class ids, every class among them, or numbers if ``classes`` is 0.
     """
     from threadpoolctl import threadpool_limits
 
@@ -202,9 +193,7 @@ def _trees(categories: int, classes: int, rounds: int, seed: int, rows: int) -> 
 
 
 def _folds(x_NF: Array, y_N: Target, classes: int, seed: int) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """Yields rows to fit and rows held out; a class keeps its share in each fold, and a class of a single row is never
-    held out.
-    """
+    """Yields rows to fit and rows held out; a class keeps its share in each fold, or one row stays in."""
     rng = np.random.default_rng([seed, 2])
     order_N = rng.permutation(len(y_N))
     fold_N = np.empty(len(y_N), dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Encodes and normalises the table for a model by its context rows, predicts the held-out rows and scores them.
+"""Encodes the table for a model by its context rows, predicts the held-out rows and scores them.
 
 Shape letters: C context rows, N rows to predict, F features, K classes.
 """
@@ -79,19 +79,13 @@ class Scorer:
     classes: int
     """0 for regression."""
     views: int = 1
-    """Ensemble size: the first member has the table unchanged, others have columns and class ids in another order.
-
-    Members are averaged: for classes their log-probabilities, as ``tabicl`` averages logits by default.
-    """
+    """Ensemble size: all but the first see columns and class ids in another order; log-probabilities are averaged."""
     rows_at_once: int = ROWS_AT_ONCE
     told: Callable[[int], None] | None = None
     """Called with the number of rows that one more call of a member predicted."""
 
     def predict(self, model: BaseModel, x_NF: Array) -> NDArray[np.float64]:
-        """Predicts probabilities ``(N, K)`` or numbers ``(N,)``.
-
-        Rows do not see each other, so ``rows_at_once`` only limits memory.
-        """
+        """Predicts probabilities ``(N, K)`` or numbers ``(N,)``; rows do not see each other."""
         if not len(x_NF):
             return np.empty((0, self.classes) if self.classes else 0)
         if model.module.training:
@@ -106,17 +100,12 @@ class Scorer:
         )
 
     def keep(self, model: BaseModel) -> Callable[[Array], NDArray[np.float64]]:
-        """Returns a ``predict`` for many calls: each member's context is read once, and cached if the model can.
-
-        The module must be in ``eval`` mode and must not change.
-        """
+        """Returns a ``predict`` for many calls that reads each member's context once; the module must not change."""
         opened = [(self._opened(model, *member), *member) for member in self._members()]
         return lambda x_NF: self._mean(self._asked(ask, x_NF, columns, ids) for ask, columns, ids in opened)
 
     def _members(self) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-        """Yields each member's orders of columns and of class ids, the same in every run so that scores can be
-        compared.
-        """
+        """Yields each member's orders of columns and of class ids, the same in every run."""
         yield np.arange(self.x_CF.shape[1]), np.arange(self.classes)
         for member in range(1, self.views):
             rng = np.random.default_rng(member)
@@ -134,9 +123,7 @@ class Scorer:
     def _opened(
         self, model: BaseModel, columns: NDArray[np.int64], ids: NDArray[np.int64], *, once: bool = False
     ) -> Callable[[Array], NDArray[np.float64]]:
-        """Returns a function that predicts with one ensemble member; with ``once``, it is called once and need not
-        cache the context.
-        """
+        """Returns a function that predicts with one member; ``once``: it need not cache the context."""
         x_CF, y_C = self.x_CF[:, columns], ids[self.y_C] if self.classes else self.y_C
         if once:
             return lambda x_QF: model.predict(x_CF, y_C, x_QF, self.classes)
@@ -186,9 +173,7 @@ class ModelRows:
 
 
 def _fewer(scorer: Scorer) -> Scorer:
-    """Returns a scorer with at most EVALUATION_ROWS of the context rows, every class among them, and the same
-    normalisation.
-    """
+    """Returns a scorer with at most EVALUATION_ROWS context rows, every class among them, normalised alike."""
     strata = scorer.y_C.astype(str) if scorer.classes else np.zeros(len(scorer.y_C), dtype=str)
     kept = sample_rows(strata, EVALUATION_ROWS, np.random.default_rng(0))
     return scorer if len(kept) == len(scorer.y_C) else replace(scorer, x_CF=scorer.x_CF[kept], y_C=scorer.y_C[kept])

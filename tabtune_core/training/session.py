@@ -1,7 +1,6 @@
 """The session of a fit: the model, the rows, the plan and the cache that all its phases use.
 
-In: a plan, a function that prepares the table, and the environment of the fit. Out: a session with a loaded model;
-emits the plan.
+In: a plan, a function that prepares the table, and the environment. Out: a session with a loaded model.
 """
 
 import re
@@ -42,17 +41,13 @@ from tabtune_core.variants import VARIANTS
 CONTEXT, QUERY, FEATURES = 64, 16, 4
 """Sizes of the warm-up table: large enough to use the kernels of a large table, at little cost."""
 USED: set[tuple[str, str, int]] = set()
-"""Warm-ups that this process has done on the CPU, by model, task and number of trained tensors; they need not be
-repeated.
-"""
+"""Warm-ups that this process has done on the CPU, by model, task and number of trained tensors."""
 
 
 def use_once(model: BaseModel, *, device: torch.device) -> None:
-    """Warms up: predicts once and, if something trains, takes one step that changes nothing. Random states and
-    gradients are kept.
+    """Predicts once and, if something trains, takes one step that changes nothing; random states are kept.
 
-    On a GPU this starts CUDA, which would otherwise count as the run's time, and allocates cuBLAS workspaces of two
-    threads, which would count as its memory.
+    Otherwise starting CUDA would count as the run's time, and cuBLAS workspaces as its memory.
     """
     trained = [parameter for parameter in model.module.parameters() if parameter.requires_grad]
     key = (model.card.name, model.task, len(trained))
@@ -108,9 +103,7 @@ class Environment:
 
     @property
     def goes_on(self) -> bool:
-        """Whether an earlier process of the run saved a state; its zero-shot events stay valid unless the state cannot
-        be used.
-        """
+        """Whether an earlier process of the run saved a state; its zero-shot events stay valid if the state is used."""
         return self.last_state is not None and self.last_state.exists()
 
 
@@ -151,11 +144,7 @@ class Session:
 
 
 def open_session(resolved: Plan, prepare_table: Callable[[], Prepared], environment: Environment) -> Session:
-    """Loads the model and the table, and emits the plan.
-
-    Raises:
-        TabTuneError: what was asked cannot be done; the text says why and what to do.
-    """
+    """Loads the model and the table, and emits the plan; raises TabTuneError if that cannot be done."""
     settings, device, emit = resolved.settings, resolved.device, environment.emit
     precision = Precision.of(settings.train.amp, device)
     with environment.meter.phase("load"):

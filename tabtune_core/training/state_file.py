@@ -1,9 +1,7 @@
-"""Saves tensors and facts of a training in one file that is complete or absent even after a power failure. Reading it
-runs no code.
+"""Saves tensors and facts of a training in one safetensors file, whole or absent even after a power failure.
 
-In: tensors by name, and JSON facts. Out: the same, or what is wrong with the file. It is a safetensors file
-(https://huggingface.co/docs/safetensors, "Format"), written tensor by tensor: a copy of all tensors would count as
-memory of the training.
+In: tensors by name, and JSON facts. Out: the same, or what is wrong with the file. It is written tensor by tensor, as
+a copy of all tensors would count as memory of the training; reading it runs no code.
 """
 
 import hashlib
@@ -48,11 +46,7 @@ def write_state(file: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[
 
 
 def read_state(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Reads tensors, on the CPU, and facts.
-
-    Raises:
-        Damaged: the text says what is wrong.
-    """
+    """Reads tensors, on the CPU, and facts; raises Damaged, which says what is wrong."""
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
             told = opened.metadata() or {}

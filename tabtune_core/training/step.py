@@ -22,17 +22,12 @@ from tabtune_core.training.episodes import Episode
 
 DTYPES: dict[Amp, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 BF16_CAPABILITY = (8, 0)
-"""Lowest compute capability with native bf16 (CUDA C++ Programming Guide, "Compute Capability 8.x"); other GPUs emulate
-it.
-"""
+"""Lowest compute capability with native bf16 (CUDA C++ Programming Guide); other GPUs emulate it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Precision:
-    """The number format of a step. Trained weights stay fp32.
-
-    The scaler is torch's (Micikevicius et al. 2018, section 3.2, arXiv 1710.03740); when disabled, it changes nothing.
-    """
+    """The number format of a step; trained weights stay fp32. Scaler: Micikevicius et al. 2018, arXiv 1710.03740."""
 
     device_type: str
     dtype: torch.dtype | None
@@ -41,11 +36,7 @@ class Precision:
 
     @classmethod
     def of(cls, amp: Amp, device: torch.device) -> "Precision":
-        """Makes the precision of the setting ``train.amp`` on a device.
-
-        Raises:
-            DeviceError: 16-bit training was asked for, and the device is not an NVIDIA GPU.
-        """
+        """Makes the precision of ``train.amp``; raises DeviceError for 16 bits without an NVIDIA GPU."""
         if amp != "off" and not is_proven(device):
             raise DeviceError(
                 f"train.amp is {amp!r}, which needs an NVIDIA GPU, but the device is {name_of(device)}. Set it to "
@@ -70,16 +61,13 @@ def emulation(amp: Amp, device: torch.device) -> Iterator[Note]:
 
 
 Stepped = tuple[float, float, Literal["done", "overflow", "diverged"]]
-"""The loss of a step, the norm of its gradient before clipping, and its outcome; ``overflow``: its scaled gradient
-exceeds fp16.
-"""
+"""The loss of a step, the norm of its gradient before clipping, and whether that overflowed fp16."""
 
 
 def episode_loss(model: BaseModel, episode: Episode, classes: int, device: torch.device) -> torch.Tensor:
     """Computes the mean weighted loss of the query rows (nats for classes); nan if no row can be scored.
 
-    Numeric labels are standardised by the context first: in float32, large numbers that differ little, such as dates,
-    would be equal.
+    Numbers are standardised by the context first: in float32, large ones that differ little would be equal.
     """
     kind, y_C, y_Q = torch.int64 if classes else torch.float32, episode.y_C, episode.y_Q
     if not classes:
@@ -96,10 +84,9 @@ def take_step(
 ) -> Stepped:
     """Takes one optimizer step; it changes no parameter if the loss or its gradient is not finite.
 
-    Delete the gradients of the previous step before the forward pass, so that they take no memory beside its
-    activations. ``optimizer`` is one of torch's fused ones, which read from a tensor whether to step, so that the host
-    waits for the device once. Gradients longer than ``clip_norm`` are scaled to it; 0: no clipping. With fp16, a
-    gradient that is not finite counts as an overflow, which shrinks the scale while that is at least 1.
+    Delete the previous gradients before the forward pass, so that they take no memory beside its activations. The fused
+    ``optimizer`` reads from a tensor whether to step, so that the host waits once. Gradients longer than ``clip_norm``
+    are scaled to it (0: never). With fp16 a gradient that is not finite shrinks the scale while that is at least 1.
     """
     parameters = [p for group in optimizer.param_groups for p in group["params"]]
     scaler = precision.scaler
@@ -126,11 +113,7 @@ def plain_step(
     precision: Precision,
     device: torch.device,
 ) -> Callable[[Episode], Stepped]:
-    """Returns a function that takes a step on any episode, for ``train``.
-
-    ``optimizer``, from ``make_optimizer``, holds the model's trainable parameters. ``classes`` is 0 for numbers; see
-    ``take_step``.
-    """
+    """Returns a function that takes a step on any episode; see ``take_step``. ``classes`` is 0 for numbers."""
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
 
     def loss_of(episode: Episode) -> torch.Tensor:

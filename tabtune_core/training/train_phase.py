@@ -1,7 +1,6 @@
 """The training phase: makes episodes, an optimizer and a step from a session, and runs the loop.
 
-In: a session, and zero-shot's scores, which training must beat. Out: the model in its best state, how training ended,
-and its cost.
+In: a session, and zero-shot's scores, which training must beat. Out: the model in its best state, and its cost.
 """
 
 import itertools
@@ -41,8 +40,6 @@ class Trained:
     """The run's own seconds."""
     saved_seconds: float = 0.0
     """The part of ``seconds`` that other runs had computed."""
-    saved_waits: float = 0.0
-    """How long those runs had waited for a core; not in ``seconds``."""
     wall_seconds: float = 0.0
     """Wall-clock time of the training."""
 
@@ -68,7 +65,7 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
                 with clock.aside():
                     tell_zero_shot(session, zero_shot)
         _run_loop(session, best, optimizer, result, last)
-        spent = clock.seconds, clock.charged_seconds, clock.charged_waits, clock.wall_seconds
+        spent = clock.seconds, clock.charged_seconds, clock.wall_seconds
         bytes_by_cause = held_bytes(module, optimizer)
         optimizer.zero_grad(set_to_none=True)
         del optimizer  # frees its memory, which nothing after the training needs
@@ -153,9 +150,7 @@ def _run_loop(
 
 
 def _episodes(session: Session, *, most_classes: int, done: int) -> Iterator[Episode]:
-    """Returns the endless sequence of episodes of the run's seed, or a repeated set of them, after the first ``done``
-    ones.
-    """
+    """Returns the endless episodes of the run's seed, or a repeated set of them, after the first ``done`` ones."""
     rows, classes, count = session.rows, len(session.plan.classes), session.settings.train.episode_set
     weights = session.table.weights
     weight_N = None if weights is None else weights[session.table.split.train]

@@ -1,7 +1,4 @@
-"""The zero-shot phase: predictions of the model before training. This is candidate 0, which training must beat.
-
-In: a session. Out: predictions and scores of the held-out rows, cached for other runs on the table.
-"""
+"""The zero-shot phase: predictions of the held-out rows before training, candidate 0, cached for other runs."""
 
 from dataclasses import dataclass
 
@@ -24,9 +21,7 @@ class ZeroShot:
     predictions: Predictions
     scores: dict[SplitName, dict[str, float]]
     candidate: dict[str, float]
-    """Validation scores as in evaluations during training, which may use fewer context rows; empty without validation
-    rows.
-    """
+    """Validation scores as in evaluations during training, which may use fewer context rows; or empty."""
 
 
 def score_zero_shot(session: Session) -> ZeroShot:

@@ -82,22 +82,15 @@ def pair(home: Path, rng: np.random.Generator) -> list[RunSettings]:
     train = {name.partition(".")[2]: value for name, value in drawn.items() if name.startswith("train.")}
     model, strategy = str(rng.choice(MODELS)), str(rng.choice(["inference", "base-ft", "peft"], p=[0.1, 0.3, 0.6]))
     train["gradient_checkpointing"] &= bool(CATALOGUE[model].family.block_lists)
-    values = {
-        "target": "y",
-        "task": "classification" if classes else "regression",
-        "model": model,
-        "strategy": strategy,
-        "device": "cpu",
-        "train": {**train, "steps": STEPS, "eval_every": STEPS // 2, "patience": 0},
-    }
+    values = {"target": "y", "task": "classification" if classes else "regression", "model": model, "device": "cpu"}
+    values |= {"strategy": strategy, "train": {**train, "steps": STEPS, "eval_every": STEPS // 2, "patience": 0}}
     other_rank = int(rng.choice(LEVERS["lora.rank"]))
     sizes = ((rows, features), tuple(round(size * rng.uniform(0.6, 1.7)) for size in (rows, features)))
     runs = []
     for (rows_here, features_here), rank in zip(sizes, (lora["rank"], other_rank), strict=True):
         adapter = {"lora": {**lora, "rank": rank}} if strategy == "peft" else {}
-        run = RunSettings.from_dict(
-            {**values, **adapter, "dataset": table(home, rng, max(100, rows_here), max(2, features_here), classes)}
-        )
+        dataset = table(home, rng, max(100, rows_here), max(2, features_here), classes)
+        run = RunSettings.from_dict({**values, **adapter, "dataset": dataset})
         if strategy == "peft":
             adapter_size(CATALOGUE[model], run.task, run.lora)
         runs.append(run)
@@ -120,19 +113,8 @@ def fill(store: RunStore, seed: int, number: int) -> None:
 
 def carry_out(home: Path) -> None:
     """Executes what is queued in the workspace, one run at a time on one core."""
-    command = [
-        sys.executable,
-        "-m",
-        "tabtune_core",
-        "worker",
-        "--home",
-        str(home),
-        "--exit-when-idle",
-        "--parallel",
-        "1",
-        "--threads",
-        "1",
-    ]
+    command = [sys.executable, "-m", "tabtune_core", "worker", "--home", str(home), "--exit-when-idle"]
+    command += ["--parallel", "1", "--threads", "1"]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
@@ -149,10 +131,8 @@ def compared(store: RunStore) -> pd.DataFrame:
         if run.result is None:
             continue
         dataset = get_dataset(store.home, settings.dataset)
-        features, classes = (
-            len(dataset.columns) - 1,
-            dataset.columns[-1].unique if settings.task == "classification" else 0,
-        )
+        features, is_class = len(dataset.columns) - 1, settings.task == "classification"
+        classes = dataset.columns[-1].unique if is_class else 0
         split = SplitSizes.plan(group_rows(dataset.rows), settings.validation_share, settings.test_share)
         shown = with_shown_rows(settings, features=features, memory_bytes=machine_memory()[1], on_gpu=False)
         sizes = Sizes.plan(shown, split, features=features, classes=classes)
@@ -160,26 +140,17 @@ def compared(store: RunStore) -> pd.DataFrame:
         probe = probes.get(json.dumps(settings.to_dict(), sort_keys=True))
         paces = measured_paces([probe] if probe else []) if earlier == run.id else read_paces(store, [earlier])
         ratio = growth_ratio(paces, TrainedOn.plan(split, features=features, classes=classes, on_gpu=False), settings)
-        told, zero_shot = Growth.of(estimate, ratio), settings.strategy == "inference"
-        known = (
-            "nothing" if ratio is None else "a few steps of the run" if earlier == run.id else "a similar finished run"
+        known = "a few steps of the run" if earlier == run.id else "a similar finished run"
+        known, shown_growth, alone = (
+            known if ratio else "nothing",
+            Growth.of(estimate, ratio),
+            Growth.of(estimate, None),
         )
-        measured = run.result.predict_growth_memory_bytes if zero_shot else run.result.growth_memory_bytes
-        alone = Growth.of(estimate, None)
-        rows.append(
-            (
-                settings.model,
-                zero_shot,
-                known,
-                told.least,
-                told.most,
-                alone.least,
-                alone.most,
-                estimate.growth,
-                measured,
-            )
-        )
-    columns = ["model", "zero_shot", "known", "least", "most", "least_alone", "most_alone", "estimated", "measured"]
+        is_zero_shot = settings.strategy == "inference"
+        measured = run.result.predict_growth_memory_bytes if is_zero_shot else run.result.growth_memory_bytes
+        bands = (shown_growth.least, shown_growth.most, alone.least, alone.most)
+        rows.append((settings.model, known, *bands, estimate.growth, measured))
+    columns = ["model", "known", "least", "most", "least_alone", "most_alone", "estimated", "measured"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -193,35 +164,24 @@ def report(runs: pd.DataFrame) -> str:
         ("the architecture alone", runs.assign(most=runs["estimated"])),
     ]
     rows = []
-    for name, told in groups:
-        ratio = told["most"] / told["measured"]
+    for name, group in groups:
+        ratio = group["most"] / group["measured"]
         within = int((abs(ratio - 1) <= NEAR).sum())
         numbers = (f"{value:.2f}" for value in (ratio.median(), ratio.min(), ratio.max()))
-        rows.append(
-            [str(name), str(len(told)), f"{within} ({within / len(told):.0%})", *numbers, str(int((ratio < LOW).sum()))]
-        )
-    head = [
-        "Estimated from",
-        "Runs",
-        f"Within {NEAR:.0%}",
-        "Median of estimate / measured",
-        "Lowest",
-        "Highest",
-        f"Below {LOW}",
-    ]
-    bands = runs[runs["least"] < runs["most"]]
-    said = []
-    for title, told, low, high in (
-        ("Runs that were given a band", bands, "least", "most"),
+        share = f"{within} ({within / len(group):.0%})"
+        rows.append([str(name), str(len(group)), share, *numbers, str(int((ratio < LOW).sum()))])
+    head = ["Estimated from", "Runs", f"Within {NEAR:.0%}", "Median of estimate / measured"]
+    head += ["Lowest", "Highest", f"Below {LOW}"]
+    texts = []
+    for title, group, low, high in (
+        ("Runs that were given a band", runs[runs["least"] < runs["most"]], "least", "most"),
         ("All runs, if nothing had been measured before them", runs, "least_alone", "most_alone"),
     ):
-        inside = int(told["measured"].between(told[low], told[high]).sum())
-        over, small = int((told["measured"] > told[high]).sum()), int((told["measured"] < SMALL_BYTES).sum())
-        said.append(
-            f"{title}: {len(told)}, of which {small} took less than {SMALL_BYTES / 1e6:.0f} MB; {inside} lie within "
-            f"the band, {over} above."
-        )
-    return "\n\n".join([markdown_table(head, rows), *said])
+        inside = int(group["measured"].between(group[low], group[high]).sum())
+        over, small = int((group["measured"] > group[high]).sum()), int((group["measured"] < SMALL_BYTES).sum())
+        size = f"{small} took less than {SMALL_BYTES / 1e6:.0f} MB"
+        texts.append(f"{title}: {len(group)}, of which {size}; {inside} lie within the band, {over} above.")
+    return "\n\n".join([markdown_table(head, rows), *texts])
 
 
 def main() -> None:

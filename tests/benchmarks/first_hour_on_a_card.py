@@ -1,201 +1,179 @@
-"""Measures in under half an hour what must be known first on a machine with a CUDA GPU.
+"""What must be known first on a machine with a GPU: the estimate, step times, memory, two runs at once, and a sweep.
 
-``python tests/benchmarks/first_hour_on_a_card.py --out first_hour.json`` measures; ``--write`` also writes the page of
-that name. Every part has a time limit; a part that fails or is late is recorded with its error, and the others follow.
-``--dry-run`` does everything on the CPU (or on the pretend GPU, with ``tests/fakes/pretend_card`` on PYTHONPATH), with
-tiny sizes and a fake driver, and writes no page. ``--page first_hour.json`` writes the page of an earlier measurement.
+``python tests/benchmarks/first_hour_on_a_card.py --cells cells.jsonl`` prints Markdown; ``--write`` puts it on its page.
+Cells that are already in the file are not measured again. ``--device cpu --tiny`` tries everything on a CPU.
+Each cell is a process of ``card_cell.py``, so that its failure or lateness does not stop the others.
 """
 
 import argparse
-import contextlib
 import json
 import os
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
+from published import Kept, machine, markdown_table, options, publish
+from sklearn.datasets import load_breast_cancer
+
+from tabtune_core.store.runs import RunStore
 
 BENCHMARKS = Path(__file__).parent
-sys.path[:0] = [str(BENCHMARKS.parents[1]), str(BENCHMARKS), str(BENCHMARKS.parent / "fakes")]
-import first_hour_page  # noqa: E402
-from named_machine import machine  # noqa: E402
-from published import PAGES  # noqa: E402
-
-from tabtune_core.gpus import TYPES  # noqa: E402
-
-BUDGETS = {"gpu tests": 480, "estimate": 300, "step times": 360, "memory": 180, "sweep": 240, "two runs at once": 150}
-"""Time limits of the parts in their order, in seconds; together less than 30 minutes."""
-PAGE = PAGES / "first_hour_on_a_card.md"
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """The result of one part."""
-
-    name: str
-    status: str
-    """'done', 'failed' or 'late'."""
-    seconds: float
-    found: list[dict[str, Any]]
-    error: str = ""
+MOST_SECONDS = 300
+Cell = dict[str, Any]
+FULL: Cell = {"strategy": "base-ft"}
+LORA: Cell = {"strategy": "peft"}
+PRECISIONS: dict[str, Cell] = {
+    "full, fp32": {**FULL, "profile": True},
+    "LoRA, fp32": {**LORA, "profile": True},
+    "LoRA, fp32, dropout 0.05": {**LORA, "dropout": 0.05},
+    "full, bf16": {**FULL, "amp": "bf16"},
+    "LoRA, bf16": {**LORA, "amp": "bf16"},
+}
+LAYERS: dict[str, Cell] = {
+    "full": FULL,
+    "LoRA r = 8": LORA,
+    "LoRA r = 32": {**LORA, "rank": 32},
+    "LoRA r = 8, late layers": {**LORA, "targets": ["late_layers"]},
+    "full, recomputed": {**FULL, "recompute": True},
+    "LoRA r = 8, recomputed": {**LORA, "recompute": True},
+}
 
 
-def carried_out(name: str, command: Sequence[str], budget: float) -> Part:
-    """Runs a part; when its time is over, ends it and everything it started, and keeps what it printed until then."""
-    began = time.monotonic()
-    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as said:
-        process = subprocess.Popen(command, stdout=out, stderr=said)
-        try:
-            status = "failed" if process.wait(timeout=budget) else "done"
-        except subprocess.TimeoutExpired:
-            status = "late"
-            _end(process)
-        seconds = time.monotonic() - began
-        out.seek(0)
-        said.seek(0)
-        found = [json.loads(line) for line in out if line.startswith("{") and line.endswith("}\n")]
-        last = ([line for line in said.read().splitlines() if line.strip()] or [f"exit status {process.returncode}"])[
-            -1
-        ]
-    error = {"done": "", "failed": last, "late": f"It was ended after {budget:g} s."}[status]
-    return Part(name, status, round(seconds, 1), found, error)
+class Cells(Kept):
+    """The measured cells of a file on one device."""
+
+    def __init__(self, path: Path, asked: argparse.Namespace) -> None:
+        super().__init__(path, "part", "name", "cell")
+        self.asked, self.model = asked, "tabicl-mini" if asked.tiny else "tabicl-v2"
+
+    def size(self, rows: int, features: int) -> Cell:
+        return {"rows": 64, "features": 4} if self.asked.tiny else {"rows": rows, "features": features}
+
+    def of(self, part: str, name: str, steps: int, at_once: int = 1, **cell: Any) -> Cell:
+        """The measurements of a cell, or its error; with several at once, the milliseconds of each."""
+        cell = {"device": self.asked.device, "model": self.model, "steps": 4 if self.asked.tiny else steps, **cell}
+
+        def make() -> Cell:
+            with tempfile.TemporaryDirectory() as folder:
+                command = [sys.executable, str(BENCHMARKS / "card_cell.py"), json.dumps({**cell, "folder": folder})]
+                pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+                answers = [answer(process) for process in [subprocess.Popen(command, **pipes) for _ in range(at_once)]]
+            return answers[0] if at_once == 1 else {"each": [one.get("ms a step") for one in answers]}
+
+        return self.get(make, part=part, name=name, cell=cell)
 
 
-def _end(process: "subprocess.Popen[bytes]") -> None:
-    """Kills a part and what it started, and waits until all is gone, since it would hold GPU memory."""
-    ours = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    for one in ours:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.kill()
-    process.wait()
-    psutil.wait_procs(ours, timeout=10)
+def answer(process: "subprocess.Popen[str]") -> Cell:
+    """The line of a cell's process, or its error."""
+    try:
+        out, log = process.communicate(timeout=MOST_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        return {"error": f"ended after {MOST_SECONDS} s"}
+    if process.returncode:
+        return {"error": (log.strip().splitlines() or [f"exit status {process.returncode}"])[-1]}
+    measured: Cell = json.loads(out.splitlines()[-1])
+    return measured
 
 
-def measure(
-    device: str,
-    *,
-    tiny: bool,
-    facts: dict[str, Any],
-    keep: Callable[[dict[str, Any]], None],
-    run: Callable[..., Part] = carried_out,
-) -> dict[str, Any]:
-    """Runs all parts in their order and passes the results so far to ``keep`` after each."""
-    whole: dict[str, Any] = {"dry_run": tiny, "device": device, "facts": facts, "machine": machine(), "parts": []}
-    for name, budget in BUDGETS.items():
-        with tempfile.TemporaryDirectory() as folder:
-            setup = json.dumps({"device": device, "tiny": tiny, "folder": folder})
-            part = run(name, [sys.executable, str(BENCHMARKS / "card_parts.py"), name, setup], budget)
-        print(
-            f"{name}: {part.status} after {part.seconds:.0f} s, {len(part.found)} "
-            f"lines{f'; {part.error}' if part.error else ''}"
-        )
-        whole["parts"].append(asdict(part))
-        keep(whole)
-    return whole
+def shown(value: Any) -> str:
+    """A number for a table, or N/A."""
+    return "N/A" if value is None else f"{value:,.4g}"
 
 
-def card_facts(library: Any, uuid: str) -> dict[str, Any]:
-    """The driver's facts about itself and a GPU."""
-    from tabtune_core.training.memory.meters import NvmlReader, pid_of_driver
+def ratio(one: float | None, other: float | None) -> str:
+    """A ratio for a table, or N/A."""
+    return shown(one / other if one is not None and other else None)
 
-    reader = NvmlReader(library, uuid, pid_of_driver())
-    handle, driver = library.nvmlDeviceGetHandleByUUID(uuid), library.nvmlSystemGetDriverVersion()
-    return {
-        "name": _text(library.nvmlDeviceGetName(handle)),
-        "driver": _text(driver),
-        "total_bytes": library.nvmlDeviceGetMemoryInfo(handle).total,
-        "exclusive_process": library.nvmlDeviceGetComputeMode(handle) == library.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS,
-        "idle": reader.sample(),
-        "host_pids": pid_of_driver() is not None,
+
+def rows_of(
+    cells: Cells, part: str, kinds: dict[str, Cell], size: Cell, steps: int, *meters: str
+) -> Iterator[list[str]]:
+    """Yields a row for each kind: its meters, and the ratio of the first to the first kind's."""
+    first = None
+    for name, kind in kinds.items():
+        measured = cells.of(part, name, steps, **size, **kind)
+        first = measured.get(meters[0]) if first is None else first
+        values = [shown(measured.get(meter)) for meter in meters]
+        size_shown = f"{size['rows']} x {size['features']}"
+        yield [name, size_shown, *values, ratio(measured.get(meters[0]), first), measured.get("error", "")]
+
+
+def estimates(cells: Cells) -> Iterator[list[str]]:
+    """Yields a row for each model, size and strategy: the estimate before launch against the measured memory."""
+    models = ("tabicl-mini",) if cells.asked.tiny else ("tabicl-mini", "tabdpt-mini", "tabicl-v2")
+    for model in models:
+        for size in (cells.size(256, 10), cells.size(1024, 20)):
+            for name, kind in (("full", FULL), ("LoRA", LORA)):
+                measured = cells.of("estimate", name, 6, **size, **{**kind, "model": model, "dropout": 0.05})
+                before, after = (measured.get(meter) for meter in ("estimated (MB)", "growth (MB)"))
+                size_shown, error = f"{size['rows']} x {size['features']}", measured.get("error", "")
+                yield [f"{model}, {name}", size_shown, shown(before), shown(after), ratio(before, after), error]
+
+
+def sweep(device: str, steps: int) -> Iterator[list[str]]:
+    """Yields a row for each run of a sweep that ``loralab`` trains from a CSV."""
+    with tempfile.TemporaryDirectory() as name:
+        table, home = Path(name) / "table.csv", Path(name) / "home"
+        load_breast_cancer(as_frame=True).frame.to_csv(table, index=False)
+        chosen = ["--target", "target", "--model", "tabicl-mini", "--ranks", "2", "8", "--steps", str(steps)]
+        chosen += ["--device", device, "--home", str(home), "--adapters", str(Path(name) / "adapters")]
+        subprocess.run([sys.executable, "-m", "tabtune_core", "sweep", str(table), *chosen], check=True)
+        for run in RunStore(home).runs():
+            done = run.result
+            growth = done and done.growth_memory_bytes
+            numbers = (done and done.train_seconds, growth and growth / 1e6, done and done.test.get("log_loss"))
+            verified = "yes" if done and done.adapter_verified else ""
+            yield [run.settings.label, run.status, *map(shown, numbers), verified, run.error or ""]
+
+
+def page(cells: Cells) -> str:
+    """All parts as Markdown."""
+    large, small = cells.size(2048, 50), cells.size(256, 10)
+    kinds = {name: kind for name, kind in PRECISIONS.items() if cells.asked.device != "cpu" or "amp" not in kind}
+    times = [
+        row for size in (small, large) for row in rows_of(cells, "time", kinds, size, 30, "ms a step", "card busy (ms)")
+    ]
+    alone = cells.of("at once", "one run", 150, **small, **LORA).get("ms a step")
+    pair = cells.of("at once", "two runs", 150, at_once=2, **small, **LORA)["each"]
+    together = sum(alone / one for one in pair) if alone and all(pair) else None
+    parts = {
+        "Estimate before launch": (
+            ["model", "rows x columns", "estimated (MB)", "growth (MB)", "ratio", "error"],
+            [*estimates(cells)],
+        ),
+        "Step times": (["step", "rows x columns", "ms", "GPU busy (ms)", "to the first", "error"], times),
+        "Memory": (
+            ["training", "rows x columns", "growth (MB)", "to full", "error"],
+            [*rows_of(cells, "memory", LAYERS, large, 4, "growth (MB)")],
+        ),
+        "Two runs at once": (
+            ["ms a step alone", "of each of two", "steps a second, to one alone"],
+            [[shown(alone), ", ".join(map(shown, pair)), shown(together)]],
+        ),
+        "A sweep from CSV to adapter": (
+            ["run", "status", "training (s)", "growth (MB)", "test log-loss", "verified", "error"],
+            [*sweep(cells.asked.device, 4 if cells.asked.tiny else 100)],
+        ),
     }
+    tables = [f"## {title}\n\n{markdown_table(*table)}" for title, table in parts.items()]
+    return "\n\n".join([*tables, f"{cells.asked.device}; {machine()}."])
 
 
-def _text(words: str | bytes) -> str:
-    return words.decode() if isinstance(words, bytes) else words
-
-
-def made_up() -> tuple[Any, str]:
-    """A fake driver with one GPU, for a dry run."""
-    from fake_nvml import Driver
-
-    return Driver("GPU-made-up", names=["a card that is made up"]), "GPU-made-up"
-
-
-def real() -> tuple[Any, str] | None:
-    """The driver and the first GPU that torch would use; None without a GPU."""
-    import pynvml
-    import torch
-
-    from tabtune_core.gpus import card_uuids
-
-    uuids = card_uuids()
-    return (pynvml, uuids[0]) if uuids and torch.cuda.is_available() else None
-
-
-def no_card() -> str:
-    """The message for a machine without a GPU."""
-    import torch
-
-    from tabtune_core.gpus import count_cards
-
-    built = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "built without CUDA"
-    return (
-        f"A CUDA card was looked for, and torch {torch.__version__} ({built}) sees {torch.cuda.device_count()} and "
-        "the NVIDIA driver names "
-        f"{count_cards()}, so that nothing was measured; --dry-run goes through all of it on the CPU."
-    )
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Measures, saves, and writes the page with ``--write``."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument(
-        "--out",
-        type=Path,
-        default=Path("first_hour.json"),
-        help="JSON of all that was found (default: first_hour.json)",
-    )
-    parser.add_argument("--write", action="store_true", help=f"make {PAGE.name} of it")
-    parser.add_argument("--page", type=Path, metavar="FILE.json", help="measure nothing, make the page of this file")
-    parser.add_argument(
-        "--dry-run", action="store_true", help="on the CPU, tiny, with a driver that is made up; no page"
-    )
-    asked = parser.parse_args(arguments)
-    if asked.page:
-        return write_page(json.loads(asked.page.read_text()))
+def main(given: list[str] | None = None) -> None:
+    """Measures what is missing, prints, and writes with ``--write``."""
+    parser = options(__doc__)
+    parser.add_argument("--cells", type=Path, required=True, help="JSON lines; cells in it are not measured again")
+    parser.add_argument("--device", default="cuda:0")
+    parser.add_argument("--tiny", action="store_true", help="small sizes, for a trial")
+    asked = parser.parse_args(given)
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # so that torch's first GPU is the driver's
-    found = made_up() if asked.dry_run else real()
-    if found is None:
-        print(no_card())
-        return 0
-
-    def keep(whole: dict[str, Any]) -> None:
-        asked.out.write_text(json.dumps(whole, indent=1))
-
-    device = "cpu" if asked.dry_run and len(TYPES) == 1 else "cuda:0"
-    whole = measure(device, tiny=asked.dry_run, facts=card_facts(*found), keep=keep)
-    if asked.dry_run:
-        print(first_hour_page.page(whole))
-        return 0
-    return write_page(whole) if asked.write else 0
-
-
-def write_page(whole: dict[str, Any], path: Path = PAGE) -> int:
-    """Writes the page into docs; refuses a dry run."""
-    if whole["dry_run"]:
-        print("This file is of a dry run: nothing in it was measured on a card, and no page is made of it.")
-        return 2
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(first_hour_page.page(whole))
-    print(f"Wrote {path}.")
-    return 0
+    publish("first-hour", page(Cells(asked.cells, asked)), write=asked.write and not asked.tiny)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -13,26 +13,34 @@ point. The first page is opened in a fresh browser context.
 import os
 import shutil
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import seeding
-from named_machine import machine
 from page_steps import drawn
 from playwright.sync_api import Browser, Locator, Page, sync_playwright
-from published import markdown_table, options, publish
-from serving import NO_WORKER, served
+from published import machine, markdown_table, options, publish
 
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.execution.lock import stop_workers
 from tabtune_core.store.runs import RunStore
 
-PORT = 8765
+PORT, ROOT = 8765, Path(__file__).resolve().parents[2]
+DASHBOARD = "from dashboard import start as dashboard\ndashboard.main()"
+NO_WORKER = """
+from dashboard import start as dashboard
+from tabtune_core.execution import lock
+lock.ensure_worker = dashboard.ensure_worker = lambda home, **more: None
+dashboard.main()
+"""
+"""The dashboard without a worker: its queued runs stay queued."""
 POINTS = ".js-plotly-plot .scatterlayer .trace"
 WORKER_SECONDS = 20
 """Time for a worker to load what its runs share."""
@@ -49,6 +57,18 @@ BARS = {
     "Launch to the first point": 3.0,
 }
 """The aim for each interaction, in seconds."""
+
+
+@contextmanager
+def served(home: Path, program: str) -> Iterator[None]:
+    """Serves a workspace while the block runs."""
+    command = [sys.executable, "-c", program, "--home", str(home), "--port", str(PORT), "--no-browser"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            next(line for line in server.stdout or () if "LoRA Lab is at" in line)
+            yield
+        finally:
+            server.terminate()
 
 
 def waited(act: Callable[[], object], shown: Locator) -> float:
@@ -120,21 +140,21 @@ def main() -> None:
         table = add_sample(home, "breast_cancer").id
         path = os.environ.get("CHROMIUM") or shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        with served(home, PORT, NO_WORKER):
-            found = [one_round(browser, large, table) for _ in range(asked.rounds)]
+        with served(home, NO_WORKER):
+            rounds = [one_round(browser, large, table) for _ in range(asked.rounds)]
         other = Path(name) / "other"
         table = add_sample(other, "breast_cancer").id
-        with served(other, PORT):
+        with served(other, DASHBOARD):
             time.sleep(WORKER_SECONDS)
-            for one in found:
+            for one in rounds:
                 one["Launch to the first point"] = first_point(browser, RunStore(other), table)
         stop_workers(other)
-    rows = [
-        [what, f"{found[0][what]:.1f}", f"{statistics.median(one[what] for one in found):.1f}", f"{most:g}"]
+    lines = [
+        [what, f"{rounds[0][what]:.1f}", f"{statistics.median(one[what] for one in rounds):.1f}", f"{most:g}"]
         for what, most in BARS.items()
     ]
-    text = f"{markdown_table(['From a click to', 'first time (s)', f'median of {len(found)} (s)', 'aim (s)'], rows)}\n\n{machine()}."
-    publish("interactions", text, write=asked.write)
+    head = ["From a click to", "first time (s)", f"median of {len(rounds)} (s)", "aim (s)"]
+    publish("interactions", f"{markdown_table(head, lines)}\n\n{machine()}.", write=asked.write)
 
 
 if __name__ == "__main__":

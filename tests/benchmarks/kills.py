@@ -93,12 +93,12 @@ class Lab:
 
     def marked(self) -> list[psutil.Process]:
         """All live processes started here, without this one."""
-        found = []
+        marked = []
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
                 mine = process.environ().get(MARK) == self.mark and process.pid != os.getpid()
-                found += [process] if mine and process.status() != psutil.STATUS_ZOMBIE else []
-        return found
+                marked += [process] if mine and process.status() != psutil.STATUS_ZOMBIE else []
+        return marked
 
     def processes(self) -> dict[str, list[psutil.Process]]:
         """The live processes of this workspace by kind."""
@@ -122,8 +122,8 @@ class Lab:
 
     def attack(self) -> None:
         """Sends one signal to one present process, or to all."""
-        there = {kind: found for kind, found in self.processes().items() if kind in TARGETS and found}
-        there["all"] = [process for found in there.values() for process in found]
+        there = {kind: held for kind, held in self.processes().items() if kind in TARGETS and held}
+        there["all"] = [process for held in there.values() for process in held]
         (target,), how = self.chance.choices([*there], [TARGETS[kind] for kind in there]), self.chance.choice(HOW)
         hit = self.chance.sample(there[target], len(there[target]) if target == "all" else 1)
         self.sent[f"{how} {target}"] += 1
@@ -153,7 +153,7 @@ def unsettled(lab: Lab) -> list[str]:
     runs = [run for run in lab.store.runs() if run.status in GOING]
     jobs = [job for job in lab.store.jobs() if job.status in ("queued", "running")]
     wrong = [f"{one.id} is {one.status} (process {one.pid})" for one in (*runs, *jobs)]
-    there = {} if wrong else {kind: len(found) for kind, found in lab.processes().items() if kind != "tracker"}
+    there = {} if wrong else {kind: len(held) for kind, held in lab.processes().items() if kind != "tracker"}
     return wrong + [f"left: {number} {kind}" for kind, number in there.items() if number > MOST_LEFT.get(kind, 0)]
 
 
@@ -162,13 +162,13 @@ def settle(lab: Lab) -> list[str]:
     return [] if wait_until(lambda: not unsettled(lab), ROUND_SECONDS) else unsettled(lab)
 
 
-def differences(store: RunStore, run_ids: list[str], told: list[object], scores: dict[str, float]) -> list[str]:
+def differences(store: RunStore, run_ids: list[str], undisturbed: list[object], scores: dict[str, float]) -> list[str]:
     """Runs whose events or scores differ from an undisturbed run, or that did not continue from their last state."""
     wrong = []
     for run_id in run_ids:
         events = [stored.event for stored in store.events(run_id, ["StepDone", "Evaluated"])]
-        if events != told:
-            wrong.append(f"{run_id} told other steps or evaluations: {[event.step for event in events]}")
+        if events != undisturbed:
+            wrong.append(f"{run_id} has other steps or evaluations: {[event.step for event in events]}")
         run, (began, wrong_start) = store.run(run_id), beginnings(store.run_dir(run_id) / JOURNAL)
         wrong += [f"{run_id} {wrong_start}"] if wrong_start else []
         if run.status != "finished" or run.result.test != scores or not set(run.result.resumed_steps) <= set(began):
@@ -195,13 +195,13 @@ def wrong_races(store: RunStore, run_ids: list[str]) -> list[str]:
     wrong = []
     for run_id, (status, steps) in zip(run_ids, RACE.values(), strict=True):
         run = store.run(run_id)
-        told = [stored.event.step for stored in store.events(run_id, ["StepDone"])]
-        if (run.status, told) != (status, list(range(1, steps + 1))):
-            wrong.append(f"{run_id}, of a race, is {run.status} at rung {run.rung} with the steps {told}")
+        done = [stored.event.step for stored in store.events(run_id, ["StepDone"])]
+        if (run.status, done) != (status, list(range(1, steps + 1))):
+            wrong.append(f"{run_id}, of a race, is {run.status} at rung {run.rung} with the steps {done}")
     return wrong
 
 
-def one_round(lab: Lab, told: list[object], scores: dict[str, float]) -> list[str]:
+def one_round(lab: Lab, undisturbed: list[object], scores: dict[str, float]) -> list[str]:
     """Runs one round and returns everything that was wrong."""
     run_ids = queue(lab.store, "steady", "steady", "steady")
     racing = [RunSettings(dataset="d", target="racing").changed(learning_rate=rate) for rate in RACE]
@@ -217,7 +217,7 @@ def one_round(lab: Lab, told: list[object], scores: dict[str, float]) -> list[st
     with closing(sqlite3.connect(lab.home / "runs.sqlite")) as database:
         broken = [row[0] for row in database.execute("PRAGMA integrity_check") if row[0] != "ok"]
     return settle(lab) or [
-        *differences(lab.store, run_ids, told, scores),
+        *differences(lab.store, run_ids, undisturbed, scores),
         *wrong_races(lab.store, race_ids),
         *broken,
     ]
@@ -243,12 +243,12 @@ def main() -> int:
     asked = parser.parse_args()
     wrong, began = 0, time.monotonic()
     with tempfile.TemporaryDirectory(prefix="kills-") as folder, tempfile.TemporaryDirectory() as other:
-        lab, told = Lab(Path(folder), random.Random(asked.seed)), list[object]()
-        scores = train_steadily(Path(other), told.append).test
+        lab, undisturbed = Lab(Path(folder), random.Random(asked.seed)), list[object]()
+        scores = train_steadily(Path(other), undisturbed.append).test
         for number in range(1, asked.rounds + 2):
-            found = [*settle(lab), *end(lab)] if number > asked.rounds else one_round(lab, told, scores)
-            wrong += len(found)
-            for line in found:
+            faults = [*settle(lab), *end(lab)] if number > asked.rounds else one_round(lab, undisturbed, scores)
+            wrong += len(faults)
+            for line in faults:
                 print(f"round {number}: {line}", flush=True)
         counts = [
             dict(collections.Counter(one.status for one in rows)) for rows in (lab.store.runs(), lab.store.jobs())

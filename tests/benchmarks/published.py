@@ -1,13 +1,15 @@
-"""Shared by the benchmarks: their arguments, the runs that they keep, and their block of the documentation, between two
-comments that name it.
-"""
+"""Shared by the benchmarks: arguments, kept runs, the machine, and a block of the documentation between two comments."""
 
 import argparse
 import json
+import os
+import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+import torch
 
 PAGES = Path(__file__).parents[2] / "docs" / "pages" / "measurements"
 
@@ -33,11 +35,11 @@ def write_block(name: str, text: str, pages: Path = PAGES) -> None:
         ValueError: no page or several pages have these comments.
     """
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
-    found = [path for path in sorted(pages.glob("*.md")) for _ in range(path.read_text().count(begin))]
-    if len(found) != 1:
-        raise ValueError(f"One page of {pages} must have {begin} and {end} once; {len(found)} were found.")
-    before, rest = found[0].read_text().split(begin)
-    found[0].write_text(f"{before}{begin}\n{text.strip()}\n{end}{rest.split(end)[1]}")
+    places = [path for path in sorted(pages.glob("*.md")) for _ in range(path.read_text().count(begin))]
+    if len(places) != 1:
+        raise ValueError(f"One page of {pages} must have {begin} and {end} once; {len(places)} were places.")
+    before, rest = places[0].read_text().split(begin)
+    places[0].write_text(f"{before}{begin}\n{text.strip()}\n{end}{rest.split(end)[1]}")
 
 
 def markdown_table(head: list[str], rows: list[list[str]]) -> str:
@@ -57,10 +59,6 @@ class Kept:
     def _key(self, run: dict[str, Any]) -> str:
         return json.dumps([run[name] for name in self.names])
 
-    def has(self, **asked: Any) -> bool:
-        """Whether the file has this run."""
-        return self._key(asked) in self.known
-
     def get(self, make: Callable[[], dict[str, Any]], **asked: Any) -> dict[str, Any]:
         """The run with these fields, measured by ``make`` if the file lacks it."""
         key = self._key(asked)
@@ -68,9 +66,20 @@ class Kept:
             self.known[key] = asked | make()
             with self.path.open("a") as file:
                 file.write(json.dumps(self.known[key]) + "\n")
-            print(
-                {name: value for name, value in self.known[key].items() if not isinstance(value, list)},
-                file=sys.stderr,
-                flush=True,
-            )
+            shown = {name: value for name, value in self.known[key].items() if not isinstance(value, list)}
+            print(shown, file=sys.stderr, flush=True)
         return self.known[key]
+
+
+def processor() -> str:
+    """The name of the CPU."""
+    info = Path("/proc/cpuinfo")
+    match = re.search(r"^model name\s*: (.+)$", info.read_text(), re.MULTILINE) if info.exists() else None
+    return match[1].strip() if match else "unknown CPU"
+
+
+def machine() -> str:
+    """For example ``Intel Xeon, 2 cores, 1 thread, torch 2.9.1, load 0.1``."""
+    cores, threads, load = os.cpu_count(), torch.get_num_threads(), os.getloadavg()[0]
+    counts = f"{cores} cores, {threads} thread{'s' * (threads != 1)}"
+    return f"{processor()}, {counts}, torch {torch.__version__}, load {load:.1f}"

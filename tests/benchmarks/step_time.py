@@ -1,16 +1,14 @@
-"""What does one training step cost? LoRA against our own full fine-tuning, against ``peft`` on the layers that it
-reaches, and against TabTune.
+"""What does one training step cost? LoRA against our own full fine-tuning, and ``peft`` on the layers that it reaches.
 
-``python tests/benchmarks/step_time.py --runs steps.jsonl --tabtune FOLDER`` prints Markdown; with ``--write`` it goes
-into the documentation. FOLDER has TabTune's environment, which is created there if missing. Cells already in the file
-are not measured again; all take about half an hour.
+``python tests/benchmarks/step_time.py --runs steps.jsonl`` prints Markdown; with ``--write`` it goes into the
+documentation. Cells already in the file are not measured again; all take about half an hour.
 
 Full-size models with random weights (time does not depend on them), rank 8, one thread, fp32, AdamW; 80 % of an
 episode's rows are context, of three classes. A step is forward pass, backward pass, clipping and optimizer. Ours and
-``peft`` alternate in one process, which asks for huge pages as the worker's runs do; TabTune takes its turn in its own
-process, as TabTune starts it. This is repeated in several processes: the place of a process's memory changes all of its
-steps by up to a fifth, and the machine's speed varies. Ratios are of CPU seconds within a turn, and medians over all
-turns. The first two turns of a process do not count: they fill caches and allocate the optimizer's state.
+``peft`` alternate in one process, which asks for huge pages as the worker's runs do. This is repeated in several
+processes: the place of a process's memory changes all of its steps by up to a fifth, and the machine's speed varies.
+Ratios are of CPU seconds within a turn, and medians over all turns. The first two turns of a process do not count: they
+fill caches and allocate the optimizer's state.
 
 - ``upstream`` is full fine-tuning of TabICL as its own package computes it: with results that are never used and with
   copies in its attention (``models/tabicl/lean_forward.py``).
@@ -20,8 +18,6 @@ turns. The first two turns of a process do not count: they fill caches and alloc
   over the same episodes or in another run of a sweep.
 - ``peft`` wraps the linear layers that are called, so not TabICL's attention, whose weights are only read. Ours then
   has the same targets.
-- TabTune opens the same file of TabICL v2 and of Mitra. It knows only version 1.1 of TabDPT, so its step is not
-  compared there.
 """
 
 import contextlib
@@ -30,20 +26,18 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import product
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 import peft
 import torch
-from full_size import CLASSES, Steps, noise, opened, random_weights
-from named_machine import machine
-from published import Kept, markdown_table, options, publish
-from tabtune_peer import TabTuneSteps, save_episode, tabtune_python
+from full_size import Steps, noise, opened, random_weights
+from published import Kept, machine, markdown_table, options, publish
 
-from tabtune_core.execution.forkserver import RUN_ENVIRONMENT
+from tabtune_core.execution.processes import RUN_ENVIRONMENT
 from tabtune_core.models.base import BaseModel
 from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import get_card
@@ -52,16 +46,15 @@ from tabtune_core.models.tabicl import model as tabicl
 from tabtune_core.settings import LoraSettings
 
 RANK = 8
-FULL, UPSTREAM, ALL, DROPOUT, OURS, PEFT, TABTUNE, LATE = (
+FULL, UPSTREAM, ALL, DROPOUT, OURS, PEFT, LATE = [
     "full",
     "upstream",
     "all",
     "dropout",
     "reached",
     "peft",
-    "tabtune",
     "late_layers",
-)
+]
 LIMIT, CACHED_LIMIT = "limit", "limit of icl_predictor"
 WARM_UP = 2
 SIZES = {
@@ -81,8 +74,6 @@ FEED_FORWARD = [f"icl_predictor.tf_icl.blocks.{i}.linear{j}" for i in range(12) 
 CACHED = {"tabicl-v2": ("icl_predictor", FORWARD_ALONE, LATE), "tabdpt-1.3": (LATE,), "mitra-v2": (LATE,)}
 LIMITS = {LIMIT: "col_embedder.in_linear.bias", CACHED_LIMIT: "icl_predictor.tf_icl.blocks.0.attn.in_proj_bias"}
 """The one parameter of TabICL that trains."""
-TABTUNES = {"tabicl-v2": "TabICLv2", "mitra-v2": "Mitra"}
-"""Models whose file TabTune opens too, with its name for them."""
 BARS = {
     ("tabicl-v2", 256, 10, ALL, FULL): 0.78,
     ("tabicl-v2", 256, 10, "icl_predictor", FULL): 0.38,
@@ -90,9 +81,7 @@ BARS = {
     ("tabicl-v2", 1024, 10, "icl_predictor", FULL): 0.48,
 }
 BRIEF = {FULL: "full", UPSTREAM: "full as tabicl computes it"}
-BAR_OF_PEER = {PEFT: 1.02, TABTUNE: 0.85}
-
-Step = Callable[[], dict[str, float]]
+BAR_OF_PEFT = 1.02
 
 
 class Ours:
@@ -100,10 +89,10 @@ class Ours:
 
     def __init__(self, *arguments: Any) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=serve, args=(theirs, *arguments), daemon=True)
+        self._pipe, other_end = context.Pipe()
+        self._process = context.Process(target=serve, args=(other_end, *arguments), daemon=True)
         self._process.start()
-        theirs.close()
+        other_end.close()
 
     def step(self, kind: str) -> dict[str, float]:
         """CPU and wall seconds of one step."""
@@ -155,49 +144,22 @@ def with_peft(model: BaseModel, name: str) -> BaseModel:
         peft.LoraConfig(r=RANK, lora_alpha=2 * RANK, lora_dropout=0.0, target_modules=layers), model.module
     )
     trained = sum(p.numel() for p in model.module.parameters() if p.requires_grad)
-    told = adapter_size(get_card(name), "classification", LoraSettings(rank=RANK, targets=tuple(REACHED[name]))).factors
-    assert trained == told, "peft adapts other layers than ours"
+    ours = adapter_size(get_card(name), "classification", LoraSettings(rank=RANK, targets=tuple(REACHED[name]))).factors
+    assert trained == ours, "peft adapts other layers than ours"
     return model
 
 
-def kinds_of(
-    name: str, rows: int, features: int, folder: Path, python: Path | None, stack: contextlib.ExitStack
-) -> Iterator[tuple[str, Step]]:
-    """Every kind of step at one size; caches are put below ``folder``."""
+def measure(name: str, rows: int, features: int, processes: int, times: int, folder: Path) -> dict[str, Any]:
+    """Seconds of every turn at one size, by kind and meter; caches are put below ``folder``."""
     kinds = [FULL, *([UPSTREAM, *LIMITS] if name == "tabicl-v2" else []), ALL, DROPOUT, *CACHED[name], OURS, PEFT]
-    ours = stack.enter_context(Ours(kinds, name, rows, features, folder))
-    yield from ((kind, partial(ours.step, kind)) for kind in kinds)
-    if python and name in TABTUNES:
-        episode = noise(rows, features)
-        file = save_episode(folder / "episode.npz", episode.x_TF, episode.y_C, episode.y_Q, CLASSES)
-        checkpoint = random_weights(name, folder)
-        peer = TabTuneSteps(
-            python, TABTUNES[name], checkpoint.parent if name.startswith("mitra") else checkpoint, file, rank=RANK
-        )
-        stack.enter_context(peer)
-
-        def ask() -> dict[str, float]:
-            told = peer.step()
-            return {"cpu": told["cpu_seconds"], "wall": told["wall_seconds"]}
-
-        yield TABTUNE, ask
-
-
-def measure(
-    name: str, rows: int, features: int, processes: int, times: int, folder: Path, python: Path | None
-) -> dict[str, Any]:
-    """Seconds of every turn at one size, by kind and meter."""
-    found: dict[str, dict[str, list[float]]] = {}
+    seconds: dict[str, dict[str, list[float]]] = {kind: {"cpu": [], "wall": []} for kind in kinds}
     random_weights(name, folder)  # once, not in each process
     for _ in range(processes):
-        with contextlib.ExitStack() as stack:
-            kinds = dict(kinds_of(name, rows, features, folder, python, stack))
-            for turn in range(WARM_UP + times):
-                for kind, step in kinds.items():
-                    for meter, seconds in step().items():
-                        if turn >= WARM_UP:
-                            found.setdefault(kind, {}).setdefault(meter, []).append(seconds)
-    return {"machine": machine(), "seconds": found}
+        with Ours(kinds, name, rows, features, folder) as ours:
+            for turn, kind in product(range(WARM_UP + times), kinds):
+                for meter, taken in ours.step(kind).items():
+                    seconds[kind][meter] += [taken] if turn >= WARM_UP else []
+    return {"machine": machine(), "seconds": seconds}
 
 
 def titled(kind: str) -> str:
@@ -209,7 +171,6 @@ def titled(kind: str) -> str:
         DROPOUT: "the same with dropout 0.05",
         OURS: "LoRA, the layers that `peft` reaches",
         PEFT: "`peft` on these layers",
-        TABTUNE: "TabTune's LoRA",
         LIMIT: "forward and backward pass only: a lower bound for LoRA",
         CACHED_LIMIT: "the same for `icl_predictor`, cached",
     }
@@ -217,22 +178,21 @@ def titled(kind: str) -> str:
 
 
 def against(cell: dict[str, Any], kind: str) -> str:
-    """Ratios of a kind of step to full fine-tuning and to comparable peers, with missed bars in bold."""
+    """Ratios of a kind of step to full fine-tuning and to ``peft``, with missed bars in bold."""
     seconds = cell["seconds"]
     bar_of_full = BARS.get((cell["model"], cell["rows"], cell["features"], kind, FULL))
     others = {FULL: bar_of_full} if kind != FULL else {}
     if bar_of_full:
         others |= {UPSTREAM: None}
     if kind == OURS:
-        others |= {PEFT: BAR_OF_PEER[PEFT]}
-    if kind == ALL and TABTUNE in seconds:
-        others |= {TABTUNE: BAR_OF_PEER[TABTUNE]}
-    said = []
+        others |= {PEFT: BAR_OF_PEFT}
+    parts = []
     for other, bar in others.items():
-        ratio = f"{statistics.median(mine / its for mine, its in zip(seconds[kind]['cpu'], seconds[other]['cpu'], strict=True)):.2f}"
+        pairs = zip(seconds[kind]["cpu"], seconds[other]["cpu"], strict=True)
+        ratio = f"{statistics.median(mine / its for mine, its in pairs):.2f}"
         shown = f"**{ratio}**" if bar and float(ratio) > bar else ratio
-        said.append(f"{shown} of {BRIEF.get(other) or titled(other)}" + (f" (bar {bar:.2f})" if bar else ""))
-    return "; ".join(said)
+        parts.append(f"{shown} of {BRIEF.get(other) or titled(other)}" + (f" (bar {bar:.2f})" if bar else ""))
+    return "; ".join(parts)
 
 
 def table(cells: list[dict[str, Any]]) -> str:
@@ -245,34 +205,27 @@ def table(cells: list[dict[str, Any]]) -> str:
             rows.append([size, titled(kind), *medians, against(cell, kind)])
     machines = {cell["machine"].partition(", load ")[::2] for cell in cells}
     loads = sorted(float(load) for _, load in machines)
-    said = f"Medians; {'; '.join(sorted({name for name, _ in machines}))}, load {loads[0]} to {loads[-1]}."
-    return f"{markdown_table(['Model, rows x columns', 'Step', 'CPU s', 'Wall s', 'Ratio of CPU seconds'], rows)}\n\n{said}"
+    where = f"Medians; {'; '.join(sorted({name for name, _ in machines}))}, load {loads[0]} to {loads[-1]}."
+    head = ["Model, rows x columns", "Step", "CPU s", "Wall s", "Ratio of CPU seconds"]
+    return f"{markdown_table(head, rows)}\n\n{where}"
 
 
 def main() -> None:
     """Measures what is missing, prints, and writes with ``--write``."""
     parser = options(__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="JSON lines; cells in it are not measured again")
-    parser.add_argument("--tabtune", type=Path, help="folder of TabTune's environment; without it TabTune is left out")
     parser.add_argument("--models", nargs="*", choices=SIZES, default=list(SIZES))
     arguments = parser.parse_args()
     os.environ.update(RUN_ENVIRONMENT)
     torch.set_num_threads(1)
     runs = Kept(arguments.runs, "model", "rows", "features")
-    python = tabtune_python(arguments.tabtune) if arguments.tabtune else None
+    cells = []
     with tempfile.TemporaryDirectory() as folder:
-        cells = [
-            runs.get(
-                partial(measure, name, rows, features, *times, Path(folder), python),
-                model=name,
-                rows=rows,
-                features=features,
-            )
-            for name in arguments.models
-            for (rows, features), times in SIZES[name].items()
-        ]
-    text = table(cells)
-    publish("steps", text, write=arguments.write)
+        for name in arguments.models:
+            for (rows, features), times in SIZES[name].items():
+                make = partial(measure, name, rows, features, *times, Path(folder))
+                cells.append(runs.get(make, model=name, rows=rows, features=features))
+    publish("steps", table(cells), write=arguments.write)
 
 
 if __name__ == "__main__":

@@ -37,13 +37,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tabtune_peer
-from named_machine import processor
-from published import markdown_table, options, publish
+from published import markdown_table, options, processor, publish
 from sklearn.datasets import load_breast_cancer
 from tabtune_peer import clean_environment, tabtune_python
 
@@ -80,7 +80,7 @@ def timed() -> Iterator[Stopwatch]:
     watch.cpu = sum(getattr(after, name) - getattr(before, name) for name in ("children_user", "children_system"))
 
 
-def tabtune_command(*arguments: object, threads: int) -> list[dict[str, str]]:
+def our_board(*arguments: object, threads: int) -> list[dict[str, str]]:
     """The leaderboard that our command line prints; a failed command is shown with its error output."""
     command = [sys.executable, "-m", "tabtune_core", *map(str, arguments), "--format", "csv"]
     shares = {VARIABLE: f"--parallel {threads} --threads 1"}
@@ -93,52 +93,36 @@ def tabtune_command(*arguments: object, threads: int) -> list[dict[str, str]]:
 
 def our_scores(rows: list[dict[str, str]]) -> dict[str, dict[str, dict[str, float]]]:
     """Scores by run and part."""
-    found = {}
+    scores = {}
     for row in rows:
         if row["adapter_verified"] == "False":
             raise SystemExit(f"The adapter of {row['name']} was not verified.")
         run = f"peft {row['rank']}" if row["strategy"] == "peft" else row["strategy"]
-        found[run] = {part: {score: float(row[f"{part}_{score}"]) for score in SCORES} for part in PARTS}
-    return found
+        scores[run] = {part: {score: float(row[f"{part}_{score}"]) for score in SCORES} for part in PARTS}
+    return scores
 
 
 def ours(
     table: Path, home: Path, side: str, targets: tuple[str, ...], seed: int, asked: argparse.Namespace
 ) -> dict[str, Any]:
     """Trains all runs, as one sweep or one by one."""
-    common = [
-        table,
-        "--target",
-        LABEL,
-        "--model",
-        MODEL,
-        "--device",
-        "cpu",
-        "--steps",
-        asked.steps,
-        "--set",
-        "patience=0",
-        *targets,
-    ]
-    seeded = ("--seeds" if side == "one sweep" else "--seed", seed)
+    common = [table, "--target", LABEL, "--model", MODEL, "--device", "cpu"]
+    common += ["--steps", asked.steps, "--set", "patience=0"]
     rows = []
     with timed() as watch:
         if side == "one sweep":
-            rows = tabtune_command(
-                "sweep", *common, "--no-references", "--ranks", *RANKS, *seeded, "--home", home, threads=asked.threads
-            )
+            chosen = [*targets, "--no-references", "--ranks", *RANKS, "--seeds", seed, "--home", home]
+            rows = our_board("sweep", *common, *chosen, threads=asked.threads)
         else:
             for run in RUNS:
                 strategy, _, rank = run.partition(" ")
                 lora = [*targets, "--rank", rank] if rank else []
-                chosen = [*common[: -len(targets) or None], *lora, "--strategy", strategy]
-                rows += tabtune_command(
-                    "train", *chosen, *seeded, "--home", home / run.replace(" ", "-"), threads=asked.threads
-                )
+                chosen = [*lora, "--strategy", strategy, "--seed", seed, "--home", home / run.replace(" ", "-")]
+                rows += our_board("train", *common, *chosen, threads=asked.threads)
     return {"wall": watch.wall, "cpu": watch.cpu, "scores": our_scores(rows)}
 
 
-def theirs(python: Path, rows: Path, sizes: dict[str, int], seed: int, asked: argparse.Namespace) -> dict[str, Any]:
+def of_tabtune(python: Path, rows: Path, sizes: dict[str, int], seed: int, asked: argparse.Namespace) -> dict[str, Any]:
     """Runs TabTune's leaderboard."""
     from tabtune_core.models.catalogue import CATALOGUE
     from tabtune_core.models.checkpoints import find_checkpoint
@@ -146,26 +130,15 @@ def theirs(python: Path, rows: Path, sizes: dict[str, int], seed: int, asked: ar
     checkpoint, _ = find_checkpoint(CATALOGUE[MODEL], "classification", None)
     sizes = {**sizes, "steps": asked.steps, "threads": asked.threads, "views": asked.views, "seed": seed}
     options = {"checkpoint": checkpoint, "rows": rows, **sizes}
-    command = [
-        str(python),
-        tabtune_peer.__file__,
-        "leaderboard",
-        *(text for name, value in options.items() for text in (f"--{name}", str(value))),
-    ]
+    flags = [text for name, value in options.items() for text in (f"--{name}", str(value))]
+    command, environment = [str(python), tabtune_peer.__file__, *flags], clean_environment(asked.threads)
     with timed() as watch:
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=clean_environment(asked.threads), check=False
-        )
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode:
         raise SystemExit(f"TabTune's leaderboard ended with {done.returncode}:\n{done.stderr}")
-    told = json.loads(done.stdout.splitlines()[-1])
-    names = dict(zip(told["entries"], RUNS, strict=True))
-    return {
-        "wall": watch.wall,
-        "cpu": watch.cpu,
-        "import": told["import_seconds"],
-        "scores": {names[n]: e for n, e in told["entries"].items()},
-    }
+    answer = json.loads(done.stdout.splitlines()[-1])
+    scores = dict(zip(RUNS, answer["entries"].values(), strict=True))
+    return {"wall": watch.wall, "cpu": watch.cpu, "import": answer["import_seconds"], "scores": scores}
 
 
 def prepare_rows(folder: Path, seed: int) -> tuple[Path, Path, dict[str, int]]:
@@ -191,47 +164,26 @@ def prepare_rows(folder: Path, seed: int) -> tuple[Path, Path, dict[str, int]]:
     return table, rows, {"support": size.context, "query": size.query}
 
 
-def mean_score(scores: dict[str, dict[str, dict[str, float]]], part: str, score: str) -> float:
-    """The mean of a score over all runs."""
-    return statistics.fmean(run[part][score] for run in scores.values())
-
-
 def report(rounds: list[dict[str, dict[str, dict[str, Any]]]], sizes: dict[str, int], asked: argparse.Namespace) -> str:
     """Markdown of times and ratios, then of scores."""
     import torch
 
-    def medians(targets: str, side: str) -> tuple[float, float]:
-        done = [turn[targets][side] for turn in rounds]
-        return statistics.median(one["wall"] for one in done), statistics.median(one["cpu"] for one in done)
+    def median(targets: str, side: str, meter: str) -> float:
+        return statistics.median(turn[targets][side][meter] for turn in rounds)
+
+    def mean(targets: str, side: str, part: str, score: str, runs: tuple[str, ...] = RUNS) -> float:
+        return statistics.fmean(turn[targets][side]["scores"][run][part][score] for turn in rounds for run in runs)
 
     times, scores = [], []
-    for targets in asked.targets:
-        base = medians(targets, asked.sides[0])
-        for side in asked.sides:
-            wall, cpu = medians(targets, side)
-            more = (
-                f" (import {statistics.median(turn[targets][side]['import'] for turn in rounds):.1f})"
-                if side == "TabTune"
-                else ""
-            )
-            times.append(
-                [targets, side, f"{wall:.1f}{more}", f"{cpu:.1f}", f"{wall / base[0]:.2f}", f"{cpu / base[1]:.2f}"]
-            )
-            found = [turn[targets][side]["scores"] for turn in rounds]
-            means = [
-                f"{statistics.fmean(mean_score(one, part, score) for one in found):.4f}"
-                for part in PARTS
-                for score in SCORES
-            ]
-            best = min(RUNS, key=lambda run: statistics.fmean(one[run]["validation"]["log_loss"] for one in found))
-            scores.append(
-                [
-                    targets,
-                    side,
-                    *means,
-                    f"{best}: {statistics.fmean(one[best]['validation']['log_loss'] for one in found):.4f}",
-                ]
-            )
+    for targets, side in product(asked.targets, asked.sides):
+        wall, cpu = median(targets, side, "wall"), median(targets, side, "cpu")
+        ratios = (f"{median(targets, side, m) / median(targets, asked.sides[0], m):.2f}" for m in ("wall", "cpu"))
+        more = f" (import {median(targets, side, 'import'):.1f})" if side == "TabTune" else ""
+        times.append([targets, side, f"{wall:.1f}{more}", f"{cpu:.1f}", *ratios])
+        losses = {run: mean(targets, side, "validation", "log_loss", (run,)) for run in RUNS}
+        best = min(losses, key=losses.__getitem__)
+        means = (f"{mean(targets, side, part, score):.4f}" for part in PARTS for score in SCORES)
+        scores.append([targets, side, *means, f"{best}: {losses[best]:.4f}"])
     heads = [f"{part} {label}" for part in PARTS for label in SCORES.values()]
     parts = [
         markdown_table(["LoRA adapts", "run as", "wall (s)", "CPU (s)", "wall, ratio", "CPU, ratio"], times),
@@ -247,26 +199,15 @@ def report(rounds: list[dict[str, dict[str, dict[str, Any]]]], sizes: dict[str, 
 def main() -> None:
     """Measures the sides in turn, prints, and writes with ``--write``."""
     parser = options(__doc__)
-    parser.add_argument(
-        "--tabtune", type=Path, required=True, metavar="FOLDER", help="folder of TabTune's environment; created once"
-    )
+    parser.add_argument("--tabtune", type=Path, metavar="FOLDER", help="folder of TabTune's environment; created once")
     parser.add_argument("--steps", type=int, default=50, help="steps of each run (default: 50)")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument(
-        "--threads",
-        type=int,
-        default=1,
-        help="of TabTune, and the number of our runs at once with one each (default: 1)",
-    )
-    parser.add_argument(
-        "--views",
-        type=int,
-        default=1,
-        help="views of TabTune's predictions (default: 1, as ours; its own default is 8)",
-    )
+    parser.add_argument("--threads", type=int, default=1, help="of TabTune, and runs of ours at once (default: 1)")
+    parser.add_argument("--views", type=int, default=1, help="of TabTune's predictions (default: 1; its own is 8)")
     parser.add_argument("--targets", nargs="*", choices=list(TARGETS), default=list(TARGETS), help="rows of the table")
     parser.add_argument("--sides", nargs="*", choices=SIDES, default=list(SIDES), help="sides to compare")
     asked = parser.parse_args()
+    asked.sides = [side for side in asked.sides if side != "TabTune" or asked.tabtune]
     python = tabtune_python(asked.tabtune) if "TabTune" in asked.sides else None
     rounds: list[dict[str, dict[str, dict[str, Any]]]] = []
     with tempfile.TemporaryDirectory() as name:
@@ -274,21 +215,17 @@ def main() -> None:
         for number in range(asked.rounds):
             table, rows, sizes = prepare_rows(folder, number)
             turn: dict[str, dict[str, dict[str, Any]]] = {targets: {} for targets in asked.targets}
-            for targets in asked.targets:
-                for side in asked.sides:
-                    if side == "TabTune":
-                        assert python is not None
-                        # TabTune has one choice of targets, so its first measurement serves all rows
-                        first = turn[asked.targets[0]].get(side)
-                        turn[targets][side] = first or theirs(python, rows, sizes, number, asked)
-                    else:
-                        home = folder / f"{number}-{targets}-{side}".replace(" ", "-").replace("'", "")
-                        turn[targets][side] = ours(table, home, side, TARGETS[targets], number, asked)
-                    done = turn[targets][side]
-                    print(
-                        f"round {number + 1}, {targets}, {side}: {done['wall']:.1f} s, CPU {done['cpu']:.1f} s",
-                        file=sys.stderr,
-                    )
+            for targets, side in product(asked.targets, asked.sides):
+                if side == "TabTune":  # it has one choice of targets, so its first measurement serves all rows
+                    assert python is not None
+                    first = turn[asked.targets[0]].get(side)
+                    done = first or of_tabtune(python, rows, sizes, number, asked)
+                else:
+                    home = folder / f"{number}-{targets}-{side}".replace(" ", "-").replace("'", "")
+                    done = ours(table, home, side, TARGETS[targets], number, asked)
+                turn[targets][side] = done
+                what = f"round {number + 1}, {targets}, {side}"
+                print(f"{what}: {done['wall']:.1f} s, CPU {done['cpu']:.1f} s", file=sys.stderr)
             rounds.append(turn)
     text = report(rounds, sizes, asked)
     publish("sweep" if asked.threads == 1 else "sweep-all-cores", text, write=asked.write)

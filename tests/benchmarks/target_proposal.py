@@ -67,10 +67,10 @@ def main() -> None:
                 print(f"{verdict:6} {row['package']}/{row['table']}: {row['target']}; named {', '.join(named)}")
     for half, counts in counted.items():
         tables = counts["right"] + counts["asked"] + counts["wrong"]
-        found = (counts["right"] + counts["asked"]) / tables
+        shown = (counts["right"] + counts["asked"]) / tables
         print(
             f"{half}: {tables} tables, right {counts['right']}, asked {counts['asked']}, wrong {counts['wrong']}: "
-            f"found in {found:.0%}, asks in {counts['asks'] / tables:.0%}"
+            f"named in {shown:.0%}, asks in {counts['asks'] / tables:.0%}"
         )
 
 

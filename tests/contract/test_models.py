@@ -1,6 +1,4 @@
-"""Promises of every registered model for each of its tasks, on small random checkpoints of the same class and file
-format.
-"""
+"""Promises of every registered model for each of its tasks, on small random checkpoints of the same format."""
 
 import numpy as np
 import pytest
@@ -31,10 +29,8 @@ def case(request, tmp_path_factory):
 def opened(case, *, lora=None, live=False):
     name, task, path = case
     model = load_model(CATALOGUE[name], task, CPU, path)
-    settings = RunSettings(
-        dataset="d", target="y", task=task, model=name, lora=lora or LoraSettings(rank=2, dropout=0.0)
-    )
-    report = adapt(model, settings)
+    lora = lora or LoraSettings(rank=2, dropout=0.0)
+    report = adapt(model, RunSettings(dataset="d", target="y", task=task, model=name, lora=lora))
     if live:
         move(model)
     return model, report
@@ -75,9 +71,7 @@ def loss_of(model, task, *, rows=40, classes=3):
 def test_a_fresh_adapter_changes_nothing(case):
     data = table(case[1])
     plain = load_model(CATALOGUE[case[0]], case[1], CPU, case[2])
-    plain.module.requires_grad_(
-        False
-    )  # as for every prediction: torch sums in another order if a weight without a bias may train
+    plain.module.requires_grad_(False)  # as for every prediction: torch sums in another order if a weight may train
     np.testing.assert_array_equal(predicted(opened(case)[0], *data), predicted(plain, *data))
 
 
@@ -189,15 +183,7 @@ def test_twenty_rows_with_missing_values_train(case):
     x_NF[::3, 1] = np.nan
     x_NF[:, 2] = np.nan
     normalise = model.fit_preprocessing(x_NF)
-    episode = next(
-        draw_episodes(
-            normalise(x_NF),
-            y_N,
-            classes,
-            EpisodeSize.plan(20, batch_size=5, context_rows=100),
-            np.random.default_rng(0),
-        )
-    )
+    size, chance = EpisodeSize.plan(20, batch_size=5, context_rows=100), np.random.default_rng(0)
+    episode = next(draw_episodes(normalise(x_NF), y_N, classes, size, chance))
     model.module.train()
-    loss = episode_loss(model, episode, classes, CPU)
-    assert torch.isfinite(loss)
+    assert torch.isfinite(episode_loss(model, episode, classes, CPU))

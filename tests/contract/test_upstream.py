@@ -1,6 +1,4 @@
-"""Names in other packages that we use beyond their public promises: missing ones fail here, untested versions are noted
-and avoided.
-"""
+"""Names in other packages beyond their public promises: missing ones fail here, untested versions are avoided."""
 
 import ast
 import importlib.util
@@ -74,14 +72,6 @@ def test_an_untested_version_caches_no_frozen_layer_and_a_note_says_so(monkeypat
         f"({', '.join(family.upstream.tested)}). "
         "The model runs the package's own code only: no frozen layer is cached, which takes longer."
     ]
-
-
-def test_an_untested_version_computes_everything_itself(monkeypatch, tmp_path):
-    monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: "99.0.1")
-    model = load_model(
-        CATALOGUE["tabicl-v2"], "classification", torch.device("cpu"), tiny_checkpoint(tmp_path / "tiny", "tabicl-v2")
-    )
-    assert not any(type(module).__module__.startswith("tabtune_core") for module in model.module.modules())
 
 
 def imports(path):

@@ -1,19 +1,13 @@
-"""Promises of every registered variant of LoRA: on a layer that is called, a weight that is read and a table that is
-looked up.
-"""
-
-import copy
+"""Promises of every variant of LoRA: on a layer that is called, a weight that is read, a table that is looked up."""
 
 import pytest
 import torch
 from torch import nn
 
 from tabtune_core.execution.jobs.truncate_rank import directions
-from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.attach import adapter_at
 from tabtune_core.lora.inject import adapter_tensors, adapter_updates, inject, load_factors, merged_copy
 from tabtune_core.lora.package import factor_tensors
-from tabtune_core.models.activation_tape import Tape, Trained
 from tabtune_core.settings import LoraSettings
 from tabtune_core.variants import VARIANTS
 
@@ -64,10 +58,6 @@ def predicted(module):
     return module.eval()(IDS)
 
 
-def test_its_settings_choose_it_under_its_title(variant):
-    assert LoraSettings(**VARIANTS[variant].peft).variant == variant
-
-
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 def test_before_training_predictions_equal_the_bases_bit_by_bit(variant, dropout):
     plain, module = Three(), Three()
@@ -91,21 +81,6 @@ def test_weights_with_the_update_added_are_the_same_function(variant):
     module, _ = trained(variant)
     assert (predicted(module) - predicted(Three())).abs().max() > 0.05
     torch.testing.assert_close(predicted(merged_copy(module)), predicted(module), atol=1e-5, rtol=0)
-
-
-def test_merging_and_unmerging_restores_every_bit(variant):
-    adapters = AdapterSet(Three())
-    base = copy.deepcopy(adapters.module.state_dict())
-    adapters.add("one", lora(variant), tensors=factor_tensors(*trained(variant)))
-    on = predicted(adapters.module)
-    adapters.merge()
-    torch.testing.assert_close(predicted(adapters.module), on, atol=1e-5, rtol=0)
-    adapters.unmerge()
-    assert torch.equal(predicted(adapters.module), on)
-    adapters.set(None)
-    after = adapters.module.state_dict()
-    assert after.keys() == base.keys()
-    assert all(torch.equal(value, base[name]) for name, value in after.items())
 
 
 def test_the_tensors_of_a_file_restore_it_without_an_initialisation(variant):
@@ -136,15 +111,3 @@ def test_its_update_can_be_rebuilt_from_its_singular_directions(variant):
         found = directions(*adapter_updates(module, report)[layer.path], layer.scaling)
         adapter.variant.put(adapter, *found.factors(len(found.values)))
     torch.testing.assert_close(predicted(module), expected, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize("read", [False, True])
-def test_a_tape_counts_more_for_a_higher_rank_or_for_copied_weights(variant, read):
-    kept = []
-    for rank in (1, 8):
-        tape = Tape(Trained(everything=False, ranks={"w": rank}, dropout=True, variant=variant))
-        with tape.block(0):
-            tape.linear("w", {"x": 100}, (64, 64), read=read)
-        kept.append(tape.peak_bytes(checkpointed=False))
-    assert kept[0] < kept[1] or (read and VARIANTS[variant].rescales)
-    assert kept[0] > 0

@@ -21,40 +21,37 @@ class _Answers(BaseHTTPRequestHandler):
     def do_PUT(self):
         content = self.rfile.read(int(self.headers.get("content-length", 0)))
         content = gzip.decompress(content) if self.headers.get("content-encoding") == "gzip" else content
-        told = {} if self.command == "PUT" else json.loads(content)
-        if "query" in told:
-            answer = {
-                "data": self._of(re.search(r"(?:query|mutation)\s+(\w+)", told["query"])[1], told.get("variables", {}))
-            }
+        body = {} if self.command == "PUT" else json.loads(content)
+        if "query" in body:
+            asked = re.search(r"(?:query|mutation)\s+(\w+)", body["query"])[1]
+            answer = {"data": self._of(asked, body.get("variables", {}))}
         else:
             answer = {}
             if self.path.endswith("file_stream"):
-                self._keep(self.server.runs[self.path.split("/")[-2]], told)
-        body = json.dumps(answer).encode()
+                self._keep(self.server.runs[self.path.split("/")[-2]], body)
+        reply = json.dumps(answer).encode()
         self.send_response(200)
-        self.send_header("content-length", str(len(body)))
+        self.send_header("content-length", str(len(reply)))
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(reply)
 
     do_POST = do_PUT
 
-    def _keep(self, run, told):
-        for name, part in (told.get("files") or {}).items():
+    def _keep(self, run, body):
+        for name, part in (body.get("files") or {}).items():
             if name == "wandb-history.jsonl":
                 run["rows"][part["offset"] :] = map(json.loads, part["content"])
             elif name == "wandb-summary.json":
                 run["summary"] = json.loads(part["content"][-1])
-        if told.get("complete"):
-            run["ended"] = told["exitcode"]
+        if body.get("complete"):
+            run["ended"] = body["exitcode"]
 
     def _of(self, asked, given):
         if asked == "Viewer":
             return {"viewer": {"id": "u", "entity": "us", "username": "u", "flags": "{}", "teams": {"edges": []}}}
         if asked == "CreateRunFiles":
-            files = [
-                {"name": name, "uploadUrl": f"http://127.0.0.1:{self.server.server_port}/{name}"}
-                for name in given["files"]
-            ]
+            base = f"http://127.0.0.1:{self.server.server_port}"
+            files = [{"name": name, "uploadUrl": f"{base}/{name}"} for name in given["files"]]
             return {"createRunFiles": {"runID": "R", "uploadHeaders": [], "files": files}}
         name = given.get("name")
         run, about = self.server.runs.get(name), {"id": f"id-{name}", "name": name, "displayName": name, "config": "{}"}
@@ -62,11 +59,8 @@ class _Answers(BaseHTTPRequestHandler):
             lines = {"logLineCount": 0, "eventsLineCount": 0, "eventsTail": "[]", "tags": [], "wandbConfig": '{"t": 1}'}
             if run:
                 tail = json.dumps([json.dumps(row) for row in run["rows"][-1:]])
-                lines |= {
-                    "historyLineCount": len(run["rows"]),
-                    "historyTail": tail,
-                    "summaryMetrics": json.dumps(run["summary"]),
-                }
+                lines |= {"historyLineCount": len(run["rows"]), "historyTail": tail}
+                lines |= {"summaryMetrics": json.dumps(run["summary"])}
             return {"model": RUNS_ARE_IN | {"bucket": run and about | lines}}
         if asked == "UpsertBucket":
             self.server.runs.setdefault(name, {"rows": [], "summary": {}, "ended": None})

@@ -61,19 +61,19 @@ def test_a_fit_equals_the_cpus_keeps_the_random_state_and_waits_once_per_step(ca
     with torch.random.fork_rng([gpu], device_type=gpu.type):
         torch.manual_seed(5)
         before = random_states(gpu)
-        told, result = fitted(case, tmp_path / "gpu", device=gpu, stop_request=noting(gpu, seen))
+        events, result = fitted(case, tmp_path / "gpu", device=gpu, stop_request=noting(gpu, seen))
         expected, cpu = fitted(case, tmp_path / "cpu")
         assert all(torch.equal(states, before[name]) for name, states in random_states(gpu).items())
     assert seen["", 3] - seen["", 2] == (WAITS_OF_FILES if case.train.episode_set else 1) or gpu.type == "cuda"
-    np.testing.assert_allclose(losses(told), losses(expected), **NEAR)
-    np.testing.assert_allclose(scores(told), scores(expected), **NEAR)
+    np.testing.assert_allclose(losses(events), losses(expected), **NEAR)
+    np.testing.assert_allclose(scores(events), scores(expected), **NEAR)
     np.testing.assert_allclose(list(result.test.values()), list(cpu.test.values()), **NEAR)
     assert (result.memory_meter, result.growth_memory_bytes > 0) == ("torch_allocated", True)
 
 
 def test_dropout_on_a_gpu_depends_on_the_seed(gpu, tmp_path):
     seen = {}
-    found = {
+    scored = {
         name: losses(
             fitted(
                 settings(lora={"dropout": dropout}), tmp_path / name, device=gpu, stop_request=noting(gpu, seen, name)
@@ -82,5 +82,5 @@ def test_dropout_on_a_gpu_depends_on_the_seed(gpu, tmp_path):
         for name, dropout in (("once", 0.3), ("again", 0.3), ("without", 0.0))
     }
     assert seen["once", 3] - seen["once", 2] == 1 or gpu.type == "cuda"
-    assert found["once"] == pytest.approx(found["again"], abs=1e-5)
-    assert found["once"] != pytest.approx(found["without"], abs=1e-4)
+    assert scored["once"] == pytest.approx(scored["again"], abs=1e-5)
+    assert scored["once"] != pytest.approx(scored["without"], abs=1e-4)

@@ -47,10 +47,10 @@ def gradients(model, device, *, recomputed=False, format=None, seed=3):
     return {name: p.grad.float().cpu() for name, p in model.module.named_parameters() if p.grad is not None}
 
 
-def distance(found, expected):
+def distance(gradient, expected):
     """Distance of two sets of gradients, relative to the length of the second."""
-    assert found.keys() == expected.keys()
-    squares = sum((found[key] - expected[key]).square().sum() for key in expected)
+    assert gradient.keys() == expected.keys()
+    squares = sum((gradient[key] - expected[key]).square().sum() for key in expected)
     return (squares / sum(expected[key].square().sum() for key in expected)).sqrt().item()
 
 

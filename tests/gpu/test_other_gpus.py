@@ -36,8 +36,8 @@ def spoil(other):
         kernel = getattr(torch.ops.aten, name.partition(".")[0])
 
         def wrong(*arguments, **named):
-            found = kernel(*(one.cpu() if isinstance(one, torch.Tensor) else one for one in arguments), **named)
-            return change(found).to(other)
+            values = kernel(*(one.cpu() if isinstance(one, torch.Tensor) else one for one in arguments), **named)
+            return change(values).to(other)
 
         library.impl(name, wrong, "PrivateUse1")
 
@@ -55,9 +55,9 @@ def test_a_gpu_that_agrees_with_the_cpu_is_used_when_named(other):
 @pytest.mark.parametrize(
     ("kernel", "change", "what"),
     [
-        ("mm", lambda found: 1.01 * found, "scores"),
-        ("gelu", lambda found: found.flip(0), "scores"),
-        ("gelu_backward", lambda found: 1.01 * found, "gradients of attention"),
+        ("mm", lambda values: 1.01 * values, "scores"),
+        ("gelu", lambda values: values.flip(0), "scores"),
+        ("gelu_backward", lambda values: 1.01 * values, "gradients of attention"),
         ("_log_softmax", torch.zeros_like, "gradients of attention"),
     ],
 )
@@ -75,13 +75,12 @@ def test_a_gpu_that_disagrees_with_the_cpu_is_refused_in_one_sentence(other, spo
 )
 def test_a_gpu_whose_steps_change_nothing_or_give_nan_is_refused(other, monkeypatch, step):
     plain = torch.optim.AdamW.step
-    monkeypatch.setattr(
-        torch.optim.AdamW,
-        "step",
-        lambda self: (
-            torch.no_grad()(step)(self) if self.param_groups[0]["params"][0].device.type != "cpu" else plain(self)
-        ),
-    )
+
+    def stepped(self):
+        on_cpu = self.param_groups[0]["params"][0].device.type == "cpu"
+        return plain(self) if on_cpu else torch.no_grad()(step)(self)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", stepped)
     with pytest.raises(DeviceError, match="computes trained weights of attention that differ from the CPU's by"):
         resolve_device(name_of(other))
 
@@ -93,30 +92,15 @@ def test_a_gpu_without_16_bit_numbers(other):
 
 @pytest.mark.parametrize(
     ("model", "task"),
-    [
-        ("tabicl-mini", "classification"),
-        ("tabicl-mini", "regression"),
-        ("tabdpt-mini", "regression"),
-        ("mitra-mini", "regression"),
-    ],
+    [("tabicl-mini", "classification"), *((f"{name}-mini", "regression") for name in ("tabicl", "tabdpt", "mitra"))],
 )
 def test_a_fit_equals_the_cpus_and_needs_no_64_bit_floats(other, tmp_path, model, task):
     train = TrainSettings(steps=3, eval_every=2, learning_rate=3e-3, context_rows=24, batch_size=16)
-    case = RunSettings(
-        dataset="-",
-        target="y",
-        model=model,
-        task=task,
-        device="cpu",
-        train=train,
-        lora=LoraSettings(rank=3, dropout=0.0),
-    )
-    told, result = fitted(case, tmp_path / "gpu", device=other)
+    what = {"dataset": "-", "target": "y", "model": model, "task": task, "device": "cpu"}
+    case = RunSettings(**what, train=train, lora=LoraSettings(rank=3, dropout=0.0))
+    events, result = fitted(case, tmp_path / "gpu", device=other)
     expected, cpu = fitted(case, tmp_path / "cpu")
-    for found, wanted in (
-        (losses(told), losses(expected)),
-        (scores(told), scores(expected)),
-        (list(result.test.values()), list(cpu.test.values())),
-    ):
-        np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-4)
+    tests = list(result.test.values()), list(cpu.test.values())
+    for own, wanted in ((losses(events), losses(expected)), (scores(events), scores(expected)), tests):
+        np.testing.assert_allclose(own, wanted, rtol=0, atol=1e-4)
     assert result.memory_meter == "torch_allocated"

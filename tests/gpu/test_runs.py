@@ -8,14 +8,14 @@ import sys
 import pytest
 import torch
 from conftest import all_gpus
+from runs_here import carried_out
 from small_table import small_table
 
 from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.data.prediction_rows import keep_rows
 from tabtune_core.devices import gpu_module, name_of
-from tabtune_core.engine.experiment import run_experiment
-from tabtune_core.execution.jobs.registry import JOBS
-from tabtune_core.gpus import card_memory, card_names, count_cards, pynvml, takes_one_process
+from tabtune_core.execution.jobs.registry import run_job
+from tabtune_core.gpus import card_names, takes_one_process
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
@@ -24,8 +24,8 @@ import torch
 from tabtune_core.gpus import card_uuids
 from tabtune_core.devices import resolve_device
 bare = [uuid.split("-", 1)[1] for uuid in card_uuids()]
-theirs = [str(torch.cuda.get_device_properties(place).uuid) for place in range(torch.cuda.device_count())]
-print(bare == theirs, resolve_device("auto").type == ("cuda" if theirs else "cpu"))
+of_torch = [str(torch.cuda.get_device_properties(place).uuid) for place in range(torch.cuda.device_count())]
+print(bare == of_torch, resolve_device("auto").type == ("cuda" if of_torch else "cpu"))
 """
 SECOND_ALONE = """
 import numpy, torch
@@ -43,16 +43,12 @@ print([torch._C._cuda_hasPrimaryContext(place) for place in (0, 1)])
 """
 
 
-def told(code, **environment):
+def last_line(code, **environment):
     """Returns the last line that ``code`` prints in a separate process."""
-    named = {
-        **os.environ,
-        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code], env=named | environment, capture_output=True, text=True, timeout=120
-    )
+    named = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment = os.environ | named | environment
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     return done.stdout.splitlines()[-1]
 
@@ -69,13 +65,8 @@ def settings(tmp_path):
     """Settings of a run on a small table, which is in a workspace."""
     X, y = small_table(120)
     dataset = add_dataset(tmp_path, X.assign(y=y).to_csv(index=False).encode(), "small.csv")
-    return RunSettings(
-        dataset=dataset.id,
-        target="y",
-        model="tabicl-mini",
-        lora=LoraSettings(rank=2),
-        train=TrainSettings(steps=4, eval_every=2),
-    )
+    parts = {"lora": LoraSettings(rank=2), "train": TrainSettings(steps=4, eval_every=2)}
+    return RunSettings(dataset=dataset.id, target="y", model="tabicl-mini", **parts)
 
 
 def all_carried_out(store, settings, **environment):
@@ -95,17 +86,21 @@ def test_the_worker_verifies_a_run_on_each_gpu_and_its_jobs_run_there(gpu, setti
     run = runs[-1]
     folder, rows = tmp_path / "job", load_frame(tmp_path, settings.dataset).iloc[:30]
     folder.mkdir()
-    export = JOBS["export"](tmp_path, folder, run=run.id, format="pipeline")
+
+    def job(kind, folder, **arguments):
+        return run_job(kind, home=tmp_path, folder=folder, arguments=arguments)
+
+    export = job("export", folder, run=run.id, format="pipeline")
     assert (export["labels"], export["rows"]) == (0, 24)
     given = {"adapters": [{"id": run.id, "title": "one"}], "table": settings.dataset, "device": name}
-    assert len(JOBS["predict"](tmp_path, folder, rows=keep_rows(tmp_path, rows), **given)["models"]) == 2
-    curve = JOBS["context_curve"](tmp_path, folder, runs=[run.id])
+    assert len(job("predict", folder, rows=keep_rows(tmp_path, rows), **given)["models"]) == 2
+    curve = job("context_curve", folder, runs=[run.id])
     assert (curve["device"].startswith(name), {row["strategy"] for row in curve["rows"]}) == (
         True,
         {"inference", "peft"},
     )
-    assert JOBS["rank_curve"](tmp_path, folder, run=run.id)
-    (pace,) = JOBS["pace"](tmp_path, folder / "pace", settings=[run.settings.to_dict()])["measured"]
+    assert job("rank_curve", folder, run=run.id)
+    (pace,) = job("pace", folder / "pace", settings=[run.settings.to_dict()])["measured"]
     assert (pace["device"], pace["seconds_a_step"] > 0) == (name.partition(":")[0], True)
 
 
@@ -115,16 +110,7 @@ def test_the_worker_verifies_a_run_on_each_gpu_and_its_jobs_run_there(gpu, setti
 def test_torch_and_the_driver_count_the_same_gpus_and_auto_takes_one(request, visible):
     if visible in ("0", "1,0"):
         request.getfixturevalue("two_real_gpus" if visible == "1,0" else "real_gpu")
-    assert told(CARDS, CUDA_VISIBLE_DEVICES=visible) == "True True"
-
-
-@pytest.mark.gpu
-def test_torch_counts_the_gpus_of_a_silent_driver(gpu, monkeypatch):
-    def fail():
-        raise pynvml.NVMLError(1)
-
-    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", fail)
-    assert (count_cards(), card_memory()) == (len(all_gpus()), [None] * len(all_gpus()))
+    assert last_line(CARDS, CUDA_VISIBLE_DEVICES=visible) == "True True"
 
 
 @pytest.mark.gpu
@@ -136,7 +122,7 @@ def test_a_run_can_take_a_slice_of_a_gpu(real_gpu):
 
 @pytest.mark.gpu
 def test_work_on_the_second_gpu_opens_nothing_on_the_first(two_real_gpus):
-    assert told(SECOND_ALONE) == "[False, True]"
+    assert last_line(SECOND_ALONE) == "[False, True]"
 
 
 @pytest.mark.gpu
@@ -144,17 +130,10 @@ def test_equal_gpus_share_computed_arrays(two_gpus, settings, tmp_path):
     if len({gpu_module(gpu).get_device_name(gpu) for gpu in two_gpus}) > 1:
         pytest.skip("the two GPUs are not of one kind")
     zero_shot = dataclasses.replace(settings, strategy="inference", train=TrainSettings())
-
-    def result(gpu):
-        run_dir, there = tmp_path / str(gpu.index), {"emit": lambda event: None, "stop_request": lambda: None}
-        run_dir.mkdir()
-        return run_experiment(
-            dataclasses.replace(zero_shot, device=name_of(gpu)), home=tmp_path, run_dir=run_dir, **there
-        )
-
-    first, second = map(result, two_gpus)
-    assert first.shared_made > 0
-    assert second.shared_reused > 0
+    runs = [dataclasses.replace(zero_shot, device=name_of(gpu)) for gpu in two_gpus]
+    first, second = carried_out(RunStore(tmp_path), *runs)
+    assert first.result.shared_made > 0
+    assert second.result.shared_reused > 0
 
 
 @pytest.mark.gpu

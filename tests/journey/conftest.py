@@ -77,9 +77,9 @@ def free_port() -> int:
 
 
 WITHOUT_WORKER = """
-from tabtune_core.execution import lock, worker_watch
+from tabtune_core.execution import lock
 lock.ensure_worker = lambda home, **more: None
-worker_watch.WorkerWatch.look = lambda watch: None
+lock.WorkerWatch.look = lambda watch: None
 """
 PAGES = """
 from dashboard import start as dashboard

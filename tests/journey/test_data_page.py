@@ -1,4 +1,4 @@
-"""The Data page without a browser: several files at once, corrected kinds, left-out columns and their findings."""
+"""The Data page without a browser: files, reading choices, columns, the target, and what stops training."""
 
 import io
 
@@ -10,9 +10,9 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import queries
 from dashboard.views.data.columns_table import asked_for, rows
-from dashboard.views.data.table_notes import limit_notes, missing_note
+from dashboard.views.data.table_findings import limit_notes
 from tabtune_core.data.datasets import add_dataset, list_datasets
-from tabtune_core.data.findings import Column
+from tabtune_core.data.findings import Column, ReadingChoices
 from tabtune_core.models.catalogue import get_card
 
 CSV = b"name,age,city,bought\n" + b"".join(
@@ -84,17 +84,54 @@ def test_an_edited_table_of_columns_becomes_reading_choices(mixed):
     assert asked_for(mixed, kinds(mixed, code="yes / no")).kinds == (("code", "category"),)
 
 
-def test_the_target_stays_when_the_file_is_read_again(app, home):
-    dataset = add_dataset(home, CSV, "p.csv")
+def test_one_click_loads_the_sample_and_proposes_its_target(app, home):
     app.run()
-    app.selectbox(key="chosen_target").set_value("city").run()
-    app.selectbox(key=f"reading_day_first_{dataset.id[:12]}").set_value("true")
+    button(app, "Use the sample table").click().run()
+    assert not app.exception
+    assert names(home) == ["breast_cancer.csv"]
+    assert app.selectbox(key="chosen_target").value == "diagnosis"
+    assert not [radio for radio in app.radio if radio.key == "chosen_way"], "words are classes, and nothing is asked"
+
+
+def test_a_table_is_read_again_with_other_choices_and_keeps_its_target(app, home):
+    text = "when;code;amount\n" + "".join(
+        f"0{i % 9 + 1}/0{i % 7 + 1}/2024;{i % 3};{i if i % 4 else 'lost'}\n" for i in range(60)
+    )
+    key = add_dataset(home, text.encode(), "codes.csv").id[:12]
+    app.run()
+    app.selectbox(key="chosen_target").set_value("code").run()
+    button(app, "Read the file again").click().run()
+    assert "already read with these choices" in texts(app.info)
+    app.selectbox(key=f"reading_day_first_{key}").set_value("false")
+    app.multiselect(key=f"reading_missing_{key}").set_value(["lost"])
     button(app, "Read the file again").click().run()
     assert not app.exception
-    assert app.selectbox(key="chosen_target").value == "city"
+    (dataset,) = list_datasets(home)
+    choices = {"encoding": "utf-8", "delimiter": ";", "header": True, "day_first": False, "missing_marks": ("lost",)}
+    assert dataset.reading == ReadingChoices(**choices)
+    assert [column.kind for column in dataset.columns] == ["date", "number", "number"]
+    assert app.selectbox(key="chosen_table").value == dataset.id
+    assert app.selectbox(key="chosen_target").value == "code"
 
 
-def test_a_column_that_is_the_target_under_another_name_is_left_out_with_one_click(app, home):
+def test_a_continuous_target_is_a_number_unless_split_and_its_far_values_are_read_as_missing_with_one_click(app, home):
+    numbers = "".join(f"{i % 7},{i % 11},{100 + (i * 37) % 50}\n" for i in range(80)) + "1,2,99000\n"
+    add_dataset(home, f"a,b,price\n{numbers}".encode(), "prices.csv")
+    app.run()
+    assert app.radio(key="chosen_way").value == "numbers"
+    assert "Always predicting the mean" in texts(app.caption)
+    assert "1 value lies far from the others in 'price'" in texts(app.markdown).replace("\\", "")
+    button(app, "Read as missing: 99000").click().run()
+    assert not app.exception
+    (dataset,) = list_datasets(home)
+    assert (dataset.reading.missing_marks, dataset.columns[2].missing) == (("99000",), 1)
+    assert not [found for found in app.button if found.label.startswith("Read as missing")]
+    app.radio(key="chosen_way").set_value("halves").run()
+    assert not app.error
+    assert go(app, "new_run").radio(key="chosen_way").value == "halves"
+
+
+def test_columns_that_leak_or_are_useless_and_copies_of_rows_are_left_out_with_one_click(app, home):
     lines = "\n".join(f"{i % 7},{i % 2},{'yes' if i % 2 else 'no'}" for i in range(90))
     add_dataset(home, f"size,code,bought\n{lines}".encode(), "leak.csv")
     app.run()
@@ -104,31 +141,17 @@ def test_a_column_that_is_the_target_under_another_name_is_left_out_with_one_cli
     assert list_datasets(home)[0].columns[1].kind == "ignored"
     button(app, "Leave out the copies").click().run()
     assert list_datasets(home)[0].rows == 14
-    assert "Leave out the copies" not in [found.label for found in app.button]
-    assert "'code' says the same as the label" not in texts(app.markdown).replace("\\", "")
-
-
-def test_useless_columns_are_left_out_with_one_click(app, home):
-    lines = "\n".join(f"{i},7,{i % 5},note {i},{'yes' if i % 2 else 'no'}" for i in range(40))
-    add_dataset(home, f"id,same,size,note,bought\n{lines}".encode(), "t.csv")
-    app.run()
-    button(app, "Leave out id, same").click().run()
-    assert not app.exception
-    (dataset,) = list_datasets(home)
-    assert [found.kind for found in dataset.columns] == ["ignored", "ignored", "number", "text", "boolean"]
     assert not [found for found in app.button if found.label.startswith("Leave out")]
+    lines = "\n".join(f"{i},7,{i % 5},note {i},{'yes' if i % 2 else 'no'}" for i in range(40))
+    useless = add_dataset(home, f"id,same,size,note,bought\n{lines}".encode(), "t.csv").id
+    app.run().selectbox(key="chosen_table").set_value(useless).run()
+    button(app, "Leave out id, same").click().run()
+    kinds = [found.kind for found in next(one for one in list_datasets(home) if one.name == "t.csv").columns]
+    assert kinds == ["ignored", "ignored", "number", "text", "boolean"]
 
 
 def column(name, kind="number", missing=0):
     return Column(name, kind, missing, 5, ())
-
-
-def test_missing_values_are_counted_by_column_with_the_most_first():
-    columns = [column("a", missing=2), column("b"), column("c", missing=7), column("d", "ignored", missing=9)]
-    assert missing_note(columns)[0].message.startswith("2 columns have missing values: c (7), a (2).")
-    assert missing_note([column("b")]) == []
-    assert missing_note(columns, "c")[0].message.startswith("1 column has missing values: a (2).")
-    assert missing_note([Column("empty", "text", 9, 0, ())]) == []
 
 
 def test_the_limits_of_the_models_are_named_with_what_to_do():
@@ -153,18 +176,19 @@ NEAR = b"age,status,diagnosis,height\n" + b"".join(
 )
 
 
-def test_if_several_columns_are_likely_targets_a_button_chooses_before_next(app, home):
-    add_dataset(home, NEAR, "patients.csv")
+def test_if_several_columns_are_likely_targets_pills_ask_before_next(app, home):
+    table = add_dataset(home, NEAR, "patients.csv").id
     app.run()
-    assert "What do you want to predict?" in texts(app.markdown)
+    likely = app.pills(key=f"predict_{table[:12]}")
+    assert 1 < len(likely.options) <= 3
     assert app.selectbox(key="chosen_target").value == ""
     assert button(app, "Next: choose a model").disabled
     assert "Choose the column to predict first." in texts(app.caption)
-    button(app, "diagnosis").click().run()
+    likely.set_value("diagnosis").run()
     assert not app.exception
     assert app.selectbox(key="chosen_target").value == "diagnosis"
     assert app.query_params["target"] == "diagnosis"
-    assert "What do you want to predict?" not in texts(app.markdown)
+    assert not app.pills
     assert not button(app, "Next: choose a model").disabled
 
 
@@ -194,7 +218,7 @@ def test_a_long_reading_shows_progress_and_can_be_cancelled(app, home, monkeypat
     button(app, "Cancel reading").click().run()
     assert not app.exception
     assert NeverEnding.cancelled == 1
-    assert "Reading was cancelled. Not added: long.csv." in texts(app.info).replace("\\", "")
+    assert "Reading was cancelled." in texts(app.info)
     assert not list((home / "datasets").glob("*"))
     upload(app, ("long.csv", CSV))
     assert names(home) == ["long.csv"]
@@ -212,21 +236,22 @@ STOPS = {
 }
 
 
-@pytest.mark.parametrize("what", STOPS)
-def test_problems_that_stop_training_disable_next_and_launch(app, home, what):
-    data, reason = STOPS[what]
-    add_dataset(home, data, "t.csv")
-    go(app, "data")
-    app.selectbox(key="chosen_target").set_value("y").run()
-    assert not app.exception
-    following = button(app, "Next: choose a model")
-    assert following.disabled == bool(reason)
-    assert (following.proto.type == "primary") == (not reason)
-    assert texts(app.error).replace("\\", "").count(reason) == 1 or not reason
-    app.switch_page("views/new_run/page.py").run()
-    assert not app.exception
-    (launch,) = [found for found in app.button if found.label.startswith("Launch")]
-    assert (launch.disabled, launch.proto.type) == ((True, "secondary") if reason else (False, "primary"))
-    if reason:
-        assert texts(app.error).replace("\\", "").count(reason) == 1
-        assert "Cannot start" in texts(app.markdown)
+def test_problems_that_stop_training_disable_next_and_launch(app, home):
+    for what, (data, reason) in STOPS.items():
+        table = add_dataset(home, data, f"{what}.csv").id
+        app.query_params.clear()
+        app.session_state["next_table"] = table
+        go(app, "data")
+        app.selectbox(key="chosen_target").set_value("y").run()
+        assert not app.exception
+        following = button(app, "Next: choose a model")
+        assert following.disabled == bool(reason), what
+        assert (following.proto.type == "primary") == (not reason)
+        assert not reason or texts(app.error).replace("\\", "").count(reason) == 1
+        go(app, "new_run")
+        assert not app.exception
+        (launch,) = [found for found in app.button if found.label.startswith("Launch")]
+        assert (launch.disabled, launch.proto.type) == ((True, "secondary") if reason else (False, "primary"))
+        if reason:
+            assert texts(app.error).replace("\\", "").count(reason) == 1
+            assert "Cannot start" in texts(app.markdown)

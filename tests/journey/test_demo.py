@@ -3,9 +3,8 @@
 import re
 import sys
 
-import pandas as pd
 import pytest
-from page_steps import go
+from page_steps import go, texts
 
 from dashboard.demo.workspace import PACKED, RANKS, about, demo_workspace
 from dashboard.server import application as served
@@ -45,12 +44,10 @@ def test_the_demo_has_a_finished_sweep_that_lora_wins_and_a_queued_one(demo):
     assert PACKED.stat().st_size < MOST_BYTES
 
 
-def all_said(app):
+def all_texts(app):
     """Every text of a page, including the cells of its tables."""
-    elements = (*app.markdown, *app.caption, *app.metric, *app.info, *app.warning, *(table for table in app.dataframe))
-    return " ".join(
-        one.value.to_csv() if isinstance(one.value, pd.DataFrame) else str(one.value) for one in elements
-    ).replace("\\", "")
+    elements = (*app.markdown, *app.caption, *app.metric, *app.info, *app.warning)
+    return f"{texts(elements)} {' '.join(table.value.to_csv() for table in app.dataframe)}".replace("\\", "")
 
 
 def test_every_page_has_content_names_the_measuring_machine_and_formats_numbers_alike(shown, demo):
@@ -59,17 +56,13 @@ def test_every_page_has_content_names_the_measuring_machine_and_formats_numbers_
         go(shown, page)
         assert not shown.exception, page
         assert not [info.value for info in shown.info], page
-        (told,) = [caption.help for caption in shown.caption if caption.value.startswith("**Demo**")]
-        assert all(about(demo)[fact] in told for fact in ("date", "machine", "commit"))
-        said = all_said(shown)
-        assert not re.findall(r".{20}\d[eE]\+\d.{9}", said), page
-        for part, found in counts.items():
-            found |= set(re.findall(rf"([\d,]+) {part} rows|([\d,]+) {part}, |([\d,]+) {part} and", said))
-    assert {part: {"".join(one) for one in found} for part, found in counts.items()} == {
-        "training": {"1,800"},
-        "validation": {"600"},
-        "test": {"600"},
-    }
+        (tooltip,) = [caption.help for caption in shown.caption if caption.value.startswith("**Demo**")]
+        assert all(about(demo)[fact] in tooltip for fact in ("date", "machine", "commit"))
+        whole = all_texts(shown)
+        assert not re.findall(r".{20}\d[eE]\+\d.{9}", whole), page
+        for part, numbers in counts.items():
+            numbers |= set(re.findall(rf"([\d,]+) {part}(?: rows|, | and)", whole))
+    assert counts == {"training": {"1,800"}, "validation": {"600"}, "test": {"600"}}
 
 
 def test_the_demo_is_deleted_when_the_dashboard_ends_and_the_users_workspace_is_untouched(tmp_path, monkeypatch):

@@ -33,16 +33,12 @@ def mixed_csv(rows=ROWS, seed=0):
     """Numbers and a category with missing values, a date, free text, and a text target that depends on the first two."""
     rng = np.random.default_rng(seed)
     size, colour = rng.normal(size=rows), rng.choice(["red", "green", "blue"], rows)
-    frame = pd.DataFrame(
-        {
-            "size": np.where(rng.random(rows) < 0.1, np.nan, size.round(4)),
-            "colour": np.where(rng.random(rows) < 0.05, None, colour),
-            "seen": pd.date_range("2024-01-01", periods=rows).strftime("%Y-%m-%d"),
-            "remark": [f"remark number {i} of many" for i in range(rows)],
-            "verdict": np.where(size + 2 * (colour == "red") + 0.3 * rng.normal(size=rows) > 0.5, "keep it", "drop it"),
-        }
-    )
-    return frame.to_csv(index=False).encode()
+    frame = pd.DataFrame({"size": np.where(rng.random(rows) < 0.1, np.nan, size.round(4))})
+    frame["colour"] = np.where(rng.random(rows) < 0.05, None, colour)
+    frame["seen"] = pd.date_range("2024-01-01", periods=rows).strftime("%Y-%m-%d")
+    frame["remark"] = [f"remark number {i} of many" for i in range(rows)]
+    score = size + 2 * (colour == "red") + 0.3 * rng.normal(size=rows)
+    return frame.assign(verdict=np.where(score > 0.5, "keep it", "drop it")).to_csv(index=False).encode()
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +60,8 @@ HERE = SimpleNamespace(call=lambda function, **named: function(**named))
 def run(settings, home, stop_request=lambda: None, fresh=HERE, given=None):
     (home / "runs").mkdir(exist_ok=True)
     folder, events = Path(tempfile.mkdtemp(dir=home / "runs")), []
-    asked = {
-        "home": home,
-        "run_dir": folder,
-        "emit": events.append,
-        "stop_request": stop_request,
-        "fresh": fresh,
-        "given": given,
-    }
-    return run_experiment(settings, **asked), events, folder
+    where = {"home": home, "run_dir": folder, "emit": events.append, "stop_request": stop_request}
+    return run_experiment(settings, **where, fresh=fresh, given=given), events, folder
 
 
 def of(kind, events):
@@ -91,8 +80,8 @@ def test_the_tensors_of_an_adapter_take_the_announced_bytes(settings, home, vari
     _, _, folder = run(dataclasses.replace(settings, lora=lora, train=TrainSettings(steps=1)), home)
     with zipfile.ZipFile(folder / "adapter.zip") as archive:
         tensors = safetensors.torch.load(archive.read("adapter_model.safetensors"))
-    told = adapter_size(get_card("tabicl-mini"), "classification", lora).tensor_bytes
-    assert sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) == told > 0
+    announced = adapter_size(get_card("tabicl-mini"), "classification", lora).tensor_bytes
+    assert sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) == announced > 0
 
 
 def test_lora_trains_only_its_factors_and_keeps_everything_it_measured(settings, home, done):
@@ -105,9 +94,7 @@ def test_lora_trains_only_its_factors_and_keeps_everything_it_measured(settings,
     assert len(of(StepDone, events)) == 12
     assert of(MemorySampled, events)
     assert [e.step for e in of(Evaluated, events) if e.split == "validation"] == [0, 4, 8, 12]
-    assert result.validation["log_loss"] <= result.zero_shot_validation["log_loss"], (
-        "never worse on validation than zero-shot"
-    )
+    assert result.validation["log_loss"] <= result.zero_shot_validation["log_loss"], "never worse than zero-shot"
     assert result.adapter_verified is True
     assert (result.memory_meter, result.growth_memory_bytes > 0) == ("resident", True)
     assert result.peak_memory_bytes > result.growth_memory_bytes
@@ -122,11 +109,8 @@ def test_lora_trains_only_its_factors_and_keeps_everything_it_measured(settings,
 
 def test_pissa_starts_from_exactly_loras_zero_shot_and_its_package_is_verified(settings, home, done):
     plain = done[0]
-    slower = dataclasses.replace(
-        settings.train, learning_rate=5e-4
-    )  # at the default rate, none of these 12 steps improves on zero-shot
-    lora = LoraSettings(rank=4, init_lora_weights="pissa")
-    result, events, _ = run(dataclasses.replace(settings, lora=lora, train=slower), home)
+    slower = settings.changed(learning_rate=5e-4, init_lora_weights="pissa")  # faster ones do not improve on zero-shot
+    result, events, _ = run(slower, home)
     assert result.zero_shot_validation == plain.zero_shot_validation == of(Evaluated, events)[0].scores
     assert result.zero_shot_test == plain.zero_shot_test
     assert (result.adapter_verified, result.trainable_parameters) == (True, plain.trainable_parameters)
@@ -141,9 +125,8 @@ def test_an_adapter_changes_the_base_and_knows_its_context_and_its_base(settings
     table = read_table(mixed_csv(), adapted.reading).frame
     context, test = adapted.context(table), table.iloc[adapted.split(table).test]
     zero_shot, _, zero_folder = run(dataclasses.replace(settings, strategy="inference"), home)
-    base = (
-        pd.read_parquet(zero_folder / "predictions.parquet").query("split == 'test'")[["prob_0", "prob_1"]].to_numpy()
-    )
+    saved = pd.read_parquet(zero_folder / "predictions.parquet").query("split == 'test'")
+    base = saved[["prob_0", "prob_1"]].to_numpy()
     assert np.abs(adapted.predict_proba(test, context=context) - base).max() > 1e-3
     with pytest.raises(AdapterError, match="their content has another hash"):
         adapted.context(table.assign(size=table["size"] + 1))
@@ -154,34 +137,20 @@ def test_an_adapter_changes_the_base_and_knows_its_context_and_its_base(settings
 
 @pytest.mark.parametrize(("by", "column"), [("time", "seen"), ("group", "who")])
 def test_a_split_by_a_column_is_followed_from_the_table_to_the_adapter(home, by, column):
-    frame = (
-        pd.read_csv(io.BytesIO(mixed_csv()), keep_default_na=False)
-        .sample(frac=1.0, random_state=3)
-        .reset_index(drop=True)
-    )
+    frame = pd.read_csv(io.BytesIO(mixed_csv()), keep_default_na=False)
+    frame = frame.sample(frac=1.0, random_state=3, ignore_index=True)
     csv = frame.assign(who=[f"p{i % 20}" for i in range(ROWS)]).to_csv(index=False).encode()
     dataset = add_dataset(home, csv, "mixed.csv")
-    settings = RunSettings(
-        dataset=dataset.id,
-        target="verdict",
-        device="cpu",
-        split_by=by,
-        split_column=column,
-        train=TrainSettings(steps=4, eval_every=2, class_weights="balanced"),
-    )
-    result, events, folder = run(settings, home)
+    train = TrainSettings(steps=4, eval_every=2, class_weights="balanced")
+    what = {"dataset": dataset.id, "target": "verdict", "device": "cpu", "train": train}
+    result, events, folder = run(RunSettings(**what, split_by=by, split_column=column), home)
     assert result.adapter_verified is True
     assert f"Split by {by} on '{column}': trains on" in of(Note, events)[0].text
-    saved, table, adapted = (
-        pd.read_parquet(folder / "predictions.parquet"),
-        load_frame(home, dataset.id),
-        load_adapter(folder / "adapter.zip"),
-    )
+    saved, adapted = pd.read_parquet(folder / "predictions.parquet"), load_adapter(folder / "adapter.zip")
+    table = load_frame(home, dataset.id)
     split = adapted.split(table)
-    assert [saved.loc[saved["split"] == part, "row"].tolist() for part in ("validation", "test")] == [
-        split.validation.tolist(),
-        split.test.tolist(),
-    ]
+    for part in ("validation", "test"):
+        assert saved.loc[saved["split"] == part, "row"].tolist() == getattr(split, part).tolist()
     parts = [table[column].iloc[rows] for rows in (split.train, split.validation, split.test)]
     if by == "time":
         assert parts[0].max() < parts[1].min() <= parts[1].max() < parts[2].min()
@@ -195,9 +164,9 @@ def test_a_split_by_a_column_is_followed_from_the_table_to_the_adapter(home, by,
 def test_runs_that_share_a_seed_share_rows_and_zero_shot_and_the_same_settings_give_the_same_run(
     settings, home, done, unverified
 ):
-    first, told, one = done
+    first, events, one = done
     again = run(settings, home)[1]
-    assert [e.loss for e in of(StepDone, told)] == pytest.approx([e.loss for e in of(StepDone, again)], abs=1e-6)
+    assert [e.loss for e in of(StepDone, events)] == pytest.approx([e.loss for e in of(StepDone, again)], abs=1e-6)
     second, _, two = run(dataclasses.replace(settings, strategy="base-ft"), home)
     assert first.zero_shot_test == second.zero_shot_test
     rows = [pd.read_parquet(folder / "predictions.parquet")["row"].tolist() for folder in (one, two)]
@@ -207,8 +176,7 @@ def test_runs_that_share_a_seed_share_rows_and_zero_shot_and_the_same_settings_g
 
 
 def test_a_run_that_gains_nothing_returns_zero_shot_and_says_so(settings, home, unverified):
-    hopeless = dataclasses.replace(settings, train=dataclasses.replace(settings.train, learning_rate=1.0))
-    result, events, folder = run(hopeless, home)
+    result, events, _ = run(settings.changed(learning_rate=1.0), home)
     assert result.best_step == 0
     assert result.test == pytest.approx(result.zero_shot_test)
     assert any("No improvement over zero-shot" in note.text for note in of(Note, events))
@@ -247,20 +215,12 @@ def test_a_gpu_that_is_gone_is_reported_in_the_terms_of_the_setting(settings, ho
 def test_the_journey_on_a_gpu_moves_the_meters(settings, home, real_gpu):
     store = RunStore(home)
     _, (run_id,) = store.add_sweep([dataclasses.replace(settings, device=name_of(real_gpu))])
-    subprocess.run(
-        [sys.executable, "-m", "tabtune_core", "worker", "--home", str(home), "--exit-when-idle"],
-        check=True,
-        timeout=300,
-    )
+    worker = [sys.executable, "-m", "tabtune_core", "worker", "--home", str(home), "--exit-when-idle"]
+    subprocess.run(worker, check=True, timeout=300)
     finished = store.run(run_id)
     assert finished.status == "finished", finished.error
-    assert finished.result.memory_meter == "torch_allocated"
-    assert finished.result.adapter_verified is True
-    assert finished.result.growth_memory_bytes > 0
+    assert (finished.result.memory_meter, finished.result.adapter_verified) == ("torch_allocated", True)
     samples = [stored.event for stored in store.events(run_id, ["MemorySampled"])]
     assert len({sample.torch_allocated_bytes for sample in samples}) > 1
-    assert len({sample.nvml_device_bytes for sample in samples} - {None}) > 1
-    assert (
-        max(sample.nvml_device_bytes for sample in samples if sample.nvml_device_bytes)
-        > finished.result.growth_memory_bytes
-    )
+    levels = {sample.nvml_device_bytes for sample in samples} - {None}
+    assert len(levels) > 1 and max(levels) > finished.result.growth_memory_bytes > 0

@@ -69,9 +69,9 @@ def test_the_end_is_notified_once_and_the_leaderboard_is_complete_whenever_live_
     page.get_by_role("button", name="✓ Notifies you at the end").wait_for()
     board = browser.new_page()
     board.goto(f"{address}/leaderboard?board={sweep}")
-    board.get_by_text("Some runs of this sweep have not ended").wait_for()
+    board.get_by_text("The recommendation appears after the last run").wait_for()
     run.end()
-    board.get_by_text("is the only run in the ranking").wait_for()
+    board.get_by_text("is alone: validation").wait_for()
     other.get_by_text("1 of 1 runs have ended.").wait_for()
     page.get_by_text("1 of 1 runs have ended.").wait_for()
     page.wait_for_timeout(1500)
@@ -79,7 +79,7 @@ def test_the_end_is_notified_once_and_the_leaderboard_is_complete_whenever_live_
     board.close()
     other.close()
     page.get_by_role("button", name="Leaderboard").click()
-    page.get_by_text("is the only run in the ranking").wait_for()
+    page.get_by_text("is alone: validation").wait_for()
 
     for number, (sweep, run) in enumerate(sweeps):
         page.goto(f"{address}/live?sweep={sweep}")

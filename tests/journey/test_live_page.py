@@ -4,27 +4,24 @@ import json
 
 import pytest
 import seeding
+from page_steps import button, go
+from page_steps import texts as shown_texts
 
 from dashboard import queries
+from dashboard.queries import workspace
 from tabtune_core.events import RunFailed
+from tabtune_core.execution import lock
 from tabtune_core.store.runs import RunStore
 
 
 @pytest.fixture
 def live(app):
     """Opens the page with these query parameters."""
-
-    def open_page(**query):
-        app.run()
-        for name, value in query.items():
-            app.query_params[name] = value
-        return app.switch_page("views/live/page.py").run()
-
-    return open_page
+    return lambda **query: go(app, "live", **query)
 
 
 def texts(elements):
-    return " ".join(str(element.value) for element in elements).replace("\\", "")
+    return shown_texts(elements).replace("\\", "")
 
 
 def opened(app, key):
@@ -173,3 +170,37 @@ def test_a_sweep_deleted_in_another_tab_while_drawn_is_replaced_by_the_next(live
     live(sweep=gone)
     assert not app.exception
     assert app.selectbox(key="chosen_sweep").value == kept
+
+
+def test_stop_reaches_the_running_run_cancel_all_the_queued_ones_too_and_a_failed_run_can_be_retried(live, app, store):
+    sweep, runs = seeding.going_sweep(store)
+    live()
+    button(app, "Stop and keep the best").click().run()
+    assert store.wish(runs[3].id) == "stop"
+    assert store.run(runs[4].id).status == "queued"
+    button(app, "Cancel all").click().run()
+    assert store.wish(runs[3].id) == "cancel"
+    assert store.run(runs[4].id).status == "cancelled"
+    app.selectbox(key=f"one_run_{sweep}").set_value(runs[2].id).run()
+    assert "more memory than there is" in texts(app.error)
+    button(app, "Run again").click().run()
+    assert store.run(runs[2].id).retried_as is not None
+
+
+def test_a_worker_that_ends_or_was_stopped_is_reported_and_can_be_started(live, app, store, monkeypatch):
+    monkeypatch.setattr(lock, "LOOK_SECONDS", 0.0)
+    (store.home / "worker.log").write_text("Traceback\nModuleNotFoundError: No module named 'torch'\n")
+    seeding.queue(store, seeding.sweep_settings(store.home))
+    live()
+    workspace._looked.clear()  # once a second
+    app.run()
+    assert str(store.home / "worker.log") in texts(app.error)
+    assert "No module named 'torch'" in texts(app.code)
+    button(app, "Start the worker again").click().run()
+    assert not app.exception
+    lock.stop_workers(store.home)
+    workspace._looked.clear()
+    app.run()
+    assert "The worker was stopped." in texts(app.info)
+    button(app, "Start the worker").click().run()
+    assert not app.exception

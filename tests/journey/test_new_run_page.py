@@ -1,13 +1,20 @@
-"""The page New run: grids, proposals, warnings, parts and texts."""
+"""The page New run: what is compared, its split, estimate and limits, and what stops a launch."""
 
+import dataclasses
+import json
+from urllib.error import URLError
+
+import numpy as np
 import pytest
-from page_steps import go
+import seeding
+from page_steps import button, go
+from page_steps import texts as shown_texts
 
 from dashboard.views.new_run import form_widgets
 from tabtune_core.data.datasets import add_dataset, add_sample, delete_dataset
-from tabtune_core.execution.cluster_file import Cluster, ClusterNode, write_cluster
+from tabtune_core.execution.cluster import Cluster, ClusterNode, write_cluster
 from tabtune_core.models import checkpoints
-from tabtune_core.models.catalogue import get_card
+from tabtune_core.models.catalogue import CATALOGUE, get_card
 from tabtune_core.settings import SweepSettings
 
 
@@ -19,50 +26,21 @@ def page(app, store):
 
 
 def texts(elements):
-    return " ".join(str(element.value) for element in elements).replace("\\", "")
-
-
-def test_the_machines_of_a_cluster_are_listed_beside_the_device_choice(app, store):
-    write_cluster(
-        store.home,
-        Cluster((ClusterNode("a", 8, ("NVIDIA L4",) * 2), ClusterNode("b", 4, (), "Node b has torch 2.8.0.")), ""),
-    )
-    add_sample(store.home, "breast_cancer")
-    app.run()
-    page = app.switch_page("views/new_run/page.py").run()
-    assert not page.exception
-    said = texts(page.caption)
-    assert "Runs go to the nodes of a Ray cluster: 1 node, 8 CPUs, 2 GPUs (2 × NVIDIA L4)." in said
-    assert "Node b has torch 2.8.0." in said
-    assert "Free memory on a node of the cluster: not known." in said
-    assert (
-        next(box for box in page.selectbox if box.key == "device").options[0]
-        == "auto: a GPU of the cluster; a CPU if it has no GPU"
-    )
-
-
-def test_a_press_uses_the_table_that_was_shown_when_it_happened(app, store):
-    chosen, other = (
-        add_sample(store.home, "breast_cancer"),
-        add_dataset(store.home, b"a,diagnosis\n" + b"1,no\n2,yes\n" * 40, "other.csv"),
-    )
-    page = go(app, "new_run").selectbox(key="chosen_table").set_value(chosen.id).run()
-    assert not launch(page).disabled
-    delete_dataset(store.home, chosen.id)  # in another tab
-    launch(page).click().run()
-    assert not page.exception
-    assert store.runs() == []
-    assert "The table that was chosen here is no longer in the workspace. The page shows another table." in texts(
-        page.warning
-    )
-    delete_dataset(store.home, other.id)
-    page.run()
-    assert "is no longer in the workspace." in texts(page.warning)
-    assert "Add a table first" in texts(page.info)
+    return shown_texts(elements).replace("\\", "")
 
 
 def launch(page):
     return next(found for found in page.button if found.label.startswith("Launch"))
+
+
+def settings_of(page):
+    return SweepSettings.from_toml(page.code[0].value)
+
+
+def load(page, text):
+    """Fills the form from a file of settings."""
+    next(box for box in page.file_uploader if box.key == "toml_file").upload("sweep.toml", text.encode()).run()
+    return button(page, "Fill the form").click().run()
 
 
 def typed(page, **values):
@@ -75,43 +53,60 @@ def typed(page, **values):
     assert not page.exception
 
 
-def keys_in(block):
-    """The keys of all widgets in a part of the page."""
-    kids = getattr(block, "children", {}).values()
-    found = {block.key} if getattr(block, "key", None) else set()
-    return found.union(*map(keys_in, kids))
+def test_the_machines_of_a_cluster_are_listed_beside_the_device_choice(app, store):
+    nodes = ClusterNode("a", 8, ("NVIDIA L4",) * 2), ClusterNode("b", 4, (), "Node b has torch 2.8.0.")
+    write_cluster(store.home, Cluster(nodes, ""))
+    add_sample(store.home, "breast_cancer")
+    page = go(app, "new_run")
+    assert not page.exception
+    shown = texts(page.caption)
+    assert "Runs go to the nodes of a Ray cluster: 1 node, 8 CPUs, 2 GPUs (2 × NVIDIA L4)." in shown
+    assert "Node b has torch 2.8.0." in shown
+    assert page.selectbox(key="device").options[0] == "auto: a GPU of the cluster; a CPU if it has no GPU"
 
 
-@pytest.mark.parametrize(
-    "value",
-    ["inf", "-1e999", "nan", "1e30", "", "text", "9" * 5000, ["2", "1e999"], ["steps", ""]],
-    ids=lambda value: repr(value)[:16],
-)
+def test_a_press_uses_the_table_that_was_shown_when_it_happened(app, store):
+    chosen = add_sample(store.home, "breast_cancer")
+    add_dataset(store.home, b"a,diagnosis\n" + b"1,no\n2,yes\n" * 40, "other.csv")
+    page = go(app, "new_run").selectbox(key="chosen_table").set_value(chosen.id).run()
+    assert not launch(page).disabled
+    delete_dataset(store.home, chosen.id)  # in another tab
+    launch(page).click().run()
+    assert not page.exception
+    assert store.runs() == []
+    assert "is no longer in the workspace. The page shows another table." in texts(page.warning)
+
+
+ODD = ["inf", "nan", "1e30", "", "text", "9" * 5000, ["2", "1e999"], ["steps", ""]]
+
+
+@pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:16])
 def test_an_address_with_values_that_no_field_can_hold_opens_the_form(app, store, value):
     add_sample(store.home, "breast_cancer")
-    page = go(
-        app, "new_run", **dict.fromkeys(("length", "epochs", "context_rows", "views", *form_widgets.FIELDS), value)
-    )
+    names = ("length", "epochs", "context_rows", "views", *form_widgets.FIELDS)
+    page = go(app, "new_run", **dict.fromkeys(names, value))
     assert not page.exception
     assert page.number_input(key="epochs").value == form_widgets.DEFAULTS["epochs"]
     assert not page.query_params.keys() & {"epochs", "context_rows", "length"}
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "said"),
-    [
-        ("epochs", 0, "Epochs is 0; it must be a whole number of at least 1."),
-        ("context_rows", 5, "Context rows while training is 5; it must be a whole number of at least 10."),
-        ("views", 65, "Ensemble size is 65; it must be at most 64."),
-        ("beta_1", 1.5, "Beta is 1.5; it must be at least 0 and below 1."),
-        ("lr_ratio", -1.0, "Rate of B against A (LoRA+) is -1.0; it must be above 0."),
-    ],
-)
-def test_a_number_out_of_range_is_explained_by_its_label_and_nothing_can_be_launched(page, key, value, said):
-    page.number_input(key=key).set_value(value).run()
-    assert not page.exception
-    assert said in texts(page.error)
-    assert not [found for found in page.button if found.label.startswith("Launch")]
+def test_a_wrong_setting_is_explained_by_its_label_and_leaves_nothing_to_launch(page):
+    wrong = {
+        "epochs": (0, "Epochs is 0; it must be a whole number of at least 1."),
+        "context_rows": (5, "Context rows while training is 5; it must be a whole number of at least 10."),
+        "views": (65, "Ensemble size is 65; it must be at most 64."),
+        "beta_1": (1.5, "Beta is 1.5; it must be at least 0 and below 1."),
+        "seeds": ("zero", "write whole numbers"),
+    }
+    for key, (value, reason) in wrong.items():
+        field = page.text_input(key=key) if isinstance(value, str) else page.number_input(key=key)
+        usual = field.value
+        field.set_value(value).run()
+        assert not page.exception
+        assert reason in texts(page.error)
+        assert not [found for found in page.button if found.label.startswith("Launch")]
+        (page.text_input(key=key) if isinstance(value, str) else page.number_input(key=key)).set_value(usual).run()
+        assert not launch(page).disabled
 
 
 def test_a_grid_can_be_typed_is_counted_and_launched(page, store):
@@ -120,17 +115,14 @@ def test_a_grid_can_be_typed_is_counted_and_launched(page, store):
         "31 runs** = 3 ranks x 2 dropouts x 2 sets of target modules x 2 learning rates + zero-shot + 3 rates of full "
         "fine-tuning + 3 references" in texts(page.markdown)
     )
-    assert launch(page).label == "Launch 31 runs"
     launch(page).click().run()
     assert not page.exception
     runs = store.runs()
     assert len({run.name for run in runs}) == len(runs) == 31
     assert {run.settings.lora.dropout for run in runs if run.settings.strategy == "peft"} == {0, 0.07}
     assert ("prediction_head", "row_attention") in {run.settings.lora.targets for run in runs}
-    assert (
-        store.sweeps()[0].name
-        == "breast_cancer.csv: TabICL mini, r = 2, 4, 8; dropout 0, 0.07; rate 0.0001, 0.0002; 2 sets of target modules"
-    )
+    assert {run.settings.target for run in runs} == {"diagnosis"}
+    assert store.sweeps()[0].name.endswith("dropout 0, 0.07; rate 0.0001, 0.0002; 2 sets of target modules")
 
 
 def test_over_a_hundred_runs_need_confirmation_and_over_a_thousand_are_refused(page):
@@ -145,21 +137,21 @@ def test_over_a_hundred_runs_need_confirmation_and_over_a_thousand_are_refused(p
     )
 
 
-def test_one_button_fills_in_the_guides_values_and_a_second_visit_remembers_them(page):
+def test_one_button_fills_in_the_guides_values_keeps_the_ranks_and_a_second_visit_remembers(page):
     card = get_card("tabicl-mini")
     assert page.multiselect(key="learning_rates").placeholder == "2e-4, 8e-4, 3.2e-3: each rank keeps its best"
     assert page.multiselect(key="full_learning_rates").placeholder == card.told_rate("classification", "base-ft")
+    page.pills(key="ranks").set_value([2, 16]).run()
     proposal = page.button(key="use_proposal")
-    assert proposal.label == "Use the guide's values for 569 rows: rank 4, dropout 0.1"
-    assert "small data, up to 10,000 rows" in proposal.help
+    assert proposal.label == "Use the guide's values for 569 rows: dropout 0.1, and rank 4 too"
     proposal.click().run()
     assert "use_proposal" not in [found.key for found in page.button]
-    run = (sweep := SweepSettings.from_toml(page.code[0].value)).run
-    assert (sweep.ranks, run.lora.alpha, run.lora.dropout, run.train.learning_rate) == ((4,), None, 0.1, None)
+    run = (sweep := settings_of(page)).run
+    assert (sweep.ranks, run.lora.alpha, run.lora.dropout, run.train.learning_rate) == ((2, 4, 16), None, 0.1, None)
     go(page, "data")
     page.query_params.clear()
     go(page, "new_run")
-    assert SweepSettings.from_toml(page.code[0].value) == sweep
+    assert settings_of(page) == sweep
 
 
 def test_one_rate_for_all_ranks_is_one_click_away(page, store):
@@ -174,12 +166,11 @@ def test_one_rate_for_all_ranks_is_one_click_away(page, store):
 
 
 def test_weights_that_cannot_be_downloaded_stop_the_launch_before_anything_is_queued(page, store, monkeypatch):
-    from urllib.error import URLError
+    def unreachable(*asked, **more):
+        raise URLError(OSError("no route"))
 
     monkeypatch.setattr(checkpoints, "is_here", lambda weights: False)
-    monkeypatch.setattr(
-        checkpoints, "urlopen", lambda *args, **more: (_ for _ in ()).throw(URLError(OSError("no route")))
-    )
+    monkeypatch.setattr(checkpoints, "urlopen", unreachable)
     page.selectbox(key="chosen_model").set_value("tabicl-v2").run()
     assert not launch(page).disabled  # no server is asked before a person launches
     launch(page).click().run()
@@ -188,20 +179,91 @@ def test_weights_that_cannot_be_downloaded_stop_the_launch_before_anything_is_qu
     assert store.runs() == []
 
 
+def test_a_regression_runs_on_a_model_that_supports_it_and_limits_are_named_before_launch(
+    app, store, tmp_path, monkeypatch
+):
+    family = dataclasses.replace(CATALOGUE["tabicl-v1"].family, install="pip install it")
+    absent = dataclasses.replace(family, upstream=dataclasses.replace(family.upstream, distribution="no-such-package"))
+    monkeypatch.setitem(CATALOGUE, "tabicl-v1", dataclasses.replace(CATALOGUE["tabicl-v1"], family=absent))
+    narrow = dataclasses.replace(CATALOGUE["tabicl-mini"].family, feature_limit=3, context_limit=1000)
+    monkeypatch.setitem(CATALOGUE, "tabicl-mini", dataclasses.replace(CATALOGUE["tabicl-mini"], family=narrow))
+    iris, diabetes = (add_sample(store.home, name).id for name in ("iris", "diabetes"))
+    go(app, "new_run", table=iris)
+    assert "`pip install it`" in app.selectbox(key="chosen_model").help
+    assert "At most 3 columns, 1,000 context rows." in " ".join(found.help or "" for found in app.caption)
+    assert "takes at most 3" in texts(app.error)
+    assert launch(app).disabled
+    app.number_input(key="context_rows").set_value(2000).run()
+    assert "takes at most 1,000 context rows" in texts(app.error)
+    app.number_input(key="context_rows").set_value(None).run()
+    app.selectbox(key="chosen_table").set_value(diabetes).run()
+    assert "**TabICL v1**. No weights for regression" in app.selectbox(key="chosen_model").help
+    app.selectbox(key="chosen_model").set_value("tabicl-v2").run()
+    (tmp_path / "weights.ckpt").write_bytes(b"PK")
+    app.text_input(key="checkpoint").set_value(str(tmp_path / "weights.ckpt")).run()
+    assert app.selectbox(key="selection_metric").options == ["RMSE", "Mean absolute error", "R²"]
+    launch(app).click().run()
+    assert not app.exception
+    assert {(run.settings.task, run.settings.model, run.settings.selection_metric) for run in store.runs()} == {
+        ("regression", "tabicl-v2", "rmse")
+    }
+
+
+def test_settings_from_a_file_choose_their_table_and_split_and_odd_ones_are_refused_with_a_reason(app, store):
+    sweep = seeding.sweep_settings(store.home)
+    other = add_sample(store.home, "iris").id
+    page = go(app, "new_run", table=other)
+    text = sweep.to_toml()
+    load(page, text.replace("[run.train]", "[run.train]\npatience = 9007199254740992", 1))
+    assert not page.exception
+    assert "patience is 9,007,199,254,740,992" in texts(page.error)
+    load(page, text.replace("dropout", "drpout"))
+    assert "run.lora.dropout" in texts(page.error)
+    load(page, text.replace(sweep.run.dataset, "elsewhere"))
+    assert "are for another table with the column 'diagnosis'" in texts(page.warning)
+    split = text.replace('split_by = "random"', 'split_by = "group"\nsplit_column = "mean radius"')
+    assert json.dumps("mean radius") in split
+    load(page, split)
+    assert not page.exception
+    assert page.selectbox(key="chosen_table").value == sweep.run.dataset
+    assert page.selectbox(key="chosen_target").value == "diagnosis"
+    assert page.selectbox(key="chosen_split").value == "by group: mean radius"
+    assert not page.error
+
+
+def test_memory_and_time_are_estimated_and_runs_that_cannot_fit_need_confirmation(page, store, monkeypatch):
+    def first_look():
+        return [found for found in page.button if "for a first look: about" in found.label]
+
+    assert "known after the first run" in texts(page.caption)
+    seeding.finished_sweep(store)
+    page.run()
+    assert "from 4 finished runs like these" in texts(page.caption)
+    page.number_input(key="time_limit").set_value(0.01).run()
+    assert "The time limit of 0.01 s is shorter than one step, which takes about 0.2" in texts(page.warning)
+    page.number_input(key="time_limit").set_value(None).run()
+    page.session_state["length"] = "steps"
+    page.run().number_input(key="steps").set_value(1_000_000).run()
+    (shorter,) = first_look()
+    shorter.click().run()
+    assert page.number_input(key="steps").value == 100
+    assert not first_look()
+    monkeypatch.setattr("dashboard.queries.memory_of_devices", lambda: ((3 * 10**8, 4 * 10**8), []))
+    page.run()
+    assert "the CPU has 0.4 GB in all. Lower " in texts(page.error)
+    assert launch(page).disabled
+    page.checkbox(key="insists").check().run()
+    assert not launch(page).disabled
+
+
 def test_a_short_measurement_gives_the_time_before_the_first_run(page, store, monkeypatch):
     monkeypatch.setattr("dashboard.queries.boards.worker_of", lambda home: True)
     page.run()
     (job,) = store.jobs("pace")
     assert {one["strategy"] for one in job.arguments["settings"]} == {"peft", "base-ft"}
     assert "Training time" not in texts(page.caption)
-    facts = {
-        "train_rows": 341,
-        "validation_rows": 114,
-        "features": 30,
-        "classes": 2,
-        "device": "cpu",
-        "seconds_a_step": 0.5,
-    }
+    sizes = {"train_rows": 341, "validation_rows": 114, "features": 30, "classes": 2}
+    facts = {**sizes, "device": "cpu", "seconds_a_step": 0.5}
     measured = [{"settings": one, **facts} for one in job.arguments["settings"]]
     store.claim_job(1, None)
     store.finish_job(job.id, "finished", result={"measured": measured})
@@ -209,6 +271,64 @@ def test_a_short_measurement_gives_the_time_before_the_first_run(page, store, mo
     assert not page.exception
     assert "from a measurement of a few steps on this machine" in texts(page.caption)
     assert "of training" in texts(page.markdown)
-    assert len(store.jobs("pace")) == 1
     page.pills(key="ranks").set_value([16]).run()
     assert len(store.jobs("pace")) == 1, "another rank is no other kind of work"
+
+
+DRAW = np.random.default_rng(0)
+ORDERS = "day,customer_id,city,amount,returned\n" + "".join(
+    f"2024-{i // 20 + 1:02}-{i % 20 + 1:02},{1000 + DRAW.integers(60)},{'Rome' if i % 2 else 'Oslo'},{DRAW.normal():.9f},"
+    f"{'yes' if i % 12 == 0 else 'no'}\n"
+    for i in range(240)
+)
+
+
+def test_the_answer_about_the_split_on_data_is_that_of_new_run_and_impossible_splits_stop_it(app, store):
+    add_dataset(store.home, ORDERS.encode(), "orders.csv")
+    app.query_params["target"] = "returned"
+    app.run()
+    asked = app.radio(key="chosen_split")
+    options = ["at random", "by time: day", "by group: customer_id"]
+    assert [option.replace("\\", "") for option in asked.options] == options
+    asked.set_value("by time: day").run()
+    button(app, "Next: choose a model").click().run()
+    go(app, "new_run")
+    assert app.selectbox(key="chosen_split").value == "by time: day"
+    assert "Split by time on 'day': trains on 144 rows up to 2024-08-04, validates on 48 rows" in texts(app.caption)
+    launch(app).click().run()
+    assert {(run.settings.split_by, run.settings.split_column) for run in store.runs()} == {("time", "day")}
+    assert store.sweeps()[0].name.endswith("; split by time: day")
+    go(app, "new_run", target="returned")
+    app.selectbox(key="chosen_split").set_value("by group: city").run()
+    assert launch(app).disabled
+    assert "has 2 different values; a split by group needs at least 3" in texts(app.error)
+    app.selectbox(key="chosen_split").set_value("by group: amount").run()
+    assert (settings_of(app).run.split_by, settings_of(app).run.split_column) == ("group", "amount")
+    assert "Each row has its own 'amount'" in texts(app.caption)
+
+
+def test_a_rare_class_is_balanced_and_rare_classes_are_merged_with_one_click_on_both_pages(app, store):
+    table = add_dataset(store.home, ORDERS.encode(), "orders.csv").id
+    advice = "rank by balanced accuracy or average precision, and try class weights 'balanced'"
+    go(app, "data", table=table, target="returned")
+    assert advice in texts(app.markdown)
+    assert advice in texts(go(app, "new_run").caption)
+    go(app, "data").button(key="balance").click().run()
+    assert advice not in texts(app.markdown)
+    go(app, "new_run")
+    assert settings_of(app).run.selection_metric == "average_precision" and advice not in texts(app.caption)
+    app.selectbox(key="selection_metric").set_value("log_loss").run()
+    assert advice in texts(app.caption)
+    assert settings_of(app).run.train.class_weights == "balanced"
+    kinds = "".join(f"{i},{name}\n" for i, name in enumerate([*"xxxxxyyyy"] * 8 + [*"abcd"] * 2))
+    merged = add_dataset(store.home, f"size,kind\n{kinds}".encode(), "kinds.csv").id
+    rare = "4 classes of 'kind' have fewer than 3 rows"
+    go(app, "data").selectbox(key="chosen_table").set_value(merged).run()
+    app.selectbox(key="chosen_target").set_value("kind").run()
+    assert rare in texts(app.markdown)
+    app.button(key="group_rare").click().run()
+    assert rare not in texts(app.markdown)
+    go(app, "new_run")
+    assert settings_of(app).run.group_rare_classes == 10
+    app.button(key="group_rare").click().run()
+    assert settings_of(app).run.group_rare_classes == 0 and rare in texts(app.caption)

@@ -21,7 +21,7 @@ from ray.cluster_utils import Cluster
 
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.data.datasets import add_dataset
-from tabtune_core.execution.cluster_file import read_cluster
+from tabtune_core.execution.cluster import read_cluster
 from tabtune_core.scratch import sweep
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.run_folder import PREDICTIONS_FILE

@@ -1,6 +1,5 @@
 """References beside a foundation model: the same rows and files, a place on the board, and no weights."""
 
-import dataclasses
 import json
 
 import numpy as np
@@ -34,13 +33,10 @@ def settings(home, strategy, task="classification", **others):
 
 
 def run(asked, home, stop_request=lambda: None):
-    folder, events = home / "runs" / asked.strategy, []
+    folder, events = home / "runs" / f"{asked.strategy} {asked.seed}", []
     folder.mkdir(parents=True)
-    return (
-        run_experiment(asked, home=home, run_dir=folder, emit=events.append, stop_request=stop_request),
-        events,
-        folder,
-    )
+    result = run_experiment(asked, home=home, run_dir=folder, emit=events.append, stop_request=stop_request)
+    return result, events, folder
 
 
 def of(kind, events):
@@ -54,10 +50,8 @@ def test_a_reference_is_a_run_without_an_adapter_and_weights(home, strategy, tas
     (plan,) = of(RunPlanned, events)
     assert (plan.device[:3], plan.steps, plan.train_rows, plan.total_parameters, plan.layers) == ("cpu", 0, 72, 0, ())
     assert [done.phase for done in of(PhaseDone, events)] == ["load", "train", "evaluate", "save"]
-    assert [(one.split, one.scores) for one in of(Evaluated, events)] == [
-        ("validation", result.validation),
-        ("test", result.test),
-    ]
+    evaluated = [(one.split, one.scores) for one in of(Evaluated, events)]
+    assert evaluated == [("validation", result.validation), ("test", result.test)]
     assert of(MemorySampled, events)
     assert [from_json(*to_json(event)) for event in events] == events
     assert (result.outcome, result.zero_shot_validation, result.adapter_bytes) == ("finished", {}, None)
@@ -73,9 +67,8 @@ def test_a_reference_is_a_run_without_an_adapter_and_weights(home, strategy, tas
 
 
 def test_references_and_models_have_the_same_validation_and_test_rows(home):
-    frames = [
-        pd.read_parquet(run(settings(home, name), home)[2] / PREDICTIONS_FILE) for name in ("inference", *REFERENCES)
-    ]
+    folders = [run(settings(home, name), home)[2] for name in ("inference", *REFERENCES)]
+    frames = [pd.read_parquet(folder / PREDICTIONS_FILE) for folder in folders]
     for frame in frames[1:]:
         pd.testing.assert_frame_equal(frame[["split", "row", "label"]], frames[0][["split", "row", "label"]])
         assert list(frame) == [name for name in frames[0] if not name.startswith(ZERO_SHOT)]
@@ -104,31 +97,30 @@ def test_a_cancelled_reference_ends_without_a_result(home):
 
 def test_the_command_line_runs_references_by_default_and_a_flag_leaves_them_out(home, tmp_path, capsys, monkeypatch):
     (tmp_path / "rows.csv").write_bytes(mixed_csv(120))
-    asked = [
-        "sweep",
-        str(tmp_path / "rows.csv"),
-        "--target",
-        "verdict",
+    asked = ["sweep", str(tmp_path / "rows.csv"), "--target", "verdict", "--home", str(home)]
+    asked += [
         "--ranks",
         "2",
         "--no-full-fine-tuning",
         "--one-rate",
         "--steps",
         "1",
+        "--context-rows",
+        "20",
+        "--device",
+        "cpu",
     ]
-    asked += ["--context-rows", "20", "--device", "cpu", "--home", str(home)]
     assert main([*asked, "--format", "json"]) == 0
-    printed, said = capsys.readouterr()
+    printed, progress = capsys.readouterr()
     rows = {row["name"]: row for row in json.loads(printed)}
-    assert "5 runs: 1 rank + 1 baseline + 3 references" in said
+    assert "5 runs: 1 rank + 1 baseline + 3 references" in progress
     assert set(rows) == {"Zero-shot", "Linear model", "Gradient boosting", "Constant", "LoRA r=2"}
     for name in ("Linear model", "Gradient boosting"):
         row = rows[name]
         assert row["model"] == "scikit-learn"
         assert row["place"] >= 1
-        assert [row[column] for column in ("gain", "best_step", "trainable_percent", "adapter_bytes", "note")] == [
-            None
-        ] * 4 + [""]
+        columns = ("gain", "best_step", "trainable_percent", "adapter_bytes", "note")
+        assert [row[column] for column in columns] == [None] * 4 + [""]
     store = RunStore(home)
     (reference,) = [one for one in store.runs() if one.name == "Gradient boosting"]
     assert len(read_predictions(store, reference.id, "test").rows_N) == 24
@@ -152,34 +144,18 @@ def test_one_reference_can_run_alone(home, tmp_path, monkeypatch):
 
 
 def test_a_reference_with_another_seed_has_another_split(home):
-    first = settings(home, "linear")
-    rows = []
-    for seed in (0, 1):
-        folder = home / "runs" / str(seed)
-        folder.mkdir(parents=True)
-        run_experiment(
-            dataclasses.replace(first, seed=seed),
-            home=home,
-            run_dir=folder,
-            emit=lambda event: None,
-            stop_request=lambda: None,
-        )
-        rows.append(set(pd.read_parquet(folder / PREDICTIONS_FILE)["row"]))
-    assert rows[0] != rows[1]
+    folders = [run(settings(home, "linear", seed=seed), home)[2] for seed in (0, 1)]
+    first, second = (set(pd.read_parquet(folder / PREDICTIONS_FILE)["row"]) for folder in folders)
+    assert first != second
 
 
 @pytest.mark.parametrize("noise", [0.05, 1.0])
 def test_a_nearly_perfect_test_score_names_the_columns_behind_it(home, noise):
     rng = np.random.default_rng(0)
     late = rng.random(600) < 0.5
-    frame = pd.DataFrame(
-        {
-            "age": rng.normal(size=600),
-            "fee": late + rng.normal(scale=noise, size=600),
-            "late": np.where(late, "yes", "no"),
-        }
-    )
+    frame = pd.DataFrame({"age": rng.normal(size=600), "fee": late + rng.normal(scale=noise, size=600)})
+    frame["late"] = np.where(late, "yes", "no")
     dataset = add_dataset(home, frame.to_csv(index=False).encode(), "late.csv")
     asked = RunSettings(dataset=dataset.id, target="late", strategy="linear", device="cpu")
-    told = [note.text for note in of(Note, run(asked, home)[1]) if note.severity == "warning"]
-    assert [("'fee'" in text, "'age'" in text) for text in told] == [(True, False)] * (noise < 0.5)
+    warnings = [note.text for note in of(Note, run(asked, home)[1]) if note.severity == "warning"]
+    assert [("'fee'" in text, "'age'" in text) for text in warnings] == [(True, False)] * (noise < 0.5)

@@ -1,6 +1,4 @@
-"""Context rows at prediction: their setting, the return to zero-shot, and the curve over them, with really trained
-runs.
-"""
+"""Context rows at prediction: their setting, the return to zero-shot, and the curve over them, with trained runs."""
 
 import dataclasses
 import itertools
@@ -10,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_run import mixed_csv
+from runs_here import carried_out
 from sklearn.metrics import average_precision_score
 
 from tabtune_core import TabularPipeline, load_adapter
@@ -17,7 +16,6 @@ from tabtune_core.analysis.context_rows import curve_frame, in_words, runs_of_cu
 from tabtune_core.data.datasets import add_dataset, add_sample, load_frame
 from tabtune_core.data.prediction_rows import keep_rows
 from tabtune_core.data.task import labels_of, split_table
-from tabtune_core.engine import experiment
 from tabtune_core.events import Evaluated, Note, RunPlanned
 from tabtune_core.execution.jobs.context_curve import context_curve
 from tabtune_core.execution.jobs.predict import predict
@@ -25,7 +23,6 @@ from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.jobs import read_progress
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_folder import WEIGHTS_FILE
-from tabtune_core.store.runs import RunStore
 from tabtune_core.training import scoring, train_phase
 
 ROWS = 300
@@ -39,8 +36,8 @@ def table():
 
 
 @pytest.fixture
-def home(tmp_path):
-    return tmp_path / "home"
+def home(store):
+    return store.home
 
 
 @pytest.fixture
@@ -58,120 +55,90 @@ def gaining(home):
     return full, lora
 
 
-@pytest.fixture
-def run(home, unverified):
-    """Executes a run in this process."""
-    store = RunStore(home)
-
-    def one(*asked):
-        _, ids = store.add_sweep(asked)
-        for run_id, of_run in zip(ids, asked, strict=True):
-            store.claim(1, None)
-            folder = store.run_dir(run_id)
-            folder.mkdir(parents=True)
-            emit = lambda event, run_id=run_id: store.append(run_id, event)  # noqa: E731
-            result = experiment.run_experiment(of_run, home=home, run_dir=folder, emit=emit, stop_request=lambda: None)
-            store.finish(run_id, "finished", result=result)
-        return store, [store.run(run_id) for run_id in ids]
-
-    return one
+@pytest.fixture(autouse=True)
+def not_verified(unverified):
+    """No run here is verified in a fresh process."""
 
 
-def told(store, run, kind):
+def of(kind, store, run):
     return [stored.event for stored in store.events(run.id, [kind.__name__])]
 
 
 def untrained(settings):
-    train = dataclasses.replace(settings.train, learning_rate=None)
-    return dataclasses.replace(settings, strategy="inference", train=train)
+    return dataclasses.replace(settings.changed(learning_rate=None), strategy="inference")
 
 
-def test_predictions_use_all_training_rows_steps_the_set_number_and_packages_store_it(run, settings, home):
-    store, (done,) = run(settings)
-    (plan,) = told(store, done, RunPlanned)
-    assert (plan.train_rows, plan.context_rows, plan.train_context_rows, plan.evaluation_context_rows) == (
-        180,
-        180,
-        40,
-        180,
-    )
+def test_predictions_use_all_training_rows_steps_the_set_number_and_packages_store_it(store, settings, home):
+    (done,) = carried_out(store, settings)
+    (plan,) = of(RunPlanned, store, done)
+    assert (plan.train_rows, plan.context_rows, plan.train_context_rows) == (180, 180, 40)
+    assert plan.evaluation_context_rows == 180
     assert (done.result.context_rows, done.result.train_context_rows) == (180, 40)
     adapted = load_adapter(store.run_dir(done.id) / "adapter.zip")
     assert adapted.settings.train.predict_context_rows >= 2048
     assert len(adapted.context(load_frame(home, settings.dataset)).rows) == 180
 
 
-def test_every_strategy_is_scored_with_the_set_number_of_context_rows(run, settings):
-    few = dataclasses.replace(settings, train=dataclasses.replace(settings.train, predict_context_rows=50))
-    store, runs = run(untrained(few), few)
-    assert [done.result.context_rows for done in runs] == [50, 50]
-    zero, lora = (done.result for done in runs)
-    assert lora.zero_shot_test == pytest.approx(zero.test, abs=1e-6)
-    assert zero.train_context_rows is None
-
-
-def test_evaluations_with_fewer_context_rows_are_noted_and_scores_use_all(run, settings, monkeypatch):
-    monkeypatch.setattr(scoring, "EVALUATION_ROWS", 30)
-    store, (done, zero) = run(settings, untrained(settings))
-    (plan,) = told(store, done, RunPlanned)
-    assert (plan.evaluation_context_rows, plan.context_rows) == (30, 180)
-    assert any("Evaluations during training use 30 context rows" in note.text for note in told(store, done, Note))
-    first = next(event for event in told(store, done, Evaluated) if event.step == 0)
-    assert first.scores["log_loss"] != pytest.approx(done.result.zero_shot_validation["log_loss"], abs=1e-4)
-    assert done.result.zero_shot_validation == pytest.approx(zero.result.validation, abs=1e-6)
-
-
-def test_a_state_that_is_better_only_in_evaluations_is_replaced_by_zero_shot(run, settings, home, monkeypatch):
-    """Training ruins the model while faked evaluations improve at every step; zero-shot must still be returned."""
-    monkeypatch.setattr(scoring, "EVALUATION_ROWS", 30)
-    praise = iter(np.linspace(1e-3, 1e-4, 10).tolist())
-    monkeypatch.setattr(train_phase, "_evaluate", lambda session: dict.fromkeys(("log_loss", "accuracy"), next(praise)))
-    for strategy in ("peft", "base-ft"):
-        ruin = dataclasses.replace(
-            settings, strategy=strategy, train=dataclasses.replace(settings.train, learning_rate=0.5, clip_norm=0.0)
-        )
-        store, (done,) = run(ruin)
-        assert [event.best for event in told(store, done, Evaluated) if event.split == "validation"] == [True] * 3
-        assert done.result.best_step == 0
-        assert done.result.validation == done.result.zero_shot_validation
-        assert done.result.test == done.result.zero_shot_test
-        assert any("not with all context rows of predictions" in note.text for note in told(store, done, Note))
-        assert not (store.run_dir(done.id) / WEIGHTS_FILE).exists()
-    (lora,) = [one for one in store.runs() if one.settings.strategy == "peft"]
+def test_every_strategy_is_scored_with_the_set_number_of_context_rows_and_a_package_rebuilds_them(
+    store, settings, home
+):
+    few = settings.changed(predict_context_rows=50)
+    zero, lora = carried_out(store, untrained(few), few)
+    assert [zero.result.context_rows, lora.result.context_rows] == [50, 50]
+    assert lora.result.zero_shot_test == pytest.approx(zero.result.test, abs=1e-6)
+    assert zero.result.train_context_rows is None
     adapted, frame = load_adapter(store.run_dir(lora.id) / "adapter.zip"), load_frame(home, settings.dataset)
-    test = frame.iloc[adapted.split(frame).test]
-    p_NK = adapted.predict_proba(test, context=adapted.context(frame))
-    accuracy = np.mean(np.array(adapted.classes)[p_NK.argmax(1)] == test["verdict"])
-    assert accuracy == pytest.approx(lora.result.zero_shot_test["accuracy"])
-
-
-def test_a_package_rebuilds_its_context(run, settings, home):
-    few = dataclasses.replace(
-        settings, train=dataclasses.replace(settings.train, predict_context_rows=50, context_rows=50)
-    )
-    store, (done,) = run(few)
-    adapted, frame = load_adapter(store.run_dir(done.id) / "adapter.zip"), load_frame(home, settings.dataset)
     context = adapted.context(frame)  # checks the hash
     assert adapted.split(frame).context.tolist() == context.rows.tolist()
     assert len(context.rows) == 50
 
 
-def test_average_precision_is_that_of_the_tables_rarer_class_wherever_it_is_shown(run, settings, home, tmp_path):
+def test_evaluations_with_fewer_context_rows_are_noted_and_scores_use_all(store, settings, monkeypatch):
+    monkeypatch.setattr(scoring, "EVALUATION_ROWS", 30)
+    done, zero = carried_out(store, settings, untrained(settings))
+    (plan,) = of(RunPlanned, store, done)
+    assert (plan.evaluation_context_rows, plan.context_rows) == (30, 180)
+    assert any("Evaluations during training use 30 context rows" in note.text for note in of(Note, store, done))
+    first = next(event for event in of(Evaluated, store, done) if event.step == 0)
+    assert first.scores["log_loss"] != pytest.approx(done.result.zero_shot_validation["log_loss"], abs=1e-4)
+    assert done.result.zero_shot_validation == pytest.approx(zero.result.validation, abs=1e-6)
+
+
+def test_a_state_that_is_better_only_in_evaluations_is_replaced_by_zero_shot(store, settings, home, monkeypatch):
+    """Training ruins the model while faked evaluations improve at every step; zero-shot must still be returned."""
+    monkeypatch.setattr(scoring, "EVALUATION_ROWS", 30)
+    praise = iter(np.linspace(1e-3, 1e-4, 10).tolist())
+    monkeypatch.setattr(train_phase, "_evaluate", lambda session: dict.fromkeys(("log_loss", "accuracy"), next(praise)))
+    for strategy in ("base-ft", "peft"):
+        ruin = dataclasses.replace(settings.changed(learning_rate=0.5, clip_norm=0.0), strategy=strategy)
+        (done,) = carried_out(store, ruin)
+        assert [event.best for event in of(Evaluated, store, done) if event.split == "validation"] == [True] * 3
+        assert done.result.best_step == 0
+        assert done.result.validation == done.result.zero_shot_validation
+        assert done.result.test == done.result.zero_shot_test
+        assert any("not with all context rows of predictions" in note.text for note in of(Note, store, done))
+        assert not (store.run_dir(done.id) / WEIGHTS_FILE).exists()
+    adapted, frame = load_adapter(store.run_dir(done.id) / "adapter.zip"), load_frame(home, settings.dataset)
+    test = frame.iloc[adapted.split(frame).test]
+    p_NK = adapted.predict_proba(test, context=adapted.context(frame))
+    accuracy = np.mean(np.array(adapted.classes)[p_NK.argmax(1)] == test["verdict"])
+    assert accuracy == pytest.approx(done.result.zero_shot_test["accuracy"])
+
+
+def test_average_precision_is_that_of_the_tables_rarer_class_wherever_it_is_shown(store, settings, home, tmp_path):
     rng = np.random.default_rng(0)
     first, last = (rng.permutation(np.repeat(["no", "yes"], counts)) for counts in ([160, 80], [20, 40]))
-    frame = pd.DataFrame(
-        {"x": rng.normal(size=ROWS), "day": pd.date_range("2024-01-01", periods=ROWS), "y": [*first, *last]}
-    )
+    days = pd.date_range("2024-01-01", periods=ROWS)
+    frame = pd.DataFrame({"x": rng.normal(size=ROWS), "day": days, "y": [*first, *last]})
     dataset = add_dataset(home, frame.to_csv(index=False).encode(), "shift.csv").id
     asked = dataclasses.replace(settings, dataset=dataset, target="y", split_by="time", split_column="day")
-    store, (zero, lora) = run(untrained(asked), asked)
+    zero, lora = carried_out(store, untrained(asked), asked)
     tests, context = frame.iloc[-60:].reset_index(drop=True), frame.iloc[:180]
     predicted = read_predictions(store, zero.id, "test")
     own = average_precision_score(predicted.y_N, predicted.predicted[:, 1])
     assert own != pytest.approx(average_precision_score(1 - predicted.y_N, predicted.predicted[:, 0]), abs=0.05)
-    assert (zero.result.test["average_precision"], lora.result.zero_shot_test["average_precision"]) == pytest.approx(
-        (own, own), abs=1e-5
-    )
+    measured = [scores["average_precision"] for scores in (zero.result.test, lora.result.zero_shot_test)]
+    assert measured == pytest.approx([own, own], abs=1e-5)
 
     curve = curve_frame(context_curve(home, tmp_path, runs=[lora.id]))
     whole = curve[(curve["strategy"] == "inference") & (curve["context_rows"] == len(context))]
@@ -187,43 +154,31 @@ def test_average_precision_is_that_of_the_tables_rarer_class_wherever_it_is_show
     expected = average_precision_score(tests["y"] == "yes", pipeline.predict_proba(tests.drop(columns="y"))[:, 1])
     pipeline.save(tmp_path / "pipeline.zip")
     for one in (pipeline, TabularPipeline.load(tmp_path / "pipeline.zip", device="cpu")):
-        assert one.evaluate(tests.drop(columns="y"), tests["y"])["average_precision"] == pytest.approx(
-            expected, abs=1e-5
-        )
+        scores = one.evaluate(tests.drop(columns="y"), tests["y"])
+        assert scores["average_precision"] == pytest.approx(expected, abs=1e-5)
 
 
 def test_a_context_is_part_of_every_larger_one(settings, home):
     frame, sizes = load_frame(home, settings.dataset), (20, 64, 128, None)
     labels = labels_of(frame, settings)
-    contexts = [
-        split_table(
-            frame, labels, dataclasses.replace(settings, train=TrainSettings(predict_context_rows=size))
-        ).context
-        for size in sizes
-    ]
+    contexts = [split_table(frame, labels, settings.changed(predict_context_rows=size)).context for size in sizes]
     assert [len(context) for context in contexts] == [20, 64, 128, 180]
     assert all(set(small) < set(large) for small, large in itertools.pairwise(contexts))
 
 
-def test_the_curve_ends_at_the_runs_own_scores(run, gaining, home, tmp_path):
+def test_the_curve_ends_at_the_runs_own_scores(store, gaining, home, tmp_path):
     full, lora = gaining
-    weaker = dataclasses.replace(
-        lora, lora=LoraSettings(rank=2), train=dataclasses.replace(lora.train, steps=1, eval_every=1)
-    )
-    store, runs = run(untrained(lora), full, lora, weaker)
-    by_strategy = {
-        "inference": runs[0],
-        "base-ft": runs[1],
-        "peft": max(runs[2:], key=lambda one: -one.result.validation["log_loss"]),
-    }
+    runs = carried_out(store, untrained(lora), full, lora, lora.changed(rank=2, steps=1, eval_every=1))
+    best = min(runs[2:], key=lambda one: one.result.validation["log_loss"])
+    by_strategy = {"inference": runs[0], "base-ft": runs[1], "peft": best}
     assert all(by_strategy[strategy].result.best_step for strategy in ("base-ft", "peft")), "there must be an effect"
     chosen = runs_of_curve(store, runs, "log_loss")
     assert [one.id for one in chosen] == [by_strategy["base-ft"].id, by_strategy["peft"].id]
 
-    found = context_curve(home, tmp_path, runs=[one.id for one in chosen])
-    assert json.loads(json.dumps(found)) == found
+    answer = context_curve(home, tmp_path, runs=[one.id for one in chosen])
+    assert json.loads(json.dumps(answer)) == answer
     assert str(read_progress(tmp_path)) == "14 of 15 predictions of the curve"
-    curve = curve_frame(found)
+    curve = curve_frame(answer)
     assert curve["context_rows"].tolist() == [64, 90] * 3
     for strategy, own in by_strategy.items():
         last = curve[(curve["strategy"] == strategy) & (curve["context_rows"] == 90)].iloc[0]
@@ -238,28 +193,23 @@ def test_the_curve_ends_at_the_runs_own_scores(run, gaining, home, tmp_path):
     ("model", "task", "target"),
     [
         ("tabicl-mini", "classification", "verdict"),
-        ("tabicl-mini", "regression", "weight"),
-        ("tabdpt-mini", "classification", "verdict"),
-        ("mitra-mini", "regression", "weight"),
+        pytest.param("tabicl-mini", "regression", "weight", marks=pytest.mark.slow),
+        pytest.param("tabdpt-mini", "classification", "verdict", marks=pytest.mark.slow),
+        pytest.param("mitra-mini", "regression", "weight", marks=pytest.mark.slow),
     ],
 )
-def test_every_point_of_the_curve_equals_a_run_with_that_many_context_rows(run, home, tmp_path, model, task, target):
+def test_every_point_of_the_curve_equals_a_run_with_that_many_context_rows(store, home, tmp_path, model, task, target):
     """On a table with words, dates and missing cells; the trained state is the one returned with all context rows."""
     pytest.importorskip("autogluon.tabular" if model == "mitra-mini" else "torch", reason="Mitra needs AutoGluon")
     train = TrainSettings(steps=2, eval_every=1, context_rows=40, views=2)
     dataset = add_dataset(home, mixed_csv(rows=200), "mixed.csv").id
-    lora = RunSettings(
-        dataset=dataset, target=target, task=task, model=model, lora=LoraSettings(rank=2), train=train, device="cpu"
-    )
-    few, every = (
-        dataclasses.replace(lora, train=dataclasses.replace(train, predict_context_rows=rows)) for rows in (64, None)
-    )
-    _, runs = run(untrained(few), untrained(every), lora)
+    what = {"dataset": dataset, "target": target, "task": task, "model": model, "device": "cpu"}
+    lora = RunSettings(**what, lora=LoraSettings(rank=2), train=train)
+    runs = carried_out(store, untrained(lora.changed(predict_context_rows=64)), untrained(lora), lora)
     curve = curve_frame(context_curve(home, tmp_path, runs=[runs[2].id])).set_index(["strategy", "context_rows"])
     assert list(curve.index) == [(strategy, rows) for strategy in ("inference", "peft") for rows in (64, 120)]
     for place, one in zip([("inference", 64), ("inference", 120), ("peft", 120)], runs, strict=True):
         for part in ("validation", "test"):
             own = getattr(one.result, part)
-            assert {metric: curve.loc[place, f"{part}_{metric}_first"] for metric in own} == pytest.approx(
-                own, abs=1e-6
-            )
+            point = {metric: curve.loc[place, f"{part}_{metric}_first"] for metric in own}
+            assert point == pytest.approx(own, abs=1e-6)

@@ -2,9 +2,6 @@
 
 import httpx
 
-from dashboard.server.application import REPORT_PATH
-
-NO_TABLE = REPORT_PATH + "0" * 64
 HANDSHAKE = {
     "Connection": "Upgrade",
     "Upgrade": "websocket",
@@ -23,7 +20,6 @@ def test_a_server_that_others_can_reach_opens_with_the_address_that_it_prints(se
     base = serve("--address", "0.0.0.0")
     stranger = httpx.Client(base_url=base, timeout=20)
     assert stranger.get("/").status_code == 401
-    assert stranger.get(NO_TABLE).status_code == 401
     assert stranger.put("/_stcore/upload_file/session/file").status_code == 403
     assert websocket_status(stranger) == 403
 
@@ -32,7 +28,6 @@ def test_a_server_that_others_can_reach_opens_with_the_address_that_it_prints(se
     person = httpx.Client(base_url=base, timeout=20)
     assert person.get(printed).status_code == 200
     assert "Streamlit" in person.get("/").text
-    assert person.get(NO_TABLE).status_code == 404
     assert websocket_status(person) == 101
     assert person.get("/", headers={"Host": "evil.example"}).status_code == 400
     assert (tmp_path / "server.log").read_text().count("token=") == 2  # the two addresses, without a log of requests

@@ -53,11 +53,10 @@ def both(how, **config):
 @pytest.mark.parametrize("dropout", [0.0, 0.5])
 @pytest.mark.parametrize(("rank", "alpha"), [(1, 2), (3, 7)])
 def test_linears_and_tables_equal_pefts_including_gradients(rank, alpha, dropout, variant, monkeypatch):
-    monkeypatch.setattr(
-        fused_linear,
-        "keep_mask",
-        lambda x, p: torch.empty_like(x).bernoulli_(1 - p).view(-1, x.shape[-1]).to(torch.int8),
-    )
+    def mask(x, share):
+        return torch.empty_like(x).bernoulli_(1 - share).view(-1, x.shape[-1]).to(torch.int8)
+
+    monkeypatch.setattr(fused_linear, "keep_mask", mask)
     how = {"rank": rank, "alpha": alpha, "dropout": dropout, **variant}
     module, report, other = both(how, r=rank, lora_alpha=alpha, lora_dropout=dropout, **variant)
     ids, x, outputs = torch.tensor([[0, 3, 3], [6, 1, 3]]), torch.randn(2, 3, 6).double(), []
@@ -85,15 +84,10 @@ def test_pissa_equals_pefts_at_the_start_and_after_a_step(use_rslora):
 
     module, ids, x = Small().float(), torch.tensor([[0, 3, 3], [6, 1, 3]]), torch.randn(2, 3, 6)
     config = {"use_rslora": use_rslora}
-    other = peft.get_peft_model(
-        Small().float(),
-        peft.LoraConfig(r=3, lora_alpha=7, target_modules=["first", "second"], init_lora_weights="pissa", **config),
-    )
-    untrained = module(ids, x)
-    report = inject(
-        module,
-        LoraSettings(rank=3, alpha=7, dropout=0, targets=("first", "second"), init_lora_weights="pissa", **config),
-    )
+    config |= {"init_lora_weights": "pissa"}
+    theirs = peft.LoraConfig(r=3, lora_alpha=7, target_modules=["first", "second"], **config)
+    other, untrained = peft.get_peft_model(Small().float(), theirs), module(ids, x)
+    report = inject(module, LoraSettings(rank=3, alpha=7, dropout=0, targets=("first", "second"), **config))
     for layer in report.layers:
         theirs = other.base_model.model.get_submodule(layer.path)
         a, b = adapter_factors(module, report)[layer.path]
@@ -109,12 +103,6 @@ def test_pissa_equals_pefts_at_the_start_and_after_a_step(use_rslora):
                         parameter.grad = None
     assert (module(ids, x) - untrained).abs().max() > 0.1
     torch.testing.assert_close(other(ids, x), module(ids, x), atol=1e-5, rtol=1e-5)
-
-
-def test_a_pissa_adapter_on_a_table_does_not_claim_to_open_with_peft(tmp_path):
-    folder = package(tmp_path, tiny_tabdpt(), TargetRules(TARGETS, unused=UNUSED), init_lora_weights="pissa")
-    assert not (folder / PEFT_CONFIG).exists()
-    assert "does not support this on an embedding" in (folder / "README.md").read_text()
 
 
 @pytest.mark.parametrize("bias", ["none", "all", "lora_only"])

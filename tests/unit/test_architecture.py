@@ -12,19 +12,8 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LAYERS = (
     {
-        "access",
-        "errors",
-        "events",
-        "metrics",
-        "gpus",
-        "devices",
-        "machine",
-        "shortage",
-        "scratch",
-        "upstream",
-        "wording",
-        "files",
-        "variants",
+        *("access", "errors", "events", "metrics", "gpus", "devices", "machine", "shortage", "scratch", "upstream"),
+        *("wording", "files", "variants"),
     },
     {"settings"},
     {"lora", "data"},
@@ -38,42 +27,13 @@ LAYERS = (
 """The packages of tabtune_core, lowest layer first; each may import from its own layer and those below."""
 HEIGHT = {name: height for height, row in enumerate(LAYERS) for name in row}
 PAGES_REACH = (
-    "__main__",
-    "access",
-    "errors",
-    "events",
-    "metrics",
-    "gpus",
-    "machine",
-    "shortage",
-    "scratch",
-    "wording",
-    "files.archives",
-    "files.damaged",
-    "upstream",
-    "settings",
-    "data",
-    "models.cards",
-    "models.catalogue",
-    "models.checkpoints",
-    "models.snippets",
-    "lora.hub",
-    "lora.package_facts",
-    "lora.package_reader",
-    "training.memory.estimate",
-    "training.memory.fitting",
-    "training.memory.prediction_context",
-    "store",
-    "analysis",
-    "charts",
-    "tracking",
-    "execution.worker_flags",
-    "execution.cluster_file",
-    "execution.end_messages",
-    "execution.executor",
-    "execution.lock",
-    "execution.worker_watch",
-    "execution.jobs.export_formats",
+    *("__main__", "access", "errors", "events", "metrics", "gpus", "machine", "shortage", "scratch", "wording"),
+    *("files.archives", "files.damaged", "upstream", "settings", "data", "models.cards", "models.catalogue"),
+    *("models.checkpoints", "models.snippets", "lora.hub", "lora.package_facts", "lora.package_reader"),
+    *("training.memory.estimate", "training.memory.fitting", "training.memory.prediction_context"),
+    *("training.memory.what_fits", "store"),
+    *("analysis", "charts", "execution.worker_flags", "execution.cluster", "execution.executor", "execution.lock"),
+    *("execution.jobs.export_formats",),
 )
 """Modules of the core that the dashboard may use; none of them loads torch."""
 WALKS = (ROOT / "docs" / "pages" / "architecture" / "walks.md").read_text()
@@ -145,10 +105,8 @@ def test_every_module_has_its_place_in_a_layer():
 
 def test_imports_point_down():
     core = [path for path in modules("tabtune_core") if package(path) != "__init__"]
-    too_high = [
-        found for found in imports(core, "tabtune_core.") if HEIGHT[found[1].split(".")[0]] > HEIGHT[package(found[0])]
-    ]
-    assert too_high == []
+    used = imports(core, "tabtune_core.")
+    assert [(path, name) for path, name in used if HEIGHT[name.split(".")[0]] > HEIGHT[package(path)]] == []
     assert [*imports(core, "dashboard")] == []
 
 
@@ -168,20 +126,16 @@ def test_there_are_no_circular_imports():
 
 
 def test_the_pages_use_only_modules_without_torch():
-    used = [*imports(modules("dashboard"), "tabtune_core.")]
-    assert [
-        found for found in used if not f"{found[1]}.".startswith(tuple(f"{reached}." for reached in PAGES_REACH))
-    ] == []
-    assert [
-        reached for reached in PAGES_REACH if not any(f"{found[1]}.".startswith(f"{reached}.") for found in used)
-    ] == []
+    used, reached = [*imports(modules("dashboard"), "tabtune_core.")], tuple(f"{name}." for name in PAGES_REACH)
+    assert [(path, name) for path, name in used if not f"{name}.".startswith(reached)] == []
+    assert [prefix for prefix in reached if not any(f"{name}.".startswith(prefix) for _, name in used)] == []
 
 
 def test_a_page_imports_no_part_of_another_and_only_views_import_views():
     own = {path: path.relative_to(ROOT / "dashboard").parts for path in modules("dashboard")}
     used = [(own[path], name.split(".")[0]) for path, name in imports(own, "dashboard.views.")]
     assert {name for _, name in used} >= set(VIEWS) - {"guide"}  # it has no parts
-    assert [found for found in used if found[0][:2] != ("views", found[1])] == []
+    assert [(place, name) for place, name in used if place[:2] != ("views", name)] == []
 
 
 TORCH_FREE = (
@@ -218,7 +172,7 @@ def test_modules_that_people_wait_for_do_not_load_slow_packages():
         f"{{'torch', 'ray'}})):\n"
         "    for name in modules:\n"
         "        importlib.import_module(name)\n"
-        "        if found := heavy & sys.modules.keys(): sys.exit(f'{name}: {found}')"
+        "        if loaded := heavy & sys.modules.keys(): sys.exit(f'{name}: {loaded}')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
@@ -251,17 +205,12 @@ def test_a_walk_is_short_and_each_of_its_lines_has_the_right_form(walk):
 
 
 def test_only_the_store_has_sql():
-    with_sql = {
-        str(p.relative_to(ROOT / "tabtune_core")) for p in modules("tabtune_core") if "sqlite3" in p.read_text()
-    }
-    assert {path.partition("/")[0] for path in with_sql} == {"store"}
+    assert {package(path) for path in modules("tabtune_core") if "sqlite3" in path.read_text()} == {"store"}
 
 
 def test_gpus_are_queried_only_through_devices():
-    """Then code tested on one kind of GPU is right for each: ``torch.cuda`` waits for and opens the first GPU unless
-    told otherwise.
-    """
-    found = {
+    """Then code tested on one kind of GPU is right for each."""
+    elsewhere = {
         f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node)}"
         for path in modules("tabtune_core")
         if path.name != "devices.py"
@@ -275,7 +224,7 @@ def test_gpus_are_queried_only_through_devices():
         )
         or (isinstance(node, ast.Compare) and re.search(r"\.type [!=]= 'cuda", ast.unparse(node)))
     }
-    assert found == set()
+    assert elsewhere == set()
 
 
 def test_the_rules_of_reading_stay_few():

@@ -19,9 +19,7 @@ def gpus(monkeypatch):
     tried = []
 
     def put(fail=None, hip=None):
-        monkeypatch.setattr(
-            torch.accelerator, "current_accelerator", lambda check_available=False: torch.device("cuda")
-        )
+        monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda **_: torch.device("cuda"))
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
         monkeypatch.setattr(torch.version, "hip", hip)
         ones = torch.ones
@@ -48,9 +46,7 @@ def test_a_gpu_is_tried_before_it_is_chosen(gpus):
 @pytest.mark.parametrize("name", ["auto", "cuda:1"])
 def test_a_gpu_that_cannot_compute_is_an_error_and_never_replaced_by_another_device(gpus, name):
     gpus(fail=RuntimeError("CUDA error: no kernel image is available for execution on the device\nmore"))
-    with pytest.raises(
-        DeviceError, match=r"The GPU cuda:. cannot be used: CUDA error: no kernel image .*device Choose 'cpu'"
-    ):
+    with pytest.raises(DeviceError, match="GPU cuda:. cannot be used: CUDA error: no kernel .*device Choose 'cpu'"):
         resolve_device(name)
 
 
@@ -64,9 +60,7 @@ def test_auto_means_the_gpu_with_the_most_free_memory(gpus, monkeypatch):
 
 def test_a_gpu_that_is_gone_is_named_as_the_one_that_auto_was_given(gpus):
     gpus()
-    with pytest.raises(
-        DeviceError, match="'auto' was given 'cuda:2', but torch sees 2 CUDA GPUs.*Choose 'cpu', or run it again when"
-    ):
+    with pytest.raises(DeviceError, match="'auto' was given 'cuda:2', but torch sees 2 CUDA GPUs.*Choose 'cpu', or"):
         resolve_device("cuda:2", asked="auto")
 
 
@@ -81,50 +75,33 @@ def test_an_amd_gpu_is_chosen_only_by_name_and_after_a_probe(gpus, monkeypatch):
     monkeypatch.setattr(devices, "differs_from_cpu", {torch.device("cuda:1"): "scores that differ"}.get)
     assert (resolve_device("auto"), tried) == (torch.device("cpu"), [])
     assert resolve_device("cuda:0") == torch.device("cuda:0")
-    with pytest.raises(
-        DeviceError, match="The GPU cuda:1 is not used, because it computes scores that differ; choose 'cpu'"
-    ):
+    with pytest.raises(DeviceError, match="GPU cuda:1 is not used, because it computes scores that differ; choose"):
         resolve_device("cuda:1")
 
 
 @pytest.mark.parametrize("name", ["mps", "xpu:1", "meta"])
 def test_a_gpu_kind_that_torch_does_not_see_is_an_error_even_with_other_gpus(gpus, name):
-    tried = gpus()
-    with pytest.raises(
-        DeviceError,
-        match=f"'{name}' was requested, but torch sees 0 {name.partition(':')[0].upper()} GPUs. Choose 'cpu'",
-    ):
+    tried, kind = gpus(), name.partition(":")[0].upper()
+    with pytest.raises(DeviceError, match=f"'{name}' was requested, but torch sees 0 {kind} GPUs. Choose 'cpu'"):
         resolve_device(name)
     assert tried == []
 
 
 def test_every_kind_of_gpu_has_the_functions_that_are_called():
     """Except the functions from which is_proven and keeps_peaks shield a device."""
-    files = [path for path in Path(devices.__file__).parent.rglob("*.py")]
-    asked = set(
-        re.findall(
-            r"(?:\bgpu_module\((?:[^()]|\([^()]*\))*\)|\bgpu)\.([a-z_]+)\(", "".join(path.read_text() for path in files)
-        )
-    )
-    assert len(asked) > 8
-    assert [name for name in asked if not hasattr(torch.xpu, name)] == []
-    assert {name for name in asked if not hasattr(devices.gpu_module(torch.device("mps")), name)} == {
-        "get_device_capability",
-        "max_memory_allocated",
-        "max_memory_reserved",
-        "reset_peak_memory_stats",
-    }
+    text = "".join(path.read_text() for path in Path(devices.__file__).parent.rglob("*.py"))
+    called = set(re.findall(r"(?:\bgpu_module\((?:[^()]|\([^()]*\))*\)|\bgpu)\.([a-z_]+)\(", text))
+    assert len(called) > 8
+    assert [name for name in called if not hasattr(torch.xpu, name)] == []
+    lacking = {name for name in called if not hasattr(devices.gpu_module(torch.device("mps")), name)}
+    peaks = {"max_memory_allocated", "max_memory_reserved", "reset_peak_memory_stats"}
+    assert lacking == {"get_device_capability", *peaks}
 
 
 def test_only_equal_gpus_share_computed_results():
-    model = SimpleNamespace(
-        source=SimpleNamespace(sha256="abc"),
-        task="classification",
-        card=SimpleNamespace(family=SimpleNamespace(distribution="tabicl")),
-    )
-    first, second, other, cpu = (
-        _salt(model, SimpleNamespace(device=name))
-        for name in ("cuda:0 (NVIDIA H100)", "cuda:1 (NVIDIA H100)", "cuda:1 (Tesla T4)", "cpu")
-    )
+    card = SimpleNamespace(family=SimpleNamespace(distribution="tabicl"))
+    model = SimpleNamespace(source=SimpleNamespace(sha256="abc"), task="classification", card=card)
+    names = ("cuda:0 (NVIDIA H100)", "cuda:1 (NVIDIA H100)", "cuda:1 (Tesla T4)", "cpu")
+    first, second, other, cpu = (_salt(model, SimpleNamespace(device=name)) for name in names)
     assert first == second
     assert len({first, other, cpu}) == 3

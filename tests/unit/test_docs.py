@@ -36,18 +36,13 @@ def anchors(path):
 
 
 def test_every_link_leads_to_a_file_and_a_heading_of_it():
-    links = [
-        (path, link)
-        for path in TEXTS
-        for link in LINK.findall(prose(path))
-        if not link.startswith(("http://", "https://"))
-    ]
     lost = []
-    for path, link in links:
-        name, _, anchor = link.partition("#")
-        target = (path.parent / name).resolve() if name else path
-        if not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target)):
-            lost.append((named(path), link))
+    for path in TEXTS:
+        for link in LINK.findall(prose(path)):
+            name, _, anchor = link.partition("#")
+            target = (path.parent / name).resolve() if name else path
+            is_lost = not target.exists() or (anchor and target.suffix == ".md" and anchor not in anchors(target))
+            lost += [(named(path), link)] if is_lost and not link.startswith(("http://", "https://")) else []
     assert lost == []
 
 
@@ -57,9 +52,7 @@ def test_every_page_can_be_reached():
 
 
 def mapped():
-    """Returns every path named in a table of the architecture pages; a bare name is in the folder of the path before
-    it.
-    """
+    """Returns every path in a table of the architecture pages; a bare name is in the folder of the path before it."""
     for page in (PAGES / "architecture").glob("*.md"):
         for line in page.read_text().splitlines():
             folder = Path()
@@ -75,8 +68,8 @@ def test_the_architecture_map_names_existing_files():
 def commands():
     """Returns program, command and flags of every line of the texts that starts one of the two programs."""
     joined = "\n".join(path.read_text().replace("\\\n", " ") for path in TEXTS)
-    found = re.findall(r"(?:python -m |bin/)(loralab|dashboard)((?: [^`\n&>;]*)?)", joined)
-    return sorted({(program, tuple(shlex.split(rest))) for program, rest in found})
+    lines = re.findall(r"(?:python -m |bin/)(loralab|dashboard)((?: [^`\n&>;]*)?)", joined)
+    return sorted({(program, tuple(shlex.split(rest))) for program, rest in lines})
 
 
 @pytest.mark.parametrize(
@@ -96,11 +89,8 @@ def test_the_texts_use_existing_flags(program, arguments, capsys):
 
 @pytest.mark.parametrize("name", CATALOGUE)
 def test_the_table_of_models_has_the_sizes_of_the_catalogue(name):
-    row = next(
-        line
-        for line in (PAGES / "reference" / "models.md").read_text().splitlines()
-        if line.startswith("|") and f"`{name}`" in line
-    )
+    lines = (PAGES / "reference" / "models.md").read_text().splitlines()
+    row = next(line for line in lines if line.startswith("|") and f"`{name}`" in line)
     assert f"{CATALOGUE[name].weights_for('classification').total_parameters:,}" in row
     assert f"{adapter_size(CATALOGUE[name], 'classification', LoraSettings(rank=8)).factors:,}" in row
 
@@ -111,37 +101,27 @@ def test_every_alias_of_a_setting_and_every_variable_of_a_family_is_listed():
     assert [name for name in names if f"`{name}`" not in page] == []
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in BENCHMARKS if re.search(r"(?:write_block|publish)\(", path.read_text())], ids=named
-)
-def test_a_benchmark_writes_to_a_page_with_a_place_for_it(path):
+def test_a_benchmark_writes_to_a_page_with_a_place_for_it():
     pages = "".join(page.read_text() for page in (PAGES / "measurements").glob("*.md"))
-    names = re.findall(r"(?:write_block|publish)\((?:\"([\w-]+)\"|name)", path.read_text())
-    assert names
-    assert [
-        name
-        for name in names
-        if name and (pages.count(f"<!-- {name}:begin -->"), pages.count(f"<!-- {name}:end -->")) != (1, 1)
-    ] == []
+    names = re.findall(r"publish\(\"([\w-]+)\"", "".join(path.read_text() for path in BENCHMARKS))
+    assert len(names) > 5
+    for name in names:
+        assert [pages.count(f"<!-- {name}:{end} -->") for end in ("begin", "end")] == [1, 1], name
 
 
 def test_every_benchmark_makes_a_used_figure_or_is_part_of_one():
-    words = {
-        path: set(re.findall(r"\w+", path.read_text()))
-        for path in (*TEXTS, *(ROOT / "tabtune_core").rglob("*.py"), *BENCHMARKS)
-    }
-    assert [
-        named(path) for path in BENCHMARKS if not any(path.stem in said for text, said in words.items() if text != path)
-    ] == []
+    texts = (*TEXTS, *(ROOT / "tabtune_core").rglob("*.py"), *BENCHMARKS)
+    words = {path: set(re.findall(r"\w+", path.read_text())) for path in texts}
+    for path in BENCHMARKS:
+        assert any(path.stem in of_text for text, of_text in words.items() if text != path), path
 
 
-@pytest.mark.parametrize("path", BENCHMARKS, ids=named)
-def test_the_imports_of_a_benchmark_can_be_found(path, monkeypatch):
-    if importlib.util.find_spec("peft") is None:
-        pytest.skip("the extra test is not installed")
-    monkeypatch.syspath_prepend(path.parent)
+def test_the_imports_of_the_benchmarks_exist(monkeypatch):
+    pytest.importorskip("peft", reason="the extra test is not installed")
+    monkeypatch.syspath_prepend(BENCHMARKS[0].parent)
     monkeypatch.syspath_prepend(ROOT / "tests" / "fakes")
-    names = set(re.findall(r"^(?:from|import) (\w+)", path.read_text(), re.MULTILINE))
+    text = "\n".join(path.read_text() for path in BENCHMARKS)
+    names = set(re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE))
     assert [name for name in names if importlib.util.find_spec(name) is None] == []
 
 
@@ -159,12 +139,9 @@ def test_a_block_is_written_to_the_only_page_with_a_place_for_it(tmp_path, monke
 
 def ratios(page, row):
     """Returns the least and the largest "of full" ratio in the rows of a measurement that begin so."""
-    found = re.findall(
-        rf"^\| +\| {re.escape(row)} \|.*?([\d.]+)\**? of full",
-        (PAGES / "measurements" / page).read_text(),
-        re.MULTILINE,
-    )
-    return min(found), max(found)
+    text, pattern = (PAGES / "measurements" / page).read_text(), rf"^\| +\| {re.escape(row)} \|.*?([\d.]+)\**? of full"
+    shares = re.findall(pattern, text, re.MULTILINE)
+    return min(shares), max(shares)
 
 
 def test_the_guides_repeat_the_measured_step_times():
@@ -175,22 +152,12 @@ def test_the_guides_repeat_the_measured_step_times():
 
 
 def test_the_guide_repeats_the_measured_memory():
-    rows = [
-        re.split(r" *\| *", line) for line in (PAGES / "measurements" / "training_memory.md").read_text().splitlines()
-    ]
-    measured = {
-        tuple(row[1:4]): [cell.split("**")[1] for cell in row[4:7]]
-        for row in rows[::-1]
-        if len(row) == 8 and "**" in row[4]
-    }
-    told = re.findall(
-        r"^\| ((?:TabICL|TabDPT|Mitra) v?[\d.]+).* \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$",
-        (PAGES / "guide.md").read_text(),
-        re.MULTILINE,
-    )
-    size = "256 x 10"
-    assert len(told) == 3
-    for model, *shares in told:
-        assert shares == [
-            measured[model, size, layers][way] for layers, way in (("all", 0), ("all", 2), ("late", 2))
-        ], model
+    lines = (PAGES / "measurements" / "training_memory.md").read_text().splitlines()[::-1]
+    rows = [row for row in (re.split(r" *\| *", line) for line in lines) if len(row) == 8 and "**" in row[4]]
+    measured = {tuple(row[1:4]): [cell.split("**")[1] for cell in row[4:7]] for row in rows}
+    row = r"^\| ((?:TabICL|TabDPT|Mitra) v?[\d.]+).* \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$"
+    repeated = re.findall(row, (PAGES / "guide.md").read_text(), re.MULTILINE)
+    assert len(repeated) == 3
+    for model, *shares in repeated:
+        every, late = (measured[model, "256 x 10", layers] for layers in ("all", "late"))
+        assert shares == [every[0], every[2], late[2]], model

@@ -18,9 +18,7 @@ FULL = [
     MemoryError(),
     torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
     RuntimeError("Failed to execute even with minimum batch size 1. Error: CUDA out of memory."),
-    torch.AcceleratorError("CUDA error: out of memory")
-    if hasattr(torch, "AcceleratorError")
-    else RuntimeError("CUDA error: out of memory"),
+    getattr(torch, "AcceleratorError", RuntimeError)("CUDA error: out of memory"),
     RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
     RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes."),
     RuntimeError("could not create a primitive"),
@@ -40,10 +38,8 @@ def test_memory_advice_names_the_rows_that_a_step_really_has():
     settings = RunSettings(dataset="d", target="y")
     assert memory_advice(settings, None).startswith("Lower context_rows (now 512), then batch_size (now 256), or")
     plan = RunPlanned("cpu", 1, 180, 40, 40, 180, 45, 2, ("no", "yes"), 100, 4, (), {}, train_context_rows=135)
-    assert memory_advice(settings, plan).startswith(
-        "Lower context_rows (now 512, but a step has only 135: go below that), then batch_size (now 256, but a step "
-        "has only 45: go below"
-    )
+    rows = "context_rows (now 512, but a step has only 135: go below that), then batch_size (now 256, but a step has"
+    assert memory_advice(settings, plan).startswith(f"Lower {rows} only 45: go below")
 
 
 def test_other_errors_keep_their_name():
@@ -54,6 +50,6 @@ def test_other_errors_keep_their_name():
 
 
 def test_a_full_disk_is_not_out_of_memory():
-    told = explain(OSError(28, "No space left on device", "/tmp/a"), "Lower context_rows.", "the log")
-    assert told.startswith("The disk of /tmp/a is full")
-    assert "context_rows" not in told
+    text = explain(OSError(28, "No space left on device", "/tmp/a"), "Lower context_rows.", "the log")
+    assert text.startswith("The disk of /tmp/a is full")
+    assert "context_rows" not in text

@@ -5,32 +5,9 @@ from typing import get_args
 
 import pytest
 
-from tabtune_core.events import (
-    EVENTS,
-    Event,
-    MemorySampled,
-    PhaseDone,
-    RunPlanned,
-    StepDone,
-    from_json,
-    to_json,
-)
+from tabtune_core.events import EVENTS, Event, MemorySampled, PhaseDone, RunPlanned, StepDone, from_json, to_json
 
-PLAN = RunPlanned(
-    device="cpu",
-    steps=3,
-    train_rows=10,
-    validation_rows=2,
-    test_rows=2,
-    context_rows=10,
-    query_rows=2,
-    features=4,
-    classes=("a", "b"),
-    total_parameters=5,
-    trainable_parameters=2,
-    layers=({"path": "x"},),
-    base={"model": "tabicl-mini"},
-)
+PLAN = RunPlanned("cpu", 3, 10, 2, 2, 10, 2, 4, ("a", "b"), 5, 2, ({"path": "x"},), {"model": "tabicl-mini"})
 
 
 @pytest.mark.parametrize(

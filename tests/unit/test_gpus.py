@@ -33,19 +33,9 @@ def test_every_gpu_is_listed_if_none_is_hidden(driver):
 @pytest.mark.parametrize(
     ("visible", "named"),
     [
-        ("", []),
-        ("-1", []),
-        ("NoDevFiles", []),
-        ("1", ["A100"]),
-        ("2,0", ["T4", "H100"]),
-        (" 0 , 2 ", ["H100", "T4"]),
-        ("0,7,1", ["H100"]),
-        ("0,-1,1", ["H100"]),
-        ("1,1", []),
-        ("GPU-bb33", ["T4"]),
-        ("GPU-bb,GPU-aa11", ["T4", "H100"]),
-        ("GPU-aa", []),
-        ("GPU-bb33,0", ["T4"]),
+        *[("", []), ("-1", []), ("NoDevFiles", []), ("1", ["A100"]), ("2,0", ["T4", "H100"])],
+        *[(" 0 , 2 ", ["H100", "T4"]), ("0,7,1", ["H100"]), ("0,-1,1", ["H100"]), ("1,1", [])],
+        *[("GPU-bb33", ["T4"]), ("GPU-bb,GPU-aa11", ["T4", "H100"]), ("GPU-aa", []), ("GPU-bb33,0", ["T4"])],
         ("MIG-aa11,MIG-aa22", ["slice MIG-aa11"]),
     ],
 )
@@ -95,12 +85,12 @@ def test_a_lost_gpu_hides_no_other_and_has_no_number(driver, monkeypatch, visibl
 
 def test_free_memory_is_in_the_order_of_the_names_and_unknown_if_the_driver_does_not_report_it(driver, monkeypatch):
     three = driver()
-    told = three.nvmlDeviceGetMemoryInfo
+    plain = three.nvmlDeviceGetMemoryInfo
 
     def memory(uuid):
         if uuid == UUIDS[1]:
             raise NVMLError("not supported")
-        info = told(uuid)
+        info = plain(uuid)
         info.total += UUIDS.index(uuid)
         return info
 
@@ -125,13 +115,13 @@ def test_the_library_is_opened_once_and_again_after_a_failure(driver):
 @pytest.mark.parametrize(
     ("order", "free", "freest"),
     [
-        ("PCI_BUS_ID", {"GPU-bb33": 9}, 2),
+        ("PCI_BUS_ID", {UUIDS[2]: 9}, 2),
         ("PCI_BUS_ID", {}, 0),
-        (None, {"GPU-bb33": 9}, 0),
-        ("FASTEST_FIRST", {"GPU-bb33": 9}, 0),
+        (None, {UUIDS[2]: 9}, 0),
+        ("FASTEST_FIRST", {UUIDS[2]: 9}, 0),
     ],
 )
-def test_the_gpu_with_the_most_free_memory_is_named_if_torch_and_driver_count_alike(
+def test_the_gpu_with_the_most_free_memory_is_named_if_torch_counts_as_the_driver(
     driver, monkeypatch, order, free, freest
 ):
     monkeypatch.delenv("CUDA_DEVICE_ORDER", raising=False)

@@ -60,5 +60,5 @@ def test_a_network_file_system_is_recognised_by_the_mount_of_the_folder(tmp_path
     parts = [SimpleNamespace(mountpoint=mount, fstype=name) for mount, name in mounts.items()]
     parts += [SimpleNamespace(mountpoint=f"{root}/home/twice", fstype=name) for name in ("ext4", "cifs")]
     monkeypatch.setattr(machine.psutil, "disk_partitions", lambda all: parts)
-    found = network_file_system(tmp_path / place)
-    assert (found and found[0]) == kind
+    mount = network_file_system(tmp_path / place)
+    assert (mount and mount[0]) == kind

@@ -10,12 +10,8 @@ SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setup
 
 
 def shipped(package):
-    return {
-        path
-        for pattern in SETUPTOOLS["package-data"][package]
-        for path in (ROOT / package).glob(pattern)
-        if path.is_file()
-    }
+    patterns = SETUPTOOLS["package-data"][package]
+    return {path for pattern in patterns for path in (ROOT / package).glob(pattern) if path.is_file()}
 
 
 @pytest.mark.parametrize("package", SETUPTOOLS["package-data"])

@@ -1,7 +1,6 @@
-"""The context rows of a pipeline's predictions: every labelled row given to fit, including those withheld for
-validation.
-"""
+"""The context rows of a pipeline's predictions: every labelled row given to fit, also those withheld to validate."""
 
+import re
 from functools import cache
 
 import numpy as np
@@ -69,10 +68,7 @@ def test_scores_are_of_the_withheld_rows_with_only_training_rows_as_context():
     assert pipeline.result.validation == pytest.approx(score_all(y_N, predict_rows(model, x_N, table.context, views=1)))
     (plan,) = [event for event in pipeline.history if isinstance(event, RunPlanned)]
     assert pipeline.result.scored_context_rows == len(table.split.train) == plan.context_rows < 60
-    assert notes(pipeline)[-1] == (
-        "Predictions use all 60 labelled rows as context rows. The validation scores were measured with 48 context "
-        "rows."
-    )
+    assert re.findall(r"\d+", notes(pipeline)[-1]) == ["60", "48"]
 
 
 def test_zero_shot_withholds_nothing_and_claims_no_score():
@@ -109,13 +105,8 @@ def test_a_saved_pipeline_holds_the_context_rows(strategy, tmp_path):
 
 
 def test_a_run_without_training_is_described_without_withheld_rows():
-    run = RunSettings(
-        dataset="-",
-        target="y",
-        strategy="inference",
-        validation_share=0.3,
-        train=TrainSettings(validation_rows=50, views=2),
-    )
+    train = TrainSettings(validation_rows=50, views=2)
+    run = RunSettings(dataset="-", target="y", strategy="inference", validation_share=0.3, train=train)
     params = write_params(run)
     assert params["tuning_params"] == {"views": 2}
     assert read_params(**params).strategy == "inference"
@@ -126,8 +117,7 @@ def few(rows, seed=0):
     return pd.DataFrame({"a": rng.normal(size=rows), "b": rng.choice(["x", "y"], rows)})
 
 
-@pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini"])
-@pytest.mark.parametrize("y", [[0, 0, 1], ["a", "b", "a", "b", "only once"], ["a"] * 8 + ["b"]], ids=str)
+@pytest.mark.parametrize(("model", "y"), [("tabicl-mini", [0, 0, 1]), ("tabdpt-mini", ["a"] * 4 + ["only once"])])
 def test_few_rows_and_classes_with_one_row_are_enough_for_a_context(model, y):
     X = few(len(y))
     pipeline = fit("inference", X, y, model=model)

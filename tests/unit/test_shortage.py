@@ -42,11 +42,7 @@ def raised_from(error, cause):
         (duckdb.OutOfMemoryException("Out of Memory Error: failed to pin block"), "memory", "not enough memory"),
         (duckdb.IOException('IO Error: Could not write file "/t/a": No space left on device'), "room", "is full"),
         (RuntimeError("can't start new thread"), "processes", "cannot start more processes"),
-        (
-            raised_from(RuntimeError("the step failed"), system(errno.ENOSPC, "/tmp/a")),
-            "room",
-            "The disk of /tmp/a is full",
-        ),
+        (raised_from(RuntimeError("a step"), system(errno.ENOSPC, "/tmp/a")), "room", "The disk of /tmp/a is full"),
     ],
     ids=str,
 )
@@ -77,9 +73,9 @@ def test_a_locked_database_is_reported_after_a_while(tmp_path, monkeypatch):
     store = RunStore(tmp_path)
     with closing(sqlite3.connect(tmp_path / "runs.sqlite", isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
-        with pytest.raises(ShortageError, match="kept the database in .* locked") as found:
+        with pytest.raises(ShortageError, match="kept the database in .* locked") as refused:
             store.add_job("predict", {})
-        assert found.value.passes
+        assert refused.value.passes
         other.execute("ROLLBACK")
     assert store.add_job("predict", {})
 
@@ -164,10 +160,8 @@ def test_the_limit_of_open_files_is_raised_as_far_as_allowed():
         "from tabtune_core.shortage import raise_file_limit; raise_file_limit(); "
         "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
-    assert (
-        subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-        == "(600, 600)\n"
-    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "(600, 600)\n"
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     raise_file_limit()
     assert resource.getrlimit(resource.RLIMIT_NOFILE) >= before

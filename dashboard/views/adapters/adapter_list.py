@@ -46,20 +46,12 @@ def choose_adapter(runs: Mapping[str, Run], uploads: Mapping[str, StoredAdapter]
         column_config={
             "Adapter": st.column_config.TextColumn(pinned=True),
             "Validation gain": st.column_config.TextColumn(help="On the rows that chose the best checkpoint."),
-            "Test gain": st.column_config.TextColumn(help="On rows that were not used for any choice."),
-            "On test rows": st.column_config.TextColumn(
-                help="Confirmed: validation chose this configuration, and the 95 % interval of its gain over "
-                "zero-shot is above 0."
-                " Only the newest sweeps and the one that you come from are examined."
-            ),
+            "On test rows": st.column_config.TextColumn(help="Confirmed: the test rows show the gain of this choice."),
         },
     ).selection.rows
     shown = listed[picked[0]] if picked and picked[0] < len(listed) else shown
     settle("run", shown)
-    st.caption(
-        "Choose one with the box before its row.",
-        help=f"A gain is the difference from the run's own zero-shot score; positive is better. {PLUS_MINUS}.",
-    )
+    st.caption("Choose one with the box before its row.", help=f"Gains are over zero-shot. {PLUS_MINUS}.")
     st.header(plain(str(rows.loc[shown, "Adapter"])))
     return shown
 

@@ -22,7 +22,7 @@ def add() -> None:
         type=["zip"],
         key=f"adapter_upload_{number}",
         max_upload_size=LIMIT_BYTES // 1_000_000,
-        help="The file from the Adapters page of another machine. It is read as data; no code in it is executed.",
+        help="From the Adapters page of another machine. No code in it is executed.",
     )
     name = file.name if file is not None else ""
     if may_fetch():
@@ -48,7 +48,7 @@ def details(adapter: StoredAdapter) -> None:
     settings, facts = adapter.settings, adapter.facts
     missing = missing_base(adapter)
     if missing is None:
-        st.badge("its base model is here, with the same SHA-256", icon=":material/verified:", color="green")
+        st.badge("its base model is here", help="With the same SHA-256.", icon=":material/verified:", color="green")
     else:
         st.badge("its base model is not here", icon=":material/error:", color="orange")
         st.warning(plain(missing))
@@ -63,21 +63,13 @@ def details(adapter: StoredAdapter) -> None:
         f"{plain(facts.table_name)} "
         f"({facts.table_rows:,} rows) with {plain(settings.model)}."
     )
-    if facts.table_id in queries.tables():
-        st.caption("That table is in this workspace, so the adapter predicts here exactly as it did there.")
-    else:
-        st.caption(
-            "That table is not in this workspace. Another table with the same columns can provide the context, but "
-            "scores will differ."
-        )
+    if facts.table_id not in queries.tables():
+        st.caption("Its table is not here: another one with the same columns can give the context, with other scores.")
     with st.container(horizontal=True):
         if st.button("Try it", type="primary", icon=":material/play_arrow:", disabled=missing is not None):
             go("views/try_it/page.py", adapter=adapter.id)
         with st.popover("Delete", icon=":material/delete:"):
-            st.caption(
-                f"Removes this adapter from the workspace and frees {megabytes(adapter.size_bytes)}. Your own file "
-                "is not touched."
-            )
+            st.caption(f"Frees {megabytes(adapter.size_bytes)}; your own file stays.")
             if st.button("Delete this adapter", key=f"delete_{adapter.id[:12]}"):
                 with errors_shown(TabTuneError):  # a job uses it, or another tab was faster
                     queries.delete_upload(adapter.id)

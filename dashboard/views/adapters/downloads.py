@@ -10,7 +10,7 @@ from dashboard.components import download
 from dashboard.components.job_status import ask_for, data_of, wait_for, why_without_result
 from dashboard.formatting import megabytes, plain
 from tabtune_core.errors import AdapterError
-from tabtune_core.execution.jobs.export_formats import FORMATS, Format, command_lines, snippet
+from tabtune_core.execution.jobs.export_formats import FORMATS, Format, snippet
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.models.snippets import file_name
 from tabtune_core.store.jobs import JOB_ENDED, Job
@@ -36,10 +36,7 @@ def other_formats(run: Run) -> None:
         st.caption(plain(str(error)))
         return
     if run.settings.dataset not in queries.tables():
-        st.info(
-            "The table of this run is no longer in the workspace. Add the file again to prepare other formats of its "
-            "adapter."
-        )
+        st.info("Add the table of this run again to prepare other formats.")
         return
     jobs = queries.newest_jobs(KIND, *({"run": run.id, "format": form} for form in FORMATS))
     for form, job in zip(FORMATS, jobs, strict=True):
@@ -56,23 +53,14 @@ def _line(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> None:
             _button(run, facts, form, job)
         st.caption(kind.inside)
         if kind.holds_rows:
-            st.warning(
-                f"This file holds {len(facts.context_rows):,} rows of your table ({plain(facts.table_name)}), target "
-                "included."
-                " Give it only to people who may see them.",
-                icon=":material/visibility:",
-            )
+            rows = f"{len(facts.context_rows):,} rows of your table, with the target"
+            st.warning(f"This file holds {rows}: give it only to those who may see them.", icon=":material/visibility:")
         if job is not None and job.result:
             _verified(job.result, run)
         elif job is not None and job.status in JOB_ENDED:
             why_without_result(job)
         with st.expander("How to open it", icon=":material/code:"):
-            if job is None or job.status != "finished":
-                st.caption("Preparing the file runs exactly this code in a fresh process, on the test rows.")
             st.code(snippet(form, facts, run.id, table=facts.table_name).code, language="python", wrap_lines=True)
-            if form == "merged":
-                st.caption("On the command line, from the adapter package: predictions, and the same checkpoint.")
-                st.code(command_lines(facts, run.id, table=facts.table_name), language="bash", wrap_lines=True)
 
 
 def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> None:
@@ -98,7 +86,6 @@ def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> Non
                 type="tertiary",
                 icon=":material/delete:",
                 key=f"drop_{form}_{run.id}",
-                help="Removes the prepared file from this machine. It can be prepared again.",
             )
         return
     asked = {"run": run.id, "format": form}
@@ -106,21 +93,14 @@ def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> Non
 
 
 def _verified(result: Mapping[str, Any], run: Run) -> None:
-    classes, views = run.settings.task == "classification", run.settings.train.views
+    classes = run.settings.task == "classification"
     unit = "of a probability" if classes else "standard deviations of the target"
+    flips = f" {result['labels']:,} labels differ." if result["labels"] else ""
+    member = "" if result["views"] == run.settings.train.views else " It was compared with one ensemble member."
     st.badge(
-        f"verified: a fresh process ran the code below on {result['rows']:,} test rows",
+        f"verified on {result['rows']:,} test rows",
         icon=":material/verified:",
         color="green",
-    )
-    alone = (
-        " It uses no ensemble, so it was compared with the run's first ensemble member."
-        if result["views"] != views
-        else ""
-    )
-    flips = f"{result['labels']:,} labels differ." if result["labels"] else "No label differs." if classes else ""
-    difference = f"{result['difference']:.1e} {unit}" if result["difference"] else "none"
-    st.caption(
-        f"Opened with {plain(result['through'])}. Largest difference from the run's own predictions: {difference}. "
-        f"{flips}{alone}"
+        help=f"A fresh process ran the code below with {plain(result['through'])}. Largest difference from the run's "
+        f"predictions: {result['difference']:.1e} {unit}.{flips}{member}",
     )

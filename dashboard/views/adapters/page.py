@@ -3,7 +3,6 @@
 from functools import partial
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 
 from dashboard import queries
@@ -35,14 +34,14 @@ def package(run: Run) -> Path:
     return queries.home() / "runs" / run.id / ADAPTER_FILE
 
 
-def contents(path: Path) -> tuple[pd.DataFrame, str]:
-    """Returns the files in a package and the text of its README; raises AdapterError if it is gone or damaged."""
-    with refused_as(AdapterError, "This adapter package cannot be opened", " Run it again to get a new one."):
-        with open_archive(path) as archive:
-            sizes = archive.sizes
-            readme = archive.read(README, most_bytes=README_LIMIT_BYTES) if README in sizes else b""
-        inside = pd.DataFrame({"File": list(sizes), "Size (kB)": [size / 1e3 for size in sizes.values()]})
-        return inside, readme.decode("utf-8", "replace")
+def readme_of(path: Path) -> str:
+    """Returns the text of a package's README; raises AdapterError if the package is gone or damaged."""
+    with (
+        refused_as(AdapterError, "This adapter package cannot be opened", " Run it again to get a new one."),
+        open_archive(path) as archive,
+    ):
+        readme = archive.read(README, most_bytes=README_LIMIT_BYTES) if README in archive.sizes else b""
+        return readme.decode("utf-8", "replace")
 
 
 def how_to_load(readme: str, run: Run) -> None:
@@ -62,28 +61,22 @@ def verification(run: Run) -> None:
     """Shows whether a fresh process has loaded the package and made the same predictions."""
     verified = run.result.adapter_verified if run.result else None
     if verified:
-        st.badge("verified: a fresh process made the same predictions", icon=":material/verified:", color="green")
+        st.badge(
+            "verified", help="A fresh process made the same predictions.", icon=":material/verified:", color="green"
+        )
     elif verified is None:
         st.badge("not verified", icon=":material/help:", color="gray", help="No fresh process has opened this package.")
     else:
-        st.badge(
-            "verification failed: a fresh process made different predictions", icon=":material/error:", color="red"
-        )
+        st.badge("verification failed", icon=":material/error:", color="red")
 
 
 def withheld(run: Run) -> str:
     """Says why a package cannot be downloaded, and what to do."""
     if run.status not in ENDED:
-        return (
-            "the run has not ended. Its adapter can be downloaded after a fresh process has verified its predictions."
-        )
+        return "the run has not ended."
     if run.result and run.result.adapter_verified is False:
-        return (
-            "a fresh process made different predictions with this package. See the log; run it again for a new package."
-        )
-    if run.result:
-        return "no fresh process has opened this package. See the log; run it again for a new package."
-    return "the run ended before this package was verified. Run it again for a new package."
+        return "a fresh process made different predictions with this package. Run it again for a new one."
+    return "no fresh process has opened this package. Run it again for a new one."
 
 
 def figures(run: Run, path: Path) -> None:
@@ -115,9 +108,7 @@ def package_download(run: Run, path: Path) -> None:
                 name,
                 mime,
                 key=f"download_no_labels_{run.id}",
-                help="Class labels are values of your table. This package holds a hash in their place, and "
-                "predictions take the labels"
-                " from the context rows.",
+                help="It holds a hash in their place; predictions take the labels from the context rows.",
             )
         if st.button("Try it on rows", icon=":material/play_arrow:"):
             go("views/try_it/page.py", adapter=run.id)
@@ -125,8 +116,8 @@ def package_download(run: Run, path: Path) -> None:
 
 
 _HOLDS = (
-    "It holds the file name, the names and kinds of the columns, the class labels unless you leave them out, and the "
-    "numbers and a hash of the context rows. To predict, it needs the base model and the context rows."
+    "But the names of its columns, the class labels unless you leave them out, and the numbers and a hash of the "
+    "context rows. To predict, it needs the base model and the context rows."
 )
 
 
@@ -134,7 +125,7 @@ def one_run(run: Run) -> None:
     """Draws an adapter of a run."""
     path = package(run)
     try:
-        inside, readme = contents(path)
+        readme = readme_of(path)
     except AdapterError as error:
         st.error(plain(str(error)))
         return
@@ -142,18 +133,11 @@ def one_run(run: Run) -> None:
     package_download(run, path)
     figures(run, path)
     if run.result and run.result.best_step == 0:
-        st.warning(
-            "No gain over zero-shot: this adapter changes nothing, because no checkpoint beat the pretrained model."
-        )
+        st.warning("This adapter changes nothing: no checkpoint beat the pretrained model.")
     if run.result and run.result.adapter_verified:
         downloads.other_formats(run)
-    with st.expander("About the package", icon=":material/folder_zip:"):
-        how, what, log = st.tabs(["How to load it", "What is inside", "Log"])
-        with how:
-            how_to_load(readme, run)
-        sizes = {"Size (kB)": st.column_config.NumberColumn(format="%.1f")}
-        what.dataframe(inside, hide_index=True, column_config=sizes)
-        log.code(queries.log_tail(run.id) or "This run has written no log.", language=None, wrap_lines=True)
+    with st.expander("How to load it", icon=":material/code:"):
+        how_to_load(readme, run)
 
 
 st.title("Adapters", help=define("Adapter package", "Merged checkpoint", "Pipeline file"))
@@ -173,10 +157,7 @@ if runs or uploads:
         else:
             one_run(runs[chosen])
     except (FileNotFoundError, StoreError):
-        st.info(
-            "This adapter, or a file of it, was deleted in another tab while this page was drawn.",
-            icon=":material/delete:",
-        )
+        st.info("This adapter was deleted in another tab.", icon=":material/delete:")
         st.button("Refresh the page", icon=":material/refresh:")
 
 with st.expander(

@@ -11,9 +11,10 @@ from dashboard.components.job_status import ask_for, result_of
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, plain
 from dashboard.views.compare.compared import Compared
+from tabtune_core.analysis.comparison import at_one_rate, smallest_tied
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
-from tabtune_core.analysis.races import at_one_rate, with_scores_so_far
-from tabtune_core.analysis.recommendation import Recommendation, smallest_tied, with_noise
+from tabtune_core.analysis.races import with_scores_so_far
+from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.analysis.singular_values import (
     MOST_OF_IT,
     curve_frame,

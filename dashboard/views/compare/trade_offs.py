@@ -13,11 +13,11 @@ from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, megabytes, plain
 from dashboard.url_state import pick
 from dashboard.views.compare.compared import Compared
+from tabtune_core.analysis.comparison import at_one_rate
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, runs_of_curve
 from tabtune_core.analysis.intervals import PLUS_MINUS
 from tabtune_core.analysis.pareto import best_of, front, score_noise, within_limits
-from tabtune_core.analysis.races import at_one_rate
 from tabtune_core.analysis.recommendation import with_noise
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.pareto import COSTS

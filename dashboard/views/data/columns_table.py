@@ -1,7 +1,4 @@
-"""The Columns table of the Data page: the kind of each column, which a person can change, also to leave the column out.
-
-In: a dataset. Out: the reading choices of the edited table.
-"""
+"""The Columns table of the Data page: the kind of each column, which a person can change."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -10,7 +7,6 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard.formatting import plain
 from dashboard.views.data.choices_form import SEVERAL
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.findings import Kind, ReadingChoices
@@ -50,17 +46,13 @@ def rows(dataset: Dataset) -> pd.DataFrame:
 
 
 def still_open(dataset: Dataset) -> ReadingChoices:
-    """Returns the reading choices that a person made; the other choices stay open, so that open questions are asked
-    again.
-    """
+    """Returns the reading choices that a person made; open questions are asked again."""
     asked: dict[str, Any] = {question.field: None for question in dataset.questions if question.field not in SEVERAL}
     return dataclasses.replace(dataset.reading, **asked)
 
 
 def asked_for(dataset: Dataset, edited: Mapping[str, str]) -> ReadingChoices:
-    """Returns the choices that give the columns the kinds of an edited table; ``edited`` is column name -> word for a
-    kind.
-    """
+    """Returns the choices that give the columns the kinds of ``edited``: column name -> word for a kind."""
     held = still_open(dataset)
     kinds = dict(held.kinds)
     by_word = {word: kind for kind, word in KINDS.items()}
@@ -81,23 +73,15 @@ def _key(dataset: Dataset) -> str:
 
 
 def has_unread_kinds(dataset: Dataset) -> bool:
-    """Returns True if a person has changed kinds but not read the file again: the changes would be lost on another
-    page.
-    """
-    edits, kinds = (
-        st.session_state.get(_key(dataset), {}).get("edited_rows", {}),
-        [KINDS[column.kind] for column in dataset.columns],
-    )
+    """Returns True if a person has changed kinds but not read the file again: another page would lose them."""
+    edits = st.session_state.get(_key(dataset), {}).get("edited_rows", {})
+    kinds = [KINDS[column.kind] for column in dataset.columns]
     return any(edit.get("Kind", kinds[row]) != kinds[row] for row, edit in edits.items())
 
 
 def columns_table(dataset: Dataset) -> ReadingChoices | None:
     """Draws the table and returns the choices once the button is pressed."""
-    st.caption(
-        "To correct a kind or leave a column out, double-click its **Kind**.",
-        help="Or move there and press Enter. Models never see free text or columns that are left out; encoded text "
-        "gives them a text as numbers.",
-    )
+    st.caption("To correct a kind or leave a column out, double-click its **Kind**.")
     shown = rows(dataset)
     edited = st.data_editor(
         shown,
@@ -111,11 +95,8 @@ def columns_table(dataset: Dataset) -> ReadingChoices | None:
                 options=[*KINDS.values(), FOUND_OUT],
                 required=True,
                 width="small",
-                help="number: used unchanged. category: words or codes without an order. date: becomes day number, "
-                "month and"
-                " weekday; date and time and time of day: also the hour and its position on the circle of a day."
-                " yes / no: treated as a category. free text and left out: not used by the model. encoded text:"
-                f" {DIRECTIONS} numbers for the groups of letters in it, for texts whose words carry information.",
+                help="Models see numbers, categories, yes / no and parts of dates, not free text or what is left out. "
+                f"encoded text: {DIRECTIONS} numbers for the groups of letters in it.",
             ),
             "Missing": st.column_config.ProgressColumn(
                 "Missing (share)", format="percent", min_value=0, max_value=1, width="small"
@@ -123,16 +104,7 @@ def columns_table(dataset: Dataset) -> ReadingChoices | None:
             **dict.fromkeys(("Missing (rows)", "Different values"), st.column_config.NumberColumn(format="localized")),
         },
     )
-    changed = [
-        name
-        for name, before, after in zip(shown["Column"], shown["Kind"], edited["Kind"], strict=True)
-        if before != after
-    ]
-    if not changed:
+    if (shown["Kind"] == edited["Kind"]).all():
         return None
-    with st.container(horizontal=True, vertical_alignment="center"):
-        pressed = st.button("Read the file again with these kinds", type="primary", icon=":material/refresh:")
-        st.caption(
-            f"Changed: {plain(', '.join(changed[:5]))}{' and more' if len(changed) > 5 else ''}.", width="content"
-        )
+    pressed = st.button("Read the file again with these kinds", type="primary", icon=":material/refresh:")
     return asked_for(dataset, dict(zip(edited["Column"], edited["Kind"], strict=True))) if pressed else None

@@ -10,10 +10,10 @@ from dashboard.components.glossary import define
 from dashboard.components.target_picker import NOT_CHOSEN, RARE, ask_split, rare_grouped
 from dashboard.formatting import plain
 from dashboard.url_state import go, pick, say_gone
-from dashboard.views.data import reading, table_views, uploads
+from dashboard.views.data import reading, table_findings, table_views, uploads
 from dashboard.views.data.columns_table import columns_table, has_unread_kinds
-from dashboard.views.data.table_notes import useless
 from tabtune_core.data.datasets import Dataset, damaged_datasets
+from tabtune_core.data.findings import not_asked, together
 from tabtune_core.data.split_question import read_answer
 from tabtune_core.data.target import Way
 from tabtune_core.errors import TableError
@@ -69,7 +69,7 @@ def show(dataset: Dataset) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         why_not = ""
         if has_unread_kinds(dataset):
-            why_not = "Read the file again with the kinds that you chose under Columns, or restore the earlier kinds."
+            why_not = "Read the file again with the kinds that you chose under Columns."
         elif stops:
             why_not = "Training cannot start with this table yet."
         elif target == NOT_CHOSEN:
@@ -85,19 +85,18 @@ def show(dataset: Dataset) -> None:
         if why_not:
             st.caption(why_not, width="content")
 
-    table_views.findings(table_views.all_findings(dataset, target))
+    table_findings.findings(together(not_asked(dataset.findings, dataset.questions)))
     with st.container(horizontal=True):
-        table_views.leave_out(dataset, useless(dataset, target), key="useless")
-        table_views.drop_copies(dataset)
-        table_views.encode_texts(dataset, target)
+        table_findings.leave_out(dataset, table_findings.useless(dataset, target), key="useless")
+        table_findings.drop_copies(dataset)
+        table_findings.encode_texts(dataset, target)
     columns, first_rows = st.tabs(["Columns", "First rows"])
     with columns:
         if (kinds := columns_table(dataset)) is not None:
-            table_views.read_again(dataset, kinds)
+            reading.read_again(dataset, kinds)
     with first_rows:
         table_views.first_rows(dataset)
     table_views.reading_choices(dataset)
-    table_views.picture(dataset)
 
 
 def as_chosen(dataset: Dataset, target: str, way: Way, split: str) -> RunSettings:

@@ -1,8 +1,6 @@
-"""Reading files into the workspace one after the other, each in a process of its own, with progress and a way to
-cancel.
+"""Reading files one after the other, each in a process of its own, with progress and a way to cancel.
 
-The waiting files are kept in the tab's session, so that a click elsewhere or a visit to another page does not end the
-reading.
+The waiting files are kept in the tab's session, so that a visit to another page does not end the reading.
 """
 
 import threading
@@ -20,22 +18,18 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.url_state import choose
-from tabtune_core.data.datasets import Dataset
+from tabtune_core.data.datasets import Dataset, source_of
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.names import shown_name
 from tabtune_core.data.reading_process import ReadingProcess
 from tabtune_core.errors import LayoutError, ShortageError, TableError, TabTuneError
 
 NOTES, FAILED, WAITING = "upload_notes", "failed_uploads", "waiting_files"
-"""Session keys for the next run of the page: messages with their severity; name, bytes and reason of files that other
-choices may make readable; and the files that are being read.
-"""
+"""Session keys: messages, files that other choices may make readable, and the files that are being read."""
 LOOK_SECONDS = 0.1
 AWAY_LOOK_SECONDS = 1.0
 MOST_AWAY_SECONDS = 10.0
-"""Seconds without the tab after which it counts as closed; a lost connection usually returns sooner, else the file must
-be read again.
-"""
+"""Seconds without the tab after which it counts as closed; a lost connection usually returns sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +77,11 @@ def begin(items: Sequence[Item]) -> NoReturn:
     st.rerun()
 
 
+def read_again(dataset: Dataset, choices: ReadingChoices) -> NoReturn:
+    """Reads the file of a table again with other choices, and shows the result or the error."""
+    begin([Item(dataset.name, source_of(queries.home(), dataset.id), choices, replaces=dataset.id)])
+
+
 def cancel() -> None:
     """Cancels the reading of the current and the waiting files."""
     waiting: Waiting | None = st.session_state.pop(WAITING, None)
@@ -90,18 +89,12 @@ def cancel() -> None:
         return
     if waiting.process is not None:
         waiting.process.cancel()
-    names = ", ".join(shown_name(item.name) for item in waiting.items)
-    tell(
-        "info",
-        f"Reading was cancelled. Not added: {names}." if not waiting.items[0].replaces else "Reading was cancelled.",
-    )
+    tell("info", "Reading was cancelled.")
     show_added(waiting)
 
 
 def end_with_tab(waiting: Waiting, process: ReadingProcess, is_open: Callable[[], bool]) -> None:
-    """Ends a reading whose tab was closed: Streamlit keeps the session of a closed tab for minutes, or until the next
-    one opens.
-    """
+    """Ends a reading whose tab was closed: Streamlit keeps the session of a closed tab for minutes."""
     away = 0.0
     while not process.ended():
         time.sleep(AWAY_LOOK_SECONDS)

@@ -1,50 +1,26 @@
-"""The parts of the Data page that show one table: figures, preview, columns, findings, questions and the target."""
+"""The parts of the Data page that show one table: figures, preview, questions and the target."""
 
 import dataclasses
-from collections.abc import Iterable, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import streamlit as st
 
 from dashboard import queries
 from dashboard.components.plotly_chart import show
-from dashboard.components.target_picker import (
-    NOT_CHOSEN,
-    balance,
-    group_rare,
-    pick_target,
-    pick_way,
-    rare_grouped,
-    without_mended,
-)
+from dashboard.components.target_picker import NOT_CHOSEN, group_rare, pick_target, pick_way, rare_grouped
 from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import megabytes, plain
-from dashboard.server.application import REPORT_PATH
 from dashboard.table_columns import row_columns
-from dashboard.url_state import chosen, forget
+from dashboard.url_state import forget
 from dashboard.views.data.choices_form import SEVERAL, WORDS, given, reading_form
-from dashboard.views.data.columns_table import still_open
-from dashboard.views.data.reading import Item, begin
-from dashboard.views.data.table_notes import limit_notes, missing_note, size_note
-from tabtune_core.access import below_base
+from dashboard.views.data.reading import read_again
+from dashboard.views.data.table_findings import label_findings, pressed
 from tabtune_core.charts.target import MOST
-from tabtune_core.data.datasets import Dataset, source_of
-from tabtune_core.data.encoding import LEFT_OUT
-from tabtune_core.data.findings import Finding, Kind, Question, ReadingChoices, not_asked, together
+from tabtune_core.data.datasets import Dataset
+from tabtune_core.data.findings import Question, ReadingChoices
 from tabtune_core.data.target import Way
-from tabtune_core.data.text_features import DIRECTIONS
-from tabtune_core.errors import LabelError, TabTuneError
-from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.settings import SETTINGS
-from tabtune_core.wording import counted, few, number
-
-LOOKS = {
-    "error": ":red[:material/error: **Stops training**]",
-    "warning": ":orange[:material/warning: **Check**]",
-    "info": ":blue[:material/info: **Good to know**]",
-}
-"""Severity of a finding in words and colour; the most severe first."""
-MOST_FINDINGS = 8
+from tabtune_core.errors import TabTuneError
+from tabtune_core.wording import counted, number
 
 
 def figures(dataset: Dataset) -> None:
@@ -66,69 +42,6 @@ def share(part: float) -> str:
     return "< 0.1%" if 0 < part < 0.0005 else f"{part:.1%}"
 
 
-def findings(found: Iterable[Finding]) -> None:
-    """Shows findings, the most severe first, about the whole table before single columns; a long list ends in an
-    expander.
-    """
-    ordered = sorted(found, key=lambda item: (list(LOOKS).index(item.severity), item.column is not None))
-    for finding in ordered[:MOST_FINDINGS]:
-        st.markdown(f"{LOOKS[finding.severity]} {plain(finding.message)}")
-    if len(ordered) > MOST_FINDINGS:
-        with st.expander(f"{len(ordered) - MOST_FINDINGS} more"):
-            for finding in ordered[MOST_FINDINGS:]:
-                st.markdown(f"{LOOKS[finding.severity]} {plain(finding.message)}")
-
-
-def all_findings(dataset: Dataset, target: str | None = None) -> list[Finding]:
-    """Returns the findings of reading that are not questions, and the one about missing values."""
-    return [*together(not_asked(dataset.findings, dataset.questions)), *missing_note(dataset.columns, target)]
-
-
-def leave_out(dataset: Dataset, names: Sequence[str], *, key: str) -> None:
-    """Shows a button that leaves columns out, if there are any."""
-    if _pressed(
-        dataset,
-        "Leave out",
-        names,
-        "The models will not use them.",
-        icon=":material/visibility_off:",
-        key=f"leave_out_{key}",
-    ):
-        _read_as(dataset, names, "ignored")
-
-
-def drop_copies(dataset: Dataset) -> None:
-    """Shows a button that leaves out repeated rows, if there are any."""
-    if any(finding.code == "duplicate-rows" for finding in dataset.findings):
-        help = "If rows are equal in every column, only the first is read. You can undo this under Reading choices."
-        if st.button(
-            "Leave out the copies", icon=":material/content_copy:", key=f"drop_copies_{dataset.id[:12]}", help=help
-        ):
-            read_again(dataset, dataclasses.replace(still_open(dataset), drop_copies=True))
-
-
-def encode_texts(dataset: Dataset, target: str) -> None:
-    """Shows a button that encodes all free text columns except those that look like ids."""
-    found = {finding.column for finding in dataset.findings if finding.code == "free-text"}
-    names = [column.name for column in dataset.columns if column.kind == "text" and column.name in found - {target}]
-    means = f"The models will get each text as {DIRECTIONS} numbers for the groups of letters in it."
-    if _pressed(dataset, "Encode", names, means, icon=":material/notes:", key="encode"):
-        _read_as(dataset, names, "encoded")
-
-
-def _pressed(dataset: Dataset, verb: str, names: Sequence[str], means: str, *, icon: str, key: str) -> bool:
-    if not names:
-        return False
-    means = f"{means} You can undo this under Columns or Reading choices."
-    return st.button(f"{verb} {plain(few(names, 4))}", icon=icon, key=f"{key}_{dataset.id[:12]}", help=means)
-
-
-def _read_as(dataset: Dataset, names: Sequence[str], kind: Kind) -> None:
-    held = still_open(dataset)
-    kinds: dict[str, Kind] = {**dict(held.kinds), **dict.fromkeys(names, kind)}
-    read_again(dataset, dataclasses.replace(held, kinds=tuple(kinds.items())))
-
-
 def first_rows(dataset: Dataset) -> None:
     """Draws the first hundred rows as they were read; dates without a time are shown without one."""
     shown = queries.first_rows(dataset.id)
@@ -140,7 +53,6 @@ def questions(dataset: Dataset) -> None:
     if not dataset.questions:
         return
     st.header("Please confirm")
-    st.caption("The file can be read in more than one way. The choice shown was used; choose another if it is wrong.")
     marks = [mark for question in dataset.questions if question.field == "missing_marks" for mark in question.options]
     asked = [question for question in dataset.questions if question.field != "missing_marks" or len(marks) > 1]
     choices = answered(
@@ -149,7 +61,7 @@ def questions(dataset: Dataset) -> None:
     for question in dataset.questions:
         if question not in asked:  # a single mark needs only the button
             st.markdown(plain(question.message))
-    if _pressed(dataset, "Read as missing:", marks, "In every column.", icon=":material/backspace:", key="marks"):
+    if pressed(dataset, "Read as missing:", marks, "In every column.", icon=":material/backspace:", key="marks"):
         read_again(
             dataset, dataclasses.replace(choices, missing_marks=tuple(dict.fromkeys([*choices.missing_marks, *marks])))
         )
@@ -159,18 +71,9 @@ def questions(dataset: Dataset) -> None:
         read_again(dataset, choices)
 
 
-def read_again(dataset: Dataset, choices: ReadingChoices) -> NoReturn:
-    """Reads the file of a table again with other choices, and shows the result or the error."""
-    begin([Item(dataset.name, source_of(queries.home(), dataset.id), choices, replaces=dataset.id)])
-
-
 def reading_choices(dataset: Dataset) -> None:
     """Draws how the file was read, and a form to read it differently."""
     with st.expander("Reading choices", icon=":material/tune:"):
-        st.caption(
-            "How the file was read. If you read it differently, the result is a new table, and the old one is "
-            "deleted unless a run used it."
-        )
         choices = reading_form(dataset.id[:12], dataset.reading, button="Read the file again")
         if choices == dataset.reading:
             st.info("The file was already read with these choices.")
@@ -223,9 +126,7 @@ def answered(used: ReadingChoices, answers: list[tuple[Question, list[str]]]) ->
 
 
 def target(dataset: Dataset) -> tuple[str, Way]:
-    """Picks the column to predict and how, and shows the findings about it; the column is NOT_CHOSEN until a person has
-    decided.
-    """
+    """Picks the column to predict, which may be NOT_CHOSEN yet, and how, and shows the findings about it."""
     st.header("What to predict")
     left, right = st.columns([1, 1.4])
     with left:
@@ -254,39 +155,7 @@ def numbers(dataset: Dataset, column: str, way: Way) -> None:
     show("target_values", bars, key=f"values_{dataset.id[:12]}", label=f"Rows by value of {column}")
     if not bars.empty:
         average, error = number(mean, 4), number(deviation, 4)
-        st.caption(
-            f"Mean {average}. Always predicting the mean gives an RMSE of about {error}, the standard deviation."
-        )
-
-
-def label_findings(dataset: Dataset, column: str, way: Way) -> None:
-    """Shows findings about the target: missing values, rare classes, columns that give it away, limits, few rows."""
-    try:
-        found = without_mended(queries.label_findings(dataset.id, column, way, rare_grouped()))
-    except LabelError:  # the column cannot be predicted: the error is shown beside the Next button
-        return
-    classes = 0 if way == "numbers" else len(queries.class_counts(dataset.id, column, way, rare_grouped()))
-    task = queries.TASKS[way]
-    family = CATALOGUE[chosen("model", list(CATALOGUE), str(SETTINGS["model"].default))].family
-    limits = [*limit_notes(family, dataset.columns, column, task, classes), *size_note(dataset.rows, task)]
-    unseen = {one.name for one in dataset.columns if one.kind in LEFT_OUT}
-    seen = [finding for finding in found if finding.code != "leak" or finding.column not in unseen]
-    findings(together([*seen, *queries.suspects(dataset.id, column, way), *limits]))
-    balance(found)
-    leave_out(dataset, [str(finding.column) for finding in seen if finding.code == "leak"], key="leaks")
-
-
-def picture(dataset: Dataset) -> None:
-    """Shows skrub's report on demand."""
-    behind = st.expander(
-        "Distributions and associations of all columns",
-        key=f"report_{dataset.id[:12]}",
-        on_change="rerun",
-        icon=":material/insights:",
-    )
-    if behind.open:
-        behind.caption("From the first 10,000 rows and 60 columns; takes some seconds the first time.")
-        behind.iframe(below_base(f"{REPORT_PATH}{dataset.id}"), height=720)
+        st.caption(f"Always predicting the mean, {average}, gives an RMSE of about {error}.")
 
 
 def delete(dataset: Dataset) -> None:

@@ -1,6 +1,5 @@
 """The leaderboard as a table: columns in their units, the default columns, and the format of each."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,47 +9,45 @@ import streamlit as st
 from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP
 from dashboard.table_columns import digits_behind, fitted, rounded
 from tabtune_core.analysis.intervals import half_width
-from tabtune_core.analysis.runs_table import METERS
 from tabtune_core.analysis.verdict import SECOND
-from tabtune_core.metrics import FEWEST_PLACES, METRICS
+from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
 from tabtune_core.wording import MOST_PLACES
 
-TIED = "Within one standard error of the best LoRA"
-SPREAD = "± gain"
-TEST_SPREAD = "± gain on test"
-TOO_FEW = "not known: no interval"
-MEANING = "±: half of the 95 % interval, of differences row by row. Empty: too few rows to tell."
-CURVE = "Curve"
+GAIN, SPREAD = "Gain on test", "± gain on test"
 SECOND_SCORE = "Second score"
 """Accuracy or R2 on the test rows, beside another score that decides."""
+SCORES = ("Validation", "Test", GAIN, SPREAD)
+MEMORY, PREDICTION_MEMORY = "Memory of training (MB)", "Memory of prediction (MB)"
+ONE_DIGIT = (MEMORY, PREDICTION_MEMORY, "Training (s)", "Adapter (kB)")
 NARROW = 94
 """Least width of a column of numbers in pixels: the columns in ``ALWAYS`` fit a screen of 1280 pixels."""
-SCORES = ("Validation", "Test", "Gain on test", TEST_SPREAD, "± validation", "± test", "Gain over zero-shot", SPREAD)
-ONE_DIGIT = ("Memory of training (MB)", "Memory of prediction (MB)", "Training (s)", "Adapter (kB)")
-ALWAYS = {
-    *("Place", "Run", "Validation", "Test", SECOND_SCORE, "Gain on test", TEST_SPREAD, "Seeds", CURVE),
-    *("Memory of training (MB)", "Training (s)", "Trainable (%)", "Adapter (kB)"),
-}
-"""Columns that are shown by default; they fit a screen."""
-NOISE = (TIED, "± validation", "± test")
-"""Columns that are hidden if no line has a value. The ± of gains is always shown, if necessary as unknown."""
-WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Table", "Target", "Test rows", "Context rows")
+ALWAYS = (
+    "Place",
+    "Run",
+    *SCORES,
+    SECOND_SCORE,
+    "Seeds",
+    MEMORY,
+    "Training (s)",
+    "Trainable (%)",
+    "Adapter (kB)",
+)
+WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Table", "Target", "Context rows")
 WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Learning rate", "Targets", "Other settings")
-WHERE_IT_IS = ("Not compared", "Tags", "Note", "What happened", "Archived")
+WHERE_IT_IS = ("Not compared", "Note", "What happened", "Archived")
 
 
 def table(
     board: pd.DataFrame,
     metric: str,
-    curves: Mapping[str, list[float]],
     tables: Mapping[str, str],
     sweeps: Mapping[str, str],
 ) -> pd.DataFrame:
     """Returns one row per run or configuration; ``tables`` and ``sweeps`` are names by id."""
-    grouped = "runs" in board
-    first = board["runs"].str[0] if grouped else board["run"]
-    number, second = pd.Float64Dtype(), SECOND[METRICS[metric].task]
+    grouped, second = "runs" in board, SECOND[METRICS[metric].task]
+    ended_by = board["ended_by"].map({"time limit": "ended by its time limit"}).fillna("")
+    happened = zip(board["note"], ended_by, board["resumed"], strict=True)
     columns_by_title = {
         "Place": board["place"],
         "Run": board["name"],
@@ -58,25 +55,16 @@ def table(
         "Validation": board[f"validation_{metric}"],
         "Test": board[f"test_{metric}"],
         SECOND_SCORE: board[f"test_{second}"] if second != metric else None,
-        "Gain on test": board["test_gain"],
-        TEST_SPREAD: board[half_width("test_gain")],
-        "Memory of training (MB)": board["growth_memory_bytes"].astype(number) / 1e6,
+        GAIN: board["test_gain"],
+        SPREAD: board[half_width("test_gain")],
+        MEMORY: _in(1e6, board["growth_memory_bytes"]),
         "Training (s)": board["train_seconds"],
         "Trainable (%)": board["trainable_percent"],
-        "Adapter (kB)": board["adapter_bytes"].astype(number) / 1e3,
-        CURVE: first.map(lambda run: curves.get(run, [])),
-        "± validation": board[half_width(f"validation_{metric}")] if grouped else None,
-        "± test": board[half_width(f"test_{metric}")] if grouped else None,
-        TIED: board["tied_with_best"].map({True: "✓ yes", False: "no"}).fillna(_unknown(board))
-        if "tied_with_best" in board
-        else None,
-        "Gain over zero-shot": board["gain"],
-        SPREAD: board[half_width("gain")],
-        "Memory of prediction (MB)": board["predict_growth_memory_bytes"].astype(number) / 1e6,
+        "Adapter (kB)": _in(1e3, board["adapter_bytes"]),
+        PREDICTION_MEMORY: _in(1e6, board["predict_growth_memory_bytes"]),
         "Sweep": board["sweep"].map(sweeps),
         "Table": board["dataset"].map(lambda dataset: tables.get(dataset, "(deleted)")),
         "Target": board["target"],
-        "Test rows": board.get("held_out_set"),
         "Model": board["model"],
         "Strategy": board["strategy"].map(STRATEGY_NAMES),
         "Rank": board["rank"],
@@ -89,27 +77,21 @@ def table(
         "Seeds": board["seed_count"] if grouped else None,
         "Steps": board["steps"],
         "Best step": board["best_step"],
-        "Peak memory (MB)": board["peak_memory_bytes"].astype(number) / 1e6,
-        "Meter": board["memory_meter"].map(METERS),
         "Prediction (s)": board["predict_seconds"],
         "Context rows": board.get("context_rows"),
         "Not compared": board["apart"],
-        "Tags": board["tags"],
         "Note": board["own_note"],
-        "What happened": [
-            "; ".join(filter(None, notes))
-            for notes in zip(
-                board["note"],
-                board["ended_by"].map({"time limit": "ended by its time limit"}).fillna(""),
-                board["resumed"],
-                strict=True,
-            )
-        ],
+        "What happened": ["; ".join(filter(None, notes)) for notes in happened],
         "Archived": board["archived"].map({True: "archived", False: ""}),
     }
     frame = pd.DataFrame({name: column for name, column in columns_by_title.items() if column is not None})
-    scores = {name: _rounded_each(frame[name], _digits(frame, metric, name)) for name in SCORES if name in frame}
-    return frame.assign(**scores, **{name: rounded(frame[name], 1) for name in ONE_DIGIT})
+    places = {name: 1 for name in ONE_DIGIT} | {name: _places(frame, metric, name) for name in SCORES}
+    shown = {name: rounded(frame[name], digits) for name, digits in places.items() if digits is not None}
+    return frame.assign(**shown)
+
+
+def _in(unit: float, sizes: pd.Series) -> pd.Series:
+    return sizes.astype(pd.Float64Dtype()) / unit
 
 
 def _statuses(board: pd.DataFrame) -> "pd.Series[str]":
@@ -123,32 +105,14 @@ def _statuses(board: pd.DataFrame) -> "pd.Series[str]":
     return status.mask(board["status"] == "outrun", "◌ " + board["note"].str.partition(":")[0])
 
 
-def _digits(frame: pd.DataFrame, metric: str, name: str = "Validation") -> "pd.Series[int]":
-    """Returns the decimals of a column by line, for each target those of its scores, or more for two digits of a ±."""
-    half = frame.get(
-        {"Gain on test": TEST_SPREAD, "Gain over zero-shot": SPREAD}.get(name, name if name.startswith("±") else "")
-    )
-
-    def of_target(scores: "pd.Series[float]") -> float:
-        places = METRICS[metric].decimals(scores)
-        finer = places if half is None else METRICS[metric].decimals(scores, half[scores.index])
-        return max(places, min(finer, MOST_PLACES)) if scores.notna().any() else math.nan
-
-    digits = frame["Validation"].groupby([frame["Table"], frame["Target"]]).transform(of_target)
-    return digits.fillna(digits.max()).fillna(FEWEST_PLACES).astype(int)
-
-
-def _rounded_each(values: pd.Series, digits: "pd.Series[int]") -> pd.Series:
-    """Rounds the scores of several targets each to its own digits, all of which are then shown."""
-    if digits.nunique() > 1:
-        return values.groupby(digits).transform(lambda own: own.round(digits[own.index[0]]) + 0.0)  # not -0.0
-    return rounded(values, digits.max()) if len(digits) else values
-
-
-def _unknown(board: pd.DataFrame) -> "pd.Series[str]":
-    """Returns the text in place of yes or no; empty for runs that are not compared, or not yet."""
-    compared = (board["strategy"] == "peft") & (board["apart"] == "") & ~board["archived"] & board["place"].notna()
-    return compared.map({True: TOO_FEW, False: ""})
+def _places(frame: pd.DataFrame, metric: str, name: str) -> int | None:
+    """Returns the decimals of a column of scores, for gains with two digits of the ±; None for several targets."""
+    if len(frame[["Table", "Target"]].drop_duplicates()) > 1:
+        return None  # in units of their own
+    places = METRICS[metric].decimals(frame["Validation"].dropna())
+    if name not in (GAIN, SPREAD):
+        return places
+    return max(places, min(METRICS[metric].decimals(frame["Validation"].dropna(), frame[SPREAD].dropna()), MOST_PLACES))
 
 
 def usual(frame: pd.DataFrame) -> list[str]:
@@ -159,8 +123,7 @@ def usual(frame: pd.DataFrame) -> list[str]:
     differing += list(ranks.index[ranks > 1])
     informative = [name for name in WHERE_IT_IS if (frame[name] != "").any()]
     informative += ["Status"] if (frame["Status"] != STATUS["finished"]).any() else []
-    empty = [name for name in NOISE if name in frame and (frame[name].isna() | frame[name].isin(["", TOO_FEW])).all()]
-    return [name for name in frame if name in (*ALWAYS, *differing, *informative) and name not in empty]
+    return [name for name in frame if name in (*ALWAYS, *differing, *informative)]
 
 
 def ask_columns(frame: pd.DataFrame, key: str) -> list[str]:
@@ -179,79 +142,41 @@ def ask_columns(frame: pd.DataFrame, key: str) -> list[str]:
 
 def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
     """Returns the format and help of each column."""
-    meaning = METRICS[metric]
-    second = METRICS[SECOND[meaning.task]]
-    score_help = (
-        f"{meaning.label} ({meaning.unit}); {'higher' if meaning.higher_is_better else 'lower'} is better. "
-        f"{meaning.help}"
-    )
-    most = float(frame["Peak memory (MB)"].max()) if frame["Peak memory (MB)"].notna().any() else 1.0
-    number, text = st.column_config.NumberColumn, st.column_config.TextColumn
+    meaning, number, text = METRICS[metric], st.column_config.NumberColumn, st.column_config.TextColumn
+    better = "higher" if meaning.higher_is_better else "lower"
+    score = f"{meaning.label} ({meaning.unit}); {better} is better. {meaning.help}"
 
-    def written(name: str, places: int | None, sign: str = "", least: int = 0) -> dict[str, Any]:
-        return digits_behind(frame[name], places, sign, least) if name in frame else {}
+    def scored(name: str, sign: str = "%") -> dict[str, Any]:
+        return digits_behind(frame[name], _places(frame, metric, name), sign, NARROW)
 
-    def scored(name: str, sign: str = "", least: int = 0) -> dict[str, Any]:
-        digits = _digits(frame, metric, name)
-        return written(name, int(digits.max()) if digits.nunique() == 1 else None, sign, least)
+    def one_digit(name: str) -> dict[str, Any]:
+        return digits_behind(frame[name], 1, least=NARROW)
 
-    gain_help = "Difference from the run's own zero-shot score on the {} rows; above 0 is better."
     return {
-        "Test rows": text(help="Runs with the same hash have the same test rows."),
         "Place": number("#", **fitted(frame["Place"], "%.0f", least=40), help="Place by the validation score."),
         "Run": text(pinned=True),
-        "Rank": number(width="small"),
-        "Seed": number(**fitted(frame["Seed"], "%.0f", least=75) if "Seed" in frame else {}),
-        "Seeds": number(width="small", help="Number of seeds in the means of this row."),
-        "Learning rate": number("Learning rate", format="%.2g"),
-        "Targets": text(help="Target modules: the modules of the model that have an adapter."),
-        "Other settings": text(help="Other settings that differ between rows."),
+        "Validation": number(**scored("Validation"), help=score),
+        "Test": number(**scored("Test"), help=score),
+        SECOND_SCORE: number(METRICS[SECOND[meaning.task]].written.capitalize(), format="%.3f", width=NARROW),
+        GAIN: number(**scored(GAIN, "%+"), help="Over the run's own zero-shot score on the test rows; + is better."),
+        SPREAD: number("±", **scored(SPREAD, "± %"), help="A smaller gain may be noise. Empty: too few rows to tell."),
+        MEMORY: number("Memory (MB)", **one_digit(MEMORY), help="Peak of training above the loaded model."),
+        PREDICTION_MEMORY: number(**one_digit(PREDICTION_MEMORY), help="Peak of the final prediction."),
+        "Training (s)": number(**one_digit("Training (s)"), help=TRAIN_SECONDS_HELP),
         "Trainable (%)": number(format="%.2f", width=NARROW, help="Trainable share of the model's parameters."),
-        "Validation": _score(metric, score_help, scored("Validation", least=NARROW)),
-        "Test": _score(metric, score_help, scored("Test", least=NARROW)),
-        SECOND_SCORE: number(second.written.capitalize(), format="%.3f", width=NARROW, help="On the test rows."),
-        "± validation": number(**scored("± validation", "± %"), help="Rows and, with several seeds, their spread."),
-        "± test": number(**scored("± test", "± %"), help="Rows and, with several seeds, their spread."),
-        CURVE: st.column_config.LineChartColumn(
-            width="small", help=f"Validation {meaning.written} during training; with several seeds, of the best run."
-        ),
-        "Gain over zero-shot": number(
-            **scored("Gain over zero-shot", "%+"),
-            help=f"{gain_help.format('validation')} They chose the best step, so it is optimistic.",
-        ),
-        TIED: text(help="At most one standard error of the difference behind the best LoRA."),
-        SPREAD: number(**scored(SPREAD, "± %"), help="Of the gain on the validation rows."),
-        "Gain on test": number(**scored("Gain on test", "%+", NARROW), help=gain_help.format("test")),
-        TEST_SPREAD: number("±", **scored(TEST_SPREAD, "± %", NARROW), help="A smaller gain on test may be noise."),
-        "Not compared": text(width="medium", help="Why a run is excluded from the recommendation."),
-        "Peak memory (MB)": st.column_config.ProgressColumn(
-            format="%.0f", min_value=0, max_value=most, help="Peak of the whole run, on the meter named under Meter."
-        ),
-        "Memory of training (MB)": number(
-            "Memory (MB)",
-            **written("Memory of training (MB)", 1, least=NARROW),
-            help="Peak of training above the loaded model; only this part depends on LoRA.",
-        ),
-        "Memory of prediction (MB)": number(
-            **written("Memory of prediction (MB)", 1), help="Peak of the final prediction above the loaded model."
-        ),
-        "Training (s)": number(**written("Training (s)", 1, least=NARROW), help=TRAIN_SECONDS_HELP),
-        "Prediction (s)": number(format="%.2f", help="For the test rows."),
+        "Adapter (kB)": number(**one_digit("Adapter (kB)")),
+        "Rank": number(width="small"),
+        "Seed": number(format="%.0f"),
+        "Seeds": number(width="small"),
+        "Learning rate": number(format="%.2g"),
         "Steps": number(format="%.0f"),
-        "Context rows": number(format="localized", help="Of predictions, zero-shot included."),
-        "Best step": number(format="%.0f", help="The step of the best checkpoint; 0 is the pretrained model."),
-        "Adapter (kB)": number(**written("Adapter (kB)", 1, least=NARROW), help="Size of the adapter package."),
-        "Tags": text(help="Your tags; select rows to set them."),
-        "Note": text(width="medium", help="Your note; select rows to write one."),
+        "Best step": number(format="%.0f", help="Of the best checkpoint; 0 is the pretrained model."),
+        "Prediction (s)": number(format="%.2f", help="For the test rows."),
+        "Context rows": number(format="localized", help="Of predictions."),
+        "Not compared": text(width="medium", help="Why a run is excluded from the recommendation."),
+        "Note": text(width="medium"),
         "What happened": text(width="large"),
     }
-
-
-def _score(metric: str, score_help: str, form: dict[str, Any]) -> object:
-    meaning = METRICS[metric]
-    if meaning.unit == "share" and meaning.higher_is_better:
-        return st.column_config.ProgressColumn(width=NARROW, help=score_help, format="%.4f", min_value=0, max_value=1)
-    return st.column_config.NumberColumn(help=score_help, **form)
 
 
 def runs_of(board: pd.DataFrame, rows: Sequence[int]) -> list[str]:

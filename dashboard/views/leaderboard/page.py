@@ -9,13 +9,18 @@ from dashboard import queries
 from dashboard.components import download, unreadable
 from dashboard.components.answer_card import answer_card
 from dashboard.components.glossary import define
-from dashboard.components.plotly_chart import show
+from dashboard.components.plotly_chart import compose, show_drawn
 from dashboard.components.unreadable import page_part
 from dashboard.formatting import plain, sweep_titles
 from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, say_gone, seen, settle, stop
-from dashboard.views.leaderboard import board_table, exports, run_actions
-from tabtune_core.analysis.races import at_one_rate, picture_rows
+from dashboard.views.leaderboard import board_table, run_actions
+from tabtune_core.analysis.comparison import at_one_rate
+from tabtune_core.analysis.races import picture_rows
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
+from tabtune_core.analysis.runs_table import of_task
+from tabtune_core.analysis.sweep_page import sweep_page, sweep_picture
+from tabtune_core.charts import CHARTS
+from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.wording import few
@@ -25,57 +30,53 @@ LOOK_SECONDS = 2.0
 """Interval at which an open page checks whether a run has begun or ended."""
 PAGE_ROWS, ROW_PIXELS = 40, 35
 """Most lines without a scroll bar, and the height of a line."""
+PICTURE_PIXELS = 360
+"""Height of the picture beside the answer, so that a screen of 800 pixels shows the first lines too."""
 PER = {"run": "Each run", "configuration": "Each configuration"}
 
 
-def speak(board: pd.DataFrame, recommendation: Recommendation | None, metric: str, *, going: bool) -> None:
+def speak(board: pd.DataFrame, found: Recommendation | None, metric: str, *, going: bool) -> None:
     """Shows the short recommendation, or why it is missing."""
     done = board[board["place"].notna() & (board["apart"] == "")]
-    if recommendation is None:
-        st.caption(
-            "Places across sweeps mean little, because their validation rows differ. Choose one sweep to compare."
-        )
+    if found is None:
+        st.caption("Rows differ between sweeps: choose one sweep to compare its runs.")
     elif going:
-        st.caption("Some runs of this sweep have not ended. The recommendation appears after the last one.")
-    elif recommendation.sentences:
+        st.caption("The recommendation appears after the last run.")
+    elif found.sentences:
         with st.container(border=True):
-            answer_card(recommendation)
-            if recommendation.claim is not None:
-                run_actions.offer_seeds(recommendation.claim, list(runs.values()))
-    elif recommendation.configurations.empty and recommendation.basis:
-        st.markdown(plain(recommendation.basis))
+            answer_card(found)
+    elif found.configurations.empty and found.basis:
+        st.markdown(plain(found.basis))
     elif len(done):
         best = done.iloc[0]
         first = [plain(name) for name in done.loc[done["place"] == best["place"], "name"]]
-        lead = f"**{first[0]}** leads" if len(first) == 1 else f"**{', '.join(first)}** share the first place"
-        noise = "How much of a lead is noise is not known. "
-        if len(done) == 1:
-            lead, noise = f"**{first[0]}** is the only run in the ranking,", ""
-        meaning, score, untrained = (
-            METRICS[metric],
-            best[f"validation_{metric}"],
-            best[f"zero_shot_validation_{metric}"],
-        )
-        trained = pd.notna(untrained) and best["strategy"] != "inference"
-        zero_shot = f" (zero-shot {meaning.text(untrained, score - untrained)})" if trained else ""
+        score = METRICS[metric].text(best[f"validation_{metric}"])
+        lead = "leads" if len(first) == 1 < len(done) else "share the first place" if len(first) > 1 else "is alone"
         st.markdown(
-            f"{lead} on the validation rows with {meaning.written} **{meaning.text(score, score - untrained)}**"
-            f"{zero_shot}. {noise}Validation ranks; test is only reported. {plain(recommendation.basis)}"
+            f"**{few(first, 4)}** {lead}: validation {METRICS[metric].written} **{score}**.", help=plain(found.basis)
         )
 
 
-def remarks(board: pd.DataFrame) -> None:
-    """Points out archived runs and runs without a gain."""
-    if away := int(board["archived"].sum()):
-        st.caption(
-            f"{away} archived {'run is' if away == 1 else 'runs are'} excluded from the ranking and the recommendation."
-        )
-    no_gain = [plain(name) for name in board.loc[board["note"].str.startswith("no gain") & ~board["archived"], "name"]]
-    if no_gain:
-        st.caption(
-            f"No gain over zero-shot: {few(no_gain, 10)}. These runs kept the pretrained weights, because no "
-            "evaluation beat them."
-        )
+def csv(board: pd.DataFrame, metric: str) -> str:
+    """Returns every column as CSV, with units in the names; ids of several runs become one text."""
+    board = of_task(board, METRICS[metric].task)
+    return safe_csv(board.assign(runs=board["runs"].str.join(" ")) if "runs" in board else board)
+
+
+def downloads(board: pd.DataFrame, sweep: str | None, metric: str) -> None:
+    """Draws the downloads of the shown rows and of the sweep."""
+    with st.container(horizontal=True):
+        every = "The rows shown here, with every column. A name that looks like a formula gets a ' in front."
+        name = "Download the leaderboard (CSV)"
+        download(name, partial(csv, board, metric), "leaderboard.csv", "text/csv", help=every)
+        if sweep is not None:
+            one = "One page to mail, without rows of the table: findings, curves, leaderboard, how to run it again."
+            made = partial(sweep_page, queries.store(), sweep, metric)
+            with st.popover("Download the picture", icon=":material/image:", key="share"):
+                for kind, mime in (("png", "image/png"), ("svg", "image/svg+xml")):
+                    drawn = partial(sweep_picture, queries.store(), sweep, kind, metric)
+                    download(kind.upper(), drawn, f"sweep-{sweep}.{kind}", mime)
+            download("Download the sweep (HTML)", made, f"sweep-{sweep}.html", "text/html", help=one)
 
 
 head = st.container(horizontal=True, vertical_alignment="center")
@@ -130,13 +131,19 @@ with unreadable.errors_shown(StoreError, stop=True):
 
 active = queries.active(list(runs.values()))
 going = sweep is not None and active
+drawn = picture_rows(queries.store(), board if found is not None else board[:0], metric)
+lora = drawn[drawn["strategy"] == "peft"]
+pictured = bool(lora[f"validation_{metric}"].notna().any())
 with verdict:
-    speak(board, found, metric, going=going)
-    drawn = picture_rows(queries.store(), board if found is not None else board[:0], metric)
-    lora = drawn[drawn["strategy"] == "peft"]
-    if found is not None and lora[f"validation_{metric}"].notna().any():
-        label = f"{METRICS[metric].label} against rank{at_one_rate(lora)}"
-        show("rank_curve", with_noise(drawn, found.configurations), key="picture", label=label, metric=metric)
+    left, right = st.columns([1, 1.1]) if pictured else (st.container(), None)
+    with left:
+        speak(board, found, metric, going=going)
+    if found is not None and right is not None:
+        with right:
+            label = f"{METRICS[metric].label} against rank{at_one_rate(lora)}"
+            drawn = with_noise(drawn, found.configurations)
+            picture = CHARTS["rank_curve"].draw(drawn, metric=metric).update_layout(height=PICTURE_PIXELS)
+            show_drawn(compose(picture, key="picture"), key="picture", label=label)  # the board has its numbers
 tables = {dataset.id: dataset.name for dataset in queries.tables().values()}
 with controls:
     away = int(board["archived"].sum())
@@ -149,7 +156,7 @@ if per == "configuration":
 else:
     every = board
     kept = (shown_runs if found is None else with_noise(shown_runs, found.configurations)).reset_index(drop=True)
-shown = board_table.table(kept, metric, queries.sparklines(sweep, metric), tables, names)
+shown = board_table.table(kept, metric, tables, names)
 with controls:
     visible = board_table.ask_columns(shown, f"columns_{picked}_{per}")
 what = "runs" if per == "run" else "configurations"
@@ -167,27 +174,14 @@ chosen_rows = st.dataframe(
 chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]
 if chosen_runs:
     run_actions.bar(chosen_runs)
-    run_actions.show_chosen(chosen_runs, metric)
 else:
     splits = sorted({run.settings.split for run in runs.values()} - {""}) if sweep else []
     test_rows = sorted({run.settings.test_rows_in_words for run in runs.values()}) if sweep else []
-    about = [*splits, *([f"Test rows: {'; '.join(test_rows)}"] if test_rows else []), board_table.MEANING]
+    about = [*splits, *([f"Test rows: {'; '.join(test_rows)}"] if test_rows else [])]
     st.caption(
-        f"Select {what} with their boxes to compare, try, rename, note, archive or delete them.",
-        help="\n\n".join(map(plain, about)),
+        f"Select {what} to compare, try, note, archive or delete them.", help="\n\n".join(map(plain, about)) or None
     )
-remarks(board)
-with st.container(horizontal=True):
-    download(
-        "Download the leaderboard (CSV)",
-        partial(exports.csv, kept, metric),
-        "leaderboard.csv",
-        "text/csv",
-        help="The rows shown here, with every column. A name that looks like a formula gets a ' in front.",
-    )
-    if sweep is not None:
-        exports.offer(sweep, metric)
-exports.show(sweep)
+downloads(kept, sweep, metric)
 
 
 @page_part(LOOK_SECONDS if active else None)

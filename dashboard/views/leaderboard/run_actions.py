@@ -1,25 +1,16 @@
-"""Actions for chosen runs: curves, rename, note, tags, archive, more seeds, delete."""
+"""Actions for chosen runs: rename, note, archive, more seeds, delete."""
 
-import dataclasses
 from collections.abc import Sequence
-from itertools import chain, count, islice
 from typing import NoReturn
 
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.plotly_chart import show
-from dashboard.components.unreadable import errors_shown, queue
+from dashboard.components.unreadable import errors_shown
 from dashboard.formatting import megabytes, plain
-from dashboard.queries.curves import legend_of
 from dashboard.url_state import MOST_BESIDE, forget, go
-from tabtune_core.analysis.claims import Claim
-from tabtune_core.charts import CHARTS
 from tabtune_core.errors import StoreError
-from tabtune_core.metrics import METRICS
-from tabtune_core.settings import SETTINGS, RunSettings
 from tabtune_core.store.run_row import ENDED, RANKED, Run
-from tabtune_core.wording import counted
 
 SIDE_BY_SIDE = "Runs side by side"
 """The tab of Compare."""
@@ -37,7 +28,6 @@ def bar(runs: Sequence[Run]) -> None:
             if len(runs) == 1:
                 _rename(runs[0])
             _annotate(runs)
-            _tag(runs)
             _archive(runs)
             _delete(runs)
 
@@ -95,27 +85,6 @@ def _annotate(runs: Sequence[Run]) -> None:
             _done("Noted")
 
 
-def _tag(runs: Sequence[Run]) -> None:
-    shared = [tag for tag in runs[0].tags if all(tag in run.tags for run in runs)]
-    known = sorted({tag for run in queries.listed(None) for tag in run.tags})
-    with st.popover("Tags", icon=":material/label:"):
-        tags = st.multiselect(
-            "Tags",
-            known,
-            shared,
-            key=f"tags_{_key(runs)}",
-            accept_new_options=True,
-            placeholder="Choose, or type a word and press Enter",
-        )
-        if len(runs) > 1:
-            st.caption("These are the tags that all chosen runs have. A run keeps its other tags.")
-        if st.button("Save the tags"):
-            with errors_shown(StoreError):
-                for run in runs:
-                    queries.store().tag(run.id, [tag for tag in run.tags if tag not in shared] + tags)
-                _done("Tagged")
-
-
 def _archive(runs: Sequence[Run]) -> None:
     away = all(run.archived for run in runs)
     help_text = "Archived runs are excluded from the ranking and the recommendation. Nothing is deleted."
@@ -147,70 +116,13 @@ def _delete(runs: Sequence[Run]) -> None:
         if st.button("Delete permanently", type="primary", key=f"delete_{_key(runs)}"):
             with errors_shown(StoreError):  # started or deleted in another tab
                 with st.spinner("Deleting"):
-                    freed_bytes = sum(queries.store().delete(run.id) for run in ended)
+                    for run in ended:
+                        queries.store().delete(run.id)
                 if ended[0].sweep not in queries.sweeps():
                     forget("sweep")
                     forget("board")
-                _done(f"Deleted; {megabytes(freed_bytes)} freed")
+                _done(f"Deleted; {freed} freed")
 
 
 def _key(runs: Sequence[Run]) -> str:
     return f"{runs[0].id}_{len(runs)}"
-
-
-MOST = 30
-"""Runs in one chart."""
-
-
-def show_chosen(runs: Sequence[Run], metric: str) -> None:
-    """Draws the validation score of each run during training."""
-    drawn = list(runs[:MOST])
-    sweeps = {run.sweep for run in drawn}
-    # runs of one sweep have the styles of that sweep; runs of several sweeps get styles among themselves
-    legend = legend_of(drawn, queries.listed(drawn[0].sweep) if len(sweeps) == 1 else None)
-    scores = queries.frame("scores", drawn, legend)
-    st.markdown(f"**{METRICS[metric].label} of the chosen runs**", help=CHARTS["score"].help)
-    show(
-        "score",
-        scores,
-        key="chosen_score",
-        label=f"Validation {METRICS[metric].written} of the chosen runs",
-        metric=metric,
-    )
-    if len(runs) > MOST:
-        st.caption(f"The first {MOST} of {len(runs)} chosen runs.")
-
-
-def repeats(chosen: Run, runs: Sequence[Run], number: int) -> list[RunSettings]:
-    """Returns the settings of zero-shot and of ``chosen`` under ``number`` seeds that no run of the sweep has yet."""
-    taken = {run.settings.seed for run in runs}
-    later = range(max(taken) + 1, int(SETTINGS["seed"].below or 0))  # empty after the largest possible seed
-    seeds = islice((seed for seed in chain(later, count()) if seed not in taken), number)
-    context_rows = chosen.settings.train.predict_context_rows
-    alike = (run.settings for run in runs if run.settings.train.predict_context_rows == context_rows)
-    zero_shot = next(
-        (settings for settings in alike if settings.strategy == "inference"), chosen.settings.with_strategy("inference")
-    )
-    return [
-        dataclasses.replace(run_settings, seed=seed) for seed in seeds for run_settings in (zero_shot, chosen.settings)
-    ]
-
-
-def offer_seeds(claim: Claim, runs: Sequence[Run]) -> None:
-    """Draws a button if more seeds would help; the runs are queued in the same sweep, behind all others."""
-    if claim.more_seeds is None:
-        return
-    chosen = next(run for run in runs if run.id == claim.runs[0])
-    st.button(
-        f"Queue {counted(claim.more_seeds, 'more seed')}",
-        icon=":material/playlist_add:",
-        on_click=_queue,
-        args=(chosen, repeats(chosen, runs, claim.more_seeds)),
-        help=f"{plain(chosen.settings.label)} and zero-shot, with their present settings, under new seeds.",
-    )
-
-
-def _queue(chosen: Run, settings: Sequence[RunSettings]) -> None:
-    queued = [queue(queries.store().duplicate, chosen.id, one, f"{one.label} seed {one.seed}") for one in settings]
-    if all(queued):
-        st.toast(f"Queued: {counted(len(settings), 'run')}", icon=":material/playlist_add:")

@@ -11,7 +11,7 @@ from dashboard.formatting import plain
 from dashboard.url_state import asked_for, keep
 from dashboard.views.live.drawing import Curves, OpenCharts
 from dashboard.views.live.view import View
-from tabtune_core.analysis.races import at_one_rate
+from tabtune_core.analysis.comparison import at_one_rate
 from tabtune_core.analysis.run_curves import CEILING
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.memory import METERS, without_numbers

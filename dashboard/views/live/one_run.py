@@ -3,7 +3,6 @@
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components.memory_breakdown import against_measured
 from dashboard.components.unreadable import queue
 from dashboard.formatting import WAY_OUT, plain, status_of
 from dashboard.url_state import asked_for, keep
@@ -49,7 +48,7 @@ def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
 
 def one_run(run: Run, name: str) -> None:
     """Draws everything about one run."""
-    st.markdown(f"**{plain(name)}** · {status_of(run)}" + "".join(f" :gray-badge[{plain(tag)}]" for tag in run.tags))
+    st.markdown(f"**{plain(name)}** · {status_of(run)}")
     buttons(run)
     plan = queries.store().last_event(run.id, RunPlanned)
     trouble(run, name, plan)
@@ -78,7 +77,6 @@ def one_run(run: Run, name: str) -> None:
             f" {counted(plan.features, 'feature')};"
             f" {plan.trainable_parameters:,} of {plan.total_parameters:,} parameters are trained."
         )
-    against_measured(run, name)
     log = st.expander("Log (last 200 lines)", key=f"log_{run.id}", on_change="rerun", icon=":material/article:")
     if log.open:
         log.code(

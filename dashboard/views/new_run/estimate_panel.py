@@ -3,12 +3,13 @@
 import dataclasses
 from functools import partial
 
+import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from dashboard import queries
 from dashboard.components.job_status import wait_for
-from dashboard.components.memory_breakdown import cause_rows, draw
+from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, megabytes, plain
 from tabtune_core.analysis.runtime_estimate import (
     Pace,
@@ -19,7 +20,7 @@ from tabtune_core.analysis.runtime_estimate import (
     not_known,
     train_seconds,
 )
-from tabtune_core.charts.style import MEGABYTE
+from tabtune_core.charts.memory import CAUSES
 from tabtune_core.data.target import Way
 from tabtune_core.data.task import features_of
 from tabtune_core.machine import PROCESS_BYTES
@@ -30,7 +31,6 @@ from tabtune_core.training.memory.estimate import Sizes, estimate_memory
 from tabtune_core.training.memory.fitting import (
     DeviceMemory,
     Fit,
-    Growth,
     Need,
     between,
     cannot_fit,
@@ -73,20 +73,15 @@ def shown_runs(sweep: SweepSettings) -> dict[str, RunSettings]:
 
 
 def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
-    """Says in a sentence how many context rows predictions use.
+    """Says how many context rows predictions use, unless these are all rows or as many as were asked for.
 
-    >>> _rows_shown(None, 300, 300)
-    'Predictions use all of the 300 training rows as context.'
-    >>> _rows_shown(5000, 300, 300)
-    'Predictions use all of the 300 training rows as context: 5,000 were requested, and there are no more.'
+    >>> _rows_shown(None, 300, 300), _rows_shown(None, 200, 300)
+    ('', 'Predictions use 200 of the 300 training rows as context.')
     """
-    which = f"all of the {train_rows:,}" if shown >= train_rows else f"{shown:,} of the {train_rows:,}"
-    why = ""
-    if asked is not None and asked > train_rows:
-        why = f": {asked:,} were requested, and there are no more"
-    elif asked is None and shown < train_rows:
-        why = ", as many as the model, the memory and a reasonable prediction time allow"
-    return f"Predictions use {which} training rows as context{why}."
+    if asked == shown or (asked is None and shown >= train_rows):
+        return ""
+    which = f"all {train_rows:,}" if shown >= train_rows else f"{shown:,} of the {train_rows:,}"
+    return f"Predictions use {which} training rows as context."
 
 
 def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, box: DeltaGenerator, stopped: bool) -> Judged:
@@ -104,25 +99,28 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, box: Delt
     trained_on = TrainedOn.plan(split, features=features, classes=classes, on_gpu=on_gpu)
     paces = queries.paces(card.name)
     ratio = partial(growth_ratio, paces, trained_on)
-    bars, growths = [], []
+    bars = []
     for name, run in shown_runs(sweep).items():
         estimate, known = estimate_memory(run, card, sizes, on_gpu=on_gpu), ratio(run)
-        growth = Growth.of(estimate, known)
-        growths.append(f"{name} {between(growth.least, growth.most, MEGABYTE, 0)} MB")
         likely = estimate if known is None else estimate.with_growth(known * estimate.growth)
-        bars += cause_rows(name, "estimate", dataclasses.asdict(likely))
+        by_cause = dataclasses.asdict(likely)
+        bars += [{"run": name, "kind": "estimate", "cause": cause, "bytes": by_cause[cause]} for cause in CAUSES]
     need = need_of(dataclasses.replace(sweep, references=False).one_seed(), card, sizes, on_gpu=on_gpu, ratio=ratio)
     on_disk = disk_need(sweep.one_seed(), card, split, classes=classes, times=len(sweep.seeds))
     with box:
         fit = _say_whether_it_fits(need, device)
-        st.caption(f"Training takes, over the loaded model: {'; '.join(growths)}.", help=_GROWTH_HELP)
-        draw(bars, key="estimate_by_cause")
-        st.caption(_rows_shown(asked, sizes.shown_rows, split.train))
-        st.caption(
-            f"Disk: about {megabytes(on_disk.kept)} are kept, and up to {megabytes(on_disk.meanwhile)} more are used "
-            "while a run trains.",
-            help="Adapters, weights, predictions and events are kept; the states to resume from only meanwhile.",
+        frame = pd.DataFrame(bars)
+        numbers = frame.pivot_table("bytes", ["run", "kind"], "cause").reset_index()
+        show(
+            "memory_breakdown",
+            frame,
+            key="estimate_by_cause",
+            label="Memory by cause, one bar per run",
+            numbers=numbers,
         )
+        rows = _rows_shown(asked, sizes.shown_rows, split.train)
+        disk = f"Disk: {megabytes(on_disk.kept)} kept, {megabytes(on_disk.meanwhile)} more while a run trains."
+        st.caption(f"{rows} {disk}".strip())
     if fit not in (None, "fits"):
         st.caption(_WAY_OUT)
     too_large = cannot_fit(need, device, sweep.run) or no_room(on_disk, queries.home())
@@ -150,17 +148,13 @@ def _say_whether_it_fits(need: Need, device: DeviceMemory) -> Fit | None:
     return fit
 
 
-_GROWTH_HELP = (
-    "After a run like it, or a measured step, nine in ten runs are within 20 % of the number. Before that, nine in ten "
-    "lie in the band."
-)
 _WAY_OUT = (
-    "Fewer context rows, in training or at prediction, save most; then fewer query rows, gradient checkpointing, fewer "
-    "target modules, or dropout 0, all under More settings. The rank hardly matters."
+    "Fewer context rows save most; then fewer query rows, gradient checkpointing or fewer target modules, all under "
+    "More settings. The rank hardly matters."
 )
 _TIME_HELP = (
-    "From a few measured steps, later from your own runs of this model with like settings, scaled by rows x features. "
-    "It is the sum of the runs' own times: you wait less if runs share frozen layers or run at the same time."
+    "From a few measured steps, later from your own runs with like settings. You wait less if runs share frozen layers "
+    "or run at the same time."
 )
 
 
@@ -176,10 +170,10 @@ def _time(
         if measuring:
             wait_for([measuring], "Measuring a few training steps on this machine")
         else:
-            st.caption("Training time: not known before a run like each of these has finished.", help=_TIME_HELP)
+            st.caption("Training time: known after the first run.", help=_TIME_HELP)
     elif estimate.seconds:
         st.caption(
-            f"Training takes about {duration(estimate.seconds)} in all if nothing stops early, {came_from(estimate)}.",
+            f"Training takes at most about {duration(estimate.seconds)}, {came_from(estimate)}.",
             help=_TIME_HELP,
         )
         _offer_fewer_steps(runs, paces, trained_on, estimate.seconds, halving=sweep.halves)

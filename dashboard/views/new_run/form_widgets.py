@@ -10,7 +10,7 @@ from dashboard import queries
 from dashboard.formatting import plain
 from dashboard.url_state import refuse_odd
 from dashboard.views.new_run.forms import DEFAULTS, FORM, is_decimal, is_idle, keys_of
-from tabtune_core.execution.cluster_file import Cluster
+from tabtune_core.execution.cluster import Cluster
 from tabtune_core.metrics import METRICS, SELECTION, Task, metrics_of
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import AXES, SETTINGS, Setting, SweepSettings, describe

@@ -5,14 +5,12 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 
-import pandas as pd
 import streamlit as st
 
 from dashboard import queries
 from dashboard.components.target_picker import balance, group_rare, without_mended
 from dashboard.components.unreadable import errors_shown, once
 from dashboard.formatting import duration, plain, with_labels
-from dashboard.table_columns import fitted
 from dashboard.url_state import go
 from dashboard.views.new_run.estimate_panel import BADGES, Judged
 from tabtune_core.analysis.launch_checks import on_unequal_gpus, stopped_by_request
@@ -23,9 +21,8 @@ from tabtune_core.metrics import Task
 from tabtune_core.models.cards import AdapterSize, ModelCard, adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import check_weights
-from tabtune_core.settings import MANY_RUNS, TRAINED, SweepSettings
+from tabtune_core.settings import MANY_RUNS, SweepSettings
 from tabtune_core.settings.advice import advise
-from tabtune_core.settings.labels import short_targets
 from tabtune_core.wording import counted
 
 
@@ -50,25 +47,16 @@ def show_findings(sweep: SweepSettings, way: Way) -> None:
 
 
 def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
-    """Draws the size of the adapter for each rank and set of target modules."""
-    priced = price_adapters(card, task, sweep)
-    number = st.column_config.NumberColumn
-    st.dataframe(
-        priced if priced["Parts"].nunique() > 1 else priced.drop(columns="Parts"),
-        hide_index=True,
-        column_config={
-            "Rank": number(**fitted(priced["Rank"], "%.0f", 45)),
-            "Trainable": number(**fitted(priced["Trainable"], "localized", 80)),
-            "Bytes": number(**fitted(priced["Bytes"], "localized", 80), help="Of the tensors in the adapter file."),
-            "Share (%)": number(format="%.2f", width=75, help="Share of all parameters, adapter included."),
-        },
-    )
-    if sweep.run.checkpoint is not None:
-        st.caption(f"Computed for {card.title}; your own weights file may differ.")
+    """Says how many parameters the adapters of the lowest and the highest rank train."""
+    total, said = card.weights_for(task).total_parameters, dict[str, None]()
+    for rank in (sweep.ranks[0], sweep.ranks[-1]):
+        size = adapter_size(card, task, dataclasses.replace(sweep.run.lora, rank=rank))
+        said[f"r={rank} trains {size.trainable:,} parameters ({size.trainable / (total + size.factors):.2%})"] = None
+    st.caption(f"{'; '.join(said)}.")
 
 
-def show_advice(card: ModelCard, task: Task, sweep: SweepSettings, rows: int) -> None:
-    """Draws the guide's warnings that apply."""
+def show_advice(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
+    """Draws the warnings that apply."""
     points = dict.fromkeys(
         run.lora for run in sweep.one_seed() if run.strategy == "peft" and run.lora.rank == max(sweep.ranks)
     )
@@ -78,8 +66,6 @@ def show_advice(card: ModelCard, task: Task, sweep: SweepSettings, rows: int) ->
     )  # of the adapter that saves least
     found = advise(
         sweep,
-        usual_rates={strategy: card.usual_rate(task, strategy) for strategy in TRAINED},
-        rows=rows,
         model_parameters=card.weights_for(task).total_parameters,
         adapted_weights=size.adapted_weights,
         adapter_parameters=size.trainable,
@@ -104,14 +90,11 @@ def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Ju
         insists = not judged.too_large or st.checkbox(
             "Start even if it does not fit",
             key="insists",
-            help="The estimate can be wrong. If memory runs out, the system ends the run, and perhaps other "
-            "programs; if the disk is"
-            " full, runs fail or wait.",
+            help="The estimate can be wrong. If memory runs out, the system ends the run, and perhaps other programs.",
         )
         sure = sweep.size <= MANY_RUNS or st.checkbox(
             f"Yes, queue {sweep.size:,} runs",
             key="sure",
-            help=f"More than {MANY_RUNS} runs take long; consider fewer values.",
         )
         ready = not stops and sure and insists
         pressed = st.button(
@@ -152,15 +135,3 @@ def _launch(sweep: SweepSettings, name: str) -> None:
         sweep_id, _ = once(queries.store().add_sweep, runs, name, halving=sweep.halves)
         queries.keep_worker()
         go("views/live/page.py", sweep=sweep_id)
-
-
-def price_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> pd.DataFrame:
-    """Returns a row per rank and set of target modules; raises TargetError if a pattern matches no layer."""
-    rows = []
-    for rank in sweep.ranks:
-        for targets in sweep.target_sets or (sweep.run.lora.targets,):
-            size = adapter_size(card, task, dataclasses.replace(sweep.run.lora, rank=rank, targets=targets))
-            total = card.weights_for(task).total_parameters + size.factors
-            about = {"Rank": rank, "Parts": short_targets(targets), "Trainable": size.trainable}
-            rows.append({**about, "Bytes": size.tensor_bytes, "Share (%)": 100 * size.trainable / total})
-    return pd.DataFrame(rows)

@@ -41,10 +41,8 @@ def pick_model(task: Task) -> ModelCard:
     card = cards[name]
     _settle_form(card, task)
     parameters = f"{card.weights_for(task).total_parameters / 1e6:.1f} M parameters"
-    st.caption(
-        f"{parameters}. Licence {card.licence}.",
-        help=f"{_limits(card, task)} {plain(card.note)}{_download(card, task)}",
-    )
+    about = f"{parameters}. {_limits(card, task)} {plain(card.note)}{_download(card, task)}"
+    st.caption(f"Licence {card.licence}.", help=about)
     return card
 
 

@@ -12,6 +12,7 @@ from dashboard.formatting import plain
 from dashboard.url_state import handed_over, nothing_yet, pick, say_gone, stop
 from dashboard.views.new_run import form_widgets, forms, launch_panel, proposal, text_panel
 from dashboard.views.new_run.estimate_panel import Judged, estimate_panel
+from dashboard.views.new_run.fits_panel import fits_panel
 from dashboard.views.new_run.model_picker import pick_model
 from tabtune_core.errors import SettingError, TableError, TabTuneError
 from tabtune_core.models.catalogue import with_tried_rates
@@ -50,7 +51,7 @@ with right:
     card, cluster = pick_model(task), queries.cluster()
 
 form_widgets.ranks_widget()
-proposal.offer(card, task, rows)
+proposal.offer(rows)
 form_widgets.baseline_widgets()
 notes = st.container()
 more = st.expander("More settings", icon=":material/tune:", key="advanced", on_change="rerun")
@@ -80,7 +81,8 @@ with suppress(
     with costs:
         if sweep.ranks:
             launch_panel.show_adapters(card, task, sweep)
-        launch_panel.show_advice(card, task, asked, rows)
+        launch_panel.show_advice(card, task, asked)
+    fits_panel(sweep, way)
 if judged.too_large:
     st.error(plain(judged.too_large), icon=":material/memory:")
 name = forms.sweep_name(tables[table].name, card.title, asked)
@@ -88,5 +90,5 @@ text_panel.what_was_loaded()
 as_text = st.expander("Settings as text", icon=":material/code:", key="as_text", on_change="rerun")
 if as_text.open:
     with as_text:
-        text_panel.show(asked, name)
+        text_panel.show(asked)
 launch_panel.launch_bar(sweep, name, stops, judged)

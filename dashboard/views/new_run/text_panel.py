@@ -1,8 +1,4 @@
-"""The settings of a sweep as text: exported as TOML and command line, imported as TOML."""
-
-import shlex
-from collections.abc import Sequence
-from pathlib import Path
+"""The settings of a sweep as TOML: to keep, and to fill the form from."""
 
 import streamlit as st
 
@@ -27,22 +23,13 @@ def what_was_loaded() -> None:
         st.warning(plain(note))
 
 
-def show(sweep: SweepSettings, name: str) -> None:
-    """Draws the texts, and a field to load settings."""
+def show(sweep: SweepSettings) -> None:
+    """Draws the text, and a field to load another one."""
     text = sweep.to_toml()
-    as_toml, as_command = st.tabs(["Settings (TOML)", "Command line"])
-    with as_toml:
-        st.code(text, language="toml", height=300)
-        download("Download the settings", text, "sweep.toml", "application/toml")
-    with as_command:
-        st.caption("The same sweep on the command line, in the folder of the downloaded sweep.toml:")
-        st.code(command_line([sweep.run.dataset], name, queries.home()), language="bash", wrap_lines=True)
-        if (table := queries.tables()[sweep.run.dataset]).origin or table.reading.sheet:
-            st.caption("On another machine, with the table from its source:")
-            st.code(command_line(table.words(), name, None), language="bash", wrap_lines=True)
-    pasted = st.text_area("Load settings", placeholder="Paste TOML here", key="pasted_toml")
-    file = st.file_uploader("Or a file", type=["toml"], key="toml_file", max_upload_size=1)
-    given = file.getvalue().decode("utf-8", "replace") if file else pasted
+    st.code(text, language="toml", height=300)
+    download("Download the settings", text, "sweep.toml", "application/toml")
+    file = st.file_uploader("Load settings", type=["toml"], key="toml_file", max_upload_size=1)
+    given = file.getvalue().decode("utf-8", "replace") if file else ""
     st.button("Fill the form", on_click=load, args=(given,), disabled=not given.strip())
 
 
@@ -61,9 +48,7 @@ def load(text: str) -> None:
     choose("model", sweep.run.model)
     st.session_state[FILLED_FOR] = card.name
     if absent := _what_is_absent(sweep):
-        st.session_state["load_note"] = (
-            f"{absent} The table, the target and the task are unchanged; all other settings are in the form."
-        )
+        st.session_state["load_note"] = f"{absent} All other settings are in the form."
         return
     choose("table", sweep.run.dataset)
     choose("target", sweep.run.target)
@@ -78,28 +63,12 @@ def _way_of(sweep: SweepSettings) -> Way:
 
 def _what_is_absent(sweep: SweepSettings) -> str | None:
     """Returns why the table or the target of the settings cannot be chosen here, or None."""
-    found = queries.tables().get(sweep.run.dataset)
-    if found is None:
-        table, column = sweep.run.dataset[:12], sweep.run.target
-        return (
-            f"The settings are for the table {table!r} and its column {column!r}; that table is not in this workspace."
-        )
-    if sweep.run.target not in [column.name for column in found.columns]:
-        return f"The settings are for the column {sweep.run.target!r}, which the table {found.name!r} does not have."
-    if sweep.run.split_column not in (None, *(column.name for column in found.columns)):
-        return (
-            f"The settings split by the column {sweep.run.split_column!r}, which the table {found.name!r} does "
-            "not have."
-        )
-    if _way_of(sweep) not in queries.ways(found.id, sweep.run.target):
-        return (
-            f"The settings predict {sweep.run.target!r} in a way ({WAYS[_way_of(sweep)].lower()}) that its values "
-            "do not allow."
-        )
+    table, target = queries.tables().get(sweep.run.dataset), sweep.run.target
+    if table is None:
+        return f"The settings are for another table with the column {target!r}, which is not in this workspace."
+    known = [column.name for column in table.columns]
+    if absent := [name for name in (target, sweep.run.split_column) if name not in (None, *known)]:
+        return f"The table {table.name!r} does not have the column {absent[0]!r} of the settings."
+    if _way_of(sweep) not in queries.ways(table.id, target):
+        return f"The values of {target!r} cannot be predicted as the settings say ({WAYS[_way_of(sweep)].lower()})."
     return None
-
-
-def command_line(table: Sequence[str], name: str, home: Path | None) -> str:
-    """Returns the command that runs sweep.toml on ``table``: its id, or the words that name its source."""
-    named = [f"--name={name}", *([f"--home={home}"] if home else [])]  # '=', because a name may begin with a dash
-    return shlex.join(["python", "-m", "tabtune_core", "sweep", *table, "--settings", "sweep.toml", *named])

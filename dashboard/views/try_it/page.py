@@ -9,7 +9,7 @@ from dashboard import queries
 from dashboard.components.glossary import define
 from dashboard.components.job_status import result_of
 from dashboard.components.unreadable import attempt, errors_shown
-from dashboard.url_state import go, invite, keep, stop
+from dashboard.url_state import keep, nothing_yet, stop
 from dashboard.views.try_it import try_choice, try_result, try_rows
 from tabtune_core.data.prediction_rows import as_kept, asked_rows, forget_rows, keep_rows
 from tabtune_core.errors import AdapterError, StoreError, TableError
@@ -35,8 +35,7 @@ def ask(choice: try_choice.Choice, rows: pd.DataFrame) -> None:
 def arguments_of(choice: try_choice.Choice) -> dict[str, Any]:
     """Returns the arguments of a prediction, without its rows."""
     adapters = [{"id": adapter.id, "title": adapter.title} for adapter in choice.adapters]
-    fewer = {} if choice.context_rows is None else {"context_rows": choice.context_rows}
-    return {"adapters": adapters, "table": choice.table.id, "base": choice.base, **fewer}
+    return {"adapters": adapters, "table": choice.table.id, "base": choice.base}
 
 
 def of_another_choice(job: Job, choice: try_choice.Choice, rows: pd.DataFrame | None) -> bool:
@@ -69,11 +68,10 @@ def show_result(choice: try_choice.Choice, rows: pd.DataFrame | None) -> None:
     """Draws the predictions or their progress, and says if they are not of this choice."""
     job = asked()
     if job is None:
-        st.caption("Press Predict to see the predictions of the base model and each adapter side by side.")
         return
     st.header("Predictions")
     if other := of_another_choice(job, choice, rows):
-        st.warning("These predictions are of another choice. Press Predict again.", icon=":material/history:")
+        st.warning("These predictions are of another choice.", icon=":material/history:")
     if result := result_of(job, "Predicting"):
         try_result.draw(result, queries.store().job_dir(job.id), outdated=other)
 
@@ -81,11 +79,7 @@ def show_result(choice: try_choice.Choice, rows: pd.DataFrame | None) -> None:
 st.title("Try it", help=define("Context row", "Zero-shot"))
 found = try_choice.candidates()
 if not found:
-    way_out = "A finished LoRA run adds one; you can try it when it is verified and its table is in the workspace."
-    invite(f"No adapter to try yet. {way_out}", "play_arrow")
-    if st.button("See all adapters"):
-        go("views/adapters/page.py")
-    stop()
+    nothing_yet("No adapter to try yet. A finished LoRA run adds one.", "play_arrow")
 
 with errors_shown(AdapterError, StoreError, stop=True):
     choice = try_choice.choose_adapters(found)

@@ -8,7 +8,6 @@ import streamlit as st
 from dashboard import queries
 from dashboard.formatting import no_two_alike, plain
 from dashboard.url_state import MOST_BESIDE, chosen, first_few, gone, keep
-from tabtune_core.analysis.context_rows import sizes_up_to
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.settings import RunSettings
@@ -31,15 +30,9 @@ class Candidate:
     @property
     def group(self) -> str:
         """A key that adapters share if they predict the same; it is a hash, so that it can be part of an address."""
-        settings = self.settings
-        what = (
-            self.table,
-            settings.target,
-            settings.task,
-            str(settings.split_at_median),
-            str(settings.group_rare_classes),
-        )
-        return hashlib.sha256("\n".join(what).encode()).hexdigest()[:12]
+        one = self.settings
+        what = (self.table, one.target, one.task, one.split_at_median, one.group_rare_classes)
+        return hashlib.sha256("\n".join(map(str, what)).encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +45,6 @@ class Choice:
     facts: PackageFacts
     """Facts of the first adapter: columns, kinds, how rows are read."""
     base: bool
-    context_rows: int | None = None
-    """Most context rows; None: as many as each adapter's run."""
 
     @property
     def button(self) -> str:
@@ -84,8 +75,7 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     asked = [name for name in st.query_params.get("adapters", "").split(",") if name]
     if gone("adapter", list(found)) or not found.keys() >= set(asked):
         st.warning(
-            "An adapter that was chosen here cannot be tried any more: it or its table was deleted. Check the "
-            "present choice.",
+            "An adapter that was chosen here, or its table, was deleted.",
             icon=":material/warning:",
         )
     wanted = chosen("adapter", list(found), next((name for name in asked if name in found), next(iter(found))))
@@ -125,34 +115,9 @@ def choose_adapters(found: dict[str, Candidate]) -> Choice | None:
     first, uploads = found[picked[0]], queries.uploads()
     facts = uploads[first.id].facts if first.id in uploads else queries.facts(first.id)
     table = queries.tables()[first.table] if first.here else _other_table(facts)
-    with st.container(horizontal=True, vertical_alignment="center", gap="large"):
-        base = st.toggle(
-            "Also show the base model",
-            value=True,
-            key="try_base",
-            help="Predictions of the pretrained model without an adapter.",
-            width="content",
-        )
-        context_rows = _ask_context_rows(facts, group)
-    return None if table is None else Choice([found[name] for name in picked], table, facts, base, context_rows)
-
-
-def _ask_context_rows(facts: PackageFacts, group: str) -> int | None:
-    """Asks for the number of context rows; None is the default."""
-    usual = len(facts.context_rows)
-    sizes = sizes_up_to(usual, classes=len(facts.classes))
-    if len(sizes) < 2:
-        return None
-    rows = st.select_slider(
-        "Context rows",
-        sizes,
-        usual,
-        key=f"try_context_{group}_{usual}",
-        format_func=lambda rows: f"{rows:,} (default)" if rows == usual else f"{rows:,}",
-        width=320,
-        help="The labelled rows that predictions are made from: by default those of the run, else a sample.",
-    )
-    return None if rows == usual else rows
+    without = "Predictions of the pretrained model without an adapter."
+    base = st.toggle("Also show the base model", value=True, key="try_base", help=without)
+    return None if table is None else Choice([found[name] for name in picked], table, facts, base)
 
 
 def _other_table(facts: PackageFacts) -> Dataset | None:
@@ -163,16 +128,14 @@ def _other_table(facts: PackageFacts) -> Dataset | None:
     }
     if not fitting:
         st.warning(
-            f"An adapter predicts from context rows with a known {plain(facts.settings.target)}, but the package "
-            "holds no rows. "
-            f"Add {plain(facts.table_name)} on the Data page, or another table with the same {len(needed):,} columns."
+            f"Add {plain(facts.table_name)}, or a table with the same {len(needed):,} columns, on Data: the adapter "
+            f"predicts from rows with a known {plain(facts.settings.target)}."
         )
         return None
     name = st.selectbox(
         "Table for the context",
         list(fitting),
         format_func=queries.table_titles(fitting.values()).__getitem__,
-        help="The model predicts from context rows with known labels. The adapter's own table is not here, so the "
-        "scores will differ.",
+        help="The adapter's own table is not here, so scores will differ.",
     )
     return fitting[name]

@@ -47,16 +47,12 @@ def draw(result: Mapping[str, Any], folder: Path, *, outdated: bool) -> None:
         only = bool(differing.any()) and st.toggle("Only rows where they differ", key="try_only")
         kept = differing[differing].index if only else differing.sort_values(ascending=False, kind="stable").index
         _many_rows(predicted.loc[kept], rows.loc[kept], result)
-    shown = sorted({model["context_rows"] for model in result["models"] if "context_rows" in model})
-    if shown:
-        st.caption(f"Predicted from {' and '.join(f'{count:,}' for count in shown)} context rows.")
     download(
         f"Download {'the earlier ' if outdated else ''}predictions (CSV)",
         csv,
         "predictions.csv",
         "text/csv",
-        help="Your rows with each model's predictions and, for classes, every probability."
-        " A text that a spreadsheet would read as a formula, such as =x, gets a ' in front.",
+        help="Your rows with every prediction and probability. A text that looks like a formula gets a ' in front.",
     )
 
 
@@ -107,21 +103,13 @@ def unlike_first(shown: pd.DataFrame, result: Mapping[str, Any]) -> pd.DataFrame
 
 
 def _sentence(differing: pd.Series, result: Mapping[str, Any]) -> None:
-    if len(result["models"]) < 2:
+    """Says in how many of several rows the models differ, and what is marked."""
+    if len(differing) == 1 or len(result["models"]) < 2:
         return
-    far = (
-        ""
-        if result["classes"]
-        else f"{100 * FAR:.0f} % of the target's standard deviation ({number(result['deviation'])})"
-    )
-    if len(differing) == 1:
-        near = f", to within {far}" if far else ""
-        st.markdown("The models **differ** here." if differing.any() else f"The models **agree** here{near}.")
-    else:
-        st.markdown(f"The models differ in **{int(differing.sum()):,} of {len(differing):,}** rows.")
+    st.markdown(f"The models differ in **{int(differing.sum()):,} of {len(differing):,}** rows.")
     if differing.any():
-        what = f"more than {far} from" if far else "another label than"
-        st.caption(f"Marked: {what} {plain(result['models'][0]['title'])}.")
+        far = f"more than {number(FAR * result['deviation'])} from" if not result["classes"] else "another label than"
+        st.caption(f"Marked: {far} {plain(result['models'][0]['title'])}.")
 
 
 def _one_row(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
@@ -161,10 +149,7 @@ def _one_row(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
         if (model.get("interval") or {}).get("held") is not None
     ]
     if held:
-        st.caption(
-            "An interval extends as far as the run's errors on its validation rows, the same for every row."
-            f" It held {', '.join(held)} of the test rows."
-        )
+        st.caption(f"Intervals from the errors on the validation rows; they held {', '.join(held)} of the test rows.")
 
 
 def _reach(predicted: float, model: Mapping[str, Any]) -> str:
@@ -195,9 +180,7 @@ def _like_it(row: pd.DataFrame, result: Mapping[str, Any], folder: Path) -> None
     shown.columns = beside(shown, about)
     st.markdown(
         "**The most similar context rows**",
-        help="The distance is the root mean squared difference of the features, each in standard deviations of the "
-        "context rows; two"
-        " different categories, or a missing and a known value, count as 1. The model may compare rows differently.",
+        help="By the root mean squared difference in standard deviations. The model may compare rows differently.",
     )
     config = {"Row": st.column_config.TextColumn(pinned=True), "Distance": st.column_config.NumberColumn(format="%.2f")}
     frame = pd.concat([pd.DataFrame(about), shown], axis=1)

@@ -13,9 +13,9 @@ from dashboard.formatting import cell_number, name_in_label, plain
 from dashboard.table_columns import row_columns
 from dashboard.views.try_it.try_choice import Choice
 from tabtune_core.data.prediction_rows import LIMIT_BYTES, LIMIT_ROWS
-from tabtune_core.data.values import with_column, words
+from tabtune_core.data.values import with_column
 from tabtune_core.errors import TableError
-from tabtune_core.wording import counted, number
+from tabtune_core.wording import counted
 
 SHOWN = 5
 
@@ -30,7 +30,7 @@ def edit_row(choice: Choice) -> pd.DataFrame:
         value=proposed + 1,
         key=f"try_row_{table.id[:12]}_{choice.adapters[0].id[:12]}",
         width=220,
-        help="A row of the table, counted from 1. The proposed row is a test row, which was not used in training.",
+        help="The proposed row is a test row, which was not used in training.",
     )
     if not 1 <= place <= table.rows:
         raise TableError(f"The table has no row {place:,}; its rows are 1 to {table.rows:,}.")
@@ -38,13 +38,8 @@ def edit_row(choice: Choice) -> pd.DataFrame:
     row = queries.rows_of(table.id, np.array([start])).reset_index(drop=True)
     frame = typed(row[features], kinds)
     edited = row_form(table.id, frame, kinds, key=f"{table.id[:12]}_{choice.adapters[0].group}_{start}")
-    truth = words(row[target])[0] if target in row else None
     if edited.equals(frame):
-        regression = choice.facts.settings.task == "regression"
-        known = "nothing" if truth is None else plain(number(float(row[target].iloc[0])) if regression else truth)
-        st.caption(f"Unchanged from the table, where {plain(target)} is {known}.")
-        return edited if truth is None else with_column(edited, target, row[target])
-    st.caption("Changed; no true answer is known for this row.")
+        return with_column(edited, target, row[target]) if target in row and row[target].notna().all() else edited
     for sentence in _outside(table.id, frame, edited):
         st.caption(f":material/warning: {plain(sentence)}")
     return edited
@@ -80,9 +75,7 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
         "Rows to predict",
         max_upload_size=LIMIT_BYTES // 1_000_000,
         key="try_file",
-        help="A file with the columns that the adapter predicts from. The target may be missing; rows with a target "
-        "are scored."
-        f" Up to {LIMIT_ROWS:,} rows.",
+        help=f"A file with the same columns, up to {LIMIT_ROWS:,} rows. Rows with a target are scored.",
     )
     if file is None:
         return None
@@ -95,15 +88,8 @@ def upload_rows(choice: Choice) -> pd.DataFrame | None:
         st.markdown(f":orange[:material/warning:] {plain(note)}")
     target = choice.facts.settings.target
     labelled = int(rows.frame[target].notna().sum()) if target in rows.frame else 0
-    scored = (
-        f" {labelled:,} of them {'has' if labelled == 1 else 'have'} a {plain(target)} and will be scored."
-        if labelled
-        else ""
-    )
-    st.caption(
-        f"{counted(len(rows.frame), 'row')} read in the same way as the table.{scored} The first "
-        f"{min(SHOWN, len(rows.frame))}:"
-    )
+    scored = f", {labelled:,} with a {plain(target)} to score against" if labelled else ""
+    st.caption(f"{counted(len(rows.frame), 'row')}{scored}. The first {min(SHOWN, len(rows.frame))}:")
     shown = rows.frame.head(SHOWN)
     st.dataframe(shown, hide_index=True, placeholder="missing", column_config=row_columns(shown))
     return rows.frame
@@ -125,7 +111,6 @@ def row_form(table: str, row: pd.DataFrame, kinds: Mapping[str, str], *, key: st
             names[MOST_FIELDS:],
             key=f"more_{key}",
             placeholder=f"The first {MOST_FIELDS} of {len(names):,} are below",
-            help="Columns that are not in the form keep their value in the table.",
         )
         shown = [*shown, *more]
     ranges = queries.ranges(table)

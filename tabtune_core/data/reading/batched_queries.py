@@ -42,16 +42,15 @@ def hold_batch(connection: duckdb.DuckDBPyConnection, start: int, end: int) -> N
     """Fills ``batch`` with a range of columns of ``cells``: place in it and number of the row from 0, and cell."""
     names = ", ".join(f"c{place}" for place in range(start, end))
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest(range({end - start})) AS place, number, unnest(listed) "
-        "AS cell "
-        f"FROM (SELECT row_number() OVER () - 1 AS number, [{names}] AS listed FROM cells)"
+        f"CREATE OR REPLACE TEMP TABLE batch AS SELECT unnest(range({end - start})) AS place, number, "
+        f"unnest(listed) AS cell FROM (SELECT row_number() OVER () - 1 AS number, [{names}] AS listed FROM cells)"
     )
 
 
 def worded_dashes(connection: duckdb.DuckDBPyConnection, known: Collection[int]) -> set[int]:
     """Returns the columns of ``batch`` in which "-" is a word, ``known`` or beside "+"; empties it in the others."""
-    marks = "SELECT place, bool_or(cell = '+') FROM batch WHERE cell IN ('+', '-') GROUP BY place"
-    query = f"{marks} HAVING bool_or(cell = '-')"
+    marks = "SELECT place, bool_or(cell = '+') FROM batch WHERE cell IN ('+', '-')"
+    query = f"{marks} GROUP BY place HAVING bool_or(cell = '-')"
     beside_plus = dict(connection.execute(query).fetchall())
     worded = {*known, *(place for place, plus in beside_plus.items() if plus)}
     if emptied := sorted(beside_plus.keys() - worded):
@@ -70,9 +69,8 @@ def answered(
     connection: duckdb.DuckDBPyConnection, works: Sequence[Asking[Done]], samples: Sequence[Sequence[str]]
 ) -> list[Done]:
     """Runs one work per column of ``batch``, with one sample each, and returns the results in their order."""
-    connection.register(
-        "samples", pa.table({"place": range(len(samples)), "cells": pa.array(samples, pa.list_(pa.string()))})
-    )
+    cells = pa.array(samples, pa.list_(pa.string()))
+    connection.register("samples", pa.table({"place": range(len(samples)), "cells": cells}))
     done: dict[int, Done] = {}
     answers: dict[int, tuple[Any, ...] | None] = dict.fromkeys(range(len(works)))
     while answers:

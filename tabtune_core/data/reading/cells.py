@@ -7,10 +7,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import duckdb
-
-from tabtune_core.data.findings import Finding
-from tabtune_core.data.reading.names import UNSEEN, column_name
+from tabtune_core.data.findings import MAX_ROWS, SET_ROWS, Finding
+from tabtune_core.data.reading.names import column_name
 from tabtune_core.data.reading.progress import Job
 from tabtune_core.data.reading.sql import Source, count_rows, counts, unplanned
 from tabtune_core.errors import LayoutError, TableError
@@ -51,22 +49,18 @@ def cleaned(cell: str) -> str:
 def missing_pattern(extra: Sequence[str]) -> dict[str, str]:
     """Returns the parameter of ``cleaned``, a pattern (RE2) of missing cells; "-" is decided by column later."""
     marks = [f"(?-i:{EXACT[mark]})" if mark in EXACT else re.escape(mark) for mark in USUAL_MARKS if mark != DASH]
-    unseen = f"({UNSEEN.pattern})*"  # letters that a question about a mark does not show
     words = [word for mark in extra for word in (EXACT[mark].split("|") if mark in EXACT else [mark.strip()]) if word]
-    for word in dict.fromkeys(words):
-        marks.append(f"(?{'-' * (word.lower() in EXACT)}i:{unseen}{unseen.join(map(re.escape, word))}{unseen})")
+    marks += [f"(?{'-' * (word.lower() in EXACT)}i:{re.escape(word)})" for word in dict.fromkeys(words)]
     return {"missing": rf"(?i)[ \t\n\r\x{{a0}}]*({'|'.join(marks)})[ \t\n\r\x{{a0}}]*"}
 
 
 def check_width(width: int, fewest: int) -> None:
     """Raises TableError for a table with fewer than ``fewest`` or more than MAX_COLUMNS columns."""
     if width < fewest:
-        found = "one column" if width else "no column"
-        raise TableError(f"The table has {found}. It needs a column to predict and at least one to predict from.")
+        columns = "one column" if width else "no column"
+        raise TableError(f"The table has {columns}. It needs a column to predict and at least one to predict from.")
     if width > MAX_COLUMNS:
-        raise TableError(
-            f"The table has {width:,} columns; at most {MAX_COLUMNS:,} are read. Leave out columns that cannot matter."
-        )
+        raise TableError(f"The table has {width:,} columns; at most {MAX_COLUMNS:,} are read. Leave some out.")
 
 
 def tidied(
@@ -100,52 +94,66 @@ def tidied(
     return Cells(names, rows, header, tuple(findings))
 
 
-def without_last(connection: duckdb.DuckDBPyConnection, cells: Cells, number: int) -> Cells:
-    """Removes the last ``number`` rows."""
-    if not 0 < number <= cells.rows - FEWEST:
-        raise LayoutError(
-            f"{number:,} of {cells.rows:,} rows at the end cannot be left out: at least {FEWEST} must stay. Leave "
-            "out fewer."
-        )
+def without_rows(cells: Cells, job: Job) -> Cells:
+    """Removes the rows that the person left out: the last ones, and all but the first of equal ones."""
+    connection, number, rows = job.connection, job.choices.skip_last, cells.rows
+    findings = [*cells.findings]
+    if number and not 0 < number <= rows - FEWEST:
+        raise LayoutError(f"{number:,} of {rows:,} rows cannot be left out: at least {FEWEST} must stay.")
     with unplanned(connection):
-        connection.execute(
-            f"DELETE FROM cells WHERE rowid IN (SELECT rowid FROM cells ORDER BY rowid DESC LIMIT {number})"
-        )
-    said = Finding("info", "left-out", f"{counted(number, 'row')} at the end: left out, as asked.")
-    return replace(cells, rows=cells.rows - number, findings=(*cells.findings, said))
-
-
-def without_copies(connection: duckdb.DuckDBPyConnection, cells: Cells) -> Cells:
-    """Keeps only the first of rows that are equal in every column."""
-    alike = f"hash({', '.join(f'c{place}' for place in range(len(cells.names)))})"
-    with unplanned(connection):
-        connection.execute(f"DELETE FROM cells WHERE rowid NOT IN (SELECT min(rowid) FROM cells GROUP BY {alike})")
+        if number:
+            last = f"SELECT rowid FROM cells ORDER BY rowid DESC LIMIT {number}"
+            connection.execute(f"DELETE FROM cells WHERE rowid IN ({last})")
+            findings.append(Finding("info", "left-out", f"{counted(number, 'row')} at the end: left out, as asked."))
+        if job.choices.drop_copies:
+            alike = f"hash({', '.join(f'c{place}' for place in range(len(cells.names)))})"
+            connection.execute(f"DELETE FROM cells WHERE rowid NOT IN (SELECT min(rowid) FROM cells GROUP BY {alike})")
     rows = count_rows(connection)
-    if rows == 1:
+    if rows == 1 and job.choices.drop_copies:
         raise TableError("All rows of the table are copies of one. At least two different ones are needed to read it.")
-    message = f"{counted(cells.rows - rows, 'row')} equal to an earlier one: left out, as asked."
-    return replace(cells, rows=rows, findings=(*cells.findings, Finding("info", "left-out", message)))
+    if copies := cells.rows - number - rows:
+        message = f"{counted(copies, 'row')} equal to an earlier one: left out, as asked."
+        findings.append(Finding("info", "left-out", message))
+    return replace(cells, rows=rows, findings=tuple(findings))
 
 
-def tidy_names(given: tuple[str | None, ...], *, told: bool) -> tuple[tuple[str, ...], list[Finding]]:
-    """Makes names unique and not empty.
-
-    ``told`` says whether the file has names, so that a changed name is a finding.
-    """
+def tidy_names(given: Sequence[str | None], *, named: bool) -> tuple[tuple[str, ...], list[Finding]]:
+    """Makes names unique and not empty; a changed name is a finding if the file has names."""
     findings: list[Finding] = []
     wanted = [column_name(name or "")[:LONGEST_NAME] for name in given]
-    names, theirs, tried = dict[str, None](), set(wanted), dict[str, int]()
+    names, taken, tried = dict[str, None](), set(wanted), dict[str, int]()
     for place, name in enumerate(wanted):
         base = name or f"column_{place + 1}"
         new, count = base, tried.get(base, 1)  # goes on counting, so that thousands of equal names stay fast
-        while new in names or (count > 1 and new in theirs):
+        while new in names or (count > 1 and new in taken):
             count += 1
             new = f"{base}_{count}"
         tried[base], names[new] = count, None
-        if told and not name:
-            message = f"Column {place + 1} has no name; it is called {new!r} here."
-            findings.append(Finding("warning", "names", message, new))
-        elif told and new != name:
-            message = f"Two columns are called {name!r}; the later is called {new!r} here."
-            findings.append(Finding("warning", "names", message, new))
+        if named and new != name:
+            first = f"Two columns are called {name!r}; the later" if name else f"Column {place + 1} has no name; it"
+            findings.append(Finding("warning", "names", f"{first} is called {new!r} here.", new))
     return tuple(names), findings
+
+
+def share_to_read(rows: int, asked: int | None) -> float:
+    """Returns the share of ``rows`` to read for a sample of ``asked`` rows, or 1. Raises LayoutError for too many."""
+    if asked is not None and asked < 1:
+        raise LayoutError(f"{asked:,} rows were asked for; ask for one or more, or leave the number out to read all.")
+    wanted = min(rows, asked or rows)
+    if wanted > MAX_ROWS:
+        raise LayoutError(f"The table has {rows:,} rows; at most {MAX_ROWS:,} are read. To learn from it, {SET_ROWS}.")
+    return wanted / rows if rows else 1.0
+
+
+def drawn(rows: str, share: float, *, kept: int = 0) -> str:
+    """Returns SQL for a share of ``rows``, always the same by a hash of their number; the first ``kept`` are taken."""
+    if share == 1:
+        return rows
+    numbered = f"SELECT row_number() OVER () - {kept} AS draw, * FROM ({rows})"
+    return f"SELECT * EXCLUDE draw FROM ({numbered}) WHERE draw < 1 OR hash(draw) < {int(share * 2**64)}::UBIGINT"
+
+
+def sampled_finding(rows: int, share: float) -> list[Finding]:
+    """Reports that only a sample was read, if so."""
+    text = f"{rows:,} rows were read, one in {1 / share:,.1f} of the table, drawn at random, as asked."
+    return [Finding("info", "left-out", text)] if share < 1 else []

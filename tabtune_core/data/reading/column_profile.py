@@ -1,57 +1,51 @@
-"""Describes typed columns and reports what is odd about them: ids, constants, copies, missing values.
+"""Describes typed columns and reports what is odd about them: ids, constants, copies, missing values and their marks.
 
 Fifth step of reading. In: how columns are typed, and their cells in ``batch``. Out: columns and findings.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
+from typing import Any
 
 import duckdb
 
 from tabtune_core.data.findings import Column, Finding, Question, Told, shorten
 from tabtune_core.data.reading.batched_queries import among, places_by
 from tabtune_core.data.reading.cells import Cells
-from tabtune_core.data.reading.missing_codes import WORDS, is_code, marks_question, missing_words, sentinels
 from tabtune_core.data.reading.sql import counts, unplanned
-from tabtune_core.data.reading.words import Typed
+from tabtune_core.data.reading.words import MISSING_WORD, Typed
+from tabtune_core.wording import few
 
-ID_SHARE, NAMED_ID_SHARE = 0.98, 0.9
+ID_SHARE, NAMED_ID_SHARE, ID_ROWS = 0.98, 0.9, 20
 """Share of different values from which a column is an id; less is enough for whole numbers named id, as some repeat."""
-ID_ROWS = 20
 ID_NAME = re.compile(
     r"(^|[_\W])(id|uuid|guid|key|index|row|rownames|number|nummer|nr|code|unnamed: 0)$|[a-z](I[Dd]|Number|Code)$",
     re.IGNORECASE,
 )
 YEAR_NAME = re.compile(r"years?|yr", re.IGNORECASE)
-BARE_WORD = (
-    r"regexp_replace(nfc_normalize(lower(value)), "
-    r"'[\x{ad}\x{200b}-\x{200f}\x{202a}-\x{202e}\x{2060}-\x{2069}\x{feff}]', '', 'g')"
-)
-SAME_WORD = rf"trim(regexp_replace({BARE_WORD}, '[\s\x{{a0}}\x{{2028}}\x{{2029}}]+', ' ', 'g'))"
+SAME_WORD = r"trim(regexp_replace(nfc_normalize(lower(value)), '[\s\x{a0}\x{200b}\x{feff}]+', ' ', 'g'))"
 OF_A_KIND = ("id-like", "free-text", "high-cardinality")
 """Findings that depend on the kind of a column: left out while a question asks for its kind."""
-MANY_VALUES = 100
-MANY_MISSING = 0.5
+MANY_VALUES, MANY_MISSING, FEW_COPIES = 100, 0.5, 0.01
 CONSECUTIVE = "coalesce(bool_and(value = floor(value)) AND max(value) - min(value) < 2 * count(value), false)"
 """SQL for whether values are whole numbers that fill more than half of their range, as row numbers do."""
-FEW_COPIES = 0.01
 SPOKEN_WORDS = 3
 """A value with this many words is free text, even if unique; it is not an id."""
 LEAVE = "Leave it out, under Columns on the Data page."
-LEAVE_ONE = "Leave one of them out, under Columns on the Data page."
-ENCODE = (
-    "If its words are informative, choose encoded text for it, under Columns on the Data page (--encode-text on the "
-    "command line), or category if they recur."
-)
+ENCODE = "If its words tell something, choose encoded text under Columns (--encode-text), or category if they recur."
 DROP_COPIES = "leave them out (the button on the Data page, --drop-copies on the command line)"
-MAKE_CATEGORY = (
-    "Most models fill such gaps with that value: choose category for it, under Columns on the Data page, if the "
-    "presence of a value matters; else leave it out."
-)
 KEEP_OR_LEAVE = "Keep it if the presence of a value matters; else leave it out, under Columns on the Data page."
+CODE = re.compile(r"(-(1|6+|7+|8+|9*[6-9]|[1-9]0+)|66+|77+|88+|9+[6-9])(\.(0+|9+))?")
+"""Numbers that people write for a missing number."""
+ENDS, SHORT, FEWEST_OF_A_SHORT_CODE, LEAST_ABOVE = 5, 90, 3, 3
+"""How many of the smallest and largest numbers may be codes; one below SHORT must be frequent, and -1 below all others.
+"""
+NAMED_MARKS, NAMED_COLUMNS, MOST_MARKS = 5, 2, 20
+WORDS = f"list(DISTINCT cell) FILTER (WHERE {MISSING_WORD} OR ltrim(cell, '+') = '')"
+"""SQL for the words of a column that may mean missing, and the signs of a scale."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +61,7 @@ class Facts:
     marks: tuple[str, ...]
     """Cells that look like a code for missing."""
     alike: tuple[tuple[str, ...], ...]
-    """Groups of words that differ only in capitals, blanks or invisible letters, the most frequent first."""
+    """Groups of words that differ only in capitals or blanks, the most frequent first."""
 
 
 def describe(
@@ -88,11 +82,13 @@ def describe(
         findings += [*kind.findings, *(one for one in of_column if not (kind.marks and one.code in OF_A_KIND))]
         questions += kind.questions
         if fact.filled and fact.content in seen:
-            message = f"{name!r} holds the same as {seen[fact.content]!r} in every row. {LEAVE_ONE}"
+            message = f"{name!r} holds the same as {seen[fact.content]!r} in every row. Leave one of them out."
             findings.append(Finding("warning", "duplicate-columns", message, name))
         seen.setdefault(fact.content, name)
         if fact.alike:
-            findings.append(alike_finding(name, fact.alike))
+            shown = few([" and ".join(repr(shorten(word)) for word in words[:3]) for words in fact.alike], 3)
+            message = f"{name!r} has words that differ only in capitals or blanks: {shown}. Write them alike."
+            findings.append(Finding("warning", "alike", message, name))
     of_marks, about_marks = marks_question(marks)
     return tuple(columns), ([*of_marks, *findings, *row_findings(connection, cells)], [*about_marks, *questions])
 
@@ -122,7 +118,7 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
 
 
 def alike(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple[tuple[str, ...], ...]]:
-    """Returns the words of each column that differ only in capitals, blanks, invisible letters or kinds of accents."""
+    """Returns the words of each column that differ only in capitals, blanks or kinds of accents."""
     times = f"SELECT place, value, count(*) AS times FROM {values} WHERE value IS NOT NULL GROUP BY place, value"
     rows = connection.execute(
         f"SELECT place, list(value ORDER BY times DESC, value) FROM ({times}) "
@@ -131,24 +127,20 @@ def alike(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple
     return {place: tuple(tuple(words) for _, words in group) for place, group in groupby(rows, key=itemgetter(0))}
 
 
-def alike_finding(name: str, alike: Sequence[Sequence[str]]) -> Finding:
-    """Reports words that probably mean the same."""
-    shown = "; ".join(" and ".join(repr(shorten(word)) for word in words[:3]) for words in alike[:3])
-    more = "; ..." * (len(alike) > 3)
-    message = f"{name!r} has words that differ only in capitals, blanks or invisible letters ({shown}{more}). "
-    return Finding("warning", "alike", f"{message}If they mean the same, write them alike in the file.", name)
-
-
 def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator[Finding]:
     """Yields the findings that follow from the counts of one column."""
-    name = column.name
-    filled = rows - column.missing
+    name, filled = column.name, rows - column.missing
     if filled == 0:
         message = f"{name!r} has no value in any row: it tells a model nothing. {LEAVE}"
         yield Finding("warning", "all-missing", message, name)
         return
     if column.unique == 1:
-        yield one_value(column)
+        same = f"{name!r} is {column.examples[0]!r} in every row"
+        if column.missing:
+            message = f"{same} but the {column.missing:,} where it is missing. {KEEP_OR_LEAVE}"
+            yield Finding("warning", "one-value", message, name)
+        else:
+            yield Finding("warning", "constant", f"{same}. It tells a model nothing. {LEAVE}", name)
     elif column.missing > rows * MANY_MISSING and column.kind != "text":
         message = f"{name!r} is missing in {column.missing / rows:.0%} of the rows. {KEEP_OR_LEAVE}"
         yield Finding("warning", "many-missing", message, name)
@@ -158,26 +150,16 @@ def column_findings(column: Column, rows: int, *, consecutive: bool) -> Iterator
     timed = numeric and YEAR_NAME.fullmatch(name.strip())  # one row a year
     different = filled >= ID_ROWS and column.unique >= filled * (NAMED_ID_SHARE if coded else ID_SHARE)
     if different and not spoken and not timed and (words or consecutive or (numeric and coded)):
-        seen = f"{column.unique:,} different values in {filled:,} rows"
+        seen = f"{name!r} has {column.unique:,} different values in {filled:,} rows, as an id has"
         unseen = column.kind == "text"
         effect = ". No model sees it: nothing to do." if unseen else f": a model can only memorize it. {LEAVE}"
-        yield Finding("info" if unseen else "warning", "id-like", f"{name!r} has {seen}, as an id has{effect}", name)
+        yield Finding("info" if unseen else "warning", "id-like", f"{seen}{effect}", name)
     elif column.kind == "text":
         message = f"{name!r} is read as free text, which no model sees. {ENCODE}"
         yield Finding("info", "free-text", message, name)
     elif words and column.unique > MANY_VALUES:
         message = f"{name!r} has {column.unique:,} different words. Group rare ones in the file."
         yield Finding("info", "high-cardinality", message, name)
-
-
-def one_value(column: Column) -> Finding:
-    """Reports a column of one value, with or without missing cells."""
-    same = f"{column.name!r} is {column.examples[0]!r} in every row"
-    if not column.missing:
-        return Finding("warning", "constant", f"{same}. It tells a model nothing. {LEAVE}", column.name)
-    advice = KEEP_OR_LEAVE if column.kind in ("category", "boolean") else MAKE_CATEGORY
-    message = f"{same} but the {column.missing:,} where it is missing. {advice}"
-    return Finding("warning", "one-value", message, column.name)
 
 
 def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Finding]:
@@ -189,7 +171,68 @@ def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Fi
     if not repeated:
         return []
     copies = "1 row is a copy of an earlier one" if repeated == 1 else f"{repeated:,} rows are copies of an earlier one"
-    message = (
-        f"{copies}. If copies are used for training and for testing, scores are too good: {DROP_COPIES}, unless real."
-    )
+    message = f"{copies}. Copies in training and test rows make scores too good: {DROP_COPIES}, unless real."
     return [Finding("info" if repeated < cells.rows * FEW_COPIES else "warning", "duplicate-rows", message)]
+
+
+def marks_question(marks: Mapping[str, Sequence[str]]) -> Told:
+    """Asks which of the ``marks``, by column, mean missing."""
+    where: dict[str, list[str]] = {}
+    for column, of_column in marks.items():
+        for mark in of_column:
+            where.setdefault(mark, []).append(repr(column))
+    if not where:
+        return [], []
+    many = sorted(where, key=lambda mark: -len(where[mark]))
+    shown = few([f"{mark!r} in {few(where[mark], NAMED_COLUMNS)}" for mark in many], NAMED_MARKS)
+    message = f"Some cells may mean missing, and are read as they stand: {shown}."
+    offer = "Chosen marks become missing in every column; a column with only numbers besides them becomes numeric."
+    question = Question("missing-marks", f"{message} {offer}", "missing_marks", tuple(many[:MOST_MARKS]))
+    return [Finding("warning", "missing-marks", message)], [question]
+
+
+def missing_words(words: Sequence[str], unique: int) -> tuple[str, ...]:
+    """Returns the words of a column that may mean missing; none if there is only one other, as in "none" and "some".
+
+    >>> missing_words(["--", "none"], 4), missing_words(["--", "+", "++", "none"], 6)  # the signs are a scale
+    (('--', 'none'), ('none',))
+    """
+    signs = {sign for word in words if "+" in word for sign in (word, word.replace("+", "-"))}
+    marks = sorted({*words} - signs)
+    return tuple(marks) if unique - len(marks) >= 2 else ()
+
+
+def is_code(value: float | None) -> bool:
+    """Whether a number looks like a code for missing.
+
+    >>> list(map(is_code, (-200, -999.0, 9999.9, 98, -3, 12, None)))
+    [True, True, True, True, False, False, False]
+    """
+    return value is not None and CODE.fullmatch(f"{value:.10g}") is not None
+
+
+def sentinels(connection: duckdb.DuckDBPyConnection, values: str, places: list[int]) -> dict[int, tuple[str, ...]]:
+    """Returns the cells of number columns that look like codes for missing, such as -999: far away, or negative."""
+    ends = connection.execute(
+        f"SELECT place, value, count(*), list(DISTINCT cell ORDER BY cell) FROM {values} "
+        f"WHERE {among(places)} AND value IS NOT NULL GROUP BY place, value "
+        f"QUALIFY row_number() OVER (PARTITION BY place ORDER BY value) <= {ENDS} "
+        f"OR row_number() OVER (PARTITION BY place ORDER BY value DESC) <= {ENDS} ORDER BY place, value"
+    ).fetchall()
+    return {
+        place: tuple(_codes([numbers for _, *numbers in group])) for place, group in groupby(ends, key=itemgetter(0))
+    }
+
+
+def _codes(numbers: list[list[Any]]) -> Iterator[str]:
+    """Yields codes for missing; ``numbers`` are the smallest and largest values, each with its count and its cells."""
+    others = [value for value, *_ in numbers if not is_code(value)]
+    if len(others) < 2:
+        return
+    low, high = others[0], others[-1]
+    for value, times, cells in filter(lambda number: is_code(number[0]), numbers):
+        short = abs(value) < SHORT
+        far = max(low - value, value - high) > high - low or value < 0 <= low
+        fewest = FEWEST_OF_A_SHORT_CODE if short else 1 if value <= -999 and low >= 0 else 2
+        if far and times >= fewest and len(others) > 1 + short and not (value == -1 and low < LEAST_ABOVE):
+            yield from cells

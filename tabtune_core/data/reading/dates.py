@@ -5,51 +5,89 @@ offset becomes its moment in UTC; a month or quarter becomes its first day.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import cache
-from typing import Any
+from functools import cache, reduce
+from typing import Any, Literal
 
 import duckdb
 import pyarrow as pa
 
 from tabtune_core.data.findings import DateOrder, Finding, Kind, Question, shorten
-from tabtune_core.data.reading.batched_queries import Ask, Asking, answered, quoted
-from tabtune_core.data.reading.date_formats import (
-    CLOCK,
-    DIGITS,
-    IN_DIGITS,
-    LIKELY,
-    ORDERS,
-    PARTS,
-    SIMPLE,
-    STANDARD,
-    STYLES,
-    TIME_OF_DAY,
-    ZONED,
-    any_format,
-    digits_as,
-    written_as,
-)
-from tabtune_core.data.reading.number_formats import STRAY_SHARE
-from tabtune_core.data.reading.numbers import BAD_SHARE, bad_cells_finding, stray_words, unread_words
+from tabtune_core.data.reading.batched_queries import Ask, Asking, answered
+from tabtune_core.data.reading.numbers import BAD_SHARE, STRAY_SHARE, bad_cells_finding, stray_words, unread_words
 from tabtune_core.data.reading.sql import connect
 from tabtune_core.data.reading.words import Typed
-from tabtune_core.wording import counted
 
-Doubt = tuple[int, str | None]
-"""How many cells are doubtful for one reason, and one of them."""
+MONTH, DAY = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec", "mon|tue|wed|thu|fri|sat|sun"
+LIKELY = re.compile(
+    rf"(?=.{{4,40}}$)(?=.*\d)([\d\s/.,:+-]|({DAY}|{MONTH})[a-z]*|\d(st|nd|rd|th)|\b(of|gmt|utc)\b|[ap]\.?m\b|"
+    r"(?<![a-z])[tqz](?![a-z]))+",
+    re.IGNORECASE,
+)
+"""The parts of dates and times of day; whether a cell is one is decided by its format."""
+LOCAL, TIME = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}", r"[T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
+ZONE = r"\s?([Zz]|UTC|GMT|[+-](0\d|1[0-4])(:?[0-5]\d)?)"
+ZONED = f"regexp_full_match(cell, '{LOCAL}{TIME}{ZONE}')"
+IN_OFFSET = r"regexp_replace(regexp_replace(cell, '\s?([Zz]|UTC|GMT)$', '+00'), '\s+([+-])', '\1')"
+OFFSET = rf"regexp_replace({IN_OFFSET}, '([T ]\d{{1,2}}:\d{{2}})([+-])', '\1:00\2')"  # a cast needs seconds
+STANDARD = (  # a plain cast drops everything after a time: offsets, zones, even PM
+    f"CASE WHEN regexp_full_match(cell, '{LOCAL}({TIME})?') THEN TRY_CAST(cell AS TIMESTAMP) "
+    rf"WHEN {ZONED} THEN make_timestamp(epoch_us(TRY_CAST({OFFSET} AS TIMESTAMPTZ))) END"
+)
+MARKS = ((r"[-/., ]+", " "), (r" $", ""), (r"^(\d{4})(\d\d)(\d\d) (\d+:)", r"\1 \2 \3 \4"))
+"""Rules that put a blank for every mark except the colons of a time, and blanks into a date of digits."""
+REWRITTEN = (
+    (rf"^({DAY})[a-z]*[.,]?\s+", ""),
+    (r"\b(\d{1,2})(st|nd|rd|th)\b( of\b)?", r"\1"),
+    (rf"\b({MONTH})(uary|ruary|ch|il|e|y|ust|t|tember|ober|ember)\b", r"\1"),
+    (r"^(\d\d?)([a-z]{3})(\d\d|\d{4})\b", r"\1 \2 \3"),
+    (r"(\d)t(\d)", r"\1 \2"),
+    (r"(\d)\s*(z|utc|gmt|[+-]00:?00)$", r"\1"),
+    (r"(\d)\s*([ap])\.?m\.?$", r"\1 \2M"),
+    *MARKS,
+    (r"^(\d{4}) ?q ?([1-4])$", r"q\2 \1"),
+    *((rf"^q{quarter} ?(\d{{4}})$", rf"{month} \1") for quarter, month in enumerate(("jan", "apr", "jul", "oct"), 1)),
+)
+"""Rules that simplify a date with words: no weekday, short months, a quarter as its first month."""
+
+
+def _rewritten(cell: str, rules: Iterable[tuple[str, str]]) -> str:
+    return reduce(lambda cell, rule: f"regexp_replace({cell}, '{rule[0]}', '{rule[1]}', 'g')", rules, cell)
+
+
+SIMPLE = (
+    f"CASE WHEN regexp_matches(cell, '[A-Za-z]') THEN {_rewritten('lower(cell)', REWRITTEN)} "
+    f"ELSE {_rewritten('cell', MARKS)} END"
+)
+PARTS = (SIMPLE, STANDARD)
+CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S %f", "%I:%M %p", "%I:%M:%S %p")
+CLOCK = re.compile(r"\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?(\s*[ap]\.?m\.?)?", re.IGNORECASE)
+TIME_OF_DAY = f"coalesce(CAST(TRY_STRPTIME({SIMPLE}, {list(CLOCKS)}) AS TIME), CAST({STANDARD} AS TIME))"
+ORDERS: dict[DateOrder | None, tuple[str, ...]] = {
+    True: ("%d %m %Y", "%d %m %y"),
+    False: ("%m %d %Y", "%m %d %y"),
+    "year": ("%y %m %d",),
+}
+"""Formats of digits with the day, the month or the year first."""
+YEARS = (r"\b[12]\d{3}\b", r"(^|\D)\d\d( \d+:|$)", r"^\d\d \d\d? \d\d( |$)")
+"""Patterns of years, so that two digits are not read as four: four digits, two at the end, two first."""
+STYLES = ("%d %b %Y", "%b %d %Y", "%Y %b %d", "%b %Y", "%Y %b", "%Y %m %d", "%Y %m", "%m %Y", "%d %b %y", "%b %y")
+"""Formats with one meaning."""
+DIGITS = {"%Y%m": r"(1[89]|20)\d{4}", "%Y%m%d": r"(1[89]|20)\d{6}"}
+"""Date formats that are whole numbers, with their pattern."""
+IN_DIGITS = re.compile(rf"({'|'.join(DIGITS.values())})(\.0+)?")
 FEWEST_IN_DIGITS = 8
 """Fewest different numbers that must all be dates: fewer may be so by chance."""
 FAR_YEARS, EARLIEST_YEAR = 10, 1500
 """Dates more years ahead, or earlier, may be of another century or calendar, or stand for no end."""
 HALF_A_DAY = 12
 MEANS: dict[Kind, str] = {
-    "date": "dates{}. A model gets the day's number, the month and the day of the week of each",
-    "datetime": "dates with a time{}. A model gets the day's number, the month, the day of the week and the time of "
-    "day of each",
-    "time": "times of day{}. A model gets the hour of each, and its position on the circle of a day",
+    "date": "dates{}. A model gets the day's number, the month and the weekday",
+    "datetime": "dates with a time{}. A model gets the day's number, the month, the weekday and the time of day",
+    "time": "times of day{}. A model gets the hour, and its position on the circle of a day",
 }
 """Description of each kind in this file, for findings."""
 ORDER_WORDS: dict[DateOrder, tuple[str, str]] = {
@@ -58,21 +96,41 @@ ORDER_WORDS: dict[DateOrder, tuple[str, str]] = {
     "year": ("year", "year first"),
 }
 """The answer to a question, and its words."""
-_MONTH, _NO_MONTH = "(0?[1-9]|1[0-2])", r"(1[3-9]|2\d|3[01])"
-ONLY_OTHER: dict[DateOrder, str] = {
-    True: rf"^{_MONTH} {_NO_MONTH} \d\d(\d\d)?\b",
-    False: rf"^{_NO_MONTH} {_MONTH} \d\d(\d\d)?\b",
-}
-"""Patterns of simplified dates that are none in an order, but one if day and month are swapped."""
-EITHER_ORDER = rf"^{_MONTH} {_MONTH} \d\d(\d\d)?\b"
-"""Pattern of simplified dates in which day and month can be swapped."""
+
+
+def any_format(order: DateOrder | None) -> str:
+    """Returns SQL for a date in any format; where digits have several meanings, in this order, or NULL without one."""
+    styles = (*STYLES, *ORDERS.get(order, ()))
+    by_year = ([style for style in styles if _year(style) == year] for year in YEARS)
+    return f"coalesce({', '.join([STANDARD, *(written_as(*one) for one in by_year if one), *map(digits_as, DIGITS)])})"
+
+
+def written_as(*styles: str) -> str:
+    """Returns SQL for a date in the first fitting format, with or without a time; all have the same kind of year."""
+    timed = [
+        form
+        for style in styles
+        for form in (style, *(f"{style} {clock}" for clock in CLOCKS), style.replace(" %Y", " %H:%M:%S %Y"))
+    ]
+    moment = f"CASE WHEN regexp_matches({SIMPLE}, '{_year(styles[0])}') THEN TRY_STRPTIME({SIMPLE}, {timed}) END"
+    return f"coalesce({STANDARD}, {moment})"
+
+
+def _year(style: str) -> str:
+    """Returns the pattern of ``YEARS`` for a format."""
+    return YEARS[("%y" in style) + style.startswith("%y")]
+
+
+def digits_as(style: str) -> str:
+    """Returns SQL for a date in a format of ``DIGITS``."""
+    digits = r"regexp_replace(cell, '\.0+$', '')"
+    return f"CASE WHEN regexp_full_match({digits}, '{DIGITS[style]}') THEN TRY_STRPTIME({digits}, '{style}') END"
 
 
 def may_be_dates(sample: Sequence[str]) -> bool:
     """Whether nearly all cells look like dates or times of day, so that trying their formats is worthwhile."""
     likely = sum(
-        LIKELY.fullmatch(cell) is not None and (IN_DIGITS.fullmatch(cell) is not None or not is_number(cell))
-        for cell in sample
+        bool(LIKELY.fullmatch(cell)) and bool(IN_DIGITS.fullmatch(cell) or not is_number(cell)) for cell in sample
     )
     return bool(sample) and likely >= len(sample) * (1 - STRAY_SHARE)
 
@@ -89,23 +147,26 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
     if asked == "time" or (not forced and len(clocks) >= len(sample) * (1 - STRAY_SHARE)):
         if not forced and name and (yield from _are_durations()):
             return None
-        fitting, read, filled = yield from _fitting({"": TIME_OF_DAY}, forced)
-        return (yield from _typed(name, clocks, "time", fitting.get("", TIME_OF_DAY), read, filled, forced=forced))
+        _, read, filled = yield from _fitting({"": TIME_OF_DAY}, forced)
+        return (yield from _typed(name, clocks, "time", TIME_OF_DAY, read, filled, forced=forced))
     likely = [value for value in sample if LIKELY.fullmatch(value)]
     in_digits = len(sample) >= FEWEST_IN_DIGITS and all(map(IN_DIGITS.fullmatch, sample))
     fitting, read, filled = yield from _fitting({"": STANDARD}, forced)
     if read < filled and (forced or in_digits or not (likely and is_number(likely[0]))):  # trying all formats is slow
-        dashed = any("-" in value for value in sample)
-        styles = [style for style in STYLES if dashed or not style.startswith("%y")]
+        styles = (
+            *STYLES,
+            *ORDERS[True],
+            *ORDERS[False],
+            *(ORDERS["year"] if any("-" in cell for cell in sample) else ()),
+        )
         ways = {style: written_as(style) for style in styles} if forced or not in_digits else {}
         ways |= {style: digits_as(style) for style in DIGITS} if forced or in_digits else {}
         other, more, _ = yield from _fitting(ways, forced)
         fitting, read = (other, more) if more > read else (fitting, read)
     if not forced and (not fitting or (in_digits and read < filled)):
         return None
-    by_order = {
-        order: style for order, styles in ORDERS.items() if (style := next(filter(fitting.__contains__, styles), None))
-    }
+    fits = {order: next(filter(fitting.__contains__, styles), None) for order, styles in ORDERS.items()}
+    by_order = {order: style for order, style in fits.items() if style and order is not None}
     order = day_first if day_first in by_order else next(iter(by_order), None)
     style = next(iter(fitting), "") if order is None else by_order[order]
     value = fitting.get(style, STANDARD)
@@ -120,10 +181,8 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
     typed = replace(typed, findings=(*typed.findings, *more_findings), day_first=order)
     if order is None or len(by_order) < 2 or day_first is not None:
         return typed
-    others = [ORDER_WORDS[one][1] for one in by_order if one != order]
-    message = (
-        f"{name!r} holds dates such as {likely[0]!r}, read {ORDER_WORDS[order][1]}; they may be {' or '.join(others)}."
-    )
+    others = " or ".join(ORDER_WORDS[one][1] for one in by_order if one != order)
+    message = f"{name!r} holds dates such as {likely[0]!r}, read {ORDER_WORDS[order][1]}; they may be {others}."
     options = (ORDER_WORDS[one][0] for one in sorted(by_order, key=lambda one: one != order))
     question = Question("day-first", f"{message} Choose that if it is meant.", "day_first", tuple(options))
     bad = tuple(finding for finding in typed.findings if finding.code != "date")
@@ -132,58 +191,26 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
 
 def _are_durations() -> Asking[bool]:
     """Whether times look elapsed: some are of 24 hours or more, or all have seconds and none is past noon."""
-    first, time = "TRY_CAST(split_part(cell, ':', 1) AS INTEGER)", r"\d{1,2}:[0-5]\d(:[0-5]\d([.]\d+)?)?"
+    time = r"regexp_full_match(cell, '\d{1,2}:[0-5]\d(:[0-5]\d([.]\d+)?)?')"
+    hours = f"CASE WHEN {time} THEN CAST(split_part(cell, ':', 1) AS INTEGER) END"
     filled, times, late, latest, full = yield Ask(
         (
             "count(cell)",
-            f"count(*) FILTER (regexp_full_match(cell, '{time}'))",
-            f"count(*) FILTER (regexp_full_match(cell, '{time}') AND {first} > 24)",
-            f"max({first})",
+            f"count({hours})",
+            f"count(*) FILTER ({hours} > 24)",
+            f"max({hours})",
             "count(*) FILTER (regexp_matches(cell, ':.*:'))",
         )
     )
-    if times < filled * (1 - STRAY_SHARE):
-        return False
-    return bool(late > BAD_SHARE * filled or (full >= times and latest < HALF_A_DAY))
+    late_ones = late > BAD_SHARE * filled
+    return times >= filled * (1 - STRAY_SHARE) and bool(late_ones or (full >= times and latest < HALF_A_DAY))
 
 
-def each_date(name: str, kind: Kind, day_first: DateOrder | None) -> Asking[Typed]:
-    """Types a date column of rows to predict: each cell is read by itself."""
-    order = True if day_first is None else day_first
+def each_date(name: str, kind: Kind, order: DateOrder | None) -> Asking[Typed]:
+    """Types a date column of rows to predict: each cell is read by itself, in the order of the table."""
     value = any_format(order)
-    other, either = (
-        f"regexp_matches({SIMPLE}, {quoted(form)})" for form in (ONLY_OTHER.get(order, "^$"), EITHER_ORDER)
-    )
-    differ = " <> ".join(f"TRY_CAST(split_part({SIMPLE}, ' ', {place}) AS INTEGER)" for place in (1, 2))
-    odd = {
-        "other": f"{value} IS NOT NULL AND {other}",
-        "either": f"{value} IS NOT NULL AND {either} AND {differ}" if day_first is None else "false",
-        "untimed": f"{value} = date_trunc('day', {value}) AND NOT contains(cell, ':')"
-        if kind == "datetime"
-        else "false",
-    }
-    terms = [term for where in odd.values() for term in (f"count(*) FILTER ({where})", f"min(cell) FILTER ({where})")]
-    filled, read, *cells = yield Ask(("count(cell)", f"count({value})", *terms), parts=PARTS)
-    typed = (yield from _typed(name, [], kind, value, read, filled, forced=True)) or Typed(kind, value)
-    doubts = doubtful_dates(name, order, filled, *zip(cells[::2], cells[1::2], strict=True))
-    findings = (Finding("warning", "ambiguous-date", message, name) for message in doubts)
-    return replace(typed, findings=(*findings, *typed.findings))
-
-
-def doubtful_dates(
-    name: str, order: DateOrder, filled: int, other: Doubt, either: Doubt, untimed: Doubt
-) -> Iterator[str]:
-    """Yields a sentence for cells that only the other order allows, that both allow, and that lack the time of day."""
-    way_out, (count, shown) = "Write all dates in one order, or as 2024-12-31.", other
-    if count:
-        told = f"{name!r} is read {ORDER_WORDS[order][1]}, but {counted(count, 'cell')} of {filled:,}, such as "
-        yield f"{told}{shorten(shown or '')!r}, can only be {ORDER_WORDS[not order][1]}: read so. {way_out}"
-    if either[0]:
-        told = f"{name!r} is read {ORDER_WORDS[order][1]}, such as {shorten(either[1] or '')!r}"
-        yield f"{told}: the training table does not show whether the day or the month comes first. Write 2024-12-31."
-    if untimed[0]:
-        told = f"{counted(untimed[0], 'cell')} of {name!r}, such as {shorten(untimed[1] or '')!r}"
-        yield f"{told}: a date without a time of day, read as midnight."
+    filled, read = yield Ask(("count(cell)", f"count({value})"), parts=PARTS)
+    return (yield from _typed(name, [], kind, value, read, filled, forced=True)) or Typed(kind, value)
 
 
 def _typed(
@@ -205,20 +232,19 @@ def _typed(
         kind = "datetime" if timed else "date"
     shown = f" such as {shorten(likely[0])!r}" if likely else ""
     other = "durations" if kind == "time" else "plain numbers" if likely and is_number(likely[0]) else ""
-    wrong_kind = f" Choose number, under Columns, if they are {other}." if other else " Nothing to do."
-    told = (Finding("info", "date", f"{name!r} holds {MEANS[kind].format(shown)}.{wrong_kind}", name),) if read else ()
-    return Typed(kind, value, (*bad, *told))
+    way_out = f" Choose number, under Columns, if they are {other}." if other else " Nothing to do."
+    message = f"{name!r} holds {MEANS[kind].format(shown)}.{way_out}"
+    return Typed(kind, value, (*bad, *((Finding("info", "date", message, name),) if read else ())))
 
 
 def _date_findings(name: str, value: str) -> Asking[list[Finding]]:
     """Reports dates far ahead, and times that became moments in UTC."""
     last = date.today().year + FAR_YEARS
     far = f"year({value}) NOT BETWEEN {EARLIEST_YEAR} AND {last}"
-    late, shown, year, filled, zoned, moment = yield Ask(
+    late, shown, filled, zoned, moment = yield Ask(
         (
             f"count(*) FILTER ({far})",
             f"min(cell) FILTER ({far})",
-            f"max(year({value}))",
             f"count({value})",
             f"count(*) FILTER ({ZONED})",
             f"min(cell) FILTER ({ZONED})",
@@ -227,27 +253,18 @@ def _date_findings(name: str, value: str) -> Asking[list[Finding]]:
     )
     findings = []
     if late:
-        message = (
-            f"{name!r} has {late:,} dates such as {shorten(shown)!r} before {EARLIEST_YEAR} or after {last}, up to "
-        )
-        why = f"{year}. Correct years of two digits or another calendar in the file, or read these cells as missing."
-        findings.append(Finding("warning", "far-years", message + why, name))
+        message = f"{name!r} has {late:,} dates such as {shorten(shown)!r} before {EARLIEST_YEAR} or after {last}. "
+        way_out = "Correct years of two digits or another calendar in the file, or read these cells as missing."
+        findings.append(Finding("warning", "far-years", message + way_out, name))
     if zoned:
-        message = (
-            f"{name!r} holds times with an offset, such as {shorten(moment)!r}: each is read as its moment in UTC."
-        )
-        bare = (
-            f" {filled - zoned:,} of {filled:,} cells have no offset: they are taken for UTC." if zoned < filled else ""
-        )
+        message = f"{name!r} holds times with an offset, such as {shorten(moment)!r}, read as moments in UTC."
+        bare = f" {filled - zoned:,} of {filled:,} cells have none: taken for UTC." if zoned < filled else ""
         findings.append(Finding("warning" if bare else "info", "utc", message + bare, name))
     return findings
 
 
 def _fitting(ways: Mapping[str, str], forced: bool) -> Asking[tuple[dict[str, str], int, int]]:
-    """Returns the formats that fit most cells, the number of these cells, and of all filled cells.
-
-    The sample is tried first.
-    """
+    """Returns the formats that fit most cells, the number of these, and of all filled cells; tries a sample first."""
     seen, *counts = yield Ask(("count(cell)", *(f"count({way})" for way in ways.values())), of_sample=True, parts=PARTS)
     least = 1 if forced else (seen or 0) * (1 - STRAY_SHARE)
     likely = [style for style, count in zip(ways, counts, strict=True) if count and count >= least]
@@ -271,24 +288,21 @@ def kind_of_texts(texts: Sequence[str]) -> Typed | None:
 
 
 def read_texts(
-    texts: Sequence[str], asked: Kind | None, *, day_first: DateOrder | None = None, name: str = ""
+    texts: Sequence[str], asked: Kind | None, *, order: DateOrder | Literal["column"] | None = "column"
 ) -> tuple[Typed | None, list[Any]]:
     """Returns the date or time type of texts, and of each text the time of day or the microseconds since 1970, or None.
 
-    ``asked`` is the kind of ``MEANS`` to read them as, if known. If ``day_first`` is known, each date is read by
-    itself. With the column's ``name``, findings count equal texts, too.
+    ``asked`` is the kind of ``MEANS`` to read them as, if known. With another ``order`` than that of the whole column,
+    each date is read by itself.
     """
-    different = list(dict.fromkeys(texts))
-    if not different:
+    cells = list(dict.fromkeys(texts))
+    if not cells:
         return None, []
-    cells = texts if name else different
     with _database(os.getpid()).cursor() as connection:
         batch = pa.table({"place": [0] * len(cells), "number": range(len(cells)), "cell": pa.array(cells, pa.string())})
         connection.register("batch", batch)
-        work = (
-            as_date(name, different, None, asked=asked) if day_first is None else each_date(name, "datetime", day_first)
-        )
-        (typed,) = answered(connection, [work], [different])
+        work = as_date("", cells, None, asked=asked) if order == "column" else each_date("", "datetime", order)
+        (typed,) = answered(connection, [work], [cells])
         if typed is None or typed.kind not in MEANS:
             return None, []
         value = typed.value if typed.kind == "time" else f"epoch_us({typed.value})"  # Python has no year 0

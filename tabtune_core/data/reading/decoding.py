@@ -16,12 +16,9 @@ from tabtune_core.errors import LayoutError
 
 HEAD_BYTES = 1 << 16
 BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16"))
-OFFERED = ("cp1252", "cp1250", "cp1251", "cp1253", "cp1254", "cp1255", "cp1256", "mac_roman", "gb18030", "big5")
-OFFERED_MORE = ("shift_jis", "euc_jp", "cp949", "utf-16-le", "utf-16-be")
-SCRIPTS = frozenset(
-    {"big5", "big5hkscs", "cp932", "cp949", "euc_jp", "euc_kr", "gb18030", "gb2312", "gbk", "shift_jis"}
-)
-ALPHABETS = frozenset({"cp1251", "cp1253", "cp1255", "cp1256", "koi8_r", "koi8_u"})
+OFFERED = "cp1252 cp1250 cp1251 cp1253 cp1254 cp1255 cp1256 mac_roman gb18030 big5 shift_jis euc_jp cp949 utf-16-le"
+SCRIPTS = ("big5", "big5hkscs", "cp932", "cp949", "euc_jp", "euc_kr", "gb18030", "gb2312", "gbk", "shift_jis")
+GUESSED = (*SCRIPTS, "cp1251", "cp1253", "cp1255", "cp1256", "koi8_r", "koi8_u")
 """Guesses of the detector that are used; it mistakes the Latin code pages of short files for each other."""
 
 
@@ -44,37 +41,31 @@ def decode(
 ) -> tuple[str, tuple[Finding, ...], tuple[Question, ...]]:
     """Writes ``path`` to ``target`` as UTF-8; rows ``to_predict`` may be in UTF-8 whatever their adapter's table was.
 
-    Raises TableError where ``encoding`` does not exist or does not fit the bytes.
+    Raises LayoutError where ``encoding`` does not exist or does not fit the bytes.
     """
     marked = marked_encoding(read_head(path))
     if encoding is not None and not (to_predict and (marked or transcode(path, target, "utf-8"))):
-        transcode_as_asked(path, target, encoding)
-        return encoding, (), ()
+        marked = encoding
     if marked:
-        transcode_as_asked(path, target, marked)
+        try:
+            fits = transcode(path, target, marked)
+        except (LookupError, ValueError) as error:  # ValueError: the name contains a zero byte
+            known = "utf-8, utf-16, cp1252, latin-1, cp1250, shift_jis"
+            raise LayoutError(f"Unknown encoding {shorten(marked)!r}. Known ones: {known}.") from error
+        if not fits:
+            way_out = "Leave the encoding open, or choose another."
+            raise LayoutError(f"The file is not valid {marked}: some bytes cannot be decoded. {way_out}")
         return marked, (), ()
     if transcode(path, target, "utf-8"):
         return "utf-8", (), ()
     evidence = beyond_ascii(path)
     guess = from_bytes(evidence).best() if other_script(evidence) else None
-    guessed = [guess.encoding] if guess is not None and guess.encoding in SCRIPTS | ALPHABETS else []
+    guessed = [guess.encoding] if guess is not None and guess.encoding in GUESSED else []
     used = next(name for name in (*guessed, "cp1252", "latin-1") if transcode(path, target, name))
     message = f"The bytes are not UTF-8. They were read as {used}, which gives text such as {foreign_words(target)!r}."
-    options = (used, *(name for name in (*OFFERED, *OFFERED_MORE) if name != used))
+    options = (used, *(name for name in OFFERED.split() if name != used))
     question = Question("encoding", f"{message} If letters look wrong, choose another encoding.", "encoding", options)
     return used, (Finding("warning", "encoding", message),), (question,)
-
-
-def transcode_as_asked(path: Path, target: Path, encoding: str) -> None:
-    """Transcodes as ``transcode`` does, but raises LayoutError where the encoding is unknown or does not fit."""
-    try:
-        fits = transcode(path, target, encoding)
-    except (LookupError, ValueError) as error:  # ValueError: the name contains a zero byte
-        known = "utf-8, utf-16, cp1252, latin-1, cp1250, shift_jis"
-        raise LayoutError(f"Unknown encoding {shorten(encoding)!r}. Known ones: {known}.") from error
-    if not fits:
-        way_out = "Leave the encoding open, or choose another."
-        raise LayoutError(f"The file is not valid {encoding}: some bytes cannot be decoded. {way_out}")
 
 
 def transcode(path: Path, target: Path, encoding: str) -> bool:
@@ -106,5 +97,5 @@ def foreign_words(path: Path) -> str:
     """Returns the words around the first letter beyond ASCII, to show the result of an encoding."""
     with path.open(encoding="utf-8") as text:
         line = next(line for line in iter(lambda: text.readline(CHUNK_BYTES), "") if not line.isascii())
-    found = re.search(r"\w*.{0,15}[^\x00-\x7f].{0,15}\w*", line)
-    return found[0].strip() if found else line[:40].strip()
+    words = re.search(r"\w*.{0,15}[^\x00-\x7f].{0,15}\w*", line)
+    return words[0].strip() if words else line[:40].strip()

@@ -29,8 +29,6 @@ SEPARATOR_LINE = re.compile(r'\s*"?sep=([^\w\s"]|\t)"?\n', re.IGNORECASE)
 EVEN = 0.8
 """Least share of the lines that a separator splits into the usual number of cells; it is half of them for a table."""
 NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d[\d.,]*(?:[eE][-+]?\d+)?\s*")
-OPENED, ENCLOSED = re.compile(r"(?m)(?:^|[,;\t|])'"), re.compile(r"(?m)(?:^|[,;\t|])'[^'\n]*'(?=[,;\t|]|$)")
-"""An apostrophe at the start of a cell, and a cell between two of them."""
 COMMA = re.compile(r",\S")
 """A comma that may separate cells; one before a blank may also be part of a text."""
 DECIMAL_COMMA = re.compile(r"\s*[-+]?[\d.]*\d,\d+(?:[eE][-+]?\d+)?\s*")
@@ -46,8 +44,8 @@ class Layout:
     """The layout of a text file."""
 
     delimiter: str
-    quote: str
     escape: str
+    """A quote or a backslash, before a quote within quotes."""
     skip: int
     """Number of lines above the table."""
     width: int
@@ -75,33 +73,28 @@ def find_layout(connection: duckdb.DuckDBPyConnection, path: Path, choices: Read
     if named := SEPARATOR_LINE.match(head):
         given, bare = given or named[1], "\n" * named[0].count("\n") + head[named.end() :]
     bare = re.sub(r"\A(\s*#.*\n)+", lambda comments: "\n" * comments[0].count("\n"), bare)
-    quote = "'" if '"' not in bare and 0 < len(OPENED.findall(bare)) == len(ENCLOSED.findall(bare)) else '"'
-    sniffed = sniff(connection, path.with_name("start.csv"), bare, quote, **({} if given is None else {"delim": given}))
-    delimiter = given or separator(sniffed[0] if sniffed else ",", bare, quote)
-    escape = "\\" if sniffed and sniffed[1] == "\\" else quote
-    records = head_records(bare, delimiter, quote)
+    start = path.with_name("start.csv")
+    sniffed = sniff(connection, start, bare, **({} if given is None else {"delim": given}))
+    delimiter = given or separator(sniffed[0] if sniffed else ",", bare)
+    escape = "\\" if sniffed and sniffed[1] == "\\" else '"'
+    records = head_records(bare, delimiter)
     width = usual_width(records)
-    if delimiter == " " and (single := single_blanks(bare)) != bare and evenness(head_records(single, " ", quote)) == 1:
+    if delimiter == " " and (single := single_blanks(bare)) != bare and evenness(head_records(single, " ")) == 1:
         path.write_text(single_blanks(path.read_text(encoding="utf-8")), encoding="utf-8", newline="\n")
         return find_layout(connection, path, choices)
     if width < 2:
         asked = "" if given is None else f" when split at {given!r}"
         shown = (records[0][1][0] if records else head).strip()[:60]
-        needed = "A table needs a column to predict and at least one to predict from."
-        way_out = f"If the cells are separated by another character, {SET_SEPARATOR}."
-        raise LayoutError(f"The file has one column{asked}: {shown!r}. {needed} {way_out}")
+        needed = "A table needs a column to predict and one to predict from"
+        raise LayoutError(f"The file has one column{asked}: {shown!r}. {needed}. Add one, or {SET_SEPARATOR}.")
     if (even := evenness(records)) < EVEN / 2:
         message = f"Split at {delimiter!r}, only {even:.0%} of the first lines have the most frequent number of cells"
         raise LayoutError(f"{message}, {width}. Correct the file, or {SET_SEPARATOR}.")
     skip, first = first_record(records[len(titles_above(records)) :], width)
-    marked_names = names_after_mark(head, skip, delimiter, width) if any(map(NUMBER.fullmatch, first)) else None
-    skip, first = marked_names or (skip, first)
-    text = "\n".join(head.split("\n")[skip:])
-    start = path.with_name("start.csv")
     header = choices.header
     if header is None:
-        header = bool(marked_names) or has_header(connection, start, text, (delimiter, quote), first, width)
-    return Layout(delimiter, quote, escape, skip, width, header, header * max(width - len(first), 0))
+        header = has_header(connection, start, "\n".join(head.split("\n")[skip:]), delimiter, first, width)
+    return Layout(delimiter, escape, skip, width, header, header * max(width - len(first), 0))
 
 
 def read_start(path: Path) -> str:
@@ -119,12 +112,12 @@ def read_start(path: Path) -> str:
 
 
 def sniff(
-    connection: duckdb.DuckDBPyConnection, path: Path, text: str, quote: str, **given: str | list[str]
+    connection: duckdb.DuckDBPyConnection, path: Path, text: str, **given: str | list[str]
 ) -> tuple[str, str, bool] | None:
     """Returns the separator, escape and header that DuckDB detects; None where it finds no layout."""
     lines = [line for line in text.split("\n") if line.count(",") < 5_000]  # more cells would take it minutes
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
-    options = {"null_padding": True, "ignore_errors": True, "comment": "", "quote": quote, **given}
+    options = {"null_padding": True, "ignore_errors": True, "comment": "", "quote": '"', **given}
     names = "".join(f", {name}=?" for name in options)
     with suppress(duckdb.Error):
         query = f"SELECT Delimiter, Escape, HasHeader FROM sniff_csv(?{names})"
@@ -133,20 +126,17 @@ def sniff(
     return None
 
 
-def separator(sniffed: str, text: str, quote: str) -> str:
+def separator(sniffed: str, text: str) -> str:
     """Returns what DuckDB found, unless another mark splits all lines and "," only some, or decimal numbers."""
-    sniffed = sniffed if usual_width(head_records(text, sniffed, quote)) > 1 else ","
+    sniffed = sniffed if usual_width(head_records(text, sniffed)) > 1 else ","
     for mark in SEPARATORS if sniffed == "," else "":
-        records = head_records(text if mark != " " else single_blanks(text), mark, quote)
+        records = head_records(text if mark != " " else single_blanks(text), mark)
         rows = [record for _, record in records if len(record) == usual_width(records) > 1]
-        if (
-            not rows
-            or len(rows) < EVEN * len(records)
-            or (len(records[0][1]) < len(rows[0]) and COMMA.search(records[0][1][0]))
-        ):
+        uneven = not rows or len(rows) < EVEN * len(records)
+        if uneven or (len(records[0][1]) < len(rows[0]) and COMMA.search(records[0][1][0])):
             continue
         commas = [cell for record in rows for cell in record if COMMA.search(cell)]
-        others = evenness(head_records(text, ",", quote))
+        others = evenness(head_records(text, ","))
         decimals = bool(commas) and all(map(DECIMAL_COMMA.fullmatch, commas))
         fewer, named = others < evenness(records), not any(map(NUMBER.fullmatch, records[0][1]))
         if not others or (decimals and fewer and named) or (mark != " " and (decimals or fewer)):
@@ -154,9 +144,9 @@ def separator(sniffed: str, text: str, quote: str) -> str:
     return sniffed
 
 
-def head_records(text: str, delimiter: str, quote: str) -> Records:
+def head_records(text: str, delimiter: str) -> Records:
     """Returns the records at the start of a file."""
-    reader = csv.reader(io.StringIO(text), delimiter=delimiter, quotechar=quote, skipinitialspace=delimiter != " ")
+    reader = csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=delimiter != " ")
     records, before = [], 0
     with suppress(csv.Error):  # a cell over csv's size limit: the records before it are enough
         for record in reader:
@@ -207,21 +197,10 @@ def first_record(records: Records, width: int) -> tuple[int, list[str]]:
     return records[0]
 
 
-def names_after_mark(head: str, skip: int, delimiter: str, width: int) -> tuple[int, list[str]] | None:
-    """Finds a header that begins with a ``#``, as the last line above the table, and its cells."""
-    above = [(place, line) for place, line in enumerate(head.split("\n")[:skip]) if line.strip()]
-    if above and above[-1][1].startswith("#"):
-        cells = next(csv.reader([above[-1][1]], delimiter=delimiter))
-        if len(cells) == width and not any(map(NUMBER.fullmatch, cells)):
-            return above[-1][0], cells
-    return None
-
-
 def has_header(
-    connection: duckdb.DuckDBPyConnection, path: Path, text: str, marks: tuple[str, str], first: list[str], width: int
+    connection: duckdb.DuckDBPyConnection, path: Path, text: str, delimiter: str, first: list[str], width: int
 ) -> bool:
     """Whether the first line holds names: DuckDB says so, or its numbers count columns or years, or only words."""
-    (delimiter, quote), (line, _, below) = marks, text.partition("\n")
     cells = [cell.strip() for cell in first]
     numbers = [cell for cell in cells if NUMBER.fullmatch(cell)]
     if len(numbers) >= max(FEWEST_STEPS, len(cells) - 2) and all(map(PLACE.fullmatch, numbers)):
@@ -233,7 +212,7 @@ def has_header(
     if len(first) < width:  # DuckDB takes such a line for a title
         if numbers:
             return False
-        text = f"{line}{delimiter * (width - len(first))}\n{below}"
-    found = sniff(connection, path, text, quote, delim=delimiter, nullstr=NO_NUMBERS)
+        text = text.replace("\n", delimiter * (width - len(first)) + "\n", 1)
+    found = sniff(connection, path, text, delim=delimiter, nullstr=NO_NUMBERS)
     unnamed = not cells[0] and all(cells[1:])  # pandas and R write no name for their index
     return (found is not None and found[2]) or (not numbers and (found is None or unnamed))

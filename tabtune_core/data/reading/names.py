@@ -9,27 +9,17 @@ import unicodedata
 MOST_LETTERS = 120
 DIRECTIONS = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
 """Marks that change the writing direction: with them, "csv.exe" can read as "exe.csv"."""
-
-WITHOUT_WIDTH = re.compile(f"{DIRECTIONS.pattern}|[\u200b\u2060\ufeff]")
-"""These marks and letters of zero width, except the two joiners, which Persian and emoji need."""
-
-UNSEEN = re.compile(f"{WITHOUT_WIDTH.pattern}|\u00ad")
-"""The same and the soft hyphen, which in a number or a date may be what is left of a minus sign or a dash."""
+UNSEEN = re.compile(f"{DIRECTIONS.pattern}|[\u00ad\u200b\u2060\ufeff]")
+"""These marks, letters of zero width (except the two joiners, which Persian and emoji need), and the soft hyphen."""
 
 
 def shown_name(name: str) -> str:
-    r"""Returns a file's name without line breaks, control letters, direction marks and bytes that are not UTF-8, cut if
-    it is long.
+    r"""Returns a file's name without line breaks, control letters, direction marks and bytes that are not UTF-8.
 
     >>> shown_name("a\nb\x1b[31m.csv"), shown_name("caf\udce9.csv"), shown_name("\u202evsc.exe"), shown_name("\n")
     ('a b [31m.csv', 'caf�.csv', 'vsc.exe', 'table')
     """
-    surrogates = [letter for letter in name if "\ud800" <= letter <= "\udfff"]
-    if all("\udc80" <= letter <= "\udcff" for letter in surrogates):  # each stands for one byte of a file name
-        known = name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-    else:
-        known = re.sub("[\ud800-\udfff]", "\ufffd", name)
-    line = _one_line(DIRECTIONS.sub("", known)) or "table"
+    line = _one_line(DIRECTIONS.sub("", re.sub("[\ud800-\udfff]", "\ufffd", name))) or "table"
     return line if len(line) <= MOST_LETTERS else f"{line[: MOST_LETTERS - 21]}…{line[-20:]}"
 
 
@@ -44,6 +34,5 @@ def column_name(name: str) -> str:
 
 def _one_line(text: str) -> str:
     """Puts a blank for each run of blanks, line breaks and control letters."""
-    return " ".join(
-        "".join(" " if unicodedata.category(letter) in ("Cc", "Zl", "Zp") else letter for letter in text).split()
-    )
+    control = ("Cc", "Zl", "Zp")
+    return " ".join("".join(" " if unicodedata.category(letter) in control else letter for letter in text).split())

@@ -1,6 +1,4 @@
-"""What the steps of reading share: what is asked, the limit of what is unpacked, and the progress, shown to the person
-who waits.
-"""
+"""What the steps of reading share: what is asked, the limits, and the progress, shown to the person who waits."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,9 +12,7 @@ if TYPE_CHECKING:
 
 CHUNK_BYTES = 1 << 20
 Tell = Callable[[str, int, int], None]
-"""Is called by every step of reading with its stage, the amount done and the whole amount, both in the unit of the
-stage (bytes, rows or columns); the whole is 0 where not known. It may raise an error to stop reading.
-"""
+"""Is called with the stage, the amount done and the whole amount, 0 where not known; may raise an error to stop."""
 
 
 def untold(stage: str, done: int, whole: int) -> None:
@@ -41,9 +37,7 @@ class Job:
 def in_words(stage: str, done: int, whole: int) -> str:
     """Formats the progress as one line.
 
-    >>> in_words("Looking at columns", 400, 5000), in_words("Unpacking megabytes", 12, 0), in_words("Splitting lines into cells", 0, 0)
-    ('Looking at columns: 400 of 5,000', 'Unpacking megabytes: 12', 'Splitting lines into cells')
-    """  # noqa: E501
-    if whole:
-        return f"{stage}: {done:,} of {whole:,}"
-    return f"{stage}: {done:,}" if done else stage
+    >>> in_words("Looking at columns", 400, 5000), in_words("Unpacking megabytes", 12, 0), in_words("Decoding", 0, 0)
+    ('Looking at columns: 400 of 5,000', 'Unpacking megabytes: 12', 'Decoding')
+    """
+    return f"{stage}: {done:,} of {whole:,}" if whole else f"{stage}: {done:,}" if done else stage

@@ -16,10 +16,8 @@ import pyarrow as pa
 from tabtune_core.errors import TableError
 from tabtune_core.shortage import shortage_of
 
-VECTOR_ROWS = 2_048
-"""DuckDB's vector size; the size of a row group is a multiple of it."""
-MOST_ROWS = 122_880
-"""DuckDB's default size of a row group."""
+VECTOR_ROWS, MOST_ROWS = 2_048, 122_880
+"""DuckDB's vector size, of which the size of a row group is a multiple, and the default of that."""
 CELLS_IN_MEMORY = 8_000_000
 """Most cells of a row group. Each takes at least 16 bytes until its group is written."""
 Source = tuple[str, dict[str, Any]]

@@ -18,13 +18,15 @@ from tabtune_core.data.reading.cells import (
     Cells,
     check_width,
     cleaned,
+    drawn,
     missing_pattern,
+    sampled_finding,
+    share_to_read,
     tidied,
     tidy_names,
 )
 from tabtune_core.data.reading.layout import Layout
 from tabtune_core.data.reading.progress import CHUNK_BYTES, Job
-from tabtune_core.data.reading.sampling import drawn, sampled_finding, share_to_read
 from tabtune_core.data.reading.sql import Source, count_rows, counts, first_row, unplanned
 from tabtune_core.errors import LayoutError, TableError
 from tabtune_core.wording import counted
@@ -88,7 +90,7 @@ def load_text(path: Path, layout: Layout, job: Job, *, sample: Path) -> Cells:
         kept = drawn(f"{source[0]} WHERE c0 IS DISTINCT FROM {quoted(LAST_LINE)}", share, kept=int(layout.header))
         target = f"FORMAT csv, HEADER false, FORCE_QUOTE (c0), DELIMITER {quoted(layout.delimiter)}"
         connection.execute(f"COPY ({kept}) TO {quoted(str(sample))} ({target})", source[1])
-        source = rows_of(sample, replace(layout, quote='"', escape='"'))
+        source = rows_of(sample, replace(layout, escape='"'))
     if not whole:
         hold(connection, source, missing)
     named = header_of(connection, layout, source)
@@ -96,7 +98,7 @@ def load_text(path: Path, layout: Layout, job: Job, *, sample: Path) -> Cells:
     if comments.count:
         others = ", ".join(f"c{place}" for place in range(1, layout.width))
         connection.execute(f"DELETE FROM cells WHERE starts_with(c0, '#') AND coalesce({others}) IS NULL")
-    names, renamed = tidy_names(named, told=layout.header)
+    names, renamed = tidy_names(named, named=layout.header)
     findings = [*findings_of(layout, wrong, short, comments), *renamed]
     if lines > rows:
         findings += tall_finding(connection, layout)
@@ -150,18 +152,13 @@ def table_alone(path: Path, layout: Layout) -> tuple[Path, int]:
 
 def rows_of(path: Path, layout: Layout) -> Source:
     """Returns SQL for the rows of a file, with the header, and its parameters; ``pad`` keeps short rows."""
-    columns = {f"c{place}": "VARCHAR" for place in range(layout.width)}
-    chosen: dict[str, Any] = {
-        "columns": columns,
-        "delim": layout.delimiter,
-        "quote": layout.quote,
-        "escape": layout.escape,
-    }
     source = (
-        "read_csv($path, columns=$columns, delim=$delim, quote=$quote, escape=$escape, null_padding=$pad, "
+        "read_csv($path, columns=$columns, delim=$delim, quote='\"', escape=$escape, null_padding=$pad, "
         "store_rejects=$rejects, auto_detect=false, header=false, parallel=false, comment='', ignore_errors=true, "
         "hive_partitioning=false)"
     )
+    columns = {f"c{place}": "VARCHAR" for place in range(layout.width)}
+    chosen: dict[str, Any] = {"columns": columns, "delim": layout.delimiter, "escape": layout.escape}
     return f"FROM {source}", {"path": str(path), "pad": False, "rejects": True, **chosen}
 
 
@@ -212,9 +209,7 @@ def findings_of(layout: Layout, wrong: Rejected, short: Rejected, comments: Reje
         text = f"The table starts at line {layout.skip + 1}; the lines above it were left out."
         yield Finding("info", "left-out", text)
     if comments.count:
-        yield Finding(
-            "info", "comment-lines", f"{comments}: read as a comment, as it begins with '#' and has no cells."
-        )
+        yield Finding("info", "comment-lines", f"{comments}: read as comments, as they begin with '#'.")
     if layout.delimiter != ",":
         word = {"\t": "a tab", " ": "a blank"}.get(layout.delimiter, repr(layout.delimiter))
         yield Finding("info", "separator", f"Cells are separated by {word}.")
@@ -232,7 +227,5 @@ def tall_finding(connection: duckdb.DuckDBPyConnection, layout: Layout) -> Itera
     ends = [f"length(c{place}) - length(replace(c{place}, chr(10), ''))" for place in range(layout.width)]
     tall = counts(connection, f"count(*) FILTER (greatest({', '.join(ends)}) >= {TALL_LINES})")[0]
     if tall:
-        text = (
-            f"{counted(tall, 'row')} with a cell of more than {TALL_LINES} lines: if no text is that long, a quote is"
-        )
-        yield Finding("warning", "ragged-lines", f"{text} missing there. Correct it in the file.")
+        text = f"{counted(tall, 'row')} with a cell of more than {TALL_LINES} lines: if no text is that long, a quote "
+        yield Finding("warning", "ragged-lines", f"{text}is missing there. Correct it in the file.")

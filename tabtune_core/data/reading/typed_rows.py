@@ -5,7 +5,7 @@ kilobytes unpack to gigabytes.
 """
 
 import re
-from collections.abc import Collection
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
@@ -13,10 +13,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tabtune_core.data.findings import shorten
-from tabtune_core.data.reading.cells import Cells, check_width, cleaned, missing_pattern, tidied, tidy_names
+from tabtune_core.data.reading.cells import (
+    Cells,
+    check_width,
+    cleaned,
+    drawn,
+    missing_pattern,
+    sampled_finding,
+    share_to_read,
+    tidied,
+    tidy_names,
+)
 from tabtune_core.data.reading.names import column_name
 from tabtune_core.data.reading.progress import Job
-from tabtune_core.data.reading.sampling import drawn, sampled_finding, share_to_read
 from tabtune_core.data.reading.sql import Source, count_rows, first_row, hold_cells, unplanned
 from tabtune_core.errors import TableError
 
@@ -42,14 +51,13 @@ def load_parquet(path: Path, job: Job) -> Cells:
         share = share_to_read(metadata.num_rows, job.choices.rows)
         check_size(int(share * max(unpacked, metadata.num_rows * len(schema))), job)
         source = "FROM read_parquet($path, hive_partitioning=false)", {"path": str(path)}
-        index = {one.name for one in schema if LEFT_INDEX.fullmatch(one.name) and pa.types.is_integer(one.type)}
-        return load(source, tuple(schema.names), share, job, left_out=index)
+        index = [one.name for one in schema if LEFT_INDEX.fullmatch(one.name) and pa.types.is_integer(one.type)]
+        return load(source, schema.names, share, job, left_out=index)
     except (pa.ArrowException, duckdb.Error, OSError) as error:
         if isinstance(error, duckdb.OutOfMemoryException) or getattr(error, "errno", None) is not None:
             raise
-        raise TableError(
-            "The Parquet file is damaged, or holds values that have no text. Write it again, or save it as CSV."
-        ) from error
+        way_out = "Write it again, or save it as CSV."
+        raise TableError(f"The Parquet file is damaged, or holds values that have no text. {way_out}") from error
 
 
 def load_json(path: Path, job: Job) -> Cells:
@@ -60,64 +68,68 @@ def load_json(path: Path, job: Job) -> Cells:
         kinds = job.connection.execute(f"DESCRIBE {source[0]}", source[1]).fetchall()
         if any(kind != "JSON" for _, kind, *_ in kinds) or not is_whole(path):
             raise duckdb.Error("JSON Error: it has rows that are not objects with entries, or ends early")
-        names = tuple(name for name, *_ in kinds)
         rows = count_rows(job.connection, source)
-        cells = load(source, names, share_to_read(rows, job.choices.rows), job, text="{} ->> '$'")
+        share = share_to_read(rows, job.choices.rows)
+        cells = load(source, own_names(path, [name for name, *_ in kinds], job), share, job, text="{} ->> '$'")
         first = first_row(job.connection, "SELECT * FROM cells LIMIT 1")
         if rows == 1 and any(str(cell).startswith(("[", "{")) for cell in first):
             raise duckdb.Error("JSON Error: the whole file is one object")
     except duckdb.Error as error:
         if isinstance(error, duckdb.OutOfMemoryException):
             raise
-        reason = re.sub(r'in file ".*?"', "", str(error).splitlines()[0].partition(": ")[2])
-        raise TableError(
-            f"The file is JSON, but not one object per row with an entry for each column ({shorten(reason, 120)}). "
-            f"{AS_ROWS}"
-        ) from error
+        why = shorten(re.sub(r'in file ".*?"', "", str(error).splitlines()[0].partition(": ")[2]), 120)
+        message = f"The file is JSON, but not one object per row with an entry for each column ({why})."
+        raise TableError(f"{message} {AS_ROWS}") from error
     return cells
+
+
+def own_names(path: Path, names: Sequence[str], job: Job) -> list[str]:
+    """Returns the names of the entries as the file writes them: DuckDB reads "Temp" beside "temp" as "Temp_1"."""
+    bases = {name: base for name in names if (base := re.sub(r"_\d+$", "", name)) != name}
+    if not {base.lower() for base in bases.values()} & {name.lower() for name in names}:
+        return [*names]
+    query = "SELECT DISTINCT unnest(json_keys(json)) FROM read_json_objects($path)"
+    written = {name for (name,) in job.connection.execute(query, {"path": str(path)}).fetchall()}
+    return [bases[name] if bases.get(name) in written and name not in written else name for name in names]
 
 
 def is_whole(path: Path) -> bool:
     """Whether a list of JSON also ends; DuckDB reads the rows before its missing end."""
     with path.open("rb") as file:
-        first = file.read(64).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+        first = file.read(64).lstrip()[:1]
         file.seek(-min(64, path.stat().st_size), 2)
         return first != b"[" or file.read().rstrip().endswith(b"]")
 
 
 def load(
     source: Source,
-    names: tuple[str, ...],
+    names: Sequence[str],
     share: float,
     job: Job,
     *,
-    left_out: Collection[str] = (),
+    left_out: Sequence[str] = (),
     text: str = "CAST({} AS VARCHAR)",
 ) -> Cells:
     """Fills ``cells`` with a share of the rows of ``source``; ``text`` is SQL for the text of a column."""
     connection, kept = job.connection, [place for place, name in enumerate(names) if name not in left_out]
     check_width(len(kept), job.fewest)
     hold_cells(connection, job.folder, len(kept))
-    listed = ", ".join(f"c{place}" for place in range(len(names)))
     texts = [text.format(f"c{place}") for place in kept]
-    renamed = f"{source[0]} AS given({listed})"
-    (size,) = first_row(
-        connection, f"SELECT sum({' + '.join(f'coalesce(strlen({one}), 0)' for one in texts)}) {renamed}", source[1]
-    )
+    renamed = f"{source[0]} AS given({', '.join(f'c{place}' for place in range(len(names)))})"
+    lengths = " + ".join(f"coalesce(strlen({one}), 0)" for one in texts)
+    (size,) = first_row(connection, f"SELECT sum({lengths}) {renamed}", source[1])
     check_size(int(share * (size or 0)), job)
     job.tell("Reading rows", 0, 0)
     selected = ", ".join(f"{cleaned(one)} AS c{place}" for place, one in enumerate(texts))
     with unplanned(connection):
         query = f"CREATE OR REPLACE TABLE cells AS SELECT {selected} FROM ({drawn(renamed, share)})"
         connection.execute(query, source[1] | missing_pattern(job.choices.missing_marks))
-    tidy, findings = tidy_names(tuple(names[place] for place in kept), told=True)
+    tidy, findings = tidy_names([names[place] for place in kept], named=True)
     return tidied(job, tidy, (), [*findings, *sampled_finding(count_rows(connection), share)])
 
 
-def check_size(found: int, job: Job) -> None:
+def check_size(size: int, job: Job) -> None:
     """Raises TableError where the cells exceed the limit."""
-    if found > job.limit_bytes:
+    if size > job.limit_bytes:
         way_out = "Take a sample of the rows, or leave out the longest columns."
-        raise TableError(
-            f"The file unpacks to {found:,} bytes or more, and the limit is {job.limit_bytes:,}. {way_out}"
-        )
+        raise TableError(f"The file unpacks to {size:,} bytes or more, and the limit is {job.limit_bytes:,}. {way_out}")

@@ -39,6 +39,8 @@ class Typed:
     """The currency, percent sign or unit beside its numbers; "s" for durations."""
     decimal_comma: bool | None = None
     """Whether the comma in its numbers is a decimal comma, not one between thousands; None if there is no comma."""
+    pointed: str = ""
+    """One of its numbers with a point that may separate thousands; empty where none may."""
     marks: tuple[str, ...] = ()
     """Few words among numbers or dates, which may mean missing."""
 

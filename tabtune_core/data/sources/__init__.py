@@ -33,24 +33,21 @@ def is_source(words: Sequence[str]) -> bool:
 def fetch(
     words: Sequence[str], folder: Path, *, limit_bytes: int, tell: Tell = untold, guarded: bool = False
 ) -> Fetched:
-    """Fetches a table into ``folder``. ``guarded`` is for requests from other machines: it allows only addresses in
-    public networks.
+    """Fetches a table into ``folder``; ``guarded``, for requests from elsewhere, allows only public addresses.
 
     Raises TableError where the table cannot be fetched.
     """
     prefix = next((one for one in SOURCES if words[0].startswith(one)), None) if len(words) == 1 else None
     if guarded and prefix not in REMOTE:
-        raise TableError(
-            f"{words[0]!r} is not an address. It begins with https://, hf://datasets/ or openml: and a number."
-        )
+        begins = "It begins with https://, hf://datasets/ or openml: and a number."
+        raise TableError(f"{words[0]!r} is not an address. {begins}")
     if prefix is None:
         return local.joined(words, folder, limit_bytes=limit_bytes, tell=tell)
     return SOURCES[prefix](words[0], folder, limit_bytes=limit_bytes, tell=tell, guarded=guarded)
 
 
 def recorded(words: Sequence[str]) -> tuple[str, ...]:
-    """Returns the arguments of a command that fetches the table again: files with their whole path, addresses without
-    secrets.
+    """Returns the arguments that fetch the table again: files with their whole path, addresses without secrets.
 
     >>> recorded(["https://a.example/b.csv?id=3&access_token=abc"]), recorded(["query:SELECT 1"])
     (('https://a.example/b.csv?id=3&access_token=...',), ('--query', 'SELECT 1'))

@@ -18,33 +18,24 @@ from tabtune_core.errors import TableError
 
 def joined(words: Sequence[str], folder: Path, *, limit_bytes: int, tell: Tell) -> Fetched:
     """Joins the rows of several files into one, in the order given; those of a folder in the order of their names."""
-    first = Path(words[0])
-    paths = (
-        sorted(first.glob("[!._]*.parquet")) if len(words) == 1 and first.is_dir() else [Path(word) for word in words]
-    )
+    first, target = Path(words[0]), folder / "joined.parquet"
+    one_folder = len(words) == 1 and first.is_dir()
+    paths = sorted(first.glob("[!._]*.parquet")) if one_folder else [Path(word) for word in words]
     if not paths:
-        raise TableError(
-            f"The folder {str(first)!r} holds no file that ends in .parquet. Give the path of one file in it."
-        )
+        raise TableError(f"The folder {str(first)!r} holds no file that ends in .parquet. Give the path of one file.")
     with translated():
         for path in paths:
             check_is_file(path)
             if not read_head(path).startswith(PARQUET):
-                raise TableError(
-                    f"{str(path)!r} is not a Parquet file; only those are joined. Give one file, or join them yourself."
-                )
+                raise TableError(f"{str(path)!r} is not a Parquet file; only those are joined. Give one file.")
         if (size := sum(path.stat().st_size for path in paths)) > limit_bytes:
-            raise TableError(
-                f"The files have {size:,} bytes together and the limit is {limit_bytes:,}. Give fewer of them."
-            )
+            raise TableError(f"The files have {size:,} bytes together; the limit is {limit_bytes:,}. Give fewer.")
         try:
-            _write(paths, folder / "joined.parquet", tell)
+            _write(paths, target, tell)
         except pa.ArrowException as error:
-            raise TableError(
-                f"The Parquet files cannot be joined: one is damaged ({str(error)[:120]}). Write it again."
-            ) from error
-    name = first.name if first.is_dir() else f"{first.stem} and {len(paths) - 1} more" if len(paths) > 1 else first.name
-    return Fetched(folder / "joined.parquet", name)
+            why = f"one is damaged ({str(error)[:120]})"
+            raise TableError(f"The Parquet files cannot be joined: {why}. Write it again.") from error
+    return Fetched(target, f"{first.stem} and {len(paths) - 1} more" if len(words) > 1 else first.name)
 
 
 def _write(paths: Sequence[Path], target: Path, tell: Tell) -> None:
@@ -52,27 +43,19 @@ def _write(paths: Sequence[Path], target: Path, tell: Tell) -> None:
     names = schemas[0].names
     for path, schema in zip(paths, schemas, strict=True):
         if differ := sorted(set(schema.names) ^ set(names)):
-            raise TableError(
-                f"{str(path)!r} has other columns than {str(paths[0])!r}: only one has "
-                f"{', '.join(map(repr, differ[:5]))}."
-            )
+            others = f"has other columns than {str(paths[0])!r}: only one has {', '.join(map(repr, differ[:5]))}"
+            raise TableError(f"{str(path)!r} {others}.")
     if twice := [name for name in names if names.count(name) > 1]:
-        raise TableError(
-            f"{twice[0]!r} is the name of two columns of the files; only one can have it. Rename the other in every "
-            "file."
-        )
-    schema = pa.schema([pa.field(name, _common({other.field(name).type for other in schemas})) for name in names])
+        raise TableError(f"{twice[0]!r} is the name of two columns of the files. Rename one in every file.")
+    types = [{schema.field(name).type for schema in schemas} for name in names]
+    common = [pa.string() if len(some) > 1 else some.pop() for some in types]  # as its kind is decided later
+    schema = pa.schema(list(zip(names, common, strict=True)))
     with pq.ParquetWriter(target, schema) as writer:
         for number, path in enumerate(paths):
             tell("Joining files", number, len(paths))
             with closing(pq.ParquetFile(path)) as file:
                 for batch in file.iter_batches(columns=names):
                     writer.write_table(pa.Table.from_batches([batch]).select(names).cast(schema, safe=False))
-
-
-def _common(types: "set[pa.DataType]") -> pa.DataType:
-    """Returns the type of a column in all files; text where they differ, as its kind is decided later."""
-    return next(iter(types)) if len(types) == 1 else pa.string()
 
 
 QUERY = "query:"

@@ -27,9 +27,8 @@ def fetch(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bo
     except (HTTPError, ValueError, KeyError) as error:
         if isinstance(error, HTTPError) and error.code not in (404, 412):
             raise _unreached(error) from error
-        raise TableError(
-            f"OpenML has no table {number} that can be read ({error}). Look its number up on openml.org."
-        ) from error
+        why = f"OpenML has no table {number} that can be read ({error})"
+        raise TableError(f"{why}. Look its number up on openml.org.") from error
     except (OSError, HTTPException) as error:
         raise _unreached(error) from error
     frame: pd.DataFrame = found.frame
@@ -43,6 +42,4 @@ def fetch(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bo
 
 def _unreached(error: Exception) -> TableError:
     reason = getattr(error, "reason", None) or error
-    return TableError(
-        f"OpenML could not be reached ({reason}). Check the network, or download the table and give its path."
-    )
+    return TableError(f"OpenML could not be reached ({reason}). Check the network, or download the table.")

@@ -1,6 +1,4 @@
-"""Fetches a file from an address, or from a data set on the Hub: ``hf://datasets/owner/name/file.parquet``, or
-``name@revision``.
-"""
+"""Fetches a file from an address, or from a data set on the Hub: ``hf://datasets/owner/name@revision/file``."""
 
 import ipaddress
 import re
@@ -31,9 +29,8 @@ class PrivateAddress(TableError):
 def fetch(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bool) -> Fetched:
     """Downloads the file."""
     download(asked, folder / "download", limit_bytes=limit_bytes, tell=tell, guarded=guarded)
-    return Fetched(
-        folder / "download", unquote(urlsplit(asked).path.rpartition("/")[2]) or str(urlsplit(asked).hostname)
-    )
+    address = urlsplit(asked)
+    return Fetched(folder / "download", unquote(address.path.rpartition("/")[2]) or str(address.hostname))
 
 
 def download(
@@ -52,8 +49,7 @@ def download(
         if token:
             asked.add_unredirected_header("Authorization", f"Bearer {token}")
         with closing(_opener(guarded).open(asked, timeout=PATIENCE_SECONDS)) as answer:
-            whole = int(answer.headers.get("Content-Length") or 0)
-            size = 0
+            size, whole = 0, int(answer.headers.get("Content-Length") or 0)
             _check_size(whole, limit_bytes)
             with target.open("wb") as out:
                 while chunk := answer.read(CHUNK_BYTES):
@@ -121,9 +117,8 @@ def public_socket(place: tuple[str, int], timeout: float | None, *_: Any) -> soc
     host, port = place
     found = [str(item[4][0]) for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     if not all(_is_public(ipaddress.ip_address(address.partition("%")[0])) for address in found):
-        raise PrivateAddress(
-            f"{host} is an address of a private network, from which nothing is fetched. Upload the file."
-        )
+        private = f"{host} is an address of a private network, from which nothing is fetched"
+        raise PrivateAddress(f"{private}. Upload the file.")
     return socket.create_connection((found[0], port), timeout)
 
 
@@ -157,9 +152,8 @@ def fetch_from_hub(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, gu
         cached = None if guarded else try_to_load_from_cache(repo, file, repo_type="dataset", revision=revision)
         if isinstance(cached, str):
             return Fetched(Path(cached), name)
-        raise TableError(
-            f"HF_HUB_OFFLINE is set, and {file} of {repo} is not in the cache. Download it elsewhere and give its path."
-        )
+        offline = f"HF_HUB_OFFLINE is set, and {file} of {repo} is not in the cache"
+        raise TableError(f"{offline}. Download it elsewhere and give its path.")
     # the token belongs to the person who runs the server, not to whoever uses the page
     token = None if guarded else get_token()
     download(address, folder / "download", limit_bytes=limit_bytes, tell=tell, guarded=guarded, token=token)

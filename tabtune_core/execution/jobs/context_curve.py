@@ -28,7 +28,7 @@ from tabtune_core.devices import describe_device, is_gpu, memory_bytes, resolve_
 from tabtune_core.engine.adapted_model import open_base
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import RunPlanned
-from tabtune_core.execution.jobs.run_package import package_of_run
+from tabtune_core.execution.jobs.registry import package_of_run
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel
 from tabtune_core.settings import RunSettings
@@ -168,11 +168,7 @@ def _points(
 
 
 def _drawn_contexts(
-    settings: RunSettings,
-    table: pd.DataFrame,
-    labels: NDArray[np.object_],
-    features: int,
-    device: torch.device,
+    settings: RunSettings, table: pd.DataFrame, labels: NDArray[np.object_], features: int, device: torch.device
 ) -> tuple[Split, list[Rows]]:
     """Returns the split, and context rows of each size: first those of a run with this size, then DRAWS - 1 other sets.
 

@@ -27,7 +27,7 @@ from tabtune_core.engine.verify import OTHER_DEVICE_TOLERANCE, compare, is_held,
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import Event, RunPlanned, Unread
 from tabtune_core.execution.jobs.export_formats import Format, snippet
-from tabtune_core.execution.jobs.run_package import package_of_run
+from tabtune_core.execution.jobs.registry import package_of_run
 from tabtune_core.gpus import card_names, card_uuids
 from tabtune_core.lora.package import AdapterPackage
 from tabtune_core.models.adaptation import OWN, adapt

@@ -4,7 +4,6 @@ In: the facts of an adapter package. Out: file names, contents, and a snippet. A
 offered, so that the code that a person copies has worked.
 """
 
-import shlex
 from dataclasses import dataclass, fields
 from typing import Literal
 
@@ -77,16 +76,6 @@ def snippet(form: Format, facts: PackageFacts, run_id: str, *, table: str) -> Sn
     )
     return Snippet(
         setup, f"predicted = pipeline.{predict}(rows)", "tabtune_core.TabularPipeline", facts.settings.train.views
-    )
-
-
-def command_lines(facts: PackageFacts, run_id: str, *, table: str) -> str:
-    """Returns the commands that predict with the adapter package and merge it."""
-    adapter, out = file_name("adapter", facts, run_id), file_name("merged", facts, run_id).removesuffix(".zip")
-    weights = f" --checkpoint {shlex.quote(facts.checkpoint)}" if facts.checkpoint else ""
-    return (
-        f"python -m tabtune_core predict {adapter} rows.csv --context {shlex.quote(table)}{weights} > predictions.csv\n"
-        f"python -m tabtune_core merge {adapter} {out}{weights}"
     )
 
 

@@ -17,21 +17,13 @@ from numpy.typing import NDArray
 from tabtune_core.analysis.one_row import Interval, interval, nearest
 from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.findings import listed
-from tabtune_core.data.prediction_rows import (
-    CSV,
-    NEAREST_ROWS,
-    PREDICTED,
-    TRUTH,
-    labels_like,
-    row_keys,
-    take_rows,
-)
-from tabtune_core.data.splits import Split, sample_rows, strata_of
+from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, TRUTH, labels_like, row_keys, take_rows
+from tabtune_core.data.splits import Split
 from tabtune_core.data.spreadsheet import safe_csv
-from tabtune_core.data.task import Context, make_context
+from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
 from tabtune_core.errors import AdapterError
-from tabtune_core.execution.jobs.run_package import package_of_run
+from tabtune_core.execution.jobs.registry import package_of_run
 from tabtune_core.files.plain_values import SHA256
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package import AdapterPackage, read_package
@@ -89,7 +81,6 @@ def predict(
     adapters: Sequence[Mapping[str, str]],
     table: str,
     base: bool = True,
-    context_rows: int | None = None,
     device: str = "auto",
 ) -> dict[str, Any]:
     """Predicts the rows with each adapter and, if asked to, with their bases alone.
@@ -101,7 +92,6 @@ def predict(
         adapters: each with ``id`` (of a run or of an adapter from elsewhere) and ``title`` (of its column).
         table: id of the table whose rows are the context.
         base: whether the models without an adapter predict too.
-        context_rows: most context rows, a sample of each adapter's own; None: all of them.
         device: to compute on.
 
     Raises:
@@ -121,7 +111,6 @@ def predict(
             frame,
             shown,
             base=base,
-            context_rows=context_rows,
             device=device,
             notes=notes,
             progress=progress,
@@ -130,10 +119,7 @@ def predict(
     titles = numbered([column.title for column in columns])  # one base model with different weights has the same title
     columns = [dataclasses.replace(column, title=title) for column, title in zip(columns, titles, strict=True)]
     for column in columns:
-        encoder = column.context.encoder
-        notes.update(
-            dict.fromkeys([*encoder.misfits_in_words(frame), *encoder.doubts(frame), *encoder.unknown_in_words(frame)])
-        )
+        notes.update(dict.fromkeys(column.context.encoder.unread(frame)))
     classes = columns[0].context.labels.classes
     truth, known = _labels(frame, opened[0].settings, classes, notes)
     if known.any() and (seen := _seen(frame[known], shown, columns, opened[0])):
@@ -215,7 +201,6 @@ def _predict_group(
     shown: pd.DataFrame,
     *,
     base: bool,
-    context_rows: int | None,
     device: str,
     notes: dict[str, None],
     progress: Counted,
@@ -230,12 +215,10 @@ def _predict_group(
     for place, adapter in enumerate(group):
         put_on(adapters, model, adapter.settings.lora, adapter.package.tensors, str(place))
         adapted = AdaptedModel(with_module(model, adapters.module), adapter.settings, adapter.package.facts)
-        whole, table = _context(adapted, shown, adapter.title, notes)
-        labelled, own = adapter.settings.target in frame, whole.sha256 == adapted.facts.context_sha256
-        as_in_run = own and (context_rows is None or context_rows >= len(whole.y_C))
-        intervals = _intervals(home, adapter) if as_in_run and adapter.settings.task == "regression" else (None, None)
+        context, table = _context(adapted, shown, adapter.title, notes)
+        labelled, own = adapter.settings.target in frame, context.sha256 == adapted.facts.context_sha256
+        intervals = _intervals(home, adapter) if own and adapter.settings.task == "regression" else (None, None)
         used = adapted.split(shown) if labelled and own else None
-        context = _fewer(whole, adapted, table, context_rows)
         views = adapter.settings.train.views
         predicted = predict_rows(adapted.model, frame, context, views=views, told=progress.add)
         yield _Column(adapter.title, "adapter", predicted, context, used, table, intervals[0])
@@ -299,17 +282,6 @@ def _context(
         f"will differ from those of its run."
     ] = None
     return context, chosen
-
-
-def _fewer(context: Context, adapted: AdaptedModel, table: pd.DataFrame, most: int | None) -> Context:
-    """Returns a stratified sample of the context with every class in it."""
-    if most is None or most >= len(context.y_C):
-        return context
-    rng, target = np.random.default_rng([adapted.settings.seed, 0]), adapted.settings.target
-    kept = np.sort(sample_rows(strata_of(_labels_of(context)).astype(str), most, rng))
-    labels = np.full(len(table), None, dtype=object)
-    labels[context.rows] = _labels_of(context)
-    return make_context(table, labels, context.rows[kept], adapted.facts.kinds, target, names=context.labels)
 
 
 def _labels_of(context: Context) -> NDArray[np.object_]:

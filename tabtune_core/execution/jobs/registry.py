@@ -1,4 +1,4 @@
-"""The functions that carry out jobs, one per kind; each job runs in its own process.
+"""The functions that carry out jobs, one per kind, each in its own process; the adapter package that they read.
 
 To add a kind: write ``function(home, folder, **arguments)`` in its own module, and add a line to
 ``tabtune_core.store.job_kinds.KINDS``. Pass the ids of runs, adapters and tables that it needs as arguments. It returns
@@ -6,17 +6,15 @@ JSON values and may write files into ``folder``; the text of a TabTuneError that
 """
 
 import pkgutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tabtune_core.errors import StoreError
+from tabtune_core.errors import AdapterError, StoreError
+from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.store.job_kinds import KINDS
-
-JOBS: dict[str, Callable[..., dict[str, Any]]] = {
-    kind: pkgutil.resolve_name(f"tabtune_core.execution.jobs.{of_kind.function}") for kind, of_kind in KINDS.items()
-}
-"""Loaded on import, so that the process from which jobs are forked has all of them."""
+from tabtune_core.store.run_folder import ADAPTER_FILE
+from tabtune_core.store.run_row import Run
+from tabtune_core.store.runs import RunStore
 
 
 def run_job(kind: str, *, home: Path, folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -25,9 +23,23 @@ def run_job(kind: str, *, home: Path, folder: Path, arguments: dict[str, Any]) -
     Raises:
         TabTuneError: it cannot be done; the text says why and what to do.
     """
-    if kind not in JOBS:
-        raise StoreError(
-            f"This version knows no job of the kind {kind!r}; perhaps a newer version queued it. Delete it, or "
-            "install that version."
+    if kind not in KINDS:
+        raise StoreError(f"This version knows no job of the kind {kind!r}. Delete it, or ask for it again.")
+    result: dict[str, Any] = pkgutil.resolve_name(f"{__package__}.{KINDS[kind].function}")(home, folder, **arguments)
+    return result
+
+
+def package_of_run(store: RunStore, run: Run) -> AdapterPackage:
+    """Reads the adapter package of a run.
+
+    Raises:
+        AdapterError: it is damaged, or belongs to another run.
+    """
+    package = read_package(store.run_dir(run.id) / ADAPTER_FILE)
+    found, own = package.facts.settings, run.settings
+    if (found.lora, found.seed, found.target) != (own.lora, own.seed, own.target):
+        raise AdapterError(
+            f"In place of the adapter of {run.name} is that of another run: {found.label}, seed {found.seed}, target "
+            f"{found.target!r}. Put the right file back, or run it again."
         )
-    return JOBS[kind](home, folder, **arguments)
+    return package

@@ -20,7 +20,7 @@ from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.splits import SplitName
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base
 from tabtune_core.errors import AdapterError
-from tabtune_core.execution.jobs.run_package import package_of_run
+from tabtune_core.execution.jobs.registry import package_of_run
 from tabtune_core.lora.adapted_layer import AdaptedLayer
 from tabtune_core.lora.attach import adapter_at, weight_name
 from tabtune_core.lora.inject import LoraReport, adapter_updates, load_factors

@@ -14,15 +14,13 @@ from typing import Any, Literal
 
 from tabtune_core.errors import ClusterError, ShortageError
 from tabtune_core.events import Note, StopRequest
-from tabtune_core.execution.cluster_file import Cluster, write_cluster
+from tabtune_core.execution.cluster import Cluster, first_line, write_cluster
 from tabtune_core.execution.executor import RAY, Ended, Placement
-from tabtune_core.execution.forkserver import CARD_ORDER, RUN_ENVIRONMENT
-from tabtune_core.execution.memory_needs import needs_of
-from tabtune_core.execution.on_ray.cluster_check import first_line
+from tabtune_core.execution.local import needs_of
 from tabtune_core.execution.on_ray.machines import BYTES_OF_A_GPU_RUN, Demand, Machines, Node, difference
 from tabtune_core.execution.on_ray.remote_run import RemoteRun
 from tabtune_core.execution.on_ray.worker_side import Link
-from tabtune_core.execution.processes import GRACE_SECONDS
+from tabtune_core.execution.processes import CARD_ORDER, GRACE_SECONDS, RUN_ENVIRONMENT
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore

@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tabtune_core.errors import ClusterError
-from tabtune_core.execution.cluster_file import ClusterNode
-from tabtune_core.execution.on_ray.cluster_check import NOT_INSTALLED, check, first_line, no_cluster
+from tabtune_core.execution.cluster import NOT_INSTALLED, ClusterNode, check, first_line, no_cluster
 from tabtune_core.gpus import card_names
 from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.catalogue import FAMILIES

@@ -18,11 +18,11 @@ from tabtune_core.data.datasets import folder_of
 from tabtune_core.errors import ShortageError, TabTuneError
 from tabtune_core.events import Note, StopRequest
 from tabtune_core.execution.child import discard
+from tabtune_core.execution.cluster import first_line
 from tabtune_core.execution.executor import AGAIN, Ended
-from tabtune_core.execution.on_ray import node_files
-from tabtune_core.execution.on_ray.cluster_check import first_line
 from tabtune_core.execution.on_ray.machines import Demand
 from tabtune_core.execution.on_ray.remote_run import (
+    ARRIVING,
     EVENTS_AT_ONCE,
     LEAVING,
     LOG_BYTES_AT_ONCE,
@@ -30,6 +30,9 @@ from tabtune_core.execution.on_ray.remote_run import (
     Order,
     Outcome,
     Where,
+    drop_arriving,
+    pieces,
+    take,
 )
 from tabtune_core.settings.sweep import rungs_ahead
 from tabtune_core.shortage import shortage_of
@@ -168,7 +171,7 @@ class Link:
 
     def _lose(self, ended: Ended) -> None:
         self.kill()
-        node_files.drop_arriving(self.store.home / "runs" / self.run.id)  # whether or not it is still in the store
+        drop_arriving(self.store.home / "runs" / self.run.id)  # whether or not it is still in the store
         self.ended, self.goes_on = ended, False
 
     def _call(self, method: str, *given: Any, patience_seconds: float = ANSWER_SECONDS) -> Any:
@@ -225,7 +228,7 @@ class Link:
         with _sending:
             for name in self._call("missing", list(files)):
                 size = files[name].stat().st_size
-                for offset, content in node_files.pieces(files[name]):
+                for offset, content in pieces(files[name]):
                     self._call("take", name, offset, content, size)
                     self.store.beat(run.id)
         self._log_start = (folder / LOG).stat().st_size
@@ -253,7 +256,7 @@ class Link:
         offset = 0
         while True:
             content = self._call("piece", name, offset)
-            node_files.take(place, offset, content, size)
+            take(place, offset, content, size)
             offset += len(content)
             if offset >= size:
                 return
@@ -263,7 +266,7 @@ class Link:
     def _bring_state(self, state: int) -> None:
         """Brings the last state and the best states beside it; all earlier events are stored first."""
         files, folder = self._call("state"), self.store.run_dir(self.run.id) / STATES
-        arriving = folder.with_name(f"{STATES}-{node_files.ARRIVING}")
+        arriving = folder.with_name(f"{STATES}-{ARRIVING}")
         for name, size in files.items():
             self._bring(f"{LEAVING}/{name}", size, arriving / name)
         if not files:
@@ -301,7 +304,7 @@ class Link:
                 self._bring(name, size, folder / name)
             self.store.finish(run_id, outcome.status, result=outcome.result, error=outcome.error)
         self.store.forget_states(run_id)
-        node_files.drop_arriving(folder)
+        drop_arriving(folder)
         self._call("forget")
         self.kill()
 

@@ -9,10 +9,7 @@ from tabtune_core.upstream import APACHE_2, Upstream
 
 
 def mitra_layers(config: dict[str, Any], task: Task) -> Layers:
-    """Returns the layers of a ``Tab2D`` module.
-
-    Labels go through an embedding with a row per output, or a linear layer if there is one.
-    """
+    """Returns the layers of a ``Tab2D`` module; labels go through an embedding, or a linear layer if it has one."""
     width, outputs = config["dim"], config["dim_output"]
     layers = Layers()
     layers.linear("x_embedding.x_embedding", width, 1)
@@ -60,10 +57,7 @@ FAMILY = Family(
     feature_limit=500,
     context_limit=10_000,
 )
-"""The limits are AutoGluon's.
-
-The guide names ``x_embedding`` (1 to d); its adapter has rank 1 and one number more than the weight.
-"""
+"""The limits are AutoGluon's. The guide names ``x_embedding`` (1 to d), whose adapter is larger than the weight."""
 
 MITRA_MINI_CLASSIFIER: dict[str, Any] = dict(dim=48, dim_output=10, n_layers=4, n_heads=4, task="CLASSIFICATION")
 MITRA_MINI_REGRESSOR: dict[str, Any] = {**MITRA_MINI_CLASSIFIER, "dim_output": 1, "task": "REGRESSION"}

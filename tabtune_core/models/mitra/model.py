@@ -1,6 +1,5 @@
 """Mitra through AutoGluon's module ``Tab2D``: upstream's class, checkpoint folder and normalisation, in fp32.
 
-Upstream always recomputes every layer in the backward pass.
 Shape letters: B tables, T rows (context, then query), C context rows, Q query rows, F features, K classes, O outputs.
 """
 
@@ -152,11 +151,7 @@ def _scaled(y_BN: torch.Tensor, low_B1: torch.Tensor, span_B1: torch.Tensor) -> 
 
 
 def read_checkpoint(path: Path, card: ModelCard, task: Task) -> Tab2D:
-    """Opens ``model.safetensors`` with the ``config.json`` beside it.
-
-    Raises:
-        CheckpointError: a file is missing, damaged, or of another model or task.
-    """
+    """Opens ``model.safetensors`` with the ``config.json`` beside it; raises CheckpointError if they do not fit."""
     config = _read_config(path.with_name("config.json"))
     check_task(path.parent, config["task"].lower(), task)
     with refused_as(CheckpointError, f"{path} is damaged or not a Mitra checkpoint", WAY_OUT):

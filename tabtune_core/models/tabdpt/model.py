@@ -57,10 +57,7 @@ class _Drawn(TorchFunctionMode):
 
 
 class ContextStatistics(Network):  # type: ignore[misc]
-    """Upstream's module with feature statistics from the context alone, in training as in prediction.
-
-    Upstream's root flag ``training`` would include query rows in them; the flags of submodules are not changed.
-    """
+    """Upstream's module with feature statistics from the context alone, where ``training`` would add query rows."""
 
     def forward(self, *positional: Any, **named: Any) -> torch.Tensor:
         """Calls upstream's forward."""
@@ -198,12 +195,7 @@ def standard(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def read_checkpoint(path: Path, card: ModelCard, task: Task) -> tuple[Network, str]:
-    """Reads a safetensors file for both tasks; returns the upstream module and its configuration as the JSON text in
-    the file.
-
-    Raises:
-        CheckpointError: it is another kind of file, damaged or for another version.
-    """
+    """Returns the upstream module of a file, and its configuration as JSON, or raises CheckpointError."""
     with refused_as(CheckpointError, f"{path} is not a TabDPT checkpoint", WAY_OUT):
         tensors, beside = read_safetensors(path)
         if "cfg" not in beside:

@@ -175,12 +175,7 @@ def _answers(outputs: torch.Tensor, scaler: StandardScaler | None, classes: int)
 
 
 def read_checkpoint(path: Path, card: ModelCard, task: Task) -> tuple[TabICL, dict[str, Any]]:
-    """Reads a file with ``config`` and ``state_dict``, without running any code in it; returns the upstream module and
-    its configuration.
-
-    Raises:
-        CheckpointError: it is another kind of file or of another task.
-    """
+    """Returns the upstream module of a file, and its configuration; raises CheckpointError if it does not fit."""
     with refused_as(CheckpointError, f"{path} is not a TabICL checkpoint", WAY_OUT):
         content = read_entries(path)
         config = content["config"]

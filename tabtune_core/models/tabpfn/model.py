@@ -198,11 +198,7 @@ class TabPFNModel:
 
 
 def read_checkpoint(path: Path, card: ModelCard, task: Task) -> Opened:
-    """Reads a file of a card's architecture, without running any code in it.
-
-    Raises:
-        CheckpointError: it is another kind of file or of another task.
-    """
+    """Reads a file of a card's architecture, without running any code in it, or raises CheckpointError."""
     with refused_as(CheckpointError, f"{path} is not a {card.title} checkpoint", WAY_OUT):
         content = read_entries(path)
         made_for = content.get("architecture_name", "tabpfn_v2")
@@ -232,11 +228,7 @@ def read_checkpoint(path: Path, card: ModelCard, task: Task) -> Opened:
 
 
 def _estimator(told: Any, *, numbers: bool) -> tuple[float, float | None]:
-    """Returns temperature and outlier bound of upstream's estimators, which a file of v2.6 may set.
-
-    Raises:
-        Damaged: they are not positive numbers.
-    """
+    """Returns temperature and outlier bound of upstream's estimators; raises Damaged if they are not positive."""
     if not isinstance(told, dict):
         raise Damaged("its 'inference_config' holds no entries by name")
     temperature, outlier = told.get("SOFTMAX_TEMPERATURE", 0.9), told.get("OUTLIER_REMOVAL_STD", "auto")

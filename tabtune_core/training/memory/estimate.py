@@ -1,11 +1,8 @@
-"""Estimates the memory of a run before it starts, from the model's architecture and the sizes of the table. Loads no
-torch.
+"""Estimates the memory of a run before it starts, from the architecture and the sizes of the table. Loads no torch.
 
-In: settings, a model card, sizes. Out: bytes by cause. Weights, adapter, gradients, optimizer state and activations are
-counted (see the families' ``activations``). On the CPU, constants stand for what torch allocates at the first steps and
-for the gaps in glibc's heap; on a GPU, first-use memory is allocated during loading (see ``session.use_once``). The
-gaps differ between runs, so the estimate is a band; measuring a few steps makes it a number (see ``fitting``).
-``tests/benchmarks/estimate_against_measured.py`` compares it with measured peaks.
+In: settings, a model card, sizes. Out: bytes by cause, as the families' ``activations`` count them. On the CPU,
+constants stand for what torch allocates at the first steps and for gaps in glibc's heap, which differ between runs:
+so the estimate is a band, and measuring a few steps makes it a number. ``tests/benchmarks`` compares both.
 """
 
 from dataclasses import dataclass, replace
@@ -20,15 +17,11 @@ from tabtune_core.training.episodes import EVALUATION_ROWS, ROWS_AT_ONCE, Episod
 MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
 """Numbers that an optimizer keeps per trained weight: Adam's two moments, SGD's momentum."""
 CPU_FIRST_USE_BYTES, CPU_FIRST_PREDICTION_BYTES = 4e6, 1e6
-"""What torch still allocates at the first steps and at the first prediction, after the warm-up during loading; see
-``HEAP``.
-"""
+"""What torch still allocates at the first steps and at the first prediction, after the warm-up."""
 HEAP, HEAP_RECOMPUTED = 1.3, 1.7
-"""Resident bytes of the heap relative to those in use, if tensors are kept to the end of the forward pass, or freed
-block by block.
+"""Resident bytes of the heap over those in use, if tensors are kept to the end of the forward pass, or freed by block.
 
-All four are rounded from 53 random runs of the three minis and six of TabICL v2. With ``MALLOC_MMAP_THRESHOLD_=262144``
-glibc's heap has few gaps, but a step takes 30 to 40 % longer.
+All four are rounded from 53 random runs of the three minis and six of TabICL v2.
 """
 
 
@@ -68,11 +61,7 @@ class Sizes:
         classes: int,
         shown_rows: int | None = None,
     ) -> "Sizes":
-        """Returns the sizes for a table after its split; ``predicted_rows`` are those of the largest split that is
-        scored.
-
-        ``shown_rows`` are the context rows of a prediction, by default those that the settings ask for.
-        """
+        """Returns the sizes for a table after its split; ``shown_rows`` by default as the settings ask for."""
         train = settings.train
         step = EpisodeSize.plan(train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
         prediction_context = shown_rows or min(train.predict_context_rows or train_rows, train_rows)
@@ -98,8 +87,7 @@ class MemoryByCause:
     gradients: int
     optimizer: int
     activations: int
-    """What layers keep for the backward pass, and everything temporary: predictions, updated weights, gaps in the heap.
-    """
+    """What layers keep for the backward pass, and everything temporary, such as predictions and gaps in the heap."""
 
     @property
     def growth(self) -> int:
@@ -117,13 +105,9 @@ class MemoryByCause:
 
 
 def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> MemoryByCause:
-    """Estimates bytes by cause at the peak of a run's training: the highest of a step, an evaluation and saving the
-    best state.
+    """Estimates bytes by cause at the peak of a run's training, or of zero-shot's predictions.
 
-    For zero-shot, estimates the peak of its predictions. Final predictions of a trained run may take more: see
-    ``prediction_bytes``.
-
-    A checkpoint that a person supplies is assumed to have the model's architecture.
+    A checkpoint that a person supplies is assumed to have the model's architecture; see also ``prediction_bytes``.
 
     Raises:
         TargetError: a pattern that names no adapted layer.
@@ -158,9 +142,7 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
 def prediction_bytes(
     card: ModelCard, task: Task, *, shown: int, features: int, on_gpu: bool, predicted_rows: int = ROWS_AT_ONCE
 ) -> float:
-    """Estimates the peak bytes of a prediction over the loaded model, with ``shown`` context rows and
-    ``predicted_rows`` at once.
-    """
+    """Estimates the peak bytes of a prediction over the loaded model, with ``shown`` context rows."""
     first, heap = (0.0, 1.0) if on_gpu else (CPU_FIRST_PREDICTION_BYTES, HEAP)
     counts = card.family.code("activations")
     return first + heap * float(
@@ -171,8 +153,7 @@ def prediction_bytes(
 def _step_bytes(settings: RunSettings, card: ModelCard, sizes: Sizes, gradients: int, *, on_gpu: bool) -> float:
     """Estimates the peak bytes of a step without gradients and optimizer state, including gaps in the heap.
 
-    During the backward pass, gradients appear while activations are freed. So the peak has either all activations and
-    no gradients, or one block's activations and all gradients.
+    Gradients appear while activations are freed: all activations and no gradients, or one block's and all gradients.
     """
     recomputed = settings.train.gradient_checkpointing or not card.family.block_lists
     copies = (
@@ -189,11 +170,7 @@ def _step_bytes(settings: RunSettings, card: ModelCard, sizes: Sizes, gradients:
 
 
 def step_tape(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> Tape:
-    """Records what autograd keeps during one training step, block by block.
-
-    Raises:
-        TargetError: a pattern that names no adapted layer.
-    """
+    """Records what autograd keeps during a step, block by block; raises TargetError for an unknown pattern."""
     half, lora, peft = settings.train.amp != "off", settings.lora, settings.strategy == "peft"
     ranks = adapted_ranks(card, settings.task, lora) if peft else {}
     trained = Trained(

@@ -1,8 +1,4 @@
-"""Judges before the start whether runs fit the memory of their device and the disk of their workspace. Loads no torch.
-
-In: the estimate of each run, and the size of the device's memory or the disk. Out: bytes, a judgement, and a sentence
-that refuses runs.
-"""
+"""Judges before the start whether runs fit the memory of their device and the disk. Loads no torch."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -46,10 +42,7 @@ class DeviceMemory:
 
     @classmethod
     def of(cls, asked: str, machine: tuple[int, int], cards: Sequence[tuple[int, int] | None]) -> "DeviceMemory":
-        """Returns the memory for a setting ``device``, from free and total bytes of the machine and of each GPU.
-
-        'auto' may take any GPU, so the smallest counts.
-        """
+        """Returns the memory for a setting ``device``, from free and total bytes; for 'auto' of the smallest GPU."""
         if asked == "cpu" or (asked == "auto" and not cards):
             return cls("the CPU", *machine, False)
         kind, _, number = ("cuda" if asked == "auto" else asked).partition(":")
@@ -70,9 +63,7 @@ class Growth:
 
     @classmethod
     def of(cls, estimate: MemoryByCause, ratio: float | None) -> "Growth":
-        """Returns a single number if the ``ratio`` of similar runs is known, else a band; small values are always a
-        band.
-        """
+        """Returns a single number if the ``ratio`` of similar runs is known, else a band; small values are a band."""
         if ratio is None:
             return cls(
                 LEAST * max(0.0, estimate.growth - CPU_FIRST_USE_BYTES), max(SMALL_BYTES, MOST * estimate.growth)
@@ -179,12 +170,7 @@ class DiskNeed:
 def disk_need(
     runs: Sequence[RunSettings], card: ModelCard, split: SplitSizes, *, classes: int, times: int = 1
 ) -> DiskNeed:
-    """Estimates what runs of one model write, training one at a time and each ``times`` times. ``classes`` is 0 for
-    numbers.
-
-    Raises:
-        TargetError: a pattern that names no adapted layer.
-    """
+    """Estimates what runs of one model write, one at a time and each ``times`` times; 0 ``classes``: numbers."""
     kept, states = 0, [0]
     for run in runs:
         train = run.train

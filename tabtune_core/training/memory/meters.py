@@ -1,7 +1,6 @@
 """Measures memory: what the GPU, the process and torch hold, by phase; and by cause, counted from the tensors.
 
-In: a device. Out: ``MemorySampled`` a few times a second, less often the longer a run takes, and the peaks of each
-phase. A value that cannot be read is None, never 0.
+In: a device. Out: ``MemorySampled`` a few times a second, and the peaks of each phase; what cannot be read is None.
 """
 
 import ctypes
@@ -32,11 +31,7 @@ _NOT_AVAILABLE = 2**64 - 1  # NVML_VALUE_NOT_AVAILABLE: some drivers give it as 
 
 
 class NvmlReader:
-    """Reads one GPU through NVML. ``library`` is the module ``pynvml`` or an object with the same functions.
-
-    ``pid`` is this process's id for the driver; None if that is unknown, so that another process is never taken for
-    this one.
-    """
+    """Reads one GPU through NVML; ``library`` is ``pynvml``, ``pid`` this process's id for the driver or None."""
 
     def __init__(self, library: Any, uuid: str, pid: int | None) -> None:
         self._library, self._pid = library, pid
@@ -91,11 +86,9 @@ def pid_of_driver(namespace: str = "/proc/self/ns/pid") -> int | None:
 
 
 class Thinning:
-    """Emits fewer samples the longer a run takes: at first each one, after DENSE of them two combined into one, then
-    four, and so on.
+    """Emits fewer samples the longer a run takes: after DENSE of them two combined into one, then four, and so on.
 
-    A combined sample has the maximum of the bytes and the last of the GPU's other readings. Phases are never mixed. Of
-    four samples a second for eight hours, 115,200 in all, about 4,000 are emitted.
+    A combined sample has the maximum of the bytes and the last of the other readings; phases are never mixed.
     """
 
     def __init__(self) -> None:
@@ -126,7 +119,7 @@ class Thinning:
 class MemoryMeter:
     """Samples memory in a thread and keeps the peaks of each phase.
 
-    ``speaks`` is the ranking meter of the device: torch's allocated bytes on a GPU, resident memory on the CPU.
+    ``speaks`` is the ranking meter: torch's allocated bytes on a GPU, resident memory on the CPU.
     """
 
     def __init__(
@@ -237,9 +230,7 @@ class MemoryMeter:
 
 
 def _reset_peaks(device: torch.device) -> bool:
-    """Resets the peaks of torch and the kernel; returns whether the kernel's could be reset (only on Linux, not in
-    every container).
-    """
+    """Resets the peaks of torch and the kernel; returns whether the kernel allowed it (not in every container)."""
     if keeps_peaks(device):
         gpu_module(device).reset_peak_memory_stats(device)
     try:
@@ -250,10 +241,7 @@ def _reset_peaks(device: torch.device) -> bool:
 
 
 def _give_back_freed_memory(device: torch.device) -> None:
-    """Returns freed memory to the system: torch's cache on a GPU, pyarrow's pool, and malloc's if it is glibc's.
-
-    It would otherwise count for the next phase, or be missing to the process that verifies the adapter.
-    """
+    """Returns freed memory to the system: it would otherwise count for the next phase, or be missing elsewhere."""
     if is_gpu(device):
         gpu_module(device).empty_cache()
     pyarrow.default_memory_pool().release_unused()
@@ -263,9 +251,7 @@ def _give_back_freed_memory(device: torch.device) -> None:
 
 
 def held_bytes(module: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, int]:
-    """Counts bytes of weights, adapter, gradients and optimizer state; call it after a step, before its gradients are
-    deleted.
-    """
+    """Counts bytes of weights, adapter, gradients and optimizer state, before the gradients of a step are deleted."""
     own = {
         id(t): t
         for layer in module.modules()
@@ -283,9 +269,7 @@ def held_bytes(module: nn.Module, optimizer: torch.optim.Optimizer | None) -> di
 
 
 def by_cause(without_activations: dict[str, int], growth_bytes: int | None) -> dict[str, int] | None:
-    """Adds activations: the growth over the loaded model less gradients and optimizer state; None if the growth is
-    unknown.
-    """
+    """Adds activations: the growth less gradients and optimizer state; None if the growth is unknown."""
     if growth_bytes is None:
         return None
     return without_activations | {

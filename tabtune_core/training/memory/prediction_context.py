@@ -1,8 +1,6 @@
-"""Chooses the default number of context rows of predictions: as many as the model, the memory and an acceptable time
-allow.
+"""Chooses the default number of context rows of predictions: as many as model, memory and an acceptable time allow.
 
-In: settings, the number of features and the memory of the device. Out: settings with a number, which is stored in all
-files of the run, so that another machine uses the same rows. Loads no torch.
+In: settings, features and memory. Out: settings with a number, stored with the run. Loads no torch.
 """
 
 from tabtune_core.models.catalogue import get_card
@@ -10,14 +8,11 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.training.memory.estimate import prediction_bytes
 
 SHARE = 0.5
-"""Share of the device's total memory for a prediction at its peak; the free memory would change from day to day, and
-the number with it.
-"""
+"""Share of the device's total memory for a prediction at its peak; the free memory changes from day to day."""
 OPERATIONS = {"cpu": 2.8e11, "cuda": 2.8e14}
-"""Most floating-point operations of the context rows' attention to each other, which grow with their square. These take
-five to ten seconds on one core with the measured 20 to 40 billion a second, or on a GPU a thousand times as fast. On
-the CPU, TabICL mini and TabDPT mini get 8,192 rows (1,000 predictions took 4.8 and 4.3 s; with 16,384 rows 17 and 16
-s), Mitra mini 4,096 of 16 columns (9 s; 31 s with 8,192).
+"""Most operations of the context rows' attention to each other, the square of their number: five to ten seconds.
+
+On the CPU, TabICL mini and TabDPT mini get 8,192 rows (1,000 predictions took 5 s), Mitra mini 4,096 (9 s).
 """
 ALWAYS = 2048
 """Context rows that are used however long it takes, if memory and model allow."""
@@ -25,10 +20,9 @@ LEAST, MOST = 128, 2**20
 
 
 def with_shown_rows(settings: RunSettings, *, features: int, memory_bytes: int, on_gpu: bool) -> RunSettings:
-    """Returns the settings with ``predict_context_rows`` set: as asked for, or the most that model, memory and time
-    allow.
+    """Returns the settings with ``predict_context_rows``: as asked for, or a power of two that the model allows.
 
-    That is a power of two, or the model's own limit. ``memory_bytes`` is the total memory of the device.
+    ``memory_bytes`` is the total memory of the device.
 
     Raises:
         SettingError: the model does not exist or does not do the task.

@@ -1,6 +1,6 @@
 // A pretend GPU for torch (PrivateUse1): tensors on "card:0" and "card:1" lie in the host's memory, and the CPU's kernels compute them.
-// As a GPU it refuses tensors of two devices, has memory that may be full, random numbers of its own, and graphs that repeat what was
-// done without the host. It counts kernels, what the host waits for, and which card was used at all.
+// As a GPU it refuses tensors of two devices, has memory that may be full, and random numbers of its own. It counts kernels, what the
+// host waits for, and which card was used at all.
 #include <ATen/CPUGeneratorImpl.h>
 #include <ATen/EmptyTensor.h>
 #include <ATen/autocast_mode.h>
@@ -19,7 +19,6 @@
 #include <torch/library.h>
 #include <atomic>
 #include <functional>
-#include <map>
 #include <set>
 
 namespace {
@@ -33,19 +32,6 @@ struct Counts {
 Counts of_card[COUNT];
 std::atomic<int64_t> waits{0}, from_host{0};
 void touch(c10::DeviceIndex card) { of_card[card].touched++; }
-
-// ---- a recorded graph: what it does again, and the tensors that it does it with
-using Tape = std::vector<std::function<void()>>;
-std::map<int64_t, Tape> tapes;
-Tape* recording = nullptr;
-std::mutex tape_lock;
-void refuse_while_recording(const char* what) {
-  TORCH_CHECK(!recording, "CUDA error: operation not permitted when stream is capturing: ", what);
-}
-void wait_for(const char* what) {
-  refuse_while_recording(what);
-  waits++;
-}
 
 struct Guard final : c10::impl::DeviceGuardImplInterface {
   static constexpr c10::DeviceType static_type = CARD;
@@ -66,7 +52,7 @@ struct Guard final : c10::impl::DeviceGuardImplInterface {
   c10::DeviceIndex deviceCount() const noexcept override { return COUNT; }
   void record(void**, const c10::Stream&, const c10::DeviceIndex, const c10::EventFlag) const override {}
   void block(void*, const c10::Stream&) const override {}
-  void synchronizeDevice(const c10::DeviceIndex card) const override { touch(card), wait_for("a wait for all"); }
+  void synchronizeDevice(const c10::DeviceIndex card) const override { touch(card), waits++; }
   bool queryEvent(void*) const override { return true; }
   void destroyEvent(void*, const c10::DeviceIndex) const noexcept override {}
 };
@@ -76,27 +62,19 @@ struct Block {
   void* bytes;
   int64_t size;
   c10::DeviceIndex card;
-  int64_t number;
 };
-std::map<int64_t, Block*> blocks;
-std::mutex blocks_lock;
 void give_back(void* context) {
   auto* block = static_cast<Block*>(context);
-  std::lock_guard<std::mutex> lock(blocks_lock);
-  blocks.erase(block->number);
   of_card[block->card].held -= block->size;
   std::free(block->bytes);
   delete block;
 }
-std::atomic<int64_t> made{0};
 struct Memory final : c10::Allocator {
   c10::DataPtr allocate(size_t size) override {
     auto& counts = of_card[current];
     touch(current);
     TORCH_CHECK_WITH(OutOfMemoryError, counts.held + int64_t(size) <= counts.capacity, "CUDA out of memory. Tried to allocate ", size, " bytes.");
-    auto* block = new Block{size ? std::malloc(size) : nullptr, int64_t(size), current, made++};
-    std::lock_guard<std::mutex> lock(blocks_lock);
-    blocks[block->number] = block;
+    auto* block = new Block{size ? std::malloc(size) : nullptr, int64_t(size), current};
     counts.held += size;
     counts.peak = std::max(counts.peak.load(), counts.held.load());
     counts.reserved = std::max(counts.reserved.load(), counts.held.load());
@@ -180,11 +158,9 @@ at::Tensor copy_from(const at::Tensor& self, const at::Tensor& dst, bool) {
   bool program = !inside;
   if (self.device().is_privateuseone()) touch(self.device().index());
   if (dst.device().is_privateuseone()) touch(dst.device().index());
-  if (program && self.device().is_privateuseone() && dst.device().is_cpu()) wait_for("a copy to the host");
-  if (program && self.device().is_cpu()) refuse_while_recording("a copy from the host"), from_host++;
-  auto work = [self, dst] { host_view(dst).copy_(host_view(self)); };
-  work();
-  if (program && recording) recording->push_back(work);
+  if (program && self.device().is_privateuseone() && dst.device().is_cpu()) waits++;
+  if (program && self.device().is_cpu()) from_host++;
+  host_view(dst).copy_(host_view(self));
   return dst;
 }
 at::Tensor copy_from_and_resize(const at::Tensor& self, const at::Tensor& dst) {
@@ -192,7 +168,7 @@ at::Tensor copy_from_and_resize(const at::Tensor& self, const at::Tensor& dst) {
   return copy_from(self, dst, false);
 }
 at::Scalar local_scalar_dense(const at::Tensor& t) {
-  wait_for("a look at a number");
+  waits++;
   return at::_local_scalar_dense(host_view(t));
 }
 at::Tensor as_strided(const at::Tensor& t, c10::IntArrayRef size, c10::IntArrayRef stride, std::optional<int64_t> offset) {
@@ -297,22 +273,8 @@ void fallback(const c10::OperatorHandle& op, torch::jit::Stack* stack) {
   c10::DeviceIndex card = place && place->is_privateuseone() && place->has_index() ? place->index() : current;
   of_card[card].launched++;
   touch(card);
-  if (host_waits(name, arguments)) wait_for(name.c_str());
+  if (host_waits(name, arguments)) waits++;
   compute(op, stack, card);
-  if (!recording) return;
-  Values results(stack->end() - op.schema().returns().size(), stack->end());
-  std::lock_guard<std::mutex> lock(tape_lock);
-  recording->push_back([op, arguments, results, card] {
-    torch::jit::Stack again(arguments);
-    compute(op, &again, card);
-    for (size_t i = 0; i < results.size(); i++) {
-      std::vector<at::Tensor> found, places;
-      each_tensor(again[i], [&](const at::Tensor& t) { found.push_back(t); });
-      each_tensor(results[i], [&](const at::Tensor& t) { places.push_back(t); });
-      for (size_t k = 0; k < places.size(); k++)
-        if (places[k].defined() && !places[k].is_same(found[k])) host_view(places[k]).copy_(host_view(found[k]));
-    }
-  });
 }
 TORCH_LIBRARY_IMPL(_, PrivateUse1, m) { m.fallback(torch::CppFunction::makeFromBoxedFunction<&fallback>()); }
 TORCH_LIBRARY_IMPL(_, AutocastPrivateUse1, m) { m.fallback(torch::CppFunction::makeFallthrough()); }
@@ -338,26 +300,6 @@ TORCH_LIBRARY_IMPL(aten, AutocastPrivateUse1, m) {  // the lists of a GPU
   AT_FORALL_PROMOTE(WIDEST)
 }
 
-// What is recorded is not done: here it is done, to know its sizes, and undone.
-std::map<int64_t, std::string> before;
-std::vector<at::Tensor> chance_before;
-void record(int64_t graph) {
-  std::lock_guard<std::mutex> lock(blocks_lock);
-  for (auto& [number, block] : blocks)
-    if (block->size) before[number] = std::string(static_cast<char*>(block->bytes), block->size);
-  for (c10::DeviceIndex card = 0; card < COUNT; card++) chance_before.push_back(chance_of(card).get_state());
-  recording = &tapes[graph];
-}
-void end_record() {
-  recording = nullptr;
-  std::lock_guard<std::mutex> lock(blocks_lock);
-  for (auto& [number, bytes] : before)
-    if (blocks.count(number)) std::memcpy(blocks[number]->bytes, bytes.data(), bytes.size());
-  for (c10::DeviceIndex card = 0; card < COUNT; card++) chance_of(card).set_state(chance_before[card]);
-  before.clear();
-  chance_before.clear();
-}
-
 // ---- what Python asks
 TORCH_LIBRARY(pretend_card, m) {
   m.def("waits() -> int", [] { return waits.load(); });
@@ -371,19 +313,12 @@ TORCH_LIBRARY(pretend_card, m) {
   m.def("set_capacity(int card, int bytes) -> ()", [](int64_t card, int64_t bytes) { of_card[card].capacity = bytes; });
   m.def("reset_peak(int card) -> ()", [](int64_t card) { of_card[card].peak = of_card[card].held.load(); });
   m.def("empty_cache() -> ()", [] { for (auto& one : of_card) one.reserved = one.held.load(); });
-  m.def("synchronize(int card) -> ()", [](int64_t card) { touch(card); wait_for("a wait for all"); });
+  m.def("synchronize(int card) -> ()", [](int64_t card) { touch(card); waits++; });
   m.def("be_narrow(bool narrow) -> ()", [](bool on) { narrow = on; });
   m.def("current() -> int", [] { return int64_t(current); });
   m.def("set_current(int card) -> ()", [](int64_t card) { current = card; });
   m.def("random_state(int card) -> Tensor", [](int64_t card) { return chance_of(card).get_state(); });
   m.def("set_random_state(int card, Tensor state) -> ()", [](int64_t card, const at::Tensor& state) { chance_of(card).set_state(state); });
   m.def("seed(int card, int seed) -> ()", [](int64_t card, int64_t seed) { chance_of(card).set_current_seed(seed); });
-  m.def("record(int graph) -> ()", record);
-  m.def("end_record() -> ()", end_record);
-  m.def("replay(int graph) -> ()", [](int64_t graph) {
-    at::AutoDispatchBelowADInplaceOrView kernels_alone;
-    for (auto& work : tapes.at(graph)) work();
-  });
-  m.def("forget(int graph) -> ()", [](int64_t graph) { tapes.erase(graph); });
 }
 }  // namespace

@@ -33,20 +33,8 @@ def build() -> Path:
         compiler = shutil.which(os.environ.get("CXX", "g++")) or "c++"
         headers = [f"-I{there / 'include'}", f"-I{there / 'include/torch/csrc/api/include'}"]
         libraries = [f"-L{there / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
-        command = [
-            compiler,
-            "-shared",
-            "-fPIC",
-            "-std=c++20",
-            "-O1",
-            "-w",
-            *headers,
-            str(SOURCE),
-            "-o",
-            str(begun),
-            *libraries,
-        ]
-        subprocess.run(command, check=True)
+        flags = ["-shared", "-fPIC", "-std=c++20", "-O1", "-w"]
+        subprocess.run([compiler, *flags, *headers, str(SOURCE), "-o", str(begun), *libraries], check=True)
         begun.replace(made)
     return made
 
@@ -121,44 +109,9 @@ def _module() -> types.ModuleType:
         set_rng_state=lambda state, device=None: ops.set_random_state(_place(device), state),
         manual_seed=lambda seed: ops.seed(ops.current(), seed),
         manual_seed_all=seed_all,
-        Stream=Stream,
-        stream=lambda stream: contextlib.nullcontext(),
-        current_stream=lambda device=None: Stream(),
-        CUDAGraph=Graph,
-        graph=_recorded,
         waits=ops.waits,
         from_host=ops.from_host,
         launched=lambda device=None: ops.launched(_place(device)),
         touched=lambda device=None: ops.touched(_place(device)),
     )
     return module
-
-
-class Stream:
-    """The only stream."""
-
-    def __init__(self, device=None):
-        pass
-
-    def wait_stream(self, other):
-        """There is nothing to wait for."""
-
-
-class Graph:
-    """The recorded work, to be repeated without the host."""
-
-    def replay(self):
-        """Repeats the work."""
-        torch.ops.pretend_card.replay(id(self))
-
-    def __del__(self):
-        torch.ops.pretend_card.forget(id(self))
-
-
-@contextlib.contextmanager
-def _recorded(graph, stream=None, capture_error_mode=None):
-    torch.ops.pretend_card.record(id(graph))
-    try:
-        yield
-    finally:
-        torch.ops.pretend_card.end_record()

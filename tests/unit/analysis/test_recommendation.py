@@ -294,16 +294,14 @@ def test_the_basis_says_what_the_interval_counts_as_one(tmp_path, split_by, unit
     assert f"differences {unit} (40 validation" in Lab(tmp_path).add(*runs).found().basis
 
 
-@pytest.mark.parametrize(("guess", "said"), [((0.5, 0.5), True), ((0.1, 0.9), False)])
-def test_a_model_that_is_no_better_than_guessing_is_named(tmp_path, guess, said):
-    lab = Lab(tmp_path, guess).add((2, (0.4,), range(8)), (4, (0.3,), range(8)), metric="log_loss")
-    assert ("always answering with the shares of the classes in its training rows" in lab.said("log_loss")) == said
-
-
-def test_a_board_that_no_run_beats_a_constant_on_says_so(tmp_path):
-    lab = Lab(tmp_path).add((2, (0.8,), range(8)), (4, (0.9,), range(8)), ("linear", (0.7,)), metric="log_loss")
-    found = lab.found("log_loss")
-    assert (found.verdict.headline, found.verdict.choice) == ("No run beats a constant", None)
+def test_a_constant_that_is_as_good_on_the_test_rows_is_named_and_one_that_leads_is_the_answer(tmp_path):
+    runs = (2, (0.8,), range(8)), (4, (0.9,), range(8)), ("linear", (0.7,))
+    alike = Lab(tmp_path / "alike").add(*runs, ("constant", (0.95,), range(10)), metric="log_loss").found("log_loss")
+    assert "a constant is not shown to be better or worse than the model as it is" in " ".join(alike.sentences)
+    assert alike.verdict.headline != "No run beats a constant"
+    lab = Lab(tmp_path / "lead").add(*runs, ("constant", (0.6,), range(20)), metric="log_loss")
+    verdict = lab.found("log_loss").verdict
+    assert (verdict.headline, verdict.choice) == ("No run beats a constant", None)
     assert "No run beats a constant on the validation rows" in lab.said("log_loss")
 
 
@@ -328,3 +326,22 @@ def test_seconds_of_disturbed_runs_enter_no_sentence(lab):
     for run in lab.store.runs():
         lab.store.append(run.id, Note("The run was disturbed: its threads waited.", "warning"))
     assert "longer" not in lab.said()
+
+
+def test_a_repeated_run_counts_once_in_score_and_interval(lab):
+    lab.add((4, (0.8,), range(16)), (2, (0.7,), range(14)), ("inference", (0.5,), range(10)))
+    before = lab.rows().loc["4", ["score", "score_half_width", "gain", "gain_half_width"]].tolist()
+    [run] = [
+        run for run in lab.store.runs(lab.sweep) if run.settings.strategy == "peft" and run.settings.lora.rank == 4
+    ]
+    lab.end(lab.store.duplicate(run.id, run.settings, "again"), run.settings, 0.95, [range(19)])
+    assert lab.rows().loc["4", ["score", "score_half_width", "gain", "gain_half_width"]].tolist() == before
+    assert "again (repeats another run)" in lab.said()
+
+
+def test_the_page_says_that_its_intervals_are_wider_than_those_of_the_board(lab):
+    lab.add(*FOUR_RANKS, ("linear", (0.6,), range(12)))
+    found = lab.found()
+    assert found.verdict.comparisons == 2 and "Intervals here on the test rows are wider" in found.basis
+    alone, halves = found.configurations.iloc[0]["test_gain_half_width"], found.claim.difference.half
+    assert halves > alone == pytest.approx(dataclasses.replace(found.claim.difference, choices=1).half)

@@ -25,7 +25,6 @@ def told(home, seed, unit, metric):
     text = " ".join((*found.sentences, found.basis))
     chosen = (
         found.claim.verdict,
-        found.claim.more_seeds,
         board["place"].tolist(),
         table(board, metric),
     )

@@ -51,11 +51,6 @@ from tabtune_core.settings import LoraSettings
             "'peft_config.lr_ratio' and 'lr_ratio' are the same setting",
         ),
         ("base-ft", {"lr_ratio": 1.0}, "'lr_ratio' changes nothing with tuning_strategy 'base-ft'"),
-        (
-            "base-ft",
-            {"rate_scales_with_rank": True},
-            "'rate_scales_with_rank' changes nothing with tuning_strategy 'base-ft'",
-        ),
         ("inference", {"max_grad_norm": 1.0}, "'max_grad_norm' changes nothing with tuning_strategy 'inference'"),
         ("peft", {"peft_config": {"bias": "some"}}, "lora.bias is 'some'; it must be one of none, all, lora_only"),
         ("peft", {"peft_config": 8}, "'peft_config' is 8; it must be a dictionary"),

@@ -79,7 +79,6 @@ def plain_losses(losses_of):
         {"schedule": "constant"},
         {"clip_norm": 1e-9},
         {"lr_ratio": 16},
-        {"rate_scales_with_rank": True},
     ],
     ids=str,
 )

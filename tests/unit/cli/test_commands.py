@@ -19,11 +19,10 @@ from made_sweeps import Lab
 from random_sweeps import BASE
 
 from tabtune_core.cli import launch
-from tabtune_core.cli.arguments import answer_flags
+from tabtune_core.cli.arguments import answer_flags, given
 from tabtune_core.cli.main import _parser, main
 from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
 from tabtune_core.data.findings import Question
-from tabtune_core.errors import AdapterError
 from tabtune_core.events import Note
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.run_folder import ADAPTER_FILE, PREDICTIONS_FILE
@@ -55,7 +54,7 @@ def test_runs_are_listed_newest_sweep_first_as_text_and_as_json(store, capsys):
     assert [row["name"] for row in rows] == ["Zero-shot", "LoRA r=8 seed 0", "LoRA r=8 seed 1"]
     assert [line.split()[0] for line in lines] == [row["run"] for row in rows]
     assert [row["status"] for row in rows] == ["queued", "failed", "queued"]
-    older = json.loads(printed(capsys, store, "runs", "--format", "json", "--sweep", rows[1]["sweep"]))
+    older = json.loads(printed(capsys, store, "runs", "--format", "json", rows[1]["sweep"]))
     assert older == rows[1:]
 
 
@@ -73,26 +72,19 @@ def test_a_run_is_shown_with_its_settings_its_notes_and_why_it_failed(store, cap
     assert "settings.lora.rank: 8" in text
 
 
-def test_tags_place_and_only_the_settings_that_apply_are_shown(store, capsys):
-    _, (placed,) = store.add_sweep(
-        [RunSettings(dataset="d", target="y", train=TrainSettings(steps=40, warmup_steps=4))], "placed"
-    )
+def test_place_and_only_the_settings_that_apply_are_shown(store, capsys):
+    settings = RunSettings(dataset="d", target="y", train=TrainSettings(steps=40, warmup_steps=4))
+    sweep, (placed,) = store.add_sweep([settings], "placed")
     store.claim(1, None, placed, slot="cuda:1", node="mill")
-    store.tag(placed, ["keep", "paper"])
-    assert (
-        printed(capsys, store, "runs", "--sweep", store.run(placed).sweep)
-        .rstrip()
-        .endswith("on mill cuda:1  #keep  #paper")
-    )
-    (row,) = json.loads(printed(capsys, store, "runs", "--format", "json", "--sweep", store.run(placed).sweep))
-    assert (row["tags"], row["node"], row["slot"]) == (["keep", "paper"], "mill", "cuda:1")
+    assert printed(capsys, store, "runs", sweep).rstrip().endswith("on mill cuda:1")
+    (row,) = json.loads(printed(capsys, store, "runs", "--format", "json", sweep))
+    assert (row["node"], row["slot"]) == ("mill", "cuda:1")
     text = printed(capsys, store, "show", placed)
-    assert {"tags: keep, paper", "node: mill", "slot: cuda:1", "settings.train.steps: 40"} <= set(text.splitlines())
+    assert {"node: mill", "slot: cuda:1", "settings.train.steps: 40"} <= set(text.splitlines())
     assert "epochs" not in text and "warmup_ratio" not in text
-    assert "settings.train.epochs: 30" in printed(capsys, store, "show", store.runs()[0].id)
 
 
-@pytest.mark.parametrize("command", ["leaderboard", "runs", "show 1", "resume", "context-curve", "export html", "jobs"])
+@pytest.mark.parametrize("command", ["leaderboard", "runs", "show 1", "resume", "context-curve", "export html"])
 def test_a_mistyped_home_is_not_created(command, tmp_path, capsys):
     assert main([*command.split(), "--home", str(tmp_path / "hom")]) == 2
     assert "There is no folder" in capsys.readouterr().err
@@ -113,14 +105,38 @@ def test_a_reader_that_closes_the_pipe_early_causes_no_traceback(store):
 
 @pytest.mark.parametrize("written", [["2,4"], ["2", "4"], ["2,", "4"], ["2, 4"]])
 def test_values_are_listed_with_spaces_or_commas(written):
-    asked = vars(
-        _parser().parse_args(
-            ["sweep", "t.csv", "--ranks", *written, "--dropouts", "0.1,0.2", "--target-sets", "a+b,default"]
-        )
-    )
-    assert asked["settings.ranks"] == [2, 4]
-    assert asked["settings.dropouts"] == [0.1, 0.2]
-    assert asked["settings.target_sets"] == [("a", "b"), ()]
+    words = ["sweep", "t.csv", "--ranks", *written, "--dropouts", "0.1,0.2", "--target-sets", "a+b,default"]
+    asked = given(_parser().parse_args(words), {})
+    assert asked == {"ranks": [2, 4], "dropouts": [0.1, 0.2], "target_sets": [("a", "b"), ()]}
+
+
+@pytest.mark.parametrize(
+    ("flags", "why"),
+    [
+        (["--rnaks", "2"], "unrecognized arguments: --rnaks 2"),
+        (["--ranks", "many"], "argument --ranks: invalid int value: 'many'"),
+        (["--rows", "0"], "argument --rows: '0' is not a whole number from"),
+        (["--skip-last", "-3"], "argument --skip-last: '-3' is not a whole number from"),
+        (["--set", "optimiser=sgd"], "argument --set: there is no setting 'optimiser'. Did you mean 'optimizer'?"),
+        (["--set", "use_dora=maybe"], "argument --set: use_dora: 'maybe' is not a value of it"),
+    ],
+)
+def test_an_impossible_flag_is_refused_with_the_usage_of_its_command(flags, why, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["sweep", "t.csv", *flags])
+    said = capsys.readouterr().err
+    assert ended.value.code == 2
+    assert said.startswith("usage: loralab sweep DATA --target COLUMN") and why in said
+
+
+@pytest.mark.parametrize("steps", [40, 4000])
+def test_the_time_of_a_first_sweep_is_measured_if_that_is_worth_it(tmp_path, launched, capsys, monkeypatch, steps):
+    monkeypatch.setattr(launch, "MEASURING_SECONDS", 400.0)
+    asked = ["train", str(launched), "--target", "y", "--home", str(tmp_path / "home"), "--device", "cpu"]
+    assert main([*asked, "--steps", str(steps)]) == 130
+    said = capsys.readouterr().err
+    assert ("a measurement of a few steps on this machine" in said) == (steps == 4000)
+    assert ("How long training takes is not known yet." in said) == (steps == 40)
 
 
 @pytest.fixture
@@ -141,29 +157,20 @@ def test_no_model_sees_columns_that_are_left_out(tmp_path, launched, capsys):
     assert kinds == {"a": "ignored", "b": "number", "c d": "ignored", "y": "boolean"}
 
 
-@pytest.mark.parametrize(
-    ("flag", "cell", "read"), [("--decimal-comma", "1.500", 1500), ("--thousands-comma", "1,500", 1500)]
-)
-def test_commas_and_points_in_a_column_are_read_as_asked_and_an_unknown_column_is_refused(
-    tmp_path, launched, capsys, flag, cell, read
-):
+def test_commas_and_points_in_a_column_are_read_as_asked_and_an_unknown_column_is_refused(tmp_path, launched, capsys):
     table, home = tmp_path / "prices.csv", tmp_path / "home"
-    table.write_text(
-        "price;y\n" + "".join(f"{cell};{'no' if i % 3 else 'yes'}\n{i + 1}{cell[1:]};no\n" for i in range(40))
-    )
-    asked = ["train", str(table), "--target", "y", "--home", str(home), flag]
+    table.write_text("price;y\n" + "".join(f"1,500;{'no' if i % 3 else 'yes'}\n{i + 1},500;no\n" for i in range(40)))
+    asked = ["train", str(table), "--target", "y", "--home", str(home), "--thousands-comma"]
     assert main([*asked, "prise"]) == 2
-    assert "names 'prise', but the table has no such column. Did you mean 'price'?" in " ".join(
-        capsys.readouterr().err.split()
-    )
-    assert main([*asked[:-1], "--decimal-comma", "price", "--thousands-comma", "price"]) == 2
+    assert "has no such column. Did you mean 'price'?" in " ".join(capsys.readouterr().err.split())
+    assert main([*asked, "price", "--decimal-comma", "price"]) == 2
     assert "both name 'price'" in capsys.readouterr().err
     assert main([*asked, "price"]) == 130, capsys.readouterr().err
     (run,) = RunStore(home).runs()
-    assert load_frame(home, run.settings.dataset)["price"].iloc[0] == read
+    assert load_frame(home, run.settings.dataset)["price"].iloc[0] == 1500
 
 
-@pytest.mark.parametrize("mark", ["--", "-", "-x y", "n/a"])
+@pytest.mark.parametrize("mark", ["--", "-x y"])
 def test_a_mark_for_missing_can_be_typed_as_the_command_line_advises(tmp_path, launched, capsys, mark):
     table, home = tmp_path / "watch.csv", tmp_path / "home"
     table.write_text("pulse,y\n" + "".join(f"{mark if i % 4 else i},{'no' if i % 3 else 'yes'}\n" for i in range(40)))
@@ -262,21 +269,16 @@ def test_an_adapter_folder_without_write_permission_is_refused_before_anything_t
     assert RunStore(tmp_path / "home").runs() == []
 
 
-@pytest.mark.parametrize(
-    "error", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.zip"), AdapterError("a.zip is damaged.")]
-)
-def test_the_leaderboard_is_shown_before_the_tracker_has_all_and_even_if_adapters_cannot_be_copied(
-    tmp_path, monkeypatch, capsys, error
-):
+def test_the_leaderboard_is_shown_even_if_adapters_cannot_be_copied(tmp_path, monkeypatch, capsys):
     def full(*given, **more):
-        raise error
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "a.zip")
 
     monkeypatch.setattr(launch, "_send", lambda *given: print("the tracker"))
     monkeypatch.setattr(launch, "_follow_or_cancel", lambda *given: ([], False))
     monkeypatch.setattr(launch, "_copy_adapters", full)
     monkeypatch.setattr(launch, "show_board", lambda *given: print("the board") or 0)
     asked = SimpleNamespace(tracker="any", adapters=tmp_path, without_labels=False)
-    with pytest.raises(type(error), match=r"a\.zip"):
+    with pytest.raises(OSError, match=r"a\.zip"):
         launch._follow_to_the_board(None, "s", [], asked)
     assert capsys.readouterr().out == "the board\nthe tracker\n"
 
@@ -288,12 +290,12 @@ def test_cancelled_runs_are_resumed_and_their_adapters_copied(tmp_path, monkeypa
     monkeypatch.setattr(launch, "_follow_or_cancel", lambda *given: (store.runs(sweep), True))
     copied = []
     monkeypatch.setattr(launch, "_copy_adapters", lambda *given, leave_out: copied.append((given[-1], leave_out)))
-    theirs = tmp_path / "the adapters"
-    flags = ["--home", str(tmp_path), "--adapters", str(theirs), "--without-labels"]
+    folder = tmp_path / "the adapters"
+    flags = ["--home", str(tmp_path), "--adapters", str(folder), "--without-labels"]
     assert main(["resume", *flags]) == 130
-    assert (theirs.is_dir(), copied) == (True, [(theirs, True)])
+    assert (folder.is_dir(), copied) == (True, [(folder, True)])
     command = capsys.readouterr().err.partition("To start the cancelled runs again: loralab ")[2]
-    assert shlex.split(command) == ["resume", "--sweep", sweep, *flags]
+    assert shlex.split(command) == ["resume", sweep, *flags]
 
 
 @pytest.mark.parametrize(("status", "expected"), [("failed", 1), ("finished", 0)])
@@ -333,11 +335,3 @@ def test_rows_and_context_accept_every_source_of_a_table(store, capsys, tmp_path
     assert len(set(told)) == 1
     assert main([*asked, "openml:none"]) == 2
     assert "'openml:none' does not name a data set of OpenML" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("flags", [("--rows", "0"), ("--skip-last", "-3"), ("--rows", "few")])
-def test_impossible_numbers_of_rows_and_lines_are_refused(flags, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(["train", "t.csv", *flags])
-    assert ended.value.code == 2
-    assert f"{flags[1]!r} is not a whole number from" in capsys.readouterr().err

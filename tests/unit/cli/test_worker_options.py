@@ -33,14 +33,14 @@ def test_flags_override_the_environment_which_overrides_the_defaults(shares):
     assert shares("--parallel", "100", TABTUNE_WORKER="") == (100, 1)
 
 
-@pytest.mark.parametrize("flag", ["--parallel", "--threads"])
 @pytest.mark.parametrize("number", ["0", "-1", "1.5", "many", "", "9" * 5000])
-def test_an_invalid_number_of_runs_is_refused_in_a_sentence(shares, capsys, flag, number):
+def test_an_invalid_number_of_runs_is_refused_in_a_sentence(shares, capsys, number):
     with pytest.raises(SystemExit) as ended:
-        shares(flag, number)
+        shares("--parallel", number)
     assert ended.value.code == 2
-    assert f"argument {flag}: " in (last := capsys.readouterr().err.splitlines()[-1])
-    assert "is not a whole number from 1 to 1,000,000." in last
+    usage, *_, last = capsys.readouterr().err.splitlines()
+    assert usage.startswith("usage: loralab worker ")
+    assert "argument --parallel: " in last and "is not a whole number from 1 to 1,000,000." in last
 
 
 def test_more_threads_than_cores_end_the_command_with_a_sentence(shares, tmp_path, capsys):
@@ -52,11 +52,9 @@ def test_more_threads_than_cores_end_the_command_with_a_sentence(shares, tmp_pat
     ("text", "why"),
     [
         ("--parallel abc", "'abc' is not a whole number from 1 to 1,000,000."),
-        ("--threads 0", "'0' is not a whole number from 1 to 1,000,000."),
         ("--executor slurm", "invalid choice: 'slurm'"),
         ("--job-minutes soon", "is not a whole number from 1"),
-        ("--notify me", "must begin with http:// or https://"),
-        ("--notify 'http", "It cannot be split into flags"),
+        ("--executor 'local", "It cannot be split into flags"),
         ("--home /tmp", "unrecognized arguments: --home /tmp"),
     ],
 )
@@ -69,12 +67,3 @@ def test_an_invalid_variable_is_named_before_anything_is_queued(tmp_path, monkey
     assert said.startswith("loralab: The environment variable TABTUNE_WORKER is ")
     assert why in said
     assert not (tmp_path / "home").exists()
-
-
-@pytest.mark.parametrize(("text", "resumes"), [("", True), ("--no-resume", False)])
-def test_no_resume_in_the_environment_applies_to_a_worker(tmp_path, monkeypatch, text, resumes):
-    given = []
-    monkeypatch.setattr(service, "run_worker", lambda home, **more: given.append(more["resume"]))
-    monkeypatch.setenv("TABTUNE_WORKER", text)
-    assert main(["worker", "--home", str(tmp_path)]) == 0
-    assert given == [resumes]

@@ -84,7 +84,7 @@ def test_a_column_is_as_wide_as_its_longest_number():
         pd.Series([1.5, 239_659_173_358.25], name="a"),
         pd.Series([1.5] * 30 + [239_659_173_358.25, 2.5], name="a"),
     )
-    assert as_they_come(few[:1]) == {"format": "%.6g"}
+    assert as_they_come(few[:1]) == {"format": "%.6g", "width": 39}
     assert as_they_come(many)["width"] >= 7 * len("239,659,173,358.25") + 17
     assert fitted(few, "%.2g", least=300)["width"] == 300
 

@@ -13,9 +13,9 @@ import pytest
 
 from dashboard.server import application as served
 from dashboard.start import main
-from tabtune_core.execution import cores
+from tabtune_core.execution import cluster as cluster_check
+from tabtune_core.execution import cores, worker_flags
 from tabtune_core.execution.lock import WorkerLock
-from tabtune_core.execution.on_ray import cluster_check
 from tabtune_core.execution.worker_flags import ExecutorChoice, asked_by_environment, chosen
 from tabtune_core.store.runs import RunStore
 
@@ -153,7 +153,7 @@ def test_the_number_of_concurrent_runs_is_passed_to_the_worker(served_once, monk
 
 
 def test_a_cluster_is_passed_to_the_worker(served_once, monkeypatch):
-    monkeypatch.setattr(cluster_check, "check", lambda address: None)
+    monkeypatch.setattr(worker_flags, "check", lambda address: None)
     assert replace(chosen(served_once()), shares=None) == ExecutorChoice()
     asked = served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379")
     assert chosen(asked) == ExecutorChoice("ray", "10.0.0.1:6379")

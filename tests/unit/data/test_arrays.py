@@ -83,14 +83,6 @@ def test_one_class_is_refused(values):
         prepare_arrays(read_rows(np.ones((50, 1))), y, Labels.of(y, "classification"), SETTINGS, max_classes=10)
 
 
-def test_repeated_whole_numbers_are_classes_for_classification():
-    y = pd.Series(np.arange(300) % 30)
-    prepared = prepare_arrays(
-        read_rows(np.ones((300, 1))), y, Labels.of(y, "classification"), SETTINGS, max_classes=None
-    )
-    assert len(prepared.context.labels.classes) == 30
-
-
 def test_a_missing_value_among_words_is_not_a_word():
     assert read_labels(["a", np.nan, None], 3).isna().tolist() == [False, True, True]
     assert read_labels(pa.chunked_array([["b", "a", None]]).dictionary_encode(), 3).isna().tolist() == [
@@ -132,29 +124,11 @@ def test_numbers_beyond_a_float_are_missing_in_rows_and_refused_as_labels():
     assert np.isnat(moments(rows["x1"])).tolist() == [True, False]
 
 
-def test_only_fitted_columns_must_have_a_name_of_their_own():
-    frame = pd.DataFrame([[1, 2, 3]], columns=["a", "b", "b"])
-    assert list(read_rows(frame, ["a"])) == ["a"]
-    for columns in (None, ["a", "b"]):
-        with pytest.raises(TableError, match="two columns named 'b'; rename one"):
-            read_rows(frame, columns)
-
-
 def test_only_needed_columns_must_be_there_but_an_array_must_have_all():
     assert list(read_rows(pd.DataFrame([[1, 2, 3]], columns=["b", "c", "c"]), ["a", "b", "c"], ["b"])) == ["b"]
     assert read_rows(np.array([[1, 2, 3]]), ["a", "b", "c"], ["b"]).to_dict("list") == {"b": [2]}
     with pytest.raises(TableError, match="X has 1 features, but TabularPipeline is expecting 3"):
         read_rows([[1]], ["a", "b", "c"], ["b"])
-
-
-@pytest.mark.parametrize("kind", ["f4", "i8", "M8[ns]", "m8[s]", "U1"])
-def test_values_in_another_byte_order_are_the_same_or_refused(kind):
-    values = np.arange(6).astype(kind)
-    swapped = values.astype(values.dtype.newbyteorder("S"))
-    pd.testing.assert_frame_equal(read_rows(swapped[:, None]), read_rows(values[:, None]))
-    pd.testing.assert_series_equal(read_labels(swapped, 6), read_labels(values, 6))
-    with pytest.raises(TableError, match="'a' has another byte order"):
-        read_rows(pd.DataFrame({"a": np.arange(3.0).astype(">f8")}))
 
 
 @pytest.mark.parametrize(
@@ -170,8 +144,3 @@ def test_large_whole_numbers_stay_apart_beside_a_missing_one(make):
     )
     assert read_labels(make(values), 4).isna().tolist() == [True, False, False, False]
     assert Labels.of(read_labels(make(values), 4), "classification").classes.dtype == np.int64
-
-
-def test_booleans_beside_a_missing_one_stay_booleans():
-    for values in (pd.array([True, None, False], dtype="boolean"), [True, None, False]):
-        assert Labels.of(read_labels(values, 3), "classification").classes.dtype == bool

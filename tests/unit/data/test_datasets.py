@@ -56,12 +56,6 @@ def test_the_same_table_is_kept_once_whether_given_as_a_path_or_as_bytes(tmp_pat
     assert list_datasets(tmp_path) == [first]
 
 
-def test_the_same_bytes_with_other_reading_choices_are_another_table(tmp_path):
-    first = add_dataset(tmp_path, SOURCE, "mine")
-    second = add_dataset(tmp_path, SOURCE, "mine", ReadingChoices(kinds=(("y", "category"),)))
-    assert [dataset.id for dataset in list_datasets(tmp_path)] == [second.id, first.id]
-
-
 def test_a_refused_file_leaves_nothing_behind(tmp_path):
     kept = add_dataset(tmp_path, SOURCE, "mine")
     for source in (b"", b"\x89PNG", b"a,b\n", SOURCE * 100):
@@ -126,15 +120,6 @@ def test_a_file_over_the_limit_is_refused_with_a_way_out_unless_sampled(tmp_path
         add_dataset(tmp_path, path, "large", ReadingChoices(rows=rows), limit_bytes=path.stat().st_size // 2)
 
 
-def test_a_deleted_table_is_gone_and_the_others_stay(tmp_path):
-    first = add_dataset(tmp_path, SOURCE, "first")
-    second = add_dataset(tmp_path, SOURCE + b"2025-04-30,Rom,4\n", "second")
-    delete_dataset(tmp_path, first.id)
-    assert list_datasets(tmp_path) == [second]
-    with pytest.raises(TableError, match="holds no dataset"):
-        load_frame(tmp_path, first.id)
-
-
 def test_a_changed_letter_or_bit_of_a_description_is_refused_or_means_the_same(tmp_path):
     added = add_dataset(tmp_path, SOURCE, "mine.csv")
     file = tmp_path / "datasets" / added.id / "table.json"
@@ -177,10 +162,6 @@ def test_an_unknown_id_never_reaches_a_file(tmp_path):
     assert list_datasets(tmp_path) == [kept]
 
 
-def test_a_workspace_without_tables_lists_none(tmp_path):
-    assert list_datasets(tmp_path) == []
-
-
 @pytest.mark.parametrize(
     ("name", "target"),
     [("breast_cancer", "diagnosis"), ("wine", "cultivar"), ("iris", "species"), ("diabetes", "progression")],
@@ -191,11 +172,6 @@ def test_each_sample_table_has_its_label_proposed(tmp_path, name, target):
     assert propose_target(table).column == target
     assert [finding for finding in added.findings if finding.severity == "error"] == []
     assert name in SAMPLES
-
-
-def test_an_unknown_sample_is_refused_with_the_known_ones(tmp_path):
-    with pytest.raises(TableError, match="breast_cancer, wine, iris, diabetes"):
-        add_sample(tmp_path, "titanic")
 
 
 @pytest.mark.parametrize("name", ["x=y", "a?b", "a\\b", "a[b]*{c}#%20;:'\"", "ä ö\n"])

@@ -2,7 +2,6 @@
 Python.
 """
 
-from datetime import date
 from functools import cache
 
 import pandas as pd
@@ -10,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabtune_core.data.encoding import FeatureEncoder
 from tabtune_core.data.findings import ReadAs, ReadingChoices
 from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.table import read_table
@@ -91,24 +89,6 @@ def test_a_date_reads_the_same_alone_in_a_batch_and_from_python(cells, day_first
 )
 def test_the_order_of_the_column_decides_only_dates_that_have_two_meanings(day_first, expected):
     assert read_cells(DATES[:3], "date", day_first=day_first)[0] == [pd.Timestamp(day) for day in expected]
-
-
-@settings(max_examples=8, deadline=None)
-@given(
-    st.lists(st.dates(date(1970, 1, 1)), min_size=1, max_size=9),
-    st.sampled_from(["%d/%m/%Y", "%m.%d.%y", "%m-%d-%Y"]),
-    st.booleans(),
-)
-def test_dates_that_only_the_other_order_allows_are_told(days, written, day_first):
-    days = [day.replace(year=1970 + day.year % 60) for day in days if (day.month, day.day) != (2, 29)] * 2
-    cells = [*(day.strftime(written) for day in days), "2024-12-31"]
-    values, found = read_cells(cells, "date", day_first=day_first)
-    others = day_first == written.startswith("%m") and any(day.day > 12 for day in days)
-    assert ("ambiguous-date" in found) == others
-    assert None not in values
-    encoder = FeatureEncoder({}, (), ("cell",), (), **{"day_first" if day_first else "month_first": ("cell",)})
-    from_python = list(encoder.unread(pd.DataFrame({"cell": cells}, dtype=object)))
-    assert from_python == [message for code, message in found.items() if code == "ambiguous-date"]
 
 
 def test_a_cell_that_is_not_a_number_is_reported_and_leaves_the_others():

@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, count_features
-from tabtune_core.data.values import words
+from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder
 from tabtune_core.errors import LabelError, TableError
 
 KINDS = {"n": "number", "c": "category", "d": "date", "t": "text", "y": "category"}
@@ -52,13 +51,6 @@ def test_a_time_of_day_becomes_hours_and_a_position_on_the_day_circle():
     np.testing.assert_allclose(features[0, 7:], [1, 0], atol=1e-9)
 
 
-def test_an_ignored_column_is_not_a_feature():
-    encoder = FeatureEncoder.fit(FRAME, KINDS | {"n": "ignored"}, "y")
-    assert encoder.transform(FRAME).shape == (3, 4)
-    assert encoder.left_out == ("n", "t")
-    assert count_features(KINDS | {"n": "ignored"}, "y") == 4
-
-
 def test_a_category_not_seen_in_fitting_is_unknown():
     encoder = FeatureEncoder.fit(FRAME, KINDS, "y")
     assert encoder.transform(FRAME.assign(c="new"))[:, 0].tolist() == [-1, -1, -1]
@@ -88,15 +80,6 @@ def test_classes_are_in_natural_order():
     assert LabelEncoder.fit(["10", "9", "b", "a", "9"]).classes == ("9", "10", "a", "b")
     for order in permutations(["-nan", "10", "9", "b", "inf"]):  # a NaN is neither above nor below a number
         assert LabelEncoder.fit(order).classes == ("9", "10", "inf", "-nan", "b")
-
-
-def test_whole_numbers_are_written_without_a_fraction_and_words_as_they_are():
-    for values in ([1.0, 2.5, None], np.array([1, 2.5, np.nan], np.float32), pd.array([1.0, 2.5, None], "Float64")):
-        assert words(pd.Series(values)).tolist() == ["1", "2.5", None]
-    assert words(pd.Series([np.float32(1), np.float64(2), 3], dtype=object)).tolist() == ["1", "2", "3"]
-    texts = words(pd.Series(["1.0", "2.0", None])).tolist()
-    assert texts == ["1.0", "2.0", None], "adapters store these words as their classes"
-    assert LabelEncoder(("1.0", "2.0")).transform(texts[:2]).tolist() == [0, 1]
 
 
 def test_an_unknown_label_is_refused_by_name():

@@ -107,15 +107,6 @@ def test_a_random_split_has_the_planned_numbers_of_rows(given_run, seed):
     )
 
 
-@of_any
-@given(asked(kinds=("group",)))
-def test_no_group_is_in_two_parts(given_run):
-    frame, run = given_run
-    found = split(frame, run, seed=5)
-    groups = [set(frame["customer"].iloc[rows].dropna()) for rows in (found.train, found.validation, found.test)]
-    assert not groups[0] & groups[1] | groups[0] & groups[2] | groups[1] & groups[2]
-
-
 def test_the_id_of_the_test_rows_changes_with_the_settings_that_draw_them():
     run = RunSettings(dataset="d", target="y")
     drawing = {

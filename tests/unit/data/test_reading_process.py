@@ -76,15 +76,6 @@ def test_a_reading_that_crashes_is_not_blamed_on_memory(tmp_path):
         reading.result()
 
 
-def test_a_full_disk_is_reported_and_nothing_is_left_behind(tmp_path):
-    with small_disk(tmp_path / "disk") as disk:
-        (disk / "datasets").mkdir()
-        fill(disk)
-        with pytest.raises(ShortageError, match=f"The disk of {disk}.* is full"):
-            started(disk, b"a,b\n" + b"1,2\n" * 100_000)
-        assert list((disk / "datasets").iterdir()) == []
-
-
 @pytest.mark.parametrize("left", [8_192, 200_000])
 def test_a_shortage_in_the_process_is_raised_by_the_caller(tmp_path, left):
     with small_disk(tmp_path / "disk") as disk:

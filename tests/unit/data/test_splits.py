@@ -45,11 +45,6 @@ def test_a_class_of_two_rows_stays_with_the_training_rows():
     assert set(np.flatnonzero(values == "c")) <= set(split.train)
 
 
-def test_twenty_rows_can_be_split():
-    split = split_rows(labels(a=10, b=10), SplitRule(seed=0, **SHARES))
-    assert (len(split.train), len(split.validation), len(split.test)) == (12, 4, 4)
-
-
 def test_a_large_table_is_sampled_with_every_class():
     values = labels(a=5000, b=40)
     split = split_rows(
@@ -58,11 +53,6 @@ def test_a_large_table_is_sampled_with_every_class():
     assert (len(split.context), len(split.validation), len(split.test)) == (100, 50, 60)
     assert set(split.context) <= set(split.train)
     assert all({"a", "b"} == set(values[rows]) for rows in (split.context, split.validation, split.test))
-
-
-def test_a_separate_test_table_costs_no_rows():
-    split = split_rows(labels(a=60, b=40), SplitRule(seed=0, **{**SHARES, "test_share": 0.0}))
-    assert (len(split.train), len(split.validation), len(split.test)) == (80, 20, 0)
 
 
 @pytest.mark.parametrize("values", [labels(a=30), labels(a=30, b=2), labels(a=2, b=2), labels(a=1, b=1)])

@@ -48,12 +48,6 @@ def test_numbers_stay_as_they_are():
     assert safe_csv(frame) == frame.to_csv(index=False)
 
 
-def test_categories_duplicate_names_and_missing_values_are_written():
-    frame = pd.DataFrame([["=a", "b"]], columns=["x", "x"]).astype("category")
-    assert safe_csv(frame) == "x,x\n'=a,b\n"
-    assert safe_csv(frame.iloc[:0]) == "x,x\n"
-
-
 @settings(deadline=None)
 @given(st.lists(st.floats(), min_size=1), st.sampled_from(["float64", "Float64", "object"]))
 def test_json_holds_the_exact_numbers_and_null_for_others(values, kind):

@@ -1,13 +1,9 @@
 """Choices, questions and what was found about columns; typed files."""
 
-import io
-
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-from read_tables import PLAIN, codes, one_column, parquet
+from read_tables import PLAIN, codes, parquet
 
 from tabtune_core.data.table import ReadingChoices, read_table
 from tabtune_core.errors import TableError
@@ -24,54 +20,6 @@ def test_dropping_copies_keeps_the_first_of_equal_rows_in_place(seed):
     pd.testing.assert_frame_equal(once.frame, whole.frame.drop_duplicates(ignore_index=True))
     assert {"duplicate-rows"} & codes(whole) and codes(once) & {"duplicate-rows", "left-out"} == {"left-out"}
     assert ReadingChoices.from_json(once.reading.to_json()) == once.reading
-
-
-def test_a_table_of_one_repeated_row_is_refused():
-    with pytest.raises(TableError, match="copies of one"):
-        read_table(b"a,b\n" + b"1,x\n" * 9, ReadingChoices(drop_copies=True))
-
-
-def in_parquet(values) -> bytes:
-    file = io.BytesIO()
-    pq.write_table(pa.table({"a": [1, 2], "b": values, "c": [3, 4]}), file)
-    return file.getvalue()
-
-
-NOT_AS_TEXT = {
-    "years of six digits": pa.array([10**16, 2 * 10**16], pa.timestamp("ms")),
-    "invalid UTF-8": pa.StringArray.from_buffers(
-        2, pa.py_buffer(np.array([0, 1, 2], np.int32)), pa.py_buffer(b"\xff\xfe")
-    ),
-}
-
-
-@pytest.mark.parametrize("values", NOT_AS_TEXT.values(), ids=NOT_AS_TEXT)
-def test_parquet_with_values_that_have_no_text_is_refused(values):
-    with pytest.raises(
-        TableError, match="The Parquet file is damaged, or holds values that have no text. .*save it as CSV.$"
-    ):
-        read_table(in_parquet(values))
-
-
-def test_half_precision_in_parquet_is_read():
-    assert read_table(in_parquet(np.array([1.5, -2], np.float16))).frame["b"].tolist() == [1.5, -2]
-
-
-@pytest.mark.parametrize(("choice", "month"), [(None, 4), (True, 4), (False, 3)])
-def test_an_ambiguous_day_and_month_are_asked_about_and_the_answer_is_used(choice, month):
-    table = one_column(["03/04/2025", "05/06/2025"], ReadingChoices(day_first=choice))
-    assert table.frame["x"].dt.month.iloc[0] == month
-    assert table.frame["x"].dt.year.iloc[0] == 2025
-    assert ([question.field for question in table.questions] == ["day_first"]) == (choice is None)
-
-
-@pytest.mark.parametrize(
-    ("kind", "values"), [("number", [7.0, 8.0, np.nan]), ("category", ["007", "8", "x"]), ("text", ["007", "8", "x"])]
-)
-def test_a_chosen_kind_is_used(kind, values):
-    table = one_column(["007", "8", "x"], ReadingChoices(kinds=(("x", kind),)))
-    assert table.columns[0].kind == kind
-    pd.testing.assert_series_equal(table.frame["x"], pd.Series(values, name="x"), check_dtype=False)
 
 
 def test_a_chosen_encoding_is_used():
@@ -133,10 +81,6 @@ def test_an_ignored_column_is_kept_and_not_reported_again():
     assert table.frame["key"].tolist()[:2] == ["K0", "K1"]
 
 
-def test_the_same_values_in_another_order_are_not_a_copy():
-    assert codes(read_table(b"a,b\nx,y\ny,x\nx,x\ny,y\n")) == set()
-
-
 def test_names_and_values_never_reach_the_database_as_sql():
     name = 'x"); DROP TABLE cells; --'
     source = pd.DataFrame({name: ["' OR 1=1 --", "b", "c"], "y": [1, 2, 3]}).to_csv(index=False).encode()
@@ -177,14 +121,6 @@ def test_parquet_keeps_its_values():
     np.testing.assert_array_equal(table.frame["x"], [0.1, np.nan, np.nan, 1e-300])
     assert table.frame["big"].tolist()[:2] == [str(2**60), str(2**60 + 1)]
     assert table.frame["when"].tolist()[1] == pd.Timestamp("2025-01-02 03:04:05")
-
-
-@pytest.mark.parametrize(
-    "choices",
-    [ReadingChoices(), ReadingChoices(encoding="cp1252", header=False, missing_marks=("x",), kinds=(("a", "text"),))],
-)
-def test_choices_survive_json(choices):
-    assert ReadingChoices.from_json(choices.to_json()) == choices
 
 
 @pytest.mark.parametrize(("marks", "missing"), [((), 1), (("NA",), 1), (("na",), 1), (("Na",), 3), (("fe",), 2)])

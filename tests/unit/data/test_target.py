@@ -128,19 +128,6 @@ def test_rare_classes_are_grouped_into_one_also_in_other_rows(usual):
     assert labels_like(rows, run, sorted({usual, "y", group})).tolist() == ["y", group, group, None]
 
 
-def test_context_rows_may_be_few():
-    label = ["x"] * 5 + ["y"]
-    assert check_label(pd.DataFrame({"label": label}), "label", max_classes=10, split=False) == ()
-    assert (
-        check_label(pd.DataFrame({"label": [1.5, 2.5]}), "label", max_classes=None, task="regression", split=False)
-        == ()
-    )
-
-
-def test_without_a_limit_any_number_of_classes_passes():
-    assert check_label(frame(label=[f"c{row % 12}" for row in range(ROWS)]), "label", max_classes=None) == ()
-
-
 def test_a_recoded_copy_of_the_label_is_named():
     label = np.random.default_rng(1).choice(["x", "y", "z"], ROWS)
     copied = pd.Series(label).map({"x": 7, "y": 8, "z": 9})
@@ -170,11 +157,6 @@ def test_the_split_at_the_median_gives_two_classes_and_keeps_missing_values():
 def test_a_split_at_the_median_that_does_not_give_two_classes_is_refused(values, said):
     with pytest.raises(LabelError, match=said):
         split_at_median(pd.Series(values, name="y"))
-
-
-def test_a_column_without_a_value_above_its_median_is_not_offered_in_halves():
-    assert ways_of(pd.Series([1, 2, 3, 3, 3])) == ("classes", "numbers")
-    assert ways_of(pd.Series([1, 2, 3, 4, 4])) == ("classes", "numbers", "halves")
 
 
 def test_counts_with_rare_values_are_numbers_first_and_may_be_classes():

@@ -19,8 +19,8 @@ from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, count_featu
 from tabtune_core.data.findings import ReadAs
 from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.table import read_table
-from tabtune_core.data.values import column_kind, durations_in, numbers, places, word, words
-from tabtune_core.errors import TableError, TableWarning
+from tabtune_core.data.values import column_kind, durations_in, numbers, word, words
+from tabtune_core.errors import TableWarning
 from tabtune_core.settings import RunSettings
 
 ROWS = 24
@@ -272,12 +272,6 @@ def test_the_kind_of_a_column_follows_its_type_and_values(values, kind):
     assert column_kind(values) == kind
 
 
-@pytest.mark.parametrize("values", [np.array([1j]), [1, 2j]])
-def test_complex_numbers_are_refused(values):
-    with pytest.raises(TableError, match="Complex data not supported: 'x0' has it"):
-        column_kind(pd.Series(values, name="x0"))
-
-
 def test_unreadable_values_in_a_prediction_are_reported():
     encoder = fitted(pd.DataFrame({"n": [1.5, 2.5], "d": pd.to_datetime(["2024-01-01"] * 2), "c": ["a", "b"]}))
     odd = pd.DataFrame({"n": ["wet", np.inf], "d": [2024, None], "c": ["A", None]})
@@ -287,21 +281,6 @@ def test_unreadable_values_in_a_prediction_are_reported():
         "1 row holds 'A' in 'c'",
     ]
     assert list(encoder.unread(odd.assign(n=["NaN", None], d=None, c=["a", "b"]))) == []
-
-
-def test_levels_written_by_earlier_versions_keep_their_meaning():
-    for values in (
-        [1.0, 2.0],
-        [1, 2],
-        [np.float32(0.1), np.float32(2)],
-        [pd.Timestamp("2024"), pd.Timestamp("2025")],
-        [True, False],
-        ["1.0", "2"],
-    ):
-        known = [str(value) for value in values]
-        assert places(values, known).tolist() == [0, 1]
-    assert places(["1.1", "01", "x"], ["1.10", "1", "X"]).tolist() == [-1, -1, -1]
-    assert places([1, "1"], ["1.0", "true"]).tolist() == [-1, -1], "a level that matches two values is unknown"
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))

@@ -8,7 +8,7 @@ import pytest
 
 from tabtune_core.errors import SettingError
 from tabtune_core.execution import cores
-from tabtune_core.execution.cores import Shares, cores_of, divide, name_of
+from tabtune_core.execution.cores import Shares, divide
 
 
 @pytest.fixture
@@ -81,12 +81,6 @@ def test_more_runs_than_cores_are_spread_evenly():
     assert shares.next(going) is None
 
 
-def test_a_core_busy_with_another_program_is_taken_last():
-    shares = Shares((0, 1, 2), parallel=3, threads=1)
-    assert shares.next([], busy=[99.0, 3.0, 2.0]) == "cpu:1"
-    assert shares.next(["cpu:1", "cpu:2"], busy=[99.0, 99.0, 99.0]) == "cpu:0"
-
-
 def test_threads_of_one_physical_core_are_adjacent(tmp_path, monkeypatch):
     for core, siblings in enumerate(["0,4", "1,5", "2,6", "3,7"] * 2):
         folder = tmp_path / f"cpu{core}/topology"
@@ -95,11 +89,6 @@ def test_threads_of_one_physical_core_are_adjacent(tmp_path, monkeypatch):
     monkeypatch.setattr(cores, "TOPOLOGY", tmp_path)
     monkeypatch.setattr(cores.os, "sched_getaffinity", lambda pid: set(range(8)))
     assert cores._cores() == (0, 4, 1, 5, 2, 6, 3, 7)
-
-
-@pytest.mark.parametrize("held", [{0}, {1, 2, 3}, {0, 2, 3, 9}])
-def test_the_name_of_a_slot_lists_its_cores(held):
-    assert cores_of(name_of(held), ()) == held
 
 
 PROGRAM = """

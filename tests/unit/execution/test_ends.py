@@ -11,8 +11,7 @@ import pytest
 from worker_program import open_worker, queue, start_worker, wait_for_end, wait_until, working
 
 from tabtune_core.errors import StoreError
-from tabtune_core.execution.identity import identity_of, is_alive, is_suspended, kill
-from tabtune_core.execution.lock import worker_of
+from tabtune_core.execution.processes import identity_of, is_alive, is_suspended, kill
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.runs import RunStore
 
@@ -206,15 +205,6 @@ def test_a_worker_and_its_run_end_with_their_workspace(tmp_path, leave):
         leave(store.home)
         assert worker.wait(timeout=30) == 0
         wait_until(lambda: not is_alive(run.pid, run.identity))
-
-
-def test_a_second_worker_ends_and_the_first_continues(store):
-    with working(store) as worker:
-        wait_until(lambda: worker_of(store.home))
-        assert start_worker(store.home).wait(timeout=60) == 0
-        assert worker_of(store.home).pid == worker.pid
-        (run_id,) = queue(store, "quick")
-        assert wait_for_end(store, run_id).status == "finished"
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/oom_score_adj"), reason="only Linux has the score")

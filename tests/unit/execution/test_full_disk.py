@@ -8,12 +8,10 @@ import pytest
 from small_disk import fill, small_disk
 from worker_program import queue, wait_for_end, wait_until, working
 
-from tabtune_core.errors import ShortageError
 from tabtune_core.events import StepDone
 from tabtune_core.execution.child import NO_ROOM_STATUS
-from tabtune_core.execution.identity import is_alive
+from tabtune_core.execution.processes import is_alive
 from tabtune_core.shortage import why_nothing_starts
-from tabtune_core.store import event_log
 from tabtune_core.store.event_log import Teller
 from tabtune_core.store.runs import RunStore
 
@@ -53,17 +51,6 @@ def test_training_continues_on_a_full_disk_and_writes_all_events_later(store, di
     teller.tell(StepDone(last + 1, 0.5, 1.0, 2e-4, 0.5))
     teller.finish()
     assert steps(store, run_id) == list(range(1, last + 2))
-
-
-def test_waiting_for_room_has_a_limit(store, disk, monkeypatch):
-    (run_id,) = queue(store, "quick")
-    teller = Teller(store, run_id)
-    monkeypatch.setattr(event_log, "PATIENCE_SECONDS", 0.0)
-    monkeypatch.setattr(event_log, "AGAIN_SECONDS", 0.0)
-    fill(disk)
-    with pytest.raises(ShortageError, match=rf"The disk of {disk} is full .*0.0 MB of 21 MB"):
-        for step in range(1000):
-            teller.tell(StepDone(step, 0.5, 1.0, 2e-4, 0.5))
 
 
 def test_a_run_that_meets_a_full_disk_exits_with_that_status_although_its_log_is_there(disk):

@@ -9,9 +9,9 @@ import psutil
 import pytest
 from worker_program import wait_until, working
 
-from tabtune_core.execution.identity import is_alive
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.lock import worker_of
+from tabtune_core.execution.processes import is_alive
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.runs import RunStore
 

@@ -6,16 +6,22 @@ from unittest.mock import Mock
 
 import psutil
 import pytest
+from small_table import small_table
 from worker_program import queue, wait_until, working
 
+from tabtune_core.data.datasets import add_dataset, load_frame
+from tabtune_core.data.task import features_of, plan_split
 from tabtune_core.events import Note
-from tabtune_core.execution import child, local, memory_needs
+from tabtune_core.execution import child, local
 from tabtune_core.execution.cores import Shares, cores_of
-from tabtune_core.execution.forkserver import forkserver
 from tabtune_core.execution.local import LocalExecutor
-from tabtune_core.execution.processes import Watched
-from tabtune_core.training import clock
-from tabtune_core.training.clock import Standstill, disturbed
+from tabtune_core.execution.processes import Watched, forkserver
+from tabtune_core.machine import PROCESS_BYTES, machine_memory
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import RunSettings
+from tabtune_core.training.memory.estimate import Sizes
+from tabtune_core.training.memory.fitting import need_of as need_of_plan
+from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 CORES = len(os.sched_getaffinity(0))
 needs_two = pytest.mark.skipif(CORES < 2, reason="two runs have cores of their own on a machine with two")
@@ -73,8 +79,8 @@ def test_a_killed_run_does_not_affect_the_other_and_resumes_automatically(store)
 def test_a_run_that_does_not_fit_beside_the_others_waits_and_starts_alone(store):
     first, heavy, behind = queue(store, "waiting", "quick", "quick")
     needs = (
-        "from tabtune_core.execution import memory_needs\nmemory_needs.estimated = lambda store, run: 1e18 if "
-        "run.target == 'quick' else 1.0\n"
+        "from tabtune_core.execution import local\n"
+        "local.estimated = lambda store, run: 1e18 if run.target == 'quick' else 1.0\n"
     )
     with working(store, "exit-when-idle", "parallel=3", before=needs) as worker:
         begun(store, first)
@@ -96,7 +102,7 @@ def test_a_run_that_does_not_fit_beside_the_others_waits_and_starts_alone(store)
 def test_memory_is_reserved_for_running_runs_to_grow_as_estimated(store, monkeypatch, grown, free, starts):
     queue(store, "quick", "quick")
     needs = iter([6.0, 10.0 - 1.0])
-    monkeypatch.setattr(memory_needs, "estimated", lambda store, run: next(needs))
+    monkeypatch.setattr(local, "estimated", lambda store, run: next(needs))
     monkeypatch.setattr(local, "_resident", lambda pid: grown // 2)
     monkeypatch.setattr(local, "machine_memory", lambda: (free, 100))
     executor = LocalExecutor(
@@ -107,34 +113,6 @@ def test_memory_is_reserved_for_running_runs_to_grow_as_estimated(store, monkeyp
     assert (executor.place(store.runs(status="queued"), going) is not None) is starts
 
 
-@pytest.fixture
-def threads(tmp_path):
-    """Makes up the kernel's scheduler statistics of two threads, in nanoseconds."""
-
-    def told(*lines):
-        for number, line in enumerate(lines):
-            (tmp_path / str(number)).mkdir()
-            (tmp_path / str(number) / "schedstat").write_text(line)
-        return tmp_path
-
-    return told
-
-
-def test_a_run_that_waited_for_its_cores_reports_it(threads):
-    note = disturbed(threads("50000000000 20000000000 99\n", "10000000000 10000000000 4\n"))
-    assert note.severity == "warning"
-    assert "computed for 60 s and waited 30 s for a core that others used" in note.text
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [("60000000000 5000000000 9\n",), ("1000000000 900000000 9\n",), (), ("",)],
-    ids=["a little", "short", "no kernel", "ended"],
-)
-def test_a_run_that_hardly_waited_reports_nothing(threads, lines):
-    assert disturbed(threads(*lines)) is None
-
-
 def test_the_note_is_among_the_events_of_the_run(store, monkeypatch):
     monkeypatch.setattr(child, "disturbed", lambda: Note("It waited.", "warning"))
     (run_id,) = queue(store, "quick")
@@ -143,19 +121,22 @@ def test_the_note_is_among_the_events_of_the_run(store, monkeypatch):
     monkeypatch.syspath_prepend(os.path.join(os.path.dirname(__file__), "../../fakes"))
     from fake_experiment import run_experiment
 
-    child._carry_out(
-        store, run_id, lambda *given, **named: run_experiment(*given, **named, given=None, fresh=None), Standstill()
-    )
+    child._carry_out(store, run_id, lambda *given, **named: run_experiment(*given, **named, given=None, fresh=None))
     assert store.run(run_id).status == "finished"
     assert [stored.event.text for stored in store.events(run_id, ["Note"])] == ["It waited."]
 
 
-def test_seconds_in_which_the_process_stood_still_are_reported(monkeypatch):
-    now, late = [0.0], [20.0, 3.0, 0.0]
-    monkeypatch.setattr(clock.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(clock.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds + late.pop()))
-    standstill = Standstill()
-    for told in ("", "", "stood still for about 20 s"):
-        standstill.sleep(1.0)
-        note = standstill.note()
-        assert told in note.text if told else note is None
+@pytest.mark.parametrize("strategy", ["inference", "base-ft", "peft"])
+def test_the_need_of_a_run_equals_the_estimate_before_its_launch_without_opening_the_table(store, strategy):
+    frame, labels = small_table(400)
+    table = add_dataset(store.home, frame.assign(kept=labels).to_csv(index=False).encode(), "table.csv")
+    run = RunSettings(dataset=table.id, target="kept", device="cpu").with_strategy(strategy)
+    features = features_of(table.columns, run)
+    shown = with_shown_rows(run, features=features, memory_bytes=machine_memory()[1], on_gpu=False)
+    sizes = Sizes.plan(shown, plan_split(load_frame(store.home, run.dataset), run), features=features, classes=2)
+    known, of_a_missing_table, reference = store.add_sweep(
+        [run, run.changed(dataset="0" * 64), run.with_strategy("linear")]
+    )[1]
+    need_of = local.needs_of(store)
+    assert need_of(known) == pytest.approx(need_of_plan([run], get_card(run.model), sizes, on_gpu=False).most, rel=0.01)
+    assert [need_of(run_id) for run_id in (of_a_missing_table, reference, "deleted")] == [PROCESS_BYTES] * 3

@@ -9,10 +9,8 @@ from worker_program import open_worker, queue, start_worker, wait_for_end, wait_
 
 from tabtune_core.execution import worker
 from tabtune_core.execution.child import NO_ROOM_STATUS
-from tabtune_core.execution.forkserver import forkserver, start_early
-from tabtune_core.execution.identity import is_alive
 from tabtune_core.execution.lock import worker_of
-from tabtune_core.execution.processes import Watched, cause
+from tabtune_core.execution.processes import Watched, cause, forkserver, is_alive, start_early
 from tabtune_core.store.runs import RunStore
 
 
@@ -67,19 +65,11 @@ def test_the_queue_is_drained_in_order_and_no_failure_stops_it(drained):
     assert started == sorted(started)
 
 
-def test_a_finished_run_has_its_result(drained):
-    assert run_of(drained, "quick").result.validation == {"log_loss": 0.5}
-
-
 def test_an_unexpected_error_is_a_sentence_in_the_row_and_a_traceback_only_in_the_log(drained):
     run = run_of(drained, "broken")
     assert run.error == "Something unexpected happened (RuntimeError: boom). The trace is in the run's log."
     assert "break_down" in log_of(drained, run)
     assert drained.last(run.id, "RunFailed").event.message == run.error
-
-
-def test_a_refusal_is_shown_in_its_own_words(drained):
-    assert run_of(drained, "refused").error == "No linear layer under nowhere. Modules that have some: decoder."
 
 
 def test_too_little_memory_is_reported_with_the_settings_that_help(drained):
@@ -118,8 +108,8 @@ def test_a_worker_with_no_resume_leaves_a_killed_run_to_a_person(tmp_path):
 @pytest.mark.parametrize(("free_gb", "starts"), [(16, 1), (1, 0)])
 def test_torch_is_loaded_early_only_with_plenty_of_memory(monkeypatch, free_gb, starts):
     started = Mock()
-    monkeypatch.setattr("tabtune_core.execution.forkserver.ensure_running", started)
-    monkeypatch.setattr("tabtune_core.execution.forkserver.machine_memory", lambda: (free_gb * 1e9, 32e9))
+    monkeypatch.setattr("tabtune_core.execution.processes.ensure_running", started)
+    monkeypatch.setattr("tabtune_core.execution.processes.machine_memory", lambda: (free_gb * 1e9, 32e9))
     start_early()
     assert started.call_count == starts
 
@@ -156,10 +146,6 @@ def test_a_run_whose_process_cannot_be_started_for_too_long_is_interrupted_with_
     store.resume(run_id)
     assert start_worker(store.home, "exit-when-idle").wait(timeout=60) == 0
     assert store.run(run_id).status == "finished"
-
-
-def test_the_output_of_a_run_goes_to_its_log(drained):
-    assert "The fake was here." in log_of(drained, run_of(drained, "quick"))
 
 
 def test_no_process_is_left_behind(drained):

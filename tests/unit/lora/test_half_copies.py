@@ -44,12 +44,7 @@ def test_outputs_equal_autocasts_and_gradients_agree_within_rounding(adapted):
         found = gradients(module)
     assert found.keys() == wanted.keys()
     assert {gradient.dtype for gradient in found.values()} == {torch.float32}
-    for (
-        name,
-        gradient,
-    ) in (
-        wanted.items()
-    ):  # compared per tensor, because the rounding of single 16-bit numbers differs between processors
+    for name, gradient in wanted.items():  # per tensor: the rounding of single numbers differs between processors
         assert (found[name] - gradient).norm() <= 0.02 * gradient.norm() + 1e-3, name
 
 

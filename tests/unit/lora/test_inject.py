@@ -72,28 +72,19 @@ def test_the_rank_is_capped_layer_by_layer_and_keeps_its_scaling():
         path: min(24, width) for path, width in widths.items()
     }
     assert {layer.alpha / layer.rank for layer in report.layers} == {2.0}
+    scaled = adapted(tiny_module(), use_rslora=True, rank=16, alpha=8).layers
+    assert {round(layer.scaling, 12) for layer in scaled} == {2.0} and any(layer.capped for layer in scaled)
     assert min(widths.values()) < 24 < max(widths.values())
     assert f"LoRA of ranks {min(widths.values())} to 24 in" in repr(report)
-
-
-def test_a_rank_above_every_cap_is_refused():
-    with pytest.raises(
-        TargetError, match=r"Rank 99 is above the cap of every target: their largest weight allows 10\."
-    ):
-        adapted(tiny_module(), rank=99, targets=("icl_predictor.decoder.2",))
 
 
 def test_a_target_that_matches_nothing_names_the_parts_that_exist():
     module = tiny_module()
     with pytest.raises(
-        TargetError,
-        match=r"No linear layer under 'col_embeder'\. Modules that have some: col_embedder\.in_linear, "
-        r"col_embedder\.tf_col,",
+        TargetError, match=r"No linear layer under 'col_embeder'\. Modules that .*: col_embedder\.in_linear"
     ):
         adapted(module, targets=("row_interactor", "col_embeder"))
-    assert all(p.requires_grad for n, p in module.named_parameters() if "rope" not in n), (
-        "a refused injection leaves the model unchanged"
-    )
+    assert all(p.requires_grad for n, p in module.named_parameters() if "rope" not in n), "a refusal changes nothing"
 
 
 def test_layers_smaller_than_their_adapter_are_skipped_unless_named():
@@ -116,14 +107,16 @@ def test_a_merged_copy_is_plain_and_leaves_the_adapted_module_unchanged(module):
     assert torch.equal(merge(module, report)(*episode()), merged(*episode()))
     with pytest.raises(AdapterError, match="no LoRA adapter to merge"):
         merged_copy(merged)
-
-
-def test_factors_of_other_targets_are_refused():
-    module, other = tiny_module(), tiny_module()
-    report = adapted(module, targets=("row_interactor",))
-    other_report = adapted(other)
+    again = adapted(merged, targets=("row_interactor",))
+    with pytest.raises(AdapterError, match="has a LoRA adapter already. Merge it first"):
+        adapted(merged)
     with pytest.raises(AdapterError, match="belongs to another model or other targets"):
-        load_factors(other, other_report, adapter_tensors(module, report))
+        load_factors(merged, again, adapter_tensors(*other_targets()))
+
+
+def other_targets():
+    module = tiny_module()
+    return module, adapted(module)
 
 
 VARIANTS = [
@@ -193,21 +186,43 @@ def test_the_biases_of_adapted_layers_or_all_used_ones_train():
     every = trained_tabdpt(**how, bias="all")[1].biases
     assert {"head.2.bias", "transformer_encoder.1.ff_norm.bias"} < set(every)
     assert not any(name.startswith(UNUSED) for name in every)
-
-
-def test_the_packed_projections_bias_belongs_to_its_weight():
     attention = "row_interactor.tf_row.blocks.0.attn"
-    assert adapted(tiny_module(), targets=(attention,), bias="lora_only").biases == (
-        f"{attention}.in_proj_bias",
-        f"{attention}.out_proj.bias",
-    )
+    packed = adapted(tiny_module(), targets=(attention,), bias="lora_only").biases
+    assert packed == (f"{attention}.in_proj_bias", f"{attention}.out_proj.bias")
 
 
-def test_a_choice_of_biases_without_any_bias_is_refused():
-    with pytest.raises(
-        TargetError, match="bias='lora_only' would train nothing: there is no bias in the adapted layers. Choose 'none'"
-    ):
-        trained_tabdpt(targets=("transformer_encoder",), bias="lora_only")
+@pytest.mark.parametrize(
+    ("how", "why"),
+    [
+        (
+            {"targets": ("transformer_encoder",), "bias": "lora_only"},
+            "bias='lora_only' would train nothing: there is no",
+        ),
+        (
+            {"targets": ("head",), "rank_pattern": {"heed": 2}},
+            r"rank_pattern names 'heed', .*\. Adapted are head\.0, head",
+        ),
+        (
+            {"targets": ("head",), "alpha_pattern": {"heed": 2}},
+            "alpha_pattern names 'heed', which no adapted layer has",
+        ),
+        (
+            {"rank_pattern": {"q_gate": 5}},
+            "Rank 5 is above the cap of every layer that the rank pattern gives it to: .* 2",
+        ),
+        (
+            {"rank": 99, "targets": ("q_gate",)},
+            "Rank 99 is above the cap of every target: their largest weight allows 2",
+        ),
+        (
+            {"targets": ("encoder", "reg_y_encoders")},
+            "does not use 'reg_y_encoders' for this task: an adapter there would",
+        ),
+    ],
+)
+def test_what_could_not_train_is_refused_by_name(how, why):
+    with pytest.raises(TargetError, match=why):
+        trained_tabdpt(**how)
 
 
 @pytest.mark.parametrize(
@@ -237,23 +252,6 @@ def test_the_first_key_that_matches_a_layer_counts():
     }
 
 
-@pytest.mark.parametrize("name", ["rank_pattern", "alpha_pattern"])
-def test_a_pattern_without_an_adapted_layer_is_refused_with_the_adapted_ones(name):
-    with pytest.raises(
-        TargetError,
-        match=rf"{name} names 'heed', which no adapted layer has in its path\. Adapted are encoder, head\.0, head\.2;",
-    ):
-        trained_tabdpt(targets=("encoder", "head"), **{name: {"heed": 2}})
-
-
-def test_a_pattern_above_every_cap_is_refused():
-    with pytest.raises(
-        TargetError,
-        match="Rank 5 is above the cap of every layer that the rank pattern gives it to: their largest weight allows 2",
-    ):
-        trained_tabdpt(rank_pattern={"q_gate": 5})
-
-
 def test_a_pattern_that_leaves_the_default_rank_to_small_layers_does_not_make_it_illegal():
     _, report = trained_tabdpt(rank=4, rank_pattern={"encoder": 2, "head": 2})
     assert min(layer.rank for layer in report.layers if layer.capped) == 2
@@ -261,38 +259,20 @@ def test_a_pattern_that_leaves_the_default_rank_to_small_layers_does_not_make_it
     assert {layer.path for layer in report.layers} == {layer.path for layer in plain.layers}
 
 
-def test_a_capped_rank_also_keeps_the_scaling_of_rslora():
-    _, report = trained_tabdpt(use_rslora=True, rank=16, alpha=8)
-    assert {layer.rank for layer in report.layers if layer.capped} == {2, 4}
-    assert {round(layer.scaling, 12) for layer in report.layers} == {2.0}
-
-
 def test_parts_that_a_task_does_not_use_are_not_adapted():
     _, report = trained_tabdpt(targets=("encoder", "cls_y_encoders", "0"))
     assert {layer.path for layer in report.layers if layer.target == "0"} >= {"head.0", "transformer_encoder.0.q_proj"}
     assert not any(layer.path.startswith("reg_y_encoders") for layer in report.layers)
-    with pytest.raises(
-        TargetError,
-        match="does not use 'reg_y_encoders' for this task: an adapter there would never train. Modules that it "
-        "uses: cls_y_encoders.0,",
-    ):
-        trained_tabdpt(targets=("encoder", "reg_y_encoders"))
 
 
 def test_dora_on_rows_without_a_length_is_refused():
     module = tiny_tabdpt()
     torch.nn.init.zeros_(module.head[0].weight[3])
     with pytest.raises(
-        TargetError, match=r"a row of zeros has no direction. There are such rows in head\.0. Leave use_dora off"
+        TargetError, match=r"a row of zeros has no direction. There are such rows in head\.0. Leave use"
     ):
         adapted(module, OF_TABDPT, use_dora=True)
     assert adapted(module, OF_TABDPT).layers
-
-
-def test_an_adapter_on_an_adapter_is_refused(module):
-    adapted(module)
-    with pytest.raises(AdapterError, match="has a LoRA adapter already. Merge it first"):
-        adapted(module)
 
 
 @pytest.mark.parametrize("variant", [{}, {"use_dora": True}, {"init_lora_weights": "pissa"}])

@@ -34,9 +34,8 @@ def test_factor_a_has_the_same_initialisation_as_in_peft(made):
     torch.manual_seed(0)
     layer = made()
     first = next(factor.detach() for factor in layer.factors if factor.any())  # B is zero
-    assert 400**-0.5 * 0.99 < first.abs().max() <= 400**-0.5 and first.std() == pytest.approx(
-        400**-0.5 / 3**0.5, rel=0.05
-    )
+    assert 0.99 < first.abs().max() * 400**0.5 <= 1
+    assert first.std() == pytest.approx((3 * 400) ** -0.5, rel=0.05)
     assert (*first.shape, layer.scaling) == (8, 400, 2)
 
 
@@ -78,17 +77,10 @@ def test_a_fresh_variant_changes_nothing_on_any_kind_of_layer(generator, variant
         assert torch.equal(update(linear.weight), linear.weight)
 
 
-def test_a_fresh_dora_changes_nothing_in_16_bits(generator):
-    linear, x = nn.Linear(64, 3), torch.randn(4, 64, generator=generator)
-    with torch.autocast("cpu", torch.bfloat16):
-        adapted, plain = LoRALinear(linear, r=2, dropout=0.0, variant="dora")(x), linear(x)
-    assert torch.equal(adapted.float(), plain.float())
-
-
-@pytest.mark.parametrize(("variant", "scaling"), [({}, 8 / 4), ({"use_rslora": True}, 8 / 2)])
-def test_a_table_that_is_looked_up_adds_scaled_b_a_row_by_row(generator, variant, scaling):
+@pytest.mark.parametrize(("use_rslora", "scaling"), [(False, 8 / 4), (True, 8 / 2)])
+def test_a_table_that_is_looked_up_adds_scaled_b_a_row_by_row(generator, use_rslora, scaling):
     table = nn.Embedding(7, 5)
-    layer = LoRAEmbedding(table, r=4, alpha=8, **variant)
+    layer = LoRAEmbedding(table, r=4, alpha=8, use_rslora=use_rslora)
     nn.init.normal_(layer.lora_B, generator=generator)
     assert (layer.lora_A.shape, layer.lora_B.shape) == ((4, 7), (5, 4))
     torch.testing.assert_close(layer(IDS), table(IDS) + scaling * (layer.lora_B @ layer.lora_A).T[IDS])
@@ -117,16 +109,6 @@ def test_the_weight_with_the_update_added_gives_the_layers_function(generator, v
     assert (looked_up(IDS) - table(IDS)).abs().max() > 0.1
     torch.testing.assert_close(called.merged()(x), called(x), atol=1e-5, rtol=0)
     torch.testing.assert_close(looked_up.updated(table.weight)[IDS], looked_up(IDS), atol=1e-5, rtol=0)
-
-
-def test_with_dora_a_dropped_feature_keeps_its_column_of_the_weight(generator):
-    weight = torch.randn(3, 50, generator=generator)
-    update = LowRankUpdate(weight, r=2, alpha=2, dropout=0.5, variant="dora").train()
-    for parameter in update.parameters():
-        nn.init.normal_(parameter, generator=generator)
-    kept = (update(weight) == weight).all(dim=0)
-    assert 5 < kept.sum() < 45
-    assert not (update.eval()(weight) == weight).all(dim=0).any()
 
 
 @pytest.mark.parametrize(

@@ -70,16 +70,13 @@ def test_the_loader_in_the_readme_is_valid_python_for_any_table_name(written):
     code = text.split("```python\n")[1].split("```")[0]
     compile(code, "README.md", "exec")
     assert f"Rank 3, alpha 6, DoRA, on {len(written[2].layers)} layers and {len(written[2].biases)} biases." in text
-    assert "Their licence: not known." in text
     facts = read_package(written[0]).facts
     licensed = replace(facts, base=replace(facts.base, licence=Licence("X-1", commercial=False)))
-    assert "Their licence: X-1, no commercial use." in readme(licensed)
-    assert "it made this file: a version that is not known" in readme(replace(facts, versions={}))
+    assert "Their licence: not known." in text and "Their licence: X-1, no commercial use." in readme(licensed)
     assert "checkpoint=" not in code, "the base's own weights are found without a path"
-    own = replace(
-        facts, settings=replace(facts.settings, checkpoint="mine.ckpt"), base=replace(facts.base, file="mine.ckpt")
-    )
-    assert "load_adapter(\"adapter.zip\", checkpoint='mine.ckpt')" in readme(own)
+    settings, base = replace(facts.settings, checkpoint="mine.ckpt"), replace(facts.base, file="mine.ckpt")
+    own = readme(replace(facts, settings=settings, base=base))
+    assert "load_adapter(\"adapter.zip\", checkpoint='mine.ckpt')" in own
 
 
 def repacked(path, **changes):
@@ -116,10 +113,7 @@ def test_a_factor_without_its_pair_is_named(written):
     tensors = dict(read_package(path).tensors)
     name = next(n for n in tensors if n.endswith("lora_B.weight"))
     value = tensors.pop(name)
-    with pytest.raises(
-        AdapterError,
-        match=f"disagree on 1 tensor, for example '{name.removeprefix(PREFIX)}'; the adapter is damaged, or",
-    ):
+    with pytest.raises(AdapterError, match=f"disagree on 1 tensor, for example '{name.removeprefix(PREFIX)}'; the"):
         load_factors(module, report, tensors)
     with pytest.raises(AdapterError, match="of the adapter has the shape"):
         load_factors(module, report, {**tensors, name: value[1:]})
@@ -140,22 +134,17 @@ def test_an_adapter_with_non_finite_numbers_is_neither_saved_nor_loaded(written,
         merged_copy(module)
 
 
-def test_the_error_for_a_missing_file_names_its_path(tmp_path):
-    with pytest.raises(AdapterError, match="There is no adapter package at .*nowhere.zip"):
-        read_package(tmp_path / "nowhere.zip")
-
-
 def test_a_package_that_could_not_be_opened_again_is_not_saved(written, tmp_path):
     _, module, report = written
-    large = about(report, context_rows=list(range(2_000_000)))
     with pytest.raises(
-        AdapterError, match="cannot be saved: its tabtune.json would have 14.9 MB. Choose fewer context rows"
+        AdapterError, match="cannot be saved: its tabtune.json would have 14.9 MB. Choose fewer context"
     ):
-        write_package(tmp_path / "large.zip", module, report, large)
-    write_package(
-        tmp_path / "million.zip", module, report, about(report, context_rows=list(range(10**6)), table_rows=10**6)
-    )
+        write_package(tmp_path / "large.zip", module, report, about(report, context_rows=list(range(2_000_000))))
+    million = about(report, context_rows=list(range(10**6)), table_rows=10**6)
+    write_package(tmp_path / "million.zip", module, report, million)
     assert len(read_package(tmp_path / "million.zip").facts.context_rows) == 10**6
+    with pytest.raises(AdapterError, match="There is no adapter package at .*nowhere.zip"):
+        read_package(tmp_path / "nowhere.zip")
 
 
 def test_a_package_without_class_labels_holds_them_nowhere(written):

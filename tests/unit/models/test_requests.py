@@ -11,32 +11,39 @@ from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 RUN = {"dataset": "d", "target": "y"}
 
 
-@pytest.mark.parametrize(("targets", "cap"), [((), 128), (("col_embedder.tf_col",), 32)])
-def test_a_rank_above_the_cap_of_every_target_is_refused(targets, cap):
-    check_request(RunSettings(**RUN, lora=LoraSettings(rank=cap, targets=targets)))
-    above = LoraSettings(rank=cap + 1, targets=targets)
-    with pytest.raises(
-        TargetError, match=rf"Rank {cap + 1} is above the cap of every target: their largest weight allows {cap}\."
-    ):
-        check_request(RunSettings(**RUN, lora=above))
-    check_request(RunSettings(**RUN, strategy="inference", lora=above))  # which has no adapter
+def lora(**how):
+    return {"lora": LoraSettings(**how)}
 
 
-def test_a_rank_of_a_pattern_above_the_cap_of_its_layers_is_refused_before_launch():
-    lora = LoraSettings(rank=64, rank_pattern={"icl_predictor": 8})  # legal without the pattern: other layers cap it
-    check_request(RunSettings(**RUN, lora=lora))
-    with pytest.raises(
-        TargetError, match="Rank 4000 is above the cap of every layer that the rank pattern gives it to"
-    ):
-        check_request(RunSettings(**RUN, lora=LoraSettings(rank_pattern={"icl_predictor": 4000})))
+def train(model="tabicl-mini", **how):
+    return {"model": model, "train": TrainSettings(**how)}
 
 
-def test_a_target_without_a_layer_is_refused_with_the_names_that_can_be_targets():
-    with pytest.raises(
-        TargetError,
-        match=r"No linear layer under 'nowhere'\. Modules of TabDPT mini that have some: .*, encoder, head\.0, ",
-    ):
-        check_request(RunSettings(**RUN, model="tabdpt-mini", lora=LoraSettings(targets=("nowhere",))))
+@pytest.mark.parametrize(
+    ("asked", "error", "why"),
+    [
+        (lora(rank=129), TargetError, "Rank 129 is above the cap of every target: their largest weight allows 128"),
+        (lora(rank_pattern={"icl_predictor": 4000}), TargetError, "Rank 4000 is above the cap of every layer that the"),
+        (
+            lora(targets=("nowhere",)),
+            TargetError,
+            r"No linear layer under 'nowhere'\. Modules of TabICL mini that have",
+        ),
+        (train("mitra-v2", context_rows=10_001), SettingError, "Mitra v2 takes at most 10,000 context rows"),
+        (train("mitra-v2", predict_context_rows=10_001), SettingError, "train.predict_context_rows is 10001; Mitra v2"),
+        (train("mitra-v2", gradient_checkpointing=True), SettingError, "changes nothing: Mitra always recomputes"),
+        (
+            {"device": "cpu", **train(amp="bf16")},
+            DeviceError,
+            "train.amp is 'bf16', which needs a CUDA GPU, but the dev",
+        ),
+    ],
+)
+def test_an_impossible_request_is_refused_before_launch(monkeypatch, asked, error, why):
+    monkeypatch.setattr(cards, "installed_now", lambda distribution: "1")
+    check_request(RunSettings(**RUN))
+    with pytest.raises(error, match=why):
+        check_request(RunSettings(**RUN, **asked))
 
 
 def test_weights_that_do_not_exist_are_refused(tmp_path):
@@ -51,27 +58,3 @@ def test_a_model_with_a_missing_package_is_refused_with_the_install_command(monk
         check_request(RunSettings(**RUN, model="mitra-v2"))
     with pytest.raises(MissingPackageError, match="needs the package tabdpt, .* Run: pip install tabdpt"):
         check_request(RunSettings(**RUN, model="tabdpt-mini"))
-
-
-def test_a_context_beyond_the_models_limit_is_refused(monkeypatch):
-    monkeypatch.setattr(cards, "installed_now", lambda distribution: "1")
-    with pytest.raises(SettingError, match="Mitra v2 takes at most 10,000 context rows"):
-        check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(context_rows=10_001)))
-    with pytest.raises(
-        SettingError, match=r"train.predict_context_rows is 10001; Mitra v2 takes at most 10,000 context rows. Set it"
-    ):
-        check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(predict_context_rows=10_001)))
-    check_request(
-        RunSettings(**RUN, model="mitra-v2", strategy="inference", train=TrainSettings(context_rows=10_001))
-    )  # unused
-
-
-def test_16_bit_training_on_the_cpu_is_refused():
-    with pytest.raises(DeviceError, match="train.amp is 'bf16', which needs a CUDA GPU, but the device is cpu"):
-        check_request(RunSettings(**RUN, device="cpu", train=TrainSettings(amp="bf16")))
-
-
-def test_recomputation_is_refused_for_a_model_that_always_recomputes(monkeypatch):
-    monkeypatch.setattr(cards, "installed_now", lambda distribution: "1")
-    with pytest.raises(SettingError, match="gradient_checkpointing changes nothing: Mitra always recomputes"):
-        check_request(RunSettings(**RUN, model="mitra-v2", train=TrainSettings(gradient_checkpointing=True)))

@@ -1,5 +1,6 @@
 """Each setting of the table, in every text and form generated from the table."""
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Literal, get_args, get_origin
 
@@ -12,6 +13,7 @@ from tabtune_core.cli.main import _parser
 from tabtune_core.errors import SettingError
 from tabtune_core.models.catalogue import with_usual_rate
 from tabtune_core.settings import AXES, LORA, SETTINGS, LoraSettings, RunSettings, SweepSettings, TrainSettings, rows_of
+from tabtune_core.settings.fields import setting
 
 PLAIN = RunSettings(dataset="d", target="y")
 TEXTS = {
@@ -116,10 +118,16 @@ def test_a_setting_without_effect_is_refused_and_the_form_leaves_it_out(name):
     assert forms.to_sweep(values, dataset="d", target="y", task=values.pop("task", "classification")).run.is_usual(name)
 
 
-@pytest.mark.parametrize("owner", [RunSettings, LoraSettings, TrainSettings, SweepSettings])
-def test_every_setting_has_a_help_text_and_a_unique_name(owner):
-    assert all(len(row.help) > 15 for row in rows_of(owner))
-    assert len(SETTINGS) == sum(len(rows_of(one)) for one in (RunSettings, LoraSettings, TrainSettings))
+def test_every_setting_has_a_help_text_and_a_unique_name():
+    owners = RunSettings, LoraSettings, TrainSettings
+    assert all(len(row.help) > 15 for owner in (*owners, SweepSettings) for row in rows_of(owner))
+    assert len(SETTINGS) == sum(len(rows_of(owner)) for owner in owners)
+
+
+def test_a_misspelt_fact_of_a_setting_is_refused():
+    made = dataclasses.make_dataclass("Odd", [("a", int, setting(1, "A", lwo=2))])
+    with pytest.raises(TypeError, match="lwo"):
+        rows_of(made)
 
 
 @pytest.mark.parametrize("name", [name for name, row in SETTINGS.items() if row.said and row.strategies != LORA])

@@ -124,15 +124,15 @@ def with_events(store, number):
     return run_id
 
 
-def test_deleting_frees_space_and_returns_how_much(store):
+def test_deleting_frees_space(store):
     kept, gone = with_events(store, 10), with_events(store, 9_000)
     folder = store.run_dir(gone)
     folder.mkdir(parents=True)
     (folder / "adapter.zip").write_bytes(bytes(500_000))
-    before = store._file_bytes()
-    freed = store.delete(gone)
-    assert freed == 500_000 + before - store._file_bytes()
-    assert freed > 2_500_000
+    files = [store.home / f"runs.sqlite{end}" for end in ("", "-wal")]
+    before = size_of(*files)
+    store.delete(gone)
+    assert before - size_of(*files) > 2_000_000
     assert size_of(store.home / "runs.sqlite-wal") == 0
     assert len(store.events(kept)) == 10
 
@@ -175,7 +175,7 @@ def test_deleting_the_last_run_of_a_table_removes_the_shared_arrays_of_its_time(
         os.utime(shared / f"{name}.npy", (when, when))
     store.delete(first)
     assert len(list(shared.iterdir())) == 2
-    assert store.delete(last) >= 1_000
+    store.delete(last)
     assert [file.name for file in shared.iterdir()] == ["before.npy"]
 
 
@@ -242,9 +242,7 @@ def test_deleting_a_run_deletes_its_jobs(store):
     folder = store.job_dir(about[0])
     folder.mkdir(parents=True)
     store.claim_job(1, None)
-    with pytest.raises(
-        StoreError, match=rf"A running job \(export\) uses run '{gone}'.*'loralab jobs --cancel {about[0]}'"
-    ):
+    with pytest.raises(StoreError, match=rf"A running job \(export\) uses run '{gone}'.*Cancel it on its page"):
         store.delete(gone)
     store.finish_job(about[0], "finished", result={})
     store.delete(gone)
@@ -354,18 +352,3 @@ def test_a_resumed_run_states_where_it_continued(store, steps, said):
     store.resume(run_id)
     store.finish(run_id, "finished", result=replace(RESULT, resumed_steps=steps))
     assert store.run(run_id).resumed == said
-
-
-def test_tags_are_unique_single_words_and_change_the_marks(tmp_path):
-    store = RunStore(tmp_path)
-    _, (run_id,) = store.add_sweep([RunSettings(dataset="d", target="y")])
-    before = store.marks()
-    store.tag(run_id, ["good, old", "good", " night-run "])
-    assert store.run(run_id).tags == ("good", "old", "night-run")
-    assert store.marks() != before
-    with pytest.raises(StoreError, match="at most 10 tags of at most 40 characters"):
-        store.tag(run_id, [str(number) for number in range(11)])
-    with pytest.raises(StoreError, match="at most 10 tags"):
-        store.tag(run_id, ["x" * 41])
-    store.tag(run_id, [])
-    assert store.run(run_id).tags == ()

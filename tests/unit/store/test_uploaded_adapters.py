@@ -192,6 +192,7 @@ REFUSED = {
     "settings of full fine-tuning": (with_settings(strategy="base-ft"), "not those of a LoRA run"),
     "a million views": (with_settings(train={"views": 10**6}), "train.views is 1000000; it must be at most 64"),
     "a huge alpha": (with_settings(lora={"alpha": 1e300}), "its alpha is 1e.300"),
+    "a feature that is the target": (says(features=["x", "y"]), "its features hold the column that it predicts, 'y'"),
     "a feature without a kind": (says(features=["z"]), "the kind of column of each feature"),
     "a negative row": (says(context={"rows": [-1], "sha256": "0" * 64}), "not different rows of a table of 30"),
     "a duplicate row": (says(context={"rows": [1, 1], "sha256": "0" * 64}), "not different rows"),

@@ -136,12 +136,3 @@ def test_every_row_of_a_large_table_is_equally_likely(monkeypatch):
     y = np.repeat([0, 1, 2], [50, 30, 20])
     drawn = np.concatenate([[*context, *query] for _, context, query in of_rows(y, EpisodeSize(15, 5), 2000)])
     assert np.bincount(drawn, minlength=100) == pytest.approx(np.full(100, 400), rel=0.25)
-
-
-def test_regression_rows_are_drawn_without_repeats(pool):
-    x = np.arange(60, dtype=np.float32)[:, None]
-    for episode in itertools.islice(
-        draw_episodes(x, x[:, 0].astype(float), 0, EpisodeSize(30, 10), np.random.default_rng(0)), 20
-    ):
-        np.testing.assert_array_equal(episode.x_TF[:, 0], [*episode.y_C, *episode.y_Q])
-        assert len({*episode.y_C, *episode.y_Q}) == 40

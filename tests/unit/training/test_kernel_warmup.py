@@ -20,23 +20,24 @@ def as_in_a_new_process(monkeypatch):
     monkeypatch.setattr(session, "USED", set())
 
 
-def opened(name, task, strategy, device=CPU):
+def opened(name, task, strategy):
     if name == "mitra-mini":
         pytest.importorskip("autogluon.tabular.models.mitra._internal.models.tab2d")
-    model = load_model(get_card(name), task, device)
+    model = load_model(get_card(name), task, CPU)
     if strategy == "peft":
-        lora = LoraSettings(dropout=0.5)
-        adapt(
-            model, RunSettings(dataset="d", target="y", model=name, task=task, strategy="peft", device="cpu", lora=lora)
-        )
+        adapt(model, RunSettings(dataset="d", target="y", model=name, task=task, lora=LoraSettings(dropout=0.5)))
     else:
         model.module.requires_grad_(strategy == "base-ft")
     return model
 
 
-@pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
 @pytest.mark.parametrize(
-    ("task", "strategy"), [("classification", "peft"), ("classification", "base-ft"), ("regression", "peft")]
+    ("name", "task", "strategy"),
+    [
+        ("tabicl-mini", "classification", "peft"),
+        ("tabdpt-mini", "regression", "peft"),
+        ("mitra-mini", "classification", "base-ft"),
+    ],
 )
 def test_the_warm_up_step_leaves_no_trace(name, task, strategy):
     model, reached, looked = opened(name, task, strategy), [], []

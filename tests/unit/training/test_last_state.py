@@ -27,7 +27,7 @@ TRAIN = TrainSettings(steps=12, eval_every=4, patience=9, batch_size=16, context
 """Evaluated and saved after steps 4, 8 and 12."""
 CPU = torch.device("cpu")
 MEASURED = (
-    *("train_seconds", "predict_seconds", "train_wall_seconds", "shared_saved_seconds", "shared_waited_seconds"),
+    *("train_seconds", "predict_seconds", "train_wall_seconds", "shared_saved_seconds"),
     *("peak_memory_bytes", "growth_memory_bytes", "predict_growth_memory_bytes", "shared_made", "shared_reused"),
 )
 """Fields of a result that may depend on an interruption."""

@@ -1,5 +1,6 @@
 """The training loop: what ends it, what it keeps, and what it reports."""
 
+import dataclasses
 import itertools
 import math
 import types
@@ -14,7 +15,6 @@ from tabtune_core.training import loop
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.episodes import Episode
 from tabtune_core.training.loop import LoopPlan, TrainResult, train
-from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.step import Precision, episode_loss, plain_step, take_step
 
 
@@ -42,72 +42,56 @@ def episodes(y_query=(0, 1)):
     return itertools.repeat(Episode(x, np.array([0, 1]), np.array(y_query)))
 
 
+PLAN = LoopPlan(classes=2, steps=20, schedule="cosine", warmup_steps=2, eval_every=2, patience=3, metric="log_loss")
+
+
 def run(
     scores,
     *,
-    steps=20,
     stop_request=lambda: None,
-    patience=3,
     stream=None,
-    rate=0.1,
-    eval_every=2,
-    schedule="cosine",
     precision=FP32,
     model=None,
-    time_limit=None,
     now=lambda: 0.0,
-    rungs=(),
     save_last=lambda pauses: None,
     result=None,
+    **plan,
 ):
+    """Trains with these validation scores; returns the result, the events and how often the state was kept."""
     model, result, kept = model or Linear(), result or TrainResult(best_scores={"log_loss": 1.0}), []
-    scores, optimizer = (
-        iter(scores),
-        make_optimizer(
-            model.module.named_parameters(),
-            optimizer="adamw",
-            learning_rate=rate,
-            weight_decay=0,
-            betas=(0.9, 0.999),
-            eps=1e-8,
-        ),
+    scores = iter(scores)
+    optimizer = torch.optim.AdamW(model.module.parameters(), lr=0.1, fused=True)
+    optimizer.param_groups[0]["peak_rate"] = 0.1
+    events = train(
+        model.module,
+        stream or episodes(),
+        optimizer,
+        plain_step(model, optimizer, classes=2, clip_norm=1.0, precision=precision, device=torch.device("cpu")),
+        dataclasses.replace(PLAN, **plan),
+        save_last=save_last,
+        score_validation=lambda: {"log_loss": next(scores)},
+        keep_best=lambda: kept.append(True),
+        stop_request=stop_request,
+        find_dead=lambda: ["x"],
+        clock=OwnClock(now),
+        result=result,
     )
-    events = list(
-        train(
-            model.module,
-            stream or episodes(),
-            optimizer,
-            plain_step(model, optimizer, classes=2, clip_norm=1.0, precision=precision, device=torch.device("cpu")),
-            LoopPlan(
-                classes=2,
-                steps=steps,
-                time_limit=time_limit,
-                schedule=schedule,
-                warmup_steps=2,
-                eval_every=eval_every,
-                patience=patience,
-                metric="log_loss",
-                rungs=rungs,
-            ),
-            save_last=save_last,
-            score_validation=lambda: {"log_loss": next(scores)},
-            keep_best=lambda: kept.append(True),
-            stop_request=stop_request,
-            find_dead=lambda: ["x"],
-            clock=OwnClock(now),
-            result=result,
-        )
-    )
-    return result, events, kept
+    return result, list(events), kept
+
+
+def evaluated(events):
+    return [event.step for event in events if isinstance(event, Evaluated)]
+
+
+def steps_of(events):
+    return [event for event in events if isinstance(event, StepDone)]
 
 
 def test_the_best_evaluation_is_kept_and_zero_shot_is_candidate_0():
     result, events, kept = run([1.1, 0.9, 0.95, 0.8, 0.85], steps=10)
     assert (result.outcome, result.best_step, result.best_scores, len(kept)) == ("finished", 8, {"log_loss": 0.8}, 2)
     assert [e.best for e in events if isinstance(e, Evaluated)] == [False, True, False, True, False]
-
-
-def test_a_run_that_never_beats_zero_shot_reports_step_0():
+    assert result.dead_layers == ("x",)
     result, _, kept = run([1.1, 1.2, 1.0], steps=6, patience=9)
     assert (result.best_step, kept) == (0, [])
 
@@ -124,7 +108,7 @@ def test_it_pauses_after_the_evaluation_of_a_rung_and_saves_its_state_there():
     saved = []
     result, events, _ = run([0.9, 0.8, 0.7, 0.6], steps=8, rungs=(4,), save_last=saved.append)
     assert (result.outcome, result.steps_done, saved) == ("waiting", 4, [False, True])
-    assert [e.step for e in events if isinstance(e, Evaluated)] == [2, 4]
+    assert evaluated(events) == [2, 4]
     again, events, _ = run([], steps=8, rungs=(4,), result=result)  # killed before it could report the pause
     assert (again.outcome, events) == ("waiting", [])
     result, _, _ = run([0.7, 0.6], steps=8, result=result)
@@ -138,25 +122,6 @@ def test_a_rung_is_the_nearest_evaluation_before_the_last_step_and_no_run_stops_
     assert LoopPlan.of(settings, steps=90, eval_every=90, classes=2, rungs=(1 / 6, 1 / 3)).rungs == ()
 
 
-def test_the_last_step_is_always_evaluated():
-    _, events, _ = run([0.9, 0.8], steps=3)
-    assert [e.step for e in events if isinstance(e, Evaluated)] == [2, 3]
-
-
-def test_the_rate_rises_then_falls():
-    _, events, _ = run([0.9] * 10, steps=10, patience=99)
-    rates = [e.learning_rate for e in events if isinstance(e, StepDone)]
-    assert rates[0] == pytest.approx(0.05)
-    assert max(rates) == pytest.approx(0.1)
-    assert rates[-1] < 0.01
-
-
-def test_training_lowers_the_loss():
-    _, events, _ = run([0.9] * 50, steps=50, patience=99)
-    losses = [e.loss for e in events if isinstance(e, StepDone)]
-    assert losses[-1] < losses[0] - 0.2
-
-
 def test_a_non_finite_loss_ends_the_run_as_diverged_and_is_reported():
     x = np.full((4, 2), np.inf, dtype=np.float32)
     stream = itertools.chain(
@@ -164,7 +129,7 @@ def test_a_non_finite_loss_ends_the_run_as_diverged_and_is_reported():
     )
     result, events, _ = run([0.9, 0.8], stream=stream)
     assert (result.outcome, result.steps_done, result.best_step) == ("diverged", 4, 4)
-    assert not math.isfinite([e for e in events if isinstance(e, StepDone)][-1].loss)
+    assert not math.isfinite(steps_of(events)[-1].loss)
 
 
 def test_non_finite_predictions_end_the_run_as_diverged_and_keep_the_best():
@@ -182,7 +147,7 @@ def test_a_request_ends_it_before_the_next_step_and_a_stop_scores_the_last_one(a
 def test_a_stop_after_an_evaluation_or_before_the_first_step_evaluates_nothing():
     answers = iter([None, None, "stop"])
     _, events, _ = run([0.9], stop_request=lambda: next(answers))
-    assert [e.step for e in events if isinstance(e, Evaluated)] == [2]
+    assert evaluated(events) == [2]
     result, events, _ = run([], stop_request=lambda: "stop")
     assert (events, result.evaluated_step, result.best_step) == ([], 0, 0)
 
@@ -191,7 +156,7 @@ def test_an_unscorable_episode_is_counted_and_the_last_step_is_still_evaluated()
     stream = itertools.chain(itertools.islice(episodes((-1, 1)), 1), episodes((-1, -1)))
     result, events, _ = run([0.9] * 9, steps=3, stream=stream)
     assert (result.used_rows, result.skipped_rows, result.skipped_episodes) == (1, 5, 2)
-    assert [e.step for e in events if isinstance(e, Evaluated)] == [2, 3]
+    assert evaluated(events) == [2, 3]
 
 
 def test_large_numbers_with_small_differences_stay_distinct():
@@ -253,19 +218,11 @@ def test_a_gradient_that_no_scale_makes_finite_ends_fp16_at_once():
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_the_loss_of_a_step_is_computed_in_16_bits_and_the_weights_stay_fp32(dtype):
-    model = Linear()
-    _, events, _ = run(
-        [0.9] * 50,
-        steps=50,
-        patience=0,
-        model=model,
-        precision=Precision("cpu", dtype, scaler(2.0**10, dtype == torch.float16)),
-    )
-    losses = [e.loss for e in events if isinstance(e, StepDone)]
+def test_training_lowers_the_loss_in_16_bits_and_the_weights_stay_fp32(dtype):
+    model, precision = Linear(), Precision("cpu", dtype, scaler(2.0**10, dtype == torch.float16))
+    losses = [e.loss for e in steps_of(run([0.9] * 50, steps=50, patience=0, model=model, precision=precision)[1])]
     assert losses[-1] < losses[0] - 0.2
-    assert model.dtypes == {dtype}
-    assert model.module.weight.dtype == torch.float32
+    assert (model.dtypes, model.module.weight.dtype) == ({dtype}, torch.float32)
 
 
 def test_no_gradient_is_held_while_the_forward_pass_fills_memory():
@@ -280,26 +237,20 @@ def test_no_gradient_is_held_while_the_forward_pass_fills_memory():
     assert model.module.weight.grad is not None, "the gradients of the last step remain, to be counted"
 
 
-def test_layers_without_a_gradient_are_named():
-    assert run([0.9] * 9, steps=2)[0].dead_layers == ("x",)
-
-
 def one_second_a_look_at_the_clock():
     """Each step reads the clock twice, and a third time if it is evaluated."""
     seconds = itertools.count()
     return lambda: float(next(seconds))
 
 
-def test_the_time_limit_ends_training_after_the_step_with_a_last_evaluation():
-    result, events, _ = run([0.9] * 9, steps=20, eval_every=100, time_limit=6.0, now=one_second_a_look_at_the_clock())
-    assert (result.outcome, result.ended_by, result.stopped_early, result.best_step) == (
-        "finished",
-        "time limit",
-        False,
-        result.steps_done,
-    )
-    assert 1 < result.steps_done < 5
-    assert [e.step for e in events if isinstance(e, Evaluated)] == [result.steps_done]
+def test_the_time_limit_ends_training_after_the_step_with_a_last_evaluation_and_at_the_same_rates():
+    result, events, _ = run([0.9] * 9, eval_every=100, time_limit=6.0, now=one_second_a_look_at_the_clock())
+    assert (result.outcome, result.ended_by, result.stopped_early) == ("finished", "time limit", False)
+    assert 1 < result.steps_done == result.best_step < 5
+    assert evaluated(events) == [result.steps_done]
+    rates, whole = ([e.learning_rate for e in steps_of(of)] for of in (events, run([0.9] * 99, patience=0)[1]))
+    assert rates == whole[: len(rates)]
+    assert whole[0] == pytest.approx(0.05) and max(whole) == pytest.approx(0.1) and whole[-1] < 0.01
 
 
 def test_a_limit_passed_during_an_evaluation_needs_no_further_evaluation():
@@ -310,38 +261,15 @@ def test_a_limit_passed_during_an_evaluation_needs_no_further_evaluation():
             clock[0] += 5
             yield 0.9
 
-    result, events, _ = run(scores(), steps=20, eval_every=2, time_limit=5.0, now=lambda: clock[0])
-    assert (result.ended_by, result.steps_done, [e.step for e in events if isinstance(e, Evaluated)]) == (
-        "time limit",
-        2,
-        [2],
-    )
+    result, events, _ = run(scores(), time_limit=5.0, now=lambda: clock[0])
+    assert (result.ended_by, result.steps_done, evaluated(events)) == ("time limit", 2, [2])
 
 
 def test_a_limit_passed_by_the_last_step_is_not_the_reason_for_the_end():
-    result, _, _ = run([0.9] * 9, steps=1, time_limit=1e-9, now=one_second_a_look_at_the_clock())
-    assert (result.ended_by, result.steps_done) == ("", 1)
-
-
-def test_the_rate_follows_the_planned_steps_whatever_the_limit():
-    limited = run([0.9] * 9, steps=20, time_limit=9.0, now=one_second_a_look_at_the_clock())[1]
-    whole = run([0.9] * 99, steps=20, patience=0)[1]
-    rates = [[e.learning_rate for e in events if isinstance(e, StepDone)] for events in (limited, whole)]
-    assert 1 < len(rates[0]) < 20
-    assert rates[0] == rates[1][: len(rates[0])]
-
-
-def test_seconds_come_from_the_given_clock():
-    _, events, _ = run([0.9] * 9, steps=4, now=one_second_a_look_at_the_clock())
-    assert [type(e).__name__ for e in events] == [
-        "StepDone",
-        "StepDone",
-        "Evaluated",
-        "StepDone",
-        "StepDone",
-        "Evaluated",
-    ]
-    assert [e.seconds for e in events] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
+    result, events, _ = run([0.9] * 9, steps=2, time_limit=1e-9, eval_every=2, now=lambda: 0.0)
+    assert (result.ended_by, result.steps_done) == ("", 2)
+    result, events, _ = run([0.9] * 9, steps=1, time_limit=1e-9, now=one_second_a_look_at_the_clock())
+    assert (result.ended_by, [event.seconds for event in events]) == ("", [1.0, 2.0])
 
 
 def test_a_very_long_run_reports_fewer_steps_but_all_evaluated_ones_and_the_last(monkeypatch):

@@ -1,6 +1,4 @@
-"""The frozen first parts of a model run once per input, with the same losses, gradients and predictions as without a
-cache.
-"""
+"""The frozen first parts of a model run once per input, with the same numbers as without a cache."""
 
 from contextlib import nullcontext
 
@@ -26,23 +24,11 @@ from tabtune_core.training.step import episode_loss
 CPU = torch.device("cpu")
 
 
-ONE_A_FAMILY = tuple(
-    {CATALOGUE[name].family.name: (name, task) for name, task in ARCHITECTURES if task == "classification"}.values()
-)
+FAMILIES = {CATALOGUE[name].family.name: (name, task) for name, task in ARCHITECTURES if task == "classification"}
 
 
-@pytest.fixture(scope="module", params=ONE_A_FAMILY, ids="-".join)
-def one(request, tmp_path_factory):
-    """For tests that do not depend on sizes and heads."""
-    return made(request, tmp_path_factory)
-
-
-@pytest.fixture(scope="module", params=ARCHITECTURES, ids="-".join)
+@pytest.fixture(scope="module", params=[*FAMILIES.values(), ("tabicl-v2", "regression")], ids="-".join)
 def case(request, tmp_path_factory):
-    return made(request, tmp_path_factory)
-
-
-def made(request, tmp_path_factory):
     name, task = request.param
     if not CATALOGUE[name].family.installed:
         pytest.skip(f"{CATALOGUE[name].family.distribution} is not installed")
@@ -122,18 +108,18 @@ def test_losses_gradients_and_predictions_are_the_same(case, tmp_path, variant):
     assert prefix.arrays.made == prefix.arrays.reused
 
 
-def test_cached_results_are_not_computed_again(one, tmp_path):
-    model = opened(one)
+def test_cached_results_are_not_computed_again(case, tmp_path):
+    model = opened(case)
     ran = []
     frozen_norm(model).register_forward_hook(lambda *_: ran.append(1))
     with prefix_of(model, tmp_path).use():
-        steps(model, one[1])
+        steps(model, case[1])
     often = len(ran)
     assert often
     with prefix_of(model, tmp_path).use():  # a second run
-        steps(model, one[1])
+        steps(model, case[1])
     assert len(ran) == often
-    steps(model, one[1])  # outside the context the model is unchanged
+    steps(model, case[1])  # outside the context the model is unchanged
     assert len(ran) > often
 
 
@@ -143,10 +129,10 @@ def frozen_norm(model):
     return next(module for name, module in model.module.named_modules() if name.startswith(start) and "norm" in name)
 
 
-def test_a_full_folder_gives_the_same_peaks_as_an_empty_one(one, tmp_path, monkeypatch):
+def test_a_full_folder_gives_the_same_peaks_as_an_empty_one(case, tmp_path, monkeypatch):
     """On a fake meter: a frozen layer takes as much memory as its input; steps and evaluations have separate peaks."""
     monkeypatch.setattr("tabtune_core.training.prefix_cache.STEPS_IN_FULL", 2)
-    model, taken = opened(one), []
+    model, taken = opened(case), []
     frozen_norm(model).register_forward_hook(lambda module, given, _: taken.append((module.training, given[0].numel())))
 
     def run():
@@ -154,7 +140,7 @@ def test_a_full_folder_gives_the_same_peaks_as_an_empty_one(one, tmp_path, monke
         prefix = prefix_of(model, tmp_path)
         prefix.begin_in_full()
         with prefix.use():
-            steps(model, one[1], count=5)
+            steps(model, case[1], count=5)
         sizes = {training: [size for when, size in taken if when is training] for training in (True, False)}
         return {training: max(of) for training, of in sizes.items()}, {
             training: len(of) for training, of in sizes.items()
@@ -167,9 +153,9 @@ def test_a_full_folder_gives_the_same_peaks_as_an_empty_one(one, tmp_path, monke
 
 
 @pytest.mark.parametrize("in_full", [False, True], ids=["files first", "in full at first"])
-def test_a_run_has_the_same_seconds_with_an_empty_folder_and_with_a_full_one(one, tmp_path, in_full):
+def test_a_run_has_the_same_seconds_with_an_empty_folder_and_with_a_full_one(case, tmp_path, in_full):
     """On a fake clock: a frozen layer takes 8 seconds, the head takes one."""
-    model, now = opened(one), [0.0]
+    model, now = opened(case), [0.0]
     for module, seconds in ((frozen_norm(model), 8.0), (model.module.get_submodule(model.card.family.head[0]), 1.0)):
         module.register_forward_hook(lambda *_, seconds=seconds: now.__setitem__(0, now[0] + seconds))
 
@@ -179,7 +165,7 @@ def test_a_run_has_the_same_seconds_with_an_empty_folder_and_with_a_full_one(one
             prefix.begin_in_full()
         began = now[0]
         with prefix.use():
-            steps(model, one[1], count=10)
+            steps(model, case[1], count=10)
         clock = prefix.arrays.clock
         return clock.seconds, now[0] - began, clock.charged_seconds
 
@@ -207,33 +193,27 @@ CUTS = {
     ("tabdpt-mini", "late_layers"): "transformer_encoder.5",
     ("tabdpt-mini", "transformer_encoder"): None,
     ("mitra-mini", "late_layers"): "layers.2",
-    ("mitra-mini", "layers"): None,
 }
 """The last stage that is computed once, by LoRA target, as the documentation lists them."""
 
 
 @pytest.mark.parametrize(("name", "target"), CUTS, ids="-".join)
 def test_the_cut_lies_where_the_documentation_says(tmp_path, name, target):
-    card = CATALOGUE[name]
-    if not card.family.installed:
-        pytest.skip(f"{card.family.distribution} is not installed")
-    model = load_model(card, "classification", CPU)
-    adapt(
-        model,
-        RunSettings(dataset="d", target="y", model=name, lora=LoraSettings(rank=1, dropout=0.0, targets=(target,))),
+    if not CATALOGUE[name].family.installed:
+        pytest.skip(f"{CATALOGUE[name].family.distribution} is not installed")
+    model, lora = (
+        load_model(CATALOGUE[name], "classification", CPU),
+        LoraSettings(rank=1, dropout=0.0, targets=(target,)),
     )
+    adapt(model, RunSettings(dataset="d", target="y", model=name, lora=lora))
     assert prefix_of(model, tmp_path).cut == CUTS[name, target]
 
 
-def test_parts_that_draw_at_random_are_not_shared(case):
+def test_parts_that_draw_at_random_are_not_shared_and_nothing_is_if_an_unknown_weight_trains(case):
     model, blocks = opened(case), CATALOGUE[case[0]].family.late_blocks
     every = stages_of(model.card.family, model.module).every
     assert frozen_stages(model.module, every)[-1].path == f"{blocks}.0"
     model.module.get_submodule(f"{blocks}.0").more = nn.Dropout(0.1)
     assert all(not stage.path.startswith(blocks) for stage in frozen_stages(model.module, every))
-
-
-def test_a_trained_weight_outside_the_known_parts_disables_sharing(case):
-    model = opened(case)
     model.module.register_parameter("unheard_of", nn.Parameter(torch.zeros(2)))
-    assert frozen_stages(model.module, stages_of(model.card.family, model.module).every) == []
+    assert frozen_stages(model.module, every) == []

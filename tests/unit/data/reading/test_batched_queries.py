@@ -3,8 +3,8 @@
 import duckdb
 import pytest
 
-from tabtune_core.data.reading import batched_queries, sql
-from tabtune_core.data.reading.batched_queries import Ask, answered, first_cells, groups, hold_batch, quoted
+from tabtune_core.data.reading import sql
+from tabtune_core.data.reading.batched_queries import Ask, answered, groups, hold_batch, quoted
 
 
 @pytest.fixture
@@ -34,32 +34,11 @@ def test_each_column_gets_its_own_answers(connection):
     ]
 
 
-def test_columns_with_the_same_question_share_a_query(connection, monkeypatch):
-    asked = []
-    values = batched_queries._values
-    monkeypatch.setattr(
-        batched_queries,
-        "_values",
-        lambda connection, ask, places: asked.append((ask.terms, places)) or values(connection, ask, places),
-    )
-    answered(connection, [different(), different(), different()], [[], [], []])
-    assert asked == [(("count(cell)",), [0, 1, 2]), (("count(DISTINCT cell)", "max(cell)"), [0, 1])]
-
-
 def test_a_batch_holds_some_columns_in_the_order_of_the_remaining_rows(connection):
     connection.execute("DELETE FROM cells WHERE c0 = '1'")
     hold_batch(connection, 1, 3)
     found = connection.execute("FROM batch ORDER BY place, number").fetchall()
     assert found == [(0, 0, "b"), (0, 1, "b"), (1, 0, "x"), (1, 1, "x")]
-
-
-def test_the_first_cells_with_a_value_are_found_even_late_in_the_file(connection):
-    connection.execute(
-        "CREATE OR REPLACE TABLE cells AS SELECT CASE WHEN range > 5000 THEN range::VARCHAR END AS c0, NULL::VARCHAR "
-        "AS c1 FROM range(9000)"
-    )
-    hold_batch(connection, 0, 2)
-    assert first_cells(connection, 2, 3) == [["5001", "5002", "5003"], []]
 
 
 def test_columns_of_a_long_table_are_queried_one_by_one():

@@ -14,7 +14,7 @@ import pytest
 
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.data.reading import sampling, sql, text_rows
+from tabtune_core.data.reading import cells, sql, text_rows
 from tabtune_core.data.reading.sql import hold_cells, translated
 from tabtune_core.data.table import read_table
 from tabtune_core.errors import LayoutError, TableError
@@ -45,14 +45,6 @@ def test_words_of_a_parquet_file_count_at_each_occurrence(tmp_path, kind):
         read_table(path, limit_bytes=LIMIT)
     assert len(read_table(path, limit_bytes=30 * LIMIT).frame) == N
     assert 50 < len(read_table(path, ReadingChoices(rows=100), limit_bytes=LIMIT).frame) < 150
-
-
-def test_shared_prefixes_of_words_count_too(tmp_path):
-    path = tmp_path / "t.parquet"
-    table = pa.table({"a": pa.array([WORD + str(i) for i in range(N)]), "b": pa.array(range(N))})
-    pq.write_table(table, path, use_dictionary=False, column_encoding={"a": "DELTA_BYTE_ARRAY", "b": "PLAIN"})
-    with pytest.raises(TableError, match="or more, and the limit is"):
-        read_table(path, limit_bytes=LIMIT)
 
 
 def test_cells_beyond_the_memory_limit_of_reading_go_to_disk(tmp_path, monkeypatch):
@@ -115,12 +107,6 @@ def test_a_path_that_is_not_a_file_is_refused_without_waiting(tmp_path):
                 read(tmp_path / name)
 
 
-def test_a_file_that_cannot_be_read_to_its_end_is_reported(tmp_path):
-    with pytest.raises(TableError, match="could not be read to its end"):
-        add_dataset(tmp_path, Path("/proc/self/mem"), "mem")
-    assert not list((tmp_path / "datasets").iterdir())
-
-
 @pytest.mark.parametrize(
     "name", [b"caf\xe9.csv", b"a\nb\x1b[31m.csv", "\u202evsc.exe.csv".encode(), b"x" * 250 + b".csv", b"a<b>|c?.csv"]
 )
@@ -159,13 +145,6 @@ def test_many_columns_are_read_like_few():
     pd.testing.assert_frame_equal(whole.frame[[column.name for column in columns]], pd.concat(frames, axis=1))
 
 
-def test_examples_and_kinds_come_from_cells_with_a_value_even_late_ones():
-    cells = [*[""] * 2_500, *[f"0{place:04d}" for place in range(50)]]
-    table = read_table("\n".join(["a,b", *(f"{cell},{place % 3}" for place, cell in enumerate(cells))]).encode())
-    assert table.columns[0].examples == ("00000", "00001", "00002")
-    assert table.columns[0].kind == "text"
-
-
 ROWS = pd.DataFrame({"a": range(3_000), "y": ["k", "l"] * 1_500})
 
 
@@ -181,7 +160,7 @@ def as_parquet(frame):
 
 @pytest.mark.parametrize("write", [as_csv, as_parquet])
 def test_a_table_with_too_many_rows_is_refused_at_once_but_a_sample_of_it_is_read(monkeypatch, write):
-    for module in (text_rows, sampling):
+    for module in (text_rows, cells):
         monkeypatch.setattr(module, "MAX_ROWS", 1_000)
     with pytest.raises(LayoutError, match=r"has 3,000 rows; at most 1,000 are read. .* --rows on the command line"):
         read_table(write(ROWS))
@@ -210,9 +189,3 @@ def test_a_missing_value_mark_is_matched_literally_in_any_case(mark):
         pd.DataFrame({"a": cells, "b": range(6)}).to_csv(index=False).encode(), ReadingChoices(missing_marks=(mark,))
     ).frame
     assert frame["a"].isna().tolist() == [True] * 3 + [False] * 3
-
-
-def test_empty_columns_are_not_duplicates():
-    findings = read_table(b"a,b,c,d,y\n1,,1,,k\n2,NA,2,-,l\n").findings
-    assert [one.column for one in findings if one.code == "duplicate-columns"] == ["c"]
-    assert [one.column for one in findings if one.code == "all-missing"] == ["b", "d"]

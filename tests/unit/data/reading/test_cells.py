@@ -7,7 +7,7 @@ from hypothesis import strategies as some
 from read_tables import codes, one_column, said
 
 from tabtune_core.data.datasets import SAMPLES, sample_csv
-from tabtune_core.data.table import ReadingChoices, Table, read_table
+from tabtune_core.data.table import ReadingChoices, read_table
 
 
 def test_sodium_is_not_a_missing_value():
@@ -155,30 +155,6 @@ def test_marks_among_words_are_asked_about_and_the_answer_makes_them_missing(mar
 )
 def test_words_with_a_meaning_are_not_asked_about(words):
     assert "missing-marks" not in codes(one_column(words.split() * 9))
-
-
-def word_column(different: int, rows: int) -> Table:
-    lines = "".join(f"w{row % different}x,{row % 7}\n" for row in range(rows))
-    return read_table(f"make,n\n{lines}".encode())
-
-
-@pytest.mark.parametrize(
-    ("different", "rows", "kind"),
-    [(22, 201, "category"), (40, 160, "category"), (60, 160, "text"), (20, 40, "category")],
-)
-def test_repeated_words_are_a_category_and_others_are_text(different, rows, kind):
-    assert word_column(different, rows).columns[0].kind == kind
-
-
-def test_decimals_are_no_ids_whatever_their_name():
-    lines = "".join(f"{row / 997:.3f},{row % 7}\n" for row in range(1, 300))
-    assert "id-like" not in codes(read_table(f"index,n\n{lines}".encode()))
-
-
-def test_a_number_that_names_rows_is_an_id_even_if_some_repeat():
-    lines = "".join(f"{500_000 + 37 * (row % 284)},{row % 7}\n" for row in range(300))
-    found = [codes(read_table(f"{header},n\n{lines}".encode())) for header in ("hospital_number", "weight")]
-    assert ["id-like" in one for one in found] == [True, False]
 
 
 def test_words_that_differ_only_in_capitals_or_blanks_are_reported():

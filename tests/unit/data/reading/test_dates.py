@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 import pytest
-from read_tables import codes, one_column, said
+from read_tables import one_column, said
 
 from tabtune_core.data.encoding import FeatureEncoder, count_features
 from tabtune_core.data.findings import ReadAs
@@ -163,12 +163,6 @@ def test_a_column_with_the_other_day_month_order_keeps_it_in_new_rows(choice):
     assert table.frame["open"][0].month == (3 if choice is False else 4)
 
 
-@pytest.mark.parametrize(("first", "told"), [("1399-05-12", True), ("2564-03-04", True), ("1899-05-12", False)])
-def test_dates_of_another_calendar_are_told(first, told):
-    days = np.datetime_as_string(np.datetime64(first) + np.arange(60))
-    assert ("far-years" in codes(one_column(days))) == told
-
-
 @pytest.mark.parametrize(
     "cells",
     [
@@ -222,14 +216,6 @@ def test_a_chosen_date_column_is_read_in_the_format_of_most_cells():
     assert table.frame["x"].isna().tolist() == [False, True, True, False, False]
 
 
-def test_words_among_dates_are_asked_about_and_the_answer_makes_them_missing():
-    cells = [*FEW[:60], *["not yet"] * 4]
-    asked = one_column(cells)
-    assert asked.columns[0].kind == "text"
-    assert [(one.code, one.options) for one in asked.questions] == [("missing-marks", ("not yet",))]
-    assert one_column(cells, ReadingChoices(missing_marks=("not yet",))).columns[0].kind == "date"
-
-
 ORDERS = {"year": "%y-%m-%d", True: "%d-%m-%y", False: "%m-%d-%y"}
 
 
@@ -246,13 +232,3 @@ def test_an_order_that_stays_open_is_asked_about_and_the_answer_holds_in_new_row
     kinds = {"day": table.columns[0].kind, "y": "number"}
     facts = ReadAs(ReadingChoices.from_json(json.loads(json.dumps(table.reading.to_json()))), kinds, [*frame], "y")
     assert read_new_rows(frame.iloc[[5]].to_csv(index=False).encode(), facts).frame["day"].tolist() == [days[5]]
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_few_dates_of_two_digit_years_are_right_or_asked_about(seed):
-    chance = random.Random(seed)
-    days = [dt.date(2020, 1, 1) + dt.timedelta(chance.randrange(3_650)) for _ in range(8)]
-    for style in ("%d.%m.%y", "%m/%d/%y", "%y-%m-%d"):
-        table = one_column([day.strftime(style) for day in days])
-        asked = [question for question in table.questions if question.field == "day_first"]
-        assert asked or table.frame["x"].dt.date.tolist() == days

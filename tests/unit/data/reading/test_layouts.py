@@ -3,8 +3,6 @@ to do.
 """
 
 import gzip
-import io
-import zipfile
 
 import pandas as pd
 import pytest
@@ -72,11 +70,6 @@ def test_a_file_over_the_limit_is_refused_packed_or_not(source):
         read_table(source, limit_bytes=300)
 
 
-def test_quoted_line_ends_and_quotes_stay_in_their_cell():
-    table = read_table(b'a,b\n"x\ny",1\n"say ""hi"", you",2\n')
-    assert table.frame["a"].tolist() == ["x\ny", 'say "hi", you']
-
-
 def test_a_quote_first_seen_late_is_still_a_quote():
     table = read_table(b"a,b\n" + b"1,x\n" * 30_000 + b'2,"y,z"\n')
     assert table.frame["b"].iloc[-1] == "y,z"
@@ -142,14 +135,6 @@ def test_rows_of_a_table_without_a_header_are_read_by_place_or_by_its_own_names(
     assert len(known) == len(expected[0])
 
 
-@pytest.mark.parametrize("word", ["[{},]", "Doe, J. {}", "{}, {}, x"])
-def test_words_with_commas_do_not_disturb_decimal_commas_and_semicolons(word):
-    lines = [f"{word.format(row, row)};{row},5;{row + 1},25" for row in range(20)]
-    table = read_table("\n".join(["who;a;b", *lines]).encode())
-    assert [(column.name, column.kind) for column in table.columns[1:]] == [("a", "number"), ("b", "number")]
-    assert table.frame.iloc[-1].tolist() == [word.format(19, 19), 19.5, 20.25]
-
-
 @pytest.mark.parametrize(
     ("names", "row"),
     [
@@ -168,21 +153,6 @@ def test_pairs_in_a_column_with_such_a_name_do_not_separate(names, row):
 def test_a_table_of_lists_is_split_at_its_commas(more):
     table = read_table(f"a,b\nx;y,1\nz;w,2\nx;w,3\n{more}".encode())
     assert [column.name for column in table.columns] == ["a", "b"]
-
-
-def packed(kind):
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", kind) as archive:
-        archive.writestr("a.csv", b"a,b\n" + b"1,2\n" * 50)
-    return bytearray(buffer.getvalue())
-
-
-@pytest.mark.parametrize("kind", [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
-def test_a_broken_stream_in_a_zip_is_refused_for_every_compression(kind):
-    data = packed(kind)
-    data[47:57] = b"\xff" * 10
-    with pytest.raises(TableError, match="damaged or unsupported archive"):
-        read_table(bytes(data))
 
 
 @pytest.mark.parametrize(

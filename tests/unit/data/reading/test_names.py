@@ -2,7 +2,7 @@
 
 import pandas as pd
 import pytest
-from read_tables import PLAIN, said
+from read_tables import PLAIN
 
 from tabtune_core.data.reading.cells import tidy_names
 from tabtune_core.data.table import ReadingChoices, read_table
@@ -77,13 +77,6 @@ def test_names_that_look_the_same_become_unique_and_lose_control_characters():
     assert {finding.column for finding in table.findings if finding.code == "names"} == {"age_2", "age_3"}
 
 
-def test_words_that_differ_only_in_invisible_characters_are_reported():
-    words = "1,yes\n2,yes\u200b\n3,\ufeffno\n4,no\n"
-    (message,) = said(read_table(f"a,y\n{words * 10}".encode()), "alike")
-    assert r"'yes' and 'yes\u200b'" in message
-    assert r"'no' and '\ufeffno'" in message
-
-
 def test_an_unknown_encoding_is_refused_in_one_line_even_with_a_long_name():
     with pytest.raises(TableError, match="^Unknown encoding 'x{59}…'. Known ones: utf-8") as refused:
         read_table(PLAIN.encode(), ReadingChoices(encoding="x" * 100_000))
@@ -96,11 +89,6 @@ def test_a_line_of_names_above_numbers_is_a_header():
     assert not read_table(b"Ann,3\nBob,12\nCy,4\n").reading.header
 
 
-def test_a_first_row_of_words_is_no_line_of_names():
-    rows = ["Ann Lee,,likes tea,call late,vip", *(f"P{row} Q,City{row % 3},a note {row},x{row},y" for row in range(5))]
-    assert len(read_table("\n".join(["Name,City,Note,,", *rows]).encode()).frame) == 6
-
-
 def test_a_header_whose_index_has_no_name_is_found():
     body = ["Ann,3.5,", "Bob,2.5,", "Cy,,"]
     table = read_table(
@@ -110,19 +98,5 @@ def test_a_header_whose_index_has_no_name_is_found():
 
 
 def test_thousands_of_columns_with_one_name_become_unique_quickly():
-    names, findings = tidy_names(("a",) * 5000, told=True)
+    names, findings = tidy_names(("a",) * 5000, named=True)
     assert (names[0], names[-1], len(set(names)), len(findings)) == ("a", "a_5000", 5000, 4999)
-
-
-@pytest.mark.parametrize("start", [0, 1])
-@pytest.mark.parametrize("quote", ["", '"'])
-def test_a_line_without_a_name_for_the_index_is_a_header_of_words(start, quote):
-    words = [
-        f"{row + start},{quote}{'abc'[row % 3]}pple{quote},{quote}{'uv'[row % 2]}olk tune{quote}" for row in range(30)
-    ]
-    table = read_table("\n".join([f"{quote}{quote},{quote}word{quote},{quote}theme{quote}", *words]).encode())
-    assert ([column.name for column in table.columns][1:], len(table.frame), table.questions) == (
-        ["word", "theme"],
-        30,
-        (),
-    )

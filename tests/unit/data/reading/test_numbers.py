@@ -173,13 +173,6 @@ def test_commas_between_thousands_are_never_read_as_decimal_commas_without_a_war
     assert answered.frame["price"].tolist() == [sign * number for number in numbers]
 
 
-@pytest.mark.parametrize(
-    "cells", [["0.607", "1.652"], ["1.652", "12.5"], ["1.652", "2.718"], ["1652", "1.652"]], ids=str
-)
-def test_decimal_points_raise_no_question(cells):
-    assert not one_column(cells * 9).questions
-
-
 DRAW = random.Random(0)
 COLUMNS = {
     "sure": [f"{DRAW.randint(1, 99)},{DRAW.randint(10, 99)}" for _ in range(40)],
@@ -315,12 +308,3 @@ def test_hours_of_more_than_a_day_are_no_times_of_day_and_one_slip_among_times_i
     texts[:beyond] = [f"{25 + row}:06:58" for row in range(beyond)]
     table = one_column(texts)
     assert (table.columns[0].kind, table.columns[0].missing) == (kind, 1 if kind == "time" else 0)
-
-
-@pytest.mark.parametrize("cells", [["9:30", "14:05", "09:30:15"], ["06:00:01", "13:59:00"], ["8:00", "11:30"]], ids=str)
-def test_times_through_the_day_or_without_seconds_are_times_of_day(cells):
-    table = one_column([*cells * 20])
-    assert table.columns[0].kind == "time"
-    assert "Choose number, under Columns, if they are durations." in said(table, "date")[0]
-    chosen = one_column(["02:08:51", "02:09:00"] * 9, ReadingChoices(kinds=(("x", "time"),)))
-    assert chosen.columns[0].kind == "time" and chosen.columns[0].missing == 0

@@ -10,34 +10,7 @@ from tabtune_core.data.table import read_table
 
 HEADER = ["first name", "second name", "third name"]
 SEPARATORS = [",", ";", "\t", "|"]
-INNER = some.text(some.sampled_from([*"abcÄéß ,;|\t'\"#/.-+", "\n"]), max_size=8)
 PLAIN = some.text(some.sampled_from([*'abcÄéß ".', "\n"]), max_size=8)
-ROWS = some.lists(
-    some.tuples(INNER.map("k{}k".format), some.integers(-1_000_000, 1_000_000), INNER.map("{}k".format).map(str.strip)),
-    min_size=4,
-    max_size=25,
-)
-"""Words end with a letter: blank space around a cell is not kept, and marks of missing values are not words."""
-ODD = {
-    "short": "k{0}5",
-    "ragged": "k{0}5{0}k{0}k{0}k",
-    "broken": 'k{0}5{0}"k"k',
-    "blank": "",
-    "blanks": "   ",
-    "comment": "# it's a k{0}k",
-    "marked": "#5{0}5{0}k",
-}
-"""Lines that do not fit the table, with the separator to fill in. Two are still rows: the missing cells of "short"
-become missing values, and "marked" is not taken as a comment, because no row begins with a number.
-"""
-NAMED = {
-    "short": "short-lines",
-    "ragged": "ragged-lines",
-    "broken": "ragged-lines",
-    "open": "open-quote",
-    "comment": "comment-lines",
-}
-PLACES = some.dictionaries(some.integers(0, 4), some.sampled_from(list(ODD)), max_size=3)
 
 
 def line_of(cells, separator, quoting):

@@ -4,7 +4,6 @@ is tried.
 
 import ast
 import contextlib
-import shlex
 import subprocess
 
 import numpy as np
@@ -20,7 +19,7 @@ from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.text_features import TextEncoder
 from tabtune_core.errors import AdapterError, PipelineError, TableError
 from tabtune_core.execution.jobs import export as exports
-from tabtune_core.execution.jobs.export_formats import FORMATS, command_lines, snippet
+from tabtune_core.execution.jobs.export_formats import FORMATS, snippet
 from tabtune_core.lora.package_reader import read_facts
 from tabtune_core.models.snippets import file_name
 from tabtune_core.store.jobs import FILE as PROGRESS
@@ -179,7 +178,6 @@ def test_the_name_of_a_table_is_quoted_in_a_snippet_and_never_part_of_a_path(for
     assert table in {node.value for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Constant)}
     assert file_name(form, facts, "abc").startswith(("merged-", "pipeline-", "lora_adapters-"))
     assert "/" not in file_name(form, facts, "abc")
-    assert shlex.split(command_lines(facts, "abc", table=table)).count(table) == 1
 
 
 def test_differences_between_numbers_are_in_standard_deviations():

@@ -287,21 +287,6 @@ def test_labelled_rows_are_scored_as_on_the_leaderboard_and_training_rows_are_re
     assert "truth" not in predicted
 
 
-@pytest.mark.parametrize("task", ["classification"])
-def test_fewer_context_rows_are_a_sample_of_the_runs_context_with_every_class(store, task):
-    run = made_run(store, task=task)
-    rows = rows_of(store, run)
-    whole, all_rows, _ = ask(store, [run], rows)
-    fewer, some_rows, _ = ask(store, [run], rows, context_rows=20)
-    assert {model["context_rows"] for model in fewer["models"]} == {20}
-    assert whole["models"][0]["context_rows"] > 20
-    value = "m1_1" if whole["classes"] else "m1"
-    assert np.abs(all_rows[value] - some_rows[value]).max() > 1e-4
-    more, same_rows, _ = ask(store, [run], rows, context_rows=10**6)
-    pd.testing.assert_frame_equal(same_rows, all_rows)
-    assert fewer["classes"] == whole["classes"] == more["classes"]
-
-
 def test_a_single_row_comes_with_its_nearest_context_rows(store):
     run = made_run(store)
     settings = store.run(run).settings
@@ -331,10 +316,6 @@ def test_regression_has_an_interval_from_validation_rows_checked_on_test_rows(st
     before, trained = (model["interval"] for model in ask(store, [run], rows)[0]["models"])
     assert (trained["below"], trained["above"], trained["held"]) == pytest.approx((0.921, 1.921, 0.75), abs=1e-3)
     assert (before["below"], before["above"]) == pytest.approx((1.921, 0.921), abs=1e-3)
-    fewer, _, _ = ask(store, [run], rows, context_rows=20)
-    assert [model["interval"] for model in fewer["models"]] == [None, None], (
-        "the interval is unknown for other context rows"
-    )
 
 
 @hypothesis.settings(deadline=None)

@@ -7,7 +7,7 @@ from small_table import small_table
 
 from tabtune_core.data.datasets import add_dataset
 from tabtune_core.errors import ClusterError, ShortageError
-from tabtune_core.execution.cluster_file import read_cluster, why_not_joined
+from tabtune_core.execution.cluster import read_cluster, why_not_joined
 from tabtune_core.execution.on_ray import executor as ray_executor
 from tabtune_core.execution.on_ray import machines
 from tabtune_core.execution.on_ray.machines import EVERY_RUN, Demand, Node, difference, versions, wants_gpu
@@ -106,14 +106,6 @@ def test_device_strategy_and_cluster_decide_who_wants_a_gpu(device, strategy, th
         wants_gpu(RunSettings(dataset="d", target="t", device=device, strategy=strategy), there_are_some=there)
         is wanted
     )
-
-
-def test_a_run_requests_its_estimated_memory(opened, queue):
-    executor = opened(machine("a", cpus=2))
-    small, large = (executor._demand(queue("cpu", rows=rows)[-1]) for rows in (90, 3000))
-    assert (small.cpus, small.gpus) == (2, 0)
-    assert opened(machine("b", cpus=4, gpus=1))._demand(queue("cpu")[-1]).cpus == 3
-    assert 450e6 < small.memory_bytes < large.memory_bytes < 16e9
 
 
 def test_a_run_that_fits_on_no_node_is_refused_with_both_sizes(opened, queue, store):

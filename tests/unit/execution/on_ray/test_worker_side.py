@@ -116,7 +116,7 @@ def test_the_reason_why_a_process_is_gone_is_one_sentence(store, error, said, wa
 
 def test_out_of_memory_on_a_node_is_recognised_with_the_settings_to_lower(store):
     link, _ = follow(store, where=[ERRORS["OutOfMemoryError"]("much")])
-    Worker(store, None, None, None, resume=False).close(store.runs()[0], link.ended, most=1)
+    Worker(store, None, None, resume=False).close(store.runs()[0], link.ended, most=1)
     run, failed = store.runs()[0], store.last(store.runs()[0].id, "RunFailed").event
     assert run.error == failed.message
     assert "Lower context_rows (now 512)" in run.error

@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import sys
 
 import numpy as np
 import pytest
 import torch
 from tiny import tiny_checkpoint
 
-from tabtune_core.errors import CheckpointError, MissingPackageError
+from tabtune_core.errors import CheckpointError
 from tabtune_core.lora.inject import dead_adapters, inject
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
@@ -91,19 +90,6 @@ def test_preprocessing_is_learnt_from_the_context_and_does_not_change_the_caller
     np.testing.assert_array_equal(context, copy)
 
 
-def test_a_table_of_constant_columns_can_be_predicted(tmp_path):
-    model = open_tiny(tmp_path, SMALL)
-    x = model.fit_preprocessing(np.ones((30, 2)))(np.ones((30, 2)))
-    assert np.isfinite(model.predict(x, arrays("classification")[1][:30], x, 3)).all()
-
-
-def test_a_folder_or_the_file_in_it_may_be_named(tmp_path):
-    model = open_tiny(tmp_path, SMALL)
-    by_file = load_model(model.card, model.task, CPU, tmp_path / "tiny" / "model.safetensors")
-    np.testing.assert_array_equal(predict(by_file), predict(model))
-    assert by_file.source == model.source
-
-
 def _without_config(folder):
     (folder / "config.json").unlink()
 
@@ -138,13 +124,3 @@ def test_a_folder_that_is_not_a_checkpoint_of_the_task_is_refused(tmp_path, chan
     change(tmp_path / "tiny")
     with pytest.raises(CheckpointError, match=message):
         load_model(CATALOGUE["mitra-v1"], "classification", CPU, tmp_path / "tiny")
-
-
-def test_without_autogluon_the_error_gives_the_install_command(monkeypatch, tmp_path):
-    monkeypatch.setitem(sys.modules, "autogluon.tabular.models.mitra._internal.models.tab2d", None)
-    monkeypatch.delitem(sys.modules, "tabtune_core.models.mitra.model", raising=False)
-    with pytest.raises(
-        MissingPackageError,
-        match=r"Mitra needs the package autogluon\.tabular.* Run: pip install 'tabtune-dashboard\[mitra\]'",
-    ):
-        load_model(CATALOGUE["mitra-v1"], "classification", CPU, tmp_path)

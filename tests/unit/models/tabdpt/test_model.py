@@ -7,7 +7,7 @@ from safetensors.torch import load_file, save_file
 from tiny import tiny_checkpoint
 
 from tabtune_core.errors import CheckpointError
-from tabtune_core.lora.inject import adapter_factors, inject
+from tabtune_core.lora.inject import inject
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.tabdpt.model import read_checkpoint
@@ -22,24 +22,16 @@ def open_tiny(tmp_path, task):
     return load_model(CARD, task, CPU, tiny_checkpoint(tmp_path / "tiny.safetensors", CARD.name))
 
 
-def adapt(model, *, dropout=0.0, targets=()):
-    return inject(model.module, LoraSettings(rank=2, dropout=dropout, targets=targets), CARD.rules(model.task))
+def adapt(model, targets=()):
+    return inject(model.module, LoraSettings(rank=2, dropout=0.0, targets=targets), CARD.rules(model.task))
 
 
 def episode(task, seed=0):
     generator = torch.Generator().manual_seed(seed)
     x = torch.randn(1, 30, 5, generator=generator)
-    y = (
-        torch.randint(0, 3, (1, 30), generator=generator)
-        if task == "classification"
-        else torch.randn(1, 30, generator=generator)
-    )
+    y = torch.randn(1, 30, generator=generator)
+    y = (y > 0).long() + (y > 1).long() if task == "classification" else y
     return x, y[:, :20], y[:, 20:], 3 if task == "classification" else 0
-
-
-def randomise(model, report):
-    for _, b in adapter_factors(model.module, report).values():
-        torch.nn.init.normal_(b, std=0.3, generator=torch.Generator().manual_seed(1))
 
 
 def as_saved_by_1_2(tensors):
@@ -88,16 +80,6 @@ def test_query_rows_do_not_see_each_other_even_while_training(tmp_path, task):
     assert model.module.training, "the loss must not change the training flag"
 
 
-@BOTH
-def test_dropout_of_the_adapters_obeys_the_training_loop(tmp_path, task):
-    model = open_tiny(tmp_path, task)
-    randomise(model, adapt(model, dropout=0.5))
-    model.module.train()
-    assert model.loss(*episode(task)) != model.loss(*episode(task))
-    model.module.eval()
-    assert model.loss(*episode(task)) == model.loss(*episode(task))
-
-
 def test_the_loss_of_many_classes_is_the_cross_entropy_of_the_predictions(tmp_path):
     model = open_tiny(tmp_path, "classification")
     x, *_ = episode("classification")
@@ -143,14 +125,6 @@ def test_layers_smaller_than_their_adapter_are_skipped_unless_named(tmp_path, ta
     numbers = {"classification": [], "regression": ["reg_y_encoders.0.0", "reg_y_encoders.1.0"]}  # of one number each
     assert sorted(report.left_out) == numbers[task] + gates
     assert [layer.path for layer in adapt(open_tiny(tmp_path, task), targets=("q_gate",)).layers] == gates
-
-
-def test_columns_without_any_value_and_constant_ones_are_harmless(tmp_path):
-    model = open_tiny(tmp_path, "classification")
-    x = np.array([[1.0, np.nan, 3.0], [2.0, np.nan, 3.0], [np.nan, np.nan, 3.0]])
-    normal = model.fit_preprocessing(x)(np.vstack([x, [5.0, 1.0, 2.0]]))
-    assert np.isfinite(normal).all()
-    assert np.isfinite(model.predict(normal[:3], np.array([0, 1, 0]), normal[3:], 2)).all()
 
 
 def test_the_projection_of_many_features_is_always_the_same_and_learnt_from_the_context(tmp_path):

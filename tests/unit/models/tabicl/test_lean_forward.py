@@ -59,12 +59,9 @@ def both(name="tabicl-v2", task="classification"):
 @pytest.mark.parametrize(
     ("name", "task", "lora", "recompute"),
     [
-        ("tabicl-v2", "classification", False, ()),
         ("tabicl-v2", "classification", True, BLOCKS),
-        ("tabicl-v2", "regression", False, BLOCKS),
-        ("tabicl-v2", "regression", True, ()),
+        ("tabicl-v2", "regression", False, ()),
         ("tabicl-v1", "classification", True, ()),
-        ("tabicl-v1", "classification", False, BLOCKS),
     ],
     ids=str,
 )
@@ -85,20 +82,13 @@ def test_outputs_and_gradients_equal_upstreams(name, task, lora, recompute):
         said.append(outputs(module, y_BC, x_BTF, checkpointed(module, recompute)))
     assert len(said[0]) > 10
     assert (rows[0], rows[-1], set(columns[1])) == (ROWS, ROWS - CONTEXT, {FEATURES})
-    for found, wanted in zip(
-        said[1], said[0], strict=True
-    ):  # as a whole: single numbers that nearly cancel differ between processors
+    for found, wanted in zip(said[1], said[0], strict=True):  # as a whole: numbers that nearly cancel differ
         assert (found - wanted).norm() <= 3e-4 * wanted.norm() + 3e-5
 
 
 @pytest.mark.parametrize(
     ("name", "task", "classes"),
-    [
-        ("tabicl-v2", "classification", 3),
-        ("tabicl-v2", "classification", 23),
-        ("tabicl-v2", "regression", 0),
-        ("tabicl-v1", "classification", 3),
-    ],
+    [("tabicl-v2", "classification", 23), ("tabicl-v2", "regression", 0), ("tabicl-v1", "classification", 3)],
     ids=str,
 )
 def test_predictions_equal_upstreams_and_leave_nothing_on_the_module(name, task, classes):
@@ -141,28 +131,6 @@ def test_less_is_kept_for_the_backward_pass():
     y_BC, x_BTF = torch.arange(CONTEXT)[None].float() % 3, torch.randn(1, ROWS, FEATURES)
     upstreams, leans = (kept_bytes(module.train(), x_BTF, y_BC) for module in both())
     assert leans < 0.97 * upstreams
-
-
-def test_attention_dropout_acts_in_training_and_not_in_prediction():
-    y_BC, x_BTF, said = torch.arange(CONTEXT)[None].float() % 3, torch.randn(1, ROWS, FEATURES), []
-    for module in both():
-        for layer in module.modules():
-            if isinstance(layer, MultiheadAttention):
-                layer.dropout = 0.5
-        with torch.no_grad():
-            said.append(module.eval()(x_BTF, y_BC))
-    torch.testing.assert_close(said[1], said[0], **ROUNDING)
-    assert not torch.allclose(module.train()(x_BTF, y_BC), module(x_BTF, y_BC), atol=1e-2)
-
-
-def test_a_mask_is_handled_by_upstream():
-    upstreams, leans = (
-        [layer for layer in module.modules() if isinstance(layer, MultiheadAttention)][-1].eval() for module in both()
-    )
-    x_BTD, hidden_TT = torch.randn(2, 5, upstreams.embed_dim), torch.eye(5, dtype=torch.bool)
-    expected = upstreams(x_BTD, x_BTD, x_BTD, attn_mask=hidden_TT)
-    torch.testing.assert_close(leans(x_BTD, x_BTD, x_BTD, attn_mask=hidden_TT), expected, **ROUNDING)
-    assert not torch.allclose(leans(x_BTD, x_BTD, x_BTD), expected)
 
 
 def test_layers_of_an_untested_version_are_not_replaced(monkeypatch):

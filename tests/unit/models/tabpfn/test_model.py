@@ -143,12 +143,3 @@ def test_a_column_constant_in_the_context_leaks_nothing_between_query_rows(tmp_p
     for i in range(20, 30):
         alone = predicted(model, np.concatenate([x_NF[:20], x_NF[i : i + 1]]))
         np.testing.assert_allclose(alone[0], together[i - 20], rtol=1e-5, atol=1e-6)
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_table_of_only_constant_columns_can_be_predicted(tmp_path, name):
-    x_NF, model = np.full((30, 2), 4.0), opened(tiny_checkpoint(tmp_path / "x", name), name)
-    x_NF[20:] = np.arange(10)[:, None]
-    together = predicted(model, x_NF)
-    np.testing.assert_allclose(together, np.broadcast_to(together[0], together.shape), rtol=1e-6)
-    assert np.isfinite(together).all()

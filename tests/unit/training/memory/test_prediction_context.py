@@ -18,10 +18,6 @@ def shown(model="tabicl-mini", *, features=16, memory_bytes=PLENTY, on_gpu=False
     ).train.predict_context_rows
 
 
-def test_a_requested_number_of_rows_is_kept():
-    assert shown(predict_context_rows=300_000, memory_bytes=1) == 300_000
-
-
 @pytest.mark.parametrize(
     ("model", "rows"), [("tabicl-mini", 8192), ("tabdpt-mini", 8192), ("mitra-mini", 4096), ("tabicl-v2", 2048)]
 )
@@ -29,7 +25,8 @@ def test_on_a_cpu_time_limits_the_rows(model, rows):
     assert shown(model) == rows
 
 
-def test_a_slow_model_still_gets_the_default_rows():
+def test_a_requested_number_is_kept_and_a_slow_model_still_gets_the_default_rows():
+    assert shown(predict_context_rows=300_000, memory_bytes=1) == 300_000
     assert shown("mitra-v2", features=400) == ALWAYS
 
 
@@ -43,7 +40,3 @@ def test_less_memory_gives_fewer_rows_but_never_none():
     assert numbers == sorted(numbers)
     assert numbers[0] < numbers[-1]
     assert shown(memory_bytes=1) == LEAST < MOST
-
-
-def test_training_context_rows_do_not_change_the_prediction_rows():
-    assert shown(context_rows=10) == shown(context_rows=100_000)

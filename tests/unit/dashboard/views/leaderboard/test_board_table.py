@@ -1,17 +1,14 @@
 """The leaderboard's columns have digits for every line."""
 
 import pandas as pd
+import pytest
 
-from dashboard.views.leaderboard.board_table import SPREAD, _digits
+from dashboard.views.leaderboard.board_table import GAIN, SPREAD, _places
 
 
-def test_neither_a_run_that_explodes_nor_another_target_takes_digits_from_a_score():
-    frame = pd.DataFrame(
-        {"Table": list("aaab"), "Target": "y", "Validation": [0.56, 3e8, None, 5e-15], SPREAD: [3e-7, None, None, None]}
-    )
-    assert _digits(frame, "rmse").tolist() == [5, 5, 5, 19]
-    assert (
-        _digits(frame, "rmse", SPREAD).tolist()
-        == _digits(frame, "rmse", "Gain over zero-shot").tolist()
-        == [8, 8, 8, 19]
-    )
+@pytest.mark.parametrize(("tables", "places"), [("aaa", 5), ("aab", None)])
+def test_a_run_that_explodes_takes_no_digits_from_a_score_and_several_targets_have_their_own(tables, places):
+    scores = {"Validation": [0.56, 3e8, None], SPREAD: [3e-7, None, None]}
+    frame = pd.DataFrame({"Table": list(tables), "Target": "y", **scores})
+    assert _places(frame, "rmse", "Validation") == places
+    assert _places(frame, "rmse", SPREAD) == _places(frame, "rmse", GAIN) == (places and 8)

@@ -1,0 +1,84 @@
+"""``fits``: what fits a GPU or this machine, printed as a table.
+
+In: the request of a run, and gigabytes. Out: lines of ``what_fits``.
+"""
+
+import argparse
+import re
+
+from tabtune_core.cli.arguments import given
+from tabtune_core.cli.board import print_as
+from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, settle_target
+from tabtune_core.cli.terminal import say
+from tabtune_core.errors import SettingError
+from tabtune_core.gpus import card_memory
+from tabtune_core.machine import machine_memory
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.runs import RunStore
+
+
+def gigabytes(text: str) -> float:
+    """Reads a size of memory in GB.
+
+    >>> gigabytes("24"), gigabytes("7.5 GB")
+    (24.0, 7.5)
+    """
+    match = re.fullmatch(r"(\d{1,5}(\.\d{1,3})?)\s*(GB)?", text.strip(), re.IGNORECASE)
+    if not match or not 1 <= float(match[1]) <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a size from 1 to 10,000 GB, such as 24.")
+    return float(match[1])
+
+
+def print_fits(asked: argparse.Namespace) -> int:
+    """Prints the most context rows, the largest rank, and what each lever buys."""
+    import pandas as pd
+
+    from tabtune_core.data.datasets import load_frame
+    from tabtune_core.data.task import TableSizes
+    from tabtune_core.training.memory.fitting import DeviceMemory
+    from tabtune_core.training.memory.what_fits import what_fits
+
+    store = RunStore(asked.home)
+    dataset = dataset_of(store, asked)
+    values = {**given(asked, read_settings_file(asked.settings, RunSettings)), "dataset": dataset.id}
+    settle_target(store, dataset, values)
+    run = RunSettings.from_dict(values)
+    if run.strategy not in ("peft", "base-ft"):
+        raise SettingError(f"The strategy {run.strategy!r} trains nothing; choose 'peft' or 'base-ft'.")
+    check_target(store, dataset, [run.changed(amp="off")])  # the GPU that is asked about may not be in this machine
+    table = TableSizes.of(load_frame(store.home, dataset.id), dataset.columns, run)
+    device = DeviceMemory.of(run.device, machine_memory(), card_memory())
+    if asked.memory is not None:
+        on_gpu = run.device != "cpu"
+        size = asked.memory * 1e9
+        device = DeviceMemory(f"{'a GPU' if on_gpu else 'a CPU'} with {asked.memory:g} GB", size, size, on_gpu)
+    if device.all_bytes is None:
+        raise SettingError(f"The memory of {device.name} is not known; give it in GB, such as --memory 24.")
+    found = what_fits(
+        run,
+        table.split,
+        features=table.features,
+        classes=table.classes,
+        memory_bytes=device.all_bytes,
+        on_gpu=device.on_gpu,
+    )
+    frame = pd.DataFrame(
+        {
+            "settings": line.settings,
+            "needed_gb": round(line.needed_bytes / 1e9, 2),
+            "used_gb_at_most": round(line.used_bytes / 1e9, 2),
+            "most_context_rows": line.context_rows or 0,
+            "largest_rank": line.rank or 0,
+        }
+        for line in found.lines
+    )
+    print_as(asked.format, frame, frame.to_string(index=False))
+    say(
+        f"{get_card(run.model).title} on {device.name} ({device.all_bytes / 1e9:.1f} GB): {run.train.context_rows:,} "
+        f"context rows{f', rank {run.lora.rank}' if run.strategy == 'peft' else ''} as set; the table allows "
+        f"{found.most_rows:,}. Predictions would use {found.shown_rows:,}. 0: nothing fits."
+    )
+    if found.beyond:
+        say(f"warning: {found.beyond}")
+    return 0

@@ -1,0 +1,82 @@
+"""What fits: no line promises more than the memory, and one more row or rank would not fit."""
+
+import pytest
+
+from tabtune_core.cli.main import main
+from tabtune_core.data.splits import SplitSizes
+from tabtune_core.errors import TargetError
+from tabtune_core.machine import TIGHT
+from tabtune_core.settings import RunSettings
+from tabtune_core.training.memory.what_fits import AS_SET, LEAST_ROWS, LEVERS, TOGETHER, what_fits
+
+SPLIT = SplitSizes(60_000, 20_000, 20_000)
+LEVER_SETTINGS = {
+    AS_SET: {},
+    **LEVERS,
+    TOGETHER: {name: it for change in LEVERS.values() for name, it in change.items()},
+}
+
+
+def fits(gigabytes, model="tabicl-v2", split=SPLIT, on_gpu=True, **changes):
+    run = RunSettings(dataset="d", target="y", model=model).changed(**changes)
+    return what_fits(run, split, features=12, classes=2, memory_bytes=gigabytes * 1e9, on_gpu=on_gpu)
+
+
+def used(lever, gigabytes, **changes):
+    """The bytes that a run with this lever takes at most."""
+    return fits(gigabytes, **{**LEVER_SETTINGS[lever], **changes}).lines[0].used_bytes
+
+
+def test_the_most_rows_fit_and_one_more_does_not():
+    found = fits(8)
+    for lever, rows in ((line.settings, line.context_rows) for line in found.lines):
+        assert LEAST_ROWS < rows <= found.most_rows
+        assert used(lever, 8, context_rows=rows) <= TIGHT * 8e9
+        assert rows == found.most_rows or used(lever, 8, context_rows=rows + 1) > TIGHT * 8e9
+    assert found.lines[0].context_rows < found.most_rows
+
+
+def test_the_largest_rank_fits_and_one_more_does_not():
+    rows = fits(3).lines[0].context_rows
+    rank = fits(3, context_rows=rows, rank=1).lines[0].rank
+    assert 8 <= rank < 512
+    assert used(AS_SET, 3, context_rows=rows, rank=rank) <= TIGHT * 3e9
+    assert used(AS_SET, 3, context_rows=rows, rank=rank + 1) > TIGHT * 3e9
+
+
+def test_each_lever_needs_less_and_admits_more_rows_and_all_of_them_most():
+    first, *levers = fits(8).lines
+    assert [line.settings for line in levers] == [*LEVERS, TOGETHER]
+    assert all(line.needed_bytes < first.needed_bytes and line.context_rows > first.context_rows for line in levers)
+    assert levers[-1].context_rows == max(line.context_rows for line in levers)
+    assert all(line.needed_bytes < line.used_bytes for line in (first, *levers))
+
+
+def test_a_lever_that_changes_nothing_is_not_named():
+    assert [line.settings for line in fits(8, on_gpu=False).lines] == [AS_SET, *[*LEVERS][:2], TOGETHER]
+    assert [line.settings for line in fits(24, "mitra-v2").lines] == [AS_SET, *[*LEVERS][1:], TOGETHER]
+    full = fits(24, strategy="base-ft").lines
+    assert [line.settings for line in full] == [AS_SET, *[*LEVERS][::2], TOGETHER] and full[0].rank is None
+
+
+def test_nothing_fits_where_the_weights_alone_are_too_large():
+    assert all(line.context_rows is None and line.rank is None for line in fits(0.3).lines)
+
+
+def test_a_small_table_is_the_limit_of_its_rows():
+    small = fits(80, split=SplitSizes(640, 160, 200))
+    assert {line.context_rows for line in small.lines} == {small.most_rows} == {480}
+
+
+def test_only_what_the_estimate_was_checked_on_is_promised_without_a_warning():
+    small = SplitSizes(640, 160, 200)
+    assert fits(24, "tabicl-mini", small, on_gpu=False).beyond == ""
+    assert "a GPU, TabICL v2, " in fits(24).beyond and "context rows." in fits(24).beyond
+
+
+def test_bad_input_is_one_sentence(tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main(["fits", "x.csv", "--target", "y", "--memory", "lots"])
+    assert "'lots' is not a size from 1 to 10,000 GB" in capsys.readouterr().err
+    with pytest.raises(TargetError):
+        fits(24, rank_pattern={"nowhere": 4})
