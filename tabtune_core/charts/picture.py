@@ -48,7 +48,7 @@ def picture(runs: pd.DataFrame, metric: str, kind: str, *, title: str, text: str
             axis.locator_params(axis="y", nbins=2)
         for axis in axes:
             axis.set(xscale="log", xlim=tuple(found.span))
-            axis.set_xticks(found.ranks, [f"{rank:g}" for rank in found.ranks] if axis is axes[-1] else [])
+            axis.set_xticks(found.ticks, [f"{rank:g}" for rank in found.ticks] if axis is axes[-1] else [])
             axis.set_xticks([], minor=True)
             axis.set_axisbelow(True)
             axis.grid(color="#E3E8ED", linewidth=0.8)

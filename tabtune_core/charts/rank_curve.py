@@ -34,7 +34,7 @@ COSTS = {
 LINE = "#5F7186"
 """Of the line through the ranks, whose points have their own colours."""
 GOING = ("running", "waiting")
-HEIGHT = 380
+HEIGHT, MOST_TICKS = 380, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,15 @@ class Answer:
     """`` at one rate``, or empty if each rank had its own."""
     ranks: NDArray[np.float64]
     """All ranks of the sweep, in order."""
+
+    @property
+    def ticks(self) -> list[float]:
+        """The ranks that have room for their number."""
+        marks = list[float]()
+        for rank in self.ranks:
+            if not marks or len(self.ranks) <= MOST_TICKS or rank > 1.5 * marks[-1]:
+                marks.append(float(rank))
+        return marks
 
     @property
     def span(self) -> NDArray[np.float64]:
@@ -162,8 +171,8 @@ def rank_curve(
         )
     if smallest is not None:
         drawn.add_vline(smallest, line_color=FAINT, line_dash="dash", line_width=1.5)
-    ticks = [f"{rank:g}" for rank in found.ranks]
-    drawn.update_xaxes(type="log", tickvals=found.ranks, ticktext=ticks, range=np.log10(found.span))
+    ticks = [f"{rank:g}" for rank in found.ticks]
+    drawn.update_xaxes(type="log", tickvals=found.ticks, ticktext=ticks, range=np.log10(found.span))
     drawn.layout.xaxis.title.text = f"LoRA rank (no unit){found.once and f',{found.once}'}"
     _costs_below(drawn, best["rank"].to_numpy(dtype=np.float64), costs)
     label_ends(drawn, found.ends)
