@@ -73,13 +73,14 @@ def y_range(page, name):
 ZOOMED = "() => !document.querySelector('[class*=\"st-key-loss_\"] .js-plotly-plot')._fullLayout.yaxis.autorange"
 
 TOGETHER = """() => {
-  const ranges = [...document.querySelectorAll('.lab-figure')].map((chart) => chart._fullLayout.xaxis.range.map((at) => at.toFixed(3)).join())
+  const charts = [...document.querySelectorAll('.lab-figure')].filter((chart) => chart._fullLayout.xaxis.title.text === 'Training step')
+  const ranges = charts.map((chart) => chart._fullLayout.xaxis.range.map((at) => at.toFixed(3)).join())
   return ranges.length > 3 && new Set(ranges).size === 1
 }"""
 """True if all charts over steps show the same range."""
 HIDDEN = """() => [...document.querySelectorAll('.lab-figure')].every((chart) => chart._fullData
   .filter((line) => (line.legendgroup || line.name) === 'Full fine-tuning').every((line) => line.visible === 'legendonly'))"""
-"""True if a run hidden in the legend of one chart is hidden in all."""
+"""True if a run that is hidden by its name beside one chart is hidden in all."""
 
 
 def all_points(name):
@@ -136,7 +137,7 @@ def test_a_chart_grows_with_its_points_and_keeps_its_zoom(serve, page, tmp_path)
     assert abs(zoomed[1] - zoomed[0]) < 0.7 * abs(before[1] - before[0])
 
     page.wait_for_function(TOGETHER)
-    page.locator('[class*="st-key-score_"] .legend .traces').nth(1).click()
+    page.locator('[class*="st-key-score_"] .annotation', has_text="Full fine-tuning").click()
     page.wait_for_function(HIDDEN)
 
     page.evaluate("() => { document.querySelector('[class*=\"st-key-loss_\"] .js-plotly-plot').dataset.mark = 'same' }")

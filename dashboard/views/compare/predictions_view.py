@@ -84,11 +84,8 @@ def number_errors(compared: Compared, runs: list[Run]) -> None:
     off = _together(compared, predictions_of(compared, runs, which_rows()), errors)
     if off is None:
         return
-    left, right = st.columns(2)
-    for place, name in ((left, "predicted_true"), (right, "residuals")):
-        with place:
-            st.caption(CHARTS[name].help)
-            show(name, off)
+    st.caption(CHARTS["predicted_true"].help)
+    show("predicted_true", off)
 
 
 def _together(

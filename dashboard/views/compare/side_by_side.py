@@ -8,7 +8,6 @@ import streamlit as st
 from dashboard.url_state import MOST_BESIDE, asked_for, first_few, keep
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.predictions_view import calibration, changed_rows, confusions, number_errors
-from dashboard.views.compare.rank_tab import update_sizes
 from tabtune_core.analysis.runs_table import SCIKIT_LEARN
 from tabtune_core.settings import REFERENCES, SETTINGS, STRATEGY_NAMES
 from tabtune_core.store.run_row import Run
@@ -78,7 +77,6 @@ def side_by_side(compared: Compared) -> None:
         "Settings": _settings,
         **of_task,
         "Changed rows": changed_rows,
-        "Update size": update_sizes,
     }
     for tab, draw in zip(st.tabs(list(views), key="side_by_side", on_change="rerun"), views.values(), strict=True):
         if tab.open:
