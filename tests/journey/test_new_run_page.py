@@ -14,7 +14,7 @@ from dashboard.views.new_run import form_widgets
 from tabtune_core.data.datasets import add_dataset, add_sample, delete_dataset
 from tabtune_core.execution.cluster import Cluster, ClusterNode, write_cluster
 from tabtune_core.models import checkpoints
-from tabtune_core.models.catalogue import CATALOGUE, get_card
+from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import SweepSettings
 
 
@@ -138,7 +138,6 @@ def test_over_a_hundred_runs_need_confirmation_and_over_a_thousand_are_refused(p
 
 
 def test_one_button_fills_in_the_guides_values_keeps_the_ranks_and_a_second_visit_remembers(page):
-    card = get_card("tabicl-mini")
     assert page.multiselect(key="learning_rates").placeholder == "2e-4, 8e-4, 3.2e-3: each rank keeps its best"
     assert page.multiselect(key="full_learning_rates").placeholder == "2e-5, 8e-5, 3.2e-4: the best is kept"
     page.pills(key="ranks").set_value([2, 16]).run()
