@@ -172,7 +172,7 @@ def training_widgets(card: ModelCard, task: Task) -> None:
 
 def baseline_widgets() -> None:
     """Draws what to compare LoRA with, and whether the ranks share one learning rate."""
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True):
         for name in ("zero_shot", "full_fine_tuning", "references", "one_rate"):
             widget(name)
 
@@ -190,7 +190,6 @@ def device_widget(cluster: Cluster | None) -> None:
         persist_state="session",
     )
     if cluster is None:
-        st.caption(free_memory(*queries.memory_of_devices()))
         return
     st.caption(f":material/lan: Runs go to the nodes of a Ray cluster: {plain(cluster.summary)}.")
     for problem in filter(None, (cluster.waits, *(node.problem for node in cluster.nodes))):
@@ -212,20 +211,6 @@ def device_names(cards: list[str]) -> dict[str, str]:
     else:
         automatic = f"auto: {titles['cuda:0']}" if cards else "auto: cpu; no NVIDIA GPU found"
     return {"auto": automatic, "cpu": "cpu", **titles}
-
-
-def free_memory(machine: tuple[int, int], memory: list[tuple[int, int] | None]) -> str:
-    """Returns free and total memory of the machine and each GPU as text; N/A for a GPU whose driver does not report it.
-
-    >>> free_memory((8 * 10**9, 16 * 10**9), [(71_200_000_000, 79_600_000_000), None])
-    'Free now: cpu 8.0 of 16.0 GB, cuda:0 71.2 of 79.6 GB, cuda:1 N/A.'
-    """
-    of_cards = [f"cuda:{i} {_gigabytes(*one) if one else 'N/A'}" for i, one in enumerate(memory)]
-    return f"Free now: {', '.join([f'cpu {_gigabytes(*machine)}', *of_cards])}."
-
-
-def _gigabytes(free_bytes: int, total_bytes: int) -> str:
-    return f"{free_bytes / 1e9:.1f} of {total_bytes / 1e9:.1f} GB"
 
 
 TABS = ("Training", "Adapter", "Optimizer", "Memory and time", "Best checkpoint", "Rows, weights")
