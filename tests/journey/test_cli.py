@@ -130,8 +130,8 @@ def test_by_default_each_rank_keeps_its_best_rate_and_the_others_stop_at_rungs(h
     assert set(ended) == {"finished", "outrun"}
     names = [run.settings.label for run in sorted(runs, key=lambda run: run.started or 0)]
     assert names.index("LoRA r=2") < names.index("LoRA r=4") < names.index("Full fine-tuning")
-    assert "stopped at rung 1: another learning rate was better" in done.stdout
-    assert "stopped at rung 2" in done.stderr
+    assert "stopped at rung 1 of 2: another learning rate was better" in done.stdout
+    assert "stopped at rung 2 of 2" in done.stderr
 
 
 def test_an_adapter_reproduces_the_predictions_of_its_run(swept, home, table, tmp_path, tabtune_here):
@@ -311,7 +311,7 @@ REFUSED = {
     "sweep missing.csv --target y": "There is no file 'missing.csv'",
     "sweep {table} --target clas": "no column 'clas'. Did you mean 'class'?",
     "sweep {table} --target scale --model tabicl-v1": "regression: 'scale' holds numbers on a scale; --task",
-    "sweep {table} --target scale --task classification": "--set split_at_median=true",
+    "sweep {table} --target scale --task classification": "setting split_at_median=true",
     "sweep {table} --target class --task regression": "regression needs numbers",
     "sweep {table} --target class --rank-by rmse": "for classification it must be one of log_loss",
     "sweep {table} --target class --ranks 0": "rank is 0",

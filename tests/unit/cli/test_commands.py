@@ -11,7 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from made_run import write_small_package
+from made_run import made_run, write_small_package
 from made_sweeps import Lab
 from random_sweeps import BASE
 
@@ -20,7 +20,7 @@ from tabtune_core.cli.arguments import answer_flags, given
 from tabtune_core.cli.main import _parser, main
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.findings import Question
-from tabtune_core.events import Note
+from tabtune_core.events import Note, to_json
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.run_folder import ADAPTER_FILE, PREDICTIONS_FILE
 from tabtune_core.store.runs import RunStore
@@ -296,6 +296,22 @@ def test_cancelled_runs_are_resumed_and_their_adapters_copied(tmp_path, monkeypa
     assert (folder.is_dir(), copied) == (True, [(folder, True)])
     command = capsys.readouterr().err.partition("To start the cancelled runs again: loralab ")[2]
     assert shlex.split(command) == ["resume", sweep, *flags]
+
+
+def test_an_adapter_whose_verification_was_killed_is_verified_again_without_training_and_copied(
+    tmp_path, monkeypatch, capsys
+):
+    store = RunStore(tmp_path / "home")
+    run = store.run(made_run(store))
+    result = dataclasses.replace(run.result, adapter_verified=None)
+    store._write("UPDATE runs SET result = ? WHERE id = ?", (to_json(result)[1], run.id))
+    monkeypatch.setattr(launch, "_follow_or_cancel", lambda store, *given: (store.runs(), False))
+    asked, before = ["resume", "--home", str(store.home), "--adapters", str(tmp_path / "adapters")], store.marks()
+    assert main(asked) == 0
+    assert "The adapter package gave the run's test predictions in a fresh process" in capsys.readouterr().err
+    assert (store.run(run.id).result, store.marks() != before) == (run.result, True)
+    assert main(asked) == 0, "nothing is left to resume: the adapters are copied"
+    assert [file.suffix for file in (tmp_path / "adapters").iterdir()] == [".zip"]
 
 
 @pytest.mark.parametrize(("status", "expected"), [("failed", 1), ("finished", 0)])

@@ -116,19 +116,6 @@ def test_a_cluster_that_the_worker_could_not_join_ends_the_wait_with_the_reason(
         care.look()
 
 
-def test_a_suspended_worker_is_reported_once_with_the_way_out(tmp_path, monkeypatch, started, capsys):
-    there_is(monkeypatch, Suspended(4711))
-    care = care_of(tmp_path)
-    for _ in range(2):
-        care.look()
-    assert capsys.readouterr().err.count("kill -CONT 4711") == 1
-    assert started == []
-
-
-class Suspended(Holder):
-    suspended = True
-
-
 def test_a_deleted_workspace_is_reported_and_not_created_again(tmp_path, started):
     with pytest.raises(StoreError, match="is not there any more: it was deleted or moved"):
         care_of(tmp_path / "gone").look()
