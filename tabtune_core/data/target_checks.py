@@ -48,7 +48,8 @@ def check_label(
         raise LabelError(f"The label {target!r} is missing in every row. Choose another column, or its missing marks.")
     if labels.nunique() == 1:
         only = words(labels[:1])[0]
-        raise LabelError(f"The label {target!r} is {only!r} in every row: nothing to learn. Choose another column.")
+        fewer = "Group fewer of its rare classes, or choose" if only.rstrip("_") == OTHER else "Choose"
+        raise LabelError(f"The label {target!r} is {only!r} in every row: nothing to learn. {fewer} another column.")
     findings = []
     if len(labels) < len(series):
         without = f"{counted(len(series) - len(labels), 'row')} of {len(series):,} without {target!r}"
@@ -181,5 +182,5 @@ def leaks(frame: pd.DataFrame, target: str) -> list[Finding]:
 
     others = (name for name in frame.columns if name != target)  # one column at a time, to avoid copying a large table
     same = [name for name in others if says_the_same(frame[name] if len(label) == len(frame) else frame[name][there])]
-    message = "{!r} says the same as {!r} in every row. Leave it out unless it is known before the outcome is."
+    message = "{!r} says the same as the label {!r} in every row. Leave it out unless it is known before it."
     return [Finding("warning", "leak", message.format(name, target), str(name)) for name in same]

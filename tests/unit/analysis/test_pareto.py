@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tabtune_core.analysis.pareto import best_of, costs_differ, front, within_limits
-from tabtune_core.analysis.singular_values import layer_frame, spectrum_frame
+from tabtune_core.analysis.singular_values import layer_frame
 
 BOARD = pd.DataFrame(
     {
@@ -36,6 +36,8 @@ def test_runs_within_noise_tie_and_one_no_better_than_a_constant_is_never_on_the
     [
         ("growth_memory_bytes", 100e6, 102.4e6, False),
         ("growth_memory_bytes", 100e6, 102.6e6, True),
+        ("growth_memory_bytes", 1000e6, 1019e6, False),
+        ("growth_memory_bytes", 1000e6, 1021e6, True),
         ("train_seconds", 10.0, 12.0, False),
         ("train_seconds", 10.0, 12.1, True),
         ("adapter_bytes", 1000, 1001, True),
@@ -44,6 +46,13 @@ def test_runs_within_noise_tie_and_one_no_better_than_a_constant_is_never_on_the
 )
 def test_costs_differ_beyond_the_noise_of_repeats(column, first, second, differ):
     assert costs_differ(column, first, second) == costs_differ(column, second, first) == differ
+
+
+def test_on_two_axes_the_front_is_the_rising_best_score_by_cost():
+    rng = np.random.default_rng(1)
+    board = pd.DataFrame({"score": rng.normal(size=60), "memory": rng.normal(size=60)}).sort_values("memory")
+    rises = board["score"] > board["score"].cummax().shift(fill_value=-np.inf)
+    assert front(board, {"score": False, "memory": True}).tolist() == rises.tolist()
 
 
 def test_a_limit_excludes_values_above_it_and_unknown_values():
@@ -68,11 +77,7 @@ def layers():
     return [moved, {**moved, "path": "b", "singular_values": [0.0, 0.0], "update_norm": 0.0}]
 
 
-def test_the_energy_of_a_layer_accumulates_to_one_and_an_unmoved_layer_has_none(layers):
-    found = spectrum_frame(layers)
-    assert found["layer"].unique().tolist() == ["a"]
-    assert found["energy"].tolist() == pytest.approx([0.9, 1.0])
+def test_an_unmoved_layer_needs_no_rank(layers):
     sizes = layer_frame(layers).set_index("layer")
     assert sizes["rank_90"].to_dict() == {"a": 1, "b": 0}
     assert sizes.at["a", "relative_update"] == pytest.approx(10**0.5 / 20)
-    assert spectrum_frame([layers[1]]).empty
