@@ -255,18 +255,6 @@ def train_seconds(
     return TimeEstimate(total, sum(step.runs for step in known.values()), any(step.measured for step in known.values()))
 
 
-def beyond_limit(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> str | None:
-    """Warns about a time limit that is shorter than one step, if the pace of such a run is known."""
-    for run in runs:
-        limit = run.train.time_limit if run.strategy in TRAINED else None
-        step = None if limit is None else step_seconds(run, paces, trained_on.size_of(run))
-        if step is not None and limit is not None and step.seconds > limit:
-            takes = f"about {step.seconds:.2g} s with its share of the evaluations ({came_from(step)})"
-            short = f"The time limit of {limit:g} s is shorter than one step, which takes {takes}"
-            return f"{short}: such a run does one step and evaluates it."
-    return None
-
-
 def came_from(estimate: TimeEstimate) -> str:
     """Says what an estimate comes from, for example ``from 3 finished runs like these``."""
     runs = f"{counted(estimate.runs, 'finished run')} like {'these' if estimate.runs != 1 else 'this'}"

@@ -8,7 +8,6 @@ import pytest
 from tabtune_core.analysis.runtime_estimate import (
     Pace,
     TrainedOn,
-    beyond_limit,
     came_from,
     growth_ratio,
     kind_of,
@@ -60,16 +59,6 @@ def test_a_time_limit_caps_the_estimate_but_not_below_one_step():
     paces = [Pace(KIND, SIZE, 2.0)]
     seconds = [train_seconds([other(time_limit=limit)], paces, TABLE).seconds for limit in (None, 100.0, 7.0, 0.5)]
     assert seconds == pytest.approx([20, 20, 7, 2])
-
-
-def test_a_limit_shorter_than_a_step_is_reported_if_the_pace_is_known():
-    paces = [Pace(KIND, SIZE, 2.0)]
-    assert beyond_limit([other(time_limit=0.5)], paces, TABLE) == (
-        "The time limit of 0.5 s is shorter than one step, which takes about 2 s with its share of the evaluations"
-        " (from 1 finished run like this): such a run does one step and evaluates it."
-    )
-    assert beyond_limit([other(time_limit=0.5)], [], TABLE) is None
-    assert beyond_limit([other(time_limit=2.5), RUN, other(strategy="inference", time_limit=0.5)], paces, TABLE) is None
 
 
 def test_a_measurement_is_used_until_a_similar_run_has_finished():
