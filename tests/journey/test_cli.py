@@ -207,7 +207,7 @@ def test_a_continuous_target_is_announced_and_predicted_as_a_number(worker, home
     assert {"test_rmse", "test_mae", "test_r2", "test_gain"} <= set(printed.splitlines()[0].split(","))
 
 
-def test_a_time_limit_below_one_step_is_reported_before_and_after_the_run(worker, home, table):
+def test_a_time_limit_below_one_step_is_reported_after_the_run(worker, home, table):
     (home.parent / "run.toml").write_text(
         'target = "class"\n[lora]\nrank = 3\n[train]\nsteps = 2\neval_every = 1\ncontext_rows = 40\n'
     )
@@ -215,7 +215,6 @@ def test_a_time_limit_below_one_step_is_reported_before_and_after_the_run(worker
     done = tabtune(home, "train", table, *asked, "--format", "json")
     told = " ".join(done.stderr.split())
     assert done.returncode == 0, done.stderr
-    assert "warning: The time limit of 1e-06 s is shorter than one step, which takes about" in told
     assert "ended training after step 1 of 2; that step was evaluated as the last one" in told
     (row,) = json.loads(done.stdout)
     assert (row["strategy"], row["seed"], row["rank"]) == ("peft", 3, 3)

@@ -238,9 +238,6 @@ def test_memory_and_time_are_estimated_and_runs_that_cannot_fit_need_confirmatio
     seeding.finished_sweep(store)
     page.run()
     assert "from 4 finished runs like these" in texts(page.caption)
-    page.number_input(key="time_limit").set_value(0.01).run()
-    assert "The time limit of 0.01 s is shorter than one step, which takes about 0.2" in texts(page.warning)
-    page.number_input(key="time_limit").set_value(None).run()
     page.session_state["length"] = "steps"
     page.run().number_input(key="steps").set_value(1_000_000).run()
     (shorter,) = first_look()
