@@ -16,16 +16,16 @@ def curve(*changes, states=("inference", "peft"), part="test", metric="log_loss"
     rows = []
     for strategy in states:
         for shown in sorted({few, many}):
-            told = {"score": 0.3, "score_half_width": 0.1, "first": 0.3}
+            values = {"score": 0.3, "score_half_width": 0.1, "first": 0.3}
             for what in ("gain", "more"):
-                told[what], told[f"{what}_half_width"] = gains.get(f"{strategy} {what}", (0.0, 0.0))
+                values[what], values[f"{what}_half_width"] = gains.get(f"{strategy} {what}", (0.0, 0.0))
             point = {
                 "strategy": strategy,
                 "rank": 8 if strategy == "peft" else None,
                 "run": None,
                 "context_rows": shown,
             }
-            rows.append({**point, "predict_seconds": 1.0, "growth_memory_bytes": 1e6, part: {metric: told}})
+            rows.append({**point, "predict_seconds": 1.0, "growth_memory_bytes": 1e6, part: {metric: values}})
     return curve_frame({"rows": rows})
 
 
@@ -40,10 +40,10 @@ def test_the_effects_of_rows_of_training_and_of_both_are_shown_with_their_interv
 
 
 def test_full_fine_tuning_replaces_missing_lora_and_validation_replaces_missing_test_rows():
-    found = curve((0.1, 0.01), (0.1, 0.01), states=("inference", "base-ft"), part="validation")
-    assert part_of(found, "log_loss") == "validation"
+    points = curve((0.1, 0.01), (0.1, 0.01), states=("inference", "base-ft"), part="validation")
+    assert part_of(points, "log_loss") == "validation"
     assert "Full fine-tuning with 4,096 context rows improves log-loss on the validation rows by 0.1000" in in_words(
-        found, "log_loss"
+        points, "log_loss"
     )
 
 

@@ -41,10 +41,10 @@ def test_a_rank_is_one_configuration_whatever_rate_each_seed_chose(lab):
     assert table["learning_rate"].fillna(0).to_dict() == {2: 0, 4: 1e-3}
     assert (table["apart"] == "").all()
     assert (table["status"] == "finished").all()
-    found = lab.found()
-    assert [len(runs) for runs in found.configurations["runs"]] == [2, 2]
-    assert "with their best rates ranks 2 and 4 are within noise" in lab.said()
-    assert "at one rate" not in lab.said()
+    answer = lab.answer()
+    assert [len(runs) for runs in answer.configurations["runs"]] == [2, 2]
+    assert "with their best rates ranks 2 and 4 are within noise" in lab.texts()
+    assert "at one rate" not in lab.texts()
 
 
 def test_runs_that_were_outrun_are_on_the_board_without_a_place_and_cost_nothing(lab):
@@ -54,11 +54,11 @@ def test_runs_that_were_outrun_are_on_the_board_without_a_place_and_cost_nothing
     assert set(lost["note"]) == {f"stopped at rung 1: {BEATEN}"}
     assert lost["place"].isna().all()
     assert lost[["validation_accuracy", "test_accuracy", "gain", "growth_memory_bytes"]].isna().all(axis=None)
-    with_noise, found = board_and_recommendation(
+    with_noise, answer = board_and_recommendation(
         lab.store, lab.store.runs(lab.sweep), "accuracy", lambda run, part: None
     )
     assert with_noise.loc[with_noise["status"] == "outrun", "tied_with_best"].isna().all()
-    assert not {*lost["run"]} & {run for runs in found.configurations["runs"] for run in runs}
+    assert not {*lost["run"]} & {run for runs in answer.configurations["runs"] for run in runs}
 
 
 def test_the_picture_shows_outrun_rates_as_faint_points_beside_each_ranks_mean(lab):
@@ -77,14 +77,14 @@ def test_the_picture_shows_outrun_rates_as_faint_points_beside_each_ranks_mean(l
 def test_of_several_runs_that_finished_in_a_race_only_the_best_on_the_validation_rows_counts(lab):
     rates = (2, 1e-4, (0.8, "finished")), (2, 1e-3, (0.7, "finished")), (4, 1e-4, (0.9, "finished"))
     board = lab.race(*rates, metric="log_loss").board("log_loss")
-    apart = board.set_index(["rank", "learning_rate"])["apart"].to_dict()
-    assert apart == {(2, 1e-4): BEATEN, (2, 1e-3): "", (4, 1e-4): ""}
+    reasons = board.set_index(["rank", "learning_rate"])["apart"].to_dict()
+    assert reasons == {(2, 1e-4): BEATEN, (2, 1e-3): "", (4, 1e-4): ""}
 
 
 def test_a_race_that_every_rate_lost_is_said_in_one_sentence(lab):
     lab.race((4, 1e-3, (0.5, "diverged")), (4, 1e-2, (0.5, "diverged")), (2, 1e-3, LOST), (2, 1e-2, (0.6, "finished")))
-    [said] = race_notes(lab.board())
-    assert "LoRA r=4" in said and "1e-3, 1e-2" in said and "diverged" in said
+    [note] = race_notes(lab.board())
+    assert "LoRA r=4" in note and "1e-3, 1e-2" in note and "diverged" in note
 
 
 def test_a_run_that_stopped_early_says_where_and_is_no_evidence_against_its_rank(lab):
@@ -93,7 +93,7 @@ def test_a_run_that_stopped_early_says_where_and_is_no_evidence_against_its_rank
     early = dataclasses.replace(run.result, best_step=0, stopped_early=True, steps_done=124, planned_steps=510)
     lab.store._write("UPDATE runs SET result = ? WHERE id = ?", (to_json(early)[1], run.id))
     assert lab.board().set_index("run").loc[run.id, "note"].endswith("; stopped at 124 of 510 steps")
-    assert "LoRA r=2 at 124 of 510 steps" in lab.said()
+    assert "LoRA r=2 at 124 of 510 steps" in lab.texts()
     assert "✓ stopped at 124 of 510" in list(board_table._statuses(lab.board()))
 
 
@@ -101,5 +101,5 @@ def test_where_all_ranks_have_one_rate_the_sentences_say_so(lab):
     rate = {"train": dataclasses.replace(RunSettings(dataset="d", target="y").train, learning_rate=1e-3)}
     ranks = [dataclasses.replace(lab.settings(rank, 0), **rate) for rank in (2, 4)]
     lab.add((ranks[0], (0.8,), range(16)), (ranks[1], (0.8,), range(16)))
-    assert "at one rate" in lab.said()
+    assert "at one rate" in lab.texts()
     assert np.isfinite(lab.board()["fixed_rate"].astype(float)).all()
