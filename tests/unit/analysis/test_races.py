@@ -51,7 +51,7 @@ def test_runs_that_were_outrun_are_on_the_board_without_a_place_and_cost_nothing
     board = two_seeds(lab).board()
     lost = board[board["status"] == "outrun"]
     assert len(lost) == 4
-    assert set(lost["note"]) == {f"stopped at rung 1: {BEATEN}"}
+    assert set(lost["note"]) == {f"stopped at rung 1 of 2: {BEATEN}"}
     assert lost["place"].isna().all()
     assert lost[["validation_accuracy", "test_accuracy", "gain", "growth_memory_bytes"]].isna().all(axis=None)
     with_noise, answer = board_and_recommendation(
@@ -71,7 +71,7 @@ def test_the_picture_shows_outrun_rates_as_faint_points_beside_each_ranks_mean(l
     assert lines["LoRA"] == pytest.approx([0.775, 0.8])
     assert lines["Other settings"] == [0.7]  # step 0 is zero-shot
     shown = board_table._statuses(lab.board())
-    assert shown.value_counts().to_dict() == {"✓ finished": 4, "◌ stopped at rung 1": 4}
+    assert shown.value_counts().to_dict() == {"✓ finished": 4, "◌ stopped at rung 1 of 2": 4}
 
 
 def test_of_several_runs_that_finished_in_a_race_only_the_best_on_the_validation_rows_counts(lab):
