@@ -68,31 +68,31 @@ def test_the_chosen_rank_names_its_rule_and_the_cost_of_the_best(lab):
     half = half_width(right(range(16)) - right(range(2, 17)))
     enough, dearer = f"ranks 4 and 32 are within noise (±{half:.4f})", "used 3.0 MB more memory, trained 28.0 s longer"
     noise = f"has an adapter that is 28.0 kB larger, for +0.0500 ± {half:.4f} accuracy, which may still be noise."
-    assert all(part in lab.said() for part in ("Rank 4 is enough:", enough, dearer, noise))
-    assert "(100.0 to 104.0 MB)" in lab.said()
+    assert all(part in lab.texts() for part in ("Rank 4 is enough:", enough, dearer, noise))
+    assert "(100.0 to 104.0 MB)" in lab.texts()
 
 
 def test_a_run_that_kept_the_pretrained_model_has_no_gain_despite_rounding(lab):
     lab.add((2, (0.8 + 1e-9,), range(16), range(16)), ("inference", (0.8,), range(16)), zero_shot=0.8, best_step=0)
     assert (
-        lab.found().sentences[0]
+        lab.answer().sentences[0]
         == "The best LoRA (r=2) is not better than zero-shot on the validation rows. Use the model as it is."
     )
 
 
 def test_the_interval_over_seeds_includes_their_spread(lab):
     """Both seeds hold out the same rows, so a second seed cannot reduce the noise of the rows."""
-    alone = lab.add((4, (0.8,), range(16)), ("inference", (0.5,), range(10))).found().claim.difference
-    both = lab.add((4, (0.8, 0.8), range(16)), ("inference", (0.5, 0.5), range(10))).found().claim.difference
+    alone = lab.add((4, (0.8,), range(16)), ("inference", (0.5,), range(10))).answer().claim.difference
+    both = lab.add((4, (0.8, 0.8), range(16)), ("inference", (0.5, 0.5), range(10))).answer().claim.difference
     assert both.half == pytest.approx(alone.half)
     runs = [run for run in lab.store.runs(lab.sweep) if run.settings.strategy == "peft"]
     shutil.rmtree(lab.store.run_dir(runs[1].id))
     lab.predict(runs[1].id, range(10))
-    apart = lab.found().claim.difference
+    apart = lab.answer().claim.difference
     # 0.3 and 0: the noise of the first one's rows explains part of their variance
     assert apart.between_seeds == pytest.approx(0.3**2 / 2 - alone.error**2 / 2)
     assert apart.half > both.half
-    assert "the spread over 2 seeds" in lab.said()
+    assert "the spread over 2 seeds" in lab.texts()
 
 
 @pytest.mark.parametrize("metric", metrics_of("classification"))
@@ -106,10 +106,10 @@ def test_equal_predictions_tie_under_every_score(lab, metric):
 
 def test_without_predictions_nothing_is_claimed_and_the_text_says_so(lab):
     lab.add((2, (0.7, 0.7)), (4, (0.8, 0.8)), ("inference", (0.5, 0.5)))
-    assert "No gain over zero-shot is claimed: how much of its gain on these rows is noise is not known." in lab.said()
-    assert "r=4 at one rate has the best validation accuracy of the LoRA runs: 0.8000." in lab.said()
+    assert "No gain over zero-shot is claimed: how much of its gain on these rows is noise is not known." in lab.texts()
+    assert "r=4 at one rate has the best validation accuracy of the LoRA runs: 0.8000." in lab.texts()
     assert lab.rows()["tied"].isna().all()
-    assert "±" not in lab.said()
+    assert "±" not in lab.texts()
 
 
 def test_predictions_of_other_rows_or_from_a_damaged_file_give_no_interval(lab):
@@ -121,19 +121,19 @@ def test_predictions_of_other_rows_or_from_a_damaged_file_give_no_interval(lab):
     assert lab.rows()["gap_error"].isna().to_dict() == {"4": False, "2": False}
     worse.write_bytes(b"no parquet")
     assert lab.rows()["gap_error"].isna().to_dict() == {"4": False, "2": True}
-    assert "Runs without predictions for these rows have none." in lab.said()
+    assert "Runs without predictions for these rows have none." in lab.texts()
 
 
 def test_a_nan_score_excludes_its_seed_for_all_configurations(lab):
     lab.add((2, (0.6, 0.6, math.nan)), (4, (0.8, 0.7, 0.1)))
     assert lab.rows()["score"].to_dict() == pytest.approx({"4": 0.75, "2": 0.6})
-    assert "Compared on seeds 0, 1, where every configuration has a score." in lab.said()
+    assert "Compared on seeds 0, 1, where every configuration has a score." in lab.texts()
 
 
 def test_a_claim_counts_every_seed_of_the_chosen_configuration(lab):
     lab.add((2, (0.6,), range(12)), (4, (0.8, 0.8), range(16)), ("inference", (0.5, 0.5), range(10)))
-    assert len(lab.found().claim.runs) == 2
-    assert "Compared on seed 0, where every configuration has a score." in lab.said()
+    assert len(lab.answer().claim.runs) == 2
+    assert "Compared on seed 0, where every configuration has a score." in lab.texts()
 
 
 def test_with_too_few_rows_of_a_class_nothing_is_claimed_and_the_needed_number_is_given(lab):
@@ -157,7 +157,7 @@ def test_other_settings_that_differ_at_one_rank_are_named(lab):
     )
     assert (
         "Rank 4 is enough: no larger rank is better on the validation rows at one rate. r=32 (dropout 0.05)"
-        in lab.said()
+        in lab.texts()
     )
 
 
@@ -180,16 +180,16 @@ def test_a_run_with_other_steps_or_rows_has_a_gain_but_is_not_compared(lab, trai
         (to_json(dataclasses.replace(other.result, zero_shot_validation={"accuracy": 0.85}))[1], other.id),
     )
     assert lab.board().set_index("run").loc[other.id, "gain"] == pytest.approx(0.05)
-    assert "Validation chooses r=32" in lab.said()
-    assert told in lab.said()
+    assert "Validation chooses r=32" in lab.texts()
+    assert told in lab.texts()
 
 
 def test_runs_with_different_held_out_rows_are_never_paired(lab):
     lab.add(*FOUR_RANKS, rows_sha256="a")
     other = RunSettings(dataset="d", target="y", lora=LoraSettings(rank=8), validation_share=0.3)
     lab.end(lab.store.duplicate(lab.store.runs()[0].id, other, "more"), other, 0.9, [range(18)], rows_sha256="b")
-    assert "more (its held-out rows differ from those of the others)" in lab.said()
-    assert "Validation chooses r=32" in lab.said()
+    assert "more (its held-out rows differ from those of the others)" in lab.texts()
+    assert "Validation chooses r=32" in lab.texts()
 
 
 @pytest.mark.parametrize(
@@ -203,8 +203,8 @@ def test_runs_with_different_held_out_rows_are_never_paired(lab):
 )
 def test_the_advice_is_over_references_too(lab, boosting, advice):
     lab.add((4, (0.9,), range(14)), ("inference", (0.5,), range(2)), ("boosting", (0.8,), boosting))
-    assert lab.found().sentences[2].startswith(advice) and lab.said().count("without a foundation model") == 1
-    assert lab.found().verdict.headline == advice.rstrip(".").split(":")[0]
+    assert lab.answer().sentences[2].startswith(advice) and lab.texts().count("without a foundation model") == 1
+    assert lab.answer().verdict.headline == advice.rstrip(".").split(":")[0]
 
 
 @pytest.mark.parametrize(
@@ -215,7 +215,7 @@ def test_the_basis_says_what_the_interval_counts_as_one(tmp_path, split_by, unit
     runs = [
         (RunSettings(lora=LoraSettings(rank=rank), **by), (score,), range(18)) for rank, score in ((2, 0.9), (4, 0.8))
     ]
-    assert f"differences {unit} (40 validation" in Lab(tmp_path).add(*runs).found().basis
+    assert f"differences {unit} (40 validation" in Lab(tmp_path).add(*runs).answer().basis
 
 
 def test_a_constant_that_is_as_good_on_the_test_rows_is_named_and_one_that_leads_is_the_answer(tmp_path):
@@ -226,7 +226,7 @@ def test_a_constant_that_is_as_good_on_the_test_rows_is_named_and_one_that_leads
     lab = Lab(tmp_path / "lead").add(*runs, ("constant", (0.6,), range(20)), metric="log_loss")
     verdict = lab.found("log_loss").verdict
     assert (verdict.headline, verdict.choice) == ("No run beats a constant", None)
-    assert "No run beats a constant on the validation rows" in lab.said("log_loss")
+    assert "No run beats a constant on the validation rows" in lab.texts("log_loss")
 
 
 def test_the_verdict_holds_the_numbers_of_the_smallest_rank_as_good(lab):
@@ -236,7 +236,7 @@ def test_the_verdict_holds_the_numbers_of_the_smallest_rank_as_good(lab):
         ("inference", (0.5,), range(10)),
         ("linear", (0.6,), range(2)),
     )
-    verdict = lab.found().verdict
+    verdict = lab.answer().verdict
     assert (verdict.headline, verdict.choice, verdict.lora) == ("Take LoRA r=2 at one rate", "peft", "r=2 at one rate")
     assert (verdict.part, verdict.before, verdict.after, verdict.second_after) == ("test", 0.5, 0.9, 0.9)
     assert 0 < verdict.gain[0] < 0.4 < verdict.gain[1]
@@ -246,10 +246,10 @@ def test_the_verdict_holds_the_numbers_of_the_smallest_rank_as_good(lab):
 
 def test_seconds_of_disturbed_runs_enter_no_sentence(lab):
     lab.add((2, (0.95,), range(19)), (32, (0.9,), range(18)), ("inference", (0.5,), range(10)))
-    assert "trained 30.0 s longer" in lab.said()
+    assert "trained 30.0 s longer" in lab.texts()
     for run in lab.store.runs():
         lab.store.append(run.id, Note("The run was disturbed: its threads waited.", "warning"))
-    assert "longer" not in lab.said()
+    assert "longer" not in lab.texts()
 
 
 def test_a_repeated_run_counts_once_in_score_and_interval(lab):
@@ -260,12 +260,12 @@ def test_a_repeated_run_counts_once_in_score_and_interval(lab):
     ]
     lab.end(lab.store.duplicate(run.id, run.settings, "again"), run.settings, 0.95, [range(19)])
     assert lab.rows().loc["4", ["score", "score_half_width", "gain", "gain_half_width"]].tolist() == before
-    assert "again (repeats another run)" in lab.said()
+    assert "again (repeats another run)" in lab.texts()
 
 
 def test_the_page_says_that_its_intervals_are_wider_than_those_of_the_board(lab):
     lab.add(*FOUR_RANKS, ("linear", (0.6,), range(12)))
-    found = lab.found()
+    found = lab.answer()
     assert found.verdict.comparisons == 2 and "Intervals here on the test rows are wider" in found.basis
     alone, halves = found.configurations.iloc[0]["test_gain_half_width"], found.claim.difference.half
     assert halves > alone == pytest.approx(dataclasses.replace(found.claim.difference, choices=1).half)
