@@ -160,8 +160,7 @@ def plain(text: str) -> str:
 
 
 def name_in_label(name: str) -> str:
-    r"""Escapes a name like ``plain``, but only where it must: a screen reader is told the label of a widget with its
-    backslashes.
+    r"""Escapes a name like ``plain``, but only where it must: a screen reader reads the backslashes of a label.
 
     >>> name_in_label("body_mass (2-4 kg)"), name_in_label("_a_")
     ('body_mass (2-4 kg)', '\\_a\\_')

@@ -94,7 +94,7 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     where predictions differ, the error is at least LEAST_ROWS. So it is for log-loss and Brier score, because rows
     without an error do not tell how many errors there are, and for ranks if no row changes the score. The interval
     joins Student's and the one corrected for skew; its degrees of freedom are the number of seeds minus one, and the
-    number of groups or of units of the scarcest kind minus one.
+    number of groups or of units of the scarcest kind minus one. Errors that last longer than a block of time widen it.
     """
     both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     if len(both) < max(len(first), 1):
@@ -125,10 +125,12 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     own = max(each - rows, 0.0) * seeds / max(seeds - 1, 1)  # row noise that seeds do not share
     between = float(value_S.var(ddof=1)) - own if seeds > 1 else 0.0
     between = between if between > 0 and math.sqrt(between) > rounding else 0.0
-    total = rows + between / seeds
+    wider, moments = groups.lasting(both)
+    total = rows * wider + between / seeds
     error, value = math.sqrt(total), float(value_S.mean())
     skew = float(((pull_G / error) ** 3).sum()) if error else 0.0
-    return Difference(value if abs(value) > rounding else 0.0, error, groups.freedom, skew, between, seeds)
+    freedom = min(groups.freedom, max(moments - 1, 1.0))
+    return Difference(value if abs(value) > rounding else 0.0, error, freedom, skew, between, seeds)
 
 
 def _pull(without_G: Floats, rounding: float) -> Floats:

@@ -230,7 +230,7 @@ def _follow_or_cancel(
 
 
 def resume_runs(asked: argparse.Namespace) -> int:
-    """Resumes the runs of one sweep that were interrupted or lost their worker, and starts cancelled ones again."""
+    """Resumes the interrupted runs of one sweep, starts cancelled ones again, verifies adapters if that was killed."""
     store = RunStore(asked.home)
     _check_adapters(asked)
     sweep, wanted = _what_to_resume(store, asked.which)
@@ -241,7 +241,9 @@ def resume_runs(asked: argparse.Namespace) -> int:
     left = () if worker_of(store.home) else ("queued", "running", "waiting")  # as after a restart of the machine
     fit = ("interrupted", "cancelled", *left)
     ids = wanted or [run.id for run in runs.values() if run.status in fit and run.retried_as is None]
-    if not ids:
+    unverified = [run for run in runs.values() if _is_unverified(run) and (not wanted or run.id in wanted)]
+    ids = [run_id for run_id in ids if run_id not in {run.id for run in unverified}]
+    if not (ids or unverified or asked.adapters):
         unfinished = [run for run in runs.values() if run.status not in ENDED]
         way_out = "Name another sweep."
         if unfinished:
@@ -259,7 +261,20 @@ def resume_runs(asked: argparse.Namespace) -> int:
         how, queued = _resume(store, runs[run_id], taken_over=runs[run_id].status in left)
         resumed += queued
         say(f"{runs[run_id].name}: {how}")
+    for run in unverified:
+        _verify(store, run)
     return _follow_to_the_board(store, sweep, resumed, asked)
+
+
+def _is_unverified(run: Run) -> bool:
+    """Whether a run has ended with an adapter whose verification was killed."""
+    return run.result is not None and run.result.adapter_bytes is not None and run.result.adapter_verified is None
+
+
+def _verify(store: RunStore, run: Run) -> None:
+    from tabtune_core.execution.jobs.export import verify
+
+    say(f"{run.name}: {verify(store.home, store.run_dir(run.id), run=run.id)['sentence']}")
 
 
 def _what_to_resume(store: RunStore, words: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -306,12 +321,9 @@ def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path, *, leave_
         if run.result is None or run.result.adapter_bytes is None:
             continue
         if not run.result.adapter_verified:
-            did = (
-                "could not be loaded again"
-                if run.result.adapter_verified is None
-                else "gave other predictions when it was loaded again"
-            )
-            say(f"{run.name}: its adapter {did}, so it is not copied.")
+            again = f"could not be loaded again, so it is not copied. Try once more with: loralab resume {run.id}"
+            differs = "gave other predictions when it was loaded again, so it is not copied."
+            say(f"{run.name}: its adapter {again if _is_unverified(run) else differs}")
             continue
         package = store.run_dir(run.id) / ADAPTER_FILE
         content = without_labels(package) if leave_out else package.read_bytes()

@@ -77,7 +77,8 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
     if isinstance(labels[labelled[0]], str):
         held_out, lacking = _with_known_classes(cut, train, labels, f"The split by {by} on {column!r}")
     split = sampled(strata, train, held_out["validation"], held_out.get("test", train[:0]), rule)
-    description = _description([every_value.iloc[rows] for rows in (split.train, split.validation, split.test)], by)
+    there = [every_value.iloc[rows] for rows in (split.train, split.validation, split.test)]
+    description = _description(there, rule, column, by)
     if not known.all():
         description += f" Only trained on: {counted(int((~known).sum()), 'row')} without a value in it."
     if left_out := sum(len(rows) - len(held_out[part]) for part, rows in cut.items()):
@@ -195,18 +196,20 @@ def _best_draw(
     return best_U
 
 
-def _description(parts: Sequence[pd.Series], by: By) -> str:
+def _description(parts: Sequence[pd.Series], rule: SplitRule, column: str, by: By) -> str:
     texts = []
     for there, does in zip(parts, ("trains", "validates", "tests"), strict=True):
         if len(there) and by == "time":
             first, last = _written(pd.Series([there.min(), there.max()], dtype=there.dtype))
-            texts.append(f"{does} on {len(there):,} rows {f'from {first} ' * (does != 'trains')}to {last}")
+            texts.append(f"{does} on {len(there):,} rows {f'from {first} to' if does != 'trains' else 'up to'} {last}")
         elif len(there):
             texts.append(f"{does} on {counted(len(there), 'row')} of {counted(there.nunique(), 'group')}")
-    same = "Rows with the same value stay in one part, and the split is the same for every seed"
-    return (
-        f"{', '.join(texts)}. {same if by == 'time' else 'Each group is in one part, and models do not see its name'}."
-    )
+    if by == "time":
+        same = "Rows with the same value stay in one part, and the split is the same for every seed."
+        return f"{', '.join(texts)}. {same}"
+    test = f"; for every seed, the test groups are those of split seed {rule.test_seed}" if rule.test_share else ""
+    seen = f"Each group is in one part only, and models do not see {column!r}."
+    return f"{', '.join(texts)} (seed {rule.seed}{test}). {seen}"
 
 
 def _written(values: pd.Series) -> list[str]:

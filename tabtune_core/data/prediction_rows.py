@@ -86,14 +86,15 @@ def read_new_rows(
         raise TableError(f"The file has {len(frame):,} rows; up to {limit_rows:,} are predicted at once. Split it.")
     for finding in table.findings:
         if finding.code == LOST:
-            raise TableError(f"Rows are predicted in their order, so none may be missing. {finding.message}")
+            raise TableError(f"Rows are predicted in their order, so no row may be missing. {finding.message}")
         if strict and finding.code == "comment-lines":
             raise TableError(f"Each line must be a row. {finding.message} Remove it, or put its '#' in quotes.")
     notes = [finding.message for finding in table.findings if finding.code in SAID]
     notes += _unread_notes(table, like, strict=strict)
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
     if unused:
-        notes.append(f"Not used, because the adapter was trained without: {listed(unused)}.")
+        which = "it" if len(unused) == 1 else "them"
+        notes.append(f"Not used, because the adapter was trained without {which}: {listed(unused)}.")
     return NewRows(frame, tuple(notes))
 
 
@@ -109,7 +110,7 @@ def _unread_notes(table: Table, like: ReadAs, *, strict: bool) -> Iterator[str]:
         what = _HOLDS[kinds[name]] + (f", alone or with the unit {units[name]!r}" if name in units else "")
         if strict and name in like.features:
             raise TableError(misfit(name, "other values", what))
-        yield f"Cells of {name!r} that are not {what}: read as missing."
+        yield f"Cells of {name!r} that are not {what} were read as missing."
     yield from percent_notes(table, names, {name for name, unit in units.items() if unit == PERCENT})
 
 

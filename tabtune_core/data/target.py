@@ -93,7 +93,8 @@ def propose_target(table: Table, title: str = "", named: str = "") -> Proposal:
     scores = target_scores(table, title)
     if not scores:
         return Proposal(None, "classification", "Every column is an id, a date, free text, constant or left out.")
-    last, (best, *others) = table.columns[-1].name, sorted(scores, key=lambda name: -scores[name])
+    last = table.columns[-1].name
+    best, *others = sorted(reversed([*scores]), key=lambda name: -scores[name])  # of equal ones, the last
     usual = name_weight(best, table.frame[best]) > 0
     share = 1 / sum(math.exp(score - scores[best]) for score in scores.values())
     if not others or (share >= SURE and (usual or best == last)):
@@ -156,7 +157,7 @@ def name_weight(name: str, values: pd.Series) -> float:
         return any(word in known or word.rstrip("s") in known for word in some)
 
     joined, numeric = "".join(words), is_numeric_dtype(values)
-    if joined in LABELS or {"target", "label"} & {*words}:
+    if joined in LABELS or words[0] == "class" or {"target", "label"} & {*words}:
         return LABEL
     if among(EVENTS, joined) and joined != "status":
         return EVENT

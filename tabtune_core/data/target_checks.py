@@ -20,8 +20,8 @@ from tabtune_core.files.plain_values import LONGEST_TEXT
 from tabtune_core.metrics import Task
 from tabtune_core.wording import counted, few, number
 
-MEND = f"Merge classes with fewer than {GROUPED} rows into {OTHER!r} (Data page, --set group_rare_classes={GROUPED})"
-MEDIAN = "plit it at its median into two classes (the switch on the page, or --set split_at_median=true)"
+MEND = f"Merge classes with fewer than {GROUPED} rows into {OTHER!r} (setting group_rare_classes={GROUPED})"
+MEDIAN = "plit it at its median into two classes (setting split_at_median=true)"
 SMALL_CLASS = 0.1
 """Share of the rows: a class below it that also has less than half the rows of the largest class is rare."""
 FEWEST_NUMBERS = 10
@@ -48,7 +48,8 @@ def check_label(
         raise LabelError(f"The label {target!r} is missing in every row. Choose another column, or its missing marks.")
     if labels.nunique() == 1:
         only = words(labels[:1])[0]
-        raise LabelError(f"The label {target!r} is {only!r} in every row: nothing to learn. Choose another column.")
+        fewer = "Group fewer of its rare classes, or choose" if only.rstrip("_") == OTHER else "Choose"
+        raise LabelError(f"The label {target!r} is {only!r} in every row: nothing to learn. {fewer} another column.")
     findings = []
     if len(labels) < len(series):
         without = f"{counted(len(series) - len(labels), 'row')} of {len(series):,} without {target!r}"
@@ -129,7 +130,7 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
         raise LabelError(f"The label {target!r} has {each}. Choose another one.")
     if max_classes is not None and len(sizes) > max_classes:
         fewest = sizes.iloc[max_classes - 1] + 1
-        group = f"Group the rare ones (--set group_rare_classes={fewest} leaves at most {max_classes})"
+        group = f"Group the rare ones (setting group_rare_classes={fewest} leaves at most {max_classes})"
         merge = group if sizes.iloc[0] >= fewest else "Merge some in the file"  # grouping would make all of them one
         way_out = f"S{MEDIAN}" if is_numeric_dtype(labels) else f"{merge}, or choose another model"
         takes = f"{len(sizes):,} classes; this model takes at most {max_classes}"
@@ -161,7 +162,7 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
         message = (
             f"The class {smallest!r} has {sizes.iloc[-1]:,} of {len(labels):,} rows, and always answering {largest!r} "
             f"is right in {sizes.iloc[0] / len(labels):.0%}: rank by balanced accuracy or average precision, and try "
-            "class weights 'balanced' (More settings, Optimizer)."
+            "class weights 'balanced' (setting class_weights)."
         )
         yield Finding("warning", "imbalance", message, target)
 
@@ -181,5 +182,5 @@ def leaks(frame: pd.DataFrame, target: str) -> list[Finding]:
 
     others = (name for name in frame.columns if name != target)  # one column at a time, to avoid copying a large table
     same = [name for name in others if says_the_same(frame[name] if len(label) == len(frame) else frame[name][there])]
-    message = "{!r} says the same as {!r} in every row. Leave it out unless it is known before the outcome is."
+    message = "{!r} says the same as the label {!r} in every row. Leave it out unless it is known before it."
     return [Finding("warning", "leak", message.format(name, target), str(name)) for name in same]

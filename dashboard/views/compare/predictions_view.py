@@ -59,9 +59,8 @@ def confusions(compared: Compared, runs: list[Run]) -> None:
         return
     counts = {run_id: confusion(predictions) for run_id, predictions in by_run.items()}
     classes = max(pairs["label"].nunique() for pairs in counts.values())
-    with st.grid(
-        min(len(by_run), 3), min_column_width=max(320, 180 + 32 * classes)
-    ):  # labels, and cells that hold a number
+    # labels, and cells that hold a number
+    with st.grid(min(len(by_run), 3), min_column_width=max(320, 180 + 32 * classes)):
         for run_id, pairs in counts.items():
             with st.container():
                 st.markdown(f"**{plain(compared.legend.labels[run_id])}**")

@@ -129,9 +129,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     table_views.delete(tables[table])
 uploads.notes()
 unreadable.damaged(damaged_datasets(queries.home()), "table", queries.delete_table)
-with st.expander(
-    "Add other tables", icon=":material/upload_file:", key=f"add_{st.session_state.get('uploads', 0)}"
-):  # closes after each
+# closes after each
+with st.expander("Add other tables", icon=":material/upload_file:", key=f"add_{st.session_state.get('uploads', 0)}"):
     uploads.add()
 
 with unreadable.errors_shown(TableError):

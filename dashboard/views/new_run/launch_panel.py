@@ -48,11 +48,11 @@ def show_findings(sweep: SweepSettings, way: Way) -> None:
 
 def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
     """Says how many parameters the adapters of the lowest and the highest rank train."""
-    total, said = card.weights_for(task).total_parameters, dict[str, None]()
+    total, sizes = card.weights_for(task).total_parameters, dict[str, None]()
     for rank in (sweep.ranks[0], sweep.ranks[-1]):
         size = adapter_size(card, task, dataclasses.replace(sweep.run.lora, rank=rank))
-        said[f"r={rank} trains {size.trainable:,} parameters ({size.trainable / (total + size.factors):.2%})"] = None
-    st.caption(f"{'; '.join(said)}.")
+        sizes[f"r={rank} trains {size.trainable:,} parameters ({size.trainable / (total + size.factors):.2%})"] = None
+    st.caption(f"{'; '.join(sizes)}.")
 
 
 def show_advice(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
@@ -61,18 +61,17 @@ def show_advice(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
         run.lora for run in sweep.one_seed() if run.strategy == "peft" and run.lora.rank == max(sweep.ranks)
     )
     sizes = [adapter_size(card, task, lora) for lora in points]
-    size = min(
-        sizes, key=lambda size: size.compression, default=AdapterSize(0, 0, 0, 0)
-    )  # of the adapter that saves least
+    # of the adapter that saves least
+    size = min(sizes, key=lambda size: size.compression, default=AdapterSize(0, 0, 0, 0))
     found = advise(
         sweep,
         model_parameters=card.weights_for(task).total_parameters,
         adapted_weights=size.adapted_weights,
         adapter_parameters=size.trainable,
     )
-    if told := "\n".join(f"- {plain(one)}" for one in found):
+    if advice := "\n".join(f"- {plain(one)}" for one in found):
         st.markdown("**Before you start**")
-        st.markdown(told)
+        st.markdown(advice)
 
 
 def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Judged) -> None:

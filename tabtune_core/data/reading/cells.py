@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from tabtune_core.data.findings import MAX_ROWS, SET_ROWS, Finding
 from tabtune_core.data.reading.names import column_name
 from tabtune_core.data.reading.progress import Job
-from tabtune_core.data.reading.sql import Source, count_rows, counts, unplanned
+from tabtune_core.data.reading.sql import count_rows, counts, unplanned
 from tabtune_core.errors import LayoutError, TableError
 from tabtune_core.wording import counted
 
@@ -37,8 +37,6 @@ class Cells:
     header: tuple[str | None, ...]
     """The header line; empty if the file had none."""
     findings: tuple[Finding, ...]
-    source: Source | None = None
-    """The rows of the text file, with missing cells as they are written."""
 
 
 def cleaned(cell: str) -> str:

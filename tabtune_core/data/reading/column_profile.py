@@ -40,8 +40,9 @@ DROP_COPIES = "leave them out (the button on the Data page, --drop-copies on the
 KEEP_OR_LEAVE = "Keep it if the presence of a value matters; else leave it out, under Columns on the Data page."
 CODE = re.compile(r"(-(1|6+|7+|8+|9*[6-9]|[1-9]0+)|66+|77+|88+|9+[6-9])(\.(0+|9+))?")
 """Numbers that people write for a missing number."""
-ENDS, SHORT, FEWEST_OF_A_SHORT_CODE, LEAST_ABOVE = 5, 90, 3, 3
-"""How many of the smallest and largest numbers may be codes; one below SHORT must be frequent, and -1 below all others.
+ENDS, SHORT, FEWEST_OF_A_SHORT_CODE, LEAST_ABOVE, STEPS = 5, 90, 3, 3, 3
+"""How many of the smallest and largest numbers may be codes. One below SHORT must be this frequent; -1 only counts if
+all others are LEAST_ABOVE or more. A negative one lies STEPS times the gap of the two smallest others below them.
 """
 NAMED_MARKS, NAMED_COLUMNS, MOST_MARKS = 5, 2, 20
 WORDS = f"list(DISTINCT cell) FILTER (WHERE {MISSING_WORD} OR ltrim(cell, '+') = '')"
@@ -229,10 +230,16 @@ def _codes(numbers: list[list[Any]]) -> Iterator[str]:
     others = [value for value, *_ in numbers if not is_code(value)]
     if len(others) < 2:
         return
-    low, high = others[0], others[-1]
-    for value, times, cells in filter(lambda number: is_code(number[0]), numbers):
-        short = abs(value) < SHORT
-        far = max(low - value, value - high) > high - low or value < 0 <= low
-        fewest = FEWEST_OF_A_SHORT_CODE if short else 1 if value <= -999 and low >= 0 else 2
-        if far and times >= fewest and len(others) > 1 + short and not (value == -1 and low < LEAST_ABOVE):
-            yield from cells
+    low, second, high = others[0], others[1], others[-1]
+    codes = [number for number in numbers if is_code(number[0])]
+    for side in ([one for one in codes[::-1] if one[0] < low], [one for one in codes if one[0] > high]):
+        asked = False
+        for value, times, cells in side if len(side) < ENDS else []:  # from the others outwards
+            gap, short = max(low - value, value - high), abs(value) < SHORT
+            apart = gap > high - low or (value < 0 <= low and gap > STEPS * (second - low))
+            often = times >= (FEWEST_OF_A_SHORT_CODE if short else 1 if asked or (value <= -999 and low >= 0) else 2)
+            if apart and often and len(others) > 1 + short and not (value == -1 and low < LEAST_ABOVE):
+                asked = True
+                yield from cells
+            else:  # a number like the others
+                low, high = min(low, value), max(high, value)

@@ -103,7 +103,7 @@ def load_text(path: Path, layout: Layout, job: Job, *, sample: Path) -> Cells:
     if lines > rows:
         findings += tall_finding(connection, layout)
     findings += sampled_finding(count_rows(connection), share)
-    return replace(tidied(job, names, named if layout.header else (), findings, layout.short_header), source=source)
+    return tidied(job, names, named if layout.header else (), findings, layout.short_header)
 
 
 def check_lines(layout: Layout, rows: int, wrong: Rejected, *, closed: bool) -> None:
@@ -209,7 +209,8 @@ def findings_of(layout: Layout, wrong: Rejected, short: Rejected, comments: Reje
         text = f"The table starts at line {layout.skip + 1}; the lines above it were left out."
         yield Finding("info", "left-out", text)
     if comments.count:
-        yield Finding("info", "comment-lines", f"{comments}: read as comments, as they begin with '#'.")
+        text = f"{comments}: read as a comment, as it begins with '#' and has no cells."
+        yield Finding("info", "comment-lines", text)
     if layout.delimiter != ",":
         word = {"\t": "a tab", " ": "a blank"}.get(layout.delimiter, repr(layout.delimiter))
         yield Finding("info", "separator", f"Cells are separated by {word}.")

@@ -1,6 +1,5 @@
 """Several adapters on one pipeline, saving and loading adapter files, and merged exports, on small random weights."""
 
-import copy
 import os
 import pickle
 
@@ -221,12 +220,3 @@ def test_a_regression_pipeline_can_predict_score_and_be_saved(fit, tmp_path, str
     loaded = TabularPipeline.load(tmp_path / "p.zip")
     assert (loaded.task, loaded.tuning_params["views"]) == ("regression", 2)
     np.testing.assert_allclose(loaded.predict(X), predicted, atol=1e-6)
-
-
-def test_a_copy_of_a_pipeline_is_independent(fit):
-    pipeline = fit()
-    twin = copy.deepcopy(pipeline)
-    before = pipeline.predict_proba(X)
-    twin.set_adapter(None)
-    np.testing.assert_array_equal(pipeline.predict_proba(X), before)
-    assert np.abs(twin.predict_proba(X) - before).max() > 1e-3

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tabtune_core.data.findings import ReadAs, ReadingChoices
-from tabtune_core.data.prediction_rows import read_new_rows
+from tabtune_core.data.encoding import FeatureEncoder
+from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.table import read_table
 from tabtune_core.data.values import moments
 
@@ -79,16 +79,21 @@ def test_a_number_reads_the_same_alone_and_in_a_batch(cells, known):
 def test_a_date_reads_the_same_alone_in_a_batch_and_from_python(cells, day_first):
     together = read_cells(cells, "datetime", day_first=day_first)[0]
     assert together == [alone(cell, "datetime", (("day_first", day_first),)) for cell in cells]
-    from_python = moments(pd.Series(cells, dtype=object), day_first=day_first)
+    from_python = moments(pd.Series(cells, dtype=object), order=day_first)
     assert together == [None if pd.isna(value) else pd.Timestamp(value) for value in from_python]
 
 
 @pytest.mark.parametrize(
     ("day_first", "expected"),
-    [(True, ["2021-04-03", "2021-04-13", "2021-04-25"]), (False, ["2021-03-04", "2021-04-13", "2021-04-25"])],
+    [(True, ["2021-04-03", "2021-04-13", None]), (False, ["2021-03-04", None, "2021-04-25"]), (None, [None] * 3)],
 )
-def test_the_order_of_the_column_decides_only_dates_that_have_two_meanings(day_first, expected):
-    assert read_cells(DATES[:3], "date", day_first=day_first)[0] == [pd.Timestamp(day) for day in expected]
+def test_dates_of_digits_are_read_in_the_order_of_the_column_or_not_at_all(day_first, expected):
+    values, found = read_cells(DATES[:3], "date", **({} if day_first is None else {"day_first": day_first}))
+    assert values == [day and pd.Timestamp(day) for day in expected]
+    assert "bad-cells" in found
+    named = {} if day_first is None else {"day_first" if day_first else "month_first": ("cell",)}
+    (sentence,) = FeatureEncoder({}, (), ("cell",), (), **named).unread(pd.DataFrame({"cell": DATES[:3]}))
+    assert sentence.startswith(f"{expected.count(None)} cell") and "read as missing" in sentence
 
 
 def test_a_cell_that_is_not_a_number_is_reported_and_leaves_the_others():
@@ -109,26 +114,3 @@ def test_a_point_in_a_typed_file_is_decimal_whatever_other_cells_hold(write, bes
 
 def test_a_number_too_large_for_a_float_is_missing_in_every_notation():
     assert read_cells(["1e400", "-1e400", "$1e400", "1e120"], "number")[0] == [None, None, None, 1e120]
-
-
-WORDS = {
-    "cp1252": ["Köln", "Málaga", "12,50€", "groß", "É«x»", "Åb"],
-    "cp1250": ["Łódź", "Köln", "Ťažký", "5§", "Žilina"],
-    "cp1251": ["Москва", "Тверь", "№7", "«Ёж»", "Минск"],
-    "latin-1": ["Köln", "°C", "½", "ñandú", "Ærø"],
-    "shift_jis": ["東京", "大阪", "ﾃﾚﾋﾞ", "京都", "名古屋"],
-    "gb18030": ["北京", "上海", "广州", "一", "南京"],
-}
-
-
-@pytest.mark.parametrize("encoding", WORDS)
-@pytest.mark.parametrize("of_rows", ["its own", "utf-8", "utf-8-sig", "utf-16"])
-def test_rows_are_read_in_their_own_encoding_whatever_that_of_the_table(encoding, of_rows):
-    words = WORDS[encoding]
-    name = words[0]
-    text = "".join([f"{name};size\n", *(f"{words[row % 5]};{row}\n" for row in range(60))])
-    table = read_table(text.encode(encoding), ReadingChoices(encoding=encoding))
-    like = ReadAs(table.reading, {name: "category", "size": "number"}, [name, "size"], "y")
-    written = f"{name};size\n" + "".join(f"{word};{row}\n" for row, word in enumerate(words))
-    rows = read_new_rows(written.encode(encoding if of_rows == "its own" else of_rows), like)
-    assert (rows.frame[name].tolist(), rows.notes) == (words, ())

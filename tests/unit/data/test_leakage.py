@@ -41,12 +41,6 @@ def test_a_leaking_column_is_named_with_the_way_out(task):
     assert all("Leave it out" in finding.message for finding in found)
 
 
-def test_a_total_row_does_not_hide_a_leak():
-    frame, kinds = table("regression")
-    frame.loc[0, ["good", "rescaled", "y"]] = [0.0, 3e4, 1e4]
-    assert "rescaled" in {finding.column for finding in may_leak(frame, kinds, "y", "regression")}
-
-
 def test_ignored_columns_and_exact_copies_are_not_named_again():
     frame, kinds = table("classification")
     frame["copy"] = frame["y"].map({"yes": 1, "no": 0})
@@ -57,13 +51,6 @@ def test_ignored_columns_and_exact_copies_are_not_named_again():
 def test_independent_measurements_are_not_suspected():
     frame = load_iris(as_frame=True).frame
     assert may_leak(frame, dict.fromkeys(frame.columns, "number"), "target", "classification") == ()
-
-
-def test_a_very_wide_table_reports_what_was_not_checked():
-    frame = pd.DataFrame(np.random.default_rng(0).normal(size=(60, 302)), columns=[f"c{i}" for i in range(302)])
-    frame["y"] = ["a", "b"] * 30
-    (finding,) = may_leak(frame, dict.fromkeys(frame.columns, "number"), "y", "classification")
-    assert finding.code == "leak-unchecked"
 
 
 @pytest.mark.parametrize(("slips", "named"), [(0.03, True), (0.15, False)])

@@ -12,7 +12,7 @@ import pytest
 from tabtune_core.data.findings import Column
 from tabtune_core.data.ordered_splits import split_by_column
 from tabtune_core.data.splits import SplitRule
-from tabtune_core.data.task import check_split, kinds_of, labels_of, plan_split, prepare, split_table
+from tabtune_core.data.task import check_split, kinds_of, prepare
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.settings import RunSettings
 
@@ -80,15 +80,6 @@ def test_a_group_is_in_one_part_and_parts_have_their_shares_of_rows_and_classes(
     assert [is_yes.iloc[rows].mean() for rows in found] == pytest.approx([is_yes.mean()] * 3, abs=0.03)
 
 
-def test_groups_of_one_row_each_are_reported_as_a_random_split():
-    frame = table().assign(ticket=range(600))
-    told = {
-        column: [finding.code for finding in split(frame, column, "group").findings]
-        for column in ("ticket", "customer")
-    }
-    assert {column: "split-idle" in codes for column, codes in told.items()} == {"ticket": True, "customer": False}
-
-
 def test_rows_without_a_split_value_only_train_and_unlabelled_rows_are_unused():
     frame = table()
     frame.loc[frame.index[:50], ["day", "customer"]] = None
@@ -98,7 +89,7 @@ def test_rows_without_a_split_value_only_train_and_unlabelled_rows_are_unused():
         found = split(frame, column, by, labels=labels)
         assert set(range(50)) <= set(found.train)
         assert not set(range(60, 70)) & set(np.concatenate(parts(found)))
-        assert "The 50 rows without a value in it are used for training only." in found.findings[0].message
+        assert "Only trained on: 50 rows without a value in it." in found.findings[0].message
 
 
 def test_the_split_is_described_with_its_days_and_numbers_of_groups():
@@ -130,14 +121,6 @@ def test_a_table_with_a_separate_test_table_has_two_parts():
         for seed in range(3)
     }
     assert len(chosen) == 3
-
-
-def test_three_values_make_three_parts_for_any_shares():
-    frame = pd.DataFrame({"year": [1.0] * 10 + [2.0] * 80 + [3.0] * 10, "label": ["a", "b"] * 50})
-    found = split(frame, "year", "time")
-    assert [set(frame["year"].iloc[rows]) for rows in parts(found)] == [{1.0}, {2.0}, {3.0}]
-    assert [one.code for one in found.findings] == ["split", "split-size", "split-size"]
-    assert "The validation part has 80 rows, but its share is 20" in found.findings[1].message
 
 
 def test_large_parts_are_sampled_within_themselves():
@@ -228,29 +211,3 @@ def test_models_see_the_time_column_but_not_the_group_column():
     by_time = prepare(frame, columns, settings(split_by="time", split_column="day"), max_classes=None)
     assert by_time.context.encoder.dates == ("day",)
     assert set(by_time.split.context) <= set(by_time.split.train)
-
-
-def planned_and_real(frame, **settings):
-    """Returns the numbers of training, validation and test rows as planned, and after the split."""
-    run = RunSettings(dataset="d", target="label", **settings)
-    planned, real = plan_split(frame, run), split_table(frame, labels_of(frame, run), run)
-    return (planned.train, planned.validation, planned.test), (len(real.train), len(real.validation), len(real.test))
-
-
-def test_planned_rows_of_a_split_by_time_are_right_even_with_missing_values():
-    frame = table(1000)
-    frame["day"] = pd.date_range("2024-01-01", periods=1000)
-    frame.loc[frame.index % 5 < 2, "day"] = pd.NaT
-    frame.loc[frame.index % 50 == 7, "label"] = None
-    planned, real = planned_and_real(frame, split_by="time", split_column="day")
-    assert planned == real
-    assert planned[1] < 130  # a fifth of the rows with a day, not of all rows
-
-
-@pytest.mark.parametrize(("target", "task"), [("label", "classification"), ("x", "regression")])
-@pytest.mark.parametrize("rows", [30, 90, 601])
-def test_planned_rows_of_a_random_split_are_right(rows, target, task):
-    frame = table(rows).assign(label=lambda one: one["label"].where(one.index > 1, "rare"))
-    run = RunSettings(dataset="d", target=target, task=task)
-    planned, real = plan_split(frame, run), split_table(frame, labels_of(frame, run), run)
-    assert (planned.train, planned.validation, planned.test) == (len(real.train), len(real.validation), len(real.test))

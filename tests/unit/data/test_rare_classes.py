@@ -2,7 +2,6 @@
 refused.
 """
 
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -58,20 +57,3 @@ def test_a_random_split_puts_a_class_in_every_part_or_only_in_training(counts, s
     usual = {f"class {k}" for k, count in enumerate(counts) if count >= FEWEST_OF_A_CLASS}
     assert parts == [set(labels), usual, usual]
     assert sorted(np.concatenate([split.train, split.validation, split.test])) == list(range(len(labels)))
-
-
-@settings(deadline=None, max_examples=50)
-@given(COUNTS, SHARES, st.sampled_from(["group", "time"]), st.integers(0, 99), st.sampled_from([30, 10_000]))
-def test_a_split_by_a_column_says_how_many_rows_each_part_has_and_how_many_are_in_none(
-    counts, shares, kind, seed, most
-):
-    labels, split = splits(counts, shares, kind, seed, most)
-    said, parts = split.findings[0].message, (split.train, split.validation, split.test)
-    numbers = re.findall(r"(?:trains|validates|tests) on ([\d,]+) row", said)
-    assert [int(number.replace(",", "")) for number in numbers] == [len(rows) for rows in parts]
-    left_out = re.search(r"Left out of every part: (\d+) row", said)
-    unused = set(range(len(labels))) - set(np.concatenate(parts))
-    assert most < 10_000 or (int(left_out[1]) if left_out else 0) == len(unused)
-    for finding in (one for one in split.findings if one.code == "split-size"):
-        part, rows = re.match(r"The (\w+) part has ([\d,]+) row", finding.message).groups()
-        assert int(rows.replace(",", "")) == len(getattr(split, part))

@@ -70,12 +70,6 @@ def test_a_killed_reading_is_reported(tmp_path):
     assert not list((tmp_path / "datasets").iterdir())
 
 
-def test_a_reading_that_crashes_is_not_blamed_on_memory(tmp_path):
-    reading = ReadingProcess(tmp_path, CSV, "t.csv", ReadingChoices(), limit_bytes="none")
-    with pytest.raises(TableError, match="failed unexpectedly; the server's log has the details"):
-        reading.result()
-
-
 @pytest.mark.parametrize("left", [8_192, 200_000])
 def test_a_shortage_in_the_process_is_raised_by_the_caller(tmp_path, left):
     with small_disk(tmp_path / "disk") as disk:

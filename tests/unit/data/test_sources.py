@@ -199,23 +199,6 @@ def test_an_unavailable_source_is_refused_in_a_sentence(server, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("number", "says"), [(7, "could not be reached"), (61, "OpenML has no table 61 that can be read")]
-)
-def test_a_missing_or_unreachable_openml_data_set_is_refused(number, says, openml, tmp_path, monkeypatch):
-    from urllib.error import HTTPError, URLError
-
-    error = (
-        URLError("no network")
-        if number == 7
-        else HTTPError("https://openml.org", 412, "Precondition Failed", None, None)
-    )
-    monkeypatch.setattr("sklearn.datasets._openml.urlopen", lambda *_, **__: (_ for _ in ()).throw(error))
-    shutil.rmtree(tmp_path / "scikit_learn_data")
-    with pytest.raises(TableError, match=says):
-        add_source(tmp_path / "home", [f"openml:{number}"])
-
-
-@pytest.mark.parametrize(
     "host",
     [
         "127.0.0.1",
@@ -237,6 +220,7 @@ def test_a_page_reaches_no_private_address(host, tmp_path):
 def test_a_page_is_not_led_to_a_private_address_by_a_redirect(server, tmp_path, monkeypatch):
     """The first host counts as public here; it redirects to a name of this machine."""
     looked_up = []
+    monkeypatch.setattr(web, "_is_this_machine", lambda connected: False)
     monkeypatch.setattr(web, "_is_public", lambda address: looked_up.append(address) or len(looked_up) == 1)
     before = len(server.asked)
     with pytest.raises(TableError, match="localhost is an address of a private network"):
@@ -247,6 +231,14 @@ def test_a_page_is_not_led_to_a_private_address_by_a_redirect(server, tmp_path, 
             guarded=True,
         )
     assert [path for path, _ in server.asked[before:]] == ["/to"]
+
+
+def test_a_page_does_not_reach_this_machine_by_its_public_address(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(web, "_is_public", lambda address: True)
+    before = len(server.asked)
+    with pytest.raises(TableError, match="of this machine; nothing is fetched there"):
+        sources.fetch([f"{server.address}/a.parquet"], tmp_path, limit_bytes=LIMIT, guarded=True)
+    assert len(server.asked) == before
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 
 from tabtune_core.cli.arguments import answer_flags
 from tabtune_core.data.findings import Column
-from tabtune_core.data.split_question import all_answers, last_settings, read_answer, split_question
+from tabtune_core.data.split_question import last_settings, read_answer, split_question
 from tabtune_core.settings import RunSettings
 
 
@@ -123,12 +123,6 @@ def test_a_panel_is_recognised_only_by_its_pairs(seed):
     assert f"each of {frame.country.nunique()} values of 'country' has at most one row" in question.message
     again = frame.assign(country=draw.permutation(frame.country.to_numpy()))
     assert "panel" not in split_question(again, columns, "income").message
-
-
-def test_the_likely_split_comes_first_in_the_list():
-    columns = [column("mortality"), column("country", "category"), column("Year", unique=12)]
-    first, *rest = all_answers([*columns, column("label")], "label")
-    assert (first, rest[0], rest[-1]) == ("at random", "by time: Year", "by time: mortality")
 
 
 def test_the_last_run_with_the_same_target_is_remembered_before_others():

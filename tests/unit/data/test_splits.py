@@ -91,7 +91,7 @@ def test_shares_that_leave_nothing_to_train_on_are_named(by):
         split_by=by,
         split_column=None if by == "random" else "when",
     )
-    with pytest.raises(LabelError, match="validation_share is 0.5 and test_share is 0.5: .* Make one of them smaller"):
+    with pytest.raises(LabelError, match="validation_share is 0.5 and test_share is 0.5: .* Make one smaller"):
         split_table(frame, frame["y"].to_numpy(dtype=object), shares)
 
 

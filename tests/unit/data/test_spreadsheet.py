@@ -41,13 +41,6 @@ def test_a_text_that_looks_like_a_formula_is_marked_and_reads_back(text, written
     assert (read["a"].tolist(), list(read)) == ([written, "b"], ["a", written])
 
 
-def test_numbers_stay_as_they_are():
-    frame = pd.DataFrame(
-        {"a": [-1.5, 2.0], "b": ["-3", "+1e5"], "c": pd.array([-1, None], dtype="Int64"), "d": [True, False]}
-    )
-    assert safe_csv(frame) == frame.to_csv(index=False)
-
-
 @settings(deadline=None)
 @given(st.lists(st.floats(), min_size=1), st.sampled_from(["float64", "Float64", "object"]))
 def test_json_holds_the_exact_numbers_and_null_for_others(values, kind):

@@ -22,13 +22,6 @@ def test_dropping_copies_keeps_the_first_of_equal_rows_in_place(seed):
     assert ReadingChoices.from_json(once.reading.to_json()) == once.reading
 
 
-def test_a_chosen_encoding_is_used():
-    source = "name,y\nŁódź,1\nŻary,2\n".encode("cp1250")
-    assert read_table(source, ReadingChoices(encoding="cp1250")).frame["name"].tolist() == ["Łódź", "Żary"]
-    (question,) = [question for question in read_table(source).questions if question.field == "encoding"]
-    assert {"cp1250", "euc_jp", "cp1255"} <= set(question.options)
-
-
 @pytest.mark.parametrize(
     ("choices", "said"),
     [
@@ -87,14 +80,6 @@ def test_names_and_values_never_reach_the_database_as_sql():
     choices = ReadingChoices(missing_marks=("'); DROP TABLE cells; --",), kinds=((name, "category"),))
     table = read_table(source, choices)
     assert table.frame[name].tolist() == ["' OR 1=1 --", "b", "c"]
-
-
-def test_reading_leaves_the_source_and_its_folder_as_they_were(tmp_path):
-    source = tmp_path / "t.csv"
-    source.write_bytes(PLAIN.encode("latin-1"))
-    read_table(source)
-    assert source.read_bytes() == PLAIN.encode("latin-1")
-    assert [path.name for path in tmp_path.iterdir()] == ["t.csv"]
 
 
 def test_the_recorded_choices_read_the_same_table_again_without_questions():

@@ -30,11 +30,6 @@ def test_the_features_do_not_depend_on_row_order_or_the_last_bit():
     np.testing.assert_array_equal(again.transform(column), learnt.transform(column))
 
 
-def test_directions_without_information_are_left_out():
-    unlike = pd.Series(["aaaa", "bbbb", "cccc", "dddd", "eeee"])  # all equally far apart
-    assert not TextEncoder.fit(unlike).transform(unlike).any()
-
-
 def test_a_missing_text_is_missing():
     column = texts(50)
     column[3] = None

@@ -8,7 +8,6 @@ from decimal import Decimal
 
 import numpy as np
 import pandas as pd
-import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -94,7 +93,6 @@ MOMENTS = {
     "text": each(str),
     "ISO": each(lambda value: value.isoformat() + "Z"),
     "written": each(lambda value: f"{value:%A, %d %B %Y %I:%M:%S %p}"),
-    "category": lambda column: column.astype("datetime64[s]").astype("category"),
 }
 DAYS = {
     "date": as_type(object),
@@ -194,27 +192,6 @@ def test_features_do_not_depend_on_the_type_that_holds_a_value(made, chance):
         )
 
 
-DOORS = {
-    "list": lambda frame: frame.astype(object).to_numpy().tolist(),
-    "objects": lambda frame: frame.astype(object).to_numpy(),
-    "Arrow": lambda frame: pa.Table.from_pandas(frame, preserve_index=False),
-    "Polars": lambda frame: pl.from_arrow(pa.Table.from_pandas(frame, preserve_index=False)),
-}
-
-
-@settings(max_examples=100, deadline=None)
-@given(
-    st.lists(columns(("whole", "truth", "fractions", "moments", "days", "spans", "words")), min_size=1, max_size=3),
-    st.sampled_from(list(DOORS)),
-)
-def test_features_do_not_depend_on_the_type_of_table(made, door):
-    frame = read_rows(pd.DataFrame({i: plain(one) for i, one in enumerate(made)}))
-    encoder = fitted(frame)
-    asked = read_rows(DOORS[door](frame), tuple(frame.columns))
-    np.testing.assert_array_equal(encoder.transform(asked), encoder.transform(frame))
-    assert fitted(asked).columns == encoder.columns
-
-
 @settings(max_examples=6, deadline=None)
 @given(st.lists(columns(("whole", "truth", "moments", "words")), min_size=1, max_size=2))
 def test_rows_of_a_file_equal_those_that_pandas_reads_or_writes(made):
@@ -298,29 +275,6 @@ def test_labels_of_another_type_are_the_same_classes(y):
         )
     decimals = [value if isinstance(value, str) else Decimal(value) for value in y[:2]]
     assert classes.transform(decimals).tolist() == classes.transform(y[:2]).tolist()
-
-
-@pytest.mark.parametrize(
-    "form", ["int32", "int64", "uint64", "UInt64", "float64", "Float64", object, "Decimal", "mixed", "text"]
-)
-def test_dates_in_digits_are_dates_in_every_type(form):
-    days = pd.Series([20_200_101 + 100 * (i % 12) + i for i in range(25)], dtype=object)
-    assert column_kind(WHOLE[form](days)) == "date"
-
-
-def test_a_moment_beyond_python_s_years_is_one_in_frames_and_files():
-    texts = ["0001-01-01T00:00:00+01:00", "9999-12-31T23:00:00-05:00", "2020-02-03T04:05:06+01:00"] * 4
-    moments = [np.datetime64(text) for text in ("0000-12-31T23:00", "10000-01-01T04:00", "2020-02-03T03:05:06")] * 4
-    frame = pd.DataFrame({"when": texts})
-    aware = pd.DataFrame({"when": [dt.datetime.fromisoformat(text) for text in texts]}, dtype=object)
-    file = read_table(frame.assign(place=range(12)).to_csv(index=False).encode()).frame
-    encoder = fitted(frame)
-    assert encoder.datetimes == ("when",)
-    expected = encoder.transform(frame)
-    assert not np.isnan(expected).any()
-    for same in (aware, file, pd.DataFrame({"when": moments}, dtype="datetime64[us]")):
-        np.testing.assert_array_equal(encoder.transform(same), expected)
-    assert list(encoder.unread(frame)) == list(encoder.unread(aware)) == []
 
 
 @pytest.mark.parametrize("write", [*SPANS.values(), as_type("category")], ids=[*SPANS, "category"])

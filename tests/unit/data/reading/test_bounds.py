@@ -121,30 +121,6 @@ def test_any_file_name_is_kept_as_one_short_line(tmp_path, name):
     kept.name.encode()
 
 
-def test_many_columns_are_read_like_few():
-    rng = np.random.default_rng(0)
-    parts = [
-        pd.DataFrame(
-            {
-                f"n{k}": rng.normal(size=50).round(2),
-                f"w{k}": rng.choice(["a", "b"], 50),
-                f"d{k}": pd.date_range("2020", periods=50),
-            }
-        )
-        for k in range(40)
-    ]
-    parts[23].iloc[::2, 0] = np.nan
-    whole = read_table(pd.concat(parts, axis=1).to_csv(index=False).encode())
-    columns, frames = [], []
-    for part in parts[::23]:
-        one = read_table(part.to_csv(index=False).encode())
-        columns += one.columns
-        frames.append(one.frame)
-    named = {column.name: column for column in whole.columns}
-    assert [named[column.name] for column in columns] == columns
-    pd.testing.assert_frame_equal(whole.frame[[column.name for column in columns]], pd.concat(frames, axis=1))
-
-
 ROWS = pd.DataFrame({"a": range(3_000), "y": ["k", "l"] * 1_500})
 
 

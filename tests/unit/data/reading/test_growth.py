@@ -14,20 +14,13 @@ HEAD = b"a,b,y\n"
 ROWS = b"".join(b"%d,%d,%s\n" % (i, i % 7, b"yes" if i % 3 else b"no") for i in range(1_000))
 SHAPES = {
     "a late line of many cells": lambda size: HEAD + ROWS + b"1," * (size // 2) + b"\n" + ROWS,
-    "a second line of many cells": lambda size: HEAD + b"1," * (size // 2) + b"\n" + ROWS,
     "a first line of many cells": lambda size: b"1," * (size // 2) + b"\n" + HEAD + ROWS,
-    "a line of separators": lambda size: HEAD + ROWS + b"," * size + b"\n",
-    "a line of blanks": lambda size: HEAD + ROWS + b" " * size + b"\n",
     "a line of quotes": lambda size: HEAD + b'"' * size + b"\n" + ROWS,
-    "a long cell": lambda size: HEAD + b"1,2," + b"x" * size + b"\n" + ROWS,
     "a quote that stays open": lambda size: HEAD + ROWS + b'"' + b"x\n" * (size // 2),
     "a long cell of lines": lambda size: HEAD + ROWS + b'1,2,"' + b"x\n" * (size // 2) + b'"\n' + ROWS,
-    "many lines of many cells": lambda size: HEAD + ROWS * 2 + (b"1," * 2_000 + b"\n") * (size // 4_000),
     "many lines of a cell too many": lambda size: HEAD + ROWS * (size // 9_000) + b"1,2,3,4\n" * (size // 16),
     "many broken quotes": lambda size: HEAD + ROWS * (size // 9_000) + b'1,"2"x,3\n' * (size // 18),
-    "many short lines": lambda size: HEAD + ROWS + b"1,2\n" * (size // 4),
     "many blank lines": lambda size: HEAD + ROWS + b"\n" * size,
-    "blank lines first": lambda size: b" \n" * (size // 2) + HEAD + ROWS,
     "many columns": lambda size: b"\n".join(
         [b",".join(b"%d" % (i * k) for i in range(size // 200)) for k in range(1, 9)]
     ),
@@ -58,6 +51,7 @@ def loaded():
     cost(HEAD + ROWS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
 def test_cost_grows_linearly_with_the_bytes_of_a_file(shape):
     small, large = shape(SIZE), shape(SIZE * TIMES)

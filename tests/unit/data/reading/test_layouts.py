@@ -136,26 +136,6 @@ def test_rows_of_a_table_without_a_header_are_read_by_place_or_by_its_own_names(
 
 
 @pytest.mark.parametrize(
-    ("names", "row"),
-    [
-        ("coord (lat;lon),t", "{0}.5;10.25,{0}"),
-        ("id,lat;lon", "{0},48;2"),
-        ("seg a|b,n", "1|{0},1"),
-        ("a,b;c,d", "{0},1;2,3"),
-    ],
-)
-def test_pairs_in_a_column_with_such_a_name_do_not_separate(names, row):
-    table = read_table("\n".join([names, *map(row.format, range(12))]).encode())
-    assert [*table.frame] == names.split(",")
-
-
-@pytest.mark.parametrize("more", ["", "q;r,4,5\n"])
-def test_a_table_of_lists_is_split_at_its_commas(more):
-    table = read_table(f"a,b\nx;y,1\nz;w,2\nx;w,3\n{more}".encode())
-    assert [column.name for column in table.columns] == ["a", "b"]
-
-
-@pytest.mark.parametrize(
     ("letters", "message"),
     [(500_000, "The file has one column: 'xxx"), (18_000_000, "longer than 16 million letters")],
     ids=["long", "endless"],
@@ -172,11 +152,9 @@ REFUSED = {
     "one row": (b"a,b\n1,2\n", "one row"),
     "one column": (b"a\n1\n2\n3\n", "one column"),
     "a quote that stays open": (b'a,b\n1,2\n"3,4\n5,6\n', "never closed"),
-    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), "a picture, not a table of text. Save it as CSV"),
+    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), "binary data.* not a table of text. Save it as CSV"),
     "web page": (b"\n<!DOCTYPE html><html>", "a web page"),
-    "SQLite": (b"SQLite format 3\x00" + bytes(99), "an SQLite database"),
-    "Feather": (b"ARROW1" + bytes(99), "a Feather file"),
-    "Stata": (b"r\x02\x01\x00" + bytes(20), "a Stata file"),
+    "SQLite": (b"SQLite format 3\x00" + bytes(99), "binary"),
     "other binary": (bytes(range(256)) * 20, "binary"),
     "zip of two": (zipped(a__csv=PLAIN, b__csv=PLAIN), "2 files .a.csv, b.csv."),
     "damaged gzip": (gzip.compress(PLAIN.encode())[:-12], "damaged"),

@@ -19,6 +19,7 @@ from tabtune_core.data.table import read_table
 NUMBERS = {
     "plain": (["1", "2.5", "-3e2", "9007199254740992"], [1, 2.5, -300, 2**53], set()),
     "usual marks of missing values": (["1", "NA", "?", " ", "null", "-", ".", "..", "2"], [1, *[np.nan] * 7, 2], set()),
+    "one comma among points": ([*["2.5"] * 9, "1,5"], [*[2.5] * 9, 1.5], {"number-format"}),
     "infinite": (["1", "inf", "-Infinity"], [1, np.nan, np.nan], {"bad-cells"}),
     "thousands": (["1,234", "5", "1,234,567.5"], [1234, 5, 1234567.5], {"number-format"}),
     "thousands by blanks": (["1 234", "5\u202f678", "1 234 567.5"], [1234, 5678, 1234567.5], {"number-format"}),
@@ -82,17 +83,6 @@ def test_codes_and_notations_that_are_not_supported_stay_words_in_full(cells, fo
     assert table.columns[0].kind in ("category", "text")
     assert table.frame["x"].tolist() == cells * 8
     assert found is None or found in codes(table)
-
-
-def test_a_leading_zero_far_down_the_file_is_kept():
-    table = read_table(b"id,y\n" + b"".join(b"%d,%d\n" % (row, row % 3) for row in range(30_000)) + b"00010,1\n")
-    assert table.frame["id"].iloc[-1] == "00010"
-
-
-def test_a_single_comma_among_points_is_read_as_its_decimal_mark_and_told():
-    table = one_column([*(f"{row}.5" for row in range(60)), "1,5"])
-    assert table.frame["x"].iloc[-1] == 1.5
-    assert "The decimal mark differs in 1 of 61, such as '1,5'." in said(table, "number-format")[0]
 
 
 def test_a_unit_that_some_numbers_lack_is_a_warning():
@@ -198,13 +188,6 @@ def test_sure_decimal_commas_tell_how_the_other_columns_are_meant_and_each_can_b
     assert back.frame["sure"].equals(table.frame["sure"])
 
 
-@pytest.mark.parametrize("other", [["2.5"] * 40, ["1,234,567"] * 40, ["1,234.5"] * 40])
-def test_a_table_with_both_marks_is_read_column_by_column(other):
-    table = read_table(pd.DataFrame({**COLUMNS, "other": other}).to_csv(index=False, sep="\t").encode())
-    assert table.frame["thousandths"].tolist() == [float(cell.replace(",", "")) for cell in COLUMNS["thousandths"]]
-    assert table.frame["sure"].tolist() == [float(cell.replace(",", ".")) for cell in COLUMNS["sure"]]
-
-
 WRITTEN = {"; ,": (";", ","), "; .": (";", "."), ", .": (",", "."), "tab ,": ("\t", ","), "tab .": ("\t", ".")}
 
 
@@ -258,17 +241,6 @@ def test_only_sure_marks_in_columns_of_numbers_change_how_new_numbers_are_read(s
     assert read.frame["grams"][0] == expected
 
 
-@pytest.mark.parametrize("typed", ["3,5", "0,5", "1,2"])
-def test_a_single_typing_error_does_not_change_how_the_other_numbers_are_read(typed):
-    incomes = [1029 + 99 * row for row in range(300)]
-    rows = (f'"{income:,}",{row % 60 + 18},{"ab"[row % 2]}\n' for row, income in enumerate(incomes))
-    table = "income,age,y\n" + "".join(rows)
-    facts = ReadAs(read_table(table.encode()).reading, {"income": "number", "age": "number"}, ["income", "age"], "y")
-    read = read_new_rows(f'{table}"45,300","{typed}",a\n'.encode(), facts)
-    assert read.frame["income"].tolist() == [*incomes, 45300]
-    assert read.frame["age"].iloc[-1] == float(typed.replace(",", "."))
-
-
 @pytest.mark.parametrize("unit", ["kg", "g", "kW", "cm", "lb", "°C", "CC", "months", "%", "$", "l/100km", "kg/m²"])
 def test_a_number_with_another_unit_is_missing_and_told(unit):
     table = read_table(b"x;y\n" + "".join(f"{row * 7 % 97 + 3} {unit};{'ab'[row % 2]}\n" for row in range(60)).encode())
@@ -300,11 +272,3 @@ def test_a_duration_in_a_column_of_plain_numbers_is_missing_and_told():
     read = read_new_rows(b"trip,y\n1:20:00,a\n7,c\n", like)
     np.testing.assert_array_equal(read.frame["trip"], [np.nan, 7])
     assert read.notes == ("Cells of 'trip' that are not numbers below 1e100 were read as missing.",)
-
-
-@pytest.mark.parametrize(("beyond", "kind"), [(1, "time"), (30, "number")])
-def test_hours_of_more_than_a_day_are_no_times_of_day_and_one_slip_among_times_is_a_slip(beyond, kind):
-    texts = [f"{5 + row % 17}:{row * 7 % 60:02}:57" for row in range(200)]
-    texts[:beyond] = [f"{25 + row}:06:58" for row in range(beyond)]
-    table = one_column(texts)
-    assert (table.columns[0].kind, table.columns[0].missing) == (kind, 1 if kind == "time" else 0)
