@@ -73,7 +73,7 @@ def test_the_chosen_rank_names_its_rule_and_the_cost_of_the_best(lab):
     half = half_width(right(range(16)) - right(range(2, 17)))
     assert (
         f"Rank 4 is enough: ranks 4 and 32 are within noise (±{half:.4f}) on the validation rows at one rate. It "
-        f"trains 4 % of the weights, 4 kB. r=32 used 3.0 MB more memory, trained 28.0 s longer and has an adapter that is 28.0 kB larger, for "
+        f"trains 4 % of the weights, 4 kB. r=32 at one rate used 3.0 MB more memory, trained 28.0 s longer and has an adapter that is 28.0 kB larger, for "
         f"+0.0500 ± {half:.4f} accuracy, which may still be noise."
     ) in lab.said()
     assert "(100.0 to 104.0 MB)" in lab.said()
@@ -83,7 +83,9 @@ def test_a_best_rank_that_costs_less_is_described_without_a_negative_number(lab,
     monkeypatch.setitem(MEGABYTES, 4, 107.2)
     lab.add((2, (0.5,), range(10)), (4, (0.95,), range(19)), (32, (0.6,), range(12)), ("inference", (0.5,), range(10)))
     monkeypatch.setitem(MEGABYTES, 32, 90.0)
-    assert "Compared with r=2 it used 7.2 MB more memory and has an adapter" in lab.said(), "2 s of 12 s are noise"
+    assert "Compared with r=2 at one rate it used 7.2 MB more memory and has an adapter" in lab.said(), (
+        "2 s of 12 s are noise"
+    )
     assert not re.search(r"-\d+\.\d (MB|s|kB)", lab.said())
 
 
@@ -119,7 +121,7 @@ def test_the_sentence_is_reversed_when_lower_is_better(lab):
 def test_the_sentence_when_the_best_rank_is_the_smallest(lab):
     lab.add((2, (0.95,), range(19)), (4, (0.9,), range(18)), ("inference", (0.5,), range(10)))
     assert (
-        "Rank 2 is enough: no larger rank is better on the validation rows at one rate. r=4 has an adapter that is "
+        "Rank 2 is enough: no larger rank is better on the validation rows at one rate. r=4 at one rate has an adapter that is "
         "2.0 kB larger" in lab.said()
     )
 
@@ -159,7 +161,7 @@ def test_a_validation_only_lead_of_full_fine_tuning_is_mentioned_but_not_claimed
 def test_without_predictions_nothing_is_claimed_and_the_text_says_so(lab):
     lab.add((2, (0.7, 0.7)), (4, (0.8, 0.8)), ("inference", (0.5, 0.5)))
     assert "No gain over zero-shot is claimed: how much of its gain on these rows is noise is not known." in lab.said()
-    assert "r=4 has the best validation accuracy of the LoRA runs: 0.8000." in lab.said()
+    assert "r=4 at one rate has the best validation accuracy of the LoRA runs: 0.8000." in lab.said()
     assert lab.rows()["tied"].isna().all()
     assert "±" not in lab.said()
 
@@ -232,7 +234,7 @@ def test_a_run_with_other_steps_or_rows_has_a_gain_but_is_not_compared(lab, trai
         (to_json(dataclasses.replace(other.result, zero_shot_validation={"accuracy": 0.85}))[1], other.id),
     )
     assert lab.board().set_index("run").loc[other.id, "gain"] == pytest.approx(0.05)
-    assert "Validation chooses r=32: its accuracy there is 0.8000" in lab.said()
+    assert "Validation chooses r=32 at one rate: its accuracy there is 0.8000" in lab.said()
     assert told in lab.said()
 
 
@@ -313,7 +315,7 @@ def test_the_verdict_holds_the_numbers_of_the_smallest_rank_as_good(lab):
         ("linear", (0.6,), range(2)),
     )
     verdict = lab.found().verdict
-    assert (verdict.headline, verdict.choice, verdict.lora) == ("Take LoRA r=2", "peft", "r=2")
+    assert (verdict.headline, verdict.choice, verdict.lora) == ("Take LoRA r=2 at one rate", "peft", "r=2 at one rate")
     assert (verdict.part, verdict.before, verdict.after, verdict.second_after) == ("test", 0.5, 0.9, 0.9)
     assert 0 < verdict.gain[0] < 0.4 < verdict.gain[1]
     assert (verdict.memory_bytes, verdict.train_seconds, verdict.adapter_bytes) == (100e6, 12.0, 2000)
