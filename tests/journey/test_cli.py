@@ -170,7 +170,7 @@ def test_only_the_table_format_ends_with_what_rank_buys(tmp_path, tabtune_here):
     _, printed, _ = tabtune_here(tmp_path, "leaderboard", "--rank-by", "accuracy")
     board, said = printed.split("\n\n")
     assert board.startswith("Accuracy")
-    assert said.startswith("Validation chooses r=4: its accuracy there is 0.9585, zero-shot has 0.9300.\n")
+    assert said.startswith("Validation chooses r=4 at one rate: its accuracy there is 0.9585, zero-shot has 0.9300.\n")
     assert max(map(len, said.splitlines())) <= 120
     _, printed, _ = tabtune_here(tmp_path, "leaderboard", "--format", "csv")
     assert not re.search("Validation chooses|standard", printed)
