@@ -56,7 +56,7 @@ def test_a_sweep_page_has_the_command_to_rerun_it_and_no_cell(swept):
     assert "<img" not in text and "<a " not in text and "&lt;img" in text
     assert "default-src 'none'" in html and not re.search(r"<(script|link|img)[^>]+(src|href)=[\"']?http", html)
     assert html.count('"showSendToCloud": false') == html.count("Plotly.newPlot(") - shown_by_plotly() == 6
-    assert "LoRA" in text.partition("class=charts")[0]  # the sentence stands before the charts
+    assert "Validation chooses" in text.partition("class=charts")[0]  # the sentence stands before the charts
     assert [cell for cell in CELLS if cell in text] == []
     assert "<td></td>" in text and not re.search(r"<td>(None|nan|&lt;NA&gt;)</td>", text)
     toml = re.search(r"<pre>(dataset|ranks|zero_shot|[a-z_]+ = .*?)</pre>", text, re.DOTALL)
