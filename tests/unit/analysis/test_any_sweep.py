@@ -19,7 +19,7 @@ from tabtune_core.metrics import METRICS, metrics_of
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore
 
-A_GAIN = re.compile("(^|_)(gain|gap|more|difference|behind_best|behind_best_lora)$")
+A_GAIN = re.compile("(^|_)(gain|gap|more|difference)$")
 """Names of columns that hold a gain."""
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, same_split, score_curve
+from tabtune_core.analysis.context_rows import curve_frame, in_words, same_split, score_curve
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.predictions import Predictions
 
@@ -16,16 +16,16 @@ def curve(*changes, states=("inference", "peft"), part="test", metric="log_loss"
     rows = []
     for strategy in states:
         for shown in sorted({few, many}):
-            values = {"score": 0.3, "score_half_width": 0.1, "first": 0.3}
+            told = {"score": 0.3, "score_half_width": 0.1, "first": 0.3}
             for what in ("gain", "more"):
-                values[what], values[f"{what}_half_width"] = gains.get(f"{strategy} {what}", (0.0, 0.0))
+                told[what], told[f"{what}_half_width"] = gains.get(f"{strategy} {what}", (0.0, 0.0))
             point = {
                 "strategy": strategy,
                 "rank": 8 if strategy == "peft" else None,
                 "run": None,
                 "context_rows": shown,
             }
-            rows.append({**point, "predict_seconds": 1.0, "growth_memory_bytes": 1e6, part: {metric: values}})
+            rows.append({**point, "predict_seconds": 1.0, "growth_memory_bytes": 1e6, part: {metric: told}})
     return curve_frame({"rows": rows})
 
 
@@ -36,14 +36,6 @@ def test_the_effects_of_rows_of_training_and_of_both_are_shown_with_their_interv
         "is not shown to change log-loss on the test rows: between -0.0060 and +0.0140 nats (+ is better). Adding "
         "both worsens log-loss "
         "on the test rows by 0.2270 ± 0.0300 nats."
-    )
-
-
-def test_full_fine_tuning_replaces_missing_lora_and_validation_replaces_missing_test_rows():
-    points = curve((0.1, 0.01), (0.1, 0.01), states=("inference", "base-ft"), part="validation")
-    assert part_of(points, "log_loss") == "validation"
-    assert "Full fine-tuning with 4,096 context rows improves log-loss on the validation rows by 0.1000" in in_words(
-        points, "log_loss"
     )
 
 

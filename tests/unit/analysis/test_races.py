@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 from made_sweeps import Lab
 
@@ -13,7 +12,6 @@ from tabtune_core.analysis.recommendation import board_and_recommendation
 from tabtune_core.analysis.set_apart import BEATEN
 from tabtune_core.charts.rank_curve import rank_curve
 from tabtune_core.events import Evaluated, to_json
-from tabtune_core.settings import RunSettings
 
 LOST = (None, "outrun")
 
@@ -41,8 +39,8 @@ def test_a_rank_is_one_configuration_whatever_rate_each_seed_chose(lab):
     assert table["learning_rate"].fillna(0).to_dict() == {2: 0, 4: 1e-3}
     assert (table["apart"] == "").all()
     assert (table["status"] == "finished").all()
-    answer = lab.answer()
-    assert [len(runs) for runs in answer.configurations["runs"]] == [2, 2]
+    found = lab.answer()
+    assert [len(runs) for runs in found.configurations["runs"]] == [2, 2]
     assert "with their best rates ranks 2 and 4 are within noise" in lab.texts()
     assert "at one rate" not in lab.texts()
 
@@ -54,11 +52,11 @@ def test_runs_that_were_outrun_are_on_the_board_without_a_place_and_cost_nothing
     assert set(lost["note"]) == {f"stopped at rung 1 of 2: {BEATEN}"}
     assert lost["place"].isna().all()
     assert lost[["validation_accuracy", "test_accuracy", "gain", "growth_memory_bytes"]].isna().all(axis=None)
-    with_noise, answer = board_and_recommendation(
+    with_noise, found = board_and_recommendation(
         lab.store, lab.store.runs(lab.sweep), "accuracy", lambda run, part: None
     )
     assert with_noise.loc[with_noise["status"] == "outrun", "tied_with_best"].isna().all()
-    assert not {*lost["run"]} & {run for runs in answer.configurations["runs"] for run in runs}
+    assert not {*lost["run"]} & {run for runs in found.configurations["runs"] for run in runs}
 
 
 def test_the_picture_shows_outrun_rates_as_faint_points_beside_each_ranks_mean(lab):
@@ -77,14 +75,14 @@ def test_the_picture_shows_outrun_rates_as_faint_points_beside_each_ranks_mean(l
 def test_of_several_runs_that_finished_in_a_race_only_the_best_on_the_validation_rows_counts(lab):
     rates = (2, 1e-4, (0.8, "finished")), (2, 1e-3, (0.7, "finished")), (4, 1e-4, (0.9, "finished"))
     board = lab.race(*rates, metric="log_loss").board("log_loss")
-    reasons = board.set_index(["rank", "learning_rate"])["apart"].to_dict()
-    assert reasons == {(2, 1e-4): BEATEN, (2, 1e-3): "", (4, 1e-4): ""}
+    apart = board.set_index(["rank", "learning_rate"])["apart"].to_dict()
+    assert apart == {(2, 1e-4): BEATEN, (2, 1e-3): "", (4, 1e-4): ""}
 
 
 def test_a_race_that_every_rate_lost_is_said_in_one_sentence(lab):
     lab.race((4, 1e-3, (0.5, "diverged")), (4, 1e-2, (0.5, "diverged")), (2, 1e-3, LOST), (2, 1e-2, (0.6, "finished")))
-    [note] = race_notes(lab.board())
-    assert "LoRA r=4" in note and "1e-3, 1e-2" in note and "diverged" in note
+    [said] = race_notes(lab.board())
+    assert "LoRA r=4" in said and "1e-3, 1e-2" in said and "diverged" in said
 
 
 def test_a_run_that_stopped_early_says_where_and_is_no_evidence_against_its_rank(lab):
@@ -95,11 +93,3 @@ def test_a_run_that_stopped_early_says_where_and_is_no_evidence_against_its_rank
     assert lab.board().set_index("run").loc[run.id, "note"].endswith("; stopped at 124 of 510 steps")
     assert "LoRA r=2 at 124 of 510 steps" in lab.texts()
     assert "✓ stopped at 124 of 510" in list(board_table._statuses(lab.board()))
-
-
-def test_where_all_ranks_have_one_rate_the_sentences_say_so(lab):
-    rate = {"train": dataclasses.replace(RunSettings(dataset="d", target="y").train, learning_rate=1e-3)}
-    ranks = [dataclasses.replace(lab.settings(rank, 0), **rate) for rank in (2, 4)]
-    lab.add((ranks[0], (0.8,), range(16)), (ranks[1], (0.8,), range(16)))
-    assert "at one rate" in lab.texts()
-    assert np.isfinite(lab.board()["fixed_rate"].astype(float)).all()

@@ -1,7 +1,6 @@
 """The HTML page of a sweep: it escapes names, contacts no other machine, and holds no cell of the table."""
 
 import re
-import shutil
 from dataclasses import replace
 from html import unescape
 
@@ -10,7 +9,7 @@ from made_sweeps import Lab
 
 from tabtune_core.analysis.sweep_page import sweep_page
 from tabtune_core.cli.main import main
-from tabtune_core.data.datasets import add_dataset, delete_dataset
+from tabtune_core.data.datasets import add_dataset
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.events import Evaluated, MemorySampled, StepDone
 from tabtune_core.settings import RunSettings, SweepSettings
@@ -72,13 +71,6 @@ def shown_by_plotly():
     from plotly.offline import get_plotlyjs
 
     return get_plotlyjs().count("Plotly.newPlot(")
-
-
-def test_without_its_table_a_sweep_still_has_its_page(swept, tmp_path):
-    lab, dataset = swept
-    copy = Lab(shutil.copytree(lab.store.home, tmp_path / "copy"))
-    delete_dataset(copy.store.home, dataset.id)
-    assert "A table that is not in the workspace" in sweep_page(copy.store, lab.sweep)
 
 
 def test_an_archived_run_is_marked_and_left_out_of_the_trade_off(tmp_path, capsys):
