@@ -170,8 +170,8 @@ def test_the_limits_of_the_models_are_named_with_what_to_do():
     assert limit_notes(mitra, [column("t", "text"), column("y")], "y", "classification", 2) == []
 
 
-NEAR = b"age,approved,diagnosis,height\n" + b"".join(
-    b"%d,%s,%s,%d.5\n" % (20 + i % 40, (b"alive", b"moved")[i % 2], (b"x", b"y")[i // 2 % 2], 150 + i % 9)
+NEAR = b"approved,age,diagnosis,height\n" + b"".join(
+    b"%s,%d,%s,%d.5\n" % ((b"alive", b"moved")[i % 2], 20 + i % 40, (b"x", b"y")[i // 2 % 2], 150 + i % 9)
     for i in range(60)
 )
 
