@@ -159,9 +159,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # so that the demo is deleted, and an idle worker ends, after these signals, too
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup
-                signal.signal(
-                    signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM)
-                )  # uvicorn knows only this one
+                # uvicorn knows only this one
+                signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
             if not options.demo:
                 serve(options, Path(os.path.expanduser(options.home or default_home())).resolve())
                 return

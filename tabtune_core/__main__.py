@@ -24,15 +24,11 @@ def loading() -> Iterator[None]:
 def program() -> NoReturn:
     """Runs the command line."""
     for name in ("stdin", "stdout", "stderr"):
-        if (
-            getattr(sys, name) is None
-        ):  # closed: the next opened file would get its number, and everything written to it
+        if getattr(sys, name) is None:  # closed: the next opened file would get its number, and what is written to it
             number = os.open(os.devnull, os.O_RDWR)
             os.set_inheritable(number, True)
             setattr(sys, name, os.fdopen(number, "r" if name == "stdin" else "w"))
-    os.environ.setdefault(
-        "OMP_WAIT_POLICY", "PASSIVE"
-    )  # as in runs, see execution/forkserver.py; torch reads it once, when it is loaded
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as in runs; torch reads it once, when it is loaded
     print_what_the_encoding_lacks()
     with loading():
         from tabtune_core.cli.main import program as run

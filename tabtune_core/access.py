@@ -43,9 +43,8 @@ class Access:
     def addresses(self, port: int) -> list[str]:
         """Returns the addresses to open in a browser; the one for other machines comes first."""
         hosts = [_reachable(self.address), LOOPBACK] if is_any(self.address) else [self.address]
-        query = (
-            f"{self.base}/?token={quote(self.token, safe='')}" if self.token else f"{self.base}/" if self.base else ""
-        )
+        token = f"?token={quote(self.token, safe='')}" if self.token else ""
+        query = f"{self.base}/{token}" if self.base or token else ""
         return [f"http://{bracketed(host)}:{port}{query}" for host in dict.fromkeys(hosts)]
 
 
@@ -61,19 +60,16 @@ def decide(
         ValueError: the address is not this machine's, a name is not a host name, or the token is easily guessed.
     """
     if odd := [name for name in more_names if not re.fullmatch(r"[\w.:*-]+", name)]:
-        raise ValueError(
-            f"{odd[0]!r} is not a host name. Write it without http:// and without a port, for example lab.example.org."
-        )
-    found = resolved(address)
+        write = "Write it without http:// and without a port, for example lab.example.org."
+        raise ValueError(f"{odd[0]!r} is not a host name. {write}")
+    ip = resolved(address)
     given = environment.pop(TOKEN_VARIABLE, None)
     if given is not None and len(given) < FEWEST_LETTERS:
-        raise ValueError(
-            f"The token has {len(given)} characters and could be guessed. Give it at least {FEWEST_LETTERS}, or leave "
-            "it out: the server then makes one."
-        )
-    names = dict.fromkeys((*OWN_NAMES, *_names_of(address, found), *more_names))
-    wide = bool(more_names) or not ipaddress.ip_address(found).is_loopback
-    return Access(address=found, names=tuple(names), token=given or (secrets.token_urlsafe(24) if wide else None))
+        longer = f"Give it at least {FEWEST_LETTERS}, or leave it out: the server then makes one."
+        raise ValueError(f"The token has {len(given)} characters and could be guessed. {longer}")
+    names = dict.fromkeys((*OWN_NAMES, *_names_of(address, ip), *more_names))
+    wide = bool(more_names) or not ipaddress.ip_address(ip).is_loopback
+    return Access(address=ip, names=tuple(names), token=given or (secrets.token_urlsafe(24) if wide else None))
 
 
 def checked_base(text: str) -> str:
@@ -90,8 +86,7 @@ def checked_base(text: str) -> str:
         return ""
     if not all(re.fullmatch(r"[\w.~@%+-]+", part) and part.strip(".") for part in parts):
         raise ValueError(
-            f"--base-url is {text!r}; write the path alone, for example /lab/, without http:// and the name of the "
-            "proxy."
+            f"--base-url is {text!r}; write the path alone, for example /lab/, without http:// and a name."
         )
     return "/" + "/".join(parts)
 
@@ -107,18 +102,11 @@ def may_fetch() -> bool:
 
 
 def resolved(address: str) -> str:
-    """Returns the IP address of a host name; an IP address is returned as it is.
-
-    Raises:
-        ValueError: the name cannot be resolved.
-    """
+    """Returns the IP address of a host name or IP address; raises ValueError if the name cannot be resolved."""
     try:
         return str(socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, ValueError) as error:
-        ways = (
-            "Take an IP address of this machine, or 0.0.0.0 for all of them. The head of a Ray cluster is named "
-            "with --ray-address."
-        )
+        ways = "Take an IP address of this machine, or 0.0.0.0 for all; a Ray cluster is named with --ray-address."
         raise ValueError(f"There is no address {address!r}. {ways}") from error
 
 
@@ -133,31 +121,20 @@ def bracketed(host: str) -> str:
 
 
 def _names_of(asked: str, address: str) -> list[str]:
-    """Returns the host names of this server: ``asked`` and its IP address, or all of the machine's if it listens on all
-    addresses.
-    """
+    """Returns the host names of this server: ``asked`` and its IP address, or all of the machine's."""
     if not is_any(address):
         return [asked.lower(), address]
-    found = [
-        item.address
-        for items in psutil.net_if_addrs().values()
-        for item in items
-        if item.family in (socket.AF_INET, socket.AF_INET6)
-    ]
-    return [socket.gethostname().lower(), socket.getfqdn().lower(), *(ip for ip in found if "%" not in ip)]
+    every = [item for items in psutil.net_if_addrs().values() for item in items]
+    own = [item.address for item in every if item.family in (socket.AF_INET, socket.AF_INET6)]
+    return [socket.gethostname().lower(), socket.getfqdn().lower(), *(ip for ip in own if "%" not in ip)]
 
 
 def _reachable(address: str) -> str:
-    """Returns the address under which other machines most likely reach this one: that of the route out.
-
-    Sends nothing.
-    """
+    """Returns the address under which other machines most likely reach this one: that of the route out."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.socket(family, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect(
-                ("2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1", 9)
-            )  # addresses for documentation
+        try:  # addresses for documentation
+            probe.connect(("2001:db8::1" if family == socket.AF_INET6 else "192.0.2.1", 9))
             return str(probe.getsockname()[0])
         except OSError:
             return socket.gethostname()

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from tabtune_core.errors import DeviceError, is_out_of_memory
-from tabtune_core.gpus import TYPES, freest_card
+from tabtune_core.gpus import OTHERWISE, TYPES, freest_card
 from tabtune_core.machine import machine_memory
 from tabtune_core.wording import counted
 
@@ -38,8 +38,7 @@ _APPLE = SimpleNamespace(
 
 
 def resolve_device(name: str, *, asked: str = "") -> torch.device:
-    """Returns the device that a name stands for: 'auto' is the NVIDIA GPU with the most free memory, or the CPU if
-    there is no such GPU.
+    """Returns the device of a name: 'auto' is the NVIDIA GPU with the most free memory, or the CPU without one.
 
     ``asked`` is the person's setting, if the worker chose the name.
 
@@ -52,9 +51,8 @@ def resolve_device(name: str, *, asked: str = "") -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise DeviceError(
-            f"The device {name!r} is unknown; use 'auto', 'cpu', 'cuda', 'cuda:0', 'mps' or 'xpu'."
-        ) from error
+        known = "use 'auto', 'cpu', 'cuda', 'cuda:0', 'mps' or 'xpu'."
+        raise DeviceError(f"The device {name!r} is unknown; {known}") from error
     if device.type == "cpu":
         return device
     index, there = device.index or 0, gpus if device.type == _called(gpu) else 0
@@ -63,12 +61,9 @@ def resolve_device(name: str, *, asked: str = "") -> torch.device:
         if device.type == "cuda" and torch.version.cuda is None and torch.version.hip is None:
             reason += " (this build of torch has no CUDA)"
         if asked == "auto":
-            raise DeviceError(
-                f"'auto' was given {name!r}, but {reason}. Choose 'cpu', or run it again when the GPU is back."
-            )
-        raise DeviceError(
-            f"The device {name!r} was requested, but {reason}. Choose 'cpu', or 'auto' for an available device."
-        )
+            back = "Choose 'cpu', or run it again when the GPU is back."
+            raise DeviceError(f"'auto' was given {name!r}, but {reason}. {back}")
+        raise DeviceError(f"The device {name!r} was requested, but {reason}. {OTHERWISE}")
     return _tried(torch.device(gpu.type, index))
 
 
@@ -80,31 +75,25 @@ def _gpus() -> tuple[torch.device, int]:
 
 
 def _tried(device: torch.device) -> torch.device:
-    """Returns the GPU after a test computation, which reveals a driver that is too old or a GPU that another process
-    has exclusively.
-    """
+    """Returns the GPU after a test computation, which reveals an old driver or a GPU that another process holds."""
     try:
         torch.ones(1, device=device).add_(1).item()
         wrong = None if is_proven(device) else differs_from_cpu(device)
     except (RuntimeError, AssertionError, TypeError) as error:  # TypeError: a type of numbers that the GPU lacks
         if is_out_of_memory(error):
             raise
-        gpu, cause = name_of(device), str(error).splitlines()[0]
-        raise DeviceError(
-            f"The GPU {gpu} cannot be used: {cause} Choose 'cpu' or another GPU, or repair the driver."
-        ) from error
+        why = f"The GPU {name_of(device)} cannot be used: {str(error).splitlines()[0]}"
+        raise DeviceError(f"{why} Choose 'cpu' or another GPU, or repair the driver.") from error
     if wrong is not None:
-        raise DeviceError(
-            f"The GPU {name_of(device)} is not used, because it computes {wrong}; choose 'cpu', or try another "
-            "version of torch."
-        )
+        why = f"The GPU {name_of(device)} is not used, because it computes {wrong}"
+        raise DeviceError(f"{why}; choose 'cpu', or try another version of torch.")
     return device
 
 
 def differs_from_cpu(device: torch.device) -> str | None:
     """Says which result of a small step differs from the CPU's, and by how much; None if all agree."""
-    for (what, expected), found in zip(_probe(torch.device("cpu")).items(), _probe(device).values(), strict=True):
-        off, most = (found - expected).abs().max().item(), expected.abs().max().item()
+    for (what, expected), computed in zip(_probe(torch.device("cpu")).items(), _probe(device).values(), strict=True):
+        off, most = (computed - expected).abs().max().item(), expected.abs().max().item()
         if not off <= PROBE_TOLERANCE * most:  # true for nan too
             return f"{what} that differ from the CPU's by {off:.2g} where the largest is {most:.2g}"
     return None
@@ -170,9 +159,7 @@ def memory_bytes(device: torch.device) -> int:
 
 
 def gpu_module(device: torch.device) -> Any:
-    """Returns torch's functions for GPUs of this kind, named as in ``torch.cuda``; pass the device to those that take
-    one.
-    """
+    """Returns torch's functions for GPUs of this kind, named as in ``torch.cuda``."""
     return _APPLE if device.type == "mps" else torch.get_device_module(device)
 
 
@@ -194,9 +181,8 @@ def synchronize(device: torch.device) -> None:
 
 def random_states(device: torch.device) -> dict[str, torch.Tensor]:
     """Returns the states of torch's generators: ``cpu``, and ``cuda`` if the device is a GPU."""
-    return {"cpu": torch.get_rng_state()} | (
-        {"cuda": gpu_module(device).get_rng_state(device)} if is_gpu(device) else {}
-    )
+    states = {"cpu": torch.get_rng_state()}
+    return states | {"cuda": gpu_module(device).get_rng_state(device)} if is_gpu(device) else states
 
 
 def set_random_states(states: Mapping[str, torch.Tensor], device: torch.device) -> None:
@@ -211,11 +197,9 @@ _ONE_DRAWS = threading.RLock()
 
 @contextmanager
 def own_chance(device: torch.device, seed: int | None = None) -> Iterator[None]:
-    """Seeds torch's generators of the CPU and this device inside the block, if ``seed`` is given; restores them
-    afterwards.
+    """Seeds torch's generators of the CPU and this device inside the block, if ``seed`` is given; restores them after.
 
-    Threads take turns, because torch has one generator per device and dropout draws from it. Unlike
-    ``torch.manual_seed``, other GPUs are not seeded.
+    Threads take turns, because torch has one generator per device, from which dropout draws.
     """
     with _ONE_DRAWS:
         before = random_states(device)

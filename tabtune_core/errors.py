@@ -12,8 +12,7 @@ REALLY_NEAR = 0.75
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """Returns the known name that ``name`` probably misspells, compared as a whole and by its last part, in any
-    capitals; None if none is.
+    """Returns the known name that ``name`` probably misspells, as a whole or by its last part; None if none is.
 
     >>> nearest("rnak", ["rank", "alpha"]), nearest("r", ["lora.r"]), nearest("weight", ["height_cm", "eight"]), nearest("sex", ["age"])
     ('rank', 'lora.r', 'eight', None)
@@ -26,9 +25,7 @@ def nearest(name: str, known: Iterable[str]) -> str | None:
 
 
 class TabTuneError(Exception):
-    """Base of everything that this package raises on purpose; the command line and the pages show its text without a
-    traceback.
-    """
+    """Base of everything that this package raises on purpose; its text is shown without a traceback."""
 
 
 Lack = Literal["room", "permission", "turn", "memory", "processes", "folder"]
@@ -122,22 +119,17 @@ class MovedError(StoreError):
     """The workspace in the folder ``home``, which this program used, is not there any more."""
 
     def __init__(self, home: object) -> None:
-        super().__init__(
-            f"The workspace {home} was moved, deleted or replaced while this program was open. Start the program again."
-        )
+        gone = f"The workspace {home} was moved, deleted or replaced while this program was open"
+        super().__init__(f"{gone}. Start the program again.")
 
 
 FULL_MEMORY_CLASSES = ("OutOfMemoryError", "OutOfMemoryException")
-"""Classes of torch, Ray and DuckDB, by name because loading them takes seconds (Arrow's is a MemoryError);
-``RunFailed`` has the first.
-"""
+"""Classes of torch, Ray and DuckDB, by name because loading them takes seconds; ``RunFailed`` has the first."""
 OUT_OF_MEMORY = re.compile(
     "out of memory|can't allocate memory|bad_alloc|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED|could not create a "
     "(primitive|memory)( object)?$"
 )
-"""Texts of out-of-memory errors, of the machine or a GPU, that have no class of their own; the last ones are those of
-oneDNN.
-"""
+"""Texts of out-of-memory errors, of the machine or a GPU, that have no class of their own; the last are oneDNN's."""
 
 
 def is_out_of_memory(error: BaseException | None) -> bool:

@@ -61,13 +61,9 @@ class RunPlanned:
     eval_every: int | None = None
     """Steps between two evaluations on the validation rows; None as above."""
     guess: tuple[float, ...] = ()
-    """The prediction that ignores the features: the share of each class among the training rows, or the mean of their
-    target. Empty for references.
-    """
+    """The prediction that ignores the features: class shares or mean of the training rows. Empty for references."""
     rarer: int | None = None
-    """The class of two that fewer rows of the table have, of which average precision is. None for other numbers of
-    classes.
-    """
+    """The class of two that fewer rows of the table have, of which average precision is; None without two."""
 
     @property
     def fewer_evaluation_rows(self) -> int | None:
@@ -87,9 +83,7 @@ class StepDone:
     """Before clipping."""
     learning_rate: float
     seconds: float
-    """The run's own seconds since training began, as in ``RunFinished.train_seconds``; includes evaluations on the
-    validation rows.
-    """
+    """The run's own seconds since training began, as in ``RunFinished.train_seconds``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +101,7 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """Training resumes in another process from a saved state; reports of later steps by the earlier process are void."""  # noqa: E501
+    """Training resumes in another process from a saved state; later steps of the earlier process are void."""
 
     step: int
     """Last step of the saved state; 0: training starts anew."""
@@ -159,9 +153,10 @@ class RunFinished:
     zero_shot_validation: dict[str, float]
     zero_shot_test: dict[str, float]
     train_seconds: float
-    """The run's own time, so that a run has the same seconds whatever ran before it or beside it. Included: evaluations
-    on the validation rows, and frozen forward passes read from an earlier run, at their original cost. Excluded:
-    hashing, events, files (also checkpoints) and waits for a core that others used.
+    """The run's own time, the same whatever ran before it or beside it.
+
+    Included: evaluations on the validation rows, and frozen forward passes of an earlier run, at their original cost.
+    Excluded: hashing, events, files (also checkpoints) and waits for a core that others used.
     """
     predict_seconds: float
     """For the test rows, counted as ``train_seconds`` are."""
@@ -184,19 +179,15 @@ class RunFinished:
     predict_growth_memory_bytes: int | None = None
     """Peak over the loaded base of the final prediction of the held-out rows."""
     ended_by: EndedBy = ""
-    """What ended training before its last step, other than a person or early stopping; the last step done was then
-    evaluated.
-    """
+    """What ended training before its last step, other than a person or early stopping."""
     used_rows: int = 0
     """Query rows that were trained on."""
     skipped_rows: int = 0
-    """Query rows that were not trained on, because the context of their episode did not show their class."""
+    """Query rows not trained on, because the context of their episode did not show their class."""
     skipped_episodes: int = 0
     """Steps without a query row that could be scored."""
     rows_sha256: str | None = None
-    """Hash of the row numbers and targets of the held-out rows, equal for runs on the same rows; None for a fit of a
-    pipeline.
-    """
+    """Hash of the row numbers and targets of the held-out rows; None for a fit of a pipeline."""
     context_sha256: str | None = None
     """Hash of the context rows."""
     memory_by_cause_bytes: dict[str, int] | None = None
@@ -218,17 +209,13 @@ class RunFinished:
     planned_steps: int = 0
     """Steps that training would have taken to its end; 0 if nothing was to be trained."""
     resumed_steps: tuple[int, ...] = ()
-    """Steps after which training resumed in another process. The seconds add up the time before and after each; memory
-    peaks are the highest of all processes.
-    """
+    """Steps after which training resumed in another process; seconds add up, memory peaks are the highest."""
 
     @property
     def run_growth_memory_bytes(self) -> int | None:
         """Returns the peak of training or of prediction over the loaded base, whichever is higher."""
-        return max(
-            (grown for grown in (self.growth_memory_bytes, self.predict_growth_memory_bytes) if grown is not None),
-            default=None,
-        )
+        grown = (self.growth_memory_bytes, self.predict_growth_memory_bytes)
+        return max((size for size in grown if size is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,19 +252,12 @@ EVENTS: dict[str, type] = {cls.__name__: cls for cls in get_args(Event)}
 
 
 def to_json(event: Event) -> tuple[str, str]:
-    """Returns kind and payload.
-
-    A loss that is not finite is kept as NaN or Infinity, which Python's json reads back.
-    """
+    """Returns kind and payload; a loss that is not finite is kept as NaN or Infinity."""
     return type(event).__name__, json.dumps(dataclasses.asdict(event))
 
 
 def from_json(kind: str, payload: str) -> Event:
-    """Restores an event.
-
-    Raises:
-        ValueError: the kind or a field is unknown, or fields are missing or of other types.
-    """
+    """Restores an event; raises ValueError if its kind or a field is unknown, missing or of another type."""
     if kind not in EVENTS:
         raise ValueError(f"{kind!r} is not an event that this version knows")
     values, cls = _object(payload), EVENTS[kind]
@@ -286,11 +266,8 @@ def from_json(kind: str, payload: str) -> Event:
         raise ValueError(f"{kind} has no {', '.join(sorted(strange))}")
     if missing := [name for name in required(kind) if name not in values]:
         raise ValueError(f"{kind} lacks {', '.join(missing)}")
-    values |= {
-        name: tuple(value)
-        for name, value in values.items()
-        if isinstance(value, list) and get_origin(hints[name]) is tuple
-    }
+    lists = {name: value for name, value in values.items() if isinstance(value, list)}
+    values |= {name: tuple(value) for name, value in lists.items() if get_origin(hints[name]) is tuple}
     if wrong := [name for name, value in values.items() if not fits(value, hints[name])]:
         raise ValueError(f"{wrong[0]} of {kind} is {values[wrong[0]]!r:.60}")
     event: Event = cls(**values)
@@ -310,7 +287,5 @@ def _object(payload: str) -> dict[str, Any]:
 @functools.cache
 def required(kind: str) -> frozenset[str]:
     """Returns the fields without a default, which every event of a kind has."""
-    missing = dataclasses.MISSING
-    return frozenset(
-        f.name for f in dataclasses.fields(EVENTS[kind]) if f.default is missing and f.default_factory is missing
-    )
+    fields = dataclasses.fields(EVENTS[kind])
+    return frozenset(f.name for f in fields if f.default is f.default_factory is dataclasses.MISSING)

@@ -1,5 +1,4 @@
-"""Which NVIDIA GPUs a run could take, according to the driver: asking torch would take seconds and hundreds of
-megabytes.
+"""Which NVIDIA GPUs a run could take, according to the driver: asking torch takes seconds and hundreds of megabytes.
 
 The answers follow what torch does in the run's process: a build without CUDA sees no GPU, and CUDA_VISIBLE_DEVICES
 hides and orders GPUs. The worker sets CUDA_DEVICE_ORDER=PCI_BUS_ID, so that torch numbers the GPUs as the driver does.
@@ -20,6 +19,7 @@ from tabtune_core.wording import counted
 Answer = TypeVar("Answer")
 TYPES = {"cuda"}
 """Torch's device types of NVIDIA (and AMD) GPUs."""
+OTHERWISE = "Choose 'cpu', or 'auto' for an available device."
 _NAMED = re.compile(r"(cuda|mps|xpu)(?::(\d+))?")
 
 
@@ -51,12 +51,9 @@ def check_device(name: str) -> None:
         raise DeviceError(f"The device {name!r} is unknown; use 'auto', 'cpu', 'cuda', 'cuda:0', 'mps' or 'xpu'.")
     gpus = count_cards()
     if named[1] >= gpus and not is_untold(name):
-        reason = f"this machine has {counted(gpus, 'CUDA GPU')}" + (
-            "" if torch_has_cuda() else " that torch can use (this build of torch has no CUDA)"
-        )
-        raise DeviceError(
-            f"The device {name!r} was requested, but {reason}. Choose 'cpu', or 'auto' for an available device."
-        )
+        usable = "" if torch_has_cuda() else " that torch can use (this build of torch has no CUDA)"
+        reason = f"this machine has {counted(gpus, 'CUDA GPU')}{usable}"
+        raise DeviceError(f"The device {name!r} was requested, but {reason}. {OTHERWISE}")
 
 
 def named_gpu(name: str) -> tuple[str, int] | None:
@@ -85,7 +82,7 @@ def card_memory() -> list[tuple[int, int] | None]:
     """Returns free and total bytes of the GPUs in torch's order; None where the driver does not report them."""
 
     def memory(handle: Any) -> tuple[int, int] | None:
-        memory = told(pynvml.nvmlDeviceGetMemoryInfo, handle)
+        memory = answer_of(pynvml.nvmlDeviceGetMemoryInfo, handle)
         return None if memory is None else (int(memory.free), int(memory.total))
 
     return _of_every_gpu(memory)
@@ -103,12 +100,6 @@ def freest_card() -> int:
     return free.index(max(free)) if free and same_numbers else 0
 
 
-def takes_one_process(place: int) -> bool:
-    """Whether a GPU is in exclusive-process mode: while a run holds it, no second process can compute there."""
-    modes = _of_every_gpu(lambda handle: told(pynvml.nvmlDeviceGetComputeMode, handle))
-    return place < len(modes) and bool(modes[place] == pynvml.NVML_COMPUTEMODE_EXCLUSIVE_PROCESS)
-
-
 def torch_has_cuda() -> bool:
     """Whether the installed torch has CUDA, by its version: that of a CPU build ends in "+cpu"."""
     version = installed_now("torch")
@@ -119,8 +110,7 @@ def visible_cards(visible: str, uuids: list[str]) -> list[int]:
     """Returns the indices of the GPUs that CUDA_VISIBLE_DEVICES names, in its order.
 
     Entries are indices or beginnings of UUIDs, all of one kind. The first entry that fits no GPU ends the list; a GPU
-    named twice makes it empty. Sources: ``torch.cuda._parse_visible_devices`` and the CUDA C++ Programming Guide ("CUDA
-    Environment Variables").
+    named twice makes it empty. Source: ``torch.cuda._parse_visible_devices``.
     """
     entries = [entry.strip() for entry in visible.split(",")]
     places: list[int] = []
@@ -142,7 +132,7 @@ def nvml_errors(library: Any) -> tuple[type[Exception], ...]:
     return (library.NVMLError, getattr(library, "NVMLLibraryMismatchError", library.NVMLError))
 
 
-def told(ask: Callable[..., Any], *arguments: Any, library: Any = None) -> Any:
+def answer_of(ask: Callable[..., Any], *arguments: Any, library: Any = None) -> Any:
     """Returns the answer of the driver's open library; None if it does not answer this."""
     try:
         return ask(*arguments)
@@ -176,7 +166,7 @@ def _handles(visible: str | None) -> list[Any]:
     """Returns handles of the GPUs that CUDA enumerates; one that is lost or forbidden has none, and CUDA skips it."""
     if visible is not None and visible.strip().startswith("MIG-"):  # CUDA takes only the first slice
         return [pynvml.nvmlDeviceGetHandleByUUID(visible.partition(",")[0].strip())]
-    every = (told(pynvml.nvmlDeviceGetHandleByIndex, place) for place in range(pynvml.nvmlDeviceGetCount()))
+    every = (answer_of(pynvml.nvmlDeviceGetHandleByIndex, place) for place in range(pynvml.nvmlDeviceGetCount()))
     handles = [handle for handle in every if handle is not None]
     if visible is None:
         return handles

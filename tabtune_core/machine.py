@@ -1,7 +1,4 @@
-"""What the machine gives this process: disk space, and memory and cores within the limits of its control groups.
-
-In: paths. Out: bytes and cores; None if the machine does not say.
-"""
+"""What the machine gives this process: disk space, and memory and cores within the limits of its control groups."""
 
 import os
 import re

@@ -38,10 +38,7 @@ class Interval(enum.Flag):
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One metric.
-
-    ``function`` takes labels ``(N,)`` and predictions of its task and returns nan if it is undefined for them.
-    """
+    """One metric; ``function`` takes labels ``(N,)`` and predictions, and returns nan if undefined for them."""
 
     name: str
     label: str
@@ -57,15 +54,10 @@ class Metric:
         return _HELP[self.name]
 
     def score(self, y_N: NDArray[Any], predicted: NDArray[np.floating], *, rarer: int | None = None) -> float:
-        """Computes the metric.
-
-        ``rarer`` is the ``rarer_class`` of the table, which may be another one here; None: that of these rows.
-        """
-        return (
-            _of_ranked(self.name, y_N, predicted, rarer)
-            if self.name == "average_precision"
-            else self.function(y_N, predicted)
-        )
+        """Computes the metric; ``rarer`` is the ``rarer_class`` of the table (None: that of these rows)."""
+        if self.name == "average_precision":
+            return _of_ranked(self.name, y_N, predicted, rarer)
+        return self.function(y_N, predicted)
 
     def better(self, left: float, right: float) -> bool:
         """Whether ``left`` beats ``right``; a number beats nan."""
@@ -85,11 +77,8 @@ class Metric:
         >>> METRICS["log_loss"].written, METRICS["f1_weighted"].written, METRICS["rmse"].written
         ('log-loss', 'F1 (weighted)', 'RMSE')
         """
-        return (
-            self.label
-            if self.label.startswith(("ROC", "F1", "Matthews", "Brier", "RMSE", "R²"))
-            else self.label.lower()
-        )
+        kept = self.label.startswith(("ROC", "F1", "Matthews", "Brier", "RMSE", "R²"))
+        return self.label if kept else self.label.lower()
 
     @property
     def signed(self) -> bool:
@@ -97,17 +86,15 @@ class Metric:
         return self.unit in ("-1 to 1", "at most 1")
 
     def rounding(self, first: Any, second: Any = 0.0) -> Any:
-        """Returns the size of rounding errors in a difference of scores or arrays of them.
+        """Returns the size of rounding errors in a difference of scores or arrays of them, relative to the scores.
 
-        It is relative to the scores, so no verdict depends on the target's unit; scores in other units are never taken
-        for smaller than 1.
+        Scores that are not in the target's unit are never taken for smaller than 1.
         """
         size = np.maximum(np.maximum(abs(first), abs(second)), float(self.unit != TARGET_UNIT))
         return ROUNDING * np.minimum(size, np.finfo(np.float64).max)
 
     def ahead(self, first: Any, second: Any) -> Any:
-        """Returns how much better ``first`` is than ``second``, both scores or arrays of them; 0 if that is a rounding
-        error.
+        """Returns how much better ``first`` is than ``second``, scores or arrays; 0 if that is a rounding error.
 
         >>> float(METRICS["rmse"].ahead(3e-15, 5e-15)), float(METRICS["accuracy"].ahead(0.3, 0.1 + 0.2))
         (2e-15, 0.0)
@@ -116,14 +103,11 @@ class Metric:
         return better_by * (abs(better_by) > self.rounding(first, second)) + 0.0
 
     def text(self, value: float, *apart: float) -> str:
-        """Writes a score with the digits of its unit, and with two digits of each difference from another score in
-        ``apart``.
-        """
+        """Writes a score with the digits of its unit, and with two digits of each difference in ``apart``."""
         return self.like(value, value, *apart)
 
     def like(self, value: float, size: float, *apart: float, signed: bool = False) -> str:
-        """Writes a score or a difference with the digits that fit a score of this ``size``, with a plus sign if
-        ``signed``.
+        """Writes a score or a difference with the digits that fit a score of this ``size``.
 
         >>> METRICS["rmse"].like(7837.4, 62_507.0, signed=True), METRICS["accuracy"].like(0.5, 0.9)
         ('+7,837', '0.5000')
@@ -133,18 +117,16 @@ class Metric:
         return decimal(self._known(value, size), self.decimals([size], apart), signed=signed)
 
     def alike(self, values: Sequence[float], size: float, *apart: float, signed: bool = False) -> list[str]:
-        """Writes the ends of an interval, or a difference and its ±, with the same digits: those of ``like``, or more."""  # noqa: E501
+        """Writes the ends of an interval, or a difference and its ±, with the same digits."""
         return alike([self._known(value, size) for value in values], self.decimals([size], apart), signed=signed)
 
     def _known(self, value: float, size: float) -> float:
         return 0.0 if abs(value) <= self.rounding(size) else value
 
     def decimals(self, scores: Iterable[float], apart: Iterable[float] = ()) -> int:
-        """Returns the decimal places for scores that are written alike: four, or in the target's unit five digits of
-        the smallest.
+        """Returns the decimal places for scores that are written alike: four, or five digits in the target's unit.
 
-        There are more if a score that should be small is smaller, or for two digits of each difference or error in
-        ``apart``.
+        There are more for two digits of each difference in ``apart``, or if a score that should be small is smaller.
 
         >>> [METRICS["rmse"].decimals([size]) for size in (54_321.0, 5.4, 0.00054)], METRICS["accuracy"].decimals([0.9])
         ([0, 4, 8], 4)
@@ -155,11 +137,8 @@ class Metric:
         least = 0 if self.unit == TARGET_UNIT and sizes else FEWEST_PLACES
         rounding, digits = self.rounding(min(sizes, default=0.0)), 5 if self.unit == TARGET_UNIT else 2
         small = [abs(one) for one in apart if np.isfinite(one) and abs(one) > rounding]
-        own = (
-            [digits - power_of_ten(size) - 1 for size in (min(sizes), max(sizes))]
-            if sizes and not self.higher_is_better
-            else [least]
-        )
+        ends = (min(sizes), max(sizes)) if sizes and not self.higher_is_better else ()
+        own = [digits - power_of_ten(size) - 1 for size in ends] or [least]
         places = own[0] if own[-1] > MOST_PLACES else min(own[0], MOST_PLACES)
         return max(least, places, *(1 - power_of_ten(one) for one in small))
 
@@ -175,17 +154,14 @@ class Metric:
 
 
 def _sk() -> Any:
-    """Loads scikit-learn's metrics on first use: that takes a second, and the command line and the worker need only the
-    names.
-    """
+    """Loads scikit-learn's metrics on first use: that takes a second, and many programs need only the names."""
     from sklearn import metrics
 
     return metrics
 
 
 def rarer_class(labels: NDArray[Any], classes: Sequence[object]) -> int | None:
-    """Returns the id of the class that fewer ``labels`` have, the second if as many have either; None unless there are
-    two classes.
+    """Returns the id of the class of two that fewer ``labels`` have, or the second; None for other numbers of classes.
 
     >>> rarer_class(np.array(["no", "yes", "no"]), ["no", "yes"]), rarer_class(np.array([1, 0]), [0, 1]), rarer_class(np.array([0]), [0])
     (1, 1, None)
@@ -196,9 +172,8 @@ def rarer_class(labels: NDArray[Any], classes: Sequence[object]) -> int | None:
 def ranked_classes(metric: str, y_N: Labels, classes: int, rarer: int | None = None) -> list[int]:
     """Returns the classes that ROC AUC or average precision compare with the rest: those with a row here.
 
-    With two classes it is one of them: for average precision ``rarer``, by default the class with fewer rows here, for
-    ROC AUC either, as the score is the same. Empty if all rows are of one class, for which no ranking metric is
-    defined.
+    Of two classes it is ``rarer`` (None: the class with fewer rows here) for average precision, and either for ROC AUC.
+    Empty if all rows are of one class, for which no ranking metric is defined.
     """
     counts_K = np.bincount(y_N, minlength=classes)
     there = np.flatnonzero(counts_K).tolist()
@@ -210,9 +185,7 @@ def ranked_classes(metric: str, y_N: Labels, classes: int, rarer: int | None = N
 
 
 def _of_ranked(metric: str, y_N: Labels, p_NK: Probabilities, rarer: int | None = None) -> float:
-    """Computes scikit-learn's score of one class against the rest, averaged over the ``ranked_classes``; nan without
-    any.
-    """
+    """Computes scikit-learn's score of each of the ``ranked_classes`` against the rest, averaged; nan without any."""
     ranked, score = ranked_classes(metric, y_N, p_NK.shape[1], rarer), getattr(_sk(), f"{metric}_score")
     return float(np.mean([score(y_N == k, p_NK[:, k]) for k in ranked])) if ranked else float("nan")
 
@@ -233,22 +206,18 @@ def _normalised(p_NK: Probabilities) -> Probabilities:
 
 
 def confidence_bins(y_N: Labels, p_NK: Probabilities, bins: int = 10) -> NDArray[np.float64]:
-    """Counts rows, summed confidence and correct rows in each of ``bins`` equal-width bins of the confidence, ``(bins,
-    3)``.
+    """Counts rows, summed confidence and correct rows in equal-width bins of the confidence, ``(bins, 3)``.
 
     The confidence is the probability of the predicted class (Guo et al. 2017, section 2).
     """
     confidence_N, right_N = p_NK.max(axis=1), p_NK.argmax(axis=1) == y_N
     bin_N = np.minimum((confidence_N * bins).astype(int), bins - 1)
-    return np.stack(
-        [np.bincount(bin_N, weights, bins) for weights in (np.ones(len(y_N)), confidence_N, right_N)], axis=1
-    )
+    each = (np.ones(len(y_N)), confidence_N, right_N)
+    return np.stack([np.bincount(bin_N, weights, bins) for weights in each], axis=1)
 
 
 def _expected_calibration_error(y_N: Labels, p_NK: Probabilities) -> float:
-    """Computes the mean gap between confidence and accuracy over equal-width bins, weighted by rows (Guo et al. 2017,
-    section 2).
-    """
+    """Computes the mean gap between confidence and accuracy over the bins, weighted by rows (Guo et al. 2017)."""
     _, confidence_B, right_B = confidence_bins(y_N, p_NK).T
     return float(np.abs(confidence_B - right_B).sum() / len(y_N))
 
@@ -362,8 +331,7 @@ def metrics_of(task: Task) -> tuple[str, ...]:
 
 
 def score_all(y_N: NDArray[Any], predicted: NDArray[np.floating], *, rarer: int | None = None) -> dict[str, float]:
-    """Computes every metric by name: of classification for ``predicted`` of shape ``(N, K)``, of regression for
-    ``(N,)``.
+    """Computes every metric of classification for ``predicted`` of shape ``(N, K)``, of regression for ``(N,)``.
 
     ``rarer`` is that of ``Metric.score``. All are nan if a prediction is not finite, as after a training that diverged.
     """

@@ -8,7 +8,7 @@ import os
 import resource
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from tabtune_core.errors import Lack, ShortageError, TabTuneError, says_out_of_memory
@@ -21,15 +21,12 @@ BY_NUMBER: dict[int, Lack] = {
     errno.ENOMEM: "memory",
 }
 BY_SQLITE: dict[int, Lack] = {
-    5: "turn",
-    6: "turn",
+    **dict.fromkeys((5, 6), "turn"),
+    **dict.fromkeys((8, 14), "permission"),
+    **dict.fromkeys((10, 13), "room"),
     7: "memory",
-    8: "permission",
-    10: "room",
-    13: "room",
-    14: "permission",
 }
-"""https://www.sqlite.org/rescode.html: BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN."""
+"""https://www.sqlite.org/rescode.html: BUSY, LOCKED; READONLY, CANTOPEN; IOERR, FULL; NOMEM."""
 START_BYTES = 8_000_000
 """Free space that a run needs to start: its log, its first events and the states of an adapter take about as much."""
 OPEN_FILES = 4096
@@ -56,7 +53,7 @@ def raise_file_limit() -> None:
 def shortage_of(
     error: BaseException, doing: str = "", folder: Path | None = None, *, starting: bool = False
 ) -> ShortageError | None:
-    """Returns what the machine lacked according to an error or one that it was raised from; None if it lacked nothing.
+    """Returns what the machine lacked by an error or one that it was raised from; None if it lacked nothing.
 
     Args:
         error: any.
@@ -101,7 +98,7 @@ def why_nothing_starts(home: Path) -> str | None:
 def _lack(error: BaseException, starting: bool) -> Lack | None:
     if (code := getattr(error, "sqlite_errorcode", None)) is not None:
         return BY_SQLITE.get(code & 0xFF)
-    if isinstance(error, FileNotFoundError) and error.filename is None and _current_folder() is None:
+    if isinstance(error, FileNotFoundError) and error.filename is None and _has_no_folder():
         return "folder"
     number = error.errno if isinstance(error, OSError) else None
     if number in BY_NUMBER or (starting and number == errno.EAGAIN):
@@ -113,6 +110,13 @@ def _lack(error: BaseException, starting: bool) -> Lack | None:
     return "processes" if "can't start new thread" in text else next((BY_NUMBER[known] for known in words), None)
 
 
+def _has_no_folder() -> bool:
+    try:
+        return not os.getcwd()
+    except FileNotFoundError:
+        return True
+
+
 def _path(error: BaseException, folder: Path | None) -> Path | None:
     """Returns the file that the error names; else the fuller of ``folder`` and the temporary folder."""
     if isinstance(error, OSError) and isinstance(error.filename, str | bytes):
@@ -120,12 +124,6 @@ def _path(error: BaseException, folder: Path | None) -> Path | None:
     places = [place for place in (folder, Path(tempfile.gettempdir())) if place]
     free = {place: disk[0] for place in places if (disk := disk_of(place))}
     return folder if hasattr(error, "sqlite_errorcode") else min(free, key=free.__getitem__, default=folder)
-
-
-def _current_folder() -> str | None:
-    with suppress(FileNotFoundError):
-        return os.getcwd()
-    return None
 
 
 def _sentence(lack: Lack, path: Path | None) -> str:

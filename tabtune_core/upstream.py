@@ -111,11 +111,7 @@ class Source:
 
     @classmethod
     def of_base(cls, facts: Any) -> Self:
-        """Reads the entry ``base`` of a file.
-
-        Raises:
-            Damaged: an entry is missing or invalid; the text names it.
-        """
+        """Reads the entry ``base`` of a file; raises Damaged if an entry is missing or invalid, and names it."""
         only(entry(facts, "base", dict), [field.name for field in fields(cls)], "'base'")
         only(entry(facts, "base.licence", dict), ("name", "commercial"), "'base.licence'")
         text, yes = (str, type(None)), (bool, type(None))
@@ -133,11 +129,7 @@ class Source:
 
 
 def name_entry(facts: Any, name: str) -> str:
-    """Reads the name of a file, table or model that a page shows.
-
-    Raises:
-        Damaged: it is empty, too long, or not a string.
-    """
+    """Reads the name of a file, table or model that a page shows; raises Damaged if it is empty or too long."""
     if not 0 < len(value := str(entry(facts, name, str))) <= LONGEST_NAME:
         raise Damaged(f"its entry '{name}' is not a valid name of a table or file")
     return value

@@ -34,8 +34,7 @@ def few(names: Sequence[str], most: int = 3) -> str:
 
 
 def number(value: float, digits: int = 6) -> str:
-    """Writes a value of a column: commas between thousands, decimals only up to ``digits`` digits in all; very small
-    and large values as powers of ten.
+    """Writes a value of a column with up to ``digits`` digits; very small and large values as powers of ten.
 
     >>> number(1_686_490), number(0.27854321), number(-1234.50), number(-0.00000123), number(1_686_490.4, digits=4), number(float("nan"))
     ('1,686,490', '0.278543', '-1,234.5', '-0.00000123', '1,686,490', 'N/A')
@@ -56,8 +55,7 @@ def power_of_ten(value: float) -> int:
 
 
 def decimal(value: float, places: int, *, signed: bool = False) -> str:
-    """Writes a number with this many decimal places, or as a power of ten if it would look like 0, or is very small or
-    large.
+    """Writes a number with this many decimal places, or as a power of ten if it would look like 0 or is very large.
 
     >>> decimal(1234.5, 2), decimal(0.43, 0), decimal(0.00001, 4), decimal(2e-15, 17, signed=True), decimal(0.0, 17), decimal(1e100, 0)
     ('1,234.50', '0.43', '1.0e-05', '+2.00e-15', '0', '1.0000e+100')
@@ -76,8 +74,7 @@ def decimal(value: float, places: int, *, signed: bool = False) -> str:
 
 
 def alike(values: Sequence[float], places: int, *, signed: bool = False) -> list[str]:
-    """Writes the numbers of an interval, or one and its ±: all with as many decimal places, ``places`` or more, or all
-    as powers of ten.
+    """Writes the numbers of an interval alike: with ``places`` decimals or more, or all as powers of ten.
 
     No number but 0 looks like 0.
 
@@ -94,9 +91,7 @@ def alike(values: Sequence[float], places: int, *, signed: bool = False) -> list
 
 
 def print_what_the_encoding_lacks() -> None:
-    """Has letters that the encoding of the output lacks, as in the locale C, printed as escapes instead of raising an
-    error.
-    """
+    """Has letters that the encoding of the output lacks, as in the locale C, printed as escapes, not raised."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -101,19 +101,6 @@ def shown() -> pd.DataFrame:
     return pd.DataFrame(columns | _both_parts(np.outer([0.4, 0.36, 0.33], [1.0, 0.9, 0.85, 0.84]).ravel()))
 
 
-def spectrum() -> pd.DataFrame:
-    """One row per direction of a layer."""
-    columns = {"layer": np.repeat(["encoder.0", "decoder.1"], 3), "target": np.repeat(["encoder", "decoder"], 3)}
-    values, energy = np.tile([1.0, 0.5, 0.1], 2), np.tile(np.cumsum([1.0, 0.25, 0.01]) / 1.26, 2)
-    return pd.DataFrame(columns | {"direction": np.tile([1, 2, 3], 2), "singular_value": values, "energy": energy})
-
-
-def layers() -> pd.DataFrame:
-    """One row per adapted layer of a run."""
-    runs, layer = _runs(["LoRA r=2", "LoRA r=2", "LoRA r=8", "LoRA r=8"]), ["encoder.0", "decoder.1"] * 2
-    return pd.DataFrame({"run": runs, "layer": layer, "relative_update": [0.01, 0.03, 0.02, 0.04]})
-
-
 def pairs() -> pd.DataFrame:
     """One row per pair of classes of one run."""
     label, predicted = ["benign", "benign", "malignant", "malignant"], ["benign", "malignant"] * 2
@@ -138,11 +125,41 @@ def errors() -> pd.DataFrame:
 
 EXAMPLES = {
     **dict.fromkeys(("loss", "gradient_norm", "learning_rate", "seconds"), steps),
-    **dict.fromkeys(("memory", "gpu"), memory),
+    **dict.fromkeys(("memory",), memory),
     **dict.fromkeys(("pareto", "rank_curve"), ranked),
-    **dict.fromkeys(("predicted_true", "residuals"), errors),
     **{"score": scores, "memory_breakdown": causes, "class_counts": counts, "reliability_diagram": bins},
-    **{"target_values": bars, "rows_shown": shown, "truncation": curve, "spectrum": spectrum},
-    **{"layer_updates": layers, "confusion_matrix": pairs},
+    **{"target_values": bars, "rows_shown": shown, "truncation": curve},
+    **{"predicted_true": errors, "confusion_matrix": pairs},
 }
 """What makes the frame of a chart, by the chart's name."""
+
+NUMBERS = ("log_loss", "accuracy", "rmse", "r2", "loss", "validation_log_loss", "grown_bytes")
+"""Columns that hard input changes, in the frames that have them."""
+
+
+def _last(frame):
+    return frame["run"].astype(str) == str(frame["run"].iloc[-1])
+
+
+def _changed(frame, change):
+    return frame.assign(**{name: change(frame[name], _last(frame)) for name in NUMBERS if name in frame})
+
+
+def _fifty(frame):
+    trained = frame[_last(frame)]
+    more = [trained.assign(run=f"LoRA r={1 + place} seed 0", rank=1.0 + place) for place in range(50)]
+    return pd.concat([frame.assign(run=frame["run"].astype(str)), *more], ignore_index=True)
+
+
+HARD = {
+    "one run": lambda frame: frame[_last(frame)],
+    "no trained run": lambda frame: frame[frame["run"].astype(str) == "Zero-shot"],
+    "fifty runs": _fifty,
+    "all equal": lambda frame: _changed(frame, lambda value, last: value * 0 + 0.25),
+    "one a hundred times worse": lambda frame: _changed(frame, lambda value, last: value.mask(last, 100 * value)),
+    "not a number": lambda frame: _changed(frame, lambda value, last: value.mask(last)),
+    "infinite": lambda frame: _changed(frame, lambda value, last: value.mask(last, np.inf)),
+    "names of 200 letters": lambda frame: frame.assign(run=frame["run"].astype(str) + "x" * 200),
+    "negative": lambda frame: _changed(frame, lambda value, last: -value),
+}
+"""Makes hard input of an example's frame, by what is hard about it."""

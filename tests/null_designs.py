@@ -60,6 +60,13 @@ def in_time(rng, rows=120, memory=0.8):
     return two(1.5 * truth_N, 1.2 * np.array(errors_2N), rng, None, np.arange(rows), "time")
 
 
+def lasting(rng, rows=120, memory=0.97):
+    """Numbers in time, and two models whose errors last."""
+    truth_N, *errors_2N = lagged(rng, rows, memory)
+    here = np.arange(rows)
+    return [[Predictions(here, truth_N, truth_N + error_N, units_N=here, split_by="time")] for error_N in errors_2N]
+
+
 def panel(rng, days=20, rows=20, memory=0.8):
     """``rows`` rows of each day, with autoregressive truth and errors of the days."""
     day_N, truth, *errors = np.repeat(np.arange(days), rows), *lagged(rng, days, memory)
@@ -212,6 +219,9 @@ DESIGNS = {
     "15 unequal groups, ROC AUC": (grouped, "roc_auc"),
     "in time, 40 rows": (partial(in_time, rows=40), "log_loss"),
     "in time, 120 rows": (in_time, "log_loss"),
+    "in time, errors that last (0.97), mean absolute error": (lasting, "mae"),
+    "in time, errors that last (0.97), RMSE": (lasting, "rmse"),
+    "in time, errors that last (0.9), mean absolute error": (partial(lasting, memory=0.9), "mae"),
     "in time, 20 rows of each of 20 days": (panel, "log_loss"),
     "in time, 20 rows of each of 10 days": (partial(panel, days=10), "log_loss"),
     "each row twice": (partial(copied, times=2), "log_loss"),
@@ -234,7 +244,6 @@ DESIGNS = {
         "brier",
     ),
     "wrong in whole groups or single rows, accuracy": (rarely_wrong_groups, "accuracy"),
-    "one period of 10 in 33 wrong, in time": (partial(rarely_wrong, **LABELS_WRONG, split_by="time"), "log_loss"),
     "prices, RMSE": (prices, "rmse"),
     "prices, R²": (prices, "r2"),
     "prices, mean absolute error": (prices, "mae"),
@@ -257,7 +266,10 @@ BEYOND = {
         partial(rarely_wrong_groups, groups=15, wrong=0.1),
         "accuracy",
     ),
+    "one period of 10 in 33 wrong, in time": (partial(rarely_wrong, **LABELS_WRONG, split_by="time"), "log_loss"),
     "2 seeds of varying luck": (partial(repeated, seeds=2), "log_loss"),
+    "in time, errors that last (0.99), mean absolute error": (partial(lasting, memory=0.99), "mae"),
+    "in time, errors that last (0.99), RMSE": (partial(lasting, memory=0.99), "rmse"),
     "in time, 120 rows, long memory": (partial(in_time, memory=0.95), "log_loss"),
     "in time, 500 rows, long memory": (partial(in_time, rows=500, memory=0.95), "log_loss"),
 }

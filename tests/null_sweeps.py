@@ -1,13 +1,20 @@
 """Simulated sweeps: predictions of runs whose training only changes predictions at random, or really helps.
 
-Letters: T table rows, E evaluations, R ranks, N held-out rows.
+``python tests/null_sweeps.py 400`` prints how many of 400 pages without an effect hold any false "better". Letters:
+T table rows, E evaluations, R ranks, N held-out rows.
 """
 
 import dataclasses
+import sys
 
 import numpy as np
 from random_sweeps import BASE
 
+from tabtune_core.analysis.against_references import rival
+from tabtune_core.analysis.claims import claim, on_one_page
+from tabtune_core.analysis.comparison import compare
+from tabtune_core.analysis.gains import beyond_noise
+from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.metrics import METRICS, ROW_MEANS
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.store.predictions import Predictions
@@ -72,3 +79,30 @@ def sweep(rng, *, metric, name="s", seeds=1, effect=0.0, ranks=RANKS, luck=0.0, 
             times = (0.0, 0.0, 1.0, *[None] * 5)
             runs.append(Run(run_id, name, run_id, "finished", settings, *times, result, None))
     return runs, lambda run, part: held[run, part]
+
+
+RIVALS = {101: "base-ft", 102: "linear", 103: "boosting"}
+
+
+def false_page(rng, metric, seeds=1):
+    """Whether a page claims that any of LoRA, full fine-tuning and references is better where all are equally good.
+
+    Returns it without and with what ``on_one_page`` adds.
+    """
+    runs, load = sweep(rng, metric=metric, seeds=seeds, ranks=(*RANKS, *RIVALS))
+    for place, run in enumerate(runs):
+        if strategy := RIVALS.get(run.settings.lora.rank):
+            settings = RunSettings(dataset="d", target="y", seed=run.settings.seed, strategy=strategy)
+            runs[place] = dataclasses.replace(run, settings=settings)
+    board = leaderboard(runs, metric)
+    told = claim(compare(board, metric, load), board, metric, load)
+    others = [rival(board, metric, load, name, told.runs, trained=told.gain > 0) for name in RIVALS.values()]
+    classic = max(others[1:], key=lambda one: METRICS[metric].sign * one.score)
+    alone = [told.difference, others[0].ahead, classic.ahead]
+    return [any(beyond_noise(one) for one in page) for page in (alone, on_one_page(alone))]
+
+
+if __name__ == "__main__":
+    for metric, seeds in (("log_loss", 1), ("accuracy", 1), ("log_loss", 3)):
+        found = np.mean([false_page(np.random.default_rng(k), metric, seeds) for k in range(int(sys.argv[1]))], axis=0)
+        print(f"{metric}, {seeds} seeds: {found[0]:.1%} of pages with single intervals, {found[1]:.1%} with Holm's")

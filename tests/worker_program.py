@@ -16,15 +16,12 @@ import sys
 from pathlib import Path
 from tabtune_core.execution import cores, local, processes, service
 from tabtune_core.execution.worker_flags import ExecutorChoice
-from tabtune_core.store import job_kinds
 processes.GRACE_SECONDS = 0.3
 service.RECONCILE_SECONDS = 0.3
 flags = sys.argv[2:]
 numbers = {name: int(number) for name, _, number in (flag.partition("=") for flag in flags) if name in ("parallel", "threads")}
 shares = cores.divide(numbers.get("parallel", 1), numbers.get("threads"))
 clusters = [ExecutorChoice("ray", word.removeprefix("ray=")).opener() for word in flags if word.startswith("ray=")]
-if "short-limits" in flags:
-    job_kinds.KINDS["stubborn"] = job_kinds.JobKind(title="job", function="", minutes=0.005)
 service.run_worker(
     Path(sys.argv[1]),
     exit_when_idle="exit-when-idle" in flags,
@@ -55,7 +52,7 @@ def open_worker(store, *, resume=True):
     from tabtune_core.execution.worker import Worker
 
     context = forkserver("fake_experiment", "fake_jobs")
-    executor, lanes = LocalExecutor(store, context, "fake_experiment"), JobLanes(store, context, "fake_jobs", {})
+    executor, lanes = LocalExecutor(store, context, "fake_experiment"), JobLanes(store, context, "fake_jobs")
     return Worker(store, executor, lanes, resume=resume)
 
 

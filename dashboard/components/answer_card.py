@@ -22,9 +22,8 @@ def answer_card(found: Recommendation) -> None:
         st.markdown(plain(" ".join(found.sentences)))
         return
     verdict = found.verdict
-    with st.container(
-        horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="answer"
-    ):  # whose heading is large
+    # whose heading is large
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="answer"):
         st.header(plain(verdict.headline), anchor=False, width="content")
         with st.popover("Why", icon=":material/info:", type="tertiary", key="why"):
             st.markdown("\n\n".join(map(plain, found.sentences)))

@@ -53,13 +53,13 @@ def _how_far(jobs: list[Job], doing: str) -> None:
         what = f"until another job ({kind_of(before[0].kind).title}) has ended" if before else "for the worker"
         st.markdown(f":material/hourglass_top: Waiting {what} …")
         return
-    told = [progress for job in jobs if (progress := read_progress(queries.store().job_dir(job.id))) is not None]
-    if not told:
+    known = [progress for job in jobs if (progress := read_progress(queries.store().job_dir(job.id))) is not None]
+    if not known:
         st.markdown(f":material/hourglass_top: {doing} …")
         return
     waiting = sum(job.status == "queued" for job in jobs)
-    words = " and ".join(map(str, told)) + (f"; {waiting} more to come" if waiting else "")
-    st.progress(sum(progress.share for progress in told) / len(jobs), f"{doing}: {words}")
+    words = " and ".join(map(str, known)) + (f"; {waiting} more to come" if waiting else "")
+    st.progress(sum(progress.share for progress in known) / len(jobs), f"{doing}: {words}")
 
 
 def _cancel(job_ids: list[str]) -> None:
@@ -100,11 +100,6 @@ def worker_trouble(trouble: WorkerTrouble | None) -> None:
     if trouble.why == "no room":
         st.warning(
             f"{plain(trouble.what)} Queued runs and jobs wait, and start automatically.", icon=":material/hard_drive:"
-        )
-    elif trouble.why == "suspended":
-        st.warning(
-            f"The worker (process {trouble.pid}) is suspended, so queued runs wait. Continue it or end it: the next "
-            "worker resumes its runs."
         )
     elif trouble.why == "stopped":
         st.info("The worker was stopped. Queued runs wait.")

@@ -48,9 +48,8 @@ def attempt(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kw
 
 def once(change: Callable[Asked, Answer], *args: Asked.args, **more: Asked.kwargs) -> Answer:
     """Makes a change, or returns the answer of the same change that this tab made a moment ago (a second click)."""
-    made = st.session_state.setdefault(
-        "made", {}
-    )  # filled in place, because a write to the session state may end the script
+    # filled in place, because a write to the session state may end the script
+    made = st.session_state.setdefault("made", {})
     key, now = repr((change.__name__, args, more)), time.monotonic()
     known: tuple[Answer, float] | None = made.get(key)
     answer = known[0] if known and now - known[1] < SECOND_CLICK_SECONDS else change(*args, **more)

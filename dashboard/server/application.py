@@ -3,12 +3,14 @@
 Streamlit checks the Host of websockets only; the middleware here refuses a foreign Host (DNS rebinding) for all.
 """
 
+import asyncio
 import importlib
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import plotly
@@ -20,6 +22,7 @@ from starlette.requests import ClientDisconnect, HTTPConnection, Request
 from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit import runtime
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 
@@ -33,10 +36,10 @@ from tabtune_core.store.runs import default_home
 
 def show_error(error: Exception) -> bool:
     """Draws an error that is meant for people; returns False for a bug, which Streamlit then shows itself."""
-    told = for_people(error)
-    if told is not None:
-        st.error(plain(str(told)), icon=":material/warning:")
-    return told is not None
+    shown = for_people(error)
+    if shown is not None:
+        st.error(plain(str(shown)), icon=":material/warning:")
+    return shown is not None
 
 
 def for_people(error: BaseException) -> TabTuneError | None:
@@ -46,10 +49,10 @@ def for_people(error: BaseException) -> TabTuneError | None:
 
 def answer_error(request: Request, error: Exception) -> Response:
     """Answers a request for something other than a page, if its error is a shortage; else raises the error."""
-    told = shortage_of(error, folder=default_home())
-    if told is None:
+    shortage = shortage_of(error, folder=default_home())
+    if shortage is None:
         raise error
-    return PlainTextResponse(str(told), status_code=HTTPStatus.INSUFFICIENT_STORAGE)
+    return PlainTextResponse(str(shortage), status_code=HTTPStatus.INSUFFICIENT_STORAGE)
 
 
 HANDLERS = {
@@ -186,17 +189,38 @@ NEEDED_FIRST = ("dashboard.queries", "sklearn.tree")
 """The slowest imports of the first two pages."""
 
 
+LOOK_SECONDS = 30.0
+
+
+def end_closed(storage: Any) -> None:
+    """Ends the sessions of tabs that were closed some minutes ago.
+
+    Streamlit 1.67 keeps each, with an event loop and its sockets, until the next tab is closed.
+    """
+    with suppress(AttributeError):  # another version has another storage
+        for _, closed in storage._cache.expire():
+            closed.session.shutdown()
+
+
 @asynccontextmanager
-async def loading(app: object) -> AsyncIterator[None]:
-    """Import ``NEEDED_FIRST`` in a thread once the server is up, while the browser starts."""
+async def serving(app: object) -> AsyncIterator[None]:
+    """Imports ``NEEDED_FIRST`` in a thread while the browser starts, and ends closed sessions until the server ends."""
 
     def load() -> None:
         with suppress(RuntimeError):  # the program ends meanwhile
             for name in NEEDED_FIRST:
                 importlib.import_module(name)
 
+    async def look() -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            if runtime.exists():
+                end_closed(getattr(getattr(runtime.get_instance(), "_session_mgr", None), "_session_storage", None))
+
     threading.Thread(target=load, name="loading", daemon=True).start()
+    looking = asyncio.create_task(look())
     yield
+    looking.cancel()
 
 
 def application(access: Access) -> st.App:
@@ -215,7 +239,7 @@ def application(access: Access) -> st.App:
         middleware.append(Middleware(TokenGuard, token=access.token))
     return st.App(
         Path(__file__).parents[1] / "app.py",
-        lifespan=loading,
+        lifespan=serving,
         routes=ROUTES,
         middleware=middleware,
         on_script_error=show_error,

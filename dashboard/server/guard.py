@@ -65,9 +65,8 @@ class TokenGuard:
             )
             return response
         if given is None and connection.headers.get("sec-fetch-site") == "cross-site":
-            return onward(
-                connection
-            )  # a link from another site comes without the cookie; a request from our own page sends it
+            # a link from another site comes without the cookie; a request from our own page sends it
+            return onward(connection)
         why = "This server asks for a token." if given is None else "That is not the token."
         held = "".join(
             f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in others(connection)

@@ -40,9 +40,7 @@ class Difference:
     """Variance between seeds beyond that."""
     seeds: int = 1
     choices: int = 1
-    """Number of differences from which this one was chosen on the same rows: the interval allows for it (Bonferroni;
-    Dunn 1961, Journal of the American Statistical Association 56, 52-64).
-    """
+    """Number of differences of which this one was chosen; the interval allows for it (Dunn 1961, JASA 56, 52-64)."""
 
     @property
     def quantile(self) -> float:
@@ -70,11 +68,9 @@ class Difference:
         return self.value - self.low if self.value > 0 else self.high - self.value
 
     def _corrected(self, quantile: float) -> float:
-        """Corrects for skew (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228: the inverse of the
-        transformation g1).
+        """Corrects for skew by the inverse of g1 (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228).
 
-        It at most doubles the half width: of a skew that is large for the number of rows, g1 makes up to five times
-        Student's.
+        It at most doubles the half width: of a large skew, g1 makes up to five times Student's.
         """
         if abs(self.skew) < 1e-6:
             return quantile
@@ -94,7 +90,7 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     where predictions differ, the error is at least LEAST_ROWS. So it is for log-loss and Brier score, because rows
     without an error do not tell how many errors there are, and for ranks if no row changes the score. The interval
     joins Student's and the one corrected for skew; its degrees of freedom are the number of seeds minus one, and the
-    number of groups or of units of the scarcest kind minus one.
+    number of groups or of units of the scarcest kind minus one. Errors that last longer than a block of time widen it.
     """
     both = [(a, b) for a, b in zip(first, second, strict=True) if a is not None and b is not None]
     if len(both) < max(len(first), 1):
@@ -125,10 +121,12 @@ def difference(first: Sequence[Replicates | None], second: Sequence[Replicates |
     own = max(each - rows, 0.0) * seeds / max(seeds - 1, 1)  # row noise that seeds do not share
     between = float(value_S.var(ddof=1)) - own if seeds > 1 else 0.0
     between = between if between > 0 and math.sqrt(between) > rounding else 0.0
-    total = rows + between / seeds
+    wider, moments = groups.lasting(both)
+    total = rows * wider + between / seeds
     error, value = math.sqrt(total), float(value_S.mean())
     skew = float(((pull_G / error) ** 3).sum()) if error else 0.0
-    return Difference(value if abs(value) > rounding else 0.0, error, groups.freedom, skew, between, seeds)
+    freedom = min(groups.freedom, max(moments - 1, 1.0))
+    return Difference(value if abs(value) > rounding else 0.0, error, freedom, skew, between, seeds)
 
 
 def _pull(without_G: Floats, rounding: float) -> Floats:
@@ -138,12 +136,10 @@ def _pull(without_G: Floats, rounding: float) -> Floats:
 
 
 def _turned(first: Replicates, second: Replicates) -> float:
-    """Returns how much a difference of log-losses or Brier scores moves if one row has another class, the most likely
-    one.
+    """Returns how much a difference of log-losses or Brier scores moves if one row has its most likely other class.
 
     It is a mean over rows, weighted by how much each moves it: an error that no row shows falls where the models
-    differ. It is 0 for other scores, and for the difference to nothing: the ± of a score is its distance to a better
-    one; errors make it worse.
+    differ. It is 0 for other scores, and for the difference to nothing, which errors only make worse.
     """
     metric, number = first.groups.metric, len(first.rows.y_N)
     if metric.task == "regression" or metric.name not in ROW_MEANS or not second.predicted.size:

@@ -5,6 +5,7 @@ have too few of.
 Letters: N rows, M rows of all seeds, U units (rows that an interval counts as one), G groups of units, K classes.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabtune_core.analysis.scores_without import OF_COUNTS, OF_RANKS, Floats, Ints, one_row, without_groups
-from tabtune_core.metrics import ROW_MEANS, Interval, Metric
+from tabtune_core.metrics import ROW_MEANS, Interval, Metric, Task
 from tabtune_core.settings import SplitBy
 from tabtune_core.store.predictions import Predictions
 
@@ -32,6 +33,10 @@ FEWEST_ROWS, FEWEST = 30, 5
 fewer, intervals of skewed differences contain the truth too rarely (with 20 rows in 93 % of cases for the RMSE of
 prices), or are too wide to be of use.
 """
+PROXY: dict[Task, str] = {"classification": "log_loss", "regression": "rmse"}
+"""The score whose rows tell how long errors last, for scores that are no means over rows."""
+ENOUGH = 2
+"""Independent moments a block that leave its interval as it is."""
 OF_FAR_TARGETS, NEAR = "", 0.02
 """In a regression, FEWEST rows must have a target that is not near the median: as far as this share of the largest
 distance. Where nearly all targets are 0, the errors of the few others decide.
@@ -82,17 +87,16 @@ class RowGroups:
         self.split_by: SplitBy = parts[0].split_by if known else "random"
         self._rows, first = np.unique(np.concatenate([part.rows_N for part in parts]), return_index=True)
         unit_M = np.unique(np.concatenate(units)[first] if known else self._rows, return_inverse=True)[1]
+        self._moment_M = unit_M
         if self.split_by == "time":
             unit_M = _blocks(unit_M)
         quick = metric.name in (*ROW_MEANS, *OF_COUNTS, *OF_RANKS)  # no loop over the groups, or a quick one
         number = int(unit_M.max()) + 1
         self.number = min(GROUPS if quick else FEW_GROUPS, number)
-        self._group = (np.random.default_rng(0).permutation(number) % self.number)[
-            unit_M
-        ]  # neighbouring units may be alike
-        counts: list[tuple[str | None, tuple[float, int], int]] = [
-            (None, _equal(unit_M), FEWEST_ROWS if self.split_by == "random" else FEWEST)
-        ]
+        mixed_U = np.random.default_rng(0).permutation(number)  # neighbouring units may be alike
+        self._group = (mixed_U % self.number)[unit_M]
+        fewest = FEWEST_ROWS if self.split_by == "random" else FEWEST
+        counts: list[tuple[str | None, tuple[float, int], int]] = [(None, _equal(unit_M), fewest)]
         y_M = np.concatenate([part.y_N for part in parts])[first]
         if metric.task == "regression":
             counts.append((OF_FAR_TARGETS, _equal(unit_M[_far(y_M, squared=metric.name != "mae")]), FEWEST))
@@ -117,13 +121,41 @@ class RowGroups:
         if self.split_by == "group" and self.metric.task == "classification":
             unit_N, more = self._unit_M[np.searchsorted(self._rows, first.rows.rows_N)], round(self._rows_of_unit)
             wrong = [each.predicted.argmax(axis=1) != each.rows.y_N for each in both]
-            units = [
-                *(unit_N + place * len(self._rows) for place in range(len(both))),
-                np.full(more, len(both) * len(self._rows)),
-            ]
-            unit_M = np.unique(np.concatenate(units), return_inverse=True)[1]
+            units = [unit_N + place * len(self._rows) for place in range(len(both))]
+            another = np.full(more, len(both) * len(self._rows))
+            unit_M = np.unique(np.concatenate([*units, another]), return_inverse=True)[1]
             share = max(share, alike(np.concatenate([*wrong, np.ones(more, bool)]).astype(int), unit_M))
         return 1 + share * (self._rows_of_unit - 1)
+
+    def lasting(self, both: Sequence[tuple[Replicates, Replicates]]) -> tuple[float, float]:
+        """How far errors that last longer than a block widen the variance, and how many moments count as independent.
+
+        Moments are autoregressive; their correlation is corrected for its bias (Marriott and Pope 1954, Biometrika 41,
+        390-402). Blocks that hold enough of them stay as they are.
+        """
+        moments, blocks = int(self._moment_M.max()) + 1, int(self._unit_M.max()) + 1
+        if self.split_by != "time" or self.too_few:
+            return 1.0, math.inf
+        of_row, _ = ROW_MEANS.get(self.metric.name) or ROW_MEANS[PROXY[self.metric.task]]
+        move_U = np.zeros(moments)
+        for pair in both:
+            moment_N = self._moment_M[np.searchsorted(self._rows, pair[0].rows.rows_N)]
+            sides = [of_row(one.rows.y_N, one.predicted) if one.predicted.size else 0.0 for one in pair]
+            move_N = np.asarray(sides[0] - sides[1], dtype=np.float64)
+            move_U += np.bincount(moment_N, move_N - move_N.mean(), moments)
+        move_U -= move_U.mean()
+        spread = float((move_U**2).sum())
+        if not spread:
+            return 1.0, math.inf
+        lag = float((move_U[1:] * move_U[:-1]).sum()) / spread
+        lag = min(max((moments * lag + 1) / (moments - 3), 0.0), 0.99)
+        effective = max(moments * (1 - lag) / (1 + lag), 1.0)
+        if effective >= ENOUGH * blocks:
+            return 1.0, math.inf
+        block_U = self._unit_M[np.unique(self._moment_M, return_index=True)[1]]
+        of_blocks = blocks / (blocks - 1) * float((np.bincount(block_U, move_U) ** 2).sum())
+        of_moments = spread * moments / effective / (1 - 1 / max(effective, 1.5))
+        return max(of_moments / of_blocks, 1.0) if of_blocks else 1.0, effective
 
     def leave_out(self, rows: Predictions, predicted: Floats) -> Replicates:
         """Scores predictions of ``rows`` without each group; a group without such rows gets the full score."""
@@ -157,20 +189,13 @@ def _blocks(unit_M: Ints) -> Ints:
 
 
 def _equal(unit_M: Ints) -> tuple[float, int]:
-    """Effective number: how many units of equal size are as informative as these (Kish 1965, Survey Sampling, section
-    11.7).
-
-    Also returns how many there are.
-    """
+    """Effective number of units of equal size (Kish 1965, Survey Sampling, section 11.7), and their number."""
     rows_U = np.bincount(unit_M).astype(np.float64)
     return float(rows_U.sum() ** 2 / max((rows_U**2).sum(), 1)), int(np.count_nonzero(rows_U))
 
 
 def _far(y_M: Floats, *, squared: bool) -> NDArray[np.bool_]:
-    """Returns which numbers are not near the median.
-
-    Of absolute errors, unlike squared ones, a few outliers do not decide.
-    """
+    """Returns which numbers are not near the median; of absolute errors, a few outliers do not decide."""
     distance_M = np.abs(y_M - np.median(y_M))
     largest = distance_M.max() if squared else np.sort(distance_M)[-min(FEWEST, len(y_M))]
     return np.asarray(distance_M > NEAR * largest)

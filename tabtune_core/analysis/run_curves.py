@@ -143,7 +143,7 @@ class RunCurves:
 
     def _new(self, seqs: dict[str, int], kind: str) -> Iterator[list[dict[str, Any]]]:
         seen = self.seqs.get(kind, 0)
-        return iter(()) if seqs[kind] == seen else self._store.told(self._run_id, kind, seen, seqs[kind])
+        return iter(()) if seqs[kind] == seen else self._store.fields_in_chunks(self._run_id, kind, seen, seqs[kind])
 
     def _add(self, name: str, rows: pd.DataFrame, halve: Callable[[pd.DataFrame], pd.DataFrame] | None) -> None:
         frame = pd.concat([self.frames[name], rows], ignore_index=True) if len(self.frames[name]) else rows

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from tabtune_core.errors import FULL_MEMORY_CLASSES
 from tabtune_core.events import Phase, RunPlanned
 from tabtune_core.metrics import METRICS
-from tabtune_core.settings import REFERENCES, RunSettings
+from tabtune_core.settings import REFERENCES, TRAINED, RunSettings
 from tabtune_core.settings.labels import short_rate
 from tabtune_core.store.run_row import RANKED, Run
 
@@ -37,11 +37,6 @@ GUIDE: dict[str, Row] = {
         "No gain over zero-shot",
         "Try another learning rate before another rank",
         "adapt more modules; on some tables the pretrained model is hard to beat",
-    ),
-    "too good": Row(
-        "Every held-out row is predicted right, without any training",
-        "Check for target leakage: the Data page lists suspicious columns",
-        "more validation rows, to see a difference between runs",
     ),
 }
 
@@ -74,39 +69,25 @@ def troubles(run: Run, plan: RunPlanned | None = None, failure: str = "", phase:
     """
     if run.settings.strategy in REFERENCES or run.status == "cancelled":
         return []
-    trained = run.settings.strategy != "inference"
-    seen = (out_of_memory(run, plan, failure, phase), diverged(run), no_gain(run) if trained else too_good(run))
-    return [trouble for trouble in seen if trouble]
+    return list(filter(None, (out_of_memory(run, plan, failure, phase), diverged(run), no_gain(run))))
 
 
 def out_of_memory(run: Run, plan: RunPlanned | None, failure: str, phase: Phase | None) -> Trouble | None:
     """The run asked for more memory than there is, or was killed for it."""
     if run.status not in ("failed", "interrupted") or failure != FULL_MEMORY_CLASSES[0]:
         return None
-    name, rows = _rows_to_lower(run.settings, plan, phase)
-    what = (
-        "needed more memory than there was"
-        if run.status == "failed"
-        else "was killed, most often because memory ran out"
-    )
+    train, name = run.settings.train, "context_rows"
+    rows = min(train.context_rows, plan.train_context_rows or plan.context_rows) if plan else train.context_rows
+    if run.settings.strategy == "inference" or phase in PREDICTING:
+        name = "predict_context_rows"
+        rows = plan.context_rows if plan else train.predict_context_rows or train.context_rows
+    killed = "was killed, most often because memory ran out"
+    what = "needed more memory than there was" if run.status == "failed" else killed
     when = " to predict" if name == "predict_context_rows" else ""
     seen = f"The run {what}. It used {rows:,} context rows{when}, and memory grows with them."
     fewer = max(rows // 2, LEAST_CONTEXT)
-    if fewer == rows:
-        return Trouble("memory", seen)
     fix = Fix(f"Run again with {fewer:,} context rows", f"{fewer} context rows", run.settings.changed(**{name: fewer}))
-    return Trouble("memory", seen, fix)
-
-
-def _rows_to_lower(settings: RunSettings, plan: RunPlanned | None, phase: Phase | None) -> tuple[str, int]:
-    """Returns the setting that memory depends on, of predictions or of a step, and its context rows."""
-    if settings.strategy == "inference" or phase in PREDICTING:
-        return (
-            "predict_context_rows",
-            plan.context_rows if plan else settings.train.predict_context_rows or settings.train.context_rows,
-        )
-    context_rows = settings.train.context_rows
-    return "context_rows", min(context_rows, plan.train_context_rows or plan.context_rows) if plan else context_rows
+    return Trouble("memory", seen, fix if fewer < rows else None)
 
 
 def diverged(run: Run) -> Trouble | None:
@@ -122,20 +103,11 @@ def diverged(run: Run) -> Trouble | None:
 
 def no_gain(run: Run) -> Trouble | None:
     """No trained state was better than the pretrained one."""
-    if run.result is None or run.result.best_step > 0 or not run.result.steps_done or run.status not in RANKED:
+    trained = run.settings.strategy in TRAINED and run.result is not None and run.result.steps_done > 0
+    if not trained or run.result is None or run.result.best_step > 0 or run.status not in RANKED:
         return None
-    metric = run.settings.selection_metric
+    metric = METRICS[run.settings.selection_metric]
+    zero_shot = run.result.zero_shot_validation.get(metric.name, math.nan)
+    score = f" ({metric.written} {metric.text(zero_shot)})" if math.isfinite(zero_shot) else ""
     seen = "No evaluation on the validation rows beat zero-shot, so the pretrained weights are kept"
-    zero_shot = run.result.zero_shot_validation.get(metric, math.nan)
-    return Trouble(
-        "no gain",
-        seen
-        + (f" ({METRICS[metric].written} {METRICS[metric].text(zero_shot)})." if math.isfinite(zero_shot) else "."),
-    )
-
-
-def too_good(run: Run) -> Trouble | None:
-    """The pretrained model leaves nothing to gain."""
-    if run.result is None or run.result.validation.get("accuracy", run.result.validation.get("r2", 0.0)) != 1.0:
-        return None
-    return Trouble("too good", "The pretrained model predicts every validation row right, so no run can improve on it.")
+    return Trouble("no gain", f"{seen}{score}.")

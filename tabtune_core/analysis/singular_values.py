@@ -18,28 +18,6 @@ MOST_OF_IT = 0.9
 """Share of the energy that counts as nearly all of it."""
 
 
-def spectrum_frame(layers: Layers) -> pd.DataFrame:
-    """One row per direction of a layer: layer, target, direction (from 1), singular_value, energy (cumulative, 0 to 1).
-
-    Layers whose update is 0 have no direction and are left out.
-    """
-    parts = [
-        pd.DataFrame(
-            {
-                "layer": layer["path"],
-                "target": layer["target"],
-                "direction": np.arange(1, len(values) + 1),
-                "singular_value": values,
-                "energy": np.cumsum(values**2) / (values**2).sum(),
-            }
-        )
-        for layer in layers
-        if (values := np.asarray(layer["singular_values"], dtype=np.float64)).any()
-    ]
-    names = ["layer", "target", "direction", "singular_value", "energy"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
-
-
 def effective_rank(values: ArrayLike) -> float:
     """``exp(entropy of s / sum s)``, Roy and Vetterli 2007: k equally used directions give k; 0 if all values are 0.
 

@@ -156,8 +156,8 @@ def page(
         f'<!doctype html><html lang="en"><head><meta charset="utf-8">{_ALONE}'
         '<meta name="viewport" content="width=device-width,initial-scale=1">'
         f"<title>{escape(title)}</title><style>{style}</style><script>{get_plotlyjs()}</script></head>"
-        f"<body><h1>{escape(title)}</h1>{f'<div class=lead>{first}</div>' if first else ''}"
-        f"{first_picture}<div class=charts>{drawn}</div>{_section('Leaderboard', _tables(board, rank_by))}"
+        f"<body><h1>{escape(title)}</h1>{first_picture}{f'<div class=lead>{first}</div>' if first else ''}"
+        f"<div class=charts>{drawn}</div>{_section('Leaderboard', _tables(board, rank_by))}"
         f"{''.join(_section(name, part) for name, part in (parts or {}).items())}"
         f"<script>{script}</script></body></html>"
     )

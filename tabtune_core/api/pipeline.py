@@ -7,6 +7,7 @@ import copy
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Self
 
@@ -22,7 +23,7 @@ from torch import nn
 
 from tabtune_core.api.fit_bar import FitBar
 from tabtune_core.api.pipeline_adapters import BASE, WithAdapters, plain_copy
-from tabtune_core.api.pipeline_facts import PipelineFacts
+from tabtune_core.api.pipeline_facts import Merged, PipelineFacts
 from tabtune_core.api.pipeline_file import PipelineContent, read_pipeline, write_pipeline
 from tabtune_core.api.tuning_params import changed_params, read_params, write_params
 from tabtune_core.data.arrays import (
@@ -36,13 +37,14 @@ from tabtune_core.data.arrays import (
     show_all,
 )
 from tabtune_core.data.encoding import count_features
+from tabtune_core.data.prediction_rows import labels_like
 from tabtune_core.data.task import Context
-from tabtune_core.data.values import places, present
+from tabtune_core.data.values import places, present, words
 from tabtune_core.devices import resolve_device
 from tabtune_core.engine.adapted_model import open_base, predict_rows
 from tabtune_core.errors import LabelError, PipelineError, SettingError, warn
 from tabtune_core.events import Event, RunFinished
-from tabtune_core.files.damaged import refused_as
+from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package_facts import check_strength
 from tabtune_core.metrics import score_all
@@ -81,9 +83,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         Args:
             model_name: a family such as 'TabICL', or a model of the catalogue such as 'tabicl-mini'.
             tuning_strategy: 'peft' trains a LoRA adapter, 'base-ft' trains every weight, 'inference' trains nothing.
-            tuning_params: device, epochs or steps, learning_rate, batch_size (query rows per step), peft_config and so
-            on; see
-                ``tabtune_core.api.tuning_params``.
+            tuning_params: device, epochs or steps, learning_rate, peft_config and so on; see ``api.tuning_params``.
             task: 'classification' predicts classes, 'regression' predicts numbers.
         """
         self.model_name = model_name
@@ -92,25 +92,18 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         self.task = task
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None, *, verbose: bool = False) -> Self:
-        """Trains on most of the rows, chooses the best checkpoint on the rest and keeps all of them as context rows for
-        predictions.
+        """Trains on most of the rows, chooses the best checkpoint on the rest, and keeps all of them as context rows.
 
         'inference' trains nothing and withholds no rows. The chosen checkpoint is never worse on the validation rows
         than zero-shot; for both scores, which are in ``result``, the context is the other rows alone. Afterwards
-        encoders and context are made again from all rows with a label, or from a stratified sample if
-        ``predict_context_rows`` is less; by default it depends on model, memory and time.
+        the context is made again from all rows with a label, or from a sample of ``predict_context_rows``.
 
         Args:
-            X: rows, as a frame of pandas, Polars or Arrow, an array or a list. Columns are read by their type; a text
-            column whose values
-                are all numbers or all dates is read as such. Free text is left out, and a ``TableWarning`` names the
-                column.
+            X: rows, as a frame of pandas, Polars or Arrow, an array or a list. Text that is all numbers or all dates is
+                read as such; free text is left out, and a ``TableWarning`` names the column.
             y: a class or number for each row; rows without one are left out.
-            sample_weight: weight of each row in the training loss when it is a query row; 0 leaves it out of the loss.
-            Default: equal
-                weights. It is multiplied by ``class_weights`` and affects nothing else: rows of weight 0 can still be
-                validation rows or context rows (these models cannot weight context rows), and validation scores count
-                all rows equally.
+            sample_weight: weight of each row in the training loss, multiplied by ``class_weights``; default: equal.
+                It affects neither validation scores nor context rows.
             verbose: shows a bar on stderr: the phase, the step, its loss and the best validation score.
 
         Raises:
@@ -119,14 +112,11 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         settings = self.settings()
         withhold = settings.strategy != "inference"
         if sample_weight is not None and not withhold:
-            raise SettingError(
-                "sample_weight changes nothing with tuning_strategy 'inference', which trains nothing; leave it out, "
-                "or choose 'peft'."
-            )
+            idle = "sample_weight changes nothing with tuning_strategy 'inference', which trains nothing"
+            raise SettingError(f"{idle}; leave it out, or choose 'peft'.")
         with closing(FitBar(settings.selection_metric)) if verbose else nullcontext() as bar:
-            return self._fit(
-                X, y, settings, withhold=withhold, sample_weight=sample_weight, watch=bar.take if bar else None
-            )
+            watch = bar.take if bar else None
+            return self._fit(X, y, settings, withhold=withhold, sample_weight=sample_weight, watch=watch)
 
     def _fit(
         self,
@@ -138,10 +128,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         sample_weight: Any = None,
         watch: Callable[[Event], None] | None = None,
     ) -> Self:
-        """See ``fit``; a leaderboard withholds validation rows from zero-shot too.
-
-        ``watch`` gets the events as they arrive.
-        """
+        """See ``fit``; a leaderboard withholds rows from zero-shot too. ``watch`` gets the events as they arrive."""
         frame, device, events = read_rows(X), resolve_device(settings.device), list[Event]()
 
         def emit(event: Event) -> None:
@@ -154,41 +141,26 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         kinds = kinds_of_rows(frame, settings)
         plan = Plan.of(settings, features=count_features(kinds, None), device=device)
         with scratch_folder() as folder, MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:
-            fitted = fit(
-                plan,
-                lambda: prepare_arrays(
-                    frame,
-                    y_N,
-                    labels,
-                    plan.shown,
-                    kinds,
-                    max_classes=plan.card.family.class_limit,
-                    withhold=withhold,
-                    weights=weights,
-                ),
-                Environment(meter=meter, folder=folder, emit=emit),
-            )
+            prepare = partial(prepare_arrays, frame, y_N, labels, plan.shown, kinds, withhold=withhold, weights=weights)
+            prepare = partial(prepare, max_classes=plan.card.family.class_limit)
+            fitted = fit(plan, prepare, Environment(meter=meter, folder=folder, emit=emit))
         session = fitted.session
         table, context, scored_rows = session.table, session.table.context, None
         if withhold:
             scored_rows = len(context.y_C)
             context = show_all(table.frame, table.labels, labels.texts, plan.shown, kinds)
-        events.append(rows_shown(sum(label is not None for label in table.labels), scored_rows, len(context.y_C)))
-        events.append(
-            dataclasses.replace(fitted.result, scored_context_rows=scored_rows, final_context_rows=len(context.y_C))
-        )
+        empty, shown = sum(label is None for label in table.labels), len(context.y_C)
+        events.append(rows_shown(len(table.labels) - empty, scored_rows, shown))
+        events.append(dataclasses.replace(fitted.result, scored_context_rows=scored_rows, final_context_rows=shown))
         session.model.module.requires_grad_(False).eval()
-        self._params, rate = (
-            copy.deepcopy(self.get_params()),
-            settings.train.learning_rate,
-        )  # copied: set_params may change them later
+        self._params, rate = copy.deepcopy(self.get_params()), settings.train.learning_rate  # set_params may follow
         used = {} if rate is None else {"learning_rate": rate}  # a later version may have another default
         self._params["tuning_params"] = changed_params(self._params["tuning_params"], used)
         self._base, self._adapters = with_module(session.model, session.adapters.base), session.adapters
         self._lora = dict.fromkeys(session.adapters.names, settings.lora)
         classes = labels.classes if settings.task == "classification" else None
         self._show(context, events, tuple(frame.columns), named=isinstance(X, pd.DataFrame), classes=classes)
-        if empty := sum(label is None for label in table.labels):
+        if empty:
             warn(f"Left out of the fit, because y is missing there: {counted(empty, 'row')} of {len(frame):,}.")
         for told in context.encoder.unread(frame):
             warn(told)
@@ -202,9 +174,10 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         *,
         named: bool,
         classes: NDArray[Any] | None,
+        merged: Merged = "",
     ) -> None:
         """Sets what a fit learns beside its model: context rows and the attributes of scikit-learn."""
-        self._context, self._history = context, tuple(history)
+        self._context, self._history, self._merged = context, tuple(history), merged
         self._columns, self.n_features_in_ = tuple(columns), len(columns)
         for earlier in ("classes_", "feature_names_in_"):
             self.__dict__.pop(earlier, None)
@@ -214,13 +187,9 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             self.feature_names_in_ = np.array(self._columns, dtype=object)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        """Pickles a fitted pipeline as ``save`` writes it: without the weights of the base, which are looked up when it
-        is unpickled.
+        """Pickles a fitted pipeline as ``save`` writes it, and scikit-learn's requests for metadata beside it.
 
-        Beside it, scikit-learn's requests for metadata (``set_fit_request``) are kept.
-
-        Raises:
-            PipelineError: as ``save``.
+        The weights of the base are looked up when it is unpickled.
         """
         if not hasattr(self, "_base"):
             return super().__reduce_ex__(protocol)
@@ -231,9 +200,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        tags.input_tags.allow_nan = tags.input_tags.string = tags.input_tags.categorical = tags.target_tags.required = (
-            True
-        )
+        inputs, tags.target_tags.required = tags.input_tags, True
+        inputs.allow_nan = inputs.string = inputs.categorical = True
         if self.task == "regression":
             tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
         else:
@@ -241,12 +209,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def set_params(self, **params: Any) -> Self:
-        """Sets parameters as in scikit-learn; ``tuning_params__steps`` or ``tuning_params__lora_rank`` name one of
-        ``tuning_params``.
-
-        Raises:
-            SettingError: a name is unknown.
-        """
+        """Sets parameters as in scikit-learn; ``tuning_params__lora_rank`` and so on name one of the settings."""
         inner = "tuning_params__"
         super().set_params(**{name: value for name, value in params.items() if not name.startswith(inner)})
         if changes := {name.removeprefix(inner): value for name, value in params.items() if name.startswith(inner)}:
@@ -256,14 +219,11 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Returns the accuracy, or R² for regression, as scikit-learn defines them."""
         mixin = RegressorMixin if self.task == "regression" else ClassifierMixin
-        return float(mixin.score(self, X, y, sample_weight))
+        check_is_fitted(self)
+        return float(mixin.score(self, X, self._own_labels(y, len(y)) if self._merged else y, sample_weight))
 
     def settings(self) -> RunSettings:
-        """Returns the checked settings that the arguments stand for.
-
-        Raises:
-            SettingError: naming the argument, its value and what is allowed.
-        """
+        """Returns the checked settings; SettingError names the argument, its value and what is allowed."""
         return read_params(self.model_name, self.tuning_strategy, self.tuning_params, self.task)
 
     @property
@@ -322,37 +282,39 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             LabelError: a class was not in the fit, a value is not a number in regression, or no row has a label.
         """
         predicted = self._predict(X)
-        y_N = read_labels(y, len(predicted))
+        y_N = self._own_labels(y, len(predicted))
         labels = present(y_N) if predicted.ndim == 2 else read_numbers(y_N)
         labelled = [place for place, label in enumerate(labels) if label is not None]
         if not labelled:
-            raise LabelError(
-                f"y has no label in {counted(len(labels), 'row')}, so there is nothing to score. Pass rows that have "
-                "one."
-            )
+            none = f"y has no label in {counted(len(labels), 'row')}, so there is nothing to score"
+            raise LabelError(f"{none}. Pass rows that have one.")
         ids_N = self._context.labels.transform([labels[place] for place in labelled])
         return score_all(ids_N, predicted[labelled], rarer=self._context.rarer)
 
-    def save(self, path: str | Path) -> None:
-        """Writes one zip of safetensors and JSON, whatever the file is called. It holds the context rows and names the
-        base by its SHA-256.
+    def _own_labels(self, y: Any, rows: int) -> pd.Series:
+        """Returns labels as the classes name them, also where the run halved numbers or merged rare classes."""
+        y_N, classes = read_labels(y, rows), self._context.labels.classes
+        if not self._merged or set(words(y_N.dropna())) <= set(classes):
+            return y_N
+        halves, fewest = self._merged == "halves", int(self._merged == "rare")
+        run = RunSettings(dataset="-", target="y", split_at_median=halves, group_rare_classes=fewest)
+        return pd.Series(labels_like(y_N.to_frame("y"), run, classes), name="y")
 
-        All adapters are saved; a merged adapter is active but not merged when the file is loaded.
+    def save(self, path: str | Path) -> None:
+        """Writes one zip of safetensors and JSON: all adapters, the context rows, and the SHA-256 of the base.
+
+        A merged adapter is active but not merged when the file is loaded.
 
         Raises:
             PipelineError: the classes are neither text nor numbers nor booleans.
         """
         check_is_fitted(self)
         if self._params["tuning_strategy"] == "base-ft":
-            tensors = {
-                name: value.detach().cpu().contiguous().clone() for name, value in self.model.state_dict().items()
-            }
+            state = self.model.state_dict()
+            tensors = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
         else:
-            tensors = {
-                f"{i}/{key}": value
-                for i, name in enumerate(self.adapters)
-                for key, value in self._adapters.tensors(name).items()
-            }
+            each = [self._adapters.tensors(name) for name in self.adapters]
+            tensors = {f"{i}/{key}": value for i, own in enumerate(each) for key, value in own.items()}
         facts = PipelineFacts(
             params=self._params,
             base=self._base.source,
@@ -360,6 +322,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             named=hasattr(self, "feature_names_in_"),
             adapters={name: dataclasses.asdict(self._lora[name]) for name in self.adapters},
             active_adapter=self.active_adapter,
+            merged=self._merged,
         )
         if hasattr(self, "classes_"):
             facts = dataclasses.replace(facts, classes=self.classes_.tolist(), classes_type=self.classes_.dtype.str)
@@ -379,13 +342,9 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             AdapterError: the base is not the one that was tuned, or an adapter in the file does not fit it.
             CheckpointError: the base's weights cannot be found.
         """
-        content = read_pipeline(Path(path))
-        facts = content.facts
-        with refused_as(
-            PipelineError,
-            f"{Path(path).name} is not a saved pipeline",
-            " Save it again, or copy the file again from where it was made.",
-        ):
+        content, name = read_pipeline(Path(path)), Path(path).name
+        facts, again = content.facts, " Save it again, or copy the file again from where it was made."
+        with refused_as(PipelineError, f"{name} is not a saved pipeline", again):
             pipeline = cls(**facts.params)
             pipeline._params = pipeline.get_params()
             settings = dataclasses.replace(pipeline.settings(), model=facts.base.model)
@@ -394,34 +353,22 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             classes = np.array(facts.classes, dtype=facts.classes_type) if settings.task == "classification" else None
             named = content.context.labels.classes
             if classes is not None and places(classes, named).tolist() != [*range(len(named))]:
-                raise PipelineError(
-                    f"{Path(path).name} names other classes than its rows have, or in another order: it is damaged."
-                )
+                raise Damaged("it names other classes than its rows have, or in another order")
             if bool(facts.classes) != (settings.task == "classification"):
-                raise PipelineError(
-                    f"{Path(path).name} is for {settings.task} but names {len(facts.classes)} classes: it is damaged."
-                )
-        base = open_base(
-            card.name,
-            settings.task,
-            facts.base.sha256,
-            checkpoint=checkpoint or settings.checkpoint,
-            device=device or settings.device,
-        )
+                raise Damaged(f"it is for {settings.task} but names {len(facts.classes)} classes")
+        checkpoint, device = checkpoint or settings.checkpoint, device or settings.device
+        base = open_base(card.name, settings.task, facts.base.sha256, checkpoint=checkpoint, device=device)
         if settings.strategy == "base-ft":
-            with refused_as(
-                PipelineError, f"{Path(path).name} holds other weights than {card.title} has", " The file is damaged."
-            ):
+            with refused_as(PipelineError, f"{name} holds other weights than {card.title} has", " It is damaged."):
                 base.module.load_state_dict(content.tensors)
         pipeline._base, pipeline._adapters, pipeline._lora = base, AdapterSet(base.module), loras
-        for i, (name, lora) in enumerate(loras.items()):
-            prefix = f"{i}/"
-            tensors = {
-                key.removeprefix(prefix): value for key, value in content.tensors.items() if key.startswith(prefix)
-            }
-            put_on(pipeline._adapters, base, lora, tensors, name)
+        for i, (adapter, lora) in enumerate(loras.items()):
+            own = {key: value for key, value in content.tensors.items() if key.startswith(f"{i}/")}
+            tensors = {key.partition("/")[2]: value for key, value in own.items()}
+            put_on(pipeline._adapters, base, lora, tensors, adapter)
         pipeline._adapters.set(facts.active_adapter)
-        pipeline._show(content.context, content.history, facts.columns, named=facts.named, classes=classes)
+        show = partial(pipeline._show, named=facts.named, classes=classes, merged=facts.merged)
+        show(content.context, content.history, facts.columns)
         return pipeline
 
 
@@ -451,12 +398,10 @@ def pipeline_of_run(
     columns: Sequence[str],
     history: Sequence[Event],
 ) -> TabularPipeline:
-    """Makes a fitted pipeline from what a run stored. The last adapter is active; the LoRA settings of the run apply to
-    each.
+    """Makes a fitted pipeline from what a run stored; its LoRA settings apply to each adapter, and the last is active.
 
-    ``context`` are the run's own context rows, so that the pipeline gives the run's predictions. Unlike after ``fit``,
-    they do not include the validation and test rows. Rows to predict must have the ``columns``. The last event of
-    ``history`` is the result.
+    ``context`` are the run's own context rows, without the validation and test rows, so that it gives the run's
+    predictions. Rows to predict must have the ``columns``. The last event of ``history`` is the result.
     """
     pipeline = TabularPipeline(**write_params(settings))
     pipeline._params = copy.deepcopy(pipeline.get_params())
@@ -468,7 +413,8 @@ def pipeline_of_run(
     for name, tensors in adapters.items():
         put_on(pipeline._adapters, base, settings.lora, tensors, name)
     classes = np.array(context.labels.classes, dtype=object) if context.labels.classes else None
-    pipeline._show(context, history, columns, named=True, classes=classes)
+    merged: Merged = "halves" if settings.split_at_median else "rare" if settings.group_rare_classes else ""
+    pipeline._show(context, history, columns, named=True, classes=classes, merged=merged)
     return pipeline
 
 

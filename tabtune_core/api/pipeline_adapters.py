@@ -79,20 +79,11 @@ class WithAdapters:
         return self._fitted.active
 
     def set_adapter(self, name: str | None) -> None:
-        """Makes an adapter the active one, for all threads; None: the base alone. A prediction in progress keeps its
-        adapter.
-
-        Raises:
-            AdapterError: the name is unknown.
-        """
+        """Makes an adapter the active one for all later predictions; None: the base alone. AdapterError if unknown."""
         self._fitted.set(name)
 
     def disable_adapter(self) -> AbstractContextManager[nn.Module]:
-        """Turns all adapters off in a ``with`` block, for all threads.
-
-        Blocks may overlap. After the last, the adapter from before them is active, or the one that was made active
-        since.
-        """
+        """Turns all adapters off in a ``with`` block, for all threads; overlapping blocks end with the last."""
         return self._fitted.disabled()
 
     def load_adapter(self, source: str | Path | LoraAdapter, name: str | None = None) -> str:
@@ -116,9 +107,8 @@ class WithAdapters:
         adapter = source if isinstance(source, LoraAdapter) else load_lora_adapter(source)
         name = name or Path(str(source)).stem
         if name == BASE:
-            raise AdapterError(
-                f"{BASE!r} names the base alone in predict_each. Give the adapter another name with name=."
-            )
+            other = "Give the adapter another name with name=."
+            raise AdapterError(f"{BASE!r} names the base alone in predict_each. {other}")
         adapter.check_task(self._base.task)
         if self._params["tuning_strategy"] == "base-ft":
             raise AdapterError(
@@ -150,29 +140,22 @@ class WithAdapters:
         """
         name = name or self._fitted.active
         if name is None:
-            hint = (
-                f"Turn one on, or name one of {', '.join(self.adapters)}."
-                if self.adapters
-                else "Fit with tuning_strategy='peft'."
-            )
+            known = f"Turn one on, or name one of {', '.join(self.adapters)}."
+            hint = known if self.adapters else "Fit with tuning_strategy='peft'."
             raise AdapterError(f"The pipeline has no LoRA adapter to save. {hint}")
         report = self._adapters.report(name)
+        source = self._base.source
         adapter = LoraAdapter(
             settings=self._lora[name],
             tensors=self._adapters.tensors(name),
             task=self._base.task,
-            model=self._base.source.model,
-            base_sha256=self._base.source.sha256,
+            model=source.model,
+            base_sha256=source.sha256,
         )
-        write_plain(path, adapter, report, self._base.source.licence)
+        write_plain(path, adapter, report, source.licence)
 
     def merge_lora_weights(self) -> None:
-        """Merges the active adapter into the weights: a prediction then costs as much as the base's. ``unmerge``
-        restores every bit.
-
-        Raises:
-            AdapterError: no adapter is active.
-        """
+        """Merges the active adapter into the weights; ``unmerge`` restores every bit. AdapterError without one."""
         self._fitted.merge()
 
     def unmerge(self) -> None:
@@ -189,12 +172,7 @@ class WithAdapters:
 
 
 def plain_copy(model: nn.Module) -> nn.Module:
-    """Returns a copy of an adapted module with the update in its weights and no adapter; the module itself is not
-    changed.
-
-    Raises:
-        AdapterError: the module has no adapter.
-    """
+    """Returns a copy of an adapted module with the update in its weights; AdapterError if it has no adapter."""
     plain = merged_copy(model)
     for side in ("lora_A", "lora_B"):
         plain.__dict__.pop(side, None)

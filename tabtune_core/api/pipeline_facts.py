@@ -6,7 +6,7 @@ In: values that were read, and the header of the context rows. Out: typed facts,
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 from tabtune_core.data.encoding import DATED, PLAIN
 from tabtune_core.data.text_features import DIRECTIONS, HASHES, PARTS
@@ -16,19 +16,11 @@ from tabtune_core.files.plain_values import check_fields, digest, entry, only, r
 from tabtune_core.files.tensors import Stored
 from tabtune_core.upstream import Source
 
+Merged = Literal["", "halves", "rare"]
 KNOWN = {
     "": (
-        "format",
-        "params",
-        "base",
-        "columns",
-        "adapters",
-        "active_adapter",
-        "named",
-        "classes",
-        "classes_type",
-        "history",
-        "context",
+        *("format", "params", "base", "columns", "adapters", "active_adapter", "named", "classes", "classes_type"),
+        *("merged", "history", "context"),
     ),
     "params": ("model_name", "task", "tuning_params", "tuning_strategy"),
     "context": ("sha256", "encoder", "classes", "rarer"),
@@ -67,6 +59,8 @@ class PipelineFacts:
     """Classes as the user gave them; empty for regression."""
     classes_type: str = "float64"
     """NumPy type of the array of classes."""
+    merged: Merged = ""
+    """How the classes were made of the table's labels: numbers split at their median, or rare classes merged."""
 
     def to_json(self) -> dict[str, Any]:
         """Returns the facts as the file keeps them."""
@@ -83,7 +77,7 @@ class PipelineFacts:
         """
         _check(facts)
         adapters = {one["name"]: one["lora"] for one in facts["adapters"]}
-        own = {name: facts[name] for name in ("params", "columns", "named", "classes", "classes_type")}
+        own = {name: facts[name] for name in ("params", "columns", "named", "classes", "classes_type", "merged")}
         return cls(base=Source.of_base(facts), adapters=adapters, active_adapter=facts.get("active_adapter"), **own)
 
 
@@ -94,6 +88,8 @@ def _check(facts: Mapping[str, Any]) -> None:
         entry(facts, name, str)
     digest(facts, "context.sha256")
     entry(facts, "params.tuning_params", (dict, type(None)))
+    if entry(facts, "merged", str) not in get_args(Merged):
+        raise Damaged("its entry 'merged' is not a way to make classes")
     columns = entry(facts, "columns", list)
     if entry(facts, "named", bool):
         texts(columns, "columns")
@@ -122,10 +118,8 @@ def _check_adapters(facts: Mapping[str, Any]) -> None:
         only(adapter, ("name", "lora"), "an adapter")
         entry(adapter, "lora", dict)
     if len(names) > MOST_ADAPTERS or active not in (None, *names):
-        raise Damaged(
-            f"it holds {len(names):,} adapters, but at most {MOST_ADAPTERS} are allowed and the active one must be "
-            "among them"
-        )
+        allowed = f"at most {MOST_ADAPTERS} are allowed and the active one must be among them"
+        raise Damaged(f"it holds {len(names):,} adapters, but {allowed}")
 
 
 def _check_encoder(facts: Mapping[str, Any]) -> None:

@@ -35,10 +35,7 @@ FORMAT = 1
 FACTS_LIMIT_BYTES = 32_000_000
 """Limit of ``pipeline.json``, most of which is the history of the fit: some hundred bytes per step."""
 MOST_EVENTS = 50_000
-"""Most events of a saved history.
-
-A longer one loses its memory samples and its earliest events; the peaks of each phase stay.
-"""
+"""Most events of a saved history; a longer one loses its memory samples and its earliest events."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +75,13 @@ def write_pipeline(path: Path, content: PipelineContent) -> None:
     except Damaged as error:
         raise PipelineError(f"The pipeline cannot be saved, as its file could not be opened again: {error}.") from error
     except TypeError as error:
-        raise PipelineError(
-            f"The pipeline cannot be saved: {error}. Its classes and settings must be texts, numbers or booleans."
-        ) from error
+        kinds = "Its classes and settings must be texts, numbers or booleans."
+        raise PipelineError(f"The pipeline cannot be saved: {error}. {kinds}") from error
     if len(text) > FACTS_LIMIT_BYTES:
-        raise PipelineError(
-            f"The pipeline cannot be saved: its {FACTS} would have {len(text) / 1e6:,.1f} MB. Leave out columns of "
-            "many different texts."
-        )
-    rows: dict[str, NDArray[Any]] = {
-        "rows": context.rows,
-        "x": context.x_CF,
-        "y": context.y_C,
-        **context.encoder.text_arrays,
-    }
+        size = f"its {FACTS} would have {len(text) / 1e6:,.1f} MB"
+        raise PipelineError(f"The pipeline cannot be saved: {size}. Leave out columns of many different texts.")
+    rows: dict[str, NDArray[Any]] = {"rows": context.rows, "x": context.x_CF, "y": context.y_C}
+    rows |= context.encoder.text_arrays
     saved = named("The pipeline was not saved", path.parent)
     with saved, in_one_move(path) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(FACTS, text)

@@ -21,8 +21,9 @@ for _card in CATALOGUE.values():
     if not _card.in_the_box:
         FAMILY_MODELS.setdefault(_card.family.name, (f"TABTUNE_{_card.family.name.upper()}", _card.name))
 """By family name: the environment variable that can name a model, and the default, its first release."""
+CONFIG = "peft_config."
 ARGUMENTS: dict[str, Setting] = {
-    f"{'peft_config.' if row.section == 'lora' else ''}{row.argument or row.name}": row
+    f"{CONFIG if row.section == 'lora' else ''}{row.argument or row.name}": row
     for row in SETTINGS.values()
     if row.argument is not None
 }
@@ -32,15 +33,9 @@ WITHHOLDING = ("validation_share", "validation_rows", "split_by", "split_column"
 OTHER_NAMES = {"peft_config.lr_ratio": "lr_ratio", "max_grad_norm": "clip_norm", "gradient_clipping": "clip_norm"}
 """Other accepted names: the guide's section 12.1 has the ratio beside r; other libraries use the other two."""
 NEAR = {
-    "lr": "learning_rate",
-    "random_state": "seed",
-    "n_epochs": "epochs",
-    "max_epochs": "epochs",
-    "n_estimators": "views",
-    "rank": "peft_config.r",
-    "alpha": "peft_config.lora_alpha",
-    "dropout": "peft_config.lora_dropout",
-    "targets": "peft_config.target_modules",
+    **{"lr": "learning_rate", "random_state": "seed", "n_epochs": "epochs", "max_epochs": "epochs"},
+    **{"n_estimators": "views", "rank": "peft_config.r", "alpha": "peft_config.lora_alpha"},
+    **{"dropout": "peft_config.lora_dropout", "targets": "peft_config.target_modules"},
 }
 """Suggestions for common names that are spelled too differently from ours to be found by their letters."""
 KNOWN = (*ARGUMENTS, *OTHER_NAMES, "peft_config")
@@ -48,36 +43,27 @@ NESTED = {
     written: name
     for name, row in ARGUMENTS.items()
     if row.section == "lora"
-    for short in (row.name, name.removeprefix("peft_config."))
+    for short in (row.name, name.removeprefix(CONFIG))
     for written in (short, f"lora_{short}", f"peft_config__{short}")
 }
 """Names that may follow ``tuning_params__`` for a setting of ``peft_config``."""
 
 
 def model_of(name: str) -> str:
-    """Returns the catalogue's name of a model, for a model or a family.
-
-    Raises:
-        SettingError: naming the models that exist.
-    """
+    """Returns the catalogue's name of a model, for a model or a family; SettingError names the models that exist."""
     if name in FAMILY_MODELS:
         variable, current = FAMILY_MODELS[name]
         name = os.environ.get(variable, current)
     if name not in CATALOGUE:
-        raise SettingError(
-            f"There is no model {name!r}; choose {', '.join(FAMILY_MODELS)} or one of {', '.join(CATALOGUE)}."
-        )
+        known = f"choose {', '.join(FAMILY_MODELS)} or one of {', '.join(CATALOGUE)}"
+        raise SettingError(f"There is no model {name!r}; {known}.")
     return name
 
 
 def read_params(
     model_name: str, tuning_strategy: str, tuning_params: Mapping[str, Any] | None, task: str
 ) -> RunSettings:
-    """Returns the settings that a pipeline's arguments stand for.
-
-    Raises:
-        SettingError: naming the argument, its value and what is allowed.
-    """
+    """Returns the settings of a pipeline's arguments; SettingError names the argument and what is allowed."""
     if tuning_strategy not in MODELS:
         raise SettingError(f"tuning_strategy is {tuning_strategy!r}; it must be one of {', '.join(map(repr, MODELS))}.")
     params = _flat(tuning_params or {})
@@ -99,71 +85,55 @@ def read_params(
 
 
 def changed_params(params: Mapping[str, Any] | None, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns ``tuning_params`` with single settings changed.
+    """Returns ``tuning_params`` with single settings changed; SettingError suggests the nearest known name.
 
-    >>> changed_params({"steps": 5, "peft_config": {"r": 2}}, {"steps": 7, "lora_rank": 4, "peft_config__lora_alpha": 8})
-    {'steps': 7, 'peft_config': {'r': 4, 'lora_alpha': 8}}
-
-    Raises:
-        SettingError: a name is unknown; the error suggests the nearest known one.
-    """  # noqa: E501
+    >>> changed_params({"steps": 5, "peft_config": {"r": 2}}, {"lora_rank": 4, "peft_config__lora_alpha": 8})
+    {'steps': 5, 'peft_config': {'r': 4, 'lora_alpha': 8}}
+    """
     flat = _flat(params or {})
     for written, value in changes.items():
         name = NESTED.get(written, written)
         _check_name(name)
         if name == "peft_config":
-            flat = {old: kept for old, kept in flat.items() if not old.startswith("peft_config.")}
+            flat = {old: kept for old, kept in flat.items() if not old.startswith(CONFIG)}
         flat |= _flat({name: value})
-    config = {
-        name.removeprefix("peft_config."): flat.pop(name) for name in list(flat) if name.startswith("peft_config.")
-    }
-    return flat | ({"peft_config": config} if config else {})
+    return _nested(flat)
 
 
 def write_params(settings: RunSettings) -> dict[str, Any]:
-    """Returns the arguments of a pipeline for these settings, without defaults. The checkpoint is named without its
-    folder.
+    """Returns the arguments of a pipeline for these settings, without defaults and without the checkpoint's folder.
 
     >>> write_params(RunSettings(dataset="d", target="y").changed(seed=1, epochs=3))["tuning_params"]
     {'seed': 1, 'epochs': 3}
     """
-    values = plain_values(
-        {name: settings.value(row.name) for name, row in ARGUMENTS.items() if not settings.is_usual(row.name)}
-    )
+    used = {name: row for name, row in ARGUMENTS.items() if settings.strategy in row.strategies}
     useless = WITHHOLDING if settings.strategy == "inference" else ()
-    params = {
-        name: value
-        for name, value in values.items()
-        if settings.strategy in ARGUMENTS[name].strategies and name not in useless
-    }
-    config = {name: params.pop(name) for name in list(params) if name.startswith("peft_config.")}
-    if config:
-        params["peft_config"] = {name.removeprefix("peft_config."): value for name, value in config.items()}
+    changed = [name for name, row in used.items() if name not in useless and not settings.is_usual(row.name)]
+    params = _nested(plain_values({name: settings.value(used[name].name) for name in changed}))
     if "checkpoint" in params:
         params["checkpoint"] = Path(params["checkpoint"]).name
-    return {
-        "model_name": settings.model,
-        "tuning_strategy": settings.strategy,
-        "tuning_params": params,
-        "task": settings.task,
-    }
+    strategy = {"model_name": settings.model, "tuning_strategy": settings.strategy}
+    return {**strategy, "tuning_params": params, "task": settings.task}
 
 
 def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
     """Flattens ``peft_config`` to ``peft_config.r`` and so on; NumPy scalars, as of a search, become plain."""
     if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
-        raise SettingError(
-            f"'tuning_params' is {params!r}; it must be a dictionary such as {{'steps': 100, 'peft_config': {{'r': "
-            f"8}}}}."
-        )
-    flat = {name: value for name, value in params.items() if name != "peft_config"}
+        example = "{'steps': 100, 'peft_config': {'r': 8}}"
+        raise SettingError(f"'tuning_params' is {params!r}; it must be a dictionary such as {example}.")
     config = params.get("peft_config") or {}
     if not isinstance(config, Mapping):
-        raise SettingError(
-            f"'peft_config' is {config!r}; it must be a dictionary such as {{'r': 8, 'lora_alpha': 16}}."
-        )
-    flat |= {f"peft_config.{name}": value for name, value in config.items()}
+        example = "{'r': 8, 'lora_alpha': 16}"
+        raise SettingError(f"'peft_config' is {config!r}; it must be a dictionary such as {example}.")
+    flat = {name: value for name, value in params.items() if name != "peft_config"}
+    flat |= {f"{CONFIG}{name}": value for name, value in config.items()}
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in flat.items()}
+
+
+def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
+    config = {name.removeprefix(CONFIG): value for name, value in flat.items() if name.startswith(CONFIG)}
+    plain = {name: value for name, value in flat.items() if not name.startswith(CONFIG)}
+    return plain | ({"peft_config": config} if config else {})
 
 
 def _check_name(name: str) -> None:
@@ -177,14 +147,12 @@ def _check_use(name: str, strategy: str, params: Mapping[str, Any]) -> None:
     row = ARGUMENTS.get(OTHER_NAMES.get(name, name))
     if row is None:  # peft_config as a whole
         return
+    changes_nothing = f"'{name}' changes nothing"
     if row.strategies == LORA and strategy != "peft":
-        raise SettingError(
-            f"'{name}' changes nothing with tuning_strategy {strategy!r}; leave it out, or choose 'peft'."
-        )
+        way_out = "leave it out, or choose 'peft'"
+        raise SettingError(f"{changes_nothing} with tuning_strategy {strategy!r}; {way_out}.")
     if strategy not in row.strategies or (strategy == "inference" and row.name in WITHHOLDING):
-        raise SettingError(
-            f"'{name}' changes nothing with tuning_strategy 'inference', which neither trains nor withholds rows; "
-            "leave it out."
-        )
+        why = "with tuning_strategy 'inference', which neither trains nor withholds rows; leave it out"
+        raise SettingError(f"{changes_nothing} {why}.")
     if row.idle and params.get(row.idle.other) == row.idle.value:
-        raise SettingError(f"'{name}' changes nothing {row.idle.why}")
+        raise SettingError(f"{changes_nothing} {row.idle.why}")

@@ -12,15 +12,15 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.charts.lines import gpu, gradient_norm, learning_rate, loss, score, seconds
+from tabtune_core.charts.lines import gradient_norm, learning_rate, loss, score, seconds
 from tabtune_core.charts.memory import memory, memory_breakdown
 from tabtune_core.charts.pareto import pareto
-from tabtune_core.charts.predictions import confusion_matrix, predicted_true, reliability_diagram, residuals
+from tabtune_core.charts.predictions import confusion_matrix, predicted_true, reliability_diagram
 from tabtune_core.charts.rank_curve import rank_curve
 from tabtune_core.charts.rows_shown import rows_shown
 from tabtune_core.charts.style import plain_in_figure
 from tabtune_core.charts.target import class_counts, target_values
-from tabtune_core.charts.update import layer_updates, spectrum, truncation
+from tabtune_core.charts.update import truncation
 from tabtune_core.training.episodes import EVALUATION_ROWS
 
 NAMES = ("run", "name", "label", "predicted", "layer", "target")
@@ -65,7 +65,6 @@ CHARTS: dict[str, Chart] = {
     "memory": Chart(
         memory, "Memory during the run, as on the leaderboard: what it adds to the loaded model.", "memory"
     ),
-    "gpu": Chart(gpu, "GPU utilization, power draw and temperature during the run.", "memory"),
     "memory_breakdown": Chart(
         memory_breakdown, "Peak memory by cause. LoRA changes every part except the model weights."
     ),
@@ -76,20 +75,13 @@ CHARTS: dict[str, Chart] = {
         "One point per run with its intervals. No run beats those on the dotted line (Pareto front) on both axes.",
     ),
     "rank_curve": Chart(rank_curve, "How the score depends on the rank."),
-    "rows_shown": Chart(
-        rows_shown, "Score, time and memory of predictions by the number of context rows, without training."
-    ),
+    "rows_shown": Chart(rows_shown, "Score by the number of context rows at prediction, without training."),
     "truncation": Chart(
         truncation, "Scores of one run after its update is truncated to lower ranks (SVD), without retraining."
     ),
-    "spectrum": Chart(
-        spectrum, "Share of the update in its strongest directions. A steep start means that a lower rank is enough."
-    ),
-    "layer_updates": Chart(layer_updates, "Change of each layer, relative to its weights."),
     "confusion_matrix": Chart(confusion_matrix, "Confusion matrix: rows by true and predicted class."),
     "reliability_diagram": Chart(
         reliability_diagram, "On the broad grey line the model is calibrated; below it, it is overconfident."
     ),
     "predicted_true": Chart(predicted_true, "Predicted against true values; they are equal on the dotted line."),
-    "residuals": Chart(residuals, "Distribution of the errors (residuals)."),
 }

@@ -1,4 +1,4 @@
-"""Charts with one line per run over steps or seconds: scores, loss, gradient norm, rate, time, memory, GPU readings."""
+"""Charts with one line per run over steps or seconds: scores, loss, gradient norm, rate and time."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,30 +8,26 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from tabtune_core.analysis.run_curves import LOW
+from tabtune_core.analysis.run_curves import HIGH, LOW
 from tabtune_core.charts.style import (
     LEVEL,
     PALE,
     X_TITLES,
     RunStyle,
-    band,
-    compact,
     each_run,
     figure,
     focus,
     label_ends,
-    leave_room,
+    labels_of,
     mark_outside,
-    points_each,
     say,
-    smooth,
     span,
-    thin,
-    with_numbers,
 )
 from tabtune_core.metrics import METRICS
 
 RUN_X_TITLES = X_TITLES | {"seconds": "Time since the run started (s)"}
+MOST_POINTS = 8_000
+"""Most points of all runs in one chart."""
 FAR = 30.0
 """A run is marked at the edge if its usual value is this many times as far away as the others'."""
 
@@ -57,6 +53,58 @@ def line(
     drawn.add_scatter(x=compact(x), y=compact(y), **(look | more))
 
 
+def points_each(frame: pd.DataFrame) -> int:
+    """Returns how many points a run may have: at most 400, fewer if all runs together would have MOST_POINTS."""
+    return max(90, min(400, MOST_POINTS // max(len(labels_of(frame)), 1)))
+
+
+def thin(y_N: NDArray[np.floating], most: int = 400) -> NDArray[np.integer]:
+    """Returns the indices of about ``most`` points: first, lowest and highest of equal stretches, so every spike."""
+    if len(y_N) <= most:
+        return np.arange(len(y_N))
+    width = -(-len(y_N) // (most // 3))
+    starts = np.arange(0, len(y_N), width)
+    value_SW = y_N[np.minimum(starts[:, None] + np.arange(width), len(y_N) - 1)]  # S stretches, each W wide
+    lowest = starts + np.where(np.isnan(value_SW), np.inf, value_SW).argmin(axis=1)
+    highest = starts + np.where(np.isnan(value_SW), -np.inf, value_SW).argmax(axis=1)
+    return np.unique(np.minimum(np.concatenate([starts, lowest, highest, [len(y_N) - 1]]), len(y_N) - 1))
+
+
+def compact(values: NDArray[np.generic]) -> NDArray[np.generic]:
+    """Returns the numbers in fewer bytes, as precise as a chart shows them."""
+    if np.issubdtype(values.dtype, np.integer) and len(values) and values.min() >= 0:
+        return values.astype(np.min_scalar_type(values.max()))
+    return values.astype(np.float32) if np.issubdtype(values.dtype, np.floating) else values
+
+
+def smooth(values: NDArray[np.floating], weight: float) -> NDArray[np.floating]:
+    """Computes the weighted mean of the finite points so far, each with ``weight`` times the weight of the next.
+
+    The weights are divided by their sum, so that the first points are not pulled towards 0 (Kingma and Ba 2015,
+    section 3, arXiv 1412.6980).
+    """
+    if not weight:
+        return values
+    known = pd.Series(np.where(np.isfinite(values), values, np.nan))
+    return known.ewm(alpha=1 - weight, adjust=True, ignore_na=True).mean().to_numpy()
+
+
+def band(
+    drawn: go.Figure, rows: pd.DataFrame, x: str, y: str, label: str, style: RunStyle, *, weight: float = 0.0
+) -> None:
+    """Draws the band from the lowest to the highest run of a group behind its mean, if ``rows`` has these columns."""
+    if y + LOW not in rows:
+        return
+    places = rows[x].to_numpy(dtype=np.float64)
+    low, high = (smooth(rows[y + end].to_numpy(dtype=np.float64), weight) for end in (LOW, HIGH))
+    kept = np.intersect1d(np.flatnonzero(np.isfinite(low + high)), np.union1d(thin(low, 200), thin(high, 200)))
+    around, ends = np.append(places[kept], places[kept][::-1]), np.append(high[kept], low[kept][::-1])
+    filled = f"rgba({','.join(map(str, bytes.fromhex(style.colour[1:])))},0.16)"
+    quiet = {"name": None, "mode": "lines", "showlegend": False, "hoverinfo": "skip"}
+    edge = {"line": {"width": 0, "color": style.colour}, "fill": "toself", "fillcolor": filled}
+    line(drawn, label, style, around, ends, **quiet, **edge)
+
+
 def lines(
     frame: pd.DataFrame,
     y: str,
@@ -64,7 +112,6 @@ def lines(
     y_title: str,
     x: str = "step",
     x_titles: Mapping[str, str] = X_TITLES,
-    log: bool = False,
     smoothing: float = 0.0,
     hover: str = ",.4~r",
     nothing: str = "No training step yet",
@@ -74,7 +121,7 @@ def lines(
 
     With ``smoothing`` above 0 the line is the weighted mean of the points so far, and the points are pale behind it.
     """
-    drawn = figure(x_titles[x], y_title, log=log).update_xaxes(rangemode="nonnegative")
+    drawn = figure(x_titles[x], y_title).update_xaxes(rangemode="nonnegative")
     most, all_values, ends = points_each(frame), dict[str, NDArray[np.float64]](), dict[str, tuple[float, str]]()
     value_title = f"{y_title}, smoothed" if smoothing else y_title
     for label, rows, style in each_run(frame):
@@ -101,19 +148,15 @@ def lines(
 
 def _show(drawn: go.Figure, values: Mapping[str, NDArray[np.float64]], form: str, *, from_zero: bool) -> None:
     """Sets a vertical range for all runs but those that are far from the others, which are named at the edge."""
-    if drawn.layout.yaxis.type == "log":
-        if range_ := span(np.log10(line[line > 0]) for line in values.values()):
-            drawn.layout.yaxis.range = range_
-        return
     usual = {name: float(np.nanmedian(line)) for name, line in values.items() if np.isfinite(line).any()}
     shown = None if from_zero else focus(np.array(list(usual.values())), factor=FAR)
     far = {name: value for name, value in usual.items() if shown and not shown[0] <= value <= shown[1]}
     range_ = span((line for name, line in values.items() if name not in far), from_zero=from_zero)
-    mark_outside(drawn, far, range_, form)
+    mark_outside(drawn, far, range_, form.replace("~r", "g"))
 
 
 def score(
-    scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", log: bool = False, axis_end: float | None = None
+    scores: pd.DataFrame, *, metric: str = "accuracy", x: str = "step", axis_end: float | None = None
 ) -> go.Figure:
     """``scores`` has one row an evaluation: run, step, seconds, split, best, and a column per metric.
 
@@ -121,7 +164,7 @@ def score(
     """
     meaning = METRICS[metric]
     y_title = f"Validation {meaning.written} ({meaning.unit})"
-    drawn = figure(X_TITLES[x], y_title, log=log and not meaning.signed)
+    drawn = figure(X_TITLES[x], y_title)
     validation = scores[scores["split"] == "validation"]
     if metric not in validation or validation[metric].isna().all():
         return say(drawn, "Not validated yet")
@@ -151,26 +194,21 @@ def score(
             ring = {"color": style.colour, "symbol": f"{style.marker}-open", "size": 14, "line": {"width": 2}}
             around = {"mode": "markers", "marker": ring, "name": None, "hovertemplate": f"Best so far<br>{hover}"}
             line(drawn, label, style, best[x].to_numpy(), best[metric].to_numpy(), **around)
-    leave_room(drawn, validation[metric].to_numpy(dtype=np.float64))
     shown = focus(np.concatenate(trained), zero_shot=float(zero_shot), higher=meaning.higher_is_better)
-    if drawn.layout.yaxis.type == "log":
-        _show(drawn, {"": validation[metric].to_numpy(dtype=np.float64)}, form, from_zero=False)
     mark_outside(drawn, bests, shown, form)
     label_ends(drawn, ends)
     return drawn
 
 
-def loss(
-    steps: pd.DataFrame, *, unit: str = "nats", x: str = "step", log: bool = False, smoothing: float = 0.0
-) -> go.Figure:
+def loss(steps: pd.DataFrame, *, unit: str = "nats", x: str = "step", smoothing: float = 0.0) -> go.Figure:
     """``steps`` has one row per training step: run, step, seconds, loss (in ``unit``, on its query rows)."""
-    return lines(steps, "loss", y_title=f"Training loss ({unit})", x=x, log=log, smoothing=smoothing)
+    return lines(steps, "loss", y_title=f"Training loss ({unit})", x=x, smoothing=smoothing)
 
 
-def gradient_norm(steps: pd.DataFrame, *, x: str = "step", log: bool = False, smoothing: float = 0.0) -> go.Figure:
+def gradient_norm(steps: pd.DataFrame, *, x: str = "step", smoothing: float = 0.0) -> go.Figure:
     """``steps`` has one row per training step: run, step, seconds, gradient_norm (before clipping, no unit)."""
     title = "Gradient norm before clipping (no unit)"
-    return lines(steps, "gradient_norm", y_title=title, x=x, log=log, smoothing=smoothing)
+    return lines(steps, "gradient_norm", y_title=title, x=x, smoothing=smoothing)
 
 
 def learning_rate(steps: pd.DataFrame, *, x: str = "step") -> go.Figure:
@@ -186,25 +224,3 @@ def seconds(steps: pd.DataFrame, *, cumulative: bool = False, smoothing: float =
     spent = by_run["seconds"].diff().fillna(steps["seconds"]) / by_run["step"].diff().fillna(steps["step"])
     title = "Time per step, evaluation included (s)"
     return lines(steps.assign(spent=spent), "spent", y_title=title, smoothing=smoothing, from_zero=True)
-
-
-READINGS = {
-    "utilisation_percent": "GPU utilization (%)",
-    "power_watts": "GPU power (W)",
-    "temperature_celsius": "GPU temperature (°C)",
-}
-
-
-def gpu(
-    samples: pd.DataFrame,
-    *,
-    meter: str = "utilisation_percent",
-    x: str = "seconds",
-    log: bool = False,
-    smoothing: float = 0.0,
-) -> go.Figure:
-    """``samples`` has one row per sample: run, step, seconds (since the run started) and a column per GPU reading."""
-    texts: dict[str, Any] = {"y_title": READINGS[meter], "nothing": "N/A: the NVIDIA driver reports no such number"}
-    known = with_numbers(samples, meter)
-    shape: dict[str, Any] = {"x": x, "x_titles": RUN_X_TITLES, "log": log, "smoothing": smoothing, "hover": ",.0f"}
-    return lines(known, meter, **shape, **texts)

@@ -17,10 +17,15 @@ METERS = {
     "torch_reserved_bytes": ("GPU memory reserved by torch", "GPU, torch reserved (MB)"),
     "nvml_process_bytes": ("GPU memory of the process (NVML)", "GPU, this process (MB)"),
     "nvml_device_bytes": ("GPU memory in use, all processes (NVML)", "GPU, all processes (MB)"),
+    "utilisation_percent": ("GPU utilization", "GPU utilization (%)"),
+    "power_watts": ("GPU power", "GPU power (W)"),
+    "temperature_celsius": ("GPU temperature", "GPU temperature (°C)"),
 }
 """By column: name of the meter, title of its axis; the first is what the leaderboard shows."""
 PHASES = {"load": "loading", "zero-shot": "zero-shot", "train": "training", "evaluate": "evaluating", "save": "saving"}
 _SHADES = {"load": "#7F8C99", "zero-shot": "#E69F00", "train": "#0072B2", "evaluate": "#009E73", "save": "#CC79A7"}
+PEAK_SAMPLES = 9
+"""A point is the highest of so many samples, about two seconds: within a step memory rises and falls."""
 NEAR = 3.0
 """A GPU's whole memory is drawn if it is at most this many times what the runs use; else it is named at the edge."""
 
@@ -30,8 +35,16 @@ def meters_read(samples: pd.DataFrame) -> list[str]:
     return [meter for meter in METERS if meter in samples and samples[meter].notna().any()]
 
 
+def of_one_device(samples: pd.DataFrame, *, on_gpu: bool = False) -> pd.DataFrame:
+    """Empties what runs on a CPU add if others are on a GPU, since these are two kinds of memory."""
+    if not on_gpu and (CEILING not in samples or samples[CEILING].isna().all()):
+        return samples
+    return samples.assign(**{GROWN: samples[GROWN].where(samples[CEILING].notna())})
+
+
 def without_numbers(samples: pd.DataFrame, meter: str) -> list[str]:
     """Names runs that have samples but no number of this meter, such as runs on a CPU beside those on a GPU."""
+    samples = of_one_device(samples)
     counts = (
         samples[meter].groupby(samples["run"], observed=True, sort=False).count() if meter in samples else pd.Series()
     )
@@ -44,22 +57,28 @@ def memory(
     meter: str = GROWN,
     x: str = "seconds",
     phases: pd.DataFrame | None = None,
-    log: bool = False,
     axis_end: float | None = None,
+    on_gpu: bool = False,
 ) -> go.Figure:
     """``samples`` has one row per memory sample: run, step, seconds (since the run started), phase, bytes per meter.
 
     ``phases`` holds the phases of one run to shade, only over seconds: phase, start_seconds, end_seconds (NaN while it
-    goes on); a phase too short for its name has no label. ``axis_end`` is where the horizontal axis ends.
+    goes on); a phase too short for its name has no label. ``axis_end`` is where the horizontal axis ends. ``on_gpu``
+    says that other runs beside these are on a GPU.
     """
-    known = with_numbers(samples, meter)
-    megabytes = {name: known[name] / MEGABYTE for name in (meter, meter + LOW, meter + HIGH) if name in known}
-    shape: dict[str, Any] = {"x": x, "x_titles": RUN_X_TITLES, "log": log, "hover": ",.1f", "from_zero": True}
+    known = with_numbers(of_one_device(samples, on_gpu=on_gpu), meter)
+    if meter == GROWN and meter + LOW not in known and len(known):
+        each = known.groupby("run", observed=True, sort=False)[meter]
+        highest = each.transform(lambda run: run.rolling(PEAK_SAMPLES, min_periods=1, center=True).max())
+        known = known.assign(**{meter: highest})
+    unit = MEGABYTE if meter.endswith("_bytes") else 1.0
+    scaled = {name: known[name] / unit for name in (meter, meter + LOW, meter + HIGH) if name in known}
+    shape: dict[str, Any] = {"x": x, "x_titles": RUN_X_TITLES, "hover": ",.1f", "from_zero": True}
     nothing = "The model is loading" if meter == GROWN and len(samples) else "N/A: this meter has reported no number"
-    drawn = lines(known.assign(**megabytes), meter, y_title=METERS[meter][1], **shape, nothing=nothing)
+    drawn = lines(known.assign(**scaled), meter, y_title=METERS[meter][1], **shape, nothing=nothing)
     if not drawn.data:
         return drawn
-    if meter == GROWN and CEILING in known and not log:
+    if meter == GROWN and CEILING in known:
         _ceiling(drawn, float(known[CEILING].min()) / MEGABYTE, max(float(known[x].max()), axis_end or 0.0))
     last = float(known["seconds"].max())
     for row in phases.to_dict("records") if phases is not None and x == "seconds" else ():

@@ -40,7 +40,7 @@ def picture(runs: pd.DataFrame, metric: str, kind: str, *, title: str, text: str
     if found is None:
         _write(drawn, 0.35, 0.5, "No run has a result yet", size=12, color=FAINT)
     else:
-        _scores(axes[0], found, meaning.form(found.best["score"]))
+        _scores(axes[0], found, meaning.form(found.best["score"] if len(found.best) else [*found.far.values()]))
         for axis, (unit, values) in zip(axes[1:], costs, strict=True):
             axis.plot(found.best["rank"], values, color=LINE, linewidth=1.2, zorder=1)
             axis.scatter(found.best["rank"], values, color=_colours(found), s=22, zorder=2)
@@ -48,7 +48,7 @@ def picture(runs: pd.DataFrame, metric: str, kind: str, *, title: str, text: str
             axis.locator_params(axis="y", nbins=2)
         for axis in axes:
             axis.set(xscale="log", xlim=tuple(found.span))
-            axis.set_xticks(found.ranks, [f"{rank:g}" for rank in found.ranks] if axis is axes[-1] else [])
+            axis.set_xticks(found.ticks, [f"{rank:g}" for rank in found.ticks] if axis is axes[-1] else [])
             axis.set_xticks([], minor=True)
             axis.set_axisbelow(True)
             axis.grid(color="#E3E8ED", linewidth=0.8)
@@ -90,7 +90,8 @@ def _scores(axis: Axes, found: Answer, form: str) -> None:
         axis.scatter(best["rank"], best["score"], color=_colours(found), s=80, zorder=4)
         top = best.loc[best["rank"] == found.leader, "score"].iloc[0]
         at: dict[str, Any] = {"xytext": (0, 9), "textcoords": "offset points", "ha": "center", "fontsize": 9}
-        axis.annotate(f"{top:{form}}", (float(found.leader or 0), top), color=INK, **at)
+        behind = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85, "pad": 1.5}
+        axis.annotate(f"best {top:{form}}", (float(found.leader or 0), top), color=INK, bbox=behind, zorder=5, **at)
     axis.set_ylim(low, high)
     inside = sorted((level, name, colour) for name, (level, colour) in found.ends.items() if low <= level <= high)
     places = [(level - low) / (high - low) for level, *_ in inside]

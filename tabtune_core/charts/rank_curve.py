@@ -34,7 +34,7 @@ COSTS = {
 LINE = "#5F7186"
 """Of the line through the ranks, whose points have their own colours."""
 GOING = ("running", "waiting")
-HEIGHT = 380
+HEIGHT, MOST_TICKS = 380, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +57,15 @@ class Answer:
     """All ranks of the sweep, in order."""
 
     @property
+    def ticks(self) -> list[float]:
+        """The ranks that have room for their number."""
+        marks = list[float]()
+        for rank in self.ranks:
+            if not marks or len(self.ranks) <= MOST_TICKS or rank > 1.5 * marks[-1]:
+                marks.append(float(rank))
+        return marks
+
+    @property
     def span(self) -> NDArray[np.float64]:
         """Both ends of the axis of ranks."""
         return np.array([self.ranks[0] / 1.2, self.ranks[-1] * 1.2])
@@ -64,7 +73,7 @@ class Answer:
     @property
     def ends(self) -> dict[str, tuple[float, str]]:
         """Level and colour of each line at its end, by name."""
-        named = {name: (level, colour) for name, (level, colour, _) in self.levels.items()}
+        named = {name.partition(" (")[0]: (level, colour) for name, (level, colour, _) in self.levels.items()}
         return named | ({"LoRA": (float(self.best["score"].iloc[-1]), LINE)} if len(self.best) else {})
 
     @property
@@ -117,7 +126,7 @@ def rank_curve(
     if found is None:
         return say(drawn, "No finished run yet")
     best, others = found.best, found.others
-    form = meaning.form(np.concatenate([best["score"], [level for level, *_ in found.levels.values()]]))
+    form = meaning.form(best["score"] if len(best) else [level for level, *_ in found.levels.values()])
     if len(others):
         marker = {"size": 6, "color": FAINT, "opacity": 0.5}
         hover = f"rank %{{x}}, %{{customdata}}: %{{y:{form}}}<extra></extra>"
@@ -154,7 +163,6 @@ def rank_curve(
     costs = found.costs()
     drawn.update_layout(yaxis={"domain": [0.5, 1] if costs else [0, 1]})
     mark_outside(drawn, found.far, found.shown, form)
-    drawn.layout.yaxis.range = found.shown
     if found.leader is not None:
         top = float(best.loc[best["rank"] == found.leader, "score"].iloc[0])
         drawn.add_annotation(
@@ -163,8 +171,8 @@ def rank_curve(
         )
     if smallest is not None:
         drawn.add_vline(smallest, line_color=FAINT, line_dash="dash", line_width=1.5)
-    ticks = [f"{rank:g}" for rank in found.ranks]
-    drawn.update_xaxes(type="log", tickvals=found.ranks, ticktext=ticks, range=np.log10(found.span))
+    ticks = [f"{rank:g}" for rank in found.ticks]
+    drawn.update_xaxes(type="log", tickvals=found.ticks, ticktext=ticks, range=np.log10(found.span))
     drawn.layout.xaxis.title.text = f"LoRA rank (no unit){found.once and f',{found.once}'}"
     _costs_below(drawn, best["rank"].to_numpy(dtype=np.float64), costs)
     label_ends(drawn, found.ends)

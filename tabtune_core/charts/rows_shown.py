@@ -1,37 +1,23 @@
-"""What more context rows change at prediction: score, seconds or memory over context rows, one line per state of the
-model.
-"""
-
-from typing import Literal
+"""What more context rows change at prediction: the score over context rows, one line per state of the model."""
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 from tabtune_core.analysis.intervals import half_width
-from tabtune_core.charts.style import MEGABYTE, figure, label_ends, run_styles, say, span
+from tabtune_core.charts.style import figure, label_ends, run_styles, say, span
 from tabtune_core.metrics import METRICS
 
-Axis = Literal["score", "seconds", "memory"]
 
-
-def rows_shown(
-    curve: pd.DataFrame, *, metric: str = "log_loss", split: str = "test", axis: Axis = "score"
-) -> go.Figure:
-    """``curve`` has one row per state and number of rows: name, context_rows, predict_seconds, growth_memory_bytes,
-    ``<split>_<metric>`` and ``<split>_<metric>_half_width``, which is drawn as an error bar.
-    """
-    meaning, column = METRICS[metric], f"{split}_{metric}"
-    title, name, unit = {
-        "score": (f"{split.capitalize()} {meaning.written} ({meaning.unit})", column, 1.0),
-        "seconds": ("Prediction (s)", "predict_seconds", 1.0),
-        "memory": ("Prediction memory over the model (MB)", "growth_memory_bytes", MEGABYTE),
-    }[axis]
+def rows_shown(curve: pd.DataFrame, *, metric: str = "log_loss", split: str = "test") -> go.Figure:
+    """``curve`` has one row per state and number of rows: name, context_rows, ``<split>_<metric>``, half width."""
+    meaning, name = METRICS[metric], f"{split}_{metric}"
+    title = f"{split.capitalize()} {meaning.written} ({meaning.unit})"
     drawn = figure("Context rows at prediction", title, height=400)
     if curve.empty or name not in curve:
         return say(drawn, "Not computed yet")
-    values = curve[name].astype(np.float64) / unit
-    form = meaning.form(values) if axis == "score" else ",.2f"
+    values = curve[name].astype(np.float64)
+    form = meaning.form(values)
     states = {str(state): rows for state, rows in curve.groupby("name", sort=False)}
     ends = dict[str, tuple[float, str]]()
     for state, style in run_styles(list(states)).items():
@@ -51,6 +37,6 @@ def rows_shown(
     row_counts = np.unique(curve["context_rows"].to_numpy())
     close = [rows for rows, larger in zip(row_counts, [*row_counts[1:], np.inf], strict=True) if larger > 1.5 * rows]
     drawn.update_xaxes(type="log", tickvals=close, ticktext=[f"{rows:,}" for rows in close], tickangle=-45)
-    drawn.layout.yaxis.range = span([values.to_numpy()], from_zero=axis != "score")
+    drawn.layout.yaxis.range = span([values.to_numpy()])
     label_ends(drawn, ends)
     return drawn

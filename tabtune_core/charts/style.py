@@ -1,7 +1,6 @@
-"""What all charts share: colours, dashes and markers of the runs, axes with units, and the look of an empty figure.
+"""What all charts share: colours, dashes and markers of the runs, names beside lines, axes with units.
 
-A categorical ``run`` column fixes the runs and their order, so that a run looks the same in every chart, even before
-all have points of it.
+A categorical ``run`` column fixes the runs and their order, so that a run looks the same in every chart.
 """
 
 import re
@@ -15,7 +14,6 @@ import pandas as pd
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from tabtune_core.analysis.run_curves import HIGH, LOW
 from tabtune_core.settings import STRATEGY_NAMES, RunSettings
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#A08A00", "#8B5E3C", "#AD2E6A")
@@ -23,16 +21,16 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#A08A00", "#8
 RANK_COLOURS = ("#BBA000", "#35A83C", "#0D9E92", "#3D8DE6", "#6A48C4", "#BE4CB4", "#B0305F", "#80503A")
 """Of ranks 1, 2, 4 ... 128: neighbours differ on light and dark backgrounds, also for colour-blind readers."""
 DASHES = ("solid", "7px,3px", "2px,3px", "9px,3px,2px,3px", "14px,4px", "5px,2px,1px,2px,1px,2px")
+FADED = 2
+"""Place in DASHES of runs that stopped at a rung, so that the one that went on is solid."""
 MARKERS = ("circle", "square", "diamond", "triangle-up", "cross", "pentagon", "hexagon", "star-triangle-up")
 MEGABYTE = 1e6
 FAINT = "#7F8C99"
 """For references, guides, limits and runs that are left out; visible on light and dark backgrounds."""
-MOST_POINTS = 8_000
-"""Most points of all runs in one chart."""
 MOST_LABELS = 12
 """With more names beside a chart none would be readable: then only those of the baselines."""
-LABEL_PIXELS = 15
-"""Height of a name beside a line."""
+LABEL_PIXELS, BELOW_PIXELS = 15, 55
+"""Heights of a name beside a line, and of marks and title below a chart."""
 PALE = 0.3
 """Opacity of a line behind its smoothed one, and of runs that stopped at a rung."""
 X_TITLES = {"step": "Training step", "seconds": "Training time (s)"}
@@ -106,7 +104,7 @@ def styles_of(cast: Sequence[Role], faded: Iterable[bool] = ()) -> Styles:
             turn = turns.setdefault(colour, len(turns))
             style = RunStyle(COLOURS[turn % len(COLOURS)], DASHES[0], MARKERS[turn % len(MARKERS)])
         same = lines.setdefault(start or style.colour, {})
-        line = same.setdefault((colour, dash), len(same))
+        line = FADED if pale else same.setdefault((colour, dash), len(same))
         if line:
             style = replace(style, dash=DASHES[(line + bool(start)) % len(DASHES)])
         styles.append(replace(style, place=place, opacity=PALE if pale else 1.0))
@@ -131,9 +129,7 @@ def run_styles(labels: Sequence[str]) -> dict[str, RunStyle]:
 
 
 def with_names(frame: pd.DataFrame, names: Mapping[str, str], styles: Styles) -> pd.DataFrame:
-    """Returns the frame with names in place of ids in the column ``run``, and their styles in its attributes; ``names``
-    are by id.
-    """
+    """Returns the frame with ``names``, by id, in the column ``run``, and their styles in its attributes."""
     frame = frame.assign(run=pd.Categorical(frame["run"].map(names), categories=list(dict.fromkeys(names.values()))))
     frame.attrs["styles"] = styles
     return frame
@@ -141,7 +137,7 @@ def with_names(frame: pd.DataFrame, names: Mapping[str, str], styles: Styles) ->
 
 def each_run(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, RunStyle]]:
     """Yields label, rows and style of every run that has rows, in the order of the categories or of appearance."""
-    labels = _labels(frame)
+    labels = labels_of(frame)
     styles: Sequence[RunStyle] = frame.attrs.get("styles") or list(run_styles(labels).values())
     rows_by_label = {str(label): rows for label, rows in frame.groupby("run", observed=True, sort=False)}
     for label, style in zip(labels, styles, strict=True):
@@ -149,22 +145,13 @@ def each_run(frame: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame, RunStyle]
             yield label, rows_by_label[label], style
 
 
-def _labels(frame: pd.DataFrame) -> list[str]:
+def labels_of(frame: pd.DataFrame) -> list[str]:
+    """Returns the labels of all runs of a frame, in order."""
     column = frame["run"]
-    return [
-        str(label)
-        for label in (column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else pd.unique(column))
-    ]
+    return [*map(str, column.cat.categories if isinstance(column.dtype, pd.CategoricalDtype) else pd.unique(column))]
 
 
-def points_each(frame: pd.DataFrame) -> int:
-    """Returns how many points a run may have: 400, or fewer (at least 90) if all runs together would have more than
-    MOST_POINTS.
-    """
-    return max(90, min(400, MOST_POINTS // max(len(_labels(frame)), 1)))
-
-
-def figure(x_title: str, y_title: str, *, log: bool = False, height: int = 320) -> go.Figure:
+def figure(x_title: str, y_title: str, *, height: int = 320) -> go.Figure:
     """Returns an empty figure with named axes and a transparent background."""
     axis = {"automargin": True, "zeroline": False}
     return go.Figure(
@@ -175,40 +162,10 @@ def figure(x_title: str, y_title: str, *, log: bool = False, height: int = 320) 
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "hovermode": "closest",
-            "legend": {
-                "orientation": "h",
-                "x": 0,
-                "xanchor": "left",
-                "y": 1.02,
-                "yanchor": "bottom",
-                "font": {"size": 12},
-            },
+            "legend": {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"},
             "xaxis": axis | {"title": {"text": x_title, "standoff": 8}},
-            "yaxis": axis | {"title": {"text": y_title, "standoff": 8}, "type": "log" if log else "linear"},
+            "yaxis": axis | {"title": {"text": y_title, "standoff": 8}},
         }
-    )
-
-
-def band(
-    drawn: go.Figure, rows: pd.DataFrame, x: str, y: str, label: str, style: RunStyle, *, weight: float = 0.0
-) -> None:
-    """Draws the band from the lowest to the highest run of a group behind its mean, if ``rows`` has these columns."""
-    if y + LOW not in rows:
-        return
-    places = rows[x].to_numpy(dtype=np.float64)
-    low, high = (smooth(rows[y + end].to_numpy(dtype=np.float64), weight) for end in (LOW, HIGH))
-    kept = np.intersect1d(np.flatnonzero(np.isfinite(low + high)), np.union1d(thin(low, 200), thin(high, 200)))
-    drawn.add_scatter(
-        x=np.concatenate([places[kept], places[kept][::-1]]).astype(np.float32),
-        y=np.concatenate([high[kept], low[kept][::-1]]).astype(np.float32),
-        mode="lines",
-        line={"width": 0, "color": style.colour},
-        fill="toself",
-        fillcolor=f"rgba({','.join(map(str, bytes.fromhex(style.colour[1:])))},0.16)",
-        showlegend=False,
-        hoverinfo="skip",
-        legendgroup=label,
-        legendrank=style.place,
     )
 
 
@@ -219,19 +176,9 @@ def with_numbers(frame: pd.DataFrame, *columns: str) -> pd.DataFrame:
 
 def say(drawn: go.Figure, text: str) -> go.Figure:
     """Writes a sentence in the middle of the figure, for when there is nothing to draw yet."""
-    drawn.add_annotation(
-        text=text, x=0.5, y=0.5, xref="paper", yref="paper", showarrow=False, font={"size": 14, "color": FAINT}
-    )
+    middle = {"x": 0.5, "y": 0.5, "xref": "paper", "yref": "paper", "showarrow": False}
+    drawn.add_annotation(text=text, font={"size": 14, "color": FAINT}, **middle)
     return drawn.update_xaxes(showticklabels=False, showgrid=False).update_yaxes(showticklabels=False, showgrid=False)
-
-
-def leave_room(drawn: go.Figure, values: NDArray[np.floating]) -> go.Figure:
-    """Sets a sensible vertical range if all values are equal; Plotly would show one unit up and down."""
-    known = values[np.isfinite(values)]
-    if len(known) and drawn.layout.yaxis.type != "log" and np.ptp(known) <= 1e-9 * np.abs(known).max():
-        room = 0.05 * abs(float(known[0])) or 0.01
-        drawn.update_yaxes(range=[float(known[0]) - room, float(known[0]) + room])
-    return drawn
 
 
 def focus(
@@ -262,7 +209,7 @@ def focus(
 
 def mark_outside(drawn: go.Figure, named: Mapping[str, float], range_: tuple[float, float] | None, form: str) -> None:
     """Sets the vertical range, names what lies beyond it at the edge, and adds a button that shows all."""
-    if range_ is None or drawn.layout.yaxis.type == "log":
+    if range_ is None:
         return
     low, high = range_
     drawn.layout.yaxis.range = [low, high]
@@ -290,13 +237,12 @@ def label_ends(drawn: go.Figure, ends: Mapping[str, tuple[float, str]]) -> None:
     """Writes each name at the right, at the height of its line's end and beside a dot in its colour: no legend then."""
     if len(ends) > MOST_LABELS:
         ends = {name: end for name, end in ends.items() if name.startswith(tuple(BASELINES))}
-    logarithmic = drawn.layout.yaxis.type == "log"
     for name, (level, colour) in list(ends.items())[:MOST_LABELS]:
-        if np.isfinite(level) and (level > 0 or not logarithmic):
+        if np.isfinite(level):
             drawn.add_annotation(
                 text=f'<span style="color:{colour}">●</span> {shortened(name)}',
                 **{"x": 1, "xref": "x domain", "xanchor": "left", "xshift": 4, "showarrow": False, "name": name},
-                **{"y": np.log10(level) if logarithmic else level, "yref": "y", "yanchor": "middle"},
+                **{"y": level, "yref": "y", "yanchor": "middle"},
                 captureevents=True,  # a press hides the line
             )
     drawn.update_traces(showlegend=False)
@@ -308,7 +254,7 @@ def spread(drawn: go.Figure) -> None:
     labels = sorted((one for one in drawn.layout.annotations if one.captureevents), key=lambda one: one.y)
     low, high = drawn.layout.yaxis.range or (0.0, 0.0)
     first, last = drawn.layout.yaxis.domain or (0.0, 1.0)
-    pixels = (last - first) * (drawn.layout.height - 70)
+    pixels = (last - first) * (drawn.layout.height - drawn.layout.margin.t - BELOW_PIXELS)
     inside = [one for one in labels if low <= one.y <= high and high > low]
     ends = [pixels * (one.y - low) / (high - low) for one in inside]
     places = list(ends)
@@ -344,58 +290,15 @@ def span(values: Iterable[NDArray[np.floating]], *, from_zero: bool = False) -> 
     return 0.0 if from_zero and low >= 0 else low - room, high + room
 
 
-def thin(y_N: NDArray[np.floating], most: int = 400) -> NDArray[np.integer]:
-    """Returns the indices of about ``most`` points at most that keep every spike: the first, lowest and highest of
-    equal stretches.
-    """
-    if len(y_N) <= most:
-        return np.arange(len(y_N))
-    width = -(-len(y_N) // (most // 3))
-    starts = np.arange(0, len(y_N), width)
-    place_SW = np.minimum(
-        starts[:, None] + np.arange(width), len(y_N) - 1
-    )  # S stretches, each W wide; the last repeats its end
-    value_SW = y_N[place_SW]
-    lowest = starts + np.where(np.isnan(value_SW), np.inf, value_SW).argmin(axis=1)
-    highest = starts + np.where(np.isnan(value_SW), -np.inf, value_SW).argmax(axis=1)
-    return np.unique(np.minimum(np.concatenate([starts, lowest, highest, [len(y_N) - 1]]), len(y_N) - 1))
-
-
-def compact(values: NDArray[np.generic]) -> NDArray[np.generic]:
-    """Returns the numbers in fewer bytes, as precise as a chart shows them."""
-    if np.issubdtype(values.dtype, np.integer) and len(values) and values.min() >= 0:
-        return values.astype(np.min_scalar_type(values.max()))
-    return values.astype(np.float32) if np.issubdtype(values.dtype, np.floating) else values
-
-
-def smooth(values: NDArray[np.floating], weight: float) -> NDArray[np.floating]:
-    """Computes the exponentially weighted mean of all points so far; each has ``weight`` times the weight of the next.
-    0 changes nothing.
-
-    The weights are divided by their sum, so that the first points are not pulled towards 0 (Kingma and Ba 2015, section
-    3, arXiv 1412.6980). Values that are not finite are left out of the mean.
-    """
-    if not weight:
-        return values
-    known = pd.Series(np.where(np.isfinite(values), values, np.nan))
-    return known.ewm(alpha=1 - weight, adjust=True, ignore_na=True).mean().to_numpy()
-
-
 CONFIG: dict[str, Any] = {
     "displaylogo": False,
     "showSendToCloud": False,
     "plotlyServerURL": "",
     "modeBarButtonsToRemove": ["select2d", "lasso2d", "sendChartToCloud", "sendDataToCloud"],
 }
-"""For ``Plotly.react`` and ``to_html``.
-
-The toolbar's "Share chart" would upload the chart, so it is off and has no address.
-"""
+"""For ``Plotly.react`` and ``to_html``; the toolbar's "Share chart" would upload the chart, so it is off."""
 
 
 def plain_in_figure(text: str) -> str:
-    """Escapes text for a name or label of a figure, where Plotly takes ``<b>``, ``&lt;`` and ``%{x}`` for markup.
-
-    A zero-width space breaks the markup.
-    """
+    """Breaks what Plotly would take for markup in a name, ``<b>``, ``&lt;`` and ``%{x}``, by zero-width spaces."""
     return re.sub(r"<|&|%(?=\{)", lambda match: f"{match[0]}\u200b", text)

@@ -113,7 +113,7 @@ def serve_adapters(asked: argparse.Namespace) -> int:
         from tabtune_core.serving.application import Limits, application, serve
     except ImportError as error:
         raise MissingPackageError(
-            "Serving needs FastAPI, uvicorn and prometheus-client. Run: pip install 'tabtune-dashboard[serve]'"
+            "Serving needs FastAPI and uvicorn. Run: pip install 'tabtune-dashboard[serve]'"
         ) from error
     try:
         access = decide(

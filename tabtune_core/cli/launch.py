@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from tabtune_core.analysis.runtime_estimate import (
     Pace,
     TrainedOn,
-    beyond_limit,
     came_from,
     known_paces,
     measured_paces,
@@ -96,8 +95,6 @@ def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedO
     elif seconds := estimate.seconds:
         takes = f"{seconds:,.1f} s" if seconds < 120 else f"{seconds / 60:,.0f} minutes"
         say(f"Training takes about {takes} in all if nothing stops early, {came_from(estimate)}.")
-    if short := beyond_limit(settings, paces, trained_on):
-        say(f"warning: {short}")
 
 
 def _measured(store: RunStore, settings: list[RunSettings], paces: list[Pace], trained_on: TrainedOn) -> Sequence[Pace]:
@@ -133,7 +130,7 @@ def _launch(
     halving: bool = False,
 ) -> int:
     """Queues the runs, follows them to their end and shows how they did."""
-    from tabtune_core.analysis.launch_checks import on_unequal_gpus, too_large
+    from tabtune_core.analysis.launch_checks import too_large
 
     first = settings[0]
     if first.target in getattr(asked, "reading.leave_out", ()):
@@ -142,10 +139,9 @@ def _launch(
         )
     score_to_rank_by(asked, first)
     trained_on = check_target(store, dataset, settings)
-    if cluster_for_new_runs(store.home) is None:  # its nodes have other memory than this machine
-        if not asked.insist and (reason := too_large(store.home, settings)):
-            raise SettingError(f"{reason} Nothing was started; {INSIST} starts it anyway.")
-        settings = on_unequal_gpus(store.home, settings)
+    here = cluster_for_new_runs(store.home) is None  # a cluster's nodes have other memory than this machine
+    if here and not asked.insist and (reason := too_large(store.home, settings)):
+        raise SettingError(f"{reason} Nothing was started; {INSIST} starts it anyway.")
     _check_adapters(asked)
     card = get_card(first.model)
     if any(one.strategy not in REFERENCES for one in settings):  # a download shows its progress here, not in a log
@@ -230,7 +226,7 @@ def _follow_or_cancel(
 
 
 def resume_runs(asked: argparse.Namespace) -> int:
-    """Resumes the runs of one sweep that were interrupted or lost their worker, and starts cancelled ones again."""
+    """Resumes the interrupted runs of one sweep, starts cancelled ones again, verifies adapters if that was killed."""
     store = RunStore(asked.home)
     _check_adapters(asked)
     sweep, wanted = _what_to_resume(store, asked.which)
@@ -241,7 +237,9 @@ def resume_runs(asked: argparse.Namespace) -> int:
     left = () if worker_of(store.home) else ("queued", "running", "waiting")  # as after a restart of the machine
     fit = ("interrupted", "cancelled", *left)
     ids = wanted or [run.id for run in runs.values() if run.status in fit and run.retried_as is None]
-    if not ids:
+    unverified = [run for run in runs.values() if _is_unverified(run) and (not wanted or run.id in wanted)]
+    ids = [run_id for run_id in ids if run_id not in {run.id for run in unverified}]
+    if not (ids or unverified or asked.adapters):
         unfinished = [run for run in runs.values() if run.status not in ENDED]
         way_out = "Name another sweep."
         if unfinished:
@@ -259,7 +257,20 @@ def resume_runs(asked: argparse.Namespace) -> int:
         how, queued = _resume(store, runs[run_id], taken_over=runs[run_id].status in left)
         resumed += queued
         say(f"{runs[run_id].name}: {how}")
+    for run in unverified:
+        _verify(store, run)
     return _follow_to_the_board(store, sweep, resumed, asked)
+
+
+def _is_unverified(run: Run) -> bool:
+    """Whether a run has ended with an adapter whose verification was killed."""
+    return run.result is not None and run.result.adapter_bytes is not None and run.result.adapter_verified is None
+
+
+def _verify(store: RunStore, run: Run) -> None:
+    from tabtune_core.execution.jobs.export import verify
+
+    say(f"{run.name}: {verify(store.home, store.run_dir(run.id), run=run.id)['sentence']}")
 
 
 def _what_to_resume(store: RunStore, words: Sequence[str]) -> tuple[str | None, list[str]]:
@@ -306,12 +317,9 @@ def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path, *, leave_
         if run.result is None or run.result.adapter_bytes is None:
             continue
         if not run.result.adapter_verified:
-            did = (
-                "could not be loaded again"
-                if run.result.adapter_verified is None
-                else "gave other predictions when it was loaded again"
-            )
-            say(f"{run.name}: its adapter {did}, so it is not copied.")
+            again = f"could not be loaded again, so it is not copied. Try once more with: loralab resume {run.id}"
+            differs = "gave other predictions when it was loaded again, so it is not copied."
+            say(f"{run.name}: its adapter {again if _is_unverified(run) else differs}")
             continue
         package = store.run_dir(run.id) / ADAPTER_FILE
         content = without_labels(package) if leave_out else package.read_bytes()

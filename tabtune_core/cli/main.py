@@ -232,7 +232,7 @@ COMMANDS = {
     "resume": Command(
         _of_launch("resume_runs"),
         "Resume interrupted or cancelled runs. Each goes on from its last saved state; a run without one, such as one "
-        "that Ctrl-C cancelled, starts from the beginning.",
+        "that Ctrl-C cancelled, starts from the beginning. An adapter whose verification was killed is verified again.",
         (
             _argument("which", metavar="SWEEP", nargs="*", help="a sweep (default: the newest), or some of its runs"),
             *(_LOG_TO, *_ADAPTERS, _FORMAT, _RANK_BY),
@@ -260,7 +260,7 @@ COMMANDS = {
         serve_adapters,
         "Serve predictions of adapters over HTTP until Ctrl-C. Loads a base once and answers POST /predict with the "
         "adapter that a request names; an adapter has the name of its file. GET /docs is a page to try it; there are "
-        "also /adapters, /limits, /health, /metrics and /openapi.json.",
+        "also /adapters, /limits, /health and /openapi.json.",
         (
             _argument("adapters", metavar="ADAPTER.zip", type=Path, nargs="+", help="adapters of runs on one base"),
             *(*_BASE, _CONTEXT),

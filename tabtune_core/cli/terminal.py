@@ -95,8 +95,6 @@ class _WorkerCare:
             )
         elif trouble.why == "no room":
             problem = f"{trouble.what} Queued runs wait, and start by themselves later."
-        elif trouble.why == "suspended":
-            problem = f"The worker of {self.home} is process {trouble.pid}. {suspended(trouble.pid)}"
         elif trouble.what and asked_by_environment().executor == RAY:
             raise StoreError(f"{trouble.what} Queued runs wait for a worker.")
         elif trouble.starts > QUICK_STARTS:
@@ -106,14 +104,6 @@ class _WorkerCare:
         if problem and problem != self.reported:
             say(problem)
         self.reported = problem
-
-
-def suspended(pid: int) -> str:
-    """Says what to do about a worker that was sent STOP."""
-    return (
-        "It does not respond, because it is suspended (signal STOP); running runs go on, queued runs wait. Let the "
-        f"worker continue with 'kill -CONT {pid}', or end it with 'kill -9 {pid}': the next one resumes its runs."
-    )
 
 
 class RunView:
@@ -147,7 +137,11 @@ class RunView:
             self.bar.close()
             if sys.stderr.isatty():
                 sys.stderr.write("\r")  # with several bars, tqdm leaves the cursor where the cleared bar ended
-            say(f"{self.name}: {run.ended_as}" + "".join(f", {name} {value}" for name, value in self.facts.items()))
+            early = ""
+            if run.result is not None and run.result.stopped_early:
+                early = f" early, at step {run.result.steps_done:,} of {run.result.planned_steps:,}"
+            facts = (f", {name} {value}" for name, value in self.facts.items())
+            say(f"{self.name}: {run.ended_as}{early}{''.join(facts)}")
 
     def take(self, event: Event | Unread) -> None:
         """Updates what is shown with one event."""

@@ -4,7 +4,7 @@ import argparse
 import logging
 import time
 
-from tabtune_core.cli.terminal import say, shown, suspended
+from tabtune_core.cli.terminal import say, shown
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.cluster import why_not_joined
 from tabtune_core.execution.executor import LOCAL
@@ -34,7 +34,6 @@ def work(asked: argparse.Namespace) -> int:
         asked.home,
         exit_when_idle=asked.exit_when_idle,
         resume=not asked.no_resume,
-        job_minutes=asked.job_minutes,
         started_by=asked.started_by,
         executor=choice.opener(),
     )
@@ -48,8 +47,6 @@ def _show_status(store: RunStore) -> int:
         print(f"The worker of {store.home} {how}.")
     else:
         print(f"The worker of {store.home} is process {worker.pid}.")
-        if worker.suspended:
-            print(suspended(worker.pid))
     if waits := why_nothing_starts(store.home):
         print(f"No queued run can start: {waits}")
     if worker is None and (why := why_not_joined(store.home)):
@@ -57,7 +54,7 @@ def _show_status(store: RunStore) -> int:
     for run in store.runs(status="running"):
         print(shown(f"Running: run {run.name} ({run.id}), {_where(run)}."))
     print(f"Queued: {counted(len(store.runs(status='queued')), 'run')}.")
-    return 0 if worker is not None and not worker.suspended else 1
+    return 0 if worker is not None else 1
 
 
 def _where(run: Run) -> str:
@@ -71,8 +68,6 @@ def _where(run: Run) -> str:
 def _stop(store: RunStore) -> int:
     """Ends the worker and what it runs, and waits until it has ended."""
     worker, deadline = worker_of(store.home), time.monotonic() + STOP_SECONDS
-    if worker is not None and worker.suspended:
-        raise StoreError(f"The worker of {store.home} is process {worker.pid}. {suspended(worker.pid)}")
     stop_workers(store.home)
     if worker is None:
         say(f"No worker runs in {store.home}.")

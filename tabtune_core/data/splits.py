@@ -101,7 +101,7 @@ def held_out_rows(class_rows: NDArray[np.int64], validation_share: float, test_s
     validation, test = _sizes(class_rows, validation_share, test_share)
     if validation + test + len(usual) > usual.sum():
         few = f"{class_rows.sum():,} labelled rows are too few for {len(class_rows)} classes in each part of the split"
-        raise LabelError(f"{few}. Add rows, or group rare classes (--set group_rare_classes=5).")
+        raise LabelError(f"{few}. Add rows, or group rare classes (setting group_rare_classes=5).")
     return validation, test
 
 

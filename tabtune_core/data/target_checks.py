@@ -20,8 +20,8 @@ from tabtune_core.files.plain_values import LONGEST_TEXT
 from tabtune_core.metrics import Task
 from tabtune_core.wording import counted, few, number
 
-MEND = f"Merge classes with fewer than {GROUPED} rows into {OTHER!r} (Data page, --set group_rare_classes={GROUPED})"
-MEDIAN = "plit it at its median into two classes (the switch on the page, or --set split_at_median=true)"
+MEND = f"Merge classes with fewer than {GROUPED} rows into {OTHER!r} (setting group_rare_classes={GROUPED})"
+MEDIAN = "plit it at its median into two classes (setting split_at_median=true)"
 SMALL_CLASS = 0.1
 """Share of the rows: a class below it that also has less than half the rows of the largest class is rare."""
 FEWEST_NUMBERS = 10
@@ -130,7 +130,7 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
         raise LabelError(f"The label {target!r} has {each}. Choose another one.")
     if max_classes is not None and len(sizes) > max_classes:
         fewest = sizes.iloc[max_classes - 1] + 1
-        group = f"Group the rare ones (--set group_rare_classes={fewest} leaves at most {max_classes})"
+        group = f"Group the rare ones (setting group_rare_classes={fewest} leaves at most {max_classes})"
         merge = group if sizes.iloc[0] >= fewest else "Merge some in the file"  # grouping would make all of them one
         way_out = f"S{MEDIAN}" if is_numeric_dtype(labels) else f"{merge}, or choose another model"
         takes = f"{len(sizes):,} classes; this model takes at most {max_classes}"
@@ -162,7 +162,7 @@ def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_
         message = (
             f"The class {smallest!r} has {sizes.iloc[-1]:,} of {len(labels):,} rows, and always answering {largest!r} "
             f"is right in {sizes.iloc[0] / len(labels):.0%}: rank by balanced accuracy or average precision, and try "
-            "class weights 'balanced' (More settings, Optimizer)."
+            "class weights 'balanced' (setting class_weights)."
         )
         yield Finding("warning", "imbalance", message, target)
 

@@ -13,7 +13,7 @@ from tabtune_core.data.units import units_of
 from tabtune_core.devices import name_of, resolve_device
 from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predictions, write_weights
 from tabtune_core.engine.preforked_process import FreshProcess
-from tabtune_core.engine.references import run_reference, too_good
+from tabtune_core.engine.references import run_reference
 from tabtune_core.engine.verify import verify_in_fresh_process
 from tabtune_core.events import Event, Note, RunFinished, StopRequest
 from tabtune_core.settings import REFERENCES, RunSettings
@@ -83,8 +83,6 @@ def run_experiment(
             units = units_of(session.table, settings)
             write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, units, fitted.zero_shot)
             result = dataclasses.replace(result, rows_sha256=hash_rows(parts, classes))
-            if told := too_good(session.table, settings, result.test):
-                emit(Note(told, "warning"))
             if session.report is not None:
                 scores = {"validation": result.validation, "test": result.test}
                 write_adapter(

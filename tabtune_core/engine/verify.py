@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from tabtune_core.engine.preforked_process import FreshProcess, die_with
 from tabtune_core.errors import is_out_of_memory
-from tabtune_core.gpus import takes_one_process
 
 TOLERANCE = 1e-6
 """Largest allowed difference on one CPU: of a probability, or of a number in standard deviations of the labels."""
@@ -65,28 +64,22 @@ def tolerance_on(device: str) -> float:
     return TOLERANCE if device == "cpu" else CARD_TOLERANCE
 
 
-def is_held(device: str) -> bool:
-    """Whether a second process cannot use the device while this one does."""
-    return device != "cpu" and takes_one_process(int(device.partition(":")[2] or 0))
-
-
 def verify_in_fresh_process(
     run_dir: Path, *, home: Path, device: str, checkpoint: str | None, fresh: FreshProcess | None = None
 ) -> tuple[bool | None, str]:
     """Returns whether a run's package gives the run's predictions (None: unknown), and a sentence that says so.
 
-    Predicts on the run's own device, or on the CPU if the GPU takes one process only or has no memory left.
+    Predicts on the run's own device, or on the CPU if the package does not open there, as on a GPU without memory left.
     """
-    held, tolerance, where = is_held(device), tolerance_on(device), "in a fresh process"
+    tolerance, where = tolerance_on(device), "in a fresh process"
     asked: dict[str, Any] = {"run_dir": run_dir, "home": home, "device": device, "checkpoint": checkpoint}
-    answer = None if held else _answer(asked, fresh)
+    answer = _answer(asked, fresh)
     on_cpu = not isinstance(answer, tuple) and device != "cpu"
     if on_cpu:
-        why = f"it could not be opened on the GPU ({answer or LOG_SAYS})"
-        where = f"{where} on the CPU, because {'the GPU is in exclusive-process mode' if held else why},"
+        where = f"{where} on the CPU, because it could not be opened on the GPU ({answer or LOG_SAYS}),"
         answer, tolerance = _answer({**asked, "device": "cpu"}, fresh), OTHER_DEVICE_TOLERANCE
     if not isinstance(answer, tuple):
-        why = f": {answer}. End other programs or lower predict_context_rows, and run it again." if answer else ""
+        why = f": {answer}. End other programs, and verify it again." if answer else ""
         return None, f"The adapter package could not be opened {where} and is not offered{why or f'; {LOG_SAYS}.'}"
     difference, labels = answer
     if difference <= tolerance and (on_cpu or labels == 0):

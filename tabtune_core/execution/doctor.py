@@ -68,10 +68,8 @@ def _software() -> Iterator[Check]:
             continue
         state: State = "ok" if family.upstream.is_tested else "note"
         cards = [card for card in CATALOGUE.values() if card.family is family]
-        here = (
-            few([f"{card.title} ({card.licence})" for card in cards if any(map(is_here, card.weights.values()))], 9)
-            or "none"
-        )
+        titles = [f"{card.title} ({card.licence})" for card in cards if any(map(is_here, card.weights.values()))]
+        here = few(titles, 9) or "none"
         yield Check(family.name, state, f"{family.distribution} {version} (tested: {tested}), weights here: {here}")
 
 
@@ -120,6 +118,5 @@ def _workspace(home: Path) -> Iterator[Check]:
     worker = worker_of(home)
     if worker is None and (why := why_not_joined(home)):
         yield Check("Cluster", "problem", "the last worker could not join it.", why)
-    state = "suspended: 'kill -CONT' lets it go on" if worker and worker.suspended else f"log: {home / 'worker.log'}"
-    found = f"process {worker.pid}, {state}" if worker else "does not run; the pages and commands start it"
-    yield Check("Worker", "problem" if worker and worker.suspended else "ok", found)
+    runs = f"process {worker.pid}, log: {home / 'worker.log'}" if worker else "does not run; the pages start it"
+    yield Check("Worker", "ok", runs)

@@ -59,6 +59,6 @@ def best_of(rivals: Sequence[Run], store: RunStore, number: int) -> list[str]:
 
 def _evaluations(store: RunStore, run: Run, metric: str) -> dict[int, float]:
     """Returns the run's validation scores after its first step, by step."""
-    told = [one.event for one in store.events(run.id, ["Evaluated"]) if isinstance(one.event, Evaluated)]
-    scores = {one.step: one.scores[metric] for one in told if one.split == "validation" and one.step > 0}
+    evaluations = [one.event for one in store.events(run.id, ["Evaluated"]) if isinstance(one.event, Evaluated)]
+    scores = {one.step: one.scores[metric] for one in evaluations if one.split == "validation" and one.step > 0}
     return {step: score for step, score in scores.items() if not math.isnan(score)}

@@ -1,5 +1,4 @@
-"""The worker's jobs: one at a time in each lane, beside the runs; ended when a person cancels them or their time is
-over.
+"""The worker's jobs: one at a time in each lane, beside the runs; ended when a person cancels them.
 
 In: queued jobs and requests to cancel. Out: jobs that have ended. A job whose process or worker ended is not queued
 again: a person who still wants its result asks again.
@@ -14,8 +13,8 @@ from multiprocessing.context import ForkServerContext
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.child import discard, job_child
 from tabtune_core.execution.processes import Watched, cause, kill, start
-from tabtune_core.store.job_kinds import LANES, Lane, kind_of
-from tabtune_core.store.jobs import JOB_ENDED, UNREADABLE, Job, JobStatus
+from tabtune_core.store.job_kinds import LANES, Lane
+from tabtune_core.store.jobs import JOB_ENDED, UNREADABLE, Job
 from tabtune_core.store.runs import RunStore
 
 OUT_OF_MEMORY = "Ask again, or for less at once."
@@ -29,12 +28,10 @@ _log = logging.getLogger(__name__)
 class JobLanes:
     """The running jobs, and the rules for starting, ending and closing them."""
 
-    def __init__(self, store: RunStore, context: ForkServerContext, program: str, minutes: float | None) -> None:
+    def __init__(self, store: RunStore, context: ForkServerContext, program: str) -> None:
         self.store, self.context = store, context
         self.program = program
         """Module whose ``run_job`` carries out a job."""
-        self.minutes = minutes
-        """Longest time of a job, if a person set it; else each kind has its own."""
         self.going: list[Watched] = []
 
     def look(self) -> None:
@@ -70,9 +67,8 @@ class JobLanes:
         claimed = self.store.claim_job(pid, None, lane)
         if claimed is None:
             return
-        process = self.context.Process(
-            target=job_child, args=(self.store.home, claimed.id, self.program), name=f"job-{claimed.id}"
-        )
+        given = (self.store.home, claimed.id, self.program)
+        process = self.context.Process(target=job_child, args=given, name=f"job-{claimed.id}")
         if (watched := start(process, claimed.id, lane)) is None:
             self.store.unclaim_job(claimed.id, pid)
             time.sleep(AGAIN_SECONDS)
@@ -95,37 +91,22 @@ class JobLanes:
         return None
 
     def _press(self, watched: Watched, job: Job | None) -> None:
-        """Signals a job that should end.
-
-        A cancelled or overdue job gets no grace time, because it has nothing to save.
-        """
+        """Ends a job that should end; a cancelled one gets no grace time, because it has nothing to save."""
         if job is None or job.status in JOB_ENDED:
             watched.press("end")
         elif job.wish == "cancel":
             watched.press("cancel", at_once=True)
-        elif time.monotonic() - watched.since > 60 * self._minutes(job):
-            watched.press("limit", at_once=True)
-
-    def _minutes(self, job: Job) -> float:
-        return self.minutes or kind_of(job.kind).minutes
 
     def _close(self, watched: Watched) -> None:
         """Ends the row of a job whose process is gone, unless it did so itself."""
         job = self._row(watched)
         if job is None:
             self._end(watched.id, UNREADABLE, None)
-        elif job.status not in JOB_ENDED and "limit" in watched.asked:
-            over = (
-                f"It was ended after {self._minutes(job):g} minutes, the longest that it may take. Ask for less at "
-                "once, or allow it more time with 'loralab worker --job-minutes', or with the same flag in "
-                "TABTUNE_WORKER for a worker that the pages start."
-            )
-            self._end(job.id, over, job.wish, "failed")
         elif job.status not in JOB_ENDED:
             why, way_out = cause(watched, "job")
             self._end(job.id, f"{why} {way_out or OUT_OF_MEMORY}", job.wish)
 
-    def _end(self, job_id: str, why: str, wish: str | None, status: JobStatus = "interrupted") -> None:
+    def _end(self, job_id: str, why: str, wish: str | None) -> None:
         """Ends the row of a job and deletes what it wrote; a job that has ended is not changed."""
         with contextlib.suppress(StoreError):
             if self.store.job(job_id).status in JOB_ENDED:
@@ -135,4 +116,4 @@ class JobLanes:
         if wish == "cancel":
             self.store.finish_job(job_id, "cancelled")
         else:
-            self.store.finish_job(job_id, "failed" if why == UNREADABLE else status, error=why)
+            self.store.finish_job(job_id, "failed" if why == UNREADABLE else "interrupted", error=why)

@@ -95,10 +95,7 @@ _log = logging.getLogger(__name__)
 
 
 class LocalExecutor:
-    """Processes of this machine.
-
-    ``experiment`` is the module whose ``run_experiment`` carries out a run; ``shares`` divides the cores.
-    """
+    """Processes of this machine; ``experiment`` is the module whose ``run_experiment`` carries out a run."""
 
     name = LOCAL
 

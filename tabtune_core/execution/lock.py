@@ -21,7 +21,7 @@ from filelock import FileLock, Timeout
 
 from tabtune_core.errors import MovedError, ShortageError, StoreError
 from tabtune_core.execution.cluster import why_not_joined
-from tabtune_core.execution.processes import identity_of, is_suspended
+from tabtune_core.execution.processes import identity_of
 from tabtune_core.files.whole import write_text
 from tabtune_core.shortage import named, why_nothing_starts
 from tabtune_core.store.row_values import check_row
@@ -51,18 +51,9 @@ class Holder:
     """0: not written yet."""
     identity: str | None = None
 
-    @property
-    def suspended(self) -> bool:
-        """Whether the worker was sent STOP: it holds the lock and does nothing."""
-        return is_suspended(self.pid, self.identity)
-
 
 class WorkerLock:
-    """Held by the one worker of a workspace until it is released or its process ends.
-
-    Raises:
-        StoreError: the file of the lock cannot be opened.
-    """
+    """Held by the one worker of a workspace until it is released or its process ends; StoreError if it has no file."""
 
     def __init__(self, home: Path) -> None:
         self._home, self._lock = home, FileLock(home / LOCK)
@@ -163,8 +154,8 @@ _starting = threading.Lock()
 class WorkerTrouble:
     """A problem of the worker that a person has to know."""
 
-    why: Literal["no room", "ended", "stopped", "suspended"]
-    """The disk is full or read-only; the worker was started and is gone; a person stopped it; it was sent STOP."""
+    why: Literal["no room", "ended", "stopped"]
+    """The disk is full or read-only; the worker was started and is gone; a person stopped it."""
     log: Path
     what: str = ""
     """What the machine lacks, or why there is no cluster to join, in sentences; else empty."""
@@ -174,7 +165,6 @@ class WorkerTrouble:
     """Seconds until the next start."""
     last_lines: str = ""
     """The last lines of its log."""
-    pid: int = 0
 
 
 class WorkerWatch:
@@ -192,11 +182,7 @@ class WorkerWatch:
         """What the machine lacked at the last check or start."""
 
     def start(self) -> None:
-        """Starts a worker at a person's request if it does not run, and forgets earlier failures.
-
-        Raises:
-            ShortageError: the machine lacks what a process needs.
-        """
+        """Starts a worker at a person's request and forgets earlier failures; raises ShortageError if it cannot."""
         with self._lock:
             self._starts, self._failed = 0, False
             want_worker(self.home)
@@ -221,7 +207,7 @@ class WorkerWatch:
         if lacking := why_nothing_starts(self.home):
             return WorkerTrouble("no room", self.log, lacking)
         if worker is not None:
-            return WorkerTrouble("suspended", self.log, pid=worker.pid) if worker.suspended else None
+            return None
         if is_stopped(self.home):
             return WorkerTrouble("stopped", self.log)
         if now >= self._next_look:

@@ -77,12 +77,6 @@ def is_alive(pid: int | None, identity: str | None) -> bool:
         return False
 
 
-def is_suspended(pid: int | None, identity: str | None) -> bool:
-    """Whether that very process is alive, but was sent STOP."""
-    process = _process(pid or 0) if is_alive(pid, identity) else None
-    return process is not None and process.status() == psutil.STATUS_STOPPED
-
-
 def kill(pid: int | None, identity: str | None) -> bool:
     """Kills a process of a run or a job, which leads a process group; returns whether it has ended."""
     deadline = time.monotonic() + END_SECONDS
@@ -160,8 +154,6 @@ class Watched:
     identity: str | None = None
     asked: dict[str, float] = field(default_factory=dict)
     """When each request was first seen, in monotonic seconds."""
-    since: float = field(default_factory=time.monotonic)
-    """When it was started, in monotonic seconds."""
 
     @property
     def pid(self) -> int:

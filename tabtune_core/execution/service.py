@@ -37,7 +37,6 @@ def run_worker(
     *,
     exit_when_idle: bool = False,
     resume: bool = True,
-    job_minutes: float | None = None,
     started_by: int = 0,
     executor: OpenExecutor = LocalExecutor,
     experiment: str = EXPERIMENT,
@@ -46,9 +45,8 @@ def run_worker(
     """Works until SIGTERM or SIGINT, until a person stops it or, with ``exit_when_idle``, until the queue is empty.
 
     Returns at once if the workspace has a worker. With ``resume``, a run whose process is gone is queued again once.
-    ``job_minutes`` limits every job. A person who starts it takes back ``lock.stop_workers``. With ``started_by``, a
-    program's process id, it returns at once if a person has stopped the worker, makes no new workspace, and ends when
-    idle once that program has ended.
+    A person who starts it takes back ``lock.stop_workers``. With ``started_by``, a program's process id, it returns at
+    once if a person has stopped the worker, makes no new workspace, and ends when idle once that program has ended.
 
     Raises:
         MovedError: the workspace in which a program started it is not there.
@@ -69,7 +67,7 @@ def run_worker(
         try:
             if worker is None:  # only with the lock: an executor tells the pages where runs go
                 context = forkserver(experiment, jobs)
-                lanes = JobLanes(store, context, jobs, job_minutes)
+                lanes = JobLanes(store, context, jobs)
                 worker = Worker(store, executor(store, context, experiment), lanes, resume=resume)
                 start_early()
                 for number in (signal.SIGTERM, signal.SIGINT):
@@ -116,11 +114,8 @@ def sweep_up(store: RunStore) -> None:
     for folder in store.home.glob("jobs/*"):
         sweep(folder)
     wanted = {str(job.arguments.get("rows")) for job in store.jobs() if job.status not in JOB_ENDED}
-    needed = {
-        run.id
-        for run in store.runs()
-        if run.status not in ENDED or (run.status == "interrupted" and run.retried_as is None)
-    }
+    resumable = [run for run in store.runs() if run.status == "interrupted" and run.retried_as is None]
+    needed = {run.id for run in (*resumable, *(run for run in store.runs() if run.status not in ENDED))}
     for rows in store.home.glob("inputs/*"):
         with suppress(OSError):
             if rows.stem not in wanted and time.time() - rows.stat().st_mtime > FRESH_SECONDS:

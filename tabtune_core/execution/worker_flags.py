@@ -100,12 +100,6 @@ def add_flags_of_worker(parser: argparse.ArgumentParser) -> None:
         help="do not resume a run whose process was killed; use 'loralab resume' or the Live page (default: it is "
         "resumed once)",
     )
-    parser.add_argument(
-        "--job-minutes",
-        metavar="MINUTES",
-        type=number_within(1, MOST_AT_ONCE),
-        help="how long a prediction, export or curve may take before it is ended (default: 5 to 120, by kind)",
-    )
 
 
 def chosen(asked: argparse.Namespace) -> ExecutorChoice:
@@ -130,9 +124,8 @@ def flags_in_environment() -> list[str]:
 
 def _refusal(why: str) -> SettingError:
     """Makes the error that says why the variable is invalid."""
-    return SettingError(
-        f"The environment variable {VARIABLE} is {os.environ[VARIABLE]!r}, which a worker does not accept: {why}"
-    )
+    value = os.environ[VARIABLE]
+    return SettingError(f"The environment variable {VARIABLE} is {value!r}, which a worker does not accept: {why}")
 
 
 def tell_workers(**given: object) -> None:

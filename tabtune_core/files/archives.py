@@ -57,10 +57,8 @@ class Archive:
 
 def _check_size(name: str, size: int, most: int) -> None:
     if size > most:
-        raise Damaged(
-            f"{name} unpacks to {size / 1e6:,.1f} MB or more, and {most / 1e6:,.1f} MB is the most that such a file "
-            "can need; if it is your own, unpack it and zip it again without compression"
-        )
+        large = f"{name} unpacks to {size / 1e6:,.1f} MB or more, and {most / 1e6:,.1f} MB is the most that such a file"
+        raise Damaged(f"{large} can need; if it is your own, unpack it and zip it again without compression")
 
 
 @contextmanager
@@ -85,11 +83,7 @@ def open_zip(path: Path, *methods: int) -> Iterator[tuple[zipfile.ZipFile, int]]
 
 @contextmanager
 def open_archive(path: Path) -> Iterator[Archive]:
-    """Opens a zip for reading.
-
-    Raises:
-        Damaged: as ``open_zip``, or its members unpack to more than FREE_BYTES and TIMES_THE_FILE allow.
-    """
+    """Opens a zip for reading; raises Damaged as ``open_zip``, or if its members unpack to more than allowed."""
     with open_zip(path, zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) as (archive, size):
         room = FREE_BYTES + TIMES_THE_FILE * size
         opened = Archive(archive, room)

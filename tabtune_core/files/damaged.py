@@ -27,10 +27,9 @@ class Damaged(ValueError):
 
 @contextmanager
 def refused_as(error: type[TabTuneError], start: str, end: str = "") -> Iterator[None]:
-    """Turns the errors of code that only reads untrusted content into a sentence: ``start``, the error, ``end``.
+    """Turns the errors of code that only reads untrusted content into one of ``error``: ``start``, its text, ``end``.
 
-    Raises:
-        TabTuneError: of the class ``error``; those of that class, missing packages and lack of memory pass unchanged.
+    Errors of that class, missing packages and lack of memory pass unchanged.
     """
     try:
         yield
@@ -56,11 +55,7 @@ def one_line(error: BaseException) -> str:
 
 
 def check_file(path: Path, *, most_bytes: int) -> int:
-    """Checks that a file can be opened and returns its size, without reading it.
-
-    Raises:
-        Damaged: the file does not exist, is a folder or a device, is empty or too large.
-    """
+    """Returns the size of a file without reading it; raises Damaged if it cannot be opened, is empty or too large."""
     try:
         if not path.exists():
             raise Damaged(f"there is no file at {path}")
@@ -81,11 +76,7 @@ def check_file(path: Path, *, most_bytes: int) -> int:
 
 
 def read_text(path: Path, *, most_bytes: int) -> str:
-    """Reads a small UTF-8 text file.
-
-    Raises:
-        Damaged: the file cannot be read, is too large, or is not UTF-8.
-    """
+    """Reads a small UTF-8 text file; raises Damaged if it cannot be read, is too large, or is not UTF-8."""
     check_file(path, most_bytes=most_bytes)
     try:
         return path.read_bytes().decode()

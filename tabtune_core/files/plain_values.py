@@ -59,11 +59,7 @@ def _whole(text: str) -> int:
 
 
 def check_values(values: Any) -> None:
-    """Checks lists and dictionaries level by level.
-
-    Raises:
-        Damaged: they are nested too deeply, or hold a whole number beyond LARGEST.
-    """
+    """Raises Damaged if lists and dictionaries are nested too deeply, or hold a whole number beyond LARGEST."""
     level, depth = [values], 0
     while level:
         depth += 1
@@ -77,11 +73,7 @@ def check_values(values: Any) -> None:
 
 
 def entry(values: Any, name: str, kind: type | tuple[type, ...]) -> Any:
-    """Returns the value of a dotted name, checked to be of a type; a bool does not count as a number.
-
-    Raises:
-        Damaged: the value is missing, has the wrong type, or is not finite.
-    """
+    """Returns the value of a dotted name; raises Damaged if it is missing, of another type (bool: no number) or NaN."""
     value = values
     for part in name.split("."):
         if not isinstance(value, Mapping) or part not in value:
@@ -96,33 +88,21 @@ def entry(values: Any, name: str, kind: type | tuple[type, ...]) -> Any:
 
 
 def digest(values: Any, name: str) -> str:
-    """Returns the value of a dotted name, checked to be a SHA-256 in hex.
-
-    Raises:
-        Damaged: the value is missing, or is not a SHA-256.
-    """
+    """Returns the value of a dotted name, checked to be a SHA-256 in hex; raises Damaged if it is not."""
     if not SHA256.fullmatch(value := str(entry(values, name, str))):
         raise Damaged(f"its entry '{name}' is not a SHA-256")
     return value
 
 
 def only(values: Mapping[str, Any], known: Collection[str], where: str) -> None:
-    """Refuses entries that this version does not know: ignoring them could do something other than the file says.
-
-    Raises:
-        Damaged: there is such an entry; the text names one.
-    """
+    """Raises Damaged for an entry that this version does not know: the file may mean something else by it."""
     for name in values:
         if name not in known:
             raise Damaged(f"{where} has the entry {str(name)[:60]!r}, which this version does not know")
 
 
 def texts(values: Any, name: str) -> tuple[str, ...]:
-    """Returns a list of different texts as a tuple.
-
-    Raises:
-        Damaged: ``values`` is not such a list.
-    """
+    """Returns a list of different texts as a tuple; raises Damaged if it is not such a list."""
     if not isinstance(values, list) or not all(isinstance(part, str) and len(part) <= LONGEST_TEXT for part in values):
         raise Damaged(f"its entry '{name}' is not a list of texts")
     if len(set(values)) < len(values):
@@ -131,11 +111,7 @@ def texts(values: Any, name: str) -> tuple[str, ...]:
 
 
 def check_fields(values: Any) -> None:
-    """Checks the type of every field of a dataclass made of untrusted values.
-
-    Raises:
-        Damaged: a field does not have its annotated type.
-    """
+    """Raises Damaged if a field of a dataclass made of untrusted values does not have its annotated type."""
     kind: Any = type(values)
     hints = hints_of(kind)
     for field in dataclasses.fields(values):

@@ -43,11 +43,7 @@ class Stored:
 
 
 def read_tensors(content: bytes) -> dict[str, Stored]:
-    """Returns the tensors by name.
-
-    Raises:
-        Damaged: the bytes are not such tensors, or a tensor has another type than TYPES.
-    """
+    """Returns the tensors by name; raises Damaged if they are none, or of another type than TYPES."""
     try:
         tensors = safetensors.deserialize(content)
     except safetensors.SafetensorError as error:
@@ -61,11 +57,7 @@ def read_tensors(content: bytes) -> dict[str, Stored]:
 
 
 def check_finite(tensors: Mapping[str, Stored]) -> None:
-    """Checks that every number of the floating-point tensors is finite.
-
-    Raises:
-        Damaged: a tensor contains NaN or Infinity; the text names it.
-    """
+    """Raises Damaged if a floating-point tensor contains NaN or Infinity; the text names it."""
     for name, stored in tensors.items():
         if (bits := FLOATS.get(stored.dtype)) is None:
             continue

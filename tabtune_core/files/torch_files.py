@@ -29,11 +29,7 @@ MADE = re.compile(
 
 
 def read_torch_file(path: Path) -> Any:
-    """Reads a file of ``torch.save``.
-
-    Raises:
-        Damaged: it is not such a file, or contains code, tensors that are not plain, or numbers that are not finite.
-    """
+    """Reads a file of ``torch.save``; raises Damaged for code, and for tensors that are not plain or not finite."""
     try:
         content = torch.load(_copied(path), map_location="cpu", weights_only=True)
     except Damaged:
@@ -95,11 +91,7 @@ def _check_parts(content: Any, room: int) -> None:
 
 
 def check_tensor(tensor: torch.Tensor) -> None:
-    """Checks that a tensor is plain and finite.
-
-    Raises:
-        Damaged: it is not; the text says why.
-    """
+    """Raises Damaged if a tensor is not plain and finite; the text says why."""
     plain = tensor.layout == torch.strided and tensor.device.type == "cpu" and tensor.dtype in KNOWN
     if not plain or tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
         raise Damaged(f"a tensor in it is not plain: its type is {tensor.dtype}, its shape {tuple(tensor.shape)}")

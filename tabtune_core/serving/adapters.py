@@ -1,13 +1,10 @@
-"""Adapters of one base, opened once for all requests; the rows of requests that arrive together are one batch.
+"""Adapters of one base, opened once for all requests.
 
-In: packages, and the tables that they were trained on. Out: adapters by name, which turn lots of rows into predictions.
-They do not change afterwards, and one thread computes, so predictions cannot interfere.
+In: packages, and the tables that they were trained on. Out: adapters by name, which turn rows into predictions. They do
+not change afterwards, and one thread computes, so predictions cannot interfere.
 """
 
-import asyncio
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,13 +35,9 @@ class Served:
     about: Mapping[str, Any]
     """What GET /adapters says about it."""
 
-    def predict(self, lots: Sequence[pd.DataFrame]) -> list[NDArray[np.float64]]:
-        """Returns probabilities ``(rows, classes)`` or numbers ``(rows,)`` of each lot; encodes each lot alone,
-        predicts all at once.
-        """
-        read = [self.shown.read(rows) for rows in lots]
-        predicted = finite(self.adapted.model, self.ask(np.concatenate(read)))
-        return np.split(predicted, np.cumsum([len(x_NF) for x_NF in read])[:-1])
+    def predict(self, rows: pd.DataFrame) -> NDArray[np.float64]:
+        """Returns probabilities ``(rows, classes)`` or numbers ``(rows,)``."""
+        return finite(self.adapted.model, self.ask(self.shown.read(rows)))
 
 
 def open_adapters(
@@ -83,9 +76,8 @@ def open_adapters(
             adapters.merge()
         adapted = AdaptedModel(with_module(base, adapters.module), settings, package.facts)
         shown = Shown.to(adapted.model, adapted.context(table_of(adapted)), views=settings.train.views)
-        served[path.stem] = Served(
-            path.stem, adapted, shown, shown.scorer.keep(adapted.model), _about(path.stem, adapted, shown.context)
-        )
+        name, ask = path.stem, shown.scorer.keep(adapted.model)
+        served[name] = Served(name, adapted, shown, ask, _about(name, adapted, shown.context))
     return served
 
 
@@ -102,53 +94,3 @@ def _about(name: str, adapted: AdaptedModel, context: Context) -> dict[str, Any]
         "classes": list(context.labels.classes),
         "columns": {column: facts.kinds[column] for column in facts.features},
     }
-
-
-WINDOW_SECONDS = 0.003
-"""How long the first request waits for others; requests that arrive while a batch computes form the next batch anyway.
-"""
-Answer = NDArray[np.float64] | BaseException
-
-
-class Batches:
-    """Collects requests into batches, one instance per server; calls ``told`` with the number of requests of each
-    batch.
-    """
-
-    def __init__(self, told: Callable[[int], None] = lambda requests: None) -> None:
-        self._thread, self._told = ThreadPoolExecutor(1, thread_name_prefix="predict"), told
-        self._waiting: list[tuple[Served, pd.DataFrame, asyncio.Future[NDArray[np.float64]]]] = []
-        self._going: asyncio.Task[None] | None = None
-
-    async def predict(self, served: Served, rows: pd.DataFrame) -> NDArray[np.float64]:
-        """Returns the predictions of these rows."""
-        answer: asyncio.Future[NDArray[np.float64]] = asyncio.get_running_loop().create_future()
-        self._waiting.append((served, rows, answer))
-        if self._going is None or self._going.done():
-            self._going = asyncio.create_task(self._work())
-        return await answer
-
-    async def _work(self) -> None:
-        while self._waiting:
-            await asyncio.sleep(WINDOW_SECONDS)
-            batches = defaultdict(list)
-            for served, rows, answer in self._waiting:
-                batches[served.name].append((served, rows, answer))
-            self._waiting.clear()
-            for batch in batches.values():
-                self._told(len(batch))
-                answers = await self._ask(batch[0][0], [rows for _, rows, _ in batch])
-                for (_, _, waiting), found in zip(batch, answers, strict=True):
-                    if waiting.done():  # its client has disconnected
-                        continue
-                    if isinstance(found, BaseException):
-                        waiting.set_exception(found)
-                    else:
-                        waiting.set_result(found)
-
-    async def _ask(self, served: Served, lots: Sequence[pd.DataFrame]) -> Sequence[Answer]:
-        asked = asyncio.get_running_loop().run_in_executor(self._thread, served.predict, lots)
-        (found,) = await asyncio.gather(asked, return_exceptions=True)
-        if not isinstance(found, BaseException):
-            return found
-        return [found] if len(lots) == 1 else [answer for rows in lots for answer in await self._ask(served, [rows])]

@@ -12,8 +12,8 @@ import signal
 import socket
 import sys
 import threading
-import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
@@ -26,7 +26,6 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi_offline import FastAPIOffline
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -37,7 +36,7 @@ from tabtune_core.data.prediction_rows import NewRows, misfit, read_new_rows, un
 from tabtune_core.errors import SettingError, TableError, TabTuneError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
-from tabtune_core.serving.adapters import Batches, Served
+from tabtune_core.serving.adapters import Served
 from tabtune_core.shortage import shortage_of
 from tabtune_core.upstream import DISTRIBUTION, installed
 
@@ -69,29 +68,6 @@ class Answer:
     """Which parts of the rows were not used, or are unknown to the adapter."""
 
 
-class Meters:
-    """The metrics of a server with these adapters, which /metrics returns."""
-
-    def __init__(self, adapters: Mapping[str, Served]) -> None:
-        self.registry, self._adapters = CollectorRegistry(), adapters
-        self._seconds = Histogram(
-            "loralab_request_seconds", "Seconds of POST /predict", ["adapter", "status"], registry=self.registry
-        )
-        self.rows = Counter("loralab_rows", "Rows predicted", ["adapter"], registry=self.registry)
-        self.batch = Histogram(
-            "loralab_batch_requests", "Requests of a batch", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
-        )
-
-    async def around(self, request: Request, answer: Callable[[Request], Awaitable[Response]]) -> Response:
-        """Times a request; unknown adapter names are counted under one empty name."""
-        started, response = time.monotonic(), await answer(request)
-        if request.url.path == "/predict":
-            name = request.query_params.get("adapter", next(iter(self._adapters)))
-            known = name if name in self._adapters else ""
-            self._seconds.labels(known, response.status_code).observe(time.monotonic() - started)
-        return response
-
-
 async def _refused(request: Request, error: Exception) -> Response:
     return JSONResponse({"detail": str(error)}, 422)
 
@@ -99,15 +75,12 @@ async def _refused(request: Request, error: Exception) -> Response:
 def application(adapters: Mapping[str, Served], access: Access, limits: Limits) -> FastAPI:
     """Builds the server of these adapters.
 
-    If it asks for a token, only /health, /docs and /openapi.json answer without one.
+    If it asks for a token, only /health, /docs and /openapi.json answer without one; they name no column or adapter.
     """
-    meters, first = Meters(adapters), next(iter(adapters.values()))
-    batches = Batches(meters.batch.observe)
+    first, thread = next(iter(adapters.values())), ThreadPoolExecutor(1, thread_name_prefix="predict")
     app = FastAPIOffline(redoc_url=None, title="LoRA Lab, predictions", version=installed(DISTRIBUTION) or "0")
-    app.add_middleware(
-        TrustedHostMiddleware, allowed_hosts=[bracketed(name) for name in access.names], www_redirect=False
-    )
-    app.middleware("http")(meters.around)
+    hosts = [bracketed(name) for name in access.names]
+    app.add_middleware(TrustedHostMiddleware, allowed_hosts=hosts, www_redirect=False)
     app.add_exception_handler(TableError, _refused)
     routes = APIRouter(dependencies=[Depends(_asks_for(access.token))] if access.token else [])
 
@@ -126,38 +99,31 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
         """Lists the adapters, with the columns that rows must have."""
         return [served.about for served in adapters.values()]
 
-    @routes.get("/metrics", response_class=Response)
-    async def metrics() -> Response:
-        """Returns the metrics for Prometheus."""
-        return Response(generate_latest(meters.registry), media_type=CONTENT_TYPE_LATEST)
-
     @routes.post(
         "/predict",
-        openapi_extra={"requestBody": _body_of(first)},
+        openapi_extra={"requestBody": _body_of(None if access.token else first)},
         responses={code: {"description": why} for code, why in _CODES},
     )
     async def predict(
-        request: Request, adapter: Annotated[str, Query(description="name of an adapter")] = first.name
+        request: Request, adapter: Annotated[str, Query(description="name of an adapter, the first by default")] = ""
     ) -> Answer:
         """Predicts rows: a list of objects, or CSV with a header line."""
+        adapter = adapter or first.name
         if adapter not in adapters:
-            raise HTTPException(
-                404, f"There is no adapter {adapter[:200]!r}; this server has {listed(list(adapters), 20)}."
-            )
+            known = listed(list(adapters), 20)
+            raise HTTPException(404, f"There is no adapter {adapter[:200]!r}; this server has {known}.")
         if len(asked := request.query_params.getlist("adapter")) > 1:
             raise HTTPException(422, f"{len(asked)} adapters are named; a request may name only one.")
         served, kind = adapters[adapter], request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _READERS:
             raise HTTPException(415, f"The content type is {kind[:200]!r}; it must be {' or '.join(_READERS)}.")
-        if (
-            encoding := request.headers.get("content-encoding", "identity")
-        ) != "identity" and kind == "application/json":
+        encoding = request.headers.get("content-encoding", "identity")
+        if encoding != "identity" and kind == "application/json":
             raise HTTPException(415, f"The content encoding is {encoding[:200]!r}; send JSON uncompressed.")
         content = await _content(request, limits.max_bytes)
-        with _failures_told():
+        with _failures_in_words():
             rows = await run_in_threadpool(_READERS[kind], content, served, limits)
-            predicted = await batches.predict(served, rows.frame)
-        meters.rows.labels(adapter).inc(len(predicted))
+            predicted = await asyncio.get_running_loop().run_in_executor(thread, served.predict, rows.frame)
         return _answer(served, rows, predicted)
 
     app.include_router(routes)
@@ -175,19 +141,13 @@ def serve(app: FastAPI, access: Access, port: int, say: Callable[[str], None]) -
     try:
         listening = socket.create_server((access.address, port), family=family)
     except OSError as error:
-        raise SettingError(
-            f"Port {port} of {access.address} cannot be listened on ({error}). Choose another with --port."
-        ) from error
+        why = f"Port {port} of {access.address} cannot be listened on ({error}). Choose another with --port."
+        raise SettingError(why) from error
     with listening:
-        say(
-            f"Serving at http://{bracketed(access.address)}:{listening.getsockname()[1]} (a page to try it: /docs). "
-            "Ctrl-C ends it."
-        )
+        address = f"http://{bracketed(access.address)}:{listening.getsockname()[1]}"
+        say(f"Serving at {address} (a page to try it: /docs). Ctrl-C ends it.")
         if access.token:
-            say(
-                f"Requests must send the header 'Authorization: Bearer {access.token}'. The connection is not "
-                "encrypted."
-            )
+            say(f"Requests must send the header 'Authorization: Bearer {access.token}'. Nothing is encrypted.")
         config = uvicorn.Config(
             _until_the_end(app), log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
         )
@@ -212,9 +172,8 @@ def _until_the_end(app: ASGIApp) -> ASGIApp:
             if scope["type"] != "http":
                 raise
             with suppress(RuntimeError):  # part of the app's own answer was sent
-                await JSONResponse({"detail": "The server is ending. Send the rows again when it runs."}, 503)(
-                    scope, receive, send
-                )
+                ends = {"detail": "The server is ending. Send the rows again when it runs."}
+                await JSONResponse(ends, 503)(scope, receive, send)
 
     return answer
 
@@ -223,18 +182,15 @@ def _asks_for(token: str) -> Callable[..., None]:
     def known(given: Annotated[HTTPAuthorizationCredentials | None, Depends(HTTPBearer(auto_error=False))]) -> None:
         if given is None or not hmac.compare_digest(given.credentials.encode(), token.encode()):
             why = "This server asks for a token" if given is None else "That is not the token of this server"
-            raise HTTPException(
-                401, f"{why}: send the header 'Authorization: Bearer TOKEN'.", {"WWW-Authenticate": "Bearer"}
-            )
+            send = f"{why}: send the header 'Authorization: Bearer TOKEN'."
+            raise HTTPException(401, send, {"WWW-Authenticate": "Bearer"})
 
     return known
 
 
 @contextmanager
-def _failures_told() -> Iterator[None]:
-    """Turns an error that is not the client's into 503, if the machine lacks something, else 500; prints it for who
-    runs the server.
-    """
+def _failures_in_words() -> Iterator[None]:
+    """Turns an error that is not the client's into 503 if the machine lacks something, else 500, and prints it."""
     try:
         yield
     except (HTTPException, TableError):
@@ -242,19 +198,17 @@ def _failures_told() -> Iterator[None]:
     except Exception as error:
         lacking, unknown = shortage_of(error, "The rows were not predicted"), not isinstance(error, TabTuneError)
         unexpected = f"Something unexpected happened ({type(error).__name__}: {error}). The server printed the trace."
-        told = str(lacking or (unexpected if unknown else error))
+        text = str(lacking or (unexpected if unknown else error))
         if lacking and lacking.lack == "memory":
-            told += " If this goes on, restart the server."
-        logging.getLogger(__name__).error(told, exc_info=error if unknown and not lacking else None)
-        raise HTTPException(503 if lacking else 500, told) from error
+            text += " If this goes on, restart the server."
+        logging.getLogger(__name__).error(text, exc_info=error if unknown and not lacking else None)
+        raise HTTPException(503 if lacking else 500, text) from error
 
 
 async def _content(request: Request, most: int) -> bytes:
-    """Reads the body; a body that is too large is refused before it is sent if its length is given, else while it is
-    sent.
-    """
-    told, parts, size = request.headers.get("content-length", ""), [], 0
-    if told.isdecimal() and int(told) > most:
+    """Reads the body; one that is too large is refused before it is sent if its length is given."""
+    length, parts, size = request.headers.get("content-length", ""), [], 0
+    if length.isdecimal() and int(length) > most:
         raise _too_large(most)
     try:
         async for part in request.stream():
@@ -262,24 +216,20 @@ async def _content(request: Request, most: int) -> bytes:
             if size > most:
                 raise _too_large(most)
             parts.append(part)
-    except ClientDisconnect as error:
-        raise HTTPException(
-            499, "The client has disconnected."
-        ) from error  # as nginx counts it; nobody gets the answer
+    except ClientDisconnect as error:  # nobody gets the answer
+        raise HTTPException(499, "The client has disconnected.") from error
     return b"".join(parts)
 
 
 def _too_large(most: int) -> HTTPException:
-    return HTTPException(
-        413, f"The request has more than {most / 1e6:,.1f} MB, the limit of this server. Send fewer rows at once."
-    )
+    large = f"The request has more than {most / 1e6:,.1f} MB, the limit of this server"
+    return HTTPException(413, f"{large}. Send fewer rows at once.")
 
 
 def _check_rows(rows: int, limits: Limits) -> None:
     if rows > limits.max_rows:
-        raise HTTPException(
-            413, f"The request has {rows:,} rows; at most {limits.max_rows:,} are predicted at once. Send fewer."
-        )
+        many = f"The request has {rows:,} rows; at most {limits.max_rows:,} are predicted at once"
+        raise HTTPException(413, f"{many}. Send fewer.")
     if not rows:
         raise TableError("The request has no row. Send at least one.")
 
@@ -311,12 +261,8 @@ def _of_json(content: bytes, served: Served, limits: Limits) -> NewRows:
 def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:
     """Reads rows from CSV in the same way as the adapter's table was read."""
     if _JSON.match(content) or (content.startswith(b"PAR1") and content.endswith(b"PAR1")):
-        raise TableError(
-            "The body is JSON or Parquet, not CSV. Send JSON as 'application/json', and Parquet as CSV or JSON."
-        )
-    if (
-        b"\0" not in content
-    ):  # neither compressed nor UTF-16; count first, so that far too many rows are refused without parsing them
+        raise TableError("The body is JSON or Parquet, not CSV. Send JSON as 'application/json', and Parquet as CSV.")
+    if b"\0" not in content:  # neither compressed nor UTF-16: far too many rows are refused without parsing them
         lines = sum(1 for _ in _LINE.finditer(_QUOTED.sub(b"_", content)))
         if lines == 1 or lines > 2 * limits.max_rows + 1:  # not each line is a row: there may be notes above the header
             _check_rows(lines - 1, limits)
@@ -339,10 +285,12 @@ _CODES = (
 )
 
 
-def _body_of(served: Served) -> dict[str, Any]:
+def _body_of(served: Served | None) -> dict[str, Any]:
+    """Describes the body of a request, with a row of ``served`` as its example (None: without one)."""
     examples = {"number": 1.5, "boolean": True, "date": "2024-05-17", "datetime": "2024-05-17 08:30", "time": "08:30"}
-    row = {name: examples.get(kind, "text") for name, kind in served.about["columns"].items()}
-    rows = {"schema": {"type": "array", "items": {"type": "object"}}, "example": [row]}
+    rows: dict[str, Any] = {"schema": {"type": "array", "items": {"type": "object"}}}
+    if served is not None:
+        rows["example"] = [{name: examples.get(kind, "text") for name, kind in served.about["columns"].items()}]
     return {"required": True, "content": {"application/json": rows, "text/csv": {"schema": {"type": "string"}}}}
 
 

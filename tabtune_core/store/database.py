@@ -58,9 +58,7 @@ class Database:
         self.home = Path(home).absolute()
         self._local = threading.local()
         if _storable([str(self.home)]) != [str(self.home)]:
-            raise StoreError(
-                f"The path of the workspace {self.home} is not UTF-8, so no table can be read. {ELSEWHERE}."
-            )
+            raise StoreError(f"The path of the workspace {self.home} is not UTF-8. {ELSEWHERE}.")
         self._opened = self._present()
         """Device and inode of the database; None until it exists."""
         if existing and not self._opened:
@@ -95,10 +93,8 @@ class Database:
         """Makes the tables of a new database; refuses one of another format than FORMAT."""
         tables = bool(self._read("SELECT 1 FROM sqlite_master LIMIT 1"))
         if held != FORMAT and (held or tables):
-            raise StoreError(
-                f"The workspace {self.home} was made by another version of LoRA Lab (format {held}, not {FORMAT}). "
-                f"{ELSEWHERE}, and train again there."
-            )
+            other = f"was made by another version of LoRA Lab (format {held}, not {FORMAT})"
+            raise StoreError(f"The workspace {self.home} {other}. {ELSEWHERE}, and train again there.")
         if not tables and any(self.home.glob("runs/*")):
             raise StoreError(
                 f"The workspace's database {self.home / 'runs.sqlite'} is missing or empty, but {self.home / 'runs'} "
@@ -243,8 +239,8 @@ def refuse_network(home: Path) -> None:
     Raises:
         StoreError: the folder is, or would be, on a network file system.
     """
-    if found := network_file_system(home):
-        kind, place = found
+    if mount := network_file_system(home):
+        kind, place = mount
         raise StoreError(
             f"The workspace {home} lies on a network file system ({kind}, mounted at {place}), where its database "
             "would be damaged. Choose a folder on a disk of this machine with --home or TABTUNE_HOME."

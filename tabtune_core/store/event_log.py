@@ -5,7 +5,6 @@ nothing by waiting, but would lose its progress by ending. Unwritten events are 
 """
 
 import json
-import math
 import sqlite3
 import threading
 import time
@@ -79,8 +78,8 @@ class EventLog(Database):
 
     def last_event(self, run_id: str, kind: type[Kind]) -> Kind | None:
         """Returns a run's latest event of a kind; None without one, or if it cannot be read."""
-        found = self.last(run_id, kind.__name__)
-        return found.event if found and isinstance(found.event, kind) else None
+        last = self.last(run_id, kind.__name__)
+        return last.event if last and isinstance(last.event, kind) else None
 
     def fields(self, run_ids: Sequence[str], kind: str) -> list[dict[str, Any]]:
         """Returns all events of one kind as plain fields with ``run`` and ``time`` (unix seconds), run by run."""
@@ -98,26 +97,16 @@ class EventLog(Database):
         (row,) = self._read(sql, (run_id, *kinds))
         return row["number"], row["last"] or 0
 
-    def told(
+    def fields_in_chunks(
         self, run_id: str, kind: str, after: int, upto: int, at_once: int = 20_000
     ) -> Iterator[list[dict[str, Any]]]:
         """Yields what ``fields`` returns for positions above ``after`` up to ``upto``, in chunks that fit in memory."""
         sql = "SELECT run, time, payload FROM events WHERE run = ? AND kind = ? AND seq > ? AND seq <= ? ORDER BY seq"
         with self._lacks_named():
             rows = self._connection.execute(sql, (run_id, kind, after, upto))
-            while found := rows.fetchmany(at_once):
-                if readable := _parsed(found, kind):
+            while chunk := rows.fetchmany(at_once):
+                if readable := _parsed(chunk, kind):
                     yield readable
-
-    def thinned(self, run_ids: Sequence[str], kind: str, most: int) -> list[dict[str, Any]]:
-        """As ``fields``, but with at most ``most`` events per run, evenly spread and including the last."""
-        sql = f"SELECT GROUP_CONCAT(seq) AS seqs FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) GROUP BY run"
-        kept: list[int] = []
-        for row in self._read(sql, (kind, *run_ids)):
-            last_first = sorted(map(int, row["seqs"].split(",")), reverse=True)
-            kept += last_first[:: math.ceil(len(last_first) / most)]
-        sql = "SELECT run, time, payload FROM events WHERE seq IN (SELECT value FROM JSON_EACH(?)) ORDER BY run, seq"
-        return _parsed(self._read(sql, (json.dumps(kept),)), kind)
 
 
 def _marks(values: Sequence[str]) -> str:
@@ -127,13 +116,13 @@ def _marks(values: Sequence[str]) -> str:
 def _parsed(rows: Sequence[sqlite3.Row], kind: str) -> list[dict[str, Any]]:
     """Parses the rows' fields, as one text, which is several times faster; drops invalid rows."""
     try:
-        found: list[Any] = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
+        payloads: list[Any] = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
     except (ValueError, TypeError, RecursionError):
-        found = []
-    if len(found) != len(rows):
-        found = [_object(row["payload"]) for row in rows]
+        payloads = []
+    if len(payloads) != len(rows):
+        payloads = [_object(row["payload"]) for row in rows]
     needed, kept = required(kind), []
-    for row, values in zip(rows, found, strict=True):
+    for row, values in zip(rows, payloads, strict=True):
         whole = isinstance(values, dict) and needed <= values.keys() and isinstance(values.get("scores", {}), dict)
         if whole and is_time(row["time"]):
             kept.append(values | {"run": row["run"], "time": row["time"]})
@@ -163,16 +152,16 @@ def patiently(
     Raises:
         ShortageError: the shortage does not pass by itself, or lasted longer than ``seconds``.
     """
-    deadline, said = time.monotonic() + seconds, ""
+    deadline, reported = time.monotonic() + seconds, ""
     while True:
         try:
             return write()
         except ShortageError as error:
             if not error.passes or time.monotonic() > deadline:
                 raise
-            if say and error.lack != said:
+            if say and error.lack != reported:
                 say(str(error))
-            said = error.lack
+            reported = error.lack
         time.sleep(AGAIN_SECONDS)
 
 
@@ -190,11 +179,7 @@ class Teller:
         self._lock = threading.Lock()
 
     def tell(self, event: Event) -> None:
-        """Writes an event now, or together with one of the next events.
-
-        Raises:
-            ShortageError: an earlier event has waited for too long.
-        """
+        """Writes an event now or with a later one; raises ShortageError if an earlier event has waited for too long."""
         with self._lock:
             self._untold.append((event, self._booted + time.monotonic()))
             if self._since is not None and time.monotonic() - self._tried < AGAIN_SECONDS:
@@ -208,11 +193,7 @@ class Teller:
                     raise
 
     def finish(self) -> None:
-        """Waits until all events are written.
-
-        Raises:
-            ShortageError: that took too long.
-        """
+        """Waits until all events are written; raises ShortageError if that took too long."""
         with self._lock:
             patiently(self._write)
 

@@ -1,4 +1,4 @@
-"""The kinds of jobs: their titles, functions, lanes and time limits. Loads no torch.
+"""The kinds of jobs: their titles, functions and lanes. Loads no torch.
 
 In: the kind of a job, or its arguments. Out: plain facts for the pages, the command line and the worker.
 """
@@ -21,16 +21,15 @@ class JobKind:
     function: str
     """The function that carries it out, as ``module.name`` below ``tabtune_core.execution.jobs``."""
     lane: Lane = "long"
-    minutes: float = 60.0
-    """Time after which a job is ended, unless a person set another."""
 
 
 KINDS: dict[str, JobKind] = {
-    "predict": JobKind(title="prediction", function="predict.predict", lane="short", minutes=30.0),
-    "pace": JobKind(title="time measurement", function="measure_pace.measure_pace", lane="short", minutes=5.0),
+    "predict": JobKind(title="prediction", function="predict.predict", lane="short"),
+    "pace": JobKind(title="time measurement", function="measure_pace.measure_pace", lane="short"),
     "export": JobKind(title="export", function="export.export"),
+    "verify": JobKind(title="verification", function="export.verify"),
     "rank_curve": JobKind(title="rank curve", function="truncate_rank.rank_curve"),
-    "context_curve": JobKind(title="context-row curve", function="context_curve.context_curve", minutes=120.0),
+    "context_curve": JobKind(title="context-row curve", function="context_curve.context_curve"),
 }
 UNKNOWN = JobKind(title="job", function="")
 """Stands for kinds that this version does not know."""

@@ -48,11 +48,7 @@ class Job:
 
 
 class JobQueue(Database):
-    """The jobs of one workspace.
-
-    Raises:
-        StoreError: the workspace has no job with the id.
-    """
+    """The jobs of one workspace; StoreError if it has no job with an id."""
 
     def job_dir(self, job_id: str) -> Path:
         """Returns the job's folder, which its process creates."""
@@ -75,10 +71,10 @@ class JobQueue(Database):
 
     def job(self, job_id: str) -> Job:
         """Returns the present state of a job."""
-        found = _job(self._row("job", job_id))
-        if found is None:
+        job = _job(self._row("job", job_id))
+        if job is None:
             raise StoreError(f"Job {job_id!r}: {UNREADABLE}")
-        return found
+        return job
 
     def claim_job(self, pid: int, identity: str | None, lane: Lane | None = None) -> Job | None:
         """Claims the oldest queued job, of one lane or all, for this process; of several claimants only one gets it."""
@@ -89,10 +85,10 @@ class JobQueue(Database):
             f" AND id = (SELECT id FROM jobs WHERE status = 'queued' AND {in_lane} ORDER BY rowid LIMIT 1) RETURNING *",
             (time.time(), pid, identity, lane, short),
         )
-        found = _job(rows[0]) if rows else None
-        if rows and found is None:
+        job = _job(rows[0]) if rows else None
+        if rows and job is None:
             self.finish_job(rows[0]["id"], "failed", error=UNREADABLE)
-        return found
+        return job
 
     def unreadable_jobs(self) -> list[tuple[str, int | None, str | None]]:
         """Returns the running jobs whose rows cannot be read: id, pid and process identity, None where damaged."""
@@ -133,10 +129,8 @@ class JobQueue(Database):
         """Raises StoreError if a queued or running job uses one of the ids; ``what`` names them in the text."""
         for job in (*self.jobs(status="running"), *self.jobs(status="queued")):
             if not uses(job.arguments).isdisjoint(ids):
-                raise StoreError(
-                    f"A {job.status} job ({kind_of(job.kind).title}) uses {what}. Cancel it on its page, or wait for "
-                    f"its end; then delete {what}."
-                )
+                doing = f"A {job.status} job ({kind_of(job.kind).title}) uses {what}"
+                raise StoreError(f"{doing}. Cancel it on its page, or wait for its end; then delete {what}.")
 
     def delete_job(self, job_id: str) -> None:
         """Deletes a job that is not running, with its folder."""

@@ -29,8 +29,7 @@ class Predictions:
     classes: tuple[str, ...] = ()
     """Class names by id."""
     zero_shot: NDArray[np.float64] | None = None
-    """Predictions of the run's own model before training, shaped as ``predicted``; None if the run did not keep them.
-    """
+    """Predictions of the run's own model before training, shaped as ``predicted``; None if not kept."""
     units_N: NDArray[np.int64] | None = None
     """Intervals count rows with equal numbers as one: a group, copies, or one point in time."""
     split_by: SplitBy = "random"
@@ -50,15 +49,8 @@ def read_predictions(store: RunStore, run_id: str, split: SplitName) -> Predicti
         frame = pd.read_parquet(path, filters=[("split", "==", split)], page_checksum_verification=True)
         columns = [f"prob_{k}" for k in ids.values()] if ids else "predicted"
         before = [ZERO_SHOT + name for name in columns] if ids else f"{ZERO_SHOT}predicted"
-        if unknown := set(frame) - {
-            "split",
-            "row",
-            "unit",
-            "label",
-            "predicted",
-            *np.ravel(columns),
-            *np.ravel(before),
-        }:
+        known = {"split", "row", "unit", "label", "predicted", *np.ravel(columns), *np.ravel(before)}
+        if unknown := set(frame) - known:
             raise ValueError(f"{unknown} are not columns of predictions: the names in the file are damaged")
         if planned.rarer is not None and (len(ids) != 2 or planned.rarer not in ids.values()):
             raise ValueError(f"{planned.rarer} is not one of two classes")

@@ -27,11 +27,7 @@ def as_text(value: object) -> str:
 
 
 def values_of(row: sqlite3.Row) -> dict[str, Any]:
-    """Returns a row as a dictionary.
-
-    Raises:
-        Damaged: one of its texts is not UTF-8.
-    """
+    """Returns a row as a dictionary; raises Damaged if one of its texts is not UTF-8."""
     values = dict(row)
     if damaged := [name for name, value in values.items() if isinstance(value, bytes)]:
         raise Damaged(f"its {damaged[0]} is not text in UTF-8")

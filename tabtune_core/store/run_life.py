@@ -9,6 +9,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,7 @@ class RunLife(EventLog, JobQueue):
         ]
 
     def sweep(self, sweep: str) -> Sweep:
-        """Returns one sweep.
-
-        Raises:
-            StoreError: there is none of this id.
-        """
+        """Returns one sweep; raises StoreError if there is none of this id."""
         self._row("sweep", sweep)
         return next(one for one in self.sweeps() if one.id == sweep)
 
@@ -76,17 +73,16 @@ class RunLife(EventLog, JobQueue):
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
         """Returns values that change whenever a list of these runs must be read again; cheaper than the runs."""
         where, given = only(sweep=sweep)
-        sql = f"SELECT id, status, resumptions, wish, name, note, archived FROM runs WHERE {where} ORDER BY position"
-        return tuple(tuple(row) for row in self._read(sql, given))
+        verified = "INSTR(result, '\"adapter_verified\": true')"  # may change after the end
+        sql = f"SELECT id, status, resumptions, wish, name, note, archived, {verified} FROM runs WHERE {where}"
+        return tuple(tuple(row) for row in self._read(f"{sql} ORDER BY position", given))
 
     def run(self, run_id: str) -> Run:
         """Returns the present state of a run; raises StoreError if there is none or its row cannot be read."""
-        found = read_run(self._row("run", run_id))
-        if isinstance(found, Unreadable):
-            raise StoreError(
-                f"Run {run_id!r} cannot be read: {found.why}. It is damaged or of another version; train it again."
-            )
-        return found
+        run = read_run(self._row("run", run_id))
+        if isinstance(run, Unreadable):
+            raise StoreError(f"Run {run_id!r} cannot be read: {run.why}. It is damaged; train it again.")
+        return run
 
     def wish(self, run_id: str) -> StopRequest | None:
         """Returns what a person asked of a running run; None if nothing."""
@@ -113,11 +109,11 @@ class RunLife(EventLog, JobQueue):
             "'queued' ORDER BY position LIMIT 1)) RETURNING *",
             (now, now, pid, identity, *where, run_id),
         )
-        found = read_run(rows[0]) if rows else None
-        if isinstance(found, Unreadable):
-            self.finish(found.id, "failed", error=f"It cannot be read: {found.why}.")
+        run = read_run(rows[0]) if rows else None
+        if isinstance(run, Unreadable):
+            self.finish(run.id, "failed", error=f"It cannot be read: {run.why}.")
             return None
-        return found
+        return run
 
     def set_process(self, run_id: str, pid: int, identity: str | None, *, claimed_by: int | None = None) -> None:
         """Records which process carries out a running run.
@@ -163,6 +159,13 @@ class RunLife(EventLog, JobQueue):
             f"COALESCE({last}, 0)) WHERE id = ? AND status IN ('queued', 'running')",
             (status, to_json(result)[1] if result else None, error, time.time(), run_id),
         )
+
+    def set_verified(self, run_id: str, verified: bool) -> None:
+        """Records what a later verification of a run's adapter package says."""
+        with self._together():
+            if (result := self.run(run_id).result) is not None:
+                content = to_json(replace(result, adapter_verified=verified))[1]
+                self._write("UPDATE runs SET result = ? WHERE id = ?", (content, run_id))
 
     def wait(self, run_id: str) -> None:
         """Marks a running run as paused at its next rung."""

@@ -29,17 +29,12 @@ EVENTS_A_STEP = 2_000
 
 
 def default_home() -> Path:
-    """Returns the default workspace: the environment variable TABTUNE_HOME, or ``~/.tabtune``.
-
-    Raises:
-        StoreError: neither the variable nor a home folder exists.
-    """
+    """Returns TABTUNE_HOME or ``~/.tabtune``; raises StoreError without the variable and a home folder."""
     try:
         return Path(os.environ.get("TABTUNE_HOME", "").strip() or Path.home() / ".tabtune")
     except RuntimeError as error:
-        raise StoreError(
-            "This user has no home folder for the workspace. Name a folder with --home or TABTUNE_HOME."
-        ) from error
+        nowhere = "This user has no home folder for the workspace"
+        raise StoreError(f"{nowhere}. Name a folder with --home or TABTUNE_HOME.") from error
 
 
 class RunStore(RunLife):
@@ -66,16 +61,13 @@ class RunStore(RunLife):
         return sweep, ids
 
     def add_ended(
-        self, name: str, settings: RunSettings, told: Sequence[Event], result: RunFinished, *, sweep: str = ""
+        self, name: str, settings: RunSettings, events: Sequence[Event], result: RunFinished, *, sweep: str = ""
     ) -> str:
-        """Adds a run that was carried out elsewhere, with its events, to ``sweep`` or to a new sweep.
-
-        Returns the run's id.
-        """
+        """Adds a run that was carried out elsewhere, with its events, to ``sweep`` or a new one; returns its id."""
         with self._together():
             sweep = sweep or self._add_sweep("")
             run_id = self._queue(sweep, name, settings)
-            for event in told:
+            for event in events:
                 self.append(run_id, event)
             self.finish(run_id, result.outcome, result=result)
         return run_id
@@ -95,10 +87,7 @@ class RunStore(RunLife):
         return run_id
 
     def retry(self, run_id: str, settings: RunSettings | None = None) -> str:
-        """Queues a run that failed, diverged or was ended early again in its sweep, with its settings or others.
-
-        Returns the new id.
-        """
+        """Queues a run that failed, diverged or was ended early again in its sweep; returns the new run's id."""
         with self._together():
             old = self.run(run_id)
             if old.retried_as is not None:

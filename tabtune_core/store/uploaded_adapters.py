@@ -76,11 +76,7 @@ def add_adapter(home: Path, data: bytes, name: str) -> StoredAdapter:
 
 
 def check_package(path: Path) -> PackageFacts:
-    """Checks that a package is complete and would open on its base; returns its facts.
-
-    Raises:
-        AdapterError: the text says what is wrong.
-    """
+    """Returns the facts of a package; raises AdapterError unless it is complete and would open on its base."""
     facts, content = read_parts(path)
     settings = facts.settings
     if settings.model not in CATALOGUE or settings.checkpoint is not None:  # the layers are not known here
@@ -107,10 +103,8 @@ def check_package(path: Path) -> PackageFacts:
     numbers = sum(tensor.numbers for tensor in read_tensors(content).values())
     if odd or numbers != size.trainable + size.frozen:
         which = f"the rank of {min(odd)[:LONGEST_NAME]!r}" if odd else f"its number of values ({numbers:,})"
-        raise AdapterError(
-            f"The package does not match its own settings for {card.title}: {which} differs. Get the file again from "
-            "where it was made."
-        )
+        differs = f"The package does not match its own settings for {card.title}: {which} differs"
+        raise AdapterError(f"{differs}. Get the file again from where it was made.")
     return facts
 
 
@@ -167,11 +161,12 @@ def name_checkpoint(home: Path, identity: str, path: str) -> StoredAdapter:
     """
     adapter = get_adapter(home, identity)
     settings, card = adapter.settings, get_card(adapter.settings.model)
-    found = named_checkpoint(card, settings.task, path)
-    digest = _identity(found, card.weights_for(settings.task))
+    weights = named_checkpoint(card, settings.task, path)
+    digest = _identity(weights, card.weights_for(settings.task))
     if adapter.facts.base.sha256 != digest:
-        raise AdapterError(f"{found} has the SHA-256 {digest}; the adapter was trained on {adapter.facts.base.sha256}.")
-    _write(folder_of(home, identity), named := replace(adapter, checkpoint=str(found)))
+        trained = f"the adapter was trained on {adapter.facts.base.sha256}"
+        raise AdapterError(f"{weights} has the SHA-256 {digest}; {trained}.")
+    _write(folder_of(home, identity), named := replace(adapter, checkpoint=str(weights)))
     return named
 
 
@@ -200,8 +195,8 @@ def missing_base(adapter: StoredAdapter) -> str | None:
         return str(error)
     if base.sha256 == identity:
         return None
-    found = f"{here.name} on this machine is another file (SHA-256 {identity[:12]}…)"
-    return f"{wanted}; {found}. Name those that it was trained on."
+    other = f"{here.name} on this machine is another file (SHA-256 {identity[:12]}…)"
+    return f"{wanted}; {other}. Name those that it was trained on."
 
 
 @functools.cache

@@ -96,7 +96,8 @@ def _send_one(
 
 
 def _refusal(tracker: Tracker, error: Exception) -> TabTuneError:
-    first = next(iter(str(error).strip().splitlines()), type(error).__name__)
+    text = str(error).strip().removeprefix(f"[Errno {getattr(error, 'errno', '')}] ")
+    first = next(iter(text.splitlines()), type(error).__name__)
     doing = f"{tracker.title} did not accept the sweep, which the workspace still has"
     of_server = "its address and your login are right and the network is up"
     check = f"files can be written in {str(tracker.folder)!r}" if tracker.folder else of_server

@@ -57,9 +57,8 @@ class MLflow:
         for known in self._client.search_experiments(filter_string=f"tags.`loralab.sweep` = '{run.sweep}'"):
             return str(known.experiment_id)
         place, tags = self.folder and (self.folder / "mlflow-artifacts" / run.sweep), {"loralab.sweep": run.sweep}
-        return str(
-            self._client.create_experiment(run.experiment, artifact_location=place and place.as_uri(), tags=tags)
-        )
+        where = place and place.as_uri()
+        return str(self._client.create_experiment(run.experiment, artifact_location=where, tags=tags))
 
     def _held(self, run: SentRun) -> list[Any]:
         return list(self._client.search_runs([self._experiment(run)], f"tags.`{RUN}` = '{run.id}'"))
@@ -79,9 +78,8 @@ class MLflow:
         parameters = [Param(name, str(value)[:LONGEST]) for name, value in run.settings.items()]
         for start in range(0, len(parameters), MOST_PARAMETERS):
             self._client.log_batch(own, params=parameters[start : start + MOST_PARAMETERS])
-        metrics = [
-            Metric(name, value, int(row.time * 1e3), row.step) for row in run.rows for name, value in row.values.items()
-        ]
+        every = ((row, name, value) for row in run.rows for name, value in row.values.items())
+        metrics = [Metric(name, value, int(row.time * 1e3), row.step) for row, name, value in every]
         for start in range(0, len(metrics), MOST_METRICS):
             self._client.log_batch(own, metrics=metrics[start : start + MOST_METRICS])
         if run.adapter:

@@ -7,7 +7,6 @@ from pathlib import Path
 from tabtune_core.tracking.tracker import SentRun
 
 STAMP = "loralab-stamp"
-ENDS = {"failed": "STATUS_FAILURE", "interrupted": "STATUS_FAILURE"}
 
 
 def open_tracker(where: str, folder: Path) -> "TensorBoard":
@@ -39,26 +38,23 @@ class TensorBoard:
         """Writes the folder of the run anew."""
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
-        from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
+        from tensorboard.plugins.hparams import summary_v2
         from tensorboard.summary.writer.record_writer import RecordWriter
 
         folder = self._of(run)
         if folder.exists():
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
-        told = summary_v2.hparams_pb({**run.settings, **run.tags}, trial_id=run.id, start_time_secs=run.started)
-        status = api_pb2.Status.Value(ENDS.get(run.status, "STATUS_SUCCESS"))
-        over = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=run.rows[-1].time)
-        data = plugin_data_pb2.HParamsPluginData(session_end_info=over)
-        end = summary_v2._summary_pb(metadata.SESSION_END_INFO_TAG, data)
+        settings = {**run.settings, **run.tags, "status": run.status}
+        summary = summary_v2.hparams_pb(settings, trial_id=run.id, start_time_secs=run.started)
         with (folder / f"events.out.tfevents.{int(run.started)}.loralab").open("wb") as file:
             writer = RecordWriter(file)  # TensorBoard's EventFileWriter writes in a thread and loses its errors
             events = [Event(wall_time=run.started, file_version="brain.Event:2")]
-            events.append(Event(wall_time=run.started, summary=told))
+            events.append(Event(wall_time=run.started, summary=summary))
             for row in run.rows:
                 values = [Summary.Value(tag=name, simple_value=value) for name, value in row.values.items()]
                 events.append(Event(wall_time=row.time, summary=Summary(value=values), step=row.step))
-            for event in [*events, Event(wall_time=run.rows[-1].time, summary=end)]:
+            for event in events:
                 writer.write(event.SerializeToString())
         if run.adapter:
             shutil.copy(run.adapter, folder / "adapter.zip")

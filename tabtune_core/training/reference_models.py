@@ -143,10 +143,10 @@ def _boosting(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int
     columns, model = _trees(categories, classes, rounds, seed, len(y_N))
     encoded_NF = columns.fit_transform(x_NF)
     known_F = np.isfinite(encoded_NF).any(axis=0)  # boosting cannot bin a column of missing values only
-    model.fit(encoded_NF[:, known_F], y_N)
+    model.fit(np.where(known_F, encoded_NF, 0.0), y_N)
     ask = model.predict_proba if classes else model.predict
     said = f"Gradient boosting with {counted(rounds, 'round')}, chosen {_how(folds)}."
-    return Reference(lambda x_NF: np.asarray(ask(columns.transform(x_NF)[:, known_F])), said)
+    return Reference(lambda x_NF: np.asarray(ask(np.where(known_F, columns.transform(x_NF), 0.0))), said)
 
 
 def _curve(
@@ -163,7 +163,7 @@ def _curve(
     model.set_params(warm_start=True)
     fitted_NF, held_out_NF = columns.fit_transform(x_NF[fit]), columns.transform(x_NF[held_out])
     known_F = np.isfinite(fitted_NF).any(axis=0)
-    fitted_NF, held_out_NF = fitted_NF[:, known_F], held_out_NF[:, known_F]
+    fitted_NF, held_out_NF = (np.where(known_F, one_NF, 0.0) for one_NF in (fitted_NF, held_out_NF))
     curve: list[float] = []
     for rounds in range(ROUNDS_AT_ONCE, MOST_ROUNDS + 1, ROUNDS_AT_ONCE):
         model.set_params(max_iter=rounds).fit(fitted_NF, y_N[fit])

@@ -30,7 +30,6 @@ from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.episodes import Episode
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.notices import beginnings
-from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.plan import Plan
 from tabtune_core.training.prefix_cache import SharedPrefix
 from tabtune_core.training.scoring import ModelRows
@@ -71,9 +70,7 @@ def use_once(model: BaseModel, *, device: torch.device) -> None:
     other = nn.Parameter(torch.zeros(2, device=device))
     other.grad = torch.ones_like(other)
     nn.utils.clip_grad_norm_([other], 1.0)
-    make_optimizer(
-        [("other", other)], optimizer="adamw", learning_rate=0.0, weight_decay=0.0, betas=(0.9, 0.999), eps=1e-8
-    ).step()
+    torch.optim.AdamW([other], lr=0.0, fused=True).step()
 
 
 PRIVATE = "frozen"

@@ -4,10 +4,11 @@ import json
 
 import plotly.io as pio
 import pytest
-from chart_examples import EXAMPLES
+from chart_examples import EXAMPLES, HARD
 
 from tabtune_core.charts import CHARTS, NAMES
-from tabtune_core.charts.style import run_styles
+from tabtune_core.charts.picture import picture
+from tabtune_core.charts.style import MOST_LABELS, run_styles
 from tabtune_core.metrics import METRICS
 
 UNITS = (
@@ -84,11 +85,6 @@ def test_regression_scores_are_drawn_in_their_unit(name, metric):
     assert all(digits in trace.hovertemplate for trace in figure.data if trace.hovertemplate)
 
 
-def test_a_score_that_can_be_negative_has_no_log_axis():
-    draw, example = CHARTS["score"].draw, EXAMPLES["score"]()
-    assert [draw(example, metric=metric, log=True).layout.yaxis.type for metric in ("rmse", "r2")] == ["log", "linear"]
-
-
 @pytest.mark.parametrize("name", ["score", "loss", "memory"])
 def test_a_run_looks_the_same_with_and_without_other_runs(name):
     example = EXAMPLES[name]()
@@ -100,7 +96,32 @@ def test_a_run_looks_the_same_with_and_without_other_runs(name):
 
 
 def test_runs_of_one_colour_differ_in_their_dash():
-    styles = run_styles(["Zero-shot", "Full fine-tuning", *(f"LoRA r={rank}" for rank in range(1, 21))])
+    styles = run_styles(["Zero-shot", "Full fine-tuning", *(f"LoRA r={rank}" for rank in range(1, 17))])
     assert len({(style.colour, style.dash) for style in styles.values()}) == len(styles)
     near = run_styles([f"LoRA r={rank}" for rank in (1, 2, 4, 8, 16, 32, 64, 128)]).values()
     assert len({style.colour for style in near}) == len({style.marker for style in near}) == 8
+
+
+@pytest.mark.parametrize("name", ["score", "loss", "memory", "pareto", "rank_curve"])
+@pytest.mark.parametrize("hard", HARD)
+def test_hard_input_is_drawn_within_a_finite_range(name, hard):
+    frame = HARD[hard](EXAMPLES[name]())
+    options = {"metric": "log_loss"} if name == "score" else {}
+    drawn = json.loads(pio.to_json(CHARTS[name].draw(frame, **options), validate=False))
+    if not drawn["data"]:
+        assert drawn["layout"]["annotations"][0]["text"]
+        return
+    low, high = drawn["layout"]["yaxis"]["range"]
+    assert low < high
+    if hard == "one a hundred times worse" and name != "memory":
+        assert high < 5, "the others would be one flat line"
+    named = [note["text"] for note in drawn["layout"]["annotations"] if note.get("captureevents")]
+    assert len(named) <= MOST_LABELS
+    assert all(len(text) < 80 for text in named)
+
+
+@pytest.mark.parametrize("hard", HARD)
+@pytest.mark.parametrize(("kind", "start"), [("png", b"\x89PNG"), ("svg", b"<?xml")])
+def test_a_picture_to_share_is_made_of_hard_input(hard, kind, start):
+    texts = {"title": "Take LoRA $r_2$ " * 20, "text": "x" * 300, "about": "<b>&"}
+    assert picture(HARD[hard](EXAMPLES["rank_curve"]()), "log_loss", kind, **texts).startswith(start)

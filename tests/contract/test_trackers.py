@@ -6,7 +6,6 @@ import glob
 import json
 import math
 import os
-import shutil
 import socket
 import struct
 import sys
@@ -14,7 +13,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from fakes.wandb_server import wandb_server
 from made_sweeps import Lab
 
 from tabtune_core.errors import MissingPackageError, SettingError, TabTuneError, TrackerError
@@ -187,64 +185,6 @@ def test_a_tracker_has_exactly_what_the_store_has(name, lab, alone):
     assert "1 run of it new" in send(lab.store, lab.sweep, open_tracker(name, lab.store.home))
     ((again, _, _),) = READ[name](folder, lab.lora)
     assert {key: len(rows) for key, rows in again.items()} == {key: len(rows) for key, rows in curves.items()}
-
-
-@pytest.fixture
-def server(alone, monkeypatch):
-    """A server of Weights & Biases on this machine: its runs by id."""
-    import wandb
-
-    with wandb_server() as (address, runs):
-        monkeypatch.setenv("WANDB_INIT_TIMEOUT", "20")
-        monkeypatch.setenv("WANDB_BASE_URL", address)
-        monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-        wandb.teardown()  # it reads its environment once
-        yield runs
-    wandb.teardown()
-
-
-def losses(rows):
-    return [(row["step"], row["_timestamp"], row["train/loss"]) for row in rows if "train/loss" in row]
-
-
-def test_a_server_gets_the_rows_that_it_lacks_and_no_row_twice(lab, server):
-    (lab.store.run_dir(lab.lora) / ADAPTER_FILE).unlink()  # this server takes no artifacts
-    send(lab.store, lab.sweep, open_tracker("wandb", lab.store.home))
-    told, run = list(server[lab.lora]["rows"]), server[lab.lora]
-    assert len(told) == 11 and len(losses(told)) == 3 and run["ended"] == 0
-    for had in (0, 5, 10):  # the server's summary says which row is its last
-        summary = {name: value for name, value in told[had - 1].items()} if had else {}
-        run |= {"rows": told[:had], "summary": summary | ({"_step": had - 1} if had else {}), "ended": None}
-        shutil.rmtree(lab.store.home / "trackers")
-        send(lab.store, lab.sweep, open_tracker("wandb", lab.store.home))
-        assert [(row["step"], row["_timestamp"]) for row in run["rows"]] == [
-            (row["step"], row["_timestamp"]) for row in told
-        ]
-        assert run["ended"] == 0
-
-
-@pytest.mark.parametrize(
-    ("settings", "said"),
-    [
-        (
-            {"WANDB_API_KEY": "short"},
-            "WANDB_API_KEY invalid: .* Correct WANDB_BASE_URL, WANDB_API_KEY or the settings of 'wandb login'.",
-        ),
-        ({"WANDB_BASE_URL": "foo"}, "base_url Input should be a valid URL.* Correct WANDB_BASE_URL, "),
-        ({"WANDB_MODE": "nonsense"}, "WANDB_MODE is 'nonsense'. Set it to 'online' or 'offline', or leave it out."),
-        (
-            {"WANDB_MODE": "online", "WANDB_API_KEY": ""},
-            "WANDB_MODE is 'online', but there is no login. Run 'wandb login', or set",
-        ),
-    ],
-)
-def test_unusable_settings_of_weights_and_biases_are_named(server, tmp_path, monkeypatch, settings, said):
-    monkeypatch.setenv("NETRC", str(tmp_path / "none"))
-    for name, value in settings.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(SettingError, match=said) as refused:
-        open_tracker("wandb", tmp_path)
-    assert "\n" not in str(refused.value)
 
 
 class Listed:

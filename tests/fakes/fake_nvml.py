@@ -2,8 +2,6 @@
 
 import types
 
-NVML_COMPUTEMODE_EXCLUSIVE_PROCESS = 3
-
 
 class NVMLError(Exception):
     """Raised for every query that the driver does not answer."""
@@ -12,12 +10,11 @@ class NVMLError(Exception):
 class Driver:
     """A machine's GPUs by UUID."""
 
-    NVML_COMPUTEMODE_EXCLUSIVE_PROCESS = NVML_COMPUTEMODE_EXCLUSIVE_PROCESS
     NVMLError = NVMLError
     NVML_TEMPERATURE_GPU = 0
 
-    def __init__(self, *uuids, names=None, exclusive=(), free=None):
-        self.uuids, self.names, self.exclusive, self.free = uuids, names or uuids, exclusive, free or {}
+    def __init__(self, *uuids, names=None, free=None):
+        self.uuids, self.names, self.free = uuids, names or uuids, free or {}
         self.opened = 0
         self.nvmlDeviceGetHandleByIndex = self.uuids.__getitem__
         self.nvmlDeviceGetCount = lambda: len(self.uuids)
@@ -25,9 +22,6 @@ class Driver:
 
     def nvmlInit(self):
         self.opened += 1
-
-    def nvmlDeviceGetComputeMode(self, uuid):
-        return NVML_COMPUTEMODE_EXCLUSIVE_PROCESS if uuid in self.exclusive else 0
 
     def nvmlDeviceGetName(self, uuid):
         return self.names[self.uuids.index(uuid)] if uuid in self.uuids else f"slice {uuid}"

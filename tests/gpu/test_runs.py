@@ -15,7 +15,7 @@ from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.data.prediction_rows import keep_rows
 from tabtune_core.devices import gpu_module, name_of
 from tabtune_core.execution.jobs.registry import run_job
-from tabtune_core.gpus import card_names, takes_one_process
+from tabtune_core.gpus import card_names
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
@@ -134,16 +134,6 @@ def test_equal_gpus_share_computed_arrays(two_gpus, settings, tmp_path):
     first, second = carried_out(RunStore(tmp_path), *runs)
     assert first.result.shared_made > 0
     assert second.result.shared_reused > 0
-
-
-@pytest.mark.gpu
-def test_an_exclusive_gpu_does_not_prevent_an_adapter_from_being_offered(real_gpu, settings, tmp_path):
-    if not takes_one_process(real_gpu.index):
-        pytest.skip("the GPU is not in exclusive-process mode (nvidia-smi -c EXCLUSIVE_PROCESS)")
-    store = RunStore(tmp_path)
-    (run,) = all_carried_out(store, [dataclasses.replace(settings, device=name_of(real_gpu))])
-    assert run.result.adapter_verified is True
-    assert any("exclusive-process mode" in stored.event.text for stored in store.events(run.id, ["Note"]))
 
 
 @pytest.mark.gpu

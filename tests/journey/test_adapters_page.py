@@ -1,5 +1,6 @@
 """The Adapters and Try it pages: what is listed, prepared, uploaded and predicted, and odd input."""
 
+import dataclasses
 import io
 import json
 import zipfile
@@ -17,6 +18,7 @@ from dashboard import queries as page_queries
 from tabtune_core.access import FETCH_VARIABLE
 from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.prediction_rows import CSV, PREDICTED, ROWS
+from tabtune_core.events import to_json
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.store.jobs import write_progress
 from tabtune_core.store.uploaded_adapters import list_adapters
@@ -77,6 +79,22 @@ def test_the_list_begins_with_confirmed_gains_and_has_each_adapters_gain(app, st
     assert adapters_of(app)["On test rows"].tolist() == ["✓ confirmed", "", ""]
     assert app.query_params["run"] == listed.index[0], "what a person looked at stays chosen"
     go(app, "adapters", run=by_rank[4])
+    assert button(app, "Try it on rows")
+
+
+def test_an_adapter_whose_verification_was_killed_is_verified_again_and_then_downloaded(app, store):
+    run_id = verified_run(store)
+    result = dataclasses.replace(store.run(run_id).result, adapter_verified=None)
+    store._write("UPDATE runs SET result = ? WHERE id = ?", (to_json(result)[1], run_id))
+    go(app, "adapters", run=run_id)
+    button(app, "Verify again").click().run()
+    assert not app.exception
+    job = store.claim_job(1, None)
+    assert (job.kind, job.arguments) == ("verify", {"run": run_id})
+    store.set_verified(run_id, True)
+    store.finish_job(job.id, "finished", result={"verified": True})
+    app.run()
+    assert not app.exception
     assert button(app, "Try it on rows")
 
 
@@ -247,7 +265,7 @@ def test_an_uploaded_file_is_read_before_its_rows_can_be_predicted(app, store):
         "rows.csv", whole.iloc[:4].drop(columns="diagnosis").assign(more=1).to_csv(index=False).encode()
     ).run()
     assert not app.exception
-    assert "the adapter was trained without it\\: 'more'" in texts(app.markdown)
+    assert "Not used" in texts(app.markdown) and "'more'" in texts(app.markdown)
     predict_button(app).click().run()
     job = store.jobs("predict")[0]
     assert len(pd.read_parquet(store.home / "inputs" / f"{job.arguments['rows']}.parquet")) == 4

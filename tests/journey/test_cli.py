@@ -130,8 +130,8 @@ def test_by_default_each_rank_keeps_its_best_rate_and_the_others_stop_at_rungs(h
     assert set(ended) == {"finished", "outrun"}
     names = [run.settings.label for run in sorted(runs, key=lambda run: run.started or 0)]
     assert names.index("LoRA r=2") < names.index("LoRA r=4") < names.index("Full fine-tuning")
-    assert "stopped at rung 1: another learning rate was better" in done.stdout
-    assert "stopped at rung 2" in done.stderr
+    assert "stopped at rung 1 of 2: another learning rate was better" in done.stdout
+    assert "stopped at rung 2 of 2" in done.stderr
 
 
 def test_an_adapter_reproduces_the_predictions_of_its_run(swept, home, table, tmp_path, tabtune_here):
@@ -170,7 +170,7 @@ def test_only_the_table_format_ends_with_what_rank_buys(tmp_path, tabtune_here):
     _, printed, _ = tabtune_here(tmp_path, "leaderboard", "--rank-by", "accuracy")
     board, said = printed.split("\n\n")
     assert board.startswith("Accuracy")
-    assert said.startswith("Validation chooses r=4: its accuracy there is 0.9585, zero-shot has 0.9300.\n")
+    assert said.startswith("Validation chooses r=4 at one rate: its accuracy there is 0.9585, zero-shot has 0.9300.\n")
     assert max(map(len, said.splitlines())) <= 120
     _, printed, _ = tabtune_here(tmp_path, "leaderboard", "--format", "csv")
     assert not re.search("Validation chooses|standard", printed)
@@ -207,7 +207,7 @@ def test_a_continuous_target_is_announced_and_predicted_as_a_number(worker, home
     assert {"test_rmse", "test_mae", "test_r2", "test_gain"} <= set(printed.splitlines()[0].split(","))
 
 
-def test_a_time_limit_below_one_step_is_reported_before_and_after_the_run(worker, home, table):
+def test_a_time_limit_below_one_step_is_reported_after_the_run(worker, home, table):
     (home.parent / "run.toml").write_text(
         'target = "class"\n[lora]\nrank = 3\n[train]\nsteps = 2\neval_every = 1\ncontext_rows = 40\n'
     )
@@ -215,7 +215,6 @@ def test_a_time_limit_below_one_step_is_reported_before_and_after_the_run(worker
     done = tabtune(home, "train", table, *asked, "--format", "json")
     told = " ".join(done.stderr.split())
     assert done.returncode == 0, done.stderr
-    assert "warning: The time limit of 1e-06 s is shorter than one step, which takes about" in told
     assert "ended training after step 1 of 2; that step was evaluated as the last one" in told
     (row,) = json.loads(done.stdout)
     assert (row["strategy"], row["seed"], row["rank"]) == ("peft", 3, 3)
@@ -311,7 +310,7 @@ REFUSED = {
     "sweep missing.csv --target y": "There is no file 'missing.csv'",
     "sweep {table} --target clas": "no column 'clas'. Did you mean 'class'?",
     "sweep {table} --target scale --model tabicl-v1": "regression: 'scale' holds numbers on a scale; --task",
-    "sweep {table} --target scale --task classification": "--set split_at_median=true",
+    "sweep {table} --target scale --task classification": "setting split_at_median=true",
     "sweep {table} --target class --task regression": "regression needs numbers",
     "sweep {table} --target class --rank-by rmse": "for classification it must be one of log_loss",
     "sweep {table} --target class --ranks 0": "rank is 0",
@@ -369,19 +368,6 @@ def test_a_question_names_the_flags_that_answer_it_and_is_not_asked_again(tmp_pa
     assert (reading.day_first, reading.missing_marks, reading.delimiter) == (False, ("lost",), ";")
 
 
-def test_dates_and_repeated_ids_ask_how_to_split_unless_a_flag_says_it(tmp_path, tabtune_here):
-    rows = "".join(f"2024-{i % 12 + 1:02}-{i % 28 + 1:02},c{i % 30},{i % 7},{'yn'[i % 2]}\n" for i in range(120))
-    (tmp_path / "orders.csv").write_text(f"day,customer_id,amount,bought\n{rows}")
-    refused = ("train", tmp_path / "orders.csv", "--target", "bought", "--rank", "0")
-    status, _, err = tabtune_here(tmp_path / "home", *refused)
-    assert status == 2
-    assert (
-        "--split-by random or --split-by time --split-column day or --split-by group --split-column customer_id"
-        in " ".join(err.split())
-    )
-    assert "question" not in tabtune_here(tmp_path / "home", *refused, "--split-by", "random")[2]
-
-
 def test_a_table_of_the_workspace_keeps_its_reading_choices(tmp_path, tabtune_here, monkeypatch):
     """The same bytes without the choices would be another table."""
     home = tmp_path / "home"
@@ -415,28 +401,6 @@ def test_every_axis_of_a_sweep_has_a_flag_and_run_names_are_unique(tmp_path, tab
     lora = [run for run in runs if run.settings.strategy == "peft"]
     assert {run.settings.lora.targets for run in lora} == {(), ("row_attention", "prediction_head")}
     assert lora[-1].name == "LoRA r=8, alpha 16, dropout 0.1, targets row_attention+prediction_head seed 1"
-
-
-def test_encoded_text_is_learnt_and_its_adapter_predicts_in_another_process(worker, home, tmp_path, tabtune_here):
-    rng = np.random.default_rng(0)
-    said = {"good": "a lovely taste and quick parcel", "bad": "a broken box and slow parcel"}
-    label = rng.choice(list(said), 160)
-    notes = [f"{said[one]}, order {rng.integers(10**6)}" for one in label]
-    pd.DataFrame({"size": rng.normal(size=160).round(3), "note": notes, "class": label}).to_csv(
-        tmp_path / "notes.csv", index=False
-    )
-    adapters, data = tmp_path / "adapters", (tmp_path / "notes.csv", "--target", "class")
-    done = tabtune(
-        home, "train", *data, "--encode-text", "note", "--rank", 2, *SMALL, "--format", "json", "--adapters", adapters
-    )
-    (row,) = json.loads(done.stdout)
-    assert row["test_accuracy"] > 0.9 and row["adapter_verified"]
-    (adapter,) = adapters.iterdir()
-    status, printed, _ = tabtune_here(home, "predict", adapter, tmp_path / "notes.csv", "--device", "cpu")
-    assert status == 0
-    assert (pd.read_csv(io.StringIO(printed))["predicted"].to_numpy() == label).mean() > 0.9
-    unread = tabtune(home, "train", *data, "--strategy", "inference", *SMALL, "--format", "json")
-    assert json.loads(unread.stdout)[0]["test_accuracy"] < 0.8, "without its text it guesses"
 
 
 def test_ctrl_c_while_a_table_is_read_ends_cleanly_and_leaves_nothing(tmp_path):

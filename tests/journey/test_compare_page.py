@@ -18,29 +18,21 @@ def at(app, tab, view=None, **query):
 
 def write_predictions(store: RunStore, sweep: str) -> None:
     """Gives every run predictions of the same rows; LoRA is right on one row more than zero-shot."""
+    rng = np.random.default_rng(0)
+    y = rng.integers(2, size=60)
+    chances = np.clip(y * 0.7 + 0.1 + rng.normal(scale=0.2, size=60), 0.02, 0.98)
     for run in store.runs(sweep):
-        numbers = run.settings.task == "regression"
-        rng = np.random.default_rng(0)
-        names = ["benign", "malignant"]
-        y = rng.integers(2, size=60)
-        p = np.clip(y * 0.7 + 0.1 + rng.normal(scale=0.2, size=60), 0.02, 0.98)
-        if run.settings.strategy == "peft":
-            p[0] = 0.9 if y[0] else 0.1
+        p = chances.copy()
+        p[0] = 0.9 if (run.settings.strategy == "peft") == y[0] else 0.1
+        if run.settings.task == "regression":
+            predicted = {"label": 100.0 + 50 * y, "predicted": 100 + 50 * p}
         else:
-            p[0] = 0.1 if y[0] else 0.9
-        rows = {"split": ["validation"] * 40 + ["test"] * 20, "row": np.arange(60)}
-        if numbers:
-            rows |= {"label": 100.0 + 50 * y, "predicted": 100 + 50 * p}
-        else:
-            rows |= {
-                "label": np.array(names)[y],
-                "predicted": np.array(names)[(p > 0.5).astype(int)],
-                "prob_0": 1 - p,
-                "prob_1": p,
-            }
+            names = np.array(["benign", "malignant"])
+            predicted = {"label": names[y], "predicted": names[(p > 0.5).astype(int)], "prob_0": 1 - p, "prob_1": p}
         folder = store.run_dir(run.id)
         folder.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame(rows).to_parquet(folder / "predictions.parquet")
+        rows = {"split": ["validation"] * 40 + ["test"] * 20, "row": np.arange(60)}
+        pd.DataFrame(rows | predicted).to_parquet(folder / "predictions.parquet")
 
 
 @pytest.fixture
@@ -59,39 +51,19 @@ def predicted(store, sweep):
     return sweep
 
 
-def layer(rank):
-    return {
-        "path": f"blocks.{rank}",
-        "target": "blocks",
-        "shape": [8, 8],
-        "rank": rank,
-        "singular_values": [1.0] + [0.1] * (rank - 1),
-        "update_norm": 1.1,
-        "weight_norm": 10.0,
-    }
-
-
 def answer(store, job):
     """Writes the result of a job as the worker would."""
     rank = store.run(job.arguments["run"]).settings.lora.rank
-    ranks = [0, 1, rank]
     scores = [seeding.made_up_scores(accuracy) for accuracy in (0.9, 0.94, 0.95)]
-    result = {
-        "ranks": ranks,
-        "validation": scores,
-        "test": scores,
-        "layers": [layer(rank)],
-        "beside": 0,
-        "seconds": 1.5,
-    }
-    store.finish_job(job.id, "finished", result=result)
+    layer = {"path": f"blocks.{rank}", "target": "blocks", "shape": [8, 8], "rank": rank, "update_norm": 1.1}
+    layer |= {"singular_values": [1.0] + [0.1] * (rank - 1), "weight_norm": 10.0}
+    result = {"ranks": [0, 1, rank], "validation": scores, "test": scores, "layers": [layer], "beside": 0}
+    store.finish_job(job.id, "finished", result=result | {"seconds": 1.5})
 
 
 def test_limits_name_the_best_run_within_them(app, sweep):
     at(app, "Trade-offs")
-    assert "3 of 4 runs are the best trade-offs on these 2 axes: **LoRA r=8, LoRA r=2, Zero" in texts(
-        app.markdown
-    ).replace("\\", "")
+    assert "3 of 4 runs are the best trade-offs: **LoRA r=8, LoRA r=2, Zero" in texts(app.markdown).replace("\\", "")
     app.number_input(key="limit_run_growth_memory_bytes").set_value(35.0).run()
     assert "Within these limits **LoRA r=2** has the best validation log-loss, **0.1287**, with 33.3 MB over" in texts(
         app.markdown
@@ -104,8 +76,9 @@ def test_limits_name_the_best_run_within_them(app, sweep):
 def test_the_rank_tab_marks_the_smallest_rank_within_noise(app, predicted):
     at(app, "Rank")
     assert not app.exception
-    assert {"Log-loss against rank", "Calibration error against rank"} <= {found.value for found in app.header}
-    assert "Lower is better. r* = 8" in texts(app.caption), (
+    titles = {"Log-loss against rank at one rate", "Calibration error against rank at one rate"}
+    assert titles <= {found.value for found in app.header}
+    assert "Lower is better. Dashed: r* = 8" in texts(app.caption), (
         "scores were made up to differ, predictions to be the same: no noise"
     )
     assert texts(app.caption).count("r* =") == 1, "one calibration error for all: no rank gains, so none is chosen"
@@ -131,40 +104,27 @@ def test_the_curve_over_ranks_is_a_job_whose_result_is_found_again(app, store, s
 
 def answer_rows_shown(store, job):
     """Writes the result of a job about zero-shot and its runs as the worker would."""
-    states = [
-        ("inference", None, 0.9),
-        *((store.run(run).settings.strategy, run, 0.93) for run in job.arguments["runs"]),
-    ]
+    runs = [store.run(run) for run in job.arguments["runs"]]
+    states = [("inference", None, None, 0.9)]
+    states += [(run.settings.strategy, run.settings.lora.rank, run.id, 0.93) for run in runs]
     rows = []
-    for strategy, run, accuracy in states:
+    for strategy, rank, run, accuracy in states:
+        gains = {
+            "gain": 0.03 * (strategy != "inference"),
+            "more": 0.01,
+            "gain_half_width": 0.01,
+            "more_half_width": 0.01,
+        }
         for shown in (64, 256, 341):
-            gains = {
-                "gain": 0.03 * (strategy != "inference"),
-                "more": 0.01,
-                "gain_half_width": 0.01,
-                "more_half_width": 0.01,
-            }
             made_up = seeding.made_up_scores(accuracy + shown / 10_000)
             scores = {
                 name: {"score": score, "first": score, "score_half_width": 0.02, **gains}
                 for name, score in made_up.items()
             }
-            rank = store.run(run).settings.lora.rank if strategy == "peft" else None
-            rows.append(
-                {
-                    "strategy": strategy,
-                    "rank": rank,
-                    "run": run,
-                    "context_rows": shown,
-                    "predict_seconds": 0.1,
-                    "growth_memory_bytes": 5e6,
-                    "validation": scores,
-                    "test": scores,
-                }
-            )
-    store.finish_job(
-        job.id, "finished", result={"rows": rows, "device": "cpu (1 thread)", "train_rows": 341, "seconds": 2.0}
-    )
+            row = {"strategy": strategy, "rank": rank, "run": run, "context_rows": shown, "predict_seconds": 0.1}
+            rows.append(row | {"growth_memory_bytes": 5e6, "validation": scores, "test": scores})
+    result = {"rows": rows, "device": "cpu (1 thread)", "train_rows": 341, "seconds": 2.0}
+    store.finish_job(job.id, "finished", result=result)
 
 
 def test_the_curve_over_context_rows_is_a_job_whose_result_is_found_again(app, store, sweep):
@@ -189,10 +149,6 @@ def test_the_curve_over_context_rows_is_a_job_whose_result_is_found_again(app, s
     assert "Rank 8 with 341 context rows improves log-loss on the test rows by 0.0300 ± 0.0100" in texts(
         app.markdown
     ).replace("\\", "")
-    for axis in ("seconds", "memory"):
-        app.session_state["rows_axis"] = axis
-        app.run()
-        assert not app.exception
 
 
 def test_rows_with_changed_predictions_show_which_run_is_right_and_their_values(app, predicted):
@@ -208,7 +164,7 @@ def test_rows_with_changed_predictions_show_which_run_is_right_and_their_values(
 
 def test_every_view_opens_without_predictions_and_jobs(app, sweep):
     at(app, "Runs side by side")
-    for view in ("Curves", "Confusion", "Calibration", "Changed rows", "Update size"):
+    for view in ("Settings", "Confusion", "Calibration", "Changed rows"):
         app.session_state["side_by_side"] = view
         app.run()
         assert not app.exception, view
@@ -219,7 +175,7 @@ def test_runs_that_predict_numbers_show_their_errors(app, store):
     sweep = seeding.finished_sweep(store, task="regression", ranks=(2, 4))
     write_predictions(store, sweep)
     at(app, "Rank")
-    assert "R² against rank" in {found.value for found in app.header}
+    assert "R² against rank at one rate" in {found.value for found in app.header}
     at(app, "Runs side by side", "Errors")
     assert not app.exception
     app.session_state["side_by_side"] = "Changed rows"

@@ -9,7 +9,7 @@ from contextlib import closing
 import pytest
 import seeding
 from made_run import made_run
-from page_steps import button, go, texts
+from page_steps import go, texts
 
 from dashboard import queries
 from tabtune_core.cli.main import main
@@ -24,38 +24,23 @@ BREAKS = {
     "runs": [
         ("an unknown setting", "settings", lambda text: text.replace('"rank"', '"width"')),
         ("settings that are no JSON", "settings", lambda text: text[:-1]),
-        ("settings nested without end", "settings", lambda text: "[" * 5000),
         ("a result without its scores", "result", lambda text: json.dumps({"outcome": "finished"})),
-        (
-            "a result with a text for a number",
-            "result",
-            lambda text: text.replace('"best_step": 60', '"best_step": "many"'),
-        ),
-        (
-            "a result whose scores are a list",
-            "result",
-            lambda text: text.replace('"validation": {', '"validation": [3], "was": {'),
-        ),
+        ("a result with a text", "result", lambda text: text.replace('"best_step": 60', '"best_step": "many"')),
         ("a state of another version", "status", lambda text: "paused"),
         ("a beginning of words", "created", lambda text: "yesterday"),
-        ("a beginning that no clock shows", "created", lambda text: -1e308),
         ("a note of bytes", "note", lambda text: b"\xff\x00"),
-        ("a process of a number that none has", "pid", lambda text: 2**62),
     ],
     "events": [
         ("a plan without its rows", "payload", lambda text: json.dumps({"device": "cpu"})),
         ("events that are no JSON", "payload", lambda text: "{"),
-        ("events that are numbers", "payload", lambda text: "7"),
         ("events whose numbers are words", "payload", lambda text: text.replace("0.", '"x').replace(",", '",')),
         ("events of an unknown kind", "kind", lambda text: "Sung"),
         ("events of bytes", "payload", lambda text: b"\xff\x00"),
         ("events of no time", "time", lambda text: "yesterday"),
-        ("events of a kind of bytes", "kind", lambda text: b"\xff\x00"),
     ],
     "jobs": [
         ("jobs of no time", "created", lambda text: "yesterday"),
         ("jobs of bytes", "arguments", lambda text: b"\xff\x00"),
-        ("jobs that are no JSON", "arguments", lambda text: "{"),
         ("jobs about nothing", "arguments", lambda text: "{}"),
     ],
 }
@@ -124,24 +109,6 @@ def test_every_page_opens_despite_an_unreadable_row(app, store, ended, table, ca
     assert whole.name in told.out
 
 
-def test_an_unreadable_run_is_named_kept_and_can_be_deleted(app, store, ended):
-    runs = ended
-    change(store.home, *UNKNOWN, runs[-1].id)
-    with pytest.raises(StoreError, match=r"cannot be read: its settings: Unknown setting 'lora\.width'"):
-        store.run(runs[-1].id)
-    store.rename(runs[0].id, "other")
-    with closing(sqlite3.connect(store.home / "runs.sqlite")) as database, database:
-        assert '"width"' in database.execute("SELECT settings FROM runs WHERE id = ?", (runs[-1].id,)).fetchone()[0]
-    go(app, "leaderboard")
-    assert "Unknown setting" in texts(app.markdown)
-    for job in store.jobs():
-        store.cancel_job(job.id)
-    button(app, "Delete permanently").click().run()
-    assert not app.exception
-    assert store.unreadable() == []
-    assert len(store.runs()) == len(runs) - 1
-
-
 def test_a_damaged_database_is_named_on_pages_and_the_command_line(app, store, ended, capsys):
     file = store.home / "runs.sqlite"
     store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -154,24 +121,8 @@ def test_a_damaged_database_is_named_on_pages_and_the_command_line(app, store, e
     assert f"{file} is damaged" in capsys.readouterr().err
 
 
-def test_an_unreadable_queued_run_is_ended_and_the_queue_continues(tmp_path):
-    store = RunStore(tmp_path)
-    _, runs = seeding.queue(store, seeding.sweep_settings(store.home, ranks=(2,)))
-    change(store.home, *NO_JSON, runs[0].id)
-    assert store.claim(1, None, runs[0].id) is None
-    assert "cannot be read" in store._row("run", runs[0].id)["error"]
-    assert store.claim(1, None).id == runs[1].id
-
-
 @pytest.mark.parametrize(
-    ("file", "content"),
-    [
-        ("table.json", b"{"),
-        ("table.json", b"[]"),
-        ("table.json", None),
-        ("table.parquet", b"PAR1"),
-        ("table.parquet", None),
-    ],
+    ("file", "content"), [("table.json", b"{"), ("table.parquet", b"PAR1"), ("table.parquet", None)]
 )
 def test_a_damaged_table_does_not_affect_the_others(app, store, ended, file, content):
     other = add_dataset(store.home, b"a,b\n" + b"1,x\n2,y\n" * 30, "other.csv")
@@ -192,10 +143,8 @@ def test_a_changed_byte_never_yields_other_values(tmp_path):
     store = RunStore(tmp_path)
     run = store.run(made_run(store))
     store.append(run.id, RunPlanned("cpu", 1, 90, 18, 18, 90, 5, 2, ("drop it", "keep it"), 100, 4, (), {}))
-    table, saved = (
-        tmp_path / "datasets" / run.settings.dataset / "table.parquet",
-        store.run_dir(run.id) / PREDICTIONS_FILE,
-    )
+    table = tmp_path / "datasets" / run.settings.dataset / "table.parquet"
+    saved = store.run_dir(run.id) / PREDICTIONS_FILE
 
     def frame():
         return load_frame(tmp_path, run.settings.dataset).to_json()

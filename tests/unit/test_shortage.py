@@ -2,7 +2,6 @@
 
 import errno
 import os
-import resource
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +16,7 @@ from dashboard.start import main as serve
 from tabtune_core.cli.main import main
 from tabtune_core.errors import ShortageError, StoreError, TableError
 from tabtune_core.settings import RunSettings
-from tabtune_core.shortage import named, raise_file_limit, shortage_of, why_nothing_starts
+from tabtune_core.shortage import named, shortage_of, why_nothing_starts
 from tabtune_core.store.runs import RunStore
 
 
@@ -34,11 +33,9 @@ def raised_from(error, cause):
     ("error", "lack", "words"),
     [
         (system(errno.ENOSPC, "/tmp/a"), "room", r"The disk of /tmp/a is full .* MB of .* MB are free\)\. Delete runs"),
-        (system(errno.EDQUOT, "/tmp/a"), "room", "The disk of /tmp/a is full"),
         (system(errno.EACCES, "/tmp/a"), "permission", "This user may not open or write to /tmp/a"),
         (system(errno.ENOMEM), "memory", "not enough memory"),
         (system(errno.EMFILE), "processes", "open more files"),
-        (MemoryError(), "memory", "not enough memory"),
         (duckdb.OutOfMemoryException("Out of Memory Error: failed to pin block"), "memory", "not enough memory"),
         (duckdb.IOException('IO Error: Could not write file "/t/a": No space left on device'), "room", "is full"),
         (RuntimeError("can't start new thread"), "processes", "cannot start more processes"),
@@ -160,8 +157,5 @@ def test_the_limit_of_open_files_is_raised_as_far_as_allowed():
         "from tabtune_core.shortage import raise_file_limit; raise_file_limit(); "
         "print(resource.getrlimit(resource.RLIMIT_NOFILE))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout == "(600, 600)\n"
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    raise_file_limit()
-    assert resource.getrlimit(resource.RLIMIT_NOFILE) >= before
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert ran.stdout == "(600, 600)\n"

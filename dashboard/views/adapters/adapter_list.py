@@ -13,7 +13,6 @@ from dashboard.url_state import chosen, handed_over, renew, settle
 from tabtune_core.analysis.intervals import PLUS_MINUS
 from tabtune_core.analysis.runs_table import gains_of
 from tabtune_core.metrics import METRICS
-from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.uploaded_adapters import StoredAdapter
 
@@ -68,11 +67,7 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: s
             queries.gains_in_words(run),
         )
         gain = gains_of(run, METRICS[metric]).get("test_gain" if run.id in confirmed else "gain", math.nan)
-        sweep, card = sweeps[run.sweep], CATALOGUE.get(run.settings.model)
-        # other columns have the table and the model
-        called = sweep.name.removeprefix(f"{table.name}: " if table else "").removeprefix(
-            f"{card.title}, " if card else ""
-        )
+        sweep = sweeps[run.sweep]
         rows[run.id] = {
             "Adapter": names[run.id],
             "Test gain": in_words.get("test_gain", ""),
@@ -81,7 +76,7 @@ def adapter_rows(runs: Sequence[Run], uploads: Sequence[StoredAdapter], first: s
             "Score": METRICS[metric].written,
             "Predicts": f"{run.settings.target} · {table.name if table else 'table deleted'}",
             "Model": run.settings.model,
-            "Sweep": f"{moment(sweep.created)} {called}",
+            "Sweep": f"{moment(sweep.created)} {sweep.name}",
             "by": (
                 run.sweep == first,
                 sweep.created,

@@ -49,9 +49,8 @@ def _line(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> None:
     kind = FORMATS[form]
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
-            st.markdown(f"**{plain(kind.title)}**", width="content")
+            st.markdown(f"**{plain(kind.title)}**", width="content", help=kind.inside)
             _button(run, facts, form, job)
-        st.caption(kind.inside)
         if kind.holds_rows:
             rows = f"{len(facts.context_rows):,} rows of your table, with the target"
             st.warning(f"This file holds {rows}: give it only to those who may see them.", icon=":material/visibility:")
@@ -67,9 +66,8 @@ def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> Non
     if job is not None and job.status not in JOB_ENDED:
         st.markdown(":material/hourglass_top: Preparing", width="content")
         return
-    title = (
-        FORMATS[form].title[0].lower() + FORMATS[form].title[1:]
-    )  # each button has a name of its own, for screen readers
+    # each button has a name of its own, for screen readers
+    title = FORMATS[form].title[0].lower() + FORMATS[form].title[1:]
     if (
         job is not None
         and job.result

@@ -8,6 +8,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import download, figure, unreadable
 from dashboard.components.glossary import define
+from dashboard.components.job_status import ask_for, result_of
 from dashboard.formatting import megabytes, plain, with_code
 from dashboard.url_state import go, invite, say_gone
 from dashboard.views.adapters import adapter_upload, downloads
@@ -76,7 +77,8 @@ def withheld(run: Run) -> str:
         return "the run has not ended."
     if run.result and run.result.adapter_verified is False:
         return "a fresh process made different predictions with this package. Run it again for a new one."
-    return "no fresh process has opened this package. Run it again for a new one."
+    again = "Verify it again; if that fails, see the log." if run.result else "Run it again for a new one."
+    return f"no fresh process has opened this package. {again}"
 
 
 def figures(run: Run, path: Path) -> None:
@@ -91,17 +93,26 @@ def figures(run: Run, path: Path) -> None:
             figure(f"Validation {meaning.written}", meaning.text(value), help=meaning.unit)
 
 
+def verify_again(run: Run) -> None:
+    """Draws a button that has the worker verify the package once more, without training."""
+    asked = {"run": run.id}
+    [job] = queries.newest_jobs("verify", asked)
+    st.button("Verify again", on_click=ask_for, args=("verify", asked), icon=":material/verified:")
+    result_of(job, "Opening the package in a fresh process")
+
+
 def package_download(run: Run, path: Path) -> None:
     """Draws the download of the package if a fresh process has verified it; else says why not."""
     if not (run.result and run.result.adapter_verified):
         st.info(f"No download: {withheld(run)}", icon=":material/block:")
+        if run.result and run.result.adapter_verified is None:
+            verify_again(run)
         return
     with st.container(horizontal=True):
         name, mime = download_name(run), "application/zip"
         download("Download the adapter", path.read_bytes, name, mime, type="primary", key=f"download_{run.id}")
-        if (
-            run.settings.task == "classification"
-        ):  # a button, since after a switch a fast click would get the other file
+        # a button, since after a switch a fast click would get the other file
+        if run.settings.task == "classification":
             download(
                 "Download without class labels",
                 partial(without_labels, path),

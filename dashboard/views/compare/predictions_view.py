@@ -59,9 +59,8 @@ def confusions(compared: Compared, runs: list[Run]) -> None:
         return
     counts = {run_id: confusion(predictions) for run_id, predictions in by_run.items()}
     classes = max(pairs["label"].nunique() for pairs in counts.values())
-    with st.grid(
-        min(len(by_run), 3), min_column_width=max(320, 180 + 32 * classes)
-    ):  # labels, and cells that hold a number
+    # labels, and cells that hold a number
+    with st.grid(min(len(by_run), 3), min_column_width=max(320, 180 + 32 * classes)):
         for run_id, pairs in counts.items():
             with st.container():
                 st.markdown(f"**{plain(compared.legend.labels[run_id])}**")
@@ -85,11 +84,8 @@ def number_errors(compared: Compared, runs: list[Run]) -> None:
     off = _together(compared, predictions_of(compared, runs, which_rows()), errors)
     if off is None:
         return
-    left, right = st.columns(2)
-    for place, name in ((left, "predicted_true"), (right, "residuals")):
-        with place:
-            st.caption(CHARTS[name].help)
-            show(name, off)
+    st.caption(CHARTS["predicted_true"].help)
+    show("predicted_true", off)
 
 
 def _together(

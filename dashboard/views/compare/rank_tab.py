@@ -7,8 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import segments
-from dashboard.components.job_status import ask_for, result_of, wait_for
+from dashboard.components.job_status import ask_for, result_of
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import duration, plain
 from dashboard.views.compare.compared import Compared
@@ -22,14 +21,13 @@ from tabtune_core.analysis.singular_values import (
     effective_rank,
     layer_frame,
     rank_for,
-    spectrum_frame,
 )
 from tabtune_core.charts import CHARTS
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.settings import REFERENCES
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.run_row import Run
-from tabtune_core.wording import counted, few
+from tabtune_core.wording import few
 
 BESIDE: dict[Task, tuple[str, str]] = {"classification": ("ece", "log_loss"), "regression": ("r2", "rmse")}
 """Candidates for the second score: the first that is not the chosen score is drawn."""
@@ -110,7 +108,6 @@ def _what_bars_are(compared: Compared, recommendation: Recommendation) -> None:
 MOST_NAMED = 6
 KIND = "rank_curve"
 DOING = "Truncating and scoring the update"
-SPECTRA = {"energy": "Share of the update", "relative_value": "Singular values"}
 
 
 def one_run_rank(compared: Compared) -> None:
@@ -124,8 +121,7 @@ def one_run_rank(compared: Compared) -> None:
     lora = sorted(
         (run for run in compared.done if run.settings.strategy == "peft"), key=lambda run: -run.settings.lora.rank
     )
-    which, how = st.columns([1, 2], vertical_alignment="bottom")
-    chosen = which.selectbox(
+    chosen = st.selectbox(
         "Run to truncate",
         [run.id for run in lora],
         format_func=compared.legend.labels.__getitem__,
@@ -134,46 +130,23 @@ def one_run_rank(compared: Compared) -> None:
     run = next(run for run in lora if run.id == chosen)
     [job] = queries.newest_jobs(KIND, {"run": run.id})
     if result := result_of(job, DOING):
-        with how:
-            y = segments("Spectrum", SPECTRA, key="spectrum_y")
-        _found(compared, run, result, y)
+        _found(compared, run, result)
     elif job is None or job.status in JOB_ENDED:
-        button([run.id], "Compute", key="work_out")
+        means = (
+            "Scores the adapter at each lower rank, also while other runs train; each takes as long as a prediction."
+        )
+        icon = ":material/content_cut:"
+        st.button("Compute", key="work_out", on_click=ask_for, args=(KIND, {"run": run.id}), icon=icon, help=means)
 
 
-def button(run_ids: list[str], label: str, *, key: str) -> None:
-    """Draws a button that asks for the rank curves of some runs."""
-    st.button(
-        label,
-        key=key,
-        on_click=_ask,
-        args=(run_ids,),
-        icon=":material/content_cut:",
-        help="Scores the adapter at each lower rank, also while other runs train. Each rank takes as long as one "
-        "prediction.",
-    )
-
-
-def _ask(run_ids: list[str]) -> None:
-    for run_id in run_ids:
-        ask_for(KIND, {"run": run_id})
-
-
-def _found(compared: Compared, run: Run, result: dict[str, Any], y: str) -> None:
+def _found(compared: Compared, run: Run, result: dict[str, Any]) -> None:
     layers = result["layers"]
-    curve, directions = curve_frame(result), spectrum_frame(layers)
+    curve = curve_frame(result)
     st.markdown(in_words(curve, layers, compared.metric))
-    left, right = st.columns(2)
-    with left:
-        board = compared.board
-        same = board[
-            (board["strategy"] == "peft")
-            & (board["seed"] == run.settings.seed)
-            & (board["model"] == run.settings.model)
-        ]
-        show("truncation", curve, metric=compared.metric, trained=same.dropna(subset=[f"validation_{compared.metric}"]))
-    with right:
-        show("spectrum", directions, y=y)
+    board = compared.board
+    same = (board["strategy"] == "peft") & (board["seed"] == run.settings.seed) & (board["model"] == run.settings.model)
+    trained = board[same].dropna(subset=[f"validation_{compared.metric}"])
+    show("truncation", curve, metric=compared.metric, trained=trained)
     beside = result["beside"]
     st.caption(
         f"Computed in {duration(result['seconds'])}. The full rank reproduces the scores of the run."
@@ -232,30 +205,3 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, Any]], metric: str) -> 
         f"{at_full}, and without the"
         f" update {without}. These scores do not include the rows' noise."
     )
-
-
-def update_sizes(compared: Compared, runs: list[Run]) -> None:
-    """Draws the update's size in each layer of each run; missing sizes can be computed."""
-    st.caption(CHARTS["layer_updates"].help)
-    lora = [run for run in runs if run.settings.strategy == "peft"]
-    if not lora:
-        st.info("Choose a LoRA run above: the other strategies have no low-rank update.", icon=":material/info:")
-        return
-    newest = zip(lora, queries.newest_jobs(KIND, *({"run": run.id} for run in lora)), strict=True)
-    jobs = {run.id: job for run, job in newest if job is not None}
-    known = {run_id: job.result for run_id, job in jobs.items() if job.result is not None}
-    going = {run_id: job for run_id, job in jobs.items() if job.status not in JOB_ENDED}
-    for run_id, job in jobs.items():
-        if job.error:
-            st.error(f"{plain(compared.legend.labels[run_id])}: {plain(job.error)}")
-    missing = [run.id for run in lora if run.id not in {*known, *going}]
-    if going:
-        wait_for([*going.values()], DOING)
-    elif missing:
-        st.markdown(f"Not computed yet for {plain(', '.join(compared.legend.labels[run_id] for run_id in missing))}.")
-        button(missing, f"Compute it for {counted(len(missing), 'run')}", key="work_out_sizes")
-    if known:
-        sizes = pd.concat(
-            [layer_frame(result["layers"]).assign(run=run_id) for run_id, result in known.items()], ignore_index=True
-        )
-        show("layer_updates", compared.legend.name(sizes))

@@ -5,17 +5,10 @@ from collections.abc import Callable
 import pandas as pd
 import streamlit as st
 
-from dashboard import queries
-from dashboard.components import segments
-from dashboard.components.plotly_chart import show
-from dashboard.formatting import TRAIN_SECONDS_HELP
 from dashboard.url_state import MOST_BESIDE, asked_for, first_few, keep
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.predictions_view import calibration, changed_rows, confusions, number_errors
-from dashboard.views.compare.rank_tab import update_sizes
 from tabtune_core.analysis.runs_table import SCIKIT_LEARN
-from tabtune_core.charts import CHARTS
-from tabtune_core.metrics import LOSS_UNITS, METRICS
 from tabtune_core.settings import REFERENCES, SETTINGS, STRATEGY_NAMES
 from tabtune_core.store.run_row import Run
 
@@ -82,10 +75,8 @@ def side_by_side(compared: Compared) -> None:
         of_task = {"Errors": number_errors}
     views = {
         "Settings": _settings,
-        "Curves": _curves,
         **of_task,
         "Changed rows": changed_rows,
-        "Update size": update_sizes,
     }
     for tab, draw in zip(st.tabs(list(views), key="side_by_side", on_change="rerun"), views.values(), strict=True):
         if tab.open:
@@ -108,35 +99,3 @@ def usual(compared: Compared) -> list[str]:
 def _settings(compared: Compared, runs: list[Run]) -> None:
     only = st.toggle("Differences only", True, key="differences_only", persist_state="session")
     st.dataframe(settings_table(runs, compared.legend.labels, differences_only=only), hide_index=True)
-
-
-def _curves(compared: Compared, runs: list[Run]) -> None:
-    axes = {"step": "Steps", "seconds": "Seconds"}
-    x = segments("Curves over", axes, key="compare_x", persist_state="session", help=TRAIN_SECONDS_HELP)
-    left, right = st.columns(2)
-    frames = {kind: queries.frame(kind, runs, compared.legend) for kind in ("steps", "scores")}
-    meaning = METRICS[compared.metric]
-    with left:
-        st.markdown(f"**{meaning.label}**", help=f"{meaning.help} {CHARTS['score'].help}")
-        label = f"Validation {meaning.written} of the chosen runs"
-        show(
-            "score",
-            frames["scores"],
-            key="compare_score",
-            label=label,
-            metric=compared.metric,
-            x=x,
-            together=compared.sweep,
-        )
-    with right:
-        st.markdown("**Training loss**", help=CHARTS["loss"].help)
-        label = "Training loss of the chosen runs"
-        show(
-            "loss",
-            frames["steps"],
-            key="compare_loss",
-            label=label,
-            unit=LOSS_UNITS[compared.task],
-            x=x,
-            together=compared.sweep,
-        )

@@ -148,7 +148,6 @@ def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], nou
 
 
 KIND = "context_curve"
-AXES = {"score": "Score", "seconds": "Seconds", "memory": "Memory"}
 
 
 def rows_shown(compared: Compared) -> None:
@@ -197,13 +196,9 @@ def _found(compared: Compared, result: dict[str, Any]) -> None:
             " were drawn. Other seeds may differ more. A trained state counts only if it beats zero-shot on the "
             "validation rows."
         )
-    left, right = st.columns(2)
-    with left:
-        axis = segments("Show", AXES, key="rows_axis")
     parts = [part for part in ("test", "validation") if f"{part}_{compared.metric}" in curve]
-    with right:
-        words = {part: part.capitalize() for part in parts}
-        split = segments("Rows", words, key="rows_split", default=part_of(curve, compared.metric))
+    words = {part: part.capitalize() for part in parts}
+    split = segments("Rows", words, key="rows_split", default=part_of(curve, compared.metric))
     used = [
         "name",
         "context_rows",
@@ -212,7 +207,7 @@ def _found(compared: Compared, result: dict[str, Any]) -> None:
         "growth_memory_bytes",
     ]
     label = f"{meaning.label} against context rows"
-    show("rows_shown", curve, label=label, numbers=curve[used], metric=compared.metric, split=split, axis=axis)
+    show("rows_shown", curve, label=label, numbers=curve[used], metric=compared.metric, split=split)
     st.caption(
         f"Computed on {plain(result['device'])} in {duration(result['seconds'])}, with {result['train_rows']:,} "
         "training rows. Seconds are"

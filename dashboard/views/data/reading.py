@@ -122,9 +122,8 @@ def follow() -> None:
                 not_added(waiting.items.pop(0), error)
                 continue
             if runtime.exists() and (context := get_script_run_ctx()):
-                is_open = partial(
-                    runtime.get_instance().is_active_session, context.session_id
-                )  # the thread may outlive the server
+                # the thread may outlive the server
+                is_open = partial(runtime.get_instance().is_active_session, context.session_id)
                 threading.Thread(target=end_with_tab, args=(waiting, waiting.process, is_open), daemon=True).start()
         process = waiting.process
         place = f" ({waiting.whole - len(waiting.items) + 1} of {waiting.whole})" if waiting.whole > 1 else ""

@@ -28,16 +28,14 @@ def figures(dataset: Dataset) -> None:
     cells = max(dataset.rows * len(dataset.columns), 1)
     missing = sum(column.missing for column in dataset.columns)
     size = f"**{dataset.rows:,}** rows · **{len(dataset.columns):,}** columns · {megabytes(dataset.size_bytes)}"
-    st.markdown(
-        f"{size} · {share(missing / cells)} of the cells missing", help=f"{missing:,} of {cells:,} cells have no value."
-    )
+    st.markdown(f"{size} · {share(missing / cells)} of the cells missing" if missing else size)
 
 
 def share(part: float) -> str:
     """Formats a share in percent; a small one is not shown as zero.
 
-    >>> share(0), share(0.0001), share(0.25)
-    ('0.0%', '< 0.1%', '25.0%')
+    >>> share(0.0001), share(0.25)
+    ('< 0.1%', '25.0%')
     """
     return "< 0.1%" if 0 < part < 0.0005 else f"{part:.1%}"
 
@@ -160,9 +158,8 @@ def numbers(dataset: Dataset, column: str, way: Way) -> None:
 
 def delete(dataset: Dataset) -> None:
     """Offers to delete a table from the workspace."""
-    with st.popover(
-        "Delete", icon=":material/delete:", key=f"ask_delete_{dataset.id[:12]}"
-    ):  # the key closes it for the next table
+    # the key closes it for the next table
+    with st.popover("Delete", icon=":material/delete:", key=f"ask_delete_{dataset.id[:12]}"):
         using = [run for run in queries.listed(None) if run.settings.dataset == dataset.id]
         busy = [run for run in using if queries.active([run])]
         st.caption(f"Removes the table and its file from this workspace ({megabytes(dataset.size_bytes)}).")

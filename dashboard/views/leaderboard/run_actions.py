@@ -44,7 +44,7 @@ def _go_on(runs: Sequence[Run]) -> None:
     def first(of: list[str]) -> str:
         return f", of the first {MOST_BESIDE}." if len(of) > MOST_BESIDE else "."
 
-    compared = f"Settings, curves, errors and predictions side by side{first(ended)}"
+    compared = f"Settings, errors and predictions side by side{first(ended)}"
     with st.container(horizontal=True):
         if _button("Compare", "compare_arrows", compared, one_sweep or several):
             go("views/compare/page.py", sweep=runs[0].sweep, runs=",".join(ended), view=SIDE_BY_SIDE)

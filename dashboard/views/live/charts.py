@@ -7,14 +7,13 @@ from typing import Any
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import segments
 from dashboard.formatting import plain
 from dashboard.url_state import asked_for, keep
 from dashboard.views.live.drawing import Curves, OpenCharts
 from dashboard.views.live.view import View
 from tabtune_core.analysis.comparison import at_one_rate
+from tabtune_core.analysis.run_curves import CEILING
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.lines import READINGS
 from tabtune_core.charts.memory import METERS, without_numbers
 from tabtune_core.charts.style import MOST_LABELS
 from tabtune_core.metrics import LOSS_UNITS, METRICS
@@ -24,7 +23,7 @@ from tabtune_core.wording import few
 def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
     """Draws the score over steps and against rank, then memory and loss, and the other charts in tabs."""
     task, draw = curves.shown[0].settings.task, partial(opened.draw, curves)
-    shown: dict[str, Any] = {"x": view.x, "log": view.log, "smoothing": view.smoothing}
+    shown: dict[str, Any] = {"x": view.x, "smoothing": view.smoothing}
     opened.charts.clear()
 
     def whole_axis(curves: Curves) -> dict[str, Any]:
@@ -32,15 +31,15 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
             "axis_end": max(queries.axis_end("scores", view.x, curves.shown), curves.steps if view.x == "step" else 0)
         }
 
-    def score(key: str, metric: str, *, log: bool) -> None:
+    def score(key: str, metric: str) -> None:
         st.markdown(f"**{METRICS[metric].label}**", help=f"{METRICS[metric].help} {CHARTS['score'].help}")
         label = f"Validation {METRICS[metric].written} of each run"
-        draw("score", key=key, label=label, extra=whole_axis, metric=metric, x=view.x, log=log)
+        draw("score", key=key, label=label, extra=whole_axis, metric=metric, x=view.x)
 
     ranks = {run.settings.lora.rank for run in curves.shown if run.settings.strategy == "peft"}
     left, right = st.columns(2)
     with left:
-        score("first", view.first, log=False)
+        score("first", view.first)
     with right:
         if ranks:
             once = at_one_rate(queries.ranked(curves.key, view.first).query("strategy == 'peft'"))
@@ -56,15 +55,9 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
         if ranks:
             memory(curves, opened, view)
         else:
-            score("score", view.metric, log=view.log)
+            score("score", view.metric)
 
-    def of_gpu() -> dict[str, Any]:
-        reading = segments(
-            "GPU reading", READINGS, key="live_gpu", label_visibility="collapsed", persist_state="session"
-        )
-        return {"meter": reading, **shown}
-
-    second = {"metric": view.metric, "x": view.x, "log": view.log, "extra": whole_axis}
+    second = {"metric": view.metric, "x": view.x, "extra": whole_axis}
     more: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
         **({METRICS[view.metric].label: ("score", lambda: second)} if ranks else {}),
         "Time of a step": (
@@ -73,7 +66,6 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
         ),
         "Gradient norm": ("gradient_norm", lambda: shown),
         "Learning rate": ("learning_rate", lambda: {"x": view.x}),
-        "GPU load, power, temperature": ("gpu", of_gpu),
     }
     for tab, (name, choose) in zip(
         st.tabs(list(more), key=f"more_{curves.key}", on_change="rerun"), more.values(), strict=True
@@ -121,12 +113,11 @@ def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
     def extra(curves: Curves) -> dict[str, Any]:
         phases = queries.frame("phases", curves.fresh, curves.legend)
         end = queries.axis_end("memory", "seconds", curves.shown)
-        return {"phases": phases[phases["run"] == curves.shaded_name], "axis_end": end}
+        on_gpu = queries.axis_end("memory", CEILING, curves.shown) > 0
+        return {"phases": phases[phases["run"] == curves.shaded_name], "axis_end": end, "on_gpu": on_gpu}
 
     # over steps, a point is at the last step done; over seconds, the chart covers the whole run
-    opened.draw(
-        curves, "memory", key="memory", label="Memory of each run", extra=extra, meter=meter, x=view.x, log=view.log
-    )
+    opened.draw(curves, "memory", key="memory", label="Memory of each run", extra=extra, meter=meter, x=view.x)
     if absent := without_numbers(queries.frame("memory", curves.shown, curves.legend), meter):
         st.caption(f"Not drawn, because this meter has no numbers of them: {plain(few(absent))}.")
     if curves.legend.together:

@@ -10,7 +10,6 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components.plotly_chart import Drawn, Numbers, Settled, compose, feed, settle, show_drawn
-from dashboard.formatting import plain
 from dashboard.queries import Look
 from dashboard.queries.curves import Legend
 from tabtune_core.analysis.races import picture_rows
@@ -61,15 +60,6 @@ class Curves:
     def meters(self) -> list[str]:
         """Returns the memory meters that have readings."""
         return meters_read(queries.frame("memory", self.fresh, self.legend)) or [GROWN]
-
-    def gpu_readings(self) -> str:
-        """Returns load, power and temperature of the shaded run's GPU at the last reading; empty if not reported."""
-        units = {"utilisation_percent": "{:.0f} % busy", "power_watts": "{:.0f} W", "temperature_celsius": "{:.0f} °C"}
-        samples = queries.frame("memory", self.fresh, self.legend)
-        samples = samples[samples["run"] == self.shaded_name]
-        last = {column: samples[column].dropna() for column in units if column in samples}
-        told = [units[column].format(values.iloc[-1]) for column, values in last.items() if len(values)]
-        return f"GPU at the last reading of {plain(self.shaded_name)}: {', '.join(told)}." if told else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +128,6 @@ class Refreshed:
 
     meters: list[str]
     """From ``Curves.meters``."""
-    gpu: str
-    """From ``Curves.gpu_readings``."""
     figures: dict[str, str]
     """JSON by the key of the chart."""
 
@@ -192,15 +180,11 @@ class OpenCharts:
         """Sends all charts that have changed since the page was drawn; redraws the page for another meter."""
 
         def make() -> Refreshed:
-            return Refreshed(
-                curves.meters(), curves.gpu_readings(), {one.key: one.figure(curves)[0].figure for one in self.charts}
-            )
+            return Refreshed(curves.meters(), {one.key: one.figure(curves)[0].figure for one in self.charts})
 
         now = queries.of_look(look, (curves.legend, *((one.key, repr(one.options)) for one in self.charts)), make)
         if self.meters not in (None, now.meters):
             st.rerun()
-        if now.gpu:
-            st.caption(now.gpu)
         if self.every is not None:
             feed(
                 {

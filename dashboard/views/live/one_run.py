@@ -6,7 +6,7 @@ from dashboard import queries
 from dashboard.components.unreadable import queue
 from dashboard.formatting import WAY_OUT, plain, status_of
 from dashboard.url_state import asked_for, keep
-from dashboard.views.live.actions import again, tweak, wish_button
+from dashboard.views.live.actions import again, to_the_form, wish_button
 from tabtune_core.analysis.run_diagnostics import GUIDE, troubles
 from tabtune_core.events import Note, PhaseStarted, RunFailed, RunPlanned
 from tabtune_core.execution.executor import LOCAL
@@ -56,27 +56,13 @@ def one_run(run: Run, name: str) -> None:
         st.caption(f":material/sticky_note_2: {plain(run.note)}")
     if run.retried_as:
         st.caption("This run was queued again; the new run is in the same sweep.")
-    for stored in queries.store().events(run.id, ["Note"]):
-        if isinstance(stored.event, Note):
-            st.caption(
-                f"{':material/warning:' if stored.event.severity == 'warning' else ':material/info:'} "
-                f"{plain(stored.event.text)}"
-            )
-    if plan and run.settings.strategy in REFERENCES:
-        st.caption(
-            f"On {_where(run, plan)}, with scikit-learn: {plan.train_rows:,} training, {plan.validation_rows:,} "
-            "validation and"
-            f" {plan.test_rows:,} test rows, {counted(plan.features, 'feature')}. A reference: no foundation model "
-            "is loaded."
-        )
-    elif plan:
-        st.caption(
-            f"On {_where(run, plan)}: {counted(plan.steps, 'step')}{_cadence(plan)},"
-            f" {plan.train_rows:,} training, {plan.validation_rows:,} validation and"
-            f" {plan.test_rows:,} test rows, {_rows_shown(plan)},"
-            f" {counted(plan.features, 'feature')};"
-            f" {plan.trainable_parameters:,} of {plan.total_parameters:,} parameters are trained."
-        )
+    notes = [stored.event for stored in queries.store().events(run.id, ["Note"]) if isinstance(stored.event, Note)]
+    for note in notes:
+        if note.severity == "warning":
+            st.caption(f":material/warning: {plain(note.text)}")
+    if plan:
+        infos = [plain(note.text) for note in notes if note.severity != "warning"]
+        st.caption(_plan_in_words(run, plan), help="\n\n".join(infos) or None)
     log = st.expander("Log (last 200 lines)", key=f"log_{run.id}", on_change="rerun", icon=":material/article:")
     if log.open:
         log.code(
@@ -84,28 +70,18 @@ def one_run(run: Run, name: str) -> None:
         )
 
 
-def _where(run: Run, plan: RunPlanned) -> str:
-    """Returns device and machine, and the executor if it is not this machine's worker."""
+def _plan_in_words(run: Run, plan: RunPlanned) -> str:
+    """Says where a run computes, with how many rows, and what it trains."""
     by = f", by {plain(run.executor)}" if run.executor not in ("", LOCAL) else ""
-    return f"{plain(plan.device)}{f' of {plain(run.node)}' if run.node else ''}{by}"
-
-
-def _cadence(plan: RunPlanned) -> str:
-    """Says how often a run is evaluated, if that is known."""
-    if plan.eval_every is None or plan.eval_every >= plan.steps:
-        return ""
-    return f" and an evaluation {f'every {plan.eval_every:,} steps' if plan.eval_every > 1 else 'after each'}"
-
-
-def _rows_shown(plan: RunPlanned) -> str:
-    """Says how many context rows steps, evaluations and predictions have."""
-    if plan.train_context_rows is None:
-        return f"{plan.context_rows:,} context rows"
-    return (
-        f"{plan.train_context_rows:,} context and {plan.query_rows:,} query rows per step,"
-        f" {plan.evaluation_context_rows:,} context rows in evaluations during training and {plan.context_rows:,} at "
-        "prediction"
-    )
+    where = f"{plain(plan.device)}{f' of {plain(run.node)}' if run.node else ''}{by}"
+    rows = f"{plan.train_rows:,} training, {plan.validation_rows:,} validation and {plan.test_rows:,} test rows"
+    if run.settings.strategy in REFERENCES:
+        return f"On {where}, with scikit-learn: {rows}."
+    trained = f"{plan.trainable_parameters:,} of {plan.total_parameters:,} parameters are trained"
+    context = f"{plan.context_rows:,} context rows at prediction"
+    if plan.train_context_rows is not None:
+        context = f"{plan.train_context_rows:,} context and {plan.query_rows:,} query rows a step, {context}"
+    return f"On {where}: {counted(plan.steps, 'step')}, {rows}, {context}; {trained}."
 
 
 def buttons(run: Run) -> None:
@@ -148,7 +124,9 @@ def buttons(run: Run) -> None:
                 icon=":material/play_circle:",
                 help=means,
             )
-        tweak(run, key=run.id)
+        form = "Opens New run with the settings of this run."
+        if st.button("Change and queue", key=f"form_{run.id}", icon=":material/tune:", help=form):
+            to_the_form([run])
 
 
 def may_retry(run: Run) -> bool:
@@ -166,7 +144,7 @@ def trouble(run: Run, name: str, plan: RunPlanned | None) -> None:
     for seen in found:
         row = GUIDE[seen.kind]
         text = f"**{row.symptom}.** {plain(seen.seen)}  \n{row.first}; then {row.then}."
-        (st.info if seen.kind == "too good" else st.warning)(text, icon=":material/build:")
+        st.warning(text, icon=":material/build:")
         if seen.fix:
             st.button(
                 seen.fix.label,

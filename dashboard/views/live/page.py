@@ -110,9 +110,8 @@ def watch() -> None:
         opened.refresh(curves, look)
 
 
-with (
-    above
-):  # not inside watch: if the page is redrawn during a refresh, the refresh must not write outside its own place
+# not inside watch: if the page is redrawn during a refresh, the refresh must not write outside its own place
+with above:
     watch()
 
 

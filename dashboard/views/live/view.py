@@ -30,7 +30,6 @@ class View:
     first: str
     metric: str
     x: str
-    log: bool
     smoothing: float
     over_seeds: bool
     """Draws the runs that differ only in their seed as their mean."""
@@ -45,7 +44,6 @@ def controls(
     fields: dict[str, tuple[str, list[Any], Any]] = {  # by the name in the address bar: key, options, default
         "axis": ("live_x", ["step", "seconds"], "step"),
         "score": (f"live_metric_{task}", others, next(name for name in USUAL[task] if name != first)),
-        "log": ("live_log", [False, True], False),
         "smooth": ("live_smoothing", SMOOTHINGS, 0.0),
         "means": (f"live_means_{sweep}", [False, True] if several else [False], several and len(runs) > MOST_APART),
     }
@@ -82,11 +80,10 @@ def controls(
         )
         average = "Exponential moving average of loss, gradient norm, step time and GPU; the raw line stays faint."
         st.select_slider("Smoothing", SMOOTHINGS, now["smooth"], help=average, **more("smooth"))
-        st.toggle("Logarithmic", now["log"], help="Vertical axes, except of scores below 0.", **more("log"))
     for name, (key, _, default) in fields.items():
         now[name] = st.session_state[key]
         keep(name, None if now[name] == default else str(now[name]))
-    return View(first, now["score"], now["axis"], now["log"], now["smooth"], now["means"]), shown
+    return View(first, now["score"], now["axis"], now["smooth"], now["means"]), shown
 
 
 def legend_by(over_seeds: bool, runs: list[Run], shown: list[Run]) -> Legend:

@@ -13,7 +13,7 @@ from tabtune_core.settings import SweepSettings
 from tabtune_core.training.memory.fitting import DeviceMemory
 from tabtune_core.training.memory.what_fits import what_fits
 
-GIGABYTE = 1e9
+GIGABYTE, MOST_GIGABYTES = 1e9, 10_000
 _HELP = (
     "Needed is what tensors hold at the peak of training, at the context rows and the rank in the form. Used is what "
     "the process takes then at most. The most rows are at that rank, the largest rank at those rows."
@@ -28,7 +28,10 @@ def fits_panel(sweep: SweepSettings, way: Way) -> None:
     device = DeviceMemory.of(sweep.run.device, *queries.memory_of_devices())
     with panel:
         here = f"{device.all_bytes / GIGABYTE:.0f} GB, {device.name}" if device.all_bytes else "not known"
-        asked = st.number_input("Memory of a GPU (GB)", 1, 10_000, None, placeholder=f"this machine: {here}")
+        asked = st.number_input("Memory of a GPU (GB)", value=None, placeholder=f"this machine: {here}")
+        if asked is not None and not 1 <= asked <= MOST_GIGABYTES:
+            st.error(f"The memory of a GPU is {asked:g} GB; write a number from 1 to {MOST_GIGABYTES:,}.")
+            return
         size, on_gpu = (asked * GIGABYTE, True) if asked else (device.all_bytes, device.on_gpu)
         if size is None:
             st.caption("The memory of this device is not known; enter it.")

@@ -13,7 +13,7 @@ from dashboard.views.new_run.forms import DEFAULTS, FORM, is_decimal, is_idle, k
 from tabtune_core.execution.cluster import Cluster
 from tabtune_core.metrics import METRICS, SELECTION, Task, metrics_of
 from tabtune_core.models.cards import ModelCard
-from tabtune_core.settings import AXES, SETTINGS, Setting, SweepSettings, describe
+from tabtune_core.settings import AXES, SETTINGS, Setting, Strategy, SweepSettings, describe
 from tabtune_core.settings.labels import short_rate
 from tabtune_core.settings.sweep import TRIED_RATES
 
@@ -158,11 +158,13 @@ def training_widgets(card: ModelCard, task: Task) -> None:
         )
     with two:
         widget(st.session_state.length)
-    usual = card.usual_rate(task, "peft")
-    tried = f"{', '.join(short_rate(usual * times) for times in TRIED_RATES)}: each rank keeps its best"
-    numbers_field("learning_rates", LORA_RATES, card.told_rate(task, "peft") if st.session_state.one_rate else tried)
-    if st.session_state.full_fine_tuning:
-        numbers_field("full_learning_rates", FULL_RATES, placeholder=card.told_rate(task, "base-ft"))
+    fields: tuple[tuple[str, Strategy, tuple[str, ...], str], ...] = (
+        ("learning_rates", "peft", LORA_RATES, ": each rank keeps its best"),
+        ("full_learning_rates", "base-ft", FULL_RATES, ": the best is kept"),
+    )
+    for name, strategy, offered, why in fields[: 1 + st.session_state.full_fine_tuning]:
+        tried = f"{', '.join(map(short_rate, TRIED_RATES[strategy]))}{why}"
+        numbers_field(name, offered, card.told_rate(task, strategy) if st.session_state.one_rate else tried)
     widgets("Training", {}, width=240)
     help = f"{describe(SweepSettings, 'seeds')} For example 0, 1, 2."
     st.text_input("Seeds", DEFAULTS["seeds"], key="seeds", help=help, bind="query-params")
@@ -170,7 +172,7 @@ def training_widgets(card: ModelCard, task: Task) -> None:
 
 def baseline_widgets() -> None:
     """Draws what to compare LoRA with, and whether the ranks share one learning rate."""
-    with st.container(horizontal=True, gap="large"):
+    with st.container(horizontal=True):
         for name in ("zero_shot", "full_fine_tuning", "references", "one_rate"):
             widget(name)
 
@@ -188,7 +190,6 @@ def device_widget(cluster: Cluster | None) -> None:
         persist_state="session",
     )
     if cluster is None:
-        st.caption(free_memory(*queries.memory_of_devices()))
         return
     st.caption(f":material/lan: Runs go to the nodes of a Ray cluster: {plain(cluster.summary)}.")
     for problem in filter(None, (cluster.waits, *(node.problem for node in cluster.nodes))):
@@ -210,20 +211,6 @@ def device_names(cards: list[str]) -> dict[str, str]:
     else:
         automatic = f"auto: {titles['cuda:0']}" if cards else "auto: cpu; no NVIDIA GPU found"
     return {"auto": automatic, "cpu": "cpu", **titles}
-
-
-def free_memory(machine: tuple[int, int], memory: list[tuple[int, int] | None]) -> str:
-    """Returns free and total memory of the machine and each GPU as text; N/A for a GPU whose driver does not report it.
-
-    >>> free_memory((8 * 10**9, 16 * 10**9), [(71_200_000_000, 79_600_000_000), None])
-    'Free now: cpu 8.0 of 16.0 GB, cuda:0 71.2 of 79.6 GB, cuda:1 N/A.'
-    """
-    of_cards = [f"cuda:{i} {_gigabytes(*one) if one else 'N/A'}" for i, one in enumerate(memory)]
-    return f"Free now: {', '.join([f'cpu {_gigabytes(*machine)}', *of_cards])}."
-
-
-def _gigabytes(free_bytes: int, total_bytes: int) -> str:
-    return f"{free_bytes / 1e9:.1f} of {total_bytes / 1e9:.1f} GB"
 
 
 TABS = ("Training", "Adapter", "Optimizer", "Memory and time", "Best checkpoint", "Rows, weights")

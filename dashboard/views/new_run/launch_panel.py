@@ -10,10 +10,10 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.target_picker import balance, group_rare, without_mended
 from dashboard.components.unreadable import errors_shown, once
-from dashboard.formatting import duration, plain, with_labels
+from dashboard.formatting import duration, plain, with_labels, without_flags
 from dashboard.url_state import go
 from dashboard.views.new_run.estimate_panel import BADGES, Judged
-from tabtune_core.analysis.launch_checks import on_unequal_gpus, stopped_by_request
+from tabtune_core.analysis.launch_checks import stopped_by_request
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.target import Way
 from tabtune_core.errors import TabTuneError
@@ -29,7 +29,7 @@ from tabtune_core.wording import counted
 def what_stops(sweep: SweepSettings, cluster_cards: int | None) -> list[str]:
     """Returns all reasons why the runs would fail before their first step; see ``stopped_by_request``."""
     stops = stopped_by_request(sweep.one_seed(), cluster_cards=cluster_cards)
-    return [*queries.table_stops(sweep.run, sweep.seeds), *(with_labels(str(stop)) for stop in stops)]
+    return [with_labels(str(stop)) for stop in (*queries.table_stops(sweep.run, sweep.seeds), *stops)]
 
 
 def show_findings(sweep: SweepSettings, way: Way) -> None:
@@ -41,18 +41,18 @@ def show_findings(sweep: SweepSettings, way: Way) -> None:
         found += queries.split_findings(sweep)
     for finding in found:
         icon = ":material/warning:" if finding.severity == "warning" else ":material/call_split:"
-        st.caption(f"{icon} {plain(finding.message)}")
+        st.caption(f"{icon} {plain(without_flags(finding.message))}")
     balance(found)
     group_rare(run.dataset, run.target, way)
 
 
 def show_adapters(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
     """Says how many parameters the adapters of the lowest and the highest rank train."""
-    total, said = card.weights_for(task).total_parameters, dict[str, None]()
+    total, sizes = card.weights_for(task).total_parameters, dict[str, None]()
     for rank in (sweep.ranks[0], sweep.ranks[-1]):
         size = adapter_size(card, task, dataclasses.replace(sweep.run.lora, rank=rank))
-        said[f"r={rank} trains {size.trainable:,} parameters ({size.trainable / (total + size.factors):.2%})"] = None
-    st.caption(f"{'; '.join(said)}.")
+        sizes[f"r={rank} trains {size.trainable:,} parameters ({size.trainable / (total + size.factors):.2%})"] = None
+    st.caption(f"{'; '.join(sizes)}.")
 
 
 def show_advice(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
@@ -61,18 +61,17 @@ def show_advice(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
         run.lora for run in sweep.one_seed() if run.strategy == "peft" and run.lora.rank == max(sweep.ranks)
     )
     sizes = [adapter_size(card, task, lora) for lora in points]
-    size = min(
-        sizes, key=lambda size: size.compression, default=AdapterSize(0, 0, 0, 0)
-    )  # of the adapter that saves least
+    # of the adapter that saves least
+    size = min(sizes, key=lambda size: size.compression, default=AdapterSize(0, 0, 0, 0))
     found = advise(
         sweep,
         model_parameters=card.weights_for(task).total_parameters,
         adapted_weights=size.adapted_weights,
         adapter_parameters=size.trainable,
     )
-    if told := "\n".join(f"- {plain(one)}" for one in found):
+    if advice := "\n".join(f"- {plain(one)}" for one in found):
         st.markdown("**Before you start**")
-        st.markdown(told)
+        st.markdown(advice)
 
 
 def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Judged) -> None:
@@ -131,7 +130,6 @@ def _launch(sweep: SweepSettings, name: str) -> None:
         with st.spinner("Looking for the model's weights"):
             check_weights(get_card(sweep.run.model), sweep.run.task, sweep.run.checkpoint, ask_hub=True)
         runs = sweep.expand()
-        runs = runs if queries.cluster() else on_unequal_gpus(queries.home(), runs)
         sweep_id, _ = once(queries.store().add_sweep, runs, name, halving=sweep.halves)
         queries.keep_worker()
         go("views/live/page.py", sweep=sweep_id)

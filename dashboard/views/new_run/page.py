@@ -73,9 +73,8 @@ with notes:
 stops, judged = launch_panel.what_stops(sweep, len(cluster.cards) if cluster else None), Judged()
 for reason in stops:
     st.error(plain(reason), icon=":material/block:")
-with suppress(
-    *((TabTuneError,) if stops else ())
-):  # layers of another model, an impossible split: they are among the reasons
+# layers of another model, an impossible split: they are among the reasons
+with suppress(*((TabTuneError,) if stops else ())):
     costs = st.expander("Memory, disk and time", icon=":material/memory:")
     judged = estimate_panel(sweep, card, way, box=costs, stopped=bool(stops))
     with costs:

@@ -121,11 +121,11 @@ def _one_row(predicted: pd.DataFrame, result: Mapping[str, Any]) -> None:
     differing = unlike_first(predicted[list(models)], result).iloc[0]
     shares = {name: [row[f"{name}_{k}"] for k in range(len(classes))] for name in models}
 
-    def said(name: str) -> str:
+    def label(name: str) -> str:
         text = f"**{plain(str(row[name]))}** {max(shares[name]):.3f}" if classes else f"**{plain(number(row[name]))}**"
         return f":orange-background[{text}]" if differing[name] else text
 
-    lines = [["Predicted", *map(said, models)]]
+    lines = [["Predicted", *map(label, models)]]
     if classes:
         order = sorted(range(len(classes)), key=lambda k: -sum(own[k] for own in shares.values()))
         lines += [

@@ -110,16 +110,25 @@ class _Http(request.HTTPHandler, request.HTTPSHandler):
 
 
 def public_socket(place: tuple[str, int], timeout: float | None, *_: Any) -> socket.socket:
-    """Connects to a host whose addresses are all public; raises PrivateAddress otherwise, before anything is sent.
+    """Connects to another host whose addresses are all public; raises PrivateAddress before anything is sent otherwise.
 
     The name is resolved once, so that it cannot lead elsewhere after the check.
     """
     host, port = place
     found = [str(item[4][0]) for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    private = f"{host} is an address of a private network or of this machine; nothing is fetched there. Upload it."
     if not all(_is_public(ipaddress.ip_address(address.partition("%")[0])) for address in found):
-        private = f"{host} is an address of a private network, from which nothing is fetched"
-        raise PrivateAddress(f"{private}. Upload the file.")
-    return socket.create_connection((found[0], port), timeout)
+        raise PrivateAddress(private)
+    connected = socket.create_connection((found[0], port), timeout)
+    if _is_this_machine(connected):
+        connected.close()
+        raise PrivateAddress(private)
+    return connected
+
+
+def _is_this_machine(connected: socket.socket) -> bool:
+    """Whether both ends of a connection have one address, which may be a public one."""
+    return bool(connected.getsockname()[0] == connected.getpeername()[0])
 
 
 def _is_public(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:

@@ -1,5 +1,4 @@
-"""The context-row curve: zero-shot and trained states of one split, scored with growing numbers of context rows,
-without new training.
+"""The context-row curve: zero-shot and trained states of one split with growing numbers of context rows, untrained.
 
 In: runs of one seed. Out: plain values, one row per state and number of context rows. Each context has its own encoders
 and normalisation, and is part of every larger one that was drawn with it; the first of each size is that of a run whose
@@ -49,8 +48,7 @@ DRAWS = 4
 
 
 def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str, Any]:
-    """Scores zero-shot and the states that runs returned with 64, 128, ... and all context rows, with several sets of
-    rows of each size.
+    """Scores zero-shot and the states that runs returned with 64, 128, ... and all context rows, several sets of each.
 
     ``runs`` are ids of runs of one table, model, seed and split; zero-shot is the model of the first one. Writes its
     progress to ``folder`` before every prediction.
@@ -67,14 +65,10 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
     started, store = time.monotonic(), RunStore(home, existing=True)
     asked = [store.run(run) for run in runs]
     if not same_split([run.settings for run in asked]):
-        raise AdapterError(
-            "A curve over the context rows compares runs of one table, model, seed and split; these differ. Choose "
-            "others."
-        )
-    states = [
-        replace(asked[0], settings=asked[0].settings.with_strategy("inference")),
-        *(run for run in asked if run.settings.strategy != "inference"),
-    ]
+        needs = "A curve over the context rows compares runs of one table, model, seed and split"
+        raise AdapterError(f"{needs}; these differ. Choose others.")
+    zero_shot = replace(asked[0], settings=asked[0].settings.with_strategy("inference"))
+    states = [zero_shot, *(run for run in asked if run.settings.strategy != "inference")]
     settings = states[0].settings
     device, table = resolve_device(settings.device), load_frame(home, settings.dataset)
     columns = get_dataset(home, settings.dataset).columns
@@ -83,9 +77,8 @@ def context_curve(home: Path, folder: Path, *, runs: Sequence[str]) -> dict[str,
     contexts = [make_context(table, labels, rows, kinds, settings.target) for rows in drawn]
     parts: tuple[tuple[SplitName, Rows], ...] = (("validation", split.validation), ("test", split.test))
     held_out = {part: rows for part, rows in parts if len(rows)}
-    predicted, costs = _predicted(
-        store, folder, states, contexts, device, {n: table.iloc[r] for n, r in held_out.items()}
-    )
+    frames = {part: table.iloc[rows] for part, rows in held_out.items()}
+    predicted, costs = _predicted(store, folder, states, contexts, device, frames)
     sizes = [len(rows) for rows in drawn]
     units_T, names = units_of(Prepared(table, labels, split, contexts[0], kinds), settings), contexts[0].labels
     targets = {
@@ -172,7 +165,7 @@ def _drawn_contexts(
 ) -> tuple[Split, list[Rows]]:
     """Returns the split, and context rows of each size: first those of a run with this size, then DRAWS - 1 other sets.
 
-    The largest size is the default of predictions; if that is every training row, there is only one set of it.
+    The largest size is the default of predictions; of every training row there is only one set.
     """
 
     def split(rows: int | None) -> Split:
@@ -185,10 +178,8 @@ def _drawn_contexts(
     strata_N, drawn = strata_of(labels)[whole.train].astype(str), list[Rows]()
     for size in sizes_up_to(all_rows, classes=len({label for label in labels if isinstance(label, str)})):
         drawn.append(split(size).context)
-        others = (
-            np.random.default_rng([settings.seed, 2, draw])
-            for draw in range(1, DRAWS if size < len(whole.train) else 1)
-        )
+        draws = range(1, DRAWS if size < len(whole.train) else 1)
+        others = (np.random.default_rng([settings.seed, 2, draw]) for draw in draws)
         drawn += [whole.train[sample_rows(strata_N, size, rng)] for rng in others]
     return whole, drawn
 

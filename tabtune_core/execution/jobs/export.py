@@ -1,8 +1,7 @@
-"""Exports an adapter in another format, opens the file with the snippet that a person will copy, and compares
-predictions with the run's.
+"""Exports an adapter in another format, opens the file with the snippet that a person will copy, and compares.
 
 In: a run with a verified adapter, and a format. Out: the file in the job's folder, and the largest difference of its
-predictions.
+predictions from the run's.
 """
 
 import os
@@ -23,9 +22,9 @@ from tabtune_core.api.pipeline import TabularPipeline, pipeline_of_run
 from tabtune_core.data.datasets import load_frame, source_of
 from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
-from tabtune_core.engine.verify import OTHER_DEVICE_TOLERANCE, compare, is_held, tolerance_on
+from tabtune_core.engine.verify import OTHER_DEVICE_TOLERANCE, compare, tolerance_on, verify_in_fresh_process
 from tabtune_core.errors import AdapterError
-from tabtune_core.events import Event, RunPlanned, Unread
+from tabtune_core.events import Event, Note, RunPlanned, Unread
 from tabtune_core.execution.jobs.export_formats import Format, snippet
 from tabtune_core.execution.jobs.registry import package_of_run
 from tabtune_core.gpus import card_names, card_uuids
@@ -62,8 +61,7 @@ class _Source:
     context: Context
     history: Sequence[Event]
     visible: str | None
-    """CUDA_VISIBLE_DEVICES of the fresh process, so that it chooses the device of ``base``; None leaves it unchanged.
-    """
+    """CUDA_VISIBLE_DEVICES of the fresh process, so that it chooses the device of ``base``; None: unchanged."""
     tolerance: float
     """In the units of ``verify.TOLERANCE``."""
 
@@ -96,11 +94,8 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
         # merging rounds each weight once more, and the snippet of a merged checkpoint uses the CPU
         tolerance = OTHER_DEVICE_TOLERANCE if format == "merged" else source.tolerance
         if difference > tolerance or not np.isfinite(difference):
-            raise AdapterError(
-                f"A fresh process opened the file and got other predictions than the run, by up to {difference:.1e}; "
-                "it is not offered. "
-                f"The adapter package itself is not affected."
-            )
+            other = f"A fresh process opened the file and got other predictions than the run, by up to {difference:.1e}"
+            raise AdapterError(f"{other}; it is not offered. The adapter package itself is not affected.")
         made.replace(file)
     return {
         "file": file.name,
@@ -113,14 +108,35 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
     }
 
 
+def verify(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
+    """Verifies the adapter package of an ended run again, because the process that did so was killed.
+
+    Returns:
+        ``verified`` (None: that process had no answer either) and ``sentence``.
+
+    Raises:
+        AdapterError: the run has left no package.
+    """
+    store = RunStore(home, existing=True)
+    of_run, planned = store.run(run), store.last_event(run, RunPlanned)
+    if of_run.result is None or of_run.result.adapter_bytes is None:
+        raise AdapterError(f"The run {run} has left no adapter package. Choose a finished run of LoRA.")
+    device = (planned.device if planned else of_run.settings.device).partition(" ")[0]
+    checkpoint = of_run.settings.checkpoint
+    verified, sentence = verify_in_fresh_process(store.run_dir(run), home=home, device=device, checkpoint=checkpoint)
+    if verified is not None:
+        store.set_verified(run, verified)
+    store.append(run, Note(sentence, "info" if verified else "warning"))
+    return {"verified": verified, "sentence": sentence}
+
+
 def _open(store: RunStore, run_id: str) -> _Source:
     run, path = store.run(run_id), store.run_dir(run_id) / ADAPTER_FILE
     package, planned = package_of_run(store, run), store.last_event(run_id, RunPlanned)
     settings, facts = package.facts.settings, package.facts
     device, visible, tolerance = _trial(run.settings.device, planned.device if planned else run.settings.device)
-    base = open_base(
-        settings.model, settings.task, facts.base.sha256, checkpoint=run.settings.checkpoint, device=device
-    )
+    weights = run.settings.checkpoint
+    base = open_base(settings.model, settings.task, facts.base.sha256, checkpoint=weights, device=device)
     model = with_module(base, base.module)
     adapt(model, settings, package.tensors)
     adapted, frame = AdaptedModel(model, settings, facts), load_frame(store.home, run.settings.dataset)
@@ -130,11 +146,9 @@ def _open(store: RunStore, run_id: str) -> _Source:
 
 
 def _trial(asked: str, computed_on: str) -> tuple[str, str | None, float]:
-    """Chooses the device, and ``visible`` and ``tolerance`` of a source: the run's own device or a GPU of the same
-    kind, else ``asked``.
+    """Chooses device, ``visible`` and ``tolerance`` of a source: the run's own device or kind of GPU, else ``asked``.
 
-    ``computed_on`` is the run's recorded device, for example ``cuda:1 (NVIDIA H100)``; ``asked`` is the one in its
-    settings.
+    ``computed_on`` is the run's recorded device, for example ``cuda:1 (NVIDIA H100)``; ``asked`` is in its settings.
     """
     if computed_on.startswith("cpu"):
         return "cpu", "", tolerance_on("cpu")
@@ -143,8 +157,6 @@ def _trial(asked: str, computed_on: str) -> tuple[str, str | None, float]:
     device = own if own in same else next(iter(same), None)
     if device is None:
         return asked, None, OTHER_DEVICE_TOLERANCE
-    if is_held(device):
-        return device, "", OTHER_DEVICE_TOLERANCE
     return device, card_uuids()[int(device.partition(":")[2])], tolerance_on(device)
 
 
@@ -185,9 +197,8 @@ def _gather(work: Path, source: _Source, home: Path, file: Path) -> None:
     if run.settings.checkpoint is not None:
         card = get_card(run.settings.model)
         weights, _ = find_checkpoint(card, run.settings.task, run.settings.checkpoint)
-        links |= {facts.base.file: weights} | {
-            name: weights.parent / name for name in card.weights_for(run.settings.task).beside
-        }
+        beside = card.weights_for(run.settings.task).beside
+        links |= {facts.base.file: weights} | {name: weights.parent / name for name in beside}
     for name, target in links.items():
         (work / Path(name).name).symlink_to(target.absolute())
 
@@ -199,17 +210,12 @@ def _compared(source: _Source, code: Snippet, work: Path) -> tuple[float, int, i
     rows = saved["row"].to_numpy()
     # the setup may have picked the test rows already, or may hold the whole table
     choose = f"rows = rows.iloc[{rows.tolist()!r}] if len(rows) == {len(source.frame)} else rows.iloc[:{len(rows)}]"
-    done = _run(
-        f"{code.setup}\n{choose}\n{code.use}\nimport numpy\nnumpy.save('predicted.npy', predicted)\n",
-        work,
-        source.visible,
-    )
+    save = "import numpy\nnumpy.save('predicted.npy', predicted)\n"
+    done = _run(f"{code.setup}\n{choose}\n{code.use}\n{save}", work, source.visible)
     if done.returncode:
         sys.stderr.write(done.stderr)  # the job's log
-        log = work.with_name(LOG)
-        raise AdapterError(
-            f"A fresh process could not open the file, so it is not offered. The log of this job says why: {log}"
-        )
+        why = f"The log of this job says why: {work.with_name(LOG)}"
+        raise AdapterError(f"A fresh process could not open the file, so it is not offered. {why}")
     predicted: NDArray[np.float64] = np.load(work / "predicted.npy")
     if code.views != source.run.settings.train.views:
         expected = predict_rows(source.adapted.model, source.frame.iloc[rows], source.context, views=code.views)

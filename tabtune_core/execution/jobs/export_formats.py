@@ -1,7 +1,6 @@
 """The formats that an adapter can be exported to, and the Python code that opens each. Text only; loads no torch.
 
-In: the facts of an adapter package. Out: file names, contents, and a snippet. An export runs its snippet before it is
-offered, so that the code that a person copies has worked.
+In: the facts of an adapter package. Out: contents, and a snippet, which an export runs before it is offered.
 """
 
 from dataclasses import dataclass, fields
@@ -30,22 +29,18 @@ FORMATS: dict[Format, ExportFormat] = {
     "merged": ExportFormat(
         "Merged checkpoint",
         "All weights of the model with the adapter merged in, in the format of the model's own package, which opens "
-        "it without LoRA "
-        "and without LoRA Lab. It contains no row of your table.",
+        "it without LoRA and without LoRA Lab. It contains no row of your table.",
     ),
     "pipeline": ExportFormat(
         "Pipeline file",
         "The adapter, the encoders and the run's context rows in one zip: it predicts without the table. Safetensors "
-        "and JSON; opening it "
-        "runs no code. The run's validation and test rows are not in its context, so that it predicts what the run "
-        "predicted.",
+        "and JSON; opening it runs no code. The run's validation and test rows are not in it.",
         holds_rows=True,
     ),
     "lora": ExportFormat(
         "lora_adapters.pt",
         "Rank, alpha and the factors A and B of every layer as plain tensors, as many LoRA scripts expect them. It "
-        "contains no row of your "
-        "table.",
+        "contains no row of your table.",
     ),
 }
 
@@ -70,20 +65,13 @@ def snippet(form: Format, facts: PackageFacts, run_id: str, *, table: str) -> Sn
             f"{load}  # or another pipeline on the same base\n"
             f"pipeline.load_adapter({file!r}, 'from a file')"
         )
-    setup = (
-        f"{imports}\n{load}\nrows = read_table({table!r}, {_written(facts.reading)}).frame  # or any frame with "
-        "the same columns\n"
-    )
-    return Snippet(
-        setup, f"predicted = pipeline.{predict}(rows)", "tabtune_core.TabularPipeline", facts.settings.train.views
-    )
+    read = f"rows = read_table({table!r}, {_written(facts.reading)}).frame  # or any frame with the same columns"
+    setup = f"{imports}\n{load}\n{read}\n"
+    use, views = f"predicted = pipeline.{predict}(rows)", facts.settings.train.views
+    return Snippet(setup, use, "tabtune_core.TabularPipeline", views)
 
 
 def _written(choices: ReadingChoices) -> str:
     """Writes the choices as Python code, without defaults."""
-    given = {
-        field.name: getattr(choices, field.name)
-        for field in fields(choices)
-        if getattr(choices, field.name) != field.default
-    }
-    return f"ReadingChoices({', '.join(f'{name}={value!r}' for name, value in given.items())})"
+    values = ((field, getattr(choices, field.name)) for field in fields(choices))
+    return f"ReadingChoices({', '.join(f'{of.name}={value!r}' for of, value in values if value != of.default)})"

@@ -1,8 +1,6 @@
-"""Measures the time of a training step and the growth of memory on this machine before the first run: a few steps of
-each kind of run, then one evaluation.
+"""Measures the time and memory of training on this machine before the first run: a few steps, then one evaluation.
 
 In: settings of runs that a person is about to start. Out: seconds per step and bytes, with what they were measured on.
-Keeps nothing else.
 """
 
 import dataclasses
@@ -36,12 +34,7 @@ MOST_CELLS = 100_000
 
 
 def measure_pace(home: Path, folder: Path, *, settings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Measures for each run the seconds per step, including its share of an evaluation, and the growth of memory in
-    bytes.
-
-    Raises:
-        TabTuneError: such a run cannot be done.
-    """
+    """Measures for each run the seconds per step, with a share of an evaluation, and the growth of memory in bytes."""
     measured = []
     folder.mkdir(parents=True, exist_ok=True)
     for one in settings:
@@ -55,11 +48,8 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
     features = features_of(dataset.columns, settings)
     train, events = settings.train, list[Event]()
     share = min(1.0, MOST_CELLS / max(1, features * (train.context_rows + train.batch_size)))
-    fewer = (
-        {name: max(10, int(share * getattr(train, name))) for name in ("context_rows", "batch_size")}
-        if share < 1
-        else {}
-    )
+    shrunk = ("context_rows", "batch_size") if share < 1 else ()
+    fewer = {name: max(10, int(share * getattr(train, name))) for name in shrunk}
     short = settings.changed(steps=STEPS, eval_every=STEPS, time_limit=None, **fewer)
 
     def enough() -> StopRequest | None:
@@ -86,9 +76,7 @@ def _measured(settings: RunSettings, home: Path, folder: Path) -> dict[str, Any]
             # every evaluation beats these scores, so that states are kept and take memory as in a run
             worst = -math.inf if METRICS[settings.selection_metric].higher_is_better else math.inf
             train_model(session, ZeroShot({}, {}, {settings.selection_metric: worst}))
-    steps = [event.seconds for event in events if isinstance(event, StepDone)] or [
-        0.0
-    ]  # empty if no row of a step could be scored
+    steps = [event.seconds for event in events if isinstance(event, StepDone)] or [0.0]  # no row could be scored
     step = (steps[-1] - steps[0]) / (len(steps) - 1) if len(steps) > 1 else steps[0]
     trained_on = TrainedOn.of(session.plan)
     size = trained_on.size_of(settings)

@@ -1,7 +1,6 @@
 """Predicts rows that a person gives with the base model and several adapters side by side.
 
-In: typed rows, adapters of runs and from elsewhere, a table for the context. Out: predictions as one frame and as CSV,
-and notes.
+In: typed rows, adapters, a table for the context. Out: predictions as one frame and as CSV, and notes.
 """
 
 import dataclasses
@@ -73,6 +72,21 @@ class _Column:
     """Interval around predicted numbers; None if the run's held-out rows do not give one."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What a person asked for, and what all models share."""
+
+    home: Path
+    frame: pd.DataFrame
+    """The rows to predict."""
+    shown: pd.DataFrame
+    """The table whose rows are the context."""
+    base: bool
+    device: str
+    notes: dict[str, None]
+    progress: Counted
+
+
 def predict(
     home: Path,
     folder: Path,
@@ -103,18 +117,9 @@ def predict(
     _check_alike(opened)
     times = (1 + base) * sum(adapter.settings.train.views for adapter in opened)
     progress, columns = Counted(folder, len(frame) * times, "predictions"), list[_Column]()
+    asked = _Asked(home, frame, shown, base, device, notes, progress)
     for one in dict.fromkeys(adapter.base for adapter in opened):
-        group = [adapter for adapter in opened if adapter.base == one]
-        columns += _predict_group(
-            home,
-            group,
-            frame,
-            shown,
-            base=base,
-            device=device,
-            notes=notes,
-            progress=progress,
-        )
+        columns += _predict_group(asked, [adapter for adapter in opened if adapter.base == one])
     columns.sort(key=lambda column: column.kind != "base")
     titles = numbered([column.title for column in columns])  # one base model with different weights has the same title
     columns = [dataclasses.replace(column, title=title) for column, title in zip(columns, titles, strict=True)]
@@ -122,18 +127,9 @@ def predict(
         notes.update(dict.fromkeys(column.context.encoder.unread(frame)))
     classes = columns[0].context.labels.classes
     truth, known = _labels(frame, opened[0].settings, classes, notes)
-    if known.any() and (seen := _seen(frame[known], shown, columns, opened[0])):
-        notes[
-            f"{seen:,} of {counted(int(known.sum()), 'labelled row')} {'was' if seen == 1 else 'were'} used to train "
-            "these adapters or to choose their best checkpoint: scores on such rows do not show how well new rows are "
-            "predicted."
-        ] = None
+    _note_seen(asked, frame[known], columns, opened[0])
     _write(folder, frame, columns, classes, truth)
-    like = (
-        _nearest(frame, next(column for column in columns if column.kind == "adapter"), folder)
-        if len(frame) == 1
-        else None
-    )
+    adapted = next(column for column in columns if column.kind == "adapter")
     return {
         "models": [
             {
@@ -145,7 +141,7 @@ def predict(
             }
             for column in columns
         ],
-        "nearest": like,
+        "nearest": _nearest(frame, adapted, folder) if len(frame) == 1 else None,
         "scored_rows": int(known.sum()),
         "classes": classes,
         "rows": len(frame),
@@ -182,53 +178,40 @@ def _check_alike(opened: Sequence[_Adapter]) -> None:
     if not opened:
         raise AdapterError("No adapter was chosen. Choose at least one.")
     first = opened[0]
+    expected = first.settings.target, first.package.facts.label_hash
     for other in opened[1:]:
-        if (other.settings.target, other.package.facts.label_hash) != (
-            first.settings.target,
-            first.package.facts.label_hash,
-        ):
+        if (other.settings.target, other.package.facts.label_hash) != expected:
             raise AdapterError(
                 f"{other.title} predicts {other.settings.target!r} and {first.title} predicts "
-                f"{first.settings.target!r}, or their classes "
-                f"differ; choose adapters that predict the same thing."
+                f"{first.settings.target!r}, or their classes differ; choose adapters that predict the same thing."
             )
 
 
-def _predict_group(
-    home: Path,
-    group: Sequence[_Adapter],
-    frame: pd.DataFrame,
-    shown: pd.DataFrame,
-    *,
-    base: bool,
-    device: str,
-    notes: dict[str, None],
-    progress: Counted,
-) -> Iterator[_Column]:
+def _predict_group(asked: _Asked, group: Sequence[_Adapter]) -> Iterator[_Column]:
     """Predicts with the adapters of one base, which is opened once."""
-    first = group[0]
-    model = open_base(
-        first.settings.model, first.settings.task, first.base[1], checkpoint=first.checkpoint, device=device
-    )
+    settings, frame, add = group[0].settings, asked.frame, asked.progress.add
+    (name, sha256), checkpoint = group[0].base, group[0].checkpoint
+    model = open_base(name, settings.task, sha256, checkpoint=checkpoint, device=asked.device)
     adapters, alone = AdapterSet(model.module), set[tuple[str, int]]()
-    title = f"Base {get_card(first.settings.model).title}"
+    title = f"Base {get_card(settings.model).title}"
     for place, adapter in enumerate(group):
         put_on(adapters, model, adapter.settings.lora, adapter.package.tensors, str(place))
         adapted = AdaptedModel(with_module(model, adapters.module), adapter.settings, adapter.package.facts)
-        context, table = _context(adapted, shown, adapter.title, notes)
+        context, table = _context(adapted, asked.shown, adapter.title, asked.notes)
         labelled, own = adapter.settings.target in frame, context.sha256 == adapted.facts.context_sha256
-        intervals = _intervals(home, adapter) if own and adapter.settings.task == "regression" else (None, None)
-        used = adapted.split(shown) if labelled and own else None
+        has_intervals = own and adapter.settings.task == "regression"
+        intervals = _intervals(asked.home, adapter) if has_intervals else (None, None)
+        used = adapted.split(asked.shown) if labelled and own else None
         views = adapter.settings.train.views
-        predicted = predict_rows(adapted.model, frame, context, views=views, told=progress.add)
+        predicted = predict_rows(adapted.model, frame, context, views=views, told=add)
         yield _Column(adapter.title, "adapter", predicted, context, used, table, intervals[0])
-        if base and (context.sha256, views) not in alone:
+        if asked.base and (context.sha256, views) not in alone:
             of = f" (context of {adapter.title})" if alone else ""  # runs of other seeds have other context rows
             alone.add((context.sha256, views))
-            predicted = predict_rows(model, frame, context, views=views, told=progress.add)
+            predicted = predict_rows(model, frame, context, views=views, told=add)
             yield _Column(f"{title}{of}", "base", predicted, context, used, table, intervals[1])
-        elif base:
-            progress.add(views * len(frame))  # the same base, context and views have already predicted
+        elif asked.base:
+            add(views * len(frame))  # the same base, context and views have already predicted
 
 
 def _intervals(home: Path, adapter: _Adapter) -> tuple[Interval | None, Interval | None]:
@@ -257,29 +240,23 @@ def _nearest(frame: pd.DataFrame, column: _Column, folder: Path) -> dict[str, An
 def _context(
     adapted: AdaptedModel, table: pd.DataFrame, title: str, notes: dict[str, None]
 ) -> tuple[Context, pd.DataFrame]:
-    """Returns the run's own context rows if the table is the run's; else rows of the table, chosen as the run chose its
-    own.
+    """Returns the run's own context rows if the table is the run's, else rows chosen as the run chose its own.
 
     Also returns the table that the context's row numbers refer to.
     """
     missing = [name for name in adapted.facts.features if name not in table.columns]
     if missing:
-        raise AdapterError(
-            f"The table lacks {listed(missing)}, from which {title} predicts. Choose a table with the same columns."
-        )
+        lacks = f"The table lacks {listed(missing)}, from which {title} predicts"
+        raise AdapterError(f"{lacks}. Choose a table with the same columns.")
     try:
         return adapted.context(table), table
-    except AdapterError:
-        at_random = dataclasses.replace(
-            adapted.settings, split_by="random", split_column=None
-        )  # no row of this table is held out
-        rows = dataclasses.replace(adapted, settings=at_random).split(table).context
-        chosen = table.iloc[rows]
+    except AdapterError:  # another table, of which no row is held out
+        at_random = dataclasses.replace(adapted.settings, split_by="random", split_column=None)
+        chosen = table.iloc[dataclasses.replace(adapted, settings=at_random).split(table).context]
         context = adapted.new_context(chosen)
     notes[
-        f"{title}: this table is not the one that it was trained on, so {len(context.y_C):,} rows of this one are "
-        "its context. Its scores "
-        f"will differ from those of its run."
+        f"{title}: this table is not the one that it was trained on, so {len(context.y_C):,} rows of this one are its "
+        "context. Its scores will differ from those of its run."
     ] = None
     return context, chosen
 
@@ -290,16 +267,24 @@ def _labels_of(context: Context) -> NDArray[np.object_]:
     return names[context.y_C] if len(names) else context.y_C.astype(object)
 
 
+def _note_seen(asked: _Asked, labelled: pd.DataFrame, columns: Sequence[_Column], first: _Adapter) -> None:
+    """Notes how many labelled rows the adapters know already."""
+    if len(labelled) and (seen := _seen(labelled, asked.shown, columns, first)):
+        of, was = counted(len(labelled), "labelled row"), "was" if seen == 1 else "were"
+        asked.notes[
+            f"{seen:,} of {of} {was} used to train these adapters or to choose their best checkpoint: scores on such "
+            "rows do not show how well new rows are predicted."
+        ] = None
+
+
 def _seen(frame: pd.DataFrame, table: pd.DataFrame, columns: Sequence[_Column], first: _Adapter) -> int:
     """Counts the rows that an adapter was trained on or chosen by."""
     kinds, names = first.package.facts.kinds, [*first.package.facts.features, first.settings.target]
-    splits = [column.split for column in columns if column.split]
-    used = (
-        table.iloc[np.unique(np.concatenate([part for split in splits for part in (split.train, split.validation)]))]
-        if splits
-        else None
-    )
-    return 0 if used is None else int(row_keys(frame, kinds, names).isin(row_keys(used, kinds, names)).sum())
+    parts = [part for column in columns if (split := column.split) for part in (split.train, split.validation)]
+    if not parts:
+        return 0
+    used = table.iloc[np.unique(np.concatenate(parts))]
+    return int(row_keys(frame, kinds, names).isin(row_keys(used, kinds, names)).sum())
 
 
 def _scores(column: _Column, truth: NDArray[np.object_], known: NDArray[np.bool_]) -> dict[str, float]:
@@ -318,9 +303,8 @@ def _write(
         predicted[TRUTH] = pd.Series(list(truth), dtype=object if classes else "float64")
     for place, column in enumerate(columns):
         values = column.predicted
-        predicted[f"m{place}"] = columns_of_csv[f"{column.title}: predicted"] = (
-            names[values.argmax(axis=1)] if classes else values
-        )
+        best = names[values.argmax(axis=1)] if classes else values
+        predicted[f"m{place}"] = columns_of_csv[f"{column.title}: predicted"] = best
         for k, name in enumerate(classes):
             predicted[f"m{place}_{k}"] = columns_of_csv[f"{column.title}: probability of {name}"] = values[:, k]
     pd.DataFrame(predicted).to_parquet(folder / PREDICTED)

@@ -18,11 +18,7 @@ from tabtune_core.store.runs import RunStore
 
 
 def run_job(kind: str, *, home: Path, folder: Path, arguments: dict[str, Any]) -> dict[str, Any]:
-    """Carries out one job and returns its result.
-
-    Raises:
-        TabTuneError: it cannot be done; the text says why and what to do.
-    """
+    """Carries out one job and returns its result; raises TabTuneError, whose text says what to do."""
     if kind not in KINDS:
         raise StoreError(f"This version knows no job of the kind {kind!r}. Delete it, or ask for it again.")
     result: dict[str, Any] = pkgutil.resolve_name(f"{__package__}.{KINDS[kind].function}")(home, folder, **arguments)
@@ -30,16 +26,12 @@ def run_job(kind: str, *, home: Path, folder: Path, arguments: dict[str, Any]) -
 
 
 def package_of_run(store: RunStore, run: Run) -> AdapterPackage:
-    """Reads the adapter package of a run.
-
-    Raises:
-        AdapterError: it is damaged, or belongs to another run.
-    """
+    """Reads the adapter package of a run; raises AdapterError if it is damaged or belongs to another run."""
     package = read_package(store.run_dir(run.id) / ADAPTER_FILE)
-    found, own = package.facts.settings, run.settings
-    if (found.lora, found.seed, found.target) != (own.lora, own.seed, own.target):
+    its, own = package.facts.settings, run.settings
+    if (its.lora, its.seed, its.target) != (own.lora, own.seed, own.target):
         raise AdapterError(
-            f"In place of the adapter of {run.name} is that of another run: {found.label}, seed {found.seed}, target "
-            f"{found.target!r}. Put the right file back, or run it again."
+            f"In place of the adapter of {run.name} is that of another run: {its.label}, seed {its.seed}, target "
+            f"{its.target!r}. Put the right file back, or run it again."
         )
     return package

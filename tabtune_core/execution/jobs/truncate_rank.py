@@ -1,9 +1,7 @@
-"""The rank curve of one run: its trained update cut to lower ranks and scored on the run's own rows, and the spectrum
-of every layer.
+"""The rank curve of one run: its trained update cut to lower ranks and scored on its own rows, and its spectrum.
 
 In: a run with an adapter package. Out: plain values for the page. A run trained *at* a lower rank may do better than
-the cut update, which
-is not trained again: the curve says how much of this run's gain lies in its first directions.
+the cut update, which is not trained again: the curve says how much of the gain lies in its first directions.
 """
 
 import time
@@ -69,8 +67,7 @@ FACTORS = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "start_")
 
 
 def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
-    """Scores the adapter of the LoRA run with the id ``run`` at each lower rank; writes its progress to ``folder``
-    before every rank.
+    """Scores the adapter of a LoRA run at each lower rank; writes its progress to ``folder`` before every rank.
 
     Returns:
         ``ranks`` (0 is the base alone); ``validation`` and ``test``, every metric at each rank; ``layers``: path,
@@ -85,16 +82,14 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     asked = store.run(run)
     if asked.settings.strategy != "peft":
         raise AdapterError(f"{asked.name} has no low-rank update; choose a LoRA run.")
-    parts = {
-        part: found for part in PARTS if (found := read_predictions(store, run, part)) is not None and len(found.rows_N)
-    }
+    saved = {part: read_predictions(store, run, part) for part in PARTS}
+    parts = {part: its for part, its in saved.items() if its is not None and len(its.rows_N)}
     if "validation" not in parts:
         raise AdapterError(f"The predictions of {asked.name} are missing, so its rows cannot be scored. Run it again.")
     package = package_of_run(store, asked)
     settings, base = asked.settings, package.facts.base
-    plain = open_base(
-        settings.model, settings.task, base.sha256, checkpoint=settings.checkpoint, device=settings.device
-    )
+    weights, device = settings.checkpoint, settings.device
+    plain = open_base(settings.model, settings.task, base.sha256, checkpoint=weights, device=device)
     norms = {name: float(parameter.detach().norm()) for name, parameter in plain.module.named_parameters()}
     model = with_module(plain, plain.module)
     report = adapt(model, settings, package.tensors)
@@ -102,20 +97,15 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     cuts = {layer.path: directions(*updates[layer.path], layer.scaling) for layer in report.layers}
     table = load_frame(home, settings.dataset)
     shown = Shown.to(model, AdaptedModel(model, settings, package.facts).context(table), views=settings.train.views)
-    held_out = {
-        part: HeldOut(one.rows_N, shown.read(table.iloc[one.rows_N]), one.y_N, one.rarer) for part, one in parts.items()
-    }
+    frames = {part: shown.read(table.iloc[one.rows_N]) for part, one in parts.items()}
+    held_out = {part: HeldOut(one.rows_N, frames[part], one.y_N, one.rarer) for part, one in parts.items()}
     ranks, scored = ranks_up_to(max(len(of_layer.values) for of_layer in cuts.values())), []
     for done, rank in enumerate(ranks):
         write_progress(folder, done, len(ranks), "ranks")
         if rank:
             _cut(model.module, report, package.tensors, cuts, rank)
-        scored.append(
-            {
-                part: rows.score(shown.scorer.predict(model if rank else plain, rows.x_NF))
-                for part, rows in held_out.items()
-            }
-        )
+        scores = shown.scorer.predict
+        scored.append({p: rows.score(scores(model if rank else plain, rows.x_NF)) for p, rows in held_out.items()})
     return {
         "ranks": ranks,
         **{part: [scores[part] for scores in scored] for part in held_out},
@@ -138,24 +128,24 @@ def _cut(
     module: nn.Module,
     report: LoraReport,
     tensors: Mapping[str, torch.Tensor],
-    found: Mapping[str, Directions],
+    directions: Mapping[str, Directions],
     rank: int,
 ) -> None:
-    """Puts the first ``rank`` directions of every layer (``found``, by path) in place of its trained ``tensors``."""
+    """Puts the first ``rank`` directions of every layer (by path) in place of its trained ``tensors``."""
     load_factors(module, report, tensors)
     for layer in report.layers:
         adapter = adapter_at(module, layer.path)
-        adapter.variant.put(adapter, *found[layer.path].factors(rank))
+        adapter.variant.put(adapter, *directions[layer.path].factors(rank))
 
 
-def _size_of(layer: AdaptedLayer, found: Directions, weight_norm: float) -> dict[str, Any]:
+def _size_of(layer: AdaptedLayer, directions: Directions, weight_norm: float) -> dict[str, Any]:
     """Returns the size of a layer's update, and its singular values."""
     return {
         "path": layer.path,
         "target": layer.target,
         "shape": [layer.out_features, layer.in_features],
         "rank": layer.rank,
-        "singular_values": found.values.tolist(),
-        "update_norm": float(found.values.norm()),
+        "singular_values": directions.values.tolist(),
+        "update_norm": float(directions.values.norm()),
         "weight_norm": weight_norm,
     }

@@ -13,7 +13,7 @@ from multiprocessing.context import ForkServerContext
 from typing import Any, Literal
 
 from tabtune_core.errors import ClusterError, ShortageError
-from tabtune_core.events import Note, StopRequest
+from tabtune_core.events import StopRequest
 from tabtune_core.execution.cluster import Cluster, first_line, write_cluster
 from tabtune_core.execution.executor import RAY, Ended, Placement
 from tabtune_core.execution.local import needs_of
@@ -32,10 +32,7 @@ _log = logging.getLogger(__name__)
 
 
 class RayExecutor:
-    """Actors of the cluster that this process joins.
-
-    ``experiment`` is the module whose ``run_experiment`` carries out a run.
-    """
+    """Actors of the cluster that this process joins; ``experiment`` is as in ``LocalExecutor``."""
 
     name = RAY
 
@@ -49,8 +46,6 @@ class RayExecutor:
             raise
         self.ray = self.machines.ray
         self._need_of = needs_of(store)
-        self._said: dict[str, str] = {}
-        """The reason why each run waits that was last noted in its events."""
         self._waits = ""
         """The reason of the first run that waits for a node that is not there."""
         self._tell_pages()
@@ -64,10 +59,6 @@ class RayExecutor:
             if link.node in left:
                 left[link.node] = left[link.node].without(link.demand)
         for run in queued:
-            asks = self.machines.asks(run.settings)
-            large_enough = [node for node in nodes if node.id in left and asks.fits(node.has)]
-            if large_enough and not any(asks.fits(left[node.id]) for node in large_enough):
-                continue  # no CPUs or GPUs are free for it, so its memory need not be estimated
             demand = self._demand(run)
             holding = [node for node in nodes if not self._why_not(run, demand, node)]
             if not holding:
@@ -77,7 +68,7 @@ class RayExecutor:
             free = [node for node in holding if demand.fits(left[node.id])]
             if free:
                 most = max(free, key=lambda node: (left[node.id].gpus, left[node.id].cpus))
-                chosen = Placement(run, "gpu" if asks.gpus else "cpu", most.name)
+                chosen = Placement(run, "gpu" if demand.gpus else "cpu", most.name)
                 break
         self._tell_pages()
         if chosen is None and self._waits and not going:
@@ -153,31 +144,22 @@ class RayExecutor:
             return node.problem
         if not demand.fits(node.has):
             return f"Node {node.name} has {node.has}."
-        return difference(
-            node.name, self.machines.here, node.versions, [get_card(run.settings.model).family.distribution]
-        )
+        package = get_card(run.settings.model).family.distribution
+        return difference(node.name, self.machines.here, node.versions, [package])
 
     def _wait_or_refuse(self, run: Run, demand: Demand, nodes: Sequence[Node]) -> str:
         """Says why a run waits for a node that was there before; otherwise ends the run as failed and returns ''."""
         reasons = " ".join(self._why_not(run, demand, node) for node in nodes)
         needs = f"The run needs {demand}, which no node of the cluster can give it now. {reasons}".strip()
         ever = any(demand.fits(has) for has in self.machines.seen.values())
-        if not ever or any(
-            not node.problem and demand.fits(node.has) for node in nodes
-        ):  # large enough, but a package differs
-            self.store.finish(
-                run.id, "failed", error=f"{needs} Add such a node, or lower what the run needs, and run it again."
-            )
+        differs = any(not node.problem and demand.fits(node.has) for node in nodes)  # of other versions
+        if differs or not ever:
+            way_out = "Add such a node, or lower what the run needs, and run it again."
+            self.store.finish(run.id, "failed", error=f"{needs} {way_out}")
             return ""
-        waits = f"{needs} It waits for a node that was there before."
-        if self._said.get(run.id) != waits:
-            self._said[run.id] = waits
-            _log.warning("Run %s: %s", run.id, waits)
-            self.store.append(run.id, Note(waits, "warning"))
-        return waits
+        return f"{needs} It waits for a node that was there before."
 
     def _tell_pages(self) -> None:
+        nodes = tuple(node.for_pages() for node in self.machines.nodes())
         with contextlib.suppress(OSError):  # a full disk, which the worker reports elsewhere
-            write_cluster(
-                self.store.home, Cluster(tuple(node.for_pages() for node in self.machines.nodes()), self._waits)
-            )
+            write_cluster(self.store.home, Cluster(nodes, self._waits))

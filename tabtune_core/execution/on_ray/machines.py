@@ -1,10 +1,8 @@
 """The machines of a Ray cluster as the worker sees them: their resources, and what a run needs.
 
-Results of nodes are compared with each other, so each node must have the worker's code.
-In: an address. Out: nodes that can be given runs, and why others cannot.
+In: an address. Out: nodes that can be given runs, and why others cannot; each must have the worker's versions.
 """
 
-import hashlib
 import logging
 import os
 import platform
@@ -12,7 +10,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from tabtune_core.errors import ClusterError
@@ -40,9 +37,8 @@ class Demand:
 
     def fits(self, room: "Demand") -> bool:
         """Whether ``room`` suffices; differences of up to a thousandth are rounding."""
-        return (
-            self.cpus <= room.cpus + 1e-3 and self.memory_bytes <= room.memory_bytes and self.gpus <= room.gpus + 1e-3
-        )
+        cores = self.cpus <= room.cpus + 1e-3 and self.gpus <= room.gpus + 1e-3
+        return cores and self.memory_bytes <= room.memory_bytes
 
     def without(self, taken: "Demand") -> "Demand":
         """Subtracts what is taken."""
@@ -75,21 +71,12 @@ def look_around() -> Sight:
     return tuple(card_names()), versions()
 
 
-def code_version(package: Path = Path(__file__).parents[2]) -> str:
-    """Returns the package's version with 8 digits of its sources' hash: a node's results come from its own copy."""
-    digest = hashlib.sha256()
-    for path in sorted(package.rglob("*.py")):
-        digest.update(f"{path.relative_to(package)}\0".encode())
-        digest.update(path.read_bytes())
-    return f"{installed_now(DISTRIBUTION) or '0'}+{digest.hexdigest()[:8]}"
-
-
 def versions() -> dict[str, str]:
     """Returns the versions of Python (minor), this package, torch (without build) and the model packages."""
-    major, minor, _ = platform.python_version_tuple()
+    python = ".".join(platform.python_version_tuple()[:2])
     families = {family.distribution: installed_now(family.distribution) or NONE for family in FAMILIES.values()}
     torch = (installed_now("torch") or NONE).partition("+")[0]
-    return {"Python": f"{major}.{minor}", "tabtune_core": code_version(), "torch": torch, **families}
+    return {"Python": python, "tabtune_core": installed_now(DISTRIBUTION) or NONE, "torch": torch, **families}
 
 
 def difference(node: str, here: Mapping[str, str], there: Mapping[str, str], packages: Sequence[str]) -> str:
@@ -99,11 +86,9 @@ def difference(node: str, here: Mapping[str, str], there: Mapping[str, str], pac
     'Node b has torch 2.8.0 and the worker has 2.9.0: install the same on both.'
     """
     for name in packages:
-        if here.get(name, NONE) != there.get(name, NONE):
-            return (
-                f"Node {node} has {name} {there.get(name, NONE)} and the worker has {here.get(name, NONE)}: "
-                "install the same on both."
-            )
+        own, other = here.get(name, NONE), there.get(name, NONE)
+        if own != other:
+            return f"Node {node} has {name} {other} and the worker has {own}: install the same on both."
     return ""
 
 
@@ -164,10 +149,8 @@ class Machines:
 
     def asks(self, settings: RunSettings) -> Demand:
         """Returns the CPUs and GPUs that a run needs, with memory 0."""
-        cpus, gpus = (
-            max((has.cpus for has in self.seen.values()), default=0),
-            max((has.gpus for has in self.seen.values()), default=0),
-        )
+        cpus = max((has.cpus for has in self.seen.values()), default=0)
+        gpus = max((has.gpus for has in self.seen.values()), default=0)
         if wants_gpu(settings, there_are_some=gpus > 0):
             return Demand(CPUS_OF_A_GPU_RUN, 0, 1)
         return Demand(min(CPUS_OF_A_CPU_RUN, max(1, cpus - gpus * CPUS_OF_A_GPU_RUN), cpus or 1), 0, 0)
@@ -185,11 +168,8 @@ class Machines:
                 del self._questions[node_id]
                 self._sights[node_id] = self._heard(question)
         hosts = Counter(node["NodeManagerHostname"] for node in there.values())
-        known = [
-            _node(node, self._sights[node_id], hosts, self.here)
-            for node_id, node in there.items()
-            if node_id in self._sights
-        ]
+        seen = ((node, self._sights[node_id]) for node_id, node in there.items() if node_id in self._sights)
+        known = [_node(node, sight, hosts, self.here) for node, sight in seen]
         for node in known:
             if node.id not in self.names:
                 _log.info("Node %s has %s. %s", node.name, node.has, node.problem or "It is given runs.")
@@ -216,11 +196,7 @@ class Machines:
 
 
 def join(address: str) -> Any:
-    """Connects to the cluster and returns the module ``ray``.
-
-    Raises:
-        ClusterError: Ray is not installed, there is no cluster, or it has another version.
-    """
+    """Connects to the cluster and returns the module ``ray``; raises ClusterError if it cannot be joined."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     check(address)
     try:
@@ -239,9 +215,7 @@ def _node(node: dict[str, Any], sight: Sight | str, hosts: Counter[str], here: d
     name = host if hosts[host] == 1 else f"{host} ({node['NodeID'][:4]})"
     has = Demand(resources.get("CPU", 0.0), resources.get("memory", 0.0), resources.get("GPU", 0.0))
     if isinstance(sight, str):
-        problem = (
-            f"Node {name} could not load tabtune_core: install it there, version {here['tabtune_core']}. Ray "
-            f"says: {sight}"
-        )
+        install = f"install it there, version {here['tabtune_core']}. Ray says: {sight}"
+        problem = f"Node {name} could not load tabtune_core: {install}"
         return Node(node["NodeID"], name, has, (), dict.fromkeys(here, NONE), problem)
     return Node(node["NodeID"], name, has, *sight, difference(name, here, sight[1], EVERY_RUN))

@@ -100,9 +100,8 @@ def piece(file: Path, offset: int) -> bytes:
 
 def take(file: Path, offset: int, content: bytes, size: int) -> None:
     """Adds a piece to a file of ``size`` bytes; the last piece moves the file to its place."""
-    arriving = file.with_name(
-        f"{file.name}.{os.getpid()}.{ARRIVING}"
-    )  # two runs of a node may get the same table at the same time
+    # two runs of a node may get the same table at the same time
+    arriving = file.with_name(f"{file.name}.{os.getpid()}.{ARRIVING}")
     file.parent.mkdir(parents=True, exist_ok=True)
     with arriving.open("ab" if offset else "wb") as stream:
         assert stream.tell() == offset, f"{file.name}: {stream.tell()} bytes are there, {offset} were expected"
@@ -262,10 +261,7 @@ class RemoteRun:
                 traceback.print_exception(error)
             lacking = shortage_of(error, "The run could not go on", self.home)
             passes = lacking is not None and lacking.passes
-            message = (
-                str(lacking)
-                if passes
-                else explain(error, memory_advice(settings, self._plan), "the run's log", self.home)
-            )
+            advice = memory_advice(settings, self._plan)
+            message = str(lacking) if passes else explain(error, advice, "the run's log", self.home)
             self._tell(RunFailed(message, kind_of_error(error)))
             self.outcome = Outcome("interrupted" if passes else "failed", error=message)

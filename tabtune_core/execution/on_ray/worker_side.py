@@ -1,5 +1,4 @@
-"""The worker's side of one run on a node: sends the files that the run needs, stores its events, and brings back its
-files.
+"""The worker's side of one run on a node: sends the run's files, stores its events, and brings its files back.
 
 In: a queued run. Out: rows and files of the workspace, which only this machine writes. Every step can be repeated, so
 that a full disk or a lost connection costs only time.
@@ -16,7 +15,7 @@ from typing import Any
 
 from tabtune_core.data.datasets import folder_of
 from tabtune_core.errors import ShortageError, TabTuneError
-from tabtune_core.events import Note, StopRequest
+from tabtune_core.events import StopRequest
 from tabtune_core.execution.child import discard
 from tabtune_core.execution.cluster import first_line
 from tabtune_core.execution.executor import AGAIN, Ended
@@ -44,11 +43,10 @@ POLL_SECONDS = 0.5
 ANSWER_SECONDS = 60.0
 """How long a node may take to answer before it counts as lost."""
 PENDING_SECONDS = 30.0
-"""How long the cluster may take to start a run's process before a note says that the run waits."""
+"""How long the cluster may take to start a run's process before the log says that the run waits."""
 AGAIN_SECONDS = 1.0
 JOIN_SECONDS = 5.0
 TABLE_FILES = ("table.parquet", "table.json")
-WAITS = "The run waits for room on the cluster: its nodes are in use, or a process is slow to start."
 
 _sending = threading.Lock()
 """Only one run at a time is sent its files, so that a file that two runs of a node need is sent once."""
@@ -83,7 +81,7 @@ class Link:
         self.goes_on = True
         self.ended = Ended("", AGAIN)
         self._actor = actor
-        self._there = self._said_waits = self._began = False
+        self._there = self._began = False
         self._answered = self._heard = time.monotonic()
         self._received = self._log_start = 0
         """Events that have arrived here, and bytes of the log that earlier processes of the run have left."""
@@ -177,9 +175,7 @@ class Link:
     def _call(self, method: str, *given: Any, patience_seconds: float = ANSWER_SECONDS) -> Any:
         try:
             answer = self.ray.get(getattr(self._actor, method).remote(*given), timeout=patience_seconds)
-        except (
-            self.ray.exceptions.RayTaskError
-        ) as error:  # also an instance of its cause's class, as if that had been raised here
+        except self.ray.exceptions.RayTaskError as error:  # also an instance of its cause's class
             raise NodeTroubleError(first_line(error.cause)) from error
         self._answered = time.monotonic()
         return answer
@@ -207,10 +203,7 @@ class Link:
                 if self._there:
                     raise
                 self.store.beat(self.run.id)
-                if not self._said_waits:
-                    self._said_waits = True
-                    _log.warning("Run %s: %s", self.run.id, WAITS)
-                    self.store.append(self.run.id, Note(WAITS, "warning"))
+                _log.warning("Run %s waits for room on the cluster, or its process is slow to start.", self.run.id)
             else:
                 return where
 
@@ -232,10 +225,8 @@ class Link:
                     self._call("take", name, offset, content, size)
                     self.store.beat(run.id)
         self._log_start = (folder / LOG).stat().st_size
-        order = Order(
-            run.settings.to_dict(), self.experiment, self.demand.gpus > 0, rungs=rungs_ahead(run.rung), paused=paused
-        )
-        self._call("start", order)
+        on_gpu, rungs = self.demand.gpus > 0, rungs_ahead(run.rung)
+        self._call("start", Order(run.settings.to_dict(), self.experiment, on_gpu, rungs=rungs, paused=paused))
 
     def _hear(self) -> News:
         """Stores everything that is new; returns although the run may report more meanwhile."""
@@ -273,9 +264,7 @@ class Link:
             return
         self._hear()
         folder.mkdir(exist_ok=True)
-        for name in sorted(
-            files, key=lambda name: name == LAST_STATE
-        ):  # best states before the last state, which names one
+        for name in sorted(files, key=lambda name: name == LAST_STATE):  # the last state names one of the others
             (arriving / name).replace(folder / name)
         for path in _states(folder):
             if path.name not in files:

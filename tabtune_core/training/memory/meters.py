@@ -21,7 +21,7 @@ from torch import nn
 
 from tabtune_core.devices import gpu_module, is_gpu, is_proven, keeps_peaks, memory_bytes
 from tabtune_core.events import Event, MemorySampled, Phase, PhaseDone, PhaseStarted
-from tabtune_core.gpus import told
+from tabtune_core.gpus import answer_of
 from tabtune_core.lora.layers import LowRank
 
 METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
@@ -38,11 +38,11 @@ class NvmlReader:
         library.nvmlInit()
         # by UUID: an index could be another GPU under CUDA_VISIBLE_DEVICES, and a MIG slice has no index
         names = [uuid] if uuid.startswith(("GPU-", "MIG-")) else [f"GPU-{uuid}", f"MIG-{uuid}"]
-        handles = (told(library.nvmlDeviceGetHandleByUUID, name, library=library) for name in names)
+        handles = (answer_of(library.nvmlDeviceGetHandleByUUID, name, library=library) for name in names)
         self._handle = next((handle for handle in handles if handle is not None), None)
 
     def _read(self, question: Callable[..., Any], *arguments: Any) -> Any:
-        return None if self._handle is None else told(question, self._handle, *arguments, library=self._library)
+        return None if self._handle is None else answer_of(question, self._handle, *arguments, library=self._library)
 
     def sample(self) -> dict[str, Any]:
         """Returns the NVML fields of ``MemorySampled``."""
@@ -67,7 +67,7 @@ def open_nvml(device: torch.device) -> NvmlReader | None:
         return None
     import pynvml
 
-    reader: NvmlReader | None = told(
+    reader: NvmlReader | None = answer_of(
         NvmlReader, pynvml, str(gpu_module(device).get_device_properties(device).uuid), pid_of_driver(), library=pynvml
     )
     return reader
@@ -224,8 +224,8 @@ class MemoryMeter:
                 "torch_allocated": gpu.max_memory_allocated(device),
                 "torch_reserved": gpu.max_memory_reserved(device),
             }
-        told = Path("/proc/self/status").read_text() if self._kernel_keeps_peaks else ""
-        match = re.search(r"^VmHWM:\s+(\d+) kB", told, re.MULTILINE)  # the kernel's high-water mark: proc(5)
+        status = Path("/proc/self/status").read_text() if self._kernel_keeps_peaks else ""
+        match = re.search(r"^VmHWM:\s+(\d+) kB", status, re.MULTILINE)  # the kernel's high-water mark: proc(5)
         return {"resident": int(match[1]) * 1024} if match else {}
 
 

@@ -41,6 +41,13 @@ def test_an_interval_covers_the_truth_and_detects_three_standard_errors(design):
     ), surest
 
 
+@pytest.mark.parametrize(("memory", "holds", "claimed"), [("0.97", 0.92, 0.045), ("0.99", 0.89, 0.06)])
+def test_errors_that_last_widen_the_interval_of_a_split_by_time(memory, holds, claimed):
+    """Without the widening it holds the truth in 78 and 58 % of draws, and a gain is claimed in 11 and 21 %."""
+    found = shares(f"in time, errors that last ({memory}), mean absolute error", 400)
+    assert found[0] == 0 and found[1] >= holds and found[2] <= claimed
+
+
 @pytest.mark.parametrize("design", [name for name in DESIGNS if name.startswith("1 ")])
 def test_one_row_of_a_class_gives_no_interval_for_a_score_over_classes(design):
     assert shares(design, 20)[0] == 1

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tabtune_core.analysis.pareto import best_of, costs_differ, front, within_limits
-from tabtune_core.analysis.singular_values import curve_frame, layer_frame, spectrum_frame
+from tabtune_core.analysis.singular_values import layer_frame
 
 BOARD = pd.DataFrame(
     {
@@ -77,16 +77,7 @@ def layers():
     return [moved, {**moved, "path": "b", "singular_values": [0.0, 0.0], "update_norm": 0.0}]
 
 
-def test_the_energy_of_a_layer_accumulates_to_one_and_an_unmoved_layer_has_none(layers):
-    found = spectrum_frame(layers)
-    assert found["layer"].unique().tolist() == ["a"]
-    assert found["energy"].tolist() == pytest.approx([0.9, 1.0])
+def test_an_unmoved_layer_needs_no_rank(layers):
     sizes = layer_frame(layers).set_index("layer")
     assert sizes["rank_90"].to_dict() == {"a": 1, "b": 0}
     assert sizes.at["a", "relative_update"] == pytest.approx(10**0.5 / 20)
-    assert spectrum_frame([layers[1]]).empty
-
-
-def test_a_curve_has_one_column_per_score_and_split():
-    found = curve_frame({"ranks": [0, 1], "validation": [{"rmse": 2.0}, {"rmse": 1.0}]})
-    assert found.to_dict("list") == {"rank": [0, 1], "validation_rmse": [2.0, 1.0]}

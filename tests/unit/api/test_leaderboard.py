@@ -1,8 +1,5 @@
-"""The leaderboard of pipelines: the same rows for all, failures affect only their own row, nothing runs twice, and what
-it writes.
-"""
+"""The leaderboard of pipelines: the same rows for all, failures affect only their own row, nothing runs twice."""
 
-import json
 import re
 
 import numpy as np
@@ -35,56 +32,30 @@ def board_of(checkpoint, task="classification", folder=None):
     return board
 
 
-@pytest.fixture
-def fitted(monkeypatch):
-    """Seeds of the fitted pipelines."""
-    seeds, fit = [], TabularPipeline._fit
-
-    def counting(self, X, y, settings, **kwargs):
-        seeds.append(settings.seed)
-        return fit(self, X, y, settings, **kwargs)
-
-    monkeypatch.setattr(TabularPipeline, "_fit", counting)
-    return seeds
-
-
 @pytest.fixture(scope="module")
 def ran(checkpoint):
     board = board_of(checkpoint)
-    board.add_model(
-        "tabicl-v2",
-        "peft",
-        name="no such GPU",
-        tuning_params={"device": "cuda:7", "checkpoint": checkpoint["classification"]},
-    )
-    return board, board.run(rank_by="accuracy", repeats=2).set_index("name")
+    params = {"device": "cuda:7", "checkpoint": checkpoint["classification"]}
+    board.add_model("tabicl-v2", "peft", name="no such GPU", tuning_params=params)
+    return board, board.run(rank_by="accuracy").set_index("name")
 
 
-def test_rows_carry_settings_costs_and_every_score_with_its_interval(ran):
-    _, results = ran
+def test_rows_carry_settings_costs_and_every_score(ran):
+    board, results = ran
     small = results.loc["<b>small</b>"]
-    assert (small["strategy"], small["rank"], small["alpha"], small["dropout"], small["targets"]) == (
-        "peft",
-        2,
-        6,
-        0.05,
-        "default",
-    )
-    assert (small["seeds"], small["trainable_parameters"] > 0) == ("0 1", True)
+    facts = ["strategy", "rank", "alpha", "dropout", "targets", "seed"]
+    assert small[facts].tolist() == ["peft", 2, 6, 0.05, "default", 0]
     assert 0 < small["trainable_percent"] < 50
-    costs = [
-        "train_seconds",
-        "predict_seconds",
-        "context_rows",
-        "train_context_rows",
-    ]
-    assert (small[costs] > 0).all()
-    done = results.loc[["<b>small</b>", "tabicl-v2 Zero-shot"]]
+    assert (small[["train_seconds", "predict_seconds", "context_rows", "train_context_rows"]] > 0).all()
     scores = [f"{part}_{metric}" for part in ("validation", "test") for metric in metrics_of("classification")]
-    scores += ["validation_log_loss_half_width", "validation_accuracy_half_width"]
-    assert done[scores].notna().all(axis=None)
-    assert not any("rmse" in column for column in results)
-    assert done["zero_shot_validation_log_loss"].nunique() == 1, "the same validation rows under the same seeds"
+    assert results.loc[["<b>small</b>", "tabicl-v2 Zero-shot"], scores].notna().all(axis=None)
+    assert not any("rmse" in column or "gain" in column for column in results)
+    failed = results.loc["no such GPU"]
+    assert "The device 'cuda:7' was requested" in failed["note"]
+    assert (failed["status"], pd.isna(failed["place"])) == ("failed", True)
+    ranking = board.get_ranking()
+    assert ranking["name"].iloc[-1] == "no such GPU"
+    assert ranking["validation_accuracy"].dropna().is_monotonic_decreasing
 
 
 def test_entries_are_ranked_on_the_same_withheld_rows_and_tested_with_all_rows_shown(checkpoint):
@@ -119,76 +90,39 @@ def test_the_withheld_rows_are_the_leaderboards_own(checkpoint):
             board.add_model("tabicl-v2", "peft", tuning_params={**params, own: 0.3})
 
 
-def test_a_failed_entry_keeps_its_row_with_the_reason_and_stops_no_other(ran):
-    board, results = ran
-    failed = results.loc["no such GPU"]
-    assert "The device 'cuda:7' was requested" in failed["note"]
-    assert (failed["status"], pd.isna(failed["place"])) == ("failed", True)
-    assert (results["status"] == "finished").sum() == 2
-    ranking = board.get_ranking()
-    assert ranking["name"].iloc[-1] == "no such GPU"
-    assert ranking["validation_accuracy"].dropna().is_monotonic_decreasing
-    assert {"test_accuracy_half_width", "gain_half_width"} <= set(ranking)
-
-
-def test_it_is_written_as_csv_json_and_a_page_with_the_trade_off(ran, tmp_path):
-    board, results = ran
-    for name in ("csv", "json", "html"):
-        getattr(board, f"to_{name}")(tmp_path / f"board.{name}")
-    assert (
-        pd.read_csv(tmp_path / "board.csv")["validation_accuracy"].dropna().tolist()
-        == results["validation_accuracy"].dropna().tolist()
-    )
-    assert [row["name"] for row in json.loads((tmp_path / "board.json").read_text())] == list(results.index)
+def test_it_is_written_as_a_page_with_the_trade_off(ran, tmp_path):
+    ran[0].to_html(tmp_path / "board.html")
     page = (tmp_path / "board.html").read_text()
-    assert "Memory over the loaded model (MB)" in page
-    assert "Training time (s)" in page
-    assert "&lt;b&gt;small&lt;/b&gt;" in page
-    assert "<b>small" not in page
+    assert "Training time (s)" in page and "&lt;b&gt;small&lt;/b&gt;" in page and "<b>small" not in page
     assert not re.search(r"<[^>]+\s(?:src|href)\s*=", re.sub(r"<script>.*?</script>", "", page, flags=re.DOTALL))
 
 
-def test_regression_has_only_regression_metrics(checkpoint):
-    results = board_of(checkpoint, "regression").run()
+def test_regression_has_only_regression_metrics_and_the_folder_is_a_workspace_that_ranks_alike(checkpoint, tmp_path):
+    board = board_of(checkpoint, "regression", tmp_path)
+    results = board.run()
     assert results["validation_rmse"].is_monotonic_increasing
-    assert {"test_r2", "test_mae", "validation_rmse_half_width"} <= set(results)
-    assert not any("accuracy" in column for column in results)
+    assert {"test_r2", "test_mae"} <= set(results) and not any("accuracy" in column for column in results)
+    stored = leaderboard(RunStore(tmp_path).runs(), "rmse")
+    columns = ["name", "place", "status", "rank", "validation_rmse", "test_rmse", "train_seconds"]
+    pd.testing.assert_frame_equal(results[columns], stored[columns], check_dtype=False)
+    assert stored["sweep"].nunique() == 1
 
 
-def test_running_again_runs_only_missing_entries(checkpoint, fitted):
-    board = board_of(checkpoint)
-    board.run()
-    board.run(repeats=2)
-    assert fitted == [0, 0, 1, 1]
-    assert set(board.run(rank_by="log_loss")["seeds"]) == {"0"}
-    assert len(fitted) == 4
+def test_running_again_runs_only_missing_and_failed_entries(checkpoint, monkeypatch):
+    fitted, fit = [], TabularPipeline._fit
 
-
-def test_a_new_leaderboard_reuses_the_fits_of_its_folder_on_the_same_rows(fitted, tmp_path):
-    for rows in (TRAIN, TRAIN, TEST):
-        board = TabularLeaderboard(rows[0], TEST[0], rows[1], TEST[1], folder=tmp_path)
-        board.add_model("tabicl-mini", "inference", tuning_params={"device": "cpu"})
-        board.run()
-    assert fitted == [0, 0], "the same rows are fitted once, other rows anew"
-
-
-def test_the_folder_is_a_workspace_whose_leaderboard_ranks_alike(checkpoint, tmp_path):
-    ours = board_of(checkpoint, folder=tmp_path).run()
-    theirs = leaderboard(RunStore(tmp_path).runs(), "log_loss")
-    columns = ["name", "place", "status", "rank", "validation_log_loss", "test_log_loss", "train_seconds", "gain"]
-    pd.testing.assert_frame_equal(ours[columns], theirs[columns], check_dtype=False)
-    assert theirs["sweep"].nunique() == 1
-
-
-def test_failed_entries_run_again(checkpoint, monkeypatch):
-    def refuse(self, *args, **kwargs):
-        raise LabelError("not today")
+    def once(self, X, y, settings, **kwargs):
+        fitted.append(settings.strategy)
+        if len(fitted) < 3:
+            raise LabelError("not today")
+        return fit(self, X, y, settings, **kwargs)
 
     board = board_of(checkpoint)
-    with monkeypatch.context() as context:
-        context.setattr(TabularPipeline, "_fit", refuse)
-        assert set(board.run()["note"]) == {"not today"}
+    monkeypatch.setattr(TabularPipeline, "_fit", once)
+    assert set(board.run()["note"]) == {"not today"}
     assert set(board.run()["status"]) == {"finished"}
+    board.run(rank_by="accuracy")
+    assert fitted == ["peft", "inference"] * 2
 
 
 def test_invalid_arguments_are_refused_at_once():
@@ -202,5 +136,3 @@ def test_invalid_arguments_are_refused_at_once():
         board.add_model("tabicl-mini", "inference")
     with pytest.raises(SettingError, match="cannot rank by 'rmse'; for classification known are"):
         board.run(rank_by="rmse")
-    with pytest.raises(SettingError, match="repeats is 0"):
-        board.run(repeats=0)

@@ -16,7 +16,9 @@ from sklearn.preprocessing import FunctionTransformer
 from small_table import small_table
 
 from tabtune_core import TabularPipeline, merge_lora_weights
+from tabtune_core.api.pipeline import pipeline_of_run
 from tabtune_core.api.tuning_params import model_of, read_params
+from tabtune_core.data.merged_classes import with_label
 from tabtune_core.engine.adapted_model import predict_rows
 from tabtune_core.errors import (
     DeviceError,
@@ -27,42 +29,29 @@ from tabtune_core.errors import (
 )
 from tabtune_core.events import Note, RunPlanned, StepDone
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.settings import LoraSettings
+from tabtune_core.settings import LoraSettings, RunSettings
+
+NOTHING = "changes nothing with tuning_strategy"
 
 
 @pytest.mark.parametrize(
     ("strategy", "params", "message"),
     [
-        (
-            "peft",
-            {"peft_config": {"lora_alfa": 16}},
-            "Unknown setting 'peft_config.lora_alfa'. Did you mean 'peft_config.lora_alpha'?",
-        ),
+        ("peft", {"peft_config": {"lora_alfa": 16}}, "'peft_config.lora_alfa'. Did you mean 'peft_config.lora_alpha'?"),
         ("peft", {"lora_alpha": 16}, "Unknown setting 'lora_alpha'. Did you mean 'peft_config.lora_alpha'?"),
         ("peft", {"epocs": 5}, "Unknown setting 'epocs'. Did you mean 'epochs'?"),
         ("peft", {"lr": 1e-3}, "Unknown setting 'lr'. Did you mean 'learning_rate'?"),
         ("peft", {"zzz": 5}, "Unknown setting 'zzz'. Known are checkpoint, seed"),
-        ("peft", {"optimiser": "sgd"}, "Unknown setting 'optimiser'. Did you mean 'optimizer'?"),
         ("peft", {"optimizer": "sgd", "eps": 1e-8}, "'eps' changes nothing with the optimizer 'sgd'"),
         ("peft", {"max_grad_norm": 1.0, "clip_norm": 1.0}, "'max_grad_norm' and 'clip_norm' are the same setting"),
-        (
-            "peft",
-            {"lr_ratio": 10, "peft_config": {"lr_ratio": 10}},
-            "'peft_config.lr_ratio' and 'lr_ratio' are the same setting",
-        ),
-        ("base-ft", {"lr_ratio": 1.0}, "'lr_ratio' changes nothing with tuning_strategy 'base-ft'"),
-        ("inference", {"max_grad_norm": 1.0}, "'max_grad_norm' changes nothing with tuning_strategy 'inference'"),
+        ("base-ft", {"lr_ratio": 1.0}, f"'lr_ratio' {NOTHING} 'base-ft'"),
+        ("base-ft", {"peft_config": {"r": 8}}, f"'peft_config.r' {NOTHING} 'base-ft'"),
+        ("inference", {"max_grad_norm": 1.0}, f"'max_grad_norm' {NOTHING} 'inference'"),
+        ("inference", {"validation_share": 0.3}, f"'validation_share' {NOTHING} 'inference'"),
         ("peft", {"peft_config": {"bias": "some"}}, "lora.bias is 'some'; it must be one of none, all, lora_only"),
         ("peft", {"peft_config": 8}, "'peft_config' is 8; it must be a dictionary"),
         ("peft", "fast", "'tuning_params' is 'fast'; it must be a dictionary"),
         ("peft", {1: 2}, "'tuning_params' is {1: 2}; it must be a dictionary"),
-        ("peft", {"warmup_steps": -1}, "train.warmup_steps is -1"),
-        ("base-ft", {"peft_config": {"r": 8}}, "'peft_config.r' changes nothing with tuning_strategy 'base-ft'"),
-        ("inference", {"context_rows": 50}, "'context_rows' changes nothing with tuning_strategy 'inference'"),
-        ("inference", {"time_limit": 5}, "'time_limit' changes nothing with tuning_strategy 'inference'"),
-        ("inference", {"epochs": 5}, "'epochs' changes nothing with tuning_strategy 'inference'"),
-        ("inference", {"validation_share": 0.3}, "'validation_share' changes nothing with tuning_strategy 'inference'"),
-        ("inference", {"validation_rows": 30}, "'validation_rows' changes nothing with tuning_strategy 'inference'"),
         ("lora", {}, "tuning_strategy is 'lora'; it must be one of 'inference', 'base-ft', 'peft'"),
     ],
 )
@@ -70,11 +59,6 @@ def test_invalid_settings_are_refused_with_the_remedy(strategy, params, message)
     with pytest.raises(SettingError) as caught:
         TabularPipeline("tabicl-mini", strategy, params).settings()
     assert message in str(caught.value)
-
-
-def test_unknown_tasks_and_models_are_refused():
-    with pytest.raises(SettingError, match="task is 'clustering'; it must be one of classification, regression"):
-        TabularPipeline(task="clustering").settings()
     with pytest.raises(SettingError, match="There is no model 'TabNoSuch'; choose TabICL, .*or one of tabicl-mini"):
         TabularPipeline("TabNoSuch").settings()
 
@@ -290,3 +274,20 @@ def test_merged_weights_predict_the_same_and_the_pipeline_stays_adapted(fitted, 
     assert not any("lora" in name for name in merged.module.state_dict())
     assert list(fitted.model.state_dict()) == names
     assert merge_lora_weights(fitted.model).state_dict().keys() == merged.module.state_dict().keys()
+
+
+@pytest.mark.parametrize("merged", [{"split_at_median": True}, {"group_rare_classes": 9}])
+def test_a_pipeline_of_a_run_takes_the_labels_of_its_table(tmp_path, merged):
+    X, y = small_table()
+    own = pd.Series(np.where(np.arange(90) % 15 == 0, np.array([*"pqrstu"])[np.arange(90) // 15], y))
+    own = pd.Series(np.arange(90) + 50 * (y == "keep")) if "split_at_median" in merged else own
+    of_run = RunSettings(dataset="-", target="y", strategy="inference", device="cpu", **merged)
+    named = with_label(own.to_frame("y"), of_run)["y"]
+    made = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X, named)
+    pipeline = pipeline_of_run(made._base, of_run, {}, made._context, made._columns, made.history)
+    pipeline.save(tmp_path / "p.zip")
+    for one in (pipeline, TabularPipeline.load(tmp_path / "p.zip")):
+        assert one.evaluate(X, own) == one.evaluate(X, named) == made.evaluate(X, named)
+        assert one.score(X, own) == one.evaluate(X, own)["accuracy"] > 0.5
+    with pytest.raises(LabelError, match="are not among the classes"):
+        made.evaluate(X, own)

@@ -1,6 +1,5 @@
 """Several adapters on one pipeline, saving and loading adapter files, and merged exports, on small random weights."""
 
-import copy
 import os
 import pickle
 
@@ -124,16 +123,7 @@ def test_overlapping_blocks_without_the_adapter_leave_it_active_afterwards(fit, 
     assert pipeline.active_adapter is None
 
 
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"use_rslora": True},
-        {"use_dora": True, "bias": "all"},
-        {"init_lora_weights": "pissa"},
-        {"rank_pattern": {"decoder": 1}},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("config", [{"use_dora": True, "bias": "all"}, {"init_lora_weights": "pissa"}], ids=str)
 def test_a_file_holds_everything_that_a_variant_trains(fit, tmp_path, config):
     trained, other = fit(peft_config=config), fit("inference")
     trained.save_adapter(tmp_path / "a.pt")
@@ -221,12 +211,3 @@ def test_a_regression_pipeline_can_predict_score_and_be_saved(fit, tmp_path, str
     loaded = TabularPipeline.load(tmp_path / "p.zip")
     assert (loaded.task, loaded.tuning_params["views"]) == ("regression", 2)
     np.testing.assert_allclose(loaded.predict(X), predicted, atol=1e-6)
-
-
-def test_a_copy_of_a_pipeline_is_independent(fit):
-    pipeline = fit()
-    twin = copy.deepcopy(pipeline)
-    before = pipeline.predict_proba(X)
-    twin.set_adapter(None)
-    np.testing.assert_array_equal(pipeline.predict_proba(X), before)
-    assert np.abs(twin.predict_proba(X) - before).max() > 1e-3

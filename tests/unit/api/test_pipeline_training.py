@@ -20,17 +20,6 @@ from tabtune_core.events import Evaluated, Note, StepDone
 from tabtune_core.training import recompute
 
 
-def test_a_warm_up_is_in_steps_and_at_most_as_long_as_the_run():
-    X, y = small_table()
-    rates = {}
-    for warmup in (2, 500):
-        pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 3, "warmup_steps": warmup}).fit(X, y)
-        rates[warmup] = [step.learning_rate / 5e-3 for step in of(StepDone, pipeline)]
-    assert rates[2] == pytest.approx([0.5, 1, 1])
-    assert rates[500] == pytest.approx([1 / 3, 2 / 3, 1])
-    assert any("The warm-up of 500 steps is longer than the run" in note.text for note in of(Note, pipeline))
-
-
 @pytest.fixture(scope="module")
 def losses_of(checkpoint):
     """Computes the losses of three steps on one table under one seed."""
@@ -70,18 +59,7 @@ def plain_losses(losses_of):
     return losses_of()
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"optimizer": "adam"},
-        {"optimizer": "sgd"},
-        {"schedule": "linear"},
-        {"schedule": "constant"},
-        {"clip_norm": 1e-9},
-        {"lr_ratio": 16},
-    ],
-    ids=str,
-)
+@pytest.mark.parametrize("changed", [{"optimizer": "sgd"}, {"schedule": "constant"}, {"clip_norm": 1e-9}], ids=str)
 def test_every_setting_changes_the_training(losses_of, plain_losses, changed):
     losses = losses_of(**changed)
     assert losses[0] == plain_losses[0], "the first loss is before the first step"
@@ -201,12 +179,6 @@ def test_invalid_weights_are_refused(weights, told):
     weights = np.full(len(y), made[weights]) if isinstance(weights, str) else weights
     with pytest.raises(LabelError, match=told):
         TabularPipeline("tabicl-mini", "peft", FAST).fit(X, y, sample_weight=weights)
-
-
-def test_weights_without_training_are_refused():
-    X, y = small_table()
-    with pytest.raises(SettingError, match="sample_weight changes nothing with tuning_strategy 'inference'"):
-        TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(X, y, sample_weight=np.ones(len(y)))
 
 
 def test_rows_without_a_label_are_left_out_and_reported():

@@ -10,7 +10,18 @@ import seeding
 from chart_examples import EXAMPLES
 
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.style import DASHES, RunStyle, Styles, each_run, focus, roles, styles_of
+from tabtune_core.charts.style import (
+    DASHES,
+    PALE,
+    RunStyle,
+    Styles,
+    each_run,
+    figure,
+    focus,
+    label_ends,
+    roles,
+    styles_of,
+)
 
 
 def styles(home, **sweep):
@@ -25,10 +36,12 @@ def test_colours_mark_ranks_and_dashes_mark_seeds(tmp_path):
         rank: {look.colour for run, look in pairs if (run.strategy, run.lora.rank) == ("peft", rank)}
         for rank in (2, 4, 8)
     }
-    by_seed = {seed: {look.dash for run, look in pairs if run.seed == seed} for seed in (0, 1, 5)}
+    by_seed = {
+        seed: {look.dash for run, look in pairs if (run.strategy, run.seed) == ("peft", seed)} for seed in (0, 1, 5)
+    }
     assert [len(colours) for colours in by_rank.values()] == [1, 1, 1]
     assert len(set.union(*by_rank.values())) == 3
-    assert [len(dashes) for dashes in by_seed.values()] == [1, 1, 1]  # including those of the baselines
+    assert [len(dashes) for dashes in by_seed.values()] == [1, 1, 1]
     assert len(set.union(*by_seed.values())) == 3
     assert len({(look.colour, look.dash) for look in looks}) == len(runs)
 
@@ -51,9 +64,7 @@ def test_dashes_mark_differences_other_than_rank(tmp_path):
     assert len({(look.colour, look.dash) for look in looks}) == 4
 
 
-@pytest.mark.parametrize(
-    "name", ["score", "loss", "memory", "phase_peaks", "predicted_true", "pareto", "layer_updates"]
-)
+@pytest.mark.parametrize("name", ["score", "loss", "memory", "predicted_true", "pareto"])
 def test_a_chart_uses_the_style_given_in_its_frame(name):
     frame = EXAMPLES[name]()
     labels = list(dict.fromkeys(frame["run"].astype(str)))
@@ -73,9 +84,25 @@ def test_styles_are_not_copied_with_a_frame():
     assert copy.deepcopy({"styles": looks})["styles"] is looks
 
 
-def test_a_dash_repeats_within_the_width_of_a_legend():
-    lengths = [sum(float(part.removesuffix("px")) for part in dash.split(",")) for dash in DASHES if dash != "solid"]
-    assert max(lengths) <= 20
+def test_names_at_line_ends_do_not_overlap_and_have_room():
+    drawn = figure("Training step", "Loss (nats)")
+    drawn.layout.yaxis.range = (0.0, 1.0)
+    label_ends(drawn, {f"LoRA r={rank}": (0.5 + rank / 1e4, "#000000") for rank in (1, 2, 4, 8)})
+    low, high = drawn.layout.yaxis.range
+    at = sorted(note.y * (drawn.layout.height - 63) + note.yshift for note in drawn.layout.annotations)
+    assert min(np.diff(at)) > 13
+    assert drawn.layout.margin.r > 60
+    assert not any(trace.showlegend for trace in drawn.data)
+
+
+def test_a_run_that_stopped_at_a_rung_is_pale_and_has_no_name():
+    frame = EXAMPLES["score"]()
+    frame.attrs["styles"] = styles_of(
+        [(label, label, 0) for label in frame["run"].cat.categories], [False] * 3 + [True]
+    )
+    drawn = CHARTS["score"].draw(frame)
+    assert [trace.opacity for trace in drawn.data if trace.name == "LoRA r=8"] == [PALE]
+    assert "LoRA r=8" not in [note.name for note in drawn.layout.annotations]
 
 
 def test_a_frame_without_styles_gets_some():

@@ -7,28 +7,26 @@ import os
 import shlex
 import subprocess
 import sys
-import threading
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from made_run import write_small_package
+from made_run import made_run, write_small_package
 from made_sweeps import Lab
 from random_sweeps import BASE
 
 from tabtune_core.cli import launch
 from tabtune_core.cli.arguments import answer_flags, given
 from tabtune_core.cli.main import _parser, main
-from tabtune_core.data.datasets import add_dataset, get_dataset, load_frame
+from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.findings import Question
-from tabtune_core.events import Note
+from tabtune_core.events import Note, to_json
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.run_folder import ADAPTER_FILE, PREDICTIONS_FILE
 from tabtune_core.store.runs import RunStore
 
 ROOT = Path(__file__).parents[3]
+MEASURED = launch._measured
 
 
 @pytest.fixture
@@ -131,6 +129,7 @@ def test_an_impossible_flag_is_refused_with_the_usage_of_its_command(flags, why,
 
 @pytest.mark.parametrize("steps", [40, 4000])
 def test_the_time_of_a_first_sweep_is_measured_if_that_is_worth_it(tmp_path, launched, capsys, monkeypatch, steps):
+    monkeypatch.setattr(launch, "_measured", MEASURED)
     monkeypatch.setattr(launch, "MEASURING_SECONDS", 400.0)
     asked = ["train", str(launched), "--target", "y", "--home", str(tmp_path / "home"), "--device", "cpu"]
     assert main([*asked, "--steps", str(steps)]) == 130
@@ -141,8 +140,9 @@ def test_the_time_of_a_first_sweep_is_measured_if_that_is_worth_it(tmp_path, lau
 
 @pytest.fixture
 def launched(tmp_path, monkeypatch):
-    """A small table; commands queue their runs but do not follow them."""
+    """A small table; commands queue their runs, but neither measure steps before nor follow the runs."""
     monkeypatch.setattr(launch, "_follow_to_the_board", lambda *asked: 130)
+    monkeypatch.setattr(launch, "_measured", lambda *given: [])
     table = tmp_path / "table.csv"
     table.write_text("a,b,c d,y\n" + "".join(f"{i % 7},{i % 5},{i},{'no' if i % 3 else 'yes'}\n" for i in range(80)))
     return table
@@ -298,6 +298,22 @@ def test_cancelled_runs_are_resumed_and_their_adapters_copied(tmp_path, monkeypa
     assert shlex.split(command) == ["resume", sweep, *flags]
 
 
+def test_an_adapter_whose_verification_was_killed_is_verified_again_without_training_and_copied(
+    tmp_path, monkeypatch, capsys
+):
+    store = RunStore(tmp_path / "home")
+    run = store.run(made_run(store))
+    result = dataclasses.replace(run.result, adapter_verified=None)
+    store._write("UPDATE runs SET result = ? WHERE id = ?", (to_json(result)[1], run.id))
+    monkeypatch.setattr(launch, "_follow_or_cancel", lambda store, *given: (store.runs(), False))
+    asked, before = ["resume", "--home", str(store.home), "--adapters", str(tmp_path / "adapters")], store.marks()
+    assert main(asked) == 0
+    assert "The adapter package gave the run's test predictions in a fresh process" in capsys.readouterr().err
+    assert (store.run(run.id).result, store.marks() != before) == (run.result, True)
+    assert main(asked) == 0, "nothing is left to resume: the adapters are copied"
+    assert [file.suffix for file in (tmp_path / "adapters").iterdir()] == [".zip"]
+
+
 @pytest.mark.parametrize(("status", "expected"), [("failed", 1), ("finished", 0)])
 def test_a_sweep_where_only_a_reference_finished_has_failed(tmp_path, capsys, status, expected):
     store = RunStore(tmp_path)
@@ -318,20 +334,3 @@ def test_merging_does_not_overwrite_its_inputs(tmp_path, capsys):
         assert main(["merge", str(package), str(out), *more]) == 2
         assert "is one of the files to merge, or their folder, and would be overwritten" in capsys.readouterr().err
     assert (package.read_bytes(), (tmp_path / "w.ckpt").read_bytes()) == (content, b"mine")
-
-
-def test_rows_and_context_accept_every_source_of_a_table(store, capsys, tmp_path):
-    folder = write_small_package(tmp_path)
-    kept, told = str(folder / "kept.csv"), []
-    asked = ("predict", str(folder / "adapter.zip"), "--device", "cpu")
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=folder)) as http:
-        threading.Thread(target=http.serve_forever, daemon=True).start()
-        address = f"http://127.0.0.1:{http.server_port}/kept.csv"
-        query, kept_id = f"query:from '{kept}'", add_dataset(store.home, Path(kept), "kept").id
-        for rows, context in ((kept, kept_id), (address, query)):
-            told.append(printed(capsys, store, *asked, rows, "--context", context))
-        http.shutdown()
-    assert told[0].startswith("predicted,")
-    assert len(set(told)) == 1
-    assert main([*asked, "openml:none"]) == 2
-    assert "'openml:none' does not name a data set of OpenML" in capsys.readouterr().err

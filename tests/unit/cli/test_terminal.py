@@ -62,7 +62,7 @@ def test_a_worker_stopped_by_a_person_is_not_started_again(tmp_path, monkeypatch
 
 
 def test_the_reason_why_nothing_starts_is_printed_once_per_occurrence(tmp_path, monkeypatch, started, capsys):
-    there_is(monkeypatch, Holder(7, "1 boot pid:[1]", "this"))
+    there_is(monkeypatch, Holder(7))
     care = care_of(tmp_path)
     for why in ("The disk is full.", "The disk is full.", None, "The disk is full."):
         monkeypatch.setattr(lock, "why_nothing_starts", lambda home, why=why: why)
@@ -114,19 +114,6 @@ def test_a_cluster_that_the_worker_could_not_join_ends_the_wait_with_the_reason(
     monkeypatch.setenv("TABTUNE_WORKER", "--executor ray")
     with pytest.raises(StoreError, match=r"There was none yesterday\. Queued runs wait for a worker\."):
         care.look()
-
-
-def test_a_suspended_worker_is_reported_once_with_the_way_out(tmp_path, monkeypatch, started, capsys):
-    there_is(monkeypatch, Suspended(4711, None, "this"))
-    care = care_of(tmp_path)
-    for _ in range(2):
-        care.look()
-    assert capsys.readouterr().err.count("kill -CONT 4711") == 1
-    assert started == []
-
-
-class Suspended(Holder):
-    suspended = True
 
 
 def test_a_deleted_workspace_is_reported_and_not_created_again(tmp_path, started):

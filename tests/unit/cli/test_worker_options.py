@@ -53,7 +53,6 @@ def test_more_threads_than_cores_end_the_command_with_a_sentence(shares, tmp_pat
     [
         ("--parallel abc", "'abc' is not a whole number from 1 to 1,000,000."),
         ("--executor slurm", "invalid choice: 'slurm'"),
-        ("--job-minutes soon", "is not a whole number from 1"),
         ("--executor 'local", "It cannot be split into flags"),
         ("--home /tmp", "unrecognized arguments: --home /tmp"),
     ],

@@ -1,4 +1,4 @@
-"""The Live page's arithmetic: time left, a changed setting, settled lines."""
+"""The Live page's arithmetic: time left, settled lines."""
 
 import dataclasses
 import json
@@ -8,11 +8,9 @@ import pytest
 from chart_examples import EXAMPLES
 
 from dashboard.components.plotly_chart import join, settle
-from dashboard.views.live.actions import fields_of, name_of, tweaked, value_of
 from dashboard.views.live.progress import time_left
 from tabtune_core.analysis.curves import Progress
 from tabtune_core.charts import CHARTS
-from tabtune_core.errors import SettingError
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.settings.sweep import RUNGS, trained_share
 
@@ -31,12 +29,8 @@ def far(*, eta=None):
 
 
 def test_the_time_left_of_a_sweep_comes_from_similar_runs():
-    ended = [
-        row("a", "finished", 0, 10),
-        row("b", "finished", 10, 40),
-        row("c", "failed", 40, 900),
-        row("d", "diverged", 40, 60),
-    ]
+    ended = [row("a", "finished", 0, 10), row("b", "finished", 10, 40)]
+    ended += [row("c", "failed", 40, 900), row("d", "diverged", 40, 60)]
     runs = [*ended, row("e", "running", 60), row("f", "queued")]
     known = dict.fromkeys("abcdef", far())
     assert time_left(runs, known | {"e": far(eta=7.0)}, now=65) == 7 + 20
@@ -45,13 +39,8 @@ def test_the_time_left_of_a_sweep_comes_from_similar_runs():
 
 
 def test_concurrent_runs_share_the_time_left_but_it_is_at_least_the_longest_run():
-    runs = [
-        row("a", "finished", 0, 20),
-        row("b", "running", 20),
-        row("c", "running", 20),
-        row("d", "queued"),
-        row("e", "queued"),
-    ]
+    runs = [row("a", "finished", 0, 20), row("b", "running", 20), row("c", "running", 20)]
+    runs += [row("d", "queued"), row("e", "queued")]
     known = dict.fromkeys("ade", far())
     assert time_left(runs, known | {"b": far(eta=8.0), "c": far(eta=12.0)}, now=25) == (8 + 12 + 20 + 20) / 2
     assert time_left(runs[:4], known | {"b": far(eta=1.0), "c": far(eta=90.0)}, now=25) == 90
@@ -73,46 +62,6 @@ def test_the_time_left_of_a_sweep_is_unknown_until_a_similar_run_has_ended():
     assert time_left(late, dict.fromkeys("ab", far()), now=20) is None
 
 
-@pytest.mark.parametrize(
-    ("name", "text", "read", "expected"),
-    [
-        ("rank", "16", lambda settings: (settings.lora.rank, settings.lora.effective_alpha), (16, 32.0)),
-        ("alpha", "3.5", lambda settings: settings.lora.alpha, 3.5),
-        ("learning_rate", "1e-3", lambda settings: settings.learning_rate, 1e-3),
-        ("steps", "40", lambda settings: settings.train.steps, 40),
-        ("seed", "7", lambda settings: settings.seed, 7),
-    ],
-)
-def test_one_setting_changes_and_the_others_stay(name, text, read, expected):
-    changed = tweaked(LORA, name, text)
-    assert read(changed) == expected
-    assert float(value_of(changed, name)) == float(text)
-    assert changed.lora.dropout == LORA.lora.dropout
-    assert changed.train.context_rows == LORA.train.context_rows
-
-
-@pytest.mark.parametrize(
-    ("name", "text"), [("rank", "2.5"), ("rank", "many"), ("dropout", "1"), ("seed", "-1"), ("context_rows", "3")]
-)
-def test_the_reason_for_a_refused_value_is_given(name, text):
-    with pytest.raises(SettingError, match=r"must be|write a number"):
-        tweaked(LORA, name, text)
-
-
-def test_only_relevant_settings_can_be_changed():
-    zero_shot = RunSettings(dataset="d", target="y", strategy="inference")
-    assert fields_of(zero_shot) == ["predict_context_rows", "seed"]
-    assert "rank" not in fields_of(RunSettings(dataset="d", target="y", strategy="base-ft"))
-
-
-def test_a_changed_run_has_the_change_in_its_name():
-    run = types.SimpleNamespace(name="LoRA r=8 seed 0", settings=LORA)
-    assert name_of(run, tweaked(LORA, "rank", "4"), "rank") == "LoRA r=4 seed 0"
-    assert name_of(run, tweaked(LORA, "seed", "3"), "seed") == "LoRA r=8 seed 3"
-    assert name_of(run, tweaked(LORA, "dropout", "0.3"), "dropout") == "LoRA r=8 seed 0, dropout 0.3"
-    assert LoraSettings().dropout != 0.3
-
-
 @pytest.mark.parametrize("name", ["loss", "score", "memory"])
 def test_lines_drawn_in_two_parts_equal_those_drawn_at_once(name):
     draw, rows = CHARTS[name].draw, EXAMPLES[name]()
@@ -128,7 +77,7 @@ def test_without_new_points_the_settled_lines_keep_their_axes():
     draw, rows = CHARTS["loss"].draw, EXAMPLES["loss"]()
     settled = settle(draw(rows))
     both = join(draw(rows.iloc[:0]), settled)
-    assert not both.layout.annotations
+    assert [note.name for note in both.layout.annotations] == ["Full fine-tuning", "LoRA r=2", "LoRA r=8"]
     assert both.layout.yaxis.title.text == "Training loss (nats)"
     assert settle(draw(rows.iloc[:0])) is None
 

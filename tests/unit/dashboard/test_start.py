@@ -20,18 +20,6 @@ from tabtune_core.execution.worker_flags import ExecutorChoice, asked_by_environ
 from tabtune_core.store.runs import RunStore
 
 
-def test_an_unusable_workspace_gives_one_line_and_exit_status_2(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", list(sys.argv))
-    for name in ("TABTUNE_HOME", "TABTUNE_WORKER"):
-        monkeypatch.setenv(name, "")
-    (tmp_path / "file").touch()
-    with pytest.raises(SystemExit) as ended:
-        main(["--home", str(tmp_path / "file"), "--no-browser"])
-    assert ended.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith(f"tabtune-dashboard: The workspace {tmp_path / 'file'} cannot be opened")
-
-
 @pytest.fixture
 def served_once(tmp_path, monkeypatch):
     """Starts the program with flags and returns the environment that its worker would get."""
@@ -60,17 +48,23 @@ def served_once(tmp_path, monkeypatch):
     return start
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_closed_terminal_and_sigterm_end_the_pages_in_order(served_once, monkeypatch, number):
-    monkeypatch.setattr(
-        served, "application", lambda access: types.SimpleNamespace(run=lambda config: signal.raise_signal(number))
-    )
+def test_an_unusable_workspace_gives_one_line_and_exit_status_2(served_once, tmp_path, capsys):
+    (tmp_path / "file").touch()
     with pytest.raises(SystemExit) as ended:
-        served_once()
+        served_once("--home", str(tmp_path / "file"))
+    assert ended.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"tabtune-dashboard: The workspace {tmp_path / 'file'} cannot be opened")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_closed_terminal_and_sigterm_end_the_pages_in_order_but_nohup_keeps_them(served_once, monkeypatch, number):
+    with monkeypatch.context() as patched:
+        ends = types.SimpleNamespace(run=lambda config: signal.raise_signal(number))
+        patched.setattr(served, "application", lambda access: ends)
+        with pytest.raises(SystemExit) as ended:
+            served_once()
     assert ended.value.code == 128 + signal.SIGTERM
-
-
-def test_nohup_keeps_the_pages_when_the_terminal_is_closed(served_once):
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     served_once()
     assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -97,11 +91,18 @@ def test_ctrl_c_while_the_pages_load_ends_without_a_trace():
     assert (ended.returncode, ended.stderr) == (130, b"")
 
 
-def test_ctrl_c_before_the_pages_are_served_has_the_status_of_an_interrupt(served_once, monkeypatch):
-    monkeypatch.setattr("dashboard.start.RunStore", lambda home: signal.raise_signal(signal.SIGINT))
-    with pytest.raises(SystemExit) as ended:
-        served_once()
-    assert ended.value.code == 130
+def test_ctrl_c_before_and_after_the_pages_are_served_gives_an_exit_status_and_no_traceback(served_once, monkeypatch):
+    def interrupted(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(served, "application", lambda access: types.SimpleNamespace(run=interrupted))
+    for moment in ("after", "before"):
+        if moment == "before":
+            monkeypatch.setattr("dashboard.start.RunStore", lambda home: signal.raise_signal(signal.SIGINT))
+        with pytest.raises(SystemExit) as ended:
+            served_once()
+        assert ended.value.code == 130
+        assert ended.value.__suppress_context__
 
 
 def test_a_requested_busy_port_is_refused_and_the_default_one_is_replaced(served_once, capsys, monkeypatch):
@@ -152,14 +153,12 @@ def test_the_number_of_concurrent_runs_is_passed_to_the_worker(served_once, monk
     assert asked_by_environment().no_resume
 
 
-def test_a_cluster_is_passed_to_the_worker(served_once, monkeypatch):
-    monkeypatch.setattr(worker_flags, "check", lambda address: None)
-    assert replace(chosen(served_once()), shares=None) == ExecutorChoice()
-    asked = served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379")
-    assert chosen(asked) == ExecutorChoice("ray", "10.0.0.1:6379")
-
-
-def test_a_missing_cluster_ends_the_program_with_one_sentence(served_once, capsys, monkeypatch):
+def test_a_cluster_is_passed_to_the_worker_and_a_missing_one_ends_the_program(served_once, capsys, monkeypatch):
+    with monkeypatch.context() as patched:
+        patched.setattr(worker_flags, "check", lambda address: None)
+        assert replace(chosen(served_once()), shares=None) == ExecutorChoice()
+        asked = served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379")
+        assert chosen(asked) == ExecutorChoice("ray", "10.0.0.1:6379")
     monkeypatch.setattr(cluster_check, "find_spec", lambda name: ModuleSpec(name, None, origin="there"))
     with pytest.raises(SystemExit) as ended:
         served_once("--executor", "ray", "--ray-address", "127.0.0.1:1")
@@ -177,19 +176,3 @@ def test_an_existing_worker_is_reported_to_keep_its_number_of_runs(served_once, 
     lock.release()
     served_once("--parallel", "3")
     assert "is already running" not in capsys.readouterr().out
-
-
-def test_ctrl_c_after_a_clean_end_gives_an_exit_status_and_no_traceback(tmp_path, monkeypatch):
-    class Interrupted:
-        def run(self, config):
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(sys, "argv", list(sys.argv))
-    for name in ("TABTUNE_HOME", "TABTUNE_WORKER"):
-        monkeypatch.setenv(name, "")
-    monkeypatch.setattr(served, "application", lambda access: Interrupted())
-    monkeypatch.setattr("dashboard.start.ensure_worker", lambda home, **more: None)
-    with pytest.raises(SystemExit) as ended:
-        main(["--home", str(tmp_path), "--no-browser"])
-    assert ended.value.code == 130
-    assert ended.value.__suppress_context__

@@ -220,6 +220,7 @@ def test_a_page_reaches_no_private_address(host, tmp_path):
 def test_a_page_is_not_led_to_a_private_address_by_a_redirect(server, tmp_path, monkeypatch):
     """The first host counts as public here; it redirects to a name of this machine."""
     looked_up = []
+    monkeypatch.setattr(web, "_is_this_machine", lambda connected: False)
     monkeypatch.setattr(web, "_is_public", lambda address: looked_up.append(address) or len(looked_up) == 1)
     before = len(server.asked)
     with pytest.raises(TableError, match="localhost is an address of a private network"):
@@ -230,6 +231,14 @@ def test_a_page_is_not_led_to_a_private_address_by_a_redirect(server, tmp_path, 
             guarded=True,
         )
     assert [path for path, _ in server.asked[before:]] == ["/to"]
+
+
+def test_a_page_does_not_reach_this_machine_by_its_public_address(server, tmp_path, monkeypatch):
+    monkeypatch.setattr(web, "_is_public", lambda address: True)
+    before = len(server.asked)
+    with pytest.raises(TableError, match="of this machine; nothing is fetched there"):
+        sources.fetch([f"{server.address}/a.parquet"], tmp_path, limit_bytes=LIMIT, guarded=True)
+    assert len(server.asked) == before
 
 
 @pytest.mark.parametrize(

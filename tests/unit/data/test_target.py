@@ -79,7 +79,7 @@ REFUSED = {
     "all missing": ("label", [None] * ROWS, "missing in every row"),
     "constant": ("label", ["x"] * ROWS, "'x' in every row"),
     "an id": ("label", [f"K{row}" for row in range(ROWS)], "different value in each of 60 rows"),
-    "a measure": ("label", np.linspace(0, 1, ROWS), "--set split_at_median=true"),
+    "a measure": ("label", np.linspace(0, 1, ROWS), "setting split_at_median=true"),
     "too many classes": ("label", [f"c{row % 12}" for row in range(ROWS)], "12 classes; this model takes at most 10"),
     "too many whole numbers": ("label", [row % 12 for row in range(ROWS)], "at most 10. Split it at its median"),
     "a class as long as a page": ("label", ["x" * 10_001, "y"] * 30, "has 10,001 letters"),
@@ -114,7 +114,7 @@ def test_rare_classes_are_grouped_into_one_also_in_other_rows(usual):
     table = frame(label=[usual] * 30 + ["y"] * 22 + ["u", "v"] * 3 + ["w"] + [None])
     run = RunSettings(dataset="d", target="label", group_rare_classes=GROUPED)
     (told,) = (found.message for found in check_label(table, "label", max_classes=None) if found.code == "rare-classes")
-    assert f"--set group_rare_classes={GROUPED}" in told
+    assert f"setting group_rare_classes={GROUPED}" in told
     grouped, group = with_label(table, run), "other_" if usual == "other" else "other"
     assert grouped["label"].tolist() == [usual] * 30 + ["y"] * 22 + [group] * 7 + [None]
     assert "rare-classes" not in [finding.code for finding in check_label(grouped, "label", max_classes=3)]
@@ -192,6 +192,6 @@ def test_the_advised_grouping_leaves_classes_that_the_model_takes(sizes):
     labels = pd.Series([f"c{number}" for number, size in enumerate(sizes) for _ in range(size)], name="y")
     with pytest.raises(LabelError) as refused:
         list(check_classes(labels, "y", 10, 3))
-    advised = re.search(r"--set group_rare_classes=(\d+) leaves", str(refused.value))
+    advised = re.search(r"setting group_rare_classes=(\d+) leaves", str(refused.value))
     assert (advised is None) == (sorted(sizes)[-10] == max(sizes))
     assert advised is None or 2 <= group_rare(labels, int(advised[1])).nunique() <= 10

@@ -13,16 +13,18 @@ DRAW = np.random.default_rng(0)
 HONEST = pd.DataFrame(
     {"size": DRAW.normal(size=400).round(6), "weight": DRAW.normal(size=400).round(6), "self": ["no", "yes"] * 200}
 )
+SIDE = np.where(np.arange(400) % 4 < 2, 3, -3)
 
 
 @pytest.mark.parametrize(
     ("frame", "score", "said"),
     [
         (HONEST, 0.9, None),
-        (HONEST.assign(paid=HONEST["self"].eq("yes") * 3 + HONEST["size"] / 9), 1.0, "'paid'"),
+        (HONEST.assign(paid=HONEST["self"].eq("yes") * SIDE + HONEST["size"] / 9), 1.0, "'paid'"),
+        (HONEST.assign(paid=HONEST["self"].eq("yes") * 3 + HONEST["size"] / 9), 1.0, None),
         (pd.concat([HONEST[:80]] * 5), 1.0, "are copies of training rows"),
     ],
-    ids=["honest", "a leak", "copies"],
+    ids=["honest", "a leak", "linear too", "copies"],
 )
 def test_a_nearly_perfect_score_names_its_probable_cause(frame, score, said):
     table, run = (

@@ -71,8 +71,8 @@ def fails(**asked):
 @pytest.mark.parametrize(
     ("happens", "said"),
     [
-        (needs_memory, "offered: there was not enough memory. End other programs or lower predict_context_rows, and"),
-        (is_killed, "offered: the process was killed, most often because memory ran out. End other programs or"),
+        (needs_memory, "offered: there was not enough memory. End other programs, and verify it again."),
+        (is_killed, "offered: the process was killed, most often because memory ran out. End other programs, and"),
         (fails, "could not be opened in a fresh process and is not offered; the run's log says why."),
     ],
 )
@@ -96,33 +96,18 @@ def test_a_package_that_cannot_be_opened_is_reported_with_what_to_do(tmp_path, m
         (
             "there was not enough memory",
             None,
-            "not offered: there was not enough memory. End other programs or lower predict_context_rows",
+            "not offered: there was not enough memory. End other programs, and verify it again",
         ),
     ],
 )
 def test_a_package_that_does_not_open_on_a_full_gpu_is_tried_on_the_cpu(tmp_path, monkeypatch, on_cpu, good, said):
-    monkeypatch.setattr(verify, "takes_one_process", lambda place: False)
     monkeypatch.setattr(verify, "_in_new_interpreter", lambda asked: {"cpu": on_cpu}.get(asked["device"]))
     offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cuda:0", checkpoint=None)
     assert (offered, said in sentence) == (good, True)
 
 
-@pytest.mark.parametrize(
-    ("answer", "exclusive", "good", "tried_on"),
-    [
-        ((5e-6, 0), False, True, "cuda:1"),
-        ((5e-5, 0), False, False, "cuda:1"),
-        ((5e-4, 1), True, True, "cpu"),
-        ((5e-3, 0), True, False, "cpu"),
-    ],
-)
-def test_a_package_is_tried_on_the_runs_gpu_or_on_the_cpu_if_that_is_exclusive(
-    tmp_path, monkeypatch, answer, exclusive, good, tried_on
-):
-    monkeypatch.setattr(verify, "takes_one_process", lambda place: exclusive and place == 1)
+@pytest.mark.parametrize(("answer", "good"), [((5e-6, 0), True), ((5e-5, 0), False)])
+def test_a_package_is_tried_on_the_runs_gpu(tmp_path, answer, good):
     fresh = Answers(answer)
-    offered, sentence = verify.verify_in_fresh_process(
-        tmp_path, home=tmp_path, device="cuda:1", checkpoint=None, fresh=fresh
-    )
-    assert (offered, "exclusive-process mode" in sentence) == (good, exclusive)
-    assert fresh.asked[1]["device"] == tried_on
+    offered, _ = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cuda:1", checkpoint=None, fresh=fresh)
+    assert (offered, fresh.asked[1]["device"]) == (good, "cuda:1")

@@ -73,14 +73,6 @@ def test_each_share_has_its_own_cores_and_their_number_is_limited():
     assert shares.next([second]) == "cpu:0-1"
 
 
-def test_more_runs_than_cores_are_spread_evenly():
-    shares, going = Shares((0, 1), parallel=4, threads=1), []
-    for _ in range(4):
-        going.append(shares.next(going))
-    assert sorted(going) == ["cpu:0", "cpu:0", "cpu:1", "cpu:1"]
-    assert shares.next(going) is None
-
-
 def test_threads_of_one_physical_core_are_adjacent(tmp_path, monkeypatch):
     for core, siblings in enumerate(["0,4", "1,5", "2,6", "3,7"] * 2):
         folder = tmp_path / f"cpu{core}/topology"

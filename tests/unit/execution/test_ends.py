@@ -11,7 +11,7 @@ import pytest
 from worker_program import open_worker, queue, start_worker, wait_for_end, wait_until, working
 
 from tabtune_core.errors import StoreError
-from tabtune_core.execution.processes import identity_of, is_alive, is_suspended, kill
+from tabtune_core.execution.processes import identity_of, is_alive, kill
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.runs import RunStore
 
@@ -75,7 +75,7 @@ def test_a_suspended_run_of_a_killed_worker_is_killed_before_its_copy_starts(sto
         os.kill(run.pid, signal.SIGSTOP)
         worker.kill()
         worker.wait()
-        assert is_suspended(run.pid, run.identity)
+        assert psutil.Process(run.pid).status() == psutil.STATUS_STOPPED
         finish(store)
         assert identity_of(run.pid) is None
     assert (store.run(run.id).status, store.run(run.id).resumptions) == ("finished", 1)
@@ -130,9 +130,8 @@ def test_a_pid_alone_proves_nothing(store, sleeper):
 def test_a_process_is_known_by_its_creation_time_also_as_a_zombie_and_suspended(sleeper):
     written = identity_of(sleeper.pid)
     assert is_alive(sleeper.pid, written) and is_alive(sleeper.pid, f"{float(written) + 1:.2f}")
-    assert not is_suspended(sleeper.pid, written)
     sleeper.send_signal(signal.SIGSTOP)
-    wait_until(lambda: is_suspended(sleeper.pid, written))
+    wait_until(lambda: psutil.Process(sleeper.pid).status() == psutil.STATUS_STOPPED)
     assert kill(sleeper.pid, written)
     assert psutil.Process(sleeper.pid).status() == psutil.STATUS_ZOMBIE
     assert not is_alive(sleeper.pid, written) and identity_of(sleeper.pid) is None
@@ -148,13 +147,6 @@ def test_a_run_whose_worker_ends_again_and_again_is_left_to_a_person(store):
     store.claim(1, None, run_id)
     one.reconcile()
     assert store.run(run_id).status == "interrupted"
-
-
-def test_a_run_that_this_worker_claimed_without_starting_it_is_queued_as_if_nothing_had_happened(store):
-    (run_id,) = queue(store, "quick")
-    store.claim(os.getpid(), None, run_id)
-    open_worker(store, resume=False).reconcile()
-    assert (store.run(run_id).status, store.run(run_id).resumptions) == ("queued", 0)
 
 
 def test_rows_that_cannot_be_read_are_closed_and_can_be_deleted(store):

@@ -4,7 +4,7 @@ import os
 import signal
 
 import pytest
-from fakes.fake_experiment import BEST_RATE, EVALUATED_EVERY, HIGHEST_RATE, STEPS, train_steadily
+from fakes.fake_experiment import BEST_RATE, EVALUATED_EVERY, STEPS, train_steadily
 from worker_program import start_worker, wait_for_end, wait_until
 
 from tabtune_core.events import Evaluated
@@ -76,13 +76,6 @@ def test_a_worker_that_is_killed_between_rungs_loses_no_run(tmp_path, store, how
     assert steps == list(range(1, STEPS + 1))
 
 
-def test_where_the_best_rate_diverges_later_the_next_best_is_trained_to_the_end(tmp_path, store):
-    ids = list(race(store, 1e-6, HIGHEST_RATE * 1.02).values())
-    assert start_worker(tmp_path, "exit-when-idle").wait(timeout=120) == 0
-    assert statuses(store, ids) == ["finished", "diverged"]
-    assert [stored.event.step for stored in store.events(ids[0], ["StepDone"])] == list(range(1, STEPS + 1))
-
-
 def test_a_rung_waits_for_every_rival_and_for_processes_that_end(store):
     first, second, third = race(store, 1e-4, 1e-3, 1e-2).values()
     at_a_rung(store, first, 0.3)
@@ -110,15 +103,6 @@ def test_a_rival_that_ended_without_a_whole_training_neither_wins_nor_blocks(sto
     assert statuses(store, (first, second, third)) == [status, "outrun", "queued"]
 
 
-def test_scores_are_compared_up_to_the_same_step(store):
-    early, late, third = race(store, 1e-4, 1e-3, 1e-2).values()
-    at_a_rung(store, early, 0.5, 0.5, 0.1, 0.1, status="finished")
-    at_a_rung(store, late, 0.3, 0.3)
-    at_a_rung(store, third, 0.4, 0.4)
-    advance(store)
-    assert statuses(store, (late, third)) == ["queued", "queued"]
-
-
 def test_a_race_is_within_one_sweep_one_seed_and_one_configuration(store):
     ids = race(store, 1e-4, 1e-3, ranks=(2, 4), seeds=(0, 1))
     assert {store.run(one).rung for one in ids.values()} == {0}
@@ -131,11 +115,6 @@ def test_a_race_is_within_one_sweep_one_seed_and_one_configuration(store):
         (rank, seed, 1e-4) for rank in (2, 4) for seed in (0, 1)
     }
     assert {run.rung for run in going} == {len(RUNGS)}  # alone, it pauses no more
-
-
-@pytest.mark.parametrize(("rates", "one_rate"), [((1e-3,), False), ((1e-4, 1e-3), True)])
-def test_without_rivals_or_at_one_rate_no_run_pauses(store, rates, one_rate):
-    assert {store.run(one).rung for one in race(store, *rates, one_rate=one_rate).values()} == {-1}
 
 
 def test_the_next_best_rate_is_called_back_once_the_best_has_diverged(store):
@@ -153,21 +132,6 @@ def test_the_next_best_rate_is_called_back_once_the_best_has_diverged(store):
     at_a_rung(store, second, 0.1, status="finished")
     call_back(store, second)
     assert statuses(store, (first, second, third)) == ["diverged", "finished", "outrun"]
-
-
-def test_a_rate_that_is_tried_again_races_against_the_run_that_finished(store):
-    first, second = race(store, 1e-4, 1e-3).values()
-    at_a_rung(store, first, 0.3, status="failed")
-    at_a_rung(store, second, 0.2)
-    advance(store)
-    at_a_rung(store, second, 0.2, 0.1, status="finished")
-    again = store.retry(first)
-    assert store.run(again).rung == 0
-    at_a_rung(store, again, 0.25)
-    advance(store)
-    at_a_rung(store, again, 0.25)
-    advance(store)
-    assert statuses(store, (second, again)) == ["finished", "outrun"]
 
 
 @pytest.mark.parametrize("wish", ["stop", "cancel"])

@@ -1,7 +1,6 @@
-"""Jobs under a real worker, with real processes: side by side, cancelled, ended after their time limit."""
+"""Jobs under a real worker, with real processes: side by side, and cancelled."""
 
 import contextlib
-import signal
 import sqlite3
 from unittest.mock import Mock
 
@@ -18,9 +17,9 @@ from tabtune_core.store.runs import RunStore
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory):
-    """A store with a worker, whose time limit for the kind 'stubborn' is 0.3 seconds."""
+    """A store with a worker."""
     store = RunStore(tmp_path_factory.mktemp("live"))
-    with working(store, "short-limits"):
+    with working(store):
         wait_until(lambda: worker_of(store.home))
         yield store
 
@@ -73,20 +72,10 @@ def test_a_prediction_runs_beside_a_curve_and_the_next_curve_waits_until_both_ar
     wait_until(lambda: is_gone(helper))
 
 
-def test_a_job_over_its_time_limit_is_ended_by_force_and_reports_it(live):
-    job_id, helper = begun(live, "stubborn")
-    job = ended(live, job_id)
-    assert job.status == "failed"
-    assert "It was ended after 0.005 minutes, the longest that it may take." in job.error
-    assert not is_alive(job.pid, job.identity)
-    assert left_by(live, job_id) == {"log.txt"}
-    wait_until(lambda: is_gone(helper))
-
-
 def test_a_job_whose_process_cannot_be_started_returns_to_its_place_in_the_queue(tmp_path):
     store = RunStore(tmp_path)
     first, second = (store.add_job("double", {"number": number}) for number in (1, 2))
-    lanes = JobLanes(store, Mock(**{"Process.return_value.start.side_effect": EOFError()}), "fake_jobs", {})
+    lanes = JobLanes(store, Mock(**{"Process.return_value.start.side_effect": EOFError()}), "fake_jobs")
     lanes.look()
     job = store.job(first)
     assert (job.status, job.started, job.pid, lanes.going) == ("queued", None, None, [])
@@ -101,11 +90,3 @@ def test_a_job_whose_row_is_damaged_while_it_runs_is_ended(live):
     assert left_by(live, job_id) == {"log.txt"}
     live.delete_job(job_id)
     assert job_id not in {path.name for path in (live.home / "jobs").iterdir()}
-
-
-def test_a_killed_job_is_not_repeated_automatically(live):
-    job_id, _ = begun(live, "waiting")
-    psutil.Process(live.job(job_id).pid).send_signal(signal.SIGKILL)
-    job = ended(live, job_id)
-    assert job.status == "interrupted"
-    assert "Ask again" in job.error

@@ -41,16 +41,6 @@ def test_states_stay_while_a_run_can_resume_from_them(store, status):
     assert (states.parent / "log.txt").exists()
 
 
-def test_states_of_deleted_or_repeated_runs_are_removed(store):
-    repeated, states = with_state(store, "interrupted")
-    store.retry(repeated)
-    lost = store.home / "runs" / "0123456789ab" / STATES
-    lost.mkdir(parents=True)
-    sweep_up(store)
-    assert not states.exists()
-    assert not lost.exists()
-
-
 @pytest.mark.parametrize(
     "place",
     [

@@ -2,7 +2,6 @@
 
 import itertools
 import os
-import signal
 import subprocess
 import sys
 import threading
@@ -28,7 +27,6 @@ def test_the_lock_is_held_by_one_and_can_be_taken_after_the_release(tmp_path):
     assert first.take()
     assert not second.take(0.05)
     assert worker_of(tmp_path) == Holder(os.getpid(), identity_of(os.getpid()))
-    assert not worker_of(tmp_path).suspended
     first.release()
     assert worker_of(tmp_path) is None, "whatever the file says"
     assert second.take()
@@ -249,21 +247,11 @@ def test_a_shortage_that_prevents_a_worker_is_reported_until_it_ends(world, watc
     assert world.starts == 1
 
 
-def test_a_stopped_or_suspended_worker_is_reported_and_started_only_by_a_person(world, watch, tmp_path):
+def test_a_stopped_worker_is_reported_and_started_only_by_a_person(world, watch, tmp_path):
     stop_workers(tmp_path)
     for _ in range(100):
         assert watch.look().why == "stopped"
         world.now += 1
     assert world.starts == 0
     watch.start()
-    assert world.starts == 1
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
-        world.worker = Holder(process.pid, identity_of(process.pid))
-        process.send_signal(signal.SIGSTOP)
-        os.waitid(os.P_PID, process.pid, os.WSTOPPED)
-        assert watch.look().why == "suspended"
-        process.send_signal(signal.SIGCONT)
-        os.waitid(os.P_PID, process.pid, os.WCONTINUED)
-        assert watch.look() is None
-        process.kill()
     assert world.starts == 1

@@ -104,12 +104,6 @@ def test_a_lost_gpu_is_given_no_run_but_no_run_moves_to_the_cpu(executor, monkey
     assert place(executor, 2, runs) == (runs[0], "cuda:0")
 
 
-def test_a_cpu_run_goes_beside_gpu_runs_but_not_beside_another_cpu_run(executor):
-    runs = queued(executor.store, "cpu", "cpu")
-    assert place(executor, 1, runs, "cuda:0") == (runs[0], "cpu:4-5")
-    assert place(executor, 1, runs[1:], "cuda:0", "cpu:4-5") is None
-
-
 def test_a_run_that_does_not_fit_is_not_overtaken_on_the_cpu_but_leaves_no_gpu_idle(executor, monkeypatch):
     runs = queued(executor.store, "cpu", "cpu", "cuda")
     monkeypatch.setattr(executor, "_fits", lambda beside, run: run is not runs[0])
@@ -120,8 +114,3 @@ def test_a_run_that_does_not_fit_is_not_overtaken_on_the_cpu_but_leaves_no_gpu_i
 @pytest.mark.parametrize("device", ["cuda:2", "tpu", "cuda:-1"])
 def test_a_run_on_a_missing_device_starts_and_reports_it_itself(device):
     assert slots_of(device, 2) == ["cpu"]
-
-
-def test_a_named_gpu_has_its_own_slot_also_while_the_driver_does_not_answer(monkeypatch):
-    monkeypatch.setattr(local, "is_untold", lambda device: device.startswith("cuda"))
-    assert [slots_of(device, 0) for device in ("cuda:1", "cpu", "auto")] == [["cuda:1"], ["cpu"], ["cpu"]]

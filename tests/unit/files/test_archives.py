@@ -1,11 +1,9 @@
 """Untrusted zip files are checked before anything is unpacked, and every byte is counted while unpacking."""
 
 import zipfile
-from contextlib import nullcontext
 
 import pytest
 
-from tabtune_core.files import archives
 from tabtune_core.files.archives import FREE_BYTES, open_archive
 from tabtune_core.files.damaged import Damaged
 
@@ -45,17 +43,6 @@ def test_members_together_may_not_unpack_beyond_the_limit(tmp_path):
         assert len(archive.read("a", most_bytes=len(half))) == len(half), "the file opens after following the advice"
 
 
-@pytest.mark.parametrize("less", [0, 1])
-def test_members_may_unpack_to_exactly_the_limit(tmp_path, monkeypatch, less):
-    path = zipped(tmp_path / "x.zip", [("a", bytes(5_000)), ("b", bytes(5_000))])
-    monkeypatch.setattr(archives, "FREE_BYTES", 10_000 - archives.TIMES_THE_FILE * path.stat().st_size - less)
-    with (
-        pytest.raises(Damaged, match="its content unpacks to") if less else nullcontext(),
-        open_archive(path) as archive,
-    ):
-        assert archive.sizes == {"a": 5_000, "b": 5_000}
-
-
 def test_a_false_size_is_detected_while_reading(tmp_path):
     data = bytearray(zipped(tmp_path / "x.zip", [("a", bytes(5_000_000))]).read_bytes())
     entry = data.rindex(b"PK\x01\x02")
@@ -88,14 +75,4 @@ def test_an_overlong_list_of_members_is_not_read(tmp_path, monkeypatch):
     monkeypatch.setattr("tabtune_core.files.archives.LIST_BYTES", 100_000)
     path = zipped(tmp_path / "x.zip", [(f"{i}" * 50, b"") for i in range(2000)])
     with pytest.raises(Damaged, match="list of members is too long"), open_archive(path):
-        pass
-
-
-@pytest.mark.parametrize(
-    ("name", "message"), [("nowhere", "there is no file"), ("folder", "is a folder"), ("empty", "it is empty")]
-)
-def test_paths_that_are_not_files_are_distinguished(tmp_path, name, message):
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "empty").touch()
-    with pytest.raises(Damaged, match=message), open_archive(tmp_path / name):
         pass

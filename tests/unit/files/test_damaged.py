@@ -29,19 +29,6 @@ def test_an_error_is_reported_in_one_line(found, told):
     assert str(refused.value) == f"x.zip is not an adapter: {told} Save it again."
 
 
-@pytest.mark.parametrize(
-    ("content", "said"),
-    [(b"", r"it is empty \(0 bytes\)"), (bytes(2_000_001), r"it has 2\.0 MB, and 2\.0 MB is the most")],
-)
-def test_an_empty_or_too_large_file_is_refused(tmp_path, content, said):
-    path = tmp_path / "it"
-    path.write_bytes(content)
-    with pytest.raises(Damaged, match=said):
-        check_file(path, most_bytes=2_000_000)
-    path.write_bytes(bytes(2_000_000))
-    assert check_file(path, most_bytes=2_000_000) == 2_000_000
-
-
 def test_a_file_without_read_permission_is_not_called_damaged(tmp_path, monkeypatch):
     (path := tmp_path / "it").write_bytes(b"whole")
 

@@ -5,7 +5,6 @@ import json
 
 import pytest
 
-from tabtune_core.files import plain_values
 from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.plain_values import DEPTH, check_values, entry, fits, only, read_json, restored, texts
 
@@ -73,15 +72,6 @@ def test_an_entry_of_another_type_is_named():
 )
 def test_a_value_of_another_type_does_not_fit(value, hint):
     assert not fits(value, hint)
-
-
-@pytest.mark.parametrize(("limit", "text", "reached"), [("MOST_PARTS", '["a", 1, 2]', 5), ("LARGEST", "-1234", 1234)])
-def test_a_limit_may_be_reached(monkeypatch, limit, text, reached):
-    monkeypatch.setattr(plain_values, limit, reached)
-    read_json(text.encode())
-    monkeypatch.setattr(plain_values, limit, reached - 1)
-    with pytest.raises(Damaged, match="it holds|its JSON holds"):
-        read_json(text.encode())
 
 
 @dataclasses.dataclass(frozen=True)

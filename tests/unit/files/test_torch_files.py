@@ -4,13 +4,11 @@ import io
 import zipfile
 from collections import OrderedDict
 
-import numpy as np
 import pytest
 import torch
 
-from tabtune_core.errors import CheckpointError
 from tabtune_core.files import torch_files
-from tabtune_core.files.damaged import Damaged, refused_as
+from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.torch_files import read_torch_file
 
 HEAD = b"\x80\x02"
@@ -85,18 +83,6 @@ def test_a_compressed_or_foreign_file_is_refused(tmp_path):
         read_torch_file(made)
 
 
-def test_a_changed_bit_of_any_tensor_is_found_by_its_checksum(tmp_path):
-    tensors, path = {name: torch.arange(40.0) for name in "abc"}, tmp_path / "x.pt"
-    torch.save(tensors, path)
-    whole, rng = path.read_bytes(), np.random.default_rng(0)
-    for _ in range(20):
-        changed = bytearray(whole)
-        changed[whole.index(tensors["a"].numpy().tobytes()) + int(rng.integers(160))] ^= 1 << int(rng.integers(8))
-        path.write_bytes(changed)
-        with pytest.raises(Damaged, match="CRC"):
-            read_torch_file(path)
-
-
 def test_torch_reads_the_members_that_were_checked(tmp_path):
     """Python looks for the list of members before the end record, torch at the place that the end record states."""
     safe = with_pickle(tmp_path / "safe.pt", HEAD + b"K\x01.").read_bytes()
@@ -118,15 +104,6 @@ def test_torch_reads_the_members_that_were_checked(tmp_path):
 def test_a_tensor_that_differs_from_its_description_is_refused(tmp_path, tensor, message):
     torch.save({"good": torch.ones(2), "odd": [tensor]}, tmp_path / "x.pt")
     with pytest.raises(Damaged, match=message):
-        read_torch_file(tmp_path / "x.pt")
-
-
-def test_an_incomplete_character_in_a_file_is_refused(tmp_path):
-    torch.save({"name": "\ud800"}, tmp_path / "x.pt")
-    with (
-        pytest.raises(CheckpointError, match="x.pt holds no weights"),
-        refused_as(CheckpointError, "x.pt holds no weights"),
-    ):
         read_torch_file(tmp_path / "x.pt")
 
 

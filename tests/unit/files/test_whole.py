@@ -11,13 +11,6 @@ from tabtune_core.files.whole import in_one_move, keep_folder, lasting, write_te
 from tabtune_core.shortage import shortage_of
 
 
-def test_a_text_replaces_the_previous_one(tmp_path):
-    for text in ("first", "zweiter, ü"):
-        write_text(tmp_path / "it.json", text)
-    assert (tmp_path / "it.json").read_text(encoding="utf-8") == "zweiter, ü"
-    assert [file.name for file in tmp_path.iterdir()] == ["it.json"]
-
-
 @pytest.mark.parametrize("begun", [True, False])
 def test_if_writing_fails_the_file_is_unchanged(tmp_path, begun):
     write_text(tmp_path / "it.json", "first")

@@ -7,8 +7,8 @@ from tiny import build
 from tabtune_core.errors import SettingError
 from tabtune_core.lora.inject import inject
 from tabtune_core.models.cards import adapter_size
-from tabtune_core.models.catalogue import CATALOGUE, get_card
-from tabtune_core.settings import LoraSettings
+from tabtune_core.models.catalogue import CATALOGUE, get_card, with_tried_rates
+from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings
 
 EVERY = [(name, task) for name, card in CATALOGUE.items() for task in card.weights]
 
@@ -44,3 +44,15 @@ def test_a_learning_rate_says_whether_it_was_measured():
         "2e-4 (measured for this model; guide 2e-4)",
         "2e-5 (guide; not measured for this model)",
     ]
+
+
+@pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini", "mitra-v2"])
+def test_each_rank_tries_the_guides_rate_and_two_above_it_unless_rates_are_named(model):
+    def rates(**given):
+        sweep = with_tried_rates(SweepSettings(run=RunSettings(dataset="d", target="y", model=model), **given))
+        return sweep.learning_rates, sweep.full_learning_rates
+
+    assert rates() == ((2e-4, 8e-4, 3.2e-3), (2e-5, 8e-5, 3.2e-4))
+    assert rates(learning_rates=(1e-3, 2e-3)) == ((1e-3, 2e-3), (2e-5, 8e-5, 3.2e-4))
+    assert rates(learning_rates=(1e-3,)) == ((1e-3,), ())
+    assert rates(one_rate=True) == ((), ())

@@ -3,12 +3,10 @@
 import json
 import math
 import os
-import sqlite3
 import subprocess
 import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -23,7 +21,7 @@ from tabtune_core.store.database import size_of
 from tabtune_core.store.event_log import LACKING, Teller
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import RETRYABLE
-from tabtune_core.store.runs import RunStore, default_home
+from tabtune_core.store.runs import default_home
 
 ROOT = Path(__file__).parents[3]
 TRAIN = TrainSettings(learning_rate=3e-4)
@@ -73,15 +71,6 @@ def test_events_come_back_in_order_and_can_be_read_incrementally(store):
     assert store.last(run_id, "RunFailed") is None
 
 
-def test_a_result_survives_with_its_missing_scores(store):
-    run_id = running(store)
-    store.finish(run_id, "finished", result=RESULT)
-    run = store.run(run_id)
-    assert math.isnan(run.result.validation["log_loss"])
-    assert run.result.test == {"log_loss": 0.5}
-    assert run.ended >= run.started
-
-
 @pytest.mark.parametrize("status", sorted(RETRYABLE))
 def test_a_retry_is_a_new_run_at_the_end_of_the_queue_with_the_same_settings(store, status):
     run_id = ended(store, status)
@@ -91,19 +80,6 @@ def test_a_retry_is_a_new_run_at_the_end_of_the_queue_with_the_same_settings(sto
     assert (old.status, old.retried_as) == (status, again)
     assert (new.status, new.sweep, new.name, new.settings) == ("queued", old.sweep, old.name, old.settings)
     assert [store.claim(1, None).id, store.claim(1, None).id] == [waiting, again]
-
-
-def test_a_forbidden_change_of_state_is_refused_with_the_current_state(store):
-    finished, failed, going = ended(store, "finished"), ended(store, "failed"), running(store)
-    again = store.retry(failed)
-    for ask, run_id, said in (
-        (store.retry, finished, "is finished; only cancelled, diverged, failed, interrupted runs can be retried"),
-        (store.resume, finished, "is finished; only an interrupted run can be resumed"),
-        (store.retry, failed, f"already queued again as '{again}'; use that one"),
-        (store.delete, going, "is running; cancel it before"),
-    ):
-        with pytest.raises(StoreError, match=said):
-            ask(run_id)
 
 
 def test_deleting_removes_the_row_the_events_the_folder_and_an_empty_sweep(store):
@@ -135,26 +111,6 @@ def test_deleting_frees_space(store):
     assert before - size_of(*files) > 2_000_000
     assert size_of(store.home / "runs.sqlite-wal") == 0
     assert len(store.events(kept)) == 10
-
-
-def test_a_long_run_is_deleted_in_short_steps_between_which_others_can_write(store, monkeypatch):
-    gone, going = with_events(store, 9_000), running(store)
-    deleted, write = [], RunStore._write
-
-    def note(self, sql, values=()):
-        rows = write(self, sql, values)
-        if sql.startswith("DELETE FROM events"):
-            deleted.append(rows)
-            with (
-                closing(sqlite3.connect(store.home / "runs.sqlite", timeout=0)) as other,
-                other,
-            ):  # raises if it would have to wait
-                other.execute("INSERT INTO events (run, time, kind, payload) VALUES (?, 1.0, 'Note', '{}')", (going,))
-        return rows
-
-    monkeypatch.setattr(RunStore, "_write", note)
-    store.delete(gone)
-    assert deleted == [2_000] * 4 + [1_000, 0]
 
 
 def test_a_run_does_not_end_before_it_started_if_the_clock_is_set_back(store, monkeypatch):
@@ -198,16 +154,6 @@ def test_setting_the_clock_moves_no_event_of_a_run(store, monkeypatch, hours):
     teller.tell(StepDone(1, 0.5, 1.0, 2e-4, 0.5))
     begun, stepped = (stored.time for stored in store.events(run_id))
     assert now - 1 < begun <= stepped < now + 60
-
-
-def test_an_earlier_event_is_never_changed(store):
-    run_id = running(store)
-    store.append(run_id, Note("first"))
-    with closing(sqlite3.connect(store.home / "runs.sqlite")) as other, other:
-        before = other.execute("SELECT * FROM events").fetchall()
-        store.append(run_id, Note("second"))
-        store.finish(run_id, "failed", error="late")
-        assert other.execute("SELECT * FROM events").fetchall()[: len(before)] == before
 
 
 def test_the_workspace_can_be_chosen_by_the_environment(monkeypatch, tmp_path):
@@ -267,18 +213,6 @@ def test_each_job_is_claimed_once(store):
     assert [job.id for job in store.jobs()] == [jobs[1]]
 
 
-def test_thinned_events_are_evenly_spaced_and_end_with_the_last(store):
-    run_id, other = running(store), running(store)
-    for step in range(1, 101):
-        store.append(run_id, StepDone(step, 0.5, 1.0, 1e-3, 0.1 * step))
-    store.append(other, StepDone(7, math.nan, 1.0, 1e-3, 0.1))
-    found = store.thinned([run_id, other], "StepDone", 10)
-    assert [event["step"] for event in found if event["run"] == run_id] == list(range(10, 101, 10))
-    assert [event["step"] for event in found if event["run"] == other] == [7]
-    assert len(store.thinned([run_id], "StepDone", 30)) == 25
-    assert store.thinned([], "StepDone", 30) == []
-
-
 @pytest.mark.parametrize("change", ["rename", "annotate", "archive", "delete"])
 def test_marks_change_with_what_a_list_shows(store, change):
     run_id = ended(store, "failed")
@@ -302,21 +236,6 @@ def interrupted(store, *, saved):
         (store.run_dir(run_id) / STATES / LAST_STATE).touch()
     store.finish(run_id, "interrupted", error="The run's process was killed.")
     return run_id
-
-
-def test_an_interrupted_run_is_resumed_in_its_old_place(store):
-    run_id = interrupted(store, saved=True)
-    store.add_sweep([SETTINGS])
-    store.resume(run_id)
-    run = store.run(run_id)
-    assert (run.status, run.resumptions, run.ended, run.pid, run.resumed) == (
-        "queued",
-        1,
-        None,
-        None,
-        "Resumed after an interruption",
-    )
-    assert store.claim(1, "1").id == run_id
 
 
 def test_resuming_keeps_events_up_to_the_saved_state_and_drops_later_steps(store):

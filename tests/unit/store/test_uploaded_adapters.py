@@ -133,11 +133,6 @@ def endless():
     return len(text).to_bytes(8, "little") + text + TENSOR[8 + length :]
 
 
-def flipped(data):
-    place = data.index(b"PK\x01\x02") - 40
-    return data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
-
-
 def says(**changes):
     """Returns a package with other facts."""
     return package({FACTS: json.dumps(facts(**changes))})
@@ -154,13 +149,9 @@ def licensed(**licence):
 REFUSED = {
     "a pickle": (pickle.dumps(Payload()), "is not a zip that can be opened"),
     "a pickle in a zip": (package({TENSORS: pickle.dumps(Payload())}), "are damaged"),
-    "half a zip": (package()[:200], "is not an adapter package"),
-    "a flipped bit": (flipped(package()), "is not an adapter package"),
     "an empty file": (b"", "is not an adapter package: it is empty"),
     "no facts": (package({FACTS: ""}), "its JSON is malformed or truncated"),
-    "facts nested 200,000 levels deep": (package({FACTS: "[" * 200_000}), "its JSON is nested deeper than 32 levels"),
     "scores nested 90 levels deep": (says(scores=json.loads("[" * 90 + "]" * 90)), "nested deeper than 32 levels"),
-    "facts that are not text": (package({FACTS: b"\xff\xfe{}"}), "not text in UTF-8"),
     "another format": (says(format=9), "made by another version; train it again"),
     "an entry of a later version": (says(loader="x"), "it has the entry 'loader', which this version does not"),
     "a setting of a later version": (with_settings(speed=3), "Unknown setting 'speed'"),
@@ -171,32 +162,16 @@ REFUSED = {
     ),
     "factors of another shape": (package({TENSORS: factors(A=np.ones((2, 127), np.float32))}), "have the shapes .*127"),
     "NaN": (package({TENSORS: factors(A=np.full((2, 128), np.nan, np.float32))}), "holds NaN or Infinity"),
-    "Infinity": (package({TENSORS: factors(B=np.full((256, 2), -np.inf, np.float32))}), "holds NaN or Infinity"),
-    "factors of whole numbers": (package({TENSORS: factors(A=np.ones((2, 128), np.int64))}), "has the type I64"),
     "a layer that the model lacks": (says(layers=[{**LAYER, "path": "x"}]), "have the shapes"),
-    "a rank above its weight": (says(layers=[{**LAYER, "rank": 10**9}]), "has the rank 1000000000"),
     "a zip bomb": (package({"README.md": bytes(600_000_000)}), "unpacks to 600.0 MB or more"),
-    "huge facts": (
-        package({FACTS: bytes(58_000_000)}),
-        "tabtune.json unpacks to 58.0 MB or more, and 12.0 MB is the most",
-    ),
     "a thousand files": (package({f"f{i}": "" for i in range(1000)}), "'f0' does not belong to a package"),
-    "a file outside the folder": (package({"../../outside.txt": "no"}), "does not belong to a package"),
     "no base": (says(base=None), "its entry 'base' has the wrong type"),
     "a licence of booleans": (says(base=licensed(name=True, commercial=True)), "licence.name' has the wrong"),
-    "a licence with an unknown entry": (
-        says(base=licensed(name="MIT", free=True)),
-        "'base.licence' has the entry 'free'",
-    ),
-    "unknown settings": (says(settings={"rank": 4}), "Unknown setting 'rank'"),
     "settings of full fine-tuning": (with_settings(strategy="base-ft"), "not those of a LoRA run"),
-    "a million views": (with_settings(train={"views": 10**6}), "train.views is 1000000; it must be at most 64"),
     "a huge alpha": (with_settings(lora={"alpha": 1e300}), "its alpha is 1e.300"),
     "a feature that is the target": (says(features=["x", "y"]), "its features hold the column that it predicts, 'y'"),
     "a feature without a kind": (says(features=["z"]), "the kind of column of each feature"),
     "a negative row": (says(context={"rows": [-1], "sha256": "0" * 64}), "not different rows of a table of 30"),
-    "a duplicate row": (says(context={"rows": [1, 1], "sha256": "0" * 64}), "not different rows"),
-    "a row number of 31 digits": (says(context={"rows": [10**30], "sha256": "0" * 64}), "number of more than 64 bits"),
     "half of a surrogate pair": (says(table={"name": "\ud800", "id": "a", "rows": 30}), "half of a letter"),
     "a very long name": (says(table={"name": "x" * 5000, "id": "a", "rows": 30}), "not a valid name"),
     "not the rank of the settings": (
@@ -228,32 +203,15 @@ REFUSED = {
         says(layers=[{**LAYER, "kind": "loop"}]),
         "of the kind 'loop' and the variant 'lora', which are not known",
     ),
-    "an unknown variant": (
-        says(layers=[{**LAYER, "variant": "x"}]),
-        "of the kind 'linear' and the variant 'x', which are not known",
-    ),
     "a layer with huge sides": (
         says(layers=[{**LAYER, "out_features": 2**24}]),
         "rank 2, which is impossible for its shape",
     ),
-    "a layer without a rank": (says(layers=[{**LAYER, "rank": 0}]), "rank 0, which is impossible for its shape"),
     "no layers": (says(layers=[]), "does not name an adapted layer"),
     "scores that are words": (
         says(scores={"test": {"accuracy": "high"}}),
         "its scores or versions are not values by name",
     ),
-    "versions that are numbers": (says(versions={"torch": 2}), "its scores or versions are not values by name"),
-    "a revision that is a number": (
-        says(base={**facts()["base"], "revision": 1}),
-        "its entry 'base.revision' has the wrong type",
-    ),
-    "a hash in capitals": (
-        says(base={**facts()["base"], "sha256": "A" * 64}),
-        "its entry 'base.sha256' is not a SHA-256",
-    ),
-    "a very long licence": (says(base=licensed(name="x" * 1001)), "its entry 'base.licence.name' is too long"),
-    "a table without a name": (says(table={"name": "", "id": "a", "rows": 30}), "not a valid name"),
-    "a reading of lists": (says(reading={**facts()["reading"], "encoding": ["x"]}), "wrong type"),
 }
 
 
@@ -265,13 +223,6 @@ def test_a_file_that_is_not_an_adapter_is_refused_and_leaves_nothing_behind(tmp_
         add_adapter(tmp_path / "home", data, "x.zip")
     assert files_below(tmp_path) == []
     assert not (tmp_path / "the code ran").exists()
-
-
-def test_a_member_longer_than_declared_is_not_read_to_its_end(tmp_path):
-    data = package({"README.md": "x" * 1000})
-    data = data.replace((len(json.dumps(facts()))).to_bytes(4, "little"), (5).to_bytes(4, "little"))
-    with pytest.raises(AdapterError, match="is not an adapter package"):
-        add_adapter(tmp_path, data, "x.zip")
 
 
 @pytest.mark.parametrize(

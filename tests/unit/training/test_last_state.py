@@ -17,7 +17,7 @@ from tabtune_core.errors import Waiting
 from tabtune_core.events import Evaluated, MemorySampled, Note, Resumed, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
-from tabtune_core.training import best_checkpoint, last_state
+from tabtune_core.training import last_state
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.plan import Plan
@@ -141,7 +141,6 @@ class Trained:
 FROZEN_START = ("icl_predictor",)
 KINDS = {
     "dropout": {"lora": LoraSettings(rank=2, dropout=0.3)},
-    "DoRA": {"lora": LoraSettings(rank=2, use_dora=True, dropout=0.1)},
     "PiSSA": {"lora": LoraSettings(rank=2, init_lora_weights="pissa")},
     "all weights": {"strategy": "base-ft", "train": dataclasses.replace(TRAIN, learning_rate=1e-4)},
     "fixed episodes, frozen stages cached": {
@@ -310,43 +309,3 @@ def test_the_best_state_belongs_to_the_saved_step_until_a_later_save(interrupted
     run.go()
     held = sorted(file.name for file in state.parent.glob("*.safetensors"))
     assert held == ["best-0.safetensors", "best-8.safetensors", "last.safetensors"]
-
-
-def test_a_slow_save_happens_only_as_often_as_its_time_share_allows(tmp_path, checkpoint, monkeypatch):
-    monkeypatch.setattr(last_state, "LIGHT_BYTES", 0)
-    monkeypatch.setattr(last_state, "SAVING_SHARE", 0.0)
-    never = Trained(tmp_path / "never", checkpoint)
-    never.go()
-    monkeypatch.setattr(last_state, "SAVING_SHARE", 1e9)
-    always = Trained(tmp_path / "always", checkpoint)
-    always.go()
-    monkeypatch.setattr(last_state, "SAVING_SHARE", 1.0)
-    monkeypatch.setattr(
-        best_checkpoint.BestState,
-        "seconds_a_byte",
-        property(lambda best: 1.0, lambda best, seconds: None),
-        raising=False,
-    )
-    too_slow = Trained(tmp_path / "too slow", checkpoint)
-    too_slow.go()
-    assert [run.store.has_last_state(run.id) for run in (never, always, too_slow)] == [False, True, False]
-
-
-def test_seconds_before_the_kill_and_the_higher_peak_count(interrupted):
-    run, _ = interrupted
-    before = next(event.seconds for event in run.events(Evaluated) if event.step == 4)
-    earlier, growth = 2**45, 2**44
-
-    def carry_over(self, highest_bytes, growth_bytes):
-        real(self, earlier, growth)
-
-    real, MemoryMeter.carry_over = MemoryMeter.carry_over, carry_over
-    try:
-        run.go()
-    finally:
-        MemoryMeter.carry_over = real
-    seconds = [event.seconds for event in run.events(StepDone)]
-    assert seconds == sorted(seconds)
-    assert seconds[4] > before
-    assert run.fitted.result.train_seconds < before + 60
-    assert (run.fitted.result.peak_memory_bytes, run.fitted.result.growth_memory_bytes) == (earlier, growth)

@@ -1,13 +1,17 @@
-"""If the machine lacks something, each page and each plain address says so in one sentence."""
+"""Shortages are said in one sentence on each page and address, and closed tabs leave nothing behind."""
+
+from types import SimpleNamespace
 
 import pytest
 from starlette.applications import Starlette
 from starlette.requests import ClientDisconnect
 from starlette.routing import Route
 from starlette.testclient import TestClient
+from streamlit.runtime.memory_session_storage import MemorySessionStorage
+from streamlit.runtime.session_manager import SessionInfo
 from streamlit.testing.v1 import AppTest
 
-from dashboard.server.application import HANDLERS, answer_error, application, show_error
+from dashboard.server.application import HANDLERS, answer_error, application, end_closed, show_error
 from tabtune_core.access import decide
 
 
@@ -56,3 +60,12 @@ def test_a_plain_request_is_answered_with_the_sentence():
     assert b"The disk of /tmp/a is full" in answered.body
     with pytest.raises(FileNotFoundError):
         answer_error(None, FileNotFoundError(2, "No such file or directory"))
+
+
+@pytest.mark.parametrize(("seconds", "left"), [(0, 0), (600, 1)])
+def test_a_session_ends_some_time_after_its_tab_was_closed(seconds, left):
+    ended, storage = [], MemorySessionStorage(ttl_seconds=seconds)
+    storage.save(SessionInfo(None, SimpleNamespace(id="a", shutdown=lambda: ended.append("a"))))
+    end_closed(storage)
+    assert (len(storage.list()), len(ended)) == (left, 1 - left)
+    end_closed(None)

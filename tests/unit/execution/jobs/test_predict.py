@@ -5,24 +5,20 @@ import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
-import hypothesis
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import strategies as st
 from made_run import made_run, mixed_csv
 
 from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.data.findings import ReadAs, ReadingChoices
-from tabtune_core.data.merged_classes import split_at_median
-from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, keep_rows, labels_like, read_new_rows
+from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, keep_rows, read_new_rows
 from tabtune_core.data.task import labels_of
 from tabtune_core.engine.adapted_model import load_adapter
 from tabtune_core.errors import AdapterError, TableError
 from tabtune_core.execution.jobs import predict as predict_job
 from tabtune_core.execution.jobs.predict import predict
 from tabtune_core.metrics import score_all
-from tabtune_core.settings import RunSettings
 from tabtune_core.store.jobs import read_progress
 from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.run_folder import ADAPTER_FILE
@@ -105,19 +101,6 @@ def test_each_column_equals_the_prediction_of_that_model_alone(store, task, monk
     )
 
 
-def test_runs_of_other_seeds_have_a_base_each_because_their_context_differs(store):
-    runs = [made_run(store, seed=0), made_run(store, seed=1)]
-    told, _, _ = ask(store, runs, rows_of(store, runs[0]))
-    adapters = ["adapter 0", "adapter 1"]
-    assert [model["title"] for model in told["models"]] == [
-        "Base TabICL mini",
-        "Base TabICL mini (context of adapter 1)",
-        *adapters,
-    ]
-    told, _, _ = ask(store, runs, rows_of(store, runs[0]), base=False)
-    assert [model["title"] for model in told["models"]] == adapters
-
-
 def test_an_uploaded_adapter_predicts_the_same_with_its_table_and_reports_another_table(store, tmp_path):
     there = RunStore(tmp_path / "there")
     run = made_run(there)
@@ -146,19 +129,6 @@ def test_adapters_of_different_tasks_are_not_compared(store):
         ask(store, runs, rows_of(store, runs[0]))
 
 
-@pytest.mark.parametrize("identity", ["../runs", "x"])
-def test_missing_rows_are_reported(store, identity):
-    run = made_run(store)
-    with pytest.raises(TableError, match="The rows to predict are gone"):
-        predict(
-            store.home,
-            store.home,
-            rows=identity,
-            adapters=[{"id": run, "title": "a"}],
-            table=store.run(run).settings.dataset,
-        )
-
-
 LIKE = ReadAs(
     ReadingChoices(encoding="utf-8", delimiter=",", header=True, day_first=True),
     {"age": "number", "zip": "category", "born": "date", "note": "text", "y": "boolean"},
@@ -181,12 +151,6 @@ def test_a_missing_column_is_named_with_the_nearest_one():
         match=r"lack 2 of the 3 columns .* 'zip' \(did you mean 'zipp'\?\), 'born'.* The file has: 'age', 'zipp'",
     ):
         read_new_rows(b"age,zipp\n1,2\n", LIKE)
-
-
-def test_one_row_is_enough():
-    assert read_new_rows(b"age,zip,born\n1,2,2024-04-03\n", LIKE).frame["zip"].tolist() == ["2"]
-    with pytest.raises(TableError, match="needs a second one, which may be empty"):
-        read_new_rows(b"age\n1\n", replace(LIKE, features=["age"]))
 
 
 def test_every_row_is_predicted_in_its_place_or_the_file_is_refused():
@@ -215,11 +179,6 @@ def test_cells_of_another_kind_are_reported_and_refused_in_strict_mode(column, k
     assert rows.notes[0] == f"Cells of {column!r} that are not {what} were read as missing."
     with pytest.raises(TableError, match=f"'{column}' holds other values, but must hold {what}"):
         read_new_rows(file.drop(columns="more").to_csv(index=False).encode(), facts, strict=True)
-
-
-def test_too_many_rows_are_refused():
-    with pytest.raises(TableError, match="The file has 2 rows; up to 1 are predicted at once"):
-        read_new_rows(b"age,zip,born\n1,1,2024-04-03\n7,1,2024-04-03\n", LIKE, limit_rows=1)
 
 
 def test_unknown_words_and_too_large_numbers_are_reported_with_their_count(store):
@@ -316,17 +275,3 @@ def test_regression_has_an_interval_from_validation_rows_checked_on_test_rows(st
     before, trained = (model["interval"] for model in ask(store, [run], rows)[0]["models"])
     assert (trained["below"], trained["above"], trained["held"]) == pytest.approx((0.921, 1.921, 0.75), abs=1e-3)
     assert (before["below"], before["above"]) == pytest.approx((1.921, 0.921), abs=1e-3)
-
-
-@hypothesis.settings(deadline=None)
-@hypothesis.given(
-    st.lists(st.floats(-1e150, 1e150), min_size=1).map(
-        lambda values: [*values, max(values) + abs(max(values)) + 1, None]
-    )
-)
-@hypothesis.example([1.0, 1 / 3, 0.1, None])
-def test_other_rows_are_split_at_the_median_of_the_adapter(values):
-    halves = split_at_median(pd.Series(values, name="y"))
-    classes = tuple(halves.dropna().unique())
-    run = RunSettings(dataset="d", target="y", split_at_median=True)
-    assert labels_like(pd.DataFrame({"y": values}), run, classes).tolist() == halves.tolist()

@@ -9,10 +9,8 @@ import torch
 from tiny import tiny_checkpoint
 
 from tabtune_core.errors import CheckpointError
-from tabtune_core.lora.inject import dead_adapters, inject
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.settings import LoraSettings
 
 CPU = torch.device("cpu")
 CASES = pytest.mark.parametrize(
@@ -43,18 +41,6 @@ def episode(task):
 def predict(model):
     x, y, classes = arrays(model.task)
     return model.predict(x[:30], y[:30], x[30:], classes)
-
-
-@CASES
-def test_the_label_embedding_can_be_named(tmp_path, case):
-    model = open_tiny(tmp_path, case)
-    report = inject(
-        model.module, LoraSettings(rank=4, dropout=0, targets=("y_embedding", "layers")), model.card.rules(model.task)
-    )
-    assert [layer.path for layer in report.layers if layer.target == "y_embedding"] == ["y_embedding.y_embedding"]
-    assert report.left_out == ("y_embedding.y_mask",)
-    model.loss(*episode(case[1])).backward()
-    assert dead_adapters(model.module, report) == []
 
 
 def test_the_loss_is_the_cross_entropy_of_the_predicted_probabilities(tmp_path):

@@ -89,15 +89,6 @@ def test_the_loss_of_many_classes_is_the_cross_entropy_of_the_predictions(tmp_pa
     assert model.loss(x, y[None, :20], y[None, 20:], 7).item() == pytest.approx(expected, abs=1e-5)
 
 
-def test_query_rows_of_a_class_that_the_context_lacks_are_left_out(tmp_path):
-    model = open_tiny(tmp_path, "classification")
-    x, y_context, y_query, classes = episode("classification")
-    y_query[:, 5:] = -1
-    torch.testing.assert_close(
-        model.loss(x, y_context, y_query, classes), model.loss(x[:, :25], y_context, y_query[:, :5], classes)
-    )
-
-
 @pytest.mark.parametrize(("factor", "offset"), [(1e-9, 0.0), (1e12, 0.0), (2.0, 1e6)])
 def test_numbers_may_have_any_unit(tmp_path, factor, offset):
     model = open_tiny(tmp_path, "regression")

@@ -63,20 +63,24 @@ def test_nothing_fits_where_the_weights_alone_are_too_large():
     assert all(line.context_rows is None and line.rank is None for line in fits(0.3).lines)
 
 
-def test_a_small_table_is_the_limit_of_its_rows():
-    small = fits(80, split=SplitSizes(640, 160, 200))
-    assert {line.context_rows for line in small.lines} == {small.most_rows} == {480}
+def test_a_small_table_is_the_limit_and_only_what_was_checked_comes_without_a_warning():
+    split = SplitSizes(640, 160, 200)
+    small = fits(80, "tabicl-mini", split, on_gpu=False)
+    assert {line.context_rows for line in small.lines} == {small.most_rows} == {480} and small.beyond == ""
+    assert "not on a GPU, TabICL v2, 59,744 context rows." in fits(8).beyond
 
 
-def test_only_what_the_estimate_was_checked_on_is_promised_without_a_warning():
-    small = SplitSizes(640, 160, 200)
-    assert fits(24, "tabicl-mini", small, on_gpu=False).beyond == ""
-    assert "a GPU, TabICL v2, " in fits(24).beyond and "context rows." in fits(24).beyond
-
-
-def test_bad_input_is_one_sentence(tmp_path, capsys):
+def test_the_command_prints_what_fits_and_bad_input_is_one_sentence(tmp_path, capsys):
+    table = tmp_path / "x.csv"
+    table.write_text("a,b,y\n" + "".join(f"{row},{row % 7},{'no' if row % 3 else 'yes'}\n" for row in range(200)))
+    asked = ["fits", str(table), "--target", "y", "--home", str(tmp_path / "home")]
+    assert main([*asked, "--memory", "24", "--format", "csv"]) == 0
+    head, first, *_ = capsys.readouterr().out.splitlines()
+    assert head.split(",")[-1] == "largest_rank" and first.startswith("as set,0.0") and first.endswith(",90,128")
+    assert main([*asked, "--strategy", "inference"]) == 2
+    assert "'inference' trains nothing" in capsys.readouterr().err
     with pytest.raises(SystemExit):
-        main(["fits", "x.csv", "--target", "y", "--memory", "lots"])
+        main([*asked, "--memory", "lots"])
     assert "'lots' is not a size from 1 to 10,000 GB" in capsys.readouterr().err
     with pytest.raises(TargetError):
         fits(24, rank_pattern={"nowhere": 4})

@@ -11,7 +11,7 @@ from dashboard.views.live.view import legend_by
 def runs_of(home, dropouts=(), **sweep):
     settings = dataclasses.replace(seeding.sweep_settings(home, **sweep), dropouts=dropouts).expand()
     return [
-        types.SimpleNamespace(id=f"{i}", sweep="one", ended=i, settings=s, name=s.label, created=i)
+        types.SimpleNamespace(id=f"{i}", sweep="one", ended=i, status="finished", settings=s, name=s.label, created=i)
         for i, s in enumerate(settings)
     ]
 
@@ -24,7 +24,8 @@ def test_a_mean_names_its_number_of_runs_and_keeps_the_colour_of_its_rank(tmp_pa
     assert set(groups) == {"Zero-shot · mean of 3", "Full fine-tuning · mean of 3", *lora} | {
         name for name in groups if name.startswith(("Linear", "Gradient"))
     }
-    assert len({style.colour for name, style in groups.items() if name in lora}) == len(lora)
+    assert len({(style.colour, style.dash) for name, style in groups.items() if name in lora}) == len(lora)
+    assert len({style.colour for name, style in groups.items() if name in lora}) == 2
     part = legend_by(True, runs, [run for run in runs if run.settings.strategy == "inference"][:1])
     assert dict(part.names) == {"0": "Zero-shot"}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.views.new_run import forms
+from dashboard.views.new_run import form_widgets, forms
 from tabtune_core.errors import SettingError
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 
@@ -36,13 +36,9 @@ def test_settings_survive_the_widgets(sweep):
     assert forms.to_sweep(forms.to_widgets(sweep), dataset="d", target="t", task=sweep.run.task) == sweep
 
 
-def test_a_task_without_a_chosen_score_uses_its_default():
-    assert forms.to_sweep({}, dataset="d", target="t", task="regression").run.selection_metric == "rmse"
-
-
-def test_the_chosen_split_is_used():
-    run = forms.to_sweep({}, dataset="d", target="t", split=("time", "day")).run
-    assert (run.split_by, run.split_column) == ("time", "day")
+def test_a_task_has_its_default_score_and_the_chosen_split_is_used():
+    run = forms.to_sweep({}, dataset="d", target="t", task="regression", split=("time", "day")).run
+    assert (run.selection_metric, run.split_by, run.split_column) == ("rmse", "time", "day")
 
 
 @pytest.mark.parametrize(
@@ -96,3 +92,10 @@ def test_axes_without_a_rank_add_no_lora_runs():
         "Constant",
         "Full fine-tuning",
     ]
+
+
+def test_devices_are_named_by_their_gpus():
+    one, two = form_widgets.device_names(["H100"]), form_widgets.device_names(["H100", "T4"])
+    assert one == {"auto": "auto: cuda:0 (H100)", "cpu": "cpu", "cuda:0": "cuda:0 (H100)"}
+    assert (two["auto"], two["cuda:1"]) == ("auto: a free one of 2 GPUs", "cuda:1 (T4)")
+    assert form_widgets.device_names([])["auto"] == "auto: cpu; no NVIDIA GPU found"
