@@ -142,7 +142,7 @@ def test_with_too_few_rows_of_a_class_nothing_is_claimed_and_the_needed_number_i
         path = lab.store.run_dir(run.id) / PREDICTIONS_FILE
         frame = pd.read_parquet(path)
         frame.assign(label=np.where(frame["row"] % 40 < 3, "no", "yes")).to_parquet(path)
-    found = lab.found("balanced_accuracy")
+    found = lab.answer("balanced_accuracy")
     assert (found.claim.verdict, found.claim.difference) == ("too few", TooFew("random", "no", 3, 5, 3))
     assert "effectively 3 rows with the class 'no', at least 5 needed." in " ".join(found.sentences)
     assert "Too few rows give no interval." in found.basis
@@ -220,11 +220,11 @@ def test_the_basis_says_what_the_interval_counts_as_one(tmp_path, split_by, unit
 
 def test_a_constant_that_is_as_good_on_the_test_rows_is_named_and_one_that_leads_is_the_answer(tmp_path):
     runs = (2, (0.8,), range(8)), (4, (0.9,), range(8)), ("linear", (0.7,))
-    alike = Lab(tmp_path / "alike").add(*runs, ("constant", (0.95,), range(10)), metric="log_loss").found("log_loss")
+    alike = Lab(tmp_path / "alike").add(*runs, ("constant", (0.95,), range(10)), metric="log_loss").answer("log_loss")
     assert "a constant is not shown to be better or worse than the model as it is" in " ".join(alike.sentences)
     assert alike.verdict.headline != "No run beats a constant"
     lab = Lab(tmp_path / "lead").add(*runs, ("constant", (0.6,), range(20)), metric="log_loss")
-    verdict = lab.found("log_loss").verdict
+    verdict = lab.answer("log_loss").verdict
     assert (verdict.headline, verdict.choice) == ("No run beats a constant", None)
     assert "No run beats a constant on the validation rows" in lab.texts("log_loss")
 
