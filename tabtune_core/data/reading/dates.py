@@ -107,13 +107,15 @@ def any_format(order: DateOrder | None) -> str:
 
 def written_as(*styles: str) -> str:
     """Returns SQL for a date in the first fitting format, with or without a time; all have the same kind of year."""
-    timed = [
-        form
-        for style in styles
-        for form in (style, *(f"{style} {clock}" for clock in CLOCKS), style.replace(" %Y", " %H:%M:%S %Y"))
-    ]
+    timed = [form for style in styles for form in _timed(style)]
     moment = f"CASE WHEN regexp_matches({SIMPLE}, '{_year(styles[0])}') THEN TRY_STRPTIME({SIMPLE}, {timed}) END"
     return f"coalesce({STANDARD}, {moment})"
+
+
+def _timed(style: str) -> tuple[str, ...]:
+    """Returns a format alone, and with a time after it, before it or before its year."""
+    after = (f"{style} {clock}" for clock in CLOCKS)
+    return style, *after, f"%H:%M:%S {style}", style.replace(" %Y", " %H:%M:%S %Y")
 
 
 def _year(style: str) -> str:

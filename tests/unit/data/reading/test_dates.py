@@ -21,7 +21,7 @@ from tabtune_core.data.values import column_kind
 MONTHS = ("%Y-%m", "%Y/%m", "%m/%Y", "%B-%Y", "%b %Y", "%Y %b", "%b-%y", "%Y%m")
 DAYS = ("%d%b%Y", "%d %B %Y", "%A, %B %d, %Y", "%B %dth, %Y", "%Y-%b-%d", "%d-%b-%y", "%m/%d/%Y", "%d.%m.%Y", "%Y%m%d")
 SECONDS = (
-    *("%m/%d/%Y %I:%M:%S %p", "%a %b %d %H:%M:%S %Y", "%d %b %Y %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"),
+    *("%m/%d/%Y %I:%M:%S %p", "%a %b %d %H:%M:%S %Y", "%H:%M:%S %d %b %Y", "%d %b %Y %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"),
     *("%Y%m%d %H:%M:%S", "%Y-%m-%d %H:%M:%S+00:00", "%a, %d %b %Y %H:%M:%S +0000", "%Y-%m-%d %H:%M:%S UTC"),
 )
 QUARTERS = ("%YQ@", "%Y-Q@", "Q@ %Y")
