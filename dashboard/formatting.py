@@ -140,13 +140,29 @@ def _by_strategy(run: Run) -> str:
 LABELS = {row.path: row.label for row in SETTINGS.values() if row.label}
 
 
+FLAGS = re.compile(
+    r"(?:, or|,| or) --[\w-]+(?: \w+=\w+)?(?: on the command line)?"
+    r"|\s\(--[\w-]+(?: \w+=\w+)?(?: leaves[^)]*)?\)|(?<=\()--[\w-]+, or "
+)
+
+
+def without_flags(text: str) -> str:
+    """Removes flags of the command line from a message that also names the way out on a page.
+
+    >>> without_flags("Leave them out (the button on Data, --drop-copies on the command line), or merge (--set a=5).")
+    'Leave them out (the button on Data), or merge.'
+    """
+    return FLAGS.sub("", text)
+
+
 def with_labels(text: str) -> str:
-    """Replaces the names of settings in an error by the labels of their fields on the pages.
+    """Replaces the names of settings in an error by the labels of their fields on the pages, and removes flags.
 
     >>> with_labels("train.lr_ratio is 0.0; it must be above 0."), with_labels("test_share is 2.0")
     ('Rate of B against A (LoRA+) is 0.0; it must be above 0.', 'Test rows (share) is 2.0')
     """
-    return re.sub(r"^\w+(?= is )|\b(?:lora|train)\.[a-z_]+", lambda name: LABELS.get(name[0], name[0]), text)
+    names = r"^\w+(?= is )|\b(?:lora|train)\.[a-z_]+"
+    return re.sub(names, lambda name: LABELS.get(name[0], name[0]), without_flags(text))
 
 
 def plain(text: str) -> str:

@@ -103,15 +103,15 @@ class Lab:
     def board(self, metric="accuracy"):
         return leaderboard(self.store.runs(self.sweep), metric)
 
-    def found(self, metric="accuracy"):
+    def answer(self, metric="accuracy"):
         return recommend(self.store, self.board(metric), metric)
 
-    def said(self, metric="accuracy"):
-        found = self.found(metric)
-        return " ".join((*found.sentences, found.basis))
+    def texts(self, metric="accuracy"):
+        answer = self.answer(metric)
+        return " ".join((*answer.sentences, answer.basis))
 
     def rows(self, metric="accuracy"):
-        table = self.found(metric).configurations
+        table = self.answer(metric).configurations
         return table.set_index(table["rank"].astype("string").fillna(table["strategy"]))
 
 

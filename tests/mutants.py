@@ -44,7 +44,7 @@ TESTS = {
     "api/pipeline_facts": PIPELINE,
     "lora/standalone": f"unit/lora {PIPELINE}",
     **dict.fromkeys(("training/best_checkpoint", "training/clock", "training/last_state", "training/loop"), STATE),
-    "training/scoring": "unit/training/test_scoring.py unit/training/test_prefix_cache.py contract/test_models.py",
+    "training/scoring": "unit/training/test_scoring.py unit/training/test_array_cache.py contract/test_models.py",
     **dict.fromkeys(("data/splits", "data/ordered_splits"), SPLITS),
     "data/encoding": "unit/data/test_encoding.py unit/data/test_values.py",
     "data/leakage": "unit/data/test_leakage.py",

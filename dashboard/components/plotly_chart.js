@@ -85,6 +85,10 @@ const watch = (element, Plotly) => {
   element.on('plotly_legenddoubleclick', () => false)
   element.on('plotly_relayout', (change) => {
     const { ranges } = viewOf(element)
+    const low = change['yaxis.range[0]'], wide = change['yaxis.autorange'] && !change['xaxis.autorange']
+    if (low !== undefined) element.__labUp = [low, change['yaxis.range[1]']] // a person's zoom, kept while data arrives
+    else if (wide) element.__labUp = [] // all values are shown
+    else if (change['yaxis.range'] || change['xaxis.autorange']) element.__labUp = undefined
     const range = change['xaxis.range'] ?? [change['xaxis.range[0]'], change['xaxis.range[1]']]
     if (change['xaxis.autorange']) {
       ranges.delete(across(element))
@@ -157,6 +161,14 @@ export default function ({ data, parentElement }) {
       layout.uirevision += ` ${element.__labResets ?? 0}`
       if (layout.xaxis) layout.xaxis.uirevision = `${layout.uirevision} ${layout.xaxis.range} ${range}`
       if (range) Object.assign(layout.xaxis, { range: [...range], autorange: false })
+      if (element.__labAxes !== figure.layout.uirevision) element.__labUp = undefined
+      element.__labAxes = figure.layout.uirevision
+      const up = element.__labUp
+      if (layout.yaxis) {
+        layout.yaxis.uirevision = `${layout.uirevision} ${layout.yaxis.range} ${up}`
+        if (up?.length) Object.assign(layout.yaxis, { range: [...up], autorange: false })
+        else if (up) Object.assign(layout.yaxis, { range: undefined, autorange: true })
+      }
       const names = (layout.annotations ?? []).filter((note) => note.captureevents)
       for (const note of names) if (hidden.has(note.name)) note.opacity = 0.4
       if (names.length && element.clientWidth < 500) { // names stand in the chart, above the ends of their lines

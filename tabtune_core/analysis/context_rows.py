@@ -1,5 +1,4 @@
-"""The curve over context rows: whether more context rows, training or both improve the score, and which runs of a sweep
-it compares.
+"""The curve over context rows: whether more of them, training or both improve the score, and which runs it compares.
 
 In: the rows that the job ``context_curve`` returned, or runs. Out: frames, sentences, runs. Loads no torch.
 """
@@ -19,7 +18,7 @@ from tabtune_core.analysis.jackknife import Difference, difference
 from tabtune_core.analysis.row_groups import RowGroups
 from tabtune_core.data.splits import SplitName
 from tabtune_core.metrics import METRICS, metrics_of
-from tabtune_core.settings import STRATEGY_NAMES, RunSettings
+from tabtune_core.settings import MODELS, STRATEGY_NAMES, TRAINED, RunSettings
 from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.run_folder import WEIGHTS_FILE
 from tabtune_core.store.run_row import Run
@@ -59,17 +58,12 @@ def runs_of_curve(store: RunStore, runs: Sequence[Run], metric: str, seed: int |
     known = [run for run in runs if run.status == "finished" and not run.archived and _is_kept(store, run)]
     seed = min((run.settings.seed for run in known), default=None) if seed is None else seed
     ranked = sorted((run for run in known if run.settings.seed == seed), key=lambda run: _cost(run, metric))
-    first = next(
-        (run for strategy in ("peft", "base-ft", "inference") for run in ranked if run.settings.strategy == strategy),
-        None,
-    )
+    by_strategy = {strategy: [run for run in ranked if run.settings.strategy == strategy] for strategy in MODELS}
+    first = next((by_strategy[name][0] for name in ("peft", "base-ft", "inference") if by_strategy[name]), None)
     if first is None:
         return []
-    alike = [run for run in ranked if same_split([run.settings, first.settings])]
-    chosen = [
-        next((run for run in alike if run.settings.strategy == strategy), None) for strategy in ("base-ft", "peft")
-    ]
-    return [run for run in chosen if run is not None] or [first]
+    alike = [[run for run in by_strategy[name] if same_split([run.settings, first.settings])] for name in TRAINED]
+    return [run for own in alike for run in own[:1]] or [first]
 
 
 def _is_kept(store: RunStore, run: Run) -> bool:
@@ -93,8 +87,7 @@ def score_curve(
     held_out: Mapping[SplitName, Predictions],
     decides: str,
 ) -> list[dict[int, dict[str, dict[str, dict[str, float]]]]]:
-    """Scores each state at each number of context rows, with 95 % intervals for the choice of held-out rows and of
-    context rows.
+    """Scores each state at each number of context rows, with intervals for the held-out and the context rows.
 
     If a trained state does not beat zero-shot on the validation rows, zero-shot takes its place, as in a run.
 
@@ -106,9 +99,8 @@ def score_curve(
 
     Returns:
         For each state, by number of context rows, part and metric: ``score``, the mean over the sets; ``gain`` over
-        zero-shot with as many context rows and ``more`` over zero-shot with ``few_of(sizes)``, positive where better;
-        each with half its interval in ``<name>_half_width``, NaN where the rows are too few to tell; and ``first``, the
-        score with the first set.
+        zero-shot with as many context rows; ``more`` over zero-shot with ``few_of(sizes)``; each with its ± in
+        ``<name>_half_width``; and ``first``, the score with the first set.
     """
     rows, chosen_by = held_out["validation"], METRICS[decides]
     by_choice = [
@@ -135,17 +127,15 @@ def score_curve(
             for state, of_state in zip(curve, by_size, strict=True):
                 for size, drawn in of_state.items():
                     pairs = max(len(drawn), len(few))
-                    told = {
+                    differences = {
                         "score": difference(drawn, [one.of_nothing() for one in drawn]),
                         "gain": difference(drawn, by_size[0][size]),
                         "more": difference((drawn * pairs)[:pairs], (few * pairs)[:pairs]),
                     }
                     scores = state[size].setdefault(part, {})[name] = {"first": drawn[0].score}
-                    for what, found in told.items():
-                        value, half = (
-                            (found.value, found.half) if isinstance(found, Difference) else (math.nan, math.nan)
-                        )
-                        scores |= {what: value, half_width(what): half}
+                    for what, one in differences.items():
+                        value = (one.value, one.half) if isinstance(one, Difference) else (math.nan, math.nan)
+                        scores |= dict(zip((what, half_width(what)), value, strict=True))
                     scores["score"] = float(np.mean([one.score for one in drawn]))
     return curve
 
@@ -189,20 +179,19 @@ def in_words(frame: pd.DataFrame, metric: str) -> str:
     base = by_state["inference"]
     few, many = few_of(base.index), base.index.max()
 
-    def told(what: str, strategy: str, against: str) -> str:
+    def of(what: str, strategy: str, against: str) -> str:
         point, name = by_state[strategy].loc[many], f"{part}_{metric}"
         gain, half = point[f"{name}_{against}"], point[half_width(f"{name}_{against}")]
         return effect(what, gain, half, meaning, size=point[name], part=part)
 
     start = f"All {many:,} training rows are context rows."
     if few < many:
-        start = told(f"Using {many:,} context rows instead of {few:,}", "inference", "more")
+        start = of(f"Using {many:,} context rows instead of {few:,}", "inference", "more")
     trained = next((strategy for strategy in ("peft", "base-ft") if strategy in by_state), None)
     if trained is None:
         return f"{start} There is no trained run of this seed to compare with."
-    name = (
-        "Full fine-tuning" if trained == "base-ft" else f"Rank {frame.loc[frame['strategy'] == 'peft', 'rank'].iloc[0]}"
-    )
-    own = told(f"{name} with {many:,} context rows", trained, "gain")
-    both = told("Adding both", trained, "more")
+    full = trained == "base-ft"
+    name = "Full fine-tuning" if full else f"Rank {frame.loc[frame['strategy'] == 'peft', 'rank'].iloc[0]}"
+    own = of(f"{name} with {many:,} context rows", trained, "gain")
+    both = of("Adding both", trained, "more")
     return f"{start} {own}" + (f" {both}" if few < many else "")

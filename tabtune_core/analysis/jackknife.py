@@ -40,9 +40,7 @@ class Difference:
     """Variance between seeds beyond that."""
     seeds: int = 1
     choices: int = 1
-    """Number of differences from which this one was chosen on the same rows: the interval allows for it (Bonferroni;
-    Dunn 1961, Journal of the American Statistical Association 56, 52-64).
-    """
+    """Number of differences of which this one was chosen; the interval allows for it (Dunn 1961, JASA 56, 52-64)."""
 
     @property
     def quantile(self) -> float:
@@ -70,11 +68,9 @@ class Difference:
         return self.value - self.low if self.value > 0 else self.high - self.value
 
     def _corrected(self, quantile: float) -> float:
-        """Corrects for skew (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228: the inverse of the
-        transformation g1).
+        """Corrects for skew by the inverse of g1 (Hall 1992, Journal of the Royal Statistical Society B 54, 221-228).
 
-        It at most doubles the half width: of a skew that is large for the number of rows, g1 makes up to five times
-        Student's.
+        It at most doubles the half width: of a large skew, g1 makes up to five times Student's.
         """
         if abs(self.skew) < 1e-6:
             return quantile
@@ -140,12 +136,10 @@ def _pull(without_G: Floats, rounding: float) -> Floats:
 
 
 def _turned(first: Replicates, second: Replicates) -> float:
-    """Returns how much a difference of log-losses or Brier scores moves if one row has another class, the most likely
-    one.
+    """Returns how much a difference of log-losses or Brier scores moves if one row has its most likely other class.
 
     It is a mean over rows, weighted by how much each moves it: an error that no row shows falls where the models
-    differ. It is 0 for other scores, and for the difference to nothing: the ± of a score is its distance to a better
-    one; errors make it worse.
+    differ. It is 0 for other scores, and for the difference to nothing, which errors only make worse.
     """
     metric, number = first.groups.metric, len(first.rows.y_N)
     if metric.task == "regression" or metric.name not in ROW_MEANS or not second.predicted.size:

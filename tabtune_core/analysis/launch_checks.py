@@ -27,13 +27,9 @@ from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 
 def what_stops(home: Path, runs: Sequence[RunSettings], *, cluster_cards: int | None = None) -> list[TabTuneError]:
-    """Returns everything that stops runs on a table of a workspace, except a lack of memory, which is an estimate; see
-    ``too_large``.
+    """Returns everything that stops runs on a table of a workspace, except a lack of memory (``too_large``).
 
-    ``cluster_cards`` is as in ``stopped_by_request``.
-
-    Raises:
-        TableError: the workspace does not hold the table.
+    ``cluster_cards`` is as in ``stopped_by_request``. TableError if the workspace does not hold the table.
     """
     dataset = get_dataset(home, runs[0].dataset)
     return [
@@ -77,34 +73,14 @@ def too_large(home: Path, runs: Sequence[RunSettings]) -> SettingError | None:
         return None
     card, device = get_card(first.model), DeviceMemory.of(first.device, machine_memory(), card_memory())
     table = TableSizes.of(load_frame(home, first.dataset), get_dataset(home, first.dataset).columns, first)
-    told = None
+    why = None
     if device.all_bytes is not None:
         memory = round(device.all_bytes)
         shown = with_shown_rows(first, features=table.features, memory_bytes=memory, on_gpu=device.on_gpu)
         sizes = Sizes.plan(shown, table.split, features=table.features, classes=table.classes)
-        told = cannot_fit(need_of(seeded, card, sizes, on_gpu=device.on_gpu), device, shown)
-    told = told or no_room(disk_need(runs, card, table.split, classes=table.classes), home)
-    return SettingError(told) if told else None
-
-
-def on_unequal_gpus(home: Path, runs: Sequence[RunSettings]) -> list[RunSettings]:
-    """Returns a sweep's runs with the context rows of the smallest GPU that 'auto' may choose, if others take more.
-
-    Otherwise runs would predict with different context rows, depending on the GPU that each of them gets.
-    """
-    sizes = [memory[1] for memory in card_memory() if memory]
-    first = next((run for run in runs if run.strategy not in REFERENCES), None)
-    if first is None or first.device != "auto" or len(set(sizes)) < 2:
-        return list(runs)
-    dataset = get_dataset(home, first.dataset)
-    features = features_of(dataset.columns, first)
-    least, most = (
-        with_shown_rows(first, features=features, memory_bytes=size, on_gpu=True).train.predict_context_rows or 0
-        for size in (min(sizes), max(sizes))
-    )
-    if least == most or dataset.rows <= least:
-        return list(runs)
-    return [run.changed(predict_context_rows=least) for run in runs]
+        why = cannot_fit(need_of(seeded, card, sizes, on_gpu=device.on_gpu), device, shown)
+    why = why or no_room(disk_need(runs, card, table.split, classes=table.classes), home)
+    return SettingError(why) if why else None
 
 
 def _check_run(run: RunSettings, cluster_cards: int | None) -> None:
@@ -113,15 +89,10 @@ def _check_run(run: RunSettings, cluster_cards: int | None) -> None:
         return
     if cluster_cards is None:
         check_device(run.device)
-    if (
-        run.train.amp != "off"
-        and run.device == "auto"
-        and not (count_cards() if cluster_cards is None else cluster_cards)
-    ):
-        raise DeviceError(
-            f"train.amp is {run.train.amp!r}, which needs a CUDA GPU, and these runs would use the CPU. Set it to "
-            "'off'."
-        )
+    gpus = count_cards() if cluster_cards is None else cluster_cards
+    if run.train.amp != "off" and run.device == "auto" and not gpus:
+        needs = f"train.amp is {run.train.amp!r}, which needs a CUDA GPU, and these runs would use the CPU"
+        raise DeviceError(f"{needs}. Set it to 'off'.")
     check_weights(get_card(run.model), run.task, run.checkpoint)
 
 

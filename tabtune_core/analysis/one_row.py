@@ -1,8 +1,7 @@
 """What is shown beside the prediction of a row: an interval for predicted numbers, and the context rows most like it.
 
-In: the errors of one model on the validation and the test rows of a run; a context. Out: an interval around every
-prediction of that model; places in the context. Shape letters: C context rows, F features, N validation rows, M test
-rows.
+In: errors of one model on the held-out rows of a run; a context. Out: an interval; places in the context.
+Shape letters: C context rows, F features, N validation rows, M test rows.
 """
 
 import math
@@ -30,8 +29,7 @@ class Interval:
 
 
 def interval(errors_N: Floats, test_errors_M: Floats) -> Interval | None:
-    """Computes it from validation errors (truth minus prediction); test errors only check it. None if validation rows
-    are too few.
+    """Computes it from validation errors (truth minus prediction), None if these are too few; test errors check it.
 
     Split conformal prediction that leaves out equal shares at both ends: Lei et al. 2018, Journal of the American
     Statistical Association 113, 1094-1111. The validation rows also chose the checkpoint, so it is a little too narrow;

@@ -1,5 +1,4 @@
-"""Predictions of runs row by row, counted and compared: confusion, calibration, errors, and rows whose prediction
-changed.
+"""Predictions of runs row by row, counted and compared: confusion, calibration, errors, and changed rows.
 
 In: predictions of held-out rows. Out: frames for charts and tables. Letters: N rows, K classes, B bins.
 """
@@ -53,22 +52,14 @@ def reliability(predictions: Predictions) -> pd.DataFrame:
 
 def errors(predictions: Predictions) -> pd.DataFrame:
     """One row per held-out row of a regression run: row, label, predicted, error (predicted minus label)."""
-    return pd.DataFrame(
-        {
-            "row": predictions.rows_N,
-            "label": predictions.y_N,
-            "predicted": predictions.predicted,
-            "error": predictions.predicted - predictions.y_N,
-        }
-    )
+    rows = {"row": predictions.rows_N, "label": predictions.y_N, "predicted": predictions.predicted}
+    return pd.DataFrame(rows).assign(error=predictions.predicted - predictions.y_N)
 
 
 def together(first: Predictions, second: Predictions) -> pd.DataFrame:
-    """One row per row that both runs predicted: row, label, and for each run (``first_``, ``second_``) predicted and
-    right or error.
+    """One row per row that both runs predicted: row, label, and for each run (``first_``, ``second_``) the prediction.
 
-    Classification has class names, and ``confidence``, the probability of the predicted class; regression has ``move``,
-    second minus first.
+    Classification has class names, ``right``, ``confidence``; regression ``error`` and ``move``, from first to second.
     """
     both = _one(first, "first_").merge(_one(second, "second_").drop(columns="label"), on="row")
     return both if first.classes else both.assign(move=both["second_predicted"] - both["first_predicted"])
@@ -78,15 +69,12 @@ def _one(predictions: Predictions, prefix: str) -> pd.DataFrame:
     label_N, predicted = predictions.y_N, predictions.predicted
     if predictions.classes:
         names, guess_N = np.array(predictions.classes, dtype=object), predicted.argmax(axis=1)
-        label_N, values = (
-            names[label_N],
-            {"predicted": names[guess_N], "confidence": predicted.max(axis=1), "right": guess_N == label_N},
-        )
+        values = {"predicted": names[guess_N], "confidence": predicted.max(axis=1), "right": guess_N == label_N}
+        label_N = names[label_N]
     else:
         values = {"predicted": predicted, "error": predicted - label_N}
-    return pd.DataFrame(
-        {"row": predictions.rows_N, "label": label_N} | {prefix + name: value for name, value in values.items()}
-    )
+    frame = pd.DataFrame({"row": predictions.rows_N, "label": label_N})
+    return frame.assign(**{prefix + name: value for name, value in values.items()})
 
 
 def flips(both: pd.DataFrame) -> pd.DataFrame:

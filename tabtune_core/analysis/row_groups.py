@@ -93,12 +93,10 @@ class RowGroups:
         quick = metric.name in (*ROW_MEANS, *OF_COUNTS, *OF_RANKS)  # no loop over the groups, or a quick one
         number = int(unit_M.max()) + 1
         self.number = min(GROUPS if quick else FEW_GROUPS, number)
-        self._group = (np.random.default_rng(0).permutation(number) % self.number)[
-            unit_M
-        ]  # neighbouring units may be alike
-        counts: list[tuple[str | None, tuple[float, int], int]] = [
-            (None, _equal(unit_M), FEWEST_ROWS if self.split_by == "random" else FEWEST)
-        ]
+        mixed_U = np.random.default_rng(0).permutation(number)  # neighbouring units may be alike
+        self._group = (mixed_U % self.number)[unit_M]
+        fewest = FEWEST_ROWS if self.split_by == "random" else FEWEST
+        counts: list[tuple[str | None, tuple[float, int], int]] = [(None, _equal(unit_M), fewest)]
         y_M = np.concatenate([part.y_N for part in parts])[first]
         if metric.task == "regression":
             counts.append((OF_FAR_TARGETS, _equal(unit_M[_far(y_M, squared=metric.name != "mae")]), FEWEST))
@@ -123,11 +121,9 @@ class RowGroups:
         if self.split_by == "group" and self.metric.task == "classification":
             unit_N, more = self._unit_M[np.searchsorted(self._rows, first.rows.rows_N)], round(self._rows_of_unit)
             wrong = [each.predicted.argmax(axis=1) != each.rows.y_N for each in both]
-            units = [
-                *(unit_N + place * len(self._rows) for place in range(len(both))),
-                np.full(more, len(both) * len(self._rows)),
-            ]
-            unit_M = np.unique(np.concatenate(units), return_inverse=True)[1]
+            units = [unit_N + place * len(self._rows) for place in range(len(both))]
+            another = np.full(more, len(both) * len(self._rows))
+            unit_M = np.unique(np.concatenate([*units, another]), return_inverse=True)[1]
             share = max(share, alike(np.concatenate([*wrong, np.ones(more, bool)]).astype(int), unit_M))
         return 1 + share * (self._rows_of_unit - 1)
 
@@ -193,20 +189,13 @@ def _blocks(unit_M: Ints) -> Ints:
 
 
 def _equal(unit_M: Ints) -> tuple[float, int]:
-    """Effective number: how many units of equal size are as informative as these (Kish 1965, Survey Sampling, section
-    11.7).
-
-    Also returns how many there are.
-    """
+    """Effective number of units of equal size (Kish 1965, Survey Sampling, section 11.7), and their number."""
     rows_U = np.bincount(unit_M).astype(np.float64)
     return float(rows_U.sum() ** 2 / max((rows_U**2).sum(), 1)), int(np.count_nonzero(rows_U))
 
 
 def _far(y_M: Floats, *, squared: bool) -> NDArray[np.bool_]:
-    """Returns which numbers are not near the median.
-
-    Of absolute errors, unlike squared ones, a few outliers do not decide.
-    """
+    """Returns which numbers are not near the median; of absolute errors, a few outliers do not decide."""
     distance_M = np.abs(y_M - np.median(y_M))
     largest = distance_M.max() if squared else np.sort(distance_M)[-min(FEWEST, len(y_M))]
     return np.asarray(distance_M > NEAR * largest)

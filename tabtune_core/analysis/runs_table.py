@@ -128,15 +128,13 @@ def _differing(runs: Sequence[Run]) -> dict[str, str]:
     groups: dict[tuple[str, str], list[Run]] = {}
     for run in runs:
         groups.setdefault((run.sweep, run.settings.strategy), []).append(run)
-    said: dict[str, str] = {}
+    written: dict[str, str] = {}
     for alike in groups.values():
         each = [_others(run.settings) for run in alike]
         names = [name for name, value in each[0].items() if any(values[name] != value for values in each[1:])]
-        said |= {
-            run.id: ", ".join(f"{name} {values[name]}" for name in names)
-            for run, values in zip(alike, each, strict=True)
-        }
-    return said
+        for run, values in zip(alike, each, strict=True):
+            written[run.id] = ", ".join(f"{name} {values[name]}" for name in names)
+    return written
 
 
 def _others(settings: RunSettings) -> dict[str, Any]:
@@ -169,12 +167,8 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
         row["learning_rate"] = settings.learning_rate
         row["fixed_rate"] = settings.learning_rate if run.rung < 0 else math.nan
     if settings.strategy == "peft":
-        row |= {
-            "rank": lora.rank,
-            "alpha": lora.effective_alpha,
-            "dropout": lora.dropout,
-            "targets": " ".join(lora.targets) or "default",
-        }
+        row |= {"rank": lora.rank, "alpha": lora.effective_alpha, "dropout": lora.dropout}
+        row["targets"] = " ".join(lora.targets) or "default"
     return row | _measured(run, run.result) if run.result else row
 
 
@@ -199,9 +193,8 @@ def _measured(run: Run, result: RunFinished) -> dict[str, Any]:
     groups = {"validation": result.validation, "test": result.test, "zero_shot_validation": result.zero_shot_validation}
     row |= {f"{group}_{name}": score for group, scores in groups.items() for name, score in scores.items()}
     if run.settings.strategy in REFERENCES:
-        row |= dict.fromkeys(
-            ("steps", "best_step", "stopped_early", "trainable_parameters", "total_parameters", "trainable_percent")
-        )
+        row |= dict.fromkeys(("steps", "best_step", "stopped_early"))
+        row |= dict.fromkeys(("trainable_parameters", "total_parameters", "trainable_percent"))
     if result.best_step == 0 and run.settings.strategy in TRAINED:
         measured = math.isfinite(result.validation.get(run.settings.selection_metric, math.nan))
         row["note"] = UNTRAINED if not result.steps_done else NO_GAIN if measured else NOT_MEASURED

@@ -1,6 +1,6 @@
-"""How long a sweep will take and how much its memory grows, from the user's own earlier runs. If no run is similar,
-from a few steps that were measured on this machine. Without those steps the answer is unknown: a number is never made
-up.
+"""How long a sweep takes and how much its memory grows: from similar earlier runs, or a few measured steps, or unknown.
+
+In: runs, the events of earlier ones, and the sizes of a table. Out: seconds and a ratio, with what they come from.
 """
 
 import math
@@ -28,9 +28,7 @@ NEAR = 2
 LATEST_RUNS = 40
 """How many of a model's latest runs times are taken from."""
 GROWS_ON_RATIO, GROWS_ON_BYTES = 1.03, 2e6
-"""A whole run grows resident memory by this factor of the growth of its first few steps, plus these bytes: the heap
-keeps growing, by a huge page and more. From 89 random runs that each had such a measurement.
-"""
+"""Growth of resident memory in a whole run, relative to its first few steps, plus these bytes: from 89 random runs."""
 CLASSES_AT_ONCE = 10
 """More classes are predicted in several passes."""
 
@@ -60,22 +58,15 @@ class TrainedOn:
     @classmethod
     def plan(cls, split: SplitSizes, *, features: int, classes: int, on_gpu: bool) -> "TrainedOn":
         """Returns the sizes for a table that will be split as ``split`` says."""
-        device = "cuda" if on_gpu else "cpu"
-        return cls(
-            train_rows=split.train, validation_rows=split.validation, features=features, classes=classes, device=device
-        )
+        rows, device = {"train_rows": split.train, "validation_rows": split.validation}, "cuda" if on_gpu else "cpu"
+        return cls(**rows, features=features, classes=classes, device=device)
 
     @classmethod
     def of(cls, run: RunPlanned) -> "TrainedOn":
         """Returns the sizes and the device of a run that has begun."""
+        rows = {"train_rows": run.train_rows, "validation_rows": run.validation_rows}
         device = "cpu" if run.device.startswith("cpu") else "cuda"
-        return cls(
-            train_rows=run.train_rows,
-            validation_rows=run.validation_rows,
-            features=run.features,
-            classes=len(run.classes),
-            device=device,
-        )
+        return cls(**rows, features=run.features, classes=len(run.classes), device=device)
 
     def steps_of(self, settings: RunSettings) -> int:
         """Returns the most optimizer steps of a run."""
@@ -87,16 +78,11 @@ class TrainedOn:
         """Returns the size of a step and of an evaluation on the validation rows, which settings may limit."""
         train = settings.train
         step = EpisodeSize.plan(self.train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
-        evaluation_context = min(self.train_rows, train.predict_context_rows or self.train_rows, EVALUATION_ROWS)
+        shown = min(self.train_rows, train.predict_context_rows or self.train_rows, EVALUATION_ROWS)
         validation = min(self.validation_rows, train.validation_rows)
-        every = train.eval_every_of(
-            self.steps_of(settings),
-            shown=step.context + step.query,
-            evaluated=evaluation_context + validation,
-        )
-        return Size(
-            step.context, step.query, self.features, validation, evaluation_context, every, self.classes, self.device
-        )
+        rows = {"shown": step.context + step.query, "evaluated": shown + validation}
+        every = train.eval_every_of(self.steps_of(settings), **rows)
+        return Size(step.context, step.query, self.features, validation, shown, every, self.classes, self.device)
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +107,9 @@ class Size:
 
     def is_near(self, other: "Size") -> bool:
         """Whether seconds can be scaled from one to the other by their cells."""
-        mine, others = (
-            (size.context, size.query, size.features, size.validation, size.shown, size.eval_every)
-            for size in (self, other)
-        )
-        near = all(max(one, two) <= NEAR * max(1, min(one, two)) for one, two in zip(mine, others, strict=True))
+        names = ("context", "query", "features", "validation", "shown", "eval_every")
+        both = [(getattr(self, name), getattr(other, name)) for name in names]
+        near = all(max(pair) <= NEAR * max(1, *sorted(pair)[:1]) for pair in both)
         passes = {math.ceil(size.classes / CLASSES_AT_ONCE) for size in (self, other)}
         return near and self.device == other.device and len(passes) == 1
 
@@ -185,10 +169,9 @@ def _growth_ratio(run: RunSettings, size: Size, growth_bytes: float | None) -> f
 
 def latest(runs: Iterable[Run], model: str) -> list[Run]:
     """Returns the last trained runs of a model that finished with a result, at most LATEST_RUNS."""
-    finished = [run for run in runs if run.settings.model == model and run.status == "finished" and run.result]
-    return sorted((run for run in finished if run.settings.strategy in TRAINED), key=lambda run: run.ended or 0)[
-        -LATEST_RUNS:
-    ]
+    trained = [run for run in runs if run.settings.model == model and run.settings.strategy in TRAINED]
+    finished = [run for run in trained if run.status == "finished" and run.result]
+    return sorted(finished, key=lambda run: run.ended or 0)[-LATEST_RUNS:]
 
 
 def read_paces(store: RunStore, run_ids: Iterable[str]) -> list[Pace]:
@@ -251,10 +234,9 @@ def step_seconds(run: RunSettings, paces: Sequence[Pace], size: Size) -> TimeEst
 def train_seconds(
     runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn, *, halving: bool = False
 ) -> TimeEstimate | None:
-    """Estimates all these runs one after the other, without early stopping; None if one of them has no similar run.
+    """Estimates these runs one after the other, each at most to its time limit; None if one has no similar run.
 
-    A run that would take longer than its time limit counts with the limit. With ``halving``, runs that differ only in
-    their learning rate count with the share of the steps that they train on average.
+    With ``halving``, runs that differ only in their learning rate count with the share of steps that they train.
     """
     total, known = 0.0, dict[tuple[Any, ...], TimeEstimate]()
     rivals = Counter(map(race_of, runs)) if halving else Counter[RunSettings]()
@@ -273,26 +255,8 @@ def train_seconds(
     return TimeEstimate(total, sum(step.runs for step in known.values()), any(step.measured for step in known.values()))
 
 
-def beyond_limit(runs: Sequence[RunSettings], paces: Sequence[Pace], trained_on: TrainedOn) -> str | None:
-    """Warns about a time limit that is shorter than one step, if the pace of such a run is known."""
-    for run in runs:
-        limit = run.train.time_limit
-        step = (
-            None if limit is None or run.strategy not in TRAINED else step_seconds(run, paces, trained_on.size_of(run))
-        )
-        if step is not None and limit is not None and step.seconds > limit:
-            return (
-                f"The time limit of {limit:g} s is shorter than one step, which takes about {step.seconds:.2g} s "
-                "with its share of the "
-                f"evaluations ({came_from(step)}): such a run does one step and evaluates it."
-            )
-    return None
-
-
 def came_from(estimate: TimeEstimate) -> str:
     """Says what an estimate comes from, for example ``from 3 finished runs like these``."""
     runs = f"{counted(estimate.runs, 'finished run')} like {'these' if estimate.runs != 1 else 'this'}"
-    parts = ([runs] if estimate.runs else []) + (
-        ["a measurement of a few steps on this machine"] if estimate.measured else []
-    )
-    return f"from {' and '.join(parts)}"
+    measured = "a measurement of a few steps on this machine"
+    return f"from {' and '.join([runs] * bool(estimate.runs) + [measured] * estimate.measured)}"

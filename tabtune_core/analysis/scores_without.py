@@ -41,9 +41,7 @@ def _area(own_N: NDArray[np.bool_], p_N: Floats, group_N: Ints, groups: int) -> 
     Pairs within one group are counted at the mean of all pairs.
     """
     above, below = int(own_N.sum()), int((~own_N).sum())
-    won_N = np.empty(
-        len(p_N)
-    )  # pairs of a row of the class with one of another class that the first wins; a tie counts half
+    won_N = np.empty(len(p_N))  # pairs with a row of another class that a row of the class wins; a tie counts half
     won_N[own_N] = _below(p_N[own_N], p_N[~own_N])
     won_N[~own_N] = above - _below(p_N[~own_N], p_N[own_N])
     area = won_N[own_N].sum() / (above * below)
@@ -91,9 +89,8 @@ def _matthews(counts_GKK: Floats) -> Floats:
     true_GK, said_GK = counts_GKK.sum(axis=2), counts_GKK.sum(axis=1)
     right_G, rows_G = np.trace(counts_GKK, axis1=1, axis2=2), true_GK.sum(axis=1)
     spread_G = (rows_G**2 - (true_GK**2).sum(axis=1)) * (rows_G**2 - (said_GK**2).sum(axis=1))
-    return np.asarray(
-        (right_G * rows_G - (true_GK * said_GK).sum(axis=1)) / np.sqrt(np.where(spread_G > 0, spread_G, np.inf))
-    )
+    covariance_G = right_G * rows_G - (true_GK * said_GK).sum(axis=1)
+    return np.asarray(covariance_G / np.sqrt(np.where(spread_G > 0, spread_G, np.inf)))
 
 
 def _balanced_accuracy(counts_GKK: Floats) -> Floats:

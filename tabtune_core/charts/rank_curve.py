@@ -73,7 +73,7 @@ class Answer:
     @property
     def ends(self) -> dict[str, tuple[float, str]]:
         """Level and colour of each line at its end, by name."""
-        named = {name: (level, colour) for name, (level, colour, _) in self.levels.items()}
+        named = {name.partition(" (")[0]: (level, colour) for name, (level, colour, _) in self.levels.items()}
         return named | ({"LoRA": (float(self.best["score"].iloc[-1]), LINE)} if len(self.best) else {})
 
     @property

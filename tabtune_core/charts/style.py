@@ -29,8 +29,8 @@ FAINT = "#7F8C99"
 """For references, guides, limits and runs that are left out; visible on light and dark backgrounds."""
 MOST_LABELS = 12
 """With more names beside a chart none would be readable: then only those of the baselines."""
-LABEL_PIXELS = 15
-"""Height of a name beside a line."""
+LABEL_PIXELS, BELOW_PIXELS = 15, 55
+"""Heights of a name beside a line, and of marks and title below a chart."""
 PALE = 0.3
 """Opacity of a line behind its smoothed one, and of runs that stopped at a rung."""
 X_TITLES = {"step": "Training step", "seconds": "Training time (s)"}
@@ -254,7 +254,7 @@ def spread(drawn: go.Figure) -> None:
     labels = sorted((one for one in drawn.layout.annotations if one.captureevents), key=lambda one: one.y)
     low, high = drawn.layout.yaxis.range or (0.0, 0.0)
     first, last = drawn.layout.yaxis.domain or (0.0, 1.0)
-    pixels = (last - first) * (drawn.layout.height - 70)
+    pixels = (last - first) * (drawn.layout.height - drawn.layout.margin.t - BELOW_PIXELS)
     inside = [one for one in labels if low <= one.y <= high and high > low]
     ends = [pixels * (one.y - low) / (high - low) for one in inside]
     places = list(ends)

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from tabtune_core.analysis.runtime_estimate import (
     Pace,
     TrainedOn,
-    beyond_limit,
     came_from,
     known_paces,
     measured_paces,
@@ -96,8 +95,6 @@ def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedO
     elif seconds := estimate.seconds:
         takes = f"{seconds:,.1f} s" if seconds < 120 else f"{seconds / 60:,.0f} minutes"
         say(f"Training takes about {takes} in all if nothing stops early, {came_from(estimate)}.")
-    if short := beyond_limit(settings, paces, trained_on):
-        say(f"warning: {short}")
 
 
 def _measured(store: RunStore, settings: list[RunSettings], paces: list[Pace], trained_on: TrainedOn) -> Sequence[Pace]:
@@ -133,7 +130,7 @@ def _launch(
     halving: bool = False,
 ) -> int:
     """Queues the runs, follows them to their end and shows how they did."""
-    from tabtune_core.analysis.launch_checks import on_unequal_gpus, too_large
+    from tabtune_core.analysis.launch_checks import too_large
 
     first = settings[0]
     if first.target in getattr(asked, "reading.leave_out", ()):
@@ -142,10 +139,9 @@ def _launch(
         )
     score_to_rank_by(asked, first)
     trained_on = check_target(store, dataset, settings)
-    if cluster_for_new_runs(store.home) is None:  # its nodes have other memory than this machine
-        if not asked.insist and (reason := too_large(store.home, settings)):
-            raise SettingError(f"{reason} Nothing was started; {INSIST} starts it anyway.")
-        settings = on_unequal_gpus(store.home, settings)
+    here = cluster_for_new_runs(store.home) is None  # a cluster's nodes have other memory than this machine
+    if here and not asked.insist and (reason := too_large(store.home, settings)):
+        raise SettingError(f"{reason} Nothing was started; {INSIST} starts it anyway.")
     _check_adapters(asked)
     card = get_card(first.model)
     if any(one.strategy not in REFERENCES for one in settings):  # a download shows its progress here, not in a log

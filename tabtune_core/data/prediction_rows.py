@@ -135,7 +135,8 @@ def _laid_out(source: Path | bytes, like: ReadAs, limit_bytes: int) -> Table:
     detected = replace(own, encoding=None, delimiter=None, sheet=None)
     refused: TableError | None = None
     tables: list[Table] = []
-    for choices in (*([replace(own, header=True)] if own.header is False else ()), own, detected):
+    named = [replace(choices, header=True) for choices in (own, detected) if own.header is False]
+    for choices in (*named, own, detected):
         try:
             table = read_table(source, choices, limit_bytes=limit_bytes, fewest=1)
         except TableError as error:

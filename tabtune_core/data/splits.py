@@ -108,7 +108,7 @@ def held_out_rows(class_rows: NDArray[np.int64], validation_share: float, test_s
 def group_rows(rows: int) -> NDArray[np.int64]:
     """Returns the size of each group that ``strata_of`` makes of ``rows`` numbers."""
     groups = _number_groups(rows)
-    return np.bincount(np.arange(rows) * groups // max(rows, 1), minlength=groups)
+    return np.bincount(np.arange(rows) * groups // rows, minlength=groups)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

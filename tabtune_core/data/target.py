@@ -126,7 +126,7 @@ def target_scores(table: Table, title: str) -> dict[str, float]:
     def score(column: Column) -> float:
         name, words = column.name, column.kind != "number" and column.unique > MOST_CLASSES
         place = LAST * (name == ends[-1]) + LAST_OF_TWO * (name == table.columns[-1].name and column.unique == 2)
-        place += FIRST * (name == usable[0].name != ends[-1])
+        place += FIRST * (name == ends[0] == usable[0].name != ends[-1])
         values = TWO_VALUES * (column.unique == 2) + MANY_WORDS * words
         return names[name] + place + values + IN_TITLE * (titled == [name]) + SERIES * (name in series)
 

@@ -120,7 +120,7 @@ class LoRALinear(LowRank):
 
     def merged(self) -> nn.Linear:
         """Returns a plain linear layer that computes the same; the base layer is not changed."""
-        plain = nn.Linear(self.base.in_features, self.base.out_features, bias=self.base.bias is not None, device="meta")
+        plain = nn.Linear(self.base.in_features, self.base.out_features, bias=False, device="meta")
         plain.weight = nn.Parameter(self.updated(self.base.weight).detach(), requires_grad=False)
         plain.bias = self.base.bias
         return plain.train(self.training)

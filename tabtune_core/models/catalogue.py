@@ -43,10 +43,14 @@ def with_tried_rates(sweep: SweepSettings) -> SweepSettings:
     named = len(sweep.learning_rates) or int(sweep.run.train.learning_rate is not None)
     if sweep.one_rate or named == 1:
         return sweep
+    lora, full = (
+        tuple(with_usual_rate(sweep.run.with_strategy(strategy)).learning_rate * times for times in TRIED_RATES)
+        for strategy in ("peft", "base-ft")
+    )
     return dataclasses.replace(
         sweep,
-        learning_rates=sweep.learning_rates or (TRIED_RATES["peft"] if sweep.ranks else ()),
-        full_learning_rates=sweep.full_learning_rates or (TRIED_RATES["base-ft"] if sweep.full_fine_tuning else ()),
+        learning_rates=sweep.learning_rates or (lora if sweep.ranks else ()),
+        full_learning_rates=sweep.full_learning_rates or (full if sweep.full_fine_tuning else ()),
     )
 
 

@@ -1,7 +1,6 @@
 """Everything a person can set, in one place to import from.
 
 In: a form, a TOML file, the command line or keyword arguments. Out: frozen dataclasses whose values have been checked.
-The docstring under each field is the widget's tooltip and the command line's help.
 """
 
 from tabtune_core.settings.fields import LORA, MODELS, TRAINED, Setting, Strategy, describe, rows_of

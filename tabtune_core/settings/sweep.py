@@ -9,8 +9,8 @@ from typing import Any
 
 import tomli_w
 
-from tabtune_core.settings.fields import TRAINED, Setting, Strategy, rows_of, setting
-from tabtune_core.settings.run import LEARNING_RATES, REFERENCES, SETTINGS, RunSettings
+from tabtune_core.settings.fields import Setting, rows_of, setting
+from tabtune_core.settings.run import REFERENCES, SETTINGS, RunSettings
 from tabtune_core.settings.serialization import from_values, plain_values, read_toml
 from tabtune_core.settings.training import LoraSettings
 from tabtune_core.settings.validation import check, require
@@ -24,13 +24,8 @@ MANY_RUNS = 100
 
 RUNGS = (1 / 6, 1 / 3)
 """Shares of the steps at which runs that differ only in their learning rate are compared."""
-TRIED_RATES: dict[Strategy, tuple[float, ...]] = {
-    strategy: tuple(round(LEARNING_RATES[strategy] * times, 7) for times in (1, 4, 16)) for strategy in TRAINED
-}
-"""Learning rates that each rank and full fine-tuning try with every model: the guide's, and two above it.
-
-The best rate of LoRA lies between them from rank 1 to rank 32 (``tests/benchmarks/rate_by_rank.py``).
-"""
+TRIED_RATES = (1.0, 4.0, 16.0)
+"""Learning rates that each rank and full fine-tuning try, as multiples of the model's default."""
 
 
 def race_of(run: RunSettings) -> RunSettings:

@@ -142,7 +142,7 @@ class Scorer:
             parts.append(ask(x_NF[first : first + self.rows_at_once, columns]))
             if self.told is not None:
                 self.told(len(parts[-1]))
-        predicted = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        predicted = np.concatenate(parts)
         return predicted[:, ids] if self.classes else predicted
 
 

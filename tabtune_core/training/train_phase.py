@@ -21,7 +21,7 @@ from tabtune_core.training.loop import LoopPlan, TrainResult, train
 from tabtune_core.training.memory.meters import held_bytes
 from tabtune_core.training.notices import training_notes
 from tabtune_core.training.optimizer import make_optimizer
-from tabtune_core.training.recompute import checkpointed, large_blocks_apart
+from tabtune_core.training.recompute import checkpointed
 from tabtune_core.training.session import Session
 from tabtune_core.training.step import plain_step
 from tabtune_core.training.zero_shot import ZeroShot, tell_zero_shot
@@ -80,8 +80,6 @@ def _as_asked(session: Session) -> Iterator[None]:
     with ExitStack() as contexts:
         if settings.train.gradient_checkpointing:
             contexts.enter_context(checkpointed(module, session.model.card.family.block_lists))
-            if session.device.type == "cpu":
-                contexts.enter_context(large_blocks_apart())
         contexts.enter_context(session.prefix.use(environment.shared is not None or settings.train.episode_set > 0))
         pairs = adapter_factors(module, session.report).values() if session.report else ()
         contexts.enter_context(

@@ -59,10 +59,6 @@ class Kept:
     def _key(self, run: dict[str, Any]) -> str:
         return json.dumps([run[name] for name in self.names])
 
-    def has(self, **asked: Any) -> bool:
-        """Whether the file has this run."""
-        return self._key(asked) in self.known
-
     def get(self, make: Callable[[], dict[str, Any]], **asked: Any) -> dict[str, Any]:
         """The run with these fields, measured by ``make`` if the file lacks it."""
         key = self._key(asked)

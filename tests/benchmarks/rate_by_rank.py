@@ -1,15 +1,13 @@
-"""Which scale of LoRA's update keeps the best learning rate the same for every rank? One grid of ranks and rates, on real
-tables.
+"""Which scale of LoRA's update keeps the best learning rate the same for every rank? One grid of ranks and rates.
 
 ``python tests/benchmarks/rate_by_rank.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the
 documentation. The tables were named below before the first run, from the lists of ``real_tables.py``, which says what
 to install. Runs that are already in the file are not repeated.
 
 The update is s B A with s = alpha / r (or alpha / sqrt(r)). Adam's steps do not depend on the size of a gradient, so
-with B' = s B a run moves A by the rate l and B' by s l: two numbers say all about a parametrisation. B starts at 0 and
-A does not, so at first only s l counts. One grid with s = 2 therefore answers for alpha = 2r, and, with its rates named
-anew, exactly for l / sqrt(r) and l / r; rsLoRA and a fixed alpha are these two with A at a higher rate below rank 8.
-``--scales`` runs them as they are, to see how far this holds. All five are the same at rank 8.
+with B' = s B a run moves A by the rate l and B' by s l. B starts at 0 and A does not, so at first only s l counts. One
+grid with s = 2 answers for alpha = 2r and, with its rates named anew, exactly for l / sqrt(r) and l / r; rsLoRA and a
+fixed alpha are these two with another rate of A. ``--scales`` runs them as they are, to see how far this holds.
 
 ``fit`` gets 6 in 10 rows, at most 800, and holds out a fifth of them, which choose the step; at most 500 other rows are
 the test rows. A gain is measured on the test rows, against zero-shot with the same rows: in log-loss, as a share of
@@ -17,7 +15,6 @@ zero-shot's, or in the share of explained variance."""
 
 import json
 import math
-import time
 from collections.abc import Iterator
 from functools import lru_cache
 from itertools import product
@@ -49,10 +46,8 @@ def tables() -> list[tuple[Task, RealTable]]:
     """The tables with their tasks, in order."""
     numbers = {table.name: table for table in (*REGRESSION, _r("Ecdat", "Computers", "price"))}
     classes = {table.name: table for table in CLASSIFICATION + UNSEEN}
-    return [
-        ("regression", numbers[name]) if name in numbers else ("classification", classes[name])
-        for name in NAMES.split()
-    ]
+    named = ((name, "regression" if name in numbers else "classification") for name in NAMES.split())
+    return [(task, (classes | numbers)[name]) for name, task in named]
 
 
 @lru_cache(maxsize=1)
@@ -60,10 +55,8 @@ def rows(table: RealTable, task: Task) -> list[Any]:
     """Training features, test features, training targets and test targets."""
     x, y = table.load()
     fitted = min(FIT_ROWS, round(FIT_SHARE * len(y)))
-    tested = min(TEST_ROWS, len(y) - fitted)
-    classes = y if task == "classification" else None
-    parts = train_test_split(x, y, train_size=fitted, test_size=tested, random_state=0, stratify=classes)
-    return parts  # type: ignore[no-any-return]
+    tested, classes = min(TEST_ROWS, len(y) - fitted), y if task == "classification" else None
+    return [*train_test_split(x, y, train_size=fitted, test_size=tested, random_state=0, stratify=classes)]
 
 
 def losses(pipeline: TabularPipeline, x: pd.DataFrame, y: pd.Series) -> NDArray[np.float64]:
@@ -83,15 +76,13 @@ def before(model: str, task: Task, table: RealTable) -> NDArray[np.float64]:
 
 
 def one_run(model: str, task: Task, table: RealTable, rank: int, rate: float, scale: str) -> dict[str, Any]:
-    """The gain on test, the validation score after each evaluation, and CPU seconds."""
-    started = time.process_time()
+    """The gain on test, and the validation score after each evaluation."""
     x, x_test, y, y_test = rows(table, task)
     lora: dict[str, Any] = {"r": rank}
     if scale != "twice":
         lora |= {"lora_alpha": 16 if scale == "fixed" else 16 / math.sqrt(8), "use_rslora": scale == "rslora"}
     params = {"device": "cpu", "learning_rate": rate, "predict_context_rows": SHOWN_ROWS, "peft_config": lora, **SIZES}
     pipeline = TabularPipeline(model, "peft", params, task).fit(x, y)
-    cpu_seconds = time.process_time() - started
     scores = [event for event in pipeline.history if isinstance(event, Evaluated) and event.split == "validation"]
     after, zero_shot = losses(pipeline, x_test, y_test), before(model, task, table)
     gains = (zero_shot - after) / (zero_shot.mean() if task == "classification" else 1)
@@ -99,8 +90,6 @@ def one_run(model: str, task: Task, table: RealTable, rank: int, rate: float, sc
         "gain": float(gains.mean()),
         "error": float(gains.std() / len(gains) ** 0.5),
         "validation": {str(event.step): event.scores[SELECTION[task]] for event in scores},
-        "best_step": pipeline.result.best_step,
-        "cpu_seconds": round(cpu_seconds, 2),
     }
 
 
@@ -117,10 +106,9 @@ class Runs(Kept):
 
     def gains(self, model: str, task: Task, table: RealTable) -> dict[int, dict[float, float]]:
         """The gain at each rate of each rank that has three; none unless the outer ranks have them."""
-        known = [run for run in self.known.values() if run["scale"] == "twice"]
         found: dict[int, dict[float, float]] = {}
-        for run in known:
-            if (run["model"], run["task"], run["table"]) == (model, task, table.name):
+        for run in self.known.values():
+            if (run["model"], run["task"], run["table"], run["scale"]) == (model, task, table.name, "twice"):
                 found.setdefault(run["rank"], {})[run["times"]] = run["gain"]
         whole = {rank: dict(sorted(own.items())) for rank, own in sorted(found.items()) if len(own) >= 3}
         return whole if {min(RANKS), max(RANKS)} <= whole.keys() else {}

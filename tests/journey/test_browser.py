@@ -203,7 +203,7 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
     assert all(run.result.adapter_verified for run in store.runs() if run.settings.strategy == "peft")
 
     page.goto(f"{server}/leaderboard")
-    page.get_by_text("with their boxes").first.wait_for()
+    page.get_by_text("Select runs to compare").first.wait_for()
     with page.expect_download() as found:
         page.get_by_role("button", name="Download the leaderboard (CSV)").click()
     board = pd.read_csv(found.value.path()).set_index("name")

@@ -170,7 +170,7 @@ def test_only_the_table_format_ends_with_what_rank_buys(tmp_path, tabtune_here):
     _, printed, _ = tabtune_here(tmp_path, "leaderboard", "--rank-by", "accuracy")
     board, said = printed.split("\n\n")
     assert board.startswith("Accuracy")
-    assert said.startswith("Validation chooses r=4: its accuracy there is 0.9585, zero-shot has 0.9300.\n")
+    assert said.startswith("Validation chooses r=4 at one rate: its accuracy there is 0.9585, zero-shot has 0.9300.\n")
     assert max(map(len, said.splitlines())) <= 120
     _, printed, _ = tabtune_here(tmp_path, "leaderboard", "--format", "csv")
     assert not re.search("Validation chooses|standard", printed)
@@ -207,7 +207,7 @@ def test_a_continuous_target_is_announced_and_predicted_as_a_number(worker, home
     assert {"test_rmse", "test_mae", "test_r2", "test_gain"} <= set(printed.splitlines()[0].split(","))
 
 
-def test_a_time_limit_below_one_step_is_reported_before_and_after_the_run(worker, home, table):
+def test_a_time_limit_below_one_step_is_reported_after_the_run(worker, home, table):
     (home.parent / "run.toml").write_text(
         'target = "class"\n[lora]\nrank = 3\n[train]\nsteps = 2\neval_every = 1\ncontext_rows = 40\n'
     )
@@ -215,7 +215,6 @@ def test_a_time_limit_below_one_step_is_reported_before_and_after_the_run(worker
     done = tabtune(home, "train", table, *asked, "--format", "json")
     told = " ".join(done.stderr.split())
     assert done.returncode == 0, done.stderr
-    assert "warning: The time limit of 1e-06 s is shorter than one step, which takes about" in told
     assert "ended training after step 1 of 2; that step was evaluated as the last one" in told
     (row,) = json.loads(done.stdout)
     assert (row["strategy"], row["seed"], row["rank"]) == ("peft", 3, 3)

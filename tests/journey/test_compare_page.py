@@ -164,7 +164,7 @@ def test_rows_with_changed_predictions_show_which_run_is_right_and_their_values(
 
 def test_every_view_opens_without_predictions_and_jobs(app, sweep):
     at(app, "Runs side by side")
-    for view in ("Curves", "Confusion", "Calibration", "Changed rows"):
+    for view in ("Settings", "Confusion", "Calibration", "Changed rows"):
         app.session_state["side_by_side"] = view
         app.run()
         assert not app.exception, view

@@ -174,8 +174,10 @@ def test_damaged_files_of_a_run_are_named_and_every_page_opens(app, store, ended
         (folder / PREDICTIONS_FILE).write_bytes(b"PAR1")
         (folder / LOG).unlink()
         (folder / LOG).mkdir()
-    for name in ("live", "try_it", "adapters"):
-        go(app, name)
+    broken = folder.name
+    app.session_state[f"log_{broken}"] = True  # opened by a press
+    for name in ("try_it", "adapters", "live"):
+        go(app, name, run=broken)
         assert not app.exception, (name, app.exception[0].value)
     assert "cannot be read: Is a directory." in texts(app.code)
     assert main(["leaderboard", "--home", str(store.home)]) == 0

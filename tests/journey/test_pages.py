@@ -25,12 +25,11 @@ def test_each_page_shows_a_finished_run_a_running_sweep_and_two_hundred_runs(app
         go(app, name)
         assert not app.exception, name
         assert not app.error, name
+    newest = seeding.many_runs(store, sweeps=4, per_sweep=50, looks=5, steps=20)[0]
     seeding.going_sweep(store)
     for name in ALL_PAGES:
         go(app, name)
         assert not app.exception, name
-    newest = seeding.many_runs(store, sweeps=4, per_sweep=50, looks=5, steps=20)[0]
-    for name in ALL_PAGES:
         go(app, name, sweep=newest, board="all")
         assert not app.exception, name
     go(app, "live").selectbox(key="chosen_sweep").set_value(newest).run()

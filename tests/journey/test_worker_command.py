@@ -34,7 +34,7 @@ def test_status_names_the_worker_and_its_run(store, capsys):
         output = capsys.readouterr().out
         assert f"is process {worker.pid}." in output
         assert f"Running: run LoRA r=8 ({run.id}), process {run.pid} on {run.slot} of {os.uname().nodename}." in output
-        assert "Queued: 1 run, 0 jobs." in output
+        assert "Queued: 1 run." in output
 
 
 def test_stop_ends_the_run_and_the_next_worker_resumes_it(store, worker, capsys):

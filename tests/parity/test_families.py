@@ -114,7 +114,7 @@ def of_tabpfn(path, x_CF, y_C, x_QF, name):
 UPSTREAM = {"TabICL": of_tabicl, "TabDPT": of_tabdpt, "Mitra": of_mitra, "TabPFN": of_tabpfn}
 
 
-def theirs(path, name, data):
+def of_upstream(path, name, data):
     return UPSTREAM[CATALOGUE[name].family.name](path, *data, name)
 
 
@@ -144,13 +144,13 @@ def test_predictions_equal_the_upstream_packages_also_with_an_adapter_merged(tmp
     data, model = table(name, features, classes), opened(tmp_path / "tiny", name, classes)
     base = ours(model, data, classes)
     assert base.std(axis=0).max() > 1e-3, "the rows must differ for a match to mean anything"
-    np.testing.assert_allclose(theirs(tmp_path / "tiny", name, data), base, **NEAR)
+    np.testing.assert_allclose(of_upstream(tmp_path / "tiny", name, data), base, **NEAR)
     report = adapted(model)
     moved = ours(model, data, classes)
     assert np.abs(moved - base).max() > 1e-2
     merge(model.module, report)
     model.save(tmp_path / "merged")
-    np.testing.assert_allclose(theirs(tmp_path / "merged", name, data), moved, **NEAR)
+    np.testing.assert_allclose(of_upstream(tmp_path / "merged", name, data), moved, **NEAR)
 
 
 @pytest.mark.parametrize("name", ["tabicl-mini", "tabdpt-mini", "mitra-mini"])
@@ -161,7 +161,7 @@ def test_the_shipped_model_opens_in_the_upstream_package(name, classes):
         pytest.skip(f"{CATALOGUE[name].family.distribution} is not installed")
     path, _ = find_checkpoint(CATALOGUE[name], task)
     predicted = ours(load_model(CATALOGUE[name], task, CPU), data, classes)
-    upstreams = theirs(path, "tabicl-v2" if name == "tabicl-mini" else name, data)
+    upstreams = of_upstream(path, "tabicl-v2" if name == "tabicl-mini" else name, data)
     np.testing.assert_allclose(predicted, upstreams, **NEAR)
 
 

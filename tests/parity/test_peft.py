@@ -66,15 +66,15 @@ def test_linears_and_tables_equal_pefts_including_gradients(rank, alpha, dropout
         outputs[-1].square().sum().backward()
     torch.testing.assert_close(outputs[0], outputs[1], atol=1e-12, rtol=1e-12)
     assert (outputs[0] - Small()(ids, x)).abs().max() > 0.1
-    theirs = {
+    of_peft = {
         name.replace(".default", "").replace("vector.weight", "vector"): p.grad
         for name, p in other.named_parameters()
         if p.grad is not None
     }
     ours = {name: p.grad for name, p in adapter_tensors(module, report).items()}
-    assert theirs.keys() == ours.keys()
+    assert of_peft.keys() == ours.keys()
     for name, gradient in ours.items():
-        torch.testing.assert_close(gradient, theirs[name], atol=1e-12, rtol=1e-12)
+        torch.testing.assert_close(gradient, of_peft[name], atol=1e-12, rtol=1e-12)
 
 
 @pytest.mark.parametrize("use_rslora", [False, True])
@@ -85,13 +85,13 @@ def test_pissa_equals_pefts_at_the_start_and_after_a_step(use_rslora):
     module, ids, x = Small().float(), torch.tensor([[0, 3, 3], [6, 1, 3]]), torch.randn(2, 3, 6)
     config = {"use_rslora": use_rslora}
     config |= {"init_lora_weights": "pissa"}
-    theirs = peft.LoraConfig(r=3, lora_alpha=7, target_modules=["first", "second"], **config)
-    other, untrained = peft.get_peft_model(Small().float(), theirs), module(ids, x)
+    of_peft = peft.LoraConfig(r=3, lora_alpha=7, target_modules=["first", "second"], **config)
+    other, untrained = peft.get_peft_model(Small().float(), of_peft), module(ids, x)
     report = inject(module, LoraSettings(rank=3, alpha=7, dropout=0, targets=("first", "second"), **config))
     for layer in report.layers:
-        theirs = other.base_model.model.get_submodule(layer.path)
+        of_peft = other.base_model.model.get_submodule(layer.path)
         a, b = adapter_factors(module, report)[layer.path]
-        torch.testing.assert_close(b @ a, theirs.lora_B["default"].weight @ theirs.lora_A["default"].weight)
+        torch.testing.assert_close(b @ a, of_peft.lora_B["default"].weight @ of_peft.lora_A["default"].weight)
     for model in (module, other):
         for step in range(3):
             output = model(ids, x)
@@ -108,9 +108,9 @@ def test_pissa_equals_pefts_at_the_start_and_after_a_step(use_rslora):
 @pytest.mark.parametrize("bias", ["none", "all", "lora_only"])
 def test_the_same_biases_train(bias):
     _, report, other = both({"rank": 2, "alpha": 4, "targets": ("first", "table"), "bias": bias}, r=2, bias=bias)
-    theirs = {name for name, p in other.named_parameters() if p.requires_grad and "lora_" not in name}
-    assert {name.replace(".base_layer", "").removeprefix(PREFIX) for name in theirs} == set(report.biases)
-    assert len(theirs) == {"none": 0, "all": 2, "lora_only": 1}[bias]
+    of_peft = {name for name, p in other.named_parameters() if p.requires_grad and "lora_" not in name}
+    assert {name.replace(".base_layer", "").removeprefix(PREFIX) for name in of_peft} == set(report.biases)
+    assert len(of_peft) == {"none": 0, "all": 2, "lora_only": 1}[bias]
 
 
 def package(tmp_path, module, rules, **how):

@@ -8,7 +8,7 @@ from dashboard import queries
 from dashboard.components import unreadable
 from dashboard.components.glossary import define
 from dashboard.components.target_picker import NOT_CHOSEN, RARE, ask_split, rare_grouped
-from dashboard.formatting import plain
+from dashboard.formatting import plain, without_flags
 from dashboard.url_state import go, pick, say_gone
 from dashboard.views.data import reading, table_findings, table_views, uploads
 from dashboard.views.data.columns_table import columns_table, has_unread_kinds
@@ -65,7 +65,7 @@ def show(dataset: Dataset) -> None:
         run = as_chosen(dataset, target, way, ask_split(dataset, target))
         stops = queries.table_stops(run)
     for reason in stops:
-        st.error(f"**Stops training.** {plain(reason)}", icon=":material/block:")
+        st.error(f"**Stops training.** {plain(without_flags(reason))}", icon=":material/block:")
     with st.container(horizontal=True, vertical_alignment="center"):
         why_not = ""
         if has_unread_kinds(dataset):

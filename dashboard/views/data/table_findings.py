@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components.target_picker import balance, rare_grouped, without_mended
-from dashboard.formatting import plain
+from dashboard.formatting import plain, without_flags
 from dashboard.url_state import chosen
 from dashboard.views.data.columns_table import still_open
 from dashboard.views.data.reading import read_again
@@ -73,11 +73,11 @@ def findings(found: Iterable[Finding]) -> None:
     """Shows findings, the most severe first, about the whole table before single columns; many end in an expander."""
     ordered = sorted(found, key=lambda item: (list(LOOKS).index(item.severity), item.column is not None))
     for finding in ordered[:MOST_FINDINGS]:
-        st.markdown(f"{LOOKS[finding.severity]} {plain(finding.message)}")
+        st.markdown(f"{LOOKS[finding.severity]} {plain(without_flags(finding.message))}")
     if len(ordered) > MOST_FINDINGS:
         with st.expander(f"{len(ordered) - MOST_FINDINGS} more"):
             for finding in ordered[MOST_FINDINGS:]:
-                st.markdown(f"{LOOKS[finding.severity]} {plain(finding.message)}")
+                st.markdown(f"{LOOKS[finding.severity]} {plain(without_flags(finding.message))}")
 
 
 def leave_out(dataset: Dataset, names: Sequence[str], *, key: str) -> None:

@@ -8,7 +8,7 @@ from typing import NoReturn
 import streamlit as st
 
 from dashboard import queries
-from dashboard.formatting import plain
+from dashboard.formatting import plain, without_flags
 from dashboard.url_state import choose
 from dashboard.views.data.choices_form import reading_form
 from dashboard.views.data.reading import FAILED, NOTES, Item, begin, failed
@@ -41,11 +41,11 @@ def forget_first() -> None:
 def notes() -> None:
     """Shows the messages of the last upload, and a form for a file that other choices may make readable."""
     for severity, text in st.session_state.get(NOTES, []):
-        {"error": st.error, "info": st.info, "success": st.success}[severity](plain(text))
+        {"error": st.error, "info": st.info, "success": st.success}[severity](plain(without_flags(text)))
     if not failed():
         return
     name, data, reason = failed()[0]
-    st.error(plain(f"{shown_name(name)} was not added. {reason}"))
+    st.error(plain(without_flags(f"{shown_name(name)} was not added. {reason}")))
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown(f"**Reading choices for {plain(shown_name(name))}**", width="content")
         st.button("Discard this file", on_click=forget_first, type="tertiary", icon=":material/close:")

@@ -10,11 +10,10 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import queries
 from dashboard.components.job_status import wait_for
 from dashboard.components.plotly_chart import show
-from dashboard.formatting import duration, megabytes, plain
+from dashboard.formatting import duration, megabytes
 from tabtune_core.analysis.runtime_estimate import (
     Pace,
     TrainedOn,
-    beyond_limit,
     came_from,
     growth_ratio,
     not_known,
@@ -177,8 +176,6 @@ def _time(
             help=_TIME_HELP,
         )
         _offer_fewer_steps(runs, paces, trained_on, estimate.seconds, halving=sweep.halves)
-    if short := beyond_limit(runs, paces, trained_on):
-        st.warning(plain(short), icon=":material/timer:")
     return None if estimate is None else estimate.seconds
 
 

@@ -163,7 +163,8 @@ def training_widgets(card: ModelCard, task: Task) -> None:
         ("full_learning_rates", "base-ft", FULL_RATES, ": the best is kept"),
     )
     for name, strategy, offered, why in fields[: 1 + st.session_state.full_fine_tuning]:
-        tried = f"{', '.join(map(short_rate, TRIED_RATES[strategy]))}{why}"
+        usual = card.usual_rate(task, strategy)
+        tried = f"{', '.join(short_rate(usual * times) for times in TRIED_RATES)}{why}"
         numbers_field(name, offered, card.told_rate(task, strategy) if st.session_state.one_rate else tried)
     widgets("Training", {}, width=240)
     help = f"{describe(SweepSettings, 'seeds')} For example 0, 1, 2."

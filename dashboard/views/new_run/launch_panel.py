@@ -10,10 +10,10 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.target_picker import balance, group_rare, without_mended
 from dashboard.components.unreadable import errors_shown, once
-from dashboard.formatting import duration, plain, with_labels
+from dashboard.formatting import duration, plain, with_labels, without_flags
 from dashboard.url_state import go
 from dashboard.views.new_run.estimate_panel import BADGES, Judged
-from tabtune_core.analysis.launch_checks import on_unequal_gpus, stopped_by_request
+from tabtune_core.analysis.launch_checks import stopped_by_request
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.target import Way
 from tabtune_core.errors import TabTuneError
@@ -29,7 +29,7 @@ from tabtune_core.wording import counted
 def what_stops(sweep: SweepSettings, cluster_cards: int | None) -> list[str]:
     """Returns all reasons why the runs would fail before their first step; see ``stopped_by_request``."""
     stops = stopped_by_request(sweep.one_seed(), cluster_cards=cluster_cards)
-    return [*queries.table_stops(sweep.run, sweep.seeds), *(with_labels(str(stop)) for stop in stops)]
+    return [with_labels(str(stop)) for stop in (*queries.table_stops(sweep.run, sweep.seeds), *stops)]
 
 
 def show_findings(sweep: SweepSettings, way: Way) -> None:
@@ -41,7 +41,7 @@ def show_findings(sweep: SweepSettings, way: Way) -> None:
         found += queries.split_findings(sweep)
     for finding in found:
         icon = ":material/warning:" if finding.severity == "warning" else ":material/call_split:"
-        st.caption(f"{icon} {plain(finding.message)}")
+        st.caption(f"{icon} {plain(without_flags(finding.message))}")
     balance(found)
     group_rare(run.dataset, run.target, way)
 
@@ -130,7 +130,6 @@ def _launch(sweep: SweepSettings, name: str) -> None:
         with st.spinner("Looking for the model's weights"):
             check_weights(get_card(sweep.run.model), sweep.run.task, sweep.run.checkpoint, ask_hub=True)
         runs = sweep.expand()
-        runs = runs if queries.cluster() else on_unequal_gpus(queries.home(), runs)
         sweep_id, _ = once(queries.store().add_sweep, runs, name, halving=sweep.halves)
         queries.keep_worker()
         go("views/live/page.py", sweep=sweep_id)

@@ -21,6 +21,7 @@ PARQUET, OLE, ZIP, GZIP = b"PAR1", b"\xd0\xcf\x11\xe0", (b"PK\x03\x04", b"PK\x05
 JSON = re.compile(r"\ufeff?\s*(\{\s*\"|\[\s*[{\[])")
 """The first letters of JSON that could be a table."""
 REFUSED: tuple[tuple[str, tuple[bytes, ...]], ...] = (
+    ("a picture", (b"\x89png", b"\xff\xd8\xff", b"gif8")),
     ("a PDF document", (b"%pdf",)),
     ("a web page (HTML), often an error page", (b"<!doctype html", b"<html", b"<table>", b"<table ")),
     ("an XML file", (b"<?xml",)),

@@ -122,7 +122,7 @@ def header_of(connection: duckdb.DuckDBPyConnection, layout: Layout, source: Sou
         return (None,) * layout.width
     first, *others = first_row(connection, f"{source[0]} LIMIT 1", source[1])
     connection.execute("DELETE FROM cells WHERE rowid = 0")
-    first = str(first).lstrip("# ") if str(first).startswith("#") else first
+    first = (str(first).lstrip("# ") or first) if str(first).startswith("#") else first
     if layout.short_header == 1 and counts(connection, f"count(c{layout.width - 1})") != (0,):
         return "row", first, *others[:-1]  # R writes no name for its row names
     return first, *others

@@ -19,7 +19,7 @@ from tabtune_core.metrics import METRICS, metrics_of
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore
 
-A_GAIN = re.compile("(^|_)(gain|gap|more|difference|behind_best|behind_best_lora)$")
+A_GAIN = re.compile("(^|_)(gain|gap|more|difference)$")
 """Names of columns that hold a gain."""
 
 
@@ -28,30 +28,30 @@ def say_everything(store, sweep, rank_by):
     runs = store.runs(sweep)
     board = leaderboard(runs, rank_by)
     assert len(board) == len(runs)
-    found = recommend(store, board, rank_by)
-    assert len(found.configurations) == len(found.configurations.dropna(subset=["score"]))
+    answer = recommend(store, board, rank_by)
+    assert len(answer.configurations) == len(answer.configurations.dropna(subset=["score"]))
     of_run = partial(half_widths, metric=METRICS[rank_by], load=partial(read_predictions, store))
     boards = [
-        with_half_widths(with_noise(board, found.configurations), of_run),
-        by_configuration(board, rank_by, found.configurations),
-        found.configurations,
+        with_half_widths(with_noise(board, answer.configurations), of_run),
+        by_configuration(board, rank_by, answer.configurations),
+        answer.configurations,
     ]
-    of_line = boards[1].explode("runs").set_index("runs").loc[[runs[0] for runs in found.configurations["runs"]]]
+    of_line = boards[1].explode("runs").set_index("runs").loc[[runs[0] for runs in answer.configurations["runs"]]]
     for name, of_board in (("score", f"validation_{rank_by}"), ("gain", "gain")):
         known = of_line[of_board].notna().to_numpy()
-        assert of_line.loc[known, of_board].tolist() == pytest.approx(found.configurations.loc[known, name].tolist())
+        assert of_line.loc[known, of_board].tolist() == pytest.approx(answer.configurations.loc[known, name].tolist())
     assert [name for each in boards for name in each if A_GAIN.search(name) and half_width(name) not in each] == []
     front(board, {"run_growth_memory_bytes": True, f"validation_{rank_by}": False})
     best_of(board, f"validation_{rank_by}", higher_is_better=True)
     page(of_task(board, runs[0].settings.task), rank_by)
-    return found
+    return answer
 
 
 def test_without_a_shared_seed_there_is_a_board_but_no_recommendation(tmp_path):
     store = RunStore(tmp_path)
-    found = say_everything(store, two_halves(store), "log_loss")
-    assert found.sentences == () and found.configurations.empty
-    assert found.basis.startswith("Nothing is compared, because no seed has a score for every configuration.")
+    answer = say_everything(store, two_halves(store), "log_loss")
+    assert answer.sentences == () and answer.configurations.empty
+    assert answer.basis.startswith("Nothing is compared, because no seed has a score for every configuration.")
 
 
 @pytest.mark.parametrize(("task", "seed"), list(itertools.product(("classification", "regression"), range(6))))

@@ -33,15 +33,15 @@ def claims(number, metric, **kinds):
     rng = np.random.default_rng(7)
     sweeps = [sweep(rng, metric=metric, name=str(place), **kinds) for place in range(number)]
     board = leaderboard([run for runs, _ in sweeps for run in runs], metric)
-    told = []
+    answers = []
     for name, own in board.groupby("sweep"):
         load = sweeps[int(name)][1]
-        told.append(claim(compare(own, metric, load), own, metric, load))
-    return told
+        answers.append(claim(compare(own, metric, load), own, metric, load))
+    return answers
 
 
-def share_better(told):
-    return np.mean([one.verdict == "better" for one in told])
+def share_better(answers):
+    return np.mean([one.verdict == "better" for one in answers])
 
 
 @pytest.mark.parametrize(
@@ -52,17 +52,17 @@ def share_better(told):
     ],
 )
 def test_a_gain_is_almost_never_claimed_when_training_changes_nothing(metric, seeds, number):
-    told = claims(number, metric, seeds=seeds)
-    assert share_better(told) <= MOST_FALSE
+    answers = claims(number, metric, seeds=seeds)
+    assert share_better(answers) <= MOST_FALSE
     # the choice favours the validation rows in nearly every sweep: the bound is not met merely because no gain was seen
-    assert np.mean([one.gain > 0 for one in told]) > 0.7
+    assert np.mean([one.gain > 0 for one in answers]) > 0.7
 
 
 def test_a_gain_of_three_standard_errors_is_claimed():
-    told = claims(60, "log_loss", effect=0.52, noise=1.4)
-    values = np.array([one.difference.value for one in told])
-    assert values.mean() / np.mean([one.difference.error for one in told]) == pytest.approx(3, abs=0.25)
-    assert share_better(told) >= SMALLEST_POWER
+    answers = claims(60, "log_loss", effect=0.52, noise=1.4)
+    values = np.array([one.difference.value for one in answers])
+    assert values.mean() / np.mean([one.difference.error for one in answers]) == pytest.approx(3, abs=0.25)
+    assert share_better(answers) >= SMALLEST_POWER
 
 
 def test_a_loss_beyond_noise_is_reported():
@@ -76,15 +76,15 @@ def test_without_test_rows_the_interval_allows_for_every_evaluation():
     rng = np.random.default_rng(3)
     runs, load = sweep(rng, metric="log_loss", effect=0.6, noise=1.4)
     board = leaderboard(runs, "log_loss").assign(test_gain=math.nan)
-    found = compare(board, "log_loss", load)
-    assert claim(found, board, "log_loss", load).verdict == "not known", (
+    compared = compare(board, "log_loss", load)
+    assert claim(compared, board, "log_loss", load).verdict == "not known", (
         "there are test rows, but the score is not defined on them"
     )
 
     def no_test(run, part):
         return None if part == "test" else load(run, part)
 
-    few, many = (claim(found, board, "log_loss", no_test, evaluations=number) for number in (1, 30))
+    few, many = (claim(compared, board, "log_loss", no_test, evaluations=number) for number in (1, 30))
     assert not few.tested
     assert (few.difference.choices, many.difference.choices) == (1, 30)
     assert few.difference.quantile == pytest.approx(1.9801, rel=1e-4)  # Student's with 119 degrees of freedom
@@ -94,18 +94,18 @@ def test_without_test_rows_the_interval_allows_for_every_evaluation():
 
 def test_a_claim_that_would_not_survive_all_sweeps_with_its_test_rows_is_said_to_be_perhaps_chance(tmp_path):
     lab = Lab(tmp_path / "lab")
-    told = []
+    answers = []
     for _ in range(4):
         lab.add((2, [0.9], range(13)), (4, [0.8], range(12)))
-        found = board_and_recommendation(
+        answer = board_and_recommendation(
             lab.store, lab.store.runs(lab.sweep), "accuracy", partial(read_predictions, lab.store)
         )[1]
-        told.append((found.claim.difference, found.claim.verdict, " ".join(found.sentences)))
-    assert len({found for found, *_ in told}) == 1, "the interval is that of the sweep alone"
-    assert {verdict for _, verdict, _ in told} == {"better"}
-    chance = [replace(told[0][0], choices=number).low <= 0 for number in (1, 2, 3, 4)]
-    assert chance == ["may be chance" in text for *_, text in told] == sorted(chance) and len(set(chance)) == 2
-    assert "3 earlier sweeps had the same test rows: among 4 sweeps, such a gain may be chance." in told[-1][2]
+        answers.append((answer.claim.difference, answer.claim.verdict, " ".join(answer.sentences)))
+    assert len({difference for difference, *_ in answers}) == 1, "the interval is that of the sweep alone"
+    assert {verdict for _, verdict, _ in answers} == {"better"}
+    chance = [replace(answers[0][0], choices=number).low <= 0 for number in (1, 2, 3, 4)]
+    assert chance == ["may be chance" in text for *_, text in answers] == sorted(chance) and len(set(chance)) == 2
+    assert "3 earlier sweeps had the same test rows: among 4 sweeps, such a gain may be chance." in answers[-1][2]
 
 
 def test_sweeps_are_earlier_if_they_ended_before_with_scores_on_the_same_test_rows(tmp_path):
@@ -126,12 +126,12 @@ def test_a_page_claims_something_false_in_at_most_5_per_cent_of_draws_and_a_larg
 
     def page(effect=0.0):
         ours, rivals_4N = rng.normal(size=120), rng.normal(size=(4, 120))
-        found = []
+        differences = []
         for place, rival_N in enumerate(rivals_4N):
             difference_N = ours - rival_N + effect * (place == 0)
             error = difference_N.std(ddof=1) / math.sqrt(120)
-            found.append(Difference(difference_N.mean(), error, 119))
-        return found, on_one_page(found)
+            differences.append(Difference(difference_N.mean(), error, 119))
+        return differences, on_one_page(differences)
 
     null = [page() for _ in range(rounds)]
     alone, together = (np.mean([any(map(beyond_noise, page[k])) for page in null]) for k in (0, 1))
@@ -164,9 +164,9 @@ def test_leaving_a_group_out_equals_the_metric_of_the_remaining_rows(metric, cla
         np.sort(rng.permutation(1000)[:50]), y_N, p_NK, tuple("abcd"[:classes]), rarer=(None, 0, 1)[seed % 3]
     )
     groups = RowGroups([rows], METRICS[metric])
-    found, group_N, function = groups.leave_out(rows, p_NK), groups.of(rows.rows_N), METRICS[metric].function
+    parts, group_N, function = groups.leave_out(rows, p_NK), groups.of(rows.rows_N), METRICS[metric].function
     known = rows.rarer if classes == 2 else None
-    assert found.score == pytest.approx(score_all(y_N, p_NK, rarer=known)[metric])
+    assert parts.score == pytest.approx(score_all(y_N, p_NK, rarer=known)[metric])
     rarer_N = y_N == (int(np.sum(y_N == 0) >= np.sum(y_N == 1)) if known is None else known)
     copies = [(group_N != g) for g in range(groups.number)]
     named = (
@@ -175,7 +175,7 @@ def test_leaving_a_group_out_equals_the_metric_of_the_remaining_rows(metric, cla
         else {}
     )
     expected = [named.get(metric, lambda kept_N: function(y_N[kept_N], p_NK[kept_N]))(kept_N) for kept_N in copies]
-    np.testing.assert_allclose(found.without_G, expected, atol=1e-12)
+    np.testing.assert_allclose(parts.without_G, expected, atol=1e-12)
 
 
 def _precision(own_N, p_N):
@@ -192,9 +192,9 @@ def test_the_standard_error_is_that_of_a_bootstrap_of_rows(metric):
         y_N, logits = rng.integers(2, size=400), rng.normal(size=(2, 400))
         first, second = (np.column_stack([1 - p, p]) for p in 1 / (1 + np.exp(-(2 * y_N - 1 + logits))))
     function = METRICS[metric].function
-    found = of(*([Predictions(np.arange(400), y_N, predicted, ("a", "b"))] for predicted in (first, second)), metric)
+    measured = of(*([Predictions(np.arange(400), y_N, predicted, ("a", "b"))] for predicted in (first, second)), metric)
     draws = [function(y_N[i], first[i]) - function(y_N[i], second[i]) for i in rng.integers(400, size=(120, 400))]
-    assert found.error == pytest.approx(np.std(draws), rel=0.15)
+    assert measured.error == pytest.approx(np.std(draws), rel=0.15)
 
 
 def test_a_row_held_out_under_two_seeds_counts_once():
@@ -203,16 +203,16 @@ def test_a_row_held_out_under_two_seeds_counts_once():
     here, there = (
         [held_out(y_N, logit_N, rows_N) for logit_N in (p_N, q_N)] for rows_N in (np.arange(100), np.arange(100, 200))
     )
-    alone, twice, apart = (of(*zip(*seeds, strict=True)) for seeds in ([here], [here, here], [here, there]))
+    alone, twice, other = (of(*zip(*seeds, strict=True)) for seeds in ([here], [here, here], [here, there]))
     assert twice.error == pytest.approx(alone.error)
-    assert apart.error == pytest.approx(alone.error / math.sqrt(2), rel=0.02)
+    assert other.error == pytest.approx(alone.error / math.sqrt(2), rel=0.02)
 
 
 def test_the_interval_of_a_score_is_students_t_over_its_rows():
     runs, load = sweep(np.random.default_rng(3), metric="log_loss", effect=0.52, noise=1.4)
-    found = compare(leaderboard(runs, "log_loss"), "log_loss", load).configurations
+    table = compare(leaderboard(runs, "log_loss"), "log_loss", load).configurations
     for part, name in (("validation", "score_half_width"), ("test", "test_score_half_width")):
-        for (run,), half in zip(found["own_runs"], found[name], strict=True):
+        for (run,), half in zip(table["own_runs"], table[name], strict=True):
             rows = load(run, part)
             losses_N = -np.log(rows.predicted[np.arange(len(rows.y_N)), rows.y_N])
             assert half == pytest.approx(stdtrit(119, 0.975) * losses_N.std(ddof=1) / math.sqrt(120))
@@ -240,10 +240,10 @@ def test_variation_between_seeds_beyond_row_noise_widens_the_interval():
     before, after, luck = rng.normal(size=100), np.abs(rng.normal(size=100)), (0.0, 0.3, -0.4)
     errors = (before, *(1 + after + lucky for lucky in luck))
     zero_shot, *tuned = (Predictions(rows_N, rows_N * 1.0, rows_N + error_N) for error_N in errors)
-    found = of(tuned, [zero_shot] * 3, "mae")
-    assert found.between_seeds == pytest.approx(np.var(luck, ddof=1))
-    share = np.var(luck, ddof=1) / 3 / found.error**2
-    assert found.quantile == pytest.approx(math.sqrt((1 - share) * 1.98422**2 + share * 4.30265**2), rel=1e-4), (
+    compared = of(tuned, [zero_shot] * 3, "mae")
+    assert compared.between_seeds == pytest.approx(np.var(luck, ddof=1))
+    share = np.var(luck, ddof=1) / 3 / compared.error**2
+    assert compared.quantile == pytest.approx(math.sqrt((1 - share) * 1.98422**2 + share * 4.30265**2), rel=1e-4), (
         "99 and 2 degrees of freedom"
     )
 
@@ -252,14 +252,14 @@ def test_variation_between_seeds_beyond_row_noise_widens_the_interval():
 @given(st.floats(-1.5, 1.5), st.floats(1, 500))
 def test_the_correction_for_skew_undoes_the_transformation_that_it_names_and_at_most_doubles_the_width(skew, freedom):
     """g1 of Hall 1992, page 223, with the skew of the mean. Neither end is closer than Student's."""
-    found = Difference(1.0, 0.5, freedom, skew)
-    for quantile in (-found.quantile, found.quantile):
-        t = found._corrected(quantile)
-        if abs(t) < 2 * found.quantile:
+    interval = Difference(1.0, 0.5, freedom, skew)
+    for quantile in (-interval.quantile, interval.quantile):
+        t = interval._corrected(quantile)
+        if abs(t) < 2 * interval.quantile:
             assert t + skew * t**2 / 3 + skew**2 * t**3 / 27 + skew / 6 == pytest.approx(quantile, abs=1e-4)
-    below, above = 1 - found.low, found.high - 1
-    assert 0.5 * found.quantile <= min(below, above) + 1e-9
-    assert max(below, above) <= found.quantile + 1e-9
+    below, above = 1 - interval.low, interval.high - 1
+    assert 0.5 * interval.quantile <= min(below, above) + 1e-9
+    assert max(below, above) <= interval.quantile + 1e-9
 
 
 def test_time_blocks_have_equal_numbers_of_rows_and_never_split_a_moment():
@@ -303,8 +303,8 @@ def test_an_interval_holds_the_truth_where_few_or_no_rows_of_a_class_are_wrong(m
     held = 0.0
     for k in range(rare + 1):
         after = held_out(y_N, np.where(y_N & (rows >= k), 1.0, -1.0))
-        found = of([after], [held_out(y_N, np.full(len(y_N), -1.0))], metric)
-        held += binom.pmf(k, rare, missed) * (found.low <= weight * (1 - missed) <= found.high)
+        measured = of([after], [held_out(y_N, np.full(len(y_N), -1.0))], metric)
+        held += binom.pmf(k, rare, missed) * (measured.low <= weight * (1 - missed) <= measured.high)
     assert held >= 0.93
 
 

@@ -6,14 +6,12 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-import seeding
 from null_sweeps import sweep
 
 from tabtune_core.analysis.comparison import compare
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.events import RunFinished
-from tabtune_core.metrics import METRICS
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 
 BASE = RunFinished(
@@ -67,32 +65,12 @@ def test_a_line_is_the_mean_over_its_seeds(store):
     assert table[["seeds", "seed_count", "place"]].to_numpy().tolist() == [["0 1 2", 3, 1], ["0 1 2", 3, 2]]
 
 
-@pytest.mark.parametrize("task", ["classification", "regression"])
-def test_every_score_ranks_lines_in_its_direction_by_the_mean_that_pandas_gives(store, task):
-    (sweep,) = seeding.many_runs(store, sweeps=1, per_sweep=20, looks=0, task=task)
-    for name in (name for name, metric in METRICS.items() if metric.task == task):
-        runs = leaderboard(store.runs(sweep), name)
-        means = runs.groupby(runs["name"].str.replace(r" seed \d", "", regex=True))[f"validation_{name}"].mean()
-        table = lines(store, sweep, name).set_index("name")
-        pd.testing.assert_series_equal(table[f"validation_{name}"].sort_index(), means.sort_index(), check_names=False)
-        assert (
-            table["place"].sort_index().tolist()
-            == means.rank(method="min", ascending=not METRICS[name].higher_is_better).sort_index().tolist()
-        )
-
-
 def test_lines_are_compared_on_the_seeds_that_all_share(store):
     sweep = add(store, (lora(4, 0), 0.3), (lora(4, 1), 0.1), (lora(8, 0), 0.2), (lora(8, 1), None), (lora(16, 0), None))
     table = lines(store, sweep).set_index("rank")
     assert table["validation_log_loss"].to_dict() == pytest.approx({8: 0.2, 4: 0.3, 16: math.nan}, nan_ok=True)
     assert table["place"].dropna().to_dict() == {8: 1, 4: 2}
     assert table["status"].to_dict() == {4: "finished", 8: "1 finished, 1 failed", 16: "failed"}
-
-
-def test_lines_without_a_shared_seed_are_not_ranked(store):
-    table = lines(store, add(store, (lora(4, 0), 0.3), (lora(8, 1), 0.2)))
-    assert sorted(table["validation_log_loss"]) == [0.2, 0.3]
-    assert table["place"].isna().all()
 
 
 def test_an_archived_run_is_not_ranked_and_enters_no_mean(store):
@@ -134,16 +112,6 @@ def test_a_reference_that_lacks_a_seed_does_not_remove_it_from_other_lines(store
     )
     assert (table.at["linear", "validation_log_loss"], table.at["linear", "seeds"]) == (0.2, "0")
     assert pd.isna(table.at["linear", "place"])
-
-
-def test_a_configuration_that_is_not_compared_keeps_its_numbers_but_is_not_ranked(store):
-    longer = TrainSettings(steps=99)
-    sweep = add(
-        store, *((lora(rank, seed), rank / 10) for rank in (4, 8) for seed in (0, 1)), (lora(2, 1, train=longer), 0.1)
-    )
-    table = lines(store, sweep).set_index("rank")
-    assert table["validation_log_loss"].to_dict() == pytest.approx({4: 0.4, 8: 0.8, 2: 0.1})
-    assert table["place"].dropna().to_dict() == {4: 1, 8: 2}
 
 
 def test_only_a_comparison_gives_intervals_and_only_of_the_ranking_score_and_the_gains():

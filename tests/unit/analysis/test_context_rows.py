@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, same_split, score_curve
+from tabtune_core.analysis.context_rows import curve_frame, in_words, same_split, score_curve
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.predictions import Predictions
 
@@ -36,14 +36,6 @@ def test_the_effects_of_rows_of_training_and_of_both_are_shown_with_their_interv
         "is not shown to change log-loss on the test rows: between -0.0060 and +0.0140 nats (+ is better). Adding "
         "both worsens log-loss "
         "on the test rows by 0.2270 ± 0.0300 nats."
-    )
-
-
-def test_full_fine_tuning_replaces_missing_lora_and_validation_replaces_missing_test_rows():
-    found = curve((0.1, 0.01), (0.1, 0.01), states=("inference", "base-ft"), part="validation")
-    assert part_of(found, "log_loss") == "validation"
-    assert "Full fine-tuning with 4,096 context rows improves log-loss on the validation rows by 0.1000" in in_words(
-        found, "log_loss"
     )
 
 

@@ -7,8 +7,8 @@ import pytest
 
 from tabtune_core.analysis.curves import frame_of, progress
 from tabtune_core.analysis.run_curves import KINDS
-from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, PhaseStarted, Resumed, RunPlanned, StepDone
-from tabtune_core.settings import RunSettings, TrainSettings
+from tabtune_core.events import MemorySampled, PhaseDone, PhaseStarted, Resumed, RunPlanned, StepDone
+from tabtune_core.settings import RunSettings
 
 PLAN = RunPlanned("cpu", 20, 60, 20, 20, 40, 15, 4, ("a", "b"), 100, 10, (), {})
 
@@ -31,20 +31,6 @@ def test_steps_of_several_runs_share_one_frame(store):
     assert list(frame.columns) == ["run", "step", "seconds", "loss", "gradient_norm", "learning_rate"]
     assert frame.groupby("run")["step"].apply(list).to_dict() == {first: [1, 2], second: [1]}
     assert frame.set_index(["run", "step"])["loss"].loc[[(first, 2), (second, 1)]].map(str).tolist() == ["inf", "nan"]
-
-
-def test_each_metric_has_a_column(store):
-    looks = (
-        Evaluated(0, "validation", {"accuracy": 0.5}, True, 0.0),
-        Evaluated(9, "test", {"accuracy": 0.7, "mcc": 0.1}, False, 4.0),
-    )
-    frame = frame_of(store, [running(store, *looks)], "scores")
-    assert list(frame.columns) == ["run", "step", "seconds", "split", "best", "accuracy", "mcc"]
-    assert frame[["step", "split", "best", "accuracy"]].values.tolist() == [
-        [0, "validation", True, 0.5],
-        [9, "test", False, 0.7],
-    ]
-    assert np.isnan(frame["mcc"][0])
 
 
 def test_an_unreadable_meter_is_nan_and_not_zero(store):
@@ -95,13 +81,6 @@ def test_time_left_is_wall_time_and_known_after_five_steps(store, two_seconds_an
     late = progress(store, store.run(run_id))
     assert (early.done_steps, early.total_steps, early.phase, early.eta_seconds) == (4, 20, "train", None)
     assert (late.done_steps, late.eta_seconds) == (5, pytest.approx(2 * 15))
-
-
-def test_a_time_limit_ends_training_by_the_runs_own_clock(store, two_seconds_an_event):
-    run_id = running(store, PLAN, PhaseStarted("train"), *map(step, range(1, 6)), train=TrainSettings(time_limit=3.5))
-    assert progress(store, store.run(run_id)).eta_seconds == pytest.approx(
-        2 * 2
-    )  # two more steps of half a second each
 
 
 def test_time_left_of_a_resumed_run_uses_the_steps_of_its_current_process(store, two_seconds_an_event):

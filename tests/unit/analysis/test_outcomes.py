@@ -28,5 +28,5 @@ OUTCOMES = {
 
 @pytest.mark.parametrize("outcome", OUTCOMES)
 def test_the_text_of_each_outcome_is_the_recorded_one(outcome, tmp_path):
-    found = Lab(tmp_path).add(*OUTCOMES[outcome], zero_shot=OUTCOMES[outcome][0][1][0], stopped=(8,)).found()
-    assert "\n\n".join((*found.sentences, found.basis)) == TEXTS[outcome].strip()
+    answer = Lab(tmp_path).add(*OUTCOMES[outcome], zero_shot=OUTCOMES[outcome][0][1][0], stopped=(8,)).answer()
+    assert "\n\n".join((*answer.sentences, answer.basis)) == TEXTS[outcome].strip()

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from tabtune_core.analysis.pareto import best_of, costs_differ, front, within_limits
-from tabtune_core.analysis.singular_values import curve_frame, layer_frame
+from tabtune_core.analysis.singular_values import layer_frame
 
 BOARD = pd.DataFrame(
     {
@@ -81,8 +81,3 @@ def test_an_unmoved_layer_needs_no_rank(layers):
     sizes = layer_frame(layers).set_index("layer")
     assert sizes["rank_90"].to_dict() == {"a": 1, "b": 0}
     assert sizes.at["a", "relative_update"] == pytest.approx(10**0.5 / 20)
-
-
-def test_a_curve_has_one_column_per_score_and_split():
-    found = curve_frame({"ranks": [0, 1], "validation": [{"rmse": 2.0}, {"rmse": 1.0}]})
-    assert found.to_dict("list") == {"rank": [0, 1], "validation_rmse": [2.0, 1.0]}

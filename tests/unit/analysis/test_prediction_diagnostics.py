@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from tabtune_core.analysis.prediction_diagnostics import (
-    OTHERS,
     confusion,
     errors,
     flip_counts,
@@ -32,15 +31,6 @@ def sure():
 def test_a_confusion_matrix_has_labels_in_rows(sure):
     found = confusion(sure).set_index(["label", "predicted"])["rows"]
     assert found.to_dict() == {("a", "a"): 1, ("a", "b"): 1, ("b", "a"): 0, ("b", "b"): 2}
-
-
-def test_many_classes_are_merged_without_losing_a_row():
-    y = np.repeat(np.arange(20), np.arange(1, 21))
-    found = confusion(of_classes(y, np.eye(20)[y], names=[f"c{k}" for k in range(20)]))
-    assert found["rows"].sum() == len(y)
-    assert found["label"].nunique() == 12
-    rest = found[(found["label"] == OTHERS) & (found["predicted"] == OTHERS)]
-    assert rest["rows"].item() == sum(range(1, 10))
 
 
 def test_the_bin_gaps_add_up_to_the_calibration_error():

@@ -2,7 +2,6 @@
 
 import dataclasses
 
-import numpy as np
 import pytest
 from made_sweeps import Lab
 
@@ -13,7 +12,6 @@ from tabtune_core.analysis.recommendation import board_and_recommendation
 from tabtune_core.analysis.set_apart import BEATEN
 from tabtune_core.charts.rank_curve import rank_curve
 from tabtune_core.events import Evaluated, to_json
-from tabtune_core.settings import RunSettings
 
 LOST = (None, "outrun")
 
@@ -41,10 +39,10 @@ def test_a_rank_is_one_configuration_whatever_rate_each_seed_chose(lab):
     assert table["learning_rate"].fillna(0).to_dict() == {2: 0, 4: 1e-3}
     assert (table["apart"] == "").all()
     assert (table["status"] == "finished").all()
-    found = lab.found()
+    found = lab.answer()
     assert [len(runs) for runs in found.configurations["runs"]] == [2, 2]
-    assert "with their best rates ranks 2 and 4 are within noise" in lab.said()
-    assert "at one rate" not in lab.said()
+    assert "with their best rates ranks 2 and 4 are within noise" in lab.texts()
+    assert "at one rate" not in lab.texts()
 
 
 def test_runs_that_were_outrun_are_on_the_board_without_a_place_and_cost_nothing(lab):
@@ -93,13 +91,5 @@ def test_a_run_that_stopped_early_says_where_and_is_no_evidence_against_its_rank
     early = dataclasses.replace(run.result, best_step=0, stopped_early=True, steps_done=124, planned_steps=510)
     lab.store._write("UPDATE runs SET result = ? WHERE id = ?", (to_json(early)[1], run.id))
     assert lab.board().set_index("run").loc[run.id, "note"].endswith("; stopped at 124 of 510 steps")
-    assert "LoRA r=2 at 124 of 510 steps" in lab.said()
+    assert "LoRA r=2 at 124 of 510 steps" in lab.texts()
     assert "✓ stopped at 124 of 510" in list(board_table._statuses(lab.board()))
-
-
-def test_where_all_ranks_have_one_rate_the_sentences_say_so(lab):
-    rate = {"train": dataclasses.replace(RunSettings(dataset="d", target="y").train, learning_rate=1e-3)}
-    ranks = [dataclasses.replace(lab.settings(rank, 0), **rate) for rank in (2, 4)]
-    lab.add((ranks[0], (0.8,), range(16)), (ranks[1], (0.8,), range(16)))
-    assert "at one rate" in lab.said()
-    assert np.isfinite(lab.board()["fixed_rate"].astype(float)).all()

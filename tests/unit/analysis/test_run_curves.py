@@ -27,30 +27,6 @@ def step(number, loss=0.5):
     return StepDone(number, loss, 1.5, 2e-4, number * 0.5)
 
 
-def test_incremental_reading_gives_the_same_as_reading_all(store):
-    run_id = running(store)
-    curves = RunCurves(store, run_id)
-    events = [
-        MemorySampled("load", 5),
-        step(1),
-        Evaluated(1, "validation", {"accuracy": 0.5}, True, 1.0),
-        MemorySampled("train", 6),
-    ]
-    more = [
-        MemorySampled("train", 7),
-        step(2),
-        Evaluated(2, "validation", {"accuracy": 0.6, "mcc": 0.1}, True, 1.0),
-        MemorySampled("save", 8),
-    ]
-    tell(store, run_id, events)
-    curves.read_on()
-    tell(store, run_id, more, began=10.0)
-    curves.read_on()
-    for name, frame in RunCurves(store, run_id).read_on().frames.items():
-        pd.testing.assert_frame_equal(curves.frames[name], frame)
-    assert curves.frames["memory"]["step"].tolist() == [0, 1, 1, 2]
-
-
 def test_steps_that_a_resumed_run_repeats_are_removed_from_its_curves(store):
     run_id = running(store)
     held = store.run_dir(run_id) / STATES / LAST_STATE
@@ -107,15 +83,6 @@ def test_a_very_long_run_is_thinned_but_keeps_its_ends_and_extremes(store):
     assert {777 + 1, 15_555 + 1} <= set(steps["step"])
     assert steps["step"].is_monotonic_increasing
     np.testing.assert_array_equal(steps["loss"], losses[steps["step"] - 1], "every point is a real step")
-
-
-def test_a_nan_loss_is_kept(store):
-    run_id = running(store)
-    losses = [1.0] * (2 * MOST)
-    losses[3_333] = float("nan")
-    tell(store, run_id, [step(place + 1, loss) for place, loss in enumerate(losses)])
-    steps = RunCurves(store, run_id).read_on().frames["steps"]
-    assert steps.loc[steps["loss"].isna(), "step"].tolist() == [3_334]
 
 
 def test_thinning_ends_for_curves_that_cannot_be_halved(store, monkeypatch):

@@ -79,22 +79,6 @@ def test_equal_scores_share_a_place_and_the_smaller_run_comes_first(board_of):
     assert board["rank"].tolist() == [2, 8, 4]
 
 
-@pytest.mark.parametrize(("rank_by", "gain"), [("log_loss", 0.2), ("accuracy", 0.1)])
-def test_gain_is_positive_on_the_better_side_of_zero_shot(board_of, rank_by, gain):
-    assert board_of((lora(), scored(0.4, 0.8)), rank_by=rank_by)["gain"].tolist() == pytest.approx([gain])
-
-
-def test_cached_work_and_the_reason_for_the_end_are_shown(board_of):
-    board = board_of(
-        (lora(2), scored(0.3, shared_saved_seconds=0.7, ended_by="time limit")), (lora(4), scored(0.4)), (lora(8), None)
-    )
-    assert board["shared_saved_seconds"].tolist()[:2] == [0.7, 0.0]
-    assert board["ended_by"].tolist() == ["time limit", "", ""]
-    grouped = by_configuration(board, "log_loss")
-    assert grouped["ended_by"].tolist() == ["time limit", "", ""]
-    assert grouped["shared_saved_seconds"].tolist()[:2] == [0.7, 0.0]
-
-
 def test_a_run_that_never_beat_zero_shot_says_so(board_of):
     zero_shot = RunSettings(dataset="d", target="y", strategy="inference")
     board = board_of((lora(), scored(0.6, best_step=0)), (zero_shot, scored(0.6, best_step=0)), (lora(4), scored(0.5)))
@@ -106,41 +90,10 @@ def test_a_run_whose_adapter_is_not_offered_says_so(board_of, verified, note):
     assert board_of((lora(), scored(0.4, adapter_bytes=7, adapter_verified=verified)))["note"].tolist() == [note]
 
 
-@pytest.mark.parametrize("strategy", ["inference", "base-ft"])
-def test_lora_columns_are_empty_for_other_strategies(board_of, strategy):
-    board = board_of((RunSettings(dataset="d", target="y", strategy=strategy), scored(0.5)))
-    assert board[["rank", "alpha", "dropout", "targets"]].isna().all(axis=None)
-
-
 def test_a_row_holds_the_settings_as_used(board_of):
     row = board_of((lora(4, targets=("decoder", "row_attention")), scored(0.5))).iloc[0]
     assert (row["rank"], row["alpha"], row["dropout"], row["targets"]) == (4, 8.0, 0.05, "decoder row_attention")
     assert (row["strategy"], row["model"], row["learning_rate"], row["seed"]) == ("peft", "tabicl-mini", RATE, 0)
-
-
-def test_a_non_random_split_is_listed_under_other_settings(board_of):
-    by_time = replace(lora(4), split_by="time", split_column="day")
-    board = board_of(
-        (lora(2), scored(0.3)), (by_time, scored(0.4)), (replace(by_time, strategy="inference"), scored(0.5))
-    )
-    assert sorted(board["variant"]) == ["plain", "split by time: day", "split by time: day"]
-
-
-def test_a_row_holds_the_measurements(board_of):
-    row = board_of((lora(), scored(0.5))).iloc[0]
-    assert (row["steps"], row["best_step"], row["trainable_percent"], row["peak_memory_bytes"]) == (
-        9,
-        5,
-        4.0,
-        2_000_000,
-    )
-    assert (row["memory_meter"], row["adapter_bytes"], row["adapter_verified"]) == ("resident", 7, True)
-
-
-def test_a_failed_run_shows_its_error_as_note(board_of):
-    _, (run_id,) = board_of.store.add_sweep([lora()])
-    board_of.store.finish(run_id, "failed", error="Too little memory.")
-    assert leaderboard(board_of.store.runs())["note"].tolist() == ["Too little memory."]
 
 
 def test_without_runs_the_board_is_empty_but_has_its_columns():

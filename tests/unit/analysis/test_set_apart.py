@@ -25,15 +25,15 @@ def run_of(number, usual=None, **given):
     return Run(id=str(number), sweep="s", name="", **times, **nothing, **more)
 
 
-def why(*told, **usual):
+def why(*odd, **usual):
     """The reasons of runs that follow three plain ones, which have none."""
-    found = apart([run_of(number, usual, **one) for number, one in enumerate([{}, {}, {}, *told])])
-    assert [found[str(number)] for number in range(3)] == [""] * 3
-    return [found[str(3 + number)] for number in range(len(told))]
+    reasons = apart([run_of(number, usual, **one) for number, one in enumerate([{}, {}, {}, *odd])])
+    assert [reasons[str(number)] for number in range(3)] == [""] * 3
+    return [reasons[str(3 + number)] for number in range(len(odd))]
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("odd", "reason"),
     [
         ({"status": "stopped"}, "stopped before its end"),
         ({"status": "diverged"}, "diverged"),
@@ -51,9 +51,9 @@ def why(*told, **usual):
         ({"lora": LoraSettings(rank=2)}, REPEATED),
     ],
 )
-def test_a_run_unlike_most_of_its_sweep_is_set_apart(told, reason):
-    told = {**told, "result": {"context_rows": 341, "rows_sha256": "a"} | told.get("result", {})}
-    assert why(told, result={"context_rows": 341, "rows_sha256": "a"}) == [reason]
+def test_a_run_unlike_most_of_its_sweep_is_set_apart(odd, reason):
+    odd = {**odd, "result": {"context_rows": 341, "rows_sha256": "a"} | odd.get("result", {})}
+    assert why(odd, result={"context_rows": 341, "rows_sha256": "a"}) == [reason]
 
 
 def test_archived_and_incomplete_runs_do_not_define_what_is_usual():

@@ -17,27 +17,27 @@ from tabtune_core.store.runs import RunStore
 NUMBER = re.compile(r"(?<![\w=.])[-+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]\d+)?(?!\w)")
 
 
-def told(home, seed, unit, metric):
+def outcome(home, seed, unit, metric):
     store = RunStore(home)
     own = partial(half_widths, metric=METRICS[metric], load=partial(read_predictions, store))
     board = with_half_widths(leaderboard(store.runs(regression_sweep(store, seed, unit)), metric), own)
-    found = recommend(store, board, metric)
-    text = " ".join((*found.sentences, found.basis))
+    answer = recommend(store, board, metric)
+    text = " ".join((*answer.sentences, answer.basis))
     chosen = (
-        found.claim.verdict,
+        answer.claim.verdict,
         board["place"].tolist(),
         table(board, metric),
     )
-    return text, found.configurations["tied"].tolist(), *chosen
+    return text, answer.configurations["tied"].tolist(), *chosen
 
 
 @pytest.mark.parametrize("seed", range(2))
 def test_the_unit_of_the_target_changes_no_verdict_ranking_or_advice(tmp_path, seed):
     metric = ("rmse", "mae")[seed % 2]
-    text, *expected, shown = told(tmp_path / "1", seed, 1.0, metric)
+    text, *expected, shown = outcome(tmp_path / "1", seed, 1.0, metric)
     for power in (-100, 7):
-        other, *found, other_shown = told(tmp_path / str(power), seed, 10.0**power, metric)
-        assert found == expected
+        other, *own, other_shown = outcome(tmp_path / str(power), seed, 10.0**power, metric)
+        assert own == expected
         assert NUMBER.sub("#", other) == NUMBER.sub("#", text)
         for own, of_other in ((text, other), (shown, other_shown)):
             numbers = [[float(one.replace(",", "")) for one in NUMBER.findall(words)] for words in (own, of_other)]

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from pipelines import FAST, disturb
-from sklearn.exceptions import NotFittedError
 from small_table import small_table
 
 from tabtune_core import TabularPipeline, merge_lora_weights
@@ -54,14 +53,6 @@ def test_a_pickled_pipeline_predicts_the_same_and_holds_no_base_weights(fitted, 
     assert (len(pickled) < base_bytes / 2) == (strategy != "base-ft")
 
 
-def test_an_unfitted_pipeline_is_pickled_as_its_arguments():
-    again = pickle.loads(pickle.dumps(TabularPipeline("tabicl-mini", tuning_params=FAST)))
-    assert again.get_params() == TabularPipeline("tabicl-mini", tuning_params=FAST).get_params()
-    for use in (lambda: again.predict([[1.0]]), lambda: again.save_merged("merged.ckpt")):
-        with pytest.raises(NotFittedError):
-            use()
-
-
 @pytest.mark.parametrize(("strategy", "more"), [("peft", VARIANT), ("base-ft", {})])
 def test_a_saved_pipeline_predicts_the_same_under_any_file_name(strategy, more, test_rows, tmp_path):
     pipeline = TabularPipeline("tabicl-mini", strategy, {**FAST, "steps": 2, **more}).fit(*small_table())
@@ -79,18 +70,6 @@ def test_a_saved_pipeline_predicts_the_same_under_any_file_name(strategy, more, 
         "weights.safetensors",
         "context.safetensors",
     }
-
-
-def test_a_zero_shot_pipeline_keeps_its_context_and_its_classes(test_rows, tmp_path):
-    X, y = small_table()
-    pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(
-        X[["size", "noise"]].to_numpy(), y == "keep"
-    )
-    pipeline.save(tmp_path / "zero-shot.zip")
-    loaded, rows = TabularPipeline.load(tmp_path / "zero-shot.zip"), test_rows[0][["size", "noise"]].to_numpy()
-    assert loaded.predict(rows).tolist() == pipeline.predict(rows).tolist()
-    assert loaded.classes_.tolist() == [False, True]
-    assert not hasattr(loaded, "feature_names_in_")
 
 
 def test_a_saved_adapter_is_plain_tensors_that_rebuild_the_merged_weights(fitted, tmp_path):
@@ -182,18 +161,13 @@ def first_number(content, number):
             "classes of its context rows differ from those that it names",
         ),
         (
-            lambda content: context_of(content, y_C=content.context.y_C + 1),
-            "classes of its context rows differ from those that it names",
-        ),
-        (
             lambda content: {"tensors": {**content.tensors, "7/x": torch.zeros(3)}},
             "holds tensors that do not belong to its adapters",
         ),
-        (partial(first_number, number=np.inf), "hold numbers that are too large or not finite"),
         (partial(first_number, number=-1e308), "hold numbers that are too large or not finite"),
         (partial(first_number, number=LARGEST), "hold numbers that are too large or not finite"),
     ],
-    ids=["absent class", "unknown class", "foreign tensor", "infinite", "negative", "largest"],
+    ids=["absent class", "foreign tensor", "negative", "largest"],
 )
 def test_a_file_with_impossible_arrays_is_refused(good, tmp_path, change, message):
     content = read_pipeline(good)

@@ -89,7 +89,7 @@ def test_names_at_line_ends_do_not_overlap_and_have_room():
     drawn.layout.yaxis.range = (0.0, 1.0)
     label_ends(drawn, {f"LoRA r={rank}": (0.5 + rank / 1e4, "#000000") for rank in (1, 2, 4, 8)})
     low, high = drawn.layout.yaxis.range
-    at = sorted(note.y * (drawn.layout.height - 70) + note.yshift for note in drawn.layout.annotations)
+    at = sorted(note.y * (drawn.layout.height - 63) + note.yshift for note in drawn.layout.annotations)
     assert min(np.diff(at)) > 13
     assert drawn.layout.margin.r > 60
     assert not any(trace.showlegend for trace in drawn.data)

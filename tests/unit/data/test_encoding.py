@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder
+from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, count_features
 from tabtune_core.errors import LabelError, TableError
 
 KINDS = {"n": "number", "c": "category", "d": "date", "t": "text", "y": "category"}
@@ -85,3 +85,11 @@ def test_classes_are_in_natural_order():
 def test_an_unknown_label_is_refused_by_name():
     with pytest.raises(LabelError, match="Labels 'q' are not among the classes 'x', 'z'"):
         LabelEncoder.fit(["x", "z"]).transform(["x", "q"])
+
+
+@pytest.mark.parametrize(("kind", "features"), [("date", 3), ("datetime", 6), ("time", 3), ("ignored", 0)])
+def test_the_number_of_features_is_counted_before_encoding(kind, features):
+    frame = pd.DataFrame({"n": [1.0, 2.0], "t": ["2024-01-31 10:30", "2024-02-01 11:00"]})
+    kinds = {"n": "number", "t": kind}
+    made = FeatureEncoder.fit(frame, kinds, None).transform(frame).shape[1]
+    assert made == count_features(kinds, None) == 1 + features

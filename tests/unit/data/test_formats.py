@@ -20,6 +20,8 @@ from tabtune_core.errors import TableError
 MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 PACKAGE = "http://schemas.openxmlformats.org/package/2006"
+SHEET = "application/vnd.openxmlformats-officedocument.spreadsheetml.worksheet+xml"
+ODS = "application/vnd.oasis.opendocument.spreadsheet"
 ROWS = [["a", "b", "when"], *([number / 4, "xyz"[number % 3], f"2024-01-{number + 1:02}"] for number in range(9))]
 
 
@@ -54,7 +56,14 @@ def xlsx(sheets, change=lambda sheet: sheet):
         related += f'<Relationship Id="rId{number}" Type="{OFFICE}/worksheet" Target="worksheets/sheet{number}.xml"/>'
     parts["xl/workbook.xml"] = f'<workbook xmlns="{MAIN}" xmlns:r="{OFFICE}"><sheets>{listed}</sheets></workbook>'
     parts["xl/_rels/workbook.xml.rels"] = f'<Relationships xmlns="{PACKAGE}/relationships">{related}</Relationships>'
-    parts["[Content_Types].xml"] = f'<Types xmlns="{PACKAGE}/content-types"/>'
+    book = f'<Relationship Id="rId1" Type="{OFFICE}/officeDocument" Target="xl/workbook.xml"/>'
+    parts["_rels/.rels"] = f'<Relationships xmlns="{PACKAGE}/relationships">{book}</Relationships>'
+    types = "".join(
+        f'<Override PartName="/xl/worksheets/sheet{number}.xml" ContentType="{SHEET}"/>'
+        for number in range(1, len(sheets) + 1)
+    )
+    types = f'<Default Extension="xml" ContentType="application/xml"/>{types}'
+    parts["[Content_Types].xml"] = f'<Types xmlns="{PACKAGE}/content-types">{types}</Types>'
     return zipped(parts)
 
 
@@ -74,7 +83,10 @@ def ods(sheets):
         body += f'<table:table table:name="{name}">{lines}</table:table>'
     body = f"<office:body><office:spreadsheet>{body}</office:spreadsheet></office:body>"
     content = f"<office:document-content {spaces}>{body}</office:document-content>"
-    return zipped({"mimetype": "application/vnd.oasis.opendocument.spreadsheet", "content.xml": content})
+    entry = f'<manifest:file-entry manifest:full-path="/" manifest:media-type="{ODS}"/>'
+    space = 'xmlns:manifest="urn:oasis:names:tc:opendocument:xmlns:manifest:1.0"'
+    manifest = f"<manifest:manifest {space}>{entry}</manifest:manifest>"
+    return zipped({"mimetype": ODS, "content.xml": content, "META-INF/manifest.xml": manifest})
 
 
 @pytest.mark.parametrize("fewest", [1, 2])

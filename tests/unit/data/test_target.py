@@ -57,12 +57,12 @@ def test_the_likely_target_is_proposed_with_a_reason(labels, column, task):
         (
             {"approved": ["k", "l"] * 30, "diagnosis": ["m", "n", "m"] * 20, "z": [5, 4.5, 6] * 20},
             "",
-            "approved",
             "diagnosis",
+            "approved",
         ),
         ({"X": range(ROWS), "Y": range(ROWS), "rain": range(60, 0, -1), "area": [1, 2, 4] * 20}, "", "area", "a"),
         ({"Mildness": np.linspace(3, 4, ROWS), "z": np.linspace(5, 3, ROWS)}, "soap_mildness.csv", "Mildness", "z"),
-        ({"G1": [1, 2, 3] * 20, "G2": [1, 2, 2] * 20, "G3": [3, 2, 1] * 20}, "student.csv", "G3", "a"),
+        ({"G1": [1, 2, 3] * 20, "G2": [1, 2, 2] * 20, "G3": [3, 2, 1] * 20}, "student.csv", "b", "G3"),
     ],
 )
 def test_where_none_is_certain_up_to_four_columns_are_asked_about(labels, title, first, among):

@@ -75,6 +75,7 @@ def test_the_rank_is_capped_layer_by_layer_and_keeps_its_scaling():
     scaled = adapted(tiny_module(), use_rslora=True, rank=16, alpha=8).layers
     assert {round(layer.scaling, 12) for layer in scaled} == {2.0} and any(layer.capped for layer in scaled)
     assert min(widths.values()) < 24 < max(widths.values())
+    assert {layer.path for layer in report.layers if layer.capped} == {path for path in widths if widths[path] < 24}
     assert f"LoRA of ranks {min(widths.values())} to 24 in" in repr(report)
 
 

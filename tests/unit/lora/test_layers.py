@@ -111,6 +111,16 @@ def test_the_weight_with_the_update_added_gives_the_layers_function(generator, v
     torch.testing.assert_close(looked_up.updated(table.weight)[IDS], looked_up(IDS), atol=1e-5, rtol=0)
 
 
+def test_with_dora_a_dropped_feature_keeps_its_column_of_the_weight(generator):
+    weight = torch.randn(3, 50, generator=generator)
+    update = LowRankUpdate(weight, r=2, alpha=2, dropout=0.5, variant="dora").train()
+    for parameter in update.parameters():
+        nn.init.normal_(parameter, generator=generator)
+    kept = (update(weight) == weight).all(dim=0)
+    assert 5 < kept.sum() < 45
+    assert not (update.eval()(weight) == weight).all(dim=0).any()
+
+
 @pytest.mark.parametrize(
     "made",
     [

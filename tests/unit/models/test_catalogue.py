@@ -46,13 +46,12 @@ def test_a_learning_rate_says_whether_it_was_measured():
     ]
 
 
-@pytest.mark.parametrize("model", ["tabicl-mini", "tabdpt-mini", "mitra-v2"])
-def test_each_rank_tries_the_guides_rate_and_two_above_it_unless_rates_are_named(model):
+def test_each_rank_tries_multiples_of_the_models_rate_unless_rates_are_named():
     def rates(**given):
-        sweep = with_tried_rates(SweepSettings(run=RunSettings(dataset="d", target="y", model=model), **given))
+        sweep = with_tried_rates(SweepSettings(run=RunSettings(dataset="d", target="y", model="tabdpt-mini"), **given))
         return sweep.learning_rates, sweep.full_learning_rates
 
-    assert rates() == ((2e-4, 8e-4, 3.2e-3), (2e-5, 8e-5, 3.2e-4))
-    assert rates(learning_rates=(1e-3, 2e-3)) == ((1e-3, 2e-3), (2e-5, 8e-5, 3.2e-4))
+    assert rates() == ((1e-3, 4e-3, 1.6e-2), (1e-4, 4e-4, 1.6e-3))
+    assert rates(learning_rates=(1e-3, 2e-3)) == ((1e-3, 2e-3), (1e-4, 4e-4, 1.6e-3))
     assert rates(learning_rates=(1e-3,)) == ((1e-3,), ())
     assert rates(one_rate=True) == ((), ())

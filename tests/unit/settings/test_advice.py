@@ -9,7 +9,7 @@ LARGE = {"model_parameters": 27_000_000, "adapted_weights": 20_000_000, "adapter
 
 
 @pytest.mark.parametrize(
-    ("said", "train", "facts"),
+    ("parts", "train", "facts"),
     [
         ([], {}, {}),
         (["20,000,000 parameters"], {}, {"adapter_parameters": 20_000_000}),
@@ -19,11 +19,11 @@ LARGE = {"model_parameters": 27_000_000, "adapted_weights": 20_000_000, "adapter
         ([], {"class_weights": "balanced", "selection_metric": "balanced_accuracy"}, {}),
     ],
 )
-def test_a_warning_appears_where_it_applies_with_its_number(said, train, facts):
+def test_a_warning_appears_where_it_applies_with_its_number(parts, train, facts):
     axes = {name: train[name] for name in ("ranks",) if name in train}
     run = RunSettings(dataset="d", target="t", train=TrainSettings(**{k: v for k, v in train.items() if k not in axes}))
-    found = list(advise(SweepSettings(run=run, **axes), **LARGE | facts))
-    assert len(found) == len(said) and all(part in text for part, text in zip(said, found, strict=True))
+    warnings = list(advise(SweepSettings(run=run, **axes), **LARGE | facts))
+    assert len(warnings) == len(parts) and all(part in text for part, text in zip(parts, warnings, strict=True))
 
 
 @pytest.mark.parametrize(("rows", "rank", "dropout"), [(569, 4, 0.1), (10_001, 8, 0.05), (100_001, 16, 0.02)])

@@ -70,9 +70,9 @@ def test_a_value_out_of_range_is_refused_with_the_reason(section, name, value, m
     written = {section: {name: value}} if section else {name: value}
     with pytest.raises(
         SettingError, match=re.escape(f"{section}.{name}{' ' * (message[0] != '.')}".lstrip("."))
-    ) as told:
+    ) as refused:
         RunSettings.from_dict({**RUN, **written})
-    assert message in str(told.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_a_grid_has_a_run_for_every_point_and_the_baselines_once_per_seed():
 
 
 @pytest.mark.parametrize(
-    ("axes", "told"),
+    ("axes", "formula"),
     [
         ({}, "3 ranks + 2 baselines + 3 references"),
         ({"dropouts": (0, 0.1), "seeds": (0, 1, 2)}, "3 ranks x 2 dropouts + 2 baselines + 3 references, x 3 seeds"),
@@ -225,8 +225,8 @@ def test_a_grid_has_a_run_for_every_point_and_the_baselines_once_per_seed():
         ({"ranks": (), "full_learning_rates": (1e-5, 2e-5)}, "zero-shot + 2 rates of full fine-tuning + 3 references"),
     ],
 )
-def test_a_sweep_explains_its_number_of_runs(axes, told):
-    assert SweepSettings(run=RunSettings(**RUN), **axes).formula == told
+def test_a_sweep_explains_its_number_of_runs(axes, formula):
+    assert SweepSettings(run=RunSettings(**RUN), **axes).formula == formula
 
 
 @pytest.mark.parametrize(
@@ -309,10 +309,10 @@ def _without_replaced(run):
 
 
 def test_a_very_long_value_is_refused_in_a_short_sentence_with_the_way_out():
-    with pytest.raises(SettingError) as found:
+    with pytest.raises(SettingError) as refused:
         LoraSettings(rank=[0] * 5_000)
-    told = str(found.value)
-    assert len(told) < 1_100 and told.startswith("lora.rank is ") and "a whole number of at least 1" in told
+    text = str(refused.value)
+    assert len(text) < 1_100 and text.startswith("lora.rank is ") and "a whole number of at least 1" in text
 
 
 def axis(values):
@@ -360,6 +360,8 @@ def test_a_sweep_built_from_some_runs_holds_all_of_them_or_is_refused(one, other
 def test_runs_that_no_grid_can_hold_are_refused_and_a_tied_alpha_keeps_its_value():
     runs = [RunSettings(**RUN, lora=LoraSettings(rank=4, alpha=alpha)) for alpha in (None, 16)]
     assert [run.lora.effective_alpha for run in SweepSettings.of(runs).expand()] == [8, 16]
-    apart = [dataclasses.replace(run, train=TrainSettings(batch_size=k)) for k, run in enumerate(runs, start=100)]
+    runs_of_other_sizes = [
+        dataclasses.replace(run, train=TrainSettings(batch_size=k)) for k, run in enumerate(runs, start=100)
+    ]
     with pytest.raises(SettingError, match="One sweep cannot hold these runs: 1 of 2 differ in what it cannot list"):
-        SweepSettings.of(apart)
+        SweepSettings.of(runs_of_other_sizes)

@@ -56,10 +56,10 @@ def test_a_damaged_file_is_recomputed_and_charged_to_nobody(arrays, tmp_path):
     for content in [*changed, *(whole[:place] for place in range(len(whole)))]:
         file.write_bytes(content)
         reader = SharedArrays(tmp_path)
-        found = reader.read(file)
-        used += found is not None
-        assert found is None or found.tolist() == [0.0, 1.0, 2.0]
-        assert found is not None or not (file.exists() or reader.clock.charged_seconds)
+        array = reader.read(file)
+        used += array is not None
+        assert array is None or array.tolist() == [0.0, 1.0, 2.0]
+        assert array is not None or not (file.exists() or reader.clock.charged_seconds)
     assert used < len(whole) / 10  # such as spaces in the headers
     file.mkdir()
     np.testing.assert_array_equal(arrays.get(["x"], lambda: np.arange(3.0)), np.arange(3.0))

@@ -95,6 +95,8 @@ def test_many_rows_are_read_in_blocks(number, monkeypatch):
     rows = pd.DataFrame(np.arange(2 * number).reshape(-1, 2))
     shown = scoring.Shown(SimpleNamespace(encoder=SimpleNamespace(transform=np.asarray)), lambda x_NF: 2 * x_NF, None)
     np.testing.assert_array_equal(shown.read(rows), 2 * rows)
+    none = scoring.Shown(shown.context, shown.normalise, Scorer(X, Y, 3)).read(rows[:0])
+    assert none.shape == (0, X.shape[1])
 
 
 def test_labelled_rows_are_the_requested_ones_with_their_targets():

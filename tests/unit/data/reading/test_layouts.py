@@ -152,7 +152,7 @@ REFUSED = {
     "one row": (b"a,b\n1,2\n", "one row"),
     "one column": (b"a\n1\n2\n3\n", "one column"),
     "a quote that stays open": (b'a,b\n1,2\n"3,4\n5,6\n', "never closed"),
-    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), "binary data.* not a table of text. Save it as CSV"),
+    "picture": (b"\x89PNG\r\n\x1a\n" + bytes(100), "a picture, not a table of text. Save it as CSV"),
     "web page": (b"\n<!DOCTYPE html><html>", "a web page"),
     "SQLite": (b"SQLite format 3\x00" + bytes(99), "binary"),
     "other binary": (bytes(range(256)) * 20, "binary"),

@@ -55,7 +55,7 @@ def test_a_header_of_years_is_a_header():
 
 def test_a_header_that_begins_with_a_hash_is_no_comment():
     table = read_table(b"#,Name,HP\n1,Bulbasaur,45\n2,Ivysaur,60\n3,Venusaur,80\n")
-    assert ([*table.frame][1:], len(table.frame)) == (["Name", "HP"], 3)
+    assert ([*table.frame], len(table.frame)) == (["#", "Name", "HP"], 3)
 
 
 def test_names_become_unique_and_not_empty():

@@ -127,7 +127,7 @@ def test_words_among_numbers_are_asked_about_and_the_answer_makes_the_column_num
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(some.data())
 def test_points_between_thousands_are_never_read_as_decimal_points_without_a_question(separator, data):
     numbers = data.draw(
@@ -147,7 +147,7 @@ def test_points_between_thousands_are_never_read_as_decimal_points_without_a_que
         assert not any(question.field == "decimal_commas" for question in answered.questions)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(
     some.lists(some.integers(1000, 999_999), min_size=8, max_size=40),
     some.sampled_from(["{:,}", "${:,}", "{:,} km", "-${:,}"]),
