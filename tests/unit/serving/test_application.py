@@ -11,6 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import SimpleNamespace
+from urllib.request import urlopen
 
 import numpy as np
 import pandas as pd
@@ -253,6 +254,7 @@ def test_the_server_ends_while_an_upload_stalls_and_tells_its_client(monkeypatch
             time.sleep(0.3)
         with socket.create_connection(address) as stalled:
             stalled.sendall(start)
+            urlopen(f"http://127.0.0.1:{address[1]}/health", timeout=60).close()  # by now the upload has begun
             time.sleep(0.3)
             signal.raise_signal(signal.SIGTERM)
             stalled.settimeout(20)
