@@ -46,7 +46,7 @@ def test_of_several_files_each_failure_is_reported_and_the_others_are_kept(app, 
     assert not app.exception
     assert names(home) == ["people.data", "small.parquet"]
     errors = texts(app.error).replace("\\", "")
-    assert "picture.csv was not added. The file holds binary data" in errors
+    assert "picture.csv was not added. The file is a picture" in errors
     assert "odd.csv was not added." in errors and "--" not in errors
     assert "2 of 4 files were added: people.data, small.parquet" in texts(app.success).replace("\\", "")
     assert app.selectbox(key="chosen_table").value == next(

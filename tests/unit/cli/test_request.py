@@ -68,7 +68,7 @@ def test_a_flag_overrides_the_setting_that_replaces_it_in_the_file():
         (["--leave-out", "b"], "--leave-out names 'b', which is the column to predict"),
         (
             ["--set", "group_rare_classes=1000"],
-            "is 'other' in every row: nothing to learn. Choose another column",
+            "is 'other' in every row: nothing to learn. Group fewer of its rare classes",
         ),
         ([], "no columns of numbers, dates or categories"),
     ],

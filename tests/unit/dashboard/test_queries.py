@@ -41,14 +41,14 @@ def clock(monkeypatch):
 @pytest.fixture
 def read(monkeypatch):
     """Pairs (run, kind) of every event that is parsed for a curve."""
-    events, told = [], RunStore.told
+    events, fields = [], RunStore.fields_in_chunks
 
     def note(store, run_id, kind, after, upto):
-        for rows in told(store, run_id, kind, after, upto):
+        for rows in fields(store, run_id, kind, after, upto):
             events.extend([(run_id, kind)] * len(rows))
             yield rows
 
-    monkeypatch.setattr(RunStore, "told", note)
+    monkeypatch.setattr(RunStore, "fields_in_chunks", note)
     return events
 
 
