@@ -82,7 +82,7 @@ def load_text(path: Path, layout: Layout, job: Job, *, sample: Path) -> Cells:
         short = Rejected(short.count - 1, tuple(line for line in short.first if line != layout.skip + 1))
     check_lines(layout, rows, wrong, closed=closed)
     share = share_to_read(rows - 1 - layout.header, choices.rows)
-    size = table.stat().st_size
+    size = table.stat().st_size + 2 * rows  # with the quotes of the sample
     if choices.rows is not None and size > job.limit_bytes:
         share = min(share, SLACK * job.limit_bytes / size)
     source[1]["rejects"] = False
