@@ -83,6 +83,26 @@ def too_large(home: Path, runs: Sequence[RunSettings]) -> SettingError | None:
     return SettingError(why) if why else None
 
 
+def on_unequal_gpus(home: Path, runs: Sequence[RunSettings]) -> list[RunSettings]:
+    """Returns a sweep's runs with the context rows of the smallest GPU that 'auto' may choose, if others take more.
+
+    Otherwise runs would predict with different context rows, depending on the GPU that each of them gets.
+    """
+    sizes = [memory[1] for memory in card_memory() if memory]
+    first = next((run for run in runs if run.strategy not in REFERENCES), None)
+    if first is None or first.device != "auto" or len(set(sizes)) < 2:
+        return list(runs)
+    dataset = get_dataset(home, first.dataset)
+    features = features_of(dataset.columns, first)
+    least, most = (
+        with_shown_rows(first, features=features, memory_bytes=size, on_gpu=True).train.predict_context_rows or 0
+        for size in (min(sizes), max(sizes))
+    )
+    if least == most or dataset.rows <= least:
+        return list(runs)
+    return [run.changed(predict_context_rows=least) for run in runs]
+
+
 def _check_run(run: RunSettings, cluster_cards: int | None) -> None:
     check_request(run)
     if run.strategy in REFERENCES:

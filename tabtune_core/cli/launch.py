@@ -130,7 +130,7 @@ def _launch(
     halving: bool = False,
 ) -> int:
     """Queues the runs, follows them to their end and shows how they did."""
-    from tabtune_core.analysis.launch_checks import too_large
+    from tabtune_core.analysis.launch_checks import on_unequal_gpus, too_large
 
     first = settings[0]
     if first.target in getattr(asked, "reading.leave_out", ()):
@@ -142,6 +142,7 @@ def _launch(
     here = cluster_for_new_runs(store.home) is None  # a cluster's nodes have other memory than this machine
     if here and not asked.insist and (reason := too_large(store.home, settings)):
         raise SettingError(f"{reason} Nothing was started; {INSIST} starts it anyway.")
+    settings = on_unequal_gpus(store.home, settings) if here else settings
     _check_adapters(asked)
     card = get_card(first.model)
     if any(one.strategy not in REFERENCES for one in settings):  # a download shows its progress here, not in a log

@@ -13,7 +13,7 @@ from dashboard.components.unreadable import errors_shown, once
 from dashboard.formatting import duration, plain, with_labels, without_flags
 from dashboard.url_state import go
 from dashboard.views.new_run.estimate_panel import BADGES, Judged
-from tabtune_core.analysis.launch_checks import stopped_by_request
+from tabtune_core.analysis.launch_checks import on_unequal_gpus, stopped_by_request
 from tabtune_core.data.findings import Finding
 from tabtune_core.data.target import Way
 from tabtune_core.errors import TabTuneError
@@ -130,6 +130,7 @@ def _launch(sweep: SweepSettings, name: str) -> None:
         with st.spinner("Looking for the model's weights"):
             check_weights(get_card(sweep.run.model), sweep.run.task, sweep.run.checkpoint, ask_hub=True)
         runs = sweep.expand()
+        runs = runs if queries.cluster() else on_unequal_gpus(queries.home(), runs)
         sweep_id, _ = once(queries.store().add_sweep, runs, name, halving=sweep.halves)
         queries.keep_worker()
         go("views/live/page.py", sweep=sweep_id)

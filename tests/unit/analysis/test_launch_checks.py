@@ -1,10 +1,13 @@
 """Launch checks find, before a sweep is queued, exactly what would stop its runs."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from tabtune_core.analysis.launch_checks import (
+    on_unequal_gpus,
     stopped_by_request,
     stopped_by_table,
     too_large,
@@ -16,6 +19,8 @@ from tabtune_core.data.task import prepare
 from tabtune_core.errors import TabTuneError
 from tabtune_core.models import checkpoints
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
+from tabtune_core.training.memory.fitting import DeviceMemory
+from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 RUN = {"dataset": "d", "target": "y"}
 
@@ -121,3 +126,25 @@ def test_a_run_that_needs_too_much_memory_starts_if_asked_to(tmp_path, monkeypat
     runs = SweepSettings(run=RunSettings(dataset=dataset.id, target="y")).expand()
     assert what_stops(tmp_path, runs) == []
     assert "as estimated; the CPU has 0.0 GB in all" in str(too_large(tmp_path, runs))
+
+
+@pytest.mark.parametrize("gigabytes", [(2, 80), (80, 2)])
+def test_on_unequal_gpus_the_smallest_decides_for_all_runs_of_a_sweep(tmp_path, monkeypatch, gigabytes):
+    cards = [(size * 10**9, size * 10**9) for size in gigabytes]
+    monkeypatch.setattr("tabtune_core.analysis.launch_checks.card_memory", lambda: cards)
+    frame = pd.DataFrame({"y": ["a", "b"] * 20_000, **{f"n{place}": range(40_000) for place in range(40)}})
+    dataset = add_dataset(tmp_path, frame.to_csv(index=False).encode(), "t.csv")
+    run = RunSettings(dataset=dataset.id, target="y", model="tabicl-v2")
+    assert DeviceMemory.of("auto", (1, 1), cards).all_bytes == 2e9
+    equal = on_unequal_gpus(tmp_path, SweepSettings(run=run).expand())
+    (rows,) = {one.train.predict_context_rows for one in equal}
+    alone = with_shown_rows(run, features=40, memory_bytes=2 * 10**9, on_gpu=True).train.predict_context_rows
+    assert (
+        rows
+        == alone
+        < with_shown_rows(run, features=40, memory_bytes=80 * 10**9, on_gpu=True).train.predict_context_rows
+    )
+    named = SweepSettings(run=dataclasses.replace(run, device="cuda:1")).expand()
+    assert on_unequal_gpus(tmp_path, named) == named  # it has one GPU
+    cards[:] = [cards[0]] * 2
+    assert on_unequal_gpus(tmp_path, [run]) == [run]
