@@ -1,5 +1,6 @@
 """The Leaderboard without a browser: the answer, the table, its file, and actions on chosen lines."""
 
+import dataclasses
 import re
 
 import pandas as pd
@@ -10,6 +11,7 @@ from page_steps import button, go, texts
 from dashboard import queries
 from tabtune_core.analysis.recommendation import with_noise
 from tabtune_core.analysis.runs_table import of_task
+from tabtune_core.analysis.verdict import NO_BETTER
 from tabtune_core.metrics import METRICS
 
 
@@ -90,6 +92,18 @@ def test_a_run_without_a_result_has_no_place_and_a_stopped_one_never_leads(app, 
     places = board(app).set_index("Status")["Place"]
     assert places.notna().tolist() == [True, False, False]
     assert "◐ stopped, best kept" in places.index
+
+
+def test_where_no_run_beats_a_constant_far_target_values_are_named_with_the_way_out(app, store, monkeypatch):
+    sweep = seeding.finished_sweep(store, task="regression")
+    found = queries.recommended(sweep, "rmse")
+    worse = dataclasses.replace(found, verdict=dataclasses.replace(found.verdict, headline=NO_BETTER))
+    monkeypatch.setattr(queries, "recommended", lambda *of_sweep: worse)
+    monkeypatch.setattr(queries, "far_values", lambda *of_target: ["1e+11", "2e+11"])
+    go(app, "leaderboard", metric="rmse")
+    assert "1e+11, 2e+11" in texts(app.warning)
+    press(app, "Leave them out on Data")
+    assert app.title[0].value == "Data"
 
 
 @pytest.mark.parametrize("per", ["run", "configuration"])

@@ -1,5 +1,6 @@
 """The Leaderboard page: every run or configuration, best validation score first, with actions for selected ones."""
 
+from contextlib import suppress
 from functools import partial
 
 import pandas as pd
@@ -12,16 +13,17 @@ from dashboard.components.glossary import define
 from dashboard.components.plotly_chart import compose, show_drawn
 from dashboard.components.unreadable import page_part
 from dashboard.formatting import plain, sweep_titles
-from dashboard.url_state import SELECT_PIXELS, chosen, nothing_yet, pick, renew, say_gone, seen, settle, stop
+from dashboard.url_state import SELECT_PIXELS, chosen, go, nothing_yet, pick, renew, say_gone, seen, settle, stop
 from dashboard.views.leaderboard import board_table, run_actions
 from tabtune_core.analysis.comparison import at_one_rate
 from tabtune_core.analysis.races import picture_rows
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
 from tabtune_core.analysis.runs_table import of_task
 from tabtune_core.analysis.sweep_page import sweep_page, sweep_picture
+from tabtune_core.analysis.verdict import NO_BETTER
 from tabtune_core.charts import CHARTS
 from tabtune_core.data.spreadsheet import safe_csv
-from tabtune_core.errors import StoreError
+from tabtune_core.errors import StoreError, TabTuneError
 from tabtune_core.metrics import METRICS, SELECTION, metrics_of
 from tabtune_core.wording import few
 
@@ -45,6 +47,8 @@ def speak(board: pd.DataFrame, found: Recommendation | None, metric: str, *, goi
     elif found.sentences:
         with st.container(border=True):
             answer_card(found)
+            if found.verdict is not None and found.verdict.headline == NO_BETTER:
+                far_targets(*board[["dataset", "target"]].iloc[0])
     elif found.configurations.empty and found.basis:
         st.markdown(plain(found.basis))
     elif len(done):
@@ -55,6 +59,17 @@ def speak(board: pd.DataFrame, found: Recommendation | None, metric: str, *, goi
         st.markdown(
             f"**{few(first, 4)}** {lead}: validation {METRICS[metric].written} **{score}**.", help=plain(found.basis)
         )
+
+
+def far_targets(table: str, target: str) -> None:
+    """Names target values far from all others, which can make a constant the best answer, with the way out."""
+    values = []
+    with suppress(TabTuneError, ValueError):  # the table was deleted, or the target is no number
+        values = queries.far_values(table, target)
+    if values:
+        st.warning(f"Far from all other values of {plain(target)}: {few(values)}.", icon=":material/warning:")
+        if st.button("Leave them out on Data", icon=":material/backspace:"):
+            go("views/data/page.py", table=table, target=target)
 
 
 def csv(board: pd.DataFrame, metric: str) -> str:
