@@ -6,7 +6,7 @@ file. Shape letters: N rows.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from numbers import Number
@@ -26,6 +26,8 @@ from tabtune_core.errors import TableError
 NUMBER = re.compile(r"[+-]?(?!0\d)(\d{1,15}(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 """A number as text; codes with leading zeros, or with more digits than float64 holds, are words instead."""
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
+PADDED = re.compile(r"0\d{1,14}", re.ASCII)
+"""A code with leading zeros, which a program that reads it as a number drops."""
 WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0+)?", re.ASCII)
 TRUTH = {"true": "1", "false": "0"}
 MISSING = {*USUAL_MARKS, "none", "nat"}
@@ -221,25 +223,37 @@ def places(values: Iterable[Any], known: Sequence[str | None]) -> NDArray[np.int
     """Returns the index of each value ``(N,)`` in the words ``known``; -1 for an unknown value and for None.
 
     An exact match goes first. Otherwise a whole number, true or false matches the one word that another type or program
-    would have written for it.
+    would have written for it; a number matches a code whose leading zeros a program dropped.
 
     >>> places([1, "1.0", True, "b", None, "01"], ["1", "b"]).tolist()
     [0, 0, 0, 1, -1, -1]
     >>> places([0.0, True, "TRUE"], ["False", "True"]).tolist(), places([1, "1.1"], ["1.0", "1.10"]).tolist()
     ([0, 1, 1], [0, -1])
+    >>> places([7, "7"], ["007", "01"]).tolist()
+    [0, -1]
     """
     exact = {text: place for place, text in enumerate(known) if text is not None}
-    times = Counter(map(_meaning, exact))
-    meant = {meaning: place for text, place in exact.items() if times[meaning := _meaning(text)] == 1}
+
+    def only(meaning_of: Callable[[str], Decimal | None]) -> dict[Decimal | None, int]:
+        times = Counter(map(meaning_of, exact))
+        return {meaning: place for text, place in exact.items() if times[meaning := meaning_of(text)] == 1}
+
+    meant, codes = only(_meaning), only(_code)
 
     def place(value: Any) -> int:
         text = word(value)
         if text in exact or (isinstance(value, str) and not WHOLE.fullmatch(TRUTH.get(text.lower(), text))):
             return exact.get(text, -1)  # with decimals it may be a version: 1.1 is not 1.10
         meaning = _meaning(text)
-        return exact.get(str(value), -1 if meaning is None else meant.get(meaning, -1))
+        if meaning is None or str(value) in exact:
+            return exact.get(str(value), -1)
+        return meant.get(meaning, -1 if isinstance(value, str) else codes.get(meaning, -1))
 
     return np.array([-1 if value is None else place(value) for value in values], dtype=np.int64)
+
+
+def _code(text: str) -> Decimal | None:
+    return Decimal(text) if PADDED.fullmatch(text) else None
 
 
 def _meaning(text: str) -> Decimal | None:
