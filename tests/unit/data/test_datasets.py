@@ -84,13 +84,15 @@ def large_file(folder, line=LARGE["plain"], *, odd="", encoding="utf-8"):
 
 
 @pytest.mark.parametrize(
-    ("odd", "encoding"),
-    [("", "utf-16"), ('500,2,5" pipe\n', "utf-8"), ('500,"2" x,3\n', "cp1252")],
-    ids=["valid", "a stray quote", "a broken quote"],
+    ("line", "odd", "encoding"),
+    [
+        ("plain", "", "utf-16"),
+        ("line breaks in quotes", '500,2,5" pipe\n', "utf-8"),
+        ("short and long lines", '500,"2" x,3\n', "cp1252"),
+    ],
 )
-@pytest.mark.parametrize("line", LARGE.values(), ids=LARGE)
 def test_a_sample_of_a_file_over_the_limit_is_drawn_evenly_from_all_of_it(tmp_path, line, odd, encoding):
-    path = large_file(tmp_path, line, odd=odd, encoding=encoding)
+    path = large_file(tmp_path, LARGE[line], odd=odd, encoding=encoding)
     first = add_dataset(tmp_path, path, "large", ReadingChoices(rows=LINES // 10), limit_bytes=path.stat().st_size // 2)
     frame = load_frame(tmp_path, first.id)
     assert 0.09 * LINES < len(frame) < 0.11 * LINES and frame["n"].is_monotonic_increasing
