@@ -171,7 +171,7 @@ def at_one_rate(lora: pd.DataFrame) -> str:
 def label_of(lora: pd.DataFrame, row: pd.Series) -> str:
     """Names a configuration, for example ``r=8``, with what else differs between those of one rank in brackets."""
     more = ", ".join(WRITTEN[name](row[name]) for name in differing_settings(lora))
-    return f"r={row['rank']}" + (f" ({more})" if more else "") + at_one_rate(lora)
+    return f"r={row['rank']}" + (f" ({more})" if more else "")
 
 
 def near_best(lora: pd.DataFrame) -> pd.DataFrame:

@@ -5,6 +5,7 @@ chooses; "better" and "worse" mean beyond a 95 % interval on the test rows.
 """
 
 import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -89,7 +90,8 @@ class Recommendation:
             words.append(f"{because[0].upper()}{because[1:]}")
         if verdict.gain is not None:
             metric, ends = METRICS[verdict.metric], ", ".join(f"{end:+.{GAIN_PLACES}f}" for end in verdict.gain)
-            what = f"Gain of LoRA {verdict.lora} over zero-shot on the {verdict.part} rows"
+            once = " at one rate" * any(" at one rate" in one for one in self.sentences)
+            what = f"Gain of LoRA {verdict.lora}{once} over zero-shot on the {verdict.part} rows"
             allows = f" (wider than the board's ±: for {verdict.comparisons} comparisons)" * (verdict.comparisons > 1)
             words.append(f"{what}: [{ends}] in {metric.written}{allows}.")
         return " ".join(words)
@@ -122,11 +124,18 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
     constant = None if rank_by == "ece" else against("constant")  # shares of classes are perfectly calibrated
     answer = verdict_of(table, told, rivals, constant, rank_by, load)
     notes += [f"Left out of the comparison: {'; '.join(comparison.apart)}."] if comparison.apart else []
-    sentences = (*_sentences(table, told, rank_by, answer, rivals, constant, earlier), *notes)
+    named = partial(_at_one_rate, once=at_one_rate(lora))
+    sentences = (*map(named, _sentences(table, told, rank_by, answer, rivals, constant, earlier)), *notes)
     basis = _basis(comparison, told, plan)
     if elsewhere(board).any():
         basis += " Costs that were measured on another device than those of most trained runs are empty."
     return Recommendation(sentences, basis, table, told, answer)
+
+
+def _at_one_rate(sentence: str, once: str) -> str:
+    """Returns the sentence with `` at one rate`` behind the first rank that it names, if all ranks had that rate."""
+    named = re.search(r"r=\d+(?: \([^)]*\))?", sentence)
+    return sentence if not named or once in sentence else f"{sentence[: named.end()]}{once}{sentence[named.end() :]}"
 
 
 def _undisturbed(store: RunStore, board: pd.DataFrame) -> pd.DataFrame:

@@ -237,7 +237,7 @@ def test_the_verdict_holds_the_numbers_of_the_smallest_rank_as_good(lab):
         ("linear", (0.6,), range(2)),
     )
     verdict = lab.answer().verdict
-    assert (verdict.headline, verdict.choice, verdict.lora) == ("Take LoRA r=2 at one rate", "peft", "r=2 at one rate")
+    assert (verdict.headline, verdict.choice, verdict.lora) == ("Take LoRA r=2", "peft", "r=2")
     assert (verdict.part, verdict.before, verdict.after, verdict.second_after) == ("test", 0.5, 0.9, 0.9)
     assert 0 < verdict.gain[0] < 0.4 < verdict.gain[1]
     assert (verdict.memory_bytes, verdict.train_seconds, verdict.adapter_bytes) == (100e6, 12.0, 2000)
