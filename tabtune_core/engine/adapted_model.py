@@ -15,7 +15,7 @@ from safetensors import SafetensorError
 from tabtune_core.data.arrays import read_rows
 from tabtune_core.data.findings import DateOrder, shorten
 from tabtune_core.data.prediction_rows import labels_like
-from tabtune_core.data.reading.numbers import seconds_in, with_point
+from tabtune_core.data.reading.numbers import seconds_in, with_point, without_unit
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
@@ -125,7 +125,7 @@ class AdaptedModel:
         return context
 
     def as_read(self, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
-        """Returns the rows as read in the run's table: missing marks, decimal commas, units of durations.
+        """Returns the rows as read in the run's table: missing marks, units, decimal commas.
 
         A float or a date is no mark, as a file would have it with its decimals: 99 is not the price 99.0.
         """
@@ -136,7 +136,16 @@ class AdaptedModel:
             marked_N = np.array([_text(cell) in marks for cell in rows[name]], dtype=bool)
             if marked_N.any():
                 rows = with_column(rows, name, rows[name].astype(object).where(~marked_N, None))
-        for name, decimal in self.facts.reading.decimal_commas:
+        commas = dict(self.facts.reading.decimal_commas)
+        for name, unit in self.facts.reading.units:
+            if name in context.encoder.numbers and name in rows.columns and not is_numeric_dtype(rows[name]):
+                comma = bool(commas.get(name))
+                bare = [
+                    without_unit(cell, unit, comma=comma) if isinstance(cell, str) else cell
+                    for cell in present(rows[name])
+                ]
+                rows = with_column(rows, name, pd.Series(bare, index=rows.index, dtype=object))
+        for name, decimal in commas.items():
             if (
                 decimal
                 and name in context.encoder.numbers

@@ -228,6 +228,19 @@ def number_pattern(unit: str | None, *, comma: bool) -> str:
     return rf"{SIGN}?{BLANK}(?:{mark}{BLANK})?{number}(?:{BLANK}{mark})?|{mark}{BLANK}{SIGN}{BLANK}{number}"
 
 
+def without_unit(text: str, unit: str, *, comma: bool) -> str:
+    """Returns a number without its unit, and any other text as it is; decimal commas are left to ``with_point``.
+
+    >>> [without_unit(text, "%", comma=False) for text in ("39.5%", "1,200 %", "39.5 kg")]
+    ['39.5', '1200', '39.5 kg']
+    """
+    cell, mark = text.strip(), _mark(unit)
+    if not re.search(mark, cell) or not re.fullmatch(number_pattern(unit, comma=comma), cell):
+        return text
+    bare = re.sub(mark, "", cell, count=1).strip().replace("\u2212", "-").replace("\u2013", "-")
+    return bare if comma else re.sub(GAP, "", bare).replace(",", "")
+
+
 def _mark(unit: str) -> str:
     return re.escape(unit) + "s?" * bool(re.search("[a-z]{2}$", unit))
 
@@ -279,13 +292,14 @@ def with_point(text: str) -> str:
 def decimal_commas(cells: Cells, job: Job, *, own: bool | None) -> dict[str, bool]:
     """Returns whether a comma is decimal, for columns where that is chosen or sure numbers of the file show it.
 
-    ``own`` is that of ``finish``. The marks of rows to predict go before those of the table.
+    ``own`` is that of ``finish``. The marks of rows to predict go before those of the table, unless its columns differ.
     """
     if own is None:
         return {}
     chosen, to_predict = dict(job.choices.decimal_commas), job.fewest == 1
     names = {name for name, kind in job.choices.kinds if kind == "number"} if to_predict else {*cells.names}
-    comma = None if len({*chosen.values()}) > 1 else _mark_of_file(job, cells, names)
+    meant = {bool(chosen.get(name)) for name in names & {*cells.names}} if to_predict else {*chosen.values()}
+    comma = None if len(meant) > 1 else _mark_of_file(job, cells, names)
     of_file = {} if comma is None else dict.fromkeys(cells.names, comma)
     return of_file or (chosen if own else {}) if to_predict else of_file | chosen
 
