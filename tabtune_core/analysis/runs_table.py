@@ -107,7 +107,8 @@ def _of_kind(kind: str) -> dict[str, str]:
 def elsewhere(board: pd.DataFrame) -> "pd.Series[bool]":
     """By run: whether its costs were measured on another kind of device than those of its sweep's trained runs.
 
-    The meter tells the device; a run without one has measured nothing. A sweep has that of most of them, at a tie the GPU; runs that are apart do not count.
+    The meter tells the device; a run without one measured nothing. A sweep has that of most of them, at a tie the GPU;
+    runs that are apart do not count.
     """
     read = board["memory_meter"].replace("", None)
     trained = read[(board["apart"] == "") & board["strategy"].isin(TRAINED)].dropna()
