@@ -1,5 +1,6 @@
 """Predicts with an adapter package: opens its base model, applies the adapter, and checks the context."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 from tabtune_core.data.arrays import read_rows
 from tabtune_core.data.findings import DateOrder, shorten
 from tabtune_core.data.prediction_rows import labels_like
-from tabtune_core.data.reading.numbers import seconds_in, with_point, without_unit
+from tabtune_core.data.reading.numbers import GAP, mark_of, number_pattern, seconds_in, with_point
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
@@ -141,7 +142,7 @@ class AdaptedModel:
             if name in context.encoder.numbers and name in rows.columns and not is_numeric_dtype(rows[name]):
                 comma = bool(commas.get(name))
                 bare = [
-                    without_unit(cell, unit, comma=comma) if isinstance(cell, str) else cell
+                    _without_unit(cell, unit, comma=comma) if isinstance(cell, str) else cell
                     for cell in present(rows[name])
                 ]
                 rows = with_column(rows, name, pd.Series(bare, index=rows.index, dtype=object))
@@ -276,3 +277,12 @@ def _text(cell: Any) -> str | None:
     """Returns a text or whole number in lower case; None for other cells and for Na, which is sodium."""
     text = str(cell).strip() if isinstance(cell, str | Integral) and not isinstance(cell, bool) else "Na"
     return None if text == "Na" else text.lower()
+
+
+def _without_unit(text: str, unit: str, *, comma: bool) -> str:
+    """Returns a number without its unit, and any other text as it is; decimal commas are left to ``with_point``."""
+    cell, mark = text.strip(), mark_of(unit)
+    if not re.search(mark, cell) or not re.fullmatch(number_pattern(unit, comma=comma), cell):
+        return text
+    bare = re.sub(mark, "", cell, count=1).strip().replace("\u2212", "-").replace("\u2013", "-")
+    return bare if comma else re.sub(GAP, "", bare).replace(",", "")

@@ -224,24 +224,11 @@ def number_pattern(unit: str | None, *, comma: bool) -> str:
     number = rf"(?:(?:{whole}(?:{decimal}\d+)?|{decimal}\d+){power}|{groups}(?:{decimal}\d+)?)"
     if not unit:
         return rf"{SIGN}?{BLANK}{number}"
-    mark = _mark(unit)
+    mark = mark_of(unit)
     return rf"{SIGN}?{BLANK}(?:{mark}{BLANK})?{number}(?:{BLANK}{mark})?|{mark}{BLANK}{SIGN}{BLANK}{number}"
 
 
-def without_unit(text: str, unit: str, *, comma: bool) -> str:
-    """Returns a number without its unit, and any other text as it is; decimal commas are left to ``with_point``.
-
-    >>> [without_unit(text, "%", comma=False) for text in ("39.5%", "1,200 %", "39.5 kg")]
-    ['39.5', '1200', '39.5 kg']
-    """
-    cell, mark = text.strip(), _mark(unit)
-    if not re.search(mark, cell) or not re.fullmatch(number_pattern(unit, comma=comma), cell):
-        return text
-    bare = re.sub(mark, "", cell, count=1).strip().replace("\u2212", "-").replace("\u2013", "-")
-    return bare if comma else re.sub(GAP, "", bare).replace(",", "")
-
-
-def _mark(unit: str) -> str:
+def mark_of(unit: str) -> str:
     return re.escape(unit) + "s?" * bool(re.search("[a-z]{2}$", unit))
 
 
@@ -251,7 +238,7 @@ def _fits(unit: str | None, comma: bool) -> str:
 
 def _number_value(unit: str | None, *, comma: bool) -> str:
     """Returns SQL for the number of a cell that fits ``number_pattern``, NULL for others."""
-    bare = f"regexp_replace(cell, {quoted(_mark(unit))}, '')" if unit else "cell"
+    bare = f"regexp_replace(cell, {quoted(mark_of(unit))}, '')" if unit else "cell"
     digits = f"replace(replace(regexp_replace({bare}, {quoted(GAP)}, '', 'g'), '\u2212', '-'), '\u2013', '-')"
     written = f"replace(replace({digits}, '.', ''), ',', '.')" if comma else f"replace({digits}, ',', '')"
     number = f"nullif(nullif(TRY_CAST({written} AS DOUBLE), 'inf'::DOUBLE), '-inf'::DOUBLE)"
