@@ -229,6 +229,7 @@ def number_pattern(unit: str | None, *, comma: bool) -> str:
 
 
 def mark_of(unit: str) -> str:
+    """Returns the pattern of a unit."""
     return re.escape(unit) + "s?" * bool(re.search("[a-z]{2}$", unit))
 
 
