@@ -107,13 +107,14 @@ def _of_kind(kind: str) -> dict[str, str]:
 def elsewhere(board: pd.DataFrame) -> "pd.Series[bool]":
     """By run: whether its costs were measured on another kind of device than those of its sweep's trained runs.
 
-    The meter tells the device. A sweep has that of most of them, at a tie the GPU; runs that are apart do not count.
+    The meter tells the device; a run without one measured nothing. A sweep has that of most of them, at a tie the GPU;
+    runs that are apart do not count.
     """
     read = board["memory_meter"].replace("", None)
     trained = read[(board["apart"] == "") & board["strategy"].isin(TRAINED)].dropna()
     usual = trained.groupby(board["sweep"]).agg(lambda own: max(own, key=lambda meter: ((own == meter).sum(), meter)))
     own = board["sweep"].map(usual.to_dict())
-    return own.notna() & (read != own)
+    return own.notna() & read.notna() & (read != own)
 
 
 def of_task(board: pd.DataFrame, task: Task) -> pd.DataFrame:

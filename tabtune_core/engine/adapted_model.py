@@ -1,5 +1,6 @@
 """Predicts with an adapter package: opens its base model, applies the adapter, and checks the context."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from numbers import Integral
@@ -15,7 +16,7 @@ from safetensors import SafetensorError
 from tabtune_core.data.arrays import read_rows
 from tabtune_core.data.findings import DateOrder, shorten
 from tabtune_core.data.prediction_rows import labels_like
-from tabtune_core.data.reading.numbers import seconds_in, with_point
+from tabtune_core.data.reading.numbers import GAP, mark_of, number_pattern, seconds_in, with_point
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
@@ -125,7 +126,7 @@ class AdaptedModel:
         return context
 
     def as_read(self, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
-        """Returns the rows as read in the run's table: missing marks, decimal commas, units of durations.
+        """Returns the rows as read in the run's table: missing marks, units, decimal commas.
 
         A float or a date is no mark, as a file would have it with its decimals: 99 is not the price 99.0.
         """
@@ -136,7 +137,16 @@ class AdaptedModel:
             marked_N = np.array([_text(cell) in marks for cell in rows[name]], dtype=bool)
             if marked_N.any():
                 rows = with_column(rows, name, rows[name].astype(object).where(~marked_N, None))
-        for name, decimal in self.facts.reading.decimal_commas:
+        commas = dict(self.facts.reading.decimal_commas)
+        for name, unit in self.facts.reading.units:
+            if name in context.encoder.numbers and name in rows.columns and not is_numeric_dtype(rows[name]):
+                comma = bool(commas.get(name))
+                bare = [
+                    _without_unit(cell, unit, comma=comma) if isinstance(cell, str) else cell
+                    for cell in present(rows[name])
+                ]
+                rows = with_column(rows, name, pd.Series(bare, index=rows.index, dtype=object))
+        for name, decimal in commas.items():
             if (
                 decimal
                 and name in context.encoder.numbers
@@ -267,3 +277,12 @@ def _text(cell: Any) -> str | None:
     """Returns a text or whole number in lower case; None for other cells and for Na, which is sodium."""
     text = str(cell).strip() if isinstance(cell, str | Integral) and not isinstance(cell, bool) else "Na"
     return None if text == "Na" else text.lower()
+
+
+def _without_unit(text: str, unit: str, *, comma: bool) -> str:
+    """Returns a number without its unit, and any other text as it is; decimal commas are left to ``with_point``."""
+    cell, mark = text.strip(), mark_of(unit)
+    if not re.search(mark, cell) or not re.fullmatch(number_pattern(unit, comma=comma), cell):
+        return text
+    bare = re.sub(mark, "", cell, count=1).strip().replace("\u2212", "-").replace("\u2013", "-")
+    return bare if comma else re.sub(GAP, "", bare).replace(",", "")

@@ -224,11 +224,12 @@ def number_pattern(unit: str | None, *, comma: bool) -> str:
     number = rf"(?:(?:{whole}(?:{decimal}\d+)?|{decimal}\d+){power}|{groups}(?:{decimal}\d+)?)"
     if not unit:
         return rf"{SIGN}?{BLANK}{number}"
-    mark = _mark(unit)
+    mark = mark_of(unit)
     return rf"{SIGN}?{BLANK}(?:{mark}{BLANK})?{number}(?:{BLANK}{mark})?|{mark}{BLANK}{SIGN}{BLANK}{number}"
 
 
-def _mark(unit: str) -> str:
+def mark_of(unit: str) -> str:
+    """Returns the pattern of a unit."""
     return re.escape(unit) + "s?" * bool(re.search("[a-z]{2}$", unit))
 
 
@@ -238,7 +239,7 @@ def _fits(unit: str | None, comma: bool) -> str:
 
 def _number_value(unit: str | None, *, comma: bool) -> str:
     """Returns SQL for the number of a cell that fits ``number_pattern``, NULL for others."""
-    bare = f"regexp_replace(cell, {quoted(_mark(unit))}, '')" if unit else "cell"
+    bare = f"regexp_replace(cell, {quoted(mark_of(unit))}, '')" if unit else "cell"
     digits = f"replace(replace(regexp_replace({bare}, {quoted(GAP)}, '', 'g'), '\u2212', '-'), '\u2013', '-')"
     written = f"replace(replace({digits}, '.', ''), ',', '.')" if comma else f"replace({digits}, ',', '')"
     number = f"nullif(nullif(TRY_CAST({written} AS DOUBLE), 'inf'::DOUBLE), '-inf'::DOUBLE)"
@@ -279,13 +280,14 @@ def with_point(text: str) -> str:
 def decimal_commas(cells: Cells, job: Job, *, own: bool | None) -> dict[str, bool]:
     """Returns whether a comma is decimal, for columns where that is chosen or sure numbers of the file show it.
 
-    ``own`` is that of ``finish``. The marks of rows to predict go before those of the table.
+    ``own`` is that of ``finish``. The marks of rows to predict go before those of the table, unless its columns differ.
     """
     if own is None:
         return {}
     chosen, to_predict = dict(job.choices.decimal_commas), job.fewest == 1
     names = {name for name, kind in job.choices.kinds if kind == "number"} if to_predict else {*cells.names}
-    comma = None if len({*chosen.values()}) > 1 else _mark_of_file(job, cells, names)
+    meant = {bool(chosen.get(name)) for name in names & {*cells.names}} if to_predict else {*chosen.values()}
+    comma = None if len(meant) > 1 else _mark_of_file(job, cells, names)
     of_file = {} if comma is None else dict.fromkeys(cells.names, comma)
     return of_file or (chosen if own else {}) if to_predict else of_file | chosen
 

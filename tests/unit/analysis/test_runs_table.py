@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 
 from tabtune_core.analysis.configurations import by_configuration
-from tabtune_core.analysis.runs_table import COLUMNS, NO_ADAPTER, NO_GAIN, leaderboard
+from tabtune_core.analysis.runs_table import COLUMNS, NO_ADAPTER, NO_GAIN, elsewhere, leaderboard
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.models.catalogue import CATALOGUE
@@ -164,3 +164,9 @@ def test_a_sweep_has_the_costs_of_the_device_of_its_trained_runs(tmp_path, runs,
         assert set(own.loc[own[cost].notna(), "rank"].dropna()) == kept
         assert board.loc[other, cost] > 0, "another sweep has its own device"
     assert board["validation_log_loss"].notna().all()
+
+
+def test_a_run_that_measured_nothing_is_not_on_another_device(board_of):
+    board = board_of((lora(2), scored(0.3)), (lora(4), None))
+    assert board["status"].tolist() == ["finished", "failed"]
+    assert not elsewhere(board).any()

@@ -98,3 +98,20 @@ def test_the_memory_of_a_gpu_and_of_a_process_are_not_drawn_on_one_axis(tmp_path
         next(chart for chart in charts if chart.startswith(f"Score and {cost}")) for cost in ("memory", "time")
     )
     assert (f'"{name}"' in memory, f'"{name}"' in time) == (False, False)
+
+
+def test_the_time_of_a_step_is_drawn_of_the_sweeps_own_device_alone(tmp_path):
+    lab = Lab(tmp_path)
+    made = lab.result
+    lab.result = lambda one, *scores: replace(
+        made(one, *scores), memory_meter="resident" if one.lora.rank == 8 else "torch_allocated"
+    )
+    for run in lab.add((2, (0.9,)), (4, (0.9,)), (8, (0.8,))).store.runs(lab.sweep):
+        for step in (1, 2):
+            lab.store.append(run.id, StepDone(step, 0.5, 0.1, 1e-4, 0.1 * step))
+    charts = sweep_page(lab.store, lab.sweep, "accuracy").split("<h2>")
+    loss, time = (next(one for one in charts if one.startswith(name)) for name in ("Training loss", "Time per step"))
+    assert [[f"LoRA r={rank}" in chart for rank in (2, 4, 8)] for chart in (loss, time)] == [
+        [True] * 3,
+        [True, True, False],
+    ]

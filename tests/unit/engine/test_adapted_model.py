@@ -111,3 +111,15 @@ def test_durations_in_a_frame_have_the_unit_of_the_adapters_table(kept, tmp_path
     np.testing.assert_allclose(model.predict_proba(spans, context=model.new_context(spans)), of_all, atol=1e-6)
     in_seconds = load_adapter(kept / "adapter.zip", device="cpu").predict_proba(spans, context=context)
     assert np.abs(in_seconds - expected).max() > 1e-3
+
+
+def test_texts_with_the_unit_of_the_adapters_table_are_numbers(kept, tmp_path):
+    table = pd.read_csv(kept / "kept.csv")
+    name = table.select_dtypes("number").columns[0]
+    path = changed(kept, tmp_path / "adapter.zip", lambda facts: facts["reading"].update(units=[[name, "%"]]))
+    model = load_adapter(path, device="cpu")
+    context = model.context(table)
+    texts = table.assign(**{name: [f"{number} %" for number in table[name]]})
+    np.testing.assert_array_equal(
+        model.predict_proba(texts, context=context), model.predict_proba(table, context=context)
+    )

@@ -272,3 +272,10 @@ def test_a_duration_in_a_column_of_plain_numbers_is_missing_and_told():
     read = read_new_rows(b"trip,y\n1:20:00,a\n7,c\n", like)
     np.testing.assert_array_equal(read.frame["trip"], [np.nan, 7])
     assert read.notes == ("Cells of 'trip' that are not numbers below 1e100 were read as missing.",)
+
+
+def test_new_rows_with_decimal_commas_in_one_column_keep_the_points_of_another():
+    table = read_table(b'mark,price\n12.5,"0,4"\n8.021,"3,70"\n-4.79,"-8,56"\n')
+    like = ReadAs(table.reading, {column.name: column.kind for column in table.columns}, ["mark", "price"], "y")
+    rows = read_new_rows(b'mark,price\n8.021,"0,40"\n-4.790,"1,43"\n', like).frame
+    assert rows.to_numpy().tolist() == [[8.021, 0.4], [-4.79, 1.43]]
