@@ -84,6 +84,7 @@ def test_classes_are_in_natural_order():
 
 def test_targets_that_are_no_finite_numbers_are_missing():
     assert label_numbers(pd.Series(["1.5", "inf", None, "0"])).tolist() == [1.5, None, None, 0.0]
+    assert LabelEncoder().transform([1.5, 0]).tolist() == [1.5, 0.0], "without classes numbers stay"
 
 
 def test_an_unknown_label_is_refused_by_name():
