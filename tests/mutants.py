@@ -67,7 +67,7 @@ def places(node: ast.AST) -> Iterator[tuple[ast.AST, Callable[[], None]]]:
         yield node, lambda: setattr(node, "op", OTHER[type(node.op)]())
     elif isinstance(node, ast.Constant) and isinstance(node.value, bool | int | float) and node.value + 1 != node.value:
         yield node, lambda: setattr(node, "value", not node.value if isinstance(node.value, bool) else node.value + 1)
-    elif isinstance(node, ast.Return) and node.value is not None:
+    elif isinstance(node, ast.Return) and node.value is not None and ast.unparse(node.value) != "None":
         yield node, lambda: setattr(node, "value", None)
     elif isinstance(node, ast.If | ast.While | ast.IfExp):
         yield node, lambda: setattr(node, "test", ast.UnaryOp(ast.Not(), node.test))

@@ -53,7 +53,7 @@ class Comparison:
     """Seeds under which some configuration has no score."""
     apart: tuple[str, ...]
     """Runs with a score that are not compared, each with the reason; without archived ones."""
-    too_few: bool = False
+    too_few: bool
     """Whether the validation rows are too few for intervals."""
 
 

@@ -161,6 +161,11 @@ def test_other_settings_that_differ_at_one_rank_are_named(lab):
     )
 
 
+def test_configurations_of_one_rank_and_score_are_in_the_order_of_the_board(lab):
+    lab.add(*((LoraSettings(rank=4, alpha=alpha), (0.6,)) for alpha in (32.0, 8.0, 16.0)))
+    assert lab.rows()["alpha"].tolist() == lab.board()["alpha"].tolist() == [32.0, 8.0, 16.0]
+
+
 @pytest.mark.parametrize(
     ("train", "told"),
     [

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, count_features
+from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, count_features, label_numbers
 from tabtune_core.errors import LabelError, TableError
 
 KINDS = {"n": "number", "c": "category", "d": "date", "t": "text", "y": "category"}
@@ -80,6 +80,11 @@ def test_classes_are_in_natural_order():
     assert LabelEncoder.fit(["10", "9", "b", "a", "9"]).classes == ("9", "10", "a", "b")
     for order in permutations(["-nan", "10", "9", "b", "inf"]):  # a NaN is neither above nor below a number
         assert LabelEncoder.fit(order).classes == ("9", "10", "inf", "-nan", "b")
+
+
+def test_targets_that_are_no_finite_numbers_are_missing():
+    assert label_numbers(pd.Series(["1.5", "inf", None, "0"])).tolist() == [1.5, None, None, 0.0]
+    assert LabelEncoder().transform([1.5, 0]).tolist() == [1.5, 0.0], "without classes numbers stay"
 
 
 def test_an_unknown_label_is_refused_by_name():

@@ -45,6 +45,17 @@ def test_a_class_of_two_rows_stays_with_the_training_rows():
     assert set(np.flatnonzero(values == "c")) <= set(split.train)
 
 
+def test_a_class_of_three_rows_is_in_every_part():
+    values = labels(a=30, b=30, c=3)
+    split = split_rows(values, SplitRule(seed=0, **SHARES))
+    assert [list(values[rows]).count("c") for rows in (split.train, split.validation, split.test)] == [1, 1, 1]
+
+
+def test_a_share_of_0_holds_out_no_row():
+    split = split_rows(labels(a=30, b=30), SplitRule(seed=0, **SHARES | {"test_share": 0}))
+    assert [len(rows) for rows in (split.train, split.validation, split.test)] == [48, 12, 0]
+
+
 def test_a_large_table_is_sampled_with_every_class():
     values = labels(a=5000, b=40)
     split = split_rows(

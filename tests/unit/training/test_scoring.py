@@ -7,9 +7,11 @@ import pandas as pd
 import pytest
 import torch
 
-from tabtune_core.data.task import make_context
+from tabtune_core.data.splits import Split
+from tabtune_core.data.task import Prepared, make_context
+from tabtune_core.settings import TrainSettings
 from tabtune_core.training import scoring
-from tabtune_core.training.scoring import HeldOut, Scorer
+from tabtune_core.training.scoring import HeldOut, ModelRows, Scorer
 
 
 class Shown:
@@ -77,6 +79,32 @@ def test_a_context_is_read_once_for_all_chunks_of_a_view():
     assert (model.read, len(model.seen)) == (2, 8)
 
 
+def test_every_call_tells_how_many_rows_it_predicted():
+    told = []
+    Scorer(X, Y, 3, views=2, rows_at_once=3, told=told.append).predict(Shown(), X)
+    assert told == [3, 1, 3, 1]
+
+
+def test_a_kept_context_predicts_as_a_new_one_and_is_read_once():
+    model, scorer = Shown(), Scorer(X, Y, 3, views=2)
+    ask = scorer.keep(model)
+    for rows in (X, X[:1]):
+        np.testing.assert_array_equal(ask(rows), scorer.predict(Shown(), rows))
+    assert model.read == 2
+
+
+def test_a_module_that_trains_predicts_in_evaluation_mode_and_then_trains_on():
+    model, modes = Shown(), []
+    model.module.register_forward_hook(lambda module, *_: modes.append(module.training))
+    predict = model.predict
+    model.predict = lambda *given: (model.module(None), predict(*given))[1]
+    for training in (True, False):
+        model.module.train(training)
+        Scorer(X, Y, 3).predict(model, X)
+        assert model.module.training == training
+    assert modes == [False, False]
+
+
 def test_no_rows_give_an_empty_result_of_the_right_shape():
     assert Scorer(X, Y, 3).predict(Shown(), X[:0]).shape == (0, 3)
     assert Scorer(X, Y, 0).predict(Shown(), X[:0]).shape == (0,)
@@ -115,6 +143,20 @@ def test_labelled_rows_are_the_requested_ones_with_their_targets():
         for of_all in (labels, more, more[[1, 0, 1, 0, 1, 1]])
     ]
     assert [one.rarer for one in (part, *contexts)] == [1, 1, 1, 0]
+
+
+def test_a_model_gets_the_rows_of_each_part_that_has_some():
+    frame, labels = pd.DataFrame({"a": np.arange(8.0)}), np.array(["no", "yes"] * 4, object)
+    train, none = np.arange(6), np.arange(0)
+    context = make_context(frame, labels, train[:4], {"a": "number"})
+    split = Split(train, np.array([6, 7]), none, context.rows)
+    model = SimpleNamespace(fit_preprocessing=lambda x_CF: lambda x_NF: x_NF - x_CF.mean())
+    table = Prepared(frame, labels, split, context, {"a": "number"})
+    rows = ModelRows.of(table, model, TrainSettings())
+    assert (rows.x_NF[:, 0].tolist(), rows.y_N.tolist()) == ([-1.5, -0.5, 0.5, 1.5, 2.5, 3.5], [0, 1, 0, 1, 0, 1])
+    assert (rows.scorer.x_CF[:, 0].tolist(), rows.scorer.classes) == ([-1.5, -0.5, 0.5, 1.5], 2)
+    assert rows.evaluator is rows.scorer
+    assert [(name, part.rows_N.tolist()) for name, part in rows.held_out.items()] == [("validation", [6, 7])]
 
 
 @pytest.mark.parametrize("classes", [3, 0])

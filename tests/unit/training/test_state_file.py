@@ -38,6 +38,40 @@ def test_the_best_state_comes_back_and_so_does_the_first(tmp_path):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["best-0.safetensors", "best-7.safetensors"]
 
 
+def test_a_later_process_takes_a_best_state_which_then_stays_until_the_next_saved_one(tmp_path):
+    def names():
+        return sorted(path.name.partition(".")[0] for path in tmp_path.iterdir())
+
+    layer = torch.nn.Linear(1, 1).requires_grad_()
+    layer.bias.requires_grad_(False)
+    first = BestState(layer, tmp_path)
+    with torch.no_grad():
+        layer.weight.fill_(2.0)
+    first.keep(5)
+    with torch.no_grad():
+        layer.weight.fill_(1.0)
+    later = BestState(layer, tmp_path)
+    later.take(5)
+    later.restore()
+    assert (layer.weight.item(), [*later.trainable]) == (2.0, ["weight"])
+    later.keep(7)
+    assert names() == ["best-0", "best-5", "best-7"], "a saved last state names the state of step 5"
+    later.rely()
+    assert names() == ["best-0", "best-7"]
+    later.take(0)
+    assert names() == ["best-0"]
+    later.restore()
+    assert layer.weight.item() == 1.0
+
+
+def test_a_best_state_that_is_missing_or_of_another_module_is_not_taken(tmp_path):
+    BestState(torch.nn.Linear(1, 1), tmp_path).keep(5)
+    other = BestState(torch.nn.Linear(2, 1), tmp_path)
+    for step, said in ((5, "best-5.safetensors holds other parameters"), (6, "best-6")):
+        with pytest.raises(Damaged, match=said):
+            other.take(step)
+
+
 @pytest.mark.parametrize("place", [0, 9, 40, 200, -1, -9, -30])
 def test_one_changed_byte_is_detected(tmp_path, place):
     file = tmp_path / "state.safetensors"
