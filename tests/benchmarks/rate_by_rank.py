@@ -76,7 +76,7 @@ def before(model: str, task: Task, table: RealTable) -> NDArray[np.float64]:
 
 
 def one_run(model: str, task: Task, table: RealTable, rank: int, rate: float, scale: str) -> dict[str, Any]:
-    """The gain on test, and the validation score after each evaluation."""
+    """The gain on test, the validation score after each evaluation, and each test row's loss."""
     x, x_test, y, y_test = rows(table, task)
     lora: dict[str, Any] = {"r": rank}
     if scale != "twice":
@@ -90,6 +90,7 @@ def one_run(model: str, task: Task, table: RealTable, rank: int, rate: float, sc
         "gain": float(gains.mean()),
         "error": float(gains.std() / len(gains) ** 0.5),
         "validation": {str(event.step): event.scores[SELECTION[task]] for event in scores},
+        "losses": [float(f"{loss:.5g}") for loss in after],
     }
 
 
