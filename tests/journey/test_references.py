@@ -132,23 +132,6 @@ def test_the_command_line_runs_references_by_default_and_a_flag_leaves_them_out(
     assert "2 runs: 1 rank + 1 baseline" in capsys.readouterr().err
 
 
-def test_one_reference_can_run_alone(home, tmp_path, monkeypatch):
-    monkeypatch.setattr(launch, "ensure_worker", lambda *home, **more: None)
-    monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"casual": rng.integers(0, 90, 120), "registered": rng.integers(0, 400, 120)})
-    frame.assign(cnt=frame["casual"] + frame["registered"]).to_csv(tmp_path / "bikes.csv", index=False)
-    asked = ["train", str(tmp_path / "bikes.csv"), "--target", "cnt", "--task", "regression", "--strategy", "boosting"]
-    main([*asked, "--model", "tabicl-v2", "--home", str(home)])
-    assert [(one.name, one.settings.strategy) for one in RunStore(home).runs()] == [("Gradient boosting", "boosting")]
-
-
-def test_a_reference_with_another_seed_has_another_split(home):
-    folders = [run(settings(home, "linear", seed=seed), home)[2] for seed in (0, 1)]
-    first, second = (set(pd.read_parquet(folder / PREDICTIONS_FILE)["row"]) for folder in folders)
-    assert first != second
-
-
 @pytest.mark.parametrize("wrong", [0.0, 0.3])
 def test_a_nearly_perfect_score_of_boosting_alone_names_the_columns_behind_it(home, wrong):
     rng = np.random.default_rng(0)
