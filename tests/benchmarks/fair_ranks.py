@@ -1,16 +1,10 @@
 """Does the answer to "which rank?" change when each rank has its own rate? TabICL mini on eight real tables.
 
 ``python tests/benchmarks/fair_ranks.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the
-documentation. The tables were named below before the first run, and are in no list of another benchmark;
-``real_tables.py`` says what to install. Runs that are already in the file are not repeated.
+documentation, whose page says how it is measured. Runs that are already in the file are not repeated.
 
-Each rank is trained to the end at each of the rates that a default sweep tries. Which runs halving would have stopped
-follows from their validation scores at the rungs, since a run that reaches its end has the very scores of one that
-never paused. ``fit`` gets 6 in 10 rows, at most 800, and holds out a fifth of them, which choose the step; at most 500
-other rows are the test rows. A gain is measured on these, against zero-shot with the same rows: in log-loss, as a share
-of zero-shot's, or in the share of explained variance. The verdict is the smallest rank whose test loss is not above
-that of the rank with the best validation score by more than its 95 % interval over the test rows. The rule with one
-standard error was added once the first two tables had run. The Leaderboard has one, but on the validation rows.
+Each rank is trained to the end at each rate of a default sweep. Which runs halving would have stopped follows from
+their validation scores at the rungs, since a run that reaches its end has the very scores of one that never paused.
 """
 
 import math

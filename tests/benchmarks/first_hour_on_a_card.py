@@ -1,8 +1,7 @@
 """What must be known first on a machine with a GPU: the estimate, step times, memory, two runs at once, and a sweep.
 
-``python tests/benchmarks/first_hour_on_a_card.py --cells cells.jsonl`` prints Markdown; ``--write`` puts it on its page.
-Cells that are already in the file are not measured again. ``--device cpu --tiny`` tries everything on a CPU.
-Each cell is a process of ``card_cell.py``, so that its failure or lateness does not stop the others.
+``python tests/benchmarks/first_hour_on_a_card.py --cells cells.jsonl`` prints Markdown; ``--write`` publishes it.
+Each cell is a process of ``card_cell.py``, kept in the file; ``--device cpu --tiny`` tries everything on a CPU.
 """
 
 import argparse

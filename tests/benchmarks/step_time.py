@@ -3,21 +3,13 @@
 ``python tests/benchmarks/step_time.py --runs steps.jsonl`` prints Markdown; with ``--write`` it goes into the
 documentation. Cells already in the file are not measured again; all take about half an hour.
 
-Full-size models with random weights (time does not depend on them), rank 8, one thread, fp32, AdamW; 80 % of an
-episode's rows are context, of three classes. A step is forward pass, backward pass, clipping and optimizer. Ours and
-``peft`` alternate in one process, which asks for huge pages as the worker's runs do. This is repeated in several
-processes: the place of a process's memory changes all of its steps by up to a fifth, and the machine's speed varies.
-Ratios are of CPU seconds within a turn, and medians over all turns. The first two turns of a process do not count: they
-fill caches and allocate the optimizer's state.
+Ours and ``peft`` alternate in one process, in several processes, since the place of a process's memory changes its
+steps by up to a fifth. Ratios are of CPU seconds within a turn, and medians over all turns after the first two.
 
-- ``upstream`` is full fine-tuning of TabICL as its own package computes it: with results that are never used and with
-  copies in its attention (``models/tabicl/lean_forward.py``).
-- ``limit``: only one bias at the start trains, so there is a whole forward and backward pass but no weight has a
-  gradient. That is what LoRA would cost if its own work were free. The cached ``icl_predictor`` has such a row too.
-- ``cached``: the part before the adapted layers is frozen and was computed for this episode before, as in a later epoch
-  over the same episodes or in another run of a sweep.
-- ``peft`` wraps the linear layers that are called, so not TabICL's attention, whose weights are only read. Ours then
-  has the same targets.
+- ``upstream`` is full fine-tuning of TabICL as its own package computes it, without ``models/tabicl/lean_forward.py``.
+- ``limit``: only one bias at the start trains, so LoRA's own work is free. The cached ``icl_predictor`` has one too.
+- ``cached``: the part before the adapted layers was computed for this episode before, as in a later epoch.
+- ``peft`` wraps the linear layers that are called, so not TabICL's attention. Ours then has the same targets.
 """
 
 import contextlib

@@ -1,6 +1,4 @@
-"""Each tracker, with its real package and no network: it gets exactly what the store has, once, and its failures do not
-affect runs.
-"""
+"""Each tracker, with its real package and no network, gets exactly what the store has; its failures affect no run."""
 
 import glob
 import json

@@ -1,6 +1,4 @@
-"""A GPU of another maker than NVIDIA (here the pretend one) is probed first, and features proven only on NVIDIA's are
-off.
-"""
+"""A GPU of another maker than NVIDIA (here the pretend one) is probed first, and has only proven features."""
 
 import numpy as np
 import pytest

@@ -55,10 +55,7 @@ def tabtune(home, *arguments):
 
 @pytest.fixture
 def tabtune_here(monkeypatch, capsys):
-    """Runs the command line in this process, which is faster; returns its output and exit status.
-
-    No worker executes what it queues.
-    """
+    """Runs the command line in this process, without a worker; returns its exit status and output."""
     monkeypatch.setattr(launch, "ensure_worker", lambda *home, **more: None)
 
     def run(home, *arguments):

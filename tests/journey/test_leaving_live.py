@@ -38,9 +38,7 @@ def slow_latest(*asked):
 ScriptRunner._run_script, queries.latest = run_script, slow_latest
 dashboard.main()
 """
-"""A dashboard with two delays: while a file "slow" exists, refreshes take longer than starting to draw a page; while a
-file "late" exists, drawing starts so late that clicks on the previous page still arrive.
-"""
+"""While a file "slow" exists, refreshes outlast the start of a page; while "late" exists, drawing starts late."""
 
 
 def going(store):

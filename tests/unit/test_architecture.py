@@ -144,9 +144,7 @@ TORCH_FREE = (
     "dashboard.server.application",
 )
 QUICK = ("tabtune_core.cli.main", "tabtune_core.execution.service")
-"""A command that only lists, and a worker that does not put runs side by side, take half a second and 50 MB; pandas
-would double both.
-"""
+"""A command that only lists, and a worker of one run at a time, take half a second; pandas would double that."""
 PLANNING = (
     *("tabtune_core.cli.launch", "tabtune_core.cli.request", "tabtune_core.data.task", "dashboard.queries"),
     "tabtune_core.analysis.launch_checks",
