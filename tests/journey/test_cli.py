@@ -88,9 +88,9 @@ def table(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def swept(home, table):
-    """A sweep over one rank and the baselines, its adapters copied out."""
+    """A sweep over one rank, the baselines and the references, its adapters copied out."""
     adapters = home.parent / "adapters"
-    few = ("--ranks", 2, "--no-references", "--one-rate", *SMALL)
+    few = ("--ranks", 2, "--one-rate", *SMALL)
     return tabtune(
         home, "sweep", table, "--target", "class", *few, "--format", "json", "--adapters", adapters
     ), adapters
@@ -109,9 +109,15 @@ def test_a_sweep_prints_its_leaderboard_on_stdout_and_copies_adapters_with_rank_
     done, adapters = swept
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
-    assert sorted(row["name"] for row in rows) == ["Full fine-tuning", "LoRA r=2", "Zero-shot"]
-    assert [row["status"] for row in rows] == ["finished"] * 3
+    assert "6 runs: 1 rank + 2 baselines + 3 references" in done.stderr
+    references = ["Constant", "Gradient boosting", "Linear model"]
+    assert sorted(row["name"] for row in rows) == sorted([*references, "Full fine-tuning", "LoRA r=2", "Zero-shot"])
+    assert [row["status"] for row in rows] == ["finished"] * 6
     assert [row["validation_log_loss"] for row in rows] == sorted(row["validation_log_loss"] for row in rows)
+    for row in (row for row in rows if row["name"] in references[1:]):
+        assert (row["model"], row["place"] >= 1) == ("scikit-learn", True)
+        columns = ("gain", "best_step", "trainable_percent", "adapter_bytes", "note")
+        assert [row[column] for column in columns] == [None] * 4 + [""]
     assert "LoRA r=2: finished" in done.stderr
     assert [path.name for path in adapters.iterdir()] == ["lora-r2-seed0.zip"]
 
