@@ -83,7 +83,7 @@ def test_a_chart_grows_with_its_points_and_keeps_its_zoom(serve, page, tmp_path)
         store.beat(runs[1].id)
     page.wait_for_function(
         "() => document.querySelector('[class*=\"st-key-score_\"] .js-plotly-plot')._fullData.some((trace) => "
-        "trace.x.length >= 5)",
+        "trace.x.length >= 5)"
     )
     runs[1].end()
     seeding.start(runs[2])

@@ -9,16 +9,7 @@ import seeding
 from chart_examples import EXAMPLES
 
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.style import (
-    PALE,
-    RunStyle,
-    Styles,
-    figure,
-    focus,
-    label_ends,
-    roles,
-    styles_of,
-)
+from tabtune_core.charts.style import PALE, RunStyle, Styles, focus, roles, styles_of
 
 
 def styles(home, **sweep):
@@ -67,17 +58,6 @@ def test_a_chart_uses_the_style_given_in_its_frame(name):
     }
     assert colours
     assert all(str(colour).startswith("#00001") for colour in colours)
-
-
-def test_names_at_line_ends_do_not_overlap_and_have_room():
-    drawn = figure("Training step", "Loss (nats)")
-    drawn.layout.yaxis.range = (0.0, 1.0)
-    label_ends(drawn, {f"LoRA r={rank}": (0.5 + rank / 1e4, "#000000") for rank in (1, 2, 4, 8)})
-    low, high = drawn.layout.yaxis.range
-    at = sorted(note.y * (drawn.layout.height - 63) + note.yshift for note in drawn.layout.annotations)
-    assert min(np.diff(at)) > 13
-    assert drawn.layout.margin.r > 60
-    assert not any(trace.showlegend for trace in drawn.data)
 
 
 def test_a_run_that_stopped_at_a_rung_is_pale_and_has_no_name():

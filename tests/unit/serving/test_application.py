@@ -249,16 +249,8 @@ def test_an_adapter_with_another_base_is_refused_at_the_start(folder):
 def test_the_command_serves_and_prints_its_address_and_what_is_missing(folder, monkeypatch, capsys):
     served = []
     monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: served.append(sockets[0].getsockname()))
-    arguments = [
-        "serve",
-        str(folder / "few.zip"),
-        "--context",
-        str(folder / "data.csv"),
-        "--device",
-        "cpu",
-        "--home",
-        str(folder / "none"),
-    ]
+    arguments = ["serve", str(folder / "few.zip"), "--context", str(folder / "data.csv")]
+    arguments += ["--device", "cpu", "--home", str(folder / "none")]
     assert main([*arguments, "--port", "0"]) == 0
     assert f"Serving at http://127.0.0.1:{served[0][1]} " in (told := capsys.readouterr().err)
     assert "Apache-2.0, commercial use allowed" in told
