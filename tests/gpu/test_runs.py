@@ -25,6 +25,20 @@ bare = [uuid.split("-", 1)[1] for uuid in card_uuids()]
 of_torch = [str(torch.cuda.get_device_properties(place).uuid) for place in range(torch.cuda.device_count())]
 print(bare == of_torch, resolve_device("auto").type == ("cuda" if of_torch else "cpu"))
 """
+SECOND_ALONE = """
+import numpy, torch
+from tabtune_core.training.episodes import Episode
+from tabtune_core.models.base import load_model
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.devices import describe_device, resolve_device
+from tabtune_core.training.session import use_once
+from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
+device = resolve_device("cuda:1")
+with MemoryMeter(device, lambda event: None, nvml=open_nvml(device)) as meter, meter.phase("load"):
+    use_once(load_model(get_card("tabicl-mini"), "classification", device), device=device)
+    describe_device(device)
+print([torch._C._cuda_hasPrimaryContext(place) for place in (0, 1)])
+"""
 
 
 def last_line(code, **environment):
@@ -95,6 +109,11 @@ def test_torch_and_the_driver_count_the_same_gpus_and_auto_takes_one(request, vi
     if visible in ("0", "1,0"):
         request.getfixturevalue("two_real_gpus" if visible == "1,0" else "real_gpu")
     assert last_line(CARDS, CUDA_VISIBLE_DEVICES=visible) == "True True"
+
+
+@pytest.mark.gpu
+def test_work_on_the_second_gpu_opens_nothing_on_the_first(two_real_gpus):
+    assert last_line(SECOND_ALONE) == "[False, True]"
 
 
 @pytest.mark.gpu
