@@ -106,10 +106,7 @@ RIVALS = {101: "base-ft", 102: "linear", 103: "boosting"}
 
 
 def false_page(rng, metric, seeds=1, rates=1):
-    """Whether a page claims that any of LoRA, full fine-tuning and references is better where all are equally good.
-
-    Returns it without and with what ``on_one_page`` adds.
-    """
+    """Whether a page claims anything better where all are equal, without and with what ``on_one_page`` adds."""
     runs, load = sweep(rng, metric=metric, seeds=seeds, ranks=(*RANKS, *RIVALS), rates=rates)
     for place, run in enumerate(runs):
         if strategy := RIVALS.get(run.settings.lora.rank):
