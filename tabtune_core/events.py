@@ -60,8 +60,6 @@ class RunPlanned:
     """Context rows of evaluations during training, including zero-shot's (step 0); None as above."""
     eval_every: int | None = None
     """Steps between two evaluations on the validation rows; None as above."""
-    guess: tuple[float, ...] = ()
-    """The prediction that ignores the features: class shares or mean of the training rows. Empty for references."""
     rarer: int | None = None
     """The class of two that fewer rows of the table have, of which average precision is; None without two."""
 

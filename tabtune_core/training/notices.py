@@ -81,7 +81,7 @@ def _untested(settings: RunSettings) -> Iterator[Note]:
 
 
 def _narrow(settings: RunSettings, table: Prepared) -> Iterator[Note]:
-    """Names number columns whose values the model's own scaling makes almost equal: by outliers or a large unit."""
+    """Names number columns whose values the model's own scaling makes almost equal."""
     family, encoder = get_card(settings.model).family, table.context.encoder
     if family.added_to_spread is None:
         return
@@ -89,21 +89,13 @@ def _narrow(settings: RunSettings, table: Prepared) -> Iterator[Note]:
     numbers = pd.DataFrame(table.context.x_CF[:, first : first + len(encoder.numbers)], columns=encoder.numbers)
     low, high = numbers[:: max(1, len(numbers) // ROWS_SORTED)].quantile([0.05, 0.95]).to_numpy()
     middle, spread = high - low, numbers.std(ddof=0)
-    unseen = (middle > 0) & (middle < HARDLY * (spread + family.added_to_spread))
-    far = (
-        "few values lie so far from the others that standardising makes the others almost equal. Correct or leave out "
-        "the few if they are mistakes, or take the logarithm"
-    )
-    small = (
-        f"its package adds {family.added_to_spread:g} to the standard deviation, which is hardly larger than that "
-        "here. Write such columns in a smaller unit, so that their numbers are larger"
-    )
-    squeezed = middle < HARDLY * spread
-    for unseen_F, why in ((unseen & squeezed, far), (unseen & ~squeezed, small)):
-        if unseen_F.any():
-            yield Note(
-                f"{family.name} hardly sees {', '.join(map(repr, numbers.columns[unseen_F]))}: {why}.", "warning"
-            )
+    hidden = numbers.columns[(middle > 0) & (middle < HARDLY * (spread + family.added_to_spread))]
+    if len(hidden):
+        yield Note(
+            f"{family.name} hardly sees {', '.join(map(repr, hidden))}: its scaling makes most values almost equal, as "
+            "a few lie far from the others or all are tiny. Correct them, take the logarithm, or use a smaller unit.",
+            "warning",
+        )
 
 
 def _shown(settings: RunSettings, plan: RunPlanned) -> Iterator[Note]:

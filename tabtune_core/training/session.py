@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from tabtune_core.data.target_checks import usual_mean
 from tabtune_core.data.task import Prepared
 from tabtune_core.devices import describe_device, own_chance
 from tabtune_core.errors import LabelError
@@ -216,12 +215,6 @@ def _plan(
     train, trains, parameters = settings.train, settings.strategy != "inference", list(model.module.parameters())
     steps = train.steps or train.epochs * rows.size.steps_an_epoch(len(rows.y_N))
     shown, evaluated = rows.size.context + rows.size.query, len(rows.evaluator.y_C) + len(table.split.validation)
-    classes = table.context.labels.classes
-    guess = (
-        np.bincount(rows.y_N, minlength=len(classes)) / len(rows.y_N)
-        if classes
-        else np.array([usual_mean(rows.y_N.astype(np.float64))])
-    )
     return RunPlanned(
         device=device,
         steps=steps if trains else 0,
@@ -231,7 +224,7 @@ def _plan(
         context_rows=len(table.context.y_C),
         query_rows=rows.size.query,
         features=rows.x_NF.shape[1],
-        classes=classes,
+        classes=table.context.labels.classes,
         total_parameters=sum(p.numel() for p in parameters),
         trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         layers=report.rows() if report else (),
@@ -239,7 +232,6 @@ def _plan(
         train_context_rows=rows.size.context if trains else None,
         evaluation_context_rows=len(rows.evaluator.y_C) if trains else None,
         eval_every=train.eval_every_of(steps, shown=shown, evaluated=evaluated) if trains else None,
-        guess=tuple(guess.tolist()),
         rarer=table.context.rarer,
     )
 

@@ -9,7 +9,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,35 +85,26 @@ def pid_of_driver(namespace: str = "/proc/self/ns/pid") -> int | None:
     return os.getpid() if of_host else None
 
 
-class Thinning:
-    """Emits fewer samples the longer a run takes: after DENSE of them two combined into one, then four, and so on.
+def thinned(samples: Iterable[MemorySampled]) -> Iterator[MemorySampled]:
+    """Yields fewer samples the longer a run takes: after DENSE of them one for two, then one for four, and so on.
 
-    A combined sample has the maximum of the bytes and the last of the other readings; phases are never mixed.
+    A yielded sample has the highest of all bytes and the last of the other readings; phases are never mixed.
     """
+    yielded, waiting = 0, list[MemorySampled]()
+    for sample in samples:
+        if waiting and (len(waiting) >= 2 ** (yielded // DENSE) or waiting[-1].phase != sample.phase):
+            yield _highest(waiting)
+            yielded, waiting = yielded + 1, []
+        waiting.append(sample)
+    if waiting:
+        yield _highest(waiting)
 
-    def __init__(self) -> None:
-        self._emitted, self._samples = 0, list[MemorySampled]()
 
-    def take(self, sample: MemorySampled) -> Iterator[MemorySampled]:
-        """Adds a sample and yields what is to be emitted now."""
-        if self._samples and self._samples[-1].phase != sample.phase:
-            yield from self.rest()
-        self._samples.append(sample)
-        if len(self._samples) >= 2 ** (self._emitted // DENSE):
-            yield from self.rest()
-
-    def rest(self) -> Iterator[MemorySampled]:
-        """Yields the samples that have not been emitted yet, combined into one."""
-        if self._samples:
-            read = {
-                name: [getattr(sample, name) for sample in self._samples]
-                for name in (f"{meter}_bytes" for meter in METERS)
-            }
-            highest: dict[str, Any] = {
-                name: max((v for v in values if v is not None), default=None) for name, values in read.items()
-            }
-            yield dataclasses.replace(self._samples[-1], **highest)
-            self._emitted, self._samples = self._emitted + 1, []
+def _highest(samples: Sequence[MemorySampled]) -> MemorySampled:
+    names = [f"{meter}_bytes" for meter in METERS]
+    read = {name: [value for one in samples if (value := getattr(one, name)) is not None] for name in names}
+    highest: dict[str, Any] = {name: max(values, default=None) for name, values in read.items()}
+    return dataclasses.replace(samples[-1], **highest)
 
 
 class MemoryMeter:
@@ -159,7 +150,11 @@ class MemoryMeter:
         )
 
     def _run(self) -> None:
-        thinning = Thinning()
+        for event in thinned(self._samples()):
+            self._emit(event)
+
+    def _samples(self) -> Iterator[MemorySampled]:
+        """Yields a sample at a time until the meter is stopped, and keeps the peaks of the current phase."""
         while not self._stop.is_set():
             with self._lock:
                 sampled = self.sample()
@@ -167,11 +162,8 @@ class MemoryMeter:
                     value = getattr(sampled, f"{meter}_bytes")
                     if value is not None:
                         self._peaks[meter] = max(value, self._peaks.get(meter, 0))
-            for event in thinning.take(sampled):
-                self._emit(event)
+            yield sampled
             self._stop.wait(self._seconds)
-        for event in thinning.rest():
-            self._emit(event)
 
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:

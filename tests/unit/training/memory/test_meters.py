@@ -9,7 +9,7 @@ import torch
 
 from tabtune_core.events import MemorySampled, PhaseDone, PhaseStarted
 from tabtune_core.training.memory import meters
-from tabtune_core.training.memory.meters import DENSE, MemoryMeter, NvmlReader, Thinning
+from tabtune_core.training.memory.meters import DENSE, MemoryMeter, NvmlReader, thinned
 
 CPU = torch.device("cpu")
 
@@ -126,8 +126,7 @@ def test_the_meter_samples_continuously_and_reports_phases_and_peaks():
 def test_samples_of_a_long_run_are_thinned_without_losing_a_peak():
     bytes_N = np.random.default_rng(0).integers(0, 10**9, 115_200)
     samples = [MemorySampled("train", int(value), torch_allocated_bytes=int(value) // 2) for value in bytes_N]
-    thinning = Thinning()
-    emitted = [event for sample in samples for event in thinning.take(sample)] + list(thinning.rest())
+    emitted = list(thinned(samples))
     assert emitted[:DENSE] == samples[:DENSE]
     assert len(emitted) < 4_100
     assert max(one.resident_bytes for one in emitted) == bytes_N.max()
