@@ -19,9 +19,6 @@ from tabtune_core.training.episodes import Episode
 from tabtune_core.training.optimizer import rate_factor, set_rate
 from tabtune_core.training.step import Stepped
 
-REPORTED_STEPS = 5_000
-"""After so many steps every second one is reported; the distance doubles each time the number of steps doubles."""
-
 
 @dataclass(slots=True)
 class TrainResult:
@@ -100,12 +97,6 @@ class LoopPlan:
         return max(math.ceil(self.steps / 3), self.warmup_steps)
 
 
-def is_reported(step: int, plan: LoopPlan) -> bool:
-    """Whether a step gets an event: always if it is evaluated or the last. Of a million steps about 26,000 get one."""
-    apart = 1 << ((step - 1) // REPORTED_STEPS).bit_length()
-    return step % apart == 0 or step % plan.eval_every == 0 or step == plan.steps
-
-
 def train(
     module: nn.Module,
     episodes: Iterator[Episode],
@@ -121,7 +112,7 @@ def train(
     clock: OwnClock,
     result: TrainResult,
 ) -> Iterator[Event]:
-    """Yields ``Evaluated`` and, for reported steps, ``StepDone``, and updates ``result``; restores no state.
+    """Yields ``StepDone`` and ``Evaluated``, and updates ``result``; restores no state.
 
     Args:
         module: the module to train; it is put into training mode.
@@ -155,8 +146,7 @@ def train(
             value, norm, went = take_step(episode)
             if first:
                 result.dead_layers = tuple(find_dead())
-            done = StepDone(step, value, norm, rate, clock.seconds)
-            yield from [done] if went == "diverged" or is_reported(step, plan) else []
+            yield StepDone(step, value, norm, rate, clock.seconds)
             if went == "diverged":
                 result.outcome = "diverged"
                 return

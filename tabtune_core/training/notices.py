@@ -59,13 +59,6 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
                 f"Not adapted: {counted(len(report.left_out), 'layer')} under the targets, where an adapter is "
                 "larger than the weight."
             )
-        if report.biases:
-            biases = (
-                "1 bias of the base trains"
-                if len(report.biases) == 1
-                else f"{len(report.biases):,} biases of the base train"
-            )
-            yield Note(f"{biases} beside the adapter, as asked with bias={report.bias!r}.")
 
 
 def _untested(settings: RunSettings) -> Iterator[Note]:
@@ -100,16 +93,10 @@ def _narrow(settings: RunSettings, table: Prepared) -> Iterator[Note]:
 
 def _shown(settings: RunSettings, plan: RunPlanned) -> Iterator[Note]:
     """Says which context rows predictions and evaluations use, if these are not simply all."""
-    requested = settings.train.predict_context_rows
     if plan.context_rows < plan.train_rows:
         yield Note(
             f"Predictions use {plan.context_rows:,} of the {plan.train_rows:,} training rows as context rows"
             f"{'' if settings.strategy == 'inference' else '; all of them train'}."
-        )
-    elif requested is not None and requested > plan.train_rows:
-        yield Note(
-            f"Predictions use all {plan.train_rows:,} training rows as context rows: {requested:,} were requested, "
-            "and there are no more."
         )
     if fewer := plan.fewer_evaluation_rows:
         yield Note(

@@ -32,7 +32,7 @@ from tabtune_core.training.notices import beginnings
 from tabtune_core.training.plan import Plan
 from tabtune_core.training.prefix_cache import SharedPrefix
 from tabtune_core.training.scoring import ModelRows
-from tabtune_core.training.step import Precision, emulation, episode_loss
+from tabtune_core.training.step import Precision, episode_loss
 from tabtune_core.upstream import DISTRIBUTION
 from tabtune_core.variants import VARIANTS
 
@@ -152,7 +152,7 @@ def open_session(resolved: Plan, prepare_table: Callable[[], Prepared], environm
         rows = ModelRows.of(table, model, settings.train)
         plan = _plan(settings, table, model, rows, report, describe_device(device))
         emit(plan)
-        for note in (*emulation(settings.train.amp, device), *beginnings(settings, table, report, plan)):
+        for note in beginnings(settings, table, report, plan):
             emit(note)
     folder = environment.folder / PRIVATE if environment.shared is None else environment.shared
     arrays = SharedArrays(folder, _salt(model, plan))

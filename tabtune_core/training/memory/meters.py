@@ -47,10 +47,8 @@ class NvmlReader:
     def sample(self) -> dict[str, Any]:
         """Returns the NVML fields of ``MemorySampled``."""
         library = self._library
-        power, processes = (
-            self._read(library.nvmlDeviceGetPowerUsage),
-            self._read(library.nvmlDeviceGetComputeRunningProcesses),
-        )
+        power = self._read(library.nvmlDeviceGetPowerUsage)
+        processes = self._read(library.nvmlDeviceGetComputeRunningProcesses)
         mine = [process.usedGpuMemory for process in processes or [] if process.pid == self._pid]
         return dict(
             nvml_device_bytes=getattr(self._read(library.nvmlDeviceGetMemoryInfo), "used", None),
@@ -178,10 +176,8 @@ class MemoryMeter:
         peaks = self._phase_peaks()
         speaking = peaks[self.speaks]
         self.highest_bytes = max(self.highest_bytes, speaking or 0)
-        if name == "load":
-            _give_back_freed_memory(
-                self._device
-            )  # memory freed by loading must not count as the base, or growth would be too small
+        if name == "load":  # memory freed by loading must not count as the base, or growth would be too small
+            _give_back_freed_memory(self._device)
             self.base_bytes = getattr(self.sample(), f"{self.speaks}_bytes")
         growth = None if name == "load" else self._growth(speaking)
         self.growth_bytes[name] = growth
@@ -244,12 +240,8 @@ def _give_back_freed_memory(device: torch.device) -> None:
 
 def held_bytes(module: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, int]:
     """Counts bytes of weights, adapter, gradients and optimizer state, before the gradients of a step are deleted."""
-    own = {
-        id(t): t
-        for layer in module.modules()
-        if isinstance(layer, LowRank)
-        for t in (*layer.factors, *layer.beside.values())
-    }
+    adapters = [layer for layer in module.modules() if isinstance(layer, LowRank)]
+    own = {id(tensor): tensor for layer in adapters for tensor in (*layer.factors, *layer.beside.values())}
     parameters = list(module.parameters())
     states = optimizer.state.values() if optimizer else ()
     return {
@@ -264,6 +256,5 @@ def by_cause(without_activations: dict[str, int], growth_bytes: int | None) -> d
     """Adds activations: the growth less gradients and optimizer state; None if the growth is unknown."""
     if growth_bytes is None:
         return None
-    return without_activations | {
-        "activations": max(0, growth_bytes - without_activations["gradients"] - without_activations["optimizer"])
-    }
+    others = without_activations["gradients"] + without_activations["optimizer"]
+    return without_activations | {"activations": max(0, growth_bytes - others)}
