@@ -5,7 +5,6 @@ In: a device. Out: ``MemorySampled`` a few times a second, and the peaks of each
 
 import ctypes
 import dataclasses
-import os
 import re
 import threading
 import time
@@ -24,17 +23,16 @@ from tabtune_core.events import Event, MemorySampled, Phase, PhaseDone, PhaseSta
 from tabtune_core.gpus import answer_of
 from tabtune_core.lora.layers import LowRank
 
-METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
+METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device")
 DENSE = 500
 """Emitted samples after which twice as many samples are combined into one."""
-_NOT_AVAILABLE = 2**64 - 1  # NVML_VALUE_NOT_AVAILABLE: some drivers give it as a number of bytes
 
 
 class NvmlReader:
-    """Reads one GPU through NVML; ``library`` is ``pynvml``, ``pid`` this process's id for the driver or None."""
+    """Reads one GPU through NVML; ``library`` is ``pynvml``."""
 
-    def __init__(self, library: Any, uuid: str, pid: int | None) -> None:
-        self._library, self._pid = library, pid
+    def __init__(self, library: Any, uuid: str) -> None:
+        self._library = library
         library.nvmlInit()
         # by UUID: an index could be another GPU under CUDA_VISIBLE_DEVICES, and a MIG slice has no index
         names = [uuid] if uuid.startswith(("GPU-", "MIG-")) else [f"GPU-{uuid}", f"MIG-{uuid}"]
@@ -46,13 +44,9 @@ class NvmlReader:
 
     def sample(self) -> dict[str, Any]:
         """Returns the NVML fields of ``MemorySampled``."""
-        library = self._library
-        power = self._read(library.nvmlDeviceGetPowerUsage)
-        processes = self._read(library.nvmlDeviceGetComputeRunningProcesses)
-        mine = [process.usedGpuMemory for process in processes or [] if process.pid == self._pid]
+        library, power = self._library, self._read(self._library.nvmlDeviceGetPowerUsage)
         return dict(
             nvml_device_bytes=getattr(self._read(library.nvmlDeviceGetMemoryInfo), "used", None),
-            nvml_process_bytes=mine[0] if mine and mine[0] not in (None, _NOT_AVAILABLE) else None,
             utilisation_percent=getattr(self._read(library.nvmlDeviceGetUtilizationRates), "gpu", None),
             power_watts=None if power is None else power / 1000,
             temperature_celsius=self._read(library.nvmlDeviceGetTemperature, library.NVML_TEMPERATURE_GPU),
@@ -65,22 +59,9 @@ def open_nvml(device: torch.device) -> NvmlReader | None:
         return None
     import pynvml
 
-    reader: NvmlReader | None = answer_of(
-        NvmlReader, pynvml, str(gpu_module(device).get_device_properties(device).uuid), pid_of_driver(), library=pynvml
-    )
+    uuid = str(gpu_module(device).get_device_properties(device).uuid)
+    reader: NvmlReader | None = answer_of(NvmlReader, pynvml, uuid, library=pynvml)
     return reader
-
-
-def pid_of_driver(namespace: str = "/proc/self/ns/pid") -> int | None:
-    """Returns this process's pid on the host, as the driver reports it; None in a container with its own pid namespace.
-
-    The host's namespace has a fixed number: ``PROC_PID_INIT_INO`` of Linux (include/linux/proc_ns.h).
-    """
-    try:
-        of_host = os.readlink(namespace) == f"pid:[{0xEFFFFFFC}]"
-    except OSError:  # not Linux, so without pid namespaces
-        of_host = True
-    return os.getpid() if of_host else None
 
 
 def thinned(samples: Iterable[MemorySampled]) -> Iterator[MemorySampled]:
