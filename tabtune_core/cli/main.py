@@ -83,7 +83,7 @@ _OUTPUT = (
     _RANK_BY,
     *_ADAPTERS,
     _LOG_TO,
-    _argument(INSIST, dest="insist", action="store_true", help="whatever memory and disk are left"),
+    _argument(INSIST, dest="insist", action="store_true", help="whatever memory is left"),
 )
 
 
