@@ -11,13 +11,13 @@ from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.task import features_of, prepare
 from tabtune_core.data.units import units_of
 from tabtune_core.devices import name_of, resolve_device
-from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predictions, write_weights
+from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predictions
 from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.engine.references import run_reference
 from tabtune_core.engine.verify import verify_in_fresh_process
 from tabtune_core.events import Event, Note, RunFinished, StopRequest
 from tabtune_core.settings import REFERENCES, RunSettings
-from tabtune_core.store.run_folder import ADAPTER_FILE, LAST_STATE, PREDICTIONS_FILE, STATES, WEIGHTS_FILE
+from tabtune_core.store.run_folder import ADAPTER_FILE, LAST_STATE, PREDICTIONS_FILE, STATES
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.plan import Plan
@@ -77,8 +77,6 @@ def run_experiment(
         )
         result, session = fitted.result, fitted.session
         with meter.phase("save"):
-            if settings.strategy == "base-ft" and result.best_step:
-                write_weights(run_dir / WEIGHTS_FILE, session.model)
             parts, classes = session.rows.held_out, session.plan.classes
             units = units_of(session.table, settings)
             write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, units, fitted.zero_shot)

@@ -157,7 +157,7 @@ class DiskNeed:
     """Bytes that runs write into their workspace."""
 
     kept: int
-    """Bytes that stay: adapters, weights of full fine-tuning, predictions, events."""
+    """Bytes that stay: adapters, predictions, events."""
     meanwhile: int
     """Most temporary bytes: the states of the run that is training."""
 
@@ -181,7 +181,6 @@ def disk_need(
             kept, trained = kept + adapter.tensor_bytes, NUMBER_BYTES * adapter.trainable
         elif run.strategy == "base-ft":
             trained = NUMBER_BYTES * card.weights_for(run.task).total_parameters
-            kept += trained
         else:
             continue
         states.append(

@@ -22,9 +22,9 @@ def need(*runs, **more):
     return disk_need(runs, CARD, SPLIT, classes=2, **more)
 
 
-def test_full_fine_tuning_needs_its_weights_plus_its_best_and_last_states():
+def test_full_fine_tuning_needs_its_best_and_last_states_while_it_trains():
     full = need(RUN.with_strategy("base-ft"))
-    assert (full.kept, full.meanwhile) == (RUN_BYTES + PREDICTIONS + WEIGHTS, 9 * WEIGHTS)
+    assert (full.kept, full.meanwhile) == (RUN_BYTES + PREDICTIONS, 9 * WEIGHTS)
 
 
 def test_an_adapter_counts_by_rank_and_runs_train_one_at_a_time():
