@@ -11,14 +11,19 @@ from tabtune_core.data.datasets import Dataset, get_dataset, load_frame
 from tabtune_core.data.task import features_of, prepare
 from tabtune_core.data.units import units_of
 from tabtune_core.devices import name_of, resolve_device
-from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predictions, write_weights
+from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predictions
 from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.engine.references import run_reference
 from tabtune_core.engine.verify import verify_in_fresh_process
 from tabtune_core.events import Event, Note, RunFinished, StopRequest
 from tabtune_core.settings import REFERENCES, RunSettings
-from tabtune_core.store.run_folder import ADAPTER_FILE, LAST_STATE, PREDICTIONS_FILE, STATES, WEIGHTS_FILE
+<<<<<<< HEAD
+from tabtune_core.store.run_folder import ADAPTER_FILE, LAST_STATE, PREDICTIONS_FILE, STATES
 from tabtune_core.training.fit import Fitted, fit
+=======
+from tabtune_core.store.run_folder import ADAPTER_FILE, LAST_STATE, PREDICTIONS_FILE, STATES
+from tabtune_core.training.fit import fit
+>>>>>>> d-claims
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
@@ -76,6 +81,7 @@ def run_experiment(
             environment,
         )
         with meter.phase("save"):
+<<<<<<< HEAD
             result = _save(fitted, dataset, home, run_dir, emit, fresh)
     return result if result.peak_memory_bytes is None else replace(result, peak_memory_bytes=meter.highest_bytes)
 
@@ -90,8 +96,6 @@ def _save(
 ) -> RunFinished:
     """Writes the files of a run and verifies its adapter; returns the result with what is known of them."""
     result, session, settings = fitted.result, fitted.session, fitted.session.settings
-    if settings.strategy == "base-ft" and result.best_step:
-        write_weights(run_dir / WEIGHTS_FILE, session.model)
     parts, classes = session.rows.held_out, session.plan.classes
     units = units_of(session.table, settings)
     write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, units, fitted.zero_shot)
@@ -103,6 +107,34 @@ def _save(
     write_adapter(path, shown, dataset, session.table, session.model, session.report, scores, result.best_step)
     verified, sentence = verify_in_fresh_process(
         run_dir, home=home, device=device, checkpoint=settings.checkpoint, fresh=fresh
+=======
+            parts, classes = session.rows.held_out, session.plan.classes
+            units = units_of(session.table, settings)
+            write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, units, fitted.zero_shot)
+            result = dataclasses.replace(result, rows_sha256=hash_rows(parts, classes))
+            if session.report is not None:
+                scores = {"validation": result.validation, "test": result.test}
+                write_adapter(
+                    run_dir / ADAPTER_FILE,
+                    plan.shown,
+                    dataset,
+                    session.table,
+                    session.model,
+                    session.report,
+                    scores,
+                    result.best_step,
+                )
+                verified, sentence = verify_in_fresh_process(
+                    run_dir, home=home, device=name_of(device), checkpoint=settings.checkpoint, fresh=fresh
+                )
+                emit(Note(sentence, "info" if verified else "warning"))
+                size = (run_dir / ADAPTER_FILE).stat().st_size
+                result = dataclasses.replace(result, adapter_bytes=size, adapter_verified=verified)
+    return (
+        result
+        if result.peak_memory_bytes is None
+        else dataclasses.replace(result, peak_memory_bytes=meter.highest_bytes)
+>>>>>>> d-claims
     )
     emit(Note(sentence, "info" if verified else "warning"))
     return replace(result, adapter_bytes=path.stat().st_size, adapter_verified=verified)
