@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -33,7 +32,6 @@ from tabtune_core.execution.cores import divide, stay_on
 from tabtune_core.execution.lock import ensure_worker, worker_of
 from tabtune_core.execution.worker_flags import asked_by_environment, cluster_for_new_runs
 from tabtune_core.files.whole import in_one_move
-from tabtune_core.lora.package_reader import without_labels
 from tabtune_core.models.catalogue import get_card, with_tried_rates, with_usual_rate
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.scratch import scratch_folder
@@ -47,7 +45,6 @@ from tabtune_core.wording import counted
 
 if TYPE_CHECKING:
     from tabtune_core.data.datasets import Dataset
-    from tabtune_core.tracking.tracker import Tracker
 
 LONGEST_LABEL = 200
 """Most letters of a run's label in a file name, which may have 255."""
@@ -176,32 +173,18 @@ def _follow_to_the_board(
     lost: OSError | AdapterError | None = None
     if asked.adapters:
         try:
-            _copy_adapters(store, runs, asked.adapters, leave_out=asked.without_labels)
+            _copy_adapters(store, runs, asked.adapters)
         except (OSError, AdapterError) as error:  # such as a full disk: raised after the leaderboard is shown
             lost = error
     status = show_board(store, runs, asked) if not cancelled or any(run.status in RANKED for run in runs) else 130
-    sys.stdout.flush()  # before the tracker, which may take a while
-    if asked.tracker:
-        _send(store, sweep, asked.tracker)
     if lost is not None:
         raise lost
     if not cancelled:
         return status
     again = ["loralab", "resume", sweep, "--home", str(store.home)]
     again += ["--adapters", str(asked.adapters)] if asked.adapters else []
-    again += ["--without-labels"] if asked.without_labels else []
     say(f"To start the cancelled runs again: {shlex.join(again)}")
     return 130
-
-
-def _send(store: RunStore, sweep: str, tracker: "Tracker") -> None:
-    """Sends a sweep that has ended to a tracker; its failure is a warning, because the workspace has all of it."""
-    from tabtune_core.tracking.mirror import send
-
-    try:
-        say(f"{send(store, sweep, tracker)} {tracker.look}")
-    except TabTuneError as error:
-        say(f"warning: {error} 'loralab export' sends the rest.")
 
 
 def _follow_or_cancel(
@@ -300,8 +283,6 @@ def _check_adapters(asked: argparse.Namespace) -> None:
     """Creates the folder that adapters will be copied to."""
     folder: Path | None = asked.adapters
     if folder is None:
-        if asked.without_labels:
-            raise SettingError("--without-labels changes nothing without --adapters DIR. Name that folder too.")
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -313,7 +294,7 @@ def _check_adapters(asked: argparse.Namespace) -> None:
         ) from error
 
 
-def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path, *, leave_out: bool) -> None:
+def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path) -> None:
     for run, name in zip(runs, numbered([_file_name(run) for run in runs]), strict=True):
         if run.result is None or run.result.adapter_bytes is None:
             continue
@@ -323,8 +304,7 @@ def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path, *, leave_
             say(f"{run.name}: its adapter {again if _is_unverified(run) else differs}")
             continue
         package = store.run_dir(run.id) / ADAPTER_FILE
-        content = without_labels(package) if leave_out else package.read_bytes()
-        target = folder / f"{name}.zip"
+        target, content = folder / f"{name}.zip", package.read_bytes()
         if target.exists() and target.read_bytes() != content:
             free = (folder / f"{name} (earlier {number}).zip" for number in itertools.count(1))
             earlier = next(file for file in free if not file.exists())

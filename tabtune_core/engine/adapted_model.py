@@ -126,7 +126,7 @@ class AdaptedModel:
         return context
 
     def as_read(self, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
-        """Returns the rows as read in the run's table: missing marks, units, decimal commas.
+        """Returns the rows as read in the run's table: missing marks, units, commas in numbers.
 
         A float or a date is no mark, as a file would have it with its decimals: 99 is not the price 99.0.
         """
@@ -146,15 +146,12 @@ class AdaptedModel:
                     for cell in present(rows[name])
                 ]
                 rows = with_column(rows, name, pd.Series(bare, index=rows.index, dtype=object))
-        for name, decimal in commas.items():
-            if (
-                decimal
-                and name in context.encoder.numbers
-                and name in rows.columns
-                and not is_numeric_dtype(rows[name])
-            ):
-                told = [with_point(cell) if isinstance(cell, str) else cell for cell in present(rows[name])]
-                rows = with_column(rows, name, pd.Series(told, index=rows.index, dtype=object))
+        for name, comma in commas.items():
+            if name in context.encoder.numbers and name in rows.columns and not is_numeric_dtype(rows[name]):
+                cells = [
+                    with_point(cell, comma=comma) if isinstance(cell, str) else cell for cell in present(rows[name])
+                ]
+                rows = with_column(rows, name, pd.Series(cells, index=rows.index, dtype=object))
         return self._in_own_units(rows)
 
     def _in_own_units(self, frame: pd.DataFrame) -> pd.DataFrame:

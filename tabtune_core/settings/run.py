@@ -71,9 +71,7 @@ class RunSettings:
     because some sums have no fixed order there.
     """
     device: str = setting("auto", "Device")
-    """'auto' uses a free CUDA GPU if there is one, else the CPU. 'cpu', 'cuda' and 'cuda:1' are used as given, 'mps'
-    (Apple) and 'xpu' (Intel) after a check that a training step there gives the CPU's numbers.
-    """
+    """'auto' uses a free CUDA GPU if there is one, else the CPU. 'cpu', 'cuda' and 'cuda:1' are used as given."""
     validation_share: float = setting(0.2, "Validation rows (share)", "Rows, weights", low=0.05, high=0.5, step=0.05)
     """Share of the rows for validation, which chooses the best checkpoint and ranks the runs."""
     test_share: float = setting(0.2, "Test rows (share)", "Rows, weights", low=0.05, high=0.5, argument=None, step=0.05)
