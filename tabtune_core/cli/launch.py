@@ -210,40 +210,29 @@ def _follow_or_cancel(
 
 
 def resume_runs(asked: argparse.Namespace) -> int:
-    """Resumes the interrupted runs of one sweep, starts cancelled ones again, verifies adapters if that was killed."""
+    """Resumes the interrupted runs of a sweep, starts cancelled ones again, verifies adapters if that was killed."""
     store = RunStore(asked.home)
     _check_adapters(asked)
-    sweep, wanted = _what_to_resume(store, asked.which)
-    runs = {run.id: run for run in runs_of_sweep(store, sweep)}
-    first = next(iter(runs.values()))
-    score_to_rank_by(asked, first.settings)
-    sweep = first.sweep
+    runs = runs_of_sweep(store, asked.sweep)
+    score_to_rank_by(asked, runs[0].settings)
     left = () if worker_of(store.home) else ("queued", "running", "waiting")  # as after a restart of the machine
-    fit = ("interrupted", "cancelled", *left)
-    ids = wanted or [run.id for run in runs.values() if run.status in fit and run.retried_as is None]
-    unverified = [run for run in runs.values() if _is_unverified(run) and (not wanted or run.id in wanted)]
-    ids = [run_id for run_id in ids if run_id not in {run.id for run in unverified}]
-    if not (ids or unverified or asked.adapters):
-        unfinished = [run for run in runs.values() if run.status not in ENDED]
+    unverified = [run for run in runs if _is_unverified(run)]
+    fit = [run for run in runs if run.status in ("interrupted", "cancelled", *left) and run.retried_as is None]
+    fit = [run for run in fit if not _is_unverified(run)]
+    if not (fit or unverified or asked.adapters):
+        unfinished = [run for run in runs if run.status not in ENDED]
         way_out = "Name another sweep."
         if unfinished:
             way_out = f"Not ended yet: {counted(len(unfinished), 'run')}; see 'loralab runs'."
         raise StoreError(f"No run of this sweep was interrupted or cancelled, so there is nothing to resume. {way_out}")
-    if strangers := [run_id for run_id in ids if run_id not in runs]:
-        raise StoreError(f"Runs of one sweep only: {', '.join(strangers)} do not belong to the sweep {sweep}.")
-    for run in (runs[run_id] for run_id in ids):  # check all of them before the first is queued
-        if run.retried_as is not None:
-            raise StoreError(f"Run {run.id!r} was already queued again as {run.retried_as!r}; resume that one.")
-        if run.status not in (*fit, "queued", "running", "waiting"):
-            raise StoreError(f"Run {run.id!r} is {run.status}; only interrupted and cancelled runs can be resumed.")
-    resumed = []
-    for run_id in ids:
-        how, queued = _resume(store, runs[run_id], taken_over=runs[run_id].status in left)
-        resumed += queued
-        say(f"{runs[run_id].name}: {how}")
+    followed = []
+    for run in fit:
+        how, run_id = _resume(store, run)
+        followed.append(run_id)
+        say(f"{run.name}: {how}")
     for run in unverified:
         _verify(store, run)
-    return _follow_to_the_board(store, sweep, resumed, asked)
+    return _follow_to_the_board(store, runs[0].sweep, followed, asked)
 
 
 def _is_unverified(run: Run) -> bool:
@@ -257,26 +246,16 @@ def _verify(store: RunStore, run: Run) -> None:
     say(f"{run.name}: {verify(store.home, store.run_dir(run.id), run=run.id)['sentence']}")
 
 
-def _what_to_resume(store: RunStore, words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Returns the sweep and the runs that were named; all runs of a sweep and the newest sweep if none was."""
-    sweeps = {sweep.id for sweep in store.sweeps()}
-    if len(words) == 1 and words[0] in sweeps:
-        return words[0], []
-    return store.run(words[0]).sweep if words else None, list(dict.fromkeys(words))
-
-
-def _resume(store: RunStore, run: Run, *, taken_over: bool) -> tuple[str, list[str]]:
-    """Returns what becomes of a run, in words, and the ids of the runs to follow; ``taken_over``: it has no worker."""
-    if taken_over:
-        return f"was {run.status} without a worker; a new one takes it over", [run.id]
+def _resume(store: RunStore, run: Run) -> tuple[str, str]:
+    """Returns what becomes of a run, in words, and the id of the run to follow."""
     if run.status in ("queued", "running", "waiting"):
-        return f"is {run.status} already", []
+        return f"was {run.status} without a worker; a new one takes it over", run.id
     anew = "starts anew; it had saved no state"
     if run.status == "cancelled":
-        return anew, [store.retry(run.id)]
+        return anew, store.retry(run.id)
     how = "goes on from its last state" if store.has_last_state(run.id) else anew
     store.resume(run.id)
-    return how, [run.id]
+    return how, run.id
 
 
 def _check_adapters(asked: argparse.Namespace) -> None:
@@ -299,7 +278,7 @@ def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path) -> None:
         if run.result is None or run.result.adapter_bytes is None:
             continue
         if not run.result.adapter_verified:
-            again = f"could not be loaded again, so it is not copied. Try once more with: loralab resume {run.id}"
+            again = f"could not be loaded again, so it is not copied. Try once more with: loralab resume {run.sweep}"
             differs = "gave other predictions when it was loaded again, so it is not copied."
             say(f"{run.name}: its adapter {again if _is_unverified(run) else differs}")
             continue

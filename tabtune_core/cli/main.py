@@ -238,12 +238,10 @@ COMMANDS = {
     ),
     "resume": Command(
         _of_launch("resume_runs"),
-        "Resume interrupted or cancelled runs. Each goes on from its last saved state; a run without one, such as one "
-        "that Ctrl-C cancelled, starts from the beginning. An adapter whose verification was killed is verified again.",
-        (
-            _argument("which", metavar="SWEEP", nargs="*", help="a sweep (default: the newest), or some of its runs"),
-            *(_ADAPTERS, _FORMAT, _RANK_BY),
-        ),
+        "Resume interrupted or cancelled runs of a sweep. Each goes on from its last saved state; a run without one, "
+        "such as one that Ctrl-C cancelled, starts from the beginning. An adapter whose verification was killed is "
+        "verified again.",
+        (*(_SWEEP, _ADAPTERS, _FORMAT, _RANK_BY),),
     ),
     "predict": Command(
         print_predictions,
