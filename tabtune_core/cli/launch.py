@@ -8,34 +8,27 @@ import re
 import shlex
 import signal
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tabtune_core.analysis.runtime_estimate import (
-    Pace,
     TrainedOn,
     came_from,
     known_paces,
-    measured_paces,
-    not_known,
     train_seconds,
 )
 from tabtune_core.cli.arguments import INSIST, flag_of, given, settings_given
 from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
 from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, say_what_may_leak, settle_target
 from tabtune_core.cli.terminal import follow, say
-from tabtune_core.errors import AdapterError, SettingError, StoreError, TabTuneError
-from tabtune_core.execution.cores import divide, stay_on
+from tabtune_core.errors import AdapterError, SettingError, StoreError
 from tabtune_core.execution.lock import ensure_worker, worker_of
-from tabtune_core.execution.worker_flags import asked_by_environment, cluster_for_new_runs
+from tabtune_core.execution.worker_flags import cluster_for_new_runs
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.models.catalogue import get_card, with_tried_rates, with_usual_rate
 from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.scratch import scratch_folder
-from tabtune_core.settings import MANY_RUNS, REFERENCES, SETTINGS, STRATEGY_NAMES, TRAINED, RunSettings, SweepSettings
+from tabtune_core.settings import MANY_RUNS, REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings, SweepSettings
 from tabtune_core.settings.labels import numbered
 from tabtune_core.settings.serialization import from_values
 from tabtune_core.store.run_folder import ADAPTER_FILE
@@ -48,9 +41,6 @@ if TYPE_CHECKING:
 
 LONGEST_LABEL = 200
 """Most letters of a run's label in a file name, which may have 255."""
-WORTH_MEASURING = 20
-"""Steps are measured for the estimate only if the runs take this many times as many."""
-MEASURING_SECONDS = 60.0
 
 
 def start_sweep(asked: argparse.Namespace) -> int:
@@ -82,40 +72,13 @@ def start_training(asked: argparse.Namespace) -> int:
 
 
 def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedOn, *, halving: bool) -> None:
-    """Prints how long these runs will take, by earlier runs or else by a few steps that are measured now."""
-    paces = known_paces(store, settings[0].model)
-    if train_seconds(settings, paces, trained_on) is None and cluster_for_new_runs(store.home) is None:
-        paces += _measured(store, settings, paces, trained_on)
-    estimate = train_seconds(settings, paces, trained_on, halving=halving)
+    """Prints how long these runs will take, by earlier runs like them."""
+    estimate = train_seconds(settings, known_paces(store, settings[0].model), trained_on, halving=halving)
     if estimate is None:
         say("How long training takes is not known yet.")
     elif seconds := estimate.seconds:
         takes = f"{seconds:,.1f} s" if seconds < 120 else f"{seconds / 60:,.0f} minutes"
         say(f"Training takes about {takes} in all if nothing stops early, {came_from(estimate)}.")
-
-
-def _measured(store: RunStore, settings: list[RunSettings], paces: list[Pace], trained_on: TrainedOn) -> Sequence[Pace]:
-    """Measures a few steps of each kind of run in a process of its own; nothing if that fails or takes a minute."""
-    from tabtune_core.execution.jobs.measure_pace import STEPS, measure_pace
-
-    kinds = not_known(settings, paces, trained_on)
-    steps = sum(trained_on.steps_of(run) for run in settings if run.strategy in TRAINED)
-    if steps < WORTH_MEASURING * STEPS * len(kinds):
-        return []
-    say("Measuring a few training steps, to say how long the runs take.")
-    flags = asked_by_environment()
-    threads = divide(flags.parallel, flags.threads).threads
-    with scratch_folder() as folder, ProcessPoolExecutor(1, get_context("spawn"), stay_on, ((), threads)) as pool:
-        held = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process inherits this: Ctrl-C is for this one
-        measuring = pool.submit(measure_pace, store.home, folder, settings=[run.to_dict() for run in kinds])
-        signal.signal(signal.SIGINT, held)
-        try:
-            return measured_paces([measuring.result(MEASURING_SECONDS)])
-        except (TabTuneError, RuntimeError, OSError):  # the runs will say it, if it is theirs; a timeout is an OSError
-            return []
-        finally:
-            for process in (pool._processes or {}).values():
-                process.kill()
 
 
 def _launch(

@@ -26,7 +26,6 @@ from tabtune_core.store.run_folder import ADAPTER_FILE, PREDICTIONS_FILE
 from tabtune_core.store.runs import RunStore
 
 ROOT = Path(__file__).parents[3]
-MEASURED = launch._measured
 
 
 @pytest.fixture
@@ -127,22 +126,10 @@ def test_an_impossible_flag_is_refused_with_the_usage_of_its_command(flags, why,
     assert said.startswith("usage: loralab sweep DATA --target COLUMN") and why in said
 
 
-@pytest.mark.parametrize("steps", [40, 4000])
-def test_the_time_of_a_first_sweep_is_measured_if_that_is_worth_it(tmp_path, launched, capsys, monkeypatch, steps):
-    monkeypatch.setattr(launch, "_measured", MEASURED)
-    monkeypatch.setattr(launch, "MEASURING_SECONDS", 400.0)
-    asked = ["train", str(launched), "--target", "y", "--home", str(tmp_path / "home"), "--device", "cpu"]
-    assert main([*asked, "--steps", str(steps)]) == 130
-    said = capsys.readouterr().err
-    assert ("a measurement of a few steps on this machine" in said) == (steps == 4000)
-    assert ("How long training takes is not known yet." in said) == (steps == 40)
-
-
 @pytest.fixture
 def launched(tmp_path, monkeypatch):
-    """A small table; commands queue their runs, but neither measure steps before nor follow the runs."""
+    """A small table; commands queue their runs, but do not follow them."""
     monkeypatch.setattr(launch, "_follow_to_the_board", lambda *asked: 130)
-    monkeypatch.setattr(launch, "_measured", lambda *given: [])
     table = tmp_path / "table.csv"
     table.write_text("a,b,c d,y\n" + "".join(f"{i % 7},{i % 5},{i},{'no' if i % 3 else 'yes'}\n" for i in range(80)))
     return table
