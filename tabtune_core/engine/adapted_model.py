@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from tabtune_core.data.arrays import read_rows
 from tabtune_core.data.findings import DateOrder, shorten
 from tabtune_core.data.prediction_rows import labels_like
-from tabtune_core.data.reading.numbers import GAP, mark_of, number_pattern, seconds_in, with_point
+from tabtune_core.data.reading.numbers import mark_of, number_pattern, seconds_in, with_point
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
@@ -137,20 +137,11 @@ class AdaptedModel:
             marked_N = np.array([_text(cell) in marks for cell in rows[name]], dtype=bool)
             if marked_N.any():
                 rows = with_column(rows, name, rows[name].astype(object).where(~marked_N, None))
-        commas = dict(self.facts.reading.decimal_commas)
-        for name, unit in self.facts.reading.units:
+        commas, units = dict(self.facts.reading.decimal_commas), dict(self.facts.reading.units)
+        for name in commas | units:
             if name in context.encoder.numbers and name in rows.columns and not is_numeric_dtype(rows[name]):
-                comma = bool(commas.get(name))
-                bare = [
-                    _without_unit(cell, unit, comma=comma) if isinstance(cell, str) else cell
-                    for cell in present(rows[name])
-                ]
-                rows = with_column(rows, name, pd.Series(bare, index=rows.index, dtype=object))
-        for name, comma in commas.items():
-            if name in context.encoder.numbers and name in rows.columns and not is_numeric_dtype(rows[name]):
-                cells = [
-                    with_point(cell, comma=comma) if isinstance(cell, str) else cell for cell in present(rows[name])
-                ]
+                unit, comma = units.get(name), bool(commas.get(name))
+                cells = [_as_number(cell, unit, comma=comma) for cell in present(rows[name])]
                 rows = with_column(rows, name, pd.Series(cells, index=rows.index, dtype=object))
         return self._in_own_units(rows)
 
@@ -276,10 +267,11 @@ def _text(cell: Any) -> str | None:
     return None if text == "Na" else text.lower()
 
 
-def _without_unit(text: str, unit: str, *, comma: bool) -> str:
-    """Returns a number without its unit, and any other text as it is; decimal commas are left to ``with_point``."""
-    cell, mark = text.strip(), mark_of(unit)
-    if not re.search(mark, cell) or not re.fullmatch(number_pattern(unit, comma=comma), cell):
-        return text
-    bare = re.sub(mark, "", cell, count=1).strip().replace("\u2212", "-").replace("\u2013", "-")
-    return bare if comma else re.sub(GAP, "", bare).replace(",", "")
+def _as_number(value: Any, unit: str | None, *, comma: bool) -> Any:
+    """Returns the text of a number without its unit and as Python writes it, and any other value as it is."""
+    if not isinstance(value, str):
+        return value
+    cell, mark = value.strip(), mark_of(unit) if unit else ""
+    if unit and re.search(mark, cell) and re.fullmatch(number_pattern(unit, comma=comma), cell):
+        cell = re.sub(mark, "", cell, count=1).strip().replace("\u2212", "-").replace("\u2013", "-")
+    return with_point(cell, comma=comma)
