@@ -79,9 +79,14 @@ CHARTS: dict[str, Chart] = {
     "truncation": Chart(
         truncation, "Scores of one run after its update is truncated to lower ranks (SVD), without retraining."
     ),
-    "confusion_matrix": Chart(confusion_matrix, "Confusion matrix: rows by true and predicted class."),
+    "confusion_matrix": Chart(
+        confusion_matrix,
+        "Confusion matrix: rows by true and predicted class; the colour is the share of the rows with that label.",
+    ),
     "reliability_diagram": Chart(
-        reliability_diagram, "On the broad grey line the model is calibrated; below it, it is overconfident."
+        reliability_diagram,
+        "On the broad grey line the model is calibrated; below it, it is overconfident. Markers grow with the rows; "
+        "beside a name: its calibration error.",
     ),
     "predicted_true": Chart(predicted_true, "Predicted against true values; they are equal on the dotted line."),
 }

@@ -59,10 +59,8 @@ def trade_offs(compared: Compared) -> None:
         show("pareto", board, label=f"Trade-offs of all runs{once}", numbers=board[["run", *axes]], **shown)
         absent = [str(name) for name in board.loc[board[[*axes]].isna().any(axis=1) & board["place"].notna(), "run"]]
         if absent:
-            why = (
-                "a number is missing, or its memory is of another kind (GPU or process) than that of most trained runs"
-            )
-            st.caption(f"Not shown, because {why}: {plain(few(absent, MOST_NAMED))}.")
+            why = "A number is missing, or its memory is of another kind (GPU or process) than that of most runs."
+            st.caption(f"Not shown: {plain(few(absent, MOST_NAMED))}", help=why)
 
 
 def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
@@ -83,11 +81,9 @@ def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
         .rename(columns={"name": "run"})
     )
     if means.empty:
-        st.caption("There are no means yet, because no seed has a result for every configuration.")
+        st.caption("No means yet: no seed has a result for every configuration.")
         return board, "runs"
-    st.caption(
-        f"Means over the seeds {means['seeds'].iloc[0].replace(' ', ', ')}, for which every configuration has a result."
-    )
+    st.caption(f"Means over seeds {means['seeds'].iloc[0].replace(' ', ', ')}.")
     in_order = means.sort_values("rank", na_position="first", kind="stable")["run"].unique()
     run = pd.Categorical(means["run"], categories=list(in_order))
     return means.assign(run=run, apart=""), "configurations"  # a configuration with a place is compared
@@ -152,12 +148,8 @@ KIND = "context_curve"
 
 def rows_shown(compared: Compared) -> None:
     """Draws the tab Context rows."""
-    st.header("Context rows and training", help=CHARTS["rows_shown"].help)
-    st.caption(
-        "More context rows at prediction need no training. The curve scores zero-shot, full fine-tuning and the best "
-        "LoRA run"
-        " of this sweep (by validation) at 64, 128, … and all context rows."
-    )
+    states = "Of zero-shot, full fine-tuning and the best LoRA run of this sweep by validation."
+    st.header("Context rows and training", help=f"{CHARTS['rows_shown'].help} {states}")
     seeds = sorted({run.settings.seed for run in compared.done})
     seed = st.selectbox("Seed", seeds, key=f"rows_seed_{compared.sweep}") if len(seeds) > 1 else seeds[0]
     runs = runs_of_curve(queries.store(), compared.done, compared.metric, seed)
@@ -166,10 +158,8 @@ def rows_shown(compared: Compared) -> None:
         return
     strategies = {run.settings.strategy for run in compared.done if run.settings.seed == seed}
     if "base-ft" in strategies and not any(run.settings.strategy == "base-ft" for run in runs):
-        st.caption(
-            "Full fine-tuning is missing: its weights were not kept, or its model or split differs. Run it again to "
-            "add it."
-        )
+        why = "Its weights were not kept, or its model or split differs. Run it again to add it."
+        st.caption("Full fine-tuning is missing.", help=why)
     asked = {"runs": [run.id for run in runs]}
     [job] = queries.newest_jobs(KIND, asked)
     if result := result_of(job, "Predicting with more and more context rows"):
@@ -189,16 +179,17 @@ def rows_shown(compared: Compared) -> None:
 
 def _found(compared: Compared, result: dict[str, Any]) -> None:
     curve, meaning = curve_frame(result), METRICS[compared.metric]
-    with st.container(border=True):
-        st.markdown(plain(in_words(curve, compared.metric)))
-        st.caption(
-            f"{PLUS_MINUS}: the noise of the scored rows and of the choice of context rows, of which several sets"
-            " were drawn. Other seeds may differ more. A trained state counts only if it beats zero-shot on the "
-            "validation rows."
-        )
+    part = part_of(curve, compared.metric)
+    rules = (
+        f"{PLUS_MINUS}: the noise of the scored rows and of the choice of context rows, of which several sets were "
+        "drawn. Other seeds may differ more. A trained state counts only if it beats zero-shot on the validation rows. "
+        f"Computed on {plain(result['device'])} in {duration(result['seconds'])}, with {result['train_rows']:,} "
+        f"training rows; seconds are for predicting the {part} rows."
+    )
+    st.markdown(plain(in_words(curve, compared.metric)), help=rules)
     parts = [part for part in ("test", "validation") if f"{part}_{compared.metric}" in curve]
     words = {part: part.capitalize() for part in parts}
-    split = segments("Rows", words, key="rows_split", default=part_of(curve, compared.metric))
+    split = segments("Rows", words, key="rows_split", default=part)
     used = [
         "name",
         "context_rows",
@@ -208,8 +199,3 @@ def _found(compared: Compared, result: dict[str, Any]) -> None:
     ]
     label = f"{meaning.label} against context rows"
     show("rows_shown", curve, label=label, numbers=curve[used], metric=compared.metric, split=split)
-    st.caption(
-        f"Computed on {plain(result['device'])} in {duration(result['seconds'])}, with {result['train_rows']:,} "
-        "training rows. Seconds are"
-        f" for predicting the {part_of(curve, compared.metric)} rows; memory is the peak of that over the loaded model."
-    )

@@ -67,12 +67,11 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
         "Gradient norm": ("gradient_norm", lambda: shown),
         "Learning rate": ("learning_rate", lambda: {"x": view.x}),
     }
-    for tab, (name, choose) in zip(
-        st.tabs(list(more), key=f"more_{curves.key}", on_change="rerun"), more.values(), strict=True
-    ):
+    tabs = st.tabs(list(more), key=f"more_{curves.key}", on_change="rerun")
+    for tab, (title, (name, choose)) in zip(tabs, more.items(), strict=True):
         if tab.open:
             with tab:
-                st.caption(CHARTS[name].help)
+                st.markdown(f"**{title}**", help=CHARTS[name].help)
                 draw(name, key=name, label=CHARTS[name].help, **choose())
 
 

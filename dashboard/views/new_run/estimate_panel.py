@@ -171,10 +171,8 @@ def _time(
         else:
             st.caption("Training time: known after the first run.", help=_TIME_HELP)
     elif estimate.seconds:
-        st.caption(
-            f"Training takes at most about {duration(estimate.seconds)}, {came_from(estimate)}.",
-            help=_TIME_HELP,
-        )
+        why = came_from(estimate)
+        st.caption(f"At most {duration(estimate.seconds)}", help=f"{why[0].upper()}{why[1:]}. {_TIME_HELP}")
         _offer_fewer_steps(runs, paces, trained_on, estimate.seconds, halving=sweep.halves)
     return None if estimate is None else estimate.seconds
 
