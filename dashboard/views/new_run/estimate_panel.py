@@ -103,20 +103,14 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, box: Delt
         estimate, known = estimate_memory(run, card, sizes, on_gpu=on_gpu), ratio(run)
         likely = estimate if known is None else estimate.with_growth(known * estimate.growth)
         by_cause = dataclasses.asdict(likely)
-        bars += [{"run": name, "kind": "estimate", "cause": cause, "bytes": by_cause[cause]} for cause in CAUSES]
+        bars += [{"run": name, "cause": cause, "bytes": by_cause[cause]} for cause in CAUSES]
     need = need_of(dataclasses.replace(sweep, references=False).one_seed(), card, sizes, on_gpu=on_gpu, ratio=ratio)
     on_disk = disk_need(sweep.one_seed(), card, split, classes=classes, times=len(sweep.seeds))
     with box:
         fit = _say_whether_it_fits(need, device)
         frame = pd.DataFrame(bars)
-        numbers = frame.pivot_table("bytes", ["run", "kind"], "cause").reset_index()
-        show(
-            "memory_breakdown",
-            frame,
-            key="estimate_by_cause",
-            label="Memory by cause, one bar per run",
-            numbers=numbers,
-        )
+        numbers = frame.pivot_table("bytes", "run", "cause").reset_index()
+        show("memory_breakdown", frame, key="estimate_by_cause", label="Memory by cause of each run", numbers=numbers)
         rows = _rows_shown(asked, sizes.shown_rows, split.train)
         disk = f"Disk: {megabytes(on_disk.kept)} kept, {megabytes(on_disk.meanwhile)} more while a run trains."
         st.caption(f"{rows} {disk}".strip())
