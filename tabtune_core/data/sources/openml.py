@@ -8,7 +8,7 @@ from urllib.error import HTTPError
 import pandas as pd
 
 from tabtune_core.data.reading.progress import Tell
-from tabtune_core.data.sources.base import Fetched
+from tabtune_core.data.sources.web import Fetched
 from tabtune_core.errors import TableError
 
 

@@ -5,6 +5,7 @@ import re
 import socket
 import ssl
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
@@ -14,12 +15,22 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 
 from tabtune_core.data.reading.progress import Tell
-from tabtune_core.data.sources.base import Fetched
 from tabtune_core.errors import TableError
 
 PATIENCE_SECONDS = 30.0
 CHUNK_BYTES = 1 << 18
 WAY_OUT = "Check the address and the network, or download the file yourself and give that."
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A table that was fetched as a file."""
+
+    path: Path
+    name: str
+    """Name shown to people; never part of a path."""
+    target: str = ""
+    """The column to predict, where the source names one."""
 
 
 class PrivateAddress(TableError):
