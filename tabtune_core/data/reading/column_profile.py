@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 
-from tabtune_core.data.findings import Column, Finding, Question, Told, shorten
+from tabtune_core.data.findings import Column, Finding, Question, Remarks, shorten
 from tabtune_core.data.reading.batched_queries import among, places_by
 from tabtune_core.data.reading.cells import Cells
 from tabtune_core.data.reading.sql import counts, unplanned
@@ -67,7 +67,7 @@ class Facts:
 
 def describe(
     connection: duckdb.DuckDBPyConnection, cells: Cells, typed: Sequence[Typed], facts: Sequence[Facts]
-) -> tuple[tuple[Column, ...], Told]:
+) -> tuple[tuple[Column, ...], Remarks]:
     """Returns every column with its counts, and the findings and questions about them."""
     columns: list[Column] = []
     findings: list[Finding] = []
@@ -176,7 +176,7 @@ def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Fi
     return [Finding("info" if repeated < cells.rows * FEW_COPIES else "warning", "duplicate-rows", message)]
 
 
-def marks_question(marks: Mapping[str, Sequence[str]]) -> Told:
+def marks_question(marks: Mapping[str, Sequence[str]]) -> Remarks:
     """Asks which of the ``marks``, by column, mean missing."""
     where: dict[str, list[str]] = {}
     for column, of_column in marks.items():

@@ -126,11 +126,11 @@ def public_socket(place: tuple[str, int], timeout: float | None, *_: Any) -> soc
     The name is resolved once, so that it cannot lead elsewhere after the check.
     """
     host, port = place
-    found = [str(item[4][0]) for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    addresses = [str(item[4][0]) for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     private = f"{host} is an address of a private network or of this machine; nothing is fetched there. Upload it."
-    if not all(_is_public(ipaddress.ip_address(address.partition("%")[0])) for address in found):
+    if not all(_is_public(ipaddress.ip_address(address.partition("%")[0])) for address in addresses):
         raise PrivateAddress(private)
-    connected = socket.create_connection((found[0], port), timeout)
+    connected = socket.create_connection((addresses[0], port), timeout)
     if _is_this_machine(connected):
         connected.close()
         raise PrivateAddress(private)
@@ -158,11 +158,11 @@ def fetch_from_hub(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, gu
     """Downloads the file; in offline mode (HF_HUB_OFFLINE), takes it from the Hub's cache."""
     from huggingface_hub import constants, get_token, hf_hub_url, try_to_load_from_cache
 
-    found = DATASET.fullmatch(asked)
+    match = DATASET.fullmatch(asked)
     try:
-        if found is None:
+        if match is None:
             raise ValueError
-        repo, revision, file = found["repo"], found["revision"] or "main", found["file"]
+        repo, revision, file = match["repo"], match["revision"] or "main", match["file"]
         address = hf_hub_url(repo, file, repo_type="dataset", revision=revision)
     except ValueError as error:  # also the Hub's own, about the name of a repository
         way_out = "Write hf://datasets/OWNER/NAME/FILE, for example a .parquet file."
