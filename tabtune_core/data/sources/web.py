@@ -155,8 +155,8 @@ DATASET = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[
 
 
 def fetch_from_hub(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bool) -> Fetched:
-    """Downloads the file; in offline mode (HF_HUB_OFFLINE), takes it from the Hub's cache."""
-    from huggingface_hub import constants, get_token, hf_hub_url, try_to_load_from_cache
+    """Downloads the file; refuses in offline mode (HF_HUB_OFFLINE)."""
+    from huggingface_hub import constants, get_token, hf_hub_url
 
     match = DATASET.fullmatch(asked)
     try:
@@ -167,14 +167,9 @@ def fetch_from_hub(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, gu
     except ValueError as error:  # also the Hub's own, about the name of a repository
         way_out = "Write hf://datasets/OWNER/NAME/FILE, for example a .parquet file."
         raise TableError(f"{asked!r} does not name a file of a data set. {way_out}") from error
-    name = file.rpartition("/")[2]
     if constants.HF_HUB_OFFLINE:
-        cached = None if guarded else try_to_load_from_cache(repo, file, repo_type="dataset", revision=revision)
-        if isinstance(cached, str):
-            return Fetched(Path(cached), name)
-        offline = f"HF_HUB_OFFLINE is set, and {file} of {repo} is not in the cache"
-        raise TableError(f"{offline}. Download it elsewhere and give its path.")
+        raise TableError(f"HF_HUB_OFFLINE is set. Download {file} of {repo} elsewhere and give its path.")
     # the token belongs to the person who runs the server, not to whoever uses the page
     token = None if guarded else get_token()
     download(address, folder / "download", limit_bytes=limit_bytes, tell=tell, guarded=guarded, token=token)
-    return Fetched(folder / "download", name)
+    return Fetched(folder / "download", file.rpartition("/")[2])
