@@ -35,22 +35,6 @@ def meters_read(samples: pd.DataFrame) -> list[str]:
     return [meter for meter in METERS if meter in samples and samples[meter].notna().any()]
 
 
-def of_one_device(samples: pd.DataFrame, *, on_gpu: bool = False) -> pd.DataFrame:
-    """Empties what runs on a CPU add if others are on a GPU, since these are two kinds of memory."""
-    if not on_gpu and (CEILING not in samples or samples[CEILING].isna().all()):
-        return samples
-    return samples.assign(**{GROWN: samples[GROWN].where(samples[CEILING].notna())})
-
-
-def without_numbers(samples: pd.DataFrame, meter: str) -> list[str]:
-    """Names runs that have samples but no number of this meter, such as runs on a CPU beside those on a GPU."""
-    samples = of_one_device(samples)
-    counts = (
-        samples[meter].groupby(samples["run"], observed=True, sort=False).count() if meter in samples else pd.Series()
-    )
-    return [str(run) for run in counts.index[counts == 0]]
-
-
 def memory(
     samples: pd.DataFrame,
     *,
@@ -58,15 +42,13 @@ def memory(
     x: str = "seconds",
     phases: pd.DataFrame | None = None,
     axis_end: float | None = None,
-    on_gpu: bool = False,
 ) -> go.Figure:
     """``samples`` has one row per memory sample: run, step, seconds (since the run started), phase, bytes per meter.
 
     ``phases`` holds the phases of one run to shade, only over seconds: phase, start_seconds, end_seconds (NaN while it
-    goes on); a phase too short for its name has no label. ``axis_end`` is where the horizontal axis ends. ``on_gpu``
-    says that other runs beside these are on a GPU.
+    goes on); a phase too short for its name has no label. ``axis_end`` is where the horizontal axis ends.
     """
-    known = with_numbers(of_one_device(samples, on_gpu=on_gpu), meter)
+    known = with_numbers(samples, meter)
     if meter == GROWN and meter + LOW not in known and len(known):
         each = known.groupby("run", observed=True, sort=False)[meter]
         highest = each.transform(lambda run: run.rolling(PEAK_SAMPLES, min_periods=1, center=True).max())

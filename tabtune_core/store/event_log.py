@@ -15,7 +15,18 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tabtune_core.errors import ShortageError
-from tabtune_core.events import Evaluated, Event, Note, Resumed, StepDone, Unread, from_json, required, to_json
+from tabtune_core.events import (
+    Evaluated,
+    Event,
+    Note,
+    Resumed,
+    RunPlanned,
+    StepDone,
+    Unread,
+    from_json,
+    required,
+    to_json,
+)
 from tabtune_core.store.database import Database
 from tabtune_core.store.row_values import is_time, values_of
 
@@ -47,12 +58,14 @@ class EventLog(Database):
 
         ``Resumed`` deletes later steps and evaluations, and at step 0 also those of zero-shot: they are done again.
         """
-        with self._together() if isinstance(event, Resumed) else nullcontext():
+        with self._together() if isinstance(event, RunPlanned | Resumed) else nullcontext():
             self._add(run_id, event, time.time() if at is None else at)
 
     def _add(self, run_id: str, event: Event, at: float) -> None:
         kind, payload = to_json(event)
         self._write("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", (run_id, at, kind, payload))
+        if isinstance(event, RunPlanned):
+            self._write("UPDATE runs SET device = ? WHERE id = ?", (event.device_name, run_id))
         if isinstance(event, Resumed) and self._forget_steps(run_id, beyond=event.step or -1) < event.step:
             self._add(run_id, LACKING, at)
 
