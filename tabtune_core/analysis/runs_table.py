@@ -4,6 +4,7 @@ Units (bytes, seconds, per cent) are in the column names.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +15,7 @@ from tabtune_core.analysis.set_apart import BEATEN, apart
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, Metric, Task
-from tabtune_core.settings import MODELS, REFERENCES, SETTINGS, STRATEGY_NAMES, TRAINED, RunSettings
+from tabtune_core.settings import MODELS, REFERENCES, SETTINGS, TRAINED, RunSettings
 from tabtune_core.store.run_row import Run
 from tabtune_core.wording import few
 
@@ -88,7 +89,8 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     rows = [_row(run, more[run.id]) | {"apart": why[run.id], **gains_of(run, METRICS[rank_by])} for run in runs]
     board = pd.DataFrame(rows, columns=list(COLUMNS), dtype=TEXT).astype(_of_kind(NUMBER))
     board["archived"] = board["archived"].astype(bool)
-    board["costs_on"] = board["sweep"].map(_devices(board)).fillna("")
+    planned = board[board["device"] != ""].groupby("sweep")
+    board["costs_on"] = board["sweep"].map({sweep: _device_of(own) for sweep, own in planned}).fillna("")
     board = board.assign(**board[OF_A_DEVICE].mask(elsewhere(board)))
     return best_first(board, board[f"validation_{rank_by}"].where(board["apart"] == ""), rank_by).astype(
         _of_kind(WHOLE)
@@ -106,18 +108,16 @@ def _of_kind(kind: str) -> dict[str, str]:
     return {name: kind for name, own in _KINDS.items() if own == kind}
 
 
-def _devices(board: pd.DataFrame) -> dict[str, str]:
-    """Maps a sweep to the device of most of its trained runs, among equals of most runs of a model, of most, the first.
+def _device_of(sweep: pd.DataFrame) -> str:
+    """Returns the device of most trained runs, among equals of the first; before any is planned, that of other runs.
 
-    Runs that are apart do not count. Two models of GPU are two devices, also for memory: torch chooses other kernels
+    Runs that are apart decide nothing. Two models of GPU are two devices, also for memory: torch chooses other kernels
     and workspaces on each, and how much that changes was never measured.
     """
-    known = board[board["device"] != ""]
-    voters = enumerate((TRAINED, MODELS, list(STRATEGY_NAMES)))
-    votes = pd.DataFrame({place: known["strategy"].isin(who) & (known["apart"] == "") for place, who in voters})
-    each = votes.groupby([known["sweep"], known["device"]], sort=False).sum().reset_index("device")
-    first = each.sort_values([0, 1, 2], ascending=False, kind="stable").groupby(level="sweep").first()
-    return first["device"].to_dict()
+    compared = sweep[sweep["apart"] == ""]
+    groups = [compared[compared["strategy"].isin(names)] for names in (TRAINED, MODELS)]
+    voters = next(group for group in (*groups, compared, sweep) if len(group))
+    return str(Counter(voters["device"]).most_common(1)[0][0])
 
 
 def elsewhere(board: pd.DataFrame) -> "pd.Series[bool]":

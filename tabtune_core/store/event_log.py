@@ -58,14 +58,14 @@ class EventLog(Database):
 
         ``Resumed`` deletes later steps and evaluations, and at step 0 also those of zero-shot: they are done again.
         """
-        with self._together() if isinstance(event, RunPlanned | Resumed) else nullcontext():
+        with self._together() if isinstance(event, Resumed) else nullcontext():
             self._add(run_id, event, time.time() if at is None else at)
 
     def _add(self, run_id: str, event: Event, at: float) -> None:
         kind, payload = to_json(event)
-        self._write("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", (run_id, at, kind, payload))
         if isinstance(event, RunPlanned):
             self._write("UPDATE runs SET device = ? WHERE id = ?", (event.device_name, run_id))
+        self._write("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", (run_id, at, kind, payload))
         if isinstance(event, Resumed) and self._forget_steps(run_id, beyond=event.step or -1) < event.step:
             self._add(run_id, LACKING, at)
 
