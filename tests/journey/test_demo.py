@@ -40,14 +40,15 @@ def test_the_demo_has_a_finished_sweep_that_lora_wins_and_a_queued_one(demo):
     assert not store.unreadable()
     board = leaderboard(finished, "log_loss")
     assert "On the test rows it improves log-loss by" in " ".join(recommend(store, board, "log_loss").sentences)
-    assert {job.kind for job in store.jobs() if job.status == "finished"} == {"context_curve", "rank_curve"}
+    assert store.jobs("rank_curve", status="finished")
     assert PACKED.stat().st_size < MOST_BYTES
 
 
 def all_texts(app):
     """Every text of a page, including the cells of its tables."""
     elements = (*app.markdown, *app.caption, *app.metric, *app.info, *app.warning)
-    return f"{texts(elements)} {' '.join(table.value.to_csv() for table in app.dataframe)}".replace("\\", "")
+    helps = " ".join(one.help for one in (*app.markdown, *app.caption) if one.help)
+    return f"{texts(elements)} {helps} {' '.join(table.value.to_csv() for table in app.dataframe)}".replace("\\", "")
 
 
 def test_every_page_has_content_names_the_measuring_machine_and_formats_numbers_alike(shown, demo):
@@ -62,6 +63,8 @@ def test_every_page_has_content_names_the_measuring_machine_and_formats_numbers_
         assert not re.findall(r".{20}\d[eE]\+\d.{9}", whole), page
         for part, numbers in counts.items():
             numbers |= set(re.findall(rf"([\d,]+) {part}(?: rows|, | and)", whole))
+    go(shown, "compare", view="Context rows")
+    assert "context rows instead of" in texts(shown.markdown).replace("\\", "")
     assert counts == {"training": {"1,800"}, "validation": {"600"}, "test": {"600"}}
 
 

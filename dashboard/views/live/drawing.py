@@ -64,12 +64,8 @@ class Curves:
 
     def averaged_over(self, chart: str, options: dict[str, Any]) -> str:
         """Returns the column over which runs of a group are averaged; empty if each run is drawn."""
-        kind = CHARTS[chart].frame
-        return (
-            {"steps": "step", "scores": "step", "phases": "phase"}.get(kind, options.get("x", ""))
-            if self.legend.together
-            else ""
-        )
+        columns = {"steps": "step", "scores": "step", "phases": "phase"}
+        return columns.get(CHARTS[chart].frame, options.get("x", "")) if self.legend.together else ""
 
     def meters(self) -> list[str]:
         """Returns the memory meters that have readings."""
@@ -89,11 +85,8 @@ class OpenChart:
     def figure(self, curves: Curves) -> tuple[Drawn, Settled | None]:
         """Returns the chart as it is sent to every tab that shows it, and its settled lines."""
         curves = curves.drawn_by(self.chart, self.options.get("x", ""))
-        draw, kind, by = (
-            CHARTS[self.chart].draw,
-            CHARTS[self.chart].frame,
-            curves.averaged_over(self.chart, self.options),
-        )
+        chart, by = CHARTS[self.chart], curves.averaged_over(self.chart, self.options)
+        draw, kind = chart.draw, chart.frame
 
         def settled_lines() -> Settled | None:
             return settle(draw(queries.frame(kind, curves.settled, curves.legend, by=by), **self.options))
