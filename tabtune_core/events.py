@@ -64,6 +64,11 @@ class RunPlanned:
     """The class of two that fewer rows of the table have, of which average precision is; None without two."""
 
     @property
+    def device_name(self) -> str:
+        """The device without its number, for example ``NVIDIA H100`` or ``CPU``: costs on two are not comparable."""
+        return "CPU" if self.device.startswith("cpu") else self.device.partition(" (")[2][:-1] or self.device
+
+    @property
     def fewer_evaluation_rows(self) -> int | None:
         """``evaluation_context_rows`` if they are fewer than at prediction."""
         rows = self.evaluation_context_rows

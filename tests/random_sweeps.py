@@ -36,7 +36,6 @@ def result_of(rng, metrics):
         BASE,
         best_step=int(rng.integers(0, 3)),
         train_seconds=float(rng.choice([1.0, math.nan])),
-        memory_meter=str(rng.choice(["resident", "torch_allocated", ""])),
         rows_sha256=str(rng.integers(0, 2)) if rng.random() < 0.5 else None,
         context_rows=int(rng.integers(10, 12)) if rng.random() < 0.5 else None,
         **of_part,

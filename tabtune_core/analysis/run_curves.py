@@ -80,11 +80,6 @@ class RunCurves:
         """Grows when a frame has changed; at the end of the run, ``phases`` changes without it."""
         return max(self.seqs.get(kind, 0) for kind in KINDS[frame])
 
-    @property
-    def size_bytes(self) -> int:
-        """About how much memory the frames take."""
-        return sum(int(frame.memory_usage().sum()) for frame in self.frames.values())
-
     def read_on(self, status: str = "") -> "RunCurves":
         """Reads the events that the run has emitted since the last call.
 

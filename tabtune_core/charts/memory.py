@@ -34,22 +34,6 @@ def meters_read(samples: pd.DataFrame) -> list[str]:
     return [meter for meter in METERS if meter in samples and samples[meter].notna().any()]
 
 
-def of_one_device(samples: pd.DataFrame, *, on_gpu: bool = False) -> pd.DataFrame:
-    """Empties what runs on a CPU add if others are on a GPU, since these are two kinds of memory."""
-    if not on_gpu and (CEILING not in samples or samples[CEILING].isna().all()):
-        return samples
-    return samples.assign(**{GROWN: samples[GROWN].where(samples[CEILING].notna())})
-
-
-def without_numbers(samples: pd.DataFrame, meter: str) -> list[str]:
-    """Names runs that have samples but no number of this meter, such as runs on a CPU beside those on a GPU."""
-    samples = of_one_device(samples)
-    counts = (
-        samples[meter].groupby(samples["run"], observed=True, sort=False).count() if meter in samples else pd.Series()
-    )
-    return [str(run) for run in counts.index[counts == 0]]
-
-
 def memory(
     samples: pd.DataFrame,
     *,
@@ -57,15 +41,13 @@ def memory(
     x: str = "seconds",
     phases: pd.DataFrame | None = None,
     axis_end: float | None = None,
-    on_gpu: bool = False,
 ) -> go.Figure:
     """``samples`` has one row per memory sample: run, step, seconds (since the run started), phase, bytes per meter.
 
     ``phases`` holds the phases of one run to shade, only over seconds: phase, start_seconds, end_seconds (NaN while it
-    goes on); a phase too short for its name has no label. ``axis_end`` is where the horizontal axis ends. ``on_gpu``
-    says that other runs beside these are on a GPU.
+    goes on); a phase too short for its name has no label. ``axis_end`` is where the horizontal axis ends.
     """
-    known = with_numbers(of_one_device(samples, on_gpu=on_gpu), meter)
+    known = with_numbers(samples, meter)
     if meter == GROWN and meter + LOW not in known and len(known):
         each = known.groupby("run", observed=True, sort=False)[meter]
         highest = each.transform(lambda run: run.rolling(PEAK_SAMPLES, min_periods=1, center=True).max())
@@ -73,7 +55,7 @@ def memory(
     unit = MEGABYTE if meter.endswith("_bytes") else 1.0
     scaled = {name: known[name] / unit for name in (meter, meter + LOW, meter + HIGH) if name in known}
     shape: dict[str, Any] = {"x": x, "x_titles": RUN_X_TITLES, "hover": ",.1f", "from_zero": True}
-    nothing = "The model is loading" if meter == GROWN and len(samples) else "N/A: this meter has reported no number"
+    nothing = "The model is loading" if meter == GROWN and len(samples) else "N/A: no number of this meter"
     drawn = lines(known.assign(**scaled), meter, y_title=METERS[meter][1], **shape, nothing=nothing)
     if not drawn.data:
         return drawn

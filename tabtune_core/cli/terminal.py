@@ -206,9 +206,9 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
     return "\n".join((head, *[f"{PLUS_MINUS}."] * tested, *_aligned(rows)))
 
 
-def paragraphs(sentences: Sequence[str], note: str) -> str:
+def paragraphs(sentences: Sequence[str], *notes: str) -> str:
     """Wraps texts into lines of at most WIDTH letters, after an empty line; empty if there is none."""
-    texts = [textwrap.fill(text, WIDTH) for text in (*sentences, note) if text]
+    texts = [textwrap.fill(text, WIDTH) for text in (*sentences, *notes) if text]
     return "\n".join(("", *texts, "")) if texts else ""
 
 

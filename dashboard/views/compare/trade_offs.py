@@ -54,8 +54,7 @@ def trade_offs(compared: Compared) -> None:
         show("pareto", board, label=f"Trade-offs of all runs{once}", numbers=board[["run", *axes]], **shown)
         absent = [str(name) for name in board.loc[board[[*axes]].isna().any(axis=1) & board["place"].notna(), "run"]]
         if absent:
-            why = "A number is missing, or its memory is of another kind (GPU or process) than that of most runs."
-            st.caption(f"Not shown: {plain(few(absent, MOST_NAMED))}", help=why)
+            st.caption(f"Not shown, because a number is missing: {plain(few(absent, MOST_NAMED))}.")
 
 
 def _points(compared: Compared) -> tuple[pd.DataFrame, str]:

@@ -11,12 +11,10 @@ from dashboard.url_state import asked_for, keep
 from dashboard.views.live.drawing import Curves, OpenCharts
 from dashboard.views.live.view import View
 from tabtune_core.analysis.comparison import at_one_rate
-from tabtune_core.analysis.run_curves import CEILING
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.memory import METERS, without_numbers
+from tabtune_core.charts.memory import METERS
 from tabtune_core.charts.style import MOST_LABELS
 from tabtune_core.metrics import LOSS_UNITS, METRICS
-from tabtune_core.wording import few
 
 
 def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
@@ -93,6 +91,7 @@ def chosen(named: dict[str, str], key: str) -> list[str]:
 
 def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
     """Draws what the runs add to the loaded model or, on request, another meter, with the phases of one run shaded."""
+    curves = curves.drawn_by("memory")
     opened.meters = read = curves.meters()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown("**Memory**", help=CHARTS["memory"].help)
@@ -108,13 +107,10 @@ def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
     def extra(curves: Curves) -> dict[str, Any]:
         phases = queries.frame("phases", curves.fresh, curves.legend)
         end = queries.axis_end("memory", "seconds", curves.shown)
-        on_gpu = queries.axis_end("memory", CEILING, curves.shown) > 0
-        return {"phases": phases[phases["run"] == curves.shaded_name], "axis_end": end, "on_gpu": on_gpu}
+        return {"phases": phases[phases["run"] == curves.shaded_name], "axis_end": end}
 
     # over steps, a point is at the last step done; over seconds, the chart covers the whole run
     opened.draw(curves, "memory", key="memory", label="Memory of each run", extra=extra, meter=meter, x=view.x)
-    if absent := without_numbers(queries.frame("memory", curves.shown, curves.legend), meter):
-        st.caption(f"Not drawn, because this meter has no numbers of them: {plain(few(absent))}.")
     if curves.legend.together:
         st.caption("Lines are means over the runs of a group; bands go from the lowest to the highest run.")
     if curves.shaded_name and view.x == "seconds":

@@ -164,8 +164,8 @@ def _where(run: Run) -> str:
     return " of ".join(filter(None, (run.slot, "" if run.executor in ("", LOCAL) else run.node)))
 
 
-def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], metric: str) -> None:
-    """Draws one line per run, and the time that shared layers saved."""
+def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], metric: str, away: frozenset[str]) -> None:
+    """Draws one line per run, and the time that shared layers saved; ``away`` is as in ``Curves``."""
     runs = look.runs
     far = {run_id: last.progress for run_id, last in latest.items()}
     best_title, loss_title = f"Best validation {METRICS[metric].written}", f"Loss ({LOSS_UNITS[METRICS[metric].task]})"
@@ -185,7 +185,9 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
             else "",
             loss_title: latest[run.id].loss,
             best_title: best[run.id],
-            "Memory now": megabytes(latest[run.id].held_bytes) if run.status == "running" else "",
+            "Memory now": megabytes(latest[run.id].held_bytes)
+            if run.status == "running" and run.id not in away
+            else "",
             **({"Where": _where(run)} if apart else {}),
         }
         for run in runs

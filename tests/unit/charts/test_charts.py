@@ -7,7 +7,7 @@ from chart_examples import EXAMPLES
 
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.lines import seconds, smooth, thin
-from tabtune_core.charts.memory import memory, meters_read, without_numbers
+from tabtune_core.charts.memory import memory, meters_read
 from tabtune_core.charts.pareto import pareto
 from tabtune_core.charts.rank_curve import rank_curve
 from tabtune_core.charts.style import FAINT
@@ -39,9 +39,6 @@ def test_a_meter_without_values_is_neither_offered_nor_zero():
 def test_a_gpu_that_may_fill_up_is_drawn_and_a_large_one_is_named_at_the_edge(full, shown):
     drawn = memory(EXAMPLES["memory"]().assign(ceiling_bytes=full))
     assert drawn.data[-1].name == "GPU full"
-    mixed = EXAMPLES["memory"]().assign(ceiling_bytes=lambda frame: np.where(frame["run"] == "LoRA r=8", full, np.nan))
-    assert [line.name for line in memory(mixed).data] == ["LoRA r=8", "GPU full"], "not beside the memory of a process"
-    assert len(without_numbers(mixed, "grown_bytes")) == 3
     assert (drawn.layout.yaxis.range[1] > full / 1e6) == shown
     assert any(note.text.startswith("GPU full at 80,000") for note in drawn.layout.annotations) != shown
 
