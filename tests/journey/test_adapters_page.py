@@ -102,7 +102,7 @@ def test_an_adapter_whose_verification_was_killed_is_verified_again_and_then_dow
 def test_formats_are_prepared_cancelled_verified_downloaded_and_removed(app, store):
     run = verified_run(store)
     go(app, "adapters", run=run)
-    assert "holds 3 rows of your table" in texts(app.warning), "said before it is prepared"
+    assert "Holds 3 rows of your table" in texts(app.markdown), "said before it is prepared"
     for form in ("pipeline", "merged"):
         app.button(key=f"make_{form}_{run}").click().run()
     going = store.claim_job(1, None)
