@@ -112,7 +112,7 @@ def errors() -> pd.DataFrame:
 
 
 EXAMPLES = {
-    **dict.fromkeys(("loss", "gradient_norm", "learning_rate", "seconds"), steps),
+    **dict.fromkeys(("loss", "gradient_norm", "seconds"), steps),
     **dict.fromkeys(("memory",), memory),
     **dict.fromkeys(("pareto", "rank_curve"), ranked),
     **{"score": scores, "memory_breakdown": causes, "class_counts": counts, "reliability_diagram": bins},

@@ -130,8 +130,7 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
     page.locator("input[type=file]").set_input_files(
         {"name": "people.csv", "mimeType": "text/csv", "buffer": MIXED.encode()}
     )
-    page.get_by_label("Column to predict").and_(page.locator("input")).wait_for(state="attached")
-    assert "target=bought" in page.url
+    page.wait_for_url(lambda url: "target=bought" in url)
     page.locator(".js-plotly-plot .barlayer .trace").first.wait_for()
     page.get_by_role("button", name="Next: choose a model").click()
     page.get_by_role("button", name="Launch 16 runs").wait_for()
