@@ -85,7 +85,7 @@ _OUTPUT = (
     _FORMAT,
     _RANK_BY,
     _ADAPTERS,
-    _argument(INSIST, dest="insist", action="store_true", help="whatever memory and disk are left"),
+    _argument(INSIST, dest="insist", action="store_true", help="whatever memory is left"),
 )
 
 

@@ -52,9 +52,8 @@ class AdaptedModel:
     def reading(self) -> ReadingChoices:
         """Returns how the run read its table, for ``read_table``; its text columns stay text."""
         choices, kinds = self.facts.reading, self.facts.kinds
-        words = {
-            name: kinds[name] for name in (*self.facts.features, self.settings.target) if kinds.get(name) == "category"
-        }
+        names = (*self.facts.features, self.settings.target)
+        words = {name: kinds[name] for name in names if kinds.get(name) == "category"}
         return replace(choices, kinds=tuple({**words, **dict(choices.kinds)}.items()))
 
     @property
@@ -98,9 +97,8 @@ class AdaptedModel:
         """
         table = self._in_own_units(table)
         labels = self._labels(table)
-        if (
-            self.settings.group_rare_classes and self.facts.labels_sha256 is None
-        ):  # the run's own table decided which classes are rare
+        # the run's own table decided which classes are rare
+        if self.settings.group_rare_classes and self.facts.labels_sha256 is None:
             labels = labels_like(table, self.settings, self.classes)
         rows, limit = np.flatnonzero([label is not None for label in labels]), self.model.card.family.context_limit
         if limit is not None and len(rows) > limit:
@@ -118,11 +116,9 @@ class AdaptedModel:
             known = {name: order for name, order in self.reading.date_orders if name in usual}
             context = replace(context, encoder=encoder.with_orders(usual | encoder.orders | known))
         if hash_of_labels(context.labels.classes) != self.facts.label_hash:
-            theirs, own = (
-                shorten(", ".join(map(repr, names)), 300) for names in (context.labels.classes, self.classes)
-            )
+            given, own = (shorten(", ".join(map(repr, of)), 300) for of in (context.labels.classes, self.classes))
             own = "others, whose names were left out of the package" if self.facts.labels_sha256 else own
-            raise AdapterError(f"The context has the classes {theirs}; the adapter was trained for {own}.")
+            raise AdapterError(f"The context has the classes {given}; the adapter was trained for {own}.")
         return context
 
     def as_read(self, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
@@ -170,9 +166,8 @@ class AdaptedModel:
             return pd.DataFrame({"predicted": predicted})
         classes = context.labels.classes
         labels = np.array(classes, dtype=object)[predicted.argmax(axis=1)]
-        return pd.DataFrame(
-            {"predicted": labels, **{f"prob_{name}": predicted[:, k] for k, name in enumerate(classes)}}
-        )
+        shares = {f"prob_{name}": predicted[:, k] for k, name in enumerate(classes)}
+        return pd.DataFrame({"predicted": labels, **shares})
 
     def save_merged(self, path: str | Path) -> None:
         """Writes a checkpoint for the upstream package with the adapter merged in, whole or not at all.
@@ -186,9 +181,8 @@ class AdaptedModel:
             merged.save(Path(path))
         except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch's
             start, why = "The merged weights cannot be written", getattr(error, "strerror", None) or error
-            raise shortage_of(error, start, Path(path).parent) or AdapterError(
-                f"{start} to {str(path)!r}: {why}."
-            ) from error
+            refusal = AdapterError(f"{start} to {str(path)!r}: {why}.")
+            raise shortage_of(error, start, Path(path).parent) or refusal from error
 
     def _predict(self, rows: Any, context: Context, *, told: bool = False) -> NDArray[np.float64]:
         """Predicts; ``told`` issues Python warnings about unreadable cells."""
@@ -229,9 +223,7 @@ def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | No
         CheckpointError: the weights cannot be found.
     """
     card = get_card(name)
-    _, source = find_checkpoint(
-        card, task, checkpoint
-    )  # checked before opening: a pipeline from elsewhere may name any file
+    _, source = find_checkpoint(card, task, checkpoint)  # before opening it: a pipeline may name any file
     if sha256 != source.sha256:
         raise AdapterError(
             f"The adapter was trained on weights with the SHA-256 {sha256}, but {source.file} has "

@@ -40,7 +40,7 @@ def test_the_demo_has_a_finished_sweep_that_lora_wins_and_a_queued_one(demo):
     assert not store.unreadable()
     board = leaderboard(finished, "log_loss")
     assert "On the test rows it improves log-loss by" in " ".join(recommend(store, board, "log_loss").sentences)
-    assert {job.kind for job in store.jobs() if job.status == "finished"} == {"context_curve", "rank_curve"}
+    assert store.jobs("rank_curve", status="finished")
     assert PACKED.stat().st_size < MOST_BYTES
 
 
@@ -62,6 +62,8 @@ def test_every_page_has_content_names_the_measuring_machine_and_formats_numbers_
         assert not re.findall(r".{20}\d[eE]\+\d.{9}", whole), page
         for part, numbers in counts.items():
             numbers |= set(re.findall(rf"([\d,]+) {part}(?: rows|, | and)", whole))
+    go(shown, "compare", view="Context rows")
+    assert "context rows instead of" in texts(shown.markdown).replace("\\", "")
     assert counts == {"training": {"1,800"}, "validation": {"600"}, "test": {"600"}}
 
 
