@@ -277,7 +277,6 @@ REFUSED = {
     "predict {table} {table}": "is not an adapter package",
     "merge missing.zip out.ckpt": "There is no adapter package at missing.zip",
     "sweep {table} --target class --model mitra-mini --set predict_context_rows=10001": "at most 10,000 context rows.",
-    "leaderboard nothing": "There is no sweep 'nothing'",
     "leaderboard --home {table}": "cannot be opened",
 }
 
