@@ -59,8 +59,8 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
     from tabtune_core.store.predictions import read_predictions
 
     rank_by = score_to_rank_by(asked, runs[0].settings)
-    board, found = board_and_recommendation(store, runs, rank_by, partial(read_predictions, store))
-    print_as(asked.format, board, f"{table(board, rank_by)}\n{paragraphs(found.sentences, found.basis)}")
+    board, advice = board_and_recommendation(store, runs, rank_by, partial(read_predictions, store))
+    print_as(asked.format, board, f"{table(board, rank_by)}\n{paragraphs(advice.sentences, advice.basis)}")
     for split in dict.fromkeys(run.settings.split for run in runs if run.settings.split):
         say(f"Rows were {split}.")
     for run in runs:
