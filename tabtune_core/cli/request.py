@@ -123,11 +123,11 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
             f"Name the column to predict with --target. {hint} The table has {', '.join(map(str, frame.columns))}."
         )
 
-    said = bool({"split_by", "split_column"} & run.keys())
-    if not said and last and last.target == target and last.split_by != "random":
+    given = bool({"split_by", "split_column"} & run.keys())
+    if not given and last and last.target == target and last.split_by != "random":
         run |= {"split_by": last.split_by, "split_column": last.split_column}
         say(f"{last.split}, as in the last run on this table; --split-by random for a split at random")
-    elif not said and (question := split_question(frame, dataset.columns, target)):
+    elif not given and (question := split_question(frame, dataset.columns, target)):
         _say_question(question)
     if "task" in run or run.get("split_at_median") or target not in frame:  # an absent target is reported later
         return
@@ -175,9 +175,9 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
     ]:
         raise type(stops[0])(" ".join(map(str, stops)))
     frame = with_label(whole, first)
-    found = check_label(frame, first.target, max_classes=None, task=first.task)
+    findings = check_label(frame, first.target, max_classes=None, task=first.task)
     splits = (finding for one in {run.seed: run for run in settings}.values() for finding in check_split(whole, one))
-    for finding in dict.fromkeys((*found, *splits)):
+    for finding in dict.fromkeys((*findings, *splits)):
         say(f"{finding.severity}: {finding.message}")
     on_gpu = count_cards() > 0 if first.device == "auto" else first.device != "cpu"
     table = TableSizes.of(whole, dataset.columns, first)

@@ -253,12 +253,6 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
     return AdaptedModel(model, settings, package.facts)
 
 
-def _rewritten(rows: pd.DataFrame, name: str, rewrite: Callable[[str], str]) -> pd.DataFrame:
-    """Returns the rows with each text of a column rewritten."""
-    cells = [rewrite(cell) if isinstance(cell, str) else cell for cell in present(rows[name])]
-    return with_column(rows, name, pd.Series(cells, index=rows.index, dtype=object))
-
-
 def _text(cell: Any) -> str | None:
     """Returns a text or whole number in lower case; None for other cells and for Na, which is sodium."""
     text = str(cell).strip() if isinstance(cell, str | Integral) and not isinstance(cell, bool) else "Na"

@@ -131,22 +131,23 @@ def predict(
     _write(folder, frame, columns, classes, truth)
     adapted = next(column for column in columns if column.kind == "adapter")
     return {
-        "models": [
-            {
-                "title": column.title,
-                "kind": column.kind,
-                "context_rows": len(column.context.y_C),
-                "scores": _scores(column, truth, known),
-                "interval": column.interval and dataclasses.asdict(column.interval),
-            }
-            for column in columns
-        ],
+        "models": [_about(column, truth, known) for column in columns],
         "nearest": _nearest(frame, adapted, folder) if len(frame) == 1 else None,
         "scored_rows": int(known.sum()),
         "classes": classes,
         "rows": len(frame),
         "notes": list(notes),
         "deviation": None if classes else float(np.std(columns[0].context.y_C)),
+    }
+
+
+def _about(column: _Column, truth: NDArray[np.object_], known: NDArray[np.bool_]) -> dict[str, Any]:
+    return {
+        "title": column.title,
+        "kind": column.kind,
+        "context_rows": len(column.context.y_C),
+        "scores": _scores(column, truth, known),
+        "interval": column.interval and dataclasses.asdict(column.interval),
     }
 
 

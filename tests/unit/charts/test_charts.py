@@ -7,7 +7,7 @@ from chart_examples import EXAMPLES
 
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.lines import seconds, thin
-from tabtune_core.charts.memory import memory, meters_read, without_numbers
+from tabtune_core.charts.memory import memory, meters_read
 from tabtune_core.charts.pareto import pareto
 from tabtune_core.charts.rank_curve import rank_curve
 from tabtune_core.charts.style import FAINT
