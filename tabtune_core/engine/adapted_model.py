@@ -103,10 +103,8 @@ class AdaptedModel:
             labels = labels_like(table, self.settings, self.classes)
         rows, limit = np.flatnonzero([label is not None for label in labels]), self.model.card.family.context_limit
         if limit is not None and len(rows) > limit:
-            raise AdapterError(
-                f"The context has {len(rows):,} rows; {self.model.card.title} takes at most {limit:,}. Choose some "
-                "of them."
-            )
+            most = f"{self.model.card.title} takes at most {limit:,}"
+            raise AdapterError(f"The context has {len(rows):,} rows; {most}. Choose some of them.")
         return self._with_own_classes(make_context(table, labels, rows, self.facts.kinds, self.settings.target))
 
     def _with_own_classes(self, context: Context) -> Context:
