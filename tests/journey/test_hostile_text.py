@@ -1,6 +1,4 @@
-"""Text from a file is never markup: a table with Markdown, HTML and addresses as names, opened on every page, and a
-predicted row.
-"""
+"""Text from a file is never markup: names of Markdown, HTML and addresses on every page, and in a predicted row."""
 
 import io
 import itertools
@@ -80,11 +78,7 @@ def table():
 
 @pytest.fixture
 def hostile(tmp_path):
-    """A workspace with a finished run and its adapter, and a failed run of the same sweep; both have hostile names and
-    notes.
-
-    Returns also the finished run's prediction of its first test row.
-    """
+    """The prediction of the first test row of a finished run; a failed run is beside it, both with hostile names."""
     store = RunStore(tmp_path)
     run = made_run(store, data=table(), name=f"{HOSTILE}.csv", sweep=HOSTILE)
     failed = store.duplicate(run, store.run(run).settings)

@@ -1,7 +1,6 @@
 """Context rows at prediction: their setting, the return to zero-shot, and the curve over them, with trained runs."""
 
 import dataclasses
-import itertools
 import json
 
 import numpy as np
@@ -15,7 +14,6 @@ from tabtune_core import TabularPipeline, load_adapter
 from tabtune_core.analysis.context_rows import curve_frame, in_words, runs_of_curve
 from tabtune_core.data.datasets import add_dataset, add_sample, load_frame
 from tabtune_core.data.prediction_rows import keep_rows
-from tabtune_core.data.task import labels_of, split_table
 from tabtune_core.events import Evaluated, Note, RunPlanned
 from tabtune_core.execution.jobs.context_curve import context_curve
 from tabtune_core.execution.jobs.predict import predict
@@ -156,14 +154,6 @@ def test_average_precision_is_that_of_the_tables_rarer_class_wherever_it_is_show
     for one in (pipeline, TabularPipeline.load(tmp_path / "pipeline.zip", device="cpu")):
         scores = one.evaluate(tests.drop(columns="y"), tests["y"])
         assert scores["average_precision"] == pytest.approx(expected, abs=1e-5)
-
-
-def test_a_context_is_part_of_every_larger_one(settings, home):
-    frame, sizes = load_frame(home, settings.dataset), (20, 64, 128, None)
-    labels = labels_of(frame, settings)
-    contexts = [split_table(frame, labels, settings.changed(predict_context_rows=size)).context for size in sizes]
-    assert [len(context) for context in contexts] == [20, 64, 128, 180]
-    assert all(set(small) < set(large) for small, large in itertools.pairwise(contexts))
 
 
 def test_the_curve_ends_at_the_runs_own_scores(store, gaining, home, tmp_path):

@@ -125,18 +125,6 @@ def test_the_imports_of_the_benchmarks_exist(monkeypatch):
     assert [name for name in names if importlib.util.find_spec(name) is None] == []
 
 
-def test_a_block_is_written_to_the_only_page_with_a_place_for_it(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "tests" / "benchmarks")
-    from published import write_block
-
-    page = tmp_path / "page.md"
-    page.write_text("before\n<!-- steps:begin -->\nold\n<!-- steps:end -->\nafter\n")
-    write_block("steps", "new\n", tmp_path)
-    assert page.read_text() == "before\n<!-- steps:begin -->\nnew\n<!-- steps:end -->\nafter\n"
-    with pytest.raises(ValueError, match="<!-- sweep:begin -->"):
-        write_block("sweep", "new", tmp_path)
-
-
 def ratios(page, row):
     """Returns the least and the largest "of full" ratio in the rows of a measurement that begin so."""
     text, pattern = (PAGES / "measurements" / page).read_text(), rf"^\| +\| {re.escape(row)} \|.*?([\d.]+)\**? of full"

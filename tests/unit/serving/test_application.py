@@ -4,14 +4,10 @@ import errno
 import json
 import re
 import shutil
-import signal
 import socket
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from types import SimpleNamespace
-from urllib.request import urlopen
 
 import numpy as np
 import pandas as pd
@@ -25,7 +21,7 @@ from tabtune_core.access import Access, decide
 from tabtune_core.cli.main import main
 from tabtune_core.errors import AdapterError
 from tabtune_core.serving.adapters import open_adapters
-from tabtune_core.serving.application import Limits, application, serve
+from tabtune_core.serving.application import Limits, application
 from tabtune_core.store.runs import RunStore
 
 ROW = {"size": 0.5, "colour": "red", "seen": "2024-03-11", "weight": 41}
@@ -243,34 +239,6 @@ def test_a_failing_prediction_is_told_in_words(folder, caplog, error, status, sa
     assert said in caplog.text and ("Traceback" in caplog.text) == ("trace" in said)
 
 
-def test_the_server_ends_while_an_upload_stalls_and_tells_its_client(monkeypatch, capfd):
-    app = application({"few": SimpleNamespace(name="few", about={"columns": {}})}, Access(), LIMITS)
-    start = b"POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: text/csv\r\nContent-Length: 9\r\n\r\na"
-    threads, answers = ThreadPoolExecutor(1), []
-
-    def clients(address):
-        with socket.create_connection(address) as leaving:
-            leaving.sendall(start)
-            time.sleep(0.3)
-        with socket.create_connection(address) as stalled:
-            stalled.sendall(start)
-            urlopen(f"http://127.0.0.1:{address[1]}/health", timeout=60).close()  # by now the upload has begun
-            time.sleep(0.3)
-            signal.raise_signal(signal.SIGTERM)
-            stalled.settimeout(20)
-            answers.append(b"".join(iter(lambda: stalled.recv(9_999), b"")).decode())
-
-    def say(sentence):
-        threads.submit(clients, ("127.0.0.1", int(re.findall(r":(\d+) ", sentence)[0])))
-
-    monkeypatch.setattr("tabtune_core.serving.application.GRACE_SECONDS", 1)
-    with threads, pytest.raises(SystemExit, match="143"):
-        serve(app, HERE, 0, say)
-    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert "HTTP/1.1 503" in answers[0] and "The server is ending. Send the rows again when it runs." in answers[0]
-    assert not {"ClientDisconnect", "Traceback"} & set(re.findall(r"\w+", capfd.readouterr().err))
-
-
 def test_an_adapter_with_another_base_is_refused_at_the_start(folder):
     with pytest.raises(
         AdapterError, match="other.zip is for classification on tabdpt-mini .* A server has one base: start another"
@@ -281,16 +249,8 @@ def test_an_adapter_with_another_base_is_refused_at_the_start(folder):
 def test_the_command_serves_and_prints_its_address_and_what_is_missing(folder, monkeypatch, capsys):
     served = []
     monkeypatch.setattr("uvicorn.Server.run", lambda server, sockets: served.append(sockets[0].getsockname()))
-    arguments = [
-        "serve",
-        str(folder / "few.zip"),
-        "--context",
-        str(folder / "data.csv"),
-        "--device",
-        "cpu",
-        "--home",
-        str(folder / "none"),
-    ]
+    arguments = ["serve", str(folder / "few.zip"), "--context", str(folder / "data.csv")]
+    arguments += ["--device", "cpu", "--home", str(folder / "none")]
     assert main([*arguments, "--port", "0"]) == 0
     assert f"Serving at http://127.0.0.1:{served[0][1]} " in (told := capsys.readouterr().err)
     assert "Apache-2.0, commercial use allowed" in told
