@@ -132,8 +132,8 @@ class AdaptedModel:
             marked_N = np.array([_text(cell) in marks for cell in rows[name]], dtype=bool)
             if marked_N.any():
                 rows = with_column(rows, name, rows[name].astype(object).where(~marked_N, None))
-        commas, columns = dict(self.facts.reading.decimal_commas), rows.columns.intersection(context.encoder.numbers)
-        texts = [name for name in columns if not is_numeric_dtype(rows[name])]
+        commas, numbers = dict(self.facts.reading.decimal_commas), context.encoder.numbers
+        texts = [name for name in numbers if name in rows.columns and not is_numeric_dtype(rows[name])]
         for name, unit in self.facts.reading.units:
             if name in texts:
                 rows = _rewritten(rows, name, partial(_without_unit, unit=unit, comma=bool(commas.get(name))))
