@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.splits import SplitName
 from tabtune_core.data.task import Prepared
-from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.lora.package import write_package
 from tabtune_core.lora.package_facts import PackageFacts
@@ -55,13 +53,6 @@ def write_predictions(
             )
         frames.append(pd.DataFrame(columns))
     pd.concat(frames, ignore_index=True).to_parquet(path, write_page_checksum=True)
-
-
-def write_weights(path: Path, model: BaseModel) -> None:
-    """Writes all weights of a module as safetensors: the result of full fine-tuning."""
-    weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.module.state_dict().items()}
-    with in_one_move(path, alone=True) as partial:
-        safetensors.torch.save_file(weights, partial)
 
 
 def hash_rows(parts: Mapping[SplitName, HeldOut], classes: tuple[str, ...]) -> str:

@@ -226,11 +226,6 @@ class AdapterSize:
         return self.factors + self.biases
 
     @property
-    def tensor_bytes(self) -> int:
-        """Exact size of the tensors in the adapter's file: float32."""
-        return 4 * (self.trainable + self.frozen)
-
-    @property
     def compression(self) -> float:
         """Adapted weights divided by trainable parameters; NaN if nothing trains."""
         return self.adapted_weights / self.trainable if self.trainable else float("nan")

@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import queries
 from dashboard.components.job_status import wait_for
 from dashboard.components.plotly_chart import show
-from dashboard.formatting import duration, megabytes
+from dashboard.formatting import duration
 from tabtune_core.analysis.runtime_estimate import (
     Pace,
     TrainedOn,
@@ -23,7 +23,7 @@ from tabtune_core.charts.memory import CAUSES
 from tabtune_core.data.target import Way
 from tabtune_core.data.task import features_of
 from tabtune_core.machine import PROCESS_BYTES
-from tabtune_core.models.cards import ModelCard, adapter_size
+from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import is_here
 from tabtune_core.settings import RunSettings, SweepSettings
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory
@@ -101,23 +101,15 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, box: Delt
         estimate, known = estimate_memory(run, card, sizes, on_gpu=on_gpu), ratio(run)
         likely = estimate if known is None else estimate.with_growth(known * estimate.growth)
         by_cause = dataclasses.asdict(likely)
-        bars += [{"run": name, "kind": "estimate", "cause": cause, "bytes": by_cause[cause]} for cause in CAUSES]
-    runs = dataclasses.replace(sweep, references=False).one_seed()
-    need = need_of(runs, card, sizes, on_gpu=on_gpu, ratio=ratio)
+        bars += [{"run": name, "cause": cause, "bytes": by_cause[cause]} for cause in CAUSES]
+    need = need_of(dataclasses.replace(sweep, references=False).one_seed(), card, sizes, on_gpu=on_gpu, ratio=ratio)
     with box:
         fit = _say_whether_it_fits(need, device)
         frame = pd.DataFrame(bars)
-        numbers = frame.pivot_table("bytes", ["run", "kind"], "cause").reset_index()
-        show(
-            "memory_breakdown",
-            frame,
-            key="estimate_by_cause",
-            label="Memory by cause, one bar per run",
-            numbers=numbers,
-        )
-        files = [adapter_size(card, run.task, run.lora).tensor_bytes for run in runs if run.strategy == "peft"]
-        largest = f"An adapter's file has up to {megabytes(max(files))}." if files else ""
-        st.caption(f"{_rows_shown(asked, sizes.shown_rows, split.train)} {largest}".strip())
+        numbers = frame.pivot_table("bytes", "run", "cause").reset_index()
+        show("memory_breakdown", frame, key="estimate_by_cause", label="Memory by cause of each run", numbers=numbers)
+        if rows := _rows_shown(asked, sizes.shown_rows, split.train):
+            st.caption(rows)
     if fit not in (None, "fits"):
         st.caption(_WAY_OUT)
     too_large = cannot_fit(need, device, sweep.run)
@@ -169,10 +161,8 @@ def _time(
         else:
             st.caption("Training time: known after the first run.", help=_TIME_HELP)
     elif estimate.seconds:
-        st.caption(
-            f"Training takes at most about {duration(estimate.seconds)}, {came_from(estimate)}.",
-            help=_TIME_HELP,
-        )
+        why = came_from(estimate)
+        st.caption(f"At most {duration(estimate.seconds)}", help=f"{why[0].upper()}{why[1:]}. {_TIME_HELP}")
         _offer_fewer_steps(runs, paces, trained_on, estimate.seconds, halving=sweep.halves)
     return None if estimate is None else estimate.seconds
 
