@@ -204,12 +204,12 @@ def _predict_group(asked: _Asked, group: Sequence[_Adapter]) -> Iterator[_Column
         intervals = _intervals(asked.home, adapter) if has_intervals else (None, None)
         used = adapted.split(asked.shown) if labelled and own else None
         views = adapter.settings.train.views
-        predicted = predict_rows(adapted.model, frame, context, views=views, told=add)
+        predicted = predict_rows(adapted.model, frame, context, views=views, progress=add)
         yield _Column(adapter.title, "adapter", predicted, context, used, table, intervals[0])
         if asked.base and (context.sha256, views) not in alone:
             of = f" (context of {adapter.title})" if alone else ""  # runs of other seeds have other context rows
             alone.add((context.sha256, views))
-            predicted = predict_rows(model, frame, context, views=views, told=add)
+            predicted = predict_rows(model, frame, context, views=views, progress=add)
             yield _Column(f"{title}{of}", "base", predicted, context, used, table, intervals[1])
         elif asked.base:
             add(views * len(frame))  # the same base, context and views have already predicted
