@@ -27,7 +27,7 @@ DOCS = Path(__file__).parent
 TABLE = "--target shell --model tabicl-mini"
 SWEEPS = {
     "going": "--ranks 2 --learning-rates 0.0005 --steps 200 --no-full-fine-tuning",
-    "finished": "--ranks 2 4 8 --learning-rates 0.002 --full-learning-rates 0.00002 0.0002 --steps 100",
+    "finished": "--ranks 2 4 8 --steps 100",
 }
 """The second is the tutorial's.
 

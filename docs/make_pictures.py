@@ -35,7 +35,7 @@ WIDTH, QUALITY = 1120, 78
 """Of a picture: pixels, and WebP's quality."""
 SECONDS_A_LOOK, FRAMES = 5.0, 14
 FRAME_MS, LAST_MS = 600, 3000
-FORM = "target=shell&ranks=2&ranks=4&ranks=8&length=steps&learning_rates=0.002&full_learning_rates=0.00002&full_learning_rates=0.0002"  # noqa: E501
+FORM = "target=shell&ranks=2&ranks=4&ranks=8&length=steps"
 STILLS = {
     "data": "?target=shell",
     "new_run": f"new_run?{FORM}",

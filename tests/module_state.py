@@ -2,9 +2,7 @@
 
 
 def module_state(module):
-    """The class, every attribute, and the identity and version of every tensor, by path; equal if a call left nothing
-    behind.
-    """
+    """The class, every attribute, and the identity and version of every tensor, by path."""
     state = {}
     for path, part in module.named_modules():
         for name, value in vars(part).items():

@@ -106,10 +106,7 @@ def timid_and_bold(rng, rows=40, spread=2.0, timid=0.5):
 
 
 def rarely_wrong(rng, rows=120, wrong=0.01, timid=0.05, together=1, split_by="random"):
-    """Two models of one loss name the right side of every row, one more boldly; a share ``wrong`` of labels is turned.
-
-    ``together`` rows in sequence have one label.
-    """
+    """Two models of one loss, one bolder; a share ``wrong`` of labels is turned, ``together`` rows at once."""
     unit_N = np.arange(rows) // together
     side_N = np.where(rng.random(rows) < 0.5, 1, -1)[unit_N]
     y_N = (side_N > 0) ^ (rng.random(rows) < wrong)[unit_N]
@@ -163,10 +160,7 @@ def prices(rng, rows=120, tail=1.1):
 
 
 def chosen(rng, configurations=30, seeds=5, table=400, rows=80, lasting=0.8):
-    """The configuration with the best mean validation loss over the seeds, against zero-shot.
-
-    ``lasting`` correlates its effects on a row over seeds.
-    """
+    """The best configuration by validation against zero-shot; ``lasting`` correlates effects on a row over seeds."""
     truth_T, zero_T = rng.normal(scale=1.5, size=table), rng.normal(size=table)
     y_T = rng.random(table) < sigmoid(truth_T)
     lasting_CT = rng.normal(size=(configurations, table))

@@ -36,7 +36,6 @@ def result_of(rng, metrics):
         BASE,
         best_step=int(rng.integers(0, 3)),
         train_seconds=float(rng.choice([1.0, math.nan])),
-        memory_meter=str(rng.choice(["resident", "torch_allocated", ""])),
         rows_sha256=str(rng.integers(0, 2)) if rng.random() < 0.5 else None,
         context_rows=int(rng.integers(10, 12)) if rng.random() < 0.5 else None,
         **of_part,
@@ -89,7 +88,7 @@ def regression_sweep(store, seed, unit=1.0, validation_rows=60, rows=120):
         y, p, z = (unit * part for part in (truth, truth + own, truth + error))
         parts = {"validation": slice(0, validation_rows), "test": slice(validation_rows, None)}
         counts = (1, 120, validation_rows, rows - validation_rows, 120, 15, 2)
-        store.append(run_id, RunPlanned("cpu", *counts, (), 100, 4, (), {}, guess=(float(y.mean()),)))
+        store.append(run_id, RunPlanned("cpu", *counts, (), 100, 4, (), {}))
         store.run_dir(run_id).mkdir(parents=True)
         numbers = np.arange(rows)
         split = np.where(numbers < validation_rows, "validation", "test")

@@ -28,7 +28,7 @@ SAMPLES = {
     "classification": ("breast_cancer", "diagnosis", "tabicl-mini"),
     "regression": ("diabetes", "progression", "tabicl-v2"),
 }
-METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
+METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device")
 
 
 def made_up_scores(accuracy: float, task: str = "classification") -> dict[str, float]:
@@ -233,11 +233,7 @@ def claim_all(home):
 def many_runs(
     store: RunStore, *, sweeps: int = 4, per_sweep: int = 50, looks: int = 20, steps: int = 0, task="classification"
 ) -> list[str]:
-    """Adds sweeps of finished runs and returns their ids, newest first.
-
-    Each has both baselines and LoRA at several ranks, of 20 runs on under five seeds; ``looks`` validation scores and
-    ``steps`` steps a run, no folder.
-    """
+    """Adds sweeps of finished runs without folders, with ``looks`` scores and ``steps``; ids newest first."""
     made, rng = [], np.random.default_rng(0)
     seeds = tuple(range(5 if per_sweep >= 20 else 1))
     ranks = tuple(2 + 2 * i for i in range(math.ceil(per_sweep / len(seeds)) - 2))

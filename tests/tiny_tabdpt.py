@@ -10,9 +10,7 @@ TARGETS = ("transformer_encoder", "encoder", "cls_y_encoders", "head")
 
 
 def tiny_tabdpt(seed: int = 0) -> nn.Module:
-    """Frozen and in eval(): in train() query rows see each other, and frozen and trained linear layers differ in the
-    last bit.
-    """
+    """Frozen and in eval(): in train() query rows see each other, and frozen layers differ in the last bit."""
     return tiny_module("tabdpt-1.3", seed).requires_grad_(False).eval()
 
 

@@ -34,10 +34,7 @@ service.run_worker(
 
 
 def start_worker(home, *flags, before=""):
-    """Starts a worker's process; ``before`` is code that prepares it.
-
-    It runs one run at a time unless a flag says "parallel=2".
-    """
+    """Starts a worker's process, one run at a time unless a flag says "parallel=2"; ``before`` is code run first."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(TESTS.parent), str(TESTS / "fakes")])}
     with (home / "worker.log").open("ab") as log:
         command = [sys.executable, "-c", before + PROGRAM, str(home), *flags]

@@ -37,7 +37,7 @@ class Rival:
     """Mean validation score of the configuration, or of its zero-shot."""
     seeds: int
     seconds: float
-    """Mean training time; NaN if unknown."""
+    """Mean training time; NaN if one is unknown."""
     ahead: Measured
     """On the test rows; positive if the rival is better."""
 
@@ -71,6 +71,6 @@ def rival(
         score=float(others[score].mean()),
         ours=float(ours[score if trained else f"zero_shot_{score}"].mean()),
         seeds=seeds,
-        seconds=float(others["train_seconds"].mean()),
+        seconds=float(others["train_seconds"].mean(skipna=False)),
         ahead=difference([final for final, _ in made[:seeds]], own),
     )

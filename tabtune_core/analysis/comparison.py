@@ -63,7 +63,7 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     Runs without a place and references without a model are left out. Intervals come from the rows, see ``difference``.
     """
     metric, score = METRICS[rank_by], f"validation_{rank_by}"
-    numbers = [*COSTS, "trainable_percent", "gain", "test_gain", f"test_{rank_by}"]
+    numbers = ["trainable_percent", "gain", "test_gain", f"test_{rank_by}"]
     known = board[board["place"].notna() & board["strategy"].isin(MODELS)]
     known = known.assign(configuration=known.groupby(CONFIGURATION, dropna=False, sort=False).ngroup())
     known = known.sort_values("seed", kind="stable")
@@ -71,9 +71,8 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     shared_SC = scores_SC.dropna()
     shared = known[known["seed"].isin(shared_SC.index)]
     groups = shared.groupby("configuration")
-    table = (
-        groups[CONFIGURATION].first().join(shared[numbers].astype("float64").groupby(shared["configuration"]).mean())
-    )
+    means = shared[numbers].astype("float64").groupby(shared["configuration"]).mean()
+    table = groups[CONFIGURATION].first().join(means).join(means_of_all(shared[COSTS], shared["configuration"]))
     more = {"runs": groups["run"].agg(tuple), "own_runs": known.groupby("configuration")["run"].agg(tuple)}
     more["score"] = shared_SC.mean()
     table = table.assign(**{name: column.reindex(table.index) for name, column in more.items()})
@@ -99,6 +98,12 @@ def compare(board: pd.DataFrame, rank_by: str, load: Load) -> Comparison:
     others = board[np.isfinite(board[score]) & ~board["apart"].isin(["", ARCHIVED])]
     why = tuple(f"{name} ({reason})" for name, reason in zip(others["name"], others["apart"], strict=True))
     return Comparison(table, tuple(int(seed) for seed in shared_SC.index), left_out, why, too_few)
+
+
+def means_of_all(numbers: pd.DataFrame, by: "pd.Series[Any]") -> pd.DataFrame:
+    """Returns means by group; NaN where a run has no number, because means over other seeds cannot be compared."""
+    groups = numbers.astype("float64").groupby(by)
+    return groups.mean().where(groups.count().eq(groups.size(), axis=0))
 
 
 def _add(table: pd.DataFrame, name: str, differences: Mapping[int, Difference | TooFew | None]) -> None:

@@ -6,7 +6,7 @@ In: the leaderboard of runs. Out: one frame, best first; bytes, seconds and per 
 import numpy as np
 import pandas as pd
 
-from tabtune_core.analysis.comparison import CONFIGURATION, WRITTEN
+from tabtune_core.analysis.comparison import CONFIGURATION, WRITTEN, means_of_all
 from tabtune_core.analysis.intervals import GAINS, half_width
 from tabtune_core.analysis.runs_table import MEASURED, NO_GAIN, SCORES, TEXT, best_first
 from tabtune_core.analysis.set_apart import BEATEN
@@ -31,7 +31,9 @@ def by_configuration(board: pd.DataFrame, rank_by: str, compared: pd.DataFrame |
     shared = _shared(each[each["place"].notna()])
     others = each[~each["configuration"].isin(shared["configuration"]) & np.isfinite(each[score]) & ~each["archived"]]
     table = each.groupby("configuration")[[*WHERE, *CONFIGURATION]].first()
-    table = table.join(_means(pd.concat([shared, others]))).join(_texts(each, pd.concat([shared, others])))
+    used = pd.concat([shared, others])
+    means = means_of_all(used[[name for name in (*MEANS, *SCORES, *GAINS) if name in used]], used["configuration"])
+    table = table.join(means).join(_texts(each, used))
     table.insert(0, "name", _names(table, each))
     table = best_first(table, table[score].where(table.index.isin(shared["configuration"])), rank_by)
     table = table.astype({"place": "Int64", "seed_count": "Int64"})
@@ -58,13 +60,6 @@ def _shared(ranked: pd.DataFrame) -> pd.DataFrame:
     return runs[own == runs["sweep"].map(full.groupby("sweep").size())]
 
 
-def _means(used: pd.DataFrame) -> pd.DataFrame:
-    """Means of columns with a value under every seed; else NaN."""
-    names = [*MEANS, *(name for name in (*SCORES, *GAINS) if name in used)]
-    groups = used[names].astype("float64").groupby(used["configuration"])
-    return groups.mean().where(groups.count().eq(groups.size(), axis=0))
-
-
 def _texts(each: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     """Lists and texts: ids, seeds, states and notes."""
     groups, seeds = each.groupby("configuration"), known.groupby("configuration")["seed"]
@@ -76,7 +71,8 @@ def _texts(each: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
             "held_out_set": groups["held_out_set"].agg(_joined, " "),
             "status": groups["status"].agg(_states),
             "ended_by": groups["ended_by"].agg(_joined, ", "),
-            "memory_meter": each["memory_meter"].dropna().groupby(each["configuration"]).agg(_joined, ", "),
+            "device": groups["device"].agg(_joined, ", "),
+            "costs_on": groups["costs_on"].first(),
             "note": groups["note"].agg(_notes),
             "own_note": groups["own_note"].agg(_joined, "; "),
             "learning_rate": groups["learning_rate"].agg(lambda own: own.iloc[0] if own.nunique() == 1 else np.nan),

@@ -30,7 +30,7 @@ from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.jackknife import Difference
 from tabtune_core.analysis.pareto import costs_differ
 from tabtune_core.analysis.races import race_notes
-from tabtune_core.analysis.runs_table import elsewhere, leaderboard, of_task
+from tabtune_core.analysis.runs_table import leaderboard, of_task
 from tabtune_core.analysis.verdict import NO_BETTER, Verdict, reason, verdict_of
 from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import METRICS, Metric
@@ -124,10 +124,7 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
     notes += [f"Left out of the comparison: {'; '.join(comparison.apart)}."] if comparison.apart else []
     named = partial(_at_one_rate, once=at_one_rate(lora))
     sentences = (*map(named, _sentences(table, told, rank_by, answer, rivals, constant, earlier)), *notes)
-    basis = _basis(comparison, told, plan)
-    if elsewhere(board).any():
-        basis += " Costs that were measured on another device than those of most trained runs are empty."
-    return Recommendation(sentences, basis, table, told, answer)
+    return Recommendation(sentences, _basis(comparison, told, plan), table, told, answer)
 
 
 def _at_one_rate(sentence: str, once: str) -> str:

@@ -30,7 +30,7 @@ GROWN = "grown_bytes"
 CEILING = "ceiling_bytes"
 """How much it could add: the total memory of its GPU less the loaded model; not a number on the CPU."""
 MEMORY_COLUMNS = ["run", "step", "seconds", "phase", *METER_COLUMNS, GROWN, CEILING]
-METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
+METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device")
 _LEVELS = ["growth_bytes", "base_bytes", "device_bytes"]
 PHASE_NUMBERS = ["start_seconds", "end_seconds", *_LEVELS, *(f"peak_{meter}_bytes" for meter in METERS)]
 LOW, HIGH = "_low", "_high"
@@ -79,11 +79,6 @@ class RunCurves:
     def version(self, frame: str) -> int:
         """Grows when a frame has changed; at the end of the run, ``phases`` changes without it."""
         return max(self.seqs.get(kind, 0) for kind in KINDS[frame])
-
-    @property
-    def size_bytes(self) -> int:
-        """About how much memory the frames take."""
-        return sum(int(frame.memory_usage().sum()) for frame in self.frames.values())
 
     def read_on(self, status: str = "") -> "RunCurves":
         """Reads the events that the run has emitted since the last call.

@@ -4,6 +4,7 @@ Units (bytes, seconds, per cent) are in the column names.
 """
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +15,9 @@ from tabtune_core.analysis.set_apart import BEATEN, apart
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, Metric, Task
-from tabtune_core.settings import REFERENCES, SETTINGS, TRAINED, RunSettings
+from tabtune_core.settings import MODELS, REFERENCES, SETTINGS, TRAINED, RunSettings
 from tabtune_core.store.run_row import Run
+from tabtune_core.wording import few
 
 NO_ADAPTER = "no adapter is offered: it was not verified in a fresh process"
 NO_GAIN = "no gain over zero-shot"
@@ -36,7 +38,6 @@ MEASURED = {
     "growth_memory_bytes": WHOLE,
     "predict_growth_memory_bytes": WHOLE,
     "run_growth_memory_bytes": WHOLE,
-    "memory_meter": TEXT,
     "train_seconds": NUMBER,
     "train_wall_seconds": NUMBER,
     "shared_saved_seconds": NUMBER,
@@ -51,8 +52,6 @@ MEASURED = {
 """Fields of a result besides its scores, and the kind of their columns."""
 MEMORY = [name for name in MEASURED if name.endswith("memory_bytes")]
 OF_A_DEVICE = [*MEMORY, *(name for name in MEASURED if name.endswith("_seconds"))]
-METERS = {"resident": "process (resident)", "torch_allocated": "GPU (torch allocated)"}
-"""What read a run's memory."""
 SCORES = tuple(f"{group}_{name}" for group in ("validation", "test", "zero_shot_validation") for name in METRICS)
 _KINDS = {
     "place": WHOLE,
@@ -63,6 +62,8 @@ _KINDS = {
     **dict.fromkeys(("learning_rate", "fixed_rate"), NUMBER),
     "seed": WHOLE,
     "held_out_set": TEXT,
+    "device": TEXT,
+    "costs_on": TEXT,
     **MEASURED,
     **dict.fromkeys((*SCORES, "gain", "test_gain"), NUMBER),
     **dict.fromkeys(("note", "own_note", "apart", "archived", "resumed"), TEXT),
@@ -76,7 +77,8 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     Runs without that score, and runs that are ``apart`` (why is said there), come last and have no place. ``variant``
     also names settings without a column that differ in a sweep. ``gain`` and ``test_gain`` are how much better than
     the run's own zero-shot the scores are; 0 if the pretrained model was kept. ``fixed_rate`` is the learning rate
-    unless halving chose it. ``run_growth_memory_bytes`` is the higher peak of training and of prediction.
+    unless halving chose it. ``run_growth_memory_bytes`` is the higher peak of training and of prediction. ``costs_on``
+    is the device whose memory and seconds a sweep compares; those of runs on another ``device`` are empty.
 
     Raises:
         SettingError: for a metric that does not exist.
@@ -87,6 +89,8 @@ def leaderboard(runs: Sequence[Run], rank_by: str = "log_loss") -> pd.DataFrame:
     rows = [_row(run, more[run.id]) | {"apart": why[run.id], **gains_of(run, METRICS[rank_by])} for run in runs]
     board = pd.DataFrame(rows, columns=list(COLUMNS), dtype=TEXT).astype(_of_kind(NUMBER))
     board["archived"] = board["archived"].astype(bool)
+    planned = board[board["device"] != ""].groupby("sweep")
+    board["costs_on"] = board["sweep"].map({sweep: _device_of(own) for sweep, own in planned}).fillna("")
     board = board.assign(**board[OF_A_DEVICE].mask(elsewhere(board)))
     return best_first(board, board[f"validation_{rank_by}"].where(board["apart"] == ""), rank_by).astype(
         _of_kind(WHOLE)
@@ -104,17 +108,31 @@ def _of_kind(kind: str) -> dict[str, str]:
     return {name: kind for name, own in _KINDS.items() if own == kind}
 
 
-def elsewhere(board: pd.DataFrame) -> "pd.Series[bool]":
-    """By run: whether its costs were measured on another kind of device than those of its sweep's trained runs.
+def _device_of(sweep: pd.DataFrame) -> str:
+    """Returns the device of most trained runs, among equals of the first; before any is planned, that of other runs.
 
-    The meter tells the device; a run without one measured nothing. A sweep has that of most of them, at a tie the GPU;
-    runs that are apart do not count.
+    Runs that are apart decide nothing. Two models of GPU are two devices, also for memory: torch chooses other kernels
+    and workspaces on each, and how much that changes was never measured.
     """
-    read = board["memory_meter"].replace("", None)
-    trained = read[(board["apart"] == "") & board["strategy"].isin(TRAINED)].dropna()
-    usual = trained.groupby(board["sweep"]).agg(lambda own: max(own, key=lambda meter: ((own == meter).sum(), meter)))
-    own = board["sweep"].map(usual.to_dict())
-    return own.notna() & read.notna() & (read != own)
+    compared = sweep[sweep["apart"] == ""]
+    groups = [compared[compared["strategy"].isin(names)] for names in (TRAINED, MODELS)]
+    voters = next(group for group in (*groups, compared, sweep) if len(group))
+    return str(Counter(voters["device"]).most_common(1)[0][0])
+
+
+def elsewhere(board: pd.DataFrame) -> "pd.Series[bool]":
+    """By run: whether its costs, which are empty, were measured on another device than those of its sweep."""
+    return (board["device"] != "") & (board["device"] != board["costs_on"])
+
+
+def costs_note(board: pd.DataFrame) -> str:
+    """Says whose memory and seconds a board of runs has, if some have none because of their device; else empty."""
+    away = board[elsewhere(board)]
+    if away.empty:
+        return ""
+    own, others = away["costs_on"].unique(), few(list(away["device"].unique()))
+    of = own[0] if len(own) == 1 else "one device a sweep"
+    return f"Memory and seconds are those of {of}: runs on {others} have none here, as two devices cannot be compared."
 
 
 def of_task(board: pd.DataFrame, task: Task) -> pd.DataFrame:
@@ -158,6 +176,7 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
         "seed": settings.seed,
         "held_out_set": settings.test_set,
         "variant": ", ".join(part for part in (settings.variant, settings.split, differing) if part) or "plain",
+        "device": run.device,
         "note": run.error or (f"{run.ended_as}: {BEATEN}" if run.status == "outrun" else ""),
         "own_note": run.note,
         "archived": run.archived,

@@ -20,10 +20,8 @@ from tabtune_core.analysis.curves import frame_of
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.races import picture_rows
 from tabtune_core.analysis.recommendation import Recommendation, board_and_recommendation
-from tabtune_core.analysis.run_curves import GROWN
-from tabtune_core.analysis.runs_table import elsewhere
+from tabtune_core.analysis.runs_table import costs_note, elsewhere
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.memory import without_numbers
 from tabtune_core.charts.style import CONFIG, roles, styles_of, with_names
 from tabtune_core.data.datasets import Dataset, get_dataset
 from tabtune_core.errors import SettingError, StoreError, TableError
@@ -33,7 +31,7 @@ from tabtune_core.settings import REFERENCES, SweepSettings
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_row import RANKED, Run
 from tabtune_core.store.runs import RunStore
-from tabtune_core.wording import decimal, few, number
+from tabtune_core.wording import decimal, number
 
 IDS = ["sweep", "dataset"]
 COSTS = {"Score and memory": "run_growth_memory_bytes", "Score and time": "train_seconds"}
@@ -67,7 +65,7 @@ def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
     kept = board["status"].isin((*RANKED, "outrun"))
     note = board["note"].where(kept, board["status"])  # an error may quote cells
     note = note.mask(board["archived"], ("archived, " + note).str.removesuffix(", "))
-    other = set(board.loc[elsewhere(board), "run"])
+    away, costs = set(board.loc[elsewhere(board), "run"]), costs_note(board)
     board = board.assign(note=note).drop(columns=IDS)
     names = [run.name for run in runs]
     labels = {run.id: run.name if names.count(run.name) == 1 else f"{run.name} ({run.id})" for run in runs}
@@ -77,8 +75,8 @@ def sweep_page(store: RunStore, sweep: str, rank_by: str | None = None) -> str:
     with suppress(TableError):
         dataset = get_dataset(store.home, settings.dataset)
     going = sum(run.ended is None for run in runs)
-    lead = [f"{going} of {len(runs)} runs have not ended." if going else "", *found.sentences, found.basis]
-    of_device = [run.id for run in runs if run.id not in other]
+    lead = [f"{going} of {len(runs)} runs have not ended." if going else "", *found.sentences, found.basis, costs]
+    of_device = [run.id for run in runs if run.id not in away]
     drawn = {"scores": list(labels), "steps": list(labels), "seconds": of_device, "memory": of_device}
     curves = (named_in(frame_of(store, ids, kind.replace("seconds", "steps"))) for kind, ids in drawn.items())
     parts = {"The table": _table(dataset, runs), "Run it again": _again(runs, named.name, dataset)} if dataset else {}
@@ -171,11 +169,10 @@ def _figures(
     metric: str, scores: pd.DataFrame, steps: pd.DataFrame, timed: pd.DataFrame, memory: pd.DataFrame
 ) -> dict[str, go.Figure]:
     """Draws the curves; ``timed`` and ``memory`` are of the runs on the sweep's own device."""
-    absent = few(without_numbers(memory, GROWN))
     return {
         f"Validation {METRICS[metric].written}": CHARTS["score"].draw(scores, metric=metric),
         "Training loss": CHARTS["loss"].draw(steps, unit=LOSS_UNITS[METRICS[metric].task]),
-        "Memory" + (f" (not known of {absent})" if absent else ""): CHARTS["memory"].draw(memory),
+        "Memory": CHARTS["memory"].draw(memory),
         "Time per step": CHARTS["seconds"].draw(timed),
     }
 

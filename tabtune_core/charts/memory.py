@@ -15,7 +15,6 @@ METERS = {
     "resident_bytes": ("Whole process (resident)", "Process memory (MB)"),
     "torch_allocated_bytes": ("GPU memory allocated by torch", "GPU, torch allocated (MB)"),
     "torch_reserved_bytes": ("GPU memory reserved by torch", "GPU, torch reserved (MB)"),
-    "nvml_process_bytes": ("GPU memory of the process (NVML)", "GPU, this process (MB)"),
     "nvml_device_bytes": ("GPU memory in use, all processes (NVML)", "GPU, all processes (MB)"),
     "utilisation_percent": ("GPU utilization", "GPU utilization (%)"),
     "power_watts": ("GPU power", "GPU power (W)"),
@@ -35,22 +34,6 @@ def meters_read(samples: pd.DataFrame) -> list[str]:
     return [meter for meter in METERS if meter in samples and samples[meter].notna().any()]
 
 
-def of_one_device(samples: pd.DataFrame, *, on_gpu: bool = False) -> pd.DataFrame:
-    """Empties what runs on a CPU add if others are on a GPU, since these are two kinds of memory."""
-    if not on_gpu and (CEILING not in samples or samples[CEILING].isna().all()):
-        return samples
-    return samples.assign(**{GROWN: samples[GROWN].where(samples[CEILING].notna())})
-
-
-def without_numbers(samples: pd.DataFrame, meter: str) -> list[str]:
-    """Names runs that have samples but no number of this meter, such as runs on a CPU beside those on a GPU."""
-    samples = of_one_device(samples)
-    counts = (
-        samples[meter].groupby(samples["run"], observed=True, sort=False).count() if meter in samples else pd.Series()
-    )
-    return [str(run) for run in counts.index[counts == 0]]
-
-
 def memory(
     samples: pd.DataFrame,
     *,
@@ -58,15 +41,13 @@ def memory(
     x: str = "seconds",
     phases: pd.DataFrame | None = None,
     axis_end: float | None = None,
-    on_gpu: bool = False,
 ) -> go.Figure:
     """``samples`` has one row per memory sample: run, step, seconds (since the run started), phase, bytes per meter.
 
     ``phases`` holds the phases of one run to shade, only over seconds: phase, start_seconds, end_seconds (NaN while it
-    goes on); a phase too short for its name has no label. ``axis_end`` is where the horizontal axis ends. ``on_gpu``
-    says that other runs beside these are on a GPU.
+    goes on); a phase too short for its name has no label. ``axis_end`` is where the horizontal axis ends.
     """
-    known = with_numbers(of_one_device(samples, on_gpu=on_gpu), meter)
+    known = with_numbers(samples, meter)
     if meter == GROWN and meter + LOW not in known and len(known):
         each = known.groupby("run", observed=True, sort=False)[meter]
         highest = each.transform(lambda run: run.rolling(PEAK_SAMPLES, min_periods=1, center=True).max())
@@ -74,7 +55,7 @@ def memory(
     unit = MEGABYTE if meter.endswith("_bytes") else 1.0
     scaled = {name: known[name] / unit for name in (meter, meter + LOW, meter + HIGH) if name in known}
     shape: dict[str, Any] = {"x": x, "x_titles": RUN_X_TITLES, "hover": ",.1f", "from_zero": True}
-    nothing = "The model is loading" if meter == GROWN and len(samples) else "N/A: this meter has reported no number"
+    nothing = "The model is loading" if meter == GROWN and len(samples) else "N/A: no number of this meter"
     drawn = lines(known.assign(**scaled), meter, y_title=METERS[meter][1], **shape, nothing=nothing)
     if not drawn.data:
         return drawn
@@ -106,36 +87,34 @@ def _ceiling(drawn: go.Figure, level: float, end: float) -> None:
 
 
 CAUSES = {
-    "weights": ("Model weights", FAINT, ""),
-    "adapter": ("LoRA adapter", COLOURS[0], "x"),
-    "gradients": ("Gradients", COLOURS[1], "/"),
-    "optimizer": ("Optimizer", COLOURS[2], "\\"),
-    "activations": ("Activations", COLOURS[3], "."),
+    "weights": ("Model weights", FAINT),
+    "adapter": ("LoRA adapter", COLOURS[0]),
+    "gradients": ("Gradients", COLOURS[1]),
+    "optimizer": ("Optimizer", COLOURS[2]),
+    "activations": ("Activations", COLOURS[3]),
 }
-"""By cause: its name, colour and pattern."""
+"""By cause: its name and colour."""
 
 
 def memory_breakdown(causes: pd.DataFrame) -> go.Figure:
-    """``causes`` has one row per bar and cause: run, kind (``estimate`` or ``measured``), cause, bytes."""
-    bars = list(dict.fromkeys(zip(causes["run"].astype(str), causes["kind"].astype(str), strict=True)))
-    drawn = figure("Memory at the peak (MB)", "Run", height=130 + 46 * max(3, len(bars)))
-    for cause, (name, colour, shape) in CAUSES.items():
+    """``causes`` has one row per run and cause: run, cause, bytes; a cause too small for its name has it on hover."""
+    runs = list(dict.fromkeys(causes["run"].astype(str)))
+    drawn = figure("Memory at the peak (MB)", "Run", height=130 + 46 * max(3, len(runs)))
+    for cause, (name, colour) in CAUSES.items():
         rows = causes[causes["cause"] == cause]
-        if rows.empty:
-            continue
-        drawn.add_bar(
-            x=rows["bytes"].to_numpy(dtype=np.float64) / MEGABYTE,
-            y=rows["run"].astype(str).to_numpy(dtype=object) + "<br>" + rows["kind"].astype(str).to_numpy(dtype=object),
-            orientation="h",
-            name=name,
-            marker={
-                "color": colour,
-                "pattern": {"shape": shape, "fillmode": "overlay", "fgcolor": "#FFFFFF", "size": 6, "solidity": 0.2},
-            },
-            hovertemplate=f"%{{y}}<br>{name}: %{{x:,.1f}} MB<extra></extra>",
-        )
-    drawn.update_layout(barmode="stack", bargap=0.35, legend={"traceorder": "normal"})
-    drawn.update_yaxes(
-        type="category", categoryorder="array", categoryarray=[f"{run}<br>{kind}" for run, kind in reversed(bars)]
-    )
+        if len(rows):
+            drawn.add_bar(
+                x=rows["bytes"].to_numpy(dtype=np.float64) / MEGABYTE,
+                y=rows["run"].astype(str).to_numpy(dtype=object),
+                orientation="h",
+                name=name,
+                text=[name] * len(rows),
+                textposition="inside",
+                insidetextanchor="middle",
+                textangle=0,
+                marker={"color": colour, "line": {"width": 1, "color": "white"}},
+                hovertemplate=f"%{{y}}<br>{name}: %{{x:,.1f}} MB<extra></extra>",
+            )
+    drawn.update_layout(barmode="stack", bargap=0.35, showlegend=False, uniformtext={"minsize": 10, "mode": "hide"})
+    drawn.update_yaxes(type="category", categoryorder="array", categoryarray=runs[::-1])
     return drawn if drawn.data else say(drawn, "Nothing to estimate yet")

@@ -201,8 +201,9 @@ def best_of_each_rank(lora: pd.DataFrame, metric: str) -> tuple[pd.DataFrame, pd
         half = float(same[HALF].iloc[0]) if HALF in same else np.nan
         above, below = (half, half) if np.isfinite(half) else (seeds.max() - seeds.mean(), seeds.mean() - seeds.min())
         ends = {"rank": values[0], "score": float(seeds.mean()), "above": float(above), "below": float(below)}
-        state = "so far" if status[same.index].isin(GOING).any() else ""
-        rows.append({**ends, **same[costs].astype("float64").mean(), "state": state})
+        going = status[same.index].isin(GOING)
+        known = same.loc[~going, costs].astype("float64").mean(skipna=False)  # as on the leaderboard
+        rows.append({**ends, **known, "state": "so far" if going.any() else ""})
     means = pd.DataFrame(rows, columns=["rank", "score", "above", "below", *costs, "state"])
     place = means["state"].map({"": 0, "so far": 1}).fillna(2)
     ordered = means.assign(place=place).sort_values(["rank", "place", "score"], ascending=[True, True, not higher])

@@ -57,6 +57,7 @@ def print_as(form: str, frame: "pd.DataFrame", text: str) -> None:
 def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) -> int:
     """Prints the leaderboard and its recommendation; returns 0 if any run of a model has a result, else 1."""
     from tabtune_core.analysis.recommendation import board_and_recommendation
+    from tabtune_core.analysis.runs_table import costs_note
     from tabtune_core.data.splits import SplitName
     from tabtune_core.store.predictions import Predictions, read_predictions
 
@@ -71,7 +72,8 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
         return found
 
     board, found = board_and_recommendation(store, runs, rank_by, load)
-    print_as(asked.format, board, f"{table(board, rank_by)}\n{paragraphs(found.sentences, found.basis)}")
+    words = paragraphs(found.sentences, found.basis, costs_note(board))
+    print_as(asked.format, board, f"{table(board, rank_by)}\n{words}")
     for split in dict.fromkeys(run.settings.split for run in runs if run.settings.split):
         say(f"Rows were {split}.")
     for run in runs:

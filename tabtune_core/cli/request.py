@@ -31,17 +31,13 @@ if TYPE_CHECKING:
 def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
     """Returns the table that DATA names: reads a file or address, or opens a table of the workspace."""
     from tabtune_core.data.datasets import add_dataset, add_source, folder_of, get_dataset
-    from tabtune_core.data.sources import is_source
+    from tabtune_core.data.sources import is_address
 
-    if (asked.query is not None) == bool(asked.data):
-        raise TableError("Name one table: DATA, or --query SQL in its place.")
-    words: list[str] = asked.data or [f"query:{asked.query}"]
-    choices = given_reading(asked)
-    path = Path(words[0])
-    if (elsewhere := is_source(words)) or path.exists():
+    choices, path = given_reading(asked), Path(asked.data)
+    if (elsewhere := is_address(asked.data)) or path.exists():
         with telling() as tell:
             if elsewhere:
-                dataset = add_source(store.home, words, choices, tell=tell)
+                dataset = add_source(store.home, asked.data, choices, tell=tell)
             else:
                 dataset = add_dataset(store.home, path, path.name, choices, tell=tell)
         names = [column.name for column in dataset.columns]
@@ -70,17 +66,17 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
     return dataset
 
 
-def file_of(words: Sequence[str], home: Path, folder: Path) -> Path:
+def file_of(data: str, home: Path, folder: Path) -> Path:
     """Returns the file that DATA names without adding it to the workspace; fetches an address to ``folder``."""
     from tabtune_core.data.datasets import source_of
-    from tabtune_core.data.sources import fetch, is_source
+    from tabtune_core.data.sources import fetch, is_address
     from tabtune_core.data.table import LIMIT_BYTES
 
-    if is_source(words):
+    if is_address(data):
         with telling() as tell:
-            return fetch(words, folder, limit_bytes=LIMIT_BYTES, tell=tell).path
-    path = Path(words[0])
-    return source_of(home, path.name) if SHA256.fullmatch(words[0]) and not path.exists() else path
+            return fetch(data, folder, limit_bytes=LIMIT_BYTES, tell=tell).path
+    path = Path(data)
+    return source_of(home, path.name) if SHA256.fullmatch(data) and not path.exists() else path
 
 
 def _say_question(question: Question) -> None:

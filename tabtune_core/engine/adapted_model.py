@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from tabtune_core.data.arrays import read_rows
 from tabtune_core.data.findings import DateOrder, shorten
 from tabtune_core.data.prediction_rows import labels_like
-from tabtune_core.data.reading.numbers import GAP, mark_of, number_pattern, seconds_in, with_point
+from tabtune_core.data.reading.numbers import mark_of, number_pattern, seconds_in, with_point
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
@@ -52,9 +52,8 @@ class AdaptedModel:
     def reading(self) -> ReadingChoices:
         """Returns how the run read its table, for ``read_table``; its text columns stay text."""
         choices, kinds = self.facts.reading, self.facts.kinds
-        words = {
-            name: kinds[name] for name in (*self.facts.features, self.settings.target) if kinds.get(name) == "category"
-        }
+        names = (*self.facts.features, self.settings.target)
+        words = {name: kinds[name] for name in names if kinds.get(name) == "category"}
         return replace(choices, kinds=tuple({**words, **dict(choices.kinds)}.items()))
 
     @property
@@ -98,9 +97,8 @@ class AdaptedModel:
         """
         table = self._in_own_units(table)
         labels = self._labels(table)
-        if (
-            self.settings.group_rare_classes and self.facts.labels_sha256 is None
-        ):  # the run's own table decided which classes are rare
+        # the run's own table decided which classes are rare
+        if self.settings.group_rare_classes and self.facts.labels_sha256 is None:
             labels = labels_like(table, self.settings, self.classes)
         rows, limit = np.flatnonzero([label is not None for label in labels]), self.model.card.family.context_limit
         if limit is not None and len(rows) > limit:
@@ -118,15 +116,13 @@ class AdaptedModel:
             known = {name: order for name, order in self.reading.date_orders if name in usual}
             context = replace(context, encoder=encoder.with_orders(usual | encoder.orders | known))
         if hash_of_labels(context.labels.classes) != self.facts.label_hash:
-            theirs, own = (
-                shorten(", ".join(map(repr, names)), 300) for names in (context.labels.classes, self.classes)
-            )
+            given, own = (shorten(", ".join(map(repr, of)), 300) for of in (context.labels.classes, self.classes))
             own = "others, whose names were left out of the package" if self.facts.labels_sha256 else own
-            raise AdapterError(f"The context has the classes {theirs}; the adapter was trained for {own}.")
+            raise AdapterError(f"The context has the classes {given}; the adapter was trained for {own}.")
         return context
 
     def as_read(self, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
-        """Returns the rows as read in the run's table: missing marks, units, decimal commas.
+        """Returns the rows as read in the run's table: missing marks, units, commas in numbers.
 
         A float or a date is no mark, as a file would have it with its decimals: 99 is not the price 99.0.
         """
@@ -137,24 +133,12 @@ class AdaptedModel:
             marked_N = np.array([_text(cell) in marks for cell in rows[name]], dtype=bool)
             if marked_N.any():
                 rows = with_column(rows, name, rows[name].astype(object).where(~marked_N, None))
-        commas = dict(self.facts.reading.decimal_commas)
-        for name, unit in self.facts.reading.units:
+        commas, units = dict(self.facts.reading.decimal_commas), dict(self.facts.reading.units)
+        for name in commas | units:
             if name in context.encoder.numbers and name in rows.columns and not is_numeric_dtype(rows[name]):
-                comma = bool(commas.get(name))
-                bare = [
-                    _without_unit(cell, unit, comma=comma) if isinstance(cell, str) else cell
-                    for cell in present(rows[name])
-                ]
-                rows = with_column(rows, name, pd.Series(bare, index=rows.index, dtype=object))
-        for name, decimal in commas.items():
-            if (
-                decimal
-                and name in context.encoder.numbers
-                and name in rows.columns
-                and not is_numeric_dtype(rows[name])
-            ):
-                told = [with_point(cell) if isinstance(cell, str) else cell for cell in present(rows[name])]
-                rows = with_column(rows, name, pd.Series(told, index=rows.index, dtype=object))
+                unit, comma = units.get(name), bool(commas.get(name))
+                cells = [_as_number(cell, unit, comma=comma) for cell in present(rows[name])]
+                rows = with_column(rows, name, pd.Series(cells, index=rows.index, dtype=object))
         return self._in_own_units(rows)
 
     def _in_own_units(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -182,9 +166,8 @@ class AdaptedModel:
             return pd.DataFrame({"predicted": predicted})
         classes = context.labels.classes
         labels = np.array(classes, dtype=object)[predicted.argmax(axis=1)]
-        return pd.DataFrame(
-            {"predicted": labels, **{f"prob_{name}": predicted[:, k] for k, name in enumerate(classes)}}
-        )
+        shares = {f"prob_{name}": predicted[:, k] for k, name in enumerate(classes)}
+        return pd.DataFrame({"predicted": labels, **shares})
 
     def save_merged(self, path: str | Path) -> None:
         """Writes a checkpoint for the upstream package with the adapter merged in, whole or not at all.
@@ -198,9 +181,8 @@ class AdaptedModel:
             merged.save(Path(path))
         except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch's
             start, why = "The merged weights cannot be written", getattr(error, "strerror", None) or error
-            raise shortage_of(error, start, Path(path).parent) or AdapterError(
-                f"{start} to {str(path)!r}: {why}."
-            ) from error
+            refusal = AdapterError(f"{start} to {str(path)!r}: {why}.")
+            raise shortage_of(error, start, Path(path).parent) or refusal from error
 
     def _predict(self, rows: Any, context: Context, *, told: bool = False) -> NDArray[np.float64]:
         """Predicts; ``told`` issues Python warnings about unreadable cells."""
@@ -241,9 +223,7 @@ def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | No
         CheckpointError: the weights cannot be found.
     """
     card = get_card(name)
-    _, source = find_checkpoint(
-        card, task, checkpoint
-    )  # checked before opening: a pipeline from elsewhere may name any file
+    _, source = find_checkpoint(card, task, checkpoint)  # before opening it: a pipeline may name any file
     if sha256 != source.sha256:
         raise AdapterError(
             f"The adapter was trained on weights with the SHA-256 {sha256}, but {source.file} has "
@@ -273,16 +253,23 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
     return AdaptedModel(model, settings, package.facts)
 
 
+def _rewritten(rows: pd.DataFrame, name: str, rewrite: Callable[[str], str]) -> pd.DataFrame:
+    """Returns the rows with each text of a column rewritten."""
+    cells = [rewrite(cell) if isinstance(cell, str) else cell for cell in present(rows[name])]
+    return with_column(rows, name, pd.Series(cells, index=rows.index, dtype=object))
+
+
 def _text(cell: Any) -> str | None:
     """Returns a text or whole number in lower case; None for other cells and for Na, which is sodium."""
     text = str(cell).strip() if isinstance(cell, str | Integral) and not isinstance(cell, bool) else "Na"
     return None if text == "Na" else text.lower()
 
 
-def _without_unit(text: str, unit: str, *, comma: bool) -> str:
-    """Returns a number without its unit, and any other text as it is; decimal commas are left to ``with_point``."""
-    cell, mark = text.strip(), mark_of(unit)
-    if not re.search(mark, cell) or not re.fullmatch(number_pattern(unit, comma=comma), cell):
-        return text
-    bare = re.sub(mark, "", cell, count=1).strip().replace("\u2212", "-").replace("\u2013", "-")
-    return bare if comma else re.sub(GAP, "", bare).replace(",", "")
+def _as_number(value: Any, unit: str | None, *, comma: bool) -> Any:
+    """Returns the text of a number without its unit and as Python writes it, and any other value as it is."""
+    if not isinstance(value, str):
+        return value
+    cell, mark = value.strip(), mark_of(unit) if unit else ""
+    if unit and re.search(mark, cell) and re.fullmatch(number_pattern(unit, comma=comma), cell):
+        cell = re.sub(mark, "", cell, count=1).strip().replace("\u2212", "-").replace("\u2013", "-")
+    return with_point(cell, comma=comma)

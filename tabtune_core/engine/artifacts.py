@@ -80,13 +80,12 @@ def write_adapter(
 ) -> None:
     """Writes the adapter package; of the table's values it contains only the class names."""
     context = table.context
+    checkpoint = settings.checkpoint and Path(settings.checkpoint).name  # without this machine's folders
     facts = PackageFacts(
         layers=report.layers,
         biases=report.biases,
         base=model.source,
-        settings=replace(
-            settings, checkpoint=settings.checkpoint and Path(settings.checkpoint).name
-        ),  # without this machine's folders
+        settings=replace(settings, checkpoint=checkpoint),
         classes=context.labels.classes,
         table_name=dataset.name,
         table_rows=len(table.frame),

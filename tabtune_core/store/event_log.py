@@ -15,7 +15,18 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from tabtune_core.errors import ShortageError
-from tabtune_core.events import Evaluated, Event, Note, Resumed, StepDone, Unread, from_json, required, to_json
+from tabtune_core.events import (
+    Evaluated,
+    Event,
+    Note,
+    Resumed,
+    RunPlanned,
+    StepDone,
+    Unread,
+    from_json,
+    required,
+    to_json,
+)
 from tabtune_core.store.database import Database
 from tabtune_core.store.row_values import is_time
 
@@ -52,6 +63,8 @@ class EventLog(Database):
 
     def _add(self, run_id: str, event: Event, at: float) -> None:
         kind, payload = to_json(event)
+        if isinstance(event, RunPlanned):
+            self._write("UPDATE runs SET device = ? WHERE id = ?", (event.device_name, run_id))
         self._write("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", (run_id, at, kind, payload))
         if isinstance(event, Resumed) and self._forget_steps(run_id, beyond=event.step or -1) < event.step:
             self._add(run_id, LACKING, at)

@@ -23,7 +23,7 @@ from tabtune_core.store.row_values import LATEST, is_time, only
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import ENDED, Run, Status, Sweep, Unreadable, read_run
 
-NOWHERE = "pid = NULL, identity = NULL, slot = '', executor = '', node = ''"
+NOWHERE = "pid = NULL, identity = NULL, slot = '', device = '', executor = '', node = ''"
 """SQL that resets where a run is carried out when it is queued again."""
 
 
@@ -74,7 +74,7 @@ class RunLife(EventLog, JobQueue):
         """Returns values that change whenever a list of these runs must be read again; cheaper than the runs."""
         where, given = only(sweep=sweep)
         verified = "INSTR(result, '\"adapter_verified\": true')"  # may change after the end
-        sql = f"SELECT id, status, resumptions, wish, name, note, archived, {verified} FROM runs WHERE {where}"
+        sql = f"SELECT id, status, resumptions, device, wish, name, note, archived, {verified} FROM runs WHERE {where}"
         return tuple(tuple(row) for row in self._read(f"{sql} ORDER BY position", given))
 
     def run(self, run_id: str) -> Run:

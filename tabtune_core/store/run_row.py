@@ -56,6 +56,8 @@ class Run:
     """Where the worker put it: a GPU such as ``cuda:1``, or ``cpu``; empty while queued."""
     executor: str = ""
     """Name of the executor; empty while queued."""
+    device: str = ""
+    """``RunPlanned.device_name``; empty until it is planned."""
     node: str = ""
     """Name of the machine that carries it out; empty as above."""
     rung: int = -1

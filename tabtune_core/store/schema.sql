@@ -31,6 +31,7 @@ CREATE TABLE IF NOT EXISTS runs (
     archived        INTEGER NOT NULL DEFAULT 0, -- 1: put away by a person; no unit
     slot            TEXT NOT NULL DEFAULT '',   -- where the worker put it: a GPU such as 'cuda:1', or 'cpu'; empty while queued
     executor        TEXT NOT NULL DEFAULT '',   -- name of the executor, such as 'local'; empty while queued
+    device          TEXT NOT NULL DEFAULT '',   -- what its costs are measured on: 'CPU' or the name of a GPU; empty until it is planned
     node            TEXT NOT NULL DEFAULT '',   -- name of the machine that it is carried out on; empty like executor
     rung            INTEGER NOT NULL DEFAULT -1, -- rungs passed by a run that pauses for the other learning rates of its rank; -1: it never pauses
     resumptions     INTEGER NOT NULL DEFAULT 0  -- how many times it was queued again after an interruption; no unit

@@ -1,9 +1,4 @@
-"""Measures one training with the product's own ``fit`` on a table of noise, in this process: a cell of
-``first_hour_on_a_card.py``.
-
-In: a cell as JSON. Out: one line of JSON. Weights of full-size models are random, since time and memory do not depend
-on them.
-"""
+"""Measures one training on a table of noise, a cell of ``first_hour_on_a_card.py``: JSON in, a line of JSON out."""
 
 import json
 import sys

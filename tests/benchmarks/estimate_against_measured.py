@@ -1,14 +1,10 @@
-"""How close is the memory growth that a page estimates before a launch to what the run then takes? Runs are drawn at
-random from a seed.
+"""How close is the memory growth that a page estimates before a launch to what the run then takes?
 
-``python tests/benchmarks/estimate_against_measured.py --home runs --seed 7 --runs 130`` prints Markdown; with
-``--write`` it goes into the documentation. ``--home`` is a workspace created for it; runs that have ended there are not
-repeated. Takes about an hour of one core.
+``python tests/benchmarks/estimate_against_measured.py --home runs --seed 7 --runs 130`` prints Markdown and takes an
+hour of one core; ``--write`` puts it into the documentation. Ended runs of the workspace are not repeated.
 
-The model, the strategy, the table's rows, columns and classes, and other settings are drawn. A few steps of every
-second run are measured first, as the form requests. The run after it is of the same kind, with another rank and a
-table from half to twice the size, and is estimated from the first. A worker executes both. The measurement is the one that
-rankings use: on the CPU, the kernel's peak of resident memory (VmHWM) over the loaded model. Tables are noise.
+Settings and tables of noise are drawn from the seed. A few steps of every second run are measured first; the run after
+it is of the same kind, with another rank and half to twice the rows and columns, and is estimated from the first.
 """
 
 import json
@@ -70,11 +66,7 @@ def table(home: Path, rng: np.random.Generator, rows: int, features: int, classe
 
 
 def pair(home: Path, rng: np.random.Generator) -> list[RunSettings]:
-    """One run, and one of the same kind with another table and rank.
-
-    Raises:
-        SettingError, TargetError: the product refuses the drawn settings.
-    """
+    """One run, and one of the same kind with another table and rank; settings that the product refuses raise."""
     rows, features, classes = between(rng, 250, 1500), between(rng, 4, 20), int(rng.choice(CLASSES))
     drawn = {name: values[rng.integers(len(values))] for name, values in LEVERS.items()}
     lora = {name.partition(".")[2]: value for name, value in drawn.items() if name.startswith("lora.")}
@@ -119,9 +111,7 @@ def carry_out(home: Path) -> None:
 
 
 def compared(store: RunStore) -> pd.DataFrame:
-    """One row per run: model, what the estimate used, its lowest and highest bytes, the architecture's estimate, and
-    the measured bytes.
-    """
+    """One row per run: model, what the estimate used, its band with and without that, its point, and measured bytes."""
     probes = {
         json.dumps(job.arguments["settings"][0], sort_keys=True): job.result for job in store.jobs("pace") if job.result
     }

@@ -1,34 +1,36 @@
 """Does the answer to "which rank?" change when each rank has its own rate? TabICL mini on eight real tables.
 
 ``python tests/benchmarks/fair_ranks.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into the
-documentation. The tables were named below before the first run, and are in no list of another benchmark;
-``real_tables.py`` says what to install. Runs that are already in the file are not repeated.
+documentation, whose page says how it is measured. Runs that are already in the file are not repeated.
 
-Each rank is trained to the end at each of the rates that a default sweep tries. Which runs halving would have stopped
-follows from their validation scores at the rungs, since a run that reaches its end has the very scores of one that
-never paused. Rows and scores are those of ``rate_by_rank.py``. The verdict is the smallest rank whose test loss is not
-above that of the rank with the best validation score by more than its 95 % interval over the test rows. The rule with
-one standard error was added once the first two tables had run. The Leaderboard has one, but on the validation rows.
+Each rank is trained to the end at each rate of a default sweep. Which runs halving would have stopped follows from
+their validation scores at the rungs, since a run that reaches its end has the very scores of one that never paused.
 """
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rate_by_rank
+import pandas as pd
+from numpy.typing import NDArray
 from published import Kept, markdown_table, options, publish
-from rate_by_rank import one_run
 from real_tables import RealTable, _r
+from sklearn.model_selection import train_test_split
 
+from tabtune_core import TabularPipeline
+from tabtune_core.events import Evaluated
 from tabtune_core.metrics import METRICS, SELECTION, Task
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings.sweep import RUNGS, TRIED_RATES, going_on, trained_share
 
 MODEL, RANKS = "tabicl-mini", (2, 4, 8)
-STEPS, EVERY = 48, 8
+STEPS = 48
+SIZES = {"steps": STEPS, "eval_every": 8, "patience": 0, "context_rows": 128, "batch_size": 64}
+FIT_SHARE, FIT_ROWS, TEST_ROWS, SHOWN = 0.6, 800, 500, {"device": "cpu", "predict_context_rows": 256}
 TABLES: tuple[tuple[Task, RealTable], ...] = (
     ("classification", _r("survival", "rotterdam", "death", "pid", "rtime", "recur", "dtime")),
     ("regression", _r("Ecdat", "BudgetFood", "wfood")),
@@ -39,7 +41,46 @@ TABLES: tuple[tuple[Task, RealTable], ...] = (
     ("classification", _r("openintro", "email", "spam", "time")),
     ("regression", _r("wooldridge", "htv", "wage", "lwage", "expersq")),
 )
-rate_by_rank.SIZES |= {"steps": STEPS, "eval_every": EVERY}
+
+
+@lru_cache(maxsize=1)
+def rows(table: RealTable, task: Task) -> list[Any]:
+    """Training features, test features, training targets and test targets."""
+    x, y = table.load()
+    fitted = min(FIT_ROWS, round(FIT_SHARE * len(y)))
+    tested, classes = min(TEST_ROWS, len(y) - fitted), y if task == "classification" else None
+    return [*train_test_split(x, y, train_size=fitted, test_size=tested, random_state=0, stratify=classes)]
+
+
+def losses(pipeline: TabularPipeline, x: pd.DataFrame, y: pd.Series) -> NDArray[np.float64]:
+    """Each row's log-loss, or its squared error as a share of the variance."""
+    if pipeline.task == "regression":
+        return np.asarray((pipeline.predict(x) - y.to_numpy(float)) ** 2 / y.to_numpy(float).var())
+    p_NK, places = pipeline.predict_proba(x), np.searchsorted(pipeline.classes_, y)
+    return np.asarray(-np.log(np.maximum(p_NK[np.arange(len(y)), places], 1e-15)))
+
+
+@lru_cache(maxsize=1)
+def zero_shot(task: Task, table: RealTable) -> NDArray[np.float64]:
+    """Each test row's loss without training."""
+    x, x_test, y, y_test = rows(table, task)
+    return losses(TabularPipeline(MODEL, "inference", SHOWN, task).fit(x, y), x_test, y_test)
+
+
+def one_run(task: Task, table: RealTable, rank: int, rate: float) -> dict[str, Any]:
+    """The gain on test, the validation score after each evaluation, and each test row's loss."""
+    x, x_test, y, y_test = rows(table, task)
+    params = {**SHOWN, **SIZES, "learning_rate": rate, "peft_config": {"r": rank}}
+    pipeline = TabularPipeline(MODEL, "peft", params, task).fit(x, y)
+    scores = [event for event in pipeline.history if isinstance(event, Evaluated) and event.split == "validation"]
+    after, before = losses(pipeline, x_test, y_test), zero_shot(task, table)
+    gains = (before - after) / (before.mean() if task == "classification" else 1)
+    return {
+        "gain": float(gains.mean()),
+        "error": float(gains.std() / len(gains) ** 0.5),
+        "validation": {str(event.step): event.scores[SELECTION[task]] for event in scores},
+        "losses": [float(f"{loss:.5g}") for loss in after],
+    }
 
 
 class Runs(Kept):
@@ -50,9 +91,7 @@ class Runs(Kept):
 
     def of(self, task: Task, table: RealTable, rank: int, times: float) -> dict[str, Any]:
         rate = times * CATALOGUE[MODEL].usual_rate(task, "peft")
-        return self.get(
-            lambda: one_run(MODEL, task, table, rank, rate, "twice"), table=table.name, rank=rank, times=times
-        )
+        return self.get(lambda: one_run(task, table, rank, rate), table=table.name, rank=rank, times=times)
 
     def has_all(self, table: RealTable) -> bool:
         return len([run for run in self.known.values() if run["table"] == table.name]) == len(RANKS) * len(TRIED_RATES)

@@ -1,8 +1,7 @@
-"""What must be known first on a machine with a GPU: the estimate, step times, memory, two runs at once, and a sweep.
+"""What must be known first on a machine with a GPU: the estimate before launch, step times and memory.
 
-``python tests/benchmarks/first_hour_on_a_card.py --cells cells.jsonl`` prints Markdown; ``--write`` puts it on its page.
-Cells that are already in the file are not measured again. ``--device cpu --tiny`` tries everything on a CPU.
-Each cell is a process of ``card_cell.py``, so that its failure or lateness does not stop the others.
+``python tests/benchmarks/first_hour_on_a_card.py --cells cells.jsonl`` prints Markdown; ``--write`` publishes it.
+Each cell is a process of ``card_cell.py``, kept in the file; ``--device cpu --tiny`` tries everything on a CPU.
 """
 
 import argparse
@@ -16,9 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from published import Kept, machine, markdown_table, options, publish
-from sklearn.datasets import load_breast_cancer
-
-from tabtune_core.store.runs import RunStore
 
 BENCHMARKS = Path(__file__).parent
 MOST_SECONDS = 300
@@ -52,16 +48,15 @@ class Cells(Kept):
     def size(self, rows: int, features: int) -> Cell:
         return {"rows": 64, "features": 4} if self.asked.tiny else {"rows": rows, "features": features}
 
-    def of(self, part: str, name: str, steps: int, at_once: int = 1, **cell: Any) -> Cell:
-        """The measurements of a cell, or its error; with several at once, the milliseconds of each."""
+    def of(self, part: str, name: str, steps: int, **cell: Any) -> Cell:
+        """The measurements of a cell, or its error."""
         cell = {"device": self.asked.device, "model": self.model, "steps": 4 if self.asked.tiny else steps, **cell}
 
         def make() -> Cell:
             with tempfile.TemporaryDirectory() as folder:
                 command = [sys.executable, str(BENCHMARKS / "card_cell.py"), json.dumps({**cell, "folder": folder})]
                 pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-                answers = [answer(process) for process in [subprocess.Popen(command, **pipes) for _ in range(at_once)]]
-            return answers[0] if at_once == 1 else {"each": [one.get("ms a step") for one in answers]}
+                return answer(subprocess.Popen(command, **pipes))
 
         return self.get(make, part=part, name=name, cell=cell)
 
@@ -115,22 +110,6 @@ def estimates(cells: Cells) -> Iterator[list[str]]:
                 yield [f"{model}, {name}", size_shown, shown(before), shown(after), ratio(before, after), error]
 
 
-def sweep(device: str, steps: int) -> Iterator[list[str]]:
-    """Yields a row for each run of a sweep that ``loralab`` trains from a CSV."""
-    with tempfile.TemporaryDirectory() as name:
-        table, home = Path(name) / "table.csv", Path(name) / "home"
-        load_breast_cancer(as_frame=True).frame.to_csv(table, index=False)
-        chosen = ["--target", "target", "--model", "tabicl-mini", "--ranks", "2", "8", "--steps", str(steps)]
-        chosen += ["--device", device, "--home", str(home), "--adapters", str(Path(name) / "adapters")]
-        subprocess.run([sys.executable, "-m", "tabtune_core", "sweep", str(table), *chosen], check=True)
-        for run in RunStore(home).runs():
-            done = run.result
-            growth = done and done.growth_memory_bytes
-            numbers = (done and done.train_seconds, growth and growth / 1e6, done and done.test.get("log_loss"))
-            verified = "yes" if done and done.adapter_verified else ""
-            yield [run.settings.label, run.status, *map(shown, numbers), verified, run.error or ""]
-
-
 def page(cells: Cells) -> str:
     """All parts as Markdown."""
     large, small = cells.size(2048, 50), cells.size(256, 10)
@@ -138,9 +117,6 @@ def page(cells: Cells) -> str:
     times = [
         row for size in (small, large) for row in rows_of(cells, "time", kinds, size, 30, "ms a step", "card busy (ms)")
     ]
-    alone = cells.of("at once", "one run", 150, **small, **LORA).get("ms a step")
-    pair = cells.of("at once", "two runs", 150, at_once=2, **small, **LORA)["each"]
-    together = sum(alone / one for one in pair) if alone and all(pair) else None
     parts = {
         "Estimate before launch": (
             ["model", "rows x columns", "estimated (MB)", "growth (MB)", "ratio", "error"],
@@ -150,14 +126,6 @@ def page(cells: Cells) -> str:
         "Memory": (
             ["training", "rows x columns", "growth (MB)", "to full", "error"],
             [*rows_of(cells, "memory", LAYERS, large, 4, "growth (MB)")],
-        ),
-        "Two runs at once": (
-            ["ms a step alone", "of each of two", "steps a second, to one alone"],
-            [[shown(alone), ", ".join(map(shown, pair)), shown(together)]],
-        ),
-        "A sweep from CSV to adapter": (
-            ["run", "status", "training (s)", "growth (MB)", "test log-loss", "verified", "error"],
-            [*sweep(cells.asked.device, 4 if cells.asked.tiny else 100)],
         ),
     }
     tables = [f"## {title}\n\n{markdown_table(*table)}" for title, table in parts.items()]

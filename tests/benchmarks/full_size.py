@@ -1,6 +1,4 @@
-"""Shared by several benchmarks: full-size models with random weights, an episode of noise, and the training steps of a
-run.
-"""
+"""Shared by benchmarks: full-size models with random weights, an episode of noise, and the training steps of a run."""
 
 import sys
 from contextlib import ExitStack
@@ -57,8 +55,7 @@ class Steps:
 
     model: BaseModel
     targets: tuple[str, ...] | None
-    """LoRA's targets, empty for the model's own; None trains every parameter that requires a gradient, by default all.
-    """
+    """LoRA's targets, empty for the model's own; None trains every parameter that requires a gradient."""
     cache: Path | None = None
     """Folder for the cached outputs of frozen parts."""
     rank: int = 8

@@ -1,13 +1,8 @@
 """How long does a person wait in the browser for each of the main interactions?
 
 ``python tests/benchmarks/interactions.py [--rounds 5] [--write]`` prints Markdown; with ``--write`` it goes into the
-documentation. It needs a Chromium and, for meaningful figures, two idle cores.
-
-A server without a worker shows a workspace of eight sweeps with 50 runs of 1,000 steps, so nothing trains meanwhile.
-Last, a workspace with one table and an idle worker launches a sweep as New run proposes it; the sweep is cancelled when
-the first score of a run is drawn. Seconds count from the click or the address until the result is on the page: the next
-button, the number of runs after a rank was changed, the runs of a sweep, the board's table, the first chart, the first
-point. The first page is opened in a fresh browser context.
+documentation. It needs a Chromium and two idle cores. A workspace of eight sweeps with 50 runs is shown without a
+worker; last, a workspace with an idle worker launches a sweep. Seconds count from the click until the result is shown.
 """
 
 import os

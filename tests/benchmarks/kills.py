@@ -2,12 +2,9 @@
 
     python tests/benchmarks/kills.py --rounds 200 --seed 0
 
-Every round queues a job, three runs that save a state at each evaluation (tests/fakes/fake_experiment.py), and a race
-of three learning rates, of which the best alone must reach the end and the others stop at their rungs. It sends
-two to four signals to the dashboard, the worker, the forkserver, a run, a process that a run set aside, or all at once.
-When all has ended, every run must have the steps, evaluations and scores of an undisturbed one, each once; each of its
-processes must have continued from the last saved state; the database must be intact; only one dashboard and one worker
-with its forkserver may be left. A run whose process was killed twice is resumed here, as a person does. Linux only.
+Every round queues a job, three runs that save states and a race of three rates, and sends two to four signals. When all
+has ended, every run has the steps and scores of an undisturbed one, each process continued from the last saved state,
+the database is intact, and one dashboard and one worker are left. A run killed twice is resumed here. Linux only.
 """
 
 import argparse

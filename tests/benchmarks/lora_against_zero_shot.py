@@ -1,25 +1,10 @@
-"""Does LoRA, with rank and rate chosen on validation, beat zero-shot on rows that neither has seen? TabICL mini on nine
-real tables.
+"""Does LoRA, with rank and rate chosen on validation, beat zero-shot on rows that neither has seen?
 
 ``python tests/benchmarks/lora_against_zero_shot.py --runs runs.jsonl`` prints Markdown; with ``--write`` it goes into
-the documentation. ``real_tables.py`` says what to install. Runs that are
-already in the file are not repeated.
+the documentation, whose page says how it is measured. Runs that are already in the file are not repeated.
 
-Test rows (3 in 10, at most 2,000) are split off once per table and used only for the final score. The seed changes
-everything else: the validation rows, the context rows, the adapter's start and the episodes. Under one seed zero-shot
-and LoRA share these. Test rows are predicted
-as every pipeline predicts: with that many context rows, drawn from training and validation rows.
-
-1. Under seed 0 every rank is trained at every rate. The lowest validation log-loss wins; zero-shot is a candidate like
-   the others.
-2. The winner is trained under the other seeds too. Only the step is chosen there, by each run's own validation rows.
-3. The gain on test is the mean over the seeds, seed 0 included, because no test row took part in the choice. ``±
-   seeds`` is the 95 % interval (Student's t) of the paired differences over the seeds, for this choice and these test
-   rows. ``± rows`` is the interval of the paired differences over the test rows, each a mean over the seeds: what other
-   test rows of the same table would change.
-
-Logistic regression and gradient boosting are trained on the same training rows: all of them, as LoRA is, while
-zero-shot uses only its context rows.
+The seed changes everything but the test rows: validation rows, context rows, the adapter's start and the episodes;
+under one seed zero-shot and LoRA share these. Classic models have all training rows, zero-shot only its context rows.
 """
 
 import dataclasses

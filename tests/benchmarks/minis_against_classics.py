@@ -1,17 +1,11 @@
 """Are the models in the box better than classic methods on real tables, without any training?
 
 ``python tests/benchmarks/minis_against_classics.py --cache scores.json`` prints Markdown; with ``--write`` it goes into
-the documentation, and the scores table by table into ``minis_against_classics.csv``. ``real_tables.py`` has the tables
-and says what to install.
+the documentation, and the scores table by table into the CSV beside this file. Half of the rows, at most 500, are what
+``fit`` is given; at most 500 others are the test; means of 5 splits, then of the tables. For the log-loss every
+probability is at least 0.001. The cache knows the weights, not the code: delete it when the code that predicts changed.
 
-Half of the rows, at most 500, are what ``fit`` is given; at most 500 of the other half are the test; mean of 5 splits,
-then of the tables. The minis are pipelines with the strategy "inference" and are shown all rows that they are given.
-Classics get the features as the product encodes them; logistic regression, ridge and kNN get one-hot categories and
-scaled numbers. For the log-loss every probability is at least 0.001, since a forest or kNN that says 0 and errs would
-have an infinite one.
-
-The cache keeps every score by table and model with the hash of its weights; delete it when the code that predicts has
-changed. Shape letters: C context rows, Q query rows, F features, K classes.
+Shape letters: C context rows, Q query rows, F features, K classes.
 """
 
 import json
@@ -55,10 +49,7 @@ Scores = dict[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One split of one table, as it is and encoded; the first ``categories`` features are ordinals of categories.
-
-    Class ids are 0..K-1, missing numbers nan.
-    """
+    """One split of a table, as it is and encoded: first the ordinals of ``categories``; class ids are 0..K-1."""
 
     context: pd.DataFrame
     query: pd.DataFrame

@@ -29,11 +29,7 @@ def publish(name: str, text: str, *, write: bool) -> None:
 
 
 def write_block(name: str, text: str, pages: Path = PAGES) -> None:
-    """Replaces the text between ``<!-- name:begin -->`` and ``<!-- name:end -->`` on the one page that has them.
-
-    Raises:
-        ValueError: no page or several pages have these comments.
-    """
+    """Replaces the text between ``<!-- name:begin -->`` and ``<!-- name:end -->`` on the one page that has them."""
     begin, end = f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
     places = [path for path in sorted(pages.glob("*.md")) for _ in range(path.read_text().count(begin))]
     if len(places) != 1:

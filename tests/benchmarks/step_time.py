@@ -3,24 +3,15 @@
 ``python tests/benchmarks/step_time.py --runs steps.jsonl`` prints Markdown; with ``--write`` it goes into the
 documentation. Cells already in the file are not measured again; all take about half an hour.
 
-Full-size models with random weights (time does not depend on them), rank 8, one thread, fp32, AdamW; 80 % of an
-episode's rows are context, of three classes. A step is forward pass, backward pass, clipping and optimizer. Ours and
-``peft`` alternate in one process, which asks for huge pages as the worker's runs do. This is repeated in several
-processes: the place of a process's memory changes all of its steps by up to a fifth, and the machine's speed varies.
-Ratios are of CPU seconds within a turn, and medians over all turns. The first two turns of a process do not count: they
-fill caches and allocate the optimizer's state.
+Ours and ``peft`` alternate in one process, in several processes, since the place of a process's memory changes its
+steps by up to a fifth. Ratios are of CPU seconds within a turn, and medians over all turns after the first two.
 
-- ``upstream`` is full fine-tuning of TabICL as its own package computes it: with results that are never used and with
-  copies in its attention (``models/tabicl/lean_forward.py``).
-- ``limit``: only one bias at the start trains, so there is a whole forward and backward pass but no weight has a
-  gradient. That is what LoRA would cost if its own work were free. The cached ``icl_predictor`` has such a row too.
-- ``cached``: the part before the adapted layers is frozen and was computed for this episode before, as in a later epoch
-  over the same episodes or in another run of a sweep.
-- ``peft`` wraps the linear layers that are called, so not TabICL's attention, whose weights are only read. Ours then
-  has the same targets.
+- ``upstream`` is full fine-tuning of TabICL as its own package computes it, without ``models/tabicl/lean_forward.py``.
+- ``limit``: only one bias at the start trains, so LoRA's own work is free. The cached ``icl_predictor`` has one too.
+- ``cached``: the part before the adapted layers was computed for this episode before, as in a later epoch.
+- ``peft`` wraps the linear layers that are called, so not TabICL's attention. Ours then has the same targets.
 """
 
-import contextlib
 import multiprocessing
 import os
 import statistics
@@ -28,7 +19,6 @@ import tempfile
 import time
 from functools import partial
 from itertools import product
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -84,40 +74,18 @@ BRIEF = {FULL: "full", UPSTREAM: "full as tabicl computes it"}
 BAR_OF_PEFT = 1.02
 
 
-class Ours:
-    """A process with one model per kind of our steps, which waits and does a step when asked."""
-
-    def __init__(self, *arguments: Any) -> None:
-        context = multiprocessing.get_context("spawn")
-        self._pipe, other_end = context.Pipe()
-        self._process = context.Process(target=serve, args=(other_end, *arguments), daemon=True)
-        self._process.start()
-        other_end.close()
-
-    def step(self, kind: str) -> dict[str, float]:
-        """CPU and wall seconds of one step."""
-        self._pipe.send(kind)
-        seconds: dict[str, float] = self._pipe.recv()
-        return seconds
-
-    def __enter__(self) -> "Ours":
-        return self
-
-    def __exit__(self, *raised: object) -> None:
-        self._pipe.close()
-        self._process.join()
-
-
-def serve(pipe: Connection, kinds: list[str], name: str, rows: int, features: int, folder: Path) -> None:
-    """Answers requests for steps until the other end of the pipe is closed."""
+def turns(kinds: list[str], name: str, rows: int, features: int, times: int, folder: Path) -> dict[str, Any]:
+    """Seconds of every turn of this process, by kind and meter; a turn does one step of each kind."""
     torch.set_num_threads(1)
     episode, trained = noise(rows, features), {kind: prepared(kind, name, folder) for kind in kinds}
-    with contextlib.suppress(EOFError):
-        while True:
-            kind = pipe.recv()
-            cpu, wall = time.process_time(), time.perf_counter()
-            trained[kind].step(episode)
-            pipe.send({"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall})
+    seconds: dict[str, dict[str, list[float]]] = {kind: {"cpu": [], "wall": []} for kind in kinds}
+    for turn, kind in product(range(WARM_UP + times), kinds):
+        cpu, wall = time.process_time(), time.perf_counter()
+        trained[kind].step(episode)
+        taken = {"cpu": time.process_time() - cpu, "wall": time.perf_counter() - wall}
+        for meter in taken if turn >= WARM_UP else ():
+            seconds[kind][meter].append(taken[meter])
+    return seconds
 
 
 def prepared(kind: str, name: str, folder: Path) -> Steps:
@@ -152,13 +120,14 @@ def with_peft(model: BaseModel, name: str) -> BaseModel:
 def measure(name: str, rows: int, features: int, processes: int, times: int, folder: Path) -> dict[str, Any]:
     """Seconds of every turn at one size, by kind and meter; caches are put below ``folder``."""
     kinds = [FULL, *([UPSTREAM, *LIMITS] if name == "tabicl-v2" else []), ALL, DROPOUT, *CACHED[name], OURS, PEFT]
-    seconds: dict[str, dict[str, list[float]]] = {kind: {"cpu": [], "wall": []} for kind in kinds}
     random_weights(name, folder)  # once, not in each process
+    every = []
     for _ in range(processes):
-        with Ours(kinds, name, rows, features, folder) as ours:
-            for turn, kind in product(range(WARM_UP + times), kinds):
-                for meter, taken in ours.step(kind).items():
-                    seconds[kind][meter] += [taken] if turn >= WARM_UP else []
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            every.append(pool.apply(turns, (kinds, name, rows, features, times, folder)))
+    seconds = {
+        kind: {meter: [s for one in every for s in one[kind][meter]] for meter in ("cpu", "wall")} for kind in kinds
+    }
     return {"machine": machine(), "seconds": seconds}
 
 

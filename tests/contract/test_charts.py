@@ -8,7 +8,7 @@ from chart_examples import EXAMPLES, HARD
 
 from tabtune_core.charts import CHARTS, NAMES
 from tabtune_core.charts.picture import picture
-from tabtune_core.charts.style import MOST_LABELS, run_styles
+from tabtune_core.charts.style import MOST_LABELS
 from tabtune_core.metrics import METRICS
 
 UNITS = (
@@ -93,13 +93,6 @@ def test_a_run_looks_the_same_with_and_without_other_runs(name):
     same = next(trace for trace in together.data if trace.name == "LoRA r=8")
     assert alone.data[0].line.color == same.line.color
     assert alone.data[0].line.dash == same.line.dash
-
-
-def test_runs_of_one_colour_differ_in_their_dash():
-    styles = run_styles(["Zero-shot", "Full fine-tuning", *(f"LoRA r={rank}" for rank in range(1, 17))])
-    assert len({(style.colour, style.dash) for style in styles.values()}) == len(styles)
-    near = run_styles([f"LoRA r={rank}" for rank in (1, 2, 4, 8, 16, 32, 64, 128)]).values()
-    assert len({style.colour for style in near}) == len({style.marker for style in near}) == 8
 
 
 @pytest.mark.parametrize("name", ["score", "loss", "memory", "pareto", "rank_curve"])

@@ -11,8 +11,6 @@ from failing import Broken, FailsAt
 from module_state import module_state
 
 from tabtune_core import LoraAdapter, TabularPipeline
-from tabtune_core.api.pipeline import pipeline_of_run
-from tabtune_core.events import StepDone
 from tabtune_core.models.catalogue import FAMILIES
 
 THREADS, ASKING = 8, 2
@@ -85,19 +83,6 @@ def answer_in_lots(pipeline, rows):
     return np.concatenate([ask(read(context.x_CF[:rows])), ask(read(context.x_CF[rows : 2 * rows]))])
 
 
-def answer_of_another_on_the_same_base(pipeline, rows):
-    """Predicts with a new pipeline that has one of the adapters."""
-    other = pipeline_of_run(
-        pipeline._base,
-        pipeline.settings(),
-        {"own": pipeline._adapters.tensors("first")},
-        pipeline._context,
-        pipeline._columns,
-        pipeline.history,
-    )
-    return other._predict(table(pipeline.model_name)[:rows])
-
-
 def answer_of_the_saved(pipeline, folder, rows):
     file = folder / f"{np.random.default_rng().integers(2**60)}.zip"
     pipeline.save(file)
@@ -110,7 +95,6 @@ def test_each_of_many_threads_gets_the_answer_it_would_get_alone(pipeline, tmp_p
         partial(answer, rows=7),
         *(partial(answer_of, name=name, rows=30) for name in (None, "default", "first", "second")),
         partial(answer_in_lots, rows=20),
-        partial(answer_of_another_on_the_same_base, rows=25),
         partial(answer_of_the_saved, folder=tmp_path, rows=15),
     ]
     alone = [way(pipeline) for way in ways]
@@ -138,18 +122,3 @@ def test_a_call_that_fails_leaves_nothing_behind(pipeline, way):
         assert module_state(pipeline._adapters.module) == before
     assert torch.equal(torch.get_rng_state(), chance)
     np.testing.assert_array_equal(way(pipeline), alone)
-
-
-def test_concurrent_fits_equal_sequential_fits(model):
-    """Dropout draws from the process's random state; two fits that shared it would depend on more than their seeds."""
-    params = {"device": "cpu", "steps": 2, "learning_rate": 1e-2, "peft_config": {"r": 2, "lora_dropout": 0.3}}
-
-    def losses(seed):
-        own = TabularPipeline(model, "peft", {**params, "seed": seed}).fit(table(model), CLASSES % 3)
-        return [event.loss for event in own.history if isinstance(event, StepDone)]
-
-    seeds = (0, 1)
-    alone = [losses(seed) for seed in seeds]
-    assert alone[0] != alone[1]
-    with ThreadPoolExecutor(len(seeds)) as threads:
-        assert list(threads.map(losses, seeds)) == alone

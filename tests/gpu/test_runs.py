@@ -6,7 +6,6 @@ import subprocess
 import sys
 
 import pytest
-import torch
 from conftest import all_gpus
 from runs_here import carried_out
 from small_table import small_table
@@ -15,7 +14,6 @@ from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.data.prediction_rows import keep_rows
 from tabtune_core.devices import gpu_module, name_of
 from tabtune_core.execution.jobs.registry import run_job
-from tabtune_core.gpus import card_names
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
@@ -106,13 +104,6 @@ def test_torch_and_the_driver_count_the_same_gpus_and_auto_takes_one(request, vi
     if visible in ("0", "1,0"):
         request.getfixturevalue("two_real_gpus" if visible == "1,0" else "real_gpu")
     assert last_line(CARDS, CUDA_VISIBLE_DEVICES=visible) == "True True"
-
-
-@pytest.mark.gpu
-def test_a_run_can_take_a_slice_of_a_gpu(real_gpu):
-    if "MIG" not in torch.cuda.get_device_name(real_gpu):
-        pytest.skip(f"{torch.cuda.get_device_name(real_gpu)} is not in slices (MIG)")
-    assert card_names()[0] == torch.cuda.get_device_name(real_gpu)
 
 
 @pytest.mark.gpu

@@ -89,11 +89,7 @@ dashboard.main()
 
 @pytest.fixture
 def serve(tmp_path):
-    """Starts the dashboard on ``tmp_path``: with its worker, which loads torch for seconds, or only the pages, which a
-    program may patch.
-
-    Seed the workspace first, since the worker executes what is queued.
-    """
+    """Starts the dashboard on ``tmp_path``, seeded before: with its worker, or only its pages by a program."""
     with ExitStack() as stack:
 
         def start(*more: str, worker: bool = False, program: str = PAGES) -> str:

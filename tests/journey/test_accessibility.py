@@ -1,7 +1,4 @@
-"""Accessibility of every page, light and dark, wide and narrow.
-
-No page may have serious or critical findings of axe-core, headings out of order, or parts wider than the screen.
-"""
+"""Accessibility of every page, light and dark, wide and narrow: no serious finding of axe-core, nothing too wide."""
 
 import re
 from pathlib import Path
@@ -38,9 +35,7 @@ ENDED = """() => Promise.race([new Promise((late) => setTimeout(late, 2000)), Pr
   .filter((moving) => moving.effect.getComputedTiming().endTime < Infinity).map((moving) => moving.finished.catch(() => null)))])"""
 """Waits for fade-in animations; endless spinners are left out."""
 LOOKS = (("light", 1440), ("dark", 420))
-"""The checked views of each page; the top bar, which a narrow screen folds away, is equal on all and checked once in
-the dark.
-"""
+"""The checked views of each page; the top bar is equal on all and checked once in the dark."""
 
 
 def settled(page):

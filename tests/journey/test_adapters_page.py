@@ -10,7 +10,6 @@ import pandas as pd
 import pytest
 import safetensors.numpy
 import seeding
-import streamlit as st
 from made_run import made_run, mixed_csv
 from page_steps import button, go, texts
 
@@ -136,18 +135,6 @@ def test_formats_are_prepared_cancelled_verified_downloaded_and_removed(app, sto
     app.button(key=f"drop_pipeline_{run}").click().run()
     assert not [job for job in store.jobs("export") if job.arguments["format"] == "pipeline"]
     assert not folder.exists()
-
-
-def test_a_package_that_disappears_while_the_page_reads_it_is_reported(app, store, monkeypatch):
-    run = verified_run(store)
-    package = store.run_dir(run) / "adapter.zip"
-    real = st.badge
-    monkeypatch.setattr(
-        st, "badge", lambda *text, **more: package.unlink() or real(*text, **more)
-    )  # once it was opened
-    go(app, "adapters", run=run)
-    assert not app.exception
-    assert "deleted in another tab" in texts(app.info)
 
 
 def test_an_adapter_from_elsewhere_is_checked_added_tried_and_removed(app, store, monkeypatch, tmp_path):

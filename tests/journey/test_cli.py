@@ -24,7 +24,6 @@ from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_dataset, list_datasets
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.engine.adapted_model import load_adapter
-from tabtune_core.events import RunFinished
 from tabtune_core.execution.lock import WorkerLock, worker_of
 from tabtune_core.lora.inject import merged_copy
 from tabtune_core.models.base import load_model
@@ -55,10 +54,7 @@ def tabtune(home, *arguments):
 
 @pytest.fixture
 def tabtune_here(monkeypatch, capsys):
-    """Runs the command line in this process, which is faster; returns its output and exit status.
-
-    No worker executes what it queues.
-    """
+    """Runs the command line in this process, without a worker; returns its exit status and output."""
     monkeypatch.setattr(launch, "ensure_worker", lambda *home, **more: None)
 
     def run(home, *arguments):
@@ -91,9 +87,9 @@ def table(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def swept(home, table):
-    """A sweep over one rank and the baselines, its adapters copied out."""
+    """A sweep over one rank, the baselines and the references, its adapters copied out."""
     adapters = home.parent / "adapters"
-    few = ("--ranks", 2, "--no-references", "--one-rate", *SMALL)
+    few = ("--ranks", 2, "--one-rate", *SMALL)
     return tabtune(
         home, "sweep", table, "--target", "class", *few, "--format", "json", "--adapters", adapters
     ), adapters
@@ -112,23 +108,30 @@ def test_a_sweep_prints_its_leaderboard_on_stdout_and_copies_adapters_with_rank_
     done, adapters = swept
     assert done.returncode == 0, done.stderr
     rows = json.loads(done.stdout)
-    assert sorted(row["name"] for row in rows) == ["Full fine-tuning", "LoRA r=2", "Zero-shot"]
-    assert [row["status"] for row in rows] == ["finished"] * 3
+    assert "6 runs: 1 rank + 2 baselines + 3 references" in done.stderr
+    references = ["Constant", "Gradient boosting", "Linear model"]
+    assert sorted(row["name"] for row in rows) == sorted([*references, "Full fine-tuning", "LoRA r=2", "Zero-shot"])
+    assert [row["status"] for row in rows] == ["finished"] * 6
     assert [row["validation_log_loss"] for row in rows] == sorted(row["validation_log_loss"] for row in rows)
+    for row in (row for row in rows if row["name"] in references[1:]):
+        assert (row["model"], row["place"] >= 1) == ("scikit-learn", True)
+        columns = ("gain", "best_step", "trainable_percent", "adapter_bytes", "note")
+        assert [row[column] for column in columns] == [None] * 4 + [""]
     assert "LoRA r=2: finished" in done.stderr
     assert [path.name for path in adapters.iterdir()] == ["lora-r2-seed0.zip"]
 
 
 def test_by_default_each_rank_keeps_its_best_rate_and_the_others_stop_at_rungs(home, table, swept):
-    done = tabtune(home, "sweep", table, "--target", "class", "--ranks", 4, 2, "--no-references", *RACED)
+    few = ("--ranks", 4, 2, "--no-full-fine-tuning", "--no-zero-shot", "--no-references", *RACED)
+    done = tabtune(home, "sweep", table, "--target", "class", *few)
     assert done.returncode == 0, done.stderr
-    assert "10 runs: 2 ranks x 3 learning rates + zero-shot + 3 rates of full fine-tuning" in done.stderr
+    assert "6 runs: 2 ranks x 3 learning rates" in done.stderr
     runs = RunStore(home).runs(RunStore(home).sweeps()[0].id)
     ended = [run.status for run in sorted(runs, key=lambda run: run.settings.label) if run.rung >= 0]
-    assert [ended[place : place + 3].count("outrun") for place in (0, 3, 6)] == [2, 2, 2]
+    assert [ended[place : place + 3].count("outrun") for place in (0, 3)] == [2, 2]
     assert set(ended) == {"finished", "outrun"}
     names = [run.settings.label for run in sorted(runs, key=lambda run: run.started or 0)]
-    assert names.index("LoRA r=2") < names.index("LoRA r=4") < names.index("Full fine-tuning")
+    assert names.index("LoRA r=2") < names.index("LoRA r=4")
     assert "stopped at rung 1 of 2: another learning rate was better" in done.stdout
     assert "stopped at rung 2 of 2" in done.stderr
 
@@ -217,21 +220,22 @@ def test_if_every_run_fails_the_status_is_1_and_the_reason_is_printed(worker, ho
     assert "Traceback" not in done.stderr
 
 
-def test_ctrl_c_cancels_the_sweep_and_says_so(worker, home, table):
+def test_ctrl_c_cancels_the_sweep_prints_the_board_of_ended_runs_and_says_how_to_resume(worker, home, table):
     before = {run.id for run in RunStore(home).runs()}
-    few = ("--ranks", 2, 4, "--no-zero-shot", "--no-references", *SMALL, "--steps", 100_000)
+    few = ("--ranks", 2, 4, "--no-full-fine-tuning", "--no-references", *SMALL, "--steps", 100_000)
     asked = ("sweep", table, "--target", "class", *few, "--set", "patience=100000")
-    # a shell starts what runs in the background with Ctrl-C ignored, and a child would inherit that
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = subprocess.Popen(**command(home, *asked), **pipes, preexec_fn=HEAR_CTRL_C)
     store = RunStore(home)
     wait_until(lambda: any(store.last(run.id, "StepDone") for run in store.runs(status="running")))
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
-    assert (process.returncode, out) == (130, "")
+    assert process.returncode == 130
+    assert "Zero-shot" in out, "the board of the ended runs"
     assert "Cancelled" in err and "Traceback" not in err
     assert f"loralab resume {store.sweeps()[0].id}" in err
-    assert {run.status for run in store.runs() if run.id not in before} == {"cancelled"}
+    own = {run.settings.strategy: run.status for run in store.runs() if run.id not in before}
+    assert own == {"inference": "finished", "peft": "cancelled"}
 
 
 def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtune_here, monkeypatch):
@@ -239,15 +243,12 @@ def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtun
     sweep, (first, second) = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1)])
     for run_id in (first, second):
         store.finish(run_id, "interrupted", error="Killed.")
-    other = store.add_sweep([RunSettings(dataset="d", target="y")])[1][0]
+    _, (apart,) = store.add_sweep([RunSettings(dataset="d", target="y")])
     monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
-    assert tabtune_here(tmp_path, "resume", first, other)[0] == 2
-    assert {run.status for run in store.runs(sweep)} == {"interrupted"}
-    _, _, err = tabtune_here(tmp_path, "resume", first)
-    assert "starts anew; it had saved no state" in err
-    assert [(run.status, run.resumptions) for run in store.runs(sweep)] == [("queued", 1), ("interrupted", 0)]
-    tabtune_here(tmp_path, "resume", sweep)
-    assert {run.status for run in store.runs(sweep)} == {"queued"}
+    _, _, err = tabtune_here(tmp_path, "resume", sweep)
+    assert err.count("starts anew; it had saved no state") == 2
+    assert [(run.status, run.resumptions) for run in store.runs(sweep)] == [("queued", 1), ("queued", 1)]
+    assert store.run(apart).resumptions == 0
     store.claim(1, None, first)
     _, _, err = tabtune_here(tmp_path, "resume", sweep)
     assert err.count("without a worker; a new one takes it over") == 2
@@ -259,62 +260,20 @@ def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtun
     assert (code, "there is nothing to resume. Not ended yet: 2 runs; see" in err) == (2, True)
 
 
-def test_ctrl_c_prints_the_board_of_ended_runs_and_the_others_can_be_resumed(tmp_path, tabtune_here, monkeypatch):
-    store = RunStore(tmp_path)
-    sweep, (done, first, second) = store.add_sweep(
-        [RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1, 2)]
-    )
-    scores = {"log_loss": 0.25, "accuracy": 0.9}
-    store.finish(
-        done,
-        "finished",
-        result=RunFinished("finished", 1, 9, False, *[scores] * 4, 1.0, 0.1, 1, 1, "resident", 4, 100, 9),
-    )
-    store.finish(first, "interrupted", error="Killed.")
-    pressed = iter([True])
-
-    def follow(store, sweep):
-        if next(pressed, False):
-            raise KeyboardInterrupt
-        return store.runs(sweep)
-
-    monkeypatch.setattr(launch, "follow", follow)
-    code, out, err = tabtune_here(tmp_path, "resume", sweep)
-    assert (code, "0.2500" in out, f"loralab resume {sweep} --home {tmp_path}" in err) == (130, True, True)
-    assert [run.status for run in store.runs(sweep)] == ["finished", "cancelled", "cancelled"]
-    assert tabtune_here(tmp_path, "resume", sweep)[0] == 0
-    assert [(run.status, run.settings.seed) for run in store.runs(sweep) if run.retried_as is None] == [
-        ("finished", 0),
-        ("queued", 1),
-        ("queued", 2),
-    ]
-
-
 REFUSED = {
     "": "required: COMMAND",
-    "swep": "invalid choice: 'swep'",
     "sweep {drift}": "Name the column to predict with --target. 'y' is a usual name for the column to predict.",
-    "sweep missing.csv --target y": "There is no file 'missing.csv'",
     "sweep {table} --target clas": "no column 'clas'. Did you mean 'class'?",
     "sweep {table} --target scale --model tabicl-v1": "regression: 'scale' holds numbers on a scale; --task",
     "sweep {table} --target scale --task classification": "setting split_at_median=true",
-    "sweep {table} --target class --task regression": "regression needs numbers",
     "sweep {table} --target class --rank-by rmse": "for classification it must be one of log_loss",
-    "sweep {table} --target class --ranks 0": "rank is 0",
-    "sweep {table} --target class --model tabpfn": "There is no model 'tabpfn'",
     "sweep {table} --target class --set time_limit=0": "train.time_limit is 0.0; it must be above 0. It is in seconds",
-    "sweep {table} --target class --set bias=some": "lora.bias is 'some'",
-    "sweep {table} --target class --set rank_pattern=decoder": "'decoder' is not a layer with its number",
     "sweep {table} --target class --settings missing.toml": "'missing.toml' cannot be read as TOML",
     "sweep {table} --target class --settings {unknown}": "Did you mean 'ranks'?",
     "sweep {binary} --target class": "loralab: ",
     "train {table} --target class --strategy qlora": "invalid choice: 'qlora'",
-    "train {table} --target class --split-by time": "split_by is 'time', which needs a column",
     "train {table} --target class --split-by time --split-column scal": "Did you mean 'scale'?",
-    "sweep {table} --target scale --split-by group --split-column class": "has 2 different values; a split by",
-    "sweep {table} --target scale --set class_weights=balanced": "for regression, which has no classes",
     "sweep {drift} --target y --split-by time --split-column day": "without a training row, and 20 test rows",
-    "train {table} --target class --targets nowhere": "nowhere",
     "predict {table} {table}": "is not an adapter package",
     "merge missing.zip out.ckpt": "There is no adapter package at missing.zip",
     "sweep {table} --target class --model mitra-mini --set predict_context_rows=10001": "at most 10,000 context rows.",
@@ -359,7 +318,6 @@ def test_a_table_of_the_workspace_keeps_its_reading_choices(tmp_path, tabtune_he
     dataset = add_dataset(home, DAYS.encode(), "days.csv", ReadingChoices(day_first=False, missing_marks=("lost",)))
     queued = []
     monkeypatch.setattr(launch, "follow", lambda store, sweep: queued.extend(store.runs(sweep)) or queued)
-    monkeypatch.setattr(launch, "_measured", lambda *given: [])
     (tmp_path / "sweep.toml").write_text(
         SweepSettings(run=RunSettings(dataset=dataset.id, target="bought"), ranks=(2,)).to_toml()
     )
@@ -372,7 +330,6 @@ def test_a_table_of_the_workspace_keeps_its_reading_choices(tmp_path, tabtune_he
 def test_every_axis_of_a_sweep_has_a_flag_and_run_names_are_unique(tmp_path, tabtune_here, monkeypatch):
     dataset = add_dataset(tmp_path / "home", DAYS.encode(), "days.csv")
     monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
-    monkeypatch.setattr(launch, "_measured", lambda *given: [])
     axes = "--ranks 4 8 --alphas 8 16 --dropouts 0 0.1 --target-sets default row_attention+prediction_head"
     rates = "--learning-rates 1e-4 --full-learning-rates 1e-5 2e-5 --seeds 0 1"
     asked = ("sweep", dataset.id, "--target", "bought", *axes.split(), *rates.split())
@@ -407,7 +364,6 @@ def test_ctrl_c_while_a_table_is_read_ends_cleanly_and_leaves_nothing(tmp_path):
 def test_a_run_that_cannot_fit_in_memory_starts_only_with_the_flag(tmp_path, table, tabtune_here, monkeypatch):
     monkeypatch.setattr("tabtune_core.analysis.launch_checks.machine_memory", lambda: (3 * 10**8, 4 * 10**8))
     monkeypatch.setattr(launch, "_follow_to_the_board", lambda *asked: 130)
-    monkeypatch.setattr(launch, "_measured", lambda *given: [])
     asked = ("train", table, "--target", "class", "--device", "cpu")
     status, out, err = tabtune_here(tmp_path, *asked)
     assert (status, out) == (2, "")

@@ -10,10 +10,8 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import queries
 from dashboard.views.data.columns_table import asked_for, rows
-from dashboard.views.data.table_findings import limit_notes
 from tabtune_core.data.datasets import add_dataset, list_datasets
-from tabtune_core.data.findings import Column, ReadingChoices
-from tabtune_core.models.catalogue import get_card
+from tabtune_core.data.findings import ReadingChoices
 
 CSV = b"name,age,city,bought\n" + b"".join(
     b"p%d,%d,%s,%s\n" % (i, 20 + i % 40, b"Rome" if i % 3 else b"", b"yes" if i % 2 else b"no") for i in range(60)
@@ -148,26 +146,6 @@ def test_columns_that_leak_or_are_useless_and_copies_of_rows_are_left_out_with_o
     button(app, "Leave out id, same").click().run()
     kinds = [found.kind for found in next(one for one in list_datasets(home) if one.name == "t.csv").columns]
     assert kinds == ["ignored", "ignored", "number", "text", "boolean"]
-
-
-def column(name, kind="number", missing=0):
-    return Column(name, kind, missing, 5, ())
-
-
-def test_the_limits_of_the_models_are_named_with_what_to_do():
-    wide = [column(f"c{i}") for i in range(502)] + [Column("empty", "number", 9, 0, ())]
-    mitra, tabicl = (get_card(name).family for name in ("mitra-mini", "tabicl-mini"))
-    (note,) = limit_notes(mitra, wide, "c0", "classification", 28)
-    assert note.message.startswith(
-        "Mitra takes at most 500 columns (here 501: leave some out below) and 10 classes (here 28"
-    )
-    assert (
-        limit_notes(tabicl, wide, "c0", "classification", 28)
-        == limit_notes(mitra, wide[:5], "c0", "regression", 0)
-        == []
-    )
-    # this stops training and is shown as such
-    assert limit_notes(mitra, [column("t", "text"), column("y")], "y", "classification", 2) == []
 
 
 NEAR = b"age,a,b,height\n" + b"".join(

@@ -2,8 +2,6 @@
 
 import dataclasses
 import io
-import subprocess
-import sys
 import tempfile
 import zipfile
 from pathlib import Path
@@ -17,14 +15,12 @@ from tiny import tiny_checkpoint
 
 from tabtune_core import load_adapter, read_table
 from tabtune_core.data.datasets import add_dataset, load_frame
-from tabtune_core.devices import name_of
 from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.errors import AdapterError, Cancelled, DeviceError, LabelError, TargetError
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, RunPlanned, StepDone
 from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.store.runs import RunStore
 
 ROWS = 120
 
@@ -209,18 +205,3 @@ def test_impossible_settings_are_refused_with_the_reason(settings, home, change,
 def test_a_gpu_that_is_gone_is_reported_in_the_terms_of_the_setting(settings, home):
     with pytest.raises(DeviceError, match="'auto' was given 'cuda:7', but torch sees"):
         run(dataclasses.replace(settings, device="auto"), home, given="cuda:7")
-
-
-@pytest.mark.gpu
-def test_the_journey_on_a_gpu_moves_the_meters(settings, home, real_gpu):
-    store = RunStore(home)
-    _, (run_id,) = store.add_sweep([dataclasses.replace(settings, device=name_of(real_gpu))])
-    worker = [sys.executable, "-m", "tabtune_core", "worker", "--home", str(home), "--exit-when-idle"]
-    subprocess.run(worker, check=True, timeout=300)
-    finished = store.run(run_id)
-    assert finished.status == "finished", finished.error
-    assert (finished.result.memory_meter, finished.result.adapter_verified) == ("torch_allocated", True)
-    samples = [stored.event for stored in store.events(run_id, ["MemorySampled"])]
-    assert len({sample.torch_allocated_bytes for sample in samples}) > 1
-    levels = {sample.nvml_device_bytes for sample in samples} - {None}
-    assert len(levels) > 1 and max(levels) > finished.result.growth_memory_bytes > 0

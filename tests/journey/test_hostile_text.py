@@ -1,6 +1,4 @@
-"""Text from a file is never markup: a table with Markdown, HTML and addresses as names, opened on every page, and a
-predicted row.
-"""
+"""Text from a file is never markup: names of Markdown, HTML and addresses on every page, and in a predicted row."""
 
 import io
 import itertools
@@ -36,7 +34,7 @@ STEPS = {
     "Live": {"Log (last 200 lines)": "stCode"},
     "Leaderboard": {},
     "Compare": {},
-    "Adapters": {"How to open it": "stCode"},
+    "Adapters": {"How to load it": "stCode"},
 }
 """By the title of each page, the parts to open on it, and a kind of element that they show."""
 MARKUP = """() => [
@@ -80,11 +78,7 @@ def table():
 
 @pytest.fixture
 def hostile(tmp_path):
-    """A workspace with a finished run and its adapter, and a failed run of the same sweep; both have hostile names and
-    notes.
-
-    Returns also the finished run's prediction of its first test row.
-    """
+    """The prediction of the first test row of a finished run; a failed run is beside it, both with hostile names."""
     store = RunStore(tmp_path)
     run = made_run(store, data=table(), name=f"{HOSTILE}.csv", sweep=HOSTILE)
     failed = store.duplicate(run, store.run(run).settings)

@@ -49,15 +49,6 @@ def test_the_queue_spans_all_sweeps_and_runs_can_be_moved_and_removed(live, app,
     assert store.run(other[0].id).status == "cancelled"
 
 
-def test_a_run_opens_in_the_form_to_be_changed(live, app, store):
-    sweep, runs = seeding.going_sweep(store)
-    live(sweep=sweep)
-    app.button(key=f"form_{runs[3].id}").click().run()
-    assert not app.exception
-    assert app.title[0].value == "New run"
-    assert app.session_state["ranks"] == [runs[3].settings.lora.rank]
-
-
 def test_a_run_out_of_memory_offers_a_smaller_context_with_one_click(live, app, store):
     sweep, runs = seeding.queue(store, seeding.sweep_settings(store.home))
     seeding.finish(runs[0])

@@ -10,7 +10,6 @@ import seeding
 from page_steps import button, go
 from page_steps import texts as shown_texts
 
-from dashboard.views.new_run import form_widgets
 from tabtune_core.data.datasets import add_dataset, add_sample, delete_dataset
 from tabtune_core.execution.cluster import Cluster, ClusterNode, write_cluster
 from tabtune_core.models import checkpoints
@@ -75,19 +74,6 @@ def test_a_press_uses_the_table_that_was_shown_when_it_happened(app, store):
     assert not page.exception
     assert store.runs() == []
     assert "is no longer in the workspace. The page shows another table." in texts(page.warning)
-
-
-ODD = ["inf", "nan", "1e30", "", "text", "9" * 5000, ["2", "1e999"], ["steps", ""]]
-
-
-@pytest.mark.parametrize("value", ODD, ids=lambda value: repr(value)[:16])
-def test_an_address_with_values_that_no_field_can_hold_opens_the_form(app, store, value):
-    add_sample(store.home, "breast_cancer")
-    names = ("length", "epochs", "context_rows", "views", *form_widgets.FIELDS)
-    page = go(app, "new_run", **dict.fromkeys(names, value))
-    assert not page.exception
-    assert page.number_input(key="epochs").value == form_widgets.DEFAULTS["epochs"]
-    assert not page.query_params.keys() & {"epochs", "context_rows", "length"}
 
 
 def test_a_wrong_setting_is_explained_by_its_label_and_leaves_nothing_to_launch(page):

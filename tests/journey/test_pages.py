@@ -36,8 +36,34 @@ def test_each_page_shows_a_finished_run_a_running_sweep_and_two_hundred_runs(app
     assert len(app.dataframe[0].value) == 50
 
 
-NAMED = "sweep run runs only job adapter adapters table target way split model view ranks dropouts tied seeds length"
-NAMES = [*NAMED.split(), "archived", "settings", "metric", "board", "lines"]
+NAMES = [
+    "sweep",
+    "run",
+    "runs",
+    "only",
+    "job",
+    "adapter",
+    "adapters",
+    "table",
+    "target",
+    "way",
+    "split",
+    "model",
+    "view",
+    "ranks",
+    "dropouts",
+    "tied",
+    "seeds",
+    "length",
+    "archived",
+    "settings",
+    "metric",
+    "board",
+    "lines",
+    "epochs",
+    "context_rows",
+    "views",
+]
 """Names that addresses have, or might."""
 ODD = (
     "",

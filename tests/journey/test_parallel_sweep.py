@@ -13,6 +13,7 @@ from tabtune_core.data.datasets import add_dataset
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 TRAIN = TrainSettings(steps=60, context_rows=32, batch_size=16, eval_every=20)
 
@@ -46,7 +47,6 @@ def together(tmp_path_factory):
     return swept(tmp_path_factory.mktemp("together") / "home", 2)
 
 
-@pytest.mark.slow
 def test_parallel_runs_have_the_scores_of_single_ones(alone, together):
     assert [run.status for run in (*alone, *together)] == ["finished"] * 4
     assert max(run.started for run in together) < min(run.ended for run in together)

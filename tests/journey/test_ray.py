@@ -1,7 +1,4 @@
-"""Runs on a Ray cluster of two simulated machines: processes of this one, with made-up GPUs.
-
-Nothing leaves the machine.
-"""
+"""Runs on a Ray cluster of two simulated machines: processes of this one, with made-up GPUs."""
 
 import contextlib
 import os
@@ -175,9 +172,7 @@ def test_runs_of_a_lost_machine_continue_elsewhere_from_their_last_state(store, 
     steps, workers = 40, []
 
     def keep_worker():
-        """Restarts the worker as the pages do: Ray 2.52 may attach it to the lost machine, since all are this one, and
-        it ends with it.
-        """
+        """Restarts the worker as the pages do: Ray may attach it to the lost machine, and it ends with it."""
         while not workers or workers[-1].poll() is not None:
             workers.append(real_worker(store.home, "--executor", "ray", "--address", cluster.address))
 

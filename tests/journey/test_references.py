@@ -1,23 +1,18 @@
 """References beside a foundation model: the same rows and files, a place on the board, and no weights."""
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 from made_run import mixed_csv
 
-from tabtune_core.cli import launch
-from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_dataset
 from tabtune_core.engine import references
 from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, RunPlanned, from_json, to_json
 from tabtune_core.settings import REFERENCES, RunSettings, TrainSettings
-from tabtune_core.store.predictions import ZERO_SHOT, read_predictions
+from tabtune_core.store.predictions import ZERO_SHOT
 from tabtune_core.store.run_folder import PREDICTIONS_FILE
-from tabtune_core.store.runs import RunStore
 
 
 @pytest.fixture
@@ -93,60 +88,6 @@ def test_held_out_rows_never_reach_the_fit(home, monkeypatch):
 def test_a_cancelled_reference_ends_without_a_result(home):
     with pytest.raises(Cancelled):
         run(settings(home, "linear"), home, stop_request=lambda: "cancel")
-
-
-def test_the_command_line_runs_references_by_default_and_a_flag_leaves_them_out(home, tmp_path, capsys, monkeypatch):
-    (tmp_path / "rows.csv").write_bytes(mixed_csv(120))
-    asked = ["sweep", str(tmp_path / "rows.csv"), "--target", "verdict", "--home", str(home)]
-    asked += [
-        "--ranks",
-        "2",
-        "--no-full-fine-tuning",
-        "--one-rate",
-        "--steps",
-        "1",
-        "--context-rows",
-        "20",
-        "--device",
-        "cpu",
-    ]
-    assert main([*asked, "--format", "json"]) == 0
-    printed, progress = capsys.readouterr()
-    rows = {row["name"]: row for row in json.loads(printed)}
-    assert "5 runs: 1 rank + 1 baseline + 3 references" in progress
-    assert set(rows) == {"Zero-shot", "Linear model", "Gradient boosting", "Constant", "LoRA r=2"}
-    for name in ("Linear model", "Gradient boosting"):
-        row = rows[name]
-        assert row["model"] == "scikit-learn"
-        assert row["place"] >= 1
-        columns = ("gain", "best_step", "trainable_percent", "adapter_bytes", "note")
-        assert [row[column] for column in columns] == [None] * 4 + [""]
-    store = RunStore(home)
-    (reference,) = [one for one in store.runs() if one.name == "Gradient boosting"]
-    assert len(read_predictions(store, reference.id, "test").rows_N) == 24
-    assert main(["leaderboard", "--home", str(home)]) == 0
-    assert "reference (scikit-learn)" in capsys.readouterr().out
-    monkeypatch.setattr(launch, "ensure_worker", lambda *home, **more: None)
-    monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
-    main([*asked, "--no-references"])
-    assert "2 runs: 1 rank + 1 baseline" in capsys.readouterr().err
-
-
-def test_one_reference_can_run_alone(home, tmp_path, monkeypatch):
-    monkeypatch.setattr(launch, "ensure_worker", lambda *home, **more: None)
-    monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
-    rng = np.random.default_rng(0)
-    frame = pd.DataFrame({"casual": rng.integers(0, 90, 120), "registered": rng.integers(0, 400, 120)})
-    frame.assign(cnt=frame["casual"] + frame["registered"]).to_csv(tmp_path / "bikes.csv", index=False)
-    asked = ["train", str(tmp_path / "bikes.csv"), "--target", "cnt", "--task", "regression", "--strategy", "boosting"]
-    main([*asked, "--model", "tabicl-v2", "--home", str(home)])
-    assert [(one.name, one.settings.strategy) for one in RunStore(home).runs()] == [("Gradient boosting", "boosting")]
-
-
-def test_a_reference_with_another_seed_has_another_split(home):
-    folders = [run(settings(home, "linear", seed=seed), home)[2] for seed in (0, 1)]
-    first, second = (set(pd.read_parquet(folder / PREDICTIONS_FILE)["row"]) for folder in folders)
-    assert first != second
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.3])

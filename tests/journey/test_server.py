@@ -1,4 +1,4 @@
-"""A server that is reachable by others opens with the address that it prints, and with no other."""
+"""A server that others can reach opens only with the address that it prints, and any other only by its own names."""
 
 import httpx
 
@@ -31,3 +31,12 @@ def test_a_server_that_others_can_reach_opens_with_the_address_that_it_prints(se
     assert websocket_status(person) == 101
     assert person.get("/", headers={"Host": "evil.example"}).status_code == 400
     assert (tmp_path / "server.log").read_text().count("token=") == 2  # the two addresses, without a log of requests
+
+
+def test_a_server_of_this_machine_answers_only_by_its_own_names(serve):
+    base = serve()
+    port = base.rpartition(":")[2]
+    for host, status in ((f"localhost:{port}", 200), (f"[::1]:{port}", 200), (f"evil.example:{port}", 400)):
+        with httpx.Client(base_url=base, headers={"Host": host}, timeout=20) as client:
+            assert client.get("/").status_code == status
+            assert (websocket_status(client) == 101) == (status == 200)

@@ -2,27 +2,14 @@
 
 import pytest
 from sklearn.base import is_classifier, is_regressor
-from sklearn.utils.estimator_checks import (
-    check_all_zero_sample_weights_error,
-    check_classifiers_train,
-    check_estimator,
-    check_sample_weights_list,
-    check_sample_weights_not_an_array,
-    check_sample_weights_not_overwritten,
-    check_sample_weights_pandas_series,
-    check_sample_weights_shape,
-)
+from sklearn.utils import estimator_checks
 from tiny import tiny_checkpoint
 
 from tabtune_core import TabularPipeline
 
 WEIGHTED = [
-    check_sample_weights_pandas_series,
-    check_sample_weights_not_an_array,
-    check_sample_weights_list,
-    check_sample_weights_not_overwritten,
-    check_sample_weights_shape,
-    check_all_zero_sample_weights_error,
+    *("check_all_zero_sample_weights_error", "check_sample_weights_list", "check_sample_weights_not_an_array"),
+    *("check_sample_weights_not_overwritten", "check_sample_weights_pandas_series", "check_sample_weights_shape"),
 ]
 EXCEPTIONS = {
     "check_supervised_y_2d": "a column of labels is accepted without a warning",
@@ -30,10 +17,7 @@ EXCEPTIONS = {
     "check_methods_sample_order_invariance": "on some processors they also differ with the position of a row",
     "check_classifiers_train": "needs skill, which random weights lack; the mini model has it, see below",
     "check_regressors_train": "the same",
-    **dict.fromkeys(
-        (check.__name__ for check in WEIGHTED),
-        "zero-shot trains nothing, so weights are refused; with LoRA they pass, see below",
-    ),
+    **dict.fromkeys(WEIGHTED, "zero-shot trains nothing, so weights are refused; with LoRA they pass, see below"),
     "check_classifiers_one_label_sample_weights": "the same: rows of weight 0 remain context rows",
     "check_sample_weight_equivalence_on_dense_data": "weights act on the loss; a repeated row is also a repeated "
     "context row",
@@ -48,7 +32,7 @@ def pipeline(tmp_path, task, strategy="inference", **params):
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_scikit_learns_checks_pass_except_for_those_named_here(tmp_path, task):
-    results = check_estimator(pipeline(tmp_path, task), on_fail=None, on_skip=None)
+    results = estimator_checks.check_estimator(pipeline(tmp_path, task), on_fail=None, on_skip=None)
     failed = {result["check_name"] for result in results if result["status"] == "failed"}
     assert len(results) > 40
     assert failed <= EXCEPTIONS.keys()
@@ -58,12 +42,14 @@ def test_scikit_learns_checks_pass_except_for_those_named_here(tmp_path, task):
 @pytest.mark.parametrize("check", WEIGHTED)
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_the_weight_checks_pass_for_strategies_that_train(tmp_path, task, check):
-    check("TabularPipeline", pipeline(tmp_path, task, "peft", steps=1))
+    getattr(estimator_checks, check)("TabularPipeline", pipeline(tmp_path, task, "peft", steps=1))
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_the_mini_model_has_the_skill_that_a_classifier_must_have():
-    check_classifiers_train("TabularPipeline", TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}))
+    estimator_checks.check_classifiers_train(
+        "TabularPipeline", TabularPipeline("tabicl-mini", "inference", {"device": "cpu"})
+    )
 
 
 @pytest.mark.parametrize("task", ["classification", "regression"])

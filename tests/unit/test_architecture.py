@@ -87,18 +87,6 @@ def package(path):
     return path.relative_to(ROOT / "tabtune_core").parts[0].removesuffix(".py")
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "from tabtune_core import data",
-        "import tabtune_core.data.table",
-        "from tabtune_core.data.table import read_table",
-    ],
-)
-def test_every_form_of_import_is_found(line):
-    assert [name.split(".")[1] for name in imported(f"def later():\n    {line}")] == ["data"]
-
-
 def test_every_module_has_its_place_in_a_layer():
     assert {package(path) for path in modules("tabtune_core")} - {"__init__"} == set(HEIGHT)
 
@@ -156,9 +144,7 @@ TORCH_FREE = (
     "dashboard.server.application",
 )
 QUICK = ("tabtune_core.cli.main", "tabtune_core.execution.service")
-"""A command that only lists, and a worker that does not put runs side by side, take half a second and 50 MB; pandas
-would double both.
-"""
+"""A command that only lists, and a worker of one run at a time, take half a second; pandas would double that."""
 PLANNING = (
     *("tabtune_core.cli.launch", "tabtune_core.cli.request", "tabtune_core.data.task", "dashboard.queries"),
     "tabtune_core.analysis.launch_checks",
@@ -233,6 +219,6 @@ def test_the_rules_of_reading_stay_few():
     text = "".join(file.read_text() for file in files)
     codes = {*re.findall(r'Finding\(\s*(?:"\w+"|\w+|"\w+" if [^,]*),\s*"([\w-]+)"', text)}
     questions = {*re.findall(r'Question\(\s*"([\w-]+)"', text)}
-    assert sum(len(file.read_text().splitlines()) for file in files[:-1]) <= 2_350
+    assert sum(len(file.read_text().splitlines()) for file in files[:-1]) <= 2_315
     assert 20 < len(codes) <= 30
     assert 0 < len(questions) <= 6

@@ -80,8 +80,9 @@ def test_the_texts_use_existing_flags(program, arguments, capsys):
         from dashboard.start import parse as ask
     else:
         ask = main
+    help_ = "--help-all" if arguments[:1] in (("sweep",), ("train",), ("fits",)) else "--help"
     with pytest.raises(SystemExit) as ended:
-        ask([*arguments[: program == "loralab"], "--help"])
+        ask([*arguments[: program == "loralab"], help_])
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert [word for word in arguments if word.startswith("--") and not re.search(rf"{word}[ ,\n\]]", text)] == []
@@ -123,18 +124,6 @@ def test_the_imports_of_the_benchmarks_exist(monkeypatch):
     text = "\n".join(path.read_text() for path in BENCHMARKS)
     names = set(re.findall(r"^(?:from|import) (\w+)", text, re.MULTILINE))
     assert [name for name in names if importlib.util.find_spec(name) is None] == []
-
-
-def test_a_block_is_written_to_the_only_page_with_a_place_for_it(tmp_path, monkeypatch):
-    monkeypatch.syspath_prepend(ROOT / "tests" / "benchmarks")
-    from published import write_block
-
-    page = tmp_path / "page.md"
-    page.write_text("before\n<!-- steps:begin -->\nold\n<!-- steps:end -->\nafter\n")
-    write_block("steps", "new\n", tmp_path)
-    assert page.read_text() == "before\n<!-- steps:begin -->\nnew\n<!-- steps:end -->\nafter\n"
-    with pytest.raises(ValueError, match="<!-- sweep:begin -->"):
-        write_block("sweep", "new", tmp_path)
 
 
 def ratios(page, row):

@@ -9,7 +9,6 @@ import pytest
 from small_table import small_table
 
 from tabtune_core import TabularPipeline
-from tabtune_core.api.tuning_params import read_params, write_params
 from tabtune_core.data.arrays import Labels, prepare_arrays
 from tabtune_core.data.task import make_context
 from tabtune_core.data.values import column_kind
@@ -18,7 +17,6 @@ from tabtune_core.errors import LabelError, TableWarning
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.metrics import score_all
 from tabtune_core.models.base import with_module
-from tabtune_core.settings import RunSettings, TrainSettings
 
 ROWS, LABELS = small_table(60)
 NEW = small_table(20, seed=1)[0]
@@ -92,24 +90,6 @@ def test_a_limited_context_keeps_the_share_of_each_class():
         assert 1 <= (shown == "seldom").sum() <= 8
         assert any("Predictions use 20 of the 60 labelled rows as context rows." in note for note in notes(one))
     assert again.context_rows_.tolist() == pipeline.context_rows_.tolist() != other.context_rows_.tolist()
-
-
-@pytest.mark.parametrize("strategy", ["inference", "peft"])
-def test_a_saved_pipeline_holds_the_context_rows(strategy, tmp_path):
-    pipeline = plain(strategy)
-    pipeline.save(tmp_path / "p.zip")
-    loaded = TabularPipeline.load(tmp_path / "p.zip")
-    assert loaded.context_rows_.tolist() == pipeline.context_rows_.tolist() == list(range(60))
-    np.testing.assert_allclose(loaded.predict_proba(NEW), pipeline.predict_proba(NEW), atol=1e-6)
-    assert loaded.result == pipeline.result
-
-
-def test_a_run_without_training_is_described_without_withheld_rows():
-    train = TrainSettings(validation_rows=50, views=2)
-    run = RunSettings(dataset="-", target="y", strategy="inference", validation_share=0.3, train=train)
-    params = write_params(run)
-    assert params["tuning_params"] == {"views": 2}
-    assert read_params(**params).strategy == "inference"
 
 
 def few(rows, seed=0):

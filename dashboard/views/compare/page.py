@@ -7,12 +7,13 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components import unreadable
 from dashboard.components.glossary import define
-from dashboard.formatting import sweep_titles
+from dashboard.formatting import plain, sweep_titles
 from dashboard.url_state import SELECT_PIXELS, nothing_yet, pick, say_gone, stop
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.rank_tab import rank_tab
 from dashboard.views.compare.side_by_side import side_by_side
 from dashboard.views.compare.trade_offs import trade_offs
+from tabtune_core.analysis.runs_table import costs_note
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, metrics_of
 
@@ -43,6 +44,8 @@ if not compared.done:
     text = "No run of this sweep has a result yet. Watch it on the Live page."
     nothing_yet(text, "hourglass_top", button="Go to Live", page="views/live/page.py", sweep=sweep)
 
+if note := costs_note(compared.board):
+    st.caption(plain(note))
 for tab, draw in zip(
     st.tabs(list(TABS), key="view", on_change="rerun", bind="query-params"), TABS.values(), strict=True
 ):

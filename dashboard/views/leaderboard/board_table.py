@@ -33,7 +33,7 @@ ALWAYS = (
     "Trainable (%)",
     "Adapter (kB)",
 )
-WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Table", "Target", "Context rows")
+WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Table", "Target", "Device", "Context rows")
 WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Learning rate", "Targets", "Other settings")
 WHERE_IT_IS = ("Not compared", "Note", "What happened", "Archived")
 
@@ -66,6 +66,7 @@ def table(
         "Table": board["dataset"].map(lambda dataset: tables.get(dataset, "(deleted)")),
         "Target": board["target"],
         "Model": board["model"],
+        "Device": board["device"],
         "Strategy": board["strategy"].map(STRATEGY_NAMES),
         "Rank": board["rank"],
         "Alpha": board["alpha"],
@@ -173,6 +174,7 @@ def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:
         "Best step": number(format="%.0f", help="Of the best checkpoint; 0 is the pretrained model."),
         "Prediction (s)": number(format="%.2f", help="For the test rows."),
         "Context rows": number(format="localized", help="Of predictions."),
+        "Device": text(help="Where the run's memory and seconds were measured."),
         "Not compared": text(width="medium", help="Why a run is excluded from the recommendation."),
         "Note": text(width="medium"),
         "What happened": text(width="large"),

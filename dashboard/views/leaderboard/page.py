@@ -18,7 +18,7 @@ from dashboard.views.leaderboard import board_table, run_actions
 from tabtune_core.analysis.comparison import at_one_rate
 from tabtune_core.analysis.races import picture_rows
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
-from tabtune_core.analysis.runs_table import of_task
+from tabtune_core.analysis.runs_table import costs_note, of_task
 from tabtune_core.analysis.sweep_page import sweep_page, sweep_picture
 from tabtune_core.analysis.verdict import NO_BETTER
 from tabtune_core.charts import CHARTS
@@ -186,6 +186,8 @@ chosen_rows = st.dataframe(
     # a selection must not carry over to other lines
     key=f"board_{hash((*board_table.runs_of(kept, range(len(kept))), picked, per))}",
 ).selection.rows
+if note := costs_note(shown_runs):
+    st.caption(plain(note))
 chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]
 if chosen_runs:
     run_actions.bar(chosen_runs)

@@ -1,6 +1,5 @@
 """The charts of the Live page, with the options that a person has chosen."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -12,12 +11,10 @@ from dashboard.url_state import asked_for, keep
 from dashboard.views.live.drawing import Curves, OpenCharts
 from dashboard.views.live.view import View
 from tabtune_core.analysis.comparison import at_one_rate
-from tabtune_core.analysis.run_curves import CEILING
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.memory import METERS, without_numbers
+from tabtune_core.charts.memory import METERS
 from tabtune_core.charts.style import MOST_LABELS
 from tabtune_core.metrics import LOSS_UNITS, METRICS
-from tabtune_core.wording import few
 
 
 def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
@@ -58,22 +55,18 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
             score("score", view.metric)
 
     second = {"metric": view.metric, "x": view.x, "extra": whole_axis}
-    more: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
-        **({METRICS[view.metric].label: ("score", lambda: second)} if ranks else {}),
-        "Time of a step": (
-            "seconds",
-            lambda: {"cumulative": st.toggle("Cumulative", key="live_cumulative"), "smoothing": view.smoothing},
-        ),
-        "Gradient norm": ("gradient_norm", lambda: shown),
-        "Learning rate": ("learning_rate", lambda: {"x": view.x}),
+    more: dict[str, tuple[str, dict[str, Any]]] = {
+        **({METRICS[view.metric].label: ("score", second)} if ranks else {}),
+        "Time of a step": ("seconds", {"smoothing": view.smoothing}),
+        "Gradient norm": ("gradient_norm", shown),
+        "Learning rate": ("learning_rate", {"x": view.x}),
     }
-    for tab, (name, choose) in zip(
-        st.tabs(list(more), key=f"more_{curves.key}", on_change="rerun"), more.values(), strict=True
-    ):
+    tabs = st.tabs(list(more), key=f"more_{curves.key}", on_change="rerun")
+    for tab, (title, (name, options)) in zip(tabs, more.items(), strict=True):
         if tab.open:
             with tab:
-                st.caption(CHARTS[name].help)
-                draw(name, key=name, label=CHARTS[name].help, **choose())
+                st.markdown(f"**{title}**", help=CHARTS[name].help)
+                draw(name, key=name, label=CHARTS[name].help, **options)
 
 
 def chosen(named: dict[str, str], key: str) -> list[str]:
@@ -98,6 +91,7 @@ def chosen(named: dict[str, str], key: str) -> list[str]:
 
 def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
     """Draws what the runs add to the loaded model or, on request, another meter, with the phases of one run shaded."""
+    curves = curves.drawn_by("memory")
     opened.meters = read = curves.meters()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
         st.markdown("**Memory**", help=CHARTS["memory"].help)
@@ -113,13 +107,10 @@ def memory(curves: Curves, opened: OpenCharts, view: View) -> None:
     def extra(curves: Curves) -> dict[str, Any]:
         phases = queries.frame("phases", curves.fresh, curves.legend)
         end = queries.axis_end("memory", "seconds", curves.shown)
-        on_gpu = queries.axis_end("memory", CEILING, curves.shown) > 0
-        return {"phases": phases[phases["run"] == curves.shaded_name], "axis_end": end, "on_gpu": on_gpu}
+        return {"phases": phases[phases["run"] == curves.shaded_name], "axis_end": end}
 
     # over steps, a point is at the last step done; over seconds, the chart covers the whole run
     opened.draw(curves, "memory", key="memory", label="Memory of each run", extra=extra, meter=meter, x=view.x)
-    if absent := without_numbers(queries.frame("memory", curves.shown, curves.legend), meter):
-        st.caption(f"Not drawn, because this meter has no numbers of them: {plain(few(absent))}.")
     if curves.legend.together:
         st.caption("Lines are means over the runs of a group; bands go from the lowest to the highest run.")
     if curves.shaded_name and view.x == "seconds":

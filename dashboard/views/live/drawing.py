@@ -27,8 +27,12 @@ HEIGHT = 320
 class Curves:
     """The runs of a sweep, divided into those whose lines no longer change and those that each refresh draws."""
 
-    def __init__(self, named: dict[str, str], shown: list[Run], legend: Legend, key: str, steps: int) -> None:
+    def __init__(
+        self, named: dict[str, str], shown: list[Run], legend: Legend, key: str, steps: int, away: frozenset[str]
+    ) -> None:
         self.named, self.shown, self.legend, self.key, self.steps = named, shown, legend, key, steps
+        self.away = away
+        """Ids of the runs whose costs were measured on another device than those of the sweep."""
         begun = [run for run in shown if run.started is not None]
         self.shaded = (
             None
@@ -48,18 +52,24 @@ class Curves:
         self.fresh = [run for run in shown if labels[run.id] in moving]
         self.settled = [run for run in shown if labels[run.id] not in moving]
 
+    def drawn_by(self, chart: str, x: str = "") -> "Curves":
+        """Returns the lines of a chart: with memory or seconds on an axis, without those of a run that is ``away``."""
+        if chart not in ("memory", "seconds") and x != "seconds":
+            return self
+        labels, level = self.legend.labels, chart == "score"  # of runs that are not trained, at any time
+        away = [run for run in self.shown if run.id in self.away and (run.settings.strategy in TRAINED or not level)]
+        mixed = {labels[run.id] for run in away}
+        own = [run for run in self.shown if labels[run.id] not in mixed]
+        return Curves(self.named, own, self.legend, self.key, self.steps, self.away)
+
     def averaged_over(self, chart: str, options: dict[str, Any]) -> str:
         """Returns the column over which runs of a group are averaged; empty if each run is drawn."""
-        kind = CHARTS[chart].frame
-        return (
-            {"steps": "step", "scores": "step", "phases": "phase"}.get(kind, options.get("x", ""))
-            if self.legend.together
-            else ""
-        )
+        columns = {"steps": "step", "scores": "step", "phases": "phase"}
+        return columns.get(CHARTS[chart].frame, options.get("x", "")) if self.legend.together else ""
 
     def meters(self) -> list[str]:
         """Returns the memory meters that have readings."""
-        return meters_read(queries.frame("memory", self.fresh, self.legend)) or [GROWN]
+        return meters_read(queries.frame("memory", self.drawn_by("memory").fresh, self.legend)) or [GROWN]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +84,9 @@ class OpenChart:
 
     def figure(self, curves: Curves) -> tuple[Drawn, Settled | None]:
         """Returns the chart as it is sent to every tab that shows it, and its settled lines."""
-        draw, kind, by = (
-            CHARTS[self.chart].draw,
-            CHARTS[self.chart].frame,
-            curves.averaged_over(self.chart, self.options),
-        )
+        curves = curves.drawn_by(self.chart, self.options.get("x", ""))
+        chart, by = CHARTS[self.chart], curves.averaged_over(self.chart, self.options)
+        draw, kind = chart.draw, chart.frame
 
         def settled_lines() -> Settled | None:
             return settle(draw(queries.frame(kind, curves.settled, curves.legend, by=by), **self.options))
@@ -155,7 +163,8 @@ class OpenCharts:
     ) -> None:
         """Draws one chart and its table; ``extra`` is as in OpenChart."""
         by = curves.averaged_over(chart, options)
-        numbers = partial(queries.frame, CHARTS[chart].frame, curves.shown, curves.legend, by=by)
+        shown = curves.drawn_by(chart, options.get("x", "")).shown
+        numbers = partial(queries.frame, CHARTS[chart].frame, shown, curves.legend, by=by)
         self._show(OpenChart(f"{key}_{curves.key}", chart, options, extra), curves, label, numbers)
 
     def draw_picture(self, curves: Curves, metric: str) -> None:

@@ -10,7 +10,7 @@ from dashboard.components import unreadable
 from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
 from dashboard.components.unreadable import page_part
-from dashboard.formatting import labels, sweep_titles
+from dashboard.formatting import labels, plain, sweep_titles
 from dashboard.queries import Latest, Look
 from dashboard.url_state import SELECT_PIXELS, go, nothing_yet, pick, say_gone, stop
 from dashboard.views.live import progress
@@ -20,6 +20,7 @@ from dashboard.views.live.drawing import Curves, OpenCharts
 from dashboard.views.live.one_run import one_run, pick_run
 from dashboard.views.live.progress import end_notification
 from dashboard.views.live.view import controls, legend_by
+from tabtune_core.analysis.runs_table import costs_note, elsewhere
 from tabtune_core.errors import StoreError
 from tabtune_core.store.run_row import ENDED, Run
 
@@ -66,7 +67,10 @@ with st.container(horizontal=True, vertical_alignment="center"):
     view, shown = controls(settings, runs, sweep, lambda: chosen(named, sweep))
     end_notification(sweep, progress.ending(runs, sweeps[sweep]), going=going)
 legend = legend_by(view.over_seeds, runs, [run for run in runs if run.id in shown])
-opened = OpenCharts(every)
+opened, board = OpenCharts(every), queries.ranked(sweep, settings.selection_metric, archived=True)
+away = frozenset(board.loc[elsewhere(board), "run"])
+if note := costs_note(board):
+    st.caption(plain(note))
 
 
 @contextmanager
@@ -85,7 +89,9 @@ def as_it_stands(look_at: Callable[[], Look]) -> Iterator[Look]:
 
 def curves_of(now: list[Run], latest: dict[str, Latest]) -> Curves:
     """Returns the curves of the runs that are shown."""
-    return Curves(named, [run for run in now if run.id in shown], legend, sweep, progress.steps_shown(now, latest))
+    return Curves(
+        named, [run for run in now if run.id in shown], legend, sweep, progress.steps_shown(now, latest), away
+    )
 
 
 @page_part()
@@ -119,7 +125,8 @@ with above:
 def table() -> None:
     """Draws one line per run, below the charts."""
     with as_it_stands(lambda: queries.watched(sweep, drawn)) as look:
-        progress.runs_table(look, named, queries.latest(look, settings.selection_metric), settings.selection_metric)
+        latest = queries.latest(look, settings.selection_metric)
+        progress.runs_table(look, named, latest, settings.selection_metric, away)
 
 
 table()

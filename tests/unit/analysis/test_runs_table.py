@@ -2,11 +2,14 @@ import math
 from dataclasses import replace
 
 import pytest
+from made_sweeps import Lab
 
 from tabtune_core.analysis.configurations import by_configuration
-from tabtune_core.analysis.runs_table import COLUMNS, NO_ADAPTER, NO_GAIN, elsewhere, leaderboard
+from tabtune_core.analysis.recommendation import recommend
+from tabtune_core.analysis.runs_table import COLUMNS, NO_ADAPTER, NO_GAIN, costs_note, elsewhere, leaderboard
+from tabtune_core.charts.rank_curve import answer
 from tabtune_core.errors import SettingError
-from tabtune_core.events import RunFinished
+from tabtune_core.events import RunFinished, RunPlanned
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.store.runs import RunStore
@@ -31,6 +34,7 @@ BASE = RunFinished(
     True,
 )
 
+PLAN = RunPlanned("cpu", 9, 1, 1, 1, 1, 1, 1, (), 1, 1, (), {})
 RATE = CATALOGUE["tabicl-mini"].usual_rate("classification", "peft")
 
 
@@ -135,8 +139,8 @@ def test_a_resumed_run_says_so_on_the_board_and_in_its_configuration(board_of):
     assert by_configuration(board, "log_loss")["resumed"].tolist() == ["Resumed at step 40 after an interruption", ""]
 
 
-GPU, CPU = "torch_allocated", "resident"
-BOOSTING = RunSettings(dataset="d", target="y", strategy="boosting")
+GPU, OTHER, CPU = "cuda:0 (NVIDIA A100)", "cuda:1 (NVIDIA RTX 4060)", "cpu (2 threads)"
+BOOSTING, ZERO_SHOT = (RunSettings(dataset="d", target="y", strategy=name) for name in ("boosting", "inference"))
 
 
 @pytest.mark.parametrize(
@@ -145,28 +149,51 @@ BOOSTING = RunSettings(dataset="d", target="y", strategy="boosting")
         ([(lora(2), GPU), (lora(4), GPU), (lora(8), CPU), (BOOSTING, CPU), (BOOSTING.changed(seed=1), CPU)], {2, 4}),
         ([(lora(2), GPU), (lora(4), GPU, "archived"), (lora(8), CPU), (lora(16), CPU)], {8, 16}),
         ([(lora(2), CPU), (lora(4), GPU, "diverged"), (lora(8), GPU, "stopped")], {2}),  # set apart
-        ([(lora(2), CPU), (lora(4), GPU)], {4}),  # tied: the GPU
+        ([(BOOSTING, CPU), (lora(2), GPU), (lora(4), CPU)], {2}),  # tied: the first trained one
+        ([(lora(2), OTHER), (lora(4), GPU), (lora(8), GPU)], {4, 8}),  # two models of GPU are not one meter
+        ([(BOOSTING, CPU), (ZERO_SHOT, GPU), (lora(2), "")], {"inference"}),  # no trained run is planned yet
+        ([(ZERO_SHOT, CPU), (BOOSTING, CPU), (lora(2), GPU, "running")], set()),
     ],
 )
 def test_a_sweep_has_the_costs_of_the_device_of_its_trained_runs(tmp_path, runs, kept):
     store = RunStore(tmp_path)
     sweep, ids = store.add_sweep([settings for settings, *_ in runs])
-    for run_id, (_, meter, *how) in zip(ids, runs, strict=True):
-        result = scored(0.3, memory_meter=meter, growth_memory_bytes=7)
-        store.finish(run_id, next((one for one in how if one != "archived"), "finished"), result=result)
+    for run_id, (_, device, *how) in zip(ids, runs, strict=True):
+        if device:
+            store.append(run_id, replace(PLAN, device=device))
+        result = scored(0.3, growth_memory_bytes=7)
+        if device and how != ["running"]:
+            store.finish(run_id, next((one for one in how if one != "archived"), "finished"), result=result)
         if how == ["archived"]:
             store.archive(run_id)
     _, (other,) = store.add_sweep([lora(2)])
-    store.finish(other, "finished", result=scored(0.3, memory_meter=CPU, growth_memory_bytes=7))
+    store.append(other, replace(PLAN, device=CPU))
+    store.finish(other, "finished", result=scored(0.3, growth_memory_bytes=7))
     board = leaderboard(store.runs()).set_index("run")
+    own = board[board["sweep"] == sweep]
     for cost in ("growth_memory_bytes", "train_seconds"):
-        own = board[board["sweep"] == sweep]
-        assert set(own.loc[own[cost].notna(), "rank"].dropna()) == kept
+        measured = own[own[cost].notna()]
+        assert set(measured["rank"].astype(object).fillna(measured["strategy"])) == kept
         assert board.loc[other, cost] > 0, "another sweep has its own device"
-    assert board["validation_log_loss"].notna().all()
+    assert own["validation_log_loss"].notna().sum() == sum(bool(one[1]) and one[2:] != ("running",) for one in runs)
+    assert own["costs_on"].unique().item() in costs_note(own)
+
+
+def test_a_mean_over_seeds_of_two_devices_has_no_costs_anywhere(tmp_path):
+    lab = Lab(tmp_path).add(("inference", (0.5, 0.5)), (4, (0.9, 0.9)), (8, (0.8, 0.8)))
+    for run in lab.store.runs(lab.sweep):
+        lab.store.append(run.id, replace(PLAN, device=(GPU, CPU)[run.settings.seed]))
+    board = leaderboard(lab.store.runs(lab.sweep), "accuracy")
+    assert board["train_seconds"].notna().sum() == 3
+    found = recommend(lab.store, board, "accuracy")
+    table, drawn = by_configuration(board, "accuracy"), answer(board, "accuracy").best
+    for frame in (table, found.configurations, drawn):
+        assert frame["train_seconds"].isna().all()
+        assert len(frame) > 1
 
 
 def test_a_run_that_measured_nothing_is_not_on_another_device(board_of):
     board = board_of((lora(2), scored(0.3)), (lora(4), None))
     assert board["status"].tolist() == ["finished", "failed"]
     assert not elsewhere(board).any()
+    assert costs_note(board) == ""

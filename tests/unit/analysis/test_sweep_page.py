@@ -11,7 +11,7 @@ from tabtune_core.analysis.sweep_page import sweep_page
 from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_dataset
 from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.events import Evaluated, MemorySampled, StepDone
+from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, RunPlanned, StepDone
 from tabtune_core.settings import RunSettings, SweepSettings
 
 NAME = "<b>x</b><a href='http://x.example'>y</a><img src=http://x.example>"
@@ -85,33 +85,18 @@ def test_an_archived_run_is_marked_and_left_out_of_the_trade_off(tmp_path, capsy
     assert next(line for line in capsys.readouterr().out.splitlines() if "r=4" in line).endswith("archived")
 
 
-def test_the_memory_of_a_gpu_and_of_a_process_are_not_drawn_on_one_axis(tmp_path):
-    lab = Lab(tmp_path)
-    made = lab.result
-    meters = {"peft": "torch_allocated", "boosting": "resident"}
-    lab.result = lambda one, *scores: replace(made(one, *scores), memory_meter=meters[one.strategy])
-    for run in lab.add((4, (0.9,)), (8, (0.8,)), ("boosting", (0.5,))).store.runs(lab.sweep):
-        lab.store.append(run.id, MemorySampled("train", 10**9, 10**6 if run.settings.strategy == "peft" else None))
-    name = next(run.name for run in lab.store.runs(lab.sweep) if run.settings.strategy == "boosting")
-    charts = sweep_page(lab.store, lab.sweep, "accuracy").split("<h2>")
-    memory, time = (
-        next(chart for chart in charts if chart.startswith(f"Score and {cost}")) for cost in ("memory", "time")
-    )
-    assert (f'"{name}"' in memory, f'"{name}"' in time) == (False, False)
-
-
-def test_the_time_of_a_step_is_drawn_of_the_sweeps_own_device_alone(tmp_path):
-    lab = Lab(tmp_path)
-    made = lab.result
-    lab.result = lambda one, *scores: replace(
-        made(one, *scores), memory_meter="resident" if one.lora.rank == 8 else "torch_allocated"
-    )
-    for run in lab.add((2, (0.9,)), (4, (0.9,)), (8, (0.8,))).store.runs(lab.sweep):
+def test_memory_and_seconds_are_drawn_of_the_sweeps_own_device_alone(tmp_path):
+    lab = Lab(tmp_path).add((2, (0.9,)), (4, (0.9,)), (8, (0.8,)))
+    for run in lab.store.runs(lab.sweep):
+        plan, on_gpu = lab.store.last_event(run.id, RunPlanned), run.settings.lora.rank < 8
+        lab.store.append(run.id, replace(plan, device="cuda:0 (NVIDIA A100)" if on_gpu else "cpu"))
+        lab.store.append(run.id, PhaseDone("load", 1.0, {}, None, base_bytes=10**6, device_bytes=None))
+        lab.store.append(run.id, MemorySampled("train", 10**9))
         for step in (1, 2):
             lab.store.append(run.id, StepDone(step, 0.5, 0.1, 1e-4, 0.1 * step))
-    charts = sweep_page(lab.store, lab.sweep, "accuracy").split("<h2>")
-    loss, time = (next(one for one in charts if one.startswith(name)) for name in ("Training loss", "Time per step"))
-    assert [[f"LoRA r={rank}" in chart for rank in (2, 4, 8)] for chart in (loss, time)] == [
-        [True] * 3,
-        [True, True, False],
-    ]
+    html = sweep_page(lab.store, lab.sweep, "accuracy")
+    assert "Memory and seconds are those of NVIDIA A100: runs on CPU" in html
+    drawn = {"Training loss": (2, 4, 8), **dict.fromkeys(("Time per", "Score and memory", "Score and time"), (2, 4))}
+    for name, ranks in drawn.items():
+        chart = next(one for one in html.split("<h2>") if one.startswith(name))
+        assert tuple(rank for rank in (2, 4, 8) if f"LoRA r={rank}" in chart) == ranks

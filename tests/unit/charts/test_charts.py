@@ -6,11 +6,11 @@ import pytest
 from chart_examples import EXAMPLES
 
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.lines import compact, points_each, score, seconds, smooth, thin
-from tabtune_core.charts.memory import memory, meters_read, without_numbers
+from tabtune_core.charts.lines import seconds, smooth, thin
+from tabtune_core.charts.memory import memory, meters_read
 from tabtune_core.charts.pareto import pareto
 from tabtune_core.charts.rank_curve import rank_curve
-from tabtune_core.charts.style import FAINT, MOST_LABELS
+from tabtune_core.charts.style import FAINT
 
 
 def test_thinning_keeps_a_spike_and_the_ends():
@@ -21,28 +21,9 @@ def test_thinning_keeps_a_spike_and_the_ends():
     assert {0, 4321, 9_999} <= set(kept.tolist())
 
 
-def test_thinning_accepts_nan_values():
-    assert len(thin(np.full(5_000, np.nan))) > 0
-
-
 def test_the_time_of_a_step_is_a_difference():
     steps = pd.DataFrame({"run": "a", "step": [1, 2, 4], "seconds": [0.5, 1.5, 2.5]})
     np.testing.assert_allclose(seconds(steps).data[0].y, [0.5, 1.0, 0.5])
-
-
-def test_equal_scores_get_a_sensible_axis():
-    looks = pd.DataFrame(
-        {
-            "run": "LoRA r=2",
-            "step": [0, 5],
-            "seconds": [0.0, 1.0],
-            "split": "validation",
-            "best": False,
-            "accuracy": 0.9,
-        }
-    )
-    low, high = score(looks).layout.yaxis.range
-    assert 0.8 < low < 0.9 < high < 1.0
 
 
 def test_a_meter_without_values_is_neither_offered_nor_zero():
@@ -58,9 +39,6 @@ def test_a_meter_without_values_is_neither_offered_nor_zero():
 def test_a_gpu_that_may_fill_up_is_drawn_and_a_large_one_is_named_at_the_edge(full, shown):
     drawn = memory(EXAMPLES["memory"]().assign(ceiling_bytes=full))
     assert drawn.data[-1].name == "GPU full"
-    mixed = EXAMPLES["memory"]().assign(ceiling_bytes=lambda frame: np.where(frame["run"] == "LoRA r=8", full, np.nan))
-    assert [line.name for line in memory(mixed).data] == ["LoRA r=8", "GPU full"], "not beside the memory of a process"
-    assert len(without_numbers(mixed, "grown_bytes")) == 3
     assert (drawn.layout.yaxis.range[1] > full / 1e6) == shown
     assert any(note.text.startswith("GPU full at 80,000") for note in drawn.layout.annotations) != shown
 
@@ -80,17 +58,6 @@ def test_labels_with_a_common_beginning_keep_separate_bars():
     assert list(figure.layout.yaxis.tickvals) == list(bars.y)
     assert list(bars.y) == sorted(bars.y, reverse=True), "the largest is on top, whichever way the page turns the axis"
     assert figure.layout.yaxis.ticktext[0] == "x" * 20 + "…" + "x" * 18 + "0"
-
-
-def test_a_confusion_matrix_has_room_for_its_cells_beside_long_names():
-    def drawn(names):
-        pairs = pd.DataFrame([{"label": a, "predicted": b, "rows": 1, "share": 0.1} for a in names for b in names])
-        return CHARTS["confusion_matrix"].draw(pairs).layout
-
-    short, long = (drawn([f"{word}{k}" for k in range(10)]) for word in ("c", "the long name of a class "))
-    assert len(set(long.yaxis.ticktext)) == 10, "the letters in which they differ are shown"
-    assert max(map(len, long.yaxis.ticktext)) == 16
-    assert (short.xaxis.tickangle, long.xaxis.tickangle, long.height - short.height) == (0, 90, 96)
 
 
 def test_each_rank_is_drawn_at_its_best_rate_and_its_other_rates_are_faint():
@@ -151,12 +118,6 @@ def many_runs(ranks, seeds):
     )
 
 
-def test_of_many_runs_only_baselines_and_the_best_trade_offs_are_named():
-    names = [note.name for note in pareto(many_runs((1, 2, 4), range(5)), x="train_seconds").layout.annotations]
-    assert 0 < len(names) <= MOST_LABELS
-    assert "Zero-shot" in names
-
-
 def test_runs_outside_the_limits_are_grey_and_off_the_front():
     figure = pareto(many_runs((1, 2, 4), (0,)), x="train_seconds", limits={"train_seconds": 2})
     assert list(figure.data[0].x) == [0, 1, 2]
@@ -201,18 +162,6 @@ def test_a_smoothed_line_has_its_raw_points_pale_behind_it():
     assert (points.opacity < 0.5, points.name) == (True, None)
     np.testing.assert_allclose(points.y, steps["loss"], rtol=1e-6)
     assert np.ptp(line.y) < np.ptp(points.y)
-
-
-def test_many_runs_share_the_points_of_a_chart():
-    frame = pd.DataFrame({"run": pd.Categorical(["a"], categories=[f"r{i}" for i in range(49)] + ["a"])})
-    assert points_each(frame) == 160
-    assert points_each(frame.astype({"run": str})) == 400
-
-
-def test_compactly_stored_points_are_the_same_points():
-    assert compact(np.arange(1000)).dtype == np.uint16
-    assert compact(np.array([-1, 2])).dtype == np.int64
-    np.testing.assert_allclose(compact(np.array([0.25, np.nan])), [0.25, np.nan])
 
 
 def test_the_line_of_full_fine_tuning_is_its_best_rate_without_those_that_were_outrun():

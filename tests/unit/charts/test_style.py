@@ -1,6 +1,5 @@
 """One colour per rank and one dash per seed, on every page."""
 
-import copy
 import dataclasses
 
 import numpy as np
@@ -10,18 +9,7 @@ import seeding
 from chart_examples import EXAMPLES
 
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.style import (
-    DASHES,
-    PALE,
-    RunStyle,
-    Styles,
-    each_run,
-    figure,
-    focus,
-    label_ends,
-    roles,
-    styles_of,
-)
+from tabtune_core.charts.style import PALE, RunStyle, Styles, focus, roles, styles_of
 
 
 def styles(home, **sweep):
@@ -51,13 +39,6 @@ def styles_of_two_dropouts(home, **sweep):
     return styles_of(roles([run for run in runs if run.strategy == "peft"]))
 
 
-def test_with_a_single_rank_colours_mark_configurations(tmp_path):
-    looks = styles_of_two_dropouts(tmp_path, ranks=(4,), seeds=(0, 1))
-    assert [look.colour for look in looks] == [looks[0].colour, looks[1].colour] * 2
-    assert looks[0].colour != looks[1].colour
-    assert [look.dash for look in looks] == [DASHES[0], DASHES[0], DASHES[1], DASHES[1]]
-
-
 def test_dashes_mark_differences_other_than_rank(tmp_path):
     looks = styles_of_two_dropouts(tmp_path, ranks=(2, 4))
     assert len({look.colour for look in looks}) == 2
@@ -79,22 +60,6 @@ def test_a_chart_uses_the_style_given_in_its_frame(name):
     assert all(str(colour).startswith("#00001") for colour in colours)
 
 
-def test_styles_are_not_copied_with_a_frame():
-    looks = Styles([RunStyle("#000000", "solid", "circle")])
-    assert copy.deepcopy({"styles": looks})["styles"] is looks
-
-
-def test_names_at_line_ends_do_not_overlap_and_have_room():
-    drawn = figure("Training step", "Loss (nats)")
-    drawn.layout.yaxis.range = (0.0, 1.0)
-    label_ends(drawn, {f"LoRA r={rank}": (0.5 + rank / 1e4, "#000000") for rank in (1, 2, 4, 8)})
-    low, high = drawn.layout.yaxis.range
-    at = sorted(note.y * (drawn.layout.height - 63) + note.yshift for note in drawn.layout.annotations)
-    assert min(np.diff(at)) > 13
-    assert drawn.layout.margin.r > 60
-    assert not any(trace.showlegend for trace in drawn.data)
-
-
 def test_a_run_that_stopped_at_a_rung_is_pale_and_has_no_name():
     frame = EXAMPLES["score"]()
     frame.attrs["styles"] = styles_of(
@@ -103,11 +68,6 @@ def test_a_run_that_stopped_at_a_rung_is_pale_and_has_no_name():
     drawn = CHARTS["score"].draw(frame)
     assert [trace.opacity for trace in drawn.data if trace.name == "LoRA r=8"] == [PALE]
     assert "LoRA r=8" not in [note.name for note in drawn.layout.annotations]
-
-
-def test_a_frame_without_styles_gets_some():
-    frame = pd.DataFrame({"run": ["LoRA r=2", "LoRA r=4"], "y": np.zeros(2)})
-    assert len({style.colour for _, _, style in each_run(frame)}) == 2
 
 
 @pytest.mark.parametrize(

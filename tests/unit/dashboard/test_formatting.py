@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from dashboard.formatting import duration, plain, with_code
-from dashboard.table_columns import as_they_come, digits_behind, fitted, rounded
+from dashboard.table_columns import as_they_come, digits_behind, rounded
 from tabtune_core.metrics import METRICS
 
 
@@ -70,16 +70,6 @@ def test_large_numbers_have_commas_if_three_decimals_show_all():
     assert as_they_come(pd.Series([250_000.0, 0.125, None]))["format"] == "localized"
     assert as_they_come(pd.Series([250_000.0, 0.0003834, None]))["format"] == "%.10g"
     assert as_they_come(pd.Series([2.5, 0.0003834, None]))["format"] == "%.6g"
-
-
-def test_a_column_is_as_wide_as_its_longest_number():
-    few, many = (
-        pd.Series([1.5, 239_659_173_358.25], name="a"),
-        pd.Series([1.5] * 30 + [239_659_173_358.25, 2.5], name="a"),
-    )
-    assert as_they_come(few[:1]) == {"format": "%.6g", "width": 39}
-    assert as_they_come(many)["width"] >= 7 * len("239,659,173,358.25") + 17
-    assert fitted(few, "%.2g", least=300)["width"] == 300
 
 
 def test_absurd_durations_are_years():

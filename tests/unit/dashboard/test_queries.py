@@ -172,12 +172,3 @@ def test_an_error_is_raised_and_the_next_request_tries_again(error):
     with pytest.raises(error):
         held.get("key", fail)
     assert held.get("key", lambda: "value") == "value"
-
-
-def test_the_least_recently_used_values_are_dropped_first(monkeypatch):
-    monkeypatch.setattr(curves, "MOST_VALUES", 2)
-    held = Shared()
-    for key in ("a", "b", "a", "c"):
-        held.get(key, lambda key=key: ord(key))
-    assert held.get("a", lambda: 0) == ord("a")
-    assert held.get("b", lambda: 0) == 0

@@ -91,20 +91,6 @@ def test_ctrl_c_while_the_pages_load_ends_without_a_trace():
     assert (ended.returncode, ended.stderr) == (130, b"")
 
 
-def test_ctrl_c_before_and_after_the_pages_are_served_gives_an_exit_status_and_no_traceback(served_once, monkeypatch):
-    def interrupted(config):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(served, "application", lambda access: types.SimpleNamespace(run=interrupted))
-    for moment in ("after", "before"):
-        if moment == "before":
-            monkeypatch.setattr("dashboard.start.RunStore", lambda home: signal.raise_signal(signal.SIGINT))
-        with pytest.raises(SystemExit) as ended:
-            served_once()
-        assert ended.value.code == 130
-        assert ended.value.__suppress_context__
-
-
 def test_a_requested_busy_port_is_refused_and_the_default_one_is_replaced(served_once, capsys, monkeypatch):
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))

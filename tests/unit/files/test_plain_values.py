@@ -6,7 +6,7 @@ import json
 import pytest
 
 from tabtune_core.files.damaged import Damaged
-from tabtune_core.files.plain_values import DEPTH, check_values, entry, fits, only, read_json, restored, texts
+from tabtune_core.files.plain_values import DEPTH, check_values, entry, only, read_json, restored, texts
 
 
 def nested(depth):
@@ -64,14 +64,6 @@ def test_an_entry_of_another_type_is_named():
     for wrong in ("ab", [1], ["a", "a"]):
         with pytest.raises(Damaged, match="'names'"):
             texts(wrong, "names")
-
-
-@pytest.mark.parametrize(
-    ("value", "hint"),
-    [([1], dict), ("1", int), (True, float), ({"a": "b"}, dict[str, float]), ((1, "a"), tuple[int, ...])],
-)
-def test_a_value_of_another_type_does_not_fit(value, hint):
-    assert not fits(value, hint)
 
 
 @dataclasses.dataclass(frozen=True)

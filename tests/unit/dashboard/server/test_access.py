@@ -24,7 +24,6 @@ TOKEN = "a-token-of-enough-letters"
 SOCKET = "ws://lab:8501/_stcore/stream"
 UPLOAD = "/_stcore/upload_file/session/file"
 PATHS = ("/", "/live?run=1", "/static/js/index.js", application.PLOTLY_PATH, "/media/a.csv", "/_stcore/metrics")
-PARTS = ("/", "/live", application.PLOTLY_PATH)
 
 
 async def reached(request):
@@ -111,18 +110,6 @@ def test_below_a_base_every_path_works_with_and_without_it(asked, kept, monkeypa
         assert opened.receive_text() == "reached"
     to_its_root = browser.get("/lab?run=1", follow_redirects=False)
     assert to_its_root.headers["location"] == "/lab/?run=1"
-
-
-@pytest.mark.parametrize("base", ["/lab", "", "/labs", "/a/lab", "/data"])
-@pytest.mark.parametrize("keeps", [True, False], ids=["proxy keeps the path", "proxy takes it off"])
-def test_the_parts_of_a_page_are_found_below_any_base(base, keeps, tmp_path, monkeypatch):
-    monkeypatch.setenv(BASE_VARIABLE, base)
-    monkeypatch.setenv("TABTUNE_HOME", str(tmp_path))
-    browser = TestClient(
-        Starlette(routes=application.ROUTES, middleware=[Middleware(application.BelowBase, base=base)] if base else [])
-    )
-    replies = {path: browser.get(below_base(path).removeprefix("" if keeps else base)) for path in PARTS}
-    assert {reply.status_code for reply in replies.values()} == {200}
 
 
 def test_a_base_that_is_an_address_of_the_dashboard_or_no_path_is_refused():
