@@ -150,9 +150,6 @@ def test_an_adapter_from_elsewhere_is_checked_added_tried_and_removed(app, store
     app.file_uploader[0].upload("another base.zip", theirs(store, run, base=base)).run()
     assert "is another file" in texts(app.warning)
     assert button(app, "Try it").disabled
-    app.text_input[0].set_value("/nowhere/weights.ckpt")
-    button(app, "Use these weights").click().run()
-    assert "There is no checkpoint" in texts(app.error)
     app.file_uploader[0].upload("../../their *adapter*.zip", theirs(store, run)).run()
     assert not app.exception
     adapter = next(found for found in list_adapters(store.home) if found.id == app.query_params["run"])

@@ -35,7 +35,7 @@ from tabtune_core.settings.labels import numbered
 from tabtune_core.store.jobs import Counted
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore
-from tabtune_core.store.uploaded_adapters import get_adapter, package_of
+from tabtune_core.store.uploaded_adapters import package_of
 from tabtune_core.wording import counted
 
 NEAREST = 5
@@ -166,8 +166,7 @@ def _labels(
 
 def _open(home: Path, identity: str, title: str) -> _Adapter:
     if SHA256.fullmatch(identity):
-        stored = get_adapter(home, identity)
-        package, checkpoint = read_package(package_of(home, identity)), stored.checkpoint
+        package, checkpoint = read_package(package_of(home, identity)), None
     else:
         store = RunStore(home, existing=True)
         run = store.run(identity)
