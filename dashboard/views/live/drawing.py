@@ -28,7 +28,13 @@ class Curves:
     """The runs of a sweep, divided into those whose lines no longer change and those that each refresh draws."""
 
     def __init__(
-        self, named: dict[str, str], shown: list[Run], legend: Legend, key: str, steps: int, away: frozenset[str]
+        self,
+        named: dict[str, str],
+        shown: list[Run],
+        legend: Legend,
+        key: str,
+        steps: int,
+        away: frozenset[str] = frozenset(),
     ) -> None:
         self.named, self.shown, self.legend, self.key, self.steps = named, shown, legend, key, steps
         self.away = away

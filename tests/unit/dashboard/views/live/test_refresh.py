@@ -7,7 +7,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.formatting import labels
 from dashboard.queries.curves import _held as held
-from dashboard.queries.curves import legend_of
+from dashboard.queries.curves import grouped_legend, legend_of
 from dashboard.views.live import drawing
 from dashboard.views.live.drawing import Curves, OpenCharts
 from tabtune_core.events import MemorySampled
@@ -95,3 +95,21 @@ def test_a_chart_is_drawn_once_for_all_tabs_until_something_changes(store, shown
     runs[3].step(26)  # no evaluation in it
     changed = drawn(looked(sweep)[0])
     assert [changed[key].stamp != first[key].stamp for key in first] == [True, False]
+
+
+def test_memory_and_seconds_are_drawn_without_runs_of_another_device_and_their_means(store):
+    runs = store.runs(seeding.finished_sweep(store, seeds=(0, 1), ranks=(2, 4)))
+    ranks = {run.id: run.settings.lora.rank for run in runs if run.settings.strategy == "peft"}
+    away = frozenset(run.id for run in runs if run.settings.seed == 1 and ranks.get(run.id) != 2)  # zero-shot, too
+    each = Curves(labels(runs), runs, legend_of(runs), "", 60, away)
+    means = Curves(labels(runs), runs, grouped_legend({run.id: run.settings.label for run in runs}, runs), "", 60, away)
+
+    def drawn(curves, chart, x):
+        return [(ranks[run.id], run.settings.seed) for run in curves.drawn_by(chart, x).shown if run.id in ranks]
+
+    for chart, x in (("memory", "step"), ("seconds", ""), ("loss", "seconds")):
+        assert sorted(drawn(each, chart, x)) == [(2, 0), (2, 1), (4, 0)]
+        assert sorted(drawn(means, chart, x)) == [(2, 0), (2, 1)], "a mean of one would look like a mean of two"
+    assert each.drawn_by("loss", "step") is each
+    levels = [run.settings.strategy for run in each.drawn_by("score", "seconds").shown]
+    assert levels.count("inference") == 2, "a score without training has no time"
