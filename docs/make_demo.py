@@ -2,8 +2,7 @@
 of a slower one.
 
 ``python docs/make_demo.py`` runs them in a temporary workspace (minutes, on a CPU) and writes
-``dashboard/demo/workspace.zip``, with the commit, the date and the machine. The weights of full fine-tuning are left
-out: they are large, and only a new curve over context rows needs them.
+``dashboard/demo/workspace.zip``, with the commit, the date and the machine.
 """
 
 import argparse
@@ -20,10 +19,8 @@ from contextlib import closing
 from pathlib import Path
 
 from dashboard.demo.workspace import ABOUT, PACKED
-from tabtune_core.analysis.context_rows import runs_of_curve
 from tabtune_core.execution.lock import ensure_worker, worker_of
 from tabtune_core.store.jobs import JOB_ENDED
-from tabtune_core.store.run_folder import WEIGHTS_FILE
 from tabtune_core.store.runs import RunStore
 
 DOCS = Path(__file__).parent
@@ -40,9 +37,7 @@ KEPT = ("datasets/*/*", "runs/*/*", "jobs/*/*")
 
 
 def measure(home: Path, table: Path) -> dict[str, str]:
-    """The sweeps, by what the demo makes of them; of the tutorial's also scores by context rows and by the rank that is
-    kept.
-    """
+    """The sweeps, by what the demo makes of them; of the tutorial's also scores by the rank that is kept."""
     subprocess.run([sys.executable, DOCS / "examples" / "quantiles.py", table], check=True)
     ids = {}
     for name, axes in SWEEPS.items():
@@ -52,7 +47,6 @@ def measure(home: Path, table: Path) -> dict[str, str]:
     store = RunStore(home)
     runs = store.runs(ids["finished"])
     largest = max((run for run in runs if run.settings.strategy == "peft"), key=lambda run: run.settings.lora.rank)
-    store.add_job("context_curve", {"runs": [run.id for run in runs_of_curve(store, runs, "log_loss")]})
     store.add_job("rank_curve", {"run": largest.id})
     ensure_worker(home, exit_when_idle=True)
     while any(job.status not in JOB_ENDED for job in store.jobs()):
@@ -85,7 +79,7 @@ def pack(home: Path, facts: dict[str, str]) -> None:
         file.writestr(ABOUT, json.dumps(facts, indent=2))
         file.write(home / "packed.sqlite", "runs.sqlite")
         for path in sorted(path for pattern in KEPT for path in home.glob(pattern)):
-            if path.is_file() and path.name != WEIGHTS_FILE:
+            if path.is_file():
                 file.write(path, path.relative_to(home))
     (home / "packed.sqlite").unlink()
 

@@ -60,8 +60,6 @@ class RunPlanned:
     """Context rows of evaluations during training, including zero-shot's (step 0); None as above."""
     eval_every: int | None = None
     """Steps between two evaluations on the validation rows; None as above."""
-    guess: tuple[float, ...] = ()
-    """The prediction that ignores the features: class shares or mean of the training rows. Empty for references."""
     rarer: int | None = None
     """The class of two that fewer rows of the table have, of which average precision is; None without two."""
 
@@ -117,7 +115,6 @@ class MemorySampled:
     torch_allocated_bytes: int | None = None
     torch_reserved_bytes: int | None = None
     nvml_device_bytes: int | None = None
-    nvml_process_bytes: int | None = None
     utilisation_percent: int | None = None
     power_watts: float | None = None
     temperature_celsius: int | None = None
@@ -130,7 +127,7 @@ class PhaseDone:
     phase: Phase
     seconds: float
     peak_bytes: dict[str, int | None]
-    """By meter: resident, torch_allocated, torch_reserved, nvml_device, nvml_process."""
+    """By meter: resident, torch_allocated, torch_reserved, nvml_device."""
     growth_bytes: int | None
     """Peak over the loaded base, on the device's ranking meter: torch_allocated on a GPU, resident on the CPU."""
     base_bytes: int | None = None

@@ -90,17 +90,6 @@ def curve() -> pd.DataFrame:
     return pd.DataFrame({"rank": [0, 1, 2, 4]} | _both_parts(np.array([0.4, 0.35, 0.31, 0.3])))
 
 
-def shown() -> pd.DataFrame:
-    """One row per state and number of context rows."""
-    rows, states = [64, 128, 256, 300], ["Zero-shot", "Full fine-tuning", "LoRA r=8"]
-    columns = {"name": np.repeat(states, len(rows)), "context_rows": np.tile(rows, len(states))}
-    columns |= {
-        "predict_seconds": np.tile([0.1, 0.15, 0.25, 0.3], 3),
-        "growth_memory_bytes": np.tile([2e6, 3e6, 5e6, 6e6], 3),
-    }
-    return pd.DataFrame(columns | _both_parts(np.outer([0.4, 0.36, 0.33], [1.0, 0.9, 0.85, 0.84]).ravel()))
-
-
 def pairs() -> pd.DataFrame:
     """One row per pair of classes of one run."""
     label, predicted = ["benign", "benign", "malignant", "malignant"], ["benign", "malignant"] * 2
@@ -128,7 +117,7 @@ EXAMPLES = {
     **dict.fromkeys(("memory",), memory),
     **dict.fromkeys(("pareto", "rank_curve"), ranked),
     **{"score": scores, "memory_breakdown": causes, "class_counts": counts, "reliability_diagram": bins},
-    **{"target_values": bars, "rows_shown": shown, "truncation": curve},
+    **{"target_values": bars, "truncation": curve},
     **{"predicted_true": errors, "confusion_matrix": pairs},
 }
 """What makes the frame of a chart, by the chart's name."""

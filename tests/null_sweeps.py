@@ -17,6 +17,7 @@ from tabtune_core.analysis.gains import beyond_noise
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.metrics import METRICS, ROW_MEANS
 from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.settings.sweep import RUNGS, going_on
 from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.run_row import Run
 
@@ -39,13 +40,29 @@ def score(metric, rows, p_NK):
     return {metric: float(of_mean(of_row(rows.y_N, p_NK).mean()))}
 
 
-def sweep(rng, *, metric, name="s", seeds=1, effect=0.0, ranks=RANKS, luck=0.0, noise=0.8):
+def winner(metric, states_RST, rows_N, y_T, truth_T, noise):
+    """Of one rank's states at each of R rates, those of the rate that halving trains to the end."""
+
+    def best(states_ST, last):
+        held = Predictions(rows_N, y_T[rows_N], np.empty(0), ("no", "yes"), np.empty(0))
+        each = [probabilities(truth_T[rows_N] + noise * state_T[rows_N]) for state_T in states_ST[:last]]
+        return max(METRICS[metric].sign * score(metric, held, p_NK)[metric] for p_NK in each)
+
+    left = list(states_RST)
+    for rung, share in enumerate(RUNGS):
+        left.sort(key=lambda states_ST: -best(states_ST, 1 + int(share * EVALUATIONS)))
+        left = left[: going_on(len(states_RST), rung)]
+    return left[0]
+
+
+def sweep(rng, *, metric, name="s", seeds=1, effect=0.0, ranks=RANKS, luck=0.0, noise=0.8, rates=1):
     """The runs of a board, and ``load``; training chooses its best evaluation on the validation rows, zero-shot
     included.
 
     The truth is a logit per row. Zero-shot and every trained state have errors of the same size, so neither is better.
     Errors of ranks, of later evaluations and of seeds are correlated. ``effect`` is the share by which training reduces
-    its error, ``luck`` its standard deviation between seeds, and ``noise`` the size of the errors in logits.
+    its error, ``luck`` its standard deviation between seeds, and ``noise`` the size of the errors in logits. Each rank
+    races so many ``rates``; halving ends all but one.
     """
     truth_T = rng.normal(scale=1.2, size=TABLE)
     y_T = (rng.random(TABLE) < probabilities(truth_T)[:, 1]).astype(int)
@@ -58,9 +75,13 @@ def sweep(rng, *, metric, name="s", seeds=1, effect=0.0, ranks=RANKS, luck=0.0, 
         walk_ET = walk(rng)
         helped = effect + luck * rng.normal()
         for rank in (0, *ranks):
-            moved_ET = np.sqrt(0.4) * common_T + np.sqrt(0.4) * walk_ET + np.sqrt(0.2) * walk(rng)
-            error_ET = 0.8 * zero_T + 0.6 * moved_ET
-            states = [zero_T, *((1 - helped) * error_ET)] if rank else [zero_T]
+            states_RST = []
+            for _ in range(rates if rank else 1):
+                moved_ET = np.sqrt(0.4) * common_T + np.sqrt(0.4) * walk_ET + np.sqrt(0.2) * walk(rng)
+                states_RST.append([zero_T, *((1 - helped) * (0.8 * zero_T + 0.6 * moved_ET))] if rank else [zero_T])
+            states = (
+                winner(metric, states_RST, parts["validation"], y_T, truth_T, noise) if rates > 1 else states_RST[0]
+            )
             p_STK = [probabilities(truth_T + noise * state) for state in states]
             after, before = {}, {}
             for part, rows_N in parts.items():
@@ -84,9 +105,9 @@ def sweep(rng, *, metric, name="s", seeds=1, effect=0.0, ranks=RANKS, luck=0.0, 
 RIVALS = {101: "base-ft", 102: "linear", 103: "boosting"}
 
 
-def false_page(rng, metric, seeds=1):
+def false_page(rng, metric, seeds=1, rates=1):
     """Whether a page claims anything better where all are equal, without and with what ``on_one_page`` adds."""
-    runs, load = sweep(rng, metric=metric, seeds=seeds, ranks=(*RANKS, *RIVALS))
+    runs, load = sweep(rng, metric=metric, seeds=seeds, ranks=(*RANKS, *RIVALS), rates=rates)
     for place, run in enumerate(runs):
         if strategy := RIVALS.get(run.settings.lora.rank):
             settings = RunSettings(dataset="d", target="y", seed=run.settings.seed, strategy=strategy)
@@ -100,6 +121,14 @@ def false_page(rng, metric, seeds=1):
 
 
 if __name__ == "__main__":
-    for metric, seeds in (("log_loss", 1), ("accuracy", 1), ("log_loss", 3)):
-        found = np.mean([false_page(np.random.default_rng(k), metric, seeds) for k in range(int(sys.argv[1]))], axis=0)
-        print(f"{metric}, {seeds} seeds: {found[0]:.1%} of pages with single intervals, {found[1]:.1%} with Holm's")
+    for metric, seeds, rates in (
+        ("log_loss", 1, 1),
+        ("accuracy", 1, 1),
+        ("log_loss", 3, 1),
+        ("log_loss", 1, 3),
+        ("accuracy", 1, 3),
+    ):
+        draws = [np.random.default_rng(k) for k in range(int(sys.argv[1]))]
+        alone, together = np.mean([false_page(rng, metric, seeds, rates) for rng in draws], axis=0)
+        pages = f"{metric}, {seeds} seeds, {rates} rates a rank"
+        print(f"{pages}: {alone:.1%} of pages with single intervals, {together:.1%} with Holm's")

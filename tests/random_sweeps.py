@@ -89,7 +89,7 @@ def regression_sweep(store, seed, unit=1.0, validation_rows=60, rows=120):
         y, p, z = (unit * part for part in (truth, truth + own, truth + error))
         parts = {"validation": slice(0, validation_rows), "test": slice(validation_rows, None)}
         counts = (1, 120, validation_rows, rows - validation_rows, 120, 15, 2)
-        store.append(run_id, RunPlanned("cpu", *counts, (), 100, 4, (), {}, guess=(float(y.mean()),)))
+        store.append(run_id, RunPlanned("cpu", *counts, (), 100, 4, (), {}))
         store.run_dir(run_id).mkdir(parents=True)
         numbers = np.arange(rows)
         split = np.where(numbers < validation_rows, "validation", "test")

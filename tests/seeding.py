@@ -28,7 +28,7 @@ SAMPLES = {
     "classification": ("breast_cancer", "diagnosis", "tabicl-mini"),
     "regression": ("diabetes", "progression", "tabicl-v2"),
 }
-METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
+METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device")
 
 
 def made_up_scores(accuracy: float, task: str = "classification") -> dict[str, float]:

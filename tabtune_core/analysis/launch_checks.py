@@ -22,7 +22,7 @@ from tabtune_core.models.catalogue import check_features, check_request, get_car
 from tabtune_core.models.checkpoints import check_weights
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.training.memory.estimate import Sizes
-from tabtune_core.training.memory.fitting import DeviceMemory, cannot_fit, disk_need, need_of, no_room
+from tabtune_core.training.memory.fitting import DeviceMemory, cannot_fit, need_of
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 
@@ -66,20 +66,19 @@ def stopped_by_request(runs: Sequence[RunSettings], *, cluster_cards: int | None
 
 
 def too_large(home: Path, runs: Sequence[RunSettings]) -> SettingError | None:
-    """Returns an error if runs exceed, by estimate, the memory of their device or the disk of the workspace."""
+    """Returns an error if runs exceed, by estimate, the memory of their device."""
     seeded = [run for run in runs if run.strategy not in REFERENCES and run.seed == runs[0].seed]
     first = next((run for run in seeded if run.strategy != "inference"), next(iter(seeded), None))
     if first is None:
         return None
     card, device = get_card(first.model), DeviceMemory.of(first.device, machine_memory(), card_memory())
+    if device.all_bytes is None:
+        return None
     table = TableSizes.of(load_frame(home, first.dataset), get_dataset(home, first.dataset).columns, first)
-    why = None
-    if device.all_bytes is not None:
-        memory = round(device.all_bytes)
-        shown = with_shown_rows(first, features=table.features, memory_bytes=memory, on_gpu=device.on_gpu)
-        sizes = Sizes.plan(shown, table.split, features=table.features, classes=table.classes)
-        why = cannot_fit(need_of(seeded, card, sizes, on_gpu=device.on_gpu), device, shown)
-    why = why or no_room(disk_need(runs, card, table.split, classes=table.classes), home)
+    memory = round(device.all_bytes)
+    shown = with_shown_rows(first, features=table.features, memory_bytes=memory, on_gpu=device.on_gpu)
+    sizes = Sizes.plan(shown, table.split, features=table.features, classes=table.classes)
+    why = cannot_fit(need_of(seeded, card, sizes, on_gpu=device.on_gpu), device, shown)
     return SettingError(why) if why else None
 
 

@@ -30,7 +30,7 @@ GROWN = "grown_bytes"
 CEILING = "ceiling_bytes"
 """How much it could add: the total memory of its GPU less the loaded model; not a number on the CPU."""
 MEMORY_COLUMNS = ["run", "step", "seconds", "phase", *METER_COLUMNS, GROWN, CEILING]
-METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
+METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device")
 _LEVELS = ["growth_bytes", "base_bytes", "device_bytes"]
 PHASE_NUMBERS = ["start_seconds", "end_seconds", *_LEVELS, *(f"peak_{meter}_bytes" for meter in METERS)]
 LOW, HIGH = "_low", "_high"

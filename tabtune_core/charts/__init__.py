@@ -17,7 +17,6 @@ from tabtune_core.charts.memory import memory, memory_breakdown
 from tabtune_core.charts.pareto import pareto
 from tabtune_core.charts.predictions import confusion_matrix, predicted_true, reliability_diagram
 from tabtune_core.charts.rank_curve import rank_curve
-from tabtune_core.charts.rows_shown import rows_shown
 from tabtune_core.charts.style import plain_in_figure
 from tabtune_core.charts.target import class_counts, target_values
 from tabtune_core.charts.update import truncation
@@ -75,7 +74,6 @@ CHARTS: dict[str, Chart] = {
         "One point per run with its intervals. No run beats those on the dotted line (Pareto front) on both axes.",
     ),
     "rank_curve": Chart(rank_curve, "How the score depends on the rank."),
-    "rows_shown": Chart(rows_shown, "Score by the number of context rows at prediction, without training."),
     "truncation": Chart(
         truncation, "Scores of one run after its update is truncated to lower ranks (SVD), without retraining."
     ),

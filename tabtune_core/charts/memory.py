@@ -15,7 +15,6 @@ METERS = {
     "resident_bytes": ("Whole process (resident)", "Process memory (MB)"),
     "torch_allocated_bytes": ("GPU memory allocated by torch", "GPU, torch allocated (MB)"),
     "torch_reserved_bytes": ("GPU memory reserved by torch", "GPU, torch reserved (MB)"),
-    "nvml_process_bytes": ("GPU memory of the process (NVML)", "GPU, this process (MB)"),
     "nvml_device_bytes": ("GPU memory in use, all processes (NVML)", "GPU, all processes (MB)"),
     "utilisation_percent": ("GPU utilization", "GPU utilization (%)"),
     "power_watts": ("GPU power", "GPU power (W)"),

@@ -1,4 +1,4 @@
-"""Commands that start no runs: ``leaderboard``, ``context-curve``, ``predict``, ``serve``, ``merge``, ``doctor``."""
+"""Commands that start no runs: ``leaderboard``, ``predict``, ``serve``, ``merge``, ``doctor``."""
 
 import argparse
 import json
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tabtune_core.access import TOKEN_VARIABLE, decide
-from tabtune_core.cli.board import print_as, runs_of_sweep, score_to_rank_by, show_board
+from tabtune_core.cli.board import runs_of_sweep, show_board
 from tabtune_core.cli.request import file_of
 from tabtune_core.cli.terminal import say
-from tabtune_core.errors import MissingPackageError, SettingError, StoreError, TableError
+from tabtune_core.errors import MissingPackageError, SettingError, TableError
 from tabtune_core.execution.doctor import examine, report
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.store.run_folder import ADAPTER_FILE
@@ -28,34 +28,6 @@ def print_leaderboard(asked: argparse.Namespace) -> int:
     """Prints the runs of a sweep again."""
     store = RunStore(asked.home)
     return show_board(store, runs_of_sweep(store, asked.sweep), asked)
-
-
-def print_context_curve(asked: argparse.Namespace) -> int:
-    """Scores the runs of a sweep with increasing numbers of context rows, and prints the scores."""
-    from tabtune_core.analysis.context_rows import curve_frame, in_words, runs_of_curve
-    from tabtune_core.execution.jobs.context_curve import context_curve
-
-    store = RunStore(asked.home)
-    runs = runs_of_sweep(store, asked.sweep)
-    metric = score_to_rank_by(asked, runs[0].settings)
-    if asked.seed is not None and asked.seed not in (seeds := sorted({run.settings.seed for run in runs})):
-        raise SettingError(
-            f"--seed is {asked.seed}; the runs of this sweep have {', '.join(map(str, seeds))}. Choose one of them."
-        )
-    chosen = runs_of_curve(store, runs, metric, asked.seed)
-    if not chosen:
-        raise StoreError(
-            "No run of this sweep and seed has finished yet, so there is nothing to score with more context rows."
-        )
-    say(f"Scoring {', '.join([*(run.name for run in chosen if run.settings.strategy != 'inference'), 'zero-shot'])}")
-    with scratch_folder() as folder:
-        frame = curve_frame(context_curve(store.home, folder, runs=[run.id for run in chosen]))
-    columns = [name for name in (f"validation_{metric}", f"test_{metric}") if name in frame]
-    told = frame[["name", "context_rows", *columns]].assign(
-        **{"predict s": frame["predict_seconds"].round(1), "predict MB": (frame["growth_memory_bytes"] / 1e6).round(1)}
-    )
-    print_as(asked.format, frame, f"{told.to_string(index=False)}\n\n{in_words(frame, metric)}")
-    return 0
 
 
 def print_predictions(asked: argparse.Namespace) -> int:

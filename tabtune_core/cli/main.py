@@ -17,7 +17,6 @@ from tabtune_core.access import LOOPBACK, TOKEN_VARIABLE
 from tabtune_core.cli.arguments import INSIST, ShortHelp, add_flags, add_reading_flags, add_set
 from tabtune_core.cli.commands import (
     diagnose,
-    print_context_curve,
     print_leaderboard,
     print_predictions,
     serve_adapters,
@@ -46,7 +45,7 @@ from tabtune_core.tracking import TRACKERS, open_tracker
 from tabtune_core.upstream import DISTRIBUTION, installed
 
 USAGE = "%(prog)s DATA --target COLUMN [options]"
-OF_KEPT_RUNS = ("leaderboard", "runs", "show", "resume", "context-curve", "export")
+OF_KEPT_RUNS = ("leaderboard", "runs", "show", "resume", "export")
 """Commands that need an existing workspace; without a check they would create the folder of a mistyped --home."""
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 """Names and keywords of ``argparse.ArgumentParser.add_argument``."""
@@ -83,7 +82,7 @@ _OUTPUT = (
     _RANK_BY,
     *_ADAPTERS,
     _LOG_TO,
-    _argument(INSIST, dest="insist", action="store_true", help="whatever memory and disk are left"),
+    _argument(INSIST, dest="insist", action="store_true", help="whatever memory is left"),
 )
 
 
@@ -236,16 +235,6 @@ COMMANDS = {
         (
             _argument("which", metavar="SWEEP", nargs="*", help="a sweep (default: the newest), or some of its runs"),
             *(_LOG_TO, *_ADAPTERS, _FORMAT, _RANK_BY),
-        ),
-    ),
-    "context-curve": Command(
-        print_context_curve,
-        "Print scores by the number of context rows. Zero-shot, full fine-tuning and the best LoRA are scored at 64, "
-        "128, ... and all context rows, without training.",
-        (
-            _SWEEP,
-            _argument("--seed", metavar="N", type=int, help="seed of the runs (default: the smallest of the sweep)"),
-            *(_FORMAT, _RANK_BY),
         ),
     ),
     "predict": Command(

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,8 @@ class AdaptedModel:
     def reading(self) -> ReadingChoices:
         """Returns how the run read its table, for ``read_table``; its text columns stay text."""
         choices, kinds = self.facts.reading, self.facts.kinds
-        words = {
-            name: kinds[name] for name in (*self.facts.features, self.settings.target) if kinds.get(name) == "category"
-        }
+        names = (*self.facts.features, self.settings.target)
+        words = {name: kinds[name] for name in names if kinds.get(name) == "category"}
         return replace(choices, kinds=tuple({**words, **dict(choices.kinds)}.items()))
 
     @property
@@ -98,9 +98,8 @@ class AdaptedModel:
         """
         table = self._in_own_units(table)
         labels = self._labels(table)
-        if (
-            self.settings.group_rare_classes and self.facts.labels_sha256 is None
-        ):  # the run's own table decided which classes are rare
+        # the run's own table decided which classes are rare
+        if self.settings.group_rare_classes and self.facts.labels_sha256 is None:
             labels = labels_like(table, self.settings, self.classes)
         rows, limit = np.flatnonzero([label is not None for label in labels]), self.model.card.family.context_limit
         if limit is not None and len(rows) > limit:
@@ -118,11 +117,9 @@ class AdaptedModel:
             known = {name: order for name, order in self.reading.date_orders if name in usual}
             context = replace(context, encoder=encoder.with_orders(usual | encoder.orders | known))
         if hash_of_labels(context.labels.classes) != self.facts.label_hash:
-            theirs, own = (
-                shorten(", ".join(map(repr, names)), 300) for names in (context.labels.classes, self.classes)
-            )
+            given, own = (shorten(", ".join(map(repr, of)), 300) for of in (context.labels.classes, self.classes))
             own = "others, whose names were left out of the package" if self.facts.labels_sha256 else own
-            raise AdapterError(f"The context has the classes {theirs}; the adapter was trained for {own}.")
+            raise AdapterError(f"The context has the classes {given}; the adapter was trained for {own}.")
         return context
 
     def as_read(self, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
@@ -137,24 +134,14 @@ class AdaptedModel:
             marked_N = np.array([_text(cell) in marks for cell in rows[name]], dtype=bool)
             if marked_N.any():
                 rows = with_column(rows, name, rows[name].astype(object).where(~marked_N, None))
-        commas = dict(self.facts.reading.decimal_commas)
+        commas, columns = dict(self.facts.reading.decimal_commas), rows.columns.intersection(context.encoder.numbers)
+        texts = [name for name in columns if not is_numeric_dtype(rows[name])]
         for name, unit in self.facts.reading.units:
-            if name in context.encoder.numbers and name in rows.columns and not is_numeric_dtype(rows[name]):
-                comma = bool(commas.get(name))
-                bare = [
-                    _without_unit(cell, unit, comma=comma) if isinstance(cell, str) else cell
-                    for cell in present(rows[name])
-                ]
-                rows = with_column(rows, name, pd.Series(bare, index=rows.index, dtype=object))
+            if name in texts:
+                rows = _rewritten(rows, name, partial(_without_unit, unit=unit, comma=bool(commas.get(name))))
         for name, decimal in commas.items():
-            if (
-                decimal
-                and name in context.encoder.numbers
-                and name in rows.columns
-                and not is_numeric_dtype(rows[name])
-            ):
-                told = [with_point(cell) if isinstance(cell, str) else cell for cell in present(rows[name])]
-                rows = with_column(rows, name, pd.Series(told, index=rows.index, dtype=object))
+            if decimal and name in texts:
+                rows = _rewritten(rows, name, with_point)
         return self._in_own_units(rows)
 
     def _in_own_units(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -182,9 +169,8 @@ class AdaptedModel:
             return pd.DataFrame({"predicted": predicted})
         classes = context.labels.classes
         labels = np.array(classes, dtype=object)[predicted.argmax(axis=1)]
-        return pd.DataFrame(
-            {"predicted": labels, **{f"prob_{name}": predicted[:, k] for k, name in enumerate(classes)}}
-        )
+        shares = {f"prob_{name}": predicted[:, k] for k, name in enumerate(classes)}
+        return pd.DataFrame({"predicted": labels, **shares})
 
     def save_merged(self, path: str | Path) -> None:
         """Writes a checkpoint for the upstream package with the adapter merged in, whole or not at all.
@@ -198,9 +184,8 @@ class AdaptedModel:
             merged.save(Path(path))
         except (OSError, RuntimeError, SafetensorError) as error:  # RuntimeError: torch's
             start, why = "The merged weights cannot be written", getattr(error, "strerror", None) or error
-            raise shortage_of(error, start, Path(path).parent) or AdapterError(
-                f"{start} to {str(path)!r}: {why}."
-            ) from error
+            refusal = AdapterError(f"{start} to {str(path)!r}: {why}.")
+            raise shortage_of(error, start, Path(path).parent) or refusal from error
 
     def _predict(self, rows: Any, context: Context, *, told: bool = False) -> NDArray[np.float64]:
         """Predicts; ``told`` issues Python warnings about unreadable cells."""
@@ -241,9 +226,7 @@ def open_base(name: str, task: Task, sha256: str, *, checkpoint: str | Path | No
         CheckpointError: the weights cannot be found.
     """
     card = get_card(name)
-    _, source = find_checkpoint(
-        card, task, checkpoint
-    )  # checked before opening: a pipeline from elsewhere may name any file
+    _, source = find_checkpoint(card, task, checkpoint)  # before opening it: a pipeline may name any file
     if sha256 != source.sha256:
         raise AdapterError(
             f"The adapter was trained on weights with the SHA-256 {sha256}, but {source.file} has "
@@ -271,6 +254,12 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
     model = open_base(settings.model, settings.task, package.facts.base.sha256, checkpoint=checkpoint, device=device)
     adapt(model, settings, package.tensors)
     return AdaptedModel(model, settings, package.facts)
+
+
+def _rewritten(rows: pd.DataFrame, name: str, rewrite: Callable[[str], str]) -> pd.DataFrame:
+    """Returns the rows with each text of a column rewritten."""
+    cells = [rewrite(cell) if isinstance(cell, str) else cell for cell in present(rows[name])]
+    return with_column(rows, name, pd.Series(cells, index=rows.index, dtype=object))
 
 
 def _text(cell: Any) -> str | None:

@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import safetensors.torch
 import torch
 from numpy.typing import NDArray
 
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.splits import SplitName
 from tabtune_core.data.task import Prepared
-from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.lora.package import write_package
 from tabtune_core.lora.package_facts import PackageFacts
@@ -57,13 +55,6 @@ def write_predictions(
     pd.concat(frames, ignore_index=True).to_parquet(path, write_page_checksum=True)
 
 
-def write_weights(path: Path, model: BaseModel) -> None:
-    """Writes all weights of a module as safetensors: the result of full fine-tuning."""
-    weights = {name: value.detach().cpu().contiguous().clone() for name, value in model.module.state_dict().items()}
-    with in_one_move(path, alone=True) as partial:
-        safetensors.torch.save_file(weights, partial)
-
-
 def hash_rows(parts: Mapping[SplitName, HeldOut], classes: tuple[str, ...]) -> str:
     """Returns the SHA-256 of the numbers and targets of the held-out rows, which is equal for runs on the same rows."""
     digest = hashlib.sha256()
@@ -89,13 +80,12 @@ def write_adapter(
 ) -> None:
     """Writes the adapter package; of the table's values it contains only the class names."""
     context = table.context
+    checkpoint = settings.checkpoint and Path(settings.checkpoint).name  # without this machine's folders
     facts = PackageFacts(
         layers=report.layers,
         biases=report.biases,
         base=model.source,
-        settings=replace(
-            settings, checkpoint=settings.checkpoint and Path(settings.checkpoint).name
-        ),  # without this machine's folders
+        settings=replace(settings, checkpoint=checkpoint),
         classes=context.labels.classes,
         table_name=dataset.name,
         table_rows=len(table.frame),

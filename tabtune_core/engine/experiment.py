@@ -3,22 +3,27 @@
 In: the settings of a run and the workspace. Out: events meanwhile; the adapter and the predictions in its folder.
 """
 
-import dataclasses
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from tabtune_core.data.datasets import get_dataset, load_frame
+from tabtune_core.data.datasets import Dataset, get_dataset, load_frame
 from tabtune_core.data.task import features_of, prepare
 from tabtune_core.data.units import units_of
 from tabtune_core.devices import name_of, resolve_device
-from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predictions, write_weights
+from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predictions
 from tabtune_core.engine.preforked_process import FreshProcess
 from tabtune_core.engine.references import run_reference
 from tabtune_core.engine.verify import verify_in_fresh_process
 from tabtune_core.events import Event, Note, RunFinished, StopRequest
 from tabtune_core.settings import REFERENCES, RunSettings
-from tabtune_core.store.run_folder import ADAPTER_FILE, LAST_STATE, PREDICTIONS_FILE, STATES, WEIGHTS_FILE
+<<<<<<< HEAD
+from tabtune_core.store.run_folder import ADAPTER_FILE, LAST_STATE, PREDICTIONS_FILE, STATES
+from tabtune_core.training.fit import Fitted, fit
+=======
+from tabtune_core.store.run_folder import ADAPTER_FILE, LAST_STATE, PREDICTIONS_FILE, STATES
 from tabtune_core.training.fit import fit
+>>>>>>> d-claims
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
@@ -75,10 +80,34 @@ def run_experiment(
             ),
             environment,
         )
-        result, session = fitted.result, fitted.session
         with meter.phase("save"):
-            if settings.strategy == "base-ft" and result.best_step:
-                write_weights(run_dir / WEIGHTS_FILE, session.model)
+<<<<<<< HEAD
+            result = _save(fitted, dataset, home, run_dir, emit, fresh)
+    return result if result.peak_memory_bytes is None else replace(result, peak_memory_bytes=meter.highest_bytes)
+
+
+def _save(
+    fitted: Fitted,
+    dataset: Dataset,
+    home: Path,
+    run_dir: Path,
+    emit: Callable[[Event], None],
+    fresh: FreshProcess | None,
+) -> RunFinished:
+    """Writes the files of a run and verifies its adapter; returns the result with what is known of them."""
+    result, session, settings = fitted.result, fitted.session, fitted.session.settings
+    parts, classes = session.rows.held_out, session.plan.classes
+    units = units_of(session.table, settings)
+    write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, units, fitted.zero_shot)
+    result = replace(result, rows_sha256=hash_rows(parts, classes))
+    if session.report is None:
+        return result
+    path, shown, device = run_dir / ADAPTER_FILE, session.resolved.shown, name_of(session.device)
+    scores = {"validation": result.validation, "test": result.test}
+    write_adapter(path, shown, dataset, session.table, session.model, session.report, scores, result.best_step)
+    verified, sentence = verify_in_fresh_process(
+        run_dir, home=home, device=device, checkpoint=settings.checkpoint, fresh=fresh
+=======
             parts, classes = session.rows.held_out, session.plan.classes
             units = units_of(session.table, settings)
             write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, units, fitted.zero_shot)
@@ -105,4 +134,7 @@ def run_experiment(
         result
         if result.peak_memory_bytes is None
         else dataclasses.replace(result, peak_memory_bytes=meter.highest_bytes)
+>>>>>>> d-claims
     )
+    emit(Note(sentence, "info" if verified else "warning"))
+    return replace(result, adapter_bytes=path.stat().st_size, adapter_verified=verified)

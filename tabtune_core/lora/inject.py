@@ -68,24 +68,7 @@ def inject(
     """
     if any(adapted_paths(module)):
         raise AdapterError("The model has a LoRA adapter already. Merge it first, or keep several in an AdapterSet.")
-    matched, left_out = find_targets(module, lora.targets or rules.targets, rules)
-    paths = [entry.path for entries in matched.values() for entry in entries]
-    by_pattern = pattern_values("rank_pattern", lora.rank_pattern, paths, rules.groups)
-    ranks = dict.fromkeys(paths, lora.rank) | by_pattern
-    alphas = pattern_values("alpha_pattern", lora.alpha_pattern, paths, rules.groups)
-    caps = {entry.path: min(entry.weight.shape) for entries in matched.values() for entry in entries}
-    check_ranks(lora.rank, by_pattern, caps)
-
-    def plan(entry: Adaptable, target: str) -> AdaptedLayer:
-        (out, width), requested = entry.matrix.shape, ranks[entry.path]
-        used = min(requested, out, width)
-        alpha = alphas.get(entry.path, 2.0 * requested if lora.alpha is None else lora.alpha)
-        alpha *= (used / requested) ** (0.5 if lora.use_rslora else 1)
-        return AdaptedLayer(
-            entry.path, target, entry.kind, out, width, used, alpha, used < requested, lora.use_rslora, lora.variant
-        )
-
-    plans = [(plan(entry, target), entry) for target, entries in matched.items() for entry in entries]
+    plans, left_out = _plans(module, lora, rules)
     layers = tuple(layer for layer, _ in plans)
     _refuse(lora.variant, [entry for _, entry in plans])
     biases = _find_biases(module, lora.bias, layers, rules.unused)
@@ -109,6 +92,30 @@ def inject(
             parameter.requires_grad_(trains)
         raise
     return report
+
+
+def _plans(
+    module: nn.Module, lora: LoraSettings, rules: TargetRules
+) -> tuple[list[tuple[AdaptedLayer, Adaptable]], list[str]]:
+    """Returns the layers to adapt with their weights, and the paths left out; raises TargetError as ``inject``."""
+    matched, left_out = find_targets(module, lora.targets or rules.targets, rules)
+    paths = [entry.path for entries in matched.values() for entry in entries]
+    by_pattern = pattern_values("rank_pattern", lora.rank_pattern, paths, rules.groups)
+    ranks = dict.fromkeys(paths, lora.rank) | by_pattern
+    alphas = pattern_values("alpha_pattern", lora.alpha_pattern, paths, rules.groups)
+    caps = {entry.path: min(entry.weight.shape) for entries in matched.values() for entry in entries}
+    check_ranks(lora.rank, by_pattern, caps)
+
+    def plan(entry: Adaptable, target: str) -> AdaptedLayer:
+        (out, width), requested = entry.matrix.shape, ranks[entry.path]
+        used = min(requested, out, width)
+        alpha = alphas.get(entry.path, 2.0 * requested if lora.alpha is None else lora.alpha)
+        alpha *= (used / requested) ** (0.5 if lora.use_rslora else 1)
+        return AdaptedLayer(
+            entry.path, target, entry.kind, out, width, used, alpha, used < requested, lora.use_rslora, lora.variant
+        )
+
+    return [(plan(entry, target), entry) for target, entries in matched.items() for entry in entries], left_out
 
 
 def _refuse(variant: str, entries: Iterable[Adaptable]) -> None:

@@ -29,7 +29,6 @@ KINDS: dict[str, JobKind] = {
     "export": JobKind(title="export", function="export.export"),
     "verify": JobKind(title="verification", function="export.verify"),
     "rank_curve": JobKind(title="rank curve", function="truncate_rank.rank_curve"),
-    "context_curve": JobKind(title="context-row curve", function="context_curve.context_curve"),
 }
 UNKNOWN = JobKind(title="job", function="")
 """Stands for kinds that this version does not know."""

@@ -33,8 +33,6 @@ class Predictions:
     units_N: NDArray[np.int64] | None = None
     """Intervals count rows with equal numbers as one: a group, copies, or one point in time."""
     split_by: SplitBy = "random"
-    guess: tuple[float, ...] = ()
-    """``RunPlanned.guess``."""
     rarer: int | None = None
     """``RunPlanned.rarer``."""
 
@@ -62,7 +60,6 @@ def read_predictions(store: RunStore, run_id: str, split: SplitName) -> Predicti
             frame[before].to_numpy(dtype=np.float64) if set(np.ravel(before)) <= set(frame) else None,
             frame["unit"].to_numpy(dtype=np.int64) if "unit" in frame else None,
             store.run(run_id).settings.split_by,
-            planned.guess,
             planned.rarer,
         )
     except (OSError, ValueError, KeyError, TypeError, NotImplementedError):

@@ -5,8 +5,6 @@ Loads no torch.
 
 ADAPTER_FILE = "adapter.zip"
 """The adapter package."""
-WEIGHTS_FILE = "weights.safetensors"
-"""All weights after full fine-tuning, if it improved on zero-shot."""
 PREDICTIONS_FILE = "predictions.parquet"
 """Predictions of the held-out rows, one row each."""
 LOG = "log.txt"

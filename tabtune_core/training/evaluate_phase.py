@@ -26,17 +26,14 @@ def evaluate(session: Session, zero_shot: ZeroShot, trained: Trained) -> tuple[P
         predictions, seconds, clock = Predictions(), 0.0, OwnClock.of_this_thread()
         for split, rows in held_out.items():
             clock.start()
-            with session.prefix.use(
-                split == "validation" and "test" in held_out
-            ):  # the timed split is computed in full
+            with session.prefix.use(split == "validation" and "test" in held_out):  # the timed one is computed in full
                 predictions[split] = scorer.predict(session.model, rows.x_NF)
             seconds = clock.seconds  # of the last split with rows: the test rows, if there are any
         predictions = _returned(session, zero_shot, trained, predictions)
         scores = {split: rows.score(predictions[split]) for split, rows in held_out.items()}
         if "test" in scores:
-            session.environment.emit(
-                Evaluated(trained.result.best_step, "test", scores["test"], False, trained.seconds)
-            )
+            step = trained.result.best_step
+            session.environment.emit(Evaluated(step, "test", scores["test"], False, trained.seconds))
     session.model.module.eval()
     return predictions, _result(session, zero_shot, trained, scores, seconds)
 

@@ -49,12 +49,9 @@ class LastState:
                 self._bytes = write_state(self._file, self._tensors(), facts)
             except OSError as error:
                 self._file = None
-                said = (
-                    f"The state of step {self._result.steps_done} could not be saved ({error.strerror}), and no "
-                    "later one will be."
-                )
-                said += " The run goes on, but it would start anew after an interruption."
-                self._session.environment.emit(Note(said, "warning"))
+                lost = f"The state of step {self._result.steps_done} and later ones are not saved ({error.strerror})."
+                lost += " The run goes on, but it would start anew after an interruption."
+                self._session.environment.emit(Note(lost, "warning"))
                 return
             self._best.rely()
             self._longest_seconds = max(self._longest_seconds, time.monotonic() - began)
@@ -71,38 +68,28 @@ class LastState:
             self._best.take(facts["result"]["best_step"])
         except Damaged as error:
             emit(Resumed(0))
-            emit(
-                Note(
-                    f"The saved state of the interrupted training is not used: {error}. Training starts anew.",
-                    "warning",
-                )
-            )
+            lost = f"The saved state of the interrupted training is not used: {error}. Training starts anew."
+            emit(Note(lost, "warning"))
             return
         self._put_back(tensors, facts)
         emit(Resumed(self._result.steps_done))
         if self._session.environment.paused:
             return
-        emit(
-            Note(
-                f"Resumed at step {self._result.steps_done} after an interruption. The {facts['seconds']:,.1f} s of "
-                "training before it "
-                "count; the time in between and repeated steps do not. Peak memory is the higher of both processes."
-            )
-        )
+        resumed = f"Resumed at step {self._result.steps_done} after an interruption. The {facts['seconds']:,.1f} s of"
+        emit(Note(f"{resumed} training before it count, and peak memory is the higher of both processes."))
 
     def _may_take_time(self, trained_seconds: float) -> bool:
         """Whether saving is allowed now; before it was timed, by the speed of saving the best state."""
-        size = self._bytes or 3 * sum(
-            p.nbytes for p in self._best.trainable.values()
-        )  # at first, weights and two more numbers of each
+        # at first, weights and two more numbers of each
+        size = self._bytes or 3 * sum(p.nbytes for p in self._best.trainable.values())
         expected = self._longest_seconds or self._best.seconds_a_byte * size
         return size <= LIGHT_BYTES or self._spent_seconds + expected <= SAVING_SHARE * trained_seconds
 
     def _identity(self) -> str:
         """Returns a hash of what a state belongs to: settings, table, context rows, base weights and steps."""
         plan, table, settings = self._session.plan, self._session.table, self._session.settings.to_dict()
-        told = [FORMAT, settings, plan.base["sha256"], plan.steps, plan.train_rows, table.context.sha256]
-        return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+        parts = [FORMAT, settings, plan.base["sha256"], plan.steps, plan.train_rows, table.context.sha256]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _facts(self) -> dict[str, Any]:
         """Returns everything in the state that is not a tensor."""
@@ -121,39 +108,35 @@ class LastState:
 
     def _tensors(self) -> dict[str, torch.Tensor]:
         """Returns parameters and their optimizer state by the parameter's name, and torch's random states."""
-        found: dict[str, torch.Tensor] = {}
+        tensors: dict[str, torch.Tensor] = {}
         for name, parameter in self._best.trainable.items():
-            found[f"parameter {name}"] = parameter
+            tensors[f"parameter {name}"] = parameter
             for key, value in self._optimizer.state.get(parameter, {}).items():
-                found[f"optimizer {key} {name}"] = value
-        return found | {f"random {name}": state for name, state in random_states(self._session.device).items()}
+                tensors[f"optimizer {key} {name}"] = value
+        return tensors | {f"random {name}": state for name, state in random_states(self._session.device).items()}
 
     def _check(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
         """Raises Damaged if the state is of other settings, another table, model or kind of device."""
         if facts.get("identity") != self._identity():
             raise Damaged("it belongs to other settings, another table or another version")
-        held = {
-            name.removeprefix("parameter "): tensor for name, tensor in tensors.items() if name.startswith("parameter ")
-        }
+        prefix = "parameter "
+        held = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
         if shapes(held) != shapes(self._best.trainable):
             raise Damaged("it holds other parameters than the model")
-        if {f"random {name}" for name in random_states(self._session.device)} != {
-            name for name in tensors if name.startswith("random ")
-        }:
-            raise Damaged(
-                "it was trained on another kind of device, whose memory and seconds are not those of this one"
-            )
+        own = {f"random {name}" for name in random_states(self._session.device)}
+        if own != {name for name in tensors if name.startswith("random ")}:
+            raise Damaged("it was trained on another kind of device, with other memory and seconds")
 
     def _put_back(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
         device, parameters = self._session.device, self._best.trainable
         with torch.no_grad():
             for name, parameter in parameters.items():
                 parameter.copy_(tensors[f"parameter {name}"])
-        for told, value in tensors.items():
-            kind, _, rest = told.partition(" ")
+        for name, value in tensors.items():
+            kind, _, rest = name.partition(" ")
             if kind == "optimizer":
-                key, _, name = rest.partition(" ")
-                self._optimizer.state[parameters[name]][key] = value.to(device)
+                key, _, path = rest.partition(" ")
+                self._optimizer.state[parameters[path]][key] = value.to(device)
         set_random_states({name: tensors[f"random {name}"] for name in random_states(device)}, device)
         for name, value in facts["result"].items():
             setattr(self._result, name, tuple(value) if isinstance(value, list) else value)

@@ -6,6 +6,7 @@ In: a module, episodes, and a function that takes a step on one. Out: a stream o
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 import torch
@@ -18,9 +19,6 @@ from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.episodes import Episode
 from tabtune_core.training.optimizer import rate_factor, set_rate
 from tabtune_core.training.step import Stepped
-
-REPORTED_STEPS = 5_000
-"""After so many steps every second one is reported; the distance doubles each time the number of steps doubles."""
 
 
 @dataclass(slots=True)
@@ -99,11 +97,9 @@ class LoopPlan:
         """The first step after which training may stop early: a third of the steps, and never within the warm-up."""
         return max(math.ceil(self.steps / 3), self.warmup_steps)
 
-
-def is_reported(step: int, plan: LoopPlan) -> bool:
-    """Whether a step gets an event: always if it is evaluated or the last. Of a million steps about 26,000 get one."""
-    apart = 1 << ((step - 1) // REPORTED_STEPS).bit_length()
-    return step % apart == 0 or step % plan.eval_every == 0 or step == plan.steps
+    def rate_factor(self, step: int) -> float:
+        """Returns the share of the peak rate at a step, counted from 1."""
+        return rate_factor(step - 1, schedule=self.schedule, steps=self.steps, warmup_steps=self.warmup_steps)
 
 
 def train(
@@ -121,7 +117,7 @@ def train(
     clock: OwnClock,
     result: TrainResult,
 ) -> Iterator[Event]:
-    """Yields ``Evaluated`` and, for reported steps, ``StepDone``, and updates ``result``; restores no state.
+    """Yields ``StepDone`` and ``Evaluated``, and updates ``result``; restores no state.
 
     Args:
         module: the module to train; it is put into training mode.
@@ -134,19 +130,18 @@ def train(
         stop_request: called before each step; 'stop' and 'cancel' end training.
         find_dead: returns the adapted layers without a gradient after the first backward pass.
         save_last: called after each evaluation; with True where training pauses.
-        clock: the run's own clock, which gives the seconds of the events.
+        clock: gives the events' seconds.
         result: holds the scores of candidate 0, which later states must beat, or the result of a training to continue.
     """
     module.train()
+    evaluate = partial(_evaluate, plan, score_validation, keep_best, clock, result)
     for step in () if _is_over(result, plan) else range(result.steps_done + 1, plan.steps + 1):
         if request := stop_request():
             result.outcome = "stopped" if request == "stop" else "cancelled"
             if request == "stop" and result.steps_done > result.evaluated_step:
-                yield from _evaluate(result.steps_done, plan, score_validation, keep_best, clock, result)
+                yield from evaluate(result.steps_done)
             return
-        rate = set_rate(
-            optimizer, rate_factor(step - 1, schedule=plan.schedule, steps=plan.steps, warmup_steps=plan.warmup_steps)
-        )
+        rate = set_rate(optimizer, plan.rate_factor(step))
         episode = next(episodes)
         scored, first = episode.scored(plan.classes), result.used_rows == 0
         result.used_rows += scored
@@ -155,8 +150,7 @@ def train(
             value, norm, went = take_step(episode)
             if first:
                 result.dead_layers = tuple(find_dead())
-            done = StepDone(step, value, norm, rate, clock.seconds)
-            yield from [done] if went == "diverged" or is_reported(step, plan) else []
+            yield StepDone(step, value, norm, rate, clock.seconds)
             if went == "diverged":
                 result.outcome = "diverged"
                 return
@@ -166,13 +160,12 @@ def train(
         result.steps_done = step
         if step % plan.eval_every and step != plan.steps and not clock.is_past(plan.time_limit):
             continue
-        yield from _evaluate(step, plan, score_validation, keep_best, clock, result)
+        yield from evaluate(step)
         if result.outcome == "diverged":
             return
         result.stopped_early = 0 < plan.patience <= result.misses and step >= plan.first_stop
-        result.ended_by = (
-            "time limit" if step < plan.steps and not result.stopped_early and clock.is_past(plan.time_limit) else ""
-        )
+        in_time = step == plan.steps or result.stopped_early or not clock.is_past(plan.time_limit)
+        result.ended_by = "" if in_time else "time limit"
         over = _is_over(result, plan)
         save_last(result.outcome == "waiting")
         if over:
@@ -187,12 +180,12 @@ def _is_over(result: TrainResult, plan: LoopPlan) -> bool:
 
 
 def _evaluate(
-    step: int,
     plan: LoopPlan,
     score_validation: Callable[[], dict[str, float]],
     keep_best: Callable[[], None],
     clock: OwnClock,
     result: TrainResult,
+    step: int,
 ) -> Iterator[Event]:
     """Scores the state after ``step`` and yields the scores; keeps the state if it is the best."""
     scores = score_validation()

@@ -29,43 +29,18 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
     """Yields the notes before the work begins."""
     yield from _untested(settings)
     yield from _split(settings, table)
-    if table.context.encoder.left_out:
-        yield Note(
-            "Columns that the model does not use (free text or left out by you): "
-            f"{', '.join(table.context.encoder.left_out)}."
-        )
-    yield from _narrow(settings, table)
+    if unused := table.context.encoder.left_out:
+        yield Note(f"Columns that the model does not use (free text or left out by you): {', '.join(unused)}.")
+    yield from _hidden(settings, table)
     yield from _shown(settings, plan)
-    warmup_steps = settings.train.warmup_steps_of(plan.steps)
-    if settings.strategy != "inference" and warmup_steps > plan.steps:
-        yield Note(
-            f"The warm-up of {counted(warmup_steps, 'step')} is longer than the run; it is shortened to {plan.steps}.",
-            "warning",
-        )
-    if settings.strategy != "inference" and plan.query_rows < settings.train.batch_size:
-        yield Note(
-            f"A step predicts {counted(plan.query_rows, 'row')}, not {settings.train.batch_size:,}: a quarter of the "
-            f"{plan.train_rows:,} training rows."
-        )
-    yield from _weights(settings, table)
+    if settings.strategy != "inference":
+        yield from _steps(settings, table, plan)
     if report is not None:
-        capped = sum(layer.capped for layer in report.layers)
-        if capped:
-            yield Note(
-                f"In {capped} of {counted(len(report.layers), 'layer')} the rank is capped at the layer's own width."
-            )
-        if report.left_out:
-            yield Note(
-                f"Not adapted: {counted(len(report.left_out), 'layer')} under the targets, where an adapter is "
-                "larger than the weight."
-            )
-        if report.biases:
-            biases = (
-                "1 bias of the base trains"
-                if len(report.biases) == 1
-                else f"{len(report.biases):,} biases of the base train"
-            )
-            yield Note(f"{biases} beside the adapter, as asked with bias={report.bias!r}.")
+        every, small = counted(len(report.layers), "layer"), len(report.left_out)
+        if capped := sum(layer.capped for layer in report.layers):
+            yield Note(f"In {capped} of {every} the rank is capped at the layer's own width.")
+        if small:
+            yield Note(f"Not adapted: {counted(small, 'layer')} whose adapter would be larger than the weight.")
 
 
 def _untested(settings: RunSettings) -> Iterator[Note]:
@@ -80,8 +55,8 @@ def _untested(settings: RunSettings) -> Iterator[Note]:
         )
 
 
-def _narrow(settings: RunSettings, table: Prepared) -> Iterator[Note]:
-    """Names number columns whose values the model's own scaling makes almost equal: by outliers or a large unit."""
+def _hidden(settings: RunSettings, table: Prepared) -> Iterator[Note]:
+    """Names number columns whose values the model's own scaling makes almost equal."""
     family, encoder = get_card(settings.model).family, table.context.encoder
     if family.added_to_spread is None:
         return
@@ -89,58 +64,46 @@ def _narrow(settings: RunSettings, table: Prepared) -> Iterator[Note]:
     numbers = pd.DataFrame(table.context.x_CF[:, first : first + len(encoder.numbers)], columns=encoder.numbers)
     low, high = numbers[:: max(1, len(numbers) // ROWS_SORTED)].quantile([0.05, 0.95]).to_numpy()
     middle, spread = high - low, numbers.std(ddof=0)
-    unseen = (middle > 0) & (middle < HARDLY * (spread + family.added_to_spread))
-    far = (
-        "few values lie so far from the others that standardising makes the others almost equal. Correct or leave out "
-        "the few if they are mistakes, or take the logarithm"
-    )
-    small = (
-        f"its package adds {family.added_to_spread:g} to the standard deviation, which is hardly larger than that "
-        "here. Write such columns in a smaller unit, so that their numbers are larger"
-    )
-    squeezed = middle < HARDLY * spread
-    for unseen_F, why in ((unseen & squeezed, far), (unseen & ~squeezed, small)):
-        if unseen_F.any():
-            yield Note(
-                f"{family.name} hardly sees {', '.join(map(repr, numbers.columns[unseen_F]))}: {why}.", "warning"
-            )
+    hidden = numbers.columns[(middle > 0) & (middle < HARDLY * (spread + family.added_to_spread))]
+    if len(hidden):
+        yield Note(
+            f"{family.name} hardly sees {', '.join(map(repr, hidden))}: its scaling makes most values almost equal, as "
+            "a few lie far from the others or all are tiny. Correct them, take the logarithm, or use a smaller unit.",
+            "warning",
+        )
 
 
 def _shown(settings: RunSettings, plan: RunPlanned) -> Iterator[Note]:
     """Says which context rows predictions and evaluations use, if these are not simply all."""
-    requested = settings.train.predict_context_rows
     if plan.context_rows < plan.train_rows:
-        yield Note(
-            f"Predictions use {plan.context_rows:,} of the {plan.train_rows:,} training rows as context rows"
-            f"{'' if settings.strategy == 'inference' else '; all of them train'}."
-        )
-    elif requested is not None and requested > plan.train_rows:
-        yield Note(
-            f"Predictions use all {plan.train_rows:,} training rows as context rows: {requested:,} were requested, "
-            "and there are no more."
-        )
+        rest = "" if settings.strategy == "inference" else "; all of them train"
+        shown = f"{plan.context_rows:,} of the {plan.train_rows:,} training rows as context rows"
+        yield Note(f"Predictions use {shown}{rest}.")
     if fewer := plan.fewer_evaluation_rows:
-        yield Note(
-            f"Evaluations during training use {fewer:,} context rows to save time; the final scores of zero-shot "
-            f"and of the best checkpoint use {plan.context_rows:,} context rows."
-        )
+        final = f"the final scores use {plan.context_rows:,}"
+        yield Note(f"Evaluations during training use {fewer:,} context rows to save time; {final}.")
 
 
 def _split(settings: RunSettings, table: Prepared) -> Iterator[Note]:
     """Says how the rows were divided by time or by group, and that a time column used for it is also a feature."""
     for finding in table.split.findings:
         yield Note(finding.message, "warning" if finding.severity == "warning" else "info")
-    encoder = table.context.encoder
-    if settings.split_by == "time" and settings.split_column in encoder.columns:
+    if settings.split_by == "time" and settings.split_column in table.context.encoder.columns:
         yield Note(
             f"{settings.split_column!r} is also a feature, and its later values are outside the range of the training "
             "rows. To predict without it, leave it out under Columns on the Data page."
         )
 
 
-def _weights(settings: RunSettings, table: Prepared) -> Iterator[Note]:
-    """Says how class weights change the weight of the smallest class."""
-    if settings.strategy != "inference" and settings.train.class_weights == "balanced":
+def _steps(settings: RunSettings, table: Prepared, plan: RunPlanned) -> Iterator[Note]:
+    """Says what of a training's steps is not as asked, and how class weights change the smallest class."""
+    train = settings.train
+    if (warmup_steps := train.warmup_steps_of(plan.steps)) > plan.steps:
+        yield Note(f"The warm-up of {warmup_steps} steps is shortened to the run's {plan.steps}.", "warning")
+    if plan.query_rows < train.batch_size:
+        quarter = f"a quarter of the {plan.train_rows:,} training rows"
+        yield Note(f"A step predicts {counted(plan.query_rows, 'row')}, not {train.batch_size:,}: {quarter}.")
+    if train.class_weights == "balanced":
         (largest, most), *_, (smallest, few) = Counter(table.labels[table.split.train]).most_common()
         yield Note(
             f"A row of {smallest!r}, the smallest class, counts {most / few:.1f} times as much in the training loss as "
@@ -160,11 +123,9 @@ def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> 
 
 def costs(result: RunFinished) -> Iterator[Note]:
     """Says which part of a run's own time was read from the cache."""
-    if result.shared_saved_seconds >= SAVING_REPORTED:
-        yield Note(
-            f"{result.shared_saved_seconds:,.1f} s of the {result.train_seconds:,.1f} s of training had been computed "
-            "by earlier runs: they count as this run's time, although it read them from the cache."
-        )
+    saved, whole = result.shared_saved_seconds, result.train_seconds
+    if saved >= SAVING_REPORTED:
+        yield Note(f"{saved:,.1f} s of the {whole:,.1f} s of training were computed by earlier runs and count here.")
 
 
 def endings(
@@ -172,40 +133,26 @@ def endings(
 ) -> Iterator[Note]:
     """Yields the notes after scoring; ``evaluated_step`` is the one that evaluations during training chose."""
     if result.ended_by == "time limit":
-        single_step = ", which one step takes longer than," if result.steps_done == 1 else ""
-        yield Note(
-            f"The time limit of {settings.train.time_limit:g} s{single_step} ended training after step "
-            f"{result.steps_done} of {steps}; that step was evaluated as the last one."
-        )
+        limit = f"{settings.train.time_limit:g} s{', which one step takes longer than,' * (result.steps_done == 1)}"
+        where = f"step {result.steps_done} of {steps}; that step was evaluated as the last one"
+        yield Note(f"The time limit of {limit} ended training after {where}.")
     if arrays.refused:
-        yield Note(
-            f"{arrays.refused} of {arrays.made} results of frozen layers were not cached: the cache may take {_LIMIT}, "
-            "and its folder must have room and be writable. They were computed again at each use."
-        )
-    if result.dead_layers:
-        yield Note(
-            f"{counted(len(result.dead_layers), 'adapted layer')} received no gradient: "
-            f"{', '.join(result.dead_layers[:3])}.",
-            "warning",
-        )
-    if result.overflowed_steps:
-        yield Note(
-            f"{counted(result.overflowed_steps, 'step')} changed nothing: gradients overflowed fp16 until they were "
-            "scaled down."
-        )
+        uncached = f"{arrays.refused} of {arrays.made} results of frozen layers were not cached and were computed again"
+        yield Note(f"{uncached}: the cache may take {_LIMIT}, and its folder must have room and be writable.")
+    if dead := result.dead_layers:
+        yield Note(f"{counted(len(dead), 'adapted layer')} received no gradient: {', '.join(dead[:3])}.", "warning")
+    if overflowed := result.overflowed_steps:
+        yield Note(f"{counted(overflowed, 'step')} changed nothing: gradients overflowed fp16 until scaled down.")
+    empty = counted(result.skipped_episodes, "step")
     if result.skipped_rows:
+        rows = f"{result.skipped_rows} of {result.used_rows + result.skipped_rows} query rows"
         yield Note(
-            f"{result.skipped_rows} of {result.used_rows + result.skipped_rows} query rows were not trained on: the "
-            f"context of their episode did not show their class. {counted(result.skipped_episodes, 'step')} had no "
-            "other rows and changed nothing.",
+            f"{rows} were not trained on: the context of their episode did not show their class. {empty} had no other "
+            "rows and changed nothing.",
             "warning" if result.skipped_episodes else "info",
         )
     elif result.skipped_episodes:
-        yield Note(
-            f"{counted(result.skipped_episodes, 'step')} changed nothing: no row to predict there had a weight above "
-            "0.",
-            "warning",
-        )
+        yield Note(f"{empty} changed nothing: no row to predict there had a weight above 0.", "warning")
     if result.outcome == "diverged":
         rate = settings.learning_rate
         yield Note(

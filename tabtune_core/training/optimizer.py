@@ -33,9 +33,8 @@ def make_optimizer(
     groups = [{"params": group, "lr": rate, "peak_rate": rate} for rate, group in by_rate.items()]
     if optimizer == "sgd":
         made = torch.optim.SGD(groups, momentum=MOMENTUM, weight_decay=weight_decay, fused=True)
-        for parameter in (
-            p for group in by_rate.values() for p in group
-        ):  # torch leaves them uninitialised if the first step is skipped
+        # torch leaves them uninitialised if the first step is skipped
+        for parameter in (p for group in by_rate.values() for p in group):
             made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
         return made
     kind = torch.optim.AdamW if optimizer == "adamw" else torch.optim.Adam

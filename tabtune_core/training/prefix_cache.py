@@ -39,13 +39,9 @@ def frozen_stages(module: nn.Module, stages: Sequence[Stage]) -> list[Stage]:
 
 
 def _is_frozen(stage: nn.Module) -> bool:
-    shares = [
-        float(layer.p) if isinstance(layer, nn.Dropout) else getattr(layer, "dropout", None)
-        for layer in stage.modules()
-    ]
-    drops = any(
-        isinstance(share, float) and share for share in shares
-    )  # a layer's dropout may be a module, which comes by itself
+    layers = list(stage.modules())
+    shares = [float(layer.p) if isinstance(layer, nn.Dropout) else getattr(layer, "dropout", None) for layer in layers]
+    drops = any(isinstance(share, float) and share for share in shares)  # a dropout that is a module comes by itself
     return (
         not drops
         and not any(adapted_paths(stage))
@@ -129,11 +125,9 @@ class SharedPrefix:
         """Whether a forward pass is among the first of its kind, counting only those at least as large."""
         if self._in_full is None:
             return False
-        size, trains = (
-            sum(tensor.numel() for tensor in inputs if isinstance(tensor, torch.Tensor)),
-            torch.is_grad_enabled(),
-        )
-        sizes = self._in_full.setdefault((name, trains), [])  # not ``module.training``: TabDPT's steps run in eval mode
+        size = sum(tensor.numel() for tensor in inputs if isinstance(tensor, torch.Tensor))
+        trains = torch.is_grad_enabled()  # not ``module.training``: TabDPT's steps run in eval mode
+        sizes = self._in_full.setdefault((name, trains), [])
         early = sum(other >= size for other in sizes) < (STEPS_IN_FULL if trains else 1)
         if early:
             sizes.append(size)
@@ -153,18 +147,15 @@ class SharedPrefix:
                 return stage.skip(*positional, **named)
             began = clock.seconds
             output = forward(*positional, **named)
-            if last:
-                synchronize(
-                    next(self.module.parameters()).device
-                )  # otherwise the copy below would wait for the work timed here
+            if last:  # otherwise the copy below would wait for the work timed here
+                synchronize(next(self.module.parameters()).device)
             if last or stage.skip is not None:
                 self._seconds += clock.seconds - began
             if last:
                 assert stage.keep is not None
                 with clock.aside():
-                    self._made += [
-                        tensor.cpu().numpy().reshape(-1) for tensor in stage.keep(output, *positional, **named)
-                    ]
+                    kept = stage.keep(output, *positional, **named)
+                    self._made += [tensor.cpu().numpy().reshape(-1) for tensor in kept]
         return output
 
     def _take(self, *shape: int) -> torch.Tensor:

@@ -25,9 +25,8 @@ def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None
 
 def _recomputed(forward: Callable[..., Any], *positional: Any, **named: Any) -> Any:
     """Checkpoints a call; tensors go by position, where torch looks for the GPUs whose random state it saves."""
-    positional = tuple(
-        value.pop() if isinstance(value, list) else value for value in positional
-    )  # TabPFN passes lists to be emptied
+    # TabPFN passes lists to be emptied
+    positional = tuple(value.pop() if isinstance(value, list) else value for value in positional)
     tensors = [value for value in named.values() if isinstance(value, torch.Tensor)]
     return checkpoint(
         lambda *every: forward(*every[: len(positional)], **named), *positional, *tensors, use_reentrant=False

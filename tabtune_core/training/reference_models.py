@@ -79,9 +79,7 @@ def fit_reference(
     """
     from threadpoolctl import threadpool_limits
 
-    with threadpool_limits(
-        1 if x_NF.size <= CELLS_OF_FOLDS else None
-    ):  # for a small table, threads mostly wait for each other
+    with threadpool_limits(1 if x_NF.size <= CELLS_OF_FOLDS else None):  # of few cells, threads wait for each other
         fit = {"linear": _linear, "boosting": _boosting, "constant": _constant}[strategy]
         return fit(x_NF, y_N, categories, classes, seed)
 
@@ -215,8 +213,5 @@ def _loss(predicted: Array, y_N: Target) -> float:
 
 
 def _how(folds: Sequence[object]) -> str:
-    return (
-        f"by {FOLDS}-fold cross-validation inside the training rows"
-        if len(folds) > 1
-        else "on a fifth of the training rows"
-    )
+    several = f"by {FOLDS}-fold cross-validation inside the training rows"
+    return several if len(folds) > 1 else "on a fifth of the training rows"

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from torch import nn
 
-from tabtune_core.data.target_checks import usual_mean
 from tabtune_core.data.task import Prepared
 from tabtune_core.devices import describe_device, own_chance
 from tabtune_core.errors import LabelError
@@ -33,7 +32,7 @@ from tabtune_core.training.notices import beginnings
 from tabtune_core.training.plan import Plan
 from tabtune_core.training.prefix_cache import SharedPrefix
 from tabtune_core.training.scoring import ModelRows
-from tabtune_core.training.step import Precision, emulation, episode_loss
+from tabtune_core.training.step import Precision, episode_loss
 from tabtune_core.upstream import DISTRIBUTION
 from tabtune_core.variants import VARIANTS
 
@@ -153,7 +152,7 @@ def open_session(resolved: Plan, prepare_table: Callable[[], Prepared], environm
         rows = ModelRows.of(table, model, settings.train)
         plan = _plan(settings, table, model, rows, report, describe_device(device))
         emit(plan)
-        for note in (*emulation(settings.train.amp, device), *beginnings(settings, table, report, plan)):
+        for note in beginnings(settings, table, report, plan):
             emit(note)
     folder = environment.folder / PRIVATE if environment.shared is None else environment.shared
     arrays = SharedArrays(folder, _salt(model, plan))
@@ -216,12 +215,6 @@ def _plan(
     train, trains, parameters = settings.train, settings.strategy != "inference", list(model.module.parameters())
     steps = train.steps or train.epochs * rows.size.steps_an_epoch(len(rows.y_N))
     shown, evaluated = rows.size.context + rows.size.query, len(rows.evaluator.y_C) + len(table.split.validation)
-    classes = table.context.labels.classes
-    guess = (
-        np.bincount(rows.y_N, minlength=len(classes)) / len(rows.y_N)
-        if classes
-        else np.array([usual_mean(rows.y_N.astype(np.float64))])
-    )
     return RunPlanned(
         device=device,
         steps=steps if trains else 0,
@@ -231,7 +224,7 @@ def _plan(
         context_rows=len(table.context.y_C),
         query_rows=rows.size.query,
         features=rows.x_NF.shape[1],
-        classes=classes,
+        classes=table.context.labels.classes,
         total_parameters=sum(p.numel() for p in parameters),
         trainable_parameters=sum(p.numel() for p in parameters if p.requires_grad),
         layers=report.rows() if report else (),
@@ -239,7 +232,6 @@ def _plan(
         train_context_rows=rows.size.context if trains else None,
         evaluation_context_rows=len(rows.evaluator.y_C) if trains else None,
         eval_every=train.eval_every_of(steps, shown=shown, evaluated=evaluated) if trains else None,
-        guess=tuple(guess.tolist()),
         rarer=table.context.rarer,
     )
 

@@ -5,7 +5,7 @@ Shape letters: T rows (context, then query), C context rows, Q query rows, F fea
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -13,16 +13,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from tabtune_core.devices import gpu_module, is_proven, name_of
+from tabtune_core.devices import is_proven, name_of
 from tabtune_core.errors import DeviceError
-from tabtune_core.events import Note
 from tabtune_core.models.base import BaseModel
 from tabtune_core.settings import Amp
 from tabtune_core.training.episodes import Episode
 
 DTYPES: dict[Amp, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
-BF16_CAPABILITY = (8, 0)
-"""Lowest compute capability with native bf16 (CUDA C++ Programming Guide); other GPUs emulate it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,17 +44,6 @@ class Precision:
     def autocast(self) -> torch.autocast:
         """Returns the context in which the loss is computed."""
         return torch.autocast(self.device_type, self.dtype, enabled=self.dtype is not None)
-
-
-def emulation(amp: Amp, device: torch.device) -> Iterator[Note]:
-    """Yields a note if the GPU only emulates the requested format."""
-    if amp == "bf16" and (capability := gpu_module(device).get_device_capability(device)) < BF16_CAPABILITY:
-        name, (major, minor) = gpu_module(device).get_device_name(device), capability
-        yield Note(
-            f"{name} (compute capability {major}.{minor}) emulates bf16, which is slow; GPUs from 8.0 on support it. "
-            "Set train.amp to 'fp16', which this GPU supports, or to 'off'.",
-            "warning",
-        )
 
 
 Stepped = tuple[float, float, Literal["done", "overflow", "diverged"]]

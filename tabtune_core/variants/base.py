@@ -128,7 +128,6 @@ class Variant:
         for name, rows in inputs.items():
             tape.keep(name, rows * shape[1], trains=True)
             tape.keep_bytes(f"{path} {name} mask", rows * shape[1] if tape.hides else 0)
-            if not is_whole(*shape, rank) and (
-                tape.hides or rows < max(shape)
-            ):  # else the update is added to the weight
+            on_output = tape.hides or rows < max(shape)  # else the update is added to the weight
+            if on_output and not is_whole(*shape, rank):
                 tape.keep(f"{path} {name} low", rows * rank, trains=True)

@@ -28,9 +28,8 @@ class Dora(Variant):
         if matrix.norm(dim=1).all():
             return ""
         return (
-            "DoRA trains the length of each row of a weight, and a row of zeros has no direction. There are such "
-            "rows in {paths}. "
-            "Leave use_dora off, or leave these layers out of the targets."
+            "DoRA trains the length of each row of a weight, and a row of zeros has no direction. There are such rows "
+            "in {paths}. Leave use_dora off, or leave these layers out of the targets."
         )
 
     def start(self, adapter: Adapter, matrix: "torch.Tensor", *, from_file: bool) -> None:
@@ -43,10 +42,8 @@ class Dora(Variant):
         """Returns ``m / ||W + s B A||``."""
         import torch
 
-        with (
-            torch.no_grad(),
-            torch.autocast(weight.device.type, enabled=False),
-        ):  # in 16 bits m / ||W|| of a fresh adapter is not 1
+        # in 16 bits m / ||W|| of a fresh adapter would not be 1
+        with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
             norm: torch.Tensor = adapter.moved(weight).norm(dim=1)
         return adapter.get_parameter("lora_magnitude_vector").div(norm)
 

@@ -39,9 +39,8 @@ class Pissa(Variant):
                 a.zero_()
             else:
                 whole = matrix.detach().cpu()
-                left, values, right = torch.linalg.svd(
-                    whole.to(torch.promote_types(whole.dtype, torch.float32)), full_matrices=False
-                )
+                whole = whole.to(torch.promote_types(whole.dtype, torch.float32))
+                left, values, right = torch.linalg.svd(whole, full_matrices=False)
                 root = (values[: adapter.rank] / adapter.scaling).sqrt()
                 a.copy_(root[:, None] * right[: adapter.rank])
                 b.copy_(left[:, : adapter.rank] * root)
@@ -59,10 +58,7 @@ class Pissa(Variant):
 
     def put(self, adapter: Adapter, a: "torch.Tensor", b: "torch.Tensor") -> None:
         """Solves the two halves of each factor in ``update`` for A, B and their start."""
-        (own_a, own_b), (first_a, first_b) = (
-            adapter.factors,
-            (adapter.get_buffer(name) for name in ("start_A", "start_B")),
-        )
+        (own_a, own_b), first_a, first_b = adapter.factors, adapter.get_buffer("start_A"), adapter.get_buffer("start_B")
         (upper, lower), (left, right) = a.chunk(2), b.chunk(2, dim=1)
         for tensor, value in ((own_a, upper), (first_a, upper - lower), (first_b, right), (own_b, left + right)):
             tensor.data.copy_(value)

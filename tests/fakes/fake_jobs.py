@@ -17,7 +17,7 @@ def run_job(kind, *, home, folder, arguments):
         raise RuntimeError("Failed to execute even with minimum batch size 1. Error: CUDA out of memory.")
     if kind == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
-    if kind in ("predict", "context_curve", "waiting"):
+    if kind in ("predict", "rank_curve", "waiting"):
         (folder / "helper").write_text(str(subprocess.Popen(["sleep", "600"]).pid))
         while not (home / "go_on").exists():
             time.sleep(0.02)

@@ -48,6 +48,3 @@ class Driver:
 
     def nvmlDeviceGetUtilizationRates(self, uuid):
         return types.SimpleNamespace(gpu=5)
-
-    def nvmlDeviceGetComputeRunningProcesses(self, uuid):
-        return []

@@ -65,6 +65,5 @@ def test_the_driver_reports_the_memory_that_torch_holds(real_gpu):
     block = torch.ones(300_000_000, dtype=torch.uint8, device=real_gpu)
     sample = open_nvml(real_gpu).sample()
     assert sample["nvml_device_bytes"] > block.nbytes
-    assert sample["nvml_process_bytes"] is None or sample["nvml_process_bytes"] > block.nbytes
     free, total = torch.cuda.mem_get_info(real_gpu)
     assert sample["nvml_device_bytes"] == pytest.approx(total - free, abs=BESIDE_BYTES)

@@ -92,11 +92,6 @@ def test_the_worker_verifies_a_run_on_each_gpu_and_its_jobs_run_there(gpu, setti
     assert (export["labels"], export["rows"]) == (0, 24)
     given = {"adapters": [{"id": run.id, "title": "one"}], "table": settings.dataset, "device": name}
     assert len(job("predict", folder, rows=keep_rows(tmp_path, rows), **given)["models"]) == 2
-    curve = job("context_curve", folder, runs=[run.id])
-    assert (curve["device"].startswith(name), {row["strategy"] for row in curve["rows"]}) == (
-        True,
-        {"inference", "peft"},
-    )
     assert job("rank_curve", folder, run=run.id)
     (pace,) = job("pace", folder / "pace", settings=[run.settings.to_dict()])["measured"]
     assert (pace["device"], pace["seconds_a_step"] > 0) == (name.partition(":")[0], True)

@@ -1,6 +1,5 @@
 """The command line as a program: its output and exit status."""
 
-import csv
 import io
 import json
 import os
@@ -181,18 +180,6 @@ def test_only_the_table_format_ends_with_what_rank_buys(tmp_path, tabtune_here):
     assert len(json.loads(printed)) == 10
 
 
-def test_the_context_curve_is_printed_with_its_sentence(swept, home, tabtune_here):
-    sweep = RunStore(home).sweeps()[-1].id
-    status, printed, _ = tabtune_here(home, "context-curve", sweep)
-    assert status == 0
-    assert printed.splitlines()[0].split()[:2] == ["name", "context_rows"]
-    assert "log-loss on the test rows" in printed
-    _, printed, _ = tabtune_here(home, "context-curve", sweep, "--format", "csv")
-    rows = list(csv.DictReader(io.StringIO(printed)))
-    assert "inference" in {row["strategy"] for row in rows}
-    assert len({row["context_rows"] for row in rows}) * len({row["name"] for row in rows}) == len(rows)
-
-
 def test_a_continuous_target_is_announced_and_predicted_as_a_number(worker, home, table, tabtune_here):
     weights = tiny_checkpoint(home.parent / "tiny.ckpt", "tabicl-v2", task="regression")
     model = ("--rank", 2, "--model", "tabicl-v2", "--checkpoint", weights, *SMALL)
@@ -293,7 +280,6 @@ REFUSED = {
     "predict {table} {table}": "is not an adapter package",
     "merge missing.zip out.ckpt": "There is no adapter package at missing.zip",
     "sweep {table} --target class --model mitra-mini --set predict_context_rows=10001": "at most 10,000 context rows.",
-    "context-curve --seed 77": "--seed is 77; the runs of this sweep have 0. Choose one of them.",
     "leaderboard --home {table}": "cannot be opened",
 }
 

@@ -1,26 +1,22 @@
-"""Context rows at prediction: their setting, the return to zero-shot, and the curve over them, with trained runs."""
+"""Context rows at prediction: their setting, and the return to zero-shot, with trained runs."""
 
 import dataclasses
-import json
+import itertools
 
 import numpy as np
 import pandas as pd
 import pytest
-from made_run import mixed_csv
 from runs_here import carried_out
 from sklearn.metrics import average_precision_score
 
 from tabtune_core import TabularPipeline, load_adapter
-from tabtune_core.analysis.context_rows import curve_frame, in_words, runs_of_curve
-from tabtune_core.data.datasets import add_dataset, add_sample, load_frame
+from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.data.prediction_rows import keep_rows
+from tabtune_core.data.task import labels_of, split_table
 from tabtune_core.events import Evaluated, Note, RunPlanned
-from tabtune_core.execution.jobs.context_curve import context_curve
 from tabtune_core.execution.jobs.predict import predict
-from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.store.jobs import read_progress
+from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.predictions import read_predictions
-from tabtune_core.store.run_folder import WEIGHTS_FILE
 from tabtune_core.training import scoring, train_phase
 
 ROWS = 300
@@ -42,15 +38,6 @@ def home(store):
 def settings(home):
     train = TrainSettings(steps=2, eval_every=1, learning_rate=2e-3, context_rows=40)
     return RunSettings(dataset=add_dataset(home, table(), "table.csv").id, target="verdict", train=train, device="cpu")
-
-
-@pytest.fixture
-def gaining(home):
-    """Full fine-tuning and LoRA on a table where a few steps help."""
-    train, rank = TrainSettings(steps=4, eval_every=2, learning_rate=5e-3), LoraSettings(rank=4)
-    lora = RunSettings(dataset=add_sample(home, "iris").id, target="species", lora=rank, train=train, device="cpu")
-    full = dataclasses.replace(lora, strategy="base-ft", train=dataclasses.replace(train, learning_rate=1e-4))
-    return full, lora
 
 
 @pytest.fixture(autouse=True)
@@ -115,7 +102,6 @@ def test_a_state_that_is_better_only_in_evaluations_is_replaced_by_zero_shot(sto
         assert done.result.validation == done.result.zero_shot_validation
         assert done.result.test == done.result.zero_shot_test
         assert any("not with all context rows of predictions" in note.text for note in of(Note, store, done))
-        assert not (store.run_dir(done.id) / WEIGHTS_FILE).exists()
     adapted, frame = load_adapter(store.run_dir(done.id) / "adapter.zip"), load_frame(home, settings.dataset)
     test = frame.iloc[adapted.split(frame).test]
     p_NK = adapted.predict_proba(test, context=adapted.context(frame))
@@ -131,16 +117,12 @@ def test_average_precision_is_that_of_the_tables_rarer_class_wherever_it_is_show
     dataset = add_dataset(home, frame.to_csv(index=False).encode(), "shift.csv").id
     asked = dataclasses.replace(settings, dataset=dataset, target="y", split_by="time", split_column="day")
     zero, lora = carried_out(store, untrained(asked), asked)
-    tests, context = frame.iloc[-60:].reset_index(drop=True), frame.iloc[:180]
+    tests = frame.iloc[-60:].reset_index(drop=True)
     predicted = read_predictions(store, zero.id, "test")
     own = average_precision_score(predicted.y_N, predicted.predicted[:, 1])
     assert own != pytest.approx(average_precision_score(1 - predicted.y_N, predicted.predicted[:, 0]), abs=0.05)
     measured = [scores["average_precision"] for scores in (zero.result.test, lora.result.zero_shot_test)]
     assert measured == pytest.approx([own, own], abs=1e-5)
-
-    curve = curve_frame(context_curve(home, tmp_path, runs=[lora.id]))
-    whole = curve[(curve["strategy"] == "inference") & (curve["context_rows"] == len(context))]
-    assert whole["test_average_precision"].tolist() == pytest.approx([own], abs=1e-5)
 
     (tmp_path / "job").mkdir()
     rows, adapters = keep_rows(home, tests.assign(day=pd.to_datetime(tests["day"]))), [{"id": lora.id, "title": "lora"}]
@@ -156,50 +138,9 @@ def test_average_precision_is_that_of_the_tables_rarer_class_wherever_it_is_show
         assert scores["average_precision"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_curve_ends_at_the_runs_own_scores(store, gaining, home, tmp_path):
-    full, lora = gaining
-    runs = carried_out(store, untrained(lora), full, lora, lora.changed(rank=2, steps=1, eval_every=1))
-    best = min(runs[2:], key=lambda one: one.result.validation["log_loss"])
-    by_strategy = {"inference": runs[0], "base-ft": runs[1], "peft": best}
-    assert all(by_strategy[strategy].result.best_step for strategy in ("base-ft", "peft")), "there must be an effect"
-    chosen = runs_of_curve(store, runs, "log_loss")
-    assert [one.id for one in chosen] == [by_strategy["base-ft"].id, by_strategy["peft"].id]
-
-    answer = context_curve(home, tmp_path, runs=[one.id for one in chosen])
-    assert json.loads(json.dumps(answer)) == answer
-    assert str(read_progress(tmp_path)) == "14 of 15 predictions of the curve"
-    curve = curve_frame(answer)
-    assert curve["context_rows"].tolist() == [64, 90] * 3
-    for strategy, own in by_strategy.items():
-        last = curve[(curve["strategy"] == strategy) & (curve["context_rows"] == 90)].iloc[0]
-        for part in ("validation", "test"):
-            assert last[f"{part}_log_loss"] == pytest.approx(getattr(own.result, part)["log_loss"], abs=1e-5)
-    assert (curve["predict_seconds"] > 0).all()
-    assert (curve["growth_memory_bytes"] >= 0).all()
-    assert "instead of 64" in in_words(curve, "log_loss")
-
-
-@pytest.mark.parametrize(
-    ("model", "task", "target"),
-    [
-        ("tabicl-mini", "classification", "verdict"),
-        pytest.param("tabicl-mini", "regression", "weight", marks=pytest.mark.slow),
-        pytest.param("tabdpt-mini", "classification", "verdict", marks=pytest.mark.slow),
-        pytest.param("mitra-mini", "regression", "weight", marks=pytest.mark.slow),
-    ],
-)
-def test_every_point_of_the_curve_equals_a_run_with_that_many_context_rows(store, home, tmp_path, model, task, target):
-    """On a table with words, dates and missing cells; the trained state is the one returned with all context rows."""
-    pytest.importorskip("autogluon.tabular" if model == "mitra-mini" else "torch", reason="Mitra needs AutoGluon")
-    train = TrainSettings(steps=2, eval_every=1, context_rows=40, views=2)
-    dataset = add_dataset(home, mixed_csv(rows=200), "mixed.csv").id
-    what = {"dataset": dataset, "target": target, "task": task, "model": model, "device": "cpu"}
-    lora = RunSettings(**what, lora=LoraSettings(rank=2), train=train)
-    runs = carried_out(store, untrained(lora.changed(predict_context_rows=64)), untrained(lora), lora)
-    curve = curve_frame(context_curve(home, tmp_path, runs=[runs[2].id])).set_index(["strategy", "context_rows"])
-    assert list(curve.index) == [(strategy, rows) for strategy in ("inference", "peft") for rows in (64, 120)]
-    for place, one in zip([("inference", 64), ("inference", 120), ("peft", 120)], runs, strict=True):
-        for part in ("validation", "test"):
-            own = getattr(one.result, part)
-            point = {metric: curve.loc[place, f"{part}_{metric}_first"] for metric in own}
-            assert point == pytest.approx(own, abs=1e-6)
+def test_a_context_is_part_of_every_larger_one(settings, home):
+    frame, sizes = load_frame(home, settings.dataset), (20, 64, 128, None)
+    labels = labels_of(frame, settings)
+    contexts = [split_table(frame, labels, settings.changed(predict_context_rows=size)).context for size in sizes]
+    assert [len(context) for context in contexts] == [20, 64, 128, 180]
+    assert all(set(small) < set(large) for small, large in itertools.pairwise(contexts))

@@ -143,8 +143,7 @@ def test_in_a_deleted_folder_commands_work_or_say_so_in_one_line(tmp_path, capsy
     assert main(["runs", "--home", str(tmp_path / "home")]) == 0
     capsys.readouterr()
     monkeypatch.setenv("TABTUNE_HOME", "home")
-    for command in (["runs"], ["context-curve"]):
-        assert main(command) == 2
+    assert main(["runs"]) == 2
     with pytest.raises(SystemExit, match="2"):
         serve(["--home", str(tmp_path / "home"), "--no-browser"])
     lines = capsys.readouterr().err.splitlines()

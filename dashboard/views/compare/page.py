@@ -1,4 +1,4 @@
-"""The Compare page: what more rank, memory, time or context rows gain, and runs side by side."""
+"""The Compare page: what more rank, memory or time gain, and runs side by side."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ from dashboard.url_state import SELECT_PIXELS, nothing_yet, pick, say_gone, stop
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.rank_tab import rank_tab
 from dashboard.views.compare.side_by_side import side_by_side
-from dashboard.views.compare.trade_offs import rows_shown, trade_offs
+from dashboard.views.compare.trade_offs import trade_offs
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, metrics_of
 
-TABS = {"Rank": rank_tab, "Trade-offs": trade_offs, "Context rows": rows_shown, "Runs side by side": side_by_side}
+TABS = {"Rank": rank_tab, "Trade-offs": trade_offs, "Runs side by side": side_by_side}
 
 head = st.container(horizontal=True, vertical_alignment="center")
 head.title("Compare", help=define("Pareto front", "Mean over seeds", "Truncation"), width="content")

@@ -1,4 +1,4 @@
-"""Two tabs of Compare: score against cost with limits, and the effect of more context rows."""
+"""The tab Trade-offs of Compare: score against cost, with limits."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,22 +7,17 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.components import segments
-from dashboard.components.job_status import ask_for, result_of
 from dashboard.components.plotly_chart import show
-from dashboard.formatting import duration, megabytes, plain
+from dashboard.formatting import megabytes, plain
 from dashboard.url_state import pick
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.comparison import at_one_rate
 from tabtune_core.analysis.configurations import by_configuration
-from tabtune_core.analysis.context_rows import curve_frame, in_words, part_of, runs_of_curve
-from tabtune_core.analysis.intervals import PLUS_MINUS
 from tabtune_core.analysis.pareto import best_of, front, score_noise, within_limits
 from tabtune_core.analysis.recommendation import with_noise
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.pareto import COSTS
 from tabtune_core.metrics import METRICS
-from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.wording import few
 
 LIMITS = {
@@ -144,72 +139,4 @@ def what_fits(board: pd.DataFrame, metric: str, limits: Mapping[str, float], nou
         f"Within these limits **{plain(str(best['run']))}** has the best validation {METRICS[metric].written},"
         f" **{METRICS[metric].text(best[f'validation_{metric}'])}**, with {', '.join(costs)}. {len(inside)} of "
         f"{len(scored)} {noun} fit."
-    )
-
-
-KIND = "context_curve"
-
-
-def rows_shown(compared: Compared) -> None:
-    """Draws the tab Context rows."""
-    st.header("Context rows and training", help=CHARTS["rows_shown"].help)
-    st.caption(
-        "More context rows at prediction need no training. The curve scores zero-shot, full fine-tuning and the best "
-        "LoRA run"
-        " of this sweep (by validation) at 64, 128, … and all context rows."
-    )
-    seeds = sorted({run.settings.seed for run in compared.done})
-    seed = st.selectbox("Seed", seeds, key=f"rows_seed_{compared.sweep}") if len(seeds) > 1 else seeds[0]
-    runs = runs_of_curve(queries.store(), compared.done, compared.metric, seed)
-    if not runs:
-        st.info("No run of this seed has finished yet.", icon=":material/hourglass_top:")
-        return
-    strategies = {run.settings.strategy for run in compared.done if run.settings.seed == seed}
-    if "base-ft" in strategies and not any(run.settings.strategy == "base-ft" for run in runs):
-        st.caption(
-            "Full fine-tuning is missing: its weights were not kept, or its model or split differs. Run it again to "
-            "add it."
-        )
-    asked = {"runs": [run.id for run in runs]}
-    [job] = queries.newest_jobs(KIND, asked)
-    if result := result_of(job, "Predicting with more and more context rows"):
-        _found(compared, result)
-    elif job is None or job.status in JOB_ENDED:
-        named = ", ".join(compared.legend.labels[run.id] for run in runs)
-        st.button(
-            "Compute",
-            key="work_out_rows",
-            on_click=ask_for,
-            args=(KIND, asked),
-            icon=":material/table_rows:",
-            help=f"Predicts the held-out rows of {plain(named)} and of zero-shot at each number of context rows. "
-            "Takes seconds to minutes.",
-        )
-
-
-def _found(compared: Compared, result: dict[str, Any]) -> None:
-    curve, meaning = curve_frame(result), METRICS[compared.metric]
-    with st.container(border=True):
-        st.markdown(plain(in_words(curve, compared.metric)))
-        st.caption(
-            f"{PLUS_MINUS}: the noise of the scored rows and of the choice of context rows, of which several sets"
-            " were drawn. Other seeds may differ more. A trained state counts only if it beats zero-shot on the "
-            "validation rows."
-        )
-    parts = [part for part in ("test", "validation") if f"{part}_{compared.metric}" in curve]
-    words = {part: part.capitalize() for part in parts}
-    split = segments("Rows", words, key="rows_split", default=part_of(curve, compared.metric))
-    used = [
-        "name",
-        "context_rows",
-        *(f"{part}_{compared.metric}" for part in parts),
-        "predict_seconds",
-        "growth_memory_bytes",
-    ]
-    label = f"{meaning.label} against context rows"
-    show("rows_shown", curve, label=label, numbers=curve[used], metric=compared.metric, split=split)
-    st.caption(
-        f"Computed on {plain(result['device'])} in {duration(result['seconds'])}, with {result['train_rows']:,} "
-        "training rows. Seconds are"
-        f" for predicting the {part_of(curve, compared.metric)} rows; memory is the peak of that over the loaded model."
     )

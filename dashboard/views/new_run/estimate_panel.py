@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from dashboard import queries
 from dashboard.components.job_status import wait_for
 from dashboard.components.plotly_chart import show
-from dashboard.formatting import duration, megabytes
+from dashboard.formatting import duration
 from tabtune_core.analysis.runtime_estimate import (
     Pace,
     TrainedOn,
@@ -33,10 +33,8 @@ from tabtune_core.training.memory.fitting import (
     Need,
     between,
     cannot_fit,
-    disk_need,
     judge,
     need_of,
-    no_room,
 )
 from tabtune_core.training.memory.prediction_context import with_shown_rows
 
@@ -105,7 +103,6 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, box: Delt
         by_cause = dataclasses.asdict(likely)
         bars += [{"run": name, "kind": "estimate", "cause": cause, "bytes": by_cause[cause]} for cause in CAUSES]
     need = need_of(dataclasses.replace(sweep, references=False).one_seed(), card, sizes, on_gpu=on_gpu, ratio=ratio)
-    on_disk = disk_need(sweep.one_seed(), card, split, classes=classes, times=len(sweep.seeds))
     with box:
         fit = _say_whether_it_fits(need, device)
         frame = pd.DataFrame(bars)
@@ -117,12 +114,11 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, box: Delt
             label="Memory by cause, one bar per run",
             numbers=numbers,
         )
-        rows = _rows_shown(asked, sizes.shown_rows, split.train)
-        disk = f"Disk: {megabytes(on_disk.kept)} kept, {megabytes(on_disk.meanwhile)} more while a run trains."
-        st.caption(f"{rows} {disk}".strip())
+        if rows := _rows_shown(asked, sizes.shown_rows, split.train):
+            st.caption(rows)
     if fit not in (None, "fits"):
         st.caption(_WAY_OUT)
-    too_large = cannot_fit(need, device, sweep.run) or no_room(on_disk, queries.home())
+    too_large = cannot_fit(need, device, sweep.run)
     return Judged(too_large, fit, _time(sweep, card, trained_on, paces, may_measure=not stopped and fit != "exceeds"))
 
 

@@ -156,17 +156,13 @@ def _step_bytes(settings: RunSettings, card: ModelCard, sizes: Sizes, gradients:
     Gradients appear while activations are freed: all activations and no gradients, or one block's and all gradients.
     """
     recomputed = settings.train.gradient_checkpointing or not card.family.block_lists
-    copies = (
-        0 if settings.train.amp == "off" else 2 * card.weights_for(settings.task).total_parameters
-    )  # that autocast keeps
-    tape, heap = (
-        step_tape(settings, card, sizes, on_gpu=on_gpu),
-        1.0 if on_gpu else HEAP_RECOMPUTED if recomputed else HEAP,
-    )
-    one_block = heap * tape.peak_bytes(checkpointed=True)
-    return (
-        one_block if recomputed else max(one_block, heap * tape.peak_bytes(checkpointed=False) - gradients)
-    ) + copies
+    tape = step_tape(settings, card, sizes, on_gpu=on_gpu)
+    heap = 1.0 if on_gpu else HEAP_RECOMPUTED if recomputed else HEAP
+    kept = heap * tape.peak_bytes(checkpointed=True)
+    if not recomputed:
+        kept = max(kept, heap * tape.peak_bytes(checkpointed=False) - gradients)
+    copied = 0 if settings.train.amp == "off" else card.weights_for(settings.task).total_parameters
+    return kept + 2 * copied  # that autocast keeps
 
 
 def step_tape(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_gpu: bool) -> Tape:

@@ -1,19 +1,16 @@
-"""Judges before the start whether runs fit the memory of their device and the disk. Loads no torch."""
+"""Judges before the start whether runs fit the memory of their device. Loads no torch."""
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from tabtune_core.data.splits import SplitSizes
-from tabtune_core.machine import PROCESS_BYTES, TIGHT, disk_of
+from tabtune_core.machine import PROCESS_BYTES, TIGHT
 from tabtune_core.models.activation_tape import NUMBER_BYTES
-from tabtune_core.models.cards import ModelCard, adapter_size
+from tabtune_core.models.cards import ModelCard
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.training.memory.estimate import (
     CPU_FIRST_USE_BYTES,
-    MOMENTS,
     MemoryByCause,
     Sizes,
     estimate_memory,
@@ -144,63 +141,3 @@ def cannot_fit(need: Need, device: DeviceMemory, settings: RunSettings) -> str |
         f"This needs {between(need.least, need.most, 1e9, digits)} GB of memory, as estimated; {device.name} has "
         f"{device.all_bytes / 1e9:,.{digits}f} GB in all. Lower {rows}.{other}"
     )
-
-
-RUN_BYTES = 150_000
-"""Size of a run's rows in the database, its log and the texts in an adapter package."""
-BEST_STATES = 3
-"""Most best states on disk at once: the first, the best, and a new one being written (see ``best_checkpoint``)."""
-
-
-@dataclass(frozen=True, slots=True)
-class DiskNeed:
-    """Bytes that runs write into their workspace."""
-
-    kept: int
-    """Bytes that stay: adapters, weights of full fine-tuning, predictions, events."""
-    meanwhile: int
-    """Most temporary bytes: the states of the run that is training."""
-
-    @property
-    def bytes(self) -> int:
-        """Returns the peak, while the last run is training."""
-        return self.kept + self.meanwhile
-
-
-def disk_need(
-    runs: Sequence[RunSettings], card: ModelCard, split: SplitSizes, *, classes: int, times: int = 1
-) -> DiskNeed:
-    """Estimates what runs of one model write, one at a time and each ``times`` times; 0 ``classes``: numbers."""
-    kept, states = 0, [0]
-    for run in runs:
-        train = run.train
-        rows = min(split.validation, train.validation_rows) + min(split.test, train.test_rows)
-        kept += RUN_BYTES + 2 * 8 * rows * (1 + classes)  # predictions of the trained and the pretrained model
-        if run.strategy == "peft":
-            adapter = adapter_size(card, run.task, run.lora)
-            kept, trained = kept + adapter.tensor_bytes, NUMBER_BYTES * adapter.trainable
-        elif run.strategy == "base-ft":
-            trained = NUMBER_BYTES * card.weights_for(run.task).total_parameters
-            kept += trained
-        else:
-            continue
-        states.append(
-            trained * (BEST_STATES + 2 * (1 + MOMENTS[train.optimizer]))
-        )  # the last state, and a new one being written
-    return DiskNeed(times * kept, max(states))
-
-
-def no_room(need: DiskNeed, home: Path) -> str | None:
-    """Says why runs do not fit the disk of their workspace, and what to do; None if they may fit."""
-    disk = disk_of(home)
-    if disk is None or need.bytes <= disk[0]:
-        return None
-    return (
-        f"This needs about {_size(need.bytes)} on the disk of {home}, as estimated ({_size(need.kept)} of it "
-        "permanently); "
-        f"{_size(disk[0])} are free. Delete runs, or start fewer; full fine-tuning takes most."
-    )
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / 1e9:,.1f} GB" if size_bytes >= 1e9 else f"{size_bytes / 1e6:,.1f} MB"

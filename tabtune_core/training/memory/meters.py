@@ -5,11 +5,10 @@ In: a device. Out: ``MemorySampled`` a few times a second, and the peaks of each
 
 import ctypes
 import dataclasses
-import os
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -24,17 +23,16 @@ from tabtune_core.events import Event, MemorySampled, Phase, PhaseDone, PhaseSta
 from tabtune_core.gpus import answer_of
 from tabtune_core.lora.layers import LowRank
 
-METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device", "nvml_process")
+METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device")
 DENSE = 500
 """Emitted samples after which twice as many samples are combined into one."""
-_NOT_AVAILABLE = 2**64 - 1  # NVML_VALUE_NOT_AVAILABLE: some drivers give it as a number of bytes
 
 
 class NvmlReader:
-    """Reads one GPU through NVML; ``library`` is ``pynvml``, ``pid`` this process's id for the driver or None."""
+    """Reads one GPU through NVML; ``library`` is ``pynvml``."""
 
-    def __init__(self, library: Any, uuid: str, pid: int | None) -> None:
-        self._library, self._pid = library, pid
+    def __init__(self, library: Any, uuid: str) -> None:
+        self._library = library
         library.nvmlInit()
         # by UUID: an index could be another GPU under CUDA_VISIBLE_DEVICES, and a MIG slice has no index
         names = [uuid] if uuid.startswith(("GPU-", "MIG-")) else [f"GPU-{uuid}", f"MIG-{uuid}"]
@@ -46,15 +44,9 @@ class NvmlReader:
 
     def sample(self) -> dict[str, Any]:
         """Returns the NVML fields of ``MemorySampled``."""
-        library = self._library
-        power, processes = (
-            self._read(library.nvmlDeviceGetPowerUsage),
-            self._read(library.nvmlDeviceGetComputeRunningProcesses),
-        )
-        mine = [process.usedGpuMemory for process in processes or [] if process.pid == self._pid]
+        library, power = self._library, self._read(self._library.nvmlDeviceGetPowerUsage)
         return dict(
             nvml_device_bytes=getattr(self._read(library.nvmlDeviceGetMemoryInfo), "used", None),
-            nvml_process_bytes=mine[0] if mine and mine[0] not in (None, _NOT_AVAILABLE) else None,
             utilisation_percent=getattr(self._read(library.nvmlDeviceGetUtilizationRates), "gpu", None),
             power_watts=None if power is None else power / 1000,
             temperature_celsius=self._read(library.nvmlDeviceGetTemperature, library.NVML_TEMPERATURE_GPU),
@@ -67,53 +59,31 @@ def open_nvml(device: torch.device) -> NvmlReader | None:
         return None
     import pynvml
 
-    reader: NvmlReader | None = answer_of(
-        NvmlReader, pynvml, str(gpu_module(device).get_device_properties(device).uuid), pid_of_driver(), library=pynvml
-    )
+    uuid = str(gpu_module(device).get_device_properties(device).uuid)
+    reader: NvmlReader | None = answer_of(NvmlReader, pynvml, uuid, library=pynvml)
     return reader
 
 
-def pid_of_driver(namespace: str = "/proc/self/ns/pid") -> int | None:
-    """Returns this process's pid on the host, as the driver reports it; None in a container with its own pid namespace.
+def thinned(samples: Iterable[MemorySampled]) -> Iterator[MemorySampled]:
+    """Yields fewer samples the longer a run takes: after DENSE of them one for two, then one for four, and so on.
 
-    The host's namespace has a fixed number: ``PROC_PID_INIT_INO`` of Linux (include/linux/proc_ns.h).
+    A yielded sample has the highest of all bytes and the last of the other readings; phases are never mixed.
     """
-    try:
-        of_host = os.readlink(namespace) == f"pid:[{0xEFFFFFFC}]"
-    except OSError:  # not Linux, so without pid namespaces
-        of_host = True
-    return os.getpid() if of_host else None
+    yielded, waiting = 0, list[MemorySampled]()
+    for sample in samples:
+        if waiting and (len(waiting) >= 2 ** (yielded // DENSE) or waiting[-1].phase != sample.phase):
+            yield _highest(waiting)
+            yielded, waiting = yielded + 1, []
+        waiting.append(sample)
+    if waiting:
+        yield _highest(waiting)
 
 
-class Thinning:
-    """Emits fewer samples the longer a run takes: after DENSE of them two combined into one, then four, and so on.
-
-    A combined sample has the maximum of the bytes and the last of the other readings; phases are never mixed.
-    """
-
-    def __init__(self) -> None:
-        self._emitted, self._samples = 0, list[MemorySampled]()
-
-    def take(self, sample: MemorySampled) -> Iterator[MemorySampled]:
-        """Adds a sample and yields what is to be emitted now."""
-        if self._samples and self._samples[-1].phase != sample.phase:
-            yield from self.rest()
-        self._samples.append(sample)
-        if len(self._samples) >= 2 ** (self._emitted // DENSE):
-            yield from self.rest()
-
-    def rest(self) -> Iterator[MemorySampled]:
-        """Yields the samples that have not been emitted yet, combined into one."""
-        if self._samples:
-            read = {
-                name: [getattr(sample, name) for sample in self._samples]
-                for name in (f"{meter}_bytes" for meter in METERS)
-            }
-            highest: dict[str, Any] = {
-                name: max((v for v in values if v is not None), default=None) for name, values in read.items()
-            }
-            yield dataclasses.replace(self._samples[-1], **highest)
-            self._emitted, self._samples = self._emitted + 1, []
+def _highest(samples: Sequence[MemorySampled]) -> MemorySampled:
+    names = [f"{meter}_bytes" for meter in METERS]
+    read = {name: [value for one in samples if (value := getattr(one, name)) is not None] for name in names}
+    highest: dict[str, Any] = {name: max(values, default=None) for name, values in read.items()}
+    return dataclasses.replace(samples[-1], **highest)
 
 
 class MemoryMeter:
@@ -159,7 +129,11 @@ class MemoryMeter:
         )
 
     def _run(self) -> None:
-        thinning = Thinning()
+        for event in thinned(self._samples()):
+            self._emit(event)
+
+    def _samples(self) -> Iterator[MemorySampled]:
+        """Yields a sample at a time until the meter is stopped, and keeps the peaks of the current phase."""
         while not self._stop.is_set():
             with self._lock:
                 sampled = self.sample()
@@ -167,11 +141,8 @@ class MemoryMeter:
                     value = getattr(sampled, f"{meter}_bytes")
                     if value is not None:
                         self._peaks[meter] = max(value, self._peaks.get(meter, 0))
-            for event in thinning.take(sampled):
-                self._emit(event)
+            yield sampled
             self._stop.wait(self._seconds)
-        for event in thinning.rest():
-            self._emit(event)
 
     @contextmanager
     def phase(self, name: Phase) -> Iterator[None]:
@@ -186,10 +157,8 @@ class MemoryMeter:
         peaks = self._phase_peaks()
         speaking = peaks[self.speaks]
         self.highest_bytes = max(self.highest_bytes, speaking or 0)
-        if name == "load":
-            _give_back_freed_memory(
-                self._device
-            )  # memory freed by loading must not count as the base, or growth would be too small
+        if name == "load":  # memory freed by loading must not count as the base, or growth would be too small
+            _give_back_freed_memory(self._device)
             self.base_bytes = getattr(self.sample(), f"{self.speaks}_bytes")
         growth = None if name == "load" else self._growth(speaking)
         self.growth_bytes[name] = growth
@@ -252,12 +221,8 @@ def _give_back_freed_memory(device: torch.device) -> None:
 
 def held_bytes(module: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, int]:
     """Counts bytes of weights, adapter, gradients and optimizer state, before the gradients of a step are deleted."""
-    own = {
-        id(t): t
-        for layer in module.modules()
-        if isinstance(layer, LowRank)
-        for t in (*layer.factors, *layer.beside.values())
-    }
+    adapters = [layer for layer in module.modules() if isinstance(layer, LowRank)]
+    own = {id(tensor): tensor for layer in adapters for tensor in (*layer.factors, *layer.beside.values())}
     parameters = list(module.parameters())
     states = optimizer.state.values() if optimizer else ()
     return {
@@ -272,6 +237,5 @@ def by_cause(without_activations: dict[str, int], growth_bytes: int | None) -> d
     """Adds activations: the growth less gradients and optimizer state; None if the growth is unknown."""
     if growth_bytes is None:
         return None
-    return without_activations | {
-        "activations": max(0, growth_bytes - without_activations["gradients"] - without_activations["optimizer"])
-    }
+    others = without_activations["gradients"] + without_activations["optimizer"]
+    return without_activations | {"activations": max(0, growth_bytes - others)}

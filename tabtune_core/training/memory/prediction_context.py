@@ -30,9 +30,8 @@ def with_shown_rows(settings: RunSettings, *, features: int, memory_bytes: int, 
     if settings.train.predict_context_rows is not None:
         return settings
     card = get_card(settings.model)
-    each = card.family.code("activations").attention(
-        card.weights_for(settings.task).config, features=features
-    )  # of a pair of rows
+    config = card.weights_for(settings.task).config
+    each = card.family.code("activations").attention(config, features=features)  # of a pair of rows
     rows = MOST
     while rows > ALWAYS and each * rows**2 > OPERATIONS["cuda" if on_gpu else "cpu"]:
         rows //= 2

@@ -82,7 +82,7 @@ def test_place_and_only_the_settings_that_apply_are_shown(store, capsys):
     assert "epochs" not in text and "warmup_ratio" not in text
 
 
-@pytest.mark.parametrize("command", ["leaderboard", "runs", "show 1", "resume", "context-curve", "export html"])
+@pytest.mark.parametrize("command", ["leaderboard", "runs", "show 1", "resume", "export html"])
 def test_a_mistyped_home_is_not_created(command, tmp_path, capsys):
     assert main([*command.split(), "--home", str(tmp_path / "hom")]) == 2
     assert "There is no folder" in capsys.readouterr().err

@@ -57,8 +57,8 @@ def is_gone(process):
 
 
 def test_a_prediction_runs_beside_a_curve_and_the_next_curve_waits_until_both_are_cancelled(live):
-    first, _ = begun(live, "context_curve")
-    second = live.add_job("context_curve", {"number": 2})
+    first, _ = begun(live, "rank_curve")
+    second = live.add_job("rank_curve", {"number": 2})
     prediction, helper = begun(live, "predict")
     assert [live.job(job).status for job in (first, second, prediction)] == ["running", "queued", "running"]
     live.cancel_job(second)

@@ -87,9 +87,24 @@ def test_an_adapter_moves_to_another_set_by_its_tensors(filled):
     adapters, expected = filled
     adapters.set("dora")
     other = AdapterSet(tiny_tabdpt())
+    assert (other.active, other.merged, other.module, other.names) == (None, False, other.base, ())
     torch.manual_seed(77)
-    other.add("copy", ADAPTERS["dora"], RULES, factor_tensors(adapters.module, adapters.report("dora")))
+    other.add("copy", ADAPTERS["dora"], RULES, adapters.tensors("dora"))
+    assert other.names == ("copy",)
     assert torch.equal(logits(other.module), expected["dora"])
+
+
+def test_adapters_are_off_in_a_block_to_the_end_of_the_outermost(filled):
+    adapters, _ = filled
+    with adapters.disabled() as module:
+        assert module is adapters.module is adapters.base
+        with adapters.disabled():
+            pass
+        assert adapters.active is None
+    assert adapters.active == "head"
+    with adapters.disabled():
+        adapters.set("plain")
+    assert adapters.active == "plain"
 
 
 def test_attention_that_reads_its_weights_also_switches_adapters():

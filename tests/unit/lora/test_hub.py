@@ -102,7 +102,7 @@ def hub(monkeypatch, tmp_path):
     server.server_close()
 
 
-def test_a_run_is_uploaded_with_its_model_card_and_predicts_by_its_address(store, hub, capsys, tmp_path):
+def test_a_run_is_uploaded_with_its_model_card_and_predicts_by_its_address(store, hub, capsys, tmp_path, monkeypatch):
     run = made_run(store, data=mixed_csv(400))
     counts = dict.fromkeys(["steps", "context_rows", "query_rows", "features"], 1)
     counts |= dict.fromkeys(["train_rows", "validation_rows", "test_rows"], 1)
@@ -118,7 +118,7 @@ def test_a_run_is_uploaded_with_its_model_card_and_predicts_by_its_address(store
     card = files["README.md"].decode()
     for line in ("pipeline_tag: tabular-classification", "license: apache-2.0", 'load_adapter("hf://ann/mine")'):
         assert line in card
-    assert "| log-loss | test | 0.5000 | ±" in card
+    assert "| log-loss | test | 0.5000 | ±" in card and "| not known |" in card
     assert not any(word in card for word in ("keep it", "drop it", "remark number"))
 
     there, here = (load_adapter(path, device="cpu") for path in ("hf://ann/mine", store.run_dir(run) / "adapter.zip"))
@@ -138,6 +138,12 @@ def test_a_run_is_uploaded_with_its_model_card_and_predicts_by_its_address(store
     for hidden in ("hf://ann/mine", str(tmp_path / "rows.csv")):  # from the log-in and from the machine
         with pytest.raises(AdapterError, match=r"no repository ann/mine|Write hf://owner/name"):
             read_public(hidden)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with ThreadPoolExecutor(1) as other:  # before 1.0, each thread keeps a session
+        assert other.submit(load_lora_adapter, "hf://ann/labelled").result().model == "tabicl-mini"
+        with pytest.raises(AdapterError, match="cannot be reached"):  # the cache is that of the log-in
+            other.submit(read_public, "hf://ann/labelled").result()
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     assert main(["hub", "push", run, "ann/labelled", "--home", str(store.home)]) == 2
     assert "exists and is public. Add --public" in capsys.readouterr().err
 
@@ -155,7 +161,7 @@ def test_hub_errors_are_one_sentence(hub, monkeypatch):
         with pytest.raises(AdapterError, match=told):
             read_facts(address)
     monkeypatch.setattr("tabtune_core.lora.hub.LIMIT_BYTES", 5)
-    with pytest.raises(AdapterError, match="an adapter may have"):
+    with pytest.raises(AdapterError, match=r"has 0 MB; an adapter may have 0\."):
         read_facts("hf://ann/other")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     # before 1.0, each thread keeps a session

@@ -12,6 +12,7 @@ from tiny import tiny_module
 from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
 
 from tabtune_core.errors import AdapterError, TargetError
+from tabtune_core.lora.attach import adapter_at, attach, detach
 from tabtune_core.lora.inject import (
     adapter_factors,
     adapter_tensors,
@@ -21,6 +22,7 @@ from tabtune_core.lora.inject import (
     merge,
     merged_copy,
 )
+from tabtune_core.lora.layers import LowRankUpdate
 from tabtune_core.lora.names import TargetRules
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings
@@ -62,6 +64,19 @@ def test_the_report_counts_what_the_module_has(module):
     assert sorted(dead_adapters(module, report)) == sorted(layer.path for layer in report.layers), "before any gradient"
     parameters = f"{report.trainable_parameters:,} of {report.total_parameters:,} parameters train"
     assert repr(report) == f"<LoRA of rank 4 in {len(report.layers)} layers: {parameters}; rows() lists them>"
+
+
+def test_a_weight_that_is_read_stays_the_same_object_and_is_not_computed_to_be_adapted(monkeypatch):
+    module = torch.nn.Sequential(torch.nn.Linear(5, 3))
+    weight, update = module[0].weight, LowRankUpdate(module[0].weight, 2, 4.0, 0.0)
+    place, version = weight.data_ptr(), weight._version
+    monkeypatch.setattr(update, "forward", lambda weight: pytest.fail("the updated weight was computed"))
+    attach(module, "0", update)
+    assert adapter_at(module, "0") is update
+    assert module[0].parametrizations.weight.original is weight
+    assert detach(module, "0") is update
+    assert module[0].weight is weight
+    assert (weight.data_ptr(), weight._version) == (place, version)
 
 
 def test_the_rank_is_capped_layer_by_layer_and_keeps_its_scaling():
@@ -243,6 +258,10 @@ def test_a_pattern_is_a_path_a_prefix_consecutive_names_or_a_group(key, paths):
     assert {layer.scaling for layer in report.layers} == {2.0}, "alpha is twice each layer's rank unless set"
     _, report = trained_tabdpt(rules, alpha=8, alpha_pattern={key: 20})
     assert [layer.path for layer in report.layers if layer.scaling == 5] == paths
+
+
+def test_a_rank_as_large_as_the_largest_weight_allows_is_legal():
+    assert {layer.rank for layer in trained_tabdpt(rank=2, targets=("q_gate",))[1].layers} == {2}
 
 
 def test_the_first_key_that_matches_a_layer_counts():

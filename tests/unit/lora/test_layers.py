@@ -28,15 +28,24 @@ def test_a_linear_adds_alpha_over_rank_times_b_a(generator, rank, alpha):
 
 
 @pytest.mark.parametrize(
-    "made", [lambda: LoRALinear(nn.Linear(400, 4)), lambda: LowRankUpdate(torch.ones(4, 400), 8, 16.0, 0.05)]
+    ("made", "bound"),
+    [
+        (lambda: LoRALinear(nn.Linear(400, 4)), 400**-0.5),
+        (lambda: LowRankUpdate(torch.ones(4, 400), 8, 16.0, 0.05), 400**-0.5),
+        (lambda: LoRAEmbedding(nn.Embedding(400, 4)), 1),
+    ],
+    ids=["called", "read", "looked up"],
 )
-def test_factor_a_has_the_same_initialisation_as_in_peft(made):
-    torch.manual_seed(0)
+def test_factor_a_starts_uniform_and_the_defaults_are_pefts(made, bound):
+    """A layer that is called or read starts as in PEFT; of a table one column is read, so the fan-in is 1."""
     layer = made()
-    first = next(factor.detach() for factor in layer.factors if factor.any())  # B is zero
-    assert 0.99 < first.abs().max() * 400**0.5 <= 1
-    assert first.std() == pytest.approx((3 * 400) ** -0.5, rel=0.05)
+    first, zero = (factor.detach() for factor in layer.factors)
+    assert not zero.any()
+    assert 0.99 < first.abs().max() / bound <= 1
+    assert first.min() < 0 < first.max()
+    assert first.std() == pytest.approx(bound / 3**0.5, rel=0.05)
     assert (*first.shape, layer.scaling) == (8, 400, 2)
+    assert layer.dropout.p == (0 if bound == 1 else 0.05)
 
 
 def test_dropout_zeroes_inputs_of_factor_a_only_during_training(generator):
@@ -57,7 +66,11 @@ def test_a_weight_that_is_read_becomes_w_plus_scaled_b_a(generator):
     update = LowRankUpdate(owner.weight, r=2, alpha=8, dropout=0.0)
     nn.init.normal_(update.lora_B, generator=generator)
     parametrize.register_parametrization(owner, "weight", update)
-    torch.testing.assert_close(owner.weight, original + 4 * update.lora_B @ update.lora_A)
+    expected = original + 4 * update.lora_B @ update.lora_A
+    torch.testing.assert_close(owner.weight, expected)
+    with torch.no_grad():
+        torch.testing.assert_close(owner.weight, expected)
+        assert type(owner.weight) is torch.Tensor
 
 
 VARIANTS = [{}, {"use_rslora": True}, {"variant": "dora"}, {"variant": "pissa"}]
@@ -107,32 +120,51 @@ def test_the_weight_with_the_update_added_gives_the_layers_function(generator, v
         nn.init.normal_(parameter, generator=generator)
     assert (called(x) - linear(x)).abs().max() > 0.1
     assert (looked_up(IDS) - table(IDS)).abs().max() > 0.1
-    torch.testing.assert_close(called.merged()(x), called(x), atol=1e-5, rtol=0)
+    plain = called.merged()
+    torch.testing.assert_close(plain(x), called(x), atol=1e-5, rtol=0)
+    assert not any(parameter.requires_grad for parameter in plain.parameters())
     torch.testing.assert_close(looked_up.updated(table.weight)[IDS], looked_up(IDS), atol=1e-5, rtol=0)
 
 
-def test_with_dora_a_dropped_feature_keeps_its_column_of_the_weight(generator):
-    weight = torch.randn(3, 50, generator=generator)
-    update = LowRankUpdate(weight, r=2, alpha=2, dropout=0.5, variant="dora").train()
-    for parameter in update.parameters():
+@pytest.mark.parametrize("called", [True, False])
+def test_with_dora_a_dropped_feature_is_the_bases_and_the_others_move_further(generator, called):
+    """With dropout 0.5 a feature's change by the adapter is 0 or twice that without dropout."""
+    base = nn.Linear(50, 3)
+    weight, how = base.weight.detach(), {"r": 2, "alpha": 2, "dropout": 0.5, "variant": "dora"}
+    layer = LoRALinear(base, **how) if called else LowRankUpdate(weight, **how)
+    for parameter in (p for p in layer.parameters() if p.requires_grad):
         nn.init.normal_(parameter, generator=generator)
-    kept = (update(weight) == weight).all(dim=0)
+    change = (lambda: (layer(torch.eye(50)) - base.bias).T - weight) if called else (lambda: layer(weight) - weight)
+    dropped, whole = change(), layer.eval() and change()
+    kept = (dropped.abs() > 1e-5).any(dim=0)
     assert 5 < kept.sum() < 45
-    assert not (update.eval()(weight) == weight).all(dim=0).any()
+    assert (whole.abs() > 1e-5).any(dim=0).all()
+    torch.testing.assert_close(dropped, 2 * whole * kept, atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
-    "made",
+    ("made", "base"),
     [
-        lambda: LoRALinear(nn.Linear(5, 4), r=2, from_file=True),
-        lambda: LowRankUpdate(torch.ones(4, 5), 2, 4.0, 0.0, from_file=True),
-        lambda: LoRAEmbedding(nn.Embedding(5, 4), r=2, from_file=True),
+        (lambda base: LoRALinear(base, r=2, from_file=True), nn.Linear(5, 4)),
+        (lambda base: LowRankUpdate(base, 2, 4.0, 0.0, from_file=True), torch.ones(4, 5)),
+        (lambda base: LoRAEmbedding(base, r=2, from_file=True), nn.Embedding(5, 4)),
     ],
     ids=["called", "read", "looked up"],
 )
-def test_an_adapter_that_awaits_its_file_is_zero_and_not_uninitialised_memory(made):
+def test_an_adapter_that_awaits_its_file_is_zero_and_draws_no_random_number(made, base):
+    before = torch.get_rng_state()
     torch.use_deterministic_algorithms(True)  # fills uninitialised memory with NaN
     try:
-        assert not any(factor.any() for factor in made().factors)
+        assert not any(factor.any() for factor in made(base).factors)
     finally:
         torch.use_deterministic_algorithms(False)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_the_factors_are_on_the_device_of_their_weight():
+    for layer in (
+        LoRALinear(nn.Linear(5, 4, device="meta")),
+        LowRankUpdate(torch.ones(4, 5, device="meta"), 2, 4.0, 0.0),
+        LoRAEmbedding(nn.Embedding(5, 4, device="meta")),
+    ):
+        assert {factor.device.type for factor in layer.factors} == {"meta"}

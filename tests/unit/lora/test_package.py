@@ -11,11 +11,12 @@ import torch
 from package_values import package_facts
 from tiny import tiny_module
 
+from tabtune_core.data.findings import ReadAs
 from tabtune_core.errors import AdapterError
 from tabtune_core.files.damaged import Damaged
 from tabtune_core.lora.adapted_layer import PREFIX, AdaptedLayer
 from tabtune_core.lora.inject import adapter_tensors, inject, load_factors, merged_copy
-from tabtune_core.lora.package import FACTS, README, TENSORS, read_package, write_package
+from tabtune_core.lora.package import FACTS, README, TENSORS, peft_config, read_package, write_package
 from tabtune_core.lora.package_reader import readme, without_labels
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings
@@ -50,6 +51,7 @@ def test_a_written_package_is_read_back_bit_by_bit(written):
     assert {name.rpartition(".")[2] for name in tensors} == {"weight", "lora_magnitude_vector", "bias", "in_proj_bias"}
     assert package.facts == about(report, settings=package.facts.settings)
     assert package.facts.settings == RunSettings.from_dict(FACT.settings.to_dict())
+    assert package.facts.read_as == ReadAs(FACT.reading, FACT.kinds, FACT.features, FACT.settings.target)
     assert (
         package.facts.label_hash
         == about(report, labels_sha256=package.facts.label_hash, classes=("class 1", "class 2")).label_hash
@@ -72,6 +74,11 @@ def test_the_loader_in_the_readme_is_valid_python_for_any_table_name(written):
     assert f"Rank 3, alpha 6, DoRA, on {len(written[2].layers)} layers and {len(written[2].biases)} biases." in text
     facts = read_package(written[0]).facts
     licensed = replace(facts, base=replace(facts.base, licence=Licence("X-1", commercial=False)))
+    assert 'Predicts `it\'s "y"` (a, b).' in text and "of its columns, the class labels,\n" in text
+    assert "cannot apply it: the model reads its attention weights without calling a layer. Use the loader" in text
+    numbers = replace(facts, classes=(), layers=(replace(facts.layers[0], kind="embedding"),), biases=("head.bias",))
+    assert "(numbers)." in readme(numbers) and "on 1 layer and 1 bias." in readme(numbers)
+    assert "cannot apply it: it does not support this on an embedding." in readme(numbers)
     assert "Their licence: not known." in text and "Their licence: X-1, no commercial use." in readme(licensed)
     assert "checkpoint=" not in code, "the base's own weights are found without a path"
     settings, base = replace(facts.settings, checkpoint="mine.ckpt"), replace(facts.base, file="mine.ckpt")
@@ -161,8 +168,28 @@ def test_a_package_without_class_labels_holds_them_nowhere(written):
     assert all(torch.equal(again.tensors[name], tensor) for name, tensor in read_package(path).tensors.items())
 
 
-def test_a_layer_may_have_the_rank_of_its_smaller_side():
-    layer = AdaptedLayer("a", "a", "linear", 4, 3, 3, 6.0, False, False, "dora")
-    assert AdaptedLayer.from_json(layer.to_json()) == layer
-    with pytest.raises(Damaged, match="has the rank 4, which is impossible"):
-        AdaptedLayer.from_json({**layer.to_json(), "rank": 4})
+LAYER = AdaptedLayer("a", "a", "linear", 4, 3, 3, 6.0, False, False, "dora")
+
+
+def test_a_layer_has_a_rank_from_1_to_its_smaller_side():
+    for rank in (1, 3):
+        layer = replace(LAYER, rank=rank)
+        assert AdaptedLayer.from_json(layer.to_json()) == layer
+    for rank in (0, 4):
+        with pytest.raises(Damaged, match=f"has the rank {rank}, which is impossible"):
+            AdaptedLayer.from_json({**LAYER.to_json(), "rank": rank})
+    with pytest.raises(Damaged, match="the entry 'more'"):
+        AdaptedLayer.from_json({**LAYER.to_json(), "more": 1})
+
+
+def test_the_bound_of_a_package_is_64_bits_for_every_possible_tensor_and_a_megabyte_beside():
+    a_and_b, lengths = 3 * (4 + 3), 4
+    numbers = 2 * a_and_b + lengths  # a variant may keep a frozen start of A and B, or lengths of the rows
+    assert replace(FACT, layers=(LAYER,), biases=("a.bias",)).bytes_declared == 8 * numbers + 2_000_000
+
+
+def test_pefts_config_of_a_single_layer_is_for_inference_and_needs_no_pattern():
+    module = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+    config = peft_config(inject(module, LoraSettings(rank=2, alpha=6, targets=("0",))), dropout=0.1)
+    assert (config["r"], config["lora_alpha"], config["lora_dropout"], config["target_modules"]) == (2, 6, 0.1, "0")
+    assert config["inference_mode"] and not config["rank_pattern"] and not config["alpha_pattern"]

@@ -208,6 +208,9 @@ REFUSED = {
         "rank 2, which is impossible for its shape",
     ),
     "no layers": (says(layers=[]), "does not name an adapted layer"),
+    "versions that are numbers": (says(versions={"torch": 2}), "its scores or versions are not values by name"),
+    "a row twice": (says(context={"rows": [1, 1], "sha256": "0" * 64}), "not different rows of a table of 30"),
+    "a variant that is not known": (says(layers=[{**LAYER, "variant": "mora"}]), "and the variant 'mora', which are"),
     "scores that are words": (
         says(scores={"test": {"accuracy": "high"}}),
         "its scores or versions are not values by name",

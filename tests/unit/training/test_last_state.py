@@ -292,10 +292,9 @@ def test_a_state_that_cannot_be_saved_does_not_end_the_run(tmp_path, checkpoint,
     run = Trained(tmp_path, checkpoint)
     run.go()
     assert run.fitted.result.outcome == "finished"
-    assert [note.text for note in run.events(Note) if "could not be saved" in note.text] == [
-        "The state of step 4 could not be saved (No space left on device), and no later one will be. The run goes "
-        "on, but it "
-        "would start anew after an interruption."
+    assert [note.text for note in run.events(Note) if "are not saved" in note.text] == [
+        "The state of step 4 and later ones are not saved (No space left on device). The run goes on, but it would "
+        "start anew after an interruption."
     ]
 
 

@@ -11,7 +11,6 @@ import torch
 
 from tabtune_core.events import Evaluated, StepDone
 from tabtune_core.settings import RunSettings, TrainSettings
-from tabtune_core.training import loop
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.episodes import Episode
 from tabtune_core.training.loop import LoopPlan, TrainResult, train
@@ -270,10 +269,3 @@ def test_a_limit_passed_by_the_last_step_is_not_the_reason_for_the_end():
     assert (result.ended_by, result.steps_done) == ("", 2)
     result, events, _ = run([0.9] * 9, steps=1, time_limit=1e-9, now=one_second_a_look_at_the_clock())
     assert (result.ended_by, [event.seconds for event in events]) == ("", [1.0, 2.0])
-
-
-def test_a_very_long_run_reports_fewer_steps_but_all_evaluated_ones_and_the_last(monkeypatch):
-    monkeypatch.setattr(loop, "REPORTED_STEPS", 4)
-    result, events, _ = run([0.9] * 99, steps=41, patience=0, eval_every=10)
-    assert [e.step for e in events if isinstance(e, StepDone)] == [1, 2, 3, 4, 6, 8, 10, 12, 16, 20, 24, 30, 32, 40, 41]
-    assert result.steps_done == 41

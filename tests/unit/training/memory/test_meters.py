@@ -1,6 +1,5 @@
 """The memory meter, with a fake NVML library that answers like the real one."""
 
-import os
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 
 from tabtune_core.events import MemorySampled, PhaseDone, PhaseStarted
 from tabtune_core.training.memory import meters
-from tabtune_core.training.memory.meters import DENSE, MemoryMeter, NvmlReader, Thinning
+from tabtune_core.training.memory.meters import DENSE, MemoryMeter, NvmlReader, thinned
 
 CPU = torch.device("cpu")
 
@@ -24,12 +23,8 @@ class FakeNvml:
     NVMLError = FakeNvmlError
     NVML_TEMPERATURE_GPU = 0
 
-    def __init__(self, broken=(), process_bytes=3_000):
-        self.broken, self.process_bytes, self.used = (
-            set(broken),
-            process_bytes,
-            {"GPU-aaa": 10_000, "GPU-bbb": 20_000, "MIG-ccc": 5_000},
-        )
+    def __init__(self, broken=()):
+        self.broken, self.used = set(broken), {"GPU-aaa": 10_000, "GPU-bbb": 20_000, "MIG-ccc": 5_000}
 
     def nvmlInit(self):
         pass
@@ -47,10 +42,6 @@ class FakeNvml:
     def nvmlDeviceGetMemoryInfo(self, handle):
         return self.answer("memory", SimpleNamespace(used=self.used[handle]))
 
-    def nvmlDeviceGetComputeRunningProcesses(self, handle):
-        others = [SimpleNamespace(pid=1, usedGpuMemory=9_999)]
-        return self.answer("processes", [*others, SimpleNamespace(pid=os.getpid(), usedGpuMemory=self.process_bytes)])
-
     def nvmlDeviceGetUtilizationRates(self, handle):
         return self.answer("utilisation", SimpleNamespace(gpu=87))
 
@@ -63,13 +54,12 @@ class FakeNvml:
 
 @pytest.mark.parametrize(("uuid", "used"), [("bbb", 20_000), ("GPU-aaa", 10_000), ("ccc", 5_000)])
 def test_the_gpu_is_found_by_uuid_and_not_by_index(uuid, used):
-    assert NvmlReader(FakeNvml(), uuid, os.getpid()).sample()["nvml_device_bytes"] == used
+    assert NvmlReader(FakeNvml(), uuid).sample()["nvml_device_bytes"] == used
 
 
 def test_every_meter_is_read_in_its_unit():
-    assert NvmlReader(FakeNvml(), "aaa", os.getpid()).sample() == {
+    assert NvmlReader(FakeNvml(), "aaa").sample() == {
         "nvml_device_bytes": 10_000,
-        "nvml_process_bytes": 3_000,
         "utilisation_percent": 87,
         "power_watts": 123.4,
         "temperature_celsius": 61,
@@ -78,10 +68,10 @@ def test_every_meter_is_read_in_its_unit():
 
 @pytest.mark.parametrize(
     ("nvml", "uuid"),
-    [(FakeNvml(broken=["memory", "processes", "utilisation", "power", "temperature"]), "aaa"), (FakeNvml(), "zzz")],
+    [(FakeNvml(broken=["memory", "utilisation", "power", "temperature"]), "aaa"), (FakeNvml(), "zzz")],
 )
 def test_values_unknown_to_the_driver_are_none_and_not_zero(nvml, uuid):
-    assert set(NvmlReader(nvml, uuid, os.getpid()).sample().values()) == {None}
+    assert set(NvmlReader(nvml, uuid).sample().values()) == {None}
 
 
 def test_memory_freed_after_loading_does_not_hide_training_growth():
@@ -99,7 +89,7 @@ def test_memory_freed_after_loading_does_not_hide_training_growth():
 
 def test_the_meter_samples_continuously_and_reports_phases_and_peaks():
     events = []
-    with MemoryMeter(CPU, events.append, nvml=NvmlReader(FakeNvml(), "aaa", os.getpid()), hertz=200) as meter:
+    with MemoryMeter(CPU, events.append, nvml=NvmlReader(FakeNvml(), "aaa"), hertz=200) as meter:
         with meter.phase("load"):
             pass
         with meter.phase("train"):
@@ -126,8 +116,7 @@ def test_the_meter_samples_continuously_and_reports_phases_and_peaks():
 def test_samples_of_a_long_run_are_thinned_without_losing_a_peak():
     bytes_N = np.random.default_rng(0).integers(0, 10**9, 115_200)
     samples = [MemorySampled("train", int(value), torch_allocated_bytes=int(value) // 2) for value in bytes_N]
-    thinning = Thinning()
-    emitted = [event for sample in samples for event in thinning.take(sample)] + list(thinning.rest())
+    emitted = list(thinned(samples))
     assert emitted[:DENSE] == samples[:DENSE]
     assert len(emitted) < 4_100
     assert max(one.resident_bytes for one in emitted) == bytes_N.max()
