@@ -102,55 +102,6 @@ def test_the_curve_over_ranks_is_a_job_whose_result_is_found_again(app, store, s
     assert "Truncated to rank 1, its validation log" in texts(app.markdown)
 
 
-def answer_rows_shown(store, job):
-    """Writes the result of a job about zero-shot and its runs as the worker would."""
-    runs = [store.run(run) for run in job.arguments["runs"]]
-    states = [("inference", None, None, 0.9)]
-    states += [(run.settings.strategy, run.settings.lora.rank, run.id, 0.93) for run in runs]
-    rows = []
-    for strategy, rank, run, accuracy in states:
-        gains = {
-            "gain": 0.03 * (strategy != "inference"),
-            "more": 0.01,
-            "gain_half_width": 0.01,
-            "more_half_width": 0.01,
-        }
-        for shown in (64, 256, 341):
-            made_up = seeding.made_up_scores(accuracy + shown / 10_000)
-            scores = {
-                name: {"score": score, "first": score, "score_half_width": 0.02, **gains}
-                for name, score in made_up.items()
-            }
-            row = {"strategy": strategy, "rank": rank, "run": run, "context_rows": shown, "predict_seconds": 0.1}
-            rows.append(row | {"growth_memory_bytes": 5e6, "validation": scores, "test": scores})
-    result = {"rows": rows, "device": "cpu (1 thread)", "train_rows": 341, "seconds": 2.0}
-    store.finish_job(job.id, "finished", result=result)
-
-
-def test_the_curve_over_context_rows_is_a_job_whose_result_is_found_again(app, store, sweep):
-    at(app, "Context rows")
-    assert "its weights were not kept" in texts(app.caption), "the made-up full fine-tuning left none"
-    button(app, "Compute").click().run()
-    (job,) = store.jobs("context_curve")
-    (run,) = job.arguments["runs"]
-    assert store.run(run).settings.lora.rank == 8
-    assert not [found for found in app.button if found.label == "Compute"], "it was asked for already"
-    store.finish_job(job.id, "failed", error="The base's weights are gone.")
-    app.run()
-    assert "weights are gone" in texts(app.error)
-    button(app, "Compute").click().run()
-    answer_rows_shown(store, store.jobs("context_curve")[0])
-    app.run()
-    assert not app.exception
-    assert not app.error
-    assert "Using 341 context rows instead of 256 is not shown to change log-loss on the test rows" in texts(
-        app.markdown
-    ).replace("\\", "")
-    assert "Rank 8 with 341 context rows improves log-loss on the test rows by 0.0300 ± 0.0100" in texts(
-        app.markdown
-    ).replace("\\", "")
-
-
 def test_rows_with_changed_predictions_show_which_run_is_right_and_their_values(app, predicted):
     at(app, "Runs side by side", "Changed rows")
     assert not app.exception
