@@ -22,9 +22,9 @@ def banner(page: st.Page) -> None:
             go("views/leaderboard/page.py", sweep=facts["finished"], board=facts["finished"])
     with st.container(horizontal=True, vertical_alignment="center"):
         st.caption(
-            "**Demo**, deleted when the dashboard ends. Its table was chosen because LoRA wins on it.",
-            help=f"The finished sweep was measured on {facts['date']} on {facts['machine']} (commit "
-            f"{facts['commit']}).",
+            "**Demo** on a table where LoRA wins",
+            help="Deleted when the dashboard ends. The finished sweep was measured on "
+            f"{facts['date']} on {facts['machine']} (commit {facts['commit']}).",
             width="content",
         )
         if st.button("Finished sweep", type="tertiary", icon=":material/leaderboard:", key="demo_finished"):

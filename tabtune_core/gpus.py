@@ -18,9 +18,9 @@ from tabtune_core.wording import counted
 
 Answer = TypeVar("Answer")
 TYPES = {"cuda"}
-"""Torch's device types of NVIDIA (and AMD) GPUs."""
+"""Torch's device types of NVIDIA GPUs."""
 OTHERWISE = "Choose 'cpu', or 'auto' for an available device."
-_NAMED = re.compile(r"(cuda|mps|xpu)(?::(\d+))?")
+_NAMED = re.compile(r"cuda(?::(\d{1,3}))?")
 
 
 def driver() -> tuple[str, str] | None:
@@ -46,31 +46,33 @@ def check_device(name: str) -> None:
     """
     if name in ("auto", "cpu"):
         return
-    named = named_gpu(name)
-    if named is None:
-        raise DeviceError(f"The device {name!r} is unknown; use 'auto', 'cpu', 'cuda', 'cuda:0', 'mps' or 'xpu'.")
+    if (named := named_gpu(name)) is None:
+        raise unknown_device(name)
     gpus = count_cards()
-    if named[1] >= gpus and not is_untold(name):
+    if named >= gpus and not is_untold(name):
         usable = "" if torch_has_cuda() else " that torch can use (this build of torch has no CUDA)"
         reason = f"this machine has {counted(gpus, 'CUDA GPU')}{usable}"
         raise DeviceError(f"The device {name!r} was requested, but {reason}. {OTHERWISE}")
 
 
-def named_gpu(name: str) -> tuple[str, int] | None:
-    """Returns kind and number of the GPU that a setting names; None for other names.
+def unknown_device(name: str) -> DeviceError:
+    """Makes the error for a name of no device that runs can have, such as a GPU of another maker."""
+    return DeviceError(f"There is no device {name!r}: runs use NVIDIA GPUs or the CPU. Use 'auto', 'cpu' or 'cuda:0'.")
 
-    >>> named_gpu("cuda:1"), named_gpu("mps"), named_gpu("auto")
-    (('cuda', 1), ('mps', 0), None)
+
+def named_gpu(name: str) -> int | None:
+    """Returns the number of the GPU that a setting names; None for other names.
+
+    >>> named_gpu("cuda:1"), named_gpu("cuda"), named_gpu("auto")
+    (1, 0, None)
     """
     named = _NAMED.fullmatch(name)
-    return (named[1], int(named[2] or 0)) if named else None
+    return int(named[1] or 0) if named else None
 
 
 def is_untold(name: str) -> bool:
-    """Whether NVIDIA's driver cannot tell of the named GPU: not NVIDIA's, or the driver is silent."""
-    named = named_gpu(name)
-    silent = torch_has_cuda() and not _asked(lambda: True, False)
-    return named is not None and (named[0] != "cuda" or "+rocm" in (installed_now("torch") or "") or silent)
+    """Whether a GPU is named and the driver is silent about it, so that only the run can tell."""
+    return named_gpu(name) is not None and torch_has_cuda() and not _asked(lambda: True, False)
 
 
 def card_names() -> list[str]:

@@ -80,11 +80,6 @@ class Metric:
         kept = self.label.startswith(("ROC", "F1", "Matthews", "Brier", "RMSE", "R²"))
         return self.label if kept else self.label.lower()
 
-    @property
-    def signed(self) -> bool:
-        """Whether the metric can be negative, so that a log scale cannot show it."""
-        return self.unit in ("-1 to 1", "at most 1")
-
     def rounding(self, first: Any, second: Any = 0.0) -> Any:
         """Returns the size of rounding errors in a difference of scores or arrays of them, relative to the scores.
 

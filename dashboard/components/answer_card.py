@@ -25,13 +25,18 @@ def answer_card(found: Recommendation) -> None:
     # whose heading is large
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="answer"):
         st.header(plain(verdict.headline), anchor=False, width="content")
-        with st.popover("Why", icon=":material/info:", type="tertiary", key="why"):
-            st.markdown("\n\n".join(map(plain, found.sentences)))
-            st.caption(plain(found.basis))
+        why(found)
     st.markdown(plain(found.in_short))
     with st.container(horizontal=True):
         for label, value, help in figures(verdict):
             figure(label, value, help)
+
+
+def why(found: Recommendation, *rules: str) -> None:
+    """Draws the button behind which are all sentences, what they rest on, and further ``rules``."""
+    with st.popover("Why", icon=":material/info:", type="tertiary", key="why"):
+        st.markdown("\n\n".join(map(plain, found.sentences)))
+        st.caption("\n\n".join(map(plain, (found.basis, *rules))))
 
 
 def figures(verdict: Verdict) -> list[tuple[str, str, str | None]]:

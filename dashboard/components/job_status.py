@@ -16,7 +16,7 @@ from tabtune_core.store.job_kinds import kind_of
 from tabtune_core.store.jobs import JOB_ENDED, Job, read_progress
 
 
-@page_part(1.0)
+@page_part(0.5)
 def wait_for(jobs: list[Job], doing: str) -> None:
     """Shows what ``jobs`` are ``doing`` and a button that cancels them; redraws the page when one has ended."""
     store = queries.store()

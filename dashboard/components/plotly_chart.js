@@ -171,11 +171,21 @@ export default function ({ data, parentElement }) {
       }
       const names = (layout.annotations ?? []).filter((note) => note.captureevents)
       for (const note of names) if (hidden.has(note.name)) note.opacity = 0.4
-      if (names.length && element.clientWidth < 500) { // names stand in the chart, above the ends of their lines
-        for (const note of names) Object.assign(note, { xanchor: 'right', xshift: -2, yanchor: 'bottom' })
-        layout.margin.r = 8
-        for (const menu of layout.updatemenus ?? []) Object.assign(menu, { xanchor: 'right', y: 0, yanchor: 'top', pad: { t: 20 } })
-        if (layout.updatemenus) layout.margin.b = 52
+      if (names.length && element.clientWidth < 500) { // names stand below the chart, in as many rows as they need
+        const wide = element.clientWidth - (layout.updatemenus ? 110 : 20)
+        const [low, high] = layout.yaxis?.range ?? [-Infinity, Infinity]
+        let [x, row] = [0, 0]
+        for (const note of names) {
+          note.visible = low <= note.y && note.y <= high // else the edge names it
+          if (!note.visible) continue
+          const width = 12 + 6.5 * note.text.replace(/<[^>]*>/g, '').length
+          if (x && x + width > wide) [x, row] = [0, row + 1]
+          Object.assign(note, { x: 0, xref: 'paper', xanchor: 'left', xshift: x - 50, align: 'left' })
+          Object.assign(note, { y: 0, yref: 'paper', yanchor: 'top', yshift: -42 - 16 * row })
+          x += width
+        }
+        Object.assign(layout.margin, { r: 8, b: (layout.updatemenus ? 76 : 62) + 16 * row })
+        for (const menu of layout.updatemenus ?? []) Object.assign(menu, { xanchor: 'right', y: 0, yanchor: 'top', pad: { t: 42 } })
       }
       // a refresh with the same lines in the same colours draws nothing
       const drawn = [text, data.settled, JSON.stringify(layout), ...hidden].join()

@@ -29,16 +29,14 @@ def pick_target(dataset: Dataset) -> str:
     renew("target", when=dataset.id, value=likely)
     if proposed.near and chosen("target", options, likely) == NOT_CHOSEN:
         _ask_target(dataset, proposed.near)
-    column = pick(
+    return pick(
         "Column to predict",
         options,
         name="target",
         default=likely,
         format_func=lambda name: name or "Not chosen yet",
+        help=f"Proposed: {plain(proposed.reason)}" if likely and likely == proposed.column else None,
     )
-    if column == proposed.column:
-        st.caption(f"Proposed: {plain(proposed.reason)}")
-    return column
 
 
 def _ask_target(dataset: Dataset, near: tuple[str, ...]) -> None:

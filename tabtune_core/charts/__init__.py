@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from tabtune_core.charts.against_count import rows_shown, truncation
 from tabtune_core.charts.lines import gradient_norm, learning_rate, loss, score, seconds
 from tabtune_core.charts.memory import memory, memory_breakdown
 from tabtune_core.charts.pareto import pareto
@@ -19,7 +20,6 @@ from tabtune_core.charts.predictions import confusion_matrix, predicted_true, re
 from tabtune_core.charts.rank_curve import rank_curve
 from tabtune_core.charts.style import plain_in_figure
 from tabtune_core.charts.target import class_counts, target_values
-from tabtune_core.charts.update import truncation
 from tabtune_core.training.episodes import EVALUATION_ROWS
 
 NAMES = ("run", "name", "label", "predicted", "layer", "target")
@@ -77,9 +77,14 @@ CHARTS: dict[str, Chart] = {
     "truncation": Chart(
         truncation, "Scores of one run after its update is truncated to lower ranks (SVD), without retraining."
     ),
-    "confusion_matrix": Chart(confusion_matrix, "Confusion matrix: rows by true and predicted class."),
-    "reliability_diagram": Chart(
-        reliability_diagram, "On the broad grey line the model is calibrated; below it, it is overconfident."
+    "confusion_matrix": Chart(
+        confusion_matrix,
+        "Confusion matrix: rows by true and predicted class; the colour is the share of the rows with that label.",
     ),
-    "predicted_true": Chart(predicted_true, "Predicted against true values; they are equal on the dotted line."),
+    "reliability_diagram": Chart(
+        reliability_diagram,
+        "On the broad grey line the model is calibrated; below it, it is overconfident. Markers grow with the rows; "
+        "beside a name: its calibration error.",
+    ),
+    "predicted_true": Chart(predicted_true, "Predicted against true values; they are equal on the broad grey line."),
 }

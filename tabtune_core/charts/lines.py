@@ -216,10 +216,8 @@ def learning_rate(steps: pd.DataFrame, *, x: str = "step") -> go.Figure:
     return lines(steps, "learning_rate", y_title="Learning rate (per step)", x=x, hover=".2e", from_zero=True)
 
 
-def seconds(steps: pd.DataFrame, *, cumulative: bool = False, smoothing: float = 0.0) -> go.Figure:
+def seconds(steps: pd.DataFrame, *, smoothing: float = 0.0) -> go.Figure:
     """``steps`` has one row per training step: run, step, seconds (since training began, validation included)."""
-    if cumulative:
-        return lines(steps, "seconds", y_title="Training time (s)", from_zero=True)
     by_run = steps.groupby("run", observed=True, sort=False)
     spent = by_run["seconds"].diff().fillna(steps["seconds"]) / by_run["step"].diff().fillna(steps["step"])
     title = "Time per step, evaluation included (s)"

@@ -105,36 +105,34 @@ def _ceiling(drawn: go.Figure, level: float, end: float) -> None:
 
 
 CAUSES = {
-    "weights": ("Model weights", FAINT, ""),
-    "adapter": ("LoRA adapter", COLOURS[0], "x"),
-    "gradients": ("Gradients", COLOURS[1], "/"),
-    "optimizer": ("Optimizer", COLOURS[2], "\\"),
-    "activations": ("Activations", COLOURS[3], "."),
+    "weights": ("Model weights", FAINT),
+    "adapter": ("LoRA adapter", COLOURS[0]),
+    "gradients": ("Gradients", COLOURS[1]),
+    "optimizer": ("Optimizer", COLOURS[2]),
+    "activations": ("Activations", COLOURS[3]),
 }
-"""By cause: its name, colour and pattern."""
+"""By cause: its name and colour."""
 
 
 def memory_breakdown(causes: pd.DataFrame) -> go.Figure:
-    """``causes`` has one row per bar and cause: run, kind (``estimate`` or ``measured``), cause, bytes."""
-    bars = list(dict.fromkeys(zip(causes["run"].astype(str), causes["kind"].astype(str), strict=True)))
-    drawn = figure("Memory at the peak (MB)", "Run", height=130 + 46 * max(3, len(bars)))
-    for cause, (name, colour, shape) in CAUSES.items():
+    """``causes`` has one row per run and cause: run, cause, bytes; a cause too small for its name has it on hover."""
+    runs = list(dict.fromkeys(causes["run"].astype(str)))
+    drawn = figure("Memory at the peak (MB)", "Run", height=130 + 46 * max(3, len(runs)))
+    for cause, (name, colour) in CAUSES.items():
         rows = causes[causes["cause"] == cause]
-        if rows.empty:
-            continue
-        drawn.add_bar(
-            x=rows["bytes"].to_numpy(dtype=np.float64) / MEGABYTE,
-            y=rows["run"].astype(str).to_numpy(dtype=object) + "<br>" + rows["kind"].astype(str).to_numpy(dtype=object),
-            orientation="h",
-            name=name,
-            marker={
-                "color": colour,
-                "pattern": {"shape": shape, "fillmode": "overlay", "fgcolor": "#FFFFFF", "size": 6, "solidity": 0.2},
-            },
-            hovertemplate=f"%{{y}}<br>{name}: %{{x:,.1f}} MB<extra></extra>",
-        )
-    drawn.update_layout(barmode="stack", bargap=0.35, legend={"traceorder": "normal"})
-    drawn.update_yaxes(
-        type="category", categoryorder="array", categoryarray=[f"{run}<br>{kind}" for run, kind in reversed(bars)]
-    )
+        if len(rows):
+            drawn.add_bar(
+                x=rows["bytes"].to_numpy(dtype=np.float64) / MEGABYTE,
+                y=rows["run"].astype(str).to_numpy(dtype=object),
+                orientation="h",
+                name=name,
+                text=[name] * len(rows),
+                textposition="inside",
+                insidetextanchor="middle",
+                textangle=0,
+                marker={"color": colour, "line": {"width": 1, "color": "white"}},
+                hovertemplate=f"%{{y}}<br>{name}: %{{x:,.1f}} MB<extra></extra>",
+            )
+    drawn.update_layout(barmode="stack", bargap=0.35, showlegend=False, uniformtext={"minsize": 10, "mode": "hide"})
+    drawn.update_yaxes(type="category", categoryorder="array", categoryarray=runs[::-1])
     return drawn if drawn.data else say(drawn, "Nothing to estimate yet")

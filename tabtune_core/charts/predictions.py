@@ -4,23 +4,19 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.charts.style import FAINT, each_run, figure, label_ends, say, span
-from tabtune_core.charts.target import cut
+from tabtune_core.charts.lines import line
+from tabtune_core.charts.style import FAINT, each_run, figure, label_ends, say, shortened, span
 
 LABEL_LETTERS = 16
-"""Most letters of a class name beside a confusion matrix, whose cells need the room; the whole name is shown under the
-pointer.
-"""
+"""Most letters of a class name beside a confusion matrix; the whole name is shown under the pointer."""
 MOST_LEVEL = 36
 """Most letters that fit side by side below a narrow matrix; more are turned."""
 
 
 def confusion_matrix(pairs: pd.DataFrame) -> go.Figure:
-    """``pairs`` has one row per pair of classes: label, predicted, rows, share (of the rows with that label, 0 to 1:
-    the colour).
-    """
+    """``pairs`` has one row per pair of classes: label, predicted, rows, share (of that label, 0 to 1)."""
     names = list(dict.fromkeys(pairs["label"].astype(str)))
-    ticks = [cut(name, LABEL_LETTERS) for name in names]
+    ticks = [shortened(name, LABEL_LETTERS) for name in names]
     longest = max(map(len, ticks), default=0)
     turned = longest * len(names) > MOST_LEVEL
     drawn = figure("Predicted class", "True class", height=max(260, 130 + 34 * len(names)) + 6 * longest * turned)
@@ -58,29 +54,20 @@ def reliability_diagram(bins: pd.DataFrame) -> go.Figure:
     known = bins[bins["rows"] > 0]
     if known.empty:
         return say(drawn, "No prediction to count")
-    ends, line = [float(known["confidence"].min()), 1], {"color": FAINT, "width": 4}
-    drawn.add_scatter(
-        x=ends, y=ends, name="Perfect calibration", mode="lines", hoverinfo="skip", line=line, opacity=0.35
-    )
+    _diagonal(drawn, float(known["confidence"].min()), 1.0)
     most, ends_of = known["rows"].max(), dict[str, tuple[float, str]]()
     for label, rows, style in each_run(known):
         error = float((rows["rows"] * (rows["confidence"] - rows["accuracy"]).abs()).sum() / rows["rows"].sum())
-        drawn.add_scatter(
-            x=rows["confidence"].to_numpy(),
-            y=rows["accuracy"].to_numpy(),
-            name=label,
-            mode="lines+markers",
-            line={"color": style.colour, "dash": style.dash, "width": 1.5},
-            marker={
-                "color": style.colour,
-                "symbol": style.marker,
-                "size": 6 + 14 * np.sqrt(rows["rows"].to_numpy() / most),
-            },
-            customdata=rows[["low", "high", "rows"]].to_numpy(),
-            hovertemplate=f"{label}<br>confidence %{{customdata[0]:.0%}} to %{{customdata[1]:.0%}}: "
-            f"%{{customdata[2]:,}} rows"
-            "<br>mean confidence %{x:.1%}, right %{y:.1%}<extra></extra>",
-        )
+        size = 6 + 14 * np.sqrt(rows["rows"].to_numpy() / most)
+        x, y = rows["confidence"].to_numpy(), rows["accuracy"].to_numpy()
+        more = {
+            "mode": "lines+markers",
+            "marker": {"color": style.colour, "symbol": style.marker, "size": size},
+            "customdata": rows[["low", "high", "rows"]].to_numpy(),
+            "hovertemplate": f"{label}<br>confidence %{{customdata[0]:.0%}} to %{{customdata[1]:.0%}}: "
+            "%{customdata[2]:,} rows<br>mean confidence %{x:.1%}, right %{y:.1%}<extra></extra>",
+        }
+        line(drawn, label, style, x, y, **more)
         ends_of[f"{label}: {error:.4f}"] = (float(rows["accuracy"].iloc[-1]), style.colour)
     drawn.layout.yaxis.range = span([np.array(trace.y, dtype=np.float64) for trace in drawn.data])
     label_ends(drawn, ends_of)
@@ -92,26 +79,27 @@ MOST_POINTS = 1500
 
 
 def predicted_true(errors: pd.DataFrame) -> go.Figure:
-    """``errors`` has one row per held-out row of a run: run, row (its number in the table), label, predicted (unit of
-    the target).
-    """
+    """``errors`` has one row per held-out row of a run: run, row (its number in the table), label, predicted."""
     drawn = figure("True value (unit of the target)", "Predicted value (unit of the target)", height=420)
     if errors.empty:
         return say(drawn, "No prediction to draw")
-    ends, line = (
-        [float(errors["label"].min()), float(errors["label"].max())],
-        {"color": FAINT, "dash": "dot", "width": 1.5},
-    )
-    drawn.add_scatter(x=ends, y=ends, name="Exactly right", mode="lines", hoverinfo="skip", line=line)
+    _diagonal(drawn, float(errors["label"].min()), float(errors["label"].max()))
+    ends = dict[str, tuple[float, str]]()
     for label, rows, style in each_run(errors):
         points = rows.iloc[:: max(1, -(-len(rows) // MOST_POINTS))]
-        drawn.add_scatter(
-            x=points["label"].to_numpy(dtype=np.float64),
-            y=points["predicted"].to_numpy(dtype=np.float64),
-            name=label,
-            mode="markers",
-            marker={"color": style.colour, "symbol": style.marker, "size": 7, "opacity": 0.6},
-            customdata=points["row"].to_numpy(),
-            hovertemplate=f"{label}, row %{{customdata}}<br>true %{{x:,.5~r}}, predicted %{{y:,.5~r}}<extra></extra>",
-        )
+        x, y = (points[name].to_numpy(dtype=np.float64) for name in ("label", "predicted"))
+        hover = f"{label}, row %{{customdata}}<br>true %{{x:,.5~r}}, predicted %{{y:,.5~r}}<extra></extra>"
+        more = {"mode": "markers", "customdata": points["row"].to_numpy(), "hovertemplate": hover, "opacity": 0.6}
+        line(drawn, label, style, x, y, **more)
+        ends[label] = (float(y[x.argmax()]), style.colour)
+    drawn.layout.yaxis.range = span([errors["label"].to_numpy(), errors["predicted"].to_numpy()])
+    label_ends(drawn, ends)
     return drawn
+
+
+def _diagonal(drawn: go.Figure, low: float, high: float) -> None:
+    """Draws the line on which both axes are equal."""
+    broad = {"color": FAINT, "width": 4}
+    drawn.add_scatter(
+        x=[low, high], y=[low, high], name="Equal", mode="lines", hoverinfo="skip", line=broad, opacity=0.35
+    )

@@ -4,26 +4,22 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.charts.style import COLOURS, figure, say
+from tabtune_core.charts.style import COLOURS, figure, say, shortened
 
 MOST = 12
 LABEL_LETTERS = 40
 
 
 def class_counts(counts: pd.DataFrame) -> go.Figure:
-    """``counts`` has one row per class, largest first: label, rows.
-
-    The largest twelve are drawn, with their shares of all rows.
-    """
+    """``counts`` has one row per class, largest first: label, rows; the largest have their shares of all rows."""
     largest = counts.head(MOST)
     drawn = figure("Rows", "Class", height=max(140, 60 + 30 * len(largest)))
     if counts.empty:
         return say(drawn, "No class to count")
     share = largest["rows"] / counts["rows"].sum()
     labels = largest["label"].astype(str)
-    places = -np.arange(
-        len(largest)
-    )  # not the labels: two may be equal when shortened, and Plotly takes "1" and "01" for one number
+    # not the labels: two may be equal when shortened, and Plotly takes "1" and "01" for one number
+    places = -np.arange(len(largest))
     drawn.add_bar(
         x=largest["rows"].to_numpy(),
         y=places,
@@ -36,17 +32,8 @@ def class_counts(counts: pd.DataFrame) -> go.Figure:
         hovertemplate="%{customdata}: %{text}<extra></extra>",
         showlegend=False,
     )
-    drawn.update_yaxes(tickvals=places, ticktext=[cut(label) for label in labels])
+    drawn.update_yaxes(tickvals=places, ticktext=[shortened(label, LABEL_LETTERS) for label in labels])
     return drawn.update_xaxes(range=[0, float(largest["rows"].max()) * 1.05])
-
-
-def cut(label: str, letters: int = LABEL_LETTERS) -> str:
-    """Shortens a label in its middle: the names of classes often differ at their end.
-
-    >>> cut("the class of products number 7", 16)
-    'the clas…umber 7'
-    """
-    return label if len(label) <= letters else f"{label[: letters // 2]}…{label[1 + letters // 2 - letters :]}"
 
 
 def target_values(bars: pd.DataFrame) -> go.Figure:

@@ -207,7 +207,7 @@ def given(arguments: argparse.Namespace, start: dict[str, Any]) -> dict[str, Any
 
 def _help(text: str, default: object) -> str:
     shown = " ".join(map(str, default)) if isinstance(default, tuple) else default
-    note = "" if shown in (None, "", {}, dataclasses.MISSING) else f" (default: {shown})"
+    note = "" if default is False or shown in (None, "", {}, dataclasses.MISSING) else f" (default: {shown})"
     return f"{text}{note}".replace("%", "%%")
 
 

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tabtune_core.access import TOKEN_VARIABLE, decide
+from tabtune_core.access import decide
 from tabtune_core.cli.board import runs_of_sweep, show_board
 from tabtune_core.cli.request import file_of
 from tabtune_core.cli.terminal import say
@@ -88,11 +88,7 @@ def serve_adapters(asked: argparse.Namespace) -> int:
             "Serving needs FastAPI and uvicorn. Run: pip install 'tabtune-dashboard[serve]'"
         ) from error
     try:
-        access = decide(
-            asked.address,
-            asked.allow_host,
-            environment=os.environ if asked.token is None else {TOKEN_VARIABLE: asked.token},
-        )
+        access = decide(asked.address, asked.allow_host, environment=os.environ)
     except ValueError as error:
         raise SettingError(str(error)) from error
     served = open_adapters(
@@ -107,12 +103,7 @@ def serve_adapters(asked: argparse.Namespace) -> int:
             f"{one.name}: predicts {one.about['target']!r} with {one.about['model']}; licence of the weights: "
             f"{one.about['licence']}"
         )
-    serve(
-        application(served, access, Limits(max_rows=asked.max_rows, max_bytes=asked.max_mb * 1_000_000)),
-        access,
-        asked.port,
-        say,
-    )
+    serve(application(served, access, Limits()), access, asked.port, say)
     return 0
 
 

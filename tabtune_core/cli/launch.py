@@ -7,37 +7,28 @@ import os
 import re
 import shlex
 import signal
-import sys
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tabtune_core.analysis.runtime_estimate import (
-    Pace,
     TrainedOn,
     came_from,
     known_paces,
-    measured_paces,
-    not_known,
     train_seconds,
 )
 from tabtune_core.cli.arguments import INSIST, flag_of, given, settings_given
 from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
 from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, say_what_may_leak, settle_target
 from tabtune_core.cli.terminal import follow, say
-from tabtune_core.errors import AdapterError, SettingError, StoreError, TabTuneError
-from tabtune_core.execution.cores import divide, stay_on
+from tabtune_core.errors import AdapterError, SettingError, StoreError
 from tabtune_core.execution.lock import ensure_worker, worker_of
-from tabtune_core.execution.worker_flags import asked_by_environment, cluster_for_new_runs
+from tabtune_core.execution.worker_flags import cluster_for_new_runs
 from tabtune_core.files.whole import in_one_move
-from tabtune_core.lora.package_reader import without_labels
 from tabtune_core.models.catalogue import get_card, with_tried_rates, with_usual_rate
 from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.scratch import scratch_folder
-from tabtune_core.settings import MANY_RUNS, REFERENCES, SETTINGS, STRATEGY_NAMES, TRAINED, RunSettings, SweepSettings
+from tabtune_core.settings import MANY_RUNS, REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings, SweepSettings
 from tabtune_core.settings.labels import numbered
 from tabtune_core.settings.serialization import from_values
 from tabtune_core.store.run_folder import ADAPTER_FILE
@@ -47,13 +38,9 @@ from tabtune_core.wording import counted
 
 if TYPE_CHECKING:
     from tabtune_core.data.datasets import Dataset
-    from tabtune_core.tracking.tracker import Tracker
 
 LONGEST_LABEL = 200
 """Most letters of a run's label in a file name, which may have 255."""
-WORTH_MEASURING = 20
-"""Steps are measured for the estimate only if the runs take this many times as many."""
-MEASURING_SECONDS = 60.0
 
 
 def start_sweep(asked: argparse.Namespace) -> int:
@@ -85,40 +72,13 @@ def start_training(asked: argparse.Namespace) -> int:
 
 
 def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedOn, *, halving: bool) -> None:
-    """Prints how long these runs will take, by earlier runs or else by a few steps that are measured now."""
-    paces = known_paces(store, settings[0].model)
-    if train_seconds(settings, paces, trained_on) is None and cluster_for_new_runs(store.home) is None:
-        paces += _measured(store, settings, paces, trained_on)
-    estimate = train_seconds(settings, paces, trained_on, halving=halving)
+    """Prints how long these runs will take, by earlier runs like them."""
+    estimate = train_seconds(settings, known_paces(store, settings[0].model), trained_on, halving=halving)
     if estimate is None:
         say("How long training takes is not known yet.")
     elif seconds := estimate.seconds:
         takes = f"{seconds:,.1f} s" if seconds < 120 else f"{seconds / 60:,.0f} minutes"
         say(f"Training takes about {takes} in all if nothing stops early, {came_from(estimate)}.")
-
-
-def _measured(store: RunStore, settings: list[RunSettings], paces: list[Pace], trained_on: TrainedOn) -> Sequence[Pace]:
-    """Measures a few steps of each kind of run in a process of its own; nothing if that fails or takes a minute."""
-    from tabtune_core.execution.jobs.measure_pace import STEPS, measure_pace
-
-    kinds = not_known(settings, paces, trained_on)
-    steps = sum(trained_on.steps_of(run) for run in settings if run.strategy in TRAINED)
-    if steps < WORTH_MEASURING * STEPS * len(kinds):
-        return []
-    say("Measuring a few training steps, to say how long the runs take.")
-    flags = asked_by_environment()
-    threads = divide(flags.parallel, flags.threads).threads
-    with scratch_folder() as folder, ProcessPoolExecutor(1, get_context("spawn"), stay_on, ((), threads)) as pool:
-        held = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process inherits this: Ctrl-C is for this one
-        measuring = pool.submit(measure_pace, store.home, folder, settings=[run.to_dict() for run in kinds])
-        signal.signal(signal.SIGINT, held)
-        try:
-            return measured_paces([measuring.result(MEASURING_SECONDS)])
-        except (TabTuneError, RuntimeError, OSError):  # the runs will say it, if it is theirs; a timeout is an OSError
-            return []
-        finally:
-            for process in (pool._processes or {}).values():
-                process.kill()
 
 
 def _launch(
@@ -176,32 +136,18 @@ def _follow_to_the_board(
     lost: OSError | AdapterError | None = None
     if asked.adapters:
         try:
-            _copy_adapters(store, runs, asked.adapters, leave_out=asked.without_labels)
+            _copy_adapters(store, runs, asked.adapters)
         except (OSError, AdapterError) as error:  # such as a full disk: raised after the leaderboard is shown
             lost = error
     status = show_board(store, runs, asked) if not cancelled or any(run.status in RANKED for run in runs) else 130
-    sys.stdout.flush()  # before the tracker, which may take a while
-    if asked.tracker:
-        _send(store, sweep, asked.tracker)
     if lost is not None:
         raise lost
     if not cancelled:
         return status
     again = ["loralab", "resume", sweep, "--home", str(store.home)]
     again += ["--adapters", str(asked.adapters)] if asked.adapters else []
-    again += ["--without-labels"] if asked.without_labels else []
     say(f"To start the cancelled runs again: {shlex.join(again)}")
     return 130
-
-
-def _send(store: RunStore, sweep: str, tracker: "Tracker") -> None:
-    """Sends a sweep that has ended to a tracker; its failure is a warning, because the workspace has all of it."""
-    from tabtune_core.tracking.mirror import send
-
-    try:
-        say(f"{send(store, sweep, tracker)} {tracker.look}")
-    except TabTuneError as error:
-        say(f"warning: {error} 'loralab export' sends the rest.")
 
 
 def _follow_or_cancel(
@@ -227,40 +173,29 @@ def _follow_or_cancel(
 
 
 def resume_runs(asked: argparse.Namespace) -> int:
-    """Resumes the interrupted runs of one sweep, starts cancelled ones again, verifies adapters if that was killed."""
+    """Resumes the interrupted runs of a sweep, starts cancelled ones again, verifies adapters if that was killed."""
     store = RunStore(asked.home)
     _check_adapters(asked)
-    sweep, wanted = _what_to_resume(store, asked.which)
-    runs = {run.id: run for run in runs_of_sweep(store, sweep)}
-    first = next(iter(runs.values()))
-    score_to_rank_by(asked, first.settings)
-    sweep = first.sweep
+    runs = runs_of_sweep(store, asked.sweep)
+    score_to_rank_by(asked, runs[0].settings)
     left = () if worker_of(store.home) else ("queued", "running", "waiting")  # as after a restart of the machine
-    fit = ("interrupted", "cancelled", *left)
-    ids = wanted or [run.id for run in runs.values() if run.status in fit and run.retried_as is None]
-    unverified = [run for run in runs.values() if _is_unverified(run) and (not wanted or run.id in wanted)]
-    ids = [run_id for run_id in ids if run_id not in {run.id for run in unverified}]
-    if not (ids or unverified or asked.adapters):
-        unfinished = [run for run in runs.values() if run.status not in ENDED]
+    unverified = [run for run in runs if _is_unverified(run)]
+    fit = [run for run in runs if run.status in ("interrupted", "cancelled", *left) and run.retried_as is None]
+    fit = [run for run in fit if not _is_unverified(run)]
+    if not (fit or unverified or asked.adapters):
+        unfinished = [run for run in runs if run.status not in ENDED]
         way_out = "Name another sweep."
         if unfinished:
             way_out = f"Not ended yet: {counted(len(unfinished), 'run')}; see 'loralab runs'."
         raise StoreError(f"No run of this sweep was interrupted or cancelled, so there is nothing to resume. {way_out}")
-    if strangers := [run_id for run_id in ids if run_id not in runs]:
-        raise StoreError(f"Runs of one sweep only: {', '.join(strangers)} do not belong to the sweep {sweep}.")
-    for run in (runs[run_id] for run_id in ids):  # check all of them before the first is queued
-        if run.retried_as is not None:
-            raise StoreError(f"Run {run.id!r} was already queued again as {run.retried_as!r}; resume that one.")
-        if run.status not in (*fit, "queued", "running", "waiting"):
-            raise StoreError(f"Run {run.id!r} is {run.status}; only interrupted and cancelled runs can be resumed.")
-    resumed = []
-    for run_id in ids:
-        how, queued = _resume(store, runs[run_id], taken_over=runs[run_id].status in left)
-        resumed += queued
-        say(f"{runs[run_id].name}: {how}")
+    followed = []
+    for run in fit:
+        how, run_id = _resume(store, run)
+        followed.append(run_id)
+        say(f"{run.name}: {how}")
     for run in unverified:
         _verify(store, run)
-    return _follow_to_the_board(store, sweep, resumed, asked)
+    return _follow_to_the_board(store, runs[0].sweep, followed, asked)
 
 
 def _is_unverified(run: Run) -> bool:
@@ -274,34 +209,22 @@ def _verify(store: RunStore, run: Run) -> None:
     say(f"{run.name}: {verify(store.home, store.run_dir(run.id), run=run.id)['sentence']}")
 
 
-def _what_to_resume(store: RunStore, words: Sequence[str]) -> tuple[str | None, list[str]]:
-    """Returns the sweep and the runs that were named; all runs of a sweep and the newest sweep if none was."""
-    sweeps = {sweep.id for sweep in store.sweeps()}
-    if len(words) == 1 and words[0] in sweeps:
-        return words[0], []
-    return store.run(words[0]).sweep if words else None, list(dict.fromkeys(words))
-
-
-def _resume(store: RunStore, run: Run, *, taken_over: bool) -> tuple[str, list[str]]:
-    """Returns what becomes of a run, in words, and the ids of the runs to follow; ``taken_over``: it has no worker."""
-    if taken_over:
-        return f"was {run.status} without a worker; a new one takes it over", [run.id]
+def _resume(store: RunStore, run: Run) -> tuple[str, str]:
+    """Returns what becomes of a run, in words, and the id of the run to follow."""
     if run.status in ("queued", "running", "waiting"):
-        return f"is {run.status} already", []
+        return f"was {run.status} without a worker; a new one takes it over", run.id
     anew = "starts anew; it had saved no state"
     if run.status == "cancelled":
-        return anew, [store.retry(run.id)]
+        return anew, store.retry(run.id)
     how = "goes on from its last state" if store.has_last_state(run.id) else anew
     store.resume(run.id)
-    return how, [run.id]
+    return how, run.id
 
 
 def _check_adapters(asked: argparse.Namespace) -> None:
     """Creates the folder that adapters will be copied to."""
     folder: Path | None = asked.adapters
     if folder is None:
-        if asked.without_labels:
-            raise SettingError("--without-labels changes nothing without --adapters DIR. Name that folder too.")
         return
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -313,18 +236,17 @@ def _check_adapters(asked: argparse.Namespace) -> None:
         ) from error
 
 
-def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path, *, leave_out: bool) -> None:
+def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path) -> None:
     for run, name in zip(runs, numbered([_file_name(run) for run in runs]), strict=True):
         if run.result is None or run.result.adapter_bytes is None:
             continue
         if not run.result.adapter_verified:
-            again = f"could not be loaded again, so it is not copied. Try once more with: loralab resume {run.id}"
+            again = f"could not be loaded again, so it is not copied. Try once more with: loralab resume {run.sweep}"
             differs = "gave other predictions when it was loaded again, so it is not copied."
             say(f"{run.name}: its adapter {again if _is_unverified(run) else differs}")
             continue
         package = store.run_dir(run.id) / ADAPTER_FILE
-        content = without_labels(package) if leave_out else package.read_bytes()
-        target = folder / f"{name}.zip"
+        target, content = folder / f"{name}.zip", package.read_bytes()
         if target.exists() and target.read_bytes() != content:
             free = (folder / f"{name} (earlier {number}).zip" for number in itertools.count(1))
             earlier = next(file for file in free if not file.exists())

@@ -41,12 +41,20 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.settings import LoraSettings, RunSettings, SweepSettings, TrainSettings
 from tabtune_core.shortage import named, raise_file_limit
 from tabtune_core.store.runs import default_home
-from tabtune_core.tracking import TRACKERS, open_tracker
+from tabtune_core.tracking import TRACKERS
 from tabtune_core.upstream import DISTRIBUTION, installed
 
 USAGE = "%(prog)s DATA --target COLUMN [options]"
 OF_KEPT_RUNS = ("leaderboard", "runs", "show", "resume", "export")
 """Commands that need an existing workspace; without a check they would create the folder of a mistyped --home."""
+HELP_ALL = "--help-all"
+FIRST = {
+    *("data", "--help", "--home", "--query", "--adapters", "--format", "--settings", "--set", "--memory"),
+    *("target", "task", "model", "device", "split_by", "split_column", "strategy", "rank", "epochs", "context_rows"),
+    *("ranks", "seeds", "learning_rates", "one_rate", "zero_shot", "full_fine_tuning", "references"),
+    *("missing_marks", "leave_out", "rows"),
+}
+"""Settings, reading choices and flags in the help of a command that starts runs; ``--help-all`` has the others."""
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 """Names and keywords of ``argparse.ArgumentParser.add_argument``."""
 
@@ -65,11 +73,7 @@ _RANK_BY = _argument(
     metavar="METRIC",
     help="validation score (default: the selection metric); see the reference of metrics",
 )
-_LOG_TO = _argument("--log-to", metavar="TRACKER[:WHERE]", help=f"send the sweep at its end to {', '.join(TRACKERS)}")
-_ADAPTERS = (
-    _argument("--adapters", metavar="DIR", type=Path, help="copy the adapter packages there"),
-    _argument("--without-labels", action="store_true", help="leave the class labels out of those packages"),
-)
+_ADAPTERS = _argument("--adapters", metavar="DIR", type=Path, help="copy the adapter packages there")
 _ADAPTER = _argument("adapter", metavar="ADAPTER", type=Path, help="id of a run, an adapter.zip, or hf://owner/name")
 _BASE = (
     _argument("--checkpoint", metavar="FILE", type=Path, help="weights of the base, if they are not found"),
@@ -80,8 +84,7 @@ _OUTPUT = (
     _argument("--name", default="", metavar="TEXT", help="what the pages call these runs"),
     _FORMAT,
     _RANK_BY,
-    *_ADAPTERS,
-    _LOG_TO,
+    _ADAPTERS,
     _argument(INSIST, dest="insist", action="store_true", help="whatever memory is left"),
 )
 
@@ -104,7 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         given = list(sys.argv[1:] if arguments is None else arguments)
         if given[:1] == ["worker"]:
             given[1:1] = flags_in_environment()
-        asked, unknown = _parser().parse_known_args(given)
+        asked, unknown = _parser(whole=HELP_ALL in given).parse_known_args(given)
         if unknown:  # argparse would show the usage of loralab in place of the command's own
             asked.parser.error(f"unrecognized arguments: {' '.join(unknown)}")
         if getattr(asked, "home", "none") is None:
@@ -133,7 +136,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(*, whole: bool = False) -> argparse.ArgumentParser:
+    """Makes the parser; its help lists the flags that people touch first, or the ``whole`` of them."""
     parser = argparse.ArgumentParser(
         prog="loralab", description="LoRA trade-offs of tabular foundation models, measured on your own table."
     )
@@ -149,6 +153,11 @@ def _parser() -> argparse.ArgumentParser:
             own.add_argument(*names, **how)
         command.more(own)
         own.add_argument("--home", metavar="DIR", type=named_home, help="workspace (TABTUNE_HOME or ~/.tabtune)")
+        if usage:
+            for action in () if whole else own._actions:
+                if not {action.dest.rpartition(".")[2], *action.option_strings} & FIRST:
+                    action.help = argparse.SUPPRESS
+            own.add_argument(HELP_ALL, action="help", help="show all flags and exit")
     return parser
 
 
@@ -160,7 +169,6 @@ def _of_launch(name: str) -> Callable[[argparse.Namespace], int]:
 
         check_environment()
         raise_file_limit()
-        asked.tracker = open_tracker(asked.log_to, asked.home) if asked.log_to else None
         status: int = getattr(launch, name)(asked)
         return status
 
@@ -178,7 +186,7 @@ def _add_run(parser: argparse.ArgumentParser, section: str, *, leave_out: Sequen
         add_flags(group, settings, section + part, leave_out=leave_out)
     add_set(group, section)
     group.add_argument("--settings", metavar="FILE.toml", type=Path, help="settings to start from; flags override them")
-    add_reading_flags(parser.add_argument_group("how the file is read", "Detected from the file unless given."))
+    add_reading_flags(parser.add_argument_group("how the file is read, detected unless given"))
 
 
 def _add_worker(parser: argparse.ArgumentParser) -> None:
@@ -200,13 +208,13 @@ COMMANDS = {
     "sweep": Command(
         _of_launch("start_sweep"),
         "Compare LoRA ranks with zero-shot and full fine-tuning. Trains every point of a grid of ranks, alphas, "
-        "dropouts, target modules and rates. Every setting that is not listed is given as --set NAME=VALUE.",
+        "dropouts, target modules and rates.",
         (*_DATA, *_OUTPUT),
         _add_sweep,
     ),
     "train": Command(
         _of_launch("start_training"),
-        "Train one model on one table. Every setting that is not listed is given as --set NAME=VALUE.",
+        "Train one model on one table.",
         (*_DATA, *_OUTPUT),
         lambda parser: _add_run(parser, "settings."),
     ),
@@ -230,12 +238,10 @@ COMMANDS = {
     ),
     "resume": Command(
         _of_launch("resume_runs"),
-        "Resume interrupted or cancelled runs. Each goes on from its last saved state; a run without one, such as one "
-        "that Ctrl-C cancelled, starts from the beginning. An adapter whose verification was killed is verified again.",
-        (
-            _argument("which", metavar="SWEEP", nargs="*", help="a sweep (default: the newest), or some of its runs"),
-            *(_LOG_TO, *_ADAPTERS, _FORMAT, _RANK_BY),
-        ),
+        "Resume interrupted or cancelled runs of a sweep. Each goes on from its last saved state; a run without one, "
+        "such as one that Ctrl-C cancelled, starts from the beginning. An adapter whose verification was killed is "
+        "verified again.",
+        (*(_SWEEP, _ADAPTERS, _FORMAT, _RANK_BY),),
     ),
     "predict": Command(
         print_predictions,
@@ -248,8 +254,8 @@ COMMANDS = {
     "serve": Command(
         serve_adapters,
         "Serve predictions of adapters over HTTP until Ctrl-C. Loads a base once and answers POST /predict with the "
-        "adapter that a request names; an adapter has the name of its file. GET /docs is a page to try it; there are "
-        "also /adapters, /limits, /health and /openapi.json.",
+        "adapter that a request names; an adapter has the name of its file. GET /docs is a page to try it. Other "
+        f"machines need a token, which is printed, or that in the variable {TOKEN_VARIABLE}.",
         (
             _argument("adapters", metavar="ADAPTER.zip", type=Path, nargs="+", help="adapters of runs on one base"),
             *(*_BASE, _CONTEXT),
@@ -257,20 +263,16 @@ COMMANDS = {
             _argument("--address", default=LOOPBACK, metavar="HOST", help="to listen on (default: this machine)"),
             _argument("--port", type=number_within(0, 65_535), default=8600, metavar="N", help="default: 8600"),
             _argument("--allow-host", action="append", default=[], metavar="NAME", help="another name of this server"),
-            _argument("--token", metavar="TEXT", help=f"token of requests; better in the variable {TOKEN_VARIABLE}"),
-            _argument("--max-rows", type=number_within(1, 10**9), default=10_000, metavar="N", help="of a request"),
-            _argument("--max-mb", type=number_within(1, 10**6), default=10, metavar="N", help="of a request"),
         ),
     ),
     "hub": Command(
         push_adapter,
-        "Push an adapter to the Hugging Face Hub with a model card. The card has base model, licence, measured scores "
-        "and their intervals, context rows and how to load it; no row of the table, but the names of its file, its "
-        "columns and the target. Every command that takes an adapter opens it as hf://owner/name. Log in with 'hf auth "
-        "login'.",
+        "Push an adapter to the Hugging Face Hub with a model card. The card has base model, licence, measured scores, "
+        "context rows and how to load it; no row of the table, but the names of its file, its columns and the target. "
+        "Every command that takes an adapter opens it as hf://owner/name. Log in with 'hf auth login'.",
         (
             _argument("action", choices=("push",), help="what to do"),
-            _argument("adapter", metavar="ADAPTER", help="id of a run, or a package, whose card has no intervals"),
+            _argument("adapter", metavar="ADAPTER", help="id of a run, or a package"),
             _argument("repository", metavar="OWNER/NAME", help="repository; created if it does not exist"),
             _argument("--public", action="store_true", help="make a new repository public (default: private)"),
             _argument("--with-labels", action="store_true", help="name the class labels (default: their hash)"),

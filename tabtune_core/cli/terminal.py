@@ -57,20 +57,21 @@ def moment(unix_seconds: float) -> str:
 
 def follow(store: RunStore, sweep: str) -> list[Run]:
     """Shows the progress of a sweep's runs and keeps a worker running. Returns the runs when the last has ended."""
-    views: dict[str, RunView] = {}
-    worker, notes = _WorkerCare(store.home), set[str]()
-    while True:
-        runs = store.runs(sweep)
-        for run in runs:
-            if run.id not in views and run.status != "queued":
-                views[run.id] = RunView(run, notes)
-        for run in runs:
-            if run.id in views:
-                views[run.id].update(store, run)
-        if all(run.status in ENDED for run in runs):
-            return runs
-        worker.look()
-        time.sleep(POLL_SECONDS)
+    views, worker, notes = dict[str, RunView](), _WorkerCare(store.home), set[str]()
+    layout, hidden = "{desc} |{bar:16}| {n_fmt} of {total_fmt} runs, {elapsed}", not sys.stderr.isatty()
+    with tqdm(total=0, file=sys.stderr, bar_format=layout, leave=False, dynamic_ncols=True, disable=hidden) as bar:
+        while True:
+            runs = store.runs(sweep)
+            for run in runs:
+                if run.status != "queued":
+                    views.setdefault(run.id, RunView(run, notes)).update(store, run)
+            bar.total, bar.n = len(runs), sum(run.status in ENDED for run in runs)
+            going = [views[run.id].now for run in runs if run.id in views and run.status not in ENDED]
+            bar.set_description_str(going[-1] if going else "waiting")
+            if bar.n == bar.total:
+                return runs
+            worker.look()
+            time.sleep(POLL_SECONDS)
 
 
 class _WorkerCare:
@@ -107,51 +108,46 @@ class _WorkerCare:
 
 
 class RunView:
-    """Shows one run: a bar while it goes on, if stderr is a terminal, and a line when it ends.
-
-    ``notes`` holds those that the sweep's runs have emitted, so that one that they share is shown once.
-    """
+    """What one run does ``now``, and a line when it ends; ``notes`` has those that the sweep's runs have emitted."""
 
     def __init__(self, run: Run, notes: set[str]) -> None:
-        self.name, self.notes = run.name, notes
-        self.metric = run.settings.selection_metric
-        self.after = 0
-        self.phase = "start"
+        self.name, self.notes, self.metric = run.name, notes, run.settings.selection_metric
+        self.after = self.step = self.steps = 0
+        self.phase, self.over = "start", False
         self.facts: dict[str, str] = {}
-        self.over = False
-        layout = "{desc:<32}{n_fmt:>5} of {total_fmt:<5}|{bar:16}| {elapsed}{postfix}"
-        hidden = not sys.stderr.isatty()
-        self.bar = tqdm(total=0, file=sys.stderr, bar_format=layout, leave=False, dynamic_ncols=True, disable=hidden)
 
     def update(self, store: RunStore, run: Run) -> None:
-        """Shows what the run has emitted since the last call."""
+        """Prints what the run has emitted since the last call."""
         if self.over:
             return
         for stored in store.events(run.id, SHOWN, self.after):
             self.after = stored.seq
             self.take(stored.event)
         self.over = run.status in ENDED
-        self.bar.set_description_str(f"{self.name}: {self.phase}", refresh=False)
-        self.bar.set_postfix(self.facts)
         if self.over:
-            self.bar.close()
-            if sys.stderr.isatty():
-                sys.stderr.write("\r")  # with several bars, tqdm leaves the cursor where the cleared bar ended
             early = ""
             if run.result is not None and run.result.stopped_early:
                 early = f" early, at step {run.result.steps_done:,} of {run.result.planned_steps:,}"
-            facts = (f", {name} {value}" for name, value in self.facts.items())
-            say(f"{self.name}: {run.ended_as}{early}{''.join(facts)}")
+            say(", ".join((f"{self.name}: {run.ended_as}{early}", *self._facts())))
+
+    @property
+    def now(self) -> str:
+        """The phase, the step and the last facts in one line."""
+        step = (f"step {self.step:,} of {self.steps:,}",) if self.step else ()
+        return shown(", ".join((f"{self.name}: {self.phase}", *step, *self._facts())))
+
+    def _facts(self) -> list[str]:
+        return [f"{name} {value}" for name, value in self.facts.items()]
 
     def take(self, event: Event | Unread) -> None:
-        """Updates what is shown with one event."""
+        """Updates what is known with one event; prints a new note."""
         match event:
             case RunPlanned():
-                self.bar.total = event.steps
+                self.steps = event.steps
             case PhaseStarted():
                 self.phase = event.phase
             case StepDone():
-                self.bar.n, self.facts["loss"] = event.step, f"{event.loss:.4f}"
+                self.step, self.facts["loss"] = event.step, f"{event.loss:.4f}"
             case Evaluated(split="validation", best=True):
                 self.facts[f"best {self.metric}"] = METRICS[self.metric].text(event.scores[self.metric])
             case Note() if self._is_new(event):

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from safetensors import SafetensorError
 from tabtune_core.data.arrays import read_rows
 from tabtune_core.data.findings import DateOrder, shorten
 from tabtune_core.data.prediction_rows import labels_like
-from tabtune_core.data.reading.numbers import GAP, mark_of, number_pattern, seconds_in, with_point
+from tabtune_core.data.reading.numbers import mark_of, number_pattern, seconds_in, with_point
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
@@ -123,7 +122,7 @@ class AdaptedModel:
         return context
 
     def as_read(self, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
-        """Returns the rows as read in the run's table: missing marks, units, decimal commas.
+        """Returns the rows as read in the run's table: missing marks, units, commas in numbers.
 
         A float or a date is no mark, as a file would have it with its decimals: 99 is not the price 99.0.
         """
@@ -134,14 +133,12 @@ class AdaptedModel:
             marked_N = np.array([_text(cell) in marks for cell in rows[name]], dtype=bool)
             if marked_N.any():
                 rows = with_column(rows, name, rows[name].astype(object).where(~marked_N, None))
-        commas, columns = dict(self.facts.reading.decimal_commas), rows.columns.intersection(context.encoder.numbers)
-        texts = [name for name in columns if not is_numeric_dtype(rows[name])]
-        for name, unit in self.facts.reading.units:
-            if name in texts:
-                rows = _rewritten(rows, name, partial(_without_unit, unit=unit, comma=bool(commas.get(name))))
-        for name, decimal in commas.items():
-            if decimal and name in texts:
-                rows = _rewritten(rows, name, with_point)
+        commas, units = dict(self.facts.reading.decimal_commas), dict(self.facts.reading.units)
+        for name in commas | units:
+            if name in context.encoder.numbers and name in rows.columns and not is_numeric_dtype(rows[name]):
+                unit, comma = units.get(name), bool(commas.get(name))
+                cells = [_as_number(cell, unit, comma=comma) for cell in present(rows[name])]
+                rows = with_column(rows, name, pd.Series(cells, index=rows.index, dtype=object))
         return self._in_own_units(rows)
 
     def _in_own_units(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -268,10 +265,11 @@ def _text(cell: Any) -> str | None:
     return None if text == "Na" else text.lower()
 
 
-def _without_unit(text: str, unit: str, *, comma: bool) -> str:
-    """Returns a number without its unit, and any other text as it is; decimal commas are left to ``with_point``."""
-    cell, mark = text.strip(), mark_of(unit)
-    if not re.search(mark, cell) or not re.fullmatch(number_pattern(unit, comma=comma), cell):
-        return text
-    bare = re.sub(mark, "", cell, count=1).strip().replace("\u2212", "-").replace("\u2013", "-")
-    return bare if comma else re.sub(GAP, "", bare).replace(",", "")
+def _as_number(value: Any, unit: str | None, *, comma: bool) -> Any:
+    """Returns the text of a number without its unit and as Python writes it, and any other value as it is."""
+    if not isinstance(value, str):
+        return value
+    cell, mark = value.strip(), mark_of(unit) if unit else ""
+    if unit and re.search(mark, cell) and re.fullmatch(number_pattern(unit, comma=comma), cell):
+        cell = re.sub(mark, "", cell, count=1).strip().replace("\u2212", "-").replace("\u2013", "-")
+    return with_point(cell, comma=comma)

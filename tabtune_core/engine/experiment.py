@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from tabtune_core.data.datasets import Dataset, get_dataset, load_frame
-from tabtune_core.data.task import features_of, prepare
+from tabtune_core.data.task import Prepared, features_of, prepare
 from tabtune_core.data.units import units_of
 from tabtune_core.devices import name_of, resolve_device
 from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predictions
@@ -17,13 +17,8 @@ from tabtune_core.engine.references import run_reference
 from tabtune_core.engine.verify import verify_in_fresh_process
 from tabtune_core.events import Event, Note, RunFinished, StopRequest
 from tabtune_core.settings import REFERENCES, RunSettings
-<<<<<<< HEAD
 from tabtune_core.store.run_folder import ADAPTER_FILE, LAST_STATE, PREDICTIONS_FILE, STATES
 from tabtune_core.training.fit import Fitted, fit
-=======
-from tabtune_core.store.run_folder import ADAPTER_FILE, LAST_STATE, PREDICTIONS_FILE, STATES
-from tabtune_core.training.fit import fit
->>>>>>> d-claims
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment
@@ -70,71 +65,32 @@ def run_experiment(
             rungs=rungs,
             paused=paused,
         )
-        fitted = fit(
-            plan,
-            lambda: prepare(
-                load_frame(home, settings.dataset),
-                dataset.columns,
-                plan.shown,
-                max_classes=plan.card.family.class_limit,
-            ),
-            environment,
-        )
+        fitted = fit(plan, lambda: _table(home, dataset, plan), environment)
         with meter.phase("save"):
-<<<<<<< HEAD
-            result = _save(fitted, dataset, home, run_dir, emit, fresh)
-    return result if result.peak_memory_bytes is None else replace(result, peak_memory_bytes=meter.highest_bytes)
-
-
-def _save(
-    fitted: Fitted,
-    dataset: Dataset,
-    home: Path,
-    run_dir: Path,
-    emit: Callable[[Event], None],
-    fresh: FreshProcess | None,
-) -> RunFinished:
-    """Writes the files of a run and verifies its adapter; returns the result with what is known of them."""
-    result, session, settings = fitted.result, fitted.session, fitted.session.settings
-    parts, classes = session.rows.held_out, session.plan.classes
-    units = units_of(session.table, settings)
-    write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, units, fitted.zero_shot)
-    result = replace(result, rows_sha256=hash_rows(parts, classes))
-    if session.report is None:
-        return result
-    path, shown, device = run_dir / ADAPTER_FILE, session.resolved.shown, name_of(session.device)
-    scores = {"validation": result.validation, "test": result.test}
-    write_adapter(path, shown, dataset, session.table, session.model, session.report, scores, result.best_step)
-    verified, sentence = verify_in_fresh_process(
-        run_dir, home=home, device=device, checkpoint=settings.checkpoint, fresh=fresh
-=======
-            parts, classes = session.rows.held_out, session.plan.classes
-            units = units_of(session.table, settings)
-            write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, units, fitted.zero_shot)
-            result = dataclasses.replace(result, rows_sha256=hash_rows(parts, classes))
-            if session.report is not None:
-                scores = {"validation": result.validation, "test": result.test}
-                write_adapter(
-                    run_dir / ADAPTER_FILE,
-                    plan.shown,
-                    dataset,
-                    session.table,
-                    session.model,
-                    session.report,
-                    scores,
-                    result.best_step,
-                )
+            result = _write_files(run_dir, dataset, plan, fitted)
+            if result.adapter_bytes is not None:
                 verified, sentence = verify_in_fresh_process(
                     run_dir, home=home, device=name_of(device), checkpoint=settings.checkpoint, fresh=fresh
                 )
                 emit(Note(sentence, "info" if verified else "warning"))
-                size = (run_dir / ADAPTER_FILE).stat().st_size
-                result = dataclasses.replace(result, adapter_bytes=size, adapter_verified=verified)
-    return (
-        result
-        if result.peak_memory_bytes is None
-        else dataclasses.replace(result, peak_memory_bytes=meter.highest_bytes)
->>>>>>> d-claims
-    )
-    emit(Note(sentence, "info" if verified else "warning"))
-    return replace(result, adapter_bytes=path.stat().st_size, adapter_verified=verified)
+                result = replace(result, adapter_verified=verified)
+    return result if result.peak_memory_bytes is None else replace(result, peak_memory_bytes=meter.highest_bytes)
+
+
+def _table(home: Path, dataset: Dataset, plan: Plan) -> Prepared:
+    frame = load_frame(home, dataset.id)
+    return prepare(frame, dataset.columns, plan.shown, max_classes=plan.card.family.class_limit)
+
+
+def _write_files(run_dir: Path, dataset: Dataset, plan: Plan, fitted: Fitted) -> RunFinished:
+    """Writes predictions, and the adapter package; returns the result with what they hold."""
+    result, session = fitted.result, fitted.session
+    parts, classes, units = session.rows.held_out, session.plan.classes, units_of(session.table, plan.settings)
+    write_predictions(run_dir / PREDICTIONS_FILE, parts, fitted.predictions, classes, units, fitted.zero_shot)
+    result = replace(result, rows_sha256=hash_rows(parts, classes))
+    if session.report is None:
+        return result
+    package, scores = run_dir / ADAPTER_FILE, {"validation": result.validation, "test": result.test}
+    table, model, report = session.table, session.model, session.report
+    write_adapter(package, plan.shown, dataset, table, model, report, scores, result.best_step)
+    return replace(result, adapter_bytes=package.stat().st_size)

@@ -74,16 +74,16 @@ def estimated(store: RunStore, run: RunSettings) -> float:
 def slots_of(device: str, cards: int) -> list[str]:
     """Returns the slots that suit a setting ``device``, the preferred one first; ``cpu`` is any share of the cores.
 
-    A run that asks for a missing NVIDIA GPU gets a slot of the CPU, and its process reports the error; if the driver
-    does not answer, it gets the slot of that GPU. 'auto' is the CPU if no NVIDIA GPU is counted.
+    A run that asks for a missing GPU gets a slot of the CPU, and its process reports the error; if the driver
+    does not answer, it gets the slot of that GPU. 'auto' is the CPU if no GPU is counted.
 
-    >>> slots_of("auto", 2), slots_of("cuda", 2), slots_of("auto", 0), slots_of("mps", 0)
-    (['cuda:0', 'cuda:1'], ['cuda:0'], ['cpu'], ['mps:0'])
+    >>> slots_of("auto", 2), slots_of("cuda", 2), slots_of("auto", 0)
+    (['cuda:0', 'cuda:1'], ['cuda:0'], ['cpu'])
     """
     if device == "auto" and cards:
         return [f"cuda:{place}" for place in range(cards)]
-    kind, place = named_gpu(device) or ("cuda", cards)
-    return [f"{kind}:{place}"] if place < cards or is_untold(device) else [CPU]
+    place = named_gpu(device)
+    return [f"cuda:{place}"] if place is not None and (place < cards or is_untold(device)) else [CPU]
 
 
 def is_on_cpu(slot: str) -> bool:

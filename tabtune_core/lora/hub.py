@@ -1,9 +1,8 @@
 """Adapters on the Hugging Face Hub: pushed with a model card, opened by ``hf://owner/name``. Loads no torch."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -18,20 +17,6 @@ LIMIT_BYTES = 200_000_000
 """Largest file: an adapter of rank 64 on every layer of the largest model has a quarter of it."""
 LISTED = ("apache-2.0", "bsd-3-clause", "mit")
 """Licences of weights that the Hub knows by their SPDX name in lower case."""
-
-
-@dataclass(frozen=True, slots=True)
-class Score:
-    """A measured score."""
-
-    metric: str
-    part: str
-    """``test`` or ``validation``."""
-    value: float
-    half: float | None
-    """Distance to the end of its 95 % interval that is nearer to 0; None if not known."""
-    gain: str = ""
-    """The difference to zero-shot with its interval, in words."""
 
 
 def at_hand(source: str | Path, token: Literal[False] | None = None) -> Path:
@@ -83,11 +68,13 @@ def push(package: bytes, card: str, repo: str, *, public: bool) -> str:
     return str(address)
 
 
-def card_of(facts: PackageFacts, readme: str, repo: str, scores: Sequence[Score]) -> str:
+def card_of(facts: PackageFacts, readme: str, repo: str) -> str:
     """Writes the README of a repository: metadata for the Hub, the package's own README, and the measured scores."""
     from huggingface_hub import EvalResult, ModelCardData
 
     task, name = f"tabular-{facts.settings.task}", facts.base.licence.name
+    metric = METRICS[facts.settings.selection_metric]
+    scores = {part: of[metric.name] for part, of in facts.scores.items() if metric.name in of}
     listed = name is not None and name.lower() in LISTED
     data = ModelCardData(
         base_model=facts.base.repository,
@@ -100,26 +87,19 @@ def card_of(facts: PackageFacts, readme: str, repo: str, scores: Sequence[Score]
             EvalResult(
                 task_type=task,
                 dataset_type="private",
-                dataset_name=f"{facts.table_name} ({score.part} rows)",
-                metric_type=score.metric,
-                metric_value=score.value,
+                dataset_name=f"{facts.table_name} ({part} rows)",
+                metric_type=metric.name,
+                metric_value=score,
             )
-            for score in scores
+            for part, score in scores.items()
         ]
         or None,
     )
-    lines = []
-    for score in scores:
-        metric, finest = METRICS[score.metric], score.half or 0.0
-        half = "not known" if score.half is None else f"± {metric.like(finest, score.value, finest)}"
-        value = metric.text(score.value, finest)
-        lines.append(f"| {metric.written} | {score.part} | {value} | {half} | {score.gain or 'not known'} |")
-    head = "| score | rows | value | to the end of its 95 % interval nearer to 0 | gain over zero-shot |"
-    rows = "\n".join([head, "| --- | --- | ---: | ---: | --- |", *lines])
-    table = f"\n## Measured\n\n{rows}\n" if lines else ""
+    lines = [f"| {metric.written} | {part} | {metric.text(score)} |" for part, score in scores.items()]
+    table = "\n".join(["\n## Measured\n", "| score | rows | value |", "| --- | --- | ---: |", *lines, ""])
     loader = readme.replace(f'load_adapter("{FILE}"', f'load_adapter("hf://{repo}"')
     loader = loader.replace("  # the name of this file", "")
-    return f"---\n{data.to_yaml()}\n---\n\n{loader}{table}"
+    return f"---\n{data.to_yaml()}\n---\n\n{loader}{table if lines else ''}"
 
 
 def _network() -> tuple[type[Exception], ...]:

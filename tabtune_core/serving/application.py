@@ -15,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 import numpy as np
@@ -88,11 +88,6 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
     async def health() -> dict[str, str]:
         """Says that the server answers."""
         return {"status": "ok"}
-
-    @routes.get("/limits")
-    async def show_limits() -> dict[str, int]:
-        """Says how many rows and bytes a request may have, so that a client can ask before an upload."""
-        return asdict(limits)
 
     @routes.get("/adapters")
     async def show_adapters() -> list[Mapping[str, Any]]:
@@ -277,7 +272,7 @@ _READERS: dict[str, Callable[[bytes, Served, Limits], NewRows]] = {"application/
 _CODES = (
     (401, "the token is missing or wrong"),
     (404, "no such adapter"),
-    (413, "too many bytes or rows: see /limits"),
+    (413, "too many bytes or rows"),
     (415, "neither JSON nor CSV"),
     (422, "a column is missing, unknown or of the wrong kind"),
     (500, "the adapter does not work, or something unexpected happened"),

@@ -59,39 +59,23 @@ class RunSettings:
     checkpoint: str | None = setting(None, "Weights file instead of the model's own", "Rows, weights")
     """Path of a weights file that replaces the model's own."""
     strategy: Strategy = setting("peft", argument=None, column=True)
-    """'inference' is zero-shot, 'base-ft' is full fine-tuning, 'peft' trains a LoRA adapter. The references use no
-    foundation model: 'linear' is logistic or ridge regression and 'boosting' is gradient boosting, both from
-    scikit-learn; 'constant' always answers with the shares of the classes, or the mean, of the training rows.
-    """
+    """'inference' is zero-shot, 'base-ft' full fine-tuning, 'peft' LoRA; the others use no foundation model."""
     lora: LoraSettings = field(default_factory=LoraSettings)
     train: TrainSettings = field(default_factory=TrainSettings)
     seed: int = setting(0, "Seed", low=0, below=2**32, column=True)
-    """Random seed of the training and validation rows (except in a split by time), the adapter's initialization and the
-    episodes. Runs with the same seed share all of them. A run repeated on a CUDA GPU may differ in the last digits,
-    because some sums have no fixed order there.
-    """
+    """Random seed of training and validation rows, adapter and episodes, which runs with the same seed share."""
     device: str = setting("auto", "Device")
-    """'auto' uses a free CUDA GPU if there is one, else the CPU. 'cpu', 'cuda' and 'cuda:1' are used as given, 'mps'
-    (Apple) and 'xpu' (Intel) after a check that a training step there gives the CPU's numbers.
-    """
+    """'auto' uses a free CUDA GPU if there is one, else the CPU. 'cpu', 'cuda' and 'cuda:1' are used as given."""
     validation_share: float = setting(0.2, "Validation rows (share)", "Rows, weights", low=0.05, high=0.5, step=0.05)
     """Share of the rows for validation, which chooses the best checkpoint and ranks the runs."""
     test_share: float = setting(0.2, "Test rows (share)", "Rows, weights", low=0.05, high=0.5, argument=None, step=0.05)
     """Share of the rows for the test. Test scores are reported and choose nothing."""
     split_seed: int = setting(0, "Seed of the test rows", "Rows, weights", low=0, below=2**32, argument=None)
-    """Random seed of the test rows. They are held out once and are the same for every seed, so that no run trains on
-    them or chooses by them.
-    """
+    """Random seed of the test rows, which are held out once and are the same for every seed of a run."""
     split_by: SplitBy = setting("random", column=True)
-    """How the rows are split. Random: stratified by class. Time: the earliest rows of a date or number column are for
-    training, later ones for validation, the latest for the test, with the same split for every seed. Group: all rows of
-    one value, such as a customer, stay together. If a table has dates or repeated IDs, a random split gives better
-    scores than new rows will.
-    """
+    """How the rows are split: by class at random, by time with the latest for the test, or with groups kept whole."""
     split_column: str | None = setting(None, column=True)
-    """Column of the split by time or by group. Rows without a value in it are used for training only. A group column is
-    not a feature; a time column stays a feature unless you leave it out.
-    """
+    """Column of the split by time or by group. Rows without a value in it are only trained on."""
     split_at_median: bool = setting(False, argument=None)
     """Turn a numeric target into two classes: up to its median, and above its median."""
     group_rare_classes: int = setting(

@@ -97,10 +97,7 @@ class SweepSettings:
     references: bool = setting(True, "Linear model, gradient boosting and a constant")
     """Add three runs without a foundation model: logistic or ridge regression, gradient boosting, and a constant."""
     one_rate: bool = setting(False, "One learning rate for all ranks")
-    """Train every rank at the same learning rate, or at every one that is named, to the end. Otherwise each rank, and
-    full fine-tuning, tries three rates or those that are named, and the ones that fall behind on the validation rows
-    stop after a sixth or a third of the steps. One rate for all ranks shows how fast they learn, not what they reach.
-    """
+    """Train every rank at the same learning rate to the end. Else each tries three, and those behind stop early."""
     seeds: tuple[int, ...] = setting((0,), "Seeds", low=0, below=2**32)
     """Random seeds; every run is repeated with each of them."""
 

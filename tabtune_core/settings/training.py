@@ -73,17 +73,13 @@ class LoraSettings:
     use_rslora: bool = setting(
         False, "Scale by alpha / square root of the rank (rsLoRA)", "Adapter", said=_named("rsLoRA")
     )
-    """Scale by alpha / sqrt(rank), so that high ranks learn as fast as low ones; set alpha to one number for all ranks
-    then.
-    """
+    """Scale by alpha / sqrt(rank), so that high ranks learn as fast as low ones; set one alpha for all ranks then."""
     use_dora: bool = setting(False, "Train lengths beside directions (DoRA)", "Adapter", column=True)
     """Train the length of each row of a weight beside its direction (DoRA); slower."""
     bias: Bias = setting("none", "Biases that train", "Adapter", said="bias {}".format)
     """Biases of the base that train and are saved too: none, all, or those of the adapted layers (lora_only)."""
     init_lora_weights: Start = setting("default", "Start of A and B", "Adapter", column=True)
-    """Start of A and B: random and zero (default), or the principal singular vectors of each weight (pissa), whose
-    adapter file is twice as large.
-    """
+    """Start of A and B: random and zero, or each weight's principal singular vectors (pissa, a file twice as large)."""
     rank_pattern: Mapping[str, int] = setting(
         {}, "Other ranks", "Adapter", low=1, placeholder="decoder = 4", said=_named("rank pattern")
     )
@@ -126,9 +122,7 @@ class TrainSettings:
     epochs: int = setting(30, "Epochs", low=1, hint=NO_TRAINING, replaced_by="steps", step=5)
     """Passes over the training rows. One pass takes (training rows / query rows per step) steps."""
     learning_rate: float | None = setting(None, "Learning rate", above=0, high=1, hint=USUAL_RATE, column=True)
-    """Peak learning rate. Default: the one measured for the model, or else the guide's: 2e-4 for LoRA, 2e-5 for full
-    fine-tuning. In a sweep it applies to the LoRA runs only.
-    """
+    """Peak learning rate. Default: the one measured for the model, or else 2e-4 for LoRA, 2e-5 for all weights."""
     context_rows: int = setting(USUAL_CONTEXT_ROWS, "Context rows while training", "Training", low=10, step=128)
     """Maximum number of context rows in a training step. It is the setting that changes training memory most."""
     batch_size: int = setting(256, "Query rows per step (batch size)", "Training", low=1, step=32)
@@ -153,9 +147,7 @@ class TrainSettings:
     class_weights: ClassWeights = setting(
         "none", "Class weights of the loss", "Optimizer", idle=WITHOUT_CLASSES, said="class weights {}".format
     )
-    """Weight of a row in the loss: equal (none), or inversely proportional to the size of its class (balanced), which
-    predicts rare classes more often. Log-loss may get worse then: rank by balanced accuracy.
-    """
+    """Weight of a row in the loss: equal, or balanced by the size of its class, for which rank by balanced accuracy."""
     weight_decay: float = setting(0.01, "Weight decay", "Optimizer", low=0, high=1, step=0.01)
     """Weight decay: in each step the trained weights shrink by this factor times the learning rate."""
     clip_norm: float = setting(1.0, "Gradient clipping (0: none)", "Optimizer", low=0, hint=CLIPPING, step=0.1)
@@ -192,13 +184,9 @@ class TrainSettings:
     time_limit: float | None = setting(
         None, "Time limit of a run (s)", "Memory and time", above=0, hint=SECONDS, step=60, placeholder="none"
     )
-    """Training seconds, evaluations included, after which a run ends as if at its last step. Default: no limit. Results
-    that are reused from an earlier run count with their time then.
-    """
+    """Training seconds, evaluations and reused results included, after which a run ends as if at its last step."""
     episode_set: int = setting(0, "Distinct episodes (0: a new one each step)", "Memory and time", low=0, hint=EPISODES)
-    """Number of distinct training episodes to cycle through, so that frozen layers run once per episode and are cached
-    (up to 2 GB). 0 draws a new episode every step.
-    """
+    """Number of distinct episodes to cycle through, so that frozen layers run once for each and are cached (2 GB)."""
     gradient_checkpointing: bool = setting(False, "Gradient checkpointing (recompute activations)", "Memory and time")
     """Activations are recomputed in the backward pass: the same result with less memory and more time."""
     selection_metric: str | None = setting(None, "Selection metric", column=True)
@@ -206,15 +194,11 @@ class TrainSettings:
     eval_every: int | None = setting(
         None, "Steps between evaluations", "Best checkpoint", low=1, placeholder="by the rows"
     )
-    """Steps between two evaluations on the validation rows. Default: 10, or up to 50 where evaluations would take more
-    than about a tenth of the training time.
-    """
+    """Steps between two evaluations on the validation rows. Default: 10, up to 50 where evaluations take long."""
     patience: int | None = setting(
         None, "Patience (0: never stop)", "Best checkpoint", low=0, hint=PATIENCE, placeholder="8 or fewer"
     )
-    """Training ends after this many evaluations without a better score; 0 never stops early. Default: 8, or as many as
-    fit into 80 steps, at least 4.
-    """
+    """Evaluations without a better score that end training; 0: none. Default: 8, or those in 80 steps, at least 4."""
     validation_rows: int = setting(2000, "Maximum validation rows", "Rows, weights", low=10, strategies=ALL, step=500)
     """Maximum number of validation rows. If the share holds more, a stratified sample is scored."""
     test_rows: int = setting(

@@ -18,16 +18,13 @@ from tabtune_core.analysis.intervals import half_width
 from tabtune_core.analysis.run_curves import METER_COLUMNS
 from tabtune_core.analysis.runs_table import leaderboard, of_task
 from tabtune_core.data.findings import shorten
-from tabtune_core.errors import AdapterError, TabTuneError, TrackerError
+from tabtune_core.errors import TabTuneError, TrackerError
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, StepDone
-from tabtune_core.lora.package_reader import without_labels
 from tabtune_core.metrics import METRICS
-from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import SETTINGS, RunSettings
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.event_log import Stored
 from tabtune_core.store.predictions import read_predictions
-from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import ENDED, Run
 from tabtune_core.store.runs import RunStore
 from tabtune_core.tracking.tracker import Row, SentRun, Tracker, Value
@@ -48,30 +45,26 @@ def send(store: RunStore, sweep: str, tracker: Tracker) -> str:
         ShortageError: the machine lacks something, such as room on the disk of the tracker's files.
     """
     experiment = f"{store.sweep(sweep).name[:60] or 'Sweep'} {sweep}"
-    runs, new, lacking = store.runs(sweep), 0, ""
+    runs, new = store.runs(sweep), 0
     for run in runs:
         if run.status not in ENDED or run.started is None:
             continue
-        content, why = _adapter(store, run)
-        lacking += why
         try:
-            new += _send_one(store, run, experiment, tracker, content, lacks_adapter=bool(why))
+            new += _send_one(store, run, experiment, tracker)
         except TabTuneError:
             raise
         except Exception as error:
             raise _refusal(tracker, error) from error
     going = sum(run.status not in ENDED for run in runs)
     rest = f" Not ended yet: {counted(going, 'run')}; export it again later." if going else ""
-    return f"{tracker.title} has the sweep {sweep}; {counted(new, 'run')} of it new or changed.{rest}{lacking}"
+    return f"{tracker.title} has the sweep {sweep}; {counted(new, 'run')} of it new or changed.{rest}"
 
 
-def _send_one(
-    store: RunStore, run: Run, experiment: str, tracker: Tracker, content: bytes, *, lacks_adapter: bool
-) -> bool:
+def _send_one(store: RunStore, run: Run, experiment: str, tracker: Tracker) -> bool:
     """Sends a run unless the tracker has it as it is; returns whether it was sent."""
     results = _results(store, run) if run.result else {}
     facts = [run.name, run.note, run.status, run.resumptions, store.extent(run.id, CURVES), results]
-    stamp = hashlib.sha256(json.dumps([FORMAT, lacks_adapter, *facts], sort_keys=True).encode()).hexdigest()
+    stamp = hashlib.sha256(json.dumps([FORMAT, *facts], sort_keys=True).encode()).hexdigest()
     last = Row(run.result.steps_done if run.result else 0, run.ended or run.created, results)
     sent = SentRun(
         id=run.id,
@@ -83,15 +76,11 @@ def _send_one(
         tags={"loralab.sweep": run.sweep, "loralab.run": run.id} | ({"loralab.note": run.note} if run.note else {}),
         status=run.status,
         rows=[last],
-        adapter=None,
         stamp=stamp,
     )
     if tracker.stamp(sent) == stamp:
         return False
-    with scratch_folder() as folder:
-        (copy := folder / ADAPTER_FILE).write_bytes(content)
-        rows = [*_rows(store.events(run.id, CURVES)), last]
-        tracker.send(dataclasses.replace(sent, rows=rows, adapter=copy if content else None))
+    tracker.send(dataclasses.replace(sent, rows=[*_rows(store.events(run.id, CURVES)), last]))
     return True
 
 
@@ -103,16 +92,6 @@ def _refusal(tracker: Tracker, error: Exception) -> TabTuneError:
     check = f"files can be written in {str(tracker.folder)!r}" if tracker.folder else of_server
     what = f"{doing}. Check that {check}, and export it again. It said: {shorten(first, 160)}"
     return shortage_of(error, doing, tracker.folder) or TrackerError(what)
-
-
-def _adapter(store: RunStore, run: Run) -> tuple[bytes, str]:
-    """Returns the package without class labels (empty without one), and a sentence if it cannot be read."""
-    if not (run.result and run.result.adapter_verified):
-        return b"", ""
-    try:
-        return without_labels(store.run_dir(run.id) / ADAPTER_FILE), ""
-    except AdapterError as error:
-        return b"", f" The adapter of the run {run.name!r} ({run.id}) was not sent. {error}"
 
 
 def _rows(events: Sequence[Stored]) -> Iterator[Row]:

@@ -56,8 +56,8 @@ class MLflow:
     def _experiment(self, run: SentRun) -> str:
         for known in self._client.search_experiments(filter_string=f"tags.`loralab.sweep` = '{run.sweep}'"):
             return str(known.experiment_id)
-        place, tags = self.folder and (self.folder / "mlflow-artifacts" / run.sweep), {"loralab.sweep": run.sweep}
-        where = place and place.as_uri()
+        where = self.folder and (self.folder / "mlflow-artifacts" / run.sweep).as_uri()  # else in the current folder
+        tags = {"loralab.sweep": run.sweep}
         return str(self._client.create_experiment(run.experiment, artifact_location=where, tags=tags))
 
     def _held(self, run: SentRun) -> list[Any]:
@@ -82,7 +82,5 @@ class MLflow:
         metrics = [Metric(name, value, int(row.time * 1e3), row.step) for row, name, value in every]
         for start in range(0, len(metrics), MOST_METRICS):
             self._client.log_batch(own, metrics=metrics[start : start + MOST_METRICS])
-        if run.adapter:
-            self._client.log_artifact(own, str(run.adapter))
         self._client.set_terminated(own, ENDS.get(run.status, "FINISHED"), int(run.rows[-1].time * 1e3))
         self._client.set_tag(own, STAMP, run.stamp)

@@ -1,4 +1,4 @@
-"""TensorBoard: a folder per sweep, with a folder per run, which holds its event file and its adapter."""
+"""TensorBoard: a folder per sweep, with a folder per run, which holds its event file."""
 
 import re
 import shutil
@@ -56,8 +56,6 @@ class TensorBoard:
                 events.append(Event(wall_time=row.time, summary=Summary(value=values), step=row.step))
             for event in events:
                 writer.write(event.SerializeToString())
-        if run.adapter:
-            shutil.copy(run.adapter, folder / "adapter.zip")
         (folder / STAMP).write_text(run.stamp)
 
 

@@ -44,8 +44,6 @@ class SentRun:
     """As in ``store.run_row.Status``."""
     rows: Sequence[Row]
     """In the order of their time; the last holds the results."""
-    adapter: Path | None
-    """The package without class labels."""
     stamp: str
     """Changes if anything that is sent of the run changes."""
 

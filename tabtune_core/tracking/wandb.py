@@ -70,10 +70,6 @@ class WandB:
         for row in run.rows:
             made.log({**row.values, "step": row.step, "_timestamp": row.time})
         made.summary.update({**run.rows[-1].values, "status": run.status})
-        if run.adapter:
-            artifact = self._wandb.Artifact(f"adapter-{run.id}", "model")
-            artifact.add_file(str(run.adapter))
-            made.log_artifact(artifact)
         folder = Path(made.dir).parent
         made.finish(exit_code=ENDS.get(run.status, 0))
         (folder / STAMP).write_text(run.stamp)

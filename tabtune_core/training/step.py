@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from tabtune_core.devices import is_proven, name_of
+from tabtune_core.devices import is_gpu, name_of
 from tabtune_core.errors import DeviceError
 from tabtune_core.models.base import BaseModel
 from tabtune_core.settings import Amp
@@ -34,7 +34,7 @@ class Precision:
     @classmethod
     def of(cls, amp: Amp, device: torch.device) -> "Precision":
         """Makes the precision of ``train.amp``; raises DeviceError for 16 bits without an NVIDIA GPU."""
-        if amp != "off" and not is_proven(device):
+        if amp != "off" and not is_gpu(device):
             raise DeviceError(
                 f"train.amp is {amp!r}, which needs an NVIDIA GPU, but the device is {name_of(device)}. Set it to "
                 "'off'."

@@ -3,11 +3,9 @@
 import glob
 import json
 import math
-import os
 import socket
 import struct
 import sys
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -15,12 +13,10 @@ from made_sweeps import Lab
 
 from tabtune_core.errors import MissingPackageError, SettingError, TabTuneError
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, Resumed, StepDone
-from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.tracking import TRACKERS, open_tracker
 from tabtune_core.tracking.mirror import CURVES, send
 
 BEGAN = 1_700_000_000.0
-DEMO = Path(__file__).parents[2] / "dashboard" / "demo" / "workspace.zip"
 
 
 def add_curves(lab, run_id, steps=range(1, 4)):
@@ -68,7 +64,6 @@ def of_mlflow(folder, run_id):
                 for n in run.data.metrics
             },
             {**run.data.params, **run.data.tags},
-            [file.path for file in client.list_artifacts(run.info.run_id)],
         )
         for run in runs
     ]
@@ -88,7 +83,7 @@ def of_tensorboard(folder, run_id):
             name: [(one.step, one.wall_time, one.value) for one in read.Scalars(name)]
             for name in read.Tags()["scalars"]
         }
-        found.append((scalars, settings, [file.name for file in path.glob("*.zip")]))
+        found.append((scalars, settings))
     return found
 
 
@@ -98,7 +93,7 @@ def of_wandb(folder, run_id):
 
     found = []
     for file in glob.glob(f"{folder}/wandb/offline-run-*-{run_id}/*.wandb"):
-        data, at, part, scalars, settings, adapters = Path(file).read_bytes(), 7, b"", {}, {}, []
+        data, at, part, scalars, settings = Path(file).read_bytes(), 7, b"", {}, {}
         while at < len(data):
             if (left := 32_768 - at % 32_768) < 7:
                 at += left
@@ -108,12 +103,11 @@ def of_wandb(folder, run_id):
             if kind not in (1, 4):
                 continue
             record, part = proto.Record.FromString(part), b""
-            adapters += [record.artifact.name] if record.HasField("artifact") else []
             settings |= {one.key: json.loads(one.value_json) for one in record.run.config.update}
             row = {item.key or item.nested_key[0]: json.loads(item.value_json) for item in record.history.item}
             for name in row.keys() - {"step", "_timestamp", "_runtime", "_step"}:
                 scalars.setdefault(name, []).append((row["step"], row["_timestamp"], row[name]))
-        found.append((scalars, settings, adapters))
+        found.append((scalars, settings))
     return found
 
 
@@ -138,7 +132,7 @@ def alone(monkeypatch):
 
 @pytest.fixture
 def lab(tmp_path):
-    """A run with an adapter and curves, and a failed run whose message quotes a cell of the table."""
+    """A run with curves, and a failed run whose message quotes a cell of the table."""
     lab = Lab(tmp_path / "home").add((8, [0.75], range(15)), ("inference", [0.5], range(10)))
     lab.lora, lab.failed = lab.store.add_sweep([lab.settings(8, 0), lab.settings(4, 0)], "my, table: LoRA")[1]
     lab.sweep = lab.store.run(lab.lora).sweep
@@ -146,9 +140,6 @@ def lab(tmp_path):
         lab.store.claim(1, None, run_id)
     add_curves(lab, lab.lora)
     lab.end(lab.lora, lab.settings(8, 0), 0.25, [range(15)], metric="log_loss")
-    with zipfile.ZipFile(DEMO) as demo:
-        package = next(name for name in demo.namelist() if name.endswith(f"/{ADAPTER_FILE}"))
-        (lab.store.run_dir(lab.lora) / ADAPTER_FILE).write_bytes(demo.read(package))
     lab.store.finish(lab.failed, "failed", error="The cell 'secret 17' is not a number.")
     return lab
 
@@ -159,7 +150,7 @@ def test_a_tracker_has_exactly_what_the_store_has(name, lab, alone):
     for new in (2, 0):  # existing data are not sent again
         told = send(lab.store, lab.sweep, open_tracker(name, lab.store.home))
         assert told.endswith(f"{new} runs of it new or changed.")
-    ((curves, settings, adapters),) = READ[name](folder, lab.lora)
+    ((curves, settings),) = READ[name](folder, lab.lora)
     for key, told in expected(lab.store, lab.lora).items():
         held = [tuple(math.nan if value == "NaN" else value for value in row) for row in curves[key]]
         assert sorted(held, key=lambda row: row[1]) == [
@@ -171,17 +162,13 @@ def test_a_tracker_has_exactly_what_the_store_has(name, lab, alone):
         0 < curves["result/test_gain_half_width"][0][2] < 1
         and 0 < curves["result/validation_log_loss_half_width"][0][2] < 1
     )
-    assert (
-        str(settings["lora.rank"]).removesuffix(".0") == "8"
-        and settings["loralab.sweep"] == lab.sweep
-        and len(adapters) == 1
-    )
+    assert (str(settings["lora.rank"]).removesuffix(".0"), settings["loralab.sweep"]) == ("8", lab.sweep)
     everything = b"".join(file.read_bytes() for file in [*folder.rglob("*")] if file.is_file())
     assert b"secret 17" not in everything
 
     lab.store.rename(lab.lora, "another name")  # a change by a person replaces what was sent
     assert "1 run of it new" in send(lab.store, lab.sweep, open_tracker(name, lab.store.home))
-    ((again, _, _),) = READ[name](folder, lab.lora)
+    ((again, _),) = READ[name](folder, lab.lora)
     assert {key: len(rows) for key, rows in again.items()} == {key: len(rows) for key, rows in curves.items()}
 
 
@@ -231,20 +218,6 @@ def test_what_a_tracker_did_not_accept_is_sent_later(lab):
             send(lab.store, lab.sweep, tracker)
     tracker.broken = None
     assert "; 2 runs of it new" in send(lab.store, lab.sweep, tracker)
-
-
-@pytest.mark.parametrize("damage", [Path.unlink, lambda file: os.truncate(file, 900)])
-def test_an_adapter_that_cannot_be_read_is_named_and_sent_when_it_is_whole_again(lab, damage):
-    tracker, file = Listed(), lab.store.run_dir(lab.lora) / ADAPTER_FILE
-    whole = file.read_bytes()
-    damage(file)
-    for new in (2, 0):
-        told = send(lab.store, lab.sweep, tracker)
-        assert f"{new} runs of it new or changed. The adapter of the run 'LoRA r=8' ({lab.lora}) was not sent. " in told
-    file.write_bytes(whole)
-    for new in ("1 run", "0 runs"):
-        assert send(lab.store, lab.sweep, tracker).endswith(f"{new} of it new or changed.")
-    assert [bool(run.adapter) for run in tracker.sent] == [False, False, True]
 
 
 def test_a_missing_tracker_is_refused_with_instructions(tmp_path, monkeypatch):

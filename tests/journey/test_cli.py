@@ -243,15 +243,12 @@ def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtun
     sweep, (first, second) = store.add_sweep([RunSettings(dataset="d", target="y", seed=seed) for seed in (0, 1)])
     for run_id in (first, second):
         store.finish(run_id, "interrupted", error="Killed.")
-    other = store.add_sweep([RunSettings(dataset="d", target="y")])[1][0]
+    _, (apart,) = store.add_sweep([RunSettings(dataset="d", target="y")])
     monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
-    assert tabtune_here(tmp_path, "resume", first, other)[0] == 2
-    assert {run.status for run in store.runs(sweep)} == {"interrupted"}
-    _, _, err = tabtune_here(tmp_path, "resume", first)
-    assert "starts anew; it had saved no state" in err
-    assert [(run.status, run.resumptions) for run in store.runs(sweep)] == [("queued", 1), ("interrupted", 0)]
-    tabtune_here(tmp_path, "resume", sweep)
-    assert {run.status for run in store.runs(sweep)} == {"queued"}
+    _, _, err = tabtune_here(tmp_path, "resume", sweep)
+    assert err.count("starts anew; it had saved no state") == 2
+    assert [(run.status, run.resumptions) for run in store.runs(sweep)] == [("queued", 1), ("queued", 1)]
+    assert store.run(apart).resumptions == 0
     store.claim(1, None, first)
     _, _, err = tabtune_here(tmp_path, "resume", sweep)
     assert err.count("without a worker; a new one takes it over") == 2
@@ -321,7 +318,6 @@ def test_a_table_of_the_workspace_keeps_its_reading_choices(tmp_path, tabtune_he
     dataset = add_dataset(home, DAYS.encode(), "days.csv", ReadingChoices(day_first=False, missing_marks=("lost",)))
     queued = []
     monkeypatch.setattr(launch, "follow", lambda store, sweep: queued.extend(store.runs(sweep)) or queued)
-    monkeypatch.setattr(launch, "_measured", lambda *given: [])
     (tmp_path / "sweep.toml").write_text(
         SweepSettings(run=RunSettings(dataset=dataset.id, target="bought"), ranks=(2,)).to_toml()
     )
@@ -334,7 +330,6 @@ def test_a_table_of_the_workspace_keeps_its_reading_choices(tmp_path, tabtune_he
 def test_every_axis_of_a_sweep_has_a_flag_and_run_names_are_unique(tmp_path, tabtune_here, monkeypatch):
     dataset = add_dataset(tmp_path / "home", DAYS.encode(), "days.csv")
     monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
-    monkeypatch.setattr(launch, "_measured", lambda *given: [])
     axes = "--ranks 4 8 --alphas 8 16 --dropouts 0 0.1 --target-sets default row_attention+prediction_head"
     rates = "--learning-rates 1e-4 --full-learning-rates 1e-5 2e-5 --seeds 0 1"
     asked = ("sweep", dataset.id, "--target", "bought", *axes.split(), *rates.split())
@@ -369,7 +364,6 @@ def test_ctrl_c_while_a_table_is_read_ends_cleanly_and_leaves_nothing(tmp_path):
 def test_a_run_that_cannot_fit_in_memory_starts_only_with_the_flag(tmp_path, table, tabtune_here, monkeypatch):
     monkeypatch.setattr("tabtune_core.analysis.launch_checks.machine_memory", lambda: (3 * 10**8, 4 * 10**8))
     monkeypatch.setattr(launch, "_follow_to_the_board", lambda *asked: 130)
-    monkeypatch.setattr(launch, "_measured", lambda *given: [])
     asked = ("train", table, "--target", "class", "--device", "cpu")
     status, out, err = tabtune_here(tmp_path, *asked)
     assert (status, out) == (2, "")

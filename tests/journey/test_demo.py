@@ -47,7 +47,8 @@ def test_the_demo_has_a_finished_sweep_that_lora_wins_and_a_queued_one(demo):
 def all_texts(app):
     """Every text of a page, including the cells of its tables."""
     elements = (*app.markdown, *app.caption, *app.metric, *app.info, *app.warning)
-    return f"{texts(elements)} {' '.join(table.value.to_csv() for table in app.dataframe)}".replace("\\", "")
+    helps = " ".join(one.help for one in (*app.markdown, *app.caption) if one.help)
+    return f"{texts(elements)} {helps} {' '.join(table.value.to_csv() for table in app.dataframe)}".replace("\\", "")
 
 
 def test_every_page_has_content_names_the_measuring_machine_and_formats_numbers_alike(shown, demo):

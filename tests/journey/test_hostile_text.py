@@ -34,7 +34,7 @@ STEPS = {
     "Live": {"Log (last 200 lines)": "stCode"},
     "Leaderboard": {},
     "Compare": {},
-    "Adapters": {"How to open it": "stCode"},
+    "Adapters": {"How to load it": "stCode"},
 }
 """By the title of each page, the parts to open on it, and a kind of element that they show."""
 MARKUP = """() => [

@@ -8,6 +8,7 @@ import torch
 from tabtune_core import devices
 from tabtune_core.devices import resolve_device
 from tabtune_core.errors import DeviceError
+from tabtune_core.gpus import check_device
 from tabtune_core.training.session import _salt
 
 
@@ -68,20 +69,20 @@ def test_a_full_gpu_is_not_a_broken_gpu(gpus):
         resolve_device("cuda:0")
 
 
-def test_an_amd_gpu_is_chosen_only_by_name_and_after_a_probe(gpus, monkeypatch):
+def test_an_amd_gpu_is_not_taken(gpus):
     tried = gpus(hip="6.4")
-    monkeypatch.setattr(devices, "differs_from_cpu", {torch.device("cuda:1"): "scores that differ"}.get)
-    assert (resolve_device("auto"), tried) == (torch.device("cpu"), [])
-    assert resolve_device("cuda:0") == torch.device("cuda:0")
-    with pytest.raises(DeviceError, match="GPU cuda:1 is not used, because it computes scores that differ; choose"):
-        resolve_device("cuda:1")
+    assert resolve_device("auto") == torch.device("cpu")
+    with pytest.raises(DeviceError, match="'cuda:0' was requested, but torch sees 0 CUDA GPUs"):
+        resolve_device("cuda:0")
+    assert tried == []
 
 
-@pytest.mark.parametrize("name", ["mps", "xpu:1", "meta"])
-def test_a_gpu_kind_that_torch_does_not_see_is_an_error_even_with_other_gpus(gpus, name):
-    tried, kind = gpus(), name.partition(":")[0].upper()
-    with pytest.raises(DeviceError, match=f"'{name}' was requested, but torch sees 0 {kind} GPUs. Choose 'cpu'"):
-        resolve_device(name)
+@pytest.mark.parametrize("name", ["mps", "xpu:1", "meta", "cuda:-1"])
+@pytest.mark.parametrize("ask", [resolve_device, check_device])
+def test_a_device_of_another_kind_is_refused_with_the_way_out(gpus, ask, name):
+    tried = gpus()
+    with pytest.raises(DeviceError, match=f"There is no device '{name}': runs use NVIDIA GPUs or the CPU. Use 'auto'"):
+        ask(name)
     assert tried == []
 
 

@@ -81,7 +81,12 @@ def test_the_texts_use_existing_flags(program, arguments, capsys):
     else:
         ask = main
     with pytest.raises(SystemExit) as ended:
-        ask([*arguments[: program == "loralab"], "--help"])
+        ask(
+            [
+                *arguments[: program == "loralab"],
+                "--help-all" if arguments[0] in ("sweep", "train", "fits") else "--help",
+            ]
+        )
     assert ended.value.code == 0
     text = capsys.readouterr().out
     assert [word for word in arguments if word.startswith("--") and not re.search(rf"{word}[ ,\n\]]", text)] == []

@@ -50,8 +50,8 @@ def choose_adapter(runs: Mapping[str, Run], uploads: Mapping[str, StoredAdapter]
     ).selection.rows
     shown = listed[picked[0]] if picked and picked[0] < len(listed) else shown
     settle("run", shown)
-    st.caption("Choose one with the box before its row.", help=f"Gains are over zero-shot. {PLUS_MINUS}.")
-    st.header(plain(str(rows.loc[shown, "Adapter"])))
+    gains = f"Choose another with the box before its row. Gains are over zero-shot. {PLUS_MINUS}."
+    st.header(plain(str(rows.loc[shown, "Adapter"])), help=gains)
     return shown
 
 

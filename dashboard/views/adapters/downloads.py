@@ -52,13 +52,13 @@ def _line(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> None:
             st.markdown(f"**{plain(kind.title)}**", width="content", help=kind.inside)
             _button(run, facts, form, job)
         if kind.holds_rows:
-            rows = f"{len(facts.context_rows):,} rows of your table, with the target"
-            st.warning(f"This file holds {rows}: give it only to those who may see them.", icon=":material/visibility:")
+            rows = f"Holds {len(facts.context_rows):,} rows of your table, with the target."
+            st.markdown(f":orange[:material/visibility: {rows}]", help="Give it only to those who may see them.")
         if job is not None and job.result:
             _verified(job.result, run)
         elif job is not None and job.status in JOB_ENDED:
             why_without_result(job)
-        with st.expander("How to open it", icon=":material/code:"):
+        with st.expander("Code", icon=":material/code:"):
             st.code(snippet(form, facts, run.id, table=facts.table_name).code, language="python", wrap_lines=True)
 
 

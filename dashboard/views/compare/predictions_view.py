@@ -27,15 +27,15 @@ from tabtune_core.store.predictions import Predictions
 from tabtune_core.store.run_row import Run
 
 
-def which_rows() -> SplitName:
-    """Asks which held-out rows to show."""
+def which_rows(chart: str = "") -> SplitName:
+    """Asks which held-out rows to show, beside what the ``chart`` of them means."""
     part: SplitName = segments(
         "Rows",
         {"validation": "Validation rows", "test": "Test rows"},
         key="compare_rows",
         persist_state="session",
-        label_visibility="collapsed",
-        help="Validation rows chose the best checkpoint of each run; test rows were not used for any choice.",
+        help="Validation rows chose the best checkpoint of each run; test rows were not used for any choice. "
+        + (CHARTS[chart].help if chart else ""),
     )
     return part
 
@@ -51,10 +51,7 @@ def predictions_of(compared: Compared, runs: list[Run], part: SplitName) -> dict
 
 def confusions(compared: Compared, runs: list[Run]) -> None:
     """Draws one confusion matrix per run."""
-    st.caption(
-        CHARTS["confusion_matrix"].help + " The stronger the colour, the larger the share of the rows with that label."
-    )
-    by_run = predictions_of(compared, runs, which_rows())
+    by_run = predictions_of(compared, runs, which_rows("confusion_matrix"))
     if not by_run:
         return
     counts = {run_id: confusion(predictions) for run_id, predictions in by_run.items()}
@@ -70,22 +67,16 @@ def confusions(compared: Compared, runs: list[Run]) -> None:
 
 def calibration(compared: Compared, runs: list[Run]) -> None:
     """Draws the runs' probabilities against how often they are right."""
-    st.caption(
-        CHARTS["reliability_diagram"].help + " Markers grow with the rows; beside a name: its calibration error."
-    )
-    bins = _together(compared, predictions_of(compared, runs, which_rows()), reliability)
-    if bins is None:
-        return
-    show("reliability_diagram", bins, key="reliability")
+    bins = _together(compared, predictions_of(compared, runs, which_rows("reliability_diagram")), reliability)
+    if bins is not None:
+        show("reliability_diagram", bins, key="reliability")
 
 
 def number_errors(compared: Compared, runs: list[Run]) -> None:
     """Draws predicted against true numbers, and the distribution of the errors."""
-    off = _together(compared, predictions_of(compared, runs, which_rows()), errors)
-    if off is None:
-        return
-    st.caption(CHARTS["predicted_true"].help)
-    show("predicted_true", off)
+    off = _together(compared, predictions_of(compared, runs, which_rows("predicted_true")), errors)
+    if off is not None:
+        show("predicted_true", off)
 
 
 def _together(
@@ -105,9 +96,7 @@ NAMES = {"row": "Row", "label": "Label", "move": "Move"}
 def changed_rows(compared: Compared, runs: list[Run]) -> None:
     """Draws the rows that two runs predict differently, by default from zero-shot to the last chosen run."""
     if len(runs) < 2:
-        st.info(
-            "Choose a second run above to see which rows they predict differently.", icon=":material/compare_arrows:"
-        )
+        st.info("Choose a second run above.", icon=":material/compare_arrows:")
         return
     ids = [run.id for run in runs]
     zero_shot = next((place for place, run in enumerate(runs) if run.settings.strategy == "inference"), 0)
@@ -130,10 +119,7 @@ def changed_rows(compared: Compared, runs: list[Run]) -> None:
         st.info(f"These two runs have no {rows} row in common, because their seeds differ.", icon=":material/info:")
         return
     if pair[0].settings.seed != pair[1].settings.seed:
-        st.caption(
-            f"The seeds of these runs differ, and so do their training and validation rows; they share {len(both):,} "
-            f"{rows} rows."
-        )
+        st.caption(f"Their seeds differ: they share {len(both):,} {rows} rows.")
     names = [compared.legend.labels[run.id] for run in pair]
     if compared.task == "classification":
         _classes(both, names, pair[0])
@@ -169,8 +155,7 @@ def in_words(both: pd.DataFrame, changed: pd.DataFrame, names: list[str]) -> str
         )
     counts = flip_counts(changed)
     return (
-        f"From **{plain(names[0])}** to **{plain(names[1])}**, the class of {len(changed):,} of {len(both):,} rows "
-        "changes:"
+        f"From **{plain(names[0])}** to **{plain(names[1])}**, {len(changed):,} of {len(both):,} rows change:"
         f" {counts['right']:,} become right, {counts['wrong']:,} become wrong, {counts['still']:,} stay wrong."
     )
 

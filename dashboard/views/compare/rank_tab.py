@@ -1,4 +1,4 @@
-"""The second tab of Compare: two scores against rank, and one run's update truncated and layer by layer."""
+"""The first tab of Compare: the score against rank, and one run's update truncated and layer by layer."""
 
 from typing import Any
 
@@ -7,9 +7,10 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
+from dashboard.components.answer_card import why
 from dashboard.components.job_status import ask_for, result_of
 from dashboard.components.plotly_chart import show
-from dashboard.formatting import duration, plain
+from dashboard.formatting import plain
 from dashboard.views.compare.compared import Compared
 from tabtune_core.analysis.comparison import at_one_rate, smallest_tied
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
@@ -23,14 +24,17 @@ from tabtune_core.analysis.singular_values import (
     rank_for,
 )
 from tabtune_core.charts import CHARTS
-from tabtune_core.metrics import METRICS, Task
+from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES
 from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.run_row import Run
 from tabtune_core.wording import few
 
-BESIDE: dict[Task, tuple[str, str]] = {"classification": ("ece", "log_loss"), "regression": ("r2", "rmse")}
-"""Candidates for the second score: the first that is not the chosen score is drawn."""
+BARS = (
+    "Bars at a rank are the ± of its difference from the best rank on the validation rows: where one reaches the level "
+    "of the best, the difference may be noise."
+)
+STAR = "Dashed: r*, the smallest rank within one standard error of the best."
 
 
 def rank_tab(compared: Compared) -> None:
@@ -38,16 +42,14 @@ def rank_tab(compared: Compared) -> None:
     if not any(run.settings.strategy == "peft" for run in compared.done):
         st.info("No LoRA run of this sweep has a result yet.", icon=":material/hourglass_top:")
         return
-    beside = next(name for name in BESIDE[compared.task] if name != compared.metric)
-    recommendation = _curve(compared, compared.metric)
-    _what_bars_are(compared, recommendation)
-    _curve(compared, beside)
+    _curve(compared)
     st.divider()
     one_run_rank(compared)
 
 
-def _curve(compared: Compared, metric: str) -> Recommendation:
-    meaning = METRICS[metric]
+def _curve(compared: Compared) -> None:
+    """Draws the score against rank, and below it the verdict."""
+    metric, meaning = compared.metric, METRICS[compared.metric]
     recommendation = queries.recommended(compared.sweep, metric)
     drawn_runs = _compared_runs(compared.board, recommendation)
     by_id = with_scores_so_far(queries.store(), drawn_runs.assign(run=drawn_runs["id"]), metric)
@@ -59,21 +61,26 @@ def _curve(compared: Compared, metric: str) -> Recommendation:
         else int(smallest["rank"])
     )
     once = at_one_rate(board[board["strategy"] == "peft"])
-    st.header(f"{meaning.label} against rank{once}", help=f"{meaning.help} {CHARTS['rank_curve'].help}")
+    rules = f"{meaning.help} {CHARTS['rank_curve'].help} {STAR}"
+    st.header(f"{meaning.label} against rank{once}", help=rules)
     used = ["run", "strategy", "rank", "seed", f"validation_{metric}", f"test_{metric}", half_width("lora_gap")]
     numbers = board.loc[board["status"] != "outrun", used]
     label = f"{meaning.label} against rank"
     show("rank_curve", board, key=f"rank_{metric}", label=label, numbers=numbers, metric=metric, smallest=star)
-    better = "Higher" if meaning.higher_is_better else "Lower"
-    st.caption(
-        f"{better} is better."
-        + ("" if star is None else f" Dashed: r* = {star}, the smallest rank within one standard error of the best.")
-    )
-    left_out = compared.board[~compared.board["id"].isin(board["id"]) & compared.board[f"validation_{metric}"].notna()]
-    if len(left_out):
-        named = plain(few([str(name) for name in left_out["run"]], MOST_NAMED))
-        st.caption(f"Not drawn, because not compared (other seeds, steps or rows, or stopped before the end): {named}.")
-    return recommendation
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if recommendation.sentences and not queries.active(compared.runs):
+            headline = recommendation.verdict.headline if recommendation.verdict else recommendation.sentences[0]
+            st.markdown(f"**{plain(headline)}**", width="content")
+            why(recommendation, PLUS_MINUS, BARS)
+        else:
+            st.caption("Small differences may be noise; run several seeds.", width="content")
+        better = "Higher" if meaning.higher_is_better else "Lower"
+        st.caption(f"{better} is better.{'' if star is None else f' r* = {star}'}", width="content")
+        known = compared.board[f"validation_{metric}"].notna()
+        left_out = compared.board[~compared.board["id"].isin(board["id"]) & known]
+        if len(left_out):
+            named = plain(few([str(name) for name in left_out["run"]], MOST_NAMED))
+            st.caption(f"Not compared: {named}", help="Other seeds, steps or rows, or stopped before the end.")
 
 
 def _compared_runs(board: pd.DataFrame, recommendation: Recommendation) -> pd.DataFrame:
@@ -84,27 +91,6 @@ def _compared_runs(board: pd.DataFrame, recommendation: Recommendation) -> pd.Da
     return board[known | beside] if known.any() else board
 
 
-def _what_bars_are(compared: Compared, recommendation: Recommendation) -> None:
-    """Shows the recommendation, and says what the error bars mean."""
-    if recommendation.sentences and not queries.active(compared.runs):
-        with st.container(border=True):
-            st.markdown("\n\n".join(map(plain, recommendation.sentences)))
-            st.caption(plain(recommendation.basis))
-    elif compared.task == "regression":
-        st.caption("The noise of a difference is not known here; run several seeds.")
-    else:
-        st.caption(
-            "Differences below about one over the square root of the number of validation rows are noise; repeat "
-            "with several seeds."
-        )
-    if recommendation.configurations[half_width("lora_gap")].notna().any():
-        st.caption(
-            f"Bars at a rank: the ± of its difference from the best rank on the validation rows. {PLUS_MINUS}. If a "
-            "bar reaches the level"
-            " of the best, the difference may be noise."
-        )
-
-
 MOST_NAMED = 6
 KIND = "rank_curve"
 DOING = "Truncating and scoring the update"
@@ -112,12 +98,8 @@ DOING = "Truncating and scoring the update"
 
 def one_run_rank(compared: Compared) -> None:
     """Draws which rank one run really used."""
-    st.header("Truncate the rank of one run", help=CHARTS["truncation"].help)
-    st.caption(
-        "A trained update can be truncated to any lower rank without retraining. If the score stays the same, the "
-        "full rank was not needed;"
-        " if it gets worse, it was. Compute it for the largest rank to see how good smaller ranks would be."
-    )
+    means = "If the score stays the same, the full rank was not needed."
+    st.header("Truncate the rank of one run", help=f"{CHARTS['truncation'].help} {means}")
     lora = sorted(
         (run for run in compared.done if run.settings.strategy == "peft"), key=lambda run: -run.settings.lora.rank
     )
@@ -148,14 +130,8 @@ def _found(compared: Compared, run: Run, result: dict[str, Any]) -> None:
     trained = board[same].dropna(subset=[f"validation_{compared.metric}"])
     show("truncation", curve, metric=compared.metric, trained=trained)
     beside = result["beside"]
-    st.caption(
-        f"Computed in {duration(result['seconds'])}. The full rank reproduces the scores of the run."
-        + (
-            f" {beside} other trained tensors (biases, or DoRA's row lengths) are kept unchanged at every rank but 0."
-            if beside
-            else ""
-        )
-    )
+    if beside:
+        st.caption(f"{beside} other trained tensors (biases, or DoRA's row lengths) are kept at every rank but 0.")
     behind = st.expander("Layer by layer", key="cut_layers", on_change="rerun")
     if behind.open:
         behind.dataframe(
@@ -184,14 +160,14 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, Any]], metric: str) -> 
     full = int(curve["rank"].max())
     needed = [rank_for(values) for values in moved]
     effective = float(np.median([effective_rank(values) for values in moved]))
-    spread = f" ({min(needed)} to {max(needed)} over its {len(moved)} layers)" if min(needed) < max(needed) else ""
+    spread = f" ({min(needed)} to {max(needed)})" if min(needed) < max(needed) else ""
     first = (
-        f"**{MOST_OF_IT:.0%} of the update lies in rank {np.median(needed):g}**{spread}, median of the layers;"
-        f" the effective rank is {effective:.1f} of {full}."
+        f"**{MOST_OF_IT:.0%} of the update lies in rank {np.median(needed):g}**{spread}, median of {len(moved)} layers;"
+        f" effective rank {effective:.1f} of {full}."
     )
     scores, written = curve.set_index("rank")[f"validation_{metric}"], METRICS[metric].written
     if scores.isna().all():
-        return f"{first} Its effect on {written} is not known, because the curve was made by an earlier version."
+        return first
     gains = METRICS[metric].ahead(scores, scores[0])
     if not gains[full] > 0:
         return f"{first} On {written} the whole update is not better than zero-shot."
@@ -200,8 +176,4 @@ def in_words(curve: pd.DataFrame, layers: list[dict[str, Any]], metric: str) -> 
         return first
     kept = next((rank for rank in lower if gains[rank] >= MOST_OF_IT * gains[full]), lower[-1])
     at_kept, at_full, without = (METRICS[metric].text(scores[rank], *(gains[full] - gains)) for rank in (kept, full, 0))
-    return (
-        f"{first} Truncated to rank {kept}, its validation {written} is {at_kept}; at its full rank {full} it is "
-        f"{at_full}, and without the"
-        f" update {without}. These scores do not include the rows' noise."
-    )
+    return f"{first} Validation {written} at rank {kept}: {at_kept}; at {full}: {at_full}; zero-shot: {without}."

@@ -54,10 +54,8 @@ def trade_offs(compared: Compared) -> None:
         show("pareto", board, label=f"Trade-offs of all runs{once}", numbers=board[["run", *axes]], **shown)
         absent = [str(name) for name in board.loc[board[[*axes]].isna().any(axis=1) & board["place"].notna(), "run"]]
         if absent:
-            why = (
-                "a number is missing, or its memory is of another kind (GPU or process) than that of most trained runs"
-            )
-            st.caption(f"Not shown, because {why}: {plain(few(absent, MOST_NAMED))}.")
+            why = "A number is missing, or its memory is of another kind (GPU or process) than that of most runs."
+            st.caption(f"Not shown: {plain(few(absent, MOST_NAMED))}", help=why)
 
 
 def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
@@ -78,11 +76,9 @@ def _points(compared: Compared) -> tuple[pd.DataFrame, str]:
         .rename(columns={"name": "run"})
     )
     if means.empty:
-        st.caption("There are no means yet, because no seed has a result for every configuration.")
+        st.caption("No means yet: no seed has a result for every configuration.")
         return board, "runs"
-    st.caption(
-        f"Means over the seeds {means['seeds'].iloc[0].replace(' ', ', ')}, for which every configuration has a result."
-    )
+    st.caption(f"Means over seeds {means['seeds'].iloc[0].replace(' ', ', ')}.")
     in_order = means.sort_values("rank", na_position="first", kind="stable")["run"].unique()
     run = pd.Categorical(means["run"], categories=list(in_order))
     return means.assign(run=run, apart=""), "configurations"  # a configuration with a place is compared

@@ -1,6 +1,5 @@
 """The charts of the Live page, with the options that a person has chosen."""
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -58,22 +57,18 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
             score("score", view.metric)
 
     second = {"metric": view.metric, "x": view.x, "extra": whole_axis}
-    more: dict[str, tuple[str, Callable[[], dict[str, Any]]]] = {
-        **({METRICS[view.metric].label: ("score", lambda: second)} if ranks else {}),
-        "Time of a step": (
-            "seconds",
-            lambda: {"cumulative": st.toggle("Cumulative", key="live_cumulative"), "smoothing": view.smoothing},
-        ),
-        "Gradient norm": ("gradient_norm", lambda: shown),
-        "Learning rate": ("learning_rate", lambda: {"x": view.x}),
+    more: dict[str, tuple[str, dict[str, Any]]] = {
+        **({METRICS[view.metric].label: ("score", second)} if ranks else {}),
+        "Time of a step": ("seconds", {"smoothing": view.smoothing}),
+        "Gradient norm": ("gradient_norm", shown),
+        "Learning rate": ("learning_rate", {"x": view.x}),
     }
-    for tab, (name, choose) in zip(
-        st.tabs(list(more), key=f"more_{curves.key}", on_change="rerun"), more.values(), strict=True
-    ):
+    tabs = st.tabs(list(more), key=f"more_{curves.key}", on_change="rerun")
+    for tab, (title, (name, options)) in zip(tabs, more.items(), strict=True):
         if tab.open:
             with tab:
-                st.caption(CHARTS[name].help)
-                draw(name, key=name, label=CHARTS[name].help, **choose())
+                st.markdown(f"**{title}**", help=CHARTS[name].help)
+                draw(name, key=name, label=CHARTS[name].help, **options)
 
 
 def chosen(named: dict[str, str], key: str) -> list[str]:

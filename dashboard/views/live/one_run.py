@@ -48,21 +48,20 @@ def pick_run(runs: list[Run], named: dict[str, str], sweep: str) -> Run:
 
 def one_run(run: Run, name: str) -> None:
     """Draws everything about one run."""
-    st.markdown(f"**{plain(name)}** · {status_of(run)}")
-    buttons(run)
     plan = queries.store().last_event(run.id, RunPlanned)
+    notes = [stored.event for stored in queries.store().events(run.id, ["Note"]) if isinstance(stored.event, Note)]
+    about = [_plan_in_words(run, plan)] if plan else []
+    about += [plain(note.text) for note in notes if plan and note.severity != "warning"]
+    st.markdown(f"**{plain(name)}** · {status_of(run)}", help="\n\n".join(about) or None)
+    buttons(run)
     trouble(run, name, plan)
     if run.note:
         st.caption(f":material/sticky_note_2: {plain(run.note)}")
     if run.retried_as:
         st.caption("This run was queued again; the new run is in the same sweep.")
-    notes = [stored.event for stored in queries.store().events(run.id, ["Note"]) if isinstance(stored.event, Note)]
     for note in notes:
         if note.severity == "warning":
             st.caption(f":material/warning: {plain(note.text)}")
-    if plan:
-        infos = [plain(note.text) for note in notes if note.severity != "warning"]
-        st.caption(_plan_in_words(run, plan), help="\n\n".join(infos) or None)
     log = st.expander("Log (last 200 lines)", key=f"log_{run.id}", on_change="rerun", icon=":material/article:")
     if log.open:
         log.code(

@@ -121,10 +121,11 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
         if run.status == "running":
             here = far[run.id]
             steps = f", step {here.done_steps} of {here.total_steps}" if here.total_steps else ""
-            left = f", about {duration(here.eta_seconds)} of training left" if here.eta_seconds is not None else ""
+            left = f", about {duration(here.eta_seconds)} left" if here.eta_seconds is not None else ""
             wish = {"stop": " It stops after this step.", "cancel": " It is being cancelled."}.get(run.wish or "", "")
             quiet = f" It has sent {silence(run)}." if silence(run) else ""
-            sentence += f" {plain(named[run.id])}: {here.phase or 'starting'}{steps}{left}.{quiet}{wish}"
+            phase = "" if steps and here.phase == "train" else f" {here.phase or 'starting'}"
+            sentence += f" {plain(named[run.id])}:{phase}{steps.removeprefix(',' * (not phase))}{left}.{quiet}{wish}"
     failed = [run for run in runs if run.status in (*FAILED, "cancelled")]
     if failed and ended == len(runs):  # a full bar would look like success
         share = sum(run.status in RANKED for run in runs) / len(runs)
@@ -134,8 +135,8 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
     seconds = time_left(runs, far, time.time()) if to_come else None
     if seconds is not None:
         st.caption(
-            f"About {duration(seconds)} left for the sweep. Estimated: each remaining run takes as long as similar "
-            "runs that have ended."
+            f"About {duration(seconds)} left for the sweep.",
+            help="Each remaining run takes as long as similar runs that have ended.",
         )
 
 

@@ -101,19 +101,13 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, box: Delt
         estimate, known = estimate_memory(run, card, sizes, on_gpu=on_gpu), ratio(run)
         likely = estimate if known is None else estimate.with_growth(known * estimate.growth)
         by_cause = dataclasses.asdict(likely)
-        bars += [{"run": name, "kind": "estimate", "cause": cause, "bytes": by_cause[cause]} for cause in CAUSES]
+        bars += [{"run": name, "cause": cause, "bytes": by_cause[cause]} for cause in CAUSES]
     need = need_of(dataclasses.replace(sweep, references=False).one_seed(), card, sizes, on_gpu=on_gpu, ratio=ratio)
     with box:
         fit = _say_whether_it_fits(need, device)
         frame = pd.DataFrame(bars)
-        numbers = frame.pivot_table("bytes", ["run", "kind"], "cause").reset_index()
-        show(
-            "memory_breakdown",
-            frame,
-            key="estimate_by_cause",
-            label="Memory by cause, one bar per run",
-            numbers=numbers,
-        )
+        numbers = frame.pivot_table("bytes", "run", "cause").reset_index()
+        show("memory_breakdown", frame, key="estimate_by_cause", label="Memory by cause of each run", numbers=numbers)
         if rows := _rows_shown(asked, sizes.shown_rows, split.train):
             st.caption(rows)
     if fit not in (None, "fits"):
@@ -167,10 +161,8 @@ def _time(
         else:
             st.caption("Training time: known after the first run.", help=_TIME_HELP)
     elif estimate.seconds:
-        st.caption(
-            f"Training takes at most about {duration(estimate.seconds)}, {came_from(estimate)}.",
-            help=_TIME_HELP,
-        )
+        why = came_from(estimate)
+        st.caption(f"At most {duration(estimate.seconds)}", help=f"{why[0].upper()}{why[1:]}. {_TIME_HELP}")
         _offer_fewer_steps(runs, paces, trained_on, estimate.seconds, halving=sweep.halves)
     return None if estimate is None else estimate.seconds
 

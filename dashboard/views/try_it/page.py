@@ -18,7 +18,7 @@ from tabtune_core.wording import counted
 
 KEPT_JOBS, SEEN = 20, "try_seen"
 """Most predictions that are kept; key of the session state with the choice and the row of the last run of the page."""
-DAY_SECONDS = 86_400.0
+DAY_SECONDS, SLOW_SECONDS = 86_400.0, 10.0
 
 
 def ask(choice: try_choice.Choice, rows: pd.DataFrame) -> None:
@@ -48,11 +48,14 @@ def of_another_choice(job: Job, choice: try_choice.Choice, rows: pd.DataFrame | 
 def at_once(choice: try_choice.Choice, row: pd.DataFrame) -> bool:
     """Returns True if the row is to be predicted without a press: on the first visit, and after each change.
 
-    While runs train nothing is predicted unasked, because that would disturb their times.
+    Beside runs that train, a change after a slow prediction waits for a press: it would slow them too.
     """
     now = f"{arguments_of(choice)} {row.to_json()}"
     before, st.session_state[SEEN] = st.session_state.get(SEEN), now
-    return (asked() is None or before not in (None, now)) and not queries.active(queries.listed(None))
+    if (last := asked()) is None:
+        return True
+    slow = last.started is not None and last.ended is not None and last.ended - last.started > SLOW_SECONDS
+    return before not in (None, now) and not (slow and queries.active(queries.listed(None)))
 
 
 def asked() -> Job | None:
@@ -69,7 +72,7 @@ def show_result(choice: try_choice.Choice, rows: pd.DataFrame | None) -> None:
     job = asked()
     if job is None:
         return
-    st.header("Predictions")
+    st.markdown("**Predictions**")
     if other := of_another_choice(job, choice, rows):
         st.warning("These predictions are of another choice.", icon=":material/history:")
     if result := result_of(job, "Predicting"):
@@ -86,8 +89,8 @@ with errors_shown(AdapterError, StoreError, stop=True):
 if choice is None:
     stop()
 
-left, right = st.columns([1, 1.5], gap="large")
-with left:
+answer, form = st.columns([1.4, 1], gap="large")  # on a narrow screen the answer is above the form
+with form:
     way = st.segmented_control(
         "Rows", ["Edit one row", "Upload rows"], default="Edit one row", required=True, key="try_way"
     )
@@ -100,16 +103,15 @@ with left:
                 f"Predict{how_many}", type="primary", icon=":material/play_arrow:", disabled=nothing, key=choice.button
             )
         else:
-            top = st.container()
             rows = try_rows.edit_row(choice)
             pressed = at_once(choice, rows)
             job = asked()
             if not pressed and (job is None or job.status in JOB_ENDED):
                 stale = job is None or not job.result or of_another_choice(job, choice, rows)
-                pressed = stale and top.button(
+                pressed = stale and answer.button(
                     "Predict this row", type="primary", icon=":material/play_arrow:", key=choice.button
                 )
-with right:
+with answer:
     if pressed:
         assert rows is not None
         ask(choice, rows)

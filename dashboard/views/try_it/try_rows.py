@@ -126,7 +126,7 @@ def _field(table: str, name: str, kind: str, cell: pd.Series, span: queries.Span
     held, label = (None if pd.isna(cell.iloc[0]) else cell.iloc[0]), name_in_label(name)
     if kind == "number":
         step = 1.0 if span is None or span.whole else 10.0 ** np.floor(np.log10(span.high - span.low) - 1.5)
-        hint = "" if span is None else f" ({cell_number(span.low)} to {cell_number(span.high)})"
+        hint = "" if span is None else f" ({cell_number(span.low)}…{cell_number(span.high)})"
         _start(key, None if held is None else float(held))
         return st.number_input(
             f"{label}{hint}", value=None, step=float(step), format="%.15g", key=key, placeholder="missing"

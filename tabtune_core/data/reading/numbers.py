@@ -267,14 +267,18 @@ def all_values(unit: str | None, *, comma: bool, known: bool = True) -> str:
     return f"coalesce({', '.join(ways)})"
 
 
-def with_point(text: str) -> str:
-    """Returns a number with a decimal comma as Python writes it, and any other text unchanged.
+def with_point(text: str, *, comma: bool) -> str:
+    """Returns a number whose ``comma`` is decimal, or else separates thousands, as Python writes it; other text as is.
 
-    >>> list(map(with_point, ("1.234,5", "21.428", "62,3", "1.5", "0.652", "about 3")))
+    >>> [with_point(text, comma=True) for text in ("1.234,5", "21.428", "62,3", "1.5", "0.652", "about 3")]
     ['1234.5', '21428', '62.3', '1.5', '0.652', 'about 3']
+    >>> [with_point(text, comma=False) for text in ("1,234.5", "12,34")]
+    ['1234.5', '12,34']
     """
-    fits = re.fullmatch(number_pattern(None, comma=True), text.strip(), re.ASCII)
-    return re.sub(rf"{GAP}|\.", "", text.strip()).replace(",", ".") if fits else text
+    if not re.fullmatch(number_pattern(None, comma=comma), text.strip(), re.ASCII):
+        return text
+    bare = re.sub(GAP, "", text.strip())
+    return bare.replace(".", "").replace(",", ".") if comma else bare.replace(",", "")
 
 
 def decimal_commas(cells: Cells, job: Job, *, own: bool | None) -> dict[str, bool]:

@@ -26,7 +26,6 @@ from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
 from tabtune_core.data.encoding import Target
-from tabtune_core.devices import widest_float
 from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
@@ -81,7 +80,7 @@ class TabDPTModel:
         self.native_classes: int | None = None
         self._bin_width = (module.regression_bin_max - module.regression_bin_min) / module.regression_bin_count
         self._first_centre = module.regression_bin_min + self._bin_width / 2
-        self._places_N = torch.arange(module.regression_bin_count, device=device, dtype=widest_float(device))
+        self._places_N = torch.arange(module.regression_bin_count, device=device, dtype=torch.float64)
 
     def fit_preprocessing(self, x_CF: Encoded) -> Callable[[Encoded], Array]:
         """Fits upstream's steps to the context: fill with the mean, standardize, PCA if there are too many features."""
@@ -188,7 +187,7 @@ def standard(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
     Upstream adds 1e-6, which shrinks small targets; here only the deviation of a constant target is replaced.
     """
-    y_BC = y_BC.to(widest_float(y_BC.device))
+    y_BC = y_BC.double()
     mean_B1 = y_BC.mean(dim=1, keepdim=True)
     variance_B1 = (y_BC - mean_B1).square().sum(dim=1, keepdim=True) / max(1, y_BC.shape[1] - 1)
     return mean_B1, variance_B1.sqrt().clamp_min(torch.finfo(torch.float32).tiny)

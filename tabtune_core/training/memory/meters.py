@@ -18,7 +18,7 @@ import pyarrow
 import torch
 from torch import nn
 
-from tabtune_core.devices import gpu_module, is_gpu, is_proven, keeps_peaks, memory_bytes
+from tabtune_core.devices import gpu_module, is_gpu, memory_bytes
 from tabtune_core.events import Event, MemorySampled, Phase, PhaseDone, PhaseStarted
 from tabtune_core.gpus import answer_of
 from tabtune_core.lora.layers import LowRank
@@ -55,7 +55,7 @@ class NvmlReader:
 
 def open_nvml(device: torch.device) -> NvmlReader | None:
     """Opens a reader for an NVIDIA GPU; None for other devices, or if the driver's library is missing."""
-    if not is_proven(device):
+    if not is_gpu(device):
         return None
     import pynvml
 
@@ -187,7 +187,7 @@ class MemoryMeter:
 
     def _exact_peaks(self) -> dict[str, int | None]:
         """Returns the peaks recorded by torch and the kernel, which include spikes between two samples."""
-        if keeps_peaks(self._device):
+        if is_gpu(self._device):
             gpu, device = gpu_module(self._device), self._device
             return {
                 "torch_allocated": gpu.max_memory_allocated(device),
@@ -200,7 +200,7 @@ class MemoryMeter:
 
 def _reset_peaks(device: torch.device) -> bool:
     """Resets the peaks of torch and the kernel; returns whether the kernel allowed it (not in every container)."""
-    if keeps_peaks(device):
+    if is_gpu(device):
         gpu_module(device).reset_peak_memory_stats(device)
     try:
         Path("/proc/self/clear_refs").write_text("5")  # proc(5): sets VmHWM to the present size

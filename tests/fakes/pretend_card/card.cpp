@@ -125,20 +125,14 @@ const bool hooked = [] {
 c10::Device at_of(std::optional<c10::Device> d) {
   return d && d->has_index() ? *d : c10::Device(CARD, current);
 }
-bool narrow = false;  // whether it lacks 64-bit floats, as Apple's GPUs do
-void refuse_if_wide(std::optional<at::ScalarType> dtype) {
-  TORCH_CHECK_TYPE(!narrow || c10::dtype_or_default(dtype) != at::kDouble, "Cannot convert a tensor to float64: the device has no such numbers.");
-}
 at::Tensor empty(c10::IntArrayRef size, std::optional<at::ScalarType> dtype, std::optional<at::Layout>, std::optional<c10::Device> d,
                  std::optional<bool>, std::optional<at::MemoryFormat> format) {
   c10::DeviceGuard guard(at_of(d));
-  refuse_if_wide(dtype);
   return at::detail::empty_generic(size, &memory, c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), c10::dtype_or_default(dtype), format);
 }
 at::Tensor empty_strided(c10::IntArrayRef size, c10::IntArrayRef stride, std::optional<at::ScalarType> dtype, std::optional<at::Layout>,
                          std::optional<c10::Device> d, std::optional<bool>) {
   c10::DeviceGuard guard(at_of(d));
-  refuse_if_wide(dtype);
   return at::detail::empty_strided_generic(size, stride, &memory, c10::DispatchKeySet(c10::DispatchKey::PrivateUse1), c10::dtype_or_default(dtype));
 }
 // The same memory, seen by the CPU.
@@ -314,7 +308,6 @@ TORCH_LIBRARY(pretend_card, m) {
   m.def("reset_peak(int card) -> ()", [](int64_t card) { of_card[card].peak = of_card[card].held.load(); });
   m.def("empty_cache() -> ()", [] { for (auto& one : of_card) one.reserved = one.held.load(); });
   m.def("synchronize(int card) -> ()", [](int64_t card) { touch(card); waits++; });
-  m.def("be_narrow(bool narrow) -> ()", [](bool on) { narrow = on; });
   m.def("current() -> int", [] { return int64_t(current); });
   m.def("set_current(int card) -> ()", [](int64_t card) { current = card; });
   m.def("random_state(int card) -> Tensor", [](int64_t card) { return chance_of(card).get_state(); });
