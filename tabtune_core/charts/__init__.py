@@ -12,7 +12,6 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.charts.against_count import rows_shown, truncation
 from tabtune_core.charts.lines import gradient_norm, learning_rate, loss, score, seconds
 from tabtune_core.charts.memory import memory, memory_breakdown
 from tabtune_core.charts.pareto import pareto
@@ -20,6 +19,7 @@ from tabtune_core.charts.predictions import confusion_matrix, predicted_true, re
 from tabtune_core.charts.rank_curve import rank_curve
 from tabtune_core.charts.style import plain_in_figure
 from tabtune_core.charts.target import class_counts, target_values
+from tabtune_core.charts.truncation import truncation
 from tabtune_core.training.episodes import EVALUATION_ROWS
 
 NAMES = ("run", "name", "label", "predicted", "layer", "target")

@@ -132,8 +132,13 @@ def run_reference(
         with meter.phase("save"):
             units = units_of(table, settings)
             write_predictions(run_dir / PREDICTIONS_FILE, held_out, predictions, classes, units)
-    seconds = {"train_seconds": train_seconds, "train_wall_seconds": wall_seconds, "predict_seconds": predict_seconds}
-    return replace(_finished(scores, meter), rows_sha256=hash_rows(held_out, classes), **seconds)
+    return replace(
+        _finished(scores, meter),
+        rows_sha256=hash_rows(held_out, classes),
+        train_seconds=train_seconds,
+        train_wall_seconds=wall_seconds,
+        predict_seconds=predict_seconds,
+    )
 
 
 def _finished(scores: Mapping[SplitName, dict[str, float]], meter: MemoryMeter) -> RunFinished:
