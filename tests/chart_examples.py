@@ -38,13 +38,6 @@ def memory() -> pd.DataFrame:
     return pd.DataFrame(columns | {"utilisation_percent": 90 + second})
 
 
-def phases() -> pd.DataFrame:
-    """One row per phase."""
-    columns = {"run": _runs(["LoRA r=2", "LoRA r=2", "LoRA r=8", "LoRA r=8"]), "phase": ["train", "evaluate"] * 2}
-    columns |= {"start_seconds": [1.0, 6.0] * 2, "end_seconds": [6.0, np.nan] * 2}
-    return pd.DataFrame(columns | {"growth_bytes": [5e7, 2e7, 5.2e7, np.nan]})
-
-
 def causes() -> pd.DataFrame:
     """One row per run and cause."""
     megabytes = {"weights": (110, 110), "adapter": (0, 3), "gradients": (110, 3)}
@@ -112,7 +105,7 @@ def errors() -> pd.DataFrame:
 
 
 EXAMPLES = {
-    **dict.fromkeys(("loss", "gradient_norm", "learning_rate", "seconds"), steps),
+    **dict.fromkeys(("loss", "gradient_norm", "seconds"), steps),
     **dict.fromkeys(("memory",), memory),
     **dict.fromkeys(("pareto", "rank_curve"), ranked),
     **{"score": scores, "memory_breakdown": causes, "class_counts": counts, "reliability_diagram": bins},

@@ -36,9 +36,16 @@ TESTS = {
         [f"analysis/{name}" for name in ["claims", "jackknife", "row_groups", "scores_without", "comparison"]], CLAIMS
     ),
     "analysis/recommendation": f"{CLAIMS} {of('analysis', 'against_references', 'any_sweep')}",
-    **dict.fromkeys(("lora/inject", "lora/layers", "lora/fused_linear", "lora/names", "lora/targets"), LORA),
+    **dict.fromkeys((f"lora/{path.stem}" for path in (ROOT / "tabtune_core" / "lora").glob("[a-z]*.py")), LORA),
     **dict.fromkeys(
-        ("upstream", "lora/adapted_layer", "lora/package_facts"),
+        (
+            "upstream",
+            "lora/upstream",
+            "lora/adapted_layer",
+            "lora/package",
+            "lora/package_facts",
+            "lora/package_reader",
+        ),
         "unit/lora unit/store/test_uploaded_adapters.py contract/test_upstream.py",
     ),
     "api/pipeline_facts": PIPELINE,

@@ -3,7 +3,7 @@
 Ended runs never change and are read once; running ones are read at most once a second, however many tabs watch.
 """
 
-from dashboard.queries.adapters import delete_upload, facts, keep_upload, name_weights, new_rows, test_rows, uploads
+from dashboard.queries.adapters import delete_upload, facts, keep_upload, new_rows, test_rows, uploads
 from dashboard.queries.boards import (
     configurations,
     confirmed,

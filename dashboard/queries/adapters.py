@@ -48,11 +48,6 @@ def delete_upload(identity: str) -> None:
     uploaded_adapters.delete_uploaded(store(), identity)
 
 
-def name_weights(identity: str, path: str) -> None:
-    """Records the path of its base model's weights; raises like ``name_checkpoint``."""
-    uploaded_adapters.name_checkpoint(home(), identity, path)
-
-
 @of_workspace(entries=64, stamp=lambda run_id: _changed(store().run_dir(run_id) / PREDICTIONS_FILE))
 def test_rows(folder: str, run_id: str) -> list[int]:
     """Returns the numbers of a run's test rows; empty if they were not kept or cannot be read."""

@@ -67,21 +67,6 @@ def gain_over_zero_shot(gain: Difference, metric: Metric, *, size: float, part: 
     return f"{where} it {changes}, 95 % interval {low} to {high}{allows}."
 
 
-def effect(what: str, gain: float, half: float, metric: Metric, *, size: float, part: str) -> str:
-    """Writes a sentence about what something does to a score; ``half`` is the ±, ``size`` a score like those compared.
-
-    >>> from tabtune_core.metrics import METRICS
-    >>> effect("Rank 8", 0.004, 0.02, METRICS["accuracy"], size=0.3, part="test")
-    'Rank 8 is not shown to change accuracy on the test rows: between -0.0160 and +0.0240.'
-    """
-    of = f"{metric.written} on the {part} rows"
-    if math.isnan(gain + half):
-        return f"How much {what[0].lower()}{what[1:]} changes {of} is not known."
-    if abs(gain) <= half:
-        return f"{what} is not shown to change {of}: {between(gain - half, gain + half, metric, size)}."
-    return f"{what} {'improves' if gain > 0 else 'worsens'} {of} by {amount(abs(gain), half, metric, size)}."
-
-
 def versus(first: str, second: str, ahead: Measured, metric: Metric, *, size: float, part: str) -> str:
     """Writes a sentence about which of two is better; the difference is positive if the first is.
 

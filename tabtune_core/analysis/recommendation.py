@@ -41,8 +41,6 @@ from tabtune_core.store.runs import RunStore
 from tabtune_core.training.clock import DISTURBED
 from tabtune_core.wording import counted
 
-MEMORY_LEVER = 0.1
-"""If memory varies by less than this share over the ranks, the rank is said to hardly change it."""
 COSTS = {
     "growth_memory_bytes": ("used {} MB {} memory", ("more", "less"), 1e6),
     "train_seconds": ("trained {} s {}", ("longer", "less"), 1.0),
@@ -274,8 +272,6 @@ def _memory(table: pd.DataFrame) -> Iterator[str]:
     memory = table["growth_memory_bytes"].astype("float64") / 1e6
     growth = memory[table["strategy"] == "peft"].groupby(table["rank"]).mean().dropna()
     full = memory[table["strategy"] == "base-ft"].mean()
-    if len(growth) > 1 and growth.max() - growth.min() < MEMORY_LEVER * growth.max():
-        yield f"Memory hardly depends on rank here ({growth.min():,.1f} to {growth.max():,.1f} MB)."
     if len(growth) and growth.min() > full and costs_differ("growth_memory_bytes", 1e6 * growth.min(), 1e6 * full):
         yield f"LoRA saved no memory here ({growth.min():,.1f} MB at least, full fine-tuning {full:,.1f} MB)."
 

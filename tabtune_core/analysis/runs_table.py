@@ -158,7 +158,7 @@ def _differing(runs: Sequence[Run]) -> dict[str, str]:
 
 def _others(settings: RunSettings) -> dict[str, Any]:
     """The settings that have no column, are not in ``RunSettings.variant``, and matter to the strategy."""
-    rows = (row for row in SETTINGS.values() if not (row.column or row.said))
+    rows = (row for row in SETTINGS.values() if not (row.column or row.written))
     return {row.name: settings.value(row.name) for row in rows if settings.strategy in row.strategies}
 
 

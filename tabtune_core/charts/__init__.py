@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
-from tabtune_core.charts.lines import gradient_norm, learning_rate, loss, score, seconds
+from tabtune_core.charts.lines import gradient_norm, loss, score, seconds
 from tabtune_core.charts.memory import memory, memory_breakdown
 from tabtune_core.charts.pareto import pareto
 from tabtune_core.charts.predictions import confusion_matrix, predicted_true, reliability_diagram
@@ -59,7 +59,6 @@ CHARTS: dict[str, Chart] = {
     ),
     "loss": Chart(loss, "Training loss on the query rows of each step."),
     "gradient_norm": Chart(gradient_norm, "Gradient norm. A sudden rise is the first sign of divergence."),
-    "learning_rate": Chart(learning_rate, "Learning rate: it warms up, then decays."),
     "seconds": Chart(seconds, "Time per step; cached outputs of frozen layers count as when they were computed."),
     "memory": Chart(
         memory, "Memory during the run, as on the leaderboard: what it adds to the loaded model.", "memory"

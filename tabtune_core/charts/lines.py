@@ -1,4 +1,4 @@
-"""Charts with one line per run over steps or seconds: scores, loss, gradient norm, rate and time."""
+"""Charts with one line per run over steps or seconds: scores, loss, gradient norm and time."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from tabtune_core.analysis.run_curves import HIGH, LOW
 from tabtune_core.charts.style import (
     LEVEL,
-    PALE,
     X_TITLES,
     RunStyle,
     each_run,
@@ -77,26 +76,12 @@ def compact(values: NDArray[np.generic]) -> NDArray[np.generic]:
     return values.astype(np.float32) if np.issubdtype(values.dtype, np.floating) else values
 
 
-def smooth(values: NDArray[np.floating], weight: float) -> NDArray[np.floating]:
-    """Computes the weighted mean of the finite points so far, each with ``weight`` times the weight of the next.
-
-    The weights are divided by their sum, so that the first points are not pulled towards 0 (Kingma and Ba 2015,
-    section 3, arXiv 1412.6980).
-    """
-    if not weight:
-        return values
-    known = pd.Series(np.where(np.isfinite(values), values, np.nan))
-    return known.ewm(alpha=1 - weight, adjust=True, ignore_na=True).mean().to_numpy()
-
-
-def band(
-    drawn: go.Figure, rows: pd.DataFrame, x: str, y: str, label: str, style: RunStyle, *, weight: float = 0.0
-) -> None:
+def band(drawn: go.Figure, rows: pd.DataFrame, x: str, y: str, label: str, style: RunStyle) -> None:
     """Draws the band from the lowest to the highest run of a group behind its mean, if ``rows`` has these columns."""
     if y + LOW not in rows:
         return
     places = rows[x].to_numpy(dtype=np.float64)
-    low, high = (smooth(rows[y + end].to_numpy(dtype=np.float64), weight) for end in (LOW, HIGH))
+    low, high = (rows[y + end].to_numpy(dtype=np.float64) for end in (LOW, HIGH))
     kept = np.intersect1d(np.flatnonzero(np.isfinite(low + high)), np.union1d(thin(low, 200), thin(high, 200)))
     around, ends = np.append(places[kept], places[kept][::-1]), np.append(high[kept], low[kept][::-1])
     filled = f"rgba({','.join(map(str, bytes.fromhex(style.colour[1:])))},0.16)"
@@ -112,29 +97,19 @@ def lines(
     y_title: str,
     x: str = "step",
     x_titles: Mapping[str, str] = X_TITLES,
-    smoothing: float = 0.0,
     hover: str = ",.4~r",
     nothing: str = "No training step yet",
     from_zero: bool = False,
 ) -> go.Figure:
-    """``frame`` has one row per point: run, step, seconds and the column ``y``.
-
-    With ``smoothing`` above 0 the line is the weighted mean of the points so far, and the points are pale behind it.
-    """
+    """``frame`` has one row per point: run, step, seconds and the column ``y``."""
     drawn = figure(x_titles[x], y_title).update_xaxes(rangemode="nonnegative")
     most, all_values, ends = points_each(frame), dict[str, NDArray[np.float64]](), dict[str, tuple[float, str]]()
-    value_title = f"{y_title}, smoothed" if smoothing else y_title
     for label, rows, style in each_run(frame):
         places, values = rows[x].to_numpy(), rows[y].to_numpy(dtype=np.float64)
-        band(drawn, rows, x, y, label, style, weight=smoothing)
+        band(drawn, rows, x, y, label, style)
         all_values[label] = values
-        if smoothing and y + LOW not in rows:
-            kept, behind = thin(values, most // 2), {"color": style.colour, "width": 1}
-            quiet = {"name": None, "showlegend": False, "hoverinfo": "skip", "mode": "lines"}
-            line(drawn, label, style, places[kept], values[kept], **(quiet | {"line": behind, "opacity": PALE}))
-        values = smooth(values, smoothing)
         kept = thin(values, most)
-        hovered = f"{label}<br>{x_titles[x]}: %{{x:,.6~r}}<br>{value_title}: %{{y:{hover}}}<extra></extra>"
+        hovered = f"{label}<br>{x_titles[x]}: %{{x:,.6~r}}<br>{y_title}: %{{y:{hover}}}<extra></extra>"
         line(drawn, label, style, places[kept], values[kept], hovertemplate=hovered)
         known = values[np.isfinite(values)]
         if len(known) and style.opacity == 1:
@@ -200,25 +175,20 @@ def score(
     return drawn
 
 
-def loss(steps: pd.DataFrame, *, unit: str = "nats", x: str = "step", smoothing: float = 0.0) -> go.Figure:
+def loss(steps: pd.DataFrame, *, unit: str = "nats", x: str = "step") -> go.Figure:
     """``steps`` has one row per training step: run, step, seconds, loss (in ``unit``, on its query rows)."""
-    return lines(steps, "loss", y_title=f"Training loss ({unit})", x=x, smoothing=smoothing)
+    return lines(steps, "loss", y_title=f"Training loss ({unit})", x=x)
 
 
-def gradient_norm(steps: pd.DataFrame, *, x: str = "step", smoothing: float = 0.0) -> go.Figure:
+def gradient_norm(steps: pd.DataFrame, *, x: str = "step") -> go.Figure:
     """``steps`` has one row per training step: run, step, seconds, gradient_norm (before clipping, no unit)."""
     title = "Gradient norm before clipping (no unit)"
-    return lines(steps, "gradient_norm", y_title=title, x=x, smoothing=smoothing)
+    return lines(steps, "gradient_norm", y_title=title, x=x)
 
 
-def learning_rate(steps: pd.DataFrame, *, x: str = "step") -> go.Figure:
-    """``steps`` has one row per training step: run, step, seconds, learning_rate (of the A factors with LoRA+)."""
-    return lines(steps, "learning_rate", y_title="Learning rate (per step)", x=x, hover=".2e", from_zero=True)
-
-
-def seconds(steps: pd.DataFrame, *, smoothing: float = 0.0) -> go.Figure:
+def seconds(steps: pd.DataFrame) -> go.Figure:
     """``steps`` has one row per training step: run, step, seconds (since training began, validation included)."""
     by_run = steps.groupby("run", observed=True, sort=False)
     spent = by_run["seconds"].diff().fillna(steps["seconds"]) / by_run["step"].diff().fillna(steps["step"])
     title = "Time per step, evaluation included (s)"
-    return lines(steps.assign(spent=spent), "spent", y_title=title, smoothing=smoothing, from_zero=True)
+    return lines(steps.assign(spent=spent), "spent", y_title=title, from_zero=True)

@@ -32,7 +32,7 @@ MOST_LABELS = 12
 LABEL_PIXELS, BELOW_PIXELS = 15, 55
 """Heights of a name beside a line, and of marks and title below a chart."""
 PALE = 0.3
-"""Opacity of a line behind its smoothed one, and of runs that stopped at a rung."""
+"""Opacity of runs that stopped at a rung."""
 X_TITLES = {"step": "Training step", "seconds": "Training time (s)"}
 
 

@@ -2,14 +2,13 @@
 
 import argparse
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tabtune_core.cli.terminal import paragraphs, say, shown, table
 from tabtune_core.errors import SettingError, StoreError
-from tabtune_core.events import RunPlanned
 from tabtune_core.metrics import metrics_of
 from tabtune_core.settings import REFERENCES, RunSettings
-from tabtune_core.store.run_folder import PREDICTIONS_FILE
 from tabtune_core.store.run_row import RANKED, Run
 from tabtune_core.store.runs import RunStore
 
@@ -58,28 +57,16 @@ def show_board(store: RunStore, runs: Sequence[Run], asked: argparse.Namespace) 
     """Prints the leaderboard and its recommendation; returns 0 if any run of a model has a result, else 1."""
     from tabtune_core.analysis.recommendation import board_and_recommendation
     from tabtune_core.analysis.runs_table import costs_note
-    from tabtune_core.data.splits import SplitName
-    from tabtune_core.store.predictions import Predictions, read_predictions
+    from tabtune_core.store.predictions import read_predictions
 
-    rank_by, unread = score_to_rank_by(asked, runs[0].settings), dict[str, str]()
-
-    def load(run_id: str, split: SplitName) -> Predictions | None:
-        found, path = read_predictions(store, run_id, split), store.run_dir(run_id) / PREDICTIONS_FILE
-        if found is None and path.exists():
-            unread[run_id] = (
-                str(path) if store.last_event(run_id, RunPlanned) else "its plan in the database (RunPlanned)"
-            )
-        return found
-
-    board, found = board_and_recommendation(store, runs, rank_by, load)
-    words = paragraphs(found.sentences, found.basis, costs_note(board))
+    rank_by = score_to_rank_by(asked, runs[0].settings)
+    board, advice = board_and_recommendation(store, runs, rank_by, partial(read_predictions, store))
+    words = paragraphs(advice.sentences, advice.basis, costs_note(board))
     print_as(asked.format, board, f"{table(board, rank_by)}\n{words}")
     for split in dict.fromkeys(run.settings.split for run in runs if run.settings.split):
         say(f"Rows were {split}.")
     for run in runs:
         if run.error:
             say(f"{run.name}: {run.error}")
-        if run.id in unread:
-            say(f"{run.name}: {unread[run.id]} cannot be read, so its intervals are missing.")
     of_models = [run for run in runs if run.settings.strategy not in REFERENCES] or runs
     return 0 if any(run.status in RANKED for run in of_models) else 1

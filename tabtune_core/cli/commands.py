@@ -67,7 +67,7 @@ def _table_of(model: "AdaptedModel", asked: argparse.Namespace) -> "pd.DataFrame
         if not asked.context:
             return load_frame(asked.home, model.settings.dataset)
         with scratch_folder() as folder:
-            return read_table(file_of([asked.context], asked.home, folder), model.reading).frame
+            return read_table(file_of(asked.context, asked.home, folder), model.reading).frame
     except TableError as error:
         if asked.context:
             raise

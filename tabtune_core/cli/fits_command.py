@@ -55,7 +55,7 @@ def print_fits(asked: argparse.Namespace) -> int:
         device = DeviceMemory(f"{'a GPU' if on_gpu else 'a CPU'} with {asked.memory:g} GB", size, size, on_gpu)
     if device.all_bytes is None:
         raise SettingError(f"The memory of {device.name} is not known; give it in GB, such as --memory 24.")
-    found = what_fits(
+    fitting = what_fits(
         run,
         table.split,
         features=table.features,
@@ -71,14 +71,14 @@ def print_fits(asked: argparse.Namespace) -> int:
             "most_context_rows": line.context_rows or 0,
             "largest_rank": line.rank or 0,
         }
-        for line in found.lines
+        for line in fitting.lines
     )
     print_as(asked.format, frame, frame.to_string(index=False))
     say(
         f"{get_card(run.model).title} on {device.name} ({device.all_bytes / 1e9:.1f} GB): {run.train.context_rows:,} "
         f"context rows{f', rank {run.lora.rank}' if run.strategy == 'peft' else ''} as set; the table allows "
-        f"{found.most_rows:,}. Predictions would use {found.shown_rows:,}. 0: nothing fits."
+        f"{fitting.most_rows:,}. Predictions would use {fitting.shown_rows:,}. 0: nothing fits."
     )
-    if found.beyond:
-        say(f"warning: {found.beyond}")
+    if fitting.beyond:
+        say(f"warning: {fitting.beyond}")
     return 0

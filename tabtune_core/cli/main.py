@@ -63,7 +63,7 @@ def _argument(*names: str, **how: Any) -> Argument:
     return names, how
 
 
-_TABLE = "a file, a folder of Parquet, an address (https://, hf://, openml:ID), or the id of a table in the workspace"
+_TABLE = "a file, an address (https://, hf://, openml:ID), or the id of a table in the workspace"
 _SWEEP = _argument("sweep", metavar="SWEEP", nargs="?", help="id of the sweep (default: the newest)")
 _FORMAT = _argument("--format", choices=("table", "csv", "json"), default="table", help="of the output")
 _TEXT_OR_JSON = _argument("--format", choices=("text", "json"), default="text", help="of the output")
@@ -200,29 +200,26 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
     add_flags_of_worker(parser)
 
 
-_DATA = (
-    _argument("data", metavar="DATA", nargs="*", help=_TABLE),
-    _argument("--query", metavar="SQL", help="in place of DATA: a query of DuckDB, \"select * from 'x.parquet'\""),
-)
+_DATA = _argument("data", metavar="DATA", help=_TABLE)
 COMMANDS = {
     "sweep": Command(
         _of_launch("start_sweep"),
         "Compare LoRA ranks with zero-shot and full fine-tuning. Trains every point of a grid of ranks, alphas, "
         "dropouts, target modules and rates.",
-        (*_DATA, *_OUTPUT),
+        (_DATA, *_OUTPUT),
         _add_sweep,
     ),
     "train": Command(
         _of_launch("start_training"),
         "Train one model on one table.",
-        (*_DATA, *_OUTPUT),
+        (_DATA, *_OUTPUT),
         lambda parser: _add_run(parser, "settings."),
     ),
     "fits": Command(
         print_fits,
         "Estimate the most context rows and the largest rank that fit this machine or a GPU. Recomputing, late layers "
         "and 16-bit numbers each have a line. Needed is what tensors hold at the peak, used what the process takes.",
-        (*_DATA, _argument("--memory", metavar="GB", type=gigabytes, help="of a GPU (default: this machine)"), _FORMAT),
+        (_DATA, _argument("--memory", metavar="GB", type=gigabytes, help="of a GPU (default: this machine)"), _FORMAT),
         lambda parser: _add_run(parser, "settings."),
     ),
     "leaderboard": Command(print_leaderboard, "Print the runs of a sweep, best first.", (_SWEEP, _FORMAT, _RANK_BY)),
@@ -248,7 +245,7 @@ COMMANDS = {
         "Predict rows with an adapter. Prints CSV, one line a row.",
         (
             *(_ADAPTER, *_BASE, _CONTEXT),
-            _argument("data", metavar="DATA", nargs="+", help=f"the rows, with or without target: {_TABLE}"),
+            _argument("data", metavar="DATA", help=f"the rows, with or without target: {_TABLE}"),
         ),
     ),
     "serve": Command(

@@ -31,17 +31,13 @@ if TYPE_CHECKING:
 def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
     """Returns the table that DATA names: reads a file or address, or opens a table of the workspace."""
     from tabtune_core.data.datasets import add_dataset, add_source, folder_of, get_dataset
-    from tabtune_core.data.sources import is_source
+    from tabtune_core.data.sources import is_address
 
-    if (asked.query is not None) == bool(asked.data):
-        raise TableError("Name one table: DATA, or --query SQL in its place.")
-    words: list[str] = asked.data or [f"query:{asked.query}"]
-    choices = given_reading(asked)
-    path = Path(words[0])
-    if (elsewhere := is_source(words)) or path.exists():
+    choices, path = given_reading(asked), Path(asked.data)
+    if (elsewhere := is_address(asked.data)) or path.exists():
         with telling() as tell:
             if elsewhere:
-                dataset = add_source(store.home, words, choices, tell=tell)
+                dataset = add_source(store.home, asked.data, choices, tell=tell)
             else:
                 dataset = add_dataset(store.home, path, path.name, choices, tell=tell)
         names = [column.name for column in dataset.columns]
@@ -70,17 +66,17 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
     return dataset
 
 
-def file_of(words: Sequence[str], home: Path, folder: Path) -> Path:
+def file_of(data: str, home: Path, folder: Path) -> Path:
     """Returns the file that DATA names without adding it to the workspace; fetches an address to ``folder``."""
     from tabtune_core.data.datasets import source_of
-    from tabtune_core.data.sources import fetch, is_source
+    from tabtune_core.data.sources import fetch, is_address
     from tabtune_core.data.table import LIMIT_BYTES
 
-    if is_source(words):
+    if is_address(data):
         with telling() as tell:
-            return fetch(words, folder, limit_bytes=LIMIT_BYTES, tell=tell).path
-    path = Path(words[0])
-    return source_of(home, path.name) if SHA256.fullmatch(words[0]) and not path.exists() else path
+            return fetch(data, folder, limit_bytes=LIMIT_BYTES, tell=tell).path
+    path = Path(data)
+    return source_of(home, path.name) if SHA256.fullmatch(data) and not path.exists() else path
 
 
 def _say_question(question: Question) -> None:
@@ -127,11 +123,11 @@ def settle_target(store: RunStore, dataset: "Dataset", run: dict[str, Any]) -> N
             f"Name the column to predict with --target. {hint} The table has {', '.join(map(str, frame.columns))}."
         )
 
-    said = bool({"split_by", "split_column"} & run.keys())
-    if not said and last and last.target == target and last.split_by != "random":
+    given = bool({"split_by", "split_column"} & run.keys())
+    if not given and last and last.target == target and last.split_by != "random":
         run |= {"split_by": last.split_by, "split_column": last.split_column}
         say(f"{last.split}, as in the last run on this table; --split-by random for a split at random")
-    elif not said and (question := split_question(frame, dataset.columns, target)):
+    elif not given and (question := split_question(frame, dataset.columns, target)):
         _say_question(question)
     if "task" in run or run.get("split_at_median") or target not in frame:  # an absent target is reported later
         return
@@ -179,9 +175,9 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
     ]:
         raise type(stops[0])(" ".join(map(str, stops)))
     frame = with_label(whole, first)
-    found = check_label(frame, first.target, max_classes=None, task=first.task)
+    findings = check_label(frame, first.target, max_classes=None, task=first.task)
     splits = (finding for one in {run.seed: run for run in settings}.values() for finding in check_split(whole, one))
-    for finding in dict.fromkeys((*found, *splits)):
+    for finding in dict.fromkeys((*findings, *splits)):
         say(f"{finding.severity}: {finding.message}")
     on_gpu = count_cards() > 0 if first.device == "auto" else first.device != "cpu"
     table = TableSizes.of(whole, dataset.columns, first)

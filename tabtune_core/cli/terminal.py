@@ -47,7 +47,7 @@ def shown(text: str) -> str:
     >>> shown("a\x1b[31mb\u202ec"), shown("one line\nand another")
     ('a\\x1b[31mb\\u202ec', 'one line\nand another')
     """
-    return COMMANDS.sub(lambda found: ascii(found[0])[1:-1], text)
+    return COMMANDS.sub(lambda match: ascii(match[0])[1:-1], text)
 
 
 def moment(unix_seconds: float) -> str:

@@ -143,12 +143,12 @@ def read_numbers(y: pd.Series) -> NDArray[np.object_]:
 
     Raises LabelError for a label that is no finite number, which would otherwise be dropped as a missing one is.
     """
-    found = label_numbers(y)
-    wrong = [value for value, number in zip(present(y), found, strict=True) if value is not None and number is None]
+    number_N = label_numbers(y)
+    wrong = [value for value, number in zip(present(y), number_N, strict=True) if value is not None and number is None]
     if wrong:
         count = f"{counted(len(wrong), 'value')} of {len(y):,} cannot be predicted as finite numbers"
         raise LabelError(f"y holds {wrong[0]!r}; {count}. Correct them, or make them missing (None).")
-    return found
+    return number_N
 
 
 def read_weights(weights: Any, rows: int) -> NDArray[np.float64] | None:

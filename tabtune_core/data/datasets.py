@@ -8,7 +8,7 @@ import functools
 import hashlib
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -83,7 +83,7 @@ class Dataset:
     source_sha256: str
     """SHA-256 of the given file, in hex."""
     origin: tuple[str, ...] = ()
-    """Command-line arguments that fetch the table again, such as an address; empty for one uploaded or local file."""
+    """The address that the table came from, as a command-line argument; empty for a file."""
     target: str = ""
     """The column to predict, where the source names one."""
 
@@ -131,7 +131,7 @@ def add_dataset(
 
 def add_source(
     home: Path,
-    words: Sequence[str],
+    address: str,
     choices: ReadingChoices = ReadingChoices(),  # noqa: B008 (frozen)
     *,
     limit_bytes: int = LIMIT_BYTES,
@@ -141,9 +141,9 @@ def add_source(
 ) -> Dataset:
     """Fetches a table from one of ``sources.SOURCES`` and stores it. Raises TableError where either fails."""
     with incoming(home, inside) as folder:
-        got = fetch(words, folder, limit_bytes=limit_bytes, tell=tell, guarded=guarded)
+        got = fetch(address, folder, limit_bytes=limit_bytes, tell=tell, guarded=guarded)
         more: dict[str, Any] = {"limit_bytes": limit_bytes, "inside": inside, "tell": tell}
-        return add_dataset(home, got.path, got.name, choices, **more, origin=recorded(words), target=got.target)
+        return add_dataset(home, got.path, got.name, choices, **more, origin=(recorded(address),), target=got.target)
 
 
 def add_sample(home: Path, name: str) -> Dataset:

@@ -205,8 +205,8 @@ def count_features(kinds: Mapping[str, str], target: str | None) -> int:
 
 
 def _levels(column: pd.Series) -> tuple[str | None, ...]:
-    found = set(words(column))
-    return (*sorted(found - {None}), *(found & {None}))
+    levels = set(words(column))
+    return (*sorted(levels - {None}), *(levels & {None}))
 
 
 def _date_parts(dates: pd.Series) -> NDArray[np.float64]:

@@ -70,7 +70,7 @@ class Question:
     """Possible answers: "true", "false" and "year", marks to read as missing, names of encodings, splits, columns."""
 
 
-Told = tuple[Sequence[Finding], Sequence[Question]]
+Remarks = tuple[Sequence[Finding], Sequence[Question]]
 """What the person is told and asked."""
 
 

@@ -83,8 +83,8 @@ def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> Ite
         for rows_N, how in ((there_N, "a value"), (~there_N, "no value")):
             counts = np.bincount(y_N[rows_N], minlength=len(sizes))
             most, there, of_class = int(counts.max()), int(rows_N.sum()), int(sizes[counts.argmax()])
-            told_apart = (most / of_class + 1 - (there - most) / max(len(y_N) - of_class, 1)) / 2  # balanced accuracy
-            alone = most >= ONE_CLASS * there or told_apart >= NEARLY_ALL_OF_FEW
+            balanced = (most / of_class + 1 - (there - most) / max(len(y_N) - of_class, 1)) / 2
+            alone = most >= ONE_CLASS * there or balanced >= NEARLY_ALL_OF_FEW
             if FEWEST_TELLING <= there < len(y_N) and alone:
                 if binom.sf(most - 1, there, of_class / len(y_N)) >= BY_CHANCE:
                     continue

@@ -41,7 +41,7 @@ ROWS, NEAREST_ROWS = "rows.parquet", "nearest.parquet"
 TRUTH = "truth"
 """Column of ``PREDICTED`` with the known labels, if any."""
 ID = re.compile(r"[0-9a-f]{16}")
-SAID, LOST = ("short-lines", "comment-lines"), "ragged-lines"
+NOTED, LOST = ("short-lines", "comment-lines"), "ragged-lines"
 """Findings that change what is predicted, and the number of rows; comments are refused if strict."""
 UNREAD = "bad-cells"
 """Finding about cells that became missing because they do not fit the kind of their column."""
@@ -89,7 +89,7 @@ def read_new_rows(
             raise TableError(f"Rows are predicted in their order, so no row may be missing. {finding.message}")
         if strict and finding.code == "comment-lines":
             raise TableError(f"Each line must be a row. {finding.message} Remove it, or put its '#' in quotes.")
-    notes = [finding.message for finding in table.findings if finding.code in SAID]
+    notes = [finding.message for finding in table.findings if finding.code in NOTED]
     notes += _unread_notes(table, like, strict=strict)
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
     if unused:

@@ -119,7 +119,7 @@ def main(folder: Path) -> None:
     try:
         more = {"limit_bytes": request["limit_bytes"], "inside": folder, "tell": tell}
         if "address" in request:
-            kept = add_source(Path(request["home"]), [request["address"]], choices, guarded=True, **more)
+            kept = add_source(Path(request["home"]), request["address"], choices, guarded=True, **more)
         else:
             kept = add_dataset(Path(request["home"]), Path(request["source"]), request["name"], choices, **more)
         answer: dict[str, Any] = {"id": kept.id}

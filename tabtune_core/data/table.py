@@ -12,7 +12,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices, Told, shorten
+from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices, Remarks, shorten
 from tabtune_core.data.reading.batched_queries import (
     Asking,
     among,
@@ -94,7 +94,7 @@ def read_table(
         if kind == "parquet":
             return finish(without_rows(load_parquet(path, job), job), job, ([], []), own=None)
         asked, text = choices, folder / "text.csv"
-        of_sheet: Told = ((), ())
+        of_sheet: Remarks = ((), ())
         if kind == "workbook":
             of_sheet = sheet_as_text(path, folder / "sheet.csv", job)
             path, asked = folder / "sheet.csv", replace(choices, encoding="utf-8", delimiter=",")
@@ -116,7 +116,7 @@ def read_table(
     return table if choices.header is not None else ask_about_header(table, cells)
 
 
-def finish(cells: Cells, job: Job, told: Told, *, own: bool | None) -> Table:
+def finish(cells: Cells, job: Job, before: Remarks, *, own: bool | None) -> Table:
     """Types the cells, describes the columns and takes the frame out of the database.
 
     ``own`` says that the file has the layout that ``choices`` describe; any other file has decimal commas only if it
@@ -149,8 +149,8 @@ def finish(cells: Cells, job: Job, told: Told, *, own: bool | None) -> Table:
         decimal_commas=tuple((chosen | {name: mark for name, mark in marks.items() if mark is not None}).items()),
         dashes=tuple(dashes),
     )
-    all_findings = (*told[0], *cells.findings, *pointed, *findings)
-    return Table(frame, described, all_findings, (*told[1], *about_points, *questions), used)
+    all_findings = (*before[0], *cells.findings, *pointed, *findings)
+    return Table(frame, described, all_findings, (*before[1], *about_points, *questions), used)
 
 
 def type_columns(

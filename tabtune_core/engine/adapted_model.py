@@ -102,10 +102,8 @@ class AdaptedModel:
             labels = labels_like(table, self.settings, self.classes)
         rows, limit = np.flatnonzero([label is not None for label in labels]), self.model.card.family.context_limit
         if limit is not None and len(rows) > limit:
-            raise AdapterError(
-                f"The context has {len(rows):,} rows; {self.model.card.title} takes at most {limit:,}. Choose some "
-                "of them."
-            )
+            most = f"{self.model.card.title} takes at most {limit:,}"
+            raise AdapterError(f"The context has {len(rows):,} rows; {most}. Choose some of them.")
         return self._with_own_classes(make_context(table, labels, rows, self.facts.kinds, self.settings.target))
 
     def _with_own_classes(self, context: Context) -> Context:
@@ -152,11 +150,11 @@ class AdaptedModel:
         """Predicts probabilities ``(rows, classes)``; raises AdapterError if the adapter predicts numbers."""
         if not self.classes:
             raise AdapterError("The adapter predicts numbers, which have no probabilities; use predict().")
-        return self._predict(rows, context, told=True)
+        return self._predict(rows, context, warns=True)
 
     def predict(self, rows: Any, *, context: Context) -> NDArray[Any]:
         """Predicts class names or numbers ``(rows,)``."""
-        predicted = self._predict(rows, context, told=True)
+        predicted = self._predict(rows, context, warns=True)
         return np.array(context.labels.classes, dtype=object)[predicted.argmax(axis=1)] if self.classes else predicted
 
     def predict_table(self, rows: Any, *, context: Context) -> pd.DataFrame:
@@ -184,24 +182,24 @@ class AdaptedModel:
             refusal = AdapterError(f"{start} to {str(path)!r}: {why}.")
             raise shortage_of(error, start, Path(path).parent) or refusal from error
 
-    def _predict(self, rows: Any, context: Context, *, told: bool = False) -> NDArray[np.float64]:
-        """Predicts; ``told`` issues Python warnings about unreadable cells."""
+    def _predict(self, rows: Any, context: Context, *, warns: bool = False) -> NDArray[np.float64]:
+        """Predicts; ``warns`` issues Python warnings about unreadable cells."""
         frame = self.as_read(read_rows(rows), context)
         predicted = predict_rows(self.model, frame, context, views=self.settings.train.views)
-        for sentence in context.encoder.unread(frame) if told else ():
+        for sentence in context.encoder.unread(frame) if warns else ():
             warn(sentence)
         return predicted
 
 
 def predict_rows(
-    model: BaseModel, rows: pd.DataFrame, context: Context, *, views: int, told: Callable[[int], None] | None = None
+    model: BaseModel, rows: pd.DataFrame, context: Context, *, views: int, progress: Callable[[int], None] | None = None
 ) -> NDArray[np.float64]:
     """Predicts probabilities ``(rows, classes)`` or numbers ``(rows,)``; raises AdapterError for NaN or Infinity.
 
-    ``told`` is called with the number of rows that one more call of an ensemble member predicted.
+    ``progress`` is called with the number of rows that one more call of an ensemble member predicted.
     """
     shown = Shown.to(model, context, views=views)
-    return finite(model, replace(shown.scorer, told=told).predict(model, shown.read(rows)))
+    return finite(model, replace(shown.scorer, progress=progress).predict(model, shown.read(rows)))
 
 
 def finite(model: BaseModel, predicted: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -251,12 +249,6 @@ def load_adapter(path: str | Path, *, checkpoint: str | Path | None = None, devi
     model = open_base(settings.model, settings.task, package.facts.base.sha256, checkpoint=checkpoint, device=device)
     adapt(model, settings, package.tensors)
     return AdaptedModel(model, settings, package.facts)
-
-
-def _rewritten(rows: pd.DataFrame, name: str, rewrite: Callable[[str], str]) -> pd.DataFrame:
-    """Returns the rows with each text of a column rewritten."""
-    cells = [rewrite(cell) if isinstance(cell, str) else cell for cell in present(rows[name])]
-    return with_column(rows, name, pd.Series(cells, index=rows.index, dtype=object))
 
 
 def _text(cell: Any) -> str | None:

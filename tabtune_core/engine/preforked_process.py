@@ -20,12 +20,12 @@ class FreshProcess:
 
     def __init__(self) -> None:
         context = multiprocessing.get_context("fork")
-        self._pipe, theirs = context.Pipe()
+        self._pipe, far_end = context.Pipe()
         self._process = context.Process(
-            target=_wait, args=(theirs, self._pipe, os.getpid()), name="set aside", daemon=True
+            target=_wait, args=(far_end, self._pipe, os.getpid()), name="set aside", daemon=True
         )
         self._process.start()
-        theirs.close()
+        far_end.close()
 
     def call(self, function: Callable[..., Any], /, **named: Any) -> Any:
         """Calls a picklable function there, once; returns its result, or None without an answer."""

@@ -114,7 +114,7 @@ def run_reference(
             shape = {"categories": len(context.encoder.categories), "classes": len(classes)}
             reference = fit_reference(settings.strategy, context.x_CF, context.y_C, seed=settings.seed, **shape)
             train_seconds, wall_seconds = clock.seconds, clock.wall_seconds
-            emit(Note(reference.said))
+            emit(Note(reference.description))
         if stop_request() == "cancel":
             raise Cancelled("The run was cancelled; only its log is kept.")
         with meter.phase("evaluate"):

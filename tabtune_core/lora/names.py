@@ -107,7 +107,5 @@ def check_ranks(default: int, by_pattern: Mapping[str, int], caps: Mapping[str, 
     for rank, (which, paths) in sorted(asked.items()):
         largest = max(caps[path] for path in paths)
         if rank > largest:
-            raise TargetError(
-                f"Rank {rank} is above the cap of every {which}: their largest weight allows {largest}. "
-                f"Choose a rank up to {largest}."
-            )
+            why = f"Rank {rank} is above the cap of every {which}: their largest weight allows {largest}."
+            raise TargetError(f"{why} Choose a rank up to {largest}.")

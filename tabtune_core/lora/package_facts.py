@@ -145,8 +145,8 @@ class PackageFacts:
         lora = settings.lora
         odd = (layer for layer in self.layers if layer.variant != lora.variant or not may_scale(lora, layer.scaling))
         if (layer := next(odd, None)) is not None:
-            told = f"the scaling {layer.scaling:g} ({layer.variant})"
-            raise Damaged(f"its layer {layer.path[:120]!r} has {told}, unlike its settings")
+            scaling = f"the scaling {layer.scaling:g} ({layer.variant})"
+            raise Damaged(f"its layer {layer.path[:120]!r} has {scaling}, unlike its settings")
         if not fits(self.scores, dict[str, dict[str, float]]) or not fits(self.versions, dict[str, str]):
             raise Damaged("its scores or versions are not values by name")
 

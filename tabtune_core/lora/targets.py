@@ -64,8 +64,6 @@ def _refuse(missed: Mapping[str, Sequence[str]], paths: Sequence[str], matches: 
             "Name one of them to adapt it anyway."
         )
     if never := ", ".join(repr(t) for t in missed if t in matches.idle):
-        raise TargetError(
-            f"The model does not use {never} for this task: an adapter there would never train. "
-            f"Modules that it uses: {parts}."
-        )
+        why = f"The model does not use {never} for this task: an adapter there would never train."
+        raise TargetError(f"{why} Modules that it uses: {parts}.")
     raise TargetError(f"No linear layer under {requested}. Modules that have some: {parts}.")

@@ -136,10 +136,8 @@ class Family:
 
     def missing_package(self) -> MissingPackageError:
         """Returns the error for a package that is not installed."""
-        return MissingPackageError(
-            f"{self.name} needs the package {self.distribution}, which is not installed or not complete. Run: "
-            f"{self.install}"
-        )
+        missing = f"{self.name} needs the package {self.distribution}, which is not installed or not complete."
+        return MissingPackageError(f"{missing} Run: {self.install}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -226,11 +224,6 @@ class AdapterSize:
     def trainable(self) -> int:
         """Trainable parameters."""
         return self.factors + self.biases
-
-    @property
-    def tensor_bytes(self) -> int:
-        """Exact size of the tensors in the adapter's file: float32."""
-        return 4 * (self.trainable + self.frozen)
 
     @property
     def compression(self) -> float:

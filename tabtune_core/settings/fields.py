@@ -81,7 +81,7 @@ class Setting:
 
     argument: str | None = ""
     """Its name as an argument of a pipeline; empty: the same name; None: a pipeline does not take it."""
-    said: Callable[[Any], str] | None = None
+    written: Callable[[Any], str] | None = None
     """Writes a value other than the default in the label of a run."""
     column: bool = False
     """Whether the leaderboard shows it in a column or does not need to show it."""

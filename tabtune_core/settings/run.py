@@ -157,12 +157,14 @@ class RunSettings:
     def variant(self) -> str:
         """The settings beside the rank that are not at their defaults, for example ``ensemble of 4, DoRA``."""
 
-        def said(of: tuple[Strategy, ...]) -> list[str]:
-            rows = [row for row in SAID if row.strategies == of and self.strategy in of and not self.is_usual(row.name)]
-            return [row.said(self.value(row.name)) for row in rows if row.said]
+        def written(of: tuple[Strategy, ...]) -> list[str]:
+            rows = [
+                row for row in WRITTEN if row.strategies == of and self.strategy in of and not self.is_usual(row.name)
+            ]
+            return [row.written(self.value(row.name)) for row in rows if row.written]
 
         adapter = [VARIANTS[self.lora.variant].title] if self.strategy == "peft" and self.lora.variant != "lora" else []
-        return ", ".join([*said(MODELS), *said(TRAINED), *adapter, *said(LORA)])
+        return ", ".join([*written(MODELS), *written(TRAINED), *adapter, *written(LORA)])
 
     @property
     def split(self) -> str:
@@ -216,6 +218,6 @@ SETTINGS: dict[str, Setting] = {
     row.name: row for owner in (RunSettings, LoraSettings, TrainSettings) for row in rows_of(owner)
 }
 """Every setting of a run by name; names are unique across the sections."""
-SAID = tuple(row for row in SETTINGS.values() if row.said)
+WRITTEN = tuple(row for row in SETTINGS.values() if row.written)
 LORA_ONLY = tuple(row.name for row in SETTINGS.values() if row.strategies == LORA and row.owner is not LoraSettings)
 """Settings outside the LoRA section that only LoRA uses; the other strategies refuse them."""

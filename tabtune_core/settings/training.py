@@ -71,21 +71,21 @@ class LoraSettings:
     targets: tuple[str, ...] = setting((), "Target modules", argument="target_modules", column=True)
     """Modules of the model that get an adapter, by name, path prefix or group. Default: the model's own list."""
     use_rslora: bool = setting(
-        False, "Scale by alpha / square root of the rank (rsLoRA)", "Adapter", said=_named("rsLoRA")
+        False, "Scale by alpha / square root of the rank (rsLoRA)", "Adapter", written=_named("rsLoRA")
     )
     """Scale by alpha / sqrt(rank), so that high ranks learn as fast as low ones; set one alpha for all ranks then."""
     use_dora: bool = setting(False, "Train lengths beside directions (DoRA)", "Adapter", column=True)
     """Train the length of each row of a weight beside its direction (DoRA); slower."""
-    bias: Bias = setting("none", "Biases that train", "Adapter", said="bias {}".format)
+    bias: Bias = setting("none", "Biases that train", "Adapter", written="bias {}".format)
     """Biases of the base that train and are saved too: none, all, or those of the adapted layers (lora_only)."""
     init_lora_weights: Start = setting("default", "Start of A and B", "Adapter", column=True)
     """Start of A and B: random and zero, or each weight's principal singular vectors (pissa, a file twice as large)."""
     rank_pattern: Mapping[str, int] = setting(
-        {}, "Other ranks", "Adapter", low=1, placeholder="decoder = 4", said=_named("rank pattern")
+        {}, "Other ranks", "Adapter", low=1, placeholder="decoder = 4", written=_named("rank pattern")
     )
     """Ranks of some layers, by path, prefix, name in the path or group, such as decoder=4; the first match is used."""
     alpha_pattern: Mapping[str, float] = setting(
-        {}, "Other alphas", "Adapter", above=0, hint=ALPHA, placeholder="decoder = 8", said=_named("alpha pattern")
+        {}, "Other alphas", "Adapter", above=0, hint=ALPHA, placeholder="decoder = 8", written=_named("alpha pattern")
     )
     """Alphas of some layers, named as in the rank pattern; others have the alpha above, or twice their own rank."""
     _section: ClassVar[str] = "lora"
@@ -135,24 +135,24 @@ class TrainSettings:
         strategies=MODELS,
         step=1024,
         placeholder="all that fit",
-        said="{:,} context rows".format,
+        written="{:,} context rows".format,
     )
     """Most context rows at prediction. Default: all training rows, as far as model, memory and time allow."""
     lr_ratio: float = setting(
-        1.0, "Rate of B against A (LoRA+)", "Adapter", above=0, hint=PLAIN, strategies=LORA, said="LoRA+ {:g}".format
+        1.0, "Rate of B against A (LoRA+)", "Adapter", above=0, hint=PLAIN, strategies=LORA, written="LoRA+ {:g}".format
     )
     """LoRA+ (Hayou et al. 2024, arXiv 2402.12354): rate of the factors B divided by that of A; the paper advises 16."""
-    optimizer: Optimizer = setting("adamw", "Optimizer", "Optimizer", said=str)
+    optimizer: Optimizer = setting("adamw", "Optimizer", "Optimizer", written=str)
     """AdamW, Adam (weight decay is added to the gradient), or SGD with momentum 0.9, which needs a far higher rate."""
     class_weights: ClassWeights = setting(
-        "none", "Class weights of the loss", "Optimizer", idle=WITHOUT_CLASSES, said="class weights {}".format
+        "none", "Class weights of the loss", "Optimizer", idle=WITHOUT_CLASSES, written="class weights {}".format
     )
     """Weight of a row in the loss: equal, or balanced by the size of its class, for which rank by balanced accuracy."""
     weight_decay: float = setting(0.01, "Weight decay", "Optimizer", low=0, high=1, step=0.01)
     """Weight decay: in each step the trained weights shrink by this factor times the learning rate."""
     clip_norm: float = setting(1.0, "Gradient clipping (0: none)", "Optimizer", low=0, hint=CLIPPING, step=0.1)
     """Maximum gradient norm: larger gradients are scaled down to it. 0 turns clipping off."""
-    schedule: Schedule = setting("cosine", "Schedule after the warm-up", "Optimizer", said=str)
+    schedule: Schedule = setting("cosine", "Schedule after the warm-up", "Optimizer", written=str)
     """Learning rate schedule after the warm-up: cosine decay to 0, linear decay to 0, or constant."""
     warmup_ratio: float = setting(
         0.1, "Warm-up (share of steps)", "Optimizer", low=0, high=1, replaced_by="warmup_steps", step=0.05
@@ -168,7 +168,7 @@ class TrainSettings:
     """Exponential decay rates of Adam and AdamW for the first and second moment of the gradient."""
     eps: float = setting(1e-8, "Epsilon", "Optimizer", above=0, high=1, idle=WITHOUT_MOMENTS, step=1e-8, format="%.0e")
     """Small constant in Adam and AdamW that prevents division by zero."""
-    amp: Amp = setting("off", "Mixed precision, 16-bit (CUDA GPU only)", "Memory and time", said=str)
+    amp: Amp = setting("off", "Mixed precision, 16-bit (CUDA GPU only)", "Memory and time", written=str)
     """Mixed-precision training on a CUDA GPU: bf16, or fp16 with loss scaling. Scores are always computed in fp32."""
     views: int = setting(
         1,
@@ -178,7 +178,7 @@ class TrainSettings:
         high=MOST_VIEWS,
         hint="4 takes four times the time.",
         strategies=MODELS,
-        said="ensemble of {}".format,
+        written="ensemble of {}".format,
     )
     """Predictions are averaged over this many random column and class orders; their time grows in proportion."""
     time_limit: float | None = setting(

@@ -87,7 +87,7 @@ def bounds(row: Setting) -> tuple[str, str]:
 
 def _check_number(row: Setting, name: str, value: Any, kind: type) -> None:
     """Refuses anything but a number within the bounds of a setting."""
-    whole, said = kind is int, f"{name} is {value!r}; it must be"
+    whole, start = kind is int, f"{name} is {value!r}; it must be"
     if whole and isinstance(value, int):
         many = f"{name} is too large; it must be at most {MOST_WHOLE:,}. {row.hint}"
         require(value <= MOST_WHOLE, many.rstrip())
@@ -101,6 +101,6 @@ def _check_number(row: Setting, name: str, value: Any, kind: type) -> None:
     )
     under = inside and (row.below is None or value < row.below) and (row.high is None or value <= row.high)
     if whole:
-        require(inside, f"{said} a whole number of {lower}. {row.hint}".rstrip())
-        require(under, f"{said} {upper}. {row.hint}".rstrip())
-    require(under, f"{said} {' and '.join(filter(None, (lower, upper)))}. {row.hint}".rstrip())
+        require(inside, f"{start} a whole number of {lower}. {row.hint}".rstrip())
+        require(under, f"{start} {upper}. {row.hint}".rstrip())
+    require(under, f"{start} {' and '.join(filter(None, (lower, upper)))}. {row.hint}".rstrip())

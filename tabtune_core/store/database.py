@@ -14,7 +14,6 @@ from typing import Any, Literal
 from tabtune_core.errors import MovedError, ShortageError, StoreError
 from tabtune_core.machine import network_file_system
 from tabtune_core.shortage import named, shortage_of
-from tabtune_core.store.row_values import decoded
 
 FORMAT = 1
 """Format of a workspace, stored in the database as ``user_version``; a new file has 0."""
@@ -110,10 +109,6 @@ class Database:
                 self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
             with self._together():
                 self._disown_copied()
-                self._write(  # a recovered database may lack some
-                    "INSERT INTO sweeps (id, name, created) SELECT sweep, '', MIN(created) FROM runs"
-                    " WHERE sweep NOT IN (SELECT id FROM sweeps) GROUP BY sweep ORDER BY MIN(created)"
-                )
         except ShortageError as error:
             if error.lack != "room" or held != FORMAT:
                 raise  # with a full disk a workspace can still be read, and deleting runs makes room
@@ -159,7 +154,6 @@ class Database:
                 factory=_Connection,
             )
             connection.row_factory = sqlite3.Row
-            connection.text_factory = decoded
             connection.execute("PRAGMA synchronous = NORMAL")
             connection.execute("PRAGMA foreign_keys = ON")
             self._local.connection = connection
@@ -187,7 +181,8 @@ class Database:
             with named("The workspace's database could not be read or written", self.home):
                 yield
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter: a column's name is not UTF-8
-            if isinstance(error, sqlite3.Error) and getattr(error, "sqlite_errorcode", 0) & 0xFF not in damaged:
+            # without a code: a text is not UTF-8
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in damaged:
                 raise
             raise StoreError(
                 f"The workspace's database {self.home / 'runs.sqlite'} is damaged ({error}). Tables and files of runs "

@@ -28,7 +28,7 @@ from tabtune_core.events import (
     to_json,
 )
 from tabtune_core.store.database import Database
-from tabtune_core.store.row_values import is_time, values_of
+from tabtune_core.store.row_values import is_time
 
 PATIENCE_SECONDS = 60.0
 """How long an event waits for room on the disk. After that the run ends; it can be resumed."""
@@ -151,7 +151,7 @@ def _object(payload: object) -> Any:
 
 def _stored(row: sqlite3.Row) -> Stored:
     try:
-        event: Event | Unread = from_json(row["kind"], values_of(row)["payload"])
+        event: Event | Unread = from_json(row["kind"], row["payload"])
     except (ValueError, TypeError) as error:
         event = Unread(str(row["kind"]), str(error))
     return Stored(row["seq"], row["time"] if is_time(row["time"]) else 0.0, event)

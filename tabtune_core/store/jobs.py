@@ -17,7 +17,7 @@ from tabtune_core.errors import StoreError
 from tabtune_core.files.whole import write_text
 from tabtune_core.store.database import Database
 from tabtune_core.store.job_kinds import KINDS, Lane, kind_of, uses
-from tabtune_core.store.row_values import check_row, is_folder_name, new_id, only, values_of
+from tabtune_core.store.row_values import check_row, is_folder_name, new_id, only
 
 JobStatus = Literal["queued", "running", "finished", "failed", "interrupted", "cancelled"]
 JOB_ENDED: frozenset[JobStatus] = frozenset({"finished", "failed", "interrupted", "cancelled"})
@@ -144,7 +144,7 @@ class JobQueue(Database):
 def _job(row: sqlite3.Row) -> Job | None:
     """Reads a row; None if its arguments or its result are not JSON, or another field has the wrong type."""
     try:
-        values = values_of(row)
+        values = dict(row)
         values["arguments"] = json.loads(values["arguments"])
         values["result"] = None if values["result"] is None else json.loads(values["result"])
         return check_row(Job(**{name: values[name] for name in Job.__dataclass_fields__}))

@@ -2,8 +2,7 @@
 
 import re
 import secrets
-import sqlite3
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.plain_values import check_fields
@@ -11,27 +10,6 @@ from tabtune_core.files.plain_values import check_fields
 TIMES, LATEST = ("created", "started", "ended", "heartbeat"), 1e11
 """Columns with unix seconds, and the largest valid value, which is in the year 5138."""
 Row = TypeVar("Row")
-
-
-def decoded(content: bytes) -> str | bytes:
-    """Decodes a text of the database; one that is not UTF-8 stays bytes, which ``values_of`` refuses."""
-    try:
-        return content.decode()
-    except UnicodeDecodeError:
-        return content
-
-
-def as_text(value: object) -> str:
-    """Returns a value of the database for people, with a mark in place of each byte that is not UTF-8."""
-    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def values_of(row: sqlite3.Row) -> dict[str, Any]:
-    """Returns a row as a dictionary; raises Damaged if one of its texts is not UTF-8."""
-    values = dict(row)
-    if damaged := [name for name, value in values.items() if isinstance(value, bytes)]:
-        raise Damaged(f"its {damaged[0]} is not text in UTF-8")
-    return values
 
 
 def only(**wanted: str | None) -> tuple[str, tuple[str, ...]]:

@@ -19,7 +19,7 @@ from tabtune_core.settings.sweep import RUNGS
 from tabtune_core.store.database import size_of
 from tabtune_core.store.event_log import EventLog
 from tabtune_core.store.jobs import JobQueue
-from tabtune_core.store.row_values import LATEST, as_text, is_time, only
+from tabtune_core.store.row_values import LATEST, is_time, only
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import ENDED, Run, Status, Sweep, Unreadable, read_run
 
@@ -42,7 +42,7 @@ class RunLife(EventLog, JobQueue):
         rows = self._read("SELECT id, name, created FROM sweeps ORDER BY rowid DESC")
         times = [row["created"] if is_time(row["created"]) else 0.0 for row in rows]
         return [
-            Sweep(as_text(row["id"]), as_text(row["name"]), created, counts.get(row["id"], {}))
+            Sweep(str(row["id"]), str(row["name"]), created, counts.get(row["id"], {}))
             for row, created in zip(rows, times, strict=True)
         ]
 

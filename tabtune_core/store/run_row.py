@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from tabtune_core.events import RunFinished, StopRequest, from_json
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.sweep import RUNGS
-from tabtune_core.store.row_values import as_text, check_row, values_of
+from tabtune_core.store.row_values import check_row
 
 Status = Literal[
     "queued", "running", "waiting", "finished", "stopped", "diverged", "outrun", "cancelled", "failed", "interrupted"
@@ -114,10 +114,8 @@ def _settings(text: str) -> RunSettings:
 
 def read_run(row: sqlite3.Row) -> Run | Unreadable:
     """Reads a row with its settings and result; returns Unreadable, naming the part, if that fails."""
-    values, part = dict(row), "its row"
+    values, part = dict(row), "its settings"
     try:
-        values_of(row)
-        part = "its settings"
         settings = _settings(values["settings"])
         part = "its result"
         result = None if values["result"] is None else from_json("RunFinished", values["result"])
@@ -133,5 +131,5 @@ def read_run(row: sqlite3.Row) -> Run | Unreadable:
         return check_row(Run(**{name: read[name] for name in Run.__dataclass_fields__}))
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         why = f"{part}: {error}".rstrip(".")
-        sweep, name, status = (as_text(values.get(column)) for column in ("sweep", "name", "status"))
+        sweep, name, status = (str(values.get(column)) for column in ("sweep", "name", "status"))
         return Unreadable(values["id"], sweep, name, status, why, values.get("heartbeat"))

@@ -9,13 +9,12 @@ import functools
 import hashlib
 import json
 import time
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from tabtune_core.data.datasets import delete_dataset, kept_in
-from tabtune_core.errors import AdapterError, CheckpointError, StoreError, TabTuneError, TargetError
+from tabtune_core.errors import AdapterError, StoreError, TabTuneError, TargetError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import SHA256
 from tabtune_core.files.tensors import read_tensors
@@ -23,9 +22,10 @@ from tabtune_core.files.whole import keep_folder, write_text
 from tabtune_core.lora.hub import LIMIT_BYTES as LIMIT_BYTES
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.lora.package_reader import read_parts
-from tabtune_core.models.cards import Weights, adapted_ranks, adapter_size
-from tabtune_core.models.catalogue import CATALOGUE, get_card, named_checkpoint
-from tabtune_core.models.checkpoints import find_checkpoint, identity_of, is_here
+from tabtune_core.metrics import Task
+from tabtune_core.models.cards import adapted_ranks, adapter_size
+from tabtune_core.models.catalogue import CATALOGUE, get_card
+from tabtune_core.models.checkpoints import find_checkpoint, is_here
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.row_values import check_row
@@ -48,8 +48,6 @@ class StoredAdapter:
     size_bytes: int
     facts: PackageFacts
     """The content of its ``tabtune.json``."""
-    checkpoint: str | None = None
-    """Weights of its base on this machine that a person named; None if nobody did."""
 
     @property
     def settings(self) -> RunSettings:
@@ -70,7 +68,8 @@ def add_adapter(home: Path, data: bytes, name: str) -> StoredAdapter:
     with scratch_folder(adapters, "incoming-") as folder:
         (folder / ADAPTER_FILE).write_bytes(data)
         facts = check_package(folder / ADAPTER_FILE)
-        _write(folder, StoredAdapter(identity, name, time.time(), len(data), facts))
+        about = {"id": identity, "name": name, "created": time.time(), "size_bytes": len(data)}
+        write_text(folder / "about.json", json.dumps({**about, "facts": facts.to_json()}, ensure_ascii=False))
         keep_folder(folder, adapters / identity)
     return get_adapter(home, identity)
 
@@ -152,24 +151,6 @@ def delete_adapter(home: Path, identity: str) -> None:
             folder_of(home, identity)  # raises if it was deleted in another tab
 
 
-def name_checkpoint(home: Path, identity: str, path: str) -> StoredAdapter:
-    """Records where the weights of the adapter's base are on this machine.
-
-    Raises:
-        AdapterError: they are not those that it was trained on.
-        CheckpointError: there is no such file.
-    """
-    adapter = get_adapter(home, identity)
-    settings, card = adapter.settings, get_card(adapter.settings.model)
-    weights = named_checkpoint(card, settings.task, path)
-    digest = _identity(weights, card.weights_for(settings.task))
-    if adapter.facts.base.sha256 != digest:
-        trained = f"the adapter was trained on {adapter.facts.base.sha256}"
-        raise AdapterError(f"{weights} has the SHA-256 {digest}; {trained}.")
-    _write(folder_of(home, identity), named := replace(adapter, checkpoint=str(weights)))
-    return named
-
-
 def missing_base(adapter: StoredAdapter) -> str | None:
     """Says which base an adapter needs and how to get it; None if that base is on this machine."""
     settings, base = adapter.settings, adapter.facts.base
@@ -181,47 +162,24 @@ def missing_base(adapter: StoredAdapter) -> str | None:
     wanted = f"It was trained on {base.file} (SHA-256 {base.sha256[:12]}…)"
     try:
         weights = card.weights_for(settings.task)
-        if adapter.checkpoint is not None:
-            here = named_checkpoint(card, settings.task, adapter.checkpoint)
-        elif settings.checkpoint is not None:
-            return f"{wanted}, a checkpoint that you supplied. Name its path on this machine."
-        elif not is_here(weights):
+        if settings.checkpoint is not None:
+            return f"{wanted}, a checkpoint of its own. Use it with: loralab predict --checkpoint FILE"
+        if not is_here(weights):
             get = f"hf download {weights.repository} {' '.join(weights.files)}"
             return f"{wanted} from huggingface.co/{weights.repository}, which is not here yet. Get it with: {get}"
-        else:
-            here = _found(card.name, settings.task)
-        identity = _identity(here, weights)
+        here, identity = _found(card.name, settings.task)
     except TabTuneError as error:
         return str(error)
     if base.sha256 == identity:
         return None
-    other = f"{here.name} on this machine is another file (SHA-256 {identity[:12]}…)"
-    return f"{wanted}; {other}. Name those that it was trained on."
+    return f"{wanted}; {here.name} on this machine is another file (SHA-256 {identity[:12]}…)."
 
 
 @functools.cache
-def _found(model: str, task: Any) -> Path:
-    return find_checkpoint(get_card(model), task)[0]
-
-
-def _identity(path: Path, weights: Weights) -> str:
-    files = [path, *(path.with_name(Path(name).name) for name in weights.beside)]
-    try:
-        known = [file.stat() for file in files]
-    except OSError as error:
-        gone = f"The file {error.filename} does not exist any more. Name the checkpoint's new path."
-        raise CheckpointError(gone) from error
-    return _identity_of(path, weights.beside, tuple((one.st_mtime_ns, one.st_size) for one in known))
-
-
-@functools.lru_cache(maxsize=64)
-def _identity_of(path: Path, beside: tuple[str, ...], known: object) -> str:
-    return identity_of(path, beside)
-
-
-def _write(folder: Path, adapter: StoredAdapter) -> None:
-    about = {field.name: getattr(adapter, field.name) for field in fields(adapter)}
-    write_text(folder / "about.json", json.dumps({**about, "facts": adapter.facts.to_json()}, ensure_ascii=False))
+def _found(model: str, task: Task) -> tuple[Path, str]:
+    """Returns the weights of a model on this machine, and their SHA-256."""
+    path, source = find_checkpoint(get_card(model), task)
+    return path, source.sha256
 
 
 def delete_table(store: RunStore, identity: str) -> None:

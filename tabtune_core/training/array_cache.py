@@ -65,7 +65,7 @@ class SharedArrays:
             self._used_bytes -= size
 
     def get(self, parts: Sequence[Any], make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
-        """Reads or makes the array that depends on ``parts``: arrays, tensors, values told apart by ``repr``."""
+        """Reads or makes the array that depends on ``parts``: arrays, tensors, other values by their ``repr``."""
         with self.clock.aside():
             file = self.file_of(parts)
             array = self.read(file)

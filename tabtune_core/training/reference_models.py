@@ -51,7 +51,7 @@ class Reference:
 
     predict: Predict
     """Maps features to probabilities ``(N, K)``, classes by id, or numbers ``(N,)``."""
-    said: str
+    description: str
     """A sentence about the model and the chosen setting."""
 
 
@@ -87,12 +87,12 @@ def fit_reference(
 def _constant(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int) -> Reference:
     if classes:
         answer_K = np.bincount(y_N.astype(np.int64), minlength=classes) / len(y_N)
-        said = "A constant: the shares of the classes in the training rows."
-        return Reference(lambda x_NF: np.tile(answer_K, (len(x_NF), 1)), said)
+        description = "A constant: the shares of the classes in the training rows."
+        return Reference(lambda x_NF: np.tile(answer_K, (len(x_NF), 1)), description)
     answer, far = usual_mean(y_N.astype(np.float64)), int(far_of(y_N.astype(np.float64)).sum())
     without = f" without {counted(far, 'value')} far from the others" if far else ""
-    said = f"A constant: the mean of the training rows{without}, {number(answer)}."
-    return Reference(lambda x_NF: np.full(len(x_NF), answer), said)
+    description = f"A constant: the mean of the training rows{without}, {number(answer)}."
+    return Reference(lambda x_NF: np.full(len(x_NF), answer), description)
 
 
 def _linear(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int) -> Reference:
@@ -143,8 +143,8 @@ def _boosting(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int
     known_F = np.isfinite(encoded_NF).any(axis=0)  # boosting cannot bin a column of missing values only
     model.fit(np.where(known_F, encoded_NF, 0.0), y_N)
     ask = model.predict_proba if classes else model.predict
-    said = f"Gradient boosting with {counted(rounds, 'round')}, chosen {_how(folds)}."
-    return Reference(lambda x_NF: np.asarray(ask(np.where(known_F, columns.transform(x_NF), 0.0))), said)
+    description = f"Gradient boosting with {counted(rounds, 'round')}, chosen {_how(folds)}."
+    return Reference(lambda x_NF: np.asarray(ask(np.where(known_F, columns.transform(x_NF), 0.0))), description)
 
 
 def _curve(

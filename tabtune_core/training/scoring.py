@@ -81,7 +81,7 @@ class Scorer:
     views: int = 1
     """Ensemble size: all but the first see columns and class ids in another order; log-probabilities are averaged."""
     rows_at_once: int = ROWS_AT_ONCE
-    told: Callable[[int], None] | None = None
+    progress: Callable[[int], None] | None = None
     """Called with the number of rows that one more call of a member predicted."""
 
     def predict(self, model: BaseModel, x_NF: Array) -> NDArray[np.float64]:
@@ -140,8 +140,8 @@ class Scorer:
         parts = []
         for first in range(0, len(x_NF), self.rows_at_once):
             parts.append(ask(x_NF[first : first + self.rows_at_once, columns]))
-            if self.told is not None:
-                self.told(len(parts[-1]))
+            if self.progress is not None:
+                self.progress(len(parts[-1]))
         predicted = np.concatenate(parts)
         return predicted[:, ids] if self.classes else predicted
 

@@ -180,12 +180,8 @@ def _open_model(resolved: Plan, emit: Callable[[Event], None]) -> tuple[BaseMode
     settings, card, device = resolved.settings, resolved.card, resolved.device
     weights = card.weights_for(settings.task)
     if settings.checkpoint is None and not is_here(weights):
-        emit(
-            Note(
-                f"Downloading {weights.file} (about {4e-6 * weights.total_parameters:.0f} MB); the log shows the "
-                "progress."
-            )
-        )
+        size = f"about {4e-6 * weights.total_parameters:.0f} MB"
+        emit(Note(f"Downloading {weights.file} ({size}); the log shows the progress."))
     model = load_model(card, settings.task, device, settings.checkpoint)
     if settings.strategy == "inference":
         model.module.requires_grad_(False)
@@ -203,10 +199,8 @@ def _check_classes(model: BaseModel, classes: int) -> None:
     """Refuses a target with more classes than the weights have; a named checkpoint may have fewer than the model's own."""  # noqa: E501
     most = model.native_classes
     if model.card.family.class_limit is not None and most is not None and classes > most:
-        raise LabelError(
-            f"The target has {classes} classes; the weights in {model.source.file} are for at most {most}. Choose "
-            "others."
-        )
+        weights = f"the weights in {model.source.file} are for at most {most}"
+        raise LabelError(f"The target has {classes} classes; {weights}. Choose others.")
 
 
 def _plan(

@@ -28,14 +28,14 @@ def write_state(file: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[
         OSError: the disk is full, or the folder cannot be written to; an earlier file is unchanged.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    told, end, held = json.dumps(facts), 0, sorted(tensors.items())
-    entries: dict[str, Any] = {"__metadata__": {"digest": _NO_DIGEST, "facts": told}}
+    text, end, held = json.dumps(facts), 0, sorted(tensors.items())
+    entries: dict[str, Any] = {"__metadata__": {"digest": _NO_DIGEST, "facts": text}}
     for name, tensor in held:
         begin, end = end, end + tensor.numel() * tensor.element_size()
         entries[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [begin, end]}
     header = json.dumps(entries).encode()
     header += b" " * (-len(header) % 8)
-    digest = hashlib.blake2b(told.encode())
+    digest = hashlib.blake2b(text.encode())
     with lasting(file) as opened:
         opened.write(len(header).to_bytes(8, "little") + header)
         for name, tensor in held:
@@ -49,16 +49,16 @@ def read_state(file: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     """Reads tensors, on the CPU, and facts; raises Damaged, which says what is wrong."""
     try:
         with safetensors.safe_open(file, framework="pt") as opened:
-            told = opened.metadata() or {}
+            metadata = opened.metadata() or {}
             tensors = {name: opened.get_tensor(name).clone() for name in sorted(opened.keys())}
     except (OSError, safetensors.SafetensorError) as error:
         raise Damaged(f"{file.name} cannot be read ({error})") from error
-    digest = hashlib.blake2b(told.get("facts", "").encode())
+    digest = hashlib.blake2b(metadata.get("facts", "").encode())
     for name, tensor in tensors.items():
         _tell(digest, name, tensor)
-    if told.get("digest") != digest.hexdigest():
+    if metadata.get("digest") != digest.hexdigest():
         raise Damaged(f"{file.name} is damaged: its content is not what was written")
-    facts: dict[str, Any] = json.loads(told["facts"])
+    facts: dict[str, Any] = json.loads(metadata["facts"])
     return tensors, facts
 
 

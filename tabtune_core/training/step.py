@@ -35,10 +35,8 @@ class Precision:
     def of(cls, amp: Amp, device: torch.device) -> "Precision":
         """Makes the precision of ``train.amp``; raises DeviceError for 16 bits without an NVIDIA GPU."""
         if amp != "off" and not is_gpu(device):
-            raise DeviceError(
-                f"train.amp is {amp!r}, which needs an NVIDIA GPU, but the device is {name_of(device)}. Set it to "
-                "'off'."
-            )
+            here = f"which needs an NVIDIA GPU, but the device is {name_of(device)}"
+            raise DeviceError(f"train.amp is {amp!r}, {here}. Set it to 'off'.")
         return cls(device.type, DTYPES.get(amp), torch.amp.GradScaler(device.type, enabled=amp == "fp16"))
 
     def autocast(self) -> torch.autocast:

@@ -2,14 +2,21 @@
 
 import dataclasses
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 import torch
-from fits import fitted, losses, scores
+from small_table import small_table
 
+from tabtune_core.data.arrays import Labels, prepare_arrays, read_labels, read_rows
 from tabtune_core.devices import gpu_module, random_states
+from tabtune_core.events import Evaluated, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
+from tabtune_core.training.fit import fit
+from tabtune_core.training.memory.meters import MemoryMeter
+from tabtune_core.training.plan import Plan
+from tabtune_core.training.session import Environment
 
 pytestmark = pytest.mark.gpu
 TRAIN = TrainSettings(steps=4, eval_every=4, learning_rate=3e-3, context_rows=24, batch_size=16)
@@ -47,6 +54,37 @@ CASES = {
         "mitra-mini", task="regression", lora={"use_rslora": True, "bias": "lora_only"}
     ),
 }
+
+
+CPU = torch.device("cpu")
+
+
+def fitted(settings, folder, *, device=CPU, stop_request=lambda events: None):
+    """The events of a fit in this process, and its result."""
+    frame, words = small_table(80)
+    y = words if settings.task == "classification" else np.random.default_rng(0).normal(size=80)
+    y_N, rows = read_labels(y, 80), read_rows(frame)
+    labels, events = Labels.of(y_N, settings.task), []
+    folder.mkdir()
+    with MemoryMeter(device, events.append) as meter:
+        environment = Environment(
+            meter=meter,
+            folder=folder,
+            emit=events.append,
+            stop_request=lambda: stop_request(events),
+            shared=folder.parent / f"shared {device.type}",
+        )
+        plan = Plan.of(settings, features=rows.shape[1], device=device)
+        prepare = partial(prepare_arrays, rows, y_N, labels, settings, max_classes=None)
+        return events, fit(plan, prepare, environment).result
+
+
+def losses(events):
+    return [event.loss for event in events if isinstance(event, StepDone)]
+
+
+def scores(events):
+    return [list(event.scores.values()) for event in events if isinstance(event, Evaluated)]
 
 
 def noting(device, seen, run=""):

@@ -7,12 +7,11 @@ import sys
 
 import pytest
 from conftest import all_gpus
-from runs_here import carried_out
 from small_table import small_table
 
 from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.data.prediction_rows import keep_rows
-from tabtune_core.devices import gpu_module, name_of
+from tabtune_core.devices import name_of
 from tabtune_core.execution.jobs.registry import run_job
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
@@ -109,17 +108,6 @@ def test_torch_and_the_driver_count_the_same_gpus_and_auto_takes_one(request, vi
 @pytest.mark.gpu
 def test_work_on_the_second_gpu_opens_nothing_on_the_first(two_real_gpus):
     assert last_line(SECOND_ALONE) == "[False, True]"
-
-
-@pytest.mark.gpu
-def test_equal_gpus_share_computed_arrays(two_gpus, settings, tmp_path):
-    if len({gpu_module(gpu).get_device_name(gpu) for gpu in two_gpus}) > 1:
-        pytest.skip("the two GPUs are not of one kind")
-    zero_shot = dataclasses.replace(settings, strategy="inference", train=TrainSettings())
-    runs = [dataclasses.replace(zero_shot, device=name_of(gpu)) for gpu in two_gpus]
-    first, second = carried_out(RunStore(tmp_path), *runs)
-    assert first.result.shared_made > 0
-    assert second.result.shared_reused > 0
 
 
 @pytest.mark.gpu

@@ -3,6 +3,8 @@
 import dataclasses
 import io
 import json
+import os
+import time
 import zipfile
 
 import numpy as np
@@ -100,7 +102,7 @@ def test_an_adapter_whose_verification_was_killed_is_verified_again_and_then_dow
 def test_formats_are_prepared_cancelled_verified_downloaded_and_removed(app, store):
     run = verified_run(store)
     go(app, "adapters", run=run)
-    assert "holds 3 rows of your table" in texts(app.warning), "said before it is prepared"
+    assert "Holds 3 rows of your table" in texts(app.markdown), "said before it is prepared"
     for form in ("pipeline", "merged"):
         app.button(key=f"make_{form}_{run}").click().run()
     going = store.claim_job(1, None)
@@ -148,9 +150,6 @@ def test_an_adapter_from_elsewhere_is_checked_added_tried_and_removed(app, store
     app.file_uploader[0].upload("another base.zip", theirs(store, run, base=base)).run()
     assert "is another file" in texts(app.warning)
     assert button(app, "Try it").disabled
-    app.text_input[0].set_value("/nowhere/weights.ckpt")
-    button(app, "Use these weights").click().run()
-    assert "There is no checkpoint" in texts(app.error)
     app.file_uploader[0].upload("../../their *adapter*.zip", theirs(store, run)).run()
     assert not app.exception
     adapter = next(found for found in list_adapters(store.home) if found.id == app.query_params["run"])
@@ -278,7 +277,7 @@ def test_a_row_is_a_form_whose_fields_may_be_empty_and_name_a_number_that_the_ta
     names = [name for name in whole if name != settings.target and kinds[name] not in ("text", "ignored")]
     assert set(names) <= set(fields)
     number = "weight"
-    assert fields[number].label == f"{number} ({whole[number].min():.6g} to {whole[number].max():.6g})"
+    assert fields[number].label == f"{number} ({whole[number].min():.6g}…{whole[number].max():.6g})"
     category = next(name for name in names if kinds[name] == "category")
     assert fields[category].options == sorted(whole[category].dropna().unique())
     fields_of(app)[number].set_value(None)
@@ -302,11 +301,19 @@ def test_a_row_is_a_form_whose_fields_may_be_empty_and_name_a_number_that_the_ta
         assert ("outside the table" in texts(app.caption)) == named
 
 
-def test_while_runs_train_a_row_is_predicted_only_after_a_press(app, store):
+def test_beside_runs_a_change_after_a_slow_prediction_waits_for_a_press(app, store, monkeypatch):
     run = verified_run(store)
     seeding.queue(store, seeding.sweep_settings(store.home))
     go(app, "try_it", adapter=run)
-    assert store.jobs("predict") == []
+    (first,) = store.jobs("predict")
+    with monkeypatch.context() as earlier:
+        now = time.time()
+        earlier.setattr(time, "time", lambda: now - 60.0)
+        store.claim_job(os.getpid(), None, "short")
+    store.finish_job(first.id, "failed", error="The table is gone.")
+    app.run()
+    app.number_input[0].set_value(7).run()
+    assert len(store.jobs("predict")) == 1
     predict_button(app).click().run()
     assert not app.exception
-    assert len(store.jobs("predict")) == 1
+    assert len(store.jobs("predict")) == 2

@@ -78,7 +78,7 @@ def test_the_rank_tab_marks_the_smallest_rank_within_noise(app, predicted):
     assert not app.exception
     assert "Log-loss against rank at one rate" in {found.value for found in app.header}
     assert "Lower is better. r* = 8" in texts(app.caption), "made-up scores differ, predictions do not: no noise"
-    at(app, "Rank", metric="ece")
+    app.selectbox(key="chosen_metric").set_value("ece").run()
     assert "r* =" not in texts(app.caption), "one calibration error for all: no rank gains, so none is chosen"
 
 
@@ -124,7 +124,7 @@ def test_runs_that_predict_numbers_show_their_errors(app, store):
     sweep = seeding.finished_sweep(store, task="regression", ranks=(2, 4))
     write_predictions(store, sweep)
     at(app, "Rank")
-    assert "R² against rank at one rate" in {found.value for found in app.header}
+    assert "RMSE against rank at one rate" in {found.value for found in app.header}
     at(app, "Runs side by side", "Errors")
     assert not app.exception
     app.session_state["side_by_side"] = "Changed rows"

@@ -1,7 +1,6 @@
 """Context rows at prediction: their setting, and the return to zero-shot, with trained runs."""
 
 import dataclasses
-import itertools
 
 import numpy as np
 import pandas as pd
@@ -12,7 +11,6 @@ from sklearn.metrics import average_precision_score
 from tabtune_core import TabularPipeline, load_adapter
 from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.data.prediction_rows import keep_rows
-from tabtune_core.data.task import labels_of, split_table
 from tabtune_core.events import Evaluated, Note, RunPlanned
 from tabtune_core.execution.jobs.predict import predict
 from tabtune_core.settings import RunSettings, TrainSettings
@@ -136,11 +134,3 @@ def test_average_precision_is_that_of_the_tables_rarer_class_wherever_it_is_show
     for one in (pipeline, TabularPipeline.load(tmp_path / "pipeline.zip", device="cpu")):
         scores = one.evaluate(tests.drop(columns="y"), tests["y"])
         assert scores["average_precision"] == pytest.approx(expected, abs=1e-5)
-
-
-def test_a_context_is_part_of_every_larger_one(settings, home):
-    frame, sizes = load_frame(home, settings.dataset), (20, 64, 128, None)
-    labels = labels_of(frame, settings)
-    contexts = [split_table(frame, labels, settings.changed(predict_context_rows=size)).context for size in sizes]
-    assert [len(context) for context in contexts] == [20, 64, 128, 180]
-    assert all(set(small) < set(large) for small, large in itertools.pairwise(contexts))

@@ -52,7 +52,6 @@ def details(adapter: StoredAdapter) -> None:
     else:
         st.badge("its base model is not here", icon=":material/error:", color="orange")
         st.warning(plain(missing))
-        _ask_for_weights(adapter)
     with st.container(horizontal=True):
         figure("Package", megabytes(adapter.size_bytes))
         figure("Rank", settings.lora.rank)
@@ -75,14 +74,3 @@ def details(adapter: StoredAdapter) -> None:
                     queries.delete_upload(adapter.id)
                     forget("run")
                     st.rerun()
-
-
-def _ask_for_weights(adapter: StoredAdapter) -> None:
-    with st.form(f"weights_{adapter.id[:12]}"):
-        path = st.text_input(
-            "Weights file on this machine", value=adapter.checkpoint or "", placeholder="/home/me/weights.ckpt"
-        )
-        if st.form_submit_button("Use these weights") and path:
-            with errors_shown(TabTuneError, OSError):
-                queries.name_weights(adapter.id, path)
-                st.rerun()

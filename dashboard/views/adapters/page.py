@@ -123,7 +123,7 @@ def package_download(run: Run, path: Path) -> None:
             )
         if st.button("Try it on rows", icon=":material/play_arrow:"):
             go("views/try_it/page.py", adapter=run.id)
-    st.caption("The package holds no rows of your table.", help=_HOLDS)
+    st.caption("It holds no rows of your table.", help=_HOLDS)
 
 
 _HOLDS = (

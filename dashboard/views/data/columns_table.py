@@ -81,7 +81,7 @@ def has_unread_kinds(dataset: Dataset) -> bool:
 
 def columns_table(dataset: Dataset) -> ReadingChoices | None:
     """Draws the table and returns the choices once the button is pressed."""
-    st.caption("To correct a kind or leave a column out, double-click its **Kind**.")
+    st.caption("Double-click a **Kind** to change it or leave the column out.")
     shown = rows(dataset)
     edited = st.data_editor(
         shown,

@@ -20,7 +20,6 @@ from tabtune_core.metrics import LOSS_UNITS, METRICS
 def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
     """Draws the score over steps and against rank, then memory and loss, and the other charts in tabs."""
     task, draw = curves.shown[0].settings.task, partial(opened.draw, curves)
-    shown: dict[str, Any] = {"x": view.x, "smoothing": view.smoothing}
     opened.charts.clear()
 
     def whole_axis(curves: Curves) -> dict[str, Any]:
@@ -47,7 +46,7 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
     left, right = st.columns(2)
     with left:
         st.markdown("**Training loss**", help=CHARTS["loss"].help)
-        draw("loss", key="loss", label="Training loss of each run", unit=LOSS_UNITS[task], **shown)
+        draw("loss", key="loss", label="Training loss of each run", unit=LOSS_UNITS[task], x=view.x)
     with right:
         if ranks:
             memory(curves, opened, view)
@@ -57,9 +56,8 @@ def charts(curves: Curves, opened: OpenCharts, view: View) -> None:
     second = {"metric": view.metric, "x": view.x, "extra": whole_axis}
     more: dict[str, tuple[str, dict[str, Any]]] = {
         **({METRICS[view.metric].label: ("score", second)} if ranks else {}),
-        "Time of a step": ("seconds", {"smoothing": view.smoothing}),
-        "Gradient norm": ("gradient_norm", shown),
-        "Learning rate": ("learning_rate", {"x": view.x}),
+        "Time of a step": ("seconds", {}),
+        "Gradient norm": ("gradient_norm", {"x": view.x}),
     }
     tabs = st.tabs(list(more), key=f"more_{curves.key}", on_change="rerun")
     for tab, (title, (name, options)) in zip(tabs, more.items(), strict=True):

@@ -1,4 +1,4 @@
-"""How the curves are shown: x axis, second score, smoothing, means over seeds; the address bar keeps it."""
+"""How the curves are shown: x axis, second score, means over seeds; the address bar keeps it."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -18,7 +18,6 @@ from tabtune_core.store.run_row import Run
 
 USUAL: dict[Task, tuple[str, str]] = {"classification": ("accuracy", "log_loss"), "regression": ("r2", "rmse")}
 """The default second score is the first of these that is not the selection metric."""
-SMOOTHINGS = [0.0, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99]
 MOST_APART = 12
 """With more runs under several seeds, the default is their means."""
 
@@ -30,7 +29,6 @@ class View:
     first: str
     metric: str
     x: str
-    smoothing: float
     over_seeds: bool
     """Draws the runs that differ only in their seed as their mean."""
 
@@ -44,7 +42,6 @@ def controls(
     fields: dict[str, tuple[str, list[Any], Any]] = {  # by the name in the address bar: key, options, default
         "axis": ("live_x", ["step", "seconds"], "step"),
         "score": (f"live_metric_{task}", others, next(name for name in USUAL[task] if name != first)),
-        "smooth": ("live_smoothing", SMOOTHINGS, 0.0),
         "means": (f"live_means_{sweep}", [False, True] if several else [False], several and len(runs) > MOST_APART),
     }
     for name, (key, options, default) in fields.items():
@@ -78,12 +75,10 @@ def controls(
             help=f"The first is {METRICS[first].label}, which decides which checkpoint is kept.",
             **more("score"),
         )
-        average = "Exponential moving average of loss, gradient norm, step time and GPU; the raw line stays faint."
-        st.select_slider("Smoothing", SMOOTHINGS, now["smooth"], help=average, **more("smooth"))
     for name, (key, _, default) in fields.items():
         now[name] = st.session_state[key]
         keep(name, None if now[name] == default else str(now[name]))
-    return View(first, now["score"], now["axis"], now["smooth"], now["means"]), shown
+    return View(first, now["score"], now["axis"], now["means"]), shown
 
 
 def legend_by(over_seeds: bool, runs: list[Run], shown: list[Run]) -> Legend:

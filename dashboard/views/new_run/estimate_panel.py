@@ -113,7 +113,8 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, box: Delt
     if fit not in (None, "fits"):
         st.caption(_WAY_OUT)
     too_large = cannot_fit(need, device, sweep.run)
-    return Judged(too_large, fit, _time(sweep, card, trained_on, paces, may_measure=not stopped and fit != "exceeds"))
+    may_measure = not stopped and fit != "exceeds"
+    return Judged(too_large, fit, _time(sweep, card, trained_on, paces, box=box, may_measure=may_measure))
 
 
 def _device(asked: str) -> DeviceMemory:
@@ -148,9 +149,15 @@ _TIME_HELP = (
 
 
 def _time(
-    sweep: SweepSettings, card: ModelCard, trained_on: TrainedOn, paces: list[Pace], *, may_measure: bool
+    sweep: SweepSettings,
+    card: ModelCard,
+    trained_on: TrainedOn,
+    paces: list[Pace],
+    *,
+    box: DeltaGenerator,
+    may_measure: bool,
 ) -> float | None:
-    """Shows and returns the longest training time, from earlier runs here or from a few measured steps."""
+    """Shows in ``box`` and returns the longest training time, from earlier runs or from a few measured steps."""
     runs = sweep.expand()
     estimate = train_seconds(runs, paces, trained_on, halving=sweep.halves)
     if estimate is None:
@@ -161,8 +168,8 @@ def _time(
         else:
             st.caption("Training time: known after the first run.", help=_TIME_HELP)
     elif estimate.seconds:
-        why = came_from(estimate)
-        st.caption(f"At most {duration(estimate.seconds)}", help=f"{why[0].upper()}{why[1:]}. {_TIME_HELP}")
+        why = f"Training takes at most about {duration(estimate.seconds)}, {came_from(estimate)}."
+        box.caption(why, help=_TIME_HELP)
         _offer_fewer_steps(runs, paces, trained_on, estimate.seconds, halving=sweep.halves)
     return None if estimate is None else estimate.seconds
 

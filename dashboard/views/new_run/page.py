@@ -75,7 +75,7 @@ for reason in stops:
     st.error(plain(reason), icon=":material/block:")
 # layers of another model, an impossible split: they are among the reasons
 with suppress(*((TabTuneError,) if stops else ())):
-    costs = st.expander("Memory, disk and time", icon=":material/memory:")
+    costs = st.expander("Memory and time", icon=":material/memory:")
     judged = estimate_panel(sweep, card, way, box=costs, stopped=bool(stops))
     with costs:
         if sweep.ranks:

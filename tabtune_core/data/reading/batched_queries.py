@@ -61,8 +61,8 @@ def worded_dashes(connection: duckdb.DuckDBPyConnection, known: Collection[int])
 def first_cells(connection: duckdb.DuckDBPyConnection, columns: int, most: int) -> list[list[str]]:
     """Returns the first ``most`` filled cells of each column of ``batch``, in the order of the rows."""
     query = f"SELECT place, min_by(cell, number, {most}) FROM batch WHERE cell IS NOT NULL GROUP BY place"
-    found = dict(connection.execute(query).fetchall())
-    return [found.get(place, []) for place in range(columns)]
+    cells_by_place = dict(connection.execute(query).fetchall())
+    return [cells_by_place.get(place, []) for place in range(columns)]
 
 
 def answered(
@@ -89,10 +89,10 @@ def answered(
 
 def places_by(keyed: Iterable[tuple[int, Key]]) -> dict[Key, list[int]]:
     """Groups places by their key."""
-    found: dict[Key, list[int]] = {}
+    grouped: dict[Key, list[int]] = {}
     for place, key in keyed:
-        found.setdefault(key, []).append(place)
-    return found
+        grouped.setdefault(key, []).append(place)
+    return grouped
 
 
 def among(places: Sequence[int]) -> str:
@@ -107,8 +107,8 @@ def _values(connection: duckdb.DuckDBPyConnection, ask: Ask, places: list[int]) 
         terms = terms.replace(part, f"part{number}")
     table = f"(SELECT place, cell{parts} FROM {table} WHERE {among(places)})"
     query = f"SELECT place, {terms} FROM {table} GROUP BY place"
-    found = {place: tuple(values) for place, *values in connection.execute(query).fetchall()}
-    return {place: found.get(place, (None,) * len(ask.terms)) for place in places}
+    answers = {place: tuple(values) for place, *values in connection.execute(query).fetchall()}
+    return {place: answers.get(place, (None,) * len(ask.terms)) for place in places}
 
 
 def quoted(text: str) -> str:

@@ -104,8 +104,8 @@ def without_rows(cells: Cells, job: Job) -> Cells:
             connection.execute(f"DELETE FROM cells WHERE rowid IN ({last})")
             findings.append(Finding("info", "left-out", f"{counted(number, 'row')} at the end: left out, as asked."))
         if job.choices.drop_copies:
-            alike = f"hash({', '.join(f'c{place}' for place in range(len(cells.names)))})"
-            connection.execute(f"DELETE FROM cells WHERE rowid NOT IN (SELECT min(rowid) FROM cells GROUP BY {alike})")
+            whole = f"hash({', '.join(f'c{place}' for place in range(len(cells.names)))})"
+            connection.execute(f"DELETE FROM cells WHERE rowid NOT IN (SELECT min(rowid) FROM cells GROUP BY {whole})")
     rows = count_rows(connection)
     if rows == 1 and job.choices.drop_copies:
         raise TableError("All rows of the table are copies of one. At least two different ones are needed to read it.")

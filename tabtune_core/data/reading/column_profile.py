@@ -12,7 +12,7 @@ from typing import Any
 
 import duckdb
 
-from tabtune_core.data.findings import Column, Finding, Question, Told, shorten
+from tabtune_core.data.findings import Column, Finding, Question, Remarks, shorten
 from tabtune_core.data.reading.batched_queries import among, places_by
 from tabtune_core.data.reading.cells import Cells
 from tabtune_core.data.reading.sql import counts, unplanned
@@ -61,13 +61,13 @@ class Facts:
     """A hash of all values and their rows."""
     marks: tuple[str, ...]
     """Cells that look like a code for missing."""
-    alike: tuple[tuple[str, ...], ...]
+    spellings: tuple[tuple[str, ...], ...]
     """Groups of words that differ only in capitals or blanks, the most frequent first."""
 
 
 def describe(
     connection: duckdb.DuckDBPyConnection, cells: Cells, typed: Sequence[Typed], facts: Sequence[Facts]
-) -> tuple[tuple[Column, ...], Told]:
+) -> tuple[tuple[Column, ...], Remarks]:
     """Returns every column with its counts, and the findings and questions about them."""
     columns: list[Column] = []
     findings: list[Finding] = []
@@ -86,8 +86,8 @@ def describe(
             message = f"{name!r} holds the same as {seen[fact.content]!r} in every row. Leave one of them out."
             findings.append(Finding("warning", "duplicate-columns", message, name))
         seen.setdefault(fact.content, name)
-        if fact.alike:
-            shown = few([" and ".join(repr(shorten(word)) for word in words[:3]) for words in fact.alike], 3)
+        if fact.spellings:
+            shown = few([" and ".join(repr(shorten(word)) for word in words[:3]) for words in fact.spellings], 3)
             message = f"{name!r} has words that differ only in capitals or blanks: {shown}. Write them alike."
             findings.append(Finding("warning", "alike", message, name))
     of_marks, about_marks = marks_question(marks)
@@ -111,14 +111,14 @@ def facts_of(connection: duckdb.DuckDBPyConnection, typed: Sequence[Typed]) -> l
             marks = sentinels(connection, values, ends) if ends else {}
         else:
             marks = {row[0]: missing_words(row[5] or (), row[2]) for row in rows}
-        words = alike(connection, values) if kind in ("category", "boolean") else {}
+        words = spellings(connection, values) if kind in ("category", "boolean") else {}
         facts |= {
             row[0]: Facts(row[1], row[2], row[3], row[4], marks.get(row[0], ()), words.get(row[0], ())) for row in rows
         }
     return [facts[place] for place in range(len(typed))]
 
 
-def alike(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple[tuple[str, ...], ...]]:
+def spellings(connection: duckdb.DuckDBPyConnection, values: str) -> dict[int, tuple[tuple[str, ...], ...]]:
     """Returns the words of each column that differ only in capitals, blanks or kinds of accents."""
     times = f"SELECT place, value, count(*) AS times FROM {values} WHERE value IS NOT NULL GROUP BY place, value"
     rows = connection.execute(
@@ -176,7 +176,7 @@ def row_findings(connection: duckdb.DuckDBPyConnection, cells: Cells) -> list[Fi
     return [Finding("info" if repeated < cells.rows * FEW_COPIES else "warning", "duplicate-rows", message)]
 
 
-def marks_question(marks: Mapping[str, Sequence[str]]) -> Told:
+def marks_question(marks: Mapping[str, Sequence[str]]) -> Remarks:
     """Asks which of the ``marks``, by column, mean missing."""
     where: dict[str, list[str]] = {}
     for column, of_column in marks.items():
@@ -236,9 +236,9 @@ def _codes(numbers: list[list[Any]]) -> Iterator[str]:
         asked = False
         for value, times, cells in side if len(side) < ENDS else []:  # from the others outwards
             gap, short = max(low - value, value - high), abs(value) < SHORT
-            apart = gap > high - low or (value < 0 <= low and gap > STEPS * (second - low))
+            far = gap > high - low or (value < 0 <= low and gap > STEPS * (second - low))
             often = times >= (FEWEST_OF_A_SHORT_CODE if short else 1 if asked or (value <= -999 and low >= 0) else 2)
-            if apart and often and len(others) > 1 + short and not (value == -1 and low < LEAST_ABOVE):
+            if far and often and len(others) > 1 + short and not (value == -1 and low < LEAST_ABOVE):
                 asked = True
                 yield from cells
             else:  # a number like the others

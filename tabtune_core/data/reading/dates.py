@@ -27,7 +27,7 @@ LIKELY = re.compile(
     r"(?<![a-z])[tqz](?![a-z]))+",
     re.IGNORECASE,
 )
-"""The parts of dates and times of day; whether a cell is one is decided by its format."""
+"""A cell of the parts of dates and times of day; its format decides whether it is one."""
 LOCAL, TIME = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}", r"[T ]\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?"
 ZONE = r"\s?([Zz]|UTC|GMT|[+-](0\d|1[0-4])(:?[0-5]\d)?)"
 ZONED = f"regexp_full_match(cell, '{LOCAL}{TIME}{ZONE}')"
@@ -37,8 +37,13 @@ STANDARD = (  # a plain cast drops everything after a time: offsets, zones, even
     f"CASE WHEN regexp_full_match(cell, '{LOCAL}({TIME})?') THEN TRY_CAST(cell AS TIMESTAMP) "
     rf"WHEN {ZONED} THEN make_timestamp(epoch_us(TRY_CAST({OFFSET} AS TIMESTAMPTZ))) END"
 )
-MARKS = ((r"[-/., ]+", " "), (r" $", ""), (r"^(\d{4})(\d\d)(\d\d) (\d+:)", r"\1 \2 \3 \4"))
-"""Rules that put a blank for every mark except the colons of a time, and blanks into a date of digits."""
+MARKS = (
+    (r"^(\d{6}|\d{8})\.0+$", r"\1"),
+    (r"[-/., ]+", " "),
+    (r" $", ""),
+    (r"^(\d{4})(\d\d)(\d\d) (\d+:)", r"\1 \2 \3 \4"),
+)
+"""Rules that put a blank for every mark except the colons of a time, and blanks into digits before a time."""
 REWRITTEN = (
     (rf"^({DAY})[a-z]*[.,]?\s+", ""),
     (r"\b(\d{1,2})(st|nd|rd|th)\b( of\b)?", r"\1"),
@@ -72,12 +77,17 @@ ORDERS: dict[DateOrder | None, tuple[str, ...]] = {
     "year": ("%y %m %d",),
 }
 """Formats of digits with the day, the month or the year first."""
-YEARS = (r"\b[12]\d{3}\b", r"(^|\D)\d\d( \d+:|$)", r"^\d\d \d\d? \d\d( |$)")
-"""Patterns of years, so that two digits are not read as four: four digits, two at the end, two first."""
+DIGITS = {"%Y%m": r"(1[89]|20)\d{4}", "%Y%m%d": r"(1[89]|20)\d{6}"}
+"""Formats that are whole numbers, with their pattern."""
+YEARS = (
+    *(r"\b[12]\d{3}\b", r"(^|\D)\d\d( \d+:|$)", r"^\d\d \d\d? \d\d( |$)"),
+    *(f"^{pattern}$" for pattern in DIGITS.values()),
+)
+"""Patterns of years, so that two digits are not read as four: four digits, two at the end, two first, whole numbers."""
 STYLES = ("%d %b %Y", "%b %d %Y", "%Y %b %d", "%b %Y", "%Y %b", "%Y %m %d", "%Y %m", "%m %Y", "%d %b %y", "%b %y")
 """Formats with one meaning."""
-DIGITS = {"%Y%m": r"(1[89]|20)\d{4}", "%Y%m%d": r"(1[89]|20)\d{6}"}
-"""Date formats that are whole numbers, with their pattern."""
+SEASON = re.compile(r"(?:19|20)(\d\d)-(\d\d)")
+"""A year and the next, such as 2005-06, which is no month."""
 IN_DIGITS = re.compile(rf"({'|'.join(DIGITS.values())})(\.0+)?")
 FEWEST_IN_DIGITS = 8
 """Fewest different numbers that must all be dates: fewer may be so by chance."""
@@ -89,7 +99,7 @@ MEANS: dict[Kind, str] = {
     "datetime": "dates with a time{}. A model gets the day's number, the month, the weekday and the time of day",
     "time": "times of day{}. A model gets the hour, and its position on the circle of a day",
 }
-"""Description of each kind in this file, for findings."""
+"""Description of each kind of date."""
 ORDER_WORDS: dict[DateOrder, tuple[str, str]] = {
     True: ("true", "day first"),
     False: ("false", "month first"),
@@ -100,9 +110,9 @@ ORDER_WORDS: dict[DateOrder, tuple[str, str]] = {
 
 def any_format(order: DateOrder | None) -> str:
     """Returns SQL for a date in any format; where digits have several meanings, in this order, or NULL without one."""
-    styles = (*STYLES, *ORDERS.get(order, ()))
+    styles = (*STYLES, *DIGITS, *ORDERS.get(order, ()))
     by_year = ([style for style in styles if _year(style) == year] for year in YEARS)
-    return f"coalesce({', '.join([STANDARD, *(written_as(*one) for one in by_year if one), *map(digits_as, DIGITS)])})"
+    return f"coalesce({', '.join([STANDARD, *(written_as(*one) for one in by_year if one)])})"
 
 
 def written_as(*styles: str) -> str:
@@ -119,14 +129,7 @@ def _timed(style: str) -> tuple[str, ...]:
 
 
 def _year(style: str) -> str:
-    """Returns the pattern of ``YEARS`` for a format."""
-    return YEARS[("%y" in style) + style.startswith("%y")]
-
-
-def digits_as(style: str) -> str:
-    """Returns SQL for a date in a format of ``DIGITS``."""
-    digits = r"regexp_replace(cell, '\.0+$', '')"
-    return f"CASE WHEN regexp_full_match({digits}, '{DIGITS[style]}') THEN TRY_STRPTIME({digits}, '{style}') END"
+    return f"^{DIGITS[style]}$" if style in DIGITS else YEARS[("%y" in style) + style.startswith("%y")]
 
 
 def may_be_dates(sample: Sequence[str]) -> bool:
@@ -147,7 +150,7 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
         return None
     clocks = [value for value in sample if CLOCK.fullmatch(value)]
     if asked == "time" or (not forced and len(clocks) >= len(sample) * (1 - STRAY_SHARE)):
-        if not forced and name and (yield from _are_durations()):
+        if not forced and name and are_durations(clocks):
             return None
         _, read, filled = yield from _fitting({"": TIME_OF_DAY}, forced)
         return (yield from _typed(name, clocks, "time", TIME_OF_DAY, read, filled, forced=forced))
@@ -155,15 +158,9 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
     in_digits = len(sample) >= FEWEST_IN_DIGITS and all(map(IN_DIGITS.fullmatch, sample))
     fitting, read, filled = yield from _fitting({"": STANDARD}, forced)
     if read < filled and (forced or in_digits or not (likely and is_number(likely[0]))):  # trying all formats is slow
-        styles = (
-            *STYLES,
-            *ORDERS[True],
-            *ORDERS[False],
-            *(ORDERS["year"] if any("-" in cell for cell in sample) else ()),
-        )
-        ways = {style: written_as(style) for style in styles} if forced or not in_digits else {}
-        ways |= {style: digits_as(style) for style in DIGITS} if forced or in_digits else {}
-        other, more, _ = yield from _fitting(ways, forced)
+        written = (*STYLES, *ORDERS[True], *ORDERS[False], *(ORDERS["year"] * any("-" in cell for cell in sample)))
+        styles = (*DIGITS, *written) if forced else DIGITS if in_digits else written
+        other, more, _ = yield from _fitting({style: written_as(style) for style in styles}, forced)
         fitting, read = (other, more) if more > read else (fitting, read)
     if not forced and (not fitting or (in_digits and read < filled)):
         return None
@@ -172,10 +169,9 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
     order = day_first if day_first in by_order else next(iter(by_order), None)
     style = next(iter(fitting), "") if order is None else by_order[order]
     value = fitting.get(style, STANDARD)
-    if style == "%Y %m" and not forced:
-        (seasons,) = yield Ask((f"count(*) FILTER (month({value}) = (year({value}) + 1) % 100)",))
-        if seasons == filled:  # such as 2005-06, 2006-07
-            return None
+    seasons = map(SEASON.fullmatch, sample)
+    if not forced and all(years and int(years[2]) == (int(years[1]) + 1) % 100 for years in seasons):
+        return None
     typed = yield from _typed(name, likely, asked or "date", value, read, filled, forced=forced)
     if typed is None or typed.kind not in MEANS:
         return typed
@@ -191,21 +187,12 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
     return replace(typed, findings=(*bad, Finding("warning", "ambiguous-date", message, name)), questions=(question,))
 
 
-def _are_durations() -> Asking[bool]:
-    """Whether times look elapsed: some are of 24 hours or more, or all have seconds and none is past noon."""
-    time = r"regexp_full_match(cell, '\d{1,2}:[0-5]\d(:[0-5]\d([.]\d+)?)?')"
-    hours = f"CASE WHEN {time} THEN CAST(split_part(cell, ':', 1) AS INTEGER) END"
-    filled, times, late, latest, full = yield Ask(
-        (
-            "count(cell)",
-            f"count({hours})",
-            f"count(*) FILTER ({hours} > 24)",
-            f"max({hours})",
-            "count(*) FILTER (regexp_matches(cell, ':.*:'))",
-        )
-    )
-    late_ones = late > BAD_SHARE * filled
-    return times >= filled * (1 - STRAY_SHARE) and bool(late_ones or (full >= times and latest < HALF_A_DAY))
+def are_durations(clocks: Sequence[str]) -> bool:
+    """Whether times look elapsed: some are of more than 24 hours, or all have seconds and none is past noon."""
+    hours = [int(cell.partition(":")[0]) for cell in clocks if cell[-1].isdigit()]
+    late, full = sum(hour > 24 for hour in hours), all(cell.count(":") == 2 for cell in clocks)
+    usual = len(hours) >= len(clocks) * (1 - STRAY_SHARE)
+    return usual and (late > BAD_SHARE * len(clocks) or (full and max(hours) < HALF_A_DAY))
 
 
 def each_date(name: str, kind: Kind, order: DateOrder | None) -> Asking[Typed]:
@@ -241,18 +228,10 @@ def _typed(
 
 def _date_findings(name: str, value: str) -> Asking[list[Finding]]:
     """Reports dates far ahead, and times that became moments in UTC."""
-    last = date.today().year + FAR_YEARS
-    far = f"year({value}) NOT BETWEEN {EARLIEST_YEAR} AND {last}"
-    late, shown, filled, zoned, moment = yield Ask(
-        (
-            f"count(*) FILTER ({far})",
-            f"min(cell) FILTER ({far})",
-            f"count({value})",
-            f"count(*) FILTER ({ZONED})",
-            f"min(cell) FILTER ({ZONED})",
-        ),
-        parts=PARTS,
-    )
+    last, filters = date.today().year + FAR_YEARS, []
+    for which in (f"year({value}) NOT BETWEEN {EARLIEST_YEAR} AND {last}", ZONED):
+        filters += [f"count(*) FILTER ({which})", f"min(cell) FILTER ({which})"]
+    late, shown, zoned, moment, filled = yield Ask((*filters, f"count({value})"), parts=PARTS)
     findings = []
     if late:
         message = f"{name!r} has {late:,} dates such as {shorten(shown)!r} before {EARLIEST_YEAR} or after {last}. "

@@ -20,14 +20,13 @@ Format = Literal["text", "parquet", "json", "workbook"]
 PARQUET, OLE, ZIP, GZIP = b"PAR1", b"\xd0\xcf\x11\xe0", (b"PK\x03\x04", b"PK\x05\x06"), b"\x1f\x8b"
 JSON = re.compile(r"\ufeff?\s*(\{\s*\"|\[\s*[{\[])")
 """The first letters of JSON that could be a table."""
-REFUSED: tuple[tuple[str, tuple[bytes, ...]], ...] = (
-    ("a picture", (b"\x89png", b"\xff\xd8\xff", b"gif8")),
-    ("a PDF document", (b"%pdf",)),
-    ("a web page (HTML), often an error page", (b"<!doctype html", b"<html", b"<table>", b"<table ")),
-    ("an XML file", (b"<?xml",)),
-    ("a Weka file (ARFF)", (b"@relation ",)),
-    ("a text in UTF-32", (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff")),
-)
+REFUSED: dict[str, tuple[bytes, ...]] = {
+    "a picture": (b"\x89png", b"\xff\xd8\xff", b"gif8"),
+    "a PDF document": (b"%pdf",),
+    "a text in UTF-32": (b"\xff\xfe\x00\x00", b"\x00\x00\xfe\xff"),
+    "a web page (HTML or XML), often an error page": (b"<!doctype html", b"<html", b"<table", b"<?xml"),
+    "a Weka file (ARFF)": (b"@relation ",),
+}
 """What could be taken for text, by the first letters in lower case."""
 TOO_LARGE = "The file unpacks to more than {:,} bytes, which is the limit. Unpack it, and take a sample of the rows."
 SAMPLE = "Take a sample of the rows: 'loralab sweep' and 'loralab train' read one with --rows N from plain text."
@@ -43,10 +42,9 @@ def plain_file(source: Path | bytes, job: Job) -> tuple[Path, Format]:
     if isinstance(source, bytes):
         path.write_bytes(source)
     check_is_file(path)
-    size = path.stat().st_size
+    size, head = path.stat().st_size, read_head(path)
     if size == 0:
         raise TableError("The file is empty (0 bytes). Check that the export or the upload finished.")
-    head = read_head(path)
     packed = head.startswith((*ZIP, GZIP)) and not is_workbook(path, head)
     kind = "text" if packed else format_of(path, head)
     if size > job.limit_bytes and (job.choices.rows is None or packed or kind != "text"):
@@ -92,7 +90,7 @@ def check_is_file(path: Path) -> None:
 def format_of(path: Path, head: bytes) -> Format:
     """Returns the format of a plain file. Raises TableError where it is known and not a table, or is binary."""
     start, encoding = head.lstrip().lower(), marked_encoding(head)
-    kind = next((kind for kind, marks in REFUSED if start.startswith(marks)), None)
+    kind = next((kind for kind, marks in REFUSED.items() if start.startswith(marks)), None)
     if kind is not None:
         raise TableError(f"The file is {kind}, not a table of text. Save it as CSV or Parquet.")
     if is_workbook(path, head):

@@ -125,8 +125,8 @@ def sniff(
     names = "".join(f", {name}=?" for name in options)
     with suppress(duckdb.Error):
         query = f"SELECT Delimiter, Escape, HasHeader FROM sniff_csv(?{names})"
-        found = first_row(connection, query, [str(path), *options.values()])
-        return found[0] if len(found[0]) == 1 else ",", found[1], found[2]
+        sniffed = first_row(connection, query, [str(path), *options.values()])
+        return sniffed[0] if len(sniffed[0]) == 1 else ",", sniffed[1], sniffed[2]
     return None
 
 
@@ -227,6 +227,6 @@ def has_header(
         if numbers:
             return False
         text = text.replace("\n", delimiter * (width - len(first)) + "\n", 1)
-    found = sniff(connection, path, text, delim=delimiter, nullstr=NO_NUMBERS)
+    sniffed = sniff(connection, path, text, delim=delimiter, nullstr=NO_NUMBERS)
     unnamed = not cells[0] and all(cells[1:])  # pandas and R write no name for their index
-    return (found is not None and found[2]) or (not numbers and (found is None or unnamed))
+    return (sniffed is not None and sniffed[2]) or (not numbers and (sniffed is None or unnamed))

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from tabtune_core.data.findings import Finding, Question, Severity, Told, shorten
+from tabtune_core.data.findings import Finding, Question, Remarks, Severity, shorten
 from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
 from tabtune_core.data.reading.cells import Cells
 from tabtune_core.data.reading.progress import Job
@@ -141,8 +141,8 @@ def _formatted(
     severity: Severity = "warning" if doubts else "info"
     message = f"{name!r} holds numbers such as {shorten(shown['cell'])!r}, read as {what}{''.join(doubts)}."
     mark = comma if commas or (comma and points) else None
-    found = (Finding(severity, "number-format", message, name),)
-    return Typed("number", value, found, unit=unit, decimal_comma=mark), unread
+    findings = (Finding(severity, "number-format", message, name),)
+    return Typed("number", value, findings, unit=unit, decimal_comma=mark), unread
 
 
 def each_number(name: str, *, unit: str | None, comma_first: bool, decimal_comma: bool | None) -> Asking[Typed]:
@@ -317,7 +317,7 @@ def _mark_of_file(job: Job, cells: Cells, names: set[str]) -> bool | None:
     return None
 
 
-def ask_about_points(typed: Mapping[str, Typed]) -> Told:
+def ask_about_points(typed: Mapping[str, Typed]) -> Remarks:
     """Reports and asks about columns whose points may separate thousands."""
     doubts = {name: kind.pointed for name, kind in typed.items() if kind.pointed}
     if not doubts:

@@ -189,8 +189,8 @@ def rejected_lines(connection: duckdb.DuckDBPyConnection, path: Path, skip: int)
     )
     ends = "length(text) - length(replace(rtrim(text, chr(10)), chr(10), ''))"
     query = f"SELECT kind, count(*), min(start, {NAMED_LINES}), sum(1 + {ends}) FROM ({lines}) GROUP BY kind"
-    found = connection.execute(query).fetchall()
-    starts = sorted({start for _, _, firsts, _ in found for start in firsts})
+    kinds = connection.execute(query).fetchall()
+    starts = sorted({start for _, _, firsts, _ in kinds for start in firsts})
     numbers, at, number = dict[int, int](), 0, skip
     with path.open("rb") as text:
         for start in starts:
@@ -199,7 +199,7 @@ def rejected_lines(connection: duckdb.DuckDBPyConnection, path: Path, skip: int)
             numbers[start] = number + 1
     return {
         kind: Rejected(count, tuple(numbers[start] for start in firsts), int(lines))
-        for kind, count, firsts, lines in found
+        for kind, count, firsts, lines in kinds
     }
 
 

@@ -40,14 +40,10 @@ def load_parquet(path: Path, job: Job) -> Cells:
         with pq.ParquetFile(path) as file:
             schema, metadata = file.schema_arrow, file.metadata
             unpacked = sum(metadata.row_group(place).total_byte_size for place in range(metadata.num_row_groups))
-            spans = [file.schema.column(place) for place in range(len(file.schema))]
-        odd = {one.path.split(".")[0] for one in spans if one.converted_type == "INTERVAL"}
-        for field in schema:
-            if field.name in odd or pa.types.is_duration(field.type) or isinstance(field.type, pa.BaseExtensionType):
-                raise TableError(
-                    f"The column {column_name(field.name)!r} of the Parquet file ({field.type}) is not read. "
-                    "Write it as numbers, text or dates, or leave it out."
-                )
+        for field in schema:  # DuckDB reads durations and periods as bare numbers
+            if pa.types.is_duration(field.type) or isinstance(field.type, pa.BaseExtensionType):
+                message = f"The column {column_name(field.name)!r} of the Parquet file ({field.type}) is not read."
+                raise TableError(f"{message} Write it as numbers, text or dates, or leave it out.")
         share = share_to_read(metadata.num_rows, job.choices.rows)
         check_size(int(share * max(unpacked, metadata.num_rows * len(schema))), job)
         source = "FROM read_parquet($path, hive_partitioning=false)", {"path": str(path)}
@@ -70,7 +66,7 @@ def load_json(path: Path, job: Job) -> Cells:
             raise duckdb.Error("JSON Error: it has rows that are not objects with entries, or ends early")
         rows = count_rows(job.connection, source)
         share = share_to_read(rows, job.choices.rows)
-        cells = load(source, own_names(path, [name for name, *_ in kinds], job), share, job, text="{} ->> '$'")
+        cells = load(source, [name for name, *_ in kinds], share, job, text="{} ->> '$'")
         first = first_row(job.connection, "SELECT * FROM cells LIMIT 1")
         if rows == 1 and any(str(cell).startswith(("[", "{")) for cell in first):
             raise duckdb.Error("JSON Error: the whole file is one object")
@@ -81,16 +77,6 @@ def load_json(path: Path, job: Job) -> Cells:
         message = f"The file is JSON, but not one object per row with an entry for each column ({why})."
         raise TableError(f"{message} {AS_ROWS}") from error
     return cells
-
-
-def own_names(path: Path, names: Sequence[str], job: Job) -> list[str]:
-    """Returns the names of the entries as the file writes them: DuckDB reads "Temp" beside "temp" as "Temp_1"."""
-    bases = {name: base for name in names if (base := re.sub(r"_\d+$", "", name)) != name}
-    if not {base.lower() for base in bases.values()} & {name.lower() for name in names}:
-        return [*names]
-    query = "SELECT DISTINCT unnest(json_keys(json)) FROM read_json_objects($path)"
-    written = {name for (name,) in job.connection.execute(query, {"path": str(path)}).fetchall()}
-    return [bases[name] if bases.get(name) in written and name not in written else name for name in names]
 
 
 def is_whole(path: Path) -> bool:

@@ -8,7 +8,7 @@ from urllib.error import HTTPError
 import pandas as pd
 
 from tabtune_core.data.reading.progress import Tell
-from tabtune_core.data.sources.base import Fetched
+from tabtune_core.data.sources.web import Fetched
 from tabtune_core.errors import TableError
 
 
@@ -23,7 +23,7 @@ def fetch(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bo
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about several versions of a data set; the number names one
-            found = fetch_openml(data_id=int(number), as_frame=True, parser="pandas", n_retries=1)
+            bunch = fetch_openml(data_id=int(number), as_frame=True, parser="pandas", n_retries=1)
     except (HTTPError, ValueError, KeyError) as error:
         if isinstance(error, HTTPError) and error.code not in (404, 412):
             raise _unreached(error) from error
@@ -31,13 +31,13 @@ def fetch(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bo
         raise TableError(f"{why}. Look its number up on openml.org.") from error
     except (OSError, HTTPException) as error:
         raise _unreached(error) from error
-    frame: pd.DataFrame = found.frame
+    frame: pd.DataFrame = bunch.frame
     size = int(frame.memory_usage(deep=True).sum())
     if size > limit_bytes:
         raise TableError(f"The table takes {size:,} bytes and the limit is {limit_bytes:,}.")
     frame.to_parquet(folder / "openml.parquet", index=False)
-    target = found.target_names[0] if len(found.target_names or ()) == 1 else ""
-    return Fetched(folder / "openml.parquet", f"{found.details['name']} (openml {number})", target)
+    target = bunch.target_names[0] if len(bunch.target_names or ()) == 1 else ""
+    return Fetched(folder / "openml.parquet", f"{bunch.details['name']} (openml {number})", target)
 
 
 def _unreached(error: Exception) -> TableError:

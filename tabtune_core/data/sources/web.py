@@ -5,6 +5,7 @@ import re
 import socket
 import ssl
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
@@ -14,12 +15,22 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import unquote, urlsplit
 
 from tabtune_core.data.reading.progress import Tell
-from tabtune_core.data.sources.base import Fetched
 from tabtune_core.errors import TableError
 
 PATIENCE_SECONDS = 30.0
 CHUNK_BYTES = 1 << 18
 WAY_OUT = "Check the address and the network, or download the file yourself and give that."
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A table that was fetched as a file."""
+
+    path: Path
+    name: str
+    """Name shown to people; never part of a path."""
+    target: str = ""
+    """The column to predict, where the source names one."""
 
 
 class PrivateAddress(TableError):
@@ -115,11 +126,11 @@ def public_socket(place: tuple[str, int], timeout: float | None, *_: Any) -> soc
     The name is resolved once, so that it cannot lead elsewhere after the check.
     """
     host, port = place
-    found = [str(item[4][0]) for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    addresses = [str(item[4][0]) for item in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     private = f"{host} is an address of a private network or of this machine; nothing is fetched there. Upload it."
-    if not all(_is_public(ipaddress.ip_address(address.partition("%")[0])) for address in found):
+    if not all(_is_public(ipaddress.ip_address(address.partition("%")[0])) for address in addresses):
         raise PrivateAddress(private)
-    connected = socket.create_connection((found[0], port), timeout)
+    connected = socket.create_connection((addresses[0], port), timeout)
     if _is_this_machine(connected):
         connected.close()
         raise PrivateAddress(private)
@@ -144,26 +155,21 @@ DATASET = re.compile(r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[
 
 
 def fetch_from_hub(asked: str, folder: Path, *, limit_bytes: int, tell: Tell, guarded: bool) -> Fetched:
-    """Downloads the file; in offline mode (HF_HUB_OFFLINE), takes it from the Hub's cache."""
-    from huggingface_hub import constants, get_token, hf_hub_url, try_to_load_from_cache
+    """Downloads the file; refuses in offline mode (HF_HUB_OFFLINE)."""
+    from huggingface_hub import constants, get_token, hf_hub_url
 
-    found = DATASET.fullmatch(asked)
+    match = DATASET.fullmatch(asked)
     try:
-        if found is None:
+        if match is None:
             raise ValueError
-        repo, revision, file = found["repo"], found["revision"] or "main", found["file"]
+        repo, revision, file = match["repo"], match["revision"] or "main", match["file"]
         address = hf_hub_url(repo, file, repo_type="dataset", revision=revision)
     except ValueError as error:  # also the Hub's own, about the name of a repository
         way_out = "Write hf://datasets/OWNER/NAME/FILE, for example a .parquet file."
         raise TableError(f"{asked!r} does not name a file of a data set. {way_out}") from error
-    name = file.rpartition("/")[2]
     if constants.HF_HUB_OFFLINE:
-        cached = None if guarded else try_to_load_from_cache(repo, file, repo_type="dataset", revision=revision)
-        if isinstance(cached, str):
-            return Fetched(Path(cached), name)
-        offline = f"HF_HUB_OFFLINE is set, and {file} of {repo} is not in the cache"
-        raise TableError(f"{offline}. Download it elsewhere and give its path.")
+        raise TableError(f"HF_HUB_OFFLINE is set. Download {file} of {repo} elsewhere and give its path.")
     # the token belongs to the person who runs the server, not to whoever uses the page
     token = None if guarded else get_token()
     download(address, folder / "download", limit_bytes=limit_bytes, tell=tell, guarded=guarded, token=token)
-    return Fetched(folder / "download", name)
+    return Fetched(folder / "download", file.rpartition("/")[2])

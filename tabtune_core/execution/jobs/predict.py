@@ -35,7 +35,7 @@ from tabtune_core.settings.labels import numbered
 from tabtune_core.store.jobs import Counted
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore
-from tabtune_core.store.uploaded_adapters import get_adapter, package_of
+from tabtune_core.store.uploaded_adapters import package_of
 from tabtune_core.wording import counted
 
 NEAREST = 5
@@ -131,22 +131,23 @@ def predict(
     _write(folder, frame, columns, classes, truth)
     adapted = next(column for column in columns if column.kind == "adapter")
     return {
-        "models": [
-            {
-                "title": column.title,
-                "kind": column.kind,
-                "context_rows": len(column.context.y_C),
-                "scores": _scores(column, truth, known),
-                "interval": column.interval and dataclasses.asdict(column.interval),
-            }
-            for column in columns
-        ],
+        "models": [_about(column, truth, known) for column in columns],
         "nearest": _nearest(frame, adapted, folder) if len(frame) == 1 else None,
         "scored_rows": int(known.sum()),
         "classes": classes,
         "rows": len(frame),
         "notes": list(notes),
         "deviation": None if classes else float(np.std(columns[0].context.y_C)),
+    }
+
+
+def _about(column: _Column, truth: NDArray[np.object_], known: NDArray[np.bool_]) -> dict[str, Any]:
+    return {
+        "title": column.title,
+        "kind": column.kind,
+        "context_rows": len(column.context.y_C),
+        "scores": _scores(column, truth, known),
+        "interval": column.interval and dataclasses.asdict(column.interval),
     }
 
 
@@ -165,8 +166,7 @@ def _labels(
 
 def _open(home: Path, identity: str, title: str) -> _Adapter:
     if SHA256.fullmatch(identity):
-        stored = get_adapter(home, identity)
-        package, checkpoint = read_package(package_of(home, identity)), stored.checkpoint
+        package, checkpoint = read_package(package_of(home, identity)), None
     else:
         store = RunStore(home, existing=True)
         run = store.run(identity)
@@ -203,12 +203,12 @@ def _predict_group(asked: _Asked, group: Sequence[_Adapter]) -> Iterator[_Column
         intervals = _intervals(asked.home, adapter) if has_intervals else (None, None)
         used = adapted.split(asked.shown) if labelled and own else None
         views = adapter.settings.train.views
-        predicted = predict_rows(adapted.model, frame, context, views=views, told=add)
+        predicted = predict_rows(adapted.model, frame, context, views=views, progress=add)
         yield _Column(adapter.title, "adapter", predicted, context, used, table, intervals[0])
         if asked.base and (context.sha256, views) not in alone:
             of = f" (context of {adapter.title})" if alone else ""  # runs of other seeds have other context rows
             alone.add((context.sha256, views))
-            predicted = predict_rows(model, frame, context, views=views, told=add)
+            predicted = predict_rows(model, frame, context, views=views, progress=add)
             yield _Column(f"{title}{of}", "base", predicted, context, used, table, intervals[1])
         elif asked.base:
             add(views * len(frame))  # the same base, context and views have already predicted

@@ -23,14 +23,11 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
                 over_rows = half == 1
                 tape.norm("input" if over_rows else f"cells {half}", cells, width)
                 for part in "qkv":
-                    read = cells + (
-                        context_cells if over_rows and part != "q" else 0
-                    )  # the context's keys are made again for the query
-                    inputs = {f"normal {half}": cells} | (
-                        {f"normal {half} again": context_cells} if read > cells else {}
-                    )
+                    inputs = {f"normal {half}": cells}
+                    if over_rows and part != "q":  # the context's keys are made again for the query
+                        inputs[f"normal {half} again"] = context_cells
                     tape.linear(f"{path}.attention{half}.{part}", inputs, (width, width))
-                    tape.keep(f"{part} {half}", read * width)
+                    tape.keep(f"{part} {half}", sum(inputs.values()) * width)
                 tape.keep(f"answer {half}", cells * (width + heads))
                 tape.linear(f"{path}.attention{half}.o", {f"answer {half}": cells}, (width, width))
                 tape.norm(f"sum {half}", cells, width)

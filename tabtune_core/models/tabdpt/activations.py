@@ -21,9 +21,8 @@ def predicting(config: dict[str, Any], *, context: int, query: int, features: in
     """Estimates the peak bytes of a prediction: in a feed-forward part, five tensors of a row and four hidden ones."""
     size = config["model"]
     rows = size["n_thinking_rows"] + context + query
-    features_read = (
-        5 * (context + query) * size["max_num_features"]
-    )  # clipped, normalised and clipped again, with masks
+    cells = (context + query) * size["max_num_features"]
+    features_read = 5 * cells  # clipped, normalised and clipped again, with masks
     outputs = 4 * query * (size["max_num_classes"] + size["regression_bin_count"])
     return float(NUMBER_BYTES * max(rows * (5 * size["emsize"] + 4 * size["ff_dim"]), features_read, outputs))
 

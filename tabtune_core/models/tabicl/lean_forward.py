@@ -47,8 +47,8 @@ class LeanAttention(MultiheadAttention):  # type: ignore[misc]
         """Maps ``(..., T, D)`` and ``(..., S, D)`` to ``(..., T, D)``; leading axes of the query may be 1."""
         others = (cached_kv, key_padding_mask, attn_mask)
         if key is None or value is not key or need_kv or self.dropout or any(other is not None for other in others):
-            apart = query if key is None else query.expand(*key.shape[:-2], *query.shape[-2:])
-            return super().forward(apart, key, value, cached_kv, key_padding_mask, attn_mask, rope, need_kv)
+            points = query if key is None else query.expand(*key.shape[:-2], *query.shape[-2:])
+            return super().forward(points, key, value, cached_kv, key_padding_mask, attn_mask, rope, need_kv)
         weight, bias, width = self.in_proj_weight, self.in_proj_bias, self.embed_dim
         if query is key:
             q, k, v = self._heads(F.linear(query, weight, bias), 3)

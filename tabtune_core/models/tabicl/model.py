@@ -46,9 +46,7 @@ class TabICLModel:
         self.native_classes: int | None = int(self.config["max_classes"])
         self.module = module.to(device).eval()
         lean(self.module)
-        set_flash_attn3_enabled(
-            False
-        )  # for training and recomputed blocks: if installed, it computes attention in fp16
+        set_flash_attn3_enabled(False)  # in training and recomputed blocks: if installed, it computes in fp16
         self._inference = InferenceConfig()
         stage = {
             "device": device,

@@ -41,9 +41,7 @@ def training(tape: Tape, config: dict[str, Any], *, context: int, query: int, fe
             _norm(tape, "sum 1", cells, config)
             seen = {"q": cells, "k": context_cells, "v": context_cells}
             _attention(tape, f"{path}.per_column_attention_between_cells", seen, cells, width, heads)
-            if (
-                tape.trained.everything
-            ):  # a layer without a bias copies the slice that it reads, once for k and once for v
+            if tape.trained.everything:  # without a bias, a layer copies the slice that it reads, for k and for v
                 tape.keep("context apart", 2 * context_cells * width)
             for part in "kv":  # the first head, once for each of the query's
                 tape.keep(f"{part} of the query", context_cells * width)

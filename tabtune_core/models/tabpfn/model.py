@@ -227,14 +227,14 @@ def read_checkpoint(path: Path, card: ModelCard, task: Task) -> Opened:
     return Opened(module, entries, borders, *read_with)
 
 
-def _estimator(told: Any, *, numbers: bool) -> tuple[float, float | None]:
+def _estimator(config: Any, *, numbers: bool) -> tuple[float, float | None]:
     """Returns temperature and outlier bound of upstream's estimators; raises Damaged if they are not positive."""
-    if not isinstance(told, dict):
+    if not isinstance(config, dict):
         raise Damaged("its 'inference_config' holds no entries by name")
-    temperature, outlier = told.get("SOFTMAX_TEMPERATURE", 0.9), told.get("OUTLIER_REMOVAL_STD", "auto")
+    temperature, outlier = config.get("SOFTMAX_TEMPERATURE", 0.9), config.get("OUTLIER_REMOVAL_STD", "auto")
     if outlier == "auto":
         kind, usual = ("REGRESSION", None) if numbers else ("CLASSIFICATION", 12.0)
-        outlier = told.get(f"_{kind}_DEFAULT_OUTLIER_REMOVAL_STD", usual)
+        outlier = config.get(f"_{kind}_DEFAULT_OUTLIER_REMOVAL_STD", usual)
     if not all(isinstance(one, int | float) and one > 0 for one in (temperature, 1.0 if outlier is None else outlier)):
         raise Damaged("its 'inference_config' has a temperature or an outlier bound that is not a positive number")
     return temperature, outlier

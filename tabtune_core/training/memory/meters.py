@@ -71,10 +71,13 @@ def thinned(samples: Iterable[MemorySampled]) -> Iterator[MemorySampled]:
     """
     yielded, waiting = 0, list[MemorySampled]()
     for sample in samples:
-        if waiting and (len(waiting) >= 2 ** (yielded // DENSE) or waiting[-1].phase != sample.phase):
+        if waiting and waiting[-1].phase != sample.phase:
             yield _highest(waiting)
             yielded, waiting = yielded + 1, []
         waiting.append(sample)
+        if len(waiting) >= 2 ** (yielded // DENSE):
+            yield _highest(waiting)
+            yielded, waiting = yielded + 1, []
     if waiting:
         yield _highest(waiting)
 

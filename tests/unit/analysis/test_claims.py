@@ -118,6 +118,10 @@ def test_sweeps_are_earlier_if_they_ended_before_with_scores_on_the_same_test_ro
     again = lab.add((2, [0.9])).sweep
     counts = [earlier_sweeps(lab.store.runs(), one) for one in (first, second, again, waiting, *other)]
     assert counts == [0, 1, 2, 0, 0, 0, 0]
+    late = [
+        replace(run, ended=run.ended + 9e3) if run.sweep == first and run.ended else run for run in lab.store.runs()
+    ]
+    assert earlier_sweeps(late, first) == 2, "the time that counts is the end of a run, not its place in the queue"
 
 
 def test_a_page_claims_something_false_in_at_most_5_per_cent_of_draws_and_a_large_gain_in_most():
@@ -246,6 +250,14 @@ def test_variation_between_seeds_beyond_row_noise_widens_the_interval():
     assert compared.quantile == pytest.approx(math.sqrt((1 - share) * 1.98422**2 + share * 4.30265**2), rel=1e-4), (
         "99 and 2 degrees of freedom"
     )
+
+
+def test_row_noise_of_seeds_with_rows_of_their_own_is_not_taken_for_variation_between_seeds():
+    error_N, luck, rows_N = np.abs(np.random.default_rng(8).normal(size=100)), 0.3, np.arange(200)
+    parts = [(rows_N[:100], 1 + error_N), (rows_N[100:], 1 + error_N + luck)]
+    tuned, right = ([Predictions(own, own * 1.0, own + size * error) for own, error in parts] for size in (1.0, 0.0))
+    of_rows = error_N.var(ddof=1) / 100
+    assert of(right, tuned, "mae").between_seeds == pytest.approx(luck**2 / 2 - of_rows, rel=0.01)
 
 
 @settings(deadline=None)

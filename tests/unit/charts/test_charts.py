@@ -6,7 +6,7 @@ import pytest
 from chart_examples import EXAMPLES
 
 from tabtune_core.charts import CHARTS
-from tabtune_core.charts.lines import seconds, smooth, thin
+from tabtune_core.charts.lines import seconds, thin
 from tabtune_core.charts.memory import memory, meters_read
 from tabtune_core.charts.pareto import pareto
 from tabtune_core.charts.rank_curve import rank_curve
@@ -147,21 +147,6 @@ def test_a_run_that_is_not_compared_is_drawn_but_off_the_front():
     assert list(figure.data[0].x) == [0, 1, 4]
     assert [list(points.x) for points in figure.data if points.name == "r=2 seed 0"] == [[2]]
     assert list(pareto(runs.assign(apart="stopped before its end"), x="train_seconds").data[0].x) == []
-
-
-def test_smoothing_averages_past_values_and_skips_non_finite_ones():
-    np.testing.assert_allclose(
-        smooth(np.array([1.0, 3.0, np.inf, 5.0]), 0.5), [1.0, 7 / 3, 7 / 3, (0.25 * 1 + 0.5 * 3 + 5) / 1.75]
-    )
-    np.testing.assert_array_equal(smooth(np.array([1.0, np.nan, 3.0]), 0.0), [1.0, np.nan, 3.0])
-
-
-def test_a_smoothed_line_has_its_raw_points_pale_behind_it():
-    steps = EXAMPLES["loss"]().query("run == 'LoRA r=2'")
-    points, line = CHARTS["loss"].draw(steps, smoothing=0.9).data
-    assert (points.opacity < 0.5, points.name) == (True, None)
-    np.testing.assert_allclose(points.y, steps["loss"], rtol=1e-6)
-    assert np.ptp(line.y) < np.ptp(points.y)
 
 
 def test_the_line_of_full_fine_tuning_is_its_best_rate_without_those_that_were_outrun():

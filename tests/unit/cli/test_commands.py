@@ -12,7 +12,6 @@ from types import SimpleNamespace
 
 import pytest
 from made_run import made_run, write_small_package
-from made_sweeps import Lab
 from random_sweeps import BASE
 
 from tabtune_core.cli import launch
@@ -22,7 +21,7 @@ from tabtune_core.data.datasets import get_dataset, load_frame
 from tabtune_core.data.findings import Question
 from tabtune_core.events import Note, to_json
 from tabtune_core.settings import RunSettings, TrainSettings
-from tabtune_core.store.run_folder import ADAPTER_FILE, PREDICTIONS_FILE
+from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore
 
 ROOT = Path(__file__).parents[3]
@@ -181,19 +180,6 @@ def test_a_sweep_is_exported_to_a_page_or_tracker_and_an_unknown_one_is_refused(
         assert "cannot be written: " in capsys.readouterr().err
     assert main(["export", "mlfow", "--home", str(store.home)]) == 2
     assert "Did you mean 'mlflow'?" in capsys.readouterr().err
-
-
-def test_what_cannot_be_read_of_a_run_without_intervals_is_named(tmp_path, capsys):
-    store = Lab(tmp_path).add((8, [0.75], range(15)), (4, [0.5], range(10)), metric="log_loss").store
-    lora, other = store.runs()
-    (store.run_dir(lora.id) / PREDICTIONS_FILE).write_bytes(b"")
-    store._write("UPDATE events SET payload = '{' WHERE run = ? AND kind = 'RunPlanned'", (other.id,))
-    assert main(["leaderboard", "--home", str(tmp_path)]) == 0
-    said = capsys.readouterr().err
-    assert (
-        f"LoRA r=8: {store.run_dir(lora.id) / PREDICTIONS_FILE} cannot be read, so its intervals are missing." in said
-    )
-    assert "LoRA r=4: its plan in the database (RunPlanned) cannot be read, so its intervals are missing." in said
 
 
 def test_a_resume_with_a_score_of_another_task_changes_nothing(tmp_path, capsys):

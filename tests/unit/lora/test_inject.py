@@ -212,7 +212,7 @@ def test_the_biases_of_adapted_layers_or_all_used_ones_train():
     [
         (
             {"targets": ("transformer_encoder",), "bias": "lora_only"},
-            "bias='lora_only' would train nothing: there is no",
+            "bias='lora_only' would train nothing: there is no bias in the adapted layers",
         ),
         (
             {"targets": ("head",), "rank_pattern": {"heed": 2}},

@@ -130,6 +130,6 @@ def test_a_misspelt_fact_of_a_setting_is_refused():
         rows_of(made)
 
 
-@pytest.mark.parametrize("name", [name for name, row in SETTINGS.items() if row.said and row.strategies != LORA])
+@pytest.mark.parametrize("name", [name for name, row in SETTINGS.items() if row.written and row.strategies != LORA])
 def test_the_label_of_a_run_shows_the_value(name):
-    assert changed(name).variant == SETTINGS[name].said(another(SETTINGS[name]))
+    assert changed(name).variant == SETTINGS[name].written(another(SETTINGS[name]))

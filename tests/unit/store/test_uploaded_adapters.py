@@ -14,7 +14,7 @@ import safetensors.numpy
 from seeding import made_up_layer
 
 from tabtune_core.data.findings import ReadingChoices
-from tabtune_core.errors import AdapterError, CheckpointError
+from tabtune_core.errors import AdapterError
 from tabtune_core.lora.package_reader import FACTS, TENSORS
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings
@@ -24,7 +24,6 @@ from tabtune_core.store.uploaded_adapters import (
     get_adapter,
     list_adapters,
     missing_base,
-    name_checkpoint,
     package_of,
 )
 
@@ -98,7 +97,7 @@ def test_a_package_is_stored_once_under_its_hash_and_can_be_removed(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("entry", "value"), [("id", "a" * 64), ("created", 1e300), ("size_bytes", True), ("checkpoint", 7), ("ownes", "")]
+    ("entry", "value"), [("id", "a" * 64), ("created", 1e300), ("size_bytes", True), ("ownes", "")]
 )
 def test_a_damaged_description_is_refused(tmp_path, entry, value):
     adapter = add_adapter(tmp_path, package(), "mine.zip")
@@ -234,7 +233,7 @@ def test_a_file_that_is_not_an_adapter_is_refused_and_leaves_nothing_behind(tmp_
         ({"model": "tabicl-mini", "sha256": "1" * 64}, {}, "is another file .SHA-256"),
         ({"model": "tabicl-9"}, {"model": "tabicl-9"}, "a model that this version does not know"),
         ({"model": "tabicl-v2"}, {"model": "tabicl-v2"}, "hf download jingang/TabICL tabicl-classifier-v2"),
-        ({}, {"checkpoint": "mine.ckpt"}, "Name its path on this machine"),
+        ({}, {"checkpoint": "mine.ckpt"}, "loralab predict --checkpoint FILE"),
     ],
 )
 def test_a_missing_base_is_named_with_the_way_out(tmp_path, monkeypatch, base, settings, told):
@@ -247,21 +246,3 @@ def test_a_missing_base_is_named_with_the_way_out(tmp_path, monkeypatch, base, s
         content = {TENSORS: factors(A=np.ones((2, width), np.float32), B=np.ones((out, 2), np.float32))}
     adapter = add_adapter(tmp_path, package({FACTS: json.dumps(changed), **content}), "x.zip")
     assert re.search(told, missing_base(adapter))
-
-
-def test_a_person_can_name_the_weights_and_other_weights_are_refused(tmp_path):
-    right, wrong = tmp_path / "right.ckpt", tmp_path / "wrong.ckpt"
-    right.write_bytes(b"right")
-    wrong.write_bytes(b"wrong")
-    base = {**facts()["base"], "sha256": hashlib.sha256(b"right").hexdigest()}
-    changed = facts(base=base, settings={**facts()["settings"], "checkpoint": "right.ckpt"})
-    adapter = add_adapter(tmp_path / "home", package({FACTS: json.dumps(changed)}), "x.zip")
-    with pytest.raises(AdapterError, match="the adapter was trained on"):
-        name_checkpoint(tmp_path / "home", adapter.id, str(wrong))
-    with pytest.raises(CheckpointError, match="There is no checkpoint"):
-        name_checkpoint(tmp_path / "home", adapter.id, str(tmp_path / "nowhere"))
-    assert missing_base(get_adapter(tmp_path / "home", adapter.id)) is not None
-    name_checkpoint(tmp_path / "home", adapter.id, str(right))
-    assert missing_base(get_adapter(tmp_path / "home", adapter.id)) is None
-    right.unlink()
-    assert "There is no checkpoint" in missing_base(get_adapter(tmp_path / "home", adapter.id))

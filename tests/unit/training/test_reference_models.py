@@ -52,7 +52,7 @@ def test_real_tables_reach_the_known_scores_of_these_models():
 def test_all_rows_are_fitted_after_the_penalty_is_chosen():
     x_NF, y_N = load_diabetes(return_X_y=True)
     fitted = fit_reference("linear", x_NF, y_N, categories=0, classes=0, seed=0)
-    penalty = float(fitted.said.split("the penalty ")[1].split(",")[0])
+    penalty = float(fitted.description.split("the penalty ")[1].split(",")[0])
     standardised = (x_NF - x_NF.mean(axis=0)) / x_NF.std(axis=0)
     np.testing.assert_allclose(fitted.predict(x_NF), Ridge(alpha=penalty).fit(standardised, y_N).predict(standardised))
 
@@ -63,7 +63,7 @@ def test_a_large_table_is_sampled_and_tuned_on_one_fold(monkeypatch):
     monkeypatch.setattr(reference_models, "CELLS_OF_FOLDS", 100)
     assert (
         "on a fifth of the training rows"
-        in fit_reference("linear", MIXED, NUMBERS, categories=1, classes=0, seed=0).said
+        in fit_reference("linear", MIXED, NUMBERS, categories=1, classes=0, seed=0).description
     )
 
 
@@ -72,7 +72,9 @@ def test_a_constant_is_the_share_of_each_class_or_the_mean_without_values_far_fr
     shares = fit_reference("constant", x_NF, np.array([0, 0, 0, 0, 1, 1]), classes=2, **shape)
     assert shares.predict(x_NF[:1]).tolist() == [pytest.approx([2 / 3, 1 / 3])]
     mean = fit_reference("constant", x_NF, np.array([10.0, 11, 12, 13, 14, 1e11]), classes=0, **shape)
-    assert mean.predict(x_NF[:2]).tolist() == [12, 12] and "without 1 value far from the others, 12." in mean.said
+    assert (
+        mean.predict(x_NF[:2]).tolist() == [12, 12] and "without 1 value far from the others, 12." in mean.description
+    )
 
 
 @pytest.mark.parametrize("strategy", ["linear", "boosting"])

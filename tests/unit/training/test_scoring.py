@@ -81,7 +81,7 @@ def test_a_context_is_read_once_for_all_chunks_of_a_view():
 
 def test_every_call_tells_how_many_rows_it_predicted():
     told = []
-    Scorer(X, Y, 3, views=2, rows_at_once=3, told=told.append).predict(Shown(), X)
+    Scorer(X, Y, 3, views=2, rows_at_once=3, progress=told.append).predict(Shown(), X)
     assert told == [3, 1, 3, 1]
 
 

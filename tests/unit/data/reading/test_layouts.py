@@ -91,8 +91,14 @@ def test_a_file_where_most_lines_do_not_fit_is_refused():
         )
 
 
-@pytest.mark.parametrize(("decimals", "whole"), [(1, 1), (2, 1), (4, 1), (2, 2), (3, 0)])
-@pytest.mark.parametrize(("mark", "header"), [(";", True), (";", False), ("\t", True), ("|", True), (" ", True)])
+@pytest.mark.parametrize(
+    ("decimals", "whole", "mark", "header"),
+    [
+        *((decimals, whole, ";", False) for decimals, whole in ((1, 1), (2, 1), (3, 0))),
+        *((4, 1, mark, True) for mark in "\t| "),
+        *((2, 2, ";", True), (1, 1, " ", True), (3, 0, "|", True), (2, 1, "\t", True)),
+    ],
+)
 def test_decimal_commas_do_not_separate_cells(decimals, whole, mark, header):
     lines = [
         mark.join([f"-{row},{row + place}5" for place in range(decimals)] + [str(row % 2)] * whole) for row in range(40)

@@ -14,9 +14,14 @@ def lines(*above: str, mark: str = ",", end: str = "\n", names: str = "who,size,
 
 
 @pytest.mark.parametrize(
-    "above", ['"Report{}July 2017",,', ',,{}"Report{}by us{}July",,', '{}{}"Report, {}July 2017"', '5" pipes, 2017{}']
+    ("above", "mark", "end"),
+    [
+        ('"Report{}July 2017",,', ",", "\n"),
+        (',,{}"Report{}by us{}July",,', ";", "\r\n"),
+        ('{}{}"Report, {}July 2017"', "\t", "\n"),
+        ('5" pipes, 2017{}', ",", "\r\n"),
+    ],
 )
-@pytest.mark.parametrize(("mark", "end"), [(",", "\n"), (";", "\r\n"), ("\t", "\n")])
 def test_a_title_in_quotes_may_hold_line_breaks(above, mark, end):
     table = read_table(lines(above.replace("{}", end), mark=mark, end=end))
     assert ([*table.frame], len(table.frame), table.frame["size"].sum()) == (NAMES, 24, sum(range(24)) + 12)
@@ -29,8 +34,9 @@ def test_a_repeated_header_below_a_blank_line_hides_no_row(rows):
     assert len(read_table(lines(*above)).frame) >= 24 + rows
 
 
-@pytest.mark.parametrize("names", ["a,b,,", "a,,c,"])
-@pytest.mark.parametrize("first", ["1,2,x,y", ",2,x,y", "1,2,x,"])
+@pytest.mark.parametrize(
+    ("names", "first"), [("a,b,,", "1,2,x,y"), ("a,,c,", ",2,x,y"), ("a,b,,", "1,2,x,"), ("a,,c,", "1,2,x,")]
+)
 def test_a_first_row_below_empty_names_is_not_taken_for_names(names, first):
     table = read_table("\n".join([names, first, *(f"{row},{row % 7},{'pq'[row % 2]},r" for row in range(30))]).encode())
     assert not said(table, "header-lines")

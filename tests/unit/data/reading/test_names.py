@@ -16,8 +16,7 @@ def test_a_missing_header_is_detected_replaced_and_asked_about():
     assert table.reading.header is False
 
 
-@pytest.mark.parametrize("mark", ["", "?", "-", "n/a", "NaN"])
-@pytest.mark.parametrize("place", range(3))
+@pytest.mark.parametrize(("mark", "place"), [("", 0), ("?", 1), ("-", 2), ("n/a", 0), ("NaN", 2)])
 def test_a_missing_number_in_the_first_line_is_no_name(mark, place):
     lines = [[f"{row}", f"{row * row % 7}", f"{row / 8}", "ab"[row % 2]] for row in range(1, 60)]
     lines[0][place] = mark

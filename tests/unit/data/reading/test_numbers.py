@@ -210,8 +210,7 @@ def read_like(style):
     return ReadAs(reading, {"grams": "number", "length": "number", "of": "category"}, ["grams", "length", "of"], "y")
 
 
-@pytest.mark.parametrize("style", WRITTEN)
-@pytest.mark.parametrize("rows", [1, 12])
+@pytest.mark.parametrize(("style", "rows"), zip(WRITTEN, (1, 12, 12, 1, 1), strict=True))
 def test_rows_with_any_separator_and_decimal_mark_give_the_same_numbers(style, rows):
     like, frame = read_like(style), weights(rows)
     for other in WRITTEN:
@@ -241,7 +240,7 @@ def test_only_sure_marks_in_columns_of_numbers_change_how_new_numbers_are_read(s
     assert read.frame["grams"][0] == expected
 
 
-@pytest.mark.parametrize("unit", ["kg", "g", "kW", "cm", "lb", "°C", "CC", "months", "%", "$", "l/100km", "kg/m²"])
+@pytest.mark.parametrize("unit", ["kg", "kW", "°C", "CC", "months", "%", "$", "l/100km"])
 def test_a_number_with_another_unit_is_missing_and_told(unit):
     table = read_table(b"x;y\n" + "".join(f"{row * 7 % 97 + 3} {unit};{'ab'[row % 2]}\n" for row in range(60)).encode())
     assert table.reading.units == (("x", unit.replace("months", "month")),)
