@@ -173,7 +173,7 @@ def test_a_sweep_has_the_costs_of_the_device_of_its_trained_runs(tmp_path, runs,
     own = board[board["sweep"] == sweep]
     for cost in ("growth_memory_bytes", "train_seconds"):
         measured = own[own[cost].notna()]
-        assert set(measured["rank"].astype(object).fillna(measured["strategy"])) == kept
+        assert {*measured["rank"].dropna(), *measured.loc[measured["rank"].isna(), "strategy"]} == kept
         assert board.loc[other, cost] > 0, "another sweep has its own device"
     assert own["validation_log_loss"].notna().sum() == sum(bool(one[1]) and one[2:] != ("running",) for one in runs)
     assert own["costs_on"].unique().item() in costs_note(own)
