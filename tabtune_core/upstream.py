@@ -101,7 +101,7 @@ class Source:
     revision: str | None
     """Commit of the repository; None if not known."""
     sha256: str
-    """See ``checkpoints.identity_of``."""
+    """Of the weights, with the files beside them."""
     licence: Licence
     """Unknown for a file that a person named, unless it is the model's own or all its weights share one."""
 

@@ -127,12 +127,8 @@ def _from_hub(card: ModelCard, weights: Weights) -> Path:
     return files[0]
 
 
-def identity_of(file: Path, beside: Sequence[str]) -> str:
-    """Returns the hash by which an adapter knows its base: the SHA-256 of the file, with the files ``beside`` it."""
-    return _with_beside(sha256_of(file), file, beside)
-
-
 def _with_beside(digest: str, file: Path, beside: Sequence[str]) -> str:
+    """Returns the hash by which an adapter knows its base: the SHA-256 of the file, with the files ``beside`` it."""
     if not beside:
         return digest
     whole = hashlib.sha256(digest.encode())
