@@ -72,8 +72,9 @@ def sweeps() -> dict[str, Sweep]:
 
 
 def active(runs: list[Run]) -> bool:
-    """Returns True if a run has not ended."""
-    return any(run.status not in ENDED for run in runs)
+    """Returns True if a run has not ended, or a search will add one."""
+    searches = {run.sweep for run in runs if run.searched}
+    return any(run.status not in ENDED for run in runs) or any(map(store().searching, searches))
 
 
 def stamp_of(sweep: str | None) -> str:

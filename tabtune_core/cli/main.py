@@ -48,8 +48,17 @@ from tabtune_core.upstream import DISTRIBUTION, installed
 USAGE = "%(prog)s DATA --target COLUMN [options]"
 OF_KEPT_RUNS = ("leaderboard", "runs", "show", "resume", "context-curve", "export")
 """Commands that need an existing workspace; without a check they would create the folder of a mistyped --home."""
+MOST_MINUTES = 100_000
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 """Names and keywords of ``argparse.ArgumentParser.add_argument``."""
+
+
+def minutes(text: str) -> float:
+    """Reads a time, as an argparse type."""
+    number = float(text)
+    if not 0 < number < MOST_MINUTES:
+        raise argparse.ArgumentTypeError(f"{text} minutes are not a time from 0 to {MOST_MINUTES:,} minutes")
+    return number
 
 
 def _argument(*names: str, **how: Any) -> Argument:
@@ -202,7 +211,16 @@ COMMANDS = {
         _of_launch("start_sweep"),
         "Compare LoRA ranks with zero-shot and full fine-tuning. Trains every point of a grid of ranks, alphas, "
         "dropouts, target modules and rates. Every setting that is not listed is given as --set NAME=VALUE.",
-        (*_DATA, *_OUTPUT),
+        (
+            *_DATA,
+            *_OUTPUT,
+            _argument(
+                "--minutes",
+                metavar="N",
+                type=minutes,
+                help="find the best rank, rate, dropout, adapted parts, variant and context rows in this time",
+            ),
+        ),
         _add_sweep,
     ),
     "train": Command(

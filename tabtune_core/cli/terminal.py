@@ -55,8 +55,13 @@ def moment(unix_seconds: float) -> str:
     return time.strftime("%d %b %Y %H:%M", time.localtime(unix_seconds))
 
 
-def follow(store: RunStore, sweep: str) -> list[Run]:
-    """Shows the progress of a sweep's runs and keeps a worker running. Returns the runs when the last has ended."""
+def follow(
+    store: RunStore, sweep: str, *, cancelling: bool = False, began: Callable[[Run], None] = lambda run: None
+) -> list[Run]:
+    """Shows the progress of a sweep's runs and keeps a worker running. Returns the runs when the last has ended.
+
+    ``cancelling`` also cancels what a search adds meanwhile; ``began`` is called with each run that has begun.
+    """
     views: dict[str, RunView] = {}
     worker, notes = _WorkerCare(store.home), set[str]()
     while True:
@@ -64,11 +69,15 @@ def follow(store: RunStore, sweep: str) -> list[Run]:
         for run in runs:
             if run.id not in views and run.status != "queued":
                 views[run.id] = RunView(run, notes)
+                began(run)
         for run in runs:
             if run.id in views:
                 views[run.id].update(store, run)
-        if all(run.status in ENDED for run in runs):
-            return runs
+        searching = store.searching(sweep)
+        if not searching and all(run.status in ENDED for run in runs):
+            return store.runs(sweep)
+        for run in runs if searching and cancelling else ():
+            store.ask(run.id, "cancel")
         worker.look()
         time.sleep(POLL_SECONDS)
 

@@ -20,7 +20,7 @@ LAYERS = (
     {"models"},
     {"training", "store"},
     {"analysis", "charts", "engine"},
-    {"api", "tracking"},
+    {"api", "tracking", "search"},
     {"execution", "serving"},
     {"cli", "__main__"},
 )
