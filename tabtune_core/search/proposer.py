@@ -47,7 +47,8 @@ def study_of(store: RunStore, space: Space, runs: Sequence[Run]) -> "Study":
     metric = METRICS[space.template.selection_metric]
     seed = space.template.seed + 7919 * len(runs)  # another one for each proposal, the same after a restart
     sampler = optuna.samplers.TPESampler(n_startup_trials=RANDOM_TRIES, constant_liar=True, seed=seed % 2**32)
-    direction = "maximize" if metric.higher_is_better else "minimize"
+    directions = optuna.study.StudyDirection
+    direction = directions.MAXIMIZE if metric.higher_is_better else directions.MINIMIZE
     study = optuna.create_study(direction=direction, sampler=sampler)
     states = {"outrun": TrialState.PRUNED, "diverged": TrialState.PRUNED}
     states |= dict.fromkeys(("queued", "running", "waiting"), TrialState.RUNNING)

@@ -90,7 +90,9 @@ class Space:
             return None
         own = {**{name: run.value(name) for name in (*ORDERED, "targets")}, "variant": run.lora.variant}
         fits = all(own[name] in values for name, values in self.options.items())
-        numbers = {name: values.index(own[name]) for name, values in self.options.items()} if fits else {}
+        numbers: dict[str, Any] = (
+            {name: values.index(own[name]) for name, values in self.options.items()} if fits else {}
+        )
         if self.rates is not None:
             numbers[RATE] = run.learning_rate
             fits &= self.rates[0] <= run.learning_rate <= self.rates[1]
@@ -110,7 +112,7 @@ def _parts(card: ModelCard, run: RunSettings) -> tuple[tuple[str, ...], ...]:
     """Returns the model's own list of adapted parts, and the groups that have other layers."""
     if run.checkpoint is not None:  # it may have other layers
         return ()
-    shapes = {tuple(card.adapted_shapes(run.task)): ()}
+    shapes: dict[tuple[str, ...], tuple[str, ...]] = {tuple(card.adapted_shapes(run.task)): ()}
     for group in card.rules(run.task).groups:
         if layers := tuple(card.adapted_shapes(run.task, (group,))):
             shapes.setdefault(layers, (group,))

@@ -10,7 +10,7 @@ from dashboard.components import unreadable
 from dashboard.components.glossary import define
 from dashboard.components.job_status import worker_trouble
 from dashboard.components.unreadable import page_part
-from dashboard.formatting import labels, sweep_titles
+from dashboard.formatting import labels, plain, sweep_titles
 from dashboard.queries import Latest, Look
 from dashboard.url_state import SELECT_PIXELS, go, nothing_yet, pick, say_gone, stop
 from dashboard.views.live import progress
@@ -107,6 +107,8 @@ def watch() -> None:
         if going:
             worker_trouble(queries.look_after_worker())
         progress.overall(now, named, latest)
+        if said := queries.learned(sweep):
+            st.caption(f":material/manage_search: {plain(said)}")
         opened.refresh(curves, look)
 
 

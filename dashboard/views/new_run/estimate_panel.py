@@ -25,6 +25,7 @@ from tabtune_core.data.task import features_of
 from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import is_here
+from tabtune_core.search.budget import Clock
 from tabtune_core.settings import RunSettings, SweepSettings
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory
 from tabtune_core.training.memory.fitting import (
@@ -61,6 +62,8 @@ class Judged:
     """None if the device's memory is not known."""
     seconds: float | None = None
     """Total training time; None if not known."""
+    clock: Clock | None = None
+    """Estimates the seconds of single runs."""
 
 
 def shown_runs(sweep: SweepSettings) -> dict[str, RunSettings]:
@@ -123,7 +126,8 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, box: Delt
     if fit not in (None, "fits"):
         st.caption(_WAY_OUT)
     too_large = cannot_fit(need, device, sweep.run) or no_room(on_disk, queries.home())
-    return Judged(too_large, fit, _time(sweep, card, trained_on, paces, may_measure=not stopped and fit != "exceeds"))
+    seconds = _time(sweep, card, trained_on, paces, may_measure=not stopped and fit != "exceeds")
+    return Judged(too_large, fit, seconds, Clock(paces, trained_on))
 
 
 def _device(asked: str) -> DeviceMemory:
