@@ -49,6 +49,7 @@ from dashboard.queries.workspace import (
     delete_jobs,
     home,
     keep_worker,
+    learned,
     listed,
     log_tail,
     look_after_worker,

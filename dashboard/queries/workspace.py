@@ -15,6 +15,8 @@ from tabtune_core.execution.cluster import Cluster, read_cluster
 from tabtune_core.execution.lock import WorkerTrouble, tail, watch_of
 from tabtune_core.gpus import card_memory, card_names
 from tabtune_core.machine import machine_memory
+from tabtune_core.search.proposer import what_was_learned
+from tabtune_core.search.space import space_of
 from tabtune_core.store.jobs import Job
 from tabtune_core.store.run_folder import LOG
 from tabtune_core.store.run_row import ENDED, Run, Sweep, Unreadable
@@ -72,8 +74,9 @@ def sweeps() -> dict[str, Sweep]:
 
 
 def active(runs: list[Run]) -> bool:
-    """Returns True if a run has not ended."""
-    return any(run.status not in ENDED for run in runs)
+    """Returns True if a run has not ended, or a search will add one."""
+    searches = {run.sweep for run in runs if run.searched}
+    return any(run.status not in ENDED for run in runs) or any(map(store().searching, searches))
 
 
 def stamp_of(sweep: str | None) -> str:
@@ -95,6 +98,13 @@ def listed(sweep: str | None) -> list[Run]:
 def unreadable(folder: str) -> list[Unreadable]:
     """Returns the runs that this version cannot read; they are in no other list."""
     return store_of(folder).unreadable()
+
+
+@of_workspace(entries=8, stamp=lambda sweep: stamp_of(sweep))
+def learned(folder: str, sweep: str) -> str:
+    """Says what a search has tried and why the next; empty for an ordinary sweep."""
+    search = store_of(folder).search(sweep)
+    return f"{search.ended} {what_was_learned(store_of(folder), space_of(search))}".strip() if search else ""
 
 
 def newest_jobs(kind: str, *asked: Mapping[str, Any]) -> list[Job | None]:

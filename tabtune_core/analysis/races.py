@@ -44,7 +44,7 @@ def race_notes(board: pd.DataFrame) -> Iterator[str]:
     trained = board[board["strategy"].isin(TRAINED) & ~board["archived"]]
     raced = trained[trained["fixed_rate"].isna()]
     for _, race in raced.groupby(["seed", *CONFIGURATION], dropna=False):
-        if (race["status"] == "diverged").all():
+        if len(race) > 1 and (race["status"] == "diverged").all():
             rates = ", ".join(short_rate(rate) for rate in sorted(race["learning_rate"]))
             first = race.iloc[0]
             name = STRATEGY_NAMES[first["strategy"]] + ("" if pd.isna(first["rank"]) else f" r={first['rank']}")

@@ -111,7 +111,8 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
         return Recommendation((), " ".join(filter(None, (_why_nothing(comparison, lora), *notes))), table)
     runs = [run for own in lora["runs"] for run in own]
     plan = store.last_event(runs[0], RunPlanned)
-    evaluations = len(store.fields(runs, "Evaluated")) if plan and not plan.test_rows else 0
+    tried = board.loc[(board["strategy"] == "peft") & ~board["archived"], "run"]  # also what stopped at a rung
+    evaluations = len(store.fields(list(tried), "Evaluated")) if plan and not plan.test_rows else 0
     told = claim(comparison, board, rank_by, load, evaluations=evaluations)
     against = partial(rival, board, rank_by, load, own_runs=told.runs, trained=told.gain > 0)
     rivals = sorted(filter(None, map(against, (*CLASSIC, "base-ft"))), key=lambda one: -metric.sign * one.score)

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from tabtune_core.analysis.intervals import GAINS, half_width
-from tabtune_core.analysis.set_apart import BEATEN, apart
+from tabtune_core.analysis.set_apart import apart, why_ended
 from tabtune_core.errors import SettingError
 from tabtune_core.events import RunFinished
 from tabtune_core.metrics import METRICS, Metric, Task
@@ -177,7 +177,7 @@ def _row(run: Run, differing: str) -> dict[str, Any]:
         "held_out_set": settings.test_set,
         "variant": ", ".join(part for part in (settings.variant, settings.split, differing) if part) or "plain",
         "device": run.device,
-        "note": run.error or (f"{run.ended_as}: {BEATEN}" if run.status == "outrun" else ""),
+        "note": run.error or (f"{run.ended_as}: {why_ended(run)}" if run.status == "outrun" else ""),
         "own_note": run.note,
         "archived": run.archived,
         "ended_by": "",

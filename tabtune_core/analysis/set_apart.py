@@ -15,6 +15,7 @@ from tabtune_core.wording import counted
 
 BEATEN = "another learning rate was better"
 """Why all runs of a race but one are apart, whether they stopped at a rung or reached the end."""
+OTHERS_BETTER = "other tries of the search were better there"
 ARCHIVED, REPEATED = "archived", "repeats another run"
 OTHER_ROWS = "its held-out rows differ from those of the others"
 ENDS: dict[Status, str] = {
@@ -30,7 +31,7 @@ def apart(runs: Sequence[Run]) -> dict[str, str]:
     Of runs with equal settings the earliest counts, of a race the best on the validation rows; then those that have
     the steps and rows of most of their sweep. A run that stopped early is complete.
     """
-    reasons = {run.id: ARCHIVED if run.archived else ENDS.get(run.status, "") for run in runs}
+    reasons = {run.id: ARCHIVED if run.archived else why_ended(run) for run in runs}
 
     def groups_of(key: Callable[[Run], Hashable]) -> list[list[Run]]:
         groups: dict[Hashable, list[Run]] = defaultdict(list)
@@ -50,6 +51,11 @@ def apart(runs: Sequence[Run]) -> dict[str, str]:
             [(usual, _)] = Counter(values.values()).most_common(1) or [(None, 0)]
             reasons |= {run: text.format(value, usual) for run, value in values.items() if value != usual}
     return reasons
+
+
+def why_ended(run: Run) -> str:
+    """Says why a run has no complete result; empty if it has, or goes on."""
+    return OTHERS_BETTER if run.status == "outrun" and run.searched else ENDS.get(run.status, "")
 
 
 def _score(run: Run) -> float:
@@ -78,7 +84,8 @@ def _steps(run: Run) -> Hashable:
 
 
 def _train_rows(run: Run) -> Hashable:
-    return run.settings.train.context_rows if run.settings.strategy in TRAINED else None
+    varied = run.searched  # by a search
+    return run.settings.train.context_rows if run.settings.strategy in TRAINED and not varied else None
 
 
 def _rows_shown(run: Run) -> Hashable:

@@ -8,27 +8,45 @@ import re
 import shlex
 import signal
 from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tabtune_core.analysis.runtime_estimate import (
+    Pace,
     TrainedOn,
     came_from,
     known_paces,
+    measured_paces,
+    not_known,
     train_seconds,
 )
 from tabtune_core.cli.arguments import INSIST, flag_of, given, settings_given
 from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
 from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, say_what_may_leak, settle_target
 from tabtune_core.cli.terminal import follow, say
-from tabtune_core.errors import AdapterError, SettingError, StoreError
+from tabtune_core.errors import AdapterError, SettingError, StoreError, TabTuneError
+from tabtune_core.execution.cores import divide, stay_on
 from tabtune_core.execution.lock import ensure_worker, worker_of
-from tabtune_core.execution.worker_flags import cluster_for_new_runs
+from tabtune_core.execution.worker_flags import asked_by_environment, cluster_for_new_runs
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.models.catalogue import get_card, with_tried_rates, with_usual_rate
 from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.settings import MANY_RUNS, REFERENCES, SETTINGS, STRATEGY_NAMES, RunSettings, SweepSettings
+from tabtune_core.scratch import scratch_folder
+from tabtune_core.search.budget import Clock, Parts, check_budget, in_words
+from tabtune_core.search.proposer import what_was_learned, written
+from tabtune_core.search.space import space_of
+from tabtune_core.settings import (
+    AXES,
+    MANY_RUNS,
+    REFERENCES,
+    SETTINGS,
+    STRATEGY_NAMES,
+    RunSettings,
+    SweepSettings,
+)
 from tabtune_core.settings.labels import numbered
 from tabtune_core.settings.serialization import from_values
 from tabtune_core.store.run_folder import ADAPTER_FILE
@@ -41,6 +59,7 @@ if TYPE_CHECKING:
 
 LONGEST_LABEL = 200
 """Most letters of a run's label in a file name, which may have 255."""
+MEASURING_SECONDS = 60.0
 
 
 def start_sweep(asked: argparse.Namespace) -> int:
@@ -48,8 +67,13 @@ def start_sweep(asked: argparse.Namespace) -> int:
     store = RunStore(asked.home)
     dataset = dataset_of(store, asked)
     values = given(asked, read_settings_file(asked.settings, SweepSettings))
+    if asked.minutes is not None and (named := [flag_of(name) for name in (*AXES, "one_rate") if name in values]):
+        raise SettingError(f"--minutes chooses the ranks, rates and other values itself; leave out {', '.join(named)}.")
     run = {**values.get("run", {}), "dataset": dataset.id}
     settle_target(store, dataset, run)
+    if asked.minutes is not None:
+        parts = Parts.of(from_values(SweepSettings, {**values, "run": run}, ""))
+        return _launch(store, asked, dataset, parts.runs, search=parts)
     sweep = with_tried_rates(from_values(SweepSettings, {**values, "run": run}, ""))
     say(f"{counted(sweep.size, 'run')}: {sweep.formula}")
     if sweep.size > MANY_RUNS:
@@ -81,6 +105,40 @@ def _say_time(store: RunStore, settings: list[RunSettings], trained_on: TrainedO
         say(f"Training takes about {takes} in all if nothing stops early, {came_from(estimate)}.")
 
 
+def _check_time(store: RunStore, search: "Parts", seconds: float, trained_on: TrainedOn) -> None:
+    """Refuses a search that is too short, by earlier runs or a few measured steps; says how long a run takes."""
+    runs, paces = [search.template, *search.last], known_paces(store, search.template.model)
+    if cluster_for_new_runs(store.home) is None:
+        paces += _measured(store, runs, paces, trained_on)
+    clock = Clock(paces, trained_on)
+    check_budget(seconds, search.template, search.last, clock)
+    if (one := clock.seconds_of(search.template)) is not None:
+        say(f"A run takes about {in_words(one)} to its end; runs that fall behind stop at a sixth or a third of it.")
+
+
+def _measured(store: RunStore, settings: list[RunSettings], paces: list[Pace], trained_on: TrainedOn) -> Sequence[Pace]:
+    """Measures a few steps of each kind of run in a process of its own; nothing if that fails or takes a minute."""
+    from tabtune_core.execution.jobs.measure_pace import measure_pace
+
+    kinds = not_known(settings, paces, trained_on)
+    if not kinds:
+        return []
+    say("Measuring a few training steps, to say how long the runs take.")
+    flags = asked_by_environment()
+    threads = divide(flags.parallel, flags.threads).threads
+    with scratch_folder() as folder, ProcessPoolExecutor(1, get_context("spawn"), stay_on, ((), threads)) as pool:
+        held = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the process inherits this: Ctrl-C is for this one
+        measuring = pool.submit(measure_pace, store.home, folder, settings=[run.to_dict() for run in kinds])
+        signal.signal(signal.SIGINT, held)
+        try:
+            return measured_paces([measuring.result(MEASURING_SECONDS)])
+        except (TabTuneError, RuntimeError, OSError):  # the runs will say it, if it is theirs; a timeout is an OSError
+            return []
+        finally:
+            for process in (pool._processes or {}).values():
+                process.kill()
+
+
 def _launch(
     store: RunStore,
     asked: argparse.Namespace,
@@ -88,8 +146,9 @@ def _launch(
     settings: list[RunSettings],
     *,
     halving: bool = False,
+    search: "Parts | None" = None,
 ) -> int:
-    """Queues the runs, follows them to their end and shows how they did."""
+    """Queues the runs, or those that a search begins with, follows them to their end and shows how they did."""
     from tabtune_core.analysis.launch_checks import on_unequal_gpus, too_large
 
     first = settings[0]
@@ -113,10 +172,18 @@ def _launch(
         one.strategy for one in settings if one != with_usual_rate(one) and one.checkpoint is None
     ):
         say(f"Learning rate of {STRATEGY_NAMES[strategy]}: {card.told_rate(first.task, strategy)}")
-    _say_time(store, settings, trained_on, halving=halving)
     name = "; ".join(filter(None, (f"{dataset.name}: {card.title}", first.split)))
-    sweep, ids = store.add_sweep(settings, asked.name or name, halving=halving)
-    say(f"Sweep {sweep}: {counted(len(ids), 'run')} in {store.home}")
+    if search is not None:
+        search = Parts.sort(settings)
+        _check_time(store, search, 60 * asked.minutes, trained_on)
+        sweep, ids = search.add(
+            store, 60 * asked.minutes, trained_on, asked.name or f"{name}; {asked.minutes:g} minutes"
+        )
+        say(f"Search {sweep} in {store.home}")
+    else:
+        _say_time(store, settings, trained_on, halving=halving)
+        sweep, ids = store.add_sweep(settings, asked.name or name, halving=halving)
+        say(f"Sweep {sweep}: {counted(len(ids), 'run')} in {store.home}")
     say(f"Test rows: {'; '.join(dict.fromkeys(one.test_rows_in_words for one in settings))}")
     return _follow_to_the_board(store, sweep, ids, asked, partial(say_what_may_leak, store, dataset, first))
 
@@ -157,10 +224,14 @@ def _follow_or_cancel(
     try:
         ensure_worker(store.home, exit_when_idle=True)
         meanwhile()
-        return follow(store, sweep), False
+        runs = follow(store, sweep, began=_tell_try(store, sweep))
+        if search := store.search(sweep):
+            say(f"The search has ended. {search.ended} {what_was_learned(store, space_of(search))}")
+        return runs, False
     except KeyboardInterrupt:
-        if not ids:
+        if not ids and not store.searching(sweep):
             raise
+        ids = [*ids, *(run.id for run in store.runs(sweep) if run.searched and run.status not in ENDED)]
         held = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C would leave the rest queued
         for run_id in ids:
             store.ask(run_id, "cancel")
@@ -169,7 +240,16 @@ def _follow_or_cancel(
             "\nCancelled the queued runs, and asked the running ones to end. Their logs stay; press Ctrl-C again to "
             "leave at once."
         )
-        return follow(store, sweep), True
+        return follow(store, sweep, cancelling=True), True
+
+
+def _tell_try(store: RunStore, sweep: str) -> Callable[[Run], None]:
+    """Returns what says the settings of each run of a search as it begins; of an ordinary sweep nothing is said."""
+    search = store.search(sweep)
+    if search is None:
+        return lambda run: None
+    space = space_of(search)
+    return lambda run: say(f"{run.name}: {written(run.settings, space)}") if run.rung == 0 else None
 
 
 def resume_runs(asked: argparse.Namespace) -> int:
@@ -182,7 +262,7 @@ def resume_runs(asked: argparse.Namespace) -> int:
     unverified = [run for run in runs if _is_unverified(run)]
     fit = [run for run in runs if run.status in ("interrupted", "cancelled", *left) and run.retried_as is None]
     fit = [run for run in fit if not _is_unverified(run)]
-    if not (fit or unverified or asked.adapters):
+    if not (fit or unverified or asked.adapters or store.searching(runs[0].sweep)):
         unfinished = [run for run in runs if run.status not in ENDED]
         way_out = "Name another sweep."
         if unfinished:

@@ -49,14 +49,23 @@ OF_KEPT_RUNS = ("leaderboard", "runs", "show", "resume", "export")
 """Commands that need an existing workspace; without a check they would create the folder of a mistyped --home."""
 HELP_ALL = "--help-all"
 FIRST = {
-    *("data", "--help", "--home", "--query", "--adapters", "--format", "--settings", "--set", "--memory"),
+    *("data", "--help", "--home", "--query", "--adapters", "--format", "--settings", "--set", "--memory", "--minutes"),
     *("target", "task", "model", "device", "split_by", "split_column", "strategy", "rank", "epochs", "context_rows"),
     *("ranks", "seeds", "learning_rates", "one_rate", "zero_shot", "full_fine_tuning", "references"),
     *("missing_marks", "leave_out", "rows"),
 }
 """Settings, reading choices and flags in the help of a command that starts runs; ``--help-all`` has the others."""
+MOST_MINUTES = 100_000
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 """Names and keywords of ``argparse.ArgumentParser.add_argument``."""
+
+
+def minutes(text: str) -> float:
+    """Reads a time, as an argparse type."""
+    number = float(text)
+    if not 0 < number < MOST_MINUTES:
+        raise argparse.ArgumentTypeError(f"{text} minutes are not a time from 0 to {MOST_MINUTES:,} minutes")
+    return number
 
 
 def _argument(*names: str, **how: Any) -> Argument:
@@ -206,7 +215,16 @@ COMMANDS = {
         _of_launch("start_sweep"),
         "Compare LoRA ranks with zero-shot and full fine-tuning. Trains every point of a grid of ranks, alphas, "
         "dropouts, target modules and rates.",
-        (_DATA, *_OUTPUT),
+        (
+            _DATA,
+            *_OUTPUT,
+            _argument(
+                "--minutes",
+                metavar="N",
+                type=minutes,
+                help="find the best rank, rate, dropout, adapted parts, variant and context rows in this time",
+            ),
+        ),
         _add_sweep,
     ),
     "train": Command(

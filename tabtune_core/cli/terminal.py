@@ -55,21 +55,31 @@ def moment(unix_seconds: float) -> str:
     return time.strftime("%d %b %Y %H:%M", time.localtime(unix_seconds))
 
 
-def follow(store: RunStore, sweep: str) -> list[Run]:
-    """Shows the progress of a sweep's runs and keeps a worker running. Returns the runs when the last has ended."""
+def follow(
+    store: RunStore, sweep: str, *, cancelling: bool = False, began: Callable[[Run], None] = lambda run: None
+) -> list[Run]:
+    """Shows the progress of a sweep's runs and keeps a worker running. Returns the runs when the last has ended.
+
+    ``cancelling`` also cancels what a search adds meanwhile; ``began`` is called with each run that has begun.
+    """
     views, worker, notes = dict[str, RunView](), _WorkerCare(store.home), set[str]()
     layout, hidden = "{desc} |{bar:16}| {n_fmt} of {total_fmt} runs, {elapsed}", not sys.stderr.isatty()
     with tqdm(total=0, file=sys.stderr, bar_format=layout, leave=False, dynamic_ncols=True, disable=hidden) as bar:
         while True:
-            runs = store.runs(sweep)
+            searching, runs = store.searching(sweep), store.runs(sweep)
             for run in runs:
                 if run.status != "queued":
-                    views.setdefault(run.id, RunView(run, notes)).update(store, run)
+                    if run.id not in views:
+                        views[run.id] = RunView(run, notes)
+                        began(run)
+                    views[run.id].update(store, run)
             bar.total, bar.n = len(runs), sum(run.status in ENDED for run in runs)
             going = [views[run.id].now for run in runs if run.id in views and run.status not in ENDED]
             bar.set_description_str(going[-1] if going else "waiting")
-            if bar.n == bar.total:
+            if bar.n == bar.total and not searching:
                 return runs
+            for run in runs if searching and cancelling else ():
+                store.ask(run.id, "cancel")
             worker.look()
             time.sleep(POLL_SECONDS)
 

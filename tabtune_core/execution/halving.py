@@ -20,7 +20,11 @@ def advance(store: RunStore, busy: Collection[str] = ()) -> None:
     ``busy`` are runs whose process has not ended yet.
     """
     waiting = store.runs(status="waiting")
-    for sweep, race, rung in dict.fromkeys((run.sweep, race_of(run.settings), run.rung) for run in waiting):
+    for run in waiting:
+        if run.searched and run.id not in busy:
+            _keep_up(store, run)
+    raced = [run for run in waiting if not run.searched]
+    for sweep, race, rung in dict.fromkeys((run.sweep, race_of(run.settings), run.rung) for run in raced):
         rivals = [run for run in store.runs(sweep) if run.rung >= 0 and race_of(run.settings) == race]
         here = [run for run in rivals if run.status == "waiting" and run.rung == rung]
         behind = [run for run in rivals if run.rung <= rung and (run.status in ("queued", "running") or run.id in busy)]
@@ -31,10 +35,23 @@ def advance(store: RunStore, busy: Collection[str] = ()) -> None:
             store.advance([run.id for run in here if run.id in first], outrun, alone=len(first) == 1)
 
 
+def _keep_up(store: RunStore, run: Run) -> None:
+    """Lets a run of a search go on if it is among the better part of all that have come to its rung so far.
+
+    Nobody waits for later runs: Li et al. 2020, arXiv 1810.05934.
+    """
+    here = [
+        other for other in store.runs(run.sweep) if other.rung == run.rung and other.status in ("waiting", "outrun")
+    ]
+    came = [*here, *(other for other in store.runs(run.sweep) if other.rung > run.rung)]
+    on = run.id in best_of(came, store, going_on(len(came), run.rung))
+    store.advance([run.id] * on, [run.id] * (not on))
+
+
 def call_back(store: RunStore, run_id: str) -> None:
     """Starts the next best of its race anew if a run diverged after it had outrun the others."""
     run = store.run(run_id)
-    if run.status != "diverged" or run.rung < 0:
+    if run.status != "diverged" or run.rung < 0 or run.searched:
         return
     rivals = [other for other in store.runs(run.sweep) if race_of(other.settings) == race_of(run.settings)]
     outrun = [other for other in rivals if other.status == "outrun"]

@@ -19,6 +19,7 @@ from tabtune_core.execution.executor import AGAIN, LOCAL, Ended, Executor, Task
 from tabtune_core.execution.halving import advance, call_back
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.processes import kill
+from tabtune_core.search.turn import Searching
 from tabtune_core.shortage import named, why_nothing_starts
 from tabtune_core.store.event_log import PATIENCE_SECONDS
 from tabtune_core.store.run_row import ENDED, Run
@@ -53,6 +54,7 @@ class Worker:
     def __init__(self, store: RunStore, executor: Executor[Any], lanes: JobLanes, *, resume: bool = True) -> None:
         self.store, self.executor, self.lanes, self.resume = store, executor, lanes, resume
         self.tasks: list[Task] = []
+        self.searching = Searching(store)
         self.leaving = False
         self.lacking = ""
         """What the machine lacked in the last turn, empty if nothing; no run ends because of it: all is tried again."""
@@ -74,6 +76,7 @@ class Worker:
             self.lanes.look()
         with self.surviving(lacked):
             advance(self.store, {task.id for task in self.tasks})
+            self.searching.look({task.id for task in self.tasks}, self.is_free, here=self.executor.name == LOCAL)
             started = self.start_next()
         if started:
             return False  # there may be a slot for another run
@@ -121,6 +124,10 @@ class Worker:
             if unread.id not in known:  # only ended runs can be deleted
                 self.store.finish(unread.id, "interrupted", error=f"It cannot be read: {unread.why}.")
         self.lanes.reconcile()
+
+    def is_free(self, run: Run) -> bool:
+        """Whether there is a place for such a run now."""
+        return self.executor.place([run], self.tasks) is not None
 
     def start_next(self) -> bool:
         """Starts the next queued run that has a place; returns whether there was one."""

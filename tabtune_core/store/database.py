@@ -170,7 +170,8 @@ class Database:
 
     def _row(self, kind: Literal["run", "sweep", "job"], row_id: str) -> sqlite3.Row:
         """Returns the row of a run, a sweep or a job; raises StoreError if there is none."""
-        rows = self._read(f"SELECT * FROM {kind}s WHERE id = ?", (row_id,))
+        more = ", sweep IN (SELECT sweep FROM searches) AS searched" if kind == "run" else ""
+        rows = self._read(f"SELECT *{more} FROM {kind}s WHERE id = ?", (row_id,))
         if not rows:
             raise StoreError(f"There is no {kind} {row_id!r} in {self.home}; it may have been deleted.")
         return rows[0]

@@ -22,12 +22,13 @@ from tabtune_core.store.jobs import JobQueue
 from tabtune_core.store.row_values import LATEST, is_time, only
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import ENDED, Run, Status, Sweep, Unreadable, read_run
+from tabtune_core.store.searches import GOES_ON, SearchLog
 
 NOWHERE = "pid = NULL, identity = NULL, slot = '', device = '', executor = '', node = ''"
 """SQL that resets where a run is carried out when it is queued again."""
 
 
-class RunLife(EventLog, JobQueue):
+class RunLife(EventLog, JobQueue, SearchLog):
     """Present sweeps and runs; claims, heartbeats, requests, interruptions and ends."""
 
     def run_dir(self, run_id: str) -> Path:
@@ -63,12 +64,15 @@ class RunLife(EventLog, JobQueue):
 
     def _read_runs(self, sweep: str | None, status: Status | None) -> list[Run | Unreadable]:
         where, given = only(sweep=sweep, status=status)
-        return list(map(read_run, self._read(f"SELECT * FROM runs WHERE {where} ORDER BY position", given)))
+        columns = "*, sweep IN (SELECT sweep FROM searches) AS searched"
+        return list(map(read_run, self._read(f"SELECT {columns} FROM runs WHERE {where} ORDER BY position", given)))
 
     def has_work(self) -> bool:
-        """Whether a run or a job is queued or running."""
+        """Whether a run or a job is queued or running, or a search goes on."""
         going = "WHERE status IN ('queued', 'running', 'waiting')"
-        return bool(self._read(f"SELECT 1 FROM runs {going} UNION ALL SELECT 1 FROM jobs {going} LIMIT 1"))
+        searches = f"SELECT 1 FROM searches WHERE {GOES_ON}"
+        any_of = f"SELECT 1 FROM runs {going} UNION ALL SELECT 1 FROM jobs {going} UNION ALL {searches} LIMIT 1"
+        return bool(self._read(any_of))
 
     def marks(self, sweep: str | None = None) -> tuple[tuple[Any, ...], ...]:
         """Returns values that change whenever a list of these runs must be read again; cheaper than the runs."""

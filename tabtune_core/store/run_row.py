@@ -62,6 +62,8 @@ class Run:
     """Name of the machine that carries it out; empty as above."""
     rung: int = -1
     """Rungs that it has passed; -1 if it never pauses for the other learning rates of its rank."""
+    searched: bool = False
+    """Whether it belongs to a search."""
     resumptions: int = 0
     """How many times it was queued again after an interruption, by itself or by a person."""
 
@@ -126,6 +128,7 @@ def read_run(row: sqlite3.Row) -> Run | Unreadable:
             "settings": settings,
             "result": result,
             "archived": bool(values["archived"]),
+            "searched": bool(values.get("searched")),
         }
         part = "its row"
         return check_row(Run(**{name: read[name] for name in Run.__dataclass_fields__}))

@@ -9,9 +9,10 @@ import shutil
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Event, RunFinished
@@ -23,6 +24,7 @@ from tabtune_core.store.job_kinds import uses
 from tabtune_core.store.row_values import is_folder_name, new_id
 from tabtune_core.store.run_life import RunLife
 from tabtune_core.store.run_row import RETRYABLE
+from tabtune_core.store.searches import to_text
 
 EVENTS_A_STEP = 2_000
 """Events deleted in one statement, which takes milliseconds."""
@@ -59,6 +61,41 @@ class RunStore(RunLife):
                 for label, settings in zip(distinct_labels(runs), runs, strict=True)
             ]
         return sweep, ids
+
+    def add_search(
+        self,
+        runs: Sequence[RunSettings],
+        template: RunSettings,
+        *,
+        seconds: float,
+        last: Sequence[RunSettings] = (),
+        sizes: Mapping[str, Any],
+        name: str = "",
+    ) -> tuple[str, list[str]]:
+        """Queues the ``runs`` and the first run of a search, the ``template``. Returns the sweep's id and theirs.
+
+        The worker asks for further runs. ``sizes`` are the fields of ``TrainedOn``.
+        """
+        template = with_usual_rate(template)
+        with self._together():
+            sweep = self._add_sweep(name)
+            asked = to_text(template, tuple(map(with_usual_rate, last)), sizes)
+            self._write("INSERT INTO searches (sweep, seconds, asked) VALUES (?, ?, ?)", (sweep, seconds, asked))
+            ids = [self._queue(sweep, run.label, run) for run in runs]
+            return sweep, [*ids, self.add_try(sweep, template)]
+
+    def add_try(self, sweep: str, settings: RunSettings) -> str:
+        """Queues the next run of a search; it pauses at the rungs. Returns its id."""
+        [tries] = self._read("SELECT COUNT(*) AS number FROM runs WHERE sweep = ? AND rung >= 0", (sweep,))
+        return self._queue(sweep, f"{settings.label}, try {tries['number'] + 1}", settings, rung=0)
+
+    def end_search(self, sweep: str, why: str) -> None:
+        """Ends a search, and queues the runs for its end; nothing happens if it has ended."""
+        search = self.search(sweep)
+        with self._together():
+            if search and self._write("UPDATE searches SET ended = ? WHERE sweep = ? AND ended IS NULL", (why, sweep)):
+                for run in search.last:
+                    self._queue(sweep, run.label, run)
 
     def add_ended(
         self, name: str, settings: RunSettings, events: Sequence[Event], result: RunFinished, *, sweep: str = ""

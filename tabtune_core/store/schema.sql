@@ -39,6 +39,14 @@ CREATE TABLE IF NOT EXISTS runs (
 CREATE INDEX IF NOT EXISTS runs_by_status ON runs (status, position);
 CREATE INDEX IF NOT EXISTS runs_by_sweep ON runs (sweep, position);
 
+CREATE TABLE IF NOT EXISTS searches (
+    sweep   TEXT PRIMARY KEY REFERENCES sweeps (id) ON DELETE CASCADE, -- the sweep that holds its runs
+    seconds REAL NOT NULL,              -- how long it may take
+    spent   REAL NOT NULL DEFAULT 0,    -- seconds during which its runs ran
+    asked   TEXT NOT NULL,              -- JSON: the settings to start from, runs for the end, sizes of the table
+    ended   TEXT                        -- for the person: why it asks for no more runs; NULL while it goes on
+);
+
 CREATE TABLE IF NOT EXISTS jobs (
     id              TEXT PRIMARY KEY,   -- made by the store; also the name of the job's folder
     kind            TEXT NOT NULL,      -- a name in tabtune_core.store.job_kinds.KINDS

@@ -10,11 +10,17 @@ import seeding
 from page_steps import button, go
 from page_steps import texts as shown_texts
 
+from dashboard.views.new_run.estimate_panel import Judged
+from tabtune_core.analysis.runtime_estimate import Pace, TrainedOn, kind_of
 from tabtune_core.data.datasets import add_dataset, add_sample, delete_dataset
 from tabtune_core.execution.cluster import Cluster, ClusterNode, write_cluster
 from tabtune_core.models import checkpoints
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.settings import SweepSettings
+from tabtune_core.search.budget import Clock
+from tabtune_core.settings import RunSettings, SweepSettings
+
+RUN = RunSettings(dataset="d", target="y")
+SIZES = TrainedOn(train_rows=341, validation_rows=114, features=30, classes=2, device="cpu")
 
 
 @pytest.fixture
@@ -148,6 +154,22 @@ def test_one_rate_for_all_ranks_is_one_click_away(page, store):
     launch(page).click().run()
     assert not page.exception
     assert [run.rung for run in store.runs()] == [-1] * 4 + [0] * 12
+
+
+def test_minutes_replace_the_ranks_and_a_time_shorter_than_the_runs_is_refused(page, store, monkeypatch):
+    clock = Clock([Pace(kind_of(RUN), SIZES.size_of(RUN), 20 / SIZES.steps_of(RUN))], SIZES)
+    judged = dataclasses.replace(Judged(), clock=clock)
+    monkeypatch.setattr("dashboard.views.new_run.estimate_panel.estimate_panel", lambda *args, **more: judged)
+    page.number_input(key="minutes").set_value(0.5).run()
+    assert "ranks" not in {box.key for box in page.pills}
+    assert "A run takes about 20 s here; at least 1 minute" in texts(page.error)
+    assert button(page, "Find the best").disabled
+    page.number_input(key="minutes").set_value(15.0).run()
+    button(page, "Find the best").click().run()
+    assert not page.exception
+    [search] = store.searches_that_go_on()
+    assert (search.seconds, search.template.lora.rank, len(search.last)) == (900, 8, 1)
+    assert [run.settings.strategy for run in store.runs()] == ["inference", "linear", "boosting", "constant", "peft"]
 
 
 def test_weights_that_cannot_be_downloaded_stop_the_launch_before_anything_is_queued(page, store, monkeypatch):

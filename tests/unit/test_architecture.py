@@ -20,7 +20,7 @@ LAYERS = (
     {"models"},
     {"training", "store"},
     {"analysis", "charts", "engine"},
-    {"api", "tracking"},
+    {"api", "tracking", "search"},
     {"execution", "serving"},
     {"cli", "__main__"},
 )
@@ -29,7 +29,16 @@ HEIGHT = {name: height for height, row in enumerate(LAYERS) for name in row}
 PAGES_REACH = (
     *("__main__", "access", "errors", "events", "metrics", "gpus", "machine", "shortage", "scratch", "wording"),
     *("files.archives", "files.damaged", "upstream", "settings", "data", "models.cards", "models.catalogue"),
-    *("models.checkpoints", "models.snippets", "lora.hub", "lora.package_facts", "lora.package_reader"),
+    *(
+        "search.budget",
+        "search.proposer",
+        "search.space",
+        "models.checkpoints",
+        "models.snippets",
+        "lora.hub",
+        "lora.package_facts",
+        "lora.package_reader",
+    ),
     *("training.memory.estimate", "training.memory.fitting", "training.memory.prediction_context"),
     *("training.memory.what_fits", "store"),
     *("analysis", "charts", "execution.worker_flags", "execution.cluster", "execution.executor", "execution.lock"),

@@ -113,6 +113,8 @@ def watch() -> None:
         if going:
             worker_trouble(queries.look_after_worker())
         progress.overall(now, named, latest)
+        if said := queries.learned(sweep):
+            st.caption(f":material/manage_search: {plain(said)}")
         opened.refresh(curves, look)
 
 

@@ -25,6 +25,7 @@ from tabtune_core.data.task import features_of
 from tabtune_core.machine import PROCESS_BYTES
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import is_here
+from tabtune_core.search.budget import Clock
 from tabtune_core.settings import RunSettings, SweepSettings
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory
 from tabtune_core.training.memory.fitting import (
@@ -59,6 +60,8 @@ class Judged:
     """None if the device's memory is not known."""
     seconds: float | None = None
     """Total training time; None if not known."""
+    clock: Clock | None = None
+    """Estimates the seconds of single runs."""
 
 
 def shown_runs(sweep: SweepSettings) -> dict[str, RunSettings]:
@@ -114,7 +117,8 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, box: Delt
         st.caption(_WAY_OUT)
     too_large = cannot_fit(need, device, sweep.run)
     may_measure = not stopped and fit != "exceeds"
-    return Judged(too_large, fit, _time(sweep, card, trained_on, paces, box=box, may_measure=may_measure))
+    seconds = _time(sweep, card, trained_on, paces, box=box, may_measure=may_measure)
+    return Judged(too_large, fit, seconds, Clock(paces, trained_on))
 
 
 def _device(asked: str) -> DeviceMemory:

@@ -106,6 +106,27 @@ def parts_of(card: ModelCard, task: Task) -> list[str]:
     return list(dict.fromkeys([*card.rules(task).groups, *card.family.targets, *parts]))
 
 
+def minutes_widget() -> float | None:
+    """Draws the time of a search, which replaces ranks and rates; None without one."""
+    refuse_odd("minutes")
+    minutes: float | None = st.number_input(
+        "Find the best for me (minutes)",
+        value=None,
+        min_value=0.5,
+        max_value=10_000.0,
+        step=5.0,
+        format="%g",
+        key="minutes",
+        placeholder="or choose ranks below",
+        help="Rank, learning rate, dropout, adapted parts, variant and context rows while training are proposed run by "
+        "run from the results on the validation rows, until the time is spent. What you change under More settings "
+        "stays as it is.",
+        bind="query-params",
+        width=280,
+    )
+    return minutes
+
+
 def ranks_widget() -> None:
     """Draws the ranks to compare."""
     st.pills(
@@ -171,10 +192,10 @@ def training_widgets(card: ModelCard, task: Task) -> None:
     st.text_input("Seeds", DEFAULTS["seeds"], key="seeds", help=help, bind="query-params")
 
 
-def baseline_widgets() -> None:
-    """Draws what to compare LoRA with, and whether the ranks share one learning rate."""
+def baseline_widgets(*, searching: bool) -> None:
+    """Draws what to compare LoRA with and, without a search, whether the ranks share one learning rate."""
     with st.container(horizontal=True):
-        for name in ("zero_shot", "full_fine_tuning", "references", "one_rate"):
+        for name in ("zero_shot", "full_fine_tuning", "references", "one_rate")[: 3 if searching else 4]:
             widget(name)
 
 

@@ -21,6 +21,7 @@ from tabtune_core.metrics import Task
 from tabtune_core.models.cards import AdapterSize, ModelCard, adapter_size
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import check_weights
+from tabtune_core.search.budget import Parts
 from tabtune_core.settings import MANY_RUNS, SweepSettings
 from tabtune_core.settings.advice import advise
 from tabtune_core.wording import counted
@@ -74,8 +75,13 @@ def show_advice(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
         st.markdown(advice)
 
 
-def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Judged) -> None:
-    """Draws the bar that is always in view: what would start and its button (a large sweep asks first), or why not."""
+def launch_bar(
+    sweep: SweepSettings, name: str, stops: Sequence[str], judged: Judged, minutes: float | None = None
+) -> None:
+    """Draws the bar that is always in view: what would start and its button (a large sweep asks first), or why not.
+
+    With ``minutes``, a search would start.
+    """
     with (
         st.bottom,
         st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="launch_bar"),
@@ -85,7 +91,8 @@ def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Ju
         elif judged.too_large:
             st.markdown(":red[:material/memory: **Does not fit**], as estimated.", width="content")
         else:
-            st.markdown(in_short(sweep, judged), width="content")
+            what = in_short(sweep, judged) if minutes is None else f"**Search** for {minutes:g} minutes"
+            st.markdown(what, width="content")
         insists = not judged.too_large or st.checkbox(
             "Start even if it does not fit",
             key="insists",
@@ -97,7 +104,7 @@ def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Ju
         )
         ready = not stops and sure and insists
         pressed = st.button(
-            f"Launch {counted(sweep.size, 'run')}",
+            f"Launch {counted(sweep.size, 'run')}" if minutes is None else "Find the best",
             type="primary" if ready else "secondary",
             disabled=not ready,
             icon=":material/rocket_launch:",
@@ -105,7 +112,7 @@ def launch_bar(sweep: SweepSettings, name: str, stops: Sequence[str], judged: Ju
             key=f"launch_{sweep.run.dataset[:12]}",
         )
     if pressed:
-        _launch(sweep, name)
+        _launch(sweep, name, judged, minutes)
 
 
 def in_short(sweep: SweepSettings, judged: Judged) -> str:
@@ -124,13 +131,17 @@ def first_sentence(text: str) -> str:
     return re.split(r"(?<=[.;:]) ", text, maxsplit=1)[0]
 
 
-def _launch(sweep: SweepSettings, name: str) -> None:
+def _launch(sweep: SweepSettings, name: str, judged: Judged, minutes: float | None) -> None:
     """Queues the runs, makes sure that a worker runs, and goes to the Live page; or says why that is not possible."""
     with errors_shown(TabTuneError):
         with st.spinner("Looking for the model's weights"):
             check_weights(get_card(sweep.run.model), sweep.run.task, sweep.run.checkpoint, ask_hub=True)
         runs = sweep.expand()
         runs = runs if queries.cluster() else on_unequal_gpus(queries.home(), runs)
-        sweep_id, _ = once(queries.store().add_sweep, runs, name, halving=sweep.halves)
+        if minutes is not None and judged.clock is not None:
+            add = Parts.sort(runs).add
+            sweep_id, _ = once(add, queries.store(), 60 * minutes, judged.clock.trained_on, name)
+        else:
+            sweep_id, _ = once(queries.store().add_sweep, runs, name, halving=sweep.halves)
         queries.keep_worker()
         go("views/live/page.py", sweep=sweep_id)

@@ -1,5 +1,6 @@
 """The New run page: table, model and ranks first, then everything else; the cost and Launch are always in view."""
 
+import dataclasses
 from contextlib import suppress
 
 import streamlit as st
@@ -16,6 +17,7 @@ from dashboard.views.new_run.fits_panel import fits_panel
 from dashboard.views.new_run.model_picker import pick_model
 from tabtune_core.errors import SettingError, TableError, TabTuneError
 from tabtune_core.models.catalogue import with_tried_rates
+from tabtune_core.search.budget import Parts, check_budget
 
 st.title("New run", help=define("Rank", "Adapter", "Alpha", "Zero-shot", "Full fine-tuning", "Reference"))
 tables = queries.tables()
@@ -50,9 +52,11 @@ task, rows = queries.TASKS[way], tables[table].rows
 with right:
     card, cluster = pick_model(task), queries.cluster()
 
-form_widgets.ranks_widget()
-proposal.offer(rows)
-form_widgets.baseline_widgets()
+minutes = form_widgets.minutes_widget()
+if minutes is None:
+    form_widgets.ranks_widget()
+    proposal.offer(rows)
+form_widgets.baseline_widgets(searching=minutes is not None)
 notes = st.container()
 more = st.expander("More settings", icon=":material/tune:", key="advanced", on_change="rerun")
 with more, errors_shown(TableError, stop=True):
@@ -67,6 +71,9 @@ with errors_shown(SettingError, stop=True):
     asked = forms.to_sweep(
         values, dataset=table, target=target, task=task, split_at_median=way == "halves", split=split
     )
+    parts = None if minutes is None else Parts.of(asked)
+    if parts is not None:  # the form shows what the first run needs
+        asked = dataclasses.replace(asked, ranks=(parts.template.lora.rank,), one_rate=True)
 sweep = with_tried_rates(asked)
 with notes:
     launch_panel.show_findings(sweep, way)
@@ -82,12 +89,20 @@ with suppress(*((TabTuneError,) if stops else ())):
             launch_panel.show_adapters(card, task, sweep)
         launch_panel.show_advice(card, task, asked)
     fits_panel(sweep, way)
+if parts is not None and minutes is not None and judged.clock is not None:
+    try:
+        check_budget(60 * minutes, parts.template, parts.last, judged.clock)
+    except SettingError as error:
+        stops.append(str(error))
+        st.error(plain(str(error)), icon=":material/timer:")
 if judged.too_large:
     st.error(plain(judged.too_large), icon=":material/memory:")
 name = forms.sweep_name(tables[table].name, card.title, asked)
+if parts is not None:
+    name = f"{tables[table].name}: {card.title}, best of {minutes:g} minutes"
 text_panel.what_was_loaded()
 as_text = st.expander("Settings as text", icon=":material/code:", key="as_text", on_change="rerun")
 if as_text.open:
     with as_text:
         text_panel.show(asked)
-launch_panel.launch_bar(sweep, name, stops, judged)
+launch_panel.launch_bar(sweep, name, stops, judged, minutes)

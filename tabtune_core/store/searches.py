@@ -1,0 +1,86 @@
+"""Searches: sweeps whose next run is chosen from the results so far, until their time is spent.
+
+In: the time that a person gave, and the settings to start from. Out: which searches go on. The runs are in their own
+table, so a search that is interrupted goes on from what they say.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tabtune_core.settings import RunSettings
+from tabtune_core.store.database import Database
+
+GOES_ON = (
+    "ended IS NULL AND NOT COALESCE((SELECT status = 'cancelled' AND retried_as IS NULL FROM runs WHERE runs.sweep = "
+    "searches.sweep AND rung >= 0 ORDER BY created DESC LIMIT 1), 0)"
+)
+"""SQL: a search asks for more runs. It pauses while its newest run is cancelled, until that is started again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Search:
+    """One search, in the sweep of the same id."""
+
+    sweep: str
+    seconds: float
+    """How long it may take."""
+    spent: float
+    """Seconds during which its runs ran; the time of a worker that was not there does not count."""
+    template: RunSettings
+    """The settings to start from, of a LoRA run."""
+    last: tuple[RunSettings, ...]
+    """Runs that are queued at its end, such as full fine-tuning."""
+    sizes: Mapping[str, Any]
+    """Fields of ``TrainedOn``: the sizes of the table and the device."""
+    ended: str
+    """Why it asks for no more runs; empty until then."""
+
+    @property
+    def left(self) -> float:
+        """Seconds that remain."""
+        return self.seconds - self.spent
+
+
+def to_text(template: RunSettings, last: tuple[RunSettings, ...], sizes: Mapping[str, Any]) -> str:
+    """Writes what is asked of a search as JSON."""
+    return json.dumps({"template": template.to_dict(), "last": [run.to_dict() for run in last], "sizes": dict(sizes)})
+
+
+class SearchLog(Database):
+    """The table of searches."""
+
+    def search(self, sweep: str) -> Search | None:
+        """Returns the search of a sweep; None if it is an ordinary sweep."""
+        found = self._searches("sweep = ?", sweep)
+        return found[0] if found else None
+
+    def searches_that_go_on(self) -> list[Search]:
+        """Returns the searches that may ask for more runs, oldest first."""
+        return self._searches(GOES_ON)
+
+    def searching(self, sweep: str) -> bool:
+        """Whether a sweep is a search that may ask for more runs."""
+        return bool(self._read(f"SELECT 1 FROM searches WHERE sweep = ? AND {GOES_ON}", (sweep,)))
+
+    def spend(self, sweep: str, seconds: float) -> None:
+        """Adds seconds during which runs of the search ran."""
+        self._write("UPDATE searches SET spent = spent + ? WHERE sweep = ?", (seconds, sweep))
+
+    def _searches(self, where: str, *values: str) -> list[Search]:
+        rows = self._read(f"SELECT * FROM searches WHERE {where} ORDER BY rowid", values)
+        return [_read(dict(row)) for row in rows]
+
+
+def _read(row: dict[str, Any]) -> Search:
+    asked = json.loads(row["asked"])
+    return Search(
+        row["sweep"],
+        row["seconds"],
+        row["spent"],
+        RunSettings.from_dict(asked["template"]),
+        tuple(map(RunSettings.from_dict, asked["last"])),
+        asked["sizes"],
+        row["ended"] or "",
+    )
