@@ -82,7 +82,7 @@ def test_checks_stop_exactly_the_sweeps_whose_runs_would_fail():
     ("more", "sentence"),
     [
         ({"device": "cuda:7"}, "The device 'cuda:7' was requested, but this machine has 0 CUDA GPUs"),
-        ({"device": "tpu"}, "The device 'tpu' is unknown"),
+        ({"device": "tpu"}, "There is no device 'tpu': runs use NVIDIA GPUs or the CPU"),
         ({"checkpoint": "/nowhere/weights.ckpt"}, "There is no checkpoint at /nowhere/weights.ckpt"),
         (
             {"checkpoint": __file__},
@@ -113,7 +113,7 @@ def test_all_reasons_are_found_at_once_and_a_good_sweep_has_none(tmp_path):
     odd = RunSettings(dataset=dataset.id, target="z", device="tpu")
     assert [str(stop)[:12] for stop in what_stops(tmp_path, SweepSettings(run=odd).expand())] == [
         "The table ha",
-        "The device '",
+        "There is no ",
     ]
     assert get_dataset(tmp_path, dataset.id).rows == 60
 
