@@ -98,6 +98,6 @@ def check_budget(seconds: float, template: RunSettings, last: Sequence[RunSettin
         beside = "" if not last else " with full fine-tuning at the end"
         minutes = math.ceil(least / 30) / 2
         raise SettingError(
-            f"A run takes about {in_words(one)} here; at least {minutes:g} minute{'s' * (minutes != 1)} are needed"
+            f"A run takes about {in_words(one)} here; at least {minutes:g} {'minute is' if minutes == 1 else 'minutes are'} needed"
             f"{beside}. Nothing was started."
         )
