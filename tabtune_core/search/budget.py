@@ -97,7 +97,7 @@ def check_budget(seconds: float, template: RunSettings, last: Sequence[RunSettin
     if one is not None and seconds < least:
         beside = "" if not last else " with full fine-tuning at the end"
         minutes = math.ceil(least / 30) / 2
+        needed = "1 minute is" if minutes == 1 else f"{minutes:g} minutes are"
         raise SettingError(
-            f"A run takes about {in_words(one)} here; at least {minutes:g} minute{'s' * (minutes != 1)} are needed"
-            f"{beside}. Nothing was started."
+            f"A run takes about {in_words(one)} here; at least {needed} needed{beside}. Nothing was started."
         )
