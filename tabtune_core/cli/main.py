@@ -55,17 +55,8 @@ FIRST = {
     *("missing_marks", "leave_out", "rows"),
 }
 """Settings, reading choices and flags in the help of a command that starts runs; ``--help-all`` has the others."""
-MOST_MINUTES = 100_000
 Argument = tuple[tuple[str, ...], dict[str, Any]]
 """Names and keywords of ``argparse.ArgumentParser.add_argument``."""
-
-
-def minutes(text: str) -> float:
-    """Reads a time, as an argparse type."""
-    number = float(text)
-    if not 0 < number < MOST_MINUTES:
-        raise argparse.ArgumentTypeError(f"{text} minutes are not a time from 0 to {MOST_MINUTES:,} minutes")
-    return number
 
 
 def _argument(*names: str, **how: Any) -> Argument:
@@ -221,7 +212,7 @@ COMMANDS = {
             _argument(
                 "--minutes",
                 metavar="N",
-                type=minutes,
+                type=float,
                 help="find the best rank, rate, dropout, adapted parts, variant and context rows in this time",
             ),
         ),

@@ -7,6 +7,7 @@ chosen on the halves "tuned on" of ``tests/benchmarks/target_proposal.csv``.
 import math
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -28,35 +29,41 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-LABELS = _words("target label outcome class classes y response dependent ziel klasse")
+LABELS = _words("target label labels outcome class classes y response dependent ziel zielvariable klasse")
 EVENTS = _words(
     """
-    accepted admitted alive anomaly approved attrition bankrupt bought cancelled canceled choice churn churned clicked
-    conversion converted dead death decision default defaulted defect delayed denied diagnosis died disease event exited
-    failed failure fault fraud hired left mortality output passed placed placement prognosis purchase purchased
-    readmitted recurrence rejected relapse repaid responded result returned satisfaction satisfied sentiment severity
-    spam species status stroke subscribed success survival survived toxic variety vote winner won
+    accepted admit admitted alive anomaly approval approved arrested attrition bankrupt bankruptcy bought buy cancelled
+    canceled choice churn churned clicked complication conversion converted creditability cultivar dead death deceased
+    decision default defaulted defect defective delayed denied diagnosis died disease dropout edible event exited
+    failed failure fault fraud fraudulent graduated hired infected injured late left malignant mortality output passed
+    placed placement poisonous positive prognosis promoted purchase purchased readmission readmitted recidivism
+    recommended recurrence rejected relapse remission repaid responded result returned satisfaction satisfied sentiment
+    severity spam species status stroke subscribed success survival survived toxic variety vote voted win winner won
     """
 )
 """What happens to a row, or its type: mostly classes."""
 MEASURES = _words(
     """
-    amount casualties charges claims cnt consumption cost count demand earnings emissions expenses grade medv
-    mileage mpg price production profit progression quality rate rating rent rentals revenue salary sale saleprice sold
-    spending strength tip total trips value visitors wage yield gehalt kosten miete preis umsatz
+    accidents amount birthweight bookings bwt casualties charges claims cnt compensation consumption cost costs count
+    crime days deaths delay demand earnings emissions expenditure expenses fatalities gpa grade incidents injuries medv
+    mileage mpg orders price production productivity profit progression quality rate rating rent rentals revenue
+    ridership rings salary sale saleprice sold spending strength tip total trips turnover value visitors visits wage
+    yield gehalt kosten lohn miete preis umsatz verbrauch
     """
 )
 """Outcomes that are measured, paid or counted: numbers."""
 FEATURES = _words(
     """
-    account address age brand city client code country customer date day education email experience gender group height
-    hour id industry job lat latitude lon long longitude marital model month name no number occupation phone product
-    race region season sector sex site source state store street subject tenure time title user weekday year zip
+    account address age black block brand city client code color country county customer date day education email
+    ethnicity experience female firm gender group height hour id index industry job lat latitude lon long longitude
+    male marital minute model month name no number occupation patient phone product race region rownames season sector
+    sex site source state store street subject tenure time title treat url user weekday weekend year zip jahr monat ort
     """
 )
 """What is known before anything is predicted."""
 LABEL, EVENT, EVENT_IN_PART, MEASURE, MEASURE_IN_PART, FEATURE = 5.4, 4.9, 2.0, 4.3, 3.2, -2.0
-FIRST, LAST, LAST_OF_TWO, TWO_VALUES, IN_TITLE = 2.0, 2.0, 1.5, 1.3, 3.0
+FIRST, LAST, LAST_OF_TWO, TWO_VALUES, IN_TITLE, MANY_WORDS, SERIES = 2.0, 2.0, 1.5, 1.3, 3.0, -2.0, -3.0
+"""SERIES is for a name that differs from at least two others only in its digits, such as item_1, item_2, item_3."""
 SURE, MOST_ASKED, MOST_CLASSES, A_PHRASE, LONG = 0.8, 4, 50, 6, 5
 """SURE is the share of the likelihood from which one column is proposed; a name of A_PHRASE words is a question."""
 
@@ -108,15 +115,20 @@ def target_scores(table: Table, title: str) -> dict[str, float]:
         if column.kind in ("number", "category", "boolean") and column.unique > 1 and column.name not in useless
     ]
     names = {column.name: name_weight(column.name, table.frame[column.name]) for column in usable}
+    if {"x", "y"} <= {column.name.lower() for column in table.columns}:  # coordinates
+        names |= {name: FEATURE for name in names if name.lower() in ("x", "y", "z")}
+    stems = Counter(re.sub(r"\d+", "#", column.name) for column in table.columns)
+    series = {name for name in names if stems[re.sub(r"\d+", "#", name)] > 2}
     of_title = {word for word in words_of(title.rsplit(".", 1)[0]) if len(word) > 2}
     titled = [name for name in names if names[name] >= 0 and any(_alike(word, of_title) for word in words_of(name))]
-    ends = [name for name in names if names[name] >= 0] or [*names]
+    ends = [name for name in names if names[name] >= 0 and name not in series] or [*names]
 
     def score(column: Column) -> float:
-        name = column.name
+        name, words = column.name, column.kind != "number" and column.unique > MOST_CLASSES
         place = LAST * (name == ends[-1]) + LAST_OF_TWO * (name == table.columns[-1].name and column.unique == 2)
         place += FIRST * (name == ends[0] == usable[0].name != ends[-1])
-        return names[name] + place + TWO_VALUES * (column.unique == 2) + IN_TITLE * (titled == [name])
+        values = TWO_VALUES * (column.unique == 2) + MANY_WORDS * words
+        return names[name] + place + values + IN_TITLE * (titled == [name]) + SERIES * (name in series)
 
     return {column.name: score(column) for column in usable}
 

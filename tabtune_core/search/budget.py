@@ -15,6 +15,8 @@ from tabtune_core.store.runs import RunStore
 
 LEAST_RUNS = 2
 """A search that cannot compare two runs finds nothing."""
+MOST_MINUTES = 100_000
+"""Ten weeks: more is a typing error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +93,9 @@ def in_words(seconds: float) -> str:
 
 
 def check_budget(seconds: float, template: RunSettings, last: Sequence[RunSettings], clock: Clock) -> None:
-    """Raises SettingError if the time is not enough for two runs and for those at the end."""
+    """Raises SettingError if the time is not enough for two runs and for those at the end, or is no time."""
+    if not 0 < seconds <= 60 * MOST_MINUTES:
+        raise SettingError(f"{seconds / 60:g} minutes are no time for a search: above 0, at most {MOST_MINUTES:,}.")
     one = clock.seconds_of(template)
     least = LEAST_RUNS * (one or 0.0) + clock.of_all(last)
     if one is not None and seconds < least:

@@ -244,7 +244,7 @@ def test_interrupted_runs_are_resumed_and_followed_to_their_end(tmp_path, tabtun
     for run_id in (first, second):
         store.finish(run_id, "interrupted", error="Killed.")
     _, (apart,) = store.add_sweep([RunSettings(dataset="d", target="y")])
-    monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
+    monkeypatch.setattr(launch, "follow", lambda store, sweep, **_: store.runs(sweep))
     _, _, err = tabtune_here(tmp_path, "resume", sweep)
     assert err.count("starts anew; it had saved no state") == 2
     assert [(run.status, run.resumptions) for run in store.runs(sweep)] == [("queued", 1), ("queued", 1)]
@@ -317,7 +317,7 @@ def test_a_table_of_the_workspace_keeps_its_reading_choices(tmp_path, tabtune_he
     home = tmp_path / "home"
     dataset = add_dataset(home, DAYS.encode(), "days.csv", ReadingChoices(day_first=False, missing_marks=("lost",)))
     queued = []
-    monkeypatch.setattr(launch, "follow", lambda store, sweep: queued.extend(store.runs(sweep)) or queued)
+    monkeypatch.setattr(launch, "follow", lambda store, sweep, **_: queued.extend(store.runs(sweep)) or queued)
     (tmp_path / "sweep.toml").write_text(
         SweepSettings(run=RunSettings(dataset=dataset.id, target="bought"), ranks=(2,)).to_toml()
     )
@@ -329,7 +329,7 @@ def test_a_table_of_the_workspace_keeps_its_reading_choices(tmp_path, tabtune_he
 
 def test_every_axis_of_a_sweep_has_a_flag_and_run_names_are_unique(tmp_path, tabtune_here, monkeypatch):
     dataset = add_dataset(tmp_path / "home", DAYS.encode(), "days.csv")
-    monkeypatch.setattr(launch, "follow", lambda store, sweep: store.runs(sweep))
+    monkeypatch.setattr(launch, "follow", lambda store, sweep, **_: store.runs(sweep))
     axes = "--ranks 4 8 --alphas 8 16 --dropouts 0 0.1 --target-sets default row_attention+prediction_head"
     rates = "--learning-rates 1e-4 --full-learning-rates 1e-5 2e-5 --seeds 0 1"
     asked = ("sweep", dataset.id, "--target", "bought", *axes.split(), *rates.split())

@@ -11,7 +11,6 @@ from dashboard import queries
 from dashboard.queries import workspace
 from tabtune_core.events import RunFailed
 from tabtune_core.execution import lock
-from tabtune_core.store.runs import RunStore
 
 
 @pytest.fixture
@@ -140,17 +139,16 @@ def test_a_failed_sweep_says_why_on_top_and_links_to_its_settings(live, app, sto
     assert app.session_state["seeds"] == "0, 3"
 
 
-@pytest.mark.parametrize(("whose", "part"), [(queries, "watched"), (RunStore, "run")])
-def test_a_sweep_deleted_in_another_tab_while_drawn_is_replaced_by_the_next(live, app, store, monkeypatch, whose, part):
+def test_a_sweep_deleted_in_another_tab_while_drawn_is_replaced_by_the_next(live, app, store, monkeypatch):
     kept, gone = seeding.finished_sweep(store), seeding.finished_sweep(store)
-    real = getattr(whose, part)
+    real = queries.watched
 
     def too_late(*asked):
         for run in store.runs(gone) if gone in {sweep.id for sweep in store.sweeps()} else ():
             store.delete(run.id)
         return real(*asked)
 
-    monkeypatch.setattr(whose, part, too_late)
+    monkeypatch.setattr(queries, "watched", too_late)
     live(sweep=gone)
     assert not app.exception
     assert app.selectbox(key="chosen_sweep").value == kept

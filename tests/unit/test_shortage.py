@@ -147,7 +147,7 @@ def test_in_a_deleted_folder_commands_work_or_say_so_in_one_line(tmp_path, capsy
     with pytest.raises(SystemExit, match="2"):
         serve(["--home", str(tmp_path / "home"), "--no-browser"])
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 3 and all("The current folder was deleted." in line for line in lines)
+    assert len(lines) == 2 and all("The current folder was deleted." in line for line in lines)
 
 
 def test_the_limit_of_open_files_is_raised_as_far_as_allowed():

@@ -112,8 +112,6 @@ def minutes_widget() -> float | None:
     minutes: float | None = st.number_input(
         "Find the best for me (minutes)",
         value=None,
-        min_value=0.5,
-        max_value=10_000.0,
         step=5.0,
         format="%g",
         key="minutes",

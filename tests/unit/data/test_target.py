@@ -60,7 +60,9 @@ def test_the_likely_target_is_proposed_with_a_reason(labels, column, task):
             "diagnosis",
             "approved",
         ),
+        ({"X": range(ROWS), "Y": range(ROWS), "rain": range(60, 0, -1), "area": [1, 2, 4] * 20}, "", "area", "a"),
         ({"Mildness": np.linspace(3, 4, ROWS), "z": np.linspace(5, 3, ROWS)}, "soap_mildness.csv", "Mildness", "z"),
+        ({"G1": [1, 2, 3] * 20, "G2": [1, 2, 2] * 20, "G3": [3, 2, 1] * 20}, "student.csv", "b", "G3"),
     ],
 )
 def test_where_none_is_certain_up_to_four_columns_are_asked_about(labels, title, first, among):
@@ -69,6 +71,7 @@ def test_where_none_is_certain_up_to_four_columns_are_asked_about(labels, title,
     assert 2 <= len(proposal.near) <= 4
     assert among in proposal.near
     assert proposal.near[0] == first
+    assert not {"X", "Y"} & {*proposal.near}
 
 
 REFUSED = {
