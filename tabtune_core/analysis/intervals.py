@@ -4,7 +4,7 @@ from tabtune_core.data.splits import SplitName
 
 GAINS: dict[str, SplitName] = {"gain": "validation", "test_gain": "test"}
 """Column of leaderboards that holds a gain over zero-shot -> the part that it was measured on."""
-PLUS_MINUS = "± is the distance to the end of the 95 % interval of one comparison that is nearer to 0"
+PLUS_MINUS = "± is the side towards 0 of the 95 % interval of one comparison"
 """Intervals over rows are corrected for skew, so their ends may be at different distances."""
 
 

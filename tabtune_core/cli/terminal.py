@@ -174,7 +174,7 @@ class RunView:
 
 def table(board: "pd.DataFrame", rank_by: str) -> str:
     """Writes the leaderboard as text, in MB, seconds and per cent."""
-    from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
+    from tabtune_core.analysis.intervals import half_width
 
     metric = METRICS[rank_by]
     scores = board[[f"validation_{rank_by}", f"test_{rank_by}"]]
@@ -213,7 +213,7 @@ def table(board: "pd.DataFrame", rank_by: str) -> str:
         f"{metric.label} ({metric.unit}, {direction} is better), ranked on the validation rows. MB are peaks over "
         "the loaded base."
     )
-    return "\n".join((head, *[f"{PLUS_MINUS}."] * tested, *_aligned(rows)))
+    return "\n".join((head, *_aligned(rows)))
 
 
 def paragraphs(sentences: Sequence[str], *notes: str) -> str:
