@@ -45,13 +45,13 @@ def measure(home: Path, table: Path) -> dict[str, str]:
         subprocess.run(command, check=True)
         ids[name] = RunStore(home).sweeps()[0].id
     store = RunStore(home)
-    runs = store.runs(ids["finished"])
-    largest = max((run for run in runs if run.settings.strategy == "peft"), key=lambda run: run.settings.lora.rank)
+    ended = [run for run in store.runs(ids["finished"]) if run.status == "finished"]
+    largest = max((run for run in ended if run.settings.strategy == "peft"), key=lambda run: run.settings.lora.rank)
     store.add_job("rank_curve", {"run": largest.id})
     ensure_worker(home, exit_when_idle=True)
     while any(job.status not in JOB_ENDED for job in store.jobs()):
         time.sleep(1)
-    assert {job.status for job in store.jobs()} == {"finished"}, "a curve was not made"
+    assert {job.status for job in store.jobs()} == {"finished"}, "the curve was not made"
     while worker_of(home) is not None:
         time.sleep(0.1)
     return ids
