@@ -228,6 +228,7 @@ def test_ctrl_c_cancels_the_sweep_prints_the_board_of_ended_runs_and_says_how_to
     process = subprocess.Popen(**command(home, *asked), **pipes, preexec_fn=HEAR_CTRL_C)
     store = RunStore(home)
     wait_until(lambda: any(store.last(run.id, "StepDone") for run in store.runs(status="running")))
+    wait_until(lambda: any(run.id not in before for run in store.runs(status="finished")))  # two may run at once
     process.send_signal(signal.SIGINT)
     out, err = process.communicate(timeout=120)
     assert process.returncode == 130
