@@ -11,6 +11,7 @@ from dashboard.server import application as served
 from dashboard.start import main
 from tabtune_core.analysis.recommendation import recommend
 from tabtune_core.analysis.runs_table import leaderboard
+from tabtune_core.settings import REFERENCES
 from tabtune_core.store.runs import RunStore, default_home
 
 MOST_BYTES = 3_500_000
@@ -33,8 +34,8 @@ def test_the_demo_has_a_finished_sweep_that_lora_wins_and_a_queued_one(demo):
     store, facts = RunStore(demo), about(demo)
     finished, going = store.runs(facts["finished"]), store.runs(facts["going"])
     assert [sweep.id for sweep in store.sweeps()] == [facts["finished"], facts["going"]]
-    assert {run.status for run in finished} == {"finished"}
-    assert {run.settings.strategy for run in finished} == {"inference", "base-ft", "peft", "linear", "boosting"}
+    assert {run.status for run in finished} == {"finished", "outrun"}
+    assert {run.settings.strategy for run in finished} == {"inference", "base-ft", "peft", *REFERENCES}
     assert [run.settings.lora.rank for run in going if run.status == "queued"] == list(RANKS)
     assert {run.status for run in going if run.status != "queued"} == {"finished"}
     assert not store.unreadable()
