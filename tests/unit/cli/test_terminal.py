@@ -145,7 +145,7 @@ def test_the_gain_of_the_leaderboard_is_on_the_test_rows_or_has_no_interval(test
     runs, load = sweep(np.random.default_rng(7), metric="log_loss")
     board = with_half_widths(leaderboard(runs, "log_loss"), partial(half_widths, metric=METRICS["log_loss"], load=load))
     first = board[board["strategy"] == "peft"].iloc[0]
-    head, *lines = table(board if tested else board.assign(test_gain=np.nan), "log_loss").splitlines()[1 + tested :]
+    head, *lines = table(board if tested else board.assign(test_gain=np.nan), "log_loss").splitlines()[1:]
     line = next(line for line in lines if f" {first['name']} " in line)
     assert (" test gain " in head, " validation gain " in head, "±" in head) == (tested, not tested, tested)
     shown = [f"{first['test_gain']:+.4f}", f"{first['test_gain_half_width']:.4f}"]
