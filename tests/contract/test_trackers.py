@@ -6,6 +6,7 @@ import math
 import socket
 import struct
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -168,7 +169,11 @@ def test_a_tracker_has_exactly_what_the_store_has(name, lab, alone):
 
     lab.store.rename(lab.lora, "another name")  # a change by a person replaces what was sent
     assert "1 run of it new" in send(lab.store, lab.sweep, open_tracker(name, lab.store.home))
-    ((again, _),) = READ[name](folder, lab.lora)
+    for _ in range(300):  # W&B's service may still be writing the file
+        ((again, _),) = READ[name](folder, lab.lora)
+        if again.keys() == curves.keys():
+            break
+        time.sleep(0.1)
     assert {key: len(rows) for key, rows in again.items()} == {key: len(rows) for key, rows in curves.items()}
 
 
