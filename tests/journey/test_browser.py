@@ -149,10 +149,13 @@ def test_from_a_file_to_a_downloaded_adapter(serve, page, tmp_path):
     assert [run.name for run in store.runs()] == ["Zero-shot", *REFERENCES, "LoRA r=4", "LoRA r=8", "Full fine-tuning"]
     page.locator('[class*="st-key-loss_"] .js-plotly-plot .scatterlayer .trace').first.wait_for()
     seen = page.evaluate(f"() => {all_points('loss_')}")
+    assert [run.name for run in store.runs() if run.status not in ENDED]
     page.wait_for_function(f"() => {all_points('loss_')} > {seen}")
+    assert [run.name for run in store.runs() if run.status not in ENDED]
 
     page.reload()
     page.get_by_text("runs have ended").wait_for()
+    assert [run.name for run in store.runs() if run.status not in ENDED]
     assert [other.id for other in store.sweeps()] == [sweep.id]
 
     page.goto("about:blank")  # an open Live page costs more time than the runs
