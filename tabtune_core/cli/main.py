@@ -49,7 +49,7 @@ OF_KEPT_RUNS = ("leaderboard", "runs", "show", "resume", "export")
 """Commands that need an existing workspace; without a check they would create the folder of a mistyped --home."""
 HELP_ALL = "--help-all"
 FIRST = {
-    *("data", "--help", "--home", "--query", "--adapters", "--format", "--settings", "--set", "--memory", "--minutes"),
+    *("data", "--help", "--home", "--adapters", "--format", "--settings", "--set", "--memory", "--minutes"),
     *("target", "task", "model", "device", "split_by", "split_column", "strategy", "rank", "epochs", "context_rows"),
     *("ranks", "seeds", "learning_rates", "one_rate", "zero_shot", "full_fine_tuning", "references"),
     *("missing_marks", "leave_out", "rows"),

@@ -40,10 +40,8 @@ def _keep_up(store: RunStore, run: Run) -> None:
 
     Nobody waits for later runs: Li et al. 2020, arXiv 1810.05934.
     """
-    here = [
-        other for other in store.runs(run.sweep) if other.rung == run.rung and other.status in ("waiting", "outrun")
-    ]
-    came = [*here, *(other for other in store.runs(run.sweep) if other.rung > run.rung)]
+    tries = [other for other in store.runs(run.sweep) if other.rung >= run.rung]
+    came = [other for other in tries if other.rung > run.rung or other.status in ("waiting", "outrun")]
     on = run.id in best_of(came, store, going_on(len(came), run.rung))
     store.advance([run.id] * on, [run.id] * (not on))
 

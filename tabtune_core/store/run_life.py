@@ -24,7 +24,7 @@ from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import ENDED, Run, Status, Sweep, Unreadable, read_run
 from tabtune_core.store.searches import GOES_ON, SearchLog
 
-NOWHERE = "pid = NULL, identity = NULL, slot = '', device = '', executor = '', node = ''"
+NOWHERE = "pid = NULL, identity = NULL, slot = '', executor = '', node = ''"
 """SQL that resets where a run is carried out when it is queued again."""
 
 

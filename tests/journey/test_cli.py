@@ -130,6 +130,7 @@ def test_by_default_each_rank_keeps_its_best_rate_and_the_others_stop_at_rungs(h
     ended = [run.status for run in sorted(runs, key=lambda run: run.settings.label) if run.rung >= 0]
     assert [ended[place : place + 3].count("outrun") for place in (0, 3)] == [2, 2]
     assert set(ended) == {"finished", "outrun"}
+    assert {run.device for run in runs} == {"CPU"}, "also of those that stopped at a rung"
     names = [run.settings.label for run in sorted(runs, key=lambda run: run.started or 0)]
     assert names.index("LoRA r=2") < names.index("LoRA r=4")
     assert "stopped at rung 1 of 2: another learning rate was better" in done.stdout
