@@ -13,7 +13,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from filelock import FileLock
 from page_steps import PATIENCE_MS
 from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
@@ -155,12 +154,11 @@ def chromium():
 
 
 @pytest.fixture
-def browser(chromium, tmp_path_factory):
-    """A Chromium without open tabs; no other test has one, so that runs do not end before a page is drawn."""
-    with FileLock(tmp_path_factory.getbasetemp().parent / "browser.lock"):
-        yield chromium
-        for context in chromium.contexts:
-            context.close()
+def browser(chromium):
+    """A Chromium without open tabs."""
+    yield chromium
+    for context in chromium.contexts:
+        context.close()
 
 
 @pytest.fixture

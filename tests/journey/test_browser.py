@@ -54,7 +54,7 @@ def all_points(name):
     return f"""document.querySelector('[class*="st-key-{name}"] .js-plotly-plot')._fullData.reduce((sum, trace) => sum + trace.x.length, 0)"""
 
 
-STEPS = 400
+STEPS = 160
 """So many that runs go on while a page is loaded again, on a fast machine too."""
 LINES = """document.querySelector('[class*="st-key-loss_"] .js-plotly-plot')._fullData.length"""
 
