@@ -54,6 +54,17 @@ def counts() -> pd.DataFrame:
     return pd.DataFrame({"label": ["benign", "malignant"], "rows": [357, 212]})
 
 
+def columns() -> pd.DataFrame:
+    """One row per column: how much the error rises without it, with the adapter and of the base alone."""
+    rises = {
+        "lora": [0.31, 0.04, -0.002],
+        "lora_half": [0.05, 0.02, 0.004],
+        "base": [0.2, 0.03, 0.0],
+        "base_half": 0.02,
+    }
+    return pd.DataFrame({"name": ["mean radius", "texture <b>", "a" * 200]} | rises)
+
+
 def bars() -> pd.DataFrame:
     """One row per stretch of the target's values."""
     return pd.DataFrame({"low": [0.0, 10.0, 20.0], "high": [10.0, 20.0, 30.0], "rows": [5, 12, 3]})
@@ -109,7 +120,7 @@ EXAMPLES = {
     **dict.fromkeys(("memory",), memory),
     **dict.fromkeys(("pareto", "rank_curve"), ranked),
     **{"score": scores, "memory_breakdown": causes, "class_counts": counts, "reliability_diagram": bins},
-    **{"target_values": bars, "truncation": curve},
+    **{"target_values": bars, "truncation": curve, "importance": columns},
     **{"predicted_true": errors, "confusion_matrix": pairs},
 }
 """What makes the frame of a chart, by the chart's name."""

@@ -12,6 +12,7 @@ from typing import Any
 import pandas as pd
 import plotly.graph_objects as go
 
+from tabtune_core.charts.importance import importance
 from tabtune_core.charts.lines import gradient_norm, loss, score, seconds
 from tabtune_core.charts.memory import memory, memory_breakdown
 from tabtune_core.charts.pareto import pareto
@@ -75,6 +76,11 @@ CHARTS: dict[str, Chart] = {
     "rank_curve": Chart(rank_curve, "How the score depends on the rank."),
     "truncation": Chart(
         truncation, "Scores of one run after its update is truncated to lower ranks (SVD), without retraining."
+    ),
+    "importance": Chart(
+        importance,
+        "How much the error rises when the values of one column are shuffled: the further to the right, the more the "
+        "model uses it. Of two columns that say the same, each may seem unimportant.",
     ),
     "confusion_matrix": Chart(
         confusion_matrix,

@@ -29,6 +29,7 @@ KINDS: dict[str, JobKind] = {
     "export": JobKind(title="export", function="export.export"),
     "verify": JobKind(title="verification", function="export.verify"),
     "rank_curve": JobKind(title="rank curve", function="truncate_rank.rank_curve"),
+    "columns": JobKind(title="importance of columns", function="column_importance.column_importance"),
 }
 UNKNOWN = JobKind(title="job", function="")
 """Stands for kinds that this version does not know."""

@@ -13,7 +13,7 @@ from tabtune_core.metrics import METRICS
 
 UNITS = (
     *("(s)", "(MB)", "(nats)", "(share)", "(no unit)", "(per step)", "(%)", "(unit of the target)"),
-    *("step", "Phase", "Run", "Rows", "Context rows", "Class", "class"),
+    *("step", "Phase", "Run", "Rows", "Context rows", "Class", "class", "Column"),
 )
 HOSTILE = "<b>x</b><a href='http://x.example'>y</a> &lt; %{x} <br>"
 

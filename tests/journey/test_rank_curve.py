@@ -2,11 +2,14 @@
 
 import json
 
+import numpy as np
+import pandas as pd
 import pytest
 from runs_here import carried_out
 
-from tabtune_core.data.datasets import add_sample
+from tabtune_core.data.datasets import add_dataset, add_sample
 from tabtune_core.errors import AdapterError
+from tabtune_core.execution.jobs.column_importance import column_importance
 from tabtune_core.execution.jobs.truncate_rank import rank_curve
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.jobs import read_progress
@@ -61,3 +64,19 @@ def test_a_run_without_an_update_is_refused(store):
     _, (run_id,) = store.add_sweep([RunSettings(dataset="any", target="any", strategy="inference")])
     with pytest.raises(AdapterError, match="Zero-shot has no low-rank update"):
         rank_curve(store.home, store.home, run=run_id)
+
+
+def test_shuffling_a_column_shows_what_the_model_uses(store, unverified):
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame({"noise": rng.normal(size=240), "says": rng.normal(size=240)})
+    frame["label"] = np.where(frame["says"] > 0, "yes", "no")
+    table = add_dataset(store.home, frame.to_csv(index=False).encode(), "t.csv").id
+    settings = RunSettings(dataset=table, target="label", model="tabicl-mini", device="cpu", lora=LoraSettings(rank=2))
+    (run,) = carried_out(store, settings.changed(steps=4, eval_every=2))
+    found = column_importance(store.home, store.home, run=run.id)
+    assert [column["name"] for column in found["columns"]] == ["says", "noise"]
+    says, noise = (column["lora"] for column in found["columns"])
+    assert says[0] > says[1] > 0
+    assert abs(noise[0]) < 0.1 * says[0]
+    assert found["columns"][0]["base"] != found["columns"][0]["lora"]
+    assert json.loads(json.dumps(found)) == found

@@ -9,6 +9,7 @@ from dashboard.components import unreadable
 from dashboard.components.glossary import define
 from dashboard.formatting import plain, sweep_titles
 from dashboard.url_state import SELECT_PIXELS, nothing_yet, pick, say_gone, stop
+from dashboard.views.compare.columns_tab import columns_tab
 from dashboard.views.compare.compared import Compared
 from dashboard.views.compare.rank_tab import rank_tab
 from dashboard.views.compare.side_by_side import side_by_side
@@ -17,7 +18,7 @@ from tabtune_core.analysis.runs_table import costs_note
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import METRICS, metrics_of
 
-TABS = {"Rank": rank_tab, "Trade-offs": trade_offs, "Runs side by side": side_by_side}
+TABS = {"Rank": rank_tab, "Trade-offs": trade_offs, "Columns": columns_tab, "Runs side by side": side_by_side}
 
 head = st.container(horizontal=True, vertical_alignment="center")
 head.title("Compare", help=define("Pareto front", "Mean over seeds", "Truncation"), width="content")

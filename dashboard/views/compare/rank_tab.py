@@ -8,10 +8,10 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components.answer_card import why
-from dashboard.components.job_status import ask_for, result_of
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
 from dashboard.views.compare.compared import Compared
+from dashboard.views.compare.job_of_one_run import job_of_one_run
 from tabtune_core.analysis.comparison import at_one_rate, smallest_tied
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.races import with_scores_so_far
@@ -26,7 +26,6 @@ from tabtune_core.analysis.singular_values import (
 from tabtune_core.charts import CHARTS
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES
-from tabtune_core.store.jobs import JOB_ENDED
 from tabtune_core.store.run_row import Run
 from tabtune_core.wording import few
 
@@ -93,32 +92,14 @@ def _compared_runs(board: pd.DataFrame, recommendation: Recommendation) -> pd.Da
 
 MOST_NAMED = 6
 KIND = "rank_curve"
-DOING = "Truncating and scoring the update"
 
 
 def one_run_rank(compared: Compared) -> None:
     """Draws which rank one run really used."""
     means = "If the score stays the same, the full rank was not needed."
     st.header("Truncate the rank of one run", help=f"{CHARTS['truncation'].help} {means}")
-    lora = sorted(
-        (run for run in compared.done if run.settings.strategy == "peft"), key=lambda run: -run.settings.lora.rank
-    )
-    chosen = st.selectbox(
-        "Run to truncate",
-        [run.id for run in lora],
-        format_func=compared.legend.labels.__getitem__,
-        key=f"cut_{compared.sweep}",
-    )
-    run = next(run for run in lora if run.id == chosen)
-    [job] = queries.newest_jobs(KIND, {"run": run.id})
-    if result := result_of(job, DOING):
-        _found(compared, run, result)
-    elif job is None or job.status in JOB_ENDED:
-        means = (
-            "Scores the adapter at each lower rank, also while other runs train; each takes as long as a prediction."
-        )
-        icon = ":material/content_cut:"
-        st.button("Compute", key="work_out", on_click=ask_for, args=(KIND, {"run": run.id}), icon=icon, help=means)
+    if found := job_of_one_run(compared, KIND, "Truncating and scoring the update", icon=":material/content_cut:"):
+        _found(compared, *found)
 
 
 def _found(compared: Compared, run: Run, result: dict[str, Any]) -> None:

@@ -14,20 +14,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tabtune_core.data.datasets import load_frame
-from tabtune_core.data.splits import SplitName
-from tabtune_core.engine.adapted_model import AdaptedModel, open_base
-from tabtune_core.errors import AdapterError
-from tabtune_core.execution.jobs.registry import package_of_run
+from tabtune_core.execution.jobs.opened_run import open_run
 from tabtune_core.lora.adapted_layer import AdaptedLayer
 from tabtune_core.lora.attach import adapter_at, weight_name
 from tabtune_core.lora.inject import LoraReport, adapter_updates, load_factors
-from tabtune_core.models.adaptation import adapt
-from tabtune_core.models.base import with_module
 from tabtune_core.store.jobs import write_progress
-from tabtune_core.store.predictions import read_predictions
-from tabtune_core.store.runs import RunStore
-from tabtune_core.training.scoring import HeldOut, Shown
+from tabtune_core.training.scoring import HeldOut
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +53,6 @@ def directions(a: torch.Tensor, b: torch.Tensor, scaling: float) -> Directions:
     return Directions(out_basis @ left, values, right @ in_basis.T, scaling, len(a))
 
 
-PARTS: tuple[SplitName, ...] = ("validation", "test")
 FACTORS = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "start_")
 """In the names of the tensors of low-rank updates."""
 
@@ -74,43 +65,27 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
         target, shape ``[out, in]``, rank, singular_values, update_norm and weight_norm (Frobenius); ``beside``: how
         many other tensors trained, which are kept at every rank except 0; ``seconds``.
 
-    Raises:
-        AdapterError: the run is not a LoRA run, or its adapter package, predictions or rows are missing.
-        CheckpointError: the base's weights cannot be found.
+    Raises what ``open_run`` raises.
     """
-    started, store = time.monotonic(), RunStore(home, existing=True)
-    asked = store.run(run)
-    if asked.settings.strategy != "peft":
-        raise AdapterError(f"{asked.name} has no low-rank update; choose a LoRA run.")
-    saved = {part: read_predictions(store, run, part) for part in PARTS}
-    parts = {part: its for part, its in saved.items() if its is not None and len(its.rows_N)}
-    if "validation" not in parts:
-        raise AdapterError(f"The predictions of {asked.name} are missing, so its rows cannot be scored. Run it again.")
-    package = package_of_run(store, asked)
-    settings, base = asked.settings, package.facts.base
-    weights, device = settings.checkpoint, settings.device
-    plain = open_base(settings.model, settings.task, base.sha256, checkpoint=weights, device=device)
-    norms = {name: float(parameter.detach().norm()) for name, parameter in plain.module.named_parameters()}
-    model = with_module(plain, plain.module)
-    report = adapt(model, settings, package.tensors)
-    updates = adapter_updates(model.module, report)
+    started, opened = time.monotonic(), open_run(home, run)
+    report, tensors, shown = opened.report, opened.package.tensors, opened.shown
+    norms = {name: float(parameter.detach().norm()) for name, parameter in opened.base.module.named_parameters()}
+    updates = adapter_updates(opened.model.module, report)
     cuts = {layer.path: directions(*updates[layer.path], layer.scaling) for layer in report.layers}
-    table = load_frame(home, settings.dataset)
-    shown = Shown.to(model, AdaptedModel(model, settings, package.facts).context(table), views=settings.train.views)
-    frames = {part: shown.read(table.iloc[one.rows_N]) for part, one in parts.items()}
-    held_out = {part: HeldOut(one.rows_N, frames[part], one.y_N, one.rarer) for part, one in parts.items()}
+    frames = {part: shown.read(opened.table.iloc[one.rows_N]) for part, one in opened.held_out.items()}
+    held_out = {part: HeldOut(one.rows_N, frames[part], one.y_N, one.rarer) for part, one in opened.held_out.items()}
     ranks, scored = ranks_up_to(max(len(of_layer.values) for of_layer in cuts.values())), []
     for done, rank in enumerate(ranks):
         write_progress(folder, done, len(ranks), "ranks")
         if rank:
-            _cut(model.module, report, package.tensors, cuts, rank)
-        scores = shown.scorer.predict
-        scored.append({p: rows.score(scores(model if rank else plain, rows.x_NF)) for p, rows in held_out.items()})
+            _cut(opened.model.module, report, tensors, cuts, rank)
+        model, predict = opened.model if rank else opened.base, shown.scorer.predict
+        scored.append({part: rows.score(predict(model, rows.x_NF)) for part, rows in held_out.items()})
     return {
         "ranks": ranks,
         **{part: [scores[part] for scores in scored] for part in held_out},
         "layers": [_size_of(layer, cuts[layer.path], norms[weight_name(layer.path)]) for layer in report.layers],
-        "beside": len([name for name in package.tensors if not any(part in name for part in FACTORS)]),
+        "beside": len([name for name in tensors if not any(part in name for part in FACTORS)]),
         "seconds": time.monotonic() - started,
     }
 

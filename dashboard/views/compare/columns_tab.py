@@ -1,0 +1,33 @@
+"""The third tab of Compare: which columns of the table matter to one run and to its base."""
+
+import streamlit as st
+
+from dashboard import queries
+from dashboard.components.plotly_chart import show
+from dashboard.formatting import plain
+from dashboard.views.compare.compared import Compared
+from dashboard.views.compare.job_of_one_run import job_of_one_run
+from tabtune_core.analysis.important_columns import importance_frame, in_words, seconds_of
+from tabtune_core.charts import CHARTS
+from tabtune_core.charts.importance import MOST
+from tabtune_core.events import RunPlanned
+
+
+def columns_tab(compared: Compared) -> None:
+    """Draws the tab."""
+    st.header("Which columns matter", help=CHARTS["importance"].help)
+    found = job_of_one_run(
+        compared,
+        "columns",
+        "Shuffling one column after the other",
+        icon=":material/shuffle:",
+        seconds=lambda run: seconds_of(run, queries.store().last_event(run.id, RunPlanned)),
+    )
+    if not found:
+        return
+    _, result = found
+    columns = importance_frame(result)
+    st.markdown(plain(in_words(columns)))
+    show("importance", columns, metric=result["metric"])
+    more = f"; the first {MOST} of {len(columns):,} columns" if len(columns) > MOST else ""
+    st.caption(f"{result['rows']:,} {result['part']} rows{more}.")

@@ -1,0 +1,60 @@
+"""Which columns matter to an adapter and to its base: how much larger the error is with one column shuffled.
+
+In: a run with an adapter package. Out: plain values for the page. Permutation importance (Breiman 2001, Machine
+Learning 45, 5-32) on held-out rows: of two columns that say the same, each may seem not to matter.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from tabtune_core.analysis.important_columns import MOST_ROWS, REPEATS
+from tabtune_core.data.splits import SplitName
+from tabtune_core.execution.jobs.opened_run import open_run
+from tabtune_core.metrics import ROW_MEANS
+from tabtune_core.store.jobs import write_progress
+
+
+def column_importance(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
+    """Shuffles each column among the test rows, or the validation rows if there is no test row, and predicts them.
+
+    Returns:
+        ``columns``: name and, for ``base`` and ``lora``, ``[mean, half]``: the rise of the error with the half width of
+        its 95 % interval over rows; ``metric``: the error, ``log_loss`` or ``mae``; ``part``, ``rows`` and ``seconds``.
+
+    Raises what ``open_run`` raises.
+    """
+    started, opened = time.monotonic(), open_run(home, run)
+    part: SplitName = "test" if "test" in opened.held_out else "validation"
+    held_out, shown = opened.held_out[part], opened.shown
+    rows_N, y_N = held_out.rows_N[:MOST_ROWS], held_out.y_N[:MOST_ROWS]
+    frame, names = opened.table.iloc[rows_N], shown.context.encoder.columns
+    metric = "log_loss" if held_out.classes else "mae"
+    errors_of, _ = ROW_MEANS[metric]
+    predict = {"base": shown.scorer.keep(opened.base), "lora": shown.scorer.keep(opened.model)}
+
+    def errors(rows: pd.DataFrame) -> dict[str, NDArray[np.floating]]:
+        x_NF = shown.read(rows)
+        return {model: errors_of(y_N, ask(x_NF)) for model, ask in predict.items()}
+
+    before, found = errors(frame), []
+    for done, name in enumerate(names):
+        write_progress(folder, done, len(names), "columns")
+        rng, after = np.random.default_rng(done), []
+        for _ in range(REPEATS):
+            values = frame[name].iloc[rng.permutation(len(frame))]
+            after.append(errors(frame.assign(**{name: values.set_axis(frame.index)})))
+        rise = {model: np.mean([one[model] for one in after], axis=0) - before[model] for model in predict}
+        means = {model: [float(of.mean()), 1.96 * float(of.std(ddof=1)) / len(of) ** 0.5] for model, of in rise.items()}
+        found.append({"name": name} | means)
+    return {
+        "columns": sorted(found, key=lambda column: -column["lora"][0]),
+        "metric": metric,
+        "part": part,
+        "rows": len(rows_N),
+        "seconds": time.monotonic() - started,
+    }
