@@ -15,6 +15,7 @@ from dashboard.components.unreadable import page_part
 from dashboard.formatting import plain, sweep_titles
 from dashboard.url_state import SELECT_PIXELS, chosen, go, nothing_yet, pick, renew, say_gone, seen, settle, stop
 from dashboard.views.leaderboard import board_table, run_actions
+from dashboard.views.leaderboard.threshold import threshold
 from tabtune_core.analysis.comparison import at_one_rate
 from tabtune_core.analysis.races import picture_rows
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
@@ -47,6 +48,8 @@ def speak(board: pd.DataFrame, found: Recommendation | None, metric: str, *, goi
     elif found.sentences:
         with st.container(border=True):
             answer_card(found)
+            if found.verdict is not None and found.verdict.choice == "peft":
+                threshold(found.verdict.run)
             if found.verdict is not None and found.verdict.headline == NO_BETTER:
                 far_targets(*board[["dataset", "target"]].iloc[0])
     elif found.configurations.empty and found.basis:
