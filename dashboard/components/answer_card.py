@@ -61,7 +61,7 @@ def figures(verdict: Verdict) -> list[tuple[str, str, str | None]]:
         name = NAMES[verdict.classic].removeprefix("the ")
         ours = metric_text(verdict.ours_validation)
         help = f"{metric.written} on the validation rows; the model has {ours} there."
-        shown.append((f"{name[0].upper()}{name[1:]}", metric_text(verdict.classic_validation), help))
+        shown.append((f"{name[0].upper()}{name[1:]}, {metric.written}", metric_text(verdict.classic_validation), help))
     return shown
 
 

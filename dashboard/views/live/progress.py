@@ -240,12 +240,13 @@ def sweep_buttons(runs: list[Run], key: str) -> None:
 
 
 def time_left(runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> float | None:
-    """Returns the seconds until all runs have ended, if each takes as long as similar ones; None if not known.
+    """Returns the seconds until all runs have ended, as many at once as now; None if not known.
 
-    As many runs as now are assumed to run at once.
+    A run takes as long as similar ones on the same device; a queued run is expected where the last one began.
     """
     still = [run for run in runs if run.status not in ENDED]
-    known = [left for run in still if (left := _left(run, runs, far[run.id], now)) is not None]
+    last = max(runs, key=lambda run: run.started or 0.0)
+    known = [left for run in still if (left := _left(run, last, runs, far[run.id], now)) is not None]
     if not known or len(known) < len(still):
         return None
     going = sum(run.status == "running" for run in still)
@@ -258,7 +259,13 @@ def _length(run: Run) -> tuple[Any, ...]:
     return kind_of(run.settings), train.steps, train.epochs, train.time_limit, train.batch_size, train.context_rows
 
 
-def _left(run: Run, runs: Sequence[Run], far: Progress, now: float) -> float | None:
+def _machine(run: Run) -> tuple[str, str]:
+    """Returns what a run's seconds depend on: the model of its GPU, or the CPU of its node; empty until planned."""
+    return run.device, run.node if run.device == "CPU" else ""
+
+
+def _left(run: Run, last: Run, runs: Sequence[Run], far: Progress, now: float) -> float | None:
+    here = _machine(last if run.status == "queued" else run)
     rivals = sum(other.rung >= 0 and race_of(other.settings) == race_of(run.settings) for other in runs)
     share = trained_share(rivals) if 0 <= run.rung < len(RUNGS) and rivals else 1.0  # most will stop at a rung
     if far.eta_seconds is not None:
@@ -269,6 +276,7 @@ def _left(run: Run, runs: Sequence[Run], far: Progress, now: float) -> float | N
         if other.status in RANKED
         and other.result is not None
         and _length(other) == _length(run)
+        and _machine(other) == here
         and other.ended is not None
         and other.started is not None
     ]
