@@ -16,27 +16,27 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.wording import decimal
 
 
-def answer_card(found: Recommendation) -> None:
+def answer_card(advice: Recommendation) -> None:
     """Draws the card; without a verdict the sentences alone."""
-    if found.verdict is None:
-        st.markdown(plain(" ".join(found.sentences)))
+    if advice.verdict is None:
+        st.markdown(plain(" ".join(advice.sentences)))
         return
-    verdict = found.verdict
+    verdict = advice.verdict
     # whose heading is large
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="answer"):
         st.header(plain(verdict.headline), anchor=False, width="content")
-        why(found)
-    st.markdown(plain(found.in_short))
+        why(advice)
+    st.markdown(plain(advice.in_short))
     with st.container(horizontal=True):
         for label, value, help in figures(verdict):
             figure(label, value, help)
 
 
-def why(found: Recommendation, *rules: str) -> None:
+def why(advice: Recommendation, *rules: str) -> None:
     """Draws the button behind which are all sentences, what they rest on, and further ``rules``."""
     with st.popover("Why", icon=":material/info:", type="tertiary", key="why"):
-        st.markdown("\n\n".join(map(plain, found.sentences)))
-        st.caption("\n\n".join(map(plain, (found.basis, *rules))))
+        st.markdown("\n\n".join(map(plain, advice.sentences)))
+        st.caption("\n\n".join(map(plain, (advice.basis, *rules))))
 
 
 def figures(verdict: Verdict) -> list[tuple[str, str, str | None]]:
@@ -61,7 +61,7 @@ def figures(verdict: Verdict) -> list[tuple[str, str, str | None]]:
         name = NAMES[verdict.classic].removeprefix("the ")
         ours = metric_text(verdict.ours_validation)
         help = f"{metric.written} on the validation rows; the model has {ours} there."
-        shown.append((f"{name[0].upper()}{name[1:]}", metric_text(verdict.classic_validation), help))
+        shown.append((f"{name[0].upper()}{name[1:]}, {metric.written}", metric_text(verdict.classic_validation), help))
     return shown
 
 

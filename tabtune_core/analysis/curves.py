@@ -29,8 +29,6 @@ class Progress:
     eta_seconds: float | None
     """Wall time until training ends, if it does not stop early; None until five steps are known, and when all are done.
     """
-    evaluation_context_rows: int | None = None
-    """Context rows of evaluations during training, if they are fewer than at prediction."""
 
 
 def frame_of(store: RunStore, ids: Sequence[str], kind: str) -> pd.DataFrame:
@@ -67,4 +65,4 @@ def progress(store: RunStore, run: Run) -> Progress:
             eta = passed / here * (total - done)
             if limit is not None and step.seconds > 0:  # the limit is on the run's own clock
                 eta = min(eta, max(0.0, limit - step.seconds) * passed / here * done / step.seconds)
-    return Progress(done, total, current, eta, plan.fewer_evaluation_rows if plan else None)
+    return Progress(done, total, current, eta)

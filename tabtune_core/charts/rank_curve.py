@@ -168,6 +168,7 @@ def rank_curve(
         drawn.add_annotation(
             text=f"best{'' if (best['state'] == '').all() else ' so far'} {top:{form}}",
             **{"x": np.log10(found.leader), "y": top, "yshift": 17, "showarrow": False},
+            **({"xanchor": "left", "xshift": 4} if smallest == found.leader else {}),  # beside the line of r*
         )
     if smallest is not None:
         drawn.add_vline(smallest, line_color=FAINT, line_dash="dash", line_width=1.5)

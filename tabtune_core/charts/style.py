@@ -214,17 +214,19 @@ def mark_outside(drawn: go.Figure, named: Mapping[str, float], range_: tuple[flo
     low, high = range_
     drawn.layout.yaxis.range = [low, high]
     beyond = {name: value for name, value in named.items() if np.isfinite(value) and not low <= value <= high}
+    texts = list[str]()
     for above in (True, False):
         marks = [f"{shortened(name)} {value:{form}}" for name, value in beyond.items() if (value > high) == above]
         if marks:
-            text = ", ".join(marks[:3]) + (f" and {len(marks) - 3} more" if len(marks) > 3 else "")
-            drawn.add_annotation(
-                text=f"{text} {'↑' if above else '↓'}",
-                **{"x": 0.99, "xref": "x domain", "xanchor": "right", "showarrow": False},
-                **{"y": float(above), "yref": "y domain", "yanchor": "bottom"},
-                font={"size": 12, "color": FAINT},
-            )
+            more = f" and {len(marks) - 3} more" if len(marks) > 3 else ""
+            texts.append(f"{', '.join(marks[:3])}{more} {'↑' if above else '↓'}")
     if beyond:
+        drawn.add_annotation(
+            text="; ".join(texts),  # above the plot also what lies below it, where it would hide curves
+            **{"x": 0.99, "xref": "x domain", "xanchor": "right", "showarrow": False},
+            **{"y": 1, "yref": "y domain", "yanchor": "bottom"},
+            font={"size": 12, "color": FAINT},
+        )
         focused = {"yaxis.range": [low, high], "yaxis.autorange": False}
         button = {"label": "Show all", "method": "relayout", "args": [{"yaxis.autorange": True}], "args2": [focused]}
         look = {"type": "buttons", "showactive": False, "bgcolor": "rgba(0,0,0,0)", "font": {"size": 11}}

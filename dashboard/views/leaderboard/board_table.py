@@ -22,28 +22,13 @@ MEMORY, PREDICTION_MEMORY = "Memory of training (MB)", "Memory of prediction (MB
 ONE_DIGIT = (MEMORY, PREDICTION_MEMORY, "Training (s)", "Adapter (kB)")
 NARROW = 94
 """Least width of a column of numbers in pixels: the columns in ``ALWAYS`` fit a screen of 1280 pixels."""
-ALWAYS = (
-    "Place",
-    "Run",
-    *SCORES,
-    SECOND_SCORE,
-    "Seeds",
-    MEMORY,
-    "Training (s)",
-    "Trainable (%)",
-    "Adapter (kB)",
-)
+ALWAYS = ("Place", "Run", *SCORES, SECOND_SCORE, "Seeds", MEMORY, "Training (s)", "Trainable (%)", "Adapter (kB)")
 WHERE_IT_DIFFERS = ("Status", "Model", "Sweep", "Table", "Target", "Device", "Context rows")
 WHERE_IT_DIFFERS_AT_ONE_RANK = ("Alpha", "Dropout", "Learning rate", "Targets", "Other settings")
 WHERE_IT_IS = ("Not compared", "Note", "What happened", "Archived")
 
 
-def table(
-    board: pd.DataFrame,
-    metric: str,
-    tables: Mapping[str, str],
-    sweeps: Mapping[str, str],
-) -> pd.DataFrame:
+def table(board: pd.DataFrame, metric: str, tables: Mapping[str, str], sweeps: Mapping[str, str]) -> pd.DataFrame:
     """Returns one row per run or configuration; ``tables`` and ``sweeps`` are names by id."""
     grouped, second = "runs" in board, SECOND[METRICS[metric].task]
     ended_by = board["ended_by"].map({"time limit": "ended by its time limit"}).fillna("")
@@ -51,8 +36,8 @@ def table(
     columns_by_title = {
         "Place": board["place"],
         "Run": board["name"],
-        "Status": _statuses(board),
         "Validation": board[f"validation_{metric}"],
+        "Status": _statuses(board),
         "Test": board[f"test_{metric}"],
         SECOND_SCORE: board[f"test_{second}"] if second != metric else None,
         GAIN: board["test_gain"],
@@ -117,7 +102,7 @@ def _places(frame: pd.DataFrame, metric: str, name: str) -> int | None:
 
 
 def usual(frame: pd.DataFrame) -> list[str]:
-    """Returns the default columns."""
+    """Returns the columns that are shown first; the table's own menu has the others."""
     of_models = frame[~frame["Strategy"].isin([STRATEGY_NAMES[name] for name in REFERENCES])]
     differing = [name for name in WHERE_IT_DIFFERS if name in frame and of_models[name].nunique() > 1]
     ranks = frame.groupby(["Strategy", "Rank"], dropna=False)[list(WHERE_IT_DIFFERS_AT_ONE_RANK)].nunique().max()
@@ -125,20 +110,6 @@ def usual(frame: pd.DataFrame) -> list[str]:
     informative = [name for name in WHERE_IT_IS if (frame[name] != "").any()]
     informative += ["Status"] if (frame["Status"] != STATUS["finished"]).any() else []
     return [name for name in frame if name in (*ALWAYS, *differing, *informative)]
-
-
-def ask_columns(frame: pd.DataFrame, key: str) -> list[str]:
-    """Draws the choice of columns; a later default, for example with the first note, is added to a person's choice."""
-    now, before = usual(frame), st.session_state.get(f"usual_{key}", [])
-    if key in st.session_state and before:
-        wanted = {*st.session_state[key], *(name for name in now if name not in before)}
-        st.session_state[key] = [name for name in frame if name in wanted]
-    st.session_state[f"usual_{key}"] = now
-    with st.popover("Columns", icon=":material/view_column:", key="columns"):
-        chosen: list[str] = st.multiselect(
-            "Columns to show", list(map(str, frame)), default=now, key=key, label_visibility="collapsed"
-        )
-    return chosen
 
 
 def columns(frame: pd.DataFrame, metric: str) -> dict[str, Any]:

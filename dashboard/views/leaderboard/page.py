@@ -38,29 +38,30 @@ PICTURE_PIXELS = 360
 PER = {"run": "Each run", "configuration": "Each configuration"}
 
 
-def speak(board: pd.DataFrame, found: Recommendation | None, metric: str, *, going: bool) -> None:
+def speak(board: pd.DataFrame, advice: Recommendation | None, metric: str, *, going: bool) -> None:
     """Shows the short recommendation, or why it is missing."""
     done = board[board["place"].notna() & (board["apart"] == "")]
-    if found is None:
+    if advice is None:
         st.caption("Rows differ between sweeps: choose one sweep to compare its runs.")
     elif going:
         st.caption("The recommendation appears after the last run.")
-    elif found.sentences:
+    elif advice.sentences:
         with st.container(border=True):
-            answer_card(found)
-            if found.verdict is not None and found.verdict.choice == "peft":
-                threshold(found.verdict.run)
-            if found.verdict is not None and found.verdict.headline == NO_BETTER:
+            answer_card(advice)
+            if advice.verdict is not None and advice.verdict.choice == "peft":
+                threshold(advice.verdict.run)
+            if advice.verdict is not None and advice.verdict.headline == NO_BETTER:
                 far_targets(*board[["dataset", "target"]].iloc[0])
-    elif found.configurations.empty and found.basis:
-        st.markdown(plain(found.basis))
+    elif advice.configurations.empty and advice.basis:
+        st.markdown(plain(advice.basis))
     elif len(done):
         best = done.iloc[0]
         first = [plain(name) for name in done.loc[done["place"] == best["place"], "name"]]
         score = METRICS[metric].text(best[f"validation_{metric}"])
         lead = "leads" if len(first) == 1 < len(done) else "share the first place" if len(first) > 1 else "is alone"
         st.markdown(
-            f"**{few(first, 4)}** {lead}: validation {METRICS[metric].written} **{score}**.", help=plain(found.basis)
+            f"**{few(first, 4)}** {lead}: validation {METRICS[metric].written} **{score}**.",
+            help=plain(advice.basis),
         )
 
 
@@ -145,21 +146,21 @@ with controls:
     )
 with unreadable.errors_shown(StoreError, stop=True):
     board = queries.ranked(sweep, metric, archived=True)
-    found = None if sweep is None else queries.recommended(sweep, metric)
+    advice = None if sweep is None else queries.recommended(sweep, metric)
 
 active = queries.active(list(runs.values()))
 going = sweep is not None and active
-drawn = picture_rows(queries.store(), board if found is not None else board[:0], metric)
+drawn = picture_rows(queries.store(), board if advice is not None else board[:0], metric)
 lora = drawn[drawn["strategy"] == "peft"]
 pictured = bool(lora[f"validation_{metric}"].notna().any())
 with verdict:
     left, right = st.columns([1, 1.1]) if pictured else (st.container(), None)
     with left:
-        speak(board, found, metric, going=going)
-    if found is not None and right is not None:
+        speak(board, advice, metric, going=going)
+    if advice is not None and right is not None:
         with right:
             label = f"{METRICS[metric].label} against rank{at_one_rate(lora)}"
-            drawn = with_noise(drawn, found.configurations)
+            drawn = with_noise(drawn, advice.configurations)
             picture = CHARTS["rank_curve"].draw(drawn, metric=metric).update_layout(height=PICTURE_PIXELS)
             show_drawn(compose(picture, key="picture"), key="picture", label=label)  # the board has its numbers
 tables = {dataset.id: dataset.name for dataset in queries.tables().values()}
@@ -173,13 +174,12 @@ if per == "configuration":
     kept = every[[not passed.isdisjoint(ids) for ids in every["runs"]]].reset_index(drop=True)
 else:
     every = board
-    kept = (shown_runs if found is None else with_noise(shown_runs, found.configurations)).reset_index(drop=True)
+    kept = (shown_runs if advice is None else with_noise(shown_runs, advice.configurations)).reset_index(drop=True)
 shown = board_table.table(kept, metric, tables, names)
-with controls:
-    visible = board_table.ask_columns(shown, f"columns_{picked}_{per}")
 what = "runs" if per == "run" else "configurations"
 chosen_rows = st.dataframe(
-    shown[visible],
+    shown,
+    column_order=board_table.usual(shown),
     column_config=board_table.columns(shown, metric),
     hide_index=True,
     height="content" if len(shown) <= PAGE_ROWS else ROW_PIXELS * (PAGE_ROWS + 1),

@@ -12,7 +12,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import browser_part
-from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP, duration, megabytes, plain, silence, status_of
+from dashboard.formatting import STATUS, duration, megabytes, plain, silence, status_of
 from dashboard.queries import Latest, Look
 from dashboard.table_columns import digits_behind, rounded
 from dashboard.views.live.actions import again_all, to_the_form, wish_button
@@ -36,8 +36,6 @@ def end_notification(sweep: str, text: str, *, going: bool) -> None:
 FAILED = ("failed", "interrupted")
 MOST_NAMED = 4
 """Most runs that are named for one reason."""
-LEAST_SAVING = 0.1
-"""Smallest saving of a run, in seconds, that is counted."""
 
 
 def share_done(run: Run, far: Progress) -> float:
@@ -47,23 +45,21 @@ def share_done(run: Run, far: Progress) -> float:
     return min(far.done_steps / far.total_steps, 1.0) if far.total_steps else 0.0
 
 
+def in_words(counts: Mapping[str, int]) -> str:
+    """Returns for example ``3 finished, 1 failed``."""
+    return ", ".join(f"{number} {status}" for status, number in counts.items())
+
+
 def tab_title(runs: list[Run]) -> None:
     """Sets the title of the browser tab: how many runs have ended; at the end, how many failed or were interrupted."""
-    ended, failed = (
-        sum(run.status in ENDED for run in runs),
-        Counter(run.status for run in runs if run.status in FAILED),
-    )
-    done = ", ".join(f"{number} {status}" for status, number in failed.items()) or "done"
+    ended, failed = sum(run.status in ENDED for run in runs), [run.status for run in runs if run.status in FAILED]
+    done = in_words(Counter(failed)) or "done"
     st.set_page_config(page_title=f"{done if ended == len(runs) else f'{ended}/{len(runs)}'} · LoRA Lab")
 
 
 def ending(runs: list[Run], sweep: Sweep) -> str:
     """Says how a sweep ended, for a notification."""
-    counts = Counter(run.status for run in runs)
-    return (
-        f"{sweep.name or 'The sweep'} has ended: "
-        f"{', '.join(f'{number} {status}' for status, number in counts.items())}."
-    )
+    return f"{sweep.name or 'The sweep'} has ended: {in_words(Counter(run.status for run in runs))}."
 
 
 def failures(runs: list[Run], named: dict[str, str]) -> None:
@@ -74,30 +70,18 @@ def failures(runs: list[Run], named: dict[str, str]) -> None:
     reasons: dict[str, list[str]] = {}
     for run in failed:
         reasons.setdefault(run.error or STATUS[run.status], []).append(named[run.id])
-    counts = Counter(run.status for run in failed).items()
-    ends = [
-        f"{number} {'' if status == 'failed' else 'was ' if number == 1 else 'were '}{status}"
-        for status, number in counts
-    ]
-    head = ", ".join(ends).replace(" ", f" of {len(runs)} runs ", 1) if len(runs) > 1 else f"The run {ends[0][2:]}"
-    whole = [
-        f"**{head}.**",
-        *(f"{plain(few(names, MOST_NAMED))}: {plain(reason)}" for reason, names in reasons.items()),
-    ]
-    st.error("  \n".join(whole), icon=":material/error:")
+    ends = Counter("were interrupted" if run.status == "interrupted" else "failed" for run in failed)
+    lines = [f"**{in_words(ends).replace(' ', f' of {len(runs)} runs ', 1)}.**"]
+    lines += [f"{plain(few(names, MOST_NAMED))}: {plain(reason)}" for reason, names in reasons.items()]
+    st.error("  \n".join(lines), icon=":material/error:")
     key = runs[0].sweep
     with st.container(horizontal=True):
         mend = "Opens New run with the settings of these runs."
         if st.button("Change the settings", key=f"mend_{key}", type="primary", icon=":material/tune:", help=mend):
             to_the_form(failed)
-        st.button(
-            f"Run {len(failed)} again" if len(failed) > 1 else "Run again",
-            on_click=again_all,
-            args=(failed,),
-            key=f"again_all_{key}",
-            icon=":material/replay:",
-            help="Queues them again in this sweep, with the same settings.",
-        )
+        label = f"Run {len(failed)} again" if len(failed) > 1 else "Run again"
+        help, icon = "Queues them again in this sweep, with the same settings.", ":material/replay:"
+        st.button(label, on_click=again_all, args=(failed,), key=f"again_all_{key}", icon=icon, help=help)
 
 
 def steps_shown(runs: list[Run], latest: dict[str, Latest]) -> int:
@@ -115,29 +99,27 @@ def overall(runs: list[Run], named: dict[str, str], latest: dict[str, Latest]) -
     ended = sum(run.status in ENDED for run in runs)
     share = sum(1.0 if run.status in ENDED else share_done(run, far[run.id]) for run in runs) / len(runs)
     cancelled = sum(run.status == "cancelled" for run in runs)
-    were = f"; {cancelled} of them {'was' if cancelled == 1 else 'were'} cancelled" if cancelled else ""
-    sentence = f"{ended} of {len(runs)} runs have ended{were}.{_waits_for(runs)}"
-    for run in runs:
-        if run.status == "running":
-            here = far[run.id]
-            steps = f", step {here.done_steps} of {here.total_steps}" if here.total_steps else ""
-            left = f", about {duration(here.eta_seconds)} left" if here.eta_seconds is not None else ""
-            wish = {"stop": " It stops after this step.", "cancel": " It is being cancelled."}.get(run.wish or "", "")
-            quiet = f" It has sent {silence(run)}." if silence(run) else ""
-            phase = "" if steps and here.phase == "train" else f" {here.phase or 'starting'}"
-            sentence += f" {plain(named[run.id])}:{phase}{steps.removeprefix(',' * (not phase))}{left}.{quiet}{wish}"
-    failed = [run for run in runs if run.status in (*FAILED, "cancelled")]
+    were = f", {cancelled} of them cancelled" if cancelled else ""
+    doing = [_doing(run, named[run.id], far[run.id]) for run in runs if run.status == "running"]
+    failed = any(run.status in (*FAILED, "cancelled") for run in runs)
     if failed and ended == len(runs):  # a full bar would look like success
         share = sum(run.status in RANKED for run in runs) / len(runs)
     with st.container(key="failed_bar" if failed else "bar"):
-        st.progress(share, sentence)
-    to_come = sum(run.status == "queued" for run in runs)
-    seconds = time_left(runs, far, time.time()) if to_come else None
+        st.progress(share, " ".join([f"{ended} of {len(runs)} runs have ended{were}.{_waits_for(runs)}", *doing]))
+    seconds = time_left(runs, far, time.time()) if any(run.status == "queued" for run in runs) else None
     if seconds is not None:
-        st.caption(
-            f"About {duration(seconds)} left for the sweep.",
-            help="Each remaining run takes as long as similar runs that have ended.",
-        )
+        help = "Each remaining run takes as long as similar runs that have ended on this device."
+        st.caption(f"About {duration(seconds)} left for the sweep.", help=help)
+
+
+def _doing(run: Run, name: str, far: Progress) -> str:
+    """Says how far a running run is, and what it waits for."""
+    steps = f"step {far.done_steps} of {far.total_steps}" if far.total_steps else ""
+    phase = "" if steps and far.phase == "train" else far.phase or "starting"
+    left = f"about {duration(far.eta_seconds)} left" if far.eta_seconds is not None else ""
+    wish = {"stop": " It stops after this step.", "cancel": " It is being cancelled."}.get(run.wish or "", "")
+    quiet = f" It has sent {silence(run)}." if silence(run) else ""
+    return f"{plain(name)}: {', '.join(filter(None, (phase, steps, left)))}.{quiet}{wish}"
 
 
 def _waits_for(runs: list[Run]) -> str:
@@ -165,43 +147,24 @@ def _where(run: Run) -> str:
 
 
 def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], metric: str, away: frozenset[str]) -> None:
-    """Draws one line per run, and the time that shared layers saved; ``away`` is as in ``Curves``."""
-    runs = look.runs
-    far = {run_id: last.progress for run_id, last in latest.items()}
-    best_title, loss_title = f"Best validation {METRICS[metric].written}", f"Loss ({LOSS_UNITS[METRICS[metric].task]})"
-    apart = len({_where(run) for run in runs if run.slot}) > 1 or any(run.executor not in ("", LOCAL) for run in runs)
-    best = pd.Series({run.id: latest[run.id].best for run in runs}, dtype="float64")
-    digits = METRICS[metric].decimals(best)
-    best = rounded(best, digits).rename(best_title)
+    """Draws one line per run; ``away`` is as in ``Curves``."""
+    runs, meaning = look.runs, METRICS[metric]
+    best_title, loss_title = f"Best validation {meaning.written}", f"Loss ({LOSS_UNITS[meaning.task]})"
+    scores = pd.Series({run.id: latest[run.id].best for run in runs}, dtype="float64")
+    digits = meaning.decimals(scores)
+    best = rounded(scores, digits).rename(best_title)
     rows = [
-        {
-            "Run": named[run.id],
-            "Status": ", ".join(filter(None, (status_of(run), "resumed" if run.resumptions else "", silence(run)))),
-            "Phase": far[run.id].phase or "",
-            "Progress": round(100 * share_done(run, far[run.id])),
-            "Steps": f"{far[run.id].done_steps} / {far[run.id].total_steps}" if far[run.id].total_steps else "",
-            "Time left": duration(far[run.id].eta_seconds)
-            if run.status == "running" and far[run.id].eta_seconds is not None
-            else "",
-            loss_title: latest[run.id].loss,
-            best_title: best[run.id],
-            "Memory now": megabytes(latest[run.id].held_bytes)
-            if run.status == "running" and run.id not in away
-            else "",
-            **({"Where": _where(run)} if apart else {}),
-        }
+        _line(run, latest[run.id], run.id not in away)
+        | {"Run": named[run.id], loss_title: latest[run.id].loss, best_title: best[run.id], "Where": _where(run)}
         for run in runs
     ]
-    fewer = max((far[run.id].evaluation_context_rows or 0 for run in runs if run.status == "running"), default=0)
-    meanwhile = (
-        f" While a run trains: with {fewer:,} context rows; when it has ended, with all that its predictions use."
-        if fewer
-        else ""
-    )
+    several = len({_where(run) for run in runs if run.slot}) > 1 or any(run.executor not in ("", LOCAL) for run in runs)
+    order = ["Run", "Status", "Phase", "Progress", "Steps", "Time left", loss_title, best_title, "Memory now"]
+    frame = pd.DataFrame(rows)[[*order, *(["Where"] if several else [])]]
     number, text = st.column_config.NumberColumn, st.column_config.TextColumn
-    wide = 35 + 7 * max(len(str(row["Status"])) for row in rows)  # pixels, so that no status is cut off
+    wide = 35 + 7 * int(frame["Status"].str.len().max())  # pixels, so that no status is cut off
     st.dataframe(
-        queries.of_look(look, "table", lambda: pa.Table.from_pandas(pd.DataFrame(rows))),
+        queries.of_look(look, "table", lambda: pa.Table.from_pandas(frame)),
         hide_index=True,
         height="content" if len(rows) < 13 else 480,
         placeholder="",
@@ -211,23 +174,25 @@ def runs_table(look: Look, named: dict[str, str], latest: dict[str, Latest], met
             "Where": text(help="The GPU or CPU that the run uses; on a cluster, also its node."),
             "Progress": st.column_config.ProgressColumn(min_value=0, max_value=100, format="%d%%", width="small"),
             loss_title: number(format="%.4f"),
-            best_title: number(
-                **digits_behind(best, digits), help=f"{METRICS[metric].unit}. {METRICS[metric].help}{meanwhile}"
-            ),
+            best_title: number(**digits_behind(best, digits), help=f"{meaning.unit}. {meaning.help}"),
             "Time left": text(help="Training time, if it does not stop early. Known from the fifth step."),
             "Memory now": text(help="What the run adds to the loaded model, as on the leaderboard."),
         },
     )
-    saved = [
-        run.result.shared_saved_seconds
-        for run in runs
-        if run.result and run.result.shared_saved_seconds >= LEAST_SAVING
-    ]
-    if saved:
-        st.caption(
-            f"Frozen layers shared with {counted(len(saved), 'run')}: {duration(sum(saved))} saved.",
-            help=TRAIN_SECONDS_HELP,
-        )
+
+
+def _line(run: Run, last: Latest, here: bool) -> dict[str, Any]:
+    """Returns the cells of one run whose columns have the same title in every sweep."""
+    far, going = last.progress, run.status == "running"
+    state = status_of(run), "resumed" if run.resumptions else "", silence(run)
+    return {
+        "Status": ", ".join(filter(None, state)),
+        "Phase": far.phase or "",
+        "Progress": round(100 * share_done(run, far)),
+        "Steps": f"{far.done_steps} / {far.total_steps}" if far.total_steps else "",
+        "Time left": duration(far.eta_seconds) if going and far.eta_seconds is not None else "",
+        "Memory now": megabytes(last.held_bytes) if going and here else "",
+    }
 
 
 def sweep_buttons(runs: list[Run], key: str) -> None:
@@ -240,12 +205,13 @@ def sweep_buttons(runs: list[Run], key: str) -> None:
 
 
 def time_left(runs: Sequence[Run], far: Mapping[str, Progress], now: float) -> float | None:
-    """Returns the seconds until all runs have ended, if each takes as long as similar ones; None if not known.
+    """Returns the seconds until all runs have ended, as many at once as now; None if not known.
 
-    As many runs as now are assumed to run at once.
+    A run takes as long as similar ones on the same device; a queued run is expected where the last one began.
     """
     still = [run for run in runs if run.status not in ENDED]
-    known = [left for run in still if (left := _left(run, runs, far[run.id], now)) is not None]
+    last = max(runs, key=lambda run: run.started or 0.0)
+    known = [left for run in still if (left := _left(run, last, runs, far[run.id], now)) is not None]
     if not known or len(known) < len(still):
         return None
     going = sum(run.status == "running" for run in still)
@@ -258,7 +224,13 @@ def _length(run: Run) -> tuple[Any, ...]:
     return kind_of(run.settings), train.steps, train.epochs, train.time_limit, train.batch_size, train.context_rows
 
 
-def _left(run: Run, runs: Sequence[Run], far: Progress, now: float) -> float | None:
+def _machine(run: Run) -> tuple[str, str]:
+    """Returns what a run's seconds depend on: the model of its GPU, or the CPU of its node; empty until planned."""
+    return run.device, run.node if run.device == "CPU" else ""
+
+
+def _left(run: Run, last: Run, runs: Sequence[Run], far: Progress, now: float) -> float | None:
+    here = _machine(last if run.status == "queued" else run)
     rivals = sum(other.rung >= 0 and race_of(other.settings) == race_of(run.settings) for other in runs)
     share = trained_share(rivals) if 0 <= run.rung < len(RUNGS) and rivals else 1.0  # most will stop at a rung
     if far.eta_seconds is not None:
@@ -269,6 +241,7 @@ def _left(run: Run, runs: Sequence[Run], far: Progress, now: float) -> float | N
         if other.status in RANKED
         and other.result is not None
         and _length(other) == _length(run)
+        and _machine(other) == here
         and other.ended is not None
         and other.started is not None
     ]

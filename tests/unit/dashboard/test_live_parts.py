@@ -17,11 +17,11 @@ from tabtune_core.settings.sweep import RUNGS, trained_share
 LORA = RunSettings(dataset="d", target="y")
 
 
-def row(name, status, started=None, ended=None, strategy="peft", targets=(), rung=-1):
+def row(name, status, started=None, ended=None, strategy="peft", targets=(), rung=-1, device="CPU", node="a"):
     settings = dataclasses.replace(LORA, strategy=strategy, lora=LoraSettings(targets=targets))
     result = types.SimpleNamespace(train_wall_seconds=0.0)
     of = {"id": name, "status": status, "started": started, "ended": ended, "settings": settings}
-    return types.SimpleNamespace(**of, rung=rung, result=result)
+    return types.SimpleNamespace(**of, rung=rung, result=result, device=device, node=node)
 
 
 def far(*, eta=None):
@@ -58,6 +58,9 @@ def test_the_time_left_of_a_sweep_is_unknown_until_a_similar_run_has_ended():
     runs = [row("a", "finished", 0, 10, "inference"), row("b", "queued")]
     assert time_left(runs, dict.fromkeys("ab", far()), now=20) is None
     assert time_left(runs[:1], {"a": far()}, now=20) is None
+    for elsewhere in ({"device": "H100"}, {"node": "b"}):
+        runs = [row("a", "finished", 0, 10, **elsewhere), row("b", "running", 10), row("c", "queued")]
+        assert time_left(runs, {"a": far(), "b": far(eta=9.0), "c": far()}, now=20) is None
     late = [row("a", "finished", 0, 10, targets=("late_layers",)), row("b", "queued")]
     assert time_left(late, dict.fromkeys("ab", far()), now=20) is None
 

@@ -37,7 +37,7 @@ def test_the_numbers_of_a_regression_are_r2_the_score_and_what_is_known_of_the_c
         "RMSE": "33.2 → 30.0",
         "Memory": "132.0 MB",
         "Adapter": "145.0 kB",
-        "Gradient boosting": "28.3",
+        "Gradient boosting, RMSE": "28.3",
     }
 
 
