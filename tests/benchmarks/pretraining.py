@@ -11,23 +11,25 @@ quantiles.
 import argparse
 import copy
 import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
+import tiny
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from synthetic_tables import MOST_CLASSES, Array, draw_table
-from tabdpt.model import TabDPTModel
-from tabicl._model.tabicl import TabICL
 from torch import nn
 from torch.nn import functional as F
 
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.models.mitra.family import MITRA_MINI_CLASSIFIER, MITRA_MINI_REGRESSOR
+from tabtune_core.models.mitra.model import outputs_of
 from tabtune_core.models.tabdpt.family import TABDPT_MINI
 from tabtune_core.models.tabicl.family import MINI, MINI_REGRESSOR
 from tabtune_core.models.tabicl.lean_forward import lean
@@ -61,7 +63,15 @@ def draw_episode(rng: np.random.Generator, rows: int, features: int, *, classes:
     context = int(rows * rng.uniform(0.3, 0.8))
     x_BTF = torch.from_numpy(np.stack([_preprocessed(x_TF, context) for x_TF, _ in tables])).float()
     y_BT = torch.from_numpy(np.stack([y_T for _, y_T in tables]))
-    return (class_episode if classes else number_episode)(x_BTF, y_BT, context)
+    if classes:  # query rows of a class that the context lacks are not scored
+        y_BT = y_BT.long()
+        seen_BK = torch.zeros(count, MOST_CLASSES, dtype=torch.bool).scatter_(1, y_BT[:, :context], True)
+        targets_BQ = y_BT[:, context:].masked_fill(~seen_BK.gather(1, y_BT[:, context:]), NOT_SCORED)
+        return Episode(x_BTF, y_BT[:, :context].float(), targets_BQ, y_BT.amax(1) + 1)
+    mean_B1, std_B1 = y_BT[:, :context].mean(1, keepdim=True), y_BT[:, :context].std(1, keepdim=True)
+    usable_B = std_B1[:, 0] > 1e-3 * y_BT.std(1)  # without tables whose context is constant
+    y_BT = ((y_BT - mean_B1) / (std_B1 + 1e-6)).clamp(-10, 10).float()[usable_B]
+    return Episode(x_BTF[usable_B], y_BT[:, :context], y_BT[:, context:])
 
 
 def _preprocessed(x_TF: Array, context: int) -> Array:
@@ -76,34 +86,11 @@ def _preprocessed(x_TF: Array, context: int) -> Array:
     return np.asarray(np.minimum(middle_F + reach_F + np.log1p(np.abs(x_TF)), x_TF))
 
 
-def class_episode(x_BTF: torch.Tensor, ids_BT: torch.Tensor, context: int) -> Episode:
-    """Makes an episode from class ids from 0; query rows of a class that the context lacks are not scored."""
-    ids_BT = ids_BT.long()
-    y_BC, targets_BQ = ids_BT[:, :context], ids_BT[:, context:]
-    seen_BK = torch.zeros(len(ids_BT), MOST_CLASSES, dtype=torch.bool).scatter_(1, y_BC, True)
-    targets_BQ = targets_BQ.masked_fill(~seen_BK.gather(1, targets_BQ), NOT_SCORED)
-    return Episode(x_BTF, y_BC.float(), targets_BQ, ids_BT.amax(1) + 1)
-
-
-def number_episode(x_BTF: torch.Tensor, y_BT: torch.Tensor, context: int) -> Episode:
-    """Makes an episode from numbers, standardized by the context; tables whose context is constant are left out."""
-    mean_B1, std_B1 = y_BT[:, :context].mean(1, keepdim=True), y_BT[:, :context].std(1, keepdim=True)
-    usable_B = std_B1[:, 0] > 1e-3 * y_BT.std(1)
-    y_BT = ((y_BT - mean_B1) / (std_B1 + 1e-6)).clamp(-10, 10).float()[usable_B]
-    return Episode(x_BTF[usable_B], y_BT[:, :context], y_BT[:, context:])
-
-
 def class_loss(logits_BQK: torch.Tensor, episode: Episode) -> torch.Tensor:
     """Computes the mean cross-entropy (nats) over the classes of each table."""
     beyond_B1K = torch.arange(logits_BQK.shape[-1]) >= episode.classes_B[:, None, None]
     logits_BQK = logits_BQK.masked_fill(beyond_B1K, float("-inf"))
     return F.cross_entropy(logits_BQK.flatten(0, 1), episode.targets_BQ.flatten(), ignore_index=NOT_SCORED)
-
-
-def make_tabicl(config: dict[str, Any]) -> nn.Module:
-    module = TabICL(**config).train()
-    lean(module)
-    return module
 
 
 def tabicl_classes(model: nn.Module, episode: Episode) -> torch.Tensor:
@@ -120,13 +107,6 @@ def tabicl_numbers(model: nn.Module, episode: Episode) -> torch.Tensor:
 
 
 DPT = TABDPT_MINI["model"]
-
-
-def make_tabdpt(config: dict[str, Any]) -> nn.Module:
-    own = dict(max_num_classes="n_out", ff_dim="nhid", emsize="ninp", max_num_features="num_features")
-    own |= dict(min_eval_context="base_len", max_eval_context="max_len")
-    sizes = {own.get(name, name): value for name, value in config["model"].items()}
-    return TabDPTModel(dropout=0.0, use_flash=False, **sizes).eval()  # standardizes features by the context alone
 
 
 def _tabdpt_logits(model: nn.Module, episode: Episode, is_class: bool) -> torch.Tensor:
@@ -150,43 +130,16 @@ def tabdpt_numbers(model: nn.Module, episode: Episode) -> torch.Tensor:
     return -(logits_BQV.log_softmax(-1).gather(-1, near_BQ2) * share_BQ2).sum(-1).mean()
 
 
-def make_mitra(config: dict[str, Any]) -> nn.Module:
-    from autogluon.tabular.models.mitra._internal.models.tab2d import Tab2D
-
-    return Tab2D(**config, use_pretrained_weights=False, path_to_weights="", device="cpu")
-
-
-def _mitra_outputs(model: nn.Module, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
-    """Computes outputs without upstream's recomputation, which takes a third more time."""
-    from autogluon.tabular.models.mitra._internal.models import tab2d
-
-    from tabtune_core.models.mitra.model import outputs_of
-
-    with patch.object(tab2d, "checkpoint", lambda layer, *values, use_reentrant: layer(*values)):
-        return outputs_of(model, x_BTF, y_BC)
-
-
 def mitra_classes(model: nn.Module, episode: Episode) -> torch.Tensor:
     """The cross-entropy (nats)."""
-    return class_loss(_mitra_outputs(model, episode.x_BTF, episode.y_BC), episode)
+    return class_loss(outputs_of(model, episode.x_BTF, episode.y_BC), episode)
 
 
 def mitra_numbers(model: nn.Module, episode: Episode) -> torch.Tensor:
     """The Huber loss on standardized targets; the model's input and output use the context's min-max scale."""
     low_B1, high_B1 = episode.y_BC.amin(1, keepdim=True), episode.y_BC.amax(1, keepdim=True)
-    outputs_BQ = _mitra_outputs(model, episode.x_BTF, (episode.y_BC - low_B1) / (high_B1 - low_B1))
+    outputs_BQ = outputs_of(model, episode.x_BTF, (episode.y_BC - low_B1) / (high_B1 - low_B1))
     return F.huber_loss(outputs_BQ * (high_B1 - low_B1) + low_B1, episode.targets_BQ)
-
-
-def save(module: nn.Module, config: dict[str, Any], path: Path) -> None:
-    """Writes weights in the upstream package's own schema."""
-    if path.suffix == ".ckpt":
-        torch.save({"config": config, "state_dict": module.state_dict()}, path)
-    elif path.suffix == ".safetensors":
-        tensors = {name: value.contiguous() for name, value in module.state_dict().items()}
-        save_file(tensors, path, metadata={"cfg": json.dumps(config)})
-    else:
-        module.save_pretrained(str(path))
 
 
 @dataclass(frozen=True)
@@ -197,13 +150,20 @@ class Recipe:
     of the names of matrices next to inputs and outputs, which Muon does not train.
     """
 
+    family: str
     file: str
     config: dict[str, Any]
-    make: Callable[[dict[str, Any]], nn.Module]
     losses: dict[str, Callable[[nn.Module, Episode], torch.Tensor]]
     rows: int
     features: int
     outer: tuple[str, ...]
+
+    def make(self) -> nn.Module:
+        """The module with random weights."""
+        module = tiny.build(self.family, self.config).eval()  # TabDPT then standardizes by the context alone
+        if self.family == "TabICL":
+            lean(module.train())
+        return module
 
 
 _TABICL = 2048, 100, ("in_linear", "y_encoder", "decoder.2", "cls_tokens", "ind_vectors")
@@ -213,25 +173,13 @@ _BOTH = {"classes": tabdpt_classes, "numbers": tabdpt_numbers}
 RECIPES = {
     Path(recipe.file).stem: recipe
     for recipe in (
-        Recipe("tabicl-mini.ckpt", MINI, make_tabicl, {"classes": tabicl_classes}, *_TABICL),
-        Recipe("tabicl-mini-regressor.ckpt", MINI_REGRESSOR, make_tabicl, {"numbers": tabicl_numbers}, *_TABICL),
-        Recipe("tabdpt-mini.safetensors", TABDPT_MINI, make_tabdpt, _BOTH, *_TABDPT),
-        Recipe("mitra-mini-classifier", MITRA_MINI_CLASSIFIER, make_mitra, {"classes": mitra_classes}, *_MITRA),
-        Recipe("mitra-mini-regressor", MITRA_MINI_REGRESSOR, make_mitra, {"numbers": mitra_numbers}, *_MITRA),
+        Recipe("TabICL", "tabicl-mini.ckpt", MINI, {"classes": tabicl_classes}, *_TABICL),
+        Recipe("TabICL", "tabicl-mini-regressor.ckpt", MINI_REGRESSOR, {"numbers": tabicl_numbers}, *_TABICL),
+        Recipe("TabDPT", "tabdpt-mini.safetensors", TABDPT_MINI, _BOTH, *_TABDPT),
+        Recipe("Mitra", "mitra-mini-classifier", MITRA_MINI_CLASSIFIER, {"classes": mitra_classes}, *_MITRA),
+        Recipe("Mitra", "mitra-mini-regressor", MITRA_MINI_REGRESSOR, {"numbers": mitra_numbers}, *_MITRA),
     )
 }
-
-
-def _orthogonal(grad: torch.Tensor, coefficients: tuple[float, float, float], steps: int, eps: float) -> torch.Tensor:
-    """The Newton-Schulz iteration of ``torch.optim.Muon`` in fp32: its bfloat16 is slow on a CPU without bfloat16."""
-    a, b, c = coefficients
-    is_tall = grad.shape[0] > grad.shape[1]
-    x = grad.T if is_tall else grad
-    x = x / x.norm().clamp(min=eps)
-    for _ in range(steps):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return x.T if is_tall else x
 
 
 def make_optimizers(model: nn.Module, outer: Sequence[str]) -> list[torch.optim.Optimizer]:
@@ -251,7 +199,7 @@ class Pretraining:
         torch.manual_seed(asked.seed)
         self.recipe, self.folder, self.asked, self.step = RECIPES[asked.family], asked.folder, asked, 0
         self.curve: list[dict[str, Any]] = []
-        self.model = self.recipe.make(self.recipe.config)
+        self.model = self.recipe.make()
         self.optimizers = make_optimizers(self.model, self.recipe.outer)
         if asked.start:
             is_plain, own = asked.start.suffix == ".safetensors", self.model.state_dict()
@@ -293,8 +241,7 @@ class Pretraining:
         usable = torch.isfinite(nn.utils.clip_grad_norm_(self.model.parameters(), 1.0))
         for optimizer in self.optimizers:
             if usable:  # otherwise the step would make all weights NaN
-                with patch("torch.optim._muon._zeropower_via_newtonschulz", _orthogonal):
-                    optimizer.step()
+                optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         decay = min(EMA_DECAY, (self.step + 1) / (self.step + 11))
         with torch.no_grad():
@@ -317,7 +264,7 @@ class Pretraining:
         is_last = self.step == self.asked.steps  # then in the type of weights for use, of half the size
         average = copy.deepcopy(self.average).bfloat16() if is_last else self.average
         self.folder.mkdir(parents=True, exist_ok=True)
-        save(average, self.recipe.config, self.folder / self.recipe.file)
+        tiny.FAMILIES[self.recipe.family][2](average, self.recipe.config, self.folder / self.recipe.file)
         (self.folder / "curve.json").write_text(json.dumps(self.curve, indent=1))
         tensors = {"model": self.model.state_dict(), "average": self.average.state_dict()}
         optimizers = [optimizer.state_dict() for optimizer in self.optimizers]

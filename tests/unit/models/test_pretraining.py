@@ -28,7 +28,7 @@ def test_a_stopped_training_goes_on_as_if_it_had_not_been_stopped(tmp_path, monk
         for file in files
     )
     torch.testing.assert_close(parts, whole, rtol=0, atol=0)
-    untrained = small.make(small.config).state_dict()["head.0.weight"]
+    untrained = small.make().state_dict()["head.0.weight"]
     assert whole["head.0.weight"].shape == untrained.shape
     with pytest.raises(SystemExit):
         pretraining.main(["tabpfn", str(tmp_path)])
