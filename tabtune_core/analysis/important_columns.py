@@ -15,7 +15,7 @@ from tabtune_core.wording import counted
 REPEATS = 3
 """How often each column is shuffled; the adapter and its base see the same orders."""
 MOST_ROWS = 500
-"""Most test rows that are predicted: the run's first ones."""
+"""Most test rows that are predicted, drawn at random."""
 MODELS = ("lora", "base")
 MOST_NAMED = 3
 

@@ -5,7 +5,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
-from dashboard.views.compare.compared import Compared
+from dashboard.views.compare.compared import NO_LORA, Compared
 from dashboard.views.compare.job_of_one_run import job_of_one_run
 from tabtune_core.analysis.important_columns import importance_frame, in_words, seconds_of
 from tabtune_core.charts import CHARTS
@@ -15,9 +15,13 @@ from tabtune_core.events import RunPlanned
 
 def columns_tab(compared: Compared) -> None:
     """Draws the tab."""
+    if not compared.lora:
+        st.info(NO_LORA, icon=":material/hourglass_top:")
+        return
     st.header("Which columns matter", help=CHARTS["importance"].help)
     found = job_of_one_run(
         compared,
+        compared.lora,
         "columns",
         "Shuffling one column after the other",
         icon=":material/shuffle:",

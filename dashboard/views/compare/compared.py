@@ -9,6 +9,8 @@ from dashboard.queries.curves import Legend, legend_of
 from tabtune_core.metrics import METRICS, Task
 from tabtune_core.store.run_row import RANKED, Run
 
+NO_LORA = "No LoRA run of this sweep has a result yet."
+
 
 @dataclass(frozen=True, slots=True)
 class Compared:
@@ -43,3 +45,11 @@ class Compared:
     def done(self) -> list[Run]:
         """The runs with a result."""
         return [run for run in self.runs if run.status in RANKED]
+
+    @property
+    def lora(self) -> list[Run]:
+        """Those of them that trained LoRA, best first."""
+        place = {run_id: place for place, run_id in enumerate(self.board["id"])}
+        return sorted(
+            (run for run in self.done if run.settings.strategy == "peft"), key=lambda run: place.get(run.id, len(place))
+        )

@@ -10,7 +10,7 @@ from dashboard import queries
 from dashboard.components.answer_card import why
 from dashboard.components.plotly_chart import show
 from dashboard.formatting import plain
-from dashboard.views.compare.compared import Compared
+from dashboard.views.compare.compared import NO_LORA, Compared
 from dashboard.views.compare.job_of_one_run import job_of_one_run
 from tabtune_core.analysis.comparison import at_one_rate, smallest_tied
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
@@ -38,8 +38,8 @@ STAR = "Dashed: r*, the smallest rank within one standard error of the best."
 
 def rank_tab(compared: Compared) -> None:
     """Draws the tab."""
-    if not any(run.settings.strategy == "peft" for run in compared.done):
-        st.info("No LoRA run of this sweep has a result yet.", icon=":material/hourglass_top:")
+    if not compared.lora:
+        st.info(NO_LORA, icon=":material/hourglass_top:")
         return
     _curve(compared)
     st.divider()
@@ -98,7 +98,9 @@ def one_run_rank(compared: Compared) -> None:
     """Draws which rank one run really used."""
     means = "If the score stays the same, the full rank was not needed."
     st.header("Truncate the rank of one run", help=f"{CHARTS['truncation'].help} {means}")
-    if found := job_of_one_run(compared, KIND, "Truncating and scoring the update", icon=":material/content_cut:"):
+    highest_first = sorted(compared.lora, key=lambda run: -run.settings.lora.rank)
+    doing, icon = "Truncating and scoring the update", ":material/content_cut:"
+    if found := job_of_one_run(compared, highest_first, KIND, doing, icon=icon, seconds=lambda _: 0.0):
         _found(compared, *found)
 
 

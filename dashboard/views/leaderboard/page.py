@@ -48,9 +48,10 @@ def speak(board: pd.DataFrame, advice: Recommendation | None, metric: str, *, go
     elif advice.sentences:
         with st.container(border=True):
             answer_card(advice)
-            if advice.verdict is not None and advice.verdict.choice == "peft":
-                threshold(advice.verdict.run)
-            if advice.verdict is not None and advice.verdict.headline == NO_BETTER:
+            if (verdict := advice.verdict) is not None and verdict.choice is not None:
+                used = done.loc[done["strategy"] == verdict.choice, "run"]
+                threshold(verdict.run if verdict.choice == "peft" else used.iloc[0])
+            if verdict is not None and verdict.headline == NO_BETTER:
                 far_targets(*board[["dataset", "target"]].iloc[0])
     elif advice.configurations.empty and advice.basis:
         st.markdown(plain(advice.basis))

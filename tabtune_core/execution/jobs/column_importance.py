@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.analysis.important_columns import MOST_ROWS, REPEATS
 from tabtune_core.data.splits import SplitName
+from tabtune_core.data.values import with_column
 from tabtune_core.execution.jobs.opened_run import open_run
 from tabtune_core.metrics import ROW_MEANS
 from tabtune_core.store.jobs import write_progress
@@ -31,7 +32,8 @@ def column_importance(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     started, opened = time.monotonic(), open_run(home, run)
     part: SplitName = "test" if "test" in opened.held_out else "validation"
     held_out, shown = opened.held_out[part], opened.shown
-    rows_N, y_N = held_out.rows_N[:MOST_ROWS], held_out.y_N[:MOST_ROWS]
+    asked = np.random.default_rng(0).permutation(len(held_out.y_N))[:MOST_ROWS]  # the table may be sorted
+    rows_N, y_N = held_out.rows_N[asked], held_out.y_N[asked]
     frame, names = opened.table.iloc[rows_N], shown.context.encoder.columns
     metric = "log_loss" if held_out.classes else "mae"
     errors_of, _ = ROW_MEANS[metric]
@@ -47,7 +49,7 @@ def column_importance(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
         rng, after = np.random.default_rng(done), []
         for _ in range(REPEATS):
             values = frame[name].iloc[rng.permutation(len(frame))]
-            after.append(errors(frame.assign(**{name: values.set_axis(frame.index)})))
+            after.append(errors(with_column(frame, name, values.to_list())))
         rise = {model: np.mean([one[model] for one in after], axis=0) - before[model] for model in predict}
         means = {model: [float(of.mean()), 1.96 * float(of.std(ddof=1)) / len(of) ** 0.5] for model, of in rise.items()}
         found.append({"name": name} | means)
