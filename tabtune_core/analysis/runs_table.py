@@ -132,7 +132,9 @@ def costs_note(board: pd.DataFrame) -> str:
         return ""
     own, others = away["costs_on"].unique(), few(list(away["device"].unique()))
     of = own[0] if len(own) == 1 else "one device a sweep"
-    return f"Memory and seconds are those of {of}: runs on {others} have none here, as two devices cannot be compared."
+    return (
+        f"Memory and seconds are those of {of}: runs on {others} have none here. Launch on one device to compare all."
+    )
 
 
 def of_task(board: pd.DataFrame, task: Task) -> pd.DataFrame:

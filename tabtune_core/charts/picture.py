@@ -4,6 +4,7 @@ In: the rows of ``rank_curve`` and the texts around them. Out: the bytes of the 
 """
 
 import io
+import textwrap
 from typing import Any
 
 import numpy as np
@@ -31,11 +32,12 @@ def picture(runs: pd.DataFrame, metric: str, kind: str, *, title: str, text: str
     found, meaning = answer(runs, metric), METRICS[metric]
     costs = found.costs() if found else []
     drawn = Figure(figsize=INCHES, dpi=DOTS, facecolor="white")
-    edges = {"left": 0.1, "right": 0.76, "top": 0.83, "bottom": 0.14, "hspace": 0.22}
+    edges = {"left": 0.1, "right": 0.76, "top": 0.815, "bottom": 0.14, "hspace": 0.22}
     grid = drawn.add_gridspec(1 + len(costs), 1, height_ratios=[4.6, *[1] * len(costs)], **edges)
     axes = [drawn.add_subplot(grid[place]) for place in range(1 + len(costs))]
     _write(drawn, 0.03, 0.94, shortened(title, TITLE_LETTERS), size=19, weight="bold")
-    _write(drawn, 0.03, 0.885, shortened(text, TEXT_LETTERS), size=10)
+    lines = textwrap.fill(text, TEXT_LETTERS, max_lines=2, placeholder=" …")
+    _write(drawn, 0.03, 0.915, lines, size=10, va="top")
     _write(drawn, 0.03, 0.03, shortened(about, TEXT_LETTERS), size=8.5, color=FAINT)
     if found is None:
         _write(drawn, 0.35, 0.5, "No run has a result yet", size=12, color=FAINT)

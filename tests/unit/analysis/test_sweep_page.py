@@ -7,7 +7,9 @@ from html import unescape
 import pytest
 from made_sweeps import Lab
 
+from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.analysis.sweep_page import sweep_page
+from tabtune_core.charts.picture import picture
 from tabtune_core.cli.main import main
 from tabtune_core.data.datasets import add_dataset
 from tabtune_core.data.findings import ReadingChoices
@@ -100,3 +102,10 @@ def test_memory_and_seconds_are_drawn_of_the_sweeps_own_device_alone(tmp_path):
     for name, ranks in drawn.items():
         chart = next(one for one in html.split("<h2>") if one.startswith(name))
         assert tuple(rank for rank in (2, 4, 8) if f"LoRA r={rank}" in chart) == ranks
+
+
+def test_the_picture_holds_the_whole_interval_of_the_gain(tmp_path):
+    text = "It needs no training. Gain of LoRA r=16 at one rate over zero-shot on the validation rows: [-0.162, +0.251]"
+    runs = leaderboard(Lab(tmp_path).add((2, [0.7])).store.runs(), "accuracy")
+    drawn = picture(runs, "accuracy", "svg", title="Take LoRA r=16", text=f"{text} (for 3 comparisons).").decode()
+    assert "[-0.162, +0.251]" in drawn and "…" not in drawn
