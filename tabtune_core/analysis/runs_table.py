@@ -132,9 +132,7 @@ def costs_note(board: pd.DataFrame) -> str:
         return ""
     own, others = away["costs_on"].unique(), few(list(away["device"].unique()))
     of = own[0] if len(own) == 1 else "one device a sweep"
-    return (
-        f"Memory and seconds are those of {of}: runs on {others} have none here. One device for all compares them."
-    )
+    return f"Memory and seconds are those of {of}: runs on {others} have none here. One device for all compares them."
 
 
 def of_task(board: pd.DataFrame, task: Task) -> pd.DataFrame:

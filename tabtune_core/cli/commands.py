@@ -44,7 +44,7 @@ def print_predictions(asked: argparse.Namespace) -> int:
             model.context(_table_of(model, asked)),
             read_new_rows(source, model.facts.read_as, limit_bytes=LIMIT_BYTES),
         )
-    for note in (*rows.notes, *context.encoder.unknown_in_words(rows.frame)):
+    for note in (*rows.notes, *context.encoder.unread(rows.frame)):
         say(note)
     predicted = model.predict_table(rows.frame, context=context)
     print(safe_csv(predicted), end="")

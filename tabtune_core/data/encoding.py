@@ -161,19 +161,22 @@ class FeatureEncoder:
                 yield name, lost, what
 
     def unread(self, frame: pd.DataFrame) -> Iterator[str]:
-        """Yields a sentence for each column with cells that were read as missing or in a doubtful way."""
+        """Yields a sentence for each column with cells that are unknown, doubtful, or were read as missing."""
         for name, lost, what in self.misfits(frame):
             cells = f"{counted(len(lost), 'cell')} of {name!r}, such as {shorten(lost[0])!r}"
-            yield f"{cells}: read as missing, because the column holds {what}."
+            if what == "dates" and not np.isnat(moments(pd.Series(lost))).all():
+                yield f"{cells}: read as missing, because day or month may come first. Write 2024-12-31."
+            else:
+                yield f"{cells}: read as missing, because the column holds {what}."
+        for name in self.datetimes:
+            when = self._moments(frame[name]).dropna()
+            if len(when) and (when == when.dt.normalize()).all():
+                yield f"No cell of {name!r} has a time of day: read as midnight."
         for name in (name for name in self.numbers if frame[name].dtype.kind in "bO"):
             truths = [value for value in present(frame[name]) if str(value).strip().lower() in TRUTH]
             if truths:
                 cells = f"{counted(len(truths), 'cell')} of {name!r}, such as {str(truths[0])!r}"
                 yield f"{cells}: read as 1 or 0, because the column holds numbers."
-        yield from self.unknown_in_words(frame)
-
-    def unknown_in_words(self, frame: pd.DataFrame) -> Iterator[str]:
-        """Yields a sentence for each column with words that the context rows do not contain."""
         for name, known in self.categories.items():
             there = [value for value in present(frame[name]) if value is not None]
             new = [word(value) for value, place in zip(there, places(there, known), strict=True) if place == -1]

@@ -263,7 +263,7 @@ def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:
             _check_rows(lines - 1, limits)
     rows = read_new_rows(content, served.adapted.facts.read_as, limit_bytes=limits.max_bytes, strict=True)
     _check_rows(len(rows.frame), limits)
-    return NewRows(rows.frame, (*rows.notes, *served.shown.context.encoder.unknown_in_words(rows.frame)))
+    return NewRows(rows.frame, (*rows.notes, *served.shown.context.encoder.unread(rows.frame)))
 
 
 _JSON = re.compile(rb'(\xef\xbb\xbf)?\s*(\[\s*)?\{\s*["}]')

@@ -43,6 +43,17 @@ def test_an_ambiguous_day_is_read_in_the_learnt_order(learnt, month):
     assert [*encoder.misfits(pd.DataFrame({"d": [learnt, "soon", None]}))] == [("d", ["soon"], "dates")]
 
 
+def test_days_in_either_order_and_moments_without_a_time_are_told():
+    ordered = FeatureEncoder.fit(pd.DataFrame({"d": ["2024-12-31", "2025-02-01"]}), {"d": "date"}, None)
+    [told] = ordered.unread(pd.DataFrame({"d": ["02/09/2024", "2024-09-02"]}))
+    assert "1 cell of 'd', such as '02/09/2024'" in told and "day or month may come first" in told
+    timed = FeatureEncoder.fit(pd.DataFrame({"d": ["2024-12-31 18:30", "2025-02-01 00:00"]}), {"d": "datetime"}, None)
+    assert [*timed.unread(pd.DataFrame({"d": ["2024-12-31", None]}))] == [
+        "No cell of 'd' has a time of day: read as midnight."
+    ]
+    assert not [*timed.unread(pd.DataFrame({"d": ["2024-12-31", "2024-12-31 10:00"]}))]
+
+
 def test_a_time_of_day_becomes_hours_and_a_position_on_the_day_circle():
     frame = pd.DataFrame({"at": ["2025-01-01 18:30:00", "2025-01-01 00:00:00"], "t": ["06:00", "00:15:36"]})
     features = FeatureEncoder.fit(frame, {"at": "datetime", "t": "time"}, None).transform(frame)
