@@ -155,7 +155,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         with named():
             raise_file_limit()
-            os.getcwd()  # a server cannot be started in a folder that was deleted: said before a worker is started
             # so that the demo is deleted, and an idle worker ends, after these signals, too
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
             if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # nohup

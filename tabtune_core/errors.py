@@ -28,7 +28,7 @@ class TabTuneError(Exception):
     """Base of everything that this package raises on purpose; its text is shown without a traceback."""
 
 
-Lack = Literal["room", "permission", "turn", "memory", "processes", "folder"]
+Lack = Literal["room", "permission", "turn", "memory", "processes"]
 """What a machine can be short of; ``turn`` is access to a database that another program has locked."""
 PASSING: frozenset[Lack] = frozenset({"room", "turn", "processes"})
 """Shortages that end when a person or another program frees something, so that waiting helps."""

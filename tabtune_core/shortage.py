@@ -38,7 +38,6 @@ SENTENCES: dict[Lack, str] = {
     "memory": "There was not enough memory. End other programs, or ask for less at once; then try again.",
     "processes": "The system cannot start more processes or open more files here (ulimit -u and -n, or a container's "
     "limit). End some; then try again.",
-    "folder": "The current folder was deleted. Change to another one (cd), and try again.",
 }
 
 
@@ -98,8 +97,6 @@ def why_nothing_starts(home: Path) -> str | None:
 def _lack(error: BaseException, starting: bool) -> Lack | None:
     if (code := getattr(error, "sqlite_errorcode", None)) is not None:
         return BY_SQLITE.get(code & 0xFF)
-    if isinstance(error, FileNotFoundError) and error.filename is None and _has_no_folder():
-        return "folder"
     number = error.errno if isinstance(error, OSError) else None
     if number in BY_NUMBER or (starting and number == errno.EAGAIN):
         return BY_NUMBER.get(number or 0, "processes")
@@ -108,13 +105,6 @@ def _lack(error: BaseException, starting: bool) -> Lack | None:
     text = str(error).lower()  # DuckDB and packages in Rust hide the number
     words = (known for known in BY_NUMBER if os.strerror(known).lower() in text and BY_NUMBER[known] != "permission")
     return "processes" if "can't start new thread" in text else next((BY_NUMBER[known] for known in words), None)
-
-
-def _has_no_folder() -> bool:
-    try:
-        return not os.getcwd()
-    except FileNotFoundError:
-        return True
 
 
 def _path(error: BaseException, folder: Path | None) -> Path | None:

@@ -7,7 +7,7 @@ import argparse
 import re
 
 from tabtune_core.cli.arguments import given
-from tabtune_core.cli.board import print_as
+from tabtune_core.cli.kept_runs import print_as
 from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, settle_target
 from tabtune_core.cli.terminal import say
 from tabtune_core.errors import SettingError

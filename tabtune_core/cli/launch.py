@@ -24,10 +24,10 @@ from tabtune_core.analysis.runtime_estimate import (
     train_seconds,
 )
 from tabtune_core.cli.arguments import INSIST, flag_of, given, settings_given
-from tabtune_core.cli.board import runs_of_sweep, score_to_rank_by, show_board
+from tabtune_core.cli.kept_runs import runs_of_sweep, show_board
 from tabtune_core.cli.request import check_target, dataset_of, read_settings_file, say_what_may_leak, settle_target
 from tabtune_core.cli.terminal import follow, say
-from tabtune_core.errors import AdapterError, SettingError, StoreError, TabTuneError
+from tabtune_core.errors import SettingError, StoreError, TabTuneError
 from tabtune_core.execution.cores import divide, stay_on
 from tabtune_core.execution.lock import ensure_worker, worker_of
 from tabtune_core.execution.worker_flags import asked_by_environment, cluster_for_new_runs
@@ -156,7 +156,6 @@ def _launch(
         raise SettingError(
             f"--leave-out names {first.target!r}, which is the column to predict. Name it in one place only."
         )
-    score_to_rank_by(asked, first)
     trained_on = check_target(store, dataset, settings)
     here = cluster_for_new_runs(store.home) is None  # a cluster's nodes have other memory than this machine
     if here and not asked.insist and (reason := too_large(store.home, settings)):
@@ -200,15 +199,13 @@ def _follow_to_the_board(
     ``meanwhile`` is called while the worker loads what runs need.
     """
     runs, cancelled = _follow_or_cancel(store, sweep, ids, meanwhile)
-    lost: OSError | AdapterError | None = None
-    if asked.adapters:
-        try:
+    status = 130
+    try:
+        if asked.adapters:
             _copy_adapters(store, runs, asked.adapters)
-        except (OSError, AdapterError) as error:  # such as a full disk: raised after the leaderboard is shown
-            lost = error
-    status = show_board(store, runs, asked) if not cancelled or any(run.status in RANKED for run in runs) else 130
-    if lost is not None:
-        raise lost
+    finally:  # also if the disk is full
+        if not cancelled or any(run.status in RANKED for run in runs):
+            status = show_board(store, runs, asked.format)
     if not cancelled:
         return status
     again = ["loralab", "resume", sweep, "--home", str(store.home)]
@@ -257,7 +254,6 @@ def resume_runs(asked: argparse.Namespace) -> int:
     store = RunStore(asked.home)
     _check_adapters(asked)
     runs = runs_of_sweep(store, asked.sweep)
-    score_to_rank_by(asked, runs[0].settings)
     left = () if worker_of(store.home) else ("queued", "running", "waiting")  # as after a restart of the machine
     unverified = [run for run in runs if _is_unverified(run)]
     fit = [run for run in runs if run.status in ("interrupted", "cancelled", *left) and run.retried_as is None]

@@ -14,19 +14,12 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from tabtune_core.access import LOOPBACK, TOKEN_VARIABLE
+from tabtune_core.cli.adapter_commands import print_predictions, push_adapter, serve_adapters, write_merged
 from tabtune_core.cli.arguments import INSIST, ShortHelp, add_flags, add_reading_flags, add_set
-from tabtune_core.cli.commands import (
-    diagnose,
-    print_leaderboard,
-    print_predictions,
-    serve_adapters,
-    write_merged,
-)
-from tabtune_core.cli.export_command import export_sweep, push_adapter
 from tabtune_core.cli.fits_command import gigabytes, print_fits
-from tabtune_core.cli.runs_command import list_runs, show_run
+from tabtune_core.cli.kept_runs import export_sweep, list_runs, print_leaderboard, show_run
 from tabtune_core.cli.terminal import say
-from tabtune_core.cli.worker_command import work
+from tabtune_core.cli.worker_command import diagnose, work
 from tabtune_core.errors import StoreError, TabTuneError
 from tabtune_core.execution.lock import STARTED_BY
 from tabtune_core.execution.worker_flags import (
@@ -66,13 +59,6 @@ def _argument(*names: str, **how: Any) -> Argument:
 _TABLE = "a file, an address (https://, hf://, openml:ID), or the id of a table in the workspace"
 _SWEEP = _argument("sweep", metavar="SWEEP", nargs="?", help="id of the sweep (default: the newest)")
 _FORMAT = _argument("--format", choices=("table", "csv", "json"), default="table", help="of the output")
-_TEXT_OR_JSON = _argument("--format", choices=("text", "json"), default="text", help="of the output")
-_RANK_BY = _argument(
-    "--rank-by",
-    choices=tuple(METRICS),
-    metavar="METRIC",
-    help="validation score (default: the selection metric); see the reference of metrics",
-)
 _ADAPTERS = _argument("--adapters", metavar="DIR", type=Path, help="copy the adapter packages there")
 _ADAPTER = _argument("adapter", metavar="ADAPTER", type=Path, help="id of a run, an adapter.zip, or hf://owner/name")
 _BASE = (
@@ -83,7 +69,6 @@ _CONTEXT = _argument("--context", metavar="TABLE", help="the table of the traini
 _OUTPUT = (
     _argument("--name", default="", metavar="TEXT", help="what the pages call these runs"),
     _FORMAT,
-    _RANK_BY,
     _ADAPTERS,
     _argument(INSIST, dest="insist", action="store_true", help="whatever memory is left"),
 )
@@ -231,23 +216,39 @@ COMMANDS = {
         (_DATA, _argument("--memory", metavar="GB", type=gigabytes, help="of a GPU (default: this machine)"), _FORMAT),
         lambda parser: _add_run(parser, "settings."),
     ),
-    "leaderboard": Command(print_leaderboard, "Print the runs of a sweep, best first.", (_SWEEP, _FORMAT, _RANK_BY)),
+    "leaderboard": Command(
+        print_leaderboard,
+        "Print the runs of a sweep, best first.",
+        (
+            _SWEEP,
+            _FORMAT,
+            _argument(
+                "--rank-by",
+                choices=tuple(METRICS),
+                metavar="METRIC",
+                help="validation score (default: the selection metric); see the reference of metrics",
+            ),
+        ),
+    ),
     "runs": Command(
         list_runs,
         "List runs with their ids, newest sweep first.",
-        (_argument("sweep", metavar="SWEEP", nargs="?", help="id of a sweep (default: all)"), _TEXT_OR_JSON),
+        (
+            _argument("sweep", metavar="SWEEP", nargs="?", help="id of a sweep (default: all)"),
+            _argument("--format", choices=("text", "json"), default="text", help="of the output"),
+        ),
     ),
     "show": Command(
         show_run,
-        "Print the settings, the notes and the result of one run.",
-        (_argument("run", metavar="RUN", help="id of the run, as 'loralab runs' lists it"), _TEXT_OR_JSON),
+        "Print the settings, the notes and the result of one run as JSON.",
+        (_argument("run", metavar="RUN", help="id of the run, as 'loralab runs' lists it"),),
     ),
     "resume": Command(
         _of_launch("resume_runs"),
         "Resume interrupted or cancelled runs of a sweep. Each goes on from its last saved state; a run without one, "
         "such as one that Ctrl-C cancelled, starts from the beginning. An adapter whose verification was killed is "
         "verified again.",
-        (*(_SWEEP, _ADAPTERS, _FORMAT, _RANK_BY),),
+        (_SWEEP, _ADAPTERS, _FORMAT),
     ),
     "predict": Command(
         print_predictions,
@@ -278,7 +279,7 @@ COMMANDS = {
         "Every command that takes an adapter opens it as hf://owner/name. Log in with 'hf auth login'.",
         (
             _argument("action", choices=("push",), help="what to do"),
-            _argument("adapter", metavar="ADAPTER", help="id of a run, or a package"),
+            _ADAPTER,
             _argument("repository", metavar="OWNER/NAME", help="repository; created if it does not exist"),
             _argument("--public", action="store_true", help="make a new repository public (default: private)"),
             _argument("--with-labels", action="store_true", help="name the class labels (default: their hash)"),
@@ -309,7 +310,6 @@ COMMANDS = {
         "Check whether this machine has what runs need. Says how to fix each problem of Python, packages, GPUs, "
         "weights, disks, memory, the workspace and its worker. The exit status is 1 if a problem keeps runs from "
         "working. Nothing leaves the machine.",
-        (_TEXT_OR_JSON,),
     ),
     "worker": Command(
         work,

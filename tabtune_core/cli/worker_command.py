@@ -1,4 +1,4 @@
-"""``loralab worker``: executes queued runs, says what the worker does (exit status 1 if none responds), or ends it."""
+"""``worker`` executes queued runs, says what the worker does, or ends it; ``doctor`` checks what runs need."""
 
 import argparse
 import logging
@@ -7,6 +7,7 @@ import time
 from tabtune_core.cli.terminal import say, shown
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.cluster import why_not_joined
+from tabtune_core.execution.doctor import examine, report
 from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import is_stopped, stop_workers, worker_of
 from tabtune_core.execution.worker_flags import chosen
@@ -83,3 +84,10 @@ def _stop(store: RunStore) -> int:
     if waiting := store.runs(status="queued"):
         say(f"Queued: {counted(len(waiting), 'run')}. 'loralab worker' resumes those that were running.")
     return 0
+
+
+def diagnose(asked: argparse.Namespace) -> int:
+    """Prints the checks; returns 1 if one found a problem that keeps runs from working."""
+    checks = examine(asked.home)
+    print(report(checks))
+    return int(any(check.state == "problem" for check in checks))

@@ -8,7 +8,6 @@ import logging
 import os
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -40,14 +39,6 @@ UNSTARTED = (
 _log = logging.getLogger(__name__)
 
 
-def leave_deleted_folder(home: Path) -> None:
-    """Moves this process to ``home`` if its current folder was deleted: no process can be started from there."""
-    try:
-        os.getcwd()
-    except FileNotFoundError:
-        os.chdir(home)
-
-
 class Worker:
     """The running tasks, and the rules for starting, ending and closing them."""
 
@@ -67,7 +58,6 @@ class Worker:
 
     def turn(self, *, reconcile: bool) -> bool:
         """Starts, watches and closes runs and jobs once; returns whether there is nothing left to do."""
-        leave_deleted_folder(self.store.home)
         lacked, self.lacking, started = self.lacking, "", False
         if reconcile:
             with self.surviving(lacked):

@@ -268,7 +268,6 @@ REFUSED = {
     "sweep {table} --target clas": "no column 'clas'. Did you mean 'class'?",
     "sweep {table} --target scale --model tabicl-v1": "regression: 'scale' holds numbers on a scale; --task",
     "sweep {table} --target scale --task classification": "setting split_at_median=true",
-    "sweep {table} --target class --rank-by rmse": "for classification it must be one of log_loss",
     "sweep {table} --target class --set time_limit=0": "train.time_limit is 0.0; it must be above 0. It is in seconds",
     "sweep {table} --target class --settings missing.toml": "'missing.toml' cannot be read as TOML",
     "sweep {table} --target class --settings {unknown}": "Did you mean 'ranks'?",

@@ -12,10 +12,8 @@ import duckdb
 import pytest
 from small_disk import fill, small_disk
 
-from dashboard.start import main as serve
 from tabtune_core.cli.main import main
 from tabtune_core.errors import ShortageError, StoreError, TableError
-from tabtune_core.settings import RunSettings
 from tabtune_core.shortage import named, shortage_of, why_nothing_starts
 from tabtune_core.store.runs import RunStore
 
@@ -132,22 +130,6 @@ def test_a_read_only_part_of_a_workspace_prevents_runs_from_starting(tmp_path, m
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != part and real(path, mode))
     assert why_nothing_starts(tmp_path).startswith(f"This user may not open or write to {tmp_path / part}")
-
-
-def test_in_a_deleted_folder_commands_work_or_say_so_in_one_line(tmp_path, capsys, monkeypatch):
-    RunStore(tmp_path / "home").add_sweep([RunSettings(dataset="d", target="y")])
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "gone").mkdir()
-    os.chdir("gone")
-    (tmp_path / "gone").rmdir()
-    assert main(["runs", "--home", str(tmp_path / "home")]) == 0
-    capsys.readouterr()
-    monkeypatch.setenv("TABTUNE_HOME", "home")
-    assert main(["runs"]) == 2
-    with pytest.raises(SystemExit, match="2"):
-        serve(["--home", str(tmp_path / "home"), "--no-browser"])
-    lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and all("The current folder was deleted." in line for line in lines)
 
 
 def test_the_limit_of_open_files_is_raised_as_far_as_allowed():

@@ -1,6 +1,7 @@
 """While a command waits, a worker runs unless a person has stopped it; and what the command prints meanwhile."""
 
 import itertools
+import json
 import operator
 import re
 from functools import partial
@@ -132,10 +133,12 @@ def test_control_characters_in_a_name_are_shown_and_not_executed(tmp_path, capsy
     store.annotate(run, "\x1b[2J")
     store.finish(run, "failed", error="the class \x1b[31mred")
     assert main(["runs", "--home", str(tmp_path)]) == 0
-    assert main(["show", run, "--home", str(tmp_path)]) == 0
     assert main(["leaderboard", "--home", str(tmp_path)]) == 1
     told = "".join(capsys.readouterr())
-    assert told.count(r"a\x1b]0;b\x07\x9b2J\u202ec") == 5
+    assert told.count(r"a\x1b]0;b\x07\x9b2J\u202ec") == 4
+    assert main(["show", run, "--home", str(tmp_path)]) == 0
+    told += (shown := capsys.readouterr().out)
+    assert json.loads(shown)["name"] == "a\x1b]0;b\x07\x9b2J\u202ec"
     assert not any(letter in told for letter in "\x1b\x07\x9b\u202e")
 
 

@@ -1,19 +1,17 @@
-"""Commands that start no runs: ``leaderboard``, ``predict``, ``serve``, ``merge``, ``doctor``."""
+"""``predict``, ``serve``, ``merge`` and ``hub push``: what is done with a finished adapter."""
 
 import argparse
-import json
 import os
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tabtune_core.access import decide
-from tabtune_core.cli.board import runs_of_sweep, show_board
 from tabtune_core.cli.request import file_of
 from tabtune_core.cli.terminal import say
-from tabtune_core.errors import MissingPackageError, SettingError, TableError
-from tabtune_core.execution.doctor import examine, report
+from tabtune_core.errors import AdapterError, MissingPackageError, SettingError, TableError
+from tabtune_core.lora.hub import FILE, card_of, push
+from tabtune_core.lora.package_reader import readme, without_labels
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.runs import RunStore
@@ -22,12 +20,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from tabtune_core.engine.adapted_model import AdaptedModel
-
-
-def print_leaderboard(asked: argparse.Namespace) -> int:
-    """Prints the runs of a sweep again."""
-    store = RunStore(asked.home)
-    return show_board(store, runs_of_sweep(store, asked.sweep), asked)
 
 
 def print_predictions(asked: argparse.Namespace) -> int:
@@ -52,10 +44,17 @@ def print_predictions(asked: argparse.Namespace) -> int:
 
 
 def _package(asked: argparse.Namespace) -> Path:
-    """Returns the file of an adapter, which may be named by the id of its run."""
-    adapter: Path = asked.adapter
-    package: Path = asked.home / "runs" / adapter.name / ADAPTER_FILE
-    return package if str(adapter) == adapter.name and not adapter.exists() and package.exists() else adapter
+    """Returns the file of an adapter, which may be named by the id of its run if a fresh process has verified it."""
+    named = str(asked.adapter)
+    if os.path.exists(named) or not (asked.home / "runs" / named).is_dir():
+        return Path(named)
+    store = RunStore(asked.home)
+    run = store.run(named)
+    if run.result is None or not run.result.adapter_verified:
+        raise AdapterError(
+            f"The run {run.id} has no adapter that a fresh process has verified. Choose a finished run of LoRA."
+        )
+    return store.run_dir(run.id) / ADAPTER_FILE
 
 
 def _table_of(model: "AdaptedModel", asked: argparse.Namespace) -> "pd.DataFrame":
@@ -124,12 +123,16 @@ def write_merged(asked: argparse.Namespace) -> int:
     return 0
 
 
-def diagnose(asked: argparse.Namespace) -> int:
-    """Prints the checks; returns 1 if one found a problem that keeps runs from working."""
-    checks = examine(asked.home)
-    print(
-        json.dumps([asdict(check) for check in checks], indent=2, ensure_ascii=False)
-        if asked.format == "json"
-        else report(checks)
-    )
-    return int(any(check.state == "problem" for check in checks))
+def push_adapter(asked: argparse.Namespace) -> int:
+    """Pushes an adapter with its model card to the Hugging Face Hub, and prints its address."""
+    from tabtune_core.store.uploaded_adapters import check_package
+
+    path = _package(asked)
+    with scratch_folder() as folder:
+        content = path.read_bytes() if asked.with_labels else without_labels(path)
+        (folder / FILE).write_bytes(content)
+        facts = check_package(folder / FILE)
+    if facts.classes and not asked.with_labels:
+        say("The class labels, which are values of the table, are left out; --with-labels names them.")
+    print(push(content, card_of(facts, readme(facts), asked.repository), asked.repository, public=asked.public))
+    return 0
