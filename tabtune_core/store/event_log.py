@@ -1,17 +1,15 @@
 """The append-only log of runs' events. In: events, and ids of runs. Out: the events, or only their fields, for frames.
 
-If the disk is full or the database is locked, a run's process goes on and writes its events later: a training loses
-nothing by waiting, but would lose its progress by ending. Unwritten events are kept in memory, in order.
+If the disk is full or the database is locked, a run waits: it would lose its progress by ending.
 """
 
 import json
 import sqlite3
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from tabtune_core.errors import ShortageError
@@ -178,41 +176,10 @@ def patiently(
         time.sleep(AGAIN_SECONDS)
 
 
-class Teller:
-    """Adds events to a run in the order in which they came; may be called from several threads."""
+def teller(store: EventLog, run_id: str) -> Callable[[Event], None]:
+    """Returns a function that adds an event to a run, patiently; it may be called from several threads.
 
-    def __init__(self, store: EventLog, run_id: str) -> None:
-        self._store, self._run_id = store, run_id
-        self._untold = deque[tuple[Event, float]]()
-        self._booted = time.time() - time.monotonic()
-        """Unix seconds, read once, so that setting the clock during the run does not shift its phases and curves."""
-        self._since: float | None = None
-        """Monotonic seconds at which the oldest waiting event could not be written; None if none waits."""
-        self._tried = -AGAIN_SECONDS
-        self._lock = threading.Lock()
-
-    def tell(self, event: Event) -> None:
-        """Writes an event now or with a later one; raises ShortageError if an earlier event has waited for too long."""
-        with self._lock:
-            self._untold.append((event, self._booted + time.monotonic()))
-            if self._since is not None and time.monotonic() - self._tried < AGAIN_SECONDS:
-                return
-            try:
-                self._write()
-            except ShortageError as error:
-                self._tried = time.monotonic()
-                self._since = self._tried if self._since is None else self._since
-                if not error.passes or self._tried - self._since > PATIENCE_SECONDS:
-                    raise
-
-    def finish(self) -> None:
-        """Waits until all events are written; raises ShortageError if that took too long."""
-        with self._lock:
-            patiently(self._write)
-
-    def _write(self) -> None:
-        while self._untold:
-            event, at = self._untold[0]
-            self._store.append(self._run_id, event, at)
-            self._untold.popleft()
-        self._since = None
+    The clock is read once, so that setting it during the run does not shift the run's phases and curves.
+    """
+    booted = time.time() - time.monotonic()
+    return lambda event: patiently(partial(store.append, run_id, event, booted + time.monotonic()))
