@@ -5,7 +5,6 @@ import fcntl
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -24,8 +23,6 @@ DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 """SQLite's codes for a damaged file; the first also if a letter of a column's name is damaged."""
 DELETING = (*DAMAGED, sqlite3.SQLITE_CONSTRAINT)
 """The same where rows are deleted: other rows refer to them only if those could not be read and deleted."""
-PAGES_A_STEP = 256
-"""1 MB, which takes milliseconds."""
 
 
 def _storable(values: Sequence[Any]) -> list[Any]:
@@ -101,7 +98,7 @@ class Database:
             )
         try:
             with self._lacks_named():
-                self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # works only for a new database
+                self._connection.execute("PRAGMA auto_vacuum = FULL")  # gives the space of deleted rows back
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 # always written, so that a read-only database is noticed here; before the tables, so that an opening
                 # that was killed is completed by the next
@@ -205,28 +202,10 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
-    def _give_back(self) -> None:
-        """Gives free space back to the disk in steps of milliseconds; gives up if another process blocks it."""
-        connection = self._connection
-        connection.execute("PRAGMA busy_timeout = 250")
-        try:
-            while self._read("PRAGMA freelist_count")[0][0]:
-                began = time.monotonic()
-                self._read(f"PRAGMA incremental_vacuum({PAGES_A_STEP})")
-                time.sleep(time.monotonic() - began)
-            self._read("PRAGMA wal_checkpoint(PASSIVE)")
-            self._read("PRAGMA wal_checkpoint(TRUNCATE)")
-        except (sqlite3.OperationalError, ShortageError) as error:
-            lacking = shortage_of(error, folder=self.home)
-            if lacking is None or not lacking.passes:
-                raise
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {1000 * TIMEOUT_SECONDS}")
-
     def settle(self) -> None:
         """Moves the write-ahead log into runs.sqlite, so that a copy of this file alone is whole; best effort."""
         with suppress(sqlite3.Error, StoreError, ShortageError):
-            self._give_back()
+            self._read("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def refuse_network(home: Path) -> None:
