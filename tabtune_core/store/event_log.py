@@ -7,8 +7,8 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,19 +20,18 @@ from tabtune_core.events import (
     Resumed,
     RunPlanned,
     StepDone,
-    Unread,
     from_json,
     required,
     to_json,
 )
 from tabtune_core.store.database import Database
-from tabtune_core.store.row_values import is_time
 
 PATIENCE_SECONDS = 60.0
 """How long an event waits for room on the disk. After that the run ends; it can be resumed."""
 AGAIN_SECONDS = 0.5
 """Between two tries."""
 LACKING = Note("The curves lack the last steps before the run was resumed; these steps count all the same.", "warning")
+SELECT = "SELECT seq, run, time, kind, payload FROM events"
 Given = TypeVar("Given")
 Kind = TypeVar("Kind", bound=Event)
 
@@ -45,7 +44,7 @@ class Stored:
     """Grows with every event; pass the last one seen as ``after`` to read on."""
     time: float
     """Unix seconds at which it was written."""
-    event: Event | Unread
+    event: Event
 
 
 class EventLog(Database):
@@ -76,25 +75,27 @@ class EventLog(Database):
         return max((step for step, _ in steps if step <= beyond), default=0)
 
     def events(self, run_id: str, kinds: Sequence[str] | None = None, after: int = 0) -> list[Stored]:
-        """Returns a run's events after position ``after``, oldest first, of all kinds or the given ones."""
+        """Returns a run's events after position ``after``, oldest first, of all kinds or the given ones.
+
+        Those that this version cannot read are left out here and below.
+        """
         chosen = "" if kinds is None else f" AND kind IN ({_marks(kinds)})"
-        sql = f"SELECT seq, time, kind, payload FROM events WHERE run = ? AND seq > ?{chosen} ORDER BY seq"
-        return [_stored(row) for row in self._read(sql, (run_id, after, *(kinds or ())))]
+        sql = f"{SELECT} WHERE run = ? AND seq > ?{chosen} ORDER BY seq"
+        return _stored(self._read(sql, (run_id, after, *(kinds or ()))))
 
     def last(self, run_id: str, kind: str) -> Stored | None:
         """Returns a run's latest event of a kind; None without one."""
-        sql = "SELECT seq, time, kind, payload FROM events WHERE run = ? AND kind = ? ORDER BY seq DESC LIMIT 1"
-        rows = self._read(sql, (run_id, kind))
-        return _stored(rows[0]) if rows else None
+        sql = f"{SELECT} WHERE run = ? AND kind = ? ORDER BY seq DESC LIMIT 1"
+        return next(iter(_stored(self._read(sql, (run_id, kind)))), None)
 
     def last_event(self, run_id: str, kind: type[Kind]) -> Kind | None:
-        """Returns a run's latest event of a kind; None without one, or if it cannot be read."""
+        """Returns a run's latest event of a kind; None without one."""
         last = self.last(run_id, kind.__name__)
         return last.event if last and isinstance(last.event, kind) else None
 
     def fields(self, run_ids: Sequence[str], kind: str) -> list[dict[str, Any]]:
         """Returns all events of one kind as plain fields with ``run`` and ``time`` (unix seconds), run by run."""
-        sql = f"SELECT run, time, payload FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) ORDER BY run, seq"
+        sql = f"{SELECT} WHERE kind = ? AND run IN ({_marks(run_ids)}) ORDER BY run, seq"
         return _parsed(self._read(sql, (kind, *run_ids)), kind)
 
     def last_seqs(self, run_id: str, kinds: Sequence[str]) -> dict[str, int]:
@@ -102,17 +103,11 @@ class EventLog(Database):
         sql = "SELECT value, (SELECT MAX(seq) FROM events WHERE run = ? AND kind = value) AS last FROM JSON_EACH(?)"
         return {row["value"]: row["last"] or 0 for row in self._read(sql, (run_id, json.dumps(list(kinds))))}
 
-    def extent(self, run_id: str, kinds: Sequence[str]) -> tuple[int, int]:
-        """Returns how many events of these kinds a run has, and the position of the last; any change changes these."""
-        sql = f"SELECT COUNT(*) AS number, MAX(seq) AS last FROM events WHERE run = ? AND kind IN ({_marks(kinds)})"
-        (row,) = self._read(sql, (run_id, *kinds))
-        return row["number"], row["last"] or 0
-
     def fields_in_chunks(
         self, run_id: str, kind: str, after: int, upto: int, at_once: int = 20_000
     ) -> Iterator[list[dict[str, Any]]]:
         """Yields what ``fields`` returns for positions above ``after`` up to ``upto``, in chunks that fit in memory."""
-        sql = "SELECT run, time, payload FROM events WHERE run = ? AND kind = ? AND seq > ? AND seq <= ? ORDER BY seq"
+        sql = f"{SELECT} WHERE run = ? AND kind = ? AND seq > ? AND seq <= ? ORDER BY seq"
         with self._lacks_named():
             rows = self._connection.execute(sql, (run_id, kind, after, upto))
             while chunk := rows.fetchmany(at_once):
@@ -125,34 +120,25 @@ def _marks(values: Sequence[str]) -> str:
 
 
 def _parsed(rows: Sequence[sqlite3.Row], kind: str) -> list[dict[str, Any]]:
-    """Parses the rows' fields, as one text, which is several times faster; drops invalid rows."""
+    """Parses the rows' fields, as one text, which is several times faster; leaves out what cannot be read."""
+    needed = required(kind)
     try:
-        payloads: list[Any] = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
-    except (ValueError, TypeError, RecursionError):
-        payloads = []
-    if len(payloads) != len(rows):
-        payloads = [_object(row["payload"]) for row in rows]
-    needed, kept = required(kind), []
-    for row, values in zip(rows, payloads, strict=True):
-        whole = isinstance(values, dict) and needed <= values.keys() and isinstance(values.get("scores", {}), dict)
-        if whole and is_time(row["time"]):
-            kept.append(values | {"run": row["run"], "time": row["time"]})
-    return kept
+        payloads = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
+        if not all(needed <= values.keys() for values in payloads):
+            raise ValueError("a field is missing")
+        pairs = zip(rows, payloads, strict=True)
+        return [values | {"run": row["run"], "time": float(row["time"])} for row, values in pairs]
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return [asdict(one.event) | {"run": row["run"], "time": one.time} for row in rows for one in _stored([row])]
 
 
-def _object(payload: object) -> Any:
-    try:
-        return json.loads(payload) if isinstance(payload, str) else None
-    except (ValueError, TypeError, RecursionError):
-        return None
-
-
-def _stored(row: sqlite3.Row) -> Stored:
-    try:
-        event: Event | Unread = from_json(row["kind"], row["payload"])
-    except (ValueError, TypeError) as error:
-        event = Unread(str(row["kind"]), str(error))
-    return Stored(row["seq"], row["time"] if is_time(row["time"]) else 0.0, event)
+def _stored(rows: Sequence[sqlite3.Row]) -> list[Stored]:
+    """Returns the events of rows, without those that cannot be read."""
+    stored = []
+    for row in rows:
+        with suppress(ValueError, TypeError):
+            stored.append(Stored(row["seq"], float(row["time"]), from_json(row["kind"], row["payload"])))
+    return stored
 
 
 def patiently(
