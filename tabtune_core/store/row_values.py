@@ -24,11 +24,13 @@ def check_row(row: Row) -> Row:
     """Returns the row unchanged if its fields are valid: SQLite accepts any value in a column.
 
     Raises:
-        Damaged: a field has the wrong type, or the id is no name of a folder.
+        Damaged: a field has the wrong type, the process id is below 0, or the id is no name of a folder.
     """
     check_fields(row)
     if not is_folder_name(getattr(row, "id", "a")):
         raise Damaged("id is not a folder name")
+    if (getattr(row, "pid", None) or 0) < 0:  # a signal to it would end other processes
+        raise Damaged("pid is not a process id")
     return row
 
 
