@@ -230,14 +230,6 @@ class RunFailed:
     """Class name of the error; the trace is in the run's log."""
 
 
-@dataclass(frozen=True, slots=True)
-class Unread:
-    """An event that this version cannot read; the store leaves it unchanged."""
-
-    kind: str
-    why: str
-
-
 Event = (
     PhaseStarted
     | Note

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.errors import StoreError
-from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone, Unread
+from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone
 from tabtune_core.execution.executor import RAY
 from tabtune_core.execution.lock import QUICK_STARTS, WorkerWatch
 from tabtune_core.execution.worker_flags import asked_by_environment
@@ -149,7 +149,7 @@ class RunView:
     def _facts(self) -> list[str]:
         return [f"{name} {value}" for name, value in self.facts.items()]
 
-    def take(self, event: Event | Unread) -> None:
+    def take(self, event: Event) -> None:
         """Updates what is known with one event; prints a new note."""
         match event:
             case RunPlanned():

@@ -32,7 +32,7 @@ from tabtune_core.execution.processes import NO_ROOM_STATUS, identity_of
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.settings.sweep import rungs_ahead
 from tabtune_core.shortage import shortage_of
-from tabtune_core.store.event_log import Teller, patiently
+from tabtune_core.store.event_log import patiently, teller
 from tabtune_core.store.run_folder import LOG
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training.clock import disturbed
@@ -147,18 +147,16 @@ def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
 
 
 def _carry_out(store: RunStore, run_id: str, run_experiment: Callable[..., RunFinished]) -> None:
-    settings, run_dir, teller = store.run(run_id).settings, store.run_dir(run_id), Teller(store, run_id)
+    settings, run_dir, tell = store.run(run_id).settings, store.run_dir(run_id), teller(store, run_id)
     try:
         result = run_experiment(
-            settings, home=store.home, run_dir=run_dir, emit=teller.tell, stop_request=lambda: store.wish(run_id)
+            settings, home=store.home, run_dir=run_dir, emit=tell, stop_request=lambda: store.wish(run_id)
         )
         if note := disturbed():
-            teller.tell(note)
-        teller.finish()
+            tell(note)
         if store.wish(run_id) == "cancel":  # asked for after the last check
             raise Cancelled
     except Waiting:
-        teller.finish()
         patiently(lambda: store.wait(run_id))
         return
     except Cancelled:

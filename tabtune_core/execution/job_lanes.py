@@ -50,8 +50,7 @@ class JobLanes:
     def reconcile(self) -> None:
         """Ends running jobs that are not this worker's: their worker ended, and their process with it."""
         known = {watched.id for watched in self.going}
-        rows = [(job.id, job.pid, job.identity, job.wish) for job in self.store.jobs(status="running")]
-        for job_id, pid, identity, wish in [*rows, *((*row, None) for row in self.store.unreadable_jobs())]:
+        for job_id, pid, identity, wish in self.store.running_jobs():
             if job_id not in known and kill(pid, identity):
                 self._end(job_id, WORKER_ENDED, wish)
 

@@ -1,11 +1,9 @@
 """The workspace's database: opens it, with one connection per thread. Its tables are described in schema.sql."""
 
-import errno
 import fcntl
 import os
 import sqlite3
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -22,15 +20,6 @@ TIMEOUT_SECONDS = 30
 ELSEWHERE = "Choose another folder with --home or TABTUNE_HOME"
 DAMAGED = (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 """SQLite's codes for a damaged file; the first also if a letter of a column's name is damaged."""
-DELETING = (*DAMAGED, sqlite3.SQLITE_CONSTRAINT)
-"""The same where rows are deleted: other rows refer to them only if those could not be read and deleted."""
-PAGES_A_STEP = 256
-"""1 MB, which takes milliseconds."""
-
-
-def _storable(values: Sequence[Any]) -> list[Any]:
-    """Returns the values with question marks in place of halves of letters, as in a command that is not UTF-8."""
-    return [value.encode("utf-8", "replace").decode() if isinstance(value, str) else value for value in values]
 
 
 class _Connection(sqlite3.Connection):
@@ -56,8 +45,6 @@ class Database:
     def __init__(self, home: Path, *, existing: bool = False) -> None:
         self.home = Path(home).absolute()
         self._local = threading.local()
-        if _storable([str(self.home)]) != [str(self.home)]:
-            raise StoreError(f"The path of the workspace {self.home} is not UTF-8. {ELSEWHERE}.")
         self._opened = self._present()
         """Device and inode of the database; None until it exists."""
         if existing and not self._opened:
@@ -68,20 +55,12 @@ class Database:
             lacking, start = shortage_of(error, folder=self.home), f"The workspace {self.home} cannot be opened"
             if lacking is not None and lacking.passes:
                 raise ShortageError(f"{start}. {lacking}", lacking.lack) from error
-            no_folder = isinstance(error, FileExistsError | NotADirectoryError)
-            why = "it is a file or a link to nothing, or below one" if no_folder else str(lacking or error).rstrip(".")
-            raise StoreError(f"{start}: {why}. {ELSEWHERE}.") from error
+            raise StoreError(f"{start}: {str(lacking or error).rstrip('.')}. {ELSEWHERE}.") from error
 
     def _open(self) -> None:
         if not self._opened:
             self.home.mkdir(parents=True, exist_ok=True)
         refuse_network(self.home)
-        file = self.home / "runs.sqlite"
-        if file.is_dir():
-            raise IsADirectoryError(f"{file} is a folder, not a database")
-        if file.exists() and os.access(self.home, os.W_OK) > os.access(file, os.W_OK):
-            # checked before SQLite creates files beside it that nobody could write to later
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
         with (self.home / "runs.opening").open("w") as opening:
             fcntl.flock(opening, fcntl.LOCK_EX)  # SQLite does not wait for other processes when it changes to WAL
             held = self._read("PRAGMA user_version")[0][0]
@@ -101,7 +80,7 @@ class Database:
             )
         try:
             with self._lacks_named():
-                self._connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # works only for a new database
+                self._connection.execute("PRAGMA auto_vacuum = FULL")  # gives the space of deleted rows back
                 self._connection.execute("PRAGMA journal_mode = WAL")
                 # always written, so that a read-only database is noticed here; before the tables, so that an opening
                 # that was killed is completed by the next
@@ -161,12 +140,12 @@ class Database:
 
     def _read(self, sql: str, values: Sequence[Any] = ()) -> list[sqlite3.Row]:
         with self._lacks_named():
-            return self._connection.execute(sql, _storable(values)).fetchall()
+            return self._connection.execute(sql, values).fetchall()
 
     def _write(self, sql: str, values: Sequence[Any] = ()) -> int:
         """Executes a statement and returns the number of changed rows."""
-        with self._lacks_named(DELETING if sql.startswith("DELETE") else DAMAGED):
-            return self._connection.execute(sql, _storable(values)).rowcount
+        with self._lacks_named():
+            return self._connection.execute(sql, values).rowcount
 
     def _row(self, kind: Literal["run", "sweep", "job"], row_id: str) -> sqlite3.Row:
         """Returns the row of a run, a sweep or a job; raises StoreError if there is none."""
@@ -177,13 +156,13 @@ class Database:
         return rows[0]
 
     @contextmanager
-    def _lacks_named(self, damaged: Sequence[int] = DAMAGED) -> Iterator[None]:
+    def _lacks_named(self) -> Iterator[None]:
         try:
             with named("The workspace's database could not be read or written", self.home):
                 yield
         except (sqlite3.DatabaseError, UnicodeDecodeError) as error:  # the latter: a column's name is not UTF-8
             # without a code: a text is not UTF-8
-            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in damaged:
+            if getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT) & 0xFF not in DAMAGED:
                 raise
             raise StoreError(
                 f"The workspace's database {self.home / 'runs.sqlite'} is damaged ({error}). Tables and files of runs "
@@ -205,28 +184,10 @@ class Database:
                     connection.execute("ROLLBACK")
                 raise
 
-    def _give_back(self) -> None:
-        """Gives free space back to the disk in steps of milliseconds; gives up if another process blocks it."""
-        connection = self._connection
-        connection.execute("PRAGMA busy_timeout = 250")
-        try:
-            while self._read("PRAGMA freelist_count")[0][0]:
-                began = time.monotonic()
-                self._read(f"PRAGMA incremental_vacuum({PAGES_A_STEP})")
-                time.sleep(time.monotonic() - began)
-            self._read("PRAGMA wal_checkpoint(PASSIVE)")
-            self._read("PRAGMA wal_checkpoint(TRUNCATE)")
-        except (sqlite3.OperationalError, ShortageError) as error:
-            lacking = shortage_of(error, folder=self.home)
-            if lacking is None or not lacking.passes:
-                raise
-        finally:
-            connection.execute(f"PRAGMA busy_timeout = {1000 * TIMEOUT_SECONDS}")
-
     def settle(self) -> None:
         """Moves the write-ahead log into runs.sqlite, so that a copy of this file alone is whole; best effort."""
         with suppress(sqlite3.Error, StoreError, ShortageError):
-            self._give_back()
+            self._read("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 def refuse_network(home: Path) -> None:
@@ -246,8 +207,7 @@ def refuse_network(home: Path) -> None:
 def size_of(*paths: Path) -> int:
     """Adds up the bytes of files and of all files in folders; one that is missing counts 0."""
     total = 0
-    for path in paths:
-        for file in path.rglob("*") if path.is_dir() else (path,):
-            with suppress(FileNotFoundError):
-                total += 0 if file.is_dir() else file.stat().st_size
+    for file in (file for path in paths for file in (path, *path.rglob("*"))):
+        with suppress(FileNotFoundError):
+            total += file.stat().st_size if file.is_file() else 0
     return total

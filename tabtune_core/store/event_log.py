@@ -1,17 +1,15 @@
 """The append-only log of runs' events. In: events, and ids of runs. Out: the events, or only their fields, for frames.
 
-If the disk is full or the database is locked, a run's process goes on and writes its events later: a training loses
-nothing by waiting, but would lose its progress by ending. Unwritten events are kept in memory, in order.
+If the disk is full or the database is locked, a run waits: it would lose its progress by ending.
 """
 
 import json
 import sqlite3
-import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from tabtune_core.errors import ShortageError
@@ -22,19 +20,18 @@ from tabtune_core.events import (
     Resumed,
     RunPlanned,
     StepDone,
-    Unread,
     from_json,
     required,
     to_json,
 )
 from tabtune_core.store.database import Database
-from tabtune_core.store.row_values import is_time
 
 PATIENCE_SECONDS = 60.0
 """How long an event waits for room on the disk. After that the run ends; it can be resumed."""
 AGAIN_SECONDS = 0.5
 """Between two tries."""
 LACKING = Note("The curves lack the last steps before the run was resumed; these steps count all the same.", "warning")
+SELECT = "SELECT seq, run, time, kind, payload FROM events"
 Given = TypeVar("Given")
 Kind = TypeVar("Kind", bound=Event)
 
@@ -47,7 +44,7 @@ class Stored:
     """Grows with every event; pass the last one seen as ``after`` to read on."""
     time: float
     """Unix seconds at which it was written."""
-    event: Event | Unread
+    event: Event
 
 
 class EventLog(Database):
@@ -78,25 +75,27 @@ class EventLog(Database):
         return max((step for step, _ in steps if step <= beyond), default=0)
 
     def events(self, run_id: str, kinds: Sequence[str] | None = None, after: int = 0) -> list[Stored]:
-        """Returns a run's events after position ``after``, oldest first, of all kinds or the given ones."""
+        """Returns a run's events after position ``after``, oldest first, of all kinds or the given ones.
+
+        Those that this version cannot read are left out here and below.
+        """
         chosen = "" if kinds is None else f" AND kind IN ({_marks(kinds)})"
-        sql = f"SELECT seq, time, kind, payload FROM events WHERE run = ? AND seq > ?{chosen} ORDER BY seq"
-        return [_stored(row) for row in self._read(sql, (run_id, after, *(kinds or ())))]
+        sql = f"{SELECT} WHERE run = ? AND seq > ?{chosen} ORDER BY seq"
+        return _stored(self._read(sql, (run_id, after, *(kinds or ()))))
 
     def last(self, run_id: str, kind: str) -> Stored | None:
         """Returns a run's latest event of a kind; None without one."""
-        sql = "SELECT seq, time, kind, payload FROM events WHERE run = ? AND kind = ? ORDER BY seq DESC LIMIT 1"
-        rows = self._read(sql, (run_id, kind))
-        return _stored(rows[0]) if rows else None
+        sql = f"{SELECT} WHERE run = ? AND kind = ? ORDER BY seq DESC LIMIT 1"
+        return next(iter(_stored(self._read(sql, (run_id, kind)))), None)
 
     def last_event(self, run_id: str, kind: type[Kind]) -> Kind | None:
-        """Returns a run's latest event of a kind; None without one, or if it cannot be read."""
+        """Returns a run's latest event of a kind; None without one."""
         last = self.last(run_id, kind.__name__)
         return last.event if last and isinstance(last.event, kind) else None
 
     def fields(self, run_ids: Sequence[str], kind: str) -> list[dict[str, Any]]:
         """Returns all events of one kind as plain fields with ``run`` and ``time`` (unix seconds), run by run."""
-        sql = f"SELECT run, time, payload FROM events WHERE kind = ? AND run IN ({_marks(run_ids)}) ORDER BY run, seq"
+        sql = f"{SELECT} WHERE kind = ? AND run IN ({_marks(run_ids)}) ORDER BY run, seq"
         return _parsed(self._read(sql, (kind, *run_ids)), kind)
 
     def last_seqs(self, run_id: str, kinds: Sequence[str]) -> dict[str, int]:
@@ -104,17 +103,11 @@ class EventLog(Database):
         sql = "SELECT value, (SELECT MAX(seq) FROM events WHERE run = ? AND kind = value) AS last FROM JSON_EACH(?)"
         return {row["value"]: row["last"] or 0 for row in self._read(sql, (run_id, json.dumps(list(kinds))))}
 
-    def extent(self, run_id: str, kinds: Sequence[str]) -> tuple[int, int]:
-        """Returns how many events of these kinds a run has, and the position of the last; any change changes these."""
-        sql = f"SELECT COUNT(*) AS number, MAX(seq) AS last FROM events WHERE run = ? AND kind IN ({_marks(kinds)})"
-        (row,) = self._read(sql, (run_id, *kinds))
-        return row["number"], row["last"] or 0
-
     def fields_in_chunks(
         self, run_id: str, kind: str, after: int, upto: int, at_once: int = 20_000
     ) -> Iterator[list[dict[str, Any]]]:
         """Yields what ``fields`` returns for positions above ``after`` up to ``upto``, in chunks that fit in memory."""
-        sql = "SELECT run, time, payload FROM events WHERE run = ? AND kind = ? AND seq > ? AND seq <= ? ORDER BY seq"
+        sql = f"{SELECT} WHERE run = ? AND kind = ? AND seq > ? AND seq <= ? ORDER BY seq"
         with self._lacks_named():
             rows = self._connection.execute(sql, (run_id, kind, after, upto))
             while chunk := rows.fetchmany(at_once):
@@ -127,34 +120,25 @@ def _marks(values: Sequence[str]) -> str:
 
 
 def _parsed(rows: Sequence[sqlite3.Row], kind: str) -> list[dict[str, Any]]:
-    """Parses the rows' fields, as one text, which is several times faster; drops invalid rows."""
+    """Parses the rows' fields, as one text, which is several times faster; leaves out what cannot be read."""
+    needed = required(kind)
     try:
-        payloads: list[Any] = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
-    except (ValueError, TypeError, RecursionError):
-        payloads = []
-    if len(payloads) != len(rows):
-        payloads = [_object(row["payload"]) for row in rows]
-    needed, kept = required(kind), []
-    for row, values in zip(rows, payloads, strict=True):
-        whole = isinstance(values, dict) and needed <= values.keys() and isinstance(values.get("scores", {}), dict)
-        if whole and is_time(row["time"]):
-            kept.append(values | {"run": row["run"], "time": row["time"]})
-    return kept
+        payloads = json.loads("[" + ",".join(row["payload"] for row in rows) + "]")
+        if not all(needed <= values.keys() for values in payloads):
+            raise ValueError("a field is missing")
+        pairs = zip(rows, payloads, strict=True)
+        return [values | {"run": row["run"], "time": float(row["time"])} for row, values in pairs]
+    except (ValueError, TypeError, AttributeError, RecursionError):
+        return [asdict(one.event) | {"run": row["run"], "time": one.time} for row in rows for one in _stored([row])]
 
 
-def _object(payload: object) -> Any:
-    try:
-        return json.loads(payload) if isinstance(payload, str) else None
-    except (ValueError, TypeError, RecursionError):
-        return None
-
-
-def _stored(row: sqlite3.Row) -> Stored:
-    try:
-        event: Event | Unread = from_json(row["kind"], row["payload"])
-    except (ValueError, TypeError) as error:
-        event = Unread(str(row["kind"]), str(error))
-    return Stored(row["seq"], row["time"] if is_time(row["time"]) else 0.0, event)
+def _stored(rows: Sequence[sqlite3.Row]) -> list[Stored]:
+    """Returns the events of rows, without those that cannot be read."""
+    stored = []
+    for row in rows:
+        with suppress(ValueError, TypeError):
+            stored.append(Stored(row["seq"], float(row["time"]), from_json(row["kind"], row["payload"])))
+    return stored
 
 
 def patiently(
@@ -178,41 +162,10 @@ def patiently(
         time.sleep(AGAIN_SECONDS)
 
 
-class Teller:
-    """Adds events to a run in the order in which they came; may be called from several threads."""
+def teller(store: EventLog, run_id: str) -> Callable[[Event], None]:
+    """Returns a function that adds an event to a run, patiently; it may be called from several threads.
 
-    def __init__(self, store: EventLog, run_id: str) -> None:
-        self._store, self._run_id = store, run_id
-        self._untold = deque[tuple[Event, float]]()
-        self._booted = time.time() - time.monotonic()
-        """Unix seconds, read once, so that setting the clock during the run does not shift its phases and curves."""
-        self._since: float | None = None
-        """Monotonic seconds at which the oldest waiting event could not be written; None if none waits."""
-        self._tried = -AGAIN_SECONDS
-        self._lock = threading.Lock()
-
-    def tell(self, event: Event) -> None:
-        """Writes an event now or with a later one; raises ShortageError if an earlier event has waited for too long."""
-        with self._lock:
-            self._untold.append((event, self._booted + time.monotonic()))
-            if self._since is not None and time.monotonic() - self._tried < AGAIN_SECONDS:
-                return
-            try:
-                self._write()
-            except ShortageError as error:
-                self._tried = time.monotonic()
-                self._since = self._tried if self._since is None else self._since
-                if not error.passes or self._tried - self._since > PATIENCE_SECONDS:
-                    raise
-
-    def finish(self) -> None:
-        """Waits until all events are written; raises ShortageError if that took too long."""
-        with self._lock:
-            patiently(self._write)
-
-    def _write(self) -> None:
-        while self._untold:
-            event, at = self._untold[0]
-            self._store.append(self._run_id, event, at)
-            self._untold.popleft()
-        self._since = None
+    The clock is read once, so that setting it during the run does not shift the run's phases and curves.
+    """
+    booted = time.time() - time.monotonic()
+    return lambda event: patiently(partial(store.append, run_id, event, booted + time.monotonic()))

@@ -9,7 +9,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -90,11 +90,10 @@ class JobQueue(Database):
             self.finish_job(rows[0]["id"], "failed", error=UNREADABLE)
         return job
 
-    def unreadable_jobs(self) -> list[tuple[str, int | None, str | None]]:
-        """Returns the running jobs whose rows cannot be read: id, pid and process identity, None where damaged."""
-        rows = [row for row in self._read("SELECT * FROM jobs WHERE status = 'running'") if _job(row) is None]
-        parts = [(row["id"], row["pid"], row["identity"]) for row in rows]
-        return [(i, p if isinstance(p, int) else None, t if isinstance(t, str) else None) for i, p, t in parts]
+    def running_jobs(self) -> list[tuple[str, int | None, str | None, str | None]]:
+        """Returns id, process and wish of the running jobs, also of those that cannot be read."""
+        rows = self._read("SELECT id, pid, identity, wish FROM jobs WHERE status = 'running'")
+        return [(row["id"], row["pid"], row["identity"], row["wish"]) for row in rows]
 
     def unclaim_job(self, job_id: str, pid: int) -> None:
         """Puts a job back in its place in the queue: the worker ``pid`` could not start a process for it."""
@@ -153,8 +152,6 @@ def _job(row: sqlite3.Row) -> Job | None:
 
 
 FILE = "progress.json"
-SECONDS = 0.3
-"""Least time between two updates of the file; no page reads it more often."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,24 +170,6 @@ class Progress:
 
     def __str__(self) -> str:
         return f"{self.done:,} of {self.total:,} {self.unit}"
-
-
-@dataclass(slots=True)
-class Counted:
-    """Counts parts as they are done and writes the progress file from time to time, so that parts may be small."""
-
-    folder: Path
-    total: int
-    unit: str
-    done: int = 0
-    _written: float = field(default=-SECONDS, repr=False)
-
-    def add(self, parts: int) -> None:
-        """Adds ``parts`` that are done."""
-        self.done += parts
-        if time.monotonic() - self._written >= SECONDS:
-            write_progress(self.folder, self.done, self.total, self.unit)
-            self._written = time.monotonic()
 
 
 def write_progress(folder: Path, done: int, total: int, unit: str) -> None:

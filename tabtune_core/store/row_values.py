@@ -7,8 +7,6 @@ from typing import TypeVar
 from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.plain_values import check_fields
 
-TIMES, LATEST = ("created", "started", "ended", "heartbeat"), 1e11
-"""Columns with unix seconds, and the largest valid value, which is in the year 5138."""
 Row = TypeVar("Row")
 
 
@@ -22,24 +20,16 @@ def only(**wanted: str | None) -> tuple[str, tuple[str, ...]]:
     return " AND ".join(f"{name} = ?" for name in named) or "TRUE", tuple(named.values())
 
 
-def is_time(value: object) -> bool:
-    """Whether a value of a column is a valid time in unix seconds."""
-    return isinstance(value, int | float) and 0 <= value <= LATEST
-
-
 def check_row(row: Row) -> Row:
     """Returns the row unchanged if its fields are valid: SQLite accepts any value in a column.
 
     Raises:
-        Damaged: a field has the wrong type, or a timestamp, a process id or the id (which names a folder) is not valid.
+        Damaged: a field has the wrong type, the process id is below 0, or the id is no name of a folder.
     """
     check_fields(row)
     if not is_folder_name(getattr(row, "id", "a")):
         raise Damaged("id is not a folder name")
-    for name in TIMES:
-        if (value := getattr(row, name, None)) is not None and not is_time(value):
-            raise Damaged(f"{name} is {value!r}, which is not a timestamp")
-    if not 0 <= (getattr(row, "pid", None) or 0) < 2**31:
+    if (getattr(row, "pid", None) or 0) < 0:  # a signal to it would end other processes
         raise Damaged("pid is not a process id")
     return row
 

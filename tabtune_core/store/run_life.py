@@ -19,7 +19,7 @@ from tabtune_core.settings.sweep import RUNGS
 from tabtune_core.store.database import size_of
 from tabtune_core.store.event_log import EventLog
 from tabtune_core.store.jobs import JobQueue
-from tabtune_core.store.row_values import LATEST, is_time, only
+from tabtune_core.store.row_values import only
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import ENDED, Run, Status, Sweep, Unreadable, read_run
 from tabtune_core.store.searches import GOES_ON, SearchLog
@@ -41,11 +41,7 @@ class RunLife(EventLog, JobQueue, SearchLog):
         for row in self._read("SELECT sweep, status, COUNT(*) AS number FROM runs GROUP BY sweep, status"):
             counts.setdefault(row["sweep"], {})[row["status"]] = row["number"]
         rows = self._read("SELECT id, name, created FROM sweeps ORDER BY rowid DESC")
-        times = [row["created"] if is_time(row["created"]) else 0.0 for row in rows]
-        return [
-            Sweep(str(row["id"]), str(row["name"]), created, counts.get(row["id"], {}))
-            for row, created in zip(rows, times, strict=True)
-        ]
+        return [Sweep(row["id"], row["name"], row["created"], counts.get(row["id"], {})) for row in rows]
 
     def sweep(self, sweep: str) -> Sweep:
         """Returns one sweep; raises StoreError if there is none of this id."""
@@ -157,7 +153,7 @@ class RunLife(EventLog, JobQueue, SearchLog):
         If the clock was set back meanwhile, the run ends with its last event, whose time does not follow the clock.
         """
         assert status in ENDED, status
-        last = f"(SELECT time FROM events WHERE run = runs.id AND time <= {LATEST} ORDER BY seq DESC LIMIT 1)"
+        last = "(SELECT time FROM events WHERE run = runs.id ORDER BY seq DESC LIMIT 1)"
         self._write(
             "UPDATE runs SET status = ?, result = ?, error = ?, ended = MAX(?, COALESCE(started, 0), "
             f"COALESCE({last}, 0)) WHERE id = ? AND status IN ('queued', 'running')",

@@ -186,7 +186,7 @@ class RunStore(RunLife):
             self._write("UPDATE runs SET retried_as = NULL WHERE retried_as = ?", (run_id,))
             unused = "NOT EXISTS (SELECT 1 FROM runs WHERE sweep = sweeps.id)"
             self._write(f"DELETE FROM sweeps WHERE id = ? AND {unused}", (run["sweep"],))
-        self._give_back()
+        self.settle()
 
     def _drop_shared(self, run: sqlite3.Row) -> None:
         """If no other run has this table, deletes the shared arrays made while the run ran.

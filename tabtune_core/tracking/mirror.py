@@ -63,7 +63,7 @@ def send(store: RunStore, sweep: str, tracker: Tracker) -> str:
 def _send_one(store: RunStore, run: Run, experiment: str, tracker: Tracker) -> bool:
     """Sends a run unless the tracker has it as it is; returns whether it was sent."""
     results = _results(store, run) if run.result else {}
-    facts = [run.name, run.note, run.status, run.resumptions, store.extent(run.id, CURVES), results]
+    facts = [run.name, run.note, run.status, run.resumptions, store.last_seqs(run.id, CURVES), results]
     stamp = hashlib.sha256(json.dumps([FORMAT, *facts], sort_keys=True).encode()).hexdigest()
     last = Row(run.result.steps_done if run.result else 0, run.ended or run.created, results)
     sent = SentRun(

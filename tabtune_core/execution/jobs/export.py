@@ -24,7 +24,7 @@ from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
 from tabtune_core.engine.verify import OTHER_DEVICE_TOLERANCE, compare, tolerance_on, verify_in_fresh_process
 from tabtune_core.errors import AdapterError
-from tabtune_core.events import Event, Note, RunPlanned, Unread
+from tabtune_core.events import Event, Note, RunPlanned
 from tabtune_core.execution.jobs.export_formats import Format, snippet
 from tabtune_core.execution.jobs.registry import package_of_run
 from tabtune_core.gpus import card_names, card_uuids
@@ -140,8 +140,7 @@ def _open(store: RunStore, run_id: str) -> _Source:
     model = with_module(base, base.module)
     adapt(model, settings, package.tensors)
     adapted, frame = AdaptedModel(model, settings, facts), load_frame(store.home, run.settings.dataset)
-    events = (*(stored.event for stored in store.events(run_id)), run.result)
-    history = [event for event in events if event is not None and not isinstance(event, Unread)]
+    history = [*(stored.event for stored in store.events(run_id)), *([run.result] if run.result else [])]
     return _Source(run, path, package, base, frame, adapted, adapted.context(frame), history, visible, tolerance)
 
 

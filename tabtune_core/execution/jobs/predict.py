@@ -4,7 +4,7 @@ In: typed rows, adapters, a table for the context. Out: predictions as one frame
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from tabtune_core.models.base import with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import numbered
-from tabtune_core.store.jobs import Counted
+from tabtune_core.store.jobs import write_progress
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import package_of
@@ -84,7 +84,8 @@ class _Asked:
     base: bool
     device: str
     notes: dict[str, None]
-    progress: Counted
+    progress: Callable[[int], None]
+    """Called with a number of further predictions."""
 
 
 def predict(
@@ -116,7 +117,13 @@ def predict(
     opened = [_open(home, adapter["id"], adapter["title"]) for adapter in adapters]
     _check_alike(opened)
     times = (1 + base) * sum(adapter.settings.train.views for adapter in opened)
-    progress, columns = Counted(folder, len(frame) * times, "predictions"), list[_Column]()
+    done, columns = 0, list[_Column]()
+
+    def progress(more: int) -> None:
+        nonlocal done
+        done += more
+        write_progress(folder, done, len(frame) * times, "predictions")
+
     asked = _Asked(home, frame, shown, base, device, notes, progress)
     for one in dict.fromkeys(adapter.base for adapter in opened):
         columns += _predict_group(asked, [adapter for adapter in opened if adapter.base == one])
@@ -189,7 +196,7 @@ def _check_alike(opened: Sequence[_Adapter]) -> None:
 
 def _predict_group(asked: _Asked, group: Sequence[_Adapter]) -> Iterator[_Column]:
     """Predicts with the adapters of one base, which is opened once."""
-    settings, frame, add = group[0].settings, asked.frame, asked.progress.add
+    settings, frame, add = group[0].settings, asked.frame, asked.progress
     (name, sha256), checkpoint = group[0].base, group[0].checkpoint
     model = open_base(name, settings.task, sha256, checkpoint=checkpoint, device=asked.device)
     adapters, alone = AdapterSet(model.module), set[tuple[str, int]]()

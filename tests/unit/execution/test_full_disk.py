@@ -3,6 +3,8 @@
 import os
 import subprocess
 import sys
+import threading
+import time
 
 import pytest
 from small_disk import fill, small_disk
@@ -12,7 +14,7 @@ from tabtune_core.events import StepDone
 from tabtune_core.execution.child import NO_ROOM_STATUS
 from tabtune_core.execution.processes import is_alive
 from tabtune_core.shortage import why_nothing_starts
-from tabtune_core.store.event_log import Teller
+from tabtune_core.store.event_log import AGAIN_SECONDS, teller
 from tabtune_core.store.runs import RunStore
 
 
@@ -27,30 +29,16 @@ def store(disk):
     return RunStore(disk)
 
 
-def steps(store, run_id):
-    return [stored.event.step for stored in store.events(run_id, ["StepDone"])]
-
-
-def tell_until_full(teller, store, run_id):
-    """Tells steps until some of them wait; returns the number of the last one."""
-    told = 0
-    while len(steps(store, run_id)) == told:
-        told += 1
-        teller.tell(StepDone(told, 0.5, 1.0, 2e-4, 0.5))
-    return told
-
-
-def test_training_continues_on_a_full_disk_and_writes_all_events_later(store, disk):
+def test_training_waits_on_a_full_disk_and_loses_no_event(store, disk):
     (run_id,) = queue(store, "quick")
-    teller = Teller(store, run_id)
-    teller.tell(StepDone(0, 0.5, 1.0, 2e-4, 0.5))
-    store._write("DELETE FROM events")
-    filler = fill(disk)
-    last = tell_until_full(teller, store, run_id)
-    filler.unlink()
-    teller.tell(StepDone(last + 1, 0.5, 1.0, 2e-4, 0.5))
-    teller.finish()
-    assert steps(store, run_id) == list(range(1, last + 2))
+    tell, filler, took = teller(store, run_id), fill(disk), [0.0]
+    threading.Timer(1.0, filler.unlink).start()
+    while took[-1] < AGAIN_SECONDS:
+        began = time.monotonic()
+        tell(StepDone(len(took), 0.5, 1.0, 2e-4, 0.5))
+        took.append(time.monotonic() - began)
+    assert not filler.exists()
+    assert [stored.event.step for stored in store.events(run_id, ["StepDone"])] == list(range(1, len(took)))
 
 
 def test_a_run_that_meets_a_full_disk_exits_with_that_status_although_its_log_is_there(disk):

@@ -1,8 +1,6 @@
-"""A workspace of an earlier format is converted even while something runs in it; an unusable one is refused."""
+"""A workspace that cannot be used is refused, with the way out; a copy forgets the processes of the original."""
 
-import os
 import shutil
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -18,23 +16,8 @@ from tabtune_core.store.runs import RunStore
 def test_a_file_or_a_link_to_nothing_is_not_a_workspace(tmp_path, name):
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    said = (
-        r"cannot be opened: it is a file or a link to nothing, or below one\. Choose another folder with --home "
-        r"or TABTUNE_HOME"
-    )
-    with pytest.raises(StoreError, match=said):
+    with pytest.raises(StoreError, match=r"cannot be opened: .*\. Choose another folder with --home or TABTUNE_HOME"):
         RunStore(tmp_path / name)
-
-
-def test_a_read_only_database_is_named_and_nothing_is_left_beside_it(tmp_path, monkeypatch):
-    RunStore(tmp_path)
-    for file in tmp_path.glob("runs.sqlite-*"):
-        file.unlink()
-    real = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "runs.sqlite" and real(path, mode))
-    with pytest.raises(StoreError, match=rf"This user may not open or write to {tmp_path}/runs\.sqlite"):
-        RunStore(tmp_path)
-    assert not [*tmp_path.glob("runs.sqlite-*")]
 
 
 def test_a_database_damaged_anywhere_is_named_with_a_way_out(tmp_path):

@@ -6,7 +6,7 @@ import pkgutil
 import pytest
 
 from tabtune_core.store.job_kinds import KINDS, uses
-from tabtune_core.store.jobs import FILE, Counted, read_progress
+from tabtune_core.store.jobs import FILE, read_progress, write_progress
 
 
 def test_every_kind_names_the_function_that_carries_it_out():
@@ -49,11 +49,7 @@ def test_unreadable_progress_is_none(tmp_path, text):
     assert read_progress(tmp_path) is None
 
 
-def test_progress_is_told_in_words_and_not_written_for_every_row(tmp_path):
-    counted = Counted(tmp_path, 3_000, "rows")
-    for _ in range(1_500):
-        counted.add(1)
+def test_progress_is_told_in_words(tmp_path):
+    write_progress(tmp_path, 1_500, 3_000, "rows")
     told = read_progress(tmp_path)
-    assert told.total == 3_000
-    assert 1 <= told.done <= 1_500
-    assert str(told) == f"{told.done:,} of 3,000 rows"
+    assert (str(told), told.share) == ("1,500 of 3,000 rows", 0.5)

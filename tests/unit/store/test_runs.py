@@ -18,7 +18,7 @@ from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Note, PhaseStarted, Resumed, RunFinished, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.database import size_of
-from tabtune_core.store.event_log import LACKING, Teller
+from tabtune_core.store.event_log import LACKING, teller
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import RETRYABLE
 from tabtune_core.store.runs import default_home
@@ -148,10 +148,10 @@ def test_processes_may_open_a_new_workspace_at_the_same_time(tmp_path):
 @pytest.mark.parametrize("hours", [-2, 25])
 def test_setting_the_clock_moves_no_event_of_a_run(store, monkeypatch, hours):
     run_id, now = running(store), time.time()
-    teller = Teller(store, run_id)
-    teller.tell(PhaseStarted("train"))
+    tell = teller(store, run_id)
+    tell(PhaseStarted("train"))
     monkeypatch.setattr(time, "time", lambda: now + 3600 * hours)
-    teller.tell(StepDone(1, 0.5, 1.0, 2e-4, 0.5))
+    tell(StepDone(1, 0.5, 1.0, 2e-4, 0.5))
     begun, stepped = (stored.time for stored in store.events(run_id))
     assert now - 1 < begun <= stepped < now + 60
 
