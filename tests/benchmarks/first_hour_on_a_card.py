@@ -1,7 +1,7 @@
 """What must be known first on a machine with a GPU: the estimate before launch, step times and memory.
 
 ``python tests/benchmarks/first_hour_on_a_card.py --cells cells.jsonl`` prints Markdown; ``--write`` publishes it.
-Each cell is a process of ``card_cell.py``, kept in the file; ``--device cpu --tiny`` tries everything on a CPU.
+Each cell is a process (``--cell``), kept in the file; ``--device cpu --tiny`` tries everything on a CPU.
 """
 
 import argparse
@@ -14,10 +14,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+import torch
+from full_size import CLASSES, Steps, noise, opened, random_weights
 from published import Kept, machine, markdown_table, options, publish
 
-BENCHMARKS = Path(__file__).parent
+from tabtune_core import TabularPipeline
+from tabtune_core.devices import resolve_device, synchronize
+from tabtune_core.events import StepDone
+
+PROGRAM = Path(__file__)
 MOST_SECONDS = 300
+VALIDATION_SHARE, QUERY_SHARE = 0.2, 0.2
+FIRST = 5
+"""Untimed steps at the start."""
+PROFILED = 3
 Cell = dict[str, Any]
 FULL: Cell = {"strategy": "base-ft"}
 LORA: Cell = {"strategy": "peft"}
@@ -38,6 +50,55 @@ LAYERS: dict[str, Cell] = {
 }
 
 
+def measure(cell: Cell) -> Cell:
+    """Median milliseconds of a step of a training on noise, and its memory growth in MB, measured and estimated."""
+    rows = round(cell["rows"] / (1 - VALIDATION_SHARE))
+    query = round(QUERY_SHARE * cell["rows"])
+    params: Cell = {
+        "device": cell["device"],
+        "steps": cell["steps"],
+        "eval_every": cell["steps"],
+        "validation_share": VALIDATION_SHARE,
+        "batch_size": query,
+        "context_rows": cell["rows"] - query,
+        "amp": cell.get("amp", "off"),
+        "gradient_checkpointing": cell.get("recompute", False),
+    }
+    if "mini" not in cell["model"]:
+        params["checkpoint"] = random_weights(cell["model"], Path(cell["folder"]))
+    if cell["strategy"] == "peft":
+        params["peft_config"] = {
+            "r": cell.get("rank", 8),
+            "lora_dropout": cell.get("dropout", 0.0),
+            "target_modules": cell.get("targets", []),
+        }
+    x = pd.DataFrame(np.random.default_rng(0).normal(size=(rows, cell["features"]))).add_prefix("x")
+    pipeline = TabularPipeline(cell["model"], cell["strategy"], params).fit(x, np.arange(rows) % CLASSES)
+    seconds = [event.seconds for event in pipeline.history if isinstance(event, StepDone)]
+    expected, growth = pipeline.result.estimated_bytes, pipeline.result.growth_memory_bytes
+    parts = ("gradients", "optimizer", "activations")
+    return {
+        "ms a step": 1e3 * float(np.median(np.diff(seconds)[min(FIRST, len(seconds) - 2) :])),
+        "growth (MB)": None if growth is None else growth / 1e6,
+        "estimated (MB)": None if expected is None else sum(expected[name] for name in parts) / 1e6,
+        "card busy (ms)": busy(cell) if cell.get("profile") and cell["device"] != "cpu" else None,
+    }
+
+
+def busy(cell: Cell) -> float:
+    """Milliseconds of a step in which the GPU computes, by torch's profiler."""
+    device = resolve_device(cell["device"])
+    model, episode = opened(cell["model"], Path(cell["folder"]), device), noise(cell["rows"], cell["features"])
+    steps = Steps(model, None if cell["strategy"] == "base-ft" else (), dropout=cell.get("dropout", 0.0))
+    for _ in range(FIRST):
+        steps.step(episode)
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA]) as profile:
+        for _ in range(PROFILED):
+            steps.step(episode)
+        synchronize(device)
+    return sum(event.self_device_time_total for event in profile.key_averages()) / 1e3 / PROFILED
+
+
 class Cells(Kept):
     """The measured cells of a file on one device."""
 
@@ -51,27 +112,20 @@ class Cells(Kept):
     def of(self, part: str, name: str, steps: int, **cell: Any) -> Cell:
         """The measurements of a cell, or its error."""
         cell = {"device": self.asked.device, "model": self.model, "steps": 4 if self.asked.tiny else steps, **cell}
-
-        def make() -> Cell:
-            with tempfile.TemporaryDirectory() as folder:
-                command = [sys.executable, str(BENCHMARKS / "card_cell.py"), json.dumps({**cell, "folder": folder})]
-                pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-                return answer(subprocess.Popen(command, **pipes))
-
-        return self.get(make, part=part, name=name, cell=cell)
+        return self.get(lambda: measured_alone(cell), part=part, name=name, cell=cell)
 
 
-def answer(process: "subprocess.Popen[str]") -> Cell:
-    """The line of a cell's process, or its error."""
-    try:
-        out, log = process.communicate(timeout=MOST_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        return {"error": f"ended after {MOST_SECONDS} s"}
+def measured_alone(cell: Cell) -> Cell:
+    """What a process that measures the cell prints last, or its error."""
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, str(PROGRAM), "--cell", json.dumps({**cell, "folder": folder})]
+        try:
+            process = subprocess.run(command, capture_output=True, text=True, timeout=MOST_SECONDS, check=False)
+        except subprocess.TimeoutExpired:
+            return {"error": f"ended after {MOST_SECONDS} s"}
     if process.returncode:
-        return {"error": (log.strip().splitlines() or [f"exit status {process.returncode}"])[-1]}
-    measured: Cell = json.loads(out.splitlines()[-1])
+        return {"error": (process.stderr.strip().splitlines() or [f"exit status {process.returncode}"])[-1]}
+    measured: Cell = json.loads(process.stdout.splitlines()[-1])
     return measured
 
 
@@ -133,12 +187,17 @@ def page(cells: Cells) -> str:
 
 
 def main(given: list[str] | None = None) -> None:
-    """Measures what is missing, prints, and writes with ``--write``."""
+    """Measures what is missing, prints, and writes with ``--write``; or measures one cell."""
     parser = options(__doc__)
-    parser.add_argument("--cells", type=Path, required=True, help="JSON lines; cells in it are not measured again")
+    one = parser.add_mutually_exclusive_group(required=True)
+    one.add_argument("--cells", type=Path, help="JSON lines; cells in it are not measured again")
+    one.add_argument("--cell", type=json.loads, help="JSON of one cell; prints a line of JSON")
     parser.add_argument("--device", default="cuda:0")
     parser.add_argument("--tiny", action="store_true", help="small sizes, for a trial")
     asked = parser.parse_args(given)
+    if asked.cell:
+        print(json.dumps(measure(asked.cell)))
+        return
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"  # so that torch's first GPU is the driver's
     publish("first-hour", page(Cells(asked.cells, asked)), write=asked.write and not asked.tiny)
 

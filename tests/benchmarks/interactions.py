@@ -2,7 +2,7 @@
 
 ``python tests/benchmarks/interactions.py [--rounds 5] [--write]`` prints Markdown; with ``--write`` it goes into the
 documentation. It needs a Chromium and two idle cores. A workspace of eight sweeps with 50 runs is shown without a
-worker; last, a workspace with an idle worker launches a sweep. Seconds count from the click until the result is shown.
+worker. Seconds count from the click until the result is shown.
 """
 
 import os
@@ -24,11 +24,9 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 from published import machine, markdown_table, options, publish
 
 from tabtune_core.data.datasets import add_sample
-from tabtune_core.execution.lock import stop_workers
 from tabtune_core.store.runs import RunStore
 
 PORT, ROOT = 8765, Path(__file__).resolve().parents[2]
-DASHBOARD = "from dashboard import start as dashboard\ndashboard.main()"
 NO_WORKER = """
 from dashboard import start as dashboard
 from tabtune_core.execution import lock
@@ -37,8 +35,6 @@ dashboard.main()
 """
 """The dashboard without a worker: its queued runs stay queued."""
 POINTS = ".js-plotly-plot .scatterlayer .trace"
-WORKER_SECONDS = 20
-"""Time for a worker to load what its runs share."""
 ADDRESS = f"http://127.0.0.1:{PORT}"
 BARS = {
     "first page": 2.0,
@@ -49,15 +45,14 @@ BARS = {
     "Live with 50 runs": 3.0,
     "Leaderboard with 400 runs": 1.5,
     "Compare with 50 runs": 2.0,
-    "Launch to the first point": 3.0,
 }
 """The aim for each interaction, in seconds."""
 
 
 @contextmanager
-def served(home: Path, program: str) -> Iterator[None]:
+def served(home: Path) -> Iterator[None]:
     """Serves a workspace while the block runs."""
-    command = [sys.executable, "-c", program, "--home", str(home), "--port", str(PORT), "--no-browser"]
+    command = [sys.executable, "-c", NO_WORKER, "--home", str(home), "--port", str(PORT), "--no-browser"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as server:
         try:
             next(line for line in server.stdout or () if "LoRA Lab is at" in line)
@@ -107,23 +102,6 @@ def one_round(browser: Browser, large: str, table: str) -> dict[str, float]:
     return seconds
 
 
-def first_point(browser: Browser, store: RunStore, table: str) -> float:
-    """Seconds from Launch until the first score of a run is a point on a chart; then the sweep is cancelled."""
-    page: Page = browser.new_context(viewport={"width": 1440, "height": 1000}).new_page()
-    page.set_default_timeout(60_000)
-    page.goto(f"{ADDRESS}/new_run?table={table}")
-    launch = page.get_by_role("button", name="Launch", exact=False)
-    launch.wait_for()
-    drawn(page)
-    seconds = waited(launch.click, page.locator(".js-plotly-plot .scatterlayer .point").first)
-    page.context.close()
-    for run in store.runs():
-        store.ask(run.id, "cancel")
-    while store.runs(status="running"):
-        time.sleep(0.1)
-    return seconds
-
-
 def main() -> None:
     """Measures, and prints the figures."""
     parser = options(__doc__)
@@ -135,15 +113,8 @@ def main() -> None:
         table = add_sample(home, "breast_cancer").id
         path = os.environ.get("CHROMIUM") or shutil.which("chromium")
         browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox", "--disable-gpu"])
-        with served(home, NO_WORKER):
+        with served(home):
             rounds = [one_round(browser, large, table) for _ in range(asked.rounds)]
-        other = Path(name) / "other"
-        table = add_sample(other, "breast_cancer").id
-        with served(other, DASHBOARD):
-            time.sleep(WORKER_SECONDS)
-            for one in rounds:
-                one["Launch to the first point"] = first_point(browser, RunStore(other), table)
-        stop_workers(other)
     lines = [
         [what, f"{rounds[0][what]:.1f}", f"{statistics.median(one[what] for one in rounds):.1f}", f"{most:g}"]
         for what, most in BARS.items()

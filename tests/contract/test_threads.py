@@ -7,8 +7,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from failing import Broken, FailsAt
-from module_state import module_state
+from module_state import Broken, FailsAt, module_state
 
 from tabtune_core import LoraAdapter, TabularPipeline
 from tabtune_core.models.catalogue import FAMILIES

@@ -49,7 +49,7 @@ def all_texts(app):
     """Every text of a page, including the cells of its tables."""
     elements = (*app.markdown, *app.caption, *app.metric, *app.info, *app.warning)
     helps = " ".join(one.help for one in (*app.markdown, *app.caption) if one.help)
-    return f"{texts(elements)} {helps} {' '.join(table.value.to_csv() for table in app.dataframe)}".replace("\\", "")
+    return f"{texts(elements)} {helps} {' '.join(table.value.to_csv() for table in app.dataframe)}"
 
 
 def test_every_page_has_content_names_the_measuring_machine_and_formats_numbers_alike(shown, demo):

@@ -2,21 +2,20 @@
 
 import dataclasses
 import io
-import tempfile
 import zipfile
-from pathlib import Path
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import safetensors.torch
+from runs_here import of, run_here
 from tiny import tiny_checkpoint
 
 from tabtune_core import load_adapter, read_table
 from tabtune_core.data.datasets import add_dataset, load_frame
-from tabtune_core.engine.experiment import run_experiment
-from tabtune_core.errors import AdapterError, Cancelled, DeviceError, LabelError, TargetError
+from tabtune_core.errors import AdapterError, Cancelled, DeviceError
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, RunPlanned, StepDone
 from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import get_card
@@ -51,17 +50,7 @@ def settings(home):
 
 HERE = SimpleNamespace(call=lambda function, **named: function(**named))
 """Verifies a package in this process, for tests that are not about the fresh one."""
-
-
-def run(settings, home, stop_request=lambda: None, fresh=HERE, given=None):
-    (home / "runs").mkdir(exist_ok=True)
-    folder, events = Path(tempfile.mkdtemp(dir=home / "runs")), []
-    where = {"home": home, "run_dir": folder, "emit": events.append, "stop_request": stop_request}
-    return run_experiment(settings, **where, fresh=fresh, given=given), events, folder
-
-
-def of(kind, events):
-    return [event for event in events if isinstance(event, kind)]
+run = partial(run_here, fresh=HERE)
 
 
 @pytest.fixture(scope="module")
@@ -186,21 +175,6 @@ def test_stop_keeps_the_best_state_and_cancel_keeps_nothing(settings, home, unve
     assert (folder / "adapter.zip").exists()
     with pytest.raises(Cancelled):
         run(settings, home, stop_request=lambda: "cancel")
-
-
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        ({"target": "size"}, LabelError, "size"),
-        ({"target": "verdit"}, LabelError, "verdict"),
-        ({"lora": LoraSettings(targets=("nowhere",))}, TargetError, "No linear layer under 'nowhere'"),
-        ({"lora": LoraSettings(rank=500)}, TargetError, "Rank 500 is above the cap of every target"),
-        ({"device": "cuda:7"}, DeviceError, "The device 'cuda:7' was requested, but torch sees"),
-    ],
-)
-def test_impossible_settings_are_refused_with_the_reason(settings, home, change, error, message):
-    with pytest.raises(error, match=message):
-        run(dataclasses.replace(settings, **change), home)
 
 
 def test_a_gpu_that_is_gone_is_reported_in_the_terms_of_the_setting(settings, home):

@@ -88,7 +88,7 @@ def test_a_run_without_a_result_has_no_place_and_a_stopped_one_never_leads(app, 
         store.ask(run.id, "cancel")
     go(app, "leaderboard")
     assert not app.exception
-    assert "**Zero\\-shot** is alone: validation log-loss **0.1620**" in texts(app.markdown)
+    assert "**Zero-shot** is alone: validation log-loss **0.1620**" in texts(app.markdown)
     places = board(app).set_index("Status")["Place"]
     assert places.notna().tolist() == [True, False, False]
     assert "◐ stopped, best kept" in places.index
@@ -127,7 +127,7 @@ def test_the_card_agrees_with_the_table_and_its_file(app, store, per):
     best = lora.iloc[0]
     assert (found.verdict.headline, best["rank"]) == ("Cannot tell", 4)
     assert [shown.value for shown in app.header] == ["Cannot tell"]
-    low, high = map(float, re.search(r"\[(\S+), (\S+)\] in accuracy", texts(app.markdown).replace("\\", "")).groups())
+    low, high = map(float, re.search(r"\[(\S+), (\S+)\] in accuracy", texts(app.markdown)).groups())
     widest = best["test_gain"] - best["test_gain_half_width"], best["test_gain"] + best["test_gain_half_width"]
     assert low < widest[0] < widest[1] < high, "the intervals of an answer allow for all comparisons"
     shown = {found.label: found.value for found in app.metric}

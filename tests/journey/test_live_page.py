@@ -4,8 +4,7 @@ import json
 
 import pytest
 import seeding
-from page_steps import button, go
-from page_steps import texts as shown_texts
+from page_steps import button, go, texts
 
 from dashboard import queries
 from dashboard.queries import workspace
@@ -17,10 +16,6 @@ from tabtune_core.execution import lock
 def live(app):
     """Opens the page with these query parameters."""
     return lambda **query: go(app, "live", **query)
-
-
-def texts(elements):
-    return shown_texts(elements).replace("\\", "")
 
 
 def opened(app, key):

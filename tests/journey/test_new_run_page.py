@@ -7,8 +7,7 @@ from urllib.error import URLError
 import numpy as np
 import pytest
 import seeding
-from page_steps import button, go
-from page_steps import texts as shown_texts
+from page_steps import button, go, texts
 
 from dashboard.views.new_run.estimate_panel import Judged
 from tabtune_core.analysis.runtime_estimate import Pace, TrainedOn, kind_of
@@ -28,10 +27,6 @@ def page(app, store):
     """The page on a table of 569 rows."""
     add_sample(store.home, "breast_cancer")
     return go(app, "new_run")
-
-
-def texts(elements):
-    return shown_texts(elements).replace("\\", "")
 
 
 def launch(page):

@@ -4,10 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from made_run import mixed_csv
+from runs_here import of, run_here
 
 from tabtune_core.data.datasets import add_dataset
 from tabtune_core.engine import references
-from tabtune_core.engine.experiment import run_experiment
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, MemorySampled, Note, PhaseDone, RunPlanned, from_json, to_json
 from tabtune_core.settings import REFERENCES, RunSettings, TrainSettings
@@ -27,21 +27,10 @@ def settings(home, strategy, task="classification", **others):
     return RunSettings(train=TrainSettings(context_rows=20, test_rows=20), **values)
 
 
-def run(asked, home, stop_request=lambda: None):
-    folder, events = home / "runs" / f"{asked.strategy} {asked.seed}", []
-    folder.mkdir(parents=True)
-    result = run_experiment(asked, home=home, run_dir=folder, emit=events.append, stop_request=stop_request)
-    return result, events, folder
-
-
-def of(kind, events):
-    return [event for event in events if isinstance(event, kind)]
-
-
 @pytest.mark.parametrize("task", ["classification", "regression"])
 @pytest.mark.parametrize("strategy", REFERENCES)
 def test_a_reference_is_a_run_without_an_adapter_and_weights(home, strategy, task):
-    result, events, folder = run(settings(home, strategy, task), home)
+    result, events, folder = run_here(settings(home, strategy, task), home)
     (plan,) = of(RunPlanned, events)
     assert (plan.device[:3], plan.steps, plan.train_rows, plan.total_parameters, plan.layers) == ("cpu", 0, 72, 0, ())
     assert [done.phase for done in of(PhaseDone, events)] == ["load", "train", "evaluate", "save"]
@@ -62,7 +51,7 @@ def test_a_reference_is_a_run_without_an_adapter_and_weights(home, strategy, tas
 
 
 def test_references_and_models_have_the_same_validation_and_test_rows(home):
-    folders = [run(settings(home, name), home)[2] for name in ("inference", *REFERENCES)]
+    folders = [run_here(settings(home, name), home)[2] for name in ("inference", *REFERENCES)]
     frames = [pd.read_parquet(folder / PREDICTIONS_FILE) for folder in folders]
     for frame in frames[1:]:
         pd.testing.assert_frame_equal(frame[["split", "row", "label"]], frames[0][["split", "row", "label"]])
@@ -79,7 +68,7 @@ def test_held_out_rows_never_reach_the_fit(home, monkeypatch):
 
     monkeypatch.setattr(references, "fit_reference", watched)
     asked = settings(home, "boosting")
-    _, events, folder = run(asked, home)
+    _, events, folder = run_here(asked, home)
     held = pd.read_parquet(folder / PREDICTIONS_FILE)["row"]
     assert len(seen[0]) == of(RunPlanned, events)[0].train_rows == 120 - 24 - 24
     assert len(set(held)) == 24 + 20
@@ -87,7 +76,7 @@ def test_held_out_rows_never_reach_the_fit(home, monkeypatch):
 
 def test_a_cancelled_reference_ends_without_a_result(home):
     with pytest.raises(Cancelled):
-        run(settings(home, "linear"), home, stop_request=lambda: "cancel")
+        run_here(settings(home, "linear"), home, stop_request=lambda: "cancel")
 
 
 @pytest.mark.parametrize("wrong", [0.0, 0.3])
@@ -98,5 +87,5 @@ def test_a_nearly_perfect_score_of_boosting_alone_names_the_columns_behind_it(ho
     frame["late"] = np.where(late, "yes", "no")
     dataset = add_dataset(home, frame.to_csv(index=False).encode(), "late.csv")
     asked = RunSettings(dataset=dataset.id, target="late", strategy="boosting", device="cpu")
-    warnings = [note.text for note in of(Note, run(asked, home)[1]) if note.severity == "warning"]
+    warnings = [note.text for note in of(Note, run_here(asked, home)[1]) if note.severity == "warning"]
     assert [("'fee'" in text, "'age'" in text) for text in warnings] == [(True, False)] * (not wrong)

@@ -6,8 +6,7 @@ import zipfile
 import pytest
 import torch
 from package_values import package_facts
-from tiny import tiny_module
-from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
+from tiny import TARGETS_OF_TABDPT, UNUSED_OF_TABDPT, tabdpt_logits, tiny_module, tiny_tabdpt
 from torch import nn
 
 from tabtune_core.lora import fused_linear
@@ -142,7 +141,10 @@ def test_an_exported_adapter_on_linears_opens_with_peft_and_predicts_the_same(tm
 
 PISSA = [{"init_lora_weights": "pissa", "use_rslora": use_rslora} for use_rslora in (False, True)]
 ON_TABDPT = [
-    *((variant, TARGETS, 1e-5) for variant in (*VARIANTS, {"bias": "all", "use_dora": True}, {"bias": "lora_only"})),
+    *(
+        (variant, TARGETS_OF_TABDPT, 1e-5)
+        for variant in (*VARIANTS, {"bias": "all", "use_dora": True}, {"bias": "lora_only"})
+    ),
     *((variant, ("transformer_encoder", "head"), 1e-4) for variant in PISSA),
 ]
 """Variants, targets from which they can be exported, and tolerances."""
@@ -155,7 +157,7 @@ def test_an_exported_adapter_on_all_of_tabdpt_opens_with_peft_and_predicts_the_s
     module = tiny_tabdpt()
     base = tabdpt_logits(module)
     patterns = {"rank_pattern": {"ff.up": 2, "head.0": 7}, "alpha_pattern": {"transformer_encoder.0": 5}}
-    folder = package(tmp_path, module, TargetRules(targets, unused=UNUSED), **patterns, **variant)
+    folder = package(tmp_path, module, TargetRules(targets, unused=UNUSED_OF_TABDPT), **patterns, **variant)
     with torch.no_grad():
         opened = tabdpt_logits(peft.PeftModel.from_pretrained(tiny_tabdpt(), folder).eval())
         adapted = tabdpt_logits(module)

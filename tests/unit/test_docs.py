@@ -1,8 +1,9 @@
-"""The documentation: its links, its map, its commands and its figures match the repository."""
+"""The documentation and the package: links, map, commands, figures and installed files match the repository."""
 
 import importlib.util
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,8 @@ from tabtune_core.settings import LoraSettings
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "pages"
-TEXTS = sorted([ROOT / "README.md", *(ROOT / ".github").glob("*.md"), *PAGES.rglob("*.md")])
+README = ROOT / "README.md"
+TEXTS = sorted([README, *(ROOT / ".github").glob("*.md"), *PAGES.rglob("*.md")])
 LINK = re.compile(r"(?:\]\(|(?:src|srcset|href)=\")([^)\"\s]+)")
 BENCHMARKS = sorted((ROOT / "tests" / "benchmarks").glob("*.py"))
 
@@ -150,3 +152,44 @@ def test_the_guide_repeats_the_measured_memory():
     for model, *shares in repeated:
         every, late = (measured[model, "256 x 10", layers] for layers in ("all", "late"))
         assert shares == [every[0], every[2], late[2]], model
+
+
+def test_the_readme_is_short():
+    assert len(README.read_text().splitlines()) <= 150
+
+
+def test_ci_runs_exactly_the_test_command_of_the_readme():
+    command = re.search(r"^python3 -m venv .*pytest$", README.read_text(), re.MULTILINE)[0]
+    ci = (ROOT / ".ci" / "run").read_text().replace("pip install -q -e", "pip install -e")
+    assert command in ci.splitlines()
+
+
+def test_ci_builds_the_documentation_strictly():
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert re.search(r"^\S*mkdocs build .*--strict.* docs/mkdocs.yml$", ci, re.MULTILINE)
+
+
+def test_the_numbers_of_the_readme_are_those_of_the_measurements():
+    readme, measured = README.read_text(), PAGES / "measurements"
+    gains = (measured / "lora_gain.md").read_text().split("| table (rows) | chosen | zero-shot accuracy")[0]
+    verdicts = re.findall(r"\| (better|no difference|worse) \|", gains)
+    assert f"**{verdicts.count('better')} of {len(verdicts)}** real tables" in readme
+    lora, full = re.search(r"\*\*(\d+) of (\d+) MB\*\*", readme).groups()
+    memory = (measured / "training_memory.md").read_text()
+    assert re.search(rf"^\| TabICL v2 \| 256 x 10 \| late \|.*{lora} / {full} =", memory, re.MULTILINE)
+    claimed = re.search(r"\*\*(\d+ of \d+)\*\* sweeps", readme)[1]
+    assert re.search(rf"shuffled labels.*\| {claimed} \|", (measured / "claims.md").read_text())
+
+
+SETUPTOOLS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+
+
+def shipped(package):
+    patterns = SETUPTOOLS["package-data"][package]
+    return {path for pattern in patterns for path in (ROOT / package).glob(pattern) if path.is_file()}
+
+
+@pytest.mark.parametrize("package", SETUPTOOLS["package-data"])
+def test_every_file_of_a_package_is_installed_with_it(package):
+    there = {path for path in (ROOT / package).rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")}
+    assert there <= shipped(package)

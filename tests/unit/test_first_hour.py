@@ -10,7 +10,7 @@ import first_hour_on_a_card as first_hour
 
 CELL = """
 import json, sys
-cell = json.loads(sys.argv[1])
+cell = json.loads(sys.argv[2])
 if cell.get("rank") == 32:
     sys.exit("CUDA out of memory.")
 full = cell["strategy"] == "base-ft"
@@ -19,8 +19,9 @@ print(json.dumps({"ms a step": 40 if full else 30, "growth (MB)": 200 if full el
 
 
 def test_each_row_has_its_ratio_to_full_fine_tuning_or_its_error(monkeypatch, tmp_path):
-    monkeypatch.setattr(first_hour, "BENCHMARKS", tmp_path)
-    (tmp_path / "card_cell.py").write_text(CELL)
+    program = tmp_path / "cell.py"
+    monkeypatch.setattr(first_hour, "PROGRAM", program)
+    program.write_text(CELL)
     path = tmp_path / "cells.jsonl"
     asked = Namespace(tiny=True, device="cuda:0")
     page = first_hour.page(first_hour.Cells(path, asked))
@@ -30,6 +31,6 @@ def test_each_row_has_its_ratio_to_full_fine_tuning_or_its_error(monkeypatch, tm
         "| LoRA r = 32 | 64 x 4 | N/A | N/A | CUDA out of memory. |",
     ):
         assert row in page
-    (tmp_path / "card_cell.py").write_text("raise SystemExit('measured again')")
+    program.write_text("raise SystemExit('measured again')")
     assert first_hour.page(first_hour.Cells(path, asked)).partition("cuda:0;")[0] == page.partition("cuda:0;")[0]
     assert all(json.loads(line)["cell"]["device"] == "cuda:0" for line in path.read_text().splitlines())

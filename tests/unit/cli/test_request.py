@@ -7,7 +7,8 @@ import tomli_w
 
 from tabtune_core.cli.arguments import given
 from tabtune_core.cli.main import _parser, main
-from tabtune_core.cli.request import read_settings_file
+from tabtune_core.cli.request import read_settings_file, settle_target
+from tabtune_core.data.datasets import add_dataset
 from tabtune_core.errors import SettingError
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
 from tabtune_core.settings.serialization import read_toml
@@ -96,3 +97,26 @@ def test_an_empty_value_is_refused_and_not_taken_as_left_out(tmp_path, capsys, f
         sys.exit(main(["train", str(tmp_path / "x.csv"), "--home", str(tmp_path / "home"), *flags]))
     assert ended.value.code == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("asked", "settled"),
+    [
+        ({}, ("status", "group", "age")),
+        ({"target": "status"}, ("status", "group", "age")),
+        ({"target": "status", "split_by": "random"}, ("status", "random", None)),
+        ({"target": "diagnosis"}, ("diagnosis", None, None)),
+    ],
+)
+def test_target_and_split_of_the_last_run_are_used_and_announced(store, capsys, asked, settled):
+    lines = "".join(f"{'ab'[i % 2]},{'xy'[i // 2 % 2]},{20 + i % 40}\n" for i in range(60))
+    dataset = add_dataset(store.home, f"status,diagnosis,age\n{lines}".encode(), "patients.csv")
+    store.add_sweep([RunSettings(dataset=dataset.id, target="status", split_by="group", split_column="age")], "earlier")
+    run = dict(asked)
+    settle_target(store, dataset, run)
+    assert (run["target"], run.get("split_by"), run.get("split_column")) == settled
+    said = capsys.readouterr().err
+    assert ("target: 'status', as in the last run on this table; --target for another" in said) == (not asked)
+    assert ("split by group: age, as in the last run on this table" in said) == (
+        asked.get("split_by") is None and settled[1] == "group"
+    )

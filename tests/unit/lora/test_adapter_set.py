@@ -4,8 +4,7 @@ import copy
 
 import pytest
 import torch
-from tiny import tiny_module
-from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
+from tiny import TARGETS_OF_TABDPT, UNUSED_OF_TABDPT, tabdpt_logits, tiny_module, tiny_tabdpt
 
 from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.adapter_set import AdapterSet
@@ -14,7 +13,7 @@ from tabtune_core.lora.names import TargetRules
 from tabtune_core.lora.package import factor_tensors
 from tabtune_core.settings import LoraSettings
 
-RULES = TargetRules(TARGETS, unused=UNUSED)
+RULES = TargetRules(TARGETS_OF_TABDPT, unused=UNUSED_OF_TABDPT)
 ADAPTERS = {
     "plain": LoraSettings(rank=4, dropout=0.1),
     "dora": LoraSettings(

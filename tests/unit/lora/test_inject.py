@@ -6,10 +6,8 @@ from functools import partial
 
 import pytest
 import torch
-from failing import Broken, FailsAt
-from module_state import module_state
-from tiny import tiny_module
-from tiny_tabdpt import TARGETS, UNUSED, tabdpt_logits, tiny_tabdpt
+from module_state import Broken, FailsAt, module_state
+from tiny import TARGETS_OF_TABDPT, UNUSED_OF_TABDPT, tabdpt_logits, tiny_module, tiny_tabdpt
 
 from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.attach import adapter_at, attach, detach
@@ -29,7 +27,7 @@ from tabtune_core.settings import LoraSettings
 
 CARD = get_card("tabicl-v2")
 RULES = CARD.rules("classification")
-OF_TABDPT = TargetRules(TARGETS, unused=UNUSED)
+OF_TABDPT = TargetRules(TARGETS_OF_TABDPT, unused=UNUSED_OF_TABDPT)
 
 
 def adapted(module, rules=RULES, **how):
@@ -201,7 +199,7 @@ def test_the_biases_of_adapted_layers_or_all_used_ones_train():
     assert trained_tabdpt(**how, bias="lora_only")[1].biases == ("encoder.bias",)
     every = trained_tabdpt(**how, bias="all")[1].biases
     assert {"head.2.bias", "transformer_encoder.1.ff_norm.bias"} < set(every)
-    assert not any(name.startswith(UNUSED) for name in every)
+    assert not any(name.startswith(UNUSED_OF_TABDPT) for name in every)
     attention = "row_interactor.tf_row.blocks.0.attn"
     packed = adapted(tiny_module(), targets=(attention,), bias="lora_only").biases
     assert packed == (f"{attention}.in_proj_bias", f"{attention}.out_proj.bias")
