@@ -36,8 +36,8 @@ PREDICTED, CSV = "predicted.parquet", "predictions.csv"
 
 The first has, for the i-th model, the columns ``m<i>`` (label or number) and ``m<i>_<k>`` (k-th class).
 """
-ROWS, NEAREST_ROWS = "rows.parquet", "nearest.parquet"
-"""The rows to predict and their nearest context rows, in the folder of the job."""
+ROWS = "rows.parquet"
+"""The rows to predict, in the folder of the job."""
 TRUTH = "truth"
 """Column of ``PREDICTED`` with the known labels, if any."""
 ID = re.compile(r"[0-9a-f]{16}")

@@ -12,7 +12,7 @@ from dashboard.components.job_status import data_of
 from dashboard.formatting import plain
 from dashboard.table_columns import as_they_come, beside, digits_behind, rounded, row_columns
 from tabtune_core.analysis.one_row import SHARE
-from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, ROWS, TRUTH
+from tabtune_core.data.prediction_rows import CSV, PREDICTED, ROWS, TRUTH
 from tabtune_core.metrics import METRICS
 from tabtune_core.wording import counted, decimal, number, power_of_ten
 
@@ -41,7 +41,6 @@ def draw(result: Mapping[str, Any], folder: Path, *, outdated: bool) -> None:
     _sentence(differing, result)
     if len(predicted) == 1:
         _one_row(predicted, result)
-        _like_it(rows, result, folder)
     else:
         _scores(result)
         only = bool(differing.any()) and st.toggle("Only rows where they differ", key="try_only")
@@ -162,31 +161,6 @@ def _reach(predicted: float, model: Mapping[str, Any]) -> str:
         decimal(round(end, digits), max(digits, 0)) for end in (predicted - found["below"], predicted + found["above"])
     )
     return plain(f"{low} to {high}")
-
-
-def _like_it(row: pd.DataFrame, result: Mapping[str, Any], folder: Path) -> None:
-    """Draws the predicted row, and below it the most similar context rows with their labels."""
-    found = result.get("nearest")
-    if row.empty or not found:
-        return
-    near = pd.read_parquet(folder / NEAREST_ROWS)
-    labels = [str(label) if result["classes"] else number(label) for label in found["labels"]]
-    about = {
-        "Row": ["this row", *(f"{number + 1:,}" for number in found["rows"])],
-        "Label": ["", *labels],
-        "Distance": [0.0, *found["distances"]],
-    }
-    shown = pd.concat([row[[name for name in row if name in near]], near], ignore_index=True)
-    shown.columns = beside(shown, about)
-    st.markdown(
-        "**The most similar context rows**",
-        help="By the root mean squared difference in standard deviations. The model may compare rows differently.",
-    )
-    config = {"Row": st.column_config.TextColumn(pinned=True), "Distance": st.column_config.NumberColumn(format="%.2f")}
-    frame = pd.concat([pd.DataFrame(about), shown], axis=1)
-    st.dataframe(
-        frame, hide_index=True, column_config=row_columns(shown) | config, placeholder="missing", key="try_nearest"
-    )
 
 
 def _many_rows(predicted: pd.DataFrame, rows: pd.DataFrame, result: Mapping[str, Any]) -> None:

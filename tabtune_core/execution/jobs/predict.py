@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from tabtune_core.analysis.one_row import Interval, interval, nearest
+from tabtune_core.analysis.one_row import Interval, interval
 from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.findings import listed
-from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, TRUTH, labels_like, row_keys, take_rows
+from tabtune_core.data.prediction_rows import CSV, PREDICTED, TRUTH, labels_like, row_keys, take_rows
 from tabtune_core.data.splits import Split
 from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.data.task import Context
@@ -37,9 +37,6 @@ from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import package_of
 from tabtune_core.wording import counted
-
-NEAREST = 5
-"""Number of nearest context rows returned if only one row is predicted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +63,6 @@ class _Column:
     context: Context
     split: Split | None
     """The run's split; None if the table is not the run's own."""
-    table: pd.DataFrame
-    """The table that the context's row numbers refer to."""
     interval: Interval | None = None
     """Interval around predicted numbers; None if the run's held-out rows do not give one."""
 
@@ -136,10 +131,8 @@ def predict(
     truth, known = _labels(frame, opened[0].settings, classes, notes)
     _note_seen(asked, frame[known], columns, opened[0])
     _write(folder, frame, columns, classes, truth)
-    adapted = next(column for column in columns if column.kind == "adapter")
     return {
         "models": [_about(column, truth, known) for column in columns],
-        "nearest": _nearest(frame, adapted, folder) if len(frame) == 1 else None,
         "scored_rows": int(known.sum()),
         "classes": classes,
         "rows": len(frame),
@@ -149,11 +142,12 @@ def predict(
 
 
 def _about(column: _Column, truth: NDArray[np.object_], known: NDArray[np.bool_]) -> dict[str, Any]:
+    """Describes a model, with the leaderboard's scores on the rows whose label is known."""
+    labels, rarer = column.context.labels.transform(list(truth[known])), column.context.rarer
     return {
         "title": column.title,
         "kind": column.kind,
-        "context_rows": len(column.context.y_C),
-        "scores": _scores(column, truth, known),
+        "scores": score_all(labels, column.predicted[known], rarer=rarer) if known.any() else {},
         "interval": column.interval and dataclasses.asdict(column.interval),
     }
 
@@ -204,19 +198,19 @@ def _predict_group(asked: _Asked, group: Sequence[_Adapter]) -> Iterator[_Column
     for place, adapter in enumerate(group):
         put_on(adapters, model, adapter.settings.lora, adapter.package.tensors, str(place))
         adapted = AdaptedModel(with_module(model, adapters.module), adapter.settings, adapter.package.facts)
-        context, table = _context(adapted, asked.shown, adapter.title, asked.notes)
+        context = _context(adapted, asked.shown, adapter.title, asked.notes)
         labelled, own = adapter.settings.target in frame, context.sha256 == adapted.facts.context_sha256
         has_intervals = own and adapter.settings.task == "regression"
         intervals = _intervals(asked.home, adapter) if has_intervals else (None, None)
         used = adapted.split(asked.shown) if labelled and own else None
         views = adapter.settings.train.views
         predicted = predict_rows(adapted.model, frame, context, views=views, progress=add)
-        yield _Column(adapter.title, "adapter", predicted, context, used, table, intervals[0])
+        yield _Column(adapter.title, "adapter", predicted, context, used, intervals[0])
         if asked.base and (context.sha256, views) not in alone:
             of = f" (context of {adapter.title})" if alone else ""  # runs of other seeds have other context rows
             alone.add((context.sha256, views))
             predicted = predict_rows(model, frame, context, views=views, progress=add)
-            yield _Column(f"{title}{of}", "base", predicted, context, used, table, intervals[1])
+            yield _Column(f"{title}{of}", "base", predicted, context, used, intervals[1])
         elif asked.base:
             add(views * len(frame))  # the same base, context and views have already predicted
 
@@ -235,71 +229,38 @@ def _intervals(home: Path, adapter: _Adapter) -> tuple[Interval | None, Interval
     return trained, interval(validation.y_N - validation.zero_shot, test.y_N - test.zero_shot)
 
 
-def _nearest(frame: pd.DataFrame, column: _Column, folder: Path) -> dict[str, Any]:
-    """Returns the context rows nearest to the only row, with labels and distances, and writes their cells."""
-    context = column.context
-    places, distances = nearest(context, context.encoder.transform(frame)[0], NEAREST)
-    rows = column.table.iloc[context.rows[places]]
-    rows[[*context.encoder.columns]].reset_index(drop=True).to_parquet(folder / NEAREST_ROWS)
-    return {"rows": rows.index.to_list(), "labels": list(_labels_of(context)[places]), "distances": distances.tolist()}
-
-
-def _context(
-    adapted: AdaptedModel, table: pd.DataFrame, title: str, notes: dict[str, None]
-) -> tuple[Context, pd.DataFrame]:
-    """Returns the run's own context rows if the table is the run's, else rows chosen as the run chose its own.
-
-    Also returns the table that the context's row numbers refer to.
-    """
+def _context(adapted: AdaptedModel, table: pd.DataFrame, title: str, notes: dict[str, None]) -> Context:
+    """Returns the run's own context rows if the table is the run's, else rows chosen as the run chose its own."""
     missing = [name for name in adapted.facts.features if name not in table.columns]
     if missing:
         lacks = f"The table lacks {listed(missing)}, from which {title} predicts"
         raise AdapterError(f"{lacks}. Choose a table with the same columns.")
     try:
-        return adapted.context(table), table
+        return adapted.context(table)
     except AdapterError:  # another table, of which no row is held out
         at_random = dataclasses.replace(adapted.settings, split_by="random", split_column=None)
-        chosen = table.iloc[dataclasses.replace(adapted, settings=at_random).split(table).context]
-        context = adapted.new_context(chosen)
+        rows = dataclasses.replace(adapted, settings=at_random).split(table).context
+        context = adapted.new_context(table.iloc[rows])
     notes[
         f"{title}: this table is not the one that it was trained on, so {len(context.y_C):,} rows of this one are its "
         "context. Its scores will differ from those of its run."
     ] = None
-    return context, chosen
-
-
-def _labels_of(context: Context) -> NDArray[np.object_]:
-    """Returns the labels of the context rows: class names or numbers."""
-    names = np.array(context.labels.classes, dtype=object)
-    return names[context.y_C] if len(names) else context.y_C.astype(object)
+    return context
 
 
 def _note_seen(asked: _Asked, labelled: pd.DataFrame, columns: Sequence[_Column], first: _Adapter) -> None:
-    """Notes how many labelled rows the adapters know already."""
-    if len(labelled) and (seen := _seen(labelled, asked.shown, columns, first)):
+    """Notes how many labelled rows an adapter was trained on or chosen by."""
+    kinds, names = first.package.facts.kinds, [*first.package.facts.features, first.settings.target]
+    parts = [part for column in columns if (split := column.split) for part in (split.train, split.validation)]
+    if labelled.empty or not parts:
+        return
+    used = asked.shown.iloc[np.unique(np.concatenate(parts))]
+    if seen := int(row_keys(labelled, kinds, names).isin(row_keys(used, kinds, names)).sum()):
         of, was = counted(len(labelled), "labelled row"), "was" if seen == 1 else "were"
         asked.notes[
             f"{seen:,} of {of} {was} used to train these adapters or to choose their best checkpoint: scores on such "
             "rows do not show how well new rows are predicted."
         ] = None
-
-
-def _seen(frame: pd.DataFrame, table: pd.DataFrame, columns: Sequence[_Column], first: _Adapter) -> int:
-    """Counts the rows that an adapter was trained on or chosen by."""
-    kinds, names = first.package.facts.kinds, [*first.package.facts.features, first.settings.target]
-    parts = [part for column in columns if (split := column.split) for part in (split.train, split.validation)]
-    if not parts:
-        return 0
-    used = table.iloc[np.unique(np.concatenate(parts))]
-    return int(row_keys(frame, kinds, names).isin(row_keys(used, kinds, names)).sum())
-
-
-def _scores(column: _Column, truth: NDArray[np.object_], known: NDArray[np.bool_]) -> dict[str, float]:
-    """Computes the leaderboard's scores on the rows whose label is known; empty without such rows."""
-    if not known.any():
-        return {}
-    context = column.context
-    return score_all(context.labels.transform(list(truth[known])), column.predicted[known], rarer=context.rarer)
 
 
 def _write(

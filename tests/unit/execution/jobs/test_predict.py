@@ -12,7 +12,7 @@ from made_run import made_run, mixed_csv
 
 from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.data.findings import ReadAs, ReadingChoices
-from tabtune_core.data.prediction_rows import CSV, NEAREST_ROWS, PREDICTED, keep_rows, read_new_rows
+from tabtune_core.data.prediction_rows import CSV, PREDICTED, keep_rows, read_new_rows
 from tabtune_core.data.task import labels_of
 from tabtune_core.engine.adapted_model import load_adapter
 from tabtune_core.errors import AdapterError, TableError
@@ -244,22 +244,6 @@ def test_labelled_rows_are_scored_as_on_the_leaderboard_and_training_rows_are_re
     )
     assert (unlabelled["scored_rows"], unlabelled["models"][0]["scores"], unlabelled["notes"]) == (0, {}, [])
     assert "truth" not in predicted
-
-
-def test_a_single_row_comes_with_its_nearest_context_rows(store):
-    run = made_run(store)
-    settings = store.run(run).settings
-    frame = load_frame(store.home, settings.dataset)
-    adapted = load_adapter(store.run_dir(run) / "adapter.zip", device="cpu")
-    place = int(adapted.context(frame).rows[4])
-    told, _, _ = ask(store, [run], frame.iloc[[place]].reset_index(drop=True))
-    near = told["nearest"]
-    assert (near["rows"][0], near["distances"][0]) == (place, 0)
-    assert near["distances"] == sorted(near["distances"])
-    assert near["labels"] == frame[settings.target].iloc[near["rows"]].tolist()
-    there = pd.read_parquet(store.home / "job" / NEAREST_ROWS)
-    pd.testing.assert_frame_equal(there, frame.iloc[near["rows"]][list(there)].reset_index(drop=True))
-    assert [model["interval"] for model in told["models"]] == [None, None]
 
 
 def test_regression_has_an_interval_from_validation_rows_checked_on_test_rows(store, monkeypatch):
