@@ -65,6 +65,8 @@ def test_every_page_has_content_names_the_measuring_machine_and_formats_numbers_
         for part, numbers in counts.items():
             numbers |= set(re.findall(rf"([\d,]+) {part}(?: rows|, | and)", whole))
     assert counts == {"training": {"1,800"}, "validation": {"600"}, "test": {"600"}}
+    [tried] = shown.multiselect
+    assert RunStore(demo).run(tried.value[0]).settings.lora.rank == 2  # Try it opens with what was confirmed
 
 
 def test_the_demo_is_deleted_when_the_dashboard_ends_and_the_users_workspace_is_untouched(tmp_path, monkeypatch):

@@ -53,11 +53,14 @@ class Choice:
 
 
 def candidates() -> dict[str, Candidate]:
-    """Returns all adapters that can be tried, newest first: verified ones of runs, and uploads."""
+    """Returns all adapters that can be tried: those of the newest sweep first, confirmed ones lead; then uploads."""
     tables = queries.tables()
     found: dict[str, Candidate] = {}
-    for run in reversed(queries.listed(None)):
-        if run.result and run.result.adapter_verified and run.settings.dataset in tables:
+    runs = [run for run in reversed(queries.listed(None)) if run.result and run.result.adapter_verified]
+    sweeps = list(dict.fromkeys(run.sweep for run in runs))
+    confirmed = queries.confirmed(sweeps)
+    for run in sorted(runs, key=lambda run: (sweeps.index(run.sweep), run.id not in confirmed)):
+        if run.settings.dataset in tables:
             title, table = f"{run.name} · {run.settings.model}", run.settings.dataset
             found[run.id] = Candidate(run.id, title, run.settings, table, tables[table].name, True)
     for adapter in queries.uploads().values():
