@@ -20,7 +20,7 @@ from tabtune_core.engine.artifacts import hash_rows, write_predictions
 from tabtune_core.errors import Cancelled
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, RunPlanned, StopRequest
 from tabtune_core.metrics import score_all
-from tabtune_core.settings import RunSettings, Strategy
+from tabtune_core.settings import RunSettings
 from tabtune_core.store.run_folder import PREDICTIONS_FILE
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.memory.meters import MemoryMeter
@@ -33,16 +33,17 @@ FEWEST_ROWS = 60
 MANY_COPIES = 0.5
 """Share of test rows whose features equal those of a training row from which on these copies are given as the cause."""
 MOST_ROWS = 2_000
-"""Most rows to fit boosting to, and to predict with each column shuffled, so that it takes seconds."""
-CLASSIC: tuple[Strategy, ...] = ("linear", "boosting")
+"""Most rows to predict with each column shuffled, so that it takes seconds."""
 NAMED, WORTH = 3, 0.01
 """Most columns that are named, and the least score lost by shuffling each of them."""
 
 
-def too_good(table: Prepared, settings: RunSettings, scores: Mapping[str, float]) -> str | None:
-    """Says what to check if boosting predicts the test rows nearly without error; None if the linear model does too.
+def too_good(
+    table: Prepared, context: Context, settings: RunSettings, predict: Predict, scores: Mapping[str, float]
+) -> str | None:
+    """Says what to check if a model predicts the test rows nearly without error: copied rows, or the columns it needs.
 
-    Columns are ranked by permutation importance (Breiman 2001, section 10) of gradient boosting on the same rows.
+    Columns are ranked by the permutation importance (Breiman 2001, section 10) of ``predict``.
     """
     metric = "r2" if settings.task == "regression" else "balanced_accuracy"
     test, rng = table.split.test, np.random.default_rng([settings.seed, 4])
@@ -56,30 +57,21 @@ def too_good(table: Prepared, settings: RunSettings, scores: Mapping[str, float]
             f"The test rows are predicted nearly without error: {copied:,} of {len(test):,} are copies of training "
             "rows. Leave copies out (the button on the Data page, --drop-copies on the command line)."
         )
-    train = table.split.train[sample_rows(strata_of(table.labels)[table.split.train].astype(str), MOST_ROWS, rng)]
-    context = make_context(table.frame, table.labels, train, table.kinds, settings.target)
-    shape = {"categories": len(context.encoder.categories), "classes": len(context.labels.classes)}
-    fitted = [fit_reference(name, context.x_CF, context.y_C, seed=settings.seed, **shape) for name in CLASSIC]
-    linear, boosting = (one.predict for one in fitted)
     rows = rng.permutation(test)[:MOST_ROWS]
     frame, y_N = table.frame.iloc[rows], context.labels.transform(list(table.labels[rows]))
 
-    def score(shown: pd.DataFrame, predict: Predict = boosting) -> float:
+    def score(shown: pd.DataFrame) -> float:
         return score_all(y_N, predict(context.encoder.transform(shown)))[metric]
 
-    whole = score(frame)
-    if score(frame, linear) >= NEARLY_PERFECT[metric]:
-        return None
-    lost = {
-        name: whole - score(with_column(frame, name, rng.permutation(frame[name].to_numpy())))
-        for name in context.encoder.columns
-    }
+    whole, lost = score(frame), dict[str, float]()
+    for name in context.encoder.columns:
+        lost[name] = whole - score(with_column(frame, name, rng.permutation(frame[name].to_numpy())))
     most = [name for name in sorted(lost, key=lambda name: -lost[name])[:NAMED] if lost[name] >= WORTH]
     if not most:
         return None
     return (
-        "The test rows are predicted nearly without error, which is rare without a leak. In gradient boosting, most "
-        f"of it comes from {', '.join(map(repr, most))}: leave out columns that are only known after the outcome."
+        "The test rows are predicted nearly without error, which is rare without a leak. Most of it comes from "
+        f"{', '.join(map(repr, most))}: leave out columns that are only known after the outcome."
     )
 
 
@@ -127,7 +119,7 @@ def run_reference(
                 scores[name] = part.score(predictions[name])
                 emit(Evaluated(0, name, scores[name], name == "validation", train_seconds))
             once = settings.strategy == "boosting"  # in a sweep
-            if once and (warning := too_good(table, settings, scores.get("test", {}))):
+            if once and (warning := too_good(table, context, settings, reference.predict, scores.get("test", {}))):
                 emit(Note(warning, "warning"))
         with meter.phase("save"):
             units = units_of(table, settings)
