@@ -3,7 +3,6 @@
 import gc
 import os
 import signal
-import sqlite3
 import sys
 from pathlib import Path
 
@@ -26,37 +25,6 @@ def chance():
 settings.register_profile("here", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # for busy machines
 settings.register_profile("ci", settings.get_profile("here"), derandomize=True)  # elsewhere examples are new
 settings.load_profile("ci" if os.environ.get("CI") else "here")
-
-LEFT_OPEN: list[str] = []
-
-
-class Watched(sqlite3.Connection):
-    """A connection that is recorded if it is dropped without being closed, of which Python warns from 3.13 on."""
-
-    def __init__(self, database, *given, **more):
-        super().__init__(database, *given, **more)
-        self.path = str(database)
-
-    def __del__(self):
-        try:
-            self.total_changes  # noqa: B018 - raises if it is closed
-        except sqlite3.ProgrammingError:
-            return
-        LEFT_OPEN.append(self.path)
-        self.close()
-
-
-real_connect = sqlite3.connect
-sqlite3.connect = lambda *given, **more: real_connect(*given, **{"factory": Watched, **more})
-
-
-@pytest.fixture(autouse=True)
-def databases_are_closed():
-    """Checks that a test closes every database instead of leaving it to the garbage collector."""
-    yield
-    left = LEFT_OPEN[:]
-    LEFT_OPEN.clear()
-    assert left == []
 
 
 @pytest.fixture(autouse=True)

@@ -16,12 +16,6 @@ NASTY = (
     *("tabicl-mini", "tabdpt-mini", "regression", "base-ft", "inference", "text", "<U99999999", "|O"),
 )
 TEXTS = (b"NaN", b"1e999", b"9" * 5000, b"[" * 5000, b'{"a":' * 300, b"\xff\xfe", b'"\\ud800"', b"[0" + b",0" * 50_000)
-ODD_PICKLES = (
-    b"c__builtin__\nbytearray\n\x8a\x08" + (10**11).to_bytes(8, "little") + b"\x85R.",
-    b"ctorch\nFloatTensor\nJ\x00\x00\x00\x01J\x00\x01\x00\x00\x86R.",
-    b"]q\x00h\x00a.",  # a list that contains itself
-    b"(" * 100_000 + b".",
-)
 
 
 class Payload:
@@ -29,13 +23,6 @@ class Payload:
 
     def __reduce__(self):
         return print, ("CODE IN A FILE WAS RUN",)
-
-
-def odd_tensors():
-    yield from (torch.full((2, 3), value) for value in (torch.nan, torch.inf, 1e30))
-    yield from (torch.eye(3).to_sparse(), torch.ones(2, 2, dtype=torch.complex64), torch.empty(0, 5))
-    yield from (torch.zeros(1).expand(10**6, 10**6), torch.empty(10**6, 10**6, device="meta"))
-    yield [*torch.ones(40_000).expand(2_000, 40_000)]
 
 
 def damage_bytes(data, rng, other):
@@ -52,7 +39,7 @@ def damage_bytes(data, rng, other):
     return rng.choice((*ways[:2] * 3, *ways))
 
 
-def damage_values(values, rng, nasty=NASTY):
+def damage_values(values, rng):
     """Replaces, deletes, renames, adds or repeats one to three values of a tree in place."""
     for _ in range(rng.choice((1, 1, 2, 3))):
         places, waiting = [], [values]
@@ -70,13 +57,13 @@ def damage_values(values, rng, nasty=NASTY):
             case "rename" if isinstance(part, dict):
                 part[f"{key}x"] = part.pop(key)
             case "add" if isinstance(part, dict):
-                part[rng.choice(("unknown", "views", "rank", "path"))] = rng.choice(nasty)
+                part[rng.choice(("unknown", "views", "rank", "path"))] = rng.choice(NASTY)
             case "repeat" if isinstance(part, list):
                 part[key:key] = [part[key]] * rng.choice((1, 1000))
             case "scale" if isinstance(part[key], int | float):
                 part[key] = rng.choice((part[key] + 1, -part[key], part[key] * 10**6, str(part[key])))
             case _:
-                value = rng.choice(nasty)
+                value = rng.choice(NASTY)
                 part[key] = copy.deepcopy(value) if isinstance(value, dict | list) else value
 
 
@@ -120,8 +107,6 @@ def damage_zip(data, rng, of_torch=False):
             members += [[f"f{i}", b"", 0] for i in range(3000)]
         case "code":
             member[1] = pickle.dumps(Payload())
-        case _ if member[0].endswith("data.pkl"):
-            member[1] = b"\x80\x02" + rng.choice(ODD_PICKLES)
         case _:
             by_form = {"json": damage_json, "safetensors": damage_safetensors}
             form = by_form.get(member[0].rpartition(".")[2], lambda data, rng: damage_bytes(data, rng, data))
@@ -139,13 +124,10 @@ def damage_torch(data, rng):
     if rng.random() < 0.4:
         return damage_zip(data, rng, of_torch=True)
     values, made = torch.load(io.BytesIO(data), weights_only=True), io.BytesIO()
-    damage_values(values, rng, (*NASTY, *odd_tensors()))
+    damage_values(values, rng)
     if rng.random() < 0.1:
         values["code"] = Payload()
-    try:
-        torch.save(values, made)
-    except Exception:  # noqa: BLE001 - torch cannot write it
-        return b""
+    torch.save(values, made)
     return made.getvalue()
 
 

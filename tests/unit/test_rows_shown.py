@@ -13,7 +13,7 @@ from tabtune_core.data.arrays import Labels, prepare_arrays
 from tabtune_core.data.task import make_context
 from tabtune_core.data.values import column_kind
 from tabtune_core.engine.adapted_model import predict_rows
-from tabtune_core.errors import LabelError, TableWarning
+from tabtune_core.errors import LabelError
 from tabtune_core.events import Note, RunPlanned
 from tabtune_core.metrics import score_all
 from tabtune_core.models.base import with_module
@@ -128,24 +128,3 @@ def test_a_trained_pipelines_context_has_the_class_too_rare_for_validation():
     pipeline = fit("peft", ROWS, y)
     assert 59 in pipeline.context_rows_
     assert pipeline.predict_proba(NEW).shape == (20, 3)
-
-
-def test_many_classes_and_free_text_are_accepted():
-    X = few(90).assign(remark=[f"a remark of its own, number {i}" for i in range(90)])
-    y = np.arange(90) % 15
-    with pytest.warns(TableWarning, match="The column 'remark' is left out"):
-        pipeline = fit("inference", X, y)
-    assert pipeline._context.encoder.left_out == ("remark",)
-    assert pipeline.predict_proba(X).shape == (90, 15)
-    assert len(pipeline.context_rows_) == 90
-
-
-def test_whole_numbers_stored_as_floats_due_to_a_missing_one_keep_their_class_names():
-    y = pd.Series([1, 2, 3] * 20)
-    y[5] = None
-    assert y.dtype == float
-    pipeline = fit("inference", ROWS, y)
-    assert pipeline._context.labels.classes == ("1", "2", "3")
-    assert pipeline.classes_.tolist() == [1, 2, 3]
-    assert pipeline.evaluate(ROWS, [1, 2, 3] * 20) == pipeline.evaluate(ROWS, [1.0, 2.0, 3.0] * 20)
-    assert 5 not in pipeline.context_rows_

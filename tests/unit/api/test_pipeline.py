@@ -1,6 +1,5 @@
 """Pipelines: the guide's names and scikit-learn's conventions."""
 
-import copy
 import pickle
 
 import numpy as np
@@ -8,18 +7,15 @@ import pandas as pd
 import polars
 import pytest
 from pipelines import FAST, of
-from sklearn.base import clone
-from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, ShuffleSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 from small_table import small_table
 
-from tabtune_core import TabularPipeline, merge_lora_weights
+from tabtune_core import TabularPipeline
 from tabtune_core.api.pipeline import pipeline_of_run
 from tabtune_core.api.tuning_params import model_of, read_params
 from tabtune_core.data.merged_classes import with_label
-from tabtune_core.engine.adapted_model import predict_rows
 from tabtune_core.errors import (
     DeviceError,
     LabelError,
@@ -116,16 +112,6 @@ def test_each_strategy_trains_what_it_promises(fitted):
     assert full.report is None
 
 
-def test_it_follows_scikit_learns_conventions(fitted):
-    again = clone(fitted)
-    assert again.get_params() == fitted.get_params()
-    with pytest.raises(NotFittedError):
-        again.predict(small_table()[0])
-    assert clone(fitted).set_params(tuning_strategy="inference").tuning_strategy == "inference"
-    assert fitted.n_features_in_ == 3
-    assert fitted.feature_names_in_.tolist() == ["size", "colour", "noise"]
-
-
 def test_single_params_can_be_searched_and_set_by_nested_names():
     X, y = small_table(40)
     given = {"device": "cpu", "steps": 6, "peft_config": {"r": 2}}
@@ -202,37 +188,6 @@ def test_a_fit_shows_a_bar_when_asked(capsys):
     assert all(part in last for part in ("6/6", "loss=", "best log_loss=")), last
 
 
-def test_predictions_do_not_depend_on_column_or_container_types(tmp_path):
-    X, y = small_table()
-    times = pd.Series(pd.date_range("2024-01-31 23:00", periods=len(X), freq="7h", tz="Europe/Berlin"))
-    step = pd.Series(np.arange(len(X)) % 4)
-    frame = X.assign(
-        at=times, bought=step == 1, day=times.dt.date, grade=step.astype("category"), code=(step / 3).astype(str)
-    )
-    frame[7] = step
-    pipeline = TabularPipeline("tabicl-mini", "inference", {"device": "cpu"}).fit(frame, y)
-    pipeline.save(tmp_path / "pipeline.zip")
-    expected = pipeline.predict_proba(frame)
-    other = frame.assign(
-        at=times.dt.tz_convert(None).astype("timestamp[us][pyarrow]"),
-        bought=frame["bought"].astype(float),
-        day=pd.to_datetime(frame["day"]),
-        grade=step.astype("Float32"),
-        code=step / 3,
-        colour=frame["colour"].astype("string"),
-    )
-    missing = other.assign(grade=other["grade"].where(step.index != 0), bought=other["bought"].where(step.index != 0))
-    for one in (pipeline, TabularPipeline.load(tmp_path / "pipeline.zip")):
-        for rows in (
-            other[list(other)[::-1]],
-            frame.astype(object).to_numpy(),
-            frame.astype(object).to_numpy().tolist(),
-            polars.from_pandas(other.rename(columns=str)),
-        ):
-            np.testing.assert_array_equal(one.predict_proba(rows), expected)
-        np.testing.assert_array_equal(one.predict_proba(missing)[1:], expected[1:])
-
-
 def test_rows_to_predict_may_lack_columns_that_the_model_does_not_use(tmp_path):
     X, y = small_table()
     whole = X.assign(person=np.arange(len(X)) // 3, remark=[f"remark {i}" for i in range(len(X))])
@@ -264,16 +219,6 @@ def test_a_new_fit_forgets_earlier_names_and_lists_columns_that_no_model_reads()
     assert pipeline.evaluate(X[["size", "noise"]].to_numpy(), y == "keep") == pipeline.evaluate(
         X[["size", "noise"]].to_numpy(), (y == "keep") * 1.0
     )
-
-
-def test_merged_weights_predict_the_same_and_the_pipeline_stays_adapted(fitted, test_rows):
-    before, names = fitted.predict_proba(test_rows[0]), list(fitted.model.state_dict())
-    merged = copy.copy(fitted._base)
-    merged.module = merge_lora_weights(fitted)
-    np.testing.assert_allclose(predict_rows(merged, test_rows[0], fitted._context, views=1), before, atol=1e-5)
-    assert not any("lora" in name for name in merged.module.state_dict())
-    assert list(fitted.model.state_dict()) == names
-    assert merge_lora_weights(fitted.model).state_dict().keys() == merged.module.state_dict().keys()
 
 
 @pytest.mark.parametrize("merged", [{"split_at_median": True}, {"group_rare_classes": 9}])
