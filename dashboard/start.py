@@ -9,11 +9,10 @@ import sys
 import threading
 import webbrowser
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from dashboard.demo.workspace import demo_workspace
-from tabtune_core.access import BASE_VARIABLE, FETCH_VARIABLE, LOOPBACK, Access, checked_base, decide
+from tabtune_core.access import FETCH_VARIABLE, LOOPBACK, Access, decide
 from tabtune_core.errors import SettingError, TabTuneError
 from tabtune_core.execution.executor import LOCAL
 from tabtune_core.execution.lock import ensure_worker, watched, worker_of
@@ -75,13 +74,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         help="another host name by which browsers reach this server, for example that of a proxy; can be repeated",
     )
     parser.add_argument(
-        "--base-url",
-        default="",
-        metavar="PATH",
-        help="path below which a proxy serves this dashboard, such as /lab/, whether or not the proxy removes it "
-        "(default: no path)",
-    )
-    parser.add_argument(
         "--fetch-addresses",
         action="store_true",
         help="let people add tables (https://, hf://datasets/, openml:) and adapters (hf://) by address, which this "
@@ -127,17 +119,6 @@ def free_port(address: str, asked: int | None) -> int:
     )
 
 
-def let_in(options: argparse.Namespace) -> Access:
-    """Returns who may reach the server; raises SettingError if the options contradict each other."""
-    try:
-        base = checked_base(options.base_url)
-        access = replace(decide(options.address, options.allow_host), base=base)
-    except ValueError as error:
-        raise SettingError(str(error)) from error
-    os.environ[BASE_VARIABLE] = base
-    return access
-
-
 def greet(access: Access, urls: list[str], home: Path, *, demo: bool) -> None:
     """Prints where the pages are and who may see them."""
     end = "deletes the demo" if demo else "stops the dashboard; runs continue"
@@ -178,7 +159,7 @@ def serve(options: argparse.Namespace, home: Path) -> None:
 
     leave_out_late_parts()
     sys.argv = [str(Path(__file__).with_name("app.py"))]  # Streamlit looks for .streamlit/config.toml beside this file
-    access = let_in(options)
+    access = decide(options.address, options.allow_host)
     port = free_port(access.address, options.port)
     os.environ["TABTUNE_HOME"] = str(home)
     os.environ[FETCH_VARIABLE] = "1" if options.fetch_addresses else ""

@@ -14,11 +14,11 @@ from urllib.parse import quote
 
 import psutil
 
+from tabtune_core.errors import SettingError
+
 LOOPBACK = "127.0.0.1"
 OWN_NAMES = ("localhost", LOOPBACK, "::1")
 TOKEN_VARIABLE = "TABTUNE_TOKEN"
-BASE_VARIABLE = "TABTUNE_BASE"
-"""Tells the page scripts the path below which browsers reach the server."""
 FETCH_VARIABLE = "TABTUNE_FETCH"
 """Set for the page scripts of a server that may fetch tables from addresses that people type."""
 FEWEST_LETTERS = 16
@@ -37,14 +37,11 @@ class Access:
     """
     token: str | None = field(default=None, repr=False)
     """None if only this machine can reach the server."""
-    base: str = ""
-    """Path below which a proxy serves the app, such as ``/lab``; empty if the app has a host name of its own."""
 
     def addresses(self, port: int) -> list[str]:
         """Returns the addresses to open in a browser; the one for other machines comes first."""
         hosts = [_reachable(self.address), LOOPBACK] if is_any(self.address) else [self.address]
-        token = f"?token={quote(self.token, safe='')}" if self.token else ""
-        query = f"{self.base}/{token}" if self.base or token else ""
+        query = f"/?token={quote(self.token, safe='')}" if self.token else ""
         return [f"http://{bracketed(host)}:{port}{query}" for host in dict.fromkeys(hosts)]
 
 
@@ -57,43 +54,19 @@ def decide(
     or if the environment holds one. It is removed from the environment, because processes started later do not need it.
 
     Raises:
-        ValueError: the address is not this machine's, a name is not a host name, or the token is easily guessed.
+        SettingError: the address is not this machine's, a name is not a host name, or the token is easily guessed.
     """
     if odd := [name for name in more_names if not re.fullmatch(r"[\w.:*-]+", name)]:
         write = "Write it without http:// and without a port, for example lab.example.org."
-        raise ValueError(f"{odd[0]!r} is not a host name. {write}")
+        raise SettingError(f"{odd[0]!r} is not a host name. {write}")
     ip = resolved(address)
     given = environment.pop(TOKEN_VARIABLE, None)
     if given is not None and len(given) < FEWEST_LETTERS:
         longer = f"Give it at least {FEWEST_LETTERS}, or leave it out: the server then makes one."
-        raise ValueError(f"The token has {len(given)} characters and could be guessed. {longer}")
+        raise SettingError(f"The token has {len(given)} characters and could be guessed. {longer}")
     names = dict.fromkeys((*OWN_NAMES, *_names_of(address, ip), *more_names))
     wide = bool(more_names) or not ipaddress.ip_address(ip).is_loopback
     return Access(address=ip, names=tuple(names), token=given or (secrets.token_urlsafe(24) if wide else None))
-
-
-def checked_base(text: str) -> str:
-    """Normalises the path below which the server is reached: one leading slash, no trailing slash.
-
-    >>> [checked_base(text) for text in ("lab", "/lab/", "user/ann/lab/", "/", "")]
-    ['/lab', '/lab', '/user/ann/lab', '', '']
-
-    Raises:
-        ValueError: ``text`` is not a path alone.
-    """
-    parts = text.strip("/").split("/")
-    if parts == [""]:
-        return ""
-    if not all(re.fullmatch(r"[\w.~@%+-]+", part) and part.strip(".") for part in parts):
-        raise ValueError(
-            f"--base-url is {text!r}; write the path alone, for example /lab/, without http:// and a name."
-        )
-    return "/" + "/".join(parts)
-
-
-def below_base(path: str) -> str:
-    """Puts the base path before a path of the server, as a browser has to request it."""
-    return os.environ.get(BASE_VARIABLE, "") + path
 
 
 def may_fetch() -> bool:
@@ -102,12 +75,12 @@ def may_fetch() -> bool:
 
 
 def resolved(address: str) -> str:
-    """Returns the IP address of a host name or IP address; raises ValueError if the name cannot be resolved."""
+    """Returns the IP address of a host name or IP address; raises SettingError if the name cannot be resolved."""
     try:
         return str(socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, ValueError) as error:
         ways = "Take an IP address of this machine, or 0.0.0.0 for all; a Ray cluster is named with --ray-address."
-        raise ValueError(f"There is no address {address!r}. {ways}") from error
+        raise SettingError(f"There is no address {address!r}. {ways}") from error
 
 
 def is_any(address: str) -> bool:

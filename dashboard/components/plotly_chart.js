@@ -5,7 +5,7 @@ const load = (source) => (window.__labPlotly ??= new Promise((resolve) => {
   const attempt = () => {
     if (window.Plotly) return resolve(window.Plotly)
     const script = document.createElement('script')
-    script.src = source
+    script.src = new URL(source, window.__streamlit?.BACKEND_BASE_URL ?? document.baseURI)  // below a proxy's path
     script.onload = () => { sayInCharts(''); resolve(window.Plotly) }
     script.onerror = () => {
       script.remove()

@@ -18,7 +18,6 @@ import streamlit as st
 from dashboard.components import browser_part
 from dashboard.components.unreadable import page_part
 from dashboard.server.application import PLOTLY_PATH
-from tabtune_core.access import below_base
 from tabtune_core.charts import CHARTS
 from tabtune_core.charts.style import CONFIG, X_TITLES, spread
 
@@ -151,7 +150,7 @@ def show_drawn(
         "stamp": drawn.stamp,
         "name": key,
         "config": CONFIG,
-        "source": below_base(PLOTLY_PATH),
+        "source": PLOTLY_PATH,
         "label": label,
         "settled": settled.stamp if settled else "",
         "together": together,

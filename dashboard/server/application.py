@@ -3,63 +3,38 @@
 Streamlit checks the Host of websockets only; the middleware here refuses a foreign Host (DNS rebinding) for all.
 """
 
-import asyncio
 import importlib
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from http import HTTPStatus
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote
 
 import plotly
 import streamlit as st
 from starlette.datastructures import MutableHeaders
 from starlette.middleware import Middleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
-from starlette.requests import ClientDisconnect, HTTPConnection, Request
-from starlette.responses import FileResponse, HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.requests import HTTPConnection, Request
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from streamlit import runtime
 from streamlit.runtime.scriptrunner.script_runner import ScriptRunner
 from streamlit.runtime.scriptrunner_utils.script_requests import RerunData
 
 from dashboard.formatting import plain
 from dashboard.server.guard import TokenGuard
 from tabtune_core.access import Access, bracketed
-from tabtune_core.errors import SettingError, ShortageError, TabTuneError
+from tabtune_core.errors import TabTuneError
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.runs import default_home
 
 
 def show_error(error: Exception) -> bool:
     """Draws an error that is meant for people; returns False for a bug, which Streamlit then shows itself."""
-    shown = for_people(error)
+    shown = error if isinstance(error, TabTuneError) else shortage_of(error, folder=default_home())
     if shown is not None:
         st.error(plain(str(shown)), icon=":material/warning:")
     return shown is not None
-
-
-def for_people(error: BaseException) -> TabTuneError | None:
-    """Returns the error if it is meant for people, or the shortage that caused it; None for a bug."""
-    return error if isinstance(error, TabTuneError) else shortage_of(error, folder=default_home())
-
-
-def answer_error(request: Request, error: Exception) -> Response:
-    """Answers a request for something other than a page, if its error is a shortage; else raises the error."""
-    shortage = shortage_of(error, folder=default_home())
-    if shortage is None:
-        raise error
-    return PlainTextResponse(str(shortage), status_code=HTTPStatus.INSUFFICIENT_STORAGE)
-
-
-HANDLERS = {
-    **dict.fromkeys((ShortageError, OSError, MemoryError), answer_error),
-    # the sender has left, for example a tab that was closed during an upload; other programs call it 499, too
-    ClientDisconnect: lambda request, error: Response(status_code=499),
-}
 
 
 def leave_out_late_parts() -> None:
@@ -77,7 +52,7 @@ def leave_out_late_parts() -> None:
     ScriptRunner._run_script = run_script  # type: ignore[method-assign]
 
 
-PLOTLY_PATH = f"/_lab/plotly-{plotly.__version__}.min.js"
+PLOTLY_PATH = f"_lab/plotly-{plotly.__version__}.min.js"
 PLOTLY_FILE = Path(plotly.__file__).parent / "package_data" / "plotly.min.js"
 
 
@@ -115,13 +90,11 @@ CORRECTIONS = """{
 """An address that only gains choices is no new entry of the history: Back would open the page that adds them again."""
 PAGES = sorted({path.parent.name for path in (Path(__file__).parents[1] / "views").glob("*/page.py")} - {"data"})
 ROUTES = [
-    Route(PLOTLY_PATH, plotly_script),
+    Route(f"/{PLOTLY_PATH}", plotly_script),
     Route("/data", first_page),
     *(Route(f"/{name}", named_page) for name in ("", *PAGES)),
 ]
 """Our own addresses."""
-TAKEN = {f"/{name}" for name in (*PAGES, "_lab", "_stcore", "component", "media", "static")}
-"""Bases that ``BelowBase`` could not tell from addresses below the root, if the proxy removes the base."""
 
 FRAMES = "frame-ancestors 'self'"
 POLICY = (
@@ -162,76 +135,26 @@ def _from_here(connection: HTTPConnection) -> bool:
     return origin is None or origin.partition("://")[2] == connection.headers.get("host")
 
 
-class BelowBase:
-    """ASGI middleware in front of all others: removes the base from a path, like a proxy that removes it."""
-
-    def __init__(self, app: ASGIApp, base: str) -> None:
-        self.app, self.base = app, base
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Forward the path without the base; redirect the base without its trailing slash to the first page."""
-        path = scope.get("path", "")
-        if scope["type"] == "http" and path == self.base:
-            query = scope["query_string"].decode("latin-1")
-            await RedirectResponse(f"{quote(self.base)}/{'?' * bool(query)}{query}")(scope, receive, send)
-            return
-        if path.startswith(f"{self.base}/"):
-            raw = scope.get("raw_path") or path.encode()
-            scope = {
-                **scope,
-                "path": path.removeprefix(self.base),
-                "raw_path": raw.removeprefix(quote(self.base).encode()),
-            }
-        await self.app(scope, receive, send)
-
-
 NEEDED_FIRST = ("dashboard.queries", "sklearn.tree")
 """The slowest imports of the first two pages."""
 
 
-LOOK_SECONDS = 30.0
-
-
-def end_closed(storage: Any) -> None:
-    """Ends the sessions of tabs that were closed some minutes ago.
-
-    Streamlit 1.67 keeps each, with an event loop and its sockets, until the next tab is closed.
-    """
-    with suppress(AttributeError):  # another version has another storage
-        for _, closed in storage._cache.expire():
-            closed.session.shutdown()
-
-
 @asynccontextmanager
 async def serving(app: object) -> AsyncIterator[None]:
-    """Imports ``NEEDED_FIRST`` in a thread while the browser starts, and ends closed sessions until the server ends."""
+    """Imports ``NEEDED_FIRST`` in a thread while the browser starts."""
 
     def load() -> None:
         with suppress(RuntimeError):  # the program ends meanwhile
             for name in NEEDED_FIRST:
                 importlib.import_module(name)
 
-    async def look() -> None:
-        while True:
-            await asyncio.sleep(LOOK_SECONDS)
-            if runtime.exists():
-                end_closed(getattr(getattr(runtime.get_instance(), "_session_mgr", None), "_session_storage", None))
-
     threading.Thread(target=load, name="loading", daemon=True).start()
-    looking = asyncio.create_task(look())
     yield
-    looking.cancel()
 
 
 def application(access: Access) -> st.App:
-    """Returns the pages behind their middleware; raises SettingError if the base is an address of the dashboard."""
-    if access.base in TAKEN:
-        raise SettingError(
-            f"--base-url is {access.base!r}, which is also an address of the dashboard. Choose another path, such as "
-            "/lab/."
-        )
+    """Returns the pages behind their middleware."""
     middleware = [
-        *([Middleware(BelowBase, base=access.base)] if access.base else []),
         Middleware(TrustedHostMiddleware, allowed_hosts=[bracketed(name) for name in access.names], www_redirect=False),
         Middleware(SameOrigin),
     ]
@@ -243,5 +166,4 @@ def application(access: Access) -> st.App:
         routes=ROUTES,
         middleware=middleware,
         on_script_error=show_error,
-        exception_handlers=HANDLERS,
     )

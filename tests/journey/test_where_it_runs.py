@@ -65,7 +65,7 @@ def answer(address, process):
     ("words", "runs"),
     [
         ([], "-m dashboard --address 0.0.0.0 --port 8501 --no-browser"),
-        (["--base-url", "/a b/"], "-m dashboard --address 0.0.0.0 --port 8501 --no-browser --base-url /a b/"),
+        (["--home", "/a b/"], "-m dashboard --address 0.0.0.0 --port 8501 --no-browser --home /a b/"),
         (["sweep", "a b.csv", "--target", "y"], "-m tabtune_core sweep a b.csv --target y"),
     ],
 )

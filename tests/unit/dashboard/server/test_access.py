@@ -15,15 +15,14 @@ from starlette.websockets import WebSocketDisconnect
 from dashboard.server import application
 from dashboard.server.application import SameOrigin
 from dashboard.server.guard import TokenGuard
-from dashboard.start import let_in, parse
-from tabtune_core.access import BASE_VARIABLE, FEWEST_LETTERS, OWN_NAMES, Access, below_base, decide
+from tabtune_core.access import FEWEST_LETTERS, OWN_NAMES, Access, decide
 from tabtune_core.errors import SettingError
 
 ROOT = Path(__file__).parents[4]
 TOKEN = "a-token-of-enough-letters"
 SOCKET = "ws://lab:8501/_stcore/stream"
 UPLOAD = "/_stcore/upload_file/session/file"
-PATHS = ("/", "/live?run=1", "/static/js/index.js", application.PLOTLY_PATH, "/media/a.csv", "/_stcore/metrics")
+PATHS = ("/", "/live?run=1", "/static/js/index.js", f"/{application.PLOTLY_PATH}", "/media/a.csv", "/_stcore/metrics")
 
 
 async def reached(request):
@@ -87,38 +86,11 @@ def test_the_redirect_stays_on_this_server(guarded):
 def test_a_token_of_any_characters_works_in_the_printed_address(monkeypatch):
     token = "ab+cd/ef==&x=1#y%41 z\N{EURO SIGN}"
     monkeypatch.setenv("TABTUNE_TOKEN", token)
-    access = let_in(parse([]))
+    access = decide("127.0.0.1")
     (address,) = access.addresses(8501)
     browser = client(Middleware(TokenGuard, token=access.token))
     assert browser.get(address.removeprefix("http://127.0.0.1:8501")).status_code == 200
     assert parse_qs(urlsplit(address).query) == {"token": [token]}
-
-
-@pytest.mark.parametrize("asked", ["lab", "/lab", "lab/", "/lab/"])
-@pytest.mark.parametrize("kept", ["/lab", ""], ids=["proxy keeps the path", "proxy takes it off"])
-def test_below_a_base_every_path_works_with_and_without_it(asked, kept, monkeypatch):
-    monkeypatch.setenv(BASE_VARIABLE, "")
-    monkeypatch.setenv("TABTUNE_TOKEN", TOKEN)
-    access = let_in(parse(["--base-url", asked]))
-    assert access.addresses(8501) == [f"http://127.0.0.1:8501/lab/?token={TOKEN}"]
-    assert below_base("/lab/plotly") == "/lab/lab/plotly"
-    browser = client(Middleware(application.BelowBase, base=access.base), Middleware(TokenGuard, token=TOKEN))
-    assert browser.get(f"{kept}/live").status_code == 401
-    assert 'url=./live"' in browser.get(f"{kept}/live?token={TOKEN}").text
-    assert [browser.get(f"{kept}{path}").status_code for path in PATHS] == [200] * len(PATHS)
-    with browser.websocket_connect(f"ws://lab:8501{kept}/_stcore/stream") as opened:
-        assert opened.receive_text() == "reached"
-    to_its_root = browser.get("/lab?run=1", follow_redirects=False)
-    assert to_its_root.headers["location"] == "/lab/?run=1"
-
-
-def test_a_base_that_is_an_address_of_the_dashboard_or_no_path_is_refused():
-    for base in ("/live", "/media"):
-        with pytest.raises(SettingError, match=f"{base}', which is also an address"):
-            application.application(Access(base=base))
-    for asked in ("http://lab.example/x", "a b", "a/../b", "a//b", "a?b"):
-        with pytest.raises(SettingError, match="write the path alone"):
-            let_in(parse(["--base-url", asked]))
 
 
 def test_a_link_from_another_site_is_requested_again_from_this_one(guarded):
@@ -173,7 +145,7 @@ def test_a_token_is_made_or_taken_from_the_environment_if_other_machines_can_con
     environment = {"TABTUNE_TOKEN": TOKEN}
     assert decide("127.0.0.1", environment=environment).token == TOKEN
     assert environment == {}
-    with pytest.raises(ValueError, match=f"at least {FEWEST_LETTERS}"):
+    with pytest.raises(SettingError, match=f"at least {FEWEST_LETTERS}"):
         decide("127.0.0.1", environment={"TABTUNE_TOKEN": "short"})
 
 
