@@ -1,12 +1,10 @@
 """The best state so far, kept on disk so that it does not add to the measured memory."""
 
-import time
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from tabtune_core.files.damaged import Damaged
 from tabtune_core.training.state_file import read_state, write_state
 
 
@@ -18,10 +16,7 @@ class BestState:
         """Parameters by name."""
         self._folder = folder
         self._best = self._relied_on = 0
-        began = time.monotonic()
-        written = write_state(self._file(0), self.trainable, {})
-        self.seconds_a_byte = (time.monotonic() - began) / written
-        """How long the disk takes to write a byte."""
+        write_state(self._file(0), self.trainable, {})
 
     def keep(self, step: int) -> None:
         """Saves the present state, that of ``step``, as the best."""
@@ -38,12 +33,10 @@ class BestState:
         """Makes the state that an earlier process saved at ``step`` the best.
 
         Raises:
-            Damaged: it is missing, damaged or of another module; the text says which.
+            Damaged: it is missing or damaged; the text says which.
         """
         if step:
-            state = read_state(self._file(step))[0]
-            if shapes(state) != shapes(self.trainable):
-                raise Damaged(f"{self._file(step).name} holds other parameters than the model")
+            read_state(self._file(step))
         self._best = step
         self.rely()
 
@@ -54,15 +47,10 @@ class BestState:
                 self.trainable[name].copy_(value)
 
     def _file(self, step: int) -> Path:
-        return self._folder / f"best-{step}.safetensors"
+        return self._folder / f"best-{step}.pt"
 
     def _tidy(self) -> None:
         needed = {self._file(step) for step in (0, self._best, self._relied_on)}
         for file in self._folder.glob("best-*"):
             if file not in needed:
                 file.unlink(missing_ok=True)
-
-
-def shapes(tensors: dict[str, torch.Tensor] | dict[str, nn.Parameter]) -> dict[str, tuple[int, ...]]:
-    """Returns the shapes of tensors by name."""
-    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}

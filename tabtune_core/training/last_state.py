@@ -15,7 +15,7 @@ import torch
 from tabtune_core.devices import random_states, set_random_states
 from tabtune_core.events import Note, Resumed
 from tabtune_core.files.damaged import Damaged
-from tabtune_core.training.best_checkpoint import BestState, shapes
+from tabtune_core.training.best_checkpoint import BestState
 from tabtune_core.training.loop import TrainResult
 from tabtune_core.training.session import Session
 from tabtune_core.training.state_file import read_state, write_state
@@ -25,7 +25,7 @@ FORMAT = 1
 LIGHT_BYTES = 32_000_000
 """A state up to this size, such as an adapter's, is saved at every evaluation: 8.7 MB took 0.35 s on a busy machine."""
 SAVING_SHARE = 0.03
-"""Most time that saving larger states may take, as a share of the training's: 331 MB took 21 s."""
+"""Most time that saving larger states may take after the first one, as a share of the training's: 331 MB took 21 s."""
 
 
 class LastState:
@@ -36,17 +36,20 @@ class LastState:
     ) -> None:
         self._session, self._best, self._optimizer, self._result = session, best, optimizer, result
         self._file = session.environment.last_state
-        self._bytes, self._longest_seconds, self._spent_seconds = 0, 0.0, 0.0
+        size = 3 * sum(parameter.nbytes for parameter in best.trainable.values())  # with two moments of each weight
+        self._is_light = size <= LIGHT_BYTES
+        self._longest_seconds = self._spent_seconds = 0.0
 
     def save(self, pauses: bool) -> None:
         """Saves the present state if time allows, and always where training ``pauses``; its time does not count."""
         clock = self._session.arrays.clock
-        if self._file is None or not (pauses or self._may_take_time(clock.seconds)):
+        in_time = self._spent_seconds + self._longest_seconds <= SAVING_SHARE * clock.seconds
+        if self._file is None or not (pauses or self._is_light or in_time):
             return
         with clock.aside():
             facts, began = self._facts(), time.monotonic()
             try:
-                self._bytes = write_state(self._file, self._tensors(), facts)
+                write_state(self._file, self._tensors(), facts)
             except OSError as error:
                 self._file = None
                 lost = f"The state of step {self._result.steps_done} and later ones are not saved ({error.strerror})."
@@ -64,7 +67,8 @@ class LastState:
         emit = self._session.environment.emit
         try:
             tensors, facts = read_state(self._file)
-            self._check(tensors, facts)
+            if facts.get("identity") != self._identity():
+                raise Damaged("it belongs to other settings, another table, another kind of device or another version")
             self._best.take(facts["result"]["best_step"])
         except Damaged as error:
             emit(Resumed(0))
@@ -78,17 +82,11 @@ class LastState:
         resumed = f"Resumed at step {self._result.steps_done} after an interruption. The {facts['seconds']:,.1f} s of"
         emit(Note(f"{resumed} training before it count, and peak memory is the higher of both processes."))
 
-    def _may_take_time(self, trained_seconds: float) -> bool:
-        """Whether saving is allowed now; before it was timed, by the speed of saving the best state."""
-        # at first, weights and two more numbers of each
-        size = self._bytes or 3 * sum(p.nbytes for p in self._best.trainable.values())
-        expected = self._longest_seconds or self._best.seconds_a_byte * size
-        return size <= LIGHT_BYTES or self._spent_seconds + expected <= SAVING_SHARE * trained_seconds
-
     def _identity(self) -> str:
-        """Returns a hash of what a state belongs to: settings, table, context rows, base weights and steps."""
-        plan, table, settings = self._session.plan, self._session.table, self._session.settings.to_dict()
-        parts = [FORMAT, settings, plan.base["sha256"], plan.steps, plan.train_rows, table.context.sha256]
+        """Returns a hash of what a state belongs to: kind of device, settings, base weights, steps and context rows."""
+        plan, settings, context = self._session.plan, self._session.settings.to_dict(), self._session.table.context
+        of_run = [settings, plan.base["sha256"], plan.steps, plan.train_rows, context.sha256]
+        parts = [FORMAT, self._session.device.type, *of_run]
         return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
     def _facts(self) -> dict[str, Any]:
@@ -114,18 +112,6 @@ class LastState:
             for key, value in self._optimizer.state.get(parameter, {}).items():
                 tensors[f"optimizer {key} {name}"] = value
         return tensors | {f"random {name}": state for name, state in random_states(self._session.device).items()}
-
-    def _check(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
-        """Raises Damaged if the state is of other settings, another table, model or kind of device."""
-        if facts.get("identity") != self._identity():
-            raise Damaged("it belongs to other settings, another table or another version")
-        prefix = "parameter "
-        held = {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-        if shapes(held) != shapes(self._best.trainable):
-            raise Damaged("it holds other parameters than the model")
-        own = {f"random {name}" for name in random_states(self._session.device)}
-        if own != {name for name in tensors if name.startswith("random ")}:
-            raise Damaged("it was trained on another kind of device, with other memory and seconds")
 
     def _put_back(self, tensors: dict[str, torch.Tensor], facts: dict[str, Any]) -> None:
         device, parameters = self._session.device, self._best.trainable

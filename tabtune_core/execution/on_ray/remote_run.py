@@ -138,7 +138,7 @@ def snapshot(states: Path, place: Path, last: str) -> Sizes:
         place.mkdir(parents=True)
         with suppress(FileNotFoundError):
             os.link(states / last, place / last)
-            for best in states.glob("best-*.safetensors"):
+            for best in states.glob("best-*.pt"):
                 with suppress(FileNotFoundError):
                     os.link(best, place / best.name)
             if os.path.samefile(states / last, place / last):

@@ -142,7 +142,7 @@ def test_a_run_that_waits_can_be_stopped_and_cancelled_but_not_deleted(store, wi
         store.delete(first)
     states = store.run_dir(first) / "states"
     states.mkdir(parents=True)
-    (states / "last.safetensors").touch()
+    (states / "last.pt").touch()
     store.ask(first, wish)
     run = store.run(first)
     assert (run.status, run.wish) == (("queued", "stop") if wish == "stop" else ("cancelled", None))

@@ -75,7 +75,7 @@ def test_partial_files_from_a_node_are_removed_and_complete_ones_stay(store):
     run_id, states = with_state(store, "running")
     folder = states.parent
     (folder / "states-arriving").mkdir()
-    (folder / "states-arriving" / "last.safetensors.7.arriving").touch()
+    (folder / "states-arriving" / "last.pt.7.arriving").touch()
     (folder / "adapter.zip.7.arriving").touch()
     (folder / "predictions.parquet").touch()
     sweep_up(store)

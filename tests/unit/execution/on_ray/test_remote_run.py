@@ -21,7 +21,7 @@ def test_a_file_arrives_whole_or_not_at_all(tmp_path, monkeypatch, size):
 
 
 def test_the_list_of_a_runs_files_excludes_states_and_partial_files(tmp_path):
-    for name in ("adapter.zip", "more/file", "states/last.safetensors", "log.txt"):
+    for name in ("adapter.zip", "more/file", "states/last.pt", "log.txt"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"12")
     remote_run.take(tmp_path / "half", 0, b"1", 2)
@@ -31,19 +31,19 @@ def test_the_list_of_a_runs_files_excludes_states_and_partial_files(tmp_path):
 def test_a_last_state_replaced_during_a_snapshot_is_taken_again(tmp_path, monkeypatch):
     states, link = tmp_path / "states", os.link
     states.mkdir()
-    for name in ("last.safetensors", "best-4.safetensors"):
+    for name in ("last.pt", "best-4.pt"):
         (states / name).write_bytes(b"old")
 
     def slow_link(source, target):
         link(source, target)
-        if source.name == "last.safetensors" and source.read_bytes() == b"old":
-            for name in ("last.safetensors", "best-8.safetensors"):
+        if source.name == "last.pt" and source.read_bytes() == b"old":
+            for name in ("last.pt", "best-8.pt"):
                 (tmp_path / name).write_bytes(b"new")
                 (tmp_path / name).replace(states / name)
-            (states / "best-4.safetensors").unlink()
+            (states / "best-4.pt").unlink()
 
     monkeypatch.setattr(os, "link", slow_link)
-    sent = remote_run.snapshot(states, tmp_path / "leaving", "last.safetensors")
-    assert set(sent) == {"last.safetensors", "best-8.safetensors"}
-    (states / "best-8.safetensors").unlink()
+    sent = remote_run.snapshot(states, tmp_path / "leaving", "last.pt")
+    assert set(sent) == {"last.pt", "best-8.pt"}
+    (states / "best-8.pt").unlink()
     assert {(tmp_path / "leaving" / name).read_bytes() for name in sent} == {b"new"}
