@@ -19,7 +19,6 @@ from tabtune_core.errors import DeviceError, SettingError, TabTuneError
 from tabtune_core.gpus import card_memory, check_device, count_cards
 from tabtune_core.machine import machine_memory
 from tabtune_core.models.catalogue import check_features, check_request, get_card
-from tabtune_core.models.checkpoints import check_weights
 from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.training.memory.estimate import Sizes
 from tabtune_core.training.memory.fitting import DeviceMemory, cannot_fit, need_of
@@ -57,7 +56,7 @@ def stopped_by_table(frame: pd.DataFrame, columns: Iterable[Column], runs: Seque
 
 
 def stopped_by_request(runs: Sequence[RunSettings], *, cluster_cards: int | None = None) -> list[TabTuneError]:
-    """Checks the model, its weights, the adapter and the device, as far as possible without loading anything.
+    """Checks the model, the adapter and the device, as far as possible without loading anything.
 
     ``cluster_cards`` is the number of GPUs of the cluster that executes the runs; None if this machine does.
     """
@@ -109,10 +108,9 @@ def _check_run(run: RunSettings, cluster_cards: int | None) -> None:
     if cluster_cards is None:
         check_device(run.device)
     gpus = count_cards() if cluster_cards is None else cluster_cards
-    if run.train.amp != "off" and run.device == "auto" and not gpus:
+    if run.train.amp != "off" and (run.device == "cpu" or (run.device == "auto" and not gpus)):
         needs = f"train.amp is {run.train.amp!r}, which needs a CUDA GPU, and these runs would use the CPU"
         raise DeviceError(f"{needs}. Set it to 'off'.")
-    check_weights(get_card(run.model), run.task, run.checkpoint)
 
 
 def _collected(*checks: Callable[[], object]) -> list[TabTuneError]:

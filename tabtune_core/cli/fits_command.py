@@ -37,7 +37,7 @@ def print_fits(asked: argparse.Namespace) -> int:
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.task import TableSizes
     from tabtune_core.training.memory.fitting import DeviceMemory
-    from tabtune_core.training.memory.what_fits import what_fits
+    from tabtune_core.training.memory.what_fits import CHECKED, what_fits
 
     store = RunStore(asked.home)
     dataset = dataset_of(store, asked)
@@ -79,6 +79,5 @@ def print_fits(asked: argparse.Namespace) -> int:
         f"context rows{f', rank {run.lora.rank}' if run.strategy == 'peft' else ''} as set; the table allows "
         f"{fitting.most_rows:,}. Predictions would use {fitting.shown_rows:,}. 0: nothing fits."
     )
-    if fitting.beyond:
-        say(f"warning: {fitting.beyond}")
+    say(CHECKED)
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from tabtune_core.errors import AdapterError
+from tabtune_core.files.damaged import one_line
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.metrics import METRICS
 
@@ -35,7 +36,7 @@ def at_hand(source: str | Path, token: Literal[False] | None = None) -> Path:
     from huggingface_hub import HfApi, errors, get_hf_file_metadata, hf_hub_url
 
     api, repo, revision = HfApi(token=token), named[1], named[2]
-    with _asking(repo, api.endpoint):
+    with _asking(repo):
         # offline, the cache may have the file, but only for the person whose log-in downloaded it
         missed: tuple[type[Exception], ...] = () if token is False else (errors.OfflineModeIsEnabled, *_network())
         with suppress(*missed):
@@ -59,7 +60,7 @@ def push(package: bytes, card: str, repo: str, *, public: bool) -> str:
     from huggingface_hub import CommitOperationAdd, HfApi
 
     api, parts = HfApi(), {FILE: package, "README.md": card.encode()}
-    with _asking(repo, api.endpoint):
+    with _asking(repo):
         address = api.create_repo(repo, private=not public, exist_ok=True)
         if not public and not api.repo_info(repo).private:
             raise AdapterError(f"The repository {repo} exists and is public. Add --public, or choose another name.")
@@ -110,27 +111,13 @@ def _network() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
-def _asking(repo: str, endpoint: str) -> Iterator[None]:
-    from huggingface_hub import errors
+def _asking(repo: str) -> Iterator[None]:
+    """Raises AdapterError with the words of the Hub's package, and with the usual ways out."""
+    from huggingface_hub.errors import HFValidationError
 
+    kinds: tuple[type[Exception], ...] = (HFValidationError, *_network())
     try:
         yield
-    except errors.HFValidationError as error:
-        raise AdapterError(f"{repo!r} cannot be the name of a repository. Write owner/name.") from error
-    except errors.RepositoryNotFoundError as error:
-        way = "Check the name; for a private repository, log in on the command line with 'hf auth login'."
-        raise AdapterError(f"{endpoint} has no repository {repo} that you can see. {way}") from error
-    except errors.RevisionNotFoundError as error:
-        raise AdapterError(f"The repository {repo} has no such revision. Leave out '@', or name another.") from error
-    except (errors.LocalEntryNotFoundError, errors.OfflineModeIsEnabled) as error:
-        way = f"and {repo} is not in the cache. Pass its {FILE} as a local file."
-        raise AdapterError(f"{endpoint} cannot be reached, {way}") from error
-    except errors.EntryNotFoundError as error:
-        raise AdapterError(f"The repository {repo} holds no {FILE}: 'loralab hub push' did not make it.") from error
-    except errors.HfHubHTTPError as error:
-        status = getattr(error.response, "status_code", None)
-        way = " Log in with 'hf auth login' and a token that may write there." if status in (401, 403) else ""
-        raise AdapterError(f"{endpoint} refused {repo} (status {status}).{way}") from error
-    except _network() as error:
-        what = f"{endpoint} cannot be reached ({type(error).__name__})"
-        raise AdapterError(f"{what}. Check the network and try again.") from error
+    except kinds as error:
+        ways_out = "Check the name and the network; a private repository needs 'hf auth login'."
+        raise AdapterError(f"hf://{repo}: {one_line(error)} {ways_out}") from error

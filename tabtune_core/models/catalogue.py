@@ -2,11 +2,10 @@
 
 import dataclasses
 import os
-from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 
-from tabtune_core.errors import CheckpointError, DeviceError, SettingError, TableError, TargetError
+from tabtune_core.errors import CheckpointError, SettingError, TableError, TargetError
 from tabtune_core.lora.names import check_ranks, pattern_values
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, ModelCard
@@ -70,7 +69,6 @@ def check_request(settings: RunSettings) -> None:
 
     Raises:
         SettingError: the model does not exist, or does not support the task, so many context rows or recomputing.
-        DeviceError: 16-bit training on the CPU.
         MissingPackageError: the model's package is not installed.
         CheckpointError: the user's checkpoint does not exist, or is required and not given.
         TargetError: a target or a pattern names no layer, or the rank is above the cap of every target.
@@ -91,25 +89,12 @@ def check_request(settings: RunSettings) -> None:
     if settings.train.gradient_checkpointing and not card.family.block_lists:
         why = f"{card.family.name} always recomputes its layers"
         raise SettingError(f"train.gradient_checkpointing changes nothing: {why}. Leave it out.")
-    if settings.train.amp != "off" and (device := settings.device.partition(":")[0]) not in ("auto", "cuda"):
-        raise DeviceError(
-            f"train.amp is {settings.train.amp!r}, which needs a CUDA GPU, but the device is {device}. Set it to 'off'."
-        )
     if settings.checkpoint is not None:
-        _check_kind(named_checkpoint(card, settings.task, settings.checkpoint))
+        named_checkpoint(card, settings.task, settings.checkpoint)
     elif card.weights_for(settings.task).by_path:
         raise card.without_path(settings.task)
     if settings.strategy == "peft" and settings.checkpoint is None:  # a user's checkpoint may have other layers
         _check_adapter(card, settings.task, settings.lora)
-
-
-def _check_kind(file: Path) -> None:
-    with suppress(OSError):  # for example a file without read permission, which the run reports
-        with file.open("rb") as opened:
-            head = opened.read(9)
-        if not head.startswith(b"PK") and head[8:] != b"{":
-            why = "it is neither a safetensors file nor one of torch.save"
-            raise CheckpointError(f"{file} holds no weights: {why}. Name another file.")
 
 
 def _check_adapter(card: ModelCard, task: Task, lora: LoraSettings) -> None:

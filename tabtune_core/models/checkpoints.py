@@ -6,9 +6,6 @@ import re
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from ssl import SSLError
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, read_text
@@ -17,9 +14,6 @@ from tabtune_core.metrics import Task
 from tabtune_core.models.cards import ModelCard, Weights
 from tabtune_core.models.catalogue import WEIGHTS, named_checkpoint
 from tabtune_core.upstream import Licence, Source
-
-ANSWER_SECONDS = 5.0
-"""Timeout of a request to huggingface.co, in seconds."""
 
 
 def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None) -> tuple[Path, Source]:
@@ -33,7 +27,7 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
     if path is not None:
         file = named_checkpoint(card, task, path)
     elif weights.repository is None:
-        file = _shipped(card, weights)
+        file = WEIGHTS / weights.file
     elif weights.by_path:
         raise card.without_path(task)
     else:
@@ -66,54 +60,6 @@ def is_here(weights: Weights) -> bool:
     )
 
 
-def check_weights(card: ModelCard, task: Task, path: str | Path | None = None, *, ask_hub: bool = False) -> None:
-    """Raises CheckpointError before launch if weights would not be found; ``ask_hub``: asks whether the hub answers."""
-    weights = card.weights_for(task)
-    if path is not None:
-        named_checkpoint(card, task, path)
-    elif weights.repository is None:
-        _shipped(card, weights)
-    elif not is_here(weights) and (why := _why_no_download(weights, ask_hub=ask_hub)):
-        raise _not_here(card, weights, why)
-
-
-def _why_no_download(weights: Weights, *, ask_hub: bool) -> str | None:
-    from huggingface_hub import constants, hf_hub_url
-
-    assert weights.repository is not None
-    if constants.HF_HUB_OFFLINE:
-        return "HF_HUB_OFFLINE is set"
-    if not ask_hub:
-        return None
-    try:
-        urlopen(Request(hf_hub_url(weights.repository, weights.file), method="HEAD"), timeout=ANSWER_SECONDS).close()
-    except HTTPError:
-        return None  # the hub is reachable; the download can send a token
-    except OSError as error:
-        reason = getattr(error, "reason", error)
-        # the download may use other certificates
-        return None if isinstance(reason, SSLError) else f"{type(reason).__name__}: {reason}"
-    return None
-
-
-def _shipped(card: ModelCard, weights: Weights) -> Path:
-    file = WEIGHTS / weights.file
-    if not file.is_file():
-        why = "but the file is not there: the installation is damaged"
-        raise CheckpointError(f"{card.title} ships as {file}, {why}. Install the package again.")
-    return file
-
-
-def _not_here(card: ModelCard, weights: Weights, why: str) -> CheckpointError:
-    command = f"`hf download {weights.repository} {' '.join(weights.files)}`"
-    return CheckpointError(
-        f"{card.title} needs the file {' and beside it '.join(weights.files)} from huggingface.co/{weights.repository};"
-        f" it is not in the Hugging Face cache and could not be downloaded ({why}). On a machine with internet run "
-        f"{command} and copy it here, then set its path as the checkpoint; or choose TabICL mini, which ships with the "
-        "package."
-    )
-
-
 def _from_hub(card: ModelCard, weights: Weights) -> Path:
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
@@ -123,7 +69,13 @@ def _from_hub(card: ModelCard, weights: Weights) -> Path:
     try:
         files = [Path(hf_hub_download(weights.repository, file, local_files_only=cached)) for file in weights.files]
     except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-        raise _not_here(card, weights, type(error).__name__) from error
+        command = f"`hf download {weights.repository} {' '.join(weights.files)}`"
+        raise CheckpointError(
+            f"{card.title} needs the file {' and beside it '.join(weights.files)} from "
+            f"huggingface.co/{weights.repository}; it is not in the Hugging Face cache and could not be downloaded "
+            f"({type(error).__name__}). On a machine with internet run {command} and copy it here, then set its path "
+            "as the checkpoint; or choose TabICL mini, which ships with the package."
+        ) from error
     return files[0]
 
 

@@ -15,7 +15,6 @@ from torch import nn
 
 from tabtune_core.data.task import Prepared
 from tabtune_core.devices import describe_device, own_chance
-from tabtune_core.errors import LabelError
 from tabtune_core.events import Event, Note, RunPlanned, StopRequest
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.inject import LoraReport
@@ -148,7 +147,6 @@ def open_session(resolved: Plan, prepare_table: Callable[[], Prepared], environm
         model, adapters = _open_model(resolved, emit)
         report = adapters.report(OWN) if adapters.names else None
         check_features(model.card, table.context.x_CF.shape[1])
-        _check_classes(model, len(table.context.labels.classes))
         rows = ModelRows.of(table, model, settings.train)
         plan = _plan(settings, table, model, rows, report, describe_device(device))
         emit(plan)
@@ -193,14 +191,6 @@ def _open_model(resolved: Plan, emit: Callable[[Event], None]) -> tuple[BaseMode
         model.module = adapters.module
     use_once(model, device=device)  # otherwise first-use memory would count as growth of zero-shot and training
     return model, adapters
-
-
-def _check_classes(model: BaseModel, classes: int) -> None:
-    """Refuses a target with more classes than the weights have; a named checkpoint may have fewer than the model's own."""  # noqa: E501
-    most = model.native_classes
-    if model.card.family.class_limit is not None and most is not None and classes > most:
-        weights = f"the weights in {model.source.file} are for at most {most}"
-        raise LabelError(f"The target has {classes} classes; {weights}. Choose others.")
 
 
 def _plan(

@@ -3,17 +3,13 @@
 The waiting files are kept in the tab's session, so that a visit to another page does not end the reading.
 """
 
-import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
 import streamlit as st
-from streamlit import runtime
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from dashboard import queries
 from dashboard.formatting import plain
@@ -27,9 +23,6 @@ from tabtune_core.errors import LayoutError, ShortageError, TableError, TabTuneE
 NOTES, FAILED, WAITING = "upload_notes", "failed_uploads", "waiting_files"
 """Session keys: messages, files that other choices may make readable, and the files that are being read."""
 LOOK_SECONDS = 0.1
-AWAY_LOOK_SECONDS = 1.0
-MOST_AWAY_SECONDS = 10.0
-"""Seconds without the tab after which it counts as closed; a lost connection usually returns sooner."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,17 +86,6 @@ def cancel() -> None:
     show_added(waiting)
 
 
-def end_with_tab(waiting: Waiting, process: ReadingProcess, is_open: Callable[[], bool]) -> None:
-    """Ends a reading whose tab was closed: Streamlit keeps the session of a closed tab for minutes."""
-    away = 0.0
-    while not process.ended():
-        time.sleep(AWAY_LOOK_SECONDS)
-        away = 0.0 if is_open() else away + AWAY_LOOK_SECONDS
-        if away >= MOST_AWAY_SECONDS:
-            waiting.process = None
-            process.cancel()
-
-
 def follow() -> None:
     """Shows the progress until all files are read, then the first table; does nothing if no file waits."""
     waiting: Waiting | None = st.session_state.get(WAITING)
@@ -121,10 +103,6 @@ def follow() -> None:
             except ShortageError as error:
                 not_added(waiting.items.pop(0), error)
                 continue
-            if runtime.exists() and (context := get_script_run_ctx()):
-                # the thread may outlive the server
-                is_open = partial(runtime.get_instance().is_active_session, context.session_id)
-                threading.Thread(target=end_with_tab, args=(waiting, waiting.process, is_open), daemon=True).start()
         process = waiting.process
         place = f" ({waiting.whole - len(waiting.items) + 1} of {waiting.whole})" if waiting.whole > 1 else ""
         while not process.ended():

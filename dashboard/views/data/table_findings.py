@@ -8,19 +8,15 @@ import streamlit as st
 from dashboard import queries
 from dashboard.components.target_picker import balance, rare_grouped, without_mended
 from dashboard.formatting import plain, without_flags
-from dashboard.url_state import chosen
 from dashboard.views.data.columns_table import still_open
 from dashboard.views.data.reading import read_again
 from tabtune_core.data.datasets import Dataset
-from tabtune_core.data.encoding import LEFT_OUT, count_features
-from tabtune_core.data.findings import Column, Finding, Kind, together
+from tabtune_core.data.encoding import LEFT_OUT
+from tabtune_core.data.findings import Finding, Kind, together
 from tabtune_core.data.target import Way
 from tabtune_core.data.text_features import DIRECTIONS
 from tabtune_core.errors import LabelError
 from tabtune_core.metrics import Task
-from tabtune_core.models.cards import Family
-from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.settings import SETTINGS
 from tabtune_core.wording import few
 
 LOOKS = {
@@ -51,22 +47,9 @@ def size_note(rows: int, task: Task) -> list[Finding]:
     """Says what few rows mean for the differences between runs."""
     if rows >= FEW_ROWS:
         return []
-    validation = max(1, round(SHARE * rows))
-    noise = f" (of accuracy: below about {validation**-0.5:.0%})" if task == "classification" else ""
+    noise = f" (of accuracy: below about {max(1, round(SHARE * rows)) ** -0.5:.0%})" if task == "classification" else ""
     message = f"{rows:,} rows: small differences between runs are noise{noise}. Use several seeds on New run."
     return [Finding("info", "few-rows", message)]
-
-
-def limit_notes(family: Family, columns: Sequence[Column], target: str, task: Task, classes: int) -> list[Finding]:
-    """Says which limits of a model family the table exceeds. ``classes`` is the number of target classes."""
-    features = count_features({column.name: column.kind for column in columns if column.unique}, target)
-    over = []
-    if family.feature_limit is not None and features > family.feature_limit:
-        over.append(f"{family.feature_limit:,} columns (here {features:,}: leave some out below)")
-    if task == "classification" and family.class_limit is not None and classes > family.class_limit:
-        over.append(f"{family.class_limit} classes (here {classes:,}: group rare ones under More settings on New run)")
-    message = f"{family.name} takes at most {' and '.join(over)}, or choose another family of models."
-    return [Finding("warning", "over-limit", message)] if over else []
 
 
 def findings(found: Iterable[Finding]) -> None:
@@ -132,13 +115,11 @@ def label_findings(dataset: Dataset, column: str, way: Way) -> None:
         found = without_mended(queries.label_findings(dataset.id, column, way, rare_grouped()))
     except LabelError:  # the column cannot be predicted: the error is shown beside the Next button
         return
-    classes = 0 if way == "numbers" else len(queries.class_counts(dataset.id, column, way, rare_grouped()))
-    task = queries.TASKS[way]
-    family = CATALOGUE[chosen("model", list(CATALOGUE), str(SETTINGS["model"].default))].family
-    limits = [*limit_notes(family, dataset.columns, column, task, classes), *size_note(dataset.rows, task)]
     unseen = {one.name for one in dataset.columns if one.kind in LEFT_OUT}
     seen = [finding for finding in found if finding.code != "leak" or finding.column not in unseen]
-    findings(together([*seen, *queries.suspects(dataset.id, column, way), *limits]))
+    findings(
+        together([*seen, *queries.suspects(dataset.id, column, way), *size_note(dataset.rows, queries.TASKS[way])])
+    )
     balance(found)
     leave_out(dataset, [str(finding.column) for finding in seen if finding.code == "leak"], key="leaks")
     if any(finding.code == "far-values" for finding in found):

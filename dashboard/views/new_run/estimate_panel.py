@@ -41,8 +41,6 @@ from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 GIGABYTE = 1e9
 BESIDE = f"{PROCESS_BYTES / GIGABYTE:g} GB of it for Python and torch, which the chart does not show"
-LONG, FIRST_LOOK = 1800.0, 100
-"""Seconds from which fewer steps are offered, and the number of steps."""
 BADGES = {
     "fits": ":green-badge[:material/check: fits]",
     "tight": ":orange-badge[:material/warning: tight]",
@@ -72,18 +70,6 @@ def shown_runs(sweep: SweepSettings) -> dict[str, RunSettings]:
     return {"Full fine-tuning": full} | {f"LoRA r={rank}": by_rank[rank] for rank in ends}
 
 
-def _rows_shown(asked: int | None, shown: int, train_rows: int) -> str:
-    """Says how many context rows predictions use, unless these are all rows or as many as were asked for.
-
-    >>> _rows_shown(None, 300, 300), _rows_shown(None, 200, 300)
-    ('', 'Predictions use 200 of the 300 training rows as context.')
-    """
-    if asked == shown or (asked is None and shown >= train_rows):
-        return ""
-    which = f"all {train_rows:,}" if shown >= train_rows else f"{shown:,} of the {train_rows:,}"
-    return f"Predictions use {which} training rows as context."
-
-
 def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, box: DeltaGenerator, stopped: bool) -> Judged:
     """Draws memory by cause, whether it fits and disk into ``box``; runs that are ``stopped`` are not measured."""
     table, target = sweep.run.dataset, sweep.run.target
@@ -91,7 +77,7 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, box: Delt
     split = queries.split_sizes(dataclasses.replace(sweep.run, seed=sweep.seeds[0]))
     features = features_of(queries.tables()[table].columns, sweep.run)
     device = _device(sweep.run.device)
-    on_gpu, asked = device.on_gpu, sweep.run.train.predict_context_rows
+    on_gpu = device.on_gpu
     if device.all_bytes is not None:
         run = with_shown_rows(sweep.run, features=features, memory_bytes=round(device.all_bytes), on_gpu=on_gpu)
         sweep = dataclasses.replace(sweep, run=run)
@@ -111,8 +97,6 @@ def estimate_panel(sweep: SweepSettings, card: ModelCard, way: Way, *, box: Delt
         frame = pd.DataFrame(bars)
         numbers = frame.pivot_table("bytes", "run", "cause").reset_index()
         show("memory_breakdown", frame, key="estimate_by_cause", label="Memory by cause of each run", numbers=numbers)
-        if rows := _rows_shown(asked, sizes.shown_rows, split.train):
-            st.caption(rows)
     if fit not in (None, "fits"):
         st.caption(_WAY_OUT)
     too_large = cannot_fit(need, device, sweep.run)
@@ -174,20 +158,4 @@ def _time(
     elif estimate.seconds:
         why = f"Training takes at most about {duration(estimate.seconds)}, {came_from(estimate)}."
         box.caption(why, help=_TIME_HELP)
-        _offer_fewer_steps(runs, paces, trained_on, estimate.seconds, halving=sweep.halves)
     return None if estimate is None else estimate.seconds
-
-
-def _offer_fewer_steps(
-    runs: list[RunSettings], paces: list[Pace], trained_on: TrainedOn, seconds: float, *, halving: bool
-) -> None:
-    """Offers a short first look, if the whole sweep takes long."""
-    short = train_seconds([run.changed(steps=FIRST_LOOK) for run in runs], paces, trained_on, halving=halving)
-    if seconds > LONG and short is not None and 0 < short.seconds < seconds / 2:
-        takes = f"{FIRST_LOOK} steps each, for a first look: about {duration(short.seconds)}"
-        st.button(
-            takes,
-            on_click=st.session_state.update,
-            args=({"length": "steps", "steps": FIRST_LOOK},),
-            icon=":material/timer:",
-        )

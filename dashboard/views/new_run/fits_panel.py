@@ -6,12 +6,11 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import queries
-from dashboard.formatting import plain
 from tabtune_core.data.target import Way
 from tabtune_core.data.task import features_of
 from tabtune_core.settings import SweepSettings
 from tabtune_core.training.memory.fitting import DeviceMemory
-from tabtune_core.training.memory.what_fits import what_fits
+from tabtune_core.training.memory.what_fits import CHECKED, what_fits
 
 GIGABYTE, MOST_GIGABYTES = 1e9, 10_000
 _HELP = (
@@ -57,5 +56,4 @@ def fits_panel(sweep: SweepSettings, way: Way) -> None:
             column_config={name: st.column_config.NumberColumn(format="%.2f") for name in names[1:3]},
         )
         st.caption(f"The table allows {found.most_rows:,} context rows; 0: nothing fits.", help=_HELP)
-        if found.beyond:
-            st.caption(f":material/warning: {plain(found.beyond)}")
+        st.caption(CHECKED)

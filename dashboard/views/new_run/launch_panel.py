@@ -19,8 +19,6 @@ from tabtune_core.data.target import Way
 from tabtune_core.errors import TabTuneError
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import AdapterSize, ModelCard, adapter_size
-from tabtune_core.models.catalogue import get_card
-from tabtune_core.models.checkpoints import check_weights
 from tabtune_core.search.budget import Parts
 from tabtune_core.settings import MANY_RUNS, SweepSettings
 from tabtune_core.settings.advice import advise
@@ -134,8 +132,6 @@ def first_sentence(text: str) -> str:
 def _launch(sweep: SweepSettings, name: str, judged: Judged, minutes: float | None) -> None:
     """Queues the runs, makes sure that a worker runs, and goes to the Live page; or says why that is not possible."""
     with errors_shown(TabTuneError):
-        with st.spinner("Looking for the model's weights"):
-            check_weights(get_card(sweep.run.model), sweep.run.task, sweep.run.checkpoint, ask_hub=True)
         runs = sweep.expand()
         runs = runs if queries.cluster() else on_unequal_gpus(queries.home(), runs)
         if minutes is not None and judged.clock is not None:

@@ -27,8 +27,8 @@ LEVERS: dict[str, dict[str, Any]] = {
 }
 AS_SET, TOGETHER = "as set", "all of these"
 LEAST_ROWS = int(SETTINGS["context_rows"].low or 1)
-CHECKED_ROWS, CHECKED_FEATURES = 1_024, 20
-"""Largest sizes of the runs that the estimate was compared with (``tests/benchmarks/estimate_against_measured.py``)."""
+CHECKED = "Estimated; compared with measurements of the small models on a CPU, up to 1,024 context rows and 20 columns."
+"""The runs are those of ``tests/benchmarks/estimate_against_measured.py``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +56,6 @@ class WhatFits:
     """Most context rows that the table and the model allow, however large the memory is."""
     shown_rows: int
     """Context rows that predictions would use."""
-    beyond: str
-    """What the estimate was not checked on, in a sentence; empty if it was."""
 
 
 @lru_cache(maxsize=64)
@@ -93,9 +91,7 @@ def what_fits(
             shapes = card.adapted_shapes(settings.task, settings.lora.targets).values()
             rank = largest(settings, "rank", 1, max((min(shape) for shape in shapes), default=1))
         lines.append(Fitting(name, *peak(settings), rows, rank))
-    longest = max((line.context_rows or 0 for line in lines), default=0)
-    beyond = _beyond(card, features, max(longest, run.train.context_rows if longest else 0), on_gpu=on_gpu)
-    return WhatFits(tuple(lines), most_rows, min(split.train, run.train.predict_context_rows or split.train), beyond)
+    return WhatFits(tuple(lines), most_rows, min(split.train, run.train.predict_context_rows or split.train))
 
 
 def most(low: int, high: int, fits: Callable[[int], bool]) -> int | None:
@@ -132,15 +128,3 @@ def _with_levers(run: RunSettings, card: ModelCard, *, on_gpu: bool) -> Iterator
             TOGETHER,
             run.changed(**{setting: value for change in useful.values() for setting, value in change.items()}),
         )
-
-
-def _beyond(card: ModelCard, features: int, rows: int, *, on_gpu: bool) -> str:
-    """Says what the estimate was not compared with; empty if it was compared with such runs."""
-    unlike = [
-        *(["a GPU"] if on_gpu else []),
-        *([] if card.in_the_box else [card.title]),
-        *([f"{rows:,} context rows"] if rows > CHECKED_ROWS else []),
-        *([f"{features:,} columns"] if features > CHECKED_FEATURES else []),
-    ]
-    checked = f"the small models on a CPU, up to {CHECKED_ROWS:,} context rows and {CHECKED_FEATURES} columns"
-    return f"The estimate was checked on {checked}; not on {', '.join(unlike)}." if unlike else ""

@@ -3,7 +3,7 @@
 import pytest
 from tiny import tiny_checkpoint
 
-from tabtune_core.errors import CheckpointError, DeviceError, MissingPackageError, SettingError, TargetError
+from tabtune_core.errors import CheckpointError, MissingPackageError, SettingError, TargetError
 from tabtune_core.models import cards
 from tabtune_core.models.catalogue import check_request
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
@@ -32,11 +32,6 @@ def train(model="tabicl-mini", **how):
         (train("mitra-v2", context_rows=10_001), SettingError, "Mitra v2 takes at most 10,000 context rows"),
         (train("mitra-v2", predict_context_rows=10_001), SettingError, "train.predict_context_rows is 10001; Mitra v2"),
         (train("mitra-v2", gradient_checkpointing=True), SettingError, "changes nothing: Mitra always recomputes"),
-        (
-            {"device": "cpu", **train(amp="bf16")},
-            DeviceError,
-            "train.amp is 'bf16', which needs a CUDA GPU, but the dev",
-        ),
     ],
 )
 def test_an_impossible_request_is_refused_before_launch(monkeypatch, asked, error, why):
