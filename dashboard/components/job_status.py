@@ -11,7 +11,7 @@ from dashboard import queries
 from dashboard.components.unreadable import attempt, page_part, queue
 from dashboard.formatting import plain
 from tabtune_core.errors import StoreError
-from tabtune_core.execution.lock import WorkerTrouble
+from tabtune_core.execution.lock import LOOK_SECONDS, WorkerTrouble
 from tabtune_core.store.job_kinds import kind_of
 from tabtune_core.store.jobs import JOB_ENDED, Job, read_progress
 
@@ -112,10 +112,9 @@ def _worker_ended(trouble: WorkerTrouble) -> None:
     if trouble.what:
         st.error(f"No worker is running to execute queued runs. {plain(trouble.what)}")
     else:
-        times = "once" if trouble.starts == 1 else f"{trouble.starts} times"
         st.error(
-            f"The worker, which executes the runs, was started {times} and is not running; it is started again in"
-            f" {max(1, round(trouble.next_seconds))} s. Its log is {plain(str(trouble.log))};"
+            f"The worker, which executes the runs, was started {trouble.starts} times and is not running; it is started"
+            f" again every {LOOK_SECONDS:.0f} s. Its log is {plain(str(trouble.log))};"
             f" {'the last lines are:' if trouble.last_lines else 'it ends without an error message.'}"
         )
         if trouble.last_lines:

@@ -11,7 +11,7 @@ GPU's readings. Highest and lowest values are never lost.
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -92,17 +92,17 @@ class RunCurves:
                 self._begin()
                 self._starts = starts
             done = [(np.array([-np.inf]), np.array([self._last_step], dtype=np.int64))]
-            for rows in self._new(seqs, "StepDone"):
+            if rows := self._new(seqs, "StepDone"):
                 done.append(
                     (np.array([row["time"] for row in rows]), np.array([row["step"] for row in rows], dtype=np.int64))
                 )
                 self._add("steps", as_frame(rows, STEP_COLUMNS), halve_steps)
-            for rows in self._new(seqs, "Evaluated"):
+            if rows := self._new(seqs, "Evaluated"):
                 metrics = list(dict.fromkeys(name for row in rows for name in row["scores"]))
                 self._add("scores", as_frame([row | row["scores"] for row in rows], [*SCORE_COLUMNS, *metrics]), None)
             times, steps = (np.concatenate(parts) for parts in zip(*done, strict=True))
             self._last_step = int(steps[-1])
-            for rows in self._new(seqs, "MemorySampled"):
+            if rows := self._new(seqs, "MemorySampled"):
                 moments = np.array([row["time"] for row in rows])
                 began = self._store.run(self._run_id)
                 seconds = moments - (began.started or began.created)
@@ -136,9 +136,9 @@ class RunCurves:
             rows.append(row | {f"peak_{meter}_bytes": over["peak_bytes"].get(meter) for meter in METERS})
         return _phase_frame(rows)
 
-    def _new(self, seqs: dict[str, int], kind: str) -> Iterator[list[dict[str, Any]]]:
-        seen = self.seqs.get(kind, 0)
-        return iter(()) if seqs[kind] == seen else self._store.fields_in_chunks(self._run_id, kind, seen, seqs[kind])
+    def _new(self, seqs: dict[str, int], kind: str) -> list[dict[str, Any]]:
+        seen, last = self.seqs.get(kind, 0), seqs[kind]
+        return [] if last == seen else self._store.fields([self._run_id], kind, after=seen, upto=last)
 
     def _add(self, name: str, rows: pd.DataFrame, halve: Callable[[pd.DataFrame], pd.DataFrame] | None) -> None:
         frame = pd.concat([self.frames[name], rows], ignore_index=True) if len(self.frames[name]) else rows

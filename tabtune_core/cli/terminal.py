@@ -15,7 +15,7 @@ from tabtune_core.data.reading.names import DIRECTIONS
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunPlanned, StepDone
 from tabtune_core.execution.executor import RAY
-from tabtune_core.execution.lock import QUICK_STARTS, WorkerWatch
+from tabtune_core.execution.lock import WorkerWatch
 from tabtune_core.execution.worker_flags import asked_by_environment
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.3
 COMMANDS = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]|{DIRECTIONS.pattern}")
+MOST_STARTS = 3
+"""Starts in a row of workers that ended at once, after which a command gives up."""
 WIDTH = 120
 """Longest line of running text, in letters."""
 RESULTS = ("evaluate", "save")
@@ -108,7 +110,7 @@ class _WorkerCare:
             problem = f"{trouble.what} Queued runs wait, and start by themselves later."
         elif trouble.what and asked_by_environment().executor == RAY:
             raise StoreError(f"{trouble.what} Queued runs wait for a worker.")
-        elif trouble.starts > QUICK_STARTS:
+        elif trouble.starts > MOST_STARTS:
             raise StoreError(
                 f"The worker was started {trouble.starts - 1} times and ended each time; see {trouble.log}."
             )

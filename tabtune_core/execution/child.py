@@ -113,19 +113,10 @@ def run_child(
         lacking = shortage_of(error, folder=home)
         if lacking is None or not lacking.passes:
             raise
-        _to_the_log(error)
-        sys.exit(NO_ROOM_STATUS)
-
-
-def _to_the_log(error: Exception) -> None:
-    """Prints the error's traceback; drops it if the log's disk is full, as unwritten output changes the exit status."""
-    try:
-        traceback.print_exception(error)
-        sys.stderr.flush()
-    except OSError:
-        with open(os.devnull, "wb") as nowhere:
-            for stream in (sys.stdout, sys.stderr):
-                os.dup2(nowhere.fileno(), stream.fileno())
+        with contextlib.suppress(OSError):  # the log's disk may be what is full
+            traceback.print_exception(error)
+            sys.stdout.flush()
+        os._exit(NO_ROOM_STATUS)  # an ordinary exit would write what is left for the log, and change the status
 
 
 def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
@@ -135,7 +126,7 @@ def _run(home: Path, run_id: str, experiment: str, device: str | None) -> None:
     write_to(log)
     fresh = FreshProcess()  # while this process has only one thread
     _end_with_worker()
-    patiently(lambda: store.set_process(run_id, os.getpid(), identity_of(os.getpid()), claimed_by=_worker_pid()))
+    patiently(lambda: store.set_process(run_id, os.getpid(), identity_of(os.getpid())))
     run = store.run(run_id)
     paused = run.rung > 0 and run.error is None
     if run.resumptions or paused:
@@ -191,7 +182,7 @@ def job_child(home: Path, job_id: str, jobs: str) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         write_to(folder / LOG)
         pid = os.getpid()
-        patiently(lambda: store.set_job_process(job_id, pid, identity_of(pid), claimed_by=_worker_pid()))
+        patiently(lambda: store.set_job_process(job_id, pid, identity_of(pid)))
         job, run_job = store.job(job_id), importlib.import_module(jobs).run_job
         result = run_job(job.kind, home=store.home, folder=folder, arguments=job.arguments)
     except Exception as error:
@@ -229,11 +220,6 @@ def _end_with_worker() -> None:
     threading.Thread(target=wait, name="worker-gone", daemon=True).start()
 
 
-def _worker_pid() -> int | None:
-    worker = multiprocessing.parent_process()
-    return None if worker is None else worker.pid
-
-
 def write_to(log: Path) -> None:
     """Redirects everything that this process and its libraries print to a file."""
     with log.open("ab") as file:
@@ -244,16 +230,12 @@ def write_to(log: Path) -> None:
 
 
 def _beat(store: RunStore, run_id: str) -> None:
-    """Writes heartbeats; ends this process if its workspace is gone, or its run is queued again or has another one."""
-    pid = os.getpid()
+    """Writes heartbeats; ends this process if its workspace was moved, deleted or replaced: nobody sees the result."""
     while store.is_in_place():
         with contextlib.suppress(StoreError, ShortageError):  # it was deleted, or the next beat may fit
             store.beat(run_id)
-            run = store.run(run_id)
-            if run.status == "queued" or (run.status == "running" and run.pid != pid):
-                os._exit(1)
         time.sleep(HEARTBEAT_SECONDS)
-    os._exit(1)  # the workspace was moved, deleted or replaced: nobody could see the result
+    os._exit(1)
 
 
 def kind_of_error(error: Exception) -> str:

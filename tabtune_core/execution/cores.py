@@ -4,11 +4,9 @@ In: the machine, and what a person asks for. Out: the next run's slot, which nam
 """
 
 import contextlib
-import math
 import os
 import re
 import sys
-from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,6 @@ import psutil
 
 from tabtune_core.machine import core_quota
 from tabtune_core.settings.validation import require
-from tabtune_core.wording import counted
 
 CPU = "cpu"
 """Any share of the cores; ``cpu:0-3`` is a slot of four cores."""
@@ -37,24 +34,12 @@ class Shares:
     pinned: bool = True
     """Whether a run is pinned to its cores; false if the system cannot, or limits the time of all cores."""
 
-    @property
-    def warning(self) -> str | None:
-        """Warns of more threads than cores; None otherwise."""
-        if self.parallel * self.threads <= len(self.cores):
-            return None
-        return (
-            f"{self.parallel} runs at once with {counted(self.threads, 'thread')} each are too many for "
-            f"{len(self.cores)} cores: the runs slow each other down, and their times cannot be compared."
-        )
-
     def next(self, going: Collection[str]) -> str | None:
         """Returns the slot of one more run beside those on the slots ``going``; None if no slot is free."""
-        held = Counter(core for slot in going for core in cores_of(slot, self.cores))
-        runs_a_core = math.ceil(self.parallel * self.threads / len(self.cores))  # 1 unless more threads were asked for
-        free = [core for core in self.cores if held[core] < runs_a_core]
+        held = {core for slot in going for core in cores_of(slot, self.cores)}
+        free = [core for core in self.cores if core not in held]
         if len(going) >= self.parallel or len(free) < self.threads:
             return None
-        free.sort(key=lambda core: held[core])  # stable: neighbours stay neighbours
         return name_of(free[: self.threads])
 
 
@@ -62,7 +47,7 @@ def divide(parallel: int | None = None, threads: int | None = None) -> Shares:
     """Divides this machine's cores as asked; a value that is None follows from the number of cores.
 
     Raises:
-        SettingError: one run would have more threads than there are cores, which makes any run slower.
+        SettingError: the runs would have more threads than there are cores: they would slow each other down.
     """
     cores, quota = _cores(), core_quota()
     usable = len(cores) if quota is None else max(1, min(len(cores), int(quota)))
@@ -70,10 +55,11 @@ def divide(parallel: int | None = None, threads: int | None = None) -> Shares:
         limit = re.match(r"\d+", os.environ.get("OMP_NUM_THREADS", ""))  # a shell or a cluster may have set it
         usual = min(usual_threads(usable), int(limit[0] if limit else 0) or usable)
         threads = max(1, usable // parallel) if parallel else usual
-    few = f"--threads is {threads}, and a run here can have {usable} cores. Ask for {usable} or fewer."
-    require(threads <= usable, few)
+    parallel = parallel or max(1, usable // threads)
+    takes = f"--parallel {parallel} with --threads {threads} takes {parallel * threads} cores, and runs here can have"
+    require(parallel * threads <= usable, f"{takes} {usable}. Lower one of them.")
     pinned = hasattr(os, "sched_setaffinity") and usable == len(cores)
-    return Shares(cores[:usable], parallel or max(1, usable // threads), threads, pinned)
+    return Shares(cores[:usable], parallel, threads, pinned)
 
 
 def usual_threads(cores: int) -> int:

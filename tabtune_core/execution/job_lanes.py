@@ -7,20 +7,18 @@ again: a person who still wants its result asks again.
 import contextlib
 import logging
 import os
-import time
 from multiprocessing.context import ForkServerContext
 
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.child import discard, job_child
 from tabtune_core.execution.processes import Watched, cause, kill, start
 from tabtune_core.store.job_kinds import LANES, Lane
-from tabtune_core.store.jobs import JOB_ENDED, UNREADABLE, Job
+from tabtune_core.store.jobs import JOB_ENDED, Job
 from tabtune_core.store.runs import RunStore
 
 OUT_OF_MEMORY = "Ask again, or for less at once."
 WORKER_ENDED = "Its worker ended, and its process with it. Ask again."
-AGAIN_SECONDS = 0.3
-"""Wait before another try after a process could not be started."""
+UNSTARTED = "No process could be started for it; memory may be short. End other programs, then ask again."
 
 _log = logging.getLogger(__name__)
 
@@ -50,27 +48,25 @@ class JobLanes:
     def reconcile(self) -> None:
         """Ends running jobs that are not this worker's: their worker ended, and their process with it."""
         known = {watched.id for watched in self.going}
-        for job_id, pid, identity, wish in self.store.running_jobs():
-            if job_id not in known and kill(pid, identity):
-                self._end(job_id, WORKER_ENDED, wish)
+        for job in self.store.jobs(status="running"):
+            if job.id not in known and kill(job.pid, job.identity):
+                self._end(job, WORKER_ENDED)
 
     def stop(self) -> None:
         """Ends what runs, because this worker ends."""
         for watched in self.going:
             watched.end()
-            job = self._row(watched)
-            self._end(watched.id, WORKER_ENDED, job.wish if job else None)
+            if job := self._row(watched):
+                self._end(job, WORKER_ENDED)
 
     def _start_next(self, lane: Lane) -> None:
-        pid = os.getpid()
-        claimed = self.store.claim_job(pid, None, lane)
+        claimed = self.store.claim_job(os.getpid(), None, lane)
         if claimed is None:
             return
         given = (self.store.home, claimed.id, self.program)
         process = self.context.Process(target=job_child, args=given, name=f"job-{claimed.id}")
         if (watched := start(process, claimed.id, lane)) is None:
-            self.store.unclaim_job(claimed.id, pid)
-            time.sleep(AGAIN_SECONDS)
+            self._end(claimed, UNSTARTED)
             return
         _log.info("Job %s (%s) is process %d.", claimed.id, claimed.kind, watched.pid)
         self.going.append(watched)
@@ -98,21 +94,17 @@ class JobLanes:
 
     def _close(self, watched: Watched) -> None:
         """Ends the row of a job whose process is gone, unless it did so itself."""
-        job = self._row(watched)
-        if job is None:
-            self._end(watched.id, UNREADABLE, None)
-        elif job.status not in JOB_ENDED:
+        if job := self._row(watched):
             why, way_out = cause(watched, "job")
-            self._end(job.id, f"{why} {way_out or OUT_OF_MEMORY}", job.wish)
+            self._end(job, f"{why} {way_out or OUT_OF_MEMORY}")
 
-    def _end(self, job_id: str, why: str, wish: str | None) -> None:
+    def _end(self, job: Job, why: str) -> None:
         """Ends the row of a job and deletes what it wrote; a job that has ended is not changed."""
-        with contextlib.suppress(StoreError):
-            if self.store.job(job_id).status in JOB_ENDED:
-                return
-        with contextlib.suppress(OSError, StoreError):  # deleted with the job at the latest
-            discard(self.store.job_dir(job_id))
-        if wish == "cancel":
-            self.store.finish_job(job_id, "cancelled")
+        if job.status in JOB_ENDED:
+            return
+        with contextlib.suppress(OSError):  # deleted with the job at the latest
+            discard(self.store.job_dir(job.id))
+        if job.wish == "cancel":
+            self.store.finish_job(job.id, "cancelled")
         else:
-            self.store.finish_job(job_id, "failed" if why == UNREADABLE else "interrupted", error=why)
+            self.store.finish_job(job.id, "interrupted", error=why)

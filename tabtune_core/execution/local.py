@@ -111,8 +111,6 @@ class LocalExecutor:
         """Id of the run that was last logged as waiting for memory."""
         forget_cluster(store.home)
         _log.info("On the CPU %d at once; threads of each: %d.", self.shares.parallel, self.shares.threads)
-        if self.shares.warning:
-            _log.warning(self.shares.warning)
 
     def place(self, queued: Sequence[Run], going: Sequence[Watched]) -> Placement | None:
         """Chooses the first run that suits a free slot.

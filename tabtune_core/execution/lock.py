@@ -33,11 +33,7 @@ STARTED_BY = "--started-by"
 TAKE_SECONDS = 0.5
 """How long to try for the lock: a process that asks whether there is a worker holds it for some microseconds."""
 LOOK_SECONDS = 15.0
-"""Between two checks: how long a worker may take to appear."""
-QUICK_STARTS, LONGEST_SECONDS = 3, 300.0
-"""The first QUICK_STARTS starts in a row are LOOK_SECONDS apart; the pause then doubles, up to LONGEST_SECONDS."""
-STEADY_SECONDS = 10.0
-"""Once a worker has run for so long, earlier failures are forgotten."""
+"""Between two starts. Once a worker has run for so long, earlier failures are forgotten."""
 TURN_SECONDS = 2.0
 """Between two checks of the server, which checks while no page does."""
 LOG_LINES, TAIL_BYTES = 12, 200_000
@@ -161,30 +157,27 @@ class WorkerTrouble:
     """What the machine lacks, or why there is no cluster to join, in sentences; else empty."""
     starts: int = 0
     """Number of starts in a row."""
-    next_seconds: float = 0.0
-    """Seconds until the next start."""
     last_lines: str = ""
     """The last lines of its log."""
 
 
 class WorkerWatch:
-    """Restarts a worker that keeps ending less and less often; one per workspace and process, shared by all tabs."""
+    """Starts a worker that has ended again; one per workspace and process, shared by all tabs."""
 
     def __init__(
         self, home: Path, *, exit_when_idle: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.home, self.log, self._exit_when_idle, self._clock = home, home / "worker.log", exit_when_idle, clock
         self._lock = threading.Lock()
-        self._next_look, self._up = -float("inf"), 0.0
-        """When to check again, and when the last worker was first seen, in seconds of ``clock``."""
-        self._starts, self._failed = 0, False
+        self._started, self._starts = -float("inf"), 0
+        """When a worker was started last, in seconds of ``clock``, and the starts in a row without one that stayed."""
         self._lacking = ""
         """What the machine lacked at the last check or start."""
 
     def start(self) -> None:
         """Starts a worker at a person's request and forgets earlier failures; raises ShortageError if it cannot."""
         with self._lock:
-            self._starts, self._failed = 0, False
+            self._starts = 0
             want_worker(self.home)
             self._start()
 
@@ -199,31 +192,26 @@ class WorkerWatch:
                 return WorkerTrouble("no room", self.log, self._lacking)
 
     def _look(self) -> WorkerTrouble | None:
-        now, worker = self._clock(), worker_of(self.home)
-        if worker is not None:
-            self._up = self._up or now
-            if self._starts and now - self._up >= STEADY_SECONDS:
-                self._starts, self._next_look = 0, min(self._next_look, now + LOOK_SECONDS)
+        due, worker = self._clock() - self._started >= LOOK_SECONDS, worker_of(self.home)
+        if worker is not None and due:
+            self._starts = 0
         if lacking := why_nothing_starts(self.home):
             return WorkerTrouble("no room", self.log, lacking)
         if worker is not None:
             return None
         if is_stopped(self.home):
             return WorkerTrouble("stopped", self.log)
-        if now >= self._next_look:
-            self._failed = self._starts > 0
+        if due:
             self._start()
         if self._lacking:
             return WorkerTrouble("no room", self.log, self._lacking)
-        if not self._failed:
+        if self._starts < 2:
             return None
-        wait, last = self._next_look - now, tail(self.log, LOG_LINES)
-        return WorkerTrouble("ended", self.log, why_not_joined(self.home), self._starts, wait, last)
+        return WorkerTrouble("ended", self.log, why_not_joined(self.home), self._starts, tail(self.log, LOG_LINES))
 
     def _start(self) -> None:
         self._starts += 1
-        self._up, self._lacking = 0.0, ""
-        self._next_look = self._clock() + min(LOOK_SECONDS * 2 ** max(0, self._starts - QUICK_STARTS), LONGEST_SECONDS)
+        self._started, self._lacking = self._clock(), ""
         ensure_worker(self.home, exit_when_idle=self._exit_when_idle, unless_stopped=True)
 
 

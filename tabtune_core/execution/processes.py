@@ -7,20 +7,17 @@ process of a run or job ends with its worker: ``child.py``.
 import contextlib
 import logging
 import multiprocessing
-import multiprocessing.util
 import os
 import signal
-import tempfile
 import time
 from dataclasses import dataclass, field
 from multiprocessing.context import ForkServerContext, ForkServerProcess
-from multiprocessing.forkserver import ensure_running
 from typing import Literal
 
 import psutil
 
-from tabtune_core.machine import PROCESS_BYTES, machine_memory
 from tabtune_core.shortage import shortage_of
+from tabtune_core.store.event_log import AGAIN_SECONDS, PATIENCE_SECONDS
 from tabtune_core.store.job_kinds import KINDS
 
 SAME_SECONDS = 5.0
@@ -39,8 +36,6 @@ EXPERIMENT = "tabtune_core.engine.experiment"
 """Module whose ``run_experiment`` carries out a run."""
 JOBS = "tabtune_core.execution.jobs.registry"
 """Module whose ``run_job`` carries out a job."""
-PLENTY = 6
-"""Free memory, in units of a process with torch loaded, that is enough to start one more early."""
 LOADED_BY_RUNS = ("torch._dynamo", "tabtune_core.models.tabicl.model", "tabtune_core.models.tabdpt.model")
 """Modules that every run would load itself: torch._dynamo, which the first optimizer needs, takes over a second."""
 RUN_ENVIRONMENT = {
@@ -56,8 +51,6 @@ RUN_ENVIRONMENT = {
 """Environment of the processes that carry out runs and jobs; values that the worker's own environment has are kept."""
 CARD_ORDER = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
 """Overrides the worker's own environment, so that cuda:1 is the same GPU for torch as for the page, which asks NVML."""
-SHORT, LONGEST_FOLDER = "/tmp", 70
-"""Folder of sockets if that of TMPDIR has a path of more bytes: a socket's own may have 103, of which 32 follow."""
 
 _log = logging.getLogger(__name__)
 
@@ -113,7 +106,6 @@ def forkserver(experiment: str, jobs: str) -> ForkServerContext:
     for name, value in RUN_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     os.environ.update(CARD_ORDER)
-    _shorten_sockets()
     context = multiprocessing.get_context("forkserver")
     loaded = [experiment, jobs, "tabtune_core.execution.child"]
     loaded += LOADED_BY_RUNS if experiment == EXPERIMENT else ()
@@ -121,24 +113,6 @@ def forkserver(experiment: str, jobs: str) -> ForkServerContext:
     loaded += of_kinds if jobs == JOBS else ()
     context.set_forkserver_preload(loaded)
     return context
-
-
-def _shorten_sockets() -> None:
-    """Has multiprocessing make its sockets below SHORT if the path of the temporary folder leaves no room for them."""
-    usual = tempfile.tempdir
-    if len(os.fsencode(tempfile.gettempdir())) > LONGEST_FOLDER:
-        tempfile.tempdir = SHORT
-        try:
-            multiprocessing.util.get_temp_dir()  # the folder is kept for all later sockets
-        finally:
-            tempfile.tempdir = usual
-
-
-def start_early() -> None:
-    """Starts the forkserver at once, unless memory is short: the first run need not wait until torch is loaded."""
-    if machine_memory()[0] >= PLENTY * PROCESS_BYTES:
-        with contextlib.suppress(OSError):  # a shortage is reported when a run or a job needs the process
-            ensure_running()
 
 
 @dataclass(slots=True)
@@ -177,14 +151,21 @@ class Watched:
 
 
 def start(process: ForkServerProcess, for_id: str, slot: str) -> Watched | None:
-    """Starts the process of a run or job; None if the forkserver was killed: the next process starts another."""
-    try:
-        process.start()
-    except (EOFError, OSError) as error:
-        why = shortage_of(error, starting=True) or str(error) or "the forkserver is gone"
-        _log.warning("No process could be started (%s).", why)
-        return None
-    return Watched(for_id, process, slot, identity_of(process.pid or 0))
+    """Starts the process of a run or job; None if that failed for PATIENCE_SECONDS.
+
+    Another try starts another forkserver, if this one was killed.
+    """
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            process.start()
+            return Watched(for_id, process, slot, identity_of(process.pid or 0))
+        except (EOFError, OSError) as error:
+            why = shortage_of(error, starting=True) or str(error) or "the forkserver is gone"
+            _log.warning("No process could be started (%s).", why)
+            if time.monotonic() > deadline:
+                return None
+        time.sleep(AGAIN_SECONDS)
 
 
 def cause(watched: Watched, what: Literal["run", "job"]) -> tuple[str, str]:

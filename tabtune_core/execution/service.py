@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 
 from tabtune_core.execution.executor import OpenExecutor
@@ -20,7 +21,7 @@ from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.local import LocalExecutor
 from tabtune_core.execution.lock import TAKE_SECONDS, WorkerLock, is_stopped, want_worker
 from tabtune_core.execution.on_ray.remote_run import drop_arriving
-from tabtune_core.execution.processes import EXPERIMENT, JOBS, forkserver, identity_of, is_alive, start_early
+from tabtune_core.execution.processes import EXPERIMENT, JOBS, forkserver, identity_of, is_alive
 from tabtune_core.execution.worker import POLL_SECONDS, RECONCILE_SECONDS, Worker
 from tabtune_core.scratch import sweep
 from tabtune_core.store.event_log import patiently
@@ -69,7 +70,8 @@ def run_worker(
                 context = forkserver(experiment, jobs)
                 lanes = JobLanes(store, context, jobs)
                 worker = Worker(store, executor(store, context, experiment), lanes, resume=resume)
-                start_early()
+                with suppress(OSError):  # a shortage is reported when a run or a job needs the process
+                    ensure_running()  # the first run need not wait until torch is loaded
                 for number in (signal.SIGTERM, signal.SIGINT):
                     signal.signal(number, worker.leave)
             with worker.surviving():

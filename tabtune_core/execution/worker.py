@@ -49,8 +49,6 @@ class Worker:
         self.leaving = False
         self.lacking = ""
         """What the machine lacked in the last turn, empty if nothing; no run ends because of it: all is tried again."""
-        self.unstarted: float | None = None
-        """Since when no process could be started, in monotonic seconds."""
 
     def leave(self, number: int, frame: FrameType | None) -> None:
         """Signal handler: the worker ends, and the next one goes on with its runs."""
@@ -110,9 +108,6 @@ class Worker:
                 self.store.unclaim(run.id, os.getpid())
             elif kill(run.pid, run.identity):
                 self.close(run, WORKER_ENDED, most=MOST_WORKERS)
-        for unread in self.store.unreadable(status="running"):
-            if unread.id not in known:  # only ended runs can be deleted
-                self.store.finish(unread.id, "interrupted", error=f"It cannot be read: {unread.why}.")
         self.lanes.reconcile()
 
     def is_free(self, run: Run) -> bool:
@@ -124,7 +119,6 @@ class Worker:
         queued = self.store.runs(status="queued")
         placement = self.executor.place(queued, self.tasks) if queued else None
         if placement is None:
-            self.unstarted = None  # a later run gets its own time
             return False
         if why := why_nothing_starts(self.store.home):
             raise ShortageError(f"{why} Queued runs wait.", "room")
@@ -132,16 +126,13 @@ class Worker:
         run = self.store.claim(pid, None, placement.run.id, **put)
         if run is None:
             return True  # cancelled meanwhile; the next one may have a place
-        if (task := self.executor.start(run, placement)) is None:
-            self.unstarted = self.unstarted or time.monotonic()
-            if self.executor.name == LOCAL and time.monotonic() - self.unstarted > PATIENCE_SECONDS:
-                self.store.finish(run.id, "interrupted", error=UNSTARTED)
-            else:
-                self.store.unclaim(run.id, pid)
+        if task := self.executor.start(run, placement):
+            self.tasks.append(task)
+        elif self.executor.name == LOCAL:
+            self.store.finish(run.id, "interrupted", error=UNSTARTED)
+        else:
+            self.store.unclaim(run.id, pid)
             time.sleep(POLL_SECONDS)
-            return True
-        self.unstarted = None
-        self.tasks.append(task)
         return True
 
     def look_at(self, task: Task) -> None:

@@ -86,22 +86,9 @@ class Database:
                 # that was killed is completed by the next
                 self._connection.execute(f"PRAGMA user_version = {FORMAT}")
                 self._connection.executescript(Path(__file__).with_name("schema.sql").read_text(encoding="utf-8"))
-            with self._together():
-                self._disown_copied()
         except ShortageError as error:
             if error.lack != "room" or held != FORMAT:
                 raise  # with a full disk a workspace can still be read, and deleting runs makes room
-
-    def _disown_copied(self) -> None:
-        """In a copy of a workspace, forgets the processes of what was running: they belong to the original."""
-        place = str((self._opened or (0, 0))[1])  # not the device: it may differ between a container and its host
-        known = [row["file"] for row in self._read("SELECT file FROM place")]
-        if known == [place]:
-            return
-        for table in ("runs", "jobs") if known else ():
-            self._write(f"UPDATE {table} SET pid = NULL, identity = NULL WHERE status = 'running'")
-        self._write("DELETE FROM place")
-        self._write("INSERT INTO place (file) VALUES (?)", (place,))
 
     def is_in_place(self) -> bool:
         """Whether the opened database is still the one in the workspace, not moved, deleted or replaced."""

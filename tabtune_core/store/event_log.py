@@ -6,7 +6,7 @@ If the disk is full or the database is locked, a run waits: it would lose its pr
 import json
 import sqlite3
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -24,6 +24,7 @@ from tabtune_core.events import (
     required,
     to_json,
 )
+from tabtune_core.files.plain_values import LARGEST
 from tabtune_core.store.database import Database
 
 PATIENCE_SECONDS = 60.0
@@ -50,13 +51,13 @@ class Stored:
 class EventLog(Database):
     """The events of a workspace's runs."""
 
-    def append(self, run_id: str, event: Event, at: float | None = None) -> None:
-        """Adds an event to a run with the time ``at`` (unix seconds), by default now.
+    def append(self, run_id: str, event: Event) -> None:
+        """Adds an event to a run.
 
         ``Resumed`` deletes later steps and evaluations, and at step 0 also those of zero-shot: they are done again.
         """
         with self._together() if isinstance(event, Resumed) else nullcontext():
-            self._add(run_id, event, time.time() if at is None else at)
+            self._add(run_id, event, time.time())
 
     def _add(self, run_id: str, event: Event, at: float) -> None:
         kind, payload = to_json(event)
@@ -93,26 +94,18 @@ class EventLog(Database):
         last = self.last(run_id, kind.__name__)
         return last.event if last and isinstance(last.event, kind) else None
 
-    def fields(self, run_ids: Sequence[str], kind: str) -> list[dict[str, Any]]:
-        """Returns all events of one kind as plain fields with ``run`` and ``time`` (unix seconds), run by run."""
-        sql = f"{SELECT} WHERE kind = ? AND run IN ({_marks(run_ids)}) ORDER BY run, seq"
-        return _parsed(self._read(sql, (kind, *run_ids)), kind)
+    def fields(self, run_ids: Sequence[str], kind: str, *, after: int = 0, upto: int = LARGEST) -> list[dict[str, Any]]:
+        """Returns events of one kind as plain fields with ``run`` and ``time`` (unix seconds), run by run.
+
+        They are those at positions above ``after`` up to ``upto``.
+        """
+        sql = f"{SELECT} WHERE kind = ? AND seq > ? AND seq <= ? AND run IN ({_marks(run_ids)}) ORDER BY run, seq"
+        return _parsed(self._read(sql, (kind, after, upto, *run_ids)), kind)
 
     def last_seqs(self, run_id: str, kinds: Sequence[str]) -> dict[str, int]:
         """Returns the position of a run's latest event of each kind, read at one moment; 0 without one. Cheap."""
         sql = "SELECT value, (SELECT MAX(seq) FROM events WHERE run = ? AND kind = value) AS last FROM JSON_EACH(?)"
         return {row["value"]: row["last"] or 0 for row in self._read(sql, (run_id, json.dumps(list(kinds))))}
-
-    def fields_in_chunks(
-        self, run_id: str, kind: str, after: int, upto: int, at_once: int = 20_000
-    ) -> Iterator[list[dict[str, Any]]]:
-        """Yields what ``fields`` returns for positions above ``after`` up to ``upto``, in chunks that fit in memory."""
-        sql = f"{SELECT} WHERE run = ? AND kind = ? AND seq > ? AND seq <= ? ORDER BY seq"
-        with self._lacks_named():
-            rows = self._connection.execute(sql, (run_id, kind, after, upto))
-            while chunk := rows.fetchmany(at_once):
-                if readable := _parsed(chunk, kind):
-                    yield readable
 
 
 def _marks(values: Sequence[str]) -> str:
@@ -163,9 +156,5 @@ def patiently(
 
 
 def teller(store: EventLog, run_id: str) -> Callable[[Event], None]:
-    """Returns a function that adds an event to a run, patiently; it may be called from several threads.
-
-    The clock is read once, so that setting it during the run does not shift the run's phases and curves.
-    """
-    booted = time.time() - time.monotonic()
-    return lambda event: patiently(partial(store.append, run_id, event, booted + time.monotonic()))
+    """Returns a function that adds an event to a run, patiently; it may be called from several threads."""
+    return lambda event: patiently(partial(store.append, run_id, event))

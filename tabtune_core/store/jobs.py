@@ -22,8 +22,6 @@ from tabtune_core.store.row_values import check_row, is_folder_name, new_id, onl
 JobStatus = Literal["queued", "running", "finished", "failed", "interrupted", "cancelled"]
 JOB_ENDED: frozenset[JobStatus] = frozenset({"finished", "failed", "interrupted", "cancelled"})
 
-UNREADABLE = "It cannot be read; it is damaged or of another version. Ask for it again."
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -73,7 +71,7 @@ class JobQueue(Database):
         """Returns the present state of a job."""
         job = _job(self._row("job", job_id))
         if job is None:
-            raise StoreError(f"Job {job_id!r}: {UNREADABLE}")
+            raise StoreError(f"Job {job_id!r} cannot be read; it is damaged or of another version. Ask for it again.")
         return job
 
     def claim_job(self, pid: int, identity: str | None, lane: Lane | None = None) -> Job | None:
@@ -85,25 +83,13 @@ class JobQueue(Database):
             f" AND id = (SELECT id FROM jobs WHERE status = 'queued' AND {in_lane} ORDER BY rowid LIMIT 1) RETURNING *",
             (time.time(), pid, identity, lane, short),
         )
-        job = _job(rows[0]) if rows else None
-        if rows and job is None:
-            self.finish_job(rows[0]["id"], "failed", error=UNREADABLE)
-        return job
+        return _job(rows[0]) if rows else None
 
-    def running_jobs(self) -> list[tuple[str, int | None, str | None, str | None]]:
-        """Returns id, process and wish of the running jobs, also of those that cannot be read."""
-        rows = self._read("SELECT id, pid, identity, wish FROM jobs WHERE status = 'running'")
-        return [(row["id"], row["pid"], row["identity"], row["wish"]) for row in rows]
-
-    def unclaim_job(self, job_id: str, pid: int) -> None:
-        """Puts a job back in its place in the queue: the worker ``pid`` could not start a process for it."""
-        sql = "UPDATE jobs SET status = 'queued', started = NULL, pid = NULL, identity = NULL"
-        self._write(f"{sql} WHERE id = ? AND status = 'running' AND pid = ?", (job_id, pid))
-
-    def set_job_process(self, job_id: str, pid: int, identity: str | None, *, claimed_by: int | None = None) -> None:
-        """Records which process carries out a running job; raises StoreError as ``set_process`` does."""
-        sql = "UPDATE jobs SET pid = ?, identity = ? WHERE id = ? AND status = 'running' AND pid IS COALESCE(?, pid)"
-        if not self._write(sql, (pid, identity, job_id, claimed_by)):
+    def set_job_process(self, job_id: str, pid: int, identity: str | None) -> None:
+        """Records which process carries out a running job; raises StoreError if it is not running any more."""
+        if not self._write(
+            "UPDATE jobs SET pid = ?, identity = ? WHERE id = ? AND status = 'running'", (pid, identity, job_id)
+        ):
             raise StoreError(f"Job {job_id!r} is not running any more; ask for it again.")
 
     def finish_job(

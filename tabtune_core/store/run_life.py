@@ -106,23 +106,15 @@ class RunLife(EventLog, JobQueue, SearchLog):
         rows = self._read(
             "UPDATE runs SET status = 'running', started = ?, heartbeat = ?, pid = ?, identity = ?, slot = ?, "
             "executor = ?, node = ? WHERE status = 'queued' AND id = COALESCE(?, (SELECT id FROM runs WHERE status = "
-            "'queued' ORDER BY position LIMIT 1)) RETURNING *",
+            "'queued' ORDER BY position LIMIT 1)) RETURNING id",
             (now, now, pid, identity, *where, run_id),
         )
-        run = read_run(rows[0]) if rows else None
-        if isinstance(run, Unreadable):
-            self.finish(run.id, "failed", error=f"It cannot be read: {run.why}.")
-            return None
-        return run
+        return self.run(rows[0]["id"]) if rows else None
 
-    def set_process(self, run_id: str, pid: int, identity: str | None, *, claimed_by: int | None = None) -> None:
-        """Records which process carries out a running run.
-
-        Raises:
-            StoreError: the run is not running any more, or not claimed by this worker (None: whoever it is) any more.
-        """
+    def set_process(self, run_id: str, pid: int, identity: str | None) -> None:
+        """Records which process carries out a running run; raises StoreError if it is not running any more."""
         sql = "UPDATE runs SET pid = ?, identity = ?, heartbeat = ? WHERE id = ? AND status = 'running'"
-        if not self._write(f"{sql} AND pid IS COALESCE(?, pid)", (pid, identity, time.time(), run_id, claimed_by)):
+        if not self._write(sql, (pid, identity, time.time(), run_id)):
             raise StoreError(f"Run {run_id!r} is not running any more; queue it again with retry.")
 
     def unclaim(self, run_id: str, pid: int) -> None:
@@ -148,17 +140,11 @@ class RunLife(EventLog, JobQueue, SearchLog):
     def finish(
         self, run_id: str, status: Status, *, result: RunFinished | None = None, error: str | None = None
     ) -> None:
-        """Ends a queued or running run; a run that has ended is not changed.
-
-        If the clock was set back meanwhile, the run ends with its last event, whose time does not follow the clock.
-        """
+        """Ends a queued or running run; a run that has ended is not changed."""
         assert status in ENDED, status
-        last = "(SELECT time FROM events WHERE run = runs.id ORDER BY seq DESC LIMIT 1)"
-        self._write(
-            "UPDATE runs SET status = ?, result = ?, error = ?, ended = MAX(?, COALESCE(started, 0), "
-            f"COALESCE({last}, 0)) WHERE id = ? AND status IN ('queued', 'running')",
-            (status, to_json(result)[1] if result else None, error, time.time(), run_id),
-        )
+        sql = "UPDATE runs SET status = ?, result = ?, error = ?, ended = ? WHERE id = ?"
+        content = to_json(result)[1] if result else None
+        self._write(f"{sql} AND status IN ('queued', 'running')", (status, content, error, time.time(), run_id))
 
     def set_verified(self, run_id: str, verified: bool) -> None:
         """Records what a later verification of a run's adapter package says."""

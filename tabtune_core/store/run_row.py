@@ -92,8 +92,6 @@ class Unreadable:
     status: str
     why: str
     """For the person: what cannot be read."""
-    heartbeat: object = None
-    """The raw value in the row, which a living process keeps changing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,4 +133,4 @@ def read_run(row: sqlite3.Row) -> Run | Unreadable:
     except (ValueError, TypeError, KeyError, AttributeError, ArithmeticError, RecursionError) as error:
         why = f"{part}: {error}".rstrip(".")
         sweep, name, status = (str(values.get(column)) for column in ("sweep", "name", "status"))
-        return Unreadable(values["id"], sweep, name, status, why, values.get("heartbeat"))
+        return Unreadable(values["id"], sweep, name, status, why)

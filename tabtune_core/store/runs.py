@@ -6,11 +6,9 @@ In: settings of runs; notes and deletions by people. Out: rows in the queue, unt
 import json
 import os
 import shutil
-import sqlite3
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +21,8 @@ from tabtune_core.settings.sweep import race_of
 from tabtune_core.store.job_kinds import uses
 from tabtune_core.store.row_values import is_folder_name, new_id
 from tabtune_core.store.run_life import RunLife
-from tabtune_core.store.run_row import RETRYABLE
+from tabtune_core.store.run_row import ENDED, RETRYABLE, Run, read_run
 from tabtune_core.store.searches import to_text
-
-EVENTS_A_STEP = 2_000
-"""Events deleted in one statement, which takes milliseconds."""
 
 
 def default_home() -> Path:
@@ -162,49 +157,26 @@ class RunStore(RunLife):
         self._write("UPDATE runs SET archived = ? WHERE id = ?", (archived, self.run(run_id).id))
 
     def delete(self, run_id: str) -> None:
-        """Deletes an ended run with its events, its folder and the jobs about it, and the sweep with its last run.
+        """Deletes a run that has ended or cannot be read, with its events, its folder and the jobs about it.
 
-        With the last run of a table, the arrays that its runs shared are deleted too.
+        With its last run, a sweep is deleted too; with the last run of a table, the arrays that runs share.
         """
-        run = self._row("run", run_id)
-        if run["status"] in ("queued", "running", "waiting"):
-            raise StoreError(f"Run {run_id!r} is {run['status']}; cancel it before deleting it.")
+        row = self._row("run", run_id)
+        run = read_run(row)
+        if isinstance(run, Run) and run.status not in ENDED:
+            raise StoreError(f"Run {run_id!r} is {run.status}; cancel it before deleting it.")
         self.refuse_while_used(f"run {run_id!r}", run_id)
-        self._drop_shared(run)
         for job in self.jobs():
             if run_id in uses(job.arguments):
                 self.delete_job(job.id)
-        if is_folder_name(run["id"]):  # the folder first: after a crash, the row can be deleted again
-            shutil.rmtree(self.home / "runs" / run["id"], ignore_errors=True)
-        some = f"SELECT seq FROM events WHERE run = ? LIMIT {EVENTS_A_STEP}"
-        began = time.monotonic()
-        while self._write(f"DELETE FROM events WHERE seq IN ({some})", (run_id,)):
-            time.sleep(time.monotonic() - began)  # other writers get a turn
-            began = time.monotonic()
+        if is_folder_name(run_id):  # the folder first: after a crash, the row can be deleted again
+            shutil.rmtree(self.home / "runs" / run_id, ignore_errors=True)
         with self._together():
             self._write("DELETE FROM runs WHERE id = ?", (run_id,))
             self._write("UPDATE runs SET retried_as = NULL WHERE retried_as = ?", (run_id,))
             unused = "NOT EXISTS (SELECT 1 FROM runs WHERE sweep = sweeps.id)"
-            self._write(f"DELETE FROM sweeps WHERE id = ? AND {unused}", (run["sweep"],))
+            self._write(f"DELETE FROM sweeps WHERE id = ? AND {unused}", (row["sweep"],))
+        if isinstance(run, Run) and all(other.settings.dataset != run.settings.dataset for other in self.runs()):
+            for file in (self.home / "shared").glob("*.npy"):  # a later run that needs one makes it again
+                file.unlink(missing_ok=True)
         self.settle()
-
-    def _drop_shared(self, run: sqlite3.Row) -> None:
-        """If no other run has this table, deletes the shared arrays made while the run ran.
-
-        A later run that needs one makes it again; a process that is reading one keeps it.
-        """
-        others = self._read("SELECT settings FROM runs WHERE id != ?", (run["id"],))
-        needed = {None, *map(_dataset, others)}
-        if _dataset(run) in needed or run["started"] is None or run["ended"] is None:
-            return
-        for file in (self.home / "shared").glob("*.npy"):
-            with suppress(FileNotFoundError):
-                if run["started"] <= file.stat().st_mtime <= run["ended"]:
-                    file.unlink()
-
-
-def _dataset(run: sqlite3.Row) -> str | None:
-    """Returns the id of a run's table; None if its settings cannot be read."""
-    with suppress(ValueError, TypeError, LookupError):
-        return str(json.loads(run["settings"])["dataset"])
-    return None

@@ -1,9 +1,5 @@
 -- The workspace's database. Times are unix seconds. Ids are 12 hexadecimal digits that the store made.
 
-CREATE TABLE IF NOT EXISTS place (
-    file    TEXT NOT NULL       -- inode of this file, in its only row; a copy has another
-);
-
 CREATE TABLE IF NOT EXISTS sweeps (
     id      TEXT PRIMARY KEY,   -- made by the store
     name    TEXT NOT NULL,      -- as the person typed it; may be empty

@@ -53,10 +53,13 @@ def test_steps_that_a_resumed_run_repeats_are_removed_from_its_curves(store):
 
 def test_only_new_events_are_parsed(store, monkeypatch):
     run_id = running(store)
-    curves, parsed, told = RunCurves(store, run_id), [], RunStore.fields_in_chunks
-    monkeypatch.setattr(
-        RunStore, "fields_in_chunks", lambda *given: (parsed.extend(rows) or rows for rows in told(*given))
-    )
+    curves, parsed, told = RunCurves(store, run_id), [], RunStore.fields
+
+    def note(*given, **more):
+        parsed.extend(told(*given, **more))
+        return told(*given, **more)
+
+    monkeypatch.setattr(RunStore, "fields", note)
     tell(store, run_id, [step(1), step(2)])
     before = curves.read_on().version("steps")
     assert curves.read_on().version("steps") == before

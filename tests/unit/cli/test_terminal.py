@@ -14,12 +14,12 @@ from tabtune_core.analysis.comparison import half_widths, with_half_widths
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.cli import terminal
 from tabtune_core.cli.main import main
-from tabtune_core.cli.terminal import RunView, table
+from tabtune_core.cli.terminal import MOST_STARTS, RunView, table
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Note, PhaseStarted, StepDone
 from tabtune_core.execution import lock
 from tabtune_core.execution.cluster import Cluster, write_cluster
-from tabtune_core.execution.lock import QUICK_STARTS, Holder, stop_workers
+from tabtune_core.execution.lock import Holder, stop_workers
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
@@ -46,7 +46,7 @@ def care_of(home):
 def test_a_worker_that_keeps_ending_ends_the_wait(tmp_path, monkeypatch, started):
     there_is(monkeypatch, None)
     care = care_of(tmp_path)
-    for _ in range(QUICK_STARTS):
+    for _ in range(MOST_STARTS):
         care.look()
     with pytest.raises(StoreError, match="was started 3 times and ended each time"):
         care.look()

@@ -28,9 +28,8 @@ def test_flags_override_the_environment_which_overrides_the_defaults(shares):
     assert shares() == (2, 4)
     assert shares(TABTUNE_WORKER="") == (2, 4)
     assert shares(TABTUNE_WORKER="--parallel 8") == (8, 1)
-    assert shares(TABTUNE_WORKER="--parallel 8 --threads=2") == (8, 2)
-    assert shares("--parallel", "1", "--threads", "3", TABTUNE_WORKER="--parallel 8 --threads=2") == (1, 3)
-    assert shares("--parallel", "100", TABTUNE_WORKER="") == (100, 1)
+    assert shares(TABTUNE_WORKER="--parallel 3 --threads=2") == (3, 2)
+    assert shares("--parallel", "1", "--threads", "3", TABTUNE_WORKER="--parallel 3 --threads=2") == (1, 3)
 
 
 @pytest.mark.parametrize("number", ["0", "-1", "1.5", "many", "", "9" * 5000])
@@ -44,8 +43,12 @@ def test_an_invalid_number_of_runs_is_refused_in_a_sentence(shares, capsys, numb
 
 
 def test_more_threads_than_cores_end_the_command_with_a_sentence(shares, tmp_path, capsys):
-    assert main(["worker", "--home", str(tmp_path), "--threads", "9"]) == 2
-    assert "loralab: --threads is 9, and a run here can have 8 cores. Ask for 8 or fewer." in capsys.readouterr().err
+    for flags, takes in (
+        (["--threads", "9"], "--parallel 1 with --threads 9 takes 9"),
+        (["--parallel", "9"], "takes 9"),
+    ):
+        assert main(["worker", "--home", str(tmp_path), *flags]) == 2
+        assert f"{takes} cores, and runs here can have 8. Lower one of them." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

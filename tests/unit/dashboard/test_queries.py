@@ -41,14 +41,14 @@ def clock(monkeypatch):
 @pytest.fixture
 def read(monkeypatch):
     """Pairs (run, kind) of every event that is parsed for a curve."""
-    events, fields = [], RunStore.fields_in_chunks
+    events, fields = [], RunStore.fields
 
-    def note(store, run_id, kind, after, upto):
-        for rows in fields(store, run_id, kind, after, upto):
-            events.extend([(run_id, kind)] * len(rows))
-            yield rows
+    def note(store, run_ids, kind, **more):
+        rows = fields(store, run_ids, kind, **more)
+        events.extend([(*run_ids, kind)] * len(rows) * ("after" in more))
+        return rows
 
-    monkeypatch.setattr(RunStore, "fields_in_chunks", note)
+    monkeypatch.setattr(RunStore, "fields", note)
     return events
 
 

@@ -113,7 +113,7 @@ OF_THIS_MACHINE = "tabtune-dashboard: --parallel and --threads divide the cores 
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ("--threads 99999", "tabtune-dashboard: --threads is 99999, and a run here can have"),
+        ("--threads 99999", "tabtune-dashboard: --parallel 1 with --threads 99999 takes"),
         ("--executor ray --parallel 2", OF_THIS_MACHINE),
         ("--executor ray --threads 2", OF_THIS_MACHINE),
         ("--parallel 0", "argument --parallel: '0' is not a whole number from 1 to 1,000,000."),

@@ -1,13 +1,12 @@
 """Jobs under a real worker, with real processes: side by side, and cancelled."""
 
-import contextlib
-import sqlite3
 from unittest.mock import Mock
 
 import psutil
 import pytest
 from worker_program import wait_until, working
 
+from tabtune_core.execution import processes
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.lock import worker_of
 from tabtune_core.execution.processes import is_alive
@@ -41,17 +40,6 @@ def left_by(store, job_id):
     return {path.name for path in store.job_dir(job_id).iterdir()}
 
 
-def damage(store, job_id):
-    """Makes the row of the job unreadable."""
-    with contextlib.closing(sqlite3.connect(store.home / "runs.sqlite")) as database, database:
-        database.execute("UPDATE jobs SET arguments = '{' WHERE id = ?", (job_id,))
-
-
-def status_of(store, job_id):
-    with contextlib.closing(sqlite3.connect(store.home / "runs.sqlite")) as database:
-        return database.execute("SELECT status FROM jobs WHERE id = ?", (job_id,)).fetchone()[0]
-
-
 def is_gone(process):
     return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
 
@@ -72,21 +60,12 @@ def test_a_prediction_runs_beside_a_curve_and_the_next_curve_waits_until_both_ar
     wait_until(lambda: is_gone(helper))
 
 
-def test_a_job_whose_process_cannot_be_started_returns_to_its_place_in_the_queue(tmp_path):
+def test_a_job_whose_process_cannot_be_started_is_interrupted_with_the_reason(tmp_path, monkeypatch):
+    monkeypatch.setattr(processes, "PATIENCE_SECONDS", 0.0)
     store = RunStore(tmp_path)
-    first, second = (store.add_job("double", {"number": number}) for number in (1, 2))
+    job_id = store.add_job("double", {"number": 1})
     lanes = JobLanes(store, Mock(**{"Process.return_value.start.side_effect": EOFError()}), "fake_jobs")
     lanes.look()
-    job = store.job(first)
-    assert (job.status, job.started, job.pid, lanes.going) == ("queued", None, None, [])
-    assert [store.claim_job(1, None).id for _ in range(2)] == [first, second]
-
-
-def test_a_job_whose_row_is_damaged_while_it_runs_is_ended(live):
-    job_id, helper = begun(live, "waiting")
-    damage(live, job_id)
-    wait_until(lambda: status_of(live, job_id) == "failed")
-    wait_until(lambda: is_gone(helper))
-    assert left_by(live, job_id) == {"log.txt"}
-    live.delete_job(job_id)
-    assert job_id not in {path.name for path in (live.home / "jobs").iterdir()}
+    job = store.job(job_id)
+    assert (job.status, lanes.going) == ("interrupted", [])
+    assert "memory may be short" in job.error

@@ -33,11 +33,12 @@ def begun(store, *run_ids):
     return [store.run(run_id) for run_id in run_ids]
 
 
+@needs_two
 def test_the_requested_number_of_runs_is_active_and_the_others_wait_in_order(store):
     ids = queue(store, *["waiting"] * 5)
-    with working(store, "exit-when-idle", "parallel=3") as worker:
-        begun(store, *ids[:3])
-        assert [store.run(run_id).status for run_id in ids] == ["running"] * 3 + ["queued"] * 2
+    with working(store, "exit-when-idle", "parallel=2") as worker:
+        begun(store, *ids[:2])
+        assert [store.run(run_id).status for run_id in ids] == ["running"] * 2 + ["queued"] * 3
         (store.home / "go").touch()
         assert worker.wait(timeout=60) == 0
     runs = [store.run(run_id) for run_id in ids]
@@ -61,6 +62,7 @@ def test_each_run_and_its_children_are_held_to_the_cores_and_threads_of_its_slot
         assert psutil.Process(worker.pid).cpu_affinity() == sorted(os.sched_getaffinity(0))
 
 
+@needs_two
 def test_a_killed_run_does_not_affect_the_other_and_resumes_automatically(store):
     first, second = queue(store, "waiting", "waiting")
     with working(store, "exit-when-idle", "parallel=2") as worker:
@@ -76,13 +78,14 @@ def test_a_killed_run_does_not_affect_the_other_and_resumes_automatically(store)
     assert [store.run(run_id).resumptions for run_id in (first, second)] == [1, 0]
 
 
+@needs_two
 def test_a_run_that_does_not_fit_beside_the_others_waits_and_starts_alone(store):
     first, heavy, behind = queue(store, "waiting", "quick", "quick")
     needs = (
         "from tabtune_core.execution import local\n"
         "local.estimated = lambda store, run: 1e18 if run.target == 'quick' else 1.0\n"
     )
-    with working(store, "exit-when-idle", "parallel=3", before=needs) as worker:
+    with working(store, "exit-when-idle", "parallel=2", before=needs) as worker:
         begun(store, first)
         job = store.add_job("double", {"number": 1})
         wait_until(lambda: store.job(job).ended)

@@ -1,4 +1,4 @@
-"""A workspace that cannot be used is refused, with the way out; a copy forgets the processes of the original."""
+"""A workspace that cannot be used is refused, with the way out."""
 
 import shutil
 from types import SimpleNamespace
@@ -33,7 +33,7 @@ def test_a_database_damaged_anywhere_is_named_with_a_way_out(tmp_path):
         RunStore.runs,
         RunStore.marks,
         lambda store: store.events(run_id),
-        lambda store: list(store.fields_in_chunks(run_id, "Note", 0, 300)),
+        lambda store: store.fields([run_id], "Note"),
     ]
     expected, pages = [read(store) for read in reads], range(0, len(whole), 4096)
     damaged = [whole[: len(whole) // 2], *(whole[:page] + b"\xa5" * 4096 + whole[page + 4096 :] for page in pages)]
@@ -96,22 +96,6 @@ def test_nothing_is_written_to_a_workspace_that_was_moved_deleted_or_replaced(tm
     later = RunStore(store.home)
     later.add_sweep(asked)
     assert later.is_in_place()
-
-
-def test_a_copy_forgets_the_processes_of_the_original_and_keeps_its_own(tmp_path):
-    store = RunStore(tmp_path / "home")
-    store.add_sweep([RunSettings(dataset="d", target="t")])
-    store.claim(7, "10 boot pid:[1]")
-    store.add_job("predict", {})
-    store.claim_job(8, "10 boot pid:[1]")
-    shutil.copytree(store.home, tmp_path / "copy")
-    copy = RunStore(tmp_path / "copy")
-    assert [(row.status, row.pid, row.identity) for row in (*copy.runs(), *copy.jobs())] == [
-        ("running", None, None)
-    ] * 2
-    copy.set_process(copy.runs()[0].id, 9, "11 boot pid:[1]")
-    moved = store.home.rename(tmp_path / "moved")
-    assert [run.pid for home in (copy.home, moved) for run in RunStore(home).runs()] == [9, 7]
 
 
 def test_the_settled_database_is_whole_in_one_file(tmp_path):

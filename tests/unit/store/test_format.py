@@ -24,5 +24,5 @@ def test_a_workspace_of_another_format_is_refused_and_unchanged(tmp_path, other)
 def test_a_first_opening_that_was_killed_is_completed_by_the_next(tmp_path):
     with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
         database.execute(f"PRAGMA user_version = {FORMAT}")
-        database.execute("CREATE TABLE place (file TEXT NOT NULL)")
+        database.execute("CREATE TABLE sweeps (id TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL)")
     assert RunStore(tmp_path).runs() == []

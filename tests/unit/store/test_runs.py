@@ -2,10 +2,8 @@
 
 import json
 import math
-import os
 import subprocess
 import sys
-import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
@@ -18,7 +16,7 @@ from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Note, PhaseStarted, Resumed, RunFinished, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.database import size_of
-from tabtune_core.store.event_log import LACKING, teller
+from tabtune_core.store.event_log import LACKING
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import RETRYABLE
 from tabtune_core.store.runs import default_home
@@ -113,26 +111,15 @@ def test_deleting_frees_space(store):
     assert len(store.events(kept)) == 10
 
 
-def test_a_run_does_not_end_before_it_started_if_the_clock_is_set_back(store, monkeypatch):
-    run_id = running(store)
-    started = store.run(run_id).started
-    store.append(run_id, Note("The last event."), started + 60)
-    monkeypatch.setattr(time, "time", lambda: started - 7_200)
-    store.finish(run_id, "finished")
-    assert store.run(run_id).ended == started + 60
-
-
-def test_deleting_the_last_run_of_a_table_removes_the_shared_arrays_of_its_time(store):
+def test_deleting_the_last_run_of_a_table_removes_the_shared_arrays(store):
     first, last = ended(store, "finished"), ended(store, "finished")
     shared = store.home / "shared"
     shared.mkdir()
-    for name, when in (("before", 0.0), ("during", (store.run(last).started + store.run(last).ended) / 2)):
-        (shared / f"{name}.npy").write_bytes(bytes(1_000))
-        os.utime(shared / f"{name}.npy", (when, when))
+    (shared / "stage.npy").write_bytes(bytes(1_000))
     store.delete(first)
-    assert len(list(shared.iterdir())) == 2
+    assert len(list(shared.iterdir())) == 1
     store.delete(last)
-    assert [file.name for file in shared.iterdir()] == ["before.npy"]
+    assert list(shared.iterdir()) == []
 
 
 def test_processes_may_open_a_new_workspace_at_the_same_time(tmp_path):
@@ -143,17 +130,6 @@ def test_processes_may_open_a_new_workspace_at_the_same_time(tmp_path):
     program += f"RunStore(Path({str(tmp_path / 'new')!r})).sweeps()"
     processes = [subprocess.Popen([sys.executable, "-c", program]) for _ in range(4)]
     assert [process.wait(timeout=60) for process in processes] == [0] * 4
-
-
-@pytest.mark.parametrize("hours", [-2, 25])
-def test_setting_the_clock_moves_no_event_of_a_run(store, monkeypatch, hours):
-    run_id, now = running(store), time.time()
-    tell = teller(store, run_id)
-    tell(PhaseStarted("train"))
-    monkeypatch.setattr(time, "time", lambda: now + 3600 * hours)
-    tell(StepDone(1, 0.5, 1.0, 2e-4, 0.5))
-    begun, stepped = (stored.time for stored in store.events(run_id))
-    assert now - 1 < begun <= stepped < now + 60
 
 
 def test_the_workspace_can_be_chosen_by_the_environment(monkeypatch, tmp_path):
