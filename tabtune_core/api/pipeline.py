@@ -46,7 +46,6 @@ from tabtune_core.errors import LabelError, PipelineError, SettingError, warn
 from tabtune_core.events import Event, RunFinished
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.lora.adapter_set import AdapterSet
-from tabtune_core.lora.package_facts import check_strength
 from tabtune_core.metrics import score_all
 from tabtune_core.models.adaptation import put_on
 from tabtune_core.models.base import BaseModel, with_module
@@ -384,10 +383,7 @@ def _unpickled(kind: type[TabularPipeline], saved: bytes, params: dict[str, Any]
 def _lora_settings(facts: PipelineFacts, settings: RunSettings) -> dict[str, LoraSettings]:
     """Returns the LoRA settings of the adapters in a file, by name in their order."""
     plain = settings.to_dict()
-    loras = {name: RunSettings.from_dict({**plain, "lora": lora}).lora for name, lora in facts.adapters.items()}
-    for lora in loras.values():
-        check_strength(lora)
-    return loras
+    return {name: RunSettings.from_dict({**plain, "lora": lora}).lora for name, lora in facts.adapters.items()}
 
 
 def pipeline_of_run(

@@ -83,7 +83,7 @@ class WithAdapters:
         self._fitted.set(name)
 
     def disable_adapter(self) -> AbstractContextManager[nn.Module]:
-        """Turns all adapters off in a ``with`` block, for all threads; overlapping blocks end with the last."""
+        """Turns all adapters off in a ``with`` block, for all threads; one set meanwhile stays active."""
         return self._fitted.disabled()
 
     def load_adapter(self, source: str | Path | LoraAdapter, name: str | None = None) -> str:

@@ -3,13 +3,11 @@
 In: values from a file, or the plan of an injection. Out: its rank, scaling and size.
 """
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
 from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.plain_values import entry, only
-from tabtune_core.settings import LoraSettings
 from tabtune_core.settings.training import update_scaling
 from tabtune_core.variants import VARIANTS
 
@@ -78,13 +76,3 @@ class AdaptedLayer:
             how = f"the kind {read.kind!r} and the variant {read.variant!r}"
             raise Damaged(f"its layer {where!r} is of {how}, which are not known")
         return read
-
-
-def may_scale(lora: LoraSettings, scaling: float) -> bool:
-    """Whether a layer with these settings may have this scaling; which one a pattern means, only the base can tell."""
-    allowed = (
-        update_scaling(rank, 2.0 * rank if alpha is None else alpha, use_rslora=lora.use_rslora)
-        for rank in (lora.rank, *lora.rank_pattern.values())
-        for alpha in (lora.alpha, *lora.alpha_pattern.values())
-    )
-    return any(math.isclose(scaling, one, rel_tol=1e-6) for one in allowed)

@@ -1,6 +1,5 @@
 """Several adapters on one base model, switched without loading anything or changing a bit of the base."""
 
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,8 +8,8 @@ import torch
 from torch import nn
 
 from tabtune_core.errors import AdapterError
-from tabtune_core.lora.attach import adapter_at, view, weight_name
-from tabtune_core.lora.inject import LoraReport, bias_owner, check_numbers, inject, load_factors
+from tabtune_core.lora.attach import view
+from tabtune_core.lora.inject import LoraReport, bias_owner, check_numbers, inject, load_factors, merge
 from tabtune_core.lora.names import NO_RULES, TargetRules
 from tabtune_core.lora.package import factor_tensors
 from tabtune_core.settings import LoraSettings
@@ -40,10 +39,6 @@ class AdapterSet:
         self._adapters: dict[str, _Adapter] = {}
         self.on: tuple[str | None, bool, nn.Module] = None, False, base
         """Name of the active adapter, whether it is merged, and its module: replaced in one assignment."""
-        self._lock = threading.Lock()
-        self._disabled = 0
-        self._off: tuple[str | None, bool, nn.Module] = self.on
-        self._before: tuple[str | None, bool, nn.Module] = self.on
 
     @property
     def active(self) -> str | None:
@@ -99,23 +94,18 @@ class AdapterSet:
 
     def set(self, name: str | None) -> None:
         """Makes an adapter the active one; None: the base alone. Raises AdapterError for an unknown name."""
-        with self._lock:
-            self.on = name, False, self.module_of(name)
+        self.on = name, False, self.module_of(name)
 
     @contextmanager
     def disabled(self) -> Iterator[nn.Module]:
-        """Turns all adapters off in a ``with`` block, and yields the base; blocks may overlap, also in threads."""
-        with self._lock:
-            self._disabled += 1
-            if self.on is not self._off:
-                self._before, self.on = self.on, self._off
+        """Turns all adapters off in a ``with`` block, and yields the base; an adapter set meanwhile stays active."""
+        before, off = self.on, (None, False, self.base)
+        self.on = off
         try:
             yield self.base
         finally:
-            with self._lock:
-                self._disabled -= 1
-                if not self._disabled and self.on is self._off:
-                    self.on = self._before
+            if self.on is off:
+                self.on = before
 
     def module_of(self, name: str | None) -> nn.Module:
         """Returns the module with an adapter, or for None the base; raises AdapterError for an unknown name."""
@@ -135,20 +125,10 @@ class AdapterSet:
         """Merges the active adapter into the weights; raises AdapterError without one, or with NaN in a weight."""
         if self.active is None:
             raise AdapterError(f"No adapter is on. Turn one on first: {self._names()}.")
-        name, adapter, module = self.active, self._get(self.active), view(self.base)
-        parameters: dict[str, torch.Tensor] = {}
-        for path in (layer.path for layer in adapter.report.layers):
-            weight = self.base.get_parameter(weight_name(path))
-            parameters[weight_name(path)] = adapter_at(adapter.module, path).updated(weight).detach()
-        for bias in adapter.report.biases:
-            owner, attribute = bias_owner(adapter.module, bias)
-            parameters[bias] = owner.get_parameter(attribute).detach()
-        check_numbers(parameters, "Merging it would damage the model.")
-        for path, parameter in parameters.items():
-            part, _, attribute = path.rpartition(".")
-            setattr(module.get_submodule(part), attribute, nn.Parameter(parameter, requires_grad=False))
-        with self._lock:
-            self.on = name, True, module
+        adapter = self._get(self.active)
+        module = merge(view(adapter.module), adapter.report)
+        check_numbers(dict(module.named_parameters()), "Merging it would damage the model.")
+        self.on = self.active, True, module
 
     def unmerge(self) -> None:
         """Takes the active adapter out of the weights again; it stays active."""

@@ -32,11 +32,8 @@ def attach(module: nn.Module, path: str, adapter: LowRank) -> None:
         weight.requires_grad_(False)
         stand_in = nn.Parameter(weight.data, requires_grad=False)  # torch calls ``set_`` on this one
         owner.register_parameter(attribute, stand_in)
-        try:  # unsafe, as a safe call would compute the weight to check it
-            parametrize.register_parametrization(owner, attribute, adapter, unsafe=True)
-        except BaseException:
-            owner.register_parameter(attribute, weight)
-            raise
+        # unsafe, as a safe call would compute the weight to check it
+        parametrize.register_parametrization(owner, attribute, adapter, unsafe=True)
         _parametrized(owner, attribute).register_parameter("original", weight)
     else:
         module.set_submodule(path, adapter)

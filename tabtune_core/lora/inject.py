@@ -73,24 +73,16 @@ def inject(
     _refuse(lora.variant, [entry for _, entry in plans])
     biases = _find_biases(module, lora.bias, layers, rules.unused)
 
-    trained = {parameter: parameter.requires_grad for parameter in module.parameters()}
-    base, added = sum(p.numel() for p in trained), sum(layer.parameters for layer in layers)
+    base, added = sum(p.numel() for p in module.parameters()), sum(layer.parameters for layer in layers)
     trainable = added + sum(module.get_parameter(name).numel() for name in biases)
     report = LoraReport(layers, trainable, base + added, tuple(left_out), lora.bias, biases)
-    try:
-        module.requires_grad_(False)  # the whole module: norms and packed projections are not inside a wrapped layer
-        for layer, entry in plans:
-            attach(module, layer.path, _make(layer, entry, lora.dropout, from_file))
-        for parameter in adapter_tensors(module, report).values():
-            parameter.requires_grad_(isinstance(parameter, nn.Parameter))
-        moving = sum(p.numel() for p in module.parameters() if p.requires_grad)
-        assert trainable == moving, "something beside the adapter would be trained"
-    except BaseException:  # for example out of memory, or KeyboardInterrupt
-        for path in list(adapted_paths(module)):
-            detach(module, path)
-        for parameter, trains in trained.items():
-            parameter.requires_grad_(trains)
-        raise
+    module.requires_grad_(False)  # the whole module: norms and packed projections are not inside a wrapped layer
+    for layer, entry in plans:
+        attach(module, layer.path, _make(layer, entry, lora.dropout, from_file))
+    for parameter in adapter_tensors(module, report).values():
+        parameter.requires_grad_(isinstance(parameter, nn.Parameter))
+    moving = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    assert trainable == moving, "something beside the adapter would be trained"
     return report
 
 
@@ -236,11 +228,11 @@ def merge(module: nn.Module, report: LoraReport) -> nn.Module:
 
 def merged_copy(module: nn.Module) -> nn.Module:
     """Returns a plain copy that computes the same; raises AdapterError without an adapter or with NaN in a weight."""
-    plain = copy.deepcopy(module)
-    paths = list(adapted_paths(plain))
+    paths = list(adapted_paths(module))
     if not paths:
         raise AdapterError("The model has no LoRA adapter to merge; its weights are plain as they are.")
-    check_numbers(dict(_merge(plain, paths).named_parameters()), "Merging it would damage the model.")
+    plain = _merge(copy.deepcopy(module), paths).requires_grad_(False)
+    check_numbers(dict(plain.named_parameters()), "Merging it would damage the model.")
     return plain
 
 
@@ -248,5 +240,5 @@ def _merge(module: nn.Module, paths: Iterable[str]) -> nn.Module:
     for path in paths:
         adapter, (owner, attribute) = detach(module, path), owner_of(module, path)
         weight = adapter.updated(owner.get_parameter(attribute)).detach()
-        setattr(owner, attribute, nn.Parameter(weight))
-    return module.requires_grad_(False)
+        setattr(owner, attribute, nn.Parameter(weight, requires_grad=False))
+    return module

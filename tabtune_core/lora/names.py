@@ -73,6 +73,26 @@ def match_targets(paths: Iterable[str], targets: Sequence[str], rules: TargetRul
     return matches
 
 
+def check_reached(matches: Matches, paths: Iterable[str], targets: Sequence[str], rules: TargetRules) -> None:
+    """Raises TargetError for targets that match no weight to adapt, or for no targets at all; the text says why."""
+    missed = resolve_targets([target for target in targets if target not in matches.reached], rules.groups)
+    if targets and not missed:
+        return
+    prefixes = [prefix for part in missed.values() for prefix in part]
+    requested = ", ".join(map(repr, missed)) or "an empty list of targets"
+    if small := [path for path in matches.left_out if any(under(path, prefix) for prefix in prefixes)]:
+        raise TargetError(
+            f"Under {requested} there are only layers smaller than an adapter would be ({', '.join(small)}). "
+            "Name one of them to adapt it anyway."
+        )
+    used = [path for path in paths if not any(under(path, part) for part in rules.unused)]
+    parts = ", ".join(sorted({".".join(path.split(".")[:2]) for path in used}))
+    if never := ", ".join(repr(target) for target in missed if target in matches.idle):
+        why = f"The model does not use {never} for this task: an adapter there would never train."
+        raise TargetError(f"{why} Modules that it uses: {parts}.")
+    raise TargetError(f"No linear layer under {requested}. Modules that have some: {parts}.")
+
+
 def bias_of(path: str) -> str:
     """Returns the name that the bias of a weight's layer has, if it has one."""
     return f"{path.removesuffix('_weight')}_bias" if path.endswith("in_proj_weight") else f"{path}.bias"

@@ -10,14 +10,12 @@ from tabtune_core.data.findings import Kind, ReadAs, ReadingChoices
 from tabtune_core.files.damaged import Damaged
 from tabtune_core.files.plain_values import digest, entry, fits, only, texts
 from tabtune_core.files.tensors import FLOATS, Stored
-from tabtune_core.lora.adapted_layer import PREFIX, SIDES, AdaptedLayer, may_scale
-from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.lora.adapted_layer import PREFIX, SIDES, AdaptedLayer
+from tabtune_core.settings import RunSettings
 from tabtune_core.upstream import Source, name_entry
 
 FORMAT = 1
 TABLE, CONTEXT = ("name", "rows", "id"), ("rows", "sha256")
-MOST_STRENGTH = 1e30
-"""Largest alpha: with a larger one the update may overflow 32 bits."""
 Scores = Mapping[str, Mapping[str, float]]
 """Scores by part of the rows, then by metric."""
 
@@ -138,15 +136,9 @@ class PackageFacts:
             raise Damaged("its settings are not those of a LoRA run on its base model")
         if (settings.task == "classification") != bool(self.classes):
             raise Damaged(f"its settings are for {settings.task}, and it names {len(self.classes)} classes")
-        check_strength(settings.lora)
         if not self.layers:
             raise Damaged("it does not name an adapted layer")
         texts([layer.path for layer in self.layers], "layers")
-        lora = settings.lora
-        odd = (layer for layer in self.layers if layer.variant != lora.variant or not may_scale(lora, layer.scaling))
-        if (layer := next(odd, None)) is not None:
-            scaling = f"the scaling {layer.scaling:g} ({layer.variant})"
-            raise Damaged(f"its layer {layer.path[:120]!r} has {scaling}, unlike its settings")
         if not fits(self.scores, dict[str, dict[str, float]]) or not fits(self.versions, dict[str, str]):
             raise Damaged("its scores or versions are not values by name")
 
@@ -179,10 +171,3 @@ class PackageFacts:
 def hash_of_labels(classes: Sequence[str]) -> str:
     """Returns the SHA-256 of class labels in their order."""
     return hashlib.sha256(json.dumps(list(classes)).encode()).hexdigest()
-
-
-def check_strength(lora: LoraSettings) -> None:
-    """Raises Damaged for an alpha whose update would overflow."""
-    largest = max([lora.effective_alpha, *lora.alpha_pattern.values()])
-    if largest > MOST_STRENGTH:
-        raise Damaged(f"its alpha is {largest:g}, and above {MOST_STRENGTH:g} its update would overflow 32 bits")

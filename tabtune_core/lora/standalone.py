@@ -18,7 +18,6 @@ from tabtune_core.lora.adapted_layer import PREFIX, SIDES
 from tabtune_core.lora.hub import at_hand
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.lora.package import read_package
-from tabtune_core.lora.package_facts import check_strength
 from tabtune_core.lora.package_reader import FACTS
 from tabtune_core.metrics import Task
 from tabtune_core.settings import LoraSettings
@@ -134,7 +133,6 @@ def _from_tensors(path: Path) -> LoraAdapter:
         if not isinstance(content, dict) or not {"rank", "alpha", *_SIDES} <= content.keys():
             raise Damaged("it needs the entries 'rank', 'alpha', 'lora_a' and 'lora_b'")
         adapter = _written(content) if "tensors" in content else _by_hand(content)
-        check_strength(adapter.settings)
         plain = (isinstance(one, torch.Tensor) and one.dtype in FLOATS for one in adapter.tensors.values())
         if not adapter.tensors or not all(plain) or not all(isinstance(name, str) for name in adapter.tensors):
             raise Damaged("its tensors are not those of an adapter")

@@ -1,14 +1,13 @@
-"""Finds the weights that LoRA adapts, and explains why a target matches none."""
+"""Finds the weights that LoRA adapts."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-from tabtune_core.errors import TargetError
 from tabtune_core.lora.adapted_layer import LayerKind
-from tabtune_core.lora.names import Matches, TargetRules, match_targets, resolve_targets, under
+from tabtune_core.lora.names import TargetRules, check_reached, match_targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +41,11 @@ def find_targets(
 ) -> tuple[dict[str, list[Adaptable]], list[str]]:
     """Returns the weights by their first target, and the paths left out; raises TargetError for a target of none."""
     everything = list(adaptable_weights(module))
-    matches = match_targets([entry.path for entry in everything], targets, rules)
+    paths = [entry.path for entry in everything]
+    matches = match_targets(paths, targets, rules)
+    check_reached(matches, paths, targets, rules)
     by_target: dict[str, list[Adaptable]] = {target: [] for target in targets}
     for entry in everything:
         if entry.path in matches.target_by_path:
             by_target[matches.target_by_path[entry.path]].append(entry)
-    missed = [t for t in targets if t not in matches.reached]
-    if missed or not targets:
-        used = [e.path for e in everything if not any(under(e.path, part) for part in rules.unused)]
-        _refuse(resolve_targets(missed, rules.groups), used, matches)
     return by_target, matches.left_out
-
-
-def _refuse(missed: Mapping[str, Sequence[str]], paths: Sequence[str], matches: Matches) -> None:
-    parts = ", ".join(sorted({".".join(path.split(".")[:2]) for path in paths}))
-    requested = ", ".join(repr(t) for t in missed) or "an empty list of targets"
-    prefixes = [prefix for part in missed.values() for prefix in part]
-    if small := [path for path in matches.left_out if any(under(path, prefix) for prefix in prefixes)]:
-        raise TargetError(
-            f"Under {requested} there are only layers smaller than an adapter would be ({', '.join(small)}). "
-            "Name one of them to adapt it anyway."
-        )
-    if never := ", ".join(repr(t) for t in missed if t in matches.idle):
-        why = f"The model does not use {never} for this task: an adapter there would never train."
-        raise TargetError(f"{why} Modules that it uses: {parts}.")
-    raise TargetError(f"No linear layer under {requested}. Modules that have some: {parts}.")

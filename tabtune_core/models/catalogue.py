@@ -5,8 +5,8 @@ import os
 from importlib import import_module
 from pathlib import Path
 
-from tabtune_core.errors import CheckpointError, SettingError, TableError, TargetError
-from tabtune_core.lora.names import check_ranks, pattern_values
+from tabtune_core.errors import CheckpointError, SettingError, TableError
+from tabtune_core.lora.names import check_ranks, check_reached, match_targets, pattern_values
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, ModelCard
 from tabtune_core.settings import REFERENCES, TRAINED, LoraSettings, RunSettings, SweepSettings
@@ -98,15 +98,11 @@ def check_request(settings: RunSettings) -> None:
 
 
 def _check_adapter(card: ModelCard, task: Task, lora: LoraSettings) -> None:
-    shapes = card.adapted_shapes(task, lora.targets)
-    missed = [target for target in lora.targets if not card.adapted_shapes(task, (target,))]
-    if missed:
-        parts = ", ".join(sorted({".".join(path.split(".")[:2]) for path in card.layers(task).weights}))
-        names = ", ".join(map(repr, missed))
-        raise TargetError(f"No linear layer under {names}. Modules of {card.title} that have some: {parts}.")
-    groups = card.rules(task).groups
-    pattern_values("alpha_pattern", lora.alpha_pattern, list(shapes), groups)
-    by_pattern = pattern_values("rank_pattern", lora.rank_pattern, list(shapes), groups)
+    shapes, rules, every = card.adapted_shapes(task, lora.targets), card.rules(task), card.layers(task).weights
+    targets = lora.targets or rules.targets
+    check_reached(match_targets(every, targets, rules), every, targets, rules)
+    pattern_values("alpha_pattern", lora.alpha_pattern, list(shapes), rules.groups)
+    by_pattern = pattern_values("rank_pattern", lora.rank_pattern, list(shapes), rules.groups)
     check_ranks(lora.rank, by_pattern, {path: min(shape) for path, shape in shapes.items()})
 
 

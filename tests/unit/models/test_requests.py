@@ -27,7 +27,7 @@ def train(model="tabicl-mini", **how):
         (
             lora(targets=("nowhere",)),
             TargetError,
-            r"No linear layer under 'nowhere'\. Modules of TabICL mini that have",
+            r"No linear layer under 'nowhere'\. Modules that have some: col_embedder",
         ),
         (train("mitra-v2", context_rows=10_001), SettingError, "Mitra v2 takes at most 10,000 context rows"),
         (train("mitra-v2", predict_context_rows=10_001), SettingError, "train.predict_context_rows is 10001; Mitra v2"),

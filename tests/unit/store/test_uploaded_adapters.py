@@ -165,7 +165,6 @@ REFUSED = {
     "no base": (says(base=None), "its entry 'base' has the wrong type"),
     "a licence of booleans": (says(base=licensed(name=True, commercial=True)), "licence.name' has the wrong"),
     "settings of full fine-tuning": (with_settings(strategy="base-ft"), "not those of a LoRA run"),
-    "a huge alpha": (with_settings(lora={"alpha": 1e300}), "its alpha is 1e.300"),
     "a feature that is the target": (says(features=["x", "y"]), "its features hold the column that it predicts, 'y'"),
     "a feature without a kind": (says(features=["z"]), "the kind of column of each feature"),
     "a negative row": (says(context={"rows": [-1], "sha256": "0" * 64}), "not different rows of a table of 30"),
@@ -180,13 +179,6 @@ REFUSED = {
         with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "bias": "lora_only"}),
         r"values \(768\) differs",
     ),
-    **{
-        f"not the {name} of the settings": (
-            with_settings(lora={"rank": 2, "targets": [LAYER["path"]], name: value}),
-            r"has the scaling 2 \(lora\), unlike its settings",
-        )
-        for name, value in {"alpha": 800.0, "use_rslora": True, "use_dora": True}.items()
-    },
     "a pattern that fits no layer": (
         with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "rank_pattern": {"(a+)+$": 1}}),
         "does not fit TabICL mini: rank_pattern names .*, which no adapted layer has",
