@@ -177,6 +177,6 @@ class RunStore(RunLife):
             unused = "NOT EXISTS (SELECT 1 FROM runs WHERE sweep = sweeps.id)"
             self._write(f"DELETE FROM sweeps WHERE id = ? AND {unused}", (row["sweep"],))
         if isinstance(run, Run) and all(other.settings.dataset != run.settings.dataset for other in self.runs()):
-            for file in (self.home / "shared").glob("*.npy"):  # a later run that needs one makes it again
+            for file in (self.home / "shared").glob("*.npz"):  # a later run that needs one makes it again
                 file.unlink(missing_ok=True)
         self.settle()

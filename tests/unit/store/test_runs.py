@@ -115,7 +115,7 @@ def test_deleting_the_last_run_of_a_table_removes_the_shared_arrays(store):
     first, last = ended(store, "finished"), ended(store, "finished")
     shared = store.home / "shared"
     shared.mkdir()
-    (shared / "stage.npy").write_bytes(bytes(1_000))
+    (shared / "stage.npz").write_bytes(bytes(1_000))
     store.delete(first)
     assert len(list(shared.iterdir())) == 1
     store.delete(last)
