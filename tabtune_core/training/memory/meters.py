@@ -4,11 +4,10 @@ In: a device. Out: ``MemorySampled`` a few times a second, and the peaks of each
 """
 
 import ctypes
-import dataclasses
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,7 @@ from tabtune_core.lora.layers import LowRank
 
 METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device")
 DENSE = 500
-"""Emitted samples after which twice as many samples are combined into one."""
+"""Emitted samples after which half as many are emitted; the peaks of a phase are those of all samples."""
 
 
 class NvmlReader:
@@ -65,28 +64,13 @@ def open_nvml(device: torch.device) -> NvmlReader | None:
 
 
 def thinned(samples: Iterable[MemorySampled]) -> Iterator[MemorySampled]:
-    """Yields fewer samples the longer a run takes: after DENSE of them one for two, then one for four, and so on.
-
-    A yielded sample has the highest of all bytes and the last of the other readings; phases are never mixed.
-    """
-    yielded, waiting = 0, list[MemorySampled]()
+    """Yields the first sample of each phase, and fewer the longer a run takes: after DENSE every second, and so on."""
+    yielded, waiting, phase = 0, 0, None
     for sample in samples:
-        if waiting and waiting[-1].phase != sample.phase:
-            yield _highest(waiting)
-            yielded, waiting = yielded + 1, []
-        waiting.append(sample)
-        if len(waiting) >= 2 ** (yielded // DENSE):
-            yield _highest(waiting)
-            yielded, waiting = yielded + 1, []
-    if waiting:
-        yield _highest(waiting)
-
-
-def _highest(samples: Sequence[MemorySampled]) -> MemorySampled:
-    names = [f"{meter}_bytes" for meter in METERS]
-    read = {name: [value for one in samples if (value := getattr(one, name)) is not None] for name in names}
-    highest: dict[str, Any] = {name: max(values, default=None) for name, values in read.items()}
-    return dataclasses.replace(samples[-1], **highest)
+        waiting += 1
+        if sample.phase != phase or waiting >= 2 ** (yielded // DENSE):
+            yield sample
+            yielded, waiting, phase = yielded + 1, 0, sample.phase
 
 
 class MemoryMeter:
