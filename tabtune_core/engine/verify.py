@@ -6,7 +6,6 @@ A run of the worker has such a process waiting, with only the packages loaded; e
 import os
 import traceback
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from tabtune_core.engine.preforked_process import FreshProcess, die_with
-from tabtune_core.errors import is_out_of_memory
 
 TOLERANCE = 1e-6
 """Largest allowed difference on one CPU: of a probability, or of a number in standard deviations of the labels."""
@@ -24,9 +22,6 @@ CARD_TOLERANCE = 1e-5
 """The same on GPUs of one kind: TabICL's package splits a prediction by the free memory, so sums have another order."""
 OTHER_DEVICE_TOLERANCE = 1e-3
 """The same between a GPU and the CPU, or two kinds of GPUs."""
-LOG_SAYS = "the run's log says why"
-NO_MEMORY = "there was not enough memory"
-KILLED = "the process was killed, most often because memory ran out"
 
 
 def largest_difference(run_dir: Path, *, home: Path, device: str, checkpoint: str | None) -> tuple[float, int]:
@@ -74,13 +69,13 @@ def verify_in_fresh_process(
     tolerance, where = tolerance_on(device), "in a fresh process"
     asked: dict[str, Any] = {"run_dir": run_dir, "home": home, "device": device, "checkpoint": checkpoint}
     answer = _answer(asked, fresh)
-    on_cpu = not isinstance(answer, tuple) and device != "cpu"
+    on_cpu = answer is None and device != "cpu"
     if on_cpu:
-        where = f"{where} on the CPU, because it could not be opened on the GPU ({answer or LOG_SAYS}),"
+        where = f"{where} on the CPU, because it could not be opened on the GPU,"
         answer, tolerance = _answer({**asked, "device": "cpu"}, fresh), OTHER_DEVICE_TOLERANCE
-    if not isinstance(answer, tuple):
-        why = f": {answer}. End other programs, and verify it again." if answer else ""
-        return None, f"The adapter package could not be opened {where} and is not offered{why or f'; {LOG_SAYS}.'}"
+    if answer is None:
+        why = "Most often memory ran out: end other programs, and verify it again. The run's log says more."
+        return None, f"The adapter package could not be opened {where} and is not offered. {why}"
     difference, labels = answer
     if difference <= tolerance and (on_cpu or labels == 0):
         gave = f"gave the run's test predictions {where} up to a difference of {difference:.1e}"
@@ -89,18 +84,18 @@ def verify_in_fresh_process(
     return False, f"The adapter package {gave}."
 
 
-def _answer(asked: dict[str, Any], fresh: FreshProcess | None) -> tuple[float, int] | str | None:
+def _answer(asked: dict[str, Any], fresh: FreshProcess | None) -> tuple[float, int] | None:
     answer = fresh.call(largest_difference, **asked) if fresh is not None else None
     # the waiting process may have been killed, which says nothing about the package
     return answer or _in_new_interpreter(asked)
 
 
-def _in_new_interpreter(asked: dict[str, Any]) -> tuple[float, int] | str | None:
-    """Returns the answer, or a text if memory was full, or None if the run's log says why there is none."""
+def _in_new_interpreter(asked: dict[str, Any]) -> tuple[float, int] | None:
+    """Returns the answer, or None if it fails or is killed."""
     with ProcessPoolExecutor(1, get_context("spawn"), die_with, (os.getpid(),)) as pool:
         answer = pool.submit(largest_difference, **asked)
         error = answer.exception()
     if error is None:
         return answer.result()
     traceback.print_exception(error)  # into the run's log
-    return KILLED if isinstance(error, BrokenProcessPool) else NO_MEMORY if is_out_of_memory(error) else None
+    return None

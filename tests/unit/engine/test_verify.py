@@ -56,10 +56,6 @@ def within(**asked):
     return 1e-7, 0
 
 
-def needs_memory(**asked):
-    raise MemoryError
-
-
 def is_killed(**asked):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -68,36 +64,24 @@ def fails(**asked):
     raise ValueError
 
 
-@pytest.mark.parametrize(
-    ("happens", "said"),
-    [
-        (needs_memory, "offered: there was not enough memory. End other programs, and verify it again."),
-        (is_killed, "offered: the process was killed, most often because memory ran out. End other programs, and"),
-        (fails, "could not be opened in a fresh process and is not offered; the run's log says why."),
-    ],
-)
-def test_a_package_that_cannot_be_opened_is_reported_with_what_to_do(tmp_path, monkeypatch, capfd, happens, said):
+@pytest.mark.parametrize("happens", [is_killed, fails])
+def test_a_package_that_cannot_be_opened_is_reported_with_what_to_do(tmp_path, monkeypatch, capfd, happens):
     monkeypatch.setattr(verify, "largest_difference", happens)
     offered, sentence = verify.verify_in_fresh_process(tmp_path, home=tmp_path, device="cpu", checkpoint=None)
-    assert offered is None and said in sentence
-    assert ("Traceback" in capfd.readouterr().err) == (happens is not is_killed)
+    assert offered is None and "not offered. Most often memory ran out: end other programs, and verify" in sentence
+    assert ("Traceback" in capfd.readouterr().err) == (happens is fails)
 
 
 @pytest.mark.parametrize(
     ("on_cpu", "good", "said"),
     [
-        ((5e-4, 1), True, "on the CPU, because it could not be opened on the GPU (the run's log says why), up to"),
+        ((5e-4, 1), True, "on the CPU, because it could not be opened on the GPU, up to"),
         (
             (5e-3, 0),
             False,
-            "on the CPU, because it could not be opened on the GPU (the run's log says why), that differ",
+            "on the CPU, because it could not be opened on the GPU, that differ",
         ),
         (None, None, "could not be opened in a fresh process"),
-        (
-            "there was not enough memory",
-            None,
-            "not offered: there was not enough memory. End other programs, and verify it again",
-        ),
     ],
 )
 def test_a_package_that_does_not_open_on_a_full_gpu_is_tried_on_the_cpu(tmp_path, monkeypatch, on_cpu, good, said):
