@@ -192,10 +192,6 @@ class RunFinished:
     """Hash of the row numbers and targets of the held-out rows; None for a fit of a pipeline."""
     context_sha256: str | None = None
     """Hash of the context rows."""
-    memory_by_cause_bytes: dict[str, int] | None = None
-    """What the growth of memory was used for; None if unknown."""
-    estimated_bytes: dict[str, int] | None = None
-    """The estimate of ``memory_by_cause_bytes``; None for weights of another architecture than the model's own."""
     shared_made: int = 0
     """Number of shared arrays that the run made."""
     shared_reused: int = 0

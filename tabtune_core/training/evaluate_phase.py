@@ -4,16 +4,11 @@ In: a session, zero-shot and what was trained. Out: predictions of the held-out 
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict
 
 from tabtune_core.data.splits import SplitName
-from tabtune_core.devices import is_gpu
 from tabtune_core.events import Evaluated, RunFinished
 from tabtune_core.metrics import METRICS
-from tabtune_core.models.activation_tape import NUMBER_BYTES
 from tabtune_core.training.clock import OwnClock
-from tabtune_core.training.memory.estimate import Sizes, estimate_memory
-from tabtune_core.training.memory.meters import by_cause
 from tabtune_core.training.session import Session
 from tabtune_core.training.train_phase import Trained
 from tabtune_core.training.zero_shot import Predictions, ZeroShot
@@ -88,28 +83,9 @@ def _result(
         skipped_rows=result.skipped_rows,
         skipped_episodes=result.skipped_episodes,
         context_sha256=session.table.context.sha256,
-        memory_by_cause_bytes=by_cause(trained.held_bytes, growth["train" if session.trains else "evaluate"]),
-        estimated_bytes=_estimate(session, trained.held_bytes["weights"]),
         shared_made=session.arrays.made,
         shared_reused=session.arrays.reused,
         context_rows=plan.context_rows,
         train_context_rows=plan.train_context_rows,
         resumed_steps=result.resumed_steps,
     )
-
-
-def _estimate(session: Session, weights_bytes: int) -> dict[str, int] | None:
-    """Returns the estimate for exactly these sizes; None without held-out rows or for weights of another architecture."""  # noqa: E501
-    settings, card, plan, held_out = session.settings, session.model.card, session.plan, session.rows.held_out
-    if not held_out or weights_bytes != NUMBER_BYTES * card.weights_for(settings.task).total_parameters:
-        return None
-    scored = [held_out["validation"]] if session.trains else held_out.values()
-    sizes = Sizes.of(
-        settings,
-        train_rows=plan.train_rows,
-        predicted_rows=max(len(rows.y_N) for rows in scored),
-        features=plan.features,
-        classes=len(plan.classes),
-        shown_rows=plan.context_rows,
-    )
-    return asdict(estimate_memory(settings, card, sizes, on_gpu=is_gpu(session.device)))

@@ -18,7 +18,6 @@ from tabtune_core.training.best_checkpoint import BestState
 from tabtune_core.training.episodes import Episode, draw_episodes, in_rounds
 from tabtune_core.training.last_state import LastState
 from tabtune_core.training.loop import LoopPlan, TrainResult, train
-from tabtune_core.training.memory.meters import held_bytes
 from tabtune_core.training.notices import training_notes
 from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.recompute import checkpointed
@@ -34,8 +33,6 @@ class Trained:
     result: TrainResult
     best: BestState | None
     """The saved best state, which the model is in; None if nothing trains."""
-    held_bytes: dict[str, int]
-    """Bytes by cause at the end of training."""
     seconds: float = 0.0
     """The run's own seconds."""
     saved_seconds: float = 0.0
@@ -49,7 +46,7 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
     module, environment = session.model.module, session.environment
     result = TrainResult(best_scores=zero_shot.candidate)
     if not session.trains:
-        return Trained(result, None, held_bytes(module, None))
+        return Trained(result, None)
     clock = session.arrays.clock
     best = BestState(module, environment.folder)
     with environment.meter.phase("train"), _as_asked(session):
@@ -66,11 +63,10 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
                     tell_zero_shot(session, zero_shot)
         _run_loop(session, best, optimizer, result, last)
         spent = clock.seconds, clock.charged_seconds, clock.wall_seconds
-        bytes_by_cause = held_bytes(module, optimizer)
         optimizer.zero_grad(set_to_none=True)
         del optimizer  # frees its memory, which nothing after the training needs
     best.restore()
-    return Trained(result, best, bytes_by_cause, *spent)
+    return Trained(result, best, *spent)
 
 
 @contextmanager

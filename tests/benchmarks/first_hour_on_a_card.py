@@ -21,8 +21,11 @@ from full_size import CLASSES, Steps, noise, opened, random_weights
 from published import Kept, machine, markdown_table, options, publish
 
 from tabtune_core import TabularPipeline
+from tabtune_core.data.splits import SplitSizes
 from tabtune_core.devices import resolve_device, synchronize
-from tabtune_core.events import StepDone
+from tabtune_core.events import RunPlanned, StepDone
+from tabtune_core.models.catalogue import get_card
+from tabtune_core.training.memory.estimate import Sizes, estimate_memory
 
 PROGRAM = Path(__file__)
 MOST_SECONDS = 300
@@ -75,12 +78,16 @@ def measure(cell: Cell) -> Cell:
     x = pd.DataFrame(np.random.default_rng(0).normal(size=(rows, cell["features"]))).add_prefix("x")
     pipeline = TabularPipeline(cell["model"], cell["strategy"], params).fit(x, np.arange(rows) % CLASSES)
     seconds = [event.seconds for event in pipeline.history if isinstance(event, StepDone)]
-    expected, growth = pipeline.result.estimated_bytes, pipeline.result.growth_memory_bytes
-    parts = ("gradients", "optimizer", "activations")
+    settings, growth = pipeline.settings(), pipeline.result.growth_memory_bytes
+    planned = next(event for event in pipeline.history if isinstance(event, RunPlanned))
+    split = SplitSizes(planned.train_rows, planned.validation_rows, planned.test_rows)
+    shown = settings.changed(predict_context_rows=planned.context_rows)
+    sizes = Sizes.plan(shown, split, features=planned.features, classes=len(planned.classes))
+    expected = estimate_memory(settings, get_card(settings.model), sizes, on_gpu=cell["device"] != "cpu")
     return {
         "ms a step": 1e3 * float(np.median(np.diff(seconds)[min(FIRST, len(seconds) - 2) :])),
         "growth (MB)": None if growth is None else growth / 1e6,
-        "estimated (MB)": None if expected is None else sum(expected[name] for name in parts) / 1e6,
+        "estimated (MB)": expected.growth / 1e6,
         "card busy (ms)": busy(cell) if cell.get("profile") and cell["device"] != "cpu" else None,
     }
 

@@ -45,34 +45,20 @@ class Sizes:
     @classmethod
     def plan(cls, settings: RunSettings, split: SplitSizes, *, features: int, classes: int) -> "Sizes":
         """Returns the sizes for a table before it is split."""
-        most = min(split.validation, settings.train.validation_rows)
-        if settings.strategy == "inference":
-            most = max(most, min(split.test, settings.train.test_rows))
-        return cls.of(settings, train_rows=split.train, predicted_rows=most, features=features, classes=classes)
-
-    @classmethod
-    def of(
-        cls,
-        settings: RunSettings,
-        *,
-        train_rows: int,
-        predicted_rows: int,
-        features: int,
-        classes: int,
-        shown_rows: int | None = None,
-    ) -> "Sizes":
-        """Returns the sizes for a table after its split; ``shown_rows`` by default as the settings ask for."""
         train = settings.train
-        step = EpisodeSize.plan(train_rows, batch_size=train.batch_size, context_rows=train.context_rows)
-        prediction_context = shown_rows or min(train.predict_context_rows or train_rows, train_rows)
+        most = min(split.validation, train.validation_rows)
+        if settings.strategy == "inference":
+            most = max(most, min(split.test, train.test_rows))
+        step = EpisodeSize.plan(split.train, batch_size=train.batch_size, context_rows=train.context_rows)
+        shown_rows = min(train.predict_context_rows or split.train, split.train)
         return cls(
             context_rows=step.context,
             query_rows=step.query,
             features=features,
             classes=classes,
-            shown_rows=prediction_context,
-            evaluation_rows=min(prediction_context, EVALUATION_ROWS),
-            predicted_rows=min(predicted_rows, ROWS_AT_ONCE),
+            shown_rows=shown_rows,
+            evaluation_rows=min(shown_rows, EVALUATION_ROWS),
+            predicted_rows=min(most, ROWS_AT_ONCE),
         )
 
 

@@ -1,4 +1,4 @@
-"""Measures memory: what the GPU, the process and torch hold, by phase; and by cause, counted from the tensors.
+"""Measures memory: what the GPU, the process and torch hold, by phase.
 
 In: a device. Out: ``MemorySampled`` a few times a second, and the peaks of each phase; what cannot be read is None.
 """
@@ -15,12 +15,10 @@ from typing import Any
 import psutil
 import pyarrow
 import torch
-from torch import nn
 
 from tabtune_core.devices import gpu_module, is_gpu, memory_bytes
 from tabtune_core.events import Event, MemorySampled, Phase, PhaseDone, PhaseStarted
 from tabtune_core.gpus import answer_of
-from tabtune_core.lora.layers import LowRank
 
 METERS = ("resident", "torch_allocated", "torch_reserved", "nvml_device")
 DENSE = 500
@@ -204,25 +202,3 @@ def _give_back_freed_memory(device: torch.device) -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-
-
-def held_bytes(module: nn.Module, optimizer: torch.optim.Optimizer | None) -> dict[str, int]:
-    """Counts bytes of weights, adapter, gradients and optimizer state, before the gradients of a step are deleted."""
-    adapters = [layer for layer in module.modules() if isinstance(layer, LowRank)]
-    own = {id(tensor): tensor for layer in adapters for tensor in (*layer.factors, *layer.beside.values())}
-    parameters = list(module.parameters())
-    states = optimizer.state.values() if optimizer else ()
-    return {
-        "weights": sum(p.nbytes for p in parameters if id(p) not in own),
-        "adapter": sum(t.nbytes for t in own.values()),
-        "gradients": sum(p.grad.nbytes for p in parameters if p.grad is not None),
-        "optimizer": sum(t.nbytes for state in states for t in state.values() if isinstance(t, torch.Tensor)),
-    }
-
-
-def by_cause(without_activations: dict[str, int], growth_bytes: int | None) -> dict[str, int] | None:
-    """Adds activations: the growth less gradients and optimizer state; None if the growth is unknown."""
-    if growth_bytes is None:
-        return None
-    others = without_activations["gradients"] + without_activations["optimizer"]
-    return without_activations | {"activations": max(0, growth_bytes - others)}

@@ -122,8 +122,6 @@ class Trained:
         result = dataclasses.replace(
             self.fitted.result,
             resumed_steps=(),
-            memory_by_cause_bytes=None,
-            estimated_bytes=None,
             **dict.fromkeys(MEASURED, 0),
         )
         steps = [dataclasses.replace(event, seconds=0.0) for event in self.events(StepDone)]
