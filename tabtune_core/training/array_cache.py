@@ -43,8 +43,6 @@ class SharedArrays:
     """The run's own clock. It is charged once per array, at its first use, as if this run had made it then."""
     made: int = 0
     reused: int = 0
-    refused: int = 0
-    """Number of arrays made but not kept: the files were at their limit, or the disk was full."""
     _used_bytes: int = field(init=False, default=0)
     _own_bytes: int = field(init=False, default=0)
     """Bytes written here since the files were counted."""
@@ -114,7 +112,6 @@ class SharedArrays:
         if self._own_bytes > COUNTED_AGAIN * self.limit_bytes:
             self._used_bytes, self._own_bytes = sum(size for _, size, _ in _by_age(self.folder, "*.npz")), 0
         if self._used_bytes + array.nbytes > self.limit_bytes:
-            self.refused += 1
             return
         try:
             with partial_file.open("wb") as opened:
@@ -122,7 +119,6 @@ class SharedArrays:
             partial_file.replace(file)
             self._used_bytes, self._own_bytes = self._used_bytes + array.nbytes, self._own_bytes + array.nbytes
         except OSError:
-            self.refused += 1
             partial_file.unlink(missing_ok=True)
 
 

@@ -12,7 +12,7 @@ from tabtune_core.devices import own_chance
 from tabtune_core.errors import Cancelled, Waiting
 from tabtune_core.events import RunFinished
 from tabtune_core.training.evaluate_phase import evaluate
-from tabtune_core.training.notices import costs, endings
+from tabtune_core.training.notices import endings
 from tabtune_core.training.plan import Plan
 from tabtune_core.training.session import Environment, Session, open_session
 from tabtune_core.training.train_phase import train_model
@@ -56,9 +56,6 @@ def fit(plan: Plan, prepare_table: Callable[[], Prepared], environment: Environm
             raise Waiting("Training pauses at a rung.")
         chosen_step = trained.result.best_step
         predictions, result = evaluate(session, zero_shot, trained)
-    for note in (
-        *costs(result),
-        *endings(plan.settings, session.plan.steps, trained.result, session.arrays, chosen_step),
-    ):
+    for note in endings(plan.settings, session.plan.steps, trained.result, result, chosen_step):
         environment.emit(note)
     return Fitted(session, predictions, zero_shot.predictions if result.best_step else predictions, result)

@@ -12,7 +12,7 @@ from tabtune_core.lora.inject import LoraReport
 from tabtune_core.metrics import METRICS
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
-from tabtune_core.training.array_cache import LIMIT_BYTES, SharedArrays
+from tabtune_core.training.array_cache import LIMIT_BYTES
 from tabtune_core.training.loop import TrainResult
 from tabtune_core.wording import counted
 
@@ -22,7 +22,6 @@ HARDLY = 0.3
 """A column is named if nine in ten of its scaled values lie within this range; of a normal distribution within 3.3."""
 ROWS_SORTED = 1000
 """Values of a column from which that range is computed."""
-_LIMIT = f"{LIMIT_BYTES / 1e9:g} GB"
 
 
 def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None, plan: RunPlanned) -> Iterator[Note]:
@@ -115,53 +114,44 @@ def training_notes(settings: RunSettings, plan: RunPlanned, cut: str | None) -> 
     """Yields the notes before training; ``cut`` is the path of the last stage that runs once per input."""
     count = settings.train.episode_set
     if cut:
-        yield Note(f"All layers up to {cut} are frozen: they are computed once per input and cached (up to {_LIMIT}).")
+        limit = f"{LIMIT_BYTES / 1e9:g} GB"
+        yield Note(f"All layers up to {cut} are frozen: they are computed once per input and cached (up to {limit}).")
     if count:
         few = f", more than the run's {counted(plan.steps, 'step')}" if count > plan.steps else ""
         yield Note(f"Training cycles through {count} fixed episodes{few}.", "warning" if few else "info")
 
 
-def costs(result: RunFinished) -> Iterator[Note]:
-    """Says which part of a run's own time was read from the cache."""
-    saved, whole = result.shared_saved_seconds, result.train_seconds
-    if saved >= SAVING_REPORTED:
-        yield Note(f"{saved:,.1f} s of the {whole:,.1f} s of training were computed by earlier runs and count here.")
-
-
 def endings(
-    settings: RunSettings, steps: int, result: TrainResult, arrays: SharedArrays, evaluated_step: int
+    settings: RunSettings, steps: int, trained: TrainResult, result: RunFinished, evaluated_step: int
 ) -> Iterator[Note]:
     """Yields the notes after scoring; ``evaluated_step`` is the one that evaluations during training chose."""
-    if result.ended_by == "time limit":
-        limit = f"{settings.train.time_limit:g} s{', which one step takes longer than,' * (result.steps_done == 1)}"
-        where = f"step {result.steps_done} of {steps}; that step was evaluated as the last one"
+    if (saved := result.shared_saved_seconds) >= SAVING_REPORTED:
+        whole = f"{saved:,.1f} s of the {result.train_seconds:,.1f} s of training"
+        yield Note(f"{whole} were computed by earlier runs and count here.")
+    if trained.ended_by == "time limit":
+        limit = f"{settings.train.time_limit:g} s{', which one step takes longer than,' * (trained.steps_done == 1)}"
+        where = f"step {trained.steps_done} of {steps}; that step was evaluated as the last one"
         yield Note(f"The time limit of {limit} ended training after {where}.")
-    if arrays.refused:
-        uncached = f"{arrays.refused} of {arrays.made} results of frozen layers were not cached and were computed again"
-        yield Note(f"{uncached}: the cache may take {_LIMIT}, and its folder must have room and be writable.")
-    if dead := result.dead_layers:
+    if dead := trained.dead_layers:
         yield Note(f"{counted(len(dead), 'adapted layer')} received no gradient: {', '.join(dead[:3])}.", "warning")
-    if overflowed := result.overflowed_steps:
+    if overflowed := trained.overflowed_steps:
         yield Note(f"{counted(overflowed, 'step')} changed nothing: gradients overflowed fp16 until scaled down.")
-    empty = counted(result.skipped_episodes, "step")
-    if result.skipped_rows:
-        rows = f"{result.skipped_rows} of {result.used_rows + result.skipped_rows} query rows"
+    if trained.skipped_rows or trained.skipped_episodes:
         yield Note(
-            f"{rows} were not trained on: the context of their episode did not show their class. {empty} had no other "
-            "rows and changed nothing.",
-            "warning" if result.skipped_episodes else "info",
+            f"Not trained on: {trained.skipped_rows} of {trained.used_rows + trained.skipped_rows} query rows, whose "
+            f"class the context of their episode did not show. {counted(trained.skipped_episodes, 'step')} changed "
+            "nothing: no row to predict there had a weight above 0.",
+            "warning" if trained.skipped_episodes else "info",
         )
-    elif result.skipped_episodes:
-        yield Note(f"{empty} changed nothing: no row to predict there had a weight above 0.", "warning")
-    if result.outcome == "diverged":
+    if trained.outcome == "diverged":
         rate = settings.learning_rate
         yield Note(
-            f"The loss was not a finite number at step {result.steps_done + 1}; the best checkpoint before it is kept. "
-            f"Try a learning rate of {rate / 2:g} instead of {rate:g}, or a longer warm-up.",
+            f"The loss was not a finite number at step {trained.steps_done + 1}; the best checkpoint before it is "
+            f"kept. Try a learning rate of {rate / 2:g} instead of {rate:g}, or a longer warm-up.",
             "warning",
         )
-    if result.best_step == 0 and settings.strategy != "inference":
-        yield Note(_why_kept(settings.selection_metric, result, evaluated_step), "warning")
+    if trained.best_step == 0 and settings.strategy != "inference":
+        yield Note(_why_kept(settings.selection_metric, trained, evaluated_step), "warning")
 
 
 def _why_kept(metric: str, result: TrainResult, evaluated_step: int) -> str:

@@ -73,7 +73,6 @@ def test_a_full_disk_disables_sharing_but_does_not_end_the_run(arrays, tmp_path,
     monkeypatch.setattr(np, "savez", full)
     np.testing.assert_array_equal(arrays.get(["x"], lambda: np.arange(3.0)), np.arange(3.0))
     assert list(tmp_path.iterdir()) == []
-    assert arrays.refused == 1
 
 
 def test_unfinished_files_are_removed_for_killed_runs_but_not_for_live_ones(tmp_path):
