@@ -8,7 +8,9 @@ from typing import Any
 
 from tabtune_core.errors import CheckpointError, MissingPackageError, SettingError
 from tabtune_core.lora.names import TargetRules, bias_of, match_targets, pattern_values
+from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.metrics import Task
+from tabtune_core.models.snippets import Snippet
 from tabtune_core.settings import LEARNING_RATES, LoraSettings, Strategy
 from tabtune_core.settings.labels import short_rate
 from tabtune_core.upstream import Licence, Upstream, installed_now
@@ -77,8 +79,7 @@ class Family:
     The folder has these modules beside ``family.py``, imported on demand:
 
     - ``model``: ``MODEL``, a ``base.BaseModel``; ``read_checkpoint``, what it is made of; ``stages(module)``;
-    - ``activations``: ``training``, ``predicting``, ``attention`` and ``untrained``, which estimate memory;
-    - ``export``: ``ENDING`` and ``snippet``, which open a merged checkpoint with the upstream package.
+    - ``activations``: ``training``, ``predicting`` and ``attention``, which estimate memory.
     """
 
     name: str
@@ -109,6 +110,10 @@ class Family:
     """What its package adds to a column's standard deviation before dividing by it; None: it does not divide."""
     install: str
     """Command that installs its package."""
+    merged_ending: str
+    """Ending of the file of a merged checkpoint."""
+    merged_snippet: Callable[[PackageFacts, str], Snippet]
+    """Returns the code that opens the merged file of this name; its ``setup`` has the imports only."""
     upstream: Upstream
     """The names that we use of its package, and the versions that were tested."""
 
@@ -215,8 +220,6 @@ class AdapterSize:
     """Parameters of the base's biases that train too."""
     adapted_weights: int
     """Parameters of the weights that have an adapter."""
-    capped_layers: int
-    """Number of layers narrower than the rank, whose width replaces the rank."""
     frozen: int = 0
     """Numbers that the adapter holds and does not train, such as the start of PiSSA."""
 
@@ -231,21 +234,17 @@ class AdapterSize:
         return self.adapted_weights / self.trainable if self.trainable else float("nan")
 
 
-def _asked_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:
-    paths, groups = list(card.adapted_shapes(task, lora.targets)), card.rules(task).groups
-    return dict.fromkeys(paths, lora.rank) | pattern_values("rank_pattern", lora.rank_pattern, paths, groups)
-
-
 def adapted_ranks(card: ModelCard, task: Task, lora: LoraSettings) -> dict[str, int]:
     """Returns the rank of each adapted weight, capped at its smaller side; raises TargetError as ``pattern_values``."""
-    asked = _asked_ranks(card, task, lora)
-    return {path: min(asked[path], *shape) for path, shape in card.adapted_shapes(task, lora.targets).items()}
+    shapes, groups = card.adapted_shapes(task, lora.targets), card.rules(task).groups
+    by_pattern = pattern_values("rank_pattern", lora.rank_pattern, list(shapes), groups)
+    return {path: min(by_pattern.get(path, lora.rank), *shape) for path, shape in shapes.items()}
 
 
 def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize:
     """Computes the size of an adapter: capped ``rank * (in + out)`` per layer, Hu et al. 2021, section 4.1."""
     shapes, variant = card.adapted_shapes(task, lora.targets), VARIANTS[lora.variant]
-    asked, used = _asked_ranks(card, task, lora), adapted_ranks(card, task, lora)
+    used = adapted_ranks(card, task, lora)
     beside = {bias_of(path) for path in shapes}
     biases = sum(
         size
@@ -257,5 +256,4 @@ def adapter_size(card: ModelCard, task: Task, lora: LoraSettings) -> AdapterSize
         frozen=sum(variant.frozen(*shape, used[path]) for path, shape in shapes.items()),
         biases=biases,
         adapted_weights=sum(out * width for out, width in shapes.values()),
-        capped_layers=sum(asked[path] > rank for path, rank in used.items()),
     )

@@ -7,6 +7,7 @@ import pytest
 from package_values import package_facts
 
 import tabtune_core.models
+from tabtune_core.execution.jobs.export_formats import snippet
 from tabtune_core.models.base import BaseModel
 from tabtune_core.models.catalogue import CATALOGUE, FAMILIES, FOLDERS
 
@@ -14,7 +15,6 @@ ACTIVATIONS = {
     "training": ("tape", "config", "context", "query", "features", "classes"),
     "predicting": ("config", "context", "query", "features"),
     "attention": ("config", "features"),
-    "untrained": ("config", "regression"),
 }
 
 
@@ -61,6 +61,6 @@ def test_it_names_the_stages_of_a_module(family):
 @pytest.mark.parametrize("classes", [("no", "yes"), ()], ids=["classes", "numbers"])
 def test_its_merged_checkpoint_comes_with_python_that_compiles(family, classes):
     card = next(card for card in CATALOGUE.values() if card.family is family)
-    snippet = family.code("export").snippet(package_facts(card.name, classes=classes), "run", "table.csv")
-    compile(snippet.code, "snippet", "exec")
-    assert f"merged-{card.name}-r4-run.{family.code('export').ENDING}" in snippet.code
+    made = snippet("merged", package_facts(card.name, classes=classes), "run", table="table.csv")
+    compile(made.code, "snippet", "exec")
+    assert f"merged-{card.name}-r4-run.{family.merged_ending}" in made.code

@@ -34,7 +34,6 @@ PAGES_REACH = (
         "search.proposer",
         "search.space",
         "models.checkpoints",
-        "models.snippets",
         "lora.hub",
         "lora.package_facts",
         "lora.package_reader",

@@ -10,9 +10,8 @@ from dashboard.components import download
 from dashboard.components.job_status import ask_for, data_of, wait_for, why_without_result
 from dashboard.formatting import megabytes, plain
 from tabtune_core.errors import AdapterError
-from tabtune_core.execution.jobs.export_formats import FORMATS, Format, snippet
+from tabtune_core.execution.jobs.export_formats import FORMATS, Format, file_name, snippet
 from tabtune_core.lora.package_facts import PackageFacts
-from tabtune_core.models.snippets import file_name
 from tabtune_core.store.jobs import JOB_ENDED, Job
 from tabtune_core.store.run_row import Run
 

@@ -61,7 +61,7 @@ def show_advice(card: ModelCard, task: Task, sweep: SweepSettings) -> None:
     )
     sizes = [adapter_size(card, task, lora) for lora in points]
     # of the adapter that saves least
-    size = min(sizes, key=lambda size: size.compression, default=AdapterSize(0, 0, 0, 0))
+    size = min(sizes, key=lambda size: size.compression, default=AdapterSize(0, 0, 0))
     found = advise(
         sweep,
         model_parameters=card.weights_for(task).total_parameters,

@@ -25,7 +25,7 @@ from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_r
 from tabtune_core.engine.verify import OTHER_DEVICE_TOLERANCE, compare, tolerance_on, verify_in_fresh_process
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import Event, Note, RunPlanned
-from tabtune_core.execution.jobs.export_formats import Format, snippet
+from tabtune_core.execution.jobs.export_formats import Format, file_name, snippet
 from tabtune_core.execution.jobs.registry import package_of_run
 from tabtune_core.gpus import card_names, card_uuids
 from tabtune_core.lora.package import AdapterPackage
@@ -33,7 +33,7 @@ from tabtune_core.models.adaptation import OWN, adapt
 from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.models.snippets import Snippet, file_name
+from tabtune_core.models.snippets import Snippet
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.jobs import write_progress

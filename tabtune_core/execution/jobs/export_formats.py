@@ -3,13 +3,13 @@
 In: the facts of an adapter package. Out: contents, and a snippet, which an export runs before it is offered.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.models.snippets import Snippet, file_name
+from tabtune_core.models.snippets import Snippet
 
 Format = Literal["merged", "pipeline", "lora"]
 
@@ -45,11 +45,34 @@ FORMATS: dict[Format, ExportFormat] = {
 }
 
 
+def file_name(form: str, facts: PackageFacts, run_id: str) -> str:
+    """Returns the name of a download, without any text from the user; ``form`` is such as ``adapter`` or ``merged``."""
+    ending = {"adapter": "zip", "pipeline": "zip", "lora": "pt"}.get(form) or get_card(
+        facts.base.model
+    ).family.merged_ending
+    start = {"lora": "lora_adapters"}.get(form, form)
+    return f"{start}-{facts.base.model}-r{facts.settings.lora.rank}-{run_id}.{ending}"
+
+
+def _own_rows(facts: PackageFacts, run_id: str, table: str) -> str:
+    """Returns code that encodes the run's own rows; merged weights accept any others too."""
+    base = f", checkpoint={facts.checkpoint!r}" if facts.checkpoint else ""
+    return (
+        f"from tabtune_core import load_adapter, read_table\n\n"
+        f"# Licence of the base's weights: {facts.base.licence}\n"
+        f"run = load_adapter({file_name('adapter', facts, run_id)!r}{base}, device='cpu')  # only to read and encode "
+        "rows as the run did\n"
+        f"table = read_table({table!r}, run.reading).frame\n"
+        f"context = run.context(table)  # or fit on rows of your own: the file needs nothing of ours\n"
+        f"rows = table.iloc[run.split(table).test]\n"
+    )
+
+
 def snippet(form: Format, facts: PackageFacts, run_id: str, *, table: str) -> Snippet:
     """Returns the Python code that opens one of FORMATS and predicts the rows of ``table``, the run's file."""
     if form == "merged":
-        merged: Snippet = get_card(facts.base.model).family.code("export").snippet(facts, run_id, table)
-        return merged
+        merged = get_card(facts.base.model).family.merged_snippet(facts, file_name(form, facts, run_id))
+        return replace(merged, setup=merged.setup + _own_rows(facts, run_id, table))
     base = f", checkpoint={facts.checkpoint!r}" if facts.checkpoint else ""
     predict = "predict_proba" if facts.classes else "predict"
     load = f"pipeline = TabularPipeline.load({file_name('pipeline', facts, run_id)!r}{base})"

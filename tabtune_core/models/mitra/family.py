@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, Layers, ModelCard, Weights
+from tabtune_core.models.snippets import Snippet
 from tabtune_core.settings import Strategy
 from tabtune_core.upstream import APACHE_2, Upstream
 
@@ -29,6 +31,24 @@ def mitra_layers(config: dict[str, Any], task: Task) -> Layers:
     return layers
 
 
+def mitra_merged(facts: PackageFacts, file: str) -> Snippet:
+    """Writes code that predicts with Mitra's own class in fp32; AutoGluon's estimators use bfloat16."""
+    folder, kind = file.removesuffix(".zip"), "MitraClassifier" if facts.classes else "MitraRegressor"
+    imports = (
+        "import zipfile\nimport torch\nfrom tabtune_core.models.base import load_model\n"
+        "from tabtune_core.models.catalogue import get_card\n"
+        "from tabtune_core.engine.adapted_model import predict_rows\n"
+    )
+    use = (
+        f"zipfile.ZipFile({file!r}).extractall({folder!r})\n"
+        f"# AutoGluon opens the folder too, and computes in bfloat16: {kind}(hf_model={folder!r}, fine_tune=False)\n"
+        f"card, cpu = get_card({facts.base.model!r}), torch.device('cpu')\n"
+        f"model = load_model(card, {facts.settings.task!r}, cpu, {folder!r})\n"
+        f"predicted = predict_rows(model, rows, context, views={facts.settings.train.views})"
+    )
+    return Snippet(imports, use, "Mitra's Tab2D class, as AutoGluon ships it", facts.settings.train.views)
+
+
 _TAB2D = "autogluon.tabular.models.mitra._internal.models.tab2d"
 UPSTREAM = Upstream(
     distribution="autogluon.tabular",
@@ -47,6 +67,8 @@ FAMILY = Family(
     upstream=UPSTREAM,
     install="pip install 'tabtune-dashboard[mitra]'",
     layers=mitra_layers,
+    merged_ending="zip",
+    merged_snippet=mitra_merged,
     targets=("x_embedding", "layers", "final_layer"),
     groups={"column_embeddings": ("x_embedding",), "row_attention": ("layers",), "prediction_head": ("final_layer",)},
     passed_over=("y_mask",),

@@ -32,13 +32,6 @@ def attention(config: dict[str, Any], *, features: int) -> int:
     return int(4 * config["model"]["nlayers"] * config["model"]["emsize"])
 
 
-def untrained(config: dict[str, Any], regression: bool) -> int:
-    """Returns the parameters without a gradient in full fine-tuning: the other task's label encoders."""
-    size = config["model"]
-    labels = size["y_encoder_dim"]
-    return int(size["nlayers"] * (size["max_num_classes"] * labels if regression else labels * (labels + 3)))
-
-
 def _forward(tape: Tape, size: dict[str, Any], *, context: int, query: int, regression: bool) -> None:
     width, labels, hidden, heads = size["emsize"], size["y_encoder_dim"], size["ff_dim"], size["nhead"]
     key_rows = size["n_thinking_rows"] + context

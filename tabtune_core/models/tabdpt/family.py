@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, Layers, ModelCard, Weights
+from tabtune_core.models.snippets import Snippet
 from tabtune_core.settings import Strategy
 from tabtune_core.upstream import APACHE_2, Upstream
 
@@ -33,6 +35,21 @@ def tabdpt_layers(config: dict[str, Any], task: Task) -> Layers:
     return layers
 
 
+def tabdpt_merged(facts: PackageFacts, file: str) -> Snippet:
+    """Writes code that predicts with the upstream package's own estimator."""
+    kind = "TabDPTClassifier" if facts.classes else "TabDPTRegressor"
+    predict = "predict_proba({})" if facts.classes else "predict({}, n_ensembles=1)"
+    use = (
+        f"model = {kind}(\n"
+        f"    model_weight_path={file!r}, device='cpu', use_flash=False, compile=False, verbose=False\n"
+        f")\n"
+        f"torch.manual_seed(0)  # its PCA, which wide tables need, starts from the global generator\n"
+        f"model.fit(context.x_CF, context.y_C)\n"
+        f"predicted = model.{predict.format('context.encoder.transform(rows)')}"
+    )
+    return Snippet(f"import torch\nfrom tabdpt import {kind}\n", use, f"tabdpt.{kind}")
+
+
 UPSTREAM = Upstream(
     distribution="tabdpt",
     tested=("1.3",),
@@ -51,6 +68,8 @@ FAMILY = Family(
     upstream=UPSTREAM,
     install="pip install tabdpt",
     layers=tabdpt_layers,
+    merged_ending="safetensors",
+    merged_snippet=tabdpt_merged,
     targets=("transformer_encoder", "encoder", "y_encoder", "head"),
     groups={
         "column_embeddings": ("encoder",),

@@ -67,11 +67,6 @@ def attention(config: dict[str, Any], *, features: int) -> int:
     return int(4 * config["icl_num_blocks"] * config["embed_dim"] * config["row_num_cls"])
 
 
-def untrained(config: dict[str, Any], regression: bool) -> int:
-    """Returns the parameters without a gradient in full fine-tuning: the rotary embedding's frequencies."""
-    return int(config["embed_dim"] // config["row_nhead"] // 2)
-
-
 def _attend(
     tape: Tape,
     factor: int,

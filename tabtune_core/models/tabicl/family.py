@@ -3,8 +3,10 @@
 from functools import partial
 from typing import Any
 
+from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, Layers, ModelCard, Weights
+from tabtune_core.models.snippets import Snippet
 from tabtune_core.upstream import APACHE_2, BSD_3, Upstream
 
 
@@ -49,6 +51,21 @@ def tabicl_layers(config: dict[str, Any], task: Task) -> Layers:
     return layers
 
 
+def tabicl_merged(facts: PackageFacts, file: str) -> Snippet:
+    """Writes code that predicts with the upstream package's own estimator."""
+    kind, classes = ("TabICLClassifier", ", class_shuffle_method='none'") if facts.classes else ("TabICLRegressor", "")
+    use = (
+        f"model = {kind}(\n"
+        f"    model_path={file!r}, allow_auto_download=False, device='cpu',\n"
+        f"    n_estimators=1, norm_methods='none', feat_shuffle_method='none'{classes},  # one member, as the run "
+        "predicts\n"
+        f")\n"
+        f"model.fit(context.x_CF, context.y_C)\n"
+        f"predicted = model.{'predict_proba' if facts.classes else 'predict'}(context.encoder.transform(rows))"
+    )
+    return Snippet(f"from tabicl import {kind}\n", use, f"tabicl.{kind}")
+
+
 UPSTREAM = Upstream(
     distribution="tabicl",
     tested=("2.2",),
@@ -84,6 +101,8 @@ FAMILY = Family(
     upstream=UPSTREAM,
     install="pip install tabicl",
     layers=tabicl_layers,
+    merged_ending="ckpt",
+    merged_snippet=tabicl_merged,
     targets=("col_embedder.tf_col", "row_interactor", "icl_predictor.tf_icl", "icl_predictor.decoder"),
     groups={
         "column_embeddings": ("col_embedder",),

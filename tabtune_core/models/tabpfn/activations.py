@@ -88,8 +88,3 @@ def predicting(config: dict[str, Any], *, context: int, query: int, features: in
 def attention(config: dict[str, Any], *, features: int) -> int:
     """Returns the operations per pair of context rows in a prediction: rows attend to each other column by column."""
     return int(4 * config["nlayers"] * config["emsize"] * _columns(config, features))
-
-
-def untrained(config: dict[str, Any], regression: bool) -> int:
-    """Returns the number of parameters without a gradient in full fine-tuning."""
-    return 0

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.metrics import Task
 from tabtune_core.models.cards import Family, Layers, ModelCard, Weights
+from tabtune_core.models.snippets import Snippet
 from tabtune_core.upstream import Licence, Upstream
 
 PRIOR_LABS = Licence("Prior Labs License (Apache-2.0 with an attribution)", commercial=True)
@@ -35,6 +37,29 @@ def tabpfn_layers(config: dict[str, Any], task: Task) -> Layers:
     layers.linear("output_projection.2", outputs, hidden)
     layers.linear("feature_positional_embedding_embeddings", width, width // 4)
     return layers
+
+
+PLAIN = """{
+    'PREPROCESS_TRANSFORMS': [PreprocessorConfig('none', categorical_name='numeric')], 'REGRESSION_Y_PREPROCESS_TRANSFORMS': (None,),
+    'FINGERPRINT_FEATURE': False, 'FEATURE_SHIFT_METHOD': None, 'CLASS_SHIFT_METHOD': None,
+}"""  # noqa: E501
+"""Settings of upstream's estimators with which an ensemble member preprocesses the table as a run does."""
+
+
+def tabpfn_merged(facts: PackageFacts, file: str) -> Snippet:
+    """Writes code that predicts with the upstream package's own estimator."""
+    kind, predict = ("TabPFNClassifier", "predict_proba") if facts.classes else ("TabPFNRegressor", "predict")
+    use = (
+        f"plain = {PLAIN}  # one member, as the run predicts\n"
+        f"model = {kind}(\n"
+        f"    model_path={file!r}, device='cpu', n_estimators=1, inference_config=plain,\n"
+        f"    ignore_pretraining_limits=True, inference_precision=torch.float32,\n"
+        f")\n"
+        f"model.fit(context.x_CF, context.y_C)\n"
+        f"predicted = model.{predict}(context.encoder.transform(rows))"
+    )
+    imports = f"import torch\nfrom tabpfn import {kind}\nfrom tabpfn.preprocessing import PreprocessorConfig\n"
+    return Snippet(imports, use, f"tabpfn.{kind}")
 
 
 _ALL, _BARS = "tabpfn.architectures", "tabpfn.architectures.shared.bar_distribution"
@@ -72,6 +97,8 @@ FAMILY = Family(
     upstream=UPSTREAM,
     install="pip install 'tabtune-dashboard[tabpfn]'",
     layers=tabpfn_layers,
+    merged_ending="ckpt",
+    merged_snippet=tabpfn_merged,
     targets=("feature_group_embedder", "blocks", "output_projection"),
     groups={
         "column_embeddings": ("feature_group_embedder",),

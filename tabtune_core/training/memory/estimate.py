@@ -104,7 +104,7 @@ def estimate_memory(settings: RunSettings, card: ModelCard, sizes: Sizes, *, on_
     adapter = adapter_size(card, task, settings.lora) if settings.strategy == "peft" else None
     trained = {
         "inference": 0,
-        "base-ft": weights.total_parameters - family.untrained(weights.config, sizes.classes == 0),
+        "base-ft": weights.total_parameters,
     }.get(settings.strategy, adapter.trainable if adapter else 0)
     context_rows = sizes.shown_rows if settings.strategy == "inference" else sizes.evaluation_rows
     kept = (1.0 if on_gpu else HEAP) * family.predicting(

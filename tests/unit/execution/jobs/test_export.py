@@ -19,9 +19,8 @@ from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.text_features import TextEncoder
 from tabtune_core.errors import AdapterError, PipelineError
 from tabtune_core.execution.jobs import export as exports
-from tabtune_core.execution.jobs.export_formats import FORMATS, snippet
+from tabtune_core.execution.jobs.export_formats import FORMATS, file_name, snippet
 from tabtune_core.lora.package_reader import read_facts
-from tabtune_core.models.snippets import file_name
 from tabtune_core.store.jobs import FILE as PROGRESS
 from tabtune_core.store.runs import RunStore
 
