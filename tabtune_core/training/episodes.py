@@ -13,58 +13,8 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import Target
 
-Rows = NDArray[np.int64]
-WHOLE_ROWS = 20_000
-"""A pool of up to so many rows is permuted as a whole at each draw; from a larger one, a part is drawn."""
-
-
-class RowPool:
-    """Rows grouped by class, so that the rows of some classes are found without searching the others."""
-
-    def __init__(self, y_N: NDArray[np.int64] | NDArray[np.float64], classes: int) -> None:
-        """Groups rows by ``y_N``: class ids from 0, or numbers if ``classes`` is 0."""
-        self._y_N, self._classes = y_N, classes
-        self._by_class = np.argsort(y_N, kind="stable") if classes else np.arange(len(y_N))
-        counts = np.bincount(y_N, minlength=classes) if classes else np.array([len(y_N)])
-        self._ends = np.cumsum(counts)
-        self._begins = self._ends - counts
-
-    def size(self, classes: NDArray[np.int64] | None) -> int:
-        """Counts the rows of these classes; None means all classes."""
-        return len(self._by_class) if classes is None else int((self._ends - self._begins)[classes].sum())
-
-    def draw(self, rng: np.random.Generator, classes: NDArray[np.int64] | None, context: int, query: int) -> Rows:
-        """Draws distinct rows in random order: first ``context`` + ``query`` rows, or all if there are fewer.
-
-        The rest follows; of more than ``WHOLE_ROWS``, only one row of each class that the context lacks.
-        """
-        total = self.size(classes)
-        if total <= WHOLE_ROWS:
-            return rng.permutation(
-                np.arange(total) if classes is None else np.sort(np.concatenate([*map(self._members, classes)]))
-            )
-        places = rng.choice(total, min(total, context + query), replace=False)
-        if classes is None:
-            drawn = self._by_class[places] if self._classes else places
-        else:
-            ends = np.cumsum((self._ends - self._begins)[classes])
-            which = np.searchsorted(ends, places, side="right")
-            drawn = self._by_class[places - ends[which] + self._ends[classes][which]]
-        return np.concatenate([drawn, [*self._more(rng, drawn, context)]]).astype(np.int64) if self._classes else drawn
-
-    def _more(self, rng: np.random.Generator, drawn: Rows, context: int) -> Iterator[int]:
-        """Yields one undrawn row of each class that is drawn but not in the context."""
-        y = self._y_N[drawn]
-        for absent in np.setdiff1d(y[context:], y[:context]):
-            members, taken = self._members(absent), drawn[y == absent]
-            # one more than were taken, so at least one of them is new
-            tried = rng.choice(members, min(len(members), len(taken) + 1), replace=False)
-            yield from tried[~np.isin(tried, taken)][:1]
-
-    def _members(self, label: int) -> Rows:
-        return self._by_class[self._begins[label] : self._ends[label]]
-
-
+MOST_DRAWN = 20_000
+"""An episode is drawn from so many rows at most, themselves drawn from a larger table, as permuting it takes long."""
 ROWS_AT_ONCE = 2048
 """Most query rows that are predicted at once; a training step has ``EpisodeSize.query``."""
 EVALUATION_ROWS = 2048
@@ -124,37 +74,30 @@ def draw_episodes(
     ``y_N`` are class ids from 0, or numbers if ``classes`` is 0. An episode has at most ``most_classes`` classes,
     chosen at random, and is smaller than ``size`` if these have too few rows. ``weight_N`` weighs the rows in the loss.
     """
-    many, pool = most_classes is not None and classes > most_classes, RowPool(y_N, classes)
+    many, every = most_classes is not None and classes > most_classes, np.arange(len(y_N))
+    most = max(MOST_DRAWN, size.context + size.query)
+    members = [np.flatnonzero(y_N == label) for label in range(classes)] if many else []
     while True:
-        episode_classes, episode_size = np.arange(classes), size
+        episode_classes, episode_size, pool = np.arange(classes), size, every
         if many:
             episode_classes = rng.permutation(classes)[:most_classes]
-            episode_size = EpisodeSize.plan(
-                pool.size(episode_classes), batch_size=size.query, context_rows=size.context
-            )
-        drawn = pool.draw(rng, episode_classes if many else None, episode_size.context, episode_size.query)
-        rows = (
-            _show_every_class(drawn, y_N, episode_size)
-            if classes
-            else drawn[: episode_size.context + episode_size.query]
-        )
+            pool = np.sort(np.concatenate([members[label] for label in episode_classes]))
+            episode_size = EpisodeSize.plan(len(pool), batch_size=size.query, context_rows=size.context)
+        rows = rng.permutation(rng.choice(pool, most, replace=False) if len(pool) > most else pool)
+        if classes:
+            rows = _show_every_class(rows, y_N, episode_size)
+        rows = rows[: episode_size.context + episode_size.query]
         x_TF = x_NF[rows][:, rng.permutation(x_NF.shape[1])]
         weight_Q = None if weight_N is None else weight_N[rows[episode_size.context :]]
-        if not classes:
-            yield Episode(
-                np.ascontiguousarray(x_TF),
-                y_N[rows[: episode_size.context]],
-                y_N[rows[episode_size.context :]],
-                weight_Q,
-            )
-            continue
-        ids = np.zeros(classes, dtype=np.int64)
-        ids[episode_classes] = rng.permutation(len(episode_classes))
-        y_C, y_Q = np.split(ids[y_N[rows]], [episode_size.context])
-        known_Q = np.isin(y_Q, y_C)
-        if weight_Q is not None:  # a loss is the mean over all query rows, but these have none without their class
-            weight_Q = weight_Q * known_Q * (len(known_Q) / max(known_Q.sum(), 1))
-        yield Episode(np.ascontiguousarray(x_TF), y_C, np.where(known_Q, y_Q, -1), weight_Q)
+        y_C, y_Q = np.split(y_N[rows], [episode_size.context])
+        if classes:
+            ids = np.zeros(classes, dtype=np.int64)
+            ids[episode_classes] = rng.permutation(len(episode_classes))
+            known_Q = np.isin(y_Q, y_C)
+            y_C, y_Q = ids[y_C], np.where(known_Q, ids[y_Q], -1)
+            if weight_Q is not None:  # a loss is the mean over all query rows, but these have none without their class
+                weight_Q = weight_Q * known_Q * (len(known_Q) / max(known_Q.sum(), 1))
+        yield Episode(np.ascontiguousarray(x_TF), y_C, y_Q, weight_Q)
 
 
 def in_rounds(draw: Callable[[], Iterator[Episode]], count: int) -> Iterator[Episode]:
@@ -164,17 +107,17 @@ def in_rounds(draw: Callable[[], Iterator[Episode]], count: int) -> Iterator[Epi
 
 
 def _show_every_class(rows: NDArray[np.int64], y_N: Target, size: EpisodeSize) -> NDArray[np.int64]:
-    """Returns the rows of an episode, with swaps so that the context shows the query's classes.
+    """Swaps rows so that the context, which is first, shows the classes of the query, which follows.
 
     The last row of a class that the context lacks is swapped with a context row whose class has other rows there: if
     possible one that was not drawn, so that the query keeps its own.
     """
-    y, end = y_N[rows], size.context + size.query
-    for absent in np.setdiff1d(y[size.context : end], y[: size.context]):
+    y = y_N[rows]
+    for absent in np.setdiff1d(y[size.context : size.context + size.query], y[: size.context]):
         y_C = y[: size.context]
         spare = np.flatnonzero(np.bincount(y_C)[y_C] > 1)
         if not len(spare):
             break  # more classes than context rows
         trade = [spare[0], np.flatnonzero(y == absent)[-1]]
         rows[trade], y[trade] = rows[trade[::-1]], y[trade[::-1]]
-    return rows[:end]
+    return rows

@@ -98,20 +98,11 @@ def plain_step(
     device: torch.device,
 ) -> Callable[[Episode], Stepped]:
     """Returns a function that takes a step on any episode; see ``take_step``. ``classes`` is 0 for numbers."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-
-    def loss_of(episode: Episode) -> torch.Tensor:
-        optimizer.zero_grad(set_to_none=True)
-        with precision.autocast():
-            return episode_loss(model, episode, classes, device)
 
     def step(episode: Episode) -> Stepped:
-        stepped = take_step(loss_of(episode), optimizer, clip_norm=clip_norm, precision=precision)
-        if stepped[2] != "overflow":
-            return stepped
-        torch.autograd.backward(loss_of(episode))  # unscaled: a gradient that still is not finite is no overflow
-        norm = float(nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]))
         optimizer.zero_grad(set_to_none=True)
-        return stepped if math.isfinite(norm) else (stepped[0], norm, "diverged")
+        with precision.autocast():
+            loss = episode_loss(model, episode, classes, device)
+        return take_step(loss, optimizer, clip_norm=clip_norm, precision=precision)
 
     return step

@@ -10,12 +10,6 @@ from tabtune_core.training import episodes
 from tabtune_core.training.episodes import EpisodeSize, draw_episodes, in_rounds
 
 
-@pytest.fixture(params=["whole", "part"])
-def pool(request, monkeypatch):
-    """Draws from a table small enough to be permuted as a whole, and from a larger one."""
-    monkeypatch.setattr(episodes, "WHOLE_ROWS", {"whole": episodes.WHOLE_ROWS, "part": 0}[request.param])
-
-
 @pytest.mark.parametrize(
     ("rows", "batch", "context", "expected"),
     [
@@ -68,7 +62,7 @@ def test_a_set_of_episodes_repeats_the_first_fresh_ones():
         )
 
 
-def test_one_seed_gives_the_same_episodes_and_another_gives_others(pool):
+def test_one_seed_gives_the_same_episodes_and_another_gives_others():
     first, again, other = draw(0), draw(0), draw(1)
     assert all(
         np.array_equal(a.x_TF, b.x_TF) and np.array_equal(a.y_Q, b.y_Q) for a, b in zip(first, again, strict=True)
@@ -76,7 +70,7 @@ def test_one_seed_gives_the_same_episodes_and_another_gives_others(pool):
     assert not np.array_equal(first[0].x_TF, other[0].x_TF)
 
 
-def test_rows_keep_their_labels_under_permutation(pool):
+def test_rows_keep_their_labels_under_permutation():
     for episode in draw(0):
         identity = episode.x_TF.min(axis=1) // 2  # the row number, whichever column comes first
         true = identity.astype(int) % 3
@@ -85,7 +79,7 @@ def test_rows_keep_their_labels_under_permutation(pool):
         assert all(len(ids) == 1 for ids in mapping.values())
 
 
-def test_a_query_row_of_a_class_missing_from_the_context_is_marked(pool):
+def test_a_query_row_of_a_class_missing_from_the_context_is_marked():
     x, y = np.zeros((20, 1), dtype=np.float32), np.arange(20)
     episode = next(draw_episodes(x, y, 20, EpisodeSize(15, 5), np.random.default_rng(0)))
     assert episode.y_Q.tolist() == [-1] * 5
@@ -99,7 +93,7 @@ def of_rows(y, size, count, **more):
         yield episode, rows[: len(episode.y_C)], rows[len(episode.y_C) :]
 
 
-def test_the_context_has_every_class_of_the_query_rows(pool):
+def test_the_context_has_every_class_of_the_query_rows():
     y = np.repeat([0, 1, 2, 3], [14, 3, 2, 1])
     size = EpisodeSize.plan(len(y), batch_size=256, context_rows=8)
     for episode, context, query in of_rows(y, size, 200):
@@ -112,7 +106,7 @@ def test_the_context_has_every_class_of_the_query_rows(pool):
         )
 
 
-def test_a_rare_class_is_queried_but_a_class_of_one_row_never(pool):
+def test_a_rare_class_is_queried_but_a_class_of_one_row_never():
     y = np.repeat([0, 1, 2], [200, 2, 1])
     asked = np.concatenate([y[query] for *_, query in of_rows(y, EpisodeSize(20, 10), 300)])
     assert np.isclose((asked == 1).mean(), 2 / 203, rtol=0.4), (
@@ -121,7 +115,7 @@ def test_a_rare_class_is_queried_but_a_class_of_one_row_never(pool):
     assert not (asked == 2).any()
 
 
-def test_an_episode_has_a_random_choice_of_as_many_classes_as_the_model_takes(pool):
+def test_an_episode_has_a_random_choice_of_as_many_classes_as_the_model_takes():
     y, seen = np.repeat(np.arange(12), [30, *[5] * 11]), set()
     for episode, context, query in of_rows(y, EpisodeSize(40, 10), 50, most_classes=10):
         ids, rows = np.concatenate([episode.y_C, episode.y_Q]), np.concatenate([context, query])
@@ -131,8 +125,9 @@ def test_an_episode_has_a_random_choice_of_as_many_classes_as_the_model_takes(po
     assert seen == set(range(12))
 
 
-def test_every_row_of_a_large_table_is_equally_likely(monkeypatch):
-    monkeypatch.setattr(episodes, "WHOLE_ROWS", 0)
-    y = np.repeat([0, 1, 2], [50, 30, 20])
-    drawn = np.concatenate([[*context, *query] for _, context, query in of_rows(y, EpisodeSize(15, 5), 2000)])
-    assert np.bincount(drawn, minlength=100) == pytest.approx(np.full(100, 400), rel=0.25)
+@pytest.mark.parametrize("most", [None, 2])
+def test_every_row_of_a_large_table_is_equally_likely(monkeypatch, most):
+    monkeypatch.setattr(episodes, "MOST_DRAWN", 30)
+    y = np.repeat([0, 1, 2], [40, 40, 40])
+    drawn = np.concatenate([[*one, *two] for _, one, two in of_rows(y, EpisodeSize(15, 5), 2000, most_classes=most)])
+    assert np.bincount(drawn, minlength=120) == pytest.approx(np.full(120, 2000 * 20 / 120), rel=0.25)
