@@ -86,11 +86,11 @@ class BaseModel(Protocol):
         ...
 
     def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Returns a ``predict`` for many batches of query rows that reads its context once, if the model supports that.
+        """Returns a ``predict`` for many batches of query rows that reads its context once, if the model has a cache.
 
         It holds for the current weights: discard it after a training step. The module must be in ``eval`` mode.
         """
-        ...
+        return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
 
     def save(self, path: Path) -> None:
         """Writes the module's weights in the upstream package's own schema."""

@@ -35,19 +35,14 @@ def find_checkpoint(card: ModelCard, task: Task, path: str | Path | None = None)
         file = _from_hub(card, weights)
         revision = file.parent.name if file.parent.parent.name == "snapshots" else None
     digest = sha256_of(file)
-    expected = None if path is not None else weights.sha256 or _published_sha256(file)
-    if expected not in (None, digest):
+    published = file.resolve().name  # the Hugging Face cache names a large file by its SHA-256
+    expected = weights.sha256 or (published if re.fullmatch("[0-9a-f]{64}", published) else None)
+    if path is None and expected not in (None, digest):
         why = f"but {card.title} has {expected}: the file is damaged or a different one"
         raise CheckpointError(f"{file} has the SHA-256 {digest}, {why}. Delete it and try again.")
     licence = card.licence if path is None or weights.by_path or digest == weights.sha256 else Licence(None)
     identity = _with_beside(digest, file, weights.beside)
     return file, Source(card.name, file.name, repository, revision, identity, licence)
-
-
-def _published_sha256(cached: Path) -> str | None:
-    """Returns the published SHA-256, the name of a large file in the Hugging Face cache."""
-    name = cached.resolve().name
-    return name if re.fullmatch("[0-9a-f]{64}", name) else None
 
 
 def is_here(weights: Weights) -> bool:

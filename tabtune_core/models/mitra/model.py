@@ -18,7 +18,7 @@ from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, check_file, refused_as
 from tabtune_core.files.plain_values import read_json
 from tabtune_core.metrics import Task
-from tabtune_core.models.base import Array, Encoded, averaged, cross_entropy
+from tabtune_core.models.base import Array, BaseModel, Encoded, averaged, cross_entropy
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.mitra.family import FAMILY
 from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, check_task, read_safetensors
@@ -37,7 +37,7 @@ LOWEST_BIN, HIGHEST_BIN = -0.5, 1.5
 """Range of a regressor's value bins, on the scale on which the context's numbers span 0 to 1."""
 
 
-class MitraModel:
+class MitraModel(BaseModel):
     """A Mitra classifier or regressor. ``module`` is the unchanged upstream ``Tab2D``."""
 
     def __init__(self, card: ModelCard, task: Task, source: Source, opened: Tab2D, device: torch.device) -> None:
@@ -97,10 +97,6 @@ class MitraModel:
                 outputs_QO = outputs_of(self.module, x_BTF, labels_BC)[0].cpu().double()
                 predicted = low_B1[0] + span_B1[0] * self._decoded(outputs_QO)
         return np.asarray(predicted.numpy())
-
-    def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Returns ``predict`` with this context, which is computed again each time: upstream has no cache."""
-        return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
 
     def save(self, path: Path) -> None:
         """Writes a folder with ``config.json`` and ``model.safetensors``, which ``Tab2D.from_pretrained`` opens."""

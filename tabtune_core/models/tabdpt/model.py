@@ -32,7 +32,7 @@ from tabtune_core.files.plain_values import read_json
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.attach import view_of_one
 from tabtune_core.metrics import Task
-from tabtune_core.models.base import Array, Encoded, cross_entropy
+from tabtune_core.models.base import Array, BaseModel, Encoded, cross_entropy
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.opened_weights import WAY_OUT, check_config, read_safetensors
 from tabtune_core.models.stages import Instead, Stage, Stages, first_of, spread
@@ -66,7 +66,7 @@ class ContextStatistics(Network):  # type: ignore[misc]
         return outputs
 
 
-class TabDPTModel:
+class TabDPTModel(BaseModel):
     """A TabDPT for one task; ``module`` is upstream's as ``ContextStatistics``, with attention's scale on the CPU."""
 
     def __init__(
@@ -132,10 +132,6 @@ class TabDPTModel:
             place_BQ = logits_BQN.cpu().double().softmax(dim=-1) @ self._places_N.cpu().double()
             number_BQ = (self._first_centre + self._bin_width * place_BQ) * deviation_B1 + mean_B1
         return np.asarray(number_BQ[0].numpy())
-
-    def read_context(self, x_CF: Array, y_C: Target, classes: int) -> Callable[[Array], NDArray[np.float64]]:
-        """Returns ``predict`` with this context, which is computed again each time: upstream has no cache."""
-        return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
 
     def _class_scores(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
         """Returns log-probabilities ``(B, Q, K)`` up to a constant per row.

@@ -24,7 +24,7 @@ from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import refused_as
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.metrics import Task
-from tabtune_core.models.base import CACHE_BYTES, Array, Encoded, averaged, context_scale, cross_entropy
+from tabtune_core.models.base import CACHE_BYTES, Array, BaseModel, Encoded, averaged, context_scale, cross_entropy
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, check_task, read_entries
 from tabtune_core.models.stages import Stage, Stages, first_of
@@ -35,7 +35,7 @@ TEMPERATURE = 0.9
 """Upstream's ``softmax_temperature``; the training loss uses it too, so that training matches prediction."""
 
 
-class TabICLModel:
+class TabICLModel(BaseModel):
     """A TabICL classifier or regressor; upstream predicts more classes than ``native_classes`` with a tree of tasks."""
 
     def __init__(
@@ -109,7 +109,7 @@ class TabICLModel:
         """Uses upstream's cache if it fits ``CACHE_BYTES``: keys and values, or the in-context stage's input."""
         mode = self._cache_mode(len(x_CF), x_CF.shape[1])
         if mode is None or classes > (self.native_classes or classes):  # upstream's class tree has no cache
-            return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
+            return super().read_context(x_CF, y_C, classes)
         y_BC, scaler = self._shown(y_C, classes)
         options = {"inference_config": self._inference} | (
             {"softmax_temperature": TEMPERATURE} if scaler is None else {}

@@ -19,7 +19,7 @@ from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.metrics import Task
-from tabtune_core.models.base import CACHE_BYTES, Array, Encoded, averaged, context_scale, cross_entropy
+from tabtune_core.models.base import CACHE_BYTES, Array, BaseModel, Encoded, averaged, context_scale, cross_entropy
 from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.opened_weights import WAY_OUT, build, check_config, check_task, read_entries
 from tabtune_core.models.stages import Stage, Stages
@@ -61,7 +61,7 @@ class Opened:
     """Standard deviations beyond which numbers are clipped; None: numbers are not clipped."""
 
 
-class TabPFNModel:
+class TabPFNModel(BaseModel):
     """A TabPFN classifier or regressor. ``module`` is the upstream module; its computation is unchanged."""
 
     def __init__(self, card: ModelCard, task: Task, source: Source, opened: Opened, device: torch.device) -> None:
@@ -132,7 +132,7 @@ class TabPFNModel:
             2 * len(self.module.blocks) * pairs * self.module.emsize // self.config["nhead"] * torch.float32.itemsize
         )
         if len(x_CF) * of_row > CACHE_BYTES:
-            return lambda x_QF: self.predict(x_CF, y_C, x_QF, classes)
+            return super().read_context(x_CF, y_C, classes)
         y_BC, mean, scale = self._shown(y_C, classes)
         with torch.no_grad():
             # the class's own forward, not one that replaces stages with cached outputs, which contain no keys and
