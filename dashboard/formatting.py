@@ -183,11 +183,3 @@ def name_in_label(name: str) -> str:
     """
     text = plain(name)
     return text if re.match(r"\s*\d", name) else re.sub(r"(?<=\w)\\([_.\-])(?=\w)|\\([()])", r"\1\2", text)
-
-
-def with_code(text: str) -> str:
-    """Escapes text like ``plain``, but shows words between backticks as code."""
-    parts = enumerate(text.split("`"))
-    return "".join(
-        f"`{' '.join(part.split())}`" if place % 2 and part.strip() else plain(part) for place, part in parts
-    )

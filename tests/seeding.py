@@ -158,11 +158,9 @@ class FakeRun:
         folder = self.store.run_dir(self.id)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "log.txt").write_text("INFO made-up log line\n" * 3)
-        code = "# A made-up adapter\n\n```python\nfrom tabtune_core import load_adapter\n```\n"
         with zipfile.ZipFile(folder / "adapter.zip", "w") as archive:
             archive.writestr("adapter_model.safetensors", bytes(4 * self.trainable))
             archive.writestr("tabtune.json", json.dumps(made_up_facts(self.store.home, self.settings)))
-            archive.writestr("README.md", code)
         return (folder / "adapter.zip").stat().st_size
 
 

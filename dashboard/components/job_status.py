@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -120,11 +119,3 @@ def _worker_ended(trouble: WorkerTrouble) -> None:
         if trouble.last_lines:
             st.code(trouble.last_lines, language=None, wrap_lines=True)
     st.button("Start the worker again", on_click=queries.keep_worker, icon=":material/replay:")
-
-
-SMALL_BYTES = 5_000_000
-
-
-def data_of(path: Path) -> Any:
-    """Returns the ``data`` of a download button; a large file is read only when a person downloads it."""
-    return path.read_bytes() if path.stat().st_size <= SMALL_BYTES else lambda: path.open("rb")

@@ -3,8 +3,6 @@
 import dataclasses
 import io
 import json
-import os
-import time
 import zipfile
 
 import numpy as np
@@ -299,21 +297,3 @@ def test_a_row_is_a_form_whose_fields_may_be_empty_and_name_a_number_that_the_ta
         outside = f"'weight' is 4,012.5, outside the table's {whole[number].min():.6g} to {whole[number].max():.6g}."
         assert (outside in texts(app.caption)) == named
         assert ("outside the table" in texts(app.caption)) == named
-
-
-def test_beside_runs_a_change_after_a_slow_prediction_waits_for_a_press(app, store, monkeypatch):
-    run = verified_run(store)
-    seeding.queue(store, seeding.sweep_settings(store.home))
-    go(app, "try_it", adapter=run)
-    (first,) = store.jobs("predict")
-    with monkeypatch.context() as earlier:
-        now = time.time()
-        earlier.setattr(time, "time", lambda: now - 60.0)
-        store.claim_job(os.getpid(), None, "short")
-    store.finish_job(first.id, "failed", error="The table is gone.")
-    app.run()
-    app.number_input[0].set_value(7).run()
-    assert len(store.jobs("predict")) == 1
-    predict_button(app).click().run()
-    assert not app.exception
-    assert len(store.jobs("predict")) == 2

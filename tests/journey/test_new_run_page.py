@@ -176,7 +176,6 @@ def test_a_regression_runs_on_a_model_that_supports_it_and_limits_are_named_befo
     iris, diabetes = (add_sample(store.home, name).id for name in ("iris", "diabetes"))
     go(app, "new_run", table=iris)
     assert "`pip install it`" in app.selectbox(key="chosen_model").help
-    assert "At most 3 columns, 1,000 context rows." in " ".join(found.help or "" for found in app.caption)
     assert "takes at most 3" in texts(app.error)
     assert launch(app).disabled
     app.number_input(key="context_rows").set_value(2000).run()

@@ -95,10 +95,10 @@ def test_only_a_verified_and_whole_adapter_is_offered(app, store):
         assert not app.exception
         assert len(app.get("download_button")) == (2 if offered else 0)
         assert ("No download" in texts(app.info)) == (not offered)
-        assert "made-up adapter" in texts(app.markdown)
+        assert "load_adapter" in texts(app.code)
         (store.run_dir(run.id) / "adapter.zip").write_bytes(b"no zip")
         app.run()
-        assert "cannot be opened" in texts(app.error)
+        assert "is not an adapter package" in texts(app.error)
         assert not app.get("download_button")
 
 

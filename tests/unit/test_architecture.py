@@ -28,7 +28,7 @@ LAYERS = (
 HEIGHT = {name: height for height, row in enumerate(LAYERS) for name in row}
 PAGES_REACH = (
     *("__main__", "access", "errors", "events", "metrics", "gpus", "machine", "shortage", "scratch", "wording"),
-    *("files.archives", "files.damaged", "upstream", "settings", "data", "models.cards", "models.catalogue"),
+    *("upstream", "settings", "data", "models.cards", "models.catalogue"),
     *(
         "search.budget",
         "search.proposer",

@@ -7,9 +7,8 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.components import download
-from dashboard.components.job_status import ask_for, data_of, wait_for, why_without_result
+from dashboard.components.job_status import ask_for, wait_for, why_without_result
 from dashboard.formatting import megabytes, plain
-from tabtune_core.errors import AdapterError
 from tabtune_core.execution.jobs.export_formats import FORMATS, Format, file_name, snippet
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.store.jobs import JOB_ENDED, Job
@@ -26,14 +25,9 @@ def prepare(asked: Mapping[str, str]) -> None:
         queries.delete_jobs(old.id)
 
 
-def other_formats(run: Run) -> None:
+def other_formats(run: Run, facts: PackageFacts) -> None:
     """Draws the other formats of the adapter, one line each."""
     st.header("Other formats")
-    try:
-        facts = queries.facts(run.id)
-    except AdapterError as error:
-        st.caption(plain(str(error)))
-        return
     if run.settings.dataset not in queries.tables():
         st.info("Add the table of this run again to prepare other formats.")
         return
@@ -75,7 +69,7 @@ def _button(run: Run, facts: PackageFacts, form: Format, job: Job | None) -> Non
         with st.container(horizontal=True, width="content", vertical_alignment="center"):
             mime = "application/zip" if path.suffix == ".zip" else "application/octet-stream"
             size = megabytes(path.stat().st_size)
-            download(f"Download ({size})", data_of(path), path.name, mime, type="primary", key=f"get_{form}_{run.id}")
+            download(f"Download ({size})", path.read_bytes, path.name, mime, type="primary", key=f"get_{form}_{run.id}")
             st.button(
                 f"Remove {title}",
                 on_click=queries.delete_jobs,

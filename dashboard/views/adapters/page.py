@@ -9,20 +9,17 @@ from dashboard import queries
 from dashboard.components import download, figure, unreadable
 from dashboard.components.glossary import define
 from dashboard.components.job_status import ask_for, result_of
-from dashboard.formatting import megabytes, plain, with_code
+from dashboard.formatting import megabytes, plain
 from dashboard.url_state import go, invite, say_gone
 from dashboard.views.adapters import adapter_upload, downloads
 from dashboard.views.adapters.adapter_list import choose_adapter
 from tabtune_core.errors import AdapterError, StoreError
-from tabtune_core.files.archives import open_archive
-from tabtune_core.files.damaged import refused_as
-from tabtune_core.lora.package_reader import README, without_labels
+from tabtune_core.lora.package_facts import PackageFacts
+from tabtune_core.lora.package_reader import readme, without_labels
 from tabtune_core.metrics import METRICS
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import ENDED, Run
 from tabtune_core.store.uploaded_adapters import damaged_adapters
-
-README_LIMIT_BYTES = 100_000
 
 
 def download_name(run: Run) -> str:
@@ -35,27 +32,10 @@ def package(run: Run) -> Path:
     return queries.home() / "runs" / run.id / ADAPTER_FILE
 
 
-def readme_of(path: Path) -> str:
-    """Returns the text of a package's README; raises AdapterError if the package is gone or damaged."""
-    with (
-        refused_as(AdapterError, "This adapter package cannot be opened", " Run it again to get a new one."),
-        open_archive(path) as archive,
-    ):
-        readme = archive.read(README, most_bytes=README_LIMIT_BYTES) if README in archive.sizes else b""
-        return readme.decode("utf-8", "replace")
-
-
-def how_to_load(readme: str, run: Run) -> None:
-    """Draws the package's README with the name of the download: its code to copy, the rest as plain text."""
-    if not readme:
-        st.info("This package has no README.")
-    for place, part in enumerate(readme.replace(ADAPTER_FILE, download_name(run)).split("```")):
-        if place % 2:
-            st.code(part.removeprefix("python").strip(), language="python", wrap_lines=True)
-            continue
-        for paragraph in filter(None, (text.strip() for text in part.split("\n\n"))):
-            text = with_code(paragraph.lstrip("# "))
-            st.markdown(f"**{text}**" if paragraph.startswith("#") else text)
+def loader_code(facts: PackageFacts, run: Run) -> str:
+    """Returns the Python of the package's README, with the name of the download."""
+    code = readme(facts).partition("```python\n")[2].partition("```")[0]
+    return code.replace(ADAPTER_FILE, download_name(run))
 
 
 def verification(run: Run) -> None:
@@ -136,7 +116,7 @@ def one_run(run: Run) -> None:
     """Draws an adapter of a run."""
     path = package(run)
     try:
-        readme = readme_of(path)
+        facts = queries.facts(run.id)
     except AdapterError as error:
         st.error(plain(str(error)))
         return
@@ -146,9 +126,10 @@ def one_run(run: Run) -> None:
     if run.result and run.result.best_step == 0:
         st.warning("This adapter changes nothing: no checkpoint beat the pretrained model.")
     if run.result and run.result.adapter_verified:
-        downloads.other_formats(run)
+        downloads.other_formats(run, facts)
     with st.expander("How to load it", icon=":material/code:"):
-        how_to_load(readme, run)
+        st.code(loader_code(facts, run), language="python", wrap_lines=True)
+        st.caption(f"Licence of the base's weights: {plain(str(facts.base.licence))}. The README has more.")
 
 
 st.title("Adapters", help=define("Adapter package", "Merged checkpoint", "Pipeline file"))

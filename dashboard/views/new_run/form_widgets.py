@@ -234,18 +234,6 @@ def device_names(cards: list[str]) -> dict[str, str]:
 
 
 TABS = ("Training", "Adapter", "Optimizer", "Memory and time", "Best checkpoint", "Rows, weights")
-BY_HAND = ("dropouts", "tied", "alphas", "targets", "target_sets", "length", "steps", "epochs", "learning_rates")
-FIELDS = (
-    *(*BY_HAND, "full_learning_rates", "seeds", "device", "selection_metric"),
-    *(key for row in FORM.values() if row.place in TABS for key in keys_of(row)),
-)
-"""Keys of the widgets under More settings."""
-
-
-def holds_a_choice(task: Task) -> bool:
-    """Returns True if a widget under More settings is not at its default; then all are drawn, lest they lose it."""
-    usual = {**DEFAULTS, "selection_metric": SELECTION[task]}
-    return any(name in st.query_params or st.session_state.get(name, usual[name]) != usual[name] for name in FIELDS)
 
 
 def more_widgets(card: ModelCard, task: Task, cluster: Cluster | None) -> None:

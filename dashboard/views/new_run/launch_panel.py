@@ -1,7 +1,6 @@
 """The size of a sweep, what to know before it starts, and the button that starts it."""
 
 import dataclasses
-import re
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -85,7 +84,7 @@ def launch_bar(
         st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="launch_bar"),
     ):
         if stops:
-            st.markdown(f":red[:material/block: **Cannot start.**] {plain(first_sentence(stops[0]))}", width="stretch")
+            st.markdown(":red[:material/block: **Cannot start**] for the reasons above.", width="content")
         elif judged.too_large:
             st.markdown(":red[:material/memory: **Does not fit**], as estimated.", width="content")
         else:
@@ -118,15 +117,6 @@ def in_short(sweep: SweepSettings, judged: Judged) -> str:
     time = f"about {duration(judged.seconds)} of training" if judged.seconds else None
     runs = f"**{counted(sweep.size, 'run')}** = {plain(sweep.formula)}"
     return " · ".join(filter(None, (runs, time, BADGES[judged.fit] if judged.fit else None)))
-
-
-def first_sentence(text: str) -> str:
-    """Returns the first sentence of a reason; the page shows the whole above.
-
-    >>> first_sentence("Beside 'y' there is nothing. Add a column."), first_sentence("One 1.5")
-    ("Beside 'y' there is nothing.", 'One 1.5')
-    """
-    return re.split(r"(?<=[.;:]) ", text, maxsplit=1)[0]
 
 
 def _launch(sweep: SweepSettings, name: str, judged: Judged, minutes: float | None) -> None:

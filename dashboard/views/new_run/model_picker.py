@@ -41,7 +41,7 @@ def pick_model(task: Task) -> ModelCard:
     card = cards[name]
     _settle_form(card, task)
     parameters = f"{card.weights_for(task).total_parameters / 1e6:.1f} M parameters"
-    about = f"{parameters}. {_limits(card, task)} {plain(card.note)}{_download(card, task)}"
+    about = f"{parameters}. {plain(card.note)}{_download(card, task)}"
     st.caption(f"Licence {card.licence}.", help=about)
     return card
 
@@ -77,11 +77,3 @@ def _settle_form(card: ModelCard, task: Task) -> None:
     st.session_state["target_sets"] = [text for text in sets if all(part in known for part in read_target_set(text))]
     if get_card(before).family is not card.family:
         st.session_state["checkpoint"] = ""
-
-
-def _limits(card: ModelCard, task: Task) -> str:
-    """Says how large a table the model supports."""
-    known = {"classes": card.family.class_limit} if task == "classification" else {}
-    known |= {"columns": card.family.feature_limit, "context rows": card.family.context_limit}
-    limits = [f"{most:,} {what}" for what, most in known.items() if most is not None]
-    return f"At most {', '.join(limits)}." if limits else f"No limit on {', '.join(known)}."

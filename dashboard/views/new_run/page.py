@@ -58,11 +58,9 @@ if minutes is None:
     proposal.offer(rows)
 form_widgets.baseline_widgets(searching=minutes is not None)
 notes = st.container()
-more = st.expander("More settings", icon=":material/tune:", key="advanced", on_change="rerun")
-with more, errors_shown(TableError, stop=True):
+with st.expander("More settings", icon=":material/tune:", key="advanced"), errors_shown(TableError, stop=True):
     split = pick_split(tables[table], target)
-    if more.open or form_widgets.holds_a_choice(task):
-        form_widgets.more_widgets(card, task, cluster)
+    form_widgets.more_widgets(card, task, cluster)
 
 with errors_shown(SettingError, stop=True):
     values = {name: st.session_state[name] for name in forms.DEFAULTS if name in st.session_state}

@@ -18,7 +18,7 @@ from tabtune_core.wording import counted
 
 KEPT_JOBS, SEEN = 20, "try_seen"
 """Most predictions that are kept; key of the session state with the choice and the row of the last run of the page."""
-DAY_SECONDS, SLOW_SECONDS = 86_400.0, 10.0
+DAY_SECONDS = 86_400.0
 
 
 def ask(choice: try_choice.Choice, rows: pd.DataFrame) -> None:
@@ -46,16 +46,10 @@ def of_another_choice(job: Job, choice: try_choice.Choice, rows: pd.DataFrame | 
 
 
 def at_once(choice: try_choice.Choice, row: pd.DataFrame) -> bool:
-    """Returns True if the row is to be predicted without a press: on the first visit, and after each change.
-
-    Beside runs that train, a change after a slow prediction waits for a press: it would slow them too.
-    """
+    """Returns True if the row is to be predicted without a press: on the first visit, and after each change."""
     now = f"{arguments_of(choice)} {row.to_json()}"
     before, st.session_state[SEEN] = st.session_state.get(SEEN), now
-    if (last := asked()) is None:
-        return True
-    slow = last.started is not None and last.ended is not None and last.ended - last.started > SLOW_SECONDS
-    return before not in (None, now) and not (slow and queries.active(queries.listed(None)))
+    return asked() is None or before not in (None, now)
 
 
 def asked() -> Job | None:

@@ -8,7 +8,6 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.components import download
-from dashboard.components.job_status import data_of
 from dashboard.formatting import plain
 from dashboard.table_columns import as_they_come, beside, digits_behind, rounded, row_columns
 from tabtune_core.analysis.one_row import SHARE
@@ -31,7 +30,6 @@ def draw(result: Mapping[str, Any], folder: Path, *, outdated: bool) -> None:
     try:
         predicted = pd.read_parquet(folder / PREDICTED)
         rows = pd.read_parquet(folder / ROWS) if (folder / ROWS).is_file() else pd.DataFrame(index=predicted.index)
-        csv = data_of(folder / CSV)
     except (OSError, ValueError):
         st.error(plain(f"The predictions in {folder} are damaged or gone. Press Predict again."))
         return
@@ -48,7 +46,7 @@ def draw(result: Mapping[str, Any], folder: Path, *, outdated: bool) -> None:
         _many_rows(predicted.loc[kept], rows.loc[kept], result)
     download(
         f"Download {'the earlier ' if outdated else ''}predictions (CSV)",
-        csv,
+        (folder / CSV).read_bytes,
         "predictions.csv",
         "text/csv",
         help="Your rows with every prediction and probability. A text that looks like a formula gets a ' in front.",

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.formatting import duration, plain, with_code
+from dashboard.formatting import duration, plain
 from dashboard.table_columns import as_they_come, digits_behind, rounded
 from tabtune_core.metrics import METRICS
 
@@ -39,12 +39,6 @@ def test_text_is_shown_literally(text):
 )
 def test_markup_that_appears_after_unescaping_is_broken_up(text, markup):
     assert not re.search(markup, plain(text).replace("\\", ""), re.IGNORECASE)
-
-
-def test_names_between_backticks_are_shown_as_code_and_never_as_markup():
-    assert with_code("Predicts `fault` (a*b).") == r"Predicts `fault` \(a\*b\)\."
-    assert with_code("`a`![b](c)`d`") == r"`a`\!\[b\]\(c\)`d`"
-    assert with_code("`a\n# b` c") == "`a # b` c"
 
 
 @pytest.mark.parametrize("score", [0.078213, 3.25, 62_506.94, 1_686_490.5])
