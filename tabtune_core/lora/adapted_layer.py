@@ -4,10 +4,10 @@ In: values from a file, or the plan of an injection. Out: its rank, scaling and 
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from tabtune_core.files.damaged import Damaged
-from tabtune_core.files.plain_values import entry, only
+from tabtune_core.files.plain_values import restored
 from tabtune_core.settings.training import update_scaling
 from tabtune_core.variants import VARIANTS
 
@@ -15,13 +15,7 @@ PREFIX = "base_model.model."
 """Prefix that PEFT puts before the name of every tensor."""
 SIDES = ((".lora_A.weight", ".lora_embedding_A"), (".lora_B.weight", ".lora_embedding_B"))
 """Name endings of the factors A and B: of a linear layer, then of an embedding."""
-LAYER: dict[str, Any] = {
-    **dict.fromkeys(("path", "target", "kind", "variant"), str),
-    **dict.fromkeys(("out_features", "in_features", "rank"), int),
-    **dict.fromkeys(("capped", "use_rslora"), bool),
-    "alpha": (int, float),
-}
-DERIVED: dict[str, Any] = {"scaling": (int, float), "parameters": int}
+DERIVED = ("scaling", "parameters")
 """Entries of a layer in a file that follow from the others."""
 LayerKind = Literal["linear", "weight", "embedding"]
 
@@ -66,13 +60,10 @@ class AdaptedLayer:
 
     @classmethod
     def from_json(cls, layer: Any) -> "AdaptedLayer":
-        """Reads a layer from a file; raises Damaged if an entry is invalid, or the rank impossible for the shape."""
-        values = {name: entry(layer, name, kind) for name, kind in (LAYER | DERIVED).items()}
-        only(layer, values, "a layer")
-        read, where = cls(**{name: values[name] for name in LAYER}), values["path"][:120]
+        """Reads a layer from a file; raises Damaged, TypeError or AttributeError if an entry is invalid."""
+        read = restored(cls, {name: value for name, value in layer.items() if name not in DERIVED})
         if not 1 <= read.rank <= min(read.out_features, read.in_features) or read.out_features >= 2**24:
-            raise Damaged(f"its layer {where!r} has the rank {read.rank}, which is impossible for its shape")
-        if read.kind not in get_args(LayerKind) or read.variant not in VARIANTS:
-            how = f"the kind {read.kind!r} and the variant {read.variant!r}"
-            raise Damaged(f"its layer {where!r} is of {how}, which are not known")
+            raise Damaged(f"its layer {read.path[:120]!r} has the rank {read.rank}, which is impossible for its shape")
+        if read.variant not in VARIANTS:
+            raise Damaged(f"its layer {read.path[:120]!r} is of the variant {read.variant!r}, which is not known")
         return read

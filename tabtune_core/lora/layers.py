@@ -118,13 +118,6 @@ class LoRALinear(LowRank):
         scale = self.variant.row_scale(self, self.base.weight)
         return output + (scale - 1) * F.linear(hidden, self.base.weight) + scale * self.scaling * update
 
-    def merged(self) -> nn.Linear:
-        """Returns a plain linear layer that computes the same; the base layer is not changed."""
-        plain = nn.Linear(self.base.in_features, self.base.out_features, bias=False, device="meta")
-        plain.weight = nn.Parameter(self.updated(self.base.weight).detach(), requires_grad=False)
-        plain.bias = self.base.bias
-        return plain.train(self.training)
-
 
 class LowRankUpdate(LowRank):
     """A parametrization of a weight that is read: ``W -> W + (alpha / r) B A``.

@@ -190,7 +190,7 @@ REFUSED = {
     "an empty tensor with huge sides": (package({TENSORS: endless()}), "the shape of its tensor '.*more' does not fit"),
     "an unknown kind": (
         says(layers=[{**LAYER, "kind": "loop"}]),
-        "of the kind 'loop' and the variant 'lora', which are not known",
+        "its AdaptedLayer has a kind of the wrong type",
     ),
     "a layer with huge sides": (
         says(layers=[{**LAYER, "out_features": 2**24}]),
@@ -199,7 +199,10 @@ REFUSED = {
     "no layers": (says(layers=[]), "does not name an adapted layer"),
     "versions that are numbers": (says(versions={"torch": 2}), "its scores or versions are not values by name"),
     "a row twice": (says(context={"rows": [1, 1], "sha256": "0" * 64}), "not different rows of a table of 30"),
-    "a variant that is not known": (says(layers=[{**LAYER, "variant": "mora"}]), "and the variant 'mora', which are"),
+    "a variant that is not known": (
+        says(layers=[{**LAYER, "variant": "mora"}]),
+        "is of the variant 'mora', which is not known",
+    ),
     "scores that are words": (
         says(scores={"test": {"accuracy": "high"}}),
         "its scores or versions are not values by name",
