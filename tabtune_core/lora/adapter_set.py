@@ -4,8 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tabtune_core.errors import AdapterError
 from tabtune_core.lora.attach import view
@@ -56,11 +55,7 @@ class AdapterSet:
         return self.on[2]
 
     def add(
-        self,
-        name: str,
-        lora: LoraSettings,
-        rules: TargetRules = NO_RULES,
-        tensors: Mapping[str, torch.Tensor] | None = None,
+        self, name: str, lora: LoraSettings, rules: TargetRules = NO_RULES, tensors: Mapping[str, Tensor] | None = None
     ) -> LoraReport:
         """Adds an adapter and makes it the active one.
 
@@ -116,7 +111,7 @@ class AdapterSet:
         """Names of the adapters, in the order in which they were added."""
         return tuple(self._adapters)
 
-    def tensors(self, name: str) -> dict[str, torch.Tensor]:
+    def tensors(self, name: str) -> dict[str, Tensor]:
         """Returns copies on the CPU of an adapter's tensors, as ``add`` takes them."""
         adapter = self._get(name)
         return factor_tensors(adapter.module, adapter.report)

@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from tabtune_core.lora.half_copies import in_half
@@ -22,14 +23,8 @@ CACHED = 2**19
 
 
 def low_rank_linear(
-    x: torch.Tensor,
-    weight: torch.Tensor,
-    bias: torch.Tensor | None,
-    a: torch.Tensor,
-    b: torch.Tensor,
-    scaling: float,
-    dropout: float,
-) -> torch.Tensor:
+    x: Tensor, weight: Tensor, bias: Tensor | None, a: Tensor, b: Tensor, scaling: float, dropout: float
+) -> Tensor:
     """Computes the output of a frozen layer with its low-rank update.
 
     Args:
@@ -56,17 +51,17 @@ def low_rank_linear(
     return _apply(x, weight, bias, a, b, scaling, dropout, not dropout and x.numel() >= max(weight.shape) * x.shape[-1])
 
 
-def _apply(*arguments: Any) -> torch.Tensor:
-    output: torch.Tensor = _LowRankLinear.apply(*arguments)  # type: ignore[no-untyped-call]
+def _apply(*arguments: Any) -> Tensor:
+    output: Tensor = _LowRankLinear.apply(*arguments)  # type: ignore[no-untyped-call]
     return output
 
 
-def on_gpu(x: torch.Tensor) -> bool:
+def on_gpu(x: Tensor) -> bool:
     """Whether launching kernels costs more than their work. Tests and benchmarks replace this function on a CPU."""
     return x.device.type != "cpu"
 
 
-def keep_mask(x: torch.Tensor, dropout: float) -> torch.Tensor:
+def keep_mask(x: Tensor, dropout: float) -> Tensor:
     """Draws the dropout mask on a CPU, ``(N, I)``: 1 for the numbers that the update sees, one byte each.
 
     Compares eight random bits per number with a threshold, drawn from the two integers next to ``256 dropout`` so that
@@ -80,12 +75,12 @@ def keep_mask(x: torch.Tensor, dropout: float) -> torch.Tensor:
     return words.view(torch.int8)[: x.numel()].clamp_(last, last + 1).sub_(last).view(-1, x.shape[-1])
 
 
-def _masked(x_NI: torch.Tensor, kept_NI: torch.Tensor | None) -> torch.Tensor:
+def _masked(x_NI: Tensor, kept_NI: Tensor | None) -> Tensor:
     """Returns ``x`` where it is kept and 0 elsewhere, in one kernel on a GPU."""
     if kept_NI is None:
         return x_NI
     if kept_NI.dtype == torch.bool:
-        masked_NI: torch.Tensor = torch.ops.aten.native_dropout_backward(x_NI, kept_NI, 1.0)
+        masked_NI: Tensor = torch.ops.aten.native_dropout_backward(x_NI, kept_NI, 1.0)
         return masked_NI
     return kept_NI.to(x_NI.dtype).mul_(x_NI)
 
@@ -96,15 +91,15 @@ class _LowRankLinear(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
-        x: torch.Tensor,
-        weight: torch.Tensor,
-        bias: torch.Tensor | None,
-        a: torch.Tensor,
-        b: torch.Tensor,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
         scaling: float,
         dropout: float,
         merged: bool,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         x_NI, low_NR, kept = x.reshape(-1, x.shape[-1]), None, None
         ctx.merged, ctx.scaling = merged, scaling / (1 - dropout)
         ctx.whole = is_whole(len(weight), weight.shape[1], len(a))
@@ -121,11 +116,11 @@ class _LowRankLinear(torch.autograd.Function):
             output = F.linear(x, weight, bias).contiguous()
             output.view(-1, output.shape[-1]).addmm_(given, _scaled(b, a, scaling).T if ctx.whole else b.T)
         ctx.save_for_backward(x, weight, a, b, kept, low_NR)  # x, which others keep too, not x_NI, maybe a copy
-        view: torch.Tensor = torch.ops.aten._unsafe_view(output, output.shape)  # upstream may write into it
+        view: Tensor = torch.ops.aten._unsafe_view(output, output.shape)  # upstream may write into it
         return view
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         x, weight, a, b, kept, low_NR = ctx.saved_tensors
         x_NI = x.reshape(-1, x.shape[-1])
         grad_NO, seen_NI, grad_x, back_NR = grad.reshape(-1, grad.shape[-1]), _masked(x_NI, kept), None, None
@@ -153,11 +148,11 @@ class _LowRankLinear(torch.autograd.Function):
         return grad_x, None, grad_bias, grad_a, grad_b, None, None, None
 
 
-def _scaled(left: torch.Tensor, right: torch.Tensor, scaling: float) -> torch.Tensor:
+def _scaled(left: Tensor, right: Tensor, scaling: float) -> Tensor:
     """Computes ``scaling left right`` in one kernel; with beta 0 the first argument is not read."""
     return torch.addmm(left.new_empty(()), left, right, beta=0, alpha=scaling)
 
 
-def _narrow(x_NI: torch.Tensor, a_RI: torch.Tensor, scaling: float) -> torch.Tensor:
+def _narrow(x_NI: Tensor, a_RI: Tensor, scaling: float) -> Tensor:
     """Computes ``scaling x A^T``, ``(N, R)``; as the transpose of ``A x^T`` while x fits the cache, for speed."""
     return _scaled(a_RI, x_NI.T, scaling).T if x_NI.numel() < CACHED else _scaled(x_NI, a_RI.T, scaling)

@@ -5,15 +5,15 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 
 class _Copies:
     """The copies of one training by the originals' ids, which stay valid as the frozen originals are held too."""
 
     def __init__(self) -> None:
-        self.frozen: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
-        self.factors: dict[int, torch.Tensor] = {}
+        self.frozen: dict[int, tuple[Tensor, Tensor]] = {}
+        self.factors: dict[int, Tensor] = {}
 
 
 _current: list[_Copies] = []
@@ -24,17 +24,17 @@ class _Cast(torch.autograd.Function):
     """Copies many tensors to 16 bits at once, and their gradients back to 32."""
 
     @staticmethod
-    def forward(ctx: Any, dtype: torch.dtype, *factors: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    def forward(ctx: Any, dtype: torch.dtype, *factors: Tensor) -> tuple[Tensor, ...]:
         ctx.set_materialize_grads(False)
         return _copied(factors, dtype)
 
     @staticmethod
-    def backward(ctx: Any, *grads: torch.Tensor | None) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
         wide = iter(_copied([grad for grad in grads if grad is not None], torch.float32))
         return (None, *(None if grad is None else next(wide) for grad in grads))
 
 
-def _copied(tensors: Sequence[torch.Tensor], dtype: torch.dtype) -> tuple[torch.Tensor, ...]:
+def _copied(tensors: Sequence[Tensor], dtype: torch.dtype) -> tuple[Tensor, ...]:
     copies = [torch.empty_like(tensor, dtype=dtype, memory_format=torch.contiguous_format) for tensor in tensors]
     if copies:
         torch._foreach_copy_(copies, list(tensors))
@@ -68,7 +68,7 @@ def half_copies(module: nn.Module, factors: Sequence[nn.Parameter], dtype: torch
         _current.remove(copies)
 
 
-def half_factors(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def half_factors(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Returns this step's copies of the factors if there are any; otherwise the factors themselves."""
     if not (_current and torch.is_autocast_enabled(a.device.type)):
         return a, b
@@ -76,7 +76,7 @@ def half_factors(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.
     return copies.get(id(a), a), copies.get(id(b), b)
 
 
-def in_half(tensor: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+def in_half(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     """Returns a tensor in 16 bits; for a frozen weight, or for rows of it, from the copy that is kept."""
     whole = tensor if tensor._base is None else tensor._base
     if not _current or whole.requires_grad or not isinstance(whole, nn.Parameter) or not whole.is_contiguous():

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.adapted_layer import PREFIX, SIDES, AdaptedLayer
@@ -148,13 +148,13 @@ def adapter_factors(module: nn.Module, report: LoraReport) -> dict[str, tuple[nn
     return {layer.path: adapter_at(module, layer.path).factors for layer in report.layers}
 
 
-def adapter_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Tensor]:
+def adapter_tensors(module: nn.Module, report: LoraReport) -> dict[str, Tensor]:
     """Returns the adapter's own tensors, not copies, by PEFT's names: trained ones, and a variant's frozen buffers."""
-    tensors: dict[str, torch.Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for layer in report.layers:
         adapter = adapter_at(module, layer.path)
         sides = (ends[layer.kind == "embedding"] for ends in SIDES)
-        named: dict[str, torch.Tensor] = dict(zip(sides, adapter.factors, strict=True))
+        named: dict[str, Tensor] = dict(zip(sides, adapter.factors, strict=True))
         named |= {f".{name}": tensor for name, tensor in adapter.beside.items()}
         tensors |= {f"{PREFIX}{layer.path}{end}": tensor for end, tensor in named.items()}
     for name in report.biases:
@@ -172,7 +172,7 @@ def bias_owner(module: nn.Module, name: str) -> tuple[nn.Module, str]:
     return (owner.base if isinstance(owner, LoRALinear) else owner), attribute
 
 
-def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, torch.Tensor]) -> None:
+def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, Tensor]) -> None:
     """Copies tensors into the model, by the names of ``adapter_tensors``; raises AdapterError if one does not fit."""
     tensors = adapter_tensors(module, report)
     # files written by hand name embeddings as linear layers
@@ -199,7 +199,7 @@ def load_factors(module: nn.Module, report: LoraReport, values: Mapping[str, tor
             parameter.copy_(values[name])
 
 
-def check_numbers(tensors: Mapping[str, torch.Tensor], then: str) -> None:
+def check_numbers(tensors: Mapping[str, Tensor], then: str) -> None:
     """Refuses NaN and Infinity by AdapterError, with the text ``then``: they would make every prediction NaN."""
     odd = [name for name, tensor in tensors.items() if not torch.isfinite(tensor).all()]
     if odd:
@@ -207,7 +207,7 @@ def check_numbers(tensors: Mapping[str, torch.Tensor], then: str) -> None:
         raise AdapterError(f"The adapter holds NaN or Infinity in {which}. {then}")
 
 
-def adapter_updates(module: nn.Module, report: LoraReport) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+def adapter_updates(module: nn.Module, report: LoraReport) -> dict[str, tuple[Tensor, Tensor]]:
     """Returns the factors of each adapted weight's update by path: A and B, except for some variants."""
     return {layer.path: adapter_at(module, layer.path).update for layer in report.layers}
 

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import skip_init
 
@@ -33,7 +33,7 @@ class LowRank(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.rank, self.scaling, self.variant = r, scaling, VARIANTS[variant]
 
-    def start(self, matrix: torch.Tensor, draw: Callable[[nn.Parameter], object], *, from_file: bool) -> None:
+    def start(self, matrix: Tensor, draw: Callable[[nn.Parameter], object], *, from_file: bool) -> None:
         """Makes A and B for a weight ``(out, in)`` and starts the variant; ``draw`` fills A, unless a file will."""
         out, width = matrix.shape
         self.lora_A = nn.Parameter(torch.zeros(self.rank, width, dtype=matrix.dtype))
@@ -54,22 +54,22 @@ class LowRank(nn.Module):
         return self.dropout.p if self.dropout.training else 0.0
 
     @property
-    def beside(self) -> dict[str, torch.Tensor]:
+    def beside(self) -> dict[str, Tensor]:
         """The variant's own tensors: parameters, which train, and buffers, which do not."""
         own = (*self.named_parameters(recurse=False), *self.named_buffers(recurse=False))
         return {name: tensor for name, tensor in own if name not in ("lora_A", "lora_B")}
 
     @property
-    def update(self) -> tuple[torch.Tensor, torch.Tensor]:
+    def update(self) -> tuple[Tensor, Tensor]:
         """The factors of the matrix that is added to the weight: A and B themselves, except for some variants."""
         return self.variant.update(*self.factors, self._buffers)
 
-    def moved(self, weight: torch.Tensor) -> torch.Tensor:
+    def moved(self, weight: Tensor) -> Tensor:
         """Returns the weight with the update added, before the variant rescales its rows."""
         a, b = self.update
         return torch.addmm(weight, b, a, alpha=self.scaling)
 
-    def updated(self, weight: torch.Tensor) -> torch.Tensor:
+    def updated(self, weight: Tensor) -> Tensor:
         """Returns the updated weight."""
         moved = self.moved(weight)
         return self.variant.row_scale(self, weight)[:, None] * moved if self.variant.rescales else moved
@@ -107,14 +107,14 @@ class LoRALinear(LowRank):
         """A and B."""
         return self.lora_A.weight, self.lora_B.weight
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         """Adds the update to the base layer's output."""
         if not self.variant.rescales:
             a, b = half_factors(*self.update)
             return low_rank_linear(x, self.base.weight, self.base.bias, a, b, self.scaling, self.active_dropout)
         hidden = self.dropout(x)
-        update: torch.Tensor = self.lora_B(self.lora_A(hidden))
-        output: torch.Tensor = self.base(x)
+        update: Tensor = self.lora_B(self.lora_A(hidden))
+        output: Tensor = self.base(x)
         scale = self.variant.row_scale(self, self.base.weight)
         return output + (scale - 1) * F.linear(hidden, self.base.weight) + scale * self.scaling * update
 
@@ -127,7 +127,7 @@ class LowRankUpdate(LowRank):
 
     def __init__(
         self,
-        weight: torch.Tensor,
+        weight: Tensor,
         r: int,
         alpha: float,
         dropout: float,
@@ -139,7 +139,7 @@ class LowRankUpdate(LowRank):
         super().__init__(r, update_scaling(r, alpha, use_rslora=use_rslora), dropout, variant)
         self.start(weight, partial(nn.init.kaiming_uniform_, a=math.sqrt(5)), from_file=from_file)
 
-    def forward(self, weight: torch.Tensor) -> torch.Tensor:
+    def forward(self, weight: Tensor) -> Tensor:
         """Returns a ``LowRankWeight`` in training (with DoRA the sum), otherwise the updated weight."""
         if not torch.is_grad_enabled():
             return self.updated(weight)
@@ -147,7 +147,7 @@ class LowRankUpdate(LowRank):
             return LowRankWeight.of(weight, *half_factors(*self.update), self.scaling, self.active_dropout)
         if not self.active_dropout:
             return self.updated(weight)
-        mask: torch.Tensor = self.dropout(torch.ones_like(weight[0]))
+        mask: Tensor = self.dropout(torch.ones_like(weight[0]))
         scale, (a, b) = self.variant.row_scale(self, weight)[:, None], self.factors
         return weight + (scale - 1) * weight * mask + scale * self.scaling * b @ (a * mask)
 
@@ -173,12 +173,12 @@ class LoRAEmbedding(LowRank):
         draw = partial(nn.init.uniform_, a=-1, b=1)  # as a linear layer with a fan-in of 1: one column is read
         self.start(base_embedding.weight.T, draw, from_file=from_file)
 
-    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+    def forward(self, ids: Tensor) -> Tensor:
         """Looks up rows and adds the update to them."""
         a, b = self.update
-        moved: torch.Tensor = self.base(ids) + self.scaling * F.embedding(ids, a.T) @ b.T
+        moved: Tensor = self.base(ids) + self.scaling * F.embedding(ids, a.T) @ b.T
         return self.variant.row_scale(self, self.base.weight.T) * moved if self.variant.rescales else moved
 
-    def updated(self, weight: torch.Tensor) -> torch.Tensor:
+    def updated(self, weight: Tensor) -> Tensor:
         """Returns the updated table."""
         return super().updated(weight.T).T.contiguous()

@@ -8,47 +8,48 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 from torch.nn import functional as F
 
 from tabtune_core.lora.fused_linear import low_rank_linear
 
 _NAMES = ("shape", "dtype", "device", "ndim", "layout", "is_cuda", "is_sparse")
 _METHODS = ("dim", "size", "numel", "is_floating_point", "is_complex")
-_FACTS = {getattr(torch.Tensor, name).__get__ for name in _NAMES} | {getattr(torch.Tensor, name) for name in _METHODS}
+_FACTS = {getattr(Tensor, name).__get__ for name in _NAMES} | {getattr(Tensor, name) for name in _METHODS}
 """Attributes that are read from the frozen weight, as the sum has the same."""
-_PARTS = {torch.Tensor.split, torch.Tensor.chunk, torch.split, torch.chunk}
+_PARTS = {Tensor.split, Tensor.chunk, torch.split, torch.chunk}
 
 
-class LowRankWeight(torch.Tensor):
+class LowRankWeight(Tensor):
     """``W + scaling B A``, added up only for operations other than a linear function.
 
     Shapes: W ``(O, I)``, A ``(R, I)``, B ``(O, R)``.
     """
 
-    a: torch.Tensor
-    b: torch.Tensor
+    a: Tensor
+    b: Tensor
     scaling: float
     drop: float
     """Share of the linear function's input that is hidden from the update."""
 
     @classmethod
-    def of(cls, weight: torch.Tensor, a: torch.Tensor, b: torch.Tensor, scaling: float, drop: float) -> "LowRankWeight":
+    def of(cls, weight: Tensor, a: Tensor, b: Tensor, scaling: float, drop: float) -> "LowRankWeight":
         """Makes a view of a frozen weight with its update."""
         made: LowRankWeight = weight.as_subclass(cls)
         made.a, made.b, made.scaling, made.drop = a, b, scaling, drop
         return made
 
     @property
-    def plain(self) -> torch.Tensor:
+    def plain(self) -> Tensor:
         """W alone."""
         with torch._C.DisableTorchFunctionSubclass():
-            return self.as_subclass(torch.Tensor)
+            return self.as_subclass(Tensor)
 
-    def rows(self, weight: torch.Tensor, b: torch.Tensor) -> "LowRankWeight":
+    def rows(self, weight: Tensor, b: Tensor) -> "LowRankWeight":
         """Returns some rows of the weight, with the same rows of B."""
         return LowRankWeight.of(weight, self.a, b, self.scaling, self.drop)
 
-    def linear(self, x: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
+    def linear(self, x: Tensor, bias: Tensor | None) -> Tensor:
         """Applies a linear function with this weight."""
         return low_rank_linear(x, self.plain, bias, self.a, self.b, self.scaling, self.drop)
 
@@ -72,7 +73,7 @@ class LowRankWeight(torch.Tensor):
                     return func(*args, **kwargs)
             if func in _PARTS and kwargs.get("dim", 0) == 0 and len(args) == 2:
                 return tuple(map(first.rows, func(first.plain, args[1]), func(first.b, args[1])))
-            if func is torch.Tensor.__getitem__ and isinstance(args[1], slice):
+            if func is Tensor.__getitem__ and isinstance(args[1], slice):
                 return first.rows(first.plain[args[1]], first.b[args[1]])
         return func(*_summed(args), **{name: _summed((value,))[0] for name, value in kwargs.items()})
 

@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tabtune_core.errors import AdapterError
 from tabtune_core.files.damaged import refused_as
@@ -24,12 +23,12 @@ from tabtune_core.variants import VARIANTS
 class AdapterPackage:
     """The content of a package."""
 
-    tensors: dict[str, torch.Tensor]
+    tensors: dict[str, Tensor]
     """A and B of every layer, a variant's own tensors, and trained biases, by PEFT's names."""
     facts: PackageFacts
 
 
-def factor_tensors(module: nn.Module, report: LoraReport) -> dict[str, torch.Tensor]:
+def factor_tensors(module: nn.Module, report: LoraReport) -> dict[str, Tensor]:
     """Returns copies on the CPU of an adapter's tensors, named as in PEFT; raises AdapterError for NaN or Infinity."""
     own = adapter_tensors(module, report)
     tensors = {name: parameter.detach().cpu().contiguous().clone() for name, parameter in own.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import IO, Any, get_args
 
 import torch
+from torch import Tensor
 
 from tabtune_core.errors import AdapterError
 from tabtune_core.files.archives import open_zip
@@ -34,7 +35,7 @@ class LoraAdapter:
     """An adapter for a pipeline's ``load_adapter``; task, model and base are None for a file written by hand."""
 
     settings: LoraSettings
-    tensors: dict[str, torch.Tensor]
+    tensors: dict[str, Tensor]
     """The adapter's tensors, named as PEFT names them."""
     task: Task | None
     model: str | None
@@ -97,11 +98,9 @@ def write_plain(path: str | Path | IO[bytes], adapter: LoraAdapter, report: Lora
         torch.save(content, path)
 
 
-def _sides(
-    paths: Iterable[str], variant: str, tensors: Mapping[str, torch.Tensor]
-) -> dict[str, dict[str, torch.Tensor]]:
+def _sides(paths: Iterable[str], variant: str, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:
     """Returns the factors of each layer's update as ``lora_a`` and ``lora_b``, by path."""
-    sides: dict[str, dict[str, torch.Tensor]] = {side: {} for side in _SIDES}
+    sides: dict[str, dict[str, Tensor]] = {side: {} for side in _SIDES}
     for path in paths:
         start = f"{PREFIX}{path}."
         own = {name.removeprefix(start): value for name, value in tensors.items() if name.startswith(start)}
@@ -133,7 +132,7 @@ def _from_tensors(path: Path) -> LoraAdapter:
         if not isinstance(content, dict) or not {"rank", "alpha", *_SIDES} <= content.keys():
             raise Damaged("it needs the entries 'rank', 'alpha', 'lora_a' and 'lora_b'")
         adapter = _written(content) if "tensors" in content else _by_hand(content)
-        plain = (isinstance(one, torch.Tensor) and one.dtype in FLOATS for one in adapter.tensors.values())
+        plain = (isinstance(one, Tensor) and one.dtype in FLOATS for one in adapter.tensors.values())
         if not adapter.tensors or not all(plain) or not all(isinstance(name, str) for name in adapter.tensors):
             raise Damaged("its tensors are not those of an adapter")
         return adapter

@@ -3,8 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tabtune_core.lora.adapted_layer import LayerKind
 from tabtune_core.lora.names import TargetRules, check_reached, match_targets
@@ -18,10 +17,10 @@ class Adaptable:
     """Path of the weight in the module, without a trailing ``.weight``."""
     kind: LayerKind
     owner: nn.Module
-    weight: torch.Tensor
+    weight: Tensor
 
     @property
-    def matrix(self) -> torch.Tensor:
+    def matrix(self) -> Tensor:
         """The weight as ``(out, in)``; an embedding ``(ids, width)`` is transposed."""
         return self.weight.T if self.kind == "embedding" else self.weight
 

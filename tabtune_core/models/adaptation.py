@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-import torch
+from torch import Tensor
 
 from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.adapter_set import AdapterSet
@@ -12,7 +12,7 @@ from tabtune_core.settings import LoraSettings, RunSettings
 
 OWN = "default"
 """Name of the adapter that a fit trains, as in PEFT."""
-Tensors = Mapping[str, torch.Tensor]
+Tensors = Mapping[str, Tensor]
 
 
 def adapt(model: BaseModel, settings: RunSettings, tensors: Tensors | None = None) -> LoraReport:

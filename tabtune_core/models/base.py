@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tabtune_core.data.encoding import Target
@@ -28,12 +28,12 @@ CACHE_BYTES = 500_000_000
 """Largest cache of a context for many predictions."""
 
 
-def averaged(loss_BQ: torch.Tensor, weight_BQ: torch.Tensor | None) -> torch.Tensor:
+def averaged(loss_BQ: Tensor, weight_BQ: Tensor | None) -> Tensor:
     """Returns the mean of the rows' losses, each times its weight; not divided by these rows' weights."""
     return loss_BQ.mean() if weight_BQ is None else (loss_BQ.flatten() * weight_BQ.flatten()).mean()
 
 
-def cross_entropy(logits_BQK: torch.Tensor, y: torch.Tensor, weight_BQ: torch.Tensor | None) -> torch.Tensor:
+def cross_entropy(logits_BQK: Tensor, y: Tensor, weight_BQ: Tensor | None) -> Tensor:
     """Returns the mean cross-entropy in nats, as ``averaged``.
 
     ``y`` has class ids ``(B, Q)``, where rows with -1 are left out, or shares of the classes ``(B, Q, K)``.
@@ -44,7 +44,7 @@ def cross_entropy(logits_BQK: torch.Tensor, y: torch.Tensor, weight_BQ: torch.Te
     return averaged(F.cross_entropy(logits_NK, y_N, ignore_index=-1, reduction="none"), weight_BQ)
 
 
-def context_scale(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def context_scale(y_BC: Tensor) -> tuple[Tensor, Tensor]:
     """Returns mean and deviation of the context's numbers, ``(B, 1)`` each; the latter is 1 for constant numbers."""
     scale_B1 = y_BC.std(1, correction=0, keepdim=True)
     return y_BC.mean(1, keepdim=True), torch.where(scale_B1 > 0, scale_B1, torch.ones_like(scale_B1))
@@ -64,14 +64,7 @@ class BaseModel(Protocol):
         """Fits the model's own normalisation to context rows, and returns it."""
         ...
 
-    def loss(
-        self,
-        x_BTF: torch.Tensor,
-        y_BC: torch.Tensor,
-        y_BQ: torch.Tensor,
-        classes: int,
-        weight_BQ: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def loss(self, x_BTF: Tensor, y_BC: Tensor, y_BQ: Tensor, classes: int, weight_BQ: Tensor | None = None) -> Tensor:
         """Computes the mean loss of the query rows, with a graph; the first C rows are context.
 
         The outputs are those of a prediction. Classification: cross-entropy in nats, ids int64; query rows with the id

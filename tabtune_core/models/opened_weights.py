@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import safetensors
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tabtune_core.errors import CheckpointError
 from tabtune_core.files.archives import LARGEST_FILE_BYTES
@@ -23,7 +23,7 @@ BUFFER_BYTES = 64_000_000
 """Largest size of a module's buffers, some of which are not saved with it."""
 
 
-def read_safetensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Reads the tensors and the metadata of a safetensors file; raises Damaged or SafetensorError if it is none."""
     check_file(path, most_bytes=LARGEST_FILE_BYTES)
     with safetensors.safe_open(path, "pt") as file:
@@ -40,7 +40,7 @@ def read_entries(path: Path) -> dict[str, Any]:
     parts = [content.get(name) for name in ("config", "state_dict")] if isinstance(content, dict) else [None]
     if not all(isinstance(part, dict) for part in parts):
         raise Damaged("it needs the entries 'config' and 'state_dict'")
-    if not all(isinstance(value, torch.Tensor) for value in content["state_dict"].values()):
+    if not all(isinstance(value, Tensor) for value in content["state_dict"].values()):
         raise Damaged("its 'state_dict' holds something other than tensors")
     return content
 
@@ -60,7 +60,7 @@ def check_task(path: Path, stored: str, task: Task) -> None:
         raise CheckpointError(f"{other}. Name a checkpoint for {task}.")
 
 
-def build(path: Path, make: Callable[[], Module], tensors: Mapping[str, torch.Tensor], package: str) -> Module:
+def build(path: Path, make: Callable[[], Module], tensors: Mapping[str, Tensor], package: str) -> Module:
     """Builds a module with these weights, on the meta device first; raises CheckpointError if they do not fit."""
     with refused_as(CheckpointError, f"{path} does not fit the installed {package} package", WAY_OUT):
         with torch.device("meta"):

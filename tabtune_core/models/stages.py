@@ -6,12 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 from unittest.mock import patch
 
-import torch
-from torch import nn
+from torch import Tensor, nn
 
 from tabtune_core.models.cards import Family
 
-Take = Callable[..., torch.Tensor]
+Take = Callable[..., Tensor]
 """Returns the next cached tensor, in a given shape; one length may be -1."""
 
 
@@ -22,7 +21,7 @@ class Stage:
     path: str
     skip: Callable[..., Any] | None = None
     """Called in place of the stage if a later one returns cached tensors; None: the stage always runs."""
-    keep: Callable[..., list[torch.Tensor]] | None = None
+    keep: Callable[..., list[Tensor]] | None = None
     """From the stage's output and arguments: the tensors that the rest needs; None: it cannot be cut here."""
     give: Callable[..., Any] | None = None
     """From ``Take`` and the arguments: the output with which the forward goes on as if earlier stages had run."""
@@ -56,10 +55,10 @@ def replaced(stand_ins: Iterable[tuple[Any, str, Callable[..., Any]]]) -> Iterat
 class Instead:
     """A residual that turns ``x + residual`` into a tensor given beforehand, to the last bit."""
 
-    def __init__(self, value: torch.Tensor) -> None:
+    def __init__(self, value: Tensor) -> None:
         self.value = value
 
-    def __radd__(self, x: object) -> torch.Tensor:
+    def __radd__(self, x: object) -> Tensor:
         """Returns the tensor in place of the sum."""
         return self.value
 
@@ -69,6 +68,6 @@ def first_of(*positional: Any, **named: Any) -> Any:
     return (*positional, *named.values())[0]
 
 
-def spread(x: torch.Tensor, *shape: int) -> torch.Tensor:
+def spread(x: Tensor, *shape: int) -> Tensor:
     """Returns zeros that take no memory, for callers that only read them."""
     return x.new_zeros(()).expand(shape)

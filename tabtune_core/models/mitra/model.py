@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tabtune_core.data.encoding import Target
@@ -65,14 +65,7 @@ class MitraModel(BaseModel):
 
         return transform
 
-    def loss(
-        self,
-        x_BTF: torch.Tensor,
-        y_BC: torch.Tensor,
-        y_BQ: torch.Tensor,
-        classes: int,
-        weight_BQ: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def loss(self, x_BTF: Tensor, y_BC: Tensor, y_BQ: Tensor, classes: int, weight_BQ: Tensor | None = None) -> Tensor:
         """Computes cross-entropy (nats) over classes or value bins, or squared error for one output."""
         if not classes:
             low_B1, span_B1 = _range(y_BC)
@@ -108,11 +101,11 @@ class MitraModel(BaseModel):
             for file in made.iterdir():
                 file.replace(path / file.name)
 
-    def _labels(self, scaled: torch.Tensor) -> torch.Tensor:
+    def _labels(self, scaled: Tensor) -> Tensor:
         """Returns scaled numbers as the module reads them: unchanged, or as ids of value bins."""
         return scaled if self.outputs == 1 else (torch.bucketize(scaled, self._edges) - 1).clamp(0, self.outputs - 1)
 
-    def _decoded(self, outputs_QO: torch.Tensor) -> torch.Tensor:
+    def _decoded(self, outputs_QO: Tensor) -> Tensor:
         """Returns scaled numbers ``(Q,)``: the output, or the mean of its value bins, as the release was evaluated."""
         return (
             outputs_QO
@@ -121,7 +114,7 @@ class MitraModel(BaseModel):
         )
 
 
-def outputs_of(module: nn.Module, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
+def outputs_of(module: nn.Module, x_BTF: Tensor, y_BC: Tensor) -> Tensor:
     """Returns outputs ``(B, Q, O)``, or ``(B, Q)`` if O is 1; unpadded, as upstream would attend to padding."""
     tables, rows, features = x_BTF.shape
     context = y_BC.shape[1]
@@ -130,18 +123,16 @@ def outputs_of(module: nn.Module, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> to
         for length in (features, context, rows - context)
     )
     # a copy of the context, as upstream writes into its arguments
-    outputs_BQO: torch.Tensor = module(
-        x_BTF[:, :context].clone(), y_BC, x_BTF[:, context:], padding_F, padding_C, padding_Q
-    )
+    outputs_BQO: Tensor = module(x_BTF[:, :context].clone(), y_BC, x_BTF[:, context:], padding_F, padding_C, padding_Q)
     return outputs_BQO
 
 
-def _range(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _range(y_BC: Tensor) -> tuple[Tensor, Tensor]:
     low_B1 = y_BC.amin(dim=1, keepdim=True)
     return low_B1, y_BC.amax(dim=1, keepdim=True) - low_B1
 
 
-def _scaled(y_BN: torch.Tensor, low_B1: torch.Tensor, span_B1: torch.Tensor) -> torch.Tensor:
+def _scaled(y_BN: Tensor, low_B1: Tensor, span_B1: Tensor) -> Tensor:
     """Scales the context's range to 0 to 1; if the context has a single value, everything becomes 0."""
     return ((y_BN - low_B1) / span_B1).nan_to_num(nan=0.0, posinf=0.0, neginf=0.0)
 

@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from tabdpt.model import TabDPTModel as Network
 from tabdpt.model import TransformerEncoderLayer
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -58,11 +58,11 @@ class _Drawn(TorchFunctionMode):
 class ContextStatistics(Network):  # type: ignore[misc]
     """Upstream's module with feature statistics from the context alone, where ``training`` would add query rows."""
 
-    def forward(self, *positional: Any, **named: Any) -> torch.Tensor:
+    def forward(self, *positional: Any, **named: Any) -> Tensor:
         """Calls upstream's forward."""
         predicting = view_of_one(self)
         predicting.training = False
-        outputs: torch.Tensor = Network.forward(predicting, *positional, **named)
+        outputs: Tensor = Network.forward(predicting, *positional, **named)
         return outputs
 
 
@@ -97,14 +97,7 @@ class TabDPTModel(BaseModel):
 
         return transform
 
-    def loss(
-        self,
-        x_BTF: torch.Tensor,
-        y_BC: torch.Tensor,
-        y_BQ: torch.Tensor,
-        classes: int,
-        weight_BQ: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def loss(self, x_BTF: Tensor, y_BC: Tensor, y_BQ: Tensor, classes: int, weight_BQ: Tensor | None = None) -> Tensor:
         """Computes the mean cross-entropy (nats) over classes, or over bins of the target's z-score.
 
         A z-score is shared between the two nearest bin centres, so that the expectation can equal it.
@@ -133,7 +126,7 @@ class TabDPTModel(BaseModel):
             number_BQ = (self._first_centre + self._bin_width * place_BQ) * deviation_B1 + mean_B1
         return np.asarray(number_BQ[0].numpy())
 
-    def _class_scores(self, x_BTF: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
+    def _class_scores(self, x_BTF: Tensor, y_BC: Tensor, classes: int) -> Tensor:
         """Returns log-probabilities ``(B, Q, K)`` up to a constant per row.
 
         More classes than logits are predicted digit by digit in base ``n_out``, as upstream does, and added.
@@ -146,15 +139,15 @@ class TabDPTModel(BaseModel):
             place *= base
         return torch.stack(digits).sum(dim=0)
 
-    def _bin_logits(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
+    def _bin_logits(self, x_BTF: Tensor, y_BC: Tensor) -> Tensor:
         """Returns logits ``(B, Q, N)`` of the z-score's bins, which have equal widths and are numbered from 0."""
         return self._outputs(x_BTF, y_BC)[..., self.module.n_out :]
 
-    def _outputs(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
+    def _outputs(self, x_BTF: Tensor, y_BC: Tensor) -> Tensor:
         """Returns outputs ``(B, Q, O)``."""
         network = self.module
         x_BTW = F.pad(x_BTF, (0, network.num_features - x_BTF.shape[-1]))
-        outputs_QBO: torch.Tensor = network(x_BTW, y_BC.float(), self.task == "classification")
+        outputs_QBO: Tensor = network(x_BTW, y_BC.float(), self.task == "classification")
         return outputs_QBO.transpose(0, 1)
 
     def save(self, path: Path) -> None:
@@ -173,12 +166,12 @@ def scale_on_cpu(module: Network) -> None:
         )
 
 
-def _scale(numbers: SimpleNamespace, eval_pos: int, *, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-    scale: torch.Tensor = TransformerEncoderLayer.get_scale_param(numbers, eval_pos, device=CPU, dtype=dtype)
+def _scale(numbers: SimpleNamespace, eval_pos: int, *, device: torch.device, dtype: torch.dtype) -> Tensor:
+    scale: Tensor = TransformerEncoderLayer.get_scale_param(numbers, eval_pos, device=CPU, dtype=dtype)
     return scale
 
 
-def standard(y_BC: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def standard(y_BC: Tensor) -> tuple[Tensor, Tensor]:
     """Returns mean and deviation ``(B, 1)`` of the context's numbers, in the widest float.
 
     Upstream adds 1e-6, which shrinks small targets; here only the deviation of a constant target is replaced.

@@ -23,7 +23,7 @@ from tabicl._model.attention import sdpa_with_flattened_batch
 from tabicl._model.embedding import ColEmbedding
 from tabicl._model.layers import InducedSelfAttentionBlock, MultiheadAttention, MultiheadAttentionBlock, SkippableLinear
 from tabicl._model.learning import ICLearning
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tabtune_core.lora.attach import view
@@ -35,12 +35,12 @@ class LeanAttention(MultiheadAttention):  # type: ignore[misc]
 
     def forward(
         self,
-        query: torch.Tensor,
-        key: torch.Tensor | None = None,
-        value: torch.Tensor | None = None,
+        query: Tensor,
+        key: Tensor | None = None,
+        value: Tensor | None = None,
         cached_kv: Any = None,
-        key_padding_mask: torch.Tensor | None = None,
-        attn_mask: torch.Tensor | None = None,
+        key_padding_mask: Tensor | None = None,
+        attn_mask: Tensor | None = None,
         rope: Any = None,
         need_kv: bool = False,
     ) -> Any:
@@ -67,7 +67,7 @@ class LeanAttention(MultiheadAttention):  # type: ignore[misc]
         answer = sdpa_with_flattened_batch(q.expand(*k.shape[:-3], *q.shape[-3:]), k, v)
         return F.linear(answer.transpose(-3, -2).flatten(-2), self.out_proj.weight, self.out_proj.bias)
 
-    def _heads(self, projected: torch.Tensor, count: int) -> list[torch.Tensor]:
+    def _heads(self, projected: Tensor, count: int) -> list[Tensor]:
         """Splits ``(..., T, count D)`` into ``count`` views ``(..., H, T, D / H)``."""
         parts = projected.view(*projected.shape[:-1], count, self.num_heads, self.head_dim)
         return [part.transpose(-3, -2) for part in (parts.unbind(-3) if count > 1 else [parts.squeeze(-3)])]
@@ -77,25 +77,23 @@ class _Rotation(torch.autograd.Function):
     """Rotates pairs of numbers by their token's angles, and the gradient back: Su et al. 2021, arXiv 2104.09864."""
 
     @staticmethod
-    def forward(
-        ctx: Any, x: torch.Tensor, cos_TP: torch.Tensor, sin_TP: torch.Tensor, interleaved: bool
-    ) -> torch.Tensor:
+    def forward(ctx: Any, x: Tensor, cos_TP: Tensor, sin_TP: Tensor, interleaved: bool) -> Tensor:
         ctx.save_for_backward(cos_TP, sin_TP)
         ctx.interleaved = interleaved
         return _turned(x, cos_TP, sin_TP, interleaved)
 
     @staticmethod
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         cos_TP, sin_TP = ctx.saved_tensors
         return _turned(grad, cos_TP, -sin_TP, ctx.interleaved), None, None, None
 
 
-def _rotated(*arguments: Any) -> torch.Tensor:
-    rotated: torch.Tensor = _Rotation.apply(*arguments)  # type: ignore[no-untyped-call]
+def _rotated(*arguments: Any) -> Tensor:
+    rotated: Tensor = _Rotation.apply(*arguments)  # type: ignore[no-untyped-call]
     return rotated
 
 
-def _turned(x: torch.Tensor, cos_TP: torch.Tensor, sin_TP: torch.Tensor, interleaved: bool) -> torch.Tensor:
+def _turned(x: Tensor, cos_TP: Tensor, sin_TP: Tensor, interleaved: bool) -> Tensor:
     """Rotates ``(..., T, 2 P)`` in the type of the angles; a pair is two neighbours, or one number of each half."""
     wide = x.to(cos_TP.dtype)
     turned = torch.empty_like(wide)
@@ -110,17 +108,17 @@ def _turned(x: torch.Tensor, cos_TP: torch.Tensor, sin_TP: torch.Tensor, interle
 class LeanInducedAttention(InducedSelfAttentionBlock):  # type: ignore[misc]
     """Projects the inducing points once for all columns; checks for reserved columns only outside training."""
 
-    def forward(self, src: torch.Tensor, train_size: int | None = None) -> torch.Tensor:
+    def forward(self, src: Tensor, train_size: int | None = None) -> Tensor:
         """Maps ``(..., T, D)`` to the same shape."""
-        answer: torch.Tensor = (self.induced_attention if self.training else super().forward)(src, train_size)
+        answer: Tensor = (self.induced_attention if self.training else super().forward)(src, train_size)
         return answer
 
-    def induced_attention(self, src: torch.Tensor, train_size: int | None = None) -> torch.Tensor:
+    def induced_attention(self, src: Tensor, train_size: int | None = None) -> Tensor:
         """Maps ``(..., T, D)`` to the same shape, through points that attend to the first ``train_size`` tokens."""
         points = self.ind_vectors[(None,) * (src.dim() - 2)]
         shown = src[..., :train_size, :]
         hidden = self.multihead_attn1(points, shown, shown)
-        answer: torch.Tensor = self.multihead_attn2(src, hidden, hidden)
+        answer: Tensor = self.multihead_attn2(src, hidden, hidden)
         return answer
 
 
@@ -131,7 +129,7 @@ RESERVED = -100.0
 class LeanLastBlock(MultiheadAttentionBlock):  # type: ignore[misc]
     """The last in-context block, which computes outputs for the query rows only."""
 
-    def forward(self, q: torch.Tensor, *positional: Any, train_size: int | None = None, **named: Any) -> Any:
+    def forward(self, q: Tensor, *positional: Any, train_size: int | None = None, **named: Any) -> Any:
         """Maps ``(B, T, D)`` to ``(B, Q, D)``; other calls, such as filling a cache, are upstream's."""
         if train_size is None or positional or named.keys() - {"rope"}:
             return super().forward(q, *positional, train_size=train_size, **named)
@@ -142,14 +140,14 @@ class LeanLastBlock(MultiheadAttentionBlock):  # type: ignore[misc]
 class LeanInContext(ICLearning):  # type: ignore[misc]
     """Pads the outputs to ``(B, T, O)`` with zeros for the context rows, which upstream does not read."""
 
-    def _icl_predictions(self, R: torch.Tensor, y_train: torch.Tensor) -> torch.Tensor:
+    def _icl_predictions(self, R: Tensor, y_train: Tensor) -> Tensor:
         return F.pad(super()._icl_predictions(R, y_train), (0, 0, y_train.shape[1], 0))
 
-    def _icl_predictions_repr_cache(self, R: torch.Tensor, train_size: int) -> torch.Tensor:
+    def _icl_predictions_repr_cache(self, R: Tensor, train_size: int) -> Tensor:
         return F.pad(super()._icl_predictions_repr_cache(R, train_size), (0, 0, train_size, 0))
 
 
-class _Labels(torch.Tensor):
+class _Labels(Tensor):
     """Labels whose ``max`` does not wait for the GPU: an episode never has more classes than there are outputs."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
@@ -163,12 +161,8 @@ class LeanColumns(ColEmbedding):  # type: ignore[misc]
     """Computes embeddings of cells for the columns that hold data only."""
 
     def _compute_embeddings(
-        self,
-        features: torch.Tensor,
-        train_size: int,
-        y_train: torch.Tensor | None = None,
-        embed_with_test: bool = False,
-    ) -> torch.Tensor:
+        self, features: Tensor, train_size: int, y_train: Tensor | None = None, embed_with_test: bool = False
+    ) -> Tensor:
         """Maps ``(B, H, T, P)`` to ``(B, H, T, D)``, with zeros for the reserved columns, which come first.
 
         In inference a call may have only some columns, so reserved ones are recognized by their values: no data column
@@ -180,18 +174,16 @@ class LeanColumns(ColEmbedding):  # type: ignore[misc]
             first = min(int(full_H.int().argmax()), first)
         if labels is not None and first:
             labels = labels[..., first:, :].as_subclass(_Labels) if self.training else labels[..., first:, :]
-        embedded: torch.Tensor = super()._compute_embeddings(
-            features[..., first:, :, :], train_size, labels, embed_with_test
-        )
+        embedded: Tensor = super()._compute_embeddings(features[..., first:, :, :], train_size, labels, embed_with_test)
         return F.pad(embedded, (0, 0, 0, 0, first, 0)) if first else embedded
 
 
 class LeanLinear(SkippableLinear):  # type: ignore[misc]
     """Checks for reserved columns, which waits for the GPU, only outside training: a training step has none here."""
 
-    def forward(self, src: torch.Tensor) -> torch.Tensor:
+    def forward(self, src: Tensor) -> Tensor:
         """Maps ``(..., in)`` to ``(..., out)``."""
-        output: torch.Tensor = nn.Linear.forward(self, src) if self.training else super().forward(src)
+        output: Tensor = nn.Linear.forward(self, src) if self.training else super().forward(src)
         return output
 
 

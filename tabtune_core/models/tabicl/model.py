@@ -16,7 +16,7 @@ from tabicl import InferenceConfig
 from tabicl._model.attention import set_flash_attn3_enabled
 from tabicl._model.tabicl import TabICL
 from tabicl._sklearn.preprocessing import PreprocessingPipeline, UniqueFeatureFilter
-from torch import nn
+from torch import Tensor, nn
 
 from tabtune_core.data.encoding import Target
 from tabtune_core.devices import on_device
@@ -72,14 +72,7 @@ class TabICLModel(BaseModel):
 
         return transform
 
-    def loss(
-        self,
-        x_BTF: torch.Tensor,
-        y_BC: torch.Tensor,
-        y_BQ: torch.Tensor,
-        classes: int,
-        weight_BQ: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def loss(self, x_BTF: Tensor, y_BC: Tensor, y_BQ: Tensor, classes: int, weight_BQ: Tensor | None = None) -> Tensor:
         """Computes cross-entropy, or the pinball loss of the standardized target, as upstream's fine-tuning does."""
         mean_B1, scale_B1 = context_scale(y_BC) if not classes else (0.0, 1.0)
         outputs_BQO = self.module(x_BTF, y_BC.float() if classes else (y_BC - mean_B1) / scale_B1)
@@ -128,10 +121,10 @@ class TabICLModel(BaseModel):
 
         return predict
 
-    def _tensor(self, x_TF: Array) -> torch.Tensor:
+    def _tensor(self, x_TF: Array) -> Tensor:
         return torch.from_numpy(x_TF[None]).to(self.device)
 
-    def _shown(self, y_C: Target, classes: int) -> tuple[torch.Tensor, StandardScaler | None]:
+    def _shown(self, y_C: Target, classes: int) -> tuple[Tensor, StandardScaler | None]:
         """Returns labels as the module reads them, and the scaler of a numeric target."""
         scaler = None if classes else _scaler(y_C)
         shown_C = y_C if scaler is None else scaler.transform(y_C[:, None])[:, 0]
@@ -163,7 +156,7 @@ def _scaler(y_C: Target) -> StandardScaler:
     return scaler
 
 
-def _answers(outputs: torch.Tensor, scaler: StandardScaler | None, classes: int) -> NDArray[np.float64]:
+def _answers(outputs: Tensor, scaler: StandardScaler | None, classes: int) -> NDArray[np.float64]:
     """Turns logits ``(Q, K)`` into probabilities, or standardized means ``(Q,)`` into numbers."""
     if scaler is not None:
         return np.asarray(scaler.inverse_transform(outputs.cpu().double().numpy()[:, None])[:, 0])
@@ -196,7 +189,7 @@ def stages(module: nn.Module) -> Stages:
 
     blocks = list(in_context.get_submodule("tf_icl.blocks").children())
 
-    def copied(output: torch.Tensor, *_: Any, **__: Any) -> list[torch.Tensor]:
+    def copied(output: Tensor, *_: Any, **__: Any) -> list[Tensor]:
         return [output.clone()]
 
     def block(i: int) -> Stage:

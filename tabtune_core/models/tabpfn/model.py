@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from tabtune_core.data.encoding import Target
@@ -53,7 +53,7 @@ class Opened:
     module: Any
     entries: dict[str, Any]
     """Its other entries: ``config``, ``architecture_name`` and, in v2.6, ``inference_config`` of the estimators."""
-    borders: torch.Tensor | None
+    borders: Tensor | None
     """Of a regressor's bars; None for a classifier."""
     temperature: float
     """Divisor of the outputs; the training loss uses it too, so that training matches prediction."""
@@ -103,14 +103,7 @@ class TabPFNModel(BaseModel):
 
         return transform
 
-    def loss(
-        self,
-        x_BTF: torch.Tensor,
-        y_BC: torch.Tensor,
-        y_BQ: torch.Tensor,
-        classes: int,
-        weight_BQ: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def loss(self, x_BTF: Tensor, y_BC: Tensor, y_BQ: Tensor, classes: int, weight_BQ: Tensor | None = None) -> Tensor:
         """Computes cross-entropy (nats) over classes, or the bar distribution's loss of the standardized target."""
         mean_B1, scale_B1 = (0.0, 1.0) if classes else context_scale(y_BC)
         outputs_BQO = self._outputs(x_BTF, y_BC if classes else (y_BC - mean_B1) / scale_B1)
@@ -161,23 +154,23 @@ class TabPFNModel(BaseModel):
         with in_one_move(path) as partial, partial.open("wb") as stream:  # torch's own errors hide that a disk is full
             torch.save({**self._opened.entries, "state_dict": tensors, "licence": str(self.source.licence)}, stream)
 
-    def _tensor(self, x_TF: Array) -> torch.Tensor:
+    def _tensor(self, x_TF: Array) -> Tensor:
         return torch.from_numpy(x_TF[None]).to(self.device)
 
-    def _shown(self, y_C: Target, classes: int) -> tuple[torch.Tensor, float, float]:
+    def _shown(self, y_C: Target, classes: int) -> tuple[Tensor, float, float]:
         """Returns labels as the module reads them, and mean and scale of a numeric target."""
         if classes:
             return torch.from_numpy(y_C[None]).to(self.device), 0.0, 1.0
         mean, scale = float(y_C.mean()), float(y_C.std()) or 1.0
         return torch.from_numpy(((y_C - mean) / scale)[None]).float().to(self.device), mean, scale
 
-    def _outputs(self, x_BTF: torch.Tensor, y_BC: torch.Tensor) -> torch.Tensor:
+    def _outputs(self, x_BTF: Tensor, y_BC: Tensor) -> Tensor:
         """Returns outputs ``(B, Q, O)``; upstream has the row axis first."""
-        outputs_QBO: torch.Tensor = self.module(x_BTF.transpose(0, 1), y_BC.T.float())
+        outputs_QBO: Tensor = self.module(x_BTF.transpose(0, 1), y_BC.T.float())
         return outputs_QBO.transpose(0, 1) / self._opened.temperature
 
     def _answers(
-        self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, classes: int, mean: float, scale: float
+        self, outputs_BQO: Tensor, y_BC: Tensor, classes: int, mean: float, scale: float
     ) -> NDArray[np.float64]:
         """Turns the outputs of one table into probabilities or numbers."""
         outputs = outputs_BQO.double()
@@ -188,7 +181,7 @@ class TabPFNModel(BaseModel):
         )
         return np.asarray(answers[0].cpu().numpy())
 
-    def _by_class(self, outputs_BQO: torch.Tensor, y_BC: torch.Tensor, classes: int) -> torch.Tensor:
+    def _by_class(self, outputs_BQO: Tensor, y_BC: Tensor, classes: int) -> Tensor:
         """Returns logits ``(B, Q, K)``; v2's module numbers the classes in the context first, then the absent ones."""
         if not isinstance(self.module, TabPFNV2):
             return outputs_BQO[..., :classes]
@@ -246,7 +239,7 @@ MODEL = TabPFNModel
 def stages(module: nn.Module) -> Stages:
     """Returns the stages: embeddings, thinking rows except in v2, then blocks over all cells."""
 
-    def cells(given: list[torch.Tensor] | torch.Tensor) -> torch.Tensor:
+    def cells(given: list[Tensor] | Tensor) -> Tensor:
         """Returns the cells; upstream expects a list of them to be emptied."""
         return given.pop() if isinstance(given, list) else given
 
