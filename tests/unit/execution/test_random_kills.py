@@ -51,6 +51,7 @@ class Lab:
     def __init__(self, folder, chance, mark):
         self.home, self.chance, self.mark = folder / "workspace", chance, mark
         self.store, self.server, self.workers = RunStore(self.home), None, []
+        self.resumed = set()
 
     def launch(self):
         """Starts the dashboard as a person does; it starts the worker."""
@@ -82,6 +83,7 @@ class Lab:
         """Starts a dashboard (which ensures a worker) and a worker if they are missing; resumes interrupted runs."""
         for run in self.store.runs(status="interrupted"):
             self.store.resume(run.id)
+            self.resumed.add(run.id)
         if self.server is None or self.server.poll() is not None:
             self.launch()
         self.workers = [worker for worker in self.workers if worker.poll() is None]
@@ -162,7 +164,9 @@ def one_round(lab, undisturbed, scores):
         assert set(run.result.resumed_steps) <= set(check_beginnings(lab.store.run_dir(run_id) / JOURNAL))
     for run_id, (status, steps) in zip(race_ids, RACE.values(), strict=True):
         done = [stored.event.step for stored in lab.store.events(run_id, ["StepDone"])]
-        assert (lab.store.run(run_id).status, done) == (status, list(range(1, steps + 1)))
+        assert done == list(range(1, len(done) + 1))
+        if lab.resumed.isdisjoint(race_ids):  # a race does not wait for a run that a person has to resume
+            assert (lab.store.run(run_id).status, len(done)) == (status, steps)
 
 
 @pytest.mark.slow
