@@ -20,7 +20,6 @@ from tabtune_core.execution.executor import OpenExecutor
 from tabtune_core.execution.job_lanes import JobLanes
 from tabtune_core.execution.local import LocalExecutor
 from tabtune_core.execution.lock import TAKE_SECONDS, WorkerLock, is_stopped, want_worker
-from tabtune_core.execution.on_ray.remote_run import drop_arriving
 from tabtune_core.execution.processes import EXPERIMENT, JOBS, forkserver, identity_of, is_alive
 from tabtune_core.execution.worker import POLL_SECONDS, RECONCILE_SECONDS, Worker
 from tabtune_core.scratch import sweep
@@ -122,8 +121,6 @@ def sweep_up(store: RunStore) -> None:
         with suppress(OSError):
             if rows.stem not in wanted and time.time() - rows.stat().st_mtime > FRESH_SECONDS:
                 rows.unlink()
-    for folder in store.home.glob("runs/*"):
-        drop_arriving(folder)
     for states in store.home.glob(f"runs/*/{STATES}"):
         if states.parent.name not in needed:
             shutil.rmtree(states, ignore_errors=True)

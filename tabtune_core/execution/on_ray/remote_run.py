@@ -1,6 +1,6 @@
 """One run on a node of a cluster: the class of the actor, whose process carries out the run, and its node's files.
 
-In: the order of a run, and the files that it needs, in pieces. Out: new events and log lines, the last state of its
+In: the order of a run, and the files that it needs. Out: new events and log lines, the last state of its
 training, and finally its outcome and its files. The worker asks for all of them, and Ray ends this with the worker.
 """
 
@@ -12,7 +12,6 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,22 +20,15 @@ from typing import Any
 from tabtune_core.errors import Cancelled, Waiting
 from tabtune_core.events import Event, RunFailed, RunFinished, RunPlanned, StopRequest
 from tabtune_core.execution.child import explain, kind_of_error, memory_advice, write_to
+from tabtune_core.files.whole import in_one_move
 from tabtune_core.scratch import PREFIX, SUFFIX, locked, sweep
 from tabtune_core.settings import RunSettings
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.run_folder import LAST_STATE, LOG, STATES
 from tabtune_core.store.run_row import Status
 
-PIECE_BYTES = 8_000_000
-"""Bytes sent in one call; they are held in memory on both sides."""
-ARRIVING = "arriving"
-"""How the name of an incomplete file or folder ends."""
-Sizes = dict[str, int]
-"""Bytes of files by their paths below a folder."""
-EVENTS_AT_ONCE = 2_000
-LOG_BYTES_AT_ONCE = 1_000_000
-LEAVING = "leaving"
-"""Folder of states that are being sent to the worker."""
+Files = dict[str, bytes]
+"""Contents of files by their paths below a folder."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,66 +77,16 @@ class News:
     """None while the run goes on."""
 
 
-def pieces(file: Path) -> Iterator[tuple[int, bytes]]:
-    """Yields the pieces of a file, each with its offset; an empty file has one piece."""
-    for offset in range(0, file.stat().st_size or 1, PIECE_BYTES):
-        yield offset, piece(file, offset)
-
-
-def piece(file: Path, offset: int) -> bytes:
-    """Reads at most PIECE_BYTES of a file from an offset; empty at its end."""
-    with file.open("rb") as stream:
-        stream.seek(offset)
-        return stream.read(PIECE_BYTES)
-
-
-def take(file: Path, offset: int, content: bytes, size: int) -> None:
-    """Adds a piece to a file of ``size`` bytes; the last piece moves the file to its place."""
-    # two runs of a node may get the same table at the same time
-    arriving = file.with_name(f"{file.name}.{os.getpid()}.{ARRIVING}")
+def put(file: Path, content: bytes) -> None:
+    """Writes a file whole or not at all: two runs of a node may get the same table at the same time."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with arriving.open("ab" if offset else "wb") as stream:
-        assert stream.tell() == offset, f"{file.name}: {stream.tell()} bytes are there, {offset} were expected"
-        stream.write(content)
-    if offset + len(content) >= size:
-        arriving.replace(file)
+    with in_one_move(file) as partial:
+        partial.write_bytes(content)
 
 
-def drop_arriving(folder: Path) -> None:
-    """Removes files that will never be complete, because their node has left or their worker was killed."""
-    for path in folder.glob(f"*{ARRIVING}"):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with suppress(OSError):
-                path.unlink()
-
-
-def sizes(folder: Path, *, without: Sequence[str] = ()) -> Sizes:
-    """Returns the sizes of all files below a folder, except incomplete files and those in or named ``without``."""
-    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != f".{ARRIVING}")
-    named = {path.relative_to(folder): path.stat().st_size for path in files}
-    return {str(name): size for name, size in named.items() if name.parts[0] not in without}
-
-
-def snapshot(states: Path, place: Path, last: str) -> Sizes:
-    """Links the last state and the best states beside it into ``place``, where training does not replace them.
-
-    Training keeps the best state that the last state names until a later last state exists. So the links belong
-    together if the last state is still the same after they were made.
-    """
-    while True:
-        shutil.rmtree(place, ignore_errors=True)
-        place.mkdir(parents=True)
-        with suppress(FileNotFoundError):
-            os.link(states / last, place / last)
-            for best in states.glob("best-*.pt"):
-                with suppress(FileNotFoundError):
-                    os.link(best, place / best.name)
-            if os.path.samefile(states / last, place / last):
-                return sizes(place)
-            continue
-        return {}  # the states were deleted: the run has ended
+def states_of(folder: Path) -> list[Path]:
+    """Returns the state files of a run by the run's folder."""
+    return sorted((folder / STATES).glob(f"*{Path(LAST_STATE).suffix}"))
 
 
 class RemoteRun:
@@ -181,10 +123,9 @@ class RemoteRun:
         """Returns the names of files that this node does not have."""
         return [name for name in names if not (self.home / name).is_file()]
 
-    def take(self, name: str, offset: int, content: bytes, size: int) -> None:
-        """Stores a piece of a file; the name of a state begins with STATES."""
-        place = self.run_dir if name.startswith(f"{STATES}/") else self.home
-        take(place / name, offset, content, size)
+    def take(self, name: str, content: bytes) -> None:
+        """Stores a file; the name of a state begins with STATES."""
+        put((self.run_dir if name.startswith(f"{STATES}/") else self.home) / name, content)
 
     def start(self, order: Order) -> None:
         """Starts the run once its files are here; a second call does nothing."""
@@ -202,12 +143,10 @@ class RemoteRun:
         with self._lock:
             del self._events[: received - self._told]
             self._told = max(self._told, received)
-            events = self._events[:EVENTS_AT_ONCE]
-            if len(events) < len(self._events):
-                outcome = None
+            events = list(self._events)
         with (self.run_dir / LOG).open("rb") as log:
             log.seek(log_bytes)
-            lines = log.read(LOG_BYTES_AT_ONCE)
+            lines = log.read()
         last = self.run_dir / STATES / LAST_STATE
         return News(events, lines, last.stat().st_mtime_ns if last.exists() else 0, outcome)
 
@@ -215,17 +154,24 @@ class RemoteRun:
         """Records the request 'stop' or 'cancel'."""
         self.asked = word
 
-    def state(self) -> Sizes:
-        """Returns the files of the last state; they stay unchanged until the next call."""
-        return snapshot(self.run_dir / STATES, self.run_dir / LEAVING, LAST_STATE)
+    def state(self) -> Files:
+        """Returns the last state and the best states beside it; empty if training has replaced them meanwhile.
 
-    def left(self) -> Sizes:
+        Training keeps the best state that the last state names until a later last state exists. So the files belong
+        together if the last state is still the same after they were read.
+        """
+        last = self.run_dir / STATES / LAST_STATE
+        with suppress(FileNotFoundError):
+            before = last.stat()
+            files = {path.name: path.read_bytes() for path in states_of(self.run_dir)}
+            if os.path.samestat(before, last.stat()):
+                return files
+        return {}
+
+    def left(self) -> Files:
         """Returns the files that a run leaves when it has ended."""
-        return sizes(self.run_dir, without=(STATES, LEAVING, LOG))
-
-    def piece(self, name: str, offset: int) -> bytes:
-        """Reads a piece of a file of the run."""
-        return piece(self.run_dir / name, offset)
+        files = {path.relative_to(self.run_dir): path for path in self.run_dir.rglob("*") if path.is_file()}
+        return {str(name): path.read_bytes() for name, path in files.items() if name.parts[0] not in (STATES, LOG)}
 
     def forget(self) -> None:
         """Deletes the run's folder once all of it has arrived at the worker."""

@@ -6,11 +6,9 @@ that a full disk or a lost connection costs only time.
 
 import contextlib
 import logging
-import shutil
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from tabtune_core.data.datasets import folder_of
@@ -21,17 +19,12 @@ from tabtune_core.execution.cluster import first_line
 from tabtune_core.execution.executor import AGAIN, Ended
 from tabtune_core.execution.on_ray.machines import Demand
 from tabtune_core.execution.on_ray.remote_run import (
-    ARRIVING,
-    EVENTS_AT_ONCE,
-    LEAVING,
-    LOG_BYTES_AT_ONCE,
     News,
     Order,
     Outcome,
     Where,
-    drop_arriving,
-    pieces,
-    take,
+    put,
+    states_of,
 )
 from tabtune_core.settings.sweep import rungs_ahead
 from tabtune_core.shortage import shortage_of
@@ -48,8 +41,6 @@ AGAIN_SECONDS = 1.0
 JOIN_SECONDS = 5.0
 TABLE_FILES = ("table.parquet", "table.json")
 
-_sending = threading.Lock()
-"""Only one run at a time is sent its files, so that a file that two runs of a node need is sent once."""
 _log = logging.getLogger(__name__)
 
 
@@ -82,7 +73,7 @@ class Link:
         self.ended = Ended("", AGAIN)
         self._actor = actor
         self._there = self._began = False
-        self._answered = self._heard = time.monotonic()
+        self._answered = time.monotonic()
         self._received = self._log_start = 0
         """Events that have arrived here, and bytes of the log that earlier processes of the run have left."""
         self._state = 0
@@ -154,8 +145,6 @@ class Link:
             return Ended(text, AGAIN)
         if isinstance(error, errors.OutOfMemoryError):
             return Ended(f"Ray ended the run's process, because the memory of its node ran out ({called}).", "")
-        if getattr(error, "preempted", False):
-            return Ended(f"{called} was taken away from the cluster (preempted).", AGAIN)
         if "node has died" in text or isinstance(error, errors.ActorUnschedulableError | errors.NodeDiedError):
             return Ended(f"{called} has left the cluster.", AGAIN)
         if isinstance(error, errors.ActorUnavailableError | errors.GetTimeoutError):
@@ -169,7 +158,6 @@ class Link:
 
     def _lose(self, ended: Ended) -> None:
         self.kill()
-        drop_arriving(self.store.home / "runs" / self.run.id)  # whether or not it is still in the store
         self.ended, self.goes_on = ended, False
 
     def _call(self, method: str, *given: Any, patience_seconds: float = ANSWER_SECONDS) -> Any:
@@ -217,59 +205,36 @@ class Link:
             self.store.begin_again(run.id)
         table = folder_of(self.store.home, run.settings.dataset)
         files = {f"datasets/{run.settings.dataset}/{name}": table / name for name in TABLE_FILES}
-        files |= {f"{STATES}/{path.name}": path for path in _states(folder)}
-        with _sending:
-            for name in self._call("missing", list(files)):
-                size = files[name].stat().st_size
-                for offset, content in pieces(files[name]):
-                    self._call("take", name, offset, content, size)
-                    self.store.beat(run.id)
+        files |= {f"{STATES}/{path.name}": path for path in states_of(folder)}
+        for name in self._call("missing", list(files)):
+            self._call("take", name, files[name].read_bytes())
+            self.store.beat(run.id)
         self._log_start = (folder / LOG).stat().st_size
         on_gpu, rungs = self.demand.gpus > 0, rungs_ahead(run.rung)
         self._call("start", Order(run.settings.to_dict(), self.experiment, on_gpu, rungs=rungs, paused=paused))
 
     def _hear(self) -> News:
-        """Stores everything that is new; returns although the run may report more meanwhile."""
+        """Stores everything that is new."""
         log = self.store.run_dir(self.run.id) / LOG
-        while True:
-            news: News = self._call("after", self._received, log.stat().st_size - self._log_start)
-            with log.open("ab") as stream:
-                stream.write(news.log)
-            self.store.receive(self.run.id, news.events)
-            self._received += len(news.events)
-            self.store.beat(self.run.id)
-            self._heard = time.monotonic()
-            if len(news.events) < EVENTS_AT_ONCE and len(news.log) < LOG_BYTES_AT_ONCE:
-                return news
-
-    def _bring(self, name: str, size: int, place: Path) -> None:
-        """Brings a file of the run from its node."""
-        offset = 0
-        while True:
-            content = self._call("piece", name, offset)
-            take(place, offset, content, size)
-            offset += len(content)
-            if offset >= size:
-                return
-            if time.monotonic() - self._heard > POLL_SECONDS:
-                self._hear()
+        news: News = self._call("after", self._received, log.stat().st_size - self._log_start)
+        with log.open("ab") as stream:
+            stream.write(news.log)
+        self.store.receive(self.run.id, news.events)
+        self._received += len(news.events)
+        self.store.beat(self.run.id)
+        return news
 
     def _bring_state(self, state: int) -> None:
         """Brings the last state and the best states beside it; all earlier events are stored first."""
-        files, folder = self._call("state"), self.store.run_dir(self.run.id) / STATES
-        arriving = folder.with_name(f"{STATES}-{ARRIVING}")
-        for name, size in files.items():
-            self._bring(f"{LEAVING}/{name}", size, arriving / name)
+        files, folder = self._call("state"), self.store.run_dir(self.run.id)
         if not files:
             return
         self._hear()
-        folder.mkdir(exist_ok=True)
         for name in sorted(files, key=lambda name: name == LAST_STATE):  # the last state names one of the others
-            (arriving / name).replace(folder / name)
-        for path in _states(folder):
+            put(folder / STATES / name, files[name])
+        for path in states_of(folder):
             if path.name not in files:
                 path.unlink()
-        shutil.rmtree(arriving)
         self._state = state
 
     def _close(self, outcome: Outcome) -> None:
@@ -281,23 +246,14 @@ class Link:
         if outcome.status == "waiting":
             self._bring_state(self._state)
             self.store.wait(run_id)
-            self._call("forget")
-            self.kill()
-            return
-        cancelled = outcome.status == "cancelled" or self.store.wish(run_id) == "cancel"
-        if cancelled:
-            discard(folder)
-            self.store.finish(run_id, "cancelled")
         else:
-            for name, size in self._call("left").items():
-                self._bring(name, size, folder / name)
-            self.store.finish(run_id, outcome.status, result=outcome.result, error=outcome.error)
-        self.store.forget_states(run_id)
-        drop_arriving(folder)
+            if outcome.status == "cancelled" or self.store.wish(run_id) == "cancel":
+                discard(folder)
+                self.store.finish(run_id, "cancelled")
+            else:
+                for name, content in self._call("left").items():
+                    put(folder / name, content)
+                self.store.finish(run_id, outcome.status, result=outcome.result, error=outcome.error)
+            self.store.forget_states(run_id)
         self._call("forget")
         self.kill()
-
-
-def _states(folder: Path) -> list[Path]:
-    """Returns the complete state files of a run."""
-    return sorted((folder / STATES).glob("*.safetensors"))

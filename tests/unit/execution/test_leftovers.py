@@ -69,15 +69,3 @@ def test_rows_to_predict_are_removed_once_no_open_job_needs_them(store):
     sweep_up(store)
     assert store.job(waits).status == "queued"
     assert {path.stem for path in inputs.iterdir()} == {"waits", "fresh"}
-
-
-def test_partial_files_from_a_node_are_removed_and_complete_ones_stay(store):
-    run_id, states = with_state(store, "running")
-    folder = states.parent
-    (folder / "states-arriving").mkdir()
-    (folder / "states-arriving" / "last.pt.7.arriving").touch()
-    (folder / "adapter.zip.7.arriving").touch()
-    (folder / "predictions.parquet").touch()
-    sweep_up(store)
-    assert sorted(path.name for path in folder.iterdir()) == ["log.txt", "predictions.parquet", STATES]
-    assert store.has_last_state(run_id)

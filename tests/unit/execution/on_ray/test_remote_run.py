@@ -1,49 +1,48 @@
-"""Files that are sent in pieces, and states that do not change while they are sent."""
+"""Files of a run on a node: those that it leaves, and a last state whose files belong together."""
 
-import os
+from pathlib import Path
 
 import pytest
 
-from tabtune_core.execution.on_ray import remote_run
+from tabtune_core.execution.on_ray.remote_run import RemoteRun
+from tabtune_core.store.run_folder import LAST_STATE, STATES
 
 
-@pytest.mark.parametrize("size", [0, 8, 9])
-def test_a_file_arrives_whole_or_not_at_all(tmp_path, monkeypatch, size):
-    monkeypatch.setattr(remote_run, "PIECE_BYTES", 8)
-    content, there = os.urandom(size), tmp_path / "node" / "folder" / "there"
-    (tmp_path / "here").write_bytes(content)
-    remote_run.take(there, 0, b"half", 99)  # of an earlier try that was cut off
-    for offset, piece in remote_run.pieces(tmp_path / "here"):
-        assert len(piece) <= 8 and not there.exists()
-        remote_run.take(there, offset, piece, size)
-    assert there.read_bytes() == content
-    assert [path.name for path in there.parent.iterdir()] == ["there"]
+@pytest.fixture
+def remote(tmp_path):
+    """A run whose actor was not started by Ray."""
+    run = RemoteRun.__new__(RemoteRun)
+    run.home, run.run_dir = tmp_path, tmp_path / "runs" / "0a-0"
+    run.take(f"{STATES}/{LAST_STATE}", b"old")
+    run.take(f"{STATES}/best-4.pt", b"old")
+    return run
 
 
-def test_the_list_of_a_runs_files_excludes_states_and_partial_files(tmp_path):
-    for name in ("adapter.zip", "more/file", "states/last.pt", "log.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_bytes(b"12")
-    remote_run.take(tmp_path / "half", 0, b"1", 2)
-    assert remote_run.sizes(tmp_path, without=("states", "log.txt")) == {"adapter.zip": 2, "more/file": 2}
+def test_a_table_is_of_the_node_and_a_state_of_the_run(remote):
+    remote.take("datasets/d/table.json", b"{}")
+    assert (remote.home / "datasets/d/table.json").read_bytes() == b"{}"
+    assert remote.missing(["datasets/d/table.json", "datasets/d/table.parquet"]) == ["datasets/d/table.parquet"]
+    assert remote.state() == {LAST_STATE: b"old", "best-4.pt": b"old"}
 
 
-def test_a_last_state_replaced_during_a_snapshot_is_taken_again(tmp_path, monkeypatch):
-    states, link = tmp_path / "states", os.link
-    states.mkdir()
-    for name in ("last.pt", "best-4.pt"):
-        (states / name).write_bytes(b"old")
+def test_a_run_leaves_its_files_without_states_and_log(remote):
+    for name in ("adapter.zip", "more/file", "log.txt"):
+        (remote.run_dir / name).parent.mkdir(exist_ok=True)
+        (remote.run_dir / name).write_bytes(b"12")
+    assert remote.left() == {"adapter.zip": b"12", "more/file": b"12"}
 
-    def slow_link(source, target):
-        link(source, target)
-        if source.name == "last.pt" and source.read_bytes() == b"old":
-            for name in ("last.pt", "best-8.pt"):
-                (tmp_path / name).write_bytes(b"new")
-                (tmp_path / name).replace(states / name)
+
+def test_a_last_state_that_is_replaced_while_it_is_read_is_not_sent(remote, monkeypatch):
+    read, states = Path.read_bytes, remote.run_dir / STATES
+
+    def slow(path):
+        content = read(path)
+        if path.name == LAST_STATE and content == b"old":
+            remote.take(f"{STATES}/{LAST_STATE}", b"new")
+            remote.take(f"{STATES}/best-8.pt", b"new")
             (states / "best-4.pt").unlink()
+        return content
 
-    monkeypatch.setattr(os, "link", slow_link)
-    sent = remote_run.snapshot(states, tmp_path / "leaving", "last.pt")
-    assert set(sent) == {"last.pt", "best-8.pt"}
-    (states / "best-8.pt").unlink()
-    assert {(tmp_path / "leaving" / name).read_bytes() for name in sent} == {b"new"}
+    monkeypatch.setattr(Path, "read_bytes", slow)
+    assert remote.state() == {}
+    assert remote.state() == {LAST_STATE: b"new", "best-8.pt": b"new"}

@@ -16,18 +16,16 @@ from tabtune_core.execution.on_ray.remote_run import News, Outcome, Where
 from tabtune_core.execution.on_ray.worker_side import Link
 from tabtune_core.execution.worker import Worker
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.runs import RunStore
 
 
 class RayError(Exception):
-    """Has the attribute of Ray's errors that a link reads."""
-
-    preempted = False
+    """Any error of Ray."""
 
 
 KINDS = ("ActorDied", "ActorUnavailable", "GetTimeout", "OutOfMemory", "ActorUnschedulable", "NodeDied", "RayTask")
 ERRORS = {f"{kind}Error": type(f"{kind}Error", (RayError,), {}) for kind in KINDS}
-PREEMPTED = type("ActorDiedError", (RayError,), {"preempted": True})
 
 
 class Actor:
@@ -98,7 +96,6 @@ CRASHED = ERRORS["ActorDiedError"]("The process died.\nMore.")
         ),
         (LEFT, "Node n1 has left the cluster.", True),
         (ERRORS["ActorUnschedulableError"]("gone"), "Node n1 has left the cluster.", True),
-        (PREEMPTED("its node has died"), "Node n1 was taken away from the cluster (preempted).", True),
         (CRASHED, "The run's process was killed or crashed (Node n1). Ray says: The process died.", True),
     ],
 )
@@ -138,20 +135,28 @@ def test_a_cut_connection_loses_nothing_and_no_event_is_written_twice(store):
     assert [given for method, *given in actor.called if method == "after"] == [[0, 0], [2, 2], [2, 2], [3, 3]]
 
 
-def test_a_node_that_leaves_during_a_fetch_leaves_no_partial_file(store):
-    left = {"predictions.parquet": 2, "adapter.zip": 3}
+def test_the_files_of_a_run_arrive_and_its_states_before_its_end(store):
+    saved = News([], b"", 7, None)
     link, actor = follow(
         store,
         where=[Where("1", "cpu")],
-        after=[news(outcome=Outcome("finished"))],
-        left=[left],
-        piece=[b"pp", b"a", LEFT],
+        after=[saved, saved, saved, news(outcome=Outcome("waiting"))],
+        state=[{}, {LAST_STATE: b"1", "best-1.pt": b"1"}, {LAST_STATE: b"2", "best-2.pt": b"2"}],
+        forget=[None],
+    )
+    run = store.runs()[0]
+    assert (link.goes_on, run.status) == (False, "waiting")
+    states = {path.name: path.read_bytes() for path in (store.run_dir(run.id) / STATES).iterdir()}
+    assert states == {LAST_STATE: b"2", "best-2.pt": b"2"}
+
+
+def test_a_node_that_leaves_before_the_files_arrive_leaves_none(store):
+    link, _ = follow(
+        store, where=[Where("1", "cpu")], after=[news(outcome=Outcome("finished"))], left=[LEFT], forget=[None]
     )
     run = store.runs()[0]
     assert (link.ended.cause, run.status) == ("Node n1 has left the cluster.", "running")
-    assert sorted(path.name for path in store.run_dir(run.id).iterdir()) == ["log.txt", "predictions.parquet"]
-    pieces = [tuple(given) for method, *given in actor.called if method == "piece"]
-    assert pieces == [("predictions.parquet", 0), ("adapter.zip", 0), ("adapter.zip", 1)]
+    assert [path.name for path in store.run_dir(run.id).iterdir()] == ["log.txt"]
 
 
 def test_a_requeued_run_states_its_reason_once_even_if_sent_again(store):
