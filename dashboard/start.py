@@ -176,7 +176,7 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     later = options.parallel or options.threads or choice.executor != LOCAL
     if later and there is not None:
         print(
-            f"The worker of {home} is already running (process {there.pid}), so --parallel, --threads and --executor "
+            f"The worker of {home} is already running (process {there}), so --parallel, --threads and --executor "
             "apply to the next one."
             " To apply them now, end the worker with 'loralab worker --stop' and start this program again, which "
             "resumes its runs."

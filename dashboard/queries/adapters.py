@@ -45,7 +45,7 @@ def keep_upload(data: bytes, name: str) -> StoredAdapter:
 
 def delete_upload(identity: str) -> None:
     """Deletes an uploaded adapter; raises StoreError if a job uses it, AdapterError if there is none."""
-    uploaded_adapters.delete_uploaded(store(), identity)
+    uploaded_adapters.delete_adapter(store(), identity)
 
 
 @of_workspace(entries=64, stamp=lambda run_id: _changed(store().run_dir(run_id) / PREDICTIONS_FILE))

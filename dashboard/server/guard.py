@@ -7,17 +7,18 @@ is part of the printed address, gets a cookie. A token has 16 letters or more, s
 import hashlib
 import hmac
 from html import escape
+from http import HTTPStatus
 from urllib.parse import quote, urlencode
 
 from starlette.requests import HTTPConnection
-from starlette.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 HEALTH_PATH = "/_stcore/health"
 """Answers only ``ok``, for process monitors."""
 _PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>LoRA Lab</title>
 <meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" content="light dark">
-{head}<style>body {{ font: 16px sans-serif; max-width: 30rem; margin: 15vh auto; padding: 0 1rem }}
+<style>body {{ font: 16px sans-serif; max-width: 30rem; margin: 15vh auto; padding: 0 1rem }}
 input, button {{ font: inherit; padding: .4rem .6rem; box-sizing: border-box }}
 input {{ width: 100%; margin: .4rem 0 .8rem }}</style></head><body>{body}</body></html>"""
 _ASK = """<h1>LoRA Lab</h1><p>{why} It is the part after <code>token=</code> in the address that the server printed.</p>
@@ -55,25 +56,22 @@ class TokenGuard:
             return PlainTextResponse("Open the address with its token first.", 403, _HEADERS)
         given = connection.query_params.get("token")
         if given is not None and same(given, self.token):
-            response = onward(connection)
+            query = urlencode(others(connection))
+            path = "./" + quote(connection.scope["path"].rpartition("/")[2])
+            response = RedirectResponse(f"{path}?{query}" if query else path, HTTPStatus.SEE_OTHER, _HEADERS)
             response.set_cookie(
                 cookie_name(connection),
                 self.pass_,
                 httponly=True,
-                samesite="strict",
+                samesite="lax",
                 secure=connection.url.scheme == "https",
             )
             return response
-        if given is None and connection.headers.get("sec-fetch-site") == "cross-site":
-            # a link from another site comes without the cookie; a request from our own page sends it
-            return onward(connection)
         why = "This server asks for a token." if given is None else "That is not the token."
         held = "".join(
             f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in others(connection)
         )
-        return HTMLResponse(
-            _PAGE.format(head="", body=_ASK.format(why=why, held=held)), 401 if given is None else 403, _HEADERS
-        )
+        return HTMLResponse(_PAGE.format(body=_ASK.format(why=why, held=held)), 401 if given is None else 403, _HEADERS)
 
 
 def same(given: str, held: str) -> bool:
@@ -89,13 +87,3 @@ def cookie_name(connection: HTTPConnection) -> str:
 def others(connection: HTTPConnection) -> list[tuple[str, str]]:
     """Returns the query without the token."""
     return [(name, value) for name, value in connection.query_params.multi_items() if name != "token"]
-
-
-def onward(connection: HTTPConnection) -> HTMLResponse:
-    """Sends the browser to the same page without the token; after a redirect it would not send the cookie."""
-    query = urlencode(others(connection))
-    target = "./" + quote(connection.scope["path"].rpartition("/")[2]) + (f"?{query}" if query else "")
-    link = f'<meta http-equiv="refresh" content="0; url={escape(target)}">'
-    return HTMLResponse(
-        _PAGE.format(head=link, body=f'<p><a href="{escape(target)}">Open LoRA Lab</a></p>'), headers=_HEADERS
-    )

@@ -254,7 +254,9 @@ def resume_runs(asked: argparse.Namespace) -> int:
     store = RunStore(asked.home)
     _check_adapters(asked)
     runs = runs_of_sweep(store, asked.sweep)
-    left = () if worker_of(store.home) else ("queued", "running", "waiting")  # as after a restart of the machine
+    left = (
+        ("queued", "running", "waiting") if worker_of(store.home) is None else ()
+    )  # as after a restart of the machine
     unverified = [run for run in runs if _is_unverified(run)]
     fit = [run for run in runs if run.status in ("interrupted", "cancelled", *left) and run.retried_as is None]
     fit = [run for run in fit if not _is_unverified(run)]

@@ -47,7 +47,7 @@ def _show_status(store: RunStore) -> int:
         how = "was stopped with 'loralab worker --stop'" if is_stopped(store.home) else "is not running"
         print(f"The worker of {store.home} {how}.")
     else:
-        print(f"The worker of {store.home} is process {worker.pid}.")
+        print(f"The worker of {store.home} is process {worker}.")
     if waits := why_nothing_starts(store.home):
         print(f"No queued run can start: {waits}")
     if worker is None and (why := why_not_joined(store.home)):
@@ -73,14 +73,14 @@ def _stop(store: RunStore) -> int:
     if worker is None:
         say(f"No worker runs in {store.home}.")
         return 0
-    while (there := worker_of(store.home)) is not None and there.identity == worker.identity:
+    while worker_of(store.home) is not None:
         if time.monotonic() > deadline:
             raise StoreError(
                 f"The worker of {store.home} was asked to end and has not. Its log is {store.home / 'worker.log'}; "
-                f"'kill -9 {worker.pid}' ends it."
+                f"'kill -9 {worker}' ends it."
             )
         time.sleep(0.05)
-    say(f"The worker of {store.home}, process {worker.pid}, has ended; no queued run is started.")
+    say(f"The worker of {store.home}, process {worker}, has ended; no queued run is started.")
     if waiting := store.runs(status="queued"):
         say(f"Queued: {counted(len(waiting), 'run')}. 'loralab worker' resumes those that were running.")
     return 0

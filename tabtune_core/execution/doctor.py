@@ -118,5 +118,5 @@ def _workspace(home: Path) -> Iterator[Check]:
     worker = worker_of(home)
     if worker is None and (why := why_not_joined(home)):
         yield Check("Cluster", "problem", "the last worker could not join it.", why)
-    runs = f"process {worker.pid}, log: {home / 'worker.log'}" if worker else "does not run; the pages start it"
+    runs = f"process {worker}, log: {home / 'worker.log'}" if worker is not None else "does not run; the pages start it"
     yield Check("Worker", "ok", runs)

@@ -1,10 +1,9 @@
 """One worker per workspace: finds which worker holds the lock, stops it, starts one, and keeps one running.
 
-The lock on ``worker.lock`` decides, so it cannot go stale and works across containers; ``worker.json`` only says whose
+The lock on ``worker.lock`` decides, so it cannot go stale and works across containers; ``worker.pid`` only says whose
 it is. A worker is stopped by a file instead of a signal, which also works from another container.
 """
 
-import json
 import os
 import subprocess
 import sys
@@ -12,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -21,13 +20,11 @@ from filelock import FileLock, Timeout
 
 from tabtune_core.errors import MovedError, ShortageError, StoreError
 from tabtune_core.execution.cluster import why_not_joined
-from tabtune_core.execution.processes import identity_of
 from tabtune_core.files.whole import write_text
 from tabtune_core.shortage import named, why_nothing_starts
-from tabtune_core.store.row_values import check_row
 from tabtune_core.store.runs import RunStore
 
-LOCK, HOLDER, STOPPED = "worker.lock", "worker.json", "worker.stopped"
+LOCK, HOLDER, STOPPED = "worker.lock", "worker.pid", "worker.stopped"
 STARTED_BY = "--started-by"
 """Flag of a worker that a program started: see ``run_worker``."""
 TAKE_SECONDS = 0.5
@@ -37,15 +34,6 @@ LOOK_SECONDS = 15.0
 TURN_SECONDS = 2.0
 """Between two checks of the server, which checks while no page does."""
 LOG_LINES, TAIL_BYTES = 12, 200_000
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """The worker of a workspace, as it describes itself."""
-
-    pid: int = 0
-    """0: not written yet."""
-    identity: str | None = None
 
 
 class WorkerLock:
@@ -71,7 +59,7 @@ class WorkerLock:
             return False
         try:
             with named(f"The worker of {self._home} could not write its lock file", self._home):
-                write_text(self._home / HOLDER, json.dumps(asdict(Holder(os.getpid(), identity_of(os.getpid())))))
+                write_text(self._home / HOLDER, str(os.getpid()))
         except BaseException:
             self.release()
             raise
@@ -82,17 +70,17 @@ class WorkerLock:
         self._lock.release()
 
 
-def worker_of(home: Path) -> Holder | None:
-    """Returns the worker of the workspace; None without a worker."""
+def worker_of(home: Path) -> int | None:
+    """Returns the process id of the workspace's worker, 0 if it has not written it yet; None without a worker."""
     if not (home / LOCK).exists():
         return None
     try:
         with FileLock(home / LOCK, timeout=0):
             return None
     except Timeout:
-        with suppress(OSError, ValueError, TypeError, RecursionError):  # not written yet, or damaged
-            return check_row(Holder(**json.loads((home / HOLDER).read_bytes())))
-        return Holder()
+        with suppress(OSError, ValueError):
+            return int((home / HOLDER).read_bytes())
+        return 0
 
 
 def stop_workers(home: Path) -> None:

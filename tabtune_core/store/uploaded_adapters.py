@@ -8,6 +8,7 @@ of a path, and code in the file is never run.
 import functools
 import hashlib
 import json
+import shutil
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +20,7 @@ from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import SHA256
 from tabtune_core.files.tensors import read_tensors
 from tabtune_core.files.whole import keep_folder, write_text
+from tabtune_core.lora.adapted_layer import AdaptedLayer
 from tabtune_core.lora.hub import LIMIT_BYTES as LIMIT_BYTES
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.lora.package_reader import read_parts
@@ -83,28 +85,27 @@ def check_package(path: Path) -> PackageFacts:
     card = get_card(settings.model)
     if settings.task not in card.weights:
         return facts
-    shapes = card.layers(settings.task).weights
-    for layer in facts.layers:
-        declared = layer.out_features, layer.in_features
-        weight = declared[::-1] if layer.kind == "embedding" else declared  # embedding weights are (in, out)
-        if shapes.get(layer.path) != weight:
-            raise AdapterError(
-                f"The package adapts a layer {layer.path[:LONGEST_NAME]!r} of shape {declared}, which {card.title} "
-                "does not have; it is damaged, or made for another version of the model."
-            )
     try:
         ranks = adapted_ranks(card, settings.task, settings.lora)
         size = adapter_size(card, settings.task, settings.lora)
     except TargetError as error:
         raise AdapterError(f"The package does not fit {card.title}: {error}") from error
-    of_layers = {layer.path: layer.rank for layer in facts.layers}
-    odd = [path for path in ranks.keys() | of_layers.keys() if of_layers.get(path) != ranks.get(path)]
+    shapes = card.layers(settings.task).weights
+    expected = {path: (rank, shapes[path]) for path, rank in ranks.items()}
+    declared = {layer.path: (layer.rank, _shape_of(layer)) for layer in facts.layers}
+    odd = [path for path in expected.keys() | declared.keys() if expected.get(path) != declared.get(path)]
     numbers = sum(tensor.numbers for tensor in read_tensors(content).values())
     if odd or numbers != size.trainable + size.frozen:
-        which = f"the rank of {min(odd)[:LONGEST_NAME]!r}" if odd else f"its number of values ({numbers:,})"
+        which = f"its layer {min(odd)[:LONGEST_NAME]!r}" if odd else f"its number of values ({numbers:,})"
         differs = f"The package does not match its own settings for {card.title}: {which} differs"
         raise AdapterError(f"{differs}. Get the file again from where it was made.")
     return facts
+
+
+def _shape_of(layer: AdaptedLayer) -> tuple[int, int]:
+    """Returns the shape of a layer's weight; that of an embedding is (in, out)."""
+    declared = layer.out_features, layer.in_features
+    return declared[::-1] if layer.kind == "embedding" else declared
 
 
 def list_adapters(home: Path) -> list[StoredAdapter]:
@@ -142,13 +143,15 @@ def folder_of(home: Path, identity: str) -> Path:
     return folder
 
 
-def delete_adapter(home: Path, identity: str) -> None:
-    """Deletes an adapter. Raises AdapterError if the workspace does not have it."""
-    with scratch_folder(home / "adapters", "incoming-") as folder:
-        try:
-            folder_of(home, identity).rename(folder / "deleted")
-        except FileNotFoundError:
-            folder_of(home, identity)  # raises if it was deleted in another tab
+def delete_adapter(store: RunStore, identity: str) -> None:
+    """Deletes an adapter from elsewhere.
+
+    Raises:
+        StoreError: a queued or running job uses it.
+        AdapterError: the workspace does not have it.
+    """
+    store.refuse_while_used("this adapter", identity)
+    shutil.rmtree(folder_of(store.home, identity), ignore_errors=True)
 
 
 def missing_base(adapter: StoredAdapter) -> str | None:
@@ -195,14 +198,3 @@ def delete_table(store: RunStore, identity: str) -> None:
         raise StoreError(f"The {busy[0].status} run {busy[0].name} uses this table. Cancel it, or wait for its end.")
     store.refuse_while_used("this table", identity, *(run.id for run in on_it))
     delete_dataset(store.home, identity)
-
-
-def delete_uploaded(store: RunStore, identity: str) -> None:
-    """Deletes an adapter from elsewhere.
-
-    Raises:
-        StoreError: a queued or running job uses it.
-        AdapterError: the workspace does not have it.
-    """
-    store.refuse_while_used("this adapter", identity)
-    delete_adapter(store.home, identity)

@@ -124,7 +124,7 @@ def end_worker(home: Path) -> None:
     holder = worker_lock.worker_of(home)
     with suppress(psutil.NoSuchProcess):  # it may be about to end by itself, now that the pages have
         if holder is not None:
-            worker = psutil.Process(holder.pid)
+            worker = psutil.Process(holder)
             family = worker.children(recursive=True)
             worker.terminate()
             psutil.wait_procs([worker], timeout=10)

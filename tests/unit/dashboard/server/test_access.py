@@ -67,11 +67,10 @@ def test_an_upload_and_a_websocket_need_the_cookie_even_with_the_token(guarded):
 
 
 def test_the_token_opens_everything_and_is_removed_from_the_address(guarded):
-    reply = guarded.get(f"/live?run=a%26b&token={TOKEN}")
-    assert 'url=./live?run=a%26b"' in reply.text
-    assert TOKEN not in reply.text
+    reply = guarded.get(f"/live?run=a%26b&token={TOKEN}", follow_redirects=False)
+    assert (reply.status_code, reply.headers["location"]) == (303, "./live?run=a%26b")
     cookie = reply.headers["set-cookie"]
-    assert {"HttpOnly", "SameSite=strict"} <= set(cookie.split("; "))
+    assert {"HttpOnly", "SameSite=lax"} <= set(cookie.split("; "))
     assert TOKEN not in cookie
     assert [guarded.get(path).status_code for path in PATHS] == [200] * len(PATHS)
     assert guarded.put(UPLOAD, content=b"x").text.startswith("reached")
@@ -80,7 +79,8 @@ def test_the_token_opens_everything_and_is_removed_from_the_address(guarded):
 
 
 def test_the_redirect_stays_on_this_server(guarded):
-    assert 'url=./"' in guarded.get(f"http://lab:8501//evil.example/?token={TOKEN}").text
+    reply = guarded.get(f"http://lab:8501//evil.example/?token={TOKEN}", follow_redirects=False)
+    assert reply.headers["location"] == "./"
 
 
 def test_a_token_of_any_characters_works_in_the_printed_address(monkeypatch):
@@ -91,12 +91,6 @@ def test_a_token_of_any_characters_works_in_the_printed_address(monkeypatch):
     browser = client(Middleware(TokenGuard, token=access.token))
     assert browser.get(address.removeprefix("http://127.0.0.1:8501")).status_code == 200
     assert parse_qs(urlsplit(address).query) == {"token": [token]}
-
-
-def test_a_link_from_another_site_is_requested_again_from_this_one(guarded):
-    first = guarded.get("/live", headers={"sec-fetch-site": "cross-site"})
-    assert (first.status_code, 'url=./live"' in first.text, first.cookies) == (200, True, {})
-    assert guarded.get("/live", headers={"sec-fetch-site": "same-origin"}).status_code == 401
 
 
 def test_text_from_the_address_is_never_markup(guarded):
