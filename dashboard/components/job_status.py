@@ -11,7 +11,6 @@ from dashboard.components.unreadable import attempt, page_part, queue
 from dashboard.formatting import plain
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.lock import LOOK_SECONDS, WorkerTrouble
-from tabtune_core.store.job_kinds import kind_of
 from tabtune_core.store.jobs import JOB_ENDED, Job, read_progress
 
 
@@ -47,10 +46,7 @@ def wait_for(jobs: list[Job], doing: str) -> None:
 def _how_far(jobs: list[Job], doing: str) -> None:
     """Shows a progress bar with words; only words before there is progress."""
     if all(job.status == "queued" for job in jobs):
-        lane = kind_of(jobs[0].kind).lane
-        before = [job for job in queries.store().jobs(status="running") if kind_of(job.kind).lane == lane]
-        what = f"until another job ({kind_of(before[0].kind).title}) has ended" if before else "for the worker"
-        st.markdown(f":material/hourglass_top: Waiting {what} …")
+        st.markdown(":material/hourglass_top: Waiting for the worker …")
         return
     known = [progress for job in jobs if (progress := read_progress(queries.store().job_dir(job.id))) is not None]
     if not known:

@@ -15,7 +15,7 @@ from tabtune_core.files.damaged import refused_as
 from tabtune_core.files.whole import in_one_move
 from tabtune_core.lora.inject import LoraReport, adapter_tensors, check_numbers
 from tabtune_core.lora.package_facts import PackageFacts
-from tabtune_core.lora.package_reader import FACTS, FACTS_LIMIT_BYTES, PEFT_CONFIG, README, TENSORS, read_parts, readme
+from tabtune_core.lora.package_reader import FACTS, PEFT_CONFIG, README, TENSORS, read_parts, readme
 from tabtune_core.variants import VARIANTS
 
 
@@ -63,14 +63,10 @@ def peft_config(report: LoraReport, *, dropout: float) -> dict[str, Any] | None:
 
 
 def write_package(path: Path, module: nn.Module, report: LoraReport, facts: PackageFacts) -> None:
-    """Writes the zip whole or not at all; raises AdapterError if it could not be opened again, or holds NaN."""
+    """Writes the zip whole or not at all; raises AdapterError for NaN."""
     config = peft_config(report, dropout=facts.settings.lora.dropout)
     facts = replace(facts, opens_with_peft=config is not None)
     text = json.dumps(facts.to_json(), separators=(",", ":"))
-    if len(text) > FACTS_LIMIT_BYTES:
-        raise AdapterError(
-            f"The adapter cannot be saved: its {FACTS} would have {len(text) / 1e6:,.1f} MB. Choose fewer context rows."
-        )
     tensors = factor_tensors(module, report)
     with in_one_move(path, alone=True) as partial, zipfile.ZipFile(partial, "w", zipfile.ZIP_DEFLATED) as archive:
         # stored, not deflated: an untrained B of zeros would compress to nothing, and file sizes are compared across

@@ -23,9 +23,9 @@ from tabdpt.model import TabDPTModel as Network
 from tabdpt.model import TransformerEncoderLayer
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from tabtune_core.data.encoding import Target
+from tabtune_core.devices import own_chance
 from tabtune_core.errors import CheckpointError
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import read_json
@@ -41,18 +41,6 @@ from tabtune_core.upstream import Source
 CPU = torch.device("cpu")
 FARTHEST = 1e30
 """Largest standardized number kept: float32 holds it, and sums of its products with a projection."""
-
-
-class _Drawn(TorchFunctionMode):
-    """Makes ``torch.randn`` draw the same numbers every time, in this thread, without the global generator."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._generator = torch.Generator().manual_seed(0)
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        drawn = {"generator": self._generator} if func is torch.randn else {}
-        return func(*args, **(kwargs or {}), **drawn)
 
 
 class ContextStatistics(Network):  # type: ignore[misc]
@@ -88,7 +76,7 @@ class TabDPTModel(BaseModel):
         width, projection_FW = self.module.num_features, None
         if x_CF.shape[1] > width:
             normal_CF = torch.from_numpy(scale.transform(x_CF)).float()
-            with _Drawn():
+            with own_chance(CPU, 0):
                 projection_FW = torch.pca_lowrank(normal_CF, q=min(len(normal_CF), width))[2].numpy()
 
         def transform(x_NF: Encoded) -> Array:

@@ -126,7 +126,7 @@ class TabICLModel(BaseModel):
 
     def _shown(self, y_C: Target, classes: int) -> tuple[Tensor, StandardScaler | None]:
         """Returns labels as the module reads them, and the scaler of a numeric target."""
-        scaler = None if classes else _scaler(y_C)
+        scaler = None if classes else StandardScaler().fit(y_C[:, None])
         shown_C = y_C if scaler is None else scaler.transform(y_C[:, None])[:, 0]
         return torch.from_numpy(shown_C[None].astype(np.float32)).to(self.device), scaler
 
@@ -144,16 +144,6 @@ class TabICLModel(BaseModel):
         """Writes ``{"config", "state_dict"}``, which ``tabicl.TabICLClassifier(model_path=...)`` opens."""
         with in_one_move(path) as partial, partial.open("wb") as stream:  # torch's own errors hide that a disk is full
             torch.save({"config": self.config, "state_dict": self.module.state_dict()}, stream)
-
-
-def _scaler(y_C: Target) -> StandardScaler:
-    """Returns a target's scaler; around a large mean, scikit-learn takes a target for constant unless centred."""
-    scaler = StandardScaler().fit(y_C[:, None])
-    if scaler.scale_[0] != np.sqrt(scaler.var_[0]) and np.ptp(y_C) > 0:
-        centre = y_C.mean()
-        scaler = StandardScaler().fit((y_C - centre)[:, None])
-        scaler.mean_ += centre
-    return scaler
 
 
 def _answers(outputs: Tensor, scaler: StandardScaler | None, classes: int) -> NDArray[np.float64]:
