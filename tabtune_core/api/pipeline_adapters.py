@@ -5,7 +5,7 @@ In: files, or the adapter that the fit trained. Out: the base with an active ada
 
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from sklearn.utils.validation import check_is_fitted
@@ -124,7 +124,7 @@ class WithAdapters:
         self._lora[name] = adapter.settings
         return name
 
-    def save_adapter(self, path: str | Path | IO[bytes], name: str | None = None) -> None:
+    def save_adapter(self, path: str | Path, name: str | None = None) -> None:
         """Writes rank, alpha, ``lora_a`` and ``lora_b`` by layer as plain tensors, as in the guide's section 10.1.
 
         ``torch.load(path, weights_only=True)`` reads the file; the update of a layer's weight is ``lora_b @ lora_a *

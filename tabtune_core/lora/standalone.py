@@ -4,7 +4,7 @@ import zipfile
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -71,7 +71,7 @@ def load_lora_adapter(path: str | Path, *, task: str | None = None) -> LoraAdapt
     return adapter
 
 
-def write_plain(path: str | Path | IO[bytes], adapter: LoraAdapter, report: LoraReport, licence: Licence) -> None:
+def write_plain(path: str | Path, adapter: LoraAdapter, report: LoraReport, licence: Licence) -> None:
     """Writes ``rank``, ``alpha``, ``lora_a`` and ``lora_b`` by layer, and all else that ``load_lora_adapter`` needs.
 
     ``scaling`` has each layer's. With PiSSA ``lora_a`` and ``lora_b`` are the factors of the update, of twice the
@@ -91,11 +91,8 @@ def write_plain(path: str | Path | IO[bytes], adapter: LoraAdapter, report: Lora
         "base_sha256": adapter.base_sha256,
         "licence": str(licence),
     }
-    if isinstance(path, str | Path):
-        with in_one_move(Path(path)) as partial, partial.open("wb") as stream:
-            torch.save(content, stream)
-    else:
-        torch.save(content, path)
+    with in_one_move(Path(path)) as partial, partial.open("wb") as stream:
+        torch.save(content, stream)
 
 
 def _sides(paths: Iterable[str], variant: str, tensors: Mapping[str, Tensor]) -> dict[str, dict[str, Tensor]]:

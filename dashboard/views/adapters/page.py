@@ -38,19 +38,6 @@ def loader_code(facts: PackageFacts, run: Run) -> str:
     return code.replace(ADAPTER_FILE, download_name(run))
 
 
-def verification(run: Run) -> None:
-    """Shows whether a fresh process has loaded the package and made the same predictions."""
-    verified = run.result.adapter_verified if run.result else None
-    if verified:
-        st.badge(
-            "verified", help="A fresh process made the same predictions.", icon=":material/verified:", color="green"
-        )
-    elif verified is None:
-        st.badge("not verified", icon=":material/help:", color="gray", help="No fresh process has opened this package.")
-    else:
-        st.badge("verification failed", icon=":material/error:", color="red")
-
-
 def withheld(run: Run) -> str:
     """Says why a package cannot be downloaded, and what to do."""
     if run.status not in ENDED:
@@ -88,6 +75,7 @@ def package_download(run: Run, path: Path) -> None:
         if run.result and run.result.adapter_verified is None:
             verify_again(run)
         return
+    st.badge("verified", help="A fresh process made the same predictions.", icon=":material/verified:", color="green")
     with st.container(horizontal=True):
         name, mime = download_name(run), "application/zip"
         download("Download the adapter", path.read_bytes, name, mime, type="primary", key=f"download_{run.id}")
@@ -120,7 +108,6 @@ def one_run(run: Run) -> None:
     except AdapterError as error:
         st.error(plain(str(error)))
         return
-    verification(run)
     package_download(run, path)
     figures(run, path)
     if run.result and run.result.best_step == 0:

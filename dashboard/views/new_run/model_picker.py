@@ -6,7 +6,7 @@ from dashboard.formatting import plain
 from dashboard.url_state import pick
 from dashboard.views.new_run.form_widgets import parts_of
 from tabtune_core.metrics import Task
-from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.cards import ModelCard, Weights
 from tabtune_core.models.catalogue import CATALOGUE, get_card
 from tabtune_core.settings.serialization import read_target_set
 
@@ -40,8 +40,8 @@ def pick_model(task: Task) -> ModelCard:
     )
     card = cards[name]
     _settle_form(card, task)
-    parameters = f"{card.weights_for(task).total_parameters / 1e6:.1f} M parameters"
-    about = f"{parameters}. {plain(card.note)}{_download(card, task)}"
+    weights = card.weights_for(task)
+    about = f"{weights.total_parameters / 1e6:.1f} M parameters. {plain(card.note)}{_source(weights)}"
     st.caption(f"Licence {card.licence}.", help=about)
     return card
 
@@ -49,20 +49,14 @@ def pick_model(task: Task) -> ModelCard:
 def _where(card: ModelCard, task: Task) -> str:
     """Says in a few words where the weights are."""
     weights = card.weights_for(task)
-    return "included" if card.in_the_box else "by its path" if weights.by_path else f"{_megabytes(card, task)} download"
+    download = f"{weights.total_parameters * BYTES_A_PARAMETER / 1e6:.0f} MB download"
+    return "included" if card.in_the_box else "by its path" if weights.by_path else download
 
 
-def _megabytes(card: ModelCard, task: Task) -> str:
-    return f"{card.weights_for(task).total_parameters * BYTES_A_PARAMETER / 1e6:.0f} MB"
-
-
-def _download(card: ModelCard, task: Task) -> str:
+def _source(weights: Weights) -> str:
     """Says where the weights come from, unless they are included."""
-    weights = card.weights_for(task)
-    if weights.repository is None:
-        return ""
     how = "where you accept its licence; name the file under More settings" if weights.by_path else "once"
-    return f" About {_megabytes(card, task)} from huggingface.co/{weights.repository}, {how}."
+    return f" Weights from huggingface.co/{weights.repository}, {how}." if weights.repository else ""
 
 
 def _settle_form(card: ModelCard, task: Task) -> None:

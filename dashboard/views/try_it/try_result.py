@@ -80,23 +80,18 @@ def models_of(result: Mapping[str, Any]) -> dict[str, str]:
     return {f"m{place}": model["title"] for place, model in enumerate(result["models"])}
 
 
-def differ(predicted: pd.DataFrame, result: Mapping[str, Any]) -> pd.Series:
-    """Returns for each row whether the models differ: in the label, or in numbers by more than ``FAR``."""
-    names = list(models_of(result))
-    if result["classes"]:
-        different: pd.Series[bool] = predicted[names].nunique(axis=1) > 1
-    else:
-        different = predicted[names].max(axis=1) - predicted[names].min(axis=1) > FAR * result["deviation"]
-    return different
-
-
 def unlike_first(shown: pd.DataFrame, result: Mapping[str, Any]) -> pd.DataFrame:
-    """Returns for each cell of the model columns whether it differs from the first model."""
+    """Returns for each cell whether its model differs from the first: in the label, or by more than ``FAR``."""
     first = shown.iloc[:, 0]
     if result["classes"]:
         return shown.ne(first, axis=0)
     far: pd.DataFrame = shown.sub(first, axis=0).abs() > FAR * result["deviation"]
     return far
+
+
+def differ(predicted: pd.DataFrame, result: Mapping[str, Any]) -> pd.Series:
+    """Returns for each row whether a model differs from the first."""
+    return unlike_first(predicted[list(models_of(result))], result).any(axis=1)
 
 
 def _sentence(differing: pd.Series, result: Mapping[str, Any]) -> None:
