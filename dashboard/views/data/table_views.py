@@ -14,7 +14,7 @@ from dashboard.table_columns import row_columns
 from dashboard.url_state import forget
 from dashboard.views.data.choices_form import SEVERAL, WORDS, given, reading_form
 from dashboard.views.data.reading import read_again
-from dashboard.views.data.table_findings import label_findings, pressed
+from dashboard.views.data.table_findings import label_findings
 from tabtune_core.charts.target import MOST
 from tabtune_core.data.datasets import Dataset
 from tabtune_core.data.findings import Question, ReadingChoices
@@ -51,19 +51,9 @@ def questions(dataset: Dataset) -> None:
     if not dataset.questions:
         return
     st.header("Please confirm")
-    marks = [mark for question in dataset.questions if question.field == "missing_marks" for mark in question.options]
-    asked = [question for question in dataset.questions if question.field != "missing_marks" or len(marks) > 1]
-    choices = answered(
-        dataset.reading, [(question, ask(question, dataset.id, number)) for number, question in enumerate(asked)]
-    )
-    for question in dataset.questions:
-        if question not in asked:  # a single mark needs only the button
-            st.markdown(plain(question.message))
-    if pressed(dataset, "Read as missing:", marks, "In every column.", icon=":material/backspace:", key="marks"):
-        read_again(
-            dataset, dataclasses.replace(choices, missing_marks=tuple(dict.fromkeys([*choices.missing_marks, *marks])))
-        )
-    if asked and st.button(
+    answers = [(question, ask(question, dataset.id, number)) for number, question in enumerate(dataset.questions)]
+    choices = answered(dataset.reading, answers)
+    if st.button(
         "Read the file again with these answers", disabled=choices == dataset.reading, icon=":material/refresh:"
     ):
         read_again(dataset, choices)
