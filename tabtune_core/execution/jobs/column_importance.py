@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from tabtune_core.analysis.important_columns import MOST_ROWS, REPEATS
 from tabtune_core.data.splits import SplitName
 from tabtune_core.data.values import with_column
-from tabtune_core.execution.jobs.opened_run import open_run
+from tabtune_core.execution.jobs.opened_run import held_out_of, open_run
 from tabtune_core.metrics import ROW_MEANS
 from tabtune_core.store.jobs import write_progress
+from tabtune_core.store.runs import RunStore
 
 
 def column_importance(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
@@ -27,17 +28,18 @@ def column_importance(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
         ``columns``: name and, for ``base`` and ``lora``, ``[mean, half]``: the rise of the error with the half width of
         its 95 % interval over rows; ``metric``: the error, ``log_loss`` or ``mae``; ``part``, ``rows`` and ``seconds``.
 
-    Raises what ``open_run`` raises.
+    Raises what ``held_out_of`` and ``open_run`` raise.
     """
-    started, opened = time.monotonic(), open_run(home, run)
-    part: SplitName = "test" if "test" in opened.held_out else "validation"
-    held_out, shown = opened.held_out[part], opened.shown
+    started, store = time.monotonic(), RunStore(home, existing=True)
+    parts, opened = held_out_of(store, run), open_run(store, run)
+    part: SplitName = "test" if "test" in parts else "validation"
+    held_out, shown = parts[part], opened.show()
     asked = np.random.default_rng(0).permutation(len(held_out.y_N))[:MOST_ROWS]  # the table may be sorted
     rows_N, y_N = held_out.rows_N[asked], held_out.y_N[asked]
     frame, names = opened.table.iloc[rows_N], shown.context.encoder.columns
     metric = "log_loss" if held_out.classes else "mae"
     errors_of, _ = ROW_MEANS[metric]
-    predict = {"base": shown.scorer.keep(opened.base), "lora": shown.scorer.keep(opened.model)}
+    predict = {"base": shown.scorer.keep(opened.base), "lora": shown.scorer.keep(opened.adapted.model)}
 
     def errors(rows: pd.DataFrame) -> dict[str, NDArray[np.floating]]:
         x_NF = shown.read(rows)

@@ -19,18 +19,15 @@ import torch
 from numpy.typing import NDArray
 
 from tabtune_core.api.pipeline import TabularPipeline, pipeline_of_run
-from tabtune_core.data.datasets import load_frame, source_of
-from tabtune_core.data.task import Context
-from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
+from tabtune_core.data.datasets import source_of
+from tabtune_core.engine.adapted_model import predict_rows
 from tabtune_core.engine.verify import OTHER_DEVICE_TOLERANCE, compare, tolerance_on, verify_in_fresh_process
 from tabtune_core.errors import AdapterError
 from tabtune_core.events import Event, Note, RunPlanned
 from tabtune_core.execution.jobs.export_formats import Format, file_name, snippet
-from tabtune_core.execution.jobs.registry import package_of_run
+from tabtune_core.execution.jobs.opened_run import OpenedRun, open_run
 from tabtune_core.gpus import card_names, card_uuids
-from tabtune_core.lora.package import AdapterPackage
-from tabtune_core.models.adaptation import OWN, adapt
-from tabtune_core.models.base import BaseModel, with_module
+from tabtune_core.models.adaptation import OWN
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.models.snippets import Snippet
@@ -38,7 +35,6 @@ from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.jobs import write_progress
 from tabtune_core.store.run_folder import ADAPTER_FILE, LOG, PREDICTIONS_FILE
-from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 
 MOST_ROWS = 500
@@ -52,13 +48,9 @@ STEPS = 3
 class _Source:
     """What an export is made from, and where it is tried."""
 
-    run: Run
+    opened: OpenedRun
     path: Path
-    package: AdapterPackage
-    base: BaseModel
-    frame: pd.DataFrame
-    adapted: AdaptedModel
-    context: Context
+    """Of the adapter package."""
     history: Sequence[Event]
     visible: str | None
     """CUDA_VISIBLE_DEVICES of the fresh process, so that it chooses the device of ``base``; None: unchanged."""
@@ -67,8 +59,9 @@ class _Source:
 
     def pipeline(self, settings: RunSettings, adapters: Mapping[str, Mapping[str, torch.Tensor]]) -> TabularPipeline:
         """Makes a pipeline with the run's context rows; its columns are in the table's order."""
-        columns = [name for name in self.package.facts.kinds if name in self.package.facts.features]
-        return pipeline_of_run(self.base, settings, adapters, self.context, columns, self.history)
+        facts, opened = self.opened.package.facts, self.opened
+        columns = [name for name in facts.kinds if name in facts.features]
+        return pipeline_of_run(opened.base, settings, adapters, opened.context, columns, self.history)
 
 
 def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, Any]:
@@ -81,13 +74,14 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
     store = RunStore(home, existing=True)
     write_progress(folder, 0, STEPS, "steps")
     source = _open(store, run)
-    file = folder / file_name(format, source.package.facts, run)
+    facts = source.opened.package.facts
+    file = folder / file_name(format, facts, run)
     with scratch_folder(folder) as work:
         made = work / "made" / file.name
         made.parent.mkdir()
         write_progress(folder, 1, STEPS, "steps")
         _WRITERS[format](source, made, work)
-        code = snippet(format, source.package.facts, run, table=TABLE)
+        code = snippet(format, facts, run, table=TABLE)
         _gather(work, source, home, made)
         write_progress(folder, 2, STEPS, "steps")
         difference, labels, rows = _compared(source, code, work)
@@ -131,17 +125,10 @@ def verify(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
 
 
 def _open(store: RunStore, run_id: str) -> _Source:
-    run, path = store.run(run_id), store.run_dir(run_id) / ADAPTER_FILE
-    package, planned = package_of_run(store, run), store.last_event(run_id, RunPlanned)
-    settings, facts = package.facts.settings, package.facts
+    run, planned = store.run(run_id), store.last_event(run_id, RunPlanned)
     device, visible, tolerance = _trial(run.settings.device, planned.device if planned else run.settings.device)
-    weights = run.settings.checkpoint
-    base = open_base(settings.model, settings.task, facts.base.sha256, checkpoint=weights, device=device)
-    model = with_module(base, base.module)
-    adapt(model, settings, package.tensors)
-    adapted, frame = AdaptedModel(model, settings, facts), load_frame(store.home, run.settings.dataset)
     history = [*(stored.event for stored in store.events(run_id)), *([run.result] if run.result else [])]
-    return _Source(run, path, package, base, frame, adapted, adapted.context(frame), history, visible, tolerance)
+    return _Source(open_run(store, run_id, device), store.run_dir(run_id) / ADAPTER_FILE, history, visible, tolerance)
 
 
 def _trial(asked: str, computed_on: str) -> tuple[str, str | None, float]:
@@ -161,25 +148,26 @@ def _trial(asked: str, computed_on: str) -> tuple[str, str | None, float]:
 
 def _merged(source: _Source, file: Path, work: Path) -> None:
     if file.suffix != ".zip":
-        source.adapted.save_merged(file)
+        source.opened.adapted.save_merged(file)
         return
-    source.adapted.save_merged(work / "folder")
+    source.opened.adapted.save_merged(work / "folder")
     with zipfile.ZipFile(file, "w") as archive:  # uncompressed: weights do not shrink
         for part in sorted((work / "folder").iterdir()):
             archive.write(part, part.name)
 
 
 def _pipeline(source: _Source, file: Path, work: Path) -> None:
-    source.pipeline(source.run.settings, {OWN: source.package.tensors}).save(file)
+    source.pipeline(source.opened.run.settings, {OWN: source.opened.package.tensors}).save(file)
 
 
 def _lora(source: _Source, file: Path, work: Path) -> None:
     """Writes the adapter, and in ``work`` a pipeline of the base alone, into which the snippet loads the adapter."""
-    settings = source.run.settings
-    source.pipeline(settings, {OWN: source.package.tensors}).save_adapter(file)
+    run, package = source.opened.run, source.opened.package
+    settings = run.settings
+    source.pipeline(settings, {OWN: package.tensors}).save_adapter(file)
     train = TrainSettings(predict_context_rows=settings.train.predict_context_rows, views=settings.train.views)
     plain = replace(settings, strategy="inference", train=train)
-    source.pipeline(plain, {}).save(work / file_name("pipeline", source.package.facts, source.run.id))
+    source.pipeline(plain, {}).save(work / file_name("pipeline", package.facts, run.id))
 
 
 _WRITERS = {"merged": _merged, "pipeline": _pipeline, "lora": _lora}
@@ -187,7 +175,7 @@ _WRITERS = {"merged": _merged, "pipeline": _pipeline, "lora": _lora}
 
 def _gather(work: Path, source: _Source, home: Path, file: Path) -> None:
     """Links everything that the snippet opens into one folder, under the names that it uses."""
-    run, facts = source.run, source.package.facts
+    run, facts = source.opened.run, source.opened.package.facts
     links = {
         TABLE: source_of(home, run.settings.dataset),
         file_name("adapter", facts, run.id): source.path,
@@ -204,11 +192,12 @@ def _gather(work: Path, source: _Source, home: Path, file: Path) -> None:
 
 def _compared(source: _Source, code: Snippet, work: Path) -> tuple[float, int, int]:
     """Returns the largest difference of the snippet's predictions, the number of differing labels and of rows."""
+    opened = source.opened
     saved = pd.read_parquet(source.path.with_name(PREDICTIONS_FILE))
     saved = saved[saved["split"] == "test"].iloc[:MOST_ROWS]
     rows = saved["row"].to_numpy()
     # the setup may have picked the test rows already, or may hold the whole table
-    choose = f"rows = rows.iloc[{rows.tolist()!r}] if len(rows) == {len(source.frame)} else rows.iloc[:{len(rows)}]"
+    choose = f"rows = rows.iloc[{rows.tolist()!r}] if len(rows) == {len(opened.table)} else rows.iloc[:{len(rows)}]"
     save = "import numpy\nnumpy.save('predicted.npy', predicted)\n"
     done = _run(f"{code.setup}\n{choose}\n{code.use}\n{save}", work, source.visible)
     if done.returncode:
@@ -216,12 +205,12 @@ def _compared(source: _Source, code: Snippet, work: Path) -> tuple[float, int, i
         why = f"The log of this job says why: {work.with_name(LOG)}"
         raise AdapterError(f"A fresh process could not open the file, so it is not offered. {why}")
     predicted: NDArray[np.float64] = np.load(work / "predicted.npy")
-    if code.views != source.run.settings.train.views:
-        expected = predict_rows(source.adapted.model, source.frame.iloc[rows], source.context, views=code.views)
-        return *compare(predicted, expected, source.context.y_C), len(rows)
-    classes = source.adapted.classes
-    expected = saved[[f"prob_{k}" for k in range(len(classes))] if classes else "predicted"].to_numpy()
-    return *compare(predicted, expected, source.context.y_C), len(rows)
+    if code.views == opened.run.settings.train.views:
+        classes = opened.adapted.classes
+        expected = saved[[f"prob_{k}" for k in range(len(classes))] if classes else "predicted"].to_numpy()
+    else:
+        expected = predict_rows(opened.adapted.model, opened.table.iloc[rows], opened.context, views=code.views)
+    return *compare(predicted, expected, opened.context.y_C), len(rows)
 
 
 def _run(code: str, work: Path, visible: str | None) -> subprocess.CompletedProcess[str]:

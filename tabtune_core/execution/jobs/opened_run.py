@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import pandas as pd
 
 from tabtune_core.data.datasets import load_frame
 from tabtune_core.data.splits import SplitName
+from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base
 from tabtune_core.errors import AdapterError
 from tabtune_core.execution.jobs.registry import package_of_run
@@ -16,6 +16,7 @@ from tabtune_core.lora.package import AdapterPackage
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.store.predictions import Predictions, read_predictions
+from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training.scoring import Shown
 
@@ -26,37 +27,52 @@ PARTS: tuple[SplitName, ...] = ("validation", "test")
 class OpenedRun:
     """A run with an adapter, ready to predict."""
 
+    run: Run
     package: AdapterPackage
     base: BaseModel
     """The pretrained model alone."""
-    model: BaseModel
+    adapted: AdaptedModel
     """With the adapter."""
     report: LoraReport
-    shown: Shown
-    """The run's context."""
     table: pd.DataFrame
-    held_out: Mapping[SplitName, Predictions]
-    """The run's own predictions of the parts that have rows."""
+    context: Context
+    """The run's context rows."""
+
+    def show(self) -> Shown:
+        """Prepares the context for the model."""
+        return Shown.to(self.adapted.model, self.context, views=self.run.settings.train.views)
 
 
-def open_run(home: Path, run: str) -> OpenedRun:
-    """Opens a run; AdapterError if it is no LoRA run or lacks its package or predictions, CheckpointError if its base
-    cannot be found.
+def open_run(store: RunStore, run_id: str, device: str | None = None) -> OpenedRun:
+    """Opens a run on a device, by default that of its settings.
+
+    Raises:
+        AdapterError: the run lacks its package.
+        CheckpointError: its base cannot be found.
+        TableError: its table is gone.
     """
-    store = RunStore(home, existing=True)
-    asked = store.run(run)
-    settings = asked.settings
-    if settings.strategy != "peft":
-        raise AdapterError(f"{asked.name} has no low-rank update; choose a LoRA run.")
-    saved = {part: read_predictions(store, run, part) for part in PARTS}
-    held_out = {part: its for part, its in saved.items() if its is not None and len(its.rows_N)}
-    if "validation" not in held_out:
-        raise AdapterError(f"The predictions of {asked.name} are missing, so its rows cannot be scored. Run it again.")
-    package = package_of_run(store, asked)
-    sha256, weights = package.facts.base.sha256, settings.checkpoint
-    base = open_base(settings.model, settings.task, sha256, checkpoint=weights, device=settings.device)
+    run = store.run(run_id)
+    package = package_of_run(store, run)
+    settings, facts = run.settings, package.facts
+    device, weights = device or settings.device, settings.checkpoint
+    base = open_base(settings.model, settings.task, facts.base.sha256, checkpoint=weights, device=device)
     model = with_module(base, base.module)
     report = adapt(model, settings, package.tensors)
-    table = load_frame(home, settings.dataset)
-    shown = Shown.to(model, AdaptedModel(model, settings, package.facts).context(table), views=settings.train.views)
-    return OpenedRun(package, base, model, report, shown, table, held_out)
+    adapted, table = AdaptedModel(model, facts.settings, facts), load_frame(store.home, settings.dataset)
+    return OpenedRun(run, package, base, adapted, report, table, adapted.context(table))
+
+
+def held_out_of(store: RunStore, run_id: str) -> Mapping[SplitName, Predictions]:
+    """Returns a LoRA run's own predictions of the parts that have rows.
+
+    Raises:
+        AdapterError: it is no LoRA run, or its predictions are missing.
+    """
+    run = store.run(run_id)
+    if run.settings.strategy != "peft":
+        raise AdapterError(f"{run.name} has no low-rank update; choose a LoRA run.")
+    saved = {part: read_predictions(store, run_id, part) for part in PARTS}
+    held_out = {part: its for part, its in saved.items() if its is not None and len(its.rows_N)}
+    if "validation" not in held_out:
+        raise AdapterError(f"The predictions of {run.name} are missing, so its rows cannot be scored. Run it again.")
+    return held_out

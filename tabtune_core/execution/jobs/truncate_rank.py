@@ -14,11 +14,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from tabtune_core.execution.jobs.opened_run import open_run
+from tabtune_core.execution.jobs.opened_run import held_out_of, open_run
 from tabtune_core.lora.adapted_layer import AdaptedLayer
 from tabtune_core.lora.attach import adapter_at, weight_name
 from tabtune_core.lora.inject import LoraReport, adapter_updates, load_factors
 from tabtune_core.store.jobs import write_progress
+from tabtune_core.store.runs import RunStore
 from tabtune_core.training.scoring import HeldOut
 
 
@@ -65,21 +66,22 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
         target, shape ``[out, in]``, rank, singular_values, update_norm and weight_norm (Frobenius); ``beside``: how
         many other tensors trained, which are kept at every rank except 0; ``seconds``.
 
-    Raises what ``open_run`` raises.
+    Raises what ``held_out_of`` and ``open_run`` raise.
     """
-    started, opened = time.monotonic(), open_run(home, run)
-    report, tensors, shown = opened.report, opened.package.tensors, opened.shown
+    started, store = time.monotonic(), RunStore(home, existing=True)
+    parts, opened = held_out_of(store, run), open_run(store, run)
+    report, tensors, shown, adapted = opened.report, opened.package.tensors, opened.show(), opened.adapted.model
     norms = {name: float(parameter.detach().norm()) for name, parameter in opened.base.module.named_parameters()}
-    updates = adapter_updates(opened.model.module, report)
+    updates = adapter_updates(adapted.module, report)
     cuts = {layer.path: directions(*updates[layer.path], layer.scaling) for layer in report.layers}
-    frames = {part: shown.read(opened.table.iloc[one.rows_N]) for part, one in opened.held_out.items()}
-    held_out = {part: HeldOut(one.rows_N, frames[part], one.y_N, one.rarer) for part, one in opened.held_out.items()}
+    frames = {part: shown.read(opened.table.iloc[one.rows_N]) for part, one in parts.items()}
+    held_out = {part: HeldOut(one.rows_N, frames[part], one.y_N, one.rarer) for part, one in parts.items()}
     ranks, scored = ranks_up_to(max(len(of_layer.values) for of_layer in cuts.values())), []
     for done, rank in enumerate(ranks):
         write_progress(folder, done, len(ranks), "ranks")
         if rank:
-            _cut(opened.model.module, report, tensors, cuts, rank)
-        model, predict = opened.model if rank else opened.base, shown.scorer.predict
+            _cut(adapted.module, report, tensors, cuts, rank)
+        model, predict = adapted if rank else opened.base, shown.scorer.predict
         scored.append({part: rows.score(predict(model, rows.x_NF)) for part, rows in held_out.items()})
     return {
         "ranks": ranks,
