@@ -14,18 +14,8 @@ from pathlib import Path
 from dashboard.demo.workspace import demo_workspace
 from tabtune_core.access import FETCH_VARIABLE, LOOPBACK, Access, decide
 from tabtune_core.errors import SettingError, TabTuneError
-from tabtune_core.execution.executor import LOCAL
-from tabtune_core.execution.lock import ensure_worker, watched, worker_of
-from tabtune_core.execution.worker_flags import (
-    VARIABLE,
-    add_worker_flags,
-    asked_by_environment,
-    check_environment,
-    chosen,
-    named_home,
-    number_within,
-    tell_workers,
-)
+from tabtune_core.execution.lock import ensure_worker, watched
+from tabtune_core.execution.worker_flags import check_environment, named_home, number_within
 from tabtune_core.shortage import named, raise_file_limit
 from tabtune_core.store.runs import RunStore, default_home
 from tabtune_core.upstream import DISTRIBUTION, installed
@@ -86,11 +76,6 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         default=1000,
         help="largest file to upload, in megabytes (default: 1000)",
     )
-    flags = parser.add_argument_group(
-        "the worker that this program starts",
-        f"A worker that is already running keeps its own. {VARIABLE} may hold all flags of a worker.",
-    )
-    add_worker_flags(flags, address="--ray-address")
     parser.add_argument("--no-browser", action="store_true", help="do not open a browser")
     return parser.parse_args(arguments)
 
@@ -163,24 +148,11 @@ def serve(options: argparse.Namespace, home: Path) -> None:
     port = free_port(access.address, options.port)
     os.environ["TABTUNE_HOME"] = str(home)
     os.environ[FETCH_VARIABLE] = "1" if options.fetch_addresses else ""
-    check_environment()
-    where = {"executor": options.executor, "address": options.ray_address}
-    tell_workers(parallel=options.parallel, threads=options.threads, **where)
-    choice = chosen(asked_by_environment())  # checked here, because the worker would only end with a line in its log
-    choice.check()
+    check_environment().check()  # here, because the worker would only end with a line in its log
     with named(folder=home):
         store = RunStore(home)
-        there = worker_of(home)
         ensure_worker(home, exit_when_idle=options.demo)
 
-    later = options.parallel or options.threads or choice.executor != LOCAL
-    if later and there is not None:
-        print(
-            f"The worker of {home} is already running (process {there}), so --parallel, --threads and --executor "
-            "apply to the next one."
-            " To apply them now, end the worker with 'loralab worker --stop' and start this program again, which "
-            "resumes its runs."
-        )
     urls = access.addresses(port)
     greet(access, urls, home, demo=options.demo)
     if not options.no_browser:

@@ -79,7 +79,7 @@ def resolved(address: str) -> str:
     try:
         return str(socket.getaddrinfo(address, None, type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, ValueError) as error:
-        ways = "Take an IP address of this machine, or 0.0.0.0 for all; a Ray cluster is named with --ray-address."
+        ways = "Take an IP address of this machine, or 0.0.0.0 for all."
         raise SettingError(f"There is no address {address!r}. {ways}") from error
 
 

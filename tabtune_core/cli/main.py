@@ -24,7 +24,7 @@ from tabtune_core.errors import StoreError, TabTuneError
 from tabtune_core.execution.lock import STARTED_BY
 from tabtune_core.execution.worker_flags import (
     VARIABLE,
-    add_flags_of_worker,
+    add_worker_flags,
     check_environment,
     flags_in_environment,
     named_home,
@@ -182,7 +182,7 @@ def _add_worker(parser: argparse.ArgumentParser) -> None:
     doing.add_argument("--status", action="store_true", help=status)
     stop = "end the worker and what it runs; the next worker resumes its runs"
     doing.add_argument("--stop", action="store_true", help=stop)
-    add_flags_of_worker(parser)
+    add_worker_flags(parser)
 
 
 _DATA = _argument("data", metavar="DATA", help=_TABLE)

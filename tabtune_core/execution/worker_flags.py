@@ -57,11 +57,8 @@ class ExecutorChoice:
         return functools.partial(RayExecutor, self.address)
 
 
-def add_worker_flags(parser: argparse._ActionsContainer, *, address: str = "--address") -> None:
-    """Adds the flags of a worker that the pages have too; one that is not given is None.
-
-    ``address`` is the flag of the Ray cluster's address, stored as ``ray_address``.
-    """
+def add_worker_flags(parser: argparse.ArgumentParser) -> None:
+    """Adds all flags that ``VARIABLE`` may hold."""
     parser.add_argument(
         "--parallel",
         metavar="N",
@@ -79,21 +76,16 @@ def add_worker_flags(parser: argparse._ActionsContainer, *, address: str = "--ad
     parser.add_argument(
         "--executor",
         choices=(LOCAL, RAY),
+        default=LOCAL,
         help="where runs are carried out: on this machine, or on a Ray cluster, which needs the extra 'ray' "
         "(default: local)",
     )
     parser.add_argument(
-        address,
-        dest="ray_address",
+        "--address",
         metavar="HOST:PORT",
+        default="auto",
         help="head of the Ray cluster; 'auto' is the cluster that this machine is part of (default: auto)",
     )
-
-
-def add_flags_of_worker(parser: argparse.ArgumentParser) -> None:
-    """Adds all flags that ``VARIABLE`` may hold."""
-    add_worker_flags(parser)
-    parser.set_defaults(executor=LOCAL, ray_address="auto")
     parser.add_argument(
         "--no-resume",
         action="store_true",
@@ -111,7 +103,7 @@ def chosen(asked: argparse.Namespace) -> ExecutorChoice:
             "--parallel and --threads divide the cores of this machine, but the executor 'ray' chooses the node and "
             f"the CPUs of a run. Leave them out, in {VARIABLE} too, or choose --executor local."
         )
-    return ExecutorChoice(asked.executor, asked.ray_address)
+    return ExecutorChoice(asked.executor, asked.address)
 
 
 def flags_in_environment() -> list[str]:
@@ -128,16 +120,10 @@ def _refusal(why: str) -> SettingError:
     return SettingError(f"The environment variable {VARIABLE} is {value!r}, which a worker does not accept: {why}")
 
 
-def tell_workers(**given: object) -> None:
-    """Adds flags to the environment variable by name, except those that are None."""
-    words = [f"--{name.replace('_', '-')}={value}" for name, value in given.items() if value is not None]
-    os.environ[VARIABLE] = shlex.join([*flags_in_environment(), *words])
-
-
 def asked_by_environment() -> argparse.Namespace:
     """Reads the flags of a worker started from here; raises SettingError if the variable does not hold such flags."""
     parser = _Strict(add_help=False, prog=VARIABLE, allow_abbrev=False)
-    add_flags_of_worker(parser)
+    add_worker_flags(parser)
     return parser.parse_args(flags_in_environment())
 
 
@@ -147,10 +133,11 @@ def cluster_for_new_runs(home: Path) -> Cluster | None:
     return read_cluster(home) if there else None
 
 
-def check_environment() -> None:
-    """Checks the variable before anything waits for a worker; raises SettingError if a worker would not accept it."""
+def check_environment() -> ExecutorChoice:
+    """Returns where a worker started from here puts runs; raises SettingError if it would not accept the variable."""
+    asked = asked_by_environment()
     try:
-        chosen(asked_by_environment())
+        return chosen(asked)
     except SettingError as error:
         raise _refusal(str(error)) from error
 

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import types
-from dataclasses import replace
 from importlib.machinery import ModuleSpec
 
 import pytest
@@ -14,15 +13,12 @@ import pytest
 from dashboard.server import application as served
 from dashboard.start import main
 from tabtune_core.execution import cluster as cluster_check
-from tabtune_core.execution import cores, worker_flags
-from tabtune_core.execution.lock import WorkerLock
-from tabtune_core.execution.worker_flags import ExecutorChoice, asked_by_environment, chosen
-from tabtune_core.store.runs import RunStore
+from tabtune_core.execution import cores
 
 
 @pytest.fixture
 def served_once(tmp_path, monkeypatch):
-    """Starts the program with flags and returns the environment that its worker would get."""
+    """Starts the program with flags."""
     signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a shell starts commands in the background with this one ignored,
@@ -30,11 +26,9 @@ def served_once(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "argv", list(sys.argv))
     for name in ("TABTUNE_HOME", "TABTUNE_WORKER"):
         monkeypatch.setenv(name, "")
-    found = []
 
     def ensure_worker(home, *, exit_when_idle):
         assert not exit_when_idle, "only the demo does that"
-        found.append(asked_by_environment())
 
     monkeypatch.setattr(cores, "_cores", lambda: tuple(range(8)))
     monkeypatch.setattr(cores, "core_quota", lambda: None)
@@ -43,7 +37,6 @@ def served_once(tmp_path, monkeypatch):
 
     def start(*flags):
         main(["--home", str(tmp_path), "--no-browser", *flags])
-        return found[-1]
 
     return start
 
@@ -107,58 +100,30 @@ def test_a_requested_busy_port_is_refused_and_the_default_one_is_replaced(served
     assert re.search(r"is at http://127\.0\.0\.1:(\d+)", capsys.readouterr().out)[1] != str(port)
 
 
-OF_THIS_MACHINE = "tabtune-dashboard: --parallel and --threads divide the cores of this machine"
-
-
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        ("--threads 99999", "tabtune-dashboard: --parallel 1 with --threads 99999 takes"),
-        ("--executor ray --parallel 2", OF_THIS_MACHINE),
-        ("--executor ray --threads 2", OF_THIS_MACHINE),
+        ("--threads 99999", "--parallel 1 with --threads 99999 takes"),
+        ("--executor ray --parallel 2", "--parallel and --threads divide the cores of this machine"),
+        ("--executor ray --threads 2", "--parallel and --threads divide the cores of this machine"),
         ("--parallel 0", "argument --parallel: '0' is not a whole number from 1 to 1,000,000."),
     ],
 )
-def test_impossible_flags_are_refused_in_one_sentence(served_once, capsys, flags, said):
+def test_impossible_flags_of_its_worker_are_refused_in_one_sentence(served_once, monkeypatch, capsys, flags, said):
+    monkeypatch.setenv("TABTUNE_WORKER", flags)
     with pytest.raises(SystemExit) as ended:
-        served_once(*flags.split())
+        served_once()
     assert ended.value.code == 2
-    assert said in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"tabtune-dashboard: The environment variable TABTUNE_WORKER is '{flags}'")
+    assert said in line
 
 
-def test_the_number_of_concurrent_runs_is_passed_to_the_worker(served_once, monkeypatch):
-    def shares(*flags):
-        asked = served_once(*flags)
-        return asked.parallel, asked.threads
-
-    assert shares() == (None, None)
-    monkeypatch.setenv("TABTUNE_WORKER", "--threads 2 --no-resume")
-    assert shares() == (None, 2)
-    assert shares("--parallel", "3") == (3, 2)
-    assert shares("--parallel", "3", "--threads", "1") == (3, 1)
-    assert asked_by_environment().no_resume
-
-
-def test_a_cluster_is_passed_to_the_worker_and_a_missing_one_ends_the_program(served_once, capsys, monkeypatch):
-    with monkeypatch.context() as patched:
-        patched.setattr(worker_flags, "check", lambda address: None)
-        assert replace(chosen(served_once()), shares=None) == ExecutorChoice()
-        asked = served_once("--executor", "ray", "--ray-address", "10.0.0.1:6379")
-        assert chosen(asked) == ExecutorChoice("ray", "10.0.0.1:6379")
+def test_a_missing_cluster_ends_the_program(served_once, capsys, monkeypatch):
     monkeypatch.setattr(cluster_check, "find_spec", lambda name: ModuleSpec(name, None, origin="there"))
+    monkeypatch.setenv("TABTUNE_WORKER", "--executor ray --address 127.0.0.1:1")
     with pytest.raises(SystemExit) as ended:
-        served_once("--executor", "ray", "--ray-address", "127.0.0.1:1")
+        served_once()
     assert ended.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("tabtune-dashboard: There is no Ray cluster to join at '127.0.0.1:1'")
-
-
-def test_an_existing_worker_is_reported_to_keep_its_number_of_runs(served_once, tmp_path, capsys):
-    RunStore(tmp_path)
-    lock = WorkerLock(tmp_path)
-    assert lock.take()
-    served_once("--parallel", "3")
-    assert "so --parallel, --threads and --executor apply to the next one" in capsys.readouterr().out
-    lock.release()
-    served_once("--parallel", "3")
-    assert "is already running" not in capsys.readouterr().out

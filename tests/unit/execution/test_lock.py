@@ -16,7 +16,6 @@ from tabtune_core.execution import child, lock, service
 from tabtune_core.execution.local import LocalExecutor
 from tabtune_core.execution.lock import HOLDER, WorkerLock, ensure_worker, is_stopped, stop_workers, worker_of
 from tabtune_core.execution.service import run_worker
-from tabtune_core.execution.worker_flags import tell_workers
 from tabtune_core.store.runs import RunStore
 
 
@@ -147,9 +146,8 @@ def test_only_the_worker_opens_an_executor_and_releases_the_lock_if_that_fails(t
 def test_the_executor_is_this_machine_or_what_the_environment_or_the_command_line_says(tmp_path, monkeypatch):
     opened = []
     monkeypatch.setattr(service, "run_worker", lambda home, *, executor, **more: opened.append(executor))
-    monkeypatch.setattr(os, "environ", dict(os.environ))
     assert main(["worker", "--home", str(tmp_path)]) == 0
-    tell_workers(executor="ray", address="a:1")
+    monkeypatch.setenv("TABTUNE_WORKER", "--executor ray --address a:1")
     for flags in ([], ["--address", "b:2"]):
         assert main(["worker", "--home", str(tmp_path), *flags]) == 0
     assert opened[0].func is LocalExecutor
