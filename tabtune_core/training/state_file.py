@@ -24,7 +24,7 @@ def write_state(file: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[
         OSError: the disk is full, or the folder cannot be written to; an earlier file is unchanged.
     """
     file.parent.mkdir(parents=True, exist_ok=True)
-    plain = {name: tensor.detach() for name, tensor in tensors.items()}
+    plain = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
     with lasting(file) as opened:
         try:
             torch.save({"facts": json.dumps(facts), "tensors": plain}, opened)
