@@ -47,8 +47,6 @@ class Waiting:
     known: dict[str, Dataset] = field(default_factory=dict)
     """The tables of the workspace by id, before the current item."""
     added: list[Dataset] = field(default_factory=list)
-    new: list[str] = field(default_factory=list)
-    """Names of the added tables that the workspace did not hold."""
     process: ReadingProcess | None = None
     """Reads the first of the items."""
 
@@ -136,8 +134,6 @@ def finish(item: Item, process: ReadingProcess, waiting: Waiting) -> None:
                 choose(asked, st.query_params[asked])
     elif new in waiting.known:
         tell("info", f"{name} is already in this workspace, as {waiting.known[new].name}.")
-    else:
-        waiting.new.append(queries.tables()[new].name)
     waiting.added.append(queries.tables()[new])
 
 
@@ -148,7 +144,5 @@ def not_added(item: Item, error: TabTuneError) -> None:
 
 def show_added(waiting: Waiting) -> None:
     """Chooses the first table that could be read."""
-    if waiting.whole > 1 and waiting.new:
-        tell("success", f"{len(waiting.new)} of {waiting.whole} files were added: {', '.join(waiting.new)}.")
     if waiting.added:
         choose("table", waiting.added[0].id)

@@ -28,16 +28,7 @@ def figures(dataset: Dataset) -> None:
     cells = max(dataset.rows * len(dataset.columns), 1)
     missing = sum(column.missing for column in dataset.columns)
     size = f"**{dataset.rows:,}** rows · **{len(dataset.columns):,}** columns · {megabytes(dataset.size_bytes)}"
-    st.markdown(f"{size} · {share(missing / cells)} of the cells missing" if missing else size)
-
-
-def share(part: float) -> str:
-    """Formats a share in percent; a small one is not shown as zero.
-
-    >>> share(0.0001), share(0.25)
-    ('< 0.1%', '25.0%')
-    """
-    return "< 0.1%" if 0 < part < 0.0005 else f"{part:.1%}"
+    st.markdown(f"{size} · {missing:,} cells missing ({missing / cells:.1%})" if missing else size)
 
 
 def first_rows(dataset: Dataset) -> None:

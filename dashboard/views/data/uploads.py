@@ -41,7 +41,7 @@ def forget_first() -> None:
 def notes() -> None:
     """Shows the messages of the last upload, and a form for a file that other choices may make readable."""
     for severity, text in st.session_state.get(NOTES, []):
-        {"error": st.error, "info": st.info, "success": st.success}[severity](plain(without_flags(text)))
+        {"error": st.error, "info": st.info}[severity](plain(without_flags(text)))
     if not failed():
         return
     name, data, reason = failed()[0]
