@@ -26,7 +26,6 @@ ROWS_SORTED = 1000
 
 def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None, plan: RunPlanned) -> Iterator[Note]:
     """Yields the notes before the work begins."""
-    yield from _untested(settings)
     yield from _split(settings, table)
     if unused := table.context.encoder.left_out:
         yield Note(f"Columns that the model does not use (free text or left out by you): {', '.join(unused)}.")
@@ -40,18 +39,6 @@ def beginnings(settings: RunSettings, table: Prepared, report: LoraReport | None
             yield Note(f"In {capped} of {every} the rank is capped at the layer's own width.")
         if small:
             yield Note(f"Not adapted: {counted(small, 'layer')} whose adapter would be larger than the weight.")
-
-
-def _untested(settings: RunSettings) -> Iterator[Note]:
-    """Says that shortcuts are off, because they were not tested with this package version."""
-    upstream = get_card(settings.model).family.upstream
-    if not upstream.is_tested:
-        yield Note(
-            f"{upstream.distribution} {upstream.installed} is not among the versions that LoRA Lab was tested with "
-            f"({', '.join(upstream.tested)}). The model runs the package's own code only: no frozen layer is cached, "
-            "which takes longer.",
-            "warning",
-        )
 
 
 def _hidden(settings: RunSettings, table: Prepared) -> Iterator[Note]:

@@ -14,8 +14,6 @@ from tabtune_core.lora.upstream import UPSTREAM as TORCH
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE, FAMILIES
 from tabtune_core.models.stages import stages_of
-from tabtune_core.settings import RunSettings
-from tabtune_core.training.notices import _untested
 from tabtune_core.upstream import Upstream
 
 ROOT = Path(__file__).parents[2]
@@ -59,7 +57,7 @@ def test_a_version_counts_as_tested_by_its_minor_number(monkeypatch, installed, 
 
 
 @pytest.mark.parametrize("name", ["tabicl-v2", "tabdpt-1.3", "mitra-v2", "tabpfn-v2"])
-def test_an_untested_version_caches_no_frozen_layer_and_a_note_says_so(monkeypatch, tmp_path, name):
+def test_an_untested_version_caches_no_frozen_layer(monkeypatch, tmp_path, name):
     family = CATALOGUE[name].family
     if not family.installed:
         pytest.skip(f"{family.distribution} is not installed")
@@ -67,11 +65,6 @@ def test_an_untested_version_caches_no_frozen_layer_and_a_note_says_so(monkeypat
     assert stages_of(family, model.module).every
     monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: "99.0.1")
     assert stages_of(family, model.module).every == ()
-    assert [note.text for note in _untested(RunSettings(dataset="d", target="y", model=name))] == [
-        f"{family.distribution} 99.0.1 is not among the versions that LoRA Lab was tested with "
-        f"({', '.join(family.upstream.tested)}). "
-        "The model runs the package's own code only: no frozen layer is cached, which takes longer."
-    ]
 
 
 def imports(path):
