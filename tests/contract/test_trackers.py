@@ -8,12 +8,15 @@ import struct
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 import pytest
 from made_sweeps import Lab
 
 from tabtune_core.errors import MissingPackageError, SettingError, TabTuneError
 from tabtune_core.events import Evaluated, MemorySampled, PhaseDone, Resumed, StepDone
+from tabtune_core.store import event_log
 from tabtune_core.tracking import TRACKERS, open_tracker
 from tabtune_core.tracking.mirror import CURVES, send
 
@@ -22,13 +25,18 @@ BEGAN = 1_700_000_000.0
 
 def add_curves(lab, run_id, steps=range(1, 4)):
     """Appends curves as a run does, each event at a different time."""
+    events = []
     for step in steps:
         at = BEGAN + 10 * step
         loss = math.nan if step == 2 else 1 / 3 / step
-        lab.store.append(run_id, StepDone(step, loss, 0.5, 1e-3, 0.25 * step), at)
-        lab.store.append(run_id, MemorySampled("train", 123_456_789 + step, nvml_device_bytes=None), at + 1)
-        lab.store.append(run_id, Evaluated(step, "validation", {"accuracy": 0.5 + step / 7}, True, 0.25 * step), at + 2)
-    lab.store.append(run_id, PhaseDone("train", 7.5, {"resident": 10**9}, 10**6), BEGAN + 99)
+        events += [
+            (at, StepDone(step, loss, 0.5, 1e-3, 0.25 * step)),
+            (at + 1, MemorySampled("train", 123_456_789 + step, nvml_device_bytes=None)),
+            (at + 2, Evaluated(step, "validation", {"accuracy": 0.5 + step / 7}, True, 0.25 * step)),
+        ]
+    for at, event in [*events, (BEGAN + 99, PhaseDone("train", 7.5, {"resident": 10**9}, 10**6))]:
+        with mock.patch.object(event_log, "time", SimpleNamespace(time=lambda at=at: at)):
+            lab.store.append(run_id, event)
 
 
 def expected(store, run_id):
