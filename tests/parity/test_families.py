@@ -13,6 +13,7 @@ from tabtune_core.lora.inject import merge
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.checkpoints import find_checkpoint
+from tabtune_core.models.tabpfn.export import PLAIN
 from tabtune_core.training.scoring import Scorer
 
 CPU = torch.device("cpu")
@@ -101,8 +102,6 @@ def of_tabpfn(path, x_CF, y_C, x_QF, name):
     """Their own estimator with one member and the preprocessing steps that the snippet of an export names."""
     from tabpfn import TabPFNClassifier, TabPFNRegressor
     from tabpfn.preprocessing import PreprocessorConfig
-
-    from tabtune_core.models.tabpfn.export import PLAIN
 
     numbers, plain = y_C.dtype.kind == "f", eval(PLAIN, {"PreprocessorConfig": PreprocessorConfig})
     how = {"n_estimators": 1, "inference_precision": torch.float32, "inference_config": plain}
