@@ -13,7 +13,7 @@ from tabtune_core.lora.inject import merge
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.models.tabpfn.export import PLAIN
+from tabtune_core.models.tabpfn.family import PLAIN
 from tabtune_core.training.scoring import Scorer
 
 CPU = torch.device("cpu")
