@@ -7,14 +7,10 @@ what to fix.
 import asyncio
 import hmac
 import logging
-import re
-import signal
 import socket
-import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -28,7 +24,6 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from fastapi_offline import FastAPIOffline
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tabtune_core.access import Access, bracketed
 from tabtune_core.data.findings import LONGEST_SHOWN, listed, shorten
@@ -94,11 +89,7 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
         """Lists the adapters, with the columns that rows must have."""
         return [served.about for served in adapters.values()]
 
-    @routes.post(
-        "/predict",
-        openapi_extra={"requestBody": _body_of(None if access.token else first)},
-        responses={code: {"description": why} for code, why in _CODES},
-    )
+    @routes.post("/predict", openapi_extra={"requestBody": _body_of(None if access.token else first)})
     async def predict(
         request: Request, adapter: Annotated[str, Query(description="name of an adapter, the first by default")] = ""
     ) -> Answer:
@@ -107,14 +98,9 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
         if adapter not in adapters:
             known = listed(list(adapters), 20)
             raise HTTPException(404, f"There is no adapter {adapter[:200]!r}; this server has {known}.")
-        if len(asked := request.query_params.getlist("adapter")) > 1:
-            raise HTTPException(422, f"{len(asked)} adapters are named; a request may name only one.")
         served, kind = adapters[adapter], request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if kind not in _READERS:
             raise HTTPException(415, f"The content type is {kind[:200]!r}; it must be {' or '.join(_READERS)}.")
-        encoding = request.headers.get("content-encoding", "identity")
-        if encoding != "identity" and kind == "application/json":
-            raise HTTPException(415, f"The content encoding is {encoding[:200]!r}; send JSON uncompressed.")
         content = await _content(request, limits.max_bytes)
         with _failures_in_words():
             rows = await run_in_threadpool(_READERS[kind], content, served, limits)
@@ -126,12 +112,7 @@ def application(adapters: Mapping[str, Served], access: Access, limits: Limits) 
 
 
 def serve(app: FastAPI, access: Access, port: int, say: Callable[[str], None]) -> None:
-    """Serves until Ctrl-C or SIGTERM.
-
-    Raises:
-        SettingError: the address or port cannot be listened on.
-        SystemExit: after SIGTERM, with the status 143.
-    """
+    """Serves until Ctrl-C; raises SettingError if the address or port cannot be listened on."""
     family = socket.AF_INET6 if ":" in access.address else socket.AF_INET
     try:
         listening = socket.create_server((access.address, port), family=family)
@@ -143,34 +124,8 @@ def serve(app: FastAPI, access: Access, port: int, say: Callable[[str], None]) -
         say(f"Serving at {address} (a page to try it: /docs). Ctrl-C ends it.")
         if access.token:
             say(f"Requests must send the header 'Authorization: Bearer {access.token}'. Nothing is encrypted.")
-        config = uvicorn.Config(
-            _until_the_end(app), log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS
-        )
-        # uvicorn raises SIGTERM once more when it has ended; by default that kills the process before the last answers
-        # are sent
-        main = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number)) if main else None
-        try:
-            uvicorn.Server(config).run(sockets=[listening])
-        finally:
-            if main:
-                signal.signal(signal.SIGTERM, before)
-
-
-def _until_the_end(app: ASGIApp) -> ASGIApp:
-    """Answers requests with 503 that are cancelled because the server ends."""
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        try:
-            await app(scope, receive, send)
-        except asyncio.CancelledError:
-            if scope["type"] != "http":
-                raise
-            with suppress(RuntimeError):  # part of the app's own answer was sent
-                ends = {"detail": "The server is ending. Send the rows again when it runs."}
-                await JSONResponse(ends, 503)(scope, receive, send)
-
-    return answer
+        config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=GRACE_SECONDS)
+        uvicorn.Server(config).run(sockets=[listening])
 
 
 def _asks_for(token: str) -> Callable[..., None]:
@@ -201,24 +156,17 @@ def _failures_in_words() -> Iterator[None]:
 
 
 async def _content(request: Request, most: int) -> bytes:
-    """Reads the body; one that is too large is refused before it is sent if its length is given."""
-    length, parts, size = request.headers.get("content-length", ""), [], 0
-    if length.isdecimal() and int(length) > most:
-        raise _too_large(most)
+    """Reads the body, up to ``most`` bytes."""
+    content = bytearray()
     try:
         async for part in request.stream():
-            size += len(part)
-            if size > most:
-                raise _too_large(most)
-            parts.append(part)
+            content += part
+            if len(content) > most:
+                large = f"The request has more than {most / 1e6:,.1f} MB, the limit of this server"
+                raise HTTPException(413, f"{large}. Send fewer rows at once.")
     except ClientDisconnect as error:  # nobody gets the answer
         raise HTTPException(499, "The client has disconnected.") from error
-    return b"".join(parts)
-
-
-def _too_large(most: int) -> HTTPException:
-    large = f"The request has more than {most / 1e6:,.1f} MB, the limit of this server"
-    return HTTPException(413, f"{large}. Send fewer rows at once.")
+    return bytes(content)
 
 
 def _check_rows(rows: int, limits: Limits) -> None:
@@ -255,29 +203,12 @@ def _of_json(content: bytes, served: Served, limits: Limits) -> NewRows:
 
 def _of_csv(content: bytes, served: Served, limits: Limits) -> NewRows:
     """Reads rows from CSV in the same way as the adapter's table was read."""
-    if _JSON.match(content) or (content.startswith(b"PAR1") and content.endswith(b"PAR1")):
-        raise TableError("The body is JSON or Parquet, not CSV. Send JSON as 'application/json', and Parquet as CSV.")
-    if b"\0" not in content:  # neither compressed nor UTF-16: far too many rows are refused without parsing them
-        lines = sum(1 for _ in _LINE.finditer(_QUOTED.sub(b"_", content)))
-        if lines == 1 or lines > 2 * limits.max_rows + 1:  # not each line is a row: there may be notes above the header
-            _check_rows(lines - 1, limits)
     rows = read_new_rows(content, served.adapted.facts.read_as, limit_bytes=limits.max_bytes, strict=True)
     _check_rows(len(rows.frame), limits)
     return NewRows(rows.frame, (*rows.notes, *served.shown.context.encoder.unread(rows.frame)))
 
 
-_JSON = re.compile(rb'(\xef\xbb\xbf)?\s*(\[\s*)?\{\s*["}]')
-_QUOTED, _LINE = re.compile(rb'"[^"]*"'), re.compile(rb"[^\r\n]+")
 _READERS: dict[str, Callable[[bytes, Served, Limits], NewRows]] = {"application/json": _of_json, "text/csv": _of_csv}
-_CODES = (
-    (401, "the token is missing or wrong"),
-    (404, "no such adapter"),
-    (413, "too many bytes or rows"),
-    (415, "neither JSON nor CSV"),
-    (422, "a column is missing, unknown or of the wrong kind"),
-    (500, "the adapter does not work, or something unexpected happened"),
-    (503, "the server lacks memory, room on a disk or the like, or is ending"),
-)
 
 
 def _body_of(served: Served | None) -> dict[str, Any]:
