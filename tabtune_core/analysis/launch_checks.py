@@ -20,9 +20,8 @@ from tabtune_core.gpus import card_memory, check_device, count_cards
 from tabtune_core.machine import machine_memory
 from tabtune_core.models.catalogue import check_features, check_request, get_card
 from tabtune_core.settings import REFERENCES, RunSettings
-from tabtune_core.training.memory.estimate import Sizes
+from tabtune_core.training.memory.estimate import Sizes, with_shown_rows
 from tabtune_core.training.memory.fitting import DeviceMemory, cannot_fit, need_of
-from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 
 def what_stops(home: Path, runs: Sequence[RunSettings], *, cluster_cards: int | None = None) -> list[TabTuneError]:

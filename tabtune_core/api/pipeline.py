@@ -55,8 +55,7 @@ from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.notices import rows_shown
-from tabtune_core.training.plan import Plan
-from tabtune_core.training.session import Environment
+from tabtune_core.training.session import Environment, Plan
 from tabtune_core.wording import counted
 
 

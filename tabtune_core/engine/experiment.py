@@ -20,8 +20,7 @@ from tabtune_core.settings import REFERENCES, RunSettings
 from tabtune_core.store.run_folder import ADAPTER_FILE, LAST_STATE, PREDICTIONS_FILE, STATES
 from tabtune_core.training.fit import Fitted, fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
-from tabtune_core.training.plan import Plan
-from tabtune_core.training.session import Environment
+from tabtune_core.training.session import Environment, Plan
 
 SHARED = "shared"
 """Name of the workspace folder with the cache that its runs share."""

@@ -55,9 +55,8 @@ def estimated(store: RunStore, run: RunSettings) -> float:
     from tabtune_core.data.splits import SplitSizes, group_rows
     from tabtune_core.data.task import features_of
     from tabtune_core.models.catalogue import get_card
-    from tabtune_core.training.memory.estimate import Sizes
+    from tabtune_core.training.memory.estimate import Sizes, with_shown_rows
     from tabtune_core.training.memory.fitting import need_of
-    from tabtune_core.training.memory.prediction_context import with_shown_rows
 
     dataset = get_dataset(store.home, run.dataset)
     features = features_of(dataset.columns, run)

@@ -34,7 +34,7 @@ NO_ROOM_STATUS = os.EX_TEMPFAIL
 AGAIN = {"run": "resume it, or run it again", "job": "ask again"}
 EXPERIMENT = "tabtune_core.engine.experiment"
 """Module whose ``run_experiment`` carries out a run."""
-JOBS = "tabtune_core.execution.jobs.registry"
+JOBS = "tabtune_core.execution.jobs"
 """Module whose ``run_job`` carries out a job."""
 LOADED_BY_RUNS = ("torch._dynamo", "tabtune_core.models.tabicl.model", "tabtune_core.models.tabdpt.model")
 """Modules that every run would load itself: torch._dynamo, which the first optimizer needs, takes over a second."""
@@ -109,7 +109,7 @@ def forkserver(experiment: str, jobs: str) -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     loaded = [experiment, jobs, "tabtune_core.execution.child"]
     loaded += LOADED_BY_RUNS if experiment == EXPERIMENT else ()
-    of_kinds = {f"{JOBS.rpartition('.')[0]}.{kind.function.rpartition('.')[0]}" for kind in KINDS.values()}
+    of_kinds = {f"{JOBS}.{kind.function.rpartition('.')[0]}" for kind in KINDS.values()}
     loaded += of_kinds if jobs == JOBS else ()
     context.set_forkserver_preload(loaded)
     return context

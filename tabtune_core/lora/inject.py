@@ -13,10 +13,9 @@ from torch import Tensor, nn
 
 from tabtune_core.errors import AdapterError, TargetError
 from tabtune_core.lora.adapted_layer import PREFIX, SIDES, AdaptedLayer
-from tabtune_core.lora.attach import adapted_paths, adapter_at, attach, detach, owner_of
+from tabtune_core.lora.attach import Adaptable, adapted_paths, adapter_at, attach, detach, find_targets, owner_of
 from tabtune_core.lora.layers import LoRAEmbedding, LoRALinear, LowRank, LowRankUpdate
 from tabtune_core.lora.names import NO_RULES, TargetRules, bias_of, check_ranks, pattern_values, under
-from tabtune_core.lora.targets import Adaptable, find_targets
 from tabtune_core.settings import Bias, LoraSettings
 from tabtune_core.variants import VARIANTS
 from tabtune_core.wording import counted, few

@@ -10,11 +10,28 @@ from tabtune_core.errors import CheckpointError, MissingPackageError, SettingErr
 from tabtune_core.lora.names import TargetRules, bias_of, match_targets, pattern_values
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.metrics import Task
-from tabtune_core.models.snippets import Snippet
 from tabtune_core.settings import LEARNING_RATES, LoraSettings, Strategy
 from tabtune_core.settings.labels import short_rate
 from tabtune_core.upstream import Licence, Upstream, installed_now
 from tabtune_core.variants import VARIANTS
+
+
+@dataclass(frozen=True, slots=True)
+class Snippet:
+    """Python that opens a file and predicts with it, in two parts: after the first, ``rows`` are the rows to predict."""  # noqa: E501
+
+    setup: str
+    use: str
+    through: str
+    """The class whose code opens the file."""
+    views: int = 1
+    """Ensemble size of its predictions; the run's own may have been larger."""
+
+    @property
+    def code(self) -> str:
+        """The code as a user runs it."""
+        return f"{self.setup}\n{self.use}\nprint(predicted)\n"
+
 
 LATE = "late_layers"
 """Group of the last third of the main blocks and the head; the layers before it run once for each input."""

@@ -13,8 +13,7 @@ from tabtune_core.errors import Cancelled, Waiting
 from tabtune_core.events import RunFinished
 from tabtune_core.training.evaluate_phase import evaluate
 from tabtune_core.training.notices import endings
-from tabtune_core.training.plan import Plan
-from tabtune_core.training.session import Environment, Session, open_session
+from tabtune_core.training.session import Environment, Plan, Session, open_session
 from tabtune_core.training.train_phase import train_model
 from tabtune_core.training.zero_shot import Predictions, score_zero_shot
 

@@ -15,10 +15,9 @@ import torch
 from tabtune_core.devices import random_states, set_random_states
 from tabtune_core.events import Note, Resumed
 from tabtune_core.files.damaged import Damaged
-from tabtune_core.training.best_checkpoint import BestState
+from tabtune_core.training.best_checkpoint import BestState, read_state, write_state
 from tabtune_core.training.loop import TrainResult
 from tabtune_core.training.session import Session
-from tabtune_core.training.state_file import read_state, write_state
 
 FORMAT = 1
 """Part of a state's identity: increase it when the content of the file changes."""

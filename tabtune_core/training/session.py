@@ -14,26 +14,47 @@ import torch
 from torch import nn
 
 from tabtune_core.data.task import Prepared
-from tabtune_core.devices import describe_device, own_chance
+from tabtune_core.devices import describe_device, is_gpu, memory_bytes, own_chance
 from tabtune_core.events import Event, Note, RunPlanned, StopRequest
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.inject import LoraReport
 from tabtune_core.models.adaptation import OWN, put_on
 from tabtune_core.models.base import BaseModel, load_model
-from tabtune_core.models.catalogue import check_features
+from tabtune_core.models.cards import ModelCard
+from tabtune_core.models.catalogue import check_features, check_request, get_card
 from tabtune_core.models.checkpoints import is_here
 from tabtune_core.models.stages import stages_of
 from tabtune_core.settings import RunSettings
 from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.episodes import Episode
+from tabtune_core.training.memory.estimate import with_shown_rows
 from tabtune_core.training.memory.meters import MemoryMeter
 from tabtune_core.training.notices import beginnings
-from tabtune_core.training.plan import Plan
 from tabtune_core.training.prefix_cache import SharedPrefix
 from tabtune_core.training.scoring import ModelRows
 from tabtune_core.training.step import Precision, episode_loss
 from tabtune_core.upstream import DISTRIBUTION
 from tabtune_core.variants import VARIANTS
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Settings with everything that follows from them."""
+
+    settings: RunSettings
+    """The settings as asked for."""
+    shown: RunSettings
+    """The settings with the number of context rows of a prediction filled in; they are stored in the fit's files."""
+    card: ModelCard
+    device: torch.device
+
+    @classmethod
+    def of(cls, settings: RunSettings, *, features: int, device: torch.device) -> "Plan":
+        """Makes the plan for a table with so many ``features``; raises TabTuneError as ``check_request`` does."""
+        check_request(settings)
+        shown = with_shown_rows(settings, features=features, memory_bytes=memory_bytes(device), on_gpu=is_gpu(device))
+        return cls(settings, shown, get_card(settings.model), device)
+
 
 CONTEXT, QUERY, FEATURES = 64, 16, 4
 """Sizes of the warm-up table: large enough to use the kernels of a large table, at little cost."""

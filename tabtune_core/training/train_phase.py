@@ -4,23 +4,27 @@ In: a session, and zero-shot's scores, which training must beat. Out: the model 
 """
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.utils.class_weight import compute_class_weight
+from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 from tabtune_core.lora.half_copies import half_copies
 from tabtune_core.lora.inject import adapter_factors, dead_adapters
+from tabtune_core.models.stages import replaced
 from tabtune_core.training.best_checkpoint import BestState
 from tabtune_core.training.episodes import Episode, draw_episodes, in_rounds
 from tabtune_core.training.last_state import LastState
 from tabtune_core.training.loop import LoopPlan, TrainResult, train
 from tabtune_core.training.notices import training_notes
 from tabtune_core.training.optimizer import make_optimizer
-from tabtune_core.training.recompute import checkpointed
 from tabtune_core.training.session import Session
 from tabtune_core.training.step import plain_step
 from tabtune_core.training.zero_shot import ZeroShot, tell_zero_shot
@@ -166,3 +170,24 @@ def _evaluate(session: Session) -> dict[str, float]:
     part = session.rows.held_out["validation"]
     with session.prefix.use():
         return part.score(session.rows.evaluator.predict(session.model, part.x_NF))
+
+
+@contextmanager
+def checkpointed(module: nn.Module, block_lists: Sequence[str]) -> Iterator[None]:
+    """Checkpoints the blocks in lists such as ``icl_predictor.tf_icl.blocks``; dropout draws the same masks again.
+
+    Chen et al. 2016, arXiv 1604.06174.
+    """
+    blocks = [block for path in block_lists for block in module.get_submodule(path).children()]
+    with replaced((block, "forward", partial(_recomputed, block.forward)) for block in blocks):
+        yield
+
+
+def _recomputed(forward: Callable[..., Any], *positional: Any, **named: Any) -> Any:
+    """Checkpoints a call; tensors go by position, where torch looks for the GPUs whose random state it saves."""
+    # TabPFN passes lists to be emptied
+    positional = tuple(value.pop() if isinstance(value, list) else value for value in positional)
+    tensors = [value for value in named.values() if isinstance(value, torch.Tensor)]
+    return checkpoint(
+        lambda *every: forward(*every[: len(positional)], **named), *positional, *tensors, use_reentrant=False
+    )

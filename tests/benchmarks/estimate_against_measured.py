@@ -26,9 +26,8 @@ from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import RunSettings
 from tabtune_core.store.runs import RunStore
-from tabtune_core.training.memory.estimate import Sizes, estimate_memory
+from tabtune_core.training.memory.estimate import Sizes, estimate_memory, with_shown_rows
 from tabtune_core.training.memory.fitting import SMALL_BYTES, Growth
-from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 ROOT = Path(__file__).parents[2]
 MODELS = ("tabicl-mini", "tabdpt-mini", "mitra-mini")

@@ -83,7 +83,7 @@ def train_steadily(run_dir, emit, rungs=(), rate=None):
 
 
 def save(file, at):
-    """Writes the whole file or nothing, like training.state_file, which would load torch into the forkserver."""
+    """Writes the whole file or nothing, like training.best_checkpoint, which would load torch into the forkserver."""
     file.parent.mkdir(exist_ok=True)
     file.with_suffix(".partial").write_text(json.dumps(at))
     file.with_suffix(".partial").replace(file)

@@ -1,4 +1,4 @@
-"""Stands in for tabtune_core.execution.jobs.registry without torch; the kind of the job says what it does."""
+"""Stands in for tabtune_core.execution.jobs without torch; the kind of the job says what it does."""
 
 import os
 import signal

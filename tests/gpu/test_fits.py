@@ -15,8 +15,7 @@ from tabtune_core.events import Evaluated, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
-from tabtune_core.training.plan import Plan
-from tabtune_core.training.session import Environment
+from tabtune_core.training.session import Environment, Plan
 
 pytestmark = pytest.mark.gpu
 TRAIN = TrainSettings(steps=4, eval_every=4, learning_rate=3e-3, context_rows=24, batch_size=16)

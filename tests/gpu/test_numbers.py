@@ -13,9 +13,9 @@ from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.episodes import Episode
-from tabtune_core.training.recompute import checkpointed
 from tabtune_core.training.scoring import Scorer
 from tabtune_core.training.step import episode_loss
+from tabtune_core.training.train_phase import checkpointed
 
 CONTEXT = 256
 RNG = np.random.default_rng(0)

@@ -12,7 +12,7 @@ from small_table import small_table
 from tabtune_core.data.datasets import add_dataset, load_frame
 from tabtune_core.data.prediction_rows import keep_rows
 from tabtune_core.devices import name_of
-from tabtune_core.execution.jobs.registry import run_job
+from tabtune_core.execution.jobs import run_job
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.store.runs import RunStore
 

@@ -10,7 +10,7 @@ import pytest
 from made_run import made_run
 from page_steps import drawn
 
-from tabtune_core.execution.jobs.registry import run_job
+from tabtune_core.execution.jobs import run_job
 from tabtune_core.store.runs import RunStore
 
 pytestmark = [pytest.mark.browser, pytest.mark.slow]

@@ -38,8 +38,7 @@ PAGES_REACH = (
         "lora.package_facts",
         "lora.package_reader",
     ),
-    *("training.memory.estimate", "training.memory.fitting", "training.memory.prediction_context"),
-    *("training.memory.what_fits", "store"),
+    *("training.memory.estimate", "training.memory.fitting", "training.memory.what_fits", "store"),
     *("analysis", "charts", "execution.worker_flags", "execution.cluster", "execution.executor", "execution.lock"),
     *("execution.jobs.export_formats",),
 )

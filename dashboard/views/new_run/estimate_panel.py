@@ -27,7 +27,7 @@ from tabtune_core.models.cards import ModelCard
 from tabtune_core.models.checkpoints import is_here
 from tabtune_core.search.budget import Clock
 from tabtune_core.settings import RunSettings, SweepSettings
-from tabtune_core.training.memory.estimate import Sizes, estimate_memory
+from tabtune_core.training.memory.estimate import Sizes, estimate_memory, with_shown_rows
 from tabtune_core.training.memory.fitting import (
     DeviceMemory,
     Fit,
@@ -37,7 +37,6 @@ from tabtune_core.training.memory.fitting import (
     judge,
     need_of,
 )
-from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 GIGABYTE = 1e9
 BESIDE = f"{PROCESS_BYTES / GIGABYTE:g} GB of it for Python and torch, which the chart does not show"

@@ -28,9 +28,9 @@ from tabtune_core.execution.jobs.export_formats import Format, file_name, snippe
 from tabtune_core.execution.jobs.opened_run import OpenedRun, open_run
 from tabtune_core.gpus import card_names, card_uuids
 from tabtune_core.models.adaptation import OWN
+from tabtune_core.models.cards import Snippet
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.models.checkpoints import find_checkpoint
-from tabtune_core.models.snippets import Snippet
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings, TrainSettings
 from tabtune_core.store.jobs import write_progress

@@ -8,8 +8,8 @@ from typing import Literal
 
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.lora.package_facts import PackageFacts
+from tabtune_core.models.cards import Snippet
 from tabtune_core.models.catalogue import get_card
-from tabtune_core.models.snippets import Snippet
 
 Format = Literal["merged", "pipeline", "lora"]
 

@@ -20,8 +20,7 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.settings.training import FORWARD_COST
 from tabtune_core.store.run_folder import LAST_STATE
 from tabtune_core.training.memory.meters import MemoryMeter
-from tabtune_core.training.plan import Plan
-from tabtune_core.training.session import PRIVATE, Environment, open_session
+from tabtune_core.training.session import PRIVATE, Environment, Plan, open_session
 from tabtune_core.training.train_phase import train_model
 from tabtune_core.training.zero_shot import ZeroShot
 

@@ -10,12 +10,12 @@ from tabtune_core.data.splits import SplitName
 from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base
 from tabtune_core.errors import AdapterError
-from tabtune_core.execution.jobs.registry import package_of_run
 from tabtune_core.lora.inject import LoraReport
-from tabtune_core.lora.package import AdapterPackage
+from tabtune_core.lora.package import AdapterPackage, read_package
 from tabtune_core.models.adaptation import adapt
 from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.store.predictions import Predictions, read_predictions
+from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import Run
 from tabtune_core.store.runs import RunStore
 from tabtune_core.training.scoring import Shown
@@ -76,3 +76,15 @@ def held_out_of(store: RunStore, run_id: str) -> Mapping[SplitName, Predictions]
     if "validation" not in held_out:
         raise AdapterError(f"The predictions of {run.name} are missing, so its rows cannot be scored. Run it again.")
     return held_out
+
+
+def package_of_run(store: RunStore, run: Run) -> AdapterPackage:
+    """Reads the adapter package of a run; raises AdapterError if it is damaged or belongs to another run."""
+    package = read_package(store.run_dir(run.id) / ADAPTER_FILE)
+    its, own = package.facts.settings, run.settings
+    if (its.lora, its.seed, its.target) != (own.lora, own.seed, own.target):
+        raise AdapterError(
+            f"In place of the adapter of {run.name} is that of another run: {its.label}, seed {its.seed}, target "
+            f"{its.target!r}. Put the right file back, or run it again."
+        )
+    return package

@@ -22,7 +22,7 @@ from tabtune_core.data.spreadsheet import safe_csv
 from tabtune_core.data.task import Context
 from tabtune_core.engine.adapted_model import AdaptedModel, open_base, predict_rows
 from tabtune_core.errors import AdapterError
-from tabtune_core.execution.jobs.registry import package_of_run
+from tabtune_core.execution.jobs.opened_run import package_of_run
 from tabtune_core.files.plain_values import SHA256
 from tabtune_core.lora.adapter_set import AdapterSet
 from tabtune_core.lora.package import AdapterPackage, read_package

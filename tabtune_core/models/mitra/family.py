@@ -4,8 +4,7 @@ from typing import Any
 
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.metrics import Task
-from tabtune_core.models.cards import Family, Layers, ModelCard, Weights
-from tabtune_core.models.snippets import Snippet
+from tabtune_core.models.cards import Family, Layers, ModelCard, Snippet, Weights
 from tabtune_core.settings import Strategy
 from tabtune_core.upstream import APACHE_2, Upstream
 

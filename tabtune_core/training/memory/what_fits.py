@@ -2,7 +2,7 @@
 
 In: the settings of a run, the sizes of its table, and bytes of memory. Out: a line for the settings as they are and for
 each lever that would change them. Only training is judged: predictions choose their context rows by the memory
-(``prediction_context``). Loads no torch.
+(``estimate.with_shown_rows``). Loads no torch.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,9 +16,8 @@ from tabtune_core.models.cards import LATE, ModelCard
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import SETTINGS, RunSettings
 from tabtune_core.training.episodes import EpisodeSize
-from tabtune_core.training.memory.estimate import Sizes, estimate_memory
+from tabtune_core.training.memory.estimate import Sizes, estimate_memory, with_shown_rows
 from tabtune_core.training.memory.fitting import Growth
-from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 LEVERS: dict[str, dict[str, Any]] = {
     "recompute activations": {"gradient_checkpointing": True},

@@ -18,8 +18,8 @@ from tabtune_core.data.table import read_table
 from tabtune_core.data.task import prepare
 from tabtune_core.errors import TabTuneError
 from tabtune_core.settings import RunSettings, SweepSettings, TrainSettings
+from tabtune_core.training.memory.estimate import with_shown_rows
 from tabtune_core.training.memory.fitting import DeviceMemory
-from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 RUN = {"dataset": "d", "target": "y"}
 

@@ -17,7 +17,7 @@ from tabtune_core.errors import (
     TableWarning,
 )
 from tabtune_core.events import Evaluated, Note, StepDone
-from tabtune_core.training import recompute
+from tabtune_core.training import train_phase
 
 
 @pytest.fixture(scope="module")
@@ -67,8 +67,8 @@ def test_every_setting_changes_the_training(losses_of, plain_losses, changed):
 
 
 def test_recomputed_activations_change_only_memory(losses_of, plain_losses, monkeypatch):
-    recomputed = Mock(side_effect=recompute.checkpoint)
-    monkeypatch.setattr(recompute, "checkpoint", recomputed)
+    recomputed = Mock(side_effect=train_phase.checkpoint)
+    monkeypatch.setattr(train_phase, "checkpoint", recomputed)
     assert losses_of(gradient_checkpointing=True) == pytest.approx(plain_losses, abs=1e-6)
     assert recomputed.called
     recomputed.reset_mock()

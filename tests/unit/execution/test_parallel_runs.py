@@ -19,9 +19,8 @@ from tabtune_core.execution.processes import Watched, forkserver
 from tabtune_core.machine import PROCESS_BYTES, machine_memory
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
-from tabtune_core.training.memory.estimate import Sizes
+from tabtune_core.training.memory.estimate import Sizes, with_shown_rows
 from tabtune_core.training.memory.fitting import need_of as need_of_plan
-from tabtune_core.training.memory.prediction_context import with_shown_rows
 
 CORES = len(os.sched_getaffinity(0))
 needs_two = pytest.mark.skipif(CORES < 2, reason="two runs have cores of their own on a machine with two")

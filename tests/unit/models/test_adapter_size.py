@@ -4,9 +4,9 @@ import pytest
 from tiny import build
 
 from tabtune_core.errors import TargetError
+from tabtune_core.lora.attach import adaptable_weights
 from tabtune_core.lora.inject import inject
 from tabtune_core.lora.names import under
-from tabtune_core.lora.targets import adaptable_weights
 from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import CATALOGUE, get_card
 from tabtune_core.settings import LoraSettings

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
-from tabtune_core.training.recompute import checkpointed
+from tabtune_core.training.train_phase import checkpointed
 
 CPU = torch.device("cpu")
 

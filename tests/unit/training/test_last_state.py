@@ -20,8 +20,7 @@ from tabtune_core.store.runs import RunStore
 from tabtune_core.training import last_state
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter
-from tabtune_core.training.plan import Plan
-from tabtune_core.training.session import Environment
+from tabtune_core.training.session import Environment, Plan
 
 TRAIN = TrainSettings(steps=12, eval_every=4, patience=9, batch_size=16, context_rows=32, learning_rate=3e-3)
 """Evaluated and saved after steps 4, 8 and 12."""

@@ -17,9 +17,9 @@ from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.episodes import EpisodeSize, draw_episodes
 from tabtune_core.training.prefix_cache import SharedPrefix, frozen_stages
-from tabtune_core.training.recompute import checkpointed
 from tabtune_core.training.scoring import Scorer
 from tabtune_core.training.step import episode_loss
+from tabtune_core.training.train_phase import checkpointed
 
 CPU = torch.device("cpu")
 

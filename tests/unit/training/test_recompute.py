@@ -8,7 +8,7 @@ from torch import nn
 from tabtune_core.lora.inject import inject
 from tabtune_core.models.catalogue import FAMILIES
 from tabtune_core.settings import LoraSettings
-from tabtune_core.training.recompute import checkpointed
+from tabtune_core.training.train_phase import checkpointed
 
 
 class Stack(nn.Module):

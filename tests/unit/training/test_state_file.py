@@ -5,8 +5,7 @@ import torch
 from small_disk import fill, small_disk
 
 from tabtune_core.files.damaged import Damaged
-from tabtune_core.training.best_checkpoint import BestState
-from tabtune_core.training.state_file import read_state, write_state
+from tabtune_core.training.best_checkpoint import BestState, read_state, write_state
 
 TENSORS = {"b": torch.arange(6.0).reshape(2, 3).T, "a": torch.tensor(7.0), "c": torch.tensor([1, 2], dtype=torch.uint8)}
 FACTS = {"step": 3, "scores": [float("nan"), 0.1], "text": '"digest": ' + "0" * 128}

@@ -14,7 +14,7 @@ from tabtune_core.lora.inject import inject
 from tabtune_core.lora.names import TargetRules
 from tabtune_core.models.tabicl.lean_forward import lean, of_one_call
 from tabtune_core.settings import LoraSettings
-from tabtune_core.training.recompute import checkpointed
+from tabtune_core.training.train_phase import checkpointed
 
 CONTEXT, ROWS, FEATURES = 40, 60, 6
 TARGETS = ("col_embedder.tf_col", "row_interactor", "icl_predictor")

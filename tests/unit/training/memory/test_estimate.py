@@ -15,7 +15,7 @@ from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory, step_tape
 from tabtune_core.training.memory.fitting import Growth
 from tabtune_core.training.optimizer import make_optimizer
-from tabtune_core.training.recompute import checkpointed
+from tabtune_core.training.train_phase import checkpointed
 
 CPU = torch.device("cpu")
 PISSA = {"init_lora_weights": "pissa"}

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from tabtune_core.settings import RunSettings, TrainSettings
-from tabtune_core.training.memory.prediction_context import ALWAYS, LEAST, MOST, with_shown_rows
+from tabtune_core.training.memory.estimate import ALWAYS, LEAST, MOST, with_shown_rows
 
 RUN = RunSettings(dataset="d", target="y")
 PLENTY = 10**15
