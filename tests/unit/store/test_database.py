@@ -1,14 +1,19 @@
-"""A workspace that cannot be used is refused, with the way out."""
+"""A workspace that cannot be used is refused with the way out; a manipulated id never leads outside it."""
 
+import contextlib
 import shutil
+import sqlite3
+from contextlib import closing
 from types import SimpleNamespace
 
 import pytest
+import seeding
 
 from tabtune_core import machine
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Note
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.database import FORMAT
 from tabtune_core.store.runs import RunStore
 
 
@@ -118,3 +123,57 @@ def test_a_text_that_is_not_utf_8_is_named_as_damage(tmp_path, table):
     reads = {"sweeps": store.sweeps, "runs": store.runs, "jobs": store.jobs, "events": lambda: store.events(run_id)}
     with pytest.raises(StoreError, match=r"runs\.sqlite is damaged"):
         reads[table]()
+
+
+@pytest.mark.parametrize("other", [0, FORMAT + 1, 8])
+def test_a_workspace_of_another_format_is_refused_and_unchanged(tmp_path, other):
+    RunStore(tmp_path).settle()
+    with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
+        database.execute(f"PRAGMA user_version = {other}")
+    before = (tmp_path / "runs.sqlite").read_bytes()
+    with pytest.raises(StoreError, match=f"another version of LoRA Lab \\(format {other}, not {FORMAT}\\)"):
+        RunStore(tmp_path)
+    assert (tmp_path / "runs.sqlite").read_bytes() == before
+
+
+def test_a_first_opening_that_was_killed_is_completed_by_the_next(tmp_path):
+    with closing(sqlite3.connect(tmp_path / "runs.sqlite")) as database, database:
+        database.execute(f"PRAGMA user_version = {FORMAT}")
+        database.execute("CREATE TABLE sweeps (id TEXT PRIMARY KEY, name TEXT NOT NULL, created REAL NOT NULL)")
+    assert RunStore(tmp_path).runs() == []
+
+
+OUT = "../../outside"
+
+
+@pytest.fixture
+def beside_a_file(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "kept.txt").write_text("kept")
+    return RunStore(tmp_path / "home")
+
+
+def write(beside_a_file, table, row_id):
+    with contextlib.closing(sqlite3.connect(beside_a_file.home / "runs.sqlite")) as database, database:
+        database.execute(f"UPDATE {table} SET id = ?, status = 'failed' WHERE id = ?", (OUT, row_id))
+
+
+def test_a_run_id_outside_the_workspace_is_unreadable_and_deletes_only_its_row(beside_a_file):
+    sweep = seeding.finished_sweep(beside_a_file)
+    run_id = beside_a_file.runs(sweep)[0].id
+    write(beside_a_file, "runs", run_id)
+    assert [found.id for found in beside_a_file.unreadable(sweep)] == [OUT]
+    with pytest.raises(StoreError, match="id is not a folder name"):
+        beside_a_file.run_dir(OUT)
+    beside_a_file.delete(OUT)
+    assert beside_a_file.unreadable(sweep) == []
+    assert (beside_a_file.home.parent / "outside" / "kept.txt").read_text() == "kept"
+
+
+def test_a_job_id_outside_the_workspace_deletes_only_its_row(beside_a_file):
+    write(beside_a_file, "jobs", beside_a_file.add_job("predict", {}))
+    with pytest.raises(StoreError, match="has no folder"):
+        beside_a_file.job_dir(OUT)
+    beside_a_file.delete_job(OUT)
+    assert (beside_a_file.home.parent / "outside" / "kept.txt").read_text() == "kept"

@@ -1,12 +1,14 @@
-"""Torch's optimizers, LoRA+, and learning rates over the steps."""
+"""Torch's optimizers, LoRA+, learning rates over the steps, and 16 bits only on a GPU."""
 
 import pytest
 import torch
 from tiny import tiny_module
 
+from tabtune_core.errors import DeviceError
 from tabtune_core.lora.inject import inject
 from tabtune_core.settings import LoraSettings
 from tabtune_core.training.optimizer import make_optimizer, rate_factor, set_rate
+from tabtune_core.training.step import Precision
 
 ADAM = {"betas": (0.8, 0.9), "eps": 1e-7}
 
@@ -54,3 +56,17 @@ def test_a_schedule_starts_after_the_warm_up_and_ends_as_specified(schedule, hal
     factors = [rate_factor(step, schedule=schedule, steps=10, warmup_steps=2) for step in range(11)]
     assert factors[:3] == [0.5, 1, 1]
     assert (factors[6], factors[10]) == pytest.approx((half_way, end))
+
+
+@pytest.mark.parametrize("amp", ["bf16", "fp16"])
+def test_16_bits_on_the_cpu_are_refused(amp):
+    with pytest.raises(
+        DeviceError, match=f"train.amp is '{amp}', which needs an NVIDIA GPU, but the device is cpu. Set it to 'off'"
+    ):
+        Precision.of(amp, torch.device("cpu"))
+
+
+def test_off_means_fp32_and_bf16_needs_no_scale():
+    off, bf16 = Precision.of("off", torch.device("cpu")), Precision.of("bf16", torch.device("cuda"))
+    assert (off.dtype, off.scaler.is_enabled()) == (None, False)
+    assert (bf16.dtype, bf16.scaler.is_enabled()) == (torch.bfloat16, False)

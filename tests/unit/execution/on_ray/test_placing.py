@@ -1,5 +1,6 @@
-"""Where runs are placed, what they request and why they wait: with fake machines, without Ray."""
+"""Where runs are placed on a cluster and why they wait, and their files on a node: without Ray."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -11,7 +12,9 @@ from tabtune_core.execution.cluster import read_cluster, why_not_joined
 from tabtune_core.execution.on_ray import executor as ray_executor
 from tabtune_core.execution.on_ray import machines
 from tabtune_core.execution.on_ray.machines import EVERY_RUN, Demand, Node, difference, versions
+from tabtune_core.execution.on_ray.remote_run import RemoteRun
 from tabtune_core.settings import RunSettings
+from tabtune_core.store.run_folder import LAST_STATE, STATES
 
 HERE = versions()
 
@@ -129,3 +132,43 @@ def test_the_reason_why_a_cluster_cannot_be_joined_reaches_the_pages(store, monk
     with pytest.raises(ClusterError):
         ray_executor.RayExecutor("auto", store, None, "fake_experiment")
     assert why_not_joined(store.home) == "There is no Ray cluster to join."
+
+
+@pytest.fixture
+def remote(tmp_path):
+    """A run whose actor was not started by Ray."""
+    run = RemoteRun.__new__(RemoteRun)
+    run.home, run.run_dir = tmp_path, tmp_path / "runs" / "0a-0"
+    run.take(f"{STATES}/{LAST_STATE}", b"old")
+    run.take(f"{STATES}/best-4.pt", b"old")
+    return run
+
+
+def test_a_table_is_of_the_node_and_a_state_of_the_run(remote):
+    remote.take("datasets/d/table.json", b"{}")
+    assert (remote.home / "datasets/d/table.json").read_bytes() == b"{}"
+    assert remote.missing(["datasets/d/table.json", "datasets/d/table.parquet"]) == ["datasets/d/table.parquet"]
+    assert remote.state() == {LAST_STATE: b"old", "best-4.pt": b"old"}
+
+
+def test_a_run_leaves_its_files_without_states_and_log(remote):
+    for name in ("adapter.zip", "more/file", "log.txt"):
+        (remote.run_dir / name).parent.mkdir(exist_ok=True)
+        (remote.run_dir / name).write_bytes(b"12")
+    assert remote.left() == {"adapter.zip": b"12", "more/file": b"12"}
+
+
+def test_a_last_state_that_is_replaced_while_it_is_read_is_not_sent(remote, monkeypatch):
+    read, states = Path.read_bytes, remote.run_dir / STATES
+
+    def slow(path):
+        content = read(path)
+        if path.name == LAST_STATE and content == b"old":
+            remote.take(f"{STATES}/{LAST_STATE}", b"new")
+            remote.take(f"{STATES}/best-8.pt", b"new")
+            (states / "best-4.pt").unlink()
+        return content
+
+    monkeypatch.setattr(Path, "read_bytes", slow)
+    assert remote.state() == {}
+    assert remote.state() == {LAST_STATE: b"new", "best-8.pt": b"new"}

@@ -1,17 +1,23 @@
-"""The lean TabICL skips only unused work: reserved columns, outputs of the context rows, and copies within attention."""
+"""TabICL: lean computation, its bounded context cache, and attention that a GPU could compute in fp16."""
 
 import contextlib
 import copy
 
+import numpy as np
 import pytest
 import torch
 from module_state import module_state
 from tabicl import InferenceConfig
+from tabicl._model import attention
 from tabicl._model.layers import InducedSelfAttentionBlock, MultiheadAttention
-from tiny import tiny_module
+from tiny import tiny_checkpoint, tiny_module
+from torch.nn import functional as F
 
 from tabtune_core.lora.inject import inject
 from tabtune_core.lora.names import TargetRules
+from tabtune_core.models.base import load_model
+from tabtune_core.models.catalogue import CATALOGUE, get_card
+from tabtune_core.models.tabicl import model as tabicl
 from tabtune_core.models.tabicl.lean_forward import lean, of_one_call
 from tabtune_core.settings import LoraSettings
 from tabtune_core.training.train_phase import checkpointed
@@ -120,3 +126,88 @@ def test_layers_of_an_untested_version_are_not_replaced(monkeypatch):
     _, copied = both()
     layers = {type(layer) for layer in copied.modules()}
     assert {MultiheadAttention, InducedSelfAttentionBlock} <= layers
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return load_model(
+        get_card("tabicl-v2"),
+        "classification",
+        torch.device("cpu"),
+        tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny"),
+    )
+
+
+def rows(context=40, classes=3):
+    rng = np.random.default_rng(0)
+    x_TF = rng.normal(size=(context + 12, 5)).astype(np.float32)
+    return x_TF[:context], np.arange(context) % classes, x_TF[context:], classes
+
+
+def bytes_of(cache):
+    entries = [entry for part in (cache.col_cache, cache.icl_cache) for entry in part.kv.values()]
+    held = [tensor for entry in entries for tensor in (entry.key, entry.value)] + (
+        [cache.row_repr] if cache.row_repr is not None else []
+    )
+    return sum(tensor.numel() * tensor.element_size() for tensor in held)
+
+
+def sizes(model):
+    """Bytes of a cached context with keys and values, and without."""
+    x_CF, y_C, _, _ = rows()
+    found = []
+    for mode in ("kv", "repr"):
+        with torch.no_grad():
+            model.module.forward_with_cache(
+                torch.from_numpy(x_CF[None]),
+                torch.from_numpy(y_C[None].astype(np.float32)),
+                cache_mode=mode,
+                inference_config=model._inference,
+            )
+        found.append(bytes_of(model.module._cache))
+        model.module.clear_cache()
+    return found
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_the_limit_applies_to_what_the_cache_really_holds(model, monkeypatch, place):
+    size, mode, smaller = sizes(model)[place], ("kv", "repr")[place], ("repr", None)[place]
+    monkeypatch.setattr(tabicl, "CACHE_BYTES", size)
+    assert model._cache_mode(40, 5) == mode
+    monkeypatch.setattr(tabicl, "CACHE_BYTES", size - 1)
+    assert model._cache_mode(40, 5) == smaller
+
+
+@pytest.mark.parametrize("kept", ["kv", "repr", None])
+@pytest.mark.parametrize("classes", [3, 13])
+def test_predictions_are_the_same_whatever_is_cached_and_the_cache_is_dropped_afterwards(
+    model, monkeypatch, kept, classes
+):
+    monkeypatch.setattr(tabicl, "CACHE_BYTES", dict(zip(("kv", "repr", None), (*sizes(model), 0), strict=True))[kept])
+    assert model._cache_mode(40, 5) == kept
+    x_CF, y_C, x_QF, classes = rows(classes=classes)
+    model.module.eval()
+    predict = model.read_context(x_CF, y_C, classes)
+    for lot in (x_QF[:5], x_QF[5:]):
+        np.testing.assert_allclose(predict(lot), model.predict(x_CF, y_C, lot, classes), rtol=0, atol=1e-6)
+        assert not model.module.has_cache
+
+
+CPU = torch.device("cpu")
+
+
+def test_attention_never_uses_the_fp16_kernel_in_a_step_or_its_recomputation(tmp_path, monkeypatch):
+    """If Flash-attention 3 is installed, a GPU would use it whenever upstream's switch is on."""
+    monkeypatch.setattr(attention, "_use_flash_attn3", True)
+    model, switches = load_model(CATALOGUE["tabicl-v2"], "classification", CPU, tiny_checkpoint(tmp_path / "tiny")), []
+    kernel = F.scaled_dot_product_attention
+    monkeypatch.setattr(
+        F, "scaled_dot_product_attention", lambda *given: switches.append(attention._use_flash_attn3) or kernel(*given)
+    )
+    model.module.train()
+    with checkpointed(model.module, model.card.family.block_lists):
+        loss = model.loss(torch.randn(1, 30, 3), torch.arange(20)[None] % 2, torch.arange(10)[None] % 2, 2)
+        forward = len(switches)
+        loss.backward()
+    assert len(switches) > forward > 0
+    assert not any(switches)
