@@ -48,7 +48,7 @@ TESTS = {
         ),
         "unit/lora unit/store/test_uploaded_adapters.py contract/test_upstream.py",
     ),
-    "api/pipeline_facts": PIPELINE,
+    "api/pipeline_file": PIPELINE,
     "lora/standalone": f"unit/lora {PIPELINE}",
     **dict.fromkeys(("training/best_checkpoint", "training/clock", "training/last_state", "training/loop"), STATE),
     "training/scoring": "unit/training/test_scoring.py unit/training/test_array_cache.py contract/test_models.py",

@@ -23,8 +23,7 @@ from torch import nn
 
 from tabtune_core.api.fit_bar import FitBar
 from tabtune_core.api.pipeline_adapters import BASE, WithAdapters, plain_copy
-from tabtune_core.api.pipeline_facts import Merged, PipelineFacts
-from tabtune_core.api.pipeline_file import PipelineContent, read_pipeline, write_pipeline
+from tabtune_core.api.pipeline_file import Merged, PipelineContent, PipelineFacts, read_pipeline, write_pipeline
 from tabtune_core.api.tuning_params import changed_params, read_params, write_params
 from tabtune_core.data.arrays import (
     Labels,
@@ -313,6 +312,13 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         else:
             each = [self._adapters.tensors(name) for name in self.adapters]
             tensors = {f"{i}/{key}": value for i, own in enumerate(each) for key, value in own.items()}
+        of_classes: dict[str, Any] = {}
+        if hasattr(self, "classes_"):
+            kind = self.classes_.dtype
+            of_classes = {
+                "classes": tuple(self.classes_.tolist()),
+                "classes_type": "str" if kind.kind == "U" else kind.name,
+            }
         facts = PipelineFacts(
             params=self._params,
             base=self._base.source,
@@ -321,9 +327,8 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             adapters={name: dataclasses.asdict(self._lora[name]) for name in self.adapters},
             active_adapter=self.active_adapter,
             merged=self._merged,
+            **of_classes,
         )
-        if hasattr(self, "classes_"):
-            facts = dataclasses.replace(facts, classes=self.classes_.tolist(), classes_type=self.classes_.dtype.str)
         write_pipeline(Path(path), PipelineContent(facts, tensors, self._context, self._history))
 
     @classmethod

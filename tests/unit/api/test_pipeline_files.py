@@ -174,11 +174,11 @@ def test_a_path_of_weights_in_a_pipeline_file_reveals_no_other_file(good, tmp_pa
         ({"classes": ["keep", "drop"]}, "names other classes than its rows have, or in another order"),
         ({"loader": 1}, "has the entry 'loader', which this version does not know"),
         ({"classes_type": "<U99999999"}, "which is not a type of classes"),
-        ({"columns": 3}, "'columns' has the wrong type"),
+        ({"columns": 3}, "has a columns of the wrong type"),
         ({"history": []}, "its history has no result"),
         ({"history": [["RunFinished", "{}"]]}, "is not a saved pipeline"),
-        ({"active_adapter": "other"}, "must be among them"),
-        ({"adapters": [{"name": "default", "lora": {"rank": 10**9}}]}, None),
+        ({"active_adapter": "other"}, "is not among its adapters"),
+        ({"adapters": {"default": {"rank": 10**9}}}, None),
         (
             {
                 "params": {
