@@ -5,8 +5,9 @@ In: X and y. Out: predictions, and everything that a run reports: the events, th
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, nullcontext
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 from typing import Any, Self
@@ -20,8 +21,8 @@ from sklearn.utils import ClassifierTags, RegressorTags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.validation import check_is_fitted
 from torch import nn
+from tqdm import tqdm
 
-from tabtune_core.api.fit_bar import FitBar
 from tabtune_core.api.pipeline_adapters import BASE, WithAdapters, plain_copy
 from tabtune_core.api.pipeline_file import Merged, PipelineContent, PipelineFacts, read_pipeline, write_pipeline
 from tabtune_core.api.tuning_params import changed_params, read_params, write_params
@@ -42,15 +43,16 @@ from tabtune_core.data.values import places, present, words
 from tabtune_core.devices import resolve_device
 from tabtune_core.engine.adapted_model import open_base, predict_rows
 from tabtune_core.errors import LabelError, PipelineError, SettingError, warn
-from tabtune_core.events import Event, RunFinished
+from tabtune_core.events import Evaluated, Event, Note, PhaseStarted, RunFinished, RunPlanned, StepDone
 from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.lora.adapter_set import AdapterSet
-from tabtune_core.metrics import score_all
+from tabtune_core.metrics import METRICS, Metric, score_all
 from tabtune_core.models.adaptation import put_on
 from tabtune_core.models.base import BaseModel, with_module
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import LoraSettings, RunSettings
+from tabtune_core.settings.serialization import from_values
 from tabtune_core.training.fit import fit
 from tabtune_core.training.memory.meters import MemoryMeter, open_nvml
 from tabtune_core.training.notices import rows_shown
@@ -111,8 +113,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         if sample_weight is not None and not withhold:
             idle = "sample_weight changes nothing with tuning_strategy 'inference', which trains nothing"
             raise SettingError(f"{idle}; leave it out, or choose 'peft'.")
-        with closing(FitBar(settings.selection_metric)) if verbose else nullcontext() as bar:
-            watch = bar.take if bar else None
+        with _bar(METRICS[settings.selection_metric]) if verbose else nullcontext() as watch:
             return self._fit(X, y, settings, withhold=withhold, sample_weight=sample_weight, watch=watch)
 
     def _fit(
@@ -351,7 +352,7 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
             pipeline = cls(**facts.params)
             pipeline._params = pipeline.get_params()
             settings = dataclasses.replace(pipeline.settings(), model=facts.base.model)
-            loras = _lora_settings(facts, settings)
+            loras = {adapter: from_values(LoraSettings, lora, "lora.") for adapter, lora in facts.adapters.items()}
             card = get_card(settings.model)
             classes = np.array(facts.classes, dtype=facts.classes_type) if settings.task == "classification" else None
             named = content.context.labels.classes
@@ -375,6 +376,30 @@ class TabularPipeline(WithAdapters, BaseEstimator):  # type: ignore[misc]
         return pipeline
 
 
+@contextmanager
+def _bar(metric: Metric) -> Iterator[Callable[[Event], None]]:
+    """Yields what shows the events of a fit on stderr: one bar, with the loss and the best validation score."""
+    facts = dict[str, str]()
+    with tqdm(total=0, file=sys.stderr, unit="step", desc="load") as bar:
+
+        def take(event: Event) -> None:
+            match event:
+                case RunPlanned():
+                    bar.total = event.steps
+                case PhaseStarted():
+                    bar.set_description(event.phase)
+                case StepDone():
+                    facts["loss"] = f"{event.loss:.4f}"
+                    bar.update(event.step - bar.n)
+                case Evaluated(split="validation", best=True):
+                    facts[f"best {metric.name}"] = metric.text(event.scores[metric.name])
+                case Note(severity="warning"):
+                    bar.write(f"Warning: {event.text}", file=sys.stderr)
+            bar.set_postfix(facts, refresh=False)
+
+        yield take
+
+
 def _unpickled(kind: type[TabularPipeline], saved: bytes, params: dict[str, Any]) -> TabularPipeline:
     """The inverse of ``TabularPipeline.__reduce_ex__``; ``params`` may have been set since the fit."""
     with scratch_folder() as folder:
@@ -382,12 +407,6 @@ def _unpickled(kind: type[TabularPipeline], saved: bytes, params: dict[str, Any]
         pipeline = kind.load(file)
     pipeline.set_params(**params)
     return pipeline
-
-
-def _lora_settings(facts: PipelineFacts, settings: RunSettings) -> dict[str, LoraSettings]:
-    """Returns the LoRA settings of the adapters in a file, by name in their order."""
-    plain = settings.to_dict()
-    return {name: RunSettings.from_dict({**plain, "lora": lora}).lora for name, lora in facts.adapters.items()}
 
 
 def pipeline_of_run(

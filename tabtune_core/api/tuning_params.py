@@ -30,23 +30,17 @@ ARGUMENTS: dict[str, Setting] = {
 """Settings that a pipeline takes, by the guide's and PEFT's names."""
 WITHHOLDING = ("validation_share", "validation_rows", "split_by", "split_column")
 """Settings of the validation rows. 'inference' has no such rows; a leaderboard uses the same for all entries."""
-OTHER_NAMES = {"peft_config.lr_ratio": "lr_ratio", "max_grad_norm": "clip_norm", "gradient_clipping": "clip_norm"}
-"""Other accepted names: the guide's section 12.1 has the ratio beside r; other libraries use the other two."""
+RATIO = "peft_config.lr_ratio"
+"""Another name of ``lr_ratio``: the guide's section 12.1 has it beside r."""
 NEAR = {
     **{"lr": "learning_rate", "random_state": "seed", "n_epochs": "epochs", "max_epochs": "epochs"},
     **{"n_estimators": "views", "rank": "peft_config.r", "alpha": "peft_config.lora_alpha"},
     **{"dropout": "peft_config.lora_dropout", "targets": "peft_config.target_modules"},
+    **{"max_grad_norm": "clip_norm", "gradient_clipping": "clip_norm"},
 }
 """Suggestions for common names that are spelled too differently from ours to be found by their letters."""
-KNOWN = (*ARGUMENTS, *OTHER_NAMES, "peft_config")
-NESTED = {
-    written: name
-    for name, row in ARGUMENTS.items()
-    if row.section == "lora"
-    for short in (row.name, name.removeprefix(CONFIG))
-    for written in (short, f"lora_{short}", f"peft_config__{short}")
-}
-"""Names that may follow ``tuning_params__`` for a setting of ``peft_config``."""
+NESTED = {f"lora_{row.name}": name for name, row in ARGUMENTS.items() if row.section == "lora"}
+"""Names that may follow ``tuning_params__`` for a setting of ``peft_config``, beside ``peft_config__r`` and so on."""
 
 
 def model_of(name: str) -> str:
@@ -70,11 +64,7 @@ def read_params(
     for name in params:
         _check_name(name)
         _check_use(name, tuning_strategy, params)
-    for name in [name for name in OTHER_NAMES if name in params]:
-        if OTHER_NAMES[name] in params:
-            raise SettingError(f"'{name}' and '{OTHER_NAMES[name]}' are the same setting; give one of them.")
-        params[OTHER_NAMES[name]] = params.pop(name)
-    rows = {name: ARGUMENTS[name] for name in params if name in ARGUMENTS}
+    rows = {name: ARGUMENTS[name] for name in params}
     values = {row.name: params[name] for name, row in rows.items() if row.section != "lora" or params[name] is not None}
     if values.get("init_lora_weights") is True:  # PEFT's own default
         del values["init_lora_weights"]
@@ -92,11 +82,12 @@ def changed_params(params: Mapping[str, Any] | None, changes: Mapping[str, Any])
     """
     flat = _flat(params or {})
     for written, value in changes.items():
-        name = NESTED.get(written, written)
-        _check_name(name)
-        if name == "peft_config":
+        new = _flat({NESTED.get(written, written.replace("peft_config__", CONFIG)): value})
+        for name in new:
+            _check_name(name)
+        if written == "peft_config":
             flat = {old: kept for old, kept in flat.items() if not old.startswith(CONFIG)}
-        flat |= _flat({name: value})
+        flat |= new
     return _nested(flat)
 
 
@@ -127,6 +118,9 @@ def _flat(params: Mapping[str, Any]) -> dict[str, Any]:
         raise SettingError(f"'peft_config' is {config!r}; it must be a dictionary such as {example}.")
     flat = {name: value for name, value in params.items() if name != "peft_config"}
     flat |= {f"{CONFIG}{name}": value for name, value in config.items()}
+    if RATIO in flat and "lr_ratio" in flat:
+        raise SettingError(f"'{RATIO}' and 'lr_ratio' are the same setting; give one of them.")
+    flat = {"lr_ratio" if name == RATIO else name: value for name, value in flat.items()}
     return {name: value.item() if isinstance(value, np.generic) else value for name, value in flat.items()}
 
 
@@ -137,22 +131,16 @@ def _nested(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_name(name: str) -> None:
-    if name not in KNOWN:
-        near = NEAR.get(name) or nearest(name, KNOWN)
-        hint = f"Did you mean '{near}'?" if near else f"Known are {', '.join(KNOWN)}."
+    if name not in ARGUMENTS:
+        near = NEAR.get(name) or nearest(name, ARGUMENTS)
+        hint = f"Did you mean '{near}'?" if near else f"Known are {', '.join(ARGUMENTS)}."
         raise SettingError(f"Unknown setting {name!r}. {hint}")
 
 
 def _check_use(name: str, strategy: str, params: Mapping[str, Any]) -> None:
-    row = ARGUMENTS.get(OTHER_NAMES.get(name, name))
-    if row is None:  # peft_config as a whole
-        return
-    changes_nothing = f"'{name}' changes nothing"
-    if row.strategies == LORA and strategy != "peft":
-        way_out = "leave it out, or choose 'peft'"
-        raise SettingError(f"{changes_nothing} with tuning_strategy {strategy!r}; {way_out}.")
+    row, changes_nothing = ARGUMENTS[name], f"'{name}' changes nothing"
     if strategy not in row.strategies or (strategy == "inference" and row.name in WITHHOLDING):
-        why = "with tuning_strategy 'inference', which neither trains nor withholds rows; leave it out"
-        raise SettingError(f"{changes_nothing} {why}.")
+        other = ", or choose 'peft'" if row.strategies == LORA else ""
+        raise SettingError(f"{changes_nothing} with tuning_strategy {strategy!r}; leave it out{other}.")
     if row.idle and params.get(row.idle.other) == row.idle.value:
         raise SettingError(f"{changes_nothing} {row.idle.why}")

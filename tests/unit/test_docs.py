@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tabtune_core.api.tuning_params import FAMILY_MODELS, OTHER_NAMES
+from tabtune_core.api.tuning_params import FAMILY_MODELS, RATIO
 from tabtune_core.cli.main import main
 from tabtune_core.models.cards import adapter_size
 from tabtune_core.models.catalogue import CATALOGUE
@@ -100,7 +100,7 @@ def test_the_table_of_models_has_the_sizes_of_the_catalogue(name):
 
 def test_every_alias_of_a_setting_and_every_variable_of_a_family_is_listed():
     page = (PAGES / "how-to" / "python.md").read_text()
-    names = [*OTHER_NAMES, *(variable for variable, _ in FAMILY_MODELS.values())]
+    names = [RATIO, *(variable for variable, _ in FAMILY_MODELS.values())]
     assert [name for name in names if f"`{name}`" not in page] == []
 
 
