@@ -46,7 +46,7 @@ TESTS = {
             "lora/package_facts",
             "lora/package_reader",
         ),
-        "unit/lora unit/store/test_uploaded_adapters.py contract/test_upstream.py",
+        "unit/lora unit/store/test_uploaded_adapters.py contract/test_families.py",
     ),
     "api/pipeline_file": PIPELINE,
     "lora/standalone": f"unit/lora {PIPELINE}",
