@@ -46,7 +46,6 @@ def no_worker_goes_on():
 
 @pytest.fixture
 def store(tmp_path):
-    """A new workspace."""
     from tabtune_core.store.runs import RunStore
 
     return RunStore(tmp_path)
@@ -79,7 +78,6 @@ def all_gpus():
 
 @pytest.fixture
 def two_gpus():
-    """The first and the last GPU."""
     gpus = all_gpus()
     if len(gpus) < 2:
         pytest.skip(f"torch sees {len(gpus)} GPUs, and this takes two")

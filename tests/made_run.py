@@ -69,7 +69,6 @@ def write_small_package(folder):
 def _made(
     *, data, model="tabicl-mini", task="classification", rank=4, seed=0, views=1, target=None, targets=(), **more
 ):
-    """The settings of a run, its scores, and the files of its table and of its folder."""
     with TemporaryDirectory() as home:
         folder = Path(home) / "run"
         folder.mkdir()

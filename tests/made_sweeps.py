@@ -116,5 +116,4 @@ class Lab:
 
 
 def right_rows(pairs):
-    """A mask of the 40 rows that belong to these pairs."""
     return np.isin(np.arange(40) // 2, list(pairs))

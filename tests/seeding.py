@@ -44,7 +44,6 @@ def made_up_scores(accuracy: float, task: str = "classification") -> dict[str, f
 def sweep_settings(
     home: Path, *, seeds: tuple[int, ...] = (0,), ranks: tuple[int, ...] = (2, 4, 8), task: str = "classification"
 ) -> SweepSettings:
-    """A sweep over a sample table of a workspace."""
     name, target, model = SAMPLES[task]
     table, train = add_sample(home, name).id, TrainSettings(steps=STEPS)
     run = RunSettings(dataset=table, target=target, task=task, model=model, train=train)
@@ -52,7 +51,6 @@ def sweep_settings(
 
 
 def made_up_layer(path: str, lora: LoraSettings, out: int = 256, width: int = 128) -> dict[str, object]:
-    """An adapter package's facts about a layer."""
     rank, plain = min(lora.rank, out, width), {"target": "prediction_head", "kind": "linear", "capped": False}
     size = {"out_features": out, "in_features": width, "rank": rank, "parameters": rank * (out + width)}
     how = {"alpha": lora.effective_alpha, "use_rslora": lora.use_rslora, "scaling": lora.scaling}
@@ -60,7 +58,6 @@ def made_up_layer(path: str, lora: LoraSettings, out: int = 256, width: int = 12
 
 
 def made_up_facts(home: Path, settings: RunSettings) -> dict[str, object]:
-    """The facts of an adapter package without a real adapter."""
     dataset = get_dataset(home, settings.dataset)
     kinds = {column.name: column.kind for column in dataset.columns}
     return {
@@ -186,7 +183,6 @@ def queue(store: RunStore, sweep: SweepSettings, name: str = "breast_cancer: Tab
 
 
 def start(run: FakeRun) -> None:
-    """Starts the first queued run in this process."""
     claimed = run.store.claim(os.getpid(), None)
     assert claimed is not None
     assert claimed.id == run.id
@@ -194,7 +190,6 @@ def start(run: FakeRun) -> None:
 
 
 def finish(run: FakeRun) -> None:
-    """Runs a queued run to its end."""
     start(run)
     if run.trains:
         run.step(*range(1, STEPS + 1))

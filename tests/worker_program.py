@@ -63,7 +63,6 @@ def queue(store, *targets, devices=(), **more):
 
 
 def wait_until(condition):
-    """Waits for a condition, at most two minutes."""
     deadline = time.monotonic() + 120
     while not condition():
         assert time.monotonic() < deadline, "waited for two minutes"
@@ -71,7 +70,6 @@ def wait_until(condition):
 
 
 def wait_for_end(store, run_id):
-    """Waits until the run has ended and returns it."""
     wait_until(lambda: store.run(run_id).status in ENDED)
     return store.run(run_id)
 

@@ -53,12 +53,10 @@ NEAR, LOW = 0.2, 0.9
 
 
 def between(rng: np.random.Generator, low: float, high: float) -> int:
-    """A whole number drawn log-uniformly."""
     return round(float(np.exp(rng.uniform(np.log(low), np.log(high)))))
 
 
 def table(home: Path, rng: np.random.Generator, rows: int, features: int, classes: int) -> str:
-    """Adds a table of noise; returns its id."""
     frame = pd.DataFrame(rng.normal(size=(rows, features)).round(4)).add_prefix("x")
     frame["y"] = [f"c{row % classes}" for row in range(rows)] if classes else rng.normal(size=rows).round(4)
     return add_dataset(home, frame.to_csv(index=False).encode(), f"{rows} x {features}.csv").id
@@ -103,7 +101,6 @@ def fill(store: RunStore, seed: int, number: int) -> None:
 
 
 def carry_out(home: Path) -> None:
-    """Executes what is queued in the workspace, one run at a time on one core."""
     command = [sys.executable, "-m", "tabtune_core", "worker", "--home", str(home), "--exit-when-idle"]
     command += ["--parallel", "1", "--threads", "1"]
     subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
@@ -144,7 +141,6 @@ def compared(store: RunStore) -> pd.DataFrame:
 
 
 def report(runs: pd.DataFrame) -> str:
-    """Markdown for the estimates that are numbers, and for the bands."""
     number = runs[runs["least"] == runs["most"]]
     groups = [
         *number.groupby("known"),
@@ -174,7 +170,6 @@ def report(runs: pd.DataFrame) -> str:
 
 
 def main() -> None:
-    """Queues and executes what is missing, prints, and writes with ``--write``."""
     parser = options(__doc__)
     parser.add_argument("--home", type=Path, required=True, help="workspace of the runs; created if missing")
     parser.add_argument("--seed", type=int, default=0)

@@ -45,7 +45,6 @@ TABLES: tuple[tuple[Task, RealTable], ...] = (
 
 @lru_cache(maxsize=1)
 def rows(table: RealTable, task: Task) -> list[Any]:
-    """Training features, test features, training targets and test targets."""
     x, y = table.load()
     fitted = min(FIT_ROWS, round(FIT_SHARE * len(y)))
     tested, classes = min(TEST_ROWS, len(y) - fitted), y if task == "classification" else None
@@ -62,7 +61,6 @@ def losses(pipeline: TabularPipeline, x: pd.DataFrame, y: pd.Series) -> NDArray[
 
 @lru_cache(maxsize=1)
 def zero_shot(task: Task, table: RealTable) -> NDArray[np.float64]:
-    """Each test row's loss without training."""
     x, x_test, y, y_test = rows(table, task)
     return losses(TabularPipeline(MODEL, "inference", SHOWN, task).fit(x, y), x_test, y_test)
 
@@ -84,8 +82,6 @@ def one_run(task: Task, table: RealTable, rank: int, rate: float) -> dict[str, A
 
 
 class Runs(Kept):
-    """The runs of a file."""
-
     def __init__(self, path: Path) -> None:
         super().__init__(path, "table", "rank", "times")
 
@@ -123,7 +119,6 @@ def verdict(runs: Sequence[dict[str, Any]], task: Task, errors: float) -> int:
 
 
 def gain(run: dict[str, Any]) -> str:
-    """The gain on the test rows with half of its 95 % interval."""
     return f"{run['gain']:+.4f} ± {1.96 * run['error']:.4f}"
 
 

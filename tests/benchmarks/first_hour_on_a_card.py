@@ -107,8 +107,6 @@ def busy(cell: Cell) -> float:
 
 
 class Cells(Kept):
-    """The measured cells of a file on one device."""
-
     def __init__(self, path: Path, asked: argparse.Namespace) -> None:
         super().__init__(path, "part", "name", "cell")
         self.asked, self.model = asked, "tabicl-mini" if asked.tiny else "tabicl-v2"
@@ -117,7 +115,6 @@ class Cells(Kept):
         return {"rows": 64, "features": 4} if self.asked.tiny else {"rows": rows, "features": features}
 
     def of(self, part: str, name: str, steps: int, **cell: Any) -> Cell:
-        """The measurements of a cell, or its error."""
         cell = {"device": self.asked.device, "model": self.model, "steps": 4 if self.asked.tiny else steps, **cell}
         return self.get(lambda: measured_alone(cell), part=part, name=name, cell=cell)
 
@@ -137,12 +134,10 @@ def measured_alone(cell: Cell) -> Cell:
 
 
 def shown(value: Any) -> str:
-    """A number for a table, or N/A."""
     return "N/A" if value is None else f"{value:,.4g}"
 
 
 def ratio(one: float | None, other: float | None) -> str:
-    """A ratio for a table, or N/A."""
     return shown(one / other if one is not None and other else None)
 
 
@@ -172,7 +167,6 @@ def estimates(cells: Cells) -> Iterator[list[str]]:
 
 
 def page(cells: Cells) -> str:
-    """All parts as Markdown."""
     large, small = cells.size(2048, 50), cells.size(256, 10)
     kinds = {name: kind for name, kind in PRECISIONS.items() if cells.asked.device != "cpu" or "amp" not in kind}
     times = [
@@ -194,7 +188,6 @@ def page(cells: Cells) -> str:
 
 
 def main(given: list[str] | None = None) -> None:
-    """Measures what is missing, prints, and writes with ``--write``; or measures one cell."""
     parser = options(__doc__)
     one = parser.add_mutually_exclusive_group(required=True)
     one.add_argument("--cells", type=Path, help="JSON lines; cells in it are not measured again")

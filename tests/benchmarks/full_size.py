@@ -43,7 +43,6 @@ def opened(name: str, folder: Path, device: torch.device = CPU) -> BaseModel:
 
 
 def noise(rows: int, features: int) -> Episode:
-    """An episode of noise; four fifths of its rows are context."""
     rng, context = np.random.default_rng(0), round(CONTEXT_SHARE * rows)
     y_T = np.arange(rows) % CLASSES
     return Episode(rng.normal(size=(rows, features)).astype(np.float32), y_T[:context], y_T[context:])

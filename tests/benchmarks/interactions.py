@@ -51,7 +51,6 @@ BARS = {
 
 @contextmanager
 def served(home: Path) -> Iterator[None]:
-    """Serves a workspace while the block runs."""
     command = [sys.executable, "-c", NO_WORKER, "--home", str(home), "--port", str(PORT), "--no-browser"]
     with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True) as server:
         try:
@@ -72,7 +71,6 @@ def waited(act: Callable[[], object], shown: Locator) -> float:
 
 
 def one_round(browser: Browser, large: str, table: str) -> dict[str, float]:
-    """Does each interaction once, in the order of a person."""
     page: Page = browser.new_context().new_page()
     page.set_default_timeout(60_000)
     chart = page.locator(POINTS).first
@@ -103,7 +101,6 @@ def one_round(browser: Browser, large: str, table: str) -> dict[str, float]:
 
 
 def main() -> None:
-    """Measures, and prints the figures."""
     parser = options(__doc__)
     parser.add_argument("--rounds", type=int, default=5)
     asked = parser.parse_args()

@@ -46,8 +46,6 @@ SCORES = {"log_loss": -1, "accuracy": 1}
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Rows:
-    """The training rows and the test rows of a table."""
-
     x: pd.DataFrame
     y: pd.Series
     x_test: pd.DataFrame
@@ -62,7 +60,6 @@ class Rows:
 
 
 def true_class_losses(p_NK: NDArray[np.float64], classes: NDArray[Any], y: pd.Series) -> list[float]:
-    """The log-loss of every row."""
     p_N = p_NK[np.arange(len(y)), np.searchsorted(classes, y)]
     return [round(float(loss), 5) for loss in -np.log(np.maximum(p_N, 1e-15))]
 
@@ -117,15 +114,11 @@ rows_of = functools.lru_cache(maxsize=1)(Rows.of)
 
 
 class Runs(Kept):
-    """The runs of a file with one choice of sizes."""
-
     def __init__(self, path: Path, knobs: dict[str, Any]) -> None:
         super().__init__(path, "table", "model", "seed", "rank", "rate", "knobs", "weights")
         self.knobs = knobs
 
     def of(self, table: RealTable, model: str, seed: int, rank: int = 0, rate: float = 0.0) -> dict[str, Any]:
-        """One run: LoRA, zero-shot if ``rank`` is 0, or a classic model."""
-
         def make() -> dict[str, Any]:
             rows = rows_of(table)
             is_mini = model == "tabicl-mini"

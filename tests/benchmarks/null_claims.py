@@ -51,7 +51,6 @@ def shuffled(table: RealTable) -> bytes:
 
 
 def sweep(home: Path, table: RealTable, metric: str) -> dict[str, object]:
-    """Runs one sweep and returns the product's claim about it."""
     dataset = add_dataset(home, shuffled(table), f"{table.name}.csv")
     train = dataclasses.replace(TRAIN, selection_metric=metric)
     run = RunSettings(dataset=dataset.id, target="shuffled_target", model="tabicl-mini", device="cpu", train=train)

@@ -115,7 +115,6 @@ def _tabdpt_logits(model: nn.Module, episode: Episode, is_class: bool) -> torch.
 
 
 def tabdpt_classes(model: nn.Module, episode: Episode) -> torch.Tensor:
-    """The cross-entropy (nats)."""
     return class_loss(_tabdpt_logits(model, episode, True)[..., : DPT["max_num_classes"]], episode)
 
 
@@ -131,7 +130,6 @@ def tabdpt_numbers(model: nn.Module, episode: Episode) -> torch.Tensor:
 
 
 def mitra_classes(model: nn.Module, episode: Episode) -> torch.Tensor:
-    """The cross-entropy (nats)."""
     return class_loss(outputs_of(model, episode.x_BTF, episode.y_BC), episode)
 
 
@@ -159,7 +157,6 @@ class Recipe:
     outer: tuple[str, ...]
 
     def make(self) -> nn.Module:
-        """The module with random weights."""
         module = tiny.build(self.family, self.config).eval()  # TabDPT then standardizes by the context alone
         if self.family == "TabICL":
             lean(module.train())
@@ -227,7 +224,6 @@ class Pretraining:
         return self.asked.rate * min((self.step + 1) / WARMUP_STEPS, 0.02 + 0.98 * left, 1.0)
 
     def train_step(self) -> float:
-        """Runs one step of all optimizers; returns the mean loss of its passes."""
         losses, tasks = [], list(self.recipe.losses)
         for group in (group for optimizer in self.optimizers for group in optimizer.param_groups):
             group["lr"] = self.rate()
@@ -273,7 +269,6 @@ class Pretraining:
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    """Reads the arguments and trains."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("family", choices=RECIPES)
     parser.add_argument("folder", type=Path, help="for state.pt, the averaged weights and curve.json")

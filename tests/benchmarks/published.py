@@ -15,7 +15,6 @@ PAGES = Path(__file__).parents[2] / "docs" / "pages" / "measurements"
 
 
 def options(doc: str) -> argparse.ArgumentParser:
-    """The parser of a benchmark with a page; the first line of ``doc`` is its description."""
     parser = argparse.ArgumentParser(description=doc.partition("\n")[0])
     parser.add_argument("--write", action="store_true", help="put the results into the documentation")
     return parser
@@ -68,7 +67,6 @@ class Kept:
 
 
 def processor() -> str:
-    """The name of the CPU."""
     info = Path("/proc/cpuinfo")
     match = re.search(r"^model name\s*: (.+)$", info.read_text(), re.MULTILINE) if info.exists() else None
     return match[1].strip() if match else "unknown CPU"

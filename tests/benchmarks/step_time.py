@@ -89,7 +89,6 @@ def turns(kinds: list[str], name: str, rows: int, features: int, times: int, fol
 
 
 def prepared(kind: str, name: str, folder: Path) -> Steps:
-    """The model that trains a kind of step."""
     with replaced([(tabicl, "lean", lambda module: None)] if kind == UPSTREAM else []):
         model = opened(name, folder)
     if kind == PEFT:
@@ -132,7 +131,6 @@ def measure(name: str, rows: int, features: int, processes: int, times: int, fol
 
 
 def titled(kind: str) -> str:
-    """A kind of step, in words."""
     words = {
         FULL: "full fine-tuning",
         UPSTREAM: "full fine-tuning as tabicl computes it",
@@ -165,7 +163,6 @@ def against(cell: dict[str, Any], kind: str) -> str:
 
 
 def table(cells: list[dict[str, Any]]) -> str:
-    """Markdown with one row per size and kind."""
     rows = []
     for cell in cells:
         for kind, seconds in cell["seconds"].items():
@@ -180,7 +177,6 @@ def table(cells: list[dict[str, Any]]) -> str:
 
 
 def main() -> None:
-    """Measures what is missing, prints, and writes with ``--write``."""
     parser = options(__doc__)
     parser.add_argument("--runs", type=Path, required=True, help="JSON lines; cells in it are not measured again")
     parser.add_argument("--models", nargs="*", choices=SIZES, default=list(SIZES))

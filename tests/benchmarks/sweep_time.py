@@ -96,8 +96,6 @@ def measure(table: Path, home: Path, side: str, targets: tuple[str, ...], seed: 
 
 
 def report(rounds: list[dict[tuple[str, str], dict[str, Any]]], asked: argparse.Namespace) -> str:
-    """Markdown of medians and their ratios."""
-
     def median(targets: str, side: str, meter: str) -> float:
         return statistics.median(turn[targets, side][meter] for turn in rounds)
 
@@ -114,7 +112,6 @@ def report(rounds: list[dict[tuple[str, str], dict[str, Any]]], asked: argparse.
 
 
 def main() -> None:
-    """Measures the sides in turn, prints, and writes with ``--write``."""
     parser = options(__doc__)
     parser.add_argument("--steps", type=int, default=50, help="steps of each run (default: 50)")
     parser.add_argument("--rounds", type=int, default=3)

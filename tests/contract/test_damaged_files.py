@@ -55,7 +55,6 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def intact(tmp_path_factory):
-    """A folder with one intact file of each kind."""
     folder = write_small_package(tmp_path_factory.mktemp("intact"))
     table = pd.read_csv(folder / "kept.csv")
     pipeline = TabularPipeline("tabicl-mini", "peft", {**FAST, "steps": 1}).fit(

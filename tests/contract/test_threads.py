@@ -75,7 +75,6 @@ def answer_of(pipeline, name, rows):
 
 
 def answer_in_lots(pipeline, rows):
-    """Predicts in lots, with a context that is read once."""
     context, model = pipeline._context, pipeline._base
     read = model.fit_preprocessing(context.x_CF)
     ask = model.read_context(read(context.x_CF), context.y_C, len(context.labels.classes))

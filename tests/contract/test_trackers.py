@@ -186,8 +186,6 @@ def test_a_tracker_has_exactly_what_the_store_has(name, lab, alone):
 
 
 class Listed:
-    """A tracker in memory that can fail."""
-
     title, look, folder = "Listed", "nowhere", None
 
     def __init__(self):

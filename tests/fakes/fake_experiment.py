@@ -43,7 +43,6 @@ def run_experiment(settings, *, home, run_dir, emit, stop_request, given, fresh,
 
 
 def result(outcome="finished"):
-    """A result with one score."""
     scores = {"log_loss": 0.5}
     return RunFinished(
         outcome, 1, 1, False, scores, scores, {"log_loss": 0.6}, scores, 1.0, 0.1, 10, 5, "resident", 4, 100, None
@@ -83,7 +82,6 @@ def train_steadily(run_dir, emit, rungs=(), rate=None):
 
 
 def save(file, at):
-    """Writes the whole file or nothing, like training.best_checkpoint, which would load torch into the forkserver."""
     file.parent.mkdir(exist_ok=True)
     file.with_suffix(".partial").write_text(json.dumps(at))
     file.with_suffix(".partial").replace(file)
@@ -99,7 +97,6 @@ def wait_until(condition):
 
 
 def obey(home, stop_request):
-    """Continues until asked to stop."""
     wait_until(lambda: stop_request() is not None)
     if stop_request() == "cancel":
         raise Cancelled("cancelled")
@@ -107,7 +104,6 @@ def obey(home, stop_request):
 
 
 def wait_for_go(home, stop_request):
-    """Continues until there is a file named go."""
     wait_until((home / "go").exists)
     return result()
 
@@ -120,7 +116,6 @@ def wait_for_partner(home, stop_request):
 
 
 def be_deaf(home, stop_request):
-    """Ignores stop requests and TERM."""
     with contextlib.suppress(ValueError):  # in a thread, as on a cluster, where no signal is sent
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     time.sleep(60)
@@ -133,22 +128,18 @@ def linger(home, stop_request):
 
 
 def break_down(home, stop_request):
-    """Fails with a programming error."""
     raise RuntimeError("boom")
 
 
 def refuse(home, stop_request):
-    """Fails with a mistake of the user."""
     raise TargetError("No linear layer under nowhere. Modules that have some: decoder.")
 
 
 def need_too_much(home, stop_request):
-    """Fails like the allocator."""
     raise MemoryError
 
 
 def die_once(home, stop_request):
-    """Is killed the first time only."""
     if not (home / "died").exists():
         (home / "died").touch()
         os.kill(os.getpid(), signal.SIGKILL)
@@ -156,7 +147,6 @@ def die_once(home, stop_request):
 
 
 def fill_once(home, stop_request):
-    """Writes until the disk is full, the first time only."""
     if not (home / "filled").exists():
         (home / "filled").touch()
         with (home / "filler").open("wb", buffering=0) as file:

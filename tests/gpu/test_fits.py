@@ -59,7 +59,6 @@ CPU = torch.device("cpu")
 
 
 def fitted(settings, folder, *, device=CPU, stop_request=lambda events: None):
-    """The events of a fit in this process, and its result."""
     frame, words = small_table(80)
     y = words if settings.task == "classification" else np.random.default_rng(0).normal(size=80)
     y_N, rows = read_labels(y, 80), read_rows(frame)

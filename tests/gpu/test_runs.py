@@ -41,7 +41,6 @@ print([torch._C._cuda_hasPrimaryContext(place) for place in (0, 1)])
 
 
 def last_line(code, **environment):
-    """Returns the last line that ``code`` prints in a separate process."""
     named = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID", "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
     environment = os.environ | named | environment
     command = [sys.executable, "-c", code]
@@ -59,7 +58,6 @@ def two_real_gpus(two_gpus):
 
 @pytest.fixture
 def settings(tmp_path):
-    """Settings of a run on a small table, which is in a workspace."""
     X, y = small_table(120)
     dataset = add_dataset(tmp_path, X.assign(y=y).to_csv(index=False).encode(), "small.csv")
     parts = {"lora": LoraSettings(rank=2), "train": TrainSettings(steps=4, eval_every=2)}

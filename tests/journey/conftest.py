@@ -155,7 +155,6 @@ def chromium():
 
 @pytest.fixture
 def browser(chromium):
-    """A Chromium without open tabs."""
     yield chromium
     for context in chromium.contexts:
         context.close()

@@ -104,7 +104,6 @@ def tab_to(page, name):
 
 
 def enter(page, name):
-    """Presses Enter on the element with this name."""
     drawn(page)
     tab_to(page, name)
     page.keyboard.press("Enter")

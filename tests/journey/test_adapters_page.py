@@ -24,7 +24,6 @@ from tabtune_core.store.uploaded_adapters import list_adapters
 
 
 def verified_run(store, **more):
-    """One finished LoRA run; its id."""
     seeding.finished_sweep(store, ranks=(2,), **more)
     return next(run for run in store.runs() if run.settings.strategy == "peft").id
 
@@ -49,12 +48,10 @@ def theirs(store, run, **changes):
 
 
 def predict_button(app):
-    """The Predict button of Try it, for any adapters."""
     return next(box for box in app.button if (box.key or "").startswith("try_predict"))
 
 
 def adapters_of(app):
-    """The list of adapters."""
     return next(table.value for table in app.dataframe if "Validation gain" in table.value)
 
 
@@ -191,7 +188,6 @@ def test_a_row_of_the_table_is_predicted_unchanged(app, store, task):
 
 
 def answered(store, frame, result):
-    """A finished prediction job."""
     job = store.add_job("predict", {"rows": "0" * 16, "adapters": [], "table": "x"})
     folder = store.job_dir(job)
     folder.mkdir(parents=True)
@@ -258,7 +254,6 @@ def test_an_uploaded_file_is_read_before_its_rows_can_be_predicted(app, store):
 
 
 def fields_of(app):
-    """The fields of the row by column name."""
     kinds = ("number_input", "selectbox", "date_input", "text_input")
     return {field.label.replace("\\", "").split(" (")[0]: field for kind in kinds for field in app.get(kind)}
 

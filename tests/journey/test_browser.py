@@ -51,7 +51,6 @@ HIDDEN = """() => [...document.querySelectorAll('.lab-figure')].every((chart) =>
 
 
 def all_points(name):
-    """JavaScript for the number of points of all runs in a chart."""
     return f"""document.querySelector('[class*="st-key-{name}"] .js-plotly-plot')._fullData.reduce((sum, trace) => sum + trace.x.length, 0)"""
 
 

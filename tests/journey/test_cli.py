@@ -68,7 +68,6 @@ def tabtune_here(monkeypatch, capsys):
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory):
-    """A new workspace; its worker is ended afterwards."""
     folder = tmp_path_factory.mktemp("cli") / "home"
     yield folder
     wait_until(lambda: not worker_of(folder))
@@ -76,7 +75,6 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory):
-    """120 rows, two classes, a number on a scale."""
     rng = np.random.default_rng(0)
     frame = pd.DataFrame(rng.normal(size=(120, 3)).round(4), columns=["a", "b", "scale"])
     frame["class"] = np.where(frame["a"] + frame["b"] > 0, "up", "down")
@@ -87,7 +85,6 @@ def table(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def swept(home, table):
-    """A sweep over one rank, the baselines and the references, its adapters copied out."""
     adapters = home.parent / "adapters"
     few = ("--ranks", 2, "--one-rate", *SMALL)
     return tabtune(

@@ -10,7 +10,6 @@ from tabtune_core.store.runs import RunStore
 
 
 def at(app, tab, view=None, **query):
-    """Opens one of the page's tabs, and one of the tab's views."""
     if view is not None:
         app.session_state["side_by_side"] = view
     return go(app, "compare", view=tab, **query)
@@ -52,7 +51,6 @@ def predicted(store, sweep):
 
 
 def answer(store, job):
-    """Writes the result of a job as the worker would."""
     rank = store.run(job.arguments["run"]).settings.lora.rank
     scores = [seeding.made_up_scores(accuracy) for accuracy in (0.9, 0.94, 0.95)]
     layer = {"path": f"blocks.{rank}", "target": "blocks", "shape": [8, 8], "rank": rank, "update_norm": 1.1}

@@ -72,19 +72,16 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def store(home, made):
-    """A copy of the workspace for this test."""
     shutil.copytree(made, home, dirs_exist_ok=True)
     return RunStore(home)
 
 
 @pytest.fixture
 def ended(store):
-    """The runs of the copy."""
     return store.runs()
 
 
 def change(home, table, what, column, how, about):
-    """Changes one cell of each row of a run or job."""
     where = f"{'run' if table == 'events' else 'id'} = '{about}'"
     with closing(sqlite3.connect(home / "runs.sqlite")) as database, database:
         for place, text in database.execute(f"SELECT rowid, {column} FROM {table} WHERE {where}").fetchall():

@@ -25,7 +25,6 @@ def demo():
 
 @pytest.fixture
 def shown(demo, monkeypatch, app):
-    """The pages on the demo, without training."""
     monkeypatch.setenv("TABTUNE_HOME", str(demo))
     return app
 

@@ -90,7 +90,6 @@ def hostile(tmp_path):
 
 
 def to(page, title):
-    """Opens another page by its link, without a reload."""
     page.get_by_role("link", name=title).click()
     page.get_by_role("heading", name=title, exact=True, level=1).wait_for()
     drawn(page)

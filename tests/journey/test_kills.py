@@ -60,7 +60,6 @@ def test_killing_the_pages_disturbs_no_run_and_after_a_killed_run_the_next_start
 
 @pytest.fixture
 def worker(store):
-    """A worker that executes a run while another is queued."""
     with working(store) as going:
         queue(store, "waiting", "quick")
         wait_until(lambda: store.events(store.runs()[0].id))

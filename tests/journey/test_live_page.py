@@ -14,12 +14,10 @@ from tabtune_core.execution import lock
 
 @pytest.fixture
 def live(app):
-    """Opens the page with these query parameters."""
     return lambda **query: go(app, "live", **query)
 
 
 def opened(app, key):
-    """Opens an expander or a popover, as a click does."""
     app.session_state[key] = True
     return app.run()
 

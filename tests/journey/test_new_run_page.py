@@ -22,7 +22,6 @@ SIZES = TrainedOn(train_rows=341, validation_rows=114, features=30, classes=2, d
 
 @pytest.fixture
 def page(app, store):
-    """The page on a table of 569 rows."""
     add_sample(store.home, "breast_cancer")
     return go(app, "new_run")
 
@@ -36,7 +35,6 @@ def settings_of(page):
 
 
 def load(page, text):
-    """Fills the form from a file of settings."""
     next(box for box in page.file_uploader if box.key == "toml_file").upload("sweep.toml", text.encode()).run()
     return button(page, "Fill the form").click().run()
 

@@ -58,7 +58,6 @@ MOMENTS = (0.0, 0.75)
 
 
 def going(store):
-    """A sweep whose only run is running, in this process."""
     settings = [run for run in seeding.sweep_settings(store.home, ranks=(2,)).expand() if run.strategy == "peft"]
     sweep, (run_id,) = store.add_sweep(settings, "short")
     run = seeding.FakeRun(store, settings[0], run_id)

@@ -53,7 +53,6 @@ def test_jupyter_starts_the_dashboard_below_its_own_address(tmp_path):
 
 
 def answer(address, process):
-    """Waits until a server answers."""
     while True:
         try:
             with urllib.request.urlopen(address, timeout=60) as reply:

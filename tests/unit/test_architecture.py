@@ -69,7 +69,6 @@ def file_of(files, name):
 
 @cache
 def nodes(source):
-    """Returns the syntax nodes of Python source."""
     return list(ast.walk(ast.parse(source)))
 
 

@@ -27,7 +27,6 @@ def named(path):
 
 
 def prose(path):
-    """Returns the text without its code blocks."""
     return re.sub(r"```.*?```", "", path.read_text(), flags=re.DOTALL)
 
 

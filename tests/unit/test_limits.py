@@ -28,7 +28,6 @@ POSITIONAL = {"data": "none.csv", "adapter": "none.zip", "out": "none.ckpt", "ru
 
 
 def parsers():
-    """Returns name -> parser for the commands of both programs."""
     own = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(argparse.ArgumentParser, "parse_args", lambda self, *_: own.setdefault("dashboard", self))
@@ -49,7 +48,6 @@ LISTED = [(command, flag) for command, flag in FLAGS if flag in OFTEN_WRONG]
 
 @pytest.fixture(scope="module")
 def quiet(tmp_path_factory):
-    """Keeps every command from starting anything."""
     with pytest.MonkeyPatch.context() as patch:
         folder = tmp_path_factory.mktemp("quiet")
         patch.chdir(folder)
@@ -72,7 +70,6 @@ PROGRAMS = (
 
 
 def status_of(command, arguments):
-    """Runs one of the programs; returns its exit status."""
     try:
         with mock.patch.dict(os.environ):  # the dashboard passes its options to its worker in them
             return PROGRAMS[command != "dashboard"](command, arguments)

@@ -76,8 +76,6 @@ UUIDS = ("GPU-aa11", "GPU-aa22", "GPU-bb33")
 
 @pytest.fixture
 def driver(monkeypatch):
-    """Installs a fake driver, with three GPUs by default, and a torch with CUDA."""
-
     def put(*uuids, **more):
         driver = Driver(*(uuids or UUIDS), **({"names": NAMES} if not uuids else {}), **more)
         monkeypatch.setattr(gpus, "pynvml", driver)

@@ -29,7 +29,6 @@ def fit(strategy, X, y, task="classification", model="tabicl-mini", **params):
 
 @cache
 def plain(strategy):
-    """A fitted pipeline that no test changes."""
     return fit(strategy, ROWS, LABELS)
 
 

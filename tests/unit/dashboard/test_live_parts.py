@@ -112,7 +112,6 @@ def store(tmp_path, monkeypatch):
 
 @pytest.fixture
 def shown(monkeypatch):
-    """Figures of the drawn page, by key."""
     drawn = {}
     monkeypatch.setattr(drawing, "show_drawn", lambda figure, key, **_: drawn.update({key: figure}))
     return drawn
@@ -120,7 +119,6 @@ def shown(monkeypatch):
 
 @pytest.fixture
 def fed(monkeypatch):
-    """The content of each refresh."""
     sent = []
     monkeypatch.setattr(drawing, "feed", sent.append)
     return sent

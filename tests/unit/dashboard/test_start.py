@@ -32,7 +32,6 @@ from tabtune_core.execution import cores
 
 @pytest.fixture
 def served_once(tmp_path, monkeypatch):
-    """Starts the program with flags."""
     signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a shell starts commands in the background with this one ignored,
@@ -147,7 +146,6 @@ CONFIG = Path(dashboard.__file__).with_name(".streamlit") / "config.toml"
 
 
 def values(section):
-    """Yields every setting of a section and of those below it."""
     for name, value in section.items():
         yield from values(value) if isinstance(value, dict) else [(name, value)]
 

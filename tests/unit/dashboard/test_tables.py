@@ -22,8 +22,6 @@ PLAIN = RunSettings(dataset="d", target="y")
 
 @pytest.fixture
 def differing(tmp_path):
-    """Makes the table of runs A, B, ... and returns its lines with a difference."""
-
     def table(*settings):
         store = RunStore(tmp_path)
         runs = store.runs(store.add_sweep(settings)[0])

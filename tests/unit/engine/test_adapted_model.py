@@ -30,7 +30,6 @@ def kept(tmp_path_factory):
 
 
 def changed(kept, path, facts=lambda facts: None, value=None):
-    """Changes the facts of the kept adapter, or sets all its factors to one number."""
     with zipfile.ZipFile(kept / "adapter.zip") as archive:
         said, tensors = json.loads(archive.read(FACTS)), safetensors.numpy.load(archive.read(TENSORS))
     facts(said)

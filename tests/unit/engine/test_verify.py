@@ -22,8 +22,6 @@ from tabtune_core.training.reference_models import fit_reference
 
 
 class Answers:
-    """Stands in for the preforked process."""
-
     def __init__(self, answer):
         self.answer, self.asked = answer, None
 

@@ -110,7 +110,6 @@ def test_only_a_cluster_without_nodes_could_not_be_joined(tmp_path):
 
 
 def found(home, name):
-    """Returns the check called ``name``."""
     return {check.name: check for check in examine(home)}[name]
 
 

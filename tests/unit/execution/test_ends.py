@@ -25,7 +25,6 @@ def sleeper():
 
 
 def begun(store, target="waiting"):
-    """Queues a run and waits until it has taken a step; returns its row."""
     (run_id,) = queue(store, target)
     wait_until(lambda: store.events(run_id))
     return store.run(run_id)
@@ -162,7 +161,6 @@ def test_a_suspended_run_goes_on_and_can_be_cancelled(store):
 
 
 def swapped(home):
-    """Moves a workspace away and puts a copy in its place."""
     shutil.copytree(home.rename(home.with_name("away")), home)
 
 

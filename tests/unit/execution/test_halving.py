@@ -17,7 +17,6 @@ RUN = RunSettings(dataset="d", target="racing")
 
 
 def race(store, *rates, ranks=(2,), **more):
-    """Queues one race for each rank; returns its runs' ids by rank and rate."""
     sweep = SweepSettings(
         run=RUN, ranks=ranks, learning_rates=rates, zero_shot=False, full_fine_tuning=False, references=False, **more
     )

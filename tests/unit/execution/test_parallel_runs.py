@@ -27,7 +27,6 @@ needs_two = pytest.mark.skipif(CORES < 2, reason="two runs have cores of their o
 
 
 def begun(store, *run_ids):
-    """Waits until each run has an event; returns their rows."""
     wait_until(lambda: all(store.events(run_id) for run_id in run_ids))
     return [store.run(run_id) for run_id in run_ids]
 

@@ -54,7 +54,6 @@ class Lab:
         self.resumed = set()
 
     def launch(self):
-        """Starts the dashboard as a person does; it starts the worker."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]

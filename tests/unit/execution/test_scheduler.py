@@ -42,7 +42,6 @@ def overlap(one, other):
 
 
 def told(store, run):
-    """Returns the device that the run's process was given."""
     return (store.run_dir(run.id) / "log.txt").read_text().split("Device: ")[1].split()[0]
 
 

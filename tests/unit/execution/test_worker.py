@@ -28,7 +28,6 @@ def drained(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def live(tmp_path_factory):
-    """A store with a worker."""
     store = RunStore(tmp_path_factory.mktemp("live"))
     with working(store):
         wait_until(lambda: worker_of(store.home))

@@ -98,7 +98,6 @@ ODD = {
 
 
 def with_pickle(path, content):
-    """Writes a file of ``torch.save`` whose pickle is ``content``."""
     made = io.BytesIO()
     torch.save({"a": torch.ones(2)}, made)
     with zipfile.ZipFile(made) as old, zipfile.ZipFile(path, "w") as new:

@@ -31,7 +31,6 @@ def logits(module):
 
 
 def add(adapters, name, seed):
-    """Adds an adapter whose tensors have all moved, and returns its predictions."""
     report = adapters.add(name, ADAPTERS[name], RULES)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():  # a frozen start moves too: nothing may rely on the base's own

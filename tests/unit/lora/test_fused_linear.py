@@ -35,7 +35,6 @@ def gradients(output, tensors):
 
 
 def same(ours, expected, tensors):
-    """Two outputs are equal, and so are their gradients."""
     torch.testing.assert_close(ours, expected, atol=1e-12, rtol=1e-12)
     for found, wanted in zip(gradients(ours, tensors), gradients(expected, tensors), strict=True):
         torch.testing.assert_close(found, wanted, atol=1e-10, rtol=1e-10)

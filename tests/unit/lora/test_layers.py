@@ -172,7 +172,6 @@ def test_the_factors_are_on_the_device_of_their_weight():
 
 @pytest.fixture
 def update():
-    """Factors of an adapter, and the dense update."""
     generator = torch.Generator().manual_seed(3)
     a, b = torch.randn(4, 9, generator=generator), torch.randn(6, 4, generator=generator)
     return a, b, (2.5 * b.double() @ a.double())

@@ -25,7 +25,6 @@ FACT = package_facts(lora=LORA, target='it\'s "y"', table_name='odd" name.csv')
 
 
 def about(report, **changes):
-    """Facts of an injection for its package."""
     return replace(FACT, layers=report.layers, biases=report.biases, **changes)
 
 

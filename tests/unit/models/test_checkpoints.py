@@ -76,7 +76,6 @@ def test_the_shipped_model_is_the_file_named_by_its_model_card():
 
 
 def changed(path, **config):
-    """Changes the configuration of a tiny checkpoint."""
     content = torch.load(tiny_checkpoint(path), weights_only=True)
     content["config"].update(config)
     torch.save(content, path)

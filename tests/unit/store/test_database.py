@@ -82,7 +82,6 @@ def test_a_workspace_on_a_network_file_system_is_refused_with_the_way_out_and_no
 
 
 def swapped(home):
-    """Moves a workspace away and puts a copy in its place."""
     shutil.copytree(home.rename(home.with_name("away")), home)
 
 

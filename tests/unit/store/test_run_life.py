@@ -20,8 +20,6 @@ PLACE = st.integers(0, 5)
 
 @dataclass
 class Expected:
-    """The state of one run by the rules."""
-
     status: str = "queued"
     wish: str | None = None
     resumptions: int = 0

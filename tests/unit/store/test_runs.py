@@ -199,7 +199,6 @@ def test_marks_change_with_what_a_list_shows(store, change):
 
 
 def interrupted(store, *, saved):
-    """Returns a run whose first process reported five steps and was killed."""
     run_id, scores = running(store), {"log_loss": 0.5}
     told = [Note("of the first process"), PhaseStarted("train")]
     told += [Evaluated(0, "validation", scores, True, 0.0), Evaluated(0, "test", scores, False, 0.0)]

@@ -71,7 +71,6 @@ def facts(**changes):
 
 
 def package(content=None, **more):
-    """Returns a zip of a valid package, with these files instead of its own."""
     files = {FACTS: json.dumps(facts()), TENSORS: TENSOR} | (content or {})
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -132,7 +131,6 @@ def endless():
 
 
 def says(**changes):
-    """Returns a package with other facts."""
     return package({FACTS: json.dumps(facts(**changes))})
 
 

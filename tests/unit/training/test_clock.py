@@ -13,8 +13,6 @@ from tabtune_core.training.clock import OwnClock, disturbed
 
 
 class Time:
-    """A clock that advances only when told."""
-
     def __init__(self):
         self.now = 100.0
 

@@ -32,8 +32,6 @@ def machine(name, cpus=4, gigabytes=16, gpus=0, **other):
 
 
 class Machines(machines.Machines):
-    """The nodes of a test."""
-
     def __init__(self, *nodes):
         self.here = HERE
         self.ray = SimpleNamespace(exceptions=SimpleNamespace(RayError=ConnectionError))
@@ -49,8 +47,6 @@ class Machines(machines.Machines):
 
 
 class Going:
-    """A running run."""
-
     def __init__(self, node, demand):
         self.node, self.demand = node, demand
 

@@ -55,7 +55,6 @@ def columns_seen(module):
 
 
 def both(name="tabicl-v2", task="classification"):
-    """Returns upstream's module and a lean copy."""
     upstreams = opened(name, task)
     copied = copy.deepcopy(upstreams)
     lean(copied)
@@ -153,7 +152,6 @@ def bytes_of(cache):
 
 
 def sizes(model):
-    """Bytes of a cached context with keys and values, and without."""
     x_CF, y_C, _, _ = rows()
     found = []
     for mode in ("kv", "repr"):
