@@ -86,11 +86,7 @@ def test_a_package_that_cannot_be_opened_is_reported_with_what_to_do(tmp_path, m
     ("on_cpu", "good", "said"),
     [
         ((5e-4, 1), True, "on the CPU, because it could not be opened on the GPU, up to"),
-        (
-            (5e-3, 0),
-            False,
-            "on the CPU, because it could not be opened on the GPU, that differ",
-        ),
+        ((5e-3, 0), False, "on the CPU, because it could not be opened on the GPU, that differ"),
         (None, None, "could not be opened in a fresh process"),
     ],
 )

@@ -134,13 +134,7 @@ def machine(monkeypatch):
 
 @pytest.mark.parametrize(
     ("asked", "parallel", "threads"),
-    [
-        ((None, None), 4, 4),
-        ((2, None), 2, 8),
-        ((None, 2), 8, 2),
-        ((3, 2), 3, 2),
-        ((5, None), 5, 3),
-    ],
+    [((None, None), 4, 4), ((2, None), 2, 8), ((None, 2), 8, 2), ((3, 2), 3, 2), ((5, None), 5, 3)],
 )
 def test_unset_values_follow_from_the_cores(machine, asked, parallel, threads):
     machine(16)

@@ -187,10 +187,7 @@ REFUSED = {
         "its layer 'icl_predictor.decoder.0' differs",
     ),
     "an empty tensor with huge sides": (package({TENSORS: endless()}), "the shape of its tensor '.*more' does not fit"),
-    "an unknown kind": (
-        says(layers=[{**LAYER, "kind": "loop"}]),
-        "its AdaptedLayer has a kind of the wrong type",
-    ),
+    "an unknown kind": (says(layers=[{**LAYER, "kind": "loop"}]), "its AdaptedLayer has a kind of the wrong type"),
     "a layer with huge sides": (
         says(layers=[{**LAYER, "out_features": 2**24}]),
         "rank 2, which is impossible for its shape",

@@ -118,11 +118,7 @@ class Trained:
 
     def ended(self):
         """Everything that must not depend on an interruption."""
-        result = dataclasses.replace(
-            self.fitted.result,
-            resumed_steps=(),
-            **dict.fromkeys(MEASURED, 0),
-        )
+        result = dataclasses.replace(self.fitted.result, resumed_steps=(), **dict.fromkeys(MEASURED, 0))
         steps = [dataclasses.replace(event, seconds=0.0) for event in self.events(StepDone)]
         looks = [
             dataclasses.replace(event, seconds=0.0) for event in self.events(Evaluated) if event.split == "validation"

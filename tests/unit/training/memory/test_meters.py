@@ -67,8 +67,7 @@ def test_every_meter_is_read_in_its_unit():
 
 
 @pytest.mark.parametrize(
-    ("nvml", "uuid"),
-    [(FakeNvml(broken=["memory", "utilisation", "power", "temperature"]), "aaa"), (FakeNvml(), "zzz")],
+    ("nvml", "uuid"), [(FakeNvml(broken=["memory", "utilisation", "power", "temperature"]), "aaa"), (FakeNvml(), "zzz")]
 )
 def test_values_unknown_to_the_driver_are_none_and_not_zero(nvml, uuid):
     assert set(NvmlReader(nvml, uuid).sample().values()) == {None}
