@@ -86,11 +86,7 @@ def run_reference(
     emit: Callable[[Event], None],
     stop_request: Callable[[], StopRequest | None],
 ) -> RunFinished:
-    """Fits all training rows, or as many as take seconds, and scores the held-out rows.
-
-    Raises:
-        Cancelled, TabTuneError: as ``run_experiment``.
-    """
+    """Fits the training rows, or as many as take seconds, and scores held-out rows; raises as ``run_experiment``."""
     dataset = get_dataset(home, settings.dataset)
     with MemoryMeter(CPU, emit) as meter:
         with meter.phase("load"):

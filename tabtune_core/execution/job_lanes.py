@@ -72,11 +72,18 @@ class JobLanes:
         self.going.append(watched)
 
     def _look_at(self, watched: Watched) -> None:
+        """Ends a job that should end, and the row of one whose process is gone, unless it did so itself."""
         if watched.goes_on:
-            self._press(watched, self._row(watched))
+            job = self._row(watched)
+            if job is None or job.status in JOB_ENDED:
+                watched.press("end")
+            elif job.wish == "cancel":  # without a grace time, because it has nothing to save
+                watched.press("cancel", at_once=True)
             return
         watched.end()  # what the job started itself
-        self._close(watched)
+        if job := self._row(watched):
+            why, way_out = cause(watched, "job")
+            self._end(job, f"{why} {way_out or OUT_OF_MEMORY}")
         self.going.remove(watched)
 
     def _row(self, watched: Watched) -> Job | None:
@@ -84,19 +91,6 @@ class JobLanes:
         with contextlib.suppress(StoreError):
             return self.store.job(watched.id)
         return None
-
-    def _press(self, watched: Watched, job: Job | None) -> None:
-        """Ends a job that should end; a cancelled one gets no grace time, because it has nothing to save."""
-        if job is None or job.status in JOB_ENDED:
-            watched.press("end")
-        elif job.wish == "cancel":
-            watched.press("cancel", at_once=True)
-
-    def _close(self, watched: Watched) -> None:
-        """Ends the row of a job whose process is gone, unless it did so itself."""
-        if job := self._row(watched):
-            why, way_out = cause(watched, "job")
-            self._end(job, f"{why} {way_out or OUT_OF_MEMORY}")
 
     def _end(self, job: Job, why: str) -> None:
         """Ends the row of a job and deletes what it wrote; a job that has ended is not changed."""

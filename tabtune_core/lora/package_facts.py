@@ -87,12 +87,7 @@ class PackageFacts:
 
     @classmethod
     def from_json(cls, facts: Any) -> "PackageFacts":
-        """Checks and reads the facts of a file.
-
-        Raises:
-            Damaged: an entry is missing or invalid.
-            SettingError: a setting is invalid.
-        """
+        """Checks and reads the facts of a file; raises Damaged or SettingError if an entry is missing or invalid."""
         if not isinstance(facts, dict) or facts.get("format") != FORMAT:
             raise Damaged("it was made by another version; train it again")
         read = cls(

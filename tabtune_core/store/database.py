@@ -2,19 +2,24 @@
 
 import fcntl
 import os
+import re
+import secrets
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from tabtune_core.errors import MovedError, ShortageError, StoreError
+from tabtune_core.files.damaged import Damaged
+from tabtune_core.files.plain_values import check_fields
 from tabtune_core.machine import network_file_system
 from tabtune_core.shortage import named, shortage_of
 
 FORMAT = 1
 """Format of a workspace, stored in the database as ``user_version``; a new file has 0."""
+Row = TypeVar("Row")
 TIMEOUT_SECONDS = 30
 """How long a writer waits for its turn."""
 ELSEWHERE = "Choose another folder with --home or TABTUNE_HOME"
@@ -178,11 +183,7 @@ class Database:
 
 
 def refuse_network(home: Path) -> None:
-    """Refuses a network file system: SQLite's write-ahead log needs shared memory and locks (sqlite.org/wal.html).
-
-    Raises:
-        StoreError: the folder is, or would be, on a network file system.
-    """
+    """Refuses a network file system: SQLite's write-ahead log needs shared memory and locks (sqlite.org/wal.html)."""
     if mount := network_file_system(home):
         kind, place = mount
         raise StoreError(
@@ -191,10 +192,38 @@ def refuse_network(home: Path) -> None:
         )
 
 
-def size_of(*paths: Path) -> int:
-    """Adds up the bytes of files and of all files in folders; one that is missing counts 0."""
-    total = 0
-    for file in (file for path in paths for file in (path, *path.rglob("*"))):
-        with suppress(FileNotFoundError):
-            total += file.stat().st_size if file.is_file() else 0
-    return total
+def only(**wanted: str | None) -> tuple[str, tuple[str, ...]]:
+    """Returns an SQL condition on columns and its values, written so that an index serves it; None means any value.
+
+    >>> only(sweep="0a", status=None), only(sweep=None)
+    (('sweep = ?', ('0a',)), ('TRUE', ()))
+    """
+    named = {name: value for name, value in wanted.items() if value is not None}
+    return " AND ".join(f"{name} = ?" for name in named) or "TRUE", tuple(named.values())
+
+
+def check_row(row: Row) -> Row:
+    """Returns the row unchanged if its fields are valid: SQLite accepts any value in a column.
+
+    Raises Damaged if a field has the wrong type, the process id is below 0, or the id is no name of a folder.
+    """
+    check_fields(row)
+    if not is_folder_name(getattr(row, "id", "a")):
+        raise Damaged("id is not a folder name")
+    if (getattr(row, "pid", None) or 0) < 0:  # a signal to it would end other processes
+        raise Damaged("pid is not a process id")
+    return row
+
+
+def is_folder_name(row_id: object) -> bool:
+    """Whether a row's id is a valid folder name; an id that another program wrote might lead out of the workspace.
+
+    >>> is_folder_name(new_id()), is_folder_name("../.."), is_folder_name("")
+    (True, False, False)
+    """
+    return isinstance(row_id, str) and re.fullmatch(r"[\w-]+", row_id) is not None
+
+
+def new_id() -> str:
+    """Returns 12 random hexadecimal digits."""
+    return secrets.token_hex(6)

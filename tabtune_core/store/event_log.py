@@ -16,7 +16,6 @@ from tabtune_core.errors import ShortageError
 from tabtune_core.events import (
     Evaluated,
     Event,
-    Note,
     Resumed,
     RunPlanned,
     StepDone,
@@ -31,7 +30,6 @@ PATIENCE_SECONDS = 60.0
 """How long an event waits for room on the disk. After that the run ends; it can be resumed."""
 AGAIN_SECONDS = 0.5
 """Between two tries."""
-LACKING = Note("The curves lack the last steps before the run was resumed; these steps count all the same.", "warning")
 SELECT = "SELECT seq, run, time, kind, payload FROM events"
 Given = TypeVar("Given")
 Kind = TypeVar("Kind", bound=Event)
@@ -64,16 +62,11 @@ class EventLog(Database):
         if isinstance(event, RunPlanned):
             self._write("UPDATE runs SET device = ? WHERE id = ?", (event.device_name, run_id))
         self._write("INSERT INTO events (run, time, kind, payload) VALUES (?, ?, ?, ?)", (run_id, at, kind, payload))
-        if isinstance(event, Resumed) and self._forget_steps(run_id, beyond=event.step or -1) < event.step:
-            self._add(run_id, LACKING, at)
-
-    def _forget_steps(self, run_id: str, *, beyond: int) -> int:
-        """Deletes steps and evaluations after ``beyond``; returns the last step that is left."""
-        stored = self.events(run_id, ["StepDone", "Evaluated"])
-        steps = [(one.event.step, one.seq) for one in stored if isinstance(one.event, (StepDone, Evaluated))]
-        later = [seq for step, seq in steps if step > beyond]
-        self._write("DELETE FROM events WHERE seq IN (SELECT value FROM JSON_EACH(?))", (json.dumps(later),))
-        return max((step for step, _ in steps if step <= beyond), default=0)
+        if isinstance(event, Resumed):
+            stored = self.events(run_id, ["StepDone", "Evaluated"])
+            kept = event.step or -1
+            later = [one.seq for one in stored if isinstance(one.event, StepDone | Evaluated) and one.event.step > kept]
+            self._write("DELETE FROM events WHERE seq IN (SELECT value FROM JSON_EACH(?))", (json.dumps(later),))
 
     def events(self, run_id: str, kinds: Sequence[str] | None = None, after: int = 0) -> list[Stored]:
         """Returns a run's events after position ``after``, oldest first, of all kinds or the given ones.
@@ -139,8 +132,7 @@ def patiently(
 ) -> Given:
     """Calls ``write`` until it succeeds, and returns its result; ``say`` is told each new shortage that it waits for.
 
-    Raises:
-        ShortageError: the shortage does not pass by itself, or lasted longer than ``seconds``.
+    Raises ShortageError if the shortage does not pass by itself, or lasted longer than ``seconds``.
     """
     deadline, reported = time.monotonic() + seconds, ""
     while True:

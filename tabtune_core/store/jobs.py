@@ -15,9 +15,8 @@ from typing import Any, Literal
 
 from tabtune_core.errors import StoreError
 from tabtune_core.files.whole import write_text
-from tabtune_core.store.database import Database
+from tabtune_core.store.database import Database, check_row, is_folder_name, new_id, only
 from tabtune_core.store.job_kinds import KINDS, Lane, kind_of, uses
-from tabtune_core.store.row_values import check_row, is_folder_name, new_id, only
 
 JobStatus = Literal["queued", "running", "finished", "failed", "interrupted", "cancelled"]
 JOB_ENDED: frozenset[JobStatus] = frozenset({"finished", "failed", "interrupted", "cancelled"})

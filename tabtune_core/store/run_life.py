@@ -16,10 +16,9 @@ from typing import Any
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Event, Note, RunFinished, StepDone, StopRequest, to_json
 from tabtune_core.settings.sweep import RUNGS
-from tabtune_core.store.database import size_of
+from tabtune_core.store.database import only
 from tabtune_core.store.event_log import EventLog
 from tabtune_core.store.jobs import JobQueue
-from tabtune_core.store.row_values import only
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import ENDED, Run, Status, Sweep, Unreadable, read_run
 from tabtune_core.store.searches import GOES_ON, SearchLog
@@ -95,7 +94,11 @@ class RunLife(EventLog, JobQueue, SearchLog):
 
     def size_bytes(self, run_id: str) -> int:
         """Returns the size of the run's folder on disk."""
-        return size_of(self.run_dir(run_id))
+        total = 0
+        for file in self.run_dir(run_id).rglob("*"):
+            with suppress(FileNotFoundError):
+                total += file.stat().st_size if file.is_file() else 0
+        return total
 
     def claim(self, pid: int, identity: str | None, run_id: str | None = None, **place: str) -> Run | None:
         """Claims the first run of the queue, or a given one, for this process; only one claimant gets it.
@@ -189,9 +192,7 @@ class RunLife(EventLog, JobQueue, SearchLog):
         """Queues an interrupted run again; it goes on from its last state, or starts anew if it had not saved one.
 
         An earlier request to stop or cancel is dropped: a person who resumes a run wants it to go on.
-
-        Raises:
-            StoreError: the run was not interrupted, or another run repeats it.
+        Raises StoreError if the run was not interrupted, or another run repeats it.
         """
         old = self.run(run_id)
         if old.retried_as is not None:

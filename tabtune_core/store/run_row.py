@@ -12,7 +12,7 @@ from typing import Any, Literal, get_args
 from tabtune_core.events import RunFinished, StopRequest, from_json
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.sweep import RUNGS
-from tabtune_core.store.row_values import check_row
+from tabtune_core.store.database import check_row
 
 Status = Literal[
     "queued", "running", "waiting", "finished", "stopped", "diverged", "outrun", "cancelled", "failed", "interrupted"

@@ -18,8 +18,8 @@ from tabtune_core.models.catalogue import with_usual_rate
 from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
 from tabtune_core.settings.sweep import race_of
+from tabtune_core.store.database import is_folder_name, new_id
 from tabtune_core.store.job_kinds import uses
-from tabtune_core.store.row_values import is_folder_name, new_id
 from tabtune_core.store.run_life import RunLife
 from tabtune_core.store.run_row import ENDED, RETRYABLE, Run, read_run
 from tabtune_core.store.searches import to_text
@@ -35,11 +35,7 @@ def default_home() -> Path:
 
 
 class RunStore(RunLife):
-    """The runs and jobs of one workspace; safe for several threads and processes, but not across a fork.
-
-    Raises:
-        StoreError: the folder or its database cannot be opened, or the workspace has nothing with the id.
-    """
+    """The runs and jobs of one workspace; methods raise StoreError if it has nothing with the id."""
 
     def add_sweep(self, runs: Sequence[RunSettings], name: str = "", *, halving: bool = False) -> tuple[str, list[str]]:
         """Queues the runs, in this order, behind all others. Returns the sweep's id and theirs.

@@ -30,7 +30,7 @@ from tabtune_core.models.catalogue import CATALOGUE, get_card
 from tabtune_core.models.checkpoints import find_checkpoint, is_here
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.settings import RunSettings
-from tabtune_core.store.row_values import check_row
+from tabtune_core.store.database import check_row
 from tabtune_core.store.run_folder import ADAPTER_FILE
 from tabtune_core.store.run_row import ENDED
 from tabtune_core.store.runs import RunStore
@@ -58,11 +58,7 @@ class StoredAdapter:
 
 
 def add_adapter(home: Path, data: bytes, name: str) -> StoredAdapter:
-    """Checks a package and keeps it; a file is kept once, under its first name.
-
-    Raises:
-        AdapterError: the file is not an adapter, is damaged or too large, or lacks something; then nothing is kept.
-    """
+    """Checks a package and keeps it once, under its first name; raises AdapterError if it is damaged or too large."""
     if len(data) > LIMIT_BYTES:
         raise AdapterError(f"The file has {len(data) / 1e6:,.0f} MB; an adapter may have {LIMIT_BYTES / 1e6:.0f}.")
     identity, adapters = hashlib.sha256(data).hexdigest(), home / "adapters"
@@ -144,12 +140,7 @@ def folder_of(home: Path, identity: str) -> Path:
 
 
 def delete_adapter(store: RunStore, identity: str) -> None:
-    """Deletes an adapter from elsewhere.
-
-    Raises:
-        StoreError: a queued or running job uses it.
-        AdapterError: the workspace does not have it.
-    """
+    """Deletes an adapter from elsewhere; raises StoreError if a queued or running job uses it."""
     store.refuse_while_used("this adapter", identity)
     shutil.rmtree(folder_of(store.home, identity), ignore_errors=True)
 
@@ -186,12 +177,7 @@ def _found(model: str, task: Task) -> tuple[Path, str]:
 
 
 def delete_table(store: RunStore, identity: str) -> None:
-    """Deletes a table and its source.
-
-    Raises:
-        StoreError: a queued or running run or job uses it, directly or through a run.
-        TableError: the workspace does not have it.
-    """
+    """Deletes a table and its source; raises StoreError if a queued or running run or job uses it."""
     on_it = [run for run in store.runs() if run.settings.dataset == identity]
     busy = [run for run in on_it if run.status not in ENDED]
     if busy:

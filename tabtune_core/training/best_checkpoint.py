@@ -18,11 +18,7 @@ from tabtune_core.files.whole import lasting
 
 
 def write_state(file: Path, tensors: Mapping[str, torch.Tensor], facts: Mapping[str, Any]) -> None:
-    """Writes a temporary file, waits for the disk, and moves it to its place.
-
-    Raises:
-        OSError: the disk is full, or the folder cannot be written to; an earlier file is unchanged.
-    """
+    """Writes a temporary file, waits for the disk, and moves it to its place; an OSError leaves an earlier file."""
     file.parent.mkdir(parents=True, exist_ok=True)
     plain = {name: tensor.detach().cpu() for name, tensor in tensors.items()}
     with lasting(file) as opened:
@@ -68,11 +64,7 @@ class BestState:
         self._tidy()
 
     def take(self, step: int) -> None:
-        """Makes the state that an earlier process saved at ``step`` the best.
-
-        Raises:
-            Damaged: it is missing or damaged; the text says which.
-        """
+        """Makes the state that an earlier process saved at ``step`` the best; raises Damaged if it cannot be read."""
         if step:
             read_state(self._file(step))
         self._best = step

@@ -35,10 +35,7 @@ class Fitted:
 def fit(plan: Plan, prepare_table: Callable[[], Prepared], environment: Environment) -> Fitted:
     """Loads the model, scores it without training, trains it and scores it again.
 
-    Args:
-        plan: the model, what to train of it, and how; settings of the rows' source are ignored here.
-        prepare_table: prepares the table for the plan's model; measured as part of loading.
-        environment: whom the fit reports to, and what it shares.
+    Preparing the table is measured as part of loading.
 
     Raises:
         Cancelled: a person asked for the end without a result.

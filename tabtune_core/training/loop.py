@@ -119,19 +119,10 @@ def train(
 ) -> Iterator[Event]:
     """Yields ``StepDone`` and ``Evaluated``, and updates ``result``; restores no state.
 
-    Args:
-        module: the module to train; it is put into training mode.
-        episodes: one per step.
-        optimizer: its learning rate is set before each step.
-        take_step: trains on one episode, as ``plain_step`` does.
-        plan: how long, at what rate, and when to evaluate.
-        score_validation: scores the present model.
-        keep_best: called when the present state is the best so far.
-        stop_request: called before each step; 'stop' and 'cancel' end training.
-        find_dead: returns the adapted layers without a gradient after the first backward pass.
-        save_last: called after each evaluation; with True where training pauses.
-        clock: gives the events' seconds.
-        result: holds the scores of candidate 0, which later states must beat, or the result of a training to continue.
+    Each step takes an episode; ``stop_request`` is asked before it. ``score_validation`` scores the present model at
+    each evaluation, after which ``keep_best`` is called if its state is the best so far, and ``save_last``, with True
+    where training pauses. ``find_dead`` returns the adapted layers without a gradient after the first backward pass.
+    ``result`` has the scores of candidate 0, which later states must beat, or is that of a training to continue.
     """
     module.train()
     evaluate = partial(_evaluate, plan, score_validation, keep_best, clock, result)

@@ -65,12 +65,7 @@ class _Source:
 
 
 def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, Any]:
-    """Makes the file, runs its snippet in a fresh process and compares.
-
-    Raises:
-        AdapterError: the run has no adapter, or the file does not give the run's predictions; no file is left.
-        TableError: the run's table is gone.
-    """
+    """Makes the file, runs its snippet in a fresh process and compares; leaves no file with other predictions."""
     store = RunStore(home, existing=True)
     write_progress(folder, 0, STEPS, "steps")
     source = _open(store, run)
@@ -105,11 +100,7 @@ def export(home: Path, folder: Path, *, run: str, format: Format) -> dict[str, A
 def verify(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     """Verifies the adapter package of an ended run again, because the process that did so was killed.
 
-    Returns:
-        ``verified`` (None: that process had no answer either) and ``sentence``.
-
-    Raises:
-        AdapterError: the run has left no package.
+    Returns ``verified`` (None: this one had no answer either) and ``sentence``.
     """
     store = RunStore(home, existing=True)
     of_run, planned = store.run(run), store.last_event(run, RunPlanned)

@@ -44,13 +44,7 @@ class OpenedRun:
 
 
 def open_run(store: RunStore, run_id: str, device: str | None = None) -> OpenedRun:
-    """Opens a run on a device, by default that of its settings.
-
-    Raises:
-        AdapterError: the run lacks its package.
-        CheckpointError: its base cannot be found.
-        TableError: its table is gone.
-    """
+    """Opens a run on a device, by default its own; raises AdapterError, CheckpointError or TableError without one."""
     run = store.run(run_id)
     package = package_of_run(store, run)
     settings, facts = run.settings, package.facts
@@ -63,11 +57,7 @@ def open_run(store: RunStore, run_id: str, device: str | None = None) -> OpenedR
 
 
 def held_out_of(store: RunStore, run_id: str) -> Mapping[SplitName, Predictions]:
-    """Returns a LoRA run's own predictions of the parts that have rows.
-
-    Raises:
-        AdapterError: it is no LoRA run, or its predictions are missing.
-    """
+    """Returns a LoRA run's own predictions of the parts that have rows; raises AdapterError if they are missing."""
     run = store.run(run_id)
     if run.settings.strategy != "peft":
         raise AdapterError(f"{run.name} has no low-rank update; choose a LoRA run.")

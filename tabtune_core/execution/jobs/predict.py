@@ -93,20 +93,10 @@ def predict(
     base: bool = True,
     device: str = "auto",
 ) -> dict[str, Any]:
-    """Predicts the rows with each adapter and, if asked to, with their bases alone.
+    """Predicts the rows with each adapter and, if asked to (``base``), with their bases alone.
 
-    Args:
-        home: the workspace.
-        folder: the job's folder, which takes the results.
-        rows: id from ``keep_rows``.
-        adapters: each with ``id`` (of a run or of an adapter from elsewhere) and ``title`` (of its column).
-        table: id of the table whose rows are the context.
-        base: whether the models without an adapter predict too.
-        device: to compute on.
-
-    Raises:
-        AdapterError: an adapter or its base cannot be opened, or the adapters predict different things.
-        TableError: the table or the rows are gone, or lack columns.
+    ``rows`` is an id from ``keep_rows``, ``table`` that of the table whose rows are the context; each adapter has the
+    ``id`` of a run or of an adapter from elsewhere, and the ``title`` of its column.
     """
     frame, shown, notes = take_rows(home, rows, folder), load_frame(home, table), dict[str, None]()
     opened = [_open(home, adapter["id"], adapter["title"]) for adapter in adapters]

@@ -15,8 +15,6 @@ from seeding import claim_all
 from tabtune_core.errors import StoreError
 from tabtune_core.events import Evaluated, Note, PhaseStarted, Resumed, RunFinished, StepDone
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
-from tabtune_core.store.database import size_of
-from tabtune_core.store.event_log import LACKING
 from tabtune_core.store.run_folder import LAST_STATE, STATES
 from tabtune_core.store.run_row import RETRYABLE
 from tabtune_core.store.runs import default_home
@@ -104,10 +102,10 @@ def test_deleting_frees_space(store):
     folder.mkdir(parents=True)
     (folder / "adapter.zip").write_bytes(bytes(500_000))
     files = [store.home / f"runs.sqlite{end}" for end in ("", "-wal")]
-    before = size_of(*files)
+    before = sum(file.stat().st_size for file in files)
     store.delete(gone)
-    assert before - size_of(*files) > 2_000_000
-    assert size_of(store.home / "runs.sqlite-wal") == 0
+    assert before - sum(file.stat().st_size for file in files) > 2_000_000
+    assert files[1].stat().st_size == 0
     assert len(store.events(kept)) == 10
 
 
@@ -227,9 +225,6 @@ def test_resuming_keeps_events_up_to_the_saved_state_and_drops_later_steps(store
     for step in (4, 5):
         store.append(run_id, StepDone(step, 0.5, 1.0, 1e-4, step))
     assert [values["step"] for values in store.fields([run_id], "StepDone")] == [1, 2, 3, 4, 5]
-    assert LACKING not in [stored.event for stored in store.events(run_id)]
-    store.append(run_id, Resumed(7))  # after a crash of the machine, the database lost its latest events
-    assert [stored.event for stored in store.events(run_id)][-2:] == [Resumed(7), LACKING]
 
 
 @pytest.mark.parametrize(
