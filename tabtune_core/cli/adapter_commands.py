@@ -107,14 +107,12 @@ def write_merged(asked: argparse.Namespace) -> int:
     """Writes a checkpoint with an adapter in its weights."""
     from tabtune_core.engine.adapted_model import load_adapter
 
-    folder = asked.checkpoint and asked.checkpoint.parent  # merged weights of several files are written to a folder
     package = _package(asked)
-    for source in filter(None, (package, asked.checkpoint, folder)):
-        if os.path.exists(source) and os.path.exists(asked.out) and os.path.samefile(source, asked.out):
-            raise SettingError(
-                f"{str(asked.out)!r} is one of the files to merge, or their folder, and would be overwritten. Name "
-                "another."
-            )
+    inputs = (package, *((asked.checkpoint, asked.checkpoint.parent) if asked.checkpoint else ()))
+    if asked.out.resolve() in [source.resolve() for source in inputs]:  # weights of several files are in a folder
+        raise SettingError(
+            f"{str(asked.out)!r} is one of the files to merge, or their folder, and would be overwritten. Name another."
+        )
     load_adapter(package, checkpoint=asked.checkpoint, device=asked.device).save_merged(asked.out)
     say(f"Merged into {asked.out}")
     return 0

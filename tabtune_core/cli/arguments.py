@@ -8,8 +8,7 @@ import argparse
 import dataclasses
 import re
 import shlex
-from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import partial
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal, get_args, get_origin
 
 from tabtune_core.data.findings import Kind, Question, ReadingChoices
@@ -37,8 +36,6 @@ def add_flags(
     for row in rows_of(settings):
         if row.name not in leave_out and (row.name in ORDINARY or row.name not in SETTINGS):
             text = _help(_in_short(row.help), "by the target" if row.name == "task" else row.default)
-            if row.default is True:
-                text = f"do not {text[0].lower()}{text[1:].removesuffix(' (default: True)')}"
             group.add_argument(
                 flag_of(row.name), dest=f"{section}{row.name}", default=argparse.SUPPRESS, help=text, **_kind(row.kind)
             )
@@ -91,22 +88,6 @@ _COLUMNS = {"metavar": "COLUMN", "nargs": "+", "type": str.strip}
 def _tab(text: str) -> str:
     """A tab is hard to type on a command line."""
     return {"\\t": "\t", "tab": "\t"}.get(text, text)
-
-
-class ShortHelp(argparse.HelpFormatter):
-    """Shows ``X ...`` for several values, and of a switch only the half that changes something."""
-
-    def __init__(self, prog: str) -> None:
-        super().__init__(prog, max_help_position=32)
-
-    def _format_args(self, action: argparse.Action, default_metavar: str) -> str:
-        shown = super()._format_args(action, default_metavar)
-        return f"{shown.partition(' ')[0]} ..." if action.nargs == "+" else shown
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        if isinstance(action, argparse.BooleanOptionalAction):
-            return action.option_strings[-1 if (action.help or "").startswith("do not ") else 0]
-        return super()._format_action_invocation(action)
 
 
 def flag_of(setting: str) -> str:
@@ -195,8 +176,7 @@ def given(arguments: argparse.Namespace, start: dict[str, Any]) -> dict[str, Any
         for section in sections:
             inner[section] = dict(inner.get(section, {}))
             inner = inner[section]
-        several = isinstance(value, list) and value and isinstance(value[0], list)
-        inner[name] = [one for part in value for one in part] if several else value
+        inner[name] = value
         if name in SETTINGS and SETTINGS[name].replaced_by not in names:
             inner.pop(SETTINGS[name].replaced_by, None)
         for axis in LORA_AXES:
@@ -224,29 +204,17 @@ def _kind(hint: Any) -> dict[str, Any]:
     if get_origin(hint) is tuple:
         first = get_args(hint)[0]
         read, metavar = (read_target_set, "PART+PART") if get_origin(first) is tuple else (first, _METAVARS[first])
-        return {"type": partial(_listed, read=read), "nargs": "+", "metavar": metavar}
+        return {"type": read, "nargs": "+", "metavar": metavar}
     return {"type": hint, "metavar": _METAVARS[hint]}
-
-
-def _listed(text: str, *, read: Callable[[str], Any]) -> list[Any]:
-    """Reads values with commas between them, as an argparse type; ``read`` reads one."""
-    parts = [part.strip() for part in text.split(",") if part.strip()]
-    if not parts:
-        raise argparse.ArgumentTypeError("expected a value, found an empty one")
-    try:
-        return [read(part) for part in parts]
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(f"invalid {read.__name__} value: {text!r}") from error
 
 
 def _assignment(text: str) -> tuple[str, Any]:
     """Reads NAME=VALUE as an argparse type: the path of a setting of a run, and its value."""
     name, _, written = text.partition("=")
-    rows = {row.name: row for row in SETTINGS.values() if row.name != "dataset"}
-    paths = {row.path: row for row in rows.values()}
-    row = rows.get(name) or paths.get(name)
+    paths = {row.path: row for row in SETTINGS.values() if row.name != "dataset"}
+    row = paths.get(name) or paths.get(SETTINGS[name].path if name in SETTINGS else "")
     if row is None:
-        near = nearest(name, list(rows)) or nearest(name, paths)
+        near = nearest(name, paths)
         hint = f"Did you mean {near!r}?" if near else f"Known are {', '.join(paths)}."
         raise argparse.ArgumentTypeError(f"there is no setting {name!r}. {hint}")
     try:

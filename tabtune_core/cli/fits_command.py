@@ -4,7 +4,6 @@ In: the request of a run, and gigabytes. Out: lines of ``what_fits``.
 """
 
 import argparse
-import re
 
 from tabtune_core.cli.arguments import given
 from tabtune_core.cli.kept_runs import print_as
@@ -15,19 +14,8 @@ from tabtune_core.gpus import card_memory
 from tabtune_core.machine import machine_memory
 from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import RunSettings
+from tabtune_core.settings.validation import require
 from tabtune_core.store.runs import RunStore
-
-
-def gigabytes(text: str) -> float:
-    """Reads a size of memory in GB.
-
-    >>> gigabytes("24"), gigabytes("7.5 GB")
-    (24.0, 7.5)
-    """
-    match = re.fullmatch(r"(\d{1,5}(\.\d{1,3})?)\s*(GB)?", text.strip(), re.IGNORECASE)
-    if not match or not 1 <= float(match[1]) <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text[:20]!r} is not a size from 1 to 10,000 GB, such as 24.")
-    return float(match[1])
 
 
 def print_fits(asked: argparse.Namespace) -> int:
@@ -50,6 +38,7 @@ def print_fits(asked: argparse.Namespace) -> int:
     table = TableSizes.of(load_frame(store.home, dataset.id), dataset.columns, run)
     device = DeviceMemory.of(run.device, machine_memory(), card_memory())
     if asked.memory is not None:
+        require(1 <= asked.memory <= 10_000, f"--memory is {asked.memory:g}; it must be a size from 1 to 10,000 GB.")
         on_gpu = run.device != "cpu"
         size = asked.memory * 1e9
         device = DeviceMemory(f"{'a GPU' if on_gpu else 'a CPU'} with {asked.memory:g} GB", size, size, on_gpu)

@@ -4,9 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
-import os
 import shlex
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
@@ -178,17 +176,12 @@ def export_sweep(asked: argparse.Namespace) -> int:
 
         picture = what == "picture"
         file = Path(where or f"sweep-{sweep}.{'png' if picture else 'html'}")
-        if file.is_dir() or not file.parent.is_dir():  # before it is made
-            raise SettingError(
-                f"{str(file)!r} cannot be written: it is a folder, or its folder does not exist. Name a file: "
-                f"{what}:FILE."
-            )
         if picture and file.suffix not in (".png", ".svg"):
             raise SettingError(f"A picture is a .png or .svg file, not {str(file)!r}.")
         content = sweep_picture(store, sweep, file.suffix[1:]) if picture else sweep_page(store, sweep).encode()
         with in_one_move(file) as partial_file:
             partial_file.write_bytes(content)
-        sys.stdout.buffer.write(os.fsencode(file) + b"\n")  # the locale C has no letters for it
+        print(shown(str(file)))
         return 0
     from tabtune_core.tracking import open_tracker
     from tabtune_core.tracking.mirror import send

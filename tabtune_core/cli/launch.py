@@ -1,9 +1,7 @@
 """``sweep``, ``train`` and ``resume``: queues runs, follows them to their end, and prints their leaderboard."""
 
 import argparse
-import errno
 import itertools
-import os
 import re
 import shlex
 import signal
@@ -12,6 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING
 
 from tabtune_core.analysis.runtime_estimate import (
@@ -161,7 +160,7 @@ def _launch(
     if here and not asked.insist and (reason := too_large(store.home, settings)):
         raise SettingError(f"{reason} Nothing was started; {INSIST} starts it anyway.")
     settings = on_unequal_gpus(store.home, settings) if here else settings
-    _check_adapters(asked)
+    _make_folder(asked.adapters)
     card = get_card(first.model)
     if any(one.strategy not in REFERENCES for one in settings):  # a download shows its progress here, not in a log
         _, source = find_checkpoint(card, first.task, first.checkpoint)
@@ -252,7 +251,7 @@ def _tell_try(store: RunStore, sweep: str) -> Callable[[Run], None]:
 def resume_runs(asked: argparse.Namespace) -> int:
     """Resumes the interrupted runs of a sweep, starts cancelled ones again, verifies adapters if that was killed."""
     store = RunStore(asked.home)
-    _check_adapters(asked)
+    _make_folder(asked.adapters)
     runs = runs_of_sweep(store, asked.sweep)
     left = (
         ("queued", "running", "waiting") if worker_of(store.home) is None else ()
@@ -299,19 +298,12 @@ def _resume(store: RunStore, run: Run) -> tuple[str, str]:
     return how, run.id
 
 
-def _check_adapters(asked: argparse.Namespace) -> None:
-    """Creates the folder that adapters will be copied to."""
-    folder: Path | None = asked.adapters
-    if folder is None:
-        return
-    try:
+def _make_folder(folder: Path | None) -> None:
+    """Creates the folder that adapters will be copied to; raises an OSError, which names it, if it cannot be used."""
+    if folder is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-    except OSError as error:
-        raise SettingError(
-            f"--adapters: {str(folder)!r} is not a folder that can be written to ({error.strerror}). Choose another."
-        ) from error
+        with TemporaryFile(dir=folder):
+            pass
 
 
 def _copy_adapters(store: RunStore, runs: Sequence[Run], folder: Path) -> None:

@@ -15,8 +15,8 @@ from typing import Any, NoReturn
 
 from tabtune_core.access import LOOPBACK, TOKEN_VARIABLE
 from tabtune_core.cli.adapter_commands import print_predictions, push_adapter, serve_adapters, write_merged
-from tabtune_core.cli.arguments import INSIST, ShortHelp, add_flags, add_reading_flags, add_set
-from tabtune_core.cli.fits_command import gigabytes, print_fits
+from tabtune_core.cli.arguments import INSIST, add_flags, add_reading_flags, add_set
+from tabtune_core.cli.fits_command import print_fits
 from tabtune_core.cli.kept_runs import export_sweep, list_runs, print_leaderboard, show_run
 from tabtune_core.cli.terminal import say
 from tabtune_core.cli.worker_command import diagnose, work
@@ -132,7 +132,7 @@ def _parser(*, whole: bool = False) -> argparse.ArgumentParser:
     for name, command in COMMANDS.items():
         usage = USAGE if name in ("sweep", "train", "fits") else None
         first = command.help.partition(". ")[0].removesuffix(".")
-        own = commands.add_parser(name, usage=usage, help=first, description=command.help, formatter_class=ShortHelp)
+        own = commands.add_parser(name, usage=usage, help=first, description=command.help)
         own.set_defaults(command=command.run, parser=own)
         for names, how in command.arguments:
             own.add_argument(*names, **how)
@@ -213,7 +213,7 @@ COMMANDS = {
         print_fits,
         "Estimate the most context rows and the largest rank that fit this machine or a GPU. Recomputing, late layers "
         "and 16-bit numbers each have a line. Needed is what tensors hold at the peak, used what the process takes.",
-        (_DATA, _argument("--memory", metavar="GB", type=gigabytes, help="of a GPU (default: this machine)"), _FORMAT),
+        (_DATA, _argument("--memory", metavar="GB", type=float, help="of a GPU (default: this machine)"), _FORMAT),
         lambda parser: _add_run(parser, "settings."),
     ),
     "leaderboard": Command(

@@ -91,11 +91,9 @@ def test_a_reader_that_closes_the_pipe_early_causes_no_traceback(store):
     assert said == b""
 
 
-@pytest.mark.parametrize("written", [["2,4"], ["2", "4"], ["2,", "4"], ["2, 4"]])
-def test_values_are_listed_with_spaces_or_commas(written):
-    words = ["sweep", "t.csv", "--ranks", *written, "--dropouts", "0.1,0.2", "--target-sets", "a+b,default"]
-    asked = given(_parser().parse_args(words), {})
-    assert asked == {"ranks": [2, 4], "dropouts": [0.1, 0.2], "target_sets": [("a", "b"), ()]}
+def test_values_are_listed_with_spaces_and_modules_with_plus():
+    words = ["sweep", "t.csv", "--ranks", "2", "4", "--target-sets", "a+b", "default"]
+    assert given(_parser().parse_args(words), {}) == {"ranks": [2, 4], "target_sets": [("a", "b"), ()]}
 
 
 @pytest.mark.parametrize(
@@ -105,7 +103,10 @@ def test_values_are_listed_with_spaces_or_commas(written):
         (["--ranks", "many"], "argument --ranks: invalid int value: 'many'"),
         (["--rows", "0"], "argument --rows: '0' is not a whole number from"),
         (["--skip-last", "-3"], "argument --skip-last: '-3' is not a whole number from"),
-        (["--set", "optimiser=sgd"], "argument --set: there is no setting 'optimiser'. Did you mean 'optimizer'?"),
+        (
+            ["--set", "optimiser=sgd"],
+            "argument --set: there is no setting 'optimiser'. Did you mean 'train.optimizer'?",
+        ),
         (["--set", "use_dora=maybe"], "argument --set: use_dora: 'maybe' is not a value of it"),
     ],
 )
@@ -169,7 +170,7 @@ def test_a_sweep_is_exported_to_a_page_or_tracker_and_an_unknown_one_is_refused(
     )
     for place in (tmp_path, tmp_path / "no" / "page.html"):
         assert main(["export", f"html:{place}", "--home", str(store.home)]) == 2
-        assert "cannot be written: " in capsys.readouterr().err
+        assert "cannot be read or written: " in capsys.readouterr().err
     assert main(["export", "mlfow", "--home", str(store.home)]) == 2
     assert "Did you mean 'mlflow'?" in capsys.readouterr().err
 
@@ -205,16 +206,11 @@ def test_adapters_with_long_or_equal_names_are_all_copied(tmp_path):
     assert now == copied | {"same-seed1.zip": "another", "same-seed1 (earlier 1).zip": "same seed 1"}
 
 
-def test_an_adapter_folder_without_write_permission_is_refused_before_anything_trains(
-    tmp_path, launched, monkeypatch, capsys
-):
-    (tmp_path / "theirs").mkdir()
-    real = os.access
-    monkeypatch.setattr(os, "access", lambda path, mode: Path(path).name != "theirs" and real(path, mode))
-    flags = ("--target", "y", "--adapters", str(tmp_path / "theirs"), "--home", str(tmp_path / "home"))
+def test_an_adapter_folder_that_cannot_be_made_is_refused_before_anything_trains(tmp_path, launched, capsys):
+    (tmp_path / "file").touch()
+    flags = ("--target", "y", "--adapters", str(tmp_path / "file"), "--home", str(tmp_path / "home"))
     assert main(["train", str(launched), *flags]) == 2
-    said = " ".join(capsys.readouterr().err.split())
-    assert "theirs' is not a folder that can be written to (Permission denied). Choose another." in said
+    assert f"'{tmp_path / 'file'}' cannot be read or written: File exists." in capsys.readouterr().err
     assert RunStore(tmp_path / "home").runs() == []
 
 

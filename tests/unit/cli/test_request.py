@@ -1,7 +1,5 @@
 """The settings file of the command line: read like on the page, and refused in a sentence."""
 
-import sys
-
 import pytest
 import tomli_w
 
@@ -87,16 +85,12 @@ def test_a_problem_that_stops_a_sweep_is_reported_once_before_anything_is_queued
     assert RunStore(home).runs() == []
 
 
-@pytest.mark.parametrize(
-    ("flags", "told"),
-    [(["--target", ""], "target is empty; name the column"), (["--target", "b", "--targets", ""], "expected a value")],
-)
-def test_an_empty_value_is_refused_and_not_taken_as_left_out(tmp_path, capsys, flags, told):
+@pytest.mark.parametrize("flag", ["--target", "--targets"])
+def test_an_empty_value_is_refused_and_not_taken_as_left_out(tmp_path, capsys, flag):
     (tmp_path / "x.csv").write_text("a,b\n" + "1,x\n2,y\n" * 30)
-    with pytest.raises(SystemExit) as ended:
-        sys.exit(main(["train", str(tmp_path / "x.csv"), "--home", str(tmp_path / "home"), *flags]))
-    assert ended.value.code == 2
-    assert told in capsys.readouterr().err
+    flags = ("--home", str(tmp_path / "home"), "--target", "b", flag, "")
+    assert main(["train", str(tmp_path / "x.csv"), *flags]) == 2
+    assert ("target is empty" if flag == "--target" else "No linear layer under ''") in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
