@@ -40,49 +40,34 @@ X = np.arange(12, dtype=np.float32).reshape(4, 3)
 Y = np.array([2, 0, 1, 1])
 
 
-def test_one_view_is_the_models_own_prediction():
-    model = Shown()
-    predicted = Scorer(X, Y, 3).predict(model, X[:2])
-    np.testing.assert_array_equal(predicted, model.predict(X, Y, X[:2], 3))
-
-
-def test_the_class_ids_of_every_view_are_mapped_back():
+def test_the_class_ids_of_every_view_are_mapped_back_and_context_and_query_columns_get_the_same_permutation():
     """The first context row has class 2 in every view, whatever its id there."""
     model = Shown()
-    predicted = Scorer(X, Y, 3, views=5).predict(model, X[:2])
-    np.testing.assert_allclose(predicted, [[0.1, 0.1, 0.8]] * 2, atol=1e-12)
+    predicted = Scorer(X, Y, 3, views=5).predict(model, X)
+    np.testing.assert_allclose(predicted, [[0.1, 0.1, 0.8]] * 4, atol=1e-12)
     assert len({tuple(y_C) for _, y_C, _ in model.seen}) > 1
-
-
-def test_context_and_query_columns_get_the_same_permutation():
-    model = Shown()
-    Scorer(X, Y, 3, views=4).predict(model, X)
     for x_CF, _, x_QF in model.seen:
         np.testing.assert_array_equal(x_CF, x_QF)
     assert len({tuple(x_CF[0]) for x_CF, _, _ in model.seen}) > 1
 
 
-def test_regression_views_are_averaged():
+def test_regression_views_are_averaged_and_scored_with_regression_metrics():
+    plain = Scorer(X, Y.astype(float), 0).predict(Shown(), X)
+    scores = HeldOut(np.arange(4), X, X[:, 0].astype(float), None).score(plain)
+    assert scores == {"rmse": 0.0, "mae": 0.0, "r2": 1.0}
     model = Shown()
     predicted = Scorer(X, Y.astype(float), 0, views=3).predict(model, X[:1])
     assert predicted == pytest.approx(np.mean([x_QF[0, 0] for *_, x_QF in model.seen]))
 
 
-def test_the_chunk_size_does_not_change_predictions():
-    one, many = (Scorer(X, Y, 3, views=2, rows_at_once=size).predict(Shown(), X) for size in (1, 100))
-    np.testing.assert_array_equal(one, many)
-
-
-def test_a_context_is_read_once_for_all_chunks_of_a_view():
-    model = Shown()
-    Scorer(X, Y, 3, views=2, rows_at_once=1).predict(model, X)
-    assert (model.read, len(model.seen)) == (2, 8)
-
-
-def test_every_call_tells_how_many_rows_it_predicted():
-    told = []
-    Scorer(X, Y, 3, views=2, rows_at_once=3, progress=told.append).predict(Shown(), X)
-    assert told == [3, 1, 3, 1]
+def test_chunks_change_no_prediction_report_their_rows_and_read_the_context_once_in_each_view():
+    many, model, told = Scorer(X, Y, 3, views=2, rows_at_once=100).predict(Shown(), X), Shown(), []
+    np.testing.assert_array_equal(
+        Scorer(X, Y, 3, views=2, rows_at_once=3, progress=told.append).predict(model, X), many
+    )
+    assert (model.read, told) == (2, [3, 1, 3, 1])
+    np.testing.assert_array_equal(Scorer(X, Y, 3).predict(model, X[:2]), model.predict(X, Y, X[:2], 3))
+    assert [Scorer(X, Y, classes).predict(Shown(), X[:0]).shape for classes in (3, 0)] == [(0, 3), (0,)]
 
 
 def test_a_kept_context_predicts_as_a_new_one_and_is_read_once():
@@ -103,18 +88,6 @@ def test_a_module_that_trains_predicts_in_evaluation_mode_and_then_trains_on():
         Scorer(X, Y, 3).predict(model, X)
         assert model.module.training == training
     assert modes == [False, False]
-
-
-def test_no_rows_give_an_empty_result_of_the_right_shape():
-    assert Scorer(X, Y, 3).predict(Shown(), X[:0]).shape == (0, 3)
-    assert Scorer(X, Y, 0).predict(Shown(), X[:0]).shape == (0,)
-
-
-def test_regression_predictions_are_scored_with_regression_metrics():
-    scores = HeldOut(np.arange(4), X, X[:, 0].astype(float), None).score(
-        Scorer(X, Y.astype(float), 0).predict(Shown(), X)
-    )
-    assert scores == {"rmse": 0.0, "mae": 0.0, "r2": 1.0}
 
 
 @pytest.mark.parametrize("number", [1, 3, 8])
