@@ -13,6 +13,7 @@ from random_sweeps import BASE
 from tabtune_core.analysis.against_references import rival
 from tabtune_core.analysis.claims import claim, on_one_page
 from tabtune_core.analysis.comparison import compare
+from tabtune_core.analysis.ensemble import ensemble_of
 from tabtune_core.analysis.gains import beyond_noise
 from tabtune_core.analysis.runs_table import leaderboard
 from tabtune_core.metrics import METRICS, ROW_MEANS
@@ -116,7 +117,8 @@ def false_page(rng, metric, seeds=1, rates=1):
     told = claim(compare(board, metric, load), board, metric, load)
     others = [rival(board, metric, load, name, told.runs, trained=told.gain > 0) for name in RIVALS.values()]
     classic = max(others[1:], key=lambda one: METRICS[metric].sign * one.score)
-    alone = [told.difference, others[0].ahead, classic.ahead]
+    mixed = ensemble_of(board, told.runs, metric, load)
+    alone = [told.difference, others[0].ahead, classic.ahead, mixed.added]
     return [any(beyond_noise(one) for one in page) for page in (alone, on_one_page(alone))]
 
 

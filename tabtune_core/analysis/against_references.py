@@ -11,7 +11,7 @@ import pandas as pd
 from tabtune_core.analysis.comparison import Load, replicates
 from tabtune_core.analysis.gains import Measured
 from tabtune_core.analysis.jackknife import difference
-from tabtune_core.metrics import METRICS
+from tabtune_core.metrics import METRICS, Metric
 from tabtune_core.settings import Strategy
 
 NAMES: dict[Strategy, str] = {
@@ -47,6 +47,13 @@ class Rival:
         return NAMES[self.strategy]
 
 
+def best_runs(runs: pd.DataFrame, metric: Metric) -> pd.DataFrame:
+    """Returns those of the rate with the best validation score, one per seed."""
+    rate = runs["fixed_rate"].fillna(0.0)
+    means = metric.sign * runs.groupby(rate)[f"validation_{metric.name}"].mean()
+    return runs[rate == (means.idxmax() if len(means) else 0.0)].drop_duplicates("seed")
+
+
 def rival(
     board: pd.DataFrame, rank_by: str, load: Load, strategy: Strategy, own_runs: Sequence[str], *, trained: bool
 ) -> Rival | None:
@@ -56,10 +63,7 @@ def rival(
     """
     metric, score = METRICS[rank_by], f"validation_{rank_by}"
     known = board[board["place"].notna()].sort_values("seed", kind="stable")
-    others, ours = known[known["strategy"] == strategy], known[known["run"].isin(own_runs)]
-    rate = others["fixed_rate"].fillna(0.0)
-    means = metric.sign * others.groupby(rate)[score].mean()
-    others = others[rate == (means.idxmax() if len(means) else 0.0)].drop_duplicates("seed")
+    others, ours = best_runs(known[known["strategy"] == strategy], metric), known[known["run"].isin(own_runs)]
     others, ours = others[others["seed"].isin(ours["seed"])], ours[ours["seed"].isin(others["seed"])]
     if others.empty:
         return None

@@ -25,6 +25,7 @@ from tabtune_core.analysis.comparison import (
     smallest_tied,
     with_half_widths,
 )
+from tabtune_core.analysis.ensemble import Ensemble, ensemble_of
 from tabtune_core.analysis.gains import UNIT, beyond_noise, change, gain_over_zero_shot, too_few, versus
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.jackknife import Difference
@@ -76,6 +77,8 @@ class Recommendation:
     """What may be claimed of the best LoRA configuration; None if there is none to compare."""
     verdict: Verdict | None = None
     """The answer in few words, with the numbers under it."""
+    ensemble: Ensemble | None = None
+    """All models of the sweep as one."""
 
     @property
     def in_short(self) -> str:
@@ -117,15 +120,19 @@ def recommend(store: RunStore, board: pd.DataFrame, rank_by: str, earlier: int =
     against = partial(rival, board, rank_by, load, own_runs=told.runs, trained=told.gain > 0)
     rivals = sorted(filter(None, map(against, (*CLASSIC, "base-ft"))), key=lambda one: -metric.sign * one.score)
     rivals = [one for group in (CLASSIC, TRAINED) for one in [one for one in rivals if one.strategy in group][:1]]
-    measured, *ahead = on_one_page([told.difference, *(one.ahead for one in rivals)])
+    mixed = ensemble_of(board, told.runs, rank_by, load)
+    page = [told.difference, *(one.ahead for one in rivals), mixed.added if mixed else None]
+    measured, *ahead, added = on_one_page(page)
+    mixed = dataclasses.replace(mixed, added=added) if mixed else None
     told = dataclasses.replace(told, difference=measured)
     rivals = [dataclasses.replace(other, ahead=one) for other, one in zip(rivals, ahead, strict=True)]
     constant = None if rank_by == "ece" else against("constant")  # shares of classes are perfectly calibrated
     answer = verdict_of(table, told, rivals, constant, rank_by, load)
+    notes[:0] = [mixed.sentence(metric)] if mixed and mixed.sentence(metric) else []
     notes += [f"Left out of the comparison: {'; '.join(comparison.apart)}."] if comparison.apart else []
     named = partial(_at_one_rate, once=at_one_rate(lora))
     sentences = (*map(named, _sentences(table, told, rank_by, answer, rivals, constant, earlier)), *notes)
-    return Recommendation(sentences, _basis(comparison, told, plan), table, told, answer)
+    return Recommendation(sentences, _basis(comparison, told, plan), table, told, answer, mixed)
 
 
 def _at_one_rate(sentence: str, once: str) -> str:

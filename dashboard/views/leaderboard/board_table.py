@@ -8,7 +8,9 @@ import streamlit as st
 
 from dashboard.formatting import STATUS, TRAIN_SECONDS_HELP
 from dashboard.table_columns import digits_behind, fitted, rounded
+from tabtune_core.analysis.ensemble import Ensemble
 from tabtune_core.analysis.intervals import half_width
+from tabtune_core.analysis.jackknife import Difference
 from tabtune_core.analysis.verdict import SECOND
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES, STRATEGY_NAMES
@@ -74,6 +76,26 @@ def table(board: pd.DataFrame, metric: str, tables: Mapping[str, str], sweeps: M
     places = {name: 1 for name in ONE_DIGIT} | {name: _places(frame, metric, name) for name in SCORES}
     shown = {name: rounded(frame[name], digits) for name, digits in places.items() if digits is not None}
     return frame.assign(**shown)
+
+
+def ensemble_row(ensemble: Ensemble, metric: str) -> pd.DataFrame:
+    """Returns the line of the ensemble, with the titles of ``table``."""
+    gain = ensemble.gain if isinstance(ensemble.gain, Difference) else None
+    row = {
+        "Run": f"All together: {ensemble.name}",
+        "Validation": ensemble.validation,
+        "Test": ensemble.test,
+        GAIN: gain and gain.value,
+        SPREAD: gain and gain.half,
+        MEMORY: ensemble.memory_bytes / 1e6,
+        "Training (s)": ensemble.train_seconds,
+        "Prediction (s)": ensemble.predict_seconds,
+        "Adapter (kB)": ensemble.adapter_bytes / 1e3,
+    }
+    places = METRICS[metric].decimals([ensemble.validation], [gain.half] if gain else [])
+    digits = {name: places for name in SCORES} | {name: 1 for name in ONE_DIGIT}
+    frame = pd.DataFrame([row])
+    return frame.assign(**{name: rounded(frame[name], digits[name]) for name in row if name in digits})
 
 
 def _in(unit: float, sizes: pd.Series) -> pd.Series:

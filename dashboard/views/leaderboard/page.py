@@ -35,6 +35,10 @@ PAGE_ROWS, ROW_PIXELS = 40, 35
 """Most lines without a scroll bar, and the height of a line."""
 PICTURE_PIXELS = 360
 """Height of the picture beside the answer, so that a screen of 800 pixels shows the first lines too."""
+TOGETHER = (
+    "A weighted mean of the predictions of these models. Validation rows chose the weights: each of 25 draws takes the "
+    "model that helps most (Caruana et al. 2004). Nothing is trained. Memory is the most of any, other costs are sums."
+)
 PER = {"run": "Each run", "configuration": "Each configuration"}
 
 
@@ -190,6 +194,12 @@ chosen_rows = st.dataframe(
     # a selection must not carry over to other lines
     key=f"board_{hash((*board_table.runs_of(kept, range(len(kept))), picked, per))}",
 ).selection.rows
+if advice is not None and advice.ensemble is not None and not going:
+    mixed = board_table.ensemble_row(advice.ensemble, metric)
+    st.dataframe(
+        mixed, column_config=board_table.columns(shown, metric), hide_index=True, placeholder="", key="together"
+    )
+    st.caption(plain(advice.ensemble.sentence(METRICS[metric])), help=TOGETHER)
 if note := costs_note(shown_runs):
     st.caption(plain(note))
 chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]
