@@ -23,7 +23,7 @@ from tabtune_core.data.splits import SplitSizes
 from tabtune_core.data.table import Table
 from tabtune_core.data.target import Proposal, Way, propose_target, ways_of
 from tabtune_core.data.target_checks import check_label, far_of
-from tabtune_core.data.task import check_split, plan_split
+from tabtune_core.data.task import plan_split
 from tabtune_core.data.values import words
 from tabtune_core.errors import StoreError
 from tabtune_core.metrics import Task
@@ -148,14 +148,14 @@ def label_findings(folder: str, table: str, column: str, way: Way, rare: int) ->
     return check_label(_label_frame(folder, table, column, way, rare), column, max_classes=None, task=TASKS[way])
 
 
-@of_workspace(entries=256)
-def _split_sizes(folder: str, run: RunSettings) -> SplitSizes:
+@of_workspace(entries=256, spinner="Splitting the rows")
+def _plan(folder: str, run: RunSettings) -> tuple[SplitSizes, tuple[Finding, ...]]:
     return plan_split(_whole(folder, run.dataset), run)
 
 
 def split_sizes(run: RunSettings) -> SplitSizes:
     """Returns the number of rows in each split of the run's table."""
-    return _split_sizes(_of_rows(run))
+    return _plan(_of_rows(run))[0]
 
 
 def _of_rows(run: RunSettings, strategy: Strategy = "inference") -> RunSettings:
@@ -183,17 +183,12 @@ def suspects(folder: str, table: str, column: str, way: Way) -> tuple[Finding, .
     return may_leak(_label_frame(folder, table, column, way), kinds, column, TASKS[way])
 
 
-@of_workspace(entries=256, spinner="Splitting the rows")
-def _split_findings(folder: str, run: RunSettings) -> tuple[Finding, ...]:
-    return check_split(_whole(folder, run.dataset), run)
-
-
 def split_findings(sweep: SweepSettings) -> list[Finding]:
     """Returns findings about the splits of a sweep under each seed; raises TabTuneError for an impossible one."""
     if sweep.run.split_by == "random":
         return []
     alike = _of_rows(sweep.run)
-    findings = (finding for seed in sweep.seeds for finding in _split_findings(dataclasses.replace(alike, seed=seed)))
+    findings = (finding for seed in sweep.seeds for finding in _plan(dataclasses.replace(alike, seed=seed))[1])
     return list(dict.fromkeys(findings))
 
 

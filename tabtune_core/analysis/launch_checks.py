@@ -14,7 +14,7 @@ from tabtune_core.data.encoding import check_any_feature
 from tabtune_core.data.findings import Column
 from tabtune_core.data.merged_classes import with_label
 from tabtune_core.data.target_checks import check_label
-from tabtune_core.data.task import TableSizes, check_split, features_of, kinds_of
+from tabtune_core.data.task import TableSizes, features_of, kinds_of, plan_split
 from tabtune_core.errors import DeviceError, SettingError, TabTuneError
 from tabtune_core.gpus import card_memory, check_device, count_cards
 from tabtune_core.machine import machine_memory
@@ -50,7 +50,7 @@ def stopped_by_table(frame: pd.DataFrame, columns: Iterable[Column], runs: Seque
         lambda: None if card is None else check_features(card, features_of(columns, run)),
     )
     seeds = {one.seed if run.split_by != "random" else 0: one for one in runs}
-    of_split = [] if of_label else _collected(*(lambda one=one: check_split(frame, one) for one in seeds.values()))
+    of_split = [] if of_label else _collected(*(lambda one=one: plan_split(frame, one) for one in seeds.values()))
     return [*of_label, *of_columns, *of_split]
 
 

@@ -11,9 +11,9 @@ from tqdm import tqdm
 
 from tabtune_core.cli.arguments import answer_flags, given_reading
 from tabtune_core.cli.terminal import say
-from tabtune_core.data.findings import Question, ReadingChoices, not_asked, together
+from tabtune_core.data.findings import Question, ReadingChoices, absent, not_asked, together
 from tabtune_core.data.reading.progress import Tell, in_words
-from tabtune_core.errors import LabelError, SettingError, TableError, nearest
+from tabtune_core.errors import LabelError, SettingError, TableError
 from tabtune_core.execution.worker_flags import cluster_for_new_runs
 from tabtune_core.files.damaged import read_text, refused_as
 from tabtune_core.files.plain_values import SHA256
@@ -42,11 +42,7 @@ def dataset_of(store: RunStore, asked: argparse.Namespace) -> "Dataset":
                 dataset = add_dataset(store.home, path, path.name, choices, tell=tell)
         names = [column.name for column in dataset.columns]
         for name in dict(choices.decimal_commas).keys() - set(names):
-            near = nearest(name, names)
-            way_out = f"Did you mean {near!r}?" if near else f"It has: {', '.join(names[:20])}."
-            raise TableError(
-                f"--decimal-comma or --thousands-comma names {name!r}, but the table has no such column. {way_out}"
-            )
+            raise TableError(f"--decimal-comma or --thousands-comma: {absent(name, names)}")
         for finding in together(not_asked(dataset.findings, dataset.questions)):
             say(f"{finding.severity}: {finding.message}")
         for question in dataset.questions:
@@ -164,7 +160,7 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
     from tabtune_core.data.datasets import load_frame
     from tabtune_core.data.merged_classes import with_label
     from tabtune_core.data.target_checks import check_label
-    from tabtune_core.data.task import TableSizes, check_split
+    from tabtune_core.data.task import TableSizes, plan_split
 
     first, cluster = settings[0], cluster_for_new_runs(store.home)
     cluster_cards = len(cluster.cards) if cluster else None
@@ -176,7 +172,7 @@ def check_target(store: RunStore, dataset: "Dataset", settings: Sequence[RunSett
         raise type(stops[0])(" ".join(map(str, stops)))
     frame = with_label(whole, first)
     findings = check_label(frame, first.target, max_classes=None, task=first.task)
-    splits = (finding for one in {run.seed: run for run in settings}.values() for finding in check_split(whole, one))
+    splits = (finding for one in {run.seed: run for run in settings}.values() for finding in plan_split(whole, one)[1])
     for finding in dict.fromkeys((*findings, *splits)):
         say(f"{finding.severity}: {finding.message}")
     on_gpu = count_cards() > 0 if first.device == "auto" else first.device != "cpu"

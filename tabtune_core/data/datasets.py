@@ -37,8 +37,9 @@ SAMPLES = {"breast_cancer": "diagnosis", "wine": "cultivar", "iris": "species", 
 """Target of each sample. Diabetes has numbers to predict, the others classes."""
 
 
-def sample_frame(name: str) -> pd.DataFrame:
-    """Returns a sample with its label last and classes as words.
+@functools.cache
+def sample_csv(name: str) -> bytes:
+    """Returns a sample as a CSV file, with its label last and classes as words.
 
     Raises TableError for a name that is not in SAMPLES.
     """
@@ -46,17 +47,11 @@ def sample_frame(name: str) -> pd.DataFrame:
 
     if name not in SAMPLES:
         raise TableError(f"There is no sample {name!r}. There are: {', '.join(SAMPLES)}.")
-    label = SAMPLES[name]
     bunch = getattr(datasets, f"load_{name}")(as_frame=True)
-    frame: pd.DataFrame = bunch.frame.rename(columns={"target": label})
-    words = bunch.get("target_names")
-    return frame if words is None else frame.assign(**{label: pd.Series(words[bunch.target], dtype=object)})
-
-
-@functools.cache
-def sample_csv(name: str) -> bytes:
-    """Returns a sample as a CSV file. Raises TableError for a name that is not in SAMPLES."""
-    return sample_frame(name).to_csv(index=False).encode()
+    frame: pd.DataFrame = bunch.frame.rename(columns={"target": SAMPLES[name]})
+    if "target_names" in bunch:
+        frame[SAMPLES[name]] = bunch.target_names[bunch.target]
+    return frame.to_csv(index=False).encode()
 
 
 Kept = TypeVar("Kept")

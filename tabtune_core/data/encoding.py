@@ -6,7 +6,7 @@ handles itself) and integer class ids. Shape letters: N rows, F features.
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -42,7 +42,7 @@ CATEGORICAL = ("category", "boolean")
 LEFT_OUT = ("text", "ignored")
 DATED = {"date": 3, "datetime": 6, "time": 3}
 """Kinds of dates and times, and the number of features of each."""
-PLAIN = ("numbers", "dates", "left_out", "datetimes", "times", "day_first", "month_first", "year_first")
+PLAIN = ("numbers", "dates", "left_out", "datetimes", "times")
 """Fields of a ``FeatureEncoder`` that hold column names, in their order."""
 
 
@@ -58,12 +58,8 @@ class FeatureEncoder:
     """Columns of free text, which these models cannot read, and columns that the person left out."""
     datetimes: tuple[str, ...] = ()
     times: tuple[str, ...] = ()
-    day_first: tuple[str, ...] = ()
-    """Date columns whose texts have the day before the month."""
-    month_first: tuple[str, ...] = ()
-    """Date columns whose texts have the month before the day."""
-    year_first: tuple[str, ...] = ()
-    """Date columns whose texts begin with two digits of the year."""
+    orders: dict[str, DateOrder] = field(default_factory=dict)
+    """Whether the texts of a date column begin with the day, the month or two digits of the year, where known."""
     texts: dict[str, TextEncoder] = field(default_factory=dict)
     """Encoder of each free-text column that the person chose to encode."""
 
@@ -86,25 +82,14 @@ class FeatureEncoder:
         left_out = tuple(n for n in names if kinds[n] in LEFT_OUT)
         typed = [(n, kind_of_texts(date_texts(frame[n]))) for n in (*dates, *datetimes)]
         orders = {n: dated.day_first for n, dated in typed if dated is not None and dated.day_first is not None}
-        return cls(categories, numeric, dates, left_out, datetimes, times, texts=texts).with_orders(orders)
-
-    def with_orders(self, orders: Mapping[str, DateOrder]) -> "FeatureEncoder":
-        """Returns the encoder with known orders of day, month and year of its date columns."""
-        day, month, year = (tuple(n for n, own in orders.items() if own == order) for order in (True, False, "year"))
-        return replace(self, day_first=day, month_first=month, year_first=year)
-
-    @property
-    def orders(self) -> dict[str, DateOrder]:
-        """Known orders of day, month and year, by column."""
-        columns: dict[DateOrder, tuple[str, ...]]
-        columns = {True: self.day_first, False: self.month_first, "year": self.year_first}
-        return {name: order for order, names in columns.items() for name in names}
+        return cls(categories, numeric, dates, left_out, datetimes, times, orders, texts)
 
     def to_json(self) -> dict[str, Any]:
         """Returns plain values that ``from_json`` reads together with ``text_arrays``."""
         return {
             "categories": self.categories,
             **{name: getattr(self, name) for name in PLAIN},
+            "orders": self.orders,
             "texts": tuple(self.texts),
         }
 
@@ -123,7 +108,7 @@ class FeatureEncoder:
         texts = {
             name: TextEncoder(*(arrays[f"text/{i}/{part}"] for part in PARTS)) for i, name in enumerate(data["texts"])
         }
-        return cls(categories, texts=texts, **{name: tuple(data[name]) for name in PLAIN})
+        return cls(categories, orders=data["orders"], texts=texts, **{name: tuple(data[name]) for name in PLAIN})
 
     def transform(self, frame: pd.DataFrame) -> NDArray[np.float64]:
         """Returns features ``(N, F)`` in double precision, since a large number, such as a time, may vary little.

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
+from tabtune_core.errors import nearest
 from tabtune_core.files.plain_values import restored
 from tabtune_core.wording import counted, few
 
@@ -157,6 +158,13 @@ LONGEST_SHOWN = 200
 def listed(names: Sequence[str], most: int = 5) -> str:
     """Lists names in quotes, at most ``most`` of them and LONGEST_SHOWN letters of each."""
     return few([repr(shorten(name, LONGEST_SHOWN)) for name in names], most)
+
+
+def absent(name: str, names: Sequence[str]) -> str:
+    """Returns the message for a name that is not that of a column."""
+    near = nearest(name, names)
+    meant = f" Did you mean {near!r}?" if near else ""
+    return f"The table has no column {name!r}.{meant} It has: {few(names, 20)}."
 
 
 @dataclass(frozen=True, slots=True)

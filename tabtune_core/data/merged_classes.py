@@ -1,8 +1,5 @@
 """Makes the label of a run from its target column: merges rare classes, or splits numbers at their median."""
 
-import itertools
-from collections.abc import Collection
-
 import numpy as np
 import pandas as pd
 from pandas.api.types import is_numeric_dtype
@@ -13,7 +10,7 @@ from tabtune_core.errors import LabelError
 from tabtune_core.settings import RunSettings
 
 GROUPED, OTHER = 10, "other"
-"""Classes with fewer rows can be merged into one class; the name of that class."""
+"""Classes with fewer rows can be merged into one class; its name, which the table may already use for such a class."""
 
 
 def split_at_median(series: pd.Series) -> pd.Series:
@@ -55,28 +52,13 @@ def group_rare(series: pd.Series, fewest: int) -> pd.Series:
     rare = sizes.index[sizes < fewest]
     if len(rare) < 2 or is_continuous(series):
         return series
-    return named.where(~named.isin(rare), group_name(sizes.index.difference(rare)))
+    return named.where(~named.isin(rare), OTHER)
 
 
 def worth_grouping(sizes: pd.Series) -> bool:
     """Whether several classes are rare, others are not, and the rare ones together are large enough to be learned."""
     few = sizes[sizes < GROUPED]
     return 1 < len(few) < len(sizes) and bool(few.sum() >= ROWS_PER_CLASS)
-
-
-def group_name(classes: Collection[str]) -> str:
-    """Returns a name for the merged rare classes that is not among ``classes``.
-
-    >>> group_name(["a"]), group_name(["a", "other"])
-    ('other', 'other_')
-    """
-    return next(name for name in (OTHER + "_" * longer for longer in itertools.count()) if name not in classes)
-
-
-def grouped_in(classes: Collection[str]) -> str | None:
-    """Returns the class that rare classes were merged into, if there is one."""
-    name = group_name(classes)[:-1]
-    return name if name.startswith(OTHER) else None
 
 
 def with_label(frame: pd.DataFrame, run: RunSettings) -> pd.DataFrame:

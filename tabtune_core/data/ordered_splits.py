@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from pandas.api import types
 
-from tabtune_core.data.findings import Finding
+from tabtune_core.data.findings import Finding, absent
 from tabtune_core.data.splits import (
     FEWEST_OF_A_CLASS,
     Rows,
@@ -26,7 +26,6 @@ from tabtune_core.data.splits import (
     sampled,
     strata_of,
 )
-from tabtune_core.data.target_checks import absent
 from tabtune_core.data.values import column_kind, moments, numbers, seconds
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.wording import counted, few
@@ -101,8 +100,6 @@ def split_by_column(frame: pd.DataFrame, column: str, labels: NDArray[np.object_
 def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
     """Returns the values to split by: dates, times of day or numbers for a split by time, unchanged ones for groups.
 
-    A date column that the person left out of the features is read if its dates look like 2025-12-31.
-
     Raises SettingError where there is no such column, or it cannot order rows.
     """
     names = [str(name) for name in frame.columns]
@@ -119,9 +116,6 @@ def split_values(frame: pd.DataFrame, column: str, by: By) -> pd.Series:
     number_N = pd.Series(numbers(values), values.index, name=column)
     if number_N.notna().sum() == values.notna().sum():
         return number_N.where(np.isfinite(number_N))
-    dates = pd.to_datetime(values.astype(object), errors="coerce", format="ISO8601")
-    if dates.notna().sum() == values.notna().sum():
-        return dates
     held = f"holds words such as {values.dropna().iloc[0]!r}; a split by time needs dates or numbers"
     raise SettingError(f"split_column is {column!r}, which {held}. Choose another column, or read this one as a date.")
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import LARGEST, NUMBERS, label_numbers
 from tabtune_core.data.findings import LONGEST_SHOWN, ReadAs, listed, shorten
-from tabtune_core.data.merged_classes import grouped_in
+from tabtune_core.data.merged_classes import OTHER
 from tabtune_core.data.reading.numbers import PERCENT
 from tabtune_core.data.table import Table, read_table
 from tabtune_core.data.values import moments, numbers, places, present, words
@@ -192,8 +192,8 @@ def labels_like(frame: pd.DataFrame, run: RunSettings, classes: Sequence[str]) -
         halves[np.isnan(values)] = None
         return halves
     place_N, named = places(present(column), classes), words(column)
-    if run.group_rare_classes and (group := grouped_in(classes)):
-        named[[label is not None for label in named]] = group
+    if run.group_rare_classes and OTHER in classes:
+        named[[label is not None for label in named]] = OTHER
     return np.where(place_N >= 0, np.array(classes, dtype=object)[place_N], named)
 
 

@@ -47,17 +47,22 @@ class SplitSizes:
         """Computes the sizes of a split at random; ``class_rows`` counts the rows of each stratum (numbers: see
         ``group_rows``).
 
+        Raises LabelError for too few rows.
+
         >>> SplitSizes.plan(np.array([60, 40, 2]), validation_share=0.2, test_share=0.2)
         SplitSizes(train=62, validation=20, test=20)
         """
-        validation, test = _sizes(class_rows, validation_share, test_share)
-        return cls(max(1, int(class_rows.sum()) - validation - test), validation, test)
-
-
-def _sizes(class_rows: NDArray[np.int64], *shares: float) -> list[int]:
-    """Returns the size of the held-out part of each share of the rows that are split; a share of 0 is no part."""
-    usual = class_rows[class_rows >= FEWEST_OF_A_CLASS]
-    return [max(len(usual), round(share * int(usual.sum()))) if share else 0 for share in shares]
+        check_shares(validation_share, test_share)
+        usual = class_rows[class_rows >= FEWEST_OF_A_CLASS]
+        if len(usual) < 2:
+            few = f"{len(class_rows)} classes, of which {len(usual)} have at least {FEWEST_OF_A_CLASS} rows"
+            raise LabelError(f"The target has {few}; two must have. Add rows, or choose another column to predict.")
+        shares = (validation_share, test_share)
+        held_out = [max(len(usual), round(share * int(usual.sum()))) if share else 0 for share in shares]
+        if sum(held_out) + len(usual) > usual.sum():
+            few = f"{class_rows.sum():,} labelled rows are too few for {len(class_rows)} classes in each part"
+            raise LabelError(f"{few} of the split. Add rows, or group rare classes (setting group_rare_classes=5).")
+        return cls(int(class_rows.sum()) - sum(held_out), *held_out)
 
 
 def _number_groups(rows: int) -> int:
@@ -86,23 +91,6 @@ def check_shares(validation_share: float, test_share: float) -> None:
     if validation_share + test_share >= 1:
         shares = f"validation_share is {validation_share:g} and test_share is {test_share:g}"
         raise LabelError(f"{shares}: together they leave no row to train on. Make one smaller; 0.2 is usual.")
-
-
-def held_out_rows(class_rows: NDArray[np.int64], validation_share: float, test_share: float) -> tuple[int, int]:
-    """Returns how many rows of each stratum a split at random holds out for validation and test.
-
-    Raises LabelError for too few rows.
-    """
-    check_shares(validation_share, test_share)
-    usual = class_rows[class_rows >= FEWEST_OF_A_CLASS]
-    if len(usual) < 2:
-        few = f"{len(class_rows)} classes, of which {len(usual)} have at least {FEWEST_OF_A_CLASS} rows; two must have"
-        raise LabelError(f"The target has {few}. Add rows, or choose another column to predict.")
-    validation, test = _sizes(class_rows, validation_share, test_share)
-    if validation + test + len(usual) > usual.sum():
-        few = f"{class_rows.sum():,} labelled rows are too few for {len(class_rows)} classes in each part of the split"
-        raise LabelError(f"{few}. Add rows, or group rare classes (setting group_rare_classes=5).")
-    return validation, test
 
 
 def group_rows(rows: int) -> NDArray[np.int64]:
@@ -146,19 +134,19 @@ def split_rows(labels: NDArray[np.object_], rule: SplitRule) -> Split:
 
     labelled = labelled_rows(labels)
     _, ids, counts = np.unique(labels[labelled].astype(str), return_inverse=True, return_counts=True)
-    held_out_sizes = held_out_rows(counts, rule.validation_share, rule.test_share)
+    sizes = SplitSizes.plan(counts, rule.validation_share, rule.test_share)
     rare = counts[ids] < FEWEST_OF_A_CLASS
     spread = labelled[~rare]
     rest, test = spread, spread[:0]
-    if held_out_sizes[1]:
+    if sizes.test:
         rest, test = train_test_split(
-            spread, test_size=held_out_sizes[1], random_state=rule.test_seed, stratify=labels[spread].astype(str)
+            spread, test_size=sizes.test, random_state=rule.test_seed, stratify=labels[spread].astype(str)
         )
         rest, test = _with_every_class(labels, rest, test, left=2)
     strata = labels[rest].astype(str)
     recurring = np.unique(strata, return_counts=True)[1].min() >= 2
     train, validation = train_test_split(
-        rest, test_size=held_out_sizes[0], random_state=rule.seed, stratify=strata if recurring else None
+        rest, test_size=sizes.validation, random_state=rule.seed, stratify=strata if recurring else None
     )
     train, validation = _with_every_class(labels, train, validation, left=1)
     train = np.concatenate([train, labelled[rare]])

@@ -12,7 +12,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices, Remarks, shorten
+from tabtune_core.data.findings import Column, Finding, Kind, Question, ReadingChoices, Remarks, absent, shorten
 from tabtune_core.data.reading.batched_queries import (
     Asking,
     among,
@@ -36,7 +36,7 @@ from tabtune_core.data.reading.text_rows import load_text
 from tabtune_core.data.reading.typed_rows import load_json, load_parquet
 from tabtune_core.data.reading.words import Typed, as_words
 from tabtune_core.data.reading.workbook import sheet_as_text
-from tabtune_core.errors import LayoutError, nearest
+from tabtune_core.errors import LayoutError
 from tabtune_core.scratch import scratch_folder
 
 __all__ = ["LIMIT_BYTES", "Column", "Finding", "Kind", "Question", "ReadingChoices", "Table", "read_table"]
@@ -124,10 +124,7 @@ def finish(cells: Cells, job: Job, before: Remarks, *, own: bool | None) -> Tabl
     """
     choices, known = job.choices, dict(job.choices.kinds)
     for name in known.keys() - {*cells.names} if job.fewest > 1 else ():  # of rows to predict, the caller names all
-        near = nearest(name, cells.names)
-        way_out = f"Did you mean {near!r}?" if near else f"It has: {', '.join(cells.names[:20])}."
-        asked = "is to be left out" if known[name] == "ignored" else "is to be read in another way"
-        raise LayoutError(f"The column {name!r} {asked}, but the table has no such column. {way_out}")
+        raise LayoutError(absent(name, cells.names))
     commas = decimal_commas(cells, job, own=own)
     typed, facts, taken, dashes = type_columns(cells, job, commas)
     described, (findings, questions) = describe(job.connection, cells, typed, facts)

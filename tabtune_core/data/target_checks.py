@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
 from tabtune_core.data.encoding import LARGEST
-from tabtune_core.data.findings import Finding
+from tabtune_core.data.findings import Finding, absent
 from tabtune_core.data.merged_classes import GROUPED, OTHER, worth_grouping
 from tabtune_core.data.target import ROWS_PER_CLASS, is_continuous
 from tabtune_core.data.values import words
-from tabtune_core.errors import LabelError, nearest
+from tabtune_core.errors import LabelError
 from tabtune_core.files.plain_values import LONGEST_TEXT
 from tabtune_core.metrics import Task
-from tabtune_core.wording import counted, few, number
+from tabtune_core.wording import counted, number
 
 MEND = f"Merge classes with fewer than {GROUPED} rows into {OTHER!r} (setting group_rare_classes={GROUPED})"
 MEDIAN = "plit it at its median into two classes (setting split_at_median=true)"
@@ -48,7 +48,7 @@ def check_label(
         raise LabelError(f"The label {target!r} is missing in every row. Choose another column, or its missing marks.")
     if labels.nunique() == 1:
         only = words(labels[:1])[0]
-        fewer = "Group fewer of its rare classes, or choose" if only.rstrip("_") == OTHER else "Choose"
+        fewer = "Group fewer of its rare classes, or choose" if only == OTHER else "Choose"
         raise LabelError(f"The label {target!r} is {only!r} in every row: nothing to learn. {fewer} another column.")
     findings = []
     if len(labels) < len(series):
@@ -109,13 +109,6 @@ def usual_mean(y_N: NDArray[np.float64]) -> float:
     12.0
     """
     return float(y_N[~far_of(y_N)].mean())
-
-
-def absent(target: str, names: list[str]) -> str:
-    """Returns the message for a label that is not a column."""
-    near = nearest(target, names)
-    meant = f" Did you mean {near!r}?" if near else ""
-    return f"The table has no column {target!r}.{meant} It has: {few(names, 20)}."
 
 
 def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_per_class: int) -> Iterator[Finding]:

@@ -23,7 +23,6 @@ from tabtune_core.data.splits import (
     SplitRule,
     SplitSizes,
     group_rows,
-    held_out_rows,
     split_rows,
     strata_of,
 )
@@ -91,31 +90,20 @@ def split_table(
     return split_by_column(frame, settings.split_column, labels, rule, by=settings.split_by)
 
 
-def plan_split(frame: pd.DataFrame, settings: RunSettings) -> SplitSizes:
-    """Returns how many rows each split will have; one at random only counts rows, which is fast on a large table."""
+def plan_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[SplitSizes, tuple[Finding, ...]]:
+    """Returns how many rows each part will have and what to know about it; raises the errors of ``split_table``.
+
+    A split at random only counts the rows of each class or group of numbers, which is fast on a large table.
+    """
     if settings.split_by != "random":
         split = _split(frame, labels_of(frame, settings), settings)
-        return SplitSizes(len(split.train), len(split.validation), len(split.test))
-    return SplitSizes.plan(_class_rows(frame, settings), settings.validation_share, settings.test_share)
-
-
-def _class_rows(frame: pd.DataFrame, settings: RunSettings) -> NDArray[np.int64]:
-    """Counts the rows of each class or, for numbers, of each group whose proportion a split at random keeps."""
+        return SplitSizes(len(split.train), len(split.validation), len(split.test)), split.findings
     column = with_label(frame, settings)[settings.target]
     if settings.task == "classification":
-        return np.asarray(column.value_counts(), dtype=np.int64)
-    return group_rows(int(np.isfinite(numbers(column)).sum()))
-
-
-def check_split(frame: pd.DataFrame, settings: RunSettings) -> tuple[Finding, ...]:
-    """Returns what to know about a split before it is used. A split at random only counts rows.
-
-    Raises the errors of ``split_table``.
-    """
-    if settings.split_by == "random":
-        held_out_rows(_class_rows(frame, settings), settings.validation_share, settings.test_share)
-        return ()
-    return _split(frame, labels_of(frame, settings), settings).findings
+        class_rows = np.asarray(column.value_counts(), dtype=np.int64)
+    else:
+        class_rows = group_rows(int(np.isfinite(numbers(column)).sum()))
+    return SplitSizes.plan(class_rows, settings.validation_share, settings.test_share), ()
 
 
 def _split(frame: pd.DataFrame, labels: NDArray[np.object_], settings: RunSettings) -> Split:
@@ -149,7 +137,7 @@ class TableSizes:
     def of(cls, frame: pd.DataFrame, columns: Iterable[Column], settings: RunSettings) -> Self:
         """Counts features, classes and the rows of each part."""
         classes = 0 if settings.task == "regression" else with_label(frame, settings)[settings.target].nunique()
-        return cls(features_of(columns, settings), classes, plan_split(frame, settings))
+        return cls(features_of(columns, settings), classes, plan_split(frame, settings)[0])
 
 
 def make_context(

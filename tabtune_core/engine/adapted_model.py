@@ -112,7 +112,7 @@ class AdaptedModel:
             encoder = context.encoder
             usual: dict[str, DateOrder] = dict.fromkeys((*encoder.dates, *encoder.datetimes), self.reading.day_first)
             known = {name: order for name, order in self.reading.date_orders if name in usual}
-            context = replace(context, encoder=encoder.with_orders(usual | encoder.orders | known))
+            context = replace(context, encoder=replace(encoder, orders=usual | encoder.orders | known))
         if hash_of_labels(context.labels.classes) != self.facts.label_hash:
             given, own = (shorten(", ".join(map(repr, of)), 300) for of in (context.labels.classes, self.classes))
             own = "others, whose names were left out of the package" if self.facts.labels_sha256 else own

@@ -91,8 +91,8 @@ def test_dates_of_digits_are_read_in_the_order_of_the_column_or_not_at_all(day_f
     values, found = read_cells(DATES[:3], "date", **({} if day_first is None else {"day_first": day_first}))
     assert values == [day and pd.Timestamp(day) for day in expected]
     assert "bad-cells" in found
-    named = {} if day_first is None else {"day_first" if day_first else "month_first": ("cell",)}
-    (sentence,) = FeatureEncoder({}, (), ("cell",), (), **named).unread(pd.DataFrame({"cell": DATES[:3]}))
+    orders = {} if day_first is None else {"cell": day_first}
+    (sentence,) = FeatureEncoder({}, (), ("cell",), (), orders=orders).unread(pd.DataFrame({"cell": DATES[:3]}))
     assert sentence.startswith(f"{expected.count(None)} cell") and "read as missing" in sentence
 
 

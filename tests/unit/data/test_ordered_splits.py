@@ -12,7 +12,7 @@ import pytest
 from tabtune_core.data.findings import Column
 from tabtune_core.data.ordered_splits import split_by_column
 from tabtune_core.data.splits import SplitRule
-from tabtune_core.data.task import check_split, kinds_of, prepare
+from tabtune_core.data.task import kinds_of, plan_split, prepare
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.settings import RunSettings
 
@@ -191,11 +191,15 @@ def settings(**values):
 
 def test_the_target_cannot_split_and_a_class_missing_in_a_part_is_reported():
     with pytest.raises(SettingError, match="split_column is 'label', which is the column to predict"):
-        check_split(table(), settings(split_by="group", split_column="label"))
+        plan_split(table(), settings(split_by="group", split_column="label"))
     frame = pd.DataFrame({"time": np.arange(600.0), "label": ["a", "b", "c"] * 120 + ["a", "b"] * 120})
     by_time = {"split_by": "time", "split_column": "time"}
-    assert [one.code for one in check_split(frame, settings(**by_time))] == ["split", "split-validation", "split-test"]
-    assert check_split(frame, settings()) == ()
+    assert [one.code for one in plan_split(frame, settings(**by_time))[1]] == [
+        "split",
+        "split-validation",
+        "split-test",
+    ]
+    assert plan_split(frame, settings())[1] == ()
 
 
 def test_models_see_the_time_column_but_not_the_group_column():

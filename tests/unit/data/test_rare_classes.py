@@ -10,7 +10,7 @@ from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from tabtune_core.data.splits import FEWEST_OF_A_CLASS
-from tabtune_core.data.task import check_split, split_table
+from tabtune_core.data.task import plan_split, split_table
 from tabtune_core.errors import LabelError, SettingError
 from tabtune_core.metrics import metrics_of, score_all
 from tabtune_core.settings import RunSettings, TrainSettings
@@ -32,7 +32,7 @@ def splits(counts, shares, kind, seed, most=10_000):
         dataset="-", target="target", validation_share=shares[0], test_share=shares[1], seed=seed, **how
     )
     try:
-        return labels, replace(split_table(frame, labels, asked), findings=check_split(frame, asked))
+        return labels, replace(split_table(frame, labels, asked), findings=plan_split(frame, asked)[1])
     except (LabelError, SettingError):
         reject()
 

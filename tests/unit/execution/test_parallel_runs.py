@@ -134,7 +134,7 @@ def test_the_need_of_a_run_equals_the_estimate_before_its_launch_without_opening
     run = RunSettings(dataset=table.id, target="kept", device="cpu").with_strategy(strategy)
     features = features_of(table.columns, run)
     shown = with_shown_rows(run, features=features, memory_bytes=machine_memory()[1], on_gpu=False)
-    sizes = Sizes.plan(shown, plan_split(load_frame(store.home, run.dataset), run), features=features, classes=2)
+    sizes = Sizes.plan(shown, plan_split(load_frame(store.home, run.dataset), run)[0], features=features, classes=2)
     known, of_a_missing_table, reference = store.add_sweep(
         [run, run.changed(dataset="0" * 64), run.with_strategy("linear")]
     )[1]

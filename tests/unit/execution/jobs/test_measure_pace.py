@@ -34,7 +34,7 @@ def test_the_measured_times_are_those_of_the_runs(tmp_path, monkeypatch, task, m
     table = add_dataset(tmp_path, frame.to_csv(index=False).encode(), "t.csv").id
     run = RunSettings(dataset=table, target="y", task=task, train=TrainSettings(steps=50, eval_every=25), device="cpu")
     runs = SweepSettings(run=run, ranks=(2, 4)).expand()
-    sizes = plan_split(load_frame(tmp_path, table), run)
+    sizes = plan_split(load_frame(tmp_path, table), run)[0]
     trained_on = TrainedOn.plan(sizes, features=3, classes=2 if task == "classification" else 0, on_gpu=False)
     asked = not_known(runs, [], trained_on)
     assert [one.strategy for one in asked] == ["base-ft", "peft"]  # one of each strategy, whatever the rank
