@@ -53,8 +53,8 @@ def _how_far(jobs: list[Job], doing: str) -> None:
         st.markdown(f":material/hourglass_top: {doing} …")
         return
     waiting = sum(job.status == "queued" for job in jobs)
-    words = " and ".join(map(str, known)) + (f"; {waiting} more to come" if waiting else "")
-    st.progress(sum(progress.share for progress in known) / len(jobs), f"{doing}: {words}")
+    words = " and ".join(words for _, words in known) + (f"; {waiting} more to come" if waiting else "")
+    st.progress(sum(share for share, _ in known) / len(jobs), f"{doing}: {words}")
 
 
 def _cancel(job_ids: list[str]) -> None:

@@ -12,8 +12,7 @@ from multiprocessing.context import ForkServerContext
 from tabtune_core.errors import StoreError
 from tabtune_core.execution.child import discard, job_child
 from tabtune_core.execution.processes import Watched, cause, kill, start
-from tabtune_core.store.job_kinds import LANES, Lane
-from tabtune_core.store.jobs import JOB_ENDED, Job
+from tabtune_core.store.jobs import JOB_ENDED, LANES, Job, Lane
 from tabtune_core.store.runs import RunStore
 
 OUT_OF_MEMORY = "Ask again, or for less at once."

@@ -18,7 +18,7 @@ import psutil
 
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.event_log import AGAIN_SECONDS, PATIENCE_SECONDS
-from tabtune_core.store.job_kinds import KINDS
+from tabtune_core.store.jobs import KINDS
 
 SAME_SECONDS = 5.0
 """Most difference of two readings of one creation time: Linux derives it from a clock that is adjusted meanwhile."""
@@ -57,8 +57,11 @@ _log = logging.getLogger(__name__)
 
 def identity_of(pid: int) -> str | None:
     """Returns the creation time of a process, in unix seconds; None if it has ended."""
-    process = _process(pid)
-    return None if process is None else f"{process.create_time():.2f}"
+    with contextlib.suppress(psutil.Error, ValueError, OverflowError):
+        process = psutil.Process(pid)
+        if process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
+            return f"{process.create_time():.2f}"
+    return None
 
 
 def is_alive(pid: int | None, identity: str | None) -> bool:
@@ -90,14 +93,6 @@ def kill_group(pid: int) -> None:
             send(pid, signal.SIGKILL)
 
 
-def _process(pid: int) -> psutil.Process | None:
-    with contextlib.suppress(psutil.Error, ValueError, OverflowError):
-        process = psutil.Process(pid)
-        if process.status() not in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD):
-            return process
-    return None
-
-
 def forkserver(experiment: str, jobs: str) -> ForkServerContext:
     """Returns the context whose processes are forks of one that has torch loaded, but never CUDA.
 
@@ -109,8 +104,7 @@ def forkserver(experiment: str, jobs: str) -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     loaded = [experiment, jobs, "tabtune_core.execution.child"]
     loaded += LOADED_BY_RUNS if experiment == EXPERIMENT else ()
-    of_kinds = {f"{JOBS}.{kind.function.rpartition('.')[0]}" for kind in KINDS.values()}
-    loaded += of_kinds if jobs == JOBS else ()
+    loaded += {f"{JOBS}.{function.partition('.')[0]}" for function in KINDS.values()} if jobs == JOBS else ()
     context.set_forkserver_preload(loaded)
     return context
 

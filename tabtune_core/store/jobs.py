@@ -9,15 +9,28 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from tabtune_core.errors import StoreError
 from tabtune_core.files.whole import write_text
 from tabtune_core.store.database import Database, check_row, is_folder_name, new_id, only
-from tabtune_core.store.job_kinds import KINDS, Lane, kind_of, uses
 
+Lane = Literal["short", "long"]
+"""Jobs of one lane run one after the other; the lanes run side by side: a prediction need not wait for a curve."""
+LANES: tuple[Lane, ...] = get_args(Lane)
+SHORT = ("predict", "pace")
+"""The kinds in the lane ``short``."""
+KINDS = {
+    "predict": "predict.predict",
+    "pace": "measure_pace.measure_pace",
+    "export": "export.export",
+    "verify": "export.verify",
+    "rank_curve": "truncate_rank.rank_curve",
+    "columns": "column_importance.column_importance",
+}
+"""The function that carries out each kind, as ``module.name`` below ``tabtune_core.execution.jobs``."""
 JobStatus = Literal["queued", "running", "finished", "failed", "interrupted", "cancelled"]
 JOB_ENDED: frozenset[JobStatus] = frozenset({"finished", "failed", "interrupted", "cancelled"})
 
@@ -28,7 +41,7 @@ class Job:
 
     id: str
     kind: str
-    """A name in ``tabtune_core.store.job_kinds.KINDS``."""
+    """A name in KINDS."""
     arguments: dict[str, Any]
     status: JobStatus
     created: float
@@ -76,11 +89,10 @@ class JobQueue(Database):
     def claim_job(self, pid: int, identity: str | None, lane: Lane | None = None) -> Job | None:
         """Claims the oldest queued job, of one lane or all, for this process; of several claimants only one gets it."""
         in_lane = "COALESCE(? = IIF(kind IN (SELECT value FROM JSON_EACH(?)), 'short', 'long'), TRUE)"
-        short = json.dumps([kind for kind, known in KINDS.items() if known.lane == "short"])
         rows = self._read(
             "UPDATE jobs SET status = 'running', started = ?, pid = ?, identity = ? WHERE status = 'queued'"
             f" AND id = (SELECT id FROM jobs WHERE status = 'queued' AND {in_lane} ORDER BY rowid LIMIT 1) RETURNING *",
-            (time.time(), pid, identity, lane, short),
+            (time.time(), pid, identity, lane, json.dumps(SHORT)),
         )
         return _job(rows[0]) if rows else None
 
@@ -113,7 +125,7 @@ class JobQueue(Database):
         """Raises StoreError if a queued or running job uses one of the ids; ``what`` names them in the text."""
         for job in (*self.jobs(status="running"), *self.jobs(status="queued")):
             if not uses(job.arguments).isdisjoint(ids):
-                doing = f"A {job.status} job ({kind_of(job.kind).title}) uses {what}"
+                doing = f"A {job.status} job ({job.kind.replace('_', ' ')}) uses {what}"
                 raise StoreError(f"{doing}. Cancel it on its page, or wait for its end; then delete {what}.")
 
     def delete_job(self, job_id: str) -> None:
@@ -139,33 +151,27 @@ def _job(row: sqlite3.Row) -> Job | None:
 FILE = "progress.json"
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How much of a job is done."""
-
-    done: int
-    total: int
-    unit: str
-    """What is counted, in the plural: ``rows``."""
-
-    @property
-    def share(self) -> float:
-        """Returns the share that is done, 0 to 1."""
-        return min(1.0, self.done / self.total)
-
-    def __str__(self) -> str:
-        return f"{self.done:,} of {self.total:,} {self.unit}"
-
-
 def write_progress(folder: Path, done: int, total: int, unit: str) -> None:
-    """Writes that ``done`` of ``total`` parts are done; a reader never sees an incomplete file."""
-    write_text(folder / FILE, json.dumps(asdict(Progress(done, total, unit))))
+    """Writes that ``done`` of ``total`` parts are done, ``unit`` in the plural; no reader sees an incomplete file."""
+    write_text(folder / FILE, json.dumps([done / max(1, total), f"{done:,} of {total:,} {unit}"]))
 
 
-def read_progress(folder: Path) -> Progress | None:
-    """Reads the progress; None if there is none yet or it cannot be read."""
+def read_progress(folder: Path) -> tuple[float, str] | None:
+    """Reads the share that is done, and how much of what in words; None if nothing is written or it is damaged."""
     try:
-        progress = Progress(**json.loads((folder / FILE).read_text()))
-        return progress if progress.total > 0 and progress.done >= 0 else None
+        share, words = json.loads((folder / FILE).read_text())
+        return min(1.0, float(share)), str(words)
     except (OSError, ValueError, TypeError):
         return None
+
+
+def uses(arguments: Any) -> frozenset[str]:
+    """Returns every string in a job's arguments: the ids of runs, adapters and tables that it needs, and others.
+
+    >>> sorted(uses({"table": "t1", "adapters": [{"id": "r1", "title": "LoRA"}], "base": True}))
+    ['LoRA', 'r1', 't1']
+    """
+    if isinstance(arguments, str):
+        return frozenset({arguments})
+    inner = arguments.values() if isinstance(arguments, Mapping) else arguments
+    return frozenset[str]().union(*map(uses, inner)) if isinstance(arguments, Mapping | list | tuple) else frozenset()

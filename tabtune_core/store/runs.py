@@ -19,7 +19,7 @@ from tabtune_core.settings import RunSettings
 from tabtune_core.settings.labels import distinct_labels
 from tabtune_core.settings.sweep import race_of
 from tabtune_core.store.database import is_folder_name, new_id
-from tabtune_core.store.job_kinds import uses
+from tabtune_core.store.jobs import uses
 from tabtune_core.store.run_life import RunLife
 from tabtune_core.store.run_row import ENDED, RETRYABLE, Run, read_run
 from tabtune_core.store.searches import to_text

@@ -45,7 +45,7 @@ CREATE TABLE IF NOT EXISTS searches (
 
 CREATE TABLE IF NOT EXISTS jobs (
     id              TEXT PRIMARY KEY,   -- made by the store; also the name of the job's folder
-    kind            TEXT NOT NULL,      -- a name in tabtune_core.store.job_kinds.KINDS
+    kind            TEXT NOT NULL,      -- a name in tabtune_core.store.jobs.KINDS
     arguments       TEXT NOT NULL,      -- JSON
     status          TEXT NOT NULL,      -- queued, running, finished, failed, interrupted or cancelled
     created         REAL NOT NULL,      -- unix seconds

@@ -50,18 +50,9 @@ class Demand:
         return f"{self.cpus:g} CPU{'s' * (self.cpus != 1)}, {self.memory_bytes / 1e9:,.1f} GB of memory{gpus}"
 
 
-def wants_gpu(settings: RunSettings, *, there_are_some: bool) -> bool:
-    """Whether a run is put on a GPU: 'auto' is if any node has one; the number in 'cuda:1' has no meaning here."""
-    if settings.strategy in REFERENCES:
-        return False
-    return settings.device.startswith("cuda") or (settings.device == "auto" and there_are_some)
-
-
 EVERY_RUN = ("Python", "tabtune_core", "torch")
 """Packages that every run needs in the worker's version, in addition to the package of the model's family."""
 NONE = "not installed"
-
-
 Sight = tuple[tuple[str, ...], dict[str, str]]
 """What a node reports about itself: the names of its GPUs, and the versions of its packages."""
 
@@ -151,7 +142,9 @@ class Machines:
         """Returns the CPUs and GPUs that a run needs, with memory 0."""
         cpus = max((has.cpus for has in self.seen.values()), default=0)
         gpus = max((has.gpus for has in self.seen.values()), default=0)
-        if wants_gpu(settings, there_are_some=gpus > 0):
+        # 'auto' is put on a GPU if any node has one; the number in 'cuda:1' has no meaning here
+        wants_gpu = settings.device.startswith("cuda") or (settings.device == "auto" and gpus > 0)
+        if wants_gpu and settings.strategy not in REFERENCES:
             return Demand(CPUS_OF_A_GPU_RUN, 0, 1)
         return Demand(min(CPUS_OF_A_CPU_RUN, max(1, cpus - gpus * CPUS_OF_A_GPU_RUN), cpus or 1), 0, 0)
 

@@ -32,29 +32,6 @@ Files = dict[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """A run as its worker sends it."""
-
-    settings: dict[str, Any]
-    experiment: str
-    """Module whose ``run_experiment`` carries it out."""
-    on_gpu: bool
-    """Whether it has a GPU; it then sees only this one."""
-    rungs: tuple[float, ...] = ()
-    """As ``run_experiment`` takes them."""
-    paused: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """Where an actor runs."""
-
-    node_id: str
-    slot: str
-    """As shown to people: ``cuda:1`` or ``cpu``."""
-
-
-@dataclass(frozen=True, slots=True)
 class Outcome:
     """How a run ended."""
 
@@ -115,9 +92,9 @@ class RemoteRun:
         self._told = 0
         """Number of events that the workspace has and that were dropped here."""
 
-    def where(self) -> Where:
-        """Returns where this actor runs."""
-        return Where(self.node_id, f"cuda:{self.cards[0]}" if self.cards else "cpu")
+    def where(self) -> tuple[str, str]:
+        """Returns the id of this actor's node, and its slot as shown to people."""
+        return self.node_id, f"cuda:{self.cards[0]}" if self.cards else "cpu"
 
     def missing(self, names: list[str]) -> list[str]:
         """Returns the names of files that this node does not have."""
@@ -127,15 +104,20 @@ class RemoteRun:
         """Stores a file; the name of a state begins with STATES."""
         put((self.run_dir if name.startswith(f"{STATES}/") else self.home) / name, content)
 
-    def start(self, order: Order) -> None:
-        """Starts the run once its files are here; a second call does nothing."""
+    def start(self, settings: dict[str, Any], experiment: str, on_gpu: bool, race: dict[str, Any]) -> None:
+        """Starts the run once its files are here; a second call does nothing.
+
+        ``experiment`` is the module whose ``run_experiment`` carries it out, with the further arguments ``race``. With
+        a GPU, the run sees only this one.
+        """
         if self._began:
             return
         self._began = True
-        if not order.on_gpu:
+        if not on_gpu:
             os.environ["CUDA_VISIBLE_DEVICES"] = ""  # Ray does not hide GPUs from an actor that asked for no GPU
         write_to(self.run_dir / LOG)
-        threading.Thread(target=self._carry_out, args=(order,), name="run").start()
+        given = RunSettings.from_dict(settings), experiment, on_gpu, race
+        threading.Thread(target=self._carry_out, args=given, name="run").start()
 
     def after(self, received: int, log_bytes: int) -> News:
         """Returns what came after the first ``received`` events and ``log_bytes`` of the log, which the worker has."""
@@ -183,19 +165,17 @@ class RemoteRun:
         with self._lock:
             self._events.append((event, time.time()))
 
-    def _carry_out(self, order: Order) -> None:
-        settings = RunSettings.from_dict(order.settings)
+    def _carry_out(self, settings: RunSettings, experiment: str, on_gpu: bool, race: dict[str, Any]) -> None:
         try:
-            result = importlib.import_module(order.experiment).run_experiment(
+            result = importlib.import_module(experiment).run_experiment(
                 settings,
                 home=self.home,
                 run_dir=self.run_dir,
                 emit=self._tell,
                 stop_request=lambda: self.asked,
-                given="cuda:0" if order.on_gpu and settings.device != "auto" else None,
-                rungs=order.rungs,
-                paused=order.paused,
+                given="cuda:0" if on_gpu and settings.device != "auto" else None,
                 fresh=None,  # Ray's threads rule out a fork: a new interpreter verifies the adapter
+                **race,
             )
             self.outcome = Outcome(result.outcome, result)
         except Waiting:

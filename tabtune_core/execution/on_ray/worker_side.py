@@ -18,14 +18,7 @@ from tabtune_core.execution.child import discard
 from tabtune_core.execution.cluster import first_line
 from tabtune_core.execution.executor import AGAIN, Ended
 from tabtune_core.execution.on_ray.machines import Demand
-from tabtune_core.execution.on_ray.remote_run import (
-    News,
-    Order,
-    Outcome,
-    Where,
-    put,
-    states_of,
-)
+from tabtune_core.execution.on_ray.remote_run import News, Outcome, put, states_of
 from tabtune_core.settings.sweep import rungs_ahead
 from tabtune_core.shortage import shortage_of
 from tabtune_core.store.run_folder import LAST_STATE, LOG, STATES
@@ -137,7 +130,7 @@ class Link:
 
     def _why(self, error: Exception) -> Ended:
         """Says what ended a run before it reported its outcome."""
-        errors, text, called = self.ray.exceptions, str(error), self._called()
+        errors, text, called = self.ray.exceptions, str(error), f"Node {self.name_of(self.node)}"
         _log.warning("Run %s: %s", self.run.id, text)
         if isinstance(error, TabTuneError):  # the run was deleted, or its table or weights are missing
             with contextlib.suppress(ShortageError):  # then the worker ends the row
@@ -153,9 +146,6 @@ class Link:
             return Ended(f"The run's process was killed or crashed ({called}). Ray says: {first_line(error)}", AGAIN)
         return Ended(f"{called} could not go on with the run: {first_line(error)}", AGAIN)
 
-    def _called(self) -> str:
-        return f"Node {self.name_of(self.node)}"
-
     def _lose(self, ended: Ended) -> None:
         self.kill()
         self.ended, self.goes_on = ended, False
@@ -170,9 +160,9 @@ class Link:
 
     def _follow(self) -> None:
         """Follows the run from its present stage to its end."""
-        where = self._where()
-        self.node, self._there = where.node_id, True
-        self.store.set_place(self.run.id, where.slot, self.name_of(where.node_id))
+        self.node, slot = self._where()
+        self._there = True
+        self.store.set_place(self.run.id, slot, self.name_of(self.node))
         if not self._began:
             self._begin()
             self._began = True
@@ -182,11 +172,11 @@ class Link:
             time.sleep(POLL_SECONDS)
         self._close(news.outcome)
 
-    def _where(self) -> Where:
-        """Waits until the cluster has started the actor; returns where it runs."""
+    def _where(self) -> tuple[str, str]:
+        """Waits until the cluster has started the actor; returns its node's id and its slot."""
         while True:
             try:
-                where: Where = self._call("where", patience_seconds=PENDING_SECONDS)
+                where: tuple[str, str] = self._call("where", patience_seconds=PENDING_SECONDS)
             except self.ray.exceptions.GetTimeoutError:
                 if self._there:
                     raise
@@ -210,8 +200,8 @@ class Link:
             self._call("take", name, files[name].read_bytes())
             self.store.beat(run.id)
         self._log_start = (folder / LOG).stat().st_size
-        on_gpu, rungs = self.demand.gpus > 0, rungs_ahead(run.rung)
-        self._call("start", Order(run.settings.to_dict(), self.experiment, on_gpu, rungs=rungs, paused=paused))
+        race = {"rungs": rungs_ahead(run.rung), "paused": paused}
+        self._call("start", run.settings.to_dict(), self.experiment, self.demand.gpus > 0, race)
 
     def _hear(self) -> News:
         """Stores everything that is new."""

@@ -12,7 +12,7 @@ from tabtune_core.data.datasets import add_dataset
 from tabtune_core.events import StepDone
 from tabtune_core.execution.on_ray import worker_side
 from tabtune_core.execution.on_ray.machines import Demand
-from tabtune_core.execution.on_ray.remote_run import News, Outcome, Where
+from tabtune_core.execution.on_ray.remote_run import News, Outcome
 from tabtune_core.execution.on_ray.worker_side import Link
 from tabtune_core.execution.worker import Worker
 from tabtune_core.settings import RunSettings
@@ -123,7 +123,7 @@ def test_a_cut_connection_loses_nothing_and_no_event_is_written_twice(store):
     cut, end = ERRORS["ActorUnavailableError"]("cut"), Outcome("stopped")
     link, actor = follow(
         store,
-        where=[Where("1", "cuda:0")],
+        where=[("1", "cuda:0")],
         after=[news(1, 2, log=b"ab"), cut, news(3, log=b"c"), news(outcome=end)],
         left=[{}],
         forget=[None],
@@ -139,7 +139,7 @@ def test_the_files_of_a_run_arrive_and_its_states_before_its_end(store):
     saved = News([], b"", 7, None)
     link, actor = follow(
         store,
-        where=[Where("1", "cpu")],
+        where=[("1", "cpu")],
         after=[saved, saved, saved, news(outcome=Outcome("waiting"))],
         state=[{}, {LAST_STATE: b"1", "best-1.pt": b"1"}, {LAST_STATE: b"2", "best-2.pt": b"2"}],
         forget=[None],
@@ -151,9 +151,7 @@ def test_the_files_of_a_run_arrive_and_its_states_before_its_end(store):
 
 
 def test_a_node_that_leaves_before_the_files_arrive_leaves_none(store):
-    link, _ = follow(
-        store, where=[Where("1", "cpu")], after=[news(outcome=Outcome("finished"))], left=[LEFT], forget=[None]
-    )
+    link, _ = follow(store, where=[("1", "cpu")], after=[news(outcome=Outcome("finished"))], left=[LEFT], forget=[None])
     run = store.runs()[0]
     assert (link.ended.cause, run.status) == ("Node n1 has left the cluster.", "running")
     assert [path.name for path in store.run_dir(run.id).iterdir()] == ["log.txt"]
@@ -170,7 +168,7 @@ def test_a_requeued_run_states_its_reason_once_even_if_sent_again(store):
     follow(
         store,
         begins=True,
-        where=[Where("1", "cpu")],
+        where=[("1", "cpu")],
         missing=[ERRORS["ActorUnavailableError"]("cut"), []],
         start=[None],
         after=[news(outcome=Outcome("stopped"))],
