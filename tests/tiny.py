@@ -142,6 +142,12 @@ def tiny_checkpoint(path: Path, name: str = "tabicl-v2", seed: int = 0, task: st
     return path
 
 
+def needs(name: str) -> None:
+    """Skips the test if the package of the model's family is not installed."""
+    if not CATALOGUE[name].family.installed:
+        pytest.skip(str(CATALOGUE[name].family.missing_package()))
+
+
 def adapted(model: BaseModel) -> LoraReport:
     """Adapts the model's own targets, with factors far enough from their start to change its predictions."""
     lora = LoraSettings(rank=4, alpha=8, dropout=0.1)

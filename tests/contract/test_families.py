@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from package_values import package_facts
-from tiny import tiny_checkpoint
+from tiny import needs, tiny_checkpoint
 
 import tabtune_core.models
 from dashboard.server.upstream import UPSTREAM as STREAMLIT
@@ -118,8 +118,7 @@ def test_a_version_counts_as_tested_by_its_minor_number(monkeypatch, installed, 
 @pytest.mark.parametrize("name", ["tabicl-v2", "tabdpt-1.3", "mitra-v2", "tabpfn-v2"])
 def test_an_untested_version_caches_no_frozen_layer(monkeypatch, tmp_path, name):
     family = CATALOGUE[name].family
-    if not family.installed:
-        pytest.skip(f"{family.distribution} is not installed")
+    needs(name)
     model = load_model(CATALOGUE[name], "classification", torch.device("cpu"), tiny_checkpoint(tmp_path / "tiny", name))
     assert stages_of(family, model.module).every
     monkeypatch.setattr("tabtune_core.upstream.installed", lambda distribution: "99.0.1")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from tiny import CASES, tiny_checkpoint
+from tiny import CASES, needs, tiny_checkpoint
 
 from tabtune_core.lora.inject import dead_adapters, load_factors, merged_copy
 from tabtune_core.lora.package import factor_tensors
@@ -21,8 +21,7 @@ CPU = torch.device("cpu")
 @pytest.fixture(scope="module", params=CASES, ids="-".join)
 def case(request, tmp_path_factory):
     name, task = request.param
-    if not CATALOGUE[name].family.installed:
-        pytest.skip(f"{CATALOGUE[name].family.distribution} is not installed")
+    needs(name)
     return name, task, tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny", name, task=task)
 
 

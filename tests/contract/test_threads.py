@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from module_state import Broken, FailsAt, module_state
+from tiny import needs
 
 from tabtune_core import LoraAdapter, TabularPipeline
-from tabtune_core.models.catalogue import FAMILIES
 
 THREADS, ASKING = 8, 2
 WIDE, NARROW = 60, 4
@@ -56,8 +56,7 @@ SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("tabdpt-mini", "
 
 @pytest.fixture(scope="module", params=["tabicl-mini", *SLOW])
 def model(request):
-    if request.param == "mitra-mini" and not FAMILIES["Mitra"].installed:
-        pytest.skip("Mitra needs AutoGluon")
+    needs(request.param)
     return request.param
 
 

@@ -11,6 +11,7 @@ from sklearn.metrics import r2_score, roc_auc_score
 from sklearn.model_selection import train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tiny import needs
 
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
@@ -28,11 +29,6 @@ def predicted(name, task, x, y, x_query, classes):
     model = load_model(CATALOGUE[name], task, torch.device("cpu"))
     normalise = model.fit_preprocessing(x)
     return Scorer(normalise(x), y, classes).predict(model, normalise(x_query))
-
-
-def needs(name):
-    if not CATALOGUE[name].family.installed:
-        pytest.skip(str(CATALOGUE[name].family.missing_package()))
 
 
 @pytest.mark.parametrize(

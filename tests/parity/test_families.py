@@ -7,7 +7,7 @@ import webbrowser
 import numpy as np
 import pytest
 import torch
-from tiny import adapted, tiny_checkpoint
+from tiny import adapted, needs, tiny_checkpoint
 
 from tabtune_core.lora.inject import merge
 from tabtune_core.models.base import load_model
@@ -124,8 +124,7 @@ def ours(model, data, classes):
 
 
 def opened(path, name, classes):
-    if not CATALOGUE[name].family.installed:
-        pytest.skip(f"{CATALOGUE[name].family.distribution} is not installed")
+    needs(name)
     task = "classification" if classes else "regression"
     tiny_checkpoint(path, name, task=task)
     if name == "tabpfn-v2.6":  # its files say how their estimators read a table, here unlike the package's defaults
@@ -156,8 +155,7 @@ def test_predictions_equal_the_upstream_packages_also_with_an_adapter_merged(tmp
 @pytest.mark.parametrize("classes", [3, 0])
 def test_the_shipped_model_opens_in_the_upstream_package(name, classes):
     task, data = "classification" if classes else "regression", table(name, 5, classes)
-    if not CATALOGUE[name].family.installed:
-        pytest.skip(f"{CATALOGUE[name].family.distribution} is not installed")
+    needs(name)
     path, _ = find_checkpoint(CATALOGUE[name], task)
     predicted = ours(load_model(CATALOGUE[name], task, CPU), data, classes)
     upstreams = of_upstream(path, "tabicl-v2" if name == "tabicl-mini" else name, data)

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 import torch
-from tiny import ARCHITECTURES, tiny_checkpoint
+from tiny import ARCHITECTURES, needs, tiny_checkpoint
 from torch import nn
 
 from tabtune_core.models.adaptation import adapt
@@ -30,8 +30,7 @@ FAMILIES = {CATALOGUE[name].family.name: (name, task) for name, task in ARCHITEC
 @pytest.fixture(scope="module", params=[*FAMILIES.values(), ("tabicl-v2", "regression")], ids="-".join)
 def case(request, tmp_path_factory):
     name, task = request.param
-    if not CATALOGUE[name].family.installed:
-        pytest.skip(f"{CATALOGUE[name].family.distribution} is not installed")
+    needs(name)
     return name, task, tiny_checkpoint(tmp_path_factory.mktemp("tiny") / "tiny", name, task=task)
 
 
@@ -199,8 +198,7 @@ CUTS = {
 
 @pytest.mark.parametrize(("name", "target"), CUTS, ids="-".join)
 def test_the_cut_lies_where_the_documentation_says(tmp_path, name, target):
-    if not CATALOGUE[name].family.installed:
-        pytest.skip(f"{CATALOGUE[name].family.distribution} is not installed")
+    needs(name)
     model, lora = (
         load_model(CATALOGUE[name], "classification", CPU),
         LoraSettings(rank=1, dropout=0.0, targets=(target,)),

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 import torch
-from tiny import tiny_module
+from tiny import needs, tiny_module
 from torch import nn
 
 from tabtune_core.lora.inject import inject
@@ -86,8 +86,7 @@ def as_in_a_new_process(monkeypatch):
 
 
 def opened(name, task, strategy):
-    if name == "mitra-mini":
-        pytest.importorskip("autogluon.tabular.models.mitra._internal.models.tab2d")
+    needs(name)
     model = load_model(get_card(name), task, CPU)
     if strategy == "peft":
         adapt(model, RunSettings(dataset="d", target="y", model=name, task=task, lora=LoraSettings(dropout=0.5)))

@@ -11,6 +11,7 @@ import pytest
 import torch
 from made_run import made_run
 from package_values import package_facts
+from tiny import needs
 
 from tabtune_core.api.pipeline import TabularPipeline
 from tabtune_core.api.pipeline_file import read_pipeline, write_pipeline
@@ -22,12 +23,6 @@ from tabtune_core.execution.jobs import export as exports
 from tabtune_core.execution.jobs.export_formats import FORMATS, file_name, snippet
 from tabtune_core.lora.package_reader import read_facts
 from tabtune_core.store.jobs import FILE as PROGRESS
-from tabtune_core.store.runs import RunStore
-
-
-@pytest.fixture
-def store(tmp_path):
-    return RunStore(tmp_path / "home")
 
 
 @pytest.fixture
@@ -65,8 +60,7 @@ CASES = [
 
 @pytest.mark.parametrize(("model", "task", "form"), CASES)
 def test_every_format_reproduces_the_predictions_of_the_run(store, job, here, form, model, task):
-    if model == "mitra-mini":
-        pytest.importorskip("autogluon.tabular.models.mitra", reason="Mitra needs AutoGluon")
+    needs(model)
     run = made_run(store, model=model, task=task)
     told = exports.export(store.home, job, run=run, format=form)
     assert told["difference"] <= (1e-5 if form == "merged" else 1e-6)

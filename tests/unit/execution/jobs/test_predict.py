@@ -26,11 +26,6 @@ from tabtune_core.store.runs import RunStore
 from tabtune_core.store.uploaded_adapters import add_adapter
 
 
-@pytest.fixture
-def store(tmp_path):
-    return RunStore(tmp_path / "home")
-
-
 def rows_of(store, run, count=7):
     return load_frame(store.home, store.run(run).settings.dataset).iloc[-count:].reset_index(drop=True)
 

@@ -5,72 +5,40 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from fakes.fake_nvml import Driver, NVMLError
 
 from tabtune_core.events import MemorySampled, PhaseDone, PhaseStarted
 from tabtune_core.training.memory import meters
 from tabtune_core.training.memory.meters import DENSE, MemoryMeter, NvmlReader, thinned
 
 CPU = torch.device("cpu")
+USED = {"GPU-aaa": 10_000, "GPU-bbb": 20_000, "MIG-ccc": 5_000}
 
 
-class FakeNvmlError(Exception):
-    pass
-
-
-class FakeNvml:
-    """Two GPUs and a MIG slice; ``broken`` names queries that the driver does not answer."""
-
-    NVMLError = FakeNvmlError
-    NVML_TEMPERATURE_GPU = 0
-
-    def __init__(self, broken=()):
-        self.broken, self.used = set(broken), {"GPU-aaa": 10_000, "GPU-bbb": 20_000, "MIG-ccc": 5_000}
-
-    def nvmlInit(self):
-        pass
-
-    def answer(self, question, value):
-        if question in self.broken:
-            raise FakeNvmlError(question)
-        return value
-
-    def nvmlDeviceGetHandleByUUID(self, uuid):
-        if uuid not in self.used:
-            raise FakeNvmlError(uuid)
-        return uuid
-
-    def nvmlDeviceGetMemoryInfo(self, handle):
-        return self.answer("memory", SimpleNamespace(used=self.used[handle]))
-
-    def nvmlDeviceGetUtilizationRates(self, handle):
-        return self.answer("utilisation", SimpleNamespace(gpu=87))
-
-    def nvmlDeviceGetPowerUsage(self, handle):
-        return self.answer("power", 123_400)
-
-    def nvmlDeviceGetTemperature(self, handle, sensor):
-        return self.answer("temperature", 61)
+def reader(uuid, **answers):
+    driver = Driver("GPU-aaa", "GPU-bbb")
+    vars(driver).update({"nvmlDeviceGetMemoryInfo": lambda handle: SimpleNamespace(used=USED[handle]), **answers})
+    return NvmlReader(driver, uuid)
 
 
 @pytest.mark.parametrize(("uuid", "used"), [("bbb", 20_000), ("GPU-aaa", 10_000), ("ccc", 5_000)])
-def test_the_gpu_is_found_by_uuid_and_not_by_index(uuid, used):
-    assert NvmlReader(FakeNvml(), uuid).sample()["nvml_device_bytes"] == used
-
-
-def test_every_meter_is_read_in_its_unit():
-    assert NvmlReader(FakeNvml(), "aaa").sample() == {
-        "nvml_device_bytes": 10_000,
-        "utilisation_percent": 87,
-        "power_watts": 123.4,
-        "temperature_celsius": 61,
+def test_the_gpu_is_found_by_uuid_and_every_meter_is_read_in_its_unit(uuid, used):
+    meters = {"utilisation_percent": 5, "power_watts": 123.4, "temperature_celsius": 40}
+    assert reader(uuid, nvmlDeviceGetPowerUsage=lambda handle: 123_400).sample() == {
+        "nvml_device_bytes": used,
+        **meters,
     }
 
 
+def refuse(*given):
+    raise NVMLError
+
+
 @pytest.mark.parametrize(
-    ("nvml", "uuid"), [(FakeNvml(broken=["memory", "utilisation", "power", "temperature"]), "aaa"), (FakeNvml(), "zzz")]
+    "refused", [("HandleByUUID",), ("MemoryInfo", "UtilizationRates", "PowerUsage", "Temperature")]
 )
-def test_values_unknown_to_the_driver_are_none_and_not_zero(nvml, uuid):
-    assert set(NvmlReader(nvml, uuid).sample().values()) == {None}
+def test_values_unknown_to_the_driver_are_none_and_not_zero(refused):
+    assert set(reader("aaa", **{f"nvmlDeviceGet{name}": refuse for name in refused}).sample().values()) == {None}
 
 
 def test_memory_freed_after_loading_does_not_hide_training_growth():
@@ -88,7 +56,7 @@ def test_memory_freed_after_loading_does_not_hide_training_growth():
 
 def test_the_meter_samples_continuously_and_reports_phases_and_peaks():
     events = []
-    with MemoryMeter(CPU, events.append, nvml=NvmlReader(FakeNvml(), "aaa"), hertz=200) as meter:
+    with MemoryMeter(CPU, events.append, nvml=reader("aaa"), hertz=200) as meter:
         with meter.phase("load"):
             pass
         with meter.phase("train"):
