@@ -98,7 +98,8 @@ def ensemble_of(board: pd.DataFrame, lora_runs: Sequence[str], rank_by: str, loa
     added, gain, on_test = None, None, float("nan")
     if set(test) >= {*weights, *alone}:
         on_test = _mean_score(test, weights, metric)
-        if LORA in weights and len({*weights, *alone}) > 2:  # else it is the gain over zero-shot once more
+        said_already = alone.keys() == {ZERO_SHOT} or len(weights) == len(alone) == 1  # of LoRA against one other
+        if LORA in weights and not said_already:
             added = _ahead(test, weights, alone, metric)
         gain = _ahead(test, weights, {ZERO_SHOT: Fraction(1)}, metric) if ZERO_SHOT in test else None
     seconds, predict_seconds = (

@@ -36,8 +36,8 @@ PAGE_ROWS, ROW_PIXELS = 40, 35
 PICTURE_PIXELS = 360
 """Height of the picture beside the answer, so that a screen of 800 pixels shows the first lines too."""
 TOGETHER = (
-    "A weighted mean of the predictions of these models. Validation rows chose the weights: each of 25 draws takes the "
-    "model that helps most (Caruana et al. 2004). Nothing is trained. Memory is the most of any, other costs are sums."
+    "A weighted mean of the predictions of these models. Each of 25 draws took the model that helped most on the "
+    "validation rows (Caruana et al. 2004). Nothing is trained. Memory is the most of any, other costs are sums."
 )
 PER = {"run": "Each run", "configuration": "Each configuration"}
 
@@ -199,7 +199,7 @@ if advice is not None and advice.ensemble is not None and not going:
     st.dataframe(
         mixed, column_config=board_table.columns(shown, metric), hide_index=True, placeholder="", key="together"
     )
-    st.caption(plain(advice.ensemble.sentence(METRICS[metric])), help=TOGETHER)
+    st.caption(plain(f"Validation rows chose the weights. {advice.ensemble.sentence(METRICS[metric])}"), help=TOGETHER)
 if note := costs_note(shown_runs):
     st.caption(plain(note))
 chosen_runs = [runs[run] for run in board_table.runs_of(kept, chosen_rows)]

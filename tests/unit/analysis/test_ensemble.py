@@ -43,6 +43,8 @@ def test_a_lora_that_is_worse_on_every_row_gets_no_weight(tmp_path):
 def test_beside_zero_shot_alone_nothing_is_said_twice(tmp_path):
     found = together(Lab(tmp_path).add(ZERO, (4, (0.9,), range(18))))
     assert found.added is None and found.sentence(METRICS["accuracy"]) == ""
+    found = together(Lab(tmp_path / "one").add((4, (0.9,), range(18)), ("boosting", (0.8,), range(16))))
+    assert set(found.weights) == {LORA} and found.added is None  # LoRA against boosting has its own sentence
 
 
 def test_costs_are_those_of_all_members(tmp_path):
