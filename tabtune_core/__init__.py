@@ -26,23 +26,19 @@ if TYPE_CHECKING:
     from tabtune_core.settings import TrainSettings as TrainSettings
 
 _HOMES = {
-    "AdaptedModel": "engine.adapted_model",
-    "LoRALinear": "lora.layers",
-    "LoraAdapter": "lora.standalone",
-    "LoraSettings": "settings",
-    "RunSettings": "settings",
-    "SweepSettings": "settings",
-    "TabTuneError": "errors",
-    "TableWarning": "errors",
-    "TabularLeaderboard": "api.leaderboard",
-    "TabularPipeline": "api.pipeline",
-    "TrainSettings": "settings",
-    "inject": "lora.inject",
-    "load_adapter": "engine.adapted_model",
-    "load_lora_adapter": "lora.standalone",
-    "merge": "lora.inject",
-    "merge_lora_weights": "api.pipeline",
-    "read_table": "data.table",
+    name: home
+    for home, names in (
+        ("api.leaderboard", ["TabularLeaderboard"]),
+        ("api.pipeline", ["TabularPipeline", "merge_lora_weights"]),
+        ("data.table", ["read_table"]),
+        ("engine.adapted_model", ["AdaptedModel", "load_adapter"]),
+        ("errors", ["TabTuneError", "TableWarning"]),
+        ("lora.inject", ["inject", "merge"]),
+        ("lora.layers", ["LoRALinear"]),
+        ("lora.standalone", ["LoraAdapter", "load_lora_adapter"]),
+        ("settings", ["LoraSettings", "RunSettings", "SweepSettings", "TrainSettings"]),
+    )
+    for name in names
 }
 
 __all__ = list(_HOMES)

@@ -16,10 +16,8 @@ from tabtune_core.machine import machine_memory
 from tabtune_core.wording import counted
 
 
-def resolve_device(name: str, *, asked: str = "") -> torch.device:
+def resolve_device(name: str) -> torch.device:
     """Returns the device of a name: 'auto' is the NVIDIA GPU with the most free memory, or the CPU without one.
-
-    ``asked`` is the person's setting, if the worker chose the name.
 
     Raises:
         DeviceError: the name is unknown, or the GPU is missing or cannot compute.
@@ -35,9 +33,6 @@ def resolve_device(name: str, *, asked: str = "") -> torch.device:
         reason = f"torch sees {counted(gpus, 'CUDA GPU')}"
         if torch.version.cuda is None:
             reason += " (this build of torch has no CUDA)"
-        if asked == "auto":
-            back = "Choose 'cpu', or run it again when the GPU is back."
-            raise DeviceError(f"'auto' was given {name!r}, but {reason}. {back}")
         raise DeviceError(f"The device {name!r} was requested, but {reason}. {OTHERWISE}")
     return _tried(torch.device(gpu.type, named))
 

@@ -28,9 +28,9 @@ class TabTuneError(Exception):
     """Base of everything that this package raises on purpose; its text is shown without a traceback."""
 
 
-Lack = Literal["room", "permission", "turn", "memory", "processes"]
+Lack = Literal["room", "permission", "turn", "memory"]
 """What a machine can be short of; ``turn`` is access to a database that another program has locked."""
-PASSING: frozenset[Lack] = frozenset({"room", "turn", "processes"})
+PASSING: frozenset[Lack] = frozenset({"room", "turn"})
 """Shortages that end when a person or another program frees something, so that waiting helps."""
 
 

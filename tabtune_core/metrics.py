@@ -8,7 +8,7 @@ import enum
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,10 +191,6 @@ def _of_rows(metric: str, y_N: NDArray[Any], predicted: NDArray[np.floating]) ->
     return float(of_mean(np.mean(of_row(y_N, predicted))))
 
 
-def _log_loss(y_N: Labels, p_NK: Probabilities) -> float:
-    return float(_sk().log_loss(y_N, _normalised(p_NK), labels=np.arange(p_NK.shape[1])))
-
-
 def _normalised(p_NK: Probabilities) -> Probabilities:
     p_NK = np.clip(np.asarray(p_NK, dtype=np.float64), 1e-15, 1.0)
     return np.asarray(p_NK / p_NK.sum(axis=1, keepdims=True))
@@ -236,28 +232,35 @@ def _r2(y_N: Numbers, p_N: Numbers) -> float:
     return float(_sk().r2_score(y_N, p_N)) if len(y_N) and np.ptp(y_N) else float("nan")
 
 
-def _rmse(y_N: Numbers, p_N: Numbers) -> float:
-    return float(_sk().root_mean_squared_error(y_N, p_N))
-
-
-def _mae(y_N: Numbers, p_N: Numbers) -> float:
-    return float(_sk().mean_absolute_error(y_N, p_N))
-
-
+_CLASSES, _NUMBERS = get_args(Task)
 _UP, _DOWN = True, False
 _PLAIN, _OF_THE_CLASS, _OVER_CLASSES = Interval.PLAIN, Interval.OF_THE_CLASS, Interval.OVER_CLASSES
+_BOTH = _OF_THE_CLASS | _OVER_CLASSES
+_PRECISION = partial(_of_ranked, "average_precision")
+_ALL = (
+    Metric("log_loss", "Log-loss", _DOWN, "nats", _CLASSES, partial(_of_rows, "log_loss"), _PLAIN),
+    Metric("accuracy", "Accuracy", _UP, "share", _CLASSES, partial(_of_rows, "accuracy"), _OF_THE_CLASS),
+    Metric("balanced_accuracy", "Balanced accuracy", _UP, "share", _CLASSES, _balanced_accuracy, _BOTH),
+    Metric("f1_weighted", "F1 (weighted)", _UP, "share", _CLASSES, _f1_weighted, _OF_THE_CLASS),
+    Metric("roc_auc", "ROC AUC", _UP, "share", _CLASSES, partial(_of_ranked, "roc_auc"), _OVER_CLASSES),
+    Metric("average_precision", "Average precision", _UP, "share", _CLASSES, _PRECISION, _OVER_CLASSES),
+    Metric("mcc", "Matthews correlation", _UP, "-1 to 1", _CLASSES, _matthews, _OF_THE_CLASS),
+    Metric("brier", "Brier score", _DOWN, "0 to 2", _CLASSES, partial(_of_rows, "brier"), _PLAIN),
+    Metric("ece", "Calibration error", _DOWN, "share", _CLASSES, _expected_calibration_error, _PLAIN),
+    Metric("rmse", "RMSE", _DOWN, TARGET_UNIT, _NUMBERS, partial(_of_rows, "rmse"), _PLAIN),
+    Metric("mae", "Mean absolute error", _DOWN, TARGET_UNIT, _NUMBERS, partial(_of_rows, "mae"), _PLAIN),
+    Metric("r2", "R²", _UP, "at most 1", _NUMBERS, _r2, _PLAIN),
+)
 _HELP = {
     "log_loss": "How surprised the model is by the right class; measures confidence, not only right or wrong.",
     "accuracy": "Share of rows predicted right.",
     "balanced_accuracy": "Accuracy within each class, averaged; fair to rare classes.",
     "f1_weighted": "Harmonic mean of precision and recall, weighted by class size.",
     "roc_auc": "Chance that a row of a class scores above a row of another; 0.5 is guessing. With more than two "
-    "classes, the mean over "
-    "the classes that have held-out rows.",
+    "classes, the mean over the classes that have held-out rows.",
     "average_precision": "Area under the precision-recall curve of the class of two that fewer rows of the table "
-    "have; with more classes, "
-    "the mean over those that have held-out rows. Guessing scores the share of the class, so it says more than ROC "
-    "AUC about a rare class.",
+    "have; with more classes, the mean over those that have held-out rows. Guessing scores the share of the class, "
+    "so it says more than ROC AUC about a rare class.",
     "mcc": "Correlation of predicted and true classes; 0 is guessing.",
     "brier": "Squared distance of the probabilities from the truth.",
     "ece": "Gap between how sure the model is and how often it is right.",
@@ -266,38 +269,6 @@ _HELP = {
     "r2": "Share of the target's variance that is explained; 0 is as good as always predicting the mean, below 0 is "
     "worse than that.",
 }
-
-
-_ALL = (
-    Metric("log_loss", "Log-loss", _DOWN, "nats", "classification", _log_loss, _PLAIN),
-    Metric("accuracy", "Accuracy", _UP, "share", "classification", partial(_of_rows, "accuracy"), _OF_THE_CLASS),
-    Metric(
-        "balanced_accuracy",
-        "Balanced accuracy",
-        _UP,
-        "share",
-        "classification",
-        _balanced_accuracy,
-        _OF_THE_CLASS | _OVER_CLASSES,
-    ),
-    Metric("f1_weighted", "F1 (weighted)", _UP, "share", "classification", _f1_weighted, _OF_THE_CLASS),
-    Metric("roc_auc", "ROC AUC", _UP, "share", "classification", partial(_of_ranked, "roc_auc"), _OVER_CLASSES),
-    Metric(
-        "average_precision",
-        "Average precision",
-        _UP,
-        "share",
-        "classification",
-        partial(_of_ranked, "average_precision"),
-        _OVER_CLASSES,
-    ),
-    Metric("mcc", "Matthews correlation", _UP, "-1 to 1", "classification", _matthews, _OF_THE_CLASS),
-    Metric("brier", "Brier score", _DOWN, "0 to 2", "classification", partial(_of_rows, "brier"), _PLAIN),
-    Metric("ece", "Calibration error", _DOWN, "share", "classification", _expected_calibration_error, _PLAIN),
-    Metric("rmse", "RMSE", _DOWN, TARGET_UNIT, "regression", _rmse, _PLAIN),
-    Metric("mae", "Mean absolute error", _DOWN, TARGET_UNIT, "regression", _mae, _PLAIN),
-    Metric("r2", "R²", _UP, "at most 1", "regression", _r2, _PLAIN),
-)
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 

@@ -1,4 +1,4 @@
-"""Says in a sentence what the machine lacked: room on a disk, permission to write, memory, processes or open files.
+"""Says in a sentence what the machine lacked: room on a disk, permission to write, or memory.
 
 In: any error. Out: a ``ShortageError`` that names the disk or folder and what to do; None if it lacked nothing.
 """
@@ -17,7 +17,6 @@ from tabtune_core.machine import disk_of
 BY_NUMBER: dict[int, Lack] = {
     **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EIO), "room"),
     **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM), "permission"),
-    **dict.fromkeys((errno.EMFILE, errno.ENFILE), "processes"),
     errno.ENOMEM: "memory",
 }
 BY_SQLITE: dict[int, Lack] = {
@@ -36,8 +35,6 @@ SENTENCES: dict[Lack, str] = {
     "permission": "This user may not open or write to {path}, or its disk is read-only. Change that, or take another.",
     "turn": "Another program has kept the database in {path} locked for too long. Close what uses it, and try again.",
     "memory": "There was not enough memory. End other programs, or ask for less at once; then try again.",
-    "processes": "The system cannot start more processes or open more files here (ulimit -u and -n, or a container's "
-    "limit). End some; then try again.",
 }
 
 
@@ -49,16 +46,13 @@ def raise_file_limit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def shortage_of(
-    error: BaseException, doing: str = "", folder: Path | None = None, *, starting: bool = False
-) -> ShortageError | None:
+def shortage_of(error: BaseException, doing: str = "", folder: Path | None = None) -> ShortageError | None:
     """Returns what the machine lacked by an error or one that it was raised from; None if it lacked nothing.
 
     Args:
         error: any.
         doing: what was being done, as the start of a sentence: ``The table could not be added``.
         folder: where files were being written, used if the error names no file.
-        starting: whether a process was being started; "try again" (EAGAIN) then means that there are too many.
     """
     if isinstance(error, TabTuneError) and not isinstance(error, ShortageError):
         return None  # its own text says what to do
@@ -66,7 +60,7 @@ def shortage_of(
     while raised is not None:
         if isinstance(raised, ShortageError):
             return raised
-        if lack := _lack(raised, starting):
+        if lack := _lack(raised):
             text = _sentence(lack, _path(raised, folder))
             return ShortageError(f"{doing}. {text}" if doing else text, lack)
         raised = raised.__cause__ or (None if raised.__suppress_context__ else raised.__context__)
@@ -74,12 +68,12 @@ def shortage_of(
 
 
 @contextmanager
-def named(doing: str = "", folder: Path | None = None, *, starting: bool = False) -> Iterator[None]:
+def named(doing: str = "", folder: Path | None = None) -> Iterator[None]:
     """Turns an error inside the block into a ShortageError if the machine lacked something; others pass unchanged."""
     try:
         yield
     except Exception as error:
-        shortage = shortage_of(error, doing, folder, starting=starting)
+        shortage = shortage_of(error, doing, folder)
         if shortage is None or shortage is error:
             raise
         raise shortage from error
@@ -94,17 +88,17 @@ def why_nothing_starts(home: Path) -> str | None:
     return _sentence("room", home) if disk is not None and disk[0] < START_BYTES else None
 
 
-def _lack(error: BaseException, starting: bool) -> Lack | None:
+def _lack(error: BaseException) -> Lack | None:
     if (code := getattr(error, "sqlite_errorcode", None)) is not None:
         return BY_SQLITE.get(code & 0xFF)
     number = error.errno if isinstance(error, OSError) else None
-    if number in BY_NUMBER or (starting and number == errno.EAGAIN):
-        return BY_NUMBER.get(number or 0, "processes")
+    if number in BY_NUMBER:
+        return BY_NUMBER[number]
     if number is None and says_out_of_memory(error):
         return "memory"
     text = str(error).lower()  # DuckDB and packages in Rust hide the number
     words = (known for known in BY_NUMBER if os.strerror(known).lower() in text and BY_NUMBER[known] != "permission")
-    return "processes" if "can't start new thread" in text else next((BY_NUMBER[known] for known in words), None)
+    return next((BY_NUMBER[known] for known in words), None)
 
 
 def _path(error: BaseException, folder: Path | None) -> Path | None:

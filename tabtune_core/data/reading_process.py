@@ -39,7 +39,7 @@ class ReadingProcess:
 
         Raises ShortageError where the machine lacks something that reading needs, such as disk space.
         """
-        with named(folder=home, starting=True), ExitStack() as held:
+        with named(folder=home), ExitStack() as held:
             (home / "datasets").mkdir(parents=True, exist_ok=True)
             self._folder = held.enter_context(scratch_folder(home / "datasets", "incoming-"))
             if isinstance(source, bytes):

@@ -50,7 +50,7 @@ def run_experiment(
     """
     if settings.strategy in REFERENCES:
         return run_reference(settings, home=home, run_dir=run_dir, emit=emit, stop_request=stop_request)
-    device = resolve_device(given or settings.device, asked=settings.device)
+    device = resolve_device(given or settings.device)
     dataset = get_dataset(home, settings.dataset)
     plan = Plan.of(settings, features=features_of(dataset.columns, settings), device=device)
     with MemoryMeter(device, emit, nvml=open_nvml(device)) as meter:

@@ -110,7 +110,7 @@ def ensure_worker(home: Path, *, exit_when_idle: bool = False, unless_stopped: b
         MovedError: there is no workspace.
         ShortageError: the machine lacks what a process needs.
     """
-    with named(f"The worker of {home} could not be started", home, starting=True):
+    with named(f"The worker of {home} could not be started", home):
         if not unless_stopped:
             want_worker(home)
         if is_stopped(home) or worker_of(home) is not None:

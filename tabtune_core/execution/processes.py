@@ -155,7 +155,7 @@ def start(process: ForkServerProcess, for_id: str, slot: str) -> Watched | None:
             process.start()
             return Watched(for_id, process, slot, identity_of(process.pid or 0))
         except (EOFError, OSError) as error:
-            why = shortage_of(error, starting=True) or str(error) or "the forkserver is gone"
+            why = shortage_of(error) or str(error) or "the forkserver is gone"
             _log.warning("No process could be started (%s).", why)
             if time.monotonic() > deadline:
                 return None

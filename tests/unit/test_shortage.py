@@ -37,10 +37,8 @@ def raised_from(error, cause):
         (system(errno.ENOSPC, "/tmp/a"), "room", r"The disk of /tmp/a is full .* MB of .* MB are free\)\. Delete runs"),
         (system(errno.EACCES, "/tmp/a"), "permission", "This user may not open or write to /tmp/a"),
         (system(errno.ENOMEM), "memory", "not enough memory"),
-        (system(errno.EMFILE), "processes", "open more files"),
         (duckdb.OutOfMemoryException("Out of Memory Error: failed to pin block"), "memory", "not enough memory"),
         (duckdb.IOException('IO Error: Could not write file "/t/a": No space left on device'), "room", "is full"),
-        (RuntimeError("can't start new thread"), "processes", "cannot start more processes"),
         (raised_from(RuntimeError("a step"), system(errno.ENOSPC, "/tmp/a")), "room", "The disk of /tmp/a is full"),
     ],
     ids=str,
@@ -60,11 +58,6 @@ def test_other_errors_stay_unchanged(error):
     assert shortage_of(error) is None
     with pytest.raises(type(error)), named("Something"):
         raise error
-
-
-def test_eagain_means_too_many_processes_only_when_one_is_started():
-    assert shortage_of(system(errno.EAGAIN)) is None
-    assert shortage_of(system(errno.EAGAIN), starting=True).lack == "processes"
 
 
 def test_a_locked_database_is_reported_after_a_while(tmp_path, monkeypatch):

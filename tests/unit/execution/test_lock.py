@@ -230,12 +230,12 @@ def test_the_server_checks_the_worker_while_something_waits_and_stops_at_its_end
 
 def test_a_shortage_that_prevents_a_worker_is_reported_until_it_ends(world, watch, monkeypatch):
     def fails(home, **more):
-        raise ShortageError("Too many files are open.", "processes")
+        raise ShortageError("The disk is full.", "room")
 
     with monkeypatch.context() as patch:
         patch.setattr(lock, "ensure_worker", fails)
         for _ in range(3):
-            assert watch.look().what == "Too many files are open."
+            assert watch.look().what == "The disk is full."
             world.now += 1
     world.now += lock.LOOK_SECONDS
     watch.look()
