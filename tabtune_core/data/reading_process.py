@@ -4,8 +4,8 @@ In: a file and choices, as for ``add_dataset``. Out: progress, and the table in 
 removes its files, when the pipe to it closes: reading is cancelled, the session ends or the server is killed.
 """
 
-import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -17,7 +17,7 @@ from typing import Any
 
 from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.reading.progress import in_words
-from tabtune_core.errors import LayoutError, ShortageError, TableError
+from tabtune_core.errors import TableError
 from tabtune_core.files.whole import write_text
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.shortage import named, shortage_of
@@ -45,14 +45,11 @@ class ReadingProcess:
             if isinstance(source, bytes):
                 (self._folder / "given").write_bytes(source)
                 source = self._folder / "given"
-            where = "source" if isinstance(source, Path) else "address"
-            request: dict[str, Any] = {"home": str(home), where: str(source), "name": name}
-            request |= {"choices": choices.to_json(), "limit_bytes": limit_bytes}
             command = [sys.executable, "-m", "tabtune_core.data.reading_process", str(self._folder)]
             self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
             assert self._process.stdin is not None
             with suppress(BrokenPipeError):  # the process ended at once; its result says why
-                self._process.stdin.write(json.dumps(request).encode() + b"\n")
+                pickle.dump((home, source, name, choices, limit_bytes), self._process.stdin)
                 self._process.stdin.flush()
             self._held = held.pop_all()
 
@@ -77,15 +74,10 @@ class ReadingProcess:
             text = answers.read()
         self._process.wait()
         self.cancel()
-        try:
-            answer: dict[str, Any] = json.loads(text)
-        except ValueError:
-            answer = {"error": CRASHED if self._process.returncode == 1 else ENDED}
-        if "lack" in answer:
-            raise ShortageError(answer["error"], answer["lack"])
-        if "error" in answer:
-            raise (LayoutError if answer.get("layout") else TableError)(answer["error"])
-        return str(answer["id"])
+        answer = pickle.loads(text) if text else TableError(CRASHED if self._process.returncode == 1 else ENDED)
+        if isinstance(answer, Exception):
+            raise answer
+        return str(answer)
 
     def cancel(self) -> None:
         """Ends the process and removes what it wrote; does nothing if it has ended."""
@@ -101,9 +93,9 @@ class ReadingProcess:
 
 
 def main(folder: Path) -> None:
-    """Runs in the process: reads the file that the first line of its input names, and ends when that input ends."""
+    """Runs in the process: reads the file that its input names, and ends when that input ends."""
     sys.excepthook = _end_with_error
-    request = json.loads(sys.stdin.buffer.readline())
+    home, source, name, choices, limit_bytes = pickle.load(sys.stdin.buffer)
     threading.Thread(target=_end_with_input, args=(folder,), daemon=True).start()
     from tabtune_core.data.datasets import add_dataset, add_source
 
@@ -115,22 +107,19 @@ def main(folder: Path) -> None:
             last = (stage, time.monotonic())
             write_text(folder / PROGRESS, in_words(stage, done, whole))
 
-    choices = ReadingChoices.from_json(request["choices"])
+    more: dict[str, Any] = {"limit_bytes": limit_bytes, "inside": folder, "tell": tell}
+    answer: str | Exception
     try:
-        more = {"limit_bytes": request["limit_bytes"], "inside": folder, "tell": tell}
-        if "address" in request:
-            kept = add_source(Path(request["home"]), request["address"], choices, guarded=True, **more)
+        if isinstance(source, str):
+            answer = add_source(home, source, choices, guarded=True, **more).id
         else:
-            kept = add_dataset(Path(request["home"]), Path(request["source"]), request["name"], choices, **more)
-        answer: dict[str, Any] = {"id": kept.id}
-    except TableError as error:
-        answer = {"error": str(error), "layout": isinstance(error, LayoutError)}
+            answer = add_dataset(home, source, name, choices, **more).id
     except Exception as error:
-        lacking = shortage_of(error, folder=folder)
+        lacking = error if isinstance(error, TableError) else shortage_of(error, folder=folder)
         if lacking is None:
             raise
-        answer = {"error": str(lacking), "lack": lacking.lack}
-    sys.stdout.write(json.dumps(answer))
+        answer = lacking
+    pickle.dump(answer, sys.stdout.buffer)
     sys.stdout.flush()
     os._exit(0)  # threads of DuckDB or Arrow can abort a normal exit
 

@@ -4,8 +4,8 @@ A sheet may claim billions of cells, which crashes the process that opens it: a 
 """
 
 import csv
-import json
 import os
+import pickle
 import subprocess
 import sys
 import threading
@@ -30,15 +30,16 @@ def sheet_as_text(path: Path, target: Path, job: Job) -> tuple[tuple[Finding, ..
     Raises TableError where the workbook cannot be read, and a LayoutError that lists the sheets for another choice.
     """
     job.tell("Opening the workbook", 0, 0)
-    asked = [str(path), job.choices.sheet, str(target), job.limit_bytes, job.fewest]
-    command = [sys.executable, "-m", __name__, json.dumps(asked)]
-    # the process ends with its input, so also if this one is killed
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as opening:
-        written = opening.stdout.read() if opening.stdout else b""
-    answer: dict[str, Any] = json.loads(written or json.dumps({"error": TOO_LARGE, "layout": False}))
-    if "error" in answer:
-        raise (LayoutError if answer["layout"] else TableError)(answer["error"])
-    sheet, sheets = answer["sheet"], answer["sheets"]
+    pipe, command = subprocess.PIPE, [sys.executable, "-m", __name__]
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=subprocess.DEVNULL) as opening:
+        assert opening.stdin and opening.stdout
+        pickle.dump((path, job.choices.sheet, target, job.limit_bytes, job.fewest), opening.stdin)
+        opening.stdin.flush()  # and open: the process ends with its input, so also if this one is killed
+        written = opening.stdout.read()
+    answer = pickle.loads(written) if written else TableError(TOO_LARGE)
+    if isinstance(answer, Exception):
+        raise answer
+    sheet, sheets = answer
     if len(sheets) == 1:
         return (), ()
     message = f"The workbook has {len(sheets)} sheets: {listed(sheets, 20)}. {listed([sheet])} was read."
@@ -48,23 +49,24 @@ def sheet_as_text(path: Path, target: Path, job: Job) -> tuple[tuple[Finding, ..
 
 
 def main() -> None:
-    """Runs in the process: writes the sheet that the first argument asks for, and its names as JSON to the output."""
-    path, sheet, target, limit_bytes, fewest = json.loads(sys.argv[1])
+    """Runs in the process: writes the sheet that the input asks for, and its name and those of all to the output."""
+    path, sheet, target, limit_bytes, fewest = pickle.load(sys.stdin.buffer)
     threading.Thread(target=lambda: os.read(0, 1) or os._exit(1), daemon=True).start()
     with suppress(ImportError, ValueError, OSError):  # on Windows, or where a lower limit applies already
         import resource
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES + MEMORY_FACTOR * limit_bytes,) * 2)
+    answer: tuple[str, list[str]] | TableError
     try:
         answer = write_sheet(path, sheet, target, limit_bytes, fewest)
     except TableError as error:
-        answer = {"error": str(error), "layout": isinstance(error, LayoutError)}
-    sys.stdout.write(json.dumps(answer))
+        answer = error
+    pickle.dump(answer, sys.stdout.buffer)
     sys.stdout.flush()
     os._exit(0)  # the thread that waits for input would hold up a normal exit
 
 
-def write_sheet(path: str, sheet: str | None, target: str, limit_bytes: int, fewest: int) -> dict[str, Any]:
+def write_sheet(path: Path, sheet: str | None, target: Path, limit_bytes: int, fewest: int) -> tuple[str, list[str]]:
     """Writes the sheet; returns its name and those of all sheets that are not hidden."""
     try:
         import python_calamine as calamine
@@ -72,7 +74,7 @@ def write_sheet(path: str, sheet: str | None, target: str, limit_bytes: int, few
         install = "pip install 'tabtune-dashboard[excel]'"
         raise TableError(f"Reading a workbook needs python-calamine. Run: {install}. Or save it as CSV.") from error
     try:
-        with open(path, "rb") as file, calamine.load_workbook(file) as book:
+        with path.open("rb") as file, calamine.load_workbook(file) as book:
             tables = [one for one in book.sheets_metadata if one.typ == calamine.SheetTypeEnum.WorkSheet]
             names = [one.name for one in tables if one.visible == calamine.SheetVisibleEnum.Visible]
             names = names or [one.name for one in tables]
@@ -89,13 +91,13 @@ def write_sheet(path: str, sheet: str | None, target: str, limit_bytes: int, few
         raise TableError(f"The workbook cannot be read ({str(error)[:120] or 'memory'}). {FAR}") from error
     if not rows:
         raise LayoutError(f"The sheet that was read is empty. The workbook has: {listed(names, 20)}.")
-    with open(target, "w", encoding="utf-8", newline="") as out:
+    with target.open("w", encoding="utf-8", newline="") as out:
         writer = csv.writer(out, quoting=csv.QUOTE_ALL, lineterminator="\n")
         for row in rows:
             writer.writerow(map(as_text, row))
             if out.tell() > limit_bytes:
                 raise TableError(f"The cells take more than {limit_bytes:,} bytes, which is the limit. {FAR}")
-    return {"sheet": name, "sheets": names}
+    return name, names
 
 
 def as_text(cell: Any) -> str:
