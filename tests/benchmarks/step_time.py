@@ -36,15 +36,8 @@ from tabtune_core.models.tabicl import model as tabicl
 from tabtune_core.settings import LoraSettings
 
 RANK = 8
-FULL, UPSTREAM, ALL, DROPOUT, OURS, PEFT, LATE = [
-    "full",
-    "upstream",
-    "all",
-    "dropout",
-    "reached",
-    "peft",
-    "late_layers",
-]
+FULL, UPSTREAM, ALL, DROPOUT = "full", "upstream", "all", "dropout"
+OURS, PEFT, LATE = "reached", "peft", "late_layers"
 LIMIT, CACHED_LIMIT = "limit", "limit of icl_predictor"
 WARM_UP = 2
 SIZES = {

@@ -51,10 +51,12 @@ def every_text(values):
 
 
 @pytest.mark.parametrize("name", CHARTS)
-def test_a_chart_draws_its_example(name):
+def test_a_chart_draws_its_example_and_its_axes_name_their_units(name):
     figure = CHARTS[name].draw(EXAMPLES[name]())
     assert len(figure.data) >= 1
     assert all(len(trace.x) > 0 for trace in figure.data)
+    for axis in (figure.layout.xaxis, figure.layout.yaxis):
+        assert any(unit in axis.title.text for unit in UNITS), axis.title.text
 
 
 @pytest.mark.parametrize("name", CHARTS)
@@ -65,13 +67,6 @@ def test_a_chart_without_rows_says_so(name):
     assert figure.layout.plot_bgcolor == figure.layout.paper_bgcolor == "rgba(0,0,0,0)", (
         "the page's own background, light or dark"
     )
-
-
-@pytest.mark.parametrize("name", CHARTS)
-def test_axes_name_their_units(name):
-    figure = CHARTS[name].draw(EXAMPLES[name]())
-    for axis in (figure.layout.xaxis, figure.layout.yaxis):
-        assert any(unit in axis.title.text for unit in UNITS), axis.title.text
 
 
 @pytest.mark.parametrize("name", ["score", "pareto", "rank_curve", "truncation"])

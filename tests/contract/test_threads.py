@@ -12,7 +12,7 @@ from tiny import needs
 
 from tabtune_core import LoraAdapter, TabularPipeline
 
-THREADS, ASKING = 8, 2
+THREADS = 8
 WIDE, NARROW = 60, 4
 """Columns: more than 48, so that TabDPT mini draws a random projection."""
 X = np.random.default_rng(0).normal(size=(60, WIDE))

@@ -45,7 +45,6 @@ BREAKS = {
     ],
 }
 """Ways to break a row of each table: name, column and new value."""
-UNKNOWN, NO_JSON = ("runs", *BREAKS["runs"][0]), ("runs", *BREAKS["runs"][1])
 
 
 @pytest.mark.parametrize("page", ["data", "new_run", "guide"])

@@ -29,15 +29,8 @@ HEIGHT = {name: height for height, row in enumerate(LAYERS) for name in row}
 PAGES_REACH = (
     *("__main__", "access", "errors", "events", "metrics", "gpus", "machine", "shortage", "scratch", "wording"),
     *("upstream", "settings", "data", "models.cards", "models.catalogue"),
-    *(
-        "search.budget",
-        "search.proposer",
-        "search.space",
-        "models.checkpoints",
-        "lora.hub",
-        "lora.package_facts",
-        "lora.package_reader",
-    ),
+    *("search.budget", "search.proposer", "search.space", "models.checkpoints"),
+    *("lora.hub", "lora.package_facts", "lora.package_reader"),
     *("training.memory.estimate", "training.memory.fitting", "training.memory.what_fits", "store"),
     *("analysis", "charts", "execution.worker_flags", "execution.cluster", "execution.executor", "execution.lock"),
     *("execution.jobs.export_formats",),
@@ -133,21 +126,11 @@ def test_a_page_imports_no_part_of_another_and_only_views_import_views():
 
 
 TORCH_FREE = (
-    "tabtune_core",
-    "tabtune_core.__main__",
-    "tabtune_core.cli.main",
-    "tabtune_core.execution.doctor",
-    "tabtune_core.execution.on_ray.executor",
-    "tabtune_core.execution.on_ray.remote_run",
-    "tabtune_core.execution.worker",
-    "tabtune_core.execution.service",
-    "tabtune_core.models.checkpoints",
-    "tabtune_core.store.uploaded_adapters",
-    "tabtune_core.execution.jobs.export_formats",
-    "tabtune_core.analysis.runs_table",
-    "dashboard",
-    "dashboard.start",
-    "dashboard.server.application",
+    *("tabtune_core", "tabtune_core.__main__", "tabtune_core.cli.main", "tabtune_core.execution.doctor"),
+    *("tabtune_core.execution.on_ray.executor", "tabtune_core.execution.on_ray.remote_run"),
+    *("tabtune_core.execution.worker", "tabtune_core.execution.service", "tabtune_core.models.checkpoints"),
+    *("tabtune_core.store.uploaded_adapters", "tabtune_core.execution.jobs.export_formats"),
+    *("tabtune_core.analysis.runs_table", "dashboard", "dashboard.start", "dashboard.server.application"),
 )
 QUICK = ("tabtune_core.cli.main", "tabtune_core.execution.service")
 """A command that only lists, and a worker of one run at a time, take half a second; pandas would double that."""

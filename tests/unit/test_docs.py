@@ -111,13 +111,6 @@ def test_a_benchmark_writes_to_a_page_with_a_place_for_it():
         assert [pages.count(f"<!-- {name}:{end} -->") for end in ("begin", "end")] == [1, 1], name
 
 
-def test_every_benchmark_makes_a_used_figure_or_is_part_of_one():
-    texts = (*TEXTS, *(ROOT / "tabtune_core").rglob("*.py"), *BENCHMARKS)
-    words = {path: set(re.findall(r"\w+", path.read_text())) for path in texts}
-    for path in BENCHMARKS:
-        assert any(path.stem in of_text for text, of_text in words.items() if text != path), path
-
-
 def test_the_imports_of_the_benchmarks_exist(monkeypatch):
     pytest.importorskip("peft", reason="the extra test is not installed")
     monkeypatch.syspath_prepend(BENCHMARKS[0].parent)
@@ -153,19 +146,10 @@ def test_the_guide_repeats_the_measured_memory():
         assert shares == [every[0], every[2], late[2]], model
 
 
-def test_the_readme_is_short():
-    assert len(README.read_text().splitlines()) <= 150
-
-
 def test_ci_runs_exactly_the_test_command_of_the_readme():
     command = re.search(r"^python3 -m venv .*pytest$", README.read_text(), re.MULTILINE)[0]
     ci = (ROOT / ".ci" / "run").read_text().replace("pip install -q -e", "pip install -e")
     assert command in ci.splitlines()
-
-
-def test_ci_builds_the_documentation_strictly():
-    ci = (ROOT / ".ci" / "run").read_text()
-    assert re.search(r"^\S*mkdocs build .*--strict.* docs/mkdocs.yml$", ci, re.MULTILINE)
 
 
 def test_the_numbers_of_the_readme_are_those_of_the_measurements():

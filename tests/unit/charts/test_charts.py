@@ -64,17 +64,9 @@ def test_labels_with_a_common_beginning_keep_separate_bars():
 
 
 def test_each_rank_is_drawn_at_its_best_rate_and_its_other_rates_are_faint():
-    runs = pd.DataFrame(
-        {
-            "strategy": "peft",
-            "status": ["finished", "finished", "finished", "outrun"],
-            "rank": [2, 4, 8, 8],
-            "fixed_rate": [1e-3, 1e-3, 1e-3, 2e-4],
-            "seed": 0,
-            "validation_log_loss": [0.4, 0.3, 0.35, 0.2],
-            "lora_gap_half_width": [0.02, 0.0, 0.03, 0.04],
-        }
-    )
+    of_runs = {"rank": [2, 4, 8, 8], "status": ["finished"] * 3 + ["outrun"], "fixed_rate": [1e-3] * 3 + [2e-4]}
+    scores = {"validation_log_loss": [0.4, 0.3, 0.35, 0.2], "lora_gap_half_width": [0.02, 0.0, 0.03, 0.04]}
+    runs = pd.DataFrame({"strategy": "peft", "seed": 0, **of_runs, **scores})
     lines = {line.name: line for line in rank_curve(runs).data}
     assert {name: line.y.tolist() for name, line in lines.items()} == {
         "LoRA": [0.4, 0.3, 0.35],
@@ -93,50 +85,28 @@ def test_a_point_is_the_mean_over_seeds_even_if_one_ran_twice():
     assert lines["Zero-shot"] == pytest.approx([0.3, 0.3])
 
 
-def many_runs(ranks, seeds):
-    lora = [
-        {
-            "run": f"r={r} seed {s}",
-            "strategy": "peft",
-            "rank": r,
-            "seed": s,
-            "train_seconds": r,
-            "validation_log_loss": 1 / r,
-        }
-        for r in ranks
-        for s in seeds
-    ]
-    return pd.DataFrame(
-        [
-            {
-                "run": "Zero-shot",
-                "strategy": "inference",
-                "rank": None,
-                "seed": 0,
-                "train_seconds": 0,
-                "validation_log_loss": 2,
-            },
-            *lora,
-        ]
-    )
+def many_runs(*ranks):
+    lora = [(f"r={r} seed 0", "peft", r, r, 1 / r) for r in ranks]
+    columns = ["run", "strategy", "rank", "train_seconds", "validation_log_loss"]
+    return pd.DataFrame([("Zero-shot", "inference", None, 0, 2), *lora], columns=columns).assign(seed=0)
 
 
 def test_runs_outside_the_limits_are_grey_and_off_the_front():
-    figure = pareto(many_runs((1, 2, 4), (0,)), x="train_seconds", limits={"train_seconds": 2})
+    figure = pareto(many_runs(1, 2, 4), x="train_seconds", limits={"train_seconds": 2})
     assert list(figure.data[0].x) == [0, 1, 2]
     assert [trace.name for trace in figure.data if trace.marker.color == FAINT] == ["Zero-shot", "r=4 seed 0"]
     assert figure.layout.shapes[0].x0 == 2
 
 
 def test_an_axis_of_costs_begins_at_0_and_points_have_their_intervals():
-    figure = pareto(many_runs((2, 4), (0,)).assign(lora_gap_half_width=0.1), x="train_seconds")
+    figure = pareto(many_runs(2, 4).assign(lora_gap_half_width=0.1), x="train_seconds")
     assert figure.layout.xaxis.range[0] == 0
     assert [list(trace.error_y.array) for trace in figure.data[1:]] == [[0.1]] * 3
     assert [trace.error_x.array[0] for trace in figure.data[1:]] == pytest.approx([0, 0.34, 0.68])
 
 
 def test_the_rank_picture_marks_the_best_and_shows_runs_in_progress_open():
-    runs = many_runs((2, 4), (0,)).assign(status=["finished", "finished", "running"], train_seconds=np.nan)
+    runs = many_runs(2, 4).assign(status=["finished", "finished", "running"], train_seconds=np.nan)
     queued = {"strategy": "peft", "rank": 8, "status": "queued"}
     drawn = rank_curve(pd.concat([runs, pd.DataFrame([queued])]))
     assert list(drawn.data[0].marker.symbol) == ["circle", "circle-open"]
@@ -145,7 +115,7 @@ def test_the_rank_picture_marks_the_best_and_shows_runs_in_progress_open():
 
 
 def test_a_run_that_is_not_compared_is_drawn_but_off_the_front():
-    runs = many_runs((1, 2, 4), (0,)).assign(apart=["", "", "stopped before its end", ""])
+    runs = many_runs(1, 2, 4).assign(apart=["", "", "stopped before its end", ""])
     figure = pareto(runs, x="train_seconds")
     assert list(figure.data[0].x) == [0, 1, 4]
     assert [list(points.x) for points in figure.data if points.name == "r=2 seed 0"] == [[2]]
@@ -153,16 +123,9 @@ def test_a_run_that_is_not_compared_is_drawn_but_off_the_front():
 
 
 def test_the_line_of_full_fine_tuning_is_its_best_rate_without_those_that_were_outrun():
-    runs = pd.DataFrame(
-        {
-            "strategy": ["peft", "base-ft", "base-ft"],
-            "status": ["finished", "finished", "outrun"],
-            "rank": [2, None, None],
-            "fixed_rate": np.nan,
-            "seed": 0,
-            "validation_log_loss": [0.4, 0.3, 0.6],
-        }
-    )
+    of_runs = {"strategy": ["peft", "base-ft", "base-ft"], "status": ["finished", "finished", "outrun"]}
+    scores = {"rank": [2, None, None], "validation_log_loss": [0.4, 0.3, 0.6]}
+    runs = pd.DataFrame({**of_runs, **scores, "fixed_rate": np.nan, "seed": 0})
     lines = {line.name: list(line.y) for line in rank_curve(runs).data}
     assert lines["Full fine-tuning"] == [0.3, 0.3]
 

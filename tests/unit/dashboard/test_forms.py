@@ -92,13 +92,8 @@ def test_axes_without_a_rank_add_no_lora_runs():
     sweep = forms.to_sweep(
         {"ranks": [], "dropouts": ["0", "0.1"], "learning_rates": ["1e-4", "2e-4"]}, dataset="d", target="t"
     )
-    assert [run.label for run in sweep.expand()] == [
-        "Zero-shot",
-        "Linear model",
-        "Gradient boosting",
-        "Constant",
-        "Full fine-tuning",
-    ]
+    labels = ["Zero-shot", "Linear model", "Gradient boosting", "Constant", "Full fine-tuning"]
+    assert [run.label for run in sweep.expand()] == labels
 
 
 def test_devices_are_named_by_their_gpus():

@@ -73,14 +73,10 @@ def test_learnt_text_encodings_are_checked_before_use(store, job, here, tmp_path
     told = exports.export(store.home, job, run=made_run(store, kinds=(("remark", "encoded"),)), format="pipeline")
     content = read_pipeline(job / told["file"])
     learnt = content.context.encoder.texts["remark"]
-    for rarity_H, said in (
-        (learnt.rarity_H * np.nan, "text encoder holds numbers"),
-        (learnt.rarity_H[1:], "its encoders make"),
-    ):
-        content.context.encoder.texts["remark"] = TextEncoder(rarity_H, learnt.weights_KH)
-        write_pipeline(tmp_path / "bad.zip", content)
-        with pytest.raises(PipelineError, match=said):
-            read_pipeline(tmp_path / "bad.zip")
+    content.context.encoder.texts["remark"] = TextEncoder(learnt.rarity_H * np.nan, learnt.weights_KH)
+    write_pipeline(tmp_path / "bad.zip", content)
+    with pytest.raises(PipelineError, match="text encoder holds numbers"):
+        read_pipeline(tmp_path / "bad.zip")
 
 
 @pytest.mark.parametrize("form", ["pipeline", pytest.param("merged", marks=pytest.mark.slow)])

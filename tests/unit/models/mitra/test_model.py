@@ -13,9 +13,6 @@ from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 
 CPU = torch.device("cpu")
-CASES = pytest.mark.parametrize(
-    "case", [("mitra-v1", "classification"), ("mitra-v1", "regression"), ("mitra-v2", "regression")], ids="-".join
-)
 SMALL = ("mitra-v1", "classification")
 
 
