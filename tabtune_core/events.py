@@ -9,7 +9,7 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
-from tabtune_core.files.plain_values import fits, hints_of
+from tabtune_core.files.plain_values import check_fields, hints_of
 
 Phase = Literal["load", "zero-shot", "train", "evaluate", "save"]
 EndedBy = Literal["", "time limit"]
@@ -250,28 +250,16 @@ def from_json(kind: str, payload: str) -> Event:
     """Restores an event; raises ValueError if its kind or a field is unknown, missing or of another type."""
     if kind not in EVENTS:
         raise ValueError(f"{kind!r} is not an event that this version knows")
-    values, cls = _object(payload), EVENTS[kind]
-    hints = hints_of(cls)
-    if strange := values.keys() - hints.keys():
-        raise ValueError(f"{kind} has no {', '.join(sorted(strange))}")
-    if missing := [name for name in required(kind) if name not in values]:
-        raise ValueError(f"{kind} lacks {', '.join(missing)}")
-    lists = {name: value for name, value in values.items() if isinstance(value, list)}
-    values |= {name: tuple(value) for name, value in lists.items() if get_origin(hints[name]) is tuple}
-    if wrong := [name for name, value in values.items() if not fits(value, hints[name])]:
-        raise ValueError(f"{wrong[0]} of {kind} is {values[wrong[0]]!r:.60}")
-    event: Event = cls(**values)
-    return event
-
-
-def _object(payload: str) -> dict[str, Any]:
+    hints = hints_of(EVENTS[kind])
     try:
         values = json.loads(payload)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"it is {values!r:.60} instead of a set of fields")
-    return values
+        lists = {name: value for name, value in values.items() if isinstance(value, list)}
+        values |= {name: tuple(value) for name, value in lists.items() if get_origin(hints.get(name)) is tuple}
+        event: Event = EVENTS[kind](**values)
+    except (TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"a {kind} cannot be read: {error}") from error
+    check_fields(event)
+    return event
 
 
 @functools.cache

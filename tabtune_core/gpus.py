@@ -111,21 +111,17 @@ def torch_has_cuda() -> bool:
 def visible_cards(visible: str, uuids: list[str]) -> list[int]:
     """Returns the indices of the GPUs that CUDA_VISIBLE_DEVICES names, in its order.
 
-    Entries are indices or beginnings of UUIDs, all of one kind. The first entry that fits no GPU ends the list; a GPU
-    named twice makes it empty. Source: ``torch.cuda._parse_visible_devices``.
+    Entries are indices or beginnings of UUIDs. The first entry that fits no GPU ends the list; a GPU named twice makes
+    it empty. Source: ``torch.cuda._parse_visible_devices``.
     """
-    entries = [entry.strip() for entry in visible.split(",")]
     places: list[int] = []
-    for entry in entries:
-        if entry.isdecimal() != entries[0].isdecimal():
+    for entry in map(str.strip, visible.split(",")):
+        named = [
+            i for i, uuid in enumerate(uuids) if entry == str(i) or (entry[:4] == "GPU-" and uuid.startswith(entry))
+        ]
+        if len(named) != 1:
             break
-        if entry.isdecimal():
-            fitting = [int(entry)] if int(entry) < len(uuids) else []
-        else:
-            fitting = [place for place, uuid in enumerate(uuids) if entry.startswith("GPU-") and uuid.startswith(entry)]
-        if len(fitting) != 1:
-            break
-        places += fitting
+        places += named
     return places if len(set(places)) == len(places) else []
 
 

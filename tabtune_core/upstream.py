@@ -4,14 +4,14 @@ Each package has one list, in a family's ``family.py`` or an ``upstream.py`` bes
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from functools import lru_cache, reduce
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Self
 
 from tabtune_core.files.damaged import Damaged
-from tabtune_core.files.plain_values import digest, entry, only
+from tabtune_core.files.plain_values import digest, entry, restored
 
 DISTRIBUTION = "tabtune-dashboard"
 """This product's own name on the Python package index."""
@@ -111,28 +111,19 @@ class Source:
 
     @classmethod
     def of_base(cls, facts: Any) -> Self:
-        """Reads the entry ``base`` of a file; raises Damaged if an entry is missing or invalid, and names it."""
-        only(entry(facts, "base", dict), [field.name for field in fields(cls)], "'base'")
-        only(entry(facts, "base.licence", dict), ("name", "commercial"), "'base.licence'")
-        text, yes = (str, type(None)), (bool, type(None))
-        licence = Licence(entry(facts, "base.licence.name", text), entry(facts, "base.licence.commercial", yes))
-        if len(licence.name or "") > LONGEST_NAME:
-            raise Damaged("its entry 'base.licence.name' is too long")
-        return cls(
-            model=name_entry(facts, "base.model"),
-            file=name_entry(facts, "base.file"),
-            repository=entry(facts, "base.repository", text),
-            revision=entry(facts, "base.revision", text),
-            sha256=digest(facts, "base.sha256"),
-            licence=licence,
-        )
+        """Reads the entry ``base`` of a file; raises Damaged, TypeError or AttributeError if it is invalid."""
+        made = restored(cls, entry(facts, "base", dict))
+        digest(facts, "base.sha256")
+        for name in (made.model, made.file, made.licence.name or "-"):
+            checked_name(name, "base")
+        return made
 
 
-def name_entry(facts: Any, name: str) -> str:
-    """Reads the name of a file, table or model that a page shows; raises Damaged if it is empty or too long."""
-    if not 0 < len(value := str(entry(facts, name, str))) <= LONGEST_NAME:
-        raise Damaged(f"its entry '{name}' is not a valid name of a table or file")
-    return value
+def checked_name(name: str, of: str) -> str:
+    """Returns the name of a file, table or model that a page shows; raises Damaged if it is empty or too long."""
+    if not 0 < len(name) <= LONGEST_NAME:
+        raise Damaged(f"its entry '{of}' has no valid name of a table or file")
+    return name
 
 
 APACHE_2, BSD_3 = Licence("Apache-2.0", commercial=True), Licence("BSD-3-Clause", commercial=True)

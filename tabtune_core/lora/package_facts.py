@@ -12,7 +12,7 @@ from tabtune_core.files.plain_values import digest, entry, fits, only, texts
 from tabtune_core.files.tensors import FLOATS, Stored
 from tabtune_core.lora.adapted_layer import PREFIX, SIDES, AdaptedLayer
 from tabtune_core.settings import RunSettings
-from tabtune_core.upstream import Source, name_entry
+from tabtune_core.upstream import Source, checked_name
 
 FORMAT = 1
 TABLE, CONTEXT = ("name", "rows", "id"), ("rows", "sha256")
@@ -92,9 +92,9 @@ class PackageFacts:
             raise Damaged("it was made by another version; train it again")
         read = cls(
             base=Source.of_base(facts),
-            table_name=name_entry(facts, "table.name"),
+            table_name=checked_name(entry(facts, "table.name", str), "table"),
             table_rows=entry(facts, "table.rows", int),
-            table_id=name_entry(facts, "table.id"),
+            table_id=checked_name(entry(facts, "table.id", str), "table"),
             context_rows=entry(facts, "context.rows", list),
             context_sha256=digest(facts, "context.sha256"),
             labels_sha256=digest(facts, "labels_sha256") if "labels_sha256" in facts else None,

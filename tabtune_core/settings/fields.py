@@ -66,8 +66,6 @@ class Setting:
     """Name of a setting that, when set, replaces this one."""
     axis: str = ""
     """In a sweep: the setting whose values this one lists."""
-    counted: str = ""
-    """Noun for one of these values, used when they are counted."""
 
     label: str = ""
     """Label in the form; the tooltip is the docstring under the field."""

@@ -70,25 +70,17 @@ class SweepSettings:
 
     run: RunSettings
     """The settings that all runs share."""
-    ranks: tuple[int, ...] = setting((2, 4, 8), "LoRA ranks to compare", axis="rank", counted="rank")
+    ranks: tuple[int, ...] = setting((2, 4, 8), "LoRA ranks to compare", axis="rank")
     """LoRA ranks to compare."""
-    alphas: tuple[float, ...] = setting(
-        (), "Alpha, for every rank", axis="alpha", counted="alpha", placeholder="Type a number"
-    )
+    alphas: tuple[float, ...] = setting((), "Alpha, for every rank", axis="alpha", placeholder="Type a number")
     """Alphas to compare, each with every rank. Default: the alpha of the LoRA settings."""
-    dropouts: tuple[float, ...] = setting(
-        (), "Dropout before the adapter", axis="dropout", counted="dropout", placeholder="0.05"
-    )
+    dropouts: tuple[float, ...] = setting((), "Dropout before the adapter", axis="dropout", placeholder="0.05")
     """Dropouts to compare. Default: the dropout of the LoRA settings."""
-    target_sets: tuple[tuple[str, ...], ...] = setting(
-        (), "Other sets of target modules to compare", axis="targets", counted="set of target modules"
-    )
+    target_sets: tuple[tuple[str, ...], ...] = setting((), "Other sets of target modules to compare", axis="targets")
     """Sets of target modules to compare; an empty one is the model's own list. Default: those of the LoRA settings."""
-    learning_rates: tuple[float, ...] = setting((), "LoRA learning rate", axis="learning_rate", counted="learning rate")
+    learning_rates: tuple[float, ...] = setting((), "LoRA learning rate", axis="learning_rate")
     """Peak learning rates of LoRA to compare. Default: the learning rate of the training settings."""
-    full_learning_rates: tuple[float, ...] = setting(
-        (), "Full fine-tuning learning rate", axis="learning_rate", counted="rate"
-    )
+    full_learning_rates: tuple[float, ...] = setting((), "Full fine-tuning learning rate", axis="learning_rate")
     """Peak learning rates of full fine-tuning, one run each. Default: the one measured for the model, or else 2e-5."""
     zero_shot: bool = setting(True, "Zero-shot: without training")
     """Add a zero-shot run: the base model without training."""
@@ -139,7 +131,7 @@ class SweepSettings:
     def formula(self) -> str:
         """How the number of runs is computed, for example ``3 ranks x 2 dropouts + 2 baselines, x 3 seeds``."""
         counts = {name: len(getattr(self, name)) for name in LORA_AXES}
-        several = {AXES[name].counted: count for name, count in counts.items() if count > (name != "ranks")}
+        several = {_noun(name): count for name, count in counts.items() if count > (name != "ranks")}
         terms = [" x ".join(counted(count, noun) for noun, count in several.items())]
         if self._full_runs > 1:
             terms += ["zero-shot"] * self.zero_shot + [f"{self._full_runs} rates of full fine-tuning"]
@@ -255,3 +247,7 @@ def _as_used(run: RunSettings) -> RunSettings:
 
 def _listed(values: tuple[Any, ...]) -> list[Any]:
     return [list(value) if isinstance(value, tuple) else value for value in values]
+
+
+def _noun(axis: str) -> str:
+    return "set of target modules" if axis == "target_sets" else axis.replace("_", " ").removesuffix("s")

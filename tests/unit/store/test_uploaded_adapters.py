@@ -162,13 +162,16 @@ REFUSED = {
     "a zip bomb": (package({"README.md": bytes(600_000_000)}), "unpacks to 600.0 MB or more"),
     "a thousand files": (package({f"f{i}": "" for i in range(1000)}), "'f0' does not belong to a package"),
     "no base": (says(base=None), "its entry 'base' has the wrong type"),
-    "a licence of booleans": (says(base=licensed(name=True, commercial=True)), "licence.name' has the wrong"),
+    "a licence of booleans": (
+        says(base=licensed(name=True, commercial=True)),
+        "its Licence has a name of the wrong type",
+    ),
     "settings of full fine-tuning": (with_settings(strategy="base-ft"), "not those of a LoRA run"),
     "a feature that is the target": (says(features=["x", "y"]), "its features hold the column that it predicts, 'y'"),
     "a feature without a kind": (says(features=["z"]), "the kind of column of each feature"),
     "a negative row": (says(context={"rows": [-1], "sha256": "0" * 64}), "not different rows of a table of 30"),
     "half of a surrogate pair": (says(table={"name": "\ud800", "id": "a", "rows": 30}), "half of a letter"),
-    "a very long name": (says(table={"name": "x" * 5000, "id": "a", "rows": 30}), "not a valid name"),
+    "a very long name": (says(table={"name": "x" * 5000, "id": "a", "rows": 30}), "has no valid name"),
     "not the rank of the settings": (
         with_settings(lora={"rank": 4, "targets": [LAYER["path"]]}),
         "its layer 'icl_predictor.decoder.0' differs",
