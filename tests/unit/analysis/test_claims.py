@@ -277,14 +277,8 @@ def test_the_correction_for_skew_undoes_the_transformation_that_it_names_and_at_
 def test_time_blocks_have_equal_numbers_of_rows_and_never_split_a_moment():
     assert np.bincount(_blocks(np.arange(400))).tolist() == [40] * 10
     assert np.unique(_blocks(np.repeat([0, 1, 2], [70, 70, 20])), return_counts=True)[1].tolist() == [70, 70, 20]
-    assert [_blocks(np.repeat(np.arange(days), 30)).max() + 1 for days in (9, 10, 15, 20, 30, 90)] == [
-        4,
-        5,
-        5,
-        6,
-        10,
-        10,
-    ]
+    blocks = [_blocks(np.repeat(np.arange(days), 30)).max() + 1 for days in (9, 10, 15, 20, 30, 90)]
+    assert blocks == [4, 5, 5, 6, 10, 10]
 
 
 @pytest.mark.parametrize(

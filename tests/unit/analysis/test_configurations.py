@@ -6,33 +6,15 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+import random_sweeps
 from null_sweeps import sweep
 
 from tabtune_core.analysis.comparison import compare
 from tabtune_core.analysis.configurations import by_configuration
 from tabtune_core.analysis.runs_table import leaderboard
-from tabtune_core.events import RunFinished
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 
-BASE = RunFinished(
-    "finished",
-    5,
-    9,
-    False,
-    {},
-    {"log_loss": 0.7},
-    {"log_loss": 0.6},
-    {},
-    1.0,
-    0.1,
-    2_000_000,
-    1_000_000,
-    "resident",
-    4,
-    100,
-    7,
-    True,
-)
+BASE = dataclasses.replace(random_sweeps.BASE, zero_shot_validation={"log_loss": 0.6}, adapter_verified=True)
 
 
 def lora(rank, seed=0, **others):

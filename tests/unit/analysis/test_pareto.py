@@ -65,15 +65,8 @@ def test_a_limit_excludes_values_above_it_and_unknown_values():
 
 @pytest.fixture
 def layers():
-    moved = {
-        "path": "a",
-        "target": "t",
-        "shape": [4, 4],
-        "rank": 2,
-        "singular_values": [3.0, 1.0],
-        "update_norm": 10**0.5,
-        "weight_norm": 20.0,
-    }
+    moved = {"path": "a", "target": "t", "shape": [4, 4], "rank": 2, "singular_values": [3.0, 1.0]}
+    moved |= {"update_norm": 10**0.5, "weight_norm": 20.0}
     return [moved, {**moved, "path": "b", "singular_values": [0.0, 0.0], "update_norm": 0.0}]
 
 

@@ -22,11 +22,6 @@ def lab(tmp_path):
     return Lab(tmp_path)
 
 
-def half_width(differences_N):
-    """See ``difference``."""
-    return difference(differences_N).half
-
-
 def difference(differences_N):
     """The mean of paired differences of the predicted class, with half a row more in each direction."""
     n, off_N = len(differences_N), differences_N - differences_N.mean()
@@ -34,9 +29,9 @@ def difference(differences_N):
     return Difference(differences_N.mean(), error, n - 1, (off_N**3).sum() / ((n - 1) * error) ** 3)
 
 
-def right(pairs):
-    """Returns 1 for each of 40 rows that is predicted right."""
-    return right_rows(pairs).astype(float)
+def half_width(pairs, before):
+    """Half of the interval of the difference between two models that predict these pairs right."""
+    return difference(right_rows(pairs).astype(float) - right_rows(before)).half
 
 
 FOUR_RANKS = (
@@ -49,13 +44,11 @@ FOUR_RANKS = (
 
 def test_differences_are_paired_row_by_row(lab):
     rows = lab.add(*FOUR_RANKS).rows()
-    assert rows.loc["2", ["gap", "gap_half_width"]].tolist() == pytest.approx(
-        [0.3, half_width(right(range(16)) - right(range(10)))]
-    )
+    assert rows.loc["2", ["gap", "gap_half_width"]].tolist() == pytest.approx([0.3, half_width(range(16), range(10))])
     assert rows.loc["4", ["gap", "lora_gap_half_width"]].tolist() == pytest.approx(
-        [0.05, half_width(right(range(16)) - right(range(2, 17)))]
+        [0.05, half_width(range(16), range(2, 17))]
     )
-    expected = [0.3, half_width(right(range(16)) - right(range(10)))]
+    expected = [0.3, half_width(range(16), range(10))]
     assert rows.loc["32", ["gain", "gain_half_width"]].tolist() == pytest.approx(expected)
     assert rows.loc["32", ["test_gain", "test_gain_half_width"]].tolist() == pytest.approx(expected)
     assert rows.loc["inference", ["gain", "gain_half_width"]].isna().all(), "zero-shot gains nothing over itself"
@@ -65,7 +58,7 @@ def test_differences_are_paired_row_by_row(lab):
 
 def test_the_chosen_rank_names_its_rule_and_the_cost_of_the_best(lab):
     lab.add(*FOUR_RANKS)
-    half = half_width(right(range(16)) - right(range(2, 17)))
+    half = half_width(range(16), range(2, 17))
     enough, dearer = f"ranks 4 and 32 are within noise (±{half:.4f})", "used 3.0 MB more memory, trained 28.0 s longer"
     noise = f"has an adapter that is 28.0 kB larger, for +0.0500 ± {half:.4f} accuracy, which may still be noise."
     assert all(part in lab.texts() for part in ("Rank 4 is enough:", enough, dearer, noise))

@@ -2,6 +2,7 @@ import math
 from dataclasses import replace
 
 import pytest
+import random_sweeps
 from made_sweeps import Lab
 
 from tabtune_core.analysis.configurations import by_configuration
@@ -9,31 +10,13 @@ from tabtune_core.analysis.recommendation import recommend
 from tabtune_core.analysis.runs_table import COLUMNS, NO_ADAPTER, NO_GAIN, costs_note, elsewhere, leaderboard
 from tabtune_core.charts.rank_curve import answer
 from tabtune_core.errors import SettingError
-from tabtune_core.events import RunFinished, RunPlanned
+from tabtune_core.events import RunPlanned
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.store.runs import RunStore
 
-BASE = RunFinished(
-    "finished",
-    5,
-    9,
-    False,
-    {},
-    {},
-    {"log_loss": 0.6, "accuracy": 0.7},
-    {},
-    1.0,
-    0.1,
-    2_000_000,
-    1_000_000,
-    "resident",
-    4,
-    100,
-    7,
-    True,
-)
-
+ZERO_SHOT = {"log_loss": 0.6, "accuracy": 0.7}
+BASE = replace(random_sweeps.BASE, best_step=5, zero_shot_validation=ZERO_SHOT, adapter_verified=True)
 PLAN = RunPlanned("cpu", 9, 1, 1, 1, 1, 1, 1, (), 1, 1, (), {})
 RATE = CATALOGUE["tabicl-mini"].usual_rate("classification", "peft")
 
@@ -115,17 +98,9 @@ def test_a_reference_is_ranked_and_has_no_model_columns(board_of):
     )
     board = board_of((RunSettings(dataset="d", target="y", strategy="boosting"), reference), (lora(4), scored(0.5)))
     first = board.iloc[0]
-    assert (first["name"], first["place"], first["model"], first["note"]) == (
-        "Gradient boosting",
-        1,
-        "scikit-learn",
-        "",
-    )
-    assert (
-        board.loc[0, ["gain", "rank", "learning_rate", "steps", "best_step", "trainable_percent", "total_parameters"]]
-        .isna()
-        .all()
-    )
+    assert first[["name", "place", "model", "note"]].tolist() == ["Gradient boosting", 1, "scikit-learn", ""]
+    empty = ["gain", "rank", "learning_rate", "steps", "best_step", "trainable_percent", "total_parameters"]
+    assert first[empty].isna().all()
 
 
 def test_a_resumed_run_says_so_on_the_board_and_in_its_configuration(board_of):
