@@ -89,11 +89,7 @@ def outcome(home, seed, unit, metric):
     board = with_half_widths(leaderboard(store.runs(regression_sweep(store, seed, unit)), metric), own)
     answer = recommend(store, board, metric)
     text = " ".join((*answer.sentences, answer.basis))
-    chosen = (
-        answer.claim.verdict,
-        board["place"].tolist(),
-        table(board, metric),
-    )
+    chosen = (answer.claim.verdict, board["place"].tolist(), table(board, metric))
     return text, answer.configurations["tied"].tolist(), *chosen
 
 

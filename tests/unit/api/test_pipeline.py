@@ -14,13 +14,7 @@ from small_table import small_table
 
 from tabtune_core import TabularPipeline
 from tabtune_core.api.tuning_params import model_of, read_params
-from tabtune_core.errors import (
-    DeviceError,
-    LabelError,
-    SettingError,
-    TableError,
-    TableWarning,
-)
+from tabtune_core.errors import DeviceError, LabelError, SettingError, TableError, TableWarning
 from tabtune_core.events import Note, RunPlanned, StepDone
 from tabtune_core.models.catalogue import CATALOGUE
 from tabtune_core.settings import LoraSettings

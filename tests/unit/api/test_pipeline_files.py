@@ -15,11 +15,7 @@ from small_table import small_table
 from tabtune_core import TabularPipeline, merge_lora_weights
 from tabtune_core.api.pipeline_file import read_pipeline, write_pipeline
 from tabtune_core.data.encoding import LARGEST
-from tabtune_core.errors import (
-    AdapterError,
-    CheckpointError,
-    PipelineError,
-)
+from tabtune_core.errors import AdapterError, CheckpointError, PipelineError
 from tabtune_core.models.base import load_model
 from tabtune_core.models.catalogue import CATALOGUE
 

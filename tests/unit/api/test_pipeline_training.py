@@ -11,11 +11,7 @@ from small_table import small_table
 from tabtune_core import TabularPipeline
 from tabtune_core.api.tuning_params import read_params
 from tabtune_core.devices import name_of
-from tabtune_core.errors import (
-    LabelError,
-    SettingError,
-    TableWarning,
-)
+from tabtune_core.errors import LabelError, SettingError, TableWarning
 from tabtune_core.events import Evaluated, Note, StepDone
 from tabtune_core.training import train_phase
 

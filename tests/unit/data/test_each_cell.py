@@ -14,23 +14,7 @@ from tabtune_core.data.findings import ReadingChoices
 from tabtune_core.data.table import read_table
 from tabtune_core.data.values import moments
 
-NUMBERS = (
-    "70,000",
-    "tbd",
-    "1.234",
-    "12",
-    "3 p",
-    "<5",
-    "(5)",
-    "5 h",
-    "inf",
-    "1e3",
-    "5 K",
-    "12 km",
-    "8%",
-    "",
-    "1:30",
-)
+NUMBERS = ("70,000", "tbd", "1.234", "12", "3 p", "<5", "(5)", "5 h", "inf", "1e3", "5 K", "12 km", "8%", "", "1:30")
 DATES = (
     "03/04/2021",
     "13/04/2021",

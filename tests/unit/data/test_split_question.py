@@ -27,15 +27,7 @@ def asked(*columns):
         (column("customer_id"), ["by group: customer_id"]),
         *(
             (column(name), [f"by group: {name}"])
-            for name in (
-                "mrn",
-                "PID",
-                "Kundennummer",
-                "Kunden-Nr.",
-                "acct_no",
-                "order_no",
-                "PatNr",
-            )
+            for name in ("mrn", "PID", "Kundennummer", "Kunden-Nr.", "acct_no", "order_no", "PatNr")
         ),
         (column("patient", "text", examples=("P1", "P2")), ["by group: patient"]),
         (column("clientId", "category", unique=60, examples=("a", "b")), ["by group: clientId"]),

@@ -108,9 +108,7 @@ def test_shares_that_leave_nothing_to_train_on_are_named(by):
 
 @pytest.mark.parametrize(
     ("test_seed", "validation", "test", "context"),
-    [
-        (7, [0, 6, 10, 19, 30, 43], [2, 4, 12, 29, 35, 37], [15, 22, 31, 44, 45, 48]),
-    ],
+    [(7, [0, 6, 10, 19, 30, 43], [2, 4, 12, 29, 35, 37], [15, 22, 31, 44, 45, 48])],
 )
 def test_one_rule_gives_the_same_rows_in_every_version(test_seed, validation, test, context):
     few = {"test_seed": test_seed, "context_rows": 6, "validation_rows": 6, "test_rows": 6}

@@ -30,15 +30,9 @@ SAME_TABLE = {
     "decimal comma": (PLAIN.replace(",", ";").replace(".", ",").encode(), {"separator", "number-format"}),
     "blanks around cells": (PLAIN.replace(",", " , ").encode(), set()),
     "trailing separators": (PLAIN.replace("\n", ",\n").encode(), set()),
-    "trailing separators below the header": (
-        ("age,city,y\n" + PLAIN[11:].replace("\n", ",\n")).encode(),
-        set(),
-    ),
+    "trailing separators below the header": (("age,city,y\n" + PLAIN[11:].replace("\n", ",\n")).encode(), set()),
     "title lines": (("Export of 1 May\n\n" + PLAIN).encode(), {"left-out"}),
-    "several separators below the header": (
-        ("age,city,y\n" + PLAIN[11:].replace("\n", ",,,,\n")).encode(),
-        set(),
-    ),
+    "several separators below the header": (("age,city,y\n" + PLAIN[11:].replace("\n", ",,,,\n")).encode(), set()),
     "title lines padded with separators": (("Export,,\n,,\n" + PLAIN).encode(), {"left-out"}),
     "a separator line of Excel": (("sep=;\n" + PLAIN.replace(",", ";")).encode(), {"left-out", "separator"}),
     "the end-of-file mark of DOS": ((PLAIN + "\x1a").encode(), set()),
