@@ -42,15 +42,12 @@ def write_predictions(
     names, frames = np.array(classes, dtype=object), []
     for split, part in parts.items():
         columns: dict[str, Any] = {"split": split, "row": part.rows_N, "unit": units_T[part.rows_N]}
-        predicted, before = predictions[split], None if zero_shot is None else zero_shot[split]
-        if classes:
-            columns |= {"label": names[part.y_N], "predicted": names[predicted.argmax(axis=1)]}
-            columns |= {f"prob_{k}": predicted[:, k] for k in range(len(classes))}
-            columns |= {} if before is None else {f"{ZERO_SHOT}prob_{k}": before[:, k] for k in range(len(classes))}
-        else:
-            columns |= {"label": part.y_N, "predicted": predicted} | (
-                {} if before is None else {f"{ZERO_SHOT}predicted": before}
-            )
+        predicted, before = predictions[split], {} if zero_shot is None else {ZERO_SHOT: zero_shot[split]}
+        columns["label"] = names[part.y_N] if classes else part.y_N
+        columns["predicted"] = names[predicted.argmax(axis=1)] if classes else predicted
+        for start, values in {"": predicted, **before}.items():
+            of_classes = {f"{start}prob_{k}": values[:, k] for k in range(len(classes))}
+            columns |= of_classes or {f"{start}predicted": values}
         frames.append(pd.DataFrame(columns))
     pd.concat(frames, ignore_index=True).to_parquet(path, write_page_checksum=True)
 

@@ -5,10 +5,11 @@ In: the settings of a run and the workspace. Out: events meanwhile; the adapter 
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from tabtune_core.data.datasets import Dataset, get_dataset, load_frame
-from tabtune_core.data.task import Prepared, features_of, prepare
+from tabtune_core.data.task import features_of, prepare
 from tabtune_core.data.units import units_of
 from tabtune_core.devices import name_of, resolve_device
 from tabtune_core.engine.artifacts import hash_rows, write_adapter, write_predictions
@@ -64,7 +65,9 @@ def run_experiment(
             rungs=rungs,
             paused=paused,
         )
-        fitted = fit(plan, lambda: _table(home, dataset, plan), environment)
+        limit = plan.card.family.class_limit
+        load = partial(load_frame, home, dataset.id)
+        fitted = fit(plan, lambda: prepare(load(), dataset.columns, plan.shown, max_classes=limit), environment)
         with meter.phase("save"):
             result = _write_files(run_dir, dataset, plan, fitted)
             if result.adapter_bytes is not None:
@@ -74,11 +77,6 @@ def run_experiment(
                 emit(Note(sentence, "info" if verified else "warning"))
                 result = replace(result, adapter_verified=verified)
     return result if result.peak_memory_bytes is None else replace(result, peak_memory_bytes=meter.highest_bytes)
-
-
-def _table(home: Path, dataset: Dataset, plan: Plan) -> Prepared:
-    frame = load_frame(home, dataset.id)
-    return prepare(frame, dataset.columns, plan.shown, max_classes=plan.card.family.class_limit)
 
 
 def _write_files(run_dir: Path, dataset: Dataset, plan: Plan, fitted: Fitted) -> RunFinished:

@@ -22,7 +22,6 @@ from tabtune_core.store.database import is_folder_name, new_id
 from tabtune_core.store.jobs import uses
 from tabtune_core.store.run_life import RunLife
 from tabtune_core.store.run_row import ENDED, RETRYABLE, Run, read_run
-from tabtune_core.store.searches import to_text
 
 
 def default_home() -> Path:
@@ -70,7 +69,8 @@ class RunStore(RunLife):
         template = with_usual_rate(template)
         with self._together():
             sweep = self._add_sweep(name)
-            asked = to_text(template, tuple(map(with_usual_rate, last)), sizes)
+            ends = [with_usual_rate(run).to_dict() for run in last]
+            asked = json.dumps({"template": template.to_dict(), "last": ends, "sizes": dict(sizes)})
             self._write("INSERT INTO searches (sweep, seconds, asked) VALUES (?, ?, ?)", (sweep, seconds, asked))
             ids = [self._queue(sweep, run.label, run) for run in runs]
             return sweep, [*ids, self.add_try(sweep, template)]

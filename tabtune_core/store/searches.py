@@ -43,11 +43,6 @@ class Search:
         return self.seconds - self.spent
 
 
-def to_text(template: RunSettings, last: tuple[RunSettings, ...], sizes: Mapping[str, Any]) -> str:
-    """Writes what is asked of a search as JSON."""
-    return json.dumps({"template": template.to_dict(), "last": [run.to_dict() for run in last], "sizes": dict(sizes)})
-
-
 class SearchLog(Database):
     """The table of searches."""
 
@@ -69,18 +64,12 @@ class SearchLog(Database):
         self._write("UPDATE searches SET spent = spent + ? WHERE sweep = ?", (seconds, sweep))
 
     def _searches(self, where: str, *values: str) -> list[Search]:
-        rows = self._read(f"SELECT * FROM searches WHERE {where} ORDER BY rowid", values)
-        return [_read(dict(row)) for row in rows]
-
-
-def _read(row: dict[str, Any]) -> Search:
-    asked = json.loads(row["asked"])
-    return Search(
-        row["sweep"],
-        row["seconds"],
-        row["spent"],
-        RunSettings.from_dict(asked["template"]),
-        tuple(map(RunSettings.from_dict, asked["last"])),
-        asked["sizes"],
-        row["ended"] or "",
-    )
+        rows = self._read(
+            f"SELECT sweep, seconds, spent, asked, ended FROM searches WHERE {where} ORDER BY rowid", values
+        )
+        found = []
+        for sweep, seconds, spent, asked, ended in rows:
+            parts = json.loads(asked)
+            template, last = RunSettings.from_dict(parts["template"]), tuple(map(RunSettings.from_dict, parts["last"]))
+            found.append(Search(sweep, seconds, spent, template, last, parts["sizes"], ended or ""))
+        return found

@@ -20,7 +20,6 @@ from tabtune_core.files.damaged import Damaged, refused_as
 from tabtune_core.files.plain_values import SHA256
 from tabtune_core.files.tensors import read_tensors
 from tabtune_core.files.whole import keep_folder, write_text
-from tabtune_core.lora.adapted_layer import AdaptedLayer
 from tabtune_core.lora.hub import LIMIT_BYTES as LIMIT_BYTES
 from tabtune_core.lora.package_facts import PackageFacts
 from tabtune_core.lora.package_reader import read_parts
@@ -88,7 +87,9 @@ def check_package(path: Path) -> PackageFacts:
         raise AdapterError(f"The package does not fit {card.title}: {error}") from error
     shapes = card.layers(settings.task).weights
     expected = {path: (rank, shapes[path]) for path, rank in ranks.items()}
-    declared = {layer.path: (layer.rank, _shape_of(layer)) for layer in facts.layers}
+    declared = {layer.path: (layer.rank, (layer.out_features, layer.in_features)) for layer in facts.layers}
+    # the weight of an embedding is (in, out)
+    declared |= {one.path: (one.rank, declared[one.path][1][::-1]) for one in facts.layers if one.kind == "embedding"}
     odd = [path for path in expected.keys() | declared.keys() if expected.get(path) != declared.get(path)]
     numbers = sum(tensor.numbers for tensor in read_tensors(content).values())
     if odd or numbers != size.trainable + size.frozen:
@@ -96,12 +97,6 @@ def check_package(path: Path) -> PackageFacts:
         differs = f"The package does not match its own settings for {card.title}: {which} differs"
         raise AdapterError(f"{differs}. Get the file again from where it was made.")
     return facts
-
-
-def _shape_of(layer: AdaptedLayer) -> tuple[int, int]:
-    """Returns the shape of a layer's weight; that of an embedding is (in, out)."""
-    declared = layer.out_features, layer.in_features
-    return declared[::-1] if layer.kind == "embedding" else declared
 
 
 def list_adapters(home: Path) -> list[StoredAdapter]:

@@ -13,6 +13,12 @@ from tabtune_core.training.session import Session
 from tabtune_core.training.train_phase import Trained
 from tabtune_core.training.zero_shot import Predictions, ZeroShot
 
+AS_TRAINED = (
+    *("outcome", "best_step", "steps_done", "stopped_early", "ended_by"),
+    *("used_rows", "skipped_rows", "skipped_episodes", "resumed_steps"),
+)
+"""Fields of the result that the training has too."""
+
 
 def evaluate(session: Session, zero_shot: ZeroShot, trained: Trained) -> tuple[Predictions, RunFinished]:
     """Puts the model into the better state; returns that state's predictions of the held-out rows, and the result."""
@@ -55,15 +61,10 @@ def _result(
 ) -> RunFinished:
     """Makes the result that the leaderboard shows; a later step adds the adapter package."""
     meter, plan, result = session.environment.meter, session.plan, trained.result
-    assert result.outcome != "cancelled" and result.outcome != "waiting"
     growth = {phase: meter.growth_bytes.get(phase) if scores else None for phase in ("train", "evaluate")}
     return RunFinished(
-        outcome=result.outcome,
-        best_step=result.best_step,
-        steps_done=result.steps_done,
+        **{name: getattr(result, name) for name in AS_TRAINED},
         planned_steps=plan.steps,
-        stopped_early=result.stopped_early,
-        ended_by=result.ended_by,
         validation=scores.get("validation", {}),
         test=scores.get("test", {}),
         zero_shot_validation=zero_shot.scores.get("validation", {}),
@@ -79,13 +80,9 @@ def _result(
         trainable_parameters=plan.trainable_parameters,
         total_parameters=plan.total_parameters,
         adapter_bytes=None,
-        used_rows=result.used_rows,
-        skipped_rows=result.skipped_rows,
-        skipped_episodes=result.skipped_episodes,
         context_sha256=session.table.context.sha256,
         shared_made=session.arrays.made,
         shared_reused=session.arrays.reused,
         context_rows=plan.context_rows,
         train_context_rows=plan.train_context_rows,
-        resumed_steps=result.resumed_steps,
     )

@@ -97,10 +97,6 @@ class LoopPlan:
         """The first step after which training may stop early: a third of the steps, and never within the warm-up."""
         return max(math.ceil(self.steps / 3), self.warmup_steps)
 
-    def rate_factor(self, step: int) -> float:
-        """Returns the share of the peak rate at a step, counted from 1."""
-        return rate_factor(step - 1, schedule=self.schedule, steps=self.steps, warmup_steps=self.warmup_steps)
-
 
 def train(
     module: nn.Module,
@@ -132,7 +128,8 @@ def train(
             if request == "stop" and result.steps_done > result.evaluated_step:
                 yield from evaluate(result.steps_done)
             return
-        rate = set_rate(optimizer, plan.rate_factor(step))
+        share = rate_factor(step - 1, schedule=plan.schedule, steps=plan.steps, warmup_steps=plan.warmup_steps)
+        rate = set_rate(optimizer, share)
         episode = next(episodes)
         scored, first = episode.scored(plan.classes), result.used_rows == 0
         result.used_rows += scored

@@ -123,7 +123,7 @@ class Environment:
         return self.last_state is not None and self.last_state.exists()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Session:
     """One model and one table, ready to be scored and trained."""
 
@@ -153,11 +153,6 @@ class Session:
         """Returns the device of the fit."""
         return self.resolved.device
 
-    @property
-    def trains(self) -> bool:
-        """Whether the fit trains, and not only predicts."""
-        return self.settings.strategy != "inference"
-
 
 def open_session(resolved: Plan, prepare_table: Callable[[], Prepared], environment: Environment) -> Session:
     """Loads the model and the table, and emits the plan; raises TabTuneError if that cannot be done."""
@@ -179,19 +174,7 @@ def open_session(resolved: Plan, prepare_table: Callable[[], Prepared], environm
     prefix = SharedPrefix(
         model.module, stages, arrays, on=settings.strategy != "inference" and settings.train.amp == "off"
     )
-    return Session(
-        resolved=resolved,
-        environment=environment,
-        precision=precision,
-        model=model,
-        adapters=adapters,
-        report=report,
-        table=table,
-        rows=rows,
-        plan=plan,
-        arrays=arrays,
-        prefix=prefix,
-    )
+    return Session(resolved, environment, precision, model, adapters, report, table, rows, plan, arrays, prefix)
 
 
 def _open_model(resolved: Plan, emit: Callable[[Event], None]) -> tuple[BaseModel, AdapterSet]:

@@ -49,7 +49,7 @@ def train_model(session: Session, zero_shot: ZeroShot) -> Trained:
     """Trains what the strategy trains; does nothing for zero-shot."""
     module, environment = session.model.module, session.environment
     result = TrainResult(best_scores=zero_shot.candidate)
-    if not session.trains:
+    if session.settings.strategy == "inference":
         return Trained(result, None)
     clock = session.arrays.clock
     best = BestState(module, environment.folder)
@@ -88,12 +88,6 @@ def _as_asked(session: Session) -> Iterator[None]:
         yield
 
 
-def _classes_shown(session: Session) -> int:
-    """Returns the most classes of an episode; 0 for numbers."""
-    classes, most = len(session.plan.classes), session.model.native_classes
-    return classes if most is None else min(classes, most)
-
-
 def _optimizer(session: Session, best: BestState) -> torch.optim.Optimizer:
     train = session.settings.train
     return make_optimizer(
@@ -114,7 +108,8 @@ def _run_loop(
     environment, model, report = session.environment, session.model, session.report
     plan, clock = session.plan, session.arrays.clock
     assert plan.eval_every is not None, plan
-    classes = _classes_shown(session)
+    classes, most = len(session.plan.classes), session.model.native_classes
+    classes = classes if most is None else min(classes, most)  # of an episode
     take_step = plain_step(
         model,
         optimizer,

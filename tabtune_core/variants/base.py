@@ -4,14 +4,16 @@ Shapes: W ``(out, in)``, A ``(r, in)``, B ``(out, r)``.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     import torch
 
 Pair = tuple["torch.Tensor", "torch.Tensor"]
-
-
+Adapter = Any
+"""A module with A and B: ``lora.layers.LowRank``, which needs torch."""
+Tape = Any
+"""Counts what autograd keeps: ``models.activation_tape.Tape``, which imports this package."""
 SKINNY = 3
 """Time per number of a product with the rank as one side, relative to a full-width product."""
 
@@ -23,54 +25,6 @@ def is_whole(out: int, width: int, rank: int) -> bool:
     (False, True)
     """
     return out * width <= SKINNY * rank * (out + width)
-
-
-class Adapter(Protocol):
-    """A module of torch with A and B (``lora.layers``)."""
-
-    rank: int
-    scaling: float
-
-    @property
-    def factors(self) -> "tuple[torch.nn.Parameter, torch.nn.Parameter]":
-        """A and B."""
-
-    def moved(self, weight: "torch.Tensor") -> "torch.Tensor":
-        """Returns the weight with the update added."""
-
-    def get_buffer(self, target: str) -> "torch.Tensor":
-        """See ``nn.Module``."""
-
-    def get_parameter(self, target: str) -> "torch.nn.Parameter":
-        """See ``nn.Module``."""
-
-    def register_parameter(self, name: str, param: "torch.nn.Parameter") -> None:
-        """See ``nn.Module``."""
-
-    def register_buffer(self, name: str, tensor: "torch.Tensor") -> None:
-        """See ``nn.Module``."""
-
-
-class Tape(Protocol):
-    """Counts what autograd keeps (``models.activation_tape``)."""
-
-    @property
-    def hides(self) -> bool:
-        """Whether inputs of the adapter are dropped at random."""
-
-    @property
-    def mask_bytes(self) -> int:
-        """Bytes of a dropout mask per number, with torch's own dropout."""
-
-    @property
-    def live(self) -> bool:
-        """Whether the input needs a gradient."""
-
-    def keep(self, name: str, numbers: float, *, trains: bool = False) -> None:
-        """Records a tensor that is kept."""
-
-    def keep_bytes(self, name: str, size_bytes: float) -> None:
-        """Records a kept tensor of another type than the layer's."""
 
 
 class Variant:

@@ -45,7 +45,8 @@ class Dora(Variant):
         # in 16 bits m / ||W|| of a fresh adapter would not be 1
         with torch.no_grad(), torch.autocast(weight.device.type, enabled=False):
             norm: torch.Tensor = adapter.moved(weight).norm(dim=1)
-        return adapter.get_parameter("lora_magnitude_vector").div(norm)
+        scale: torch.Tensor = adapter.get_parameter("lora_magnitude_vector").div(norm)
+        return scale
 
     def keep(
         self, tape: Tape, path: str, inputs: Mapping[str, float], shape: tuple[int, int], rank: int, *, read: bool
