@@ -35,7 +35,7 @@ from tabtune_core.models.catalogue import get_card, with_tried_rates, with_usual
 from tabtune_core.models.checkpoints import find_checkpoint
 from tabtune_core.scratch import scratch_folder
 from tabtune_core.search.budget import Clock, Parts, check_budget, in_words
-from tabtune_core.search.proposer import what_was_learned, written
+from tabtune_core.search.proposer import what_was_learned
 from tabtune_core.search.space import space_of
 from tabtune_core.settings import (
     AXES,
@@ -220,7 +220,7 @@ def _follow_or_cancel(
     try:
         ensure_worker(store.home, exit_when_idle=True)
         meanwhile()
-        runs = follow(store, sweep, began=_tell_try(store, sweep))
+        runs = follow(store, sweep)
         if search := store.search(sweep):
             say(f"The search has ended. {search.ended} {what_was_learned(store, space_of(search))}")
         return runs, False
@@ -237,15 +237,6 @@ def _follow_or_cancel(
             "leave at once."
         )
         return follow(store, sweep, cancelling=True), True
-
-
-def _tell_try(store: RunStore, sweep: str) -> Callable[[Run], None]:
-    """Returns what says the settings of each run of a search as it begins; of an ordinary sweep nothing is said."""
-    search = store.search(sweep)
-    if search is None:
-        return lambda run: None
-    space = space_of(search)
-    return lambda run: say(f"{run.name}: {written(run.settings, space)}") if run.rung == 0 else None
 
 
 def resume_runs(asked: argparse.Namespace) -> int:

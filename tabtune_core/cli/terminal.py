@@ -18,6 +18,8 @@ from tabtune_core.execution.executor import RAY
 from tabtune_core.execution.lock import WorkerWatch
 from tabtune_core.execution.worker_flags import asked_by_environment
 from tabtune_core.metrics import METRICS
+from tabtune_core.search.proposer import written
+from tabtune_core.search.space import space_of
 from tabtune_core.settings import REFERENCES
 from tabtune_core.store.run_row import ENDED, RANKED, Run
 from tabtune_core.store.runs import RunStore
@@ -57,13 +59,12 @@ def moment(unix_seconds: float) -> str:
     return time.strftime("%d %b %Y %H:%M", time.localtime(unix_seconds))
 
 
-def follow(
-    store: RunStore, sweep: str, *, cancelling: bool = False, began: Callable[[Run], None] = lambda run: None
-) -> list[Run]:
+def follow(store: RunStore, sweep: str, *, cancelling: bool = False) -> list[Run]:
     """Shows the progress of a sweep's runs and keeps a worker running. Returns the runs when the last has ended.
 
-    ``cancelling`` also cancels what a search adds meanwhile; ``began`` is called with each run that has begun.
+    ``cancelling`` also cancels what a search adds meanwhile.
     """
+    space = space_of(search) if (search := store.search(sweep)) else None
     views, worker, notes = dict[str, RunView](), _WorkerCare(store.home), set[str]()
     layout, hidden = "{desc} |{bar:16}| {n_fmt} of {total_fmt} runs, {elapsed}", not sys.stderr.isatty()
     with tqdm(total=0, file=sys.stderr, bar_format=layout, leave=False, dynamic_ncols=True, disable=hidden) as bar:
@@ -73,7 +74,8 @@ def follow(
                 if run.status != "queued":
                     if run.id not in views:
                         views[run.id] = RunView(run, notes)
-                        began(run)
+                        if space and run.rung == 0:
+                            say(f"{run.name}: {written(run.settings, space)}")
                     views[run.id].update(store, run)
             bar.total, bar.n = len(runs), sum(run.status in ENDED for run in runs)
             going = [views[run.id].now for run in runs if run.id in views and run.status not in ENDED]

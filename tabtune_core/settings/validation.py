@@ -11,9 +11,6 @@ from tabtune_core.errors import SettingError
 from tabtune_core.settings.fields import Setting, rows_of, sections_of
 from tabtune_core.wording import counted
 
-MOST_WHOLE = 2**53
-"""Larger whole numbers change when they are turned into a float and back."""
-
 END_LETTERS = 500
 """Characters kept at the beginning of a long message, which names the setting, and at its end, which is the way out."""
 
@@ -88,9 +85,6 @@ def bounds(row: Setting) -> tuple[str, str]:
 def _check_number(row: Setting, name: str, value: Any, kind: type) -> None:
     """Refuses anything but a number within the bounds of a setting."""
     whole, start = kind is int, f"{name} is {value!r}; it must be"
-    if whole and isinstance(value, int):
-        many = f"{name} is too large; it must be at most {MOST_WHOLE:,}. {row.hint}"
-        require(value <= MOST_WHOLE, many.rstrip())
     lower, upper = bounds(row)
     inside = (
         isinstance(value, int if whole else int | float)

@@ -27,7 +27,7 @@ from tabtune_core.store.event_log import Stored
 from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.run_row import ENDED, Run
 from tabtune_core.store.runs import RunStore
-from tabtune_core.tracking.tracker import Row, SentRun, Tracker, Value
+from tabtune_core.tracking import Row, SentRun, Tracker, Value
 from tabtune_core.wording import counted
 
 CURVES = ("StepDone", "Evaluated", "MemorySampled", "PhaseDone")

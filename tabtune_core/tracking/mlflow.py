@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from tabtune_core.tracking.tracker import SentRun
+from tabtune_core.tracking import SentRun
 
 MOST_METRICS, MOST_PARAMETERS, LONGEST = 1_000, 100, 6_000
 """Limits of one call, and letters of a parameter (mlflow.org/docs/latest/api_reference/rest-api.html)."""

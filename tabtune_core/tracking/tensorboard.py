@@ -4,7 +4,7 @@ import re
 import shutil
 from pathlib import Path
 
-from tabtune_core.tracking.tracker import SentRun
+from tabtune_core.tracking import SentRun
 
 STAMP = "loralab-stamp"
 

@@ -7,7 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tabtune_core.tracking.tracker import SentRun
+from tabtune_core.tracking import SentRun
 
 STAMP = "loralab-stamp"
 ENDS = {"cancelled": 1, "failed": 1, "interrupted": 1}
