@@ -98,14 +98,6 @@ def numbers(column: pd.Series) -> NDArray[np.float64]:
     return np.array([_number(value) for value in present(column)], dtype=np.float64)
 
 
-def durations_in(seconds: float, column: pd.Series) -> pd.Series:
-    """Returns the column with durations as numbers of a unit that is ``seconds`` long; other values stay."""
-    if column.dtype.kind not in "mO":
-        return column
-    spans_N = np.array([isinstance(value, timedelta | np.timedelta64 | time) for value in column], dtype=bool)
-    return column.astype(object).mask(spans_N, numbers(column) / seconds) if spans_N.any() else column
-
-
 def _number(value: Any) -> float:
     """Returns a value as float, nan if it is not a number; a text is read exactly, unlike by ``pandas.to_numeric``."""
     if isinstance(value, timedelta | np.timedelta64):

@@ -1,8 +1,8 @@
 """Predicts with an adapter package: opens its base model, applies the adapter, and checks the context."""
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from datetime import time, timedelta
 from numbers import Integral
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from pandas.api.types import is_datetime64_any_dtype, is_float_dtype, is_numeric_dtype
+from pandas.api.types import is_datetime64_any_dtype, is_float_dtype
 from safetensors import SafetensorError
 
 from tabtune_core.data.arrays import read_rows
 from tabtune_core.data.findings import DateOrder, shorten
 from tabtune_core.data.prediction_rows import labels_like
-from tabtune_core.data.reading.numbers import mark_of, number_pattern, seconds_in, with_point
+from tabtune_core.data.reading.numbers import each_number
+from tabtune_core.data.reading.words import read_alone
 from tabtune_core.data.splits import Split
 from tabtune_core.data.table import ReadingChoices
 from tabtune_core.data.task import Context, labels_of, make_context, split_table
-from tabtune_core.data.values import durations_in, present, with_column
+from tabtune_core.data.values import present, with_column
 from tabtune_core.devices import resolve_device
 from tabtune_core.errors import AdapterError, warn
 from tabtune_core.lora.inject import merged_copy
@@ -76,7 +77,7 @@ class AdaptedModel:
         Raises:
             AdapterError: the table differs: its rows do not have the hash or the classes that the run stored.
         """
-        table, rows = self._in_own_units(table), np.array(self.facts.context_rows, dtype=np.int64)
+        rows = np.array(self.facts.context_rows, dtype=np.int64)
         if len(table) <= rows.max():
             raise AdapterError(
                 f"The run's table had {self.facts.table_rows:,} rows, this one has {len(table):,}; it is another table."
@@ -95,7 +96,7 @@ class AdaptedModel:
         Raises:
             AdapterError: the classes are not those of the run, or there are more rows than the model takes.
         """
-        table = self._in_own_units(table)
+        table = self.as_read(table)
         labels = self._labels(table)
         # the run's own table decided which classes are rare
         if self.settings.group_rare_classes and self.facts.labels_sha256 is None:
@@ -119,32 +120,22 @@ class AdaptedModel:
             raise AdapterError(f"The context has the classes {given}; the adapter was trained for {own}.")
         return context
 
-    def as_read(self, rows: pd.DataFrame, context: Context) -> pd.DataFrame:
+    def as_read(self, rows: pd.DataFrame) -> pd.DataFrame:
         """Returns the rows as read in the run's table: missing marks, units, commas in numbers.
 
-        A float or a date is no mark, as a file would have it with its decimals: 99 is not the price 99.0.
+        A float or a date is no mark, as a file would have it with its decimals: 99 is not the price 99.0. Durations and
+        times are no numbers of a unit.
         """
         marks = {mark.strip().lower() for mark in self.facts.reading.missing_marks}
-        for name in context.encoder.columns if marks else ():
+        commas, units = dict(self.facts.reading.decimal_commas), dict(self.facts.reading.units)
+        for name in self.facts.features if marks or commas or units else ():
             if name not in rows.columns or is_float_dtype(rows[name]) or is_datetime64_any_dtype(rows[name]):
                 continue
-            marked_N = np.array([_text(cell) in marks for cell in rows[name]], dtype=bool)
-            if marked_N.any():
-                rows = with_column(rows, name, rows[name].astype(object).where(~marked_N, None))
-        commas, units = dict(self.facts.reading.decimal_commas), dict(self.facts.reading.units)
-        for name in commas | units:
-            if name in context.encoder.numbers and name in rows.columns and not is_numeric_dtype(rows[name]):
-                unit, comma = units.get(name), bool(commas.get(name))
-                cells = [_as_number(cell, unit, comma=comma) for cell in present(rows[name])]
-                rows = with_column(rows, name, pd.Series(cells, index=rows.index, dtype=object))
-        return self._in_own_units(rows)
-
-    def _in_own_units(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Returns the frame with durations as numbers of the unit that their column has in the run's table."""
-        for name, unit in self.facts.reading.units:
-            if self.facts.kinds.get(name) == "number" and name in frame.columns and (worth := seconds_in(unit)):
-                frame = with_column(frame, name, durations_in(worth, frame[name]))
-        return frame
+            cells = [None if _text(cell) in marks else cell for cell in present(rows[name])]
+            if self.facts.kinds[name] == "number" and name in commas | units:
+                cells = _as_numbers(cells, units.get(name), comma=bool(commas.get(name)))
+            rows = with_column(rows, name, pd.Series(cells, index=rows.index, dtype=object))
+        return rows
 
     def predict_proba(self, rows: Any, *, context: Context) -> NDArray[np.float64]:
         """Predicts probabilities ``(rows, classes)``; raises AdapterError if the adapter predicts numbers."""
@@ -184,7 +175,7 @@ class AdaptedModel:
 
     def _predict(self, rows: Any, context: Context, *, warns: bool = False) -> NDArray[np.float64]:
         """Predicts; ``warns`` issues Python warnings about unreadable cells."""
-        frame = self.as_read(read_rows(rows), context)
+        frame = self.as_read(read_rows(rows))
         predicted = predict_rows(self.model, frame, context, views=self.settings.train.views)
         for sentence in context.encoder.unread(frame) if warns else ():
             warn(sentence)
@@ -257,11 +248,13 @@ def _text(cell: Any) -> str | None:
     return None if text == "Na" else text.lower()
 
 
-def _as_number(value: Any, unit: str | None, *, comma: bool) -> Any:
-    """Returns the text of a number without its unit and as Python writes it, and any other value as it is."""
-    if not isinstance(value, str):
-        return value
-    cell, mark = value.strip(), mark_of(unit) if unit else ""
-    if unit and re.search(mark, cell) and re.fullmatch(number_pattern(unit, comma=comma), cell):
-        cell = re.sub(mark, "", cell, count=1).strip().replace("\u2212", "-").replace("\u2013", "-")
-    return with_point(cell, comma=comma)
+def _as_numbers(cells: list[Any], unit: str | None, *, comma: bool) -> list[Any]:
+    """Returns the numbers of texts with a unit or a comma, as a file would have them; other cells stay."""
+    texts = [str(cell).strip() if isinstance(cell, str | timedelta | time) else "" for cell in cells]
+    known = list(dict.fromkeys(texts))
+    work = each_number("", unit=unit, comma_first=comma, decimal_comma=comma)
+    read = dict(zip(known, read_alone(work, known)[1], strict=True))
+    return [
+        cell if not text else text if read[text] is None else read[text]
+        for cell, text in zip(cells, texts, strict=True)
+    ]

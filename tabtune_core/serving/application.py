@@ -195,7 +195,7 @@ def _of_json(content: bytes, served: Served, limits: Limits) -> NewRows:
             if isinstance(value, list | dict):
                 raise TableError(f"Row {place:,}: {misfit(name, 'several values', 'one')}")
     frame = pd.DataFrame({name: pd.Series([row[name] for row in rows], dtype=object) for name in needed})
-    frame, encoder = served.adapted.as_read(frame, served.shown.context), served.shown.context.encoder
+    frame, encoder = served.adapted.as_read(frame), served.shown.context.encoder
     for name, lost, what in encoder.misfits(frame):
         raise TableError(misfit(name, repr(shorten(lost[0], LONGEST_SHOWN)), what))
     return NewRows(frame, tuple(encoder.unread(frame)))

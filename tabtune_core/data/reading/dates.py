@@ -4,22 +4,17 @@ Part of the fourth step of reading. If day and month could be swapped in every c
 offset becomes its moment in UTC; a month or quarter becomes its first day.
 """
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import cache, reduce
+from functools import reduce
 from typing import Any, Literal
 
-import duckdb
-import pyarrow as pa
-
 from tabtune_core.data.findings import DateOrder, Finding, Kind, Question, shorten
-from tabtune_core.data.reading.batched_queries import Ask, Asking, answered
+from tabtune_core.data.reading.batched_queries import Ask, Asking
 from tabtune_core.data.reading.numbers import BAD_SHARE, STRAY_SHARE, bad_cells_finding, stray_words, unread_words
-from tabtune_core.data.reading.sql import connect
-from tabtune_core.data.reading.words import Typed
+from tabtune_core.data.reading.words import Typed, read_alone
 
 MONTH, DAY = "jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec", "mon|tue|wed|thu|fri|sat|sun"
 LIKELY = re.compile(
@@ -93,7 +88,6 @@ FEWEST_IN_DIGITS = 8
 """Fewest different numbers that must all be dates: fewer may be so by chance."""
 FAR_YEARS, EARLIEST_YEAR = 10, 1500
 """Dates more years ahead, or earlier, may be of another century or calendar, or stand for no end."""
-HALF_A_DAY = 12
 MEANS: dict[Kind, str] = {
     "date": "dates{}. A model gets the day's number, the month and the weekday",
     "datetime": "dates with a time{}. A model gets the day's number, the month, the weekday and the time of day",
@@ -150,8 +144,6 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
         return None
     clocks = [value for value in sample if CLOCK.fullmatch(value)]
     if asked == "time" or (not forced and len(clocks) >= len(sample) * (1 - STRAY_SHARE)):
-        if not forced and name and are_durations(clocks):
-            return None
         _, read, filled = yield from _fitting({"": TIME_OF_DAY}, forced)
         return (yield from _typed(name, clocks, "time", TIME_OF_DAY, read, filled, forced=forced))
     likely = [value for value in sample if LIKELY.fullmatch(value)]
@@ -187,14 +179,6 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
     return replace(typed, findings=(*bad, Finding("warning", "ambiguous-date", message, name)), questions=(question,))
 
 
-def are_durations(clocks: Sequence[str]) -> bool:
-    """Whether times look elapsed: some are of more than 24 hours, or all have seconds and none is past noon."""
-    hours = [int(cell.partition(":")[0]) for cell in clocks if cell[-1].isdigit()]
-    late, full = sum(hour > 24 for hour in hours), all(cell.count(":") == 2 for cell in clocks)
-    usual = len(hours) >= len(clocks) * (1 - STRAY_SHARE)
-    return usual and (late > BAD_SHARE * len(clocks) or (full and max(hours) < HALF_A_DAY))
-
-
 def each_date(name: str, kind: Kind, order: DateOrder | None) -> Asking[Typed]:
     """Types a date column of rows to predict: each cell is read by itself, in the order of the table."""
     value = any_format(order)
@@ -220,8 +204,8 @@ def _typed(
         (timed,) = yield Ask((f"count(*) FILTER (({value}) <> date_trunc('day', {value}))",), parts=PARTS)
         kind = "datetime" if timed else "date"
     shown = f" such as {shorten(likely[0])!r}" if likely else ""
-    other = "durations" if kind == "time" else "plain numbers" if likely and is_number(likely[0]) else ""
-    way_out = f" Choose number, under Columns, if they are {other}." if other else " Nothing to do."
+    plain = likely and is_number(likely[0])
+    way_out = " Choose number, under Columns, if they are plain numbers." if plain else " Nothing to do."
     message = f"{name!r} holds {MEANS[kind].format(shown)}.{way_out}"
     return Typed(kind, value, (*bad, *((Finding("info", "date", message, name),) if read else ())))
 
@@ -279,20 +263,9 @@ def read_texts(
     cells = list(dict.fromkeys(texts))
     if not cells:
         return None, []
-    with _database(os.getpid()).cursor() as connection:
-        batch = pa.table({"place": [0] * len(cells), "number": range(len(cells)), "cell": pa.array(cells, pa.string())})
-        connection.register("batch", batch)
-        work = as_date("", cells, None, asked=asked) if order == "column" else each_date("", "datetime", order)
-        (typed,) = answered(connection, [work], [cells])
-        if typed is None or typed.kind not in MEANS:
-            return None, []
-        value = typed.value if typed.kind == "time" else f"epoch_us({typed.value})"  # Python has no year 0
-        values = connection.sql(f"SELECT {value} FROM batch ORDER BY number").fetchall()
-    read = {text: value for text, (value,) in zip(cells, values, strict=True)}
+    work = as_date("", cells, None, asked=asked) if order == "column" else each_date("", "datetime", order)
+    typed, values = read_alone(work, cells)
+    if typed is None or typed.kind not in MEANS:
+        return None, []
+    read = dict(zip(cells, values, strict=True))
     return typed, [read[text] for text in texts]
-
-
-@cache
-def _database(process: int) -> duckdb.DuckDBPyConnection:
-    """Opens one database per process, since opening takes longer than reading a column; a fork opens its own."""
-    return connect()

@@ -36,9 +36,6 @@ those that are slips, unless they look like codes."""
 PLAIN = "(CASE WHEN NOT contains(cell, '_') THEN TRY_CAST(cell AS DOUBLE) END)"
 FINITE = f"(CASE WHEN isfinite({PLAIN}) THEN {PLAIN} END)"
 UNREAD = f"(cell IS NOT NULL AND {PLAIN} IS NULL)"
-SECONDS = {"d(ays?)?": 86400, "h((ou)?rs?)?": 3600, "min(ute)?s?": 60, "s(ec(ond)?s?)?": 1}
-CLOCK = re.compile(r"(?:-?\d+ days?,? \+?)?\d+:[0-5]\d(?::[0-5]\d(?:\.\d+)?)?")
-"""A duration, as pandas also writes it; without hours it is minutes and seconds."""
 LARGEST_EXACT = 2**53  # above it not every integer is a float64, so two ids could become one
 CODE = re.compile(r"\s*[A-Za-z]{1,4}[-. ]?\d.*")
 MANY_NUMBERS = 20
@@ -110,8 +107,8 @@ def _formatted(
         doubtful = comma and bool(marked) and pointed == with_comma and all(map(EITHER.search, marked))
     value = all_values(unit, comma=comma)
     odd = f"({value}) IS NOT NULL AND ({value}) IS DISTINCT FROM {FINITE}"
-    other = f"{odd} AND NOT {_fits(unit, comma)} AND NOT contains(cell, ':')"
-    bare = f"({value}) <> 0 AND NOT contains(cell, {quoted(unit or '')}) AND NOT contains(cell, ':')"
+    other = f"{odd} AND NOT {_fits(unit, comma)}"
+    bare = f"({value}) <> 0 AND NOT contains(cell, {quoted(unit or '')})"
     filled, read, shown, without, others, example, commas, points = yield Ask(
         (
             "count(cell)",
@@ -128,10 +125,7 @@ def _formatted(
     unread = filled - read - infinite
     if shown is None:
         return Typed("number", FINITE), unread
-    what = f"{in_words(shown['value'], 15)}{' seconds' * (':' in shown['cell'])}"
     doubts = []
-    if ":" in shown["cell"]:
-        doubts.append(". Choose time of day, under Columns, if they are no durations")
     if unit and without:
         doubts.append(f", and {without:,} without {unit!r}. Convert them to one unit if they differ in it")
     if others:
@@ -139,7 +133,8 @@ def _formatted(
     if doubtful:
         doubts.append(f". If the commas separate thousands, say so {NO_COMMA}")
     severity: Severity = "warning" if doubts else "info"
-    message = f"{name!r} holds numbers such as {shorten(shown['cell'])!r}, read as {what}{''.join(doubts)}."
+    read_as = f"{shorten(shown['cell'])!r}, read as {in_words(shown['value'], 15)}"
+    message = f"{name!r} holds numbers such as {read_as}{''.join(doubts)}."
     mark = comma if commas or (comma and points) else None
     findings = (Finding(severity, "number-format", message, name),)
     return Typed("number", value, findings, unit=unit, decimal_comma=mark), unread
@@ -197,23 +192,12 @@ def unit_of(sample: Sequence[str]) -> str | None:
     >>> unit_of(["344xx", "345xx"]), unit_of(["5K", "7K"]), unit_of(["5 km", "7"])
     (None, None, None)
     """
-    if sum(map(bool, map(CLOCK.fullmatch, sample))) > len(sample) / 2:
-        return "s"
     matches = [match.groups("") for match in map(MARKED.fullmatch, sample) if match]
     marks = Counter(re.sub(r"(?<=[a-z]{2})s$", "", "".join(few)) for few in matches if sum(map(bool, few)) < 2)
     plain = marks.pop("", 0)
     (mark, times), *_ = marks.most_common(1) or [("", 0)]
     is_sign = re.fullmatch(f"{MONEY}|%", mark) is not None
     return mark if mark and times >= FEWEST_WITH_UNIT * (marks.total() + plain * (not is_sign)) else None
-
-
-def seconds_in(unit: str) -> int | None:
-    """Returns how many seconds a unit of time is, or None for other units.
-
-    >>> [seconds_in(unit) for unit in ("h", "min", "day", "s", "km")]
-    [3600, 60, 86400, 1, None]
-    """
-    return next((seconds for one, seconds in SECONDS.items() if re.fullmatch(one, unit)), None)
 
 
 def number_pattern(unit: str | None, *, comma: bool) -> str:
@@ -246,39 +230,15 @@ def _number_value(unit: str | None, *, comma: bool) -> str:
     return f"CASE WHEN {_fits(unit, comma)} THEN {number} END"
 
 
-def _clock_value() -> str:
-    """Returns SQL for the seconds of a duration such as 1:02:03, NULL for other cells."""
-    days = "86400 * coalesce(TRY_CAST(regexp_extract(cell, '^(-?\\d+) day', 1) AS DOUBLE), 0)"
-    part = "coalesce(TRY_CAST(regexp_extract(split_part(cell, ':', {}), '[\\d.]+$') AS DOUBLE), 0)"
-    parts = (f"{60**place} * {part.format(-1 - place)}" for place in range(3))
-    return f"CASE WHEN regexp_full_match(cell, {quoted(CLOCK.pattern)}) THEN {' + '.join([days, *parts])} END"
-
-
 def all_values(unit: str | None, *, comma: bool, known: bool = True) -> str:
     """Returns SQL for the number of a cell; where it has two meanings, ``comma`` says that its comma is decimal.
 
-    A plain "1.234" is 1234 only if that is ``known``. A duration has the unit of its column, if that is one of time.
+    A plain "1.234" is 1234 only if that is ``known``.
     """
     point_value, comma_value = (_number_value(unit, comma=decimal) for decimal in (False, True))
     ways = [comma_value, FINITE, point_value] if comma else [FINITE, point_value, comma_value]
     ways = ways if known or not comma else [FINITE, comma_value, point_value]
-    if unit and (worth := seconds_in(unit)):
-        ways.append(f"({_clock_value()}) / {worth}")
     return f"coalesce({', '.join(ways)})"
-
-
-def with_point(text: str, *, comma: bool) -> str:
-    """Returns a number whose ``comma`` is decimal, or else separates thousands, as Python writes it; other text as is.
-
-    >>> [with_point(text, comma=True) for text in ("1.234,5", "21.428", "62,3", "1.5", "0.652", "about 3")]
-    ['1234.5', '21428', '62.3', '1.5', '0.652', 'about 3']
-    >>> [with_point(text, comma=False) for text in ("1,234.5", "12,34")]
-    ['1234.5', '12,34']
-    """
-    if not re.fullmatch(number_pattern(None, comma=comma), text.strip(), re.ASCII):
-        return text
-    bare = re.sub(GAP, "", text.strip())
-    return bare.replace(".", "").replace(",", ".") if comma else bare.replace(",", "")
 
 
 def decimal_commas(cells: Cells, job: Job, *, own: bool | None) -> dict[str, bool]:

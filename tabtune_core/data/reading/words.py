@@ -3,10 +3,18 @@
 Part of the fourth step of reading. Also defines ``Typed``, the result of every rule of this step.
 """
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import duckdb
+import pyarrow as pa
 
 from tabtune_core.data.findings import DateOrder, Finding, Kind, Question
-from tabtune_core.data.reading.batched_queries import Ask, Asking, quoted
+from tabtune_core.data.reading.batched_queries import Ask, Asking, answered, quoted
+from tabtune_core.data.reading.sql import connect
 
 FEW_VALUES = 20
 CATEGORY_SHARE = 0.25
@@ -36,7 +44,7 @@ class Typed:
     day_first: DateOrder | None = None
     """In which order its dates were read; None for other columns and for dates without that choice."""
     unit: str | None = None
-    """The currency, percent sign or unit beside its numbers; "s" for durations."""
+    """The currency, percent sign or unit beside its numbers."""
     decimal_comma: bool | None = None
     """Whether the comma in its numbers is a decimal comma, not one between thousands; None if there is no comma."""
     pointed: str = ""
@@ -53,3 +61,24 @@ def as_words() -> Asking[Typed]:
         if frozenset(words) in BOOLEAN_WORDS:
             return Typed("boolean", "cell")
     return Typed("category" if unique <= max(FEW_VALUES, filled * CATEGORY_SHARE) else "text", "cell")
+
+
+def read_alone(work: Asking[Typed | None], cells: Sequence[str]) -> tuple[Typed | None, list[Any]]:
+    """Types different texts by the same rules as a column of a file; returns the type, and the value of each text.
+
+    A date is its microseconds since 1970, as Python has no year 0.
+    """
+    with _database(os.getpid()).cursor() as connection:
+        batch = pa.table({"place": [0] * len(cells), "number": range(len(cells)), "cell": pa.array(cells, pa.string())})
+        connection.register("batch", batch)
+        (typed,) = answered(connection, [work], [cells])
+        if typed is None:
+            return None, []
+        value = f"epoch_us({typed.value})" if typed.kind in ("date", "datetime") else typed.value
+        return typed, [value for (value,) in connection.sql(f"SELECT {value} FROM batch ORDER BY number").fetchall()]
+
+
+@cache
+def _database(process: int) -> duckdb.DuckDBPyConnection:
+    """Opens one database per process, since opening takes longer than reading a column; a fork opens its own."""
+    return connect()

@@ -18,7 +18,7 @@ from tabtune_core.data.encoding import FeatureEncoder, LabelEncoder, count_featu
 from tabtune_core.data.findings import ReadAs
 from tabtune_core.data.prediction_rows import read_new_rows
 from tabtune_core.data.table import read_table
-from tabtune_core.data.values import column_kind, durations_in, numbers, word, words
+from tabtune_core.data.values import column_kind, numbers, word, words
 from tabtune_core.errors import TableWarning
 from tabtune_core.settings import RunSettings
 
@@ -275,11 +275,3 @@ def test_labels_of_another_type_are_the_same_classes(y):
         )
     decimals = [value if isinstance(value, str) else Decimal(value) for value in y[:2]]
     assert classes.transform(decimals).tolist() == classes.transform(y[:2]).tolist()
-
-
-@pytest.mark.parametrize("write", [*SPANS.values(), as_type("category")], ids=[*SPANS, "category"])
-def test_durations_become_numbers_of_a_unit_and_other_values_stay(write):
-    found = durations_in(3600, write(pd.Series([dt.timedelta(minutes=90), None, dt.timedelta(0)], dtype=object)))
-    np.testing.assert_array_equal(numbers(found), [1.5, np.nan, 0])
-    mixed = durations_in(60, pd.Series([7, dt.timedelta(hours=1), dt.time(0, 2), "3", None], dtype=object))
-    np.testing.assert_array_equal(numbers(mixed), [7, 60, 2, 3, np.nan])

@@ -38,9 +38,6 @@ NUMBERS = {
     "singular and plural": (["1 vote", "12 votes"], [1, 12], {"number-format"}),
     "other minus signs and a unit": (["\u22125 °C", "\u20131.5 °C"], [-5, -1.5], {"number-format"}),
     "a sign and a blank": (["- 7.5", "3.25", "+ 1.5"], [-7.5, 3.25, 1.5], {"number-format"}),
-    "minutes and seconds": (["64:12", "3:05", "1:02:03.5"], [3852, 185, 3723.5], {"number-format"}),
-    "hours": (["02:08:51", "3:15:00", "02:59:59.5"], [7731, 11700, 10799.5], {"number-format"}),
-    "days, as pandas writes them": (["1 days 02:00:00", "0 days 00:00:01"], [93600, 1], {"number-format"}),
 }
 
 
@@ -250,27 +247,6 @@ def test_a_number_with_another_unit_is_missing_and_told(unit):
     read = read_new_rows(("x;y\n" + "".join(f"{cell};\n" for cell in cells)).encode(), facts)
     np.testing.assert_array_equal(read.frame["x"], [5, 5, *[np.nan] * len(others)])
     assert any("read as missing" in note for note in read.notes)
-
-
-SPANS = {"clock": lambda s: f"{s // 3600}:{s // 60 % 60:02}:{s % 60:02}", "pandas": lambda s: str(pd.Timedelta(s, "s"))}
-
-
-@pytest.mark.parametrize("style", [*SPANS, "min"])
-def test_durations_of_new_rows_have_the_unit_of_the_table(style):
-    spans = [DRAW.randint(61, 600) * 60 for _ in range(30)]
-    write = SPANS.get(style, lambda s: f"{s // 60} min")
-    table = one_column([*map(write, spans)])
-    assert table.frame["x"].tolist() == [span / 60 ** (style == "min") for span in spans]
-    facts = ReadAs(table.reading, {"x": "number", "other": "category"}, ["x"], "other")
-    rows = pd.DataFrame({"x": [*map(SPANS["clock"], spans[:4])], "other": "a"}).to_csv(index=False).encode()
-    np.testing.assert_allclose(read_new_rows(rows, facts).frame["x"], table.frame["x"][:4])
-
-
-def test_a_duration_in_a_column_of_plain_numbers_is_missing_and_told():
-    like = ReadAs(ReadingChoices(), {"trip": "number", "y": "category"}, ["trip"], "y")
-    read = read_new_rows(b"trip,y\n1:20:00,a\n7,c\n", like)
-    np.testing.assert_array_equal(read.frame["trip"], [np.nan, 7])
-    assert read.notes == ("Cells of 'trip' that are not numbers below 1e100 were read as missing.",)
 
 
 def test_new_rows_with_decimal_commas_in_one_column_keep_the_points_of_another():
