@@ -1,0 +1,100 @@
+"""Does LoRA add anything to zero-shot, boosting and full fine-tuning together? TabICL mini on real tables.
+
+``python tests/benchmarks/ensembles.py --runs ensembles.jsonl`` prints Markdown; with ``--write`` it goes into the
+documentation, whose page says how it is measured. Tables that are already in the file are not repeated.
+"""
+
+import subprocess
+import sys
+import tempfile
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fair_ranks import TABLES
+from published import Kept, markdown_table, options, publish
+from real_tables import CLASSIFICATION, REGRESSION
+
+from tabtune_core.analysis.gains import beyond_noise
+from tabtune_core.analysis.jackknife import Difference
+from tabtune_core.analysis.recommendation import board_and_recommendation
+from tabtune_core.metrics import METRICS, SELECTION, Task
+from tabtune_core.store.predictions import read_predictions
+from tabtune_core.store.runs import RunStore
+
+RANKS, STEPS, ROWS = (2, 8), 48, 2000
+NAMES = {"breast", "german", "heart", "mammographic", "segment", "titanic", "diabetes"}
+"""Beside those of fair_ranks, named before any was run."""
+MORE: list[tuple[Task, Any]] = [("classification", one) for one in CLASSIFICATION if one.name in NAMES]
+MORE += [("regression", one) for one in REGRESSION[:4]]
+
+
+def sweep(task: Task, table: Any) -> dict[str, Any]:
+    """The sweep's last word on the ensemble, and each member's score on the test rows."""
+    x, y = table.load()
+    frame = x.assign(**{"the target": y}).sample(min(ROWS, len(y)), random_state=0)
+    with tempfile.TemporaryDirectory() as name:
+        home, file = Path(name) / "home", Path(name) / "table.csv"
+        frame.to_csv(file, index=False)
+        command = [sys.executable, "-m", "tabtune_core", "sweep", file, "--target", "the target", "--task", task]
+        command += ["--model", "tabicl-mini", "--device", "cpu", "--one-rate", "--steps", STEPS, "--home", home]
+        command += ["--set", "context_rows=256", "--set", "batch_size=128", "--ranks", *RANKS]
+        subprocess.run([*map(str, command)], check=True, capture_output=True)
+        store, metric = RunStore(home), SELECTION[task]
+        board, answer = board_and_recommendation(store, store.runs(), metric, partial(read_predictions, store))
+    mixed = answer.ensemble
+    assert mixed is not None, table.name
+    best = board[board["place"].notna()].groupby("strategy")[f"test_{metric}"].first()
+    differences = {"gain": mixed.gain, "added": mixed.added}
+    return {
+        "task": task,
+        "rows": len(frame),
+        "name": mixed.name,
+        "test": mixed.test,
+        "scores": best.to_dict(),
+        "lora": "LoRA" in mixed.weights,
+        **{
+            name: [one.value, one.half, beyond_noise(one)] if isinstance(one, Difference) else None
+            for name, one in differences.items()
+        },
+    }
+
+
+def report(tables: list[dict[str, Any]]) -> str:
+    lines, wins = [], []
+    for one in tables:
+        metric = METRICS[SELECTION[one["task"]]]
+        written = [metric.text(one["scores"][name]) for name in ("inference", "peft", "base-ft", "boosting")]
+        differences = [one[name] for name in ("gain", "added")]
+        said = ["" if pair is None else f"{pair[0]:+.4g} ± {pair[1]:.2g}" for pair in differences]
+        lines.append([f"{one['table']} ({one['rows']:,})", *written, metric.text(one["test"]), *said, one["name"]])
+        wins.append(all(not metric.better(score, one["test"]) for score in one["scores"].values()))
+    head = [
+        "table (rows)",
+        "zero-shot",
+        "LoRA",
+        "full",
+        "boosting",
+        "together",
+        "over zero-shot",
+        "LoRA adds",
+        "weights",
+    ]
+    added, used = [one["added"] for one in tables if one["added"]], sum(one["lora"] for one in tables)
+    better, worse = (sum(one[2] == sign for one in added) for sign in (1, -1))
+    summary = f"""On {sum(wins)} of {len(tables)} tables no single model has a better test score than all together. LoRA has a weight on {used}.
+What it adds to the others is beyond the 95 % interval (of a page, Holm) on {better}, and what it takes from them on {worse}."""
+    return f"{markdown_table(head, lines)}\n\n{summary}"
+
+
+def main() -> None:
+    parser = options(__doc__)
+    parser.add_argument("--runs", type=Path, required=True, help="JSONL file that the tables' results are appended to")
+    asked = parser.parse_args()
+    kept = Kept(asked.runs, "table")
+    made = [kept.get(partial(sweep, task, one), table=one.name) for task, one in (*TABLES, *MORE)]
+    publish("ensembles", report(made), write=asked.write)
+
+
+if __name__ == "__main__":
+    main()
