@@ -149,7 +149,7 @@ def _greedy(rows: Rows, metric: Metric) -> dict[str, Fraction]:
     for _ in range(DRAWS):
         scores = {name: score(name) for name in rows}
         drawn.append(max(scores, key=lambda name: scores[name]))
-        if not scores[drawn[-1]] <= best:
+        if not scores[drawn[-1]] <= best + by.rounding(best):
             best, kept = scores[drawn[-1]], len(drawn)
     shares = _shares(drawn[:kept])
     return {name: shares[name] for name in rows if name in shares}

@@ -23,7 +23,7 @@ from tabtune_core.store.predictions import read_predictions
 from tabtune_core.store.runs import RunStore
 
 RANKS, STEPS, ROWS = (2, 8), 48, 2000
-NAMES = {"breast", "german", "heart", "mammographic", "segment", "titanic", "diabetes"}
+NAMES = {"breast", "german", "heart", "mammographic", "segment", "titanic"}
 """Beside those of fair_ranks, named before any was run."""
 MORE: list[tuple[Task, Any]] = [("classification", one) for one in CLASSIFICATION if one.name in NAMES]
 MORE += [("regression", one) for one in REGRESSION[:4]]

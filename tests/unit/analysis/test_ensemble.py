@@ -40,6 +40,11 @@ def test_a_lora_that_is_worse_on_every_row_gets_no_weight(tmp_path):
     assert found.sentence(METRICS["accuracy"]).startswith("LoRA adds nothing to gradient boosting:")
 
 
+def test_a_model_that_predicts_as_an_earlier_one_gets_no_weight(tmp_path):
+    same = [("base-ft", (0.8,), range(16)), ("boosting", (0.8,), range(16)), (4, (0.8,), range(16))]
+    assert len(together(Lab(tmp_path).add(*same)).weights) == 1
+
+
 def test_beside_zero_shot_alone_nothing_is_said_twice(tmp_path):
     found = together(Lab(tmp_path).add(ZERO, (4, (0.9,), range(18))))
     assert found.added is None and found.sentence(METRICS["accuracy"]) == ""
