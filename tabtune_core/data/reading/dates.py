@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import date
-from functools import reduce
+from functools import lru_cache, reduce
 from typing import Any, Literal
 
 from tabtune_core.data.findings import DateOrder, Finding, Kind, Question, shorten
@@ -252,6 +252,10 @@ def kind_of_texts(texts: Sequence[str]) -> Typed | None:
     return read_texts(texts, None)[0] if may_be_dates(texts) else None
 
 
+FEW_TEXTS = 100
+"""Texts whose reading is kept: a row to predict is checked, noted and encoded."""
+
+
 def read_texts(
     texts: Sequence[str], asked: Kind | None, *, order: DateOrder | Literal["column"] | None = "column"
 ) -> tuple[Typed | None, list[Any]]:
@@ -260,12 +264,20 @@ def read_texts(
     ``asked`` is the kind of ``MEANS`` to read them as, if known. With another ``order`` than that of the whole column,
     each date is read by itself.
     """
-    cells = list(dict.fromkeys(texts))
-    if not cells:
-        return None, []
-    work = as_date("", cells, None, asked=asked) if order == "column" else each_date("", "datetime", order)
-    typed, values = read_alone(work, cells)
-    if typed is None or typed.kind not in MEANS:
+    cells = tuple(dict.fromkeys(texts))
+    typed, values = (_read_few if len(cells) <= FEW_TEXTS else _read_few.__wrapped__)(cells, asked, order)
+    if typed is None:
         return None, []
     read = dict(zip(cells, values, strict=True))
     return typed, [read[text] for text in texts]
+
+
+@lru_cache(maxsize=64)
+def _read_few(
+    cells: tuple[str, ...], asked: Kind | None, order: DateOrder | Literal["column"] | None
+) -> tuple[Typed | None, list[Any]]:
+    if not cells:
+        return None, []
+    work = as_date("", list(cells), None, asked=asked) if order == "column" else each_date("", "datetime", order)
+    typed, values = read_alone(work, cells)
+    return (typed, values) if typed is not None and typed.kind in MEANS else (None, [])
