@@ -19,7 +19,6 @@ from tabtune_core.data.reading.dates import is_number, kind_of_texts
 from tabtune_core.data.text_features import DIRECTIONS, PARTS, TextEncoder
 from tabtune_core.data.values import (
     MISSING,
-    TRUTH,
     date_texts,
     moments,
     numbers,
@@ -157,11 +156,6 @@ class FeatureEncoder:
             when = self._moments(frame[name]).dropna()
             if len(when) and (when == when.dt.normalize()).all():
                 yield f"No cell of {name!r} has a time of day: read as midnight."
-        for name in (name for name in self.numbers if frame[name].dtype.kind in "bO"):
-            truths = [value for value in present(frame[name]) if str(value).strip().lower() in TRUTH]
-            if truths:
-                cells = f"{counted(len(truths), 'cell')} of {name!r}, such as {str(truths[0])!r}"
-                yield f"{cells}: read as 1 or 0, because the column holds numbers."
         for name, known in self.categories.items():
             there = [value for value in present(frame[name]) if value is not None]
             new = [word(value) for value, place in zip(there, places(there, known), strict=True) if place == -1]

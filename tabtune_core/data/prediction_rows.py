@@ -41,8 +41,8 @@ ROWS = "rows.parquet"
 TRUTH = "truth"
 """Column of ``PREDICTED`` with the known labels, if any."""
 ID = re.compile(r"[0-9a-f]{16}")
-NOTED, LOST = ("short-lines", "comment-lines"), "ragged-lines"
-"""Findings that change what is predicted, and the number of rows; comments are refused if strict."""
+NOTED, LOST = "short-lines", "ragged-lines"
+"""Findings that change what is predicted, and the number of rows."""
 UNREAD = "bad-cells"
 """Finding about cells that became missing because they do not fit the kind of their column."""
 _SHOWN = 5
@@ -87,9 +87,7 @@ def read_new_rows(
     for finding in table.findings:
         if finding.code == LOST:
             raise TableError(f"Rows are predicted in their order, so no row may be missing. {finding.message}")
-        if strict and finding.code == "comment-lines":
-            raise TableError(f"Each line must be a row. {finding.message} Remove it, or put its '#' in quotes.")
-    notes = [finding.message for finding in table.findings if finding.code in NOTED]
+    notes = [finding.message for finding in table.findings if finding.code == NOTED]
     notes += _unread_notes(table, like, strict=strict)
     unused = [name for name in names if name not in needed and name != target and kinds.get(name) != "text"]
     if unused:

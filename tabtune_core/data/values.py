@@ -25,7 +25,6 @@ from tabtune_core.errors import TableError
 
 NUMBER = re.compile(r"[+-]?(?!0\d)(\d{1,15}(\.\d*)?|\.\d+)([eE][+-]?\d{1,3})?", re.ASCII)
 """A number as text; codes with leading zeros, or with more digits than float64 holds, are words instead."""
-DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII)
 PADDED = re.compile(r"0\d{1,14}", re.ASCII)
 """A code with leading zeros, which a program that reads it as a number drops."""
 WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)(\.0+)?", re.ASCII)
@@ -71,8 +70,6 @@ def column_kind(column: pd.Series) -> Kind:
     filled = [value for value in present(column) if value is not None]
     counts = Counter(map(word, filled))
     telling = [text.strip() for text in counts if text.strip().lower() not in MISSING]
-    if telling and all(map(DATE.fullmatch, telling)):
-        return _with_time(moments(pd.Series(telling)))
     dated = kind_of_texts(telling)
     if dated is not None:
         return dated.kind

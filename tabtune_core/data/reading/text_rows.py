@@ -74,7 +74,7 @@ def load_text(path: Path, layout: Layout, job: Job, *, sample: Path) -> Cells:
     source = rows_of(table, layout)
     rows, closed = hold(connection, source, missing) if whole else counted_rows(connection, source)
     rejected = rejected_lines(connection, table, layout.skip)
-    wrong, short, comments = (rejected.get(kind, Rejected()) for kind in ("wrong", "short", "comment"))
+    wrong, short = (rejected.get(kind, Rejected()) for kind in ("wrong", "short"))
     if short.count or (rejected and job.fewest == 1):  # blank lines among rows to predict are rows
         source[1].update(pad=True, rejects=False)
         rows, closed = hold(connection, source, missing) if whole else counted_rows(connection, source)
@@ -95,11 +95,8 @@ def load_text(path: Path, layout: Layout, job: Job, *, sample: Path) -> Cells:
         hold(connection, source, missing)
     named = header_of(connection, layout, source)
     connection.execute(f"DELETE FROM cells WHERE c0 = {quoted(LAST_LINE)}")
-    if comments.count:
-        others = ", ".join(f"c{place}" for place in range(1, layout.width))
-        connection.execute(f"DELETE FROM cells WHERE starts_with(c0, '#') AND coalesce({others}) IS NULL")
     names, renamed = tidy_names(named, named=layout.header)
-    findings = [*findings_of(layout, wrong, short, comments), *renamed]
+    findings = [*findings_of(layout, wrong, short), *renamed]
     if lines > rows:
         findings += tall_finding(connection, layout)
     findings += sampled_finding(count_rows(connection), share)
@@ -178,10 +175,9 @@ def counted_rows(connection: duckdb.DuckDBPyConnection, source: Source) -> tuple
 
 
 def rejected_lines(connection: duckdb.DuckDBPyConnection, path: Path, skip: int) -> dict[str, Rejected]:
-    """Returns the lines that DuckDB rejected: ``blank``, ``comment``, ``short``, or ``wrong`` for all others."""
+    """Returns the lines that DuckDB rejected: ``blank``, ``short``, or ``wrong`` for all others."""
     kind = (
         "CASE WHEN trim(any_value(csv_line), ' ' || chr(9) || chr(10)) = '' THEN 'blank' "
-        "WHEN regexp_full_match(any_value(csv_line), '#[^\\n]*\\n?') THEN 'comment' "
         "WHEN bool_or(error_type != 'MISSING COLUMNS') THEN 'wrong' ELSE 'short' END"
     )
     lines = (
@@ -203,14 +199,11 @@ def rejected_lines(connection: duckdb.DuckDBPyConnection, path: Path, skip: int)
     }
 
 
-def findings_of(layout: Layout, wrong: Rejected, short: Rejected, comments: Rejected) -> Iterator[Finding]:
+def findings_of(layout: Layout, wrong: Rejected, short: Rejected) -> Iterator[Finding]:
     """Yields what a person should know about the layout and the lines that do not have it."""
     if layout.skip:
         text = f"The table starts at line {layout.skip + 1}; the lines above it were left out."
         yield Finding("info", "left-out", text)
-    if comments.count:
-        text = f"{comments}: read as a comment, as it begins with '#' and has no cells."
-        yield Finding("info", "comment-lines", text)
     if layout.delimiter != ",":
         word = {"\t": "a tab", " ": "a blank"}.get(layout.delimiter, repr(layout.delimiter))
         yield Finding("info", "separator", f"Cells are separated by {word}.")

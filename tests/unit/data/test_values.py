@@ -182,7 +182,7 @@ def test_features_do_not_depend_on_the_type_that_holds_a_value(made, chance):
     np.testing.assert_array_equal(encoder.transform(asked), expected)
     again = FeatureEncoder.from_json(json.loads(json.dumps(encoder.to_json())))
     np.testing.assert_array_equal(again.transform(asked.iloc[::-1])[::-1], expected)
-    assert all("read as 1 or 0" in note for note in encoder.unread(asked))
+    assert [*encoder.unread(asked)] == []
     kinds = {name: kind for kind in ("date", "datetime", "time") for name in getattr(encoder, f"{kind}s")}
     for i, name in enumerate(encoder.columns):
         place = count_features({before: kinds.get(before, "number") for before in encoder.columns[:i]}, None)

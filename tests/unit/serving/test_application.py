@@ -167,7 +167,6 @@ IN_CSV = (
     (as_csv([{"size": 1, "colour": "red"}]), 422, "The rows lack 2 of the 4 columns"),
     (as_csv([{**ROW, "colours": 1}]), 422, "The table of the adapter has no column 'colours'. Did you mean 'colour'?"),
     (as_csv([{**ROW, "size": "abc"}, ROW]), 422, "'size' holds other values, but must hold numbers below 1e100."),
-    (as_csv([ROW, ROW]) + b"#red,2\n", 422, "row. Line 4: read as a comment, as it begins with '#'"),
     (as_csv([ROW, ROW]) + b"1,2,3,4,5,6,7\n", 422, "Rows are predicted in their order, so no row may"),
     (as_csv([ROW] * 11), 413, "The request has 11 rows; at most 10 are predicted at once. Send fewer."),
 )
