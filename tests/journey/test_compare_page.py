@@ -53,9 +53,7 @@ def predicted(store, sweep):
 def answer(store, job):
     rank = store.run(job.arguments["run"]).settings.lora.rank
     scores = [seeding.made_up_scores(accuracy) for accuracy in (0.9, 0.94, 0.95)]
-    layer = {"path": f"blocks.{rank}", "target": "blocks", "shape": [8, 8], "rank": rank, "update_norm": 1.1}
-    layer |= {"singular_values": [1.0] + [0.1] * (rank - 1), "weight_norm": 10.0}
-    result = {"ranks": [0, 1, rank], "validation": scores, "test": scores, "layers": [layer], "beside": 0}
+    result = {"ranks": [0, 1, rank], "validation": scores, "test": scores, "needed": [1]}
     store.finish_job(job.id, "finished", result=result | {"seconds": 1.5})
 
 
@@ -94,7 +92,7 @@ def test_the_curve_over_ranks_is_a_job_whose_result_is_found_again(app, store, s
     app.run()
     assert not app.exception
     assert not app.error
-    assert "90% of the update lies in rank 1" in texts(app.markdown)
+    assert "90 % of the update lies in rank 1" in texts(app.markdown)
     assert "Validation log-loss at rank 1: " in texts(app.markdown)
 
 

@@ -16,13 +16,6 @@ from tabtune_core.analysis.comparison import at_one_rate, smallest_tied
 from tabtune_core.analysis.intervals import PLUS_MINUS, half_width
 from tabtune_core.analysis.races import with_scores_so_far
 from tabtune_core.analysis.recommendation import Recommendation, with_noise
-from tabtune_core.analysis.singular_values import (
-    MOST_OF_IT,
-    curve_frame,
-    effective_rank,
-    layer_frame,
-    rank_for,
-)
 from tabtune_core.charts import CHARTS
 from tabtune_core.metrics import METRICS
 from tabtune_core.settings import REFERENCES
@@ -33,6 +26,8 @@ BARS = (
     "Bars at a rank are the ± of its difference from the best rank on the validation rows: where one reaches the level "
     "of the best, the difference may be noise."
 )
+MOST_OF_IT = 0.9
+"""Share of the gain that counts as nearly all of it."""
 STAR = "Dashed: r*, the smallest rank within one standard error of the best."
 
 
@@ -96,7 +91,7 @@ KIND = "rank_curve"
 
 def one_run_rank(compared: Compared) -> None:
     """Draws which rank one run really used."""
-    means = "If the score stays the same, the full rank was not needed."
+    means = "If the score stays the same, the full rank was not needed. Biases and DoRA's row lengths are kept."
     st.header("Truncate the rank of one run", help=f"{CHARTS['truncation'].help} {means}")
     highest_first = sorted(compared.lora, key=lambda run: -run.settings.lora.rank)
     doing, icon = "Truncating and scoring the update", ":material/content_cut:"
@@ -105,49 +100,24 @@ def one_run_rank(compared: Compared) -> None:
 
 
 def _found(compared: Compared, run: Run, result: dict[str, Any]) -> None:
-    layers = result["layers"]
-    curve = curve_frame(result)
-    st.markdown(in_words(curve, layers, compared.metric))
+    columns = {"rank": result["ranks"]}
+    for split in ("validation", "test"):
+        for name in result.get(split, [{}])[0]:
+            columns[f"{split}_{name}"] = [scores[name] for scores in result[split]]
+    curve = pd.DataFrame(columns)
+    st.markdown(in_words(curve, result["needed"], compared.metric))
     board = compared.board
     same = (board["strategy"] == "peft") & (board["seed"] == run.settings.seed) & (board["model"] == run.settings.model)
     trained = board[same].dropna(subset=[f"validation_{compared.metric}"])
     show("truncation", curve, metric=compared.metric, trained=trained)
-    beside = result["beside"]
-    if beside:
-        st.caption(f"{beside} other trained tensors (biases, or DoRA's row lengths) are kept at every rank but 0.")
-    behind = st.expander("Layer by layer", key="cut_layers", on_change="rerun")
-    if behind.open:
-        behind.dataframe(
-            layer_frame(layers),
-            hide_index=True,
-            height=320,
-            column_config={
-                "relative_update": st.column_config.NumberColumn(
-                    "Update / weight", format="percent", help="Frobenius norm of the update over that of the weight."
-                ),
-                "rank_90": st.column_config.NumberColumn(
-                    "90 % in rank", help="Number of directions with 90 % of the squared update."
-                ),
-                "effective_rank": st.column_config.NumberColumn(
-                    "Effective rank", format="%.1f", help="exp(entropy of the singular values): Roy and Vetterli 2007."
-                ),
-            },
-        )
 
 
-def in_words(curve: pd.DataFrame, layers: list[dict[str, Any]], metric: str) -> str:
-    """Describes the spectrum and the curve in two sentences."""
-    moved = [layer["singular_values"] for layer in layers if np.any(layer["singular_values"])]
-    if not moved:
+def in_words(curve: pd.DataFrame, needed: list[int], metric: str) -> str:
+    """Describes in two sentences in how few directions most of the update lies, and what a lower rank scores."""
+    if not needed:
         return "This run kept the pretrained weights: its update is zero, so there is nothing to truncate."
-    full = int(curve["rank"].max())
-    needed = [rank_for(values) for values in moved]
-    effective = float(np.median([effective_rank(values) for values in moved]))
-    spread = f" ({min(needed)} to {max(needed)})" if min(needed) < max(needed) else ""
-    first = (
-        f"**{MOST_OF_IT:.0%} of the update lies in rank {np.median(needed):g}**{spread}, median of {len(moved)} layers;"
-        f" effective rank {effective:.1f} of {full}."
-    )
+    full, spread = int(curve["rank"].max()), f" ({min(needed)} to {max(needed)})" * (min(needed) < max(needed))
+    first = f"**90 % of the update lies in rank {np.median(needed):g}**{spread}, median of {len(needed)} layers."
     scores, written = curve.set_index("rank")[f"validation_{metric}"], METRICS[metric].written
     if scores.isna().all():
         return first

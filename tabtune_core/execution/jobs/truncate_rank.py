@@ -15,8 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from tabtune_core.execution.jobs.opened_run import held_out_of, open_run
-from tabtune_core.lora.adapted_layer import AdaptedLayer
-from tabtune_core.lora.attach import adapter_at, weight_name
+from tabtune_core.lora.attach import adapter_at
 from tabtune_core.lora.inject import LoraReport, adapter_updates, load_factors
 from tabtune_core.store.jobs import write_progress
 from tabtune_core.store.runs import RunStore
@@ -45,6 +44,11 @@ class Directions:
         missing = self.width - len(a)
         return F.pad(a, (0, 0, 0, missing)), F.pad(b, (0, missing))
 
+    def needed(self, share: float = 0.9) -> int:
+        """Returns how many directions hold this share of the update, measured by its squared norm."""
+        energy = self.values.square().cumsum(0)
+        return int((energy < share * energy[-1] * (1 - 1e-12)).sum()) + 1
+
 
 def directions(a: torch.Tensor, b: torch.Tensor, scaling: float) -> Directions:
     """Decomposes ``scaling * B A`` by QR of B and A^T and the SVD of their core (Golub and Van Loan, 5.4)."""
@@ -54,24 +58,18 @@ def directions(a: torch.Tensor, b: torch.Tensor, scaling: float) -> Directions:
     return Directions(out_basis @ left, values, right @ in_basis.T, scaling, len(a))
 
 
-FACTORS = ("lora_A", "lora_B", "lora_embedding_A", "lora_embedding_B", "start_")
-"""In the names of the tensors of low-rank updates."""
-
-
 def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     """Scores the adapter of a LoRA run at each lower rank; writes its progress to ``folder`` before every rank.
 
     Returns:
-        ``ranks`` (0 is the base alone); ``validation`` and ``test``, every metric at each rank; ``layers``: path,
-        target, shape ``[out, in]``, rank, singular_values, update_norm and weight_norm (Frobenius); ``beside``: how
-        many other tensors trained, which are kept at every rank except 0; ``seconds``.
+        ``ranks`` (0 is the base alone); ``validation`` and ``test``, every metric at each rank; ``needed``: in how
+        many directions at least 90 % of each layer's update lies, without layers that did not move; ``seconds``.
 
     Raises what ``held_out_of`` and ``open_run`` raise.
     """
     started, store = time.monotonic(), RunStore(home, existing=True)
     parts, opened = held_out_of(store, run), open_run(store, run)
     report, tensors, shown, adapted = opened.report, opened.package.tensors, opened.show(), opened.adapted.model
-    norms = {name: float(parameter.detach().norm()) for name, parameter in opened.base.module.named_parameters()}
     updates = adapter_updates(adapted.module, report)
     cuts = {layer.path: directions(*updates[layer.path], layer.scaling) for layer in report.layers}
     frames = {part: shown.read(opened.table.iloc[one.rows_N]) for part, one in parts.items()}
@@ -86,8 +84,7 @@ def rank_curve(home: Path, folder: Path, *, run: str) -> dict[str, Any]:
     return {
         "ranks": ranks,
         **{part: [scores[part] for scores in scored] for part in held_out},
-        "layers": [_size_of(layer, cuts[layer.path], norms[weight_name(layer.path)]) for layer in report.layers],
-        "beside": len([name for name in tensors if not any(part in name for part in FACTORS)]),
+        "needed": [cut.needed() for cut in cuts.values() if cut.values.any()],
         "seconds": time.monotonic() - started,
     }
 
@@ -113,16 +110,3 @@ def _cut(
     for layer in report.layers:
         adapter = adapter_at(module, layer.path)
         adapter.variant.put(adapter, *directions[layer.path].factors(rank))
-
-
-def _size_of(layer: AdaptedLayer, directions: Directions, weight_norm: float) -> dict[str, Any]:
-    """Returns the size of a layer's update, and its singular values."""
-    return {
-        "path": layer.path,
-        "target": layer.target,
-        "shape": [layer.out_features, layer.in_features],
-        "rank": layer.rank,
-        "singular_values": directions.values.tolist(),
-        "update_norm": float(directions.values.norm()),
-        "weight_norm": weight_norm,
-    }

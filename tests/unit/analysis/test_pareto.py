@@ -5,7 +5,6 @@ import pandas as pd
 import pytest
 
 from tabtune_core.analysis.pareto import best_of, costs_differ, front, within_limits
-from tabtune_core.analysis.singular_values import layer_frame
 
 BOARD = pd.DataFrame(
     {
@@ -61,16 +60,3 @@ def test_a_limit_excludes_values_above_it_and_unknown_values():
     assert within_limits(BOARD, {}).all()
     assert best_of(BOARD, "score", higher_is_better=True)["trainable_parameters"] == 7
     assert best_of(BOARD.iloc[:0], "score", higher_is_better=True) is None
-
-
-@pytest.fixture
-def layers():
-    moved = {"path": "a", "target": "t", "shape": [4, 4], "rank": 2, "singular_values": [3.0, 1.0]}
-    moved |= {"update_norm": 10**0.5, "weight_norm": 20.0}
-    return [moved, {**moved, "path": "b", "singular_values": [0.0, 0.0], "update_norm": 0.0}]
-
-
-def test_an_unmoved_layer_needs_no_rank(layers):
-    sizes = layer_frame(layers).set_index("layer")
-    assert sizes["rank_90"].to_dict() == {"a": 1, "b": 0}
-    assert sizes.at["a", "relative_update"] == pytest.approx(10**0.5 / 20)
