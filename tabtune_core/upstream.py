@@ -1,6 +1,6 @@
 """The non-public names of other packages that we use, so that a change is noticed; sources and licences of weights.
 
-Each package has one list, in a family's ``family.py`` or an ``upstream.py`` beside its code. Loads none of them.
+Each package has one list, in a family's ``family.py``, an ``upstream.py`` beside its code, or here (torch). Loads none.
 """
 
 from collections.abc import Mapping
@@ -127,3 +127,18 @@ def checked_name(name: str, of: str) -> str:
 
 
 APACHE_2, BSD_3 = Licence("Apache-2.0", commercial=True), Licence("BSD-3-Clause", commercial=True)
+
+
+TORCH = Upstream(
+    distribution="torch",
+    names={
+        "torch._C:DisableTorchFunctionSubclass": "reads the plain tensor of a weight with a separate update",
+        "torch._C:_disabled_torch_function_impl": "labels that override torch's functions",
+        "torch:_foreach_copy_": "copies all factors to 16 bits at once",
+        "torch._dynamo:config": "loaded ahead of the first optimizer",
+        "torch:ops.aten.native_dropout": "dropout in one kernel",
+        "torch:ops.aten.native_dropout_backward": "applies a dropout mask again",
+        "torch:ops.aten._unsafe_view": "an output that may be changed in place under autograd",
+    },
+)
+"""Names of torch that are not public and that we use."""

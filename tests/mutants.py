@@ -40,7 +40,6 @@ TESTS = {
     **dict.fromkeys(
         (
             "upstream",
-            "lora/upstream",
             "lora/adapted_layer",
             "lora/package",
             "lora/package_facts",

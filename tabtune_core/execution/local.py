@@ -85,11 +85,6 @@ def slots_of(device: str, cards: int) -> list[str]:
     return [f"cuda:{place}"] if place is not None and (place < cards or is_untold(device)) else [CPU]
 
 
-def is_on_cpu(slot: str) -> bool:
-    """Whether a slot consists of CPU cores."""
-    return slot.partition(":")[0] == CPU
-
-
 _log = logging.getLogger(__name__)
 
 
@@ -118,7 +113,7 @@ class LocalExecutor:
         run on the CPU does not fit in memory, all later runs on the CPU wait too; otherwise it might never start.
         """
         self.cards = count_cards() or self.cards  # if all GPUs are lost, a run ends with an error: it does not move
-        taken, beside = {task.slot for task in going}, [task for task in going if is_on_cpu(task.slot)]
+        taken, beside = {task.slot for task in going}, [task for task in going if task.slot.startswith(CPU)]
         on_cpu = self.shares.next([task.slot for task in beside])
         fitting = [slots_of(run.settings.device, self.cards) for run in queued]
         named = {slots[0] for slots in fitting if len(slots) == 1}
@@ -147,7 +142,7 @@ class LocalExecutor:
 
     def start(self, run: Run, placement: Placement) -> Watched | None:
         """Forks the run's process."""
-        slot, held, on_cpu = placement.slot, self.shares, is_on_cpu(placement.slot)
+        slot, held, on_cpu = placement.slot, self.shares, placement.slot.startswith(CPU)
         cores = cores_of(slot, ()) if on_cpu and held.pinned else ()
         # a missing GPU that the settings name is for the process to report
         device = slot if not on_cpu else CPU if run.settings.device == "auto" else None

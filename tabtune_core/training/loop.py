@@ -17,8 +17,7 @@ from tabtune_core.metrics import METRICS
 from tabtune_core.settings import RunSettings, Schedule
 from tabtune_core.training.clock import OwnClock
 from tabtune_core.training.episodes import Episode
-from tabtune_core.training.optimizer import rate_factor, set_rate
-from tabtune_core.training.step import Stepped
+from tabtune_core.training.step import Stepped, rate_factor, set_rate
 
 
 @dataclass(slots=True)

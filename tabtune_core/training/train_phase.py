@@ -24,9 +24,8 @@ from tabtune_core.training.episodes import Episode, draw_episodes, in_rounds
 from tabtune_core.training.last_state import LastState
 from tabtune_core.training.loop import LoopPlan, TrainResult, train
 from tabtune_core.training.notices import training_notes
-from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.session import Session
-from tabtune_core.training.step import plain_step
+from tabtune_core.training.step import make_optimizer, plain_step
 from tabtune_core.training.zero_shot import ZeroShot, tell_zero_shot
 
 

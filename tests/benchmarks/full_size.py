@@ -17,9 +17,8 @@ from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings
 from tabtune_core.training.array_cache import SharedArrays
 from tabtune_core.training.episodes import Episode
-from tabtune_core.training.optimizer import make_optimizer
 from tabtune_core.training.prefix_cache import SharedPrefix
-from tabtune_core.training.step import Precision, episode_loss, take_step
+from tabtune_core.training.step import Precision, episode_loss, make_optimizer, take_step
 
 CPU = torch.device("cpu")
 CLASSES, CONTEXT_SHARE = 3, 0.8

@@ -14,11 +14,10 @@ from tiny import needs, tiny_checkpoint
 import tabtune_core.models
 from dashboard.server.upstream import UPSTREAM as STREAMLIT
 from tabtune_core.execution.jobs.export_formats import snippet
-from tabtune_core.lora.upstream import UPSTREAM as TORCH
 from tabtune_core.models.base import BaseModel, load_model
 from tabtune_core.models.catalogue import CATALOGUE, FAMILIES, FOLDERS
 from tabtune_core.models.stages import stages_of
-from tabtune_core.upstream import Upstream
+from tabtune_core.upstream import TORCH, Upstream
 
 ACTIVATIONS = {
     "training": ("tape", "config", "context", "query", "features", "classes"),

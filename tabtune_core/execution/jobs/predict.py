@@ -46,10 +46,8 @@ class _Adapter:
     package: AdapterPackage
     settings: RunSettings
     checkpoint: str | None
-
-    @property
-    def base(self) -> tuple[str, str]:
-        return self.settings.model, self.package.facts.base.sha256
+    base: tuple[str, str]
+    """Model, and SHA-256 of its weights."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +160,8 @@ def _open(home: Path, identity: str, title: str) -> _Adapter:
         store = RunStore(home, existing=True)
         run = store.run(identity)
         package, checkpoint = package_of_run(store, run), run.settings.checkpoint
-    return _Adapter(identity, title, package, package.facts.settings, checkpoint)
+    settings = package.facts.settings
+    return _Adapter(identity, title, package, settings, checkpoint, (settings.model, package.facts.base.sha256))
 
 
 def _check_alike(opened: Sequence[_Adapter]) -> None:

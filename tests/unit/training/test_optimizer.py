@@ -7,8 +7,7 @@ from tiny import tiny_module
 from tabtune_core.errors import DeviceError
 from tabtune_core.lora.inject import inject
 from tabtune_core.settings import LoraSettings
-from tabtune_core.training.optimizer import make_optimizer, rate_factor, set_rate
-from tabtune_core.training.step import Precision
+from tabtune_core.training.step import Precision, make_optimizer, rate_factor, set_rate
 
 ADAM = {"betas": (0.8, 0.9), "eps": 1e-7}
 

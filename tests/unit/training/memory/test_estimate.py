@@ -14,7 +14,7 @@ from tabtune_core.models.catalogue import get_card
 from tabtune_core.settings import LoraSettings, RunSettings, TrainSettings
 from tabtune_core.training.memory.estimate import Sizes, estimate_memory, step_tape
 from tabtune_core.training.memory.fitting import Growth
-from tabtune_core.training.optimizer import make_optimizer
+from tabtune_core.training.step import make_optimizer
 from tabtune_core.training.train_phase import checkpointed
 
 CPU = torch.device("cpu")
