@@ -45,7 +45,9 @@ def may_leak(frame: pd.DataFrame, kinds: Mapping[str, str], target: str, task: T
     sample = frame.iloc[labelled.sample(min(len(labelled), SAMPLE_ROWS), random_state=0).to_numpy()]
     y_N: NDArray[Any]
     if task == "regression":
-        y_N = _without_far_ends(sample[target].to_numpy(dtype=float))
+        y_N = sample[target].to_numpy(dtype=float)
+        low, high = np.quantile(y_N, [0.01, 0.99])
+        y_N = np.clip(y_N, low, high) if low < high else y_N  # else a single total would dominate the squared error
         does = "explains {:.1%} of the variance"
     else:
         y_N = pd.factorize(sample[target])[0]
@@ -93,12 +95,6 @@ def _gaps(sample: pd.DataFrame, label: pd.Series, y_N: NDArray[np.int64]) -> Ite
                 message = f"{name!r} may give {str(label.name)!r} away by its missing cells: {rows}. {KNOWN_BEFORE}"
                 yield Finding("warning", "may-leak", message, str(name))
                 break
-
-
-def _without_far_ends(y_N: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Clips numbers to their 1st and 99th percentile: otherwise a single total would dominate the squared error."""
-    low, high = np.quantile(y_N, [0.01, 0.99])
-    return np.clip(y_N, low, high) if low < high else y_N
 
 
 def _best_score(x_N: NDArray[np.float64], y_N: NDArray[np.generic], task: Task) -> float:

@@ -5,7 +5,7 @@ import pandas as pd
 from pandas.api.types import is_numeric_dtype
 
 from tabtune_core.data.target import ROWS_PER_CLASS, is_continuous
-from tabtune_core.data.values import with_column, words
+from tabtune_core.data.values import with_column, word, words
 from tabtune_core.errors import LabelError
 from tabtune_core.settings import RunSettings
 
@@ -21,22 +21,12 @@ def split_at_median(series: pd.Series) -> pd.Series:
     if not is_numeric_dtype(series):
         raise LabelError(f"{series.name!r} holds words, which have no median to split at. Predict its classes.")
     median = series.median()
-    above, named = series > median, exact(median)
+    above, named = series > median, word(median)
     if not above.any():
         above_it = f"No value of {series.name!r} is above its median ({named})"
         raise LabelError(f"{above_it}, so the split gives one class. Choose another column.")
     halves = pd.Series(np.where(above, f"> {named}", f"<= {named}"), index=series.index, name=series.name, dtype=object)
     return halves.where(series.notna(), None)
-
-
-def exact(number: float) -> str:
-    """Returns a number as text that reads back as the same number.
-
-    >>> exact(5.0), exact(0.1), exact(1 / 3)
-    ('5', '0.1', '0.3333333333333333')
-    """
-    short = f"{number:.15g}"
-    return short if float(short) == number else repr(float(number))
 
 
 def group_rare(series: pd.Series, fewest: int) -> pd.Series:

@@ -207,13 +207,8 @@ def keep_rows(home: Path, frame: pd.DataFrame) -> str:
     identity = secrets.token_hex(8)
     folder = home / "inputs"
     folder.mkdir(parents=True, exist_ok=True)
-    pq.write_table(as_kept(frame), folder / f"{identity}.parquet")
+    pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), folder / f"{identity}.parquet")
     return identity
-
-
-def as_kept(frame: pd.DataFrame) -> pa.Table:
-    """Returns rows as ``keep_rows`` writes them, to be compared with ``asked_rows``."""
-    return pa.Table.from_pandas(frame, preserve_index=False)
 
 
 def asked_rows(home: Path, identity: str, folder: Path) -> pa.Table | None:

@@ -102,15 +102,6 @@ def far_of(y_N: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(far_N & (low < high))
 
 
-def usual_mean(y_N: NDArray[np.float64]) -> float:
-    """Returns the mean of the numbers that are not far from the others.
-
-    >>> usual_mean(np.array([10.0, 11, 12, 13, 14, 1e11]))
-    12.0
-    """
-    return float(y_N[~far_of(y_N)].mean())
-
-
 def check_classes(labels: pd.Series, target: str, max_classes: int | None, rows_per_class: int) -> Iterator[Finding]:
     """Yields findings on the classes of a label without missing values; raises LabelError where none can be learned."""
     sizes = labels.value_counts()

@@ -227,7 +227,7 @@ def places(values: Iterable[Any], known: Sequence[str | None]) -> NDArray[np.int
         times = Counter(map(meaning_of, exact))
         return {meaning: place for text, place in exact.items() if times[meaning := meaning_of(text)] == 1}
 
-    meant, codes = only(_meaning), only(_code)
+    meant, codes = only(_meaning), only(lambda text: Decimal(text) if PADDED.fullmatch(text) else None)
 
     def place(value: Any) -> int:
         text = word(value)
@@ -239,10 +239,6 @@ def places(values: Iterable[Any], known: Sequence[str | None]) -> NDArray[np.int
         return meant.get(meaning, -1 if isinstance(value, str) else codes.get(meaning, -1))
 
     return np.array([-1 if value is None else place(value) for value in values], dtype=np.int64)
-
-
-def _code(text: str) -> Decimal | None:
-    return Decimal(text) if PADDED.fullmatch(text) else None
 
 
 def _meaning(text: str) -> Decimal | None:

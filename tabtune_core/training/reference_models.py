@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tabtune_core.data.encoding import Target
-from tabtune_core.data.target_checks import far_of, usual_mean
+from tabtune_core.data.target_checks import far_of
 from tabtune_core.settings import Strategy
 from tabtune_core.wording import counted, number
 
@@ -89,8 +89,9 @@ def _constant(x_NF: Array, y_N: Target, categories: int, classes: int, seed: int
         answer_K = np.bincount(y_N.astype(np.int64), minlength=classes) / len(y_N)
         description = "A constant: the shares of the classes in the training rows."
         return Reference(lambda x_NF: np.tile(answer_K, (len(x_NF), 1)), description)
-    answer, far = usual_mean(y_N.astype(np.float64)), int(far_of(y_N.astype(np.float64)).sum())
-    without = f" without {counted(far, 'value')} far from the others" if far else ""
+    far_N = far_of(y_N.astype(np.float64))
+    answer = float(y_N[~far_N].astype(np.float64).mean())
+    without = f" without {counted(int(far_N.sum()), 'value')} far from the others" if far_N.any() else ""
     description = f"A constant: the mean of the training rows{without}, {number(answer)}."
     return Reference(lambda x_NF: np.full(len(x_NF), answer), description)
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import streamlit as st
 
 from dashboard import queries
@@ -11,7 +12,7 @@ from dashboard.components.job_status import result_of
 from dashboard.components.unreadable import attempt, errors_shown
 from dashboard.url_state import keep, nothing_yet, stop
 from dashboard.views.try_it import try_choice, try_result, try_rows
-from tabtune_core.data.prediction_rows import as_kept, asked_rows, forget_rows, keep_rows
+from tabtune_core.data.prediction_rows import asked_rows, forget_rows, keep_rows
 from tabtune_core.errors import AdapterError, StoreError, TableError
 from tabtune_core.store.jobs import JOB_ENDED, Job
 from tabtune_core.wording import counted
@@ -42,7 +43,9 @@ def of_another_choice(job: Job, choice: try_choice.Choice, rows: pd.DataFrame | 
     """Returns True if a press would ask for something else now, also after a reload."""
     wanted = {name: value for name, value in job.arguments.items() if name != "rows"}
     of_rows = asked_rows(queries.home(), job.arguments["rows"], queries.store().job_dir(job.id))
-    return wanted != arguments_of(choice) or of_rows is None or rows is None or not of_rows.equals(as_kept(rows))
+    if wanted != arguments_of(choice) or of_rows is None or rows is None:
+        return True
+    return not of_rows.equals(pa.Table.from_pandas(rows, preserve_index=False))
 
 
 def at_once(choice: try_choice.Choice, row: pd.DataFrame) -> bool:

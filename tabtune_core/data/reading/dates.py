@@ -102,24 +102,14 @@ ORDER_WORDS: dict[DateOrder, tuple[str, str]] = {
 """The answer to a question, and its words."""
 
 
-def any_format(order: DateOrder | None) -> str:
-    """Returns SQL for a date in any format; where digits have several meanings, in this order, or NULL without one."""
-    styles = (*STYLES, *DIGITS, *ORDERS.get(order, ()))
-    by_year = ([style for style in styles if _year(style) == year] for year in YEARS)
-    return f"coalesce({', '.join([STANDARD, *(written_as(*one) for one in by_year if one)])})"
-
-
 def written_as(*styles: str) -> str:
     """Returns SQL for a date in the first fitting format, with or without a time; all have the same kind of year."""
-    timed = [form for style in styles for form in _timed(style)]
+    timed = list[str]()
+    for style in styles:  # alone, and with a time after it, before it or before its year
+        timed += [style, *(f"{style} {clock}" for clock in CLOCKS)]
+        timed += [f"%H:%M:%S {style}", style.replace(" %Y", " %H:%M:%S %Y")]
     moment = f"CASE WHEN regexp_matches({SIMPLE}, '{_year(styles[0])}') THEN TRY_STRPTIME({SIMPLE}, {timed}) END"
     return f"coalesce({STANDARD}, {moment})"
-
-
-def _timed(style: str) -> tuple[str, ...]:
-    """Returns a format alone, and with a time after it, before it or before its year."""
-    after = (f"{style} {clock}" for clock in CLOCKS)
-    return style, *after, f"%H:%M:%S {style}", style.replace(" %Y", " %H:%M:%S %Y")
 
 
 def _year(style: str) -> str:
@@ -181,7 +171,9 @@ def as_date(name: str, sample: list[str], day_first: DateOrder | None, *, asked:
 
 def each_date(name: str, kind: Kind, order: DateOrder | None) -> Asking[Typed]:
     """Types a date column of rows to predict: each cell is read by itself, in the order of the table."""
-    value = any_format(order)
+    styles = (*STYLES, *DIGITS, *ORDERS.get(order, ()))
+    by_year = ([style for style in styles if _year(style) == year] for year in YEARS)
+    value = f"coalesce({', '.join([STANDARD, *(written_as(*one) for one in by_year if one)])})"
     filled, read = yield Ask(("count(cell)", f"count({value})"), parts=PARTS)
     return (yield from _typed(name, [], kind, value, read, filled, forced=True)) or Typed(kind, value)
 
